@@ -1,0 +1,199 @@
+//! The sector engine: XTS-AES over runs of sectors (IEEE 1619-2018, NIST SP 800-38E).
+//!
+//! XTS hides what a sector holds from somebody who sees the disk once. It does not detect changes, and it shows which
+//! 16-byte blocks of a sector changed to somebody who sees the disk twice. The README says more.
+
+mod sector;
+
+pub use sector::{SectorSize, SectorUnit};
+
+use aes::cipher::inout::InOutBuf;
+use subtle::ConstantTimeEq;
+
+use crate::arch::{DataUnits, Direction, Kernel};
+use crate::{Error, Result};
+
+/// The size of an AES block in bytes.
+pub const BLOCK: usize = 16;
+
+/// The largest data unit: 2^20 blocks, 16 MiB (IEEE 1619-2018, 5.1; SP 800-38E, 4).
+pub const MAX_DATA_UNIT: usize = BLOCK << 20;
+
+/// An expanded XTS key together with how sectors are cut and numbered.
+///
+/// One value serves any number of threads; nothing is allocated or locked after it is made. Its round keys are wiped
+/// when it is dropped. `first_sector` of a run counts in [`SectorUnit`]s: 512 bytes unless told otherwise, whatever the
+/// sector size is, which is `plain64` of dm-crypt and LUKS.
+///
+/// ```
+/// use atrest::{SectorCipher, SectorSize};
+///
+/// let key: [u8; 64] = core::array::from_fn(|i| i as u8);
+/// let cipher = SectorCipher::new(&key, SectorSize::B4096)?;
+/// let mut sectors = [0u8; 3 * 4096];
+/// cipher.encrypt(8, &mut sectors)?; // the second to fourth sector of 4096 bytes: 8 units of 512 bytes on
+/// assert_ne!(sectors, [0u8; 3 * 4096]);
+/// cipher.decrypt(8, &mut sectors)?;
+/// assert_eq!(sectors, [0u8; 3 * 4096]);
+/// # Ok::<(), atrest::Error>(())
+/// ```
+pub struct SectorCipher {
+    kernel: Kernel,
+    sector_size: SectorSize,
+    unit: SectorUnit,
+}
+
+impl SectorCipher {
+    /// Expands `key` for sectors of `sector_size`, numbered in units of 512 bytes.
+    ///
+    /// `key` is the data key followed by the tweak key: 32 bytes for AES-128-XTS, 64 bytes for AES-256-XTS.
+    ///
+    /// # Errors
+    /// [`Error::KeyLength`]; [`Error::EqualKeyHalves`]; [`Error::SectorSize`] when `sector_size` isn't a multiple of 512.
+    pub fn new(key: &[u8], sector_size: SectorSize) -> Result<Self> {
+        Self::with_unit(key, sector_size, SectorUnit::Bytes512)
+    }
+
+    /// Expands `key` for sectors of `sector_size`, numbered in `unit`s.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn with_unit(key: &[u8], sector_size: SectorSize, unit: SectorUnit) -> Result<Self> {
+        if key.len() != 32 && key.len() != 64 {
+            return Err(Error::KeyLength { len: key.len() });
+        }
+        let (data_key, tweak_key) = key.split_at(key.len() / 2);
+        if data_key.ct_eq(tweak_key).into() {
+            return Err(Error::EqualKeyHalves);
+        }
+        if unit == SectorUnit::Bytes512 && !sector_size.bytes().is_multiple_of(512) {
+            return Err(Error::SectorSize { size: u64::from(sector_size.bytes()) });
+        }
+        Ok(SectorCipher { kernel: Kernel::new(data_key, tweak_key), sector_size, unit })
+    }
+
+    /// The sector size.
+    pub fn sector_size(&self) -> SectorSize {
+        self.sector_size
+    }
+
+    /// What sector numbers count.
+    pub fn sector_unit(&self) -> SectorUnit {
+        self.unit
+    }
+
+    /// Encrypts a run of consecutive sectors in place.
+    ///
+    /// `first_sector` is the number of the first sector of `sectors`, counted in this cipher's [`SectorUnit`].
+    ///
+    /// # Errors
+    /// [`Error::PartialSector`]; [`Error::SectorOverflow`]. `sectors` is untouched then.
+    pub fn encrypt(&self, first_sector: u64, sectors: &mut [u8]) -> Result<()> {
+        self.run(Direction::Encrypt, first_sector, InOutBuf::from(sectors))
+    }
+
+    /// Decrypts a run of consecutive sectors in place. As [`encrypt`](Self::encrypt).
+    ///
+    /// # Errors
+    /// As [`encrypt`](Self::encrypt).
+    pub fn decrypt(&self, first_sector: u64, sectors: &mut [u8]) -> Result<()> {
+        self.run(Direction::Decrypt, first_sector, InOutBuf::from(sectors))
+    }
+
+    /// Encrypts a run of consecutive sectors from `src` to `dst`.
+    ///
+    /// # Errors
+    /// [`Error::LengthMismatch`] and those of [`encrypt`](Self::encrypt). `dst` is untouched then.
+    pub fn encrypt_to(&self, first_sector: u64, src: &[u8], dst: &mut [u8]) -> Result<()> {
+        self.run(Direction::Encrypt, first_sector, two_buffers(src, dst)?)
+    }
+
+    /// Decrypts a run of consecutive sectors from `src` to `dst`. As [`encrypt_to`](Self::encrypt_to).
+    ///
+    /// # Errors
+    /// As [`encrypt_to`](Self::encrypt_to).
+    pub fn decrypt_to(&self, first_sector: u64, src: &[u8], dst: &mut [u8]) -> Result<()> {
+        self.run(Direction::Decrypt, first_sector, two_buffers(src, dst)?)
+    }
+
+    /// Encrypts one data unit in place under a 128-bit tweak, for engines that number blocks in their own way.
+    ///
+    /// `unit` has any length from 16 bytes to [`MAX_DATA_UNIT`], whatever the sector size; the last block is stolen from
+    /// where the length isn't a multiple of 16 (IEEE 1619-2018, 5.3.2). `tweak` is the data unit's number as 16
+    /// little-endian bytes; no two data units under one key may have the same.
+    ///
+    /// # Errors
+    /// [`Error::DataUnitLength`]. `unit` is untouched then.
+    pub fn encrypt_unit(&self, tweak: [u8; 16], unit: &mut [u8]) -> Result<()> {
+        self.one_unit(Direction::Encrypt, tweak, InOutBuf::from(unit))
+    }
+
+    /// Decrypts one data unit in place under a 128-bit tweak. As [`encrypt_unit`](Self::encrypt_unit).
+    ///
+    /// # Errors
+    /// As [`encrypt_unit`](Self::encrypt_unit).
+    pub fn decrypt_unit(&self, tweak: [u8; 16], unit: &mut [u8]) -> Result<()> {
+        self.one_unit(Direction::Decrypt, tweak, InOutBuf::from(unit))
+    }
+
+    /// Encrypts one data unit under a 128-bit tweak from `src` to `dst`. As [`encrypt_unit`](Self::encrypt_unit).
+    ///
+    /// # Errors
+    /// [`Error::LengthMismatch`] and those of [`encrypt_unit`](Self::encrypt_unit). `dst` is untouched then.
+    pub fn encrypt_unit_to(&self, tweak: [u8; 16], src: &[u8], dst: &mut [u8]) -> Result<()> {
+        self.one_unit(Direction::Encrypt, tweak, two_buffers(src, dst)?)
+    }
+
+    /// Decrypts one data unit under a 128-bit tweak from `src` to `dst`. As [`encrypt_unit`](Self::encrypt_unit).
+    ///
+    /// # Errors
+    /// As [`encrypt_unit_to`](Self::encrypt_unit_to).
+    pub fn decrypt_unit_to(&self, tweak: [u8; 16], src: &[u8], dst: &mut [u8]) -> Result<()> {
+        self.one_unit(Direction::Decrypt, tweak, two_buffers(src, dst)?)
+    }
+
+    #[inline]
+    fn run(&self, direction: Direction, first_sector: u64, data: InOutBuf<'_, '_, u8>) -> Result<()> {
+        let size = self.sector_size.bytes();
+        let len = data.len();
+        if !len.is_multiple_of(size as usize) {
+            return Err(Error::PartialSector { len, sector_size: size });
+        }
+        let Some(more_sectors) = (len / size as usize).checked_sub(1) else {
+            return Ok(());
+        };
+        let step = self.unit.units_per_sector(self.sector_size);
+        // In 128 bits this can't wrap: a length is below 2^64 and a step at most 128.
+        if more_sectors as u128 * u128::from(step) > u128::from(u64::MAX - first_sector) {
+            return Err(Error::SectorOverflow { first_sector });
+        }
+        let units = DataUnits { first: u128::from(first_sector), step: u128::from(step), len: size as usize };
+        self.kernel.crypt(direction, units, data);
+        Ok(())
+    }
+
+    #[inline]
+    fn one_unit(&self, direction: Direction, tweak: [u8; 16], data: InOutBuf<'_, '_, u8>) -> Result<()> {
+        let len = data.len();
+        if !(BLOCK..=MAX_DATA_UNIT).contains(&len) {
+            return Err(Error::DataUnitLength { len });
+        }
+        self.kernel.crypt(direction, DataUnits { first: u128::from_le_bytes(tweak), step: 0, len }, data);
+        Ok(())
+    }
+}
+
+impl core::fmt::Debug for SectorCipher {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("SectorCipher")
+            .field("kernel", &self.kernel.name())
+            .field("sector_size", &self.sector_size)
+            .field("unit", &self.unit)
+            .finish_non_exhaustive()
+    }
+}
+
+fn two_buffers<'a, 'b>(src: &'a [u8], dst: &'b mut [u8]) -> Result<InOutBuf<'a, 'b, u8>> {
+    let mismatch = Error::LengthMismatch { src: src.len(), dst: dst.len() };
+    InOutBuf::new(src, dst).map_err(|_| mismatch)
+}

@@ -1,0 +1,286 @@
+//! The one error type of the crate.
+//!
+//! A variant is a thing that a caller can act upon, so that each has a C status of its own. The text of an error says
+//! what was wrong and what to do next, and nothing about a secret but its name.
+
+use core::fmt;
+#[cfg(feature = "std")]
+use std::string::String;
+
+/// Shorthand for a result with this crate's [`Error`].
+pub type Result<T, E = Error> = core::result::Result<T, E>;
+
+/// What went wrong.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Error {
+    /// An XTS key is neither 32 bytes (AES-128-XTS) nor 64 bytes (AES-256-XTS) long.
+    KeyLength {
+        /// The length given, in bytes.
+        len: usize,
+    },
+    /// The two halves of an XTS key are equal, which SP 800-38E and FIPS 140 (IG C.I) forbid.
+    EqualKeyHalves,
+    /// A sector size that the engine or the volume does not take.
+    SectorSize {
+        /// The size given, in bytes.
+        size: u64,
+    },
+    /// A buffer that isn't a whole number of sectors.
+    PartialSector {
+        /// The length of the buffer in bytes.
+        len: usize,
+        /// The sector size in bytes.
+        sector_size: u32,
+    },
+    /// Source and destination differ in length.
+    LengthMismatch {
+        /// The length of the source in bytes.
+        src: usize,
+        /// The length of the destination in bytes.
+        dst: usize,
+    },
+    /// The last sector of a run would have a number over 2^64 - 1.
+    SectorOverflow {
+        /// The number of the first sector of the run.
+        first_sector: u64,
+    },
+    /// A data unit is shorter than one block (16 bytes) or longer than 2^20 blocks (IEEE 1619, 5.1).
+    DataUnitLength {
+        /// The length of the data unit in bytes.
+        len: usize,
+    },
+    /// A key-encryption key isn't 16, 24 or 32 bytes long.
+    KekLength {
+        /// The length given, in bytes.
+        len: usize,
+    },
+    /// Input that the key-wrap algorithm does not take: see [`WrapAlgorithm`](crate::key::WrapAlgorithm) for the limits.
+    WrapLength {
+        /// The length given, in bytes.
+        len: usize,
+    },
+    /// An output buffer is too short.
+    BufferTooShort {
+        /// The length needed, in bytes.
+        needed: usize,
+    },
+    /// The integrity check of a wrapped key failed: another key wrapped it, or it was altered.
+    UnwrapFailed,
+    /// An algorithm name or number that this version does not know or cannot use here.
+    #[cfg(feature = "std")]
+    UnsupportedAlgorithm(String),
+    /// The operating system gave no random bytes.
+    #[cfg(feature = "std")]
+    Random,
+    /// The name of a vault, key or version that isn't well formed.
+    #[cfg(feature = "std")]
+    InvalidName(String),
+    /// A caller's context that is too long, in bytes.
+    #[cfg(feature = "std")]
+    ContextLength {
+        /// The length given, in bytes.
+        len: usize,
+    },
+    /// Bytes that are no envelope, or a damaged one.
+    #[cfg(feature = "std")]
+    InvalidEnvelope(String),
+    /// An envelope or a volume is bound to another context than the caller expects, or was altered.
+    #[cfg(feature = "std")]
+    ContextMismatch,
+    /// The vault asked is not the one that wrapped the DEK.
+    #[cfg(feature = "std")]
+    NotThisVault {
+        /// The key, or keys, that can unwrap.
+        wanted: String,
+    },
+    /// The vault has no such key or version.
+    #[cfg(feature = "std")]
+    NoSuchKey {
+        /// The key's URL or name.
+        key: String,
+    },
+    /// A key of this name exists already.
+    #[cfg(feature = "std")]
+    KeyExists {
+        /// The name of the key.
+        key: String,
+    },
+    /// The passphrase or root key file does not open the vault.
+    #[cfg(feature = "std")]
+    WrongPassphrase,
+    /// A vault's file is damaged; the text says how and what to do.
+    #[cfg(feature = "std")]
+    DamagedVault(String),
+    /// A vault failed to answer, or answered out of its bounds.
+    #[cfg(feature = "std")]
+    Vault(String),
+    /// The device carries no LUKS2 header.
+    #[cfg(feature = "std")]
+    NotLuks,
+    /// No copy of the header is intact; the text says what is wrong with each.
+    #[cfg(feature = "std")]
+    InvalidHeader(String),
+    /// A sound header that asks for something which this version does not do.
+    #[cfg(feature = "std")]
+    UnsupportedHeader(String),
+    /// A header's MAC does not match: somebody changed what only the owner of the DEK may change.
+    #[cfg(feature = "std")]
+    TamperedHeader,
+    /// The key is not the key of this volume.
+    #[cfg(feature = "std")]
+    WrongKey,
+    /// The device is smaller than its header, or than the data it was made with.
+    #[cfg(feature = "std")]
+    DeviceTooSmall {
+        /// The size needed, in bytes.
+        needed: u64,
+        /// The size found, in bytes.
+        size: u64,
+    },
+    /// `format` found something on the device and was not told to overwrite it.
+    #[cfg(feature = "std")]
+    DeviceNotBlank {
+        /// The offset of the first byte that isn't zero.
+        offset: u64,
+    },
+    /// An offset or length that isn't a multiple of the sector size.
+    #[cfg(feature = "std")]
+    Misaligned {
+        /// The offset in bytes.
+        offset: u64,
+        /// The length in bytes.
+        len: usize,
+        /// The sector size in bytes.
+        sector_size: u32,
+    },
+    /// A read or write that goes past the end of the volume.
+    #[cfg(feature = "std")]
+    OutOfBounds {
+        /// The offset in bytes.
+        offset: u64,
+        /// The length in bytes.
+        len: usize,
+        /// The size of the volume in bytes.
+        size: u64,
+    },
+    /// A write to a volume that was opened for reading.
+    #[cfg(feature = "std")]
+    ReadOnly,
+    /// Another process, or another handle of this one, holds the device or vault.
+    #[cfg(feature = "std")]
+    Busy {
+        /// What is held.
+        what: String,
+    },
+    /// An option that is out of its bounds; the text names it and the bounds.
+    #[cfg(feature = "std")]
+    InvalidOption(String),
+    /// The device or file system failed.
+    #[cfg(feature = "std")]
+    Io {
+        /// What was being done.
+        what: String,
+        /// What the operating system, or the device, said.
+        source: std::io::Error,
+    },
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Error::KeyLength { len } => {
+                write!(f, "an XTS key is 32 bytes (AES-128-XTS) or 64 bytes (AES-256-XTS) long, not {len}")
+            }
+            Error::EqualKeyHalves => f.write_str("the two halves of the XTS key are equal; use a key of random bytes"),
+            Error::SectorSize { size } => write!(f, "a sector size of {size} bytes is not supported here"),
+            Error::PartialSector { len, sector_size } => {
+                write!(f, "a buffer of {len} bytes is not a whole number of {sector_size}-byte sectors")
+            }
+            Error::LengthMismatch { src, dst } => {
+                write!(f, "source ({src} bytes) and destination ({dst} bytes) differ in length")
+            }
+            Error::SectorOverflow { first_sector } => {
+                write!(f, "a run that starts at sector {first_sector} goes past the last sector number, 2^64 - 1")
+            }
+            Error::DataUnitLength { len } => {
+                write!(f, "a data unit of {len} bytes is not between 16 bytes and 2^20 blocks (16 MiB)")
+            }
+            Error::KekLength { len } => write!(f, "a key-encryption key is 16, 24 or 32 bytes long, not {len}"),
+            Error::WrapLength { len } => write!(f, "the key-wrap algorithm takes no input of {len} bytes"),
+            Error::BufferTooShort { needed } => write!(f, "the output buffer is too short: {needed} bytes are needed"),
+            Error::UnwrapFailed => {
+                f.write_str("the wrapped key fails its integrity check: another key wrapped it, or it was altered")
+            }
+            #[cfg(feature = "std")]
+            _ => self.fmt_std(f),
+        }
+    }
+}
+
+#[cfg(feature = "std")]
+impl Error {
+    fn fmt_std(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Error::UnsupportedAlgorithm(name) => write!(f, "the algorithm {name:?} is not supported here"),
+            Error::Random => f.write_str("the operating system gave no random bytes"),
+            Error::InvalidName(text) => f.write_str(text),
+            Error::ContextLength { len } => {
+                write!(f, "a context has at most {} bytes, not {len}", crate::key::MAX_CONTEXT)
+            }
+            Error::InvalidEnvelope(text) => write!(f, "not a sound envelope: {text}"),
+            Error::ContextMismatch => f.write_str(
+                "the wrapped key is bound to another context than the one expected, or its record was altered",
+            ),
+            Error::NotThisVault { wanted } => write!(f, "this vault did not wrap the key; it takes {wanted}"),
+            Error::NoSuchKey { key } => write!(f, "the vault has no key {key:?}"),
+            Error::KeyExists { key } => write!(f, "the vault has a key {key:?} already; rotate it for a new version"),
+            Error::WrongPassphrase => f.write_str("the passphrase or root key file does not open this vault"),
+            Error::DamagedVault(text) => write!(f, "the vault's file is damaged: {text}"),
+            Error::Vault(text) => write!(f, "the vault failed: {text}"),
+            Error::NotLuks => {
+                f.write_str("the device carries no LUKS2 header; format it, or check that it is the right one")
+            }
+            Error::InvalidHeader(text) => write!(f, "no intact LUKS2 header: {text}"),
+            Error::UnsupportedHeader(text) => write!(f, "the LUKS2 header is not supported: {text}"),
+            Error::TamperedHeader => f.write_str(
+                "the header's MAC does not match: its segment, cipher, digest, uuid or token was changed by somebody \
+                 without the DEK; restore a backup of the header",
+            ),
+            Error::WrongKey => f.write_str("the key is not the key of this volume"),
+            Error::DeviceTooSmall { needed, size } => {
+                write!(f, "the device has {size} bytes where {needed} are needed; was it truncated?")
+            }
+            Error::DeviceNotBlank { offset } => write!(
+                f,
+                "the device is not blank (there is data at byte {offset}); set `overwrite` to destroy what it holds"
+            ),
+            Error::Misaligned { offset, len, sector_size } => {
+                write!(f, "offset {offset} and length {len} must be multiples of the sector size, {sector_size} bytes")
+            }
+            Error::OutOfBounds { offset, len, size } => {
+                write!(f, "{len} bytes at offset {offset} go past the end of the volume, which has {size} bytes")
+            }
+            Error::ReadOnly => f.write_str("the volume was opened read-only"),
+            Error::Busy { what } => write!(f, "{what} is in use by another process or handle"),
+            Error::InvalidOption(text) => f.write_str(text),
+            Error::Io { what, source } => write!(f, "{what}: {source}"),
+            _ => unreachable!("the variants without std are written by Display"),
+        }
+    }
+
+    /// Wraps an I/O error with what was being done.
+    pub(crate) fn io(what: impl Into<String>, source: std::io::Error) -> Self {
+        Error::Io { what: what.into(), source }
+    }
+}
+
+impl core::error::Error for Error {
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
+        match self {
+            #[cfg(feature = "std")]
+            Error::Io { source, .. } => Some(source),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! The files of a vault: `NAME`, the copy `NAME.bak`, and `NAME.lock`.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{ErrorKind, Read, Write};
+use std::path::{Path, PathBuf};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use super::beside;
+use super::format::Sealed;
+use crate::{Error, Result, Secret};
+
+const MAX_FILE: u64 = 64 << 20;
+const LOCK_PATIENCE: Duration = Duration::from_secs(10);
+
+pub(super) struct VaultFile {
+    path: PathBuf,
+}
+
+impl VaultFile {
+    pub(super) fn at(path: &Path) -> Self {
+        VaultFile { path: path.to_owned() }
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Takes the lock that writers hold. It has a file of its own, since the vault's file is replaced by a new one.
+    pub(super) fn lock(&self) -> Result<File> {
+        let path = beside(&self.path, ".lock");
+        let file = private(OpenOptions::new().create(true).truncate(false).write(true)).open(&path);
+        let file = file.map_err(|e| Error::io(format!("opening {}", path.display()), e))?;
+        let start = Instant::now();
+        loop {
+            match file.try_lock() {
+                Ok(()) => return Ok(file),
+                Err(TryLockError::WouldBlock) if start.elapsed() < LOCK_PATIENCE => sleep(Duration::from_millis(5)),
+                Err(TryLockError::WouldBlock) => return Err(Error::Busy { what: self.path.display().to_string() }),
+                Err(TryLockError::Error(e)) => return Err(Error::io(format!("locking {}", path.display()), e)),
+            }
+        }
+    }
+
+    pub(super) fn check_absent(&self) -> Result<()> {
+        match fs::symlink_metadata(&self.path) {
+            Err(e) if e.kind() == ErrorKind::NotFound => Ok(()),
+            Err(e) => Err(self.failed("looking for", e)),
+            Ok(_) => Err(self.failed("making", ErrorKind::AlreadyExists.into())),
+        }
+    }
+
+    pub(super) fn read(&self) -> Result<Sealed> {
+        let text = read_bounded(&self.path, MAX_FILE).map_err(|e| self.failed("reading", e))?;
+        Sealed::parse(&text).map_err(|what| {
+            let copy = beside(&self.path, ".bak");
+            let intact = read_bounded(&copy, MAX_FILE).is_ok_and(|text| Sealed::parse(&text).is_ok());
+            let hint = if intact { "put it in place of the damaged file" } else { "it is damaged too, or missing" };
+            Error::DamagedVault(format!("{}: {what}; the copy {}: {hint}", self.path.display(), copy.display()))
+        })
+    }
+
+    /// Replaces the file, then the copy; each is whole, old or new, at every instant. The lock must be held.
+    pub(super) fn replace(&self, text: &[u8]) -> Result<()> {
+        self.replace_one(&self.path, text)?;
+        self.replace_one(&beside(&self.path, ".bak"), text)
+    }
+
+    fn replace_one(&self, path: &Path, text: &[u8]) -> Result<()> {
+        let new = beside(path, ".new");
+        let written = (|| {
+            let mut file = private(OpenOptions::new().create(true).truncate(true).write(true)).open(&new)?;
+            file.write_all(text)?;
+            file.sync_all()?;
+            fs::rename(&new, path)?;
+            sync_folder(path)
+        })();
+        written.map_err(|e| self.failed("writing", e))
+    }
+
+    fn failed(&self, what: &str, e: std::io::Error) -> Error {
+        Error::io(format!("{what} the vault {}", self.path.display()), e)
+    }
+}
+
+/// Writes a secret to a file that must not exist yet, readable by its owner only.
+pub(super) fn write_new(path: &Path, bytes: &[u8]) -> Result<()> {
+    let written = (|| {
+        let mut file = private(OpenOptions::new().create_new(true).write(true)).open(path)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        sync_folder(path)
+    })();
+    written.map_err(|e| Error::io(format!("writing {}", path.display()), e))
+}
+
+/// Reads a secret of at most `max` bytes without leaving a copy of it on the heap.
+pub(super) fn read_secret(path: &Path, max: u64) -> Result<Secret> {
+    let read = || {
+        let mut file = File::open(path)?;
+        let len = file.metadata()?.len();
+        if len > max {
+            return Err(std::io::Error::new(ErrorKind::FileTooLarge, format!("it has more than {max} bytes")));
+        }
+        let mut secret = Secret::zeroed(len as usize);
+        file.read_exact(secret.expose_mut())?;
+        Ok(secret)
+    };
+    read().map_err(|e| Error::io(format!("reading {}", path.display()), e))
+}
+
+fn read_bounded(path: &Path, max: u64) -> std::io::Result<Vec<u8>> {
+    let mut text = Vec::new();
+    File::open(path)?.take(max + 1).read_to_end(&mut text)?;
+    if text.len() as u64 > max {
+        return Err(std::io::Error::new(ErrorKind::FileTooLarge, format!("it has more than {max} bytes")));
+    }
+    Ok(text)
+}
+
+/// Files are for their owner only, where the system knows owners.
+fn private(options: &mut OpenOptions) -> &mut OpenOptions {
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(options, 0o600);
+    options
+}
+
+/// Makes a rename last: the folder's own entry must reach the disk.
+fn sync_folder(path: &Path) -> std::io::Result<()> {
+    #[cfg(unix)]
+    {
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+        File::open(folder.unwrap_or(Path::new(".")))?.sync_all()?;
+    }
+    let _ = path;
+    Ok(())
+}

@@ -1,0 +1,35 @@
+//! Keys: data keys ([`Dek`]), the vaults that hold the keys which wrap them ([`KeyVault`], [`FileVault`]), and the record
+//! of a wrapped data key ([`Envelope`]).
+//!
+//! A DEK encrypts sectors; a KEK encrypts DEKs and never leaves its vault. What is stored beside the data is the wrapped
+//! DEK, with the name of the KEK that opens it.
+
+#[cfg(feature = "std")]
+mod dek;
+#[cfg(feature = "std")]
+mod envelope;
+#[cfg(feature = "std")]
+mod file_vault;
+#[cfg(feature = "std")]
+pub mod hazmat;
+#[cfg(feature = "std")]
+mod vault;
+pub mod wrap;
+
+#[cfg(feature = "std")]
+pub use dek::{Dek, DekAlgorithm};
+#[cfg(feature = "std")]
+pub use envelope::Envelope;
+#[cfg(feature = "std")]
+pub(crate) use envelope::check_context;
+#[cfg(feature = "std")]
+pub use file_vault::{FileVault, KdfCost, KeyInfo, KeyOrigin, Unlock, VersionInfo};
+#[cfg(feature = "std")]
+pub use vault::{Credential, EncryptionType, KeyId, KeyVault, WrappedDek};
+pub use wrap::WrapAlgorithm;
+
+/// The longest context that an envelope or a volume can be bound to, in bytes.
+pub const MAX_CONTEXT: usize = 1024;
+
+/// The longest wrapped DEK, in bytes: room for RSA-4096 and for the records of other vaults.
+pub const MAX_WRAPPED: usize = 1024;

@@ -1,0 +1,221 @@
+//! Where KEKs live, and what names them.
+
+use core::fmt;
+
+use super::{MAX_WRAPPED, WrapAlgorithm};
+use crate::{Dek, DekAlgorithm, Error, Result, Secret};
+
+const MAX_VAULT_ID: usize = 512;
+const MAX_KEY_NAME: usize = 127;
+
+/// A place that holds KEKs and wraps DEKs under them; the KEKs never leave it.
+///
+/// Implement it for a cloud's key service, an HSM, or whatever else keeps keys. [`FileVault`](crate::FileVault) is the
+/// one that comes with this crate. Methods may take long (a call over a network); no lock is held while they run.
+pub trait KeyVault: Send + Sync {
+    /// The vault's own name, the first part of every key URL: `https://contoso.vault.example`, say. 1 to 512 visible
+    /// ASCII characters. It must stay the same for as long as something is wrapped under the vault's keys.
+    fn id(&self) -> &str;
+
+    /// Wraps `dek` under the latest enabled version of the key named `key`.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchKey`], or [`Error::Vault`] with what went wrong.
+    fn wrap(&self, key: &str, dek: &Secret) -> Result<WrappedDek>;
+
+    /// Unwraps what [`wrap`](Self::wrap) made.
+    ///
+    /// There are three answers: `Ok(None)` when another vault made it; an error when this one did and can't unwrap it;
+    /// else the DEK.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchKey`]; [`Error::UnwrapFailed`]; [`Error::Vault`] with what went wrong.
+    fn unwrap(&self, wrapped: &WrappedDek) -> Result<Option<Secret>>;
+}
+
+/// A DEK as a vault wrapped it, with all that is needed to unwrap it there again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WrappedDek {
+    /// The key and version that wrapped it.
+    pub kek: KeyId,
+    /// How it was wrapped.
+    pub algorithm: WrapAlgorithm,
+    /// The wrapped bytes: 1 to [`MAX_WRAPPED`].
+    pub bytes: Vec<u8>,
+}
+
+impl WrappedDek {
+    /// Has `vault` wrap a DEK, and checks its answer's bounds.
+    pub(crate) fn wrap(vault: &dyn KeyVault, key: &str, dek: &Dek) -> Result<Self> {
+        KeyId::check_name("key", key)?;
+        let wrapped = vault.wrap(key, dek.secret())?;
+        if wrapped.kek.vault != vault.id() || wrapped.kek.key != key {
+            let asked = format!("{}/keys/{key}", vault.id());
+            return Err(Error::Vault(format!("asked to wrap under {asked}, it answered with {}", wrapped.kek)));
+        }
+        wrapped.check().map_err(|text| Error::Vault(format!("it answered with {text}")))?;
+        Ok(wrapped)
+    }
+
+    /// Has `vault` unwrap a DEK, and checks its answer's length. `None` is 'not mine'.
+    pub(crate) fn unwrap(&self, vault: &dyn KeyVault, algorithm: DekAlgorithm) -> Result<Option<Dek>> {
+        match vault.unwrap(self)? {
+            None => Ok(None),
+            Some(key) if key.len() == algorithm.key_len() => Dek::from_secret(algorithm, key).map(Some),
+            Some(key) => {
+                let (found, wanted) = (key.len(), algorithm.key_len());
+                Err(Error::Vault(format!(
+                    "it unwrapped a key of {found} bytes where {} has {wanted}",
+                    algorithm.name()
+                )))
+            }
+        }
+    }
+
+    pub(crate) fn check(&self) -> Result<(), String> {
+        match self.bytes.len() {
+            1..=MAX_WRAPPED => Ok(()),
+            len => Err(format!("a wrapped key of {len} bytes, where 1 to {MAX_WRAPPED} are allowed")),
+        }
+    }
+}
+
+/// The name of one version of one key: `{vault}/keys/{key}/{version}`, its URL.
+///
+/// ```
+/// use atrest::key::KeyId;
+///
+/// let id: KeyId = "https://contoso.vault.example/keys/disks/4f3a".parse()?;
+/// assert_eq!((id.vault(), id.key(), id.version()), ("https://contoso.vault.example", "disks", "4f3a"));
+/// assert_eq!(id.to_string(), "https://contoso.vault.example/keys/disks/4f3a");
+/// # Ok::<(), atrest::Error>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct KeyId {
+    vault: String,
+    key: String,
+    version: String,
+}
+
+impl KeyId {
+    /// Puts a name together from its parts.
+    ///
+    /// # Errors
+    /// [`Error::InvalidName`] unless `vault` is 1 to 512 visible ASCII characters, and `key` and `version` are 1 to 127
+    /// of letters, digits, `-`, `_` and `.`.
+    pub fn new(vault: &str, key: &str, version: &str) -> Result<Self> {
+        Self::check_vault(vault)?;
+        Self::check_name("key", key)?;
+        Self::check_name("version", version)?;
+        Ok(KeyId { vault: vault.into(), key: key.into(), version: version.into() })
+    }
+
+    /// The vault's own name.
+    pub fn vault(&self) -> &str {
+        &self.vault
+    }
+
+    /// The name of the key.
+    pub fn key(&self) -> &str {
+        &self.key
+    }
+
+    /// The version of the key.
+    pub fn version(&self) -> &str {
+        &self.version
+    }
+
+    pub(crate) fn check_vault(vault: &str) -> Result<()> {
+        let sound = (1..=MAX_VAULT_ID).contains(&vault.len()) && vault.bytes().all(|b| b.is_ascii_graphic());
+        let text = || format!("the name of a vault is 1 to {MAX_VAULT_ID} visible ASCII characters");
+        sound.then_some(()).ok_or_else(|| Error::InvalidName(text()))
+    }
+
+    pub(crate) fn check_name(what: &str, name: &str) -> Result<()> {
+        let sound = (1..=MAX_KEY_NAME).contains(&name.len())
+            && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b));
+        let text = || format!("a {what}'s name is 1 to {MAX_KEY_NAME} of letters, digits, '-', '_' and '.'");
+        sound.then_some(()).ok_or_else(|| Error::InvalidName(text()))
+    }
+}
+
+impl fmt::Display for KeyId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/keys/{}/{}", self.vault, self.key, self.version)
+    }
+}
+
+impl core::str::FromStr for KeyId {
+    type Err = Error;
+
+    fn from_str(url: &str) -> Result<Self> {
+        // The vault's name may itself hold '/keys/'; names of keys and versions hold no '/'.
+        let split = url.rsplit_once('/').and_then(|(rest, version)| {
+            let (rest, key) = rest.rsplit_once('/')?;
+            Some((rest.strip_suffix("/keys")?, key, version))
+        });
+        let (vault, key, version) =
+            split.ok_or_else(|| Error::InvalidName("a key's URL has the form VAULT/keys/KEY/VERSION".into()))?;
+        KeyId::new(vault, key, version)
+    }
+}
+
+/// Whose keys protect a volume. It is recorded in the volume, and bound to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
+pub enum EncryptionType {
+    /// A key of the platform, which the customer neither sees nor manages.
+    PlatformKey,
+    /// A key of the customer. The default.
+    #[default]
+    CustomerKey,
+    /// Two layers: one under a key of the platform, one under a key of the customer.
+    PlatformAndCustomerKeys,
+}
+
+impl EncryptionType {
+    const ALL: [(EncryptionType, u32, &'static str); 3] = [
+        (EncryptionType::PlatformKey, 1, "platform-key"),
+        (EncryptionType::CustomerKey, 2, "customer-key"),
+        (EncryptionType::PlatformAndCustomerKeys, 3, "platform-and-customer-keys"),
+    ];
+
+    /// The name, as LUKS2 tokens carry it.
+    pub fn name(self) -> &'static str {
+        Self::ALL.iter().find(|(kind, ..)| *kind == self).map_or("", |(.., name)| name)
+    }
+
+    /// The number, as the C ABI carries it.
+    pub fn code(self) -> u32 {
+        Self::ALL.iter().find(|(kind, ..)| *kind == self).map_or(0, |(_, code, _)| *code)
+    }
+
+    /// The type of this name, if there is one.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.iter().find(|(.., n)| *n == name).map(|(kind, ..)| *kind)
+    }
+
+    /// The type of this number, if there is one.
+    pub fn from_code(code: u32) -> Option<Self> {
+        Self::ALL.iter().find(|(_, c, _)| *c == code).map(|(kind, ..)| *kind)
+    }
+}
+
+/// What opens a volume. One type for every verb.
+#[derive(Clone, Copy)]
+#[non_exhaustive]
+pub enum Credential<'a> {
+    /// A vault that holds the KEK under which the volume's DEK is wrapped.
+    Vault(&'a dyn KeyVault),
+    /// The DEK itself.
+    Dek(&'a Dek),
+}
+
+impl fmt::Debug for Credential<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Credential::Vault(vault) => write!(f, "Credential::Vault({})", vault.id()),
+            Credential::Dek(dek) => write!(f, "Credential::Dek({dek:?})"),
+        }
+    }
+}

@@ -1,0 +1,25 @@
+#![doc = include_str!("../docs/crate.md")]
+#![cfg_attr(not(feature = "std"), no_std)]
+#![deny(unsafe_code)]
+
+mod arch;
+pub mod cipher;
+mod error;
+pub mod key;
+#[cfg(feature = "std")]
+pub mod luks;
+#[cfg(feature = "std")]
+mod random;
+#[cfg(feature = "std")]
+mod secret;
+#[cfg(feature = "std")]
+pub mod volume;
+
+pub use cipher::{SectorCipher, SectorSize, SectorUnit};
+pub use error::{Error, Result};
+#[cfg(feature = "std")]
+pub use key::{Credential, Dek, DekAlgorithm, EncryptionType, Envelope, FileVault, KeyVault, hazmat};
+#[cfg(feature = "std")]
+pub use secret::Secret;
+#[cfg(feature = "std")]
+pub use volume::{BlockDevice, FileDevice, FormatOptions, MemoryDevice, OpenOptions, Volume};

@@ -1,0 +1,187 @@
+//! The binary header (section 2.1) and the checksum over it and the JSON area.
+
+use sha2::{Digest, Sha256};
+
+use super::BINARY_HEADER;
+
+/// Sizes that one copy of the header, with its JSON area, can have in bytes (table 1). The second copy starts at this
+/// offset.
+pub const HEADER_SIZES: [u64; 9] =
+    [0x4000, 0x8000, 0x1_0000, 0x2_0000, 0x4_0000, 0x8_0000, 0x10_0000, 0x20_0000, 0x40_0000];
+
+/// The length of the salt in bytes.
+pub const SALT_LEN: usize = 64;
+
+const MAGIC_PRIMARY: [u8; 6] = *b"LUKS\xba\xbe";
+const MAGIC_SECONDARY: [u8; 6] = *b"SKUL\xba\xbe";
+const VERSION: u16 = 2;
+const CHECKSUM_ALGORITHM: &str = "sha256";
+
+// Where the fields are: offset and length in bytes (figure 2).
+const MAGIC: (usize, usize) = (0, 6);
+const VERSION_AT: (usize, usize) = (6, 2);
+const HDR_SIZE: (usize, usize) = (8, 8);
+const SEQID: (usize, usize) = (16, 8);
+const LABEL: (usize, usize) = (24, 48);
+const CSUM_ALG: (usize, usize) = (72, 32);
+const SALT: (usize, usize) = (104, SALT_LEN);
+const UUID: (usize, usize) = (168, 40);
+const SUBSYSTEM: (usize, usize) = (208, 48);
+const HDR_OFFSET: (usize, usize) = (256, 8);
+const CSUM: (usize, usize) = (448, 64);
+const DIGEST: usize = 32;
+
+/// Which copy of the header.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Position {
+    /// The first, at the beginning of the device.
+    Primary,
+    /// The second, right behind the first.
+    Secondary,
+}
+
+/// The fields of the binary header that mean something.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BinaryHeader {
+    /// The size of this copy with its JSON area, in bytes: one of [`HEADER_SIZES`].
+    pub header_size: u64,
+    /// Grows with each update; the copy with the greater one is the newer.
+    pub seqid: u64,
+    /// A label, up to 47 bytes.
+    pub label: String,
+    /// Random bytes that differ from copy to copy.
+    pub salt: [u8; SALT_LEN],
+    /// The UUID of the device, as text.
+    pub uuid: String,
+    /// A second label, up to 47 bytes.
+    pub subsystem: String,
+}
+
+impl BinaryHeader {
+    /// Whether a block begins like a LUKS header at `position`, of whatever version.
+    pub fn has_magic(block: &[u8], position: Position) -> bool {
+        block.get(..MAGIC.1) == Some(&position.magic()[..])
+    }
+
+    /// The version that a block with the magic says it has.
+    pub fn version(block: &[u8; BINARY_HEADER]) -> u16 {
+        let bytes = field(block, VERSION_AT);
+        u16::from_be_bytes([bytes[0], bytes[1]])
+    }
+
+    /// Reads a binary header found at `offset` bytes from the start of the device. The checksum is
+    /// [`verify`](Self::verify)'s matter.
+    ///
+    /// # Errors
+    /// What is wrong, as text.
+    pub fn parse(block: &[u8; BINARY_HEADER], position: Position, offset: u64) -> Result<Self, String> {
+        if !Self::has_magic(block, position) {
+            return Err("there is no LUKS magic".into());
+        }
+        let version = Self::version(block);
+        if version != VERSION {
+            return Err(format!("its version is {version}, not {VERSION}"));
+        }
+        let header_size = be64(block, HDR_SIZE);
+        if !HEADER_SIZES.contains(&header_size) {
+            return Err(format!("its size, {header_size} bytes, is none of those that the format has"));
+        }
+        let hdr_offset = be64(block, HDR_OFFSET);
+        if hdr_offset != offset {
+            return Err(format!("it says that it is at offset {hdr_offset}, but it is at {offset}"));
+        }
+        let algorithm = text(block, CSUM_ALG, "checksum algorithm")?;
+        if algorithm != CHECKSUM_ALGORITHM {
+            return Err(format!("its checksum algorithm is {algorithm:?}, not {CHECKSUM_ALGORITHM:?}"));
+        }
+        let mut salt = [0; SALT_LEN];
+        salt.copy_from_slice(field(block, SALT));
+        Ok(BinaryHeader {
+            header_size,
+            seqid: be64(block, SEQID),
+            label: text(block, LABEL, "label")?,
+            salt,
+            uuid: text(block, UUID, "uuid")?,
+            subsystem: text(block, SUBSYSTEM, "subsystem")?,
+        })
+    }
+
+    /// Compares the checksum in `copy`, a binary header and its JSON area, with the bytes.
+    ///
+    /// # Errors
+    /// What is wrong, as text.
+    pub fn verify(copy: &[u8]) -> Result<(), String> {
+        let found = copy.get(CSUM.0..CSUM.0 + CSUM.1).ok_or("it was cut off")?;
+        let (digest, rest) = found.split_at(DIGEST);
+        if digest != checksum(copy) || rest.iter().any(|&byte| byte != 0) {
+            return Err("its checksum does not match".into());
+        }
+        Ok(())
+    }
+
+    /// The block of 4096 bytes, its checksum still zero, which no reader accepts.
+    pub fn encode(&self, position: Position) -> [u8; BINARY_HEADER] {
+        let offset = if position == Position::Primary { 0 } else { self.header_size };
+        let mut block = [0; BINARY_HEADER];
+        let mut put = |(at, len): (usize, usize), bytes: &[u8]| {
+            // Strings end with a zero byte, so the last byte of theirs stays free.
+            let len = bytes.len().min(len);
+            block[at..at + len].copy_from_slice(&bytes[..len]);
+        };
+        put(MAGIC, &position.magic());
+        put(VERSION_AT, &VERSION.to_be_bytes());
+        put(HDR_SIZE, &self.header_size.to_be_bytes());
+        put(SEQID, &self.seqid.to_be_bytes());
+        put((LABEL.0, LABEL.1 - 1), self.label.as_bytes());
+        put(CSUM_ALG, CHECKSUM_ALGORITHM.as_bytes());
+        put(SALT, &self.salt);
+        put((UUID.0, UUID.1 - 1), self.uuid.as_bytes());
+        put((SUBSYSTEM.0, SUBSYSTEM.1 - 1), self.subsystem.as_bytes());
+        put(HDR_OFFSET, &offset.to_be_bytes());
+        block
+    }
+
+    /// Puts the checksum of `copy`, a binary header and its JSON area, into it.
+    pub fn seal(copy: &mut [u8]) {
+        let digest = checksum(copy);
+        copy[CSUM.0..CSUM.0 + CSUM.1].fill(0);
+        copy[CSUM.0..CSUM.0 + DIGEST].copy_from_slice(&digest);
+    }
+}
+
+impl Position {
+    fn magic(self) -> [u8; 6] {
+        match self {
+            Position::Primary => MAGIC_PRIMARY,
+            Position::Secondary => MAGIC_SECONDARY,
+        }
+    }
+}
+
+impl core::fmt::Display for Position {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(if *self == Position::Primary { "primary copy" } else { "secondary copy" })
+    }
+}
+
+/// SHA-256 of a copy with its checksum field taken as zero.
+fn checksum(copy: &[u8]) -> [u8; DIGEST] {
+    let (head, rest) = copy.split_at(CSUM.0);
+    Sha256::new().chain_update(head).chain_update([0; CSUM.1]).chain_update(&rest[CSUM.1..]).finalize().into()
+}
+
+fn field(block: &[u8; BINARY_HEADER], (at, len): (usize, usize)) -> &[u8] {
+    &block[at..at + len]
+}
+
+fn be64(block: &[u8; BINARY_HEADER], place: (usize, usize)) -> u64 {
+    let mut bytes = [0; 8];
+    bytes.copy_from_slice(field(block, place));
+    u64::from_be_bytes(bytes)
+}
+
+fn text(block: &[u8; BINARY_HEADER], place: (usize, usize), name: &str) -> Result<String, String> {
+    let bytes = field(block, place);
+    let end = bytes.iter().position(|&byte| byte == 0).ok_or_else(|| format!("its {name} does not end"))?;
+    String::from_utf8(bytes[..end].to_vec()).map_err(|_| format!("its {name} is not text"))
+}

@@ -1,0 +1,69 @@
+//! The digest that proves a volume key (section 3.4).
+
+use hmac::Hmac;
+use sha2::{Sha256, Sha512};
+use subtle::ConstantTimeEq;
+
+use crate::{Error, Result, Secret};
+
+/// The most iterations that a header may ask for: a few seconds of one CPU. A header without a ceiling is a denial of
+/// service.
+const MAX_ITERATIONS: u32 = 10_000_000;
+
+/// What an own digest costs. The key is random, so that a guess costs 2^256 anyhow; 1000 is the least that the reference
+/// implementation takes.
+const OWN_ITERATIONS: u32 = 1000;
+
+/// A digest object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Digest {
+    /// Its number.
+    pub id: u32,
+    /// The segments whose key it proves.
+    pub segments: Vec<u32>,
+    /// How it proves it; `None` for a type that is not known.
+    pub pbkdf2: Option<VolumeKeyDigest>,
+}
+
+/// A digest of type `pbkdf2`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VolumeKeyDigest {
+    /// The hash's name, `sha256` as a rule.
+    pub hash: String,
+    /// Iterations of PBKDF2.
+    pub iterations: u32,
+    /// The salt.
+    pub salt: Vec<u8>,
+    /// The digest itself.
+    pub digest: Vec<u8>,
+}
+
+impl VolumeKeyDigest {
+    /// A digest of `key`, with a salt of 32 random bytes.
+    pub(crate) fn new(key: &Secret, salt: [u8; 32]) -> Self {
+        let mut digest = vec![0; 32];
+        pbkdf2::pbkdf2::<Hmac<Sha256>>(key.expose(), &salt, OWN_ITERATIONS, &mut digest)
+            .expect("HMAC takes a key of any length");
+        VolumeKeyDigest { hash: "sha256".into(), iterations: OWN_ITERATIONS, salt: salt.to_vec(), digest }
+    }
+
+    /// Proves `key`.
+    ///
+    /// # Errors
+    /// [`Error::WrongKey`]; [`Error::UnsupportedHeader`] for another hash, and for more iterations than 10,000,000.
+    pub(crate) fn verify(&self, key: &Secret) -> Result<()> {
+        if self.iterations > MAX_ITERATIONS {
+            let n = self.iterations;
+            return Err(Error::UnsupportedHeader(format!("its digest asks for {n} iterations, over {MAX_ITERATIONS}")));
+        }
+        let mut digest = vec![0; self.digest.len()];
+        let (key, salt) = (key.expose(), &self.salt);
+        match self.hash.as_str() {
+            "sha256" => pbkdf2::pbkdf2::<Hmac<Sha256>>(key, salt, self.iterations, &mut digest),
+            "sha512" => pbkdf2::pbkdf2::<Hmac<Sha512>>(key, salt, self.iterations, &mut digest),
+            other => return Err(Error::UnsupportedHeader(format!("its digest uses the hash {other:?}"))),
+        }
+        .expect("HMAC takes a key of any length");
+        if digest.ct_eq(&self.digest).into() { Ok(()) } else { Err(Error::WrongKey) }
+    }
+}

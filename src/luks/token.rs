@@ -1,0 +1,171 @@
+//! The token of type `atrest`: a DEK wrapped under a vault's key, and a MAC over what an attacker could gain by changing.
+//!
+//! LUKS2 metadata carries a checksum and no authentication. So a header could be changed to a null cipher, to other
+//! sectors, to another volume's key, and still look sound. The MAC is made with a key that only who has the DEK can have.
+
+use base64ct::{Base64, Encoding};
+use hmac::{Hmac, KeyInit, Mac};
+use serde_json::{Map, Value, json};
+use sha2::Sha256;
+
+use super::metadata::{Metadata, SegmentKind, SegmentSize, binary, integer, string, uint64};
+use crate::key::{Dek, DekAlgorithm, EncryptionType, MAX_CONTEXT, MAX_WRAPPED, WrapAlgorithm, WrappedDek};
+use crate::{Error, Result};
+
+/// The `type` of the token.
+pub const TOKEN_TYPE: &str = "atrest";
+
+const VERSION: u32 = 1;
+const MAC: usize = 32;
+const MAC_INFO: &str = "atrest luks2 token v1";
+
+/// A token: one way into a volume.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Token {
+    /// Whose keys protect the volume.
+    pub encryption_type: EncryptionType,
+    /// What the DEK is for.
+    pub dek_algorithm: DekAlgorithm,
+    /// The wrapped DEK and the key that wrapped it.
+    pub wrapped: WrappedDek,
+    /// What the volume is bound to, such as a disk's id.
+    pub context: Vec<u8>,
+    /// How many bytes of data the volume had when the token was written. A smaller device was truncated.
+    pub data_size: u64,
+    mac: [u8; MAC],
+}
+
+impl Token {
+    /// A token for a DEK, yet without its MAC.
+    pub(crate) fn new(kind: EncryptionType, dek: &Dek, wrapped: WrappedDek, context: Vec<u8>, data_size: u64) -> Self {
+        let dek_algorithm = dek.algorithm();
+        Token { encryption_type: kind, dek_algorithm, wrapped, context, data_size, mac: [0; MAC] }
+    }
+
+    /// Makes the MAC over this token and the header that it will stand in.
+    pub(crate) fn seal(&mut self, dek: &Dek, uuid: &str, metadata: &Metadata) {
+        self.mac = self.keyed_mac(dek, uuid, metadata).finalize().into_bytes().into();
+    }
+
+    /// Proves that whoever has the DEK wrote this token and the header that it stands in.
+    ///
+    /// # Errors
+    /// [`Error::TamperedHeader`].
+    pub(crate) fn verify(&self, dek: &Dek, uuid: &str, metadata: &Metadata) -> Result<()> {
+        self.keyed_mac(dek, uuid, metadata).verify_slice(&self.mac).map_err(|_| Error::TamperedHeader)
+    }
+
+    pub(super) fn from_json(object: &Map<String, Value>) -> Result<Self, String> {
+        let version = integer(object, "version")?;
+        if version != VERSION {
+            return Err(format!("its version is {version}, this library reads version {VERSION}"));
+        }
+        let encryption_type = string(object, "encryption_type")?;
+        let key_size = integer(object, "key_size")?;
+        let algorithm = string(object, "algorithm")?;
+        let wrapped = WrappedDek {
+            kek: string(object, "key_url")?.parse().map_err(|e: Error| e.to_string())?,
+            algorithm: WrapAlgorithm::from_name(algorithm)
+                .ok_or_else(|| format!("its algorithm, {algorithm:?}, is not known"))?,
+            bytes: binary(object, "wrapped_dek", MAX_WRAPPED)?,
+        };
+        wrapped.check()?;
+        Ok(Token {
+            encryption_type: EncryptionType::from_name(encryption_type)
+                .ok_or_else(|| format!("its encryption type, {encryption_type:?}, is not known"))?,
+            dek_algorithm: [DekAlgorithm::Aes128Xts, DekAlgorithm::Aes256Xts]
+                .into_iter()
+                .find(|algorithm| algorithm.key_len() == key_size as usize)
+                .ok_or_else(|| format!("its key_size, {key_size}, is neither 32 nor 64"))?,
+            wrapped,
+            context: binary(object, "context", MAX_CONTEXT)?,
+            data_size: uint64(object, "data_size")?,
+            mac: binary(object, "mac", MAC)?.try_into().map_err(|_| "its mac is shorter than 32 bytes")?,
+        })
+    }
+
+    pub(super) fn to_json(&self) -> Value {
+        json!({
+            "type": TOKEN_TYPE,
+            "keyslots": [],
+            "version": VERSION,
+            "encryption_type": self.encryption_type.name(),
+            "key_size": self.dek_algorithm.key_len(),
+            "key_url": self.wrapped.kek.to_string(),
+            "algorithm": self.wrapped.algorithm.name(),
+            "wrapped_dek": Base64::encode_string(&self.wrapped.bytes),
+            "context": Base64::encode_string(&self.context),
+            "data_size": self.data_size.to_string(),
+            "mac": Base64::encode_string(&self.mac),
+        })
+    }
+
+    fn keyed_mac(&self, dek: &Dek, uuid: &str, metadata: &Metadata) -> Hmac<Sha256> {
+        let key = dek.derive(MAC_INFO);
+        let mut mac = Fields(Hmac::new_from_slice(key.expose()).expect("HMAC takes a key of any length"));
+        mac.field(MAC_INFO);
+        mac.field(uuid);
+        mac.field(self.encryption_type.name());
+        mac.field((self.dek_algorithm.key_len() as u32).to_be_bytes());
+        mac.field(self.wrapped.kek.to_string());
+        mac.field(self.wrapped.algorithm.name());
+        mac.field(&self.wrapped.bytes);
+        mac.field(&self.context);
+        mac.field(self.data_size.to_be_bytes());
+        mac.count(metadata.segments());
+        for segment in metadata.segments() {
+            mac.field(segment.id.to_be_bytes());
+            mac.field(segment.offset.to_be_bytes());
+            match segment.size {
+                SegmentSize::Dynamic => mac.field("dynamic"),
+                SegmentSize::Bytes(size) => mac.field(size.to_be_bytes()),
+            }
+            match &segment.kind {
+                SegmentKind::Other(kind) => mac.field(kind),
+                SegmentKind::Crypt(crypt) => {
+                    mac.field("crypt");
+                    mac.field(crypt.iv_tweak.to_be_bytes());
+                    mac.field(&crypt.encryption);
+                    mac.field(crypt.sector_size.to_be_bytes());
+                    mac.field([u8::from(crypt.integrity)]);
+                }
+            }
+            mac.count(&segment.flags);
+            segment.flags.iter().for_each(|flag| mac.field(flag));
+        }
+        mac.count(metadata.digests());
+        for digest in metadata.digests() {
+            mac.field(digest.id.to_be_bytes());
+            mac.count(&digest.segments);
+            digest.segments.iter().for_each(|segment| mac.field(segment.to_be_bytes()));
+            let Some(pbkdf2) = &digest.pbkdf2 else {
+                mac.field("other");
+                continue;
+            };
+            mac.field("pbkdf2");
+            mac.field(&pbkdf2.hash);
+            mac.field(pbkdf2.iterations.to_be_bytes());
+            mac.field(&pbkdf2.salt);
+            mac.field(&pbkdf2.digest);
+        }
+        mac.count(metadata.requirements());
+        metadata.requirements().iter().for_each(|requirement| mac.field(requirement));
+        mac.0
+    }
+}
+
+/// A MAC over fields, each behind its length, and lists, each behind its count, so that no two headers give the same
+/// bytes.
+struct Fields(Hmac<Sha256>);
+
+impl Fields {
+    fn count<T>(&mut self, list: &[T]) {
+        self.field((list.len() as u32).to_be_bytes());
+    }
+
+    fn field(&mut self, bytes: impl AsRef<[u8]>) {
+        let bytes = bytes.as_ref();
+        self.0.update(&(bytes.len() as u32).to_be_bytes());
+        self.0.update(bytes);
+    }
+}

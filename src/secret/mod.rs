@@ -1,0 +1,144 @@
+//! [`Secret`]: the one place where key bytes live.
+
+#[cfg_attr(unix, path = "locked.rs")]
+#[cfg_attr(not(unix), path = "heap.rs")]
+mod memory;
+
+use core::fmt;
+
+use subtle::ConstantTimeEq;
+use zeroize::Zeroize;
+
+use crate::Result;
+use memory::Memory;
+
+/// Secret bytes: wiped when dropped, in pages that are locked into memory and left out of core dumps where the
+/// operating system allows it.
+///
+/// Comparison takes the same time whatever the bytes are; `Debug` shows the length only.
+///
+/// ```
+/// let secret = atrest::Secret::copy_from(b"correct horse");
+/// assert_eq!(secret.expose(), b"correct horse");
+/// assert_eq!(format!("{secret:?}"), "Secret(13 bytes)");
+/// ```
+pub struct Secret(Memory);
+
+impl Secret {
+    /// A secret of `len` zero bytes, to be filled by [`expose_mut`](Self::expose_mut).
+    pub fn zeroed(len: usize) -> Self {
+        Secret(Memory::zeroed(len))
+    }
+
+    /// A secret of `len` random bytes from the operating system.
+    ///
+    /// # Errors
+    /// [`Error::Random`](crate::Error::Random) when the operating system gives none.
+    pub fn random(len: usize) -> Result<Self> {
+        let mut secret = Secret::zeroed(len);
+        crate::random::fill(secret.expose_mut())?;
+        Ok(secret)
+    }
+
+    /// Copies `bytes`; wiping the original stays with the caller.
+    pub fn copy_from(bytes: &[u8]) -> Self {
+        let mut secret = Secret::zeroed(bytes.len());
+        secret.expose_mut().copy_from_slice(bytes);
+        secret
+    }
+
+    /// The bytes. Named so that every place which looks at a secret can be found.
+    pub fn expose(&self) -> &[u8] {
+        self.0.as_slice()
+    }
+
+    /// The bytes, to be written.
+    pub fn expose_mut(&mut self) -> &mut [u8] {
+        self.0.as_mut_slice()
+    }
+
+    /// The length in bytes.
+    pub fn len(&self) -> usize {
+        self.0.as_slice().len()
+    }
+
+    /// Whether there are no bytes at all.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+impl Drop for Secret {
+    fn drop(&mut self) {
+        self.expose_mut().zeroize();
+    }
+}
+
+impl Clone for Secret {
+    fn clone(&self) -> Self {
+        Secret::copy_from(self.expose())
+    }
+}
+
+impl PartialEq for Secret {
+    fn eq(&self, other: &Self) -> bool {
+        self.expose().ct_eq(other.expose()).into()
+    }
+}
+
+impl Eq for Secret {}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Secret({} bytes)", self.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_of_every_length_keep_apart() {
+        let mut secrets: Vec<Secret> = (0..400).map(|len| Secret::copy_from(&vec![len as u8; len])).collect();
+        // Free every third and take new ones, so that slots are used again.
+        for i in (0..400).step_by(3) {
+            secrets[i] = Secret::copy_from(&vec![!(i as u8); i]);
+        }
+        for (i, secret) in secrets.iter().enumerate() {
+            let byte = if i % 3 == 0 { !(i as u8) } else { i as u8 };
+            assert_eq!(secret.expose(), vec![byte; i]);
+        }
+    }
+
+    #[test]
+    fn a_new_secret_is_zero_even_in_a_used_slot() {
+        for _ in 0..200 {
+            let mut secret = Secret::zeroed(48);
+            assert_eq!(secret.expose(), [0; 48]);
+            secret.expose_mut().fill(0xA5);
+        }
+    }
+
+    #[test]
+    fn equality_and_debug() {
+        assert_eq!(Secret::copy_from(b"a"), Secret::copy_from(b"a"));
+        assert_ne!(Secret::copy_from(b"a"), Secret::copy_from(b"b"));
+        assert_ne!(Secret::copy_from(b"a"), Secret::copy_from(b"ab"));
+        assert_eq!(format!("{:?}", Secret::copy_from(b"key")), "Secret(3 bytes)");
+    }
+
+    #[test]
+    fn threads_share_the_pages() {
+        std::thread::scope(|scope| {
+            for t in 0..4u8 {
+                scope.spawn(move || {
+                    for _ in 0..500 {
+                        let secret = Secret::copy_from(&[t; 32]);
+                        assert_eq!(secret.expose(), [t; 32]);
+                    }
+                });
+            }
+        });
+    }
+}

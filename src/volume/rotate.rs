@@ -1,0 +1,63 @@
+//! Re-wrapping the DEK: no sector is read or written.
+
+use std::sync::PoisonError;
+
+use super::format::wrap_and_check;
+use super::open::ways_in;
+use super::{BlockDevice, Volume};
+use crate::key::{KeyId, KeyVault};
+use crate::luks::Token;
+use crate::{Error, Result};
+
+impl<D: BlockDevice> Volume<D> {
+    /// Has `vault` wrap the DEK anew, under the latest version of the key that wraps it now, and returns that version.
+    ///
+    /// Reads and writes go on meanwhile. The old version must stay enabled until this returns; afterwards this volume
+    /// needs it no more. Killed at any instant, the volume opens with the old version or the new one.
+    ///
+    /// # Errors
+    /// [`Error::NotThisVault`] when no token names `vault`; [`Error::ReadOnly`]; what the vault answers; [`Error::Io`],
+    /// after which the volume opens with the old version or the new one.
+    pub fn rotate_kek(&self, vault: &dyn KeyVault) -> Result<KeyId> {
+        if self.read_only {
+            return Err(Error::ReadOnly);
+        }
+        let (id, old) = self.token_of(vault)?;
+        let wrapped = wrap_and_check(vault, old.wrapped.kek.key(), &self.dek)?;
+        let kek = wrapped.kek.clone();
+        let mut token = Token::new(old.encryption_type, &self.dek, wrapped, old.context, self.layout.size);
+
+        let mut header = self.header.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut new = header.clone();
+        token.seal(&self.dek, &new.binary.uuid, &new.metadata);
+        new.metadata.set_token(id, &token);
+        let stored = new.store(&self.device);
+        if stored.is_err() {
+            // What is on the device now may be old or new. The sequence number must not be used again either way.
+            header.binary.seqid = new.binary.seqid;
+        } else {
+            *header = new;
+        }
+        stored.map(|()| kek)
+    }
+
+    /// The keys that can unwrap this volume's DEK.
+    pub fn keks(&self) -> Vec<KeyId> {
+        let header = self.header.lock().unwrap_or_else(PoisonError::into_inner);
+        // The tokens were read when the volume was opened, or are our own.
+        let tokens = header.metadata.tokens().unwrap_or_default();
+        tokens.into_iter().map(|(_, token)| token.wrapped.kek).collect()
+    }
+
+    /// The volume's UUID, as text.
+    pub fn uuid(&self) -> String {
+        self.header.lock().unwrap_or_else(PoisonError::into_inner).binary.uuid.clone()
+    }
+
+    fn token_of(&self, vault: &dyn KeyVault) -> Result<(u32, Token)> {
+        let header = self.header.lock().unwrap_or_else(PoisonError::into_inner);
+        let tokens = header.metadata.tokens()?;
+        let token = tokens.iter().find(|(_, token)| token.wrapped.kek.vault() == vault.id());
+        token.cloned().ok_or_else(|| Error::NotThisVault { wanted: ways_in(&tokens) })
+    }
+}
