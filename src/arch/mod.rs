@@ -25,6 +25,8 @@ pub(crate) struct DataUnits {
 }
 
 /// An expanded key in the form that its kernel wants.
+// Without an allocator there is no box to put the larger keys in, and one cipher serves a whole device.
+#[allow(clippy::large_enum_variant)]
 pub(crate) enum Kernel {
     PortableAes128(portable::Aes128Xts),
     PortableAes256(portable::Aes256Xts),

@@ -303,8 +303,11 @@ fn requirements(root: &Map<String, Value>) -> Result<Vec<String>, String> {
     }
 }
 
+/// An object and its number.
+type Numbered<'a> = (u32, &'a Map<String, Value>);
+
 /// The numbered objects of a top-level object, ordered by number.
-fn objects<'a>(root: &'a Map<String, Value>, name: &str) -> Result<Vec<(u32, &'a Map<String, Value>)>, String> {
+fn objects<'a>(root: &'a Map<String, Value>, name: &str) -> Result<Vec<Numbered<'a>>, String> {
     let group = root.get(name).and_then(Value::as_object).ok_or_else(|| format!("it has no {name} object"))?;
     if group.len() > MAX_OBJECTS {
         return Err(format!("it has {} {name}, more than {MAX_OBJECTS}", group.len()));
