@@ -1,0 +1,285 @@
+//! The main job on real input: a disk image goes into an encrypted volume under a vault's key, and comes out again.
+//!
+//! `cargo run --release --example encrypt_disk [-- IMAGE]`
+
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use atrest::key::{FileVault, KeyId, Unlock};
+use atrest::{Credential, Dek, FileDevice, FormatOptions, OpenOptions, SectorSize, Volume, hazmat};
+use clap::Parser;
+use indicatif::{ProgressBar, ProgressStyle};
+
+type Result<T, E = Box<dyn std::error::Error>> = std::result::Result<T, E>;
+
+/// Encrypts a disk image under the key of a vault, and proves it.
+#[derive(Parser)]
+struct Args {
+    /// The image to encrypt; it is only read. Without one, an ext4 file system with this project's files is made.
+    image: Option<PathBuf>,
+    /// The folder for the vault, the encrypted volume and what else is made; what an earlier run left there goes.
+    #[arg(long, default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/target/encrypt_disk"))]
+    dir: PathBuf,
+}
+
+/// Where the data begins in the volume's file; the header is before it.
+const DATA_OFFSET: u64 = 16 << 20;
+const SECTOR: u64 = 512;
+const CHUNK: usize = 4 << 20;
+
+fn main() -> Result<()> {
+    let args = Args::parse();
+    let place = Place::prepare(&args.dir)?;
+
+    step(1, "A disk image to protect");
+    let image = match args.image {
+        Some(image) => image,
+        None => make_image(&place)?,
+    };
+    let size = File::open(&image)?.metadata()?.len();
+    say(&format!("{}, {}", image.display(), mib(size)));
+
+    step(2, "A vault, and in it the key that protects the keys of disks (KEK)");
+    FileVault::generate_key_file(&place.root_key)?;
+    let vault = FileVault::create(&place.vault, Unlock::KeyFile(&place.root_key))?;
+    let first = vault.create_key("disks")?;
+    say(&format!("vault  {}", place.vault.display()));
+    say(&format!("key    {first}"));
+
+    step(3, "An encrypted volume; its data key (DEK) is new, and stored only as the vault wrapped it");
+    let device = FileDevice::create(&place.volume, DATA_OFFSET + size.next_multiple_of(SECTOR))?;
+    let options = FormatOptions::new().label("encrypt_disk").data_offset(DATA_OFFSET).context(b"example-disk");
+    let volume = Volume::format(device, &vault, "disks", &options)?;
+    say(&format!("volume {}, uuid {}", place.volume.display(), volume.uuid()));
+    say(&format!("cipher {}, sectors of {} bytes", volume.dek().algorithm().name(), volume.sector_size().bytes()));
+    say(&format!("engine {} GiB/s in memory, one core", engine_speed(volume.dek())?));
+
+    step(4, "The image goes in");
+    let took = copy_in(&image, &volume, size)?;
+    say(&format!("encrypted, written and synced {} in {:.2} s, {}", mib(size), took.as_secs_f64(), speed(size, took)));
+    drop(volume);
+
+    step(5, "Closed and opened again through the vault; every byte is compared with the image");
+    let volume = open(&place, &vault)?;
+    let took = verify(&image, &volume, size)?;
+    say(&format!("read, decrypted and compared {} in {:.2} s, {}", mib(size), took.as_secs_f64(), speed(size, took)));
+
+    step(6, "The vault's key is rotated: the DEK is wrapped anew, no sector is touched");
+    let second = vault.rotate_key("disks")?;
+    let start = Instant::now();
+    let wrapped_by = volume.rotate_kek(&vault)?;
+    say(&format!("version {} -> {} in {:.1} ms", first.version(), wrapped_by.version(), millis(start)));
+    assert_eq!(wrapped_by, second);
+    drop(volume);
+
+    step(7, "The old version is destroyed, and the volume still opens");
+    destroy(&vault, &first)?;
+    let volume = open(&place, &vault)?;
+    verify(&image, &volume, size)?;
+    say(&format!("opened with version {} alone; every byte is right", volume.keks()[0].version()));
+
+    step(8, "Any Linux machine opens the same volume without this library, given its DEK");
+    write_private(&place.dek, hazmat::dek_bytes(volume.dek()).expose())?;
+    let bits = volume.dek().algorithm().key_len() * 8;
+    drop(volume);
+    let key =
+        ["--volume-key-file", &quoted(&place.dek), "--key-size", &bits.to_string(), &quoted(&place.volume)].join(" ");
+    say(&format!("sudo cryptsetup open {key} secret"));
+    match cryptsetup_agrees(&place, bits) {
+        Some(true) => say("checked here: cryptsetup says that the key is right"),
+        Some(false) => return Err("cryptsetup does not accept the volume".into()),
+        None => say("(not checked: cryptsetup is not installed here)"),
+    }
+
+    println!("\nAll of it is in {}. The file disk.dek is the key itself: delete it when done.", place.dir.display());
+    Ok(())
+}
+
+/// The files of this run.
+struct Place {
+    dir: PathBuf,
+    image: PathBuf,
+    root_key: PathBuf,
+    vault: PathBuf,
+    volume: PathBuf,
+    dek: PathBuf,
+}
+
+impl Place {
+    /// Makes the folder and removes what an earlier run made, by name.
+    fn prepare(dir: &Path) -> Result<Self> {
+        fs::create_dir_all(dir)?;
+        let dir = dir.canonicalize()?;
+        for name in ["disk.img", "root.key", "keys.vault", "keys.vault.bak", "keys.vault.lock", "disk.luks", "disk.dek"]
+        {
+            match fs::remove_file(dir.join(name)) {
+                Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e.into()),
+                _ => {}
+            }
+        }
+        let file = |name| dir.join(name);
+        Ok(Place {
+            image: file("disk.img"),
+            root_key: file("root.key"),
+            vault: file("keys.vault"),
+            volume: file("disk.luks"),
+            dek: file("disk.dek"),
+            dir,
+        })
+    }
+}
+
+/// An ext4 file system that holds this project's files; without `mke2fs`, an archive of them.
+fn make_image(place: &Place) -> Result<PathBuf> {
+    let project = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let files = place.dir.join("files");
+    if files.exists() {
+        fs::remove_dir_all(&files)?;
+    }
+    fs::create_dir(&files)?;
+    for name in ["Cargo.toml", "Cargo.lock", "README.md", "src", "include", "docs", "examples", "tests"] {
+        copy_tree(&project.join(name), &files.join(name))?;
+    }
+    let made = Command::new("mke2fs")
+        .args(["-q", "-t", "ext4", "-L", "project", "-d"])
+        .args([&files, &place.image])
+        .arg("256M")
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status();
+    if made.is_ok_and(|status| status.success()) {
+        say("made an ext4 file system with this project's files in it");
+    } else {
+        let mut archive = tar::Builder::new(File::create(&place.image)?);
+        archive.append_dir_all(".", &files)?;
+        archive.finish()?;
+        say("packed this project's files into an archive (mke2fs is not installed, so no file system)");
+    }
+    fs::remove_dir_all(&files)?;
+    Ok(place.image.clone())
+}
+
+fn copy_tree(from: &Path, to: &Path) -> io::Result<()> {
+    if !from.is_dir() {
+        return if from.exists() { fs::copy(from, to).map(|_| ()) } else { Ok(()) };
+    }
+    fs::create_dir(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        copy_tree(&entry.path(), &to.join(entry.file_name()))?;
+    }
+    Ok(())
+}
+
+fn open(place: &Place, vault: &FileVault) -> Result<Volume<FileDevice>> {
+    let options = OpenOptions::new().context(b"example-disk");
+    Ok(Volume::open(FileDevice::open(&place.volume)?, Credential::Vault(vault), &options)?)
+}
+
+/// Copies the image in; its last sector is padded with zeros.
+fn copy_in(image: &Path, volume: &Volume<FileDevice>, size: u64) -> Result<Duration> {
+    let start = Instant::now();
+    for_chunks(image, size, "writing", |offset, plaintext| Ok(volume.write_at(offset, plaintext)?))?;
+    volume.sync()?;
+    Ok(start.elapsed())
+}
+
+/// Compares all of the volume with the image.
+fn verify(image: &Path, volume: &Volume<FileDevice>, size: u64) -> Result<Duration> {
+    let start = Instant::now();
+    let mut decrypted = vec![0; CHUNK];
+    for_chunks(image, size, "comparing", |offset, plaintext| {
+        let decrypted = &mut decrypted[..plaintext.len()];
+        volume.read_at(offset, decrypted)?;
+        if decrypted == plaintext { Ok(()) } else { Err(format!("the bytes from {offset} on differ").into()) }
+    })?;
+    Ok(start.elapsed())
+}
+
+/// Calls `work` with every chunk of the image, padded to a whole number of sectors, behind a progress bar.
+fn for_chunks(
+    image: &Path,
+    size: u64,
+    what: &'static str,
+    mut work: impl FnMut(u64, &[u8]) -> Result<()>,
+) -> Result<()> {
+    let style = ProgressStyle::with_template("   {msg:9} {bar:40} {bytes}/{total_bytes} {bytes_per_sec}")?;
+    let bar = ProgressBar::new(size).with_style(style).with_message(what);
+    let mut file = File::open(image)?;
+    let mut chunk = vec![0; CHUNK];
+    for offset in (0..size).step_by(CHUNK) {
+        let len = (size - offset).min(CHUNK as u64) as usize;
+        let padded = len.next_multiple_of(SECTOR as usize);
+        file.read_exact(&mut chunk[..len])?;
+        chunk[len..padded].fill(0);
+        work(offset, &chunk[..padded])?;
+        bar.inc(len as u64);
+    }
+    bar.finish_and_clear();
+    Ok(())
+}
+
+/// How fast the sector engine alone is, in GiB/s.
+fn engine_speed(dek: &Dek) -> Result<String> {
+    let cipher = dek.sector_cipher(SectorSize::B512)?;
+    let mut sectors = vec![0; 1 << 20];
+    cipher.encrypt(0, &mut sectors)?;
+    let (start, mut bytes) = (Instant::now(), 0);
+    while start.elapsed() < Duration::from_millis(200) {
+        cipher.encrypt(0, &mut sectors)?;
+        bytes += sectors.len();
+    }
+    Ok(format!("{:.1}", bytes as f64 / start.elapsed().as_secs_f64() / f64::from(1 << 30)))
+}
+
+/// Named for what it is: what only this version could unwrap would be lost.
+fn destroy(vault: &FileVault, version: &KeyId) -> Result<()> {
+    vault.hazmat_destroy_version(version)?;
+    say(&format!("destroyed {version}"));
+    Ok(())
+}
+
+fn cryptsetup_agrees(place: &Place, bits: usize) -> Option<bool> {
+    let mut command = Command::new("cryptsetup");
+    command.args(["open", "--test-passphrase", "--key-size", &bits.to_string(), "--volume-key-file"]);
+    let status = command.args([&place.dek, &place.volume]).stdin(Stdio::null()).status().ok()?;
+    Some(status.success())
+}
+
+/// A path as a shell wants it.
+fn quoted(path: &Path) -> String {
+    let text = path.display().to_string();
+    let plain = text.bytes().all(|b| b.is_ascii_alphanumeric() || b"/._-".contains(&b));
+    if plain { text } else { format!("'{}'", text.replace('\'', "'\\''")) }
+}
+
+fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut options = File::options();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    io::Write::write_all(&mut options.open(path)?, bytes)
+}
+
+fn step(number: u32, title: &str) {
+    println!("\n{number}. {title}");
+}
+
+fn say(line: &str) {
+    println!("   {line}");
+}
+
+fn mib(bytes: u64) -> String {
+    format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20))
+}
+
+fn speed(bytes: u64, took: Duration) -> String {
+    format!("{:.0} MiB/s", bytes as f64 / f64::from(1 << 20) / took.as_secs_f64())
+}
+
+fn millis(start: Instant) -> f64 {
+    start.elapsed().as_secs_f64() * 1e3
+}
