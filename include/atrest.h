@@ -1,0 +1,837 @@
+// atrest.h - encryption at rest that a storage stack links
+//
+// An AES-XTS sector engine; data encryption keys (DEKs), wrapped under key-encryption keys (KEKs) that live in a
+// vault; volumes that are LUKS2 on disk. No root, no kernel module, no daemon. Link with -latrest.
+//
+// What holds for every function here, unless its own comment says otherwise:
+//
+// RESULT       A function returns an atrest_status: ATREST_OK (0) or what went wrong. The detail is in
+//              atrest_last_error_message(). errno is not used, and means nothing after a call.
+// OUTPUTS      Inputs come first, then outputs. An output is written when the function returns ATREST_OK, and left
+//              alone otherwise. There is one exception, the length of a buffer that is too short.
+// BUFFERS      An output of bytes is a triple: the buffer, its capacity, and a pointer to the length. On success the
+//              length is how many bytes were written. On ATREST_ERR_BUFFER_TOO_SHORT it is how many are needed; a NULL
+//              buffer of capacity 0 therefore asks for the length. A NULL input of length 0 is an empty one.
+// TEXT         An input text is UTF-8 and ends with a zero byte. An output text is a triple as above, and gets a zero
+//              byte at its end: its length doesn't count that byte, its capacity must. The length may be NULL.
+//              A path is whatever the operating system takes, in UTF-8 on Windows.
+// HANDLES      Handles are opaque. Whoever gets one by an output frees it, with the function of its own type; NULL is
+//              fine there. A handle that depends on another keeps what it needs of it, so free them in any order.
+//              A handle of the wrong type, or one that was freed not long ago, is refused with
+//              ATREST_ERR_INVALID_HANDLE. That is a help for finding mistakes; it can't find every one.
+// THREADS      Any number of threads may use a handle at once, except that nobody may use it while it is freed, or
+//              after. A handle behind a pointer to const is not changed by the call, as far as the caller can see.
+// MEMORY       What the caller allocates the caller frees, and the same goes for the library. Memory that a pointer
+//              argument names is used during the call only.
+// STRUCTS      A struct that the caller fills starts from its _INIT macro, which sets struct_size and zeros the rest;
+//              zero or NULL always means the default. Structs may grow at the end in later versions, and the library
+//              takes the sizes of earlier ones.
+// CALLBACKS    A callback may be called from any thread that uses the handle it belongs to. It may call this library,
+//              but must neither throw a C++ exception nor longjmp out. It writes into memory that the library lends it.
+// UNITS        Sizes, lengths and offsets are in bytes. A sector's number says in its name what it counts.
+// HAZMAT       A function that can lose data or leak a key when it is used without care has `hazmat` in its name.
+//
+// Generated from src/ffi by tests/capi/header.rs: change it there.
+
+#ifndef ATREST_H
+#define ATREST_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+// ---------------------------------------------------------------------------------------------------------------------
+// VERSION
+
+// The version of this header.
+#define ATREST_VERSION_MAJOR 0
+
+// See ATREST_VERSION_MAJOR.
+#define ATREST_VERSION_MINOR 1
+
+// See ATREST_VERSION_MAJOR.
+#define ATREST_VERSION_PATCH 0
+
+// The version of the library that runs, such as "0.1.0". The text lives as long as the program.
+const char *atrest_version(void);
+
+// ---------------------------------------------------------------------------------------------------------------------
+// STATUS
+//
+// The number of a status never changes and is never used again for another. 1 to 99 are mistakes in how the library
+// is called, 100 to 199 come from the sector engine and key wrap, 200 to 299 from keys and vaults, 300 to 399 from
+// volumes, 400 to 499 from the machine below.
+
+// Success.
+#define ATREST_OK 0
+
+// A pointer that must not be NULL is NULL.
+#define ATREST_ERR_NULL_ARGUMENT 1
+
+// A handle that was freed, or one of another type.
+#define ATREST_ERR_INVALID_HANDLE 2
+
+// A number that is none of the constants allowed here, or a flag that isn't known.
+#define ATREST_ERR_BAD_ENUM 3
+
+// The struct_size of a struct is none that this version knows. Begin with the struct's _INIT macro.
+#define ATREST_ERR_STRUCT_SIZE 4
+
+// A text isn't UTF-8.
+#define ATREST_ERR_NOT_UTF8 5
+
+// Source and destination overlap in part. They may be the same, or apart.
+#define ATREST_ERR_OVERLAP 6
+
+// The output buffer is too short; the length says what is needed.
+#define ATREST_ERR_BUFFER_TOO_SHORT 7
+
+// A length that no buffer can have: it is over half of the address space.
+#define ATREST_ERR_LENGTH 8
+
+// The handle's kind can't do this: a vault of callbacks can't make keys, for example.
+#define ATREST_ERR_UNSUPPORTED 9
+
+// A callback of the caller's failed; the message has the number that it returned.
+#define ATREST_ERR_CALLBACK_FAILED 10
+
+// An option that is out of its bounds; the message names it and the bounds.
+#define ATREST_ERR_INVALID_OPTION 11
+
+// The library failed within, which is a defect of it: please report the message.
+#define ATREST_ERR_PANIC 90
+
+// A failure for which this version has no status of its own.
+#define ATREST_ERR_OTHER 91
+
+// An XTS key is neither 32 bytes (AES-128-XTS) nor 64 bytes (AES-256-XTS) long.
+#define ATREST_ERR_KEY_LENGTH 100
+
+// The two halves of an XTS key are equal, which SP 800-38E and FIPS 140 (IG C.I) forbid.
+#define ATREST_ERR_EQUAL_KEY_HALVES 101
+
+// A sector size that isn't supported here.
+#define ATREST_ERR_SECTOR_SIZE 102
+
+// A buffer that isn't a whole number of sectors.
+#define ATREST_ERR_PARTIAL_SECTOR 103
+
+// Source and destination differ in length.
+#define ATREST_ERR_LENGTH_MISMATCH 104
+
+// The last sector of a run would have a number over 2^64 - 1.
+#define ATREST_ERR_SECTOR_OVERFLOW 105
+
+// A data unit is shorter than 16 bytes or longer than 16 MiB (IEEE 1619, 5.1).
+#define ATREST_ERR_DATA_UNIT_LENGTH 106
+
+// A KEK has a length that isn't allowed here.
+#define ATREST_ERR_KEK_LENGTH 107
+
+// The key-wrap algorithm does not take an input of this length.
+#define ATREST_ERR_WRAP_LENGTH 108
+
+// The integrity check of a wrapped key failed: another key wrapped it, or it was altered.
+#define ATREST_ERR_UNWRAP_FAILED 109
+
+// An algorithm that this version does not know or cannot use here.
+#define ATREST_ERR_UNSUPPORTED_ALGORITHM 200
+
+// The name of a vault, key or version that isn't well formed.
+#define ATREST_ERR_INVALID_NAME 201
+
+// A context of over ATREST_CONTEXT_MAX bytes.
+#define ATREST_ERR_CONTEXT_LENGTH 202
+
+// Bytes that are no envelope, or one that was altered.
+#define ATREST_ERR_INVALID_ENVELOPE 203
+
+// An envelope or volume is bound to another context than the one expected, or was altered.
+#define ATREST_ERR_CONTEXT_MISMATCH 204
+
+// The vault asked is not the one that wrapped the DEK; the message names the one that did.
+#define ATREST_ERR_NOT_THIS_VAULT 205
+
+// The vault has no such key, or no such version of it.
+#define ATREST_ERR_NO_SUCH_KEY 206
+
+// The vault has a key of this name already.
+#define ATREST_ERR_KEY_EXISTS 207
+
+// The passphrase or root key file does not open the vault.
+#define ATREST_ERR_WRONG_PASSPHRASE 208
+
+// A vault's file is damaged; the message says how, and what to do.
+#define ATREST_ERR_DAMAGED_VAULT 209
+
+// A vault gave an answer that is out of its bounds.
+#define ATREST_ERR_VAULT 210
+
+// The device carries no LUKS2 header.
+#define ATREST_ERR_NOT_LUKS 300
+
+// No copy of the LUKS2 header is intact; the message says what is wrong with each.
+#define ATREST_ERR_INVALID_HEADER 301
+
+// A sound LUKS2 header that asks for something which this version does not do.
+#define ATREST_ERR_UNSUPPORTED_HEADER 302
+
+// The header's MAC does not match: somebody without the DEK changed it.
+#define ATREST_ERR_TAMPERED_HEADER 303
+
+// The key is not the key of this volume.
+#define ATREST_ERR_WRONG_KEY 304
+
+// The device is smaller than what it must hold, or than it was.
+#define ATREST_ERR_DEVICE_TOO_SMALL 305
+
+// There is something on the device, and formatting was not told to overwrite it.
+#define ATREST_ERR_DEVICE_NOT_BLANK 306
+
+// An offset or length isn't a multiple of the sector size.
+#define ATREST_ERR_MISALIGNED 307
+
+// A read or write goes past the end of the volume.
+#define ATREST_ERR_OUT_OF_BOUNDS 308
+
+// A write to a volume that was opened for reading.
+#define ATREST_ERR_READ_ONLY 309
+
+// The file system or device failed; the message has what it said.
+#define ATREST_ERR_IO 400
+
+// Another process, or another handle of this one, holds the device or vault.
+#define ATREST_ERR_BUSY 401
+
+// The operating system gave no random bytes.
+#define ATREST_ERR_RANDOM 402
+
+// There is not enough memory.
+#define ATREST_ERR_NO_MEMORY 403
+
+// What came of a call: one of the constants ATREST_OK and ATREST_ERR_*. Take a number that isn't listed here, from a
+// later version of the library, for a failure.
+typedef uint32_t atrest_status;
+
+// What went wrong in the last call of this thread that failed, in English, without secrets. Never NULL, and empty
+// before the first failure. The text is valid until the next call of this thread that fails, or the thread's end.
+const char *atrest_last_error_message(void);
+
+// The name of a status, such as "ATREST_ERR_WRONG_KEY"; "unknown status" for a number that isn't one. Never NULL. The
+// text lives as long as the program.
+const char *atrest_status_name(atrest_status status);
+
+// ---------------------------------------------------------------------------------------------------------------------
+// VAULTS
+//
+// A vault holds KEKs, which wrap DEKs and never leave it. One kind comes with the library: a file. The caller makes
+// any other out of callbacks (next section); it wraps and unwraps, but its keys are managed where they live.
+//
+// A KEK has a name and versions. The latest version wraps; older ones still unwrap what they wrapped. The URL of a
+// version is VAULT/keys/NAME/VERSION, where VAULT is the id of the vault. Names and versions consist of 1 to 127
+// letters, digits, '-', '_' and '.'; an id consists of 1 to 512 visible ASCII characters.
+
+// A buffer of this many bytes has room for the URL of any version of a key, and its zero byte.
+#define ATREST_KEY_URL_SIZE 774
+
+// The vault generated the key.
+#define ATREST_ORIGIN_GENERATED 1
+
+// The key was brought in.
+#define ATREST_ORIGIN_IMPORTED 2
+
+// A vault. Freed by atrest_vault_free.
+typedef struct atrest_vault atrest_vault;
+
+// What opens a vault file: a passphrase or a root key file, exactly one of them.
+typedef struct {
+    // Set by ATREST_UNLOCK_INIT.
+    size_t struct_size;
+    // A passphrase of 1 byte to 1 MiB; it needs no zero byte at its end. NULL for none.
+    const char *passphrase;
+    // The length of the passphrase.
+    size_t passphrase_len;
+    // The path of a root key file, of 32 bytes to 1 MiB. NULL for none.
+    const char *key_file;
+    // What a new vault's passphrase costs to try, by Argon2id: KiB of memory, at least 8 for each lane, at most 1
+    // GiB. All three costs 0 is 64 MiB, 3 passes and 4 lanes (RFC 9106). Not looked at when a vault is opened.
+    uint32_t kdf_memory_kib;
+    // Passes over the memory, 1 to 64.
+    uint32_t kdf_passes;
+    // Lanes, 1 to 16.
+    uint32_t kdf_lanes;
+} atrest_unlock;
+
+// The first value of an atrest_unlock.
+#define ATREST_UNLOCK_INIT {sizeof(atrest_unlock), 0, 0, 0, 0, 0, 0}
+
+// What atrest_vault_list says of one version of a key. It and its texts are valid during the callback only.
+typedef struct {
+    // The size of this struct in the library that runs.
+    size_t struct_size;
+    // The name of the key.
+    const char *key_name;
+    // The version of the key.
+    const char *version;
+    // Both, in a URL.
+    const char *url;
+    // When the version came into the vault, in seconds since 1970-01-01 UTC.
+    uint64_t created;
+    // ATREST_ORIGIN_*.
+    uint32_t origin;
+} atrest_key_version;
+
+// Makes a new vault file without keys. There must be no file at `path`. Beside it there will be `path`.bak, a copy,
+// and `path`.lock. The vault is safe to use from several processes.
+//
+// Errors: ATREST_ERR_IO, also when there is a file already; ATREST_ERR_BUSY; ATREST_ERR_INVALID_OPTION for costs, a
+// passphrase or a key file out of bounds, or when there is not exactly one of the latter two.
+atrest_status atrest_vault_create_file(const char *path, const atrest_unlock *unlock, atrest_vault **out);
+
+// Opens a vault file. With a passphrase this takes as long as its costs say, by default a good part of a second.
+//
+// Errors: ATREST_ERR_WRONG_PASSPHRASE, also for a wrong key file; ATREST_ERR_DAMAGED_VAULT; ATREST_ERR_IO;
+// ATREST_ERR_INVALID_OPTION.
+atrest_status atrest_vault_open_file(const char *path, const atrest_unlock *unlock, atrest_vault **out);
+
+// Writes a new root key file of 32 random bytes, readable by its owner only. There must be no file at `path`.
+//
+// Errors: ATREST_ERR_IO, also when there is a file already.
+atrest_status atrest_vault_generate_key_file(const char *path);
+
+// Frees a vault. Volumes and keys that it opened stay as they are.
+void atrest_vault_free(atrest_vault *vault);
+
+// The id of a vault. For a vault file it is made when the file is.
+atrest_status atrest_vault_id(const atrest_vault *vault, char *id, size_t id_cap, size_t *id_len);
+
+// Generates a new key in a vault file, with one version, whose URL goes to `url`. `url` may be NULL; otherwise it
+// needs room for ATREST_KEY_URL_SIZE bytes, whatever the URL's length.
+//
+// Errors: ATREST_ERR_INVALID_NAME; ATREST_ERR_KEY_EXISTS; ATREST_ERR_BUSY; ATREST_ERR_DAMAGED_VAULT; ATREST_ERR_IO;
+// ATREST_ERR_UNSUPPORTED for a vault of callbacks, as with all functions that manage keys.
+atrest_status atrest_vault_create_key(atrest_vault *vault, const char *key_name, char *url, size_t url_cap);
+
+// Generates a new version of a key in a vault file; from now on it wraps. `url` is as in atrest_vault_create_key.
+//
+// Errors: ATREST_ERR_NO_SUCH_KEY, and those of the vault's file.
+atrest_status atrest_vault_rotate_key(atrest_vault *vault, const char *key_name, char *url, size_t url_cap);
+
+// Takes a new key of 32 bytes, which the caller brings, into a vault file. `url` is as in atrest_vault_create_key.
+// Wiping `kek` stays with the caller.
+//
+// Errors: ATREST_ERR_KEK_LENGTH, and those of atrest_vault_create_key.
+atrest_status atrest_vault_import_key(atrest_vault *vault, const char *key_name, const void *kek, size_t kek_len,
+    char *url, size_t url_cap);
+
+// Takes a new version of a key, of 32 bytes which the caller brings, into a vault file. Otherwise as
+// atrest_vault_import_key.
+//
+// Errors: ATREST_ERR_KEK_LENGTH; ATREST_ERR_NO_SUCH_KEY; those of the vault's file.
+atrest_status atrest_vault_import_version(atrest_vault *vault, const char *key_name, const void *kek, size_t kek_len,
+    char *url, size_t url_cap);
+
+// Calls `each` for every version of every key in a vault file, as the file has them now, the oldest version of a key
+// first. `each` returns ATREST_OK to go on; anything else ends the list with ATREST_ERR_CALLBACK_FAILED.
+//
+// Errors: those of the vault's file.
+atrest_status atrest_vault_list(const atrest_vault *vault, atrest_status (*each)(void *user,
+    const atrest_key_version *version), void *user);
+
+// Destroys one version of a key in a vault file, for good. WHATEVER ONLY THIS VERSION CAN UNWRAP IS LOST: that erases
+// data as surely as shredding the disk. Rotate the KEK of volumes and wrap DEKs anew first.
+//
+// Errors: ATREST_ERR_INVALID_NAME for a text that is no URL of a version; ATREST_ERR_NO_SUCH_KEY; those of the
+// vault's file.
+atrest_status atrest_hazmat_vault_destroy_version(atrest_vault *vault, const char *key_url);
+
+// ---------------------------------------------------------------------------------------------------------------------
+// VAULTS OF CALLBACKS
+//
+// A vault that the caller makes: for a cloud's key service, an HSM, or whatever else keeps keys.
+
+// A256KW: AES-256 key wrap, RFC 3394.
+#define ATREST_WRAP_A256KW 1
+
+// A256KWP: AES-256 key wrap with padding, RFC 5649.
+#define ATREST_WRAP_A256KWP 2
+
+// RSA-OAEP-256: RSAES-OAEP with SHA-256, RFC 8017.
+#define ATREST_WRAP_RSA_OAEP_256 3
+
+// RSA-OAEP: RSAES-OAEP with SHA-1, RFC 8017. For old records.
+#define ATREST_WRAP_RSA_OAEP 4
+
+// RSA1_5: RSAES-PKCS1-v1_5, RFC 8017. For old records.
+#define ATREST_WRAP_RSA1_5 5
+
+// Known only to the vault, whose wrapped keys describe themselves.
+#define ATREST_WRAP_OPAQUE 6
+
+// The most bytes of a wrapped DEK.
+#define ATREST_WRAPPED_MAX 1024
+
+// The most bytes of a DEK.
+#define ATREST_DEK_MAX 64
+
+// A buffer of this many bytes has room for any name of a key or of a version, and its zero byte.
+#define ATREST_NAME_SIZE 128
+
+// A DEK as a vault wrapped it. The library owns it: wrap() fills the members from `version` on, unwrap() reads all.
+typedef struct {
+    // The size of this struct in the library that runs.
+    size_t struct_size;
+    // The id of the vault that wrapped, or is to wrap, which may be another than the one that is asked.
+    const char *vault_id;
+    // The name of the key.
+    const char *key_name;
+    // The version of the key.
+    char version[ATREST_NAME_SIZE];
+    // How it was wrapped: ATREST_WRAP_*.
+    uint32_t algorithm;
+    // How many bytes were wrapped: 1 to ATREST_WRAPPED_MAX.
+    size_t bytes_len;
+    // The wrapped bytes.
+    uint8_t bytes[ATREST_WRAPPED_MAX];
+} atrest_wrapped_dek;
+
+// What a vault of the caller's can do. An answer that is out of its bounds is refused with ATREST_ERR_VAULT.
+typedef struct {
+    // Set by ATREST_VAULT_CALLBACKS_INIT.
+    size_t struct_size;
+    // Handed to every callback. It must stay valid until release() is called.
+    void *user;
+    // The id of the vault, the first part of its keys' URLs: "https://contoso.vault.example", say. It must stay the
+    // same for as long as something is wrapped under the vault's keys. Copied.
+    const char *id;
+    // Wraps `dek` under the latest version of the key `wrapped->key_name`, and fills `wrapped`. Returns ATREST_OK;
+    // ATREST_ERR_NO_SUCH_KEY; or any other number, for which the call ends with ATREST_ERR_CALLBACK_FAILED.
+    atrest_status (*wrap)(void *user, const uint8_t *dek, size_t dek_len, atrest_wrapped_dek *wrapped);
+    // Unwraps what wrap() made into `dek`, which has room for `dek_cap` bytes, and sets `dek_len`. Returns ATREST_OK;
+    // ATREST_ERR_NOT_THIS_VAULT when another vault wrapped it; ATREST_ERR_NO_SUCH_KEY; ATREST_ERR_UNWRAP_FAILED; or
+    // any other number, for which the call ends with ATREST_ERR_CALLBACK_FAILED.
+    atrest_status (*unwrap)(void *user, const atrest_wrapped_dek *wrapped, uint8_t *dek, size_t dek_cap,
+        size_t *dek_len);
+    // Called once, when the vault is freed. May be NULL.
+    void (*release)(void *user);
+} atrest_vault_callbacks;
+
+// The first value of an atrest_vault_callbacks.
+#define ATREST_VAULT_CALLBACKS_INIT {sizeof(atrest_vault_callbacks), 0, 0, 0, 0, 0}
+
+// Makes a vault of callbacks. The struct is copied. release() is not called when this fails.
+//
+// Errors: ATREST_ERR_NULL_ARGUMENT, also for wrap() and unwrap(); ATREST_ERR_INVALID_NAME for the id.
+atrest_status atrest_vault_from_callbacks(const atrest_vault_callbacks *callbacks, atrest_vault **out);
+
+// ---------------------------------------------------------------------------------------------------------------------
+// DATA ENCRYPTION KEYS
+//
+// A DEK encrypts sectors. It is stored wrapped only: in an envelope, which is bytes to be kept beside the data, or in
+// the header of a volume.
+
+// AES-128-XTS, 32 bytes of key.
+#define ATREST_AES_128_XTS 1
+
+// AES-256-XTS, 64 bytes of key.
+#define ATREST_AES_256_XTS 2
+
+// The most bytes of a context.
+#define ATREST_CONTEXT_MAX 1024
+
+// The most bytes of an envelope.
+#define ATREST_ENVELOPE_MAX 3124
+
+// A data encryption key, in memory that is locked and left out of core dumps where the operating system allows it.
+// Freed by atrest_dek_free, which wipes it.
+typedef struct atrest_dek atrest_dek;
+
+// Generates a DEK. `algorithm` is ATREST_AES_256_XTS or ATREST_AES_128_XTS.
+//
+// Errors: ATREST_ERR_BAD_ENUM; ATREST_ERR_RANDOM.
+atrest_status atrest_dek_generate(uint32_t algorithm, atrest_dek **out);
+
+// Wipes and frees a DEK. Ciphers and volumes made from it stay as they are.
+void atrest_dek_free(atrest_dek *dek);
+
+// What a DEK is for: ATREST_AES_128_XTS or ATREST_AES_256_XTS.
+atrest_status atrest_dek_algorithm(const atrest_dek *dek, uint32_t *out);
+
+// Has `vault` wrap a DEK under the latest version of the key `key_name`, and puts all that is needed to unwrap it
+// into `envelope`, of at most ATREST_ENVELOPE_MAX bytes. An envelope holds no secret.
+//
+// `context` is what the DEK is for, such as the id of a disk: up to ATREST_CONTEXT_MAX bytes, stored in the clear.
+// Who unwraps must expect the same context, so that envelopes can't be exchanged.
+//
+// Errors: ATREST_ERR_INVALID_NAME; ATREST_ERR_NO_SUCH_KEY; ATREST_ERR_CONTEXT_LENGTH; ATREST_ERR_BUFFER_TOO_SHORT,
+// after the vault was asked; what the vault answers.
+atrest_status atrest_dek_wrap(const atrest_dek *dek, const atrest_vault *vault, const char *key_name,
+    const void *context, size_t context_len, void *envelope, size_t envelope_cap, size_t *envelope_len);
+
+// Has `vault` unwrap the DEK of an envelope, which must be bound to `context`.
+//
+// Errors: ATREST_ERR_INVALID_ENVELOPE, also when it was altered; ATREST_ERR_CONTEXT_MISMATCH;
+// ATREST_ERR_NOT_THIS_VAULT; ATREST_ERR_NO_SUCH_KEY when the version was destroyed; ATREST_ERR_UNWRAP_FAILED; what
+// the vault answers.
+atrest_status atrest_dek_unwrap(const atrest_vault *vault, const void *envelope, size_t envelope_len,
+    const void *context, size_t context_len, atrest_dek **out);
+
+// The URL of the key version that wrapped an envelope's DEK, so that the right vault can be asked. It is not proven
+// before the DEK is unwrapped.
+//
+// Errors: ATREST_ERR_INVALID_ENVELOPE; ATREST_ERR_UNSUPPORTED_ALGORITHM; ATREST_ERR_BUFFER_TOO_SHORT.
+atrest_status atrest_envelope_key_url(const void *envelope, size_t envelope_len, char *url, size_t url_cap,
+    size_t *url_len);
+
+// A DEK from 32 or 64 bytes that the caller brings. Bytes that aren't random, that another program also holds, or
+// that encrypt two disks make a weak DEK, and nothing here can tell. Wiping `bytes` stays with the caller.
+//
+// Errors: ATREST_ERR_KEY_LENGTH; ATREST_ERR_EQUAL_KEY_HALVES.
+atrest_status atrest_hazmat_dek_from_bytes(const void *bytes, size_t bytes_len, atrest_dek **out);
+
+// The bytes of a DEK. Whoever has them can read the disk for ever, whatever happens to the KEK. Wiping `bytes` stays
+// with the caller.
+atrest_status atrest_hazmat_dek_bytes(const atrest_dek *dek, void *bytes, size_t bytes_cap, size_t *bytes_len);
+
+// ---------------------------------------------------------------------------------------------------------------------
+// SECTOR CIPHER
+//
+// XTS-AES over runs of sectors (IEEE 1619-2018, NIST SP 800-38E), for engines that do their own input and output.
+// Encrypting and decrypting neither allocate nor lock; any number of threads may use one cipher.
+//
+// XTS keeps what a sector holds secret from somebody who sees the disk once. It does not notice changes, and shows
+// which 16-byte blocks of a sector changed to somebody who sees the disk twice.
+
+// Sector numbers count units of 512 bytes, whatever the sector size: plain64 of dm-crypt and LUKS. Sectors of 4096
+// bytes have the numbers 0, 8, 16 and so on.
+#define ATREST_UNIT_512 1
+
+// Sector numbers count sectors: plain64 with iv_large_sectors of dm-crypt.
+#define ATREST_UNIT_SECTOR 2
+
+// An expanded XTS key, with how sectors are cut and numbered. Freed by atrest_sector_cipher_free, which wipes it.
+typedef struct atrest_sector_cipher atrest_sector_cipher;
+
+// Expands a DEK for sectors of `sector_size`, 512 to 65,536 bytes, numbered by `sector_unit`, ATREST_UNIT_*. A size
+// that isn't a multiple of 512 needs ATREST_UNIT_SECTOR. The DEK may be freed afterwards.
+//
+// Errors: ATREST_ERR_SECTOR_SIZE; ATREST_ERR_BAD_ENUM.
+atrest_status atrest_sector_cipher_new(const atrest_dek *dek, uint32_t sector_size, uint32_t sector_unit,
+    atrest_sector_cipher **out);
+
+// Wipes and frees a cipher.
+void atrest_sector_cipher_free(atrest_sector_cipher *cipher);
+
+// Encrypts `len` bytes of consecutive sectors in place. `first_sector` is the number of the first one. `sectors` is
+// untouched unless the function returns ATREST_OK.
+//
+// Errors: ATREST_ERR_PARTIAL_SECTOR; ATREST_ERR_SECTOR_OVERFLOW.
+atrest_status atrest_sector_cipher_encrypt(const atrest_sector_cipher *cipher, uint64_t first_sector, void *sectors,
+    size_t len);
+
+// Decrypts sectors in place, as atrest_sector_cipher_encrypt encrypts them.
+atrest_status atrest_sector_cipher_decrypt(const atrest_sector_cipher *cipher, uint64_t first_sector, void *sectors,
+    size_t len);
+
+// Encrypts `len` bytes of consecutive sectors from `src` to `dst`, which may be the same but must not overlap in
+// part.
+//
+// Errors: ATREST_ERR_OVERLAP; ATREST_ERR_PARTIAL_SECTOR; ATREST_ERR_SECTOR_OVERFLOW.
+atrest_status atrest_sector_cipher_encrypt_to(const atrest_sector_cipher *cipher, uint64_t first_sector,
+    const void *src, void *dst, size_t len);
+
+// Decrypts sectors from `src` to `dst`, as atrest_sector_cipher_encrypt_to encrypts them.
+atrest_status atrest_sector_cipher_decrypt_to(const atrest_sector_cipher *cipher, uint64_t first_sector,
+    const void *src, void *dst, size_t len);
+
+// Encrypts one data unit in place under a tweak of 16 bytes, for engines that number blocks in their own way.
+//
+// `len` is 16 bytes to 16 MiB, whatever the sector size; ciphertext is stolen where it isn't a multiple of 16.
+// `tweak` is the number of the data unit as 16 little-endian bytes. No two data units under one key may have the same
+// tweak.
+//
+// Errors: ATREST_ERR_DATA_UNIT_LENGTH.
+atrest_status atrest_sector_cipher_encrypt_unit(const atrest_sector_cipher *cipher, const uint8_t *tweak, void *unit,
+    size_t len);
+
+// Decrypts a data unit in place, as atrest_sector_cipher_encrypt_unit encrypts it.
+atrest_status atrest_sector_cipher_decrypt_unit(const atrest_sector_cipher *cipher, const uint8_t *tweak, void *unit,
+    size_t len);
+
+// Encrypts a data unit, as atrest_sector_cipher_encrypt_unit does, from `src` to `dst`, which may be the same but
+// must not overlap in part.
+//
+// Errors: ATREST_ERR_OVERLAP; ATREST_ERR_DATA_UNIT_LENGTH.
+atrest_status atrest_sector_cipher_encrypt_unit_to(const atrest_sector_cipher *cipher, const uint8_t *tweak,
+    const void *src, void *dst, size_t len);
+
+// Decrypts a data unit from `src` to `dst`, as atrest_sector_cipher_encrypt_unit_to encrypts it.
+atrest_status atrest_sector_cipher_decrypt_unit_to(const atrest_sector_cipher *cipher, const uint8_t *tweak,
+    const void *src, void *dst, size_t len);
+
+// ---------------------------------------------------------------------------------------------------------------------
+// KEY WRAP
+//
+// AES key wrap, KW (RFC 3394) and KWP with padding (RFC 5649), NIST SP 800-38F. A KEK has 16, 24 or 32 bytes. `out`
+// may be where the input is.
+
+// Wraps `key` by AES-KW. `key` has a multiple of 8 from 16 to 4096 bytes; 8 more come out.
+//
+// Errors: ATREST_ERR_KEK_LENGTH; ATREST_ERR_WRAP_LENGTH; ATREST_ERR_BUFFER_TOO_SHORT.
+atrest_status atrest_aes_kw_wrap(const void *kek, size_t kek_len, const void *key, size_t key_len, void *out,
+    size_t out_cap, size_t *out_len);
+
+// Unwraps what atrest_aes_kw_wrap made. 8 bytes less come out.
+//
+// Errors: those of atrest_aes_kw_wrap; ATREST_ERR_UNWRAP_FAILED.
+atrest_status atrest_aes_kw_unwrap(const void *kek, size_t kek_len, const void *wrapped, size_t wrapped_len, void *out,
+    size_t out_cap, size_t *out_len);
+
+// Wraps `key` by AES-KWP. `key` has 1 to 4096 bytes; 8 more, rounded up to a multiple of 8, come out.
+//
+// Errors: those of atrest_aes_kw_wrap.
+atrest_status atrest_aes_kwp_wrap(const void *kek, size_t kek_len, const void *key, size_t key_len, void *out,
+    size_t out_cap, size_t *out_len);
+
+// Unwraps what atrest_aes_kwp_wrap made.
+//
+// Errors: those of atrest_aes_kw_wrap; ATREST_ERR_UNWRAP_FAILED.
+atrest_status atrest_aes_kwp_unwrap(const void *kek, size_t kek_len, const void *wrapped, size_t wrapped_len, void *out,
+    size_t out_cap, size_t *out_len);
+
+// ---------------------------------------------------------------------------------------------------------------------
+// DEVICES
+//
+// What a volume lies on: bytes that can be read and written anywhere. A volume keeps its device, so the handle of the
+// device may be freed as soon as the volume is there.
+
+// Flag: nothing will be written. Others may open the file in the same way meanwhile.
+#define ATREST_DEVICE_READ_ONLY 1
+
+// A device. Freed by atrest_device_free.
+typedef struct atrest_device atrest_device;
+
+// A device of the caller's. Callbacks return ATREST_OK, or any other number when they fail, for which the call ends
+// with ATREST_ERR_CALLBACK_FAILED. Several threads may call them at once.
+typedef struct {
+    // Set by ATREST_DEVICE_CALLBACKS_INIT.
+    size_t struct_size;
+    // Handed to every callback. It must stay valid until release() is called.
+    void *user;
+    // The size of the device in bytes.
+    uint64_t size;
+    // Fills `bytes` with `len` bytes from `offset`. The library stays below `size`.
+    atrest_status (*read_at)(void *user, uint64_t offset, void *bytes, size_t len);
+    // Writes `len` bytes at `offset`. NULL for a device that can't be written.
+    atrest_status (*write_at)(void *user, uint64_t offset, const void *bytes, size_t len);
+    // Returns when all that was written is on stable storage. Needed where write_at is: a volume that is killed while
+    // its header is written can be opened again only if the order of writes was kept.
+    atrest_status (*sync)(void *user);
+    // Called once, when the device and every volume on it are freed. May be NULL.
+    void (*release)(void *user);
+} atrest_device_callbacks;
+
+// The first value of an atrest_device_callbacks.
+#define ATREST_DEVICE_CALLBACKS_INIT {sizeof(atrest_device_callbacks), 0, 0, 0, 0, 0, 0}
+
+// Opens a file or block device and holds it: a second open, by whatever process, gives ATREST_ERR_BUSY, as long as it
+// respects flock(). `flags` is 0 or ATREST_DEVICE_READ_ONLY.
+//
+// Errors: ATREST_ERR_BUSY; ATREST_ERR_IO; ATREST_ERR_BAD_ENUM for a flag that isn't known.
+atrest_status atrest_device_open_file(const char *path, uint32_t flags, atrest_device **out);
+
+// Makes a new file of `size` bytes, sparse where that is possible and readable by its owner only, and holds it as
+// atrest_device_open_file does. There must be no file at `path`.
+//
+// Errors: ATREST_ERR_IO, also when there is a file already.
+atrest_status atrest_device_create_file(const char *path, uint64_t size, atrest_device **out);
+
+// Makes a device of `size` zero bytes in memory. It is gone when it and every volume on it are freed.
+//
+// Errors: ATREST_ERR_NO_MEMORY.
+atrest_status atrest_device_memory(size_t size, atrest_device **out);
+
+// Makes a device of callbacks. The struct is copied. release() is not called when this fails.
+//
+// Errors: ATREST_ERR_NULL_ARGUMENT for read_at(), and for sync() where there is write_at().
+atrest_status atrest_device_from_callbacks(const atrest_device_callbacks *callbacks, atrest_device **out);
+
+// Frees a device, unless a volume is on it: then the volume's end does.
+void atrest_device_free(atrest_device *device);
+
+// ---------------------------------------------------------------------------------------------------------------------
+// HOW VOLUMES ARE MADE AND OPENED
+
+// The platform's key protects the volume.
+#define ATREST_PLATFORM_KEY 1
+
+// The customer's key protects the volume.
+#define ATREST_CUSTOMER_KEY 2
+
+// Both do, in two layers.
+#define ATREST_PLATFORM_AND_CUSTOMER_KEYS 3
+
+// Flag: destroy what the device holds. Otherwise a device that isn't blank is refused.
+#define ATREST_FORMAT_OVERWRITE 1
+
+// Flag: write nothing at all, neither data nor a repair of the header.
+#define ATREST_OPEN_READ_ONLY 1
+
+// Flag: open a device that is smaller than its volume was. What was beyond its end is lost.
+#define ATREST_OPEN_HAZMAT_ALLOW_TRUNCATED 2
+
+// A vault that holds the KEK under which the DEK is wrapped.
+#define ATREST_CREDENTIAL_VAULT 1
+
+// The DEK itself.
+#define ATREST_CREDENTIAL_DEK 2
+
+// What opens a volume.
+typedef struct {
+    // Set by ATREST_CREDENTIAL_INIT.
+    size_t struct_size;
+    // ATREST_CREDENTIAL_*: which of the members below is meant. There is no default.
+    uint32_t kind;
+    // For ATREST_CREDENTIAL_VAULT.
+    const atrest_vault *vault;
+    // For ATREST_CREDENTIAL_DEK.
+    const atrest_dek *dek;
+} atrest_credential;
+
+// The first value of an atrest_credential.
+#define ATREST_CREDENTIAL_INIT {sizeof(atrest_credential), 0, 0, 0}
+
+// What a new volume is like.
+typedef struct {
+    // Set by ATREST_FORMAT_OPTIONS_INIT.
+    size_t struct_size;
+    // 0 or ATREST_FORMAT_OVERWRITE.
+    uint32_t flags;
+    // 512, 1024, 2048 or 4096 bytes. 0 is 512. A file system made for smaller sectors than this won't mount.
+    uint32_t sector_size;
+    // ATREST_AES_*. 0 is ATREST_AES_256_XTS.
+    uint32_t dek_algorithm;
+    // ATREST_*_KEY or _KEYS; recorded in the volume. 0 is ATREST_CUSTOMER_KEY.
+    uint32_t encryption_type;
+    // Where the data begins on the device: a multiple of 1 MiB, up to 128 MiB. 0 is 16 MiB, as cryptsetup has it.
+    uint64_t data_offset;
+    // A UUID of 16 bytes. NULL is a random one.
+    const uint8_t *uuid;
+    // A label of up to 47 bytes. NULL is none.
+    const char *label;
+    // A second label of up to 47 bytes. NULL is none.
+    const char *subsystem;
+    // What the volume is bound to, such as the id of a disk: up to ATREST_CONTEXT_MAX bytes, stored in the clear.
+    const void *context;
+    // The length of the context.
+    size_t context_len;
+} atrest_format_options;
+
+// The first value of an atrest_format_options.
+#define ATREST_FORMAT_OPTIONS_INIT {sizeof(atrest_format_options), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
+
+// How to open a volume.
+typedef struct {
+    // Set by ATREST_OPEN_OPTIONS_INIT.
+    size_t struct_size;
+    // 0 or ATREST_OPEN_*, combined by `|`.
+    uint32_t flags;
+    // The context that the volume must be bound to. NULL is whatever it is bound to: then nobody notices a header
+    // that was exchanged for that of another volume under the same key.
+    const void *context;
+    // The length of the context.
+    size_t context_len;
+} atrest_open_options;
+
+// The first value of an atrest_open_options.
+#define ATREST_OPEN_OPTIONS_INIT {sizeof(atrest_open_options), 0, 0, 0}
+
+// ---------------------------------------------------------------------------------------------------------------------
+// VOLUMES
+//
+// An encrypted device: a LUKS2 header, which any Linux machine can check, then sectors of AES-XTS (aes-xts-plain64).
+// Reads and writes are in whole sectors. Any number of threads may read and write one volume at once.
+
+// A volume. Freed by atrest_volume_free.
+typedef struct atrest_volume atrest_volume;
+
+// Makes a volume on `device`, with a new DEK that `vault` wraps under the latest version of the key `key_name`.
+// `options` may be NULL. The data area isn't written, and reads as noise until it is.
+//
+// Nothing is written before the vault has wrapped the DEK and unwrapped it again.
+//
+// Errors: ATREST_ERR_DEVICE_NOT_BLANK; ATREST_ERR_DEVICE_TOO_SMALL; ATREST_ERR_INVALID_OPTION,
+// ATREST_ERR_SECTOR_SIZE, ATREST_ERR_BAD_ENUM and ATREST_ERR_CONTEXT_LENGTH for options out of bounds;
+// ATREST_ERR_INVALID_NAME; ATREST_ERR_NO_SUCH_KEY; what the vault and the device answer.
+atrest_status atrest_volume_format(atrest_device *device, const atrest_vault *vault, const char *key_name,
+    const atrest_format_options *options, atrest_volume **out);
+
+// Opens the volume on `device`. `options` may be NULL. The DEK is proven by the header's digest, and the header by
+// its MAC, before anything is decrypted or written. A damaged copy of the header is repaired from the intact one.
+//
+// Errors: ATREST_ERR_NOT_LUKS; ATREST_ERR_INVALID_HEADER; ATREST_ERR_UNSUPPORTED_HEADER; ATREST_ERR_NOT_THIS_VAULT,
+// whose message names the key that is needed; ATREST_ERR_WRONG_KEY; ATREST_ERR_TAMPERED_HEADER;
+// ATREST_ERR_CONTEXT_MISMATCH; ATREST_ERR_DEVICE_TOO_SMALL for a truncated device; what the vault and the device
+// answer.
+atrest_status atrest_volume_open(atrest_device *device, const atrest_credential *credential,
+    const atrest_open_options *options, atrest_volume **out);
+
+// Frees a volume and wipes its keys. IT DOES NOT SYNC: call atrest_volume_sync first, or what was written last may
+// not be on the disk.
+void atrest_volume_free(atrest_volume *volume);
+
+// Reads and decrypts `len` bytes at `offset` from the start of the data. Both are multiples of the sector size. After
+// ATREST_ERR_IO and ATREST_ERR_CALLBACK_FAILED it isn't defined what `sectors` holds.
+//
+// Errors: ATREST_ERR_MISALIGNED; ATREST_ERR_OUT_OF_BOUNDS; ATREST_ERR_IO; ATREST_ERR_CALLBACK_FAILED.
+atrest_status atrest_volume_read_at(const atrest_volume *volume, uint64_t offset, void *sectors, size_t len);
+
+// Encrypts and writes `len` bytes at `offset` from the start of the data. Both are multiples of the sector size.
+// After ATREST_ERR_IO and ATREST_ERR_CALLBACK_FAILED a part may have been written.
+//
+// Errors: those of atrest_volume_read_at; ATREST_ERR_READ_ONLY.
+atrest_status atrest_volume_write_at(atrest_volume *volume, uint64_t offset, const void *sectors, size_t len);
+
+// Returns when all that was written is on stable storage. If it fails, what was written since the last time may be
+// lost.
+//
+// Errors: ATREST_ERR_IO; ATREST_ERR_CALLBACK_FAILED.
+atrest_status atrest_volume_sync(atrest_volume *volume);
+
+// Has `vault` wrap the DEK anew, under the latest version of the key that wraps it now. No sector is touched, and
+// reads and writes go on meanwhile. Killed at any instant, the volume opens with the old version or the new one.
+//
+// The URL of the new version goes to `url`, which may be NULL; otherwise it needs room for ATREST_KEY_URL_SIZE bytes.
+//
+// Errors: ATREST_ERR_NOT_THIS_VAULT; ATREST_ERR_READ_ONLY; what the vault and the device answer. After a failure of
+// the device, too, the volume opens with the old version or the new one.
+atrest_status atrest_volume_rotate_kek(atrest_volume *volume, const atrest_vault *vault, char *url, size_t url_cap);
+
+// The size of the data in bytes: what can be read and written.
+atrest_status atrest_volume_size(const atrest_volume *volume, uint64_t *out);
+
+// The sector size in bytes.
+atrest_status atrest_volume_sector_size(const atrest_volume *volume, uint32_t *out);
+
+// Where the data begins on the device, in bytes.
+atrest_status atrest_volume_data_offset(const atrest_volume *volume, uint64_t *out);
+
+// The UUID of the volume, as a text of 36 characters.
+atrest_status atrest_volume_uuid(const atrest_volume *volume, char *uuid, size_t uuid_cap, size_t *uuid_len);
+
+// The DEK of the volume, as a new handle, for those who wrap it elsewhere too.
+atrest_status atrest_volume_dek(const atrest_volume *volume, atrest_dek **out);
+
+// Calls `each` with the URL of every key version that can unwrap the volume's DEK. The URL is valid during the
+// callback only. `each` returns ATREST_OK to go on; anything else ends the list with ATREST_ERR_CALLBACK_FAILED.
+atrest_status atrest_volume_key_urls(const atrest_volume *volume, atrest_status (*each)(void *user, const char *url),
+    void *user);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

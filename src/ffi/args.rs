@@ -1,0 +1,195 @@
+//! Arguments: from pointers of C to checked Rust values.
+//!
+//! The macros are used in the bodies of `unsafe extern "C"` functions alone, on those functions' own arguments. What
+//! they take for granted of a pointer is what the header demands of every caller; its first comment and the functions'
+//! own ones are the contract that the SAFETY comments here name.
+
+use core::ffi::{CStr, c_char};
+use core::slice;
+use std::path::Path;
+
+use crate::failure::{Failure, Result};
+use crate::status::{ATREST_ERR_BAD_ENUM, ATREST_ERR_LENGTH, ATREST_ERR_NOT_UTF8, ATREST_ERR_OVERLAP};
+
+/// The object of a handle.
+macro_rules! handle {
+    ($handle:expr) => {{
+        // SAFETY: by the header's contract (HANDLES, THREADS) the handle is this library's, and not freed meanwhile.
+        unsafe { crate::handle::borrow($handle, stringify!($handle)) }?
+    }};
+}
+
+/// Ends a handle.
+macro_rules! free {
+    ($handle:expr) => {{
+        // SAFETY: by the header's contract (HANDLES, THREADS) the handle is this library's, and nobody uses it any more.
+        unsafe { crate::handle::free($handle) }
+    }};
+}
+
+/// A slice of an input.
+macro_rules! bytes {
+    ($start:expr, $len:expr) => {{
+        // SAFETY: by the header's contract (BUFFERS, MEMORY) there are as many bytes, which nobody changes meanwhile.
+        unsafe { crate::args::bytes($start.cast(), $len, stringify!($start)) }?
+    }};
+}
+
+/// A slice of a buffer that is read and written in place, or an output without a capacity.
+macro_rules! bytes_mut {
+    ($start:expr, $len:expr) => {{
+        // SAFETY: by the header's contract (BUFFERS, MEMORY) there are as many bytes, which nobody uses meanwhile.
+        unsafe { crate::args::bytes_mut($start.cast(), $len, stringify!($start)) }?
+    }};
+}
+
+/// An array of an input.
+macro_rules! array {
+    ($start:expr) => {{
+        // SAFETY: by the comment of the function there are as many bytes as the array has.
+        *unsafe { crate::args::array($start, stringify!($start)) }?
+    }};
+}
+
+/// A text.
+macro_rules! text {
+    ($text:expr) => {{
+        // SAFETY: by the header's contract (TEXT, MEMORY) it ends with a zero byte and nobody changes it meanwhile.
+        crate::args::utf8(unsafe { crate::args::c_str($text, stringify!($text)) }?, stringify!($text))?
+    }};
+}
+
+/// A path.
+macro_rules! path {
+    ($path:expr) => {{
+        // SAFETY: by the header's contract (TEXT, MEMORY) it ends with a zero byte and nobody changes it meanwhile.
+        crate::args::path(unsafe { crate::args::c_str($path, stringify!($path)) }?, stringify!($path))?
+    }};
+}
+
+/// A struct that C filled, of any size that it had in a version.
+macro_rules! structure {
+    ($structure:expr) => {{
+        // SAFETY: by the header's contract (STRUCTS, MEMORY) there are as many bytes as its first member says.
+        unsafe { crate::structs::read($structure, stringify!($structure)) }?
+    }};
+}
+
+/// A place for a value.
+macro_rules! out {
+    ($out:expr) => {{
+        // SAFETY: by the header's contract (OUTPUTS, MEMORY) it can be written until the function returns.
+        unsafe { crate::output::Out::new($out, stringify!($out)) }?
+    }};
+}
+
+/// A place for bytes, with its capacity and length.
+macro_rules! bytes_out {
+    ($buffer:expr, $capacity:expr, $len:expr) => {{
+        // SAFETY: by the header's contract (BUFFERS, MEMORY) both can be written until the function returns.
+        unsafe { crate::output::BytesOut::new($buffer.cast(), $capacity, $len, stringify!($buffer)) }?
+    }};
+}
+
+/// A place for a text, with its capacity and length.
+macro_rules! text_out {
+    ($buffer:expr, $capacity:expr, $len:expr) => {{
+        // SAFETY: by the header's contract (TEXT, MEMORY) both can be written until the function returns.
+        unsafe { crate::output::TextOut::new($buffer, $capacity, $len, stringify!($buffer)) }?
+    }};
+}
+
+/// A place for a text that may be left out (NULL), but must have room for any.
+macro_rules! whole_text_out {
+    ($buffer:expr, $capacity:expr, $needed:expr) => {{
+        // SAFETY: by the header's contract (TEXT, MEMORY) it can be written until the function returns.
+        unsafe { crate::output::TextOut::whole($buffer, $capacity, $needed, stringify!($buffer)) }?
+    }};
+}
+
+/// # Safety
+/// If `start` isn't NULL, `len` bytes from there can be read during `'a`, and nobody writes them.
+#[inline]
+pub(crate) unsafe fn bytes<'a>(start: *const u8, len: usize, argument: &str) -> Result<&'a [u8]> {
+    if !has_bytes(start, len, argument)? {
+        return Ok(&[]);
+    }
+    // SAFETY: `start` isn't NULL and `len` isn't over `isize::MAX`, checked above; the rest the caller vouches for.
+    Ok(unsafe { slice::from_raw_parts(start, len) })
+}
+
+/// # Safety
+/// If `start` isn't NULL, `len` bytes from there can be read and written during `'a`, and nobody else does.
+#[inline]
+pub(crate) unsafe fn bytes_mut<'a>(start: *mut u8, len: usize, argument: &str) -> Result<&'a mut [u8]> {
+    if !has_bytes(start, len, argument)? {
+        return Ok(&mut []);
+    }
+    // SAFETY: `start` isn't NULL and `len` isn't over `isize::MAX`, checked above; the rest the caller vouches for.
+    Ok(unsafe { slice::from_raw_parts_mut(start, len) })
+}
+
+/// Whether there is a byte at all. NULL is a buffer only when it is empty.
+#[inline]
+pub(crate) fn has_bytes(start: *const u8, len: usize, argument: &str) -> Result<bool> {
+    if len > isize::MAX as usize {
+        return Err(Failure::new(ATREST_ERR_LENGTH, format!("no buffer has {len} bytes, as `{argument}` should")));
+    }
+    if start.is_null() && len > 0 {
+        return Err(Failure::null(argument));
+    }
+    Ok(len > 0)
+}
+
+/// # Safety
+/// If `start` isn't NULL, `N` bytes from there can be read during `'a`, and nobody writes them.
+#[inline]
+pub(crate) unsafe fn array<'a, const N: usize>(start: *const u8, argument: &str) -> Result<&'a [u8; N]> {
+    // SAFETY: an array of bytes has no alignment; that it is there, if it isn't NULL, the caller vouches for.
+    unsafe { start.cast::<[u8; N]>().as_ref() }.ok_or_else(|| Failure::null(argument))
+}
+
+/// # Safety
+/// If `text` isn't NULL, it ends with a zero byte, and up to there nobody writes it during `'a`.
+pub(crate) unsafe fn c_str<'a>(text: *const c_char, argument: &str) -> Result<&'a CStr> {
+    if text.is_null() {
+        return Err(Failure::null(argument));
+    }
+    // SAFETY: `text` isn't NULL, checked above; the rest the caller vouches for.
+    Ok(unsafe { CStr::from_ptr(text) })
+}
+
+pub(crate) fn utf8<'a>(text: &'a CStr, argument: &str) -> Result<&'a str> {
+    text.to_str().map_err(|_| Failure::new(ATREST_ERR_NOT_UTF8, format!("`{argument}` isn't UTF-8")))
+}
+
+#[cfg(unix)]
+pub(crate) fn path<'a>(path: &'a CStr, _: &str) -> Result<&'a Path> {
+    use std::os::unix::ffi::OsStrExt;
+    Ok(Path::new(std::ffi::OsStr::from_bytes(path.to_bytes())))
+}
+
+#[cfg(not(unix))]
+pub(crate) fn path<'a>(path: &'a CStr, argument: &str) -> Result<&'a Path> {
+    utf8(path, argument).map(Path::new)
+}
+
+/// Whether source and destination of `len` bytes are the same.
+///
+/// Rust has no slice for memory that overlaps another that is written, so whatever isn't the same must be apart.
+#[inline]
+pub(crate) fn in_place(src: *const u8, dst: *const u8, len: usize) -> Result<bool> {
+    if src != dst && src.addr().abs_diff(dst.addr()) < len {
+        return Err(Failure::new(ATREST_ERR_OVERLAP, "`src` and `dst` overlap in part"));
+    }
+    Ok(src == dst)
+}
+
+/// Refuses flags that aren't known.
+pub(crate) fn check_flags(flags: u32, known: u32) -> Result {
+    if flags & !known != 0 {
+        let text = format!("`flags` is {flags:#x}, in which {:#x} isn't known", flags & !known);
+        return Err(Failure::new(ATREST_ERR_BAD_ENUM, text));
+    }
+    Ok(())
+}

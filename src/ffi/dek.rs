@@ -1,0 +1,174 @@
+//! DATA ENCRYPTION KEYS
+//!
+//! A DEK encrypts sectors. It is stored wrapped only: in an envelope, which is bytes to be kept beside the data, or in
+//! the header of a volume.
+
+use core::ffi::{c_char, c_void};
+
+use atrest::{Dek, DekAlgorithm, Envelope, Error, hazmat};
+
+use crate::failure::{Failure, Result, run};
+use crate::handle::Handle;
+use crate::status::atrest_status;
+use crate::vault::atrest_vault;
+
+/// AES-128-XTS, 32 bytes of key.
+pub const ATREST_AES_128_XTS: u32 = 1;
+/// AES-256-XTS, 64 bytes of key.
+pub const ATREST_AES_256_XTS: u32 = 2;
+
+/// The most bytes of a context.
+pub const ATREST_CONTEXT_MAX: usize = 1024;
+/// The most bytes of an envelope.
+pub const ATREST_ENVELOPE_MAX: usize = 3124;
+
+/// A data encryption key, in memory that is locked and left out of core dumps where the operating system allows it.
+/// Freed by atrest_dek_free, which wipes it.
+pub struct atrest_dek;
+
+/// Generates a DEK. `algorithm` is ATREST_AES_256_XTS or ATREST_AES_128_XTS.
+///
+/// Errors: ATREST_ERR_BAD_ENUM; ATREST_ERR_RANDOM.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn atrest_dek_generate(algorithm: u32, out: *mut *mut atrest_dek) -> atrest_status {
+    run(|| {
+        let (algorithm, out) = (dek_algorithm(algorithm)?, out!(out));
+        out.handle(Dek::generate(algorithm)?);
+        Ok(())
+    })
+}
+
+/// Wipes and frees a DEK. Ciphers and volumes made from it stay as they are.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn atrest_dek_free(dek: *mut atrest_dek) {
+    free!(dek);
+}
+
+/// What a DEK is for: ATREST_AES_128_XTS or ATREST_AES_256_XTS.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn atrest_dek_algorithm(dek: *const atrest_dek, out: *mut u32) -> atrest_status {
+    run(|| {
+        let (dek, out) = (handle!(dek), out!(out));
+        out.set(match dek.algorithm() {
+            DekAlgorithm::Aes128Xts => ATREST_AES_128_XTS,
+            DekAlgorithm::Aes256Xts => ATREST_AES_256_XTS,
+            other => return Err(Error::UnsupportedAlgorithm(other.name().into()).into()),
+        });
+        Ok(())
+    })
+}
+
+/// Has `vault` wrap a DEK under the latest version of the key `key_name`, and puts all that is needed to unwrap it
+/// into `envelope`, of at most ATREST_ENVELOPE_MAX bytes. An envelope holds no secret.
+///
+/// `context` is what the DEK is for, such as the id of a disk: up to ATREST_CONTEXT_MAX bytes, stored in the clear.
+/// Who unwraps must expect the same context, so that envelopes can't be exchanged.
+///
+/// Errors: ATREST_ERR_INVALID_NAME; ATREST_ERR_NO_SUCH_KEY; ATREST_ERR_CONTEXT_LENGTH; ATREST_ERR_BUFFER_TOO_SHORT,
+/// after the vault was asked; what the vault answers.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn atrest_dek_wrap(
+    dek: *const atrest_dek,
+    vault: *const atrest_vault,
+    key_name: *const c_char,
+    context: *const c_void,
+    context_len: usize,
+    envelope: *mut c_void,
+    envelope_cap: usize,
+    envelope_len: *mut usize,
+) -> atrest_status {
+    run(|| {
+        let (dek, vault, key_name) = (handle!(dek), handle!(vault), text!(key_name));
+        let (context, out) = (bytes!(context, context_len), bytes_out!(envelope, envelope_cap, envelope_len));
+        out.put(&Envelope::seal(dek, vault.get(), key_name, context)?.to_bytes())
+    })
+}
+
+/// Has `vault` unwrap the DEK of an envelope, which must be bound to `context`.
+///
+/// Errors: ATREST_ERR_INVALID_ENVELOPE, also when it was altered; ATREST_ERR_CONTEXT_MISMATCH;
+/// ATREST_ERR_NOT_THIS_VAULT; ATREST_ERR_NO_SUCH_KEY when the version was destroyed; ATREST_ERR_UNWRAP_FAILED; what
+/// the vault answers.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn atrest_dek_unwrap(
+    vault: *const atrest_vault,
+    envelope: *const c_void,
+    envelope_len: usize,
+    context: *const c_void,
+    context_len: usize,
+    out: *mut *mut atrest_dek,
+) -> atrest_status {
+    run(|| {
+        let (vault, envelope) = (handle!(vault), bytes!(envelope, envelope_len));
+        let (context, out) = (bytes!(context, context_len), out!(out));
+        out.handle(Envelope::from_bytes(envelope)?.unseal(vault.get(), context)?);
+        Ok(())
+    })
+}
+
+/// The URL of the key version that wrapped an envelope's DEK, so that the right vault can be asked. It is not proven
+/// before the DEK is unwrapped.
+///
+/// Errors: ATREST_ERR_INVALID_ENVELOPE; ATREST_ERR_UNSUPPORTED_ALGORITHM; ATREST_ERR_BUFFER_TOO_SHORT.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn atrest_envelope_key_url(
+    envelope: *const c_void,
+    envelope_len: usize,
+    url: *mut c_char,
+    url_cap: usize,
+    url_len: *mut usize,
+) -> atrest_status {
+    run(|| {
+        let (envelope, out) = (bytes!(envelope, envelope_len), text_out!(url, url_cap, url_len));
+        out.put(&Envelope::from_bytes(envelope)?.kek().to_string())
+    })
+}
+
+/// A DEK from 32 or 64 bytes that the caller brings. Bytes that aren't random, that another program also holds, or
+/// that encrypt two disks make a weak DEK, and nothing here can tell. Wiping `bytes` stays with the caller.
+///
+/// Errors: ATREST_ERR_KEY_LENGTH; ATREST_ERR_EQUAL_KEY_HALVES.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn atrest_hazmat_dek_from_bytes(
+    bytes: *const c_void,
+    bytes_len: usize,
+    out: *mut *mut atrest_dek,
+) -> atrest_status {
+    run(|| {
+        let (bytes, out) = (bytes!(bytes, bytes_len), out!(out));
+        out.handle(hazmat::dek_from_bytes(bytes)?);
+        Ok(())
+    })
+}
+
+/// The bytes of a DEK. Whoever has them can read the disk for ever, whatever happens to the KEK. Wiping `bytes` stays
+/// with the caller.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn atrest_hazmat_dek_bytes(
+    dek: *const atrest_dek,
+    bytes: *mut c_void,
+    bytes_cap: usize,
+    bytes_len: *mut usize,
+) -> atrest_status {
+    run(|| {
+        let (dek, out) = (handle!(dek), bytes_out!(bytes, bytes_cap, bytes_len));
+        out.put(hazmat::dek_bytes(dek).expose())
+    })
+}
+
+impl Handle for atrest_dek {
+    type Object = Dek;
+    const TAG: [u8; 4] = *b"dek\x01";
+    const NAME: &'static str = "atrest_dek";
+}
+
+pub(crate) fn dek_algorithm(number: u32) -> Result<DekAlgorithm> {
+    match number {
+        ATREST_AES_128_XTS => Ok(DekAlgorithm::Aes128Xts),
+        ATREST_AES_256_XTS => Ok(DekAlgorithm::Aes256Xts),
+        other => Err(Failure::bad_enum("algorithm", other)),
+    }
+}
+
+const _: () = assert!(ATREST_CONTEXT_MAX == atrest::key::MAX_CONTEXT);
+const _: () = assert!(ATREST_ENVELOPE_MAX == Envelope::MAX_LEN);

@@ -1,0 +1,193 @@
+//! DEVICES
+//!
+//! What a volume lies on: bytes that can be read and written anywhere. A volume keeps its device, so the handle of the
+//! device may be freed as soon as the volume is there.
+
+use core::ffi::{c_char, c_void};
+use std::io;
+use std::sync::Arc;
+
+use atrest::{BlockDevice, FileDevice, MemoryDevice};
+
+use crate::args::check_flags;
+use crate::failure::{CallbackFailed, Failure, run};
+use crate::handle::Handle;
+use crate::status::{ATREST_ERR_NO_MEMORY, ATREST_OK, atrest_status};
+use crate::structs::SizedStruct;
+use crate::vault_callbacks::User;
+
+/// Flag: nothing will be written. Others may open the file in the same way meanwhile.
+pub const ATREST_DEVICE_READ_ONLY: u32 = 1;
+
+/// A device. Freed by atrest_device_free.
+pub struct atrest_device;
+
+/// A device of the caller's. Callbacks return ATREST_OK, or any other number when they fail, for which the call ends
+/// with ATREST_ERR_CALLBACK_FAILED. Several threads may call them at once.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct atrest_device_callbacks {
+    /// Set by ATREST_DEVICE_CALLBACKS_INIT.
+    pub struct_size: usize,
+    /// Handed to every callback. It must stay valid until release() is called.
+    pub user: *mut c_void,
+    /// The size of the device in bytes.
+    pub size: u64,
+    /// Fills `bytes` with `len` bytes from `offset`. The library stays below `size`.
+    pub read_at:
+        Option<unsafe extern "C" fn(user: *mut c_void, offset: u64, bytes: *mut c_void, len: usize) -> atrest_status>,
+    /// Writes `len` bytes at `offset`. NULL for a device that can't be written.
+    pub write_at:
+        Option<unsafe extern "C" fn(user: *mut c_void, offset: u64, bytes: *const c_void, len: usize) -> atrest_status>,
+    /// Returns when all that was written is on stable storage. Needed where write_at is: a volume that is killed while
+    /// its header is written can be opened again only if the order of writes was kept.
+    pub sync: Option<unsafe extern "C" fn(user: *mut c_void) -> atrest_status>,
+    /// Called once, when the device and every volume on it are freed. May be NULL.
+    pub release: Option<unsafe extern "C" fn(user: *mut c_void)>,
+}
+
+// SAFETY: `struct_size` is the first member; pointers may be NULL, and `Option`s of functions are `None` then.
+unsafe impl SizedStruct for atrest_device_callbacks {}
+
+/// Opens a file or block device and holds it: a second open, by whatever process, gives ATREST_ERR_BUSY, as long as it
+/// respects flock(). `flags` is 0 or ATREST_DEVICE_READ_ONLY.
+///
+/// Errors: ATREST_ERR_BUSY; ATREST_ERR_IO; ATREST_ERR_BAD_ENUM for a flag that isn't known.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn atrest_device_open_file(
+    path: *const c_char,
+    flags: u32,
+    out: *mut *mut atrest_device,
+) -> atrest_status {
+    run(|| {
+        let (path, out) = (path!(path), out!(out));
+        check_flags(flags, ATREST_DEVICE_READ_ONLY)?;
+        let read_only = flags & ATREST_DEVICE_READ_ONLY != 0;
+        let device = if read_only { FileDevice::open_read_only(path) } else { FileDevice::open(path) }?;
+        out.handle(Arc::new(device));
+        Ok(())
+    })
+}
+
+/// Makes a new file of `size` bytes, sparse where that is possible and readable by its owner only, and holds it as
+/// atrest_device_open_file does. There must be no file at `path`.
+///
+/// Errors: ATREST_ERR_IO, also when there is a file already.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn atrest_device_create_file(
+    path: *const c_char,
+    size: u64,
+    out: *mut *mut atrest_device,
+) -> atrest_status {
+    run(|| {
+        let (path, out) = (path!(path), out!(out));
+        out.handle(Arc::new(FileDevice::create(path, size)?));
+        Ok(())
+    })
+}
+
+/// Makes a device of `size` zero bytes in memory. It is gone when it and every volume on it are freed.
+///
+/// Errors: ATREST_ERR_NO_MEMORY.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn atrest_device_memory(size: usize, out: *mut *mut atrest_device) -> atrest_status {
+    run(|| {
+        let out = out!(out);
+        // An allocation that fails without this question would end the process.
+        let room = Vec::<u8>::new().try_reserve_exact(size);
+        room.map_err(|_| Failure::new(ATREST_ERR_NO_MEMORY, format!("there is no memory for {size} bytes")))?;
+        out.handle(Arc::new(MemoryDevice::new(size)));
+        Ok(())
+    })
+}
+
+/// Makes a device of callbacks. The struct is copied. release() is not called when this fails.
+///
+/// Errors: ATREST_ERR_NULL_ARGUMENT for read_at(), and for sync() where there is write_at().
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn atrest_device_from_callbacks(
+    callbacks: *const atrest_device_callbacks,
+    out: *mut *mut atrest_device,
+) -> atrest_status {
+    run(|| {
+        let (c, out) = (structure!(callbacks), out!(out));
+        let read_at = c.read_at.ok_or_else(|| Failure::null("callbacks.read_at"))?;
+        if c.write_at.is_some() && c.sync.is_none() {
+            return Err(Failure::null("callbacks.sync"));
+        }
+        let (write_at, sync, release) = (c.write_at, c.sync, c.release);
+        out.handle(Arc::new(CallbackDevice { user: User(c.user), size: c.size, read_at, write_at, sync, release }));
+        Ok(())
+    })
+}
+
+/// Frees a device, unless a volume is on it: then the volume's end does.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn atrest_device_free(device: *mut atrest_device) {
+    free!(device);
+}
+
+/// What is behind an `atrest_device`, and below a volume.
+pub(crate) type Device = Arc<dyn BlockDevice>;
+
+impl Handle for atrest_device {
+    type Object = Device;
+    const TAG: [u8; 4] = *b"dev\x01";
+    const NAME: &'static str = "atrest_device";
+}
+
+/// A [`BlockDevice`] of C functions.
+struct CallbackDevice {
+    user: User,
+    size: u64,
+    read_at: unsafe extern "C" fn(*mut c_void, u64, *mut c_void, usize) -> atrest_status,
+    write_at: Option<unsafe extern "C" fn(*mut c_void, u64, *const c_void, usize) -> atrest_status>,
+    sync: Option<unsafe extern "C" fn(*mut c_void) -> atrest_status>,
+    release: Option<unsafe extern "C" fn(*mut c_void)>,
+}
+
+impl CallbackDevice {
+    fn check(&self, offset: u64, len: usize) -> io::Result<()> {
+        let fits = offset.checked_add(len as u64).is_some_and(|end| end <= self.size);
+        fits.then_some(()).ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
+    }
+}
+
+impl BlockDevice for CallbackDevice {
+    fn size(&self) -> io::Result<u64> {
+        Ok(self.size)
+    }
+
+    fn read_at(&self, offset: u64, bytes: &mut [u8]) -> io::Result<()> {
+        self.check(offset, bytes.len())?;
+        // SAFETY: by the header's contract (CALLBACKS) it can be called with its `user`; `bytes` lives until it returns.
+        done(unsafe { (self.read_at)(self.user.0, offset, bytes.as_mut_ptr().cast(), bytes.len()) })
+    }
+
+    fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        self.check(offset, bytes.len())?;
+        let Some(write_at) = self.write_at else {
+            return Err(io::ErrorKind::PermissionDenied.into());
+        };
+        // SAFETY: by the header's contract (CALLBACKS) it can be called with its `user`; `bytes` lives until it returns.
+        done(unsafe { write_at(self.user.0, offset, bytes.as_ptr().cast(), bytes.len()) })
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        // SAFETY: by the header's contract (CALLBACKS) it can be called with its `user`.
+        self.sync.map_or(Ok(()), |sync| done(unsafe { sync(self.user.0) }))
+    }
+}
+
+impl Drop for CallbackDevice {
+    fn drop(&mut self) {
+        if let Some(release) = self.release {
+            // SAFETY: by the header's contract (CALLBACKS) it can be called with its `user`, and this is the last use.
+            unsafe { release(self.user.0) }
+        }
+    }
+}
+
+fn done(status: atrest_status) -> io::Result<()> {
+    if status == ATREST_OK { Ok(()) } else { Err(CallbackFailed { status }.into_io()) }
+}

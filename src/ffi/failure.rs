@@ -1,0 +1,154 @@
+//! How a call fails: from errors and panics to a status and a message.
+
+use core::ffi::c_char;
+use core::fmt;
+use std::any::Any;
+use std::cell::RefCell;
+use std::ffi::CString;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use atrest::Error;
+
+use crate::status::*;
+
+/// What a body of a C function returns.
+pub(crate) type Result<T = (), E = Failure> = core::result::Result<T, E>;
+
+/// A status that isn't OK, with its message.
+pub(crate) struct Failure {
+    status: atrest_status,
+    text: String,
+}
+
+/// Runs the body of a C function. Every function that can fail goes through here, so that nothing unwinds into C.
+pub(crate) fn run(body: impl FnOnce() -> Result) -> atrest_status {
+    // What a panic leaves half done is locks and caches, which the library takes up again or makes anew.
+    let failure = match catch_unwind(AssertUnwindSafe(body)) {
+        Ok(Ok(())) => return ATREST_OK,
+        Ok(Err(failure)) => failure,
+        Err(panic) => Failure::new(ATREST_ERR_PANIC, format!("the library failed within: {}", panic_text(&*panic))),
+    };
+    remember(failure)
+}
+
+thread_local! {
+    static LAST: RefCell<CString> = RefCell::default();
+}
+
+#[cold]
+fn remember(failure: Failure) -> atrest_status {
+    let text = CString::new(failure.text.replace('\0', "\u{fffd}")).unwrap_or_default();
+    // When the thread is ending there is no place for the message any more.
+    let _ = LAST.try_with(|last| last.replace(text));
+    failure.status
+}
+
+pub(crate) fn last_message() -> *const c_char {
+    LAST.try_with(|last| last.borrow().as_ptr()).unwrap_or(c"".as_ptr())
+}
+
+fn panic_text(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("a panic without a text")
+}
+
+impl Failure {
+    #[cold]
+    pub(crate) fn new(status: atrest_status, text: impl Into<String>) -> Self {
+        Failure { status, text: text.into() }
+    }
+
+    #[cold]
+    pub(crate) fn null(argument: &str) -> Self {
+        Failure::new(ATREST_ERR_NULL_ARGUMENT, format!("`{argument}` is NULL"))
+    }
+
+    #[cold]
+    pub(crate) fn bad_enum(argument: &str, value: u32) -> Self {
+        Failure::new(ATREST_ERR_BAD_ENUM, format!("`{argument}` is {value}, which is none of the constants allowed"))
+    }
+
+    #[cold]
+    pub(crate) fn too_short(argument: &str, needed: usize) -> Self {
+        let text = format!("`{argument}` is too short: {needed} bytes are needed");
+        Failure::new(ATREST_ERR_BUFFER_TOO_SHORT, text)
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        let status = status_of(&error);
+        Failure { status, text: error.to_string() }
+    }
+}
+
+/// A callback's answer that isn't OK. It travels through the library as the source of an [`Error::Io`].
+#[derive(Debug)]
+pub(crate) struct CallbackFailed {
+    pub(crate) status: atrest_status,
+}
+
+impl CallbackFailed {
+    pub(crate) fn into_io(self) -> std::io::Error {
+        std::io::Error::other(self)
+    }
+}
+
+impl From<CallbackFailed> for Failure {
+    fn from(failed: CallbackFailed) -> Self {
+        Failure::new(ATREST_ERR_CALLBACK_FAILED, failed.to_string())
+    }
+}
+
+impl fmt::Display for CallbackFailed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the callback returned {}", self.status)
+    }
+}
+
+impl core::error::Error for CallbackFailed {}
+
+fn status_of(error: &Error) -> atrest_status {
+    match error {
+        Error::KeyLength { .. } => ATREST_ERR_KEY_LENGTH,
+        Error::EqualKeyHalves => ATREST_ERR_EQUAL_KEY_HALVES,
+        Error::SectorSize { .. } => ATREST_ERR_SECTOR_SIZE,
+        Error::PartialSector { .. } => ATREST_ERR_PARTIAL_SECTOR,
+        Error::LengthMismatch { .. } => ATREST_ERR_LENGTH_MISMATCH,
+        Error::SectorOverflow { .. } => ATREST_ERR_SECTOR_OVERFLOW,
+        Error::DataUnitLength { .. } => ATREST_ERR_DATA_UNIT_LENGTH,
+        Error::KekLength { .. } => ATREST_ERR_KEK_LENGTH,
+        Error::WrapLength { .. } => ATREST_ERR_WRAP_LENGTH,
+        Error::BufferTooShort { .. } => ATREST_ERR_BUFFER_TOO_SHORT,
+        Error::UnwrapFailed => ATREST_ERR_UNWRAP_FAILED,
+        Error::UnsupportedAlgorithm(_) => ATREST_ERR_UNSUPPORTED_ALGORITHM,
+        Error::Random => ATREST_ERR_RANDOM,
+        Error::InvalidName(_) => ATREST_ERR_INVALID_NAME,
+        Error::ContextLength { .. } => ATREST_ERR_CONTEXT_LENGTH,
+        Error::InvalidEnvelope(_) => ATREST_ERR_INVALID_ENVELOPE,
+        Error::ContextMismatch => ATREST_ERR_CONTEXT_MISMATCH,
+        Error::NotThisVault { .. } => ATREST_ERR_NOT_THIS_VAULT,
+        Error::NoSuchKey { .. } => ATREST_ERR_NO_SUCH_KEY,
+        Error::KeyExists { .. } => ATREST_ERR_KEY_EXISTS,
+        Error::WrongPassphrase => ATREST_ERR_WRONG_PASSPHRASE,
+        Error::DamagedVault(_) => ATREST_ERR_DAMAGED_VAULT,
+        Error::Vault(_) => ATREST_ERR_VAULT,
+        Error::NotLuks => ATREST_ERR_NOT_LUKS,
+        Error::InvalidHeader(_) => ATREST_ERR_INVALID_HEADER,
+        Error::UnsupportedHeader(_) => ATREST_ERR_UNSUPPORTED_HEADER,
+        Error::TamperedHeader => ATREST_ERR_TAMPERED_HEADER,
+        Error::WrongKey => ATREST_ERR_WRONG_KEY,
+        Error::DeviceTooSmall { .. } => ATREST_ERR_DEVICE_TOO_SMALL,
+        Error::DeviceNotBlank { .. } => ATREST_ERR_DEVICE_NOT_BLANK,
+        Error::Misaligned { .. } => ATREST_ERR_MISALIGNED,
+        Error::OutOfBounds { .. } => ATREST_ERR_OUT_OF_BOUNDS,
+        Error::ReadOnly => ATREST_ERR_READ_ONLY,
+        Error::Busy { .. } => ATREST_ERR_BUSY,
+        Error::InvalidOption(_) => ATREST_ERR_INVALID_OPTION,
+        Error::Io { source, .. } if source.get_ref().is_some_and(|e| e.is::<CallbackFailed>()) => {
+            ATREST_ERR_CALLBACK_FAILED
+        }
+        Error::Io { .. } => ATREST_ERR_IO,
+        _ => ATREST_ERR_OTHER,
+    }
+}

@@ -1,0 +1,115 @@
+//! Handles: what an opaque pointer points to, and how a freed or foreign one is told apart.
+//!
+//! A handle is a small header on the heap: a tag that names its type, and a pointer to the object. Freeing swaps the
+//! tag and drops the object at once, but keeps the header for a while, so that using the handle again, or freeing it
+//! again, reads a header that says so instead of memory that belongs to somebody else.
+
+use core::sync::atomic::{AtomicU32, Ordering};
+use std::collections::VecDeque;
+use std::sync::{Mutex, PoisonError};
+
+use crate::failure::{Failure, Result, run};
+use crate::status::ATREST_ERR_INVALID_HANDLE;
+
+/// An opaque type of the C header.
+pub(crate) trait Handle {
+    /// What it stands for.
+    type Object: Send + Sync;
+    /// Four letters that no other type has.
+    const TAG: [u8; 4];
+    /// Its name in C.
+    const NAME: &'static str;
+}
+
+const FREED: [u8; 4] = *b"free";
+
+/// How many freed headers are kept.
+const QUARANTINE: usize = 4096;
+
+struct Header {
+    tag: AtomicU32,
+    object: *mut (),
+}
+
+/// Makes a handle, which [`free`] ends.
+pub(crate) fn new<H: Handle>(object: H::Object) -> *mut H {
+    let object = Box::into_raw(Box::new(object)).cast();
+    Box::into_raw(Box::new(Header { tag: AtomicU32::new(u32::from_ne_bytes(H::TAG)), object })).cast()
+}
+
+/// The object of a handle.
+///
+/// # Safety `handle` is NULL or comes from [`new`], and if it was freed then not more than [`QUARANTINE`] handles ago.
+/// Nobody frees it during `'a`.
+#[inline]
+pub(crate) unsafe fn borrow<'a, H: Handle>(handle: *const H, argument: &str) -> Result<&'a H::Object> {
+    if handle.is_null() {
+        return Err(Failure::null(argument));
+    }
+    let header = handle.cast::<Header>();
+    if !header.is_aligned() {
+        return Err(not_a::<H>(argument, 0));
+    }
+    // SAFETY: the caller vouches that there is a header, live or in quarantine.
+    let header = unsafe { &*header };
+    let tag = header.tag.load(Ordering::Acquire);
+    if tag != u32::from_ne_bytes(H::TAG) {
+        return Err(not_a::<H>(argument, tag));
+    }
+    // SAFETY: the tag says that `object` came from a `Box<H::Object>` in `new`, and that `free` has not taken it.
+    Ok(unsafe { &*header.object.cast::<H::Object>() })
+}
+
+/// Drops the object of a handle. NULL and handles that were freed or are of another type are left alone; the latter
+/// two leave a message.
+///
+/// # Safety
+/// As [`borrow`]; and nobody uses the object any more.
+pub(crate) unsafe fn free<H: Handle>(handle: *mut H) {
+    if handle.is_null() {
+        return;
+    }
+    run(|| {
+        let header = handle.cast::<Header>();
+        if !header.is_aligned() {
+            return Err(not_a::<H>("handle", 0));
+        }
+        // SAFETY: the caller vouches that there is a header, live or in quarantine.
+        let Header { tag, object } = unsafe { &*header };
+        let (live, freed) = (u32::from_ne_bytes(H::TAG), u32::from_ne_bytes(FREED));
+        // Of two threads that free at once, one gets the object.
+        if let Err(tag) = tag.compare_exchange(live, freed, Ordering::AcqRel, Ordering::Acquire) {
+            return Err(not_a::<H>("handle", tag));
+        }
+        let object = *object;
+        keep(header);
+        // SAFETY: the tag said that `object` came from a `Box<H::Object>` in `new`, and only the exchange above takes it.
+        drop(unsafe { Box::from_raw(object.cast::<H::Object>()) });
+        Ok(())
+    });
+}
+
+/// A header on its way out; the address of one from `Box::into_raw`.
+struct Kept(*mut Header);
+
+// SAFETY: `Kept` owns its header alone but for late calls of C, which touch nothing in it but the atomic tag.
+unsafe impl Send for Kept {}
+
+static KEPT: Mutex<VecDeque<Kept>> = Mutex::new(VecDeque::new());
+
+fn keep(header: *mut Header) {
+    let mut kept = KEPT.lock().unwrap_or_else(PoisonError::into_inner);
+    kept.push_back(Kept(header));
+    if kept.len() > QUARANTINE
+        && let Some(Kept(oldest)) = kept.pop_front()
+    {
+        // SAFETY: it came from a `Box` in `new`, and is in the queue once, because its tag changed to FREED once.
+        drop(unsafe { Box::from_raw(oldest) });
+    }
+}
+
+#[cold]
+fn not_a<H: Handle>(argument: &str, tag: u32) -> Failure {
+    let why = if tag == u32::from_ne_bytes(FREED) { "was freed already" } else { "is of another type" };
+    Failure::new(ATREST_ERR_INVALID_HANDLE, format!("`{argument}` is no {}: it {why}", H::NAME))
+}

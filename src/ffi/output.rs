@@ -1,0 +1,119 @@
+//! Outputs. They are checked before the work begins, and written when it has succeeded.
+//!
+//! No Rust reference to an output is made, so that C may pass memory that was never written, or that overlaps an
+//! input.
+
+use core::ffi::c_char;
+use core::ptr;
+
+use crate::args::has_bytes;
+use crate::failure::{Failure, Result};
+use crate::handle::{self, Handle};
+
+/// A place for one value.
+pub(crate) struct Out<T>(*mut T);
+
+impl<T> Out<T> {
+    /// # Safety
+    /// If `out` isn't NULL, a `T` can be written there for as long as this lives.
+    pub(crate) unsafe fn new(out: *mut T, argument: &str) -> Result<Self> {
+        if out.is_null() { Err(Failure::null(argument)) } else { Ok(Out(out)) }
+    }
+
+    pub(crate) fn set(self, value: T) {
+        // SAFETY: it isn't NULL, which `new` checked, and the caller of `new` vouched for the rest.
+        unsafe { self.0.write(value) }
+    }
+}
+
+impl<H: Handle> Out<*mut H> {
+    pub(crate) fn handle(self, object: H::Object) {
+        self.set(handle::new(object));
+    }
+}
+
+/// A place for bytes.
+pub(crate) struct BytesOut<'a> {
+    buffer: *mut u8,
+    capacity: usize,
+    len: *mut usize,
+    argument: &'a str,
+}
+
+impl<'a> BytesOut<'a> {
+    /// # Safety
+    /// If they aren't NULL, `capacity` bytes can be written from `buffer`, and `len`, for as long as this lives.
+    pub(crate) unsafe fn new(buffer: *mut u8, capacity: usize, len: *mut usize, argument: &'a str) -> Result<Self> {
+        has_bytes(buffer, capacity, argument)?;
+        if len.is_null() {
+            return Err(Failure::null(&format!("{argument}_len")));
+        }
+        Ok(BytesOut { buffer, capacity, len, argument })
+    }
+
+    pub(crate) fn put(self, bytes: &[u8]) -> Result {
+        // SAFETY: `len` isn't NULL, which `new` checked, and the caller of `new` vouched for the rest.
+        unsafe { self.len.write(bytes.len()) };
+        if bytes.len() > self.capacity {
+            return Err(Failure::too_short(self.argument, bytes.len()));
+        }
+        // SAFETY: the buffer has room, checked above and vouched for by the caller of `new`; `copy` allows an overlap, and
+        // a NULL buffer has capacity 0, so that nothing is copied.
+        unsafe { ptr::copy(bytes.as_ptr(), self.buffer, bytes.len()) };
+        Ok(())
+    }
+}
+
+/// A place for a text, which gets a zero byte at its end.
+pub(crate) struct TextOut<'a> {
+    buffer: *mut u8,
+    capacity: usize,
+    len: *mut usize,
+    argument: &'a str,
+}
+
+impl<'a> TextOut<'a> {
+    /// # Safety
+    /// If they aren't NULL, `capacity` bytes can be written from `buffer`, and `len`, for as long as this lives.
+    pub(crate) unsafe fn new(buffer: *mut c_char, capacity: usize, len: *mut usize, argument: &'a str) -> Result<Self> {
+        has_bytes(buffer.cast(), capacity, argument)?;
+        Ok(TextOut { buffer: buffer.cast(), capacity, len, argument })
+    }
+
+    /// A place that is optional as a whole, for a text that must not be lost: it is refused at once if it is short.
+    ///
+    /// # Safety
+    /// As [`new`](Self::new).
+    pub(crate) unsafe fn whole(
+        buffer: *mut c_char,
+        capacity: usize,
+        needed: usize,
+        argument: &'a str,
+    ) -> Result<Option<Self>> {
+        if buffer.is_null() {
+            return Ok(None);
+        }
+        if capacity < needed {
+            return Err(Failure::too_short(argument, needed));
+        }
+        // SAFETY: this function demands what `new` does.
+        unsafe { Self::new(buffer, capacity, ptr::null_mut(), argument) }.map(Some)
+    }
+
+    pub(crate) fn put(self, text: &str) -> Result {
+        if !self.len.is_null() {
+            // SAFETY: it isn't NULL, and the caller of `new` vouched for the rest.
+            unsafe { self.len.write(text.len()) };
+        }
+        if text.len() >= self.capacity {
+            return Err(Failure::too_short(self.argument, text.len() + 1));
+        }
+        // SAFETY: the buffer has room, checked above and vouched for by the caller of `new`.
+        unsafe { ptr::copy(text.as_ptr(), self.buffer, text.len()) };
+        // SAFETY: `text.len()` is below the capacity, so the place is within the buffer.
+        let end = unsafe { self.buffer.add(text.len()) };
+        // SAFETY: as the line above.
+        unsafe { end.write(0) };
+        Ok(())
+    }
+}

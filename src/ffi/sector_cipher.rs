@@ -1,0 +1,192 @@
+//! SECTOR CIPHER
+//!
+//! XTS-AES over runs of sectors (IEEE 1619-2018, NIST SP 800-38E), for engines that do their own input and output.
+//! Encrypting and decrypting neither allocate nor lock; any number of threads may use one cipher.
+//!
+//! XTS keeps what a sector holds secret from somebody who sees the disk once. It does not notice changes, and shows
+//! which 16-byte blocks of a sector changed to somebody who sees the disk twice.
+
+use core::ffi::c_void;
+
+use atrest::{SectorCipher, SectorSize, SectorUnit};
+
+use crate::args::in_place;
+use crate::dek::atrest_dek;
+use crate::failure::{Failure, run};
+use crate::handle::Handle;
+use crate::status::atrest_status;
+
+/// Sector numbers count units of 512 bytes, whatever the sector size: plain64 of dm-crypt and LUKS. Sectors of 4096
+/// bytes have the numbers 0, 8, 16 and so on.
+pub const ATREST_UNIT_512: u32 = 1;
+/// Sector numbers count sectors: plain64 with iv_large_sectors of dm-crypt.
+pub const ATREST_UNIT_SECTOR: u32 = 2;
+
+/// An expanded XTS key, with how sectors are cut and numbered. Freed by atrest_sector_cipher_free, which wipes it.
+pub struct atrest_sector_cipher;
+
+/// Expands a DEK for sectors of `sector_size`, 512 to 65,536 bytes, numbered by `sector_unit`, ATREST_UNIT_*. A size
+/// that isn't a multiple of 512 needs ATREST_UNIT_SECTOR. The DEK may be freed afterwards.
+///
+/// Errors: ATREST_ERR_SECTOR_SIZE; ATREST_ERR_BAD_ENUM.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn atrest_sector_cipher_new(
+    dek: *const atrest_dek,
+    sector_size: u32,
+    sector_unit: u32,
+    out: *mut *mut atrest_sector_cipher,
+) -> atrest_status {
+    run(|| {
+        let (dek, out) = (handle!(dek), out!(out));
+        let unit = match sector_unit {
+            ATREST_UNIT_512 => SectorUnit::Bytes512,
+            ATREST_UNIT_SECTOR => SectorUnit::Sector,
+            other => return Err(Failure::bad_enum("sector_unit", other)),
+        };
+        out.handle(dek.sector_cipher_with_unit(SectorSize::new(sector_size)?, unit)?);
+        Ok(())
+    })
+}
+
+/// Wipes and frees a cipher.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn atrest_sector_cipher_free(cipher: *mut atrest_sector_cipher) {
+    free!(cipher);
+}
+
+/// Encrypts `len` bytes of consecutive sectors in place. `first_sector` is the number of the first one. `sectors` is
+/// untouched unless the function returns ATREST_OK.
+///
+/// Errors: ATREST_ERR_PARTIAL_SECTOR; ATREST_ERR_SECTOR_OVERFLOW.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn atrest_sector_cipher_encrypt(
+    cipher: *const atrest_sector_cipher,
+    first_sector: u64,
+    sectors: *mut c_void,
+    len: usize,
+) -> atrest_status {
+    run(|| Ok(handle!(cipher).encrypt(first_sector, bytes_mut!(sectors, len))?))
+}
+
+/// Decrypts sectors in place, as atrest_sector_cipher_encrypt encrypts them.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn atrest_sector_cipher_decrypt(
+    cipher: *const atrest_sector_cipher,
+    first_sector: u64,
+    sectors: *mut c_void,
+    len: usize,
+) -> atrest_status {
+    run(|| Ok(handle!(cipher).decrypt(first_sector, bytes_mut!(sectors, len))?))
+}
+
+/// Encrypts `len` bytes of consecutive sectors from `src` to `dst`, which may be the same but must not overlap in
+/// part.
+///
+/// Errors: ATREST_ERR_OVERLAP; ATREST_ERR_PARTIAL_SECTOR; ATREST_ERR_SECTOR_OVERFLOW.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn atrest_sector_cipher_encrypt_to(
+    cipher: *const atrest_sector_cipher,
+    first_sector: u64,
+    src: *const c_void,
+    dst: *mut c_void,
+    len: usize,
+) -> atrest_status {
+    run(|| {
+        let cipher = handle!(cipher);
+        if in_place(src.cast(), dst.cast(), len)? {
+            return Ok(cipher.encrypt(first_sector, bytes_mut!(dst, len))?);
+        }
+        Ok(cipher.encrypt_to(first_sector, bytes!(src, len), bytes_mut!(dst, len))?)
+    })
+}
+
+/// Decrypts sectors from `src` to `dst`, as atrest_sector_cipher_encrypt_to encrypts them.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn atrest_sector_cipher_decrypt_to(
+    cipher: *const atrest_sector_cipher,
+    first_sector: u64,
+    src: *const c_void,
+    dst: *mut c_void,
+    len: usize,
+) -> atrest_status {
+    run(|| {
+        let cipher = handle!(cipher);
+        if in_place(src.cast(), dst.cast(), len)? {
+            return Ok(cipher.decrypt(first_sector, bytes_mut!(dst, len))?);
+        }
+        Ok(cipher.decrypt_to(first_sector, bytes!(src, len), bytes_mut!(dst, len))?)
+    })
+}
+
+/// Encrypts one data unit in place under a tweak of 16 bytes, for engines that number blocks in their own way.
+///
+/// `len` is 16 bytes to 16 MiB, whatever the sector size; ciphertext is stolen where it isn't a multiple of 16.
+/// `tweak` is the number of the data unit as 16 little-endian bytes. No two data units under one key may have the same
+/// tweak.
+///
+/// Errors: ATREST_ERR_DATA_UNIT_LENGTH.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn atrest_sector_cipher_encrypt_unit(
+    cipher: *const atrest_sector_cipher,
+    tweak: *const u8,
+    unit: *mut c_void,
+    len: usize,
+) -> atrest_status {
+    run(|| Ok(handle!(cipher).encrypt_unit(array!(tweak), bytes_mut!(unit, len))?))
+}
+
+/// Decrypts a data unit in place, as atrest_sector_cipher_encrypt_unit encrypts it.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn atrest_sector_cipher_decrypt_unit(
+    cipher: *const atrest_sector_cipher,
+    tweak: *const u8,
+    unit: *mut c_void,
+    len: usize,
+) -> atrest_status {
+    run(|| Ok(handle!(cipher).decrypt_unit(array!(tweak), bytes_mut!(unit, len))?))
+}
+
+/// Encrypts a data unit, as atrest_sector_cipher_encrypt_unit does, from `src` to `dst`, which may be the same but
+/// must not overlap in part.
+///
+/// Errors: ATREST_ERR_OVERLAP; ATREST_ERR_DATA_UNIT_LENGTH.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn atrest_sector_cipher_encrypt_unit_to(
+    cipher: *const atrest_sector_cipher,
+    tweak: *const u8,
+    src: *const c_void,
+    dst: *mut c_void,
+    len: usize,
+) -> atrest_status {
+    run(|| {
+        let (cipher, tweak) = (handle!(cipher), array!(tweak));
+        if in_place(src.cast(), dst.cast(), len)? {
+            return Ok(cipher.encrypt_unit(tweak, bytes_mut!(dst, len))?);
+        }
+        Ok(cipher.encrypt_unit_to(tweak, bytes!(src, len), bytes_mut!(dst, len))?)
+    })
+}
+
+/// Decrypts a data unit from `src` to `dst`, as atrest_sector_cipher_encrypt_unit_to encrypts it.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn atrest_sector_cipher_decrypt_unit_to(
+    cipher: *const atrest_sector_cipher,
+    tweak: *const u8,
+    src: *const c_void,
+    dst: *mut c_void,
+    len: usize,
+) -> atrest_status {
+    run(|| {
+        let (cipher, tweak) = (handle!(cipher), array!(tweak));
+        if in_place(src.cast(), dst.cast(), len)? {
+            return Ok(cipher.decrypt_unit(tweak, bytes_mut!(dst, len))?);
+        }
+        Ok(cipher.decrypt_unit_to(tweak, bytes!(src, len), bytes_mut!(dst, len))?)
+    })
+}
+
+impl Handle for atrest_sector_cipher {
+    type Object = SectorCipher;
+    const TAG: [u8; 4] = *b"cip\x01";
+    const NAME: &'static str = "atrest_sector_cipher";
+}

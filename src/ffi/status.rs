@@ -1,0 +1,163 @@
+//! STATUS
+//!
+//! The number of a status never changes and is never used again for another. 1 to 99 are mistakes in how the library
+//! is called, 100 to 199 come from the sector engine and key wrap, 200 to 299 from keys and vaults, 300 to 399 from
+//! volumes, 400 to 499 from the machine below.
+
+use core::ffi::{CStr, c_char};
+
+use crate::failure;
+
+/// What came of a call: one of the constants ATREST_OK and ATREST_ERR_*. Take a number that isn't listed here, from a
+/// later version of the library, for a failure.
+pub type atrest_status = u32;
+
+/// Success.
+pub const ATREST_OK: u32 = 0;
+
+/// A pointer that must not be NULL is NULL.
+pub const ATREST_ERR_NULL_ARGUMENT: u32 = 1;
+/// A handle that was freed, or one of another type.
+pub const ATREST_ERR_INVALID_HANDLE: u32 = 2;
+/// A number that is none of the constants allowed here, or a flag that isn't known.
+pub const ATREST_ERR_BAD_ENUM: u32 = 3;
+/// The struct_size of a struct is none that this version knows. Begin with the struct's _INIT macro.
+pub const ATREST_ERR_STRUCT_SIZE: u32 = 4;
+/// A text isn't UTF-8.
+pub const ATREST_ERR_NOT_UTF8: u32 = 5;
+/// Source and destination overlap in part. They may be the same, or apart.
+pub const ATREST_ERR_OVERLAP: u32 = 6;
+/// The output buffer is too short; the length says what is needed.
+pub const ATREST_ERR_BUFFER_TOO_SHORT: u32 = 7;
+/// A length that no buffer can have: it is over half of the address space.
+pub const ATREST_ERR_LENGTH: u32 = 8;
+/// The handle's kind can't do this: a vault of callbacks can't make keys, for example.
+pub const ATREST_ERR_UNSUPPORTED: u32 = 9;
+/// A callback of the caller's failed; the message has the number that it returned.
+pub const ATREST_ERR_CALLBACK_FAILED: u32 = 10;
+/// An option that is out of its bounds; the message names it and the bounds.
+pub const ATREST_ERR_INVALID_OPTION: u32 = 11;
+/// The library failed within, which is a defect of it: please report the message.
+pub const ATREST_ERR_PANIC: u32 = 90;
+/// A failure for which this version has no status of its own.
+pub const ATREST_ERR_OTHER: u32 = 91;
+
+/// An XTS key is neither 32 bytes (AES-128-XTS) nor 64 bytes (AES-256-XTS) long.
+pub const ATREST_ERR_KEY_LENGTH: u32 = 100;
+/// The two halves of an XTS key are equal, which SP 800-38E and FIPS 140 (IG C.I) forbid.
+pub const ATREST_ERR_EQUAL_KEY_HALVES: u32 = 101;
+/// A sector size that isn't supported here.
+pub const ATREST_ERR_SECTOR_SIZE: u32 = 102;
+/// A buffer that isn't a whole number of sectors.
+pub const ATREST_ERR_PARTIAL_SECTOR: u32 = 103;
+/// Source and destination differ in length.
+pub const ATREST_ERR_LENGTH_MISMATCH: u32 = 104;
+/// The last sector of a run would have a number over 2^64 - 1.
+pub const ATREST_ERR_SECTOR_OVERFLOW: u32 = 105;
+/// A data unit is shorter than 16 bytes or longer than 16 MiB (IEEE 1619, 5.1).
+pub const ATREST_ERR_DATA_UNIT_LENGTH: u32 = 106;
+/// A KEK has a length that isn't allowed here.
+pub const ATREST_ERR_KEK_LENGTH: u32 = 107;
+/// The key-wrap algorithm does not take an input of this length.
+pub const ATREST_ERR_WRAP_LENGTH: u32 = 108;
+/// The integrity check of a wrapped key failed: another key wrapped it, or it was altered.
+pub const ATREST_ERR_UNWRAP_FAILED: u32 = 109;
+
+/// An algorithm that this version does not know or cannot use here.
+pub const ATREST_ERR_UNSUPPORTED_ALGORITHM: u32 = 200;
+/// The name of a vault, key or version that isn't well formed.
+pub const ATREST_ERR_INVALID_NAME: u32 = 201;
+/// A context of over ATREST_CONTEXT_MAX bytes.
+pub const ATREST_ERR_CONTEXT_LENGTH: u32 = 202;
+/// Bytes that are no envelope, or one that was altered.
+pub const ATREST_ERR_INVALID_ENVELOPE: u32 = 203;
+/// An envelope or volume is bound to another context than the one expected, or was altered.
+pub const ATREST_ERR_CONTEXT_MISMATCH: u32 = 204;
+/// The vault asked is not the one that wrapped the DEK; the message names the one that did.
+pub const ATREST_ERR_NOT_THIS_VAULT: u32 = 205;
+/// The vault has no such key, or no such version of it.
+pub const ATREST_ERR_NO_SUCH_KEY: u32 = 206;
+/// The vault has a key of this name already.
+pub const ATREST_ERR_KEY_EXISTS: u32 = 207;
+/// The passphrase or root key file does not open the vault.
+pub const ATREST_ERR_WRONG_PASSPHRASE: u32 = 208;
+/// A vault's file is damaged; the message says how, and what to do.
+pub const ATREST_ERR_DAMAGED_VAULT: u32 = 209;
+/// A vault gave an answer that is out of its bounds.
+pub const ATREST_ERR_VAULT: u32 = 210;
+
+/// The device carries no LUKS2 header.
+pub const ATREST_ERR_NOT_LUKS: u32 = 300;
+/// No copy of the LUKS2 header is intact; the message says what is wrong with each.
+pub const ATREST_ERR_INVALID_HEADER: u32 = 301;
+/// A sound LUKS2 header that asks for something which this version does not do.
+pub const ATREST_ERR_UNSUPPORTED_HEADER: u32 = 302;
+/// The header's MAC does not match: somebody without the DEK changed it.
+pub const ATREST_ERR_TAMPERED_HEADER: u32 = 303;
+/// The key is not the key of this volume.
+pub const ATREST_ERR_WRONG_KEY: u32 = 304;
+/// The device is smaller than what it must hold, or than it was.
+pub const ATREST_ERR_DEVICE_TOO_SMALL: u32 = 305;
+/// There is something on the device, and formatting was not told to overwrite it.
+pub const ATREST_ERR_DEVICE_NOT_BLANK: u32 = 306;
+/// An offset or length isn't a multiple of the sector size.
+pub const ATREST_ERR_MISALIGNED: u32 = 307;
+/// A read or write goes past the end of the volume.
+pub const ATREST_ERR_OUT_OF_BOUNDS: u32 = 308;
+/// A write to a volume that was opened for reading.
+pub const ATREST_ERR_READ_ONLY: u32 = 309;
+
+/// The file system or device failed; the message has what it said.
+pub const ATREST_ERR_IO: u32 = 400;
+/// Another process, or another handle of this one, holds the device or vault.
+pub const ATREST_ERR_BUSY: u32 = 401;
+/// The operating system gave no random bytes.
+pub const ATREST_ERR_RANDOM: u32 = 402;
+/// There is not enough memory.
+pub const ATREST_ERR_NO_MEMORY: u32 = 403;
+
+/// What went wrong in the last call of this thread that failed, in English, without secrets. Never NULL, and empty
+/// before the first failure. The text is valid until the next call of this thread that fails, or the thread's end.
+#[unsafe(no_mangle)]
+pub extern "C" fn atrest_last_error_message() -> *const c_char {
+    failure::last_message()
+}
+
+/// The name of a status, such as "ATREST_ERR_WRONG_KEY"; "unknown status" for a number that isn't one. Never NULL. The
+/// text lives as long as the program.
+#[unsafe(no_mangle)]
+pub extern "C" fn atrest_status_name(status: atrest_status) -> *const c_char {
+    let found = NAMES.iter().find(|(number, _)| *number == status);
+    found.map_or(c"unknown status", |(_, name)| name).as_ptr()
+}
+
+macro_rules! names {
+    ($($status:ident)*) => {
+        [$(($status, match CStr::from_bytes_with_nul(concat!(stringify!($status), "\0").as_bytes()) {
+            Ok(name) => name,
+            Err(_) => panic!("a name has no zero byte"),
+        })),*]
+    };
+}
+
+const NAMES: &[(atrest_status, &CStr)] = &names! {
+    ATREST_OK
+
+    ATREST_ERR_NULL_ARGUMENT ATREST_ERR_INVALID_HANDLE ATREST_ERR_BAD_ENUM ATREST_ERR_STRUCT_SIZE ATREST_ERR_NOT_UTF8
+    ATREST_ERR_OVERLAP ATREST_ERR_BUFFER_TOO_SHORT ATREST_ERR_LENGTH ATREST_ERR_UNSUPPORTED ATREST_ERR_CALLBACK_FAILED
+    ATREST_ERR_INVALID_OPTION ATREST_ERR_PANIC ATREST_ERR_OTHER
+
+    ATREST_ERR_KEY_LENGTH ATREST_ERR_EQUAL_KEY_HALVES ATREST_ERR_SECTOR_SIZE ATREST_ERR_PARTIAL_SECTOR
+    ATREST_ERR_LENGTH_MISMATCH ATREST_ERR_SECTOR_OVERFLOW ATREST_ERR_DATA_UNIT_LENGTH ATREST_ERR_KEK_LENGTH
+    ATREST_ERR_WRAP_LENGTH ATREST_ERR_UNWRAP_FAILED
+
+    ATREST_ERR_UNSUPPORTED_ALGORITHM ATREST_ERR_INVALID_NAME ATREST_ERR_CONTEXT_LENGTH ATREST_ERR_INVALID_ENVELOPE
+    ATREST_ERR_CONTEXT_MISMATCH ATREST_ERR_NOT_THIS_VAULT ATREST_ERR_NO_SUCH_KEY ATREST_ERR_KEY_EXISTS
+    ATREST_ERR_WRONG_PASSPHRASE ATREST_ERR_DAMAGED_VAULT ATREST_ERR_VAULT
+
+    ATREST_ERR_NOT_LUKS ATREST_ERR_INVALID_HEADER ATREST_ERR_UNSUPPORTED_HEADER ATREST_ERR_TAMPERED_HEADER
+    ATREST_ERR_WRONG_KEY ATREST_ERR_DEVICE_TOO_SMALL ATREST_ERR_DEVICE_NOT_BLANK ATREST_ERR_MISALIGNED
+    ATREST_ERR_OUT_OF_BOUNDS ATREST_ERR_READ_ONLY
+
+    ATREST_ERR_IO ATREST_ERR_BUSY ATREST_ERR_RANDOM ATREST_ERR_NO_MEMORY
+};

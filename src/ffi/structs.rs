@@ -1,0 +1,37 @@
+//! Structs that C fills: their first member says how long they are.
+
+use core::mem::{MaybeUninit, size_of};
+use core::ptr;
+
+use crate::failure::{Failure, Result};
+use crate::status::ATREST_ERR_STRUCT_SIZE;
+
+/// A `repr(C)` struct whose first member is `struct_size: usize`.
+///
+/// # Safety
+/// The first member is as said, and a value of zero bytes alone is a valid one.
+pub(crate) unsafe trait SizedStruct: Copy {
+    /// Its sizes in earlier versions, before members were added at its end.
+    const EARLIER: &'static [usize] = &[];
+}
+
+/// Copies a struct; members that came after the version it was made for are zero.
+///
+/// # Safety
+/// If `from` isn't NULL, it points to a `usize` and to as many bytes as that says, of a `T` of some version.
+pub(crate) unsafe fn read<T: SizedStruct>(from: *const T, argument: &str) -> Result<T> {
+    if from.is_null() {
+        return Err(Failure::null(argument));
+    }
+    // SAFETY: the caller vouches for a `usize` there, and that is the first member.
+    let size = unsafe { from.cast::<usize>().read_unaligned() };
+    if size != size_of::<T>() && !T::EARLIER.contains(&size) {
+        let text = format!("`{argument}` has struct_size {size}, not {}: begin with the _INIT macro", size_of::<T>());
+        return Err(Failure::new(ATREST_ERR_STRUCT_SIZE, text));
+    }
+    let mut copy = MaybeUninit::<T>::zeroed();
+    // SAFETY: `size` bytes are there to be read, for which the caller vouches, and fit, since no version was larger.
+    unsafe { ptr::copy_nonoverlapping(from.cast::<u8>(), copy.as_mut_ptr().cast(), size) };
+    // SAFETY: every member is one that C wrote, or zero, which `SizedStruct` allows.
+    Ok(unsafe { copy.assume_init() })
+}
