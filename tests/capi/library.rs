@@ -1,0 +1,35 @@
+//! The C libraries under test.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+/// The folder with libatrest.a and libatrest.so, built anew if their sources changed.
+///
+/// Cargo builds no library for an integration test that can't link it as Rust, so this asks for it, in the profile that
+/// the test itself was built in.
+pub fn folder() -> &'static Path {
+    static FOLDER: OnceLock<PathBuf> = OnceLock::new();
+    FOLDER.get_or_init(|| {
+        // TARGET/PROFILE/deps/TEST
+        let test = std::env::current_exe().unwrap();
+        let folder = test.ancestors().nth(2).unwrap();
+        let profile = match folder.file_name().unwrap().to_str().unwrap() {
+            "debug" => "dev",
+            name => name,
+        };
+        let built = Command::new(env!("CARGO"))
+            .args(["build", "--quiet", "--offline", "--package", "atrest-c", "--profile", profile, "--target-dir"])
+            .arg(folder.parent().unwrap())
+            .current_dir(root())
+            .output()
+            .unwrap();
+        assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
+        folder.to_owned()
+    })
+}
+
+/// The top of the project.
+pub fn root() -> &'static Path {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
+}

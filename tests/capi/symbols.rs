@@ -1,0 +1,71 @@
+//! What the libraries export: exactly what `include/symbols.txt` lists, which may only grow.
+
+#![cfg(target_os = "linux")]
+
+#[path = "../common/mod.rs"]
+mod common;
+mod library;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
+use common::{peer, run, text};
+use library::{folder, root};
+
+#[test]
+fn the_shared_library_exports_what_is_listed() {
+    let Some(nm) = peer("nm", &["--version"]) else { return };
+    let exported =
+        run(&nm, &["--dynamic", "--defined-only", "--format=just-symbols", text(&folder().join("libatrest.so"))]);
+    let exported: BTreeSet<&str> = exported.lines().collect();
+
+    let path = root().join("include/symbols.txt");
+    if std::env::var_os("ATREST_BLESS").is_some_and(|v| v == "1") {
+        let lines: String = exported.iter().map(|symbol| format!("{symbol}\n")).collect();
+        fs::write(&path, lines).unwrap();
+    }
+    let listed = fs::read_to_string(&path).unwrap();
+    let listed: BTreeSet<&str> = listed.lines().collect();
+    let (more, fewer) = (exported.difference(&listed), listed.difference(&exported));
+    assert_eq!(exported, listed, "not listed: {more:?}; not exported: {fewer:?}; run with ATREST_BLESS=1 to list more");
+    for symbol in exported {
+        assert!(symbol.starts_with("atrest_"), "{symbol} is exported");
+    }
+}
+
+#[test]
+fn the_header_declares_every_symbol() {
+    let header = fs::read_to_string(root().join("include/atrest.h")).unwrap();
+    let code: Vec<&str> = header.lines().filter(|line| !line.trim_start().starts_with("//")).collect();
+    for symbol in fs::read_to_string(root().join("include/symbols.txt")).unwrap().lines() {
+        let call = format!("{symbol}(");
+        assert_eq!(code.iter().filter(|line| line.contains(&call)).count(), 1, "{symbol} in include/atrest.h");
+    }
+}
+
+/// A Rust program that depends on the package `atrest` must not end up exporting C symbols.
+#[test]
+fn only_the_c_package_has_c_symbols() {
+    let mut seen = 0;
+    walk(&root().join("src"), &mut |path| {
+        let source = fs::read_to_string(path).unwrap();
+        for attribute in ["no_mangle", "export_name", "link_section"] {
+            let is_ffi = path.starts_with(root().join("src/ffi"));
+            assert!(is_ffi || !source.contains(attribute), "{} has {attribute}", path.display());
+        }
+        seen += 1;
+    });
+    assert!(seen > 30, "{seen} files");
+}
+
+fn walk(folder: &Path, visit: &mut dyn FnMut(&Path)) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            walk(&path, visit);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            visit(&path);
+        }
+    }
+}
