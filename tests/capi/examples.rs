@@ -1,4 +1,4 @@
-//! The C programs of `examples/`, and `misuse.c`: compiled as C and as C++, linked with each library, and run.
+//! The C programs of `examples/`, and `misuse_*.c`: compiled as C and as C++, linked with each library, and run.
 
 #![cfg(target_os = "linux")]
 
@@ -15,6 +15,14 @@ use library::{folder, root};
 const WARNINGS: [&str; 4] = ["-Wall", "-Wextra", "-Werror", "-pedantic"];
 const C: [&str; 3] = ["-x", "c", "-std=c99"];
 const CPP: [&str; 3] = ["-x", "c++", "-std=c++17"];
+
+const PROGRAMS: [&str; 5] = [
+    "examples/volume.c",
+    "examples/sectors.c",
+    "examples/custom_vault.c",
+    "tests/capi/misuse_keys.c",
+    "tests/capi/misuse_volumes.c",
+];
 
 /// What `--print native-static-libs` says, less what a C compiler adds by itself.
 const NATIVE: [&str; 3] = ["-lpthread", "-ldl", "-lm"];
@@ -55,15 +63,18 @@ fn custom_vault() {
 
 #[test]
 fn misuse() {
-    for output in everywhere("tests/capi/misuse.c") {
-        assert!(output.ends_with(" checks passed\n"), "{output}");
+    for program in ["tests/capi/misuse_keys.c", "tests/capi/misuse_volumes.c"] {
+        for output in everywhere(program) {
+            let passed = output.strip_suffix(" checks passed\n").unwrap();
+            assert!(passed.parse::<u32>().unwrap() > 200, "{output}");
+        }
     }
 }
 
 #[test]
 fn clang_has_no_warnings() {
     let Some(clang) = peer("clang", &["--version"]) else { return };
-    for program in ["examples/volume.c", "examples/sectors.c", "examples/custom_vault.c", "tests/capi/misuse.c"] {
+    for program in PROGRAMS {
         for language in [C, CPP] {
             let mut command = Command::new(&clang);
             command.args(language).args(WARNINGS).arg("-fsyntax-only").arg("-I").arg(root().join("include"));

@@ -1,0 +1,274 @@
+// Misuse of devices and volumes.
+#include "misuse.h"
+
+// A device of callbacks that fails when told.
+static struct {
+    unsigned char *memory;
+    int fail_read, fail_write, fail_sync, released;
+} disk;
+
+#define DISK_SIZE ((size_t)2 << 20)
+
+static atrest_status read_at(void *user, uint64_t offset, void *to, size_t count)
+{
+    CHECK(user == &disk && offset + count <= DISK_SIZE);
+    memcpy(to, disk.memory + offset, count);
+    return disk.fail_read ? 5 : ATREST_OK;
+}
+
+static atrest_status write_at(void *user, uint64_t offset, const void *from, size_t count)
+{
+    CHECK(user == &disk && offset + count <= DISK_SIZE);
+    if (disk.fail_write)
+        return 6;
+    memcpy(disk.memory + offset, from, count);
+    return ATREST_OK;
+}
+
+static atrest_status sync_disk(void *user)
+{
+    CHECK(user == &disk);
+    return disk.fail_sync ? 7 : ATREST_OK;
+}
+
+static void release_disk(void *user)
+{
+    CHECK(user == &disk);
+    disk.released++;
+}
+
+static void devices(void)
+{
+    NO_HANDLE(atrest_device, ATREST_ERR_NULL_ARGUMENT, atrest_device_open_file(NULL, 0, &out));
+    NO_HANDLE(atrest_device, ATREST_ERR_IO, atrest_device_open_file(in_folder("none"), 0, &out));
+    NO_HANDLE(atrest_device, ATREST_ERR_NULL_ARGUMENT, atrest_device_create_file(NULL, 10, &out));
+    IS(ATREST_ERR_NULL_ARGUMENT, atrest_device_create_file(in_folder("none"), 10, NULL));
+    NO_HANDLE(atrest_device, ATREST_ERR_NO_MEMORY, atrest_device_memory((size_t)-1, &out));
+    IS(ATREST_ERR_NULL_ARGUMENT, atrest_device_memory(10, NULL));
+
+    atrest_device *device;
+    OK(atrest_device_create_file(in_folder("device"), 4096, &device));
+    NO_HANDLE(atrest_device, ATREST_ERR_IO, atrest_device_create_file(in_folder("device"), 10, &out));
+    NO_HANDLE(atrest_device, ATREST_ERR_BUSY, atrest_device_open_file(in_folder("device"), 0, &out));
+    NO_HANDLE(atrest_device, ATREST_ERR_BAD_ENUM, atrest_device_open_file(in_folder("device"), 2, &out));
+    atrest_device_free(device);
+    atrest_device_free(device);
+
+    atrest_device_callbacks callbacks = ATREST_DEVICE_CALLBACKS_INIT;
+    NO_HANDLE(atrest_device, ATREST_ERR_NULL_ARGUMENT, atrest_device_from_callbacks(NULL, &out));
+    NO_HANDLE(atrest_device, ATREST_ERR_NULL_ARGUMENT, atrest_device_from_callbacks(&callbacks, &out));
+    callbacks.read_at = read_at;
+    callbacks.write_at = write_at;
+    NO_HANDLE(atrest_device, ATREST_ERR_NULL_ARGUMENT, atrest_device_from_callbacks(&callbacks, &out));
+    callbacks.struct_size += 8;
+    NO_HANDLE(atrest_device, ATREST_ERR_STRUCT_SIZE, atrest_device_from_callbacks(&callbacks, &out));
+}
+
+static atrest_device *new_disk(void)
+{
+    atrest_device_callbacks callbacks = ATREST_DEVICE_CALLBACKS_INIT;
+    callbacks.user = &disk;
+    callbacks.size = DISK_SIZE;
+    callbacks.read_at = read_at;
+    callbacks.write_at = write_at;
+    callbacks.sync = sync_disk;
+    callbacks.release = release_disk;
+    atrest_device *device;
+    disk.memory = (unsigned char *)calloc(1, DISK_SIZE);
+    CHECK(disk.memory != NULL);
+    OK(atrest_device_from_callbacks(&callbacks, &device));
+    return device;
+}
+
+static void formatting(atrest_device *device, const atrest_vault *vault)
+{
+    atrest_format_options options = ATREST_FORMAT_OPTIONS_INIT, bad;
+    options.data_offset = 1 << 20;
+    NO_HANDLE(atrest_volume, ATREST_ERR_NULL_ARGUMENT, atrest_volume_format(NULL, vault, "disks", &options, &out));
+    NO_HANDLE(atrest_volume, ATREST_ERR_NULL_ARGUMENT, atrest_volume_format(device, NULL, "disks", &options, &out));
+    NO_HANDLE(atrest_volume, ATREST_ERR_NULL_ARGUMENT, atrest_volume_format(device, vault, NULL, &options, &out));
+    IS(ATREST_ERR_NULL_ARGUMENT, atrest_volume_format(device, vault, "disks", &options, NULL));
+    NO_HANDLE(atrest_volume, ATREST_ERR_NO_SUCH_KEY, atrest_volume_format(device, vault, "none", &options, &out));
+    NO_HANDLE(atrest_volume, ATREST_ERR_INVALID_NAME, atrest_volume_format(device, vault, "", &options, &out));
+    NO_HANDLE(atrest_volume, ATREST_ERR_DEVICE_TOO_SMALL, atrest_volume_format(device, vault, "disks", NULL, &out));
+    NO_HANDLE(atrest_volume, ATREST_ERR_INVALID_HANDLE,
+              atrest_volume_format((atrest_device *)(void *)device, (const atrest_vault *)(void *)device, "disks",
+                                   &options, &out));
+#define BAD_OPTION(wanted, member, value)                                                           \
+    do {                                                                                            \
+        bad = options;                                                                              \
+        bad.member = value;                                                                         \
+        NO_HANDLE(atrest_volume, wanted, atrest_volume_format(device, vault, "disks", &bad, &out)); \
+    } while (0)
+    BAD_OPTION(ATREST_ERR_STRUCT_SIZE, struct_size, 0);
+    BAD_OPTION(ATREST_ERR_BAD_ENUM, flags, 2);
+    BAD_OPTION(ATREST_ERR_SECTOR_SIZE, sector_size, 100);
+    BAD_OPTION(ATREST_ERR_SECTOR_SIZE, sector_size, 8192);
+    BAD_OPTION(ATREST_ERR_BAD_ENUM, dek_algorithm, 3);
+    BAD_OPTION(ATREST_ERR_BAD_ENUM, encryption_type, 4);
+    BAD_OPTION(ATREST_ERR_INVALID_OPTION, data_offset, 4096);
+    BAD_OPTION(ATREST_ERR_INVALID_OPTION, label, "a label that is much too long for the header of a LUKS2 volume");
+    BAD_OPTION(ATREST_ERR_NOT_UTF8, subsystem, BAD_UTF8);
+    BAD_OPTION(ATREST_ERR_NULL_ARGUMENT, context_len, 1);
+    disk.fail_read = 1;
+    NO_HANDLE(atrest_volume, ATREST_ERR_CALLBACK_FAILED, atrest_volume_format(device, vault, "disks", &options, &out));
+    disk.fail_read = 0;
+    disk.fail_write = 1;
+    NO_HANDLE(atrest_volume, ATREST_ERR_CALLBACK_FAILED, atrest_volume_format(device, vault, "disks", &options, &out));
+    disk.fail_write = 0;
+    disk.memory[4242] = 1;
+    NO_HANDLE(atrest_volume, ATREST_ERR_DEVICE_NOT_BLANK, atrest_volume_format(device, vault, "disks", &options, &out));
+}
+
+static atrest_status stop_urls(void *user, const char *url)
+{
+    (void)user;
+    CHECK(strstr(url, "/keys/disks/1") != NULL);
+    return 78;
+}
+
+static void reading_and_writing(atrest_volume *volume, const atrest_vault *vault)
+{
+    uint64_t size = 0, offset = 0;
+    uint32_t sector_size = 0;
+    OK(atrest_volume_size(volume, &size));
+    OK(atrest_volume_data_offset(volume, &offset));
+    OK(atrest_volume_sector_size(volume, &sector_size));
+    CHECK(size == 1 << 20 && offset == 1 << 20 && sector_size == 4096);
+    IS(ATREST_ERR_NULL_ARGUMENT, atrest_volume_size(volume, NULL));
+    IS(ATREST_ERR_NULL_ARGUMENT, atrest_volume_size(NULL, &size));
+    IS(ATREST_ERR_NULL_ARGUMENT, atrest_volume_data_offset(volume, NULL));
+    IS(ATREST_ERR_NULL_ARGUMENT, atrest_volume_sector_size(volume, NULL));
+    NO_BYTES(ATREST_ERR_BUFFER_TOO_SHORT, atrest_volume_uuid(volume, TEXT, 36, &len));
+    CHECK(len == 36);
+    NO_HANDLE(atrest_dek, ATREST_ERR_NULL_ARGUMENT, atrest_volume_dek(NULL, &out));
+    IS(ATREST_ERR_NULL_ARGUMENT, atrest_volume_dek(volume, NULL));
+    IS(ATREST_ERR_NULL_ARGUMENT, atrest_volume_key_urls(volume, NULL, NULL));
+    IS(ATREST_ERR_CALLBACK_FAILED, atrest_volume_key_urls(volume, stop_urls, NULL));
+
+    NO_BYTES(ATREST_ERR_NULL_ARGUMENT, atrest_volume_read_at(NULL, 0, bytes, 4096));
+    NO_BYTES(ATREST_ERR_NULL_ARGUMENT, atrest_volume_read_at(volume, 0, NULL, 4096));
+    NO_BYTES(ATREST_ERR_MISALIGNED, atrest_volume_read_at(volume, 512, bytes, 4096));
+    NO_BYTES(ATREST_ERR_MISALIGNED, atrest_volume_read_at(volume, 0, bytes, 512));
+    NO_BYTES(ATREST_ERR_OUT_OF_BOUNDS, atrest_volume_read_at(volume, size, bytes, 4096));
+    NO_BYTES(ATREST_ERR_OUT_OF_BOUNDS, atrest_volume_read_at(volume, UINT64_MAX - 4095, bytes, 4096));
+    IS(ATREST_ERR_NULL_ARGUMENT, atrest_volume_write_at(NULL, 0, marked, 4096));
+    IS(ATREST_ERR_NULL_ARGUMENT, atrest_volume_write_at(volume, 0, NULL, 4096));
+    IS(ATREST_ERR_MISALIGNED, atrest_volume_write_at(volume, 1, marked, 4096));
+    IS(ATREST_ERR_OUT_OF_BOUNDS, atrest_volume_write_at(volume, size, marked, 4096));
+    IS(ATREST_ERR_NULL_ARGUMENT, atrest_volume_sync(NULL));
+    disk.fail_read = disk.fail_write = disk.fail_sync = 1;
+    IS(ATREST_ERR_CALLBACK_FAILED, atrest_volume_read_at(volume, 0, bytes, 4096));
+    IS(ATREST_ERR_CALLBACK_FAILED, atrest_volume_write_at(volume, 0, marked, 4096));
+    IS(ATREST_ERR_CALLBACK_FAILED, atrest_volume_sync(volume));
+    disk.fail_read = disk.fail_write = disk.fail_sync = 0;
+    OK(atrest_volume_write_at(volume, 0, marked, 4096));
+    OK(atrest_volume_read_at(volume, 0, bytes, 4096));
+    CHECK(memcmp(bytes, marked, 4096) == 0 && memcmp(bytes, disk.memory + offset, 4096) != 0);
+
+    NO_BYTES(ATREST_ERR_NULL_ARGUMENT, atrest_volume_rotate_kek(NULL, vault, TEXT, sizeof bytes));
+    NO_BYTES(ATREST_ERR_NULL_ARGUMENT, atrest_volume_rotate_kek(volume, NULL, TEXT, sizeof bytes));
+    NO_BYTES(ATREST_ERR_BUFFER_TOO_SHORT, atrest_volume_rotate_kek(volume, vault, TEXT, 100));
+    atrest_vault *other = new_vault("another");
+    NO_BYTES(ATREST_ERR_NOT_THIS_VAULT, atrest_volume_rotate_kek(volume, other, TEXT, sizeof bytes));
+    atrest_vault_free(other);
+}
+
+static void opening(atrest_device *device, const atrest_vault *vault, const atrest_dek *wrong_dek)
+{
+    atrest_credential credential = ATREST_CREDENTIAL_INIT, bad;
+    credential.kind = ATREST_CREDENTIAL_VAULT;
+    credential.vault = vault;
+#define NO_VOLUME(wanted, credential, options)                                                      \
+    NO_HANDLE(atrest_volume, wanted, atrest_volume_open(device, credential, options, &out))
+    NO_HANDLE(atrest_volume, ATREST_ERR_NULL_ARGUMENT, atrest_volume_open(NULL, &credential, NULL, &out));
+    IS(ATREST_ERR_NULL_ARGUMENT, atrest_volume_open(device, &credential, NULL, NULL));
+    NO_VOLUME(ATREST_ERR_NULL_ARGUMENT, NULL, NULL);
+    bad = credential;
+    bad.struct_size = 4;
+    NO_VOLUME(ATREST_ERR_STRUCT_SIZE, &bad, NULL);
+    bad = credential;
+    bad.kind = 0;
+    NO_VOLUME(ATREST_ERR_BAD_ENUM, &bad, NULL);
+    bad.kind = ATREST_CREDENTIAL_DEK;
+    NO_VOLUME(ATREST_ERR_NULL_ARGUMENT, &bad, NULL);
+    bad.dek = wrong_dek;
+    NO_VOLUME(ATREST_ERR_WRONG_KEY, &bad, NULL);
+    bad.dek = (const atrest_dek *)(const void *)vault;
+    NO_VOLUME(ATREST_ERR_INVALID_HANDLE, &bad, NULL);
+    atrest_vault *other = new_vault("a third");
+    bad = credential;
+    bad.vault = other;
+    NO_VOLUME(ATREST_ERR_NOT_THIS_VAULT, &bad, NULL);
+    atrest_vault_free(other);
+    NO_VOLUME(ATREST_ERR_INVALID_HANDLE, &bad, NULL);
+
+    atrest_open_options options = ATREST_OPEN_OPTIONS_INIT;
+    options.flags = 4;
+    NO_VOLUME(ATREST_ERR_BAD_ENUM, &credential, &options);
+    options.flags = ATREST_OPEN_READ_ONLY;
+    options.context = "disk-18";
+    options.context_len = 7;
+    NO_VOLUME(ATREST_ERR_CONTEXT_MISMATCH, &credential, &options);
+    options.context_len = 0;
+    NO_VOLUME(ATREST_ERR_CONTEXT_MISMATCH, &credential, &options);
+    options.context = "disk-17";
+    options.context_len = 7;
+    options.struct_size++;
+    NO_VOLUME(ATREST_ERR_STRUCT_SIZE, &credential, &options);
+    options.struct_size--;
+
+    atrest_volume *volume;
+    OK(atrest_volume_open(device, &credential, &options, &volume));
+    IS(ATREST_ERR_READ_ONLY, atrest_volume_write_at(volume, 0, marked, 4096));
+    IS(ATREST_ERR_READ_ONLY, atrest_volume_rotate_kek(volume, vault, NULL, 0));
+    atrest_volume_free(volume);
+    atrest_volume_free(volume);
+    IS(ATREST_ERR_INVALID_HANDLE, atrest_volume_sync(volume));
+
+    disk.memory[100] ^= 1;
+    disk.memory[16384 + 100] ^= 1;
+    NO_VOLUME(ATREST_ERR_INVALID_HEADER, &credential, NULL);
+    memset(disk.memory, 0, DISK_SIZE);
+    NO_VOLUME(ATREST_ERR_NOT_LUKS, &credential, NULL);
+}
+
+static void volumes(const atrest_dek *dek, const atrest_vault *vault)
+{
+    atrest_device *device = new_disk();
+    formatting(device, vault);
+
+    atrest_format_options options = ATREST_FORMAT_OPTIONS_INIT;
+    options.flags = ATREST_FORMAT_OVERWRITE;
+    options.data_offset = 1 << 20;
+    options.sector_size = 4096;
+    options.context = "disk-17";
+    options.context_len = 7;
+    atrest_volume *volume;
+    OK(atrest_volume_format(device, vault, "disks", &options, &volume));
+    reading_and_writing(volume, vault);
+    opening(device, vault, dek);
+
+    // The volume keeps its device.
+    atrest_device_free(device);
+    CHECK(disk.released == 0);
+    OK(atrest_volume_write_at(volume, 0, marked, 4096));
+    atrest_volume_free(volume);
+    CHECK(disk.released == 1);
+    free(disk.memory);
+}
+
+int main(int argc, char **argv)
+{
+    snprintf(folder, sizeof folder, "%s", argc > 1 ? argv[1] : ".");
+    devices();
+
+    atrest_dek *dek;
+    OK(atrest_dek_generate(ATREST_AES_256_XTS, &dek));
+    atrest_vault *vault = new_vault("keys");
+    volumes(dek, vault);
+    atrest_vault_free(vault);
+    atrest_dek_free(dek);
+    printf("%d checks passed\n", passed);
+    return 0;
+}
