@@ -1,0 +1,138 @@
+//! What C can't provoke in the C interface: panics, handles in great number, structs of older programs.
+
+#![allow(dead_code, non_camel_case_types, unused_macros)] // the modules are used in part
+
+#[path = "../../src/ffi/failure.rs"]
+mod failure;
+#[path = "../../src/ffi/handle.rs"]
+mod handle;
+#[path = "../../src/ffi/status.rs"]
+mod status;
+#[path = "../../src/ffi/structs.rs"]
+mod structs;
+
+use std::ffi::CStr;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use failure::{Failure, run};
+use handle::Handle;
+use status::*;
+
+fn message() -> String {
+    // SAFETY: the text ends with a zero byte and lives until this thread's next failure.
+    unsafe { CStr::from_ptr(atrest_last_error_message()) }.to_str().unwrap().to_owned()
+}
+
+#[test]
+fn a_panic_becomes_a_status() {
+    let quiet = std::panic::take_hook();
+    std::panic::set_hook(Box::new(|_| {}));
+    assert_eq!(run(|| panic!("one {}", 1)), ATREST_ERR_PANIC);
+    assert!(message().ends_with("one 1"), "{}", message());
+    assert_eq!(run(|| std::panic::panic_any(7)), ATREST_ERR_PANIC);
+    assert!(message().contains("without a text"), "{}", message());
+    std::panic::set_hook(quiet);
+}
+
+#[test]
+fn a_message_belongs_to_its_thread_and_stays_until_the_next_failure() {
+    let fail = |text: &'static str| run(move || Err(Failure::new(ATREST_ERR_IO, text)));
+    assert_eq!(message(), "");
+    assert_eq!(fail("ours"), ATREST_ERR_IO);
+    std::thread::spawn(move || {
+        assert_eq!(message(), "");
+        fail("theirs");
+        assert_eq!(message(), "theirs");
+    })
+    .join()
+    .unwrap();
+    assert_eq!(run(|| Ok(())), ATREST_OK);
+    assert_eq!(message(), "ours");
+    fail("a zero\0byte");
+    assert_eq!(message(), "a zero\u{fffd}byte");
+}
+
+struct counter;
+
+struct Counted(&'static AtomicUsize, usize);
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+impl Handle for counter {
+    type Object = Counted;
+    const TAG: [u8; 4] = *b"cntr";
+    const NAME: &'static str = "counter";
+}
+
+/// The quarantine is one for all threads, and these tests count on what is in it.
+static QUARANTINE: Mutex<()> = Mutex::new(());
+
+#[test]
+fn handles_are_told_apart_for_thousands_of_others() {
+    static DROPPED: AtomicUsize = AtomicUsize::new(0);
+    let _alone = QUARANTINE.lock();
+    let handles: Vec<*mut counter> = (0..10_000).map(|i| handle::new(Counted(&DROPPED, i))).collect();
+    for (i, &handle) in handles.iter().enumerate() {
+        // SAFETY: it comes from `new` and wasn't freed.
+        assert_eq!(unsafe { handle::borrow(handle, "handle") }.ok().unwrap().1, i);
+        // SAFETY: as above.
+        unsafe { handle::free(handle) };
+        // The last 4000 are surely known.
+        for &freed in handles[i.saturating_sub(4000)..=i].iter().step_by(1000) {
+            // SAFETY: it was freed less than 4096 handles ago.
+            assert!(unsafe { handle::borrow(freed, "handle") }.is_err());
+            // SAFETY: as above.
+            unsafe { handle::free(freed) };
+        }
+        assert_eq!(DROPPED.load(Ordering::Relaxed), i + 1);
+    }
+    assert!(message().contains("freed already"), "{}", message());
+}
+
+#[test]
+fn of_many_threads_that_free_a_handle_one_drops_it() {
+    static DROPPED: AtomicUsize = AtomicUsize::new(0);
+    let _alone = QUARANTINE.lock();
+    for round in 1..=100 {
+        let handle = handle::new::<counter>(Counted(&DROPPED, 0)).expose_provenance();
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                // SAFETY: it comes from `new` and stays in quarantine.
+                scope.spawn(move || unsafe { handle::free(std::ptr::with_exposed_provenance_mut::<counter>(handle)) });
+            }
+        });
+        assert_eq!(DROPPED.load(Ordering::Relaxed), round);
+    }
+}
+
+#[derive(Clone, Copy)]
+#[repr(C)]
+struct Grown {
+    struct_size: usize,
+    old: u64,
+    new: u64,
+}
+
+// SAFETY: `struct_size` is the first member, and numbers may be zero.
+unsafe impl structs::SizedStruct for Grown {
+    const EARLIER: &'static [usize] = &[16];
+}
+
+#[test]
+fn a_struct_of_an_older_program_has_zeros_for_what_came_later() {
+    let read = |struct_size| {
+        let given = Grown { struct_size, old: 1, new: 2 };
+        // SAFETY: no size that is tried and known is larger than the struct.
+        unsafe { structs::read(&raw const given, "given") }.ok().map(|read| (read.old, read.new))
+    };
+    assert_eq!(read(24), Some((1, 2)));
+    assert_eq!(read(16), Some((1, 0)));
+    for size in [0, 8, 15, 17, 23, 25, usize::MAX] {
+        assert_eq!(read(size), None);
+    }
+}
