@@ -27,7 +27,8 @@
 //              zero or NULL always means the default. Structs may grow at the end in later versions, and the library
 //              takes the sizes of earlier ones.
 // CALLBACKS    A callback may be called from any thread that uses the handle it belongs to. It may call this library,
-//              but must neither throw a C++ exception nor longjmp out. It writes into memory that the library lends it.
+//              but a device's callbacks not the volume on that device. It must neither throw a C++ exception nor longjmp
+//              out. It writes into memory that the library lends it.
 // UNITS        Sizes, lengths and offsets are in bytes. A sector's number says in its name what it counts.
 // HAZMAT       A function that can lose data or leak a key when it is used without care has `hazmat` in its name.
 //
@@ -608,7 +609,8 @@ atrest_status atrest_aes_kwp_unwrap(const void *kek, size_t kek_len, const void 
 // What a volume lies on: bytes that can be read and written anywhere. A volume keeps its device, so the handle of the
 // device may be freed as soon as the volume is there.
 
-// Flag: nothing will be written. Others may open the file in the same way meanwhile.
+// Flag: nothing will be written; open the volume with ATREST_OPEN_READ_ONLY. Others may open the file in the same way
+// meanwhile.
 #define ATREST_DEVICE_READ_ONLY 1
 
 // A device. Freed by atrest_device_free.
@@ -625,7 +627,8 @@ typedef struct {
     uint64_t size;
     // Fills `bytes` with `len` bytes from `offset`. The library stays below `size`.
     atrest_status (*read_at)(void *user, uint64_t offset, void *bytes, size_t len);
-    // Writes `len` bytes at `offset`. NULL for a device that can't be written.
+    // Writes `len` bytes at `offset`. NULL for a device that can't be written: open its volume with
+    // ATREST_OPEN_READ_ONLY.
     atrest_status (*write_at)(void *user, uint64_t offset, const void *bytes, size_t len);
     // Returns when all that was written is on stable storage. Needed where write_at is: a volume that is killed while
     // its header is written can be opened again only if the order of writes was kept.

@@ -16,7 +16,8 @@ use crate::status::{ATREST_ERR_NO_MEMORY, ATREST_OK, atrest_status};
 use crate::structs::SizedStruct;
 use crate::vault_callbacks::User;
 
-/// Flag: nothing will be written. Others may open the file in the same way meanwhile.
+/// Flag: nothing will be written; open the volume with ATREST_OPEN_READ_ONLY. Others may open the file in the same way
+/// meanwhile.
 pub const ATREST_DEVICE_READ_ONLY: u32 = 1;
 
 /// A device. Freed by atrest_device_free.
@@ -36,7 +37,8 @@ pub struct atrest_device_callbacks {
     /// Fills `bytes` with `len` bytes from `offset`. The library stays below `size`.
     pub read_at:
         Option<unsafe extern "C" fn(user: *mut c_void, offset: u64, bytes: *mut c_void, len: usize) -> atrest_status>,
-    /// Writes `len` bytes at `offset`. NULL for a device that can't be written.
+    /// Writes `len` bytes at `offset`. NULL for a device that can't be written: open its volume with
+    /// ATREST_OPEN_READ_ONLY.
     pub write_at:
         Option<unsafe extern "C" fn(user: *mut c_void, offset: u64, bytes: *const c_void, len: usize) -> atrest_status>,
     /// Returns when all that was written is on stable storage. Needed where write_at is: a volume that is killed while
