@@ -4,6 +4,8 @@ use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use atrest::key::KeyId;
+
 /// The files of `src/ffi` that C sees, in the order of the header's sections.
 const SECTIONS: [&str; 10] = [
     "version",
@@ -92,6 +94,24 @@ fn every_error_has_a_status() {
     for name in names {
         assert!(statuses.contains(&format!("Error::{name}")), "Error::{name} has no status in src/ffi/failure.rs");
     }
+}
+
+#[test]
+fn buffers_of_the_sizes_given_have_room_for_the_longest_names() {
+    let size = |name: &str| -> usize {
+        let define = format!("pub const {name}: usize = ");
+        let value = ["vault", "vault_callbacks"].iter().find_map(|section| {
+            source(section).split_once(&define).map(|(_, rest)| rest.split_once(';').unwrap().0.parse().unwrap())
+        });
+        value.unwrap()
+    };
+    let (vault, name) = ("v".repeat(512), "n".repeat(127));
+    let longest = KeyId::new(&vault, &name, &name).unwrap().to_string();
+    assert_eq!(size("ATREST_KEY_URL_SIZE"), longest.len() + 1);
+    assert_eq!(size("ATREST_NAME_SIZE"), name.len() + 1);
+    assert!(KeyId::new(&(vault.clone() + "v"), &name, &name).is_err());
+    assert!(KeyId::new(&vault, &(name.clone() + "n"), &name).is_err());
+    assert!(KeyId::new(&vault, &name, &(name.clone() + "n")).is_err());
 }
 
 fn header() -> String {
