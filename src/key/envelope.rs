@@ -172,3 +172,15 @@ pub(crate) fn check_context(context: &[u8]) -> Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_error_names_the_limit_of_a_context() {
+        check_context(&[0; MAX_CONTEXT]).unwrap();
+        let text = check_context(&[0; MAX_CONTEXT + 1]).unwrap_err().to_string();
+        assert!(text.contains(&format!("at most {MAX_CONTEXT} bytes, not {}", MAX_CONTEXT + 1)), "{text}");
+    }
+}
