@@ -1,0 +1,341 @@
+"""A second implementation of docs/formats.md, written from its text and sharing no code with the library.
+
+    formats.py make FORMATS.md FOLDER          makes the examples of the text from its inputs
+    formats.py open VAULT KEY ENVELOPE CONTEXT IMAGE
+                                               opens what the library made; KEY is a root key file or pass:PASSPHRASE
+
+It needs Python 3.9 and the package `cryptography`.
+"""
+
+import base64
+import hashlib
+import hmac
+import json
+import re
+import struct
+import sys
+from pathlib import Path
+
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF, HKDFExpand
+from cryptography.hazmat.primitives.keywrap import aes_key_unwrap, aes_key_wrap
+
+MIB = 1 << 20
+
+
+# Conventions
+
+def b64(data):
+    return base64.b64encode(data).decode()
+
+
+def unb64(text):
+    data = base64.b64decode(text, validate=True)
+    assert b64(data) == text, f"not canonical Base64: {text}"
+    return data
+
+
+def hkdf(key, salt, info):
+    return HKDF(hashes.SHA256(), 32, salt, info.encode()).derive(key)
+
+
+def hkdf_expand(prk, info):
+    return HKDFExpand(hashes.SHA256(), 32, info.encode()).derive(prk)
+
+
+def mac_of(key, data):
+    return hmac.new(key, data, hashlib.sha256).digest()
+
+
+def key_url(url):
+    """Vault, key and version."""
+    return re.fullmatch(r"([!-~]{1,512})/keys/([A-Za-z0-9._-]{1,127})/([A-Za-z0-9._-]{1,127})", url).groups()
+
+
+# Envelope
+
+DEK_ALGORITHMS = {1: 32, 2: 64}
+WRAP_ALGORITHMS = {1: "A256KW", 2: "A256KWP", 3: "RSA-OAEP-256", 4: "RSA-OAEP", 5: "RSA1_5", 6: "opaque"}
+
+
+def envelope_make(dek, url, wrapped, context):
+    algorithm = next(code for code, size in DEK_ALGORITHMS.items() if size == len(dek))
+    covered = struct.pack(">8s6H", b"atrestEV", 1, algorithm, 1, len(url), len(wrapped), len(context))
+    covered += url.encode() + wrapped + context
+    return covered + mac_of(hkdf(dek, None, "atrest envelope v1"), covered)
+
+
+def envelope_open(data, unwrap, context):
+    magic, version, algorithm, wrap, url_len, wrapped_len, context_len = struct.unpack(">8s6H", data[:20])
+    assert (magic, version, WRAP_ALGORITHMS[wrap]) == (b"atrestEV", 1, "A256KW")
+    assert len(data) == 20 + url_len + wrapped_len + context_len + 32
+    url, rest = data[20:20 + url_len].decode("ascii"), data[20 + url_len:]
+    wrapped, rest = rest[:wrapped_len], rest[wrapped_len:]
+    assert rest[:context_len] == context, "another context"
+    dek = unwrap(url, wrapped)
+    assert len(dek) == DEK_ALGORITHMS[algorithm] and dek[:len(dek) // 2] != dek[len(dek) // 2:]
+    assert hmac.compare_digest(mac_of(hkdf(dek, None, "atrest envelope v1"), data[:-32]), data[-32:]), "MAC"
+    return dek
+
+
+# Volume
+
+def token_mac_input(token, uuid, metadata):
+    out = bytearray()
+
+    def field(data):
+        data = data.encode() if isinstance(data, str) else data
+        out.extend(struct.pack(">I", len(data)) + data)
+
+    def u32(number):
+        field(struct.pack(">I", number))
+
+    def u64(number):
+        field(struct.pack(">Q", int(number)))
+
+    field("atrest luks2 token v1")
+    field(uuid)
+    field(token["encryption_type"])
+    u32(token["key_size"])
+    field(token["key_url"])
+    field(token["algorithm"])
+    field(unb64(token["wrapped_dek"]))
+    field(unb64(token["context"]))
+    u64(token["data_size"])
+    segments = sorted(metadata["segments"].items(), key=lambda item: int(item[0]))
+    u32(len(segments))
+    for number, segment in segments:
+        u32(int(number))
+        u64(segment["offset"])
+        field("dynamic") if segment["size"] == "dynamic" else u64(segment["size"])
+        field(segment["type"])
+        if segment["type"] == "crypt":
+            u64(segment["iv_tweak"])
+            field(segment["encryption"])
+            u32(segment["sector_size"])
+            field(b"\1" if "integrity" in segment else b"\0")
+        u32(len(segment.get("flags", [])))
+        for flag in segment.get("flags", []):
+            field(flag)
+    digests = sorted(metadata["digests"].items(), key=lambda item: int(item[0]))
+    u32(len(digests))
+    for number, digest in digests:
+        u32(int(number))
+        u32(len(digest["segments"]))
+        for segment in digest["segments"]:
+            u32(int(segment))
+        if digest["type"] != "pbkdf2":
+            field("other")
+            continue
+        field("pbkdf2")
+        field(digest["hash"])
+        u32(digest["iterations"])
+        field(unb64(digest["salt"]))
+        field(unb64(digest["digest"]))
+    requirements = metadata["config"].get("requirements", [])
+    requirements = requirements["mandatory"] if isinstance(requirements, dict) else requirements
+    u32(len(requirements))
+    for requirement in requirements:
+        field(requirement)
+    return bytes(out)
+
+
+def token_mac(dek, token, uuid, metadata):
+    return mac_of(hkdf(dek, None, "atrest luks2 token v1"), token_mac_input(token, uuid, metadata))
+
+
+BINARY = ">6sHQQ48s32s64s40s48sQ184x64s3584x"
+
+
+def binary_header(primary, size, seqid, label, salt, uuid, subsystem, checksum):
+    magic = b"LUKS\xba\xbe" if primary else b"SKUL\xba\xbe"
+    return struct.pack(BINARY, magic, 2, size, seqid, label.encode(), b"sha256", salt, uuid.encode(), subsystem.encode(),
+                       0 if primary else size, checksum)
+
+
+def header_copy(primary, text, **fields):
+    area = text.encode().ljust(fields["size"] - 4096, b"\0")
+    assert area.endswith(b"\0")
+    checksum = hashlib.sha256(binary_header(primary, **fields, checksum=b"") + area).digest()
+    return binary_header(primary, **fields, checksum=checksum) + area
+
+
+def copy_open(image, at, primary):
+    """UUID, sequence number and metadata of a copy of the header, if it is whole."""
+    head = image[at:at + 4096]
+    magic, version, size, seqid, label, algorithm, salt, uuid, subsystem, offset, checksum = struct.unpack(BINARY, head)
+    assert magic == (b"LUKS\xba\xbe" if primary else b"SKUL\xba\xbe") and version == 2 and offset == at
+    copy = bytearray(image[at:at + size])
+    copy[448:512] = bytes(64)
+    assert algorithm.rstrip(b"\0") == b"sha256" and checksum == hashlib.sha256(copy).digest().ljust(64, b"\0")
+    text = bytes(copy[4096:]).rstrip(b"\0").decode()
+    return uuid.rstrip(b"\0").decode(), seqid, size, json.loads(text), salt
+
+
+def xts(dek, number, data, encrypt):
+    cipher = Cipher(algorithms.AES(dek), modes.XTS(struct.pack("<QQ", number, 0)))
+    worker = cipher.encryptor() if encrypt else cipher.decryptor()
+    return worker.update(data) + worker.finalize()
+
+
+def sectors(dek, segment, data, encrypt):
+    """A whole data area. Sector numbers count units of 512 bytes, whatever the sector size is."""
+    size, first = segment["sector_size"], int(segment["iv_tweak"])
+    pieces = [xts(dek, first + at // 512, data[at:at + size], encrypt) for at in range(0, len(data), size)]
+    return b"".join(pieces)
+
+
+def volume_open(image, unwrap):
+    uuid, seqid, size, metadata, salt = copy_open(image, 0, True)
+    second = copy_open(image, size, False)
+    assert (uuid, seqid, size, metadata) == second[:4] and salt != second[4], "the copies differ"
+    assert "requirements" not in metadata["config"]
+    assert int(metadata["config"]["json_size"]) == size - 4096
+    (number, segment), = metadata["segments"].items()
+    assert segment["type"] == "crypt" and segment["encryption"] == "aes-xts-plain64"
+    token = next(token for token in metadata["tokens"].values() if token["type"] == "atrest")
+    assert token["version"] == 1 and token["keyslots"] == [] and token["algorithm"] == "A256KW"
+    dek = unwrap(token["key_url"], unb64(token["wrapped_dek"]))
+    assert len(dek) == token["key_size"]
+    digest = next(digest for digest in metadata["digests"].values() if number in digest["segments"])
+    proof = unb64(digest["digest"])
+    assert hashlib.pbkdf2_hmac(digest["hash"], dek, unb64(digest["salt"]), digest["iterations"], len(proof)) == proof
+    assert hmac.compare_digest(token_mac(dek, token, uuid, metadata), unb64(token["mac"])), "MAC"
+    room = len(image) - int(segment["offset"])
+    room -= room % segment["sector_size"]
+    assert segment["size"] == "dynamic" and int(token["data_size"]) == room
+    offset = int(segment["offset"])
+    return dek, unb64(token["context"]), sectors(dek, segment, image[offset:offset + room], False)
+
+
+# Vault
+
+def root_key(root, key):
+    salt = unb64(root["salt"])
+    assert len(salt) == 32
+    if root["kdf"] == "key-file":
+        return mac_of(salt, key)  # HKDF-Extract
+    assert root["kdf"] == "argon2id"
+    cost = {"iterations": root["passes"], "lanes": root["lanes"], "memory_cost": root["memory_kib"]}
+    return Argon2id(salt=salt, length=32, **cost).derive(key)
+
+
+def vault_make(uuid, generation, root, key, keys):
+    prk = root_key(root, key)
+    verifier = b64(hkdf_expand(prk, "atrest vault verifier v1"))
+    kek = hkdf_expand(prk, "atrest vault kek v1")
+    keys = [{"name": name, "next_version": next_version, "versions": [
+        {"version": version, "created": created, "origin": origin, "kek": b64(aes_key_wrap(kek, secret))}
+        for version, created, origin, secret in versions]} for name, next_version, versions in keys]
+    body = {"format": "atrest-vault", "version": 1, "uuid": uuid, "generation": generation,
+            "root": {**root, "verifier": verifier}, "keys": keys}
+    text = json.dumps(body, indent=2) + "\n"
+    mac = mac_of(hkdf_expand(prk, "atrest vault mac v1"), text.encode())
+    trailer = {"sha256": b64(hashlib.sha256(text.encode()).digest()), "mac": b64(mac)}
+    return text + json.dumps(trailer, separators=(",", ":")) + "\n"
+
+
+def vault_open(data, key):
+    """The vault's name, and its KEKs by URL."""
+    assert data.endswith(b"\n")
+    end = data.rindex(b"\n", 0, -1) + 1
+    text, trailer = data[:end], json.loads(data[end:])
+    assert hashlib.sha256(text).digest() == unb64(trailer["sha256"])
+    body = json.loads(text)
+    assert (body["format"], body["version"]) == ("atrest-vault", 1)
+    prk = root_key(body["root"], key)
+    assert hkdf_expand(prk, "atrest vault verifier v1") == unb64(body["root"]["verifier"]), "wrong key"
+    assert hmac.compare_digest(mac_of(hkdf_expand(prk, "atrest vault mac v1"), text), unb64(trailer["mac"])), "MAC"
+    kek = hkdf_expand(prk, "atrest vault kek v1")
+    name = "urn:uuid:" + body["uuid"]
+    return {f"{name}/keys/{key['name']}/{version['version']}": aes_key_unwrap(kek, unb64(version["kek"]))
+            for key in body["keys"] for version in key["versions"]}
+
+
+# The examples
+
+def dump(data):
+    """16 bytes a line behind their offset; `*` stands for lines of zeros; the last line is the length."""
+    lines, zeros = [], False
+    for at in range(0, len(data), 16):
+        line = data[at:at + 16]
+        if any(line) or at == 0:
+            text = "".join(chr(byte) if 32 <= byte < 127 else "." for byte in line)
+            lines.append(f"{at:04x}  {line.hex(' '):47}  {text}")
+            zeros = False
+        elif not zeros:
+            lines.append("*")
+            zeros = True
+    return "\n".join(lines) + f"\n{len(data):04x}\n"
+
+
+def block(text, name):
+    return re.search(rf"<!-- example: {name} -->\n```[a-z]*\n(.*?)^```$", text, re.S | re.M).group(1)
+
+
+def make(text, folder):
+    inputs = dict(line.split(None, 1) for line in block(text, "inputs").splitlines())
+    raw = {name: bytes.fromhex(value) for name, value in inputs.items() if re.fullmatch("([0-9a-f]{2}){32,}", value)}
+    created = int(inputs["created"])
+
+    vault = vault_make(inputs["vault-uuid"], 3, {"kdf": "key-file", "salt": b64(raw["vault-salt"])}, raw["key-file"], [
+        ("disks", 3, [(1, created, "generated", raw["kek-1"]), (2, created + 60, "imported", raw["kek-2"])])])
+    cost = {"kdf": "argon2id", "memory_kib": 64, "passes": 1, "lanes": 1, "salt": b64(raw["vault-salt"])}
+    by_passphrase = vault_make(inputs["vault-uuid"], 1, cost, inputs["passphrase"].encode(), [])
+
+    url = f"urn:uuid:{inputs['vault-uuid']}/keys/disks/2"
+    dek, context = raw["dek"], inputs["context"].encode()
+    wrapped = aes_key_wrap(raw["kek-2"], dek)
+    envelope = envelope_make(dek, url, wrapped, context)
+
+    data = bytes(4096) + inputs["plaintext"].encode().ljust(4096, b"\0")
+    proof = hashlib.pbkdf2_hmac("sha256", dek, raw["digest-salt"], 1000)
+    token = {"type": "atrest", "keyslots": [], "version": 1, "encryption_type": "customer-key", "key_size": len(dek),
+             "key_url": url, "algorithm": "A256KW", "wrapped_dek": b64(wrapped), "context": b64(context),
+             "data_size": str(len(data))}
+    segment = {"type": "crypt", "offset": str(MIB), "size": "dynamic", "iv_tweak": "0", "encryption": "aes-xts-plain64",
+               "sector_size": 4096}
+    digest = {"type": "pbkdf2", "keyslots": [], "segments": ["0"], "hash": "sha256", "iterations": 1000,
+              "salt": b64(raw["digest-salt"]), "digest": b64(proof)}
+    metadata = {"keyslots": {}, "tokens": {"0": token}, "segments": {"0": segment}, "digests": {"0": digest},
+                "config": {"json_size": "12288", "keyslots_size": str(MIB - 2 * 16384)}}
+    mac_input = token_mac_input(token, inputs["volume-uuid"], metadata)
+    token["mac"] = b64(token_mac(dek, token, inputs["volume-uuid"], metadata))
+    area = json.dumps(metadata, separators=(",", ":"))
+    fields = {"size": 16384, "seqid": 1, "label": "payroll", "uuid": inputs["volume-uuid"], "subsystem": ""}
+    primary = header_copy(True, area, salt=raw["salt-primary"], **fields)
+    secondary = header_copy(False, area, salt=raw["salt-secondary"], **fields)
+    ciphertext = sectors(dek, segment, data, True)
+    image = (primary + secondary).ljust(MIB, b"\0") + ciphertext
+
+    for name, content in {
+        "keys.vault": vault, "passphrase.vault": by_passphrase, "root.key": raw["key-file"],
+        "envelope.bin": envelope, "volume.img": image,
+        # The blocks of the text.
+        "vault.txt": vault, "passphrase-vault.txt": by_passphrase, "envelope.txt": dump(envelope),
+        "token.txt": json.dumps(token, indent=2) + "\n", "metadata.txt": area + "\n", "mac-input.txt": dump(mac_input),
+        "binary-header.txt": dump(primary[:512]), "sector.txt": dump(ciphertext[4096:4096 + 64]),
+    }.items():
+        (folder / name).write_bytes(content if isinstance(content, bytes) else content.encode())
+
+
+def open_all(vault, key, envelope, context, image):
+    key = key[5:].encode() if key.startswith("pass:") else Path(key).read_bytes()
+    keks = vault_open(Path(vault).read_bytes(), key)
+    assert all(key_url(url)[1] for url in keks)
+
+    def unwrap(url, wrapped):
+        return aes_key_unwrap(keks[url], wrapped)
+
+    print("envelope", envelope_open(Path(envelope).read_bytes(), unwrap, context.encode()).hex())
+    dek, context, data = volume_open(Path(image).read_bytes(), unwrap)
+    print("volume", dek.hex(), context.hex(), hashlib.sha256(data).hexdigest())
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "make":
+        make(Path(sys.argv[2]).read_text(), Path(sys.argv[3]))
+    else:
+        open_all(*sys.argv[2:])

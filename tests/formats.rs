@@ -1,0 +1,289 @@
+//! docs/formats.md, held against the library and against a second implementation that was written from it.
+
+mod common;
+#[path = "common/markdown.rs"]
+mod markdown;
+
+use std::fs;
+use std::path::Path;
+
+use common::{PASSPHRASE, python, run, text, unhex, vault_at};
+use markdown::Markdown;
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+use atrest::key::{FileVault, KdfCost, KeyOrigin, KeyVault, Unlock};
+use atrest::{Credential, Dek, DekAlgorithm, Envelope, Error, FileDevice, FormatOptions, MemoryDevice, OpenOptions};
+use atrest::{Secret, SectorSize, Volume, hazmat};
+
+const BLOCKS: [&str; 8] =
+    ["envelope", "binary-header", "token", "metadata", "mac-input", "sector", "vault", "passphrase-vault"];
+
+/// The examples as the text has them.
+struct Examples {
+    text: Markdown,
+    folder: tempfile::TempDir,
+}
+
+impl Examples {
+    fn read() -> Self {
+        Examples { text: Markdown::read("docs/formats.md"), folder: tempfile::tempdir().unwrap() }
+    }
+
+    fn block(&self, name: &str) -> &str {
+        self.text.block("example", name)
+    }
+
+    fn input(&self, name: &str) -> &str {
+        let line = self.block("inputs").lines().find(|line| line.split_whitespace().next() == Some(name));
+        line.unwrap_or_else(|| panic!("no input {name}"))[name.len()..].trim()
+    }
+
+    /// The bytes of a dump: the offset, two spaces, up to 16 bytes; `*` for zeros; the length at the end.
+    fn bytes(&self, name: &str) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        let mut zeros = false;
+        for line in self.block(name).lines() {
+            if line == "*" {
+                zeros = true;
+                continue;
+            }
+            let offset = usize::from_str_radix(&line[..4], 16).unwrap();
+            if zeros {
+                bytes.resize(offset, 0);
+                zeros = false;
+            }
+            assert_eq!(offset, bytes.len(), "{name}: {line}");
+            if let Some(digits) = line.get(6..53) {
+                bytes.extend(unhex(&digits.replace(' ', "")));
+            }
+        }
+        bytes
+    }
+
+    /// The vault of the text, opened with the root key file of the text.
+    fn vault(&self) -> FileVault {
+        let (vault, key) = (self.folder.path().join("keys.vault"), self.folder.path().join("root.key"));
+        fs::write(&vault, self.block("vault")).unwrap();
+        fs::write(&key, unhex(self.input("key-file"))).unwrap();
+        FileVault::open(&vault, Unlock::KeyFile(&key)).unwrap()
+    }
+
+    /// The volume of the text: its header, put together from the pieces, and a sector of noise in place of the first.
+    fn volume(&self) -> Vec<u8> {
+        let (primary, metadata) = (self.bytes("binary-header"), self.block("metadata").trim_end());
+        assert_eq!(primary.len(), 512);
+        let mut image = vec![0; (1 << 20) + 8192];
+        image[..512].copy_from_slice(&primary);
+        image[4096..4096 + metadata.len()].copy_from_slice(metadata.as_bytes());
+        let sector = self.bytes("sector");
+        image[0x10_1000..0x10_1000 + sector.len()].copy_from_slice(&sector);
+        image
+    }
+}
+
+#[test]
+fn the_vault_of_the_text_opens() {
+    let examples = Examples::read();
+    let vault = examples.vault();
+    assert_eq!(vault.id(), format!("urn:uuid:{}", examples.input("vault-uuid")));
+    let keys = vault.keys().unwrap();
+    assert_eq!(keys.len(), 1);
+    assert_eq!(keys[0].name, "disks");
+    let versions: Vec<_> = keys[0].versions.iter().map(|v| (v.id.version(), v.created, v.origin)).collect();
+    let created: u64 = examples.input("created").parse().unwrap();
+    assert_eq!(versions, [("1", created, KeyOrigin::Generated), ("2", created + 60, KeyOrigin::Imported)]);
+
+    // What it wraps is wrapped under the KEK of the text.
+    let dek = unhex(examples.input("dek"));
+    let wrapped = vault.wrap("disks", &Secret::copy_from(&dek)).unwrap();
+    let mut unwrapped = [0; 64];
+    atrest::key::wrap::aes_kw_unwrap(&unhex(examples.input("kek-2")), &wrapped.bytes, &mut unwrapped).unwrap();
+    assert_eq!(unwrapped[..], dek);
+
+    // A change and its generation.
+    assert_eq!(vault.rotate_key("disks").unwrap().version(), "3");
+    let text = fs::read_to_string(vault.path()).unwrap();
+    assert!(text.contains("\"generation\": 4") && text.contains("\"next_version\": 4"), "{text}");
+}
+
+#[test]
+fn the_vault_of_the_text_opens_with_its_passphrase_only() {
+    let examples = Examples::read();
+    let path = examples.folder.path().join("passphrase.vault");
+    fs::write(&path, examples.block("passphrase-vault")).unwrap();
+    let open = |passphrase: &[u8]| FileVault::open(&path, Unlock::Passphrase(passphrase));
+    assert!(open(examples.input("passphrase").as_bytes()).unwrap().keys().unwrap().is_empty());
+    assert!(matches!(open(b"correct horse battery stable"), Err(Error::WrongPassphrase)));
+}
+
+#[test]
+fn the_envelope_of_the_text_opens() {
+    let examples = Examples::read();
+    let bytes = examples.bytes("envelope");
+    let envelope = Envelope::from_bytes(&bytes).unwrap();
+    assert_eq!(envelope.kek().to_string(), format!("urn:uuid:{}/keys/disks/2", examples.input("vault-uuid")));
+    let dek = envelope.unseal(&examples.vault(), examples.input("context").as_bytes()).unwrap();
+    assert_eq!(hazmat::dek_bytes(&dek).expose(), unhex(examples.input("dek")));
+    assert_eq!(envelope.to_bytes(), bytes);
+    // AES-KW has no nonce, so that the library makes the very bytes of the text.
+    let again = Envelope::seal(&dek, &examples.vault(), "disks", examples.input("context").as_bytes()).unwrap();
+    assert_eq!(again.to_bytes(), bytes);
+}
+
+#[test]
+fn the_volume_of_the_text_opens() {
+    let examples = Examples::read();
+    let vault = examples.vault();
+    let metadata: Value = serde_json::from_str(examples.block("metadata")).unwrap();
+    let token: Value = serde_json::from_str(examples.block("token")).unwrap();
+    assert_eq!(metadata["tokens"]["0"], token);
+
+    // The text shows one copy of the header: the other is repaired from it.
+    let context = examples.input("context").as_bytes();
+    let device = MemoryDevice::from_bytes(examples.volume());
+    let volume = Volume::open(device, Credential::Vault(&vault), &OpenOptions::new().context(context)).unwrap();
+    assert_eq!(hazmat::dek_bytes(volume.dek()).expose(), unhex(examples.input("dek")));
+    assert_eq!(volume.uuid(), examples.input("volume-uuid"));
+    assert_eq!((volume.size(), volume.data_offset()), (8192, 1 << 20));
+    assert_eq!(volume.sector_size(), SectorSize::B4096);
+
+    // The library encrypts to the bytes of the text.
+    let mut sector = examples.input("plaintext").as_bytes().to_vec();
+    sector.resize(4096, 0);
+    volume.write_at(4096, &sector).unwrap();
+    let image = volume.into_device().into_bytes();
+    let beginning = examples.bytes("sector");
+    assert_eq!(image[0x10_1000..0x10_1000 + beginning.len()], beginning);
+    assert_eq!(image[0x4000..0x4006], *b"SKUL\xba\xbe");
+    assert_eq!(image[..0x4000], examples.volume()[..0x4000]);
+}
+
+#[test]
+fn the_library_writes_the_header_of_the_text() {
+    let examples = Examples::read();
+    let options = FormatOptions::new()
+        .data_offset(1 << 20)
+        .sector_size(SectorSize::B4096)
+        .context(examples.input("context").as_bytes())
+        .label("payroll")
+        .uuid(unhex(&examples.input("volume-uuid").replace('-', "")).try_into().unwrap());
+    let device = MemoryDevice::new((1 << 20) + 8192);
+    let image = Volume::format(device, &examples.vault(), "disks", &options).unwrap().into_device().into_bytes();
+
+    let mut header = image[..512].to_vec();
+    let mut wanted = examples.bytes("binary-header");
+    for random in [104..168, 448..512] {
+        // The salt, and the checksum over it.
+        header[random.clone()].fill(0);
+        wanted[random].fill(0);
+    }
+    assert_eq!(header, wanted);
+
+    // The JSON is the same to the byte, but for what is random: of the same length each.
+    let end = image[4096..].iter().position(|&byte| byte == 0).unwrap();
+    let area = str::from_utf8(&image[4096..4096 + end]).unwrap();
+    let metadata: Value = serde_json::from_str(area).unwrap();
+    let example: Value = serde_json::from_str(examples.block("metadata")).unwrap();
+    let mut text = examples.block("metadata").trim_end().to_owned();
+    for pointer in ["/tokens/0/wrapped_dek", "/tokens/0/mac", "/digests/0/salt", "/digests/0/digest"] {
+        let value = |metadata: &Value| metadata.pointer(pointer).unwrap().as_str().unwrap().to_owned();
+        assert_eq!(value(&example).len(), value(&metadata).len(), "{pointer}");
+        text = text.replace(&value(&example), &value(&metadata));
+    }
+    assert_eq!(area, text);
+}
+
+#[test]
+fn the_second_implementation_makes_the_examples() {
+    let Some(python) = python("cryptography.hazmat.primitives.kdf.argon2") else { return };
+    let mut examples = Examples::read();
+    let made = examples.folder.path().join("made");
+    fs::create_dir(&made).unwrap();
+    run(&python, &[&script(), "make", "docs/formats.md", text(&made)]);
+    for name in BLOCKS {
+        let wanted = fs::read_to_string(made.join(format!("{name}.txt"))).unwrap();
+        examples.text.expect("example", name, &wanted);
+    }
+    let mut named = examples.text.names("example");
+    named.retain(|name| name != "inputs");
+    assert_eq!(named, BLOCKS, "an example that nothing holds against the code");
+
+    // Whole, its volume opens without repair, and both sectors are what was written.
+    let key = made.join("root.key");
+    let vault = FileVault::open(made.join("keys.vault"), Unlock::KeyFile(&key)).unwrap();
+    let image = fs::read(made.join("volume.img")).unwrap();
+    let device = MemoryDevice::from_bytes(image.clone());
+    let volume = Volume::open(device, Credential::Vault(&vault), &OpenOptions::new()).unwrap();
+    let mut data = vec![0xff; 8192];
+    volume.read_at(0, &mut data).unwrap();
+    let plaintext = examples.input("plaintext").as_bytes();
+    assert_eq!(&data[4096..4096 + plaintext.len()], plaintext);
+    assert!(data[..4096].iter().chain(&data[4096 + plaintext.len()..]).all(|&byte| byte == 0));
+    assert!(volume.into_device().into_bytes() == image, "opening changed the header");
+}
+
+#[test]
+fn the_second_implementation_opens_what_the_library_makes() {
+    let Some(python) = python("cryptography.hazmat.primitives.kdf.argon2") else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let by_passphrase = vault_at(&path("passphrase.vault"));
+    FileVault::generate_key_file(path("root.key")).unwrap();
+    let cost = KdfCost::default();
+    let by_file = FileVault::create_with_cost(path("file.vault"), Unlock::KeyFile(&path("root.key")), cost).unwrap();
+    by_file.create_key("disks").unwrap();
+    let passphrase = format!("pass:{}", str::from_utf8(PASSPHRASE).unwrap());
+
+    for (vault, key) in [(&by_passphrase, passphrase.as_str()), (&by_file, text(&path("root.key")))] {
+        for (number, (algorithm, sector_size)) in [
+            (DekAlgorithm::Aes256Xts, 512),
+            (DekAlgorithm::Aes256Xts, 4096),
+            (DekAlgorithm::Aes128Xts, 512),
+            (DekAlgorithm::Aes128Xts, 2048),
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            let (envelope, image) = (path("envelope"), path(&format!("{number}.img")));
+            let _ = fs::remove_file(&image);
+            let dek = Dek::generate(algorithm).unwrap();
+            fs::write(&envelope, Envelope::seal(&dek, vault, "disks", b"disk-17").unwrap().to_bytes()).unwrap();
+            let options = FormatOptions::new()
+                .data_offset(1 << 20)
+                .dek_algorithm(algorithm)
+                .sector_size(SectorSize::new(sector_size).unwrap())
+                .context(b"disk-18");
+            // The end of the device is no whole sector.
+            let device = FileDevice::create(&image, (1 << 20) + 3 * 4096 + 100).unwrap();
+            let volume = Volume::format(device, vault, "disks", &options).unwrap();
+            let data: Vec<u8> = (0..volume.size()).map(|i| (i / 7) as u8).collect();
+            volume.write_at(0, &data).unwrap();
+            if number % 2 == 1 {
+                vault.rotate_key("disks").unwrap();
+                volume.rotate_kek(vault).unwrap();
+            }
+            let volume_dek = hazmat::dek_bytes(volume.dek());
+            drop(volume);
+
+            let args = [&script(), "open", text(vault.path()), key, text(&envelope), "disk-17", text(&image)];
+            let printed = run(&python, &args);
+            let wanted = format!(
+                "envelope {}\nvolume {} {} {}\n",
+                hex(hazmat::dek_bytes(&dek).expose()),
+                hex(volume_dek.expose()),
+                hex(b"disk-18"),
+                hex(&Sha256::digest(&data)),
+            );
+            assert_eq!(printed, wanted);
+        }
+    }
+}
+
+fn script() -> String {
+    text(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/formats.py")).to_owned()
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
