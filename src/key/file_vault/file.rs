@@ -42,12 +42,17 @@ impl VaultFile {
         }
     }
 
+    /// Makes sure that there is no vault to overwrite; a copy that has lost its vault may be all that is left of its keys.
     pub(super) fn check_absent(&self) -> Result<()> {
-        match fs::symlink_metadata(&self.path) {
-            Err(e) if e.kind() == ErrorKind::NotFound => Ok(()),
-            Err(e) => Err(self.failed("looking for", e)),
-            Ok(_) => Err(self.failed("making", ErrorKind::AlreadyExists.into())),
+        for path in [self.path.clone(), beside(&self.path, ".bak")] {
+            let failed = |e| Error::io(format!("making a vault where there is {}", path.display()), e);
+            match fs::symlink_metadata(&path) {
+                Err(e) if e.kind() == ErrorKind::NotFound => {}
+                Err(e) => return Err(failed(e)),
+                Ok(_) => return Err(failed(ErrorKind::AlreadyExists.into())),
+            }
         }
+        Ok(())
     }
 
     pub(super) fn read(&self) -> Result<Sealed> {
@@ -134,4 +139,26 @@ fn sync_folder(path: &Path) -> std::io::Result<()> {
     }
     let _ = path;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::key::{FileVault, KdfCost, Unlock};
+
+    #[test]
+    fn a_new_vault_spares_the_copy_of_a_lost_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("keys.vault");
+        let cost = KdfCost { memory_kib: 64, passes: 1, lanes: 1 };
+        let create = || FileVault::create_with_cost(&path, Unlock::Passphrase(b"correct horse"), cost);
+        drop(create().unwrap());
+        let exists =
+            |result| matches!(result, Err(Error::Io { source, .. }) if source.kind() == ErrorKind::AlreadyExists);
+        assert!(exists(create()));
+        fs::remove_file(&path).unwrap();
+        assert!(exists(create()));
+        fs::rename(beside(&path, ".bak"), &path).unwrap();
+        FileVault::open(&path, Unlock::Passphrase(b"correct horse")).unwrap();
+    }
 }

@@ -70,7 +70,7 @@ pub struct VersionInfo {
 }
 
 impl FileVault {
-    /// Makes a new vault without keys. There must be no file at `path`.
+    /// Makes a new vault without keys. There must be no file at `path`, nor a copy of a vault (`.bak`) beside it.
     ///
     /// # Errors
     /// [`Error::Io`] when there is a file already or it can't be written; [`Error::Busy`]; [`Error::InvalidOption`] for
