@@ -9,6 +9,7 @@ use hmac::{Hmac, KeyInit};
 use serde::{Deserialize, Serialize};
 use sha2::Sha256;
 use subtle::ConstantTimeEq;
+use zeroize::Zeroize;
 
 use super::{KEK_LEN, file, wrap};
 use crate::{Error, Result, Secret, random};
@@ -163,9 +164,15 @@ fn root_key(kdf: &Kdf, salt: &[u8], unlock: Unlock<'_>) -> Result<RootKey> {
             let params = Params::new(cost.memory_kib, cost.passes, cost.lanes, Some(32));
             let params = params.map_err(|e| Error::InvalidOption(format!("the cost of Argon2id: {e}")))?;
             let mut blocks = argon2_memory(params.block_count())?;
-            Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
-                .hash_password_into_with_memory(passphrase, salt, root.expose_mut(), &mut blocks)
-                .map_err(|e| Error::InvalidOption(format!("Argon2id: {e}")))?;
+            let hashed = Argon2::new(Algorithm::Argon2id, Version::V0x13, params).hash_password_into_with_memory(
+                passphrase,
+                salt,
+                root.expose_mut(),
+                &mut blocks,
+            );
+            // The root key is a hash of the last blocks alone.
+            blocks.iter_mut().zeroize();
+            hashed.map_err(|e| Error::InvalidOption(format!("Argon2id: {e}")))?;
         }
         (Kdf::KeyFile, Unlock::KeyFile(path)) => {
             let bytes = file::read_secret(path, MAX_KEY_FILE)?;
@@ -173,8 +180,9 @@ fn root_key(kdf: &Kdf, salt: &[u8], unlock: Unlock<'_>) -> Result<RootKey> {
                 let text = format!("a root key file has at least {MIN_KEY_FILE} bytes, not {}", bytes.len());
                 return Err(Error::InvalidOption(text));
             }
-            let (prk, _) = Hkdf::<Sha256>::extract(Some(salt), bytes.expose());
+            let (mut prk, _) = Hkdf::<Sha256>::extract(Some(salt), bytes.expose());
             root.expose_mut().copy_from_slice(&prk);
+            prk.as_mut_slice().zeroize();
         }
         // The right kind of credential is part of the right credential.
         (Kdf::Argon2id(_), _) | (Kdf::KeyFile, _) => return Err(Error::WrongPassphrase),
