@@ -2,9 +2,11 @@
 
 #![allow(dead_code)] // each test file uses its part
 
+pub mod model;
+
 use std::io::Write;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use atrest::key::{FileVault, KdfCost, Unlock};
 
@@ -56,6 +58,21 @@ pub fn run(program: &str, args: &[&str]) -> String {
 /// Runs a program, whatever comes of it.
 pub fn run_any(program: &str, args: &[&str]) -> Output {
     Command::new(program).args(args).output().unwrap_or_else(|e| panic!("{program}: {e}"))
+}
+
+/// Runs a program on some input and returns what it wrote, as bytes; fails the test if it fails.
+pub fn pipe(program: &str, args: &[&str], input: &[u8]) -> Vec<u8> {
+    let mut command = Command::new(program);
+    command.args(args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap_or_else(|e| panic!("{program}: {e}"));
+    let mut stdin = child.stdin.take().unwrap();
+    let output = std::thread::scope(|scope| {
+        // A pipe holds little: who does not read while writing may wait for ever.
+        scope.spawn(move || drop(stdin.write_all(input)));
+        child.wait_with_output().unwrap()
+    });
+    assert!(output.status.success(), "{program} {args:?} failed: {}", String::from_utf8_lossy(&output.stderr));
+    output.stdout
 }
 
 /// A path as text.
