@@ -74,7 +74,12 @@ impl VaultFile {
     fn replace_one(&self, path: &Path, text: &[u8]) -> Result<()> {
         let new = beside(path, ".new");
         let written = (|| {
-            let mut file = private(OpenOptions::new().create(true).truncate(true).write(true)).open(&new)?;
+            // What a killed writer left there goes first: opened as it is, it would lend the vault its mode.
+            match fs::remove_file(&new) {
+                Err(e) if e.kind() != ErrorKind::NotFound => return Err(e),
+                _ => {}
+            }
+            let mut file = private(OpenOptions::new().create_new(true).write(true)).open(&new)?;
             file.write_all(text)?;
             file.sync_all()?;
             fs::rename(&new, path)?;
