@@ -241,9 +241,19 @@ impl FileVault {
     }
 
     fn read_verified(&self) -> Result<Body> {
+        // Taken before the file is read: what this handle holds was in the file by then.
+        let seen = self.body.read().unwrap_or_else(PoisonError::into_inner).generation;
         let body = self.file.read()?.verify(&self.root)?;
         if body.vault_id() != self.id {
             return Err(Error::DamagedVault(format!("another vault has taken the place of {}", self.id)));
+        }
+        // A vault that goes on from an older file gives out its versions' numbers again, to other keys.
+        if body.generation < seen {
+            return Err(Error::DamagedVault(format!(
+                "it is older (generation {}) than what this handle has read ({seen}); put the newer file back, or open it \
+                 anew",
+                body.generation
+            )));
         }
         Ok(body)
     }
