@@ -123,18 +123,24 @@ impl<D: BlockDevice> Volume<D> {
             return Err(Error::ReadOnly);
         }
         let place = self.layout.place(offset, sectors.len())?;
-        SCRATCH.with_borrow_mut(|scratch| {
-            let (mut device_offset, mut first_sector) = (place.device_offset, place.first_sector);
-            for chunk in sectors.chunks(CHUNK) {
-                let ciphertext = &mut scratch[..chunk.len()];
-                self.cipher.encrypt_to(first_sector, chunk, ciphertext)?;
-                let written = self.device.write_at(device_offset, ciphertext);
-                written.map_err(|e| Error::io(format!("writing {} bytes at offset {offset}", sectors.len()), e))?;
-                device_offset += chunk.len() as u64;
-                first_sector += (chunk.len() / 512) as u64;
-            }
-            Ok(())
-        })
+        // Taken out of its place while the device writes: the device may be a volume itself, and come here again.
+        let mut scratch = SCRATCH.with_borrow_mut(Vec::pop).unwrap_or_else(|| vec![0; CHUNK].into_boxed_slice());
+        let written = self.write_chunks(offset, place, sectors, &mut scratch);
+        SCRATCH.with_borrow_mut(|spare| spare.push(scratch));
+        written
+    }
+
+    fn write_chunks(&self, offset: u64, place: Place, sectors: &[u8], scratch: &mut [u8]) -> Result<()> {
+        let (mut device_offset, mut first_sector) = (place.device_offset, place.first_sector);
+        for chunk in sectors.chunks(CHUNK) {
+            let ciphertext = &mut scratch[..chunk.len()];
+            self.cipher.encrypt_to(first_sector, chunk, ciphertext)?;
+            let written = self.device.write_at(device_offset, ciphertext);
+            written.map_err(|e| Error::io(format!("writing {} bytes at offset {offset}", sectors.len()), e))?;
+            device_offset += chunk.len() as u64;
+            first_sector += (chunk.len() / 512) as u64;
+        }
+        Ok(())
     }
 
     /// Makes what was written last: returns when the device says that it is on the disk.
@@ -147,8 +153,9 @@ impl<D: BlockDevice> Volume<D> {
 }
 
 thread_local! {
-    /// Ciphertext on its way to the device, once for each thread, so that a write allocates nothing.
-    static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; CHUNK].into_boxed_slice());
+    /// Room for ciphertext on its way to the device, kept by each thread, so that a write allocates nothing: one for each
+    /// volume that lies on another.
+    static SCRATCH: RefCell<Vec<Box<[u8]>>> = const { RefCell::new(Vec::new()) };
 }
 
 /// Where a read or write lands.
