@@ -2,6 +2,8 @@
 
 #![allow(dead_code)] // each test file uses its part
 
+pub mod device;
+pub mod header;
 pub mod model;
 pub mod vaults;
 

@@ -1,0 +1,190 @@
+//! A device that remembers what was done to it, fails when told, and knows what a crash could have left.
+
+use std::io;
+use std::sync::Mutex;
+
+use atrest::BlockDevice;
+
+/// What can be asked of a device, apart from its size.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Call {
+    Read,
+    Write,
+    Sync,
+}
+
+#[derive(Clone, Debug)]
+pub enum Op {
+    Read { offset: u64, len: usize },
+    Write { offset: u64, bytes: Vec<u8> },
+    Sync,
+}
+
+/// A device in memory, under test.
+pub struct TestDevice(Mutex<State>);
+
+struct State {
+    bytes: Vec<u8>,
+    /// What is on stable storage for sure.
+    synced: Vec<u8>,
+    log: Vec<Op>,
+    /// The call to fail, how many of its kind go well before, and whether a failed sync loses what it was to keep.
+    fault: Option<(Call, usize, bool)>,
+}
+
+impl TestDevice {
+    pub fn new(bytes: Vec<u8>) -> Self {
+        TestDevice(Mutex::new(State { synced: bytes.clone(), bytes, log: Vec::new(), fault: None }))
+    }
+
+    pub fn bytes(&self) -> Vec<u8> {
+        self.0.lock().unwrap().bytes.clone()
+    }
+
+    pub fn edit(&self, edit: impl FnOnce(&mut [u8])) {
+        edit(&mut self.0.lock().unwrap().bytes);
+    }
+
+    /// What was done since the last time.
+    pub fn take_log(&self) -> Vec<Op> {
+        std::mem::take(&mut self.0.lock().unwrap().log)
+    }
+
+    /// Makes one call fail, after `before` of its kind have gone well: a write half-way.
+    pub fn fail(&self, call: Call, before: usize, lose: bool) {
+        self.0.lock().unwrap().fault = Some((call, before, lose));
+    }
+
+    /// Takes a fault back, and says whether it was still to come.
+    pub fn heal(&self) -> bool {
+        self.0.lock().unwrap().fault.take().is_some()
+    }
+}
+
+impl State {
+    fn fails(&mut self, call: Call) -> bool {
+        match &mut self.fault {
+            Some((kind, 0, _)) if *kind == call => true,
+            Some((kind, before, _)) if *kind == call => {
+                *before -= 1;
+                false
+            }
+            _ => false,
+        }
+    }
+}
+
+impl BlockDevice for TestDevice {
+    fn size(&self) -> io::Result<u64> {
+        Ok(self.0.lock().unwrap().bytes.len() as u64)
+    }
+
+    fn read_at(&self, offset: u64, bytes: &mut [u8]) -> io::Result<()> {
+        let mut state = self.0.lock().unwrap();
+        state.log.push(Op::Read { offset, len: bytes.len() });
+        if state.fails(Call::Read) {
+            state.fault = None;
+            return Err(io::Error::other("a read that was to fail"));
+        }
+        let range = offset as usize..offset as usize + bytes.len();
+        bytes.copy_from_slice(state.bytes.get(range).ok_or(io::ErrorKind::UnexpectedEof)?);
+        Ok(())
+    }
+
+    fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        let mut state = self.0.lock().unwrap();
+        let fails = state.fails(Call::Write);
+        let bytes = if fails { &bytes[..bytes.len() / 2] } else { bytes };
+        state.log.push(Op::Write { offset, bytes: bytes.to_vec() });
+        let range = offset as usize..offset as usize + bytes.len();
+        state.bytes.get_mut(range).ok_or(io::ErrorKind::WriteZero)?.copy_from_slice(bytes);
+        if fails {
+            state.fault = None;
+            return Err(io::Error::other("a write that was to fail"));
+        }
+        Ok(())
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        let mut state = self.0.lock().unwrap();
+        state.log.push(Op::Sync);
+        if state.fails(Call::Sync) {
+            if state.fault.take().is_some_and(|(.., lose)| lose) {
+                state.bytes = state.synced.clone();
+            }
+            return Err(io::Error::other("a sync that was to fail"));
+        }
+        state.synced = state.bytes.clone();
+        Ok(())
+    }
+}
+
+const SECTOR: usize = 512;
+
+/// Calls `check` with every image that a crash could have left of a device which held `before`, somewhere in `log`:
+/// after each write, what was written since the last sync is there or isn't, sector by sector, in any combination (all
+/// that were torn at one place, all with one sector missing or alone, and some random ones). Returns how many.
+pub fn crash_images(before: &[u8], log: &[Op], mut check: impl FnMut(&str, Vec<u8>)) -> usize {
+    let mut count = 0;
+    let mut emit = |what: String, image: Vec<u8>| {
+        count += 1;
+        check(&what, image);
+    };
+    let mut stable = before.to_vec();
+    let mut pending: Vec<(usize, Vec<u8>)> = Vec::new();
+    emit("before all".into(), stable.clone());
+    for (i, op) in log.iter().enumerate() {
+        match op {
+            Op::Read { .. } => continue,
+            Op::Sync => {
+                put(&mut stable, &pending);
+                pending.clear();
+                emit(format!("after the sync {i}"), stable.clone());
+                continue;
+            }
+            Op::Write { offset, bytes } => {
+                let sectors = bytes.chunks(SECTOR).enumerate();
+                pending.extend(sectors.map(|(k, bytes)| (*offset as usize + k * SECTOR, bytes.to_vec())));
+            }
+        }
+        for (variant, kept) in subsets(pending.len(), i as u64) {
+            let mut image = stable.clone();
+            for (sector, _) in pending.iter().zip(&kept).filter(|(_, kept)| **kept) {
+                put(&mut image, std::slice::from_ref(sector));
+            }
+            emit(format!("in the write {i}: {variant}"), image);
+        }
+    }
+    count
+}
+
+fn put(image: &mut [u8], sectors: &[(usize, Vec<u8>)]) {
+    for (offset, bytes) in sectors {
+        image[*offset..offset + bytes.len()].copy_from_slice(bytes);
+    }
+}
+
+/// Which of `n` sectors made it to the disk.
+fn subsets(n: usize, seed: u64) -> Vec<(String, Vec<bool>)> {
+    // Of a long write, every place would be too many.
+    let places: Vec<usize> = (0..n).step_by(n.div_ceil(40).max(1)).collect();
+    let mut subsets = vec![("all lost".into(), vec![false; n]), ("all kept".into(), vec![true; n])];
+    for &at in &places {
+        subsets.push((format!("torn at {at}"), (0..n).map(|k| k < at).collect()));
+        subsets.push((format!("only from {at}"), (0..n).map(|k| k >= at).collect()));
+        subsets.push((format!("only {at}"), (0..n).map(|k| k == at).collect()));
+        subsets.push((format!("all but {at}"), (0..n).map(|k| k != at).collect()));
+    }
+    let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+    for r in 0..if n > 1 { 8 } else { 0 } {
+        let coin = |_| {
+            // xorshift64: any noise will do, as long as it is the same each time.
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            state & 1 == 1
+        };
+        subsets.push((format!("random {r}"), (0..n).map(coin).collect()));
+    }
+    subsets
+}
