@@ -6,6 +6,7 @@ pub mod device;
 pub mod header;
 pub mod model;
 pub mod vaults;
+pub mod volumes;
 
 use std::io::Write;
 use std::path::Path;
