@@ -3,6 +3,7 @@
 use std::sync::PoisonError;
 
 use super::format::wrap_and_check;
+use super::header::StoredHeader;
 use super::open::ways_in;
 use super::{BlockDevice, Volume};
 use crate::key::{KeyId, KeyVault};
@@ -22,12 +23,19 @@ impl<D: BlockDevice> Volume<D> {
         if self.read_only {
             return Err(Error::ReadOnly);
         }
-        let (id, old) = self.token_of(vault)?;
-        let wrapped = wrap_and_check(vault, old.wrapped.kek.key(), &self.dek)?;
+        // No lock is held while a vault answers. Where another rotation was faster, this answer may be under a version
+        // that the other's caller is free to destroy; so it is asked again.
+        let (id, old, wrapped, mut header) = loop {
+            let (id, old) = token_of(&self.header.lock().unwrap_or_else(PoisonError::into_inner), vault)?;
+            let wrapped = wrap_and_check(vault, old.wrapped.kek.key(), &self.dek)?;
+            let header = self.header.lock().unwrap_or_else(PoisonError::into_inner);
+            if token_of(&header, vault)? == (id, old.clone()) {
+                break (id, old, wrapped, header);
+            }
+        };
         let kek = wrapped.kek.clone();
         let mut token = Token::new(old.encryption_type, &self.dek, wrapped, old.context, self.layout.size);
 
-        let mut header = self.header.lock().unwrap_or_else(PoisonError::into_inner);
         let mut new = header.clone();
         token.seal(&self.dek, &new.binary.uuid, &new.metadata);
         new.metadata.set_token(id, &token);
@@ -53,11 +61,11 @@ impl<D: BlockDevice> Volume<D> {
     pub fn uuid(&self) -> String {
         self.header.lock().unwrap_or_else(PoisonError::into_inner).binary.uuid.clone()
     }
+}
 
-    fn token_of(&self, vault: &dyn KeyVault) -> Result<(u32, Token)> {
-        let header = self.header.lock().unwrap_or_else(PoisonError::into_inner);
-        let tokens = header.metadata.tokens()?;
-        let token = tokens.iter().find(|(_, token)| token.wrapped.kek.vault() == vault.id());
-        token.cloned().ok_or_else(|| Error::NotThisVault { wanted: ways_in(&tokens) })
-    }
+/// The token that names `vault`, and its number.
+fn token_of(header: &StoredHeader, vault: &dyn KeyVault) -> Result<(u32, Token)> {
+    let tokens = header.metadata.tokens()?;
+    let token = tokens.iter().find(|(_, token)| token.wrapped.kek.vault() == vault.id());
+    token.cloned().ok_or_else(|| Error::NotThisVault { wanted: ways_in(&tokens) })
 }
