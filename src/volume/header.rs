@@ -12,7 +12,7 @@ pub(super) struct StoredHeader {
     pub(super) metadata: Metadata,
     /// The salts of both copies.
     salts: [[u8; 64]; 2],
-    /// Copies that are damaged or older.
+    /// Copies that are damaged or older, in the order in which they are to be written.
     stale: Vec<Position>,
 }
 
@@ -95,13 +95,23 @@ impl StoredHeader {
             .seqid
             .checked_add(1)
             .ok_or_else(|| Error::UnsupportedHeader("its sequence number has come to an end, 2^64 - 1".into()))?;
-        // Should the first fail, the second is the only one that is whole; and the other way round.
-        self.stale = vec![Position::Primary, Position::Secondary];
-        self.write_copy(device, Position::Primary)?;
-        self.stale = vec![Position::Secondary];
-        self.write_copy(device, Position::Secondary)?;
-        self.stale.clear();
+        // A copy that is damaged or older goes first, and the only one that is whole stays until it is replaced.
+        self.stale = match self.stale.first() {
+            Some(Position::Secondary) => vec![Position::Secondary, Position::Primary],
+            _ => vec![Position::Primary, Position::Secondary],
+        };
+        while let Some(&position) = self.stale.first() {
+            self.write_copy(device, position)?;
+            self.stale.remove(0);
+        }
         Ok(())
+    }
+
+    /// Notes what a failed [`store`](Self::store) of `tried` may have left on the device, which may be old or new. Its
+    /// sequence number must not be used again, and the next attempt must know which copy may be broken.
+    pub(super) fn after_failed_store(&mut self, tried: Self) {
+        self.binary.seqid = tried.binary.seqid;
+        self.stale = tried.stale;
     }
 
     /// Replaces one copy: first made invalid, then its JSON, then its binary header with the checksum; each synced, so

@@ -41,8 +41,7 @@ impl<D: BlockDevice> Volume<D> {
         new.metadata.set_token(id, &token);
         let stored = new.store(&self.device);
         if stored.is_err() {
-            // What is on the device now may be old or new. The sequence number must not be used again either way.
-            header.binary.seqid = new.binary.seqid;
+            header.after_failed_store(new);
         } else {
             *header = new;
         }
