@@ -48,7 +48,7 @@ fn a_header_says_what_was_asked_for() {
     let token = &json["tokens"]["0"];
     assert_eq!((&token["type"], &token["key_size"]), (&"atrest".into(), &32.into()));
     assert_eq!((&token["key_url"], &token["algorithm"]), (&"memory:one/keys/disks/1".into(), &"A256KW".into()));
-    assert_eq!((&token["context"], &token["data_size"]), (&"ZGlzay0xNw==".into(), &"65536".into()));
+    assert_eq!((&token["context"], &token["data_size"]), (&"ZGlzay0xNw==".into(), &"16384".into()));
     assert_eq!(token["encryption_type"], "customer-key");
 }
 

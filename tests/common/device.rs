@@ -25,7 +25,7 @@ pub struct TestDevice(Mutex<State>);
 
 struct State {
     bytes: Vec<u8>,
-    /// What is on stable storage for sure.
+    /// What is on stable storage for sure; kept while a fault is to come.
     synced: Vec<u8>,
     log: Vec<Op>,
     /// The call to fail, how many of its kind go well before, and whether a failed sync loses what it was to keep.
@@ -34,7 +34,7 @@ struct State {
 
 impl TestDevice {
     pub fn new(bytes: Vec<u8>) -> Self {
-        TestDevice(Mutex::new(State { synced: bytes.clone(), bytes, log: Vec::new(), fault: None }))
+        TestDevice(Mutex::new(State { bytes, synced: Vec::new(), log: Vec::new(), fault: None }))
     }
 
     pub fn bytes(&self) -> Vec<u8> {
@@ -52,7 +52,9 @@ impl TestDevice {
 
     /// Makes one call fail, after `before` of its kind have gone well: a write half-way.
     pub fn fail(&self, call: Call, before: usize, lose: bool) {
-        self.0.lock().unwrap().fault = Some((call, before, lose));
+        let mut state = self.0.lock().unwrap();
+        state.fault = Some((call, before, lose));
+        state.synced = state.bytes.clone();
     }
 
     /// Takes a fault back, and says whether it was still to come.
@@ -114,7 +116,9 @@ impl BlockDevice for TestDevice {
             }
             return Err(io::Error::other("a sync that was to fail"));
         }
-        state.synced = state.bytes.clone();
+        if state.fault.is_some() {
+            state.synced = state.bytes.clone();
+        }
         Ok(())
     }
 }
@@ -123,8 +127,9 @@ const SECTOR: usize = 512;
 
 /// Calls `check` with every image that a crash could have left of a device which held `before`, somewhere in `log`:
 /// after each write, what was written since the last sync is there or isn't, sector by sector, in any combination (all
-/// that were torn at one place, all with one sector missing or alone, and some random ones). Returns how many.
-pub fn crash_images(before: &[u8], log: &[Op], mut check: impl FnMut(&str, Vec<u8>)) -> usize {
+/// that were torn at one place, all with one sector missing or alone, and some random ones). `places` bounds how many
+/// sectors of a write are looked at by themselves. Returns how many images there were.
+pub fn crash_images(before: &[u8], log: &[Op], places: usize, mut check: impl FnMut(&str, Vec<u8>)) -> usize {
     let mut count = 0;
     let mut emit = |what: String, image: Vec<u8>| {
         count += 1;
@@ -147,7 +152,7 @@ pub fn crash_images(before: &[u8], log: &[Op], mut check: impl FnMut(&str, Vec<u
                 pending.extend(sectors.map(|(k, bytes)| (*offset as usize + k * SECTOR, bytes.to_vec())));
             }
         }
-        for (variant, kept) in subsets(pending.len(), i as u64) {
+        for (variant, kept) in subsets(pending.len(), places, i as u64) {
             let mut image = stable.clone();
             for (sector, _) in pending.iter().zip(&kept).filter(|(_, kept)| **kept) {
                 put(&mut image, std::slice::from_ref(sector));
@@ -165,9 +170,9 @@ fn put(image: &mut [u8], sectors: &[(usize, Vec<u8>)]) {
 }
 
 /// Which of `n` sectors made it to the disk.
-fn subsets(n: usize, seed: u64) -> Vec<(String, Vec<bool>)> {
-    // Of a long write, every place would be too many.
-    let places: Vec<usize> = (0..n).step_by(n.div_ceil(40).max(1)).collect();
+fn subsets(n: usize, places: usize, seed: u64) -> Vec<(String, Vec<bool>)> {
+    let step = n.div_ceil(places).max(1);
+    let places: Vec<usize> = (0..n).step_by(step).collect();
     let mut subsets = vec![("all lost".into(), vec![false; n]), ("all kept".into(), vec![true; n])];
     for &at in &places {
         subsets.push((format!("torn at {at}"), (0..n).map(|k| k < at).collect()));

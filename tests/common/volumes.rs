@@ -10,7 +10,7 @@ use super::vaults::MemoryVault;
 /// Where the data of these volumes begins.
 pub const DATA: usize = 1 << 20;
 /// How much data they hold.
-pub const SIZE: usize = 64 << 10;
+pub const SIZE: usize = 16 << 10;
 
 pub fn options() -> FormatOptions {
     FormatOptions::new().data_offset(DATA as u64)
