@@ -1,0 +1,112 @@
+//! Nothing is allocated between a caller's buffer and the device.
+
+#![cfg(feature = "std")]
+
+mod common;
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+
+use atrest::{BlockDevice, Credential, FileDevice, FormatOptions, OpenOptions, SectorCipher, SectorSize, Volume};
+use common::vaults::MemoryVault;
+
+struct Counting;
+
+thread_local! {
+    /// How often this thread allocated. Other threads are the test harness's own.
+    static ALLOCATIONS: Cell<usize> = const { Cell::new(0) };
+}
+
+fn count() {
+    // While a thread ends, its count may be gone already.
+    let _ = ALLOCATIONS.try_with(|count| count.set(count.get() + 1));
+}
+
+// SAFETY: every call goes to the system's allocator with the same arguments; counting allocates nothing.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        count();
+        // SAFETY: the caller's promises are those that the system's allocator asks for.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, ptr: *mut u8, layout: Layout) {
+        // SAFETY: as above; `ptr` came from the system's allocator.
+        unsafe { System.dealloc(ptr, layout) }
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        count();
+        // SAFETY: as above.
+        unsafe { System.alloc_zeroed(layout) }
+    }
+
+    unsafe fn realloc(&self, ptr: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
+        count();
+        // SAFETY: as above; `ptr` came from the system's allocator.
+        unsafe { System.realloc(ptr, layout, new_size) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// How often `act` allocates.
+fn allocations(act: impl FnOnce()) -> usize {
+    let before = ALLOCATIONS.get();
+    act();
+    ALLOCATIONS.get() - before
+}
+
+#[test]
+fn the_counter_counts() {
+    assert_eq!(allocations(|| drop(std::hint::black_box(vec![1u8; 100]))), 1);
+    assert_eq!(allocations(|| ()), 0);
+}
+
+#[test]
+fn the_sector_engine_allocates_nothing() {
+    let mut buffers = (vec![0; 70 * 4096], vec![0; 70 * 4096]);
+    let allocated = allocations(|| {
+        for len in [32, 64] {
+            let key: [u8; 64] = core::array::from_fn(|i| i as u8);
+            let cipher = SectorCipher::new(&key[..len], SectorSize::B4096).unwrap();
+            cipher.encrypt(0, &mut buffers.0).unwrap();
+            cipher.decrypt(0, &mut buffers.0).unwrap();
+            cipher.encrypt_to(0, &buffers.0, &mut buffers.1).unwrap();
+            cipher.decrypt_to(0, &buffers.0, &mut buffers.1).unwrap();
+            cipher.encrypt_unit([1; 16], &mut buffers.0[..1001]).unwrap();
+            cipher.decrypt_unit([1; 16], &mut buffers.0[..1001]).unwrap();
+            assert!(cipher.encrypt(0, &mut buffers.0[..1]).is_err());
+        }
+    });
+    assert_eq!(allocated, 0);
+}
+
+#[test]
+fn a_volume_in_use_allocates_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let vault = MemoryVault::new("memory:one");
+    let options = FormatOptions::new().data_offset(1 << 20);
+    for sector_size in [SectorSize::B512, SectorSize::B4096] {
+        let path = folder.path().join(sector_size.bytes().to_string());
+        let device = FileDevice::create(&path, 4 << 20).unwrap();
+        check(&Volume::format(device, &vault, "disks", &options.clone().sector_size(sector_size)).unwrap());
+        let device = FileDevice::open(&path).unwrap();
+        check(&Volume::open(device, Credential::Vault(&vault), &OpenOptions::new()).unwrap());
+    }
+}
+
+fn check<D: BlockDevice>(volume: &Volume<D>) {
+    // More than is encrypted at once (128 KiB).
+    let mut buffer = vec![7; 300 << 10];
+    volume.write_at(0, &buffer[..4096]).unwrap();
+    let allocated = allocations(|| {
+        for len in [4096, 128 << 10, 300 << 10] {
+            volume.write_at(4096, &buffer[..len]).unwrap();
+            volume.read_at(4096, &mut buffer[..len]).unwrap();
+        }
+        volume.sync().unwrap();
+    });
+    assert_eq!(allocated, 0);
+}
