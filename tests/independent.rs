@@ -11,7 +11,7 @@ use atrest::{Credential, FileDevice, FormatOptions, OpenOptions, SectorSize, Vol
 use common::vaults::MemoryVault;
 use common::{cryptsetup, model, peer, python, run, text};
 
-const SIZE: usize = 8 << 20;
+const SIZE: usize = 4 << 20;
 const OFFSET: usize = 1 << 20;
 const LETTER: &str = "Dear reader, this went through a volume.\n";
 
@@ -21,7 +21,7 @@ fn ext4(mke2fs: &str, folder: &Path) -> Vec<u8> {
     fs::create_dir_all(tree.join("papers")).unwrap();
     fs::write(tree.join("papers/letter"), LETTER).unwrap();
     fs::write(tree.join("large"), large()).unwrap();
-    run(mke2fs, &["-q", "-t", "ext4", "-b", "4096", "-d", text(&tree), text(&image), "8M"]);
+    run(mke2fs, &["-q", "-t", "ext4", "-b", "4096", "-d", text(&tree), text(&image), "4M"]);
     let bytes = fs::read(&image).unwrap();
     assert_eq!(bytes.len(), SIZE);
     bytes

@@ -10,8 +10,10 @@ use common::header::{self, COPY, JSON};
 use common::volumes::{DATA, holds_plain, image, look, open, shared};
 use common::{cryptsetup, run_any, text};
 
-/// Ways to damage a copy that lies at the beginning of some bytes.
-const DAMAGES: [(&str, fn(&mut [u8])); 8] = [
+/// A way to damage a copy that lies at the beginning of some bytes.
+type Damage = (&'static str, fn(&mut [u8]));
+
+const DAMAGES: [Damage; 8] = [
     ("no magic", |copy| copy[0] ^= 1),
     ("another version", |copy| copy[7] = 3),
     ("a flipped bit of the checksum", |copy| copy[450] ^= 1),
