@@ -1,5 +1,7 @@
 //! Volumes of ours, seen by the reference implementation of LUKS2.
 
+#![cfg(feature = "std")]
+
 mod common;
 
 use common::{cryptsetup, run, run_any, text, vault_at};

@@ -1,7 +1,5 @@
 //! AES key wrap against RFC 3394, RFC 5649, Wycheproof and OpenSSL.
 
-#![cfg(feature = "std")]
-
 mod common;
 
 use atrest::Error;

@@ -1,7 +1,5 @@
 //! The sector engine against published vectors: IEEE 1619, Wycheproof, NIST.
 
-#![cfg(feature = "std")]
-
 mod common;
 
 use atrest::{Error, SectorCipher, SectorSize, SectorUnit};

@@ -1,7 +1,5 @@
 //! The sector engine against other implementations of XTS, on random input.
 
-#![cfg(feature = "std")]
-
 mod common;
 
 use atrest::{SectorCipher, SectorSize, SectorUnit};

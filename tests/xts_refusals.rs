@@ -1,7 +1,5 @@
 //! What the sector engine refuses, and that it touches nothing then.
 
-#![cfg(feature = "std")]
-
 use atrest::cipher::MAX_DATA_UNIT;
 use atrest::{Error, SectorCipher, SectorSize, SectorUnit};
 

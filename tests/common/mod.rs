@@ -2,21 +2,27 @@
 
 #![allow(dead_code)] // each test file uses its part
 
+#[cfg(feature = "std")]
 pub mod device;
+#[cfg(feature = "std")]
 pub mod header;
 pub mod model;
+#[cfg(feature = "std")]
 pub mod vaults;
+#[cfg(feature = "std")]
 pub mod volumes;
 
 use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
+#[cfg(feature = "std")]
 use atrest::key::{FileVault, KdfCost, Unlock};
 
 pub const PASSPHRASE: &[u8] = b"correct horse battery staple";
 
 /// A vault with one key named `disks`, its passphrase stretched as little as the format allows.
+#[cfg(feature = "std")]
 pub fn vault_at(path: &Path) -> FileVault {
     let cost = KdfCost { memory_kib: 64, passes: 1, lanes: 1 };
     let vault = FileVault::create_with_cost(path, Unlock::Passphrase(PASSPHRASE), cost).unwrap();
