@@ -2,7 +2,7 @@
 
 #![cfg(target_os = "linux")]
 
-#[path = "../common/mod.rs"]
+#[path = "../common/peers.rs"]
 mod common;
 mod library;
 

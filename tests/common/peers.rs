@@ -1,0 +1,67 @@
+//! The programs of other people that we compare with.
+
+#![allow(dead_code)] // each test file uses its part
+
+use std::io::Write;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+/// A program that is no part of this project, if it is installed. If it isn't, says so where `cargo test` can't hide it,
+/// and fails when `ATREST_REQUIRE_PEERS=1`.
+pub fn peer(program: &str, probe: &[&str]) -> Option<String> {
+    let found = Command::new(program).args(probe).output().is_ok_and(|output| output.status.success());
+    if found {
+        return Some(program.to_owned());
+    }
+    let test = std::thread::current().name().unwrap_or("a test").to_owned();
+    assert!(
+        std::env::var_os("ATREST_REQUIRE_PEERS").is_none_or(|v| v != "1"),
+        "{test} needs {program}, which is missing"
+    );
+    // Not `eprintln!`, whose output `cargo test` keeps to itself when a test passes.
+    let _ = writeln!(std::io::stderr(), "SKIPPED {test}: {program} {} does not work here", probe.join(" "));
+    None
+}
+
+pub fn cryptsetup() -> Option<String> {
+    peer("cryptsetup", &["--version"])
+}
+
+/// Python with a module.
+pub fn python(module: &str) -> Option<String> {
+    peer("python3", &["-c", &format!("import {module}")])
+}
+
+/// Runs a program and returns what it printed; fails the test if it fails.
+pub fn run(program: &str, args: &[&str]) -> String {
+    let output = run_any(program, args);
+    let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{program} {args:?} failed: {stdout}{stderr}");
+    stdout
+}
+
+/// Runs a program, whatever comes of it.
+pub fn run_any(program: &str, args: &[&str]) -> Output {
+    Command::new(program).args(args).output().unwrap_or_else(|e| panic!("{program}: {e}"))
+}
+
+/// Runs a program on some input and returns what it wrote, as bytes; fails the test if it fails.
+pub fn pipe(program: &str, args: &[&str], input: &[u8]) -> Vec<u8> {
+    let mut command = Command::new(program);
+    command.args(args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap_or_else(|e| panic!("{program}: {e}"));
+    let mut stdin = child.stdin.take().unwrap();
+    let output = std::thread::scope(|scope| {
+        // A pipe holds little: who does not read while writing may wait for ever.
+        scope.spawn(move || drop(stdin.write_all(input)));
+        child.wait_with_output().unwrap()
+    });
+    assert!(output.status.success(), "{program} {args:?} failed: {}", String::from_utf8_lossy(&output.stderr));
+    output.stdout
+}
+
+/// A path as text.
+pub fn text(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
