@@ -186,3 +186,14 @@ fn opening_a_sound_volume_writes_nothing_and_reads_no_data() {
         assert!(matches!(op, Op::Read { offset, len } if offset as usize + len <= DATA), "{op:?}");
     }
 }
+
+#[test]
+fn a_luks1_header_is_not_repaired_into_luks2() {
+    let (vault, mut image) = image();
+    // What a conversion to LUKS1 could leave: the second copy still whole.
+    image[7] = 1;
+    let device = shared(image.clone());
+    let error = open(device.clone(), &vault).unwrap_err();
+    assert!(matches!(&error, Error::UnsupportedHeader(what) if what.contains("LUKS1")), "{error:?}");
+    assert!(device.bytes() == image);
+}

@@ -51,6 +51,10 @@ impl StoredHeader {
                 };
                 Ok(StoredHeader { binary: newer.binary, metadata: newer.metadata, salts, stale })
             }
+            // Also where there is an intact second copy: it may be what a conversion to LUKS1 has left.
+            (Err(Bad::Version(1)), _) => {
+                Err(Error::UnsupportedHeader("it is LUKS1; convert it with `cryptsetup convert --type luks2`".into()))
+            }
             (Ok(first), Err(_)) => {
                 let salts = [first.binary.salt, random::array()?];
                 let stale = vec![Position::Secondary];
@@ -62,9 +66,6 @@ impl StoredHeader {
                 Ok(StoredHeader { binary: second.binary, metadata: second.metadata, salts, stale })
             }
             (Err(Bad::NoMagic), Err(Bad::NoMagic)) => Err(Error::NotLuks),
-            (Err(Bad::Version(1)), Err(_)) => {
-                Err(Error::UnsupportedHeader("it is LUKS1; convert it with `cryptsetup convert --type luks2`".into()))
-            }
             (Err(first), Err(second)) => {
                 Err(Error::InvalidHeader(format!("{}: {first}; {}: {second}", Position::Primary, Position::Secondary)))
             }
@@ -105,6 +106,15 @@ impl StoredHeader {
             self.stale.remove(0);
         }
         Ok(())
+    }
+
+    /// Makes sure that nobody else has written the header since it was read or written here; theirs would be lost.
+    pub(super) fn check_unchanged(&self, device: &impl BlockDevice) -> Result<()> {
+        // After an attempt of ours that failed, the device may hold anything up to that attempt's number.
+        if self.needs_repair() || Self::load(device)?.binary.seqid == self.binary.seqid {
+            return Ok(());
+        }
+        Err(Error::Busy { what: "the header, which was changed since the volume was opened,".into() })
     }
 
     /// Notes what a failed [`store`](Self::store) of `tried` may have left on the device, which may be old or new. Its
