@@ -186,3 +186,29 @@ fn a_slow_rotation_does_not_undo_a_later_one() {
     vault.destroy(2);
     assert!(holds_plain(&look(device.bytes(), vault).unwrap()));
 }
+
+#[test]
+fn a_header_that_another_program_changed_is_not_written_over() {
+    let (vault, image) = image();
+    vault.rotate();
+    let device = shared(image);
+    let (one, other) = (open(device.clone(), &vault).unwrap(), open(device.clone(), &vault).unwrap());
+    other.rotate_kek(&vault).unwrap();
+    let bytes = device.bytes();
+    let error = one.rotate_kek(&vault).unwrap_err();
+    assert!(matches!(&error, Error::Busy { what } if what.contains("header")), "{error:?}");
+    assert!(device.bytes() == bytes && holds_plain(&one));
+    // Opened anew, it can be rotated.
+    open(device, &vault).unwrap().rotate_kek(&vault).unwrap();
+}
+
+#[test]
+fn a_rotation_of_a_truncated_volume_does_not_make_it_whole() {
+    let (vault, mut image) = image();
+    image.truncate(DATA + SIZE - 4096);
+    let options = OpenOptions::new().hazmat_allow_truncated(true);
+    let device = shared(image);
+    let volume = Volume::open(device.clone(), Credential::Vault(&vault), &options).unwrap();
+    volume.rotate_kek(&vault).unwrap();
+    assert!(matches!(look(device.bytes(), &vault), Err(Error::DeviceTooSmall { .. })));
+}

@@ -45,7 +45,7 @@ pub struct WrappedDek {
 }
 
 impl WrappedDek {
-    /// Has `vault` wrap a DEK, and checks its answer's bounds.
+    /// Has `vault` wrap a DEK, and unwrap it again: a wrapped key that can't be unwrapped is lost data.
     pub(crate) fn wrap(vault: &dyn KeyVault, key: &str, dek: &Dek) -> Result<Self> {
         KeyId::check_name("key", key)?;
         let wrapped = vault.wrap(key, dek.secret())?;
@@ -54,7 +54,10 @@ impl WrappedDek {
             return Err(Error::Vault(format!("asked to wrap under {asked}, it answered with {}", wrapped.kek)));
         }
         wrapped.check().map_err(|text| Error::Vault(format!("it answered with {text}")))?;
-        Ok(wrapped)
+        match wrapped.unwrap(vault, dek.algorithm())? {
+            Some(again) if again == *dek => Ok(wrapped),
+            _ => Err(Error::Vault("it does not unwrap what it has just wrapped".into())),
+        }
     }
 
     /// Has `vault` unwrap a DEK, and checks its answer's length. `None` is 'not mine'.

@@ -35,7 +35,8 @@ impl OpenOptions {
         self
     }
 
-    /// Whether to open a device that is smaller than its volume was. What is beyond its end is lost.
+    /// Whether to open a device that is smaller than its volume was. What is beyond its end is lost. Each open has to
+    /// insist: the volume goes on knowing its size, also after a rotation.
     pub fn hazmat_allow_truncated(mut self, allow: bool) -> Self {
         self.allow_truncated = allow;
         self

@@ -2,11 +2,10 @@
 
 use std::sync::PoisonError;
 
-use super::format::wrap_and_check;
 use super::header::StoredHeader;
 use super::open::ways_in;
 use super::{BlockDevice, Volume};
-use crate::key::{KeyId, KeyVault};
+use crate::key::{KeyId, KeyVault, WrappedDek};
 use crate::luks::Token;
 use crate::{Error, Result};
 
@@ -17,8 +16,9 @@ impl<D: BlockDevice> Volume<D> {
     /// needs it no more. Killed at any instant, the volume opens with the old version or the new one.
     ///
     /// # Errors
-    /// [`Error::NotThisVault`] when no token names `vault`; [`Error::ReadOnly`]; what the vault answers; [`Error::Io`],
-    /// after which the volume opens with the old version or the new one.
+    /// [`Error::NotThisVault`] when no token names `vault`; [`Error::ReadOnly`]; what the vault answers; [`Error::Busy`]
+    /// when another program has changed the header since the volume was opened; [`Error::Io`], after which the volume
+    /// opens with the old version or the new one.
     pub fn rotate_kek(&self, vault: &dyn KeyVault) -> Result<KeyId> {
         if self.read_only {
             return Err(Error::ReadOnly);
@@ -27,14 +27,17 @@ impl<D: BlockDevice> Volume<D> {
         // that the other's caller is free to destroy; so it is asked again.
         let (id, old, wrapped, mut header) = loop {
             let (id, old) = token_of(&self.header.lock().unwrap_or_else(PoisonError::into_inner), vault)?;
-            let wrapped = wrap_and_check(vault, old.wrapped.kek.key(), &self.dek)?;
+            let wrapped = WrappedDek::wrap(vault, old.wrapped.kek.key(), &self.dek)?;
             let header = self.header.lock().unwrap_or_else(PoisonError::into_inner);
             if token_of(&header, vault)? == (id, old.clone()) {
                 break (id, old, wrapped, header);
             }
         };
+        header.check_unchanged(&self.device)?;
         let kek = wrapped.kek.clone();
-        let mut token = Token::new(old.encryption_type, &self.dek, wrapped, old.context, self.layout.size);
+        // A volume that was opened although its device is truncated stays known as such.
+        let data_size = old.data_size.max(self.layout.size);
+        let mut token = Token::new(old.encryption_type, &self.dek, wrapped, old.context, data_size);
 
         let mut new = header.clone();
         token.seal(&self.dek, &new.binary.uuid, &new.metadata);
