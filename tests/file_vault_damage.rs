@@ -251,3 +251,13 @@ fn a_file_without_end_is_not_read_into_memory() {
     assert!(matches!(&error, Error::Io { .. }) && error.to_string().contains(text(&vault.path)), "{error:?}");
     assert!(FileVault::open(Path::new("/"), Unlock::Passphrase(PASSPHRASE)).is_err());
 }
+
+#[test]
+fn a_missing_file_is_reported_with_its_intact_copy() {
+    let fixture = fixture();
+    fs::remove_file(&fixture.path).unwrap();
+    let error = fixture.open().unwrap_err();
+    assert!(says(&error, "missing") && says(&error, "keys.vault.bak"), "{error:?}");
+    fs::copy(fixture.bak(), &fixture.path).unwrap();
+    fixture.open().unwrap();
+}

@@ -124,3 +124,16 @@ fn a_second_handle_sees_what_the_first_made() {
     assert_eq!(Envelope::seal(&dek, &second, "disks", b"").unwrap().kek().version(), "3");
     assert_eq!(second.keys().unwrap(), first.keys().unwrap());
 }
+
+#[test]
+fn a_version_that_another_handle_destroyed_unwraps_no_more() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("keys.vault");
+    let first = vault_at(&path);
+    let second = open(&path);
+    let dek = Dek::generate(DekAlgorithm::Aes256Xts).unwrap();
+    let envelope = Envelope::seal(&dek, &second, "disks", b"").unwrap();
+    first.hazmat_destroy_version(envelope.kek()).unwrap();
+    let error = envelope.unseal(&second, b"").unwrap_err();
+    assert!(matches!(&error, atrest::Error::NoSuchKey { key } if *key == envelope.kek().to_string()), "{error:?}");
+}

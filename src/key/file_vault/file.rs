@@ -56,12 +56,20 @@ impl VaultFile {
     }
 
     pub(super) fn read(&self) -> Result<Sealed> {
-        let text = read_bounded(&self.path, MAX_FILE).map_err(|e| self.failed("reading", e))?;
-        Sealed::parse(&text).map_err(|what| {
-            let copy = beside(&self.path, ".bak");
-            let intact = read_bounded(&copy, MAX_FILE).is_ok_and(|text| Sealed::parse(&text).is_ok());
-            let hint = if intact { "put it in place of the damaged file" } else { "it is damaged too, or missing" };
+        let copy = beside(&self.path, ".bak");
+        let intact = || read_bounded(&copy, MAX_FILE).is_ok_and(|text| Sealed::parse(&text).is_ok());
+        let damaged = |what: &str, hint: &str| {
             Error::DamagedVault(format!("{}: {what}; the copy {}: {hint}", self.path.display(), copy.display()))
+        };
+        let text = read_bounded(&self.path, MAX_FILE).map_err(|e| match e.kind() {
+            ErrorKind::NotFound if intact() => damaged("it is missing", "put it in place of the missing file"),
+            _ => self.failed("reading", e),
+        })?;
+        Sealed::parse(&text).map_err(|what| {
+            damaged(
+                &what,
+                if intact() { "put it in place of the damaged file" } else { "it is damaged too, or missing" },
+            )
         })
     }
 

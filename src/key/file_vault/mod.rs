@@ -292,13 +292,12 @@ impl KeyVault for FileVault {
         if id.vault() != self.id {
             return Ok(None);
         }
+        // Another process may have made the version since this one read the file, or destroyed it. Where the file can't
+        // be read, what is known of it serves.
+        let read = self.reload();
         let kek = match self.kek(id.key(), id.version())? {
             Some(kek) => kek,
-            None => {
-                // Another process may have made the version after this one read the file.
-                self.reload()?;
-                self.kek(id.key(), id.version())?.ok_or_else(|| Error::NoSuchKey { key: id.to_string() })?
-            }
+            None => return Err(read.err().unwrap_or(Error::NoSuchKey { key: id.to_string() })),
         };
         let mut dek = Secret::zeroed(wrapped.bytes.len().saturating_sub(8));
         let len = match wrapped.algorithm {
