@@ -50,6 +50,11 @@ pub enum Error {
         /// The length of the data unit in bytes.
         len: usize,
     },
+    /// This CPU lacks the instructions of the kernel asked for.
+    KernelUnavailable {
+        /// The name of the kernel.
+        kind: &'static str,
+    },
     /// A key-encryption key isn't 16, 24 or 32 bytes long.
     KekLength {
         /// The length given, in bytes.
@@ -206,6 +211,7 @@ impl fmt::Display for Error {
             Error::DataUnitLength { len } => {
                 write!(f, "a data unit of {len} bytes is not between 16 bytes and 2^20 blocks (16 MiB)")
             }
+            Error::KernelUnavailable { kind } => write!(f, "this CPU can't run the kernel {kind}"),
             Error::KekLength { len } => write!(f, "a key-encryption key is 16, 24 or 32 bytes long, not {len}"),
             Error::WrapLength { len } => write!(f, "the key-wrap algorithm takes no input of {len} bytes"),
             Error::BufferTooShort { needed } => write!(f, "the output buffer is too short: {needed} bytes are needed"),

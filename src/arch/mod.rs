@@ -2,9 +2,22 @@
 //!
 //! A kernel trusts its caller: [`SectorCipher`](crate::SectorCipher) has checked every length and number.
 
+#[cfg(any(
+    all(target_arch = "x86_64", not(target_os = "none")),
+    all(target_arch = "aarch64", target_endian = "little")
+))]
+mod fused;
+#[cfg(not(any(
+    all(target_arch = "x86_64", not(target_os = "none")),
+    all(target_arch = "aarch64", target_endian = "little")
+)))]
+#[path = "no_fused.rs"]
+mod fused;
 mod portable;
 
 use aes::cipher::inout::InOutBuf;
+
+use fused::Fused;
 
 /// Which way a run goes.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -24,32 +37,87 @@ pub(crate) struct DataUnits {
     pub(crate) len: usize,
 }
 
+/// The inner loop of a sector engine. All give the same bytes; the widest that the CPU has is the default.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum KernelKind {
+    /// Over the `aes` crate, on every CPU; constant time everywhere.
+    Portable,
+    /// x86-64 with AES-NI and PCLMULQDQ: 128 bits at once.
+    AesNi,
+    /// x86-64 with VAES, VPCLMULQDQ and AVX2: 256 bits at once.
+    Vaes256,
+    /// x86-64 with VAES, VPCLMULQDQ and AVX-512: 512 bits at once.
+    Vaes512,
+    /// AArch64 with the AES and PMULL instructions of ARMv8.
+    Armv8,
+}
+
+impl KernelKind {
+    /// From the widest to the one that every CPU runs.
+    const ALL: [KernelKind; 5] =
+        [KernelKind::Vaes512, KernelKind::Vaes256, KernelKind::AesNi, KernelKind::Armv8, KernelKind::Portable];
+
+    /// The kernels that this CPU can run, the default first.
+    pub fn available() -> impl Iterator<Item = KernelKind> {
+        Self::ALL.into_iter().filter(|&kind| kind == KernelKind::Portable || Fused::has(kind))
+    }
+
+    /// The name, as people write it.
+    pub fn name(self) -> &'static str {
+        match self {
+            KernelKind::Portable => "portable",
+            KernelKind::AesNi => "AES-NI",
+            KernelKind::Vaes256 => "VAES-256",
+            KernelKind::Vaes512 => "VAES-512",
+            KernelKind::Armv8 => "ARMv8",
+        }
+    }
+}
+
 /// An expanded key in the form that its kernel wants.
 // Without an allocator there is no box to put the larger keys in, and one cipher serves a whole device.
 #[allow(clippy::large_enum_variant)]
 pub(crate) enum Kernel {
+    Fused(Fused),
     PortableAes128(portable::Aes128Xts),
     PortableAes256(portable::Aes256Xts),
 }
 
 impl Kernel {
-    /// Expands two keys of 16 or two of 32 bytes each.
+    /// Expands two keys of 16 or two of 32 bytes each for the best kernel that this CPU can run.
     pub(crate) fn new(data_key: &[u8], tweak_key: &[u8]) -> Self {
+        let fused = KernelKind::ALL.into_iter().find_map(|kind| Fused::new(kind, data_key, tweak_key));
+        fused.map_or_else(|| Self::portable(data_key, tweak_key), Kernel::Fused)
+    }
+
+    /// Expands two keys of 16 or two of 32 bytes each for one kernel, unless this CPU can't run it.
+    pub(crate) fn of_kind(kind: KernelKind, data_key: &[u8], tweak_key: &[u8]) -> Option<Self> {
+        if kind == KernelKind::Portable {
+            return Some(Self::portable(data_key, tweak_key));
+        }
+        Fused::new(kind, data_key, tweak_key).map(Kernel::Fused)
+    }
+
+    fn portable(data_key: &[u8], tweak_key: &[u8]) -> Self {
         match data_key.len() {
             16 => Kernel::PortableAes128(portable::Aes128Xts::new(data_key, tweak_key)),
             _ => Kernel::PortableAes256(portable::Aes256Xts::new(data_key, tweak_key)),
         }
     }
 
-    pub(crate) fn name(&self) -> &'static str {
+    pub(crate) fn kind(&self) -> KernelKind {
         match self {
-            Kernel::PortableAes128(_) | Kernel::PortableAes256(_) => "portable",
+            Kernel::Fused(fused) => fused.kind(),
+            Kernel::PortableAes128(_) | Kernel::PortableAes256(_) => KernelKind::Portable,
         }
     }
 
     /// Encrypts or decrypts whole data units: one dispatch for the whole run.
+    #[inline]
     pub(crate) fn crypt(&self, direction: Direction, units: DataUnits, data: InOutBuf<'_, '_, u8>) {
         match self {
+            Kernel::Fused(fused) => fused.crypt(direction, units, data),
             Kernel::PortableAes128(kernel) => kernel.crypt(direction, units, data),
             Kernel::PortableAes256(kernel) => kernel.crypt(direction, units, data),
         }

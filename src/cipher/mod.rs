@@ -5,6 +5,7 @@
 
 mod sector;
 
+pub use crate::arch::KernelKind;
 pub use sector::{SectorSize, SectorUnit};
 
 use aes::cipher::inout::InOutBuf;
@@ -59,22 +60,36 @@ impl SectorCipher {
     /// # Errors
     /// As [`new`](Self::new).
     pub fn with_unit(key: &[u8], sector_size: SectorSize, unit: SectorUnit) -> Result<Self> {
-        if key.len() != 32 && key.len() != 64 {
-            return Err(Error::KeyLength { len: key.len() });
-        }
-        let (data_key, tweak_key) = key.split_at(key.len() / 2);
-        if data_key.ct_eq(tweak_key).into() {
-            return Err(Error::EqualKeyHalves);
-        }
+        let (data_key, tweak_key) = halves(key)?;
+        Self::checked(Kernel::new(data_key, tweak_key), sector_size, unit)
+    }
+
+    /// Expands `key` for one kernel, to measure it or to compare it with another.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new); [`Error::KernelUnavailable`] when this CPU can't run it.
+    pub fn with_kernel(key: &[u8], sector_size: SectorSize, unit: SectorUnit, kind: KernelKind) -> Result<Self> {
+        let (data_key, tweak_key) = halves(key)?;
+        let kernel =
+            Kernel::of_kind(kind, data_key, tweak_key).ok_or(Error::KernelUnavailable { kind: kind.name() })?;
+        Self::checked(kernel, sector_size, unit)
+    }
+
+    fn checked(kernel: Kernel, sector_size: SectorSize, unit: SectorUnit) -> Result<Self> {
         if unit == SectorUnit::Bytes512 && !sector_size.bytes().is_multiple_of(512) {
             return Err(Error::SectorSize { size: u64::from(sector_size.bytes()) });
         }
-        Ok(SectorCipher { kernel: Kernel::new(data_key, tweak_key), sector_size, unit })
+        Ok(SectorCipher { kernel, sector_size, unit })
     }
 
     /// The sector size.
     pub fn sector_size(&self) -> SectorSize {
         self.sector_size
+    }
+
+    /// The kernel that does the work.
+    pub fn kernel(&self) -> KernelKind {
+        self.kernel.kind()
     }
 
     /// What sector numbers count.
@@ -186,11 +201,23 @@ impl SectorCipher {
 impl core::fmt::Debug for SectorCipher {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.debug_struct("SectorCipher")
-            .field("kernel", &self.kernel.name())
+            .field("kernel", &self.kernel.kind())
             .field("sector_size", &self.sector_size)
             .field("unit", &self.unit)
             .finish_non_exhaustive()
     }
+}
+
+/// The data key and the tweak key.
+fn halves(key: &[u8]) -> Result<(&[u8], &[u8])> {
+    if key.len() != 32 && key.len() != 64 {
+        return Err(Error::KeyLength { len: key.len() });
+    }
+    let (data_key, tweak_key) = key.split_at(key.len() / 2);
+    if data_key.ct_eq(tweak_key).into() {
+        return Err(Error::EqualKeyHalves);
+    }
+    Ok((data_key, tweak_key))
 }
 
 fn two_buffers<'a, 'b>(src: &'a [u8], dst: &'b mut [u8]) -> Result<InOutBuf<'a, 'b, u8>> {

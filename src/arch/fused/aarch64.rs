@@ -1,0 +1,155 @@
+//! The vector of AArch64 and the entry to the fused kernel: ARMv8 AES and PMULL.
+
+use core::arch::aarch64::*;
+
+use super::kernel;
+use super::keys::XtsKeys;
+use super::vector::Vector;
+use crate::arch::{DataUnits, Direction, KernelKind};
+
+/// Calls an intrinsic on vectors that exist already.
+macro_rules! with {
+    ($operation:expr) => {
+        // SAFETY: the operands are vectors of the type below. There is no vector on a CPU without its instructions: who
+        // makes one by `load` or `splat` vouches for that. Intrinsics on registers alone need nothing else.
+        unsafe { $operation }
+    };
+}
+
+/// One block: NEON, AES and PMULL.
+#[derive(Clone, Copy)]
+pub(super) struct Neon(uint8x16_t);
+
+impl Neon {
+    #[inline(always)]
+    fn halves(self) -> uint64x2_t {
+        with!(vreinterpretq_u64_u8(self.0))
+    }
+
+    #[inline(always)]
+    fn from_halves(halves: uint64x2_t) -> Self {
+        Neon(with!(vreinterpretq_u8_u64(halves)))
+    }
+
+    #[inline(always)]
+    fn zero() -> uint8x16_t {
+        with!(vdupq_n_u8(0))
+    }
+}
+
+impl Vector for Neon {
+    const LANES: usize = 1;
+    type One = Neon;
+
+    #[inline(always)]
+    unsafe fn load(from: *const u8) -> Self {
+        // SAFETY: the caller vouches for 16 bytes and the CPU.
+        Neon(unsafe { vld1q_u8(from) })
+    }
+
+    #[inline(always)]
+    unsafe fn splat(block: &[u8; 16]) -> Self {
+        // SAFETY: a block has 16 bytes; the caller vouches for the CPU.
+        Neon(unsafe { vld1q_u8(block.as_ptr()) })
+    }
+
+    #[inline(always)]
+    unsafe fn store(self, to: *mut u8) {
+        // SAFETY: the caller vouches for 16 bytes.
+        unsafe { vst1q_u8(to, self.0) }
+    }
+
+    #[inline(always)]
+    fn xor(self, other: Self) -> Self {
+        Neon(with!(veorq_u8(self.0, other.0)))
+    }
+
+    #[inline(always)]
+    fn xor3(self, b: Self, c: Self) -> Self {
+        self.xor(b).xor(c)
+    }
+
+    /// AESE adds a key before it substitutes; that of the round before, then, which LLVM moves into the instruction.
+    #[inline(always)]
+    fn encrypt_round(self, key: Self) -> Self {
+        Neon(with!(vaesmcq_u8(vaeseq_u8(self.0, Self::zero())))).xor(key)
+    }
+
+    #[inline(always)]
+    fn encrypt_last(self, key: Self) -> Self {
+        Neon(with!(vaeseq_u8(self.0, Self::zero()))).xor(key)
+    }
+
+    #[inline(always)]
+    fn decrypt_round(self, key: Self) -> Self {
+        Neon(with!(vaesimcq_u8(vaesdq_u8(self.0, Self::zero())))).xor(key)
+    }
+
+    #[inline(always)]
+    fn decrypt_last(self, key: Self) -> Self {
+        Neon(with!(vaesdq_u8(self.0, Self::zero()))).xor(key)
+    }
+
+    #[inline(always)]
+    fn shift_left(self, counts: Self) -> Self {
+        Neon::from_halves(with!(vshlq_u64(self.halves(), vreinterpretq_s64_u64(counts.halves()))))
+    }
+
+    /// A shift to the left by a negative count.
+    #[inline(always)]
+    fn shift_right(self, counts: Self) -> Self {
+        let negative = with!(vnegq_s64(vreinterpretq_s64_u64(counts.halves())));
+        Neon::from_halves(with!(vshlq_u64(self.halves(), negative)))
+    }
+
+    #[inline(always)]
+    fn swap_halves(self) -> Self {
+        Neon(with!(vextq_u8::<8>(self.0, self.0)))
+    }
+
+    #[inline(always)]
+    fn low_to_high(self) -> Self {
+        Neon(with!(vextq_u8::<8>(Self::zero(), self.0)))
+    }
+
+    #[inline(always)]
+    fn multiply_low(self, by: Self) -> Self {
+        let (a, b) = (with!(vgetq_lane_u64::<0>(self.halves())), with!(vgetq_lane_u64::<0>(by.halves())));
+        Neon(with!(vreinterpretq_u8_p128(vmull_p64(a, b))))
+    }
+
+    #[inline(always)]
+    fn multiply_high(self, by: Self) -> Self {
+        let (a, b) = (with!(vgetq_lane_u64::<1>(self.halves())), with!(vgetq_lane_u64::<0>(by.halves())));
+        Neon(with!(vreinterpretq_u8_p128(vmull_p64(a, b))))
+    }
+
+    /// The hardware's own prefetchers serve; the instruction has no stable intrinsic.
+    #[inline(always)]
+    fn prefetch(_at: *const u8) {}
+}
+
+/// Whether this CPU and its operating system can run a kernel.
+pub(super) fn has(kind: KernelKind) -> bool {
+    #[cfg(feature = "std")]
+    let aes = std::arch::is_aarch64_feature_detected!("aes");
+    // Without std there is nobody to ask the operating system; what the compiler was told holds.
+    #[cfg(not(feature = "std"))]
+    let aes = cfg!(target_feature = "aes");
+    kind == KernelKind::Armv8 && aes && !cfg!(atrest_deny_aes)
+}
+
+/// Expands two keys of 16 or 32 bytes.
+#[target_feature(enable = "neon,aes")]
+pub(super) fn expand(data_key: &[u8], tweak_key: &[u8]) -> XtsKeys {
+    // SAFETY: this function's own target features are those of `Neon`.
+    unsafe { XtsKeys::expand::<Neon>(data_key, tweak_key) }
+}
+
+/// # Safety
+/// As [`kernel::run`].
+#[target_feature(enable = "neon,aes")]
+pub(super) unsafe fn armv8(k: &XtsKeys, d: Direction, u: DataUnits, src: *const u8, dst: *mut u8, len: usize) {
+    // SAFETY: this function's own target features are those of `Neon`; the rest is the caller's promise.
+    unsafe { kernel::run::<Neon, 8>(k, d, u, src, dst, len) }
+}

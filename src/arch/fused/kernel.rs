@@ -1,0 +1,595 @@
+//! The fused kernel: XTS with tweaks and rounds in one loop, for any [`Vector`].
+//!
+//! How a run of sectors goes through, from the outside in:
+//!
+//! 1. [`run`] takes data units in groups of 64, whose first tweaks (the encrypted numbers) it computes together. One by
+//!    one, each would wait the whole latency of AES.
+//! 2. A group is cut into *strides* of 64 blocks (1 KiB): two sectors of 512 bytes, or a part of a larger one. The tweaks
+//!    of a stride lie in memory, since registers are full of data.
+//! 3. [`chunk`] takes `C` registers at a time in lock step through the rounds, which hides the latency of the AES
+//!    instructions; and between the rounds it makes tweaks of the next stride, on ports that AES leaves free.
+//!
+//! What is stored as a tweak is `T xor K`, K being the last round key: the last round then adds key and tweak in one
+//! instruction. Data units that don't fit this pattern go through [`odd_unit`], one at a time.
+
+use core::hint::black_box;
+use core::mem::MaybeUninit;
+
+use super::keys::{RoundKeys, XtsKeys};
+use super::vector::Vector;
+use crate::arch::{DataUnits, Direction};
+
+const BLOCK: usize = 16;
+/// The blocks of a stride, and its bytes.
+const STRIDE: usize = 64;
+const STRIDE_BYTES: usize = STRIDE * BLOCK;
+/// How many data units have their first tweaks computed together.
+const GROUP: usize = 64;
+/// Registers in lock step where the kernel's own number doesn't fit.
+const CHAINS: usize = 8;
+/// How far ahead memory is fetched, and from which size of a run on.
+const PREFETCH_AHEAD: usize = 8 << 10;
+const PREFETCH_FROM: usize = 512 << 10;
+
+/// Encrypts or decrypts whole data units with `C` registers in lock step.
+///
+/// # Safety
+/// The CPU has the instructions of `V`. `src` is valid for reads and `dst` for writes of `len` bytes; they are the same or
+/// do not overlap. `units.len` is at least 16 and divides `len`.
+#[inline(always)]
+pub(super) unsafe fn run<V: Vector, const C: usize>(
+    keys: &XtsKeys,
+    direction: Direction,
+    units: DataUnits,
+    src: *const u8,
+    dst: *mut u8,
+    len: usize,
+) {
+    // SAFETY: the caller's promises are passed on.
+    match direction {
+        Direction::Encrypt => unsafe { groups::<V, C, false>(&keys.encrypt, &keys.tweak, units, src, dst, len) },
+        Direction::Decrypt => unsafe { groups::<V, C, true>(&keys.decrypt, &keys.tweak, units, src, dst, len) },
+    }
+}
+
+/// # Safety
+/// As [`run`].
+#[inline(always)]
+unsafe fn groups<V: Vector, const C: usize, const DECRYPT: bool>(
+    keys: &RoundKeys,
+    tweak_keys: &RoundKeys,
+    units: DataUnits,
+    mut src: *const u8,
+    mut dst: *mut u8,
+    len: usize,
+) {
+    let mut memory = MaybeUninit::uninit();
+    let mut scratch = Scratch::new(&mut memory);
+    let small = units.len * 2 == STRIDE_BYTES;
+    let fits = small || units.len.is_multiple_of(STRIDE_BYTES);
+    let prefetch = len >= PREFETCH_FROM;
+    let mut number = units.first;
+    let mut left = len / units.len;
+    while left > 0 {
+        let count = left.min(GROUP);
+        // SAFETY: the CPU is as the caller says, and `count` is within `GROUP`.
+        unsafe { first_tweaks::<V>(tweak_keys, number, units.step, count, &mut scratch) };
+        let group = Group { small, blocks: units.len / BLOCK, count };
+        // SAFETY: `count` data units are left at `src` and `dst`, and `scratch` has their first tweaks.
+        unsafe {
+            if fits {
+                strides::<V, C, DECRYPT>(keys, group, &mut scratch, src, dst, prefetch);
+            } else {
+                for i in 0..count {
+                    let (src, dst) = (src.add(i * units.len), dst.add(i * units.len));
+                    odd_unit::<V, C, DECRYPT>(keys, i, units.len, &mut scratch, src, dst);
+                }
+            }
+            src = src.add(count * units.len);
+            dst = dst.add(count * units.len);
+        }
+        number = number.wrapping_add(count as u128 * units.step);
+        left -= count;
+    }
+    scratch.wipe::<V>();
+}
+
+/// A group of data units whose strides are whole.
+#[derive(Clone, Copy)]
+struct Group {
+    /// Whether a stride holds two data units.
+    small: bool,
+    /// The blocks of a data unit.
+    blocks: usize,
+    /// How many data units there are.
+    count: usize,
+}
+
+/// # Safety
+/// As [`run`], for the data units of `group`, whose first tweaks `scratch` has.
+#[inline(always)]
+unsafe fn strides<V: Vector, const C: usize, const DECRYPT: bool>(
+    keys: &RoundKeys,
+    group: Group,
+    scratch: &mut Scratch,
+    mut src: *const u8,
+    mut dst: *mut u8,
+    prefetch: bool,
+) {
+    let strides = group.count * group.blocks / STRIDE;
+    // How many strides to a data unit, or of which data units a stride is.
+    let (per_unit, units, mask) =
+        if group.small { (1, 2, STRIDE / 2 - 1) } else { (group.blocks / STRIDE, 1, STRIDE - 1) };
+    let [mut now, mut next] = scratch.tweaks;
+    let first = scratch.first;
+    let (mut unit, mut position) = (0, 0);
+    // SAFETY: all pointers stay within the caller's buffers and `scratch`; tweaks are written before they are read.
+    unsafe {
+        if strides > 0 {
+            let expand = Expand::new(keys, first, unit, unit + units - 1, mask);
+            fill::<V>(&expand, now, STRIDE / V::LANES);
+            scratch.used(STRIDE_BYTES);
+        }
+        for stride in 0..strides {
+            if prefetch {
+                for line in (0..STRIDE_BYTES).step_by(64) {
+                    V::prefetch(src.wrapping_add(PREFETCH_AHEAD + line));
+                }
+            }
+            position += 1;
+            if stride + 1 == strides {
+                chunks::<V, C, DECRYPT, _>(keys, src, dst, now, next, &Nothing);
+            } else if position < per_unit {
+                let step = Step::new(keys, now);
+                chunks::<V, C, DECRYPT, _>(keys, src, dst, now, next, &step);
+            } else {
+                (unit, position) = (unit + units, 0);
+                let expand = Expand::new(keys, first, unit, unit + units - 1, mask);
+                chunks::<V, C, DECRYPT, _>(keys, src, dst, now, next, &expand);
+            }
+            (now, next) = (next, now);
+            src = src.add(STRIDE_BYTES);
+            dst = dst.add(STRIDE_BYTES);
+        }
+        if group.small && !group.count.is_multiple_of(2) {
+            let last = group.count - 1;
+            let expand = Expand::new(keys, first, last, last, mask);
+            let registers = STRIDE / 2 / V::LANES;
+            fill::<V>(&expand, now, registers);
+            scratch.used(STRIDE_BYTES / 2);
+            for slot in (0..registers).step_by(CHAINS) {
+                chunk::<V, CHAINS, DECRYPT, _>(keys, src, dst, now, next, slot, &Nothing);
+            }
+        }
+    }
+}
+
+/// One data unit of any other length, its first tweak at `index` in `scratch` (IEEE 1619-2018, 5.3.2 and 5.4.2).
+///
+/// # Safety
+/// As [`run`], for one data unit of `len` bytes.
+#[inline(always)]
+unsafe fn odd_unit<V: Vector, const C: usize, const DECRYPT: bool>(
+    keys: &RoundKeys,
+    index: usize,
+    len: usize,
+    scratch: &mut Scratch,
+    mut src: *const u8,
+    mut dst: *mut u8,
+) {
+    let (whole, partial) = (len / BLOCK, len % BLOCK);
+    // Where the last block is partial, the whole one before it is treated with it.
+    let mut blocks = if partial == 0 { whole } else { whole - 1 };
+    let [mut now, mut next] = scratch.tweaks;
+    let first = scratch.first;
+    // SAFETY: all pointers stay within the caller's buffers and `scratch`; tweaks are written before they are read.
+    unsafe {
+        let expand = Expand::new(keys, first, index, index, STRIDE - 1);
+        fill::<V>(&expand, now, STRIDE / V::LANES);
+        scratch.used(STRIDE_BYTES);
+        while blocks >= STRIDE {
+            let step = Step::new(keys, now);
+            chunks::<V, C, DECRYPT, _>(keys, src, dst, now, next, &step);
+            (now, next) = (next, now);
+            src = src.add(STRIDE_BYTES);
+            dst = dst.add(STRIDE_BYTES);
+            blocks -= STRIDE;
+        }
+        let mut slot = 0;
+        let mut take = |registers: usize| {
+            let whole = blocks / V::LANES - slot >= registers;
+            slot += if whole { registers } else { 0 };
+            whole.then(|| slot - registers)
+        };
+        while let Some(slot) = take(CHAINS) {
+            chunk::<V, CHAINS, DECRYPT, _>(keys, src, dst, now, next, slot, &Nothing);
+        }
+        if let Some(slot) = take(4) {
+            chunk::<V, 4, DECRYPT, _>(keys, src, dst, now, next, slot, &Nothing);
+        }
+        if let Some(slot) = take(2) {
+            chunk::<V, 2, DECRYPT, _>(keys, src, dst, now, next, slot, &Nothing);
+        }
+        if let Some(slot) = take(1) {
+            chunk::<V, 1, DECRYPT, _>(keys, src, dst, now, next, slot, &Nothing);
+        }
+        for block in slot * V::LANES..blocks {
+            chunk::<V::One, 1, DECRYPT, _>(keys, src, dst, now, next, block, &Nothing);
+        }
+        if partial != 0 {
+            let at = blocks * BLOCK;
+            steal::<V, DECRYPT>(keys, now.add(at), src.add(at), dst.add(at), partial);
+        }
+    }
+}
+
+/// The last whole block and the partial one of a data unit, the tweak of the former at `tweak`.
+///
+/// # Safety
+/// As [`run`], for 16 and `partial` bytes; `tweak` is valid for reads of 16 bytes.
+#[inline(always)]
+unsafe fn steal<V: Vector, const DECRYPT: bool>(
+    keys: &RoundKeys,
+    tweak: *const u8,
+    src: *const u8,
+    dst: *mut u8,
+    partial: usize,
+) {
+    let last_key = u128::from_le_bytes(*keys.last());
+    let mut before = [0; BLOCK];
+    let mut stolen = [0; BLOCK];
+    let mut last = [0; BLOCK];
+    // SAFETY: `tweak` and `src` are valid for these reads.
+    unsafe {
+        tweak.copy_to_nonoverlapping(before.as_mut_ptr(), BLOCK);
+        src.copy_to_nonoverlapping(stolen.as_mut_ptr(), BLOCK);
+        src.add(BLOCK).copy_to_nonoverlapping(last.as_mut_ptr(), partial);
+    }
+    let t = u128::from_le_bytes(before) ^ last_key;
+    let after = (t << 1) ^ ((t >> 127).wrapping_neg() & 0x87) ^ last_key;
+    let mut after = after.to_le_bytes();
+    // Decryption meets the two tweaks in the other order.
+    let (one, two) = if DECRYPT { (&after, &before) } else { (&before, &after) };
+    let block = |block: &mut [u8; BLOCK], tweak: &[u8; BLOCK]| {
+        let at = block.as_mut_ptr();
+        // SAFETY: the CPU is as the caller of `run` says; both arrays have the 16 bytes of one block.
+        unsafe { chunk::<V::One, 1, DECRYPT, _>(keys, at, at, tweak.as_ptr(), at, 0, &Nothing) };
+    };
+    block(&mut stolen, one);
+    last[partial..].copy_from_slice(&stolen[partial..]);
+    block(&mut last, two);
+    // SAFETY: `dst` is valid for these writes.
+    unsafe {
+        last.as_ptr().copy_to_nonoverlapping(dst, BLOCK);
+        stolen.as_ptr().copy_to_nonoverlapping(dst.add(BLOCK), partial);
+    }
+    for secret in [&mut before, &mut after, &mut stolen, &mut last] {
+        *secret = [0; BLOCK];
+        black_box(secret);
+    }
+}
+
+/// A whole stride.
+///
+/// # Safety
+/// As [`chunk`], for all slots of a stride.
+#[inline(always)]
+unsafe fn chunks<V: Vector, const C: usize, const DECRYPT: bool, P: Produce<V>>(
+    keys: &RoundKeys,
+    src: *const u8,
+    dst: *mut u8,
+    now: *const u8,
+    next: *mut u8,
+    produce: &P,
+) {
+    for slot in (0..STRIDE / V::LANES).step_by(C) {
+        // SAFETY: the caller's promises hold for every slot.
+        unsafe { chunk::<V, C, DECRYPT, P>(keys, src, dst, now, next, slot, produce) };
+    }
+}
+
+/// `C` registers from `slot` on, in lock step: C = E(P xor T) xor T; and as many tweaks of the next stride.
+///
+/// # Safety
+/// The CPU has the instructions of `V`. For slots from `slot` to `slot + C`, `src` and `now` are valid for reads, `dst` for
+/// writes, and `next` for writes if `P` makes tweaks; a slot is `V::BYTES` bytes. `src` and `dst` are the same or do not
+/// overlap.
+#[inline(always)]
+unsafe fn chunk<V: Vector, const C: usize, const DECRYPT: bool, P: Produce<V>>(
+    keys: &RoundKeys,
+    src: *const u8,
+    dst: *mut u8,
+    now: *const u8,
+    next: *mut u8,
+    slot: usize,
+    produce: &P,
+) {
+    let at = slot * V::BYTES;
+    let middle = keys.middle();
+    // SAFETY: offsets are those of slots `slot` to `slot + C`, which the caller vouches for, as for the CPU.
+    unsafe {
+        // 1. The first round key and the tweak. The tweak carries the last round key, which is taken out again.
+        let key = V::splat(&keys.first_and_last);
+        let mut blocks = [key; C];
+        for (i, block) in blocks.iter_mut().enumerate() {
+            let offset = at + i * V::BYTES;
+            *block = block.xor3(V::load(src.add(offset)), V::load(now.add(offset)));
+        }
+        // 2. The middle rounds; in each of the first eight, a tweak of the next stride for each eight registers.
+        let ready = produce.ready(slot);
+        for (round, key) in middle.iter().enumerate().take(8) {
+            let key = V::splat(key);
+            for block in &mut blocks {
+                *block = if DECRYPT { block.decrypt_round(key) } else { block.encrypt_round(key) };
+            }
+            if P::ACTIVE {
+                for (half, eighth) in (0..C).step_by(8).enumerate() {
+                    let slot = slot + eighth + round;
+                    produce.make(ready, half, slot).store(next.add(slot * V::BYTES));
+                }
+            }
+        }
+        for key in &middle[8..] {
+            let key = V::splat(key);
+            for block in &mut blocks {
+                *block = if DECRYPT { block.decrypt_round(key) } else { block.encrypt_round(key) };
+            }
+        }
+        // 3. The last round key and the tweak, in one.
+        for (i, block) in blocks.iter().enumerate() {
+            let offset = at + i * V::BYTES;
+            let tweak = V::load(now.add(offset));
+            let block = if DECRYPT { block.decrypt_last(tweak) } else { block.encrypt_last(tweak) };
+            block.store(dst.add(offset));
+        }
+    }
+}
+
+/// How the tweaks of the next stride come about.
+trait Produce<V: Vector> {
+    /// Whether there are any.
+    const ACTIVE: bool;
+    /// What can be kept in registers for a chunk.
+    type Ready: Copy;
+
+    /// # Safety
+    /// The CPU has the instructions of `V`.
+    unsafe fn ready(&self, slot: usize) -> Self::Ready;
+
+    /// The tweaks of `slot`, in the first or second `half` of a chunk of 16 registers.
+    ///
+    /// # Safety
+    /// The CPU has the instructions of `V`; `slot` is within a stride.
+    unsafe fn make(&self, ready: Self::Ready, half: usize, slot: usize) -> V;
+}
+
+/// No tweaks: the last stride.
+struct Nothing;
+
+impl<V: Vector> Produce<V> for Nothing {
+    const ACTIVE: bool = false;
+    type Ready = ();
+
+    #[inline(always)]
+    unsafe fn ready(&self, _slot: usize) {}
+
+    #[inline(always)]
+    unsafe fn make(&self, _ready: (), _half: usize, _slot: usize) -> V {
+        unreachable!("it is not active")
+    }
+}
+
+/// The tweaks of this stride times x^64: the data unit goes on.
+struct Step<'k> {
+    keys: &'k RoundKeys,
+    now: *const u8,
+}
+
+impl<'k> Step<'k> {
+    #[inline(always)]
+    fn new(keys: &'k RoundKeys, now: *const u8) -> Self {
+        Step { keys, now }
+    }
+}
+
+impl<V: Vector> Produce<V> for Step<'_> {
+    const ACTIVE: bool = true;
+    type Ready = (V, V);
+
+    #[inline(always)]
+    unsafe fn ready(&self, _slot: usize) -> (V, V) {
+        // SAFETY: the caller vouches for the CPU.
+        unsafe { (V::splat(&REDUCE), V::splat(&self.keys.step)) }
+    }
+
+    #[inline(always)]
+    unsafe fn make(&self, (reduce, step): (V, V), _half: usize, slot: usize) -> V {
+        // SAFETY: `now` has all slots of a stride.
+        let tweak = unsafe { V::load(self.now.add(slot * V::BYTES)) };
+        tweak.multiply_high(reduce).xor3(tweak.low_to_high(), step)
+    }
+}
+
+/// The first tweak of a data unit times x^j for each block j; of two data units where a stride holds two.
+struct Expand<'k> {
+    keys: &'k RoundKeys,
+    units: [*const [u8; BLOCK]; 2],
+    mask: usize,
+}
+
+impl<'k> Expand<'k> {
+    /// # Safety
+    /// `first` has first tweaks up to `one` and `two`, for as long as this is used.
+    #[inline(always)]
+    unsafe fn new(keys: &'k RoundKeys, first: *const [u8; BLOCK], one: usize, two: usize, mask: usize) -> Self {
+        // SAFETY: the caller vouches for both.
+        let units = unsafe { [first.add(one), first.add(two)] };
+        Expand { keys, units, mask }
+    }
+}
+
+impl<V: Vector> Produce<V> for Expand<'_> {
+    const ACTIVE: bool = true;
+    type Ready = [(V, V); 2];
+
+    #[inline(always)]
+    unsafe fn ready(&self, slot: usize) -> [(V, V); 2] {
+        let one = usize::from(slot * V::LANES >= STRIDE / 2);
+        // SAFETY: the CPU is as the caller says, and `units` point to first tweaks.
+        let (one, two) = unsafe { (V::splat(&*self.units[one]), V::splat(&*self.units[1])) };
+        [(one, one.swap_halves()), (two, two.swap_halves())]
+    }
+
+    /// t x^k is t << k, with the bits that leave the low half (in `carry`, high) and those that leave the high half (in
+    /// `carry`, low) put back; the latter times x^7 + x^2 + x + 1, the 1 of which `carry` itself is.
+    #[inline(always)]
+    unsafe fn make(&self, ready: [(V, V); 2], half: usize, slot: usize) -> V {
+        let (tweak, swapped) = ready[half];
+        let j = slot * V::LANES & self.mask;
+        // SAFETY: the tables have an entry for each block of a stride, and a slot has `LANES` blocks.
+        let (left, right) = unsafe { (V::load(LEFT[j..].as_ptr().cast()), V::load(RIGHT[j..].as_ptr().cast())) };
+        // SAFETY: the caller vouches for the CPU.
+        let (reduce, last) = unsafe { (V::splat(&REDUCE_LESS_ONE), V::splat(self.keys.last())) };
+        let carry = swapped.shift_right(right);
+        tweak.shift_left(left).xor3(carry, carry.multiply_low(reduce)).xor(last)
+    }
+}
+
+/// x^7 + x^2 + x + 1, to which x^128 is congruent (IEEE 1619-2018, 5.2); and the same without the 1.
+const REDUCE: [u8; BLOCK] = [0x87, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+const REDUCE_LESS_ONE: [u8; BLOCK] = [0x86, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+
+/// Shift counts for the tweak of each block of a stride, j and 64 - j, once for each half of a block.
+static LEFT: [[u64; 2]; STRIDE] = shift_counts(false);
+static RIGHT: [[u64; 2]; STRIDE] = shift_counts(true);
+
+const fn shift_counts(right: bool) -> [[u64; 2]; STRIDE] {
+    let mut counts = [[0; 2]; STRIDE];
+    let mut j = 0;
+    while j < STRIDE {
+        counts[j] = if right { [64 - j as u64; 2] } else { [j as u64; 2] };
+        j += 1;
+    }
+    counts
+}
+
+/// Makes the first `registers` slots of tweaks, with nothing to interleave.
+///
+/// # Safety
+/// The CPU has the instructions of `V`; `to` is valid for writes of the slots, and what `expand` reads is there.
+#[inline(always)]
+unsafe fn fill<V: Vector>(expand: &Expand<'_>, to: *mut u8, registers: usize) {
+    for eighth in (0..registers).step_by(8) {
+        // SAFETY: the caller vouches for all of it.
+        unsafe {
+            let ready: [(V, V); 2] = expand.ready(eighth);
+            for slot in eighth..eighth + 8 {
+                expand.make(ready, 0, slot).store(to.add(slot * V::BYTES));
+            }
+        }
+    }
+}
+
+/// Encrypts the numbers of `count` data units into `scratch.first`.
+///
+/// # Safety
+/// The CPU has the instructions of `V`; `count` is 1 to `GROUP`.
+#[inline(always)]
+unsafe fn first_tweaks<V: Vector>(keys: &RoundKeys, first: u128, step: u128, count: usize, scratch: &mut Scratch) {
+    let registers = count.div_ceil(V::LANES);
+    // More than one register go eight at a time; the numbers behind the last are made and not used.
+    let registers = if registers == 1 { 1 } else { registers.next_multiple_of(CHAINS) };
+    let to = scratch.first;
+    scratch.used_first = scratch.used_first.max(registers * V::BYTES);
+    let mut number = first;
+    for i in 0..registers * V::LANES {
+        // SAFETY: there is room for `GROUP` blocks, a multiple of eight registers of any type.
+        unsafe { to.add(i).write(number.to_le_bytes()) };
+        number = number.wrapping_add(step);
+    }
+    // SAFETY: the numbers are written, and the CPU is as the caller says.
+    unsafe {
+        if registers == 1 {
+            encrypt_registers::<V, 1>(keys, to.cast());
+        } else {
+            for register in (0..registers).step_by(CHAINS) {
+                encrypt_registers::<V, CHAINS>(keys, to.cast::<u8>().add(register * V::BYTES));
+            }
+        }
+    }
+}
+
+/// AES alone, in place.
+///
+/// # Safety
+/// The CPU has the instructions of `V`; `at` is valid for reads and writes of `C` registers.
+#[inline(always)]
+unsafe fn encrypt_registers<V: Vector, const C: usize>(keys: &RoundKeys, at: *mut u8) {
+    // SAFETY: the caller vouches for it.
+    unsafe {
+        let mut blocks = [V::splat(keys.first()); C];
+        for (i, block) in blocks.iter_mut().enumerate() {
+            *block = block.xor(V::load(at.add(i * V::BYTES)));
+        }
+        for key in keys.middle() {
+            let key = V::splat(key);
+            for block in &mut blocks {
+                *block = block.encrypt_round(key);
+            }
+        }
+        let key = V::splat(keys.last());
+        for (i, block) in blocks.iter().enumerate() {
+            block.encrypt_last(key).store(at.add(i * V::BYTES));
+        }
+    }
+}
+
+/// Memory for tweaks.
+#[repr(C, align(64))]
+struct Memory {
+    tweaks: [[u8; STRIDE_BYTES]; 2],
+    first: [[u8; BLOCK]; GROUP],
+}
+
+/// The use of [`Memory`]. Tweaks are as good as a piece of the tweak key, so they are wiped; and only as much as was used,
+/// since clearing 3 KiB would show in the time of one sector.
+struct Scratch {
+    /// The tweaks of this stride and the next, in turn.
+    tweaks: [*mut u8; 2],
+    /// The first tweaks of a group of data units.
+    first: *mut [u8; BLOCK],
+    used_tweaks: usize,
+    used_first: usize,
+}
+
+impl Scratch {
+    #[inline(always)]
+    fn new(memory: &mut MaybeUninit<Memory>) -> Self {
+        let memory = memory.as_mut_ptr();
+        // SAFETY: these are places within `memory`; nothing is read.
+        let (one, two, first) =
+            unsafe { (&raw mut (*memory).tweaks[0], &raw mut (*memory).tweaks[1], &raw mut (*memory).first) };
+        Scratch { tweaks: [one.cast(), two.cast()], first: first.cast(), used_tweaks: 0, used_first: 0 }
+    }
+
+    #[inline(always)]
+    fn used(&mut self, tweak_bytes: usize) {
+        self.used_tweaks = self.used_tweaks.max(tweak_bytes);
+    }
+
+    #[inline(always)]
+    fn wipe<V: Vector>(&mut self) {
+        let [one, two] = self.tweaks;
+        for (area, used) in [(one, self.used_tweaks), (two, self.used_tweaks), (self.first.cast(), self.used_first)] {
+            // SAFETY: `used` never exceeds an area, and a kernel runs only on a CPU that has the instructions of `V`.
+            unsafe {
+                let zero = V::splat(&[0; BLOCK]);
+                for offset in (0..used).step_by(V::BYTES) {
+                    zero.store(area.add(offset));
+                }
+            }
+            // The compiler must take it that somebody looks at the zeros.
+            black_box(area);
+        }
+    }
+}

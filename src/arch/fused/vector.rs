@@ -1,0 +1,74 @@
+//! What a kernel asks of a vector register.
+
+/// A register that holds `LANES` AES blocks.
+///
+/// A value of an implementing type is proof that this CPU has the instructions of that type: the only ways to make one are
+/// [`load`](Vector::load) and [`splat`](Vector::splat), whose callers vouch for it. All other methods build on that.
+///
+/// A block is also an element of GF(2^128) as XTS has it: bytes are little endian, so that `low` and `high` are the two
+/// 64-bit halves of the polynomial.
+pub(super) trait Vector: Copy {
+    /// How many blocks there are in a register.
+    const LANES: usize;
+    /// The size in bytes.
+    const BYTES: usize = 16 * Self::LANES;
+
+    /// The register of one block of the same family.
+    type One: Vector;
+
+    /// Reads `BYTES` bytes, aligned or not.
+    ///
+    /// # Safety
+    /// The CPU has the instructions of this type, and `from` is valid for reads of `BYTES` bytes.
+    unsafe fn load(from: *const u8) -> Self;
+
+    /// Puts one block into each lane.
+    ///
+    /// # Safety
+    /// The CPU has the instructions of this type.
+    unsafe fn splat(block: &[u8; 16]) -> Self;
+
+    /// Writes `BYTES` bytes, aligned or not.
+    ///
+    /// # Safety
+    /// `to` is valid for writes of `BYTES` bytes.
+    unsafe fn store(self, to: *mut u8);
+
+    fn xor(self, other: Self) -> Self;
+
+    /// The xor of three.
+    fn xor3(self, b: Self, c: Self) -> Self;
+
+    /// A middle round of AES encryption (FIPS 197): SubBytes, ShiftRows, MixColumns, then `key`.
+    fn encrypt_round(self, key: Self) -> Self;
+
+    /// The last round of AES encryption: SubBytes, ShiftRows, then `key`.
+    fn encrypt_last(self, key: Self) -> Self;
+
+    /// A middle round of the equivalent inverse cipher (FIPS 197, 5.3.5).
+    fn decrypt_round(self, key: Self) -> Self;
+
+    /// The last round of the equivalent inverse cipher.
+    fn decrypt_last(self, key: Self) -> Self;
+
+    /// Shifts each 64-bit half left by the count in the same half of `counts`; 64 and more give 0.
+    fn shift_left(self, counts: Self) -> Self;
+
+    /// Shifts each 64-bit half right by the count in the same half of `counts`; 64 and more give 0.
+    fn shift_right(self, counts: Self) -> Self;
+
+    /// Exchanges the halves of each block.
+    fn swap_halves(self) -> Self;
+
+    /// Moves the low half of each block to the high half, and zero to the low one.
+    fn low_to_high(self) -> Self;
+
+    /// The carry-less product of each block's low half with that of `by`.
+    fn multiply_low(self, by: Self) -> Self;
+
+    /// The carry-less product of each block's high half with the low half of `by`.
+    fn multiply_high(self, by: Self) -> Self;
+
+    /// Asks for the cache line at `at`, which need not be valid.
+    fn prefetch(at: *const u8);
+}

@@ -1,0 +1,353 @@
+//! The vectors of x86-64 and the entries to the fused kernel: AES-NI (128 bits), VAES with AVX2 (256), VAES with AVX-512.
+
+use core::arch::x86_64::*;
+
+use super::kernel;
+use super::keys::XtsKeys;
+use super::vector::Vector;
+use crate::arch::{DataUnits, Direction, KernelKind};
+
+/// Calls an intrinsic on vectors that exist already.
+macro_rules! with {
+    ($operation:expr) => {
+        // SAFETY: the operands are vectors of the types below. There is no vector on a CPU without its instructions:
+        // who makes one by `load` or `splat` vouches for that. Intrinsics on registers alone need nothing else.
+        unsafe { $operation }
+    };
+}
+
+/// One block: AES, PCLMULQDQ and SSE2.
+#[derive(Clone, Copy)]
+pub(super) struct Xmm(__m128i);
+
+impl Vector for Xmm {
+    const LANES: usize = 1;
+    type One = Xmm;
+
+    #[inline(always)]
+    unsafe fn load(from: *const u8) -> Self {
+        // SAFETY: the caller vouches for 16 bytes and the CPU.
+        Xmm(unsafe { _mm_loadu_si128(from.cast()) })
+    }
+
+    #[inline(always)]
+    unsafe fn splat(block: &[u8; 16]) -> Self {
+        // SAFETY: a block has 16 bytes; the caller vouches for the CPU.
+        Xmm(unsafe { _mm_loadu_si128(block.as_ptr().cast()) })
+    }
+
+    #[inline(always)]
+    unsafe fn store(self, to: *mut u8) {
+        // SAFETY: the caller vouches for 16 bytes.
+        unsafe { _mm_storeu_si128(to.cast(), self.0) }
+    }
+
+    #[inline(always)]
+    fn xor(self, other: Self) -> Self {
+        Xmm(with!(_mm_xor_si128(self.0, other.0)))
+    }
+
+    #[inline(always)]
+    fn xor3(self, b: Self, c: Self) -> Self {
+        self.xor(b).xor(c)
+    }
+
+    #[inline(always)]
+    fn encrypt_round(self, key: Self) -> Self {
+        Xmm(with!(_mm_aesenc_si128(self.0, key.0)))
+    }
+
+    #[inline(always)]
+    fn encrypt_last(self, key: Self) -> Self {
+        Xmm(with!(_mm_aesenclast_si128(self.0, key.0)))
+    }
+
+    #[inline(always)]
+    fn decrypt_round(self, key: Self) -> Self {
+        Xmm(with!(_mm_aesdec_si128(self.0, key.0)))
+    }
+
+    #[inline(always)]
+    fn decrypt_last(self, key: Self) -> Self {
+        Xmm(with!(_mm_aesdeclast_si128(self.0, key.0)))
+    }
+
+    /// SSE2 shifts both halves by one count, the low half of `counts`; kernels give both halves the same.
+    #[inline(always)]
+    fn shift_left(self, counts: Self) -> Self {
+        Xmm(with!(_mm_sll_epi64(self.0, counts.0)))
+    }
+
+    #[inline(always)]
+    fn shift_right(self, counts: Self) -> Self {
+        Xmm(with!(_mm_srl_epi64(self.0, counts.0)))
+    }
+
+    #[inline(always)]
+    fn swap_halves(self) -> Self {
+        Xmm(with!(_mm_shuffle_epi32::<0b0100_1110>(self.0)))
+    }
+
+    #[inline(always)]
+    fn low_to_high(self) -> Self {
+        Xmm(with!(_mm_slli_si128::<8>(self.0)))
+    }
+
+    #[inline(always)]
+    fn multiply_low(self, by: Self) -> Self {
+        Xmm(with!(_mm_clmulepi64_si128::<0x00>(self.0, by.0)))
+    }
+
+    #[inline(always)]
+    fn multiply_high(self, by: Self) -> Self {
+        Xmm(with!(_mm_clmulepi64_si128::<0x01>(self.0, by.0)))
+    }
+
+    #[inline(always)]
+    fn prefetch(at: *const u8) {
+        // SAFETY: a prefetch of any address is harmless, and SSE belongs to x86-64.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(at.cast()) }
+    }
+}
+
+/// Two blocks: VAES, VPCLMULQDQ and AVX2.
+#[derive(Clone, Copy)]
+pub(super) struct Ymm(__m256i);
+
+impl Vector for Ymm {
+    const LANES: usize = 2;
+    type One = Xmm;
+
+    #[inline(always)]
+    unsafe fn load(from: *const u8) -> Self {
+        // SAFETY: the caller vouches for 32 bytes and the CPU.
+        Ymm(unsafe { _mm256_loadu_si256(from.cast()) })
+    }
+
+    #[inline(always)]
+    unsafe fn splat(block: &[u8; 16]) -> Self {
+        // SAFETY: a block has 16 bytes; the caller vouches for the CPU.
+        Ymm(unsafe { _mm256_broadcastsi128_si256(_mm_loadu_si128(block.as_ptr().cast())) })
+    }
+
+    #[inline(always)]
+    unsafe fn store(self, to: *mut u8) {
+        // SAFETY: the caller vouches for 32 bytes.
+        unsafe { _mm256_storeu_si256(to.cast(), self.0) }
+    }
+
+    #[inline(always)]
+    fn xor(self, other: Self) -> Self {
+        Ymm(with!(_mm256_xor_si256(self.0, other.0)))
+    }
+
+    #[inline(always)]
+    fn xor3(self, b: Self, c: Self) -> Self {
+        self.xor(b).xor(c)
+    }
+
+    #[inline(always)]
+    fn encrypt_round(self, key: Self) -> Self {
+        Ymm(with!(_mm256_aesenc_epi128(self.0, key.0)))
+    }
+
+    #[inline(always)]
+    fn encrypt_last(self, key: Self) -> Self {
+        Ymm(with!(_mm256_aesenclast_epi128(self.0, key.0)))
+    }
+
+    #[inline(always)]
+    fn decrypt_round(self, key: Self) -> Self {
+        Ymm(with!(_mm256_aesdec_epi128(self.0, key.0)))
+    }
+
+    #[inline(always)]
+    fn decrypt_last(self, key: Self) -> Self {
+        Ymm(with!(_mm256_aesdeclast_epi128(self.0, key.0)))
+    }
+
+    #[inline(always)]
+    fn shift_left(self, counts: Self) -> Self {
+        Ymm(with!(_mm256_sllv_epi64(self.0, counts.0)))
+    }
+
+    #[inline(always)]
+    fn shift_right(self, counts: Self) -> Self {
+        Ymm(with!(_mm256_srlv_epi64(self.0, counts.0)))
+    }
+
+    #[inline(always)]
+    fn swap_halves(self) -> Self {
+        Ymm(with!(_mm256_shuffle_epi32::<0b0100_1110>(self.0)))
+    }
+
+    #[inline(always)]
+    fn low_to_high(self) -> Self {
+        Ymm(with!(_mm256_unpacklo_epi64(_mm256_setzero_si256(), self.0)))
+    }
+
+    #[inline(always)]
+    fn multiply_low(self, by: Self) -> Self {
+        Ymm(with!(_mm256_clmulepi64_epi128::<0x00>(self.0, by.0)))
+    }
+
+    #[inline(always)]
+    fn multiply_high(self, by: Self) -> Self {
+        Ymm(with!(_mm256_clmulepi64_epi128::<0x01>(self.0, by.0)))
+    }
+
+    #[inline(always)]
+    fn prefetch(at: *const u8) {
+        Xmm::prefetch(at);
+    }
+}
+
+/// Four blocks: VAES, VPCLMULQDQ and AVX-512F.
+///
+/// `vpunpcklqdq` and qword shifts run beside AES on Zen 5, where `vpslldq`, `vpshufb` and rotates would take its ports.
+#[derive(Clone, Copy)]
+pub(super) struct Zmm(__m512i);
+
+impl Vector for Zmm {
+    const LANES: usize = 4;
+    type One = Xmm;
+
+    #[inline(always)]
+    unsafe fn load(from: *const u8) -> Self {
+        // SAFETY: the caller vouches for 64 bytes and the CPU.
+        Zmm(unsafe { _mm512_loadu_si512(from.cast()) })
+    }
+
+    #[inline(always)]
+    unsafe fn splat(block: &[u8; 16]) -> Self {
+        // SAFETY: a block has 16 bytes; the caller vouches for the CPU.
+        Zmm(unsafe { _mm512_broadcast_i32x4(_mm_loadu_si128(block.as_ptr().cast())) })
+    }
+
+    #[inline(always)]
+    unsafe fn store(self, to: *mut u8) {
+        // SAFETY: the caller vouches for 64 bytes.
+        unsafe { _mm512_storeu_si512(to.cast(), self.0) }
+    }
+
+    #[inline(always)]
+    fn xor(self, other: Self) -> Self {
+        Zmm(with!(_mm512_xor_si512(self.0, other.0)))
+    }
+
+    #[inline(always)]
+    fn xor3(self, b: Self, c: Self) -> Self {
+        Zmm(with!(_mm512_ternarylogic_epi64::<0x96>(self.0, b.0, c.0)))
+    }
+
+    #[inline(always)]
+    fn encrypt_round(self, key: Self) -> Self {
+        Zmm(with!(_mm512_aesenc_epi128(self.0, key.0)))
+    }
+
+    #[inline(always)]
+    fn encrypt_last(self, key: Self) -> Self {
+        Zmm(with!(_mm512_aesenclast_epi128(self.0, key.0)))
+    }
+
+    #[inline(always)]
+    fn decrypt_round(self, key: Self) -> Self {
+        Zmm(with!(_mm512_aesdec_epi128(self.0, key.0)))
+    }
+
+    #[inline(always)]
+    fn decrypt_last(self, key: Self) -> Self {
+        Zmm(with!(_mm512_aesdeclast_epi128(self.0, key.0)))
+    }
+
+    #[inline(always)]
+    fn shift_left(self, counts: Self) -> Self {
+        Zmm(with!(_mm512_sllv_epi64(self.0, counts.0)))
+    }
+
+    #[inline(always)]
+    fn shift_right(self, counts: Self) -> Self {
+        Zmm(with!(_mm512_srlv_epi64(self.0, counts.0)))
+    }
+
+    #[inline(always)]
+    fn swap_halves(self) -> Self {
+        Zmm(with!(_mm512_shuffle_epi32::<0b0100_1110>(self.0)))
+    }
+
+    #[inline(always)]
+    fn low_to_high(self) -> Self {
+        Zmm(with!(_mm512_unpacklo_epi64(_mm512_setzero_si512(), self.0)))
+    }
+
+    #[inline(always)]
+    fn multiply_low(self, by: Self) -> Self {
+        Zmm(with!(_mm512_clmulepi64_epi128::<0x00>(self.0, by.0)))
+    }
+
+    #[inline(always)]
+    fn multiply_high(self, by: Self) -> Self {
+        Zmm(with!(_mm512_clmulepi64_epi128::<0x01>(self.0, by.0)))
+    }
+
+    #[inline(always)]
+    fn prefetch(at: *const u8) {
+        Xmm::prefetch(at);
+    }
+}
+
+/// Whether this CPU and its operating system can run a kernel.
+pub(super) fn has(kind: KernelKind) -> bool {
+    #[cfg(feature = "std")]
+    macro_rules! detected {
+        ($feature:tt) => {
+            std::arch::is_x86_feature_detected!($feature)
+        };
+    }
+    // Without std there is nobody to ask the operating system; what the compiler was told holds.
+    #[cfg(not(feature = "std"))]
+    macro_rules! detected {
+        ($feature:tt) => {
+            cfg!(target_feature = $feature)
+        };
+    }
+    let aes = || detected!("aes") && detected!("pclmulqdq") && !cfg!(atrest_deny_aes);
+    let vaes = || aes() && detected!("avx2") && detected!("vaes") && detected!("vpclmulqdq") && !cfg!(atrest_deny_vaes);
+    match kind {
+        KernelKind::AesNi => aes(),
+        KernelKind::Vaes256 => vaes(),
+        KernelKind::Vaes512 => vaes() && detected!("avx512f") && !cfg!(atrest_deny_avx512),
+        _ => false,
+    }
+}
+
+/// Expands two keys of 16 or 32 bytes.
+#[target_feature(enable = "aes,pclmulqdq")]
+pub(super) fn expand(data_key: &[u8], tweak_key: &[u8]) -> XtsKeys {
+    // SAFETY: this function's own target features are those of `Xmm`.
+    unsafe { XtsKeys::expand::<Xmm>(data_key, tweak_key) }
+}
+
+/// # Safety
+/// As [`kernel::run`].
+#[target_feature(enable = "aes,pclmulqdq")]
+pub(super) unsafe fn aes_ni(k: &XtsKeys, d: Direction, u: DataUnits, src: *const u8, dst: *mut u8, len: usize) {
+    // SAFETY: this function's own target features are those of `Xmm`; the rest is the caller's promise.
+    unsafe { kernel::run::<Xmm, 8>(k, d, u, src, dst, len) }
+}
+
+/// # Safety
+/// As [`kernel::run`].
+#[target_feature(enable = "aes,pclmulqdq,avx2,vaes,vpclmulqdq")]
+pub(super) unsafe fn vaes_256(k: &XtsKeys, d: Direction, u: DataUnits, src: *const u8, dst: *mut u8, len: usize) {
+    // SAFETY: this function's own target features are those of `Ymm`; the rest is the caller's promise.
+    unsafe { kernel::run::<Ymm, 8>(k, d, u, src, dst, len) }
+}
+
+/// # Safety
+/// As [`kernel::run`].
+#[target_feature(enable = "aes,pclmulqdq,avx2,vaes,vpclmulqdq,avx512f")]
+pub(super) unsafe fn vaes_512(k: &XtsKeys, d: Direction, u: DataUnits, src: *const u8, dst: *mut u8, len: usize) {
+    // SAFETY: this function's own target features are those of `Zmm`; the rest is the caller's promise.
+    unsafe { kernel::run::<Zmm, 16>(k, d, u, src, dst, len) }
+}

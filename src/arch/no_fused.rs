@@ -1,0 +1,26 @@
+//! In place of the fused kernels where there are none for the CPU.
+
+use aes::cipher::inout::InOutBuf;
+
+use super::{DataUnits, Direction, KernelKind};
+
+/// Never made.
+pub(crate) enum Fused {}
+
+impl Fused {
+    pub(super) fn has(_kind: KernelKind) -> bool {
+        false
+    }
+
+    pub(super) fn new(_kind: KernelKind, _data_key: &[u8], _tweak_key: &[u8]) -> Option<Self> {
+        None
+    }
+
+    pub(super) fn kind(&self) -> KernelKind {
+        match *self {}
+    }
+
+    pub(super) fn crypt(&self, _direction: Direction, _units: DataUnits, _data: InOutBuf<'_, '_, u8>) {
+        match *self {}
+    }
+}
