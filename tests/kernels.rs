@@ -45,7 +45,10 @@ impl Buffer {
     /// The bytes, after a look that none was written beside them.
     fn checked(&self) -> &[u8] {
         let end = self.start + self.len;
-        assert!(self.memory[..self.start].iter().chain(&self.memory[end..]).all(|&b| b == 0xEE), "written out of bounds");
+        assert!(
+            self.memory[..self.start].iter().chain(&self.memory[end..]).all(|&b| b == 0xEE),
+            "written out of bounds"
+        );
         &self.memory[self.start..end]
     }
 }
@@ -57,7 +60,8 @@ fn runs_of_sectors_are_the_same_in_every_kernel() {
             for size in [512, 520, 528, 1008, 1024, 1040, 1536, 2048, 4096, 4104, 4160, 8192, 65_536] {
                 let size_type = SectorSize::new(size).unwrap();
                 let portable =
-                    SectorCipher::with_kernel(&key(key_len), size_type, SectorUnit::Sector, KernelKind::Portable).unwrap();
+                    SectorCipher::with_kernel(&key(key_len), size_type, SectorUnit::Sector, KernelKind::Portable)
+                        .unwrap();
                 let wide = SectorCipher::with_kernel(&key(key_len), size_type, SectorUnit::Sector, kind).unwrap();
                 assert_eq!(wide.kernel(), kind);
                 let counts: &[usize] = match size {
@@ -96,7 +100,8 @@ fn data_units_of_every_length_are_the_same_in_every_kernel() {
     for kind in wide_kernels() {
         for key_len in [32, 64] {
             let portable =
-                SectorCipher::with_kernel(&key(key_len), SectorSize::B512, SectorUnit::Sector, KernelKind::Portable).unwrap();
+                SectorCipher::with_kernel(&key(key_len), SectorSize::B512, SectorUnit::Sector, KernelKind::Portable)
+                    .unwrap();
             let wide = SectorCipher::with_kernel(&key(key_len), SectorSize::B512, SectorUnit::Sector, kind).unwrap();
             for len in (16..=2200).chain([4095, 4096, 4097, 16_385, 1 << 20]) {
                 let plain = plaintext(len);

@@ -48,9 +48,9 @@ impl Vector for Neon {
     }
 
     #[inline(always)]
-    unsafe fn splat(block: &[u8; 16]) -> Self {
-        // SAFETY: a block has 16 bytes; the caller vouches for the CPU.
-        Neon(unsafe { vld1q_u8(block.as_ptr()) })
+    unsafe fn splat(from: *const u8) -> Self {
+        // SAFETY: the caller vouches for 16 bytes and the CPU.
+        Neon(unsafe { vld1q_u8(from) })
     }
 
     #[inline(always)]
@@ -108,8 +108,8 @@ impl Vector for Neon {
     }
 
     #[inline(always)]
-    fn low_to_high(self) -> Self {
-        Neon(with!(vextq_u8::<8>(Self::zero(), self.0)))
+    fn low_to_high(self, zero: Self) -> Self {
+        Neon::from_halves(with!(vzip1q_u64(zero.halves(), self.halves())))
     }
 
     #[inline(always)]
@@ -149,7 +149,7 @@ pub(super) fn expand(data_key: &[u8], tweak_key: &[u8]) -> XtsKeys {
 /// # Safety
 /// As [`kernel::run`].
 #[target_feature(enable = "neon,aes")]
-pub(super) unsafe fn armv8(k: &XtsKeys, d: Direction, u: DataUnits, src: *const u8, dst: *mut u8, len: usize) {
+pub(super) unsafe fn armv8(k: *const XtsKeys, d: Direction, u: DataUnits, src: *const u8, dst: *mut u8, len: usize) {
     // SAFETY: this function's own target features are those of `Neon`; the rest is the caller's promise.
     unsafe { kernel::run::<Neon, 8>(k, d, u, src, dst, len) }
 }

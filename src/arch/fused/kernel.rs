@@ -15,7 +15,7 @@
 use core::hint::black_box;
 use core::mem::MaybeUninit;
 
-use super::keys::{RoundKeys, XtsKeys};
+use super::keys::{KeyPointer, MIDDLE_ROUNDS, MORE_ROUNDS, XtsKeys};
 use super::vector::Vector;
 use crate::arch::{DataUnits, Direction};
 
@@ -34,11 +34,11 @@ const PREFETCH_FROM: usize = 512 << 10;
 /// Encrypts or decrypts whole data units with `C` registers in lock step.
 ///
 /// # Safety
-/// The CPU has the instructions of `V`. `src` is valid for reads and `dst` for writes of `len` bytes; they are the same or
-/// do not overlap. `units.len` is at least 16 and divides `len`.
+/// The CPU has the instructions of `V`. `keys` live. `src` is valid for reads and `dst` for writes of `len` bytes; they
+/// are the same or do not overlap. `units.len` is at least 16 and divides `len`.
 #[inline(always)]
 pub(super) unsafe fn run<V: Vector, const C: usize>(
-    keys: &XtsKeys,
+    keys: *const XtsKeys,
     direction: Direction,
     units: DataUnits,
     src: *const u8,
@@ -46,9 +46,13 @@ pub(super) unsafe fn run<V: Vector, const C: usize>(
     len: usize,
 ) {
     // SAFETY: the caller's promises are passed on.
-    match direction {
-        Direction::Encrypt => unsafe { groups::<V, C, false>(&keys.encrypt, &keys.tweak, units, src, dst, len) },
-        Direction::Decrypt => unsafe { groups::<V, C, true>(&keys.decrypt, &keys.tweak, units, src, dst, len) },
+    unsafe {
+        let tweak = KeyPointer::new(&raw const (*keys).tweak);
+        let (encrypt, decrypt) = (&raw const (*keys).encrypt, &raw const (*keys).decrypt);
+        match direction {
+            Direction::Encrypt => groups::<V, C, false>(KeyPointer::new(encrypt), tweak, units, src, dst, len),
+            Direction::Decrypt => groups::<V, C, true>(KeyPointer::new(decrypt), tweak, units, src, dst, len),
+        }
     }
 }
 
@@ -56,8 +60,8 @@ pub(super) unsafe fn run<V: Vector, const C: usize>(
 /// As [`run`].
 #[inline(always)]
 unsafe fn groups<V: Vector, const C: usize, const DECRYPT: bool>(
-    keys: &RoundKeys,
-    tweak_keys: &RoundKeys,
+    keys: KeyPointer,
+    tweak_keys: KeyPointer,
     units: DataUnits,
     mut src: *const u8,
     mut dst: *mut u8,
@@ -109,7 +113,7 @@ struct Group {
 /// As [`run`], for the data units of `group`, whose first tweaks `scratch` has.
 #[inline(always)]
 unsafe fn strides<V: Vector, const C: usize, const DECRYPT: bool>(
-    keys: &RoundKeys,
+    keys: KeyPointer,
     group: Group,
     scratch: &mut Scratch,
     mut src: *const u8,
@@ -170,7 +174,7 @@ unsafe fn strides<V: Vector, const C: usize, const DECRYPT: bool>(
 /// As [`run`], for one data unit of `len` bytes.
 #[inline(always)]
 unsafe fn odd_unit<V: Vector, const C: usize, const DECRYPT: bool>(
-    keys: &RoundKeys,
+    keys: KeyPointer,
     index: usize,
     len: usize,
     scratch: &mut Scratch,
@@ -229,24 +233,26 @@ unsafe fn odd_unit<V: Vector, const C: usize, const DECRYPT: bool>(
 /// As [`run`], for 16 and `partial` bytes; `tweak` is valid for reads of 16 bytes.
 #[inline(always)]
 unsafe fn steal<V: Vector, const DECRYPT: bool>(
-    keys: &RoundKeys,
+    keys: KeyPointer,
     tweak: *const u8,
     src: *const u8,
     dst: *mut u8,
     partial: usize,
 ) {
-    let last_key = u128::from_le_bytes(*keys.last());
+    let mut last_key = [0; BLOCK];
     let mut before = [0; BLOCK];
     let mut stolen = [0; BLOCK];
     let mut last = [0; BLOCK];
-    // SAFETY: `tweak` and `src` are valid for these reads.
+    // SAFETY: `tweak` and `src` are valid for these reads; the CPU is as the caller says.
     unsafe {
+        keys.last::<V::One>().store(last_key.as_mut_ptr());
         tweak.copy_to_nonoverlapping(before.as_mut_ptr(), BLOCK);
         src.copy_to_nonoverlapping(stolen.as_mut_ptr(), BLOCK);
         src.add(BLOCK).copy_to_nonoverlapping(last.as_mut_ptr(), partial);
     }
-    let t = u128::from_le_bytes(before) ^ last_key;
-    let after = (t << 1) ^ ((t >> 127).wrapping_neg() & 0x87) ^ last_key;
+    let key = u128::from_le_bytes(last_key);
+    let t = u128::from_le_bytes(before) ^ key;
+    let after = (t << 1) ^ ((t >> 127).wrapping_neg() & 0x87) ^ key;
     let mut after = after.to_le_bytes();
     // Decryption meets the two tweaks in the other order.
     let (one, two) = if DECRYPT { (&after, &before) } else { (&before, &after) };
@@ -263,7 +269,7 @@ unsafe fn steal<V: Vector, const DECRYPT: bool>(
         last.as_ptr().copy_to_nonoverlapping(dst, BLOCK);
         stolen.as_ptr().copy_to_nonoverlapping(dst.add(BLOCK), partial);
     }
-    for secret in [&mut before, &mut after, &mut stolen, &mut last] {
+    for secret in [&mut before, &mut after, &mut stolen, &mut last, &mut last_key] {
         *secret = [0; BLOCK];
         black_box(secret);
     }
@@ -275,7 +281,7 @@ unsafe fn steal<V: Vector, const DECRYPT: bool>(
 /// As [`chunk`], for all slots of a stride.
 #[inline(always)]
 unsafe fn chunks<V: Vector, const C: usize, const DECRYPT: bool, P: Produce<V>>(
-    keys: &RoundKeys,
+    keys: KeyPointer,
     src: *const u8,
     dst: *mut u8,
     now: *const u8,
@@ -296,7 +302,7 @@ unsafe fn chunks<V: Vector, const C: usize, const DECRYPT: bool, P: Produce<V>>(
 /// overlap.
 #[inline(always)]
 unsafe fn chunk<V: Vector, const C: usize, const DECRYPT: bool, P: Produce<V>>(
-    keys: &RoundKeys,
+    keys: KeyPointer,
     src: *const u8,
     dst: *mut u8,
     now: *const u8,
@@ -305,11 +311,10 @@ unsafe fn chunk<V: Vector, const C: usize, const DECRYPT: bool, P: Produce<V>>(
     produce: &P,
 ) {
     let at = slot * V::BYTES;
-    let middle = keys.middle();
     // SAFETY: offsets are those of slots `slot` to `slot + C`, which the caller vouches for, as for the CPU.
     unsafe {
         // 1. The first round key and the tweak. The tweak carries the last round key, which is taken out again.
-        let key = V::splat(&keys.first_and_last);
+        let key: V = keys.first_and_last();
         let mut blocks = [key; C];
         for (i, block) in blocks.iter_mut().enumerate() {
             let offset = at + i * V::BYTES;
@@ -317,11 +322,8 @@ unsafe fn chunk<V: Vector, const C: usize, const DECRYPT: bool, P: Produce<V>>(
         }
         // 2. The middle rounds; in each of the first eight, a tweak of the next stride for each eight registers.
         let ready = produce.ready(slot);
-        for (round, key) in middle.iter().enumerate().take(8) {
-            let key = V::splat(key);
-            for block in &mut blocks {
-                *block = if DECRYPT { block.decrypt_round(key) } else { block.encrypt_round(key) };
-            }
+        for round in 0..8 {
+            one_round::<V, C, DECRYPT>(&mut blocks, keys.round(1 + round));
             if P::ACTIVE {
                 for (half, eighth) in (0..C).step_by(8).enumerate() {
                     let slot = slot + eighth + round;
@@ -329,10 +331,12 @@ unsafe fn chunk<V: Vector, const C: usize, const DECRYPT: bool, P: Produce<V>>(
                 }
             }
         }
-        for key in &middle[8..] {
-            let key = V::splat(key);
-            for block in &mut blocks {
-                *block = if DECRYPT { block.decrypt_round(key) } else { block.encrypt_round(key) };
+        for round in 8..MIDDLE_ROUNDS {
+            one_round::<V, C, DECRYPT>(&mut blocks, keys.round(1 + round));
+        }
+        if keys.is_aes_256() {
+            for round in MIDDLE_ROUNDS..MIDDLE_ROUNDS + MORE_ROUNDS {
+                one_round::<V, C, DECRYPT>(&mut blocks, keys.round(1 + round));
             }
         }
         // 3. The last round key and the tweak, in one.
@@ -342,6 +346,14 @@ unsafe fn chunk<V: Vector, const C: usize, const DECRYPT: bool, P: Produce<V>>(
             let block = if DECRYPT { block.decrypt_last(tweak) } else { block.encrypt_last(tweak) };
             block.store(dst.add(offset));
         }
+    }
+}
+
+/// One middle round of all registers.
+#[inline(always)]
+fn one_round<V: Vector, const C: usize, const DECRYPT: bool>(blocks: &mut [V; C], key: V) {
+    for block in blocks {
+        *block = if DECRYPT { block.decrypt_round(key) } else { block.encrypt_round(key) };
     }
 }
 
@@ -380,55 +392,56 @@ impl<V: Vector> Produce<V> for Nothing {
 }
 
 /// The tweaks of this stride times x^64: the data unit goes on.
-struct Step<'k> {
-    keys: &'k RoundKeys,
+struct Step {
+    keys: KeyPointer,
     now: *const u8,
 }
 
-impl<'k> Step<'k> {
+impl Step {
     #[inline(always)]
-    fn new(keys: &'k RoundKeys, now: *const u8) -> Self {
+    fn new(keys: KeyPointer, now: *const u8) -> Self {
         Step { keys, now }
     }
 }
 
-impl<V: Vector> Produce<V> for Step<'_> {
+impl<V: Vector> Produce<V> for Step {
     const ACTIVE: bool = true;
-    type Ready = (V, V);
+    type Ready = (V, V, V);
 
     #[inline(always)]
-    unsafe fn ready(&self, _slot: usize) -> (V, V) {
+    unsafe fn ready(&self, _slot: usize) -> (V, V, V) {
         // SAFETY: the caller vouches for the CPU.
-        unsafe { (V::splat(&REDUCE), V::splat(&self.keys.step)) }
+        unsafe { (V::splat(REDUCE.as_ptr()), self.keys.step(), self.keys.zero()) }
     }
 
+    /// The low half moves up by x^64; the high half leaves, and comes back times x^7 + x^2 + x + 1.
     #[inline(always)]
-    unsafe fn make(&self, (reduce, step): (V, V), _half: usize, slot: usize) -> V {
+    unsafe fn make(&self, (reduce, step, zero): (V, V, V), _half: usize, slot: usize) -> V {
         // SAFETY: `now` has all slots of a stride.
         let tweak = unsafe { V::load(self.now.add(slot * V::BYTES)) };
-        tweak.multiply_high(reduce).xor3(tweak.low_to_high(), step)
+        tweak.multiply_high(reduce).xor3(tweak.low_to_high(zero), step)
     }
 }
 
 /// The first tweak of a data unit times x^j for each block j; of two data units where a stride holds two.
-struct Expand<'k> {
-    keys: &'k RoundKeys,
+struct Expand {
+    keys: KeyPointer,
     units: [*const [u8; BLOCK]; 2],
     mask: usize,
 }
 
-impl<'k> Expand<'k> {
+impl Expand {
     /// # Safety
     /// `first` has first tweaks up to `one` and `two`, for as long as this is used.
     #[inline(always)]
-    unsafe fn new(keys: &'k RoundKeys, first: *const [u8; BLOCK], one: usize, two: usize, mask: usize) -> Self {
+    unsafe fn new(keys: KeyPointer, first: *const [u8; BLOCK], one: usize, two: usize, mask: usize) -> Self {
         // SAFETY: the caller vouches for both.
         let units = unsafe { [first.add(one), first.add(two)] };
         Expand { keys, units, mask }
     }
 }
 
-impl<V: Vector> Produce<V> for Expand<'_> {
+impl<V: Vector> Produce<V> for Expand {
     const ACTIVE: bool = true;
     type Ready = [(V, V); 2];
 
@@ -436,7 +449,7 @@ impl<V: Vector> Produce<V> for Expand<'_> {
     unsafe fn ready(&self, slot: usize) -> [(V, V); 2] {
         let one = usize::from(slot * V::LANES >= STRIDE / 2);
         // SAFETY: the CPU is as the caller says, and `units` point to first tweaks.
-        let (one, two) = unsafe { (V::splat(&*self.units[one]), V::splat(&*self.units[1])) };
+        let (one, two) = unsafe { (V::splat(self.units[one].cast()), V::splat(self.units[1].cast())) };
         [(one, one.swap_halves()), (two, two.swap_halves())]
     }
 
@@ -449,7 +462,7 @@ impl<V: Vector> Produce<V> for Expand<'_> {
         // SAFETY: the tables have an entry for each block of a stride, and a slot has `LANES` blocks.
         let (left, right) = unsafe { (V::load(LEFT[j..].as_ptr().cast()), V::load(RIGHT[j..].as_ptr().cast())) };
         // SAFETY: the caller vouches for the CPU.
-        let (reduce, last) = unsafe { (V::splat(&REDUCE_LESS_ONE), V::splat(self.keys.last())) };
+        let (reduce, last) = unsafe { (V::splat(REDUCE_LESS_ONE.as_ptr()), self.keys.last()) };
         let carry = swapped.shift_right(right);
         tweak.shift_left(left).xor3(carry, carry.multiply_low(reduce)).xor(last)
     }
@@ -478,7 +491,7 @@ const fn shift_counts(right: bool) -> [[u64; 2]; STRIDE] {
 /// # Safety
 /// The CPU has the instructions of `V`; `to` is valid for writes of the slots, and what `expand` reads is there.
 #[inline(always)]
-unsafe fn fill<V: Vector>(expand: &Expand<'_>, to: *mut u8, registers: usize) {
+unsafe fn fill<V: Vector>(expand: &Expand, to: *mut u8, registers: usize) {
     for eighth in (0..registers).step_by(8) {
         // SAFETY: the caller vouches for all of it.
         unsafe {
@@ -495,7 +508,7 @@ unsafe fn fill<V: Vector>(expand: &Expand<'_>, to: *mut u8, registers: usize) {
 /// # Safety
 /// The CPU has the instructions of `V`; `count` is 1 to `GROUP`.
 #[inline(always)]
-unsafe fn first_tweaks<V: Vector>(keys: &RoundKeys, first: u128, step: u128, count: usize, scratch: &mut Scratch) {
+unsafe fn first_tweaks<V: Vector>(keys: KeyPointer, first: u128, step: u128, count: usize, scratch: &mut Scratch) {
     let registers = count.div_ceil(V::LANES);
     // More than one register go eight at a time; the numbers behind the last are made and not used.
     let registers = if registers == 1 { 1 } else { registers.next_multiple_of(CHAINS) };
@@ -524,20 +537,22 @@ unsafe fn first_tweaks<V: Vector>(keys: &RoundKeys, first: u128, step: u128, cou
 /// # Safety
 /// The CPU has the instructions of `V`; `at` is valid for reads and writes of `C` registers.
 #[inline(always)]
-unsafe fn encrypt_registers<V: Vector, const C: usize>(keys: &RoundKeys, at: *mut u8) {
+unsafe fn encrypt_registers<V: Vector, const C: usize>(keys: KeyPointer, at: *mut u8) {
     // SAFETY: the caller vouches for it.
     unsafe {
-        let mut blocks = [V::splat(keys.first()); C];
+        let mut blocks: [V; C] = [keys.round(0); C];
         for (i, block) in blocks.iter_mut().enumerate() {
             *block = block.xor(V::load(at.add(i * V::BYTES)));
         }
-        for key in keys.middle() {
-            let key = V::splat(key);
-            for block in &mut blocks {
-                *block = block.encrypt_round(key);
+        for round in 0..MIDDLE_ROUNDS {
+            one_round::<V, C, false>(&mut blocks, keys.round(1 + round));
+        }
+        if keys.is_aes_256() {
+            for round in MIDDLE_ROUNDS..MIDDLE_ROUNDS + MORE_ROUNDS {
+                one_round::<V, C, false>(&mut blocks, keys.round(1 + round));
             }
         }
-        let key = V::splat(keys.last());
+        let key = keys.last();
         for (i, block) in blocks.iter().enumerate() {
             block.encrypt_last(key).store(at.add(i * V::BYTES));
         }
@@ -583,7 +598,7 @@ impl Scratch {
         for (area, used) in [(one, self.used_tweaks), (two, self.used_tweaks), (self.first.cast(), self.used_first)] {
             // SAFETY: `used` never exceeds an area, and a kernel runs only on a CPU that has the instructions of `V`.
             unsafe {
-                let zero = V::splat(&[0; BLOCK]);
+                let zero = V::splat([0; BLOCK].as_ptr());
                 for offset in (0..used).step_by(V::BYTES) {
                     zero.store(area.add(offset));
                 }

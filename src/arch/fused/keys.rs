@@ -11,15 +11,18 @@ const MAX: usize = 15;
 pub(super) struct RoundKeys {
     keys: [[u8; 16]; MAX],
     count: usize,
+    last: [u8; 16],
     /// The first round key xor the last.
-    pub(super) first_and_last: [u8; 16],
+    first_and_last: [u8; 16],
     /// K x^64 xor K in GF(2^128), K being the last round key: it takes `T xor K` to `T x^64 xor K`.
-    pub(super) step: [u8; 16],
+    step: [u8; 16],
+    zero: [u8; 16],
 }
 
 impl Drop for RoundKeys {
     fn drop(&mut self) {
         self.keys.as_flattened_mut().zeroize();
+        self.last.zeroize();
         self.first_and_last.zeroize();
         self.step.zeroize();
     }
@@ -32,23 +35,87 @@ impl RoundKeys {
         // x^128 is x^7 + x^2 + x + 1, so the high half comes back at the low end.
         let times_x64 = (last << 64) ^ high ^ (high << 1) ^ (high << 2) ^ (high << 7);
         let first_and_last = (u128::from_le_bytes(keys[0]) ^ last).to_le_bytes();
-        RoundKeys { keys, count, first_and_last, step: (times_x64 ^ last).to_le_bytes() }
+        RoundKeys {
+            keys,
+            count,
+            last: keys[count - 1],
+            first_and_last,
+            step: (times_x64 ^ last).to_le_bytes(),
+            zero: [0; 16],
+        }
+    }
+}
+
+/// Round keys as kernels see them: by a pointer, not a reference. The compiler can't know then that what a kernel writes
+/// is not the keys, and so reads each key where it is used. Knowing it, it would read them all ahead of the loop, run out
+/// of registers, and put them on the stack.
+#[derive(Clone, Copy)]
+pub(super) struct KeyPointer(*const RoundKeys);
+
+/// The rounds between the first key and the last: as many as all of AES has.
+pub(super) const MIDDLE_ROUNDS: usize = 9;
+/// The further ones of AES-256.
+pub(super) const MORE_ROUNDS: usize = 4;
+
+impl KeyPointer {
+    #[inline(always)]
+    pub(super) fn new(keys: *const RoundKeys) -> Self {
+        KeyPointer(keys)
     }
 
+    /// Whether there are [`MORE_ROUNDS`].
+    ///
+    /// # Safety
+    /// The keys still live.
     #[inline(always)]
-    pub(super) fn first(&self) -> &[u8; 16] {
-        &self.keys[0]
+    pub(super) unsafe fn is_aes_256(self) -> bool {
+        // SAFETY: the caller vouches for the keys.
+        unsafe { (*self.0).count == MAX }
     }
 
-    /// The keys between the first and the last: 9 or 13.
+    /// The key of a round, 0 being the one before the first round.
+    ///
+    /// # Safety
+    /// The keys still live, `round` is one of theirs, and the CPU has the instructions of `V`.
     #[inline(always)]
-    pub(super) fn middle(&self) -> &[[u8; 16]] {
-        &self.keys[1..self.count - 1]
+    pub(super) unsafe fn round<V: Vector>(self, round: usize) -> V {
+        // SAFETY: the caller vouches for all of it.
+        unsafe { V::splat((&raw const (*self.0).keys).cast::<u8>().add(16 * round)) }
     }
 
+    /// # Safety
+    /// As [`round`](Self::round).
     #[inline(always)]
-    pub(super) fn last(&self) -> &[u8; 16] {
-        &self.keys[self.count - 1]
+    pub(super) unsafe fn last<V: Vector>(self) -> V {
+        // SAFETY: the caller vouches for all of it.
+        unsafe { V::splat((&raw const (*self.0).last).cast()) }
+    }
+
+    /// # Safety
+    /// As [`round`](Self::round).
+    #[inline(always)]
+    pub(super) unsafe fn first_and_last<V: Vector>(self) -> V {
+        // SAFETY: the caller vouches for all of it.
+        unsafe { V::splat((&raw const (*self.0).first_and_last).cast()) }
+    }
+
+    /// Zero that the compiler does not know to be zero: to unpack with it would become a byte shift, which takes the ports
+    /// of AES on Zen 5.
+    ///
+    /// # Safety
+    /// As [`round`](Self::round).
+    #[inline(always)]
+    pub(super) unsafe fn zero<V: Vector>(self) -> V {
+        // SAFETY: the caller vouches for all of it.
+        unsafe { V::splat((&raw const (*self.0).zero).cast()) }
+    }
+
+    /// # Safety
+    /// As [`round`](Self::round).
+    #[inline(always)]
+    pub(super) unsafe fn step<V: Vector>(self) -> V {
+        // SAFETY: the caller vouches for all of it.
+        unsafe { V::splat((&raw const (*self.0).step).cast()) }
     }
 }
 
@@ -118,7 +185,7 @@ unsafe fn substitute<V: Vector>(word: u32) -> u32 {
     let [a, b, c, d] = word.to_le_bytes();
     let mut block = [a, b, c, d, a, b, c, d, a, b, c, d, a, b, c, d];
     // SAFETY: the caller vouches for the CPU.
-    let (zero, columns) = unsafe { (V::One::splat(&[0; 16]), V::One::splat(&block)) };
+    let (zero, columns) = unsafe { (V::One::splat([0; 16].as_ptr()), V::One::splat(block.as_ptr())) };
     // SAFETY: `block` has the 16 bytes of one block.
     unsafe { columns.encrypt_last(zero).store(block.as_mut_ptr()) };
     u32::from_le_bytes([block[0], block[1], block[2], block[3]])
@@ -137,7 +204,7 @@ unsafe fn invert<V: Vector>(encrypt: &RoundKeys) -> RoundKeys {
         keys[i] = encrypt.keys[last - i];
         if i != 0 && i != last {
             // SAFETY: the caller vouches for the CPU.
-            let (zero, key) = unsafe { (V::One::splat(&[0; 16]), V::One::splat(&keys[i])) };
+            let (zero, key) = unsafe { (V::One::splat([0; 16].as_ptr()), V::One::splat(keys[i].as_ptr())) };
             // SAFETY: a round key has the 16 bytes of one block.
             unsafe { key.encrypt_last(zero).decrypt_round(zero).store(keys[i].as_mut_ptr()) };
         }

@@ -45,7 +45,7 @@ impl Fused {
 
     #[inline]
     pub(super) fn crypt(&self, direction: Direction, units: DataUnits, data: InOutBuf<'_, '_, u8>) {
-        let (k, len) = (&self.keys, data.len());
+        let (k, len) = (&raw const self.keys, data.len());
         let (src, dst) = data.into_raw();
         // SAFETY: `new` has seen that the CPU can run `kind`. The buffers of an `InOutBuf` are the same or do not overlap,
         // and `len` bytes long; the caller, `SectorCipher`, has checked the units.

@@ -22,11 +22,11 @@ pub(super) trait Vector: Copy {
     /// The CPU has the instructions of this type, and `from` is valid for reads of `BYTES` bytes.
     unsafe fn load(from: *const u8) -> Self;
 
-    /// Puts one block into each lane.
+    /// Reads one block into each lane.
     ///
     /// # Safety
-    /// The CPU has the instructions of this type.
-    unsafe fn splat(block: &[u8; 16]) -> Self;
+    /// The CPU has the instructions of this type, and `from` is valid for reads of 16 bytes.
+    unsafe fn splat(from: *const u8) -> Self;
 
     /// Writes `BYTES` bytes, aligned or not.
     ///
@@ -60,8 +60,8 @@ pub(super) trait Vector: Copy {
     /// Exchanges the halves of each block.
     fn swap_halves(self) -> Self;
 
-    /// Moves the low half of each block to the high half, and zero to the low one.
-    fn low_to_high(self) -> Self;
+    /// Moves the low half of each block to the high half, and that of `zero` to the low one.
+    fn low_to_high(self, zero: Self) -> Self;
 
     /// The carry-less product of each block's low half with that of `by`.
     fn multiply_low(self, by: Self) -> Self;

@@ -31,9 +31,9 @@ impl Vector for Xmm {
     }
 
     #[inline(always)]
-    unsafe fn splat(block: &[u8; 16]) -> Self {
-        // SAFETY: a block has 16 bytes; the caller vouches for the CPU.
-        Xmm(unsafe { _mm_loadu_si128(block.as_ptr().cast()) })
+    unsafe fn splat(from: *const u8) -> Self {
+        // SAFETY: the caller vouches for 16 bytes and the CPU.
+        Xmm(unsafe { _mm_loadu_si128(from.cast()) })
     }
 
     #[inline(always)]
@@ -89,8 +89,8 @@ impl Vector for Xmm {
     }
 
     #[inline(always)]
-    fn low_to_high(self) -> Self {
-        Xmm(with!(_mm_slli_si128::<8>(self.0)))
+    fn low_to_high(self, zero: Self) -> Self {
+        Xmm(with!(_mm_unpacklo_epi64(zero.0, self.0)))
     }
 
     #[inline(always)]
@@ -125,9 +125,9 @@ impl Vector for Ymm {
     }
 
     #[inline(always)]
-    unsafe fn splat(block: &[u8; 16]) -> Self {
-        // SAFETY: a block has 16 bytes; the caller vouches for the CPU.
-        Ymm(unsafe { _mm256_broadcastsi128_si256(_mm_loadu_si128(block.as_ptr().cast())) })
+    unsafe fn splat(from: *const u8) -> Self {
+        // SAFETY: the caller vouches for 16 bytes and the CPU.
+        Ymm(unsafe { _mm256_broadcastsi128_si256(_mm_loadu_si128(from.cast())) })
     }
 
     #[inline(always)]
@@ -182,8 +182,8 @@ impl Vector for Ymm {
     }
 
     #[inline(always)]
-    fn low_to_high(self) -> Self {
-        Ymm(with!(_mm256_unpacklo_epi64(_mm256_setzero_si256(), self.0)))
+    fn low_to_high(self, zero: Self) -> Self {
+        Ymm(with!(_mm256_unpacklo_epi64(zero.0, self.0)))
     }
 
     #[inline(always)]
@@ -219,9 +219,9 @@ impl Vector for Zmm {
     }
 
     #[inline(always)]
-    unsafe fn splat(block: &[u8; 16]) -> Self {
-        // SAFETY: a block has 16 bytes; the caller vouches for the CPU.
-        Zmm(unsafe { _mm512_broadcast_i32x4(_mm_loadu_si128(block.as_ptr().cast())) })
+    unsafe fn splat(from: *const u8) -> Self {
+        // SAFETY: the caller vouches for 16 bytes and the CPU.
+        Zmm(unsafe { _mm512_broadcast_i32x4(_mm_loadu_si128(from.cast())) })
     }
 
     #[inline(always)]
@@ -276,8 +276,8 @@ impl Vector for Zmm {
     }
 
     #[inline(always)]
-    fn low_to_high(self) -> Self {
-        Zmm(with!(_mm512_unpacklo_epi64(_mm512_setzero_si512(), self.0)))
+    fn low_to_high(self, zero: Self) -> Self {
+        Zmm(with!(_mm512_unpacklo_epi64(zero.0, self.0)))
     }
 
     #[inline(always)]
@@ -331,7 +331,7 @@ pub(super) fn expand(data_key: &[u8], tweak_key: &[u8]) -> XtsKeys {
 /// # Safety
 /// As [`kernel::run`].
 #[target_feature(enable = "aes,pclmulqdq")]
-pub(super) unsafe fn aes_ni(k: &XtsKeys, d: Direction, u: DataUnits, src: *const u8, dst: *mut u8, len: usize) {
+pub(super) unsafe fn aes_ni(k: *const XtsKeys, d: Direction, u: DataUnits, src: *const u8, dst: *mut u8, len: usize) {
     // SAFETY: this function's own target features are those of `Xmm`; the rest is the caller's promise.
     unsafe { kernel::run::<Xmm, 8>(k, d, u, src, dst, len) }
 }
@@ -339,7 +339,7 @@ pub(super) unsafe fn aes_ni(k: &XtsKeys, d: Direction, u: DataUnits, src: *const
 /// # Safety
 /// As [`kernel::run`].
 #[target_feature(enable = "aes,pclmulqdq,avx2,vaes,vpclmulqdq")]
-pub(super) unsafe fn vaes_256(k: &XtsKeys, d: Direction, u: DataUnits, src: *const u8, dst: *mut u8, len: usize) {
+pub(super) unsafe fn vaes_256(k: *const XtsKeys, d: Direction, u: DataUnits, src: *const u8, dst: *mut u8, len: usize) {
     // SAFETY: this function's own target features are those of `Ymm`; the rest is the caller's promise.
     unsafe { kernel::run::<Ymm, 8>(k, d, u, src, dst, len) }
 }
@@ -347,7 +347,7 @@ pub(super) unsafe fn vaes_256(k: &XtsKeys, d: Direction, u: DataUnits, src: *con
 /// # Safety
 /// As [`kernel::run`].
 #[target_feature(enable = "aes,pclmulqdq,avx2,vaes,vpclmulqdq,avx512f")]
-pub(super) unsafe fn vaes_512(k: &XtsKeys, d: Direction, u: DataUnits, src: *const u8, dst: *mut u8, len: usize) {
+pub(super) unsafe fn vaes_512(k: *const XtsKeys, d: Direction, u: DataUnits, src: *const u8, dst: *mut u8, len: usize) {
     // SAFETY: this function's own target features are those of `Zmm`; the rest is the caller's promise.
     unsafe { kernel::run::<Zmm, 16>(k, d, u, src, dst, len) }
 }
