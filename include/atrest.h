@@ -138,6 +138,9 @@ const char *atrest_version(void);
 // The integrity check of a wrapped key failed: another key wrapped it, or it was altered.
 #define ATREST_ERR_UNWRAP_FAILED 109
 
+// This CPU lacks the instructions of the kernel asked for.
+#define ATREST_ERR_KERNEL_UNAVAILABLE 110
+
 // An algorithm that this version does not know or cannot use here.
 #define ATREST_ERR_UNSUPPORTED_ALGORITHM 200
 

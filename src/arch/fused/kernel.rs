@@ -458,7 +458,7 @@ impl<V: Vector> Produce<V> for Expand {
     #[inline(always)]
     unsafe fn make(&self, ready: [(V, V); 2], half: usize, slot: usize) -> V {
         let (tweak, swapped) = ready[half];
-        let j = slot * V::LANES & self.mask;
+        let j = (slot * V::LANES) & self.mask;
         // SAFETY: the tables have an entry for each block of a stride, and a slot has `LANES` blocks.
         let (left, right) = unsafe { (V::load(LEFT[j..].as_ptr().cast()), V::load(RIGHT[j..].as_ptr().cast())) };
         // SAFETY: the caller vouches for the CPU.

@@ -200,13 +200,14 @@ unsafe fn substitute<V: Vector>(word: u32) -> u32 {
 unsafe fn invert<V: Vector>(encrypt: &RoundKeys) -> RoundKeys {
     let last = encrypt.count - 1;
     let mut keys = [[0; 16]; MAX];
-    for i in 0..=last {
-        keys[i] = encrypt.keys[last - i];
+    for (i, (key, backwards)) in keys.iter_mut().zip(encrypt.keys[..=last].iter().rev()).enumerate() {
+        *key = *backwards;
         if i != 0 && i != last {
-            // SAFETY: the caller vouches for the CPU.
-            let (zero, key) = unsafe { (V::One::splat([0; 16].as_ptr()), V::One::splat(keys[i].as_ptr())) };
-            // SAFETY: a round key has the 16 bytes of one block.
-            unsafe { key.encrypt_last(zero).decrypt_round(zero).store(keys[i].as_mut_ptr()) };
+            // SAFETY: a round key has the 16 bytes of one block; the caller vouches for the CPU.
+            unsafe {
+                let (zero, block) = (V::One::splat([0; 16].as_ptr()), V::One::splat(key.as_ptr()));
+                block.encrypt_last(zero).decrypt_round(zero).store(key.as_mut_ptr());
+            }
         }
     }
     RoundKeys::new(keys, encrypt.count)
