@@ -1,7 +1,7 @@
 //! Every kernel of this CPU against the portable one, which the published vectors and other implementations prove.
 
 use atrest::cipher::KernelKind;
-use atrest::{SectorCipher, SectorSize, SectorUnit};
+use atrest::{Error, SectorCipher, SectorSize, SectorUnit};
 
 /// A page, and how far into it buffers begin.
 const PAGE: usize = 4096;
@@ -51,6 +51,29 @@ impl Buffer {
         );
         &self.memory[self.start..end]
     }
+}
+
+#[test]
+fn a_kernel_that_is_denied_is_not_there() {
+    let there = |kind| KernelKind::available().any(|available| available == kind);
+    assert!(there(KernelKind::Portable));
+    let denied = [
+        (KernelKind::Vaes512, cfg!(atrest_deny_avx512) || cfg!(atrest_deny_vaes) || cfg!(atrest_deny_aes)),
+        (KernelKind::Vaes256, cfg!(atrest_deny_vaes) || cfg!(atrest_deny_aes)),
+        (KernelKind::AesNi, cfg!(atrest_deny_aes)),
+        (KernelKind::Armv8, cfg!(atrest_deny_aes)),
+    ];
+    for (kind, denied) in denied {
+        let made = SectorCipher::with_kernel(&key(64), SectorSize::B512, SectorUnit::Sector, kind);
+        assert_eq!(made.is_ok(), there(kind));
+        assert!(!(denied && there(kind)), "{kind:?} is denied and there");
+        if !there(kind) {
+            assert!(matches!(made, Err(Error::KernelUnavailable { kind: name }) if name == kind.name()));
+        }
+    }
+    // The widest that is there is the default.
+    let default = SectorCipher::new(&key(64), SectorSize::B512).unwrap();
+    assert_eq!(Some(default.kernel()), KernelKind::available().next());
 }
 
 #[test]

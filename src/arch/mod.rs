@@ -26,6 +26,15 @@ pub(crate) enum Direction {
     Decrypt,
 }
 
+/// Where output goes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Store {
+    /// Through the cache.
+    Cache,
+    /// Past the cache, where the kernel and the alignment of the output allow it.
+    Stream,
+}
+
 /// How a buffer is cut into data units and how these are numbered.
 #[derive(Clone, Copy)]
 pub(crate) struct DataUnits {
@@ -115,9 +124,9 @@ impl Kernel {
 
     /// Encrypts or decrypts whole data units: one dispatch for the whole run.
     #[inline]
-    pub(crate) fn crypt(&self, direction: Direction, units: DataUnits, data: InOutBuf<'_, '_, u8>) {
+    pub(crate) fn crypt(&self, direction: Direction, units: DataUnits, data: InOutBuf<'_, '_, u8>, store: Store) {
         match self {
-            Kernel::Fused(fused) => fused.crypt(direction, units, data),
+            Kernel::Fused(fused) => fused.crypt(direction, units, data, store),
             Kernel::PortableAes128(kernel) => kernel.crypt(direction, units, data),
             Kernel::PortableAes256(kernel) => kernel.crypt(direction, units, data),
         }

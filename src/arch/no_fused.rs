@@ -2,7 +2,7 @@
 
 use aes::cipher::inout::InOutBuf;
 
-use super::{DataUnits, Direction, KernelKind};
+use super::{DataUnits, Direction, KernelKind, Store};
 
 /// Never made.
 pub(crate) enum Fused {}
@@ -20,7 +20,7 @@ impl Fused {
         match *self {}
     }
 
-    pub(super) fn crypt(&self, _direction: Direction, _units: DataUnits, _data: InOutBuf<'_, '_, u8>) {
+    pub(super) fn crypt(&self, _direction: Direction, _units: DataUnits, _data: InOutBuf<'_, '_, u8>, _store: Store) {
         match *self {}
     }
 }

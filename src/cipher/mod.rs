@@ -4,6 +4,7 @@
 //! 16-byte blocks of a sector changed to somebody who sees the disk twice. The README says more.
 
 mod sector;
+mod segments;
 
 pub use crate::arch::KernelKind;
 pub use sector::{SectorSize, SectorUnit};
@@ -11,7 +12,7 @@ pub use sector::{SectorSize, SectorUnit};
 use aes::cipher::inout::InOutBuf;
 use subtle::ConstantTimeEq;
 
-use crate::arch::{DataUnits, Direction, Kernel};
+use crate::arch::{DataUnits, Direction, Kernel, Store};
 use crate::{Error, Result};
 
 /// The size of an AES block in bytes.
@@ -104,7 +105,7 @@ impl SectorCipher {
     /// # Errors
     /// [`Error::PartialSector`]; [`Error::SectorOverflow`]. `sectors` is untouched then.
     pub fn encrypt(&self, first_sector: u64, sectors: &mut [u8]) -> Result<()> {
-        self.run(Direction::Encrypt, first_sector, InOutBuf::from(sectors))
+        self.run(Direction::Encrypt, first_sector, InOutBuf::from(sectors), Store::Cache)
     }
 
     /// Decrypts a run of consecutive sectors in place. As [`encrypt`](Self::encrypt).
@@ -112,7 +113,7 @@ impl SectorCipher {
     /// # Errors
     /// As [`encrypt`](Self::encrypt).
     pub fn decrypt(&self, first_sector: u64, sectors: &mut [u8]) -> Result<()> {
-        self.run(Direction::Decrypt, first_sector, InOutBuf::from(sectors))
+        self.run(Direction::Decrypt, first_sector, InOutBuf::from(sectors), Store::Cache)
     }
 
     /// Encrypts a run of consecutive sectors from `src` to `dst`.
@@ -120,7 +121,7 @@ impl SectorCipher {
     /// # Errors
     /// [`Error::LengthMismatch`] and those of [`encrypt`](Self::encrypt). `dst` is untouched then.
     pub fn encrypt_to(&self, first_sector: u64, src: &[u8], dst: &mut [u8]) -> Result<()> {
-        self.run(Direction::Encrypt, first_sector, two_buffers(src, dst)?)
+        self.run(Direction::Encrypt, first_sector, two_buffers(src, dst)?, Store::Cache)
     }
 
     /// Decrypts a run of consecutive sectors from `src` to `dst`. As [`encrypt_to`](Self::encrypt_to).
@@ -128,7 +129,29 @@ impl SectorCipher {
     /// # Errors
     /// As [`encrypt_to`](Self::encrypt_to).
     pub fn decrypt_to(&self, first_sector: u64, src: &[u8], dst: &mut [u8]) -> Result<()> {
-        self.run(Direction::Decrypt, first_sector, two_buffers(src, dst)?)
+        self.run(Direction::Decrypt, first_sector, two_buffers(src, dst)?, Store::Cache)
+    }
+
+    /// Encrypts a run of consecutive sectors from `src` to `dst`, past the cache.
+    ///
+    /// For output that is larger than the cache, or that nobody reads soon: it then neither evicts what the cache holds
+    /// nor is fetched before it is overwritten. It needs a `dst` aligned to 64 bytes; with another it is
+    /// [`encrypt_to`](Self::encrypt_to), as it is on CPUs without such stores. For output that stays in the cache it is
+    /// slower.
+    ///
+    /// # Errors
+    /// As [`encrypt_to`](Self::encrypt_to).
+    pub fn encrypt_streaming(&self, first_sector: u64, src: &[u8], dst: &mut [u8]) -> Result<()> {
+        self.run(Direction::Encrypt, first_sector, two_buffers(src, dst)?, Store::Stream)
+    }
+
+    /// Decrypts a run of consecutive sectors from `src` to `dst`, past the cache. As
+    /// [`encrypt_streaming`](Self::encrypt_streaming).
+    ///
+    /// # Errors
+    /// As [`encrypt_to`](Self::encrypt_to).
+    pub fn decrypt_streaming(&self, first_sector: u64, src: &[u8], dst: &mut [u8]) -> Result<()> {
+        self.run(Direction::Decrypt, first_sector, two_buffers(src, dst)?, Store::Stream)
     }
 
     /// Encrypts one data unit in place under a 128-bit tweak, for engines that number blocks in their own way.
@@ -168,22 +191,28 @@ impl SectorCipher {
     }
 
     #[inline]
-    fn run(&self, direction: Direction, first_sector: u64, data: InOutBuf<'_, '_, u8>) -> Result<()> {
-        let size = self.sector_size.bytes();
-        let len = data.len();
-        if !len.is_multiple_of(size as usize) {
-            return Err(Error::PartialSector { len, sector_size: size });
+    fn run(&self, direction: Direction, first: u64, data: InOutBuf<'_, '_, u8>, store: Store) -> Result<()> {
+        self.check_run(first, data.len())?;
+        let step = self.unit.units_per_sector(self.sector_size);
+        let len = self.sector_size.bytes() as usize;
+        let units = DataUnits { first: u128::from(first), step: u128::from(step), len };
+        self.kernel.crypt(direction, units, data, store);
+        Ok(())
+    }
+
+    /// Makes sure that `len` bytes are whole sectors, and that their numbers do not overflow.
+    #[inline]
+    fn check_run(&self, first_sector: u64, len: usize) -> Result<()> {
+        let sector_size = self.sector_size.bytes();
+        if !len.is_multiple_of(sector_size as usize) {
+            return Err(Error::PartialSector { len, sector_size });
         }
-        let Some(more_sectors) = (len / size as usize).checked_sub(1) else {
-            return Ok(());
-        };
+        let more_sectors = (len / sector_size as usize).saturating_sub(1);
         let step = self.unit.units_per_sector(self.sector_size);
         // In 128 bits this can't wrap: a length is below 2^64 and a step at most 128.
         if more_sectors as u128 * u128::from(step) > u128::from(u64::MAX - first_sector) {
             return Err(Error::SectorOverflow { first_sector });
         }
-        let units = DataUnits { first: u128::from(first_sector), step: u128::from(step), len: size as usize };
-        self.kernel.crypt(direction, units, data);
         Ok(())
     }
 
@@ -193,7 +222,8 @@ impl SectorCipher {
         if !(BLOCK..=MAX_DATA_UNIT).contains(&len) {
             return Err(Error::DataUnitLength { len });
         }
-        self.kernel.crypt(direction, DataUnits { first: u128::from_le_bytes(tweak), step: 0, len }, data);
+        let units = DataUnits { first: u128::from_le_bytes(tweak), step: 0, len };
+        self.kernel.crypt(direction, units, data, Store::Cache);
         Ok(())
     }
 }

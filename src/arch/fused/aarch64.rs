@@ -59,6 +59,16 @@ impl Vector for Neon {
         unsafe { vst1q_u8(to, self.0) }
     }
 
+    /// There is no stable intrinsic for a store past the cache.
+    #[inline(always)]
+    unsafe fn stream(self, to: *mut u8) {
+        // SAFETY: the caller vouches for 16 bytes.
+        unsafe { self.store(to) }
+    }
+
+    #[inline(always)]
+    fn fence() {}
+
     #[inline(always)]
     fn xor(self, other: Self) -> Self {
         Neon(with!(veorq_u8(self.0, other.0)))
@@ -149,7 +159,14 @@ pub(super) fn expand(data_key: &[u8], tweak_key: &[u8]) -> XtsKeys {
 /// # Safety
 /// As [`kernel::run`].
 #[target_feature(enable = "neon,aes")]
-pub(super) unsafe fn armv8(k: *const XtsKeys, d: Direction, u: DataUnits, src: *const u8, dst: *mut u8, len: usize) {
+pub(super) unsafe fn armv8<const STREAM: bool>(
+    k: *const XtsKeys,
+    d: Direction,
+    u: DataUnits,
+    src: *const u8,
+    dst: *mut u8,
+    len: usize,
+) {
     // SAFETY: this function's own target features are those of `Neon`; the rest is the caller's promise.
-    unsafe { kernel::run::<Neon, 8>(k, d, u, src, dst, len) }
+    unsafe { kernel::run::<Neon, 8, STREAM>(k, d, u, src, dst, len) }
 }

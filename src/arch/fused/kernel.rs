@@ -16,15 +16,10 @@ use core::hint::black_box;
 use core::mem::MaybeUninit;
 
 use super::keys::{KeyPointer, MIDDLE_ROUNDS, MORE_ROUNDS, XtsKeys};
+use super::tweaks::{BLOCK, Expand, GROUP, Nothing, Produce, STRIDE, STRIDE_BYTES, Scratch, Step, fill};
 use super::vector::Vector;
 use crate::arch::{DataUnits, Direction};
 
-const BLOCK: usize = 16;
-/// The blocks of a stride, and its bytes.
-const STRIDE: usize = 64;
-const STRIDE_BYTES: usize = STRIDE * BLOCK;
-/// How many data units have their first tweaks computed together.
-const GROUP: usize = 64;
 /// Registers in lock step where the kernel's own number doesn't fit.
 const CHAINS: usize = 8;
 /// How far ahead memory is fetched, and from which size of a run on.
@@ -35,9 +30,10 @@ const PREFETCH_FROM: usize = 512 << 10;
 ///
 /// # Safety
 /// The CPU has the instructions of `V`. `keys` live. `src` is valid for reads and `dst` for writes of `len` bytes; they
-/// are the same or do not overlap. `units.len` is at least 16 and divides `len`.
+/// are the same or do not overlap. `units.len` is at least 16 and divides `len`. If `STREAM`, `dst` is aligned to the size
+/// of a register.
 #[inline(always)]
-pub(super) unsafe fn run<V: Vector, const C: usize>(
+pub(super) unsafe fn run<V: Vector, const C: usize, const STREAM: bool>(
     keys: *const XtsKeys,
     direction: Direction,
     units: DataUnits,
@@ -50,8 +46,8 @@ pub(super) unsafe fn run<V: Vector, const C: usize>(
         let tweak = KeyPointer::new(&raw const (*keys).tweak);
         let (encrypt, decrypt) = (&raw const (*keys).encrypt, &raw const (*keys).decrypt);
         match direction {
-            Direction::Encrypt => groups::<V, C, false>(KeyPointer::new(encrypt), tweak, units, src, dst, len),
-            Direction::Decrypt => groups::<V, C, true>(KeyPointer::new(decrypt), tweak, units, src, dst, len),
+            Direction::Encrypt => groups::<V, C, false, STREAM>(KeyPointer::new(encrypt), tweak, units, src, dst, len),
+            Direction::Decrypt => groups::<V, C, true, STREAM>(KeyPointer::new(decrypt), tweak, units, src, dst, len),
         }
     }
 }
@@ -59,7 +55,7 @@ pub(super) unsafe fn run<V: Vector, const C: usize>(
 /// # Safety
 /// As [`run`].
 #[inline(always)]
-unsafe fn groups<V: Vector, const C: usize, const DECRYPT: bool>(
+unsafe fn groups<V: Vector, const C: usize, const DECRYPT: bool, const STREAM: bool>(
     keys: KeyPointer,
     tweak_keys: KeyPointer,
     units: DataUnits,
@@ -82,7 +78,7 @@ unsafe fn groups<V: Vector, const C: usize, const DECRYPT: bool>(
         // SAFETY: `count` data units are left at `src` and `dst`, and `scratch` has their first tweaks.
         unsafe {
             if fits {
-                strides::<V, C, DECRYPT>(keys, group, &mut scratch, src, dst, prefetch);
+                strides::<V, C, DECRYPT, STREAM>(keys, group, &mut scratch, src, dst, prefetch);
             } else {
                 for i in 0..count {
                     let (src, dst) = (src.add(i * units.len), dst.add(i * units.len));
@@ -94,6 +90,9 @@ unsafe fn groups<V: Vector, const C: usize, const DECRYPT: bool>(
         }
         number = number.wrapping_add(count as u128 * units.step);
         left -= count;
+    }
+    if STREAM {
+        V::fence();
     }
     scratch.wipe::<V>();
 }
@@ -112,7 +111,7 @@ struct Group {
 /// # Safety
 /// As [`run`], for the data units of `group`, whose first tweaks `scratch` has.
 #[inline(always)]
-unsafe fn strides<V: Vector, const C: usize, const DECRYPT: bool>(
+unsafe fn strides<V: Vector, const C: usize, const DECRYPT: bool, const STREAM: bool>(
     keys: KeyPointer,
     group: Group,
     scratch: &mut Scratch,
@@ -142,14 +141,14 @@ unsafe fn strides<V: Vector, const C: usize, const DECRYPT: bool>(
             }
             position += 1;
             if stride + 1 == strides {
-                chunks::<V, C, DECRYPT, _>(keys, src, dst, now, next, &Nothing);
+                chunks::<V, C, DECRYPT, STREAM, _>(keys, src, dst, now, next, &Nothing);
             } else if position < per_unit {
                 let step = Step::new(keys, now);
-                chunks::<V, C, DECRYPT, _>(keys, src, dst, now, next, &step);
+                chunks::<V, C, DECRYPT, STREAM, _>(keys, src, dst, now, next, &step);
             } else {
                 (unit, position) = (unit + units, 0);
                 let expand = Expand::new(keys, first, unit, unit + units - 1, mask);
-                chunks::<V, C, DECRYPT, _>(keys, src, dst, now, next, &expand);
+                chunks::<V, C, DECRYPT, STREAM, _>(keys, src, dst, now, next, &expand);
             }
             (now, next) = (next, now);
             src = src.add(STRIDE_BYTES);
@@ -162,7 +161,7 @@ unsafe fn strides<V: Vector, const C: usize, const DECRYPT: bool>(
             fill::<V>(&expand, now, registers);
             scratch.used(STRIDE_BYTES / 2);
             for slot in (0..registers).step_by(CHAINS) {
-                chunk::<V, CHAINS, DECRYPT, _>(keys, src, dst, now, next, slot, &Nothing);
+                chunk::<V, CHAINS, DECRYPT, STREAM, _>(keys, src, dst, now, next, slot, &Nothing);
             }
         }
     }
@@ -193,7 +192,7 @@ unsafe fn odd_unit<V: Vector, const C: usize, const DECRYPT: bool>(
         scratch.used(STRIDE_BYTES);
         while blocks >= STRIDE {
             let step = Step::new(keys, now);
-            chunks::<V, C, DECRYPT, _>(keys, src, dst, now, next, &step);
+            chunks::<V, C, DECRYPT, false, _>(keys, src, dst, now, next, &step);
             (now, next) = (next, now);
             src = src.add(STRIDE_BYTES);
             dst = dst.add(STRIDE_BYTES);
@@ -206,19 +205,19 @@ unsafe fn odd_unit<V: Vector, const C: usize, const DECRYPT: bool>(
             whole.then(|| slot - registers)
         };
         while let Some(slot) = take(CHAINS) {
-            chunk::<V, CHAINS, DECRYPT, _>(keys, src, dst, now, next, slot, &Nothing);
+            chunk::<V, CHAINS, DECRYPT, false, _>(keys, src, dst, now, next, slot, &Nothing);
         }
         if let Some(slot) = take(4) {
-            chunk::<V, 4, DECRYPT, _>(keys, src, dst, now, next, slot, &Nothing);
+            chunk::<V, 4, DECRYPT, false, _>(keys, src, dst, now, next, slot, &Nothing);
         }
         if let Some(slot) = take(2) {
-            chunk::<V, 2, DECRYPT, _>(keys, src, dst, now, next, slot, &Nothing);
+            chunk::<V, 2, DECRYPT, false, _>(keys, src, dst, now, next, slot, &Nothing);
         }
         if let Some(slot) = take(1) {
-            chunk::<V, 1, DECRYPT, _>(keys, src, dst, now, next, slot, &Nothing);
+            chunk::<V, 1, DECRYPT, false, _>(keys, src, dst, now, next, slot, &Nothing);
         }
         for block in slot * V::LANES..blocks {
-            chunk::<V::One, 1, DECRYPT, _>(keys, src, dst, now, next, block, &Nothing);
+            chunk::<V::One, 1, DECRYPT, false, _>(keys, src, dst, now, next, block, &Nothing);
         }
         if partial != 0 {
             let at = blocks * BLOCK;
@@ -259,7 +258,7 @@ unsafe fn steal<V: Vector, const DECRYPT: bool>(
     let block = |block: &mut [u8; BLOCK], tweak: &[u8; BLOCK]| {
         let at = block.as_mut_ptr();
         // SAFETY: the CPU is as the caller of `run` says; both arrays have the 16 bytes of one block.
-        unsafe { chunk::<V::One, 1, DECRYPT, _>(keys, at, at, tweak.as_ptr(), at, 0, &Nothing) };
+        unsafe { chunk::<V::One, 1, DECRYPT, false, _>(keys, at, at, tweak.as_ptr(), at, 0, &Nothing) };
     };
     block(&mut stolen, one);
     last[partial..].copy_from_slice(&stolen[partial..]);
@@ -280,7 +279,7 @@ unsafe fn steal<V: Vector, const DECRYPT: bool>(
 /// # Safety
 /// As [`chunk`], for all slots of a stride.
 #[inline(always)]
-unsafe fn chunks<V: Vector, const C: usize, const DECRYPT: bool, P: Produce<V>>(
+unsafe fn chunks<V: Vector, const C: usize, const DECRYPT: bool, const STREAM: bool, P: Produce<V>>(
     keys: KeyPointer,
     src: *const u8,
     dst: *mut u8,
@@ -290,7 +289,7 @@ unsafe fn chunks<V: Vector, const C: usize, const DECRYPT: bool, P: Produce<V>>(
 ) {
     for slot in (0..STRIDE / V::LANES).step_by(C) {
         // SAFETY: the caller's promises hold for every slot.
-        unsafe { chunk::<V, C, DECRYPT, P>(keys, src, dst, now, next, slot, produce) };
+        unsafe { chunk::<V, C, DECRYPT, STREAM, P>(keys, src, dst, now, next, slot, produce) };
     }
 }
 
@@ -301,7 +300,7 @@ unsafe fn chunks<V: Vector, const C: usize, const DECRYPT: bool, P: Produce<V>>(
 /// writes, and `next` for writes if `P` makes tweaks; a slot is `V::BYTES` bytes. `src` and `dst` are the same or do not
 /// overlap.
 #[inline(always)]
-unsafe fn chunk<V: Vector, const C: usize, const DECRYPT: bool, P: Produce<V>>(
+unsafe fn chunk<V: Vector, const C: usize, const DECRYPT: bool, const STREAM: bool, P: Produce<V>>(
     keys: KeyPointer,
     src: *const u8,
     dst: *mut u8,
@@ -344,7 +343,11 @@ unsafe fn chunk<V: Vector, const C: usize, const DECRYPT: bool, P: Produce<V>>(
             let offset = at + i * V::BYTES;
             let tweak = V::load(now.add(offset));
             let block = if DECRYPT { block.decrypt_last(tweak) } else { block.encrypt_last(tweak) };
-            block.store(dst.add(offset));
+            if STREAM {
+                block.stream(dst.add(offset));
+            } else {
+                block.store(dst.add(offset));
+            }
         }
     }
 }
@@ -354,152 +357,6 @@ unsafe fn chunk<V: Vector, const C: usize, const DECRYPT: bool, P: Produce<V>>(
 fn one_round<V: Vector, const C: usize, const DECRYPT: bool>(blocks: &mut [V; C], key: V) {
     for block in blocks {
         *block = if DECRYPT { block.decrypt_round(key) } else { block.encrypt_round(key) };
-    }
-}
-
-/// How the tweaks of the next stride come about.
-trait Produce<V: Vector> {
-    /// Whether there are any.
-    const ACTIVE: bool;
-    /// What can be kept in registers for a chunk.
-    type Ready: Copy;
-
-    /// # Safety
-    /// The CPU has the instructions of `V`.
-    unsafe fn ready(&self, slot: usize) -> Self::Ready;
-
-    /// The tweaks of `slot`, in the first or second `half` of a chunk of 16 registers.
-    ///
-    /// # Safety
-    /// The CPU has the instructions of `V`; `slot` is within a stride.
-    unsafe fn make(&self, ready: Self::Ready, half: usize, slot: usize) -> V;
-}
-
-/// No tweaks: the last stride.
-struct Nothing;
-
-impl<V: Vector> Produce<V> for Nothing {
-    const ACTIVE: bool = false;
-    type Ready = ();
-
-    #[inline(always)]
-    unsafe fn ready(&self, _slot: usize) {}
-
-    #[inline(always)]
-    unsafe fn make(&self, _ready: (), _half: usize, _slot: usize) -> V {
-        unreachable!("it is not active")
-    }
-}
-
-/// The tweaks of this stride times x^64: the data unit goes on.
-struct Step {
-    keys: KeyPointer,
-    now: *const u8,
-}
-
-impl Step {
-    #[inline(always)]
-    fn new(keys: KeyPointer, now: *const u8) -> Self {
-        Step { keys, now }
-    }
-}
-
-impl<V: Vector> Produce<V> for Step {
-    const ACTIVE: bool = true;
-    type Ready = (V, V, V);
-
-    #[inline(always)]
-    unsafe fn ready(&self, _slot: usize) -> (V, V, V) {
-        // SAFETY: the caller vouches for the CPU.
-        unsafe { (V::splat(REDUCE.as_ptr()), self.keys.step(), self.keys.zero()) }
-    }
-
-    /// The low half moves up by x^64; the high half leaves, and comes back times x^7 + x^2 + x + 1.
-    #[inline(always)]
-    unsafe fn make(&self, (reduce, step, zero): (V, V, V), _half: usize, slot: usize) -> V {
-        // SAFETY: `now` has all slots of a stride.
-        let tweak = unsafe { V::load(self.now.add(slot * V::BYTES)) };
-        tweak.multiply_high(reduce).xor3(tweak.low_to_high(zero), step)
-    }
-}
-
-/// The first tweak of a data unit times x^j for each block j; of two data units where a stride holds two.
-struct Expand {
-    keys: KeyPointer,
-    units: [*const [u8; BLOCK]; 2],
-    mask: usize,
-}
-
-impl Expand {
-    /// # Safety
-    /// `first` has first tweaks up to `one` and `two`, for as long as this is used.
-    #[inline(always)]
-    unsafe fn new(keys: KeyPointer, first: *const [u8; BLOCK], one: usize, two: usize, mask: usize) -> Self {
-        // SAFETY: the caller vouches for both.
-        let units = unsafe { [first.add(one), first.add(two)] };
-        Expand { keys, units, mask }
-    }
-}
-
-impl<V: Vector> Produce<V> for Expand {
-    const ACTIVE: bool = true;
-    type Ready = [(V, V); 2];
-
-    #[inline(always)]
-    unsafe fn ready(&self, slot: usize) -> [(V, V); 2] {
-        let one = usize::from(slot * V::LANES >= STRIDE / 2);
-        // SAFETY: the CPU is as the caller says, and `units` point to first tweaks.
-        let (one, two) = unsafe { (V::splat(self.units[one].cast()), V::splat(self.units[1].cast())) };
-        [(one, one.swap_halves()), (two, two.swap_halves())]
-    }
-
-    /// t x^k is t << k, with the bits that leave the low half (in `carry`, high) and those that leave the high half (in
-    /// `carry`, low) put back; the latter times x^7 + x^2 + x + 1, the 1 of which `carry` itself is.
-    #[inline(always)]
-    unsafe fn make(&self, ready: [(V, V); 2], half: usize, slot: usize) -> V {
-        let (tweak, swapped) = ready[half];
-        let j = (slot * V::LANES) & self.mask;
-        // SAFETY: the tables have an entry for each block of a stride, and a slot has `LANES` blocks.
-        let (left, right) = unsafe { (V::load(LEFT[j..].as_ptr().cast()), V::load(RIGHT[j..].as_ptr().cast())) };
-        // SAFETY: the caller vouches for the CPU.
-        let (reduce, last) = unsafe { (V::splat(REDUCE_LESS_ONE.as_ptr()), self.keys.last()) };
-        let carry = swapped.shift_right(right);
-        tweak.shift_left(left).xor3(carry, carry.multiply_low(reduce)).xor(last)
-    }
-}
-
-/// x^7 + x^2 + x + 1, to which x^128 is congruent (IEEE 1619-2018, 5.2); and the same without the 1.
-const REDUCE: [u8; BLOCK] = [0x87, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
-const REDUCE_LESS_ONE: [u8; BLOCK] = [0x86, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
-
-/// Shift counts for the tweak of each block of a stride, j and 64 - j, once for each half of a block.
-static LEFT: [[u64; 2]; STRIDE] = shift_counts(false);
-static RIGHT: [[u64; 2]; STRIDE] = shift_counts(true);
-
-const fn shift_counts(right: bool) -> [[u64; 2]; STRIDE] {
-    let mut counts = [[0; 2]; STRIDE];
-    let mut j = 0;
-    while j < STRIDE {
-        counts[j] = if right { [64 - j as u64; 2] } else { [j as u64; 2] };
-        j += 1;
-    }
-    counts
-}
-
-/// Makes the first `registers` slots of tweaks, with nothing to interleave.
-///
-/// # Safety
-/// The CPU has the instructions of `V`; `to` is valid for writes of the slots, and what `expand` reads is there.
-#[inline(always)]
-unsafe fn fill<V: Vector>(expand: &Expand, to: *mut u8, registers: usize) {
-    for eighth in (0..registers).step_by(8) {
-        // SAFETY: the caller vouches for all of it.
-        unsafe {
-            let ready: [(V, V); 2] = expand.ready(eighth);
-            for slot in eighth..eighth + 8 {
-                expand.make(ready, 0, slot).store(to.add(slot * V::BYTES));
-            }
-        }
     }
 }
 
@@ -555,56 +412,6 @@ unsafe fn encrypt_registers<V: Vector, const C: usize>(keys: KeyPointer, at: *mu
         let key = keys.last();
         for (i, block) in blocks.iter().enumerate() {
             block.encrypt_last(key).store(at.add(i * V::BYTES));
-        }
-    }
-}
-
-/// Memory for tweaks.
-#[repr(C, align(64))]
-struct Memory {
-    tweaks: [[u8; STRIDE_BYTES]; 2],
-    first: [[u8; BLOCK]; GROUP],
-}
-
-/// The use of [`Memory`]. Tweaks are as good as a piece of the tweak key, so they are wiped; and only as much as was used,
-/// since clearing 3 KiB would show in the time of one sector.
-struct Scratch {
-    /// The tweaks of this stride and the next, in turn.
-    tweaks: [*mut u8; 2],
-    /// The first tweaks of a group of data units.
-    first: *mut [u8; BLOCK],
-    used_tweaks: usize,
-    used_first: usize,
-}
-
-impl Scratch {
-    #[inline(always)]
-    fn new(memory: &mut MaybeUninit<Memory>) -> Self {
-        let memory = memory.as_mut_ptr();
-        // SAFETY: these are places within `memory`; nothing is read.
-        let (one, two, first) =
-            unsafe { (&raw mut (*memory).tweaks[0], &raw mut (*memory).tweaks[1], &raw mut (*memory).first) };
-        Scratch { tweaks: [one.cast(), two.cast()], first: first.cast(), used_tweaks: 0, used_first: 0 }
-    }
-
-    #[inline(always)]
-    fn used(&mut self, tweak_bytes: usize) {
-        self.used_tweaks = self.used_tweaks.max(tweak_bytes);
-    }
-
-    #[inline(always)]
-    fn wipe<V: Vector>(&mut self) {
-        let [one, two] = self.tweaks;
-        for (area, used) in [(one, self.used_tweaks), (two, self.used_tweaks), (self.first.cast(), self.used_first)] {
-            // SAFETY: `used` never exceeds an area, and a kernel runs only on a CPU that has the instructions of `V`.
-            unsafe {
-                let zero = V::splat([0; BLOCK].as_ptr());
-                for offset in (0..used).step_by(V::BYTES) {
-                    zero.store(area.add(offset));
-                }
-            }
-            // The compiler must take it that somebody looks at the zeros.
-            black_box(area);
         }
     }
 }

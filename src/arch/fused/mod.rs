@@ -4,6 +4,7 @@
 
 mod kernel;
 mod keys;
+mod tweaks;
 mod vector;
 
 #[cfg(target_arch = "aarch64")]
@@ -18,8 +19,11 @@ use x86_64 as cpu;
 
 use aes::cipher::inout::InOutBuf;
 
-use super::{DataUnits, Direction, KernelKind};
+use super::{DataUnits, Direction, KernelKind, Store};
 use keys::XtsKeys;
+
+/// What streamed stores need: the size of the widest register, and of a cache line.
+const ALIGNMENT: usize = 64;
 
 /// An expanded key, and the kernel to use it with. It exists only where the CPU can run that kernel.
 pub(crate) struct Fused {
@@ -44,21 +48,28 @@ impl Fused {
     }
 
     #[inline]
-    pub(super) fn crypt(&self, direction: Direction, units: DataUnits, data: InOutBuf<'_, '_, u8>) {
-        let (k, len) = (&raw const self.keys, data.len());
+    pub(super) fn crypt(&self, direction: Direction, units: DataUnits, data: InOutBuf<'_, '_, u8>, store: Store) {
+        let (k, d, u, len) = (&raw const self.keys, direction, units, data.len());
         let (src, dst) = data.into_raw();
+        let stream = store == Store::Stream && dst.addr().is_multiple_of(ALIGNMENT);
         // SAFETY: `new` has seen that the CPU can run `kind`. The buffers of an `InOutBuf` are the same or do not overlap,
-        // and `len` bytes long; the caller, `SectorCipher`, has checked the units.
+        // and `len` bytes long; `dst` is aligned if it is streamed to; the caller, `SectorCipher`, has checked the units.
         unsafe {
-            match self.kind {
+            match (self.kind, stream) {
                 #[cfg(target_arch = "x86_64")]
-                KernelKind::AesNi => cpu::aes_ni(k, direction, units, src, dst, len),
+                (KernelKind::AesNi, false) => cpu::aes_ni::<false>(k, d, u, src, dst, len),
                 #[cfg(target_arch = "x86_64")]
-                KernelKind::Vaes256 => cpu::vaes_256(k, direction, units, src, dst, len),
+                (KernelKind::AesNi, true) => cpu::aes_ni::<true>(k, d, u, src, dst, len),
                 #[cfg(target_arch = "x86_64")]
-                KernelKind::Vaes512 => cpu::vaes_512(k, direction, units, src, dst, len),
+                (KernelKind::Vaes256, false) => cpu::vaes_256::<false>(k, d, u, src, dst, len),
+                #[cfg(target_arch = "x86_64")]
+                (KernelKind::Vaes256, true) => cpu::vaes_256::<true>(k, d, u, src, dst, len),
+                #[cfg(target_arch = "x86_64")]
+                (KernelKind::Vaes512, false) => cpu::vaes_512::<false>(k, d, u, src, dst, len),
+                #[cfg(target_arch = "x86_64")]
+                (KernelKind::Vaes512, true) => cpu::vaes_512::<true>(k, d, u, src, dst, len),
                 #[cfg(target_arch = "aarch64")]
-                KernelKind::Armv8 => cpu::armv8(k, direction, units, src, dst, len),
+                (KernelKind::Armv8, _) => cpu::armv8::<false>(k, d, u, src, dst, len),
                 _ => unreachable!("`has` says no to kernels of other CPUs"),
             }
         }

@@ -34,6 +34,16 @@ pub(super) trait Vector: Copy {
     /// `to` is valid for writes of `BYTES` bytes.
     unsafe fn store(self, to: *mut u8);
 
+    /// Writes `BYTES` bytes past the cache, where the CPU can do that; [`fence`](Self::fence) then orders them before later
+    /// writes.
+    ///
+    /// # Safety
+    /// `to` is valid for writes of `BYTES` bytes, and aligned to as many.
+    unsafe fn stream(self, to: *mut u8);
+
+    /// Makes streamed writes visible before later ones.
+    fn fence();
+
     fn xor(self, other: Self) -> Self;
 
     /// The xor of three.

@@ -43,6 +43,18 @@ impl Vector for Xmm {
     }
 
     #[inline(always)]
+    unsafe fn stream(self, to: *mut u8) {
+        // SAFETY: the caller vouches for as many bytes, and their alignment.
+        unsafe { _mm_stream_si128(to.cast(), self.0) }
+    }
+
+    #[inline(always)]
+    fn fence() {
+        // SAFETY: SSE belongs to x86-64.
+        unsafe { _mm_sfence() }
+    }
+
+    #[inline(always)]
     fn xor(self, other: Self) -> Self {
         Xmm(with!(_mm_xor_si128(self.0, other.0)))
     }
@@ -137,6 +149,17 @@ impl Vector for Ymm {
     }
 
     #[inline(always)]
+    unsafe fn stream(self, to: *mut u8) {
+        // SAFETY: the caller vouches for as many bytes, and their alignment.
+        unsafe { _mm256_stream_si256(to.cast(), self.0) }
+    }
+
+    #[inline(always)]
+    fn fence() {
+        Xmm::fence();
+    }
+
+    #[inline(always)]
     fn xor(self, other: Self) -> Self {
         Ymm(with!(_mm256_xor_si256(self.0, other.0)))
     }
@@ -228,6 +251,17 @@ impl Vector for Zmm {
     unsafe fn store(self, to: *mut u8) {
         // SAFETY: the caller vouches for 64 bytes.
         unsafe { _mm512_storeu_si512(to.cast(), self.0) }
+    }
+
+    #[inline(always)]
+    unsafe fn stream(self, to: *mut u8) {
+        // SAFETY: the caller vouches for as many bytes, and their alignment.
+        unsafe { _mm512_stream_si512(to.cast(), self.0) }
+    }
+
+    #[inline(always)]
+    fn fence() {
+        Xmm::fence();
     }
 
     #[inline(always)]
@@ -331,23 +365,44 @@ pub(super) fn expand(data_key: &[u8], tweak_key: &[u8]) -> XtsKeys {
 /// # Safety
 /// As [`kernel::run`].
 #[target_feature(enable = "aes,pclmulqdq")]
-pub(super) unsafe fn aes_ni(k: *const XtsKeys, d: Direction, u: DataUnits, src: *const u8, dst: *mut u8, len: usize) {
+pub(super) unsafe fn aes_ni<const STREAM: bool>(
+    k: *const XtsKeys,
+    d: Direction,
+    u: DataUnits,
+    src: *const u8,
+    dst: *mut u8,
+    len: usize,
+) {
     // SAFETY: this function's own target features are those of `Xmm`; the rest is the caller's promise.
-    unsafe { kernel::run::<Xmm, 8>(k, d, u, src, dst, len) }
+    unsafe { kernel::run::<Xmm, 8, STREAM>(k, d, u, src, dst, len) }
 }
 
 /// # Safety
 /// As [`kernel::run`].
 #[target_feature(enable = "aes,pclmulqdq,avx2,vaes,vpclmulqdq")]
-pub(super) unsafe fn vaes_256(k: *const XtsKeys, d: Direction, u: DataUnits, src: *const u8, dst: *mut u8, len: usize) {
+pub(super) unsafe fn vaes_256<const STREAM: bool>(
+    k: *const XtsKeys,
+    d: Direction,
+    u: DataUnits,
+    src: *const u8,
+    dst: *mut u8,
+    len: usize,
+) {
     // SAFETY: this function's own target features are those of `Ymm`; the rest is the caller's promise.
-    unsafe { kernel::run::<Ymm, 8>(k, d, u, src, dst, len) }
+    unsafe { kernel::run::<Ymm, 8, STREAM>(k, d, u, src, dst, len) }
 }
 
 /// # Safety
 /// As [`kernel::run`].
 #[target_feature(enable = "aes,pclmulqdq,avx2,vaes,vpclmulqdq,avx512f")]
-pub(super) unsafe fn vaes_512(k: *const XtsKeys, d: Direction, u: DataUnits, src: *const u8, dst: *mut u8, len: usize) {
+pub(super) unsafe fn vaes_512<const STREAM: bool>(
+    k: *const XtsKeys,
+    d: Direction,
+    u: DataUnits,
+    src: *const u8,
+    dst: *mut u8,
+    len: usize,
+) {
     // SAFETY: this function's own target features are those of `Zmm`; the rest is the caller's promise.
-    unsafe { kernel::run::<Zmm, 16>(k, d, u, src, dst, len) }
+    unsafe { kernel::run::<Zmm, 16, STREAM>(k, d, u, src, dst, len) }
 }
