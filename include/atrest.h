@@ -519,6 +519,14 @@ atrest_status atrest_hazmat_dek_bytes(const atrest_dek *dek, void *bytes, size_t
 // An expanded XTS key, with how sectors are cut and numbered. Freed by atrest_sector_cipher_free, which wipes it.
 typedef struct atrest_sector_cipher atrest_sector_cipher;
 
+// A piece of a run of sectors in memory: a `struct iovec` by another name.
+typedef struct {
+    // Where it begins. NULL if it is empty.
+    void *base;
+    // Its length: whole sectors, or 0.
+    size_t len;
+} atrest_segment;
+
 // Expands a DEK for sectors of `sector_size`, 512 to 65,536 bytes, numbered by `sector_unit`, ATREST_UNIT_*. A size
 // that isn't a multiple of 512 needs ATREST_UNIT_SECTOR. The DEK may be freed afterwards.
 //
@@ -575,6 +583,32 @@ atrest_status atrest_sector_cipher_encrypt_unit_to(const atrest_sector_cipher *c
 // Decrypts a data unit from `src` to `dst`, as atrest_sector_cipher_encrypt_unit_to encrypts it.
 atrest_status atrest_sector_cipher_decrypt_unit_to(const atrest_sector_cipher *cipher, const uint8_t *tweak,
     const void *src, void *dst, size_t len);
+
+// Encrypts as atrest_sector_cipher_encrypt_to does, but writes `dst` past the cache.
+//
+// For output that is larger than the cache, or that nobody reads soon. It needs a `dst` that is aligned to 64 bytes and
+// isn't `src`; otherwise it is atrest_sector_cipher_encrypt_to. For output that stays in the cache it is slower.
+//
+// Errors: as atrest_sector_cipher_encrypt_to.
+atrest_status atrest_sector_cipher_encrypt_streaming(const atrest_sector_cipher *cipher, uint64_t first_sector,
+    const void *src, void *dst, size_t len);
+
+// Decrypts past the cache, as atrest_sector_cipher_encrypt_streaming encrypts.
+atrest_status atrest_sector_cipher_decrypt_streaming(const atrest_sector_cipher *cipher, uint64_t first_sector,
+    const void *src, void *dst, size_t len);
+
+// Encrypts a run of consecutive sectors that lie in `count` segments, in place.
+//
+// The segments follow one another on the disk: the first sector of one has the number behind the last of the segment
+// before. They must not overlap. All lengths are checked before the first segment is touched.
+//
+// Errors: ATREST_ERR_PARTIAL_SECTOR; ATREST_ERR_SECTOR_OVERFLOW.
+atrest_status atrest_sector_cipher_encrypt_segments(const atrest_sector_cipher *cipher, uint64_t first_sector,
+    const atrest_segment *segments, size_t count);
+
+// Decrypts segments in place, as atrest_sector_cipher_encrypt_segments encrypts them.
+atrest_status atrest_sector_cipher_decrypt_segments(const atrest_sector_cipher *cipher, uint64_t first_sector,
+    const atrest_segment *segments, size_t count);
 
 // ---------------------------------------------------------------------------------------------------------------------
 // KEY WRAP

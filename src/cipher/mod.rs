@@ -200,9 +200,12 @@ impl SectorCipher {
         Ok(())
     }
 
-    /// Makes sure that `len` bytes are whole sectors, and that their numbers do not overflow.
+    /// Says whether [`encrypt`](Self::encrypt) would take a run of `len` bytes.
+    ///
+    /// # Errors
+    /// As [`encrypt`](Self::encrypt).
     #[inline]
-    fn check_run(&self, first_sector: u64, len: usize) -> Result<()> {
+    pub fn check_run(&self, first_sector: u64, len: usize) -> Result<()> {
         let sector_size = self.sector_size.bytes();
         if !len.is_multiple_of(sector_size as usize) {
             return Err(Error::PartialSector { len, sector_size });

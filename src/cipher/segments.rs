@@ -20,7 +20,7 @@ impl SectorCipher {
         let mut sector = first_sector;
         for segment in segments {
             self.encrypt(sector, segment)?;
-            sector = self.behind(sector, segment.len());
+            sector = self.sector_behind(sector, segment.len());
         }
         Ok(())
     }
@@ -35,7 +35,7 @@ impl SectorCipher {
         let mut sector = first_sector;
         for segment in segments {
             self.decrypt(sector, segment)?;
-            sector = self.behind(sector, segment.len());
+            sector = self.sector_behind(sector, segment.len());
         }
         Ok(())
     }
@@ -76,7 +76,7 @@ impl SectorCipher {
                 let len = from.len().min(to.len());
                 let (now, later) = to.split_at_mut(len);
                 piece(self, sector, &from[..len], now)?;
-                sector = self.behind(sector, len);
+                sector = self.sector_behind(sector, len);
                 (from, to) = (&from[len..], later);
             }
         }
@@ -94,8 +94,9 @@ impl SectorCipher {
         Ok(all)
     }
 
-    /// The number of the sector behind `len` bytes; it wraps only behind the last sector that there is.
-    fn behind(&self, sector: u64, len: usize) -> u64 {
+    /// The number of the sector behind a run of `len` bytes that begins at `sector`. Behind the last sector that there is
+    /// comes 0.
+    pub fn sector_behind(&self, sector: u64, len: usize) -> u64 {
         let sectors = (len / self.sector_size.bytes() as usize) as u64;
         sector.wrapping_add(sectors * u64::from(self.unit.units_per_sector(self.sector_size)))
     }

@@ -43,6 +43,14 @@ macro_rules! bytes_mut {
     }};
 }
 
+/// A slice of an input of structs.
+macro_rules! slice {
+    ($start:expr, $count:expr) => {{
+        // SAFETY: by the header's contract (BUFFERS, MEMORY) there are as many, which nobody changes meanwhile.
+        unsafe { crate::args::slice($start, $count, stringify!($start)) }?
+    }};
+}
+
 /// An array of an input.
 macro_rules! array {
     ($start:expr) => {{
@@ -127,6 +135,18 @@ pub(crate) unsafe fn bytes_mut<'a>(start: *mut u8, len: usize, argument: &str) -
     }
     // SAFETY: `start` isn't NULL and `len` isn't over `isize::MAX`, checked above; the rest the caller vouches for.
     Ok(unsafe { slice::from_raw_parts_mut(start, len) })
+}
+
+/// # Safety
+/// If `start` isn't NULL, `count` values from there can be read during `'a`, and nobody writes them.
+#[inline]
+pub(crate) unsafe fn slice<'a, T>(start: *const T, count: usize, argument: &str) -> Result<&'a [T]> {
+    let len = count.checked_mul(size_of::<T>()).unwrap_or(usize::MAX);
+    if !has_bytes(start.cast(), len, argument)? {
+        return Ok(&[]);
+    }
+    // SAFETY: `start` isn't NULL and the length isn't over `isize::MAX`, checked above; the rest the caller vouches for.
+    Ok(unsafe { slice::from_raw_parts(start, count) })
 }
 
 /// Whether there is a byte at all. NULL is a buffer only when it is empty.

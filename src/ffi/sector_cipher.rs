@@ -10,9 +10,9 @@ use core::ffi::c_void;
 
 use atrest::{SectorCipher, SectorSize, SectorUnit};
 
-use crate::args::in_place;
+use crate::args::{has_bytes, in_place};
 use crate::dek::atrest_dek;
-use crate::failure::{Failure, run};
+use crate::failure::{Failure, Result, run};
 use crate::handle::Handle;
 use crate::status::atrest_status;
 
@@ -183,6 +183,113 @@ pub unsafe extern "C" fn atrest_sector_cipher_decrypt_unit_to(
         }
         Ok(cipher.decrypt_unit_to(tweak, bytes!(src, len), bytes_mut!(dst, len))?)
     })
+}
+
+/// Encrypts as atrest_sector_cipher_encrypt_to does, but writes `dst` past the cache.
+///
+/// For output that is larger than the cache, or that nobody reads soon. It needs a `dst` that is aligned to 64 bytes and
+/// isn't `src`; otherwise it is atrest_sector_cipher_encrypt_to. For output that stays in the cache it is slower.
+///
+/// Errors: as atrest_sector_cipher_encrypt_to.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn atrest_sector_cipher_encrypt_streaming(
+    cipher: *const atrest_sector_cipher,
+    first_sector: u64,
+    src: *const c_void,
+    dst: *mut c_void,
+    len: usize,
+) -> atrest_status {
+    run(|| {
+        let cipher = handle!(cipher);
+        if in_place(src.cast(), dst.cast(), len)? {
+            return Ok(cipher.encrypt(first_sector, bytes_mut!(dst, len))?);
+        }
+        Ok(cipher.encrypt_streaming(first_sector, bytes!(src, len), bytes_mut!(dst, len))?)
+    })
+}
+
+/// Decrypts past the cache, as atrest_sector_cipher_encrypt_streaming encrypts.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn atrest_sector_cipher_decrypt_streaming(
+    cipher: *const atrest_sector_cipher,
+    first_sector: u64,
+    src: *const c_void,
+    dst: *mut c_void,
+    len: usize,
+) -> atrest_status {
+    run(|| {
+        let cipher = handle!(cipher);
+        if in_place(src.cast(), dst.cast(), len)? {
+            return Ok(cipher.decrypt(first_sector, bytes_mut!(dst, len))?);
+        }
+        Ok(cipher.decrypt_streaming(first_sector, bytes!(src, len), bytes_mut!(dst, len))?)
+    })
+}
+
+/// A piece of a run of sectors in memory: a `struct iovec` by another name.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct atrest_segment {
+    /// Where it begins. NULL if it is empty.
+    pub base: *mut c_void,
+    /// Its length: whole sectors, or 0.
+    pub len: usize,
+}
+
+/// Encrypts a run of consecutive sectors that lie in `count` segments, in place.
+///
+/// The segments follow one another on the disk: the first sector of one has the number behind the last of the segment
+/// before. They must not overlap. All lengths are checked before the first segment is touched.
+///
+/// Errors: ATREST_ERR_PARTIAL_SECTOR; ATREST_ERR_SECTOR_OVERFLOW.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn atrest_sector_cipher_encrypt_segments(
+    cipher: *const atrest_sector_cipher,
+    first_sector: u64,
+    segments: *const atrest_segment,
+    count: usize,
+) -> atrest_status {
+    run(|| {
+        let (cipher, segments) = (handle!(cipher), slice!(segments, count));
+        check_segments(cipher, first_sector, segments)?;
+        let mut sector = first_sector;
+        for &atrest_segment { base, len } in segments {
+            cipher.encrypt(sector, bytes_mut!(base, len))?;
+            sector = cipher.sector_behind(sector, len);
+        }
+        Ok(())
+    })
+}
+
+/// Decrypts segments in place, as atrest_sector_cipher_encrypt_segments encrypts them.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn atrest_sector_cipher_decrypt_segments(
+    cipher: *const atrest_sector_cipher,
+    first_sector: u64,
+    segments: *const atrest_segment,
+    count: usize,
+) -> atrest_status {
+    run(|| {
+        let (cipher, segments) = (handle!(cipher), slice!(segments, count));
+        check_segments(cipher, first_sector, segments)?;
+        let mut sector = first_sector;
+        for &atrest_segment { base, len } in segments {
+            cipher.decrypt(sector, bytes_mut!(base, len))?;
+            sector = cipher.sector_behind(sector, len);
+        }
+        Ok(())
+    })
+}
+
+/// Checks all segments, before the first is touched.
+fn check_segments(cipher: &SectorCipher, first_sector: u64, segments: &[atrest_segment]) -> Result {
+    let mut all = 0usize;
+    for segment in segments {
+        has_bytes(segment.base.cast(), segment.len, "base")?;
+        cipher.check_run(first_sector, segment.len)?;
+        all = all.checked_add(segment.len).ok_or(atrest::Error::SectorOverflow { first_sector })?;
+    }
+    Ok(cipher.check_run(first_sector, all)?)
 }
 
 impl Handle for atrest_sector_cipher {

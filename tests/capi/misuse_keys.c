@@ -332,6 +332,30 @@ static void ciphers(const atrest_dek *dek)
     NO_BYTES(ATREST_ERR_OVERLAP, atrest_sector_cipher_decrypt_unit_to(cipher, tweak, bytes + 1, bytes, 17));
     NO_BYTES(ATREST_ERR_NULL_ARGUMENT, atrest_sector_cipher_encrypt_unit_to(cipher, NULL, marked, bytes, 17));
 
+    NO_BYTES(ATREST_ERR_OVERLAP, atrest_sector_cipher_encrypt_streaming(cipher, 0, bytes, bytes + 1, 512));
+    NO_BYTES(ATREST_ERR_NULL_ARGUMENT, atrest_sector_cipher_encrypt_streaming(cipher, 0, NULL, bytes, 512));
+    NO_BYTES(ATREST_ERR_PARTIAL_SECTOR, atrest_sector_cipher_decrypt_streaming(cipher, 0, marked, bytes, 100));
+
+    // All segments are looked at before the first is touched.
+    const atrest_segment null_base[] = {{bytes, 512}, {NULL, 512}}, partial[] = {{bytes, 512}, {bytes + 512, 100}};
+    const atrest_segment two[] = {{bytes, 512}, {NULL, 0}, {bytes + 512, 512}};
+    NO_BYTES(ATREST_ERR_NULL_ARGUMENT, atrest_sector_cipher_encrypt_segments(NULL, 0, two, 3));
+    NO_BYTES(ATREST_ERR_NULL_ARGUMENT, atrest_sector_cipher_encrypt_segments(cipher, 0, NULL, 3));
+    OK(atrest_sector_cipher_encrypt_segments(cipher, 0, NULL, 0));
+    NO_BYTES(ATREST_ERR_LENGTH, atrest_sector_cipher_encrypt_segments(cipher, 0, two, (size_t)-1));
+    NO_BYTES(ATREST_ERR_NULL_ARGUMENT, atrest_sector_cipher_encrypt_segments(cipher, 0, null_base, 2));
+    NO_BYTES(ATREST_ERR_PARTIAL_SECTOR, atrest_sector_cipher_decrypt_segments(cipher, 0, partial, 2));
+    NO_BYTES(ATREST_ERR_SECTOR_OVERFLOW, atrest_sector_cipher_decrypt_segments(cipher, UINT64_MAX, two, 3));
+
+    // Segments are one run, also when it is streamed.
+    memset(bytes, 7, 2048);
+    OK(atrest_sector_cipher_encrypt_segments(cipher, UINT64_MAX - 1, two, 3));
+    OK(atrest_sector_cipher_encrypt_streaming(cipher, UINT64_MAX - 1, bytes + 1024, bytes + 1024, 1024));
+    CHECK(memcmp(bytes, bytes + 1024, 1024) == 0);
+    OK(atrest_sector_cipher_decrypt_streaming(cipher, UINT64_MAX - 1, bytes, bytes + 1024, 1024));
+    OK(atrest_sector_cipher_decrypt_segments(cipher, UINT64_MAX - 1, two, 3));
+    CHECK(bytes[0] == 7 && memcmp(bytes, bytes + 1, 2047) == 0);
+
     // The four forms agree, and buffers that touch don't overlap.
     memset(bytes, 7, 1024);
     OK(atrest_sector_cipher_encrypt_to(cipher, 1, bytes, bytes + 512, 512));
