@@ -32,6 +32,8 @@ where
         Xts { data: expand(data_key), tweak: expand(tweak_key) }
     }
 
+    /// Not inlined, so that what it leaves on the stack is below its caller, who wipes it.
+    #[inline(never)]
     pub(crate) fn crypt(&self, direction: Direction, units: DataUnits, data: InOutBuf<'_, '_, u8>) {
         let mut scratch = Scratch { first: [Block::default(); BATCH], tweaks: [Block::default(); BATCH] };
         let DataUnits { first: mut number, step, len } = units;

@@ -12,7 +12,7 @@ pub use sector::{SectorSize, SectorUnit};
 use aes::cipher::inout::InOutBuf;
 use subtle::ConstantTimeEq;
 
-use crate::arch::{DataUnits, Direction, Kernel, Store};
+use crate::arch::{DataUnits, Direction, Kernel, Store, wipe_stack};
 use crate::{Error, Result};
 
 /// The size of an AES block in bytes.
@@ -61,8 +61,9 @@ impl SectorCipher {
     /// # Errors
     /// As [`new`](Self::new).
     pub fn with_unit(key: &[u8], sector_size: SectorSize, unit: SectorUnit) -> Result<Self> {
-        let (data_key, tweak_key) = halves(key)?;
-        Self::checked(Kernel::new(data_key, tweak_key), sector_size, unit)
+        let cipher = Self::expand(key, sector_size, unit, None);
+        wipe_stack();
+        cipher
     }
 
     /// Expands `key` for one kernel, to measure it or to compare it with another.
@@ -70,16 +71,24 @@ impl SectorCipher {
     /// # Errors
     /// As [`new`](Self::new); [`Error::KernelUnavailable`] when this CPU can't run it.
     pub fn with_kernel(key: &[u8], sector_size: SectorSize, unit: SectorUnit, kind: KernelKind) -> Result<Self> {
-        let (data_key, tweak_key) = halves(key)?;
-        let kernel =
-            Kernel::of_kind(kind, data_key, tweak_key).ok_or(Error::KernelUnavailable { kind: kind.name() })?;
-        Self::checked(kernel, sector_size, unit)
+        let cipher = Self::expand(key, sector_size, unit, Some(kind));
+        wipe_stack();
+        cipher
     }
 
-    fn checked(kernel: Kernel, sector_size: SectorSize, unit: SectorUnit) -> Result<Self> {
+    /// Not inlined, so that the copies of keys that it leaves on the stack are all in frames which [`wipe_stack`] covers.
+    #[inline(never)]
+    fn expand(key: &[u8], sector_size: SectorSize, unit: SectorUnit, kind: Option<KernelKind>) -> Result<Self> {
+        let (data_key, tweak_key) = halves(key)?;
         if unit == SectorUnit::Bytes512 && !sector_size.bytes().is_multiple_of(512) {
             return Err(Error::SectorSize { size: u64::from(sector_size.bytes()) });
         }
+        let kernel = match kind {
+            None => Kernel::new(data_key, tweak_key),
+            Some(kind) => {
+                Kernel::of_kind(kind, data_key, tweak_key).ok_or(Error::KernelUnavailable { kind: kind.name() })?
+            }
+        };
         Ok(SectorCipher { kernel, sector_size, unit })
     }
 

@@ -16,7 +16,7 @@ use core::hint::black_box;
 use core::mem::MaybeUninit;
 
 use super::keys::{KeyPointer, MIDDLE_ROUNDS, MORE_ROUNDS, XtsKeys};
-use super::tweaks::{BLOCK, Expand, GROUP, Nothing, Produce, STRIDE, STRIDE_BYTES, Scratch, Step, fill};
+use super::tweaks::{BLOCK, Expand, GROUP, Nothing, Produce, STRIDE, STRIDE_BYTES, Scratch, Step, fill, next_tweak};
 use super::vector::Vector;
 use crate::arch::{DataUnits, Direction};
 
@@ -238,25 +238,22 @@ unsafe fn steal<V: Vector, const DECRYPT: bool>(
     dst: *mut u8,
     partial: usize,
 ) {
-    let mut last_key = [0; BLOCK];
     let mut before = [0; BLOCK];
+    let mut after = [0; BLOCK];
     let mut stolen = [0; BLOCK];
     let mut last = [0; BLOCK];
     // SAFETY: `tweak` and `src` are valid for these reads; the CPU is as the caller says.
     unsafe {
-        keys.last::<V::One>().store(last_key.as_mut_ptr());
         tweak.copy_to_nonoverlapping(before.as_mut_ptr(), BLOCK);
+        next_tweak::<V::One>(keys, tweak, after.as_mut_ptr());
         src.copy_to_nonoverlapping(stolen.as_mut_ptr(), BLOCK);
         src.add(BLOCK).copy_to_nonoverlapping(last.as_mut_ptr(), partial);
     }
-    let key = u128::from_le_bytes(last_key);
-    let t = u128::from_le_bytes(before) ^ key;
-    let after = (t << 1) ^ ((t >> 127).wrapping_neg() & 0x87) ^ key;
-    let mut after = after.to_le_bytes();
     // Decryption meets the two tweaks in the other order.
     let (one, two) = if DECRYPT { (&after, &before) } else { (&before, &after) };
     let block = |block: &mut [u8; BLOCK], tweak: &[u8; BLOCK]| {
-        let at = block.as_mut_ptr();
+        // As in `Scratch::new`: the compiler must not know that writing a block can't change keys.
+        let at = black_box(block.as_mut_ptr());
         // SAFETY: the CPU is as the caller of `run` says; both arrays have the 16 bytes of one block.
         unsafe { chunk::<V::One, 1, DECRYPT, false, _>(keys, at, at, tweak.as_ptr(), at, 0, &Nothing) };
     };
@@ -268,7 +265,7 @@ unsafe fn steal<V: Vector, const DECRYPT: bool>(
         last.as_ptr().copy_to_nonoverlapping(dst, BLOCK);
         stolen.as_ptr().copy_to_nonoverlapping(dst.add(BLOCK), partial);
     }
-    for secret in [&mut before, &mut after, &mut stolen, &mut last, &mut last_key] {
+    for secret in [&mut before, &mut after, &mut stolen, &mut last] {
         *secret = [0; BLOCK];
         black_box(secret);
     }

@@ -99,29 +99,49 @@ impl Expand {
 
 impl<V: Vector> Produce<V> for Expand {
     const ACTIVE: bool = true;
-    type Ready = [(V, V); 2];
+    type Ready = [V; 2];
 
     #[inline(always)]
-    unsafe fn ready(&self, slot: usize) -> [(V, V); 2] {
+    unsafe fn ready(&self, slot: usize) -> [V; 2] {
         let one = usize::from(slot * V::LANES >= STRIDE / 2);
         // SAFETY: the CPU is as the caller says, and `units` point to first tweaks.
-        let (one, two) = unsafe { (V::splat(self.units[one].cast()), V::splat(self.units[1].cast())) };
-        [(one, one.swap_halves()), (two, two.swap_halves())]
+        unsafe { [V::splat(self.units[one].cast()), V::splat(self.units[1].cast())] }
     }
 
-    /// t x^k is t << k, with the bits that leave the low half (in `carry`, high) and those that leave the high half (in
-    /// `carry`, low) put back; the latter times x^7 + x^2 + x + 1, the 1 of which `carry` itself is.
     #[inline(always)]
-    unsafe fn make(&self, ready: [(V, V); 2], half: usize, slot: usize) -> V {
-        let (tweak, swapped) = ready[half];
-        let j = (slot * V::LANES) & self.mask;
-        // SAFETY: the tables have an entry for each block of a stride, and a slot has `LANES` blocks.
-        let (left, right) = unsafe { (V::load(LEFT[j..].as_ptr().cast()), V::load(RIGHT[j..].as_ptr().cast())) };
-        // SAFETY: the caller vouches for the CPU.
-        let (reduce, last) = unsafe { (V::splat(REDUCE_LESS_ONE.as_ptr()), self.keys.last()) };
-        let carry = swapped.shift_right(right);
-        tweak.shift_left(left).xor3(carry, carry.multiply_low(reduce)).xor(last)
+    unsafe fn make(&self, ready: [V; 2], half: usize, slot: usize) -> V {
+        let k = (slot * V::LANES) & self.mask;
+        // SAFETY: the CPU is as the caller says, and `slot` is within a stride, `LANES` blocks each.
+        unsafe { times_x_to_the(k, ready[half]).xor(self.keys.last()) }
     }
+}
+
+/// The tweak of the block behind that of `tweak`.
+///
+/// # Safety
+/// The CPU has the instructions of `V`, a type of one block; `tweak` is valid for reads and `to` for writes of 16 bytes.
+#[inline(always)]
+pub(super) unsafe fn next_tweak<V: Vector>(keys: KeyPointer, tweak: *const u8, to: *mut u8) {
+    // SAFETY: the caller vouches for all of it.
+    unsafe {
+        let last: V = keys.last();
+        times_x_to_the(1, V::load(tweak).xor(last)).xor(last).store(to);
+    }
+}
+
+/// t x^k is t << k, with the bits that leave the low half (in `carry`, high) and those that leave the high half (in
+/// `carry`, low) put back; the latter times x^7 + x^2 + x + 1, the 1 of which `carry` itself is.
+///
+/// # Safety
+/// The CPU has the instructions of `V`; `k` is within a stride, as are the exponents of the further lanes, k + 1 and so on.
+#[inline(always)]
+unsafe fn times_x_to_the<V: Vector>(k: usize, tweak: V) -> V {
+    // SAFETY: the tables have an entry for each block of a stride, and the CPU is as the caller says.
+    let (left, right, reduce): (V, V, V) = unsafe {
+        (V::load(LEFT[k..].as_ptr().cast()), V::load(RIGHT[k..].as_ptr().cast()), V::splat(REDUCE_LESS_ONE.as_ptr()))
+    };
+    let carry = tweak.swap_halves().shift_right(right);
+    tweak.shift_left(left).xor3(carry, carry.multiply_low(reduce))
 }
 
 /// x^7 + x^2 + x + 1, to which x^128 is congruent (IEEE 1619-2018, 5.2); and the same without the 1.
@@ -151,7 +171,7 @@ pub(super) unsafe fn fill<V: Vector>(expand: &Expand, to: *mut u8, registers: us
     for eighth in (0..registers).step_by(8) {
         // SAFETY: the caller vouches for all of it.
         unsafe {
-            let ready: [(V, V); 2] = expand.ready(eighth);
+            let ready: [V; 2] = expand.ready(eighth);
             for slot in eighth..eighth + 8 {
                 expand.make(ready, 0, slot).store(to.add(slot * V::BYTES));
             }
@@ -180,7 +200,9 @@ pub(super) struct Scratch {
 impl Scratch {
     #[inline(always)]
     pub(super) fn new(memory: &mut MaybeUninit<Memory>) -> Self {
-        let memory = memory.as_mut_ptr();
+        // The compiler must not know where this points, or it would see that writing tweaks can't change keys, read keys
+        // ahead of the loops, and put them on the stack.
+        let memory = black_box(memory.as_mut_ptr());
         // SAFETY: these are places within `memory`; nothing is read.
         let (one, two, first) =
             unsafe { (&raw mut (*memory).tweaks[0], &raw mut (*memory).tweaks[1], &raw mut (*memory).first) };
