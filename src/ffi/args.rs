@@ -141,7 +141,7 @@ pub(crate) unsafe fn bytes_mut<'a>(start: *mut u8, len: usize, argument: &str) -
 /// If `start` isn't NULL, `count` values from there can be read during `'a`, and nobody writes them.
 #[inline]
 pub(crate) unsafe fn slice<'a, T>(start: *const T, count: usize, argument: &str) -> Result<&'a [T]> {
-    let len = count.checked_mul(size_of::<T>()).unwrap_or(usize::MAX);
+    let len = count.saturating_mul(size_of::<T>());
     if !has_bytes(start.cast(), len, argument)? {
         return Ok(&[]);
     }
