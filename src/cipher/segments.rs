@@ -3,7 +3,10 @@
 use super::SectorCipher;
 use crate::{Error, Result};
 
-/// What is done with one piece.
+/// What is done with a segment.
+type InPlace = fn(&SectorCipher, u64, &mut [u8]) -> Result<()>;
+
+/// What is done with a piece that source and destination have in one.
 type ToPiece = fn(&SectorCipher, u64, &[u8], &mut [u8]) -> Result<()>;
 
 impl SectorCipher {
@@ -16,13 +19,7 @@ impl SectorCipher {
     /// [`Error::PartialSector`] for the first segment that isn't a whole number of sectors; [`Error::SectorOverflow`]. All
     /// segments are untouched then.
     pub fn encrypt_segments(&self, first_sector: u64, segments: &mut [&mut [u8]]) -> Result<()> {
-        self.check_segments(first_sector, segments.iter().map(|segment| segment.len()))?;
-        let mut sector = first_sector;
-        for segment in segments {
-            self.encrypt(sector, segment)?;
-            sector = self.sector_behind(sector, segment.len());
-        }
-        Ok(())
+        self.segments(first_sector, segments, Self::encrypt)
     }
 
     /// Decrypts a run of consecutive sectors that lie in several segments, in place. As
@@ -31,13 +28,7 @@ impl SectorCipher {
     /// # Errors
     /// As [`encrypt_segments`](Self::encrypt_segments).
     pub fn decrypt_segments(&self, first_sector: u64, segments: &mut [&mut [u8]]) -> Result<()> {
-        self.check_segments(first_sector, segments.iter().map(|segment| segment.len()))?;
-        let mut sector = first_sector;
-        for segment in segments {
-            self.decrypt(sector, segment)?;
-            sector = self.sector_behind(sector, segment.len());
-        }
-        Ok(())
+        self.segments(first_sector, segments, Self::decrypt)
     }
 
     /// Encrypts a run of consecutive sectors from the segments of `src` to those of `dst`, each cut in its own way.
@@ -56,6 +47,16 @@ impl SectorCipher {
     /// As [`encrypt_segments_to`](Self::encrypt_segments_to).
     pub fn decrypt_segments_to(&self, first_sector: u64, src: &[&[u8]], dst: &mut [&mut [u8]]) -> Result<()> {
         self.segments_to(first_sector, src, dst, Self::decrypt_to)
+    }
+
+    fn segments(&self, first_sector: u64, segments: &mut [&mut [u8]], in_place: InPlace) -> Result<()> {
+        self.check_segments(first_sector, segments.iter().map(|segment| segment.len()))?;
+        let mut sector = first_sector;
+        for segment in segments {
+            in_place(self, sector, segment)?;
+            sector = self.sector_behind(sector, segment.len());
+        }
+        Ok(())
     }
 
     fn segments_to(&self, first_sector: u64, src: &[&[u8]], dst: &mut [&mut [u8]], piece: ToPiece) -> Result<()> {

@@ -16,6 +16,35 @@ use crate::failure::{Failure, Result, run};
 use crate::handle::Handle;
 use crate::status::atrest_status;
 
+/// The body of a function from `src` to `dst`: by one method where they are the same, else by another.
+macro_rules! from_to {
+    ($cipher:expr, $number:expr, $src:expr, $dst:expr, $len:expr, $in_place:ident, $to:ident) => {
+        run(|| {
+            let (cipher, number) = (handle!($cipher), $number);
+            if in_place($src.cast(), $dst.cast(), $len)? {
+                return Ok(cipher.$in_place(number, bytes_mut!($dst, $len))?);
+            }
+            Ok(cipher.$to(number, bytes!($src, $len), bytes_mut!($dst, $len))?)
+        })
+    };
+}
+
+/// The body of a function on segments.
+macro_rules! segments {
+    ($cipher:expr, $first_sector:expr, $segments:expr, $count:expr, $method:ident) => {
+        run(|| {
+            let (cipher, segments) = (handle!($cipher), slice!($segments, $count));
+            check_segments(cipher, $first_sector, segments)?;
+            let mut sector = $first_sector;
+            for &atrest_segment { base, len } in segments {
+                cipher.$method(sector, bytes_mut!(base, len))?;
+                sector = cipher.sector_behind(sector, len);
+            }
+            Ok(())
+        })
+    };
+}
+
 /// Sector numbers count units of 512 bytes, whatever the sector size: plain64 of dm-crypt and LUKS. Sectors of 4096
 /// bytes have the numbers 0, 8, 16 and so on.
 pub const ATREST_UNIT_512: u32 = 1;
@@ -91,13 +120,7 @@ pub unsafe extern "C" fn atrest_sector_cipher_encrypt_to(
     dst: *mut c_void,
     len: usize,
 ) -> atrest_status {
-    run(|| {
-        let cipher = handle!(cipher);
-        if in_place(src.cast(), dst.cast(), len)? {
-            return Ok(cipher.encrypt(first_sector, bytes_mut!(dst, len))?);
-        }
-        Ok(cipher.encrypt_to(first_sector, bytes!(src, len), bytes_mut!(dst, len))?)
-    })
+    from_to!(cipher, first_sector, src, dst, len, encrypt, encrypt_to)
 }
 
 /// Decrypts sectors from `src` to `dst`, as atrest_sector_cipher_encrypt_to encrypts them.
@@ -109,13 +132,7 @@ pub unsafe extern "C" fn atrest_sector_cipher_decrypt_to(
     dst: *mut c_void,
     len: usize,
 ) -> atrest_status {
-    run(|| {
-        let cipher = handle!(cipher);
-        if in_place(src.cast(), dst.cast(), len)? {
-            return Ok(cipher.decrypt(first_sector, bytes_mut!(dst, len))?);
-        }
-        Ok(cipher.decrypt_to(first_sector, bytes!(src, len), bytes_mut!(dst, len))?)
-    })
+    from_to!(cipher, first_sector, src, dst, len, decrypt, decrypt_to)
 }
 
 /// Encrypts one data unit in place under a tweak of 16 bytes, for engines that number blocks in their own way.
@@ -158,13 +175,7 @@ pub unsafe extern "C" fn atrest_sector_cipher_encrypt_unit_to(
     dst: *mut c_void,
     len: usize,
 ) -> atrest_status {
-    run(|| {
-        let (cipher, tweak) = (handle!(cipher), array!(tweak));
-        if in_place(src.cast(), dst.cast(), len)? {
-            return Ok(cipher.encrypt_unit(tweak, bytes_mut!(dst, len))?);
-        }
-        Ok(cipher.encrypt_unit_to(tweak, bytes!(src, len), bytes_mut!(dst, len))?)
-    })
+    from_to!(cipher, array!(tweak), src, dst, len, encrypt_unit, encrypt_unit_to)
 }
 
 /// Decrypts a data unit from `src` to `dst`, as atrest_sector_cipher_encrypt_unit_to encrypts it.
@@ -176,13 +187,7 @@ pub unsafe extern "C" fn atrest_sector_cipher_decrypt_unit_to(
     dst: *mut c_void,
     len: usize,
 ) -> atrest_status {
-    run(|| {
-        let (cipher, tweak) = (handle!(cipher), array!(tweak));
-        if in_place(src.cast(), dst.cast(), len)? {
-            return Ok(cipher.decrypt_unit(tweak, bytes_mut!(dst, len))?);
-        }
-        Ok(cipher.decrypt_unit_to(tweak, bytes!(src, len), bytes_mut!(dst, len))?)
-    })
+    from_to!(cipher, array!(tweak), src, dst, len, decrypt_unit, decrypt_unit_to)
 }
 
 /// Encrypts as atrest_sector_cipher_encrypt_to does, but writes `dst` past the cache.
@@ -199,13 +204,7 @@ pub unsafe extern "C" fn atrest_sector_cipher_encrypt_streaming(
     dst: *mut c_void,
     len: usize,
 ) -> atrest_status {
-    run(|| {
-        let cipher = handle!(cipher);
-        if in_place(src.cast(), dst.cast(), len)? {
-            return Ok(cipher.encrypt(first_sector, bytes_mut!(dst, len))?);
-        }
-        Ok(cipher.encrypt_streaming(first_sector, bytes!(src, len), bytes_mut!(dst, len))?)
-    })
+    from_to!(cipher, first_sector, src, dst, len, encrypt, encrypt_streaming)
 }
 
 /// Decrypts past the cache, as atrest_sector_cipher_encrypt_streaming encrypts.
@@ -217,13 +216,7 @@ pub unsafe extern "C" fn atrest_sector_cipher_decrypt_streaming(
     dst: *mut c_void,
     len: usize,
 ) -> atrest_status {
-    run(|| {
-        let cipher = handle!(cipher);
-        if in_place(src.cast(), dst.cast(), len)? {
-            return Ok(cipher.decrypt(first_sector, bytes_mut!(dst, len))?);
-        }
-        Ok(cipher.decrypt_streaming(first_sector, bytes!(src, len), bytes_mut!(dst, len))?)
-    })
+    from_to!(cipher, first_sector, src, dst, len, decrypt, decrypt_streaming)
 }
 
 /// A piece of a run of sectors in memory: a `struct iovec` by another name.
@@ -249,16 +242,7 @@ pub unsafe extern "C" fn atrest_sector_cipher_encrypt_segments(
     segments: *const atrest_segment,
     count: usize,
 ) -> atrest_status {
-    run(|| {
-        let (cipher, segments) = (handle!(cipher), slice!(segments, count));
-        check_segments(cipher, first_sector, segments)?;
-        let mut sector = first_sector;
-        for &atrest_segment { base, len } in segments {
-            cipher.encrypt(sector, bytes_mut!(base, len))?;
-            sector = cipher.sector_behind(sector, len);
-        }
-        Ok(())
-    })
+    segments!(cipher, first_sector, segments, count, encrypt)
 }
 
 /// Decrypts segments in place, as atrest_sector_cipher_encrypt_segments encrypts them.
@@ -269,16 +253,7 @@ pub unsafe extern "C" fn atrest_sector_cipher_decrypt_segments(
     segments: *const atrest_segment,
     count: usize,
 ) -> atrest_status {
-    run(|| {
-        let (cipher, segments) = (handle!(cipher), slice!(segments, count));
-        check_segments(cipher, first_sector, segments)?;
-        let mut sector = first_sector;
-        for &atrest_segment { base, len } in segments {
-            cipher.decrypt(sector, bytes_mut!(base, len))?;
-            sector = cipher.sector_behind(sector, len);
-        }
-        Ok(())
-    })
+    segments!(cipher, first_sector, segments, count, decrypt)
 }
 
 /// Checks all segments, before the first is touched.
