@@ -3,7 +3,7 @@
 //! `cargo run --release --example encrypt_disk [-- IMAGE]`
 
 use std::fs::{self, File};
-use std::io::{self, Read};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -32,14 +32,18 @@ const CHUNK: usize = 4 << 20;
 
 fn main() -> Result<()> {
     let args = Args::parse();
-    let place = Place::prepare(&args.dir)?;
+    let place = Place::prepare(&args.dir, args.image.as_deref())?;
 
     step(1, "A disk image to protect");
     let image = match args.image {
         Some(image) => image,
         None => make_image(&place)?,
     };
-    let size = File::open(&image)?.metadata()?.len();
+    // The end of a file, and also of a block device.
+    let size = File::open(&image)?.seek(SeekFrom::End(0))?;
+    if size == 0 {
+        return Err(format!("{} is empty", image.display()).into());
+    }
     say(&format!("{}, {}", image.display(), mib(size)));
 
     step(2, "A vault, and in it the key that protects the keys of disks (KEK)");
@@ -55,7 +59,7 @@ fn main() -> Result<()> {
     let volume = Volume::format(device, &vault, "disks", &options)?;
     say(&format!("volume {}, uuid {}", place.volume.display(), volume.uuid()));
     say(&format!("cipher {}, sectors of {} bytes", volume.dek().algorithm().name(), volume.sector_size().bytes()));
-    say(&format!("engine {} GiB/s in memory, one core", engine_speed(volume.dek())?));
+    say(&format!("engine {}", engine_speed(volume.dek())?));
 
     step(4, "The image goes in");
     let took = copy_in(&image, &volume, size)?;
@@ -110,9 +114,14 @@ struct Place {
 
 impl Place {
     /// Makes the folder and removes what an earlier run made, by name.
-    fn prepare(dir: &Path) -> Result<Self> {
+    fn prepare(dir: &Path, image: Option<&Path>) -> Result<Self> {
         fs::create_dir_all(dir)?;
         let dir = dir.canonicalize()?;
+        if image.is_some_and(|image| image.canonicalize().is_ok_and(|image| image.starts_with(&dir))) {
+            return Err(
+                format!("the image is in {}, which this program clears; copy it elsewhere", dir.display()).into()
+            );
+        }
         for name in ["disk.img", "root.key", "keys.vault", "keys.vault.bak", "keys.vault.lock", "disk.luks", "disk.dek"]
         {
             match fs::remove_file(dir.join(name)) {
@@ -222,7 +231,7 @@ fn for_chunks(
     Ok(())
 }
 
-/// How fast the sector engine alone is, in GiB/s.
+/// Which kernel the sector engine has here, and how fast it is alone.
 fn engine_speed(dek: &Dek) -> Result<String> {
     let cipher = dek.sector_cipher(SectorSize::B512)?;
     let mut sectors = vec![0; 1 << 20];
@@ -232,7 +241,8 @@ fn engine_speed(dek: &Dek) -> Result<String> {
         cipher.encrypt(0, &mut sectors)?;
         bytes += sectors.len();
     }
-    Ok(format!("{:.1}", bytes as f64 / start.elapsed().as_secs_f64() / f64::from(1 << 30)))
+    let speed = bytes as f64 / start.elapsed().as_secs_f64() / f64::from(1 << 30);
+    Ok(format!("{}, {speed:.1} GiB/s in memory on one core", cipher.kernel().name()))
 }
 
 /// Named for what it is: what only this version could unwrap would be lost.
