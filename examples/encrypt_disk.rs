@@ -234,14 +234,15 @@ fn for_chunks(
 /// Which kernel the sector engine has here, and how fast it is alone.
 fn engine_speed(dek: &Dek) -> Result<String> {
     let cipher = dek.sector_cipher(SectorSize::B512)?;
-    let mut sectors = vec![0; 1 << 20];
-    cipher.encrypt(0, &mut sectors)?;
-    let (start, mut bytes) = (Instant::now(), 0);
-    while start.elapsed() < Duration::from_millis(200) {
-        cipher.encrypt(0, &mut sectors)?;
-        bytes += sectors.len();
-    }
-    let speed = bytes as f64 / start.elapsed().as_secs_f64() / f64::from(1 << 30);
+    let mut sectors = vec![0; 256 << 10];
+    // The best of many passes: what else the machine does shows least in it.
+    let len = sectors.len() as f64;
+    let pass = || {
+        let start = Instant::now();
+        cipher.encrypt(0, &mut sectors).map(|()| start.elapsed())
+    };
+    let best = std::iter::repeat_with(pass).take(500).collect::<Result<Vec<_>, _>>()?.into_iter().min();
+    let speed = best.map_or(0.0, |best| len / best.as_secs_f64() / f64::from(1 << 30));
     Ok(format!("{}, {speed:.1} GiB/s in memory on one core", cipher.kernel().name()))
 }
 
