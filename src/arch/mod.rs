@@ -2,6 +2,8 @@
 //!
 //! A kernel trusts its caller: [`SectorCipher`](crate::SectorCipher) has checked every length and number.
 
+#![allow(unsafe_code)]
+
 #[cfg(any(
     all(target_arch = "x86_64", not(target_os = "none")),
     all(target_arch = "aarch64", target_endian = "little")
@@ -15,7 +17,11 @@ mod fused;
 mod fused;
 mod portable;
 
+use core::mem::{ManuallyDrop, MaybeUninit};
+use core::slice;
+
 use aes::cipher::inout::InOutBuf;
+use zeroize::Zeroize;
 
 use fused::Fused;
 
@@ -85,9 +91,11 @@ impl KernelKind {
 }
 
 /// An expanded key in the form that its kernel wants.
+pub(crate) struct Kernel(ManuallyDrop<Expanded>);
+
 // Without an allocator there is no box to put the larger keys in, and one cipher serves a whole device.
 #[allow(clippy::large_enum_variant)]
-pub(crate) enum Kernel {
+enum Expanded {
     Fused(Fused),
     PortableAes128(portable::Aes128Xts),
     PortableAes256(portable::Aes256Xts),
@@ -97,7 +105,7 @@ impl Kernel {
     /// Expands two keys of 16 or two of 32 bytes each for the best kernel that this CPU can run.
     pub(crate) fn new(data_key: &[u8], tweak_key: &[u8]) -> Self {
         let fused = KernelKind::ALL.into_iter().find_map(|kind| Fused::new(kind, data_key, tweak_key));
-        fused.map_or_else(|| Self::portable(data_key, tweak_key), Kernel::Fused)
+        fused.map_or_else(|| Self::portable(data_key, tweak_key), Self::fused)
     }
 
     /// Expands two keys of 16 or two of 32 bytes each for one kernel, unless this CPU can't run it.
@@ -105,38 +113,49 @@ impl Kernel {
         if kind == KernelKind::Portable {
             return Some(Self::portable(data_key, tweak_key));
         }
-        Fused::new(kind, data_key, tweak_key).map(Kernel::Fused)
+        Fused::new(kind, data_key, tweak_key).map(Self::fused)
+    }
+
+    fn fused(fused: Fused) -> Self {
+        Kernel(ManuallyDrop::new(Expanded::Fused(fused)))
     }
 
     fn portable(data_key: &[u8], tweak_key: &[u8]) -> Self {
-        match data_key.len() {
-            16 => Kernel::PortableAes128(portable::Aes128Xts::new(data_key, tweak_key)),
-            _ => Kernel::PortableAes256(portable::Aes256Xts::new(data_key, tweak_key)),
-        }
+        Kernel(ManuallyDrop::new(match data_key.len() {
+            16 => Expanded::PortableAes128(portable::Aes128Xts::new(data_key, tweak_key)),
+            _ => Expanded::PortableAes256(portable::Aes256Xts::new(data_key, tweak_key)),
+        }))
     }
 
     pub(crate) fn kind(&self) -> KernelKind {
-        match self {
-            Kernel::Fused(fused) => fused.kind(),
-            Kernel::PortableAes128(_) | Kernel::PortableAes256(_) => KernelKind::Portable,
+        match &*self.0 {
+            Expanded::Fused(fused) => fused.kind(),
+            Expanded::PortableAes128(_) | Expanded::PortableAes256(_) => KernelKind::Portable,
         }
     }
 
     /// Encrypts or decrypts whole data units: one dispatch for the whole run.
     #[inline]
     pub(crate) fn crypt(&self, direction: Direction, units: DataUnits, data: InOutBuf<'_, '_, u8>, store: Store) {
-        match self {
-            Kernel::Fused(fused) => fused.crypt(direction, units, data, store),
-            Kernel::PortableAes128(kernel) => {
-                kernel.crypt(direction, units, data);
-                // The `aes` crate spreads round keys over the stack.
-                wipe_stack();
-            }
-            Kernel::PortableAes256(kernel) => {
-                kernel.crypt(direction, units, data);
-                wipe_stack();
-            }
+        match &*self.0 {
+            Expanded::Fused(fused) => return fused.crypt(direction, units, data, store),
+            Expanded::PortableAes128(kernel) => kernel.crypt(direction, units, data),
+            Expanded::PortableAes256(kernel) => kernel.crypt(direction, units, data),
         }
+        // The `aes` crate spreads round keys over the stack.
+        wipe_stack();
+    }
+}
+
+impl Drop for Kernel {
+    /// Wipes the whole place, not only the keys in it: where they take less than the largest, the rest holds whatever was
+    /// on the stack when they were put here.
+    fn drop(&mut self) {
+        // SAFETY: it is dropped here alone, and not used afterwards.
+        unsafe { ManuallyDrop::drop(&mut self.0) };
+        let place = (&raw mut self.0).cast::<MaybeUninit<u8>>();
+        // SAFETY: the place is this value's own, and any bytes are bytes.
+        unsafe { slice::from_raw_parts_mut(place, size_of::<Expanded>()) }.zeroize();
     }
 }
 

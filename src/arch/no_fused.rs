@@ -5,7 +5,7 @@ use aes::cipher::inout::InOutBuf;
 use super::{DataUnits, Direction, KernelKind, Store};
 
 /// Never made.
-pub(crate) enum Fused {}
+pub(super) enum Fused {}
 
 impl Fused {
     pub(super) fn has(_kind: KernelKind) -> bool {

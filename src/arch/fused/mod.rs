@@ -1,7 +1,5 @@
 //! Kernels on the AES instructions of the CPU: one text ([`kernel`]) over vectors of any width ([`vector`]).
 
-#![allow(unsafe_code)]
-
 mod kernel;
 mod keys;
 mod tweaks;
@@ -26,7 +24,7 @@ use keys::XtsKeys;
 const ALIGNMENT: usize = 64;
 
 /// An expanded key, and the kernel to use it with. It exists only where the CPU can run that kernel.
-pub(crate) struct Fused {
+pub(super) struct Fused {
     keys: XtsKeys,
     kind: KernelKind,
 }
