@@ -131,18 +131,57 @@ fn what_a_killed_writer_left_behind_is_harmless() {
 }
 
 #[test]
-fn a_writer_that_was_killed_between_the_file_and_its_copy_has_done_its_work() {
+fn a_writer_that_was_killed_between_the_copy_and_the_file_has_changed_nothing() {
     let vault = fixture();
     vault.open().unwrap().rotate_key("disks").unwrap();
     let newer = fs::read(&vault.path).unwrap();
-    fs::write(vault.bak(), &vault.sound).unwrap();
-    assert_eq!(vault.open().unwrap().keys().unwrap()[0].versions.len(), 3);
-    // Should the file be damaged just then, the copy opens with what was before.
-    fs::copy(vault.bak(), &vault.path).unwrap();
+    assert_eq!(fs::read(vault.bak()).unwrap(), newer);
+    // The copy is replaced first.
+    fs::write(&vault.path, &vault.sound).unwrap();
     assert_eq!(vault.open().unwrap().keys().unwrap()[0].versions.len(), 2);
-    fs::write(&vault.path, newer).unwrap();
+    // Should the file be damaged just then, the copy opens, with a version that nothing was wrapped under.
+    fs::copy(vault.bak(), &vault.path).unwrap();
+    assert_eq!(vault.open().unwrap().keys().unwrap()[0].versions.len(), 3);
+    fs::write(&vault.path, &vault.sound).unwrap();
     vault.open().unwrap().create_key("tapes").unwrap();
     assert_eq!(fs::read(vault.bak()).unwrap(), fs::read(&vault.path).unwrap());
+}
+
+#[test]
+fn a_change_that_could_not_be_written_has_not_happened_and_the_copy_is_never_behind() {
+    // Something that can't be removed stands where each of the two files is to be written.
+    for name in ["keys.vault.bak.new", "keys.vault.new"] {
+        let fixture = fixture();
+        let vault = fixture.open().unwrap();
+        let first = vault.keys().unwrap()[0].versions[0].id.clone();
+        let obstacle = fixture.folder.path().join(name);
+        fs::create_dir_all(obstacle.join("full")).unwrap();
+        assert!(matches!(vault.rotate_key("disks"), Err(Error::Io { .. })), "{name}");
+        assert!(matches!(vault.hazmat_destroy_version(&first), Err(Error::Io { .. })), "{name}");
+        let dek = Dek::generate(DekAlgorithm::Aes256Xts).unwrap();
+        let envelope = Envelope::seal(&dek, &vault, "disks", b"").unwrap();
+        assert_eq!(envelope.kek().version(), "2", "{name}");
+        fs::remove_dir_all(obstacle).unwrap();
+        // Tried again, it destroys the version in both files.
+        vault.hazmat_destroy_version(&first).unwrap();
+        assert_eq!(fs::read(fixture.bak()).unwrap(), fs::read(&fixture.path).unwrap());
+        // Who follows the error's advice has all keys that were in use.
+        fs::write(&fixture.path, b"garbage").unwrap();
+        fs::copy(fixture.bak(), &fixture.path).unwrap();
+        assert_eq!(envelope.unseal(&fixture.open().unwrap(), b"").unwrap(), dek);
+    }
+}
+
+#[test]
+#[cfg(unix)]
+fn a_link_to_a_vault_stays_a_link() {
+    let fixture = fixture();
+    let link = fixture.folder.path().join("link");
+    std::os::unix::fs::symlink(&fixture.path, &link).unwrap();
+    let vault = FileVault::open(&link, Unlock::Passphrase(PASSPHRASE)).unwrap();
+    vault.create_key("tapes").unwrap();
+    assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+    assert_eq!(fixture.open().unwrap().keys().unwrap().len(), 2);
 }
 
 #[test]

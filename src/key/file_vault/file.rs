@@ -18,8 +18,13 @@ pub(super) struct VaultFile {
 }
 
 impl VaultFile {
+    /// The files at a path. Links are followed once and for all: a file that is replaced would take the place of a link to
+    /// it, and who comes by the link would hold another lock.
     pub(super) fn at(path: &Path) -> Self {
-        VaultFile { path: path.to_owned() }
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let through_folder = || Some(fs::canonicalize(folder).ok()?.join(path.file_name()?));
+        let real = fs::canonicalize(path).ok().or_else(through_folder);
+        VaultFile { path: real.unwrap_or_else(|| path.to_owned()) }
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -73,10 +78,20 @@ impl VaultFile {
         })
     }
 
-    /// Replaces the file, then the copy; each is whole, old or new, at every instant. The lock must be held.
-    pub(super) fn replace(&self, text: &[u8]) -> Result<()> {
+    /// Writes the file and its copy for the first time. The lock must be held.
+    pub(super) fn create(&self, text: &[u8]) -> Result<()> {
         self.replace_one(&self.path, text)?;
         self.replace_one(&beside(&self.path, ".bak"), text)
+    }
+
+    /// Replaces the copy, then the file; each is whole, old or new, at every instant. In this order the copy is never
+    /// behind what was in use, and a change that failed has not happened. The lock must be held.
+    pub(super) fn replace(&self, text: &[u8]) -> Result<()> {
+        if text.len() as u64 > MAX_FILE {
+            return Err(Error::Vault(format!("its file would have more than {MAX_FILE} bytes")));
+        }
+        self.replace_one(&beside(&self.path, ".bak"), text)?;
+        self.replace_one(&self.path, text)
     }
 
     fn replace_one(&self, path: &Path, text: &[u8]) -> Result<()> {

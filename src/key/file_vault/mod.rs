@@ -90,7 +90,7 @@ impl FileVault {
         let uuid = uuid::Builder::from_random_bytes(random::array()?).into_uuid().to_string();
         let (root_record, root) = RootKeys::new(unlock, cost)?;
         let body = Body::new(uuid, root_record);
-        file.replace(&body.seal(&root))?;
+        file.create(&body.seal(&root))?;
         Ok(FileVault { file, id: body.vault_id(), root, body: RwLock::new(body) })
     }
 
