@@ -93,9 +93,14 @@ impl FileDevice {
         options.read(true).write(true).create_new(true);
         #[cfg(unix)]
         std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        let device = Self::held(&options, path.as_ref())?;
-        let sized = device.file.set_len(size);
-        sized.map_err(|e| Error::io(format!("making {} of {size} bytes", path.as_ref().display()), e))?;
+        let path = path.as_ref();
+        let device = Self::held(&options, path)?;
+        let made = device.file.set_len(size).and_then(|()| sync_folder_of(path));
+        made.map_err(|e| {
+            // It is this call's own, and useless.
+            let _ = std::fs::remove_file(path);
+            Error::io(format!("making {} of {size} bytes", path.display()), e)
+        })?;
         Ok(device)
     }
 
@@ -109,6 +114,15 @@ impl FileDevice {
         hold(path, file.try_lock())?;
         Ok(FileDevice { file })
     }
+}
+
+/// Makes a new name last: it is in the folder, which has to reach the disk too.
+fn sync_folder_of(path: &Path) -> io::Result<()> {
+    if cfg!(unix) {
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+        File::open(folder.unwrap_or(Path::new(".")))?.sync_all()?;
+    }
+    Ok(())
 }
 
 fn hold(path: &Path, locked: Result<(), TryLockError>) -> Result<()> {
