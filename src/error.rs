@@ -143,7 +143,7 @@ pub enum Error {
         /// The size found, in bytes.
         size: u64,
     },
-    /// `format` found something on the device and was not told to overwrite it.
+    /// `format` found something where the header goes and was not told to overwrite it.
     #[cfg(feature = "std")]
     DeviceNotBlank {
         /// The offset of the first byte that isn't zero.

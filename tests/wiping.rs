@@ -2,14 +2,14 @@
 //!
 //! The stack of a build without optimisation holds a copy of everything, so it is looked at in release builds.
 
-#![cfg(target_pointer_width = "64")]
+#![cfg(all(feature = "std", target_pointer_width = "64"))]
 
 use std::hint::black_box;
 use std::mem::MaybeUninit;
 
 use aes::cipher::{BlockCipherEncrypt, KeyInit};
 use atrest::cipher::KernelKind;
-use atrest::{SectorCipher, SectorSize, SectorUnit};
+use atrest::{Credential, FormatOptions, MemoryDevice, OpenOptions, SectorCipher, SectorSize, SectorUnit, Volume};
 
 const SECTOR: u64 = 0x0123_4567_89AB;
 
@@ -165,4 +165,32 @@ fn no_call_leaves_a_key_on_the_stack() {
             }
         }
     }
+}
+
+#[test]
+fn opening_a_volume_leaves_no_key_on_the_stack() {
+    if cfg!(debug_assertions) {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let vault = atrest::FileVault::create(
+        folder.path().join("keys.vault"),
+        atrest::key::Unlock::Passphrase(b"correct horse battery staple"),
+    )
+    .unwrap();
+    vault.create_key("disks").unwrap();
+    let options = FormatOptions::new().data_offset(1 << 20);
+    clear_stack();
+    let made = Volume::format(MemoryDevice::new(2 << 20), &vault, "disks", &options).unwrap();
+    let mut after = vec![0; DEPTH / 8];
+    read_stack(&mut after);
+    let dek = atrest::hazmat::dek_bytes(made.dek());
+    let raw: Vec<u64> = dek.expose().chunks_exact(8).map(|b| u64::from_le_bytes(b.try_into().unwrap())).collect();
+    assert_eq!(found(&after, &raw), Vec::new(), "format");
+    let device = made.into_device();
+    clear_stack();
+    let opened = Volume::open(device, Credential::Vault(&vault), &OpenOptions::new()).unwrap();
+    read_stack(&mut after);
+    assert_eq!(found(&after, &raw), Vec::new(), "open");
+    opened.rotate_kek(&vault).unwrap();
 }

@@ -52,6 +52,7 @@ impl SectorCipher {
     ///
     /// # Errors
     /// [`Error::KeyLength`]; [`Error::EqualKeyHalves`]; [`Error::SectorSize`] when `sector_size` isn't a multiple of 512.
+    #[inline(always)]
     pub fn new(key: &[u8], sector_size: SectorSize) -> Result<Self> {
         Self::with_unit(key, sector_size, SectorUnit::Bytes512)
     }
@@ -60,6 +61,7 @@ impl SectorCipher {
     ///
     /// # Errors
     /// As [`new`](Self::new).
+    #[inline(always)]
     pub fn with_unit(key: &[u8], sector_size: SectorSize, unit: SectorUnit) -> Result<Self> {
         let cipher = Self::expand(key, sector_size, unit, None);
         wipe_stack();
@@ -70,13 +72,27 @@ impl SectorCipher {
     ///
     /// # Errors
     /// As [`new`](Self::new); [`Error::KernelUnavailable`] when this CPU can't run it.
+    #[inline(always)]
     pub fn with_kernel(key: &[u8], sector_size: SectorSize, unit: SectorUnit, kind: KernelKind) -> Result<Self> {
         let cipher = Self::expand(key, sector_size, unit, Some(kind));
         wipe_stack();
         cipher
     }
 
-    /// Not inlined, so that the copies of keys that it leaves on the stack are all in frames which [`wipe_stack`] covers.
+    /// As [`with_unit`](Self::with_unit), in a box. The move into it leaves no key on the stack.
+    #[cfg(feature = "std")]
+    pub(crate) fn boxed(key: &[u8], sector_size: SectorSize, unit: SectorUnit) -> Result<std::boxed::Box<Self>> {
+        #[inline(never)]
+        fn expand(key: &[u8], sector_size: SectorSize, unit: SectorUnit) -> Result<std::boxed::Box<SectorCipher>> {
+            SectorCipher::expand(key, sector_size, unit, None).map(std::boxed::Box::new)
+        }
+        let cipher = expand(key, sector_size, unit);
+        wipe_stack();
+        cipher
+    }
+
+    /// Not inlined, unlike its callers: so the copies of keys that moves leave behind are all in frames which
+    /// [`wipe_stack`] covers, or in that of whoever holds the cipher.
     #[inline(never)]
     fn expand(key: &[u8], sector_size: SectorSize, unit: SectorUnit, kind: Option<KernelKind>) -> Result<Self> {
         let (data_key, tweak_key) = halves(key)?;

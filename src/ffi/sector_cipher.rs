@@ -72,7 +72,7 @@ pub unsafe extern "C" fn atrest_sector_cipher_new(
             ATREST_UNIT_SECTOR => SectorUnit::Sector,
             other => return Err(Failure::bad_enum("sector_unit", other)),
         };
-        out.handle(dek.sector_cipher_with_unit(SectorSize::new(sector_size)?, unit)?);
+        out.handle(dek.boxed_sector_cipher(SectorSize::new(sector_size)?, unit)?);
         Ok(())
     })
 }
@@ -268,7 +268,7 @@ fn check_segments(cipher: &SectorCipher, first_sector: u64, segments: &[atrest_s
 }
 
 impl Handle for atrest_sector_cipher {
-    type Object = SectorCipher;
+    type Object = Box<SectorCipher>;
     const TAG: [u8; 4] = *b"cip\x01";
     const NAME: &'static str = "atrest_sector_cipher";
 }

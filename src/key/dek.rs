@@ -96,6 +96,15 @@ impl Dek {
         SectorCipher::with_unit(self.key.expose(), sector_size, unit)
     }
 
+    /// As [`sector_cipher_with_unit`](Self::sector_cipher_with_unit), in a box, which is where a cipher should be that lives
+    /// long: a value that is moved leaves its round keys behind on the stack, and here they are wiped.
+    ///
+    /// # Errors
+    /// [`Error::SectorSize`], as [`SectorCipher::with_unit`].
+    pub fn boxed_sector_cipher(&self, sector_size: SectorSize, unit: SectorUnit) -> Result<Box<SectorCipher>> {
+        SectorCipher::boxed(self.key.expose(), sector_size, unit)
+    }
+
     /// Takes bytes that somebody else vouches for: a vault's answer, or the caller of `hazmat`.
     pub(crate) fn from_secret(algorithm: DekAlgorithm, key: Secret) -> Result<Self> {
         if key.len() != algorithm.key_len() {

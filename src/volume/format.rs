@@ -4,7 +4,7 @@ use super::header::StoredHeader;
 use super::{BlockDevice, Layout, Volume};
 use crate::key::{DekAlgorithm, EncryptionType, KeyVault, WrappedDek, check_context};
 use crate::luks::{BinaryHeader, HEADER_SIZES, Metadata, NewMetadata, SALT_LEN, Token, VolumeKeyDigest};
-use crate::{Dek, Error, Result, SectorSize, random};
+use crate::{Dek, Error, Result, SectorSize, SectorUnit, random};
 use std::sync::Mutex;
 
 /// What a new volume is like. `FormatOptions::new()` is right for most.
@@ -98,7 +98,8 @@ impl FormatOptions {
         self
     }
 
-    /// Whether to destroy what the device holds. Otherwise a device that isn't blank is refused.
+    /// Whether to destroy what the device holds. Otherwise a device is refused if its first
+    /// [`data_offset`](Self::data_offset) bytes aren't all zero; what lies behind them isn't looked at.
     pub fn overwrite(mut self, overwrite: bool) -> Self {
         self.overwrite = overwrite;
         self
@@ -169,7 +170,7 @@ impl<D: BlockDevice> Volume<D> {
             wipe(&device, options.data_offset)?;
         }
         header.store(&device)?;
-        let cipher = Box::new(dek.sector_cipher(options.sector_size)?);
+        let cipher = dek.boxed_sector_cipher(options.sector_size, SectorUnit::Bytes512)?;
         Ok(Volume { device, cipher, dek, layout, read_only: false, header: Mutex::new(header) })
     }
 }
