@@ -212,3 +212,31 @@ fn a_rotation_of_a_truncated_volume_does_not_make_it_whole() {
     volume.rotate_kek(&vault).unwrap();
     assert!(matches!(look(device.bytes(), &vault), Err(Error::DeviceTooSmall { .. })));
 }
+
+#[test]
+fn a_forged_token_is_neither_rotated_nor_believed() {
+    let folder = tempfile::tempdir().unwrap();
+    let vault = vault_at(&folder.path().join("keys.vault"));
+    vault.create_key("public").unwrap();
+    let volume = Volume::format(shared(vec![0; DATA + SIZE]), &vault, "disks", &options().context(b"disk-17")).unwrap();
+    let real = volume.keks();
+    let mut image = volume.into_device().bytes();
+    // What somebody without any key can write: another key of the vault, another context; the real token moves behind.
+    header::edit_json(&mut image, |json| {
+        let real = json["tokens"]["0"].clone();
+        let mut forged = real.clone();
+        forged["key_url"] = real["key_url"].as_str().unwrap().replace("/disks/", "/public/").into();
+        forged["context"] = "ZGlzay05OQ==".into();
+        json["tokens"] = serde_json::json!({"0": forged, "1": real});
+    });
+    let device = shared(image);
+    let open =
+        |context: &[u8]| Volume::open(device.clone(), Credential::Vault(&vault), &OpenOptions::new().context(context));
+    let volume = open(b"disk-17").unwrap();
+    assert_eq!(volume.keks(), real);
+    let rotated = vault.rotate_key("disks").unwrap();
+    assert_eq!(volume.rotate_kek(&vault).unwrap(), rotated);
+    drop(volume);
+    assert_eq!(open(b"disk-17").unwrap().keks(), [rotated]);
+    assert!(matches!(open(b"disk-99"), Err(Error::ContextMismatch)));
+}

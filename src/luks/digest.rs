@@ -47,21 +47,38 @@ impl VolumeKeyDigest {
         VolumeKeyDigest { hash: "sha256".into(), iterations: OWN_ITERATIONS, salt: salt.to_vec(), digest }
     }
 
+    /// Refuses what would cost more to compute than a header may demand, and hashes that aren't known.
+    ///
+    /// # Errors
+    /// [`Error::UnsupportedHeader`]: another hash than SHA-256 and SHA-512; over 10,000,000 iterations; a digest that is
+    /// longer than its hash, since PBKDF2 repeats all its work for each block.
+    pub(crate) fn check(&self) -> Result<()> {
+        let no = |text: String| Err(Error::UnsupportedHeader(text));
+        let longest = match self.hash.as_str() {
+            "sha256" => 32,
+            "sha512" => 64,
+            other => return no(format!("its digest uses the hash {other:?}")),
+        };
+        if self.iterations > MAX_ITERATIONS {
+            return no(format!("its digest asks for {} iterations, over {MAX_ITERATIONS}", self.iterations));
+        }
+        if self.digest.len() > longest {
+            return no(format!("its digest has {} bytes, more than {} gives", self.digest.len(), self.hash));
+        }
+        Ok(())
+    }
+
     /// Proves `key`.
     ///
     /// # Errors
-    /// [`Error::WrongKey`]; [`Error::UnsupportedHeader`] for another hash, and for more iterations than 10,000,000.
+    /// [`Error::WrongKey`], and those of [`check`](Self::check).
     pub(crate) fn verify(&self, key: &Secret) -> Result<()> {
-        if self.iterations > MAX_ITERATIONS {
-            let n = self.iterations;
-            return Err(Error::UnsupportedHeader(format!("its digest asks for {n} iterations, over {MAX_ITERATIONS}")));
-        }
+        self.check()?;
         let mut digest = vec![0; self.digest.len()];
         let (key, salt) = (key.expose(), &self.salt);
         match self.hash.as_str() {
-            "sha256" => pbkdf2::pbkdf2::<Hmac<Sha256>>(key, salt, self.iterations, &mut digest),
             "sha512" => pbkdf2::pbkdf2::<Hmac<Sha512>>(key, salt, self.iterations, &mut digest),
-            other => return Err(Error::UnsupportedHeader(format!("its digest uses the hash {other:?}"))),
+            _ => pbkdf2::pbkdf2::<Hmac<Sha256>>(key, salt, self.iterations, &mut digest),
         }
         .expect("HMAC takes a key of any length");
         if digest.ct_eq(&self.digest).into() { Ok(()) } else { Err(Error::WrongKey) }

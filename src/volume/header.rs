@@ -1,8 +1,8 @@
 //! The two copies of a header on a device: found, chosen, repaired, replaced.
 
 use super::BlockDevice;
-use crate::luks::{BINARY_HEADER, BinaryHeader, HEADER_SIZES, Metadata, Position};
-use crate::{Error, Result, random};
+use crate::luks::{BINARY_HEADER, BinaryHeader, HEADER_SIZES, Metadata, Position, Token};
+use crate::{Dek, Error, Result, random};
 
 /// A header as a device has it.
 #[derive(Debug, Clone)]
@@ -72,6 +72,11 @@ impl StoredHeader {
         }
     }
 
+    /// Proves by its MAC that whoever has the DEK wrote a token of this header, and this header.
+    pub(super) fn proves(&self, token: &Token, dek: &Dek) -> Result<()> {
+        token.verify(dek, &self.binary.uuid, &self.metadata)
+    }
+
     /// Whether a copy is damaged or older than the other.
     pub(super) fn needs_repair(&self) -> bool {
         !self.stale.is_empty()
@@ -110,8 +115,9 @@ impl StoredHeader {
 
     /// Makes sure that nobody else has written the header since it was read or written here; theirs would be lost.
     pub(super) fn check_unchanged(&self, device: &impl BlockDevice) -> Result<()> {
+        let found = Self::load(device)?.binary.seqid;
         // After an attempt of ours that failed, the device may hold anything up to that attempt's number.
-        if self.needs_repair() || Self::load(device)?.binary.seqid == self.binary.seqid {
+        if found == self.binary.seqid || self.needs_repair() && found < self.binary.seqid {
             return Ok(());
         }
         Err(Error::Busy { what: "the header, which was changed since the volume was opened,".into() })

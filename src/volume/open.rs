@@ -6,7 +6,7 @@ use super::header::StoredHeader;
 use super::{BlockDevice, Layout, Volume};
 use crate::key::Credential;
 use crate::luks::{SegmentKind, SegmentSize, Token, VolumeKeyDigest};
-use crate::{Dek, Error, Result, SectorSize};
+use crate::{Dek, Error, Result, SectorSize, SectorUnit};
 
 /// How to open a volume. `OpenOptions::new()` is right for most.
 #[derive(Debug, Clone, Default)]
@@ -67,7 +67,7 @@ impl<D: BlockDevice> Volume<D> {
         if layout.size < was && !options.allow_truncated {
             return Err(Error::DeviceTooSmall { needed: layout.data_offset.saturating_add(was), size: device_size });
         }
-        let cipher = Box::new(dek.sector_cipher(layout.sector_size)?);
+        let cipher = dek.boxed_sector_cipher(layout.sector_size, SectorUnit::Bytes512)?;
         if header.needs_repair() && !options.read_only {
             header.repair(&device)?;
         }
@@ -83,11 +83,10 @@ fn unlock<'t>(
     tokens: &'t [(u32, Token)],
     credential: Credential<'_>,
 ) -> Result<(Dek, Option<&'t Token>)> {
-    let genuine = |token: &Token, dek: &Dek| token.verify(dek, &header.binary.uuid, &header.metadata);
     match credential {
         Credential::Dek(dek) => {
             data.digest.verify(dek.secret())?;
-            let token = tokens.iter().map(|(_, token)| token).find(|token| genuine(token, dek).is_ok());
+            let token = tokens.iter().map(|(_, token)| token).find(|token| header.proves(token, dek).is_ok());
             if token.is_none() && !tokens.is_empty() {
                 return Err(Error::TamperedHeader);
             }
@@ -96,14 +95,19 @@ fn unlock<'t>(
         Credential::Vault(vault) => {
             let mut failure = None;
             for (_, token) in tokens {
-                match token.wrapped.unwrap(vault, token.dek_algorithm) {
+                let dek = token.wrapped.unwrap(vault, token.dek_algorithm);
+                // The MAC first: it costs the same whatever the header asks for, and the digest does not.
+                let proven = dek.and_then(|dek| {
+                    dek.as_ref().map_or(Ok(()), |dek| {
+                        header.proves(token, dek)?;
+                        data.digest.verify(dek.secret())
+                    })?;
+                    Ok(dek)
+                });
+                match proven {
                     Ok(None) => {}
-                    Ok(Some(dek)) => {
-                        data.digest.verify(dek.secret())?;
-                        genuine(token, &dek)?;
-                        return Ok((dek, Some(token)));
-                    }
-                    // Another token may name another key of the same vault.
+                    Ok(Some(dek)) => return Ok((dek, Some(token))),
+                    // Another token may name another key of the same vault, or be the one that is right.
                     Err(e) => failure = failure.or(Some(e)),
                 }
             }
@@ -164,6 +168,7 @@ impl<'m> DataArea<'m> {
         let Some(digest) = digest.and_then(|digest| digest.pbkdf2.as_ref()) else {
             return no("no digest of a known type proves its key".into());
         };
+        digest.check()?;
         let (offset, size, iv_tweak) = (segment.offset, segment.size, crypt.iv_tweak);
         Ok(DataArea { offset, size, iv_tweak, sector_size, digest })
     }

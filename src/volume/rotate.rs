@@ -25,23 +25,22 @@ impl<D: BlockDevice> Volume<D> {
         }
         // No lock is held while a vault answers. Where another rotation was faster, this answer may be under a version
         // that the other's caller is free to destroy; so it is asked again.
-        let (id, old, wrapped, mut header) = loop {
-            let (id, old) = token_of(&self.header.lock().unwrap_or_else(PoisonError::into_inner), vault)?;
-            let wrapped = WrappedDek::wrap(vault, old.wrapped.kek.key(), &self.dek)?;
+        let (new_tokens, mut header) = loop {
+            let old = self.tokens_of(&self.header.lock().unwrap_or_else(PoisonError::into_inner), vault)?;
+            let wrap = |(id, old): &(u32, Token)| Ok((*id, self.rewrapped(old, vault)?));
+            let new = old.iter().map(wrap).collect::<Result<Vec<_>>>()?;
             let header = self.header.lock().unwrap_or_else(PoisonError::into_inner);
-            if token_of(&header, vault)? == (id, old.clone()) {
-                break (id, old, wrapped, header);
+            if self.tokens_of(&header, vault)? == old {
+                break (new, header);
             }
         };
         header.check_unchanged(&self.device)?;
-        let kek = wrapped.kek.clone();
-        // A volume that was opened although its device is truncated stays known as such.
-        let data_size = old.data_size.max(self.layout.size);
-        let mut token = Token::new(old.encryption_type, &self.dek, wrapped, old.context, data_size);
-
+        let kek = new_tokens[0].1.wrapped.kek.clone();
         let mut new = header.clone();
-        token.seal(&self.dek, &new.binary.uuid, &new.metadata);
-        new.metadata.set_token(id, &token);
+        for (id, mut token) in new_tokens {
+            token.seal(&self.dek, &new.binary.uuid, &new.metadata);
+            new.metadata.set_token(id, &token);
+        }
         let stored = new.store(&self.device);
         if stored.is_err() {
             header.after_failed_store(new);
@@ -54,20 +53,34 @@ impl<D: BlockDevice> Volume<D> {
     /// The keys that can unwrap this volume's DEK.
     pub fn keks(&self) -> Vec<KeyId> {
         let header = self.header.lock().unwrap_or_else(PoisonError::into_inner);
-        // The tokens were read when the volume was opened, or are our own.
-        let tokens = header.metadata.tokens().unwrap_or_default();
-        tokens.into_iter().map(|(_, token)| token.wrapped.kek).collect()
+        self.genuine(&header).into_iter().map(|(_, token)| token.wrapped.kek).collect()
     }
 
     /// The volume's UUID, as text.
     pub fn uuid(&self) -> String {
         self.header.lock().unwrap_or_else(PoisonError::into_inner).binary.uuid.clone()
     }
-}
 
-/// The token that names `vault`, and its number.
-fn token_of(header: &StoredHeader, vault: &dyn KeyVault) -> Result<(u32, Token)> {
-    let tokens = header.metadata.tokens()?;
-    let token = tokens.iter().find(|(_, token)| token.wrapped.kek.vault() == vault.id());
-    token.cloned().ok_or_else(|| Error::NotThisVault { wanted: ways_in(&tokens) })
+    /// A token as it was, but for its wrapped DEK; yet without its MAC.
+    fn rewrapped(&self, old: &Token, vault: &dyn KeyVault) -> Result<Token> {
+        let wrapped = WrappedDek::wrap(vault, old.wrapped.kek.key(), &self.dek)?;
+        // A volume that was opened although its device is truncated stays known as such.
+        let data_size = old.data_size.max(self.layout.size);
+        Ok(Token::new(old.encryption_type, &self.dek, wrapped, old.context.clone(), data_size))
+    }
+
+    /// The genuine tokens that name `vault`, with their numbers: at least one.
+    fn tokens_of(&self, header: &StoredHeader, vault: &dyn KeyVault) -> Result<Vec<(u32, Token)>> {
+        let genuine = self.genuine(header);
+        let wanted = ways_in(&genuine);
+        let ours: Vec<_> = genuine.into_iter().filter(|(_, token)| token.wrapped.kek.vault() == vault.id()).collect();
+        if ours.is_empty() { Err(Error::NotThisVault { wanted }) } else { Ok(ours) }
+    }
+
+    /// The tokens whose MAC is right. Anybody can put others into a header: to seal one of those would make them genuine.
+    fn genuine(&self, header: &StoredHeader) -> Vec<(u32, Token)> {
+        // The tokens were read when the volume was opened, or are our own.
+        let tokens = header.metadata.tokens().unwrap_or_default();
+        tokens.into_iter().filter(|(_, token)| header.proves(token, &self.dek).is_ok()).collect()
+    }
 }
