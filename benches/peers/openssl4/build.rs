@@ -1,0 +1,21 @@
+//! Builds OpenSSL 4, or says why it can't be built here (no C compiler, perl or make).
+
+fn main() {
+    println!("cargo::rerun-if-changed=build.rs");
+    println!("cargo::rustc-check-cfg=cfg(openssl4)");
+    match openssl_src::Build::new().try_build() {
+        Ok(built) => {
+            // The order of these two is that of the linker.
+            println!("cargo::rustc-link-search=native={}", built.lib_dir().display());
+            println!("cargo::rustc-link-lib=static=crypto");
+            println!("cargo::rustc-cfg=openssl4");
+        }
+        Err(why) => {
+            // In one line, as cargo wants it.
+            let why = why.split("Command failed:").next().unwrap_or(&why);
+            let why = why.split_whitespace().collect::<Vec<_>>().join(" ");
+            println!("cargo::warning=OpenSSL 4 will be missing: {why}");
+            println!("cargo::rustc-env=OPENSSL4_MISSING={why}");
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! `atrest` through its C ABI, `libatrest.so`.
+
+use std::ffi::c_void;
+use std::ptr;
+
+use super::{Crypt, Direction, Job, Peer, Role, function, load};
+
+type DekFromBytes = unsafe extern "C" fn(*const c_void, usize, *mut *mut c_void) -> u32;
+type CipherNew = unsafe extern "C" fn(*const c_void, u32, u32, *mut *mut c_void) -> u32;
+type Free = unsafe extern "C" fn(*mut c_void);
+type Run = unsafe extern "C" fn(*const c_void, u64, *mut c_void, usize) -> u32;
+
+const OK: u32 = 0;
+const UNIT_SECTOR: u32 = 2;
+
+#[derive(Clone, Copy)]
+struct Functions {
+    dek_from_bytes: DekFromBytes,
+    dek_free: Free,
+    cipher_new: CipherNew,
+    cipher_free: Free,
+    encrypt: Run,
+    decrypt: Run,
+}
+
+pub fn find() -> Result<Vec<Peer>, String> {
+    let library = load(option_env!("C_ABI").ok_or(option_env!("C_ABI_MISSING").unwrap_or("not built"))?)?;
+    // SAFETY: the types above are those of include/atrest.h.
+    let functions = unsafe {
+        Functions {
+            dek_from_bytes: function(library, "atrest_hazmat_dek_from_bytes")?,
+            dek_free: function(library, "atrest_dek_free")?,
+            cipher_new: function(library, "atrest_sector_cipher_new")?,
+            cipher_free: function(library, "atrest_sector_cipher_free")?,
+            encrypt: function(library, "atrest_sector_cipher_encrypt")?,
+            decrypt: function(library, "atrest_sector_cipher_decrypt")?,
+        }
+    };
+    let make = move |job: &Job| Some(Box::new(Cipher::new(functions, job)) as Box<dyn Crypt>);
+    Ok(vec![Peer::new("atrest, C ABI", "the default kernel, through libatrest", Role::CAbi, make)])
+}
+
+struct Cipher {
+    run: Run,
+    free: Free,
+    cipher: *mut c_void,
+}
+
+// SAFETY: atrest.h lets any thread use a cipher.
+unsafe impl Send for Cipher {}
+
+impl Cipher {
+    fn new(functions: Functions, job: &Job) -> Self {
+        let Functions { dek_from_bytes, dek_free, cipher_new, cipher_free, encrypt, decrypt } = functions;
+        let (mut dek, mut cipher) = (ptr::null_mut(), ptr::null_mut());
+        // SAFETY: the key has the length given, the outputs are writable, and the DEK that was made is freed once.
+        unsafe {
+            assert_eq!(dek_from_bytes(job.key.as_ptr().cast(), job.key.len(), &mut dek), OK);
+            assert_eq!(cipher_new(dek, job.sector as u32, UNIT_SECTOR, &mut cipher), OK);
+            dek_free(dek);
+        }
+        let run = if job.direction == Direction::Encrypt { encrypt } else { decrypt };
+        Cipher { run, free: cipher_free, cipher }
+    }
+}
+
+impl Crypt for Cipher {
+    fn crypt(&mut self, first: u64, sectors: &mut [u8]) {
+        // SAFETY: the cipher lives as long as `self`, and the sectors are borrowed for the call.
+        let status = unsafe { (self.run)(self.cipher, first, sectors.as_mut_ptr().cast(), sectors.len()) };
+        assert_eq!(status, OK);
+    }
+}
+
+impl Drop for Cipher {
+    fn drop(&mut self) {
+        // SAFETY: the cipher is not used again.
+        unsafe { (self.free)(self.cipher) }
+    }
+}

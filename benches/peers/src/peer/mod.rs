@@ -1,0 +1,124 @@
+//! What is compared: `atrest` with each kernel, and its peers.
+
+mod atrest;
+mod c_abi;
+mod evp;
+mod libgcrypt;
+mod rustcrypto;
+
+use std::error::Error;
+use std::ffi::{CStr, c_char};
+
+use libloading::Library;
+
+/// Encrypts or decrypts runs of consecutive sectors in place, with a key, a direction and a sector size that are fixed.
+pub trait Crypt: Send {
+    /// `sectors` is a whole number of sectors, the first of which has the number `first`.
+    fn crypt(&mut self, first: u64, sectors: &mut [u8]);
+}
+
+/// What a [`Crypt`] is made for.
+#[derive(Clone, Copy)]
+pub struct Job<'a> {
+    /// The data key and the tweak key: 32 or 64 bytes.
+    pub key: &'a [u8],
+    pub direction: Direction,
+    pub sector: usize,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Direction {
+    Encrypt,
+    Decrypt,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// `atrest` as its users have it: all else is compared with it.
+    Default,
+    /// `atrest` with a kernel other than the default one.
+    Kernel,
+    /// `atrest` through its C ABI, which only matters where a call is short.
+    CAbi,
+    Peer,
+    /// Not XTS: a limit for some.
+    Ceiling,
+}
+
+pub struct Peer {
+    pub name: String,
+    pub about: String,
+    pub role: Role,
+    make: Box<Make>,
+}
+
+/// Expands a key, unless the peer doesn't have its size.
+type Make = dyn Fn(&Job) -> Option<Box<dyn Crypt>>;
+
+impl Peer {
+    fn new(name: &str, about: &str, role: Role, make: impl Fn(&Job) -> Option<Box<dyn Crypt>> + 'static) -> Self {
+        Peer { name: name.to_owned(), about: about.to_owned(), role, make: Box::new(make) }
+    }
+
+    /// Expands the key of `job`, unless the peer doesn't have that size of key.
+    pub fn make(&self, job: &Job) -> Option<Box<dyn Crypt>> {
+        (self.make)(job)
+    }
+}
+
+/// A peer that can't be had on this machine.
+pub struct Missing {
+    pub name: &'static str,
+    pub why: String,
+}
+
+/// All that there is here, the default of `atrest` first, and what is not here.
+pub fn all() -> (Vec<Peer>, Vec<Missing>) {
+    let mut peers = atrest::kernels();
+    let mut missing = Vec::new();
+    for (name, found) in [
+        ("atrest, C ABI", c_abi::find()),
+        ("AWS-LC", evp::aws_lc()),
+        ("OpenSSL 4", evp::openssl4()),
+        ("OpenSSL 3", evp::openssl3()),
+        ("libgcrypt", libgcrypt::find()),
+        ("RustCrypto", rustcrypto::find()),
+    ] {
+        match found {
+            Ok(found) => peers.extend(found),
+            Err(why) => missing.push(Missing { name, why }),
+        }
+    }
+    (peers, missing)
+}
+
+/// Loads a library for good, apart from all others: what it defines serves nobody else.
+fn load(file: &str) -> Result<&'static Library, String> {
+    // SAFETY: the libraries that are loaded here are the system's or built with this program, and do nothing while they
+    // are loaded that would disturb it. libloading loads with RTLD_LOCAL.
+    let library =
+        unsafe { Library::new(file) }.map_err(|error| error.source().map_or(error.to_string(), |e| e.to_string()))?;
+    Ok(Box::leak(Box::new(library)))
+}
+
+/// A function of a library.
+///
+/// # Safety
+/// `F` is a function pointer type, and that of the function `name`.
+unsafe fn function<F: Copy>(library: &'static Library, name: &str) -> Result<F, String> {
+    // SAFETY: the caller's promise.
+    let symbol = unsafe { library.get::<F>(name.as_bytes()) };
+    symbol.map(|symbol| *symbol).map_err(|error| error.to_string())
+}
+
+/// A string that a library keeps for good.
+///
+/// # Safety
+/// `text` is null or points to a C string that stays.
+unsafe fn text(text: *const c_char) -> String {
+    if text.is_null() {
+        return String::new();
+    }
+    // SAFETY: the caller's promise.
+    unsafe { CStr::from_ptr(text) }.to_string_lossy().into_owned()
+}
