@@ -153,18 +153,30 @@ impl Drop for Kernel {
     fn drop(&mut self) {
         // SAFETY: it is dropped here alone, and not used afterwards.
         unsafe { ManuallyDrop::drop(&mut self.0) };
-        let place = (&raw mut self.0).cast::<MaybeUninit<u8>>();
-        // SAFETY: the place is this value's own, and any bytes are bytes.
-        unsafe { slice::from_raw_parts_mut(place, size_of::<Expanded>()) }.zeroize();
+        const { assert!(align_of::<Expanded>() >= 8) }; // and so the size is a multiple of 8
+        let place = (&raw mut self.0).cast::<MaybeUninit<u64>>();
+        // SAFETY: the place is this value's own, aligned to 8 bytes, and any bytes make a number.
+        unsafe { slice::from_raw_parts_mut(place, size_of::<Expanded>() / 8) }.zeroize();
     }
 }
 
-/// What expanding a key takes of the stack, generously; the test `wiping` finds what is left below.
+/// What expanding a key, or a call of the portable kernel, takes of the stack; the test `wiping` finds what is left below.
 const STACK: usize = 8 << 10;
 
 /// Overwrites the stack where calls that have just ended had their frames. The compiler copies keys there as it likes, and
 /// nothing but this reaches those copies.
-#[inline(never)]
+#[inline(always)]
 pub(crate) fn wipe_stack() {
-    core::hint::black_box(&mut [0u64; STACK / 8]);
+    wipe_stack_of::<{ STACK / 8 }>();
+}
+
+/// As `wipe_stack`, for calls that went deep: hashes, MACs and KDFs of a key.
+#[cfg(feature = "std")]
+pub(crate) fn wipe_deep_stack() {
+    wipe_stack_of::<{ (32 << 10) / 8 }>();
+}
+
+#[inline(never)]
+fn wipe_stack_of<const WORDS: usize>() {
+    core::hint::black_box(&mut [0u64; WORDS]);
 }

@@ -2,6 +2,7 @@
 
 use super::header::StoredHeader;
 use super::{BlockDevice, Layout, Volume};
+use crate::arch::wipe_deep_stack;
 use crate::key::{DekAlgorithm, EncryptionType, KeyVault, WrappedDek, check_context};
 use crate::luks::{BinaryHeader, HEADER_SIZES, Metadata, NewMetadata, SALT_LEN, Token, VolumeKeyDigest};
 use crate::{Dek, Error, Result, SectorSize, SectorUnit, random};
@@ -130,6 +131,14 @@ impl<D: BlockDevice> Volume<D> {
     /// [`Error::InvalidOption`] and [`Error::SectorSize`] for options out of bounds; what the vault answers;
     /// [`Error::Io`]. Nothing is written before the vault has wrapped the DEK and unwrapped it again.
     pub fn format(device: D, vault: &dyn KeyVault, key: &str, options: &FormatOptions) -> Result<Self> {
+        let volume = Self::format_unwiped(device, vault, key, options);
+        wipe_deep_stack();
+        volume
+    }
+
+    /// Not inlined, so that what it leaves on the stack is below its caller, who wipes it.
+    #[inline(never)]
+    fn format_unwiped(device: D, vault: &dyn KeyVault, key: &str, options: &FormatOptions) -> Result<Self> {
         options.check()?;
         let device_size = device.size().map_err(|e| Error::io("asking the device for its size", e))?;
         let sector_size = u64::from(options.sector_size.bytes());

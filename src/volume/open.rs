@@ -4,6 +4,7 @@ use std::sync::Mutex;
 
 use super::header::StoredHeader;
 use super::{BlockDevice, Layout, Volume};
+use crate::arch::wipe_deep_stack;
 use crate::key::Credential;
 use crate::luks::{SegmentKind, SegmentSize, Token, VolumeKeyDigest};
 use crate::{Dek, Error, Result, SectorSize, SectorUnit};
@@ -54,6 +55,14 @@ impl<D: BlockDevice> Volume<D> {
     /// vault answers; [`Error::WrongKey`]; [`Error::TamperedHeader`]; [`Error::ContextMismatch`];
     /// [`Error::DeviceTooSmall`] for a truncated device; [`Error::Io`].
     pub fn open(device: D, credential: Credential<'_>, options: &OpenOptions) -> Result<Self> {
+        let volume = Self::open_unwiped(device, credential, options);
+        wipe_deep_stack();
+        volume
+    }
+
+    /// Not inlined, so that what it leaves on the stack is below its caller, who wipes it.
+    #[inline(never)]
+    fn open_unwiped(device: D, credential: Credential<'_>, options: &OpenOptions) -> Result<Self> {
         let mut header = StoredHeader::load(&device)?;
         let data = DataArea::find(&header)?;
         let tokens = header.metadata.tokens()?;

@@ -5,6 +5,7 @@ use std::sync::PoisonError;
 use super::header::StoredHeader;
 use super::open::ways_in;
 use super::{BlockDevice, Volume};
+use crate::arch::wipe_deep_stack;
 use crate::key::{KeyId, KeyVault, WrappedDek};
 use crate::luks::Token;
 use crate::{Error, Result};
@@ -20,6 +21,14 @@ impl<D: BlockDevice> Volume<D> {
     /// when another program has changed the header since the volume was opened; [`Error::Io`], after which the volume
     /// opens with the old version or the new one.
     pub fn rotate_kek(&self, vault: &dyn KeyVault) -> Result<KeyId> {
+        let kek = self.rotate_unwiped(vault);
+        wipe_deep_stack();
+        kek
+    }
+
+    /// Not inlined, so that what it leaves on the stack is below its caller, who wipes it.
+    #[inline(never)]
+    fn rotate_unwiped(&self, vault: &dyn KeyVault) -> Result<KeyId> {
         if self.read_only {
             return Err(Error::ReadOnly);
         }

@@ -7,7 +7,9 @@ use super::vector::Vector;
 /// The most round keys: 14 rounds of AES-256 and the first addition.
 const MAX: usize = 15;
 
-/// Round keys in the order in which they are used, and what the fused kernel makes of them.
+/// Round keys in the order in which they are used, and what the fused kernel makes of them. [`Kernel`](crate::arch::Kernel)
+/// wipes them with the place that they lie in.
+#[repr(C, align(16))]
 pub(super) struct RoundKeys {
     keys: [[u8; 16]; MAX],
     count: usize,
@@ -17,15 +19,6 @@ pub(super) struct RoundKeys {
     /// K x^64 xor K in GF(2^128), K being the last round key: it takes `T xor K` to `T x^64 xor K`.
     step: [u8; 16],
     zero: [u8; 16],
-}
-
-impl Drop for RoundKeys {
-    fn drop(&mut self) {
-        self.keys.as_flattened_mut().zeroize();
-        self.last.zeroize();
-        self.first_and_last.zeroize();
-        self.step.zeroize();
-    }
 }
 
 impl RoundKeys {
