@@ -91,6 +91,7 @@ impl KernelKind {
 }
 
 /// An expanded key in the form that its kernel wants.
+#[repr(align(16))] // so that it is wiped by whole words on every machine
 pub(crate) struct Kernel(ManuallyDrop<Expanded>);
 
 // Without an allocator there is no box to put the larger keys in, and one cipher serves a whole device.
@@ -153,10 +154,10 @@ impl Drop for Kernel {
     fn drop(&mut self) {
         // SAFETY: it is dropped here alone, and not used afterwards.
         unsafe { ManuallyDrop::drop(&mut self.0) };
-        const { assert!(align_of::<Expanded>() >= 8) }; // and so the size is a multiple of 8
-        let place = (&raw mut self.0).cast::<MaybeUninit<u64>>();
-        // SAFETY: the place is this value's own, aligned to 8 bytes, and any bytes make a number.
-        unsafe { slice::from_raw_parts_mut(place, size_of::<Expanded>() / 8) }.zeroize();
+        let place = (&raw mut *self).cast::<MaybeUninit<u64>>();
+        // SAFETY: the place is this value's own, its alignment and so its size are multiples of 16 bytes, and any bytes make
+        // a number.
+        unsafe { slice::from_raw_parts_mut(place, size_of::<Self>() / 8) }.zeroize();
     }
 }
 
