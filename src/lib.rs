@@ -5,6 +5,8 @@
 mod arch;
 pub mod cipher;
 mod error;
+#[cfg(feature = "std")]
+mod folder;
 pub mod key;
 #[cfg(feature = "std")]
 pub mod luks;

@@ -6,8 +6,16 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The stack, from the top. Modules on one level may name each other.
-const LAYERS: [&[&str]; 8] =
-    [&["ffi"], &["managed"], &["volume"], &["luks"], &["key"], &["cipher"], &["arch"], &["error", "secret", "random"]];
+const LAYERS: [&[&str]; 8] = [
+    &["ffi"],
+    &["managed"],
+    &["volume"],
+    &["luks"],
+    &["key"],
+    &["cipher"],
+    &["arch"],
+    &["error", "secret", "random", "folder"],
+];
 
 /// The only homes of `unsafe`.
 const UNSAFE: [&str; 3] = ["arch/", "ffi/", "secret/locked.rs"];

@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
-use crate::{Error, Result};
+use crate::{Error, Result, folder};
 
 /// A device of bytes that can be read and written anywhere: a file, a disk, an object store's block layer, memory.
 ///
@@ -95,7 +95,7 @@ impl FileDevice {
         std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
         let path = path.as_ref();
         let device = Self::held(&options, path)?;
-        let made = device.file.set_len(size).and_then(|()| sync_folder_of(path));
+        let made = device.file.set_len(size).and_then(|()| folder::sync(path));
         made.map_err(|e| {
             // It is this call's own, and useless.
             let _ = std::fs::remove_file(path);
@@ -114,15 +114,6 @@ impl FileDevice {
         hold(path, file.try_lock())?;
         Ok(FileDevice { file })
     }
-}
-
-/// Makes a new name last: it is in the folder, which has to reach the disk too.
-fn sync_folder_of(path: &Path) -> io::Result<()> {
-    if cfg!(unix) {
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-        File::open(folder.unwrap_or(Path::new(".")))?.sync_all()?;
-    }
-    Ok(())
 }
 
 fn hold(path: &Path, locked: Result<(), TryLockError>) -> Result<()> {

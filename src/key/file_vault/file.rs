@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::beside;
 use super::format::Sealed;
-use crate::{Error, Result, Secret};
+use crate::{Error, Result, Secret, folder};
 
 const MAX_FILE: u64 = 64 << 20;
 const LOCK_PATIENCE: Duration = Duration::from_secs(10);
@@ -21,8 +21,7 @@ impl VaultFile {
     /// The files at a path. Links are followed once and for all: a file that is replaced would take the place of a link to
     /// it, and who comes by the link would hold another lock.
     pub(super) fn at(path: &Path) -> Self {
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let through_folder = || Some(fs::canonicalize(folder).ok()?.join(path.file_name()?));
+        let through_folder = || Some(fs::canonicalize(folder::of(path)).ok()?.join(path.file_name()?));
         let real = fs::canonicalize(path).ok().or_else(through_folder);
         VaultFile { path: real.unwrap_or_else(|| path.to_owned()) }
     }
@@ -106,7 +105,7 @@ impl VaultFile {
             file.write_all(text)?;
             file.sync_all()?;
             fs::rename(&new, path)?;
-            sync_folder(path)
+            folder::sync(path)
         })();
         written.map_err(|e| self.failed("writing", e))
     }
@@ -122,7 +121,7 @@ pub(super) fn write_new(path: &Path, bytes: &[u8]) -> Result<()> {
         let mut file = private(OpenOptions::new().create_new(true).write(true)).open(path)?;
         file.write_all(bytes)?;
         file.sync_all()?;
-        sync_folder(path)
+        folder::sync(path)
     })();
     written.map_err(|e| Error::io(format!("writing {}", path.display()), e))
 }
@@ -156,17 +155,6 @@ fn private(options: &mut OpenOptions) -> &mut OpenOptions {
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(options, 0o600);
     options
-}
-
-/// Makes a rename last: the folder's own entry must reach the disk.
-fn sync_folder(path: &Path) -> std::io::Result<()> {
-    #[cfg(unix)]
-    {
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-        File::open(folder.unwrap_or(Path::new(".")))?.sync_all()?;
-    }
-    let _ = path;
-    Ok(())
 }
 
 #[cfg(test)]
