@@ -13,6 +13,8 @@ mod file_vault;
 #[cfg(feature = "std")]
 pub mod hazmat;
 #[cfg(feature = "std")]
+mod kdf;
+#[cfg(feature = "std")]
 mod vault;
 pub mod wrap;
 
@@ -24,6 +26,8 @@ pub use envelope::Envelope;
 pub(crate) use envelope::check_context;
 #[cfg(feature = "std")]
 pub use file_vault::{FileVault, KdfCost, KeyInfo, KeyOrigin, Unlock, VersionInfo};
+#[cfg(feature = "std")]
+pub use kdf::{HashAlgorithm, Kdf, KdfKind, KdfLimits};
 #[cfg(feature = "std")]
 pub use vault::{Credential, EncryptionType, KeyId, KeyVault, WrappedDek};
 pub use wrap::WrapAlgorithm;

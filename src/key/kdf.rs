@@ -1,0 +1,294 @@
+//! How passphrases become keys: PBKDF2 (RFC 8018, 5.2) and Argon2 (RFC 9106), as LUKS headers name them.
+
+use std::time::{Duration, Instant};
+
+use argon2::{Algorithm, Argon2, Block, Params, Version};
+use hmac::Hmac;
+use sha1::Sha1;
+use sha2::{Sha256, Sha512};
+use zeroize::Zeroize;
+
+use crate::arch::wipe_deep_stack;
+use crate::{Error, Result, Secret};
+
+/// A hash that LUKS headers name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum HashAlgorithm {
+    /// SHA-1. For what others have written; nothing new is made with it.
+    Sha1,
+    /// SHA-256.
+    Sha256,
+    /// SHA-512.
+    Sha512,
+}
+
+impl HashAlgorithm {
+    const ALL: [HashAlgorithm; 3] = [HashAlgorithm::Sha1, HashAlgorithm::Sha256, HashAlgorithm::Sha512];
+
+    /// The name, as headers have it.
+    pub fn name(self) -> &'static str {
+        match self {
+            HashAlgorithm::Sha1 => "sha1",
+            HashAlgorithm::Sha256 => "sha256",
+            HashAlgorithm::Sha512 => "sha512",
+        }
+    }
+
+    /// The hash of this name, if it is known.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|hash| hash.name() == name)
+    }
+
+    /// The length of what it gives, in bytes.
+    pub fn output_len(self) -> usize {
+        match self {
+            HashAlgorithm::Sha1 => 20,
+            HashAlgorithm::Sha256 => 32,
+            HashAlgorithm::Sha512 => 64,
+        }
+    }
+
+    /// PBKDF2 with HMAC of this hash.
+    pub(crate) fn pbkdf2(self, passphrase: &[u8], salt: &[u8], iterations: u32, out: &mut [u8]) {
+        match self {
+            HashAlgorithm::Sha1 => pbkdf2::pbkdf2::<Hmac<Sha1>>(passphrase, salt, iterations, out),
+            HashAlgorithm::Sha256 => pbkdf2::pbkdf2::<Hmac<Sha256>>(passphrase, salt, iterations, out),
+            HashAlgorithm::Sha512 => pbkdf2::pbkdf2::<Hmac<Sha512>>(passphrase, salt, iterations, out),
+        }
+        .expect("HMAC takes a key of any length");
+    }
+}
+
+/// A key derivation function and what it costs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Kdf {
+    /// PBKDF2 with HMAC.
+    Pbkdf2 {
+        /// The hash of the HMAC.
+        hash: HashAlgorithm,
+        /// Iterations, for each block of output that the hash gives.
+        iterations: u32,
+    },
+    /// Argon2i, version 0x13.
+    Argon2i {
+        /// Memory in KiB.
+        memory_kib: u32,
+        /// Passes over the memory.
+        passes: u32,
+        /// Lanes.
+        lanes: u32,
+    },
+    /// Argon2id, version 0x13.
+    Argon2id {
+        /// Memory in KiB.
+        memory_kib: u32,
+        /// Passes over the memory.
+        passes: u32,
+        /// Lanes.
+        lanes: u32,
+    },
+}
+
+/// Which [`Kdf`], when its costs are still to be found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum KdfKind {
+    /// PBKDF2 with HMAC of this hash.
+    Pbkdf2(HashAlgorithm),
+    /// Argon2i.
+    Argon2i,
+    /// Argon2id.
+    Argon2id,
+}
+
+/// What a header may make its reader spend. A header without ceilings is a denial of service: anybody who can write to the
+/// disk can ask for a derivation that never ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KdfLimits {
+    /// The most memory of Argon2, in KiB.
+    pub max_memory_kib: u32,
+    /// The most iterations of PBKDF2.
+    pub max_pbkdf2_iterations: u32,
+    /// The most work of Argon2: its memory in KiB times its passes.
+    pub max_argon2_kib_passes: u64,
+    /// The most lanes of Argon2.
+    pub max_lanes: u32,
+}
+
+impl Default for KdfLimits {
+    /// 4 GiB, and 64 GiB over all passes; 16 lanes; 50,000,000 iterations.
+    fn default() -> Self {
+        KdfLimits {
+            max_memory_kib: 4 << 20,
+            max_pbkdf2_iterations: 50_000_000,
+            max_argon2_kib_passes: 64 << 20,
+            max_lanes: 16,
+        }
+    }
+}
+
+impl Kdf {
+    /// The name, as headers have it.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Kdf::Pbkdf2 { .. } => "pbkdf2",
+            Kdf::Argon2i { .. } => "argon2i",
+            Kdf::Argon2id { .. } => "argon2id",
+        }
+    }
+
+    /// Refuses what would cost more than `limits`, and costs that the function itself doesn't take.
+    ///
+    /// # Errors
+    /// What is asked for and what is allowed, as text.
+    pub fn check(&self, limits: &KdfLimits) -> Result<(), String> {
+        let name = self.name();
+        let (memory_kib, passes, lanes) = match *self {
+            Kdf::Pbkdf2 { iterations: 0, .. } => return Err("pbkdf2 takes at least 1 iteration, not 0".into()),
+            Kdf::Pbkdf2 { iterations, .. } if iterations > limits.max_pbkdf2_iterations => {
+                let most = limits.max_pbkdf2_iterations;
+                return Err(format!("pbkdf2 asks for {iterations} iterations, where at most {most} are allowed"));
+            }
+            Kdf::Pbkdf2 { .. } => return Ok(()),
+            Kdf::Argon2i { memory_kib, passes, lanes } | Kdf::Argon2id { memory_kib, passes, lanes } => {
+                (memory_kib, passes, lanes)
+            }
+        };
+        if lanes == 0 || passes == 0 || u64::from(memory_kib) < 8 * u64::from(lanes) {
+            return Err(format!(
+                "{name} takes at least 1 lane, 1 pass and 8 KiB a lane, not {lanes}, {passes} and {memory_kib} KiB in all"
+            ));
+        }
+        if lanes > limits.max_lanes {
+            let most = limits.max_lanes;
+            return Err(format!("{name} asks for {lanes} lanes, where at most {most} are allowed"));
+        }
+        if memory_kib > limits.max_memory_kib {
+            let most = limits.max_memory_kib;
+            return Err(format!("{name} asks for {memory_kib} KiB of memory, where at most {most} are allowed"));
+        }
+        let (work, most) = (u64::from(memory_kib) * u64::from(passes), limits.max_argon2_kib_passes);
+        if work > most {
+            return Err(format!(
+                "{name} asks for {passes} passes over {memory_kib} KiB, {work} KiB in all, where at most {most} are allowed"
+            ));
+        }
+        Ok(())
+    }
+
+    /// Derives `out_len` bytes. What a header asks for is [checked](Self::check) before.
+    ///
+    /// # Errors
+    /// [`Error::InvalidOption`] for costs, a salt (8 bytes and more) or a length (4 bytes and more) that Argon2 doesn't
+    /// take, and when there is no memory for it.
+    pub(crate) fn derive(&self, passphrase: &[u8], salt: &[u8], out_len: usize) -> Result<Secret> {
+        let mut out = Secret::zeroed(out_len);
+        let derived = self.derive_unwiped(passphrase, salt, out.expose_mut());
+        wipe_deep_stack();
+        derived.map(|()| out)
+    }
+
+    /// Not inlined, so that what it leaves on the stack is below its caller, who wipes it.
+    #[inline(never)]
+    fn derive_unwiped(&self, passphrase: &[u8], salt: &[u8], out: &mut [u8]) -> Result<()> {
+        let (algorithm, memory_kib, passes, lanes) = match *self {
+            Kdf::Pbkdf2 { hash, iterations } => {
+                hash.pbkdf2(passphrase, salt, iterations, out);
+                return Ok(());
+            }
+            Kdf::Argon2i { memory_kib, passes, lanes } => (Algorithm::Argon2i, memory_kib, passes, lanes),
+            Kdf::Argon2id { memory_kib, passes, lanes } => (Algorithm::Argon2id, memory_kib, passes, lanes),
+        };
+        let failed = |e| Error::InvalidOption(format!("{}: {e}", self.name()));
+        let params = Params::new(memory_kib, passes, lanes, Some(out.len())).map_err(failed)?;
+        let mut blocks = argon2_memory(params.block_count())?;
+        let argon2 = Argon2::new(algorithm, Version::V0x13, params);
+        let hashed = argon2.hash_password_into_with_memory(passphrase, salt, out, &mut blocks);
+        // What is derived is a hash of the last blocks alone.
+        blocks.iter_mut().zeroize();
+        hashed.map_err(failed)
+    }
+
+    /// Costs with which one derivation of a 64-byte key takes about `target` on this machine, and at most `max_memory_kib`
+    /// of memory. They are never below 1000 iterations of PBKDF2, or 4 passes over 32 MiB of Argon2, and never above
+    /// [`KdfLimits::default`]; memory grows first, and passes when it can't.
+    ///
+    /// # Errors
+    /// [`Error::InvalidOption`]: SHA-1, which nothing new is made with; less than 32 MiB for Argon2; lanes out of 1 to
+    /// 16; no memory.
+    pub fn benchmark(kind: KdfKind, target: Duration, max_memory_kib: u32, lanes: u32) -> Result<Kdf> {
+        let limits = KdfLimits::default();
+        let bad = |text: String| Err(Error::InvalidOption(text));
+        let argon2 = |memory_kib, passes| match kind {
+            KdfKind::Argon2i => Kdf::Argon2i { memory_kib, passes, lanes },
+            _ => Kdf::Argon2id { memory_kib, passes, lanes },
+        };
+        match kind {
+            KdfKind::Pbkdf2(HashAlgorithm::Sha1) => bad("SHA-1 is for old volumes only; use sha256 or sha512".into()),
+            KdfKind::Pbkdf2(hash) => {
+                let kdf = |work| Kdf::Pbkdf2 { hash, iterations: work as u32 };
+                let work = Work { least: 1000, most: limits.max_pbkdf2_iterations.into() };
+                work.measure(target, kdf).map(kdf)
+            }
+            KdfKind::Argon2i | KdfKind::Argon2id => {
+                if !(1..=limits.max_lanes).contains(&lanes) {
+                    return bad(format!("Argon2 has 1 to {} lanes here, not {lanes}", limits.max_lanes));
+                }
+                if max_memory_kib < MIN_MEMORY_KIB {
+                    return bad(format!("Argon2 needs {MIN_MEMORY_KIB} KiB of memory, more than {max_memory_kib}"));
+                }
+                let max_memory_kib = u64::from(max_memory_kib.min(limits.max_memory_kib));
+                let kdf = |work: u64| {
+                    let memory_kib = (work / MIN_PASSES).min(max_memory_kib);
+                    argon2(memory_kib as u32, (work / memory_kib) as u32)
+                };
+                let work = Work { least: u64::from(MIN_MEMORY_KIB) * MIN_PASSES, most: limits.max_argon2_kib_passes };
+                work.measure(target, kdf).map(kdf)
+            }
+        }
+    }
+}
+
+const MIN_MEMORY_KIB: u32 = 32 << 10;
+const MIN_PASSES: u64 = 4;
+
+/// The bounds of a benchmark, in iterations, or KiB times passes. Time grows with them in proportion.
+struct Work {
+    least: u64,
+    most: u64,
+}
+
+impl Work {
+    /// The work that takes about `target`.
+    fn measure(&self, target: Duration, kdf: impl Fn(u64) -> Kdf) -> Result<u64> {
+        let scaled = |work: u64, took: Duration| {
+            let wanted = u128::from(work) * target.as_nanos() / took.as_nanos().max(1);
+            u64::try_from(wanted).unwrap_or(u64::MAX).clamp(self.least, self.most)
+        };
+        let mut work = self.least;
+        loop {
+            let start = Instant::now();
+            kdf(work).derive(b"passphrase", &[0; 32], 64)?;
+            let (took, next) = (start.elapsed(), scaled(work, start.elapsed()));
+            // A short run says little: the first use of memory and the clock weigh too much in it.
+            if took >= target / 4 || took >= Duration::from_millis(500) || next <= work {
+                return Ok(next);
+            }
+            work = next.min(work.saturating_mul(8));
+        }
+    }
+}
+
+/// Memory for Argon2, which a failed allocation refuses instead of ending the process.
+fn argon2_memory(blocks: usize) -> Result<Vec<Block>> {
+    let mut memory = Vec::new();
+    let refused = |_| Error::InvalidOption(format!("there is no memory for Argon2, {blocks} KiB"));
+    memory.try_reserve_exact(blocks).map_err(refused)?;
+    memory.resize(blocks, Block::default());
+    Ok(memory)
+}
+
+#[cfg(test)]
+mod tests;
