@@ -1,9 +1,8 @@
 //! The digest that proves a volume key (section 3.4).
 
-use hmac::Hmac;
-use sha2::{Sha256, Sha512};
 use subtle::ConstantTimeEq;
 
+use crate::key::HashAlgorithm;
 use crate::{Error, Result, Secret};
 
 /// The most iterations that a header may ask for: a few seconds of one CPU. A header without a ceiling is a denial of
@@ -41,31 +40,33 @@ pub struct VolumeKeyDigest {
 impl VolumeKeyDigest {
     /// A digest of `key`, with a salt of 32 random bytes.
     pub(crate) fn new(key: &Secret, salt: [u8; 32]) -> Self {
-        let mut digest = vec![0; 32];
-        pbkdf2::pbkdf2::<Hmac<Sha256>>(key.expose(), &salt, OWN_ITERATIONS, &mut digest)
-            .expect("HMAC takes a key of any length");
-        VolumeKeyDigest { hash: "sha256".into(), iterations: OWN_ITERATIONS, salt: salt.to_vec(), digest }
+        let hash = HashAlgorithm::Sha256;
+        let mut digest = vec![0; hash.output_len()];
+        hash.pbkdf2(key.expose(), &salt, OWN_ITERATIONS, &mut digest);
+        VolumeKeyDigest { hash: hash.name().into(), iterations: OWN_ITERATIONS, salt: salt.to_vec(), digest }
     }
 
     /// Refuses what would cost more to compute than a header may demand, and hashes that aren't known.
     ///
     /// # Errors
-    /// [`Error::UnsupportedHeader`]: another hash than SHA-256 and SHA-512; over 10,000,000 iterations; a digest that is
-    /// longer than its hash, since PBKDF2 repeats all its work for each block.
+    /// [`Error::UnsupportedHeader`]: another hash than SHA-1, SHA-256 and SHA-512; over 10,000,000 iterations; a digest that
+    /// is longer than its hash, since PBKDF2 repeats all its work for each block.
     pub(crate) fn check(&self) -> Result<()> {
+        self.checked_hash().map(|_| ())
+    }
+
+    fn checked_hash(&self) -> Result<HashAlgorithm> {
         let no = |text: String| Err(Error::UnsupportedHeader(text));
-        let longest = match self.hash.as_str() {
-            "sha256" => 32,
-            "sha512" => 64,
-            other => return no(format!("its digest uses the hash {other:?}")),
+        let Some(hash) = HashAlgorithm::from_name(&self.hash) else {
+            return no(format!("its digest uses the hash {:?}", self.hash));
         };
         if self.iterations > MAX_ITERATIONS {
             return no(format!("its digest asks for {} iterations, over {MAX_ITERATIONS}", self.iterations));
         }
-        if self.digest.len() > longest {
+        if self.digest.len() > hash.output_len() {
             return no(format!("its digest has {} bytes, more than {} gives", self.digest.len(), self.hash));
         }
-        Ok(())
+        Ok(hash)
     }
 
     /// Proves `key`.
@@ -73,14 +74,9 @@ impl VolumeKeyDigest {
     /// # Errors
     /// [`Error::WrongKey`], and those of [`check`](Self::check).
     pub(crate) fn verify(&self, key: &Secret) -> Result<()> {
-        self.check()?;
+        let hash = self.checked_hash()?;
         let mut digest = vec![0; self.digest.len()];
-        let (key, salt) = (key.expose(), &self.salt);
-        match self.hash.as_str() {
-            "sha512" => pbkdf2::pbkdf2::<Hmac<Sha512>>(key, salt, self.iterations, &mut digest),
-            _ => pbkdf2::pbkdf2::<Hmac<Sha256>>(key, salt, self.iterations, &mut digest),
-        }
-        .expect("HMAC takes a key of any length");
+        hash.pbkdf2(key.expose(), &self.salt, self.iterations, &mut digest);
         if digest.ct_eq(&self.digest).into() { Ok(()) } else { Err(Error::WrongKey) }
     }
 }

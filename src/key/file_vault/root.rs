@@ -2,7 +2,6 @@
 
 use std::path::Path;
 
-use argon2::{Algorithm, Argon2, Params, Version};
 use base64ct::{Base64, Encoding};
 use hkdf::Hkdf;
 use hmac::{Hmac, KeyInit};
@@ -12,6 +11,7 @@ use subtle::ConstantTimeEq;
 use zeroize::Zeroize;
 
 use super::{KEK_LEN, file, wrap};
+use crate::key::kdf;
 use crate::{Error, Result, Secret, random};
 
 const SALT: usize = 32;
@@ -161,18 +161,8 @@ fn root_key(kdf: &Kdf, salt: &[u8], unlock: Unlock<'_>) -> Result<RootKey> {
             if !(1..=MAX_PASSPHRASE).contains(&passphrase.len()) {
                 return Err(Error::InvalidOption("a passphrase has 1 byte to 1 MiB".into()));
             }
-            let params = Params::new(cost.memory_kib, cost.passes, cost.lanes, Some(32));
-            let params = params.map_err(|e| Error::InvalidOption(format!("the cost of Argon2id: {e}")))?;
-            let mut blocks = argon2_memory(params.block_count())?;
-            let hashed = Argon2::new(Algorithm::Argon2id, Version::V0x13, params).hash_password_into_with_memory(
-                passphrase,
-                salt,
-                root.expose_mut(),
-                &mut blocks,
-            );
-            // The root key is a hash of the last blocks alone.
-            blocks.iter_mut().zeroize();
-            hashed.map_err(|e| Error::InvalidOption(format!("Argon2id: {e}")))?;
+            let KdfCost { memory_kib, passes, lanes } = *cost;
+            root = kdf::Kdf::Argon2id { memory_kib, passes, lanes }.derive(passphrase, salt, root.len())?;
         }
         (Kdf::KeyFile, Unlock::KeyFile(path)) => {
             let bytes = file::read_secret(path, MAX_KEY_FILE)?;
@@ -188,15 +178,6 @@ fn root_key(kdf: &Kdf, salt: &[u8], unlock: Unlock<'_>) -> Result<RootKey> {
         (Kdf::Argon2id(_), _) | (Kdf::KeyFile, _) => return Err(Error::WrongPassphrase),
     }
     Ok(RootKey(root))
-}
-
-/// Memory for Argon2id, which a failed allocation refuses instead of ending the process.
-fn argon2_memory(blocks: usize) -> Result<Vec<argon2::Block>> {
-    let mut memory = Vec::new();
-    let refused = |_| Error::InvalidOption(format!("there is no memory for Argon2id, {blocks} KiB"));
-    memory.try_reserve_exact(blocks).map_err(refused)?;
-    memory.resize(blocks, argon2::Block::default());
-    Ok(memory)
 }
 
 #[cfg(test)]
