@@ -16,12 +16,11 @@ mod fused;
 #[path = "no_fused.rs"]
 mod fused;
 mod portable;
+mod wiped;
 
-use core::mem::{ManuallyDrop, MaybeUninit};
-use core::slice;
+pub(crate) use wiped::Wiped;
 
 use aes::cipher::inout::InOutBuf;
-use zeroize::Zeroize;
 
 use fused::Fused;
 
@@ -91,8 +90,7 @@ impl KernelKind {
 }
 
 /// An expanded key in the form that its kernel wants.
-#[repr(align(16))] // so that it is wiped by whole words on every machine
-pub(crate) struct Kernel(ManuallyDrop<Expanded>);
+pub(crate) struct Kernel(Wiped<Expanded>);
 
 // Without an allocator there is no box to put the larger keys in, and one cipher serves a whole device.
 #[allow(clippy::large_enum_variant)]
@@ -118,11 +116,11 @@ impl Kernel {
     }
 
     fn fused(fused: Fused) -> Self {
-        Kernel(ManuallyDrop::new(Expanded::Fused(fused)))
+        Kernel(Wiped::new(Expanded::Fused(fused)))
     }
 
     fn portable(data_key: &[u8], tweak_key: &[u8]) -> Self {
-        Kernel(ManuallyDrop::new(match data_key.len() {
+        Kernel(Wiped::new(match data_key.len() {
             16 => Expanded::PortableAes128(portable::Aes128Xts::new(data_key, tweak_key)),
             _ => Expanded::PortableAes256(portable::Aes256Xts::new(data_key, tweak_key)),
         }))
@@ -145,19 +143,6 @@ impl Kernel {
         }
         // The `aes` crate spreads round keys over the stack.
         wipe_stack();
-    }
-}
-
-impl Drop for Kernel {
-    /// Wipes the whole place, not only the keys in it: where they take less than the largest, the rest holds whatever was
-    /// on the stack when they were put here.
-    fn drop(&mut self) {
-        // SAFETY: it is dropped here alone, and not used afterwards.
-        unsafe { ManuallyDrop::drop(&mut self.0) };
-        let place = (&raw mut *self).cast::<MaybeUninit<u64>>();
-        // SAFETY: the place is this value's own, its alignment and so its size are multiples of 16 bytes, and any bytes make
-        // a number.
-        unsafe { slice::from_raw_parts_mut(place, size_of::<Self>() / 8) }.zeroize();
     }
 }
 
