@@ -14,7 +14,8 @@ pub type Result<T, E = Error> = core::result::Result<T, E>;
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Error {
-    /// An XTS key is neither 32 bytes (AES-128-XTS) nor 64 bytes (AES-256-XTS) long.
+    /// A key of a length that its cipher doesn't take: XTS has 32 bytes (AES-128-XTS) or 64 (AES-256-XTS), CBC 16, 24 or
+    /// 32.
     KeyLength {
         /// The length given, in bytes.
         len: usize,
@@ -195,7 +196,10 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Error::KeyLength { len } => {
-                write!(f, "an XTS key is 32 bytes (AES-128-XTS) or 64 bytes (AES-256-XTS) long, not {len}")
+                write!(
+                    f,
+                    "an XTS key is 32 bytes (AES-128-XTS) or 64 bytes (AES-256-XTS) long, a CBC key 16, 24 or 32, not {len}"
+                )
             }
             Error::EqualKeyHalves => f.write_str("the two halves of the XTS key are equal; use a key of random bytes"),
             Error::SectorSize { size } => write!(f, "a sector size of {size} bytes is not supported here"),

@@ -3,10 +3,16 @@
 //! XTS hides what a sector holds from somebody who sees the disk once. It does not detect changes, and it shows which
 //! 16-byte blocks of a sector changed to somebody who sees the disk twice. The README says more.
 
+#[cfg(feature = "std")]
+mod cbc;
+#[cfg(feature = "std")]
+mod dm;
 mod sector;
 mod segments;
 
 pub use crate::arch::KernelKind;
+#[cfg(feature = "std")]
+pub use dm::{CipherSpec, DmCipher};
 pub use sector::{SectorSize, SectorUnit};
 
 use aes::cipher::inout::InOutBuf;
@@ -231,17 +237,7 @@ impl SectorCipher {
     /// As [`encrypt`](Self::encrypt).
     #[inline]
     pub fn check_run(&self, first_sector: u64, len: usize) -> Result<()> {
-        let sector_size = self.sector_size.bytes();
-        if !len.is_multiple_of(sector_size as usize) {
-            return Err(Error::PartialSector { len, sector_size });
-        }
-        let more_sectors = (len / sector_size as usize).saturating_sub(1);
-        let step = self.unit.units_per_sector(self.sector_size);
-        // In 128 bits this can't wrap: a length is below 2^64 and a step at most 128.
-        if more_sectors as u128 * u128::from(step) > u128::from(u64::MAX - first_sector) {
-            return Err(Error::SectorOverflow { first_sector });
-        }
-        Ok(())
+        check_run(self.sector_size, self.unit, first_sector, len)
     }
 
     #[inline]
@@ -276,6 +272,21 @@ fn halves(key: &[u8]) -> Result<(&[u8], &[u8])> {
         return Err(Error::EqualKeyHalves);
     }
     Ok((data_key, tweak_key))
+}
+
+#[inline]
+fn check_run(size: SectorSize, unit: SectorUnit, first_sector: u64, len: usize) -> Result<()> {
+    let sector_size = size.bytes();
+    if !len.is_multiple_of(sector_size as usize) {
+        return Err(Error::PartialSector { len, sector_size });
+    }
+    let more_sectors = (len / sector_size as usize).saturating_sub(1);
+    let step = unit.units_per_sector(size);
+    // In 128 bits this can't wrap: a length is below 2^64 and a step at most 128.
+    if more_sectors as u128 * u128::from(step) > u128::from(u64::MAX - first_sector) {
+        return Err(Error::SectorOverflow { first_sector });
+    }
+    Ok(())
 }
 
 fn two_buffers<'a, 'b>(src: &'a [u8], dst: &'b mut [u8]) -> Result<InOutBuf<'a, 'b, u8>> {

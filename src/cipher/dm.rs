@@ -1,0 +1,227 @@
+//! Ciphers in dm-crypt's notation, the one that LUKS headers use.
+
+use std::boxed::Box;
+
+use aes::cipher::inout::InOutBuf;
+
+use super::cbc::{Cbc, Iv};
+use super::{SectorCipher, SectorSize, SectorUnit, check_run, two_buffers};
+use crate::arch::{Direction, Store, Wiped, wipe_deep_stack};
+use crate::{Error, Result};
+
+/// How a segment is encrypted, in dm-crypt's notation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum CipherSpec {
+    /// `aes-xts-plain64`: XTS-AES, the tweak is the sector number.
+    AesXtsPlain64,
+    /// `aes-xts-plain`: the same with the low 32 bits of the sector number, so that tweaks repeat after 2 TiB.
+    AesXtsPlain,
+    /// `aes-cbc-essiv:sha256`: AES-CBC, the IV is the sector number encrypted under the SHA-256 of the key.
+    AesCbcEssivSha256,
+    /// `aes-cbc-plain64`: AES-CBC, the IV is the sector number.
+    AesCbcPlain64,
+}
+
+impl CipherSpec {
+    const ALL: [CipherSpec; 4] =
+        [CipherSpec::AesXtsPlain64, CipherSpec::AesXtsPlain, CipherSpec::AesCbcEssivSha256, CipherSpec::AesCbcPlain64];
+
+    /// The name, as headers have it.
+    pub fn name(self) -> &'static str {
+        match self {
+            CipherSpec::AesXtsPlain64 => "aes-xts-plain64",
+            CipherSpec::AesXtsPlain => "aes-xts-plain",
+            CipherSpec::AesCbcEssivSha256 => "aes-cbc-essiv:sha256",
+            CipherSpec::AesCbcPlain64 => "aes-cbc-plain64",
+        }
+    }
+
+    /// The cipher of this name, if it is known.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|spec| spec.name() == name)
+    }
+
+    /// Whether it takes a key of `len` bytes: 32 or 64 for XTS; 16, 24 or 32 for CBC.
+    pub fn takes_key(self, len: usize) -> bool {
+        match self {
+            CipherSpec::AesXtsPlain64 | CipherSpec::AesXtsPlain => matches!(len, 32 | 64),
+            CipherSpec::AesCbcEssivSha256 | CipherSpec::AesCbcPlain64 => matches!(len, 16 | 24 | 32),
+        }
+    }
+
+    /// Whether it is for old volumes only: CBC, which lets who writes to the disk flip bits as they like; and 32-bit
+    /// sector numbers.
+    pub fn is_legacy(self) -> bool {
+        self != CipherSpec::AesXtsPlain64
+    }
+}
+
+/// A cipher of dm-crypt's over runs of sectors, whose numbers count 512-byte units whatever the sector size (as LUKS2 has
+/// it).
+///
+/// One value serves any number of threads; nothing is allocated or locked after it is made. Its round keys are wiped when
+/// it is dropped.
+///
+/// ```
+/// use atrest::SectorSize;
+/// use atrest::cipher::{CipherSpec, DmCipher};
+///
+/// let spec = CipherSpec::from_name("aes-cbc-essiv:sha256").unwrap();
+/// let cipher = DmCipher::boxed(spec, &[7; 32], SectorSize::B512)?;
+/// let mut sectors = [0; 1024];
+/// cipher.encrypt(0, &mut sectors)?;
+/// assert_ne!(sectors, [0; 1024]);
+/// cipher.decrypt(0, &mut sectors)?;
+/// assert_eq!(sectors, [0; 1024]);
+/// # Ok::<(), atrest::Error>(())
+/// ```
+pub struct DmCipher {
+    engine: Wiped<Engine>,
+    spec: CipherSpec,
+    sector_size: SectorSize,
+}
+
+// All stand in a box, one for a whole device.
+#[allow(clippy::large_enum_variant)]
+enum Engine {
+    Xts(SectorCipher),
+    Cbc(Cbc),
+}
+
+impl DmCipher {
+    /// Expands `key`, in a box: the move into it leaves no key on the stack.
+    ///
+    /// # Errors
+    /// [`Error::KeyLength`] for what the cipher doesn't [take](CipherSpec::takes_key); [`Error::EqualKeyHalves`] of an XTS
+    /// key; [`Error::SectorSize`] when `sector_size` isn't a multiple of 512.
+    pub fn boxed(spec: CipherSpec, key: &[u8], sector_size: SectorSize) -> Result<Box<Self>> {
+        let cipher = Self::expand(spec, key, sector_size);
+        // Deep, for the hash of the key.
+        wipe_deep_stack();
+        cipher
+    }
+
+    /// Not inlined, so that what it leaves on the stack is below its caller, who wipes it.
+    #[inline(never)]
+    fn expand(spec: CipherSpec, key: &[u8], sector_size: SectorSize) -> Result<Box<Self>> {
+        if !spec.takes_key(key.len()) {
+            return Err(Error::KeyLength { len: key.len() });
+        }
+        if !sector_size.bytes().is_multiple_of(512) {
+            return Err(Error::SectorSize { size: u64::from(sector_size.bytes()) });
+        }
+        let engine = match spec {
+            CipherSpec::AesXtsPlain64 | CipherSpec::AesXtsPlain => {
+                Engine::Xts(SectorCipher::expand(key, sector_size, SectorUnit::Bytes512, None)?)
+            }
+            CipherSpec::AesCbcEssivSha256 => Engine::Cbc(Cbc::new(key, Iv::essiv_sha256(key))?),
+            CipherSpec::AesCbcPlain64 => Engine::Cbc(Cbc::new(key, Iv::Plain64)?),
+        };
+        Ok(Box::new(DmCipher { engine: Wiped::new(engine), spec, sector_size }))
+    }
+
+    /// How it encrypts.
+    pub fn spec(&self) -> CipherSpec {
+        self.spec
+    }
+
+    /// The sector size.
+    pub fn sector_size(&self) -> SectorSize {
+        self.sector_size
+    }
+
+    /// Encrypts a run of consecutive sectors in place.
+    ///
+    /// `first_sector` is the number of the first sector of `sectors`, in units of 512 bytes.
+    ///
+    /// # Errors
+    /// [`Error::PartialSector`]; [`Error::SectorOverflow`]. `sectors` is untouched then.
+    pub fn encrypt(&self, first_sector: u64, sectors: &mut [u8]) -> Result<()> {
+        self.in_place(Direction::Encrypt, first_sector, sectors)
+    }
+
+    /// Decrypts a run of consecutive sectors in place. As [`encrypt`](Self::encrypt).
+    ///
+    /// # Errors
+    /// As [`encrypt`](Self::encrypt).
+    pub fn decrypt(&self, first_sector: u64, sectors: &mut [u8]) -> Result<()> {
+        self.in_place(Direction::Decrypt, first_sector, sectors)
+    }
+
+    /// Encrypts a run of consecutive sectors from `src` to `dst`.
+    ///
+    /// # Errors
+    /// [`Error::LengthMismatch`] and those of [`encrypt`](Self::encrypt). `dst` is untouched then.
+    pub fn encrypt_to(&self, first_sector: u64, src: &[u8], dst: &mut [u8]) -> Result<()> {
+        self.to(Direction::Encrypt, first_sector, src, dst)
+    }
+
+    /// Decrypts a run of consecutive sectors from `src` to `dst`. As [`encrypt_to`](Self::encrypt_to).
+    ///
+    /// # Errors
+    /// As [`encrypt_to`](Self::encrypt_to).
+    pub fn decrypt_to(&self, first_sector: u64, src: &[u8], dst: &mut [u8]) -> Result<()> {
+        self.to(Direction::Decrypt, first_sector, src, dst)
+    }
+
+    /// Says whether [`encrypt`](Self::encrypt) would take a run of `len` bytes.
+    ///
+    /// # Errors
+    /// As [`encrypt`](Self::encrypt).
+    pub fn check_run(&self, first_sector: u64, len: usize) -> Result<()> {
+        check_run(self.sector_size, SectorUnit::Bytes512, first_sector, len)
+    }
+
+    fn in_place(&self, direction: Direction, first: u64, sectors: &mut [u8]) -> Result<()> {
+        match &*self.engine {
+            Engine::Xts(xts) => self.xts(xts, direction, first, InOutBuf::from(sectors)),
+            Engine::Cbc(cbc) => {
+                self.check_run(first, sectors.len())?;
+                cbc.crypt(direction, first, self.sector_size.bytes() as usize, sectors);
+                Ok(())
+            }
+        }
+    }
+
+    fn to(&self, direction: Direction, first: u64, src: &[u8], dst: &mut [u8]) -> Result<()> {
+        match &*self.engine {
+            Engine::Xts(xts) => self.xts(xts, direction, first, two_buffers(src, dst)?),
+            Engine::Cbc(_) => {
+                two_buffers(src, dst)?;
+                self.check_run(first, src.len())?;
+                dst.copy_from_slice(src);
+                self.in_place(direction, first, dst)
+            }
+        }
+    }
+
+    fn xts(&self, xts: &SectorCipher, way: Direction, first: u64, data: InOutBuf<'_, '_, u8>) -> Result<()> {
+        if self.spec == CipherSpec::AesXtsPlain64 {
+            return xts.run(way, first, data, Store::Cache);
+        }
+        self.check_run(first, data.len())?;
+        let sector_size = u64::from(self.sector_size.bytes());
+        let step = sector_size / 512;
+        let (mut number, mut left) = (first as u32, data);
+        // Cut where the 32 bits of `plain` wrap; not always to 0, when large sectors aren't aligned to their size.
+        while !left.is_empty() {
+            let before_wrap = ((1 << 32) - u64::from(number)).div_ceil(step);
+            let len = (before_wrap * sector_size).min(left.len() as u64) as usize;
+            let (piece, rest) = left.split_at(len);
+            xts.run(way, u64::from(number), piece, Store::Cache)?;
+            number = number.wrapping_add((before_wrap * step) as u32);
+            left = rest;
+        }
+        Ok(())
+    }
+}
+
+impl core::fmt::Debug for DmCipher {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("DmCipher")
+            .field("spec", &self.spec.name())
+            .field("sector_size", &self.sector_size)
+            .finish_non_exhaustive()
+    }
+}
