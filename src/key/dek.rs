@@ -5,6 +5,7 @@ use core::fmt;
 use hkdf::Hkdf;
 use sha2::Sha256;
 
+use crate::cipher::{CipherSpec, DmCipher};
 use crate::{Error, Result, Secret, SectorCipher, SectorSize, SectorUnit};
 
 /// What a DEK is for.
@@ -16,14 +17,31 @@ pub enum DekAlgorithm {
     /// AES-256-XTS: 64 bytes of key. The default.
     #[default]
     Aes256Xts,
+    /// AES-128-CBC: 16 bytes of key. For old volumes only.
+    Aes128Cbc,
+    /// AES-192-CBC: 24 bytes of key. For old volumes only.
+    Aes192Cbc,
+    /// AES-256-CBC: 32 bytes of key. For old volumes only.
+    Aes256Cbc,
 }
 
 impl DekAlgorithm {
+    const ALL: [DekAlgorithm; 5] = [
+        DekAlgorithm::Aes128Xts,
+        DekAlgorithm::Aes256Xts,
+        DekAlgorithm::Aes128Cbc,
+        DekAlgorithm::Aes192Cbc,
+        DekAlgorithm::Aes256Cbc,
+    ];
+
     /// The length of the key in bytes.
     pub fn key_len(self) -> usize {
         match self {
             DekAlgorithm::Aes128Xts => 32,
             DekAlgorithm::Aes256Xts => 64,
+            DekAlgorithm::Aes128Cbc => 16,
+            DekAlgorithm::Aes192Cbc => 24,
+            DekAlgorithm::Aes256Cbc => 32,
         }
     }
 
@@ -32,6 +50,9 @@ impl DekAlgorithm {
         match self {
             DekAlgorithm::Aes128Xts => "AES-128-XTS",
             DekAlgorithm::Aes256Xts => "AES-256-XTS",
+            DekAlgorithm::Aes128Cbc => "AES-128-CBC",
+            DekAlgorithm::Aes192Cbc => "AES-192-CBC",
+            DekAlgorithm::Aes256Cbc => "AES-256-CBC",
         }
     }
 
@@ -40,12 +61,31 @@ impl DekAlgorithm {
         match self {
             DekAlgorithm::Aes128Xts => 1,
             DekAlgorithm::Aes256Xts => 2,
+            DekAlgorithm::Aes128Cbc => 3,
+            DekAlgorithm::Aes192Cbc => 4,
+            DekAlgorithm::Aes256Cbc => 5,
         }
     }
 
     /// The algorithm of this number, if there is one.
     pub fn from_code(code: u16) -> Option<Self> {
-        [DekAlgorithm::Aes128Xts, DekAlgorithm::Aes256Xts].into_iter().find(|algorithm| algorithm.code() == code)
+        Self::ALL.into_iter().find(|algorithm| algorithm.code() == code)
+    }
+
+    /// What a key of `key_len` bytes is for, under a cipher of dm-crypt's that takes it.
+    #[allow(dead_code)] // for `volume`
+    pub(crate) fn for_cipher(spec: CipherSpec, key_len: usize) -> Option<Self> {
+        let fits = |algorithm: &Self| algorithm.key_len() == key_len && algorithm.fits(spec);
+        Self::ALL.into_iter().find(fits)
+    }
+
+    /// Whether it is XTS, as sector ciphers and envelopes have it.
+    pub(crate) fn is_xts(self) -> bool {
+        matches!(self, DekAlgorithm::Aes128Xts | DekAlgorithm::Aes256Xts)
+    }
+
+    fn fits(self, spec: CipherSpec) -> bool {
+        self.is_xts() == matches!(spec, CipherSpec::AesXtsPlain64 | CipherSpec::AesXtsPlain)
     }
 }
 
@@ -83,26 +123,45 @@ impl Dek {
     /// Expands the key for sectors of `sector_size`, numbered in units of 512 bytes.
     ///
     /// # Errors
-    /// [`Error::SectorSize`], as [`SectorCipher::new`].
+    /// [`Error::SectorSize`], as [`SectorCipher::new`]; [`Error::UnsupportedAlgorithm`] unless the key is for XTS.
     pub fn sector_cipher(&self, sector_size: SectorSize) -> Result<SectorCipher> {
-        SectorCipher::new(self.key.expose(), sector_size)
+        SectorCipher::new(self.xts_key()?, sector_size)
     }
 
     /// Expands the key for sectors of `sector_size`, numbered in `unit`s.
     ///
     /// # Errors
-    /// [`Error::SectorSize`], as [`SectorCipher::with_unit`].
+    /// [`Error::SectorSize`], as [`SectorCipher::with_unit`]; [`Error::UnsupportedAlgorithm`] unless the key is for XTS.
     pub fn sector_cipher_with_unit(&self, sector_size: SectorSize, unit: SectorUnit) -> Result<SectorCipher> {
-        SectorCipher::with_unit(self.key.expose(), sector_size, unit)
+        SectorCipher::with_unit(self.xts_key()?, sector_size, unit)
     }
 
     /// As [`sector_cipher_with_unit`](Self::sector_cipher_with_unit), in a box, which is where a cipher should be that lives
     /// long: a value that is moved leaves its round keys behind on the stack, and here they are wiped.
     ///
     /// # Errors
-    /// [`Error::SectorSize`], as [`SectorCipher::with_unit`].
+    /// [`Error::SectorSize`], as [`SectorCipher::with_unit`]; [`Error::UnsupportedAlgorithm`] unless the key is for XTS.
     pub fn boxed_sector_cipher(&self, sector_size: SectorSize, unit: SectorUnit) -> Result<Box<SectorCipher>> {
-        SectorCipher::boxed(self.key.expose(), sector_size, unit)
+        SectorCipher::boxed(self.xts_key()?, sector_size, unit)
+    }
+
+    /// Expands the key for a cipher of dm-crypt's.
+    ///
+    /// # Errors
+    /// [`Error::SectorSize`]; [`Error::UnsupportedAlgorithm`] when the key is for another cipher.
+    #[allow(dead_code)] // for `volume`
+    pub(crate) fn dm_cipher(&self, spec: CipherSpec, sector_size: SectorSize) -> Result<Box<DmCipher>> {
+        if !self.algorithm.fits(spec) {
+            return Err(Error::UnsupportedAlgorithm(format!("{} of a key for {}", spec.name(), self.algorithm.name())));
+        }
+        DmCipher::boxed(spec, self.key.expose(), sector_size)
+    }
+
+    fn xts_key(&self) -> Result<&[u8]> {
+        if !self.algorithm.is_xts() {
+            return Err(Error::UnsupportedAlgorithm(self.algorithm.name().into()));
+        }
+        Ok(self.key.expose())
     }
 
     /// Takes bytes that somebody else vouches for: a vault's answer, or the caller of `hazmat`.
@@ -111,7 +170,7 @@ impl Dek {
             return Err(Error::KeyLength { len: key.len() });
         }
         let (data, tweak) = key.expose().split_at(key.len() / 2);
-        if subtle::ConstantTimeEq::ct_eq(data, tweak).into() {
+        if algorithm.is_xts() && subtle::ConstantTimeEq::ct_eq(data, tweak).into() {
             return Err(Error::EqualKeyHalves);
         }
         Ok(Dek { algorithm, key })
@@ -134,5 +193,48 @@ impl Dek {
 impl fmt::Debug for Dek {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Dek({})", self.algorithm.name())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cipher_and_a_length_name_one_algorithm() {
+        use CipherSpec::{AesCbcEssivSha256, AesCbcPlain64, AesXtsPlain, AesXtsPlain64};
+        for spec in [AesXtsPlain64, AesXtsPlain, AesCbcEssivSha256, AesCbcPlain64] {
+            for len in 0..100 {
+                let algorithm = DekAlgorithm::for_cipher(spec, len);
+                assert_eq!(algorithm.is_some(), spec.takes_key(len), "{spec:?} {len}");
+                let Some(algorithm) = algorithm else { continue };
+                let dek = Dek::generate(algorithm).unwrap();
+                assert_eq!((dek.secret().len(), algorithm.is_xts()), (len, spec.name().contains("xts")));
+                dek.dm_cipher(spec, SectorSize::B512).unwrap();
+                let other = if algorithm.is_xts() { AesCbcPlain64 } else { AesXtsPlain64 };
+                assert!(matches!(dek.dm_cipher(other, SectorSize::B512), Err(Error::UnsupportedAlgorithm(_))));
+            }
+        }
+    }
+
+    #[test]
+    fn a_key_for_cbc_makes_no_sector_cipher() {
+        for algorithm in DekAlgorithm::ALL {
+            assert_eq!(DekAlgorithm::from_code(algorithm.code()), Some(algorithm));
+            // Halves matter to XTS only.
+            let equal = Dek::from_secret(algorithm, Secret::copy_from(&[7; 64][..algorithm.key_len()]));
+            assert_eq!(matches!(equal, Err(Error::EqualKeyHalves)), algorithm.is_xts());
+            let dek = Dek::generate(algorithm).unwrap();
+            for cipher in [
+                dek.sector_cipher(SectorSize::B512).map(drop),
+                dek.sector_cipher_with_unit(SectorSize::B512, SectorUnit::Sector).map(drop),
+                dek.boxed_sector_cipher(SectorSize::B512, SectorUnit::Sector).map(drop),
+            ] {
+                match cipher {
+                    Ok(()) => assert!(algorithm.is_xts()),
+                    Err(e) => assert!(matches!(e, Error::UnsupportedAlgorithm(_)) && !algorithm.is_xts()),
+                }
+            }
+        }
     }
 }
