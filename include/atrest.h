@@ -108,7 +108,7 @@ const char *atrest_version(void);
 // A failure for which this version has no status of its own.
 #define ATREST_ERR_OTHER 91
 
-// An XTS key is neither 32 bytes (AES-128-XTS) nor 64 bytes (AES-256-XTS) long.
+// A key of a length that its cipher doesn't take: XTS has 32 bytes (AES-128-XTS) or 64 (AES-256-XTS), CBC 16, 24 or 32.
 #define ATREST_ERR_KEY_LENGTH 100
 
 // The two halves of an XTS key are equal, which SP 800-38E and FIPS 140 (IG C.I) forbid.
@@ -443,6 +443,15 @@ atrest_status atrest_vault_from_callbacks(const atrest_vault_callbacks *callback
 // AES-256-XTS, 64 bytes of key.
 #define ATREST_AES_256_XTS 2
 
+// AES-128-CBC, 16 bytes of key. For old volumes only.
+#define ATREST_AES_128_CBC 3
+
+// AES-192-CBC, 24 bytes of key. For old volumes only.
+#define ATREST_AES_192_CBC 4
+
+// AES-256-CBC, 32 bytes of key. For old volumes only.
+#define ATREST_AES_256_CBC 5
+
 // The most bytes of a context.
 #define ATREST_CONTEXT_MAX 1024
 
@@ -453,7 +462,8 @@ atrest_status atrest_vault_from_callbacks(const atrest_vault_callbacks *callback
 // Freed by atrest_dek_free, which wipes it.
 typedef struct atrest_dek atrest_dek;
 
-// Generates a DEK. `algorithm` is ATREST_AES_256_XTS or ATREST_AES_128_XTS.
+// Generates a DEK. `algorithm` is ATREST_AES_256_XTS or another ATREST_AES_*. A DEK for CBC makes no sector cipher and
+// goes into no envelope.
 //
 // Errors: ATREST_ERR_BAD_ENUM; ATREST_ERR_RANDOM.
 atrest_status atrest_dek_generate(uint32_t algorithm, atrest_dek **out);
@@ -461,7 +471,7 @@ atrest_status atrest_dek_generate(uint32_t algorithm, atrest_dek **out);
 // Wipes and frees a DEK. Ciphers and volumes made from it stay as they are.
 void atrest_dek_free(atrest_dek *dek);
 
-// What a DEK is for: ATREST_AES_128_XTS or ATREST_AES_256_XTS.
+// What a DEK is for: one of ATREST_AES_*.
 atrest_status atrest_dek_algorithm(const atrest_dek *dek, uint32_t *out);
 
 // Has `vault` wrap a DEK under the latest version of the key `key_name`, and puts all that is needed to unwrap it
@@ -470,8 +480,8 @@ atrest_status atrest_dek_algorithm(const atrest_dek *dek, uint32_t *out);
 // `context` is what the DEK is for, such as the id of a disk: up to ATREST_CONTEXT_MAX bytes, stored in the clear.
 // Who unwraps must expect the same context, so that envelopes can't be exchanged.
 //
-// Errors: ATREST_ERR_INVALID_NAME; ATREST_ERR_NO_SUCH_KEY; ATREST_ERR_CONTEXT_LENGTH; ATREST_ERR_BUFFER_TOO_SHORT,
-// after the vault was asked; what the vault answers.
+// Errors: ATREST_ERR_INVALID_NAME; ATREST_ERR_NO_SUCH_KEY; ATREST_ERR_CONTEXT_LENGTH; ATREST_ERR_UNSUPPORTED_ALGORITHM
+// for a DEK that isn't for XTS; ATREST_ERR_BUFFER_TOO_SHORT, after the vault was asked; what the vault answers.
 atrest_status atrest_dek_wrap(const atrest_dek *dek, const atrest_vault *vault, const char *key_name,
     const void *context, size_t context_len, void *envelope, size_t envelope_cap, size_t *envelope_len);
 
@@ -530,7 +540,7 @@ typedef struct {
 // Expands a DEK for sectors of `sector_size`, 512 to 65,536 bytes, numbered by `sector_unit`, ATREST_UNIT_*. A size
 // that isn't a multiple of 512 needs ATREST_UNIT_SECTOR. The DEK may be freed afterwards.
 //
-// Errors: ATREST_ERR_SECTOR_SIZE; ATREST_ERR_BAD_ENUM.
+// Errors: ATREST_ERR_SECTOR_SIZE; ATREST_ERR_BAD_ENUM; ATREST_ERR_UNSUPPORTED_ALGORITHM for a DEK that isn't for XTS.
 atrest_status atrest_sector_cipher_new(const atrest_dek *dek, uint32_t sector_size, uint32_t sector_unit,
     atrest_sector_cipher **out);
 

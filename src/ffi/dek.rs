@@ -16,6 +16,12 @@ use crate::vault::atrest_vault;
 pub const ATREST_AES_128_XTS: u32 = 1;
 /// AES-256-XTS, 64 bytes of key.
 pub const ATREST_AES_256_XTS: u32 = 2;
+/// AES-128-CBC, 16 bytes of key. For old volumes only.
+pub const ATREST_AES_128_CBC: u32 = 3;
+/// AES-192-CBC, 24 bytes of key. For old volumes only.
+pub const ATREST_AES_192_CBC: u32 = 4;
+/// AES-256-CBC, 32 bytes of key. For old volumes only.
+pub const ATREST_AES_256_CBC: u32 = 5;
 
 /// The most bytes of a context.
 pub const ATREST_CONTEXT_MAX: usize = 1024;
@@ -26,7 +32,8 @@ pub const ATREST_ENVELOPE_MAX: usize = 3124;
 /// Freed by atrest_dek_free, which wipes it.
 pub struct atrest_dek;
 
-/// Generates a DEK. `algorithm` is ATREST_AES_256_XTS or ATREST_AES_128_XTS.
+/// Generates a DEK. `algorithm` is ATREST_AES_256_XTS or another ATREST_AES_*. A DEK for CBC makes no sector cipher and
+/// goes into no envelope.
 ///
 /// Errors: ATREST_ERR_BAD_ENUM; ATREST_ERR_RANDOM.
 #[unsafe(no_mangle)]
@@ -44,7 +51,7 @@ pub unsafe extern "C" fn atrest_dek_free(dek: *mut atrest_dek) {
     free!(dek);
 }
 
-/// What a DEK is for: ATREST_AES_128_XTS or ATREST_AES_256_XTS.
+/// What a DEK is for: one of ATREST_AES_*.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn atrest_dek_algorithm(dek: *const atrest_dek, out: *mut u32) -> atrest_status {
     run(|| {
@@ -52,6 +59,9 @@ pub unsafe extern "C" fn atrest_dek_algorithm(dek: *const atrest_dek, out: *mut 
         out.set(match dek.algorithm() {
             DekAlgorithm::Aes128Xts => ATREST_AES_128_XTS,
             DekAlgorithm::Aes256Xts => ATREST_AES_256_XTS,
+            DekAlgorithm::Aes128Cbc => ATREST_AES_128_CBC,
+            DekAlgorithm::Aes192Cbc => ATREST_AES_192_CBC,
+            DekAlgorithm::Aes256Cbc => ATREST_AES_256_CBC,
             other => return Err(Error::UnsupportedAlgorithm(other.name().into()).into()),
         });
         Ok(())
@@ -64,8 +74,8 @@ pub unsafe extern "C" fn atrest_dek_algorithm(dek: *const atrest_dek, out: *mut 
 /// `context` is what the DEK is for, such as the id of a disk: up to ATREST_CONTEXT_MAX bytes, stored in the clear.
 /// Who unwraps must expect the same context, so that envelopes can't be exchanged.
 ///
-/// Errors: ATREST_ERR_INVALID_NAME; ATREST_ERR_NO_SUCH_KEY; ATREST_ERR_CONTEXT_LENGTH; ATREST_ERR_BUFFER_TOO_SHORT,
-/// after the vault was asked; what the vault answers.
+/// Errors: ATREST_ERR_INVALID_NAME; ATREST_ERR_NO_SUCH_KEY; ATREST_ERR_CONTEXT_LENGTH; ATREST_ERR_UNSUPPORTED_ALGORITHM
+/// for a DEK that isn't for XTS; ATREST_ERR_BUFFER_TOO_SHORT, after the vault was asked; what the vault answers.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn atrest_dek_wrap(
     dek: *const atrest_dek,
@@ -166,6 +176,9 @@ pub(crate) fn dek_algorithm(number: u32) -> Result<DekAlgorithm> {
     match number {
         ATREST_AES_128_XTS => Ok(DekAlgorithm::Aes128Xts),
         ATREST_AES_256_XTS => Ok(DekAlgorithm::Aes256Xts),
+        ATREST_AES_128_CBC => Ok(DekAlgorithm::Aes128Cbc),
+        ATREST_AES_192_CBC => Ok(DekAlgorithm::Aes192Cbc),
+        ATREST_AES_256_CBC => Ok(DekAlgorithm::Aes256Cbc),
         other => Err(Failure::bad_enum("algorithm", other)),
     }
 }

@@ -57,7 +57,7 @@ pub struct atrest_sector_cipher;
 /// Expands a DEK for sectors of `sector_size`, 512 to 65,536 bytes, numbered by `sector_unit`, ATREST_UNIT_*. A size
 /// that isn't a multiple of 512 needs ATREST_UNIT_SECTOR. The DEK may be freed afterwards.
 ///
-/// Errors: ATREST_ERR_SECTOR_SIZE; ATREST_ERR_BAD_ENUM.
+/// Errors: ATREST_ERR_SECTOR_SIZE; ATREST_ERR_BAD_ENUM; ATREST_ERR_UNSUPPORTED_ALGORITHM for a DEK that isn't for XTS.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn atrest_sector_cipher_new(
     dek: *const atrest_dek,

@@ -42,7 +42,7 @@ pub const ATREST_ERR_PANIC: u32 = 90;
 /// A failure for which this version has no status of its own.
 pub const ATREST_ERR_OTHER: u32 = 91;
 
-/// An XTS key is neither 32 bytes (AES-128-XTS) nor 64 bytes (AES-256-XTS) long.
+/// A key of a length that its cipher doesn't take: XTS has 32 bytes (AES-128-XTS) or 64 (AES-256-XTS), CBC 16, 24 or 32.
 pub const ATREST_ERR_KEY_LENGTH: u32 = 100;
 /// The two halves of an XTS key are equal, which SP 800-38E and FIPS 140 (IG C.I) forbid.
 pub const ATREST_ERR_EQUAL_KEY_HALVES: u32 = 101;
