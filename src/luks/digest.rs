@@ -74,9 +74,15 @@ impl VolumeKeyDigest {
     /// # Errors
     /// [`Error::WrongKey`], and those of [`check`](Self::check).
     pub(crate) fn verify(&self, key: &Secret) -> Result<()> {
+        let digest = self.of(key)?;
+        if digest.ct_eq(&self.digest).into() { Ok(()) } else { Err(Error::WrongKey) }
+    }
+
+    /// What the digest of `key` is, at the same costs and length.
+    pub(super) fn of(&self, key: &Secret) -> Result<Vec<u8>> {
         let hash = self.checked_hash()?;
         let mut digest = vec![0; self.digest.len()];
         hash.pbkdf2(key.expose(), &self.salt, self.iterations, &mut digest);
-        if digest.ct_eq(&self.digest).into() { Ok(()) } else { Err(Error::WrongKey) }
+        Ok(digest)
     }
 }

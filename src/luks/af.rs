@@ -1,0 +1,85 @@
+//! The anti-forensic splitter (LUKS1 specification, 2.4): a key spread over so many sectors that losing some of them, when
+//! a keyslot is erased, loses the key.
+
+use sha1::Sha1;
+use sha2::{Digest, Sha256, Sha512};
+use zeroize::{Zeroize, Zeroizing};
+
+use crate::key::HashAlgorithm;
+use crate::{Error, Result, Secret, random};
+
+/// Spreads `key` over `stripes` stripes of its own length.
+pub(crate) fn split(key: &[u8], stripes: u32, hash: HashAlgorithm) -> Result<Zeroizing<Vec<u8>>> {
+    let too_large = || Error::InvalidOption(format!("{stripes} stripes of {} bytes are out of bounds", key.len()));
+    let len = key.len().checked_mul(stripes as usize).filter(|&len| len > 0).ok_or_else(too_large)?;
+    let mut material = Zeroizing::new(vec![0; len]);
+    let (all_but_last, last) = material.split_at_mut(len - key.len());
+    random::fill(all_but_last)?;
+    let sum = diffused(all_but_last, key.len(), hash);
+    for ((byte, sum), key) in last.iter_mut().zip(sum.expose()).zip(key) {
+        *byte = sum ^ key;
+    }
+    Ok(material)
+}
+
+/// Puts a key of `key_len` bytes together again. `material` has at least `key_len` times `stripes` bytes, neither of which
+/// is 0; what is behind them doesn't count.
+pub(crate) fn merge(material: &[u8], key_len: usize, stripes: u32, hash: HashAlgorithm) -> Secret {
+    let (all_but_last, rest) = material.split_at(key_len * (stripes as usize - 1));
+    let mut key = diffused(all_but_last, key_len, hash);
+    xor(key.expose_mut(), &rest[..key_len]);
+    key
+}
+
+/// d of the last but one stripe: from d0 = 0, each stripe is added and the sum diffused (equation 2).
+fn diffused(stripes: &[u8], key_len: usize, hash: HashAlgorithm) -> Secret {
+    let mut sum = Secret::zeroed(key_len);
+    for stripe in stripes.chunks_exact(key_len) {
+        xor(sum.expose_mut(), stripe);
+        match hash {
+            HashAlgorithm::Sha1 => diffuse::<Sha1>(sum.expose_mut()),
+            HashAlgorithm::Sha256 => diffuse::<Sha256>(sum.expose_mut()),
+            HashAlgorithm::Sha512 => diffuse::<Sha512>(sum.expose_mut()),
+        }
+    }
+    sum
+}
+
+/// H1 of 2.4.1: each piece of the hash's length is replaced by the hash of its number and itself; the last is cut.
+fn diffuse<H: Digest>(bytes: &mut [u8]) {
+    for (i, piece) in bytes.chunks_mut(<H as Digest>::output_size()).enumerate() {
+        let mut hash = H::new().chain_update((i as u32).to_be_bytes()).chain_update(&*piece).finalize();
+        piece.copy_from_slice(&hash[..piece.len()]);
+        hash.as_mut_slice().zeroize();
+    }
+}
+
+fn xor(sum: &mut [u8], bytes: &[u8]) {
+    for (sum, byte) in sum.iter_mut().zip(bytes) {
+        *sum ^= byte;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is written is proven by cryptsetup, in the tests of `material`.
+    #[test]
+    fn what_is_split_comes_together_again() {
+        for hash in [HashAlgorithm::Sha1, HashAlgorithm::Sha256, HashAlgorithm::Sha512] {
+            for (len, stripes) in [(1, 1), (16, 2), (24, 7), (32, 4000), (64, 4000), (100, 3)] {
+                let key = Secret::random(len).unwrap();
+                let mut material = split(key.expose(), stripes, hash).unwrap();
+                assert_eq!(material.len(), len * stripes as usize);
+                material.extend([0xA5; 100]);
+                assert_eq!(merge(&material, len, stripes, hash), key, "{hash:?} {len} {stripes}");
+                // Every stripe counts.
+                material[0] ^= 1;
+                assert_ne!(merge(&material, len, stripes, hash), key, "{hash:?} {len} {stripes}");
+            }
+        }
+        assert!(matches!(split(&[], 4000, HashAlgorithm::Sha256), Err(Error::InvalidOption(_))));
+        assert!(matches!(split(&[1; 32], 0, HashAlgorithm::Sha256), Err(Error::InvalidOption(_))));
+    }
+}
