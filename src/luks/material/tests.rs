@@ -1,8 +1,5 @@
 //! Keyslots that cryptsetup wrote, opened, and keyslots of ours that cryptsetup opens.
 
-#[path = "../../../tests/common/peers.rs"]
-mod peers;
-
 use std::fs;
 use std::path::Path;
 
@@ -11,7 +8,7 @@ use serde_json::Value;
 use zeroize::Zeroizing;
 
 use super::*;
-use peers::{cryptsetup, run, run_any, text};
+use crate::key::peers::{cryptsetup, run, run_any, text};
 
 const PASSPHRASE: &[u8] = b"correct horse";
 const ARGON2: [&str; 6] = ["--pbkdf-force-iterations", "4", "--pbkdf-memory", "100", "--pbkdf-parallel", "2"];
