@@ -76,8 +76,11 @@ impl CipherSpec {
 /// assert_eq!(sectors, [0; 1024]);
 /// # Ok::<(), atrest::Error>(())
 /// ```
-pub struct DmCipher {
-    engine: Wiped<Engine>,
+pub struct DmCipher(Wiped<Inner>);
+
+/// All that there is, so that the gaps between fields are wiped too: a move fills them with what was on the stack.
+struct Inner {
+    engine: Engine,
     spec: CipherSpec,
     sector_size: SectorSize,
 }
@@ -118,17 +121,17 @@ impl DmCipher {
             CipherSpec::AesCbcEssivSha256 => Engine::Cbc(Cbc::new(key, Iv::essiv_sha256(key))?),
             CipherSpec::AesCbcPlain64 => Engine::Cbc(Cbc::new(key, Iv::Plain64)?),
         };
-        Ok(Box::new(DmCipher { engine: Wiped::new(engine), spec, sector_size }))
+        Ok(Box::new(DmCipher(Wiped::new(Inner { engine, spec, sector_size }))))
     }
 
     /// How it encrypts.
     pub fn spec(&self) -> CipherSpec {
-        self.spec
+        self.0.spec
     }
 
     /// The sector size.
     pub fn sector_size(&self) -> SectorSize {
-        self.sector_size
+        self.0.sector_size
     }
 
     /// Encrypts a run of consecutive sectors in place.
@@ -170,22 +173,22 @@ impl DmCipher {
     /// # Errors
     /// As [`encrypt`](Self::encrypt).
     pub fn check_run(&self, first_sector: u64, len: usize) -> Result<()> {
-        check_run(self.sector_size, SectorUnit::Bytes512, first_sector, len)
+        check_run(self.0.sector_size, SectorUnit::Bytes512, first_sector, len)
     }
 
     fn in_place(&self, direction: Direction, first: u64, sectors: &mut [u8]) -> Result<()> {
-        match &*self.engine {
+        match &self.0.engine {
             Engine::Xts(xts) => self.xts(xts, direction, first, InOutBuf::from(sectors)),
             Engine::Cbc(cbc) => {
                 self.check_run(first, sectors.len())?;
-                cbc.crypt(direction, first, self.sector_size.bytes() as usize, sectors);
+                cbc.crypt(direction, first, self.0.sector_size.bytes() as usize, sectors);
                 Ok(())
             }
         }
     }
 
     fn to(&self, direction: Direction, first: u64, src: &[u8], dst: &mut [u8]) -> Result<()> {
-        match &*self.engine {
+        match &self.0.engine {
             Engine::Xts(xts) => self.xts(xts, direction, first, two_buffers(src, dst)?),
             Engine::Cbc(_) => {
                 two_buffers(src, dst)?;
@@ -197,11 +200,11 @@ impl DmCipher {
     }
 
     fn xts(&self, xts: &SectorCipher, way: Direction, first: u64, data: InOutBuf<'_, '_, u8>) -> Result<()> {
-        if self.spec == CipherSpec::AesXtsPlain64 {
+        if self.0.spec == CipherSpec::AesXtsPlain64 {
             return xts.run(way, first, data, Store::Cache);
         }
         self.check_run(first, data.len())?;
-        let sector_size = u64::from(self.sector_size.bytes());
+        let sector_size = u64::from(self.0.sector_size.bytes());
         let step = sector_size / 512;
         let (mut number, mut left) = (first as u32, data);
         // Cut where the 32 bits of `plain` wrap; not always to 0, when large sectors aren't aligned to their size.
@@ -220,8 +223,8 @@ impl DmCipher {
 impl core::fmt::Debug for DmCipher {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.debug_struct("DmCipher")
-            .field("spec", &self.spec.name())
-            .field("sector_size", &self.sector_size)
+            .field("spec", &self.0.spec.name())
+            .field("sector_size", &self.0.sector_size)
             .finish_non_exhaustive()
     }
 }
