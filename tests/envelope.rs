@@ -141,6 +141,20 @@ fn a_key_that_is_gone_is_named() {
 }
 
 #[test]
+fn version_1_takes_keys_for_xts_only() {
+    let (vault, _, mut bytes) = sealed(DekAlgorithm::Aes128Xts);
+    let asked = vault.asked.load(Ordering::Relaxed);
+    for algorithm in [DekAlgorithm::Aes128Cbc, DekAlgorithm::Aes192Cbc, DekAlgorithm::Aes256Cbc] {
+        let dek = Dek::generate(algorithm).unwrap();
+        let error = Envelope::seal(&dek, &vault, "disks", CONTEXT).unwrap_err();
+        assert!(matches!(&error, Error::UnsupportedAlgorithm(name) if name == algorithm.name()), "{error:?}");
+        bytes[10..12].copy_from_slice(&algorithm.code().to_be_bytes());
+        assert!(matches!(Envelope::from_bytes(&bytes), Err(Error::UnsupportedAlgorithm(_))));
+    }
+    assert_eq!(vault.asked.load(Ordering::Relaxed), asked);
+}
+
+#[test]
 fn a_vault_that_lies_is_caught() {
     let (vault, dek, bytes) = sealed(DekAlgorithm::Aes256Xts);
     let unseal = |lie| Envelope::from_bytes(&bytes).unwrap().unseal(&LyingVault(&vault, lie), CONTEXT).unwrap_err();

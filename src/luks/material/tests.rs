@@ -1,5 +1,6 @@
 //! Keyslots that cryptsetup wrote, opened, and keyslots of ours that cryptsetup opens.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
@@ -9,6 +10,7 @@ use zeroize::Zeroizing;
 
 use super::*;
 use crate::key::peers::{cryptsetup, run, run_any, text};
+use crate::luks::VolumeKeyDigest;
 
 const PASSPHRASE: &[u8] = b"correct horse";
 const ARGON2: [&str; 6] = ["--pbkdf-force-iterations", "4", "--pbkdf-memory", "100", "--pbkdf-parallel", "2"];
@@ -52,6 +54,16 @@ fn keyslot(cryptsetup: &str, image: &Path) -> Keyslot {
     Keyslot { material, kdf: kdf_of, salt, offset: number(&area["offset"]) }
 }
 
+/// Digest 0.
+fn digest(cryptsetup: &str, image: &Path) -> VolumeKeyDigest {
+    let json = run(cryptsetup, &["luksDump", "--dump-json-metadata", text(image)]);
+    let json: Value = serde_json::from_str(&json).unwrap();
+    let digest = &json["digests"]["0"];
+    let bytes = |name: &str| Base64::decode_vec(word(&digest[name])).unwrap();
+    let (hash, iterations) = (word(&digest["hash"]).into(), number(&digest["iterations"]) as u32);
+    VolumeKeyDigest { hash, iterations, salt: bytes("salt"), digest: bytes("digest") }
+}
+
 /// A LUKS2 image of cryptsetup's, its passphrase and its volume key.
 fn formatted(cryptsetup: &str, folder: &Path, args: &[&str]) -> Vec<u8> {
     let [image, passphrase, key] = ["image", "passphrase", "key"].map(|name| folder.join(name));
@@ -70,6 +82,7 @@ fn keyslots_of_cryptsetup_give_the_volume_key_and_ours_open_with_cryptsetup() {
     let Some(cryptsetup) = cryptsetup() else { return };
     let folder = tempfile::tempdir().unwrap();
     let image = folder.path().join("image");
+    let mut hashes = BTreeSet::new();
     let pbkdf2 = ["--pbkdf", "pbkdf2", "--pbkdf-force-iterations", "1000"];
     for (args, bits) in [
         (&[&["--pbkdf", "argon2id"], &ARGON2[..]].concat()[..], "512"),
@@ -113,9 +126,13 @@ fn keyslots_of_cryptsetup_give_the_volume_key_and_ours_open_with_cryptsetup() {
         let area = || Zeroizing::new(bytes[place.clone()].to_vec());
         let found = material.open(area(), &kdf, PASSPHRASE, &salt).unwrap();
         assert!(found.expose() == key, "{args:?}");
+        let digest = digest(&cryptsetup, &image);
+        digest.verify(&found).unwrap();
+        hashes.insert(digest.hash.clone());
         // Another passphrase gives another key, and it takes the digest to tell.
         let other = material.open(area(), &kdf, b"incorrect horse", &salt).unwrap();
         assert!(other.len() == key.len() && other.expose() != key, "{args:?}");
+        assert!(matches!(digest.verify(&other), Err(Error::WrongKey)), "{args:?}");
 
         // The same keyslot under another passphrase, sealed by us.
         let sealed = material.seal(&found, &kdf, b"staple", &salt).unwrap();
@@ -131,6 +148,7 @@ fn keyslots_of_cryptsetup_give_the_volume_key_and_ours_open_with_cryptsetup() {
         assert!(open(text(&staple)), "{args:?}");
         assert!(!open(text(&folder.path().join("passphrase"))), "{args:?}");
     }
+    assert_eq!(hashes.into_iter().collect::<Vec<_>>(), ["sha1", "sha256", "sha512"]);
 }
 
 const CHEAP: Kdf = Kdf::Pbkdf2 { hash: HashAlgorithm::Sha256, iterations: 1 };
