@@ -1,7 +1,9 @@
 //! The digest that proves a volume key (section 3.4).
 
+use serde_json::{Map, Value};
 use subtle::ConstantTimeEq;
 
+use super::metadata::json::{MAX_BINARY, binary, integer, references, string};
 use crate::key::HashAlgorithm;
 use crate::{Error, Result, Secret};
 
@@ -18,6 +20,8 @@ const OWN_ITERATIONS: u32 = 1000;
 pub struct Digest {
     /// Its number.
     pub id: u32,
+    /// The keyslots that hold its key.
+    pub keyslots: Vec<u32>,
     /// The segments whose key it proves.
     pub segments: Vec<u32>,
     /// How it proves it; `None` for a type that is not known.
@@ -35,6 +39,33 @@ pub struct VolumeKeyDigest {
     pub salt: Vec<u8>,
     /// The digest itself.
     pub digest: Vec<u8>,
+}
+
+impl Digest {
+    /// Reads a digest of a header that has these keyslots and segments.
+    pub(super) fn from_json(
+        id: u32,
+        digest: &Map<String, Value>,
+        keyslots: &[u32],
+        segments: &[u32],
+    ) -> Result<Self, String> {
+        let keyslots = references(digest, "keyslots", keyslots)?;
+        let segments = references(digest, "segments", segments)?;
+        let pbkdf2 = match string(digest, "type")? {
+            "pbkdf2" => Some(VolumeKeyDigest {
+                hash: string(digest, "hash")?.into(),
+                iterations: integer(digest, "iterations")?,
+                salt: binary(digest, "salt", MAX_BINARY)?,
+                digest: binary(digest, "digest", MAX_BINARY)?,
+            }),
+            _ => None,
+        };
+        // A digest of nothing would prove any key.
+        if pbkdf2.as_ref().is_some_and(|d| d.iterations == 0 || d.digest.len() < 20) {
+            return Err("it has no iterations, or is shorter than 20 bytes".into());
+        }
+        Ok(Digest { id, keyslots, segments, pbkdf2 })
+    }
 }
 
 impl VolumeKeyDigest {

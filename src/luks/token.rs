@@ -8,7 +8,8 @@ use hmac::{Hmac, KeyInit, Mac};
 use serde_json::{Map, Value, json};
 use sha2::Sha256;
 
-use super::metadata::{Metadata, SegmentKind, SegmentSize, binary, integer, string, uint64};
+use super::metadata::json::{binary, integer, string, uint64};
+use super::metadata::{Metadata, SegmentKind, SegmentSize};
 use crate::key::{Dek, DekAlgorithm, EncryptionType, MAX_CONTEXT, MAX_WRAPPED, WrapAlgorithm, WrappedDek};
 use crate::{Error, Result};
 

@@ -157,12 +157,9 @@ impl<D: BlockDevice> Volume<D> {
         let wrapped = WrappedDek::wrap(vault, key, &dek)?;
         let uuid = uuid::Builder::from_random_bytes(random::array()?).into_uuid();
         let uuid = options.uuid.map_or(uuid, uuid::Uuid::from_bytes).to_string();
-        let mut metadata = Metadata::new(&NewMetadata {
-            header_size: HEADER_SIZE,
-            data_offset: options.data_offset,
-            sector_size: options.sector_size.bytes(),
-            digest: VolumeKeyDigest::new(dek.secret(), random::array()?),
-        })?;
+        let digest = VolumeKeyDigest::new(dek.secret(), random::array()?);
+        let sector_size = options.sector_size.bytes();
+        let mut metadata = Metadata::new(&NewMetadata::new(HEADER_SIZE, options.data_offset, sector_size, digest))?;
         let mut token = Token::new(options.encryption_type, &dek, wrapped, options.context.clone(), size);
         token.seal(&dek, &uuid, &metadata);
         metadata.set_token(0, &token);

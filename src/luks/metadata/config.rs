@@ -1,0 +1,46 @@
+//! The config object: sizes, flags, requirements (section 3.5).
+
+use serde_json::{Map, Value};
+
+use super::json::{member, strings, uint64};
+use super::keyslot::Area;
+use crate::luks::BINARY_HEADER;
+
+/// The most bytes of the keyslots area: the reference implementation's limit.
+pub(super) const MAX_KEYSLOTS_SIZE: u64 = 128 << 20;
+
+/// What the config object says.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Config {
+    /// The keyslots area, right behind both copies of the header.
+    pub(super) keyslots: Area,
+    pub(super) flags: Vec<String>,
+    pub(super) requirements: Vec<String>,
+}
+
+impl Config {
+    pub(super) fn from_root(root: &Map<String, Value>, header_size: u64) -> Result<Self, String> {
+        let config = member(root, "config")?;
+        let json_size = uint64(config, "json_size")?;
+        if json_size != header_size - BINARY_HEADER as u64 {
+            return Err(format!("its json_size, {json_size}, does not match its binary header"));
+        }
+        let size = uint64(config, "keyslots_size")?;
+        if !size.is_multiple_of(4096) || size > MAX_KEYSLOTS_SIZE {
+            return Err(format!("its keyslots_size, {size}, is not a multiple of 4096 up to 128 MiB"));
+        }
+        let flags = if config.contains_key("flags") { strings(config, "flags")? } else { Vec::new() };
+        let keyslots = Area { offset: 2 * header_size, size };
+        Ok(Config { keyslots, flags, requirements: requirements(config)? })
+    }
+}
+
+/// The reference implementation writes an object with an array `mandatory`; the specification has the array itself.
+fn requirements(config: &Map<String, Value>) -> Result<Vec<String>, String> {
+    match config.get("requirements") {
+        None => Ok(Vec::new()),
+        Some(Value::Object(object)) if object.contains_key("mandatory") => strings(object, "mandatory"),
+        Some(Value::Array(_)) => strings(config, "requirements"),
+        Some(other) => Err(format!("its requirements are not known: {other}")),
+    }
+}

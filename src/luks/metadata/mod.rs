@@ -1,0 +1,255 @@
+//! The JSON area (section 3).
+//!
+//! A header is read into types, which are checked; the JSON it came from is kept beside them, so that what this crate
+//! does not know survives when a header is rewritten.
+
+mod config;
+mod edit;
+pub(super) mod json;
+mod keyslot;
+mod reencryption;
+mod segment;
+
+use base64ct::{Base64, Encoding};
+use serde_json::{Map, Value, json};
+
+use super::{BINARY_HEADER, Digest, TOKEN_TYPE, Token, VolumeKeyDigest};
+use crate::{Error, Result};
+use config::{Config, MAX_KEYSLOTS_SIZE};
+use json::{objects, references, string};
+
+pub use keyslot::{Area, Keyslot, KeyslotKdf, KeyslotKind, PassphraseKeyslot, Priority, WIPING_TYPE};
+pub use reencryption::Reencryption;
+pub use segment::{CryptSegment, Segment, SegmentKind, SegmentSize};
+
+/// What a header that is detached takes with its keyslots unless told otherwise, as the reference implementation has it.
+const ROOM: u64 = 16 << 20;
+
+/// A validated JSON area.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Metadata {
+    root: Map<String, Value>,
+    header_size: u64,
+    config: Config,
+    keyslots: Vec<Keyslot>,
+    segments: Vec<Segment>,
+    digests: Vec<Digest>,
+}
+
+/// What the metadata of a new volume is made of.
+#[derive(Debug, Clone)]
+pub struct NewMetadata {
+    /// The size of one copy of the header in bytes.
+    pub header_size: u64,
+    /// Where the data begins, in bytes. Keyslots have the room between the header and it.
+    pub data_offset: u64,
+    /// The sector size in bytes.
+    pub sector_size: u32,
+    /// The digest of the DEK.
+    pub digest: VolumeKeyDigest,
+    /// The size of the keyslots area in bytes, a multiple of 4096; `None` for all the room there is up to 128 MiB, and
+    /// if detached up to 16 MiB with the header.
+    pub keyslots_size: Option<u64>,
+    /// Whether the header is on a device of its own. Then `data_offset` may be 0.
+    pub detached: bool,
+    /// The cipher in dm-crypt's notation.
+    pub encryption: String,
+    /// The size of the segment.
+    pub segment_size: SegmentSize,
+}
+
+impl NewMetadata {
+    /// A header before its data, AES-XTS up to the end of the device, as much room for keyslots as there is.
+    pub fn new(header_size: u64, data_offset: u64, sector_size: u32, digest: VolumeKeyDigest) -> Self {
+        NewMetadata {
+            header_size,
+            data_offset,
+            sector_size,
+            digest,
+            keyslots_size: None,
+            detached: false,
+            encryption: "aes-xts-plain64".into(),
+            segment_size: SegmentSize::Dynamic,
+        }
+    }
+
+    /// The size of the keyslots area, if it fits.
+    fn keyslots_size(&self) -> Result<u64> {
+        let bad = |text: String| Err(Error::InvalidOption(text));
+        if !self.data_offset.is_multiple_of(512) {
+            return bad(format!("the data offset, {}, is no multiple of 512", self.data_offset));
+        }
+        let header = 2 * self.header_size;
+        // Zero is the one offset within the header that the reference implementation takes, and only if it is detached.
+        let end = if self.detached && self.data_offset == 0 { u64::MAX } else { self.data_offset };
+        let room = if self.detached { end.min(ROOM) } else { end.min(header + MAX_KEYSLOTS_SIZE) };
+        let room = room.saturating_sub(header) / 4096 * 4096;
+        let size = self.keyslots_size.unwrap_or(room);
+        if header.checked_add(size).is_none_or(|taken| taken > end) {
+            return bad(format!("the data offset, {end}, is within the header and {size} bytes of keyslots"));
+        }
+        Ok(size)
+    }
+}
+
+impl Metadata {
+    /// The metadata of a new volume: one segment that begins at `data_offset`, its digest, and no way in yet.
+    ///
+    /// # Errors
+    /// [`Error::InvalidOption`] when the parts do not fit together.
+    pub fn new(new: &NewMetadata) -> Result<Self> {
+        let keyslots_size = new.keyslots_size()?;
+        let size = match new.segment_size {
+            SegmentSize::Dynamic => "dynamic".into(),
+            SegmentSize::Bytes(size) => size.to_string(),
+        };
+        let root = json!({
+            "keyslots": {},
+            "tokens": {},
+            "segments": {
+                "0": {
+                    "type": "crypt",
+                    "offset": new.data_offset.to_string(),
+                    "size": size,
+                    "iv_tweak": "0",
+                    "encryption": new.encryption,
+                    "sector_size": new.sector_size,
+                }
+            },
+            "digests": {
+                "0": {
+                    "type": "pbkdf2",
+                    "keyslots": [],
+                    "segments": ["0"],
+                    "hash": new.digest.hash,
+                    "iterations": new.digest.iterations,
+                    "salt": Base64::encode_string(&new.digest.salt),
+                    "digest": Base64::encode_string(&new.digest.digest),
+                }
+            },
+            "config": {
+                "json_size": (new.header_size - BINARY_HEADER as u64).to_string(),
+                "keyslots_size": keyslots_size.to_string(),
+            },
+        });
+        let Value::Object(root) = root else { unreachable!("the macro was given an object") };
+        Self::from_root(root, new.header_size).map_err(Error::InvalidOption)
+    }
+
+    /// Reads the JSON area of a copy of the header of `header_size` bytes.
+    ///
+    /// # Errors
+    /// What is wrong, as text.
+    pub fn parse(area: &[u8], header_size: u64) -> Result<Self, String> {
+        let end = area.iter().position(|&byte| byte == 0).ok_or("its JSON does not end with a zero byte")?;
+        if area[end..].iter().any(|&byte| byte != 0) {
+            return Err("there are bytes behind the end of its JSON".into());
+        }
+        Self::from_root(json::parse(&area[..end])?, header_size)
+    }
+
+    /// The JSON area of `header_size` less 4096 bytes, padded with zeros.
+    ///
+    /// # Errors
+    /// [`Error::InvalidHeader`] when the JSON is too long for it.
+    pub fn encode(&self, header_size: u64) -> Result<Vec<u8>> {
+        let size = header_size as usize - BINARY_HEADER;
+        let mut area = serde_json::to_vec(&self.root).expect("a JSON value can be written");
+        // One zero byte must end it.
+        if area.len() >= size {
+            let len = area.len();
+            return Err(Error::InvalidHeader(format!(
+                "its JSON would take {len} bytes, but has room for {}",
+                size - 1
+            )));
+        }
+        area.resize(size, 0);
+        Ok(area)
+    }
+
+    /// The keyslots, ordered by number.
+    pub fn keyslots(&self) -> &[Keyslot] {
+        &self.keyslots
+    }
+
+    /// The segments, ordered by number.
+    pub fn segments(&self) -> &[Segment] {
+        &self.segments
+    }
+
+    /// The digests, ordered by number.
+    pub fn digests(&self) -> &[Digest] {
+        &self.digests
+    }
+
+    /// Mandatory requirements: features that a reader must know (section 3.5).
+    pub fn requirements(&self) -> &[String] {
+        &self.config.requirements
+    }
+
+    /// Flags such as `allow-discards` (section 3.5). One that is not known means nothing.
+    pub fn flags(&self) -> Vec<String> {
+        self.config.flags.clone()
+    }
+
+    /// The tokens of type `atrest`, ordered by number.
+    ///
+    /// # Errors
+    /// [`Error::InvalidHeader`] when one of them is not sound.
+    pub fn tokens(&self) -> Result<Vec<(u32, Token)>> {
+        let objects = objects(&self.root, "tokens").map_err(Error::InvalidHeader)?;
+        let ours =
+            objects.into_iter().filter(|(_, token)| token.get("type").and_then(Value::as_str) == Some(TOKEN_TYPE));
+        ours.map(|(id, token)| Token::from_json(token).map(|token| (id, token)))
+            .map(|token| token.map_err(|what| Error::InvalidHeader(format!("its atrest token: {what}"))))
+            .collect()
+    }
+
+    /// The tokens of all types, ordered by number, as far as every token is alike.
+    pub fn token_objects(&self) -> Vec<TokenInfo> {
+        tokens(&self.root, &self.keyslots).expect("they were checked when the header was read")
+    }
+
+    fn from_root(root: Map<String, Value>, header_size: u64) -> Result<Self, String> {
+        let config = Config::from_root(&root, header_size)?;
+        let keyslots = keyslot::keyslots(&root, config.keyslots)?;
+        let segments = segment::segments(&root)?;
+        let digests = digests(&root, &keyslots, &segments)?;
+        tokens(&root, &keyslots)?;
+        Ok(Metadata { root, header_size, config, keyslots, segments, digests })
+    }
+}
+
+/// What every token has, of whatever type (section 3.6).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TokenInfo {
+    /// Its number.
+    pub id: u32,
+    /// Its `type`.
+    pub kind: String,
+    /// The keyslots that it opens.
+    pub keyslots: Vec<u32>,
+    /// The whole object.
+    pub json: String,
+}
+
+fn tokens(root: &Map<String, Value>, keyslots: &[Keyslot]) -> Result<Vec<TokenInfo>, String> {
+    let known: Vec<u32> = keyslots.iter().map(|keyslot| keyslot.id).collect();
+    let read = |(id, token): (u32, &Map<String, Value>)| {
+        let kind = string(token, "type")?.into();
+        let keyslots = references(token, "keyslots", &known)?;
+        let json = serde_json::to_string(token).map_err(|e| e.to_string())?;
+        Ok(TokenInfo { id, kind, keyslots, json })
+    };
+    let named = |numbered: (u32, _)| read(numbered).map_err(|what: String| format!("token {}: {what}", numbered.0));
+    objects(root, "tokens")?.into_iter().map(named).collect()
+}
+
+fn digests(root: &Map<String, Value>, keyslots: &[Keyslot], segments: &[Segment]) -> Result<Vec<Digest>, String> {
+    let keyslots: Vec<u32> = keyslots.iter().map(|keyslot| keyslot.id).collect();
+    let segments: Vec<u32> = segments.iter().map(|segment| segment.id).collect();
+    let read = |(id, digest)| {
+        Digest::from_json(id, digest, &keyslots, &segments).map_err(|what| format!("digest {id}: {what}"))
+    };
+    objects(root, "digests")?.into_iter().map(read).collect()
+}
