@@ -69,14 +69,14 @@ fn an_edited_segment_is_refused() {
         ("encryption", json!("aes-cbc-essiv:sha256"), As::Unsupported("aes-cbc-essiv:sha256")),
         ("encryption", json!("aes-xts-plain"), As::Unsupported("aes-xts-plain")),
         ("sector_size", json!(4096), As::Tampered),
-        ("sector_size", json!(8192), As::Unsupported("8192")),
-        ("sector_size", json!(0), As::Unsupported("0 bytes")),
+        ("sector_size", json!(8192), As::Invalid("8192")),
+        ("sector_size", json!(0), As::Invalid("0 bytes")),
         ("offset", json!("1052672"), As::Tampered),
-        ("offset", json!("32768"), As::Tampered),
-        ("offset", json!("16384"), As::Unsupported("16384")),
-        ("offset", json!("1048577"), As::Unsupported("1048577")),
+        ("offset", json!("32768"), As::Invalid("32768")),
+        ("offset", json!("16384"), As::Invalid("16384")),
+        ("offset", json!("1048577"), As::Invalid("1048577")),
         ("size", json!("4096"), As::Tampered),
-        ("size", json!("0"), As::Unsupported("size")),
+        ("size", json!("0"), As::Invalid("size")),
         ("iv_tweak", json!("8"), As::Tampered),
         ("iv_tweak", json!("-1"), As::Invalid("iv_tweak")),
         ("type", json!("linear"), As::Unsupported("linear")),
@@ -90,7 +90,7 @@ fn an_edited_segment_is_refused() {
     }
     let mut edited = image.clone();
     header::edit_json(&mut edited, |json| json["segments"]["1"] = json["segments"]["0"].clone());
-    refused("two segments", &edited, &vault, &dek, As::Unsupported("2 segments"));
+    refused("two segments", &edited, &vault, &dek, As::Invalid("overlaps"));
     header::edit_json(&mut edited, |json| json["segments"] = json!({}));
     refused("no segment", &edited, &vault, &dek, As::Invalid("segments"));
 }
@@ -120,7 +120,7 @@ fn an_edited_digest_is_refused() {
     }
     let mut edited = image.clone();
     header::edit_json(&mut edited, |json| json["digests"]["0"]["segments"] = json!([]));
-    refused("no segment", &edited, &vault, &dek, As::Unsupported("digest"));
+    refused("no segment", &edited, &vault, &dek, As::Invalid("digest"));
     let mut edited = image.clone();
     header::edit_json(&mut edited, |json| json["digests"]["1"] = json["digests"]["0"].clone());
     refused("two digests", &edited, &vault, &dek, As::Tampered);

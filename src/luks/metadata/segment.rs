@@ -56,6 +56,14 @@ impl Segment {
         self.flags.iter().any(|flag| flag.starts_with("backup-"))
     }
 
+    /// The byte behind its last one; `None` if that is over 2^64 - 1.
+    fn end(&self) -> Option<u64> {
+        match self.size {
+            SegmentSize::Dynamic => Some(u64::MAX),
+            SegmentSize::Bytes(size) => self.offset.checked_add(size),
+        }
+    }
+
     fn from_json(id: u32, segment: &Map<String, Value>) -> Result<Self, String> {
         let kind = match string(segment, "type")? {
             "crypt" => SegmentKind::Crypt(CryptSegment {
@@ -72,12 +80,68 @@ impl Segment {
         };
         let offset = uint64(segment, "offset")?;
         let flags = if segment.contains_key("flags") { strings(segment, "flags")? } else { Vec::new() };
-        Ok(Segment { id, offset, size, flags, kind })
+        let segment = Segment { id, offset, size, flags, kind };
+        segment.check()?;
+        Ok(segment)
+    }
+
+    /// Checks what a segment can say by itself.
+    fn check(&self) -> Result<(), String> {
+        if !self.offset.is_multiple_of(512) {
+            return Err(format!("its offset, {}, is no multiple of 512", self.offset));
+        }
+        let (sector_size, iv_tweak) = match &self.kind {
+            SegmentKind::Crypt(crypt) => (crypt.sector_size, crypt.iv_tweak),
+            SegmentKind::Other(_) => (512, 0),
+        };
+        if ![512, 1024, 2048, 4096].contains(&sector_size) {
+            return Err(format!("its sectors have {sector_size} bytes"));
+        }
+        let SegmentSize::Bytes(size) = self.size else { return Ok(()) };
+        if size == 0 || !size.is_multiple_of(u64::from(sector_size)) {
+            return Err(format!("its size, {size} bytes, is no whole number of sectors"));
+        }
+        if self.end().is_none() || iv_tweak.checked_add(size / 512).is_none() {
+            return Err(format!(
+                "its end, {size} bytes from {}, or its last sector's number is over 2^64",
+                self.offset
+            ));
+        }
+        Ok(())
     }
 }
 
-/// The segments, ordered by number.
-pub(super) fn segments(root: &Map<String, Value>) -> Result<Vec<Segment>, String> {
+/// The segments, ordered by number. The data begins behind the keyslots area, which ends at `room`, or is on a device of
+/// its own.
+pub(super) fn segments(root: &Map<String, Value>, room: u64) -> Result<Vec<Segment>, String> {
     let read = |(id, segment)| Segment::from_json(id, segment).map_err(|what| format!("segment {id}: {what}"));
-    objects(root, "segments")?.into_iter().map(read).collect()
+    let segments: Vec<Segment> = objects(root, "segments")?.into_iter().map(read).collect::<Result<_, _>>()?;
+    if segments.is_empty() {
+        return Err("it has no segments".into());
+    }
+    if let Some((at, _)) = segments.iter().enumerate().find(|(at, segment)| *at as u32 != segment.id) {
+        return Err(format!("it has no segment {at}, but one of a higher number"));
+    }
+    if let Some(pair) = segments.windows(2).find(|pair| pair[0].is_backup() && !pair[1].is_backup()) {
+        return Err(format!("segment {}: it is behind one that is only a backup", pair[1].id));
+    }
+    let data: Vec<&Segment> = segments.iter().filter(|segment| !segment.is_backup()).collect();
+    // A re-encryption that moves data leaves a gap where the moved data was.
+    let may_have_gaps = segments.iter().any(|segment| !segment.flags.is_empty());
+    for pair in data.windows(2) {
+        let end = pair[0].end().unwrap_or(u64::MAX);
+        if pair[0].size == SegmentSize::Dynamic || end > pair[1].offset {
+            return Err(format!("segment {}: it overlaps the one before it, or lies ahead of it", pair[1].id));
+        }
+        if end < pair[1].offset && !may_have_gaps {
+            return Err(format!("segment {}: there is a gap before it", pair[1].id));
+        }
+    }
+    // Ordered by offset, as was just made sure.
+    match data.first() {
+        Some(first) if first.offset != 0 && first.offset < room => {
+            Err(format!("segment {}: it begins at byte {}, within the header or its keyslots", first.id, first.offset))
+        }
+        _ => Ok(segments),
+    }
 }
