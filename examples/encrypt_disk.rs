@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use atrest::key::{FileVault, KeyId, Unlock};
-use atrest::{Credential, Dek, FileDevice, FormatOptions, OpenOptions, SectorSize, Volume, hazmat};
+use atrest::{Credential, Dek, FileDevice, FormatOptions, OpenOptions, Protector, SectorSize, Volume, hazmat};
 use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -56,7 +56,7 @@ fn main() -> Result<()> {
     step(3, "An encrypted volume; its data key (DEK) is new, and stored only as the vault wrapped it");
     let device = FileDevice::create(&place.volume, DATA_OFFSET + size.next_multiple_of(SECTOR))?;
     let options = FormatOptions::new().label("encrypt_disk").data_offset(DATA_OFFSET).context(b"example-disk");
-    let volume = Volume::format(device, &vault, "disks", &options)?;
+    let volume = Volume::format(device, Protector::Vault(&vault, "disks"), &options)?;
     say(&format!("volume {}, uuid {}", place.volume.display(), volume.uuid()));
     say(&format!("cipher {}, sectors of {} bytes", volume.dek().algorithm().name(), volume.sector_size().bytes()));
     say(&format!("engine {}", engine_speed(volume.dek())?));

@@ -5,7 +5,7 @@
 use std::path::PathBuf;
 
 use atrest::key::{FileVault, Unlock};
-use atrest::{Credential, FileDevice, FormatOptions, OpenOptions, Volume};
+use atrest::{Credential, FileDevice, FormatOptions, OpenOptions, Protector, Volume};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let temporary = tempfile::tempdir()?;
@@ -19,7 +19,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     // A new volume: its data key is generated, wrapped by the vault, and kept in the volume's header.
     let options = FormatOptions::new().context(b"disk-17");
-    let volume = Volume::format(FileDevice::create(&disk, 64 << 20)?, &vault, "disks", &options)?;
+    let volume = Volume::format(FileDevice::create(&disk, 64 << 20)?, Protector::Vault(&vault, "disks"), &options)?;
     volume.write_at(4096, &[0x5a; 1024])?;
     volume.sync()?;
     drop(volume);

@@ -136,6 +136,18 @@ pub enum Error {
     /// The key is not the key of this volume.
     #[cfg(feature = "std")]
     WrongKey,
+    /// There is no keyslot or token of that number, or none that the credential could open.
+    #[cfg(feature = "std")]
+    NoSuchProtector(String),
+    /// It is the last way into the volume.
+    #[cfg(feature = "std")]
+    LastProtector,
+    /// The header has no room for another keyslot or token.
+    #[cfg(feature = "std")]
+    NoRoom(String),
+    /// A backup of a header is that of another volume.
+    #[cfg(feature = "std")]
+    OtherHeader(String),
     /// The device is smaller than its header, or than the data it was made with.
     #[cfg(feature = "std")]
     DeviceTooSmall {
@@ -244,19 +256,28 @@ impl Error {
             Error::NotThisVault { wanted } => write!(f, "this vault did not wrap the key; it takes {wanted}"),
             Error::NoSuchKey { key } => write!(f, "the vault has no key {key:?}"),
             Error::KeyExists { key } => write!(f, "the vault has a key {key:?} already; rotate it for a new version"),
-            Error::WrongPassphrase => f.write_str("the passphrase or root key file does not open this vault"),
+            Error::WrongPassphrase => {
+                f.write_str("the passphrase or key file is wrong: it opens neither this vault nor a keyslot")
+            }
             Error::DamagedVault(text) => write!(f, "the vault's file is damaged: {text}"),
             Error::Vault(text) => write!(f, "the vault failed: {text}"),
             Error::NotLuks => {
-                f.write_str("the device carries no LUKS2 header; format it, or check that it is the right one")
+                f.write_str("the device carries no LUKS header; format it, or check that it is the right one")
             }
-            Error::InvalidHeader(text) => write!(f, "no intact LUKS2 header: {text}"),
-            Error::UnsupportedHeader(text) => write!(f, "the LUKS2 header is not supported: {text}"),
+            Error::InvalidHeader(text) => write!(f, "no intact LUKS header: {text}"),
+            Error::UnsupportedHeader(text) => write!(f, "the LUKS header is not supported: {text}"),
             Error::TamperedHeader => f.write_str(
                 "the header's MAC does not match: its segment, cipher, digest, uuid or token was changed by somebody \
                  without the DEK; restore a backup of the header",
             ),
             Error::WrongKey => f.write_str("the key is not the key of this volume"),
+            Error::NoSuchProtector(text) | Error::NoRoom(text) => f.write_str(text),
+            Error::LastProtector => f.write_str(
+                "it is the last way into the volume; add another first, or `erase` the header to destroy the data",
+            ),
+            Error::OtherHeader(text) => {
+                write!(f, "the backup is of another header: {text}; `hazmat_restore` writes it all the same")
+            }
             Error::DeviceTooSmall { needed, size } => {
                 write!(f, "the device has {size} bytes where {needed} are needed; was it truncated?")
             }

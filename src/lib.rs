@@ -20,7 +20,7 @@ pub mod volume;
 pub use cipher::{SectorCipher, SectorSize, SectorUnit};
 pub use error::{Error, Result};
 #[cfg(feature = "std")]
-pub use key::{Credential, Dek, DekAlgorithm, EncryptionType, Envelope, FileVault, KeyVault, hazmat};
+pub use key::{Credential, Dek, DekAlgorithm, EncryptionType, Envelope, FileVault, KeyVault, Protector, hazmat};
 #[cfg(feature = "std")]
 pub use secret::Secret;
 #[cfg(feature = "std")]

@@ -7,7 +7,9 @@ mod common;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
-use atrest::{BlockDevice, Credential, FileDevice, FormatOptions, OpenOptions, SectorCipher, SectorSize, Volume};
+use atrest::{
+    BlockDevice, Credential, FileDevice, FormatOptions, OpenOptions, Protector, SectorCipher, SectorSize, Volume,
+};
 use common::vaults::MemoryVault;
 
 struct Counting;
@@ -91,7 +93,10 @@ fn a_volume_in_use_allocates_nothing() {
     for sector_size in [SectorSize::B512, SectorSize::B4096] {
         let path = folder.path().join(sector_size.bytes().to_string());
         let device = FileDevice::create(&path, 4 << 20).unwrap();
-        check(&Volume::format(device, &vault, "disks", &options.clone().sector_size(sector_size)).unwrap());
+        check(
+            &Volume::format(device, Protector::Vault(&vault, "disks"), &options.clone().sector_size(sector_size))
+                .unwrap(),
+        );
         let device = FileDevice::open(&path).unwrap();
         check(&Volume::open(device, Credential::Vault(&vault), &OpenOptions::new()).unwrap());
     }

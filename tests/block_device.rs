@@ -7,7 +7,7 @@ mod common;
 use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 
-use atrest::{BlockDevice, Credential, Error, FileDevice, FormatOptions, OpenOptions, Volume};
+use atrest::{BlockDevice, Credential, Error, FileDevice, FormatOptions, OpenOptions, Protector, Volume};
 use common::{cryptsetup, peer, run, text, vault_at};
 
 /// A loop device that ends with this.
@@ -34,7 +34,7 @@ fn a_volume_lies_on_a_block_device() {
 
     let disk = FileDevice::open(path).unwrap();
     assert_eq!(disk.size().unwrap(), 20 << 20);
-    let volume = Volume::format(disk, &vault, "disks", &FormatOptions::new()).unwrap();
+    let volume = Volume::format(disk, Protector::Vault(&vault, "disks"), &FormatOptions::new()).unwrap();
     assert_eq!(volume.size(), 4 << 20);
     let plain: Vec<u8> = (0..4 << 20).map(|i| (i / 512) as u8).collect();
     volume.write_at(0, &plain).unwrap();

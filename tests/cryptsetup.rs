@@ -7,7 +7,7 @@ mod common;
 use common::{cryptsetup, run, run_any, text, vault_at};
 
 use atrest::key::DekAlgorithm;
-use atrest::{Credential, FileDevice, FormatOptions, OpenOptions, SectorSize, Volume, hazmat};
+use atrest::{Credential, FileDevice, FormatOptions, OpenOptions, Protector, SectorSize, Volume, hazmat};
 
 #[test]
 fn cryptsetup_accepts_what_we_write() {
@@ -29,7 +29,7 @@ fn cryptsetup_accepts_what_we_write() {
             .label("payroll")
             .subsystem("disks")
             .uuid([0x5a; 16]);
-        let volume = Volume::format(device, &vault, "disks", &options).unwrap();
+        let volume = Volume::format(device, Protector::Vault(&vault, "disks"), &options).unwrap();
         let dek = hazmat::dek_bytes(volume.dek());
         std::fs::write(key, dek.expose()).unwrap();
         std::fs::write(wrong, vec![0x77; dek.len()]).unwrap();

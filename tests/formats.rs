@@ -14,7 +14,7 @@ use sha2::{Digest, Sha256};
 
 use atrest::key::{FileVault, KdfCost, KeyOrigin, KeyVault, Unlock};
 use atrest::{Credential, Dek, DekAlgorithm, Envelope, Error, FileDevice, FormatOptions, MemoryDevice, OpenOptions};
-use atrest::{Secret, SectorSize, Volume, hazmat};
+use atrest::{Protector, Secret, SectorSize, Volume, hazmat};
 
 const BLOCKS: [&str; 8] =
     ["envelope", "binary-header", "token", "metadata", "mac-input", "sector", "vault", "passphrase-vault"];
@@ -169,7 +169,10 @@ fn the_library_writes_the_header_of_the_text() {
         .label("payroll")
         .uuid(unhex(&examples.input("volume-uuid").replace('-', "")).try_into().unwrap());
     let device = MemoryDevice::new((1 << 20) + 8192);
-    let image = Volume::format(device, &examples.vault(), "disks", &options).unwrap().into_device().into_bytes();
+    let image = Volume::format(device, Protector::Vault(&examples.vault(), "disks"), &options)
+        .unwrap()
+        .into_device()
+        .into_bytes();
 
     let mut header = image[..512].to_vec();
     let mut wanted = examples.bytes("binary-header");
@@ -256,7 +259,7 @@ fn the_second_implementation_opens_what_the_library_makes() {
                 .context(b"disk-18");
             // The end of the device is no whole sector.
             let device = FileDevice::create(&image, (1 << 20) + 3 * 4096 + 100).unwrap();
-            let volume = Volume::format(device, vault, "disks", &options).unwrap();
+            let volume = Volume::format(device, Protector::Vault(vault, "disks"), &options).unwrap();
             let data: Vec<u8> = (0..volume.size()).map(|i| (i / 7) as u8).collect();
             volume.write_at(0, &data).unwrap();
             if number % 2 == 1 {

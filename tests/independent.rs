@@ -7,7 +7,7 @@ mod common;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use atrest::{Credential, FileDevice, FormatOptions, OpenOptions, SectorSize, Volume, hazmat};
+use atrest::{Credential, FileDevice, FormatOptions, OpenOptions, Protector, SectorSize, Volume, hazmat};
 use common::vaults::MemoryVault;
 use common::{cryptsetup, model, peer, python, run, text};
 
@@ -35,7 +35,7 @@ fn large() -> Vec<u8> {
 fn encrypted(path: &Path, vault: &MemoryVault, sector_size: SectorSize, plain: &[u8]) -> Vec<u8> {
     let device = FileDevice::create(path, (OFFSET + SIZE) as u64).unwrap();
     let options = FormatOptions::new().data_offset(OFFSET as u64).sector_size(sector_size);
-    let volume = Volume::format(device, vault, "disks", &options).unwrap();
+    let volume = Volume::format(device, Protector::Vault(vault, "disks"), &options).unwrap();
     for (i, piece) in plain.chunks(1 << 20).enumerate() {
         volume.write_at((i << 20) as u64, piece).unwrap();
     }

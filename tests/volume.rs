@@ -8,7 +8,8 @@ use std::io;
 use std::sync::Arc;
 
 use atrest::{
-    BlockDevice, Credential, Error, FileDevice, FormatOptions, MemoryDevice, OpenOptions, SectorSize, Volume, hazmat,
+    BlockDevice, Credential, Error, FileDevice, FormatOptions, MemoryDevice, OpenOptions, Protector, SectorSize,
+    Volume, hazmat,
 };
 use common::model;
 use common::vaults::MemoryVault;
@@ -24,7 +25,7 @@ fn options(sector_size: SectorSize) -> FormatOptions {
 fn volume(sector_size: SectorSize) -> (MemoryVault, Volume<MemoryDevice>) {
     let vault = MemoryVault::new("memory:one");
     let device = MemoryDevice::new(MIB + DATA);
-    let volume = Volume::format(device, &vault, "disks", &options(sector_size)).unwrap();
+    let volume = Volume::format(device, Protector::Vault(&vault, "disks"), &options(sector_size)).unwrap();
     (vault, volume)
 }
 
@@ -91,7 +92,7 @@ proptest! {
             let folder = tempfile::tempdir().unwrap();
             let path = folder.path().join("image");
             let device = FileDevice::create(&path, (MIB + DATA) as u64).unwrap();
-            compare(&Volume::format(device, &vault, "disks", &options(sector_size)).unwrap(), ops);
+            compare(&Volume::format(device, Protector::Vault(&vault, "disks"), &options(sector_size)).unwrap(), ops);
             let device = FileDevice::open(&path).unwrap();
             compare(&Volume::open(device, Credential::Vault(&vault), &OpenOptions::new()).unwrap(), ops);
         }
@@ -140,7 +141,7 @@ fn a_device_with_a_part_of_a_sector_at_its_end_leaves_that_part_alone() {
     let mut bytes = vec![0; MIB + 4096 + 4095];
     bytes[MIB + 4096..].fill(0xEE);
     let device = MemoryDevice::from_bytes(bytes);
-    let volume = Volume::format(device, &vault, "disks", &options(SectorSize::B4096)).unwrap();
+    let volume = Volume::format(device, Protector::Vault(&vault, "disks"), &options(SectorSize::B4096)).unwrap();
     assert_eq!(volume.size(), 4096);
     volume.write_at(0, &[1; 4096]).unwrap();
     assert_eq!(volume.into_device().into_bytes()[MIB + 4096..], [0xEE; 4095]);
@@ -174,7 +175,7 @@ fn sectors_beyond_2_tib_have_numbers_beyond_32_bits() {
             // A file system may have no files that large.
             Err(error) => return eprintln!("SKIPPED: {error}"),
         };
-        let volume = Volume::format(device, &vault, "disks", &options(sector_size)).unwrap();
+        let volume = Volume::format(device, Protector::Vault(&vault, "disks"), &options(sector_size)).unwrap();
         assert_eq!(volume.size(), SIZE - MIB as u64);
         let plain: Vec<u8> = (0..32_768).map(|i| (i / 7) as u8).collect();
         // Across sector number 2^32, and at the very end.
@@ -238,8 +239,8 @@ fn a_volume_lies_on_a_volume() {
     let vault = MemoryVault::new("memory:one");
     let disk = Arc::new(MemoryDevice::new(2 * MIB + 2 * DATA));
     let options = options(SectorSize::B512).overwrite(true);
-    let lower = Layer(Volume::format(disk.clone(), &vault, "disks", &options).unwrap());
-    let upper = Volume::format(lower, &vault, "disks", &options).unwrap();
+    let lower = Layer(Volume::format(disk.clone(), Protector::Vault(&vault, "disks"), &options).unwrap());
+    let upper = Volume::format(lower, Protector::Vault(&vault, "disks"), &options).unwrap();
     let plain: Vec<u8> = (0..DATA).map(|i| (i / 3) as u8).collect();
     upper.write_at(0, &plain).unwrap();
 

@@ -8,7 +8,7 @@ mod common;
 
 use std::sync::Arc;
 
-use atrest::{Error, Volume};
+use atrest::{Error, Protector, Volume};
 use common::device::{Call, Op, TestDevice, crash_images};
 use common::header::{self, COPY};
 use common::vaults::MemoryVault;
@@ -27,7 +27,7 @@ fn survived(what: &str, count: usize, least: usize) {
 fn a_crash_of_format_leaves_a_volume_or_something_to_format_again() {
     let vault = MemoryVault::new("memory:one");
     let device = shared(vec![0; DATA + SIZE]);
-    Volume::format(device.clone(), &vault, "disks", &options()).unwrap();
+    Volume::format(device.clone(), Protector::Vault(&vault, "disks"), &options()).unwrap();
     let log = device.take_log();
     let (mut opened, mut refused) = (0, 0);
     let blank = vec![0; DATA + SIZE];
@@ -38,7 +38,8 @@ fn a_crash_of_format_leaves_a_volume_or_something_to_format_again() {
             // To format again costs time; a part of the images will do.
             if refused % 16 == 1 {
                 let device = TestDevice::new(image);
-                let volume = Volume::format(device, &vault, "disks", &options().overwrite(true)).unwrap();
+                let volume =
+                    Volume::format(device, Protector::Vault(&vault, "disks"), &options().overwrite(true)).unwrap();
                 assert!(header::is_whole(&volume.device().bytes()), "{what}");
                 look(volume.into_device().bytes(), &vault).unwrap();
             }
@@ -54,7 +55,7 @@ fn a_crash_of_format_over_an_older_volume_leaves_one_of_both_or_none() {
     let (old_vault, old) = image();
     let vault = MemoryVault::new("memory:two");
     let device = shared(old.clone());
-    Volume::format(device.clone(), &vault, "disks", &options().overwrite(true)).unwrap();
+    Volume::format(device.clone(), Protector::Vault(&vault, "disks"), &options().overwrite(true)).unwrap();
     let log = device.take_log();
     let mut seen = [0; 3];
     let count = crash_images(&old, &log, EVERY, |what, image| match look(image.clone(), &old_vault) {
@@ -179,7 +180,7 @@ fn a_device_that_returns_other_bytes_than_were_written_is_noticed() {
     let vault = MemoryVault::new("memory:one");
     for (lost, says) in [(0, "primary"), (4096, "primary"), (COPY as u64, "secondary")] {
         let device = Arc::new(Forgetful(TestDevice::new(vec![0; DATA + SIZE]), lost));
-        let error = Volume::format(device, &vault, "disks", &options()).unwrap_err();
+        let error = Volume::format(device, Protector::Vault(&vault, "disks"), &options()).unwrap_err();
         assert!(matches!(error, Error::Io { .. }) && error.to_string().contains(says), "{error:?}");
     }
 }

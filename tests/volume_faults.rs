@@ -6,7 +6,7 @@ mod common;
 
 use std::sync::Arc;
 
-use atrest::{Credential, Error, OpenOptions, Volume};
+use atrest::{Credential, Error, OpenOptions, Protector, Volume};
 use common::device::{Call, TestDevice};
 use common::header::{self, COPY};
 use common::vaults::MemoryVault;
@@ -43,7 +43,7 @@ fn every_fault(
 fn a_format_that_failed_can_be_done_again() {
     let vault = MemoryVault::new("memory:one");
     let format = |device: &Arc<TestDevice>, overwrite| {
-        Volume::format(device.clone(), &vault, "disks", &options().overwrite(overwrite)).map(drop)
+        Volume::format(device.clone(), Protector::Vault(&vault, "disks"), &options().overwrite(overwrite)).map(drop)
     };
     for (image, overwrite) in [(vec![0; DATA + SIZE], false), (vec![7; DATA + SIZE], true)] {
         for call in CALLS {

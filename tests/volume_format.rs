@@ -5,14 +5,14 @@
 mod common;
 
 use atrest::key::{DekAlgorithm, MAX_CONTEXT};
-use atrest::{Credential, Error, FormatOptions, MemoryDevice, OpenOptions, SectorSize, Volume};
+use atrest::{Credential, Error, FormatOptions, MemoryDevice, OpenOptions, Protector, SectorSize, Volume};
 use common::device::{Op, TestDevice};
 use common::header;
 use common::vaults::{Lie, LyingVault, MemoryVault};
 use common::volumes::{DATA, SIZE, holds_plain, image, look, options, plain};
 
 fn format(size: usize, options: &FormatOptions) -> atrest::Result<Volume<TestDevice>> {
-    Volume::format(TestDevice::new(vec![0; size]), &MemoryVault::new("memory:one"), "disks", options)
+    Volume::format(TestDevice::new(vec![0; size]), Protector::Vault(&MemoryVault::new("memory:one"), "disks"), options)
 }
 
 #[test]
@@ -25,7 +25,8 @@ fn a_header_says_what_was_asked_for() {
         .label("payroll")
         .subsystem("disks")
         .context(b"disk-17");
-    let volume = Volume::format(TestDevice::new(vec![0; DATA + SIZE]), &vault, "disks", &options).unwrap();
+    let volume =
+        Volume::format(TestDevice::new(vec![0; DATA + SIZE]), Protector::Vault(&vault, "disks"), &options).unwrap();
     assert_eq!((volume.size(), volume.data_offset()), (SIZE as u64, DATA as u64));
     assert_eq!(volume.uuid(), "5a5a5a5a-5a5a-5a5a-5a5a-5a5a5a5a5a5a");
     assert_eq!(volume.keks()[0].to_string(), "memory:one/keys/disks/1");
@@ -96,12 +97,12 @@ fn a_device_that_is_not_blank_is_refused_and_left_alone() {
         let mut bytes = vec![0; DATA + SIZE];
         bytes[at] = 1;
         let device = std::sync::Arc::new(TestDevice::new(bytes.clone()));
-        let error = Volume::format(device.clone(), &vault, "disks", &options()).unwrap_err();
+        let error = Volume::format(device.clone(), Protector::Vault(&vault, "disks"), &options()).unwrap_err();
         assert!(matches!(error, Error::DeviceNotBlank { offset } if offset == at as u64), "{error:?}");
         assert!(error.to_string().contains(&format!("byte {at})")) && error.to_string().contains("overwrite"));
         assert!(device.bytes() == bytes && device.take_log().iter().all(|op| matches!(op, Op::Read { .. })));
         // Told to, it wipes the room of the header, and no more.
-        let volume = Volume::format(device, &vault, "disks", &options().overwrite(true)).unwrap();
+        let volume = Volume::format(device, Protector::Vault(&vault, "disks"), &options().overwrite(true)).unwrap();
         let image = volume.device().bytes();
         assert!(header::is_whole(&image) && image[2 * header::COPY..].iter().all(|&byte| byte == 0));
     }
@@ -121,10 +122,11 @@ fn nothing_is_written_when_the_vault_fails_or_lies() {
         Lie::WrappedOfLength(0),
         Lie::WrappedOfLength(1025),
     ] {
-        let error = Volume::format(device.clone(), &LyingVault(&vault, lie), "disks", &options()).unwrap_err();
+        let error = Volume::format(device.clone(), Protector::Vault(&LyingVault(&vault, lie), "disks"), &options())
+            .unwrap_err();
         assert!(matches!(error, Error::Vault(_) | Error::EqualKeyHalves), "{lie:?}: {error:?}");
     }
-    let error = Volume::format(device.clone(), &vault, "tapes", &options()).unwrap_err();
+    let error = Volume::format(device.clone(), Protector::Vault(&vault, "tapes"), &options()).unwrap_err();
     assert!(matches!(&error, Error::NoSuchKey { key } if key == "tapes"));
     assert!(device.take_log().iter().all(|op| matches!(op, Op::Read { .. })));
 }

@@ -7,7 +7,7 @@ mod common;
 use std::sync::{Arc, Mutex};
 
 use atrest::key::WrappedDek;
-use atrest::{Credential, Error, KeyVault, OpenOptions, Secret, Volume, hazmat};
+use atrest::{Credential, Error, KeyVault, OpenOptions, Protector, Secret, Volume, hazmat};
 use common::device::Op;
 use common::header::{self, COPY};
 use common::vault_at;
@@ -19,7 +19,7 @@ fn after_a_rotation_the_old_version_can_be_destroyed() {
     let folder = tempfile::tempdir().unwrap();
     let vault = vault_at(&folder.path().join("keys.vault"));
     let device = shared(vec![0; DATA + SIZE]);
-    let volume = Volume::format(device.clone(), &vault, "disks", &options()).unwrap();
+    let volume = Volume::format(device.clone(), Protector::Vault(&vault, "disks"), &options()).unwrap();
     volume.write_at(0, &plain()).unwrap();
     let dek = hazmat::dek_bytes(volume.dek());
     let first = volume.keks()[0].clone();
@@ -218,7 +218,9 @@ fn a_forged_token_is_neither_rotated_nor_believed() {
     let folder = tempfile::tempdir().unwrap();
     let vault = vault_at(&folder.path().join("keys.vault"));
     vault.create_key("public").unwrap();
-    let volume = Volume::format(shared(vec![0; DATA + SIZE]), &vault, "disks", &options().context(b"disk-17")).unwrap();
+    let volume =
+        Volume::format(shared(vec![0; DATA + SIZE]), Protector::Vault(&vault, "disks"), &options().context(b"disk-17"))
+            .unwrap();
     let real = volume.keks();
     let mut image = volume.into_device().bytes();
     // What somebody without any key can write: another key of the vault, another context; the real token moves behind.

@@ -9,7 +9,9 @@ use std::mem::MaybeUninit;
 
 use aes::cipher::{BlockCipherEncrypt, KeyInit};
 use atrest::cipher::{CipherSpec, DmCipher, KernelKind};
-use atrest::{Credential, FormatOptions, MemoryDevice, OpenOptions, SectorCipher, SectorSize, SectorUnit, Volume};
+use atrest::{
+    Credential, FormatOptions, MemoryDevice, OpenOptions, Protector, SectorCipher, SectorSize, SectorUnit, Volume,
+};
 use sha2::{Digest, Sha256};
 
 const SECTOR: u64 = 0x0123_4567_89AB;
@@ -237,7 +239,7 @@ fn opening_a_volume_leaves_no_key_on_the_stack() {
     vault.create_key("disks").unwrap();
     let options = FormatOptions::new().data_offset(1 << 20);
     clear_stack();
-    let made = Volume::format(MemoryDevice::new(2 << 20), &vault, "disks", &options).unwrap();
+    let made = Volume::format(MemoryDevice::new(2 << 20), Protector::Vault(&vault, "disks"), &options).unwrap();
     let mut after = vec![0; DEPTH / 8];
     read_stack(&mut after);
     let dek = atrest::hazmat::dek_bytes(made.dek());

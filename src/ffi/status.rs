@@ -108,6 +108,14 @@ pub const ATREST_ERR_MISALIGNED: u32 = 307;
 pub const ATREST_ERR_OUT_OF_BOUNDS: u32 = 308;
 /// A write to a volume that was opened for reading.
 pub const ATREST_ERR_READ_ONLY: u32 = 309;
+/// There is no keyslot or token of that number, or none that the credential could open.
+pub const ATREST_ERR_NO_SUCH_PROTECTOR: u32 = 310;
+/// It is the last way into the volume: add another before, or erase the header.
+pub const ATREST_ERR_LAST_PROTECTOR: u32 = 311;
+/// The header has no room for another keyslot or token.
+pub const ATREST_ERR_NO_ROOM: u32 = 312;
+/// A backup of a header is that of another volume.
+pub const ATREST_ERR_OTHER_HEADER: u32 = 313;
 
 /// The file system or device failed; the message has what it said.
 pub const ATREST_ERR_IO: u32 = 400;
@@ -159,7 +167,8 @@ const NAMES: &[(atrest_status, &CStr)] = &names! {
 
     ATREST_ERR_NOT_LUKS ATREST_ERR_INVALID_HEADER ATREST_ERR_UNSUPPORTED_HEADER ATREST_ERR_TAMPERED_HEADER
     ATREST_ERR_WRONG_KEY ATREST_ERR_DEVICE_TOO_SMALL ATREST_ERR_DEVICE_NOT_BLANK ATREST_ERR_MISALIGNED
-    ATREST_ERR_OUT_OF_BOUNDS ATREST_ERR_READ_ONLY
+    ATREST_ERR_OUT_OF_BOUNDS ATREST_ERR_READ_ONLY ATREST_ERR_NO_SUCH_PROTECTOR ATREST_ERR_LAST_PROTECTOR
+    ATREST_ERR_NO_ROOM ATREST_ERR_OTHER_HEADER
 
     ATREST_ERR_IO ATREST_ERR_BUSY ATREST_ERR_RANDOM ATREST_ERR_NO_MEMORY
 };

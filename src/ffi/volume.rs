@@ -6,7 +6,7 @@
 use core::ffi::{c_char, c_void};
 use std::ffi::CString;
 
-use atrest::{Credential, FormatOptions, OpenOptions, Volume};
+use atrest::{Credential, FormatOptions, OpenOptions, Protector, Volume};
 
 use crate::dek::atrest_dek;
 use crate::device::{Device, atrest_device};
@@ -38,7 +38,7 @@ pub unsafe extern "C" fn atrest_volume_format(
     run(|| {
         let (device, vault, key_name, out) = (handle!(device), handle!(vault), text!(key_name), out!(out));
         let options = if options.is_null() { FormatOptions::new() } else { format_options(&structure!(options))? };
-        out.handle(Volume::format(device.clone(), vault.get(), key_name, &options)?);
+        out.handle(Volume::format(device.clone(), Protector::Vault(vault.get(), key_name), &options)?);
         Ok(())
     })
 }

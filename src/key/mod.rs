@@ -5,6 +5,8 @@
 //! DEK, with the name of the KEK that opens it.
 
 #[cfg(feature = "std")]
+mod credential;
+#[cfg(feature = "std")]
 mod dek;
 #[cfg(feature = "std")]
 mod envelope;
@@ -22,6 +24,10 @@ mod vault;
 pub mod wrap;
 
 #[cfg(feature = "std")]
+pub(crate) use credential::Passphrase;
+#[cfg(feature = "std")]
+pub use credential::{Credential, MAX_PASSPHRASE, Protector};
+#[cfg(feature = "std")]
 pub use dek::{Dek, DekAlgorithm};
 #[cfg(feature = "std")]
 pub use envelope::Envelope;
@@ -32,7 +38,7 @@ pub use file_vault::{FileVault, KdfCost, KeyInfo, KeyOrigin, Unlock, VersionInfo
 #[cfg(feature = "std")]
 pub use kdf::{HashAlgorithm, Kdf, KdfKind, KdfLimits};
 #[cfg(feature = "std")]
-pub use vault::{Credential, EncryptionType, KeyId, KeyVault, WrappedDek};
+pub use vault::{EncryptionType, KeyId, KeyVault, WrappedDek};
 pub use wrap::WrapAlgorithm;
 
 /// The longest context that an envelope or a volume can be bound to, in bytes.

@@ -203,22 +203,3 @@ impl EncryptionType {
         Self::ALL.iter().find(|(_, c, _)| *c == code).map(|(kind, ..)| *kind)
     }
 }
-
-/// What opens a volume. One type for every verb.
-#[derive(Clone, Copy)]
-#[non_exhaustive]
-pub enum Credential<'a> {
-    /// A vault that holds the KEK under which the volume's DEK is wrapped.
-    Vault(&'a dyn KeyVault),
-    /// The DEK itself.
-    Dek(&'a Dek),
-}
-
-impl fmt::Debug for Credential<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Credential::Vault(vault) => write!(f, "Credential::Vault({})", vault.id()),
-            Credential::Dek(dek) => write!(f, "Credential::Dek({dek:?})"),
-        }
-    }
-}

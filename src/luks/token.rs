@@ -10,7 +10,7 @@ use sha2::Sha256;
 
 use super::metadata::json::{binary, integer, string, uint64};
 use super::metadata::{Metadata, SegmentKind, SegmentSize};
-use crate::key::{Dek, DekAlgorithm, EncryptionType, MAX_CONTEXT, MAX_WRAPPED, WrapAlgorithm, WrappedDek};
+use crate::key::{Dek, EncryptionType, MAX_CONTEXT, MAX_WRAPPED, WrapAlgorithm, WrappedDek};
 use crate::{Error, Result};
 
 /// The `type` of the token.
@@ -25,8 +25,8 @@ const MAC_INFO: &str = "atrest luks2 token v1";
 pub struct Token {
     /// Whose keys protect the volume.
     pub encryption_type: EncryptionType,
-    /// What the DEK is for.
-    pub dek_algorithm: DekAlgorithm,
+    /// The length of the DEK in bytes; what it is for, the header's cipher says.
+    pub key_size: u32,
     /// The wrapped DEK and the key that wrapped it.
     pub wrapped: WrappedDek,
     /// What the volume is bound to, such as a disk's id.
@@ -39,8 +39,8 @@ pub struct Token {
 impl Token {
     /// A token for a DEK, yet without its MAC.
     pub(crate) fn new(kind: EncryptionType, dek: &Dek, wrapped: WrappedDek, context: Vec<u8>, data_size: u64) -> Self {
-        let dek_algorithm = dek.algorithm();
-        Token { encryption_type: kind, dek_algorithm, wrapped, context, data_size, mac: [0; MAC] }
+        let key_size = dek.algorithm().key_len() as u32;
+        Token { encryption_type: kind, key_size, wrapped, context, data_size, mac: [0; MAC] }
     }
 
     /// Makes the MAC over this token and the header that it will stand in.
@@ -63,6 +63,9 @@ impl Token {
         }
         let encryption_type = string(object, "encryption_type")?;
         let key_size = integer(object, "key_size")?;
+        if ![16, 24, 32, 64].contains(&key_size) {
+            return Err(format!("its key_size, {key_size}, is no length of a key"));
+        }
         let algorithm = string(object, "algorithm")?;
         let wrapped = WrappedDek {
             kek: string(object, "key_url")?.parse().map_err(|e: Error| e.to_string())?,
@@ -74,10 +77,7 @@ impl Token {
         Ok(Token {
             encryption_type: EncryptionType::from_name(encryption_type)
                 .ok_or_else(|| format!("its encryption type, {encryption_type:?}, is not known"))?,
-            dek_algorithm: [DekAlgorithm::Aes128Xts, DekAlgorithm::Aes256Xts]
-                .into_iter()
-                .find(|algorithm| algorithm.key_len() == key_size as usize)
-                .ok_or_else(|| format!("its key_size, {key_size}, is neither 32 nor 64"))?,
+            key_size,
             wrapped,
             context: binary(object, "context", MAX_CONTEXT)?,
             data_size: uint64(object, "data_size")?,
@@ -91,7 +91,7 @@ impl Token {
             "keyslots": [],
             "version": VERSION,
             "encryption_type": self.encryption_type.name(),
-            "key_size": self.dek_algorithm.key_len(),
+            "key_size": self.key_size,
             "key_url": self.wrapped.kek.to_string(),
             "algorithm": self.wrapped.algorithm.name(),
             "wrapped_dek": Base64::encode_string(&self.wrapped.bytes),
@@ -107,7 +107,7 @@ impl Token {
         mac.field(MAC_INFO);
         mac.field(uuid);
         mac.field(self.encryption_type.name());
-        mac.field((self.dek_algorithm.key_len() as u32).to_be_bytes());
+        mac.field(self.key_size.to_be_bytes());
         mac.field(self.wrapped.kek.to_string());
         mac.field(self.wrapped.algorithm.name());
         mac.field(&self.wrapped.bytes);

@@ -1,19 +1,28 @@
 //! Making a volume.
 
-use super::header::StoredHeader;
-use super::{BlockDevice, Layout, Volume};
+use core::fmt;
+use std::sync::{Arc, Mutex};
+
+use super::stored::{Luks1Store, Luks2Store, StoredHeader};
+use super::{BlockDevice, KeyslotOptions, Volume};
 use crate::arch::wipe_deep_stack;
-use crate::key::{DekAlgorithm, EncryptionType, KeyVault, WrappedDek, check_context};
-use crate::luks::{BinaryHeader, HEADER_SIZES, Metadata, NewMetadata, SALT_LEN, Token, VolumeKeyDigest};
-use crate::{Dek, Error, Result, SectorSize, SectorUnit, random};
-use std::sync::Mutex;
+use crate::cipher::CipherSpec;
+use crate::key::{DekAlgorithm, EncryptionType, HashAlgorithm, Kdf, Passphrase, Protector, WrappedDek, check_context};
+use crate::luks::{
+    BinaryHeader, HEADER_SIZES, Luks1Header, LuksVersion, Metadata, NewMetadata, SALT_LEN, Token, VolumeKeyDigest,
+};
+use crate::{Dek, Error, Result, SectorSize, random};
 
 /// What a new volume is like. `FormatOptions::new()` is right for most.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct FormatOptions {
+    version: LuksVersion,
     sector_size: SectorSize,
     algorithm: DekAlgorithm,
-    data_offset: u64,
+    dek: Option<Dek>,
+    data_offset: Option<u64>,
+    header: Option<Arc<dyn BlockDevice>>,
+    keyslot: KeyslotOptions,
     uuid: Option<[u8; 16]>,
     label: String,
     subsystem: String,
@@ -25,14 +34,22 @@ pub struct FormatOptions {
 /// Alignment of the data, and the least room that the header takes.
 const MIB: u64 = 1 << 20;
 const HEADER_SIZE: u64 = HEADER_SIZES[0];
+/// Where the data begins unless told otherwise, as the reference implementation has it.
+const LUKS2_DATA_OFFSET: u64 = 16 * MIB;
+/// What the digest of a LUKS1 header costs: the least that the reference implementation takes, since the key is random.
+const LUKS1_ITERATIONS: u32 = 1000;
 const MAX_LABEL: usize = 47;
 
 impl Default for FormatOptions {
     fn default() -> Self {
         FormatOptions {
+            version: LuksVersion::Luks2,
             sector_size: SectorSize::B512,
             algorithm: DekAlgorithm::Aes256Xts,
-            data_offset: 16 * MIB,
+            dek: None,
+            data_offset: None,
+            header: None,
+            keyslot: KeyslotOptions::new(),
             uuid: None,
             label: String::new(),
             subsystem: String::new(),
@@ -44,9 +61,16 @@ impl Default for FormatOptions {
 }
 
 impl FormatOptions {
-    /// Sectors of 512 bytes, AES-256-XTS, data at 16 MiB as `cryptsetup` has it, a random UUID, a customer's key.
+    /// LUKS2, sectors of 512 bytes, AES-256-XTS, data at 16 MiB as `cryptsetup` has it, a random UUID, a customer's key.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// The version of LUKS. LUKS1, for machines that know nothing else, has sectors of 512 bytes, passphrases only, and
+    /// its data at 2 MiB.
+    pub fn version(mut self, version: LuksVersion) -> Self {
+        self.version = version;
+        self
     }
 
     /// The sector size: 512, 1024, 2048 or 4096 bytes. A file system made for smaller sectors than this won't mount.
@@ -62,9 +86,28 @@ impl FormatOptions {
     }
 
     /// Where the data begins, in bytes: a multiple of 1 MiB from 1 to 128 MiB. 1 MiB leaves room for 3 passphrase
-    /// keyslots, 16 MiB for all 32.
+    /// keyslots, 16 MiB for all 32. With a detached header it may be 0, which is its default then.
     pub fn data_offset(mut self, data_offset: u64) -> Self {
-        self.data_offset = data_offset;
+        self.data_offset = Some(data_offset);
+        self
+    }
+
+    /// The device that gets the header, where it shall be detached from the data: 16 MiB of it, or 2 MiB for LUKS1.
+    pub fn header(mut self, device: Arc<dyn BlockDevice>) -> Self {
+        self.header = Some(device);
+        self
+    }
+
+    /// What the keyslot is like where a passphrase or key file protects the volume.
+    pub fn keyslot(mut self, options: KeyslotOptions) -> Self {
+        self.keyslot = options;
+        self
+    }
+
+    /// A DEK in place of a new one. Two volumes under one DEK show where they hold the same.
+    pub fn hazmat_dek(mut self, dek: &Dek) -> Self {
+        self.algorithm = dek.algorithm();
+        self.dek = Some(dek.clone());
         self
     }
 
@@ -108,86 +151,181 @@ impl FormatOptions {
 
     fn check(&self) -> Result<()> {
         let bad = |text: &str| Err(Error::InvalidOption(text.into()));
-        if !matches!(self.sector_size.bytes(), 512 | 1024 | 2048 | 4096) {
+        let luks1 = self.version == LuksVersion::Luks1;
+        if !matches!(self.sector_size.bytes(), 512 | 1024 | 2048 | 4096) || luks1 && self.sector_size.bytes() != 512 {
             return Err(Error::SectorSize { size: u64::from(self.sector_size.bytes()) });
         }
-        if !self.data_offset.is_multiple_of(MIB) || !(MIB..=128 * MIB).contains(&self.data_offset) {
+        if !CipherSpec::AesXtsPlain64.takes_key(self.algorithm.key_len()) {
+            return bad("a new volume is encrypted by XTS; AES-CBC is for old ones only");
+        }
+        let least = if self.header.is_some() { 0 } else { MIB };
+        if self.data_offset.is_some_and(|at| !at.is_multiple_of(MIB) || !(least..=128 * MIB).contains(&at)) {
             return bad("the data offset must be a multiple of 1 MiB from 1 to 128 MiB");
         }
-        if [&self.label, &self.subsystem].iter().any(|text| text.len() > MAX_LABEL || text.contains('\0')) {
-            return bad("a label or subsystem has at most 47 bytes, none of them zero");
+        if luks1 && !(self.label.is_empty() && self.subsystem.is_empty()) {
+            return bad("LUKS1 has no labels");
         }
+        check_labels(&self.label, &self.subsystem)?;
         check_context(&self.context)
     }
 }
 
+pub(super) fn check_labels(label: &str, subsystem: &str) -> Result<()> {
+    if [label, subsystem].iter().any(|text| text.len() > MAX_LABEL || text.contains('\0')) {
+        return Err(Error::InvalidOption("a label or subsystem has at most 47 bytes, none of them zero".into()));
+    }
+    Ok(())
+}
+
+impl fmt::Debug for FormatOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FormatOptions")
+            .field("version", &self.version)
+            .field("sector_size", &self.sector_size)
+            .field("algorithm", &self.algorithm)
+            .field("data_offset", &self.data_offset)
+            .field("detached", &self.header.is_some())
+            .field("keyslot", &self.keyslot)
+            .field("uuid", &self.uuid)
+            .field("label", &self.label)
+            .field("subsystem", &self.subsystem)
+            .field("context", &self.context)
+            .field("encryption_type", &self.encryption_type)
+            .field("overwrite", &self.overwrite)
+            .finish_non_exhaustive()
+    }
+}
+
 impl<D: BlockDevice> Volume<D> {
-    /// Makes a volume on `device`, with a new DEK that `vault` wraps under the latest version of its key `key`.
+    /// Makes a volume on `device`, with a new DEK, and `protector` as the way into it.
     ///
     /// The header is written; the data area is left as it is, and reads as noise until it is written.
     ///
     /// # Errors
     /// [`Error::DeviceNotBlank`] unless [`overwrite`](FormatOptions::overwrite) is set; [`Error::DeviceTooSmall`];
-    /// [`Error::InvalidOption`] and [`Error::SectorSize`] for options out of bounds; what the vault answers;
-    /// [`Error::Io`]. Nothing is written before the vault has wrapped the DEK and unwrapped it again.
-    pub fn format(device: D, vault: &dyn KeyVault, key: &str, options: &FormatOptions) -> Result<Self> {
-        let volume = Self::format_unwiped(device, vault, key, options);
+    /// [`Error::InvalidOption`] and [`Error::SectorSize`] for options out of bounds; [`Error::NoRoom`] where a keyslot
+    /// doesn't fit in front of the data; what the vault answers; [`Error::Io`]. Nothing is written before the vault has
+    /// wrapped the DEK and unwrapped it again.
+    pub fn format(device: D, protector: Protector<'_>, options: &FormatOptions) -> Result<Self> {
+        let volume = Self::format_unwiped(device, protector, options);
         wipe_deep_stack();
         volume
     }
 
     /// Not inlined, so that what it leaves on the stack is below its caller, who wipes it.
     #[inline(never)]
-    fn format_unwiped(device: D, vault: &dyn KeyVault, key: &str, options: &FormatOptions) -> Result<Self> {
+    fn format_unwiped(device: D, protector: Protector<'_>, options: &FormatOptions) -> Result<Self> {
         options.check()?;
+        let header_device = options.header.clone();
+        let on: &dyn BlockDevice = header_device.as_deref().unwrap_or(&device);
+        let dek = match &options.dek {
+            Some(dek) => dek.clone(),
+            None => Dek::generate(options.algorithm)?,
+        };
+        let uuid = uuid::Builder::from_random_bytes(random::array()?).into_uuid();
+        let uuid = options.uuid.map_or(uuid, uuid::Uuid::from_bytes).to_string();
+        let mut header = match options.version {
+            LuksVersion::Luks1 => StoredHeader::Luks1(options.luks1(&dek, uuid)?),
+            LuksVersion::Luks2 => StoredHeader::Luks2(options.luks2(&dek, uuid)?),
+        };
         let device_size = device.size().map_err(|e| Error::io("asking the device for its size", e))?;
-        let sector_size = u64::from(options.sector_size.bytes());
-        if device_size < options.data_offset + sector_size {
-            return Err(Error::DeviceTooSmall { needed: options.data_offset + sector_size, size: device_size });
+        let data = header.data_area(header_device.is_some())?;
+        let layout = data.layout(device_size, &dek)?;
+        // What has to be blank: all that the header may come to use, and what is before the data.
+        let data_offset = layout.extents[0].device_offset;
+        let room = if header_device.is_some() { header.len() } else { data_offset };
+        let size = on.size().map_err(|e| Error::io("asking the device for its size", e))?;
+        if size < header.len() {
+            return Err(Error::DeviceTooSmall { needed: header.len(), size });
         }
-        let size = (device_size - options.data_offset) / sector_size * sector_size;
-        let layout = Layout { data_offset: options.data_offset, size, iv_tweak: 0, sector_size: options.sector_size };
-        let layout = layout.check()?;
-        let used = first_used(&device, options.data_offset)?;
+        let used = first_used(on, room)?;
         if let Some(offset) = used.filter(|_| !options.overwrite) {
             return Err(Error::DeviceNotBlank { offset });
         }
 
-        let dek = Dek::generate(options.algorithm)?;
-        let wrapped = WrappedDek::wrap(vault, key, &dek)?;
-        let uuid = uuid::Builder::from_random_bytes(random::array()?).into_uuid();
-        let uuid = options.uuid.map_or(uuid, uuid::Uuid::from_bytes).to_string();
+        let prepared = options.prepare(protector, &dek, &header, layout.size)?;
+        if used.is_some() {
+            wipe(on, room)?;
+        }
+        header.store_new(on, &data, &dek, prepared)?;
+        let header = Mutex::new(header);
+        Ok(Volume { device, header_device, dek, data, layout, read_only: false, header })
+    }
+}
+
+/// What the first protector of a volume comes to.
+pub(super) enum Prepared<'a> {
+    Token(Token),
+    Keyslot { kdf: Kdf, passphrase: Passphrase<'a>, options: KeyslotOptions },
+}
+
+impl FormatOptions {
+    fn luks2(&self, dek: &Dek, uuid: String) -> Result<Luks2Store> {
         let digest = VolumeKeyDigest::new(dek.secret(), random::array()?);
-        let sector_size = options.sector_size.bytes();
-        let mut metadata = Metadata::new(&NewMetadata::new(HEADER_SIZE, options.data_offset, sector_size, digest))?;
-        let mut token = Token::new(options.encryption_type, &dek, wrapped, options.context.clone(), size);
-        token.seal(&dek, &uuid, &metadata);
-        metadata.set_token(0, &token);
+        let detached = self.header.is_some();
+        let data_offset = self.data_offset.unwrap_or(if detached { 0 } else { LUKS2_DATA_OFFSET });
+        let mut metadata = NewMetadata::new(HEADER_SIZE, data_offset, self.sector_size.bytes(), digest);
+        metadata.detached = detached;
         let binary = BinaryHeader {
             header_size: HEADER_SIZE,
             seqid: 0,
-            label: options.label.clone(),
+            label: self.label.clone(),
             salt: [0; SALT_LEN],
             uuid,
-            subsystem: options.subsystem.clone(),
+            subsystem: self.subsystem.clone(),
         };
-        let mut header = StoredHeader::new(binary, metadata)?;
-        if used.is_some() {
-            wipe(&device, options.data_offset)?;
+        Luks2Store::new(binary, Metadata::new(&metadata)?)
+    }
+
+    fn luks1(&self, dek: &Dek, uuid: String) -> Result<Luks1Store> {
+        let payload = self.data_offset.map(|offset| u32::try_from(offset / 512)).transpose();
+        let payload = payload.map_err(|_| Error::InvalidOption("the data of LUKS1 begins below 2 TiB".into()))?;
+        let detached = self.header.is_some();
+        let (cipher, hash) = (CipherSpec::AesXtsPlain64, HashAlgorithm::Sha256);
+        let header = Luks1Header::new(cipher, hash, dek.secret(), payload, detached, &uuid, LUKS1_ITERATIONS)?;
+        Ok(Luks1Store::new(header))
+    }
+
+    /// Does what a protector needs before anything is written.
+    fn prepare<'a>(
+        &self,
+        protector: Protector<'a>,
+        dek: &Dek,
+        header: &StoredHeader,
+        data_size: u64,
+    ) -> Result<Prepared<'a>> {
+        let passphrase = match protector {
+            Protector::Vault(vault, key) => {
+                if self.version == LuksVersion::Luks1 {
+                    return Err(Error::InvalidOption(
+                        "LUKS1 has no tokens for a vault; take LUKS2 or a passphrase".into(),
+                    ));
+                }
+                let wrapped = WrappedDek::wrap(vault, key, dek)?;
+                let token = Token::new(self.encryption_type, dek, wrapped, self.context.clone(), data_size);
+                return Ok(Prepared::Token(token));
+            }
+            Protector::Passphrase(passphrase) => Passphrase::given(passphrase)?,
+            Protector::KeyFile(path) => Passphrase::read(path)?,
+        };
+        if !self.context.is_empty() {
+            return Err(Error::InvalidOption("a context needs a vault's token to be kept in".into()));
         }
-        header.store(&device)?;
-        let cipher = dek.boxed_sector_cipher(options.sector_size, SectorUnit::Bytes512)?;
-        Ok(Volume { device, cipher, dek, layout, read_only: false, header: Mutex::new(header) })
+        let kdf = self.keyslot.resolve(header.required_hash())?;
+        Ok(Prepared::Keyslot { kdf, passphrase, options: self.keyslot.clone() })
     }
 }
 
 const PIECE: usize = 1 << 20;
 
-/// The offset of the first byte below `end` that isn't zero.
-fn first_used(device: &impl BlockDevice, end: u64) -> Result<Option<u64>> {
+/// The offset of the first byte below `end` that isn't zero; what is behind the device's end is.
+fn first_used(device: &dyn BlockDevice, end: u64) -> Result<Option<u64>> {
+    let failed = |e| Error::io("looking whether the device is blank", e);
+    let end = end.min(device.size().map_err(failed)?);
     let mut piece = vec![0; PIECE];
     for offset in (0..end).step_by(PIECE) {
-        device.read_at(offset, &mut piece).map_err(|e| Error::io("looking whether the device is blank", e))?;
+        let piece = &mut piece[..(end - offset).min(PIECE as u64) as usize];
+        device.read_at(offset, piece).map_err(failed)?;
         if let Some(at) = piece.iter().position(|&byte| byte != 0) {
             return Ok(Some(offset + at as u64));
         }
@@ -196,11 +334,12 @@ fn first_used(device: &impl BlockDevice, end: u64) -> Result<Option<u64>> {
 }
 
 /// Overwrites the room of the header with zeros, old keyslots included.
-fn wipe(device: &impl BlockDevice, end: u64) -> Result<()> {
-    let zeros = vec![0; PIECE];
+fn wipe(device: &dyn BlockDevice, end: u64) -> Result<()> {
     let failed = |e| Error::io("wiping what the device held", e);
+    let end = end.min(device.size().map_err(failed)?);
+    let zeros = vec![0; PIECE];
     for offset in (0..end).step_by(PIECE) {
-        device.write_at(offset, &zeros).map_err(failed)?;
+        device.write_at(offset, &zeros[..(end - offset).min(PIECE as u64) as usize]).map_err(failed)?;
     }
     device.sync().map_err(failed)
 }

@@ -1,219 +1,317 @@
-//! The two copies of a header on a device: found, chosen, repaired, replaced.
+//! A header without the key: looked at, and changed where no key is needed.
 
-use super::BlockDevice;
-use crate::luks::{BINARY_HEADER, BinaryHeader, HEADER_SIZES, Metadata, Position, Token};
-use crate::{Dek, Error, Result, random};
+use core::fmt;
+use core::ops::{Deref, DerefMut};
+use std::sync::MutexGuard;
 
-/// A header as a device has it.
-#[derive(Debug, Clone)]
-pub(super) struct StoredHeader {
-    /// The binary header of the newest intact copy. Its salt is that of this copy.
-    pub(super) binary: BinaryHeader,
-    pub(super) metadata: Metadata,
-    /// The salts of both copies.
-    salts: [[u8; 64]; 2],
-    /// Copies that are damaged or older, in the order in which they are to be written.
-    stale: Vec<Position>,
+use super::stored::StoredHeader;
+use super::{BlockDevice, ProtectorId, Volume};
+use crate::luks::{LuksVersion, Priority};
+use crate::{Error, Result};
+
+/// The header of a volume, locked or open.
+///
+/// What it says is what the disk says, which nothing has proven: of a volume that is open, the MAC has been checked, of
+/// one that is locked nothing. Changes are safe to kill at any instant.
+///
+/// ```
+/// # let folder = tempfile::tempdir().unwrap();
+/// use atrest::key::{HashAlgorithm, Kdf, Protector};
+/// use atrest::volume::{Header, KeyslotOptions, ProtectorId};
+/// use atrest::{FormatOptions, MemoryDevice, Volume};
+///
+/// let cheap = KeyslotOptions::new().kdf(Kdf::Pbkdf2 { hash: HashAlgorithm::Sha256, iterations: 1000 });
+/// let options = FormatOptions::new().keyslot(cheap.clone());
+/// let volume = Volume::format(MemoryDevice::new(20 << 20), Protector::Passphrase(b"first"), &options)?;
+/// volume.add_protector(Protector::Passphrase(b"second"), &cheap)?;
+///
+/// let device = volume.into_device();
+/// let mut header = Header::load(&device)?;
+/// assert_eq!(header.keyslots().len(), 2);
+/// header.remove_protector(ProtectorId::Keyslot(0))?;
+/// # Ok::<(), atrest::Error>(())
+/// ```
+pub struct Header<'d> {
+    device: &'d dyn BlockDevice,
+    stored: Held<'d>,
+    read_only: bool,
 }
 
-/// One copy, whole and sound.
-struct Copy {
-    binary: BinaryHeader,
-    metadata: Metadata,
+enum Held<'d> {
+    Own(Box<StoredHeader>),
+    Volumes(MutexGuard<'d, StoredHeader>),
 }
 
-impl StoredHeader {
-    /// A header that no device has yet.
-    pub(super) fn new(mut binary: BinaryHeader, metadata: Metadata) -> Result<Self> {
-        let salts = [random::array()?, random::array()?];
-        binary.salt = salts[0];
-        Ok(StoredHeader { binary, metadata, salts, stale: Vec::new() })
-    }
+/// A keyslot, as the header describes it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct KeyslotInfo {
+    /// Its number.
+    pub id: u32,
+    /// `luks2` for a passphrase's, `reencrypt`, or what else the header has; `luks1` in LUKS1.
+    pub kind: String,
+    /// The length of the key in it, in bits.
+    pub key_bits: u32,
+    /// When it is tried.
+    pub priority: Priority,
+    /// The key derivation: `pbkdf2`, `argon2i`, `argon2id`, or empty.
+    pub kdf: String,
+    /// The hash of PBKDF2, or empty.
+    pub hash: String,
+    /// Iterations of PBKDF2, or passes of Argon2.
+    pub iterations: u32,
+    /// Memory of Argon2 in KiB.
+    pub memory_kib: u32,
+    /// Lanes of Argon2.
+    pub lanes: u32,
+    /// How its area is encrypted, in dm-crypt's notation.
+    pub cipher: String,
+    /// The length of the key of its area, in bits.
+    pub area_key_bits: u32,
+    /// The hash of the anti-forensic splitter.
+    pub af_hash: String,
+    /// Where its area begins on the device of the header, in bytes.
+    pub area_offset: u64,
+    /// The size of its area in bytes.
+    pub area_size: u64,
+    /// Digests that its key is bound to. Without one, it holds another key than the data's.
+    pub digests: Vec<u32>,
+}
 
-    /// Reads both copies and takes the newest that is intact. Nothing is written.
-    pub(super) fn load(device: &impl BlockDevice) -> Result<Self> {
-        let size = device.size().map_err(|e| Error::io("asking the device for its size", e))?;
-        if size < 2 * HEADER_SIZES[0] {
-            return Err(Error::DeviceTooSmall { needed: 2 * HEADER_SIZES[0], size });
-        }
-        let primary = read_copy(device, size, Position::Primary, 0)?;
-        let secondary = match &primary {
-            Ok(copy) => read_copy(device, size, Position::Secondary, copy.binary.header_size)?,
-            Err(_) => find_secondary(device, size)?,
-        };
-        match (primary, secondary) {
-            (Ok(first), Ok(second)) => {
-                let salts = [first.binary.salt, second.binary.salt];
-                let (newer, stale) = match first.binary.seqid.cmp(&second.binary.seqid) {
-                    core::cmp::Ordering::Less => (second, vec![Position::Primary]),
-                    core::cmp::Ordering::Equal => (first, Vec::new()),
-                    core::cmp::Ordering::Greater => (first, vec![Position::Secondary]),
-                };
-                Ok(StoredHeader { binary: newer.binary, metadata: newer.metadata, salts, stale })
-            }
-            // Also where there is an intact second copy: it may be what a conversion to LUKS1 has left.
-            (Err(Bad::Version(1)), _) => {
-                Err(Error::UnsupportedHeader("it is LUKS1; convert it with `cryptsetup convert --type luks2`".into()))
-            }
-            (Ok(first), Err(_)) => {
-                let salts = [first.binary.salt, random::array()?];
-                let stale = vec![Position::Secondary];
-                Ok(StoredHeader { binary: first.binary, metadata: first.metadata, salts, stale })
-            }
-            (Err(_), Ok(second)) => {
-                let salts = [random::array()?, second.binary.salt];
-                let stale = vec![Position::Primary];
-                Ok(StoredHeader { binary: second.binary, metadata: second.metadata, salts, stale })
-            }
-            (Err(Bad::NoMagic), Err(Bad::NoMagic)) => Err(Error::NotLuks),
-            (Err(first), Err(second)) => {
-                Err(Error::InvalidHeader(format!("{}: {first}; {}: {second}", Position::Primary, Position::Secondary)))
-            }
-        }
-    }
+/// A token, as the header describes it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TokenInfo {
+    /// Its number.
+    pub id: u32,
+    /// Its type: `atrest` for ours.
+    pub kind: String,
+    /// The keyslots that it is for.
+    pub keyslots: Vec<u32>,
+    /// For a sound token of ours: the URL of the key that wraps the DEK.
+    pub key_url: Option<String>,
+    /// All of it, as JSON.
+    pub json: String,
+}
 
-    /// Proves by its MAC that whoever has the DEK wrote a token of this header, and this header.
-    pub(super) fn proves(&self, token: &Token, dek: &Dek) -> Result<()> {
-        token.verify(dek, &self.binary.uuid, &self.metadata)
-    }
+/// A segment of data, as the header describes it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SegmentInfo {
+    /// Its number.
+    pub id: u32,
+    /// Its type: `crypt`, `linear`, or another.
+    pub kind: String,
+    /// Where it begins on the device of the data, in bytes.
+    pub offset: u64,
+    /// Its size in bytes, or `None` for all that follows.
+    pub size: Option<u64>,
+    /// The cipher in dm-crypt's notation, or empty.
+    pub cipher: String,
+    /// The sector size in bytes, or 0.
+    pub sector_size: u32,
+    /// The number of its first sector, in units of 512 bytes.
+    pub iv_tweak: u64,
+    /// Its flags.
+    pub flags: Vec<String>,
+}
 
-    /// Whether a copy is damaged or older than the other.
-    pub(super) fn needs_repair(&self) -> bool {
-        !self.stale.is_empty()
-    }
-
-    /// Writes damaged or older copies anew from the intact one, with a new salt as section 2.1 wants it.
-    pub(super) fn repair(&mut self, device: &impl BlockDevice) -> Result<()> {
-        while let Some(&position) = self.stale.first() {
-            self.salts[position as usize] = random::array()?;
-            self.write_copy(device, position)?;
-            self.stale.remove(0);
-        }
-        Ok(())
-    }
-
-    /// Writes both copies, one after the other, so that one is intact at every instant.
+impl<'d> Header<'d> {
+    /// Reads the header of `device`, which may be the device of a detached header or a backup. Nothing is written.
     ///
-    /// The sequence number grows even when writing fails: two different headers never carry the same.
-    pub(super) fn store(&mut self, device: &impl BlockDevice) -> Result<()> {
-        self.binary.seqid = self
-            .binary
-            .seqid
-            .checked_add(1)
-            .ok_or_else(|| Error::UnsupportedHeader("its sequence number has come to an end, 2^64 - 1".into()))?;
-        // A copy that is damaged or older goes first, and the only one that is whole stays until it is replaced.
-        self.stale = match self.stale.first() {
-            Some(Position::Secondary) => vec![Position::Secondary, Position::Primary],
-            _ => vec![Position::Primary, Position::Secondary],
+    /// # Errors
+    /// [`Error::NotLuks`]; [`Error::InvalidHeader`]; [`Error::UnsupportedHeader`]; [`Error::DeviceTooSmall`];
+    /// [`Error::Io`].
+    pub fn load(device: &'d dyn BlockDevice) -> Result<Self> {
+        let stored = Held::Own(Box::new(StoredHeader::load(device)?));
+        Ok(Header { device, stored, read_only: false })
+    }
+
+    /// Takes a way in away. What was in a keyslot's area is overwritten; a token's bytes are, by the new header.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchProtector`]; [`Error::LastProtector`]: [`erase`](Self::erase) takes the last one too;
+    /// [`Error::ReadOnly`]; [`Error::UnsupportedHeader`] for a header that demands what this library does not know;
+    /// [`Error::Busy`]; [`Error::Io`].
+    pub fn remove_protector(&mut self, id: ProtectorId) -> Result<()> {
+        self.check_writable()?;
+        let Some(is_a_way_in) = self.stored.is_a_way_in(id) else {
+            return Err(Error::NoSuchProtector(format!("there is no {id}")));
         };
-        while let Some(&position) = self.stale.first() {
-            self.write_copy(device, position)?;
-            self.stale.remove(0);
+        if is_a_way_in && self.stored.ways_in() == 1 {
+            return Err(Error::LastProtector);
         }
-        Ok(())
+        match id {
+            ProtectorId::Keyslot(id) => self.stored.remove_keyslot(self.device, id),
+            ProtectorId::Token(id) => {
+                let stored = self.stored.luks2("tokens")?;
+                stored.check_requirements()?;
+                stored.update(self.device, |new| new.metadata.remove_token(id))
+            }
+        }
     }
 
-    /// Makes sure that nobody else has written the header since it was read or written here; theirs would be lost.
-    pub(super) fn check_unchanged(&self, device: &impl BlockDevice) -> Result<()> {
-        let found = Self::load(device)?.binary.seqid;
-        // After an attempt of ours that failed, the device may hold anything up to that attempt's number.
-        if found == self.binary.seqid || self.needs_repair() && found < self.binary.seqid {
-            return Ok(());
-        }
-        Err(Error::Busy { what: "the header, which was changed since the volume was opened,".into() })
+    /// Says when a keyslot is tried.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchProtector`]; [`Error::UnsupportedHeader`] in LUKS1, which has no priorities; as
+    /// [`remove_protector`](Self::remove_protector).
+    pub fn set_priority(&mut self, keyslot: u32, priority: Priority) -> Result<()> {
+        self.check_writable()?;
+        self.stored.priority(keyslot)?;
+        let stored = self.stored.luks2("priorities")?;
+        stored.check_requirements()?;
+        stored.update(self.device, |new| new.metadata.set_priority(keyslot, priority))
     }
 
-    /// Notes what a failed [`store`](Self::store) of `tried` may have left on the device, which may be old or new. Its
-    /// sequence number must not be used again, and the next attempt must know which copy may be broken.
-    pub(super) fn after_failed_store(&mut self, tried: Self) {
-        self.binary.seqid = tried.binary.seqid;
-        self.stale = tried.stale;
+    /// Gives the volume other labels, of up to 47 bytes each without a zero byte.
+    ///
+    /// # Errors
+    /// [`Error::InvalidOption`]; [`Error::UnsupportedHeader`] in LUKS1, which has no labels; as
+    /// [`remove_protector`](Self::remove_protector).
+    pub fn set_label(&mut self, label: &str, subsystem: &str) -> Result<()> {
+        self.check_writable()?;
+        super::format::check_labels(label, subsystem)?;
+        let stored = self.stored.luks2("labels")?;
+        stored.check_requirements()?;
+        stored.update(self.device, |new| {
+            (new.binary.label, new.binary.subsystem) = (label.into(), subsystem.into());
+            Ok(())
+        })
     }
 
-    /// Replaces one copy: first made invalid, then its JSON, then its binary header with the checksum; each synced, so
-    /// that no order in which a device loses writes can leave a mix that looks sound. Then it is read back.
-    fn write_copy(&self, device: &impl BlockDevice, position: Position) -> Result<()> {
-        let mut binary = self.binary.clone();
-        binary.salt = self.salts[position as usize];
-        let offset = if position == Position::Primary { 0 } else { binary.header_size };
-        let mut copy = binary.encode(position).to_vec();
-        copy.extend(self.metadata.encode(binary.header_size)?);
-        let failed = |e| Error::io(format!("writing the {position} of the header"), e);
+    /// Puts in a token of another program's type, as JSON, and returns its number.
+    ///
+    /// # Errors
+    /// [`Error::InvalidOption`] when it isn't sound, or of type `atrest`; [`Error::NoRoom`]; [`Error::UnsupportedHeader`]
+    /// in LUKS1, which has no tokens; as [`remove_protector`](Self::remove_protector).
+    pub fn import_token(&mut self, json: &str) -> Result<u32> {
+        self.check_writable()?;
+        let stored = self.stored.luks2("tokens")?;
+        stored.check_requirements()?;
+        stored.update(self.device, |new| new.metadata.add_foreign_token(json))
+    }
 
-        device.write_at(offset, &copy[..BINARY_HEADER]).map_err(failed)?;
-        device.sync().map_err(failed)?;
-        device.write_at(offset + BINARY_HEADER as u64, &copy[BINARY_HEADER..]).map_err(failed)?;
-        device.sync().map_err(failed)?;
-        BinaryHeader::seal(&mut copy);
-        device.write_at(offset, &copy[..BINARY_HEADER]).map_err(failed)?;
-        device.sync().map_err(failed)?;
+    /// Destroys every way in: all keyslots, with all that their room may hold, and all tokens. Nobody gets at the data any
+    /// more, however much there is of it, but who has the DEK itself or a backup of the header.
+    ///
+    /// # Errors
+    /// [`Error::ReadOnly`]; [`Error::Busy`]; [`Error::Io`]: then it is to be done again.
+    pub fn erase(&mut self) -> Result<()> {
+        self.check_writable()?;
+        self.stored.erase(self.device)
+    }
 
-        let mut back = vec![0; copy.len()];
-        device.read_at(offset, &mut back).map_err(|e| Error::io(format!("reading the {position} back"), e))?;
-        if back != copy {
-            let e = std::io::Error::other("the device returned other bytes than were written");
-            return Err(Error::io(format!("reading the {position} back"), e));
+    /// Does what a killed process or a damaged copy has left to do, as opening the volume does, and says whether there was
+    /// anything.
+    ///
+    /// # Errors
+    /// [`Error::ReadOnly`]; [`Error::Io`].
+    pub fn repair(&mut self) -> Result<bool> {
+        self.check_writable()?;
+        let needed = self.stored.needs_recovery();
+        if needed {
+            self.stored.recover(self.device)?;
         }
-        Ok(())
+        Ok(needed)
+    }
+
+    /// Whether there is anything for [`repair`](Self::repair) to do.
+    pub fn needs_repair(&self) -> bool {
+        self.stored.needs_recovery()
+    }
+
+    /// The version of LUKS.
+    pub fn version(&self) -> LuksVersion {
+        self.stored.version()
+    }
+
+    /// The UUID, as text.
+    pub fn uuid(&self) -> &str {
+        self.stored.uuid()
+    }
+
+    /// The label, empty where there is none.
+    pub fn label(&self) -> &str {
+        self.stored.labels().0
+    }
+
+    /// The second label, empty where there is none.
+    pub fn subsystem(&self) -> &str {
+        self.stored.labels().1
+    }
+
+    /// The keyslots that there are, by number.
+    pub fn keyslots(&self) -> Vec<KeyslotInfo> {
+        self.stored.keyslot_infos()
+    }
+
+    /// The tokens, by number; none in LUKS1.
+    pub fn tokens(&self) -> Vec<TokenInfo> {
+        self.stored.token_infos()
+    }
+
+    /// The segments of data, by number.
+    pub fn segments(&self) -> Vec<SegmentInfo> {
+        self.stored.segment_infos()
+    }
+
+    /// What a reader must know to open the volume; a reencryption that is not finished says so here.
+    pub fn requirements(&self) -> Vec<String> {
+        self.stored.requirements()
+    }
+
+    /// How many bytes at the start of the device the header takes with its keyslots.
+    pub fn size(&self) -> u64 {
+        self.stored.len()
+    }
+
+    pub(super) fn device(&self) -> &'d dyn BlockDevice {
+        self.device
+    }
+
+    fn check_writable(&self) -> Result<()> {
+        if self.read_only { Err(Error::ReadOnly) } else { Ok(()) }
     }
 }
 
-/// Why a copy can't be used.
-enum Bad {
-    NoMagic,
-    Version(u16),
-    Defect(String),
+impl<D: BlockDevice> Volume<D> {
+    /// The volume's header, held: until it is dropped, nothing else of this volume that concerns the header goes on, in
+    /// this thread for ever. Reads and writes do.
+    pub fn header(&self) -> Header<'_> {
+        let stored = Held::Volumes(self.locked_header());
+        Header { device: self.header_device(), stored, read_only: self.read_only }
+    }
 }
 
-impl core::fmt::Display for Bad {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+impl Deref for Held<'_> {
+    type Target = StoredHeader;
+
+    fn deref(&self) -> &StoredHeader {
         match self {
-            Bad::NoMagic => f.write_str("there is no LUKS magic"),
-            Bad::Version(version) => write!(f, "its version is {version}"),
-            Bad::Defect(what) => f.write_str(what),
+            Held::Own(stored) => stored,
+            Held::Volumes(stored) => stored,
         }
     }
 }
 
-/// Reads one copy. The outer error is the device's, the inner one says what is wrong with the copy.
-fn read_copy(device: &impl BlockDevice, size: u64, position: Position, offset: u64) -> Result<Result<Copy, Bad>> {
-    let failed = |e| Error::io(format!("reading the {position} of the header"), e);
-    let mut block = [0; BINARY_HEADER];
-    if offset.checked_add(BINARY_HEADER as u64).is_none_or(|end| end > size) {
-        return Ok(Err(Bad::Defect("it was cut off".into())));
-    }
-    device.read_at(offset, &mut block).map_err(failed)?;
-    if !BinaryHeader::has_magic(&block, position) {
-        return Ok(Err(Bad::NoMagic));
-    }
-    if BinaryHeader::version(&block) != 2 {
-        return Ok(Err(Bad::Version(BinaryHeader::version(&block))));
-    }
-    let binary = match BinaryHeader::parse(&block, position, offset) {
-        Ok(binary) => binary,
-        Err(what) => return Ok(Err(Bad::Defect(what))),
-    };
-    if offset + binary.header_size > size {
-        return Ok(Err(Bad::Defect("it was cut off".into())));
-    }
-    let mut copy = vec![0; binary.header_size as usize];
-    device.read_at(offset, &mut copy).map_err(failed)?;
-    let metadata =
-        BinaryHeader::verify(&copy).and_then(|()| Metadata::parse(&copy[BINARY_HEADER..], binary.header_size));
-    Ok(metadata.map(|metadata| Copy { binary, metadata }).map_err(Bad::Defect))
-}
-
-/// Looks for the second copy where it can be, since the first can't say.
-fn find_secondary(device: &impl BlockDevice, size: u64) -> Result<Result<Copy, Bad>> {
-    let mut worst = Bad::NoMagic;
-    for offset in HEADER_SIZES {
-        match read_copy(device, size, Position::Secondary, offset)? {
-            Ok(copy) if copy.binary.header_size == offset => return Ok(Ok(copy)),
-            Ok(_) => worst = Bad::Defect(format!("a copy at offset {offset} has another size")),
-            Err(Bad::NoMagic) => {}
-            Err(Bad::Defect(_)) if offset + BINARY_HEADER as u64 > size => {}
-            Err(bad) => worst = bad,
+impl DerefMut for Held<'_> {
+    fn deref_mut(&mut self) -> &mut StoredHeader {
+        match self {
+            Held::Own(stored) => stored,
+            Held::Volumes(stored) => stored,
         }
     }
-    Ok(Err(worst))
+}
+
+impl fmt::Debug for Header<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Header")
+            .field("version", &self.version())
+            .field("uuid", &self.uuid())
+            .field("keyslots", &self.keyslots())
+            .field("tokens", &self.tokens())
+            .field("segments", &self.segments())
+            .finish_non_exhaustive()
+    }
 }

@@ -1,26 +1,38 @@
 //! [`Volume`]: an encrypted device.
 
+mod backup;
+mod data_area;
 mod device;
 mod format;
 mod header;
 mod open;
+mod protect;
 mod rotate;
+mod stored;
+mod unlock;
 
 use core::cell::RefCell;
 use core::fmt;
-use std::sync::Mutex;
+use core::ops::Range;
+use std::io;
+use std::sync::{Arc, Mutex};
 
-use crate::{Dek, Error, Result, SectorCipher, SectorSize};
-use header::StoredHeader;
+use crate::cipher::{CipherSpec, DmCipher};
+use crate::{Dek, Error, Result, SectorSize};
+use data_area::{DataArea, Extent};
+use stored::StoredHeader;
 
 pub use device::{BlockDevice, FileDevice, MemoryDevice};
 pub use format::FormatOptions;
+pub use header::{Header, KeyslotInfo, SegmentInfo, TokenInfo};
 pub use open::OpenOptions;
+pub use protect::{KeyslotOptions, ProtectorId};
 
 /// How many bytes are encrypted and handed to the device at once: a whole number of sectors of every size.
 const CHUNK: usize = 128 << 10;
 
-/// An encrypted device: a LUKS2 header, then sectors of AES-XTS (`aes-xts-plain64`).
+/// An encrypted device: a header of LUKS2, or of LUKS1, and sectors of AES-XTS (`aes-xts-plain64`), or of what else an old
+/// volume has.
 ///
 /// Reads and writes are in whole sectors, at byte offsets from the start of the data. Any number of threads may read and
 /// write at once; two that write the same sectors at once leave either's data in each sector, as on a disk.
@@ -29,12 +41,12 @@ const CHUNK: usize = 128 << 10;
 /// # let folder = tempfile::tempdir().unwrap();
 /// # let path = folder.path().join("keys.vault");
 /// use atrest::key::{FileVault, Unlock};
-/// use atrest::{Credential, FormatOptions, MemoryDevice, OpenOptions, Volume};
+/// use atrest::{Credential, FormatOptions, MemoryDevice, OpenOptions, Protector, Volume};
 ///
 /// let vault = FileVault::create(&path, Unlock::Passphrase(b"correct horse battery staple"))?;
 /// vault.create_key("disks")?;
 ///
-/// let volume = Volume::format(MemoryDevice::new(20 << 20), &vault, "disks", &FormatOptions::new())?;
+/// let volume = Volume::format(MemoryDevice::new(20 << 20), Protector::Vault(&vault, "disks"), &FormatOptions::new())?;
 /// volume.write_at(4096, &[7; 1024])?;
 /// volume.sync()?;
 ///
@@ -46,22 +58,21 @@ const CHUNK: usize = 128 << 10;
 /// ```
 pub struct Volume<D> {
     device: D,
-    cipher: Box<SectorCipher>,
+    /// The device of a detached header.
+    header_device: Option<Arc<dyn BlockDevice>>,
     dek: Dek,
+    data: DataArea,
     layout: Layout,
     read_only: bool,
     header: Mutex<StoredHeader>,
 }
 
 /// Where the data is and how its sectors are numbered.
-#[derive(Debug, Clone, Copy)]
 struct Layout {
-    /// The first byte of the data on the device.
-    data_offset: u64,
+    /// In the order of the volume's data, which they cover without a gap; at least one.
+    extents: Vec<Extent>,
     /// The size of the data in bytes, a multiple of the sector size.
     size: u64,
-    /// The number of the first sector, in units of 512 bytes.
-    iv_tweak: u64,
     sector_size: SectorSize,
 }
 
@@ -78,7 +89,12 @@ impl<D: BlockDevice> Volume<D> {
 
     /// Where the data begins on the device, in bytes.
     pub fn data_offset(&self) -> u64 {
-        self.layout.data_offset
+        self.layout.extents[0].device_offset
+    }
+
+    /// How the data is encrypted, in dm-crypt's notation.
+    pub fn cipher(&self) -> CipherSpec {
+        self.data.cipher
     }
 
     /// Whether writes are refused.
@@ -107,10 +123,17 @@ impl<D: BlockDevice> Volume<D> {
     /// [`Error::Misaligned`]; [`Error::OutOfBounds`]; [`Error::Io`]. What `sectors` holds after [`Error::Io`] is not
     /// defined.
     pub fn read_at(&self, offset: u64, sectors: &mut [u8]) -> Result<()> {
-        let place = self.layout.place(offset, sectors.len())?;
-        let read = self.device.read_at(place.device_offset, sectors);
-        read.map_err(|e| Error::io(format!("reading {} bytes at offset {offset}", sectors.len()), e))?;
-        self.cipher.decrypt(place.first_sector, sectors)
+        self.layout.check(offset, sectors.len())?;
+        let len = sectors.len();
+        for place in self.layout.places(offset, len) {
+            let part = &mut sectors[place.within];
+            let read = self.device.read_at(place.device_offset, part);
+            read.map_err(|e| Error::io(format!("reading {len} bytes at offset {offset}"), e))?;
+            if let Some(cipher) = place.cipher {
+                cipher.decrypt(place.first_sector, part)?;
+            }
+        }
+        Ok(())
     }
 
     /// Encrypts and writes `sectors` at `offset`. They are on the disk for sure after [`sync`](Self::sync).
@@ -122,21 +145,25 @@ impl<D: BlockDevice> Volume<D> {
         if self.read_only {
             return Err(Error::ReadOnly);
         }
-        let place = self.layout.place(offset, sectors.len())?;
+        self.layout.check(offset, sectors.len())?;
         // Taken out of its place while the device writes: the device may be a volume itself, and come here again.
         let mut scratch = SCRATCH.with_borrow_mut(Vec::pop).unwrap_or_else(|| vec![0; CHUNK].into_boxed_slice());
-        let written = self.write_chunks(offset, place, sectors, &mut scratch);
+        let written = self.layout.places(offset, sectors.len()).try_for_each(|place| {
+            let part = &sectors[place.within.clone()];
+            let written = self.write_chunks(place, part, &mut scratch);
+            written.map_err(|e| Error::io(format!("writing {} bytes at offset {offset}", sectors.len()), e))
+        });
         SCRATCH.with_borrow_mut(|spare| spare.push(scratch));
         written
     }
 
-    fn write_chunks(&self, offset: u64, place: Place, sectors: &[u8], scratch: &mut [u8]) -> Result<()> {
-        let (mut device_offset, mut first_sector) = (place.device_offset, place.first_sector);
+    fn write_chunks(&self, place: Place<'_>, sectors: &[u8], scratch: &mut [u8]) -> io::Result<()> {
+        let Place { mut device_offset, mut first_sector, cipher, .. } = place;
+        let Some(cipher) = cipher else { return self.device.write_at(device_offset, sectors) };
         for chunk in sectors.chunks(CHUNK) {
             let ciphertext = &mut scratch[..chunk.len()];
-            self.cipher.encrypt_to(first_sector, chunk, ciphertext)?;
-            let written = self.device.write_at(device_offset, ciphertext);
-            written.map_err(|e| Error::io(format!("writing {} bytes at offset {offset}", sectors.len()), e))?;
+            cipher.encrypt_to(first_sector, chunk, ciphertext).map_err(io::Error::other)?;
+            self.device.write_at(device_offset, ciphertext)?;
             device_offset += chunk.len() as u64;
             first_sector += (chunk.len() / 512) as u64;
         }
@@ -158,14 +185,17 @@ thread_local! {
     static SCRATCH: RefCell<Vec<Box<[u8]>>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Where a read or write lands.
-struct Place {
+/// Where a read or write lands, or a part of it.
+struct Place<'a> {
+    /// Which part of the buffer.
+    within: Range<usize>,
     device_offset: u64,
     first_sector: u64,
+    cipher: Option<&'a DmCipher>,
 }
 
 impl Layout {
-    fn place(&self, offset: u64, len: usize) -> Result<Place> {
+    fn check(&self, offset: u64, len: usize) -> Result<()> {
         let sector_size = self.sector_size.bytes();
         if !offset.is_multiple_of(u64::from(sector_size)) || !len.is_multiple_of(sector_size as usize) {
             return Err(Error::Misaligned { offset, len, sector_size });
@@ -173,22 +203,32 @@ impl Layout {
         if offset.checked_add(len as u64).is_none_or(|end| end > self.size) {
             return Err(Error::OutOfBounds { offset, len, size: self.size });
         }
-        // Neither sum can wrap: `check` made sure of it for the whole size.
-        Ok(Place { device_offset: self.data_offset + offset, first_sector: self.iv_tweak + offset / 512 })
+        Ok(())
     }
 
-    /// Refuses a layout in which an offset or a sector number could go over 2^64 - 1.
-    fn check(self) -> Result<Self> {
-        let fits =
-            self.data_offset.checked_add(self.size).is_some() && self.iv_tweak.checked_add(self.size / 512).is_some();
-        if fits { Ok(self) } else { Err(Error::SectorOverflow { first_sector: self.iv_tweak }) }
+    /// The parts of what [`check`](Self::check) has passed. No sum can wrap: it can't for the whole size either.
+    fn places(&self, offset: u64, len: usize) -> impl Iterator<Item = Place<'_>> {
+        let end = offset + len as u64;
+        let first = self.extents.partition_point(|extent| extent.range.end <= offset);
+        self.extents[first..].iter().take_while(move |extent| extent.range.start < end).map(move |extent| {
+            let (from, to) = (extent.range.start.max(offset), extent.range.end.min(end));
+            let into = from - extent.range.start;
+            Place {
+                within: (from - offset) as usize..(to - offset) as usize,
+                device_offset: extent.device_offset + into,
+                first_sector: extent.iv_tweak + into / 512,
+                cipher: extent.cipher.as_deref(),
+            }
+        })
     }
 }
 
 impl<D> fmt::Debug for Volume<D> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Volume")
-            .field("layout", &self.layout)
+            .field("cipher", &self.data.cipher)
+            .field("size", &self.layout.size)
+            .field("sector_size", &self.layout.sector_size)
             .field("read_only", &self.read_only)
             .finish_non_exhaustive()
     }

@@ -1,20 +1,27 @@
 //! Opening a volume.
 
-use std::sync::Mutex;
+use core::fmt;
+use std::sync::{Arc, Mutex};
 
-use super::header::StoredHeader;
-use super::{BlockDevice, Layout, Volume};
+use super::stored::StoredHeader;
+use super::unlock::Locked;
+use super::{BlockDevice, Volume};
 use crate::arch::wipe_deep_stack;
-use crate::key::Credential;
-use crate::luks::{SegmentKind, SegmentSize, Token, VolumeKeyDigest};
-use crate::{Dek, Error, Result, SectorSize, SectorUnit};
+use crate::key::{Credential, KdfLimits};
+#[cfg(doc)]
+use crate::luks::Priority;
+use crate::{Error, Result};
 
 /// How to open a volume. `OpenOptions::new()` is right for most.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 pub struct OpenOptions {
     read_only: bool,
     context: Option<Vec<u8>>,
+    header: Option<Arc<dyn BlockDevice>>,
+    keyslot: Option<u32>,
+    kdf_limits: KdfLimits,
     allow_truncated: bool,
+    allow_unencrypted: bool,
 }
 
 impl OpenOptions {
@@ -36,11 +43,52 @@ impl OpenOptions {
         self
     }
 
+    /// The device that the header is on, where it is detached from the data.
+    pub fn header(mut self, device: Arc<dyn BlockDevice>) -> Self {
+        self.header = Some(device);
+        self
+    }
+
+    /// The one keyslot on which a passphrase is tried, also when its priority is [`Priority::Ignore`]. Otherwise all others
+    /// are tried, in the order of their priority.
+    pub fn keyslot(mut self, id: u32) -> Self {
+        self.keyslot = Some(id);
+        self
+    }
+
+    /// What a keyslot may ask for before a passphrase is tried on it. Whoever can write to the disk can write a header
+    /// that asks for any amount of time and memory.
+    pub fn kdf_limits(mut self, limits: KdfLimits) -> Self {
+        self.kdf_limits = limits;
+        self
+    }
+
     /// Whether to open a device that is smaller than its volume was. What is beyond its end is lost. Each open has to
     /// insist: the volume goes on knowing its size, also after a rotation.
     pub fn hazmat_allow_truncated(mut self, allow: bool) -> Self {
         self.allow_truncated = allow;
         self
+    }
+
+    /// Whether to show data of which the header says that it isn't encrypted (segments of type `linear`), and to write to
+    /// it in the clear. Unless a token of ours proves the header, whoever can write to the disk can make it say so.
+    pub fn hazmat_allow_unencrypted(mut self, allow: bool) -> Self {
+        self.allow_unencrypted = allow;
+        self
+    }
+}
+
+impl fmt::Debug for OpenOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OpenOptions")
+            .field("read_only", &self.read_only)
+            .field("context", &self.context)
+            .field("detached", &self.header.is_some())
+            .field("keyslot", &self.keyslot)
+            .field("kdf_limits", &self.kdf_limits)
+            .field("allow_truncated", &self.allow_truncated)
+            .field("allow_unencrypted", &self.allow_unencrypted)
+            .finish()
     }
 }
 
@@ -48,12 +96,13 @@ impl<D: BlockDevice> Volume<D> {
     /// Opens the volume on `device`.
     ///
     /// The DEK is proven by the header's digest, and the header by the MAC in its token, before anything is written or
-    /// decrypted. A damaged or older copy of the header is then repaired from the intact one.
+    /// decrypted. What a killed process or a damaged copy of the header has left to do is then done.
     ///
     /// # Errors
     /// [`Error::NotLuks`]; [`Error::InvalidHeader`]; [`Error::UnsupportedHeader`]; [`Error::NotThisVault`]; what the
-    /// vault answers; [`Error::WrongKey`]; [`Error::TamperedHeader`]; [`Error::ContextMismatch`];
-    /// [`Error::DeviceTooSmall`] for a truncated device; [`Error::Io`].
+    /// vault answers; [`Error::WrongPassphrase`]; [`Error::NoSuchProtector`] where no keyslot takes a passphrase;
+    /// [`Error::WrongKey`]; [`Error::TamperedHeader`]; [`Error::ContextMismatch`]; [`Error::DeviceTooSmall`] for a
+    /// truncated device; [`Error::Io`].
     pub fn open(device: D, credential: Credential<'_>, options: &OpenOptions) -> Result<Self> {
         let volume = Self::open_unwiped(device, credential, options);
         wipe_deep_stack();
@@ -63,134 +112,30 @@ impl<D: BlockDevice> Volume<D> {
     /// Not inlined, so that what it leaves on the stack is below its caller, who wipes it.
     #[inline(never)]
     fn open_unwiped(device: D, credential: Credential<'_>, options: &OpenOptions) -> Result<Self> {
-        let mut header = StoredHeader::load(&device)?;
-        let data = DataArea::find(&header)?;
-        let tokens = header.metadata.tokens()?;
-        let (dek, token) = unlock(&header, &data, &tokens, credential)?;
-        if options.context.as_deref().is_some_and(|wanted| token.is_none_or(|token| token.context != wanted)) {
+        let header_device = options.header.clone();
+        let on: &dyn BlockDevice = header_device.as_deref().unwrap_or(&device);
+        let mut header = StoredHeader::load(on)?;
+        let data = header.data_area(header_device.is_some())?;
+        if !options.allow_unencrypted {
+            data.check_encrypted()?;
+        }
+        let locked =
+            Locked { header: &header, device: on, data: &data, keyslot: options.keyslot, limits: options.kdf_limits };
+        let (dek, token) = locked.unlock(credential)?;
+        if options.context.as_deref().is_some_and(|wanted| token.as_ref().is_none_or(|t| t.context != wanted)) {
             return Err(Error::ContextMismatch);
         }
         let device_size = device.size().map_err(|e| Error::io("asking the device for its size", e))?;
-        let layout = data.layout(device_size)?;
+        let layout = data.layout(device_size, &dek)?;
         let was = token.map_or(0, |token| token.data_size);
         if layout.size < was && !options.allow_truncated {
-            return Err(Error::DeviceTooSmall { needed: layout.data_offset.saturating_add(was), size: device_size });
+            let needed = layout.extents[0].device_offset.saturating_add(was);
+            return Err(Error::DeviceTooSmall { needed, size: device_size });
         }
-        let cipher = dek.boxed_sector_cipher(layout.sector_size, SectorUnit::Bytes512)?;
-        if header.needs_repair() && !options.read_only {
-            header.repair(&device)?;
+        if header.needs_recovery() && !options.read_only {
+            header.recover(on)?;
         }
-        Ok(Volume { device, cipher, dek, layout, read_only: options.read_only, header: Mutex::new(header) })
-    }
-}
-
-/// Finds the DEK, and proves it by the digest and the header by the MAC of one token. A header without tokens of ours has
-/// no MAC: the DEK itself opens it, as it does with other tools.
-fn unlock<'t>(
-    header: &StoredHeader,
-    data: &DataArea<'_>,
-    tokens: &'t [(u32, Token)],
-    credential: Credential<'_>,
-) -> Result<(Dek, Option<&'t Token>)> {
-    match credential {
-        Credential::Dek(dek) => {
-            data.digest.verify(dek.secret())?;
-            let token = tokens.iter().map(|(_, token)| token).find(|token| header.proves(token, dek).is_ok());
-            if token.is_none() && !tokens.is_empty() {
-                return Err(Error::TamperedHeader);
-            }
-            Ok((dek.clone(), token))
-        }
-        Credential::Vault(vault) => {
-            let mut failure = None;
-            for (_, token) in tokens {
-                let dek = token.wrapped.unwrap(vault, token.dek_algorithm);
-                // The MAC first: it costs the same whatever the header asks for, and the digest does not.
-                let proven = dek.and_then(|dek| {
-                    dek.as_ref().map_or(Ok(()), |dek| {
-                        header.proves(token, dek)?;
-                        data.digest.verify(dek.secret())
-                    })?;
-                    Ok(dek)
-                });
-                match proven {
-                    Ok(None) => {}
-                    Ok(Some(dek)) => return Ok((dek, Some(token))),
-                    // Another token may name another key of the same vault, or be the one that is right.
-                    Err(e) => failure = failure.or(Some(e)),
-                }
-            }
-            Err(failure.unwrap_or_else(|| Error::NotThisVault { wanted: ways_in(tokens) }))
-        }
-    }
-}
-
-/// The keys that tokens name, for an error's text.
-pub(super) fn ways_in(tokens: &[(u32, Token)]) -> String {
-    let keys: Vec<String> = tokens.iter().map(|(_, token)| token.wrapped.kek.to_string()).collect();
-    if keys.is_empty() { "another credential: it names no vault at all".into() } else { keys.join(" or ") }
-}
-
-/// The one encrypted segment that the volume shows, checked for what this version can do.
-struct DataArea<'m> {
-    offset: u64,
-    size: SegmentSize,
-    iv_tweak: u64,
-    sector_size: SectorSize,
-    digest: &'m VolumeKeyDigest,
-}
-
-impl<'m> DataArea<'m> {
-    fn find(header: &'m StoredHeader) -> Result<Self> {
-        let metadata = &header.metadata;
-        let no = |text: String| Err(Error::UnsupportedHeader(text));
-        if !metadata.requirements().is_empty() {
-            return no(format!("it requires {}", metadata.requirements().join(", ")));
-        }
-        let [segment] = metadata.segments() else {
-            return no(format!("it has {} segments, not one", metadata.segments().len()));
-        };
-        let crypt = match &segment.kind {
-            SegmentKind::Crypt(crypt) => crypt,
-            SegmentKind::Other(kind) => return no(format!("its segment is of type {kind:?}, not \"crypt\"")),
-        };
-        if crypt.encryption != "aes-xts-plain64" {
-            return no(format!("its cipher is {:?}, not \"aes-xts-plain64\"", crypt.encryption));
-        }
-        if crypt.integrity {
-            return no("its sectors carry integrity tags".into());
-        }
-        if !segment.flags.is_empty() {
-            return no(format!("its segment carries the flags {}", segment.flags.join(", ")));
-        }
-        let sector_size = match crypt.sector_size {
-            size @ (512 | 1024 | 2048 | 4096) => SectorSize::new(size)?,
-            size => return no(format!("its sectors have {size} bytes")),
-        };
-        if !segment.offset.is_multiple_of(512) || segment.offset < 2 * header.binary.header_size {
-            return no(format!("its data begins at byte {}, within the header or a sector", segment.offset));
-        }
-        if matches!(segment.size, SegmentSize::Bytes(n) if n == 0 || !n.is_multiple_of(u64::from(crypt.sector_size))) {
-            return no("the size of its segment is no whole number of sectors".into());
-        }
-        let digest = metadata.digests().iter().find(|digest| digest.segments.contains(&segment.id));
-        let Some(digest) = digest.and_then(|digest| digest.pbkdf2.as_ref()) else {
-            return no("no digest of a known type proves its key".into());
-        };
-        digest.check()?;
-        let (offset, size, iv_tweak) = (segment.offset, segment.size, crypt.iv_tweak);
-        Ok(DataArea { offset, size, iv_tweak, sector_size, digest })
-    }
-
-    fn layout(&self, device_size: u64) -> Result<Layout> {
-        let sector_size = u64::from(self.sector_size.bytes());
-        let wanted = if let SegmentSize::Bytes(size) = self.size { size } else { sector_size };
-        let room = device_size.saturating_sub(self.offset);
-        if room < wanted {
-            return Err(Error::DeviceTooSmall { needed: self.offset.saturating_add(wanted), size: device_size });
-        }
-        let size = if let SegmentSize::Bytes(size) = self.size { size } else { room / sector_size * sector_size };
-        let (data_offset, iv_tweak, sector_size) = (self.offset, self.iv_tweak, self.sector_size);
-        Layout { data_offset, size, iv_tweak, sector_size }.check()
+        let (read_only, header) = (options.read_only, Mutex::new(header));
+        Ok(Volume { device, header_device, dek, data, layout, read_only, header })
     }
 }

@@ -1,9 +1,7 @@
 //! Re-wrapping the DEK: no sector is read or written.
 
-use std::sync::PoisonError;
-
-use super::header::StoredHeader;
-use super::open::ways_in;
+use super::stored::StoredHeader;
+use super::unlock::ways_in;
 use super::{BlockDevice, Volume};
 use crate::arch::wipe_deep_stack;
 use crate::key::{KeyId, KeyVault, WrappedDek};
@@ -29,45 +27,38 @@ impl<D: BlockDevice> Volume<D> {
     /// Not inlined, so that what it leaves on the stack is below its caller, who wipes it.
     #[inline(never)]
     fn rotate_unwiped(&self, vault: &dyn KeyVault) -> Result<KeyId> {
-        if self.read_only {
-            return Err(Error::ReadOnly);
-        }
+        self.check_writable()?;
         // No lock is held while a vault answers. Where another rotation was faster, this answer may be under a version
         // that the other's caller is free to destroy; so it is asked again.
         let (new_tokens, mut header) = loop {
-            let old = self.tokens_of(&self.header.lock().unwrap_or_else(PoisonError::into_inner), vault)?;
+            let old = self.tokens_of(&self.locked_header(), vault)?;
             let wrap = |(id, old): &(u32, Token)| Ok((*id, self.rewrapped(old, vault)?));
             let new = old.iter().map(wrap).collect::<Result<Vec<_>>>()?;
-            let header = self.header.lock().unwrap_or_else(PoisonError::into_inner);
+            let header = self.locked_header();
             if self.tokens_of(&header, vault)? == old {
                 break (new, header);
             }
         };
-        header.check_unchanged(&self.device)?;
         let kek = new_tokens[0].1.wrapped.kek.clone();
-        let mut new = header.clone();
-        for (id, mut token) in new_tokens {
-            token.seal(&self.dek, &new.binary.uuid, &new.metadata);
-            new.metadata.set_token(id, &token);
-        }
-        let stored = new.store(&self.device);
-        if stored.is_err() {
-            header.after_failed_store(new);
-        } else {
-            *header = new;
-        }
-        stored.map(|()| kek)
+        header.luks2("a vault's token")?.update(self.header_device(), |new| {
+            new_tokens.into_iter().try_for_each(|(id, mut token)| {
+                token.seal(&self.dek, &new.binary.uuid, &new.metadata);
+                new.metadata.set_token(id, &token);
+                Ok(())
+            })
+        })?;
+        Ok(kek)
     }
 
     /// The keys that can unwrap this volume's DEK.
     pub fn keks(&self) -> Vec<KeyId> {
-        let header = self.header.lock().unwrap_or_else(PoisonError::into_inner);
-        self.genuine(&header).into_iter().map(|(_, token)| token.wrapped.kek).collect()
+        let tokens = self.locked_header().genuine_tokens(&self.dek);
+        tokens.into_iter().map(|(_, token)| token.wrapped.kek).collect()
     }
 
     /// The volume's UUID, as text.
     pub fn uuid(&self) -> String {
-        self.header.lock().unwrap_or_else(PoisonError::into_inner).binary.uuid.clone()
+        self.locked_header().uuid().to_owned()
     }
 
     /// A token as it was, but for its wrapped DEK; yet without its MAC.
@@ -80,16 +71,9 @@ impl<D: BlockDevice> Volume<D> {
 
     /// The genuine tokens that name `vault`, with their numbers: at least one.
     fn tokens_of(&self, header: &StoredHeader, vault: &dyn KeyVault) -> Result<Vec<(u32, Token)>> {
-        let genuine = self.genuine(header);
+        let genuine = header.genuine_tokens(&self.dek);
         let wanted = ways_in(&genuine);
         let ours: Vec<_> = genuine.into_iter().filter(|(_, token)| token.wrapped.kek.vault() == vault.id()).collect();
         if ours.is_empty() { Err(Error::NotThisVault { wanted }) } else { Ok(ours) }
-    }
-
-    /// The tokens whose MAC is right. Anybody can put others into a header: to seal one of those would make them genuine.
-    fn genuine(&self, header: &StoredHeader) -> Vec<(u32, Token)> {
-        // The tokens were read when the volume was opened, or are our own.
-        let tokens = header.metadata.tokens().unwrap_or_default();
-        tokens.into_iter().filter(|(_, token)| header.proves(token, &self.dek).is_ok()).collect()
     }
 }

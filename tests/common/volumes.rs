@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use atrest::{BlockDevice, Credential, FormatOptions, OpenOptions, Result, Volume};
+use atrest::{BlockDevice, Credential, FormatOptions, OpenOptions, Protector, Result, Volume};
 
 use super::device::TestDevice;
 use super::vaults::MemoryVault;
@@ -24,7 +24,8 @@ pub fn plain() -> Vec<u8> {
 /// A vault and the bytes of a device whose volume holds [`plain`].
 pub fn image_with(options: &FormatOptions) -> (MemoryVault, Vec<u8>) {
     let vault = MemoryVault::new("memory:one");
-    let volume = Volume::format(TestDevice::new(vec![0; DATA + SIZE]), &vault, "disks", options).unwrap();
+    let volume =
+        Volume::format(TestDevice::new(vec![0; DATA + SIZE]), Protector::Vault(&vault, "disks"), options).unwrap();
     volume.write_at(0, &plain()).unwrap();
     let bytes = volume.device().bytes();
     (vault, bytes)

@@ -20,6 +20,20 @@ pub struct Reencryption {
     pub requirement: Option<String>,
 }
 
+impl core::fmt::Display for Reencryption {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("a re-encryption of it was begun and is not finished")?;
+        if let Some(mode) = &self.mode {
+            write!(f, " (mode {mode:?})")?;
+        }
+        match (self.done, self.total) {
+            (Some(done), Some(total)) => write!(f, ", {done} of {total} bytes are done"),
+            (Some(done), None) => write!(f, ", {done} bytes are done"),
+            _ => Ok(()),
+        }
+    }
+}
+
 impl Metadata {
     /// The re-encryption that is in progress, if one is: by a requirement, a keyslot of type `reencrypt`, or flags of
     /// segments (sections 3.2.2, 3.3 and 3.5).

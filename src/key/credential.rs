@@ -1,0 +1,100 @@
+//! What opens a volume, and what shall open one from now on.
+
+use core::fmt;
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+use zeroize::Zeroizing;
+
+use super::{Dek, KeyVault};
+use crate::{Error, Result};
+
+/// The most bytes of a passphrase or key file: the reference implementation's limit.
+pub const MAX_PASSPHRASE: usize = 8 << 20;
+
+/// What opens a volume. One type for every verb.
+#[derive(Clone, Copy)]
+#[non_exhaustive]
+pub enum Credential<'a> {
+    /// A vault that holds the KEK under which the volume's DEK is wrapped.
+    Vault(&'a dyn KeyVault),
+    /// A passphrase, up to [`MAX_PASSPHRASE`] bytes: all of them count, a newline at the end too.
+    Passphrase(&'a [u8]),
+    /// A file whose bytes are the passphrase, all of them, up to [`MAX_PASSPHRASE`].
+    KeyFile(&'a Path),
+    /// The DEK itself.
+    Dek(&'a Dek),
+}
+
+/// A way into a volume that is to be made: of a vault's key, a passphrase or a key file.
+#[derive(Clone, Copy)]
+#[non_exhaustive]
+pub enum Protector<'a> {
+    /// A vault, and the name of the key in it whose latest version shall wrap the DEK.
+    Vault(&'a dyn KeyVault, &'a str),
+    /// A passphrase of 1 byte to [`MAX_PASSPHRASE`].
+    Passphrase(&'a [u8]),
+    /// A file whose bytes are the passphrase, all of them: 1 byte to [`MAX_PASSPHRASE`].
+    KeyFile(&'a Path),
+}
+
+/// The bytes of a passphrase: the caller's, or those of a key file.
+pub(crate) enum Passphrase<'a> {
+    Given(&'a [u8]),
+    Read(Zeroizing<Vec<u8>>),
+}
+
+impl<'a> Passphrase<'a> {
+    pub(crate) fn given(bytes: &'a [u8]) -> Result<Self> {
+        check_len(bytes.len())?;
+        Ok(Passphrase::Given(bytes))
+    }
+
+    /// Reads a key file.
+    pub(crate) fn read(path: &Path) -> Result<Self> {
+        let failed = |e| Error::io(format!("reading the key file {}", path.display()), e);
+        let file = File::open(path).map_err(failed)?;
+        let len = file.metadata().map_err(failed)?.len();
+        // Room for all of it at once: a vector that grows leaves copies behind.
+        let mut bytes = Zeroizing::new(Vec::with_capacity(len.min(MAX_PASSPHRASE as u64) as usize + 32));
+        file.take(MAX_PASSPHRASE as u64 + 1).read_to_end(&mut bytes).map_err(failed)?;
+        check_len(bytes.len())?;
+        Ok(Passphrase::Read(bytes))
+    }
+
+    pub(crate) fn bytes(&self) -> &[u8] {
+        match self {
+            Passphrase::Given(bytes) => bytes,
+            Passphrase::Read(bytes) => bytes,
+        }
+    }
+}
+
+fn check_len(len: usize) -> Result<()> {
+    if (1..=MAX_PASSPHRASE).contains(&len) {
+        return Ok(());
+    }
+    Err(Error::InvalidOption(format!("a passphrase or key file has 1 byte to 8 MiB, not {len} bytes")))
+}
+
+impl fmt::Debug for Credential<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Credential::Vault(vault) => write!(f, "Credential::Vault({})", vault.id()),
+            Credential::Passphrase(_) => f.write_str("Credential::Passphrase"),
+            Credential::KeyFile(path) => write!(f, "Credential::KeyFile({})", path.display()),
+            Credential::Dek(dek) => write!(f, "Credential::Dek({dek:?})"),
+        }
+    }
+}
+
+impl fmt::Debug for Protector<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Protector::Vault(vault, key) => write!(f, "Protector::Vault({}, {key})", vault.id()),
+            Protector::Passphrase(_) => f.write_str("Protector::Passphrase"),
+            Protector::KeyFile(path) => write!(f, "Protector::KeyFile({})", path.display()),
+        }
+    }
+}

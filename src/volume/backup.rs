@@ -1,0 +1,97 @@
+//! Backups of headers: the bytes of the header and its keyslots, as `cryptsetup luksHeaderBackup` makes them.
+
+use super::stored::StoredHeader;
+use super::{BlockDevice, Header, MemoryDevice};
+use crate::{Error, Result};
+
+impl Header<'_> {
+    /// The header with its keyslots, as bytes that [`restore`](Self::restore) and `cryptsetup luksHeaderRestore` take.
+    ///
+    /// Who has a backup can open the volume with what opened it then, also when that was taken away since.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn backup(&self) -> Result<Vec<u8>> {
+        let size =
+            usize::try_from(self.size()).map_err(|_| Error::InvalidHeader("its keyslots are too large".into()))?;
+        let device_size = self.device().size().map_err(|e| Error::io("asking the device for its size", e))?;
+        if device_size < self.size() {
+            return Err(Error::DeviceTooSmall { needed: self.size(), size: device_size });
+        }
+        let mut backup = vec![0; size];
+        self.device().read_at(0, &mut backup).map_err(|e| Error::io("reading the header for a backup", e))?;
+        Ok(backup)
+    }
+
+    /// Writes a backup over the header of `device`, of which it must be a backup: with the same UUID, and data in the same
+    /// place.
+    ///
+    /// Killed while it is at it, it is to be done again; no data is touched. What opens the volume afterwards is what
+    /// opened it when the backup was made.
+    ///
+    /// # Errors
+    /// [`Error::NotLuks`], [`Error::InvalidHeader`], [`Error::UnsupportedHeader`], [`Error::DeviceTooSmall`] for the backup
+    /// or the header that is there; [`Error::OtherHeader`] when it is another volume's; [`Error::Io`].
+    pub fn restore(device: &dyn BlockDevice, backup: &[u8]) -> Result<()> {
+        let backup = Backup::read(backup)?;
+        let current = StoredHeader::load(device)?;
+        backup.check_same(&current)?;
+        backup.write(device, Some(&current))
+    }
+
+    /// Writes a backup to the start of `device`, whatever it holds: a damaged header, another volume's, data.
+    ///
+    /// # Errors
+    /// As [`restore`](Self::restore), for the backup; [`Error::DeviceTooSmall`].
+    pub fn hazmat_restore(device: &dyn BlockDevice, backup: &[u8]) -> Result<()> {
+        let backup = Backup::read(backup)?;
+        let current = StoredHeader::load(device).ok();
+        backup.write(device, current.as_ref())
+    }
+}
+
+/// A backup that was found to be sound.
+struct Backup<'b> {
+    bytes: &'b [u8],
+    header: StoredHeader,
+}
+
+impl<'b> Backup<'b> {
+    fn read(bytes: &'b [u8]) -> Result<Self> {
+        let header = StoredHeader::load(&MemoryDevice::from_bytes(bytes.to_vec()))?;
+        if (bytes.len() as u64) < header.len() {
+            return Err(Error::DeviceTooSmall { needed: header.len(), size: bytes.len() as u64 });
+        }
+        header.check_requirements()?;
+        Ok(Backup { bytes: &bytes[..header.len() as usize], header })
+    }
+
+    fn check_same(&self, current: &StoredHeader) -> Result<()> {
+        current.check_requirements()?;
+        let other = |what: &str, backup: &str, device: &str| {
+            Err(Error::OtherHeader(format!("its {what} is {backup}, the header's is {device}")))
+        };
+        if self.header.version() != current.version() {
+            return other("version", &self.header.version().to_string(), &current.version().to_string());
+        }
+        if self.header.uuid() != current.uuid() {
+            return other("uuid", self.header.uuid(), current.uuid());
+        }
+        if self.header.len() != current.len() {
+            return other("size", &self.header.len().to_string(), &current.len().to_string());
+        }
+        let offset = |header: &StoredHeader| header.segment_infos().first().map_or(0, |segment| segment.offset);
+        if offset(&self.header) != offset(current) {
+            return other("data offset", &offset(&self.header).to_string(), &offset(current).to_string());
+        }
+        Ok(())
+    }
+
+    fn write(mut self, device: &dyn BlockDevice, current: Option<&StoredHeader>) -> Result<()> {
+        let size = device.size().map_err(|e| Error::io("asking the device for its size", e))?;
+        if size < self.header.len() {
+            return Err(Error::DeviceTooSmall { needed: self.header.len(), size });
+        }
+        self.header.restore(device, self.bytes, current)
+    }
+}

@@ -1,0 +1,208 @@
+//! Ways into a volume: made, changed, taken away.
+
+use core::fmt;
+use core::time::Duration;
+use std::sync::{MutexGuard, PoisonError};
+
+use super::stored::{NewKeyslot, StoredHeader};
+use super::{BlockDevice, Volume};
+use crate::arch::wipe_deep_stack;
+use crate::key::{HashAlgorithm, Kdf, KdfKind, KdfLimits, KeyVault, Passphrase, Protector, WrappedDek};
+use crate::luks::{Priority, Token};
+use crate::{Error, Result};
+
+/// One way into a volume, by its number in the header.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ProtectorId {
+    /// A keyslot, which a passphrase or key file opens.
+    Keyslot(u32),
+    /// A token of type `atrest`, which a vault opens; or one of another type, which another program understands.
+    Token(u32),
+}
+
+/// What a new keyslot is like. `KeyslotOptions::new()` is right for most.
+#[derive(Debug, Clone)]
+pub struct KeyslotOptions {
+    id: Option<u32>,
+    priority: Priority,
+    kdf: Option<Kdf>,
+    time: Duration,
+    max_memory_kib: u32,
+}
+
+/// As many as the reference implementation has at most.
+const LANES: u32 = 4;
+
+impl Default for KeyslotOptions {
+    fn default() -> Self {
+        let (time, max_memory_kib) = (Duration::from_secs(2), 1 << 20);
+        KeyslotOptions { id: None, priority: Priority::Normal, kdf: None, time, max_memory_kib }
+    }
+}
+
+impl KeyslotOptions {
+    /// The first free keyslot, of normal priority, with Argon2id in LUKS2 and PBKDF2 in LUKS1 at a cost of 2 seconds and at
+    /// most 1 GiB, measured on this machine.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The number of the keyslot: 0 to 31, or to 7 in LUKS1.
+    pub fn id(mut self, id: u32) -> Self {
+        self.id = Some(id);
+        self
+    }
+
+    /// When the keyslot is tried. LUKS1 has no priorities.
+    pub fn priority(mut self, priority: Priority) -> Self {
+        self.priority = priority;
+        self
+    }
+
+    /// The key derivation and its cost, in place of what would be measured.
+    pub fn kdf(mut self, kdf: Kdf) -> Self {
+        self.kdf = Some(kdf);
+        self
+    }
+
+    /// How long it shall take to open the keyslot, on a machine like this.
+    pub fn time(mut self, time: Duration) -> Self {
+        self.time = time;
+        self
+    }
+
+    /// The most memory that the cost which is measured may take, in KiB.
+    pub fn max_memory_kib(mut self, max_memory_kib: u32) -> Self {
+        self.max_memory_kib = max_memory_kib;
+        self
+    }
+
+    /// The key derivation of a new keyslot, in a header that may demand a hash.
+    pub(super) fn resolve(&self, required_hash: Option<HashAlgorithm>) -> Result<Kdf> {
+        if let Some(kdf) = self.kdf {
+            if matches!(kdf, Kdf::Pbkdf2 { hash: HashAlgorithm::Sha1, .. })
+                && required_hash != Some(HashAlgorithm::Sha1)
+            {
+                return Err(Error::InvalidOption("SHA-1 is for old keyslots only; take SHA-256 or SHA-512".into()));
+            }
+            kdf.check(&KdfLimits::default()).map_err(Error::InvalidOption)?;
+            return Ok(kdf);
+        }
+        let measure = |kind| Kdf::benchmark(kind, self.time, self.max_memory_kib, LANES);
+        match required_hash {
+            None => measure(KdfKind::Argon2id),
+            // An old header, which can have no other. It takes as many rounds as the slower hash.
+            Some(hash @ HashAlgorithm::Sha1) => match measure(KdfKind::Pbkdf2(HashAlgorithm::Sha256))? {
+                Kdf::Pbkdf2 { iterations, .. } => Ok(Kdf::Pbkdf2 { hash, iterations }),
+                other => Ok(other),
+            },
+            Some(hash) => measure(KdfKind::Pbkdf2(hash)),
+        }
+    }
+
+    pub(super) fn keyslot<'a>(&self, kdf: Kdf, passphrase: &'a [u8]) -> NewKeyslot<'a> {
+        NewKeyslot { id: self.id, kdf, passphrase, priority: self.priority }
+    }
+}
+
+impl<D: BlockDevice> Volume<D> {
+    /// Makes another way into the volume, beside those that it has.
+    ///
+    /// A vault gets a token, and `options` are of no meaning; it is bound to the context and has the encryption type of the
+    /// tokens that are there. A passphrase or key file gets a keyslot. Killed at any instant, the volume has the new way or
+    /// has not, and those before it in any case.
+    ///
+    /// # Errors
+    /// [`Error::ReadOnly`]; [`Error::NoRoom`] when all keyslots or tokens are taken; [`Error::InvalidOption`];
+    /// [`Error::UnsupportedHeader`] for a vault on LUKS1; [`Error::Busy`] when another program has changed the header
+    /// since the volume was opened; what the vault answers; [`Error::Io`].
+    pub fn add_protector(&self, protector: Protector<'_>, options: &KeyslotOptions) -> Result<ProtectorId> {
+        let added = self.add_unwiped(protector, options);
+        wipe_deep_stack();
+        added
+    }
+
+    /// Not inlined, so that what it leaves on the stack is below its caller, who wipes it.
+    #[inline(never)]
+    fn add_unwiped(&self, protector: Protector<'_>, options: &KeyslotOptions) -> Result<ProtectorId> {
+        self.check_writable()?;
+        let passphrase = match protector {
+            Protector::Vault(vault, key) => return self.add_token(vault, key).map(ProtectorId::Token),
+            Protector::Passphrase(passphrase) => Passphrase::given(passphrase)?,
+            Protector::KeyFile(path) => Passphrase::read(path)?,
+        };
+        // Costs are measured while others can use the header.
+        let required_hash = self.locked_header().required_hash();
+        let new = options.keyslot(options.resolve(required_hash)?, passphrase.bytes());
+        let mut header = self.locked_header();
+        let id = header.add_keyslot(self.header_device(), &self.data, self.dek.secret(), &new)?;
+        Ok(ProtectorId::Keyslot(id))
+    }
+
+    fn add_token(&self, vault: &dyn KeyVault, key: &str) -> Result<u32> {
+        self.locked_header().luks2("a vault's token")?.check_requirements()?;
+        // No lock is held while a vault answers.
+        let wrapped = WrappedDek::wrap(vault, key, &self.dek)?;
+        let mut header = self.locked_header();
+        let like = header.genuine_tokens(&self.dek).into_iter().map(|(_, token)| token).next();
+        let (kind, context) = like.map_or_else(Default::default, |token| (token.encryption_type, token.context));
+        let stored = header.luks2("a vault's token")?;
+        let full = || Error::NoRoom("all 32 tokens are taken".into());
+        let id = stored.metadata.free_token_id().ok_or_else(full)?;
+        let mut token = Token::new(kind, &self.dek, wrapped, context, self.layout.size);
+        stored.update(self.header_device(), |new| {
+            token.seal(&self.dek, &new.binary.uuid, &new.metadata);
+            new.metadata.set_token(id, &token);
+            Ok(())
+        })?;
+        Ok(id)
+    }
+
+    /// Puts a new passphrase or key file in the place of a keyslot, and returns the number of the new keyslot.
+    ///
+    /// The new one is made before the old one is destroyed, so that a free keyslot is needed; it takes over the priority,
+    /// unless `options` have another. Killed at any instant, the volume opens by the old or the new passphrase, or both.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchProtector`]; and those of [`add_protector`](Self::add_protector).
+    pub fn change_keyslot(&self, id: u32, protector: Protector<'_>, options: &KeyslotOptions) -> Result<u32> {
+        self.check_writable()?;
+        let mut options = options.clone();
+        let priority = self.locked_header().priority(id)?;
+        if options.priority == Priority::Normal {
+            options.priority = priority;
+        }
+        if matches!(protector, Protector::Vault(..)) {
+            return Err(Error::InvalidOption(
+                "a keyslot takes a passphrase or a key file; add the vault instead".into(),
+            ));
+        }
+        let ProtectorId::Keyslot(new) = self.add_protector(protector, &options)? else {
+            unreachable!("a passphrase gets a keyslot")
+        };
+        self.locked_header().remove_keyslot(self.header_device(), id)?;
+        Ok(new)
+    }
+
+    pub(super) fn check_writable(&self) -> Result<()> {
+        if self.read_only { Err(Error::ReadOnly) } else { Ok(()) }
+    }
+
+    pub(super) fn header_device(&self) -> &dyn BlockDevice {
+        self.header_device.as_deref().unwrap_or(&self.device)
+    }
+
+    pub(super) fn locked_header(&self) -> MutexGuard<'_, StoredHeader> {
+        self.header.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Display for ProtectorId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ProtectorId::Keyslot(id) => write!(f, "keyslot {id}"),
+            ProtectorId::Token(id) => write!(f, "token {id}"),
+        }
+    }
+}

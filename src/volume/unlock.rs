@@ -1,0 +1,157 @@
+//! From a credential to the DEK, proven.
+
+use super::BlockDevice;
+use super::data_area::DataArea;
+use super::stored::{Attempt, StoredHeader, read_area};
+use crate::key::{Credential, DekAlgorithm, Kdf, KdfLimits, KeyVault, Passphrase};
+use crate::luks::Token;
+use crate::{Dek, Error, Result};
+
+/// A locked volume: its header, and what of it matters here.
+pub(super) struct Locked<'a> {
+    pub(super) header: &'a StoredHeader,
+    /// The device that the header is on.
+    pub(super) device: &'a dyn BlockDevice,
+    pub(super) data: &'a DataArea,
+    /// The keyslot to try; otherwise all are tried.
+    pub(super) keyslot: Option<u32>,
+    pub(super) limits: KdfLimits,
+}
+
+/// By how much all keyslots together may go beyond what one may ask for.
+const MAX_TOTAL: u64 = 4;
+
+impl Locked<'_> {
+    /// Finds the DEK and proves it by the digest; and, where there are tokens of ours, the header by the MAC of one. A
+    /// header without them has no MAC: it opens as it does with other tools.
+    pub(super) fn unlock(&self, credential: Credential<'_>) -> Result<(Dek, Option<Token>)> {
+        let tokens = self.header.tokens()?;
+        let dek = match credential {
+            Credential::Vault(vault) => return self.by_vault(vault, tokens),
+            Credential::Passphrase(passphrase) => self.by_passphrase(Passphrase::given(passphrase)?.bytes())?,
+            Credential::KeyFile(path) => self.by_passphrase(Passphrase::read(path)?.bytes())?,
+            Credential::Dek(dek) => {
+                self.header.verify(self.data, dek.secret())?;
+                dek.clone()
+            }
+        };
+        let refuse = !tokens.is_empty();
+        let token = tokens.into_iter().map(|(_, token)| token).find(|token| self.header.proves(token, &dek).is_ok());
+        if token.is_none() && refuse {
+            return Err(Error::TamperedHeader);
+        }
+        if !self.data.cipher.takes_key(dek.algorithm().key_len()) {
+            let (cipher, bits) = (self.data.cipher.name(), dek.algorithm().key_len() * 8);
+            return Err(Error::UnsupportedHeader(format!("its cipher, {cipher:?}, takes no key of {bits} bits")));
+        }
+        Ok((dek, token))
+    }
+
+    fn by_vault(&self, vault: &dyn KeyVault, tokens: Vec<(u32, Token)>) -> Result<(Dek, Option<Token>)> {
+        let wanted = ways_in(&tokens);
+        let mut failure = None;
+        for (_, token) in tokens {
+            match self.by_token(vault, &token) {
+                Ok(None) => {}
+                Ok(Some(dek)) => return Ok((dek, Some(token))),
+                // Another token may name another key of the same vault, or be the one that is right.
+                Err(e) => failure = failure.or(Some(e)),
+            }
+        }
+        Err(failure.unwrap_or(Error::NotThisVault { wanted }))
+    }
+
+    /// `None` when the token is another vault's.
+    fn by_token(&self, vault: &dyn KeyVault, token: &Token) -> Result<Option<Dek>> {
+        let algorithm = DekAlgorithm::for_cipher(self.data.cipher, token.key_size as usize);
+        let algorithm = algorithm.ok_or(Error::TamperedHeader)?;
+        let Some(dek) = token.wrapped.unwrap(vault, algorithm)? else { return Ok(None) };
+        // The MAC first: it costs the same whatever the header asks for, and the digest does not.
+        self.header.proves(token, &dek)?;
+        self.header.verify(self.data, dek.secret())?;
+        Ok(Some(dek))
+    }
+
+    fn by_passphrase(&self, passphrase: &[u8]) -> Result<Dek> {
+        let attempts = self.header.attempts(self.data, self.keyslot);
+        if attempts.is_empty() {
+            return Err(Error::NoSuchProtector(match self.keyslot {
+                Some(id) => format!("this volume's key has no keyslot {id}"),
+                None => "no keyslot opens by a passphrase; this volume takes another credential".into(),
+            }));
+        }
+        let mut budget = Budget::new(&self.limits);
+        let mut unusable = Vec::new();
+        let mut tried = false;
+        for (id, attempt) in attempts {
+            let affordable = attempt.and_then(|attempt| {
+                let spent = attempt.kdf.check(&self.limits).and_then(|()| budget.spend(&attempt.kdf));
+                spent.map(|()| attempt).map_err(|what| format!("keyslot {id}: {what}"))
+            });
+            match affordable {
+                Ok(attempt) => {
+                    tried = true;
+                    if let Some(dek) = self.by_keyslot(&attempt, passphrase)? {
+                        return Ok(dek);
+                    }
+                }
+                Err(what) => unusable.push(what),
+            }
+        }
+        // Where a keyslot was left out, nobody knows whether the passphrase is wrong.
+        if !unusable.is_empty() {
+            let tried = if tried { "the passphrase opens none of the other keyslots, and " } else { "" };
+            return Err(Error::UnsupportedHeader(format!("{tried}{}", unusable.join("; "))));
+        }
+        Err(Error::WrongPassphrase)
+    }
+
+    /// `None` when the passphrase isn't this keyslot's.
+    fn by_keyslot(&self, attempt: &Attempt, passphrase: &[u8]) -> Result<Option<Dek>> {
+        let Attempt { kdf, material, salt, offset } = attempt;
+        let Some(algorithm) = DekAlgorithm::for_cipher(self.data.cipher, material.key_len) else { return Ok(None) };
+        let area = read_area(self.device, *offset, material.len())?;
+        let key = material.open(area, kdf, passphrase, salt)?;
+        match self.header.verify(self.data, &key) {
+            Ok(()) => Dek::from_secret(algorithm, key).map(Some),
+            Err(Error::WrongKey) => Ok(None),
+            Err(e) => Err(e),
+        }
+    }
+}
+
+/// What all keyslots of a header together may cost: thirty-two of them at the limit of one would take long enough to be
+/// an attack.
+struct Budget {
+    iterations: u64,
+    kib_passes: u64,
+}
+
+impl Budget {
+    fn new(limits: &KdfLimits) -> Self {
+        Budget {
+            iterations: u64::from(limits.max_pbkdf2_iterations).saturating_mul(MAX_TOTAL),
+            kib_passes: limits.max_argon2_kib_passes.saturating_mul(MAX_TOTAL),
+        }
+    }
+
+    fn spend(&mut self, kdf: &Kdf) -> Result<(), String> {
+        let (left, cost) = match *kdf {
+            Kdf::Pbkdf2 { iterations, .. } => (&mut self.iterations, u64::from(iterations)),
+            Kdf::Argon2i { memory_kib, passes, .. } | Kdf::Argon2id { memory_kib, passes, .. } => {
+                (&mut self.kib_passes, u64::from(memory_kib) * u64::from(passes))
+            }
+        };
+        *left = left.checked_sub(cost).ok_or(
+            "it was not tried: with the keyslots before it, it asks for more work than a header may; name it to try it \
+             alone",
+        )?;
+        Ok(())
+    }
+}
+
+/// The keys that tokens name, for an error's text.
+pub(super) fn ways_in(tokens: &[(u32, Token)]) -> String {
+    let keys: Vec<String> = tokens.iter().map(|(_, token)| token.wrapped.kek.to_string()).collect();
+    if keys.is_empty() { "another credential: it names no vault at all".into() } else { keys.join(" or ") }
+}
