@@ -44,6 +44,11 @@ pub fn is_whole(image: &[u8]) -> bool {
 pub fn edit_copy(image: &mut [u8], which: usize, edit: impl FnOnce(&mut [u8])) {
     let copy = &mut image[which * COPY..(which + 1) * COPY];
     edit(copy);
+    seal(copy);
+}
+
+/// Makes the checksum of a copy of any size right again.
+pub fn seal(copy: &mut [u8]) {
     let sum = checksum(copy);
     copy[448..480].copy_from_slice(&sum);
 }

@@ -5,6 +5,7 @@
 use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 /// A program that is no part of this project, if it is installed. If it isn't, says so where `cargo test` can't hide it,
 /// and fails when `ATREST_REQUIRE_PEERS=1`.
@@ -44,6 +45,23 @@ pub fn run(program: &str, args: &[&str]) -> String {
 /// Runs a program, whatever comes of it.
 pub fn run_any(program: &str, args: &[&str]) -> Output {
     Command::new(program).args(args).output().unwrap_or_else(|e| panic!("{program}: {e}"))
+}
+
+/// Runs a program without its output, and says whether it succeeded; `None` if it had to be killed after `limit`.
+pub fn run_within(program: &str, args: &[&str], limit: Duration) -> Option<bool> {
+    let mut command = Command::new(program);
+    command.args(args).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    let mut child = command.spawn().unwrap_or_else(|e| panic!("{program}: {e}"));
+    let start = Instant::now();
+    while start.elapsed() < limit {
+        if let Some(status) = child.try_wait().unwrap() {
+            return Some(status.success());
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    let _ = child.kill();
+    child.wait().unwrap();
+    None
 }
 
 /// Runs a program on some input and returns what it wrote, as bytes; fails the test if it fails.

@@ -233,9 +233,9 @@ impl PassphraseKeyslot {
         Ok(PassphraseKeyslot {
             kdf: KeyslotKdf::from_json(kdf).map_err(of("kdf"))?,
             salt,
-            af_hash: string(af, "hash").map_err(of("af"))?.into(),
+            af_hash: name(af, "hash").map_err(of("af"))?,
             stripes,
-            encryption: string(area, "encryption").map_err(of("area"))?.into(),
+            encryption: name(area, "encryption").map_err(of("area"))?,
             area_key_size,
         })
     }
@@ -248,7 +248,7 @@ impl KeyslotKdf {
             cost => Ok(cost),
         };
         match string(kdf, "type")? {
-            "pbkdf2" => Ok(KeyslotKdf::Pbkdf2 { hash: string(kdf, "hash")?.into(), iterations: cost("iterations")? }),
+            "pbkdf2" => Ok(KeyslotKdf::Pbkdf2 { hash: name(kdf, "hash")?, iterations: cost("iterations")? }),
             "argon2i" => Ok(KeyslotKdf::Argon2i { time: cost("time")?, memory: cost("memory")?, cpus: cost("cpus")? }),
             "argon2id" => {
                 Ok(KeyslotKdf::Argon2id { time: cost("time")?, memory: cost("memory")?, cpus: cost("cpus")? })
@@ -267,6 +267,14 @@ impl KeyslotKdf {
             KeyslotKdf::Argon2i { time, memory, cpus } => argon2("argon2i", time, memory, cpus),
             KeyslotKdf::Argon2id { time, memory, cpus } => argon2("argon2id", time, memory, cpus),
         }
+    }
+}
+
+/// The name of a hash or a cipher.
+fn name(object: &Map<String, Value>, member: &str) -> Result<String, String> {
+    match string(object, member)? {
+        "" => Err(format!("its {member} is empty")),
+        name => Ok(name.into()),
     }
 }
 

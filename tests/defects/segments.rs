@@ -1,0 +1,119 @@
+//! Defects of segments.
+
+use serde_json::{Value, json};
+
+use super::{DATA, Maker, Refused};
+
+impl Maker {
+    pub(super) fn segments(&mut self) {
+        for (name, member, says) in [
+            ("segment-without-type", "type", "segment 0: its type is missing"),
+            ("segment-without-offset", "offset", "segment 0: its offset is missing"),
+            ("segment-without-size", "size", "segment 0: its size is missing"),
+            ("segment-without-iv-tweak", "iv_tweak", "segment 0: its iv_tweak is missing"),
+            ("segment-without-encryption", "encryption", "segment 0: its encryption is missing"),
+            ("segment-without-sector-size", "sector_size", "segment 0: its sector_size is missing"),
+        ] {
+            self.gone(name, &format!("/segments/0/{member}"), Refused(says));
+        }
+        for (name, member, value, says) in [
+            ("segment-type-unknown", "type", json!("crypt-v2"), "its segment is of type \"crypt-v2\""),
+            ("segment-type-linear", "type", json!("linear"), "its segment is of type \"linear\""),
+            ("segment-type-opal", "type", json!("hw-opal"), "its segment is of type \"hw-opal\""),
+            ("segment-type-number", "type", json!(1), "its type is missing or no string"),
+            ("segment-cipher-null", "encryption", json!("cipher_null-ecb"), "its cipher is \"cipher_null-ecb\""),
+            ("segment-cipher-null-xts", "encryption", json!("cipher_null-xts-plain64"), "\"cipher_null-xts-plain64\""),
+            ("segment-cipher-unknown", "encryption", json!("rot13-xts-plain64"), "its cipher is \"rot13-xts-plain64\""),
+            ("segment-cipher-ecb", "encryption", json!("aes-ecb"), "its cipher is \"aes-ecb\""),
+            ("segment-cipher-empty", "encryption", json!(""), "its cipher is \"\""),
+            ("segment-cipher-of-the-kernel", "encryption", json!("capi:xts(aes)-plain64"), "\"capi:xts(aes)-plain64\""),
+            ("segment-iv-32-bits", "encryption", json!("aes-xts-plain"), "its cipher is \"aes-xts-plain\""),
+            ("segment-iv-null", "encryption", json!("aes-xts-null"), "its cipher is \"aes-xts-null\""),
+            ("segment-offset-odd", "offset", json!("1048577"), "its offset, 1048577, is no multiple of 512"),
+            ("segment-offset-0", "offset", json!("0"), "within the header"),
+            ("segment-offset-in-the-header", "offset", json!("16384"), "it begins at byte 16384, within the header"),
+            ("segment-offset-in-the-keyslots", "offset", json!("65536"), "it begins at byte 65536, within the header"),
+            ("segment-offset-behind-the-device", "offset", json!("1099511627776"), "where 1099511628288 are needed"),
+            ("segment-offset-max", "offset", json!("18446744073709551104"), "the device has 1064960 bytes"),
+            ("segment-size-0", "size", json!("0"), "its size, 0 bytes, is no whole number of sectors"),
+            ("segment-size-odd", "size", json!("4097"), "its size, 4097 bytes, is no whole number of sectors"),
+            ("segment-size-over-64-bits", "size", json!("18446744073709551104"), "is over 2^64"),
+            ("segment-size-word", "size", json!("all"), "its size, \"all\", is no integer"),
+            ("segment-size-number", "size", json!(4096), "its size is missing or no string"),
+            ("segment-iv-tweak-max", "iv_tweak", json!("18446744073709551615"), "2^64"),
+            ("segment-iv-tweak-negative", "iv_tweak", json!("-1"), "its iv_tweak, \"-1\", is no integer"),
+            ("segment-sector-size-0", "sector_size", json!(0), "its sectors have 0 bytes"),
+            ("segment-sector-size-256", "sector_size", json!(256), "its sectors have 256 bytes"),
+            ("segment-sector-size-513", "sector_size", json!(513), "its sectors have 513 bytes"),
+            ("segment-sector-size-1536", "sector_size", json!(1536), "its sectors have 1536 bytes"),
+            ("segment-sector-size-8192", "sector_size", json!(8192), "its sectors have 8192 bytes"),
+            ("segment-sector-size-max", "sector_size", json!(4_294_967_295u32), "its sectors have 4294967295 bytes"),
+            ("segment-flags-string", "flags", json!("backup-final"), "its flags is missing or no array"),
+            ("segment-flags-numbers", "flags", json!([1]), "its flags holds no string"),
+            ("segment-flag-in-work", "flags", json!(["in-reencryption"]), "the flags in-reencryption"),
+            ("segment-flag-backup", "flags", json!(["backup-final"]), "the flags backup-final"),
+        ] {
+            self.set(name, &format!("/segments/0/{member}"), value, Refused(says));
+        }
+        let integrity = json!({"type": "hmac(sha256)", "journal_encryption": "none", "journal_integrity": "none"});
+        self.set("segment-integrity", "/segments/0/integrity", integrity, Refused("integrity tags"));
+        self.json("segment-size-of-half-a-sector", Refused("is no whole number of sectors"), |json| {
+            json["segments"]["0"]["sector_size"] = json!(4096);
+            json["segments"]["0"]["size"] = json!("512");
+        });
+        self.json("segment-iv-tweak-over-64-bits", Refused("number is over 2^64"), |json| {
+            json["segments"]["0"]["iv_tweak"] = json!("18446744073709551615");
+            json["segments"]["0"]["size"] = json!("512");
+        });
+        self.many();
+    }
+
+    /// More segments than one, or none.
+    fn many(&mut self) {
+        self.json("segments-none", Refused("it has no segments"), |json| {
+            json["segments"] = json!({});
+            json["digests"]["0"]["segments"] = json!([]);
+        });
+        // Each segment as its number, offset in the data, size and flag.
+        type Part = (&'static str, usize, Option<usize>, Option<&'static str>);
+        let cases: [(&'static str, &[Part], &'static str); 9] = [
+            ("segments-two", &[("0", 0, Some(8192), None), ("1", 8192, None, None)], "it has 2 segments, not one"),
+            ("segments-gap", &[("0", 0, Some(4096), None), ("1", 8192, None, None)], "there is a gap before it"),
+            ("segments-overlap", &[("0", 0, Some(8192), None), ("1", 4096, None, None)], "segment 1: it overlaps"),
+            ("segments-the-same", &[("0", 0, None, None), ("1", 0, None, None)], "segment 1: it overlaps"),
+            ("segments-dynamic-first", &[("0", 0, None, None), ("1", 8192, None, None)], "segment 1: it overlaps"),
+            ("segments-out-of-order", &[("0", 8192, None, None), ("1", 0, Some(8192), None)], "lies ahead of it"),
+            ("segments-with-a-hole", &[("0", 0, Some(8192), None), ("2", 8192, None, None)], "it has no segment 1"),
+            (
+                "segments-backup-first",
+                &[("0", 0, None, Some("backup-final")), ("1", 0, None, None)],
+                "it is behind one that is only a backup",
+            ),
+            (
+                "segments-of-a-reencryption",
+                &[
+                    ("0", 0, Some(8192), None),
+                    ("1", 8192, Some(4096), Some("in-reencryption")),
+                    ("2", 12288, None, None),
+                ],
+                "it has 3 segments, not one",
+            ),
+        ];
+        for (name, parts, says) in cases {
+            self.json(name, Refused(says), |json| {
+                let crypt = json["segments"]["0"].take();
+                json["segments"] = json!({});
+                for (id, offset, size, flag) in parts {
+                    let mut segment = crypt.clone();
+                    segment["offset"] = json!((DATA + offset).to_string());
+                    segment["size"] = size.map_or(json!("dynamic"), |size| json!(size.to_string()));
+                    if let Some(flag) = flag {
+                        segment["flags"] = json!([flag]);
+                    }
+                    json["segments"][*id] = segment;
+                }
+                json["digests"]["0"]["segments"] = parts.iter().map(|part| json!(part.0)).collect::<Value>();
+            });
+        }
+    }
+}
