@@ -58,7 +58,12 @@ impl Metadata {
     /// [`Error::InvalidOption`]: there is no such keyslot.
     pub fn set_priority(&mut self, id: u32, priority: Priority) -> Result<()> {
         self.edit(|root| {
-            keyslot(root, id)?.insert("priority".into(), priority.to_json());
+            let object = keyslot(root, id)?;
+            // Normal is what its absence means, and what the reference implementation writes by taking it out.
+            match priority {
+                Priority::Normal => object.shift_remove("priority"),
+                other => object.insert("priority".into(), (other as u32).into()),
+            };
             Ok(())
         })
     }

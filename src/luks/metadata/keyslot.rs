@@ -172,11 +172,15 @@ impl Keyslot {
             },
             "kdf": slot.kdf.to_json(&slot.salt),
         });
-        // Written even if normal over an old one, whose priority stays otherwise.
-        if self.priority != Priority::Normal || old.is_some_and(|old| old.get("priority").is_some()) {
-            new["priority"] = self.priority.to_json();
+        if self.priority != Priority::Normal {
+            new["priority"] = (self.priority as u32).into();
         }
-        Ok(old.map_or_else(|| new.clone(), |old| merged(old, &new)))
+        let mut object = old.map_or_else(|| new.clone(), |old| merged(old, &new));
+        // Absent is normal.
+        if let (Value::Object(object), Priority::Normal) = (&mut object, self.priority) {
+            object.shift_remove("priority");
+        }
+        Ok(object)
     }
 }
 
@@ -205,10 +209,6 @@ impl Priority {
             2 => Ok(Priority::Prefer),
             other => Err(format!("its priority, {other}, is none of 0, 1 and 2")),
         }
-    }
-
-    pub(super) fn to_json(self) -> Value {
-        (self as u32).into()
     }
 }
 
