@@ -5,13 +5,16 @@
 mod common;
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use atrest::key::{HashAlgorithm, Kdf};
 use atrest::luks::{LuksVersion, Priority};
 use atrest::volume::{Header, KeyslotOptions, ProtectorId};
 use atrest::{Credential, Error, FileDevice, FormatOptions, OpenOptions, Protector, Volume, hazmat};
 use common::{cryptsetup, run, run_any, text, vault_at};
+
+/// A child of one test's would hold the lock on another's image until it has become the program that it is to run.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
 fn cheap() -> KeyslotOptions {
     KeyslotOptions::new().kdf(Kdf::Argon2id { memory_kib: 32, passes: 4, lanes: 1 })
@@ -54,6 +57,7 @@ impl Files {
 #[test]
 fn cryptsetup_opens_ours_and_we_open_its_changes() {
     let Some(cryptsetup) = cryptsetup() else { return };
+    let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     for version in [LuksVersion::Luks1, LuksVersion::Luks2] {
         let files = Files::new();
         let image = files.path("image");
@@ -135,6 +139,7 @@ fn cryptsetup_opens_ours_and_we_open_its_changes() {
 #[test]
 fn a_volume_of_cryptsetup_moves_under_a_vault() {
     let Some(cryptsetup) = cryptsetup() else { return };
+    let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     let files = Files::new();
     let (image, header) = (files.path("image"), files.path("header"));
     std::fs::File::create(&image).unwrap().set_len(4 << 20).unwrap();

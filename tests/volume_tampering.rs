@@ -70,11 +70,11 @@ fn an_edited_segment_is_refused() {
         ("encryption", json!("aes-cbc-essiv:sha256"), As::Tampered),
         ("encryption", json!("aes-xts-plain"), As::Tampered),
         ("sector_size", json!(4096), As::Tampered),
-        ("sector_size", json!(8192), As::Unsupported("8192")),
-        ("sector_size", json!(0), As::Unsupported("0 bytes")),
+        ("sector_size", json!(8192), As::Invalid("8192")),
+        ("sector_size", json!(0), As::Invalid("0 bytes")),
         ("offset", json!("1052672"), As::Tampered),
-        ("offset", json!("32768"), As::Tampered),
-        ("offset", json!("16384"), As::Unsupported("16384")),
+        ("offset", json!("32768"), As::Invalid("within the header")),
+        ("offset", json!("16384"), As::Invalid("16384")),
         ("offset", json!("1048577"), As::Unsupported("1048577")),
         ("size", json!("4096"), As::Tampered),
         ("size", json!("0"), As::Unsupported("size")),
@@ -121,7 +121,7 @@ fn an_edited_digest_is_refused() {
     }
     let mut edited = image.clone();
     header::edit_json(&mut edited, |json| json["digests"]["0"]["segments"] = json!([]));
-    refused("no segment", &edited, &vault, &dek, As::Unsupported("digest"));
+    refused("no segment", &edited, &vault, &dek, As::Invalid("digest"));
     let mut edited = image.clone();
     header::edit_json(&mut edited, |json| json["digests"]["1"] = json["digests"]["0"].clone());
     refused("two digests", &edited, &vault, &dek, As::Tampered);

@@ -10,7 +10,7 @@ mod keyslots;
 mod segments;
 mod text;
 
-use atrest::{Dek, Volume};
+use atrest::{Dek, Protector, Volume};
 use base64ct::{Base64, Encoding};
 use serde_json::{Value, json};
 
@@ -75,7 +75,7 @@ pub fn defects() -> (Dek, Vec<Defect>) {
 /// token, whose MAC would refuse what the checks under test let pass. The token, with its DEK, is given apart.
 fn sound() -> (Dek, Value, Vec<u8>) {
     let vault = MemoryVault::new("memory:one");
-    let volume = Volume::format(TestDevice::new(vec![0; DATA + SIZE]), &vault, "disks", &options()).unwrap();
+    let volume = Volume::format(TestDevice::new(vec![0; DATA + SIZE]), Protector::Vault(&vault, "disks"), &options()).unwrap();
     let mut head = volume.device().bytes();
     head.truncate(2 * COPY);
     let token = header::json(&head, 0)["tokens"]["0"].clone();

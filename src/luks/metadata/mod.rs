@@ -218,7 +218,7 @@ impl Metadata {
     fn from_root(root: Map<String, Value>, header_size: u64) -> Result<Self, String> {
         let config = Config::from_root(&root, header_size)?;
         let keyslots = keyslot::keyslots(&root, config.keyslots)?;
-        let segments = segment::segments(&root)?;
+        let segments = segment::segments(&root, config.keyslots.offset + config.keyslots.size)?;
         let digests = digests(&root, &keyslots, &segments)?;
         tokens(&root, &keyslots)?;
         Ok(Metadata { root, header_size, config, keyslots, segments, digests })
@@ -252,9 +252,14 @@ fn tokens(root: &Map<String, Value>, keyslots: &[Keyslot]) -> Result<Vec<TokenIn
 
 fn digests(root: &Map<String, Value>, keyslots: &[Keyslot], segments: &[Segment]) -> Result<Vec<Digest>, String> {
     let keyslots: Vec<u32> = keyslots.iter().map(|keyslot| keyslot.id).collect();
-    let segments: Vec<u32> = segments.iter().map(|segment| segment.id).collect();
-    let read = |(id, digest)| {
-        Digest::from_json(id, digest, &keyslots, &segments).map_err(|what| format!("digest {id}: {what}"))
-    };
-    objects(root, "digests")?.into_iter().map(read).collect()
+    let ids: Vec<u32> = segments.iter().map(|segment| segment.id).collect();
+    let read =
+        |(id, digest)| Digest::from_json(id, digest, &keyslots, &ids).map_err(|what| format!("digest {id}: {what}"));
+    let digests: Vec<Digest> = objects(root, "digests")?.into_iter().map(read).collect::<Result<_, _>>()?;
+    let proven = |segment: &Segment| digests.iter().any(|digest| digest.segments.contains(&segment.id));
+    let is_data = |segment: &&Segment| matches!(segment.kind, SegmentKind::Crypt(_)) && !segment.is_backup();
+    match segments.iter().filter(is_data).find(|segment| !proven(segment)) {
+        Some(segment) => Err(format!("segment {}: no digest proves its key", segment.id)),
+        None => Ok(digests),
+    }
 }
