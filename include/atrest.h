@@ -762,7 +762,7 @@ typedef struct {
     uint32_t flags;
     // 512, 1024, 2048 or 4096 bytes. 0 is 512. A file system made for smaller sectors than this won't mount.
     uint32_t sector_size;
-    // ATREST_AES_*. 0 is ATREST_AES_256_XTS.
+    // ATREST_AES_128_XTS or ATREST_AES_256_XTS. 0 is ATREST_AES_256_XTS.
     uint32_t dek_algorithm;
     // ATREST_*_KEY or _KEYS; recorded in the volume. 0 is ATREST_CUSTOMER_KEY.
     uint32_t encryption_type;

@@ -77,6 +77,19 @@ fn options_out_of_bounds_are_refused() {
 }
 
 #[test]
+fn a_key_for_cbc_makes_no_volume_and_destroys_none() {
+    let vault = MemoryVault::new("memory:one");
+    let device = std::sync::Arc::new(TestDevice::new(vec![1; DATA + SIZE]));
+    // AES-256-CBC among them, whose key is as long as one for XTS.
+    for algorithm in [DekAlgorithm::Aes128Cbc, DekAlgorithm::Aes192Cbc, DekAlgorithm::Aes256Cbc] {
+        let options = options().overwrite(true).dek_algorithm(algorithm);
+        let error = Volume::format(device.clone(), Protector::Vault(&vault, "disks"), &options).unwrap_err();
+        assert!(matches!(&error, Error::InvalidOption(text) if text.contains("CBC")), "{error:?}");
+    }
+    assert!(device.take_log().iter().all(|op| matches!(op, Op::Read { .. })));
+}
+
+#[test]
 fn a_device_without_room_for_one_sector_is_refused() {
     for (sector_size, least) in [(SectorSize::B512, DATA + 512), (SectorSize::B4096, DATA + 4096)] {
         let options = options().sector_size(sector_size);

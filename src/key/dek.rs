@@ -73,7 +73,6 @@ impl DekAlgorithm {
     }
 
     /// What a key of `key_len` bytes is for, under a cipher of dm-crypt's that takes it.
-    #[allow(dead_code)] // for `volume`
     pub(crate) fn for_cipher(spec: CipherSpec, key_len: usize) -> Option<Self> {
         let fits = |algorithm: &Self| algorithm.key_len() == key_len && algorithm.fits(spec);
         Self::ALL.into_iter().find(fits)
@@ -149,7 +148,6 @@ impl Dek {
     ///
     /// # Errors
     /// [`Error::SectorSize`]; [`Error::UnsupportedAlgorithm`] when the key is for another cipher.
-    #[allow(dead_code)] // for `volume`
     pub(crate) fn dm_cipher(&self, spec: CipherSpec, sector_size: SectorSize) -> Result<Box<DmCipher>> {
         if !self.algorithm.fits(spec) {
             return Err(Error::UnsupportedAlgorithm(format!("{} of a key for {}", spec.name(), self.algorithm.name())));

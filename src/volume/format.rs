@@ -155,7 +155,7 @@ impl FormatOptions {
         if !matches!(self.sector_size.bytes(), 512 | 1024 | 2048 | 4096) || luks1 && self.sector_size.bytes() != 512 {
             return Err(Error::SectorSize { size: u64::from(self.sector_size.bytes()) });
         }
-        if !CipherSpec::AesXtsPlain64.takes_key(self.algorithm.key_len()) {
+        if !self.algorithm.is_xts() {
             return bad("a new volume is encrypted by XTS; AES-CBC is for old ones only");
         }
         let least = if self.header.is_some() { 0 } else { MIB };
