@@ -204,6 +204,18 @@ const char *atrest_version(void);
 // A write to a volume that was opened for reading.
 #define ATREST_ERR_READ_ONLY 309
 
+// There is no keyslot or token of that number, or none that the credential could open.
+#define ATREST_ERR_NO_SUCH_PROTECTOR 310
+
+// It is the last way into the volume: add another before, or erase the header.
+#define ATREST_ERR_LAST_PROTECTOR 311
+
+// The header has no room for another keyslot or token.
+#define ATREST_ERR_NO_ROOM 312
+
+// A backup of a header is that of another volume.
+#define ATREST_ERR_OTHER_HEADER 313
+
 // The file system or device failed; the message has what it said.
 #define ATREST_ERR_IO 400
 

@@ -32,7 +32,11 @@ impl Locked<'_> {
             Credential::KeyFile(path) => self.by_passphrase(Passphrase::read(path)?.bytes())?,
             Credential::Dek(dek) => {
                 self.header.verify(self.data, dek.secret())?;
-                dek.clone()
+                // The same bytes may have been given as a key of another algorithm of that length.
+                match DekAlgorithm::for_cipher(self.data.cipher, dek.algorithm().key_len()) {
+                    Some(algorithm) => Dek::from_secret(algorithm, dek.secret().clone())?,
+                    None => dek.clone(),
+                }
             }
         };
         let refuse = !tokens.is_empty();

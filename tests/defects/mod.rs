@@ -75,7 +75,8 @@ pub fn defects() -> (Dek, Vec<Defect>) {
 /// token, whose MAC would refuse what the checks under test let pass. The token, with its DEK, is given apart.
 fn sound() -> (Dek, Value, Vec<u8>) {
     let vault = MemoryVault::new("memory:one");
-    let volume = Volume::format(TestDevice::new(vec![0; DATA + SIZE]), Protector::Vault(&vault, "disks"), &options()).unwrap();
+    let volume =
+        Volume::format(TestDevice::new(vec![0; DATA + SIZE]), Protector::Vault(&vault, "disks"), &options()).unwrap();
     let mut head = volume.device().bytes();
     head.truncate(2 * COPY);
     let token = header::json(&head, 0)["tokens"]["0"].clone();
