@@ -34,16 +34,31 @@ pub struct KeyslotOptions {
 /// As many as the reference implementation has at most.
 const LANES: u32 = 4;
 
+/// The least that a measured cost takes.
+const MIN_MEMORY_KIB: u32 = 32 << 10;
+
+/// Half of the machine's memory: with more, opening the volume might end other programs. Unknown but on Linux.
+fn half_of_memory_kib() -> u32 {
+    #[cfg(target_os = "linux")]
+    {
+        let system = rustix::system::sysinfo();
+        let bytes = u128::from(system.totalram) * u128::from(system.mem_unit);
+        u32::try_from(bytes / 2 / 1024).unwrap_or(u32::MAX)
+    }
+    #[cfg(not(target_os = "linux"))]
+    u32::MAX
+}
+
 impl Default for KeyslotOptions {
     fn default() -> Self {
-        let (time, max_memory_kib) = (Duration::from_secs(2), 1 << 20);
+        let (time, max_memory_kib) = (Duration::from_secs(2), half_of_memory_kib().clamp(MIN_MEMORY_KIB, 1 << 20));
         KeyslotOptions { id: None, priority: Priority::Normal, kdf: None, time, max_memory_kib }
     }
 }
 
 impl KeyslotOptions {
     /// The first free keyslot, of normal priority, with Argon2id in LUKS2 and PBKDF2 in LUKS1 at a cost of 2 seconds and at
-    /// most 1 GiB, measured on this machine.
+    /// most 1 GiB or half of the memory, measured on this machine.
     pub fn new() -> Self {
         Self::default()
     }
