@@ -91,7 +91,7 @@ fn an_edited_segment_is_refused() {
     }
     let mut edited = image.clone();
     header::edit_json(&mut edited, |json| json["segments"]["1"] = json["segments"]["0"].clone());
-    refused("two segments", &edited, &vault, &dek, As::Invalid("overlaps"));
+    refused("two segments", &edited, &vault, &dek, As::Invalid("not the last"));
     header::edit_json(&mut edited, |json| json["segments"] = json!({}));
     refused("no segment", &edited, &vault, &dek, As::Invalid("segments"));
 }

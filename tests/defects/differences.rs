@@ -60,7 +60,11 @@ pub const CRYPTSETUP_OPENS: &[(&str, &[&str])] = &[
             "segments-of-a-reencryption",
         ],
     ),
-    ("it lets segments leave gaps, which the specification forbids (section 3.3)", &["segments-gap"]),
+    (
+        "it lets segments leave gaps and lie in any order, which the specification forbids (section 3.3), also where no \
+         re-encryption moves data",
+        &["segments-gap", "segments-out-of-order"],
+    ),
     ("requirements that it does not know only keep it from activating", &["requirements-unknown"]),
     ("an offline re-encryption only keeps it from activating", &["requirements-offline-reencrypt"]),
     ("it ignores an object of requirements without the array that it looks for", &["requirements-without-mandatory"]),

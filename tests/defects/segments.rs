@@ -78,11 +78,19 @@ impl Maker {
         type Part = (&'static str, usize, Option<usize>, Option<&'static str>);
         let cases: [(&'static str, &[Part], &'static str); 9] = [
             ("segments-two", &[("0", 0, Some(8192), None), ("1", 8192, None, None)], "it has 2 segments, not one"),
-            ("segments-gap", &[("0", 0, Some(4096), None), ("1", 8192, None, None)], "there is a gap before it"),
-            ("segments-overlap", &[("0", 0, Some(8192), None), ("1", 4096, None, None)], "segment 1: it overlaps"),
-            ("segments-the-same", &[("0", 0, None, None), ("1", 0, None, None)], "segment 1: it overlaps"),
-            ("segments-dynamic-first", &[("0", 0, None, None), ("1", 8192, None, None)], "segment 1: it overlaps"),
-            ("segments-out-of-order", &[("0", 8192, None, None), ("1", 0, Some(8192), None)], "lies ahead of it"),
+            ("segments-gap", &[("0", 0, Some(4096), None), ("1", 8192, None, None)], "does not begin where it ends"),
+            (
+                "segments-overlap",
+                &[("0", 0, Some(8192), None), ("1", 4096, None, None)],
+                "does not begin where it ends",
+            ),
+            ("segments-dynamic-first", &[("0", 0, None, None), ("1", 8192, None, None)], "but is not the last"),
+            ("segments-out-of-order", &[("0", 8192, Some(4096), None), ("1", 0, Some(8192), None)], "does not begin"),
+            (
+                "segments-of-a-reencryption-overlap",
+                &[("0", 8192, Some(8192), Some("in-reencryption")), ("1", 0, Some(8704), None)],
+                "segment 1: it overlaps another",
+            ),
             ("segments-with-a-hole", &[("0", 0, Some(8192), None), ("2", 8192, None, None)], "it has no segment 1"),
             (
                 "segments-backup-first",

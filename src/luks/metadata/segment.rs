@@ -126,19 +126,24 @@ pub(super) fn segments(root: &Map<String, Value>, room: u64) -> Result<Vec<Segme
         return Err(format!("segment {}: it is behind one that is only a backup", pair[1].id));
     }
     let data: Vec<&Segment> = segments.iter().filter(|segment| !segment.is_backup()).collect();
-    // A re-encryption that moves data leaves a gap where the moved data was.
-    let may_have_gaps = segments.iter().any(|segment| !segment.flags.is_empty());
-    for pair in data.windows(2) {
-        let end = pair[0].end().unwrap_or(u64::MAX);
-        if pair[0].size == SegmentSize::Dynamic || end > pair[1].offset {
-            return Err(format!("segment {}: it overlaps the one before it, or lies ahead of it", pair[1].id));
+    // In the order of the numbers is what the volume shows; while a re-encryption moves data, its places may be in another
+    // order, with a gap where they were.
+    let moves = segments.iter().any(|segment| !segment.flags.is_empty());
+    for (i, segment) in data.iter().enumerate() {
+        let what = |what| Err(format!("segment {}: {what}", segment.id));
+        let end = segment.end().unwrap_or(u64::MAX);
+        if data[..i].iter().any(|other| other.offset < end && segment.offset < other.end().unwrap_or(u64::MAX)) {
+            return what("it overlaps another");
         }
-        if end < pair[1].offset && !may_have_gaps {
-            return Err(format!("segment {}: there is a gap before it", pair[1].id));
+        let Some(next) = data.get(i + 1) else { break };
+        if segment.size == SegmentSize::Dynamic {
+            return what("it takes what the device has, but is not the last");
+        }
+        if end != next.offset && !moves {
+            return what("the next one does not begin where it ends");
         }
     }
-    // Ordered by offset, as was just made sure.
-    match data.first() {
+    match data.iter().min_by_key(|segment| segment.offset) {
         Some(first) if first.offset != 0 && first.offset < room => {
             Err(format!("segment {}: it begins at byte {}, within the header or its keyslots", first.id, first.offset))
         }
