@@ -10,8 +10,10 @@ use std::io::Write;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use atrest::luks::{Metadata, Priority};
 use atrest::{Credential, OpenOptions, Volume, hazmat};
 use common::device::TestDevice;
+use common::header::{self, COPY, JSON};
 use common::{cryptsetup, run_within, text};
 use defects::differences::{CRYPTSETUP_HANGS, CRYPTSETUP_OPENS};
 use defects::{Defect, Expect, defects};
@@ -39,6 +41,58 @@ fn each_defect_is_refused_with_its_own_words() {
     }
     assert!(failures.is_empty(), "{} of {}:\n{}", failures.len(), defects.len(), failures.join("\n"));
     assert!(refused >= 300, "{refused} images are refused");
+}
+
+#[test]
+fn no_damage_to_the_json_makes_the_library_panic_or_write_what_it_would_not_read() {
+    let (_, defects) = defects();
+    let sound = header::copy(&defects[0].image(), 0)[JSON..].to_vec();
+    let len = sound.iter().position(|&byte| byte == 0).unwrap();
+    let mut state = 0x9E37_79B9_7F4A_7C15u64;
+    let mut random = move |below: usize| {
+        // xorshift64: any noise will do, as long as it is the same each time.
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state as usize % below
+    };
+    let mut accepted = 0;
+    for round in 0..10_000 {
+        let mut area = sound.clone();
+        for _ in 0..=random(3) {
+            let at = random(len);
+            match random(4) {
+                // Mostly what keeps the JSON sound, so that what lies behind is reached.
+                0 => area[at] = random(256) as u8,
+                1 if area[at].is_ascii_digit() => area[at] = b'0' + random(10) as u8,
+                2 => {
+                    let from = random(len);
+                    let n = random(20).min(len - from).min(len - at);
+                    area.copy_within(from..from + n, at);
+                }
+                _ => {
+                    let digit = area.iter().skip(at).position(u8::is_ascii_digit).map_or(at, |digit| at + digit);
+                    area[digit] = b'0' + random(10) as u8;
+                }
+            }
+        }
+        let Ok(mut metadata) = Metadata::parse(&area, COPY as u64) else { continue };
+        accepted += 1;
+        let _ = (metadata.tokens(), metadata.token_objects(), metadata.reencryption(), metadata.flags());
+        let free = metadata.free_area(random(1 << 20) as u64);
+        assert!(free.is_none_or(|offset| offset >= 2 * COPY as u64 && offset.is_multiple_of(4096)));
+        for keyslot in metadata.keyslots().to_vec() {
+            match random(4) {
+                0 => drop(metadata.mark_wiping(keyslot.id)),
+                1 => drop(metadata.set_keyslot(&keyslot, 0)),
+                2 => drop(metadata.set_priority(keyslot.id, Priority::Prefer)),
+                _ => drop(metadata.remove_keyslot(keyslot.id)),
+            }
+        }
+        let written = metadata.encode(COPY as u64).unwrap();
+        assert_eq!(Metadata::parse(&written, COPY as u64).as_ref(), Ok(&metadata), "round {round}");
+    }
+    assert!(accepted > 500, "{accepted} were accepted");
 }
 
 /// How long cryptsetup may look at a header.

@@ -430,6 +430,12 @@ fn new_metadata_is_what_was_asked_for_and_what_cryptsetup_reads() {
     ] {
         refused(Metadata::new(&new), says);
     }
+    for size in [0, 4096, 0x4001, u64::MAX] {
+        let mut new = new(1 << 20, false, None);
+        new.header_size = size;
+        assert!(matches!(Metadata::new(&new), Err(Error::InvalidOption(_))));
+        assert!(Metadata::parse(b"{}\0", size).unwrap_err().contains("none of those"));
+    }
     let mut fixed = new(1 << 20, false, None);
     fixed.segment_size = SegmentSize::Bytes(8192);
     fixed.encryption = "aes-cbc-essiv:sha256".into();

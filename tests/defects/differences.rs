@@ -78,6 +78,10 @@ pub const CRYPTSETUP_OPENS: &[(&str, &[&str])] = &[
         ],
     ),
     (
+        "it ends texts at a zero byte, and names too, so that it reads other ones than are there",
+        &["json-with-a-zero-byte-in-a-text", "json-with-a-zero-byte-in-a-name"],
+    ),
+    (
         "of a name that stands twice it takes the last, and other readers the first",
         &[
             "json-segments-twice",

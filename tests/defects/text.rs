@@ -37,6 +37,22 @@ impl Maker {
         self.text("json-with-a-member-nested-deep", unsound, |text| {
             format!("{{\"x\":{}{},{}", "[".repeat(200), "]".repeat(200), &text[1..]).into()
         });
+        for (name, levels, expect) in [
+            ("json-nested-in-32-levels", 32, Opens),
+            ("json-nested-in-33-levels", 33, Refused("it is nested in more than 32 levels")),
+            ("json-nested-in-100-levels", 100, Refused("it is nested in more than 32 levels")),
+        ] {
+            self.text(name, expect, |text| {
+                let n = levels - 1;
+                format!("{{\"x\":{}{},{}", "[".repeat(n), "]".repeat(n), &text[1..]).into()
+            });
+        }
+        self.text("json-with-a-zero-byte-in-a-text", Refused("a text holds a zero byte"), |text| {
+            text.replacen("\"crypt\"", "\"crypt\\u0000linear\"", 1).into()
+        });
+        self.text("json-with-a-zero-byte-in-a-name", Refused("a name holds a zero byte"), |text| {
+            text.replacen("\"config\":", "\"config\\u0000\":{},\"config\":", 1).into()
+        });
         self.text("json-without-an-end", Refused("does not end with a zero byte"), |text| {
             format!("{text:ROOM$}").into()
         });

@@ -4,7 +4,7 @@ use serde_json::{Map, Value};
 
 use super::json::{member, strings, uint64};
 use super::keyslot::Area;
-use crate::luks::BINARY_HEADER;
+use crate::luks::{BINARY_HEADER, HEADER_SIZES};
 
 /// The most bytes of the keyslots area: the reference implementation's limit.
 pub(super) const MAX_KEYSLOTS_SIZE: u64 = 128 << 20;
@@ -20,6 +20,9 @@ pub(super) struct Config {
 
 impl Config {
     pub(super) fn from_root(root: &Map<String, Value>, header_size: u64) -> Result<Self, String> {
+        if !HEADER_SIZES.contains(&header_size) {
+            return Err(format!("its size, {header_size} bytes, is none of those that the format has"));
+        }
         let config = member(root, "config")?;
         let json_size = uint64(config, "json_size")?;
         if json_size != header_size - BINARY_HEADER as u64 {

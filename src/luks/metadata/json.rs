@@ -13,16 +13,31 @@ pub(super) const MAX_OBJECTS: u32 = 32;
 /// The most bytes of a salt or a digest.
 pub(in crate::luks) const MAX_BINARY: usize = 1024;
 
-/// Reads a JSON object. One in which a name stands twice is refused, since readers differ in which of the two counts.
+/// The most levels of nesting, from the whole to a number or a text: what the reference implementation's parser takes.
+const MAX_LEVELS: usize = 32;
+
+/// Reads a JSON object. One that readers could take for different things is refused: with a name that stands twice, of
+/// which some take the first and some the last, or with a text that holds a zero byte, where some end it.
 pub(super) fn parse(text: &[u8]) -> Result<Map<String, Value>, String> {
-    match serde_json::from_slice(text) {
-        Ok(Unique(Value::Object(object))) => Ok(object),
-        Ok(_) => Err("its JSON is not sound: it is no object".into()),
-        Err(e) => Err(format!("its JSON is not sound: {e}")),
+    let what = match serde_json::from_slice(text) {
+        Ok(Unique(value)) if levels(&value) > MAX_LEVELS => format!("it is nested in more than {MAX_LEVELS} levels"),
+        Ok(Unique(Value::Object(object))) => return Ok(object),
+        Ok(_) => "it is no object".into(),
+        Err(e) => e.to_string(),
+    };
+    Err(format!("its JSON is not sound: {what}"))
+}
+
+/// How deep a value is nested; the parser has bounded it.
+fn levels(value: &Value) -> usize {
+    1 + match value {
+        Value::Array(array) => array.iter().map(levels).max().unwrap_or(0),
+        Value::Object(object) => object.values().map(levels).max().unwrap_or(0),
+        _ => 0,
     }
 }
 
-/// A value without objects in which a name stands twice.
+/// A value without objects in which a name stands twice, and without zero bytes.
 struct Unique(Value);
 
 impl<'de> Deserialize<'de> for Unique {
@@ -60,8 +75,8 @@ impl<'de> Visitor<'de> for UniqueVisitor {
         Ok(value.into())
     }
 
-    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
-        Ok(value.into())
+    fn visit_str<E: Error>(self, value: &str) -> Result<Value, E> {
+        if value.contains('\0') { Err(E::custom("a text holds a zero byte")) } else { Ok(value.into()) }
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<Value, A::Error> {
@@ -75,6 +90,9 @@ impl<'de> Visitor<'de> for UniqueVisitor {
     fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Value, A::Error> {
         let mut object = Map::new();
         while let Some((name, Unique(value))) = members.next_entry::<String, Unique>()? {
+            if name.contains('\0') {
+                return Err(A::Error::custom("a name holds a zero byte"));
+            }
             if object.contains_key(&name) {
                 return Err(A::Error::custom(format!("the name {name:?} stands twice in an object")));
             }

@@ -79,10 +79,10 @@ impl NewMetadata {
         if !self.data_offset.is_multiple_of(512) {
             return bad(format!("the data offset, {}, is no multiple of 512", self.data_offset));
         }
-        let header = 2 * self.header_size;
+        let header = self.header_size.saturating_mul(2);
         // Zero is the one offset within the header that the reference implementation takes, and only if it is detached.
         let end = if self.detached && self.data_offset == 0 { u64::MAX } else { self.data_offset };
-        let room = if self.detached { end.min(ROOM) } else { end.min(header + MAX_KEYSLOTS_SIZE) };
+        let room = if self.detached { end.min(ROOM) } else { end.min(header.saturating_add(MAX_KEYSLOTS_SIZE)) };
         let room = room.saturating_sub(header) / 4096 * 4096;
         let size = self.keyslots_size.unwrap_or(room);
         if header.checked_add(size).is_none_or(|taken| taken > end) {
@@ -128,7 +128,7 @@ impl Metadata {
                 }
             },
             "config": {
-                "json_size": (new.header_size - BINARY_HEADER as u64).to_string(),
+                "json_size": new.header_size.saturating_sub(BINARY_HEADER as u64).to_string(),
                 "keyslots_size": keyslots_size.to_string(),
             },
         });
@@ -153,14 +153,14 @@ impl Metadata {
     /// # Errors
     /// [`Error::InvalidHeader`] when the JSON is too long for it.
     pub fn encode(&self, header_size: u64) -> Result<Vec<u8>> {
-        let size = header_size as usize - BINARY_HEADER;
+        let size = (header_size as usize).saturating_sub(BINARY_HEADER);
         let mut area = serde_json::to_vec(&self.root).expect("a JSON value can be written");
         // One zero byte must end it.
         if area.len() >= size {
             let len = area.len();
             return Err(Error::InvalidHeader(format!(
                 "its JSON would take {len} bytes, but has room for {}",
-                size - 1
+                size.saturating_sub(1)
             )));
         }
         area.resize(size, 0);
