@@ -44,6 +44,24 @@ fn each_defect_is_refused_with_its_own_words() {
 }
 
 #[test]
+fn what_a_keyslot_asks_for_is_refused_before_it_costs_anything() {
+    let (_, defects) = defects();
+    let mut failures = Vec::new();
+    for defect in &defects {
+        let Expect::Keyslot(says) = defect.expect else { continue };
+        let device = TestDevice::new(defect.image());
+        let start = Instant::now();
+        let options = OpenOptions::new().read_only(true);
+        let result = Volume::open(device, Credential::Passphrase(b"a passphrase"), &options);
+        let (got, took) = (result.map_or_else(|error| error.to_string(), |_| "opened".into()), start.elapsed());
+        if !got.contains(says) || took > Duration::from_secs(1) {
+            failures.push(format!("{}: {got} after {took:?}; wanted {says:?}", defect.name));
+        }
+    }
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+}
+
+#[test]
 fn no_damage_to_the_json_makes_the_library_panic_or_write_what_it_would_not_read() {
     let (_, defects) = defects();
     let sound = header::copy(&defects[0].image(), 0)[JSON..].to_vec();

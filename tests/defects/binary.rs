@@ -22,13 +22,13 @@ fn put(copy: &mut [u8], at: usize, number: u64) {
 
 impl Maker {
     pub(super) fn binary_headers(&mut self) {
-        self.copy("magic", Refused("carries no LUKS2 header"), |_, copy| copy[0] = b'l');
-        self.copy("magic-of-the-other-copy", Refused("carries no LUKS2 header"), |which, copy| {
+        self.copy("magic", Refused("carries no LUKS header"), |_, copy| copy[0] = b'l');
+        self.copy("magic-of-the-other-copy", Refused("carries no LUKS header"), |which, copy| {
             copy[..4].copy_from_slice([b"SKUL", b"LUKS"][which]);
         });
         for (name, version, says) in [
             ("version-0", 0, "its version is 0"),
-            ("version-1", 1, "it is LUKS1"),
+            ("version-1", 1, "LUKS1: its cipher"),
             ("version-3", 3, "its version is 3"),
             ("version-255", 255, "its version is 255"),
         ] {

@@ -120,13 +120,13 @@ impl Maker {
             ("pbkdf2-hash-unknown", 0, "/kdf/hash", json!("md5"), "md5"),
             ("argon2-time-huge", 1, "/kdf/time", json!(4_294_967_295u32), "4294967295"),
             ("argon2-memory-huge", 1, "/kdf/memory", json!(4_294_967_295u32), "4294967295"),
-            ("argon2-memory-less-than-its-lanes-need", 1, "/kdf/memory", json!(7), "7"),
+            ("argon2-memory-less-than-its-lanes-need", 1, "/kdf/memory", json!(7), "8 KiB a lane, not 1, 4 and 7 KiB"),
             ("argon2-cpus-huge", 1, "/kdf/cpus", json!(4_294_967_295u32), "4294967295"),
             ("af-hash-unknown", 0, "/af/hash", json!("crc32"), "crc32"),
             ("area-cipher-null", 0, "/area/encryption", json!("cipher_null-ecb"), "cipher_null-ecb"),
             ("area-cipher-unknown", 0, "/area/encryption", json!("rot13-xts-plain64"), "rot13-xts-plain64"),
             ("area-cipher-mode-unknown", 0, "/area/encryption", json!("aes-ecb"), "aes-ecb"),
-            ("area-key-size-of-no-cipher", 0, "/area/key_size", json!(63), "63"),
+            ("area-key-size-of-no-cipher", 0, "/area/key_size", json!(63), "504 bits of key"),
         ] {
             self.json(name, Keyslot(says), |json| {
                 let mut only = json["keyslots"][slot.to_string()].take();

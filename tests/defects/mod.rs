@@ -53,7 +53,7 @@ impl Defect {
     }
 }
 
-/// All images and the DEK of them all. The first one, `sound`, has no defect.
+/// All images and the DEK of them all. The first one, `sound`, has none.
 pub fn defects() -> (Dek, Vec<Defect>) {
     let (dek, token, sound) = sound();
     let mut make = Maker { sound: sound.clone(), token, list: Vec::new() };

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{DATA, Maker, Refused};
+use super::{DATA, Expect, Maker, Opens, Refused};
 
 impl Maker {
     pub(super) fn segments(&mut self) {
@@ -18,7 +18,7 @@ impl Maker {
         }
         for (name, member, value, says) in [
             ("segment-type-unknown", "type", json!("crypt-v2"), "its segment is of type \"crypt-v2\""),
-            ("segment-type-linear", "type", json!("linear"), "its segment is of type \"linear\""),
+            ("segment-type-linear", "type", json!("linear"), "none of its segments is encrypted"),
             ("segment-type-opal", "type", json!("hw-opal"), "its segment is of type \"hw-opal\""),
             ("segment-type-number", "type", json!(1), "its type is missing or no string"),
             ("segment-cipher-null", "encryption", json!("cipher_null-ecb"), "its cipher is \"cipher_null-ecb\""),
@@ -27,7 +27,6 @@ impl Maker {
             ("segment-cipher-ecb", "encryption", json!("aes-ecb"), "its cipher is \"aes-ecb\""),
             ("segment-cipher-empty", "encryption", json!(""), "its cipher is \"\""),
             ("segment-cipher-of-the-kernel", "encryption", json!("capi:xts(aes)-plain64"), "\"capi:xts(aes)-plain64\""),
-            ("segment-iv-32-bits", "encryption", json!("aes-xts-plain"), "its cipher is \"aes-xts-plain\""),
             ("segment-iv-null", "encryption", json!("aes-xts-null"), "its cipher is \"aes-xts-null\""),
             ("segment-offset-odd", "offset", json!("1048577"), "its offset, 1048577, is no multiple of 512"),
             ("segment-offset-0", "offset", json!("0"), "within the header"),
@@ -65,6 +64,7 @@ impl Maker {
             json["segments"]["0"]["iv_tweak"] = json!("18446744073709551615");
             json["segments"]["0"]["size"] = json!("512");
         });
+        self.set("segment-iv-32-bits", "/segments/0/encryption", json!("aes-xts-plain"), Opens);
         self.many();
     }
 
@@ -76,26 +76,42 @@ impl Maker {
         });
         // Each segment as its number, offset in the data, size and flag.
         type Part = (&'static str, usize, Option<usize>, Option<&'static str>);
-        let cases: [(&'static str, &[Part], &'static str); 9] = [
-            ("segments-two", &[("0", 0, Some(8192), None), ("1", 8192, None, None)], "it has 2 segments, not one"),
-            ("segments-gap", &[("0", 0, Some(4096), None), ("1", 8192, None, None)], "does not begin where it ends"),
+        let cases: [(&'static str, &[Part], Expect); 9] = [
+            ("segments-two", &[("0", 0, Some(8192), None), ("1", 8192, None, None)], Opens),
+            (
+                "segments-gap",
+                &[("0", 0, Some(4096), None), ("1", 8192, None, None)],
+                Refused("does not begin where it ends"),
+            ),
             (
                 "segments-overlap",
                 &[("0", 0, Some(8192), None), ("1", 4096, None, None)],
-                "does not begin where it ends",
+                Refused("does not begin where it ends"),
             ),
-            ("segments-dynamic-first", &[("0", 0, None, None), ("1", 8192, None, None)], "but is not the last"),
-            ("segments-out-of-order", &[("0", 8192, Some(4096), None), ("1", 0, Some(8192), None)], "does not begin"),
+            (
+                "segments-dynamic-first",
+                &[("0", 0, None, None), ("1", 8192, None, None)],
+                Refused("but is not the last"),
+            ),
+            (
+                "segments-out-of-order",
+                &[("0", 8192, Some(4096), None), ("1", 0, Some(8192), None)],
+                Refused("does not begin"),
+            ),
             (
                 "segments-of-a-reencryption-overlap",
                 &[("0", 8192, Some(8192), Some("in-reencryption")), ("1", 0, Some(8704), None)],
-                "segment 1: it overlaps another",
+                Refused("segment 1: it overlaps another"),
             ),
-            ("segments-with-a-hole", &[("0", 0, Some(8192), None), ("2", 8192, None, None)], "it has no segment 1"),
+            (
+                "segments-with-a-hole",
+                &[("0", 0, Some(8192), None), ("2", 8192, None, None)],
+                Refused("it has no segment 1"),
+            ),
             (
                 "segments-backup-first",
                 &[("0", 0, None, Some("backup-final")), ("1", 0, None, None)],
-                "it is behind one that is only a backup",
+                Refused("it is behind one that is only a backup"),
             ),
             (
                 "segments-of-a-reencryption",
@@ -104,11 +120,11 @@ impl Maker {
                     ("1", 8192, Some(4096), Some("in-reencryption")),
                     ("2", 12288, None, None),
                 ],
-                "it has 3 segments, not one",
+                Refused("the flags in-reencryption"),
             ),
         ];
-        for (name, parts, says) in cases {
-            self.json(name, Refused(says), |json| {
+        for (name, parts, expect) in cases {
+            self.json(name, expect, |json| {
                 let crypt = json["segments"]["0"].take();
                 json["segments"] = json!({});
                 for (id, offset, size, flag) in parts {
@@ -121,6 +137,21 @@ impl Maker {
                     json["segments"][*id] = segment;
                 }
                 json["digests"]["0"]["segments"] = parts.iter().map(|part| json!(part.0)).collect::<Value>();
+            });
+        }
+        // Two whose places are sound, the second one's members changed.
+        for (name, change, says) in [
+            ("segments-a-part-not-encrypted", json!({"type": "linear"}), "hazmat_allow_unencrypted"),
+            ("segments-of-two-ciphers", json!({"encryption": "aes-xts-plain"}), "different ciphers or keys"),
+            ("segments-a-part-of-a-null-cipher", json!({"encryption": "cipher_null-ecb"}), "cipher_null-ecb"),
+        ] {
+            self.json(name, Refused(says), |json| {
+                let mut second = json["segments"]["0"].clone();
+                json["segments"]["0"]["size"] = json!("8192");
+                second["offset"] = json!((DATA + 8192).to_string());
+                second.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
+                json["segments"]["1"] = second;
+                json["digests"]["0"]["segments"] = json!(["0", "1"]);
             });
         }
     }
