@@ -17,6 +17,7 @@ fn cryptsetup_accepts_what_we_write() {
         (SectorSize::B4096, DekAlgorithm::Aes256Xts, "512"),
         (SectorSize::B512, DekAlgorithm::Aes128Xts, "256"),
         (SectorSize::B4096, DekAlgorithm::Aes128Xts, "256"),
+        (SectorSize::B4096, DekAlgorithm::Aes256Hctr2, "256"),
     ] {
         let folder = tempfile::tempdir().unwrap();
         let vault = vault_at(&folder.path().join("keys.vault"));
@@ -30,6 +31,8 @@ fn cryptsetup_accepts_what_we_write() {
             .subsystem("disks")
             .uuid([0x5a; 16]);
         let volume = Volume::format(device, Protector::Vault(&vault, "disks"), &options).unwrap();
+        let cipher = volume.cipher().name();
+        assert_eq!(cipher.contains("hctr2"), algorithm == DekAlgorithm::Aes256Hctr2);
         let dek = hazmat::dek_bytes(volume.dek());
         std::fs::write(key, dek.expose()).unwrap();
         std::fs::write(wrong, vec![0x77; dek.len()]).unwrap();
@@ -41,7 +44,7 @@ fn cryptsetup_accepts_what_we_write() {
         for line in [
             "Label:         \tpayroll".to_owned(),
             "Subsystem:     \tdisks".to_owned(),
-            "cipher: aes-xts-plain64".to_owned(),
+            format!("cipher: {cipher}"),
             format!("sector: {} [bytes]", sector_size.bytes()),
             "0: atrest".to_owned(),
         ] {

@@ -8,8 +8,13 @@ use atrest::cipher::{CipherSpec, DmCipher};
 use atrest::{Error, SectorCipher, SectorSize};
 use common::{hex, pipe, python};
 
-const SPECS: [CipherSpec; 4] =
-    [CipherSpec::AesXtsPlain64, CipherSpec::AesXtsPlain, CipherSpec::AesCbcEssivSha256, CipherSpec::AesCbcPlain64];
+const SPECS: [CipherSpec; 5] = [
+    CipherSpec::AesXtsPlain64,
+    CipherSpec::AesHctr2Plain64,
+    CipherSpec::AesXtsPlain,
+    CipherSpec::AesCbcEssivSha256,
+    CipherSpec::AesCbcPlain64,
+];
 
 fn bytes(len: usize) -> Vec<u8> {
     (0..len).map(|i| (i * 73 + (i >> 8) * 31 + 29) as u8).collect()
@@ -19,7 +24,7 @@ fn key_lengths(spec: CipherSpec) -> Vec<usize> {
     (0..100).filter(|&len| spec.takes_key(len)).collect()
 }
 
-/// Encrypts by OpenSSL's AES, with IVs made as dm-crypt's documentation has them.
+/// Encrypts by OpenSSL's AES, with IVs made as dm-crypt's documentation has them; HCTR2 by a model after its paper.
 fn openssl(python: &str, spec: CipherSpec, key: &[u8], first: u64, sector_size: u32, sectors: &[u8]) -> Vec<u8> {
     const SCRIPT: &str = "
 import hashlib, sys
@@ -27,6 +32,35 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 spec, key, first, size = sys.argv[1], bytes.fromhex(sys.argv[2]), *map(int, sys.argv[3:])
 aes, mode, iv_name = spec.split('-', 2)
 data = sys.stdin.buffer.read()
+block = lambda bytes: Cipher(algorithms.AES(key), modes.ECB()).encryptor().update(bytes)
+le = lambda bytes: int.from_bytes(bytes, 'little')
+
+# x * y / x^128 in the field of POLYVAL (RFC 8452, 3), bit by bit.
+def dot(x, y):
+    product = 0
+    for bit in range(128):
+        if y >> bit & 1:
+            product ^= x << bit
+    for bit in range(128):
+        if product >> bit & 1:
+            product ^= (1 | 1 << 121 | 1 << 126 | 1 << 127 | 1 << 128) << bit
+    return product >> 128
+
+def hctr2(tweak, data):
+    h, mask = le(block(bytes(16))), le(block((1).to_bytes(16, 'little')))
+    def hash(rest):
+        sum, text = 0, (2 * 8 * len(tweak) + 2).to_bytes(16, 'little') + tweak + rest
+        for i in range(0, len(text), 16):
+            sum = dot(sum ^ le(text[i:i + 16]), h)
+        return sum
+    first, rest = le(data[:16]), data[16:]
+    mm = first ^ hash(rest)
+    uu = le(block(mm.to_bytes(16, 'little')))
+    seed = mm ^ uu ^ mask
+    stream = b''.join(block((seed ^ i).to_bytes(16, 'little')) for i in range(1, len(rest) // 16 + 1))
+    rest = bytes(a ^ b for a, b in zip(rest, stream))
+    return (uu ^ hash(rest)).to_bytes(16, 'little') + rest
+
 for i in range(len(data) // size):
     number = first + i * (size // 512)
     if iv_name == 'plain':
@@ -34,6 +68,9 @@ for i in range(len(data) // size):
     iv = number.to_bytes(16, 'little')
     if iv_name == 'essiv:sha256':
         iv = Cipher(algorithms.AES(hashlib.sha256(key).digest()), modes.ECB()).encryptor().update(iv)
+    if mode == 'hctr2':
+        sys.stdout.buffer.write(hctr2(number.to_bytes(32, 'little'), data[i * size:(i + 1) * size]))
+        continue
     mode_of = modes.XTS if mode == 'xts' else modes.CBC
     crypt = Cipher(algorithms.AES(key), mode_of(iv)).encryptor()
     sys.stdout.buffer.write(crypt.update(data[i * size:(i + 1) * size]) + crypt.finalize())
@@ -157,7 +194,8 @@ fn what_is_unfit_is_refused_and_nothing_touched() {
 fn names_are_those_of_dm_crypt() {
     for spec in SPECS {
         assert_eq!(CipherSpec::from_name(spec.name()), Some(spec));
-        assert_eq!(spec.is_legacy(), spec != CipherSpec::AesXtsPlain64);
+        let is_new = [CipherSpec::AesXtsPlain64, CipherSpec::AesHctr2Plain64].contains(&spec);
+        assert_eq!(spec.is_legacy(), !is_new);
     }
     for name in ["", "aes", "aes-xts-plain6", "AES-XTS-PLAIN64", "aes-xts-plain64 ", "cipher_null-ecb", "aes-cbc-plain"]
     {

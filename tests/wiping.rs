@@ -39,7 +39,15 @@ fn needles(key: &[u8]) -> Vec<u64> {
 
 /// As `needles`, of a key for CBC, and of the key of its IVs.
 fn cbc_needles(key: &[u8]) -> Vec<u64> {
-    let secret = [schedule(key), schedule(&Sha256::digest(key))].concat();
+    let mut secret = [schedule(key), schedule(&Sha256::digest(key))].concat();
+    if let Ok(aes) = aes::Aes256::new_from_slice(key) {
+        // What HCTR2 makes of it: the key of its hash, and L.
+        for number in [0u128, 1] {
+            let mut block = number.to_le_bytes().into();
+            aes.encrypt_block(&mut block);
+            secret.extend(block);
+        }
+    }
     secret.chunks_exact(8).map(|bytes| u64::from_le_bytes(bytes.try_into().unwrap())).collect()
 }
 
@@ -136,9 +144,10 @@ fn a_dropped_cipher_of_dm_crypt_leaves_no_key_in_its_memory() {
     }
 }
 
-const DM_CIPHERS: [(CipherSpec, usize); 7] = [
+const DM_CIPHERS: [(CipherSpec, usize); 8] = [
     (CipherSpec::AesXtsPlain64, 64),
     (CipherSpec::AesXtsPlain, 32),
+    (CipherSpec::AesHctr2Plain64, 32),
     (CipherSpec::AesCbcEssivSha256, 16),
     (CipherSpec::AesCbcEssivSha256, 24),
     (CipherSpec::AesCbcEssivSha256, 32),

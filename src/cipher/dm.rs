@@ -5,6 +5,7 @@ use std::boxed::Box;
 use aes::cipher::inout::InOutBuf;
 
 use super::cbc::{Cbc, Iv};
+use super::hctr2::Hctr2;
 use super::{SectorCipher, SectorSize, SectorUnit, check_run, two_buffers};
 use crate::arch::{Direction, Store, Wiped, wipe_deep_stack};
 use crate::{Error, Result};
@@ -15,6 +16,9 @@ use crate::{Error, Result};
 pub enum CipherSpec {
     /// `aes-xts-plain64`: XTS-AES, the tweak is the sector number.
     AesXtsPlain64,
+    /// `aes-hctr2-plain64`: AES-256-HCTR2, a wide-block mode: who changes a byte of a sector turns all of it into noise, and
+    /// who sees the disk twice sees which sectors changed and not where in them. It is slower than XTS.
+    AesHctr2Plain64,
     /// `aes-xts-plain`: the same with the low 32 bits of the sector number, so that tweaks repeat after 2 TiB.
     AesXtsPlain,
     /// `aes-cbc-essiv:sha256`: AES-CBC, the IV is the sector number encrypted under the SHA-256 of the key.
@@ -24,13 +28,19 @@ pub enum CipherSpec {
 }
 
 impl CipherSpec {
-    const ALL: [CipherSpec; 4] =
-        [CipherSpec::AesXtsPlain64, CipherSpec::AesXtsPlain, CipherSpec::AesCbcEssivSha256, CipherSpec::AesCbcPlain64];
+    const ALL: [CipherSpec; 5] = [
+        CipherSpec::AesXtsPlain64,
+        CipherSpec::AesHctr2Plain64,
+        CipherSpec::AesXtsPlain,
+        CipherSpec::AesCbcEssivSha256,
+        CipherSpec::AesCbcPlain64,
+    ];
 
     /// The name, as headers have it.
     pub fn name(self) -> &'static str {
         match self {
             CipherSpec::AesXtsPlain64 => "aes-xts-plain64",
+            CipherSpec::AesHctr2Plain64 => "aes-hctr2-plain64",
             CipherSpec::AesXtsPlain => "aes-xts-plain",
             CipherSpec::AesCbcEssivSha256 => "aes-cbc-essiv:sha256",
             CipherSpec::AesCbcPlain64 => "aes-cbc-plain64",
@@ -42,10 +52,11 @@ impl CipherSpec {
         Self::ALL.into_iter().find(|spec| spec.name() == name)
     }
 
-    /// Whether it takes a key of `len` bytes: 32 or 64 for XTS; 16, 24 or 32 for CBC.
+    /// Whether it takes a key of `len` bytes: 32 or 64 for XTS; 32 for HCTR2; 16, 24 or 32 for CBC.
     pub fn takes_key(self, len: usize) -> bool {
         match self {
             CipherSpec::AesXtsPlain64 | CipherSpec::AesXtsPlain => matches!(len, 32 | 64),
+            CipherSpec::AesHctr2Plain64 => len == 32,
             CipherSpec::AesCbcEssivSha256 | CipherSpec::AesCbcPlain64 => matches!(len, 16 | 24 | 32),
         }
     }
@@ -53,7 +64,7 @@ impl CipherSpec {
     /// Whether it is for old volumes only: CBC, which lets who writes to the disk flip bits as they like; and 32-bit
     /// sector numbers.
     pub fn is_legacy(self) -> bool {
-        self != CipherSpec::AesXtsPlain64
+        !matches!(self, CipherSpec::AesXtsPlain64 | CipherSpec::AesHctr2Plain64)
     }
 }
 
@@ -90,6 +101,7 @@ struct Inner {
 enum Engine {
     Xts(SectorCipher),
     Cbc(Cbc),
+    Hctr2(Hctr2),
 }
 
 impl DmCipher {
@@ -118,6 +130,7 @@ impl DmCipher {
             CipherSpec::AesXtsPlain64 | CipherSpec::AesXtsPlain => {
                 Engine::Xts(SectorCipher::expand(key, sector_size, SectorUnit::Bytes512, None)?)
             }
+            CipherSpec::AesHctr2Plain64 => Engine::Hctr2(Hctr2::new(key)?),
             CipherSpec::AesCbcEssivSha256 => Engine::Cbc(Cbc::new(key, Iv::essiv_sha256(key))?),
             CipherSpec::AesCbcPlain64 => Engine::Cbc(Cbc::new(key, Iv::Plain64)?),
         };
@@ -184,13 +197,18 @@ impl DmCipher {
                 cbc.crypt(direction, first, self.0.sector_size.bytes() as usize, sectors);
                 Ok(())
             }
+            Engine::Hctr2(hctr2) => {
+                self.check_run(first, sectors.len())?;
+                hctr2.crypt(direction, first, self.0.sector_size.bytes() as usize, sectors);
+                Ok(())
+            }
         }
     }
 
     fn to(&self, direction: Direction, first: u64, src: &[u8], dst: &mut [u8]) -> Result<()> {
         match &self.0.engine {
             Engine::Xts(xts) => self.xts(xts, direction, first, two_buffers(src, dst)?),
-            Engine::Cbc(_) => {
+            Engine::Cbc(_) | Engine::Hctr2(_) => {
                 two_buffers(src, dst)?;
                 self.check_run(first, src.len())?;
                 dst.copy_from_slice(src);

@@ -7,6 +7,8 @@
 mod cbc;
 #[cfg(feature = "std")]
 mod dm;
+#[cfg(feature = "std")]
+mod hctr2;
 mod sector;
 mod segments;
 

@@ -17,6 +17,8 @@ pub enum DekAlgorithm {
     /// AES-256-XTS: 64 bytes of key. The default.
     #[default]
     Aes256Xts,
+    /// AES-256-HCTR2: 32 bytes of key.
+    Aes256Hctr2,
     /// AES-128-CBC: 16 bytes of key. For old volumes only.
     Aes128Cbc,
     /// AES-192-CBC: 24 bytes of key. For old volumes only.
@@ -26,9 +28,10 @@ pub enum DekAlgorithm {
 }
 
 impl DekAlgorithm {
-    const ALL: [DekAlgorithm; 5] = [
+    const ALL: [DekAlgorithm; 6] = [
         DekAlgorithm::Aes128Xts,
         DekAlgorithm::Aes256Xts,
+        DekAlgorithm::Aes256Hctr2,
         DekAlgorithm::Aes128Cbc,
         DekAlgorithm::Aes192Cbc,
         DekAlgorithm::Aes256Cbc,
@@ -41,7 +44,7 @@ impl DekAlgorithm {
             DekAlgorithm::Aes256Xts => 64,
             DekAlgorithm::Aes128Cbc => 16,
             DekAlgorithm::Aes192Cbc => 24,
-            DekAlgorithm::Aes256Cbc => 32,
+            DekAlgorithm::Aes256Cbc | DekAlgorithm::Aes256Hctr2 => 32,
         }
     }
 
@@ -53,6 +56,7 @@ impl DekAlgorithm {
             DekAlgorithm::Aes128Cbc => "AES-128-CBC",
             DekAlgorithm::Aes192Cbc => "AES-192-CBC",
             DekAlgorithm::Aes256Cbc => "AES-256-CBC",
+            DekAlgorithm::Aes256Hctr2 => "AES-256-HCTR2",
         }
     }
 
@@ -64,6 +68,7 @@ impl DekAlgorithm {
             DekAlgorithm::Aes128Cbc => 3,
             DekAlgorithm::Aes192Cbc => 4,
             DekAlgorithm::Aes256Cbc => 5,
+            DekAlgorithm::Aes256Hctr2 => 6,
         }
     }
 
@@ -78,13 +83,28 @@ impl DekAlgorithm {
         Self::ALL.into_iter().find(fits)
     }
 
+    /// The cipher of a new volume with a key of this algorithm, if it is fit for one.
+    pub(crate) fn new_cipher(self) -> Option<CipherSpec> {
+        match self {
+            DekAlgorithm::Aes128Xts | DekAlgorithm::Aes256Xts => Some(CipherSpec::AesXtsPlain64),
+            DekAlgorithm::Aes256Hctr2 => Some(CipherSpec::AesHctr2Plain64),
+            DekAlgorithm::Aes128Cbc | DekAlgorithm::Aes192Cbc | DekAlgorithm::Aes256Cbc => None,
+        }
+    }
+
     /// Whether it is XTS, as sector ciphers and envelopes have it.
     pub(crate) fn is_xts(self) -> bool {
         matches!(self, DekAlgorithm::Aes128Xts | DekAlgorithm::Aes256Xts)
     }
 
     fn fits(self, spec: CipherSpec) -> bool {
-        self.is_xts() == matches!(spec, CipherSpec::AesXtsPlain64 | CipherSpec::AesXtsPlain)
+        match spec {
+            CipherSpec::AesXtsPlain64 | CipherSpec::AesXtsPlain => self.is_xts(),
+            CipherSpec::AesHctr2Plain64 => self == DekAlgorithm::Aes256Hctr2,
+            CipherSpec::AesCbcEssivSha256 | CipherSpec::AesCbcPlain64 => {
+                matches!(self, DekAlgorithm::Aes128Cbc | DekAlgorithm::Aes192Cbc | DekAlgorithm::Aes256Cbc)
+            }
+        }
     }
 }
 
@@ -200,8 +220,8 @@ mod tests {
 
     #[test]
     fn a_cipher_and_a_length_name_one_algorithm() {
-        use CipherSpec::{AesCbcEssivSha256, AesCbcPlain64, AesXtsPlain, AesXtsPlain64};
-        for spec in [AesXtsPlain64, AesXtsPlain, AesCbcEssivSha256, AesCbcPlain64] {
+        use CipherSpec::{AesCbcEssivSha256, AesCbcPlain64, AesHctr2Plain64, AesXtsPlain, AesXtsPlain64};
+        for spec in [AesXtsPlain64, AesHctr2Plain64, AesXtsPlain, AesCbcEssivSha256, AesCbcPlain64] {
             for len in 0..100 {
                 let algorithm = DekAlgorithm::for_cipher(spec, len);
                 assert_eq!(algorithm.is_some(), spec.takes_key(len), "{spec:?} {len}");

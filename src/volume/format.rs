@@ -149,14 +149,21 @@ impl FormatOptions {
         self
     }
 
+    fn cipher(&self) -> Result<CipherSpec> {
+        let old =
+            || Error::InvalidOption("a new volume is encrypted by XTS or HCTR2; AES-CBC is for old ones only".into());
+        self.algorithm.new_cipher().ok_or_else(old)
+    }
+
     fn check(&self) -> Result<()> {
         let bad = |text: &str| Err(Error::InvalidOption(text.into()));
         let luks1 = self.version == LuksVersion::Luks1;
         if !matches!(self.sector_size.bytes(), 512 | 1024 | 2048 | 4096) || luks1 && self.sector_size.bytes() != 512 {
             return Err(Error::SectorSize { size: u64::from(self.sector_size.bytes()) });
         }
-        if !self.algorithm.is_xts() {
-            return bad("a new volume is encrypted by XTS; AES-CBC is for old ones only");
+        let cipher = self.cipher()?;
+        if luks1 && cipher != CipherSpec::AesXtsPlain64 {
+            return bad("a new volume of LUKS1 is encrypted by XTS");
         }
         let least = if self.header.is_some() { 0 } else { MIB };
         if self.data_offset.is_some_and(|at| !at.is_multiple_of(MIB) || !(least..=128 * MIB).contains(&at)) {
@@ -266,6 +273,7 @@ impl FormatOptions {
         let data_offset = self.data_offset.unwrap_or(if detached { 0 } else { LUKS2_DATA_OFFSET });
         let mut metadata = NewMetadata::new(HEADER_SIZE, data_offset, self.sector_size.bytes(), digest);
         metadata.detached = detached;
+        metadata.encryption = self.cipher()?.name().into();
         let binary = BinaryHeader {
             header_size: HEADER_SIZE,
             seqid: 0,
