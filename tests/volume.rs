@@ -4,7 +4,6 @@
 
 mod common;
 
-use std::io;
 use std::sync::Arc;
 
 use atrest::{
@@ -213,40 +212,19 @@ fn threads_read_and_write_at_once() {
     });
 }
 
-/// A volume as the device of another volume: two layers of encryption.
-struct Layer(Volume<Arc<MemoryDevice>>);
-
-impl BlockDevice for Layer {
-    fn size(&self) -> io::Result<u64> {
-        Ok(self.0.size())
-    }
-
-    fn read_at(&self, offset: u64, bytes: &mut [u8]) -> io::Result<()> {
-        self.0.read_at(offset, bytes).map_err(io::Error::other)
-    }
-
-    fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        self.0.write_at(offset, bytes).map_err(io::Error::other)
-    }
-
-    fn sync(&self) -> io::Result<()> {
-        self.0.sync().map_err(io::Error::other)
-    }
-}
-
 #[test]
 fn a_volume_lies_on_a_volume() {
     let vault = MemoryVault::new("memory:one");
     let disk = Arc::new(MemoryDevice::new(2 * MIB + 2 * DATA));
     let options = options(SectorSize::B512).overwrite(true);
-    let lower = Layer(Volume::format(disk.clone(), Protector::Vault(&vault, "disks"), &options).unwrap());
+    let lower = Volume::format(disk.clone(), Protector::Vault(&vault, "disks"), &options).unwrap();
     let upper = Volume::format(lower, Protector::Vault(&vault, "disks"), &options).unwrap();
     let plain: Vec<u8> = (0..DATA).map(|i| (i / 3) as u8).collect();
     upper.write_at(0, &plain).unwrap();
 
     let mut raw = vec![0; DATA];
     disk.read_at(2 * MIB as u64, &mut raw).unwrap();
-    let keys = [&upper.device().0, &Volume::open(disk, Credential::Vault(&vault), &OpenOptions::new()).unwrap()];
+    let keys = [upper.device(), &Volume::open(disk, Credential::Vault(&vault), &OpenOptions::new()).unwrap()];
     let lower_dek = hazmat::dek_bytes(keys[0].dek());
     assert_eq!(keys[0].dek(), keys[1].dek());
     model::decrypt(lower_dek.expose(), MIB as u64 / 512, 1, 512, &mut raw);
