@@ -174,6 +174,21 @@ const char *atrest_version(void);
 // A vault gave an answer that is out of its bounds.
 #define ATREST_ERR_VAULT 210
 
+// The version of the key, or every version of it, is disabled. Enable it in its vault to use it again.
+#define ATREST_ERR_KEY_DISABLED 211
+
+// The key is deleted. Recover it in its vault to use it again.
+#define ATREST_ERR_KEY_DELETED 212
+
+// The version of the key has expired. Rotate the key, or move its expiry.
+#define ATREST_ERR_KEY_EXPIRED 213
+
+// The version of the key isn't valid yet. Wait, or move its not-before time.
+#define ATREST_ERR_KEY_NOT_YET_VALID 214
+
+// The vault does not let the identity do that with the key: it was never granted, or access was revoked.
+#define ATREST_ERR_ACCESS_DENIED 215
+
 // The device carries no LUKS2 header.
 #define ATREST_ERR_NOT_LUKS 300
 

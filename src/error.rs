@@ -112,6 +112,40 @@ pub enum Error {
         /// The name of the key.
         key: String,
     },
+    /// The version of the key, or every version of it, is disabled.
+    #[cfg(feature = "std")]
+    KeyDisabled {
+        /// The key's URL or name.
+        key: String,
+    },
+    /// The key is deleted; until it is purged, its vault can recover it.
+    #[cfg(feature = "std")]
+    KeyDeleted {
+        /// The key's URL or name.
+        key: String,
+    },
+    /// The version of the key has expired.
+    #[cfg(feature = "std")]
+    KeyExpired {
+        /// The key's URL or name.
+        key: String,
+    },
+    /// The version of the key isn't valid yet.
+    #[cfg(feature = "std")]
+    KeyNotYetValid {
+        /// The key's URL or name.
+        key: String,
+    },
+    /// The vault does not let the identity do that with the key: it was never granted, or access was revoked.
+    #[cfg(feature = "std")]
+    AccessDenied {
+        /// Who asked.
+        identity: String,
+        /// For what: `get`, `wrapKey` or `unwrapKey`.
+        operation: String,
+        /// The key's URL or name.
+        key: String,
+    },
     /// The passphrase or root key file does not open the vault.
     #[cfg(feature = "std")]
     WrongPassphrase,
@@ -256,6 +290,22 @@ impl Error {
             Error::NotThisVault { wanted } => write!(f, "this vault did not wrap the key; it takes {wanted}"),
             Error::NoSuchKey { key } => write!(f, "the vault has no key {key:?}"),
             Error::KeyExists { key } => write!(f, "the vault has a key {key:?} already; rotate it for a new version"),
+            Error::KeyDisabled { key } => {
+                write!(f, "the key {key:?} is disabled; enable it in its vault to use it again")
+            }
+            Error::KeyDeleted { key } => {
+                write!(f, "the key {key:?} is deleted; recover it in its vault to use it again")
+            }
+            Error::KeyExpired { key } => {
+                write!(f, "the key {key:?} has expired; rotate it, or move its expiry, in its vault")
+            }
+            Error::KeyNotYetValid { key } => {
+                write!(f, "the key {key:?} is not valid yet; wait, or move its not-before time, in its vault")
+            }
+            Error::AccessDenied { identity, operation, key } => write!(
+                f,
+                "the vault denies {identity:?} the operation {operation} on the key {key:?}; have the vault's owner grant it"
+            ),
             Error::WrongPassphrase => {
                 f.write_str("the passphrase or key file is wrong: it opens neither this vault nor a keyslot")
             }
@@ -299,6 +349,20 @@ impl Error {
         }
     }
 
+    /// Whether a vault has said that the key may not be used: it is disabled, deleted, expired, not yet valid or gone
+    /// ([`Error::NoSuchKey`]), or access was revoked. Anything else, such as a vault that doesn't answer, is an outage.
+    pub fn is_revocation(&self) -> bool {
+        matches!(
+            self,
+            Error::KeyDisabled { .. }
+                | Error::KeyDeleted { .. }
+                | Error::KeyExpired { .. }
+                | Error::KeyNotYetValid { .. }
+                | Error::NoSuchKey { .. }
+                | Error::AccessDenied { .. }
+        )
+    }
+
     /// Wraps an I/O error with what was being done.
     pub(crate) fn io(what: impl Into<String>, source: std::io::Error) -> Self {
         Error::Io { what: what.into(), source }
@@ -311,6 +375,39 @@ impl core::error::Error for Error {
             #[cfg(feature = "std")]
             Error::Io { source, .. } => Some(source),
             _ => None,
+        }
+    }
+}
+
+#[cfg(all(test, feature = "std"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_a_vault_says_of_a_key_is_a_revocation() {
+        let key = || "disks".to_owned();
+        for refused in [
+            Error::KeyDisabled { key: key() },
+            Error::KeyDeleted { key: key() },
+            Error::KeyExpired { key: key() },
+            Error::KeyNotYetValid { key: key() },
+            Error::NoSuchKey { key: key() },
+            Error::AccessDenied { identity: "set-1".into(), operation: "unwrapKey".into(), key: key() },
+        ] {
+            assert!(refused.is_revocation(), "{refused}");
+            assert!(refused.to_string().contains("disks"), "{refused}");
+        }
+        let timeout = std::io::Error::from(std::io::ErrorKind::TimedOut);
+        for outage in [
+            Error::Vault("no answer".into()),
+            Error::DamagedVault("torn".into()),
+            Error::io("asking", timeout),
+            Error::Busy { what: "the vault".into() },
+            Error::NotThisVault { wanted: "another".into() },
+            Error::WrongPassphrase,
+            Error::UnwrapFailed,
+        ] {
+            assert!(!outage.is_revocation(), "{outage}");
         }
     }
 }

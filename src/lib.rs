@@ -4,6 +4,8 @@
 
 mod arch;
 pub mod cipher;
+#[cfg(feature = "std")]
+mod clock;
 mod error;
 #[cfg(feature = "std")]
 mod folder;
@@ -18,6 +20,8 @@ mod secret;
 pub mod volume;
 
 pub use cipher::{SectorCipher, SectorSize, SectorUnit};
+#[cfg(feature = "std")]
+pub use clock::{Clock, ManualClock, SystemClock};
 pub use error::{Error, Result};
 #[cfg(feature = "std")]
 pub use key::{Credential, Dek, DekAlgorithm, EncryptionType, Envelope, FileVault, KeyVault, Protector, hazmat};

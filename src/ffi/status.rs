@@ -87,6 +87,16 @@ pub const ATREST_ERR_WRONG_PASSPHRASE: u32 = 208;
 pub const ATREST_ERR_DAMAGED_VAULT: u32 = 209;
 /// A vault gave an answer that is out of its bounds.
 pub const ATREST_ERR_VAULT: u32 = 210;
+/// The version of the key, or every version of it, is disabled. Enable it in its vault to use it again.
+pub const ATREST_ERR_KEY_DISABLED: u32 = 211;
+/// The key is deleted. Recover it in its vault to use it again.
+pub const ATREST_ERR_KEY_DELETED: u32 = 212;
+/// The version of the key has expired. Rotate the key, or move its expiry.
+pub const ATREST_ERR_KEY_EXPIRED: u32 = 213;
+/// The version of the key isn't valid yet. Wait, or move its not-before time.
+pub const ATREST_ERR_KEY_NOT_YET_VALID: u32 = 214;
+/// The vault does not let the identity do that with the key: it was never granted, or access was revoked.
+pub const ATREST_ERR_ACCESS_DENIED: u32 = 215;
 
 /// The device carries no LUKS2 header.
 pub const ATREST_ERR_NOT_LUKS: u32 = 300;
@@ -164,6 +174,8 @@ const NAMES: &[(atrest_status, &CStr)] = &names! {
     ATREST_ERR_UNSUPPORTED_ALGORITHM ATREST_ERR_INVALID_NAME ATREST_ERR_CONTEXT_LENGTH ATREST_ERR_INVALID_ENVELOPE
     ATREST_ERR_CONTEXT_MISMATCH ATREST_ERR_NOT_THIS_VAULT ATREST_ERR_NO_SUCH_KEY ATREST_ERR_KEY_EXISTS
     ATREST_ERR_WRONG_PASSPHRASE ATREST_ERR_DAMAGED_VAULT ATREST_ERR_VAULT
+    ATREST_ERR_KEY_DISABLED ATREST_ERR_KEY_DELETED ATREST_ERR_KEY_EXPIRED ATREST_ERR_KEY_NOT_YET_VALID
+    ATREST_ERR_ACCESS_DENIED
 
     ATREST_ERR_NOT_LUKS ATREST_ERR_INVALID_HEADER ATREST_ERR_UNSUPPORTED_HEADER ATREST_ERR_TAMPERED_HEADER
     ATREST_ERR_WRONG_KEY ATREST_ERR_DEVICE_TOO_SMALL ATREST_ERR_DEVICE_NOT_BLANK ATREST_ERR_MISALIGNED

@@ -9,6 +9,8 @@ mod credential;
 #[cfg(feature = "std")]
 mod dek;
 #[cfg(feature = "std")]
+mod description;
+#[cfg(feature = "std")]
 mod envelope;
 #[cfg(feature = "std")]
 mod file_vault;
@@ -29,6 +31,8 @@ pub(crate) use credential::Passphrase;
 pub use credential::{Credential, MAX_PASSPHRASE, Protector};
 #[cfg(feature = "std")]
 pub use dek::{Dek, DekAlgorithm};
+#[cfg(feature = "std")]
+pub use description::{KeyDescription, KeyKind};
 #[cfg(feature = "std")]
 pub use envelope::Envelope;
 #[cfg(feature = "std")]

@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use super::{MAX_WRAPPED, WrapAlgorithm};
+use super::{KeyDescription, MAX_WRAPPED, WrapAlgorithm};
 use crate::{Dek, DekAlgorithm, Error, Result, Secret};
 
 const MAX_VAULT_ID: usize = 512;
@@ -20,7 +20,8 @@ pub trait KeyVault: Send + Sync {
     /// Wraps `dek` under the latest enabled version of the key named `key`.
     ///
     /// # Errors
-    /// [`Error::NoSuchKey`], or [`Error::Vault`] with what went wrong.
+    /// [`Error::NoSuchKey`], or [`Error::Vault`] with what went wrong. One for which [`Error::is_revocation`] holds says that
+    /// the key may not be used; any other counts as an outage.
     fn wrap(&self, key: &str, dek: &Secret) -> Result<WrappedDek>;
 
     /// Unwraps what [`wrap`](Self::wrap) made.
@@ -29,8 +30,20 @@ pub trait KeyVault: Send + Sync {
     /// else the DEK.
     ///
     /// # Errors
-    /// [`Error::NoSuchKey`]; [`Error::UnwrapFailed`]; [`Error::Vault`] with what went wrong.
+    /// [`Error::NoSuchKey`]; [`Error::UnwrapFailed`]; [`Error::Vault`] with what went wrong; otherwise as [`wrap`](Self::wrap).
     fn unwrap(&self, wrapped: &WrappedDek) -> Result<Option<Secret>>;
+
+    /// What the vault says of a version of a key: the operation `get`. Without a version, of the one under which
+    /// [`wrap`](Self::wrap) would wrap; where there is none, of the latest enabled one, which has then expired or isn't valid
+    /// yet. `Ok(None)`: this kind of vault doesn't tell.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchKey`], [`Error::KeyDeleted`], [`Error::AccessDenied`], or [`Error::Vault`] with what went wrong;
+    /// without a version, [`Error::KeyDisabled`] when none is enabled.
+    fn describe(&self, key: &str, version: Option<&str>) -> Result<Option<KeyDescription>> {
+        let _ = (key, version);
+        Ok(None)
+    }
 }
 
 /// A DEK as a vault wrapped it, with all that is needed to unwrap it there again.

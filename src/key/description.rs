@@ -1,0 +1,79 @@
+//! What a vault says of its keys.
+
+use super::KeyId;
+
+/// The kind of a KEK.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum KeyKind {
+    /// An AES key of 256 bits.
+    Aes256,
+    /// An RSA key of 2048 bits.
+    Rsa2048,
+    /// An RSA key of 3072 bits.
+    Rsa3072,
+    /// An RSA key of 4096 bits.
+    Rsa4096,
+}
+
+impl KeyKind {
+    const ALL: [(KeyKind, u32, &'static str); 4] = [
+        (KeyKind::Aes256, 1, "AES-256"),
+        (KeyKind::Rsa2048, 2, "RSA-2048"),
+        (KeyKind::Rsa3072, 3, "RSA-3072"),
+        (KeyKind::Rsa4096, 4, "RSA-4096"),
+    ];
+
+    /// The name, as people write it.
+    pub fn name(self) -> &'static str {
+        Self::ALL.iter().find(|(kind, ..)| *kind == self).map_or("", |(.., name)| name)
+    }
+
+    /// The number, as the C ABI carries it.
+    pub fn code(self) -> u32 {
+        Self::ALL.iter().find(|(kind, ..)| *kind == self).map_or(0, |(_, code, _)| *code)
+    }
+
+    /// The kind of this name, if there is one.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.iter().find(|(.., n)| *n == name).map(|(kind, ..)| *kind)
+    }
+
+    /// The kind of this number, if there is one.
+    pub fn from_code(code: u32) -> Option<Self> {
+        Self::ALL.iter().find(|(_, c, _)| *c == code).map(|(kind, ..)| *kind)
+    }
+}
+
+/// What a vault says of one version of a key. Times are in seconds since 1970-01-01 UTC.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct KeyDescription {
+    /// The full name of the version.
+    pub id: KeyId,
+    /// The kind of the key.
+    pub kind: KeyKind,
+    /// Whether the version may be used.
+    pub enabled: bool,
+    /// The first second in which it may be used; `None` for any.
+    pub not_before: Option<u64>,
+    /// The first second in which it has expired; `None` for never.
+    pub expires: Option<u64>,
+}
+
+impl KeyDescription {
+    /// A version that is enabled, and valid at any time.
+    pub fn new(id: KeyId, kind: KeyKind) -> Self {
+        KeyDescription { id, kind, enabled: true, not_before: None, expires: None }
+    }
+
+    /// Whether the version has expired at `now`.
+    pub fn has_expired(&self, now: u64) -> bool {
+        self.expires.is_some_and(|expires| now >= expires)
+    }
+
+    /// Whether the version isn't valid yet at `now`.
+    pub fn is_early(&self, now: u64) -> bool {
+        self.not_before.is_some_and(|not_before| now < not_before)
+    }
+}
