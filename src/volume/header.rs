@@ -68,8 +68,12 @@ pub struct KeyslotInfo {
     pub cipher: String,
     /// The length of the key of its area, in bits.
     pub area_key_bits: u32,
+    /// The salt of the key derivation.
+    pub salt: Vec<u8>,
     /// The hash of the anti-forensic splitter.
     pub af_hash: String,
+    /// The stripes of the anti-forensic splitter.
+    pub af_stripes: u32,
     /// Where its area begins on the device of the header, in bytes.
     pub area_offset: u64,
     /// The size of its area in bytes.
@@ -114,6 +118,30 @@ pub struct SegmentInfo {
     pub iv_tweak: u64,
     /// Its flags.
     pub flags: Vec<String>,
+}
+
+/// What proves a key, as the header describes it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct DigestInfo {
+    /// Its number; 0 in LUKS1, which has one.
+    pub id: u32,
+    /// Its type: `pbkdf2`, or empty for one that is not known.
+    pub kind: String,
+    /// The hash of PBKDF2.
+    pub hash: String,
+    /// Iterations of PBKDF2.
+    pub iterations: u32,
+    /// The salt.
+    pub salt: Vec<u8>,
+    /// The digest itself.
+    pub digest: Vec<u8>,
+    /// The length of the key that it proves, in bits, as far as LUKS1's header, a keyslot or a token says it; else 0.
+    pub key_bits: u32,
+    /// The keyslots that hold its key.
+    pub keyslots: Vec<u32>,
+    /// The segments that are encrypted with its key. Without one, it is another key than the data's.
+    pub segments: Vec<u32>,
 }
 
 impl<'d> Header<'d> {
@@ -254,6 +282,31 @@ impl<'d> Header<'d> {
     /// The segments of data, by number.
     pub fn segments(&self) -> Vec<SegmentInfo> {
         self.stored.segment_infos()
+    }
+
+    /// The digests that prove keys, by number.
+    pub fn digests(&self) -> Vec<DigestInfo> {
+        self.stored.digest_infos()
+    }
+
+    /// Flags of the header, such as `allow-discards`; none in LUKS1.
+    pub fn flags(&self) -> Vec<String> {
+        self.stored.flags()
+    }
+
+    /// How often the header was written: its sequence number, which LUKS1 has not.
+    pub fn epoch(&self) -> Option<u64> {
+        self.stored.epoch()
+    }
+
+    /// The size of one copy of the header's metadata in bytes; of LUKS1, the size of its header.
+    pub fn metadata_size(&self) -> u64 {
+        self.stored.metadata_size()
+    }
+
+    /// The size of the room for keyslots in bytes, which follows the metadata.
+    pub fn keyslots_size(&self) -> u64 {
+        self.stored.keyslots_size()
     }
 
     /// What a reader must know to open the volume; a reencryption that is not finished says so here.

@@ -24,7 +24,7 @@ use stored::StoredHeader;
 
 pub use device::{BlockDevice, FileDevice, MemoryDevice};
 pub use format::FormatOptions;
-pub use header::{Header, KeyslotInfo, SegmentInfo, TokenInfo};
+pub use header::{DigestInfo, Header, KeyslotInfo, SegmentInfo, TokenInfo};
 pub use open::OpenOptions;
 pub use protect::{KeyslotOptions, ProtectorId};
 

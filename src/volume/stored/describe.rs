@@ -3,9 +3,10 @@
 use super::{Luks1Store, StoredHeader};
 use crate::key::Kdf;
 use crate::luks::{
-    Keyslot, KeyslotKdf, KeyslotKind, Metadata, Priority, SegmentKind, SegmentSize, TOKEN_TYPE, WIPING_TYPE,
+    Digest, Keyslot, KeyslotKdf, KeyslotKind, Luks1Header, Metadata, Priority, STRIPES, SegmentKind, SegmentSize,
+    TOKEN_TYPE, WIPING_TYPE,
 };
-use crate::volume::{KeyslotInfo, ProtectorId, SegmentInfo, TokenInfo};
+use crate::volume::{DigestInfo, KeyslotInfo, ProtectorId, SegmentInfo, TokenInfo};
 use crate::{Error, Result};
 
 impl StoredHeader {
@@ -21,6 +22,44 @@ impl StoredHeader {
         match self {
             StoredHeader::Luks1(_) => Vec::new(),
             StoredHeader::Luks2(stored) => stored.metadata.requirements().to_vec(),
+        }
+    }
+
+    pub(in crate::volume) fn flags(&self) -> Vec<String> {
+        match self {
+            StoredHeader::Luks1(_) => Vec::new(),
+            StoredHeader::Luks2(stored) => stored.metadata.flags(),
+        }
+    }
+
+    pub(in crate::volume) fn epoch(&self) -> Option<u64> {
+        match self {
+            StoredHeader::Luks1(_) => None,
+            StoredHeader::Luks2(stored) => Some(stored.binary.seqid),
+        }
+    }
+
+    /// The size of one copy of the header without its keyslots.
+    pub(in crate::volume) fn metadata_size(&self) -> u64 {
+        match self {
+            StoredHeader::Luks1(_) => Luks1Header::LEN as u64,
+            StoredHeader::Luks2(stored) => stored.binary.header_size,
+        }
+    }
+
+    pub(in crate::volume) fn keyslots_size(&self) -> u64 {
+        match self {
+            StoredHeader::Luks1(stored) => stored.len() - Luks1Header::LEN as u64,
+            StoredHeader::Luks2(stored) => stored.metadata.keyslots_size(),
+        }
+    }
+
+    pub(in crate::volume) fn digest_infos(&self) -> Vec<DigestInfo> {
+        match self {
+            StoredHeader::Luks1(stored) => vec![luks1_digest(stored)],
+            StoredHeader::Luks2(stored) => {
+                stored.metadata.digests().iter().map(|digest| luks2_digest(&stored.metadata, digest)).collect()
+            }
         }
     }
 
@@ -118,7 +157,9 @@ fn luks1_keyslots(stored: &Luks1Store) -> Vec<KeyslotInfo> {
                 lanes: 0,
                 cipher: attempt.material.cipher.name().into(),
                 area_key_bits: attempt.material.area_key_len as u32 * 8,
+                salt: attempt.salt,
                 af_hash: attempt.material.af_hash.name().into(),
+                af_stripes: STRIPES,
                 area_offset: attempt.offset,
                 area_size: attempt.material.len() as u64,
                 digests: vec![0],
@@ -141,7 +182,9 @@ fn luks2_keyslot(metadata: &Metadata, keyslot: &Keyslot) -> KeyslotInfo {
         lanes: 0,
         cipher: String::new(),
         area_key_bits: 0,
+        salt: Vec::new(),
         af_hash: String::new(),
+        af_stripes: 0,
         area_offset: keyslot.area.offset,
         area_size: keyslot.area.size,
         digests: bound.map(|digest| digest.id).collect(),
@@ -159,7 +202,7 @@ fn luks2_keyslot(metadata: &Metadata, keyslot: &Keyslot) -> KeyslotInfo {
     };
     info.kind = "luks2".into();
     (info.cipher, info.area_key_bits) = (slot.encryption.clone(), slot.area_key_size.saturating_mul(8));
-    info.af_hash = slot.af_hash.clone();
+    (info.salt, info.af_hash, info.af_stripes) = (slot.salt.clone(), slot.af_hash.clone(), slot.stripes);
     info.kdf = match &slot.kdf {
         KeyslotKdf::Pbkdf2 { hash, iterations } => {
             (info.hash, info.iterations) = (hash.clone(), *iterations);
@@ -197,5 +240,43 @@ fn luks2_segment(segment: &crate::luks::Segment) -> SegmentInfo {
         }
         SegmentKind::Other(kind) => kind.clone(),
     };
+    info
+}
+
+fn luks1_digest(stored: &Luks1Store) -> DigestInfo {
+    let header = &stored.header;
+    DigestInfo {
+        id: 0,
+        kind: "pbkdf2".into(),
+        hash: header.hash.name().into(),
+        iterations: header.digest_iterations,
+        salt: header.digest_salt.into(),
+        digest: header.digest.into(),
+        key_bits: header.key_len * 8,
+        keyslots: stored.attempts(None).into_iter().map(|(id, _)| id).collect(),
+        segments: vec![0],
+    }
+}
+
+fn luks2_digest(metadata: &Metadata, digest: &Digest) -> DigestInfo {
+    let (keyslots, segments) = (digest.keyslots.clone(), digest.segments.clone());
+    let keyslot = metadata.keyslots().iter().find(|keyslot| keyslots.contains(&keyslot.id));
+    let ours = || metadata.tokens().ok()?.first().map(|(_, token)| token.key_size);
+    let key_size = keyslot.map(|keyslot| keyslot.key_size).or_else(|| if segments.is_empty() { None } else { ours() });
+    let mut info = DigestInfo {
+        id: digest.id,
+        kind: String::new(),
+        hash: String::new(),
+        iterations: 0,
+        salt: Vec::new(),
+        digest: Vec::new(),
+        key_bits: key_size.unwrap_or(0).saturating_mul(8),
+        keyslots,
+        segments,
+    };
+    if let Some(proof) = &digest.pbkdf2 {
+        (info.kind, info.hash, info.iterations) = ("pbkdf2".into(), proof.hash.clone(), proof.iterations);
+        (info.salt, info.digest) = (proof.salt.clone(), proof.digest.clone());
+    }
     info
 }
