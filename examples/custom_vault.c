@@ -79,8 +79,12 @@ int main(void)
 
     atrest_device *device;
     atrest_volume *volume;
+    atrest_protector protector = ATREST_PROTECTOR_INIT;
+    protector.kind = ATREST_PROTECTOR_VAULT;
+    protector.vault = vault;
+    protector.key_name = "disks";
     check(atrest_device_memory(20 << 20, &device), "making the disk");
-    check(atrest_volume_format(device, vault, "disks", NULL, &volume), "formatting");
+    check(atrest_volume_format(device, &protector, NULL, &volume), "formatting");
     check(atrest_volume_key_urls(volume, print_url, NULL), "asking for the keys");
 
     // The service gets a new version; the volume moves to it; the old version can go.

@@ -31,8 +31,12 @@ int main(int argc, char **argv)
     // A new volume. Its data key is generated here, wrapped by the vault, and stored in the volume's header.
     atrest_device *device;
     atrest_volume *volume;
+    atrest_protector protector = ATREST_PROTECTOR_INIT;
+    protector.kind = ATREST_PROTECTOR_VAULT;
+    protector.vault = vault;
+    protector.key_name = "disks";
     check(atrest_device_create_file(disk, 32 << 20, &device), "making the disk");
-    check(atrest_volume_format(device, vault, "disks", NULL, &volume), "formatting");
+    check(atrest_volume_format(device, &protector, NULL, &volume), "formatting");
     atrest_device_free(device);
     check(atrest_volume_write_at(volume, 0, sectors, sizeof sectors), "writing");
     check(atrest_volume_sync(volume), "syncing");

@@ -1,7 +1,7 @@
 // atrest.h - encryption at rest that a storage stack links
 //
 // An AES-XTS sector engine; data encryption keys (DEKs), wrapped under key-encryption keys (KEKs) that live in a
-// vault; volumes that are LUKS2 on disk. No root, no kernel module, no daemon. Link with -latrest.
+// vault; volumes that are LUKS2 or LUKS1 on disk. No root, no kernel module, no daemon. Link with -latrest.
 //
 // What holds for every function here, unless its own comment says otherwise:
 //
@@ -27,8 +27,8 @@
 //              zero or NULL always means the default. Structs may grow at the end in later versions, and the library
 //              takes the sizes of earlier ones.
 // CALLBACKS    A callback may be called from any thread that uses the handle it belongs to. It may call this library,
-//              but a device's callbacks not the volume on that device. It must neither throw a C++ exception nor longjmp
-//              out. It writes into memory that the library lends it.
+//              but a device's callbacks not the volume or header on that device. It must neither throw a C++ exception nor
+//              longjmp out. It writes into memory that the library lends it.
 // UNITS        Sizes, lengths and offsets are in bytes. A sector's number says in its name what it counts.
 // HAZMAT       A function that can lose data or leak a key when it is used without care has `hazmat` in its name.
 //
@@ -165,7 +165,7 @@ const char *atrest_version(void);
 // The vault has a key of this name already.
 #define ATREST_ERR_KEY_EXISTS 207
 
-// The passphrase or root key file does not open the vault.
+// The passphrase or key file does not open the vault or volume.
 #define ATREST_ERR_WRONG_PASSPHRASE 208
 
 // A vault's file is damaged; the message says how, and what to do.
@@ -189,13 +189,13 @@ const char *atrest_version(void);
 // The vault does not let the identity do that with the key: it was never granted, or access was revoked.
 #define ATREST_ERR_ACCESS_DENIED 215
 
-// The device carries no LUKS2 header.
+// The device carries no LUKS header.
 #define ATREST_ERR_NOT_LUKS 300
 
-// No copy of the LUKS2 header is intact; the message says what is wrong with each.
+// No copy of the LUKS header is intact; the message says what is wrong with each.
 #define ATREST_ERR_INVALID_HEADER 301
 
-// A sound LUKS2 header that asks for something which this version does not do.
+// A sound LUKS header that asks for something which this version does not do.
 #define ATREST_ERR_UNSUPPORTED_HEADER 302
 
 // The header's MAC does not match: somebody without the DEK changed it.
@@ -740,6 +740,162 @@ atrest_status atrest_device_from_callbacks(const atrest_device_callbacks *callba
 void atrest_device_free(atrest_device *device);
 
 // ---------------------------------------------------------------------------------------------------------------------
+// WAYS INTO A VOLUME
+//
+// A volume opens by a credential: a vault that unwraps its DEK, a passphrase, a key file whose bytes are a passphrase,
+// or the DEK itself. What opens it stands in its header: a vault's wrapped DEK in a token, a passphrase's in a keyslot,
+// which costs time and memory to try, by a key derivation function (KDF).
+
+// A vault that holds the KEK under which the DEK is wrapped.
+#define ATREST_CREDENTIAL_VAULT 1
+
+// The DEK itself.
+#define ATREST_CREDENTIAL_DEK 2
+
+// A passphrase.
+#define ATREST_CREDENTIAL_PASSPHRASE 3
+
+// A file whose bytes are the passphrase, all of them.
+#define ATREST_CREDENTIAL_KEY_FILE 4
+
+// A vault, and a key in it whose latest version wraps the DEK. It gets a token, which LUKS1 has no place for.
+#define ATREST_PROTECTOR_VAULT 1
+
+// A passphrase. It gets a keyslot.
+#define ATREST_PROTECTOR_PASSPHRASE 3
+
+// A file whose bytes are the passphrase, all of them. It gets a keyslot.
+#define ATREST_PROTECTOR_KEY_FILE 4
+
+// PBKDF2 with HMAC (RFC 8018): all that LUKS1 knows.
+#define ATREST_KDF_PBKDF2 1
+
+// Argon2i (RFC 9106).
+#define ATREST_KDF_ARGON2I 2
+
+// Argon2id (RFC 9106).
+#define ATREST_KDF_ARGON2ID 3
+
+// SHA-256.
+#define ATREST_HASH_SHA256 1
+
+// SHA-512.
+#define ATREST_HASH_SHA512 2
+
+// SHA-1. For headers of LUKS1 that have it already.
+#define ATREST_HASH_SHA1 3
+
+// Tried after those that are preferred.
+#define ATREST_PRIORITY_NORMAL 0
+
+// Tried first.
+#define ATREST_PRIORITY_PREFER 1
+
+// Tried only when it is asked for by its number.
+#define ATREST_PRIORITY_IGNORE 2
+
+// Flag: the member `id` counts. Otherwise the keyslot is the first that is free.
+#define ATREST_KEYSLOT_ID 1
+
+// A KDF and what it costs.
+typedef struct {
+    // Set by ATREST_KDF_INIT.
+    size_t struct_size;
+    // ATREST_KDF_*. There is no default.
+    uint32_t kind;
+    // For PBKDF2: the hash, ATREST_HASH_*. 0 is ATREST_HASH_SHA256.
+    uint32_t hash;
+    // For PBKDF2: iterations, 1 to 50,000,000.
+    uint32_t iterations;
+    // For Argon2: memory in KiB, at least 8 for each lane, at most 4 GiB.
+    uint32_t memory_kib;
+    // For Argon2: passes over the memory, at least 1. Memory times passes is at most 64 GiB.
+    uint32_t passes;
+    // For Argon2: lanes, 1 to 16.
+    uint32_t lanes;
+} atrest_kdf;
+
+// The first value of an atrest_kdf.
+#define ATREST_KDF_INIT {sizeof(atrest_kdf), 0, 0, 0, 0, 0, 0}
+
+// What opens a volume.
+typedef struct {
+    // Set by ATREST_CREDENTIAL_INIT.
+    size_t struct_size;
+    // ATREST_CREDENTIAL_*: which of the members below is meant. There is no default.
+    uint32_t kind;
+    // For ATREST_CREDENTIAL_VAULT.
+    const atrest_vault *vault;
+    // For ATREST_CREDENTIAL_DEK.
+    const atrest_dek *dek;
+    // For ATREST_CREDENTIAL_PASSPHRASE: 1 byte to 8 MiB, all of which count, a newline at the end too. It needs no zero
+    // byte at its end, isn't copied, and its wiping stays with the caller.
+    const char *passphrase;
+    // The length of the passphrase.
+    size_t passphrase_len;
+    // For ATREST_CREDENTIAL_KEY_FILE: its path. What is read from it is wiped.
+    const char *key_file;
+} atrest_credential;
+
+// The first value of an atrest_credential.
+#define ATREST_CREDENTIAL_INIT {sizeof(atrest_credential), 0, 0, 0, 0, 0, 0}
+
+// A way into a volume that is to be made.
+typedef struct {
+    // Set by ATREST_PROTECTOR_INIT.
+    size_t struct_size;
+    // ATREST_PROTECTOR_*: which of the members below are meant. There is no default.
+    uint32_t kind;
+    // For ATREST_PROTECTOR_VAULT.
+    const atrest_vault *vault;
+    // For ATREST_PROTECTOR_VAULT: the name of the key in it.
+    const char *key_name;
+    // For ATREST_PROTECTOR_PASSPHRASE, as in an atrest_credential.
+    const char *passphrase;
+    // The length of the passphrase.
+    size_t passphrase_len;
+    // For ATREST_PROTECTOR_KEY_FILE: its path. It has 1 byte to 8 MiB; what is read from it is wiped.
+    const char *key_file;
+} atrest_protector;
+
+// The first value of an atrest_protector.
+#define ATREST_PROTECTOR_INIT {sizeof(atrest_protector), 0, 0, 0, 0, 0, 0}
+
+// What a new keyslot is like.
+typedef struct {
+    // Set by ATREST_KEYSLOT_OPTIONS_INIT.
+    size_t struct_size;
+    // 0 or ATREST_KEYSLOT_ID.
+    uint32_t flags;
+    // With ATREST_KEYSLOT_ID: the number of the keyslot, 0 to 31, or to 7 in LUKS1.
+    uint32_t id;
+    // ATREST_PRIORITY_*. LUKS1 has no priorities.
+    uint32_t priority;
+    // How long it shall take to open the keyslot on a machine like this, in milliseconds, where `kdf` is NULL. 0 is
+    // 2000.
+    uint32_t time_ms;
+    // The most memory that this may take, in KiB: at least 32 MiB. 0 is 1 GiB.
+    uint32_t max_memory_kib;
+    // The KDF and its costs. NULL is what is measured on this machine: Argon2id with 4 lanes, or PBKDF2 in LUKS1.
+    const atrest_kdf *kdf;
+} atrest_keyslot_options;
+
+// The first value of an atrest_keyslot_options.
+#define ATREST_KEYSLOT_OPTIONS_INIT {sizeof(atrest_keyslot_options), 0, 0, 0, 0, 0, 0}
+
+// Finds the costs with which a KDF takes about `time_ms` milliseconds on this machine and at most `max_memory_kib` of
+// memory, and puts them into `out`, which starts from ATREST_KDF_INIT. `kind` is ATREST_KDF_*. `hash` is for PBKDF2,
+// `max_memory_kib` and `lanes` are for Argon2; each may be 0, and is then ATREST_HASH_SHA256, 2000, 1 GiB, and 4 lanes.
+//
+// The costs are never below 1000 iterations of PBKDF2, or 4 passes over 32 MiB of Argon2, however slow the machine.
+// Measuring takes about as long as what is measured.
+//
+// Errors: ATREST_ERR_BAD_ENUM; ATREST_ERR_INVALID_OPTION for ATREST_HASH_SHA1, memory below 32 MiB, lanes over 16, and
+// when there is no memory; ATREST_ERR_STRUCT_SIZE.
+atrest_status atrest_kdf_benchmark(uint32_t kind, uint32_t hash, uint32_t time_ms, uint32_t max_memory_kib,
+    uint32_t lanes, atrest_kdf *out);
+
+// ---------------------------------------------------------------------------------------------------------------------
 // HOW VOLUMES ARE MADE AND OPENED
 
 // The platform's key protects the volume.
@@ -754,32 +910,24 @@ void atrest_device_free(atrest_device *device);
 // Flag: destroy what the device holds. Otherwise a device that isn't blank is refused.
 #define ATREST_FORMAT_OVERWRITE 1
 
+// LUKS1, for machines that know nothing else: sectors of 512 bytes, passphrases only, data at 2 MiB.
+#define ATREST_LUKS1 1
+
+// LUKS2.
+#define ATREST_LUKS2 2
+
 // Flag: write nothing at all, neither data nor a repair of the header.
 #define ATREST_OPEN_READ_ONLY 1
 
 // Flag: open a device that is smaller than its volume was. What was beyond its end is lost.
 #define ATREST_OPEN_HAZMAT_ALLOW_TRUNCATED 2
 
-// A vault that holds the KEK under which the DEK is wrapped.
-#define ATREST_CREDENTIAL_VAULT 1
+// Flag: the member `keyslot` counts.
+#define ATREST_OPEN_KEYSLOT 4
 
-// The DEK itself.
-#define ATREST_CREDENTIAL_DEK 2
-
-// What opens a volume.
-typedef struct {
-    // Set by ATREST_CREDENTIAL_INIT.
-    size_t struct_size;
-    // ATREST_CREDENTIAL_*: which of the members below is meant. There is no default.
-    uint32_t kind;
-    // For ATREST_CREDENTIAL_VAULT.
-    const atrest_vault *vault;
-    // For ATREST_CREDENTIAL_DEK.
-    const atrest_dek *dek;
-} atrest_credential;
-
-// The first value of an atrest_credential.
-#define ATREST_CREDENTIAL_INIT {sizeof(atrest_credential), 0, 0, 0}
+// Flag: show data of which the header says that it isn't encrypted, and write to it in the clear. Unless a vault's token
+// proves the header, whoever can write to the disk can make it say so.
+#define ATREST_OPEN_HAZMAT_ALLOW_UNENCRYPTED 8
 
 // What a new volume is like.
 typedef struct {
@@ -793,7 +941,9 @@ typedef struct {
     uint32_t dek_algorithm;
     // ATREST_*_KEY or _KEYS; recorded in the volume. 0 is ATREST_CUSTOMER_KEY.
     uint32_t encryption_type;
-    // Where the data begins on the device: a multiple of 1 MiB, up to 128 MiB. 0 is 16 MiB, as cryptsetup has it.
+    // Where the data begins on the device: a multiple of 1 MiB, up to 128 MiB. 1 MiB leaves room for 3 passphrases, 16
+    // MiB for all 32. 0 is 16 MiB, as cryptsetup has it; 2 MiB for LUKS1; the start of the device if the header is
+    // detached.
     uint64_t data_offset;
     // A UUID of 16 bytes. NULL is a random one.
     const uint8_t *uuid;
@@ -801,14 +951,25 @@ typedef struct {
     const char *label;
     // A second label of up to 47 bytes. NULL is none.
     const char *subsystem;
-    // What the volume is bound to, such as the id of a disk: up to ATREST_CONTEXT_MAX bytes, stored in the clear.
+    // What the volume is bound to, such as the id of a disk: up to ATREST_CONTEXT_MAX bytes, stored in the clear. It
+    // needs a vault, in whose token it is kept.
     const void *context;
     // The length of the context.
     size_t context_len;
+    // ATREST_LUKS1 or ATREST_LUKS2. 0 is ATREST_LUKS2.
+    uint32_t luks_version;
+    // The device that gets the header, where it shall be detached from the data: 16 MiB of it, or 2 MiB for LUKS1. NULL
+    // is the device of the data.
+    atrest_device *header;
+    // What the keyslot is like where a passphrase or key file protects the volume. May be NULL.
+    const atrest_keyslot_options *keyslot;
+    // A DEK in place of a new one; `dek_algorithm` is of no meaning then. TWO VOLUMES UNDER ONE DEK SHOW WHERE THEY HOLD
+    // THE SAME. NULL is a new one.
+    const atrest_dek *hazmat_dek;
 } atrest_format_options;
 
 // The first value of an atrest_format_options.
-#define ATREST_FORMAT_OPTIONS_INIT {sizeof(atrest_format_options), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
+#define ATREST_FORMAT_OPTIONS_INIT {sizeof(atrest_format_options), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
 
 // How to open a volume.
 typedef struct {
@@ -821,38 +982,57 @@ typedef struct {
     const void *context;
     // The length of the context.
     size_t context_len;
+    // The device that the header is on, where it is detached from the data. NULL is the device of the data.
+    atrest_device *header;
+    // With ATREST_OPEN_KEYSLOT: the one keyslot on which a passphrase is tried, also one of ATREST_PRIORITY_IGNORE.
+    // Otherwise all others are tried, in the order of their priority.
+    uint32_t keyslot;
+    // The most memory of Argon2 that a keyslot may ask for before a passphrase is tried on it, in KiB. Whoever can write
+    // to the disk can write a header that asks for any amount. 0 is 4 GiB.
+    uint32_t kdf_max_memory_kib;
+    // The most work of Argon2: memory in KiB times passes. 0 is 64 GiB.
+    uint64_t kdf_max_kib_passes;
+    // The most iterations of PBKDF2. 0 is 50,000,000.
+    uint32_t kdf_max_iterations;
+    // The most lanes of Argon2. 0 is 16.
+    uint32_t kdf_max_lanes;
 } atrest_open_options;
 
 // The first value of an atrest_open_options.
-#define ATREST_OPEN_OPTIONS_INIT {sizeof(atrest_open_options), 0, 0, 0}
+#define ATREST_OPEN_OPTIONS_INIT {sizeof(atrest_open_options), 0, 0, 0, 0, 0, 0, 0, 0, 0}
 
 // ---------------------------------------------------------------------------------------------------------------------
 // VOLUMES
 //
-// An encrypted device: a LUKS2 header, which any Linux machine can check, then sectors of AES-XTS (aes-xts-plain64).
-// Reads and writes are in whole sectors. Any number of threads may read and write one volume at once.
+// An encrypted device: a header of LUKS2 or LUKS1, which any Linux machine can check, and sectors of AES-XTS
+// (aes-xts-plain64), or of what else an old volume has. The header may be on a device of its own. Reads and writes are in
+// whole sectors. Any number of threads may read and write one volume at once.
 
 // A volume. Freed by atrest_volume_free.
 typedef struct atrest_volume atrest_volume;
 
-// Makes a volume on `device`, with a new DEK that `vault` wraps under the latest version of the key `key_name`.
-// `options` may be NULL. The data area isn't written, and reads as noise until it is.
+// Makes a volume on `device`, with a new DEK, and `protector` as the way into it. `options` may be NULL. The data area
+// isn't written, and reads as noise until it is.
 //
-// Nothing is written before the vault has wrapped the DEK and unwrapped it again.
+// Nothing is written before a vault has wrapped the DEK and unwrapped it again. With a passphrase this takes as long as
+// its keyslot's KDF, and measuring that: some seconds, unless `options` say otherwise.
 //
 // Errors: ATREST_ERR_DEVICE_NOT_BLANK; ATREST_ERR_DEVICE_TOO_SMALL; ATREST_ERR_INVALID_OPTION,
-// ATREST_ERR_SECTOR_SIZE, ATREST_ERR_BAD_ENUM and ATREST_ERR_CONTEXT_LENGTH for options out of bounds;
-// ATREST_ERR_INVALID_NAME; ATREST_ERR_NO_SUCH_KEY; what the vault and the device answer.
-atrest_status atrest_volume_format(atrest_device *device, const atrest_vault *vault, const char *key_name,
+// ATREST_ERR_SECTOR_SIZE, ATREST_ERR_BAD_ENUM and ATREST_ERR_CONTEXT_LENGTH for options and passphrases out of bounds;
+// ATREST_ERR_NO_ROOM where a keyslot doesn't fit in front of the data; ATREST_ERR_INVALID_NAME; ATREST_ERR_NO_SUCH_KEY;
+// ATREST_ERR_IO for a key file; what the vault and the devices answer.
+atrest_status atrest_volume_format(atrest_device *device, const atrest_protector *protector,
     const atrest_format_options *options, atrest_volume **out);
 
 // Opens the volume on `device`. `options` may be NULL. The DEK is proven by the header's digest, and the header by
-// its MAC, before anything is decrypted or written. A damaged copy of the header is repaired from the intact one.
+// the MAC of a vault's token where it has one, before anything is decrypted or written. A damaged copy of the header is
+// repaired from the intact one.
 //
-// Errors: ATREST_ERR_NOT_LUKS; ATREST_ERR_INVALID_HEADER; ATREST_ERR_UNSUPPORTED_HEADER; ATREST_ERR_NOT_THIS_VAULT,
-// whose message names the key that is needed; ATREST_ERR_WRONG_KEY; ATREST_ERR_TAMPERED_HEADER;
-// ATREST_ERR_CONTEXT_MISMATCH; ATREST_ERR_DEVICE_TOO_SMALL for a truncated device; what the vault and the device
-// answer.
+// Errors: ATREST_ERR_NOT_LUKS; ATREST_ERR_INVALID_HEADER; ATREST_ERR_UNSUPPORTED_HEADER, also for keyslots that ask for
+// more than `options` allow; ATREST_ERR_NOT_THIS_VAULT, whose message names the key that is needed;
+// ATREST_ERR_WRONG_PASSPHRASE, also for a key file; ATREST_ERR_NO_SUCH_PROTECTOR where no keyslot takes a passphrase;
+// ATREST_ERR_WRONG_KEY; ATREST_ERR_TAMPERED_HEADER; ATREST_ERR_CONTEXT_MISMATCH; ATREST_ERR_DEVICE_TOO_SMALL for a
+// truncated device; ATREST_ERR_INVALID_OPTION for a passphrase out of bounds; what the vault and the devices answer.
 atrest_status atrest_volume_open(atrest_device *device, const atrest_credential *credential,
     const atrest_open_options *options, atrest_volume **out);
 
@@ -887,6 +1067,38 @@ atrest_status atrest_volume_sync(atrest_volume *volume);
 // the device, too, the volume opens with the old version or the new one.
 atrest_status atrest_volume_rotate_kek(atrest_volume *volume, const atrest_vault *vault, char *url, size_t url_cap);
 
+// Makes another way into a volume, beside those that it has, and puts its number into `id`: that of a token if
+// `protector` is a vault, otherwise that of a keyslot. `options` may be NULL, and mean nothing for a vault, whose token is
+// bound to the context of the tokens that are there. Killed at any instant, the volume has the new way or has not, and
+// those before it in any case.
+//
+// Errors: ATREST_ERR_NO_ROOM when all keyslots or tokens are taken; ATREST_ERR_READ_ONLY; ATREST_ERR_INVALID_OPTION and
+// ATREST_ERR_BAD_ENUM for options and passphrases out of bounds; ATREST_ERR_UNSUPPORTED_HEADER for a vault on LUKS1;
+// ATREST_ERR_BUSY when another program has changed the header since the volume was opened; what the vault and the device
+// answer.
+atrest_status atrest_volume_add_protector(atrest_volume *volume, const atrest_protector *protector,
+    const atrest_keyslot_options *options, uint32_t *id);
+
+// Puts a new passphrase or key file in the place of a keyslot, and the number of the new keyslot into `new_id`. The new
+// one is made before the old one is destroyed, so that a free keyslot is needed. It takes over the priority, unless
+// `options`, which may be NULL, have another than ATREST_PRIORITY_NORMAL. Killed at any instant, the volume opens by the
+// old or the new passphrase, or both.
+//
+// Errors: ATREST_ERR_NO_SUCH_PROTECTOR; ATREST_ERR_INVALID_OPTION for a vault; those of atrest_volume_add_protector.
+atrest_status atrest_volume_change_keyslot(atrest_volume *volume, uint32_t id, const atrest_protector *protector,
+    const atrest_keyslot_options *options, uint32_t *new_id);
+
+// Takes a keyslot away, and overwrites what was in it. Who has a backup of the header can still use it.
+//
+// Errors: ATREST_ERR_NO_SUCH_PROTECTOR; ATREST_ERR_LAST_PROTECTOR: atrest_header_erase takes the last one too;
+// ATREST_ERR_READ_ONLY; ATREST_ERR_BUSY as in atrest_volume_add_protector; what the device answers.
+atrest_status atrest_volume_remove_keyslot(atrest_volume *volume, uint32_t id);
+
+// Takes a token away: a vault's, or another program's.
+//
+// Errors: those of atrest_volume_remove_keyslot; ATREST_ERR_NO_SUCH_PROTECTOR in LUKS1, which has none.
+atrest_status atrest_volume_remove_token(atrest_volume *volume, uint32_t id);
+
 // The size of the data in bytes: what can be read and written.
 atrest_status atrest_volume_size(const atrest_volume *volume, uint64_t *out);
 
@@ -895,6 +1107,9 @@ atrest_status atrest_volume_sector_size(const atrest_volume *volume, uint32_t *o
 
 // Where the data begins on the device, in bytes.
 atrest_status atrest_volume_data_offset(const atrest_volume *volume, uint64_t *out);
+
+// How the data is encrypted, in dm-crypt's notation, such as "aes-xts-plain64".
+atrest_status atrest_volume_cipher(const atrest_volume *volume, char *cipher, size_t cipher_cap, size_t *cipher_len);
 
 // The UUID of the volume, as a text of 36 characters.
 atrest_status atrest_volume_uuid(const atrest_volume *volume, char *uuid, size_t uuid_cap, size_t *uuid_len);
@@ -905,6 +1120,272 @@ atrest_status atrest_volume_dek(const atrest_volume *volume, atrest_dek **out);
 // Calls `each` with the URL of every key version that can unwrap the volume's DEK. The URL is valid during the
 // callback only. `each` returns ATREST_OK to go on; anything else ends the list with ATREST_ERR_CALLBACK_FAILED.
 atrest_status atrest_volume_key_urls(const atrest_volume *volume, atrest_status (*each)(void *user, const char *url),
+    void *user);
+
+// ---------------------------------------------------------------------------------------------------------------------
+// HEADERS
+//
+// The header of a volume that is locked: looked at, and changed where no key is needed. What it says is what the disk
+// says, which nothing has proven. It may be attached to its data, detached from it, or a backup in a file.
+//
+// A handle holds what the header said when it was loaded, or changed by this handle. Changes are safe to kill at any
+// instant. They are refused with ATREST_ERR_BUSY when somebody else has changed the header meanwhile: load it anew. In the
+// same way a volume that is open on the device refuses to change a header that was changed here.
+
+// A header. Freed by atrest_header_free.
+typedef struct atrest_header atrest_header;
+
+// Reads the header of a device. Nothing is written.
+//
+// Errors: ATREST_ERR_NOT_LUKS; ATREST_ERR_INVALID_HEADER; ATREST_ERR_UNSUPPORTED_HEADER; ATREST_ERR_DEVICE_TOO_SMALL;
+// what the device answers.
+atrest_status atrest_header_load(atrest_device *device, atrest_header **out);
+
+// Frees a header, which stays as it is on the device.
+void atrest_header_free(atrest_header *header);
+
+// ATREST_LUKS1 or ATREST_LUKS2.
+atrest_status atrest_header_version(const atrest_header *header, uint32_t *out);
+
+// The UUID, as a text of 36 characters as a rule.
+atrest_status atrest_header_uuid(const atrest_header *header, char *uuid, size_t uuid_cap, size_t *uuid_len);
+
+// The label, up to 47 bytes, empty where there is none.
+atrest_status atrest_header_label(const atrest_header *header, char *label, size_t label_cap, size_t *label_len);
+
+// The second label, up to 47 bytes, empty where there is none.
+atrest_status atrest_header_subsystem(const atrest_header *header, char *subsystem, size_t subsystem_cap,
+    size_t *subsystem_len);
+
+// How often the header was written: its sequence number.
+//
+// Errors: ATREST_ERR_UNSUPPORTED for LUKS1, which has none.
+atrest_status atrest_header_epoch(const atrest_header *header, uint64_t *out);
+
+// How many bytes at the start of the device the header takes with its keyslots: the length of a backup.
+atrest_status atrest_header_size(const atrest_header *header, uint64_t *out);
+
+// The size of one copy of the metadata in bytes, of which LUKS2 has two.
+atrest_status atrest_header_metadata_size(const atrest_header *header, uint64_t *out);
+
+// The size of the room for keyslots in bytes, which follows the metadata.
+atrest_status atrest_header_keyslots_size(const atrest_header *header, uint64_t *out);
+
+// 1 if there is anything for atrest_header_repair to do, otherwise 0.
+atrest_status atrest_header_needs_repair(const atrest_header *header, uint32_t *out);
+
+// Does what a killed process or a damaged copy has left to do, as opening the volume does. If there is nothing, nothing is
+// written.
+//
+// Errors: ATREST_ERR_BUSY; what the device answers.
+atrest_status atrest_header_repair(atrest_header *header);
+
+// Gives the volume other labels, of up to 47 bytes each. An empty text is none.
+//
+// Errors: ATREST_ERR_INVALID_OPTION; ATREST_ERR_UNSUPPORTED_HEADER in LUKS1, which has no labels, and for a header that
+// demands what this library does not know; ATREST_ERR_BUSY; what the device answers.
+atrest_status atrest_header_set_label(atrest_header *header, const char *label, const char *subsystem);
+
+// Says when a keyslot is tried: `priority` is ATREST_PRIORITY_*.
+//
+// Errors: ATREST_ERR_NO_SUCH_PROTECTOR; ATREST_ERR_BAD_ENUM; ATREST_ERR_UNSUPPORTED_HEADER in LUKS1, which has no
+// priorities; those of atrest_header_set_label.
+atrest_status atrest_header_set_priority(atrest_header *header, uint32_t keyslot, uint32_t priority);
+
+// Takes a keyslot away, and overwrites what was in it. Who has a backup of the header can still use it.
+//
+// Errors: ATREST_ERR_NO_SUCH_PROTECTOR; ATREST_ERR_LAST_PROTECTOR: atrest_header_erase takes the last one too;
+// ATREST_ERR_UNSUPPORTED_HEADER for a header that demands what this library does not know; ATREST_ERR_BUSY; what the
+// device answers.
+atrest_status atrest_header_remove_keyslot(atrest_header *header, uint32_t id);
+
+// Takes a token away: a vault's, or another program's.
+//
+// Errors: those of atrest_header_remove_keyslot; ATREST_ERR_NO_SUCH_PROTECTOR in LUKS1, which has none.
+atrest_status atrest_header_remove_token(atrest_header *header, uint32_t id);
+
+// Puts in a token of another program's type, as JSON, and its number into `id`.
+//
+// Errors: ATREST_ERR_INVALID_OPTION when it isn't sound, or of the type "atrest"; ATREST_ERR_NO_ROOM;
+// ATREST_ERR_UNSUPPORTED_HEADER in LUKS1, which has no tokens; those of atrest_header_set_label.
+atrest_status atrest_header_import_token(atrest_header *header, const char *json, uint32_t *id);
+
+// Destroys every way in: all keyslots, with all that their room may hold, and all tokens. NOBODY GETS AT THE DATA ANY
+// MORE, however much there is of it, but who has the DEK itself or a backup of the header.
+//
+// Errors: ATREST_ERR_BUSY; what the device answers: then it is to be done again.
+atrest_status atrest_header_erase(atrest_header *header);
+
+// The header with its keyslots, as bytes that atrest_header_restore and `cryptsetup luksHeaderRestore` take: as many as
+// atrest_header_size says.
+//
+// Who has a backup can open the volume with what opened it then, also when that was taken away since.
+//
+// Errors: ATREST_ERR_BUSY; ATREST_ERR_BUFFER_TOO_SHORT; what the device answers.
+atrest_status atrest_header_backup(const atrest_header *header, void *backup, size_t backup_cap, size_t *backup_len);
+
+// Writes a backup over the header of a device, of which it must be a backup: with the same UUID, and data in the same
+// place. No data is touched. Killed while it is at it, it is to be done again. What opens the volume afterwards is what
+// opened it when the backup was made. Handles of the header, and volumes that are open, have to be opened anew.
+//
+// Errors: ATREST_ERR_NOT_LUKS, ATREST_ERR_INVALID_HEADER, ATREST_ERR_UNSUPPORTED_HEADER and ATREST_ERR_DEVICE_TOO_SMALL
+// for the backup or the header that is there; ATREST_ERR_OTHER_HEADER when it is another volume's; what the device
+// answers.
+atrest_status atrest_header_restore(atrest_device *device, const void *backup, size_t backup_len);
+
+// Writes a backup to the start of a device, WHATEVER IT HOLDS: a damaged header, another volume's, data.
+//
+// Errors: those of atrest_header_restore, for the backup; ATREST_ERR_DEVICE_TOO_SMALL.
+atrest_status atrest_hazmat_header_restore(atrest_device *device, const void *backup, size_t backup_len);
+
+// ---------------------------------------------------------------------------------------------------------------------
+// WHAT A HEADER LISTS
+//
+// Each function here calls `each` with `user` for every entry of a header, by number. What it is given, and what that
+// points to, is valid during the callback only. `each` returns ATREST_OK to go on; anything else ends the list with
+// ATREST_ERR_CALLBACK_FAILED.
+
+// A keyslot, as the header describes it. What it hasn't is 0 or an empty text.
+typedef struct {
+    // The size of this struct in the library that runs.
+    size_t struct_size;
+    // Its number.
+    uint32_t id;
+    // ATREST_PRIORITY_*: when it is tried.
+    uint32_t priority;
+    // "luks2" for a passphrase's, "luks1" in LUKS1, "reencrypt", or what else the header has.
+    const char *kind;
+    // The length of the key in it, in bits.
+    uint32_t key_bits;
+    // The length of the key of its area, in bits.
+    uint32_t area_key_bits;
+    // The KDF: "pbkdf2", "argon2i" or "argon2id".
+    const char *kdf;
+    // The hash of PBKDF2.
+    const char *hash;
+    // Iterations of PBKDF2.
+    uint32_t iterations;
+    // Memory of Argon2 in KiB.
+    uint32_t memory_kib;
+    // Passes of Argon2.
+    uint32_t passes;
+    // Lanes of Argon2.
+    uint32_t lanes;
+    // The salt of the KDF.
+    const uint8_t *salt;
+    // The length of the salt.
+    size_t salt_len;
+    // How its area is encrypted, in dm-crypt's notation.
+    const char *cipher;
+    // The hash of the anti-forensic splitter.
+    const char *af_hash;
+    // The stripes of the anti-forensic splitter.
+    uint32_t af_stripes;
+    // How many digests its key is bound to. If none, it holds another key than the data's.
+    uint32_t digests_count;
+    // Their numbers.
+    const uint32_t *digests;
+    // Where its area begins on the device of the header, in bytes.
+    uint64_t area_offset;
+    // The size of its area in bytes.
+    uint64_t area_size;
+} atrest_keyslot_info;
+
+// A token, as the header describes it.
+typedef struct {
+    // The size of this struct in the library that runs.
+    size_t struct_size;
+    // Its number.
+    uint32_t id;
+    // How many keyslots it is for.
+    uint32_t keyslots_count;
+    // Their numbers.
+    const uint32_t *keyslots;
+    // Its type: "atrest" for a vault's.
+    const char *kind;
+    // For a sound token of a vault, the URL of the key that wraps the DEK; otherwise NULL.
+    const char *key_url;
+    // All of it, as JSON.
+    const char *json;
+} atrest_token_info;
+
+// A segment of data, as the header describes it. What it hasn't is 0 or an empty text.
+typedef struct {
+    // The size of this struct in the library that runs.
+    size_t struct_size;
+    // Its number.
+    uint32_t id;
+    // The sector size in bytes.
+    uint32_t sector_size;
+    // Its type: "crypt", "linear" for data that isn't encrypted, or another.
+    const char *kind;
+    // The cipher in dm-crypt's notation.
+    const char *cipher;
+    // Where it begins on the device of the data, in bytes.
+    uint64_t offset;
+    // Its size in bytes. 0 is all that follows.
+    uint64_t size;
+    // The number of its first sector, in units of 512 bytes.
+    uint64_t iv_tweak;
+    // Its flags, each ended by a zero byte, the last by two.
+    const char *flags;
+} atrest_segment_info;
+
+// What proves a key, as the header describes it. What it hasn't is 0 or an empty text.
+typedef struct {
+    // The size of this struct in the library that runs.
+    size_t struct_size;
+    // Its number; 0 in LUKS1, which has one.
+    uint32_t id;
+    // The length of the key that it proves in bits, if LUKS1's header, a keyslot or a token says it.
+    uint32_t key_bits;
+    // Its type: "pbkdf2", or empty for one that isn't known.
+    const char *kind;
+    // The hash of PBKDF2.
+    const char *hash;
+    // Iterations of PBKDF2.
+    uint32_t iterations;
+    // How many keyslots hold its key.
+    uint32_t keyslots_count;
+    // Their numbers.
+    const uint32_t *keyslots;
+    // The salt.
+    const uint8_t *salt;
+    // The length of the salt.
+    size_t salt_len;
+    // The digest itself.
+    const uint8_t *digest;
+    // The length of the digest.
+    size_t digest_len;
+    // The numbers of the segments that are encrypted with its key.
+    const uint32_t *segments;
+    // How many there are. If none, it is another key than the data's.
+    uint32_t segments_count;
+} atrest_digest_info;
+
+// The keyslots that there are.
+atrest_status atrest_header_keyslots(const atrest_header *header, atrest_status (*each)(void *user,
+    const atrest_keyslot_info *keyslot), void *user);
+
+// The tokens: none in LUKS1.
+atrest_status atrest_header_tokens(const atrest_header *header, atrest_status (*each)(void *user,
+    const atrest_token_info *token), void *user);
+
+// The segments of data.
+atrest_status atrest_header_segments(const atrest_header *header, atrest_status (*each)(void *user,
+    const atrest_segment_info *segment), void *user);
+
+// The digests that prove keys.
+atrest_status atrest_header_digests(const atrest_header *header, atrest_status (*each)(void *user,
+    const atrest_digest_info *digest), void *user);
+
+// What a reader must know to open the volume; a reencryption that is not finished says so here. This library opens no
+// volume that has any.
+atrest_status atrest_header_requirements(const atrest_header *header, atrest_status (*each)(void *user,
+    const char *requirement), void *user);
+
+// Flags of the header, such as "allow-discards", which a reader need not know.
+atrest_status atrest_header_flags(const atrest_header *header, atrest_status (*each)(void *user, const char *flag),
     void *user);
 
 #ifdef __cplusplus

@@ -91,6 +91,15 @@ macro_rules! out {
     }};
 }
 
+/// A place for a struct that the library fills, whose first member says how large it is.
+macro_rules! struct_out {
+    ($out:expr) => {{
+        // SAFETY: by the header's contract (STRUCTS, OUTPUTS, MEMORY) there are as many bytes as its first member says,
+        // which can be written until the function returns.
+        unsafe { crate::output::StructOut::new($out, stringify!($out)) }?
+    }};
+}
+
 /// A place for bytes, with its capacity and length.
 macro_rules! bytes_out {
     ($buffer:expr, $capacity:expr, $len:expr) => {{

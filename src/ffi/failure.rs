@@ -89,6 +89,11 @@ pub(crate) struct CallbackFailed {
 }
 
 impl CallbackFailed {
+    /// What a callback's answer means for the call.
+    pub(crate) fn check(status: atrest_status) -> Result {
+        if status == ATREST_OK { Ok(()) } else { Err(CallbackFailed { status }.into()) }
+    }
+
     pub(crate) fn into_io(self) -> std::io::Error {
         std::io::Error::other(self)
     }

@@ -1,7 +1,7 @@
 //! atrest.h - encryption at rest that a storage stack links
 //!
 //! An AES-XTS sector engine; data encryption keys (DEKs), wrapped under key-encryption keys (KEKs) that live in a
-//! vault; volumes that are LUKS2 on disk. No root, no kernel module, no daemon. Link with -latrest.
+//! vault; volumes that are LUKS2 or LUKS1 on disk. No root, no kernel module, no daemon. Link with -latrest.
 //!
 //! What holds for every function here, unless its own comment says otherwise:
 //!
@@ -27,8 +27,8 @@
 //!              zero or NULL always means the default. Structs may grow at the end in later versions, and the library
 //!              takes the sizes of earlier ones.
 //! CALLBACKS    A callback may be called from any thread that uses the handle it belongs to. It may call this library,
-//!              but a device's callbacks not the volume on that device. It must neither throw a C++ exception nor longjmp
-//!              out. It writes into memory that the library lends it.
+//!              but a device's callbacks not the volume or header on that device. It must neither throw a C++ exception nor
+//!              longjmp out. It writes into memory that the library lends it.
 //! UNITS        Sizes, lengths and offsets are in bytes. A sector's number says in its name what it counts.
 //! HAZMAT       A function that can lose data or leak a key when it is used without care has `hazmat` in its name.
 #![allow(non_camel_case_types)] // types bear the names that C knows them by
@@ -39,7 +39,10 @@ mod dek;
 mod device;
 mod failure;
 mod handle;
+mod header;
+mod header_lists;
 mod key_wrap;
+mod keyslots;
 mod output;
 mod sector_cipher;
 mod status;

@@ -9,6 +9,7 @@ use core::ptr;
 use crate::args::has_bytes;
 use crate::failure::{Failure, Result};
 use crate::handle::{self, Handle};
+use crate::structs::{self, SizedStruct};
 
 /// A place for one value.
 pub(crate) struct Out<T>(*mut T);
@@ -32,6 +33,32 @@ impl<H: Handle> Out<*mut H> {
     }
 }
 
+/// A place for a struct of any size that it had in a version.
+pub(crate) struct StructOut<T> {
+    out: *mut T,
+    size: usize,
+}
+
+impl<T: SizedStruct> StructOut<T> {
+    /// # Safety
+    /// If `out` isn't NULL, it points to a `usize`, and as many bytes as that says can be written there for as long as
+    /// this lives.
+    pub(crate) unsafe fn new(out: *mut T, argument: &str) -> Result<Self> {
+        // SAFETY: the caller vouches for a `usize`.
+        let size = unsafe { structs::size(out, argument) }?;
+        Ok(StructOut { out, size })
+    }
+
+    /// Fills it as far as the caller knows its members. It keeps its size.
+    pub(crate) fn set(self, value: T) {
+        let first = size_of::<usize>();
+        let from = ptr::from_ref(&value).cast::<u8>();
+        // SAFETY: `size` is that of a version, so that no less than a `usize` and no more than a `T`; from `new` on, that
+        // many bytes can be written.
+        unsafe { ptr::copy_nonoverlapping(from.add(first), self.out.cast::<u8>().add(first), self.size - first) };
+    }
+}
+
 /// A place for bytes.
 pub(crate) struct BytesOut<'a> {
     buffer: *mut u8,
@@ -51,12 +78,20 @@ impl<'a> BytesOut<'a> {
         Ok(BytesOut { buffer, capacity, len, argument })
     }
 
+    /// Refuses a buffer that has no room for `needed` bytes, and says so in the length.
+    pub(crate) fn check(&self, needed: usize) -> Result {
+        if needed > self.capacity {
+            // SAFETY: `len` isn't NULL, which `new` checked, and the caller of `new` vouched for the rest.
+            unsafe { self.len.write(needed) };
+            return Err(Failure::too_short(self.argument, needed));
+        }
+        Ok(())
+    }
+
     pub(crate) fn put(self, bytes: &[u8]) -> Result {
+        self.check(bytes.len())?;
         // SAFETY: `len` isn't NULL, which `new` checked, and the caller of `new` vouched for the rest.
         unsafe { self.len.write(bytes.len()) };
-        if bytes.len() > self.capacity {
-            return Err(Failure::too_short(self.argument, bytes.len()));
-        }
         // SAFETY: the buffer has room, checked above and vouched for by the caller of `new`; `copy` allows an overlap, and
         // a NULL buffer has capacity 0, so that nothing is copied.
         unsafe { ptr::copy(bytes.as_ptr(), self.buffer, bytes.len()) };

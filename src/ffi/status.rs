@@ -81,7 +81,7 @@ pub const ATREST_ERR_NOT_THIS_VAULT: u32 = 205;
 pub const ATREST_ERR_NO_SUCH_KEY: u32 = 206;
 /// The vault has a key of this name already.
 pub const ATREST_ERR_KEY_EXISTS: u32 = 207;
-/// The passphrase or root key file does not open the vault.
+/// The passphrase or key file does not open the vault or volume.
 pub const ATREST_ERR_WRONG_PASSPHRASE: u32 = 208;
 /// A vault's file is damaged; the message says how, and what to do.
 pub const ATREST_ERR_DAMAGED_VAULT: u32 = 209;
@@ -98,11 +98,11 @@ pub const ATREST_ERR_KEY_NOT_YET_VALID: u32 = 214;
 /// The vault does not let the identity do that with the key: it was never granted, or access was revoked.
 pub const ATREST_ERR_ACCESS_DENIED: u32 = 215;
 
-/// The device carries no LUKS2 header.
+/// The device carries no LUKS header.
 pub const ATREST_ERR_NOT_LUKS: u32 = 300;
-/// No copy of the LUKS2 header is intact; the message says what is wrong with each.
+/// No copy of the LUKS header is intact; the message says what is wrong with each.
 pub const ATREST_ERR_INVALID_HEADER: u32 = 301;
-/// A sound LUKS2 header that asks for something which this version does not do.
+/// A sound LUKS header that asks for something which this version does not do.
 pub const ATREST_ERR_UNSUPPORTED_HEADER: u32 = 302;
 /// The header's MAC does not match: somebody without the DEK changed it.
 pub const ATREST_ERR_TAMPERED_HEADER: u32 = 303;

@@ -1,4 +1,4 @@
-//! Structs that C fills: their first member says how long they are.
+//! Structs that C fills, or has filled: their first member says how long they are.
 
 use core::mem::{MaybeUninit, size_of};
 use core::ptr;
@@ -15,11 +15,11 @@ pub(crate) unsafe trait SizedStruct: Copy {
     const EARLIER: &'static [usize] = &[];
 }
 
-/// Copies a struct; members that came after the version it was made for are zero.
+/// The size of a struct of C, if it is one of a version.
 ///
 /// # Safety
-/// If `from` isn't NULL, it points to a `usize` and to as many bytes as that says, of a `T` of some version.
-pub(crate) unsafe fn read<T: SizedStruct>(from: *const T, argument: &str) -> Result<T> {
+/// If `from` isn't NULL, it points to a `usize`.
+pub(crate) unsafe fn size<T: SizedStruct>(from: *const T, argument: &str) -> Result<usize> {
     if from.is_null() {
         return Err(Failure::null(argument));
     }
@@ -29,6 +29,16 @@ pub(crate) unsafe fn read<T: SizedStruct>(from: *const T, argument: &str) -> Res
         let text = format!("`{argument}` has struct_size {size}, not {}: begin with the _INIT macro", size_of::<T>());
         return Err(Failure::new(ATREST_ERR_STRUCT_SIZE, text));
     }
+    Ok(size)
+}
+
+/// Copies a struct; members that came after the version it was made for are zero.
+///
+/// # Safety
+/// If `from` isn't NULL, it points to a `usize` and to as many bytes as that says, of a `T` of some version.
+pub(crate) unsafe fn read<T: SizedStruct>(from: *const T, argument: &str) -> Result<T> {
+    // SAFETY: the caller vouches for more than this demands.
+    let size = unsafe { size(from, argument) }?;
     let mut copy = MaybeUninit::<T>::zeroed();
     // SAFETY: `size` bytes are there to be read, for which the caller vouches, and fit, since no version was larger.
     unsafe { ptr::copy_nonoverlapping(from.cast::<u8>(), copy.as_mut_ptr().cast(), size) };

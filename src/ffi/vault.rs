@@ -17,7 +17,7 @@ use atrest::{Error, Secret};
 use crate::failure::{CallbackFailed, Failure, Result, run};
 use crate::handle::Handle;
 use crate::output::TextOut;
-use crate::status::{ATREST_ERR_INVALID_OPTION, ATREST_ERR_UNSUPPORTED, ATREST_OK, atrest_status};
+use crate::status::{ATREST_ERR_INVALID_OPTION, ATREST_ERR_UNSUPPORTED, atrest_status};
 use crate::structs::SizedStruct;
 use crate::vault_callbacks::CallbackVault;
 
@@ -242,10 +242,7 @@ pub unsafe extern "C" fn atrest_vault_list(
                 },
             };
             // SAFETY: by the header's contract (CALLBACKS) it can be called with its `user`; the texts live until then.
-            match unsafe { each(user, ptr::from_ref(&version)) } {
-                ATREST_OK => {}
-                status => return Err(CallbackFailed { status }.into()),
-            }
+            CallbackFailed::check(unsafe { each(user, ptr::from_ref(&version)) })?;
         }
         Ok(())
     })

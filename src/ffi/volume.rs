@@ -1,55 +1,64 @@
 //! VOLUMES
 //!
-//! An encrypted device: a LUKS2 header, which any Linux machine can check, then sectors of AES-XTS (aes-xts-plain64).
-//! Reads and writes are in whole sectors. Any number of threads may read and write one volume at once.
+//! An encrypted device: a header of LUKS2 or LUKS1, which any Linux machine can check, and sectors of AES-XTS
+//! (aes-xts-plain64), or of what else an old volume has. The header may be on a device of its own. Reads and writes are in
+//! whole sectors. Any number of threads may read and write one volume at once.
 
 use core::ffi::{c_char, c_void};
 use std::ffi::CString;
 
-use atrest::{Credential, FormatOptions, OpenOptions, Protector, Volume};
+use atrest::volume::ProtectorId;
+use atrest::{FormatOptions, OpenOptions, Volume};
 
 use crate::dek::atrest_dek;
 use crate::device::{Device, atrest_device};
 use crate::failure::{CallbackFailed, Failure, run};
 use crate::handle::Handle;
-use crate::status::{ATREST_OK, atrest_status};
+use crate::keyslots::{
+    atrest_credential, atrest_keyslot_options, atrest_protector, credential as credential_of, keyslot_options,
+    protector as protector_of,
+};
+use crate::status::{ATREST_ERR_OTHER, atrest_status};
 use crate::vault::{ATREST_KEY_URL_SIZE, atrest_vault, put_url};
 use crate::volume_options::*;
 
 /// A volume. Freed by atrest_volume_free.
 pub struct atrest_volume;
 
-/// Makes a volume on `device`, with a new DEK that `vault` wraps under the latest version of the key `key_name`.
-/// `options` may be NULL. The data area isn't written, and reads as noise until it is.
+/// Makes a volume on `device`, with a new DEK, and `protector` as the way into it. `options` may be NULL. The data area
+/// isn't written, and reads as noise until it is.
 ///
-/// Nothing is written before the vault has wrapped the DEK and unwrapped it again.
+/// Nothing is written before a vault has wrapped the DEK and unwrapped it again. With a passphrase this takes as long as
+/// its keyslot's KDF, and measuring that: some seconds, unless `options` say otherwise.
 ///
 /// Errors: ATREST_ERR_DEVICE_NOT_BLANK; ATREST_ERR_DEVICE_TOO_SMALL; ATREST_ERR_INVALID_OPTION,
-/// ATREST_ERR_SECTOR_SIZE, ATREST_ERR_BAD_ENUM and ATREST_ERR_CONTEXT_LENGTH for options out of bounds;
-/// ATREST_ERR_INVALID_NAME; ATREST_ERR_NO_SUCH_KEY; what the vault and the device answer.
+/// ATREST_ERR_SECTOR_SIZE, ATREST_ERR_BAD_ENUM and ATREST_ERR_CONTEXT_LENGTH for options and passphrases out of bounds;
+/// ATREST_ERR_NO_ROOM where a keyslot doesn't fit in front of the data; ATREST_ERR_INVALID_NAME; ATREST_ERR_NO_SUCH_KEY;
+/// ATREST_ERR_IO for a key file; what the vault and the devices answer.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn atrest_volume_format(
     device: *mut atrest_device,
-    vault: *const atrest_vault,
-    key_name: *const c_char,
+    protector: *const atrest_protector,
     options: *const atrest_format_options,
     out: *mut *mut atrest_volume,
 ) -> atrest_status {
     run(|| {
-        let (device, vault, key_name, out) = (handle!(device), handle!(vault), text!(key_name), out!(out));
+        let (device, protector, out) = (handle!(device), protector_of(&structure!(protector))?, out!(out));
         let options = if options.is_null() { FormatOptions::new() } else { format_options(&structure!(options))? };
-        out.handle(Volume::format(device.clone(), Protector::Vault(vault.get(), key_name), &options)?);
+        out.handle(Volume::format(device.clone(), protector, &options)?);
         Ok(())
     })
 }
 
 /// Opens the volume on `device`. `options` may be NULL. The DEK is proven by the header's digest, and the header by
-/// its MAC, before anything is decrypted or written. A damaged copy of the header is repaired from the intact one.
+/// the MAC of a vault's token where it has one, before anything is decrypted or written. A damaged copy of the header is
+/// repaired from the intact one.
 ///
-/// Errors: ATREST_ERR_NOT_LUKS; ATREST_ERR_INVALID_HEADER; ATREST_ERR_UNSUPPORTED_HEADER; ATREST_ERR_NOT_THIS_VAULT,
-/// whose message names the key that is needed; ATREST_ERR_WRONG_KEY; ATREST_ERR_TAMPERED_HEADER;
-/// ATREST_ERR_CONTEXT_MISMATCH; ATREST_ERR_DEVICE_TOO_SMALL for a truncated device; what the vault and the device
-/// answer.
+/// Errors: ATREST_ERR_NOT_LUKS; ATREST_ERR_INVALID_HEADER; ATREST_ERR_UNSUPPORTED_HEADER, also for keyslots that ask for
+/// more than `options` allow; ATREST_ERR_NOT_THIS_VAULT, whose message names the key that is needed;
+/// ATREST_ERR_WRONG_PASSPHRASE, also for a key file; ATREST_ERR_NO_SUCH_PROTECTOR where no keyslot takes a passphrase;
+/// ATREST_ERR_WRONG_KEY; ATREST_ERR_TAMPERED_HEADER; ATREST_ERR_CONTEXT_MISMATCH; ATREST_ERR_DEVICE_TOO_SMALL for a
+/// truncated device; ATREST_ERR_INVALID_OPTION for a passphrase out of bounds; what the vault and the devices answer.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn atrest_volume_open(
     device: *mut atrest_device,
@@ -58,13 +67,8 @@ pub unsafe extern "C" fn atrest_volume_open(
     out: *mut *mut atrest_volume,
 ) -> atrest_status {
     run(|| {
-        let (device, credential, out) = (handle!(device), structure!(credential), out!(out));
+        let (device, credential, out) = (handle!(device), credential_of(&structure!(credential))?, out!(out));
         let options = if options.is_null() { OpenOptions::new() } else { open_options(&structure!(options))? };
-        let credential = match credential.kind {
-            ATREST_CREDENTIAL_VAULT => Credential::Vault(handle!(credential.vault).get()),
-            ATREST_CREDENTIAL_DEK => Credential::Dek(handle!(credential.dek)),
-            other => return Err(Failure::bad_enum("credential.kind", other)),
-        };
         out.handle(Volume::open(device.clone(), credential, &options)?);
         Ok(())
     })
@@ -134,6 +138,70 @@ pub unsafe extern "C" fn atrest_volume_rotate_kek(
     })
 }
 
+/// Makes another way into a volume, beside those that it has, and puts its number into `id`: that of a token if
+/// `protector` is a vault, otherwise that of a keyslot. `options` may be NULL, and mean nothing for a vault, whose token is
+/// bound to the context of the tokens that are there. Killed at any instant, the volume has the new way or has not, and
+/// those before it in any case.
+///
+/// Errors: ATREST_ERR_NO_ROOM when all keyslots or tokens are taken; ATREST_ERR_READ_ONLY; ATREST_ERR_INVALID_OPTION and
+/// ATREST_ERR_BAD_ENUM for options and passphrases out of bounds; ATREST_ERR_UNSUPPORTED_HEADER for a vault on LUKS1;
+/// ATREST_ERR_BUSY when another program has changed the header since the volume was opened; what the vault and the device
+/// answer.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn atrest_volume_add_protector(
+    volume: *mut atrest_volume,
+    protector: *const atrest_protector,
+    options: *const atrest_keyslot_options,
+    id: *mut u32,
+) -> atrest_status {
+    run(|| {
+        let (volume, protector, id) = (handle!(volume), protector_of(&structure!(protector))?, out!(id));
+        match volume.add_protector(protector, &keyslot_options(options)?)? {
+            ProtectorId::Keyslot(number) | ProtectorId::Token(number) => id.set(number),
+            other => return Err(Failure::new(ATREST_ERR_OTHER, format!("the new way in is {other}"))),
+        }
+        Ok(())
+    })
+}
+
+/// Puts a new passphrase or key file in the place of a keyslot, and the number of the new keyslot into `new_id`. The new
+/// one is made before the old one is destroyed, so that a free keyslot is needed. It takes over the priority, unless
+/// `options`, which may be NULL, have another than ATREST_PRIORITY_NORMAL. Killed at any instant, the volume opens by the
+/// old or the new passphrase, or both.
+///
+/// Errors: ATREST_ERR_NO_SUCH_PROTECTOR; ATREST_ERR_INVALID_OPTION for a vault; those of atrest_volume_add_protector.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn atrest_volume_change_keyslot(
+    volume: *mut atrest_volume,
+    id: u32,
+    protector: *const atrest_protector,
+    options: *const atrest_keyslot_options,
+    new_id: *mut u32,
+) -> atrest_status {
+    run(|| {
+        let (volume, protector, new_id) = (handle!(volume), protector_of(&structure!(protector))?, out!(new_id));
+        new_id.set(volume.change_keyslot(id, protector, &keyslot_options(options)?)?);
+        Ok(())
+    })
+}
+
+/// Takes a keyslot away, and overwrites what was in it. Who has a backup of the header can still use it.
+///
+/// Errors: ATREST_ERR_NO_SUCH_PROTECTOR; ATREST_ERR_LAST_PROTECTOR: atrest_header_erase takes the last one too;
+/// ATREST_ERR_READ_ONLY; ATREST_ERR_BUSY as in atrest_volume_add_protector; what the device answers.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn atrest_volume_remove_keyslot(volume: *mut atrest_volume, id: u32) -> atrest_status {
+    run(|| Ok(handle!(volume).header().remove_protector(ProtectorId::Keyslot(id))?))
+}
+
+/// Takes a token away: a vault's, or another program's.
+///
+/// Errors: those of atrest_volume_remove_keyslot; ATREST_ERR_NO_SUCH_PROTECTOR in LUKS1, which has none.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn atrest_volume_remove_token(volume: *mut atrest_volume, id: u32) -> atrest_status {
+    run(|| Ok(handle!(volume).header().remove_protector(ProtectorId::Token(id))?))
+}
+
 /// The size of the data in bytes: what can be read and written.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn atrest_volume_size(volume: *const atrest_volume, out: *mut u64) -> atrest_status {
@@ -162,6 +230,17 @@ pub unsafe extern "C" fn atrest_volume_data_offset(volume: *const atrest_volume,
         out.set(volume.data_offset());
         Ok(())
     })
+}
+
+/// How the data is encrypted, in dm-crypt's notation, such as "aes-xts-plain64".
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn atrest_volume_cipher(
+    volume: *const atrest_volume,
+    cipher: *mut c_char,
+    cipher_cap: usize,
+    cipher_len: *mut usize,
+) -> atrest_status {
+    run(|| text_out!(cipher, cipher_cap, cipher_len).put(handle!(volume).cipher().name()))
 }
 
 /// The UUID of the volume, as a text of 36 characters.
@@ -198,10 +277,7 @@ pub unsafe extern "C" fn atrest_volume_key_urls(
         for kek in volume.keks() {
             let url = CString::new(kek.to_string()).unwrap_or_default();
             // SAFETY: by the header's contract (CALLBACKS) it can be called with its `user`; the URL lives until then.
-            match unsafe { each(user, url.as_ptr()) } {
-                ATREST_OK => {}
-                status => return Err(CallbackFailed { status }.into()),
-            }
+            CallbackFailed::check(unsafe { each(user, url.as_ptr()) })?;
         }
         Ok(())
     })

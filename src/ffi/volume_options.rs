@@ -2,13 +2,16 @@
 
 use core::ffi::{c_char, c_void};
 
+use atrest::key::KdfLimits;
+use atrest::luks::LuksVersion;
 use atrest::{EncryptionType, FormatOptions, OpenOptions, SectorSize};
 
 use crate::args::check_flags;
 use crate::dek::{atrest_dek, dek_algorithm};
+use crate::device::atrest_device;
 use crate::failure::{Failure, Result};
+use crate::keyslots::{atrest_keyslot_options, keyslot_options};
 use crate::structs::SizedStruct;
-use crate::vault::atrest_vault;
 
 /// The platform's key protects the volume.
 pub const ATREST_PLATFORM_KEY: u32 = 1;
@@ -20,32 +23,20 @@ pub const ATREST_PLATFORM_AND_CUSTOMER_KEYS: u32 = 3;
 /// Flag: destroy what the device holds. Otherwise a device that isn't blank is refused.
 pub const ATREST_FORMAT_OVERWRITE: u32 = 1;
 
+/// LUKS1, for machines that know nothing else: sectors of 512 bytes, passphrases only, data at 2 MiB.
+pub const ATREST_LUKS1: u32 = 1;
+/// LUKS2.
+pub const ATREST_LUKS2: u32 = 2;
+
 /// Flag: write nothing at all, neither data nor a repair of the header.
 pub const ATREST_OPEN_READ_ONLY: u32 = 1;
 /// Flag: open a device that is smaller than its volume was. What was beyond its end is lost.
 pub const ATREST_OPEN_HAZMAT_ALLOW_TRUNCATED: u32 = 2;
-
-/// A vault that holds the KEK under which the DEK is wrapped.
-pub const ATREST_CREDENTIAL_VAULT: u32 = 1;
-/// The DEK itself.
-pub const ATREST_CREDENTIAL_DEK: u32 = 2;
-
-/// What opens a volume.
-#[repr(C)]
-#[derive(Clone, Copy)]
-pub struct atrest_credential {
-    /// Set by ATREST_CREDENTIAL_INIT.
-    pub struct_size: usize,
-    /// ATREST_CREDENTIAL_*: which of the members below is meant. There is no default.
-    pub kind: u32,
-    /// For ATREST_CREDENTIAL_VAULT.
-    pub vault: *const atrest_vault,
-    /// For ATREST_CREDENTIAL_DEK.
-    pub dek: *const atrest_dek,
-}
-
-// SAFETY: `struct_size` is the first member, and pointers and numbers may be zero.
-unsafe impl SizedStruct for atrest_credential {}
+/// Flag: the member `keyslot` counts.
+pub const ATREST_OPEN_KEYSLOT: u32 = 4;
+/// Flag: show data of which the header says that it isn't encrypted, and write to it in the clear. Unless a vault's token
+/// proves the header, whoever can write to the disk can make it say so.
+pub const ATREST_OPEN_HAZMAT_ALLOW_UNENCRYPTED: u32 = 8;
 
 /// What a new volume is like.
 #[repr(C)]
@@ -61,7 +52,9 @@ pub struct atrest_format_options {
     pub dek_algorithm: u32,
     /// ATREST_*_KEY or _KEYS; recorded in the volume. 0 is ATREST_CUSTOMER_KEY.
     pub encryption_type: u32,
-    /// Where the data begins on the device: a multiple of 1 MiB, up to 128 MiB. 0 is 16 MiB, as cryptsetup has it.
+    /// Where the data begins on the device: a multiple of 1 MiB, up to 128 MiB. 1 MiB leaves room for 3 passphrases, 16
+    /// MiB for all 32. 0 is 16 MiB, as cryptsetup has it; 2 MiB for LUKS1; the start of the device if the header is
+    /// detached.
     pub data_offset: u64,
     /// A UUID of 16 bytes. NULL is a random one.
     pub uuid: *const u8,
@@ -69,10 +62,21 @@ pub struct atrest_format_options {
     pub label: *const c_char,
     /// A second label of up to 47 bytes. NULL is none.
     pub subsystem: *const c_char,
-    /// What the volume is bound to, such as the id of a disk: up to ATREST_CONTEXT_MAX bytes, stored in the clear.
+    /// What the volume is bound to, such as the id of a disk: up to ATREST_CONTEXT_MAX bytes, stored in the clear. It
+    /// needs a vault, in whose token it is kept.
     pub context: *const c_void,
     /// The length of the context.
     pub context_len: usize,
+    /// ATREST_LUKS1 or ATREST_LUKS2. 0 is ATREST_LUKS2.
+    pub luks_version: u32,
+    /// The device that gets the header, where it shall be detached from the data: 16 MiB of it, or 2 MiB for LUKS1. NULL
+    /// is the device of the data.
+    pub header: *mut atrest_device,
+    /// What the keyslot is like where a passphrase or key file protects the volume. May be NULL.
+    pub keyslot: *const atrest_keyslot_options,
+    /// A DEK in place of a new one; `dek_algorithm` is of no meaning then. TWO VOLUMES UNDER ONE DEK SHOW WHERE THEY HOLD
+    /// THE SAME. NULL is a new one.
+    pub hazmat_dek: *const atrest_dek,
 }
 
 // SAFETY: `struct_size` is the first member, and pointers and numbers may be zero.
@@ -91,6 +95,20 @@ pub struct atrest_open_options {
     pub context: *const c_void,
     /// The length of the context.
     pub context_len: usize,
+    /// The device that the header is on, where it is detached from the data. NULL is the device of the data.
+    pub header: *mut atrest_device,
+    /// With ATREST_OPEN_KEYSLOT: the one keyslot on which a passphrase is tried, also one of ATREST_PRIORITY_IGNORE.
+    /// Otherwise all others are tried, in the order of their priority.
+    pub keyslot: u32,
+    /// The most memory of Argon2 that a keyslot may ask for before a passphrase is tried on it, in KiB. Whoever can write
+    /// to the disk can write a header that asks for any amount. 0 is 4 GiB.
+    pub kdf_max_memory_kib: u32,
+    /// The most work of Argon2: memory in KiB times passes. 0 is 64 GiB.
+    pub kdf_max_kib_passes: u64,
+    /// The most iterations of PBKDF2. 0 is 50,000,000.
+    pub kdf_max_iterations: u32,
+    /// The most lanes of Argon2. 0 is 16.
+    pub kdf_max_lanes: u32,
 }
 
 // SAFETY: `struct_size` is the first member, and pointers and numbers may be zero.
@@ -123,14 +141,48 @@ pub(crate) fn format_options(c: &atrest_format_options) -> Result<FormatOptions>
     if !c.subsystem.is_null() {
         options = options.subsystem(text!(c.subsystem));
     }
-    Ok(options.context(bytes!(c.context, c.context_len)))
+    options = options.context(bytes!(c.context, c.context_len)).version(match c.luks_version {
+        0 | ATREST_LUKS2 => LuksVersion::Luks2,
+        ATREST_LUKS1 => LuksVersion::Luks1,
+        other => return Err(Failure::bad_enum("options.luks_version", other)),
+    });
+    if !c.header.is_null() {
+        options = options.header(handle!(c.header).clone());
+    }
+    options = options.keyslot(keyslot_options(c.keyslot)?);
+    Ok(if c.hazmat_dek.is_null() { options } else { options.hazmat_dek(handle!(c.hazmat_dek)) })
 }
 
 pub(crate) fn open_options(c: &atrest_open_options) -> Result<OpenOptions> {
-    check_flags(c.flags, ATREST_OPEN_READ_ONLY | ATREST_OPEN_HAZMAT_ALLOW_TRUNCATED)?;
-    let options = OpenOptions::new()
-        .read_only(c.flags & ATREST_OPEN_READ_ONLY != 0)
-        .hazmat_allow_truncated(c.flags & ATREST_OPEN_HAZMAT_ALLOW_TRUNCATED != 0);
+    let is_set = |flag: u32| c.flags & flag != 0;
+    check_flags(c.flags, OPEN_FLAGS)?;
+    let mut options = OpenOptions::new()
+        .read_only(is_set(ATREST_OPEN_READ_ONLY))
+        .hazmat_allow_truncated(is_set(ATREST_OPEN_HAZMAT_ALLOW_TRUNCATED))
+        .hazmat_allow_unencrypted(is_set(ATREST_OPEN_HAZMAT_ALLOW_UNENCRYPTED))
+        .kdf_limits(kdf_limits(c));
+    if is_set(ATREST_OPEN_KEYSLOT) {
+        options = options.keyslot(c.keyslot);
+    }
+    if !c.header.is_null() {
+        options = options.header(handle!(c.header).clone());
+    }
     let context = bytes!(c.context, c.context_len);
     Ok(if c.context.is_null() { options } else { options.context(context) })
+}
+
+const OPEN_FLAGS: u32 = ATREST_OPEN_READ_ONLY
+    | ATREST_OPEN_HAZMAT_ALLOW_TRUNCATED
+    | ATREST_OPEN_KEYSLOT
+    | ATREST_OPEN_HAZMAT_ALLOW_UNENCRYPTED;
+
+fn kdf_limits(c: &atrest_open_options) -> KdfLimits {
+    let or = |given: u32, default: u32| if given == 0 { default } else { given };
+    let KdfLimits { max_memory_kib, max_pbkdf2_iterations, max_argon2_kib_passes, max_lanes } = KdfLimits::default();
+    KdfLimits {
+        max_memory_kib: or(c.kdf_max_memory_kib, max_memory_kib),
+        max_pbkdf2_iterations: or(c.kdf_max_iterations, max_pbkdf2_iterations),
+        max_argon2_kib_passes: if c.kdf_max_kib_passes == 0 { max_argon2_kib_passes } else { c.kdf_max_kib_passes },
+        max_lanes: or(c.kdf_max_lanes, max_lanes),
+    }
 }

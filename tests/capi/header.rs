@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use atrest::key::KeyId;
 
 /// The files of `src/ffi` that C sees, in the order of the header's sections.
-const SECTIONS: [&str; 10] = [
+const SECTIONS: [&str; 13] = [
     "version",
     "status",
     "vault",
@@ -16,8 +16,11 @@ const SECTIONS: [&str; 10] = [
     "sector_cipher",
     "key_wrap",
     "device",
+    "keyslots",
     "volume_options",
     "volume",
+    "header",
+    "header_lists",
 ];
 
 const WIDTH: usize = 120;

@@ -88,4 +88,13 @@ static atrest_vault *new_vault(const char *name)
     return vault;
 }
 
+static inline atrest_protector with_vault(const atrest_vault *vault)
+{
+    atrest_protector protector = ATREST_PROTECTOR_INIT;
+    protector.kind = ATREST_PROTECTOR_VAULT;
+    protector.vault = vault;
+    protector.key_name = "disks";
+    return protector;
+}
+
 #endif

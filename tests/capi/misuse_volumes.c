@@ -84,21 +84,35 @@ static void formatting(atrest_device *device, const atrest_vault *vault)
 {
     atrest_format_options options = ATREST_FORMAT_OPTIONS_INIT, bad;
     options.data_offset = 1 << 20;
-    NO_HANDLE(atrest_volume, ATREST_ERR_NULL_ARGUMENT, atrest_volume_format(NULL, vault, "disks", &options, &out));
-    NO_HANDLE(atrest_volume, ATREST_ERR_NULL_ARGUMENT, atrest_volume_format(device, NULL, "disks", &options, &out));
-    NO_HANDLE(atrest_volume, ATREST_ERR_NULL_ARGUMENT, atrest_volume_format(device, vault, NULL, &options, &out));
-    IS(ATREST_ERR_NULL_ARGUMENT, atrest_volume_format(device, vault, "disks", &options, NULL));
-    NO_HANDLE(atrest_volume, ATREST_ERR_NO_SUCH_KEY, atrest_volume_format(device, vault, "none", &options, &out));
-    NO_HANDLE(atrest_volume, ATREST_ERR_INVALID_NAME, atrest_volume_format(device, vault, "", &options, &out));
-    NO_HANDLE(atrest_volume, ATREST_ERR_DEVICE_TOO_SMALL, atrest_volume_format(device, vault, "disks", NULL, &out));
-    NO_HANDLE(atrest_volume, ATREST_ERR_INVALID_HANDLE,
-              atrest_volume_format((atrest_device *)(void *)device, (const atrest_vault *)(void *)device, "disks",
-                                   &options, &out));
+#define NO_FORMAT(wanted, device, protector, options)                                               \
+    NO_HANDLE(atrest_volume, wanted, atrest_volume_format(device, protector, options, &out))
+    atrest_protector protector = with_vault(vault), wrong;
+    NO_FORMAT(ATREST_ERR_NULL_ARGUMENT, NULL, &protector, &options);
+    NO_FORMAT(ATREST_ERR_NULL_ARGUMENT, device, NULL, &options);
+    IS(ATREST_ERR_NULL_ARGUMENT, atrest_volume_format(device, &protector, &options, NULL));
+    NO_FORMAT(ATREST_ERR_DEVICE_TOO_SMALL, device, &protector, NULL);
+#define BAD_PROTECTOR(wanted, member, value)                                                        \
+    do {                                                                                            \
+        wrong = protector;                                                                          \
+        wrong.member = value;                                                                       \
+        NO_FORMAT(wanted, device, &wrong, &options);                                                \
+    } while (0)
+    BAD_PROTECTOR(ATREST_ERR_STRUCT_SIZE, struct_size, 1);
+    BAD_PROTECTOR(ATREST_ERR_BAD_ENUM, kind, 0);
+    BAD_PROTECTOR(ATREST_ERR_BAD_ENUM, kind, ATREST_CREDENTIAL_DEK);
+    BAD_PROTECTOR(ATREST_ERR_NULL_ARGUMENT, vault, NULL);
+    BAD_PROTECTOR(ATREST_ERR_INVALID_HANDLE, vault, (const atrest_vault *)(void *)device);
+    BAD_PROTECTOR(ATREST_ERR_NULL_ARGUMENT, key_name, NULL);
+    BAD_PROTECTOR(ATREST_ERR_NOT_UTF8, key_name, BAD_UTF8);
+    BAD_PROTECTOR(ATREST_ERR_NO_SUCH_KEY, key_name, "none");
+    BAD_PROTECTOR(ATREST_ERR_INVALID_NAME, key_name, "");
+    BAD_PROTECTOR(ATREST_ERR_NULL_ARGUMENT, kind, ATREST_PROTECTOR_KEY_FILE);
+    BAD_PROTECTOR(ATREST_ERR_INVALID_OPTION, kind, ATREST_PROTECTOR_PASSPHRASE);
 #define BAD_OPTION(wanted, member, value)                                                           \
     do {                                                                                            \
         bad = options;                                                                              \
         bad.member = value;                                                                         \
-        NO_HANDLE(atrest_volume, wanted, atrest_volume_format(device, vault, "disks", &bad, &out)); \
+        NO_FORMAT(wanted, device, &protector, &bad);                                                \
     } while (0)
     BAD_OPTION(ATREST_ERR_STRUCT_SIZE, struct_size, 0);
     BAD_OPTION(ATREST_ERR_BAD_ENUM, flags, 2);
@@ -111,14 +125,18 @@ static void formatting(atrest_device *device, const atrest_vault *vault)
     BAD_OPTION(ATREST_ERR_INVALID_OPTION, label, "a label that is much too long for the header of a LUKS2 volume");
     BAD_OPTION(ATREST_ERR_NOT_UTF8, subsystem, BAD_UTF8);
     BAD_OPTION(ATREST_ERR_NULL_ARGUMENT, context_len, 1);
+    BAD_OPTION(ATREST_ERR_BAD_ENUM, luks_version, 3);
+    BAD_OPTION(ATREST_ERR_INVALID_OPTION, luks_version, ATREST_LUKS1);
+    BAD_OPTION(ATREST_ERR_INVALID_HANDLE, header, (atrest_device *)(void *)vault);
+    BAD_OPTION(ATREST_ERR_INVALID_HANDLE, hazmat_dek, (const atrest_dek *)(const void *)vault);
     disk.fail_read = 1;
-    NO_HANDLE(atrest_volume, ATREST_ERR_CALLBACK_FAILED, atrest_volume_format(device, vault, "disks", &options, &out));
+    NO_FORMAT(ATREST_ERR_CALLBACK_FAILED, device, &protector, &options);
     disk.fail_read = 0;
     disk.fail_write = 1;
-    NO_HANDLE(atrest_volume, ATREST_ERR_CALLBACK_FAILED, atrest_volume_format(device, vault, "disks", &options, &out));
+    NO_FORMAT(ATREST_ERR_CALLBACK_FAILED, device, &protector, &options);
     disk.fail_write = 0;
     disk.memory[4242] = 1;
-    NO_HANDLE(atrest_volume, ATREST_ERR_DEVICE_NOT_BLANK, atrest_volume_format(device, vault, "disks", &options, &out));
+    NO_FORMAT(ATREST_ERR_DEVICE_NOT_BLANK, device, &protector, &options);
 }
 
 static atrest_status stop_urls(void *user, const char *url)
@@ -191,6 +209,18 @@ static void opening(atrest_device *device, const atrest_vault *vault, const atre
     bad = credential;
     bad.kind = 0;
     NO_VOLUME(ATREST_ERR_BAD_ENUM, &bad, NULL);
+    bad.kind = 5;
+    NO_VOLUME(ATREST_ERR_BAD_ENUM, &bad, NULL);
+    bad.kind = ATREST_CREDENTIAL_KEY_FILE;
+    NO_VOLUME(ATREST_ERR_NULL_ARGUMENT, &bad, NULL);
+    bad.key_file = in_folder("none");
+    NO_VOLUME(ATREST_ERR_IO, &bad, NULL);
+    bad.kind = ATREST_CREDENTIAL_PASSPHRASE;
+    NO_VOLUME(ATREST_ERR_INVALID_OPTION, &bad, NULL);
+    bad.passphrase_len = 4;
+    NO_VOLUME(ATREST_ERR_NULL_ARGUMENT, &bad, NULL);
+    bad.passphrase = "none";
+    NO_VOLUME(ATREST_ERR_NO_SUCH_PROTECTOR, &bad, NULL);
     bad.kind = ATREST_CREDENTIAL_DEK;
     NO_VOLUME(ATREST_ERR_NULL_ARGUMENT, &bad, NULL);
     bad.dek = wrong_dek;
@@ -205,7 +235,7 @@ static void opening(atrest_device *device, const atrest_vault *vault, const atre
     NO_VOLUME(ATREST_ERR_INVALID_HANDLE, &bad, NULL);
 
     atrest_open_options options = ATREST_OPEN_OPTIONS_INIT;
-    options.flags = 4;
+    options.flags = 16;
     NO_VOLUME(ATREST_ERR_BAD_ENUM, &credential, &options);
     options.flags = ATREST_OPEN_READ_ONLY;
     options.context = "disk-18";
@@ -245,8 +275,9 @@ static void volumes(const atrest_dek *dek, const atrest_vault *vault)
     options.sector_size = 4096;
     options.context = "disk-17";
     options.context_len = 7;
+    atrest_protector protector = with_vault(vault);
     atrest_volume *volume;
-    OK(atrest_volume_format(device, vault, "disks", &options, &volume));
+    OK(atrest_volume_format(device, &protector, &options, &volume));
     reading_and_writing(volume, vault);
     opening(device, vault, dek);
 
