@@ -1281,7 +1281,7 @@ typedef struct {
     const char *af_hash;
     // The stripes of the anti-forensic splitter.
     uint32_t af_stripes;
-    // How many digests its key is bound to. If none, it holds another key than the data's.
+    // How many digests prove its key.
     uint32_t digests_count;
     // Their numbers.
     const uint32_t *digests;
@@ -1289,6 +1289,8 @@ typedef struct {
     uint64_t area_offset;
     // The size of its area in bytes.
     uint64_t area_size;
+    // 1 if its key is that of the data, by a digest of it; otherwise 0.
+    uint32_t holds_data_key;
 } atrest_keyslot_info;
 
 // A token, as the header describes it.

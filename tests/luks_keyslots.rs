@@ -171,3 +171,28 @@ fn a_volume_of_cryptsetup_moves_under_a_vault() {
     volume.read_at(0, &mut sectors).unwrap();
     assert_eq!(sectors, [9; 4096]);
 }
+
+#[test]
+fn a_keyslot_of_another_key_is_no_way_in() {
+    let Some(cryptsetup) = cryptsetup() else { return };
+    let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let files = Files::new();
+    let (image, key) = (files.path("unbound"), files.key("one"));
+    std::fs::File::create(&image).unwrap().set_len(20 << 20).unwrap();
+    let costs = ["-q", "--pbkdf", "pbkdf2", "--pbkdf-force-iterations", "1000", "--key-file", &key];
+    run(&cryptsetup, &[&["luksFormat", "--type", "luks2"], &costs[..], &[&image]].concat());
+    let unbound = ["luksAddKey", "--unbound", "--key-size", "512"];
+    run(&cryptsetup, &[&unbound, &costs[..], &[&image, &key]].concat());
+
+    let device = FileDevice::open(&image).unwrap();
+    let mut header = Header::load(&device).unwrap();
+    // It has a digest of its own, but no data that this digest is for.
+    let keyslots = header.keyslots();
+    assert_eq!(keyslots.iter().map(|k| (k.id, k.holds_data_key)).collect::<Vec<_>>(), [(0, true), (1, false)]);
+    let digests = header.digests();
+    assert_eq!(digests.iter().map(|d| &*d.keyslots).collect::<Vec<_>>(), [[0], [1]]);
+    assert_eq!(digests.iter().map(|d| d.segments.len()).collect::<Vec<_>>(), [1, 0]);
+    assert!(matches!(header.remove_protector(ProtectorId::Keyslot(0)), Err(Error::LastProtector)));
+    header.remove_protector(ProtectorId::Keyslot(1)).unwrap();
+    assert_eq!(header.keyslots().len(), 1);
+}

@@ -52,7 +52,7 @@ pub struct atrest_keyslot_info {
     pub af_hash: *const c_char,
     /// The stripes of the anti-forensic splitter.
     pub af_stripes: u32,
-    /// How many digests its key is bound to. If none, it holds another key than the data's.
+    /// How many digests prove its key.
     pub digests_count: u32,
     /// Their numbers.
     pub digests: *const u32,
@@ -60,6 +60,8 @@ pub struct atrest_keyslot_info {
     pub area_offset: u64,
     /// The size of its area in bytes.
     pub area_size: u64,
+    /// 1 if its key is that of the data, by a digest of it; otherwise 0.
+    pub holds_data_key: u32,
 }
 
 /// A token, as the header describes it.
@@ -260,6 +262,7 @@ fn with_keyslot(keyslot: &KeyslotInfo, each: impl FnOnce(*const atrest_keyslot_i
         digests: keyslot.digests.as_ptr(),
         area_offset: keyslot.area_offset,
         area_size: keyslot.area_size,
+        holds_data_key: keyslot.holds_data_key.into(),
     };
     CallbackFailed::check(each(&raw const info))
 }

@@ -78,8 +78,10 @@ pub struct KeyslotInfo {
     pub area_offset: u64,
     /// The size of its area in bytes.
     pub area_size: u64,
-    /// Digests that its key is bound to. Without one, it holds another key than the data's.
+    /// Digests that prove its key.
     pub digests: Vec<u32>,
+    /// Whether its key is that of the data, by a digest of it.
+    pub holds_data_key: bool,
 }
 
 /// A token, as the header describes it.

@@ -52,7 +52,7 @@ pub struct CryptSegment {
 
 impl Segment {
     /// Whether it only records what was, or will be, while the device is re-encrypted: it is no part of the data.
-    pub(super) fn is_backup(&self) -> bool {
+    pub(crate) fn is_backup(&self) -> bool {
         self.flags.iter().any(|flag| flag.starts_with("backup-"))
     }
 

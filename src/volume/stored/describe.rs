@@ -134,7 +134,7 @@ impl StoredHeader {
 
 /// Whether a passphrase opens the volume by this keyslot, if it is the right one.
 fn opens(keyslot: &KeyslotInfo) -> bool {
-    ["luks1", "luks2"].contains(&&*keyslot.kind) && !keyslot.digests.is_empty()
+    ["luks1", "luks2"].contains(&&*keyslot.kind) && keyslot.holds_data_key
 }
 
 fn luks1_keyslots(stored: &Luks1Store) -> Vec<KeyslotInfo> {
@@ -163,13 +163,16 @@ fn luks1_keyslots(stored: &Luks1Store) -> Vec<KeyslotInfo> {
                 area_offset: attempt.offset,
                 area_size: attempt.material.len() as u64,
                 digests: vec![0],
+                holds_data_key: true,
             }
         })
         .collect()
 }
 
 fn luks2_keyslot(metadata: &Metadata, keyslot: &Keyslot) -> KeyslotInfo {
-    let bound = metadata.digests().iter().filter(|digest| digest.keyslots.contains(&keyslot.id));
+    let proofs = || metadata.digests().iter().filter(|digest| digest.keyslots.contains(&keyslot.id));
+    // A keyslot for a key of another use has a digest too, but one without segments.
+    let mut data = metadata.segments().iter().filter(|segment| !segment.is_backup());
     let mut info = KeyslotInfo {
         id: keyslot.id,
         kind: String::new(),
@@ -187,7 +190,8 @@ fn luks2_keyslot(metadata: &Metadata, keyslot: &Keyslot) -> KeyslotInfo {
         af_stripes: 0,
         area_offset: keyslot.area.offset,
         area_size: keyslot.area.size,
-        digests: bound.map(|digest| digest.id).collect(),
+        digests: proofs().map(|digest| digest.id).collect(),
+        holds_data_key: data.any(|segment| proofs().any(|digest| digest.segments.contains(&segment.id))),
     };
     let slot = match &keyslot.kind {
         KeyslotKind::Passphrase(slot) => slot,
