@@ -5,27 +5,24 @@
 #[path = "../common/peers.rs"]
 mod common;
 mod library;
+mod programs;
 
-use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use common::peer;
-use library::{folder, root};
+use common::{cryptsetup, peer, pipe, run, text};
+use library::root;
+use programs::{C, CPP, WARNINGS, built, everywhere, succeed};
 
-const WARNINGS: [&str; 4] = ["-Wall", "-Wextra", "-Werror", "-pedantic"];
-const C: [&str; 3] = ["-x", "c", "-std=c99"];
-const CPP: [&str; 3] = ["-x", "c++", "-std=c++17"];
-
-const PROGRAMS: [&str; 5] = [
+const PROGRAMS: [&str; 8] = [
     "examples/volume.c",
     "examples/sectors.c",
     "examples/custom_vault.c",
+    "examples/luks_dump.c",
+    "examples/luks_keyslots.c",
     "tests/capi/misuse_keys.c",
     "tests/capi/misuse_volumes.c",
+    "tests/capi/misuse_headers.c",
 ];
-
-/// What `--print native-static-libs` says, less what a C compiler adds by itself.
-const NATIVE: [&str; 3] = ["-lpthread", "-ldl", "-lm"];
 
 #[test]
 fn volume() {
@@ -62,8 +59,35 @@ fn custom_vault() {
 }
 
 #[test]
+fn luks_keyslots() {
+    let cryptsetup = cryptsetup();
+    for program in built("examples/luks_keyslots.c") {
+        let output = program.run(&[text(program.folder())]);
+        assert_eq!(output, KEYSLOTS, "{output}");
+
+        let Some(cryptsetup) = &cryptsetup else { continue };
+        let image = program.folder().join("keyslots.img");
+        pipe(cryptsetup, &["open", "--test-passphrase", "--key-file", "-", text(&image)], b"third");
+        let dump = run(cryptsetup, &["luksDump", text(&image)]);
+        assert!(dump.contains("  2: luks2\n") && !dump.contains("  0: luks2\n") && !dump.contains("  1: luks2\n"));
+    }
+}
+
+const KEYSLOTS: &str = "\
+the second passphrase has keyslot 1, the changed one 2
+keyslot 1: pbkdf2, 1000 iterations
+keyslot 2: pbkdf2, 1000 iterations
+with \"first\": ATREST_ERR_WRONG_PASSPHRASE
+with \"second\": ATREST_OK
+with \"third\": ATREST_OK
+with \"third\": ATREST_ERR_NO_SUCH_PROTECTOR
+read \"secret plans\"
+removing the last: ATREST_ERR_LAST_PROTECTOR
+";
+
+#[test]
 fn misuse() {
-    for program in ["tests/capi/misuse_keys.c", "tests/capi/misuse_volumes.c"] {
+    for program in ["tests/capi/misuse_keys.c", "tests/capi/misuse_volumes.c", "tests/capi/misuse_headers.c"] {
         for output in everywhere(program) {
             let passed = output.strip_suffix(" checks passed\n").unwrap();
             assert!(passed.parse::<u32>().unwrap() > 200, "{output}");
@@ -81,49 +105,4 @@ fn clang_has_no_warnings() {
             succeed(command.arg(root().join(program)));
         }
     }
-}
-
-/// What the program prints, in each language with each library.
-fn everywhere(program: &str) -> Vec<String> {
-    let source = root().join(program);
-    let cc = std::env::var("CC").unwrap_or("cc".into());
-    let mut outputs = compiled(&cc, &C, &source);
-    if let Some(cxx) = peer("c++", &["--version"]) {
-        outputs.extend(compiled(&cxx, &CPP, &source));
-    }
-    outputs
-}
-
-fn compiled(compiler: &str, language: &[&str], source: &Path) -> Vec<String> {
-    let folder = folder();
-    let shared = || {
-        let rpath = format!("-Wl,-rpath,{}", folder.display());
-        vec!["-L".into(), folder.display().to_string(), "-latrest".into(), rpath]
-    };
-    let fixed = || {
-        let mut flags = vec![folder.join("libatrest.a").display().to_string()];
-        flags.extend(NATIVE.map(String::from));
-        flags
-    };
-    let work = tempfile::tempdir().unwrap();
-    let object = work.path().join("program.o");
-    let mut command = Command::new(compiler);
-    command.args(language).args(WARNINGS).arg("-I").arg(root().join("include")).arg("-c").arg(source);
-    succeed(command.arg("-o").arg(&object));
-    [shared(), fixed()].map(|library| run_linked(compiler, &object, &library)).into()
-}
-
-fn run_linked(compiler: &str, object: &Path, library: &[String]) -> String {
-    let work = tempfile::tempdir().unwrap();
-    let program: PathBuf = work.path().join("program");
-    succeed(Command::new(compiler).arg(object).args(library).arg("-o").arg(&program));
-    // A library of the same name that is installed must not take the place of ours.
-    succeed(Command::new(&program).arg(work.path()).env_remove("LD_LIBRARY_PATH"))
-}
-
-fn succeed(command: &mut Command) -> String {
-    let output = command.output().unwrap_or_else(|e| panic!("{command:?}: {e}"));
-    let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success(), "{command:?}: {}\n{stdout}{stderr}", output.status);
-    stdout.into_owned()
 }

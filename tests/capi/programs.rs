@@ -1,0 +1,89 @@
+//! Programs in C: compiled as C and as C++, linked with each library.
+
+#![allow(dead_code)] // each test file uses its part
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use tempfile::TempDir;
+
+use super::common::peer;
+use super::library::{folder, root};
+
+pub const WARNINGS: [&str; 4] = ["-Wall", "-Wextra", "-Werror", "-pedantic"];
+pub const C: [&str; 3] = ["-x", "c", "-std=c99"];
+pub const CPP: [&str; 3] = ["-x", "c++", "-std=c++17"];
+
+/// What `--print native-static-libs` says, less what a C compiler adds by itself.
+const NATIVE: [&str; 3] = ["-lpthread", "-ldl", "-lm"];
+
+/// A program that was compiled and linked, in a folder of its own.
+pub struct Program {
+    folder: TempDir,
+}
+
+/// What the program prints, given a folder, in each language with each library.
+pub fn everywhere(source: &str) -> Vec<String> {
+    built(source).iter().map(|program| program.run(&[program.folder().to_str().unwrap()])).collect()
+}
+
+/// The program in each language with each library.
+pub fn built(source: &str) -> Vec<Program> {
+    let source = root().join(source);
+    let cc = std::env::var("CC").unwrap_or("cc".into());
+    let mut programs = compiled(&cc, &C, &source);
+    if let Some(cxx) = peer("c++", &["--version"]) {
+        programs.extend(compiled(&cxx, &CPP, &source));
+    }
+    programs
+}
+
+impl Program {
+    /// The folder that it is in, which goes with it.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// What it prints; fails the test if it fails.
+    pub fn run(&self, arguments: &[&str]) -> String {
+        // A library of the same name that is installed must not take the place of ours.
+        succeed(Command::new(self.path()).args(arguments).env_remove("LD_LIBRARY_PATH"))
+    }
+
+    fn path(&self) -> PathBuf {
+        self.folder.path().join("program")
+    }
+}
+
+fn compiled(compiler: &str, language: &[&str], source: &Path) -> Vec<Program> {
+    let folder = folder();
+    let shared = || {
+        let rpath = format!("-Wl,-rpath,{}", folder.display());
+        vec!["-L".into(), folder.display().to_string(), "-latrest".into(), rpath]
+    };
+    let fixed = || {
+        let mut flags = vec![folder.join("libatrest.a").display().to_string()];
+        flags.extend(NATIVE.map(String::from));
+        flags
+    };
+    let work = tempfile::tempdir().unwrap();
+    let object = work.path().join("program.o");
+    let mut command = Command::new(compiler);
+    command.args(language).args(WARNINGS).arg("-I").arg(root().join("include")).arg("-c").arg(source);
+    succeed(command.arg("-o").arg(&object));
+    [shared(), fixed()].map(|library| linked(compiler, &object, &library)).into()
+}
+
+fn linked(compiler: &str, object: &Path, library: &[String]) -> Program {
+    let program = Program { folder: tempfile::tempdir().unwrap() };
+    succeed(Command::new(compiler).arg(object).args(library).arg("-o").arg(program.path()));
+    program
+}
+
+/// What a command prints; fails the test if it fails.
+pub fn succeed(command: &mut Command) -> String {
+    let output = command.output().unwrap_or_else(|e| panic!("{command:?}: {e}"));
+    let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{command:?}: {}\n{stdout}{stderr}", output.status);
+    stdout.into_owned()
+}
