@@ -479,6 +479,9 @@ atrest_status atrest_vault_from_callbacks(const atrest_vault_callbacks *callback
 // AES-256-CBC, 32 bytes of key. For old volumes only.
 #define ATREST_AES_256_CBC 5
 
+// AES-256-HCTR2, 32 bytes of key. For a second layer: a volume below another of AES-XTS.
+#define ATREST_AES_256_HCTR2 6
+
 // The most bytes of a context.
 #define ATREST_CONTEXT_MAX 1024
 
@@ -489,8 +492,8 @@ atrest_status atrest_vault_from_callbacks(const atrest_vault_callbacks *callback
 // Freed by atrest_dek_free, which wipes it.
 typedef struct atrest_dek atrest_dek;
 
-// Generates a DEK. `algorithm` is ATREST_AES_256_XTS or another ATREST_AES_*. A DEK for CBC makes no sector cipher and
-// goes into no envelope.
+// Generates a DEK. `algorithm` is ATREST_AES_256_XTS or another ATREST_AES_*. A DEK for CBC or
+// HCTR2 makes no sector cipher and goes into no envelope.
 //
 // Errors: ATREST_ERR_BAD_ENUM; ATREST_ERR_RANDOM.
 atrest_status atrest_dek_generate(uint32_t algorithm, atrest_dek **out);
@@ -874,7 +877,7 @@ typedef struct {
     // How long it shall take to open the keyslot on a machine like this, in milliseconds, where `kdf` is NULL. 0 is
     // 2000.
     uint32_t time_ms;
-    // The most memory that this may take, in KiB: at least 32 MiB. 0 is 1 GiB.
+    // The most memory that this may take, in KiB: at least 32 MiB. 0 is 1 GiB, or half of the machine's memory.
     uint32_t max_memory_kib;
     // The KDF and its costs. NULL is what is measured on this machine: Argon2id with 4 lanes, or PBKDF2 in LUKS1.
     const atrest_kdf *kdf;
@@ -937,7 +940,7 @@ typedef struct {
     uint32_t flags;
     // 512, 1024, 2048 or 4096 bytes. 0 is 512. A file system made for smaller sectors than this won't mount.
     uint32_t sector_size;
-    // ATREST_AES_128_XTS or ATREST_AES_256_XTS. 0 is ATREST_AES_256_XTS.
+    // ATREST_AES_128_XTS, ATREST_AES_256_XTS or ATREST_AES_256_HCTR2. 0 is ATREST_AES_256_XTS.
     uint32_t dek_algorithm;
     // ATREST_*_KEY or _KEYS; recorded in the volume. 0 is ATREST_CUSTOMER_KEY.
     uint32_t encryption_type;

@@ -22,6 +22,8 @@ pub const ATREST_AES_128_CBC: u32 = 3;
 pub const ATREST_AES_192_CBC: u32 = 4;
 /// AES-256-CBC, 32 bytes of key. For old volumes only.
 pub const ATREST_AES_256_CBC: u32 = 5;
+/// AES-256-HCTR2, 32 bytes of key. For a second layer: a volume below another of AES-XTS.
+pub const ATREST_AES_256_HCTR2: u32 = 6;
 
 /// The most bytes of a context.
 pub const ATREST_CONTEXT_MAX: usize = 1024;
@@ -32,8 +34,8 @@ pub const ATREST_ENVELOPE_MAX: usize = 3124;
 /// Freed by atrest_dek_free, which wipes it.
 pub struct atrest_dek;
 
-/// Generates a DEK. `algorithm` is ATREST_AES_256_XTS or another ATREST_AES_*. A DEK for CBC makes no sector cipher and
-/// goes into no envelope.
+/// Generates a DEK. `algorithm` is ATREST_AES_256_XTS or another ATREST_AES_*. A DEK for CBC or
+/// HCTR2 makes no sector cipher and goes into no envelope.
 ///
 /// Errors: ATREST_ERR_BAD_ENUM; ATREST_ERR_RANDOM.
 #[unsafe(no_mangle)]
@@ -62,6 +64,7 @@ pub unsafe extern "C" fn atrest_dek_algorithm(dek: *const atrest_dek, out: *mut 
             DekAlgorithm::Aes128Cbc => ATREST_AES_128_CBC,
             DekAlgorithm::Aes192Cbc => ATREST_AES_192_CBC,
             DekAlgorithm::Aes256Cbc => ATREST_AES_256_CBC,
+            DekAlgorithm::Aes256Hctr2 => ATREST_AES_256_HCTR2,
             other => return Err(Error::UnsupportedAlgorithm(other.name().into()).into()),
         });
         Ok(())
@@ -179,6 +182,7 @@ pub(crate) fn dek_algorithm(number: u32) -> Result<DekAlgorithm> {
         ATREST_AES_128_CBC => Ok(DekAlgorithm::Aes128Cbc),
         ATREST_AES_192_CBC => Ok(DekAlgorithm::Aes192Cbc),
         ATREST_AES_256_CBC => Ok(DekAlgorithm::Aes256Cbc),
+        ATREST_AES_256_HCTR2 => Ok(DekAlgorithm::Aes256Hctr2),
         other => Err(Failure::bad_enum("algorithm", other)),
     }
 }

@@ -144,7 +144,7 @@ pub struct atrest_keyslot_options {
     /// How long it shall take to open the keyslot on a machine like this, in milliseconds, where `kdf` is NULL. 0 is
     /// 2000.
     pub time_ms: u32,
-    /// The most memory that this may take, in KiB: at least 32 MiB. 0 is 1 GiB.
+    /// The most memory that this may take, in KiB: at least 32 MiB. 0 is 1 GiB, or half of the machine's memory.
     pub max_memory_kib: u32,
     /// The KDF and its costs. NULL is what is measured on this machine: Argon2id with 4 lanes, or PBKDF2 in LUKS1.
     pub kdf: *const atrest_kdf,

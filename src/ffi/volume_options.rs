@@ -48,7 +48,7 @@ pub struct atrest_format_options {
     pub flags: u32,
     /// 512, 1024, 2048 or 4096 bytes. 0 is 512. A file system made for smaller sectors than this won't mount.
     pub sector_size: u32,
-    /// ATREST_AES_128_XTS or ATREST_AES_256_XTS. 0 is ATREST_AES_256_XTS.
+    /// ATREST_AES_128_XTS, ATREST_AES_256_XTS or ATREST_AES_256_HCTR2. 0 is ATREST_AES_256_XTS.
     pub dek_algorithm: u32,
     /// ATREST_*_KEY or _KEYS; recorded in the volume. 0 is ATREST_CUSTOMER_KEY.
     pub encryption_type: u32,

@@ -243,18 +243,18 @@ static void deks(const atrest_dek *dek, const atrest_vault *vault)
     OK(atrest_dek_algorithm(dek, &algorithm));
     CHECK(algorithm == ATREST_AES_256_XTS);
 
-    for (uint32_t cbc = ATREST_AES_128_CBC; cbc <= ATREST_AES_256_CBC; cbc++) {
+    for (uint32_t other = ATREST_AES_128_CBC; other <= ATREST_AES_256_HCTR2; other++) {
         atrest_dek *old = NULL;
-        OK(atrest_dek_generate(cbc, &old));
+        OK(atrest_dek_generate(other, &old));
         OK(atrest_dek_algorithm(old, &algorithm));
-        CHECK(algorithm == cbc);
+        CHECK(algorithm == other);
         NO_HANDLE(atrest_sector_cipher, ATREST_ERR_UNSUPPORTED_ALGORITHM,
                   atrest_sector_cipher_new(old, 512, ATREST_UNIT_512, &out));
         NO_BYTES(ATREST_ERR_UNSUPPORTED_ALGORITHM,
                  atrest_dek_wrap(old, vault, "disks", "c", 1, bytes, sizeof bytes, &len));
         atrest_dek_free(old);
     }
-    NO_HANDLE(atrest_dek, ATREST_ERR_BAD_ENUM, atrest_dek_generate(ATREST_AES_256_CBC + 1, &out));
+    NO_HANDLE(atrest_dek, ATREST_ERR_BAD_ENUM, atrest_dek_generate(ATREST_AES_256_HCTR2 + 1, &out));
 
     memset(marked, 0xa5, sizeof marked);
     NO_HANDLE(atrest_dek, ATREST_ERR_KEY_LENGTH, atrest_hazmat_dek_from_bytes(marked, 48, &out));
