@@ -2,10 +2,14 @@
 
 #![allow(dead_code, non_camel_case_types, unused_macros)] // the modules are used in part
 
+#[path = "../../src/ffi/args.rs"]
+mod args;
 #[path = "../../src/ffi/failure.rs"]
 mod failure;
 #[path = "../../src/ffi/handle.rs"]
 mod handle;
+#[path = "../../src/ffi/output.rs"]
+mod output;
 #[path = "../../src/ffi/status.rs"]
 mod status;
 #[path = "../../src/ffi/structs.rs"]
@@ -134,5 +138,22 @@ fn a_struct_of_an_older_program_has_zeros_for_what_came_later() {
     assert_eq!(read(16), Some((1, 0)));
     for size in [0, 8, 15, 17, 23, 25, usize::MAX] {
         assert_eq!(read(size), None);
+    }
+}
+
+#[test]
+fn a_struct_is_filled_as_far_as_an_older_program_knows_it() {
+    let filled = |struct_size| {
+        let mut place = Grown { struct_size, old: 7, new: 8 };
+        // SAFETY: no size that is tried and known is larger than the struct.
+        if let Ok(out) = unsafe { output::StructOut::new(&raw mut place, "place") } {
+            out.set(Grown { struct_size: 24, old: 1, new: 2 });
+        }
+        (place.struct_size, place.old, place.new)
+    };
+    assert_eq!(filled(24), (24, 1, 2));
+    assert_eq!(filled(16), (16, 1, 8));
+    for size in [0, 8, 15, 17, 23, 25, usize::MAX] {
+        assert_eq!(filled(size), (size, 7, 8));
     }
 }
