@@ -4,16 +4,22 @@ use super::stored::StoredHeader;
 use super::{BlockDevice, Header, MemoryDevice};
 use crate::{Error, Result};
 
+/// The most bytes of a backup: two copies of a LUKS2 header of 4 MiB, and 128 MiB of keyslots. In LUKS1 a keyslot can
+/// claim to be anywhere below 2 TiB.
+const MAX_SIZE: usize = 136 << 20;
+
 impl Header<'_> {
     /// The header with its keyslots, as bytes that [`restore`](Self::restore) and `cryptsetup luksHeaderRestore` take.
     ///
     /// Who has a backup can open the volume with what opened it then, also when that was taken away since.
     ///
     /// # Errors
-    /// [`Error::Io`].
+    /// [`Error::InvalidHeader`] for keyslots of LUKS1 that lie too far off; [`Error::DeviceTooSmall`]; [`Error::Io`].
     pub fn backup(&self) -> Result<Vec<u8>> {
-        let size =
-            usize::try_from(self.size()).map_err(|_| Error::InvalidHeader("its keyslots are too large".into()))?;
+        let size = usize::try_from(self.size()).ok().filter(|size| *size <= MAX_SIZE);
+        let size = size.ok_or_else(|| {
+            Error::InvalidHeader(format!("its keyslots end at byte {}, too far for a backup", self.size()))
+        })?;
         let device_size = self.device().size().map_err(|e| Error::io("asking the device for its size", e))?;
         if device_size < self.size() {
             return Err(Error::DeviceTooSmall { needed: self.size(), size: device_size });
@@ -76,6 +82,10 @@ impl<'b> Backup<'b> {
         }
         if self.header.uuid() != current.uuid() {
             return other("uuid", self.header.uuid(), current.uuid());
+        }
+        if self.header.key_digest() != current.key_digest() {
+            // The volume was encrypted anew, under another key.
+            return Err(Error::OtherHeader("it has another volume key than the header".into()));
         }
         if self.header.len() != current.len() {
             return other("size", &self.header.len().to_string(), &current.len().to_string());

@@ -165,6 +165,8 @@ impl<'d> Header<'d> {
     /// [`Error::Busy`]; [`Error::Io`].
     pub fn remove_protector(&mut self, id: ProtectorId) -> Result<()> {
         self.check_writable()?;
+        // What is counted has to be what the device has, also after a change that failed half-way.
+        self.stored.check_unchanged(self.device)?;
         let Some(is_a_way_in) = self.stored.is_a_way_in(id) else {
             return Err(Error::NoSuchProtector(format!("there is no {id}")));
         };
@@ -236,7 +238,7 @@ impl<'d> Header<'d> {
     /// anything.
     ///
     /// # Errors
-    /// [`Error::ReadOnly`]; [`Error::Io`].
+    /// [`Error::ReadOnly`]; [`Error::Busy`]; [`Error::Io`].
     pub fn repair(&mut self) -> Result<bool> {
         self.check_writable()?;
         let needed = self.stored.needs_recovery();

@@ -177,26 +177,45 @@ impl<D: BlockDevice> Volume<D> {
     /// Puts a new passphrase or key file in the place of a keyslot, and returns the number of the new keyslot.
     ///
     /// The new one is made before the old one is destroyed, so that a free keyslot is needed; it takes over the priority,
-    /// unless `options` have another. Killed at any instant, the volume opens by the old or the new passphrase, or both.
+    /// unless `options` have another. Killed at any instant, or after an error, the volume opens by the old or the new
+    /// passphrase, or both.
     ///
     /// # Errors
     /// [`Error::NoSuchProtector`]; and those of [`add_protector`](Self::add_protector).
     pub fn change_keyslot(&self, id: u32, protector: Protector<'_>, options: &KeyslotOptions) -> Result<u32> {
+        let changed = self.change_unwiped(id, protector, options);
+        wipe_deep_stack();
+        changed
+    }
+
+    /// Not inlined, so that what it leaves on the stack is below its caller, who wipes it.
+    #[inline(never)]
+    fn change_unwiped(&self, id: u32, protector: Protector<'_>, options: &KeyslotOptions) -> Result<u32> {
         self.check_writable()?;
+        let passphrase = match protector {
+            Protector::Passphrase(passphrase) => Passphrase::given(passphrase)?,
+            Protector::KeyFile(path) => Passphrase::read(path)?,
+            Protector::Vault(..) => {
+                return Err(Error::InvalidOption(
+                    "a keyslot takes a passphrase or a key file; add the vault instead".into(),
+                ));
+            }
+        };
         let mut options = options.clone();
-        let priority = self.locked_header().priority(id)?;
+        let header = self.locked_header();
+        header.priority(id)?;
+        let required_hash = header.required_hash();
+        drop(header);
+        let kdf = options.resolve(required_hash)?;
+        // Under one lock, so that what is removed is what was asked for, and no keyslot that got its number since.
+        let mut header = self.locked_header();
+        let priority = header.priority(id)?;
         if options.priority == Priority::Normal {
             options.priority = priority;
         }
-        if matches!(protector, Protector::Vault(..)) {
-            return Err(Error::InvalidOption(
-                "a keyslot takes a passphrase or a key file; add the vault instead".into(),
-            ));
-        }
-        let ProtectorId::Keyslot(new) = self.add_protector(protector, &options)? else {
-            unreachable!("a passphrase gets a keyslot")
-        };
-        self.locked_header().remove_keyslot(self.header_device(), id)?;
+        let new = options.keyslot(kdf, passphrase.bytes());
+        let new = header.add_keyslot(self.header_device(), &self.data, self.dek.secret(), &new)?;
+        header.remove_keyslot(self.header_device(), id)?;
         Ok(new)
     }
 

@@ -6,6 +6,8 @@
 pub mod device;
 #[cfg(feature = "std")]
 pub mod header;
+#[cfg(feature = "std")]
+pub mod keyslots;
 pub mod model;
 pub mod peers;
 #[cfg(feature = "std")]

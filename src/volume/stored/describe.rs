@@ -76,6 +76,10 @@ impl StoredHeader {
     /// Whether the protector opens the volume, or is something else with a number; `None` where there is none.
     pub(in crate::volume) fn is_a_way_in(&self, id: ProtectorId) -> Option<bool> {
         match id {
+            // Not listed, since LUKS1 has no word for it: to be wiped.
+            ProtectorId::Keyslot(id) if matches!(self, StoredHeader::Luks1(stored) if stored.is_unwiped(id)) => {
+                Some(false)
+            }
             ProtectorId::Keyslot(id) => self.keyslot_infos().iter().find(|keyslot| keyslot.id == id).map(opens),
             ProtectorId::Token(id) => {
                 self.token_infos().iter().find(|token| token.id == id).map(|token| token.kind == TOKEN_TYPE)

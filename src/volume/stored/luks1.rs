@@ -102,7 +102,8 @@ impl Luks1Store {
     pub(in crate::volume) fn remove_keyslot(&mut self, device: &dyn BlockDevice, id: u32) -> Result<()> {
         self.check_unchanged(device)?;
         let mut header = self.header.clone();
-        let keyslot = header.keyslots.get_mut(id as usize).filter(|keyslot| keyslot.active);
+        // Also one that an attempt which failed has left to be wiped.
+        let keyslot = header.keyslots.get_mut(id as usize).filter(|keyslot| keyslot.active || keyslot.iterations != 0);
         keyslot.ok_or_else(|| Error::NoSuchProtector(format!("there is no keyslot {id}")))?.active = false;
         self.write(device, header)?;
         self.finish_wiping(device)
@@ -110,7 +111,11 @@ impl Luks1Store {
 
     /// Whether a killed process has left a keyslot that is still to be wiped.
     pub(in crate::volume) fn has_unwiped(&self) -> bool {
-        self.header.keyslots.iter().any(|keyslot| !keyslot.active && keyslot.iterations != 0)
+        (0..8).any(|id| self.is_unwiped(id))
+    }
+
+    pub(in crate::volume) fn is_unwiped(&self, id: u32) -> bool {
+        self.header.keyslots.get(id as usize).is_some_and(|keyslot| !keyslot.active && keyslot.iterations != 0)
     }
 
     /// Wipes the areas of keyslots that count no more, or not yet.
@@ -141,12 +146,26 @@ impl Luks1Store {
         self.finish_wiping(device)
     }
 
-    /// Writes the keyslots of a backup, from which this header was read, then the header.
-    pub(in crate::volume) fn restore(&mut self, device: &dyn BlockDevice, backup: &[u8]) -> Result<()> {
+    /// Writes the keyslots of a backup, from which this header was read, then the header. Over a header there is always a
+    /// header with its UUID, so that who is killed can do it again.
+    pub(in crate::volume) fn restore(
+        &mut self,
+        device: &dyn BlockDevice,
+        backup: &[u8],
+        current: Option<&Self>,
+    ) -> Result<()> {
         let failed = |e| Error::io("restoring the header", e);
         device.write_at(BLOCK as u64, &backup[BLOCK..]).map_err(failed)?;
         device.sync().map_err(failed)?;
-        self.store_new(device)
+        // All but the first sector, which stays until the others are there; if both go together.
+        let mixed = current.map(|current| [&current.block[..SECTOR], &self.block[SECTOR..]].concat());
+        match mixed.filter(|mixed| Luks1Header::parse(mixed).is_ok()) {
+            Some(mixed) => {
+                self.write_block(device, mixed)?;
+                self.write(device, self.header.clone())
+            }
+            None => self.store_new(device),
+        }
     }
 
     /// How many bytes the header takes with its keyslots: what a backup holds.
@@ -155,12 +174,11 @@ impl Luks1Store {
             let Attempt { material, offset, .. } = self.attempt(id);
             offset + material.len() as u64
         });
-        let end = areas.max().unwrap_or(BLOCK as u64).next_multiple_of(BLOCK as u64);
-        end.max(u64::from(self.header.payload_offset) * SECTOR as u64)
+        areas.max().unwrap_or(BLOCK as u64).next_multiple_of(BLOCK as u64)
     }
 
     /// Makes sure that nobody else has written the header since it was read or written here; theirs would be lost.
-    fn check_unchanged(&mut self, device: &dyn BlockDevice) -> Result<()> {
+    pub(in crate::volume) fn check_unchanged(&mut self, device: &dyn BlockDevice) -> Result<()> {
         let found = Self::load(device)?;
         let tried = self.tried.as_ref().unwrap_or(&self.block);
         let ours = found.block.chunks(SECTOR).zip(self.block.chunks(SECTOR).zip(tried.chunks(SECTOR)));

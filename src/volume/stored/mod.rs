@@ -72,6 +72,10 @@ impl StoredHeader {
     /// Where the data is; refuses what this library can't read.
     pub(super) fn data_area(&self, detached: bool) -> Result<DataArea> {
         match self {
+            StoredHeader::Luks1(stored) if stored.header.payload_offset == 0 && !detached => {
+                let what = "its data begins at byte 0, where the header is: it is detached from its data";
+                Err(Error::UnsupportedHeader(what.into()))
+            }
             StoredHeader::Luks1(stored) => Ok(DataArea::of_luks1(&stored.header)),
             StoredHeader::Luks2(stored) => {
                 stored.check_requirements()?;
@@ -89,6 +93,18 @@ impl StoredHeader {
                 let digests = stored.metadata.digests();
                 let digest = digests.iter().find(|d| d.id == data.digest).and_then(|d| d.pbkdf2.as_ref());
                 digest.ok_or(Error::WrongKey)?.verify(key)
+            }
+        }
+    }
+
+    /// What proves the data's key: the same as long as the key is.
+    pub(super) fn key_digest(&self) -> Vec<u8> {
+        match self {
+            StoredHeader::Luks1(stored) => [&stored.header.digest[..], &stored.header.digest_salt[..]].concat(),
+            StoredHeader::Luks2(stored) => {
+                let digests = stored.metadata.digests().iter();
+                let proofs = digests.filter(|digest| digest.segments.contains(&0)).filter_map(|d| d.pbkdf2.as_ref());
+                proofs.flat_map(|proof| [&proof.digest[..], &proof.salt[..]].concat()).collect()
             }
         }
     }
@@ -196,14 +212,24 @@ impl StoredHeader {
         }
     }
 
-    /// Does it: repairs a copy that is damaged or older, finishes the removal of keyslots.
+    /// Does it: repairs a copy that is damaged or older, finishes the removal of keyslots. Not where somebody else has
+    /// written the header since: they may have put another keyslot where one was to be wiped.
     pub(super) fn recover(&mut self, device: &dyn BlockDevice) -> Result<()> {
+        self.check_unchanged(device)?;
         match self {
             StoredHeader::Luks1(stored) => stored.finish_wiping(device),
             StoredHeader::Luks2(stored) => {
                 stored.repair(device)?;
                 stored.finish_wiping(device)
             }
+        }
+    }
+
+    /// Makes sure that nobody else has written the header since it was read or written here.
+    pub(super) fn check_unchanged(&mut self, device: &dyn BlockDevice) -> Result<()> {
+        match self {
+            StoredHeader::Luks1(stored) => stored.check_unchanged(device),
+            StoredHeader::Luks2(stored) => stored.check_unchanged(device),
         }
     }
 
@@ -239,11 +265,16 @@ impl StoredHeader {
     /// Writes this header, which was read from a backup, with the keyslots of the backup.
     pub(super) fn restore(&mut self, device: &dyn BlockDevice, backup: &[u8], current: Option<&Self>) -> Result<()> {
         match self {
-            StoredHeader::Luks1(stored) => stored.restore(device, backup),
-            StoredHeader::Luks2(stored) => {
-                let seqid = if let Some(StoredHeader::Luks2(current)) = current { current.binary.seqid } else { 0 };
-                stored.restore(device, backup, seqid)
-            }
+            StoredHeader::Luks1(stored) => stored.restore(
+                device,
+                backup,
+                if let Some(StoredHeader::Luks1(current)) = current { Some(current) } else { None },
+            ),
+            StoredHeader::Luks2(stored) => stored.restore(
+                device,
+                backup,
+                if let Some(StoredHeader::Luks2(current)) = current { Some(current) } else { None },
+            ),
         }
     }
 }

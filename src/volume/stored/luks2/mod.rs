@@ -16,6 +16,8 @@ pub(in crate::volume) struct Luks2Store {
     salts: [[u8; 64]; 2],
     /// Copies that are damaged or older, in the order in which they are to be written.
     stale: Vec<Position>,
+    /// Whether writing this header failed: the device may hold another of the same sequence number.
+    unsettled: bool,
 }
 
 /// One copy, whole and sound.
@@ -29,7 +31,7 @@ impl Luks2Store {
     pub(in crate::volume) fn new(mut binary: BinaryHeader, metadata: Metadata) -> Result<Self> {
         let salts = [random::array()?, random::array()?];
         binary.salt = salts[0];
-        Ok(Luks2Store { binary, metadata, salts, stale: Vec::new() })
+        Ok(Luks2Store { binary, metadata, salts, stale: Vec::new(), unsettled: false })
     }
 
     /// Reads both copies and takes the newest that is intact. Nothing is written.
@@ -51,17 +53,17 @@ impl Luks2Store {
                     core::cmp::Ordering::Equal => (first, Vec::new()),
                     core::cmp::Ordering::Greater => (first, vec![Position::Secondary]),
                 };
-                Ok(Luks2Store { binary: newer.binary, metadata: newer.metadata, salts, stale })
+                Ok(Luks2Store { binary: newer.binary, metadata: newer.metadata, salts, stale, unsettled: false })
             }
             (Ok(first), Err(_)) => {
                 let salts = [first.binary.salt, random::array()?];
                 let stale = vec![Position::Secondary];
-                Ok(Luks2Store { binary: first.binary, metadata: first.metadata, salts, stale })
+                Ok(Luks2Store { binary: first.binary, metadata: first.metadata, salts, stale, unsettled: false })
             }
             (Err(_), Ok(second)) => {
                 let salts = [random::array()?, second.binary.salt];
                 let stale = vec![Position::Primary];
-                Ok(Luks2Store { binary: second.binary, metadata: second.metadata, salts, stale })
+                Ok(Luks2Store { binary: second.binary, metadata: second.metadata, salts, stale, unsettled: false })
             }
             (Err(Bad::NoMagic), Err(Bad::NoMagic)) => Err(Error::NotLuks),
             (Err(first), Err(second)) => {
@@ -82,6 +84,10 @@ impl Luks2Store {
 
     /// Writes damaged or older copies anew from the intact one, with a new salt as section 2.1 wants it.
     pub(in crate::volume) fn repair(&mut self, device: &dyn BlockDevice) -> Result<()> {
+        if self.unsettled {
+            // Not as a repair: the other copy may say something else under this number.
+            return self.store(device);
+        }
         while let Some(&position) = self.stale.first() {
             self.salts[position as usize] = random::array()?;
             self.write_copy(device, position)?;
@@ -108,27 +114,42 @@ impl Luks2Store {
             self.write_copy(device, position)?;
             self.stale.remove(0);
         }
+        self.unsettled = false;
         Ok(())
     }
 
     /// Makes sure that nobody else has written the header since it was read or written here; theirs would be lost.
     pub(in crate::volume) fn check_unchanged(&self, device: &dyn BlockDevice) -> Result<()> {
-        let found = Self::load(device)?.binary.seqid;
+        let found = Self::load(device)?;
         // After an attempt of ours that failed, the device may hold anything up to that attempt's number.
-        if found == self.binary.seqid || self.needs_repair() && found < self.binary.seqid {
+        let ours = if self.unsettled {
+            found.binary.seqid <= self.binary.seqid
+        } else {
+            found.binary.seqid == self.binary.seqid && found.metadata == self.metadata
+        };
+        if ours && found.binary.uuid == self.binary.uuid {
             return Ok(());
         }
         Err(Error::Busy { what: "the header, which was changed since the volume was opened,".into() })
     }
 
     /// Writes the keyslots of a backup, from which this header was read, then the header, as one that is newer than
-    /// `seqid`.
-    pub(in crate::volume) fn restore(&mut self, device: &dyn BlockDevice, backup: &[u8], seqid: u64) -> Result<()> {
+    /// `current`, and over its damaged or older copy first.
+    pub(in crate::volume) fn restore(
+        &mut self,
+        device: &dyn BlockDevice,
+        backup: &[u8],
+        current: Option<&Self>,
+    ) -> Result<()> {
         let failed = |e| Error::io("restoring the keyslots", e);
         let (first, _) = self.keyslots_area();
         device.write_at(first, &backup[first as usize..]).map_err(failed)?;
         device.sync().map_err(failed)?;
-        self.binary.seqid = self.binary.seqid.max(seqid);
+        self.stale = Vec::new();
+        if let Some(current) = current {
+            self.binary.seqid = self.binary.seqid.max(current.binary.seqid);
+            self.stale.clone_from(&current.stale);
+        }
         self.store(device)
     }
 
@@ -172,6 +193,7 @@ impl Luks2Store {
     pub(in crate::volume) fn after_failed_store(&mut self, tried: Self) {
         self.binary.seqid = tried.binary.seqid;
         self.stale = tried.stale;
+        self.unsettled = true;
     }
 
     /// Replaces one copy: first made invalid, then its JSON, then its binary header with the checksum; each synced, so
