@@ -25,11 +25,11 @@ use sha2::{Digest, Sha256};
 
 /// How many sectors of a write are looked at by themselves.
 const PLACES: usize = 8;
-/// The most images of one operation that are looked at.
+/// About how many images of one operation are looked at.
 const MOST: usize = 16;
 const SECOND: usize = 3;
 
-/// The images that crashes leave, without those that are equal, and not more than [`MOST`]; and how many there are.
+/// The images that crashes leave, without those that are equal, all of settled states and about `most` others; and how many there are.
 fn images(before: &[u8], log: &[Op], most: usize) -> (Vec<(String, Vec<u8>)>, usize) {
     let written = log.iter().filter_map(|op| match op {
         Op::Write { offset, bytes } => Some(*offset as usize..*offset as usize + bytes.len()),
@@ -50,7 +50,8 @@ fn images(before: &[u8], log: &[Op], most: usize) -> (Vec<(String, Vec<u8>)>, us
     let (mut images, mut nth, mut at) = (Vec::new(), 0, 0);
     crash_images(before, log, PLACES, |what, image| {
         if fresh[at] {
-            if nth % step == 0 {
+            // Settled states, and some of the torn ones.
+            if nth % step == 0 || what.ends_with("all kept") {
                 images.push((what.to_owned(), image));
             }
             nth += 1;
@@ -373,4 +374,63 @@ fn a_crash_of_restore_is_made_good_by_another() {
             println!("restore of {kind:?}: {} of {count} crash points survived", images.len());
         }
     }
+}
+
+#[test]
+fn backups_are_those_of_cryptsetup_and_of_this_volume_key() {
+    let Some(cryptsetup) = cryptsetup() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    for world in worlds().filter(|world| !world.kind.detached) {
+        let (image, backup) = (path("image"), path(&format!("backup-{}", world.kind.version)));
+        std::fs::write(&image, &world.before).unwrap();
+        common::run(&cryptsetup, &["luksHeaderBackup", "-q", &image, "--header-backup-file", &backup]);
+        let theirs = std::fs::read(&backup).unwrap();
+        let device = shared(world.before.clone());
+        let ours = Header::load(&device).unwrap().backup().unwrap();
+        assert!(ours == theirs, "{:?}: {} and {} bytes", world.kind, ours.len(), theirs.len());
+        remove(&world.volume(&device), ProtectorId::Keyslot(world.kind.ids()[1])).unwrap();
+        Header::restore(&device, &theirs).unwrap();
+        world.check_ways_in("restored", &device);
+        // Of the same UUID, but encrypted anew: nobody would get at the data again.
+        let uuid = [7; 16];
+        let other = |device: Arc<TestDevice>| {
+            Volume::format(device, Protector::Passphrase(KEEP), &world.kind.format_options().uuid(uuid)).unwrap();
+        };
+        let devices = [shared(vec![0; world.before.len()]), shared(vec![0; world.before.len()])];
+        devices.iter().for_each(|device| other(device.clone()));
+        let backup = Header::load(&devices[0]).unwrap().backup().unwrap();
+        let error = Header::restore(&devices[1], &backup).unwrap_err();
+        assert!(matches!(&error, Error::OtherHeader(what) if what.contains("volume key")), "{error:?}");
+    }
+}
+
+#[test]
+fn headers_of_luks1_that_claim_too_much_are_refused() {
+    /// As large as a header says.
+    struct Huge(TestDevice);
+    impl BlockDevice for Huge {
+        fn size(&self) -> std::io::Result<u64> {
+            Ok(1 << 50)
+        }
+        fn read_at(&self, offset: u64, bytes: &mut [u8]) -> std::io::Result<()> {
+            self.0.read_at(offset, bytes)
+        }
+        fn write_at(&self, offset: u64, bytes: &[u8]) -> std::io::Result<()> {
+            self.0.write_at(offset, bytes)
+        }
+        fn sync(&self) -> std::io::Result<()> {
+            self.0.sync()
+        }
+    }
+    let mut image = World::new(Kind::ALL[2]).before;
+    image[104..108].fill(0); // payload-offset
+    let device = shared(image.clone());
+    let error = Kind::ALL[2].open(device.clone(), &[], Credential::Passphrase(KEEP), Default::default()).map(drop);
+    assert!(matches!(&error, Err(Error::UnsupportedHeader(what)) if what.contains("detached")), "{error:?}");
+    assert!(device.bytes() == image);
+    image[208 + 7 * 48 + 40..][..4].copy_from_slice(&0xF000_0000u32.to_be_bytes()); // key-material-offset
+    let device = Huge(TestDevice::new(image));
+    let error = Header::load(&device).unwrap().backup().map(drop);
+    assert!(matches!(&error, Err(Error::InvalidHeader(what)) if what.contains("too far")), "{error:?}");
 }
