@@ -1,0 +1,121 @@
+//! The ciphers and hashes of old volumes, which `cryptsetup` formats and OpenSSL fills.
+
+use atrest::volume::Header;
+use atrest::{Error, MemoryDevice, OpenOptions, Protector};
+
+use crate::Cells;
+use crate::common::python;
+use crate::image::{CHEAP_PBKDF2, Image, cheap_pbkdf2, dek, have_cryptsetup, noise};
+use crate::models::{Run, decrypt, encrypt};
+
+const LEN: usize = 32 << 10;
+
+#[test]
+fn old_ciphers_and_hashes_of_cryptsetup() {
+    let (true, Some(python)) = (have_cryptsetup(), python("cryptography")) else { return };
+    let mut cells = Cells::of("ciphers and hashes");
+    let (theirs, ours) = (noise(LEN, 4), noise(LEN, 5));
+    let mut made = Vec::new();
+    for (kind, cipher, bits, hash, sector_size) in [
+        ("luks1", "aes-cbc-essiv:sha256", 128, "sha1", 512),
+        ("luks1", "aes-cbc-essiv:sha256", 192, "sha256", 512),
+        ("luks1", "aes-cbc-essiv:sha256", 256, "sha512", 512),
+        ("luks1", "aes-cbc-plain64", 128, "sha512", 512),
+        ("luks1", "aes-cbc-plain64", 192, "sha1", 512),
+        ("luks1", "aes-cbc-plain64", 256, "sha256", 512),
+        ("luks1", "aes-xts-plain", 256, "sha1", 512),
+        ("luks1", "aes-xts-plain", 512, "sha512", 512),
+        ("luks1", "aes-xts-plain64", 256, "sha1", 512),
+        ("luks1", "aes-xts-plain64", 512, "sha512", 512),
+        ("luks2", "aes-cbc-essiv:sha256", 128, "sha1", 512),
+        ("luks2", "aes-cbc-essiv:sha256", 256, "sha512", 4096),
+        ("luks2", "aes-cbc-plain64", 192, "sha256", 512),
+        ("luks2", "aes-cbc-plain64", 256, "sha1", 2048),
+        ("luks2", "aes-xts-plain", 256, "sha512", 512),
+        ("luks2", "aes-xts-plain", 512, "sha1", 1024),
+        ("luks2", "aes-xts-plain64", 256, "sha1", 1024),
+        ("luks2", "aes-xts-plain64", 512, "sha512", 2048),
+    ] {
+        let what = format!("{kind} {cipher} {bits} {hash} {sector_size}");
+        let image = Image::with_header(false);
+        let (key, path, bits) = (image.key("one"), image.path(), bits.to_string());
+        let size = sector_size.to_string();
+        let mut args = vec!["luksFormat", "-q", "--type", kind, "--cipher", cipher, "--key-size", &bits];
+        args.extend(["--hash", hash, "--key-file", &key]);
+        if kind == "luks2" {
+            args.extend(["--sector-size", &size]);
+        }
+        args.extend(CHEAP_PBKDF2);
+        args.push(&path);
+        image.cryptsetup(&args);
+        let run = image.ours("one", |volume| {
+            assert_eq!(volume.cipher().name(), cipher, "{what}");
+            assert_eq!(volume.sector_size().bytes(), sector_size, "{what}");
+            let keyslot = &volume.header().keyslots()[0];
+            assert_eq!((&*keyslot.hash, &*keyslot.af_hash), (hash, hash), "{what}");
+            Run {
+                path: path.clone(),
+                offset: volume.data_offset(),
+                len: LEN,
+                key: dek(volume.dek()),
+                cipher: cipher.into(),
+                sector_size: sector_size.into(),
+                first: 0,
+            }
+        });
+        assert_eq!(run.key, image.their_dek("one"), "{what}");
+        assert!(!image.opens("two"), "{what}");
+        cells.we_read();
+        // A LUKS1 header names the one hash that all its keyslots have.
+        let cost = if kind == "luks1" { cost_of(hash) } else { cheap_pbkdf2() };
+        image.ours("one", |volume| volume.add_protector(Protector::Passphrase(b"two"), &cost).unwrap());
+        assert!(image.theirs("two"), "{what}");
+        cells.they_read();
+        made.push((what, image, run));
+    }
+    let runs: Vec<_> = made.iter().map(|(.., run)| (run.clone(), &theirs[..])).collect();
+    encrypt(&python, &runs);
+    for (what, image, _) in &made {
+        image.ours("one", |volume| {
+            let mut read = vec![0; LEN];
+            volume.read_at(0, &mut read).unwrap();
+            assert!(read == theirs, "{what}");
+            volume.write_at(0, &ours).unwrap();
+        });
+        cells.we_read();
+    }
+    let runs: Vec<Run> = made.iter().map(|(.., run)| run.clone()).collect();
+    for (read, (what, ..)) in decrypt(&python, &runs).iter().zip(&made) {
+        assert!(*read == ours, "{what}");
+        cells.they_read();
+    }
+    cells.print();
+}
+
+fn cost_of(hash: &str) -> atrest::volume::KeyslotOptions {
+    use atrest::key::{HashAlgorithm, Kdf};
+    let hash = HashAlgorithm::from_name(hash).unwrap();
+    cheap_pbkdf2().kdf(Kdf::Pbkdf2 { hash, iterations: 1000 })
+}
+
+#[test]
+fn ciphers_that_are_not_known_are_named() {
+    if !have_cryptsetup() {
+        return;
+    }
+    for (kind, cipher) in
+        [("luks1", "aes-cbc-plain"), ("luks1", "aes-ctr-plain64"), ("luks2", "aes-cbc-plain"), ("luks2", "aes-ecb")]
+    {
+        let image = Image::with_header(false);
+        let (key, path) = (image.key("one"), image.path());
+        let args =
+            ["luksFormat", "-q", "--type", kind, "--cipher", cipher, "--key-size", "256", "--key-file", &key, &path];
+        image.cryptsetup(&[&args[..], &CHEAP_PBKDF2].concat());
+        let error = image.refused("one", OpenOptions::new());
+        assert!(matches!(&error, Error::UnsupportedHeader(what) if what.contains(cipher)), "{kind} {cipher}: {error}");
+        if kind == "luks2" {
+            let device = MemoryDevice::from_bytes(image.bytes());
+            assert_eq!(Header::load(&device).unwrap().segments()[0].cipher, cipher);
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! Readers and writers of the data that share no code with us: OpenSSL by way of Python's `cryptography`, told what the
+//! header says, and dissect.fve, which reads the header itself.
+
+use serde_json::{Value, json};
+
+use crate::common::{hex, pipe};
+
+/// A run of sectors in a file, and how they are encrypted.
+#[derive(Clone)]
+pub struct Run {
+    pub path: String,
+    pub offset: u64,
+    pub len: usize,
+    pub key: Vec<u8>,
+    pub cipher: String,
+    pub sector_size: u64,
+    /// The number of the first sector, in units of 512 bytes.
+    pub first: u64,
+}
+
+impl Run {
+    fn job(&self) -> Value {
+        json!({
+            "path": self.path, "offset": self.offset, "len": self.len, "key": hex(&self.key), "cipher": self.cipher,
+            "size": self.sector_size, "first": self.first,
+        })
+    }
+}
+
+/// The numbering is dm-crypt's: in units of 512 bytes whatever the sector size, the low 32 bits for `plain`.
+const OPENSSL: &str = "
+import hashlib, json, sys
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+
+def crypt(way, run, data):
+    key, size, out = bytes.fromhex(run['key']), run['size'], b''
+    _, chaining, iv = run['cipher'].split('-', 2)
+    essiv = Cipher(algorithms.AES(hashlib.sha256(key).digest()), modes.ECB()).encryptor()
+    for at in range(0, len(data), size):
+        number = run['first'] + at // 512
+        if iv == 'plain':
+            number &= 0xFFFFFFFF
+        tweak = number.to_bytes(16, 'little')
+        if iv == 'essiv:sha256':
+            tweak = essiv.update(tweak)
+        mode = {'xts': modes.XTS, 'cbc': modes.CBC}[chaining](tweak)
+        sector = getattr(Cipher(algorithms.AES(key), mode), way)()
+        out += sector.update(data[at:at + size]) + sector.finalize()
+    return out
+
+for run in json.loads(sys.stdin.readline()):
+    with open(run['path'], 'r+b') as image:
+        image.seek(run['offset'])
+        if 'plain' in run:
+            image.write(crypt('encryptor', run, bytes.fromhex(run['plain'])))
+        else:
+            sys.stdout.buffer.write(crypt('decryptor', run, image.read(run['len'])))
+";
+
+/// What OpenSSL makes of each run.
+pub fn decrypt(python: &str, runs: &[Run]) -> Vec<Vec<u8>> {
+    let jobs: Vec<Value> = runs.iter().map(Run::job).collect();
+    let out = pipe(python, &["-c", OPENSSL], serde_json::to_string(&jobs).unwrap().as_bytes());
+    split(&out, runs.iter().map(|run| run.len))
+}
+
+/// Has OpenSSL encrypt into each run.
+pub fn encrypt(python: &str, runs: &[(Run, &[u8])]) {
+    let job = |(run, plain): &(Run, &[u8])| {
+        assert_eq!(run.len, plain.len());
+        let mut job = run.job();
+        job["plain"] = hex(plain).into();
+        job
+    };
+    let jobs: Vec<Value> = runs.iter().map(job).collect();
+    pipe(python, &["-c", OPENSSL], serde_json::to_string(&jobs).unwrap().as_bytes());
+}
+
+/// The start of a volume, for dissect.fve to open.
+pub struct Start {
+    pub header: String,
+    pub data: String,
+    pub passphrase: String,
+    pub len: usize,
+}
+
+const DISSECT: &str = "
+import json, sys
+from dissect.fve.luks import LUKS
+for start in json.loads(sys.stdin.readline()):
+    with open(start['header'], 'rb') as header, open(start['data'], 'rb') as data:
+        luks = LUKS(header)
+        luks.unlock_with_passphrase(start['passphrase'])
+        luks.fh = data
+        sys.stdout.buffer.write(luks.open().read(start['len']))
+";
+
+/// What dissect.fve reads of each.
+pub fn dissect(python: &str, starts: &[Start]) -> Vec<Vec<u8>> {
+    let job = |s: &Start| json!({ "header": s.header, "data": s.data, "passphrase": s.passphrase, "len": s.len });
+    let jobs: Vec<Value> = starts.iter().map(job).collect();
+    let out = pipe(python, &["-c", DISSECT], serde_json::to_string(&jobs).unwrap().as_bytes());
+    split(&out, starts.iter().map(|start| start.len))
+}
+
+fn split(out: &[u8], lens: impl Iterator<Item = usize>) -> Vec<Vec<u8>> {
+    let mut rest = out;
+    let parts = lens
+        .map(|len| {
+            let (part, others) = rest.split_at_checked(len).expect("less came out than went in");
+            rest = others;
+            part.to_vec()
+        })
+        .collect();
+    assert!(rest.is_empty(), "{} bytes more than asked for", rest.len());
+    parts
+}
