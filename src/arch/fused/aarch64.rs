@@ -4,6 +4,7 @@ use core::arch::aarch64::*;
 
 use super::kernel;
 use super::keys::XtsKeys;
+use super::tweaks::ByMultiplying;
 use super::vector::Vector;
 use crate::arch::{DataUnits, Direction, KernelKind};
 
@@ -168,5 +169,5 @@ pub(super) unsafe fn armv8<const STREAM: bool>(
     len: usize,
 ) {
     // SAFETY: this function's own target features are those of `Neon`; the rest is the caller's promise.
-    unsafe { kernel::run::<Neon, 8, STREAM>(k, d, u, src, dst, len) }
+    unsafe { kernel::run::<Neon, ByMultiplying, 8, STREAM>(k, d, u, src, dst, len) }
 }

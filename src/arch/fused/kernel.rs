@@ -16,7 +16,10 @@ use core::hint::black_box;
 use core::mem::MaybeUninit;
 
 use super::keys::{KeyPointer, MIDDLE_ROUNDS, MORE_ROUNDS, XtsKeys};
-use super::tweaks::{BLOCK, Expand, GROUP, Nothing, Produce, STRIDE, STRIDE_BYTES, Scratch, Step, fill, next_tweak};
+use super::tweaks::{
+    BLOCK, Expand, GROUP, Method, Multiplied, Nothing, Produce, STRIDE, STRIDE_BYTES, Scratch, Step, TWEAK_BYTES, fill,
+    next_tweak,
+};
 use super::vector::Vector;
 use crate::arch::{DataUnits, Direction};
 
@@ -33,7 +36,7 @@ const PREFETCH_FROM: usize = 512 << 10;
 /// are the same or do not overlap. `units.len` is at least 16 and divides `len`. If `STREAM`, `dst` is aligned to the size
 /// of a register.
 #[inline(always)]
-pub(super) unsafe fn run<V: Vector, const C: usize, const STREAM: bool>(
+pub(super) unsafe fn run<V: Vector, M: Method<V>, const C: usize, const STREAM: bool>(
     keys: *const XtsKeys,
     direction: Direction,
     units: DataUnits,
@@ -46,8 +49,12 @@ pub(super) unsafe fn run<V: Vector, const C: usize, const STREAM: bool>(
         let tweak = KeyPointer::new(&raw const (*keys).tweak);
         let (encrypt, decrypt) = (&raw const (*keys).encrypt, &raw const (*keys).decrypt);
         match direction {
-            Direction::Encrypt => groups::<V, C, false, STREAM>(KeyPointer::new(encrypt), tweak, units, src, dst, len),
-            Direction::Decrypt => groups::<V, C, true, STREAM>(KeyPointer::new(decrypt), tweak, units, src, dst, len),
+            Direction::Encrypt => {
+                groups::<V, M, C, false, STREAM>(KeyPointer::new(encrypt), tweak, units, src, dst, len)
+            }
+            Direction::Decrypt => {
+                groups::<V, M, C, true, STREAM>(KeyPointer::new(decrypt), tweak, units, src, dst, len)
+            }
         }
     }
 }
@@ -55,7 +62,7 @@ pub(super) unsafe fn run<V: Vector, const C: usize, const STREAM: bool>(
 /// # Safety
 /// As [`run`].
 #[inline(always)]
-unsafe fn groups<V: Vector, const C: usize, const DECRYPT: bool, const STREAM: bool>(
+unsafe fn groups<V: Vector, M: Method<V>, const C: usize, const DECRYPT: bool, const STREAM: bool>(
     keys: KeyPointer,
     tweak_keys: KeyPointer,
     units: DataUnits,
@@ -78,11 +85,11 @@ unsafe fn groups<V: Vector, const C: usize, const DECRYPT: bool, const STREAM: b
         // SAFETY: `count` data units are left at `src` and `dst`, and `scratch` has their first tweaks.
         unsafe {
             if fits {
-                strides::<V, C, DECRYPT, STREAM>(keys, group, &mut scratch, src, dst, prefetch);
+                strides::<V, M, C, DECRYPT, STREAM>(keys, group, &mut scratch, src, dst, prefetch);
             } else {
                 for i in 0..count {
                     let (src, dst) = (src.add(i * units.len), dst.add(i * units.len));
-                    odd_unit::<V, C, DECRYPT>(keys, i, units.len, &mut scratch, src, dst);
+                    odd_unit::<V, M, C, DECRYPT>(keys, i, units.len, &mut scratch, src, dst);
                 }
             }
             src = src.add(count * units.len);
@@ -111,7 +118,7 @@ struct Group {
 /// # Safety
 /// As [`run`], for the data units of `group`, whose first tweaks `scratch` has.
 #[inline(always)]
-unsafe fn strides<V: Vector, const C: usize, const DECRYPT: bool, const STREAM: bool>(
+unsafe fn strides<V: Vector, M: Method<V>, const C: usize, const DECRYPT: bool, const STREAM: bool>(
     keys: KeyPointer,
     group: Group,
     scratch: &mut Scratch,
@@ -120,18 +127,19 @@ unsafe fn strides<V: Vector, const C: usize, const DECRYPT: bool, const STREAM: 
     prefetch: bool,
 ) {
     let strides = group.count * group.blocks / STRIDE;
-    // How many strides to a data unit, or of which data units a stride is.
-    let (per_unit, units, mask) =
-        if group.small { (1, 2, STRIDE / 2 - 1) } else { (group.blocks / STRIDE, 1, STRIDE - 1) };
+    // How many strides to a data unit, and how many data units to a stride.
+    let (per_unit, units) = if group.small { (1, 2) } else { (group.blocks / STRIDE, 1) };
     let [mut now, mut next] = scratch.tweaks;
-    let first = scratch.first;
     let (mut unit, mut position) = (0, 0);
     // SAFETY: all pointers stay within the caller's buffers and `scratch`; tweaks are written before they are read.
     unsafe {
         if strides > 0 {
-            let expand = Expand::new(keys, first, unit, unit + units - 1, mask);
-            fill::<V>(&expand, now, STRIDE / V::LANES);
-            scratch.used(STRIDE_BYTES);
+            if group.small {
+                fill::<V, _>(M::Small::from(Expand::new(keys, scratch, 0, 1)), now, STRIDE);
+            } else {
+                fill::<V, _>(M::Large::from(Expand::new(keys, scratch, 0, 0)), now, STRIDE);
+            }
+            scratch.used([TWEAK_BYTES; 2]);
         }
         for stride in 0..strides {
             if prefetch {
@@ -144,11 +152,16 @@ unsafe fn strides<V: Vector, const C: usize, const DECRYPT: bool, const STREAM: 
                 chunks::<V, C, DECRYPT, STREAM, _>(keys, src, dst, now, next, &Nothing);
             } else if position < per_unit {
                 let step = Step::new(keys, now);
-                chunks::<V, C, DECRYPT, STREAM, _>(keys, src, dst, now, next, &step);
+                chunks::<V, C, DECRYPT, STREAM, _>(keys, src, dst, now, next, &M::Step::from(step));
             } else {
                 (unit, position) = (unit + units, 0);
-                let expand = Expand::new(keys, first, unit, unit + units - 1, mask);
-                chunks::<V, C, DECRYPT, STREAM, _>(keys, src, dst, now, next, &expand);
+                if group.small {
+                    let expand = M::Small::from(Expand::new(keys, scratch, unit, unit + 1));
+                    chunks::<V, C, DECRYPT, STREAM, _>(keys, src, dst, now, next, &expand);
+                } else {
+                    let expand = M::Large::from(Expand::new(keys, scratch, unit, unit));
+                    chunks::<V, C, DECRYPT, STREAM, _>(keys, src, dst, now, next, &expand);
+                }
             }
             (now, next) = (next, now);
             src = src.add(STRIDE_BYTES);
@@ -156,12 +169,10 @@ unsafe fn strides<V: Vector, const C: usize, const DECRYPT: bool, const STREAM: 
         }
         if group.small && !group.count.is_multiple_of(2) {
             let last = group.count - 1;
-            let expand = Expand::new(keys, first, last, last, mask);
-            let registers = STRIDE / 2 / V::LANES;
-            fill::<V>(&expand, now, registers);
-            scratch.used(STRIDE_BYTES / 2);
-            for slot in (0..registers).step_by(CHAINS) {
-                chunk::<V, CHAINS, DECRYPT, STREAM, _>(keys, src, dst, now, next, slot, &Nothing);
+            fill::<V, _>(Multiplied::from(Expand::<true>::new(keys, scratch, last, last)), now, STRIDE / 2);
+            scratch.used([STRIDE_BYTES / 2, 0]);
+            for slot in (0..STRIDE / 2 / V::LANES).step_by(CHAINS) {
+                chunk::<V, CHAINS, DECRYPT, STREAM, _>(keys, src, dst, now, next, slot, &Nothing, &mut ());
             }
         }
     }
@@ -172,7 +183,7 @@ unsafe fn strides<V: Vector, const C: usize, const DECRYPT: bool, const STREAM: 
 /// # Safety
 /// As [`run`], for one data unit of `len` bytes.
 #[inline(always)]
-unsafe fn odd_unit<V: Vector, const C: usize, const DECRYPT: bool>(
+unsafe fn odd_unit<V: Vector, M: Method<V>, const C: usize, const DECRYPT: bool>(
     keys: KeyPointer,
     index: usize,
     len: usize,
@@ -184,15 +195,13 @@ unsafe fn odd_unit<V: Vector, const C: usize, const DECRYPT: bool>(
     // Where the last block is partial, the whole one before it is treated with it.
     let mut blocks = if partial == 0 { whole } else { whole - 1 };
     let [mut now, mut next] = scratch.tweaks;
-    let first = scratch.first;
     // SAFETY: all pointers stay within the caller's buffers and `scratch`; tweaks are written before they are read.
     unsafe {
-        let expand = Expand::new(keys, first, index, index, STRIDE - 1);
-        fill::<V>(&expand, now, STRIDE / V::LANES);
-        scratch.used(STRIDE_BYTES);
+        fill::<V, _>(M::Large::from(Expand::new(keys, scratch, index, index)), now, STRIDE);
+        scratch.used(if blocks < STRIDE { [TWEAK_BYTES, 0] } else { [TWEAK_BYTES; 2] });
         while blocks >= STRIDE {
             let step = Step::new(keys, now);
-            chunks::<V, C, DECRYPT, false, _>(keys, src, dst, now, next, &step);
+            chunks::<V, C, DECRYPT, false, _>(keys, src, dst, now, next, &M::Step::from(step));
             (now, next) = (next, now);
             src = src.add(STRIDE_BYTES);
             dst = dst.add(STRIDE_BYTES);
@@ -205,19 +214,19 @@ unsafe fn odd_unit<V: Vector, const C: usize, const DECRYPT: bool>(
             whole.then(|| slot - registers)
         };
         while let Some(slot) = take(CHAINS) {
-            chunk::<V, CHAINS, DECRYPT, false, _>(keys, src, dst, now, next, slot, &Nothing);
+            chunk::<V, CHAINS, DECRYPT, false, _>(keys, src, dst, now, next, slot, &Nothing, &mut ());
         }
         if let Some(slot) = take(4) {
-            chunk::<V, 4, DECRYPT, false, _>(keys, src, dst, now, next, slot, &Nothing);
+            chunk::<V, 4, DECRYPT, false, _>(keys, src, dst, now, next, slot, &Nothing, &mut ());
         }
         if let Some(slot) = take(2) {
-            chunk::<V, 2, DECRYPT, false, _>(keys, src, dst, now, next, slot, &Nothing);
+            chunk::<V, 2, DECRYPT, false, _>(keys, src, dst, now, next, slot, &Nothing, &mut ());
         }
         if let Some(slot) = take(1) {
-            chunk::<V, 1, DECRYPT, false, _>(keys, src, dst, now, next, slot, &Nothing);
+            chunk::<V, 1, DECRYPT, false, _>(keys, src, dst, now, next, slot, &Nothing, &mut ());
         }
         for block in slot * V::LANES..blocks {
-            chunk::<V::One, 1, DECRYPT, false, _>(keys, src, dst, now, next, block, &Nothing);
+            chunk::<V::One, 1, DECRYPT, false, _>(keys, src, dst, now, next, block, &Nothing, &mut ());
         }
         if partial != 0 {
             let at = blocks * BLOCK;
@@ -255,7 +264,7 @@ unsafe fn steal<V: Vector, const DECRYPT: bool>(
         // As in `Scratch::new`: the compiler must not know that writing a block can't change keys.
         let at = black_box(block.as_mut_ptr());
         // SAFETY: the CPU is as the caller of `run` says; both arrays have the 16 bytes of one block.
-        unsafe { chunk::<V::One, 1, DECRYPT, false, _>(keys, at, at, tweak.as_ptr(), at, 0, &Nothing) };
+        unsafe { chunk::<V::One, 1, DECRYPT, false, _>(keys, at, at, tweak.as_ptr(), at, 0, &Nothing, &mut ()) };
     };
     block(&mut stolen, one);
     last[partial..].copy_from_slice(&stolen[partial..]);
@@ -284,9 +293,15 @@ unsafe fn chunks<V: Vector, const C: usize, const DECRYPT: bool, const STREAM: b
     next: *mut u8,
     produce: &P,
 ) {
-    for slot in (0..STRIDE / V::LANES).step_by(C) {
-        // SAFETY: the caller's promises hold for every slot.
-        unsafe { chunk::<V, C, DECRYPT, STREAM, P>(keys, src, dst, now, next, slot, produce) };
+    // SAFETY: the caller's promises hold for every slot.
+    unsafe {
+        let mut state = produce.begin(0);
+        for slot in (0..STRIDE / V::LANES).step_by(C) {
+            if slot > 0 && slot.is_multiple_of(P::SLOTS) {
+                state = produce.begin(slot);
+            }
+            chunk::<V, C, DECRYPT, STREAM, P>(keys, src, dst, now, next, slot, produce, &mut state);
+        }
     }
 }
 
@@ -305,6 +320,7 @@ unsafe fn chunk<V: Vector, const C: usize, const DECRYPT: bool, const STREAM: bo
     next: *mut u8,
     slot: usize,
     produce: &P,
+    state: &mut P::State,
 ) {
     let at = slot * V::BYTES;
     // SAFETY: offsets are those of slots `slot` to `slot + C`, which the caller vouches for, as for the CPU.
@@ -317,13 +333,11 @@ unsafe fn chunk<V: Vector, const C: usize, const DECRYPT: bool, const STREAM: bo
             *block = block.xor3(V::load(src.add(offset)), V::load(now.add(offset)));
         }
         // 2. The middle rounds; in each of the first eight, a tweak of the next stride for each eight registers.
-        let ready = produce.ready(slot);
         for round in 0..8 {
             one_round::<V, C, DECRYPT>(&mut blocks, keys.round(1 + round));
             if P::ACTIVE {
                 for (half, eighth) in (0..C).step_by(8).enumerate() {
-                    let slot = slot + eighth + round;
-                    produce.make(ready, half, slot).store(next.add(slot * V::BYTES));
+                    produce.make(state, half, round, slot + eighth, next);
                 }
             }
         }

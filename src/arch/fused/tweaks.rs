@@ -4,7 +4,7 @@ use core::hint::black_box;
 use core::mem::MaybeUninit;
 
 use super::keys::KeyPointer;
-use super::vector::Vector;
+use super::vector::{Doubling, Vector};
 
 pub(super) const BLOCK: usize = 16;
 /// The blocks of a stride, and its bytes.
@@ -13,22 +13,25 @@ pub(super) const STRIDE_BYTES: usize = STRIDE * BLOCK;
 /// How many data units have their first tweaks computed together.
 pub(super) const GROUP: usize = 64;
 
-/// How the tweaks of the next stride come about.
+/// How the tweaks of the next stride come about, eight slots at a time.
 pub(super) trait Produce<V: Vector> {
     /// Whether there are any.
     const ACTIVE: bool;
-    /// What can be kept in registers for a chunk.
-    type Ready: Copy;
+    /// For how many slots a state serves: a chunk at least.
+    const SLOTS: usize;
+    /// What is kept in registers from one slot to the next.
+    type State;
 
     /// # Safety
-    /// The CPU has the instructions of `V`.
-    unsafe fn ready(&self, slot: usize) -> Self::Ready;
+    /// The CPU has the instructions of `V`; `slot` is within a stride, a multiple of eight.
+    unsafe fn begin(&self, slot: usize) -> Self::State;
 
-    /// The tweaks of `slot`, in the first or second `half` of a chunk of 16 registers.
+    /// Writes one of the eight tweaks from `slot` on, in the order of `round`, 0 to 7. `half` says whether it is in the
+    /// first or second half of a chunk of 16 registers.
     ///
     /// # Safety
-    /// The CPU has the instructions of `V`; `slot` is within a stride.
-    unsafe fn make(&self, ready: Self::Ready, half: usize, slot: usize) -> V;
+    /// The CPU has the instructions of `V`; `slot` is within a stride, for which `next` is valid for writes.
+    unsafe fn make(&self, state: &mut Self::State, half: usize, round: usize, slot: usize, next: *mut u8);
 }
 
 /// No tweaks: the last stride.
@@ -36,18 +39,18 @@ pub(super) struct Nothing;
 
 impl<V: Vector> Produce<V> for Nothing {
     const ACTIVE: bool = false;
-    type Ready = ();
+    const SLOTS: usize = STRIDE;
+    type State = ();
 
     #[inline(always)]
-    unsafe fn ready(&self, _slot: usize) {}
+    unsafe fn begin(&self, _slot: usize) {}
 
     #[inline(always)]
-    unsafe fn make(&self, _ready: (), _half: usize, _slot: usize) -> V {
-        unreachable!("it is not active")
-    }
+    unsafe fn make(&self, _state: &mut (), _half: usize, _round: usize, _slot: usize, _next: *mut u8) {}
 }
 
 /// The tweaks of this stride times x^64: the data unit goes on.
+#[derive(Clone, Copy)]
 pub(super) struct Step {
     keys: KeyPointer,
     now: *const u8,
@@ -60,61 +63,226 @@ impl Step {
     }
 }
 
-impl<V: Vector> Produce<V> for Step {
-    const ACTIVE: bool = true;
-    type Ready = (V, V, V);
-
-    #[inline(always)]
-    unsafe fn ready(&self, _slot: usize) -> (V, V, V) {
-        // SAFETY: the caller vouches for the CPU.
-        unsafe { (V::splat(REDUCE.as_ptr()), self.keys.step(), self.keys.zero()) }
-    }
-
-    /// The low half moves up by x^64; the high half leaves, and comes back times x^7 + x^2 + x + 1.
-    #[inline(always)]
-    unsafe fn make(&self, (reduce, step, zero): (V, V, V), _half: usize, slot: usize) -> V {
-        // SAFETY: `now` has all slots of a stride.
-        let tweak = unsafe { V::load(self.now.add(slot * V::BYTES)) };
-        tweak.multiply_high(reduce).xor3(tweak.low_to_high(zero), step)
-    }
-}
-
-/// The first tweak of a data unit times x^j for each block j; of two data units where a stride holds two.
-pub(super) struct Expand {
+/// The first tweak of a data unit times x^j for each block j; of two data units where a stride holds two, `SMALL` ones.
+#[derive(Clone, Copy)]
+pub(super) struct Expand<const SMALL: bool> {
     keys: KeyPointer,
     units: [*const [u8; BLOCK]; 2],
-    mask: usize,
 }
 
-impl Expand {
+impl<const SMALL: bool> Expand<SMALL> {
     /// # Safety
-    /// `first` has first tweaks up to `one` and `two`, for as long as this is used.
+    /// `scratch` has first tweaks up to `one` and `two`, for as long as this is used.
     #[inline(always)]
-    pub(super) unsafe fn new(keys: KeyPointer, first: *const [u8; BLOCK], one: usize, two: usize, mask: usize) -> Self {
+    pub(super) unsafe fn new(keys: KeyPointer, scratch: &Scratch, one: usize, two: usize) -> Self {
         // SAFETY: the caller vouches for both.
-        let units = unsafe { [first.add(one), first.add(two)] };
-        Expand { keys, units, mask }
+        let units = unsafe { [scratch.first.add(one).cast_const(), scratch.first.add(two).cast_const()] };
+        Expand { keys, units }
     }
 }
 
-impl<V: Vector> Produce<V> for Expand {
+/// One of the ways to multiply by powers of x.
+pub(super) trait Method<V: Vector> {
+    type Step: Produce<V> + From<Step>;
+    type Small: Produce<V> + From<Expand<true>>;
+    type Large: Produce<V> + From<Expand<false>>;
+}
+
+/// Makes the first `blocks` tweaks, half a stride or all of it, with nothing to interleave.
+///
+/// # Safety
+/// The CPU has the instructions of `V`; `to` is valid for writes of the tweaks, and what `produce` reads is there.
+#[inline(always)]
+pub(super) unsafe fn fill<V: Vector, P: Produce<V>>(produce: P, to: *mut u8, blocks: usize) {
+    // SAFETY: the caller vouches for all of it.
+    unsafe {
+        let mut state = produce.begin(0);
+        for slot in (0..blocks / V::LANES).step_by(8) {
+            if slot > 0 && slot.is_multiple_of(P::SLOTS) {
+                state = produce.begin(slot);
+            }
+            for round in 0..8 {
+                produce.make(&mut state, 0, round, slot, to);
+            }
+        }
+    }
+}
+
+/// Each tweak on its own, by a carry-less multiplication.
+pub(super) struct ByMultiplying;
+
+impl<V: Vector> Method<V> for ByMultiplying {
+    type Step = Multiplied<Step>;
+    type Small = Multiplied<Expand<true>>;
+    type Large = Multiplied<Expand<false>>;
+}
+
+pub(super) struct Multiplied<P>(P);
+
+impl<P> From<P> for Multiplied<P> {
+    #[inline(always)]
+    fn from(produce: P) -> Self {
+        Multiplied(produce)
+    }
+}
+
+impl<V: Vector> Produce<V> for Multiplied<Step> {
     const ACTIVE: bool = true;
-    type Ready = [V; 2];
+    const SLOTS: usize = 8;
+    type State = (V, V, V);
 
     #[inline(always)]
-    unsafe fn ready(&self, slot: usize) -> [V; 2] {
+    unsafe fn begin(&self, _slot: usize) -> (V, V, V) {
+        // SAFETY: the caller vouches for the CPU.
+        unsafe { (V::splat(REDUCE.as_ptr()), self.0.keys.step(), self.0.keys.zero()) }
+    }
+
+    #[inline(always)]
+    unsafe fn make(&self, state: &mut (V, V, V), _half: usize, round: usize, slot: usize, next: *mut u8) {
+        let ((reduce, step, zero), slot) = (*state, slot + round);
+        // SAFETY: `now` has all slots of a stride, and so has `next`.
+        unsafe {
+            let tweak = V::load(self.0.now.add(slot * V::BYTES));
+            times_x64(tweak, reduce, zero, step).store(next.add(slot * V::BYTES));
+        }
+    }
+}
+
+impl<V: Vector, const SMALL: bool> Produce<V> for Multiplied<Expand<SMALL>> {
+    const ACTIVE: bool = true;
+    const SLOTS: usize = 8;
+    type State = [V; 2];
+
+    #[inline(always)]
+    unsafe fn begin(&self, slot: usize) -> [V; 2] {
         let one = usize::from(slot * V::LANES >= STRIDE / 2);
         // SAFETY: the CPU is as the caller says, and `units` point to first tweaks.
-        unsafe { [V::splat(self.units[one].cast()), V::splat(self.units[1].cast())] }
+        unsafe { [V::splat(self.0.units[one].cast()), V::splat(self.0.units[1].cast())] }
     }
 
     #[inline(always)]
-    unsafe fn make(&self, ready: [V; 2], half: usize, slot: usize) -> V {
-        let k = (slot * V::LANES) & self.mask;
+    unsafe fn make(&self, state: &mut [V; 2], half: usize, round: usize, slot: usize, next: *mut u8) {
+        let slot = slot + round;
+        let k = slot * V::LANES % if SMALL { STRIDE / 2 } else { STRIDE };
         // SAFETY: the CPU is as the caller says, and `slot` is within a stride, `LANES` blocks each.
-        unsafe { times_x_to_the(k, ready[half]).xor(self.keys.last()) }
+        unsafe {
+            let (left, right) = (V::load(LEFT[k..].as_ptr().cast()), V::load(RIGHT[k..].as_ptr().cast()));
+            times_x_to_the(left, right, state[half]).xor(self.0.keys.last()).store(next.add(slot * V::BYTES));
+        }
     }
 }
+
+/// Each tweak by doubling the one before, in [runs](RUN); a second lane makes the run that lies behind.
+///
+/// It takes a carry-less multiplication for a run only, and as few instructions as possible for each tweak: on Zen 3 the
+/// former takes the place of AES instructions, and so does, in part, any other on vectors.
+pub(super) struct ByDoubling;
+
+impl<V: Doubling> Method<V> for ByDoubling {
+    type Step = Doubled<Step>;
+    type Small = Doubled<Expand<true>>;
+    type Large = Doubled<Expand<false>>;
+}
+
+/// How many tweaks come from one by doubling: half a stride, which is a data unit where a stride holds two.
+const RUN: usize = STRIDE / 2;
+
+pub(super) struct Doubled<P>(P);
+
+impl<P> From<P> for Doubled<P> {
+    #[inline(always)]
+    fn from(produce: P) -> Self {
+        Doubled(produce)
+    }
+}
+
+impl<V: Doubling> Produce<V> for Doubled<Step> {
+    const ACTIVE: bool = true;
+    const SLOTS: usize = RUN;
+    type State = Run<V>;
+
+    #[inline(always)]
+    unsafe fn begin(&self, slot: usize) -> Run<V> {
+        let Step { keys, now } = self.0;
+        // SAFETY: `now` has all slots of a stride; the caller vouches for the CPU.
+        unsafe {
+            let tweaks = V::gather(now.add(slot * BLOCK), now.add(RUN * BLOCK));
+            let tweaks = times_x64(tweaks, V::splat(REDUCE.as_ptr()), keys.zero(), keys.step());
+            Run::new(tweaks.xor(keys.last()), keys)
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn make(&self, state: &mut Run<V>, _half: usize, round: usize, slot: usize, next: *mut u8) {
+        // SAFETY: the caller vouches for it.
+        unsafe { state.next(round, slot, next) }
+    }
+}
+
+impl<V: Doubling, const SMALL: bool> Produce<V> for Doubled<Expand<SMALL>> {
+    const ACTIVE: bool = true;
+    const SLOTS: usize = RUN;
+    type State = Run<V>;
+
+    #[inline(always)]
+    unsafe fn begin(&self, slot: usize) -> Run<V> {
+        let Expand { keys, units } = self.0;
+        // SAFETY: `units` point to first tweaks, the tables have an entry for each block, and the CPU is as the caller says.
+        unsafe {
+            let tweaks = V::gather(units[slot / RUN].cast(), units[1].cast());
+            if SMALL {
+                return Run::new(tweaks, keys);
+            }
+            let left = V::gather(LEFT[slot].as_ptr().cast(), LEFT[RUN].as_ptr().cast());
+            let right = V::gather(RIGHT[slot].as_ptr().cast(), RIGHT[RUN].as_ptr().cast());
+            Run::new(times_x_to_the(left, right, tweaks), keys)
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn make(&self, state: &mut Run<V>, _half: usize, round: usize, slot: usize, next: *mut u8) {
+        // SAFETY: the caller vouches for it.
+        unsafe { state.next(round, slot, next) }
+    }
+}
+
+/// The next tweak of a run.
+pub(super) struct Run<V> {
+    tweak: V,
+    /// The words whose top bits are the ones to leave the halves of `tweak` now; the lower bits leave later. No bit that
+    /// comes back gets up there within a run.
+    leaving: V,
+    keys: KeyPointer,
+}
+
+impl<V: Doubling> Run<V> {
+    #[inline(always)]
+    fn new(tweak: V, keys: KeyPointer) -> Self {
+        Run { tweak, leaving: tweak.leaving(), keys }
+    }
+
+    /// Writes `T xor K` for block `slot + round`, and goes on to the next.
+    ///
+    /// # Safety
+    /// The CPU has the instructions of `V`; `next` has a stride and `SLACK` bytes; `round` is below 8.
+    #[inline(always)]
+    unsafe fn next(&mut self, round: usize, slot: usize, next: *mut u8) {
+        let one = next.wrapping_add((slot + round) * BLOCK);
+        // SAFETY: the blocks are within a stride. What lies behind the first lane's is too, and made later, but for the last
+        // of a run, which is one of the last of eight; behind the second lane's last one lies the slack. The caller vouches
+        // for the CPU.
+        let carry = unsafe {
+            self.tweak.xor(self.keys.last()).scatter(one, one.wrapping_add(RUN * BLOCK), round == 7);
+            V::splat(COME_BACK.as_ptr().cast())
+        };
+        self.tweak = self.tweak.add_halves(self.tweak).xor(self.leaving.top_bits().and(carry));
+        self.leaving = self.leaving.add_words(self.leaving);
+    }
+}
+
+/// What comes back of the bit that leaves the high half, x^7 + x^2 + x + 1 at the low end of the low half; and of that which
+/// leaves the low half, 1 at the low end of the high half.
+static COME_BACK: [u32; 4] = [0x87, 0, 1, 0];
 
 /// The tweak of the block behind that of `tweak`.
 ///
@@ -125,23 +293,30 @@ pub(super) unsafe fn next_tweak<V: Vector>(keys: KeyPointer, tweak: *const u8, t
     // SAFETY: the caller vouches for all of it.
     unsafe {
         let last: V = keys.last();
-        times_x_to_the(1, V::load(tweak).xor(last)).xor(last).store(to);
+        let (left, right) = (V::load(LEFT[1..].as_ptr().cast()), V::load(RIGHT[1..].as_ptr().cast()));
+        times_x_to_the(left, right, V::load(tweak).xor(last)).xor(last).store(to);
     }
 }
 
 /// t x^k is t << k, with the bits that leave the low half (in `carry`, high) and those that leave the high half (in
-/// `carry`, low) put back; the latter times x^7 + x^2 + x + 1, the 1 of which `carry` itself is.
+/// `carry`, low) put back; the latter times x^7 + x^2 + x + 1, the 1 of which `carry` itself is. `left` and `right` are the
+/// shift counts of each lane's k, which is below 64.
 ///
 /// # Safety
-/// The CPU has the instructions of `V`; `k` is within a stride, as are the exponents of the further lanes, k + 1 and so on.
+/// The CPU has the instructions of `V`.
 #[inline(always)]
-unsafe fn times_x_to_the<V: Vector>(k: usize, tweak: V) -> V {
-    // SAFETY: the tables have an entry for each block of a stride, and the CPU is as the caller says.
-    let (left, right, reduce): (V, V, V) = unsafe {
-        (V::load(LEFT[k..].as_ptr().cast()), V::load(RIGHT[k..].as_ptr().cast()), V::splat(REDUCE_LESS_ONE.as_ptr()))
-    };
+unsafe fn times_x_to_the<V: Vector>(left: V, right: V, tweak: V) -> V {
+    // SAFETY: the caller vouches for the CPU.
+    let reduce = unsafe { V::splat(REDUCE_LESS_ONE.as_ptr()) };
     let carry = tweak.swap_halves().shift_right(right);
     tweak.shift_left(left).xor3(carry, carry.multiply_low(reduce))
+}
+
+/// From `T xor K` to `T x^64 xor K`: the low half moves up by x^64; the high half leaves, and comes back times
+/// x^7 + x^2 + x + 1.
+#[inline(always)]
+fn times_x64<V: Vector>(tweak: V, reduce: V, zero: V, step: V) -> V {
+    tweak.multiply_high(reduce).xor3(tweak.low_to_high(zero), step)
 }
 
 /// x^7 + x^2 + x + 1, to which x^128 is congruent (IEEE 1619-2018, 5.2); and the same without the 1.
@@ -162,27 +337,15 @@ const fn shift_counts(right: bool) -> [[u64; 2]; STRIDE] {
     counts
 }
 
-/// Makes the first `registers` slots of tweaks, with nothing to interleave.
-///
-/// # Safety
-/// The CPU has the instructions of `V`; `to` is valid for writes of the slots, and what `expand` reads is there.
-#[inline(always)]
-pub(super) unsafe fn fill<V: Vector>(expand: &Expand, to: *mut u8, registers: usize) {
-    for eighth in (0..registers).step_by(8) {
-        // SAFETY: the caller vouches for all of it.
-        unsafe {
-            let ready: [V; 2] = expand.ready(eighth);
-            for slot in eighth..eighth + 8 {
-                expand.make(ready, 0, slot).store(to.add(slot * V::BYTES));
-            }
-        }
-    }
-}
+/// What may be overwritten behind the tweaks of a stride: the size of the widest register.
+const SLACK: usize = 64;
+/// A stride's tweaks with what may be overwritten behind them.
+pub(super) const TWEAK_BYTES: usize = STRIDE_BYTES + SLACK;
 
 /// Memory for tweaks.
 #[repr(C, align(64))]
 pub(super) struct Memory {
-    tweaks: [[u8; STRIDE_BYTES]; 2],
+    tweaks: [[u8; TWEAK_BYTES]; 2],
     first: [[u8; BLOCK]; GROUP],
 }
 
@@ -193,7 +356,7 @@ pub(super) struct Scratch {
     pub(super) tweaks: [*mut u8; 2],
     /// The first tweaks of a group of data units.
     pub(super) first: *mut [u8; BLOCK],
-    used_tweaks: usize,
+    used_tweaks: [usize; 2],
     pub(super) used_first: usize,
 }
 
@@ -206,18 +369,20 @@ impl Scratch {
         // SAFETY: these are places within `memory`; nothing is read.
         let (one, two, first) =
             unsafe { (&raw mut (*memory).tweaks[0], &raw mut (*memory).tweaks[1], &raw mut (*memory).first) };
-        Scratch { tweaks: [one.cast(), two.cast()], first: first.cast(), used_tweaks: 0, used_first: 0 }
+
+        Scratch { tweaks: [one.cast(), two.cast()], first: first.cast(), used_tweaks: [0; 2], used_first: 0 }
     }
 
     #[inline(always)]
-    pub(super) fn used(&mut self, tweak_bytes: usize) {
-        self.used_tweaks = self.used_tweaks.max(tweak_bytes);
+    pub(super) fn used(&mut self, tweak_bytes: [usize; 2]) {
+        let [one, two] = self.used_tweaks;
+        self.used_tweaks = [one.max(tweak_bytes[0]), two.max(tweak_bytes[1])];
     }
 
     #[inline(always)]
     pub(super) fn wipe<V: Vector>(&mut self) {
-        let [one, two] = self.tweaks;
-        for (area, used) in [(one, self.used_tweaks), (two, self.used_tweaks), (self.first.cast(), self.used_first)] {
+        let ([one, two], [used_one, used_two]) = (self.tweaks, self.used_tweaks);
+        for (area, used) in [(one, used_one), (two, used_two), (self.first.cast(), self.used_first)] {
             // SAFETY: `used` never exceeds an area, and a kernel runs only on a CPU that has the instructions of `V`.
             unsafe {
                 let zero = V::splat([0; BLOCK].as_ptr());

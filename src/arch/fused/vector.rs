@@ -82,3 +82,34 @@ pub(super) trait Vector: Copy {
     /// Asks for the cache line at `at`, which need not be valid.
     fn prefetch(at: *const u8);
 }
+
+/// A vector in which tweaks can be doubled, for [`ByDoubling`](super::tweaks::ByDoubling).
+pub(super) trait Doubling: Vector {
+    /// Reads a block into the first lane from `one`, and into the second, if there is one, from `two`.
+    ///
+    /// # Safety
+    /// The CPU has the instructions of this type, and both are valid for reads of 16 bytes.
+    unsafe fn gather(one: *const u8, two: *const u8) -> Self;
+
+    /// Writes the first lane to `one`, and the second, if there is one, to `two`. What lies behind may be overwritten with
+    /// anything: behind `two` if `keep`, else behind `one`.
+    ///
+    /// # Safety
+    /// Both are valid for writes of 16 bytes, and aligned to as many; the one behind which is written, of `BYTES`.
+    unsafe fn scatter(self, one: *mut u8, two: *mut u8, keep: bool);
+
+    /// Of each block's four words of 32 bits the last, the last, the second and the second: those whose bits leave a half
+    /// when it is shifted to the left, 32 times over.
+    fn leaving(self) -> Self;
+
+    /// All ones in the words whose top bit is set, and zero in the others.
+    fn top_bits(self) -> Self;
+
+    fn and(self, other: Self) -> Self;
+
+    /// Adds words of 32 bits.
+    fn add_words(self, other: Self) -> Self;
+
+    /// Adds halves of 64 bits.
+    fn add_halves(self, other: Self) -> Self;
+}

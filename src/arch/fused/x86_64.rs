@@ -4,7 +4,8 @@ use core::arch::x86_64::*;
 
 use super::kernel;
 use super::keys::XtsKeys;
-use super::vector::Vector;
+use super::tweaks::{ByDoubling, ByMultiplying};
+use super::vector::{Doubling, Vector};
 use crate::arch::{DataUnits, Direction, KernelKind};
 
 /// Calls an intrinsic on vectors that exist already.
@@ -122,6 +123,45 @@ impl Vector for Xmm {
     }
 }
 
+impl Doubling for Xmm {
+    #[inline(always)]
+    unsafe fn gather(one: *const u8, _two: *const u8) -> Self {
+        // SAFETY: the caller vouches for 16 bytes and the CPU.
+        unsafe { Self::load(one) }
+    }
+
+    #[inline(always)]
+    unsafe fn scatter(self, one: *mut u8, _two: *mut u8, _keep: bool) {
+        // SAFETY: the caller vouches for 16 bytes.
+        unsafe { self.store(one) }
+    }
+
+    #[inline(always)]
+    fn leaving(self) -> Self {
+        Xmm(with!(_mm_shuffle_epi32::<0b0101_1111>(self.0)))
+    }
+
+    #[inline(always)]
+    fn top_bits(self) -> Self {
+        Xmm(with!(_mm_srai_epi32::<31>(self.0)))
+    }
+
+    #[inline(always)]
+    fn and(self, other: Self) -> Self {
+        Xmm(with!(_mm_and_si128(self.0, other.0)))
+    }
+
+    #[inline(always)]
+    fn add_words(self, other: Self) -> Self {
+        Xmm(with!(_mm_add_epi32(self.0, other.0)))
+    }
+
+    #[inline(always)]
+    fn add_halves(self, other: Self) -> Self {
+        Xmm(with!(_mm_add_epi64(self.0, other.0)))
+    }
+}
+
 /// Two blocks: VAES, VPCLMULQDQ and AVX2.
 #[derive(Clone, Copy)]
 pub(super) struct Ymm(__m256i);
@@ -222,6 +262,56 @@ impl Vector for Ymm {
     #[inline(always)]
     fn prefetch(at: *const u8) {
         Xmm::prefetch(at);
+    }
+}
+
+impl Doubling for Ymm {
+    #[inline(always)]
+    unsafe fn gather(one: *const u8, two: *const u8) -> Self {
+        // SAFETY: the caller vouches for 16 bytes at both, and the CPU.
+        Ymm(unsafe { _mm256_loadu2_m128i(two.cast(), one.cast()) })
+    }
+
+    /// Through memory, since `vextracti128` takes the place of an AES instruction on Zen 3. The read is volatile, or the
+    /// compiler would make it that.
+    #[inline(always)]
+    unsafe fn scatter(self, one: *mut u8, two: *mut u8, keep: bool) {
+        // SAFETY: the caller vouches for it.
+        unsafe {
+            if keep {
+                self.store(two);
+                one.cast::<__m128i>().write(two.cast::<__m128i>().read_volatile());
+                two.cast::<__m128i>().write(two.add(16).cast::<__m128i>().read_volatile());
+            } else {
+                self.store(one);
+                two.cast::<__m128i>().write(one.add(16).cast::<__m128i>().read_volatile());
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn leaving(self) -> Self {
+        Ymm(with!(_mm256_shuffle_epi32::<0b0101_1111>(self.0)))
+    }
+
+    #[inline(always)]
+    fn top_bits(self) -> Self {
+        Ymm(with!(_mm256_srai_epi32::<31>(self.0)))
+    }
+
+    #[inline(always)]
+    fn and(self, other: Self) -> Self {
+        Ymm(with!(_mm256_and_si256(self.0, other.0)))
+    }
+
+    #[inline(always)]
+    fn add_words(self, other: Self) -> Self {
+        Ymm(with!(_mm256_add_epi32(self.0, other.0)))
+    }
+
+    #[inline(always)]
+    fn add_halves(self, other: Self) -> Self {
+        Ymm(with!(_mm256_add_epi64(self.0, other.0)))
     }
 }
 
@@ -374,7 +464,7 @@ pub(super) unsafe fn aes_ni<const STREAM: bool>(
     len: usize,
 ) {
     // SAFETY: this function's own target features are those of `Xmm`; the rest is the caller's promise.
-    unsafe { kernel::run::<Xmm, 8, STREAM>(k, d, u, src, dst, len) }
+    unsafe { kernel::run::<Xmm, ByDoubling, 8, STREAM>(k, d, u, src, dst, len) }
 }
 
 /// # Safety
@@ -389,7 +479,7 @@ pub(super) unsafe fn vaes_256<const STREAM: bool>(
     len: usize,
 ) {
     // SAFETY: this function's own target features are those of `Ymm`; the rest is the caller's promise.
-    unsafe { kernel::run::<Ymm, 8, STREAM>(k, d, u, src, dst, len) }
+    unsafe { kernel::run::<Ymm, ByDoubling, 8, STREAM>(k, d, u, src, dst, len) }
 }
 
 /// # Safety
@@ -404,5 +494,5 @@ pub(super) unsafe fn vaes_512<const STREAM: bool>(
     len: usize,
 ) {
     // SAFETY: this function's own target features are those of `Zmm`; the rest is the caller's promise.
-    unsafe { kernel::run::<Zmm, 16, STREAM>(k, d, u, src, dst, len) }
+    unsafe { kernel::run::<Zmm, ByMultiplying, 16, STREAM>(k, d, u, src, dst, len) }
 }
