@@ -4,7 +4,7 @@ use core::hint::black_box;
 use core::mem::MaybeUninit;
 
 use super::keys::KeyPointer;
-use super::vector::{Doubling, Vector};
+use super::vector::{Bytes, Doubling, Vector};
 
 pub(super) const BLOCK: usize = 16;
 /// The blocks of a stride, and its bytes.
@@ -283,6 +283,99 @@ impl<V: Doubling> Run<V> {
 /// What comes back of the bit that leaves the high half, x^7 + x^2 + x + 1 at the low end of the low half; and of that which
 /// leaves the low half, 1 at the low end of the high half.
 static COME_BACK: [u32; 4] = [0x87, 0, 1, 0];
+
+/// Both: each tweak of a data unit that goes on by [moving bytes](Moved), which takes more to begin with, and those of small
+/// ones by doubling.
+pub(super) struct ByMoving;
+
+impl<V: Doubling + Bytes> Method<V> for ByMoving {
+    type Step = Moved<Step>;
+    type Small = Doubled<Expand<true>>;
+    type Large = Multiplied<Expand<false>>;
+}
+
+pub(super) struct Moved<P>(P);
+
+impl<P> From<P> for Moved<P> {
+    #[inline(always)]
+    fn from(produce: P) -> Self {
+        Moved(produce)
+    }
+}
+
+impl<V: Bytes> Produce<V> for Moved<Step> {
+    const ACTIVE: bool = true;
+    const SLOTS: usize = 8;
+    type State = Octet<V>;
+
+    #[inline(always)]
+    unsafe fn begin(&self, slot: usize) -> Octet<V> {
+        let Step { keys, now } = self.0;
+        // SAFETY: `now` has all slots of a stride; the caller vouches for the CPU.
+        unsafe {
+            let tweak = V::load(now.add(slot / 8 * V::BYTES));
+            Octet::new(times_x64(tweak, V::splat(REDUCE.as_ptr()), keys.zero(), keys.step()).xor(keys.last()))
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn make(&self, state: &mut Octet<V>, _half: usize, round: usize, slot: usize, next: *mut u8) {
+        // SAFETY: the slots that are eight blocks apart from `slot / 8` on are within a stride, and so in `next`.
+        unsafe {
+            if round > 0 {
+                state.step(round);
+            }
+            state.tweak.xor(self.0.keys.last()).store(next.add(slot / 8 * V::BYTES + round * 8 * BLOCK));
+        }
+    }
+}
+
+/// Up to eight tweaks, from each to the next x^8.
+pub(super) struct Octet<V> {
+    tweak: V,
+    /// What each byte that leaves `tweak` comes back as, in the order of the bytes: 16 bits.
+    carries: V,
+}
+
+impl<V: Bytes> Octet<V> {
+    #[inline(always)]
+    fn new(tweak: V) -> Self {
+        // Times x^7 + x^2 + x + 1. What comes back does not leave again within a run.
+        let leaving = tweak.high_bytes();
+        let carries =
+            leaving.xor(leaving.shift_words::<1>()).xor3(leaving.shift_words::<2>(), leaving.shift_words::<7>());
+        Octet { tweak, carries }
+    }
+
+    /// Goes on to the tweak of `step`.
+    ///
+    /// # Safety
+    /// The CPU has the instructions of `V`; `step` is 1 to 7.
+    #[inline(always)]
+    unsafe fn step(&mut self, step: usize) {
+        // SAFETY: the caller vouches for the CPU.
+        let which = unsafe { V::load(PICK[step - 1].as_ptr().cast()) };
+        self.tweak = self.tweak.up_one_byte().xor(self.carries.pick(which));
+    }
+}
+
+/// Where to find, in [`Octet::carries`], what comes back in each step; for two lanes.
+static PICK: [[[u8; BLOCK]; 2]; 7] = pick();
+
+const fn pick() -> [[[u8; BLOCK]; 2]; 7] {
+    let mut pick = [[[128; BLOCK]; 2]; 7];
+    let mut step = 0;
+    while step < 7 {
+        let mut lane = 0;
+        while lane < 2 {
+            pick[step][lane][0] = 14 - 2 * step as u8;
+            pick[step][lane][1] = 15 - 2 * step as u8;
+            lane += 1;
+        }
+        step += 1;
+    }
+    pick
+}
 
 /// The tweak of the block behind that of `tweak`.
 ///

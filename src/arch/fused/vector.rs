@@ -113,3 +113,18 @@ pub(super) trait Doubling: Vector {
     /// Adds halves of 64 bits.
     fn add_halves(self, other: Self) -> Self;
 }
+
+/// A vector whose bytes can be moved, for [`ByMoving`](super::tweaks::ByMoving).
+pub(super) trait Bytes: Vector {
+    /// Moves each block up by one byte; the last byte leaves.
+    fn up_one_byte(self) -> Self;
+
+    /// The last eight bytes of each block, as words of 16 bits.
+    fn high_bytes(self) -> Self;
+
+    /// Shifts words of 16 bits to the left.
+    fn shift_words<const N: i32>(self) -> Self;
+
+    /// Picks bytes of each block by the indices in `which`; 128 gives 0.
+    fn pick(self, which: Self) -> Self;
+}

@@ -4,8 +4,8 @@ use core::arch::x86_64::*;
 
 use super::kernel;
 use super::keys::XtsKeys;
-use super::tweaks::{ByDoubling, ByMultiplying};
-use super::vector::{Doubling, Vector};
+use super::tweaks::{ByDoubling, ByMoving, ByMultiplying};
+use super::vector::{Bytes, Doubling, Vector};
 use crate::arch::{DataUnits, Direction, KernelKind};
 
 /// Calls an intrinsic on vectors that exist already.
@@ -315,6 +315,28 @@ impl Doubling for Ymm {
     }
 }
 
+impl Bytes for Ymm {
+    #[inline(always)]
+    fn up_one_byte(self) -> Self {
+        Ymm(with!(_mm256_slli_si256::<1>(self.0)))
+    }
+
+    #[inline(always)]
+    fn high_bytes(self) -> Self {
+        Ymm(with!(_mm256_unpackhi_epi8(self.0, _mm256_setzero_si256())))
+    }
+
+    #[inline(always)]
+    fn shift_words<const N: i32>(self) -> Self {
+        Ymm(with!(_mm256_slli_epi16::<N>(self.0)))
+    }
+
+    #[inline(always)]
+    fn pick(self, which: Self) -> Self {
+        Ymm(with!(_mm256_shuffle_epi8(self.0, which.0)))
+    }
+}
+
 /// Four blocks: VAES, VPCLMULQDQ and AVX-512F.
 ///
 /// `vpunpcklqdq` and qword shifts run beside AES on Zen 5, where `vpslldq`, `vpshufb` and rotates would take its ports.
@@ -479,7 +501,7 @@ pub(super) unsafe fn vaes_256<const STREAM: bool>(
     len: usize,
 ) {
     // SAFETY: this function's own target features are those of `Ymm`; the rest is the caller's promise.
-    unsafe { kernel::run::<Ymm, ByDoubling, 8, STREAM>(k, d, u, src, dst, len) }
+    unsafe { kernel::run::<Ymm, ByMoving, 8, STREAM>(k, d, u, src, dst, len) }
 }
 
 /// # Safety
