@@ -21,14 +21,22 @@ pub(crate) struct Failure {
 }
 
 /// Runs the body of a C function. Every function that can fail goes through here, so that nothing unwinds into C.
+///
+/// Inlined, for the sake of calls as short as that on one sector; what is not the good end is not.
+#[inline(always)]
 pub(crate) fn run(body: impl FnOnce() -> Result) -> atrest_status {
     // What a panic leaves half done is locks and caches, which the library takes up again or makes anew.
-    let failure = match catch_unwind(AssertUnwindSafe(body)) {
-        Ok(Ok(())) => return ATREST_OK,
-        Ok(Err(failure)) => failure,
-        Err(panic) => Failure::new(ATREST_ERR_PANIC, format!("the library failed within: {}", panic_text(&*panic))),
-    };
-    remember(failure)
+    match catch_unwind(AssertUnwindSafe(body)) {
+        Ok(Ok(())) => ATREST_OK,
+        Ok(Err(failure)) => remember(failure),
+        Err(panic) => panicked(panic),
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn panicked(panic: Box<dyn Any + Send>) -> atrest_status {
+    remember(Failure::new(ATREST_ERR_PANIC, format!("the library failed within: {}", panic_text(&*panic))))
 }
 
 thread_local! {
@@ -36,6 +44,7 @@ thread_local! {
 }
 
 #[cold]
+#[inline(never)]
 fn remember(failure: Failure) -> atrest_status {
     let text = CString::new(failure.text.replace('\0', "\u{fffd}")).unwrap_or_default();
     // When the thread is ending there is no place for the message any more.
@@ -76,6 +85,7 @@ impl Failure {
 }
 
 impl From<Error> for Failure {
+    #[cold]
     fn from(error: Error) -> Self {
         let status = status_of(&error);
         Failure { status, text: error.to_string() }

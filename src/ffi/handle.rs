@@ -32,8 +32,8 @@ struct Header {
 }
 
 /// Makes a handle, which [`free`] ends.
-pub(crate) fn new<H: Handle>(object: H::Object) -> *mut H {
-    let object = Box::into_raw(Box::new(object)).cast();
+pub(crate) fn new<H: Handle>(object: Box<H::Object>) -> *mut H {
+    let object = Box::into_raw(object).cast();
     Box::into_raw(Box::new(Header { tag: AtomicU32::new(u32::from_ne_bytes(H::TAG)), object })).cast()
 }
 

@@ -29,6 +29,10 @@ impl<T> Out<T> {
 
 impl<H: Handle> Out<*mut H> {
     pub(crate) fn handle(self, object: H::Object) {
+        self.boxed(Box::new(object));
+    }
+
+    pub(crate) fn boxed(self, object: Box<H::Object>) {
         self.set(handle::new(object));
     }
 }

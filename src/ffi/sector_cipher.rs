@@ -19,7 +19,7 @@ use crate::status::atrest_status;
 /// The body of a function from `src` to `dst`: by one method where they are the same, else by another.
 macro_rules! from_to {
     ($cipher:expr, $number:expr, $src:expr, $dst:expr, $len:expr, $in_place:ident, $to:ident) => {
-        run(|| {
+        run(move || {
             let (cipher, number) = (handle!($cipher), $number);
             if in_place($src.cast(), $dst.cast(), $len)? {
                 return Ok(cipher.$in_place(number, bytes_mut!($dst, $len))?);
@@ -32,7 +32,7 @@ macro_rules! from_to {
 /// The body of a function on segments.
 macro_rules! segments {
     ($cipher:expr, $first_sector:expr, $segments:expr, $count:expr, $method:ident) => {
-        run(|| {
+        run(move || {
             let (cipher, segments) = (handle!($cipher), slice!($segments, $count));
             check_segments(cipher, $first_sector, segments)?;
             let mut sector = $first_sector;
@@ -65,14 +65,14 @@ pub unsafe extern "C" fn atrest_sector_cipher_new(
     sector_unit: u32,
     out: *mut *mut atrest_sector_cipher,
 ) -> atrest_status {
-    run(|| {
+    run(move || {
         let (dek, out) = (handle!(dek), out!(out));
         let unit = match sector_unit {
             ATREST_UNIT_512 => SectorUnit::Bytes512,
             ATREST_UNIT_SECTOR => SectorUnit::Sector,
             other => return Err(Failure::bad_enum("sector_unit", other)),
         };
-        out.handle(dek.boxed_sector_cipher(SectorSize::new(sector_size)?, unit)?);
+        out.boxed(dek.boxed_sector_cipher(SectorSize::new(sector_size)?, unit)?);
         Ok(())
     })
 }
@@ -94,7 +94,7 @@ pub unsafe extern "C" fn atrest_sector_cipher_encrypt(
     sectors: *mut c_void,
     len: usize,
 ) -> atrest_status {
-    run(|| Ok(handle!(cipher).encrypt(first_sector, bytes_mut!(sectors, len))?))
+    run(move || Ok(handle!(cipher).encrypt(first_sector, bytes_mut!(sectors, len))?))
 }
 
 /// Decrypts sectors in place, as atrest_sector_cipher_encrypt encrypts them.
@@ -105,7 +105,7 @@ pub unsafe extern "C" fn atrest_sector_cipher_decrypt(
     sectors: *mut c_void,
     len: usize,
 ) -> atrest_status {
-    run(|| Ok(handle!(cipher).decrypt(first_sector, bytes_mut!(sectors, len))?))
+    run(move || Ok(handle!(cipher).decrypt(first_sector, bytes_mut!(sectors, len))?))
 }
 
 /// Encrypts `len` bytes of consecutive sectors from `src` to `dst`, which may be the same but must not overlap in
@@ -149,7 +149,7 @@ pub unsafe extern "C" fn atrest_sector_cipher_encrypt_unit(
     unit: *mut c_void,
     len: usize,
 ) -> atrest_status {
-    run(|| Ok(handle!(cipher).encrypt_unit(array!(tweak), bytes_mut!(unit, len))?))
+    run(move || Ok(handle!(cipher).encrypt_unit(array!(tweak), bytes_mut!(unit, len))?))
 }
 
 /// Decrypts a data unit in place, as atrest_sector_cipher_encrypt_unit encrypts it.
@@ -160,7 +160,7 @@ pub unsafe extern "C" fn atrest_sector_cipher_decrypt_unit(
     unit: *mut c_void,
     len: usize,
 ) -> atrest_status {
-    run(|| Ok(handle!(cipher).decrypt_unit(array!(tweak), bytes_mut!(unit, len))?))
+    run(move || Ok(handle!(cipher).decrypt_unit(array!(tweak), bytes_mut!(unit, len))?))
 }
 
 /// Encrypts a data unit, as atrest_sector_cipher_encrypt_unit does, from `src` to `dst`, which may be the same but
@@ -268,7 +268,7 @@ fn check_segments(cipher: &SectorCipher, first_sector: u64, segments: &[atrest_s
 }
 
 impl Handle for atrest_sector_cipher {
-    type Object = Box<SectorCipher>;
+    type Object = SectorCipher;
     const TAG: [u8; 4] = *b"cip\x01";
     const NAME: &'static str = "atrest_sector_cipher";
 }

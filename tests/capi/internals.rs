@@ -80,7 +80,7 @@ static QUARANTINE: Mutex<()> = Mutex::new(());
 fn handles_are_told_apart_for_thousands_of_others() {
     static DROPPED: AtomicUsize = AtomicUsize::new(0);
     let _alone = QUARANTINE.lock();
-    let handles: Vec<*mut counter> = (0..10_000).map(|i| handle::new(Counted(&DROPPED, i))).collect();
+    let handles: Vec<*mut counter> = (0..10_000).map(|i| handle::new(Box::new(Counted(&DROPPED, i)))).collect();
     for (i, &handle) in handles.iter().enumerate() {
         // SAFETY: it comes from `new` and wasn't freed.
         assert_eq!(unsafe { handle::borrow(handle, "handle") }.ok().unwrap().1, i);
@@ -103,7 +103,7 @@ fn of_many_threads_that_free_a_handle_one_drops_it() {
     static DROPPED: AtomicUsize = AtomicUsize::new(0);
     let _alone = QUARANTINE.lock();
     for round in 1..=100 {
-        let handle = handle::new::<counter>(Counted(&DROPPED, 0)).expose_provenance();
+        let handle = handle::new::<counter>(Box::new(Counted(&DROPPED, 0))).expose_provenance();
         std::thread::scope(|scope| {
             for _ in 0..4 {
                 // SAFETY: it comes from `new` and stays in quarantine.
