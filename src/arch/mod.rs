@@ -77,6 +77,11 @@ impl KernelKind {
         Self::ALL.into_iter().filter(|&kind| kind == KernelKind::Portable || Fused::has(kind))
     }
 
+    /// The one that is used unless another is asked for.
+    pub(crate) fn best() -> KernelKind {
+        Self::available().next().unwrap_or(KernelKind::Portable)
+    }
+
     /// The name, as people write it.
     pub fn name(self) -> &'static str {
         match self {
@@ -101,24 +106,17 @@ enum Expanded {
 }
 
 impl Kernel {
-    /// Expands two keys of 16 or two of 32 bytes each for the best kernel that this CPU can run.
-    pub(crate) fn new(data_key: &[u8], tweak_key: &[u8]) -> Self {
-        let fused = KernelKind::ALL.into_iter().find_map(|kind| Fused::new(kind, data_key, tweak_key));
-        fused.map_or_else(|| Self::portable(data_key, tweak_key), Self::fused)
-    }
-
     /// Expands two keys of 16 or two of 32 bytes each for one kernel, unless this CPU can't run it.
-    pub(crate) fn of_kind(kind: KernelKind, data_key: &[u8], tweak_key: &[u8]) -> Option<Self> {
+    #[inline(always)]
+    pub(crate) fn new(kind: KernelKind, data_key: &[u8], tweak_key: &[u8]) -> Option<Self> {
         if kind == KernelKind::Portable {
             return Some(Self::portable(data_key, tweak_key));
         }
-        Fused::new(kind, data_key, tweak_key).map(Self::fused)
+        Fused::new(kind, data_key, tweak_key).map(|fused| Kernel(Wiped::new(Expanded::Fused(fused))))
     }
 
-    fn fused(fused: Fused) -> Self {
-        Kernel(Wiped::new(Expanded::Fused(fused)))
-    }
-
+    /// Not inlined, so that the stack that it takes is not taken where another kernel is made.
+    #[inline(never)]
     fn portable(data_key: &[u8], tweak_key: &[u8]) -> Self {
         Kernel(Wiped::new(match data_key.len() {
             16 => Expanded::PortableAes128(portable::Aes128Xts::new(data_key, tweak_key)),
@@ -146,14 +144,27 @@ impl Kernel {
     }
 }
 
-/// What expanding a key, or a call of the portable kernel, takes of the stack; the test `wiping` finds what is left below.
+/// What expanding a key for the portable kernel, or a call of that, takes of the stack; the test `wiping` finds what is left
+/// below.
 const STACK: usize = 8 << 10;
+/// What expanding a key for another kernel takes: some copies of the round keys, and little else. The frame was 4 KiB with
+/// Rust 1.95; the same test tells when it isn't any more.
+const FUSED_STACK: usize = 5 << 10;
 
 /// Overwrites the stack where calls that have just ended had their frames. The compiler copies keys there as it likes, and
 /// nothing but this reaches those copies.
 #[inline(always)]
 pub(crate) fn wipe_stack() {
     wipe_stack_of::<{ STACK / 8 }>();
+}
+
+/// As `wipe_stack`, after a key was expanded for a kernel, if it was.
+#[inline(always)]
+pub(crate) fn wipe_expansion(kind: Option<KernelKind>) {
+    match kind {
+        None | Some(KernelKind::Portable) => wipe_stack(),
+        Some(_) => wipe_stack_of::<{ FUSED_STACK / 8 }>(),
+    }
 }
 
 /// As `wipe_stack`, for calls that went deep: hashes, MACs and KDFs of a key.

@@ -20,7 +20,7 @@ pub use sector::{SectorSize, SectorUnit};
 use aes::cipher::inout::InOutBuf;
 use subtle::ConstantTimeEq;
 
-use crate::arch::{DataUnits, Direction, Kernel, Store, wipe_stack};
+use crate::arch::{DataUnits, Direction, Kernel, Store, wipe_expansion};
 use crate::{Error, Result};
 
 /// The size of an AES block in bytes.
@@ -72,7 +72,7 @@ impl SectorCipher {
     #[inline(always)]
     pub fn with_unit(key: &[u8], sector_size: SectorSize, unit: SectorUnit) -> Result<Self> {
         let cipher = Self::expand(key, sector_size, unit, None);
-        wipe_stack();
+        wipe_expansion(cipher.as_ref().ok().map(Self::kernel));
         cipher
     }
 
@@ -83,7 +83,7 @@ impl SectorCipher {
     #[inline(always)]
     pub fn with_kernel(key: &[u8], sector_size: SectorSize, unit: SectorUnit, kind: KernelKind) -> Result<Self> {
         let cipher = Self::expand(key, sector_size, unit, Some(kind));
-        wipe_stack();
+        wipe_expansion(cipher.as_ref().ok().map(Self::kernel));
         cipher
     }
 
@@ -95,24 +95,21 @@ impl SectorCipher {
             SectorCipher::expand(key, sector_size, unit, None).map(std::boxed::Box::new)
         }
         let cipher = expand(key, sector_size, unit);
-        wipe_stack();
+        // Deeper by the copy that goes into the box.
+        crate::arch::wipe_stack();
         cipher
     }
 
     /// Not inlined, unlike its callers: so the copies of keys that moves leave behind are all in frames which
-    /// [`wipe_stack`] covers, or in that of whoever holds the cipher.
+    /// [`wipe_expansion`] covers, or in that of whoever holds the cipher.
     #[inline(never)]
     fn expand(key: &[u8], sector_size: SectorSize, unit: SectorUnit, kind: Option<KernelKind>) -> Result<Self> {
         let (data_key, tweak_key) = halves(key)?;
         if unit == SectorUnit::Bytes512 && !sector_size.bytes().is_multiple_of(512) {
             return Err(Error::SectorSize { size: u64::from(sector_size.bytes()) });
         }
-        let kernel = match kind {
-            None => Kernel::new(data_key, tweak_key),
-            Some(kind) => {
-                Kernel::of_kind(kind, data_key, tweak_key).ok_or(Error::KernelUnavailable { kind: kind.name() })?
-            }
-        };
+        let kind = kind.unwrap_or_else(KernelKind::best);
+        let kernel = Kernel::new(kind, data_key, tweak_key).ok_or(Error::KernelUnavailable { kind: kind.name() })?;
         Ok(SectorCipher { kernel, sector_size, unit })
     }
 

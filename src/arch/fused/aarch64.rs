@@ -5,7 +5,7 @@ use core::arch::aarch64::*;
 use super::kernel;
 use super::keys::XtsKeys;
 use super::tweaks::ByMultiplying;
-use super::vector::Vector;
+use super::vector::{Vector, Words};
 use crate::arch::{DataUnits, Direction, KernelKind};
 
 /// Calls an intrinsic on vectors that exist already.
@@ -140,6 +140,24 @@ impl Vector for Neon {
     fn prefetch(_at: *const u8) {}
 }
 
+impl Words for Neon {
+    #[inline(always)]
+    fn last_word(self) -> Self {
+        Neon(with!(vreinterpretq_u8_u32(vdupq_laneq_u32::<3>(vreinterpretq_u32_u8(self.0)))))
+    }
+
+    #[inline(always)]
+    fn rotate_words(self) -> Self {
+        let words = with!(vreinterpretq_u32_u8(self.0));
+        Neon(with!(vreinterpretq_u8_u32(vsliq_n_u32::<24>(vshrq_n_u32::<8>(words), words))))
+    }
+
+    #[inline(always)]
+    fn up_one_word(self) -> Self {
+        Neon(with!(vextq_u8::<12>(Self::zero(), self.0)))
+    }
+}
+
 /// Whether this CPU and its operating system can run a kernel.
 pub(super) fn has(kind: KernelKind) -> bool {
     #[cfg(feature = "std")]
@@ -152,9 +170,9 @@ pub(super) fn has(kind: KernelKind) -> bool {
 
 /// Expands two keys of 16 or 32 bytes.
 #[target_feature(enable = "neon,aes")]
-pub(super) fn expand(data_key: &[u8], tweak_key: &[u8]) -> XtsKeys {
+pub(super) fn expand(keys: &mut XtsKeys, data_key: &[u8], tweak_key: &[u8]) {
     // SAFETY: this function's own target features are those of `Neon`.
-    unsafe { XtsKeys::expand::<Neon>(data_key, tweak_key) }
+    unsafe { keys.expand::<Neon>(data_key, tweak_key) }
 }
 
 /// # Safety

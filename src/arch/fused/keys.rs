@@ -1,8 +1,6 @@
 //! The AES key schedule (FIPS 197, 5.2), by the round instructions themselves: no table, no branch on the key.
 
-use zeroize::Zeroize;
-
-use super::vector::Vector;
+use super::vector::{Vector, Words};
 
 /// The most round keys: 14 rounds of AES-256 and the first addition.
 const MAX: usize = 15;
@@ -22,20 +20,26 @@ pub(super) struct RoundKeys {
 }
 
 impl RoundKeys {
-    fn new(keys: [[u8; 16]; MAX], count: usize) -> Self {
-        let last = u128::from_le_bytes(keys[count - 1]);
+    const EMPTY: RoundKeys = RoundKeys {
+        keys: [[0; 16]; MAX],
+        count: 0,
+        last: [0; 16],
+        first_and_last: [0; 16],
+        step: [0; 16],
+        zero: [0; 16],
+    };
+
+    /// Fills in what follows from the first `count` of `keys`.
+    #[inline(always)]
+    fn finish(&mut self, count: usize) {
+        let last = u128::from_le_bytes(self.keys[count - 1]);
         let high = last >> 64;
         // x^128 is x^7 + x^2 + x + 1, so the high half comes back at the low end.
         let times_x64 = (last << 64) ^ high ^ (high << 1) ^ (high << 2) ^ (high << 7);
-        let first_and_last = (u128::from_le_bytes(keys[0]) ^ last).to_le_bytes();
-        RoundKeys {
-            keys,
-            count,
-            last: keys[count - 1],
-            first_and_last,
-            step: (times_x64 ^ last).to_le_bytes(),
-            zero: [0; 16],
-        }
+        self.count = count;
+        self.last = self.keys[count - 1];
+        self.first_and_last = (u128::from_le_bytes(self.keys[0]) ^ last).to_le_bytes();
+        self.step = (times_x64 ^ last).to_le_bytes();
     }
 }
 
@@ -120,68 +124,95 @@ pub(super) struct XtsKeys {
 }
 
 impl XtsKeys {
+    pub(super) const EMPTY: XtsKeys =
+        XtsKeys { encrypt: RoundKeys::EMPTY, decrypt: RoundKeys::EMPTY, tweak: RoundKeys::EMPTY };
+
     /// Expands two keys of 16 or 32 bytes.
     ///
     /// # Safety
     /// The CPU has the instructions of `V`.
     #[inline(always)]
-    pub(super) unsafe fn expand<V: Vector>(data_key: &[u8], tweak_key: &[u8]) -> Self {
+    pub(super) unsafe fn expand<V: Words>(&mut self, data_key: &[u8], tweak_key: &[u8]) {
+        // SAFETY: the caller vouches for the CPU, and blocks of a key have the 16 bytes of one block.
+        let count = unsafe {
+            match (data_key.as_chunks(), tweak_key.as_chunks()) {
+                (([one, two], []), ([three, four], [])) => {
+                    expand_256::<V>([one, two], [three, four], &mut self.encrypt.keys, &mut self.tweak.keys)
+                }
+                (([one], []), ([two], [])) => expand_128::<V>(one, two, &mut self.encrypt.keys, &mut self.tweak.keys),
+                _ => unreachable!("the caller has checked the length"),
+            }
+        };
+        self.encrypt.finish(count);
+        self.tweak.finish(count);
         // SAFETY: the caller vouches for the CPU.
-        let encrypt = unsafe { expand::<V>(data_key) };
-        // SAFETY: as above.
-        let tweak = unsafe { expand::<V>(tweak_key) };
-        // SAFETY: as above.
-        let decrypt = unsafe { invert::<V>(&encrypt) };
-        XtsKeys { encrypt, decrypt, tweak }
+        unsafe { invert::<V>(&self.encrypt.keys[..count], &mut self.decrypt.keys) };
+        self.decrypt.finish(count);
     }
 }
 
-/// # Safety
-/// The CPU has the instructions of `V`.
-#[inline(always)]
-unsafe fn expand<V: Vector>(key: &[u8]) -> RoundKeys {
-    let words = key.len() / 4;
-    let count = words + 7;
-    let mut w = [0u32; 4 * MAX];
-    for (word, bytes) in w.iter_mut().zip(key.chunks_exact(4)) {
-        *word = u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
-    }
-    let mut rcon = 1;
-    for i in words..4 * count {
-        let mut t = w[i - 1];
-        if i % words == 0 {
-            // SAFETY: the caller vouches for the CPU.
-            t = unsafe { substitute::<V>(t) }.rotate_right(8) ^ rcon;
-            rcon = if rcon == 0x80 { 0x1b } else { rcon << 1 };
-        } else if words == 8 && i % 8 == 4 {
-            // SAFETY: the caller vouches for the CPU.
-            t = unsafe { substitute::<V>(t) };
-        }
-        w[i] = w[i - words] ^ t;
-    }
-    let mut keys = [[0; 16]; MAX];
-    for (key, words) in keys.iter_mut().zip(w.chunks_exact(4)) {
-        for (bytes, word) in key.chunks_exact_mut(4).zip(words) {
-            bytes.copy_from_slice(&word.to_le_bytes());
-        }
-    }
-    w.zeroize();
-    RoundKeys::new(keys, count)
-}
+type Keys = [[u8; 16]; MAX];
 
-/// SubWord: a block of four equal columns is the same after ShiftRows, so that the last round is SubBytes alone.
+/// Rcon of each step, in every word (FIPS 197, table 5).
+const ROUND_CONSTANTS: [[u32; 4]; 10] =
+    [[0x01; 4], [0x02; 4], [0x04; 4], [0x08; 4], [0x10; 4], [0x20; 4], [0x40; 4], [0x80; 4], [0x1b; 4], [0x36; 4]];
+
+/// Both keys at once, since each step waits for the one before.
 ///
 /// # Safety
 /// The CPU has the instructions of `V`.
 #[inline(always)]
-unsafe fn substitute<V: Vector>(word: u32) -> u32 {
-    let [a, b, c, d] = word.to_le_bytes();
-    let mut block = [a, b, c, d, a, b, c, d, a, b, c, d, a, b, c, d];
-    // SAFETY: the caller vouches for the CPU.
-    let (zero, columns) = unsafe { (V::One::splat([0; 16].as_ptr()), V::One::splat(block.as_ptr())) };
-    // SAFETY: `block` has the 16 bytes of one block.
-    unsafe { columns.encrypt_last(zero).store(block.as_mut_ptr()) };
-    u32::from_le_bytes([block[0], block[1], block[2], block[3]])
+unsafe fn expand_256<V: Words>(one: [&[u8; 16]; 2], two: [&[u8; 16]; 2], a: &mut Keys, b: &mut Keys) -> usize {
+    // SAFETY: round keys have the 16 bytes of one block; the caller vouches for the CPU.
+    unsafe {
+        let zero = V::splat([0; 16].as_ptr());
+        let [mut a0, mut a1] = one.map(|key| V::load(key.as_ptr()));
+        let [mut b0, mut b1] = two.map(|key| V::load(key.as_ptr()));
+        for step in 0..7 {
+            a0.store(a[2 * step].as_mut_ptr());
+            a1.store(a[2 * step + 1].as_mut_ptr());
+            b0.store(b[2 * step].as_mut_ptr());
+            b1.store(b[2 * step + 1].as_mut_ptr());
+            let constant = V::load(ROUND_CONSTANTS[step].as_ptr().cast());
+            a0 = next(a0, a1.last_word().rotate_words(), constant);
+            b0 = next(b0, b1.last_word().rotate_words(), constant);
+            if step < 6 {
+                a1 = next(a1, a0.last_word(), zero);
+                b1 = next(b1, b0.last_word(), zero);
+            }
+        }
+        a0.store(a[14].as_mut_ptr());
+        b0.store(b[14].as_mut_ptr());
+    }
+    15
+}
+
+/// # Safety
+/// As [`expand_256`].
+#[inline(always)]
+unsafe fn expand_128<V: Words>(one: &[u8; 16], two: &[u8; 16], a: &mut Keys, b: &mut Keys) -> usize {
+    // SAFETY: round keys have the 16 bytes of one block; the caller vouches for the CPU.
+    unsafe {
+        let (mut a0, mut b0) = (V::load(one.as_ptr()), V::load(two.as_ptr()));
+        for step in 0..10 {
+            a0.store(a[step].as_mut_ptr());
+            b0.store(b[step].as_mut_ptr());
+            let constant = V::load(ROUND_CONSTANTS[step].as_ptr().cast());
+            a0 = next(a0, a0.last_word().rotate_words(), constant);
+            b0 = next(b0, b0.last_word().rotate_words(), constant);
+        }
+        a0.store(a[10].as_mut_ptr());
+        b0.store(b[10].as_mut_ptr());
+    }
+    11
+}
+
+/// Each word of `key` xor all before it, xor SubWord of `word` xor `constant`. A block of four equal words is the same after
+/// ShiftRows, so that the last round of AES is SubBytes alone.
+#[inline(always)]
+fn next<V: Words>(key: V, word: V, constant: V) -> V {
+    let pairs = key.xor(key.up_one_word());
+    pairs.xor3(pairs.up_one_word().up_one_word(), word.encrypt_last(constant))
 }
 
 /// The round keys of the equivalent inverse cipher: backwards, the middle ones through InvMixColumns, which is a round of
@@ -190,18 +221,14 @@ unsafe fn substitute<V: Vector>(word: u32) -> u32 {
 /// # Safety
 /// The CPU has the instructions of `V`.
 #[inline(always)]
-unsafe fn invert<V: Vector>(encrypt: &RoundKeys) -> RoundKeys {
-    let last = encrypt.count - 1;
-    let mut keys = [[0; 16]; MAX];
-    for (i, (key, backwards)) in keys.iter_mut().zip(encrypt.keys[..=last].iter().rev()).enumerate() {
-        *key = *backwards;
-        if i != 0 && i != last {
-            // SAFETY: a round key has the 16 bytes of one block; the caller vouches for the CPU.
-            unsafe {
-                let (zero, block) = (V::One::splat([0; 16].as_ptr()), V::One::splat(key.as_ptr()));
-                block.encrypt_last(zero).decrypt_round(zero).store(key.as_mut_ptr());
-            }
+unsafe fn invert<V: Vector>(encrypt: &[[u8; 16]], decrypt: &mut Keys) {
+    let last = encrypt.len() - 1;
+    for (i, (key, backwards)) in decrypt.iter_mut().zip(encrypt.iter().rev()).enumerate() {
+        // SAFETY: a round key has the 16 bytes of one block; the caller vouches for the CPU.
+        unsafe {
+            let (zero, block) = (V::splat([0; 16].as_ptr()), V::load(backwards.as_ptr()));
+            let block = if i != 0 && i != last { block.encrypt_last(zero).decrypt_round(zero) } else { block };
+            block.store(key.as_mut_ptr());
         }
     }
-    RoundKeys::new(keys, encrypt.count)
 }

@@ -36,9 +36,15 @@ impl Fused {
     }
 
     /// Expands two keys of 16 or two of 32 bytes, unless the CPU can't run this kernel.
+    #[inline(always)]
     pub(super) fn new(kind: KernelKind, data_key: &[u8], tweak_key: &[u8]) -> Option<Self> {
+        if !cpu::has(kind) {
+            return None;
+        }
+        let mut fused = Fused { keys: XtsKeys::EMPTY, kind };
         // SAFETY: the CPU has the instructions of this kernel, and so those of the narrowest one of its family.
-        cpu::has(kind).then(|| Fused { keys: unsafe { cpu::expand(data_key, tweak_key) }, kind })
+        unsafe { cpu::expand(&mut fused.keys, data_key, tweak_key) };
+        Some(fused)
     }
 
     pub(super) fn kind(&self) -> KernelKind {

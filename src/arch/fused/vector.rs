@@ -128,3 +128,15 @@ pub(super) trait Bytes: Vector {
     /// Picks bytes of each block by the indices in `which`; 128 gives 0.
     fn pick(self, which: Self) -> Self;
 }
+
+/// A block as the key schedule sees it: four words of 32 bits.
+pub(super) trait Words: Vector {
+    /// Four times the last word.
+    fn last_word(self) -> Self;
+
+    /// Rotates each word by a byte: the first one becomes the last (RotWord of FIPS 197, 5.2).
+    fn rotate_words(self) -> Self;
+
+    /// Moves each word up by one place; the last leaves, and zero comes in.
+    fn up_one_word(self) -> Self;
+}

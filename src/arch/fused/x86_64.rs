@@ -5,7 +5,7 @@ use core::arch::x86_64::*;
 use super::kernel;
 use super::keys::XtsKeys;
 use super::tweaks::{ByDoubling, ByMoving, ByMultiplying};
-use super::vector::{Bytes, Doubling, Vector};
+use super::vector::{Bytes, Doubling, Vector, Words};
 use crate::arch::{DataUnits, Direction, KernelKind};
 
 /// Calls an intrinsic on vectors that exist already.
@@ -159,6 +159,23 @@ impl Doubling for Xmm {
     #[inline(always)]
     fn add_halves(self, other: Self) -> Self {
         Xmm(with!(_mm_add_epi64(self.0, other.0)))
+    }
+}
+
+impl Words for Xmm {
+    #[inline(always)]
+    fn last_word(self) -> Self {
+        Xmm(with!(_mm_shuffle_epi32::<0b1111_1111>(self.0)))
+    }
+
+    #[inline(always)]
+    fn rotate_words(self) -> Self {
+        Xmm(with!(_mm_or_si128(_mm_srli_epi32::<8>(self.0), _mm_slli_epi32::<24>(self.0))))
+    }
+
+    #[inline(always)]
+    fn up_one_word(self) -> Self {
+        Xmm(with!(_mm_slli_si128::<4>(self.0)))
     }
 }
 
@@ -469,9 +486,9 @@ pub(super) fn has(kind: KernelKind) -> bool {
 
 /// Expands two keys of 16 or 32 bytes.
 #[target_feature(enable = "aes,pclmulqdq")]
-pub(super) fn expand(data_key: &[u8], tweak_key: &[u8]) -> XtsKeys {
+pub(super) fn expand(keys: &mut XtsKeys, data_key: &[u8], tweak_key: &[u8]) {
     // SAFETY: this function's own target features are those of `Xmm`.
-    unsafe { XtsKeys::expand::<Xmm>(data_key, tweak_key) }
+    unsafe { keys.expand::<Xmm>(data_key, tweak_key) }
 }
 
 /// # Safety
