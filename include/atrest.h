@@ -559,14 +559,6 @@ atrest_status atrest_hazmat_dek_bytes(const atrest_dek *dek, void *bytes, size_t
 // An expanded XTS key, with how sectors are cut and numbered. Freed by atrest_sector_cipher_free, which wipes it.
 typedef struct atrest_sector_cipher atrest_sector_cipher;
 
-// A piece of a run of sectors in memory: a `struct iovec` by another name.
-typedef struct {
-    // Where it begins. NULL if it is empty.
-    void *base;
-    // Its length: whole sectors, or 0.
-    size_t len;
-} atrest_segment;
-
 // Expands a DEK for sectors of `sector_size`, 512 to 65,536 bytes, numbered by `sector_unit`, ATREST_UNIT_*. A size
 // that isn't a multiple of 512 needs ATREST_UNIT_SECTOR. The DEK may be freed afterwards.
 //
@@ -637,6 +629,19 @@ atrest_status atrest_sector_cipher_encrypt_streaming(const atrest_sector_cipher 
 atrest_status atrest_sector_cipher_decrypt_streaming(const atrest_sector_cipher *cipher, uint64_t first_sector,
     const void *src, void *dst, size_t len);
 
+// ---------------------------------------------------------------------------------------------------------------------
+// SEGMENTS
+//
+// Runs of sectors that lie in several pieces of memory: the vectors of readv and writev.
+
+// A piece of a run of sectors in memory: a `struct iovec` by another name.
+typedef struct {
+    // Where it begins. NULL if it is empty.
+    void *base;
+    // Its length: whole sectors, or 0.
+    size_t len;
+} atrest_segment;
+
 // Encrypts a run of consecutive sectors that lie in `count` segments, in place.
 //
 // The segments follow one another on the disk: the first sector of one has the number behind the last of the segment
@@ -649,6 +654,20 @@ atrest_status atrest_sector_cipher_encrypt_segments(const atrest_sector_cipher *
 // Decrypts segments in place, as atrest_sector_cipher_encrypt_segments encrypts them.
 atrest_status atrest_sector_cipher_decrypt_segments(const atrest_sector_cipher *cipher, uint64_t first_sector,
     const atrest_segment *segments, size_t count);
+
+// Encrypts a run of consecutive sectors from the segments `src` to the segments `dst`, each cut in its own way.
+//
+// Both are as those of atrest_sector_cipher_encrypt_segments, and of the same length as a whole. Where a piece goes to the
+// memory that it comes from, it is encrypted in place; other than that, source and destination must not overlap. What is
+// checked of it are pieces that overlap with where they go to. All is checked before the first segment is touched.
+//
+// Errors: ATREST_ERR_LENGTH_MISMATCH; ATREST_ERR_OVERLAP; those of atrest_sector_cipher_encrypt_segments.
+atrest_status atrest_sector_cipher_encrypt_segments_to(const atrest_sector_cipher *cipher, uint64_t first_sector,
+    const atrest_segment *src, size_t src_count, const atrest_segment *dst, size_t dst_count);
+
+// Decrypts from segments to segments, as atrest_sector_cipher_encrypt_segments_to encrypts them.
+atrest_status atrest_sector_cipher_decrypt_segments_to(const atrest_sector_cipher *cipher, uint64_t first_sector,
+    const atrest_segment *src, size_t src_count, const atrest_segment *dst, size_t dst_count);
 
 // ---------------------------------------------------------------------------------------------------------------------
 // KEY WRAP

@@ -84,8 +84,12 @@ impl SectorCipher {
         Ok(())
     }
 
-    /// Checks all segments before the first is touched, and returns their length.
-    fn check_segments(&self, first_sector: u64, lengths: impl Iterator<Item = usize>) -> Result<usize> {
+    /// Says whether [`encrypt_segments`](Self::encrypt_segments) would take segments of these lengths, and returns how many
+    /// bytes they have together.
+    ///
+    /// # Errors
+    /// As [`encrypt_segments`](Self::encrypt_segments).
+    pub fn check_segments(&self, first_sector: u64, lengths: impl IntoIterator<Item = usize>) -> Result<usize> {
         let mut all = 0usize;
         for len in lengths {
             self.check_run(first_sector, len)?;

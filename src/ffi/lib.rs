@@ -45,6 +45,7 @@ mod key_wrap;
 mod keyslots;
 mod output;
 mod sector_cipher;
+mod segments;
 mod status;
 mod structs;
 mod vault;

@@ -10,9 +10,9 @@ use core::ffi::c_void;
 
 use atrest::{SectorCipher, SectorSize, SectorUnit};
 
-use crate::args::{has_bytes, in_place};
+use crate::args::in_place;
 use crate::dek::atrest_dek;
-use crate::failure::{Failure, Result, run};
+use crate::failure::{Failure, run};
 use crate::handle::Handle;
 use crate::status::atrest_status;
 
@@ -25,22 +25,6 @@ macro_rules! from_to {
                 return Ok(cipher.$in_place(number, bytes_mut!($dst, $len))?);
             }
             Ok(cipher.$to(number, bytes!($src, $len), bytes_mut!($dst, $len))?)
-        })
-    };
-}
-
-/// The body of a function on segments.
-macro_rules! segments {
-    ($cipher:expr, $first_sector:expr, $segments:expr, $count:expr, $method:ident) => {
-        run(move || {
-            let (cipher, segments) = (handle!($cipher), slice!($segments, $count));
-            check_segments(cipher, $first_sector, segments)?;
-            let mut sector = $first_sector;
-            for &atrest_segment { base, len } in segments {
-                cipher.$method(sector, bytes_mut!(base, len))?;
-                sector = cipher.sector_behind(sector, len);
-            }
-            Ok(())
         })
     };
 }
@@ -217,54 +201,6 @@ pub unsafe extern "C" fn atrest_sector_cipher_decrypt_streaming(
     len: usize,
 ) -> atrest_status {
     from_to!(cipher, first_sector, src, dst, len, decrypt, decrypt_streaming)
-}
-
-/// A piece of a run of sectors in memory: a `struct iovec` by another name.
-#[repr(C)]
-#[derive(Clone, Copy)]
-pub struct atrest_segment {
-    /// Where it begins. NULL if it is empty.
-    pub base: *mut c_void,
-    /// Its length: whole sectors, or 0.
-    pub len: usize,
-}
-
-/// Encrypts a run of consecutive sectors that lie in `count` segments, in place.
-///
-/// The segments follow one another on the disk: the first sector of one has the number behind the last of the segment
-/// before. They must not overlap. All lengths are checked before the first segment is touched.
-///
-/// Errors: ATREST_ERR_PARTIAL_SECTOR; ATREST_ERR_SECTOR_OVERFLOW.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn atrest_sector_cipher_encrypt_segments(
-    cipher: *const atrest_sector_cipher,
-    first_sector: u64,
-    segments: *const atrest_segment,
-    count: usize,
-) -> atrest_status {
-    segments!(cipher, first_sector, segments, count, encrypt)
-}
-
-/// Decrypts segments in place, as atrest_sector_cipher_encrypt_segments encrypts them.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn atrest_sector_cipher_decrypt_segments(
-    cipher: *const atrest_sector_cipher,
-    first_sector: u64,
-    segments: *const atrest_segment,
-    count: usize,
-) -> atrest_status {
-    segments!(cipher, first_sector, segments, count, decrypt)
-}
-
-/// Checks all segments, before the first is touched.
-fn check_segments(cipher: &SectorCipher, first_sector: u64, segments: &[atrest_segment]) -> Result {
-    let mut all = 0usize;
-    for segment in segments {
-        has_bytes(segment.base.cast(), segment.len, "base")?;
-        cipher.check_run(first_sector, segment.len)?;
-        all = all.checked_add(segment.len).ok_or(atrest::Error::SectorOverflow { first_sector })?;
-    }
-    Ok(cipher.check_run(first_sector, all)?)
 }
 
 impl Handle for atrest_sector_cipher {

@@ -7,13 +7,14 @@ use std::path::{Path, PathBuf};
 use atrest::key::KeyId;
 
 /// The files of `src/ffi` that C sees, in the order of the header's sections.
-const SECTIONS: [&str; 13] = [
+const SECTIONS: [&str; 14] = [
     "version",
     "status",
     "vault",
     "vault_callbacks",
     "dek",
     "sector_cipher",
+    "segments",
     "key_wrap",
     "device",
     "keyslots",

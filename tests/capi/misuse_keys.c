@@ -378,6 +378,33 @@ static void ciphers(const atrest_dek *dek)
     OK(atrest_sector_cipher_decrypt_unit(cipher, tweak, bytes + 512, 512));
     CHECK(bytes[0] == 7 && memcmp(bytes, bytes + 1, 1023) == 0);
 
+    // From segments to segments, cut in different ways: what one run gives. A piece that stays where it is is done in place.
+    static unsigned char plain[3 * 512], one_run[3 * 512], cut[3 * 512];
+    for (size_t i = 0; i < sizeof plain; i++)
+        plain[i] = (unsigned char)(i * 7);
+    OK(atrest_sector_cipher_encrypt_to(cipher, 40, plain, one_run, sizeof plain));
+    const atrest_segment from[] = {{plain, 512}, {NULL, 0}, {plain + 512, 1024}};
+    const atrest_segment to[] = {{cut, 1024}, {cut + 1024, 512}, {NULL, 0}};
+    OK(atrest_sector_cipher_encrypt_segments_to(cipher, 40, from, 3, to, 3));
+    CHECK(memcmp(cut, one_run, sizeof cut) == 0);
+    OK(atrest_sector_cipher_decrypt_segments_to(cipher, 40, to, 3, to, 2));
+    CHECK(memcmp(cut, plain, sizeof cut) == 0);
+    OK(atrest_sector_cipher_decrypt_segments_to(cipher, 40, NULL, 0, NULL, 0));
+
+    const atrest_segment out[] = {{bytes, 1024}, {bytes + 1024, 512}}, shorter[] = {{bytes, 1024}};
+    const atrest_segment beside[] = {{plain, 1024}, {bytes + 1000, 512}}, uneven[] = {{plain, 1024}, {plain + 1024, 100}};
+    const atrest_segment empty_base[] = {{plain, 1024}, {NULL, 512}};
+    NO_BYTES(ATREST_ERR_NULL_ARGUMENT, atrest_sector_cipher_encrypt_segments_to(NULL, 0, from, 3, out, 2));
+    NO_BYTES(ATREST_ERR_NULL_ARGUMENT, atrest_sector_cipher_encrypt_segments_to(cipher, 0, NULL, 3, out, 2));
+    NO_BYTES(ATREST_ERR_NULL_ARGUMENT, atrest_sector_cipher_encrypt_segments_to(cipher, 0, from, 3, NULL, 2));
+    NO_BYTES(ATREST_ERR_NULL_ARGUMENT, atrest_sector_cipher_decrypt_segments_to(cipher, 0, empty_base, 2, out, 2));
+    NO_BYTES(ATREST_ERR_LENGTH, atrest_sector_cipher_decrypt_segments_to(cipher, 0, from, (size_t)-1, out, 2));
+    NO_BYTES(ATREST_ERR_LENGTH_MISMATCH, atrest_sector_cipher_encrypt_segments_to(cipher, 0, from, 3, shorter, 1));
+    NO_BYTES(ATREST_ERR_PARTIAL_SECTOR, atrest_sector_cipher_encrypt_segments_to(cipher, 0, uneven, 2, out, 2));
+    NO_BYTES(ATREST_ERR_SECTOR_OVERFLOW, atrest_sector_cipher_encrypt_segments_to(cipher, UINT64_MAX, from, 3, out, 2));
+    // The second piece overlaps in part with where it goes to; the first is not touched either.
+    NO_BYTES(ATREST_ERR_OVERLAP, atrest_sector_cipher_encrypt_segments_to(cipher, 0, beside, 2, out, 2));
+
     atrest_sector_cipher_free(cipher);
     NO_BYTES(ATREST_ERR_INVALID_HANDLE, atrest_sector_cipher_encrypt(cipher, 0, bytes, 512));
     atrest_sector_cipher_free(cipher);
