@@ -7,7 +7,8 @@
 //! 2. A group is cut into *strides* of 64 blocks (1 KiB): two sectors of 512 bytes, or a part of a larger one. The tweaks
 //!    of a stride lie in memory, since registers are full of data.
 //! 3. [`chunk`] takes `C` registers at a time in lock step through the rounds, which hides the latency of the AES
-//!    instructions; and between the rounds it makes tweaks of the next stride, on ports that AES leaves free.
+//!    instructions; and between the rounds it makes tweaks of the next stride, on ports that AES leaves free, by the
+//!    [method](Method) that the CPU is best at.
 //!
 //! What is stored as a tweak is `T xor K`, K being the last round key: the last round then adds key and tweak in one
 //! instruction. Data units that don't fit this pattern go through [`odd_unit`], one at a time.
@@ -313,6 +314,7 @@ unsafe fn chunks<V: Vector, const C: usize, const DECRYPT: bool, const STREAM: b
 /// writes, and `next` for writes if `P` makes tweaks; a slot is `V::BYTES` bytes. `src` and `dst` are the same or do not
 /// overlap.
 #[inline(always)]
+#[allow(clippy::too_many_arguments)] // all of it is inlined into one loop
 unsafe fn chunk<V: Vector, const C: usize, const DECRYPT: bool, const STREAM: bool, P: Produce<V>>(
     keys: KeyPointer,
     src: *const u8,
