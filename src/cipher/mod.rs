@@ -51,7 +51,12 @@ pub struct SectorCipher {
     kernel: Kernel,
     sector_size: SectorSize,
     unit: SectorUnit,
+    /// In place of padding, in which a move would take along what was on the stack, pieces of keys for one.
+    _rest: [u8; REST],
 }
+
+const REST: usize = align_of::<Kernel>() - size_of::<SectorSize>() - size_of::<SectorUnit>();
+const _: () = assert!(size_of::<SectorCipher>() == size_of::<Kernel>() + align_of::<Kernel>());
 
 impl SectorCipher {
     /// Expands `key` for sectors of `sector_size`, numbered in units of 512 bytes.
@@ -110,7 +115,7 @@ impl SectorCipher {
         }
         let kind = kind.unwrap_or_else(KernelKind::best);
         let kernel = Kernel::new(kind, data_key, tweak_key).ok_or(Error::KernelUnavailable { kind: kind.name() })?;
-        Ok(SectorCipher { kernel, sector_size, unit })
+        Ok(SectorCipher { kernel, sector_size, unit, _rest: [0; REST] })
     }
 
     /// The sector size.
