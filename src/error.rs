@@ -155,6 +155,29 @@ pub enum Error {
     /// A vault failed to answer, or answered out of its bounds.
     #[cfg(feature = "std")]
     Vault(String),
+    /// A managed disk's key may not be used now: it was disabled, deleted or expired, access to it revoked, or its vault did
+    /// not answer for too long.
+    #[cfg(feature = "managed")]
+    DiskSuspended {
+        /// The disk.
+        disk: String,
+        /// What its vault said.
+        reason: String,
+    },
+    /// There is no set or disk of that name.
+    #[cfg(feature = "managed")]
+    NoSuchResource(String),
+    /// There is a set or disk of that name already.
+    #[cfg(feature = "managed")]
+    ResourceExists(String),
+    /// Something that the rules of managed disks forbid.
+    #[cfg(feature = "managed")]
+    NotAllowed {
+        /// The number of the rule in the README's table.
+        rule: &'static str,
+        /// What is forbidden, and what to do instead.
+        text: String,
+    },
     /// The device carries no LUKS2 header.
     #[cfg(feature = "std")]
     NotLuks,
@@ -311,6 +334,12 @@ impl Error {
             }
             Error::DamagedVault(text) => write!(f, "the vault's file is damaged: {text}"),
             Error::Vault(text) => write!(f, "the vault failed: {text}"),
+            #[cfg(feature = "managed")]
+            Error::DiskSuspended { disk, reason } => write!(f, "the disk {disk:?} is suspended: {reason}"),
+            #[cfg(feature = "managed")]
+            Error::NoSuchResource(text) | Error::ResourceExists(text) => f.write_str(text),
+            #[cfg(feature = "managed")]
+            Error::NotAllowed { rule, text } => write!(f, "{text} (rule {rule})"),
             Error::NotLuks => {
                 f.write_str("the device carries no LUKS header; format it, or check that it is the right one")
             }

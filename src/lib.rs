@@ -12,6 +12,8 @@ mod folder;
 pub mod key;
 #[cfg(feature = "std")]
 pub mod luks;
+#[cfg(feature = "managed")]
+pub mod managed;
 #[cfg(feature = "std")]
 mod random;
 #[cfg(feature = "std")]

@@ -4,7 +4,7 @@ use super::stored::StoredHeader;
 use super::unlock::ways_in;
 use super::{BlockDevice, Volume};
 use crate::arch::wipe_deep_stack;
-use crate::key::{KeyId, KeyVault, WrappedDek};
+use crate::key::{EncryptionType, KeyId, KeyVault, WrappedDek};
 use crate::luks::Token;
 use crate::{Error, Result};
 
@@ -50,10 +50,58 @@ impl<D: BlockDevice> Volume<D> {
         Ok(kek)
     }
 
+    /// Puts the volume under one key of one vault, whatever keys it was under: its genuine tokens are replaced by one, and
+    /// returns the version of the key. Passphrases stay.
+    ///
+    /// Reads and writes go on meanwhile, and no sector is touched. Killed at any instant, the volume opens with the old keys
+    /// or the new one.
+    ///
+    /// # Errors
+    /// [`Error::ReadOnly`]; [`Error::UnsupportedHeader`] on LUKS1; what the vault answers; [`Error::Busy`] when another
+    /// program has changed the header since the volume was opened; [`Error::Io`].
+    pub fn replace_keks(&self, vault: &dyn KeyVault, key: &str, encryption_type: EncryptionType) -> Result<KeyId> {
+        let kek = self.replace_unwiped(vault, key, encryption_type);
+        wipe_deep_stack();
+        kek
+    }
+
+    /// Not inlined, so that what it leaves on the stack is below its caller, who wipes it.
+    #[inline(never)]
+    fn replace_unwiped(&self, vault: &dyn KeyVault, key: &str, encryption_type: EncryptionType) -> Result<KeyId> {
+        self.check_writable()?;
+        let wrapped = WrappedDek::wrap(vault, key, &self.dek)?;
+        let kek = wrapped.kek.clone();
+        let mut header = self.locked_header();
+        let old = header.genuine_tokens(&self.dek);
+        let (context, data_size) = match old.first() {
+            Some((_, token)) => (token.context.clone(), token.data_size.max(self.layout.size)),
+            None => (Vec::new(), self.layout.size),
+        };
+        let mut token = Token::new(encryption_type, &self.dek, wrapped, context, data_size);
+        let stored = header.luks2("a vault's token")?;
+        stored.update(self.header_device(), |new| {
+            for (id, _) in &old {
+                new.metadata.remove_token(*id)?;
+            }
+            let full = || Error::NoRoom("all 32 tokens are taken".into());
+            let id = new.metadata.free_token_id().ok_or_else(full)?;
+            token.seal(&self.dek, &new.binary.uuid, &new.metadata);
+            new.metadata.set_token(id, &token);
+            Ok(())
+        })?;
+        Ok(kek)
+    }
+
     /// The keys that can unwrap this volume's DEK.
     pub fn keks(&self) -> Vec<KeyId> {
         let tokens = self.locked_header().genuine_tokens(&self.dek);
         tokens.into_iter().map(|(_, token)| token.wrapped.kek).collect()
+    }
+
+    /// The DEK as each vault has wrapped it.
+    pub fn wrapped_deks(&self) -> Vec<WrappedDek> {
+        let tokens = self.locked_header().genuine_tokens(&self.dek);
+        tokens.into_iter().map(|(_, token)| token.wrapped).collect()
     }
 
     /// The volume's UUID, as text.

@@ -1,0 +1,92 @@
+//! What the service that embeds this brings: where disks are, and how vaults are reached.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::{BlockDevice, FileDevice, KeyVault, Result};
+
+/// Where disks lie: files, a pool of block devices, an object store.
+pub trait DiskBackend: Send + Sync {
+    /// Makes a device of `size` zero bytes under a name that was never used before: a UUID, perhaps with letters behind it.
+    ///
+    /// # Errors
+    /// [`Error::Io`](crate::Error::Io).
+    fn create(&self, id: &str, size: u64) -> Result<Arc<dyn BlockDevice>>;
+
+    /// Opens a device.
+    ///
+    /// # Errors
+    /// [`Error::Io`](crate::Error::Io); [`Error::Busy`](crate::Error::Busy).
+    fn open(&self, id: &str) -> Result<Arc<dyn BlockDevice>>;
+
+    /// Removes a device; there may be none.
+    ///
+    /// # Errors
+    /// [`Error::Io`](crate::Error::Io).
+    fn remove(&self, id: &str) -> Result<()>;
+}
+
+/// Disks as files of a folder.
+#[derive(Debug, Clone)]
+pub struct DiskFolder {
+    folder: PathBuf,
+}
+
+impl DiskFolder {
+    /// The folder must be there.
+    pub fn new(folder: impl Into<PathBuf>) -> Self {
+        DiskFolder { folder: folder.into() }
+    }
+
+    fn path(&self, id: &str) -> PathBuf {
+        self.folder.join(format!("{id}.disk"))
+    }
+}
+
+impl DiskBackend for DiskFolder {
+    fn create(&self, id: &str, size: u64) -> Result<Arc<dyn BlockDevice>> {
+        Ok(Arc::new(FileDevice::create(self.path(id), size)?))
+    }
+
+    fn open(&self, id: &str) -> Result<Arc<dyn BlockDevice>> {
+        Ok(Arc::new(FileDevice::open(self.path(id))?))
+    }
+
+    fn remove(&self, id: &str) -> Result<()> {
+        let path = self.path(id);
+        match std::fs::remove_file(&path) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+                Err(crate::Error::io(format!("removing {}", path.display()), e))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// How the vaults of customers are reached.
+pub trait VaultDirectory: Send + Sync {
+    /// The vault of this name, asked under an identity. The vault answers for itself whether that may do what it asks.
+    ///
+    /// # Errors
+    /// [`Error::Vault`](crate::Error::Vault) when there is none, or it can't be reached.
+    fn vault(&self, id: &str, identity: &str) -> Result<Arc<dyn KeyVault>>;
+
+    /// What is known of the vault of this name.
+    ///
+    /// # Errors
+    /// As [`vault`](Self::vault).
+    fn describe(&self, id: &str) -> Result<VaultDescription>;
+}
+
+/// What a set demands of its vault.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VaultDescription {
+    /// Where it is.
+    pub region: String,
+    /// The tenant that it trusts.
+    pub tenant: String,
+    /// Whether deleted keys can be recovered for a while.
+    pub soft_delete: bool,
+    /// Whether they can't be purged meanwhile.
+    pub purge_protection: bool,
+}
