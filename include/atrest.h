@@ -231,6 +231,19 @@ const char *atrest_version(void);
 // A backup of a header is that of another volume.
 #define ATREST_ERR_OTHER_HEADER 313
 
+// A managed disk's key may not be used now: it was disabled, deleted or expired, access to it revoked, or its vault did
+// not answer for too long.
+#define ATREST_ERR_DISK_SUSPENDED 350
+
+// There is no set or disk of that name.
+#define ATREST_ERR_NO_SUCH_RESOURCE 351
+
+// There is a set or disk of that name already.
+#define ATREST_ERR_RESOURCE_EXISTS 352
+
+// Something that the rules of managed disks forbid; the message says which, and what to do instead.
+#define ATREST_ERR_NOT_ALLOWED 353
+
 // The file system or device failed; the message has what it said.
 #define ATREST_ERR_IO 400
 

@@ -127,6 +127,16 @@ pub const ATREST_ERR_NO_ROOM: u32 = 312;
 /// A backup of a header is that of another volume.
 pub const ATREST_ERR_OTHER_HEADER: u32 = 313;
 
+/// A managed disk's key may not be used now: it was disabled, deleted or expired, access to it revoked, or its vault did
+/// not answer for too long.
+pub const ATREST_ERR_DISK_SUSPENDED: u32 = 350;
+/// There is no set or disk of that name.
+pub const ATREST_ERR_NO_SUCH_RESOURCE: u32 = 351;
+/// There is a set or disk of that name already.
+pub const ATREST_ERR_RESOURCE_EXISTS: u32 = 352;
+/// Something that the rules of managed disks forbid; the message says which, and what to do instead.
+pub const ATREST_ERR_NOT_ALLOWED: u32 = 353;
+
 /// The file system or device failed; the message has what it said.
 pub const ATREST_ERR_IO: u32 = 400;
 /// Another process, or another handle of this one, holds the device or vault.
@@ -181,6 +191,8 @@ const NAMES: &[(atrest_status, &CStr)] = &names! {
     ATREST_ERR_WRONG_KEY ATREST_ERR_DEVICE_TOO_SMALL ATREST_ERR_DEVICE_NOT_BLANK ATREST_ERR_MISALIGNED
     ATREST_ERR_OUT_OF_BOUNDS ATREST_ERR_READ_ONLY ATREST_ERR_NO_SUCH_PROTECTOR ATREST_ERR_LAST_PROTECTOR
     ATREST_ERR_NO_ROOM ATREST_ERR_OTHER_HEADER
+
+    ATREST_ERR_DISK_SUSPENDED ATREST_ERR_NO_SUCH_RESOURCE ATREST_ERR_RESOURCE_EXISTS ATREST_ERR_NOT_ALLOWED
 
     ATREST_ERR_IO ATREST_ERR_BUSY ATREST_ERR_RANDOM ATREST_ERR_NO_MEMORY
 };
