@@ -263,4 +263,17 @@ fn opening_a_volume_leaves_no_key_on_the_stack() {
     opened.rotate_kek(&vault).unwrap();
     read_stack(&mut after);
     assert_eq!(found(&after, &raw), Vec::new(), "rotate_kek");
+
+    // By a passphrase, through a keyslot that was made by the same.
+    let kdf = atrest::key::Kdf::Pbkdf2 { hash: atrest::key::HashAlgorithm::Sha256, iterations: 1000 };
+    let cheap = atrest::volume::KeyslotOptions::new().kdf(kdf);
+    clear_stack();
+    opened.add_protector(Protector::Passphrase(b"correct horse"), &cheap).unwrap();
+    read_stack(&mut after);
+    assert_eq!(found(&after, &raw), Vec::new(), "add_protector");
+    let device = opened.into_device();
+    clear_stack();
+    let _opened = Volume::open(device, Credential::Passphrase(b"correct horse"), &OpenOptions::new()).unwrap();
+    read_stack(&mut after);
+    assert_eq!(found(&after, &raw), Vec::new(), "open by a passphrase");
 }

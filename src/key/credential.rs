@@ -56,8 +56,9 @@ impl<'a> Passphrase<'a> {
         let failed = |e| Error::io(format!("reading the key file {}", path.display()), e);
         let file = File::open(path).map_err(failed)?;
         let len = file.metadata().map_err(failed)?.len();
-        // Room for all of it at once: a vector that grows leaves copies behind.
-        let mut bytes = Zeroizing::new(Vec::with_capacity(len.min(MAX_PASSPHRASE as u64) as usize + 32));
+        // Room for all of it at once, as a vector that grows leaves copies behind; a pipe doesn't say how much it holds.
+        let room = if len == 0 { MAX_PASSPHRASE } else { len.min(MAX_PASSPHRASE as u64) as usize };
+        let mut bytes = Zeroizing::new(Vec::with_capacity(room + 32));
         file.take(MAX_PASSPHRASE as u64 + 1).read_to_end(&mut bytes).map_err(failed)?;
         check_len(bytes.len())?;
         Ok(Passphrase::Read(bytes))

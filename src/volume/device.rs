@@ -11,7 +11,8 @@ use crate::{Error, Result, folder};
 /// A device of bytes that can be read and written anywhere: a file, a disk, an object store's block layer, memory.
 ///
 /// Methods take `&self` and may be called from many threads at once. The library reads and writes the header in multiples
-/// of 4096 bytes and the data in multiples of the volume's sector size, at offsets that are such multiples too.
+/// of 4096 bytes, keyslots in multiples of 512, and the data in multiples of the volume's sector size, at offsets that are
+/// such multiples too.
 pub trait BlockDevice: Send + Sync {
     /// The size in bytes.
     ///

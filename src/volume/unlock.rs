@@ -85,20 +85,24 @@ impl Locked<'_> {
             }));
         }
         let mut budget = Budget::new(&self.limits);
+        let digest = self.header.digest_iterations(self.data);
         let mut unusable = Vec::new();
         let mut tried = false;
         for (id, attempt) in attempts {
             let affordable = attempt.and_then(|attempt| {
-                let spent = attempt.kdf.check(&self.limits).and_then(|()| budget.spend(&attempt.kdf));
+                let spent = attempt.kdf.check(&self.limits).and_then(|()| budget.spend(&attempt.kdf, digest));
                 spent.map(|()| attempt).map_err(|what| format!("keyslot {id}: {what}"))
             });
             match affordable {
-                Ok(attempt) => {
-                    tried = true;
-                    if let Some(dek) = self.by_keyslot(&attempt, passphrase)? {
-                        return Ok(dek);
+                Ok(attempt) => match self.by_keyslot(&attempt, passphrase) {
+                    Ok(Some(dek)) => return Ok(dek),
+                    Ok(None) => tried = true,
+                    // Its area can't be read, or there is no memory for it: the next one may do.
+                    Err(e @ (Error::Io { .. } | Error::InvalidOption(_))) => {
+                        unusable.push(format!("keyslot {id}: {e}"))
                     }
-                }
+                    Err(e) => return Err(e),
+                },
                 Err(what) => unusable.push(what),
             }
         }
@@ -139,14 +143,17 @@ impl Budget {
         }
     }
 
-    fn spend(&mut self, kdf: &Kdf) -> Result<(), String> {
-        let (left, cost) = match *kdf {
-            Kdf::Pbkdf2 { iterations, .. } => (&mut self.iterations, u64::from(iterations)),
+    /// Takes off what a keyslot asks for, and the digest that its key is proven by.
+    fn spend(&mut self, kdf: &Kdf, digest_iterations: u32) -> Result<(), String> {
+        let digest = u64::from(digest_iterations);
+        let (iterations, kib_passes) = match *kdf {
+            Kdf::Pbkdf2 { iterations, .. } => (digest + u64::from(iterations), 0),
             Kdf::Argon2i { memory_kib, passes, .. } | Kdf::Argon2id { memory_kib, passes, .. } => {
-                (&mut self.kib_passes, u64::from(memory_kib) * u64::from(passes))
+                (digest, u64::from(memory_kib) * u64::from(passes))
             }
         };
-        *left = left.checked_sub(cost).ok_or(
+        let left = self.iterations.checked_sub(iterations).zip(self.kib_passes.checked_sub(kib_passes));
+        (self.iterations, self.kib_passes) = left.ok_or(
             "it was not tried: with the keyslots before it, it asks for more work than a header may; name it to try it \
              alone",
         )?;

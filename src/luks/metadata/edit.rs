@@ -113,14 +113,14 @@ impl Metadata {
     ///
     /// # Errors
     /// [`Error::InvalidOption`]: no JSON object, one without `type` and `keyslots` or that names a keyslot which does not
-    /// exist, one of this crate's own type, or no room.
+    /// exist, or one of this crate's own type; [`Error::NoRoom`].
     pub fn add_foreign_token(&mut self, json: &str) -> Result<u32> {
         let no = |what: String| Error::InvalidOption(format!("the token: {what}"));
         let token = parse(json.as_bytes()).map_err(no)?;
         if string(&token, "type").map_err(no)? == TOKEN_TYPE {
             return Err(no(format!("one of type {TOKEN_TYPE:?} is sealed to its header, and can't be imported")));
         }
-        let id = self.free_token_id().ok_or_else(|| no("all numbers are taken".into()))?;
+        let id = self.free_token_id().ok_or_else(|| Error::NoRoom("all 32 tokens are taken".into()))?;
         self.edit(|root| {
             group(root, "tokens")?.insert(id.to_string(), token.into());
             Ok(())

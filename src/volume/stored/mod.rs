@@ -109,6 +109,18 @@ impl StoredHeader {
         }
     }
 
+    /// What it costs to prove a key, in iterations of PBKDF2.
+    pub(super) fn digest_iterations(&self, data: &DataArea) -> u32 {
+        match self {
+            StoredHeader::Luks1(stored) => stored.header.digest_iterations,
+            StoredHeader::Luks2(stored) => {
+                let digests = stored.metadata.digests().iter();
+                let digest = digests.filter(|d| d.id == data.digest).find_map(|d| d.pbkdf2.as_ref());
+                digest.map_or(0, |digest| digest.iterations)
+            }
+        }
+    }
+
     /// The tokens of type `atrest` with their numbers: none in LUKS1.
     pub(super) fn tokens(&self) -> Result<Vec<(u32, Token)>> {
         match self {

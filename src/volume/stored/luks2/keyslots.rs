@@ -7,13 +7,16 @@
 use super::Luks2Store;
 use crate::cipher::CipherSpec;
 use crate::key::{HashAlgorithm, Kdf};
-use crate::luks::{Area, Keyslot, KeyslotKdf, KeyslotKind, Material, PassphraseKeyslot, Priority, STRIPES};
+use crate::luks::{
+    Area, Keyslot, KeyslotKdf, KeyslotKind, Material, PassphraseKeyslot, Priority, STRIPES, SegmentKind,
+};
 use crate::volume::BlockDevice;
 use crate::volume::stored::area::{wipe, write_area};
 use crate::volume::stored::{Attempt, NewKeyslot};
 use crate::{Error, Result, Secret, random};
 
 const AREA_CIPHER: CipherSpec = CipherSpec::AesXtsPlain64;
+/// The length of an area's key where the volume's own isn't one of XTS.
 const AREA_KEY_LEN: usize = 64;
 const AF_HASH: HashAlgorithm = HashAlgorithm::Sha256;
 const ALIGNMENT: u64 = 4096;
@@ -68,13 +71,9 @@ impl Luks2Store {
             Some(id) => id,
             None => self.metadata.free_keyslot_id().ok_or_else(|| Error::NoRoom("all 32 keyslots are taken".into()))?,
         };
-        let material = Material {
-            cipher: AREA_CIPHER,
-            area_key_len: AREA_KEY_LEN,
-            af_hash: AF_HASH,
-            stripes: STRIPES,
-            key_len: key.len(),
-        };
+        let area_key_len = if self.is_xts() { key.len() } else { AREA_KEY_LEN };
+        let material =
+            Material { cipher: AREA_CIPHER, area_key_len, af_hash: AF_HASH, stripes: STRIPES, key_len: key.len() };
         let size = (material.len() as u64).next_multiple_of(ALIGNMENT);
         let full = || Error::NoRoom(format!("the keyslots area has no {size} bytes left for another keyslot"));
         let offset = self.metadata.free_area(size).ok_or_else(full)?;
@@ -91,10 +90,18 @@ impl Luks2Store {
                 af_hash: AF_HASH.name().into(),
                 stripes: STRIPES,
                 encryption: AREA_CIPHER.name().into(),
-                area_key_size: AREA_KEY_LEN as u32,
+                area_key_size: area_key_len as u32,
             }),
         };
         Ok((keyslot, area))
+    }
+
+    /// Whether the data is under XTS. Its key and that of a keyslot's area then have the same length, as the reference
+    /// implementation makes them; some readers know no other.
+    fn is_xts(&self) -> bool {
+        self.metadata.segments().iter().any(
+            |segment| matches!(&segment.kind, SegmentKind::Crypt(crypt) if crypt.encryption.starts_with("aes-xts-")),
+        )
     }
 
     /// Destroys a keyslot: what it is, and what its area holds.
