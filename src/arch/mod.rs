@@ -106,18 +106,24 @@ enum Expanded {
 }
 
 impl Kernel {
-    /// Expands two keys of 16 or two of 32 bytes each for one kernel, unless this CPU can't run it.
+    /// A kernel without keys, unless this CPU can't run it. [`Kernel::portable`] makes the portable one.
     #[inline(always)]
-    pub(crate) fn new(kind: KernelKind, data_key: &[u8], tweak_key: &[u8]) -> Option<Self> {
-        if kind == KernelKind::Portable {
-            return Some(Self::portable(data_key, tweak_key));
-        }
-        Fused::new(kind, data_key, tweak_key).map(|fused| Kernel(Wiped::new(Expanded::Fused(fused))))
+    pub(crate) fn blank(kind: KernelKind) -> Option<Self> {
+        Fused::blank(kind).map(|fused| Kernel(Wiped::new(Expanded::Fused(fused))))
     }
 
-    /// Not inlined, so that the stack that it takes is not taken where another kernel is made.
+    /// Expands two keys of 16 or two of 32 bytes each where they are to stay: a move would leave a copy behind, and take time.
+    #[inline(always)]
+    pub(crate) fn expand(&mut self, data_key: &[u8], tweak_key: &[u8]) {
+        if let Expanded::Fused(fused) = &mut *self.0 {
+            fused.expand(data_key, tweak_key);
+        }
+    }
+
+    /// Expands two keys of 16 or two of 32 bytes each for the portable kernel. Not inlined, so that the stack that it takes is
+    /// not taken where another kernel is made.
     #[inline(never)]
-    fn portable(data_key: &[u8], tweak_key: &[u8]) -> Self {
+    pub(crate) fn portable(data_key: &[u8], tweak_key: &[u8]) -> Self {
         Kernel(Wiped::new(match data_key.len() {
             16 => Expanded::PortableAes128(portable::Aes128Xts::new(data_key, tweak_key)),
             _ => Expanded::PortableAes256(portable::Aes256Xts::new(data_key, tweak_key)),
@@ -147,9 +153,9 @@ impl Kernel {
 /// What expanding a key for the portable kernel, or a call of that, takes of the stack; the test `wiping` finds what is left
 /// below.
 const STACK: usize = 8 << 10;
-/// What expanding a key for another kernel takes: some copies of the round keys, and little else. The frame was 4 KiB with
-/// Rust 1.95; the same test tells when it isn't any more.
-const FUSED_STACK: usize = 5 << 10;
+/// What expanding a key for another kernel takes: few copies of the round keys, and little else. It was 3.1 KiB with
+/// Rust 1.95; the same test tells when this isn't enough any more.
+const FUSED_STACK: usize = 4 << 10;
 
 /// Overwrites the stack where calls that have just ended had their frames. The compiler copies keys there as it likes, and
 /// nothing but this reaches those copies.

@@ -1,7 +1,7 @@
 //! A value whose place is wiped whole.
 
 use core::mem::{ManuallyDrop, MaybeUninit};
-use core::ops::Deref;
+use core::ops::{Deref, DerefMut};
 use core::slice;
 
 use zeroize::Zeroize;
@@ -23,6 +23,13 @@ impl<T> Deref for Wiped<T> {
     #[inline(always)]
     fn deref(&self) -> &T {
         &self.0
+    }
+}
+
+impl<T> DerefMut for Wiped<T> {
+    #[inline(always)]
+    fn deref_mut(&mut self) -> &mut T {
+        &mut self.0
     }
 }
 

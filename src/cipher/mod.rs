@@ -114,8 +114,13 @@ impl SectorCipher {
             return Err(Error::SectorSize { size: u64::from(sector_size.bytes()) });
         }
         let kind = kind.unwrap_or_else(KernelKind::best);
-        let kernel = Kernel::new(kind, data_key, tweak_key).ok_or(Error::KernelUnavailable { kind: kind.name() })?;
-        Ok(SectorCipher { kernel, sector_size, unit, _rest: [0; REST] })
+        let with = |kernel| SectorCipher { kernel, sector_size, unit, _rest: [0; REST] };
+        if kind == KernelKind::Portable {
+            return Ok(with(Kernel::portable(data_key, tweak_key)));
+        }
+        let mut cipher = with(Kernel::blank(kind).ok_or_else(|| Error::KernelUnavailable { kind: kind.name() })?);
+        cipher.kernel.expand(data_key, tweak_key);
+        Ok(cipher)
     }
 
     /// The sector size.

@@ -35,16 +35,18 @@ impl Fused {
         cpu::has(kind)
     }
 
-    /// Expands two keys of 16 or two of 32 bytes, unless the CPU can't run this kernel.
+    /// Without keys, unless the CPU can't run this kernel.
     #[inline(always)]
-    pub(super) fn new(kind: KernelKind, data_key: &[u8], tweak_key: &[u8]) -> Option<Self> {
-        if !cpu::has(kind) {
-            return None;
-        }
-        let mut fused = Fused { keys: XtsKeys::EMPTY, kind };
-        // SAFETY: the CPU has the instructions of this kernel, and so those of the narrowest one of its family.
-        unsafe { cpu::expand(&mut fused.keys, data_key, tweak_key) };
-        Some(fused)
+    pub(super) fn blank(kind: KernelKind) -> Option<Self> {
+        cpu::has(kind).then_some(Fused { keys: XtsKeys::EMPTY, kind })
+    }
+
+    /// Expands two keys of 16 or two of 32 bytes.
+    #[inline(always)]
+    pub(super) fn expand(&mut self, data_key: &[u8], tweak_key: &[u8]) {
+        // SAFETY: the CPU has the instructions of this kernel, or it would not exist, and so those of the narrowest one of its
+        // family.
+        unsafe { cpu::expand(&mut self.keys, data_key, tweak_key) };
     }
 
     pub(super) fn kind(&self) -> KernelKind {
@@ -56,7 +58,7 @@ impl Fused {
         let (k, d, u, len) = (&raw const self.keys, direction, units, data.len());
         let (src, dst) = data.into_raw();
         let stream = store == Store::Stream && dst.addr().is_multiple_of(ALIGNMENT);
-        // SAFETY: `new` has seen that the CPU can run `kind`. The buffers of an `InOutBuf` are the same or do not overlap,
+        // SAFETY: `blank` has seen that the CPU can run `kind`. The buffers of an `InOutBuf` are the same or do not overlap,
         // and `len` bytes long; `dst` is aligned if it is streamed to; the caller, `SectorCipher`, has checked the units.
         unsafe {
             match (self.kind, stream) {
