@@ -122,8 +122,16 @@ impl Place {
                 format!("the image is in {}, which this program clears; copy it elsewhere", dir.display()).into()
             );
         }
-        for name in ["disk.img", "root.key", "keys.vault", "keys.vault.bak", "keys.vault.lock", "disk.luks", "disk.dek"]
-        {
+        for name in [
+            "disk.img",
+            "root.key",
+            "keys.vault",
+            "keys.vault.bak",
+            "keys.vault.lock",
+            "keys.vault.audit",
+            "disk.luks",
+            "disk.dek",
+        ] {
             match fs::remove_file(dir.join(name)) {
                 Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e.into()),
                 _ => {}

@@ -146,6 +146,12 @@ pub enum Error {
         /// The key's URL or name.
         key: String,
     },
+    /// The vault protects its keys from being destroyed before their retention is over.
+    #[cfg(feature = "std")]
+    PurgeProtected {
+        /// The key's URL or name.
+        key: String,
+    },
     /// The passphrase or root key file does not open the vault.
     #[cfg(feature = "std")]
     WrongPassphrase,
@@ -328,6 +334,11 @@ impl Error {
             Error::AccessDenied { identity, operation, key } => write!(
                 f,
                 "the vault denies {identity:?} the operation {operation} on the key {key:?}; have the vault's owner grant it"
+            ),
+            Error::PurgeProtected { key } => write!(
+                f,
+                "the vault's purge protection keeps the key {key:?}: only a whole key, deleted and past its retention, can \
+                 be purged"
             ),
             Error::WrongPassphrase => {
                 f.write_str("the passphrase or key file is wrong: it opens neither this vault nor a keyslot")

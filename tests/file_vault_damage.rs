@@ -222,13 +222,15 @@ fn another_vault_in_its_place_is_refused() {
 #[test]
 fn an_edit_with_a_right_checksum_is_refused_by_the_mac() {
     let vault = fixture();
-    let uuid = vault.value("uuid");
-    let other = uuid.replace(&uuid[..8], "00000000");
+    let uuid = format!("\"uuid\": \"{}\"", vault.value("uuid"));
+    let other = uuid.replace(&uuid[9..17], "00000000");
     for (from, to) in [
         ("\"generation\": 3", "\"generation\": 4"),
         ("\"name\": \"disks\"", "\"name\": \"disk\""),
         ("\"next_version\": 3", "\"next_version\": 2"),
-        ("\"version\": 2", "\"version\": 9"),
+        ("\"version\": 2,\n          \"kind\"", "\"version\": 9,\n          \"kind\""),
+        ("\"purge_protection\": false", "\"purge_protection\": true"),
+        ("\"grants\": []", "\"grants\": [{\"identity\":\"me\",\"operations\":[\"unwrapKey\"]}]"),
         (uuid.as_str(), other.as_str()),
         ("\"keys\": [", "\"keys\":  ["),
     ] {
@@ -256,7 +258,7 @@ fn an_edit_of_how_the_root_key_comes_about_gives_another_root_key() {
     for (from, to) in [
         (salt.as_str(), "AAAA"),
         (verifier.as_str(), "?"),
-        ("\"version\": 1,\n  \"uuid\"", "\"version\": 2,\n  \"uuid\""),
+        ("\"version\": 2,\n  \"uuid\"", "\"version\": 3,\n  \"uuid\""),
     ] {
         let error = vault.open_with(&vault.edited(from, to)).unwrap_err();
         assert!(matches!(error, Error::DamagedVault(_)), "{from} -> {to}: {error:?}");

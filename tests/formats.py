@@ -222,36 +222,76 @@ def root_key(root, key):
     return Argon2id(salt=salt, length=32, **cost).derive(key)
 
 
-def vault_make(uuid, generation, root, key, keys):
-    prk = root_key(root, key)
-    verifier = b64(hkdf_expand(prk, "atrest vault verifier v1"))
-    kek = hkdf_expand(prk, "atrest vault kek v1")
-    keys = [{"name": name, "next_version": next_version, "versions": [
-        {"version": version, "created": created, "origin": origin, "kek": b64(aes_key_wrap(kek, secret))}
-        for version, created, origin, secret in versions]} for name, next_version, versions in keys]
-    body = {"format": "atrest-vault", "version": 1, "uuid": uuid, "generation": generation,
-            "root": {**root, "verifier": verifier}, "keys": keys}
+def seal(body, prk):
     text = json.dumps(body, indent=2) + "\n"
     mac = mac_of(hkdf_expand(prk, "atrest vault mac v1"), text.encode())
     trailer = {"sha256": b64(hashlib.sha256(text.encode()).digest()), "mac": b64(mac)}
     return text + json.dumps(trailer, separators=(",", ":")) + "\n"
 
 
-def vault_open(data, key):
-    """The vault's name, and its KEKs by URL."""
+def vault_make_version_1(uuid, generation, root, key):
+    prk = root_key(root, key)
+    verifier = b64(hkdf_expand(prk, "atrest vault verifier v1"))
+    return seal({"format": "atrest-vault", "version": 1, "uuid": uuid, "generation": generation,
+                 "root": {**root, "verifier": verifier}, "keys": []}, prk)
+
+
+def vault_make(uuid, root, key, keys, grants, changes, uses):
+    """A vault and its log."""
+    prk = root_key(root, key)
+    verifier = b64(hkdf_expand(prk, "atrest vault verifier v1"))
+    kek = hkdf_expand(prk, "atrest vault kek v1")
+    chain_key = hkdf_expand(prk, "atrest vault audit v1")
+    keys = [{"name": name, "next_version": next_version, "versions": [
+        {"version": version, "kind": "AES-256", "created": created, "origin": origin, "enabled": True,
+         "kek": b64(aes_key_wrap(kek, secret))}
+        for version, created, origin, secret in versions]} for name, next_version, versions in keys]
+    log, heads, mac = "", [f"0:{b64(bytes(32))}"], bytes(32)
+    for seq, entry in enumerate(changes + uses, 1):
+        covered = json.dumps({"seq": seq, **entry}, separators=(",", ":"))[:-1]
+        mac = mac_of(chain_key, mac + covered.encode())
+        log += f'{covered},"mac":"{b64(mac)}"}}\n'
+        heads.append(f"{seq}:{b64(mac)}")
+    body = {"format": "atrest-vault", "version": 2, "uuid": uuid, "id": f"urn:uuid:{uuid}", "region": "westeurope",
+            "tenant": "contoso", "retention_days": 90, "purge_protection": True, "refuse_expired": False,
+            "generation": 1 + len(changes), "audit": {"start": heads[0], "anchor": heads[len(changes)]},
+            "root": {**root, "verifier": verifier}, "keys": keys, "grants": grants}
+    return seal(body, prk), log
+
+
+def vault_open(data, key, log):
+    """The vault's KEKs by URL."""
     assert data.endswith(b"\n")
     end = data.rindex(b"\n", 0, -1) + 1
     text, trailer = data[:end], json.loads(data[end:])
     assert hashlib.sha256(text).digest() == unb64(trailer["sha256"])
     body = json.loads(text)
-    assert (body["format"], body["version"]) == ("atrest-vault", 1)
+    assert (body["format"], body["version"]) == ("atrest-vault", 2)
     prk = root_key(body["root"], key)
     assert hkdf_expand(prk, "atrest vault verifier v1") == unb64(body["root"]["verifier"]), "wrong key"
     assert hmac.compare_digest(mac_of(hkdf_expand(prk, "atrest vault mac v1"), text), unb64(trailer["mac"])), "MAC"
+    audit_check(body["audit"], log, hkdf_expand(prk, "atrest vault audit v1"))
     kek = hkdf_expand(prk, "atrest vault kek v1")
-    name = "urn:uuid:" + body["uuid"]
-    return {f"{name}/keys/{key['name']}/{version['version']}": aes_key_unwrap(kek, unb64(version["kek"]))
+    assert all(version["kind"] == "AES-256" for key in body["keys"] for version in key["versions"])
+    return {f"{body['id']}/keys/{key['name']}/{version['version']}": aes_key_unwrap(kek, unb64(version["kek"]))
             for key in body["keys"] for version in key["versions"]}
+
+
+def audit_check(record, log, key):
+    seq, mac = record["start"].split(":")
+    seq, mac, torn, heads = int(seq), unb64(mac), b"", {record["start"]}
+    for line in log.splitlines(keepends=True):
+        covered, _, end = line.rpartition(b',"mac":"')
+        wanted = mac_of(key, mac + torn + covered)
+        if end == b64(wanted).encode() + b'"}\n':
+            entry = json.loads(line)
+            assert entry["seq"] == seq + 1 and entry.get("torn") == (len(torn) - 1 if torn else None)
+            seq, mac, torn = seq + 1, wanted, b""
+            heads.add(f"{seq}:{b64(mac)}")
+        else:
+            assert not torn, f"entry {seq + 1}"
+            torn = line
+    assert not torn.endswith(b"\n") and record["anchor"] in heads
 
 
 # The examples
@@ -280,10 +320,21 @@ def make(text, folder):
     raw = {name: bytes.fromhex(value) for name, value in inputs.items() if re.fullmatch("([0-9a-f]{2}){32,}", value)}
     created = int(inputs["created"])
 
-    vault = vault_make(inputs["vault-uuid"], 3, {"kdf": "key-file", "salt": b64(raw["vault-salt"])}, raw["key-file"], [
-        ("disks", 3, [(1, created, "generated", raw["kek-1"]), (2, created + 60, "imported", raw["kek-2"])])])
+    root = {"kdf": "key-file", "salt": b64(raw["vault-salt"])}
+    vault, log = vault_make(inputs["vault-uuid"], root, raw["key-file"], [
+        ("disks", 3, [(1, created, "generated", raw["kek-1"]), (2, created + 60, "imported", raw["kek-2"])]),
+    ], [{"identity": "disk-set-1", "operations": ["get", "wrapKey", "unwrapKey"]}], [
+        {"time": created, "operation": "create", "key": "disks", "version": "1", "outcome": "ok"},
+        {"time": created + 60, "operation": "importVersion", "key": "disks", "version": "2", "outcome": "ok"},
+        {"time": created + 120, "operation": "grant", "subject": "disk-set-1", "outcome": "ok"},
+    ], [
+        {"time": created + 180, "identity": "disk-set-1", "operation": "wrapKey", "key": "disks", "version": "2",
+         "outcome": "ok"},
+        {"time": created + 240, "identity": "disk-set-2", "operation": "unwrapKey", "key": "disks",
+         "outcome": "access-denied"},
+    ])
     cost = {"kdf": "argon2id", "memory_kib": 64, "passes": 1, "lanes": 1, "salt": b64(raw["vault-salt"])}
-    by_passphrase = vault_make(inputs["vault-uuid"], 1, cost, inputs["passphrase"].encode(), [])
+    by_passphrase = vault_make_version_1(inputs["vault-uuid"], 1, cost, inputs["passphrase"].encode())
 
     url = f"urn:uuid:{inputs['vault-uuid']}/keys/disks/2"
     dek, context = raw["dek"], inputs["context"].encode()
@@ -311,10 +362,10 @@ def make(text, folder):
     image = (primary + secondary).ljust(MIB, b"\0") + ciphertext
 
     for name, content in {
-        "keys.vault": vault, "passphrase.vault": by_passphrase, "root.key": raw["key-file"],
+        "keys.vault": vault, "keys.vault.audit": log, "passphrase.vault": by_passphrase, "root.key": raw["key-file"],
         "envelope.bin": envelope, "volume.img": image,
         # The blocks of the text.
-        "vault.txt": vault, "passphrase-vault.txt": by_passphrase, "envelope.txt": dump(envelope),
+        "vault.txt": vault, "audit.txt": log, "passphrase-vault.txt": by_passphrase, "envelope.txt": dump(envelope),
         "token.txt": json.dumps(token, indent=2) + "\n", "metadata.txt": area + "\n", "mac-input.txt": dump(mac_input),
         "binary-header.txt": dump(primary[:512]), "sector.txt": dump(ciphertext[4096:4096 + 64]),
     }.items():
@@ -323,7 +374,7 @@ def make(text, folder):
 
 def open_all(vault, key, envelope, context, image):
     key = key[5:].encode() if key.startswith("pass:") else Path(key).read_bytes()
-    keks = vault_open(Path(vault).read_bytes(), key)
+    keks = vault_open(Path(vault).read_bytes(), key, Path(vault + ".audit").read_bytes())
     assert all(key_url(url)[1] for url in keks)
 
     def unwrap(url, wrapped):

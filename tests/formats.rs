@@ -12,12 +12,12 @@ use markdown::Markdown;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use atrest::key::{FileVault, KdfCost, KeyOrigin, KeyVault, Unlock};
+use atrest::key::{FileVault, KdfCost, KeyKind, KeyOperation, KeyOrigin, KeyVault, Unlock};
 use atrest::{Credential, Dek, DekAlgorithm, Envelope, Error, FileDevice, FormatOptions, MemoryDevice, OpenOptions};
 use atrest::{Protector, Secret, SectorSize, Volume, hazmat};
 
-const BLOCKS: [&str; 8] =
-    ["envelope", "binary-header", "token", "metadata", "mac-input", "sector", "vault", "passphrase-vault"];
+const BLOCKS: [&str; 9] =
+    ["envelope", "binary-header", "token", "metadata", "mac-input", "sector", "vault", "audit", "passphrase-vault"];
 
 /// The examples as the text has them.
 struct Examples {
@@ -65,6 +65,7 @@ impl Examples {
     fn vault(&self) -> FileVault {
         let (vault, key) = (self.folder.path().join("keys.vault"), self.folder.path().join("root.key"));
         fs::write(&vault, self.block("vault")).unwrap();
+        fs::write(self.folder.path().join("keys.vault.audit"), self.block("audit")).unwrap();
         fs::write(&key, unhex(self.input("key-file"))).unwrap();
         FileVault::open(&vault, Unlock::KeyFile(&key)).unwrap()
     }
@@ -94,6 +95,16 @@ fn the_vault_of_the_text_opens() {
     let created: u64 = examples.input("created").parse().unwrap();
     assert_eq!(versions, [("1", created, KeyOrigin::Generated), ("2", created + 60, KeyOrigin::Imported)]);
 
+    let said = vault.properties().unwrap();
+    assert_eq!((said.region.as_deref(), said.tenant.as_deref()), (Some("westeurope"), Some("contoso")));
+    assert!(said.purge_protection && !said.refuse_expired && said.retention_days == 90);
+    let grants = vault.grants().unwrap();
+    assert_eq!((grants[0].identity.as_str(), &*grants[0].operations), ("disk-set-1", &KeyOperation::ALL[..]));
+    let entries: Vec<_> = vault.audit().unwrap().map(Result::unwrap).collect();
+    let shown: Vec<_> = entries.iter().map(|entry| (entry.operation.as_str(), entry.outcome.as_str())).collect();
+    let uses = [("wrapKey", "ok"), ("unwrapKey", "access-denied")];
+    assert_eq!(shown, [&[("create", "ok"), ("importVersion", "ok"), ("grant", "ok")][..], &uses].concat());
+
     // What it wraps is wrapped under the KEK of the text.
     let dek = unhex(examples.input("dek"));
     let wrapped = vault.wrap("disks", &Secret::copy_from(&dek)).unwrap();
@@ -104,7 +115,7 @@ fn the_vault_of_the_text_opens() {
     // A change and its generation.
     assert_eq!(vault.rotate_key("disks").unwrap().version(), "3");
     let text = fs::read_to_string(vault.path()).unwrap();
-    assert!(text.contains("\"generation\": 4") && text.contains("\"next_version\": 4"), "{text}");
+    assert!(text.contains("\"generation\": 5") && text.contains("\"next_version\": 4"), "{text}");
 }
 
 #[test]
@@ -113,8 +124,47 @@ fn the_vault_of_the_text_opens_with_its_passphrase_only() {
     let path = examples.folder.path().join("passphrase.vault");
     fs::write(&path, examples.block("passphrase-vault")).unwrap();
     let open = |passphrase: &[u8]| FileVault::open(&path, Unlock::Passphrase(passphrase));
-    assert!(open(examples.input("passphrase").as_bytes()).unwrap().keys().unwrap().is_empty());
+    let vault = open(examples.input("passphrase").as_bytes()).unwrap();
+    assert!(vault.keys().unwrap().is_empty());
     assert!(matches!(open(b"correct horse battery stable"), Err(Error::WrongPassphrase)));
+
+    // It is of version 1, and becomes one of version 2.
+    let said = vault.properties().unwrap();
+    assert_eq!((said.id.as_str(), said.retention_days), (vault.id(), 90));
+    assert!(!said.purge_protection && !said.refuse_expired && said.region.is_none());
+    assert_eq!(fs::read_to_string(&path).unwrap(), examples.block("passphrase-vault"));
+    vault.create_key("disks").unwrap();
+    assert!(fs::read_to_string(&path).unwrap().contains("\"version\": 2,\n  \"uuid\""));
+    let again = open(examples.input("passphrase").as_bytes()).unwrap();
+    assert_eq!((again.id(), again.keys().unwrap().len()), (vault.id(), 1));
+    assert_eq!(again.audit().unwrap().map(Result::unwrap).count(), 1);
+}
+
+/// The example of the text as it was when version 1 was the only one.
+#[test]
+fn a_vault_of_version_1_unwraps_and_becomes_one_of_version_2() {
+    let examples = Examples::read();
+    let key = examples.folder.path().join("root.key");
+    let path = examples.folder.path().join("old.vault");
+    fs::write(&path, include_str!("vectors/vault-version-1.txt")).unwrap();
+    fs::write(&key, unhex(examples.input("key-file"))).unwrap();
+    let envelope = Envelope::from_bytes(&examples.bytes("envelope")).unwrap();
+    let unseals = |vault: &FileVault| {
+        let dek = envelope.unseal(vault, examples.input("context").as_bytes()).unwrap();
+        assert_eq!(hazmat::dek_bytes(&dek).expose(), unhex(examples.input("dek")));
+    };
+    let vault = FileVault::open(&path, Unlock::KeyFile(&key)).unwrap();
+    let described = vault.describe("disks", None).unwrap().unwrap();
+    assert_eq!((described.id.version(), described.kind, described.enabled), ("2", KeyKind::Aes256, true));
+    unseals(&vault);
+    assert_eq!(fs::read_to_string(&path).unwrap(), include_str!("vectors/vault-version-1.txt"));
+    assert_eq!(vault.rotate_key("disks").unwrap().version(), "3");
+    let vault = FileVault::open(&path, Unlock::KeyFile(&key)).unwrap();
+    unseals(&vault);
+    let versions: Vec<_> = vault.keys().unwrap()[0].versions.iter().map(|v| v.id.version().to_owned()).collect();
+    assert_eq!(versions, ["1", "2", "3"]);
+    // `get`, `unwrapKey`, `rotate`, `unwrapKey`: the log begins before the file is of version 2.
+    assert_eq!(vault.audit().unwrap().map(Result::unwrap).count(), 4);
 }
 
 #[test]

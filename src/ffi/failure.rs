@@ -151,6 +151,7 @@ fn status_of(error: &Error) -> atrest_status {
         Error::KeyExpired { .. } => ATREST_ERR_KEY_EXPIRED,
         Error::KeyNotYetValid { .. } => ATREST_ERR_KEY_NOT_YET_VALID,
         Error::AccessDenied { .. } => ATREST_ERR_ACCESS_DENIED,
+        Error::PurgeProtected { .. } => ATREST_ERR_PURGE_PROTECTED,
         Error::WrongPassphrase => ATREST_ERR_WRONG_PASSPHRASE,
         Error::DamagedVault(_) => ATREST_ERR_DAMAGED_VAULT,
         Error::Vault(_) => ATREST_ERR_VAULT,

@@ -1,18 +1,24 @@
 //! What a vault says of its keys.
 
+use serde::{Deserialize, Serialize};
+
 use super::KeyId;
 
 /// The kind of a KEK.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum KeyKind {
     /// An AES key of 256 bits.
+    #[serde(rename = "AES-256")]
     Aes256,
     /// An RSA key of 2048 bits.
+    #[serde(rename = "RSA-2048")]
     Rsa2048,
     /// An RSA key of 3072 bits.
+    #[serde(rename = "RSA-3072")]
     Rsa3072,
     /// An RSA key of 4096 bits.
+    #[serde(rename = "RSA-4096")]
     Rsa4096,
 }
 

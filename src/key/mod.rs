@@ -38,7 +38,10 @@ pub use envelope::Envelope;
 #[cfg(feature = "std")]
 pub(crate) use envelope::check_context;
 #[cfg(feature = "std")]
-pub use file_vault::{FileVault, KdfCost, KeyInfo, KeyOrigin, Unlock, VersionInfo};
+pub use file_vault::{
+    AuditEntry, AuditHead, AuditLog, DeletedKey, FileVault, Grant, KdfCost, KeyInfo, KeyOperation, KeyOrigin, Unlock,
+    VaultIdentity, VaultOptions, VaultProperties, VersionChange, VersionInfo,
+};
 #[cfg(feature = "std")]
 pub use kdf::{HashAlgorithm, Kdf, KdfKind, KdfLimits};
 #[cfg(feature = "std")]

@@ -48,7 +48,7 @@ impl VaultFile {
 
     /// Makes sure that there is no vault to overwrite; a copy that has lost its vault may be all that is left of its keys.
     pub(super) fn check_absent(&self) -> Result<()> {
-        for path in [self.path.clone(), beside(&self.path, ".bak")] {
+        for path in [self.path.clone(), beside(&self.path, ".bak"), beside(&self.path, ".audit")] {
             let failed = |e| Error::io(format!("making a vault where there is {}", path.display()), e);
             match fs::symlink_metadata(&path) {
                 Err(e) if e.kind() == ErrorKind::NotFound => {}
@@ -151,7 +151,7 @@ fn read_bounded(path: &Path, max: u64) -> std::io::Result<Vec<u8>> {
 }
 
 /// Files are for their owner only, where the system knows owners.
-fn private(options: &mut OpenOptions) -> &mut OpenOptions {
+pub(super) fn private(options: &mut OpenOptions) -> &mut OpenOptions {
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(options, 0o600);
     options

@@ -1,15 +1,20 @@
 //! The text of a vault file: a body in JSON, then one line with a checksum and a MAC of it.
 
+mod version_1;
+
 use base64ct::{Base64, Encoding};
 use hmac::Mac;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::access::KeyOperation;
+use super::audit::AuditRecord;
 use super::root::{RootKeys, RootRecord};
+use crate::key::KeyKind;
 use crate::{Error, Result};
 
 const FORMAT: &str = "atrest-vault";
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// Where a KEK comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -26,26 +31,60 @@ pub enum KeyOrigin {
 pub(super) struct Body {
     format: String,
     version: u32,
-    uuid: String,
+    pub(super) uuid: String,
+    pub(super) id: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) region: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) tenant: Option<String>,
+    pub(super) retention_days: u32,
+    pub(super) purge_protection: bool,
+    pub(super) refuse_expired: bool,
     pub(super) generation: u64,
+    pub(super) audit: AuditRecord,
     pub(super) root: RootRecord,
     pub(super) keys: Vec<KeyRecord>,
+    pub(super) grants: Vec<GrantRecord>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct KeyRecord {
     pub(super) name: String,
     pub(super) next_version: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) deleted: Option<DeletedRecord>,
+    /// Of a purged key only its name and `next_version` are left, so that no URL ever names two keys.
+    #[serde(default, skip_serializing_if = "core::ops::Not::not")]
+    pub(super) purged: bool,
     pub(super) versions: Vec<VersionRecord>,
+}
+
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub(super) struct DeletedRecord {
+    pub(super) at: u64,
+    /// When its retention is over.
+    pub(super) until: u64,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct VersionRecord {
     pub(super) version: u32,
+    pub(super) kind: KeyKind,
     pub(super) created: u64,
     pub(super) origin: KeyOrigin,
-    /// The KEK under AES-KW, in Base64.
+    pub(super) enabled: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) not_before: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) expires: Option<u64>,
+    /// The KEK, wrapped, in Base64.
     pub(super) kek: String,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct GrantRecord {
+    pub(super) identity: String,
+    pub(super) operations: Vec<KeyOperation>,
 }
 
 /// The last line of the file.
@@ -55,17 +94,31 @@ struct Trailer {
     mac: String,
 }
 
+/// What every version of the format has.
+#[derive(Deserialize)]
+struct Form {
+    format: String,
+    version: u32,
+}
+
 impl Body {
     pub(super) fn new(uuid: String, root: RootRecord) -> Self {
-        Body { format: FORMAT.into(), version: VERSION, uuid, generation: 1, root, keys: Vec::new() }
-    }
-
-    pub(super) fn vault_id(&self) -> String {
-        format!("urn:uuid:{}", self.uuid)
-    }
-
-    pub(super) fn key_mut(&mut self, name: &str) -> Option<&mut KeyRecord> {
-        self.keys.iter_mut().find(|key| key.name == name)
+        Body {
+            format: FORMAT.into(),
+            version: VERSION,
+            id: format!("urn:uuid:{uuid}"),
+            uuid,
+            region: None,
+            tenant: None,
+            retention_days: super::options::DEFAULT_RETENTION_DAYS,
+            purge_protection: false,
+            refuse_expired: false,
+            generation: 1,
+            audit: AuditRecord::default(),
+            root,
+            keys: Vec::new(),
+            grants: Vec::new(),
+        }
     }
 
     /// The text of the file.
@@ -79,6 +132,18 @@ impl Body {
         text.extend(serde_json::to_vec(&trailer).expect("a trailer has only string keys"));
         text.push(b'\n');
         text
+    }
+
+    fn parse(text: &[u8]) -> Result<Self, String> {
+        let not_a_vault = |e| format!("it is not a vault file: {e}");
+        let form: Form = serde_json::from_slice(text).map_err(not_a_vault)?;
+        match (form.format.as_str(), form.version) {
+            (FORMAT, 1) => serde_json::from_slice(text).map(version_1::Body::into_current).map_err(not_a_vault),
+            (FORMAT, VERSION) => serde_json::from_slice(text).map_err(not_a_vault),
+            (format, version) => {
+                Err(format!("its form is {format:?} version {version}, not {FORMAT:?} version 1 or {VERSION}"))
+            }
+        }
     }
 }
 
@@ -101,14 +166,7 @@ impl Sealed {
             return Err("its checksum does not match, some bytes of it changed".into());
         }
         let mac = Base64::decode_vec(&trailer.mac).map_err(|_| "its last line is not sound")?;
-        let body: Body = serde_json::from_slice(text).map_err(|e| format!("it is not a vault file: {e}"))?;
-        if body.format != FORMAT || body.version != VERSION {
-            return Err(format!(
-                "its form is {:?} version {}, not {FORMAT:?} version {VERSION}",
-                body.format, body.version
-            ));
-        }
-        Ok(Sealed { body, text: text.to_vec(), mac })
+        Ok(Sealed { body: Body::parse(text)?, text: text.to_vec(), mac })
     }
 
     /// Proves that the owner of the root key wrote the file.

@@ -1,82 +1,95 @@
-//! [`FileVault`]: the vault that comes with the crate, a file of AES-256 KEKs.
+//! [`FileVault`]: the vault that comes with the crate, a file of KEKs.
 
+mod access;
+mod audit;
 mod file;
 mod format;
+mod info;
+mod kek;
+mod manage;
+mod options;
 mod root;
+mod state;
 
 use std::path::{Path, PathBuf};
-use std::sync::{PoisonError, RwLock};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
-use super::{KeyId, KeyVault, WrapAlgorithm, WrappedDek, wrap};
-use crate::{Error, Result, Secret, random};
+use super::{KeyDescription, KeyVault, WrappedDek};
+use crate::{Clock, Error, Result, Secret, SystemClock, random};
+use audit::{AuditWriter, Use};
 use file::VaultFile;
-use format::{Body, KeyRecord, VersionRecord};
+use format::{Body, VersionRecord};
+use kek::{AES_LEN, Kek};
 use root::RootKeys;
 
+pub use access::{Grant, KeyOperation, VaultIdentity};
+pub use audit::{AuditEntry, AuditHead, AuditLog};
 pub use format::KeyOrigin;
+pub use info::{DeletedKey, KeyInfo, VersionInfo};
+pub use options::{VaultOptions, VaultProperties, VersionChange};
 pub use root::{KdfCost, Unlock};
 
 /// The most keys of a vault, and the most versions of a key: the file stays readable in bounded time and memory.
 const MAX_KEYS: usize = 10_000;
-const KEK_LEN: usize = 32;
 
-/// A vault in a file: named AES-256 keys with versions, each wrapped (AES-KW) under a root key that a passphrase
-/// (Argon2id) or a key file gives.
+/// A vault in a file: named keys with versions, each wrapped under a root key that a passphrase (Argon2id) or a key file
+/// gives. Keys are AES-256, and with the feature `rsa` RSA too.
+///
+/// A version wraps and unwraps while it is enabled and valid; a deleted key can be recovered until it is purged. Whoever
+/// opens the vault is its owner. Others use it by way of [`as_identity`](Self::as_identity), as far as access was
+/// [granted](Self::grant). Every use goes to an [audit log](Self::audit) before it is answered.
 ///
 /// The file is authenticated as a whole, replaced atomically, and kept twice (`NAME` and `NAME.bak`); processes take
-/// turns by a lock on `NAME.lock`. Names and dates in it are readable by anyone, keys are not. Its form is specified in
-/// `docs/formats.md`.
+/// turns by a lock on `NAME.lock`; the log is `NAME.audit`. Names and dates in them are readable by anyone, keys are not.
+/// Their form is specified in `docs/formats.md`. A clone is another handle of the same vault.
 ///
 /// ```
 /// # let folder = tempfile::tempdir().unwrap();
 /// # let path = folder.path().join("keys.vault");
-/// use atrest::key::{FileVault, Unlock};
+/// use atrest::key::{FileVault, KeyOperation, KeyVault, Unlock, VersionChange};
 ///
 /// let vault = FileVault::create(&path, Unlock::Passphrase(b"correct horse battery staple"))?;
 /// let first = vault.create_key("disks")?;
 /// let second = vault.rotate_key("disks")?;
 /// assert_eq!((first.version(), second.version()), ("1", "2"));
 ///
+/// vault.set_version(&first, VersionChange::new().enabled(false))?;
+/// vault.grant("disk-set-1", &[KeyOperation::Get])?;
+/// let disk_set = vault.as_identity("disk-set-1");
+/// assert!(!disk_set.describe("disks", Some("1"))?.unwrap().enabled);
+///
 /// let again = FileVault::open(&path, Unlock::Passphrase(b"correct horse battery staple"))?;
 /// assert_eq!(again.keys()?[0].versions.len(), 2);
+/// let last = again.audit()?.last().unwrap()?;
+/// assert_eq!((last.operation.as_str(), last.identity.as_deref()), ("get", Some("disk-set-1")));
 /// # Ok::<(), atrest::Error>(())
 /// ```
+#[derive(Clone)]
 pub struct FileVault {
+    store: Arc<Store>,
+    clock: Arc<dyn Clock>,
+    sync_uses: bool,
+}
+
+/// What all handles of a vault share.
+struct Store {
     file: VaultFile,
     id: String,
+    uuid: String,
     root: RootKeys,
     body: RwLock<Body>,
-}
-
-/// What [`FileVault::keys`] says of a key.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct KeyInfo {
-    /// The name.
-    pub name: String,
-    /// The versions, the oldest first.
-    pub versions: Vec<VersionInfo>,
-}
-
-/// What [`FileVault::keys`] says of one version of a key.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct VersionInfo {
-    /// The full name of the version.
-    pub id: KeyId,
-    /// When it came into the vault, in seconds since 1970-01-01 UTC.
-    pub created: u64,
-    /// Where it comes from.
-    pub origin: KeyOrigin,
+    audit: AuditWriter,
 }
 
 impl FileVault {
-    /// Makes a new vault without keys. There must be no file at `path`, nor a copy of a vault (`.bak`) beside it.
+    /// Makes a new vault without keys. There must be no file at `path`, nor a copy (`.bak`) or log (`.audit`) of a vault
+    /// beside it.
     ///
     /// # Errors
     /// [`Error::Io`] when there is a file already or it can't be written; [`Error::Busy`]; [`Error::InvalidOption`] for
     /// an empty passphrase or a root key file that is too short.
     pub fn create(path: impl AsRef<Path>, unlock: Unlock<'_>) -> Result<Self> {
-        Self::create_with_cost(path, unlock, KdfCost::default())
+        Self::create_with(path, unlock, &VaultOptions::new())
     }
 
     /// Makes a new vault, with a cost of Argon2id of your choice.
@@ -84,14 +97,24 @@ impl FileVault {
     /// # Errors
     /// As [`create`](Self::create), and [`Error::InvalidOption`] for a cost out of bounds.
     pub fn create_with_cost(path: impl AsRef<Path>, unlock: Unlock<'_>, cost: KdfCost) -> Result<Self> {
+        Self::create_with(path, unlock, &VaultOptions::new().kdf_cost(cost))
+    }
+
+    /// Makes a new vault with options.
+    ///
+    /// # Errors
+    /// As [`create`](Self::create); [`Error::InvalidOption`] for an option out of bounds; [`Error::InvalidName`] for the id.
+    pub fn create_with(path: impl AsRef<Path>, unlock: Unlock<'_>, options: &VaultOptions) -> Result<Self> {
+        options.check()?;
         let file = VaultFile::at(path.as_ref());
         let _lock = file.lock()?;
         file.check_absent()?;
         let uuid = uuid::Builder::from_random_bytes(random::array()?).into_uuid().to_string();
-        let (root_record, root) = RootKeys::new(unlock, cost)?;
-        let body = Body::new(uuid, root_record);
+        let (root_record, root) = RootKeys::new(unlock, options.cost)?;
+        let mut body = Body::new(uuid, root_record);
+        options.apply(&mut body);
         file.create(&body.seal(&root))?;
-        Ok(FileVault { file, id: body.vault_id(), root, body: RwLock::new(body) })
+        Ok(Self::new(file, root, body))
     }
 
     /// Opens a vault.
@@ -104,7 +127,33 @@ impl FileVault {
         let sealed = file.read()?;
         let root = RootKeys::unlock(&sealed.body.root, unlock)?;
         let body = sealed.verify(&root)?;
-        Ok(FileVault { file, id: body.vault_id(), root, body: RwLock::new(body) })
+        Ok(Self::new(file, root, body))
+    }
+
+    fn new(file: VaultFile, root: RootKeys, body: Body) -> Self {
+        let audit = AuditWriter::new(beside(file.path(), ".audit"), root.audit.clone());
+        let (id, uuid) = (body.id.clone(), body.uuid.clone());
+        let store = Store { file, id, uuid, root, body: RwLock::new(body), audit };
+        FileVault { store: Arc::new(store), clock: Arc::new(SystemClock), sync_uses: false }
+    }
+
+    /// The same vault by another clock, which says what has expired and what time goes to the audit log.
+    pub fn with_clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// The same vault, whose log reaches the disk at every use and not only at every change: a use is then still in it when
+    /// the machine loses power just after the answer. That takes as long as the disk does.
+    pub fn with_synced_uses(mut self, sync: bool) -> Self {
+        self.sync_uses = sync;
+        self
+    }
+
+    /// The vault as an identity other than its owner sees it: its calls need exactly [`KeyOperation::Get`],
+    /// [`KeyOperation::WrapKey`] and [`KeyOperation::UnwrapKey`], and are refused at once when access is revoked.
+    pub fn as_identity(&self, name: &str) -> VaultIdentity {
+        VaultIdentity::new(self.clone(), name)
     }
 
     /// Writes a new root key file of 32 random bytes, readable by its owner only, for [`Unlock::KeyFile`].
@@ -112,127 +161,90 @@ impl FileVault {
     /// # Errors
     /// [`Error::Io`] when there is a file already or it can't be written.
     pub fn generate_key_file(path: impl AsRef<Path>) -> Result<()> {
-        file::write_new(path.as_ref(), Secret::random(KEK_LEN)?.expose())
+        file::write_new(path.as_ref(), Secret::random(AES_LEN)?.expose())
     }
 
     /// The file of the vault.
     pub fn path(&self) -> &Path {
-        self.file.path()
+        self.store.file.path()
     }
 
-    /// The keys of the vault, as the file has them now.
+    /// Every use of a key and every change of the vault, from the first on, each verified: a line that was changed, removed
+    /// or put elsewhere is an error. What was cut off at the end is missed as far as the last change of the vault, or as
+    /// far as a head that is [included](AuditLog::including). A log that is put back together with an older vault file is
+    /// only missed by such a head; and whoever has the root key can write any log.
     ///
     /// # Errors
     /// [`Error::DamagedVault`]; [`Error::Io`].
-    pub fn keys(&self) -> Result<Vec<KeyInfo>> {
+    pub fn audit(&self) -> Result<AuditLog> {
         self.reload()?;
-        let body = self.body.read().unwrap_or_else(PoisonError::into_inner);
-        let version = |key: &KeyRecord, v: &VersionRecord| {
-            let id = KeyId::new(&self.id, &key.name, &v.version.to_string())?;
-            Ok(VersionInfo { id, created: v.created, origin: v.origin })
-        };
-        let info = |key: &KeyRecord| {
-            let versions = key.versions.iter().map(|v| version(key, v)).collect::<Result<_>>()?;
-            Ok(KeyInfo { name: key.name.clone(), versions })
-        };
-        body.keys.iter().map(info).collect()
+        let record = self.body().audit;
+        self.store.audit.read(&record)
     }
 
-    /// Generates a new key with one version.
+    /// How far the audit log goes now, to be kept elsewhere. It holds no secret.
     ///
     /// # Errors
-    /// [`Error::InvalidName`]; [`Error::KeyExists`]; those of writing the file.
-    pub fn create_key(&self, name: &str) -> Result<KeyId> {
-        self.add_key(name, &Secret::random(KEK_LEN)?, KeyOrigin::Generated)
+    /// [`Error::DamagedVault`]; [`Error::Io`].
+    pub fn audit_head(&self) -> Result<AuditHead> {
+        self.reload()?;
+        let record = self.body().audit;
+        self.store.audit.head(&record)
     }
 
-    /// Takes in a new key of 32 bytes that you bring.
+    /// Puts the audit log aside, whole or damaged, into a file that must not exist yet, and begins a new one that goes on
+    /// from it.
     ///
     /// # Errors
-    /// [`Error::KekLength`]; [`Error::InvalidName`]; [`Error::KeyExists`]; those of writing the file.
-    pub fn import_key(&self, name: &str, kek: &Secret) -> Result<KeyId> {
-        check_kek(kek)?;
-        self.add_key(name, kek, KeyOrigin::Imported)
-    }
-
-    /// Generates a new version of a key. Older versions stay, and unwrap what they wrapped.
-    ///
-    /// # Errors
-    /// [`Error::NoSuchKey`]; those of writing the file.
-    pub fn rotate_key(&self, name: &str) -> Result<KeyId> {
-        self.add_version(name, &Secret::random(KEK_LEN)?, KeyOrigin::Generated)
-    }
-
-    /// Takes in a new version of a key, of 32 bytes that you bring.
-    ///
-    /// # Errors
-    /// [`Error::KekLength`]; [`Error::NoSuchKey`]; those of writing the file.
-    pub fn import_version(&self, name: &str, kek: &Secret) -> Result<KeyId> {
-        check_kek(kek)?;
-        self.add_version(name, kek, KeyOrigin::Imported)
-    }
-
-    /// Destroys one version of a key, for good. **Whatever only this version can unwrap is lost**, which erases data as
-    /// surely as shredding the disk; so re-wrap first all that you want to keep.
-    ///
-    /// # Errors
-    /// [`Error::NoSuchKey`]; those of writing the file.
-    pub fn hazmat_destroy_version(&self, id: &KeyId) -> Result<()> {
-        self.change(|body| {
-            let key = body.key_mut(id.key()).filter(|_| id.vault() == self.id);
-            let key = key.ok_or_else(|| Error::NoSuchKey { key: id.to_string() })?;
-            let before = key.versions.len();
-            key.versions.retain(|v| v.version.to_string() != id.version());
-            if key.versions.len() == before {
-                return Err(Error::NoSuchKey { key: id.to_string() });
-            }
-            Ok(())
-        })
-    }
-
-    fn add_key(&self, name: &str, kek: &Secret, origin: KeyOrigin) -> Result<KeyId> {
-        KeyId::check_name("key", name)?;
-        self.change(|body| {
-            if body.key_mut(name).is_some() {
-                return Err(Error::KeyExists { key: name.into() });
-            }
-            if body.keys.len() >= MAX_KEYS {
-                return Err(Error::Vault(format!("a vault file holds at most {MAX_KEYS} keys")));
-            }
-            let first = VersionRecord { version: 1, created: now(), origin, kek: self.root.wrap_kek(kek)? };
-            body.keys.push(KeyRecord { name: name.into(), next_version: 2, versions: vec![first] });
-            KeyId::new(&self.id, name, "1")
-        })
-    }
-
-    fn add_version(&self, name: &str, kek: &Secret, origin: KeyOrigin) -> Result<KeyId> {
-        self.change(|body| {
-            let key = body.key_mut(name).ok_or_else(|| Error::NoSuchKey { key: name.into() })?;
-            if key.versions.len() >= MAX_KEYS {
-                return Err(Error::Vault(format!("a key has at most {MAX_KEYS} versions")));
-            }
-            let version = key.next_version;
-            key.next_version += 1;
-            let record = VersionRecord { version, created: now(), origin, kek: self.root.wrap_kek(kek)? };
-            key.versions.push(record);
-            KeyId::new(&self.id, name, &version.to_string())
-        })
-    }
-
-    /// Reads the file anew, changes it and replaces it, all under the lock: what another process did meanwhile stays.
-    fn change<T>(&self, change: impl FnOnce(&mut Body) -> Result<T>) -> Result<T> {
-        let _lock = self.file.lock()?;
+    /// [`Error::Io`]; those of writing the vault's file.
+    pub fn archive_audit(&self, to: impl AsRef<Path>) -> Result<()> {
+        let store = &self.store;
+        let lock = store.file.lock()?;
         let mut body = self.read_verified()?;
-        let result = change(&mut body)?;
+        let record = body.audit;
+        store.audit.archive(&record, to.as_ref(), |head| {
+            body.audit = audit::AuditRecord { start: head, anchor: head };
+            body.generation += 1;
+            self.replace(body)
+        })?;
+        drop(lock);
+        self.change(Use { operation: "archiveAudit", ..Use::default() }, |_, _| Ok(()))
+    }
+
+    fn now(&self) -> u64 {
+        self.clock.now()
+    }
+
+    fn body(&self) -> RwLockReadGuard<'_, Body> {
+        self.store.body.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Reads the file anew, changes it and replaces it, all under the lock: what another process did meanwhile stays. The
+    /// log says so first.
+    fn change<T>(&self, mut used: Use, change: impl FnOnce(&mut Body, &mut Use) -> Result<T>) -> Result<T> {
+        let _lock = self.store.file.lock()?;
+        let mut body = self.read_verified()?;
+        let result = change(&mut body, &mut used);
+        let record = body.audit;
+        let log = |used, outcome| self.store.audit.append(|| record, used, outcome, self.now(), true);
+        let head = log(used.clone(), audit::outcome(&result))?;
+        let value = result?;
+        body.audit.anchor = head;
         body.generation += 1;
-        self.file.replace(&body.seal(&self.root))?;
-        *self.body.write().unwrap_or_else(PoisonError::into_inner) = body;
-        Ok(result)
+        self.replace(body).inspect_err(|_| drop(log(used, "failed")))?;
+        Ok(value)
+    }
+
+    /// Writes the file. The lock must be held.
+    fn replace(&self, body: Body) -> Result<()> {
+        self.store.file.replace(&body.seal(&self.store.root))?;
+        *self.store.body.write().unwrap_or_else(PoisonError::into_inner) = body;
+        Ok(())
     }
 
     fn reload(&self) -> Result<()> {
         let body = self.read_verified()?;
-        let mut held = self.body.write().unwrap_or_else(PoisonError::into_inner);
+        let mut held = self.store.body.write().unwrap_or_else(PoisonError::into_inner);
         // Another thread may have written a newer one since this one was read.
         if body.generation >= held.generation {
             *held = body;
@@ -242,10 +254,10 @@ impl FileVault {
 
     fn read_verified(&self) -> Result<Body> {
         // Taken before the file is read: what this handle holds was in the file by then.
-        let seen = self.body.read().unwrap_or_else(PoisonError::into_inner).generation;
-        let body = self.file.read()?.verify(&self.root)?;
-        if body.vault_id() != self.id {
-            return Err(Error::DamagedVault(format!("another vault has taken the place of {}", self.id)));
+        let seen = self.body().generation;
+        let body = self.store.file.read()?.verify(&self.store.root)?;
+        if (&body.id, &body.uuid) != (&self.store.id, &self.store.uuid) {
+            return Err(Error::DamagedVault(format!("another vault has taken the place of {}", self.store.id)));
         }
         // A vault that goes on from an older file gives out its versions' numbers again, to other keys.
         if body.generation < seen {
@@ -257,73 +269,102 @@ impl FileVault {
         }
         Ok(body)
     }
+}
 
-    /// The bytes of one version, if the vault in memory has it.
-    fn kek(&self, key: &str, version: &str) -> Result<Option<Secret>> {
-        let body = self.body.read().unwrap_or_else(PoisonError::into_inner);
-        let key = body.keys.iter().find(|k| k.name == key);
-        let record = key.and_then(|k| k.versions.iter().find(|v| v.version.to_string() == version));
-        record.map(|v| self.root.unwrap_kek(&v.kek)).transpose()
+/// Uses. What comes of one is in the log before it is answered.
+impl FileVault {
+    fn wrap_as(&self, identity: Option<&str>, key: &str, dek: &Secret) -> Result<WrappedDek> {
+        self.reload()?;
+        self.logged(identity, KeyOperation::WrapKey, key, |body, used| {
+            let version = body.to_wrap(key, self.now())?;
+            let id = body.id_of(key, version)?;
+            used.version = Some(id.version().into());
+            let (algorithm, bytes) = self.kek(version)?.wrap(dek)?;
+            Ok(WrappedDek { kek: id, algorithm, bytes })
+        })
+    }
+
+    fn unwrap_as(&self, identity: Option<&str>, wrapped: &WrappedDek) -> Result<Option<Secret>> {
+        let id = &wrapped.kek;
+        if id.vault() != self.store.id {
+            return Ok(None);
+        }
+        // Another process may have made the version since this one read the file, or destroyed it. Where the file can't be
+        // read, what is known of it serves its owner; it can't tell whether an identity still has access.
+        let mut read = self.reload();
+        if identity.is_some() {
+            core::mem::replace(&mut read, Ok(()))?;
+        }
+        let dek = self.logged(identity, KeyOperation::UnwrapKey, id.key(), |body, used| {
+            used.version = Some(id.version().into());
+            let version = body.to_unwrap(id, self.now())?;
+            self.kek(version)?.unwrap(wrapped.algorithm, &wrapped.bytes)
+        });
+        match (dek, read) {
+            (Err(Error::NoSuchKey { .. }), Err(unread)) => Err(unread),
+            (dek, _) => dek.map(Some),
+        }
+    }
+
+    fn describe_as(&self, identity: Option<&str>, key: &str, version: Option<&str>) -> Result<KeyDescription> {
+        self.reload()?;
+        self.logged(identity, KeyOperation::Get, key, |body, used| {
+            used.version = version.map(Into::into);
+            let said = body.describe(key, version, self.now())?;
+            used.version = Some(said.id.version().into());
+            Ok(said)
+        })
+    }
+
+    fn logged<T>(
+        &self,
+        identity: Option<&str>,
+        operation: KeyOperation,
+        key: &str,
+        act: impl FnOnce(&Body, &mut Use) -> Result<T>,
+    ) -> Result<T> {
+        let mut used = Use::of_key(operation.name(), key);
+        used.identity = identity.map(Into::into);
+        let result = {
+            let body = self.body();
+            body.check_access(identity, operation, key).and_then(|()| act(&body, &mut used))
+        };
+        let record = || {
+            // A file that can't be read leaves what is known.
+            let _ = self.reload();
+            self.body().audit
+        };
+        self.store.audit.append(record, used, audit::outcome(&result), self.now(), self.sync_uses)?;
+        result
+    }
+
+    fn kek(&self, version: &VersionRecord) -> Result<Kek> {
+        Kek::new(version.kind, self.store.root.unwrap_kek(version.kind, &version.kek)?)
     }
 }
 
 impl KeyVault for FileVault {
     fn id(&self) -> &str {
-        &self.id
+        &self.store.id
     }
 
     fn wrap(&self, key: &str, dek: &Secret) -> Result<WrappedDek> {
-        self.reload()?;
-        let version = {
-            let body = self.body.read().unwrap_or_else(PoisonError::into_inner);
-            let latest = body.keys.iter().find(|k| k.name == key).and_then(|k| k.versions.last());
-            latest.map(|v| v.version.to_string())
-        };
-        let missing = || Error::NoSuchKey { key: key.into() };
-        let version = version.ok_or_else(missing)?;
-        let kek = self.kek(key, &version)?.ok_or_else(missing)?;
-        let mut bytes = vec![0; dek.len() + 8];
-        wrap::aes_kw_wrap(kek.expose(), dek.expose(), &mut bytes)?;
-        Ok(WrappedDek { kek: KeyId::new(&self.id, key, &version)?, algorithm: WrapAlgorithm::Aes256Kw, bytes })
+        self.wrap_as(None, key, dek)
     }
 
     fn unwrap(&self, wrapped: &WrappedDek) -> Result<Option<Secret>> {
-        let id = &wrapped.kek;
-        if id.vault() != self.id {
-            return Ok(None);
-        }
-        // Another process may have made the version since this one read the file, or destroyed it. Where the file can't
-        // be read, what is known of it serves.
-        let read = self.reload();
-        let kek = match self.kek(id.key(), id.version())? {
-            Some(kek) => kek,
-            None => return Err(read.err().unwrap_or(Error::NoSuchKey { key: id.to_string() })),
-        };
-        let mut dek = Secret::zeroed(wrapped.bytes.len().saturating_sub(8));
-        let len = match wrapped.algorithm {
-            WrapAlgorithm::Aes256Kw => wrap::aes_kw_unwrap(kek.expose(), &wrapped.bytes, dek.expose_mut())?.len(),
-            WrapAlgorithm::Aes256Kwp => wrap::aes_kwp_unwrap(kek.expose(), &wrapped.bytes, dek.expose_mut())?.len(),
-            other => return Err(Error::UnsupportedAlgorithm(other.name().into())),
-        };
-        Ok(Some(if len == dek.len() { dek } else { Secret::copy_from(&dek.expose()[..len]) }))
+        self.unwrap_as(None, wrapped)
+    }
+
+    fn describe(&self, key: &str, version: Option<&str>) -> Result<Option<KeyDescription>> {
+        self.describe_as(None, key, version).map(Some)
     }
 }
 
 impl core::fmt::Debug for FileVault {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.debug_struct("FileVault").field("path", &self.path()).field("id", &self.id).finish_non_exhaustive()
+        f.debug_struct("FileVault").field("path", &self.path()).field("id", &self.store.id).finish_non_exhaustive()
     }
-}
-
-fn check_kek(kek: &Secret) -> Result<()> {
-    if kek.len() != KEK_LEN {
-        return Err(Error::KekLength { len: kek.len() });
-    }
-    Ok(())
-}
-
-fn now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
 /// The path of a file beside another, its name with `suffix` behind it.

@@ -10,8 +10,9 @@ use sha2::Sha256;
 use subtle::ConstantTimeEq;
 use zeroize::Zeroize;
 
-use super::{KEK_LEN, file, wrap};
-use crate::key::kdf;
+use super::file;
+use super::kek::AES_LEN;
+use crate::key::{KeyKind, kdf, wrap};
 use crate::{Error, Result, Secret, random};
 
 const SALT: usize = 32;
@@ -20,6 +21,7 @@ const MAX_KEY_FILE: u64 = 1 << 20;
 const MAX_PASSPHRASE: usize = 1 << 20;
 const VERIFIER_INFO: &[u8] = b"atrest vault verifier v1";
 const MAC_INFO: &[u8] = b"atrest vault mac v1";
+const AUDIT_INFO: &[u8] = b"atrest vault audit v1";
 const KEK_INFO: &[u8] = b"atrest vault kek v1";
 
 /// What opens a [`FileVault`](crate::FileVault).
@@ -83,6 +85,7 @@ enum Kdf {
 pub(super) struct RootKeys {
     mac: Secret,
     kek: Secret,
+    pub(super) audit: Secret,
 }
 
 impl RootKeys {
@@ -121,18 +124,25 @@ impl RootKeys {
         Hmac::new_from_slice(self.mac.expose()).expect("HMAC takes a key of any length")
     }
 
-    pub(super) fn wrap_kek(&self, kek: &Secret) -> Result<String> {
-        let mut wrapped = [0; KEK_LEN + 8];
-        wrap::aes_kw_wrap(self.kek.expose(), kek.expose(), &mut wrapped)?;
+    /// Wraps the bytes of a KEK: an AES key by AES-KW, any other, of any length, by AES-KWP.
+    pub(super) fn wrap_kek(&self, kind: KeyKind, kek: &Secret) -> Result<String> {
+        let mut wrapped = vec![0; kek.len().next_multiple_of(8) + 8];
+        match kind {
+            KeyKind::Aes256 => wrap::aes_kw_wrap(self.kek.expose(), kek.expose(), &mut wrapped)?,
+            _ => wrap::aes_kwp_wrap(self.kek.expose(), kek.expose(), &mut wrapped)?,
+        };
         Ok(Base64::encode_string(&wrapped))
     }
 
-    pub(super) fn unwrap_kek(&self, wrapped: &str) -> Result<Secret> {
-        let mut bytes = [0; KEK_LEN + 8];
-        let decoded = Base64::decode(wrapped, &mut bytes).map_err(|_| Error::UnwrapFailed)?;
-        let mut kek = Secret::zeroed(KEK_LEN);
-        wrap::aes_kw_unwrap(self.kek.expose(), decoded, kek.expose_mut())?;
-        Ok(kek)
+    pub(super) fn unwrap_kek(&self, kind: KeyKind, wrapped: &str) -> Result<Secret> {
+        let wrapped = Base64::decode_vec(wrapped).map_err(|_| Error::UnwrapFailed)?;
+        let mut kek = Secret::zeroed(wrapped.len().saturating_sub(8));
+        let len = match kind {
+            KeyKind::Aes256 if wrapped.len() != AES_LEN + 8 => return Err(Error::UnwrapFailed),
+            KeyKind::Aes256 => wrap::aes_kw_unwrap(self.kek.expose(), &wrapped, kek.expose_mut())?.len(),
+            _ => wrap::aes_kwp_unwrap(self.kek.expose(), &wrapped, kek.expose_mut())?.len(),
+        };
+        Ok(if len == kek.len() { kek } else { Secret::copy_from(&kek.expose()[..len]) })
     }
 }
 
@@ -150,7 +160,7 @@ impl RootKey {
     }
 
     fn keys(&self) -> RootKeys {
-        RootKeys { mac: self.expand(MAC_INFO), kek: self.expand(KEK_INFO) }
+        RootKeys { mac: self.expand(MAC_INFO), kek: self.expand(KEK_INFO), audit: self.expand(AUDIT_INFO) }
     }
 }
 

@@ -1,0 +1,150 @@
+//! The audit log: what was done with a vault's keys, by whom, and what came of it.
+
+mod chain;
+mod log;
+mod writer;
+
+use core::fmt;
+
+use base64ct::{Base64, Encoding};
+use serde::{Deserialize, Serialize};
+
+use crate::key::KeyId;
+use crate::{Error, Result};
+pub(super) use chain::MAC;
+pub use log::AuditLog;
+pub(super) use writer::AuditWriter;
+
+/// One entry of a vault's audit log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct AuditEntry {
+    /// The number of the entry, from 1.
+    pub seq: u64,
+    /// When, in seconds since 1970-01-01 UTC.
+    pub time: u64,
+    /// Who, if it was not the vault's owner.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub identity: Option<String>,
+    /// What: `get`, `wrapKey`, `unwrapKey`, or a change of the vault.
+    pub operation: String,
+    /// The name of the key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+    /// The version of the key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    /// The identity that was granted access, or that lost it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subject: Option<String>,
+    /// What came of it: `ok`, or why not.
+    pub outcome: String,
+    /// How many bytes of a torn line, which a killed process left behind, stand before this entry.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub torn: Option<u64>,
+}
+
+/// How far an audit log went at some time. Kept where the vault's folder can't be written from, it proves later that no
+/// entry up to it was taken away: see [`AuditLog::including`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct AuditHead {
+    pub(super) seq: u64,
+    pub(super) mac: [u8; MAC],
+}
+
+impl AuditHead {
+    /// The number of the last entry; 0 before the first.
+    pub fn seq(&self) -> u64 {
+        self.seq
+    }
+}
+
+impl fmt::Display for AuditHead {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.seq, Base64::encode_string(&self.mac))
+    }
+}
+
+impl core::str::FromStr for AuditHead {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let parse = || {
+            let (seq, mac) = text.split_once(':')?;
+            Some(AuditHead { seq: seq.parse().ok()?, mac: decode_mac(mac.as_bytes())? })
+        };
+        parse().ok_or_else(|| Error::InvalidOption("the head of an audit log has the form NUMBER:MAC".into()))
+    }
+}
+
+/// What a vault file keeps of its audit log.
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
+pub(super) struct AuditRecord {
+    /// The head before the first entry of the log: that of the log before it, which was put elsewhere.
+    #[serde(with = "head_text")]
+    pub(super) start: AuditHead,
+    /// The head at the last change of the vault.
+    #[serde(with = "head_text")]
+    pub(super) anchor: AuditHead,
+}
+
+/// A use, while it happens.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Use {
+    pub(super) identity: Option<String>,
+    pub(super) operation: &'static str,
+    pub(super) key: Option<String>,
+    pub(super) version: Option<String>,
+    pub(super) subject: Option<String>,
+}
+
+impl Use {
+    pub(super) fn of_key(operation: &'static str, key: &str) -> Self {
+        Use { operation, key: Some(key.into()), ..Use::default() }
+    }
+
+    pub(super) fn of_version(operation: &'static str, id: &KeyId) -> Self {
+        Use { version: Some(id.version().into()), ..Self::of_key(operation, id.key()) }
+    }
+
+    pub(super) fn of_identity(operation: &'static str, subject: &str) -> Self {
+        Use { operation, subject: Some(subject.into()), ..Use::default() }
+    }
+}
+
+/// What came of a use, in a word that doesn't change when messages do.
+pub(super) fn outcome<T>(result: &Result<T>) -> &'static str {
+    match result {
+        Ok(_) => "ok",
+        Err(Error::AccessDenied { .. }) => "access-denied",
+        Err(Error::NoSuchKey { .. }) => "no-such-key",
+        Err(Error::KeyDisabled { .. }) => "key-disabled",
+        Err(Error::KeyDeleted { .. }) => "key-deleted",
+        Err(Error::KeyExpired { .. }) => "key-expired",
+        Err(Error::KeyNotYetValid { .. }) => "key-not-yet-valid",
+        Err(Error::KeyExists { .. }) => "key-exists",
+        Err(Error::PurgeProtected { .. }) => "purge-protected",
+        Err(Error::UnwrapFailed) => "unwrap-failed",
+        Err(Error::UnsupportedAlgorithm(_)) => "unsupported-algorithm",
+        Err(_) => "failed",
+    }
+}
+
+fn decode_mac(text: &[u8]) -> Option<[u8; MAC]> {
+    let mut mac = [0; MAC + 2];
+    Base64::decode(text, &mut mac).ok()?.try_into().ok()
+}
+
+mod head_text {
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    use super::AuditHead;
+
+    pub(super) fn serialize<S: Serializer>(head: &AuditHead, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(head)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<AuditHead, D::Error> {
+        String::deserialize(from)?.parse().map_err(D::Error::custom)
+    }
+}
