@@ -29,9 +29,9 @@ pub enum WrapAlgorithm {
     Aes256Kw,
     /// `A256KWP`: AES-256 key wrap with padding, RFC 5649.
     Aes256Kwp,
-    /// `RSA-OAEP-256`: RSAES-OAEP with SHA-256 and MGF1 with SHA-256, RFC 8017. For vaults outside this crate.
+    /// `RSA-OAEP-256`: RSAES-OAEP with SHA-256 and MGF1 with SHA-256, RFC 8017.
     RsaOaep256,
-    /// `RSA-OAEP`: RSAES-OAEP with SHA-1, RFC 8017. For old records of vaults outside this crate.
+    /// `RSA-OAEP`: RSAES-OAEP with SHA-1, RFC 8017. For old records.
     RsaOaep,
     /// `RSA1_5`: RSAES-PKCS1-v1_5, RFC 8017. For old records of vaults outside this crate.
     Rsa15,

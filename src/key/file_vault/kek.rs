@@ -1,5 +1,6 @@
 //! A KEK at work.
 
+use super::rsa::RsaKey;
 use crate::key::{KeyKind, WrapAlgorithm, wrap};
 use crate::{Error, Result, Secret};
 
@@ -7,6 +8,7 @@ pub(super) const AES_LEN: usize = 32;
 
 pub(super) enum Kek {
     Aes(Secret),
+    Rsa(RsaKey),
 }
 
 impl Kek {
@@ -14,7 +16,7 @@ impl Kek {
     pub(super) fn new(kind: KeyKind, bytes: Secret) -> Result<Self> {
         match kind {
             KeyKind::Aes256 => Ok(Kek::Aes(bytes)),
-            kind => Err(unsupported(kind)),
+            kind => RsaKey::new(kind, &bytes).map(Kek::Rsa),
         }
     }
 
@@ -22,7 +24,7 @@ impl Kek {
     pub(super) fn generate(kind: KeyKind) -> Result<Secret> {
         match kind {
             KeyKind::Aes256 => Secret::random(AES_LEN),
-            kind => Err(unsupported(kind)),
+            kind => RsaKey::generate(kind),
         }
     }
 
@@ -33,6 +35,7 @@ impl Kek {
                 wrap::aes_kw_wrap(kek.expose(), dek.expose(), &mut bytes)?;
                 Ok((WrapAlgorithm::Aes256Kw, bytes))
             }
+            Kek::Rsa(key) => key.wrap(dek),
         }
     }
 
@@ -47,10 +50,7 @@ impl Kek {
                 };
                 Ok(if len == dek.len() { dek } else { Secret::copy_from(&dek.expose()[..len]) })
             }
+            Kek::Rsa(key) => key.unwrap(algorithm, wrapped),
         }
     }
-}
-
-fn unsupported(kind: KeyKind) -> Error {
-    Error::UnsupportedAlgorithm(format!("{} in a build without the feature rsa", kind.name()))
 }

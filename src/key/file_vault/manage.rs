@@ -4,7 +4,8 @@ use super::access::{KeyOperation, check_identity};
 use super::audit::Use;
 use super::format::{Body, DeletedRecord, KeyOrigin, KeyRecord, VersionRecord};
 use super::kek::{AES_LEN, Kek};
-use super::{DeletedKey, FileVault, Grant, KeyInfo, MAX_KEYS, VaultProperties, VersionChange};
+use super::rsa::RsaKey;
+use super::{DeletedKey, FileVault, Grant, KeyInfo, MAX_KEYS, VaultProperties, VersionChange, pkcs8};
 use crate::key::{KeyId, KeyKind};
 use crate::{Error, Result, Secret};
 
@@ -45,6 +46,27 @@ impl FileVault {
     pub fn import_key(&self, name: &str, kek: &Secret) -> Result<KeyId> {
         check_kek(kek)?;
         self.add_key("import", name, KeyKind::Aes256, kek, KeyOrigin::Imported)
+    }
+
+    /// Takes in a new RSA key that you bring: a private key of 2048, 3072 or 4096 bits in PKCS#8, as PEM or DER. It wraps by
+    /// RSA-OAEP-256, and unwraps that and RSA-OAEP with SHA-1. Wiping `pkcs8` stays with you.
+    ///
+    /// # Errors
+    /// [`Error::UnsupportedAlgorithm`] for any other key, and in a build without the feature `rsa`;
+    /// [`Error::InvalidOption`] for any other form; [`Error::InvalidName`]; [`Error::KeyExists`]; [`Error::KeyDeleted`];
+    /// those of writing the file.
+    pub fn import_rsa_key(&self, name: &str, pkcs8: &[u8]) -> Result<KeyId> {
+        let (kind, kek) = RsaKey::import(&pkcs8::der(pkcs8)?)?;
+        self.add_key("import", name, kind, &kek, KeyOrigin::Imported)
+    }
+
+    /// Takes in a new version of a key, RSA, as [`import_rsa_key`](Self::import_rsa_key).
+    ///
+    /// # Errors
+    /// As [`import_rsa_key`](Self::import_rsa_key); [`Error::NoSuchKey`] in place of [`Error::KeyExists`].
+    pub fn import_rsa_version(&self, name: &str, pkcs8: &[u8]) -> Result<KeyId> {
+        let (kind, kek) = RsaKey::import(&pkcs8::der(pkcs8)?)?;
+        self.add_version("importVersion", name, kind, &kek, KeyOrigin::Imported)
     }
 
     /// Generates a new version of a key, of the kind of the one before. Older versions stay, and unwrap what they wrapped.

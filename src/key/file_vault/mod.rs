@@ -8,7 +8,10 @@ mod info;
 mod kek;
 mod manage;
 mod options;
+mod pkcs8;
 mod root;
+#[cfg_attr(not(feature = "rsa"), path = "no_rsa.rs")]
+mod rsa;
 mod state;
 
 use std::path::{Path, PathBuf};

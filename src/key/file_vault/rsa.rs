@@ -1,0 +1,83 @@
+//! RSA KEKs, by AWS-LC.
+//!
+//! What stays in memory: this crate's copies of a private key are wiped, and so is what AWS-LC frees. What AWS-LC leaves in
+//! registers and on the stack is not, and its heap is not locked, so that it can reach swap.
+
+use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der};
+use aws_lc_rs::rsa::{
+    KeySize, OAEP_SHA1_MGF1SHA1, OAEP_SHA256_MGF1SHA256, OaepPrivateDecryptingKey, OaepPublicEncryptingKey,
+    PrivateDecryptingKey,
+};
+
+use crate::key::{KeyKind, WrapAlgorithm};
+use crate::{Error, Result, Secret};
+
+pub(super) struct RsaKey(PrivateDecryptingKey);
+
+impl RsaKey {
+    /// A key from what the vault keeps of it.
+    pub(super) fn new(kind: KeyKind, pkcs8: &Secret) -> Result<Self> {
+        let key = PrivateDecryptingKey::from_pkcs8(pkcs8.expose()).map_err(|_| Error::UnwrapFailed)?;
+        if kind_of(&key)? != kind {
+            return Err(Error::UnwrapFailed);
+        }
+        Ok(RsaKey(key))
+    }
+
+    pub(super) fn generate(kind: KeyKind) -> Result<Secret> {
+        let size = match kind {
+            KeyKind::Rsa2048 => KeySize::Rsa2048,
+            KeyKind::Rsa3072 => KeySize::Rsa3072,
+            KeyKind::Rsa4096 => KeySize::Rsa4096,
+            other => return Err(Error::UnsupportedAlgorithm(other.name().into())),
+        };
+        let failed = |_| Error::Vault(format!("AWS-LC could not generate an {} key", kind.name()));
+        to_pkcs8(&PrivateDecryptingKey::generate(size).map_err(failed)?)
+    }
+
+    /// The kind of a private key that somebody brings, and the PKCS#8 that the vault keeps of it.
+    pub(super) fn import(pkcs8: &Secret) -> Result<(KeyKind, Secret)> {
+        let key = PrivateDecryptingKey::from_pkcs8(pkcs8.expose()).map_err(|e| {
+            Error::UnsupportedAlgorithm(format!("a key that is not RSA of 2048, 3072 or 4096 bits in PKCS#8 ({e})"))
+        })?;
+        Ok((kind_of(&key)?, to_pkcs8(&key)?))
+    }
+
+    pub(super) fn wrap(&self, dek: &Secret) -> Result<(WrapAlgorithm, Vec<u8>)> {
+        let too_long = || Error::WrapLength { len: dek.len() };
+        let key = OaepPublicEncryptingKey::new(self.0.public_key()).map_err(|_| too_long())?;
+        let mut bytes = vec![0; key.ciphertext_size()];
+        let wrapped = key.encrypt(&OAEP_SHA256_MGF1SHA256, dek.expose(), &mut bytes, None);
+        let len = wrapped.map_err(|_| too_long())?.len();
+        bytes.truncate(len);
+        Ok((WrapAlgorithm::RsaOaep256, bytes))
+    }
+
+    pub(super) fn unwrap(&self, algorithm: WrapAlgorithm, wrapped: &[u8]) -> Result<Secret> {
+        let algorithm = match algorithm {
+            WrapAlgorithm::RsaOaep256 => &OAEP_SHA256_MGF1SHA256,
+            WrapAlgorithm::RsaOaep => &OAEP_SHA1_MGF1SHA1,
+            other => return Err(Error::UnsupportedAlgorithm(other.name().into())),
+        };
+        // One error for all that can be wrong: which it was, an attacker could decrypt by (Manger, CRYPTO 2001).
+        let failed = |_| Error::UnwrapFailed;
+        let key = OaepPrivateDecryptingKey::new(self.0.clone()).map_err(failed)?;
+        let mut dek = Secret::zeroed(key.min_output_size());
+        let len = key.decrypt(algorithm, wrapped, dek.expose_mut(), None).map_err(failed)?.len();
+        Ok(Secret::copy_from(&dek.expose()[..len]))
+    }
+}
+
+fn kind_of(key: &PrivateDecryptingKey) -> Result<KeyKind> {
+    match key.key_size_bits() {
+        2048 => Ok(KeyKind::Rsa2048),
+        3072 => Ok(KeyKind::Rsa3072),
+        4096 => Ok(KeyKind::Rsa4096),
+        bits => Err(Error::UnsupportedAlgorithm(format!("RSA-{bits}: a key has 2048, 3072 or 4096 bits"))),
+    }
+}
+
+fn to_pkcs8(key: &PrivateDecryptingKey) -> Result<Secret> {
+    let pkcs8: Pkcs8V1Der<'_> = key.as_der().map_err(|_| Error::Vault("AWS-LC could not write an RSA key".into()))?;
+    Ok(Secret::copy_from(pkcs8.as_ref()))
+}
