@@ -189,6 +189,9 @@ const char *atrest_version(void);
 // The vault does not let the identity do that with the key: it was never granted, or access was revoked.
 #define ATREST_ERR_ACCESS_DENIED 215
 
+// The vault's purge protection keeps the key: only a whole key, deleted and past its retention, can be purged.
+#define ATREST_ERR_PURGE_PROTECTED 216
+
 // The device carries no LUKS header.
 #define ATREST_ERR_NOT_LUKS 300
 
@@ -274,7 +277,7 @@ const char *atrest_status_name(atrest_status status);
 // A vault holds KEKs, which wrap DEKs and never leave it. One kind comes with the library: a file. The caller makes
 // any other out of callbacks (next section); it wraps and unwraps, but its keys are managed where they live.
 //
-// A KEK has a name and versions. The latest version wraps; older ones still unwrap what they wrapped. The URL of a
+// A KEK has a name and versions. The latest version that is enabled and valid wraps; older ones still unwrap what they wrapped. The URL of a
 // version is VAULT/keys/NAME/VERSION, where VAULT is the id of the vault. Names and versions consist of 1 to 127
 // letters, digits, '-', '_' and '.'; an id consists of 1 to 512 visible ASCII characters.
 
@@ -286,6 +289,18 @@ const char *atrest_status_name(atrest_status status);
 
 // The key was brought in.
 #define ATREST_ORIGIN_IMPORTED 2
+
+// An AES key of 256 bits.
+#define ATREST_KEY_AES_256 1
+
+// An RSA key of 2048 bits.
+#define ATREST_KEY_RSA_2048 2
+
+// An RSA key of 3072 bits.
+#define ATREST_KEY_RSA_3072 3
+
+// An RSA key of 4096 bits.
+#define ATREST_KEY_RSA_4096 4
 
 // A vault. Freed by atrest_vault_free.
 typedef struct atrest_vault atrest_vault;
@@ -324,12 +339,20 @@ typedef struct {
     const char *url;
     // When the version came into the vault, in seconds since 1970-01-01 UTC.
     uint64_t created;
-    // ATREST_ORIGIN_*.
+    // ATREST_ORIGIN_*; 0 when it isn't known, as `created` is then.
     uint32_t origin;
+    // ATREST_KEY_*.
+    uint32_t kind;
+    // 1 if the version may be used, 0 if it is disabled.
+    uint32_t enabled;
+    // The first second in which it may be used; 0 for any.
+    uint64_t not_before;
+    // The first second in which it has expired; 0 for never.
+    uint64_t expires;
 } atrest_key_version;
 
 // Makes a new vault file without keys. There must be no file at `path`. Beside it there will be `path`.bak, a copy,
-// and `path`.lock. The vault is safe to use from several processes.
+// `path`.lock, and `path`.audit, the log of every use. The vault is safe to use from several processes.
 //
 // Errors: ATREST_ERR_IO, also when there is a file already; ATREST_ERR_BUSY; ATREST_ERR_INVALID_OPTION for costs, a
 // passphrase or a key file out of bounds, or when there is not exactly one of the latter two.
@@ -388,9 +411,232 @@ atrest_status atrest_vault_list(const atrest_vault *vault, atrest_status (*each)
 // Destroys one version of a key in a vault file, for good. WHATEVER ONLY THIS VERSION CAN UNWRAP IS LOST: that erases
 // data as surely as shredding the disk. Rotate the KEK of volumes and wrap DEKs anew first.
 //
-// Errors: ATREST_ERR_INVALID_NAME for a text that is no URL of a version; ATREST_ERR_NO_SUCH_KEY; those of the
-// vault's file.
+// Errors: ATREST_ERR_INVALID_NAME for a text that is no URL of a version; ATREST_ERR_NO_SUCH_KEY;
+// ATREST_ERR_PURGE_PROTECTED; those of the vault's file.
 atrest_status atrest_hazmat_vault_destroy_version(atrest_vault *vault, const char *key_url);
+
+// ---------------------------------------------------------------------------------------------------------------------
+// KEYS OF A VAULT FILE
+//
+// A version of a key wraps and unwraps while it is enabled and valid. A deleted key does neither; it can be recovered
+// until it is purged, which a vault with purge protection refuses before the retention is over.
+//
+// RSA keys need a library that was built with the feature `rsa`; without it, what would make or use one fails with
+// ATREST_ERR_UNSUPPORTED_ALGORITHM.
+//
+// All functions here fail with ATREST_ERR_UNSUPPORTED for a vault that isn't the owner's handle of a vault file, unless
+// said otherwise, and with the errors of the vault's file: ATREST_ERR_BUSY, ATREST_ERR_DAMAGED_VAULT, ATREST_ERR_IO.
+
+// `enabled` is to be changed.
+#define ATREST_CHANGE_ENABLED 1
+
+// `not_before` is to be changed.
+#define ATREST_CHANGE_NOT_BEFORE 2
+
+// `expires` is to be changed.
+#define ATREST_CHANGE_EXPIRES 4
+
+// How a vault file is made.
+typedef struct {
+    // Set by ATREST_VAULT_OPTIONS_INIT.
+    size_t struct_size;
+    // The id of the vault, the first part of its keys' URLs: "https://contoso.vault.example", say. NULL for a random one
+    // that begins with "urn:uuid:".
+    const char *id;
+    // Where the vault is: 1 to 127 visible ASCII characters. NULL for nowhere in particular.
+    const char *region;
+    // Whose the vault is: 1 to 127 visible ASCII characters. NULL for nobody in particular.
+    const char *tenant;
+    // For how many days a deleted key can be recovered at least: 7 to 90. 0 for 90.
+    uint32_t retention_days;
+    // 1 if nobody may purge a key before that, nor destroy a version of one. It can't be turned off again.
+    uint32_t purge_protection;
+    // 1 if an expired version refuses to unwrap. By default it unwraps, as cloud vaults do.
+    uint32_t refuse_expired;
+} atrest_vault_options;
+
+// The first value of an atrest_vault_options.
+#define ATREST_VAULT_OPTIONS_INIT {sizeof(atrest_vault_options), 0, 0, 0, 0, 0, 0}
+
+// What changes of a version of a key.
+typedef struct {
+    // Set by ATREST_VERSION_CHANGE_INIT.
+    size_t struct_size;
+    // Which of the members below count: ATREST_CHANGE_*, added up.
+    uint32_t changes;
+    // 1 to enable the version, 0 to disable it.
+    uint32_t enabled;
+    // The first second, since 1970-01-01 UTC, in which it may be used; 0 for any.
+    uint64_t not_before;
+    // The first second in which it has expired; 0 for never.
+    uint64_t expires;
+} atrest_version_change;
+
+// The first value of an atrest_version_change.
+#define ATREST_VERSION_CHANGE_INIT {sizeof(atrest_version_change), 0, 0, 0, 0}
+
+// What atrest_vault_list_deleted says of a key. It and its text are valid during the callback only.
+typedef struct {
+    // The size of this struct in the library that runs.
+    size_t struct_size;
+    // The name of the key.
+    const char *key_name;
+    // When it was deleted, in seconds since 1970-01-01 UTC.
+    uint64_t deleted;
+    // When its retention is over. Until it is purged, it can be recovered then too.
+    uint64_t retained_until;
+} atrest_deleted_key;
+
+// As atrest_vault_create_file, with options. `options` may be NULL.
+//
+// Errors: ATREST_ERR_INVALID_OPTION and ATREST_ERR_INVALID_NAME for an option; those of atrest_vault_create_file.
+atrest_status atrest_vault_create_file_with(const char *path, const atrest_unlock *unlock,
+    const atrest_vault_options *options, atrest_vault **out);
+
+// As atrest_vault_create_key, for a key of the kind ATREST_KEY_*.
+//
+// Errors: ATREST_ERR_BAD_ENUM; ATREST_ERR_UNSUPPORTED for RSA in a library without it; ATREST_ERR_KEY_DELETED when a
+// deleted key has the name; those of atrest_vault_create_key.
+atrest_status atrest_vault_create_key_of(atrest_vault *vault, const char *key_name, uint32_t kind, char *url,
+    size_t url_cap);
+
+// Takes a new RSA key, which the caller brings, into a vault file: a private key of 2048, 3072 or 4096 bits in PKCS#8,
+// as PEM or DER. It wraps by RSA-OAEP-256, and unwraps that and RSA-OAEP. Wiping `pkcs8` stays with the caller.
+//
+// Errors: ATREST_ERR_UNSUPPORTED in a library without RSA; ATREST_ERR_UNSUPPORTED_ALGORITHM for another kind of key;
+// ATREST_ERR_INVALID_OPTION for another form; those of atrest_vault_import_key.
+atrest_status atrest_vault_import_rsa_key(atrest_vault *vault, const char *key_name, const void *pkcs8,
+    size_t pkcs8_len, char *url, size_t url_cap);
+
+// Takes a new version of a key, RSA, into a vault file. Otherwise as atrest_vault_import_rsa_key.
+//
+// Errors: ATREST_ERR_NO_SUCH_KEY; those of atrest_vault_import_rsa_key.
+atrest_status atrest_vault_import_rsa_version(atrest_vault *vault, const char *key_name, const void *pkcs8,
+    size_t pkcs8_len, char *url, size_t url_cap);
+
+// Calls `each` once, with what any vault says of a version of a key; if `version` is NULL, of the one that would wrap,
+// or else of the latest enabled one.
+//
+// Errors: ATREST_ERR_NO_SUCH_KEY; ATREST_ERR_KEY_DELETED; ATREST_ERR_KEY_DISABLED when none is enabled;
+// ATREST_ERR_ACCESS_DENIED; ATREST_ERR_UNSUPPORTED for a vault of callbacks that doesn't tell;
+// ATREST_ERR_CALLBACK_FAILED when `each` doesn't return ATREST_OK.
+atrest_status atrest_vault_describe(const atrest_vault *vault, const char *key_name, const char *version,
+    atrest_status (*each)(void *user, const atrest_key_version *version), void *user);
+
+// Enables or disables a version of a key, or changes the time in which it is valid.
+//
+// Errors: ATREST_ERR_INVALID_NAME for a text that is no URL of a version; ATREST_ERR_BAD_ENUM for `changes`;
+// ATREST_ERR_INVALID_OPTION when it would expire before it is valid; ATREST_ERR_NO_SUCH_KEY; ATREST_ERR_KEY_DELETED.
+atrest_status atrest_vault_set_version(atrest_vault *vault, const char *key_url, const atrest_version_change *change);
+
+// Deletes a key, with all its versions. It can be recovered until it is purged, and until then its name is taken.
+//
+// Errors: ATREST_ERR_NO_SUCH_KEY; ATREST_ERR_KEY_DELETED.
+atrest_status atrest_vault_delete_key(atrest_vault *vault, const char *key_name);
+
+// Takes back the deletion of a key. Its versions are as they were.
+//
+// Errors: ATREST_ERR_NO_SUCH_KEY unless there is such a deleted key.
+atrest_status atrest_vault_recover_key(atrest_vault *vault, const char *key_name);
+
+// Destroys a deleted key, for good. WHATEVER ONLY THIS KEY CAN UNWRAP IS LOST. A new key may take its name; the numbers
+// of its versions go on where these ended.
+//
+// Errors: ATREST_ERR_NO_SUCH_KEY unless there is such a deleted key; ATREST_ERR_PURGE_PROTECTED.
+atrest_status atrest_hazmat_vault_purge_key(atrest_vault *vault, const char *key_name);
+
+// Turns the purge protection of a vault file on. Nothing turns it off.
+atrest_status atrest_vault_protect(atrest_vault *vault);
+
+// Calls `each` for every deleted key. `each` returns ATREST_OK to go on; anything else ends the list with
+// ATREST_ERR_CALLBACK_FAILED.
+atrest_status atrest_vault_list_deleted(const atrest_vault *vault, atrest_status (*each)(void *user,
+    const atrest_deleted_key *key), void *user);
+
+// ---------------------------------------------------------------------------------------------------------------------
+// ACCESS TO A VAULT FILE, AND ITS AUDIT LOG
+//
+// Whoever opens a vault file is its owner. Others use it by a handle of atrest_vault_as_identity, as far as the owner
+// granted it, for atrest_vault_describe (get) and for whatever wraps and unwraps DEKs.
+//
+// Every use and every change is in the log before it is answered. Each entry is chained to the one before, so that a
+// changed, removed or added one shows; entries cut off at the end show as far as the last change of the vault, and as far
+// as a head that was kept elsewhere.
+//
+// All functions here fail with ATREST_ERR_UNSUPPORTED for a vault that isn't the owner's handle of a vault file, and with
+// the errors of the vault's file: ATREST_ERR_BUSY, ATREST_ERR_DAMAGED_VAULT, ATREST_ERR_IO.
+
+// To be told of a key.
+#define ATREST_OPERATION_GET 1
+
+// To have a DEK wrapped.
+#define ATREST_OPERATION_WRAP_KEY 2
+
+// To have a DEK unwrapped.
+#define ATREST_OPERATION_UNWRAP_KEY 4
+
+// A buffer of this many bytes has room for any head of an audit log, and its zero byte.
+#define ATREST_AUDIT_HEAD_SIZE 66
+
+// An entry of the audit log. It and its texts are valid during the callback only.
+typedef struct {
+    // The size of this struct in the library that runs.
+    size_t struct_size;
+    // The number of the entry, from 1.
+    uint64_t seq;
+    // When, in seconds since 1970-01-01 UTC.
+    uint64_t time;
+    // Who; NULL for the vault's owner.
+    const char *identity;
+    // What: "get", "wrapKey", "unwrapKey", or a change of the vault.
+    const char *operation;
+    // The name of the key, or NULL.
+    const char *key_name;
+    // The version of the key, or NULL.
+    const char *version;
+    // The identity that was granted access, or that lost it, or NULL.
+    const char *subject;
+    // What came of it: "ok", or why not.
+    const char *outcome;
+    // How many bytes of a torn line, which a killed process left behind, stand before this entry.
+    uint64_t torn;
+} atrest_audit_entry;
+
+// Lets an identity (1 to 256 visible ASCII characters) do `operations`, ATREST_OPERATION_* added up, besides what it may
+// do already.
+//
+// Errors: ATREST_ERR_INVALID_NAME; ATREST_ERR_BAD_ENUM; ATREST_ERR_INVALID_OPTION for no operation.
+atrest_status atrest_vault_grant(atrest_vault *vault, const char *identity, uint32_t operations);
+
+// Takes `operations` from an identity. One that it doesn't have is no error.
+//
+// Errors: ATREST_ERR_BAD_ENUM.
+atrest_status atrest_vault_revoke(atrest_vault *vault, const char *identity, uint32_t operations);
+
+// Calls `each` for every identity that has access. `each` returns ATREST_OK to go on; anything else ends the list with
+// ATREST_ERR_CALLBACK_FAILED.
+atrest_status atrest_vault_list_grants(const atrest_vault *vault, atrest_status (*each)(void *user,
+    const char *identity, uint32_t operations), void *user);
+
+// The vault as an identity other than its owner sees it. What it isn't granted fails with ATREST_ERR_ACCESS_DENIED, from
+// the moment at which access is revoked.
+atrest_status atrest_vault_as_identity(const atrest_vault *vault, const char *identity, atrest_vault **out);
+
+// Calls `each` for every entry of the audit log, each verified. `head` is an earlier answer of atrest_vault_audit_head by
+// way of which the log must go, or NULL. `each` returns ATREST_OK to go on; anything else ends the list with
+// ATREST_ERR_CALLBACK_FAILED.
+//
+// Errors: ATREST_ERR_DAMAGED_VAULT, with the line, when an entry was changed, removed or added;
+// ATREST_ERR_INVALID_OPTION for a text that is no head.
+atrest_status atrest_vault_audit(const atrest_vault *vault, const char *head, atrest_status (*each)(void *user,
+    const atrest_audit_entry *entry), void *user);
+
+// How far the audit log goes now, as a text without secrets, to be kept where the vault's folder can't be written from.
+atrest_status atrest_vault_audit_head(const atrest_vault *vault, char *head, size_t head_cap, size_t *head_len);
+
+// Puts the audit log aside, whole or damaged, into a file that must not exist yet, and begins a new one that goes on from
+// it.
+atrest_status atrest_vault_archive_audit(atrest_vault *vault, const char *path);
 
 // ---------------------------------------------------------------------------------------------------------------------
 // VAULTS OF CALLBACKS
@@ -442,6 +688,22 @@ typedef struct {
     uint8_t bytes[ATREST_WRAPPED_MAX];
 } atrest_wrapped_dek;
 
+// What a vault says of a version of a key. The library owns it: describe() fills the members from `version` on.
+typedef struct {
+    // The size of this struct in the library that runs.
+    size_t struct_size;
+    // The version that is asked for; if it is empty, the one that wrap() would take, which goes here.
+    char version[ATREST_NAME_SIZE];
+    // ATREST_KEY_*.
+    uint32_t kind;
+    // 1 if the version may be used, 0 if it is disabled.
+    uint32_t enabled;
+    // The first second, since 1970-01-01 UTC, in which it may be used; 0 for any.
+    uint64_t not_before;
+    // The first second in which it has expired; 0 for never.
+    uint64_t expires;
+} atrest_key_description;
+
 // What a vault of the caller's can do. An answer that is out of its bounds is refused with ATREST_ERR_VAULT.
 typedef struct {
     // Set by ATREST_VAULT_CALLBACKS_INIT.
@@ -451,20 +713,24 @@ typedef struct {
     // The id of the vault, the first part of its keys' URLs: "https://contoso.vault.example", say. It must stay the
     // same for as long as something is wrapped under the vault's keys. Copied.
     const char *id;
-    // Wraps `dek` under the latest version of the key `wrapped->key_name`, and fills `wrapped`. Returns ATREST_OK;
-    // ATREST_ERR_NO_SUCH_KEY; or any other number, for which the call ends with ATREST_ERR_CALLBACK_FAILED.
+    // Wraps `dek` under the latest version of the key `wrapped->key_name`, and fills `wrapped`. Returns ATREST_OK; what
+    // revokes the key: ATREST_ERR_NO_SUCH_KEY, ATREST_ERR_KEY_DISABLED, ATREST_ERR_KEY_DELETED, ATREST_ERR_KEY_EXPIRED,
+    // ATREST_ERR_KEY_NOT_YET_VALID or ATREST_ERR_ACCESS_DENIED; or any other number, which counts as an outage, and for
+    // which the call ends with ATREST_ERR_CALLBACK_FAILED.
     atrest_status (*wrap)(void *user, const uint8_t *dek, size_t dek_len, atrest_wrapped_dek *wrapped);
     // Unwraps what wrap() made into `dek`, which has room for `dek_cap` bytes, and sets `dek_len`. Returns ATREST_OK;
-    // ATREST_ERR_NOT_THIS_VAULT when another vault wrapped it; ATREST_ERR_NO_SUCH_KEY; ATREST_ERR_UNWRAP_FAILED; or
-    // any other number, for which the call ends with ATREST_ERR_CALLBACK_FAILED.
+    // ATREST_ERR_NOT_THIS_VAULT when another vault wrapped it; ATREST_ERR_UNWRAP_FAILED; otherwise as wrap().
     atrest_status (*unwrap)(void *user, const atrest_wrapped_dek *wrapped, uint8_t *dek, size_t dek_cap,
         size_t *dek_len);
     // Called once, when the vault is freed. May be NULL.
     void (*release)(void *user);
+    // Fills `said` of a version of the key `key_name`. May be NULL: the vault doesn't tell. Returns ATREST_OK, or as
+    // wrap(); ATREST_ERR_UNSUPPORTED also says that the vault doesn't tell.
+    atrest_status (*describe)(void *user, const char *key_name, atrest_key_description *said);
 } atrest_vault_callbacks;
 
 // The first value of an atrest_vault_callbacks.
-#define ATREST_VAULT_CALLBACKS_INIT {sizeof(atrest_vault_callbacks), 0, 0, 0, 0, 0}
+#define ATREST_VAULT_CALLBACKS_INIT {sizeof(atrest_vault_callbacks), 0, 0, 0, 0, 0, 0}
 
 // Makes a vault of callbacks. The struct is copied. release() is not called when this fails.
 //

@@ -24,7 +24,7 @@ fn each_operation_needs_its_own_grant() {
     assert_eq!((set.id(), set.name()), (vault.id(), "set-1"));
     for bits in 0..8u32 {
         vault.revoke("set-1").unwrap();
-        let granted: Vec<_> = KeyOperation::ALL.into_iter().filter(|operation| bits & operation.bit() != 0).collect();
+        let granted: Vec<_> = (0..3).filter(|i| bits >> i & 1 == 1).map(|i| KeyOperation::ALL[i]).collect();
         if bits != 0 {
             vault.grant("set-1", &granted).unwrap();
         }

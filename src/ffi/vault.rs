@@ -3,7 +3,7 @@
 //! A vault holds KEKs, which wrap DEKs and never leave it. One kind comes with the library: a file. The caller makes
 //! any other out of callbacks (next section); it wraps and unwraps, but its keys are managed where they live.
 //!
-//! A KEK has a name and versions. The latest version wraps; older ones still unwrap what they wrapped. The URL of a
+//! A KEK has a name and versions. The latest version that is enabled and valid wraps; older ones still unwrap what they wrapped. The URL of a
 //! version is VAULT/keys/NAME/VERSION, where VAULT is the id of the vault. Names and versions consist of 1 to 127
 //! letters, digits, '-', '_' and '.'; an id consists of 1 to 512 visible ASCII characters.
 
@@ -11,7 +11,7 @@ use core::ffi::{c_char, c_void};
 use core::ptr;
 use std::ffi::CString;
 
-use atrest::key::{FileVault, KdfCost, KeyId, KeyOrigin, KeyVault, Unlock};
+use atrest::key::{FileVault, KdfCost, KeyDescription, KeyId, KeyKind, KeyOrigin, KeyVault, Unlock, VaultIdentity};
 use atrest::{Error, Secret};
 
 use crate::failure::{CallbackFailed, Failure, Result, run};
@@ -28,6 +28,15 @@ pub const ATREST_KEY_URL_SIZE: usize = 774;
 pub const ATREST_ORIGIN_GENERATED: u32 = 1;
 /// The key was brought in.
 pub const ATREST_ORIGIN_IMPORTED: u32 = 2;
+
+/// An AES key of 256 bits.
+pub const ATREST_KEY_AES_256: u32 = 1;
+/// An RSA key of 2048 bits.
+pub const ATREST_KEY_RSA_2048: u32 = 2;
+/// An RSA key of 3072 bits.
+pub const ATREST_KEY_RSA_3072: u32 = 3;
+/// An RSA key of 4096 bits.
+pub const ATREST_KEY_RSA_4096: u32 = 4;
 
 /// A vault. Freed by atrest_vault_free.
 pub struct atrest_vault;
@@ -69,12 +78,20 @@ pub struct atrest_key_version {
     pub url: *const c_char,
     /// When the version came into the vault, in seconds since 1970-01-01 UTC.
     pub created: u64,
-    /// ATREST_ORIGIN_*.
+    /// ATREST_ORIGIN_*; 0 when it isn't known, as `created` is then.
     pub origin: u32,
+    /// ATREST_KEY_*.
+    pub kind: u32,
+    /// 1 if the version may be used, 0 if it is disabled.
+    pub enabled: u32,
+    /// The first second in which it may be used; 0 for any.
+    pub not_before: u64,
+    /// The first second in which it has expired; 0 for never.
+    pub expires: u64,
 }
 
 /// Makes a new vault file without keys. There must be no file at `path`. Beside it there will be `path`.bak, a copy,
-/// and `path`.lock. The vault is safe to use from several processes.
+/// `path`.lock, and `path`.audit, the log of every use. The vault is safe to use from several processes.
 ///
 /// Errors: ATREST_ERR_IO, also when there is a file already; ATREST_ERR_BUSY; ATREST_ERR_INVALID_OPTION for costs, a
 /// passphrase or a key file out of bounds, or when there is not exactly one of the latter two.
@@ -86,10 +103,7 @@ pub unsafe extern "C" fn atrest_vault_create_file(
 ) -> atrest_status {
     run(|| {
         let (path, unlock, out) = (path!(path), structure!(unlock), out!(out));
-        let cost = match (unlock.kdf_memory_kib, unlock.kdf_passes, unlock.kdf_lanes) {
-            (0, 0, 0) => KdfCost::default(),
-            (memory_kib, passes, lanes) => KdfCost { memory_kib, passes, lanes },
-        };
+        let cost = kdf_cost(&unlock);
         let vault = with_unlock(&unlock, |unlock| FileVault::create_with_cost(path, unlock, cost))?;
         out.handle(Vault::File(Box::new(vault)));
         Ok(())
@@ -226,23 +240,9 @@ pub unsafe extern "C" fn atrest_vault_list(
     run(|| {
         let (vault, each) = (handle!(vault).file()?, each.ok_or_else(|| Failure::null("each"))?);
         for info in vault.keys()?.iter().flat_map(|key| &key.versions) {
-            let text = |text: &str| CString::new(text).unwrap_or_default();
-            let (key_name, version) = (text(info.id.key()), text(info.id.version()));
-            let url = text(&info.id.to_string());
-            let version = atrest_key_version {
-                struct_size: size_of::<atrest_key_version>(),
-                key_name: key_name.as_ptr(),
-                version: version.as_ptr(),
-                url: url.as_ptr(),
-                created: info.created,
-                origin: match info.origin {
-                    KeyOrigin::Generated => ATREST_ORIGIN_GENERATED,
-                    KeyOrigin::Imported => ATREST_ORIGIN_IMPORTED,
-                    _ => 0,
-                },
-            };
-            // SAFETY: by the header's contract (CALLBACKS) it can be called with its `user`; the texts live until then.
-            CallbackFailed::check(unsafe { each(user, ptr::from_ref(&version)) })?;
+            let mut said = KeyDescription::new(info.id.clone(), info.kind);
+            (said.enabled, said.not_before, said.expires) = (info.enabled, info.not_before, info.expires);
+            tell_version(each, user, &said, info.created, Some(info.origin))?;
         }
         Ok(())
     })
@@ -251,8 +251,8 @@ pub unsafe extern "C" fn atrest_vault_list(
 /// Destroys one version of a key in a vault file, for good. WHATEVER ONLY THIS VERSION CAN UNWRAP IS LOST: that erases
 /// data as surely as shredding the disk. Rotate the KEK of volumes and wrap DEKs anew first.
 ///
-/// Errors: ATREST_ERR_INVALID_NAME for a text that is no URL of a version; ATREST_ERR_NO_SUCH_KEY; those of the
-/// vault's file.
+/// Errors: ATREST_ERR_INVALID_NAME for a text that is no URL of a version; ATREST_ERR_NO_SUCH_KEY;
+/// ATREST_ERR_PURGE_PROTECTED; those of the vault's file.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn atrest_hazmat_vault_destroy_version(
     vault: *mut atrest_vault,
@@ -264,9 +264,18 @@ pub unsafe extern "C" fn atrest_hazmat_vault_destroy_version(
     })
 }
 
+/// The kinds of keys, by their numbers.
+pub(crate) const KEY_KINDS: [(u32, KeyKind); 4] = [
+    (ATREST_KEY_AES_256, KeyKind::Aes256),
+    (ATREST_KEY_RSA_2048, KeyKind::Rsa2048),
+    (ATREST_KEY_RSA_3072, KeyKind::Rsa3072),
+    (ATREST_KEY_RSA_4096, KeyKind::Rsa4096),
+];
+
 /// What is behind an `atrest_vault`.
 pub(crate) enum Vault {
     File(Box<FileVault>),
+    Identity(Box<VaultIdentity>),
     Callbacks(CallbackVault),
 }
 
@@ -280,13 +289,18 @@ impl Vault {
     pub(crate) fn get(&self) -> &dyn KeyVault {
         match self {
             Vault::File(vault) => &**vault,
+            Vault::Identity(vault) => &**vault,
             Vault::Callbacks(vault) => vault,
         }
     }
 
-    fn file(&self) -> Result<&FileVault> {
+    pub(crate) fn file(&self) -> Result<&FileVault> {
         match self {
             Vault::File(vault) => Ok(vault),
+            Vault::Identity(vault) => Err(Failure::new(
+                ATREST_ERR_UNSUPPORTED,
+                format!("{} uses the vault's keys; its owner manages them", vault.name()),
+            )),
             Vault::Callbacks(_) => Err(Failure::new(
                 ATREST_ERR_UNSUPPORTED,
                 "the keys of a vault of callbacks are managed where they live",
@@ -295,7 +309,47 @@ impl Vault {
     }
 }
 
-fn with_unlock<T>(c: &atrest_unlock, use_it: impl FnOnce(Unlock<'_>) -> Result<T, Error>) -> Result<T> {
+pub(crate) fn kdf_cost(unlock: &atrest_unlock) -> KdfCost {
+    match (unlock.kdf_memory_kib, unlock.kdf_passes, unlock.kdf_lanes) {
+        (0, 0, 0) => KdfCost::default(),
+        (memory_kib, passes, lanes) => KdfCost { memory_kib, passes, lanes },
+    }
+}
+
+pub(crate) type EachVersion = unsafe extern "C" fn(*mut c_void, *const atrest_key_version) -> atrest_status;
+
+/// Tells C of a version of a key.
+pub(crate) fn tell_version(
+    each: EachVersion,
+    user: *mut c_void,
+    said: &KeyDescription,
+    created: u64,
+    origin: Option<KeyOrigin>,
+) -> Result {
+    let text = |text: &str| CString::new(text).unwrap_or_default();
+    let (key_name, version) = (text(said.id.key()), text(said.id.version()));
+    let url = text(&said.id.to_string());
+    let version = atrest_key_version {
+        struct_size: size_of::<atrest_key_version>(),
+        key_name: key_name.as_ptr(),
+        version: version.as_ptr(),
+        url: url.as_ptr(),
+        created,
+        origin: match origin {
+            Some(KeyOrigin::Generated) => ATREST_ORIGIN_GENERATED,
+            Some(KeyOrigin::Imported) => ATREST_ORIGIN_IMPORTED,
+            _ => 0,
+        },
+        kind: KEY_KINDS.iter().find(|(_, kind)| *kind == said.kind).map_or(0, |(number, _)| *number),
+        enabled: said.enabled.into(),
+        not_before: said.not_before.unwrap_or(0),
+        expires: said.expires.unwrap_or(0),
+    };
+    // SAFETY: by the header's contract (CALLBACKS) it can be called with its `user`; the texts live until then.
+    CallbackFailed::check(unsafe { each(user, ptr::from_ref(&version)) })
+}
+
+pub(crate) fn with_unlock<T>(c: &atrest_unlock, use_it: impl FnOnce(Unlock<'_>) -> Result<T, Error>) -> Result<T> {
     Ok(match (c.passphrase.is_null(), c.key_file.is_null()) {
         (false, true) => use_it(Unlock::Passphrase(bytes!(c.passphrase, c.passphrase_len))),
         (true, false) => use_it(Unlock::KeyFile(path!(c.key_file))),

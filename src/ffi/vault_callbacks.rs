@@ -5,13 +5,13 @@
 use core::ffi::{CStr, c_char, c_void};
 use std::ffi::CString;
 
-use atrest::key::{KeyId, KeyVault, WrapAlgorithm, WrappedDek};
+use atrest::key::{KeyDescription, KeyId, KeyOperation, KeyVault, WrapAlgorithm, WrappedDek};
 use atrest::{Error, Secret};
 
 use crate::failure::{CallbackFailed, Failure, Result, run};
 use crate::status::*;
 use crate::structs::SizedStruct;
-use crate::vault::{Vault, atrest_vault};
+use crate::vault::{KEY_KINDS, Vault, atrest_vault};
 
 /// A256KW: AES-256 key wrap, RFC 3394.
 pub const ATREST_WRAP_A256KW: u32 = 1;
@@ -52,6 +52,23 @@ pub struct atrest_wrapped_dek {
     pub bytes: [u8; ATREST_WRAPPED_MAX],
 }
 
+/// What a vault says of a version of a key. The library owns it: describe() fills the members from `version` on.
+#[repr(C)]
+pub struct atrest_key_description {
+    /// The size of this struct in the library that runs.
+    pub struct_size: usize,
+    /// The version that is asked for; if it is empty, the one that wrap() would take, which goes here.
+    pub version: [c_char; ATREST_NAME_SIZE],
+    /// ATREST_KEY_*.
+    pub kind: u32,
+    /// 1 if the version may be used, 0 if it is disabled.
+    pub enabled: u32,
+    /// The first second, since 1970-01-01 UTC, in which it may be used; 0 for any.
+    pub not_before: u64,
+    /// The first second in which it has expired; 0 for never.
+    pub expires: u64,
+}
+
 /// What a vault of the caller's can do. An answer that is out of its bounds is refused with ATREST_ERR_VAULT.
 #[repr(C)]
 #[derive(Clone, Copy)]
@@ -63,8 +80,10 @@ pub struct atrest_vault_callbacks {
     /// The id of the vault, the first part of its keys' URLs: "https://contoso.vault.example", say. It must stay the
     /// same for as long as something is wrapped under the vault's keys. Copied.
     pub id: *const c_char,
-    /// Wraps `dek` under the latest version of the key `wrapped->key_name`, and fills `wrapped`. Returns ATREST_OK;
-    /// ATREST_ERR_NO_SUCH_KEY; or any other number, for which the call ends with ATREST_ERR_CALLBACK_FAILED.
+    /// Wraps `dek` under the latest version of the key `wrapped->key_name`, and fills `wrapped`. Returns ATREST_OK; what
+    /// revokes the key: ATREST_ERR_NO_SUCH_KEY, ATREST_ERR_KEY_DISABLED, ATREST_ERR_KEY_DELETED, ATREST_ERR_KEY_EXPIRED,
+    /// ATREST_ERR_KEY_NOT_YET_VALID or ATREST_ERR_ACCESS_DENIED; or any other number, which counts as an outage, and for
+    /// which the call ends with ATREST_ERR_CALLBACK_FAILED.
     pub wrap: Option<
         unsafe extern "C" fn(
             user: *mut c_void,
@@ -74,8 +93,7 @@ pub struct atrest_vault_callbacks {
         ) -> atrest_status,
     >,
     /// Unwraps what wrap() made into `dek`, which has room for `dek_cap` bytes, and sets `dek_len`. Returns ATREST_OK;
-    /// ATREST_ERR_NOT_THIS_VAULT when another vault wrapped it; ATREST_ERR_NO_SUCH_KEY; ATREST_ERR_UNWRAP_FAILED; or
-    /// any other number, for which the call ends with ATREST_ERR_CALLBACK_FAILED.
+    /// ATREST_ERR_NOT_THIS_VAULT when another vault wrapped it; ATREST_ERR_UNWRAP_FAILED; otherwise as wrap().
     pub unwrap: Option<
         unsafe extern "C" fn(
             user: *mut c_void,
@@ -87,10 +105,21 @@ pub struct atrest_vault_callbacks {
     >,
     /// Called once, when the vault is freed. May be NULL.
     pub release: Option<unsafe extern "C" fn(user: *mut c_void)>,
+    /// Fills `said` of a version of the key `key_name`. May be NULL: the vault doesn't tell. Returns ATREST_OK, or as
+    /// wrap(); ATREST_ERR_UNSUPPORTED also says that the vault doesn't tell.
+    pub describe: Option<
+        unsafe extern "C" fn(
+            user: *mut c_void,
+            key_name: *const c_char,
+            said: *mut atrest_key_description,
+        ) -> atrest_status,
+    >,
 }
 
 // SAFETY: `struct_size` is the first member; pointers may be NULL, and `Option`s of functions are `None` then.
-unsafe impl SizedStruct for atrest_vault_callbacks {}
+unsafe impl SizedStruct for atrest_vault_callbacks {
+    const EARLIER: &'static [usize] = &[core::mem::offset_of!(atrest_vault_callbacks, describe)];
+}
 
 /// Makes a vault of callbacks. The struct is copied. release() is not called when this fails.
 ///
@@ -111,6 +140,7 @@ pub unsafe extern "C" fn atrest_vault_from_callbacks(
             wrap: callbacks.wrap.ok_or_else(|| Failure::null("callbacks.wrap"))?,
             unwrap: callbacks.unwrap.ok_or_else(|| Failure::null("callbacks.unwrap"))?,
             release: callbacks.release,
+            describe: callbacks.describe,
         };
         out.handle(Vault::Callbacks(vault));
         Ok(())
@@ -141,6 +171,7 @@ pub(crate) struct CallbackVault {
     wrap: unsafe extern "C" fn(*mut c_void, *const u8, usize, *mut atrest_wrapped_dek) -> atrest_status,
     unwrap: unsafe extern "C" fn(*mut c_void, *const atrest_wrapped_dek, *mut u8, usize, *mut usize) -> atrest_status,
     release: Option<unsafe extern "C" fn(*mut c_void)>,
+    describe: Option<unsafe extern "C" fn(*mut c_void, *const c_char, *mut atrest_key_description) -> atrest_status>,
 }
 
 impl KeyVault for CallbackVault {
@@ -155,14 +186,11 @@ impl KeyVault for CallbackVault {
         // SAFETY: by the header's contract (CALLBACKS) it can be called with its `user`; the rest lives until it returns.
         match unsafe { (self.wrap)(self.user.0, bytes.as_ptr(), bytes.len(), &raw mut wrapped) } {
             ATREST_OK => {}
-            ATREST_ERR_NO_SUCH_KEY => return Err(Error::NoSuchKey { key: key.into() }),
-            status => return Err(self.failed("wrap", status)),
+            status => return Err(self.failed("wrap", KeyOperation::WrapKey, status, key.into())),
         }
         let out_of_bounds = |what: &str| Error::Vault(format!("its wrap callback answered with {what}"));
-        let version = CStr::from_bytes_until_nul(&wrapped.version.map(|byte| byte as u8))
-            .ok()
-            .and_then(|version| version.to_str().ok())
-            .and_then(|version| KeyId::new(&self.id, key, version).ok())
+        let version = self
+            .version(key, &wrapped.version)
             .ok_or_else(|| out_of_bounds("a version that isn't 1 to 127 of letters, digits, '-', '_' and '.'"))?;
         let algorithm = WRAP_ALGORITHMS.iter().find(|(number, _)| *number == wrapped.algorithm);
         let algorithm = algorithm.ok_or_else(|| out_of_bounds("an algorithm that is none of ATREST_WRAP_*"))?;
@@ -191,20 +219,77 @@ impl KeyVault for CallbackVault {
         match unsafe { (self.unwrap)(self.user.0, &raw const question, start, cap, &raw mut len) } {
             ATREST_OK => {}
             ATREST_ERR_NOT_THIS_VAULT => return Ok(None),
-            ATREST_ERR_NO_SUCH_KEY => return Err(Error::NoSuchKey { key: wrapped.kek.to_string() }),
             ATREST_ERR_UNWRAP_FAILED => return Err(Error::UnwrapFailed),
-            status => return Err(self.failed("unwrap", status)),
+            status => return Err(self.failed("unwrap", KeyOperation::UnwrapKey, status, wrapped.kek.to_string())),
         }
         match dek.expose().get(..len) {
             Some(bytes) => Ok(Some(Secret::copy_from(bytes))),
             None => Err(Error::Vault(format!("its unwrap callback answered with {len} bytes where {cap} have room"))),
         }
     }
+
+    fn describe(&self, key: &str, version: Option<&str>) -> Result<Option<KeyDescription>, Error> {
+        let Some(describe) = self.describe else { return Ok(None) };
+        // Also to check the names, which are then short enough.
+        let asked = KeyId::new(&self.id, key, version.unwrap_or("latest"))?;
+        let key_name = c_text(key)?;
+        let mut said = atrest_key_description {
+            struct_size: size_of::<atrest_key_description>(),
+            version: [0; ATREST_NAME_SIZE],
+            kind: 0,
+            enabled: 0,
+            not_before: 0,
+            expires: 0,
+        };
+        for (to, from) in said.version.iter_mut().zip(version.unwrap_or("").bytes()) {
+            *to = from as c_char;
+        }
+        // SAFETY: by the header's contract (CALLBACKS) it can be called with its `user`; the rest lives until it returns.
+        match unsafe { describe(self.user.0, key_name.as_ptr(), &raw mut said) } {
+            ATREST_OK => {}
+            ATREST_ERR_UNSUPPORTED => return Ok(None),
+            status => {
+                let name = if version.is_some() { asked.to_string() } else { key.into() };
+                return Err(self.failed("describe", KeyOperation::Get, status, name));
+            }
+        }
+        let out_of_bounds = |what: &str| Error::Vault(format!("its describe callback answered with {what}"));
+        let id = self.version(key, &said.version).filter(|id| version.is_none() || *id == asked);
+        let id = id.ok_or_else(|| out_of_bounds("another version, or none"))?;
+        let kind = KEY_KINDS.iter().find(|(number, _)| *number == said.kind);
+        let kind = kind.ok_or_else(|| out_of_bounds("a kind that is none of ATREST_KEY_*"))?;
+        let mut description = KeyDescription::new(id, kind.1);
+        description.enabled = said.enabled != 0;
+        description.not_before = (said.not_before != 0).then_some(said.not_before);
+        description.expires = (said.expires != 0).then_some(said.expires);
+        Ok(Some(description))
+    }
 }
 
 impl CallbackVault {
-    fn failed(&self, what: &str, status: atrest_status) -> Error {
-        Error::Io { what: format!("{what} of the vault {}", self.id), source: CallbackFailed { status }.into_io() }
+    /// The version that a callback named.
+    fn version(&self, key: &str, version: &[c_char; ATREST_NAME_SIZE]) -> Option<KeyId> {
+        let version = version.map(|byte| byte as u8);
+        let version = CStr::from_bytes_until_nul(&version).ok()?.to_str().ok()?;
+        KeyId::new(&self.id, key, version).ok()
+    }
+
+    fn failed(&self, what: &str, operation: KeyOperation, status: atrest_status, key: String) -> Error {
+        match status {
+            ATREST_ERR_NO_SUCH_KEY => Error::NoSuchKey { key },
+            ATREST_ERR_KEY_DISABLED => Error::KeyDisabled { key },
+            ATREST_ERR_KEY_DELETED => Error::KeyDeleted { key },
+            ATREST_ERR_KEY_EXPIRED => Error::KeyExpired { key },
+            ATREST_ERR_KEY_NOT_YET_VALID => Error::KeyNotYetValid { key },
+            ATREST_ERR_ACCESS_DENIED => {
+                let identity = "the user of the callbacks".into();
+                Error::AccessDenied { identity, operation: operation.name().into(), key }
+            }
+            status => {
+                let what = format!("{what} of the vault {}", self.id);
+                Error::Io { what, source: CallbackFailed { status }.into_io() }
+            }
+        }
     }
 }
 

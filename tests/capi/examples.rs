@@ -13,13 +13,14 @@ use common::{cryptsetup, peer, pipe, run, text};
 use library::root;
 use programs::{C, CPP, WARNINGS, built, everywhere, succeed};
 
-const PROGRAMS: [&str; 8] = [
+const PROGRAMS: [&str; 9] = [
     "examples/volume.c",
     "examples/sectors.c",
     "examples/custom_vault.c",
     "examples/luks_dump.c",
     "examples/luks_keyslots.c",
     "tests/capi/misuse_keys.c",
+    "tests/capi/misuse_vaults.c",
     "tests/capi/misuse_volumes.c",
     "tests/capi/misuse_headers.c",
 ];
@@ -87,7 +88,12 @@ removing the last: ATREST_ERR_LAST_PROTECTOR
 
 #[test]
 fn misuse() {
-    for program in ["tests/capi/misuse_keys.c", "tests/capi/misuse_volumes.c", "tests/capi/misuse_headers.c"] {
+    for program in [
+        "tests/capi/misuse_keys.c",
+        "tests/capi/misuse_vaults.c",
+        "tests/capi/misuse_volumes.c",
+        "tests/capi/misuse_headers.c",
+    ] {
         for output in everywhere(program) {
             let passed = output.strip_suffix(" checks passed\n").unwrap();
             assert!(passed.parse::<u32>().unwrap() > 200, "{output}");

@@ -7,10 +7,12 @@ use std::path::{Path, PathBuf};
 use atrest::key::KeyId;
 
 /// The files of `src/ffi` that C sees, in the order of the header's sections.
-const SECTIONS: [&str; 14] = [
+const SECTIONS: [&str; 16] = [
     "version",
     "status",
     "vault",
+    "vault_keys",
+    "vault_access",
     "vault_callbacks",
     "dek",
     "sector_cipher",

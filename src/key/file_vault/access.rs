@@ -39,15 +39,6 @@ impl KeyOperation {
             KeyOperation::UnwrapKey => "unwrapKey",
         }
     }
-
-    /// The bit, as the C ABI carries it.
-    pub fn bit(self) -> u32 {
-        match self {
-            KeyOperation::Get => 1,
-            KeyOperation::WrapKey => 2,
-            KeyOperation::UnwrapKey => 4,
-        }
-    }
 }
 
 /// What an identity may do with the keys of a vault.

@@ -1,0 +1,312 @@
+// Use and misuse of a vault file's versions, deletions, identities and log, and of a vault of callbacks that tells of keys.
+#include "misuse.h"
+
+typedef struct {
+    int calls;
+    uint32_t kind, enabled;
+    uint64_t not_before, expires;
+    char version[ATREST_NAME_SIZE];
+    atrest_status answer;
+} seen;
+
+static atrest_status see(void *user, const atrest_key_version *version)
+{
+    seen *s = (seen *)user;
+    CHECK(version->struct_size == sizeof *version && strcmp(version->key_name, "disks") == 0);
+    CHECK(strstr(version->url, "/keys/disks/") != NULL);
+    s->calls++;
+    s->kind = version->kind;
+    s->enabled = version->enabled;
+    s->not_before = version->not_before;
+    s->expires = version->expires;
+    snprintf(s->version, sizeof s->version, "%s", version->version);
+    return s->answer;
+}
+
+static atrest_status count_deleted(void *user, const atrest_deleted_key *key)
+{
+    CHECK(key->struct_size == sizeof *key && strcmp(key->key_name, "disks") == 0);
+    CHECK(key->retained_until == key->deleted + 7 * 86400);
+    ++*(int *)user;
+    return ATREST_OK;
+}
+
+static atrest_status see_grant(void *user, const char *identity, uint32_t operations)
+{
+    CHECK(strcmp(identity, "set-1") == 0);
+    *(uint32_t *)user += operations;
+    return ATREST_OK;
+}
+
+static atrest_status count_entry(void *user, const atrest_audit_entry *entry)
+{
+    CHECK(entry->struct_size == sizeof *entry && entry->seq == (uint64_t)++*(int *)user && entry->torn == 0);
+    CHECK(entry->operation != NULL && entry->outcome != NULL && entry->time > 1600000000);
+    // The grant of no operation failed. What is denied names no version.
+    const char *outcome = entry->seq == 2 ? "failed" : entry->identity && !entry->version ? "access-denied" : "ok";
+    return strcmp(entry->outcome, outcome) == 0 ? ATREST_OK : 5;
+}
+
+static void options(void)
+{
+    atrest_unlock unlock = with_passphrase("passphrase");
+    atrest_vault_options options = ATREST_VAULT_OPTIONS_INIT, bad;
+#define CREATE(options) atrest_vault_create_file_with(in_folder("o"), &unlock, options, &out)
+    NO_HANDLE(atrest_vault, ATREST_ERR_NULL_ARGUMENT, atrest_vault_create_file_with(NULL, &unlock, &options, &out));
+    bad = options;
+    bad.struct_size--;
+    NO_HANDLE(atrest_vault, ATREST_ERR_STRUCT_SIZE, CREATE(&bad));
+    bad = options;
+    bad.retention_days = 6;
+    NO_HANDLE(atrest_vault, ATREST_ERR_INVALID_OPTION, CREATE(&bad));
+    bad = options;
+    bad.id = "not visible";
+    NO_HANDLE(atrest_vault, ATREST_ERR_INVALID_NAME, CREATE(&bad));
+    bad = options;
+    bad.region = "";
+    NO_HANDLE(atrest_vault, ATREST_ERR_INVALID_OPTION, CREATE(&bad));
+    bad = options;
+    bad.tenant = BAD_UTF8;
+    NO_HANDLE(atrest_vault, ATREST_ERR_NOT_UTF8, CREATE(&bad));
+    bad = options;
+    bad.purge_protection = 2;
+    NO_HANDLE(atrest_vault, ATREST_ERR_BAD_ENUM, CREATE(&bad));
+    bad = options;
+    bad.refuse_expired = 256;
+    NO_HANDLE(atrest_vault, ATREST_ERR_BAD_ENUM, CREATE(&bad));
+    CHECK(fopen(in_folder("o"), "r") == NULL);
+    options.id = "https://contoso.vault.example";
+    atrest_vault *vault;
+    OK(atrest_vault_create_file_with(in_folder("o"), &unlock, &options, &vault));
+    OK(atrest_vault_id(vault, TEXT, sizeof bytes, NULL));
+    CHECK(strcmp(TEXT, options.id) == 0);
+    atrest_vault_free(vault);
+    OK(atrest_vault_create_file_with(in_folder("n"), &unlock, NULL, &vault));
+    atrest_vault_free(vault);
+}
+
+static void states(const atrest_dek *dek)
+{
+    atrest_unlock unlock = with_passphrase("passphrase");
+    atrest_vault_options options = ATREST_VAULT_OPTIONS_INIT;
+    atrest_version_change change = ATREST_VERSION_CHANGE_INIT;
+    atrest_vault *vault;
+    char url[ATREST_KEY_URL_SIZE];
+    seen s;
+    memset(&s, 0, sizeof s);
+    options.retention_days = 7;
+    OK(atrest_vault_create_file_with(in_folder("s"), &unlock, &options, &vault));
+    NO_BYTES(ATREST_ERR_BAD_ENUM, atrest_vault_create_key_of(vault, "disks", 0, TEXT, sizeof bytes));
+    NO_BYTES(ATREST_ERR_BAD_ENUM, atrest_vault_create_key_of(vault, "disks", 5, TEXT, sizeof bytes));
+    OK(atrest_vault_create_key_of(vault, "disks", ATREST_KEY_AES_256, url, sizeof url));
+    atrest_status rsa = atrest_vault_create_key_of(vault, "rsa", ATREST_KEY_RSA_2048, NULL, 0);
+    CHECK(rsa == ATREST_OK || rsa == ATREST_ERR_UNSUPPORTED);
+    atrest_status import = rsa == ATREST_OK ? ATREST_ERR_UNSUPPORTED_ALGORITHM : ATREST_ERR_UNSUPPORTED;
+    NO_BYTES(import, atrest_vault_import_rsa_key(vault, "new", marked, 99, TEXT, sizeof bytes));
+    NO_BYTES(import, atrest_vault_import_rsa_version(vault, "disks", marked, 99, TEXT, sizeof bytes));
+    NO_BYTES(ATREST_ERR_NULL_ARGUMENT, atrest_vault_import_rsa_key(vault, "new", NULL, 99, TEXT, sizeof bytes));
+
+    OK(atrest_vault_describe(vault, "disks", NULL, see, &s));
+    CHECK(s.calls == 1 && s.kind == ATREST_KEY_AES_256 && s.enabled == 1 && s.not_before == 0 && s.expires == 0);
+    IS(ATREST_ERR_NULL_ARGUMENT, atrest_vault_describe(vault, NULL, NULL, see, &s));
+    IS(ATREST_ERR_NULL_ARGUMENT, atrest_vault_describe(vault, "disks", NULL, NULL, &s));
+    IS(ATREST_ERR_NO_SUCH_KEY, atrest_vault_describe(vault, "tapes", NULL, see, &s));
+    IS(ATREST_ERR_NO_SUCH_KEY, atrest_vault_describe(vault, "disks", "2", see, &s));
+    IS(ATREST_ERR_INVALID_NAME, atrest_vault_describe(vault, "disks", "2/3", see, &s));
+    s.answer = 9;
+    IS(ATREST_ERR_CALLBACK_FAILED, atrest_vault_describe(vault, "disks", NULL, see, &s));
+    s.answer = ATREST_OK;
+
+    IS(ATREST_ERR_NULL_ARGUMENT, atrest_vault_set_version(vault, url, NULL));
+    IS(ATREST_ERR_INVALID_NAME, atrest_vault_set_version(vault, "disks", &change));
+    change.changes = 8;
+    IS(ATREST_ERR_BAD_ENUM, atrest_vault_set_version(vault, url, &change));
+    change.changes = ATREST_CHANGE_ENABLED;
+    change.enabled = 2;
+    IS(ATREST_ERR_BAD_ENUM, atrest_vault_set_version(vault, url, &change));
+    change.changes = ATREST_CHANGE_NOT_BEFORE | ATREST_CHANGE_EXPIRES;
+    change.not_before = change.expires = 5;
+    IS(ATREST_ERR_INVALID_OPTION, atrest_vault_set_version(vault, url, &change));
+    change.struct_size = 1;
+    IS(ATREST_ERR_STRUCT_SIZE, atrest_vault_set_version(vault, url, &change));
+
+#define WRAP atrest_dek_wrap(dek, vault, "disks", "c", 1, bytes, sizeof bytes, &len)
+    atrest_version_change first = ATREST_VERSION_CHANGE_INIT;
+    first.changes = ATREST_CHANGE_ENABLED;
+    OK(atrest_vault_set_version(vault, url, &first));
+    NO_BYTES(ATREST_ERR_KEY_DISABLED, WRAP);
+    first.enabled = 1;
+    first.changes = ATREST_CHANGE_ENABLED | ATREST_CHANGE_EXPIRES;
+    first.expires = 1000;
+    OK(atrest_vault_set_version(vault, url, &first));
+    NO_BYTES(ATREST_ERR_KEY_EXPIRED, WRAP);
+    OK(atrest_vault_describe(vault, "disks", NULL, see, &s));
+    CHECK(s.expires == 1000 && strcmp(s.version, "1") == 0);
+    first.changes = ATREST_CHANGE_NOT_BEFORE | ATREST_CHANGE_EXPIRES;
+    first.expires = 0;
+    first.not_before = (uint64_t)1 << 60;
+    OK(atrest_vault_set_version(vault, url, &first));
+    NO_BYTES(ATREST_ERR_KEY_NOT_YET_VALID, WRAP);
+    first.not_before = 0;
+    OK(atrest_vault_set_version(vault, url, &first));
+    OK(WRAP);
+
+    int deleted = 0;
+    IS(ATREST_ERR_NO_SUCH_KEY, atrest_vault_delete_key(vault, "tapes"));
+    IS(ATREST_ERR_NULL_ARGUMENT, atrest_vault_delete_key(vault, NULL));
+    IS(ATREST_ERR_NO_SUCH_KEY, atrest_vault_recover_key(vault, "disks"));
+    IS(ATREST_ERR_NO_SUCH_KEY, atrest_hazmat_vault_purge_key(vault, "disks"));
+    OK(atrest_vault_delete_key(vault, "disks"));
+    NO_BYTES(ATREST_ERR_KEY_DELETED, WRAP);
+    IS(ATREST_ERR_KEY_DELETED, atrest_vault_create_key(vault, "disks", NULL, 0));
+    IS(ATREST_ERR_NULL_ARGUMENT, atrest_vault_list_deleted(vault, NULL, &deleted));
+    OK(atrest_vault_list_deleted(vault, count_deleted, &deleted));
+    CHECK(deleted == 1);
+    OK(atrest_vault_recover_key(vault, "disks"));
+    OK(WRAP);
+    OK(atrest_vault_protect(vault));
+    OK(atrest_vault_delete_key(vault, "disks"));
+    IS(ATREST_ERR_PURGE_PROTECTED, atrest_hazmat_vault_purge_key(vault, "disks"));
+    OK(atrest_vault_recover_key(vault, "disks"));
+    IS(ATREST_ERR_PURGE_PROTECTED, atrest_hazmat_vault_destroy_version(vault, url));
+    atrest_vault_free(vault);
+    IS(ATREST_ERR_INVALID_HANDLE, atrest_vault_delete_key(vault, "disks"));
+}
+
+static void access_and_audit(const atrest_dek *dek)
+{
+    atrest_vault *owner = new_vault("a"), *vault;
+    uint32_t granted = 0;
+    int entries = 0;
+    char head[ATREST_AUDIT_HEAD_SIZE];
+    seen s;
+    memset(&s, 0, sizeof s);
+    IS(ATREST_ERR_NULL_ARGUMENT, atrest_vault_grant(owner, NULL, ATREST_OPERATION_GET));
+    IS(ATREST_ERR_INVALID_NAME, atrest_vault_grant(owner, "two words", ATREST_OPERATION_GET));
+    IS(ATREST_ERR_BAD_ENUM, atrest_vault_grant(owner, "set-1", 8));
+    IS(ATREST_ERR_INVALID_OPTION, atrest_vault_grant(owner, "set-1", 0));
+    IS(ATREST_ERR_BAD_ENUM, atrest_vault_revoke(owner, "set-1", 8));
+    NO_HANDLE(atrest_vault, ATREST_ERR_NULL_ARGUMENT, atrest_vault_as_identity(owner, NULL, &out));
+    IS(ATREST_ERR_NULL_ARGUMENT, atrest_vault_as_identity(owner, "set-1", NULL));
+    OK(atrest_vault_as_identity(owner, "set-1", &vault));
+
+    NO_BYTES(ATREST_ERR_ACCESS_DENIED, WRAP);
+    IS(ATREST_ERR_ACCESS_DENIED, atrest_vault_describe(vault, "disks", NULL, see, &s));
+    OK(atrest_vault_grant(owner, "set-1", ATREST_OPERATION_GET | ATREST_OPERATION_WRAP_KEY | ATREST_OPERATION_UNWRAP_KEY));
+    OK(WRAP);
+    OK(atrest_vault_describe(vault, "disks", NULL, see, &s));
+    OK(atrest_vault_revoke(owner, "set-1", ATREST_OPERATION_UNWRAP_KEY));
+    NO_HANDLE(atrest_dek, ATREST_ERR_ACCESS_DENIED, atrest_dek_unwrap(vault, bytes, len, "c", 1, &out));
+    OK(atrest_vault_list_grants(owner, see_grant, &granted));
+    CHECK(granted == (ATREST_OPERATION_GET | ATREST_OPERATION_WRAP_KEY));
+    IS(ATREST_ERR_NULL_ARGUMENT, atrest_vault_list_grants(owner, NULL, NULL));
+
+    // An identity manages nothing.
+    IS(ATREST_ERR_UNSUPPORTED, atrest_vault_create_key(vault, "new", NULL, 0));
+    IS(ATREST_ERR_UNSUPPORTED, atrest_vault_grant(vault, "set-1", ATREST_OPERATION_UNWRAP_KEY));
+    IS(ATREST_ERR_UNSUPPORTED, atrest_vault_delete_key(vault, "disks"));
+    IS(ATREST_ERR_UNSUPPORTED, atrest_vault_audit(vault, NULL, count_entry, &entries));
+    NO_HANDLE(atrest_vault, ATREST_ERR_UNSUPPORTED, atrest_vault_as_identity(vault, "set-2", &out));
+
+    OK(atrest_vault_audit_head(owner, head, sizeof head, NULL));
+    NO_BYTES(ATREST_ERR_BUFFER_TOO_SHORT, atrest_vault_audit_head(owner, TEXT, 46, &len));
+    CHECK(len == strlen(head));
+    IS(ATREST_ERR_NULL_ARGUMENT, atrest_vault_audit(owner, NULL, NULL, NULL));
+    IS(ATREST_ERR_INVALID_OPTION, atrest_vault_audit(owner, "nonsense", count_entry, &entries));
+    OK(atrest_vault_audit(owner, head, count_entry, &entries));
+    CHECK(entries >= 8 && atoi(head) == entries);
+    head[0] = '9';
+    entries = 0;
+    IS(ATREST_ERR_DAMAGED_VAULT, atrest_vault_audit(owner, head, count_entry, &entries));
+    IS(ATREST_ERR_IO, atrest_vault_archive_audit(owner, in_folder("a")));
+    OK(atrest_vault_archive_audit(owner, in_folder("a.old")));
+    atrest_vault_free(owner);
+    // The handle of the identity lives on.
+    OK(atrest_vault_describe(vault, "disks", NULL, see, &s));
+    atrest_vault_free(vault);
+}
+
+// A vault of callbacks that tells of keys.
+static atrest_status told;
+static const char *told_version;
+static uint32_t told_kind;
+
+static atrest_status no_wrap(void *user, const uint8_t *dek, size_t dek_len, atrest_wrapped_dek *wrapped)
+{
+    (void)user, (void)dek, (void)dek_len, (void)wrapped;
+    return told;
+}
+
+static atrest_status no_unwrap(void *user, const atrest_wrapped_dek *wrapped, uint8_t *dek, size_t cap, size_t *dek_len)
+{
+    (void)user, (void)wrapped, (void)dek, (void)cap, (void)dek_len;
+    return told;
+}
+
+static atrest_status tell(void *user, const char *key_name, atrest_key_description *said)
+{
+    CHECK(user == &told && strcmp(key_name, "disks") == 0 && said->struct_size == sizeof *said);
+    CHECK(said->version[0] == 0 || strcmp(said->version, "v7") == 0);
+    snprintf(said->version, sizeof said->version, "%s", told_version);
+    said->kind = told_kind;
+    said->enabled = 1;
+    said->expires = 77;
+    return told;
+}
+
+static void callbacks(const atrest_dek *dek)
+{
+    atrest_vault_callbacks callbacks = ATREST_VAULT_CALLBACKS_INIT;
+    atrest_vault *vault;
+    seen s;
+    memset(&s, 0, sizeof s);
+    callbacks.user = &told;
+    callbacks.id = "https://v";
+    callbacks.wrap = no_wrap;
+    callbacks.unwrap = no_unwrap;
+    OK(atrest_vault_from_callbacks(&callbacks, &vault));
+    IS(ATREST_ERR_UNSUPPORTED, atrest_vault_describe(vault, "disks", NULL, see, &s));
+    IS(ATREST_ERR_UNSUPPORTED, atrest_vault_delete_key(vault, "disks"));
+    atrest_vault_free(vault);
+
+    callbacks.describe = tell;
+    OK(atrest_vault_from_callbacks(&callbacks, &vault));
+    told_version = "v7";
+    told_kind = ATREST_KEY_RSA_3072;
+    OK(atrest_vault_describe(vault, "disks", NULL, see, &s));
+    OK(atrest_vault_describe(vault, "disks", "v7", see, &s));
+    CHECK(s.kind == ATREST_KEY_RSA_3072 && s.expires == 77 && strcmp(s.version, "v7") == 0);
+    told_kind = 5;
+    IS(ATREST_ERR_VAULT, atrest_vault_describe(vault, "disks", NULL, see, &s));
+    told_kind = ATREST_KEY_AES_256;
+    told_version = "v8";
+    IS(ATREST_ERR_VAULT, atrest_vault_describe(vault, "disks", "v7", see, &s));
+    told_version = "";
+    IS(ATREST_ERR_VAULT, atrest_vault_describe(vault, "disks", NULL, see, &s));
+    const atrest_status revoked[] = {ATREST_ERR_NO_SUCH_KEY,  ATREST_ERR_KEY_DISABLED,      ATREST_ERR_KEY_DELETED,
+                                     ATREST_ERR_KEY_EXPIRED, ATREST_ERR_KEY_NOT_YET_VALID, ATREST_ERR_ACCESS_DENIED};
+    for (size_t i = 0; i < sizeof revoked / sizeof *revoked; i++) {
+        told = revoked[i];
+        IS(told, atrest_vault_describe(vault, "disks", NULL, see, &s));
+        NO_BYTES(told, WRAP);
+    }
+    told = ATREST_ERR_UNSUPPORTED;
+    IS(ATREST_ERR_UNSUPPORTED, atrest_vault_describe(vault, "disks", NULL, see, &s));
+    told = 4711;
+    IS(ATREST_ERR_CALLBACK_FAILED, atrest_vault_describe(vault, "disks", NULL, see, &s));
+    atrest_vault_free(vault);
+}
+
+int main(int argc, char **argv)
+{
+    snprintf(folder, sizeof folder, "%s", argc > 1 ? argv[1] : ".");
+    atrest_dek *dek;
+    OK(atrest_dek_generate(ATREST_AES_256_XTS, &dek));
+    options();
+    states(dek);
+    access_and_audit(dek);
+    callbacks(dek);
+    atrest_dek_free(dek);
+    printf("%d checks passed\n", passed);
+    return 0;
+}
