@@ -1,5 +1,7 @@
 //! The areas of keyslots on a device.
 
+use std::io;
+
 use zeroize::Zeroizing;
 
 use crate::volume::BlockDevice;
@@ -23,12 +25,14 @@ pub(in crate::volume) fn write_area(device: &dyn BlockDevice, offset: u64, mut a
     let failed = |e| Error::io("writing the area of a keyslot", e);
     device.write_at(offset, &area).map_err(failed)?;
     device.sync().map_err(failed)?;
-    let mut back = vec![0; area.len()];
-    device.read_at(offset, &mut back).map_err(failed)?;
-    if back != area {
-        return Err(failed(std::io::Error::other("the device returned other bytes than were written")));
-    }
-    Ok(())
+    check_written(device, offset, &area).map_err(failed)
+}
+
+/// Reads back what was written, and refuses a device that returns something else.
+pub(in crate::volume) fn check_written(device: &dyn BlockDevice, offset: u64, written: &[u8]) -> io::Result<()> {
+    let mut back = vec![0; written.len()];
+    device.read_at(offset, &mut back)?;
+    if back == written { Ok(()) } else { Err(io::Error::other("the device returned other bytes than were written")) }
 }
 
 /// Overwrites `size` bytes with random ones, up to the end of the device.

@@ -5,7 +5,7 @@
 //! something ends. A keyslot that doesn't count has no iterations, unless a killed process left it: then its area is to be
 //! wiped, which the next open does.
 
-use super::area::{wipe, write_area};
+use super::area::{check_written, wipe, write_area};
 use super::{Attempt, NewKeyslot};
 use crate::key::Kdf;
 use crate::luks::{Luks1Defect, Luks1Header};
@@ -209,11 +209,7 @@ impl Luks1Store {
         self.tried = Some(block.clone());
         device.write_at(0, &block).map_err(failed)?;
         device.sync().map_err(failed)?;
-        let mut back = vec![0; block.len()];
-        device.read_at(0, &mut back).map_err(failed)?;
-        if back != block {
-            return Err(failed(std::io::Error::other("the device returned other bytes than were written")));
-        }
+        check_written(device, 0, &block).map_err(failed)?;
         (self.block, self.tried) = (block, None);
         Ok(())
     }

@@ -4,6 +4,7 @@ mod keyslots;
 
 use crate::luks::{BINARY_HEADER, BinaryHeader, HEADER_SIZES, Metadata, Position, Token};
 use crate::volume::BlockDevice;
+use crate::volume::stored::area::check_written;
 use crate::{Dek, Error, Result, random};
 
 /// A header as a device has it.
@@ -214,13 +215,7 @@ impl Luks2Store {
         device.write_at(offset, &copy[..BINARY_HEADER]).map_err(failed)?;
         device.sync().map_err(failed)?;
 
-        let mut back = vec![0; copy.len()];
-        device.read_at(offset, &mut back).map_err(|e| Error::io(format!("reading the {position} back"), e))?;
-        if back != copy {
-            let e = std::io::Error::other("the device returned other bytes than were written");
-            return Err(Error::io(format!("reading the {position} back"), e));
-        }
-        Ok(())
+        check_written(device, offset, &copy).map_err(|e| Error::io(format!("reading the {position} back"), e))
     }
 }
 
