@@ -108,8 +108,7 @@ impl OpenDisk {
     /// Opens the volumes if the key may be used, and wipes the DEK if it may not.
     fn resume(&self) -> Result<()> {
         let now = self.service.clock.now();
-        let lease = self.read().lease.clone();
-        if let Some(lease) = lease.filter(|lease| !lease.holds(now))
+        if let Some(lease) = self.lease().filter(|lease| !lease.holds(now))
             && let Err(reason) = lease.renew(now, || self.service.probe(&self.name))
         {
             self.write().layers = None;
@@ -132,6 +131,11 @@ impl OpenDisk {
         if !may {
             self.write().layers = None;
         }
+    }
+
+    /// The lease that it is under now, if it needs one.
+    pub(super) fn lease(&self) -> Option<Arc<SetLease>> {
+        self.read().lease.clone()
     }
 
     /// From now on it is under the key of another lease.

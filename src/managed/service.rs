@@ -314,8 +314,7 @@ impl DiskService {
         };
         for disk in open {
             let now = self.inner.clock.now();
-            let set = self.inner.disk(disk.name()).ok().and_then(|record| record.set);
-            if let Some(lease) = set.map(|set| self.inner.leases.of(&set)).filter(|lease| lease.is_due(now)) {
+            if let Some(lease) = disk.lease().filter(|lease| lease.is_due(now)) {
                 // What it says, the lease knows.
                 let _ = lease.renew(now, || self.inner.probe(disk.name()));
             }
