@@ -267,3 +267,23 @@ fn options_out_of_bounds_are_refused_before_a_file_is_made() {
     }
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
 }
+
+#[test]
+fn a_version_that_is_told_wraps_while_it_may_be_used_and_no_other_does() {
+    let fixture = Fixture::new(VaultOptions::new());
+    fixture.vault.rotate_key("disks").unwrap();
+    let (first, second) = (fixture.version(1), fixture.version(2));
+    for vault in [&fixture.vault as &dyn KeyVault, &fixture.again()] {
+        let wrapped = vault.wrap_version(&first, &dek()).unwrap();
+        assert_eq!(wrapped.kek, first);
+        assert_eq!(fixture.unwrap(&wrapped).unwrap().unwrap().expose(), dek().expose());
+    }
+    fixture.vault.set_version(&first, VersionChange::new().enabled(false)).unwrap();
+    assert!(matches!(fixture.vault.wrap_version(&first, &dek()), Err(Error::KeyDisabled { .. })));
+    assert_eq!(fixture.vault.wrap_version(&second, &dek()).unwrap().kek, second);
+    assert!(matches!(fixture.vault.wrap_version(&fixture.version(3), &dek()), Err(Error::NoSuchKey { .. })));
+    let elsewhere = KeyId::new("https://fabrikam.vault.example", "disks", "2").unwrap();
+    assert!(matches!(fixture.vault.wrap_version(&elsewhere, &dek()), Err(Error::NoSuchKey { .. })));
+    let last = fixture.vault.audit().unwrap().last().unwrap().unwrap();
+    assert_eq!((last.operation.as_str(), last.version.as_deref()), ("wrapKey", Some("2")));
+}

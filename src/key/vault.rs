@@ -24,6 +24,22 @@ pub trait KeyVault: Send + Sync {
     /// the key may not be used; any other counts as an outage.
     fn wrap(&self, key: &str, dek: &Secret) -> Result<WrappedDek>;
 
+    /// Wraps `dek` under one version of a key, be it the latest or not.
+    ///
+    /// A vault that can't be told the version leaves this as it is: then it works for the version that
+    /// [`wrap`](Self::wrap) chooses.
+    ///
+    /// # Errors
+    /// As [`wrap`](Self::wrap); [`Error::Vault`] when the vault has wrapped under another version.
+    fn wrap_version(&self, kek: &KeyId, dek: &Secret) -> Result<WrappedDek> {
+        let wrapped = self.wrap(kek.key(), dek)?;
+        if wrapped.kek != *kek {
+            let got = &wrapped.kek;
+            return Err(Error::Vault(format!("asked to wrap under {kek}, it wrapped under {got}, its latest version")));
+        }
+        Ok(wrapped)
+    }
+
     /// Unwraps what [`wrap`](Self::wrap) made.
     ///
     /// There are three answers: `Ok(None)` when another vault made it; an error when this one did and can't unwrap it;

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::FileVault;
 use super::format::{Body, GrantRecord};
-use crate::key::{KeyDescription, KeyVault, WrappedDek};
+use crate::key::{KeyDescription, KeyId, KeyVault, WrappedDek};
 use crate::{Error, Result, Secret};
 
 const MAX_IDENTITY: usize = 256;
@@ -75,7 +75,11 @@ impl KeyVault for VaultIdentity {
     }
 
     fn wrap(&self, key: &str, dek: &Secret) -> Result<WrappedDek> {
-        self.vault.wrap_as(Some(&self.name), key, dek)
+        self.vault.wrap_as(Some(&self.name), key, None, dek)
+    }
+
+    fn wrap_version(&self, kek: &KeyId, dek: &Secret) -> Result<WrappedDek> {
+        self.vault.wrap_as(Some(&self.name), kek.key(), Some(kek), dek)
     }
 
     fn unwrap(&self, wrapped: &WrappedDek) -> Result<Option<Secret>> {

@@ -17,7 +17,7 @@ mod state;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
-use super::{KeyDescription, KeyVault, WrappedDek};
+use super::{KeyDescription, KeyId, KeyVault, WrappedDek};
 use crate::{Clock, Error, Result, Secret, SystemClock, random};
 use audit::{AuditWriter, Use};
 use file::VaultFile;
@@ -276,10 +276,15 @@ impl FileVault {
 
 /// Uses. What comes of one is in the log before it is answered.
 impl FileVault {
-    fn wrap_as(&self, identity: Option<&str>, key: &str, dek: &Secret) -> Result<WrappedDek> {
+    /// Wraps under a version, or under the one that is meant when none is told.
+    fn wrap_as(&self, identity: Option<&str>, key: &str, told: Option<&KeyId>, dek: &Secret) -> Result<WrappedDek> {
         self.reload()?;
         self.logged(identity, KeyOperation::WrapKey, key, |body, used| {
-            let version = body.to_wrap(key, self.now())?;
+            used.version = told.map(|id| id.version().into());
+            let version = match told {
+                Some(id) => body.to_wrap_under(id, self.now())?,
+                None => body.to_wrap(key, self.now())?,
+            };
             let id = body.id_of(key, version)?;
             used.version = Some(id.version().into());
             let (algorithm, bytes) = self.kek(version)?.wrap(dek)?;
@@ -352,7 +357,11 @@ impl KeyVault for FileVault {
     }
 
     fn wrap(&self, key: &str, dek: &Secret) -> Result<WrappedDek> {
-        self.wrap_as(None, key, dek)
+        self.wrap_as(None, key, None, dek)
+    }
+
+    fn wrap_version(&self, kek: &KeyId, dek: &Secret) -> Result<WrappedDek> {
+        self.wrap_as(None, kek.key(), Some(kek), dek)
     }
 
     fn unwrap(&self, wrapped: &WrappedDek) -> Result<Option<Secret>> {

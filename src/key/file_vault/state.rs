@@ -44,6 +44,13 @@ impl Body {
         }
     }
 
+    /// A version that is told and may wrap.
+    pub(super) fn to_wrap_under(&self, id: &KeyId, now: u64) -> Result<&VersionRecord> {
+        let version = self.version(id)?;
+        self.check_usable(id.key(), version, now, true)?;
+        Ok(version)
+    }
+
     /// A version that may unwrap.
     pub(super) fn to_unwrap(&self, id: &KeyId, now: u64) -> Result<&VersionRecord> {
         let version = self.version(id)?;
