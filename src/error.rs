@@ -165,15 +165,15 @@ pub enum Error {
     /// not answer for too long.
     #[cfg(feature = "managed")]
     DiskSuspended {
-        /// The disk.
+        /// The disk, snapshot or image.
         disk: String,
         /// What its vault said.
         reason: String,
     },
-    /// There is no set or disk of that name.
+    /// There is no set, disk, snapshot or image of that name.
     #[cfg(feature = "managed")]
     NoSuchResource(String),
-    /// There is a set or disk of that name already.
+    /// There is a set, disk, snapshot or image of that name already.
     #[cfg(feature = "managed")]
     ResourceExists(String),
     /// Something that the rules of managed disks forbid.
@@ -346,7 +346,7 @@ impl Error {
             Error::DamagedVault(text) => write!(f, "the vault's file is damaged: {text}"),
             Error::Vault(text) => write!(f, "the vault failed: {text}"),
             #[cfg(feature = "managed")]
-            Error::DiskSuspended { disk, reason } => write!(f, "the disk {disk:?} is suspended: {reason}"),
+            Error::DiskSuspended { disk, reason } => write!(f, "{disk:?} is suspended: {reason}"),
             #[cfg(feature = "managed")]
             Error::NoSuchResource(text) | Error::ResourceExists(text) => f.write_str(text),
             #[cfg(feature = "managed")]

@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use atrest::key::{KeyDescription, KeyId, KeyKind, WrappedDek};
 use atrest::managed::{
-    DiskBackend, DiskService, LeasePolicy, NewDisk, NewSet, OutagePolicy, RotationProgress, ServiceOptions,
-    VaultDescription, VaultDirectory,
+    DiskBackend, DiskService, LeasePolicy, NewDisk, NewSet, OutagePolicy, ResourceKind, ResourceName, RotationProgress,
+    ServiceOptions, VaultDescription, VaultDirectory,
 };
 use atrest::{BlockDevice, EncryptionType, Error, KeyVault, ManualClock, Result, Secret};
 use common::device::{Op, TestDevice};
@@ -135,17 +135,17 @@ impl VaultDirectory for Vaults {
 struct Disks(Mutex<BTreeMap<String, Arc<TestDevice>>>);
 
 impl DiskBackend for Disks {
-    fn create(&self, id: &str, size: u64) -> Result<Arc<dyn BlockDevice>> {
+    fn create(&self, _: &str, id: &str, size: u64) -> Result<Arc<dyn BlockDevice>> {
         let device = Arc::new(TestDevice::new(vec![0; size as usize]));
         assert!(self.0.lock().unwrap().insert(id.into(), device.clone()).is_none());
         Ok(device)
     }
 
-    fn open(&self, id: &str) -> Result<Arc<dyn BlockDevice>> {
+    fn open(&self, _: &str, id: &str) -> Result<Arc<dyn BlockDevice>> {
         Ok(self.0.lock().unwrap()[id].clone())
     }
 
-    fn remove(&self, id: &str) -> Result<()> {
+    fn remove(&self, _: &str, id: &str) -> Result<()> {
         self.0.lock().unwrap().remove(id);
         Ok(())
     }
@@ -189,6 +189,7 @@ impl World {
             clock: self.clock.clone(),
             lease: self.lease,
             parallel: 3,
+            rotation_interval: Duration::from_secs(900),
         };
         DiskService::open(self.folder.path().join("store"), options).unwrap()
     }
@@ -204,7 +205,7 @@ impl World {
     }
 
     fn device(&self, service: &DiskService, disk: &str) -> Arc<TestDevice> {
-        self.disks.0.lock().unwrap()[&service.disk(disk).unwrap().id].clone()
+        self.disks.0.lock().unwrap()[&service.resource(&ResourceName::disk(disk)).unwrap().id].clone()
     }
 }
 
@@ -268,8 +269,8 @@ fn disks_of_all_types_keep_what_they_hold_and_show_nothing() {
     drop(service);
     // The store and the headers are all that there is.
     let service = world.service();
-    assert_eq!(service.disk_names().unwrap(), ["c", "d", "p"]);
-    assert_eq!(service.disks_of("customers").unwrap(), ["c"]);
+    assert_eq!(service.names(ResourceKind::Disk).unwrap(), ["c", "d", "p"]);
+    assert_eq!(service.members("customers").unwrap(), [ResourceName::disk("c")]);
     for (n, (name, ..)) in (0..).zip(disks) {
         let mut back = vec![0; 8192];
         service.open_disk(name).unwrap().read_at(4096, &mut back).unwrap();
@@ -301,9 +302,9 @@ fn what_a_set_must_not_be_is_refused_by_its_rule() {
     assert_eq!(rule(service.create_disk(&NewDisk { subscription: "two".into(), ..new_disk("x", Some("s")) })), "47");
     assert!(matches!(service.create_disk(&new_disk("x", Some("none"))), Err(Error::NoSuchResource(_))));
     service.create_disk(&new_disk("x", Some("s"))).unwrap();
-    assert_eq!(rule(service.put_into_set("x", "both")), "60");
+    assert_eq!(rule(service.put_into_set(&ResourceName::disk("x"), Some("both"))), "60");
     assert_eq!(rule(service.delete_set("s")), "19");
-    service.delete_disk("x").unwrap();
+    service.delete(&ResourceName::disk("x")).unwrap();
     service.delete_set("s").unwrap();
     assert!(world.disks.0.lock().unwrap().is_empty());
 }
@@ -315,7 +316,7 @@ fn a_set_without_access_makes_no_disk_and_leaves_none() {
     let service = world.service();
     service.create_set(&new_set("s", CustomerKey)).unwrap();
     assert!(matches!(service.create_disk(&new_disk("x", Some("s"))), Err(Error::AccessDenied { .. })));
-    assert!(service.disk_names().unwrap().is_empty() && world.disks.0.lock().unwrap().is_empty());
+    assert!(service.names(ResourceKind::Disk).unwrap().is_empty() && world.disks.0.lock().unwrap().is_empty());
 }
 
 #[test]
@@ -463,7 +464,7 @@ fn a_rotation_that_fails_says_so_and_goes_on_when_told() {
     let set = service.set("s").unwrap();
     let error = set.auto_key_rotation_error.unwrap();
     assert_eq!(error.code, "VaultFailed");
-    assert!(error.message.contains("it broke down") && error.disk.starts_with("disk-"), "{error:?}");
+    assert!(error.message.contains("it broke down") && error.resource.starts_with("disk \"disk-"), "{error:?}");
     assert_eq!((set.active_key, set.previous_keys), (new.clone(), vec![customer.key(1)]));
     assert_eq!(rule(service.rotate_set("s", &quiet)), "32");
     // Half of them are under either key, and all can be used.
@@ -512,12 +513,12 @@ fn a_disk_comes_under_a_customers_key_while_it_is_in_use() {
     let disk = service.open_disk("x").unwrap();
     disk.write_at(0, &text(0)).unwrap();
     let before = world.device(&service, "x").bytes();
-    assert_eq!(service.put_into_set("x", "s").unwrap().encryption_type, CustomerKey);
+    assert_eq!(service.put_into_set(&ResourceName::disk("x"), Some("s")).unwrap().encryption_type, CustomerKey);
     assert!(world.device(&service, "x").bytes()[HEADER..] == before[HEADER..]);
     let mut back = vec![0; 8192];
     disk.read_at(0, &mut back).unwrap();
     assert!(back == text(0));
-    assert_eq!(service.disks_of("s").unwrap(), ["x"]);
+    assert_eq!(service.members("s").unwrap(), [ResourceName::disk("x")]);
     // Who had it open all the time loses it with the key.
     world.customer(VAULT).disabled.store(true, Ordering::Relaxed);
     world.clock.advance(Duration::from_secs(3600));
@@ -535,15 +536,15 @@ fn a_move_into_a_set_that_was_killed_is_finished_at_the_next_use() {
     let before = world.device(&service, "x").bytes();
     let customer = world.customer(VAULT);
     customer.fail_wrap_at.store(customer.wraps.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
-    assert!(service.put_into_set("x", "s").is_err());
+    assert!(service.put_into_set(&ResourceName::disk("x"), Some("s")).is_err());
     assert!(world.device(&service, "x").bytes() == before);
     drop(service);
     let service = world.service();
-    assert!(service.disk("x").unwrap().joining.is_some());
+    assert!(service.resource(&ResourceName::disk("x")).unwrap().joining.is_some());
     let mut back = vec![0; 8192];
     service.open_disk("x").unwrap().read_at(0, &mut back).unwrap();
     assert!(back == text(0));
-    let disk = service.disk("x").unwrap();
+    let disk = service.resource(&ResourceName::disk("x")).unwrap();
     assert_eq!((disk.joining, disk.set.as_deref()), (None, Some("s")));
     let device = world.device(&service, "x");
     let header = atrest::volume::Header::load(&*device).unwrap();

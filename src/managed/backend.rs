@@ -7,26 +7,26 @@ use crate::{BlockDevice, FileDevice, KeyVault, Result};
 
 /// Where disks lie: files, a pool of block devices, an object store.
 pub trait DiskBackend: Send + Sync {
-    /// Makes a device of `size` zero bytes under a name that was never used before: a UUID, perhaps with letters behind it.
+    /// Makes a device of `size` zero bytes in a region, under a name that was never used before: a UUID.
     ///
     /// # Errors
     /// [`Error::Io`](crate::Error::Io).
-    fn create(&self, id: &str, size: u64) -> Result<Arc<dyn BlockDevice>>;
+    fn create(&self, region: &str, id: &str, size: u64) -> Result<Arc<dyn BlockDevice>>;
 
     /// Opens a device.
     ///
     /// # Errors
     /// [`Error::Io`](crate::Error::Io); [`Error::Busy`](crate::Error::Busy).
-    fn open(&self, id: &str) -> Result<Arc<dyn BlockDevice>>;
+    fn open(&self, region: &str, id: &str) -> Result<Arc<dyn BlockDevice>>;
 
-    /// Removes a device; there may be none.
+    /// Removes a device; there may be none. Who still has it open may go on until it is closed.
     ///
     /// # Errors
     /// [`Error::Io`](crate::Error::Io).
-    fn remove(&self, id: &str) -> Result<()>;
+    fn remove(&self, region: &str, id: &str) -> Result<()>;
 }
 
-/// Disks as files of a folder.
+/// Disks as files of one folder, whatever region they are in.
 #[derive(Debug, Clone)]
 pub struct DiskFolder {
     folder: PathBuf,
@@ -44,15 +44,15 @@ impl DiskFolder {
 }
 
 impl DiskBackend for DiskFolder {
-    fn create(&self, id: &str, size: u64) -> Result<Arc<dyn BlockDevice>> {
+    fn create(&self, _: &str, id: &str, size: u64) -> Result<Arc<dyn BlockDevice>> {
         Ok(Arc::new(FileDevice::create(self.path(id), size)?))
     }
 
-    fn open(&self, id: &str) -> Result<Arc<dyn BlockDevice>> {
+    fn open(&self, _: &str, id: &str) -> Result<Arc<dyn BlockDevice>> {
         Ok(Arc::new(FileDevice::open(self.path(id))?))
     }
 
-    fn remove(&self, id: &str) -> Result<()> {
+    fn remove(&self, _: &str, id: &str) -> Result<()> {
         let path = self.path(id);
         match std::fs::remove_file(&path) {
             Err(e) if e.kind() != std::io::ErrorKind::NotFound => {

@@ -1,76 +1,148 @@
-//! A disk's volumes: one, or two of which one lies on the other.
+//! A resource's volumes: one, or two of which one lies on the other.
 
 use std::sync::Arc;
 
-use super::records::ManagedDisk;
-use crate::key::{DekAlgorithm, KeyId, WrappedDek};
-use crate::volume::{FormatOptions, OpenOptions};
-use crate::{BlockDevice, Credential, EncryptionType, KeyVault, Protector, Result, SectorSize, Volume};
+use super::chunk_map::ChunkMap;
+use super::records::Resource;
+use crate::key::{DekAlgorithm, KeyDescription, KeyId, WrappedDek};
+use crate::volume::{FormatOptions, Header, OpenOptions};
+use crate::{BlockDevice, Credential, EncryptionType, KeyVault, Protector, Result, Secret, SectorSize, Volume};
 
 /// What the header of a layer takes, in bytes.
 const HEADER: u64 = 1 << 20;
 
-/// The volumes of a disk that is open.
+type Lower = Volume<Arc<dyn BlockDevice>>;
+
+/// The volumes of a resource that is open.
 pub(super) enum Layers {
     /// Under one key.
-    One(Box<Volume<Arc<dyn BlockDevice>>>),
+    One(Box<Lower>),
     /// Under the customer's key, on one under the platform's, which has another mode (60).
-    Two(Box<Volume<Volume<Arc<dyn BlockDevice>>>>),
+    Two(Box<Volume<Lower>>),
 }
 
 /// A vault, and the key of it that wraps a layer's DEK.
-#[derive(Clone, Copy)]
-pub(super) struct Kek<'a> {
-    pub(super) vault: &'a dyn KeyVault,
-    pub(super) key: &'a str,
+pub(super) struct Kek {
+    pub(super) vault: Arc<dyn KeyVault>,
+    pub(super) key: Wanted,
+}
+
+/// Which key of a vault.
+pub(super) enum Wanted {
+    /// The latest version of the one of this name.
+    Latest(String),
+    /// This version.
+    Version(KeyId),
+}
+
+impl Kek {
+    fn name(&self) -> &str {
+        match &self.key {
+            Wanted::Latest(name) => name,
+            Wanted::Version(id) => id.key(),
+        }
+    }
+}
+
+/// It wraps under the version that is wanted, whatever the latest one is.
+impl KeyVault for Kek {
+    fn id(&self) -> &str {
+        self.vault.id()
+    }
+
+    fn wrap(&self, key: &str, dek: &Secret) -> Result<WrappedDek> {
+        match &self.key {
+            Wanted::Latest(_) => self.vault.wrap(key, dek),
+            Wanted::Version(id) => self.vault.wrap_version(id, dek),
+        }
+    }
+
+    fn unwrap(&self, wrapped: &WrappedDek) -> Result<Option<Secret>> {
+        self.vault.unwrap(wrapped)
+    }
+
+    fn describe(&self, key: &str, version: Option<&str>) -> Result<Option<KeyDescription>> {
+        self.vault.describe(key, version)
+    }
+}
+
+impl Resource {
+    fn has_two_layers(&self) -> bool {
+        self.encryption_type == EncryptionType::PlatformAndCustomerKeys
+    }
+
+    /// What the lower volume of two is bound to.
+    fn lower_context(&self) -> String {
+        format!("{}/platform", self.id)
+    }
+
+    /// How large its device is, in bytes. An incremental snapshot says behind its data which of it is there.
+    pub(super) fn device_size(&self) -> u64 {
+        let layers = if self.has_two_layers() { 2 } else { 1 };
+        let map = self.increment.map_or(0, |_| ChunkMap::stored_len(self.size));
+        self.size + map + layers * HEADER
+    }
+}
+
+/// A resource of which all is open but the upper volume: its header can be read.
+pub(super) enum Opening {
+    One(Arc<dyn BlockDevice>),
+    Two(Lower),
+}
+
+impl Opening {
+    pub(super) fn begin(device: Arc<dyn BlockDevice>, resource: &Resource, platform: &dyn KeyVault) -> Result<Self> {
+        if !resource.has_two_layers() {
+            return Ok(Opening::One(device));
+        }
+        let options = OpenOptions::new().context(resource.lower_context().as_bytes());
+        Volume::open(device, Credential::Vault(platform), &options).map(Opening::Two)
+    }
+
+    /// The keys that the upper volume says it is under. Nothing has proved it yet.
+    pub(super) fn keys(&self) -> Result<Vec<KeyId>> {
+        let header = match self {
+            Opening::One(device) => Header::load(device)?,
+            Opening::Two(lower) => Header::load(lower)?,
+        };
+        let urls = header.tokens().into_iter().filter_map(|token| token.key_url);
+        Ok(urls.filter_map(|url| url.parse().ok()).collect())
+    }
+
+    /// Opens the upper volume by the customer's vault, or the platform's.
+    pub(super) fn finish(self, resource: &Resource, vault: &dyn KeyVault) -> Result<Layers> {
+        let options = OpenOptions::new().context(resource.id.as_bytes());
+        let credential = Credential::Vault(vault);
+        match self {
+            Opening::One(device) => Volume::open(device, credential, &options).map(Box::new).map(Layers::One),
+            Opening::Two(lower) => Volume::open(lower, credential, &options).map(Box::new).map(Layers::Two),
+        }
+    }
 }
 
 impl Layers {
-    /// How large the device of a disk is, in bytes.
-    pub(super) fn device_size(disk: &ManagedDisk) -> u64 {
-        let layers = if disk.encryption_type == EncryptionType::PlatformAndCustomerKeys { 2 } else { 1 };
-        disk.size + layers * HEADER
-    }
-
-    /// Makes the volumes of a new disk. `customer` is its set's key, if it has one.
+    /// Makes the volumes of a new resource, the upper one under `customer`, if its set has a key.
     pub(super) fn format(
         device: Arc<dyn BlockDevice>,
-        disk: &ManagedDisk,
-        platform: Kek<'_>,
-        customer: Option<Kek<'_>>,
+        resource: &Resource,
+        platform: &Kek,
+        customer: Option<&Kek>,
     ) -> Result<Self> {
         let options = FormatOptions::new()
-            .sector_size(SectorSize::new(disk.sector_size)?)
+            .sector_size(SectorSize::new(resource.sector_size)?)
             .data_offset(HEADER)
-            .context(disk.id.as_bytes())
-            .encryption_type(disk.encryption_type);
-        let outer = customer.unwrap_or(platform);
-        if disk.encryption_type != EncryptionType::PlatformAndCustomerKeys {
-            return Volume::format(device, Protector::Vault(outer.vault, outer.key), &options)
-                .map(Box::new)
-                .map(Layers::One);
+            .context(resource.id.as_bytes())
+            .encryption_type(resource.encryption_type);
+        let upper = customer.unwrap_or(platform);
+        let upper = Protector::Vault(upper, upper.name());
+        if !resource.has_two_layers() {
+            return Volume::format(device, upper, &options).map(Box::new).map(Layers::One);
         }
-        let inner = options.clone().dek_algorithm(DekAlgorithm::Aes256Hctr2).context(lower(disk).as_bytes());
-        let inner = Volume::format(device, Protector::Vault(platform.vault, platform.key), &inner)?;
+        let lower =
+            options.clone().dek_algorithm(DekAlgorithm::Aes256Hctr2).context(resource.lower_context().as_bytes());
+        let lower = Volume::format(device, Protector::Vault(platform, platform.name()), &lower)?;
         // What a new volume shows is noise, which isn't blank.
-        let options = options.overwrite(true);
-        Volume::format(inner, Protector::Vault(outer.vault, outer.key), &options).map(Box::new).map(Layers::Two)
-    }
-
-    /// Opens the volumes of a disk, the upper one by `upper`: the customer's vault, or the platform's.
-    pub(super) fn open(
-        device: Arc<dyn BlockDevice>,
-        disk: &ManagedDisk,
-        platform: &dyn KeyVault,
-        upper: &dyn KeyVault,
-    ) -> Result<Self> {
-        let options = OpenOptions::new().context(disk.id.as_bytes());
-        if disk.encryption_type != EncryptionType::PlatformAndCustomerKeys {
-            return Volume::open(device, Credential::Vault(upper), &options).map(Box::new).map(Layers::One);
-        }
-        let inner = OpenOptions::new().context(lower(disk).as_bytes());
-        let inner = Volume::open(device, Credential::Vault(platform), &inner)?;
-        Volume::open(inner, Credential::Vault(upper), &options).map(Box::new).map(Layers::Two)
+        Volume::format(lower, upper, &options.overwrite(true)).map(Box::new).map(Layers::Two)
     }
 
     pub(super) fn read_at(&self, offset: u64, sectors: &mut [u8]) -> Result<()> {
@@ -111,16 +183,17 @@ impl Layers {
         .pop()
     }
 
-    /// Puts the upper volume under one key.
-    pub(super) fn replace_keks(&self, kek: Kek<'_>, kind: EncryptionType) -> Result<KeyId> {
-        match self {
-            Layers::One(volume) => volume.replace_keks(kek.vault, kek.key, kind),
-            Layers::Two(volume) => volume.replace_keks(kek.vault, kek.key, kind),
+    /// Puts the upper volume under one key, and that alone, unless it is; says whether it had to.
+    pub(super) fn rewrap(&self, kek: &Kek, kind: EncryptionType) -> Result<bool> {
+        if let (Wanted::Version(id), [only]) = (&kek.key, self.keks().as_slice())
+            && id == only
+        {
+            return Ok(false);
         }
+        match self {
+            Layers::One(volume) => volume.replace_keks(kek, kek.name(), kind),
+            Layers::Two(volume) => volume.replace_keks(kek, kek.name(), kind),
+        }
+        .map(|_| true)
     }
-}
-
-/// What the lower volume of two is bound to.
-fn lower(disk: &ManagedDisk) -> String {
-    format!("{}/platform", disk.id)
 }

@@ -94,6 +94,11 @@ impl Lease {
         self.failures += 1;
     }
 
+    /// As if no vault had been asked yet.
+    pub(super) fn expire(&mut self) {
+        *self = Lease::unasked(self.policy);
+    }
+
     /// From when to when the key may be used. It begins where it was valid, since a clock that was put back must not make
     /// it longer than it is.
     pub(super) fn span(&self) -> (u64, u64) {
@@ -112,8 +117,9 @@ impl Lease {
         now >= self.next || now < self.valid_at
     }
 
-    pub(super) fn is_revoked(&self) -> bool {
-        self.last == Answer::Revoked
+    /// Whether the vault's last word was a yes.
+    pub(super) fn is_valid(&self) -> bool {
+        self.last == Answer::Valid
     }
 }
 
@@ -139,7 +145,7 @@ mod tests {
         let mut lease = lease(OutagePolicy::FailAfterGrace);
         assert!(lease.holds(T) && !lease.is_due(T + 899) && lease.is_due(T + 900));
         lease.answered(Answer::Revoked, T + 900);
-        assert!(!lease.holds(T + 900) && lease.is_revoked() && lease.is_due(T + 901));
+        assert!(!lease.holds(T + 900) && !lease.is_valid() && !lease.is_due(T + 900) && lease.is_due(T + 901));
         lease.answered(Answer::Valid, T + 950);
         assert!(lease.holds(T + 950) && !lease.is_due(T + 1849) && lease.is_due(T + 1850));
     }

@@ -1,4 +1,4 @@
-//! The leases of all sets: asked for together, checked at each read and write.
+//! The leases of all keys: asked for together, checked at each read and write.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,8 +8,10 @@ use super::lease::{Answer, Lease, LeasePolicy};
 use crate::key::{KeyId, WrappedDek};
 use crate::{Error, KeyVault, Result};
 
-/// The lease that the disks of one set share.
-pub(super) struct SetLease {
+/// The lease that all share which a set has under one version of a key.
+pub(super) struct KeyLease {
+    pub(super) set: String,
+    pub(super) key: KeyId,
     /// I/O goes on from the one instant to the other: a copy of what the lease says, for a look without a lock.
     from: AtomicU64,
     until: AtomicU64,
@@ -22,22 +24,22 @@ struct State {
     expires: Option<u64>,
     /// Why the vault said no.
     reason: String,
-    /// A DEK that the vault wrapped for a disk of the set, since a right to look at a key is none to use it.
+    /// A DEK that is under the key, since a right to look at a key is none to use it.
     sample: Option<WrappedDek>,
 }
 
-/// Who is asked, and for what.
-pub(super) struct Probe {
-    pub(super) vault: Arc<dyn KeyVault>,
-    pub(super) key: KeyId,
-}
-
-impl SetLease {
+impl KeyLease {
     /// A lease that is to be asked for.
-    fn new(policy: LeasePolicy) -> Self {
+    fn new(set: &str, key: &KeyId, policy: LeasePolicy) -> Self {
         let state =
             State { lease: Lease::unasked(policy), expires: None, reason: "it was not asked yet".into(), sample: None };
-        SetLease { from: AtomicU64::new(u64::MAX), until: AtomicU64::new(0), state: Mutex::new(state) }
+        KeyLease {
+            set: set.into(),
+            key: key.clone(),
+            from: AtomicU64::new(u64::MAX),
+            until: AtomicU64::new(0),
+            state: Mutex::new(state),
+        }
     }
 
     /// Whether the key may be used now.
@@ -47,29 +49,59 @@ impl SetLease {
 
     /// Asks the vault if that is due, and says whether the key may be used. Who comes while another asks waits for that
     /// answer.
-    pub(super) fn renew(&self, now: u64, probe: impl FnOnce() -> Result<Probe>) -> Result<(), String> {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        if state.lease.is_due(now) || !self.holds(now) && !state.lease.is_revoked() {
-            let answer = probe().and_then(|probe| probe.ask(state.sample.as_ref(), now));
-            self.note(&mut state, answer, now);
+    pub(super) fn renew(&self, now: u64, vault: impl FnOnce() -> Result<Arc<dyn KeyVault>>) -> Result<(), String> {
+        let mut state = self.state();
+        // The end of a key may come before it is time to ask.
+        if state.lease.is_due(now) || !self.holds(now) && state.lease.is_valid() {
+            let answer = vault().and_then(|vault| self.ask(&*vault, state.sample.as_ref(), now));
+            // What is said to the caller is the lease's to say.
+            let _ = self.note(&mut state, answer, now);
         }
         if self.holds(now) { Ok(()) } else { Err(state.reason.clone()) }
     }
 
+    /// Asks the vault now.
+    ///
+    /// # Errors
+    /// What it answers.
+    pub(super) fn renew_now(&self, now: u64, vault: &dyn KeyVault) -> Result<()> {
+        let mut state = self.state();
+        let answer = self.ask(vault, state.sample.as_ref(), now);
+        self.note(&mut state, answer, now)
+    }
+
+    /// The vault has refused the key, though nobody asked for the lease.
+    pub(super) fn refused(&self, error: Error, now: u64) -> String {
+        let mut state = self.state();
+        let _ = self.note(&mut state, Err(error), now);
+        state.reason.clone()
+    }
+
+    /// The next use asks the vault again.
+    pub(super) fn expire(&self) {
+        self.state().lease.expire();
+        self.until.store(0, Ordering::Relaxed);
+    }
+
     /// Whether the vault should be asked.
     pub(super) fn is_due(&self, now: u64) -> bool {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).lease.is_due(now)
+        self.state().lease.is_due(now)
     }
 
-    /// Takes a DEK of the set's for what the vault is asked to unwrap.
+    /// Takes a DEK that is under the key for what the vault is asked to unwrap.
     pub(super) fn remember(&self, sample: Option<WrappedDek>) {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).sample = sample;
+        let sample = sample.filter(|sample| sample.kek == self.key);
+        self.state().sample = sample;
     }
 
-    fn note(&self, state: &mut MutexGuard<'_, State>, answer: Result<Option<u64>>, now: u64) {
-        let answer = match answer {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn note(&self, state: &mut State, answer: Result<Option<u64>>, now: u64) -> Result<()> {
+        let said = match &answer {
             Ok(expires) => {
-                state.expires = expires;
+                state.expires = *expires;
                 Answer::Valid
             }
             Err(e) => {
@@ -77,20 +109,19 @@ impl SetLease {
                 if e.is_revocation() { Answer::Revoked } else { Answer::Outage }
             }
         };
-        state.lease.answered(answer, now);
+        state.lease.answered(said, now);
         let (from, until) = state.lease.span();
         self.from.store(from, Ordering::Relaxed);
         // The disk side enforces the end of a key (40): a vault may unwrap with one that has expired.
         self.until.store(until.min(state.expires.unwrap_or(u64::MAX)), Ordering::Relaxed);
+        answer.map(drop)
     }
-}
 
-impl Probe {
     /// When the key expires, if the vault lets it be used.
-    fn ask(&self, sample: Option<&WrappedDek>, now: u64) -> Result<Option<u64>> {
+    fn ask(&self, vault: &dyn KeyVault, sample: Option<&WrappedDek>, now: u64) -> Result<Option<u64>> {
         let key = || self.key.to_string();
         let mut expires = None;
-        if let Some(description) = self.vault.describe(self.key.key(), Some(self.key.version()))? {
+        if let Some(description) = vault.describe(self.key.key(), Some(self.key.version()))? {
             if !description.enabled {
                 return Err(Error::KeyDisabled { key: key() });
             }
@@ -103,25 +134,46 @@ impl Probe {
             expires = description.expires;
         }
         if let Some(wrapped) = sample {
-            self.vault.unwrap(wrapped)?;
+            // A vault that calls its own DEK another's doesn't have the key any more.
+            vault.unwrap(wrapped)?.ok_or_else(|| Error::NotThisVault { wanted: key() })?;
         }
         Ok(expires)
     }
 }
 
-/// The leases of all sets, by name.
+/// The leases of all keys, by set and key.
 pub(super) struct Leases {
     policy: LeasePolicy,
-    sets: Mutex<HashMap<String, Arc<SetLease>>>,
+    leases: Mutex<HashMap<(String, KeyId), Arc<KeyLease>>>,
 }
 
 impl Leases {
     pub(super) fn new(policy: LeasePolicy) -> Self {
-        Leases { policy, sets: Mutex::default() }
+        Leases { policy, leases: Mutex::default() }
     }
 
-    pub(super) fn of(&self, set: &str) -> Arc<SetLease> {
-        let mut sets = self.sets.lock().unwrap_or_else(PoisonError::into_inner);
-        sets.entry(set.to_owned()).or_insert_with(|| Arc::new(SetLease::new(self.policy))).clone()
+    pub(super) fn of(&self, set: &str, key: &KeyId) -> Arc<KeyLease> {
+        let mut leases = self.lock();
+        let new = || Arc::new(KeyLease::new(set, key, self.policy));
+        leases.entry((set.to_owned(), key.clone())).or_insert_with(new).clone()
+    }
+
+    /// The next use of any key of a set asks its vault again.
+    pub(super) fn expire(&self, set: &str) {
+        self.lock().values().filter(|lease| lease.set == set).for_each(|lease| lease.expire());
+    }
+
+    /// Forgets those of a set that is gone: another of its name is another set.
+    pub(super) fn forget(&self, set: &str) {
+        self.lock().retain(|(of, _), _| of != set);
+    }
+
+    /// Forgets those that nobody has.
+    pub(super) fn tidy(&self) {
+        self.lock().retain(|_, lease| Arc::strong_count(lease) > 1);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<(String, KeyId), Arc<KeyLease>>> {
+        self.leases.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

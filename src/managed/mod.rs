@@ -1,26 +1,41 @@
 //! Managed disks: the system that a disk service embeds.
 //!
-//! A [`DiskService`] keeps [encryption sets](EncryptionSet) and [disks](ManagedDisk). A disk is under the platform's key, or
-//! under the customer's key that its set names, or under both in two layers; what is written is encrypted before it reaches
-//! the disk in any case. A disk holds its key for a lease: when the key is disabled, deleted or expired, or access to it
-//! revoked, I/O fails, the DEK is wiped, and all works again once access is back. A set's key is rotated while its disks are
-//! in use, without touching their data.
+//! A [`DiskService`] keeps [encryption sets](EncryptionSet), and [disks, snapshots and images](Resource). A disk is under the
+//! platform's key, or under the customer's key that its set names, or under both in two layers; what is written is encrypted
+//! before it reaches the disk in any case. A disk holds its key for a lease: when the key is disabled, deleted or expired, or
+//! access to it revoked, I/O fails, the DEK is wiped, and all works again once access is back. A set's key is rotated while its
+//! disks are in use, without touching their data.
 //!
 //! Numbers in brackets are those of the README's table of behaviours.
 
 mod backend;
+mod capture;
+mod chain;
+mod chunk_map;
 mod disk;
+mod images;
+mod joining;
 mod layers;
 mod lease;
 mod leases;
 mod records;
+mod resources;
 mod rotation;
 mod service;
+mod sets;
+mod snapshots;
 mod store;
+mod unit;
+mod upkeep;
 
 pub use backend::{DiskBackend, DiskFolder, VaultDescription, VaultDirectory};
+pub use capture::CopyProgress;
 pub use disk::OpenDisk;
+pub use images::{ImageRegion, NewImage};
 pub use lease::{LeasePolicy, OutagePolicy};
-pub use records::{EncryptionSet, Joining, ManagedDisk, RotationError};
-pub use rotation::{Rotation, RotationProgress};
-pub use service::{DiskService, NewDisk, NewSet, ServiceOptions};
+pub use records::{EncryptionSet, Joining, Resource, ResourceKind, ResourceName, RotationError};
+pub use resources::{NewCopy, NewDisk};
+pub use rotation::{ExpiringKey, Rotation, RotationProgress};
+pub use service::{DiskService, ServiceOptions};
+pub use sets::NewSet;
+pub use snapshots::NewSnapshot;

@@ -47,11 +47,11 @@ pub struct RotationError {
     pub code: String,
     /// A text for people.
     pub message: String,
-    /// The disk that it stopped at.
-    pub disk: String,
+    /// What it stopped at: `disk "db-1"`; empty if it did not come to any.
+    pub resource: String,
 }
 
-/// Where a disk comes from that is being put into a set.
+/// Where a resource comes from that is being put into a set.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Joining {
@@ -61,13 +61,80 @@ pub enum Joining {
     Set(String),
 }
 
-/// A managed disk.
+/// What a resource is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum ResourceKind {
+    /// A disk, which is written.
+    Disk,
+    /// What a disk held at one instant.
+    Snapshot,
+    /// One copy of what an image is made of: of one disk, in one region.
+    Image,
+}
+
+impl ResourceKind {
+    const ALL: [(ResourceKind, u8, &'static str); 3] =
+        [(ResourceKind::Disk, 1, "disk"), (ResourceKind::Snapshot, 2, "snapshot"), (ResourceKind::Image, 3, "image")];
+
+    /// The name, as people write it.
+    pub fn name(self) -> &'static str {
+        Self::ALL.iter().find(|(kind, ..)| *kind == self).map_or("", |(.., name)| name)
+    }
+
+    /// The number, as the C ABI and the store carry it.
+    pub fn code(self) -> u8 {
+        Self::ALL.iter().find(|(kind, ..)| *kind == self).map_or(0, |(_, code, _)| *code)
+    }
+
+    /// The kind of this number, if there is one.
+    pub fn from_code(code: u8) -> Option<Self> {
+        Self::ALL.iter().find(|(_, c, _)| *c == code).map(|(kind, ..)| *kind)
+    }
+}
+
+/// The name of a resource: unique among those of its kind. It reads `disk "db-1"`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ResourceName {
+    /// What it is.
+    pub kind: ResourceKind,
+    /// Its name. That of an image's copy is `IMAGE/REGION/NUMBER`, where the number is the disk's in the image, from 0.
+    pub name: String,
+}
+
+impl ResourceName {
+    /// The name of a disk.
+    pub fn disk(name: impl Into<String>) -> Self {
+        ResourceName { kind: ResourceKind::Disk, name: name.into() }
+    }
+
+    /// The name of a snapshot.
+    pub fn snapshot(name: impl Into<String>) -> Self {
+        ResourceName { kind: ResourceKind::Snapshot, name: name.into() }
+    }
+
+    /// The name of the copy of an image's disk `number`, from 0, in a region.
+    pub fn image(image: &str, region: &str, number: usize) -> Self {
+        ResourceName { kind: ResourceKind::Image, name: format!("{image}/{region}/{number}") }
+    }
+}
+
+impl core::fmt::Display for ResourceName {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "{} {:?}", self.kind.name(), self.name)
+    }
+}
+
+/// A managed disk, a snapshot, or a copy of an image's disk.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
-pub struct ManagedDisk {
-    /// The name, unique among disks.
+pub struct Resource {
+    /// What it is.
+    pub kind: ResourceKind,
+    /// The name, unique among those of its kind.
     pub name: String,
-    /// What its volumes are bound to: a UUID that is never used again.
+    /// What its volumes are bound to, and the name of its device: a UUID that is never used again.
     pub id: String,
     /// Where it is.
     pub region: String,
@@ -84,10 +151,21 @@ pub struct ManagedDisk {
     pub set: Option<String>,
     /// Where it comes from while it is being put into its set and not yet under its key for sure; finished at the next use.
     pub joining: Option<Joining>,
-    /// Whether it was ever encrypted in the guest.
+    /// Whether what it holds was ever encrypted in the guest.
     pub guest_encrypted: bool,
     /// When it was made, in seconds since 1970-01-01 UTC.
     pub created: u64,
+    /// The id of the disk, snapshot or image that it was copied from.
+    pub source: Option<String>,
+    /// Its place among the incremental snapshots of its source, if it is one: each holds what the ones before it don't.
+    pub increment: Option<u64>,
+}
+
+impl Resource {
+    /// Its kind and name.
+    pub fn full_name(&self) -> ResourceName {
+        ResourceName { kind: self.kind, name: self.name.clone() }
+    }
 }
 
 mod url {

@@ -1,21 +1,22 @@
 //! Rotation: every disk of a set under the newest version of its key, or under another key (26 to 33).
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
+use std::time::Duration;
 
-use super::layers::Kek;
-use super::records::{EncryptionSet, RotationError};
+use super::records::{EncryptionSet, ResourceName, RotationError};
 use super::service::{DiskService, Inner, not_allowed};
+use super::unit::lock;
 use crate::key::KeyId;
-use crate::{Error, KeyVault, Result};
+use crate::{Error, Result};
 
 /// How far a rotation is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RotationProgress {
-    /// Disks that are under the new key.
+    /// Disks, snapshots and images that are under the new key.
     pub done: usize,
-    /// Disks of the set.
+    /// Disks, snapshots and images of the set.
     pub total: usize,
 }
 
@@ -23,14 +24,29 @@ pub struct RotationProgress {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Rotation {
-    /// The key that all disks of the set are under.
+    /// The key that all disks, snapshots and images of the set are under.
     pub key: KeyId,
     /// How many were put under it now; the others were already.
     pub rewrapped: usize,
 }
 
+/// A set whose key will expire soon.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ExpiringKey {
+    /// The set.
+    pub set: String,
+    /// Its active key.
+    pub key: KeyId,
+    /// When it expires, or has expired, in seconds since 1970-01-01 UTC.
+    pub expires: u64,
+    /// Whether a newer version would be taken up by itself, once there is one.
+    pub auto_rotation: bool,
+}
+
 impl DiskService {
-    /// Puts every disk of a set under the latest version of its key. A rotation that was stopped, or killed, goes on.
+    /// Puts every disk, snapshot and image of a set under the latest version of its key. A rotation that was stopped, or
+    /// killed, goes on.
     ///
     /// DEKs are wrapped anew, with up to `parallel` calls of the vault at once; no sector is read or written, and disks stay
     /// in use. The old versions must stay enabled until this returns (27): until then they are in `previous_keys` (30).
@@ -39,25 +55,87 @@ impl DiskService {
     /// [`Error::NoSuchResource`]; [`Error::NotAllowed`] while an error of an earlier rotation isn't cleared (32); what the
     /// vault and the devices answer, which is noted in the set and stops the rotation.
     pub fn rotate_set(&self, set: &str, progress: &(dyn Fn(RotationProgress) + Sync)) -> Result<Rotation> {
-        let _alone = self.inner.changes.lock().unwrap_or_else(PoisonError::into_inner);
+        let rotating = self.inner.rotating.of(set);
+        let _alone = lock(&rotating);
         let set = self.inner.rotatable(set)?;
-        let vault = self.inner.vault_of(&set, &set.active_key)?;
-        let latest = vault.describe(set.active_key.key(), None)?.map(|description| description.id);
-        // A vault that tells nothing of its keys names the version in what it wraps.
-        let key = latest.unwrap_or_else(|| set.active_key.clone());
+        let key = self.inner.latest(&set).map_err(|e| self.inner.stopped(&set.name, None, e))?;
         self.inner.rotate(set, key, progress)
     }
 
-    /// Puts a set, and every disk of it, under another key, perhaps of another vault. As [`rotate_set`](Self::rotate_set).
+    /// Puts a set, and all that is in it, under another key, perhaps of another vault. As [`rotate_set`](Self::rotate_set).
+    ///
+    /// It is what to do when the key has expired (38). A key that is disabled or deleted, or may not be used any more, has to
+    /// be made usable again until this has returned: without it nobody, this service included, has the DEKs.
     ///
     /// # Errors
-    /// As [`rotate_set`](Self::rotate_set); [`Error::NotAllowed`] for a vault in another region, or without soft delete and
-    /// purge protection.
+    /// As [`rotate_set`](Self::rotate_set); [`Error::NotAllowed`] for a vault in another region or tenant, or without soft
+    /// delete and purge protection.
     pub fn set_key(&self, set: &str, key: &KeyId, progress: &(dyn Fn(RotationProgress) + Sync)) -> Result<Rotation> {
-        let _alone = self.inner.changes.lock().unwrap_or_else(PoisonError::into_inner);
+        let rotating = self.inner.rotating.of(set);
+        let _alone = lock(&rotating);
         let set = self.inner.rotatable(set)?;
-        self.inner.check_vault(key.vault(), &set.region)?;
+        self.inner.check_vault(key.vault(), &set.region, &set.tenant)?;
         self.inner.rotate(set, key.clone(), progress)
+    }
+
+    /// Rotates the sets with auto-rotation whose vault has a newer version of the key, and goes on with rotations that were
+    /// killed (28). To be called every few minutes, by a thread of its own: it returns when they are done. A vault is asked at
+    /// most once in the `rotation_interval`.
+    ///
+    /// What comes of each set that was due is told. A failed rotation is not tried again until its error is cleared (32); a
+    /// vault that could not be asked is asked again at the next interval.
+    ///
+    /// # Errors
+    /// [`Error::Io`] from the store.
+    pub fn auto_rotate(&self, progress: &(dyn Fn(RotationProgress) + Sync)) -> Result<Vec<(String, Result<Rotation>)>> {
+        let mut rotated = Vec::new();
+        for name in self.inner.store.set_names()? {
+            match self.auto_rotate_set(&name, progress) {
+                Ok(None) => {}
+                Ok(Some(rotation)) => rotated.push((name, Ok(rotation))),
+                Err(e) => rotated.push((name, Err(e))),
+            }
+        }
+        Ok(rotated)
+    }
+
+    /// Rotates a set with auto-rotation if that is due.
+    fn auto_rotate_set(&self, name: &str, progress: &(dyn Fn(RotationProgress) + Sync)) -> Result<Option<Rotation>> {
+        let rotating = self.inner.rotating.of(name);
+        let _alone = lock(&rotating);
+        let set = match self.inner.store.set(name) {
+            Ok(set) if set.auto_rotation && set.auto_key_rotation_error.is_none() => set,
+            Ok(_) | Err(Error::NoSuchResource(_)) => return Ok(None),
+            Err(e) => return Err(e),
+        };
+        if !self.inner.should_look(name) {
+            return Ok(None);
+        }
+        let latest = self.inner.latest(&set)?;
+        if latest == set.active_key && set.previous_keys.is_empty() {
+            return Ok(None);
+        }
+        self.inner.rotate(set, latest, progress).map(Some)
+    }
+
+    /// The sets whose active key expires within a time, or has expired (33). Every set's vault is asked.
+    ///
+    /// # Errors
+    /// [`Error::Io`] from the store. A vault that doesn't answer, or doesn't tell, is left out.
+    pub fn expiring_keys(&self, within: Duration) -> Result<Vec<ExpiringKey>> {
+        let horizon = self.inner.clock.now().saturating_add(within.as_secs());
+        let mut expiring = Vec::new();
+        for name in self.inner.store.set_names()? {
+            let set = self.inner.store.set(&name)?;
+            let key = &set.active_key;
+            let said = self.inner.vault_of(&set, key).and_then(|vault| vault.describe(key.key(), Some(key.version())));
+            let expires = said.ok().flatten().and_then(|said| said.expires);
+            if let Some(expires) = expires.filter(|&expires| expires <= horizon) {
+                let (key, auto_rotation) = (set.active_key, set.auto_rotation);
+                expiring.push(ExpiringKey { set: name, key, expires, auto_rotation });
+            }
+        }
+        Ok(expiring)
     }
 
     /// Clears what stopped a rotation, so that it may be tried again (32).
@@ -65,82 +143,108 @@ impl DiskService {
     /// # Errors
     /// [`Error::NoSuchResource`].
     pub fn clear_rotation_error(&self, set: &str) -> Result<()> {
-        let _alone = self.inner.changes.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut set = self.inner.set(set)?;
-        set.auto_key_rotation_error = None;
-        self.inner.store.put_set(&set)
+        self.inner.change_set(set, |set| set.auto_key_rotation_error = None).map(drop)
     }
 }
 
 impl Inner {
     fn rotatable(&self, name: &str) -> Result<EncryptionSet> {
-        let set = self.set(name)?;
+        let set = self.store.set(name)?;
         if let Some(error) = &set.auto_key_rotation_error {
             return not_allowed("32", &format!("a rotation failed ({}); clear its error first", error.code));
         }
         Ok(set)
     }
 
+    /// The latest version of a set's key.
+    fn latest(&self, set: &EncryptionSet) -> Result<KeyId> {
+        let vault = self.vault_of(set, &set.active_key)?;
+        let said = vault.describe(set.active_key.key(), None)?;
+        // A vault that tells nothing of its keys has no newer version for us.
+        Ok(said.map_or_else(|| set.active_key.clone(), |description| description.id))
+    }
+
+    /// Whether it is time to look for a newer version of a set's key; it is taken for looked at then.
+    fn should_look(&self, set: &str) -> bool {
+        let (now, mut looked) = (self.clock.now(), lock(&self.looked));
+        let due = looked.get(set).is_none_or(|&at| now < at || now - at >= self.rotation_interval.as_secs());
+        if due {
+            looked.insert(set.into(), now);
+        }
+        due
+    }
+
+    /// Notes what stopped a rotation.
+    fn stopped(&self, set: &str, at: Option<&ResourceName>, error: Error) -> Error {
+        let noted = RotationError {
+            code: code(&error).into(),
+            message: error.to_string(),
+            resource: at.map(ResourceName::to_string).unwrap_or_default(),
+        };
+        // That the store failed too is less worth telling than what failed first.
+        let _ = self.change_set(set, |set| set.auto_key_rotation_error = Some(noted));
+        error
+    }
+
     fn rotate(
-        self: &std::sync::Arc<Self>,
-        mut set: EncryptionSet,
+        self: &Arc<Self>,
+        set: EncryptionSet,
         key: KeyId,
         progress: &(dyn Fn(RotationProgress) + Sync),
     ) -> Result<Rotation> {
-        if set.active_key != key {
-            // From here on the set says that disks may be under either, whatever happens.
-            let old = core::mem::replace(&mut set.active_key, key);
-            set.previous_keys.retain(|key| *key != set.active_key);
-            set.previous_keys.push(old);
-            self.store.put_set(&set)?;
-        }
-        let rewrapped = match self.rewrap_all(&set, progress) {
-            Ok(rewrapped) => rewrapped,
-            Err((disk, e)) => {
-                set.auto_key_rotation_error =
-                    Some(RotationError { code: code(&e).into(), message: e.to_string(), disk });
-                self.store.put_set(&set)?;
-                return Err(e);
+        let name = &set.name;
+        // A key that can't be used is found before anything is put under it.
+        let vault = self.vault_of(&set, &key).map_err(|e| self.stopped(name, None, e))?;
+        let lease = self.leases.of(name, &key);
+        lease.renew_now(self.clock.now(), &*vault).map_err(|e| self.stopped(name, None, e))?;
+        let set = self.change_set(name, |set| {
+            if set.active_key != key {
+                // From here on the set says that what is in it may be under either, whatever happens.
+                let old = core::mem::replace(&mut set.active_key, key);
+                set.previous_keys.retain(|key| *key != set.active_key);
+                set.previous_keys.push(old);
             }
-        };
+        })?;
+        let rewrapped = self.rewrap_all(&set, progress).map_err(|(at, e)| self.stopped(name, at.as_ref(), e))?;
         if rewrapped > 0 || !set.previous_keys.is_empty() {
-            set.previous_keys.clear();
-            set.last_key_rotation_timestamp = Some(self.clock.now());
-            self.store.put_set(&set)?;
+            let now = self.clock.now();
+            self.change_set(name, |set| {
+                set.previous_keys.clear();
+                set.last_key_rotation_timestamp = Some(now);
+            })?;
         }
         Ok(Rotation { key: set.active_key, rewrapped })
     }
 
-    /// Puts all disks of a set under its active key, some at once. The first that fails stops it, and is named.
+    /// Puts all that is in a set under its active key, some at once. The first that fails stops it, and is named.
     fn rewrap_all(
-        self: &std::sync::Arc<Self>,
+        self: &Arc<Self>,
         set: &EncryptionSet,
         progress: &(dyn Fn(RotationProgress) + Sync),
-    ) -> Result<usize, (String, Error)> {
-        let whole = |e| (String::new(), e);
-        let disks = self.store.members(&set.name).map_err(whole)?;
-        let vault = self.vault_of(set, &set.active_key).map_err(whole)?;
+    ) -> Result<usize, (Option<ResourceName>, Error)> {
+        // Those that leave the set too: its old key may be the one that they are still under.
+        let members = self.store.members(&set.name, true).map_err(|e| (None, e))?;
         let (next, done, rewrapped) = (AtomicUsize::new(0), AtomicUsize::new(0), AtomicUsize::new(0));
         let stopped = AtomicBool::new(false);
         let failure = Mutex::new(None);
         let work = || {
             while !stopped.load(Ordering::Relaxed) {
-                let Some(disk) = disks.get(next.fetch_add(1, Ordering::Relaxed)) else { return };
-                match self.rewrap(set, &*vault, disk) {
+                let Some(name) = members.get(next.fetch_add(1, Ordering::Relaxed)) else { return };
+                match self.rewrap(&set.name, name) {
                     Ok(new) => {
                         rewrapped.fetch_add(usize::from(new), Ordering::Relaxed);
                         let done = done.fetch_add(1, Ordering::Relaxed) + 1;
-                        progress(RotationProgress { done, total: disks.len() });
+                        progress(RotationProgress { done, total: members.len() });
                     }
                     Err(e) => {
                         stopped.store(true, Ordering::Relaxed);
-                        failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert((disk.clone(), e));
+                        lock(&failure).get_or_insert((Some(name.clone()), e));
                     }
                 }
             }
         };
         thread::scope(|scope| {
-            for _ in 0..self.parallel.min(disks.len()) {
+            for _ in 0..self.parallel.min(members.len()) {
                 scope.spawn(work);
             }
         });
@@ -150,29 +254,20 @@ impl Inner {
         }
     }
 
-    /// Puts one disk under the set's active key, unless it is, and says whether it was put.
-    fn rewrap(self: &std::sync::Arc<Self>, set: &EncryptionSet, vault: &dyn KeyVault, name: &str) -> Result<bool> {
-        let disk = self.shared(name)?;
-        let kek = Kek { vault, key: set.active_key.key() };
-        let rewrapped = disk.with_layers(|layers| {
-            if layers.keks() == [set.active_key.clone()] {
-                return Ok(false);
-            }
-            let got = layers.replace_keks(kek, set.encryption_type)?;
-            if got != set.active_key {
-                let wanted = &set.active_key;
-                return Err(Error::Vault(format!(
-                    "asked to wrap under {wanted}, it wrapped under {got}; rotate again"
-                )));
-            }
-            self.leases.of(&set.name).remember(layers.wrapped());
-            Ok(true)
-        })?;
-        let mut record = self.disk(name)?;
-        if record.joining.take().is_some() {
-            self.store.put_disk(&record)?;
+    /// Puts what is in a set, or leaves it, under its active key, and says whether that was to do.
+    fn rewrap(self: &Arc<Self>, set: &str, name: &ResourceName) -> Result<bool> {
+        let unit = match self.unit(name) {
+            // It was removed meanwhile.
+            Err(Error::NoSuchResource(_)) => return Ok(false),
+            unit => unit?,
+        };
+        let _alone = unit.changing();
+        match self.store.resource(name) {
+            Err(Error::NoSuchResource(_)) => Ok(false),
+            Ok(resource) if resource.set.as_deref() != Some(set) && resource.joining.is_none() => Ok(false),
+            Ok(resource) => self.rewrap_unit(&unit, &resource),
+            Err(e) => Err(e),
         }
-        Ok(rewrapped)
     }
 }
 
@@ -185,7 +280,7 @@ fn code(error: &Error) -> &'static str {
         Error::KeyNotYetValid { .. } => "KeyNotYetValid",
         Error::AccessDenied { .. } => "AccessDenied",
         Error::DiskSuspended { .. } => "DiskSuspended",
-        Error::Vault(_) => "VaultFailed",
+        Error::Vault(_) | Error::DamagedVault(_) => "VaultFailed",
         Error::Io { .. } => "DeviceFailed",
         _ => "RotationFailed",
     }

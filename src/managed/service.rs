@@ -1,18 +1,19 @@
-//! [`DiskService`]: sets and disks, made, opened, put under other keys.
+//! [`DiskService`]: what all its parts share.
 
 use std::collections::HashMap;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, RwLock, Weak};
+use std::time::Duration;
 
 use super::backend::{DiskBackend, VaultDirectory};
-use super::disk::OpenDisk;
-use super::layers::{Kek, Layers};
+use super::layers::{Kek, Layers, Opening, Wanted};
 use super::lease::LeasePolicy;
-use super::leases::{Leases, Probe};
-use super::records::{EncryptionSet, Joining, ManagedDisk};
-use super::store::Store;
+use super::leases::{KeyLease, Leases};
+use super::records::{EncryptionSet, Joining, Resource, ResourceName};
+use super::store::{Store, Tables};
+use super::unit::{Unit, lock};
 use crate::key::KeyId;
-use crate::{Clock, EncryptionType, Error, KeyVault, Result, SectorSize, random};
+use crate::{Clock, Error, KeyVault, Result, random};
 
 /// What a service is set up with.
 pub struct ServiceOptions {
@@ -28,72 +29,56 @@ pub struct ServiceOptions {
     pub clock: Arc<dyn Clock>,
     /// How leases run.
     pub lease: LeasePolicy,
-    /// How many vault calls of one rotation are in flight at most.
+    /// How many vault calls of one rotation, or of one round of [`maintain`](DiskService::maintain), are in flight at most.
     pub parallel: usize,
+    /// How often [`auto_rotate`](DiskService::auto_rotate) looks for a newer version of a set's key; with the time that the
+    /// rotation takes it should stay below an hour (28).
+    pub rotation_interval: Duration,
 }
 
-/// A set that is to be made.
-#[derive(Debug, Clone)]
-pub struct NewSet {
-    /// A name that no other set has.
-    pub name: String,
-    /// Where it is.
-    pub region: String,
-    /// Whose it is.
-    pub subscription: String,
-    /// The tenant that its identity shall belong to.
-    pub tenant: String,
-    /// [`CustomerKey`](EncryptionType::CustomerKey) or
-    /// [`PlatformAndCustomerKeys`](EncryptionType::PlatformAndCustomerKeys).
-    pub encryption_type: EncryptionType,
-    /// The key, with its version (15).
-    pub key: KeyId,
-    /// Whether newer versions of the key are taken up as they come.
-    pub auto_rotation: bool,
-}
-
-/// A disk that is to be made.
-#[derive(Debug, Clone)]
-pub struct NewDisk {
-    /// A name that no other disk has.
-    pub name: String,
-    /// Where it is.
-    pub region: String,
-    /// Whose it is.
-    pub subscription: String,
-    /// The size of its data in bytes, a multiple of the sector size.
-    pub size: u64,
-    /// The sector size in bytes: 512 or 4096.
-    pub sector_size: u32,
-    /// The set whose key shall protect it; without one, the platform's key does (9).
-    pub set: Option<String>,
-}
-
-/// Encryption sets and managed disks.
+/// Encryption sets, managed disks, snapshots and images. All of it may be used from any number of threads.
+///
+/// One process at a time has a store open.
 pub struct DiskService {
     pub(super) inner: Arc<Inner>,
 }
 
 pub(super) struct Inner {
     pub(super) store: Store,
-    backend: Arc<dyn DiskBackend>,
-    vaults: Arc<dyn VaultDirectory>,
-    platform: Arc<dyn KeyVault>,
+    pub(super) backend: Arc<dyn DiskBackend>,
+    pub(super) vaults: Arc<dyn VaultDirectory>,
+    pub(super) platform: Arc<dyn KeyVault>,
     platform_key: String,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) leases: Leases,
     pub(super) parallel: usize,
-    /// Disks that are open, so that all who open one share it.
-    open: Mutex<HashMap<String, Weak<OpenDisk>>>,
-    /// One change of records at a time.
-    pub(super) changes: Mutex<()>,
+    pub(super) rotation_interval: Duration,
+    /// Resources in use, so that all who use one share it.
+    units: Mutex<HashMap<ResourceName, Weak<Unit>>>,
+    /// Who rotates a set.
+    pub(super) rotating: Named<Mutex<()>>,
+    /// Who uses the incremental snapshots of a disk, and who adds or removes one; by the disk's id.
+    pub(super) chains: Named<RwLock<()>>,
+    /// When the vault of a set was last asked for a newer version of its key.
+    pub(super) looked: Mutex<HashMap<String, u64>>,
+}
+
+/// Locks by name.
+pub(super) struct Named<T>(Mutex<HashMap<String, Arc<T>>>);
+
+impl<T: Default> Named<T> {
+    pub(super) fn of(&self, name: &str) -> Arc<T> {
+        let mut locks = lock(&self.0);
+        locks.retain(|_, lock| Arc::strong_count(lock) > 1);
+        locks.entry(name.to_owned()).or_default().clone()
+    }
 }
 
 impl DiskService {
-    /// Opens the store of a service, or makes it.
+    /// Opens the store of a service, or makes it. What was being made or removed when the last process ended is removed.
     ///
     /// # Errors
-    /// [`Error::Io`].
+    /// [`Error::Io`], also while another process has the store open.
     pub fn open(store: impl AsRef<Path>, options: ServiceOptions) -> Result<Self> {
         let inner = Inner {
             store: Store::open(store.as_ref())?,
@@ -104,355 +89,222 @@ impl DiskService {
             clock: options.clock,
             leases: Leases::new(options.lease),
             parallel: options.parallel.max(1),
-            open: Mutex::default(),
-            changes: Mutex::default(),
+            rotation_interval: options.rotation_interval,
+            units: Mutex::default(),
+            rotating: Named(Mutex::default()),
+            chains: Named(Mutex::default()),
+            looked: Mutex::default(),
         };
+        for (id, region) in inner.store.orphans()? {
+            inner.remove_device(&region, &id)?;
+        }
         Ok(DiskService { inner: Arc::new(inner) })
-    }
-
-    /// Makes a set, with an identity of its own, to which the vault's owner has then to grant `get`, `wrapKey` and
-    /// `unwrapKey` (17, 25).
-    ///
-    /// # Errors
-    /// [`Error::ResourceExists`]; [`Error::NotAllowed`] for a vault in another region (18) or without soft delete and purge
-    /// protection (16), and for the type `PlatformKey`, which takes no set (20); what the directory answers.
-    pub fn create_set(&self, new: &NewSet) -> Result<EncryptionSet> {
-        let _alone = self.inner.changes.lock().unwrap_or_else(PoisonError::into_inner);
-        check_name(&new.name)?;
-        if self.inner.store.set(&new.name)?.is_some() {
-            return Err(Error::ResourceExists(format!("there is a set {:?} already", new.name)));
-        }
-        if new.encryption_type == EncryptionType::PlatformKey {
-            return not_allowed("20", "disks under the platform's key have no set; make them without one");
-        }
-        self.inner.check_vault(new.key.vault(), &new.region)?;
-        let id = uuid::Builder::from_random_bytes(random::array()?).into_uuid();
-        let set = EncryptionSet {
-            name: new.name.clone(),
-            region: new.region.clone(),
-            subscription: new.subscription.clone(),
-            tenant: new.tenant.clone(),
-            identity: format!("des-{}-{id}", new.name),
-            encryption_type: new.encryption_type,
-            active_key: new.key.clone(),
-            previous_keys: Vec::new(),
-            auto_rotation: new.auto_rotation,
-            last_key_rotation_timestamp: None,
-            auto_key_rotation_error: None,
-            created: self.inner.clock.now(),
-        };
-        self.inner.store.put_set(&set)?;
-        Ok(set)
-    }
-
-    /// A set.
-    ///
-    /// # Errors
-    /// [`Error::NoSuchResource`].
-    pub fn set(&self, name: &str) -> Result<EncryptionSet> {
-        self.inner.set(name)
-    }
-
-    /// The names of all sets, in order.
-    ///
-    /// # Errors
-    /// [`Error::Io`].
-    pub fn set_names(&self) -> Result<Vec<String>> {
-        self.inner.store.set_names()
-    }
-
-    /// The names of a set's disks, in order (23).
-    ///
-    /// # Errors
-    /// [`Error::NoSuchResource`].
-    pub fn disks_of(&self, set: &str) -> Result<Vec<String>> {
-        self.inner.set(set)?;
-        self.inner.store.members(set)
-    }
-
-    /// Removes a set that has no disks.
-    ///
-    /// # Errors
-    /// [`Error::NoSuchResource`]; [`Error::NotAllowed`] while it has disks.
-    pub fn delete_set(&self, name: &str) -> Result<()> {
-        let _alone = self.inner.changes.lock().unwrap_or_else(PoisonError::into_inner);
-        self.inner.set(name)?;
-        if !self.inner.store.members(name)?.is_empty() || self.inner.is_left(name)? {
-            return not_allowed("19", "the set still has disks; delete them, or put them into another set, first");
-        }
-        self.inner.store.remove_set(name)
-    }
-
-    /// Makes a disk with a new DEK (2), under its set's key (21) or the platform's (9).
-    ///
-    /// # Errors
-    /// [`Error::ResourceExists`]; [`Error::NoSuchResource`]; [`Error::NotAllowed`] for a set in another region or
-    /// subscription; [`Error::InvalidOption`]; what the vault answers; [`Error::Io`]. Of what failed nothing stays.
-    pub fn create_disk(&self, new: &NewDisk) -> Result<ManagedDisk> {
-        let _alone = self.inner.changes.lock().unwrap_or_else(PoisonError::into_inner);
-        check_name(&new.name)?;
-        if self.inner.store.disk(&new.name)?.is_some() {
-            return Err(Error::ResourceExists(format!("there is a disk {:?} already", new.name)));
-        }
-        if !matches!(new.sector_size, 512 | 4096) {
-            return Err(Error::SectorSize { size: new.sector_size.into() });
-        }
-        if new.size == 0 || !new.size.is_multiple_of(new.sector_size.into()) || new.size > MAX_SIZE {
-            return Err(Error::InvalidOption("a disk has a whole number of sectors, up to 64 TiB".into()));
-        }
-        let set = new.set.as_ref().map(|set| self.inner.set(set)).transpose()?;
-        if let Some(set) = &set {
-            check_place(set, &new.region, &new.subscription)?;
-        }
-        let id = uuid::Builder::from_random_bytes(random::array()?).into_uuid();
-        let disk = ManagedDisk {
-            name: new.name.clone(),
-            id: id.to_string(),
-            region: new.region.clone(),
-            subscription: new.subscription.clone(),
-            size: new.size,
-            sector_size: SectorSize::new(new.sector_size)?.bytes(),
-            encryption_type: set.as_ref().map_or(EncryptionType::PlatformKey, |set| set.encryption_type),
-            set: new.set.clone(),
-            joining: None,
-            guest_encrypted: false,
-            created: self.inner.clock.now(),
-        };
-        let made = self.inner.make(&disk, set.as_ref()).and_then(|()| self.inner.store.put_disk(&disk));
-        if made.is_err() {
-            // It is this call's own, and nobody knows of it.
-            let _ = self.inner.backend.remove(&disk.id);
-        }
-        made.map(|()| disk)
-    }
-
-    /// A disk.
-    ///
-    /// # Errors
-    /// [`Error::NoSuchResource`].
-    pub fn disk(&self, name: &str) -> Result<ManagedDisk> {
-        self.inner.disk(name)
-    }
-
-    /// The names of all disks, in order.
-    ///
-    /// # Errors
-    /// [`Error::Io`].
-    pub fn disk_names(&self) -> Result<Vec<String>> {
-        self.inner.store.disk_names()
-    }
-
-    /// Removes a disk that nobody has open, and what it holds.
-    ///
-    /// # Errors
-    /// [`Error::NoSuchResource`]; [`Error::Busy`]; [`Error::Io`].
-    pub fn delete_disk(&self, name: &str) -> Result<()> {
-        let _alone = self.inner.changes.lock().unwrap_or_else(PoisonError::into_inner);
-        let disk = self.inner.disk(name)?;
-        if self.inner.opened(name).is_some() {
-            return Err(Error::Busy { what: format!("the disk {name:?}") });
-        }
-        self.inner.store.remove_disk(&disk)?;
-        self.inner.backend.remove(&disk.id)
-    }
-
-    /// Opens a disk. All who have one open share it, and so its vault call.
-    ///
-    /// # Errors
-    /// [`Error::NoSuchResource`]; [`Error::DiskSuspended`] while its key may not be used (38); what the vault and the device
-    /// answer.
-    pub fn open_disk(&self, name: &str) -> Result<Arc<OpenDisk>> {
-        let disk = self.inner.shared(name)?;
-        disk.with_layers(|_| Ok(()))?;
-        let mut record = self.inner.disk(name)?;
-        if let Some(set) = record.joining.as_ref().and(record.set.clone()) {
-            // What was begun before this process was.
-            let _alone = self.inner.changes.lock().unwrap_or_else(PoisonError::into_inner);
-            self.inner.join(&disk, &mut record, &self.inner.set(&set)?)?;
-        }
-        Ok(disk)
-    }
-
-    /// Puts a disk into a set: one under the platform's key comes under a customer's (22), one of another set under this
-    /// set's key. No sector is touched, and it stays open. Killed at any instant, it is finished at the next use.
-    ///
-    /// # Errors
-    /// [`Error::NoSuchResource`]; [`Error::NotAllowed`] for a set in another place, of a kind that the disk can't become in
-    /// place, or for a disk that was ever encrypted in the guest (52); what the vault answers; [`Error::Io`].
-    pub fn put_into_set(&self, name: &str, set: &str) -> Result<ManagedDisk> {
-        let _alone = self.inner.changes.lock().unwrap_or_else(PoisonError::into_inner);
-        let (mut disk, set) = (self.inner.disk(name)?, self.inner.set(set)?);
-        check_place(&set, &disk.region, &disk.subscription)?;
-        if disk.guest_encrypted {
-            return not_allowed("52", "a disk that was ever encrypted in the guest can't come under a customer's key");
-        }
-        let double = EncryptionType::PlatformAndCustomerKeys;
-        if (disk.encryption_type == double) != (set.encryption_type == double) {
-            return not_allowed(
-                "60",
-                "a second layer can't be added or taken away in place; copy the data to a new disk",
-            );
-        }
-        let open = self.inner.shared(name)?;
-        open.with_layers(|_| Ok(()))?;
-        // First the intent: from here on it belongs to the set, and is finished whatever happens.
-        let from = disk.set.replace(set.name.clone());
-        disk.joining = Some(from.map_or(Joining::Platform, Joining::Set));
-        disk.encryption_type = set.encryption_type;
-        self.inner.store.put_disk(&disk)?;
-        self.inner.join(&open, &mut disk, &set)?;
-        Ok(disk)
-    }
-
-    /// Asks the vaults that it is time to ask, and wipes the DEKs of disks whose keys may not be used. To be called about
-    /// once a minute; reads and writes do it too for their own disk, if nobody has called this for too long.
-    pub fn maintain(&self) {
-        let open: Vec<Arc<OpenDisk>> = {
-            let mut open = self.inner.open.lock().unwrap_or_else(PoisonError::into_inner);
-            open.retain(|_, disk| disk.strong_count() > 0);
-            open.values().filter_map(Weak::upgrade).collect()
-        };
-        for disk in open {
-            let now = self.inner.clock.now();
-            if let Some(lease) = disk.lease().filter(|lease| lease.is_due(now)) {
-                // What it says, the lease knows.
-                let _ = lease.renew(now, || self.inner.probe(disk.name()));
-            }
-            disk.suspend_if_revoked();
-        }
     }
 }
 
-/// The largest disk: 64 TiB.
-const MAX_SIZE: u64 = 1 << 46;
+/// The volumes of a resource, and the lease of the key that they are under.
+pub(super) struct Opened {
+    pub(super) layers: Layers,
+    pub(super) lease: Option<Arc<KeyLease>>,
+}
+
+/// A resource that was made and isn't in the store yet.
+pub(super) struct Made {
+    pub(super) resource: Resource,
+    pub(super) layers: Layers,
+}
 
 impl Inner {
-    pub(super) fn set(&self, name: &str) -> Result<EncryptionSet> {
-        self.store.set(name)?.ok_or_else(|| Error::NoSuchResource(format!("there is no set {name:?}")))
-    }
-
-    pub(super) fn disk(&self, name: &str) -> Result<ManagedDisk> {
-        self.store.disk(name)?.ok_or_else(|| Error::NoSuchResource(format!("there is no disk {name:?}")))
+    /// A name that was never used before.
+    pub(super) fn new_id(&self) -> Result<String> {
+        Ok(uuid::Builder::from_random_bytes(random::array()?).into_uuid().to_string())
     }
 
     pub(super) fn vault_of(&self, set: &EncryptionSet, key: &KeyId) -> Result<Arc<dyn KeyVault>> {
         self.vaults.vault(key.vault(), &set.identity)
     }
 
-    pub(super) fn check_vault(&self, vault: &str, region: &str) -> Result<()> {
-        let vault = self.vaults.describe(vault)?;
-        if vault.region != region {
-            return not_allowed("18", "a set and its vault are in one region; use a vault in the set's");
-        }
-        if !vault.soft_delete || !vault.purge_protection {
-            return not_allowed("16", "the vault needs soft delete and purge protection; turn them on");
-        }
-        Ok(())
+    /// The vault that is asked for a lease.
+    pub(super) fn vault_of_lease(&self, lease: &KeyLease) -> Result<Arc<dyn KeyVault>> {
+        self.vault_of(&self.store.set(&lease.set)?, &lease.key)
     }
 
-    fn platform(&self) -> Kek<'_> {
-        Kek { vault: &*self.platform, key: &self.platform_key }
-    }
-
-    /// Makes the device and volumes of a new disk.
-    fn make(&self, disk: &ManagedDisk, set: Option<&EncryptionSet>) -> Result<()> {
-        let vault = set.map(|set| self.vault_of(set, &set.active_key)).transpose()?;
-        let customer = vault.as_deref().zip(set).map(|(vault, set)| Kek { vault, key: set.active_key.key() });
-        let device = self.backend.create(&disk.id, Layers::device_size(disk))?;
-        Layers::format(device, disk, self.platform(), customer)?.sync()
-    }
-
-    /// The disk that all who open it share.
-    pub(super) fn shared(self: &Arc<Self>, name: &str) -> Result<Arc<OpenDisk>> {
-        let record = self.disk(name)?;
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(disk) = open.get(name).and_then(Weak::upgrade) {
-            return Ok(disk);
-        }
-        let lease = record.set.as_ref().map(|set| self.leases.of(set));
-        let disk = Arc::new(OpenDisk::new(self.clone(), name, record.size, record.sector_size, lease));
-        open.insert(name.to_owned(), Arc::downgrade(&disk));
-        Ok(disk)
-    }
-
-    fn opened(&self, name: &str) -> Option<Arc<OpenDisk>> {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner).get(name).and_then(Weak::upgrade)
-    }
-
-    /// Opens the volumes of a disk by whichever of its keys it is under.
-    pub(super) fn open_layers(&self, name: &str) -> Result<Layers> {
-        let disk = self.disk(name)?;
-        let Some(set) = disk.set.as_ref().map(|set| self.set(set)).transpose()? else {
-            return Layers::open(self.backend.open(&disk.id)?, &disk, &*self.platform, &*self.platform);
-        };
-        let mut vaults = self.vaults_of(&set)?;
-        // It may still be under what it was under before.
-        match &disk.joining {
-            None => {}
-            Some(Joining::Platform) => vaults.push(self.platform.clone()),
-            Some(Joining::Set(from)) => vaults.extend(self.vaults_of(&self.set(from)?)?),
-        }
-        let mut failure = None;
-        for vault in vaults {
-            match Layers::open(self.backend.open(&disk.id)?, &disk, &*self.platform, &*vault) {
-                Err(e @ Error::NotThisVault { .. }) => failure = failure.or(Some(e)),
-                other => return other,
-            }
-        }
-        Err(failure.unwrap_or_else(|| Error::NotThisVault { wanted: set.active_key.to_string() }))
-    }
-
-    /// Whether a disk is on its way out of a set.
-    fn is_left(&self, set: &str) -> Result<bool> {
-        let from = Some(Joining::Set(set.to_owned()));
-        for name in self.store.disk_names()? {
-            if self.store.disk(&name)?.is_some_and(|disk| disk.joining == from) {
-                return Ok(true);
-            }
-        }
-        Ok(false)
-    }
-
-    /// The vaults whose keys the disks of a set may be under.
-    fn vaults_of(&self, set: &EncryptionSet) -> Result<Vec<Arc<dyn KeyVault>>> {
-        [&set.active_key].into_iter().chain(&set.previous_keys).map(|key| self.vault_of(set, key)).collect()
-    }
-
-    /// Whom to ask for the key of a disk's set.
-    pub(super) fn probe(&self, disk: &str) -> Result<Probe> {
-        let disk = self.disk(disk)?;
-        let set = self.set(disk.set.as_deref().unwrap_or_default())?;
-        let vault = self.vault_of(&set, &set.active_key)?;
-        Ok(Probe { vault, key: set.active_key })
-    }
-
-    /// Puts a disk under its set's key, and notes that it is.
-    fn join(&self, open: &OpenDisk, disk: &mut ManagedDisk, set: &EncryptionSet) -> Result<()> {
+    /// A set's key, and its vault asked under the set's identity.
+    pub(super) fn kek_of(&self, set: &EncryptionSet) -> Result<Kek> {
         let vault = self.vault_of(set, &set.active_key)?;
-        let kek = Kek { vault: &*vault, key: set.active_key.key() };
-        open.with_layers(|layers| layers.replace_keks(kek, set.encryption_type))?;
-        open.move_to(self.leases.of(&set.name));
-        disk.joining = None;
-        self.store.put_disk(disk)
+        Ok(Kek { vault, key: Wanted::Version(set.active_key.clone()) })
+    }
+
+    fn platform_kek(&self) -> Kek {
+        Kek { vault: self.platform.clone(), key: Wanted::Latest(self.platform_key.clone()) }
+    }
+
+    /// What all who use a resource share.
+    pub(super) fn unit(self: &Arc<Self>, name: &ResourceName) -> Result<Arc<Unit>> {
+        self.store.resource(name)?;
+        let mut units = lock(&self.units);
+        if let Some(unit) = units.get(name).and_then(Weak::upgrade) {
+            return Ok(unit);
+        }
+        let unit = Arc::new(Unit::new(self.clone(), name.clone()));
+        units.insert(name.clone(), Arc::downgrade(&unit));
+        Ok(unit)
+    }
+
+    /// All resources in use.
+    pub(super) fn units(&self) -> Vec<Arc<Unit>> {
+        let mut units = lock(&self.units);
+        units.retain(|_, unit| unit.strong_count() > 0);
+        units.values().filter_map(Weak::upgrade).collect()
+    }
+
+    /// Opens the volumes of a resource by whichever of its keys it is under. With `leased`, only while the lease of that key
+    /// holds.
+    pub(super) fn open_layers(&self, name: &ResourceName, leased: bool) -> Result<Opened> {
+        let resource = self.store.resource(name)?;
+        let device = self.backend.open(&resource.region, &resource.id)?;
+        let opening = Opening::begin(device, &resource, &*self.platform)?;
+        let Some((set, key)) = self.key_of(&resource, &opening.keys()?)? else {
+            return Ok(Opened { layers: opening.finish(&resource, &*self.platform)?, lease: None });
+        };
+        let vault = self.vault_of(&set, &key)?;
+        let suspended = |reason| Error::DiskSuspended { disk: name.name.clone(), reason };
+        let lease = self.leases.of(&set.name, &key);
+        let now = self.clock.now();
+        if leased {
+            lease.renew(now, || Ok(vault.clone())).map_err(suspended)?;
+        }
+        let layers = opening.finish(&resource, &*vault).map_err(|e| {
+            // A right to look at a key is none to use it.
+            if leased && e.is_revocation() { suspended(lease.refused(e, now)) } else { e }
+        })?;
+        Ok(Opened { layers, lease: Some(lease) })
+    }
+
+    /// Of the keys that a header names, the one to ask for, with its set; `None` for the platform's.
+    fn key_of(&self, resource: &Resource, keys: &[KeyId]) -> Result<Option<(EncryptionSet, KeyId)>> {
+        let from = match &resource.joining {
+            Some(Joining::Set(from)) => Some(from),
+            _ => None,
+        };
+        for set in resource.set.iter().chain(from) {
+            let set = self.store.set(set)?;
+            let same = |a: &KeyId, b: &KeyId| (a.vault(), a.key()) == (b.vault(), b.key());
+            let wanted = core::iter::once(&set.active_key).chain(&set.previous_keys);
+            let exact = wanted.clone().find(|wanted| keys.contains(wanted)).cloned();
+            let other = || keys.iter().find(|key| wanted.clone().any(|wanted| same(key, wanted))).cloned();
+            if let Some(key) = exact.or_else(other) {
+                return Ok(Some((set, key)));
+            }
+        }
+        let platform = resource.set.is_none() || resource.joining == Some(Joining::Platform);
+        if platform && keys.iter().any(|key| key.vault() == self.platform.id()) {
+            return Ok(None);
+        }
+        let wanted = keys.iter().map(KeyId::to_string).collect::<Vec<_>>().join(", ");
+        let wanted = if wanted.is_empty() { "none, for the header names no key".into() } else { wanted };
+        Err(Error::NotThisVault { wanted })
+    }
+
+    /// Makes the device and volumes of a new resource, and has them filled. Of what fails nothing stays; nor of what is
+    /// killed, after the next start.
+    pub(super) fn prepare(&self, resource: Resource, fill: impl FnOnce(Layers) -> Result<Layers>) -> Result<Made> {
+        let (region, id) = (&resource.region, &resource.id);
+        self.store.write(|tables| tables.add_orphan(id, region))?;
+        let make = || {
+            let set = resource.set.as_ref().map(|set| self.store.set(set)).transpose()?;
+            let customer = set.as_ref().map(|set| self.kek_of(set)).transpose()?;
+            let device = self.backend.create(region, id, resource.device_size())?;
+            let layers = fill(Layers::format(device, &resource, &self.platform_kek(), customer.as_ref())?)?;
+            layers.sync()?;
+            Ok(layers)
+        };
+        match make() {
+            Ok(layers) => Ok(Made { resource, layers }),
+            Err(e) => {
+                // It is this call's own, and nobody knows of it. What stays of it the next start removes.
+                let _ = self.remove_device(region, id);
+                Err(e)
+            }
+        }
+    }
+
+    /// Puts resources that were made into the store, in one step.
+    pub(super) fn commit(&self, made: Vec<Made>, note: impl Fn(&mut Tables<'_>) -> Result<()>) -> Result<()> {
+        let volumes: Vec<_> = made.iter().map(|made| (&made.resource, &made.layers)).collect();
+        let committed = self.put_under_keys(&volumes, |tables| {
+            note(tables)?;
+            made.iter().try_for_each(|made| tables.add_resource(&made.resource))
+        });
+        if committed.is_err() {
+            made.into_iter().for_each(|made| self.discard(made));
+        }
+        committed
+    }
+
+    /// Removes what was made and isn't wanted.
+    pub(super) fn discard(&self, made: Made) {
+        let Made { resource, layers } = made;
+        drop(layers);
+        // What stays of it the next start removes.
+        let _ = self.remove_device(&resource.region, &resource.id);
+    }
+
+    /// Makes a new resource and puts it into the store.
+    pub(super) fn make(&self, resource: Resource, fill: impl FnOnce(Layers) -> Result<Layers>) -> Result<Resource> {
+        // Before any work; what counts is the look when it is added.
+        self.store.write(|tables| tables.check_absent(&resource.full_name()))?;
+        let made = self.prepare(resource.clone(), fill)?;
+        self.commit(vec![made], |_| Ok(())).map(|()| resource)
+    }
+
+    /// Puts volumes under the active keys of their sets, and notes something while those are the active keys.
+    pub(super) fn put_under_keys<T>(
+        &self,
+        volumes: &[(&Resource, &Layers)],
+        note: impl Fn(&mut Tables<'_>) -> Result<T>,
+    ) -> Result<T> {
+        loop {
+            let mut sets = Vec::new();
+            for (resource, layers) in volumes {
+                let Some(name) = &resource.set else { continue };
+                let set = self.store.set(name)?;
+                layers.rewrap(&self.kek_of(&set)?, set.encryption_type)?;
+                sets.push(set);
+            }
+            let noted = self.store.write(|tables| {
+                for set in &sets {
+                    let now = tables.set(&set.name)?.ok_or_else(|| no_set(&set.name))?;
+                    // A rotation that began meanwhile doesn't know of what is added.
+                    if now.active_key != set.active_key {
+                        return Ok(None);
+                    }
+                }
+                note(tables).map(Some)
+            })?;
+            if let Some(noted) = noted {
+                return Ok(noted);
+            }
+        }
+    }
+
+    /// Removes a device that no resource has.
+    pub(super) fn remove_device(&self, region: &str, id: &str) -> Result<()> {
+        self.backend.remove(region, id)?;
+        self.store.write(|tables| tables.remove_orphan(id))
     }
 }
 
-fn check_place(set: &EncryptionSet, region: &str, subscription: &str) -> Result<()> {
-    if set.region != region {
-        return not_allowed("18", "a disk and its set are in one region; use a set in the disk's");
-    }
-    if set.subscription != subscription {
-        return not_allowed("47", "a disk and its set are in one subscription");
-    }
-    Ok(())
-}
-
-fn check_name(name: &str) -> Result<()> {
-    KeyId::check_name("resource", name)
+pub(super) fn no_set(name: &str) -> Error {
+    Error::NoSuchResource(format!("there is no set {name:?}"))
 }
 
 pub(super) fn not_allowed<T>(rule: &'static str, text: &str) -> Result<T> {
     Err(Error::NotAllowed { rule, text: text.into() })
+}
+
+pub(super) fn check_name(name: &str) -> Result<()> {
+    KeyId::check_name("resource", name)
 }
 
 impl core::fmt::Debug for DiskService {

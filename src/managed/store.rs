@@ -2,17 +2,24 @@
 
 use std::path::Path;
 
-use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
+use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTable, TableDefinition};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::records::{EncryptionSet, ManagedDisk};
+use super::records::{EncryptionSet, Joining, Resource, ResourceKind, ResourceName};
 use crate::{Error, Result};
 
 const SETS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("sets");
-const DISKS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("disks");
-/// Sets and their disks.
-const MEMBERS: TableDefinition<'_, (&str, &str), ()> = TableDefinition::new("members");
+/// By kind and name.
+const RESOURCES: TableDefinition<'_, (u8, &str), &[u8]> = TableDefinition::new("resources");
+/// By set, kind and name: whether it is on its way out of the set, into another.
+const MEMBERS: TableDefinition<'_, (&str, u8, &str), bool> = TableDefinition::new("members");
+/// Incremental snapshots, by the id of their disk and their place.
+const INCREMENTS: TableDefinition<'_, (&str, u64), &str> = TableDefinition::new("increments");
+/// Resources by the id of their device.
+const IDS: TableDefinition<'_, &str, (u8, &str)> = TableDefinition::new("ids");
+/// Devices that no resource has: of what is being made, and of what is being removed. By id: the region.
+const ORPHANS: TableDefinition<'_, &str, &str> = TableDefinition::new("orphans");
 
 pub(super) struct Store {
     database: Database,
@@ -29,130 +36,232 @@ impl Store {
         Ok(store)
     }
 
-    pub(super) fn set(&self, name: &str) -> Result<Option<EncryptionSet>> {
-        self.read(SETS, name)
+    pub(super) fn set(&self, name: &str) -> Result<EncryptionSet> {
+        let table = self.reading()?.open_table(SETS).map_err(reading)?;
+        let record = table.get(name).map_err(reading)?;
+        let record = record.ok_or_else(|| Error::NoSuchResource(format!("there is no set {name:?}")))?;
+        parse(record.value())
     }
 
-    pub(super) fn disk(&self, name: &str) -> Result<Option<ManagedDisk>> {
-        self.read(DISKS, name)
-    }
-
-    pub(super) fn put_set(&self, set: &EncryptionSet) -> Result<()> {
-        self.write(|tables| tables.put_set(set))
-    }
-
-    pub(super) fn put_disk(&self, disk: &ManagedDisk) -> Result<()> {
-        self.write(|tables| tables.put_disk(disk))
-    }
-
-    pub(super) fn remove_disk(&self, disk: &ManagedDisk) -> Result<()> {
-        self.write(|tables| tables.remove_disk(disk))
-    }
-
-    pub(super) fn remove_set(&self, name: &str) -> Result<()> {
-        self.write(|tables| tables.sets.remove(name).map(drop).map_err(|e| failed("writing the store", e)))
-    }
-
-    /// The names of a set's disks, in order.
-    pub(super) fn members(&self, set: &str) -> Result<Vec<String>> {
-        let reading = |e: redb::Error| failed("reading the store", e);
-        let transaction = self.database.begin_read().map_err(|e| reading(e.into()))?;
-        let table = transaction.open_table(MEMBERS).map_err(|e| reading(e.into()))?;
-        let mut members = Vec::new();
-        for entry in table.range((set, "")..).map_err(|e| reading(e.into()))? {
-            let (key, _) = entry.map_err(|e| reading(e.into()))?;
-            let (of, disk) = key.value();
-            if of != set {
-                break;
-            }
-            members.push(disk.to_owned());
-        }
-        Ok(members)
+    pub(super) fn resource(&self, name: &ResourceName) -> Result<Resource> {
+        let table = self.reading()?.open_table(RESOURCES).map_err(reading)?;
+        let record = table.get((name.kind.code(), name.name.as_str())).map_err(reading)?;
+        parse(record.ok_or_else(|| missing(name))?.value())
     }
 
     /// The names of all sets, in order.
     pub(super) fn set_names(&self) -> Result<Vec<String>> {
-        self.names(SETS)
+        let table = self.reading()?.open_table(SETS).map_err(reading)?;
+        let entries = table.iter().map_err(reading)?;
+        entries.map(|entry| entry.map(|(key, _)| key.value().to_owned()).map_err(reading)).collect()
     }
 
-    /// The names of all disks, in order.
-    pub(super) fn disk_names(&self) -> Result<Vec<String>> {
-        self.names(DISKS)
+    /// The names of all resources of a kind, in order.
+    pub(super) fn names(&self, kind: ResourceKind) -> Result<Vec<String>> {
+        let table = self.reading()?.open_table(RESOURCES).map_err(reading)?;
+        let entries = table.range((kind.code(), "")..(kind.code() + 1, "")).map_err(reading)?;
+        entries.map(|entry| entry.map(|(key, _)| key.value().1.to_owned()).map_err(reading)).collect()
     }
 
-    fn names(&self, table: TableDefinition<'_, &str, &[u8]>) -> Result<Vec<String>> {
-        let reading = |e: redb::Error| failed("reading the store", e);
-        let transaction = self.database.begin_read().map_err(|e| reading(e.into()))?;
-        let table = transaction.open_table(table).map_err(|e| reading(e.into()))?;
-        let entries = table.iter().map_err(|e| reading(e.into()))?;
-        entries.map(|entry| entry.map(|(key, _)| key.value().to_owned()).map_err(|e| reading(e.into()))).collect()
+    /// The copies that an image is made of.
+    pub(super) fn image(&self, name: &str) -> Result<Vec<Resource>> {
+        let table = self.reading()?.open_table(RESOURCES).map_err(reading)?;
+        let kind = ResourceKind::Image.code();
+        // '0' comes after '/'.
+        let (from, to) = (format!("{name}/"), format!("{name}0"));
+        let entries = table.range((kind, from.as_str())..(kind, to.as_str())).map_err(reading)?;
+        entries.map(|entry| entry.map_err(reading).and_then(|(_, record)| parse(record.value()))).collect()
     }
 
-    fn read<T: DeserializeOwned>(&self, table: TableDefinition<'_, &str, &[u8]>, name: &str) -> Result<Option<T>> {
-        let reading = |e: redb::Error| failed(format!("reading {name:?} from the store"), e);
-        let transaction = self.database.begin_read().map_err(|e| reading(e.into()))?;
-        let table = transaction.open_table(table).map_err(|e| reading(e.into()))?;
-        let Some(record) = table.get(name).map_err(|e| reading(e.into()))? else { return Ok(None) };
-        serde_json::from_slice(record.value())
-            .map(Some)
-            .map_err(|e| failed(format!("reading {name:?} from the store"), e))
-    }
-
-    /// One transaction: all of it is on the disk when this returns, or none.
-    fn write(&self, change: impl FnOnce(&mut Tables<'_>) -> Result<()>) -> Result<()> {
-        let writing = |e: redb::Error| failed("writing the store", e);
-        let transaction = self.database.begin_write().map_err(|e| writing(e.into()))?;
-        {
-            let mut tables = Tables {
-                sets: transaction.open_table(SETS).map_err(|e| writing(e.into()))?,
-                disks: transaction.open_table(DISKS).map_err(|e| writing(e.into()))?,
-                members: transaction.open_table(MEMBERS).map_err(|e| writing(e.into()))?,
-            };
-            change(&mut tables)?;
+    /// What is in a set, in order; with `leaving`, also what is on its way into another.
+    pub(super) fn members(&self, set: &str, leaving: bool) -> Result<Vec<ResourceName>> {
+        let table = self.reading()?.open_table(MEMBERS).map_err(reading)?;
+        let mut members = Vec::new();
+        for entry in table.range((set, 0, "")..(set, u8::MAX, "")).map_err(reading)? {
+            let (key, leaves) = entry.map_err(reading)?;
+            let (_, kind, name) = key.value();
+            if leaving || !leaves.value() {
+                members.push(resource_name(kind, name)?);
+            }
         }
-        transaction.commit().map_err(|e| writing(e.into()))
+        Ok(members)
+    }
+
+    /// The incremental snapshots of a disk, the oldest first, with their places.
+    pub(super) fn increments(&self, disk: &str) -> Result<Vec<(u64, ResourceName)>> {
+        let table = self.reading()?.open_table(INCREMENTS).map_err(reading)?;
+        let entries = table.range((disk, 0)..=(disk, u64::MAX)).map_err(reading)?;
+        let named = |entry: Result<_, _>| {
+            let (key, name): (redb::AccessGuard<'_, (&str, u64)>, redb::AccessGuard<'_, &str>) =
+                entry.map_err(reading)?;
+            Ok((key.value().1, ResourceName::snapshot(name.value())))
+        };
+        entries.map(named).collect()
+    }
+
+    /// The resource of this id, if it is still there.
+    pub(super) fn name_of(&self, id: &str) -> Result<Option<ResourceName>> {
+        let table = self.reading()?.open_table(IDS).map_err(reading)?;
+        let Some(found) = table.get(id).map_err(reading)? else { return Ok(None) };
+        let (kind, name) = found.value();
+        resource_name(kind, name).map(Some)
+    }
+
+    /// Devices that no resource has, and their regions.
+    pub(super) fn orphans(&self) -> Result<Vec<(String, String)>> {
+        let table = self.reading()?.open_table(ORPHANS).map_err(reading)?;
+        let entries = table.iter().map_err(reading)?;
+        let pair = |entry: Result<_, _>| {
+            let (id, region): (redb::AccessGuard<'_, &str>, redb::AccessGuard<'_, &str>) = entry.map_err(reading)?;
+            Ok((id.value().to_owned(), region.value().to_owned()))
+        };
+        entries.map(pair).collect()
+    }
+
+    /// One transaction: all of it is on the disk when this returns, or none. One runs at a time, so that what it reads is
+    /// what it changes.
+    pub(super) fn write<T>(&self, change: impl FnOnce(&mut Tables<'_>) -> Result<T>) -> Result<T> {
+        let transaction = self.database.begin_write().map_err(writing)?;
+        let changed = {
+            let mut tables = Tables {
+                sets: transaction.open_table(SETS).map_err(writing)?,
+                resources: transaction.open_table(RESOURCES).map_err(writing)?,
+                members: transaction.open_table(MEMBERS).map_err(writing)?,
+                increments: transaction.open_table(INCREMENTS).map_err(writing)?,
+                ids: transaction.open_table(IDS).map_err(writing)?,
+                orphans: transaction.open_table(ORPHANS).map_err(writing)?,
+            };
+            change(&mut tables)?
+        };
+        transaction.commit().map_err(writing)?;
+        Ok(changed)
+    }
+
+    fn reading(&self) -> Result<ReadTransaction> {
+        self.database.begin_read().map_err(reading)
     }
 }
 
-struct Tables<'t> {
+/// The tables of a transaction that writes.
+pub(super) struct Tables<'t> {
     sets: redb::Table<'t, &'static str, &'static [u8]>,
-    disks: redb::Table<'t, &'static str, &'static [u8]>,
-    members: redb::Table<'t, (&'static str, &'static str), ()>,
+    resources: redb::Table<'t, (u8, &'static str), &'static [u8]>,
+    members: redb::Table<'t, (&'static str, u8, &'static str), bool>,
+    increments: redb::Table<'t, (&'static str, u64), &'static str>,
+    ids: redb::Table<'t, &'static str, (u8, &'static str)>,
+    orphans: redb::Table<'t, &'static str, &'static str>,
 }
 
 impl Tables<'_> {
-    fn put_set(&mut self, set: &EncryptionSet) -> Result<()> {
-        let written = self.sets.insert(set.name.as_str(), json(set).as_slice()).map(drop);
-        written.map_err(|e| failed("writing the store", e))
+    pub(super) fn set(&self, name: &str) -> Result<Option<EncryptionSet>> {
+        self.sets.get(name).map_err(reading)?.map(|record| parse(record.value())).transpose()
     }
 
-    fn put_disk(&mut self, disk: &ManagedDisk) -> Result<()> {
-        let writing = |e| failed("writing the store", e);
-        let old = self.disks.insert(disk.name.as_str(), json(disk).as_slice()).map_err(writing)?;
-        let old: Option<ManagedDisk> = old.and_then(|old| serde_json::from_slice(old.value()).ok());
-        if let Some(set) = old.and_then(|old| old.set) {
-            self.members.remove((set.as_str(), disk.name.as_str())).map_err(writing)?;
-        }
-        if let Some(set) = &disk.set {
-            self.members.insert((set.as_str(), disk.name.as_str()), ()).map_err(writing)?;
-        }
-        Ok(())
+    pub(super) fn put_set(&mut self, set: &EncryptionSet) -> Result<()> {
+        self.sets.insert(set.name.as_str(), json(set).as_slice()).map(drop).map_err(writing)
     }
 
-    fn remove_disk(&mut self, disk: &ManagedDisk) -> Result<()> {
-        let writing = |e| failed("writing the store", e);
-        self.disks.remove(disk.name.as_str()).map_err(writing)?;
-        if let Some(set) = &disk.set {
-            self.members.remove((set.as_str(), disk.name.as_str())).map_err(writing)?;
-        }
-        Ok(())
+    pub(super) fn remove_set(&mut self, name: &str) -> Result<()> {
+        self.sets.remove(name).map(drop).map_err(writing)
     }
+
+    /// Whether anything is in a set, or on its way out of it.
+    pub(super) fn has_members(&self, set: &str) -> Result<bool> {
+        Ok(self.members.range((set, 0, "")..(set, u8::MAX, "")).map_err(reading)?.next().is_some())
+    }
+
+    pub(super) fn resource(&self, name: &ResourceName) -> Result<Resource> {
+        let record = self.resources.get((name.kind.code(), name.name.as_str())).map_err(reading)?;
+        parse(record.ok_or_else(|| missing(name))?.value())
+    }
+
+    pub(super) fn check_absent(&self, name: &ResourceName) -> Result<()> {
+        match self.resources.get((name.kind.code(), name.name.as_str())).map_err(reading)? {
+            Some(_) => Err(Error::ResourceExists(format!("there is a {name} already"))),
+            None => Ok(()),
+        }
+    }
+
+    /// Puts a new resource in, whose device is no orphan any more.
+    pub(super) fn add_resource(&mut self, resource: &Resource) -> Result<()> {
+        self.check_absent(&resource.full_name())?;
+        self.orphans.remove(resource.id.as_str()).map_err(writing)?;
+        self.put_resource(resource)
+    }
+
+    /// Puts a resource in, new or in place of itself.
+    pub(super) fn put_resource(&mut self, resource: &Resource) -> Result<()> {
+        let (kind, name) = (resource.kind.code(), resource.name.as_str());
+        let old = self.resources.insert((kind, name), json(resource).as_slice()).map_err(writing)?;
+        let old: Option<Resource> = old.map(|old| parse(old.value())).transpose()?;
+        old.map_or(Ok(()), |old| self.remove_indices(&old))?;
+        if let Some(set) = &resource.set {
+            self.members.insert((set.as_str(), kind, name), false).map_err(writing)?;
+        }
+        if let Some(Joining::Set(from)) = &resource.joining {
+            self.members.insert((from.as_str(), kind, name), true).map_err(writing)?;
+        }
+        if let Some((disk, place)) = resource.source.as_deref().zip(resource.increment) {
+            self.increments.insert((disk, place), name).map_err(writing)?;
+        }
+        self.ids.insert(resource.id.as_str(), (kind, name)).map(drop).map_err(writing)
+    }
+
+    /// Takes a resource out; its device is an orphan from here on.
+    pub(super) fn remove_resource(&mut self, resource: &Resource) -> Result<()> {
+        self.resources.remove((resource.kind.code(), resource.name.as_str())).map_err(writing)?;
+        self.add_orphan(&resource.id, &resource.region)?;
+        self.remove_indices(resource)
+    }
+
+    fn remove_indices(&mut self, resource: &Resource) -> Result<()> {
+        let (kind, name) = (resource.kind.code(), resource.name.as_str());
+        if let Some(set) = &resource.set {
+            self.members.remove((set.as_str(), kind, name)).map_err(writing)?;
+        }
+        if let Some(Joining::Set(from)) = &resource.joining {
+            self.members.remove((from.as_str(), kind, name)).map_err(writing)?;
+        }
+        if let Some((disk, place)) = resource.source.as_deref().zip(resource.increment) {
+            self.increments.remove((disk, place)).map_err(writing)?;
+        }
+        self.ids.remove(resource.id.as_str()).map(drop).map_err(writing)
+    }
+
+    pub(super) fn add_orphan(&mut self, id: &str, region: &str) -> Result<()> {
+        self.orphans.insert(id, region).map(drop).map_err(writing)
+    }
+
+    pub(super) fn remove_orphan(&mut self, id: &str) -> Result<()> {
+        self.orphans.remove(id).map(drop).map_err(writing)
+    }
+}
+
+fn parse<T: DeserializeOwned>(record: &[u8]) -> Result<T> {
+    serde_json::from_slice(record).map_err(reading)
 }
 
 fn json(record: &impl Serialize) -> Vec<u8> {
     serde_json::to_vec(record).expect("a record has only string keys")
 }
 
-fn failed(what: impl Into<String>, e: impl core::error::Error + Send + Sync + 'static) -> Error {
+fn missing(name: &ResourceName) -> Error {
+    Error::NoSuchResource(format!("there is no {name}"))
+}
+
+fn resource_name(kind: u8, name: &str) -> Result<ResourceName> {
+    let unknown = || reading(std::io::Error::other("it holds a kind of resource that this version doesn't know"));
+    Ok(ResourceName { kind: ResourceKind::from_code(kind).ok_or_else(unknown)?, name: name.into() })
+}
+
+fn reading(e: impl core::error::Error + Send + Sync + 'static) -> Error {
+    Error::io("reading the store", std::io::Error::other(e))
+}
+
+fn writing(e: impl core::error::Error + Send + Sync + 'static) -> Error {
+    Error::io("writing the store", std::io::Error::other(e))
+}
+
+fn failed(what: String, e: impl core::error::Error + Send + Sync + 'static) -> Error {
     Error::io(what, std::io::Error::other(e))
 }

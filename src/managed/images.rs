@@ -1,0 +1,126 @@
+//! Images: copies of disks, in one region or in several (49).
+
+use super::capture::{CopyProgress, Target};
+use super::records::{Resource, ResourceKind, ResourceName};
+use super::service::{DiskService, Made, check_name, not_allowed};
+use crate::{Error, Result};
+
+/// An image that is to be made.
+#[derive(Debug, Clone)]
+pub struct NewImage {
+    /// A name that no other image has.
+    pub name: String,
+    /// The names of the disks that it is made of.
+    pub disks: Vec<String>,
+    /// Where it shall be.
+    pub regions: Vec<ImageRegion>,
+}
+
+/// A region that an image shall be in.
+#[derive(Debug, Clone)]
+pub struct ImageRegion {
+    /// The region.
+    pub region: String,
+    /// For each disk of the image the set of that region whose key shall protect its copy; `None` for the platform's key.
+    pub sets: Vec<Option<String>>,
+}
+
+impl DiskService {
+    /// Makes an image: of each disk a copy in each region, with a DEK of its own, all of what the disk held at one instant.
+    ///
+    /// # Errors
+    /// [`Error::ResourceExists`]; [`Error::NoSuchResource`]; [`Error::NotAllowed`] unless there is one set for each region and
+    /// disk, in that region (49), and for a copy under the platform's key of a disk under a customer's (50); otherwise as
+    /// [`create_snapshot`](Self::create_snapshot). Of what failed nothing stays.
+    pub fn create_image(&self, new: &NewImage, progress: &dyn Fn(CopyProgress)) -> Result<Vec<Resource>> {
+        check_name(&new.name)?;
+        if !self.inner.store.image(&new.name)?.is_empty() {
+            return Err(Error::ResourceExists(format!("there is an image {:?} already", new.name)));
+        }
+        let mut made = Vec::new();
+        for (disk, copies) in self.plan(new)? {
+            let first = made.len();
+            for copy in copies {
+                let size = disk.size;
+                let prepared = self.inner.prepare(copy, |layers| match made.get(first) {
+                    None => self.inner.copy_disk(&disk, Target::whole(layers, size), progress),
+                    // What the first copy holds the others hold too, though the disk goes on.
+                    Some(Made { layers: first, .. }) => {
+                        let mut target = Target::whole(layers, size);
+                        target.fill(progress, |offset, bytes| first.read_at(offset, bytes))?;
+                        target.finish()
+                    }
+                });
+                match prepared {
+                    Ok(prepared) => made.push(prepared),
+                    Err(e) => {
+                        made.into_iter().for_each(|made| self.inner.discard(made));
+                        return Err(e);
+                    }
+                }
+            }
+        }
+        self.inner.commit(made, |_| Ok(()))?;
+        self.image(&new.name)
+    }
+
+    /// The copies that an image is made of, by region and number of the disk.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchResource`].
+    pub fn image(&self, name: &str) -> Result<Vec<Resource>> {
+        let copies = self.inner.store.image(name)?;
+        if copies.is_empty() {
+            return Err(Error::NoSuchResource(format!("there is no image {name:?}")));
+        }
+        Ok(copies)
+    }
+
+    /// Removes an image, all copies of it.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchResource`]; [`Error::Io`], after which the image is gone, and what is left of its copies is removed when
+    /// the service is opened next.
+    pub fn delete_image(&self, name: &str) -> Result<()> {
+        let copies = self.image(name)?;
+        let units = copies.iter().map(|copy| self.inner.unit(&copy.full_name())).collect::<Result<Vec<_>>>()?;
+        let _alone: Vec<_> = units.iter().map(|unit| unit.changing()).collect();
+        self.inner.remove(&units)
+    }
+
+    /// For each disk, the copies that are to be made of it.
+    fn plan(&self, new: &NewImage) -> Result<Vec<(Resource, Vec<Resource>)>> {
+        if new.disks.is_empty() || new.regions.is_empty() {
+            return Err(Error::InvalidOption("an image has at least one disk and one region".into()));
+        }
+        if new.regions.iter().any(|region| region.sets.len() != new.disks.len()) {
+            return not_allowed(
+                "49",
+                "an image has one set, or none, for each region and each disk; name as many as it has disks",
+            );
+        }
+        let plan_disk = |(number, disk): (usize, &String)| {
+            let from = self.inner.store.resource(&ResourceName::disk(disk))?;
+            let copy = |region: &ImageRegion| {
+                let set = region.sets[number].as_deref();
+                if from.set.is_some() && set.is_none() {
+                    let text =
+                        "an image of a disk under a customer's key can't be under the platform's; name a set for it";
+                    return not_allowed("50", text);
+                }
+                check_name(&region.region)?;
+                let name = ResourceName::image(&new.name, &region.region, number).name;
+                let copy = Resource {
+                    kind: ResourceKind::Image,
+                    name,
+                    region: region.region.clone(),
+                    ..self.inner.copy_of(&from)?
+                };
+                self.inner.in_set(copy, set)
+            };
+            let copies = new.regions.iter().map(copy).collect::<Result<Vec<_>>>()?;
+            Ok((from, copies))
+        };
+        new.disks.iter().enumerate().map(plan_disk).collect()
+    }
+}

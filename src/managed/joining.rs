@@ -1,0 +1,124 @@
+//! Into a set: under a customer's key, or under another one, without touching the data (22).
+
+use std::sync::{Arc, PoisonError};
+
+use super::records::{Joining, Resource, ResourceName};
+use super::resources::check_member;
+use super::service::{DiskService, Inner, not_allowed};
+use super::unit::Unit;
+use crate::{EncryptionType, Result};
+
+impl DiskService {
+    /// Puts a disk, or a snapshot, into a set: from under the platform's key under a customer's (22), or from under the key
+    /// of another set. A disk and its incremental snapshots go together (45). No sector is touched, and it stays open. Killed
+    /// at any instant, it is finished at the next use.
+    ///
+    /// Without a set: refused for what is under a customer's key (46).
+    ///
+    /// # Errors
+    /// [`Error::NoSuchResource`](crate::Error::NoSuchResource); [`Error::NotAllowed`](crate::Error::NotAllowed) for a set in
+    /// another place, of a kind that the disk can't become in place, or for what was ever encrypted in the guest (52); what
+    /// the vault answers; [`Error::Io`](crate::Error::Io).
+    pub fn put_into_set(&self, name: &ResourceName, set: Option<&str>) -> Result<Resource> {
+        let inner = &self.inner;
+        let resource = inner.store.resource(name)?;
+        let Some(set) = set else {
+            if resource.set.is_none() {
+                return Ok(resource);
+            }
+            let text = "what is under a customer's key can't go back under the platform's in place; copy all data to a new disk \
+                        that isn't in a set";
+            return not_allowed("46", text);
+        };
+        // No snapshot comes or goes meanwhile.
+        let chain = inner.chains.of(resource.chain());
+        let _still = chain.write().unwrap_or_else(PoisonError::into_inner);
+        let mut group: Vec<_> = inner.store.increments(resource.chain())?.into_iter().map(|(_, name)| name).collect();
+        group.extend(inner.store.name_of(resource.chain())?.into_iter().chain([name.clone()]));
+        group.sort();
+        group.dedup();
+        let units = group.iter().map(|name| inner.unit(name)).collect::<Result<Vec<_>>>()?;
+        let _alone: Vec<_> = units.iter().map(|unit| unit.changing()).collect();
+        for unit in &units {
+            // What was begun before is finished first; and what can't be opened is left where it is.
+            inner.finish_joining(unit)?;
+            unit.with_layers_to_rewrap(|_| Ok(()))?;
+        }
+        inner.intend(&group, set)?;
+        units.iter().try_for_each(|unit| inner.finish_joining(unit))?;
+        inner.store.resource(name)
+    }
+}
+
+impl Resource {
+    /// The id of the disk that it and its incremental snapshots, or the others beside it, are of.
+    pub(super) fn chain(&self) -> &str {
+        self.increment.and(self.source.as_deref()).unwrap_or(&self.id)
+    }
+}
+
+impl Inner {
+    /// Notes that resources belong to a set from here on: whatever happens, they come under its key.
+    fn intend(&self, names: &[ResourceName], set: &str) -> Result<()> {
+        self.store.write(|tables| {
+            let set = tables.set(set)?.ok_or_else(|| super::service::no_set(set))?;
+            for name in names {
+                let mut resource = tables.resource(name)?;
+                check_member(&set, &resource)?;
+                let double = EncryptionType::PlatformAndCustomerKeys;
+                if (resource.encryption_type == double) != (set.encryption_type == double) {
+                    let text = "a second layer can't be added or taken away in place; copy the data to a new disk";
+                    return not_allowed("60", text);
+                }
+                if resource.set.as_ref() == Some(&set.name) {
+                    continue;
+                }
+                let from = resource.set.replace(set.name.clone());
+                resource.joining = Some(from.map_or(Joining::Platform, Joining::Set));
+                resource.encryption_type = set.encryption_type;
+                tables.put_resource(&resource)?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Puts a resource under the key of the set that it was put into, if it wasn't yet. It must be the caller's to change.
+    pub(super) fn finish_joining(self: &Arc<Self>, unit: &Unit) -> Result<()> {
+        let resource = self.store.resource(&unit.name)?;
+        if resource.joining.is_none() {
+            return Ok(());
+        }
+        self.rewrap_unit(unit, &resource).map(drop)
+    }
+
+    /// Puts a resource under its set's active key, and says whether it had to. It must be the caller's to change.
+    pub(super) fn rewrap_unit(self: &Arc<Self>, unit: &Unit, resource: &Resource) -> Result<bool> {
+        let Some(set) = &resource.set else { return Ok(false) };
+        let before = unit.lease();
+        let (rewrapped, key) = unit.with_layers_to_rewrap(|layers| {
+            let had_to = layers.keks() != [self.store.set(set)?.active_key];
+            self.put_under_keys(&[(resource, layers)], |tables| {
+                let mut now = tables.resource(&unit.name)?;
+                if now.joining.take().is_some() {
+                    tables.put_resource(&now)?;
+                }
+                Ok(())
+            })?;
+            let key = layers.keks().pop();
+            if let Some(key) = &key {
+                self.leases.of(set, key).remember(layers.wrapped());
+            }
+            Ok((had_to, key))
+        })?;
+        if let Some(key) = key {
+            let lease = self.leases.of(set, &key);
+            if before.is_none_or(|before| !Arc::ptr_eq(&before, &lease)) {
+                // What can't be used under the new key is suspended, whatever the old one's lease says.
+                let now = self.clock.now();
+                let _ = lease.renew(now, || self.vault_of_lease(&lease));
+                unit.move_to(lease);
+            }
+        }
+        Ok(rewrapped)
+    }
+}

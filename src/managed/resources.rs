@@ -1,0 +1,296 @@
+//! Disks, and what holds for disks, snapshots and images alike.
+
+use std::sync::{Arc, PoisonError};
+
+use super::capture::{Capture, CopyProgress, Target};
+use super::chain::Chain;
+use super::chunk_map::CHUNK;
+use super::disk::OpenDisk;
+use super::layers::Layers;
+use super::records::{EncryptionSet, Resource, ResourceKind, ResourceName};
+use super::service::{DiskService, Inner, check_name, not_allowed};
+use super::unit::{Unit, lock};
+use crate::{EncryptionType, Error, Result};
+
+/// The largest disk: 64 TiB.
+const MAX_SIZE: u64 = 1 << 46;
+
+/// A disk that is to be made.
+#[derive(Debug, Clone)]
+pub struct NewDisk {
+    /// A name that no other disk has.
+    pub name: String,
+    /// Where it is.
+    pub region: String,
+    /// Whose it is.
+    pub subscription: String,
+    /// The size of its data in bytes, a multiple of the sector size.
+    pub size: u64,
+    /// The sector size in bytes: 512 or 4096.
+    pub sector_size: u32,
+    /// The set whose key shall protect it; without one, the platform's key does (9).
+    pub set: Option<String>,
+}
+
+/// A disk that is to be made as a copy.
+#[derive(Debug, Clone)]
+pub struct NewCopy {
+    /// A name that no other disk has.
+    pub name: String,
+    /// Where it is.
+    pub region: String,
+    /// Whose it is.
+    pub subscription: String,
+    /// The set whose key shall protect it; without one, the platform's key does, whatever protects the source (46).
+    pub set: Option<String>,
+}
+
+impl DiskService {
+    /// Makes a disk with a new DEK (2), under its set's key (21) or the platform's (9). Until it is written, it reads as
+    /// noise.
+    ///
+    /// # Errors
+    /// [`Error::ResourceExists`]; [`Error::NoSuchResource`]; [`Error::NotAllowed`] for a set in another region or
+    /// subscription; [`Error::InvalidOption`]; what the vault answers; [`Error::Io`]. Of what failed nothing stays.
+    pub fn create_disk(&self, new: &NewDisk) -> Result<Resource> {
+        check_name(&new.name)?;
+        if !matches!(new.sector_size, 512 | 4096) {
+            return Err(Error::SectorSize { size: new.sector_size.into() });
+        }
+        if new.size == 0 || !new.size.is_multiple_of(new.sector_size.into()) || new.size > MAX_SIZE {
+            return Err(Error::InvalidOption("a disk has a whole number of sectors, up to 64 TiB".into()));
+        }
+        let disk = Resource {
+            kind: ResourceKind::Disk,
+            name: new.name.clone(),
+            id: self.inner.new_id()?,
+            region: new.region.clone(),
+            subscription: new.subscription.clone(),
+            size: new.size,
+            sector_size: new.sector_size,
+            encryption_type: EncryptionType::PlatformKey,
+            set: None,
+            joining: None,
+            guest_encrypted: false,
+            created: self.inner.clock.now(),
+            source: None,
+            increment: None,
+        };
+        self.inner.make(self.inner.in_set(disk, new.set.as_deref())?, Ok)
+    }
+
+    /// Makes a disk that holds what a disk, a snapshot or an image's copy holds, with a new DEK of its own. A disk that is
+    /// written meanwhile is copied as it was when this began.
+    ///
+    /// It is the way out of a set (46): nothing else brings data from under a customer's key under the platform's.
+    ///
+    /// # Errors
+    /// As [`create_disk`](Self::create_disk); [`Error::DiskSuspended`] while the source's key may not be used.
+    pub fn create_disk_from(
+        &self,
+        source: &ResourceName,
+        new: &NewCopy,
+        progress: &dyn Fn(CopyProgress),
+    ) -> Result<Resource> {
+        check_name(&new.name)?;
+        let from = self.inner.store.resource(source)?;
+        let disk = Resource {
+            kind: ResourceKind::Disk,
+            name: new.name.clone(),
+            region: new.region.clone(),
+            subscription: new.subscription.clone(),
+            ..self.inner.copy_of(&from)?
+        };
+        let disk = self.inner.in_set(disk, new.set.as_deref())?;
+        self.inner.make_copy(&from, disk, progress)
+    }
+
+    /// A disk, a snapshot, or a copy of an image's disk.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchResource`].
+    pub fn resource(&self, name: &ResourceName) -> Result<Resource> {
+        self.inner.store.resource(name)
+    }
+
+    /// The names of all disks, snapshots, or copies of images' disks, in order.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn names(&self, kind: ResourceKind) -> Result<Vec<String>> {
+        self.inner.store.names(kind)
+    }
+
+    /// Opens a disk. All who have one open share it, and so its vault call.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchResource`]; [`Error::DiskSuspended`] while its key may not be used (38); what the vault and the device
+    /// answer.
+    pub fn open_disk(&self, name: &str) -> Result<OpenDisk> {
+        let name = ResourceName::disk(name);
+        let unit = self.inner.unit(&name)?;
+        let resource = self.inner.store.resource(&name)?;
+        let disk = OpenDisk::new(unit.clone(), resource.size, resource.sector_size);
+        unit.with_layers(|_| Ok(()))?;
+        if resource.joining.is_some() {
+            // What a process began that was killed.
+            let _alone = unit.changing();
+            self.inner.finish_joining(&unit)?;
+        }
+        Ok(disk)
+    }
+
+    /// Removes a disk or a snapshot, and what it holds. What an incremental snapshot holds and later ones need goes over to
+    /// the next of them, whose data is copied for it.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchResource`]; [`Error::Busy`] while a user has the disk open; [`Error::NotAllowed`] for one of an image's
+    /// copies, which are removed with the image; [`Error::Io`].
+    pub fn delete(&self, name: &ResourceName) -> Result<()> {
+        let unit = self.inner.unit(name)?;
+        let resource = self.inner.store.resource(name)?;
+        match (resource.kind, resource.source.as_deref().zip(resource.increment)) {
+            (ResourceKind::Image, _) => not_allowed("49", "an image is removed as a whole; delete the image"),
+            (_, Some((disk, _))) => self.inner.delete_increment(disk, name),
+            _ => {
+                let _alone = unit.changing();
+                self.inner.remove(&[unit.clone()])
+            }
+        }
+    }
+
+    /// Notes that a disk's data is encrypted in the guest. That can't be taken back (52), and its copies, snapshots and
+    /// images are known for it too.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchResource`]; [`Error::NotAllowed`] for one that is under a customer's key.
+    pub fn mark_guest_encrypted(&self, disk: &str) -> Result<()> {
+        self.inner.store.write(|tables| {
+            let mut resource = tables.resource(&ResourceName::disk(disk))?;
+            if resource.set.is_some() {
+                let text = "a disk under a customer's key can't be encrypted in the guest; copy the data to a disk under the \
+                            platform's key";
+                return not_allowed("52", text);
+            }
+            resource.guest_encrypted = true;
+            tables.put_resource(&resource)
+        })
+    }
+
+    /// Moves a disk or snapshot to another subscription.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchResource`]; [`Error::NotAllowed`] for one that is under a customer's key (47).
+    pub fn move_to_subscription(&self, name: &ResourceName, subscription: &str) -> Result<Resource> {
+        self.inner.store.write(|tables| {
+            let mut resource = tables.resource(name)?;
+            if resource.set.is_some() {
+                let text = "what is under a customer's key doesn't move between subscriptions; copy its data to a new disk there";
+                return not_allowed("47", text);
+            }
+            resource.subscription = subscription.into();
+            tables.put_resource(&resource)?;
+            Ok(resource)
+        })
+    }
+}
+
+impl Inner {
+    /// A resource that is to hold what another holds; its kind, name and place are still those of the other.
+    pub(super) fn copy_of(&self, from: &Resource) -> Result<Resource> {
+        Ok(Resource {
+            id: self.new_id()?,
+            joining: None,
+            created: self.clock.now(),
+            source: Some(from.id.clone()),
+            increment: None,
+            ..from.clone()
+        })
+    }
+
+    /// A new resource, put into a set or under the platform's key.
+    pub(super) fn in_set(&self, mut resource: Resource, set: Option<&str>) -> Result<Resource> {
+        let set = set.map(|set| self.store.set(set)).transpose()?;
+        if let Some(set) = &set {
+            check_member(set, &resource)?;
+        }
+        resource.encryption_type = set.as_ref().map_or(EncryptionType::PlatformKey, |set| set.encryption_type);
+        resource.set = set.map(|set| set.name);
+        Ok(resource)
+    }
+
+    /// Makes a copy of all that another resource holds.
+    pub(super) fn make_copy(
+        self: &Arc<Self>,
+        from: &Resource,
+        copy: Resource,
+        progress: &dyn Fn(CopyProgress),
+    ) -> Result<Resource> {
+        self.make(copy, |layers| {
+            let mut target = Target::whole(layers, from.size);
+            if from.kind == ResourceKind::Disk {
+                return self.copy_disk(from, target, progress);
+            }
+            let chain = self.chains.of(from.chain());
+            let _stays = chain.read().unwrap_or_else(PoisonError::into_inner);
+            let chain = Chain::open(self, from)?;
+            target.fill(progress, |offset, bytes| chain.read_chunk(offset / CHUNK, bytes))?;
+            target.finish()
+        })
+    }
+
+    /// Copies a disk as it is now, while it may be written.
+    pub(super) fn copy_disk(
+        self: &Arc<Self>,
+        disk: &Resource,
+        target: Target,
+        progress: &dyn Fn(CopyProgress),
+    ) -> Result<Layers> {
+        let unit = self.unit(&disk.full_name())?;
+        let _one = lock(&unit.copying);
+        unit.begin_capture(Capture::new(target, disk.size));
+        let gone = || Error::NoSuchResource(format!("the {} was removed while it was copied", unit.name));
+        let next = || unit.with(|layers, capture| capture.ok_or_else(gone)?.copy_next(layers));
+        let copy_all = || {
+            while let Some(at) = next()? {
+                progress(at);
+            }
+            Ok(())
+        };
+        let copied = copy_all();
+        let capture = unit.end_capture();
+        copied?;
+        capture.ok_or_else(gone)?.into_target()?.finish()
+    }
+
+    /// Takes resources that nobody uses out of the store, in one step, and their devices away. They must be the caller's to
+    /// change.
+    pub(super) fn remove(&self, units: &[Arc<Unit>]) -> Result<()> {
+        if let Some(unit) = units.iter().find(|unit| Arc::strong_count(&unit.users) > 1) {
+            return Err(Error::Busy { what: format!("the {}", unit.name) });
+        }
+        let removed = self.store.write(|tables| {
+            let resources = units.iter().map(|unit| tables.resource(&unit.name)).collect::<Result<Vec<_>>>()?;
+            resources.iter().try_for_each(|resource| tables.remove_resource(resource))?;
+            Ok(resources)
+        })?;
+        units.iter().for_each(|unit| unit.close());
+        removed.iter().try_for_each(|resource| self.remove_device(&resource.region, &resource.id))
+    }
+}
+
+/// What may be in a set.
+pub(super) fn check_member(set: &EncryptionSet, resource: &Resource) -> Result<()> {
+    if set.region != resource.region {
+        return not_allowed("18", "a resource and its set are in one region; use a set in the resource's");
+    }
+    if set.subscription != resource.subscription {
+        return not_allowed("47", "a resource and its set are in one subscription; use a set of the resource's");
+    }
+    if resource.guest_encrypted {
+        let text = "what was ever encrypted in the guest can't come under a customer's key; copy the decrypted files to a new \
+                    disk";
+        return not_allowed("52", text);
+    }
+    Ok(())
+}

@@ -1,0 +1,160 @@
+//! Encryption sets: made, looked at, given to another tenant, removed.
+
+use super::records::{EncryptionSet, ResourceName};
+use super::service::{DiskService, Inner, check_name, no_set, not_allowed};
+use crate::key::KeyId;
+use crate::{EncryptionType, Error, Result};
+
+/// A set that is to be made.
+#[derive(Debug, Clone)]
+pub struct NewSet {
+    /// A name that no other set has.
+    pub name: String,
+    /// Where it is.
+    pub region: String,
+    /// Whose it is.
+    pub subscription: String,
+    /// The tenant that its identity shall belong to.
+    pub tenant: String,
+    /// [`CustomerKey`](EncryptionType::CustomerKey) or
+    /// [`PlatformAndCustomerKeys`](EncryptionType::PlatformAndCustomerKeys).
+    pub encryption_type: EncryptionType,
+    /// The key, with its version (15).
+    pub key: KeyId,
+    /// Whether newer versions of the key are taken up as they come.
+    pub auto_rotation: bool,
+}
+
+impl DiskService {
+    /// Makes a set, with an identity of its own, to which the vault's owner has then to grant `get`, `wrapKey` and
+    /// `unwrapKey` (17, 25).
+    ///
+    /// # Errors
+    /// [`Error::ResourceExists`]; [`Error::NotAllowed`] for a vault in another region (18) or tenant (43), or without soft
+    /// delete and purge protection (16), and for the type `PlatformKey`, which takes no set (20); what the directory answers.
+    pub fn create_set(&self, new: &NewSet) -> Result<EncryptionSet> {
+        check_name(&new.name)?;
+        if new.encryption_type == EncryptionType::PlatformKey {
+            return not_allowed("20", "disks under the platform's key have no set; make them without one");
+        }
+        self.inner.check_vault(new.key.vault(), &new.region, &new.tenant)?;
+        let set = EncryptionSet {
+            name: new.name.clone(),
+            region: new.region.clone(),
+            subscription: new.subscription.clone(),
+            tenant: new.tenant.clone(),
+            identity: self.inner.new_identity(&new.name)?,
+            encryption_type: new.encryption_type,
+            active_key: new.key.clone(),
+            previous_keys: Vec::new(),
+            auto_rotation: new.auto_rotation,
+            last_key_rotation_timestamp: None,
+            auto_key_rotation_error: None,
+            created: self.inner.clock.now(),
+        };
+        self.inner.store.write(|tables| match tables.set(&set.name)? {
+            Some(_) => Err(Error::ResourceExists(format!("there is a set {:?} already", set.name))),
+            None => tables.put_set(&set),
+        })?;
+        Ok(set)
+    }
+
+    /// A set.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchResource`].
+    pub fn set(&self, name: &str) -> Result<EncryptionSet> {
+        self.inner.store.set(name)
+    }
+
+    /// The names of all sets, in order.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn set_names(&self) -> Result<Vec<String>> {
+        self.inner.store.set_names()
+    }
+
+    /// What is in a set, in order (23).
+    ///
+    /// # Errors
+    /// [`Error::NoSuchResource`].
+    pub fn members(&self, set: &str) -> Result<Vec<ResourceName>> {
+        self.inner.store.set(set)?;
+        self.inner.store.members(set, false)
+    }
+
+    /// Says whether newer versions of a set's key are taken up as they come.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchResource`].
+    pub fn set_auto_rotation(&self, set: &str, on: bool) -> Result<()> {
+        self.inner.change_set(set, |set| set.auto_rotation = on).map(drop)
+    }
+
+    /// Moves a set to another tenant, as happens when its subscription is transferred: it loses its identity, and so the key
+    /// (43). It gets a new identity, under which all works again once the vault's owner has granted that one access.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchResource`].
+    pub fn move_set_to_tenant(&self, set: &str, tenant: &str) -> Result<EncryptionSet> {
+        let identity = self.inner.new_identity(set)?;
+        let moved = self.inner.change_set(set, |set| {
+            set.tenant = tenant.into();
+            set.identity = identity;
+        })?;
+        self.inner.leases.expire(set);
+        Ok(moved)
+    }
+
+    /// Removes a set that has no disks, snapshots or images.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchResource`]; [`Error::NotAllowed`] while it has any.
+    pub fn delete_set(&self, name: &str) -> Result<()> {
+        self.inner.store.write(|tables| {
+            tables.set(name)?.ok_or_else(|| no_set(name))?;
+            if tables.has_members(name)? {
+                let text =
+                    "the set still has disks, snapshots or images; delete them, or put them into another set, first";
+                return not_allowed("19", text);
+            }
+            tables.remove_set(name)
+        })?;
+        self.inner.leases.forget(name);
+        Ok(())
+    }
+}
+
+impl Inner {
+    pub(super) fn check_vault(&self, vault: &str, region: &str, tenant: &str) -> Result<()> {
+        let vault = self.vaults.describe(vault)?;
+        if vault.region != region {
+            return not_allowed("18", "a set and its vault are in one region; use a vault in the set's");
+        }
+        if vault.tenant != tenant {
+            return not_allowed(
+                "43",
+                "a vault grants access to identities of its own tenant; use a vault of the set's",
+            );
+        }
+        if !vault.soft_delete || !vault.purge_protection {
+            return not_allowed("16", "the vault needs soft delete and purge protection; turn them on");
+        }
+        Ok(())
+    }
+
+    /// Changes a set's record, and gives what it is then.
+    pub(super) fn change_set(&self, name: &str, change: impl FnOnce(&mut EncryptionSet)) -> Result<EncryptionSet> {
+        self.store.write(|tables| {
+            let mut set = tables.set(name)?.ok_or_else(|| no_set(name))?;
+            change(&mut set);
+            tables.put_set(&set)?;
+            Ok(set)
+        })
+    }
+
+    fn new_identity(&self, set: &str) -> Result<String> {
+        Ok(format!("des-{set}-{}", self.new_id()?))
+    }
+}

@@ -1,0 +1,100 @@
+//! Snapshots: what a disk held at one instant, whole or as what differs from the snapshot before.
+
+use std::sync::{Arc, PoisonError};
+
+use super::capture::{CopyProgress, Target};
+use super::chain::{Chain, Link};
+use super::chunk_map::{ChunkMap, place};
+use super::records::{Resource, ResourceKind, ResourceName};
+use super::service::{DiskService, Inner, check_name, not_allowed};
+use crate::Result;
+
+/// A snapshot that is to be made.
+#[derive(Debug, Clone)]
+pub struct NewSnapshot {
+    /// A name that no other snapshot has.
+    pub name: String,
+    /// The name of the disk.
+    pub disk: String,
+    /// Whether it holds only what differs from the last incremental snapshot of the disk; the first one holds all.
+    pub incremental: bool,
+    /// The set whose key shall protect it; without one, the disk's set, or the platform's key if the disk has none. An
+    /// incremental snapshot shares the disk's (45).
+    pub set: Option<String>,
+}
+
+impl DiskService {
+    /// Makes a snapshot: what the disk holds at this instant, also while it is written, under a DEK of its own (44).
+    ///
+    /// An incremental one takes room for what differs from the one before, where the backend keeps devices sparse. It is
+    /// found by reading both.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchResource`](crate::Error::NoSuchResource); [`Error::ResourceExists`](crate::Error::ResourceExists);
+    /// [`Error::NotAllowed`](crate::Error::NotAllowed) for a set in another place, or for another set than the disk's of an
+    /// incremental one (45); [`Error::DiskSuspended`](crate::Error::DiskSuspended) while the disk's key may not be used; what
+    /// the vault answers; [`Error::Io`](crate::Error::Io). Of what failed nothing stays.
+    pub fn create_snapshot(&self, new: &NewSnapshot, progress: &dyn Fn(CopyProgress)) -> Result<Resource> {
+        check_name(&new.name)?;
+        let (inner, disk) = (&self.inner, ResourceName::disk(&new.disk));
+        let id = inner.store.resource(&disk)?.id;
+        let chain = inner.chains.of(&id);
+        let _alone = new.incremental.then(|| chain.write().unwrap_or_else(PoisonError::into_inner));
+        let from = inner.store.resource(&disk)?;
+        let mut snapshot = Resource { kind: ResourceKind::Snapshot, name: new.name.clone(), ..inner.copy_of(&from)? };
+        let set = new.set.as_deref().or(from.set.as_deref());
+        if !new.incremental {
+            return inner.make_copy(&from, inner.in_set(snapshot, set)?, progress);
+        }
+        if set != from.set.as_deref() {
+            let text = "a disk and its incremental snapshots share one set; leave the set out, or make a full snapshot";
+            return not_allowed("45", text);
+        }
+        let last = inner.store.increments(&from.id)?.last().map(|(place, _)| *place);
+        snapshot.increment = Some(last.map_or(0, |last| last + 1));
+        let before = last.map(|last| Chain::up_to(inner, &from.id, last)).transpose()?.flatten();
+        inner.make(inner.in_set(snapshot, set)?, |layers| {
+            inner.copy_disk(&from, Target::increment(layers, from.size, before), progress)
+        })
+    }
+}
+
+impl Inner {
+    /// Removes an incremental snapshot. The next one takes over what it needs of it: it is made anew, and takes the place of
+    /// both in one step.
+    pub(super) fn delete_increment(self: &Arc<Self>, disk: &str, name: &ResourceName) -> Result<()> {
+        let chain = self.chains.of(disk);
+        let _alone = chain.write().unwrap_or_else(PoisonError::into_inner);
+        let increments = self.store.increments(disk)?;
+        let next = increments.iter().skip_while(|(_, n)| n != name).nth(1);
+        let unit = self.unit(name)?;
+        let Some((_, next)) = next else {
+            let _change = unit.changing();
+            return self.remove(&[unit.clone()]);
+        };
+        let heir = self.unit(next)?;
+        // In the order of their names, as all do who change several.
+        let (first, second) = if name < next { (&unit, &heir) } else { (&heir, &unit) };
+        let (_first, _second) = (first.changing(), second.changing());
+        self.finish_joining(&heir)?;
+        let (old, after) = (self.store.resource(name)?, self.store.resource(next)?);
+        let merged = Resource { id: self.new_id()?, ..after.clone() };
+        let (older, newer) = (Link::open(self, &old)?, Link::open(self, &after)?);
+        let made = self.prepare(merged, |layers| {
+            let mut target = Target::increment(layers, after.size, None);
+            let mut bytes = vec![0; super::chunk_map::CHUNK as usize];
+            for chunk in 0..ChunkMap::new(after.size).chunks() {
+                let Some(link) = [&newer, &older].into_iter().find(|link| link.has(chunk)) else { continue };
+                let bytes = &mut bytes[..place(chunk, after.size).1];
+                link.read_chunk(chunk, bytes)?;
+                target.put(chunk, bytes)?;
+            }
+            target.finish()
+        })?;
+        self.commit(vec![made], |tables| [&old, &after].into_iter().try_for_each(|gone| tables.remove_resource(gone)))?;
+        unit.close();
+        heir.close();
+        self.remove_device(&old.region, &old.id)?;
+        self.remove_device(&after.region, &after.id)
+    }
+}

@@ -1,0 +1,37 @@
+//! Leases kept: vaults asked in time, DEKs wiped in time.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+
+use super::leases::KeyLease;
+use super::service::DiskService;
+
+impl DiskService {
+    /// Asks the vaults that it is time to ask, some at once, and wipes the DEKs of disks whose keys may not be used. To be
+    /// called about once a minute; reads and writes do it too for their own disk, if nobody has called this for too long.
+    pub fn maintain(&self) {
+        let inner = &self.inner;
+        let (units, now) = (inner.units(), inner.clock.now());
+        let leases = units.iter().filter_map(|unit| unit.lease());
+        // Many share one.
+        let due: HashMap<*const KeyLease, Arc<KeyLease>> =
+            leases.filter(|lease| lease.is_due(now)).map(|lease| (Arc::as_ptr(&lease), lease)).collect();
+        let (due, next): (Vec<_>, _) = (due.into_values().collect(), AtomicUsize::new(0));
+        let ask = || {
+            while let Some(lease) = due.get(next.fetch_add(1, Ordering::Relaxed)) {
+                // What it says, the lease knows.
+                let _ = lease.renew(now, || inner.vault_of_lease(lease));
+            }
+        };
+        thread::scope(|scope| {
+            for _ in 0..inner.parallel.min(due.len()) {
+                scope.spawn(ask);
+            }
+        });
+        units.iter().for_each(|unit| unit.suspend_if_revoked());
+        drop((units, due));
+        inner.leases.tidy();
+    }
+}
