@@ -63,7 +63,7 @@ impl DiskBackend for DiskFolder {
     }
 }
 
-/// How the vaults of customers are reached.
+/// How the vaults of customers are reached. [`FileVaults`](super::FileVaults) are files.
 pub trait VaultDirectory: Send + Sync {
     /// The vault of this name, asked under an identity. The vault answers for itself whether that may do what it asks.
     ///
@@ -74,7 +74,7 @@ pub trait VaultDirectory: Send + Sync {
     /// What is known of the vault of this name.
     ///
     /// # Errors
-    /// As [`vault`](Self::vault).
+    /// As [`vault`](Self::vault); [`Error::NotAllowed`](crate::Error::NotAllowed) for a vault that no set can have.
     fn describe(&self, id: &str) -> Result<VaultDescription>;
 }
 
