@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use atrest::key::{AuditEntry, FileVault, KeyId, KeyOperation, Unlock, VaultOptions, VersionChange};
 use atrest::managed::{
-    DiskFolder, DiskService, FileVaults, LeasePolicy, NewDisk, NewSet, OpenDisk, RotationProgress, ServiceOptions,
-    VaultDescription, VaultDirectory,
+    DiskFolder, DiskService, FileVaults, LeasePolicy, NewDisk, NewSet, OpenDisk, ResourceKind, ResourceName,
+    RotationProgress, ServiceOptions, VaultDescription, VaultDirectory,
 };
 use atrest::{Clock, EncryptionType, Error, KeyVault, ManualClock, Result};
 
@@ -57,6 +57,7 @@ impl World {
             clock: self.clock.clone(),
             lease: LeasePolicy::default(),
             parallel: 3,
+            rotation_interval: Duration::from_secs(900),
         };
         self.platform.grant("disk-service", &KeyOperation::ALL).unwrap();
         DiskService::open(self.folder.path().join("store"), options).unwrap()
@@ -206,7 +207,7 @@ fn a_disk_waits_for_the_grant_of_the_vaults_owner() {
     let made = || service.create_disk(&new_disk("x", Some("s"))).and_then(|_| service.open_disk("x"));
     let error = made().unwrap_err();
     assert!(matches!(&error, Error::AccessDenied { identity: denied, .. } if *denied == identity), "{error:?}");
-    assert!(service.disk_names().unwrap().is_empty());
+    assert!(service.names(ResourceKind::Disk).unwrap().is_empty());
     assert_eq!(world.disks().read_dir().unwrap().count(), 0);
     // Neither another's grant nor two thirds of one will do.
     world.customer.grant("des-of-somebody-else", &KeyOperation::ALL).unwrap();
@@ -217,8 +218,8 @@ fn a_disk_waits_for_the_grant_of_the_vaults_owner() {
         assert!(made().is_err(), "{missing:?}");
         let denied = uses(&world.customer, 0).into_iter().rfind(|entry| entry.outcome == "access-denied").unwrap();
         assert_eq!((denied.operation.as_str(), denied.identity.as_ref()), (missing.name(), Some(&identity)));
-        if service.disk("x").is_ok() {
-            service.delete_disk("x").unwrap();
+        if service.resource(&ResourceName::disk("x")).is_ok() {
+            service.delete(&ResourceName::disk("x")).unwrap();
         }
     }
     world.customer.grant(&identity, &KeyOperation::ALL).unwrap();

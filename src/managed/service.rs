@@ -167,14 +167,14 @@ impl Inner {
         let Some((set, key)) = self.key_of(&resource, &opening.keys()?)? else {
             return Ok(Opened { layers: opening.finish(&resource, &*self.platform)?, lease: None });
         };
-        let vault = self.vault_of(&set, &key)?;
+        let vault = || self.vault_of(&set, &key);
         let suspended = |reason| Error::DiskSuspended { disk: name.name.clone(), reason };
         let lease = self.leases.of(&set.name, &key);
         let now = self.clock.now();
         if leased {
-            lease.renew(now, || Ok(vault.clone())).map_err(suspended)?;
+            lease.renew(now, vault).map_err(suspended)?;
         }
-        let layers = opening.finish(&resource, &*vault).map_err(|e| {
+        let layers = opening.finish(&resource, &*vault()?).map_err(|e| {
             // A right to look at a key is none to use it.
             if leased && e.is_revocation() { suspended(lease.refused(e, now)) } else { e }
         })?;

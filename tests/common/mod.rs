@@ -14,6 +14,8 @@ pub mod peers;
 pub mod vaults;
 #[cfg(feature = "std")]
 pub mod volumes;
+#[cfg(feature = "managed")]
+pub mod world;
 
 use std::path::Path;
 

@@ -42,13 +42,18 @@ impl KeyVault for MemoryVault {
     }
 
     fn wrap(&self, key: &str, dek: &Secret) -> Result<WrappedDek> {
+        let latest = self.versions.lock().unwrap().len();
+        self.wrap_version(&KeyId::new(&self.id, key, &latest.to_string())?, dek)
+    }
+
+    fn wrap_version(&self, id: &KeyId, dek: &Secret) -> Result<WrappedDek> {
         self.asked.fetch_add(1, Ordering::Relaxed);
         let versions = self.versions.lock().unwrap();
-        let kek = versions.last().unwrap().filter(|_| key == "disks").ok_or(Error::NoSuchKey { key: key.into() })?;
+        let kek = versions.get(id.version().parse::<usize>().unwrap() - 1).copied().flatten();
+        let kek = kek.filter(|_| id.key() == "disks").ok_or_else(|| Error::NoSuchKey { key: id.to_string() })?;
         let mut bytes = vec![0; dek.len() + 8];
         KwAes256::new(&kek.into()).wrap_key(dek.expose(), &mut bytes).unwrap();
-        let kek = KeyId::new(&self.id, key, &versions.len().to_string())?;
-        Ok(WrappedDek { kek, algorithm: WrapAlgorithm::Aes256Kw, bytes })
+        Ok(WrappedDek { kek: id.clone(), algorithm: WrapAlgorithm::Aes256Kw, bytes })
     }
 
     fn unwrap(&self, wrapped: &WrappedDek) -> Result<Option<Secret>> {

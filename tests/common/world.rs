@@ -1,0 +1,253 @@
+//! A fleet of managed disks in memory: devices that log what is done, and customers' vaults whose owners can turn
+//! everything off.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use atrest::key::{KeyDescription, KeyId, KeyKind, WrappedDek};
+use atrest::managed::{
+    DiskBackend, DiskService, LeasePolicy, NewDisk, NewSet, ResourceName, RotationProgress, ServiceOptions,
+    VaultDescription, VaultDirectory,
+};
+use atrest::{BlockDevice, EncryptionType, Error, KeyVault, ManualClock, Result, Secret};
+
+use super::device::TestDevice;
+use super::vaults::MemoryVault;
+
+pub const T: u64 = 1_700_000_000;
+
+/// A customer's vault, whose owner can turn everything off.
+pub struct Customer {
+    pub vault: MemoryVault,
+    pub versions: AtomicUsize,
+    pub disabled: AtomicBool,
+    pub away: AtomicBool,
+    /// When the key expires; 0 for never.
+    pub expires: AtomicU64,
+    pub granted: Mutex<Vec<String>>,
+    pub wraps: AtomicUsize,
+    pub unwraps: AtomicUsize,
+    pub looks: AtomicUsize,
+    pub fail_wrap_at: AtomicUsize,
+}
+
+impl Customer {
+    pub fn new(id: &str) -> Arc<Self> {
+        Arc::new(Customer {
+            vault: MemoryVault::new(id),
+            versions: AtomicUsize::new(1),
+            disabled: AtomicBool::new(false),
+            away: AtomicBool::new(false),
+            expires: AtomicU64::new(0),
+            granted: Mutex::default(),
+            wraps: AtomicUsize::new(0),
+            unwraps: AtomicUsize::new(0),
+            looks: AtomicUsize::new(0),
+            fail_wrap_at: AtomicUsize::new(usize::MAX),
+        })
+    }
+
+    pub fn rotate(&self) -> KeyId {
+        self.vault.rotate();
+        let version = self.versions.fetch_add(1, Ordering::Relaxed) + 1;
+        self.key(version)
+    }
+
+    pub fn key(&self, version: usize) -> KeyId {
+        KeyId::new(self.vault.id(), "disks", &version.to_string()).unwrap()
+    }
+}
+
+/// The vault, asked under an identity.
+pub struct Asked {
+    pub customer: Arc<Customer>,
+    pub identity: String,
+}
+
+impl Asked {
+    fn check(&self, operation: &str) -> Result<()> {
+        if self.customer.away.load(Ordering::Relaxed) {
+            return Err(Error::Vault("it does not answer".into()));
+        }
+        if !self.customer.granted.lock().unwrap().contains(&self.identity) {
+            let (identity, operation, key) = (self.identity.clone(), operation.into(), "disks".into());
+            return Err(Error::AccessDenied { identity, operation, key });
+        }
+        Ok(())
+    }
+}
+
+impl KeyVault for Asked {
+    fn id(&self) -> &str {
+        self.customer.vault.id()
+    }
+
+    fn wrap(&self, key: &str, dek: &Secret) -> Result<WrappedDek> {
+        let latest = self.customer.versions.load(Ordering::Relaxed);
+        assert_eq!(key, "disks");
+        self.wrap_version(&self.customer.key(latest), dek)
+    }
+
+    fn wrap_version(&self, key: &KeyId, dek: &Secret) -> Result<WrappedDek> {
+        self.check("wrapKey")?;
+        let n = self.customer.wraps.fetch_add(1, Ordering::Relaxed) + 1;
+        if n == self.customer.fail_wrap_at.load(Ordering::Relaxed) {
+            return Err(Error::Vault("it broke down".into()));
+        }
+        self.customer.vault.wrap_version(key, dek)
+    }
+
+    fn unwrap(&self, wrapped: &WrappedDek) -> Result<Option<Secret>> {
+        self.check("unwrapKey")?;
+        self.customer.unwraps.fetch_add(1, Ordering::Relaxed);
+        if self.customer.disabled.load(Ordering::Relaxed) {
+            return Err(Error::KeyDisabled { key: wrapped.kek.to_string() });
+        }
+        self.customer.vault.unwrap(wrapped)
+    }
+
+    fn describe(&self, _: &str, version: Option<&str>) -> Result<Option<KeyDescription>> {
+        self.check("get")?;
+        self.customer.looks.fetch_add(1, Ordering::Relaxed);
+        let latest = self.customer.versions.load(Ordering::Relaxed);
+        let version = version.map_or(latest, |version| version.parse().unwrap());
+        let mut description = KeyDescription::new(self.customer.key(version), KeyKind::Aes256);
+        description.enabled = !self.customer.disabled.load(Ordering::Relaxed);
+        description.expires = Some(self.customer.expires.load(Ordering::Relaxed)).filter(|&at| at != 0);
+        Ok(Some(description))
+    }
+}
+
+pub struct Vaults(pub HashMap<String, Arc<Customer>>, pub Mutex<VaultDescription>);
+
+impl VaultDirectory for Vaults {
+    fn vault(&self, id: &str, identity: &str) -> Result<Arc<dyn KeyVault>> {
+        let customer = self.0.get(id).ok_or_else(|| Error::Vault(format!("there is no vault {id}")))?;
+        Ok(Arc::new(Asked { customer: customer.clone(), identity: identity.into() }))
+    }
+
+    fn describe(&self, _: &str) -> Result<VaultDescription> {
+        Ok(self.1.lock().unwrap().clone())
+    }
+}
+
+/// Disks in memory, of which every operation is logged.
+#[derive(Default)]
+pub struct Disks(pub Mutex<BTreeMap<String, Arc<TestDevice>>>);
+
+impl DiskBackend for Disks {
+    fn create(&self, _: &str, id: &str, size: u64) -> Result<Arc<dyn BlockDevice>> {
+        let device = Arc::new(TestDevice::new(vec![0; size as usize]));
+        assert!(self.0.lock().unwrap().insert(id.into(), device.clone()).is_none());
+        Ok(device)
+    }
+
+    fn open(&self, _: &str, id: &str) -> Result<Arc<dyn BlockDevice>> {
+        Ok(self.0.lock().unwrap()[id].clone())
+    }
+
+    fn remove(&self, _: &str, id: &str) -> Result<()> {
+        self.0.lock().unwrap().remove(id);
+        Ok(())
+    }
+}
+
+pub struct World {
+    pub folder: tempfile::TempDir,
+    pub disks: Arc<Disks>,
+    pub vaults: Arc<Vaults>,
+    pub clock: Arc<ManualClock>,
+    pub lease: LeasePolicy,
+}
+
+pub const VAULT: &str = "https://contoso.vault.example";
+pub const OTHER_VAULT: &str = "https://fabrikam.vault.example";
+
+impl World {
+    pub fn new() -> Self {
+        let vaults = [VAULT, OTHER_VAULT].map(|id| (id.to_owned(), Customer::new(id)));
+        let description = VaultDescription {
+            region: "north".into(),
+            tenant: "contoso".into(),
+            soft_delete: true,
+            purge_protection: true,
+        };
+        World {
+            folder: tempfile::tempdir().unwrap(),
+            disks: Arc::default(),
+            vaults: Arc::new(Vaults(vaults.into(), Mutex::new(description))),
+            clock: Arc::new(ManualClock::new(T)),
+            lease: LeasePolicy::default(),
+        }
+    }
+
+    pub fn service(&self) -> DiskService {
+        let options = ServiceOptions {
+            backend: self.disks.clone(),
+            vaults: self.vaults.clone(),
+            platform: Arc::new(MemoryVault::new("platform")),
+            platform_key: "disks".into(),
+            clock: self.clock.clone(),
+            lease: self.lease,
+            parallel: 3,
+            rotation_interval: Duration::from_secs(900),
+        };
+        DiskService::open(self.folder.path().join("store"), options).unwrap()
+    }
+
+    pub fn customer(&self, id: &str) -> &Arc<Customer> {
+        &self.vaults.0[id]
+    }
+
+    /// A set of the type, its identity granted access.
+    pub fn set(&self, service: &DiskService, name: &str, encryption_type: EncryptionType) {
+        let set = service.create_set(&new_set(name, encryption_type)).unwrap();
+        self.customer(VAULT).granted.lock().unwrap().push(set.identity);
+    }
+
+    pub fn device(&self, service: &DiskService, disk: &str) -> Arc<TestDevice> {
+        self.device_of(service, &ResourceName::disk(disk))
+    }
+
+    pub fn device_of(&self, service: &DiskService, name: &ResourceName) -> Arc<TestDevice> {
+        self.disks.0.lock().unwrap()[&service.resource(name).unwrap().id].clone()
+    }
+}
+
+pub fn new_set(name: &str, encryption_type: EncryptionType) -> NewSet {
+    NewSet {
+        name: name.into(),
+        region: "north".into(),
+        subscription: "one".into(),
+        tenant: "contoso".into(),
+        encryption_type,
+        key: KeyId::new(VAULT, "disks", "1").unwrap(),
+        auto_rotation: true,
+    }
+}
+
+pub fn new_disk(name: &str, set: Option<&str>) -> NewDisk {
+    NewDisk {
+        name: name.into(),
+        region: "north".into(),
+        subscription: "one".into(),
+        size: 64 << 10,
+        sector_size: 4096,
+        set: set.map(String::from),
+    }
+}
+
+pub fn text(n: u8) -> Vec<u8> {
+    format!("what disk {n} holds is nobody's business. ").into_bytes().into_iter().cycle().take(8192).collect()
+}
+
+pub fn quiet(_: RotationProgress) {}
+
+pub fn rule<T: core::fmt::Debug>(result: Result<T>) -> &'static str {
+    match result {
+        Err(Error::NotAllowed { rule, .. }) => rule,
+        other => panic!("{other:?}"),
+    }
+}
