@@ -9,6 +9,7 @@
 //! Numbers in brackets are those of the README's table of behaviours.
 
 mod backend;
+mod capabilities;
 mod capture;
 mod chain;
 mod chunk_map;
@@ -30,6 +31,7 @@ mod unit;
 mod upkeep;
 
 pub use backend::{DiskBackend, DiskFolder, VaultDescription, VaultDirectory};
+pub use capabilities::{Built, Capability, CapabilityTable, EncryptionOption, Support};
 pub use capture::CopyProgress;
 pub use disk::OpenDisk;
 pub use file_vaults::FileVaults;

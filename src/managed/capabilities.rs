@@ -1,0 +1,379 @@
+//! What each way of encrypting a managed disk gives: four options, eight capabilities (82).
+//!
+//! The table is Azure's comparison of encryption options. Each cell says what the option does, in Azure's words, and how
+//! much of that this version of the library does. The first is what a customer compares, the second what a service can
+//! promise today.
+
+use serde::{Serialize, Serializer};
+
+use crate::EncryptionType;
+
+/// A way to encrypt a managed disk: a row of the table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum EncryptionOption {
+    /// At rest, under the platform's key (SSE+PMK).
+    PlatformKey,
+    /// At rest, under the customer's key (SSE+CMK).
+    CustomerKey,
+    /// In the guest (Azure Disk Encryption): dm-crypt on Linux, BitLocker on Windows.
+    Guest,
+    /// On the host of the virtual machine.
+    Host,
+}
+
+impl EncryptionOption {
+    /// All options, in the order of the table.
+    pub const ALL: &[EncryptionOption] = &[Self::PlatformKey, Self::CustomerKey, Self::Guest, Self::Host];
+
+    /// The options that apply to a disk. `in_guest` says whether the guest encrypts it too.
+    ///
+    /// Double encryption, under the platform's and the customer's keys, has no row of its own. Azure's table has none, and
+    /// all eight of its cells would be those of [`CustomerKey`](Self::CustomerKey): the second layer changes neither which
+    /// data are encrypted nor who controls the upper key.
+    ///
+    /// This tells what applies, not what is allowed: it answers also for a guest's disk in a customer's set (52).
+    pub fn of(encryption_type: EncryptionType, in_guest: bool) -> Vec<Self> {
+        let at_rest = match encryption_type {
+            EncryptionType::PlatformKey => Self::PlatformKey,
+            EncryptionType::CustomerKey | EncryptionType::PlatformAndCustomerKeys => Self::CustomerKey,
+        };
+        std::iter::once(at_rest).chain(in_guest.then_some(Self::Guest)).collect()
+    }
+
+    /// The name for programs, which never changes: `sse_pmk`, `sse_cmk`, `guest` or `host`.
+    pub fn name(self) -> &'static str {
+        self.row().name
+    }
+
+    /// The title for people, as Azure writes it.
+    pub fn title(self) -> &'static str {
+        self.row().title
+    }
+
+    /// How much of the option this version of the library has. That is part of it when cells differ.
+    pub fn built(self) -> Built {
+        let mut cells = self.row().cells.iter().map(|cell| cell.built).filter(|built| *built != Built::NotApplicable);
+        let first = cells.next().unwrap_or(Built::NotApplicable);
+        if cells.all(|built| built == first) { first } else { Built::Partly }
+    }
+
+    /// What else there is to say of the option in this library.
+    pub fn remark(self) -> Option<&'static str> {
+        self.row().remark
+    }
+
+    /// The cell of this option and a capability.
+    pub fn support(self, capability: Capability) -> Support {
+        self.row().cells[capability as usize]
+    }
+
+    fn row(self) -> &'static Row {
+        &TABLE[self as usize]
+    }
+}
+
+/// Something that an option gives or lacks: a column of the table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Capability {
+    /// OS and data disks are encrypted at rest.
+    AtRest,
+    /// Temporary disks are encrypted.
+    TempDisk,
+    /// The host's caches of disks are encrypted.
+    Caches,
+    /// Data are encrypted on the way between compute and storage.
+    Flows,
+    /// The customer controls the keys.
+    CustomerKeys,
+    /// No CPU of the virtual machine is used.
+    NoGuestCpu,
+    /// It works for disks made from custom images.
+    CustomImages,
+    /// What Microsoft Defender for Cloud says of the disk: supported if healthy. Azure adds that Defender does not detect
+    /// encryption at host.
+    Posture,
+}
+
+impl Capability {
+    /// All capabilities, in the order of the table.
+    pub const ALL: &[Capability] = &[
+        Self::AtRest,
+        Self::TempDisk,
+        Self::Caches,
+        Self::Flows,
+        Self::CustomerKeys,
+        Self::NoGuestCpu,
+        Self::CustomImages,
+        Self::Posture,
+    ];
+
+    /// The name for programs, which never changes: that of the variant in snake case, such as `temp_disk`.
+    pub fn name(self) -> &'static str {
+        COLUMNS[self as usize].0
+    }
+
+    /// The title for people, as Azure writes it.
+    pub fn title(self) -> &'static str {
+        COLUMNS[self as usize].1
+    }
+}
+
+/// A cell of the table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Support {
+    /// Whether the option gives the capability.
+    pub supported: bool,
+    /// What Azure adds to its yes or no.
+    pub note: Option<&'static str>,
+    /// How much of it this version of the library has.
+    pub built: Built,
+    /// Why the library has only part of it, or nothing, where that is not said of the whole option.
+    pub remark: Option<&'static str>,
+}
+
+impl Support {
+    const fn new(supported: bool, built: Built) -> Self {
+        Support { supported, note: None, built, remark: None }
+    }
+
+    const fn note(self, note: &'static str) -> Self {
+        Support { note: Some(note), ..self }
+    }
+
+    const fn remark(self, remark: &'static str) -> Self {
+        Support { remark: Some(remark), ..self }
+    }
+
+    /// The cell in a word or two.
+    fn text(self) -> String {
+        let answer = if self.supported { "yes" } else { "no" };
+        match self.built {
+            Built::Yes | Built::NotApplicable => answer.into(),
+            Built::Partly => format!("{answer}, partly"),
+            Built::No => format!("{answer}, not built"),
+        }
+    }
+}
+
+/// How much of what an option gives this version of the library has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Built {
+    /// All of it.
+    Yes,
+    /// Part of it; a remark of the cell or of its option says which.
+    Partly,
+    /// None of it yet.
+    No,
+    /// The option does not give it, so there is nothing to build.
+    NotApplicable,
+}
+
+impl Built {
+    /// The name for programs, which never changes: that of the variant in snake case.
+    pub fn name(self) -> &'static str {
+        match self {
+            Built::Yes => "yes",
+            Built::Partly => "partly",
+            Built::No => "no",
+            Built::NotApplicable => "not_applicable",
+        }
+    }
+}
+
+/// The table, or the rows of it that apply to a disk.
+///
+/// ```
+/// use atrest::EncryptionType;
+/// use atrest::managed::{Capability, CapabilityTable, EncryptionOption};
+///
+/// for line in CapabilityTable::whole().lines() {
+///     println!("{line}");
+/// }
+/// let options = EncryptionOption::of(EncryptionType::CustomerKey, false);
+/// assert!(options[0].support(Capability::CustomerKeys).supported);
+/// println!("{}", CapabilityTable::of(&options).to_json());
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CapabilityTable {
+    options: Vec<EncryptionOption>,
+}
+
+impl CapabilityTable {
+    /// All four rows.
+    pub fn whole() -> Self {
+        Self::of(EncryptionOption::ALL)
+    }
+
+    /// The rows of some options, such as those of [`EncryptionOption::of`].
+    pub fn of(options: &[EncryptionOption]) -> Self {
+        CapabilityTable { options: options.to_vec() }
+    }
+
+    /// The rows.
+    pub fn options(&self) -> &[EncryptionOption] {
+        &self.options
+    }
+
+    /// The table for a terminal, in ASCII: a grid that is Markdown too, with a line for each capability and a column for
+    /// each option; then an empty line, and what there is to say of options and cells. A cell says `partly` or `not built`
+    /// where this version of the library does less than the option.
+    pub fn lines(&self) -> Vec<String> {
+        let line = |title: &str, cell: &dyn Fn(EncryptionOption) -> String| {
+            std::iter::once(title.to_owned()).chain(self.options.iter().map(|option| cell(*option))).collect()
+        };
+        let mut grid: Vec<Vec<String>> = vec![line("", &|option| option.name().into())];
+        for capability in Capability::ALL {
+            grid.push(line(capability.title(), &|option| option.support(*capability).text()));
+        }
+        grid.push(line("Built in this version of atrest", &|option| option.built().name().into()));
+
+        let width = |column: usize| grid.iter().map(|line| line[column].len()).max().unwrap_or(0);
+        let widths: Vec<usize> = (0..=self.options.len()).map(width).collect();
+        let join = |line: &Vec<String>| {
+            let cells: Vec<String> = line.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}")).collect();
+            format!("| {} |", cells.join(" | "))
+        };
+        let mut lines: Vec<String> = grid.iter().map(join).collect();
+        lines.insert(1, join(&widths.iter().map(|width| "-".repeat(*width)).collect()));
+        lines.push(String::new());
+        lines.extend(self.notes());
+        lines
+    }
+
+    /// The table in JSON: `options`, a list, each with its `option`, `title`, `built`, `remark` and a list `capabilities`,
+    /// each of which has its `capability` and `title` and the fields of [`Support`]. Lists are in the order of the table.
+    pub fn to_json(&self) -> String {
+        serde_json::to_string_pretty(self).expect("a table has only string keys")
+    }
+
+    fn notes(&self) -> Vec<String> {
+        let mut notes = Vec::new();
+        for option in &self.options {
+            let (name, title) = (option.name(), option.title());
+            notes.push(format!("{name}: {title}"));
+            notes.extend(option.remark().map(|text| format!("{name}: {text}")));
+            for capability in Capability::ALL {
+                let Support { note, remark, .. } = option.support(*capability);
+                let texts = note.into_iter().chain(remark);
+                notes.extend(texts.map(|text| format!("{name}, {}: {text}", capability.title())));
+            }
+        }
+        notes
+    }
+}
+
+macro_rules! serialize_as_name {
+    ($($kind:ty),+) => {$(
+        impl Serialize for $kind {
+            fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+                to.serialize_str(self.name())
+            }
+        }
+    )+};
+}
+
+serialize_as_name!(EncryptionOption, Capability, Built);
+
+impl Serialize for CapabilityTable {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        #[derive(Serialize)]
+        struct Table {
+            options: Vec<Line>,
+        }
+
+        #[derive(Serialize)]
+        struct Line {
+            option: EncryptionOption,
+            title: &'static str,
+            built: Built,
+            remark: Option<&'static str>,
+            capabilities: Vec<Cell>,
+        }
+
+        #[derive(Serialize)]
+        struct Cell {
+            capability: Capability,
+            title: &'static str,
+            #[serde(flatten)]
+            support: Support,
+        }
+
+        let line = |option: EncryptionOption| Line {
+            option,
+            title: option.title(),
+            built: option.built(),
+            remark: option.remark(),
+            capabilities: Capability::ALL
+                .iter()
+                .map(|&capability| Cell { capability, title: capability.title(), support: option.support(capability) })
+                .collect(),
+        };
+        Table { options: self.options.iter().copied().map(line).collect() }.serialize(to)
+    }
+}
+
+struct Row {
+    name: &'static str,
+    title: &'static str,
+    remark: Option<&'static str>,
+    /// In the order of [`Capability`].
+    cells: [Support; 8],
+}
+
+/// Names and titles, in the order of [`Capability`].
+const COLUMNS: [(&str, &str); 8] = [
+    ("at_rest", "Encryption at rest (OS and data disks)"),
+    ("temp_disk", "Temp disk encryption"),
+    ("caches", "Encryption of caches"),
+    ("flows", "Data flows encrypted between Compute and Storage"),
+    ("customer_keys", "Customer control of keys"),
+    ("no_guest_cpu", "Does not use your VM's CPU"),
+    ("custom_images", "Works for custom images"),
+    ("posture", "Microsoft Defender for Cloud disk encryption status"),
+];
+
+/// In the order of [`EncryptionOption`].
+const TABLE: [Row; 4] = [
+    Row {
+        name: "sse_pmk",
+        title: "Encryption at rest with platform-managed key (SSE+PMK)",
+        remark: None,
+        cells: [YES, NO, NO, NO, NO, YES, IMAGES, UNHEALTHY],
+    },
+    Row {
+        name: "sse_cmk",
+        title: "Encryption at rest with customer-managed key (SSE+CMK)",
+        remark: Some("double encryption, under platform and customer keys, counts as this option"),
+        cells: [YES, NO, NO, NO, YES, YES, IMAGES, UNHEALTHY],
+    },
+    Row {
+        name: "guest",
+        title: "Azure Disk Encryption",
+        remark: Some("Linux volumes (LUKS) are built; Windows volumes (BitLocker) are not built yet"),
+        cells: [LINUX, GUEST_TEMP_DISK, GUEST_CACHES, LINUX, LINUX, NO, NO_LINUX_IMAGES, HEALTHY],
+    },
+    Row {
+        name: "host",
+        title: "Encryption at Host",
+        remark: Some("encryption at host is not built yet"),
+        cells: [HOST, HOST, HOST, HOST, HOST, HOST, HOST, HOST_UNHEALTHY],
+    },
+];
+
+const YES: Support = Support::new(true, Built::Yes);
+const NO: Support = Support::new(false, Built::NotApplicable);
+const IMAGES: Support = Support::new(true, Built::Partly)
+    .remark("a disk takes the content of any image; images as resources are not built yet");
+const UNHEALTHY: Support = NO.note(UNHEALTHY_NOTE);
+const LINUX: Support = Support::new(true, Built::Partly);
+const GUEST_TEMP_DISK: Support = Support::new(true, Built::No).remark("temporary disks are not built yet");
+const GUEST_CACHES: Support = Support::new(true, Built::No).remark("caches are not built yet");
+const NO_LINUX_IMAGES: Support = NO.note("Does not work for custom Linux images");
+const HEALTHY: Support = Support::new(true, Built::No).note("Healthy").remark("nothing is reported to Defender");
+const HOST: Support = Support::new(true, Built::No);
+const HOST_UNHEALTHY: Support = Support { supported: false, ..HOST }.note(UNHEALTHY_NOTE);
+const UNHEALTHY_NOTE: &str = "Unhealthy, not applicable if exempt";
