@@ -294,6 +294,18 @@ def audit_check(record, log, key):
     assert not torn.endswith(b"\n") and record["anchor"] in heads
 
 
+# Managed disks
+
+def chunk_map_open(data, size):
+    """The chunks that an incremental snapshot of `size` bytes holds."""
+    magic, version, chunk, count = struct.unpack_from("<8sIIQ", data)
+    assert (magic, version, chunk) == (b"ATRESTCM", 1, 65536) and count == (size + 65535) // 65536
+    bits = data[56:56 + (count + 7) // 8]
+    assert data[24:56] == hashlib.sha256(data[:24] + bits).digest()
+    assert len(data) % 4096 == 0 and not any(data[56 + len(bits):])
+    return [c for c in range(8 * len(bits)) if bits[c // 8] >> c % 8 & 1]
+
+
 # The examples
 
 def dump(data):
@@ -388,5 +400,7 @@ def open_all(vault, key, envelope, context, image):
 if __name__ == "__main__":
     if sys.argv[1] == "make":
         make(Path(sys.argv[2]).read_text(), Path(sys.argv[3]))
+    elif sys.argv[1] == "chunk-map":
+        print(*chunk_map_open(Path(sys.argv[2]).read_bytes(), int(sys.argv[3])))
     else:
         open_all(*sys.argv[2:])

@@ -7,11 +7,12 @@ mod common;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use atrest::Error;
 use atrest::managed::{
     CopyProgress, DiskService, ImageRegion, NewCopy, NewImage, NewSnapshot, OpenDisk, ResourceKind, ResourceName,
 };
+use atrest::{Credential, Error, MemoryDevice, OpenOptions, Volume};
 use common::world::{OTHER_VAULT, T, VAULT, World, new_disk, new_set, quiet, rule, text};
+use common::{python, run};
 
 use atrest::EncryptionType::{CustomerKey, PlatformAndCustomerKeys, PlatformKey};
 
@@ -31,6 +32,20 @@ fn content(disk: &OpenDisk) -> Vec<u8> {
     let mut bytes = vec![0; disk.size() as usize];
     disk.read_at(0, &mut bytes).unwrap();
     bytes
+}
+
+/// Holds the map behind an incremental snapshot's data against docs/formats.md, by its second implementation.
+fn check_map(world: &World, device: Vec<u8>, size: u64, expected: &[bool]) {
+    let Some(python) = python("hashlib") else { return };
+    let (vault, map) = (&world.customer(VAULT).vault, world.folder.path().join("map"));
+    let volume = Volume::open(MemoryDevice::from_bytes(device), Credential::Vault(vault), &OpenOptions::new()).unwrap();
+    let mut bytes = vec![0; (volume.size() - size) as usize];
+    volume.read_at(size, &mut bytes).unwrap();
+    std::fs::write(&map, bytes).unwrap();
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/formats.py");
+    let printed = run(&python, &[script, "chunk-map", common::text(&map), &size.to_string()]);
+    let there: Vec<usize> = printed.split_whitespace().map(|n| n.parse().unwrap()).collect();
+    assert_eq!(there, (0..expected.len()).filter(|&n| expected[n]).collect::<Vec<_>>());
 }
 
 /// What a snapshot holds, by way of a disk that is made of it.
@@ -94,8 +109,9 @@ fn snapshots_hold_what_the_disk_held_and_incremental_ones_only_what_differs() {
         let device = world.device_of(&service, &ResourceName::snapshot(&name));
         let data = device.bytes().split_off(1 << 20);
         let there: Vec<_> = data[..size as usize].chunks(CHUNK).map(|chunk| chunk.iter().any(|&b| b != 0)).collect();
-        let expected: Vec<_> = (0..11).map(|chunk| n == 0 || chunks.contains(&chunk)).collect();
+        let expected: Vec<bool> = (0..11).map(|chunk| n == 0 || chunks.contains(&chunk)).collect();
         assert_eq!(there, expected, "{name}");
+        check_map(&world, device.bytes(), size, &expected);
     }
     service.create_snapshot(&snapshot_of("x", "full", false), &still).unwrap();
     disk.write_at(0, &vec![9; size as usize]).unwrap();

@@ -342,13 +342,13 @@ const TABLE: [Row; 4] = [
         name: "sse_pmk",
         title: "Encryption at rest with platform-managed key (SSE+PMK)",
         remark: None,
-        cells: [YES, NO, NO, NO, NO, YES, IMAGES, UNHEALTHY],
+        cells: [YES, NO, NO, NO, NO, YES, YES, UNHEALTHY],
     },
     Row {
         name: "sse_cmk",
         title: "Encryption at rest with customer-managed key (SSE+CMK)",
         remark: Some("double encryption, under platform and customer keys, counts as this option"),
-        cells: [YES, NO, NO, NO, YES, YES, IMAGES, UNHEALTHY],
+        cells: [YES, NO, NO, NO, YES, YES, YES, UNHEALTHY],
     },
     Row {
         name: "guest",
@@ -366,8 +366,6 @@ const TABLE: [Row; 4] = [
 
 const YES: Support = Support::new(true, Built::Yes);
 const NO: Support = Support::new(false, Built::NotApplicable);
-const IMAGES: Support = Support::new(true, Built::Partly)
-    .remark("a disk takes the content of any image; images as resources are not built yet");
 const UNHEALTHY: Support = NO.note(UNHEALTHY_NOTE);
 const LINUX: Support = Support::new(true, Built::Partly);
 const GUEST_TEMP_DISK: Support = Support::new(true, Built::No).remark("temporary disks are not built yet");

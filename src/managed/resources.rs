@@ -266,7 +266,7 @@ impl Inner {
     /// Takes resources that nobody uses out of the store, in one step, and their devices away. They must be the caller's to
     /// change.
     pub(super) fn remove(&self, units: &[Arc<Unit>]) -> Result<()> {
-        if let Some(unit) = units.iter().find(|unit| Arc::strong_count(&unit.users) > 1) {
+        if let Some(unit) = units.iter().find(|unit| unit.is_open()) {
             return Err(Error::Busy { what: format!("the {}", unit.name) });
         }
         let removed = self.store.write(|tables| {

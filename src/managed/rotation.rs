@@ -12,7 +12,7 @@ use crate::key::KeyId;
 use crate::{Error, Result};
 
 /// How far a rotation is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 pub struct RotationProgress {
     /// Disks, snapshots and images that are under the new key.
     pub done: usize,

@@ -181,6 +181,13 @@ impl Inner {
         Ok(Opened { layers, lease: Some(lease) })
     }
 
+    /// The keys that a resource's header says it is under.
+    pub(super) fn keys_of(&self, name: &ResourceName) -> Result<Vec<KeyId>> {
+        let resource = self.store.resource(name)?;
+        let device = self.backend.open(&resource.region, &resource.id)?;
+        Opening::begin(device, &resource, &*self.platform)?.keys()
+    }
+
     /// Of the keys that a header names, the one to ask for, with its set; `None` for the platform's.
     fn key_of(&self, resource: &Resource, keys: &[KeyId]) -> Result<Option<(EncryptionSet, KeyId)>> {
         let from = match &resource.joining {

@@ -7,6 +7,7 @@ use super::layers::Layers;
 use super::leases::KeyLease;
 use super::records::ResourceName;
 use super::service::Inner;
+use crate::key::KeyId;
 use crate::{Error, Result};
 
 pub(super) struct Unit {
@@ -126,6 +127,18 @@ impl Unit {
     /// Whether its key may be used, as far as is known without asking.
     pub(super) fn is_suspended(&self) -> bool {
         self.read().usable(self.now()).is_none()
+    }
+
+    /// Whether any user has it open.
+    pub(super) fn is_open(&self) -> bool {
+        Arc::strong_count(&self.users) > 1
+    }
+
+    /// The keys that it is under. Where it is closed, its header says so, and nothing has proved it.
+    pub(super) fn keys(&self) -> Result<Vec<KeyId>> {
+        let _one = lock(&self.opening);
+        let open = self.read().layers.clone();
+        open.map_or_else(|| self.service.keys_of(&self.name), |layers| Ok(layers.keks()))
     }
 
     /// The lease that it is under now, if it needs one.
