@@ -1,4 +1,4 @@
-//! The main job on real input: a disk image goes into an encrypted volume under a vault's key, and comes out again.
+//! The main job on real input: a disk image goes onto an encrypted disk under a vault's key, and comes out again.
 //!
 //! `cargo run --release --example encrypt_disk [-- IMAGE]`
 
@@ -6,10 +6,16 @@ use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use atrest::key::{FileVault, KeyId, Unlock};
-use atrest::{Credential, Dek, FileDevice, FormatOptions, OpenOptions, Protector, SectorSize, Volume, hazmat};
+use atrest::key::{FileVault, KeyOperation, Unlock, VaultOptions, VersionChange};
+use atrest::managed::{
+    DiskFolder, DiskService, FileVaults, LeasePolicy, NewDisk, NewSet, OpenDisk, Resource, ServiceOptions,
+};
+use atrest::{
+    Credential, Dek, DekAlgorithm, EncryptionType, FileDevice, OpenOptions, SectorSize, SystemClock, Volume, hazmat,
+};
 use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -25,8 +31,6 @@ struct Args {
     dir: PathBuf,
 }
 
-/// Where the data begins in the volume's file; the header is before it.
-const DATA_OFFSET: u64 = 16 << 20;
 const SECTOR: u64 = 512;
 const CHUNK: usize = 4 << 20;
 
@@ -48,51 +52,72 @@ fn main() -> Result<()> {
 
     step(2, "A vault, and in it the key that protects the keys of disks (KEK)");
     FileVault::generate_key_file(&place.root_key)?;
-    let vault = FileVault::create(&place.vault, Unlock::KeyFile(&place.root_key))?;
+    let options = VaultOptions::new().region("here").tenant("example").purge_protection(true);
+    let vault = FileVault::create_with(&place.vault, Unlock::KeyFile(&place.root_key), &options)?;
     let first = vault.create_key("disks")?;
-    say(&format!("vault  {}", place.vault.display()));
-    say(&format!("key    {first}"));
+    say(&format!("vault    {}", place.vault.display()));
+    say(&format!("key      {first}"));
 
-    step(3, "An encrypted volume; its data key (DEK) is new, and stored only as the vault wrapped it");
-    let device = FileDevice::create(&place.volume, DATA_OFFSET + size.next_multiple_of(SECTOR))?;
-    let options = FormatOptions::new().label("encrypt_disk").data_offset(DATA_OFFSET).context(b"example-disk");
-    let volume = Volume::format(device, Protector::Vault(&vault, "disks"), &options)?;
-    say(&format!("volume {}, uuid {}", place.volume.display(), volume.uuid()));
-    say(&format!("cipher {}, sectors of {} bytes", volume.dek().algorithm().name(), volume.sector_size().bytes()));
-    say(&format!("engine {}", engine_speed(volume.dek())?));
+    step(3, "A disk encryption set: it names the key, and the vault's owner grants its identity access");
+    let service = open_service(&place, &vault)?;
+    let set = service.create_set(&NewSet {
+        name: "example".into(),
+        region: "here".into(),
+        subscription: "example".into(),
+        tenant: "example".into(),
+        encryption_type: EncryptionType::CustomerKey,
+        key: first.clone(),
+        auto_rotation: true,
+    })?;
+    vault.grant(&set.identity, &[KeyOperation::Get, KeyOperation::WrapKey, KeyOperation::UnwrapKey])?;
+    say(&format!("identity {}", set.identity));
 
-    step(4, "The image goes in");
-    let took = copy_in(&image, &volume, size)?;
+    step(4, "A disk of the set; its data key (DEK) is new, and stored only as the vault wrapped it");
+    let disk = service.create_disk(&NewDisk {
+        name: "disk".into(),
+        region: "here".into(),
+        subscription: "example".into(),
+        size: size.next_multiple_of(SECTOR),
+        sector_size: SECTOR as u32,
+        set: Some("example".into()),
+    })?;
+    let file = place.disks.join(format!("{}.disk", disk.id));
+    say(&format!("disk     {}", file.display()));
+    say(&format!("engine   {}", engine_speed()?));
+
+    step(5, "The image goes in");
+    let took = copy_in(&image, &service.open_disk("disk")?, size)?;
     say(&format!("encrypted, written and synced {} in {:.2} s, {}", mib(size), took.as_secs_f64(), speed(size, took)));
-    drop(volume);
+    drop(service);
 
-    step(5, "Closed and opened again through the vault; every byte is compared with the image");
-    let volume = open(&place, &vault)?;
-    let took = verify(&image, &volume, size)?;
+    step(6, "Closed and opened again through the vault; every byte is compared with the image");
+    let service = open_service(&place, &vault)?;
+    let took = verify(&image, &service.open_disk("disk")?, size)?;
     say(&format!("read, decrypted and compared {} in {:.2} s, {}", mib(size), took.as_secs_f64(), speed(size, took)));
 
-    step(6, "The vault's key is rotated: the DEK is wrapped anew, no sector is touched");
+    step(7, "The vault's key is rotated: the DEK is wrapped anew, no sector is touched");
     let second = vault.rotate_key("disks")?;
     let start = Instant::now();
-    let wrapped_by = volume.rotate_kek(&vault)?;
-    say(&format!("version {} -> {} in {:.1} ms", first.version(), wrapped_by.version(), millis(start)));
-    assert_eq!(wrapped_by, second);
-    drop(volume);
+    let rotation = service.rotate_set("example", &|_| {})?;
+    say(&format!("version {} -> {} in {:.1} ms", first.version(), rotation.key.version(), millis(start)));
+    assert_eq!((rotation.key, rotation.rewrapped), (second, 1));
+    drop(service);
 
-    step(7, "The old version is destroyed, and the volume still opens");
-    destroy(&vault, &first)?;
-    let volume = open(&place, &vault)?;
-    verify(&image, &volume, size)?;
-    say(&format!("opened with version {} alone; every byte is right", volume.keks()[0].version()));
+    step(8, "The old version is disabled, and the disk still opens");
+    vault.set_version(&first, VersionChange::new().enabled(false))?;
+    let service = open_service(&place, &vault)?;
+    verify(&image, &service.open_disk("disk")?, size)?;
+    say(&format!("opened with version {} alone; every byte is right", service.set("example")?.active_key.version()));
+    drop(service);
 
-    step(8, "Any Linux machine opens the same volume without this library, given its DEK");
+    step(9, "The disk is a LUKS2 volume: any Linux machine opens it without this library, given its DEK");
+    let volume = open_volume(&file, &disk, &vault)?;
     write_private(&place.dek, hazmat::dek_bytes(volume.dek()).expose())?;
     let bits = volume.dek().algorithm().key_len() * 8;
     drop(volume);
-    let key =
-        ["--volume-key-file", &quoted(&place.dek), "--key-size", &bits.to_string(), &quoted(&place.volume)].join(" ");
+    let key = ["--volume-key-file", &quoted(&place.dek), "--key-size", &bits.to_string(), &quoted(&file)].join(" ");
     say(&format!("sudo cryptsetup open {key} secret"));
-    match cryptsetup_agrees(&place, bits) {
+    match cryptsetup_agrees(&place, &file, bits) {
         Some(true) => say("checked here: cryptsetup says that the key is right"),
         Some(false) => return Err("cryptsetup does not accept the volume".into()),
         None => say("(not checked: cryptsetup is not installed here)"),
@@ -108,7 +133,8 @@ struct Place {
     image: PathBuf,
     root_key: PathBuf,
     vault: PathBuf,
-    volume: PathBuf,
+    store: PathBuf,
+    disks: PathBuf,
     dek: PathBuf,
 }
 
@@ -129,7 +155,7 @@ impl Place {
             "keys.vault.bak",
             "keys.vault.lock",
             "keys.vault.audit",
-            "disk.luks",
+            "fleet.redb",
             "disk.dek",
         ] {
             match fs::remove_file(dir.join(name)) {
@@ -138,11 +164,16 @@ impl Place {
             }
         }
         let file = |name| dir.join(name);
+        if file("disks").exists() {
+            fs::remove_dir_all(file("disks"))?;
+        }
+        fs::create_dir(file("disks"))?;
         Ok(Place {
             image: file("disk.img"),
             root_key: file("root.key"),
             vault: file("keys.vault"),
-            volume: file("disk.luks"),
+            store: file("fleet.redb"),
+            disks: file("disks"),
             dek: file("disk.dek"),
             dir,
         })
@@ -191,26 +222,44 @@ fn copy_tree(from: &Path, to: &Path) -> io::Result<()> {
     Ok(())
 }
 
-fn open(place: &Place, vault: &FileVault) -> Result<Volume<FileDevice>> {
-    let options = OpenOptions::new().context(b"example-disk");
-    Ok(Volume::open(FileDevice::open(&place.volume)?, Credential::Vault(vault), &options)?)
+/// The service that keeps disks. Here one vault holds the customer's key and the platform's, which no disk is under.
+fn open_service(place: &Place, vault: &FileVault) -> Result<DiskService> {
+    let vaults = FileVaults::new();
+    vaults.add(vault.clone())?;
+    let options = ServiceOptions {
+        backend: Arc::new(DiskFolder::new(&place.disks)),
+        vaults: Arc::new(vaults),
+        platform: Arc::new(vault.clone()),
+        platform_key: "disks".into(),
+        clock: Arc::new(SystemClock),
+        lease: LeasePolicy::default(),
+        parallel: 4,
+        rotation_interval: Duration::from_secs(900),
+    };
+    Ok(DiskService::open(&place.store, options)?)
+}
+
+/// The disk without the service: the volume that it is.
+fn open_volume(file: &Path, disk: &Resource, vault: &FileVault) -> Result<Volume<FileDevice>> {
+    let options = OpenOptions::new().context(disk.id.as_bytes());
+    Ok(Volume::open(FileDevice::open(file)?, Credential::Vault(vault), &options)?)
 }
 
 /// Copies the image in; its last sector is padded with zeros.
-fn copy_in(image: &Path, volume: &Volume<FileDevice>, size: u64) -> Result<Duration> {
+fn copy_in(image: &Path, disk: &OpenDisk, size: u64) -> Result<Duration> {
     let start = Instant::now();
-    for_chunks(image, size, "writing", |offset, plaintext| Ok(volume.write_at(offset, plaintext)?))?;
-    volume.sync()?;
+    for_chunks(image, size, "writing", |offset, plaintext| Ok(disk.write_at(offset, plaintext)?))?;
+    disk.sync()?;
     Ok(start.elapsed())
 }
 
-/// Compares all of the volume with the image.
-fn verify(image: &Path, volume: &Volume<FileDevice>, size: u64) -> Result<Duration> {
+/// Compares all of the disk with the image.
+fn verify(image: &Path, disk: &OpenDisk, size: u64) -> Result<Duration> {
     let start = Instant::now();
     let mut decrypted = vec![0; CHUNK];
     for_chunks(image, size, "comparing", |offset, plaintext| {
         let decrypted = &mut decrypted[..plaintext.len()];
-        volume.read_at(offset, decrypted)?;
+        disk.read_at(offset, decrypted)?;
         if decrypted == plaintext { Ok(()) } else { Err(format!("the bytes from {offset} on differ").into()) }
     })?;
     Ok(start.elapsed())
@@ -240,8 +289,8 @@ fn for_chunks(
 }
 
 /// Which kernel the sector engine has here, and how fast it is alone.
-fn engine_speed(dek: &Dek) -> Result<String> {
-    let cipher = dek.sector_cipher(SectorSize::B512)?;
+fn engine_speed() -> Result<String> {
+    let cipher = Dek::generate(DekAlgorithm::Aes256Xts)?.sector_cipher(SectorSize::B512)?;
     let mut sectors = vec![0; 256 << 10];
     // The best of many passes: what else the machine does shows least in it.
     let len = sectors.len() as f64;
@@ -254,17 +303,10 @@ fn engine_speed(dek: &Dek) -> Result<String> {
     Ok(format!("{}, {speed:.1} GiB/s in memory on one core", cipher.kernel().name()))
 }
 
-/// Named for what it is: what only this version could unwrap would be lost.
-fn destroy(vault: &FileVault, version: &KeyId) -> Result<()> {
-    vault.hazmat_destroy_version(version)?;
-    say(&format!("destroyed {version}"));
-    Ok(())
-}
-
-fn cryptsetup_agrees(place: &Place, bits: usize) -> Option<bool> {
+fn cryptsetup_agrees(place: &Place, file: &Path, bits: usize) -> Option<bool> {
     let mut command = Command::new("cryptsetup");
     command.args(["open", "--test-passphrase", "--key-size", &bits.to_string(), "--volume-key-file"]);
-    let status = command.args([&place.dek, &place.volume]).stdin(Stdio::null()).status().ok()?;
+    let status = command.args([&*place.dek, file]).stdin(Stdio::null()).status().ok()?;
     Some(status.success())
 }
 

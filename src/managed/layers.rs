@@ -87,7 +87,7 @@ impl Resource {
 /// A resource of which all is open but the upper volume: its header can be read.
 pub(super) enum Opening {
     One(Arc<dyn BlockDevice>),
-    Two(Lower),
+    Two(Box<Lower>),
 }
 
 impl Opening {
@@ -96,14 +96,14 @@ impl Opening {
             return Ok(Opening::One(device));
         }
         let options = OpenOptions::new().context(resource.lower_context().as_bytes());
-        Volume::open(device, Credential::Vault(platform), &options).map(Opening::Two)
+        Volume::open(device, Credential::Vault(platform), &options).map(Box::new).map(Opening::Two)
     }
 
     /// The keys that the upper volume says it is under. Nothing has proved it yet.
     pub(super) fn keys(&self) -> Result<Vec<KeyId>> {
         let header = match self {
             Opening::One(device) => Header::load(device)?,
-            Opening::Two(lower) => Header::load(lower)?,
+            Opening::Two(lower) => Header::load(&**lower)?,
         };
         let urls = header.tokens().into_iter().filter_map(|token| token.key_url);
         Ok(urls.filter_map(|url| url.parse().ok()).collect())
@@ -115,7 +115,7 @@ impl Opening {
         let credential = Credential::Vault(vault);
         match self {
             Opening::One(device) => Volume::open(device, credential, &options).map(Box::new).map(Layers::One),
-            Opening::Two(lower) => Volume::open(lower, credential, &options).map(Box::new).map(Layers::Two),
+            Opening::Two(lower) => Volume::open(*lower, credential, &options).map(Box::new).map(Layers::Two),
         }
     }
 }

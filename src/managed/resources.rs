@@ -154,7 +154,7 @@ impl DiskService {
             (_, Some((disk, _))) => self.inner.delete_increment(disk, name),
             _ => {
                 let _alone = unit.changing();
-                self.inner.remove(&[unit.clone()])
+                self.inner.remove(std::slice::from_ref(&unit))
             }
         }
     }

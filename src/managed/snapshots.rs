@@ -70,7 +70,7 @@ impl Inner {
         let unit = self.unit(name)?;
         let Some((_, next)) = next else {
             let _change = unit.changing();
-            return self.remove(&[unit.clone()]);
+            return self.remove(std::slice::from_ref(&unit));
         };
         let heir = self.unit(next)?;
         // In the order of their names, as all do who change several.
