@@ -286,9 +286,12 @@ fn a_disk_and_its_incremental_snapshots_move_and_rotate_together() {
 fn what_was_killed_half_way_leaves_nothing() {
     let world = World::new();
     let service = world.service();
-    service.create_disk(&new_disk("x", None)).unwrap();
-    service.open_disk("x").unwrap().write_at(0, &text(0)).unwrap();
+    let size = 4 * CHUNK as u64;
+    service.create_disk(&atrest::managed::NewDisk { size, ..new_disk("x", None) }).unwrap();
+    let disk = service.open_disk("x").unwrap();
+    disk.write_at(0, &text(0)).unwrap();
     service.create_snapshot(&snapshot_of("x", "i-0", true), &still).unwrap();
+    disk.write_at(2 * CHUNK as u64, &text(1)).unwrap();
     // As a kill leaves it: nothing is removed on the way out.
     std::thread::scope(|scope| {
         let killed = scope.spawn(|| {
@@ -297,7 +300,12 @@ fn what_was_killed_half_way_leaves_nothing() {
         assert!(killed.join().is_err());
     });
     assert_eq!(world.disks.0.lock().unwrap().len(), 3);
-    drop(service);
+    // What was begun takes no more of what the disk holds.
+    let taken = world.disks.0.lock().unwrap().values().map(|device| device.bytes()).collect::<Vec<_>>();
+    disk.write_at(2 * CHUNK as u64, &text(7)).unwrap();
+    let now = world.disks.0.lock().unwrap().values().map(|device| device.bytes()).collect::<Vec<_>>();
+    assert_eq!(taken.iter().zip(&now).filter(|(a, b)| a != b).count(), 1);
+    drop((disk, service));
     let service = world.service();
     assert_eq!(world.disks.0.lock().unwrap().len(), 2);
     assert_eq!(service.names(ResourceKind::Snapshot).unwrap(), ["i-0"]);

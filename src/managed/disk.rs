@@ -17,8 +17,8 @@ pub struct OpenDisk {
 }
 
 impl OpenDisk {
-    pub(super) fn new(unit: Arc<Unit>, size: u64, sector_size: u32) -> Self {
-        OpenDisk { _user: unit.users.clone(), unit, size, sector_size }
+    pub(super) fn new(unit: Arc<Unit>, user: Arc<()>, size: u64, sector_size: u32) -> Self {
+        OpenDisk { unit, _user: user, size, sector_size }
     }
 
     /// The name of the disk.

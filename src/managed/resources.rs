@@ -129,15 +129,16 @@ impl DiskService {
     pub fn open_disk(&self, name: &str) -> Result<OpenDisk> {
         let name = ResourceName::disk(name);
         let unit = self.inner.unit(&name)?;
-        let resource = self.inner.store.resource(&name)?;
-        let disk = OpenDisk::new(unit.clone(), resource.size, resource.sector_size);
+        // From here on nobody removes it.
+        let user = unit.users.clone();
         unit.with_layers(|_| Ok(()))?;
+        let resource = self.inner.store.resource(&name)?;
         if resource.joining.is_some() {
             // What a process began that was killed.
             let _alone = unit.changing();
             self.inner.finish_joining(&unit)?;
         }
-        Ok(disk)
+        Ok(OpenDisk::new(unit, user, resource.size, resource.sector_size))
     }
 
     /// Removes a disk or a snapshot, and what it holds. What an incremental snapshot holds and later ones need goes over to
@@ -248,7 +249,7 @@ impl Inner {
     ) -> Result<Layers> {
         let unit = self.unit(&disk.full_name())?;
         let _one = lock(&unit.copying);
-        unit.begin_capture(Capture::new(target, disk.size));
+        let capturing = unit.capture(Capture::new(target, disk.size));
         let gone = || Error::NoSuchResource(format!("the {} was removed while it was copied", unit.name));
         let next = || unit.with(|layers, capture| capture.ok_or_else(gone)?.copy_next(layers));
         let copy_all = || {
@@ -257,10 +258,8 @@ impl Inner {
             }
             Ok(())
         };
-        let copied = copy_all();
-        let capture = unit.end_capture();
-        copied?;
-        capture.ok_or_else(gone)?.into_target()?.finish()
+        copy_all()?;
+        capturing.end().ok_or_else(gone)?.into_target()?.finish()
     }
 
     /// Takes resources that nobody uses out of the store, in one step, and their devices away. They must be the caller's to

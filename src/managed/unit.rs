@@ -147,13 +147,9 @@ impl Unit {
     }
 
     /// Begins a copy of what it holds now: no write is under way, and none comes before it is noted.
-    pub(super) fn begin_capture(&self, capture: Capture) {
+    pub(super) fn capture(&self, capture: Capture) -> Capturing<'_> {
         self.write().capture = Some(capture);
-    }
-
-    /// Ends the copy.
-    pub(super) fn end_capture(&self) -> Option<Capture> {
-        self.write().capture.take()
+        Capturing(self)
     }
 
     /// Waits for who changes it, and keeps others from it.
@@ -201,6 +197,22 @@ impl Unit {
 
     fn suspended(&self, reason: &str) -> Error {
         Error::DiskSuspended { disk: self.name.name.clone(), reason: reason.into() }
+    }
+}
+
+/// While it lives, writes are preceded by the copy of what they overwrite.
+pub(super) struct Capturing<'u>(&'u Unit);
+
+impl Capturing<'_> {
+    /// Ends the copy, and gives it; none if the resource was closed meanwhile.
+    pub(super) fn end(self) -> Option<Capture> {
+        self.0.write().capture.take()
+    }
+}
+
+impl Drop for Capturing<'_> {
+    fn drop(&mut self) {
+        self.0.write().capture = None;
     }
 }
 
