@@ -306,7 +306,8 @@ fn a_move_into_a_set_that_was_killed_is_finished_at_the_next_use() {
     service.open_disk("x").unwrap().write_at(0, &text(0)).unwrap();
     let before = world.device(&service, "x").bytes();
     let customer = world.customer(VAULT);
-    customer.fail_wrap_at.store(customer.wraps.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+    // The first is to see whether the key can be used at all.
+    customer.fail_wrap_at.store(customer.wraps.load(Ordering::Relaxed) + 2, Ordering::Relaxed);
     assert!(service.put_into_set(&ResourceName::disk("x"), Some("s")).is_err());
     assert!(world.device(&service, "x").bytes() == before);
     drop(service);

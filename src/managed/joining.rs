@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, PoisonError};
 
-use super::records::{Joining, Resource, ResourceName};
+use super::records::{EncryptionSet, Joining, Resource, ResourceName};
 use super::resources::check_member;
 use super::service::{DiskService, Inner, not_allowed};
 use super::unit::Unit;
@@ -44,6 +44,7 @@ impl DiskService {
             inner.finish_joining(unit)?;
             unit.with_layers_to_rewrap(|_| Ok(()))?;
         }
+        inner.check_joining(&group, set)?;
         inner.intend(&group, set)?;
         units.iter().try_for_each(|unit| inner.finish_joining(unit))?;
         inner.store.resource(name)
@@ -57,19 +58,37 @@ impl Resource {
     }
 }
 
+/// Whether a resource may come into a set.
+fn check_join(set: &EncryptionSet, resource: &Resource) -> Result<()> {
+    check_member(set, resource)?;
+    let double = EncryptionType::PlatformAndCustomerKeys;
+    if (resource.encryption_type == double) != (set.encryption_type == double) {
+        let text = "a second layer can't be added or taken away in place; copy the data to a new disk";
+        return not_allowed("60", text);
+    }
+    Ok(())
+}
+
 impl Inner {
+    /// Finds out whether resources may come into a set, and whether its key can be used: what belongs to a set whose vault
+    /// refuses could neither come under its key nor go back.
+    fn check_joining(&self, names: &[ResourceName], set: &str) -> Result<()> {
+        let set = self.store.set(set)?;
+        let resources = names.iter().map(|name| self.store.resource(name)).collect::<Result<Vec<_>>>()?;
+        resources.iter().try_for_each(|resource| check_join(&set, resource))?;
+        if resources.iter().any(|resource| resource.set.as_ref() != Some(&set.name)) {
+            self.kek_of(&set)?.try_out()?;
+        }
+        Ok(())
+    }
+
     /// Notes that resources belong to a set from here on: whatever happens, they come under its key.
     fn intend(&self, names: &[ResourceName], set: &str) -> Result<()> {
         self.store.write(|tables| {
             let set = tables.set(set)?.ok_or_else(|| super::service::no_set(set))?;
             for name in names {
                 let mut resource = tables.resource(name)?;
-                check_member(&set, &resource)?;
-                let double = EncryptionType::PlatformAndCustomerKeys;
-                if (resource.encryption_type == double) != (set.encryption_type == double) {
-                    let text = "a second layer can't be added or taken away in place; copy the data to a new disk";
-                    return not_allowed("60", text);
-                }
+                check_join(&set, &resource)?;
                 if resource.set.as_ref() == Some(&set.name) {
                     continue;
                 }

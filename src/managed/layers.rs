@@ -6,7 +6,7 @@ use super::chunk_map::ChunkMap;
 use super::records::Resource;
 use crate::key::{DekAlgorithm, KeyDescription, KeyId, WrappedDek};
 use crate::volume::{FormatOptions, Header, OpenOptions};
-use crate::{BlockDevice, Credential, EncryptionType, KeyVault, Protector, Result, Secret, SectorSize, Volume};
+use crate::{BlockDevice, Credential, EncryptionType, Error, KeyVault, Protector, Result, Secret, SectorSize, Volume};
 
 /// What the header of a layer takes, in bytes.
 const HEADER: u64 = 1 << 20;
@@ -41,6 +41,16 @@ impl Kek {
             Wanted::Latest(name) => name,
             Wanted::Version(id) => id.key(),
         }
+    }
+
+    /// Finds out whether the vault wraps and unwraps under the key, before anything depends on it.
+    ///
+    /// # Errors
+    /// What the vault answers.
+    pub(super) fn try_out(&self) -> Result<()> {
+        let trial = Secret::random(32)?;
+        let back = self.vault.unwrap(&self.wrap(self.name(), &trial)?)?;
+        if back.is_some_and(|back| back == trial) { Ok(()) } else { Err(Error::UnwrapFailed) }
     }
 }
 
