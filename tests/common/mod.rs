@@ -4,12 +4,16 @@
 
 #[cfg(feature = "std")]
 pub mod device;
+#[cfg(feature = "managed")]
+pub mod fleet;
 #[cfg(feature = "std")]
 pub mod header;
 #[cfg(feature = "std")]
 pub mod keyslots;
 pub mod model;
 pub mod peers;
+#[cfg(feature = "managed")]
+pub mod runner;
 #[cfg(feature = "std")]
 pub mod vaults;
 #[cfg(feature = "std")]

@@ -1,7 +1,7 @@
 //! A fleet of managed disks in memory: devices that log what is done, and customers' vaults whose owners can turn
 //! everything off.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -23,6 +23,8 @@ pub struct Customer {
     pub vault: MemoryVault,
     pub versions: AtomicUsize,
     pub disabled: AtomicBool,
+    /// Versions that are disabled by themselves.
+    pub off: Mutex<BTreeSet<usize>>,
     pub away: AtomicBool,
     /// When the key expires; 0 for never.
     pub expires: AtomicU64,
@@ -39,6 +41,7 @@ impl Customer {
             vault: MemoryVault::new(id),
             versions: AtomicUsize::new(1),
             disabled: AtomicBool::new(false),
+            off: Mutex::default(),
             away: AtomicBool::new(false),
             expires: AtomicU64::new(0),
             granted: Mutex::default(),
@@ -53,6 +56,10 @@ impl Customer {
         self.vault.rotate();
         let version = self.versions.fetch_add(1, Ordering::Relaxed) + 1;
         self.key(version)
+    }
+
+    fn is_disabled(&self, version: &str) -> bool {
+        self.disabled.load(Ordering::Relaxed) || self.off.lock().unwrap().contains(&version.parse().unwrap())
     }
 
     pub fn key(&self, version: usize) -> KeyId {
@@ -96,13 +103,16 @@ impl KeyVault for Asked {
         if n == self.customer.fail_wrap_at.load(Ordering::Relaxed) {
             return Err(Error::Vault("it broke down".into()));
         }
+        if self.customer.is_disabled(key.version()) {
+            return Err(Error::KeyDisabled { key: key.to_string() });
+        }
         self.customer.vault.wrap_version(key, dek)
     }
 
     fn unwrap(&self, wrapped: &WrappedDek) -> Result<Option<Secret>> {
         self.check("unwrapKey")?;
         self.customer.unwraps.fetch_add(1, Ordering::Relaxed);
-        if self.customer.disabled.load(Ordering::Relaxed) {
+        if self.customer.is_disabled(wrapped.kek.version()) {
             return Err(Error::KeyDisabled { key: wrapped.kek.to_string() });
         }
         self.customer.vault.unwrap(wrapped)
@@ -114,7 +124,7 @@ impl KeyVault for Asked {
         let latest = self.customer.versions.load(Ordering::Relaxed);
         let version = version.map_or(latest, |version| version.parse().unwrap());
         let mut description = KeyDescription::new(self.customer.key(version), KeyKind::Aes256);
-        description.enabled = !self.customer.disabled.load(Ordering::Relaxed);
+        description.enabled = !self.customer.is_disabled(&version.to_string());
         description.expires = Some(self.customer.expires.load(Ordering::Relaxed)).filter(|&at| at != 0);
         Ok(Some(description))
     }

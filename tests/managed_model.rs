@@ -1,0 +1,70 @@
+//! Random fleets against a model of the rules (`common::fleet`): after every step all names, members and devices are those
+//! of the model, every refusal is by the rule's number, and every read gives what was written or fails as a lease may.
+//!
+//! `ATREST_MODEL_CASES` says how many fleets are tried.
+
+#![cfg(feature = "managed")]
+
+mod common;
+
+use common::runner::{Op, Runner};
+use proptest::prelude::*;
+
+fn op() -> impl Strategy<Value = Op> {
+    let (n, set) = (0..5u8, || proptest::option::weighted(0.7, 0..4u8));
+    prop_oneof![
+        1 => (0..4u8, any::<bool>(), any::<bool>()).prop_map(|(name, both, auto)| Op::CreateSet { name, both, auto }),
+        1 => (0..4u8).prop_map(Op::DeleteSet),
+        6 => (n.clone(), set(), 0..12u8).prop_map(|(name, set, odd)| Op::CreateDisk { name, set, odd }),
+        4 => (any::<u8>(), n.clone(), set(), 0..12u8).prop_map(|(from, name, set, odd)| Op::Copy { from, name, set, odd }),
+        8 => (n.clone(), n.clone(), any::<bool>(), proptest::option::weighted(0.1, 0..4u8))
+            .prop_map(|(disk, name, incremental, set)| Op::Snapshot { disk, name, incremental, set }),
+        2 => (0..2u8, n.clone(), proptest::option::of(0..5u8), set(), any::<bool>())
+            .prop_map(|(name, disk, second, set, south)| Op::Image { name, disk, second, set, south }),
+        4 => any::<u8>().prop_map(Op::Delete),
+        1 => (0..2u8).prop_map(Op::DeleteImage),
+        6 => (any::<u8>(), proptest::option::weighted(0.9, 0..4u8)).prop_map(|(at, set)| Op::Put { at, set }),
+        1 => n.clone().prop_map(Op::Guest),
+        1 => (any::<u8>(), any::<bool>()).prop_map(|(at, two)| Op::Move { at, two }),
+        2 => (0..2u8).prop_map(Op::NewVersion),
+        4 => (0..4u8, proptest::option::weighted(0.2, 0..4u8)).prop_map(|(set, broken)| Op::Rotate { set, broken }),
+        2 => (0..4u8, 0..2u8, any::<u8>()).prop_map(|(set, vault, version)| Op::SetKey { set, vault, version }),
+        2 => Just(Op::AutoRotate),
+        2 => (0..4u8).prop_map(Op::Clear),
+        3 => (0..2u8, any::<bool>()).prop_map(|(vault, on)| Op::Disable { vault, on }),
+        2 => (0..2u8, any::<u8>(), any::<bool>()).prop_map(|(vault, version, on)| Op::DisableVersion { vault, version, on }),
+        2 => (0..2u8, proptest::option::of(0..4000u64)).prop_map(|(vault, after)| Op::Expire { vault, after }),
+        3 => (0..4u8, any::<bool>()).prop_map(|(set, on)| Op::Grant { set, on }),
+        2 => (0..2u8, any::<bool>()).prop_map(|(vault, on)| Op::Away { vault, on }),
+        1 => (0..4u8, any::<bool>()).prop_map(|(set, contoso)| Op::Tenant { set, contoso }),
+        5 => prop_oneof![Just(1), Just(59), Just(61), Just(900), Just(1000), Just(3600), 0..4000u64].prop_map(Op::Advance),
+        4 => Just(Op::Maintain),
+        10 => (n.clone(), 0..33u8, 1..33u8).prop_map(|(disk, at, len)| Op::Write { disk, at, len }),
+        6 => n.clone().prop_map(Op::Read),
+        2 => n.prop_map(Op::Close),
+        1 => Just(Op::Restart),
+    ]
+}
+
+/// A step a line, when a failure is told.
+#[derive(Clone)]
+struct Steps(Vec<Op>);
+
+impl core::fmt::Debug for Steps {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        self.0.iter().try_for_each(|op| writeln!(f, "{op:?}"))
+    }
+}
+
+#[test]
+fn random_fleets_keep_the_rules_and_all_that_they_hold() {
+    // 1, 2, 7, 15, 16, 18 to 23, 26 to 32, 35, 36, 38 to 40, 43 to 47, 49, 50, 52, 60
+    let cases = std::env::var("ATREST_MODEL_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(48);
+    let config =
+        ProptestConfig { cases, failure_persistence: None, max_shrink_time: 120_000, ..ProptestConfig::default() };
+    proptest!(config, |(steps in proptest::collection::vec(op(), 1..120).prop_map(Steps))| {
+        let mut runner = Runner::new();
+        steps.0.iter().for_each(|op| runner.step(op));
+        runner.end();
+    });
+}
