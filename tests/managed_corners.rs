@@ -4,10 +4,13 @@
 
 mod common;
 
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
 use atrest::EncryptionType::CustomerKey;
 use atrest::Error;
 use atrest::managed::ResourceName;
-use common::world::{World, new_disk, new_set, text};
+use common::world::{VAULT, World, new_disk, new_set, text};
 
 #[test]
 fn a_set_that_may_not_use_its_key_takes_no_disk() {
@@ -24,4 +27,25 @@ fn a_set_that_may_not_use_its_key_takes_no_disk() {
     let mut back = vec![0; 8192];
     service.open_disk("x").unwrap().read_at(0, &mut back).unwrap();
     assert!(back == text(0));
+}
+
+#[test]
+fn a_vault_that_goes_away_after_it_has_said_no_gives_nothing_back() {
+    // 36: a disk that nobody had touched since the revocation worked again.
+    let world = World::new();
+    let service = world.service();
+    world.set(&service, "s", CustomerKey);
+    for name in ["x", "y"] {
+        service.create_disk(&new_disk(name, Some("s"))).unwrap();
+    }
+    let (customer, disk, mut back) = (world.customer(VAULT), service.open_disk("x").unwrap(), [0; 4096]);
+    customer.disabled.store(true, Ordering::Relaxed);
+    world.clock.advance(Duration::from_secs(900));
+    assert!(matches!(service.open_disk("y"), Err(Error::DiskSuspended { .. })));
+    customer.away.store(true, Ordering::Relaxed);
+    for seconds in [1, 60] {
+        world.clock.advance(Duration::from_secs(seconds));
+        assert!(service.open_disk("y").is_err());
+        assert!(matches!(disk.read_at(0, &mut back), Err(Error::DiskSuspended { .. })));
+    }
 }

@@ -84,10 +84,13 @@ impl Lease {
     }
 
     pub(super) fn answered(&mut self, answer: Answer, now: u64) {
-        self.last = answer;
         if answer == Answer::Valid {
             *self = Lease::new(self.policy, now);
             return;
+        }
+        // A vault that goes away after it has said no has not said yes.
+        if self.last != Answer::Revoked {
+            self.last = answer;
         }
         let wait = (FIRST_WAIT << self.failures.min(16)).min(LONGEST_WAIT);
         self.next = now.saturating_add(wait);
@@ -167,6 +170,8 @@ mod tests {
         assert!(lease.holds(T + 86399) && !lease.holds(T + 86400));
         lease.answered(Answer::Revoked, T + 5000);
         assert!(!lease.holds(T + 5000));
+        lease.answered(Answer::Outage, T + 5001);
+        assert!(!lease.holds(T + 5001));
     }
 
     #[test]
