@@ -46,6 +46,34 @@ fn op() -> impl Strategy<Value = Op> {
     ]
 }
 
+/// What bears on leases, for the fleet that [`storm`] begins with.
+fn lease_op() -> impl Strategy<Value = Op> {
+    prop_oneof![
+        3 => any::<bool>().prop_map(|on| Op::Disable { vault: 0, on }),
+        1 => proptest::option::of(0..4000u64).prop_map(|after| Op::Expire { vault: 0, after }),
+        2 => any::<bool>().prop_map(|on| Op::Grant { set: 0, on }),
+        3 => any::<bool>().prop_map(|on| Op::Away { vault: 0, on }),
+        1 => any::<bool>().prop_map(|contoso| Op::Tenant { set: 0, contoso }),
+        6 => prop_oneof![Just(1), Just(59), Just(61), Just(900), Just(1000), Just(3600)].prop_map(Op::Advance),
+        1 => Just(Op::Maintain),
+        12 => (0..3u8).prop_map(Op::Read),
+        1 => (0..3u8).prop_map(Op::Close),
+        1 => Just(Op::NewVersion(0)),
+        1 => Just(Op::Rotate { set: 0, broken: None }),
+        1 => Just(Op::Clear(0)),
+    ]
+}
+
+/// Three disks of a set, in use.
+fn storm() -> impl Strategy<Value = Steps> {
+    let begin = || {
+        let set = Op::CreateSet { name: 0, both: false, auto: false };
+        let disks = (0..3).map(|name| Op::CreateDisk { name, set: Some(0), odd: 2 });
+        std::iter::once(set).chain(disks).chain((0..3).map(|disk| Op::Write { disk, at: 0, len: 33 }))
+    };
+    proptest::collection::vec(lease_op(), 1..100).prop_map(move |ops| Steps(begin().chain(ops).collect()))
+}
+
 /// A step a line, when a failure is told.
 #[derive(Clone)]
 struct Steps(Vec<Op>);
@@ -56,15 +84,24 @@ impl core::fmt::Debug for Steps {
     }
 }
 
-#[test]
-fn random_fleets_keep_the_rules_and_all_that_they_hold() {
-    // 1, 2, 7, 15, 16, 18 to 23, 26 to 32, 35, 36, 38 to 40, 43 to 47, 49, 50, 52, 60
-    let cases = std::env::var("ATREST_MODEL_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(48);
-    let config =
-        ProptestConfig { cases, failure_persistence: None, max_shrink_time: 120_000, ..ProptestConfig::default() };
-    proptest!(config, |(steps in proptest::collection::vec(op(), 1..120).prop_map(Steps))| {
+fn run(cases: u32, steps: impl Strategy<Value = Steps>) {
+    let cases = std::env::var("ATREST_MODEL_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(cases);
+    let config = ProptestConfig { cases, failure_persistence: None, max_shrink_time: 120_000, ..Default::default() };
+    proptest!(config, |(steps in steps)| {
         let mut runner = Runner::new();
         steps.0.iter().for_each(|op| runner.step(op));
         runner.end();
     });
+}
+
+#[test]
+fn random_fleets_keep_the_rules_and_all_that_they_hold() {
+    // 1, 2, 7, 15, 16, 18 to 23, 26 to 32, 35, 36, 38 to 40, 43 to 47, 49, 50, 52, 60
+    run(48, proptest::collection::vec(op(), 1..120).prop_map(Steps));
+}
+
+#[test]
+fn whatever_becomes_of_a_key_its_disks_follow() {
+    // 35, 36, 38 to 40, 43
+    run(64, storm());
 }
