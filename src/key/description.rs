@@ -65,12 +65,14 @@ pub struct KeyDescription {
     pub not_before: Option<u64>,
     /// The first second in which it has expired; `None` for never.
     pub expires: Option<u64>,
+    /// When it was made, if the vault tells: what of two versions is the newer.
+    pub created: Option<u64>,
 }
 
 impl KeyDescription {
     /// A version that is enabled, and valid at any time.
     pub fn new(id: KeyId, kind: KeyKind) -> Self {
-        KeyDescription { id, kind, enabled: true, not_before: None, expires: None }
+        KeyDescription { id, kind, enabled: true, not_before: None, expires: None, created: None }
     }
 
     /// Whether the version has expired at `now`.

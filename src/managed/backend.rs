@@ -58,7 +58,11 @@ impl DiskBackend for DiskFolder {
             Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
                 Err(crate::Error::io(format!("removing {}", path.display()), e))
             }
-            _ => Ok(()),
+            Err(_) => Ok(()),
+            // Once the store forgets it, it must not come back.
+            Ok(()) => {
+                crate::folder::sync(&path).map_err(|e| crate::Error::io(format!("removing {}", path.display()), e))
+            }
         }
     }
 }

@@ -21,7 +21,10 @@ pub(super) struct Link {
 
 impl Link {
     pub(super) fn open(service: &Arc<Inner>, resource: &Resource) -> Result<Self> {
-        let unit = service.unit(&resource.full_name())?;
+        let unit = service.unit_of(resource);
+        if resource.joining.is_some() {
+            service.changing(&resource.full_name(), |unit, _| service.finish_joining(unit))?;
+        }
         let map = resource.increment.map(|_| {
             let mut bytes = vec![0; ChunkMap::stored_len(resource.size) as usize];
             unit.with_layers(|layers| layers.read_at(resource.size, &mut bytes))?;

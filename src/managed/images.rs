@@ -79,13 +79,10 @@ impl DiskService {
     /// Removes an image, all copies of it.
     ///
     /// # Errors
-    /// [`Error::NoSuchResource`]; [`Error::Io`], after which the image is gone, and what is left of its copies is removed when
+    /// [`Error::NoSuchResource`]; [`Error::Busy`] while a copy of it is made; [`Error::Io`], after which the image is gone, and what is left of its copies is removed when
     /// the service is opened next.
     pub fn delete_image(&self, name: &str) -> Result<()> {
-        let copies = self.image(name)?;
-        let units = copies.iter().map(|copy| self.inner.unit(&copy.full_name())).collect::<Result<Vec<_>>>()?;
-        let _alone: Vec<_> = units.iter().map(|unit| unit.changing()).collect();
-        self.inner.remove(&units)
+        self.inner.remove(&self.image(name)?)
     }
 
     /// For each disk, the copies that are to be made of it.

@@ -2,10 +2,11 @@
 
 use std::sync::{Arc, PoisonError};
 
-use super::records::{EncryptionSet, Joining, Resource, ResourceName};
+use super::records::{EncryptionSet, Joining, Resource, ResourceKind, ResourceName};
 use super::resources::check_member;
 use super::service::{DiskService, Inner, not_allowed};
 use super::unit::Unit;
+use crate::key::KeyId;
 use crate::{EncryptionType, Result};
 
 impl DiskService {
@@ -26,28 +27,27 @@ impl DiskService {
             if resource.set.is_none() {
                 return Ok(resource);
             }
+            if resource.kind == ResourceKind::Image {
+                return not_allowed(
+                    "50",
+                    "an image under a customer's key doesn't go back; make a disk of it that isn't in a set",
+                );
+            }
             let text = "what is under a customer's key can't go back under the platform's in place; copy all data to a new disk \
                         that isn't in a set";
             return not_allowed("46", text);
         };
-        // No snapshot comes or goes meanwhile.
-        let chain = inner.chains.of(resource.chain());
-        let _still = chain.write().unwrap_or_else(PoisonError::into_inner);
-        let mut group: Vec<_> = inner.store.increments(resource.chain())?.into_iter().map(|(_, name)| name).collect();
-        group.extend(inner.store.name_of(resource.chain())?.into_iter().chain([name.clone()]));
-        group.sort();
-        group.dedup();
-        let units = group.iter().map(|name| inner.unit(name)).collect::<Result<Vec<_>>>()?;
-        let _alone: Vec<_> = units.iter().map(|unit| unit.changing()).collect();
-        for unit in &units {
-            // What was begun before is finished first; and what can't be opened is left where it is.
-            inner.finish_joining(unit)?;
-            unit.with_layers_to_rewrap(|_| Ok(()))?;
-        }
-        inner.check_joining(&group, set)?;
-        inner.intend(&group, set)?;
-        units.iter().try_for_each(|unit| inner.finish_joining(unit))?;
-        inner.store.resource(name)
+        inner.change_group(name, |units, group| {
+            for unit in units {
+                // What was begun before is finished first; and what can't be opened is left where it is.
+                inner.finish_joining(unit)?;
+                unit.with_layers_to_rewrap(|_| Ok(()))?;
+            }
+            inner.check_joining(group, set)?;
+            inner.intend(group, set)?;
+            units.iter().try_for_each(|unit| inner.finish_joining(unit))?;
+            inner.store.resource(name)
+        })
     }
 }
 
@@ -70,6 +70,28 @@ fn check_join(set: &EncryptionSet, resource: &Resource) -> Result<()> {
 }
 
 impl Inner {
+    /// Changes a resource with all that must stay with it: a disk and its incremental snapshots (45), or the copies of an
+    /// image in one subscription. No snapshot comes or goes meanwhile.
+    pub(super) fn change_group<T>(
+        self: &Arc<Self>,
+        name: &ResourceName,
+        act: impl FnOnce(&[Arc<Unit>], &[ResourceName]) -> Result<T>,
+    ) -> Result<T> {
+        let resource = self.store.resource(name)?;
+        let chain = self.chains.of(resource.chain());
+        let _still = chain.write().unwrap_or_else(PoisonError::into_inner);
+        let mut group: Vec<_> = self.store.increments(resource.chain())?.into_iter().map(|(_, name)| name).collect();
+        group.extend(self.store.name_of(resource.chain())?.into_iter().chain([name.clone()]));
+        group.sort();
+        group.dedup();
+        let units = group.iter().map(|name| self.unit(name)).collect::<Result<Vec<_>>>()?;
+        let _alone: Vec<_> = units.iter().map(|unit| unit.changing()).collect();
+        for unit in &units {
+            self.store.write(|tables| tables.resource_of(&unit.name, &unit.id))?;
+        }
+        act(&units, &group)
+    }
+
     /// Finds out whether resources may come into a set, and whether its key can be used: what belongs to a set whose vault
     /// refuses could neither come under its key nor go back.
     fn check_joining(&self, names: &[ResourceName], set: &str) -> Result<()> {
@@ -110,34 +132,61 @@ impl Inner {
         self.rewrap_unit(unit, &resource).map(drop)
     }
 
+    /// Finishes what was put into a set and isn't under its key, as far as the vaults let it.
+    pub(super) fn finish_all_joining(self: &Arc<Self>) -> Result<()> {
+        for name in self.store.joining()? {
+            // The next round tries again; its status tells of it meanwhile.
+            let _ = self.changing(&name, |unit, _| self.finish_joining(unit));
+        }
+        Ok(())
+    }
+
     /// Puts a resource under its set's active key, and says whether it had to. It must be the caller's to change.
     pub(super) fn rewrap_unit(self: &Arc<Self>, unit: &Unit, resource: &Resource) -> Result<bool> {
         let Some(set) = &resource.set else { return Ok(false) };
-        let before = unit.lease();
-        let (rewrapped, key) = unit.with_layers_to_rewrap(|layers| {
-            let had_to = layers.keks() != [self.store.set(set)?.active_key];
-            self.put_under_keys(&[(resource, layers)], |tables| {
+        let (result, key) = unit.with_layers_to_rewrap(|layers| {
+            let active = self.store.set(set)?.active_key;
+            let had_to = layers.keks() != [active];
+            let noted = self.put_under_keys(&[(resource, layers)], |tables| {
                 let mut now = tables.resource(&unit.name)?;
                 if now.joining.take().is_some() {
                     tables.put_resource(&now)?;
                 }
                 Ok(())
-            })?;
+            });
             let key = layers.keks().pop();
             if let Some(key) = &key {
                 self.leases.of(set, key).remember(layers.wrapped());
             }
-            Ok((had_to, key))
+            Ok((noted.map(|()| had_to), key))
         })?;
+        // Its lease is that of the key that it is under, whether that could be noted or not.
         if let Some(key) = key {
-            let lease = self.leases.of(set, &key);
-            if before.is_none_or(|before| !Arc::ptr_eq(&before, &lease)) {
-                // What can't be used under the new key is suspended, whatever the old one's lease says.
-                let now = self.clock.now();
-                let _ = lease.renew(now, || self.vault_of_lease(&lease));
-                unit.move_to(lease);
-            }
+            self.lease_under(unit, set, &key);
         }
+        result
+    }
+
+    /// As [`rewrap_unit`](Self::rewrap_unit), of what stays in its set while that is rotated: nothing is to be noted.
+    pub(super) fn rewrap_member(self: &Arc<Self>, unit: &Unit, set: &EncryptionSet) -> Result<bool> {
+        if unit.keys()? == [set.active_key.clone()] {
+            return Ok(false);
+        }
+        let rewrapped = unit.with_layers_to_rewrap(|layers| {
+            let rewrapped = layers.rewrap(&self.kek_of(set)?, set.encryption_type)?;
+            self.leases.of(&set.name, &set.active_key).remember(layers.wrapped());
+            Ok(rewrapped)
+        })?;
+        self.lease_under(unit, &set.name, &set.active_key);
         Ok(rewrapped)
+    }
+
+    /// What is under a key is held by its lease: what can't be used under it is suspended, whatever the lease before said.
+    fn lease_under(&self, unit: &Unit, set: &str, key: &KeyId) {
+        let lease = self.leases.of(set, key);
+        if unit.lease().is_none_or(|before| !Arc::ptr_eq(&before, &lease)) {
+            let _ = lease.renew(self.clock.now(), || self.vault_of_lease(&lease));
+            unit.move_to(lease);
+        }
     }
 }

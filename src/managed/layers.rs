@@ -76,6 +76,26 @@ impl KeyVault for Kek {
     }
 }
 
+/// A vault, asked for what is under one key alone: whose lease holds must not open what another key wraps.
+pub(super) struct Only<'a> {
+    pub(super) vault: &'a dyn KeyVault,
+    pub(super) key: &'a KeyId,
+}
+
+impl KeyVault for Only<'_> {
+    fn id(&self) -> &str {
+        self.vault.id()
+    }
+
+    fn wrap(&self, key: &str, dek: &Secret) -> Result<WrappedDek> {
+        self.vault.wrap(key, dek)
+    }
+
+    fn unwrap(&self, wrapped: &WrappedDek) -> Result<Option<Secret>> {
+        if wrapped.kek == *self.key { self.vault.unwrap(wrapped) } else { Ok(None) }
+    }
+}
+
 impl Resource {
     fn has_two_layers(&self) -> bool {
         self.encryption_type == EncryptionType::PlatformAndCustomerKeys

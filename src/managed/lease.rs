@@ -11,6 +11,8 @@
 
 use core::time::Duration;
 
+use crate::{Error, Result};
+
 /// What happens while a vault doesn't answer, which is no revocation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
@@ -55,6 +57,24 @@ pub(super) enum Answer {
     Outage,
 }
 
+impl LeasePolicy {
+    pub(super) fn check(&self) -> Result<()> {
+        if self.interval.as_secs() == 0 || self.interval >= self.grace || self.grace > LONGEST_GRACE {
+            let text =
+                "a lease's interval is at least a second and shorter than its grace, and the grace up to 30 days";
+            return Err(Error::InvalidOption(text.into()));
+        }
+        Ok(())
+    }
+}
+
+const LONGEST_GRACE: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+
+/// How long to wait after so many failures before the one at hand, in seconds.
+pub(super) fn wait(failures: u32) -> u64 {
+    (FIRST_WAIT << failures.min(16)).min(LONGEST_WAIT)
+}
+
 /// The state of a lease. Times are seconds since 1970-01-01 UTC.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Lease {
@@ -62,7 +82,8 @@ pub(super) struct Lease {
     /// When the vault last said that the key may be used.
     valid_at: u64,
     last: Answer,
-    /// When it is asked next.
+    /// When it was asked last, and when it is asked next.
+    asked: u64,
     next: u64,
     /// How many times in a row it didn't answer, or said no.
     failures: u32,
@@ -75,12 +96,13 @@ const LONGEST_WAIT: u64 = 60;
 impl Lease {
     /// A lease for which no vault was asked yet.
     pub(super) fn unasked(policy: LeasePolicy) -> Self {
-        Lease { policy, valid_at: 0, last: Answer::Outage, next: 0, failures: 0 }
+        Lease { policy, valid_at: 0, last: Answer::Outage, asked: 0, next: 0, failures: 0 }
     }
 
     /// A lease that begins with a vault's yes.
     pub(super) fn new(policy: LeasePolicy, now: u64) -> Self {
-        Lease { policy, valid_at: now, last: Answer::Valid, next: now + policy.interval.as_secs(), failures: 0 }
+        let next = now.saturating_add(policy.interval.as_secs());
+        Lease { policy, valid_at: now, last: Answer::Valid, asked: now, next, failures: 0 }
     }
 
     pub(super) fn answered(&mut self, answer: Answer, now: u64) {
@@ -92,8 +114,7 @@ impl Lease {
         if self.last != Answer::Revoked {
             self.last = answer;
         }
-        let wait = (FIRST_WAIT << self.failures.min(16)).min(LONGEST_WAIT);
-        self.next = now.saturating_add(wait);
+        (self.asked, self.next) = (now, now.saturating_add(wait(self.failures)));
         self.failures += 1;
     }
 
@@ -115,9 +136,9 @@ impl Lease {
         (self.valid_at, self.valid_at.saturating_add(for_long.as_secs()))
     }
 
-    /// Whether the vault should be asked.
+    /// Whether the vault should be asked: in time, and when the clock was put back.
     pub(super) fn is_due(&self, now: u64) -> bool {
-        now >= self.next || now < self.valid_at
+        now >= self.next || now < self.asked
     }
 
     /// Whether the vault's last word was a yes.

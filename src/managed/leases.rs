@@ -2,9 +2,10 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
 
-use super::lease::{Answer, Lease, LeasePolicy};
+use super::lease::{Answer, Lease, LeasePolicy, wait};
+use super::unit::lock;
 use crate::key::{KeyId, WrappedDek};
 use crate::{Error, KeyVault, Result};
 
@@ -15,7 +16,11 @@ pub(super) struct KeyLease {
     /// I/O goes on from the one instant to the other: a copy of what the lease says, for a look without a lock.
     from: AtomicU64,
     until: AtomicU64,
+    /// Who asks the vault; never while holding the state, which all look at.
+    asking: Mutex<()>,
     state: Mutex<State>,
+    /// Of calls to open what is under the key.
+    pub(super) gate: Gate,
 }
 
 struct State {
@@ -38,7 +43,9 @@ impl KeyLease {
             key: key.clone(),
             from: AtomicU64::new(u64::MAX),
             until: AtomicU64::new(0),
+            asking: Mutex::default(),
             state: Mutex::new(state),
+            gate: Gate::default(),
         }
     }
 
@@ -50,14 +57,35 @@ impl KeyLease {
     /// Asks the vault if that is due, and says whether the key may be used. Who comes while another asks waits for that
     /// answer.
     pub(super) fn renew(&self, now: u64, vault: impl FnOnce() -> Result<Arc<dyn KeyVault>>) -> Result<(), String> {
-        let mut state = self.state();
-        // The end of a key may come before it is time to ask.
-        if state.lease.is_due(now) || !self.holds(now) && state.lease.is_valid() {
-            let answer = vault().and_then(|vault| self.ask(&*vault, state.sample.as_ref(), now));
-            // What is said to the caller is the lease's to say.
-            let _ = self.note(&mut state, answer, now);
+        if self.wants_asking(now) {
+            self.ask_in_turn(now, lock(&self.asking), vault);
         }
-        if self.holds(now) { Ok(()) } else { Err(state.reason.clone()) }
+        if self.holds(now) { Ok(()) } else { Err(self.state().reason.clone()) }
+    }
+
+    /// As [`renew`](Self::renew), but not while another asks.
+    pub(super) fn renew_unless_asked(&self, now: u64, vault: impl FnOnce() -> Result<Arc<dyn KeyVault>>) {
+        let turn = match self.asking.try_lock() {
+            Ok(turn) => turn,
+            Err(TryLockError::Poisoned(turn)) => turn.into_inner(),
+            Err(TryLockError::WouldBlock) => return,
+        };
+        self.ask_in_turn(now, turn, vault);
+    }
+
+    fn ask_in_turn(&self, now: u64, _turn: MutexGuard<'_, ()>, vault: impl FnOnce() -> Result<Arc<dyn KeyVault>>) {
+        if self.wants_asking(now) {
+            let sample = self.state().sample.clone();
+            let answer = vault().and_then(|vault| self.ask(&*vault, sample.as_ref(), now));
+            // What is said to the caller is the lease's to say.
+            let _ = self.note(answer, now);
+        }
+    }
+
+    /// The end of a key may come before it is time to ask.
+    fn wants_asking(&self, now: u64) -> bool {
+        let state = self.state();
+        state.lease.is_due(now) || !self.holds(now) && state.lease.is_valid()
     }
 
     /// Asks the vault now.
@@ -65,21 +93,23 @@ impl KeyLease {
     /// # Errors
     /// What it answers.
     pub(super) fn renew_now(&self, now: u64, vault: &dyn KeyVault) -> Result<()> {
-        let mut state = self.state();
-        let answer = self.ask(vault, state.sample.as_ref(), now);
-        self.note(&mut state, answer, now)
+        let _turn = lock(&self.asking);
+        let sample = self.state().sample.clone();
+        let answer = self.ask(vault, sample.as_ref(), now);
+        self.note(answer, now)
     }
 
     /// The vault has refused the key, though nobody asked for the lease.
     pub(super) fn refused(&self, error: Error, now: u64) -> String {
-        let mut state = self.state();
-        let _ = self.note(&mut state, Err(error), now);
-        state.reason.clone()
+        let reason = error.to_string();
+        let _ = self.note(Err(error), now);
+        reason
     }
 
     /// The next use asks the vault again.
     pub(super) fn expire(&self) {
-        self.state().lease.expire();
+        let mut state = self.state();
+        state.lease.expire();
         self.until.store(0, Ordering::Relaxed);
     }
 
@@ -95,10 +125,11 @@ impl KeyLease {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 
-    fn note(&self, state: &mut State, answer: Result<Option<u64>>, now: u64) -> Result<()> {
+    fn note(&self, answer: Result<Option<u64>>, now: u64) -> Result<()> {
+        let mut state = self.state();
         let said = match &answer {
             Ok(expires) => {
                 state.expires = *expires;
@@ -141,6 +172,42 @@ impl KeyLease {
     }
 }
 
+/// Keeps calls from a vault that has just failed.
+#[derive(Default)]
+pub(super) struct Gate(Mutex<Failures>);
+
+#[derive(Default)]
+struct Failures {
+    count: u32,
+    at: u64,
+    reason: String,
+}
+
+impl Gate {
+    /// Does what asks the vault, unless it failed a moment ago: then that failure is told again.
+    pub(super) fn pass<T>(&self, now: u64, act: impl FnOnce() -> Result<T>) -> Result<T> {
+        {
+            let failed = lock(&self.0);
+            let shut = failed.count > 0 && failed.at <= now && now - failed.at < wait(failed.count - 1);
+            if shut {
+                return Err(Error::Vault(failed.reason.clone()));
+            }
+        }
+        let done = act();
+        let mut failed = lock(&self.0);
+        match &done {
+            Err(Error::Vault(reason)) => {
+                *failed = Failures { count: failed.count.saturating_add(1), at: now, reason: reason.clone() };
+            }
+            Err(e) if e.is_revocation() => {
+                *failed = Failures { count: failed.count.saturating_add(1), at: now, reason: e.to_string() };
+            }
+            _ => *failed = Failures::default(),
+        }
+        done
+    }
+}
+
 /// The leases of all keys, by set and key.
 pub(super) struct Leases {
     policy: LeasePolicy,
@@ -160,7 +227,8 @@ impl Leases {
 
     /// The next use of any key of a set asks its vault again.
     pub(super) fn expire(&self, set: &str) {
-        self.lock().values().filter(|lease| lease.set == set).for_each(|lease| lease.expire());
+        let of_set: Vec<_> = self.lock().values().filter(|lease| lease.set == set).cloned().collect();
+        of_set.iter().for_each(|lease| lease.expire());
     }
 
     /// Forgets those of a set that is gone: another of its name is another set.
@@ -174,6 +242,6 @@ impl Leases {
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<(String, KeyId), Arc<KeyLease>>> {
-        self.leases.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.leases)
     }
 }

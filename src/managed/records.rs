@@ -29,6 +29,9 @@ pub struct EncryptionSet {
     /// Keys that disks may still be under, while a rotation is in progress; else empty. They must stay enabled.
     #[serde(with = "urls")]
     pub previous_keys: Vec<KeyId>,
+    /// Keys that it was under, the last ones. No rotation goes back to one by itself.
+    #[serde(with = "urls")]
+    pub former_keys: Vec<KeyId>,
     /// Whether newer versions of the key are taken up as they come.
     pub auto_rotation: bool,
     /// When the last rotation ended, in seconds since 1970-01-01 UTC.

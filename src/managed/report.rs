@@ -6,6 +6,7 @@ use super::capabilities::{CapabilityTable, EncryptionOption};
 use super::records::{EncryptionSet, Resource, ResourceKind, ResourceName};
 use super::rotation::RotationProgress;
 use super::service::{DiskService, Inner};
+use super::unit::Unit;
 use crate::key::KeyId;
 use crate::{Error, Result};
 
@@ -86,26 +87,8 @@ impl DiskService {
     /// # Errors
     /// [`Error::NoSuchResource`]; [`Error::Io`], and what else can be wrong with a header.
     pub fn report(&self, name: &ResourceName) -> Result<ResourceReport> {
-        let inner = &self.inner;
-        let unit = inner.unit(name)?;
         // Nobody changes it between the looks at its record and its header.
-        let _still = unit.changing();
-        let resource = inner.store.resource(name)?;
-        let access = match unit.is_open() {
-            false => KeyAccess::Closed,
-            true if unit.is_suspended() => KeyAccess::Suspended,
-            true => KeyAccess::Usable,
-        };
-        let keys = unit.keys()?;
-        let status = inner.status(&resource, &keys)?;
-        let options = EncryptionOption::of(resource.encryption_type, resource.guest_encrypted);
-        Ok(ResourceReport {
-            resource,
-            status,
-            keys: keys.iter().map(KeyId::to_string).collect(),
-            access,
-            capabilities: CapabilityTable::of(&options),
-        })
+        self.inner.changing(name, |unit, resource| self.inner.report(unit, resource))
     }
 
     /// The [reports](Self::report) of all disks, snapshots, and copies of images' disks. What is removed meanwhile is left
@@ -158,6 +141,24 @@ impl DiskService {
 }
 
 impl Inner {
+    fn report(&self, unit: &Unit, resource: Resource) -> Result<ResourceReport> {
+        let access = match unit.is_open() {
+            false => KeyAccess::Closed,
+            true if unit.is_suspended() => KeyAccess::Suspended,
+            true => KeyAccess::Usable,
+        };
+        let keys = unit.keys()?;
+        let status = self.status(&resource, &keys)?;
+        let options = EncryptionOption::of(resource.encryption_type, resource.guest_encrypted);
+        Ok(ResourceReport {
+            resource,
+            status,
+            keys: keys.iter().map(KeyId::to_string).collect(),
+            access,
+            capabilities: CapabilityTable::of(&options),
+        })
+    }
+
     fn status(&self, resource: &Resource, keys: &[KeyId]) -> Result<ProtectionStatus> {
         if resource.joining.is_some() {
             return Ok(ProtectionStatus::Joining);

@@ -1,6 +1,6 @@
 //! Disks, and what holds for disks, snapshots and images alike.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, PoisonError, TryLockError};
 
 use super::capture::{Capture, CopyProgress, Target};
 use super::chain::Chain;
@@ -13,7 +13,7 @@ use super::unit::{Unit, lock};
 use crate::{EncryptionType, Error, Result};
 
 /// The largest disk: 64 TiB.
-const MAX_SIZE: u64 = 1 << 46;
+pub(super) const MAX_SIZE: u64 = 1 << 46;
 
 /// A disk that is to be made.
 #[derive(Debug, Clone)]
@@ -53,7 +53,7 @@ impl DiskService {
     /// [`Error::ResourceExists`]; [`Error::NoSuchResource`]; [`Error::NotAllowed`] for a set in another region or
     /// subscription; [`Error::InvalidOption`]; what the vault answers; [`Error::Io`]. Of what failed nothing stays.
     pub fn create_disk(&self, new: &NewDisk) -> Result<Resource> {
-        check_name(&new.name)?;
+        [&new.name, &new.region, &new.subscription].into_iter().try_for_each(|name| check_name(name))?;
         if !matches!(new.sector_size, 512 | 4096) {
             return Err(Error::SectorSize { size: new.sector_size.into() });
         }
@@ -82,7 +82,7 @@ impl DiskService {
     /// Makes a disk that holds what a disk, a snapshot or an image's copy holds, with a new DEK of its own. A disk that is
     /// written meanwhile is copied as it was when this began.
     ///
-    /// It is the way out of a set (46): nothing else brings data from under a customer's key under the platform's.
+    /// `progress` must not call the service for the same disk or snapshot. This is the way out of a set (46): nothing else brings data from under a customer's key under the platform's.
     ///
     /// # Errors
     /// As [`create_disk`](Self::create_disk); [`Error::DiskSuspended`] while the source's key may not be used.
@@ -92,7 +92,7 @@ impl DiskService {
         new: &NewCopy,
         progress: &dyn Fn(CopyProgress),
     ) -> Result<Resource> {
-        check_name(&new.name)?;
+        [&new.name, &new.region, &new.subscription].into_iter().try_for_each(|name| check_name(name))?;
         let from = self.inner.store.resource(source)?;
         let disk = Resource {
             kind: ResourceKind::Disk,
@@ -130,33 +130,32 @@ impl DiskService {
         let name = ResourceName::disk(name);
         let unit = self.inner.unit(&name)?;
         // From here on nobody removes it.
-        let user = unit.users.clone();
+        let user = unit.join()?;
         unit.with_layers(|_| Ok(()))?;
-        let resource = self.inner.store.resource(&name)?;
-        if resource.joining.is_some() {
-            // What a process began that was killed.
-            let _alone = unit.changing();
-            self.inner.finish_joining(&unit)?;
+        if self.inner.store.resource(&name)?.joining.is_some() {
+            // What a process began that was killed. Where a vault is away it is left for later: the old key still serves.
+            match self.inner.changing(&name, |unit, _| self.inner.finish_joining(unit)) {
+                Err(e) if e.is_revocation() => return Err(e),
+                _ => {}
+            }
         }
+        let resource = self.inner.store.resource(&name)?;
         Ok(OpenDisk::new(unit, user, resource.size, resource.sector_size))
     }
 
     /// Removes a disk or a snapshot, and what it holds. What an incremental snapshot holds and later ones need goes over to
-    /// the next of them, whose data is copied for it.
+    /// the next of them, whose data is copied for it; that needs their key.
     ///
     /// # Errors
-    /// [`Error::NoSuchResource`]; [`Error::Busy`] while a user has the disk open; [`Error::NotAllowed`] for one of an image's
-    /// copies, which are removed with the image; [`Error::Io`].
+    /// [`Error::NoSuchResource`]; [`Error::Busy`] while a user has the disk open, or a copy is made of the snapshot;
+    /// [`Error::NotAllowed`] for one of an image's copies, which are removed with the image; for an incremental snapshot that
+    /// has a later one, [`Error::DiskSuspended`] and what the vault answers; [`Error::Io`].
     pub fn delete(&self, name: &ResourceName) -> Result<()> {
-        let unit = self.inner.unit(name)?;
         let resource = self.inner.store.resource(name)?;
         match (resource.kind, resource.source.as_deref().zip(resource.increment)) {
             (ResourceKind::Image, _) => not_allowed("49", "an image is removed as a whole; delete the image"),
             (_, Some((disk, _))) => self.inner.delete_increment(disk, name),
-            _ => {
-                let _alone = unit.changing();
-                self.inner.remove(std::slice::from_ref(&unit))
-            }
+            _ => self.inner.remove(&[resource]),
         }
     }
 
@@ -178,20 +177,29 @@ impl DiskService {
         })
     }
 
-    /// Moves a disk or snapshot to another subscription.
+    /// Moves a disk or snapshot to another subscription; a disk and its incremental snapshots go together, and so do all
+    /// copies of an image.
     ///
     /// # Errors
-    /// [`Error::NoSuchResource`]; [`Error::NotAllowed`] for one that is under a customer's key (47).
+    /// [`Error::NoSuchResource`]; [`Error::NotAllowed`] for what is under a customer's key (47).
     pub fn move_to_subscription(&self, name: &ResourceName, subscription: &str) -> Result<Resource> {
-        self.inner.store.write(|tables| {
-            let mut resource = tables.resource(name)?;
-            if resource.set.is_some() {
-                let text = "what is under a customer's key doesn't move between subscriptions; copy its data to a new disk there";
-                return not_allowed("47", text);
-            }
-            resource.subscription = subscription.into();
-            tables.put_resource(&resource)?;
-            Ok(resource)
+        check_name(subscription)?;
+        self.inner.change_group(name, |units, group| {
+            self.inner.store.write(|tables| {
+                for name in group {
+                    let mut resource = tables.resource(name)?;
+                    if resource.set.is_some() {
+                        let text = "what is under a customer's key doesn't move between subscriptions; copy its data to a \
+                                    new disk there";
+                        return not_allowed("47", text);
+                    }
+                    resource.subscription = subscription.into();
+                    tables.put_resource(&resource)?;
+                }
+                Ok(())
+            })?;
+            let _ = units;
+            self.inner.store.resource(name)
         })
     }
 }
@@ -227,13 +235,14 @@ impl Inner {
         copy: Resource,
         progress: &dyn Fn(CopyProgress),
     ) -> Result<Resource> {
+        // What is copied isn't removed meanwhile, and nobody gets its name; a disk is found out when it is.
+        let chain = self.chains.of(from.chain());
+        let _stays = (from.kind != ResourceKind::Disk).then(|| chain.read().unwrap_or_else(PoisonError::into_inner));
         self.make(copy, |layers| {
             let mut target = Target::whole(layers, from.size);
             if from.kind == ResourceKind::Disk {
                 return self.copy_disk(from, target, progress);
             }
-            let chain = self.chains.of(from.chain());
-            let _stays = chain.read().unwrap_or_else(PoisonError::into_inner);
             let chain = Chain::open(self, from)?;
             target.fill(progress, |offset, bytes| chain.read_chunk(offset / CHUNK, bytes))?;
             target.finish()
@@ -247,32 +256,45 @@ impl Inner {
         target: Target,
         progress: &dyn Fn(CopyProgress),
     ) -> Result<Layers> {
-        let unit = self.unit(&disk.full_name())?;
+        let unit = self.unit_of(disk);
         let _one = lock(&unit.copying);
         let capturing = unit.capture(Capture::new(target, disk.size));
         let gone = || Error::NoSuchResource(format!("the {} was removed while it was copied", unit.name));
         let next = || unit.with(|layers, capture| capture.ok_or_else(gone)?.copy_next(layers));
-        let copy_all = || {
-            while let Some(at) = next()? {
-                progress(at);
-            }
-            Ok(())
-        };
-        copy_all()?;
+        while let Some(at) = next()? {
+            progress(at);
+        }
         capturing.end().ok_or_else(gone)?.into_target()?.finish()
     }
 
-    /// Takes resources that nobody uses out of the store, in one step, and their devices away. They must be the caller's to
-    /// change.
-    pub(super) fn remove(&self, units: &[Arc<Unit>]) -> Result<()> {
-        if let Some(unit) = units.iter().find(|unit| unit.is_open()) {
-            return Err(Error::Busy { what: format!("the {}", unit.name) });
-        }
-        let removed = self.store.write(|tables| {
-            let resources = units.iter().map(|unit| tables.resource(&unit.name)).collect::<Result<Vec<_>>>()?;
-            resources.iter().try_for_each(|resource| tables.remove_resource(resource))?;
-            Ok(resources)
-        })?;
+    /// Takes resources that nobody uses out of the store, in one step, and their devices away.
+    pub(super) fn remove(self: &Arc<Self>, resources: &[Resource]) -> Result<()> {
+        let chains: Vec<_> = resources.iter().map(|resource| self.chains.of(resource.chain())).collect();
+        let _unread = chains.iter().zip(resources).map(|(chain, resource)| match chain.try_write() {
+            // A copy of a disk ends when the disk is removed.
+            Err(TryLockError::WouldBlock) if resource.kind != ResourceKind::Disk => {
+                Err(Error::Busy { what: format!("the {}, of which a copy is made", resource.full_name()) })
+            }
+            lock => Ok(lock.ok()),
+        });
+        let _unread = _unread.collect::<Result<Vec<_>>>()?;
+        let units: Vec<_> = resources.iter().map(|resource| self.unit_of(resource)).collect();
+        let _alone: Vec<_> = units.iter().map(|unit| unit.changing()).collect();
+        self.remove_units(&units)
+    }
+
+    /// As [`remove`](Self::remove), of what is the caller's to change.
+    pub(super) fn remove_units(&self, units: &[Arc<Unit>]) -> Result<()> {
+        let remove = || {
+            units.iter().try_for_each(|unit| unit.begin_removal())?;
+            self.store.write(|tables| {
+                let resources = units.iter().map(|unit| tables.resource_of(&unit.name, &unit.id));
+                let resources = resources.collect::<Result<Vec<_>>>()?;
+                resources.iter().try_for_each(|resource| tables.remove_resource(resource))?;
+                Ok(resources)
+            })
+        };
+        let removed = remove().inspect_err(|_| units.iter().for_each(|unit| unit.cancel_removal()))?;
         units.iter().for_each(|unit| unit.close());
         removed.iter().try_for_each(|resource| self.remove_device(&resource.region, &resource.id))
     }

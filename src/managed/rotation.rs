@@ -1,11 +1,12 @@
 //! Rotation: every disk of a set under the newest version of its key, or under another key (26 to 33).
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, TryLockError};
 use std::thread;
 use std::time::Duration;
 
-use super::records::{EncryptionSet, ResourceName, RotationError};
+use super::layers::{Kek, Wanted};
+use super::records::{EncryptionSet, Joining, ResourceName, RotationError};
 use super::service::{DiskService, Inner, not_allowed};
 use super::unit::lock;
 use crate::key::KeyId;
@@ -53,12 +54,15 @@ impl DiskService {
     ///
     /// # Errors
     /// [`Error::NoSuchResource`]; [`Error::NotAllowed`] while an error of an earlier rotation isn't cleared (32); what the
-    /// vault and the devices answer, which is noted in the set and stops the rotation.
+    /// vault and the devices answer. What stops a rotation that has begun is noted in the set; what keeps it from beginning,
+    /// such as a key that may not be used, is not.
+    ///
+    /// `progress` must not call the service for the same set.
     pub fn rotate_set(&self, set: &str, progress: &(dyn Fn(RotationProgress) + Sync)) -> Result<Rotation> {
         let rotating = self.inner.rotating.of(set);
         let _alone = lock(&rotating);
         let set = self.inner.rotatable(set)?;
-        let key = self.inner.latest(&set).map_err(|e| self.inner.stopped(&set.name, None, e))?;
+        let key = self.inner.latest(&set, false)?;
         self.inner.rotate(set, key, progress)
     }
 
@@ -88,34 +92,41 @@ impl DiskService {
     /// # Errors
     /// [`Error::Io`] from the store.
     pub fn auto_rotate(&self, progress: &(dyn Fn(RotationProgress) + Sync)) -> Result<Vec<(String, Result<Rotation>)>> {
+        self.inner.finish_all_joining()?;
         let mut rotated = Vec::new();
-        for name in self.inner.store.set_names()? {
-            match self.auto_rotate_set(&name, progress) {
-                Ok(None) => {}
-                Ok(Some(rotation)) => rotated.push((name, Ok(rotation))),
-                Err(e) => rotated.push((name, Err(e))),
-            }
+        for (name, key) in self.inner.find_newer()? {
+            let rotation = key.and_then(|key| self.auto_rotate_set(&name, &key, progress));
+            rotated.extend(rotation.transpose().map(|rotation| (name, rotation)));
         }
         Ok(rotated)
     }
 
-    /// Rotates a set with auto-rotation if that is due.
-    fn auto_rotate_set(&self, name: &str, progress: &(dyn Fn(RotationProgress) + Sync)) -> Result<Option<Rotation>> {
+    /// Rotates a set to a key, unless somebody is about it.
+    fn auto_rotate_set(
+        &self,
+        name: &str,
+        key: &KeyId,
+        progress: &(dyn Fn(RotationProgress) + Sync),
+    ) -> Result<Option<Rotation>> {
         let rotating = self.inner.rotating.of(name);
-        let _alone = lock(&rotating);
-        let set = match self.inner.store.set(name) {
-            Ok(set) if set.auto_rotation && set.auto_key_rotation_error.is_none() => set,
-            Ok(_) | Err(Error::NoSuchResource(_)) => return Ok(None),
-            Err(e) => return Err(e),
+        let _alone = match rotating.try_lock() {
+            Err(TryLockError::WouldBlock) => return Ok(None),
+            Err(TryLockError::Poisoned(alone)) => alone.into_inner(),
+            Ok(alone) => alone,
         };
-        if !self.inner.should_look(name) {
+        let set = match self.inner.store.set(name) {
+            Err(Error::NoSuchResource(_)) => return Ok(None),
+            set => set?,
+        };
+        // What somebody did meanwhile may have made it needless.
+        if !set.rotates_by_itself() || set.active_key == *key && set.previous_keys.is_empty() {
             return Ok(None);
         }
-        let latest = self.inner.latest(&set)?;
-        if latest == set.active_key && set.previous_keys.is_empty() {
-            return Ok(None);
-        }
-        self.inner.rotate(set, latest, progress).map(Some)
+        let rotation = self.inner.rotate(set, key.clone(), progress).map_err(|e| {
+            // Of a vault that doesn't answer more is to be hoped than of one that says no.
+            if e.is_revocation() { self.inner.stopped(name, None, e) } else { e }
+        });
+        rotation.map(Some)
     }
 
     /// The sets whose active key expires within a time, or has expired (33). Every set's vault is asked.
@@ -156,12 +167,49 @@ impl Inner {
         Ok(set)
     }
 
-    /// The latest version of a set's key.
-    fn latest(&self, set: &EncryptionSet) -> Result<KeyId> {
-        let vault = self.vault_of(set, &set.active_key)?;
-        let said = vault.describe(set.active_key.key(), None)?;
+    /// The latest version of a set's key: the active one, unless the vault has a newer. It never goes back: who disables a
+    /// version takes it away, and with it what is under it, and means none that came before.
+    fn latest(&self, set: &EncryptionSet, by_itself: bool) -> Result<KeyId> {
+        let (vault, active) = (self.vault_of(set, &set.active_key)?, &set.active_key);
         // A vault that tells nothing of its keys has no newer version for us.
-        Ok(said.map_or_else(|| set.active_key.clone(), |description| description.id))
+        let Some(latest) = vault.describe(active.key(), None)?.filter(|latest| latest.id != *active) else {
+            return Ok(active.clone());
+        };
+        let ours = vault.describe(active.key(), Some(active.version()))?;
+        let newer = match ours.as_ref().and_then(|ours| ours.created).zip(latest.created) {
+            Some((ours, latest)) => latest >= ours,
+            // Which is newer isn't known. By itself a set follows the vault only while its own version may be used.
+            None => !by_itself || ours.as_ref().is_some_and(|ours| ours.enabled),
+        };
+        let known = set.former_keys.contains(&latest.id) || set.previous_keys.contains(&latest.id);
+        Ok(if newer && !known { latest.id } else { active.clone() })
+    }
+
+    /// The sets with auto-rotation that are to be rotated, and the keys that they are to be under.
+    fn find_newer(&self) -> Result<Vec<(String, Result<KeyId>)>> {
+        let names = self.store.set_names()?;
+        let (next, found) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
+        let look = || {
+            while let Some(name) = names.get(next.fetch_add(1, Ordering::Relaxed)) {
+                let set = match self.store.set(name) {
+                    Ok(set) if set.rotates_by_itself() && self.should_look(name) => set,
+                    _ => continue,
+                };
+                let latest = self.latest(&set, true);
+                if latest.as_ref().is_ok_and(|latest| *latest == set.active_key && set.previous_keys.is_empty()) {
+                    continue;
+                }
+                lock(&found).push((name.clone(), latest));
+            }
+        };
+        thread::scope(|scope| {
+            for _ in 0..self.parallel.min(names.len()) {
+                scope.spawn(look);
+            }
+        });
+        let mut found = found.into_inner().unwrap_or_else(PoisonError::into_inner);
+        found.sort_by(|(a, _), (b, _)| a.cmp(b));
+        Ok(found)
     }
 
     /// Whether it is time to look for a newer version of a set's key; it is taken for looked at then.
@@ -194,13 +242,16 @@ impl Inner {
     ) -> Result<Rotation> {
         let name = &set.name;
         // A key that can't be used is found before anything is put under it.
-        let vault = self.vault_of(&set, &key).map_err(|e| self.stopped(name, None, e))?;
-        let lease = self.leases.of(name, &key);
-        lease.renew_now(self.clock.now(), &*vault).map_err(|e| self.stopped(name, None, e))?;
+        let vault = self.vault_of(&set, &key)?;
+        self.leases.of(name, &key).renew_now(self.clock.now(), &*vault)?;
+        if set.active_key != key {
+            Kek { vault, key: Wanted::Version(key.clone()) }.try_out()?;
+        }
         let set = self.change_set(name, |set| {
             if set.active_key != key {
                 // From here on the set says that what is in it may be under either, whatever happens.
                 let old = core::mem::replace(&mut set.active_key, key);
+                set.former_keys.retain(|key| *key != set.active_key);
                 set.previous_keys.retain(|key| *key != set.active_key);
                 set.previous_keys.push(old);
             }
@@ -209,7 +260,9 @@ impl Inner {
         if rewrapped > 0 || !set.previous_keys.is_empty() {
             let now = self.clock.now();
             self.change_set(name, |set| {
-                set.previous_keys.clear();
+                set.former_keys.append(&mut set.previous_keys);
+                let many = set.former_keys.len().saturating_sub(MAX_FORMER_KEYS);
+                set.former_keys.drain(..many);
                 set.last_key_rotation_timestamp = Some(now);
             })?;
         }
@@ -230,7 +283,7 @@ impl Inner {
         let work = || {
             while !stopped.load(Ordering::Relaxed) {
                 let Some(name) = members.get(next.fetch_add(1, Ordering::Relaxed)) else { return };
-                match self.rewrap(&set.name, name) {
+                match self.rewrap(set, name) {
                     Ok(new) => {
                         rewrapped.fetch_add(usize::from(new), Ordering::Relaxed);
                         let done = done.fetch_add(1, Ordering::Relaxed) + 1;
@@ -255,21 +308,34 @@ impl Inner {
     }
 
     /// Puts what is in a set, or leaves it, under its active key, and says whether that was to do.
-    fn rewrap(self: &Arc<Self>, set: &str, name: &ResourceName) -> Result<bool> {
-        let unit = match self.unit(name) {
+    fn rewrap(self: &Arc<Self>, set: &EncryptionSet, name: &ResourceName) -> Result<bool> {
+        let rewrapped = self.changing(name, |unit, resource| {
+            let here = resource.set.as_ref() == Some(&set.name);
+            match &resource.joining {
+                None if here => self.rewrap_member(unit, set),
+                None => Ok(false),
+                Some(_) if here => self.rewrap_unit(unit, &resource),
+                // It is on its way into a set whose vault this rotation doesn't depend on.
+                Some(Joining::Set(from)) if *from == set.name => self.rewrap_member(unit, set),
+                Some(_) => Ok(false),
+            }
+        });
+        match rewrapped {
             // It was removed meanwhile.
-            Err(Error::NoSuchResource(_)) => return Ok(false),
-            unit => unit?,
-        };
-        let _alone = unit.changing();
-        match self.store.resource(name) {
             Err(Error::NoSuchResource(_)) => Ok(false),
-            Ok(resource) if resource.set.as_deref() != Some(set) && resource.joining.is_none() => Ok(false),
-            Ok(resource) => self.rewrap_unit(&unit, &resource),
-            Err(e) => Err(e),
+            rewrapped => rewrapped,
         }
     }
 }
+
+impl EncryptionSet {
+    fn rotates_by_itself(&self) -> bool {
+        self.auto_rotation && self.auto_key_rotation_error.is_none()
+    }
+}
+
+/// How many keys that a set was under are remembered.
+const MAX_FORMER_KEYS: usize = 100;
 
 /// A name for programs of what stopped a rotation.
 fn code(error: &Error) -> &'static str {

@@ -6,9 +6,9 @@ use std::sync::{Arc, Mutex, RwLock, Weak};
 use std::time::Duration;
 
 use super::backend::{DiskBackend, VaultDirectory};
-use super::layers::{Kek, Layers, Opening, Wanted};
+use super::layers::{Kek, Layers, Only, Opening, Wanted};
 use super::lease::LeasePolicy;
-use super::leases::{KeyLease, Leases};
+use super::leases::{Gate, KeyLease, Leases};
 use super::records::{EncryptionSet, Joining, Resource, ResourceName};
 use super::store::{Store, Tables};
 use super::unit::{Unit, lock};
@@ -53,8 +53,10 @@ pub(super) struct Inner {
     pub(super) leases: Leases,
     pub(super) parallel: usize,
     pub(super) rotation_interval: Duration,
-    /// Resources in use, so that all who use one share it.
-    units: Mutex<HashMap<ResourceName, Weak<Unit>>>,
+    /// Resources in use by id, so that all who use one share it, and nobody another that has got its name.
+    units: Mutex<HashMap<String, Weak<Unit>>>,
+    /// Of calls to the platform's vault.
+    platform_gate: Gate,
     /// Who rotates a set.
     pub(super) rotating: Named<Mutex<()>>,
     /// Who uses the incremental snapshots of a disk, and who adds or removes one; by the disk's id.
@@ -77,9 +79,13 @@ impl<T: Default> Named<T> {
 impl DiskService {
     /// Opens the store of a service, or makes it. What was being made or removed when the last process ended is removed.
     ///
+    /// A device that can't be removed now is tried again at the next start.
+    ///
     /// # Errors
-    /// [`Error::Io`], also while another process has the store open.
+    /// [`Error::Busy`] while another process has the store open; [`Error::InvalidOption`] for a lease policy out of bounds;
+    /// [`Error::Io`].
     pub fn open(store: impl AsRef<Path>, options: ServiceOptions) -> Result<Self> {
+        options.lease.check()?;
         let inner = Inner {
             store: Store::open(store.as_ref())?,
             backend: options.backend,
@@ -91,12 +97,14 @@ impl DiskService {
             parallel: options.parallel.max(1),
             rotation_interval: options.rotation_interval,
             units: Mutex::default(),
+            platform_gate: Gate::default(),
             rotating: Named(Mutex::default()),
             chains: Named(Mutex::default()),
             looked: Mutex::default(),
         };
         for (id, region) in inner.store.orphans()? {
-            inner.remove_device(&region, &id)?;
+            // Its region may be away.
+            let _ = inner.remove_device(&region, &id);
         }
         Ok(DiskService { inner: Arc::new(inner) })
     }
@@ -135,20 +143,47 @@ impl Inner {
         Ok(Kek { vault, key: Wanted::Version(set.active_key.clone()) })
     }
 
+    /// Whether a set's key may be used.
+    fn check_usable(&self, set: &EncryptionSet) -> Result<()> {
+        let (lease, now) = (self.leases.of(&set.name, &set.active_key), self.clock.now());
+        if lease.holds(now) { Ok(()) } else { lease.renew_now(now, &*self.vault_of(set, &set.active_key)?) }
+    }
+
     fn platform_kek(&self) -> Kek {
         Kek { vault: self.platform.clone(), key: Wanted::Latest(self.platform_key.clone()) }
     }
 
-    /// What all who use a resource share.
+    /// What all who use the resource of a name share.
     pub(super) fn unit(self: &Arc<Self>, name: &ResourceName) -> Result<Arc<Unit>> {
-        self.store.resource(name)?;
+        Ok(self.unit_of(&self.store.resource(name)?))
+    }
+
+    /// What all who use a resource share.
+    pub(super) fn unit_of(self: &Arc<Self>, resource: &Resource) -> Arc<Unit> {
         let mut units = lock(&self.units);
-        if let Some(unit) = units.get(name).and_then(Weak::upgrade) {
-            return Ok(unit);
+        if let Some(unit) = units.get(&resource.id).and_then(Weak::upgrade) {
+            return unit;
         }
-        let unit = Arc::new(Unit::new(self.clone(), name.clone()));
-        units.insert(name.clone(), Arc::downgrade(&unit));
-        Ok(unit)
+        let unit = Arc::new(Unit::new(self.clone(), resource));
+        units.insert(resource.id.clone(), Arc::downgrade(&unit));
+        unit
+    }
+
+    /// A resource that is the caller's to change while `act` runs.
+    pub(super) fn changing<T>(
+        self: &Arc<Self>,
+        name: &ResourceName,
+        act: impl FnOnce(&Arc<Unit>, Resource) -> Result<T>,
+    ) -> Result<T> {
+        loop {
+            let unit = self.unit(name)?;
+            let _alone = unit.changing();
+            let resource = self.store.resource(name)?;
+            // While we waited, another may have got the name.
+            if resource.id == unit.id {
+                return act(&unit, resource);
+            }
+        }
     }
 
     /// All resources in use.
@@ -160,32 +195,54 @@ impl Inner {
 
     /// Opens the volumes of a resource by whichever of its keys it is under. With `leased`, only while the lease of that key
     /// holds.
-    pub(super) fn open_layers(&self, name: &ResourceName, leased: bool) -> Result<Opened> {
-        let resource = self.store.resource(name)?;
-        let device = self.backend.open(&resource.region, &resource.id)?;
-        let opening = Opening::begin(device, &resource, &*self.platform)?;
+    pub(super) fn open_layers(&self, unit: &Unit, leased: bool) -> Result<Opened> {
+        let (now, resource) = (self.clock.now(), self.resource_of(unit)?);
+        let opening = self.begin(&resource)?;
         let Some((set, key)) = self.key_of(&resource, &opening.keys()?)? else {
-            return Ok(Opened { layers: opening.finish(&resource, &*self.platform)?, lease: None });
+            let layers = self.platform_gate.pass(now, || opening.finish(&resource, &*self.platform))?;
+            return Ok(Opened { layers, lease: None });
         };
         let vault = || self.vault_of(&set, &key);
-        let suspended = |reason| Error::DiskSuspended { disk: name.name.clone(), reason };
+        let suspended = |reason| Error::DiskSuspended { disk: resource.name.clone(), reason };
         let lease = self.leases.of(&set.name, &key);
-        let now = self.clock.now();
         if leased {
             lease.renew(now, vault).map_err(suspended)?;
         }
-        let layers = opening.finish(&resource, &*vault()?).map_err(|e| {
+        let finish = || {
+            let vault = vault()?;
+            match opening.finish(&resource, &Only { vault: &*vault, key: &key }) {
+                // What the lease is told of needs no gate.
+                Err(e) if e.is_revocation() => Ok(Err(e)),
+                layers => layers.map(Ok),
+            }
+        };
+        let layers = if leased { lease.gate.pass(now, finish) } else { finish() }?;
+        let layers = layers.map_err(|e| {
             // A right to look at a key is none to use it.
-            if leased && e.is_revocation() { suspended(lease.refused(e, now)) } else { e }
+            if leased { suspended(lease.refused(e, now)) } else { e }
         })?;
-        Ok(Opened { layers, lease: Some(lease) })
+        // What the header said before is proved now.
+        if layers.keks().contains(&key) {
+            return Ok(Opened { layers, lease: Some(lease) });
+        }
+        Err(Error::Busy { what: format!("the header of the {}, which was changed meanwhile", resource.full_name()) })
+    }
+
+    /// The record of a resource in use, unless it was removed.
+    fn resource_of(&self, unit: &Unit) -> Result<Resource> {
+        let resource = self.store.resource(&unit.name)?;
+        let gone = || Error::NoSuchResource(format!("the {} was removed", unit.name));
+        (resource.id == unit.id).then_some(resource).ok_or_else(gone)
+    }
+
+    fn begin(&self, resource: &Resource) -> Result<Opening> {
+        let device = self.backend.open(&resource.region, &resource.id)?;
+        self.platform_gate.pass(self.clock.now(), || Opening::begin(device, resource, &*self.platform))
     }
 
     /// The keys that a resource's header says it is under.
-    pub(super) fn keys_of(&self, name: &ResourceName) -> Result<Vec<KeyId>> {
-        let resource = self.store.resource(name)?;
-        let device = self.backend.open(&resource.region, &resource.id)?;
-        Opening::begin(device, &resource, &*self.platform)?.keys()
+    pub(super) fn keys_of(&self, unit: &Unit) -> Result<Vec<KeyId>> {
+        self.begin(&self.resource_of(unit)?)?.keys()
     }
 
     /// Of the keys that a header names, the one to ask for, with its set; `None` for the platform's.
@@ -220,6 +277,8 @@ impl Inner {
         self.store.write(|tables| tables.add_orphan(id, region))?;
         let make = || {
             let set = resource.set.as_ref().map(|set| self.store.set(set)).transpose()?;
+            // A vault may still wrap with an expired key (40).
+            set.as_ref().map_or(Ok(()), |set| self.check_usable(set))?;
             let customer = set.as_ref().map(|set| self.kek_of(set)).transpose()?;
             let device = self.backend.create(region, id, resource.device_size())?;
             let layers = fill(Layers::format(device, &resource, &self.platform_kek(), customer.as_ref())?)?;
@@ -238,10 +297,15 @@ impl Inner {
 
     /// Puts resources that were made into the store, in one step.
     pub(super) fn commit(&self, made: Vec<Made>, note: impl Fn(&mut Tables<'_>) -> Result<()>) -> Result<()> {
+        // The copy may have taken long.
+        let sets = made.iter().filter_map(|made| made.resource.set.as_ref());
+        let usable = || sets.map(|set| self.store.set(set)).try_for_each(|set| self.check_usable(&set?));
         let volumes: Vec<_> = made.iter().map(|made| (&made.resource, &made.layers)).collect();
-        let committed = self.put_under_keys(&volumes, |tables| {
-            note(tables)?;
-            made.iter().try_for_each(|made| tables.add_resource(&made.resource))
+        let committed = usable().and_then(|()| {
+            self.put_under_keys(&volumes, |tables| {
+                note(tables)?;
+                made.iter().try_for_each(|made| tables.add_resource(&made.resource))
+            })
         });
         if committed.is_err() {
             made.into_iter().for_each(|made| self.discard(made));
@@ -297,6 +361,8 @@ impl Inner {
 
     /// Removes a device that no resource has.
     pub(super) fn remove_device(&self, region: &str, id: &str) -> Result<()> {
+        // A store that failed may say at the next start that a resource has it.
+        self.store.check_sound()?;
         self.backend.remove(region, id)?;
         self.store.write(|tables| tables.remove_orphan(id))
     }
@@ -310,7 +376,11 @@ pub(super) fn not_allowed<T>(rule: &'static str, text: &str) -> Result<T> {
     Err(Error::NotAllowed { rule, text: text.into() })
 }
 
+/// The names of resources and regions, which a backend may make files of.
 pub(super) fn check_name(name: &str) -> Result<()> {
+    if name.starts_with('.') {
+        return Err(Error::InvalidName("the name of a resource, region or subscription begins with no '.'".into()));
+    }
     KeyId::check_name("resource", name)
 }
 

@@ -33,7 +33,7 @@ impl DiskService {
     /// [`Error::ResourceExists`]; [`Error::NotAllowed`] for a vault in another region (18) or tenant (43), or without soft
     /// delete and purge protection (16), and for the type `PlatformKey`, which takes no set (20); what the directory answers.
     pub fn create_set(&self, new: &NewSet) -> Result<EncryptionSet> {
-        check_name(&new.name)?;
+        [&new.name, &new.region, &new.subscription].into_iter().try_for_each(|name| check_name(name))?;
         if new.encryption_type == EncryptionType::PlatformKey {
             return not_allowed("20", "disks under the platform's key have no set; make them without one");
         }
@@ -47,6 +47,7 @@ impl DiskService {
             encryption_type: new.encryption_type,
             active_key: new.key.clone(),
             previous_keys: Vec::new(),
+            former_keys: Vec::new(),
             auto_rotation: new.auto_rotation,
             last_key_rotation_timestamp: None,
             auto_key_rotation_error: None,
@@ -93,7 +94,8 @@ impl DiskService {
     }
 
     /// Moves a set to another tenant, as happens when its subscription is transferred: it loses its identity, and so the key
-    /// (43). It gets a new identity, under which all works again once the vault's owner has granted that one access.
+    /// (43). It gets a new identity, under which all works again once the vault's owner has granted that one access, be it in
+    /// the vault of the former tenant, which moves later or not at all. A new key must be in a vault of the new one.
     ///
     /// # Errors
     /// [`Error::NoSuchResource`].

@@ -1,13 +1,13 @@
 //! Snapshots: what a disk held at one instant, whole or as what differs from the snapshot before.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, PoisonError, TryLockError};
 
 use super::capture::{CopyProgress, Target};
 use super::chain::{Chain, Link};
 use super::chunk_map::{ChunkMap, place};
 use super::records::{Resource, ResourceKind, ResourceName};
 use super::service::{DiskService, Inner, check_name, not_allowed};
-use crate::Result;
+use crate::{Error, Result};
 
 /// A snapshot that is to be made.
 #[derive(Debug, Clone)]
@@ -41,6 +41,9 @@ impl DiskService {
         let chain = inner.chains.of(&id);
         let _alone = new.incremental.then(|| chain.write().unwrap_or_else(PoisonError::into_inner));
         let from = inner.store.resource(&disk)?;
+        if from.id != id {
+            return Err(Error::NoSuchResource(format!("the {disk} was removed")));
+        }
         let mut snapshot = Resource { kind: ResourceKind::Snapshot, name: new.name.clone(), ..inner.copy_of(&from)? };
         let set = new.set.as_deref().or(from.set.as_deref());
         if !new.incremental {
@@ -64,13 +67,18 @@ impl Inner {
     /// both in one step.
     pub(super) fn delete_increment(self: &Arc<Self>, disk: &str, name: &ResourceName) -> Result<()> {
         let chain = self.chains.of(disk);
-        let _alone = chain.write().unwrap_or_else(PoisonError::into_inner);
+        let busy = || Error::Busy { what: format!("the {name}, of whose disk a snapshot or a copy is made") };
+        let _alone = match chain.try_write() {
+            Err(TryLockError::WouldBlock) => return Err(busy()),
+            Err(TryLockError::Poisoned(alone)) => alone.into_inner(),
+            Ok(alone) => alone,
+        };
         let increments = self.store.increments(disk)?;
         let next = increments.iter().skip_while(|(_, n)| n != name).nth(1);
         let unit = self.unit(name)?;
         let Some((_, next)) = next else {
             let _change = unit.changing();
-            return self.remove(std::slice::from_ref(&unit));
+            return self.remove_units(std::slice::from_ref(&unit));
         };
         let heir = self.unit(next)?;
         // In the order of their names, as all do who change several.

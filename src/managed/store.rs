@@ -1,12 +1,16 @@
 //! The fleet's records, in one file that survives being killed: `redb`, a copy-on-write B-tree with transactions.
 
+use core::cell::Cell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTable, TableDefinition};
+use redb::{Database, DatabaseError, ReadTransaction, ReadableDatabase, ReadableTable, TableDefinition};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::records::{EncryptionSet, Joining, Resource, ResourceKind, ResourceName};
+use super::resources::MAX_SIZE;
 use crate::{Error, Result};
 
 const SETS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("sets");
@@ -16,6 +20,8 @@ const RESOURCES: TableDefinition<'_, (u8, &str), &[u8]> = TableDefinition::new("
 const MEMBERS: TableDefinition<'_, (&str, u8, &str), bool> = TableDefinition::new("members");
 /// Incremental snapshots, by the id of their disk and their place.
 const INCREMENTS: TableDefinition<'_, (&str, u64), &str> = TableDefinition::new("increments");
+/// Resources that were put into a set, and aren't under its key for sure.
+const JOINING: TableDefinition<'_, (u8, &str), ()> = TableDefinition::new("joining");
 /// Resources by the id of their device.
 const IDS: TableDefinition<'_, &str, (u8, &str)> = TableDefinition::new("ids");
 /// Devices that no resource has: of what is being made, and of what is being removed. By id: the region.
@@ -23,118 +29,176 @@ const ORPHANS: TableDefinition<'_, &str, &str> = TableDefinition::new("orphans")
 
 pub(super) struct Store {
     database: Database,
+    /// A commit failed: it may have come about, or not. What has, the next start will see.
+    uncertain: AtomicBool,
 }
 
 impl Store {
     /// Opens the file, or makes it.
     pub(super) fn open(path: &Path) -> Result<Self> {
-        let failed = |e| failed(format!("opening the store {}", path.display()), e);
-        let database = Database::create(path).map_err(failed)?;
-        let store = Store { database };
+        let failed = |e| match e {
+            DatabaseError::DatabaseAlreadyOpen => Error::Busy { what: format!("the store {}", path.display()) },
+            e => failed(format!("opening the store {}", path.display()), e),
+        };
+        let database = guarded(|| Database::create(path).map_err(failed))?;
+        let store = Store { database, uncertain: AtomicBool::new(false) };
         // Tables come to be when they are first written.
         store.write(|_| Ok(()))?;
         Ok(store)
     }
 
     pub(super) fn set(&self, name: &str) -> Result<EncryptionSet> {
-        let table = self.reading()?.open_table(SETS).map_err(reading)?;
-        let record = table.get(name).map_err(reading)?;
-        let record = record.ok_or_else(|| Error::NoSuchResource(format!("there is no set {name:?}")))?;
-        parse(record.value())
+        guarded(|| {
+            let table = self.reading()?.open_table(SETS).map_err(reading)?;
+            let record = table.get(name).map_err(reading)?;
+            let record = record.ok_or_else(|| Error::NoSuchResource(format!("there is no set {name:?}")))?;
+            parse(record.value())
+        })
     }
 
     pub(super) fn resource(&self, name: &ResourceName) -> Result<Resource> {
-        let table = self.reading()?.open_table(RESOURCES).map_err(reading)?;
-        let record = table.get((name.kind.code(), name.name.as_str())).map_err(reading)?;
-        parse(record.ok_or_else(|| missing(name))?.value())
+        guarded(|| {
+            let table = self.reading()?.open_table(RESOURCES).map_err(reading)?;
+            let record = table.get((name.kind.code(), name.name.as_str())).map_err(reading)?;
+            parse_resource(record.ok_or_else(|| missing(name))?.value())
+        })
     }
 
     /// The names of all sets, in order.
     pub(super) fn set_names(&self) -> Result<Vec<String>> {
-        let table = self.reading()?.open_table(SETS).map_err(reading)?;
-        let entries = table.iter().map_err(reading)?;
-        entries.map(|entry| entry.map(|(key, _)| key.value().to_owned()).map_err(reading)).collect()
+        guarded(|| {
+            let table = self.reading()?.open_table(SETS).map_err(reading)?;
+            let entries = table.iter().map_err(reading)?;
+            entries.map(|entry| entry.map(|(key, _)| key.value().to_owned()).map_err(reading)).collect()
+        })
     }
 
     /// The names of all resources of a kind, in order.
     pub(super) fn names(&self, kind: ResourceKind) -> Result<Vec<String>> {
-        let table = self.reading()?.open_table(RESOURCES).map_err(reading)?;
-        let entries = table.range((kind.code(), "")..(kind.code() + 1, "")).map_err(reading)?;
-        entries.map(|entry| entry.map(|(key, _)| key.value().1.to_owned()).map_err(reading)).collect()
+        guarded(|| {
+            let table = self.reading()?.open_table(RESOURCES).map_err(reading)?;
+            let entries = table.range((kind.code(), "")..(kind.code() + 1, "")).map_err(reading)?;
+            entries.map(|entry| entry.map(|(key, _)| key.value().1.to_owned()).map_err(reading)).collect()
+        })
     }
 
     /// The copies that an image is made of.
     pub(super) fn image(&self, name: &str) -> Result<Vec<Resource>> {
-        let table = self.reading()?.open_table(RESOURCES).map_err(reading)?;
-        let kind = ResourceKind::Image.code();
-        // '0' comes after '/'.
-        let (from, to) = (format!("{name}/"), format!("{name}0"));
-        let entries = table.range((kind, from.as_str())..(kind, to.as_str())).map_err(reading)?;
-        entries.map(|entry| entry.map_err(reading).and_then(|(_, record)| parse(record.value()))).collect()
+        guarded(|| {
+            let table = self.reading()?.open_table(RESOURCES).map_err(reading)?;
+            let kind = ResourceKind::Image.code();
+            // '0' comes after '/'.
+            let (from, to) = (format!("{name}/"), format!("{name}0"));
+            let entries = table.range((kind, from.as_str())..(kind, to.as_str())).map_err(reading)?;
+            entries.map(|entry| entry.map_err(reading).and_then(|(_, record)| parse_resource(record.value()))).collect()
+        })
     }
 
     /// What is in a set, in order; with `leaving`, also what is on its way into another.
     pub(super) fn members(&self, set: &str, leaving: bool) -> Result<Vec<ResourceName>> {
-        let table = self.reading()?.open_table(MEMBERS).map_err(reading)?;
-        let mut members = Vec::new();
-        for entry in table.range((set, 0, "")..(set, u8::MAX, "")).map_err(reading)? {
-            let (key, leaves) = entry.map_err(reading)?;
-            let (_, kind, name) = key.value();
-            if leaving || !leaves.value() {
-                members.push(resource_name(kind, name)?);
+        guarded(|| {
+            let table = self.reading()?.open_table(MEMBERS).map_err(reading)?;
+            let mut members = Vec::new();
+            for entry in table.range((set, 0, "")..(set, u8::MAX, "")).map_err(reading)? {
+                let (key, leaves) = entry.map_err(reading)?;
+                let (_, kind, name) = key.value();
+                if leaving || !leaves.value() {
+                    members.push(resource_name(kind, name)?);
+                }
             }
-        }
-        Ok(members)
+            Ok(members)
+        })
     }
 
     /// The incremental snapshots of a disk, the oldest first, with their places.
     pub(super) fn increments(&self, disk: &str) -> Result<Vec<(u64, ResourceName)>> {
-        let table = self.reading()?.open_table(INCREMENTS).map_err(reading)?;
-        let entries = table.range((disk, 0)..=(disk, u64::MAX)).map_err(reading)?;
-        let named = |entry: Result<_, _>| {
-            let (key, name): (redb::AccessGuard<'_, (&str, u64)>, redb::AccessGuard<'_, &str>) =
-                entry.map_err(reading)?;
-            Ok((key.value().1, ResourceName::snapshot(name.value())))
-        };
-        entries.map(named).collect()
+        guarded(|| {
+            let table = self.reading()?.open_table(INCREMENTS).map_err(reading)?;
+            let entries = table.range((disk, 0)..=(disk, u64::MAX)).map_err(reading)?;
+            let named = |entry: Result<_, _>| {
+                let (key, name): (redb::AccessGuard<'_, (&str, u64)>, redb::AccessGuard<'_, &str>) =
+                    entry.map_err(reading)?;
+                Ok((key.value().1, ResourceName::snapshot(name.value())))
+            };
+            entries.map(named).collect()
+        })
     }
 
     /// The resource of this id, if it is still there.
     pub(super) fn name_of(&self, id: &str) -> Result<Option<ResourceName>> {
-        let table = self.reading()?.open_table(IDS).map_err(reading)?;
-        let Some(found) = table.get(id).map_err(reading)? else { return Ok(None) };
-        let (kind, name) = found.value();
-        resource_name(kind, name).map(Some)
+        guarded(|| {
+            let table = self.reading()?.open_table(IDS).map_err(reading)?;
+            let Some(found) = table.get(id).map_err(reading)? else { return Ok(None) };
+            let (kind, name) = found.value();
+            resource_name(kind, name).map(Some)
+        })
+    }
+
+    /// What was put into a set, and isn't under its key for sure.
+    pub(super) fn joining(&self) -> Result<Vec<ResourceName>> {
+        guarded(|| {
+            let table = self.reading()?.open_table(JOINING).map_err(reading)?;
+            let mut names = Vec::new();
+            for entry in table.iter().map_err(reading)? {
+                let (key, _) = entry.map_err(reading)?;
+                let (kind, name) = key.value();
+                names.push(resource_name(kind, name)?);
+            }
+            Ok(names)
+        })
     }
 
     /// Devices that no resource has, and their regions.
     pub(super) fn orphans(&self) -> Result<Vec<(String, String)>> {
-        let table = self.reading()?.open_table(ORPHANS).map_err(reading)?;
-        let entries = table.iter().map_err(reading)?;
-        let pair = |entry: Result<_, _>| {
-            let (id, region): (redb::AccessGuard<'_, &str>, redb::AccessGuard<'_, &str>) = entry.map_err(reading)?;
-            Ok((id.value().to_owned(), region.value().to_owned()))
-        };
-        entries.map(pair).collect()
+        guarded(|| {
+            let table = self.reading()?.open_table(ORPHANS).map_err(reading)?;
+            let entries = table.iter().map_err(reading)?;
+            let pair = |entry: Result<_, _>| {
+                let (id, region): (redb::AccessGuard<'_, &str>, redb::AccessGuard<'_, &str>) =
+                    entry.map_err(reading)?;
+                Ok((id.value().to_owned(), region.value().to_owned()))
+            };
+            entries.map(pair).collect()
+        })
     }
 
     /// One transaction: all of it is on the disk when this returns, or none. One runs at a time, so that what it reads is
     /// what it changes.
     pub(super) fn write<T>(&self, change: impl FnOnce(&mut Tables<'_>) -> Result<T>) -> Result<T> {
-        let transaction = self.database.begin_write().map_err(writing)?;
-        let changed = {
-            let mut tables = Tables {
-                sets: transaction.open_table(SETS).map_err(writing)?,
-                resources: transaction.open_table(RESOURCES).map_err(writing)?,
-                members: transaction.open_table(MEMBERS).map_err(writing)?,
-                increments: transaction.open_table(INCREMENTS).map_err(writing)?,
-                ids: transaction.open_table(IDS).map_err(writing)?,
-                orphans: transaction.open_table(ORPHANS).map_err(writing)?,
+        self.check_sound()?;
+        let committing = Cell::new(false);
+        guarded(|| {
+            let transaction = self.database.begin_write().map_err(writing)?;
+            let changed = {
+                let mut tables = Tables {
+                    sets: transaction.open_table(SETS).map_err(writing)?,
+                    resources: transaction.open_table(RESOURCES).map_err(writing)?,
+                    members: transaction.open_table(MEMBERS).map_err(writing)?,
+                    increments: transaction.open_table(INCREMENTS).map_err(writing)?,
+                    ids: transaction.open_table(IDS).map_err(writing)?,
+                    joining: transaction.open_table(JOINING).map_err(writing)?,
+                    orphans: transaction.open_table(ORPHANS).map_err(writing)?,
+                };
+                change(&mut tables)?
             };
-            change(&mut tables)?
-        };
-        transaction.commit().map_err(writing)?;
-        Ok(changed)
+            committing.set(true);
+            transaction.commit().map_err(writing)?;
+            Ok(changed)
+        })
+        .inspect_err(|_| {
+            if committing.get() {
+                self.uncertain.store(true, Ordering::Relaxed);
+            }
+        })
+    }
+
+    /// After a commit that failed nothing is written, and no device removed: the next start finds out what came about.
+    pub(super) fn check_sound(&self) -> Result<()> {
+        if self.uncertain.load(Ordering::Relaxed) {
+            let text = "it could not be written before; start the service again once its disk is well";
+            return Err(writing(std::io::Error::other(text)));
+        }
+        Ok(())
     }
 
     fn reading(&self) -> Result<ReadTransaction> {
@@ -149,6 +213,7 @@ pub(super) struct Tables<'t> {
     members: redb::Table<'t, (&'static str, u8, &'static str), bool>,
     increments: redb::Table<'t, (&'static str, u64), &'static str>,
     ids: redb::Table<'t, &'static str, (u8, &'static str)>,
+    joining: redb::Table<'t, (u8, &'static str), ()>,
     orphans: redb::Table<'t, &'static str, &'static str>,
 }
 
@@ -172,7 +237,12 @@ impl Tables<'_> {
 
     pub(super) fn resource(&self, name: &ResourceName) -> Result<Resource> {
         let record = self.resources.get((name.kind.code(), name.name.as_str())).map_err(reading)?;
-        parse(record.ok_or_else(|| missing(name))?.value())
+        parse_resource(record.ok_or_else(|| missing(name))?.value())
+    }
+
+    /// The resource of a name, if it is the one of an id.
+    pub(super) fn resource_of(&self, name: &ResourceName, id: &str) -> Result<Resource> {
+        self.resource(name).and_then(|found| if found.id == id { Ok(found) } else { Err(missing(name)) })
     }
 
     pub(super) fn check_absent(&self, name: &ResourceName) -> Result<()> {
@@ -201,6 +271,9 @@ impl Tables<'_> {
         if let Some(Joining::Set(from)) = &resource.joining {
             self.members.insert((from.as_str(), kind, name), true).map_err(writing)?;
         }
+        if resource.joining.is_some() {
+            self.joining.insert((kind, name), ()).map_err(writing)?;
+        }
         if let Some((disk, place)) = resource.source.as_deref().zip(resource.increment) {
             self.increments.insert((disk, place), name).map_err(writing)?;
         }
@@ -222,6 +295,7 @@ impl Tables<'_> {
         if let Some(Joining::Set(from)) = &resource.joining {
             self.members.remove((from.as_str(), kind, name)).map_err(writing)?;
         }
+        self.joining.remove((kind, name)).map_err(writing)?;
         if let Some((disk, place)) = resource.source.as_deref().zip(resource.increment) {
             self.increments.remove((disk, place)).map_err(writing)?;
         }
@@ -239,6 +313,24 @@ impl Tables<'_> {
 
 fn parse<T: DeserializeOwned>(record: &[u8]) -> Result<T> {
     serde_json::from_slice(record).map_err(reading)
+}
+
+/// A record that nothing can be made to fail with.
+fn parse_resource(record: &[u8]) -> Result<Resource> {
+    let resource: Resource = parse(record)?;
+    let (size, sector_size) = (resource.size, resource.sector_size);
+    if size == 0 || size > MAX_SIZE || !matches!(sector_size, 512 | 4096) || !size.is_multiple_of(sector_size.into()) {
+        let text =
+            format!("it says of the {} that it has {size} bytes in sectors of {sector_size}", resource.full_name());
+        return Err(reading(std::io::Error::other(text)));
+    }
+    Ok(resource)
+}
+
+/// What redb does with a file that was damaged is an error, even where it is a panic.
+fn guarded<T>(act: impl FnOnce() -> Result<T>) -> Result<T> {
+    let panicked = |_| reading(std::io::Error::other("it is damaged; put a copy of it back"));
+    catch_unwind(AssertUnwindSafe(act)).unwrap_or_else(|panic| Err(panicked(panic)))
 }
 
 fn json(record: &impl Serialize) -> Vec<u8> {

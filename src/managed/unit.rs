@@ -5,14 +5,16 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, Rw
 use super::capture::Capture;
 use super::layers::Layers;
 use super::leases::KeyLease;
-use super::records::ResourceName;
+use super::records::{Resource, ResourceName};
 use super::service::Inner;
 use crate::key::KeyId;
 use crate::{Error, Result};
 
 pub(super) struct Unit {
     pub(super) service: Arc<Inner>,
+    /// The name by which it was found; another resource may get it when this one is removed.
     pub(super) name: ResourceName,
+    pub(super) id: String,
     held: RwLock<Held>,
     /// Who opens the volumes; the others wait, and share what comes of it.
     opening: Mutex<()>,
@@ -20,9 +22,12 @@ pub(super) struct Unit {
     change: Mutex<()>,
     /// Who copies it while it is written.
     pub(super) copying: Mutex<()>,
-    /// Counts the handles that users have.
-    pub(super) users: Arc<()>,
+    /// Counts the handles that users have; under `held`.
+    users: Arc<()>,
 }
+
+/// How often a use opens the volumes, if they are closed again each time.
+const ATTEMPTS: usize = 16;
 
 #[derive(Default)]
 struct Held {
@@ -32,6 +37,8 @@ struct Held {
     lease: Option<Arc<KeyLease>>,
     /// A copy that is being made of it as it was when the copy began.
     capture: Option<Capture>,
+    /// It is being removed, or was: nobody opens it any more.
+    removed: bool,
 }
 
 impl Held {
@@ -46,10 +53,11 @@ impl Held {
 }
 
 impl Unit {
-    pub(super) fn new(service: Arc<Inner>, name: ResourceName) -> Self {
+    pub(super) fn new(service: Arc<Inner>, resource: &Resource) -> Self {
         Unit {
             service,
-            name,
+            name: resource.full_name(),
+            id: resource.id.clone(),
             held: RwLock::default(),
             opening: Mutex::default(),
             change: Mutex::default(),
@@ -75,53 +83,85 @@ impl Unit {
 
     /// Does something with the volumes and the copy that is being made, once the key may be used.
     pub(super) fn with<T>(&self, act: impl FnOnce(&Layers, Option<&Capture>) -> Result<T>) -> Result<T> {
-        let held = self.read();
-        if let Some(layers) = held.usable(self.now()) {
-            return act(layers, held.capture.as_ref());
+        // Between opening and use it may be suspended again, or put under another key; but not for ever.
+        for _ in 0..ATTEMPTS {
+            let held = self.read();
+            if let Some(layers) = held.usable(self.now()) {
+                return act(layers, held.capture.as_ref());
+            }
+            drop(held);
+            self.resume()?;
         }
-        drop(held);
-        self.resume()?;
-        let held = self.read();
-        // It may have been suspended again meanwhile.
-        let layers = held.usable(self.now()).ok_or_else(|| self.suspended("its key was taken away"))?;
-        act(layers, held.capture.as_ref())
+        Err(self.suspended("its key is taken away as often as it is given"))
     }
 
     /// Does something with the volumes to put them under another key, although the lease of the one that they are under may
-    /// be over: the vault has the last word on whether it unwraps.
+    /// be over: the vault has the last word on whether it unwraps. Nobody opens them meanwhile.
     pub(super) fn with_layers_to_rewrap<T>(&self, act: impl FnOnce(&Layers) -> Result<T>) -> Result<T> {
+        let _one = lock(&self.opening);
         // The vault is asked meanwhile: who waits to suspend it, or to write, must not wait for that.
         let usable = self.read().usable(self.now()).cloned();
         if let Some(layers) = usable {
             return act(&layers);
         }
-        let _one = lock(&self.opening);
         // Not kept, so that no DEK stays in memory without a lease.
-        self.write().layers = None;
-        let opened = self.service.open_layers(&self.name, false)?;
+        self.wipe();
+        let opened = self.service.open_layers(self, false)?;
         act(&opened.layers)
     }
 
     /// From now on it is under another key, in place of what it was under.
     pub(super) fn move_to(&self, lease: Arc<KeyLease>) {
-        let mut held = self.write();
-        if let Some(layers) = &held.layers {
+        let open = self.read().layers.clone();
+        if let Some(layers) = open {
             lease.remember(layers.wrapped());
-            held.lease = Some(lease);
         }
+        self.write().lease = Some(lease);
     }
 
     /// Closes the volumes, and with them wipes the DEK, unless the key may be used.
     pub(super) fn suspend_if_revoked(&self) {
         let may = self.read().may(self.now());
         if !may {
-            self.write().layers = None;
+            self.wipe();
         }
+    }
+
+    /// Closes the volumes, and with them wipes the DEK. What was written before is made to last, as far as that goes.
+    fn wipe(&self) {
+        let layers = self.write().layers.take();
+        if let Some(layers) = layers {
+            // Whoever syncs later does so by other volumes, and is to be right.
+            let _ = layers.sync();
+        }
+    }
+
+    /// Takes part in its use; not once it is being removed.
+    pub(super) fn join(&self) -> Result<Arc<()>> {
+        let held = self.read();
+        let gone = || Error::NoSuchResource(format!("the {} was removed", self.name));
+        (!held.removed).then(|| self.users.clone()).ok_or_else(gone)
+    }
+
+    /// From here on nobody opens it, unless somebody has it open.
+    pub(super) fn begin_removal(&self) -> Result<()> {
+        let mut held = self.write();
+        if self.is_open() {
+            return Err(Error::Busy { what: format!("the {}", self.name) });
+        }
+        held.removed = true;
+        Ok(())
+    }
+
+    /// It stays after all.
+    pub(super) fn cancel_removal(&self) {
+        self.write().removed = false;
     }
 
     /// Closes the volumes; the next use opens them anew.
     pub(super) fn close(&self) {
-        *self.write() = Held::default();
+        let mut held = self.write();
+        *held = Held { removed: held.removed, ..Held::default() };
     }
 
     /// Whether its key may be used, as far as is known without asking.
@@ -138,7 +178,7 @@ impl Unit {
     pub(super) fn keys(&self) -> Result<Vec<KeyId>> {
         let _one = lock(&self.opening);
         let open = self.read().layers.clone();
-        open.map_or_else(|| self.service.keys_of(&self.name), |layers| Ok(layers.keks()))
+        open.map_or_else(|| self.service.keys_of(self), |layers| Ok(layers.keks()))
     }
 
     /// The lease that it is under now, if it needs one.
@@ -161,24 +201,28 @@ impl Unit {
     fn resume(&self) -> Result<()> {
         let _one = lock(&self.opening);
         let now = self.now();
-        let lapsed = {
+        let (open, lease) = {
             let held = self.read();
             if held.usable(now).is_some() {
                 return Ok(());
             }
-            held.lease.clone().filter(|_| held.layers.is_some())
+            (held.layers.is_some(), held.lease.clone())
         };
-        if let Some(lease) = lapsed {
-            return lease.renew(now, || self.service.vault_of_lease(&lease)).map_err(|reason| {
-                self.write().layers = None;
+        // Where the key is known, its lease is asked before anything is opened.
+        if let Some(lease) = lease {
+            lease.renew(now, || self.service.vault_of_lease(&lease)).map_err(|reason| {
+                self.wipe();
                 self.suspended(&reason)
-            });
+            })?;
+            if open {
+                return Ok(());
+            }
         }
-        let opened = self.service.open_layers(&self.name, true)?;
-        let mut held = self.write();
+        let opened = self.service.open_layers(self, true)?;
         if let Some(lease) = &opened.lease {
             lease.remember(opened.layers.wrapped());
         }
+        let mut held = self.write();
         (held.layers, held.lease) = (Some(Arc::new(opened.layers)), opened.lease);
         Ok(())
     }

@@ -14,6 +14,8 @@ impl DiskService {
     pub fn maintain(&self) {
         let inner = &self.inner;
         let (units, now) = (inner.units(), inner.clock.now());
+        // First what needs no answer: a vault may let us wait.
+        units.iter().for_each(|unit| unit.suspend_if_revoked());
         let leases = units.iter().filter_map(|unit| unit.lease());
         // Many share one.
         let due: HashMap<*const KeyLease, Arc<KeyLease>> =
@@ -21,8 +23,7 @@ impl DiskService {
         let (due, next): (Vec<_>, _) = (due.into_values().collect(), AtomicUsize::new(0));
         let ask = || {
             while let Some(lease) = due.get(next.fetch_add(1, Ordering::Relaxed)) {
-                // What it says, the lease knows.
-                let _ = lease.renew(now, || inner.vault_of_lease(lease));
+                lease.renew_unless_asked(now, || inner.vault_of_lease(lease));
             }
         };
         thread::scope(|scope| {

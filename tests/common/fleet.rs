@@ -254,6 +254,16 @@ impl Fleet {
         if all { Access::Must } else { Access::May }
     }
 
+    /// A disk and its incremental snapshots, whichever of them is named; else what is named.
+    pub fn group(&self, name: &ResourceName) -> Vec<ResourceName> {
+        let chain = self.all[name].chain();
+        let disk = self.all.iter().filter(|(_, res)| res.uid == chain).map(|(name, _)| name.clone());
+        let mut group: Vec<_> = self.increments(chain).into_iter().chain(disk).chain([name.clone()]).collect();
+        group.sort();
+        group.dedup();
+        group
+    }
+
     /// The incremental snapshots of a disk, the oldest first.
     pub fn increments(&self, disk: u64) -> Vec<ResourceName> {
         let of = |res: &Res| res.increment.filter(|(of, _)| *of == disk).map(|(_, place)| place);

@@ -187,7 +187,9 @@ impl Runner {
                     Some(_) => Out::Ok,
                 };
                 if self.came(&[out], &self.service().move_to_subscription(&name, to)) {
-                    self.fleet.all.get_mut(&name).unwrap().subscription = to;
+                    for name in self.fleet.group(&name) {
+                        self.fleet.all.get_mut(&name).unwrap().subscription = to;
+                    }
                 }
             }
             Op::Rotate { set, broken } => self.rotate(&set_name(set), None, broken),

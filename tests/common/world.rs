@@ -124,6 +124,7 @@ impl KeyVault for Asked {
         let latest = self.customer.versions.load(Ordering::Relaxed);
         let version = version.map_or(latest, |version| version.parse().unwrap());
         let mut description = KeyDescription::new(self.customer.key(version), KeyKind::Aes256);
+        description.created = Some(T + version as u64);
         description.enabled = !self.customer.is_disabled(&version.to_string());
         description.expires = Some(self.customer.expires.load(Ordering::Relaxed)).filter(|&at| at != 0);
         Ok(Some(description))

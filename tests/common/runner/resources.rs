@@ -180,16 +180,11 @@ impl Runner {
             return;
         };
         let Some(set) = set else {
-            self.came(&[if res.set.is_some() { Out::Rule("46") } else { Out::Ok }], &result);
+            let rule = if name.kind == ResourceKind::Image { "50" } else { "46" };
+            self.came(&[if res.set.is_some() { Out::Rule(rule) } else { Out::Ok }], &result);
             return;
         };
-        let mut group = self.fleet.increments(res.chain());
-        group.extend(
-            self.fleet.all.iter().filter(|(_, res)| res.uid == self.fleet.all[name].chain()).map(|(n, _)| n.clone()),
-        );
-        group.push(name.clone());
-        group.sort();
-        group.dedup();
+        let group = self.fleet.group(name);
         let refusal = |name: &ResourceName| {
             let res = &self.fleet.all[name];
             let is_double = |set: &str| self.fleet.sets[set].kind == PlatformAndCustomerKeys;

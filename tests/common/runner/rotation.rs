@@ -22,6 +22,8 @@ impl Runner {
         assert!(active == to || !ended && active == before, "{}: {active:?}", self.doing);
         let set = self.fleet.sets.get_mut(name).unwrap();
         (set.active, set.error) = (active, record.auto_key_rotation_error.is_some());
+        // What stopped a rotation that had begun is noted.
+        assert!(ended || set.error || active == before, "{}: 32", self.doing);
         for member in &members {
             self.fleet.all.get_mut(member).unwrap().under.insert(active);
         }
@@ -64,7 +66,6 @@ impl Runner {
         }
         let ended = self.came(&outs, &result);
         self.rotated(name, to, ended);
-        assert!(ended || self.fleet.sets[name].error, "{}: 32", self.doing);
     }
 
     pub(super) fn auto_rotate(&mut self) {
