@@ -357,3 +357,58 @@ fn writing(e: impl core::error::Error + Send + Sync + 'static) -> Error {
 fn failed(what: String, e: impl core::error::Error + Send + Sync + 'static) -> Error {
     Error::io(what, std::io::Error::other(e))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::sync::Arc;
+
+    use redb::StorageBackend;
+    use redb::backends::InMemoryBackend;
+
+    use super::*;
+
+    /// A file whose syncs begin to fail.
+    #[derive(Debug)]
+    struct Failing(InMemoryBackend, Arc<AtomicBool>);
+
+    impl StorageBackend for Failing {
+        fn len(&self) -> io::Result<u64> {
+            self.0.len()
+        }
+
+        fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+            self.0.read(offset, out)
+        }
+
+        fn set_len(&self, len: u64) -> io::Result<()> {
+            self.0.set_len(len)
+        }
+
+        fn sync_data(&self) -> io::Result<()> {
+            if self.1.load(Ordering::Relaxed) { Err(io::Error::other("the disk is gone")) } else { self.0.sync_data() }
+        }
+
+        fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+            self.0.write(offset, data)
+        }
+    }
+
+    #[test]
+    fn after_a_commit_that_failed_nothing_counts_as_undone() {
+        let fails = Arc::new(AtomicBool::new(false));
+        let backend = Failing(InMemoryBackend::new(), fails.clone());
+        let database = Database::builder().create_with_backend(backend).unwrap();
+        let store = Store { database, uncertain: AtomicBool::new(false) };
+        store.write(|tables| tables.add_orphan("a", "north")).unwrap();
+        // What fails before the commit is undone for sure.
+        let refused = |_: &mut Tables<'_>| -> Result<()> { Err(Error::Random) };
+        assert!(store.write(refused).is_err());
+        store.check_sound().unwrap();
+        fails.store(true, Ordering::Relaxed);
+        assert!(store.write(|tables| tables.add_orphan("b", "north")).is_err());
+        fails.store(false, Ordering::Relaxed);
+        assert!(store.check_sound().is_err());
+        assert!(store.write(|tables| tables.remove_orphan("a")).is_err());
+    }
+}

@@ -33,6 +33,16 @@ pub struct Customer {
     pub unwraps: AtomicUsize,
     pub looks: AtomicUsize,
     pub fail_wrap_at: AtomicUsize,
+    /// It doesn't answer, and doesn't say so.
+    pub hangs: AtomicBool,
+    /// Nor when it is asked to wrap.
+    pub hangs_to_wrap: AtomicBool,
+    /// It may be looked at, but is too busy to unwrap.
+    pub throttles: AtomicBool,
+    /// Of which version `expires` is told; 0 for all.
+    pub expires_of: AtomicUsize,
+    /// All calls.
+    pub calls: AtomicUsize,
 }
 
 impl Customer {
@@ -49,6 +59,11 @@ impl Customer {
             unwraps: AtomicUsize::new(0),
             looks: AtomicUsize::new(0),
             fail_wrap_at: AtomicUsize::new(usize::MAX),
+            hangs: AtomicBool::new(false),
+            hangs_to_wrap: AtomicBool::new(false),
+            throttles: AtomicBool::new(false),
+            expires_of: AtomicUsize::new(0),
+            calls: AtomicUsize::new(0),
         })
     }
 
@@ -75,6 +90,11 @@ pub struct Asked {
 
 impl Asked {
     fn check(&self, operation: &str) -> Result<()> {
+        self.customer.calls.fetch_add(1, Ordering::Relaxed);
+        let hangs = |on: &AtomicBool| on.load(Ordering::Relaxed);
+        while hangs(&self.customer.hangs) || operation == "wrapKey" && hangs(&self.customer.hangs_to_wrap) {
+            std::thread::sleep(Duration::from_millis(5));
+        }
         if self.customer.away.load(Ordering::Relaxed) {
             return Err(Error::Vault("it does not answer".into()));
         }
@@ -112,6 +132,9 @@ impl KeyVault for Asked {
     fn unwrap(&self, wrapped: &WrappedDek) -> Result<Option<Secret>> {
         self.check("unwrapKey")?;
         self.customer.unwraps.fetch_add(1, Ordering::Relaxed);
+        if self.customer.throttles.load(Ordering::Relaxed) {
+            return Err(Error::Vault("it has too much to do".into()));
+        }
         if self.customer.is_disabled(wrapped.kek.version()) {
             return Err(Error::KeyDisabled { key: wrapped.kek.to_string() });
         }
@@ -126,7 +149,8 @@ impl KeyVault for Asked {
         let mut description = KeyDescription::new(self.customer.key(version), KeyKind::Aes256);
         description.created = Some(T + version as u64);
         description.enabled = !self.customer.is_disabled(&version.to_string());
-        description.expires = Some(self.customer.expires.load(Ordering::Relaxed)).filter(|&at| at != 0);
+        let told = [0, version].contains(&self.customer.expires_of.load(Ordering::Relaxed));
+        description.expires = Some(self.customer.expires.load(Ordering::Relaxed)).filter(|&at| at != 0 && told);
         Ok(Some(description))
     }
 }
@@ -171,6 +195,7 @@ pub struct World {
     pub vaults: Arc<Vaults>,
     pub clock: Arc<ManualClock>,
     pub lease: LeasePolicy,
+    pub platform: Arc<MemoryVault>,
 }
 
 pub const VAULT: &str = "https://contoso.vault.example";
@@ -191,21 +216,26 @@ impl World {
             vaults: Arc::new(Vaults(vaults.into(), Mutex::new(description))),
             clock: Arc::new(ManualClock::new(T)),
             lease: LeasePolicy::default(),
+            platform: Arc::new(MemoryVault::new("platform")),
         }
     }
 
     pub fn service(&self) -> DiskService {
+        self.try_service().unwrap()
+    }
+
+    pub fn try_service(&self) -> Result<DiskService> {
         let options = ServiceOptions {
             backend: self.disks.clone(),
             vaults: self.vaults.clone(),
-            platform: Arc::new(MemoryVault::new("platform")),
+            platform: self.platform.clone(),
             platform_key: "disks".into(),
             clock: self.clock.clone(),
             lease: self.lease,
             parallel: 3,
             rotation_interval: Duration::from_secs(900),
         };
-        DiskService::open(self.folder.path().join("store"), options).unwrap()
+        DiskService::open(self.folder.path().join("store"), options)
     }
 
     pub fn customer(&self, id: &str) -> &Arc<Customer> {
