@@ -272,6 +272,54 @@ const char *atrest_last_error_message(void);
 const char *atrest_status_name(atrest_status status);
 
 // ---------------------------------------------------------------------------------------------------------------------
+// CLOCKS
+//
+// Where time comes from: what has expired, when a vault is asked again, what goes into records and logs. Where no clock is
+// given, it is the operating system's. Times are in seconds since 1970-01-01 UTC.
+
+// A clock. Freed by atrest_clock_free.
+typedef struct atrest_clock atrest_clock;
+
+// A clock of the caller's. Several threads may ask it at once.
+typedef struct {
+    // Set by ATREST_CLOCK_CALLBACKS_INIT.
+    size_t struct_size;
+    // Handed to every callback. It must stay valid until release() is called.
+    void *user;
+    // The time. It is asked at every read and write of a managed disk, so it must be fast, and can't fail.
+    uint64_t (*now)(void *user);
+    // Called once, when the clock and all that go by it are freed. May be NULL.
+    void (*release)(void *user);
+} atrest_clock_callbacks;
+
+// The first value of an atrest_clock_callbacks.
+#define ATREST_CLOCK_CALLBACKS_INIT {sizeof(atrest_clock_callbacks), 0, 0, 0}
+
+// Makes a clock that stands at `now` until it is told to move: for tests, and to see what an hour will bring.
+atrest_status atrest_clock_manual(uint64_t now, atrest_clock **out);
+
+// Makes a clock of callbacks. The struct is copied. release() is not called when this fails.
+//
+// Errors: ATREST_ERR_NULL_ARGUMENT for now().
+atrest_status atrest_clock_from_callbacks(const atrest_clock_callbacks *callbacks, atrest_clock **out);
+
+// Frees a clock. What goes by it keeps it.
+void atrest_clock_free(atrest_clock *clock);
+
+// The time by a clock.
+atrest_status atrest_clock_now(const atrest_clock *clock, uint64_t *out);
+
+// Sets a clock of atrest_clock_manual, forwards or back, for all that go by it.
+//
+// Errors: ATREST_ERR_UNSUPPORTED for a clock of callbacks.
+atrest_status atrest_clock_set(atrest_clock *clock, uint64_t now);
+
+// Moves a clock of atrest_clock_manual forwards, for all that go by it.
+//
+// Errors: ATREST_ERR_UNSUPPORTED for a clock of callbacks.
+atrest_status atrest_clock_advance(atrest_clock *clock, uint64_t seconds);
+
+// ---------------------------------------------------------------------------------------------------------------------
 // VAULTS
 //
 // A vault holds KEKs, which wrap DEKs and never leave it. One kind comes with the library: a file. The caller makes
@@ -368,6 +416,15 @@ atrest_status atrest_vault_open_file(const char *path, const atrest_unlock *unlo
 //
 // Errors: ATREST_ERR_IO, also when there is a file already.
 atrest_status atrest_vault_generate_key_file(const char *path);
+
+// Another handle of the same vault, to be freed for itself: for a callback that has to give one away.
+atrest_status atrest_vault_clone(const atrest_vault *vault, atrest_vault **out);
+
+// Another handle of the same vault file, which goes by `clock`: it says what has expired and when a deleted key may be
+// purged, and what time goes to the audit log. So do the handles that are made of the new one.
+//
+// Errors: ATREST_ERR_UNSUPPORTED for a vault that isn't the owner's handle of a vault file.
+atrest_status atrest_vault_with_clock(const atrest_vault *vault, const atrest_clock *clock, atrest_vault **out);
 
 // Frees a vault. Volumes and keys that it opened stay as they are.
 void atrest_vault_free(atrest_vault *vault);
@@ -678,7 +735,8 @@ typedef struct {
     const char *vault_id;
     // The name of the key.
     const char *key_name;
-    // The version of the key.
+    // The version of the key. When wrap() is called, it is the version that is to wrap, or empty for the latest. What has
+    // wrapped goes here; a vault that can't be told a version puts its latest here, and is refused if that is another.
     char version[ATREST_NAME_SIZE];
     // How it was wrapped: ATREST_WRAP_*.
     uint32_t algorithm;
@@ -713,8 +771,8 @@ typedef struct {
     // The id of the vault, the first part of its keys' URLs: "https://contoso.vault.example", say. It must stay the
     // same for as long as something is wrapped under the vault's keys. Copied.
     const char *id;
-    // Wraps `dek` under the latest version of the key `wrapped->key_name`, and fills `wrapped`. Returns ATREST_OK; what
-    // revokes the key: ATREST_ERR_NO_SUCH_KEY, ATREST_ERR_KEY_DISABLED, ATREST_ERR_KEY_DELETED, ATREST_ERR_KEY_EXPIRED,
+    // Wraps `dek` under the key `wrapped->key_name`, and fills `wrapped`. Returns ATREST_OK; what revokes the key:
+    // ATREST_ERR_NO_SUCH_KEY, ATREST_ERR_KEY_DISABLED, ATREST_ERR_KEY_DELETED, ATREST_ERR_KEY_EXPIRED,
     // ATREST_ERR_KEY_NOT_YET_VALID or ATREST_ERR_ACCESS_DENIED; or any other number, which counts as an outage, and for
     // which the call ends with ATREST_ERR_CALLBACK_FAILED.
     atrest_status (*wrap)(void *user, const uint8_t *dek, size_t dek_len, atrest_wrapped_dek *wrapped);
@@ -722,7 +780,7 @@ typedef struct {
     // ATREST_ERR_NOT_THIS_VAULT when another vault wrapped it; ATREST_ERR_UNWRAP_FAILED; otherwise as wrap().
     atrest_status (*unwrap)(void *user, const atrest_wrapped_dek *wrapped, uint8_t *dek, size_t dek_cap,
         size_t *dek_len);
-    // Called once, when the vault is freed. May be NULL.
+    // Called once, when every handle of the vault and every disk service that uses it are freed. May be NULL.
     void (*release)(void *user);
     // Fills `said` of a version of the key `key_name`. May be NULL: the vault doesn't tell. Returns ATREST_OK, or as
     // wrap(); ATREST_ERR_UNSUPPORTED also says that the vault doesn't tell.
@@ -1008,7 +1066,7 @@ typedef struct {
     // Returns when all that was written is on stable storage. Needed where write_at is: a volume that is killed while
     // its header is written can be opened again only if the order of writes was kept.
     atrest_status (*sync)(void *user);
-    // Called once, when the device and every volume on it are freed. May be NULL.
+    // Called once, when every handle of the device and every volume on it are freed. May be NULL.
     void (*release)(void *user);
 } atrest_device_callbacks;
 
@@ -1036,6 +1094,9 @@ atrest_status atrest_device_memory(size_t size, atrest_device **out);
 //
 // Errors: ATREST_ERR_NULL_ARGUMENT for read_at(), and for sync() where there is write_at().
 atrest_status atrest_device_from_callbacks(const atrest_device_callbacks *callbacks, atrest_device **out);
+
+// Another handle of the same device, to be freed for itself: for a callback that has to give one away.
+atrest_status atrest_device_clone(const atrest_device *device, atrest_device **out);
 
 // Frees a device, unless a volume is on it: then the volume's end does.
 void atrest_device_free(atrest_device *device);

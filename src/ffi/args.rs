@@ -67,6 +67,13 @@ macro_rules! text {
     }};
 }
 
+/// A text that may be left out.
+macro_rules! optional_text {
+    ($text:expr) => {
+        if $text.is_null() { None } else { Some(text!($text)) }
+    };
+}
+
 /// A path.
 macro_rules! path {
     ($path:expr) => {{
@@ -221,4 +228,13 @@ pub(crate) fn check_flags(flags: u32, known: u32) -> Result {
         return Err(Failure::new(ATREST_ERR_BAD_ENUM, text));
     }
     Ok(())
+}
+
+/// A number that says yes or no.
+pub(crate) fn flag(argument: &str, value: u32) -> Result<bool> {
+    match value {
+        0 => Ok(false),
+        1 => Ok(true),
+        other => Err(Failure::bad_enum(argument, other)),
+    }
 }

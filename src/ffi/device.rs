@@ -10,11 +10,11 @@ use std::sync::Arc;
 use atrest::{BlockDevice, FileDevice, MemoryDevice};
 
 use crate::args::check_flags;
+use crate::callback::User;
 use crate::failure::{CallbackFailed, Failure, run};
 use crate::handle::Handle;
 use crate::status::{ATREST_ERR_NO_MEMORY, ATREST_OK, atrest_status};
 use crate::structs::SizedStruct;
-use crate::vault_callbacks::User;
 
 /// Flag: nothing will be written; open the volume with ATREST_OPEN_READ_ONLY. Others may open the file in the same way
 /// meanwhile.
@@ -44,7 +44,7 @@ pub struct atrest_device_callbacks {
     /// Returns when all that was written is on stable storage. Needed where write_at is: a volume that is killed while
     /// its header is written can be opened again only if the order of writes was kept.
     pub sync: Option<unsafe extern "C" fn(user: *mut c_void) -> atrest_status>,
-    /// Called once, when the device and every volume on it are freed. May be NULL.
+    /// Called once, when every handle of the device and every volume on it are freed. May be NULL.
     pub release: Option<unsafe extern "C" fn(user: *mut c_void)>,
 }
 
@@ -119,6 +119,19 @@ pub unsafe extern "C" fn atrest_device_from_callbacks(
         }
         let (write_at, sync, release) = (c.write_at, c.sync, c.release);
         out.handle(Arc::new(CallbackDevice { user: User(c.user), size: c.size, read_at, write_at, sync, release }));
+        Ok(())
+    })
+}
+
+/// Another handle of the same device, to be freed for itself: for a callback that has to give one away.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn atrest_device_clone(
+    device: *const atrest_device,
+    out: *mut *mut atrest_device,
+) -> atrest_status {
+    run(|| {
+        let (device, out) = (handle!(device), out!(out));
+        out.handle(device.clone());
         Ok(())
     })
 }

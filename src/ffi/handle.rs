@@ -70,23 +70,35 @@ pub(crate) unsafe fn free<H: Handle>(handle: *mut H) {
         return;
     }
     run(|| {
-        let header = handle.cast::<Header>();
-        if !header.is_aligned() {
-            return Err(not_a::<H>("handle", 0));
-        }
-        // SAFETY: the caller vouches that there is a header, live or in quarantine.
-        let Header { tag, object } = unsafe { &*header };
-        let (live, freed) = (u32::from_ne_bytes(H::TAG), u32::from_ne_bytes(FREED));
-        // Of two threads that free at once, one gets the object.
-        if let Err(tag) = tag.compare_exchange(live, freed, Ordering::AcqRel, Ordering::Acquire) {
-            return Err(not_a::<H>("handle", tag));
-        }
-        let object = *object;
-        keep(header);
-        // SAFETY: the tag said that `object` came from a `Box<H::Object>` in `new`, and only the exchange above takes it.
-        drop(unsafe { Box::from_raw(object.cast::<H::Object>()) });
+        // SAFETY: this function demands what `take` does.
+        drop(unsafe { take(handle, "handle") }?);
         Ok(())
     });
+}
+
+/// Ends a handle, and gives what was behind it.
+///
+/// # Safety
+/// As [`free`].
+pub(crate) unsafe fn take<H: Handle>(handle: *mut H, argument: &str) -> Result<Box<H::Object>> {
+    if handle.is_null() {
+        return Err(Failure::null(argument));
+    }
+    let header = handle.cast::<Header>();
+    if !header.is_aligned() {
+        return Err(not_a::<H>(argument, 0));
+    }
+    // SAFETY: the caller vouches that there is a header, live or in quarantine.
+    let Header { tag, object } = unsafe { &*header };
+    let (live, freed) = (u32::from_ne_bytes(H::TAG), u32::from_ne_bytes(FREED));
+    // Of two threads that free at once, one gets the object.
+    if let Err(tag) = tag.compare_exchange(live, freed, Ordering::AcqRel, Ordering::Acquire) {
+        return Err(not_a::<H>(argument, tag));
+    }
+    let object = *object;
+    keep(header);
+    // SAFETY: the tag said that `object` came from a `Box<H::Object>` in `new`, and only the exchange above takes it.
+    Ok(unsafe { Box::from_raw(object.cast::<H::Object>()) })
 }
 
 /// A header on its way out; the address of one from `Box::into_raw`.

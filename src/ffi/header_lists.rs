@@ -6,10 +6,10 @@
 
 use core::ffi::{c_char, c_void};
 use core::ptr;
-use std::ffi::CString;
 
 use atrest::volume::{DigestInfo, KeyslotInfo, SegmentInfo, TokenInfo};
 
+use crate::callback::{c_text, with_text};
 use crate::failure::{CallbackFailed, Failure, Result, run};
 use crate::header::atrest_header;
 use crate::keyslots::c_priority;
@@ -319,16 +319,6 @@ fn with_digest(digest: &DigestInfo, each: impl FnOnce(*const atrest_digest_info)
         segments_count: count(&digest.segments),
     };
     CallbackFailed::check(each(&raw const info))
-}
-
-fn with_text(text: &str, each: impl FnOnce(*const c_char) -> atrest_status) -> Result {
-    let text = c_text(text);
-    CallbackFailed::check(each(text.as_ptr()))
-}
-
-/// A text from a header, in which JSON may have a zero byte.
-fn c_text(text: &str) -> CString {
-    CString::new(text.replace('\0', "\u{fffd}")).unwrap_or_default()
 }
 
 fn count(numbers: &[u32]) -> u32 {

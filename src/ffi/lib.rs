@@ -35,6 +35,8 @@
 
 #[macro_use]
 mod args;
+mod callback;
+mod clock;
 mod dek;
 mod device;
 mod failure;

@@ -10,10 +10,12 @@
 use core::ffi::{c_char, c_void};
 use core::ptr;
 use std::ffi::CString;
+use std::sync::Arc;
 
 use atrest::key::{FileVault, KdfCost, KeyDescription, KeyId, KeyKind, KeyOrigin, KeyVault, Unlock, VaultIdentity};
 use atrest::{Error, Secret};
 
+use crate::clock::atrest_clock;
 use crate::failure::{CallbackFailed, Failure, Result, run};
 use crate::handle::Handle;
 use crate::output::TextOut;
@@ -134,6 +136,33 @@ pub unsafe extern "C" fn atrest_vault_open_file(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn atrest_vault_generate_key_file(path: *const c_char) -> atrest_status {
     run(|| Ok(FileVault::generate_key_file(path!(path))?))
+}
+
+/// Another handle of the same vault, to be freed for itself: for a callback that has to give one away.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn atrest_vault_clone(vault: *const atrest_vault, out: *mut *mut atrest_vault) -> atrest_status {
+    run(|| {
+        let (vault, out) = (handle!(vault), out!(out));
+        out.handle(vault.clone());
+        Ok(())
+    })
+}
+
+/// Another handle of the same vault file, which goes by `clock`: it says what has expired and when a deleted key may be
+/// purged, and what time goes to the audit log. So do the handles that are made of the new one.
+///
+/// Errors: ATREST_ERR_UNSUPPORTED for a vault that isn't the owner's handle of a vault file.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn atrest_vault_with_clock(
+    vault: *const atrest_vault,
+    clock: *const atrest_clock,
+    out: *mut *mut atrest_vault,
+) -> atrest_status {
+    run(|| {
+        let (vault, clock, out) = (handle!(vault).file()?, handle!(clock), out!(out));
+        out.handle(Vault::File(Box::new(vault.clone().with_clock(clock.get()))));
+        Ok(())
+    })
 }
 
 /// Frees a vault. Volumes and keys that it opened stay as they are.
@@ -273,10 +302,11 @@ pub(crate) const KEY_KINDS: [(u32, KeyKind); 4] = [
 ];
 
 /// What is behind an `atrest_vault`.
+#[derive(Clone)]
 pub(crate) enum Vault {
     File(Box<FileVault>),
     Identity(Box<VaultIdentity>),
-    Callbacks(CallbackVault),
+    Callbacks(Arc<CallbackVault>),
 }
 
 impl Handle for atrest_vault {
@@ -290,7 +320,16 @@ impl Vault {
         match self {
             Vault::File(vault) => &**vault,
             Vault::Identity(vault) => &**vault,
-            Vault::Callbacks(vault) => vault,
+            Vault::Callbacks(vault) => &**vault,
+        }
+    }
+
+    /// For those who keep it.
+    pub(crate) fn shared(&self) -> Arc<dyn KeyVault> {
+        match self {
+            Vault::File(vault) => Arc::new((**vault).clone()),
+            Vault::Identity(vault) => Arc::new((**vault).clone()),
+            Vault::Callbacks(vault) => vault.clone(),
         }
     }
 

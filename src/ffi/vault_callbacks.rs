@@ -4,11 +4,13 @@
 
 use core::ffi::{CStr, c_char, c_void};
 use std::ffi::CString;
+use std::sync::Arc;
 
 use atrest::key::{KeyDescription, KeyId, KeyOperation, KeyVault, WrapAlgorithm, WrappedDek};
 use atrest::{Error, Secret};
 
-use crate::failure::{CallbackFailed, Failure, Result, run};
+use crate::callback::{User, text_of, vault_failed};
+use crate::failure::{Failure, Result, run};
 use crate::status::*;
 use crate::structs::SizedStruct;
 use crate::vault::{KEY_KINDS, Vault, atrest_vault};
@@ -42,7 +44,8 @@ pub struct atrest_wrapped_dek {
     pub vault_id: *const c_char,
     /// The name of the key.
     pub key_name: *const c_char,
-    /// The version of the key.
+    /// The version of the key. When wrap() is called, it is the version that is to wrap, or empty for the latest. What has
+    /// wrapped goes here; a vault that can't be told a version puts its latest here, and is refused if that is another.
     pub version: [c_char; ATREST_NAME_SIZE],
     /// How it was wrapped: ATREST_WRAP_*.
     pub algorithm: u32,
@@ -80,8 +83,8 @@ pub struct atrest_vault_callbacks {
     /// The id of the vault, the first part of its keys' URLs: "https://contoso.vault.example", say. It must stay the
     /// same for as long as something is wrapped under the vault's keys. Copied.
     pub id: *const c_char,
-    /// Wraps `dek` under the latest version of the key `wrapped->key_name`, and fills `wrapped`. Returns ATREST_OK; what
-    /// revokes the key: ATREST_ERR_NO_SUCH_KEY, ATREST_ERR_KEY_DISABLED, ATREST_ERR_KEY_DELETED, ATREST_ERR_KEY_EXPIRED,
+    /// Wraps `dek` under the key `wrapped->key_name`, and fills `wrapped`. Returns ATREST_OK; what revokes the key:
+    /// ATREST_ERR_NO_SUCH_KEY, ATREST_ERR_KEY_DISABLED, ATREST_ERR_KEY_DELETED, ATREST_ERR_KEY_EXPIRED,
     /// ATREST_ERR_KEY_NOT_YET_VALID or ATREST_ERR_ACCESS_DENIED; or any other number, which counts as an outage, and for
     /// which the call ends with ATREST_ERR_CALLBACK_FAILED.
     pub wrap: Option<
@@ -103,7 +106,7 @@ pub struct atrest_vault_callbacks {
             dek_len: *mut usize,
         ) -> atrest_status,
     >,
-    /// Called once, when the vault is freed. May be NULL.
+    /// Called once, when every handle of the vault and every disk service that uses it are freed. May be NULL.
     pub release: Option<unsafe extern "C" fn(user: *mut c_void)>,
     /// Fills `said` of a version of the key `key_name`. May be NULL: the vault doesn't tell. Returns ATREST_OK, or as
     /// wrap(); ATREST_ERR_UNSUPPORTED also says that the vault doesn't tell.
@@ -142,7 +145,7 @@ pub unsafe extern "C" fn atrest_vault_from_callbacks(
             release: callbacks.release,
             describe: callbacks.describe,
         };
-        out.handle(Vault::Callbacks(vault));
+        out.handle(Vault::Callbacks(Arc::new(vault)));
         Ok(())
     })
 }
@@ -155,14 +158,6 @@ const WRAP_ALGORITHMS: [(u32, WrapAlgorithm); 6] = [
     (ATREST_WRAP_RSA1_5, WrapAlgorithm::Rsa15),
     (ATREST_WRAP_OPAQUE, WrapAlgorithm::Opaque),
 ];
-
-/// What C hands to its own callbacks.
-pub(crate) struct User(pub(crate) *mut c_void);
-
-// SAFETY: the library only hands it on, and the header's contract (CALLBACKS) says that any thread may do so.
-unsafe impl Send for User {}
-// SAFETY: as above.
-unsafe impl Sync for User {}
 
 /// A [`KeyVault`] of C functions.
 pub(crate) struct CallbackVault {
@@ -180,23 +175,16 @@ impl KeyVault for CallbackVault {
     }
 
     fn wrap(&self, key: &str, dek: &Secret) -> Result<WrappedDek, Error> {
-        let (vault_id, key_name) = (c_text(&self.id)?, c_text(key)?);
-        let mut wrapped = atrest_wrapped_dek::new(&vault_id, &key_name);
-        let bytes = dek.expose();
-        // SAFETY: by the header's contract (CALLBACKS) it can be called with its `user`; the rest lives until it returns.
-        match unsafe { (self.wrap)(self.user.0, bytes.as_ptr(), bytes.len(), &raw mut wrapped) } {
-            ATREST_OK => {}
-            status => return Err(self.failed("wrap", KeyOperation::WrapKey, status, key.into())),
+        self.wrap_under(key, "", dek)
+    }
+
+    fn wrap_version(&self, kek: &KeyId, dek: &Secret) -> Result<WrappedDek, Error> {
+        let wrapped = self.wrap_under(kek.key(), kek.version(), dek)?;
+        if wrapped.kek != *kek {
+            let got = &wrapped.kek;
+            return Err(Error::Vault(format!("asked to wrap under {kek}, its wrap callback wrapped under {got}")));
         }
-        let out_of_bounds = |what: &str| Error::Vault(format!("its wrap callback answered with {what}"));
-        let version = self
-            .version(key, &wrapped.version)
-            .ok_or_else(|| out_of_bounds("a version that isn't 1 to 127 of letters, digits, '-', '_' and '.'"))?;
-        let algorithm = WRAP_ALGORITHMS.iter().find(|(number, _)| *number == wrapped.algorithm);
-        let algorithm = algorithm.ok_or_else(|| out_of_bounds("an algorithm that is none of ATREST_WRAP_*"))?;
-        let bytes = wrapped.bytes.get(..wrapped.bytes_len).filter(|bytes| !bytes.is_empty());
-        let bytes = bytes.ok_or_else(|| out_of_bounds("a bytes_len that isn't 1 to ATREST_WRAPPED_MAX"))?;
-        Ok(WrappedDek { kek: version, algorithm: algorithm.1, bytes: bytes.to_vec() })
+        Ok(wrapped)
     }
 
     fn unwrap(&self, wrapped: &WrappedDek) -> Result<Option<Secret>, Error> {
@@ -267,29 +255,38 @@ impl KeyVault for CallbackVault {
 }
 
 impl CallbackVault {
+    /// Wraps under a version of a key, or under the latest if it is empty.
+    fn wrap_under(&self, key: &str, version: &str, dek: &Secret) -> Result<WrappedDek, Error> {
+        let (vault_id, key_name) = (c_text(&self.id)?, c_text(key)?);
+        let mut wrapped = atrest_wrapped_dek::new(&vault_id, &key_name);
+        for (to, from) in wrapped.version.iter_mut().zip(version.bytes()) {
+            *to = from as c_char;
+        }
+        let bytes = dek.expose();
+        // SAFETY: by the header's contract (CALLBACKS) it can be called with its `user`; the rest lives until it returns.
+        match unsafe { (self.wrap)(self.user.0, bytes.as_ptr(), bytes.len(), &raw mut wrapped) } {
+            ATREST_OK => {}
+            status => return Err(self.failed("wrap", KeyOperation::WrapKey, status, key.into())),
+        }
+        let out_of_bounds = |what: &str| Error::Vault(format!("its wrap callback answered with {what}"));
+        let version = self
+            .version(key, &wrapped.version)
+            .ok_or_else(|| out_of_bounds("a version that isn't 1 to 127 of letters, digits, '-', '_' and '.'"))?;
+        let algorithm = WRAP_ALGORITHMS.iter().find(|(number, _)| *number == wrapped.algorithm);
+        let algorithm = algorithm.ok_or_else(|| out_of_bounds("an algorithm that is none of ATREST_WRAP_*"))?;
+        let bytes = wrapped.bytes.get(..wrapped.bytes_len).filter(|bytes| !bytes.is_empty());
+        let bytes = bytes.ok_or_else(|| out_of_bounds("a bytes_len that isn't 1 to ATREST_WRAPPED_MAX"))?;
+        Ok(WrappedDek { kek: version, algorithm: algorithm.1, bytes: bytes.to_vec() })
+    }
+
     /// The version that a callback named.
     fn version(&self, key: &str, version: &[c_char; ATREST_NAME_SIZE]) -> Option<KeyId> {
-        let version = version.map(|byte| byte as u8);
-        let version = CStr::from_bytes_until_nul(&version).ok()?.to_str().ok()?;
-        KeyId::new(&self.id, key, version).ok()
+        KeyId::new(&self.id, key, &text_of(version)?).ok()
     }
 
     fn failed(&self, what: &str, operation: KeyOperation, status: atrest_status, key: String) -> Error {
-        match status {
-            ATREST_ERR_NO_SUCH_KEY => Error::NoSuchKey { key },
-            ATREST_ERR_KEY_DISABLED => Error::KeyDisabled { key },
-            ATREST_ERR_KEY_DELETED => Error::KeyDeleted { key },
-            ATREST_ERR_KEY_EXPIRED => Error::KeyExpired { key },
-            ATREST_ERR_KEY_NOT_YET_VALID => Error::KeyNotYetValid { key },
-            ATREST_ERR_ACCESS_DENIED => {
-                let identity = "the user of the callbacks".into();
-                Error::AccessDenied { identity, operation: operation.name().into(), key }
-            }
-            status => {
-                let what = format!("{what} of the vault {}", self.id);
-                Error::Io { what, source: CallbackFailed { status }.into_io() }
-            }
-        }
+        let what = format!("{what} of the vault {}", self.id);
+        vault_failed(what, "the user of the callbacks", operation.name(), key, status)
     }
 }
 

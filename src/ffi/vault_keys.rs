@@ -15,7 +15,7 @@ use std::ffi::CString;
 
 use atrest::key::{FileVault, KeyId, KeyKind, VaultOptions, VersionChange};
 
-use crate::args::check_flags;
+use crate::args::{check_flags, flag};
 use crate::failure::{CallbackFailed, Failure, Result, run};
 use crate::status::{ATREST_ERR_UNSUPPORTED, atrest_status};
 use crate::structs::SizedStruct;
@@ -203,7 +203,7 @@ pub unsafe extern "C" fn atrest_vault_describe(
 ) -> atrest_status {
     run(|| {
         let (vault, key_name) = (handle!(vault).get(), text!(key_name));
-        let version = if version.is_null() { None } else { Some(text!(version)) };
+        let version = optional_text!(version);
         let each = each.ok_or_else(|| Failure::null("each"))?;
         let said = vault.describe(key_name, version)?.ok_or_else(|| {
             Failure::new(ATREST_ERR_UNSUPPORTED, "this vault says nothing of its keys: it has no describe callback")
@@ -297,14 +297,6 @@ pub unsafe extern "C" fn atrest_vault_list_deleted(
         }
         Ok(())
     })
-}
-
-fn flag(argument: &str, value: u32) -> Result<bool> {
-    match value {
-        0 => Ok(false),
-        1 => Ok(true),
-        other => Err(Failure::bad_enum(argument, other)),
-    }
 }
 
 fn check_rsa() -> Result {

@@ -7,9 +7,10 @@ use std::path::{Path, PathBuf};
 use atrest::key::KeyId;
 
 /// The files of `src/ffi` that C sees, in the order of the header's sections.
-const SECTIONS: [&str; 16] = [
+const SECTIONS: [&str; 17] = [
     "version",
     "status",
+    "clock",
     "vault",
     "vault_keys",
     "vault_access",
@@ -149,17 +150,17 @@ fn declarations(section: &str) -> String {
     let text = String::from_utf8(text).unwrap();
 
     let mut out = String::new();
-    let mut members = 0;
+    let mut zeros = Vec::new();
     for line in text.trim().lines() {
         writeln!(out, "{}", broken(line)).unwrap();
         if line.starts_with("typedef struct {") {
-            members = 0;
+            zeros.clear();
         } else if line.ends_with(';') && line.starts_with("    ") && !line.starts_with("    //") {
-            members += 1;
+            zeros.push(if line.ends_with("];") { ", {0}" } else { ", 0" });
         } else if let Some(name) = line.strip_prefix("} ").map(|name| name.trim_end_matches(';')) {
             let init = format!("{}_INIT", name.to_uppercase());
             if source(section).contains(&init) {
-                let zeros = ", 0".repeat(members - 1);
+                let zeros = zeros[1..].concat();
                 write!(out, "\n// The first value of an {name}.\n#define {init} {{sizeof({name}){zeros}}}\n").unwrap();
             }
         }

@@ -1,0 +1,47 @@
+//! What callbacks are given and what they give back.
+
+use core::ffi::{CStr, c_char, c_void};
+use std::ffi::CString;
+
+use atrest::Error;
+
+use crate::failure::{CallbackFailed, Result};
+use crate::status::*;
+
+/// What C hands to its own callbacks.
+pub(crate) struct User(pub(crate) *mut c_void);
+
+// SAFETY: the library only hands it on, and the header's contract (CALLBACKS) says that any thread may do so.
+unsafe impl Send for User {}
+// SAFETY: as above.
+unsafe impl Sync for User {}
+
+/// Tells a callback a text, and takes its answer.
+pub(crate) fn with_text(text: &str, each: impl FnOnce(*const c_char) -> atrest_status) -> Result {
+    let text = c_text(text);
+    CallbackFailed::check(each(text.as_ptr()))
+}
+
+/// A text for C. One that comes from JSON may have a zero byte.
+pub(crate) fn c_text(text: &str) -> CString {
+    CString::new(text.replace('\0', "\u{fffd}")).unwrap_or_default()
+}
+
+/// The text that a callback put into a member of a struct, if it ends and is UTF-8.
+pub(crate) fn text_of<const N: usize>(member: &[c_char; N]) -> Option<String> {
+    let bytes = member.map(|byte| byte as u8);
+    CStr::from_bytes_until_nul(&bytes).ok()?.to_str().ok().map(String::from)
+}
+
+/// What it means that a vault's callback failed with a status: that the key is revoked, or an outage.
+pub(crate) fn vault_failed(what: String, identity: &str, operation: &str, key: String, status: atrest_status) -> Error {
+    match status {
+        ATREST_ERR_NO_SUCH_KEY => Error::NoSuchKey { key },
+        ATREST_ERR_KEY_DISABLED => Error::KeyDisabled { key },
+        ATREST_ERR_KEY_DELETED => Error::KeyDeleted { key },
+        ATREST_ERR_KEY_EXPIRED => Error::KeyExpired { key },
+        ATREST_ERR_KEY_NOT_YET_VALID => Error::KeyNotYetValid { key },
+        ATREST_ERR_ACCESS_DENIED => Error::AccessDenied { identity: identity.into(), operation: operation.into(), key },
+        status => Error::Io { what, source: CallbackFailed { status }.into_io() },
+    }
+}
