@@ -27,8 +27,9 @@
 //              zero or NULL always means the default. Structs may grow at the end in later versions, and the library
 //              takes the sizes of earlier ones.
 // CALLBACKS    A callback may be called from any thread that uses the handle it belongs to. It may call this library,
-//              but a device's callbacks not the volume or header on that device. It must neither throw a C++ exception nor
-//              longjmp out. It writes into memory that the library lends it.
+//              but a device's callbacks not the volume or header on that device, and those that a disk service was made
+//              of, or that tell how far it is, not that service. It must neither throw a C++ exception nor longjmp out. It
+//              writes into memory that the library lends it. A handle that it gives away is the library's to free.
 // UNITS        Sizes, lengths and offsets are in bytes. A sector's number says in its name what it counts.
 // HAZMAT       A function that can lose data or leak a key when it is used without care has `hazmat` in its name.
 //
@@ -1751,6 +1752,637 @@ atrest_status atrest_header_requirements(const atrest_header *header, atrest_sta
 // Flags of the header, such as "allow-discards", which a reader need not know.
 atrest_status atrest_header_flags(const atrest_header *header, atrest_status (*each)(void *user, const char *flag),
     void *user);
+
+// ---------------------------------------------------------------------------------------------------------------------
+// CUSTOMERS' VAULTS
+//
+// How a disk service reaches the vaults of customers: by a directory, which knows them by their ids. One kind comes with
+// the library, a list of vault files; the caller makes any other out of callbacks.
+
+// A directory of vaults. Freed by atrest_vault_directory_free.
+typedef struct atrest_vault_directory atrest_vault_directory;
+
+// What a set demands of its vault. The library owns it: describe() fills the members from `soft_delete` on.
+typedef struct {
+    // The size of this struct in the library that runs.
+    size_t struct_size;
+    // 1 if deleted keys can be recovered for a while, otherwise 0.
+    uint32_t soft_delete;
+    // 1 if they can't be purged meanwhile, otherwise 0.
+    uint32_t purge_protection;
+    // Where the vault is.
+    char region[ATREST_NAME_SIZE];
+    // The tenant that it trusts.
+    char tenant[ATREST_NAME_SIZE];
+} atrest_vault_description;
+
+// A directory of the caller's. An answer that is out of its bounds is refused with ATREST_ERR_VAULT. Several threads may
+// call it at once.
+typedef struct {
+    // Set by ATREST_VAULT_DIRECTORY_CALLBACKS_INIT.
+    size_t struct_size;
+    // Handed to every callback. It must stay valid until release() is called.
+    void *user;
+    // Puts a handle of the vault `vault_id`, which asks it under `identity`, into `out`. The library frees the handle:
+    // atrest_vault_as_identity, atrest_vault_clone and atrest_vault_from_callbacks make such a one. It is called each time
+    // that a vault is asked, so that it should neither wait for the vault nor derive a key from a passphrase. Returns
+    // ATREST_OK; ATREST_ERR_VAULT when there is no such vault; otherwise as wrap() of a vault of callbacks.
+    atrest_status (*open_vault)(void *user, const char *vault_id, const char *identity, atrest_vault **out);
+    // Fills `description` of the vault `vault_id`. Returns as open_vault().
+    atrest_status (*describe)(void *user, const char *vault_id, atrest_vault_description *description);
+    // Called once, when the directory and every disk service that uses it are freed. May be NULL.
+    void (*release)(void *user);
+} atrest_vault_directory_callbacks;
+
+// The first value of an atrest_vault_directory_callbacks.
+#define ATREST_VAULT_DIRECTORY_CALLBACKS_INIT {sizeof(atrest_vault_directory_callbacks), 0, 0, 0, 0}
+
+// Makes a directory of vault files, without any yet.
+atrest_status atrest_vault_directory_new(atrest_vault_directory **out);
+
+// Adds a vault file under its own id, also while services use the directory. `vault` is its owner's handle, and goes by
+// its clock; each set asks under its own identity, which the vault's owner has to grant access. The vault needs a region and
+// a tenant, and purge protection: see atrest_vault_options.
+//
+// Errors: ATREST_ERR_RESOURCE_EXISTS when one of that id is there; ATREST_ERR_UNSUPPORTED for a vault that isn't the
+// owner's handle of a vault file, and for a directory of callbacks.
+atrest_status atrest_vault_directory_add(atrest_vault_directory *directory, const atrest_vault *vault);
+
+// Takes a vault out. To the disks under its keys that is an outage, not a revocation: they work until their lease ends, and
+// again once it is back.
+//
+// Errors: ATREST_ERR_NO_SUCH_RESOURCE when none of that id is there; ATREST_ERR_UNSUPPORTED for a directory of callbacks.
+atrest_status atrest_vault_directory_remove(atrest_vault_directory *directory, const char *vault_id);
+
+// Calls `each` with the id of every vault, in order. The text is valid during the callback only. `each` returns ATREST_OK
+// to go on; anything else ends the list with ATREST_ERR_CALLBACK_FAILED.
+//
+// Errors: ATREST_ERR_UNSUPPORTED for a directory of callbacks.
+atrest_status atrest_vault_directory_list(const atrest_vault_directory *directory, atrest_status (*each)(void *user,
+    const char *vault_id), void *user);
+
+// Makes a directory of callbacks. The struct is copied. release() is not called when this fails.
+//
+// Errors: ATREST_ERR_NULL_ARGUMENT, also for open_vault() and describe().
+atrest_status atrest_vault_directory_from_callbacks(const atrest_vault_directory_callbacks *callbacks,
+    atrest_vault_directory **out);
+
+// Frees a directory. Services that use it keep it.
+void atrest_vault_directory_free(atrest_vault_directory *directory);
+
+// ---------------------------------------------------------------------------------------------------------------------
+// WHERE DISKS LIE
+//
+// A disk service makes a device for each layer of each disk, snapshot and image in a backend. One kind comes with the
+// library, a folder; the caller makes any other out of callbacks: a pool of block devices, say, or an object store.
+
+// A backend. Freed by atrest_disk_backend_free.
+typedef struct atrest_disk_backend atrest_disk_backend;
+
+// A backend of the caller's. Callbacks return ATREST_OK; ATREST_ERR_BUSY when somebody else holds the device; or any other
+// number when they fail, for which the call ends with ATREST_ERR_CALLBACK_FAILED. Several threads may call them at once.
+typedef struct {
+    // Set by ATREST_DISK_BACKEND_CALLBACKS_INIT.
+    size_t struct_size;
+    // Handed to every callback. It must stay valid until release() is called.
+    void *user;
+    // Makes a device of `size` zero bytes in a region, under an id that was never used before, of 36 characters, and puts
+    // a handle of it into `out`. The library frees the handle; a backend that needs one itself gives away that of
+    // atrest_device_clone. What is made must last as long as the device is synced: its name, too, must then be on stable
+    // storage.
+    atrest_status (*create)(void *user, const char *region, const char *id, uint64_t size, atrest_device **out);
+    // Puts a handle of a device into `out`, which the library frees.
+    atrest_status (*open)(void *user, const char *region, const char *id, atrest_device **out);
+    // Removes a device; that there is none is no failure. Who still has it open may go on until it is closed.
+    atrest_status (*remove)(void *user, const char *region, const char *id);
+    // Called once, when the backend and every disk service that uses it are freed. May be NULL.
+    void (*release)(void *user);
+} atrest_disk_backend_callbacks;
+
+// The first value of an atrest_disk_backend_callbacks.
+#define ATREST_DISK_BACKEND_CALLBACKS_INIT {sizeof(atrest_disk_backend_callbacks), 0, 0, 0, 0, 0}
+
+// Makes a backend of files in one folder, whatever region they are in. The folder must be there.
+atrest_status atrest_disk_backend_folder(const char *path, atrest_disk_backend **out);
+
+// Makes a backend of callbacks. The struct is copied. release() is not called when this fails.
+//
+// Errors: ATREST_ERR_NULL_ARGUMENT, also for create(), open() and remove().
+atrest_status atrest_disk_backend_from_callbacks(const atrest_disk_backend_callbacks *callbacks,
+    atrest_disk_backend **out);
+
+// Frees a backend. Services that use it keep it.
+void atrest_disk_backend_free(atrest_disk_backend *backend);
+
+// ---------------------------------------------------------------------------------------------------------------------
+// DISK SERVICE
+//
+// Managed disks: what a program that offers disks to others embeds. A service keeps encryption sets, disks, snapshots and
+// images. A disk is under the platform's key, under the customer's key that its set names, or under both in two layers.
+// It holds its key for a lease: when the key is disabled, deleted or expired, or access to it revoked, I/O fails with
+// ATREST_ERR_DISK_SUSPENDED, the DEK is wiped, and all works again once access is back.
+//
+// What must not be is refused with ATREST_ERR_NOT_ALLOWED. The message says what to do instead, and ends with the number
+// of the rule: "... (rule 46)".
+//
+// The service does nothing by itself: call atrest_disk_service_maintain about once a minute, and
+// atrest_disk_service_auto_rotate every few minutes, each from a thread of its own.
+//
+// RECORDS      What is made is named by kind and name, and asked for by them: what a program decides by is in a struct
+//              (atrest_set_info, atrest_resource_info), and the whole record in a JSON text, for logs and interfaces. The
+//              text is what Rust's to_json() gives. Later versions may add members to it.
+// LISTS        A list calls `each` for every entry. So nobody has to know before how long it is, and no vault is asked a
+//              second time for the sake of a buffer that was too short.
+
+// A disk service. Freed by atrest_disk_service_free.
+typedef struct atrest_disk_service atrest_disk_service;
+
+// What a service is set up with. It keeps what it needs of the handles, so they may be freed.
+typedef struct {
+    // Set by ATREST_DISK_SERVICE_OPTIONS_INIT.
+    size_t struct_size;
+    // Where disks lie.
+    const atrest_disk_backend *backend;
+    // How the vaults of customers are reached. NULL if there are none.
+    const atrest_vault_directory *vaults;
+    // The vault of the platform's keys. The service needs get, wrapKey and unwrapKey.
+    const atrest_vault *platform;
+    // The name of the platform's key in it.
+    const char *platform_key;
+    // Where time comes from. NULL is the operating system's clock.
+    const atrest_clock *clock;
+    // When I/O fails at the latest after a key was disabled, deleted or expired, or access to it revoked. 0 is 3600.
+    uint64_t grace_seconds;
+    // How long after an answer a vault is asked again; shorter than the grace, so that a vault which is away for a moment
+    // does no harm. 0 is 900.
+    uint64_t interval_seconds;
+    // For how long I/O goes on since a vault last answered, while it doesn't answer. A revocation that can't be asked for
+    // meanwhile is late by as much. 0: as if the key had been revoked then, the grace.
+    uint64_t outage_seconds;
+    // How often atrest_disk_service_auto_rotate asks a vault for a newer version of a set's key; with the time that the
+    // rotation takes, it should stay below an hour. 0 is 900.
+    uint64_t rotation_interval_seconds;
+    // How many calls of a vault are in flight at most, in one rotation or one round of atrest_disk_service_maintain. 0 is 8.
+    size_t parallel;
+} atrest_disk_service_options;
+
+// The first value of an atrest_disk_service_options.
+#define ATREST_DISK_SERVICE_OPTIONS_INIT {sizeof(atrest_disk_service_options), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
+
+// Told how far something long is: of a copy, bytes; of a rotation, disks, snapshots and images. It may be called from
+// several threads at once, which wait for it.
+typedef void (*atrest_progress)(void *user, uint64_t done, uint64_t total);
+
+// What became of a set that was due for a rotation. It and its texts are valid during the callback only.
+typedef struct {
+    // The size of this struct in the library that runs.
+    size_t struct_size;
+    // The name of the set.
+    const char *set;
+    // The key that all in the set are under now. NULL if the rotation failed.
+    const char *key_url;
+    // How many were put under it.
+    uint64_t rewrapped;
+    // Why the rotation failed, as atrest_last_error_message would say it. NULL if it did not.
+    const char *message;
+    // ATREST_OK, or what atrest_disk_service_rotate_set would have returned.
+    atrest_status status;
+    // 0.
+    uint32_t reserved;
+} atrest_rotated;
+
+// A set whose active key expires soon. It and its texts are valid during the callback only.
+typedef struct {
+    // The size of this struct in the library that runs.
+    size_t struct_size;
+    // The name of the set.
+    const char *set;
+    // Its active key.
+    const char *key_url;
+    // When that expires, or has expired.
+    uint64_t expires;
+    // 1 if a newer version would be taken up by itself, once there is one; otherwise 0.
+    uint32_t auto_rotation;
+    // 0.
+    uint32_t reserved;
+} atrest_expiring_key;
+
+// Opens the store of a service, a file, or makes it. One process at a time has it open, until the service and all its
+// disks are freed. What was being made or removed when the last process ended is removed.
+//
+// Errors: ATREST_ERR_IO, also while the store is open already; ATREST_ERR_NULL_ARGUMENT, also for the options `backend`,
+// `platform` and `platform_key`; what the backend answers.
+atrest_status atrest_disk_service_open(const char *store, const atrest_disk_service_options *options,
+    atrest_disk_service **out);
+
+// Frees a service. Its disks stay open, and with them the store.
+void atrest_disk_service_free(atrest_disk_service *service);
+
+// Asks the vaults that it is time to ask, and wipes the DEKs of disks whose keys may not be used. Reads and writes do it
+// too for their own disk; but a disk that nobody reads keeps its DEK in memory until this is called.
+atrest_status atrest_disk_service_maintain(const atrest_disk_service *service);
+
+// Rotates the sets with auto-rotation whose vault has a newer version of the key, goes on with rotations that were killed,
+// and returns when they are done. Then it calls `each` for every set that was due. A failed rotation is not tried again
+// until atrest_disk_service_clear_rotation_error; a vault that could not be asked is asked again at the next interval.
+//
+// `progress` may be NULL; both get `user`. `each` returns ATREST_OK to go on; anything else ends the list with
+// ATREST_ERR_CALLBACK_FAILED.
+//
+// Errors: ATREST_ERR_IO from the store.
+atrest_status atrest_disk_service_auto_rotate(const atrest_disk_service *service, atrest_progress progress,
+    atrest_status (*each)(void *user, const atrest_rotated *rotated), void *user);
+
+// Calls `each` for every set whose active key expires within a time, or has expired. Every set's vault is asked; one that
+// doesn't answer, or doesn't tell, is left out. `each` returns ATREST_OK to go on; anything else ends the list with
+// ATREST_ERR_CALLBACK_FAILED.
+//
+// Errors: ATREST_ERR_IO from the store.
+atrest_status atrest_disk_service_expiring_keys(const atrest_disk_service *service, uint64_t within_seconds,
+    atrest_status (*each)(void *user, const atrest_expiring_key *key), void *user);
+
+// ---------------------------------------------------------------------------------------------------------------------
+// ENCRYPTION SETS
+//
+// A set is the key, identity and kind of encryption that many disks share. It asks its vault under an identity of its own,
+// which is made with it: the vault's owner has to grant that one get, wrapKey and unwrapKey (atrest_vault_grant) before
+// the first disk can be made in it. The names of sets consist of 1 to 127 letters, digits, '-', '_' and '.'.
+//
+// Every function here that names a set fails with ATREST_ERR_NO_SUCH_RESOURCE if there is none of that name.
+
+// A buffer of this many bytes has room for the identity of any set, and its zero byte.
+#define ATREST_IDENTITY_SIZE 257
+
+// A set that is to be made.
+typedef struct {
+    // Set by ATREST_NEW_SET_INIT.
+    size_t struct_size;
+    // A name that no other set has.
+    const char *name;
+    // Where it is; its vault and its disks are there too.
+    const char *region;
+    // Whose it is; its disks are theirs too.
+    const char *subscription;
+    // The tenant that its identity shall belong to, and that its vault trusts.
+    const char *tenant;
+    // The URL of the version of the key.
+    const char *key_url;
+    // ATREST_CUSTOMER_KEY or ATREST_PLATFORM_AND_CUSTOMER_KEYS. 0 is ATREST_CUSTOMER_KEY.
+    uint32_t encryption_type;
+    // 1 if newer versions of the key are taken up as they come, by atrest_disk_service_auto_rotate.
+    uint32_t auto_rotation;
+} atrest_new_set;
+
+// The first value of an atrest_new_set.
+#define ATREST_NEW_SET_INIT {sizeof(atrest_new_set), 0, 0, 0, 0, 0, 0, 0}
+
+// What a program decides by of a set.
+typedef struct {
+    // Set by ATREST_SET_INFO_INIT.
+    size_t struct_size;
+    // ATREST_CUSTOMER_KEY or ATREST_PLATFORM_AND_CUSTOMER_KEYS.
+    uint32_t encryption_type;
+    // 1 if newer versions of the key are taken up as they come, otherwise 0.
+    uint32_t auto_rotation;
+    // When it was made.
+    uint64_t created;
+    // When the last rotation ended; 0 if there was none.
+    uint64_t last_key_rotation_timestamp;
+    // How many keys, besides the active one, disks may still be under: some while a rotation is in progress, otherwise
+    // none. They must stay enabled. Their URLs are in the record.
+    uint64_t previous_keys;
+    // The identity under which it asks its vault.
+    char identity[ATREST_IDENTITY_SIZE];
+    // The URL of the key that its disks are under, or will be when the rotation that is in progress has ended.
+    char active_key[ATREST_KEY_URL_SIZE];
+    // What stopped a rotation, such as "KeyDisabled"; empty if nothing did. What it stopped at, and a text for people, are in
+    // the record.
+    char rotation_error[ATREST_NAME_SIZE];
+} atrest_set_info;
+
+// The first value of an atrest_set_info.
+#define ATREST_SET_INFO_INIT {sizeof(atrest_set_info), 0, 0, 0, 0, 0, {0}, {0}, {0}}
+
+// Makes a set.
+//
+// Errors: ATREST_ERR_RESOURCE_EXISTS; ATREST_ERR_INVALID_NAME, also for a text that is no URL of a version;
+// ATREST_ERR_NOT_ALLOWED for a vault in another region or tenant, or without soft delete and purge protection, and for
+// ATREST_PLATFORM_KEY, which takes no set; ATREST_ERR_BAD_ENUM; what the directory of vaults answers.
+atrest_status atrest_disk_service_create_set(const atrest_disk_service *service, const atrest_new_set *set);
+
+// What a program decides by of a set, in `out`, which starts from ATREST_SET_INFO_INIT.
+atrest_status atrest_disk_service_describe_set(const atrest_disk_service *service, const char *set,
+    atrest_set_info *out);
+
+// The whole record of a set, in JSON.
+atrest_status atrest_disk_service_describe_set_json(const atrest_disk_service *service, const char *set, char *json,
+    size_t json_cap, size_t *json_len);
+
+// Calls `each` with the name of every set, in order. `each` returns ATREST_OK to go on; anything else ends the list with
+// ATREST_ERR_CALLBACK_FAILED.
+atrest_status atrest_disk_service_list_sets(const atrest_disk_service *service, atrest_status (*each)(void *user,
+    const char *set), void *user);
+
+// Calls `each` with the kind (ATREST_RESOURCE_*) and name of everything that is in a set, in order. `each` returns
+// ATREST_OK to go on; anything else ends the list with ATREST_ERR_CALLBACK_FAILED.
+atrest_status atrest_disk_service_list_members(const atrest_disk_service *service, const char *set,
+    atrest_status (*each)(void *user, uint32_t kind, const char *name), void *user);
+
+// Puts every disk, snapshot and image of a set under the latest version of its key. A rotation that was stopped, or killed,
+// goes on. No sector is read or written, and disks stay in use. THE OLD VERSIONS MUST STAY ENABLED UNTIL THIS RETURNS.
+//
+// `progress` may be NULL. How many were put under the key goes to `rewrapped`, which may be NULL; the others were already.
+//
+// Errors: ATREST_ERR_NOT_ALLOWED while an error of an earlier rotation isn't cleared; what the vault and the devices
+// answer, which is noted in the set and stops the rotation.
+atrest_status atrest_disk_service_rotate_set(const atrest_disk_service *service, const char *set,
+    atrest_progress progress, void *user, uint64_t *rewrapped);
+
+// Puts a set, and all that is in it, under another key, perhaps of another vault. Otherwise as
+// atrest_disk_service_rotate_set.
+//
+// It is what to do when the key has expired. A key that is disabled or deleted, or may not be used any more, has to be
+// made usable again until this has returned: without it nobody, this service included, has the DEKs.
+//
+// Errors: those of atrest_disk_service_rotate_set; ATREST_ERR_INVALID_NAME for a text that is no URL of a version;
+// ATREST_ERR_NOT_ALLOWED for a vault in another region or tenant, or without soft delete and purge protection.
+atrest_status atrest_disk_service_set_key(const atrest_disk_service *service, const char *set, const char *key_url,
+    atrest_progress progress, void *user, uint64_t *rewrapped);
+
+// Clears what stopped a rotation, so that it may be tried again.
+atrest_status atrest_disk_service_clear_rotation_error(const atrest_disk_service *service, const char *set);
+
+// Says whether newer versions of a set's key are taken up as they come: 1 or 0.
+//
+// Errors: ATREST_ERR_BAD_ENUM.
+atrest_status atrest_disk_service_set_auto_rotation(const atrest_disk_service *service, const char *set, uint32_t on);
+
+// Moves a set to another tenant, as happens when its subscription is transferred: it loses its identity, and so the key. It
+// gets a new identity, under which all works again once the vault's owner has granted that one access.
+atrest_status atrest_disk_service_move_set_to_tenant(const atrest_disk_service *service, const char *set,
+    const char *tenant);
+
+// Removes a set.
+//
+// Errors: ATREST_ERR_NOT_ALLOWED while it has disks, snapshots or images.
+atrest_status atrest_disk_service_delete_set(const atrest_disk_service *service, const char *set);
+
+// ---------------------------------------------------------------------------------------------------------------------
+// DISKS, SNAPSHOTS AND IMAGES
+//
+// A disk is written; a snapshot is what a disk held at one instant; an image is a copy of some disks, in one region or in
+// several. Each has a DEK of its own. One of them is named by its kind, ATREST_RESOURCE_*, and its name, which is unique
+// among those of its kind: 1 to 127 letters, digits, '-', '_' and '.'. The name of an image's copy is IMAGE/REGION/NUMBER,
+// where the number is the disk's in the image, from 0.
+//
+// Every function here that names something fails with ATREST_ERR_NO_SUCH_RESOURCE if there is none of that name, and with
+// ATREST_ERR_BAD_ENUM for a kind that isn't known.
+
+// A disk.
+#define ATREST_RESOURCE_DISK 1
+
+// A snapshot.
+#define ATREST_RESOURCE_SNAPSHOT 2
+
+// A copy of an image's disk.
+#define ATREST_RESOURCE_IMAGE 3
+
+// A buffer of this many bytes has room for the id of a disk, snapshot or image, and its zero byte.
+#define ATREST_ID_SIZE 37
+
+// A disk that is to be made.
+typedef struct {
+    // Set by ATREST_NEW_DISK_INIT.
+    size_t struct_size;
+    // A name that no other disk has.
+    const char *name;
+    // Where it is.
+    const char *region;
+    // Whose it is.
+    const char *subscription;
+    // The set whose key shall protect it. NULL for the platform's key.
+    const char *set;
+    // The size of its data in bytes, a multiple of the sector size, up to 64 TiB. Left 0 for a copy, which has that of its
+    // source.
+    uint64_t size;
+    // 512 or 4096 bytes. 0 is 512. Left 0 for a copy.
+    uint32_t sector_size;
+    // 0.
+    uint32_t reserved;
+} atrest_new_disk;
+
+// The first value of an atrest_new_disk.
+#define ATREST_NEW_DISK_INIT {sizeof(atrest_new_disk), 0, 0, 0, 0, 0, 0, 0}
+
+// A snapshot that is to be made.
+typedef struct {
+    // Set by ATREST_NEW_SNAPSHOT_INIT.
+    size_t struct_size;
+    // A name that no other snapshot has.
+    const char *name;
+    // The name of the disk.
+    const char *disk;
+    // The set whose key shall protect it. NULL for the disk's set, or the platform's key if the disk has none. An incremental
+    // snapshot shares the disk's.
+    const char *set;
+    // 1 if it shall hold only what differs from the last incremental snapshot of the disk; the first one holds all.
+    uint32_t incremental;
+    // 0.
+    uint32_t reserved;
+} atrest_new_snapshot;
+
+// The first value of an atrest_new_snapshot.
+#define ATREST_NEW_SNAPSHOT_INIT {sizeof(atrest_new_snapshot), 0, 0, 0, 0, 0}
+
+// An image that is to be made.
+typedef struct {
+    // Set by ATREST_NEW_IMAGE_INIT.
+    size_t struct_size;
+    // A name that no other image has.
+    const char *name;
+    // The names of the disks that it is made of.
+    const char *const *disks;
+    // How many there are.
+    size_t disks_count;
+    // The regions that it shall be in.
+    const char *const *regions;
+    // How many there are.
+    size_t regions_count;
+    // For each region, and in it for each disk, the set of that region whose key shall protect the copy, or NULL for the
+    // platform's key: that of disk `d` in region `r` is `sets[r * disks_count + d]`. NULL for the platform's key everywhere.
+    const char *const *sets;
+    // How many there are: as many as disks times regions.
+    size_t sets_count;
+} atrest_new_image;
+
+// The first value of an atrest_new_image.
+#define ATREST_NEW_IMAGE_INIT {sizeof(atrest_new_image), 0, 0, 0, 0, 0, 0, 0}
+
+// What a program decides by of a disk, snapshot, or copy of an image's disk.
+typedef struct {
+    // Set by ATREST_RESOURCE_INFO_INIT.
+    size_t struct_size;
+    // ATREST_RESOURCE_*.
+    uint32_t kind;
+    // ATREST_*_KEY or _KEYS.
+    uint32_t encryption_type;
+    // The size of its data in bytes.
+    uint64_t size;
+    // The sector size in bytes.
+    uint32_t sector_size;
+    // 1 while it is being put into its set and not yet under its key for sure, otherwise 0.
+    uint32_t joining;
+    // 1 if what it holds was ever encrypted in the guest, otherwise 0.
+    uint32_t guest_encrypted;
+    // 1 for an incremental snapshot, otherwise 0.
+    uint32_t incremental;
+    // When it was made.
+    uint64_t created;
+    // A UUID that is never used again: the name of its device in the backend.
+    char id[ATREST_ID_SIZE];
+    // The set that it is in; empty if the platform's key alone protects it.
+    char set[ATREST_NAME_SIZE];
+} atrest_resource_info;
+
+// The first value of an atrest_resource_info.
+#define ATREST_RESOURCE_INFO_INIT {sizeof(atrest_resource_info), 0, 0, 0, 0, 0, 0, 0, 0, {0}, {0}}
+
+// Makes a disk with a new DEK, under its set's key or the platform's. Until it is written, it reads as noise.
+//
+// Errors: ATREST_ERR_RESOURCE_EXISTS; ATREST_ERR_INVALID_NAME; ATREST_ERR_NOT_ALLOWED for a set in another region or
+// subscription; ATREST_ERR_INVALID_OPTION for the size; ATREST_ERR_SECTOR_SIZE; what the vault and the backend answer. Of
+// what failed nothing stays.
+atrest_status atrest_disk_service_create_disk(const atrest_disk_service *service, const atrest_new_disk *disk);
+
+// Makes a disk that holds what a disk, a snapshot or an image's copy holds, with a new DEK. A disk that is written meanwhile
+// is copied as it was when this began. It is the way out of a set: nothing else brings data from under a customer's key
+// under the platform's. `progress` may be NULL.
+//
+// Errors: those of atrest_disk_service_create_disk; ATREST_ERR_INVALID_OPTION for a size that isn't 0;
+// ATREST_ERR_DISK_SUSPENDED while the source's key may not be used.
+atrest_status atrest_disk_service_create_disk_from(const atrest_disk_service *service, uint32_t source_kind,
+    const char *source_name, const atrest_new_disk *disk, atrest_progress progress, void *user);
+
+// Makes a snapshot: what the disk holds at this instant, also while it is written, under a DEK of its own. An incremental
+// one takes room for what differs from the one before, where the backend keeps devices sparse. `progress` may be NULL.
+//
+// Errors: ATREST_ERR_RESOURCE_EXISTS; ATREST_ERR_INVALID_NAME; ATREST_ERR_NOT_ALLOWED for a set in another place, or for
+// another set than the disk's of an incremental one; ATREST_ERR_DISK_SUSPENDED while the disk's key may not be used; what
+// the vault and the backend answer. Of what failed nothing stays.
+atrest_status atrest_disk_service_create_snapshot(const atrest_disk_service *service,
+    const atrest_new_snapshot *snapshot, atrest_progress progress, void *user);
+
+// Makes an image: of each disk a copy in each region, with a DEK of its own, all of what the disk held at one instant.
+// `progress`, which may be NULL, is told of one copy after the other.
+//
+// Errors: ATREST_ERR_RESOURCE_EXISTS; ATREST_ERR_INVALID_NAME; ATREST_ERR_INVALID_OPTION without a disk or a region;
+// ATREST_ERR_NOT_ALLOWED unless there is one set for each region and disk, in that region, and for a copy under the
+// platform's key of a disk under a customer's; otherwise as atrest_disk_service_create_snapshot.
+atrest_status atrest_disk_service_create_image(const atrest_disk_service *service, const atrest_new_image *image,
+    atrest_progress progress, void *user);
+
+// What a program decides by of a disk, snapshot, or copy of an image's disk, in `out`, which starts from
+// ATREST_RESOURCE_INFO_INIT.
+atrest_status atrest_disk_service_describe(const atrest_disk_service *service, uint32_t kind, const char *name,
+    atrest_resource_info *out);
+
+// The whole record of a disk, snapshot, or copy of an image's disk, in JSON.
+atrest_status atrest_disk_service_describe_json(const atrest_disk_service *service, uint32_t kind, const char *name,
+    char *json, size_t json_cap, size_t *json_len);
+
+// Calls `each` with the name of every disk, snapshot, or copy of an image's disk, in order. The text is valid during the
+// callback only. `each` returns ATREST_OK to go on; anything else ends the list with ATREST_ERR_CALLBACK_FAILED.
+atrest_status atrest_disk_service_list(const atrest_disk_service *service, uint32_t kind,
+    atrest_status (*each)(void *user, const char *name), void *user);
+
+// Calls `each` with the name of every copy that an image is made of, by region and number of the disk: the copies are
+// ATREST_RESOURCE_IMAGE. Otherwise as atrest_disk_service_list.
+atrest_status atrest_disk_service_list_image(const atrest_disk_service *service, const char *image,
+    atrest_status (*each)(void *user, const char *name), void *user);
+
+// Puts a disk or snapshot into a set: from under the platform's key under a customer's, or from under the key of another
+// set. A disk and its incremental snapshots go together. No sector is touched, and it stays open. Killed at any instant, it
+// is finished at the next use. `set` may be NULL, which is refused for what is under a customer's key.
+//
+// Errors: ATREST_ERR_NOT_ALLOWED for a set in another place, of a kind that the disk can't become in place, or for what was
+// ever encrypted in the guest; what the vault and the devices answer.
+atrest_status atrest_disk_service_put_into_set(const atrest_disk_service *service, uint32_t kind, const char *name,
+    const char *set);
+
+// Notes that a disk's data is encrypted in the guest. That can't be taken back, and its copies, snapshots and images are
+// known for it too.
+//
+// Errors: ATREST_ERR_NOT_ALLOWED for one that is under a customer's key.
+atrest_status atrest_disk_service_mark_guest_encrypted(const atrest_disk_service *service, const char *disk);
+
+// Moves a disk or snapshot to another subscription.
+//
+// Errors: ATREST_ERR_NOT_ALLOWED for one that is under a customer's key.
+atrest_status atrest_disk_service_move_to_subscription(const atrest_disk_service *service, uint32_t kind,
+    const char *name, const char *subscription);
+
+// Removes a disk or a snapshot, and what it holds. What an incremental snapshot holds and later ones need goes over to the
+// next of them, whose data is copied for it.
+//
+// Errors: ATREST_ERR_BUSY while somebody has the disk open; ATREST_ERR_NOT_ALLOWED for one of an image's copies;
+// ATREST_ERR_IO.
+atrest_status atrest_disk_service_delete(const atrest_disk_service *service, uint32_t kind, const char *name);
+
+// Removes an image, all copies of it.
+//
+// Errors: ATREST_ERR_IO, after which the image is gone, and what is left of its copies is removed when the service is
+// opened next.
+atrest_status atrest_disk_service_delete_image(const atrest_disk_service *service, const char *image);
+
+// ---------------------------------------------------------------------------------------------------------------------
+// OPEN DISKS
+//
+// A managed disk that is open. All who have one open share it, and so the calls of its vault. Nothing of it is in memory in
+// the clear but the sectors that are asked for, and the DEK while the disk's key may be used.
+
+// An open disk. Freed by atrest_disk_free.
+typedef struct atrest_disk atrest_disk;
+
+// Opens a disk.
+//
+// Errors: ATREST_ERR_NO_SUCH_RESOURCE; ATREST_ERR_DISK_SUSPENDED while its key may not be used; what the vault and the
+// device answer.
+atrest_status atrest_disk_service_open_disk(const atrest_disk_service *service, const char *name, atrest_disk **out);
+
+// Frees an open disk. IT DOES NOT SYNC: call atrest_disk_sync first, or what was written last may not be on the disk. It may
+// outlive its service, whose store stays open as long.
+void atrest_disk_free(atrest_disk *disk);
+
+// Reads and decrypts `len` bytes at `offset`. Both are multiples of the sector size. What was never written reads as noise.
+// After ATREST_ERR_IO and ATREST_ERR_CALLBACK_FAILED it isn't defined what `sectors` holds.
+//
+// Errors: ATREST_ERR_DISK_SUSPENDED while its key may not be used; ATREST_ERR_MISALIGNED; ATREST_ERR_OUT_OF_BOUNDS;
+// ATREST_ERR_IO; ATREST_ERR_CALLBACK_FAILED.
+atrest_status atrest_disk_read_at(const atrest_disk *disk, uint64_t offset, void *sectors, size_t len);
+
+// Encrypts and writes `len` bytes at `offset`. Both are multiples of the sector size. After ATREST_ERR_IO and
+// ATREST_ERR_CALLBACK_FAILED a part may have been written.
+//
+// Errors: those of atrest_disk_read_at.
+atrest_status atrest_disk_write_at(atrest_disk *disk, uint64_t offset, const void *sectors, size_t len);
+
+// Returns when all that was written is on stable storage. If it fails, what was written since the last time may be lost.
+//
+// Errors: ATREST_ERR_DISK_SUSPENDED while its key may not be used; ATREST_ERR_IO; ATREST_ERR_CALLBACK_FAILED.
+atrest_status atrest_disk_sync(atrest_disk *disk);
+
+// The name of the disk.
+atrest_status atrest_disk_name(const atrest_disk *disk, char *name, size_t name_cap, size_t *name_len);
+
+// The size of the data in bytes: what can be read and written.
+atrest_status atrest_disk_size(const atrest_disk *disk, uint64_t *out);
+
+// The sector size in bytes.
+atrest_status atrest_disk_sector_size(const atrest_disk *disk, uint32_t *out);
+
+// 1 if its key may not be used, as far as is known without asking, otherwise 0. A machine one of whose disks says so after
+// atrest_disk_service_maintain is to be shut down.
+atrest_status atrest_disk_is_suspended(const atrest_disk *disk, uint32_t *out);
 
 #ifdef __cplusplus
 }

@@ -5,7 +5,7 @@ use std::ffi::CString;
 
 use atrest::Error;
 
-use crate::failure::{CallbackFailed, Result};
+use crate::failure::{CallbackFailed, Failure, Result};
 use crate::status::*;
 
 /// What C hands to its own callbacks.
@@ -25,6 +25,18 @@ pub(crate) fn with_text(text: &str, each: impl FnOnce(*const c_char) -> atrest_s
 /// A text for C. One that comes from JSON may have a zero byte.
 pub(crate) fn c_text(text: &str) -> CString {
     CString::new(text.replace('\0', "\u{fffd}")).unwrap_or_default()
+}
+
+/// A text for a member of a struct.
+pub(crate) fn filled<const N: usize>(text: &str, member: &str) -> Result<[c_char; N]> {
+    if text.len() >= N {
+        return Err(Failure::too_short(member, text.len() + 1));
+    }
+    let mut filled = [0; N];
+    for (to, from) in filled.iter_mut().zip(text.bytes()) {
+        *to = from as c_char;
+    }
+    Ok(filled)
 }
 
 /// The text that a callback put into a member of a struct, if it ends and is UTF-8.

@@ -67,6 +67,10 @@ impl Failure {
         Failure { status, text: text.into() }
     }
 
+    pub(crate) fn status(&self) -> atrest_status {
+        self.status
+    }
+
     #[cold]
     pub(crate) fn null(argument: &str) -> Self {
         Failure::new(ATREST_ERR_NULL_ARGUMENT, format!("`{argument}` is NULL"))
@@ -81,6 +85,12 @@ impl Failure {
     pub(crate) fn too_short(argument: &str, needed: usize) -> Self {
         let text = format!("`{argument}` is too short: {needed} bytes are needed");
         Failure::new(ATREST_ERR_BUFFER_TOO_SHORT, text)
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
     }
 }
 

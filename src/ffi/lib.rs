@@ -27,8 +27,9 @@
 //!              zero or NULL always means the default. Structs may grow at the end in later versions, and the library
 //!              takes the sizes of earlier ones.
 //! CALLBACKS    A callback may be called from any thread that uses the handle it belongs to. It may call this library,
-//!              but a device's callbacks not the volume or header on that device. It must neither throw a C++ exception nor
-//!              longjmp out. It writes into memory that the library lends it.
+//!              but a device's callbacks not the volume or header on that device, and those that a disk service was made
+//!              of, or that tell how far it is, not that service. It must neither throw a C++ exception nor longjmp out. It
+//!              writes into memory that the library lends it. A handle that it gives away is the library's to free.
 //! UNITS        Sizes, lengths and offsets are in bytes. A sector's number says in its name what it counts.
 //! HAZMAT       A function that can lose data or leak a key when it is used without care has `hazmat` in its name.
 #![allow(non_camel_case_types)] // types bear the names that C knows them by
@@ -39,6 +40,11 @@ mod callback;
 mod clock;
 mod dek;
 mod device;
+mod disk;
+mod disk_backend;
+mod disk_resources;
+mod disk_service;
+mod disk_sets;
 mod failure;
 mod handle;
 mod header;
@@ -53,6 +59,7 @@ mod structs;
 mod vault;
 mod vault_access;
 mod vault_callbacks;
+mod vault_directory;
 mod vault_keys;
 mod version;
 mod volume;

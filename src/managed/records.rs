@@ -42,6 +42,13 @@ pub struct EncryptionSet {
     pub created: u64,
 }
 
+impl EncryptionSet {
+    /// The record in JSON.
+    pub fn to_json(&self) -> String {
+        serde_json::to_string_pretty(self).expect("a record has only string keys")
+    }
+}
+
 /// What stopped a rotation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
@@ -168,6 +175,11 @@ impl Resource {
     /// Its kind and name.
     pub fn full_name(&self) -> ResourceName {
         ResourceName { kind: self.kind, name: self.name.clone() }
+    }
+
+    /// The record in JSON.
+    pub fn to_json(&self) -> String {
+        serde_json::to_string_pretty(self).expect("a record has only string keys")
     }
 }
 

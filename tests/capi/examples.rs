@@ -13,12 +13,13 @@ use common::{cryptsetup, peer, pipe, run, text};
 use library::root;
 use programs::{C, CPP, WARNINGS, built, everywhere, succeed};
 
-const PROGRAMS: [&str; 9] = [
+const PROGRAMS: [&str; 10] = [
     "examples/volume.c",
     "examples/sectors.c",
     "examples/custom_vault.c",
     "examples/luks_dump.c",
     "examples/luks_keyslots.c",
+    "examples/day_in_the_life.c",
     "tests/capi/misuse_keys.c",
     "tests/capi/misuse_vaults.c",
     "tests/capi/misuse_volumes.c",
@@ -73,6 +74,40 @@ fn luks_keyslots() {
         assert!(dump.contains("  2: luks2\n") && !dump.contains("  0: luks2\n") && !dump.contains("  1: luks2\n"));
     }
 }
+
+#[test]
+fn day_in_the_life() {
+    for output in everywhere("examples/day_in_the_life.c") {
+        // The identity of a set, in one of the lines, is another in each run.
+        let told: Vec<&str> = output.lines().filter(|line| !line.contains(" the vault denies ")).collect();
+        assert_eq!(told, DAY.lines().collect::<Vec<_>>(), "{output}");
+    }
+}
+
+const DAY: &str = r#"06:00  The platform and its customer Contoso have a vault each, with a key.
+07:00  Contoso makes a set of disks under its key, and one under both keys.
+  a disk before access is granted: ATREST_ERR_ACCESS_DENIED
+08:00  Three disks: under the platform's key, under Contoso's, under both.
+09:00  Contoso rotates its key. The disks are in use meanwhile.
+  customer: 1 disk under https://contoso.vault.example/keys/disks/2
+  double: 1 disk under https://contoso.vault.example/keys/disks/2
+10:00  Contoso disables the key. What was told that it may use it goes on, for less than an hour.
+11:00  The grace is over. The disk under the platform's key goes on, the others don't.
+  payroll: ATREST_ERR_DISK_SUSPENDED
+    "payroll" is suspended: the key "https://contoso.vault.example/keys/disks/2" is disabled; enable it in its vault to use it again
+  research: ATREST_ERR_DISK_SUSPENDED
+    "research" is suspended: the key "https://contoso.vault.example/keys/disks/2" is disabled; enable it in its vault to use it again
+12:00  Contoso enables the key. All is there.
+13:00  Snapshots of payroll: a full one, and incremental ones around a change.
+14:00  Payroll is to leave Contoso's key.
+  payroll, in place: ATREST_ERR_NOT_ALLOWED
+    what is under a customer's key can't go back under the platform's in place; copy all data to a new disk that isn't in a set (rule 46)
+15:00  Contoso has deleted the key.
+  payroll: ATREST_ERR_DISK_SUSPENDED
+    "payroll" is suspended: the key "https://contoso.vault.example/keys/disks/2" is deleted; recover it in its vault to use it again
+16:00  The service starts anew. Its disks: payroll, payroll-evening, payroll-full, payroll-noon, research, web.
+17:00  Nothing is left open.
+"#;
 
 const KEYSLOTS: &str = "\
 the second passphrase has keyslot 1, the changed one 2

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use atrest::key::KeyId;
 
 /// The files of `src/ffi` that C sees, in the order of the header's sections.
-const SECTIONS: [&str; 17] = [
+const SECTIONS: [&str; 23] = [
     "version",
     "status",
     "clock",
@@ -25,6 +25,12 @@ const SECTIONS: [&str; 17] = [
     "volume",
     "header",
     "header_lists",
+    "vault_directory",
+    "disk_backend",
+    "disk_service",
+    "disk_sets",
+    "disk_resources",
+    "disk",
 ];
 
 const WIDTH: usize = 120;

@@ -1,0 +1,125 @@
+//! OPEN DISKS
+//!
+//! A managed disk that is open. All who have one open share it, and so the calls of its vault. Nothing of it is in memory in
+//! the clear but the sectors that are asked for, and the DEK while the disk's key may be used.
+
+use core::ffi::{c_char, c_void};
+
+use atrest::managed::OpenDisk;
+
+use crate::disk_service::atrest_disk_service;
+use crate::failure::run;
+use crate::handle::Handle;
+use crate::status::atrest_status;
+
+/// An open disk. Freed by atrest_disk_free.
+pub struct atrest_disk;
+
+/// Opens a disk.
+///
+/// Errors: ATREST_ERR_NO_SUCH_RESOURCE; ATREST_ERR_DISK_SUSPENDED while its key may not be used; what the vault and the
+/// device answer.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn atrest_disk_service_open_disk(
+    service: *const atrest_disk_service,
+    name: *const c_char,
+    out: *mut *mut atrest_disk,
+) -> atrest_status {
+    run(|| {
+        let (service, name, out) = (handle!(service), text!(name), out!(out));
+        out.handle(service.open_disk(name)?);
+        Ok(())
+    })
+}
+
+/// Frees an open disk. IT DOES NOT SYNC: call atrest_disk_sync first, or what was written last may not be on the disk. It may
+/// outlive its service, whose store stays open as long.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn atrest_disk_free(disk: *mut atrest_disk) {
+    free!(disk);
+}
+
+/// Reads and decrypts `len` bytes at `offset`. Both are multiples of the sector size. What was never written reads as noise.
+/// After ATREST_ERR_IO and ATREST_ERR_CALLBACK_FAILED it isn't defined what `sectors` holds.
+///
+/// Errors: ATREST_ERR_DISK_SUSPENDED while its key may not be used; ATREST_ERR_MISALIGNED; ATREST_ERR_OUT_OF_BOUNDS;
+/// ATREST_ERR_IO; ATREST_ERR_CALLBACK_FAILED.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn atrest_disk_read_at(
+    disk: *const atrest_disk,
+    offset: u64,
+    sectors: *mut c_void,
+    len: usize,
+) -> atrest_status {
+    run(|| Ok(handle!(disk).read_at(offset, bytes_mut!(sectors, len))?))
+}
+
+/// Encrypts and writes `len` bytes at `offset`. Both are multiples of the sector size. After ATREST_ERR_IO and
+/// ATREST_ERR_CALLBACK_FAILED a part may have been written.
+///
+/// Errors: those of atrest_disk_read_at.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn atrest_disk_write_at(
+    disk: *mut atrest_disk,
+    offset: u64,
+    sectors: *const c_void,
+    len: usize,
+) -> atrest_status {
+    run(|| Ok(handle!(disk).write_at(offset, bytes!(sectors, len))?))
+}
+
+/// Returns when all that was written is on stable storage. If it fails, what was written since the last time may be lost.
+///
+/// Errors: ATREST_ERR_DISK_SUSPENDED while its key may not be used; ATREST_ERR_IO; ATREST_ERR_CALLBACK_FAILED.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn atrest_disk_sync(disk: *mut atrest_disk) -> atrest_status {
+    run(|| Ok(handle!(disk).sync()?))
+}
+
+/// The name of the disk.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn atrest_disk_name(
+    disk: *const atrest_disk,
+    name: *mut c_char,
+    name_cap: usize,
+    name_len: *mut usize,
+) -> atrest_status {
+    run(|| text_out!(name, name_cap, name_len).put(handle!(disk).name()))
+}
+
+/// The size of the data in bytes: what can be read and written.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn atrest_disk_size(disk: *const atrest_disk, out: *mut u64) -> atrest_status {
+    run(|| {
+        let (disk, out) = (handle!(disk), out!(out));
+        out.set(disk.size());
+        Ok(())
+    })
+}
+
+/// The sector size in bytes.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn atrest_disk_sector_size(disk: *const atrest_disk, out: *mut u32) -> atrest_status {
+    run(|| {
+        let (disk, out) = (handle!(disk), out!(out));
+        out.set(disk.sector_size());
+        Ok(())
+    })
+}
+
+/// 1 if its key may not be used, as far as is known without asking, otherwise 0. A machine one of whose disks says so after
+/// atrest_disk_service_maintain is to be shut down.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn atrest_disk_is_suspended(disk: *const atrest_disk, out: *mut u32) -> atrest_status {
+    run(|| {
+        let (disk, out) = (handle!(disk), out!(out));
+        out.set(disk.is_suspended().into());
+        Ok(())
+    })
+}
+
+impl Handle for atrest_disk {
+    type Object = OpenDisk;
+    const TAG: [u8; 4] = *b"dsk\x01";
+    const NAME: &'static str = "atrest_disk";
+}

@@ -1,0 +1,172 @@
+//! WHERE DISKS LIE
+//!
+//! A disk service makes a device for each layer of each disk, snapshot and image in a backend. One kind comes with the
+//! library, a folder; the caller makes any other out of callbacks: a pool of block devices, say, or an object store.
+
+use core::ffi::{c_char, c_void};
+use core::ptr;
+use std::sync::Arc;
+
+use atrest::managed::{DiskBackend, DiskFolder};
+use atrest::{BlockDevice, Error};
+
+use crate::callback::{User, c_text};
+use crate::device::atrest_device;
+use crate::failure::{CallbackFailed, Failure, Result, run};
+use crate::handle::{self, Handle};
+use crate::status::{ATREST_ERR_BUSY, ATREST_OK, atrest_status};
+use crate::structs::SizedStruct;
+
+/// A backend. Freed by atrest_disk_backend_free.
+pub struct atrest_disk_backend;
+
+/// A backend of the caller's. Callbacks return ATREST_OK; ATREST_ERR_BUSY when somebody else holds the device; or any other
+/// number when they fail, for which the call ends with ATREST_ERR_CALLBACK_FAILED. Several threads may call them at once.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct atrest_disk_backend_callbacks {
+    /// Set by ATREST_DISK_BACKEND_CALLBACKS_INIT.
+    pub struct_size: usize,
+    /// Handed to every callback. It must stay valid until release() is called.
+    pub user: *mut c_void,
+    /// Makes a device of `size` zero bytes in a region, under an id that was never used before, of 36 characters, and puts
+    /// a handle of it into `out`. The library frees the handle; a backend that needs one itself gives away that of
+    /// atrest_device_clone. What is made must last as long as the device is synced: its name, too, must then be on stable
+    /// storage.
+    pub create: Option<
+        unsafe extern "C" fn(
+            user: *mut c_void,
+            region: *const c_char,
+            id: *const c_char,
+            size: u64,
+            out: *mut *mut atrest_device,
+        ) -> atrest_status,
+    >,
+    /// Puts a handle of a device into `out`, which the library frees.
+    pub open: Option<
+        unsafe extern "C" fn(
+            user: *mut c_void,
+            region: *const c_char,
+            id: *const c_char,
+            out: *mut *mut atrest_device,
+        ) -> atrest_status,
+    >,
+    /// Removes a device; that there is none is no failure. Who still has it open may go on until it is closed.
+    pub remove:
+        Option<unsafe extern "C" fn(user: *mut c_void, region: *const c_char, id: *const c_char) -> atrest_status>,
+    /// Called once, when the backend and every disk service that uses it are freed. May be NULL.
+    pub release: Option<unsafe extern "C" fn(user: *mut c_void)>,
+}
+
+// SAFETY: `struct_size` is the first member; pointers may be NULL, and `Option`s of functions are `None` then.
+unsafe impl SizedStruct for atrest_disk_backend_callbacks {}
+
+/// Makes a backend of files in one folder, whatever region they are in. The folder must be there.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn atrest_disk_backend_folder(
+    path: *const c_char,
+    out: *mut *mut atrest_disk_backend,
+) -> atrest_status {
+    run(|| {
+        let (path, out) = (path!(path), out!(out));
+        out.handle(Arc::new(DiskFolder::new(path)));
+        Ok(())
+    })
+}
+
+/// Makes a backend of callbacks. The struct is copied. release() is not called when this fails.
+///
+/// Errors: ATREST_ERR_NULL_ARGUMENT, also for create(), open() and remove().
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn atrest_disk_backend_from_callbacks(
+    callbacks: *const atrest_disk_backend_callbacks,
+    out: *mut *mut atrest_disk_backend,
+) -> atrest_status {
+    run(|| {
+        let (c, out) = (structure!(callbacks), out!(out));
+        out.handle(Arc::new(CallbackBackend {
+            user: User(c.user),
+            create: c.create.ok_or_else(|| Failure::null("callbacks.create"))?,
+            open: c.open.ok_or_else(|| Failure::null("callbacks.open"))?,
+            remove: c.remove.ok_or_else(|| Failure::null("callbacks.remove"))?,
+            release: c.release,
+        }));
+        Ok(())
+    })
+}
+
+/// Frees a backend. Services that use it keep it.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn atrest_disk_backend_free(backend: *mut atrest_disk_backend) {
+    free!(backend);
+}
+
+impl Handle for atrest_disk_backend {
+    type Object = Arc<dyn DiskBackend>;
+    const TAG: [u8; 4] = *b"bck\x01";
+    const NAME: &'static str = "atrest_disk_backend";
+}
+
+/// A [`DiskBackend`] of C functions.
+struct CallbackBackend {
+    user: User,
+    create:
+        unsafe extern "C" fn(*mut c_void, *const c_char, *const c_char, u64, *mut *mut atrest_device) -> atrest_status,
+    open: unsafe extern "C" fn(*mut c_void, *const c_char, *const c_char, *mut *mut atrest_device) -> atrest_status,
+    remove: unsafe extern "C" fn(*mut c_void, *const c_char, *const c_char) -> atrest_status,
+    release: Option<unsafe extern "C" fn(*mut c_void)>,
+}
+
+impl DiskBackend for CallbackBackend {
+    fn create(&self, region: &str, id: &str, size: u64) -> Result<Arc<dyn BlockDevice>, Error> {
+        let (c_region, c_id, mut given) = (c_text(region), c_text(id), ptr::null_mut());
+        // SAFETY: by the header's contract (CALLBACKS) it can be called with its `user`; the rest lives until it returns.
+        let status = unsafe { (self.create)(self.user.0, c_region.as_ptr(), c_id.as_ptr(), size, &raw mut given) };
+        check("making", region, id, status)?;
+        device(given, "create", id)
+    }
+
+    fn open(&self, region: &str, id: &str) -> Result<Arc<dyn BlockDevice>, Error> {
+        let (c_region, c_id, mut given) = (c_text(region), c_text(id), ptr::null_mut());
+        // SAFETY: by the header's contract (CALLBACKS) it can be called with its `user`; the rest lives until it returns.
+        let status = unsafe { (self.open)(self.user.0, c_region.as_ptr(), c_id.as_ptr(), &raw mut given) };
+        check("opening", region, id, status)?;
+        device(given, "open", id)
+    }
+
+    fn remove(&self, region: &str, id: &str) -> Result<(), Error> {
+        let (c_region, c_id) = (c_text(region), c_text(id));
+        // SAFETY: by the header's contract (CALLBACKS) it can be called with its `user`; the rest lives until it returns.
+        check("removing", region, id, unsafe { (self.remove)(self.user.0, c_region.as_ptr(), c_id.as_ptr()) })
+    }
+}
+
+impl Drop for CallbackBackend {
+    fn drop(&mut self) {
+        if let Some(release) = self.release {
+            // SAFETY: by the header's contract (CALLBACKS) it can be called with its `user`, and this is the last use.
+            unsafe { release(self.user.0) }
+        }
+    }
+}
+
+fn check(doing: &str, region: &str, id: &str, status: atrest_status) -> Result<(), Error> {
+    match status {
+        ATREST_OK => Ok(()),
+        ATREST_ERR_BUSY => Err(Error::Busy { what: format!("the device {id} in {region}") }),
+        status => {
+            let what = format!("{doing} the device {id} in {region}");
+            Err(Error::Io { what, source: CallbackFailed { status }.into_io() })
+        }
+    }
+}
+
+/// The device that a callback gave away.
+fn device(given: *mut atrest_device, callback: &str, id: &str) -> Result<Arc<dyn BlockDevice>, Error> {
+    // SAFETY: by the comment of the callback it is a handle that nobody else uses, and that is the library's to free.
+    let device = unsafe { handle::take(given, "out") };
+    device.map(|device| *device).map_err(|e| {
+        let what = format!("the {callback} callback gave no device {id}: {e}");
+        Error::Io { what, source: CallbackFailed { status: ATREST_OK }.into_io() }
+    })
+}

@@ -1,0 +1,436 @@
+//! DISKS, SNAPSHOTS AND IMAGES
+//!
+//! A disk is written; a snapshot is what a disk held at one instant; an image is a copy of some disks, in one region or in
+//! several. Each has a DEK of its own. One of them is named by its kind, ATREST_RESOURCE_*, and its name, which is unique
+//! among those of its kind: 1 to 127 letters, digits, '-', '_' and '.'. The name of an image's copy is IMAGE/REGION/NUMBER,
+//! where the number is the disk's in the image, from 0.
+//!
+//! Every function here that names something fails with ATREST_ERR_NO_SUCH_RESOURCE if there is none of that name, and with
+//! ATREST_ERR_BAD_ENUM for a kind that isn't known.
+
+use core::ffi::{c_char, c_void};
+
+use atrest::managed::{ImageRegion, NewCopy, NewDisk, NewImage, NewSnapshot, Resource, ResourceKind, ResourceName};
+
+use crate::args::flag;
+use crate::callback::{filled, with_text};
+use crate::disk_service::{atrest_disk_service, atrest_progress, of_copy};
+use crate::failure::{Failure, Result, run};
+use crate::status::{ATREST_ERR_INVALID_OPTION, atrest_status};
+use crate::structs::SizedStruct;
+use crate::vault_callbacks::ATREST_NAME_SIZE;
+
+/// A disk.
+pub const ATREST_RESOURCE_DISK: u32 = 1;
+/// A snapshot.
+pub const ATREST_RESOURCE_SNAPSHOT: u32 = 2;
+/// A copy of an image's disk.
+pub const ATREST_RESOURCE_IMAGE: u32 = 3;
+
+/// A buffer of this many bytes has room for the id of a disk, snapshot or image, and its zero byte.
+pub const ATREST_ID_SIZE: usize = 37;
+
+/// A disk that is to be made.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct atrest_new_disk {
+    /// Set by ATREST_NEW_DISK_INIT.
+    pub struct_size: usize,
+    /// A name that no other disk has.
+    pub name: *const c_char,
+    /// Where it is.
+    pub region: *const c_char,
+    /// Whose it is.
+    pub subscription: *const c_char,
+    /// The set whose key shall protect it. NULL for the platform's key.
+    pub set: *const c_char,
+    /// The size of its data in bytes, a multiple of the sector size, up to 64 TiB. Left 0 for a copy, which has that of its
+    /// source.
+    pub size: u64,
+    /// 512 or 4096 bytes. 0 is 512. Left 0 for a copy.
+    pub sector_size: u32,
+    /// 0.
+    pub reserved: u32,
+}
+
+// SAFETY: `struct_size` is the first member, and pointers and numbers may be zero.
+unsafe impl SizedStruct for atrest_new_disk {}
+
+/// A snapshot that is to be made.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct atrest_new_snapshot {
+    /// Set by ATREST_NEW_SNAPSHOT_INIT.
+    pub struct_size: usize,
+    /// A name that no other snapshot has.
+    pub name: *const c_char,
+    /// The name of the disk.
+    pub disk: *const c_char,
+    /// The set whose key shall protect it. NULL for the disk's set, or the platform's key if the disk has none. An incremental
+    /// snapshot shares the disk's.
+    pub set: *const c_char,
+    /// 1 if it shall hold only what differs from the last incremental snapshot of the disk; the first one holds all.
+    pub incremental: u32,
+    /// 0.
+    pub reserved: u32,
+}
+
+// SAFETY: `struct_size` is the first member, and pointers and numbers may be zero.
+unsafe impl SizedStruct for atrest_new_snapshot {}
+
+/// An image that is to be made.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct atrest_new_image {
+    /// Set by ATREST_NEW_IMAGE_INIT.
+    pub struct_size: usize,
+    /// A name that no other image has.
+    pub name: *const c_char,
+    /// The names of the disks that it is made of.
+    pub disks: *const *const c_char,
+    /// How many there are.
+    pub disks_count: usize,
+    /// The regions that it shall be in.
+    pub regions: *const *const c_char,
+    /// How many there are.
+    pub regions_count: usize,
+    /// For each region, and in it for each disk, the set of that region whose key shall protect the copy, or NULL for the
+    /// platform's key: that of disk `d` in region `r` is `sets[r * disks_count + d]`. NULL for the platform's key everywhere.
+    pub sets: *const *const c_char,
+    /// How many there are: as many as disks times regions.
+    pub sets_count: usize,
+}
+
+// SAFETY: `struct_size` is the first member, and pointers and numbers may be zero.
+unsafe impl SizedStruct for atrest_new_image {}
+
+/// What a program decides by of a disk, snapshot, or copy of an image's disk.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct atrest_resource_info {
+    /// Set by ATREST_RESOURCE_INFO_INIT.
+    pub struct_size: usize,
+    /// ATREST_RESOURCE_*.
+    pub kind: u32,
+    /// ATREST_*_KEY or _KEYS.
+    pub encryption_type: u32,
+    /// The size of its data in bytes.
+    pub size: u64,
+    /// The sector size in bytes.
+    pub sector_size: u32,
+    /// 1 while it is being put into its set and not yet under its key for sure, otherwise 0.
+    pub joining: u32,
+    /// 1 if what it holds was ever encrypted in the guest, otherwise 0.
+    pub guest_encrypted: u32,
+    /// 1 for an incremental snapshot, otherwise 0.
+    pub incremental: u32,
+    /// When it was made.
+    pub created: u64,
+    /// A UUID that is never used again: the name of its device in the backend.
+    pub id: [c_char; ATREST_ID_SIZE],
+    /// The set that it is in; empty if the platform's key alone protects it.
+    pub set: [c_char; ATREST_NAME_SIZE],
+}
+
+// SAFETY: `struct_size` is the first member, and numbers may be zero.
+unsafe impl SizedStruct for atrest_resource_info {}
+
+/// Makes a disk with a new DEK, under its set's key or the platform's. Until it is written, it reads as noise.
+///
+/// Errors: ATREST_ERR_RESOURCE_EXISTS; ATREST_ERR_INVALID_NAME; ATREST_ERR_NOT_ALLOWED for a set in another region or
+/// subscription; ATREST_ERR_INVALID_OPTION for the size; ATREST_ERR_SECTOR_SIZE; what the vault and the backend answer. Of
+/// what failed nothing stays.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn atrest_disk_service_create_disk(
+    service: *const atrest_disk_service,
+    disk: *const atrest_new_disk,
+) -> atrest_status {
+    run(|| {
+        let (service, disk) = (handle!(service), structure!(disk));
+        let new = NewDisk {
+            name: text!(disk.name).into(),
+            region: text!(disk.region).into(),
+            subscription: text!(disk.subscription).into(),
+            size: disk.size,
+            sector_size: if disk.sector_size == 0 { 512 } else { disk.sector_size },
+            set: optional_text!(disk.set).map(String::from),
+        };
+        service.create_disk(&new)?;
+        Ok(())
+    })
+}
+
+/// Makes a disk that holds what a disk, a snapshot or an image's copy holds, with a new DEK. A disk that is written meanwhile
+/// is copied as it was when this began. It is the way out of a set: nothing else brings data from under a customer's key
+/// under the platform's. `progress` may be NULL.
+///
+/// Errors: those of atrest_disk_service_create_disk; ATREST_ERR_INVALID_OPTION for a size that isn't 0;
+/// ATREST_ERR_DISK_SUSPENDED while the source's key may not be used.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn atrest_disk_service_create_disk_from(
+    service: *const atrest_disk_service,
+    source_kind: u32,
+    source_name: *const c_char,
+    disk: *const atrest_new_disk,
+    progress: atrest_progress,
+    user: *mut c_void,
+) -> atrest_status {
+    run(|| {
+        let (service, source) = (handle!(service), resource_name(source_kind, text!(source_name))?);
+        let disk = structure!(disk);
+        if disk.size != 0 || disk.sector_size != 0 {
+            let text = "a copy has the size and sector size of its source; leave those of `disk` 0";
+            return Err(Failure::new(ATREST_ERR_INVALID_OPTION, text));
+        }
+        let new = NewCopy {
+            name: text!(disk.name).into(),
+            region: text!(disk.region).into(),
+            subscription: text!(disk.subscription).into(),
+            set: optional_text!(disk.set).map(String::from),
+        };
+        service.create_disk_from(&source, &new, &of_copy(progress, user))?;
+        Ok(())
+    })
+}
+
+/// Makes a snapshot: what the disk holds at this instant, also while it is written, under a DEK of its own. An incremental
+/// one takes room for what differs from the one before, where the backend keeps devices sparse. `progress` may be NULL.
+///
+/// Errors: ATREST_ERR_RESOURCE_EXISTS; ATREST_ERR_INVALID_NAME; ATREST_ERR_NOT_ALLOWED for a set in another place, or for
+/// another set than the disk's of an incremental one; ATREST_ERR_DISK_SUSPENDED while the disk's key may not be used; what
+/// the vault and the backend answer. Of what failed nothing stays.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn atrest_disk_service_create_snapshot(
+    service: *const atrest_disk_service,
+    snapshot: *const atrest_new_snapshot,
+    progress: atrest_progress,
+    user: *mut c_void,
+) -> atrest_status {
+    run(|| {
+        let (service, snapshot) = (handle!(service), structure!(snapshot));
+        let new = NewSnapshot {
+            name: text!(snapshot.name).into(),
+            disk: text!(snapshot.disk).into(),
+            incremental: flag("snapshot.incremental", snapshot.incremental)?,
+            set: optional_text!(snapshot.set).map(String::from),
+        };
+        service.create_snapshot(&new, &of_copy(progress, user))?;
+        Ok(())
+    })
+}
+
+/// Makes an image: of each disk a copy in each region, with a DEK of its own, all of what the disk held at one instant.
+/// `progress`, which may be NULL, is told of one copy after the other.
+///
+/// Errors: ATREST_ERR_RESOURCE_EXISTS; ATREST_ERR_INVALID_NAME; ATREST_ERR_INVALID_OPTION without a disk or a region;
+/// ATREST_ERR_NOT_ALLOWED unless there is one set for each region and disk, in that region, and for a copy under the
+/// platform's key of a disk under a customer's; otherwise as atrest_disk_service_create_snapshot.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn atrest_disk_service_create_image(
+    service: *const atrest_disk_service,
+    image: *const atrest_new_image,
+    progress: atrest_progress,
+    user: *mut c_void,
+) -> atrest_status {
+    run(|| {
+        let (service, image) = (handle!(service), structure!(image));
+        let name = text!(image.name).into();
+        let mut disks = Vec::new();
+        for &disk in slice!(image.disks, image.disks_count) {
+            disks.push(text!(disk).to_owned());
+        }
+        let mut sets = Vec::new();
+        for &set in slice!(image.sets, image.sets_count) {
+            sets.push(optional_text!(set).map(String::from));
+        }
+        let regions = slice!(image.regions, image.regions_count);
+        if image.sets.is_null() {
+            sets = vec![None; disks.len().saturating_mul(regions.len())];
+        }
+        let mut image_regions = Vec::new();
+        for (n, &region) in regions.iter().enumerate() {
+            // The library refuses any number of sets but one for each disk.
+            let most = if n + 1 == regions.len() { sets.len() } else { disks.len().min(sets.len()) };
+            let sets = sets.drain(..most).collect();
+            image_regions.push(ImageRegion { region: text!(region).into(), sets });
+        }
+        service.create_image(&NewImage { name, disks, regions: image_regions }, &of_copy(progress, user))?;
+        Ok(())
+    })
+}
+
+/// What a program decides by of a disk, snapshot, or copy of an image's disk, in `out`, which starts from
+/// ATREST_RESOURCE_INFO_INIT.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn atrest_disk_service_describe(
+    service: *const atrest_disk_service,
+    kind: u32,
+    name: *const c_char,
+    out: *mut atrest_resource_info,
+) -> atrest_status {
+    run(|| {
+        let (service, name, out) = (handle!(service), resource_name(kind, text!(name))?, struct_out!(out));
+        out.set(info(&service.resource(&name)?)?);
+        Ok(())
+    })
+}
+
+/// The whole record of a disk, snapshot, or copy of an image's disk, in JSON.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn atrest_disk_service_describe_json(
+    service: *const atrest_disk_service,
+    kind: u32,
+    name: *const c_char,
+    json: *mut c_char,
+    json_cap: usize,
+    json_len: *mut usize,
+) -> atrest_status {
+    run(|| {
+        let (service, name) = (handle!(service), resource_name(kind, text!(name))?);
+        text_out!(json, json_cap, json_len).put(&service.resource(&name)?.to_json())
+    })
+}
+
+/// Calls `each` with the name of every disk, snapshot, or copy of an image's disk, in order. The text is valid during the
+/// callback only. `each` returns ATREST_OK to go on; anything else ends the list with ATREST_ERR_CALLBACK_FAILED.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn atrest_disk_service_list(
+    service: *const atrest_disk_service,
+    kind: u32,
+    each: Option<unsafe extern "C" fn(user: *mut c_void, name: *const c_char) -> atrest_status>,
+    user: *mut c_void,
+) -> atrest_status {
+    run(|| {
+        let (service, kind) = (handle!(service), resource_kind(kind)?);
+        let each = each.ok_or_else(|| Failure::null("each"))?;
+        // SAFETY: by the header's contract (CALLBACKS) it can be called with its `user`; the text lives until it returns.
+        service.names(kind)?.iter().try_for_each(|name| with_text(name, |name| unsafe { each(user, name) }))
+    })
+}
+
+/// Calls `each` with the name of every copy that an image is made of, by region and number of the disk: the copies are
+/// ATREST_RESOURCE_IMAGE. Otherwise as atrest_disk_service_list.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn atrest_disk_service_list_image(
+    service: *const atrest_disk_service,
+    image: *const c_char,
+    each: Option<unsafe extern "C" fn(user: *mut c_void, name: *const c_char) -> atrest_status>,
+    user: *mut c_void,
+) -> atrest_status {
+    run(|| {
+        let (service, image) = (handle!(service), text!(image));
+        let each = each.ok_or_else(|| Failure::null("each"))?;
+        // SAFETY: by the header's contract (CALLBACKS) it can be called with its `user`; the text lives until it returns.
+        service.image(image)?.iter().try_for_each(|copy| with_text(&copy.name, |name| unsafe { each(user, name) }))
+    })
+}
+
+/// Puts a disk or snapshot into a set: from under the platform's key under a customer's, or from under the key of another
+/// set. A disk and its incremental snapshots go together. No sector is touched, and it stays open. Killed at any instant, it
+/// is finished at the next use. `set` may be NULL, which is refused for what is under a customer's key.
+///
+/// Errors: ATREST_ERR_NOT_ALLOWED for a set in another place, of a kind that the disk can't become in place, or for what was
+/// ever encrypted in the guest; what the vault and the devices answer.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn atrest_disk_service_put_into_set(
+    service: *const atrest_disk_service,
+    kind: u32,
+    name: *const c_char,
+    set: *const c_char,
+) -> atrest_status {
+    run(|| {
+        let (service, name) = (handle!(service), resource_name(kind, text!(name))?);
+        service.put_into_set(&name, optional_text!(set))?;
+        Ok(())
+    })
+}
+
+/// Notes that a disk's data is encrypted in the guest. That can't be taken back, and its copies, snapshots and images are
+/// known for it too.
+///
+/// Errors: ATREST_ERR_NOT_ALLOWED for one that is under a customer's key.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn atrest_disk_service_mark_guest_encrypted(
+    service: *const atrest_disk_service,
+    disk: *const c_char,
+) -> atrest_status {
+    run(|| Ok(handle!(service).mark_guest_encrypted(text!(disk))?))
+}
+
+/// Moves a disk or snapshot to another subscription.
+///
+/// Errors: ATREST_ERR_NOT_ALLOWED for one that is under a customer's key.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn atrest_disk_service_move_to_subscription(
+    service: *const atrest_disk_service,
+    kind: u32,
+    name: *const c_char,
+    subscription: *const c_char,
+) -> atrest_status {
+    run(|| {
+        let (service, name) = (handle!(service), resource_name(kind, text!(name))?);
+        service.move_to_subscription(&name, text!(subscription))?;
+        Ok(())
+    })
+}
+
+/// Removes a disk or a snapshot, and what it holds. What an incremental snapshot holds and later ones need goes over to the
+/// next of them, whose data is copied for it.
+///
+/// Errors: ATREST_ERR_BUSY while somebody has the disk open; ATREST_ERR_NOT_ALLOWED for one of an image's copies;
+/// ATREST_ERR_IO.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn atrest_disk_service_delete(
+    service: *const atrest_disk_service,
+    kind: u32,
+    name: *const c_char,
+) -> atrest_status {
+    run(|| Ok(handle!(service).delete(&resource_name(kind, text!(name))?)?))
+}
+
+/// Removes an image, all copies of it.
+///
+/// Errors: ATREST_ERR_IO, after which the image is gone, and what is left of its copies is removed when the service is
+/// opened next.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn atrest_disk_service_delete_image(
+    service: *const atrest_disk_service,
+    image: *const c_char,
+) -> atrest_status {
+    run(|| Ok(handle!(service).delete_image(text!(image))?))
+}
+
+const KINDS: [(u32, ResourceKind); 3] = [
+    (ATREST_RESOURCE_DISK, ResourceKind::Disk),
+    (ATREST_RESOURCE_SNAPSHOT, ResourceKind::Snapshot),
+    (ATREST_RESOURCE_IMAGE, ResourceKind::Image),
+];
+
+pub(crate) fn c_kind(kind: ResourceKind) -> u32 {
+    KINDS.iter().find(|(_, known)| *known == kind).map_or(0, |(number, _)| *number)
+}
+
+fn resource_kind(kind: u32) -> Result<ResourceKind> {
+    let found = KINDS.iter().find(|(number, _)| *number == kind);
+    found.map(|(_, kind)| *kind).ok_or_else(|| Failure::bad_enum("kind", kind))
+}
+
+pub(crate) fn resource_name(kind: u32, name: &str) -> Result<ResourceName> {
+    Ok(ResourceName { kind: resource_kind(kind)?, name: name.into() })
+}
+
+fn info(resource: &Resource) -> Result<atrest_resource_info> {
+    Ok(atrest_resource_info {
+        struct_size: size_of::<atrest_resource_info>(),
+        kind: c_kind(resource.kind),
+        encryption_type: resource.encryption_type.code(),
+        size: resource.size,
+        sector_size: resource.sector_size,
+        joining: resource.joining.is_some().into(),
+        guest_encrypted: resource.guest_encrypted.into(),
+        incremental: resource.increment.is_some().into(),
+        created: resource.created,
+        id: filled(&resource.id, "out.id")?,
+        set: filled(resource.set.as_deref().unwrap_or(""), "out.set")?,
+    })
+}

@@ -1,0 +1,292 @@
+//! ENCRYPTION SETS
+//!
+//! A set is the key, identity and kind of encryption that many disks share. It asks its vault under an identity of its own,
+//! which is made with it: the vault's owner has to grant that one get, wrapKey and unwrapKey (atrest_vault_grant) before
+//! the first disk can be made in it. The names of sets consist of 1 to 127 letters, digits, '-', '_' and '.'.
+//!
+//! Every function here that names a set fails with ATREST_ERR_NO_SUCH_RESOURCE if there is none of that name.
+
+use core::ffi::{c_char, c_void};
+
+use atrest::EncryptionType;
+use atrest::key::KeyId;
+use atrest::managed::{EncryptionSet, NewSet, Rotation};
+
+use crate::args::flag;
+use crate::callback::{c_text, filled, with_text};
+use crate::disk_resources::c_kind;
+use crate::disk_service::{atrest_disk_service, atrest_progress, of_rotation};
+use crate::failure::{CallbackFailed, Failure, Result, run};
+use crate::output::Out;
+use crate::status::atrest_status;
+use crate::structs::SizedStruct;
+use crate::vault::ATREST_KEY_URL_SIZE;
+use crate::vault_callbacks::ATREST_NAME_SIZE;
+use crate::volume_options::ATREST_CUSTOMER_KEY;
+
+/// A buffer of this many bytes has room for the identity of any set, and its zero byte.
+pub const ATREST_IDENTITY_SIZE: usize = 257;
+
+/// A set that is to be made.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct atrest_new_set {
+    /// Set by ATREST_NEW_SET_INIT.
+    pub struct_size: usize,
+    /// A name that no other set has.
+    pub name: *const c_char,
+    /// Where it is; its vault and its disks are there too.
+    pub region: *const c_char,
+    /// Whose it is; its disks are theirs too.
+    pub subscription: *const c_char,
+    /// The tenant that its identity shall belong to, and that its vault trusts.
+    pub tenant: *const c_char,
+    /// The URL of the version of the key.
+    pub key_url: *const c_char,
+    /// ATREST_CUSTOMER_KEY or ATREST_PLATFORM_AND_CUSTOMER_KEYS. 0 is ATREST_CUSTOMER_KEY.
+    pub encryption_type: u32,
+    /// 1 if newer versions of the key are taken up as they come, by atrest_disk_service_auto_rotate.
+    pub auto_rotation: u32,
+}
+
+// SAFETY: `struct_size` is the first member, and pointers and numbers may be zero.
+unsafe impl SizedStruct for atrest_new_set {}
+
+/// What a program decides by of a set.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct atrest_set_info {
+    /// Set by ATREST_SET_INFO_INIT.
+    pub struct_size: usize,
+    /// ATREST_CUSTOMER_KEY or ATREST_PLATFORM_AND_CUSTOMER_KEYS.
+    pub encryption_type: u32,
+    /// 1 if newer versions of the key are taken up as they come, otherwise 0.
+    pub auto_rotation: u32,
+    /// When it was made.
+    pub created: u64,
+    /// When the last rotation ended; 0 if there was none.
+    pub last_key_rotation_timestamp: u64,
+    /// How many keys, besides the active one, disks may still be under: some while a rotation is in progress, otherwise
+    /// none. They must stay enabled. Their URLs are in the record.
+    pub previous_keys: u64,
+    /// The identity under which it asks its vault.
+    pub identity: [c_char; ATREST_IDENTITY_SIZE],
+    /// The URL of the key that its disks are under, or will be when the rotation that is in progress has ended.
+    pub active_key: [c_char; ATREST_KEY_URL_SIZE],
+    /// What stopped a rotation, such as "KeyDisabled"; empty if nothing did. What it stopped at, and a text for people, are in
+    /// the record.
+    pub rotation_error: [c_char; ATREST_NAME_SIZE],
+}
+
+// SAFETY: `struct_size` is the first member, and numbers may be zero.
+unsafe impl SizedStruct for atrest_set_info {}
+
+/// Makes a set.
+///
+/// Errors: ATREST_ERR_RESOURCE_EXISTS; ATREST_ERR_INVALID_NAME, also for a text that is no URL of a version;
+/// ATREST_ERR_NOT_ALLOWED for a vault in another region or tenant, or without soft delete and purge protection, and for
+/// ATREST_PLATFORM_KEY, which takes no set; ATREST_ERR_BAD_ENUM; what the directory of vaults answers.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn atrest_disk_service_create_set(
+    service: *const atrest_disk_service,
+    set: *const atrest_new_set,
+) -> atrest_status {
+    run(|| {
+        let (service, set) = (handle!(service), structure!(set));
+        let encryption_type = match set.encryption_type {
+            0 => ATREST_CUSTOMER_KEY,
+            given => given,
+        };
+        let bad_enum = || Failure::bad_enum("set.encryption_type", set.encryption_type);
+        let new = NewSet {
+            name: text!(set.name).into(),
+            region: text!(set.region).into(),
+            subscription: text!(set.subscription).into(),
+            tenant: text!(set.tenant).into(),
+            encryption_type: EncryptionType::from_code(encryption_type).ok_or_else(bad_enum)?,
+            key: text!(set.key_url).parse::<KeyId>()?,
+            auto_rotation: flag("set.auto_rotation", set.auto_rotation)?,
+        };
+        service.create_set(&new)?;
+        Ok(())
+    })
+}
+
+/// What a program decides by of a set, in `out`, which starts from ATREST_SET_INFO_INIT.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn atrest_disk_service_describe_set(
+    service: *const atrest_disk_service,
+    set: *const c_char,
+    out: *mut atrest_set_info,
+) -> atrest_status {
+    run(|| {
+        let (service, set, out) = (handle!(service), text!(set), struct_out!(out));
+        out.set(info(&service.set(set)?)?);
+        Ok(())
+    })
+}
+
+/// The whole record of a set, in JSON.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn atrest_disk_service_describe_set_json(
+    service: *const atrest_disk_service,
+    set: *const c_char,
+    json: *mut c_char,
+    json_cap: usize,
+    json_len: *mut usize,
+) -> atrest_status {
+    run(|| {
+        let (service, set) = (handle!(service), text!(set));
+        text_out!(json, json_cap, json_len).put(&service.set(set)?.to_json())
+    })
+}
+
+/// Calls `each` with the name of every set, in order. `each` returns ATREST_OK to go on; anything else ends the list with
+/// ATREST_ERR_CALLBACK_FAILED.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn atrest_disk_service_list_sets(
+    service: *const atrest_disk_service,
+    each: Option<unsafe extern "C" fn(user: *mut c_void, set: *const c_char) -> atrest_status>,
+    user: *mut c_void,
+) -> atrest_status {
+    run(|| {
+        let (service, each) = (handle!(service), each.ok_or_else(|| Failure::null("each"))?);
+        // SAFETY: by the header's contract (CALLBACKS) it can be called with its `user`; the text lives until it returns.
+        service.set_names()?.iter().try_for_each(|set| with_text(set, |set| unsafe { each(user, set) }))
+    })
+}
+
+/// Calls `each` with the kind (ATREST_RESOURCE_*) and name of everything that is in a set, in order. `each` returns
+/// ATREST_OK to go on; anything else ends the list with ATREST_ERR_CALLBACK_FAILED.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn atrest_disk_service_list_members(
+    service: *const atrest_disk_service,
+    set: *const c_char,
+    each: Option<unsafe extern "C" fn(user: *mut c_void, kind: u32, name: *const c_char) -> atrest_status>,
+    user: *mut c_void,
+) -> atrest_status {
+    run(|| {
+        let (service, set, each) = (handle!(service), text!(set), each.ok_or_else(|| Failure::null("each"))?);
+        for member in service.members(set)? {
+            let (kind, name) = (c_kind(member.kind), c_text(&member.name));
+            // SAFETY: by the header's contract (CALLBACKS) it can be called with its `user`; the text lives until then.
+            CallbackFailed::check(unsafe { each(user, kind, name.as_ptr()) })?;
+        }
+        Ok(())
+    })
+}
+
+/// Puts every disk, snapshot and image of a set under the latest version of its key. A rotation that was stopped, or killed,
+/// goes on. No sector is read or written, and disks stay in use. THE OLD VERSIONS MUST STAY ENABLED UNTIL THIS RETURNS.
+///
+/// `progress` may be NULL. How many were put under the key goes to `rewrapped`, which may be NULL; the others were already.
+///
+/// Errors: ATREST_ERR_NOT_ALLOWED while an error of an earlier rotation isn't cleared; what the vault and the devices
+/// answer, which is noted in the set and stops the rotation.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn atrest_disk_service_rotate_set(
+    service: *const atrest_disk_service,
+    set: *const c_char,
+    progress: atrest_progress,
+    user: *mut c_void,
+    rewrapped: *mut u64,
+) -> atrest_status {
+    run(|| {
+        let (service, set) = (handle!(service), text!(set));
+        let rewrapped = if rewrapped.is_null() { None } else { Some(out!(rewrapped)) };
+        put_rewrapped(rewrapped, &service.rotate_set(set, &of_rotation(progress, user))?);
+        Ok(())
+    })
+}
+
+/// Puts a set, and all that is in it, under another key, perhaps of another vault. Otherwise as
+/// atrest_disk_service_rotate_set.
+///
+/// It is what to do when the key has expired. A key that is disabled or deleted, or may not be used any more, has to be
+/// made usable again until this has returned: without it nobody, this service included, has the DEKs.
+///
+/// Errors: those of atrest_disk_service_rotate_set; ATREST_ERR_INVALID_NAME for a text that is no URL of a version;
+/// ATREST_ERR_NOT_ALLOWED for a vault in another region or tenant, or without soft delete and purge protection.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn atrest_disk_service_set_key(
+    service: *const atrest_disk_service,
+    set: *const c_char,
+    key_url: *const c_char,
+    progress: atrest_progress,
+    user: *mut c_void,
+    rewrapped: *mut u64,
+) -> atrest_status {
+    run(|| {
+        let (service, set, key) = (handle!(service), text!(set), text!(key_url).parse::<KeyId>()?);
+        let rewrapped = if rewrapped.is_null() { None } else { Some(out!(rewrapped)) };
+        put_rewrapped(rewrapped, &service.set_key(set, &key, &of_rotation(progress, user))?);
+        Ok(())
+    })
+}
+
+/// Clears what stopped a rotation, so that it may be tried again.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn atrest_disk_service_clear_rotation_error(
+    service: *const atrest_disk_service,
+    set: *const c_char,
+) -> atrest_status {
+    run(|| Ok(handle!(service).clear_rotation_error(text!(set))?))
+}
+
+/// Says whether newer versions of a set's key are taken up as they come: 1 or 0.
+///
+/// Errors: ATREST_ERR_BAD_ENUM.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn atrest_disk_service_set_auto_rotation(
+    service: *const atrest_disk_service,
+    set: *const c_char,
+    on: u32,
+) -> atrest_status {
+    run(|| Ok(handle!(service).set_auto_rotation(text!(set), flag("on", on)?)?))
+}
+
+/// Moves a set to another tenant, as happens when its subscription is transferred: it loses its identity, and so the key. It
+/// gets a new identity, under which all works again once the vault's owner has granted that one access.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn atrest_disk_service_move_set_to_tenant(
+    service: *const atrest_disk_service,
+    set: *const c_char,
+    tenant: *const c_char,
+) -> atrest_status {
+    run(|| {
+        handle!(service).move_set_to_tenant(text!(set), text!(tenant))?;
+        Ok(())
+    })
+}
+
+/// Removes a set.
+///
+/// Errors: ATREST_ERR_NOT_ALLOWED while it has disks, snapshots or images.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn atrest_disk_service_delete_set(
+    service: *const atrest_disk_service,
+    set: *const c_char,
+) -> atrest_status {
+    run(|| Ok(handle!(service).delete_set(text!(set))?))
+}
+
+fn info(set: &EncryptionSet) -> Result<atrest_set_info> {
+    let error = set.auto_key_rotation_error.as_ref().map_or("", |error| &error.code);
+    Ok(atrest_set_info {
+        struct_size: size_of::<atrest_set_info>(),
+        encryption_type: set.encryption_type.code(),
+        auto_rotation: set.auto_rotation.into(),
+        created: set.created,
+        last_key_rotation_timestamp: set.last_key_rotation_timestamp.unwrap_or(0),
+        previous_keys: set.previous_keys.len() as u64,
+        identity: filled(&set.identity, "out.identity")?,
+        active_key: filled(&set.active_key.to_string(), "out.active_key")?,
+        rotation_error: filled(error, "out.rotation_error")?,
+    })
+}
+
+fn put_rewrapped(out: Option<Out<u64>>, rotation: &Rotation) {
+    if let Some(out) = out {
+        out.set(rotation.rewrapped as u64);
+    }
+}
