@@ -2384,6 +2384,101 @@ atrest_status atrest_disk_sector_size(const atrest_disk *disk, uint32_t *out);
 // atrest_disk_service_maintain is to be shut down.
 atrest_status atrest_disk_is_suspended(const atrest_disk *disk, uint32_t *out);
 
+// ---------------------------------------------------------------------------------------------------------------------
+// REPORTS
+//
+// What protects a disk, and whether what it is configured for is finished. Headers are read for it; no vault of a customer
+// is asked.
+//
+// The capability table compares the ways of encrypting a disk: what each gives, in Azure's words, and how much of that this
+// version of the library does.
+
+// It is under the key that it is configured for, and no other.
+#define ATREST_PROTECTION_FINISHED 1
+
+// It was put into its set, and is still under the key that it was under before.
+#define ATREST_PROTECTION_JOINING 2
+
+// Its set is being rotated, and it is still under an older key.
+#define ATREST_PROTECTION_ROTATING 3
+
+// Nobody has it open.
+#define ATREST_ACCESS_CLOSED 1
+
+// It is open, and its key may be used.
+#define ATREST_ACCESS_USABLE 2
+
+// It is open, and I/O fails until its key may be used again.
+#define ATREST_ACCESS_SUSPENDED 3
+
+// What a program decides by of a report.
+typedef struct {
+    // Set by ATREST_REPORT_INIT.
+    size_t struct_size;
+    // ATREST_PROTECTION_*.
+    uint32_t status;
+    // ATREST_ACCESS_*, as far as is known without asking.
+    uint32_t access;
+} atrest_report;
+
+// The first value of an atrest_report.
+#define ATREST_REPORT_INIT {sizeof(atrest_report), 0, 0}
+
+// What a program decides by of the report of a set.
+typedef struct {
+    // Set by ATREST_SET_REPORT_INIT.
+    size_t struct_size;
+    // How many disks, snapshots and copies of images' disks are under the set's active key, and no other.
+    uint64_t done;
+    // How many there are.
+    uint64_t total;
+    // 1 if that is all, and no rotation is in progress; otherwise 0.
+    uint32_t finished;
+    // 0.
+    uint32_t reserved;
+} atrest_set_report;
+
+// The first value of an atrest_set_report.
+#define ATREST_SET_REPORT_INIT {sizeof(atrest_set_report), 0, 0, 0, 0}
+
+// Whether a disk, snapshot, or copy of an image's disk is under the key that it is configured for, in `out`, which starts
+// from ATREST_REPORT_INIT.
+//
+// Errors: ATREST_ERR_NO_SUCH_RESOURCE; ATREST_ERR_BAD_ENUM; what the backend answers, and what can be wrong with a header.
+atrest_status atrest_disk_service_report(const atrest_disk_service *service, uint32_t kind, const char *name,
+    atrest_report *out);
+
+// The whole report of a disk, snapshot, or copy of an image's disk, in JSON: its record, the keys that its header names, and
+// the rows of the capability table that apply to it.
+//
+// Errors: those of atrest_disk_service_report.
+atrest_status atrest_disk_service_report_json(const atrest_disk_service *service, uint32_t kind, const char *name,
+    char *json, size_t json_cap, size_t *json_len);
+
+// How much of what is in a set is under its active key, in `out`, which starts from ATREST_SET_REPORT_INIT.
+//
+// Errors: those of atrest_disk_service_report.
+atrest_status atrest_disk_service_report_set(const atrest_disk_service *service, const char *set,
+    atrest_set_report *out);
+
+// The whole report of a set, in JSON: its record, and the names of what isn't under its active key yet.
+//
+// Errors: those of atrest_disk_service_report.
+atrest_status atrest_disk_service_report_set_json(const atrest_disk_service *service, const char *set, char *json,
+    size_t json_cap, size_t *json_len);
+
+// The capability table in JSON: the rows that apply to a disk of `encryption_type`, ATREST_*_KEY or _KEYS, which the guest
+// encrypts too if `in_guest` is 1; or, for 0 and 0, the whole table.
+//
+// Errors: ATREST_ERR_BAD_ENUM.
+atrest_status atrest_capability_table_json(uint32_t encryption_type, uint32_t in_guest, char *json, size_t json_cap,
+    size_t *json_len);
+
+// The capability table as a text of lines, in ASCII: a grid, and what there is to say of its cells. Otherwise as
+// atrest_capability_table_json.
+atrest_status atrest_capability_table_text(uint32_t encryption_type, uint32_t in_guest, char *text, size_t text_cap,
+    size_t *text_len);
+
 #ifdef __cplusplus
 }
 #endif

@@ -42,6 +42,7 @@ mod dek;
 mod device;
 mod disk;
 mod disk_backend;
+mod disk_report;
 mod disk_resources;
 mod disk_service;
 mod disk_sets;

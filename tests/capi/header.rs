@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use atrest::key::KeyId;
 
 /// The files of `src/ffi` that C sees, in the order of the header's sections.
-const SECTIONS: [&str; 23] = [
+const SECTIONS: [&str; 24] = [
     "version",
     "status",
     "clock",
@@ -31,6 +31,7 @@ const SECTIONS: [&str; 23] = [
     "disk_sets",
     "disk_resources",
     "disk",
+    "disk_report",
 ];
 
 const WIDTH: usize = 120;

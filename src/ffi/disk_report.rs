@@ -1,0 +1,201 @@
+//! REPORTS
+//!
+//! What protects a disk, and whether what it is configured for is finished. Headers are read for it; no vault of a customer
+//! is asked.
+//!
+//! The capability table compares the ways of encrypting a disk: what each gives, in Azure's words, and how much of that this
+//! version of the library does.
+
+use core::ffi::c_char;
+
+use atrest::EncryptionType;
+use atrest::managed::{CapabilityTable, EncryptionOption, KeyAccess, ProtectionStatus};
+
+use crate::args::flag;
+use crate::disk_resources::resource_name;
+use crate::disk_service::atrest_disk_service;
+use crate::failure::{Failure, Result, run};
+use crate::status::{ATREST_ERR_OTHER, atrest_status};
+use crate::structs::SizedStruct;
+
+/// It is under the key that it is configured for, and no other.
+pub const ATREST_PROTECTION_FINISHED: u32 = 1;
+/// It was put into its set, and is still under the key that it was under before.
+pub const ATREST_PROTECTION_JOINING: u32 = 2;
+/// Its set is being rotated, and it is still under an older key.
+pub const ATREST_PROTECTION_ROTATING: u32 = 3;
+
+/// Nobody has it open.
+pub const ATREST_ACCESS_CLOSED: u32 = 1;
+/// It is open, and its key may be used.
+pub const ATREST_ACCESS_USABLE: u32 = 2;
+/// It is open, and I/O fails until its key may be used again.
+pub const ATREST_ACCESS_SUSPENDED: u32 = 3;
+
+/// What a program decides by of a report.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct atrest_report {
+    /// Set by ATREST_REPORT_INIT.
+    pub struct_size: usize,
+    /// ATREST_PROTECTION_*.
+    pub status: u32,
+    /// ATREST_ACCESS_*, as far as is known without asking.
+    pub access: u32,
+}
+
+// SAFETY: `struct_size` is the first member, and numbers may be zero.
+unsafe impl SizedStruct for atrest_report {}
+
+/// What a program decides by of the report of a set.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct atrest_set_report {
+    /// Set by ATREST_SET_REPORT_INIT.
+    pub struct_size: usize,
+    /// How many disks, snapshots and copies of images' disks are under the set's active key, and no other.
+    pub done: u64,
+    /// How many there are.
+    pub total: u64,
+    /// 1 if that is all, and no rotation is in progress; otherwise 0.
+    pub finished: u32,
+    /// 0.
+    pub reserved: u32,
+}
+
+// SAFETY: `struct_size` is the first member, and numbers may be zero.
+unsafe impl SizedStruct for atrest_set_report {}
+
+/// Whether a disk, snapshot, or copy of an image's disk is under the key that it is configured for, in `out`, which starts
+/// from ATREST_REPORT_INIT.
+///
+/// Errors: ATREST_ERR_NO_SUCH_RESOURCE; ATREST_ERR_BAD_ENUM; what the backend answers, and what can be wrong with a header.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn atrest_disk_service_report(
+    service: *const atrest_disk_service,
+    kind: u32,
+    name: *const c_char,
+    out: *mut atrest_report,
+) -> atrest_status {
+    run(|| {
+        let (service, name, out) = (handle!(service), resource_name(kind, text!(name))?, struct_out!(out));
+        let report = service.report(&name)?;
+        let unknown = |what| Failure::new(ATREST_ERR_OTHER, format!("{what} has no number"));
+        out.set(atrest_report {
+            struct_size: size_of::<atrest_report>(),
+            status: match report.status {
+                ProtectionStatus::Finished => ATREST_PROTECTION_FINISHED,
+                ProtectionStatus::Joining => ATREST_PROTECTION_JOINING,
+                ProtectionStatus::Rotating => ATREST_PROTECTION_ROTATING,
+                other => return Err(unknown(format!("the status {other:?}"))),
+            },
+            access: match report.access {
+                KeyAccess::Closed => ATREST_ACCESS_CLOSED,
+                KeyAccess::Usable => ATREST_ACCESS_USABLE,
+                KeyAccess::Suspended => ATREST_ACCESS_SUSPENDED,
+                other => return Err(unknown(format!("the access {other:?}"))),
+            },
+        });
+        Ok(())
+    })
+}
+
+/// The whole report of a disk, snapshot, or copy of an image's disk, in JSON: its record, the keys that its header names, and
+/// the rows of the capability table that apply to it.
+///
+/// Errors: those of atrest_disk_service_report.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn atrest_disk_service_report_json(
+    service: *const atrest_disk_service,
+    kind: u32,
+    name: *const c_char,
+    json: *mut c_char,
+    json_cap: usize,
+    json_len: *mut usize,
+) -> atrest_status {
+    run(|| {
+        let (service, name) = (handle!(service), resource_name(kind, text!(name))?);
+        text_out!(json, json_cap, json_len).put(&service.report(&name)?.to_json())
+    })
+}
+
+/// How much of what is in a set is under its active key, in `out`, which starts from ATREST_SET_REPORT_INIT.
+///
+/// Errors: those of atrest_disk_service_report.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn atrest_disk_service_report_set(
+    service: *const atrest_disk_service,
+    set: *const c_char,
+    out: *mut atrest_set_report,
+) -> atrest_status {
+    run(|| {
+        let (service, set, out) = (handle!(service), text!(set), struct_out!(out));
+        let report = service.report_set(set)?;
+        out.set(atrest_set_report {
+            struct_size: size_of::<atrest_set_report>(),
+            done: report.progress.done as u64,
+            total: report.progress.total as u64,
+            finished: report.finished.into(),
+            reserved: 0,
+        });
+        Ok(())
+    })
+}
+
+/// The whole report of a set, in JSON: its record, and the names of what isn't under its active key yet.
+///
+/// Errors: those of atrest_disk_service_report.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn atrest_disk_service_report_set_json(
+    service: *const atrest_disk_service,
+    set: *const c_char,
+    json: *mut c_char,
+    json_cap: usize,
+    json_len: *mut usize,
+) -> atrest_status {
+    run(|| {
+        let (service, set) = (handle!(service), text!(set));
+        text_out!(json, json_cap, json_len).put(&service.report_set(set)?.to_json())
+    })
+}
+
+/// The capability table in JSON: the rows that apply to a disk of `encryption_type`, ATREST_*_KEY or _KEYS, which the guest
+/// encrypts too if `in_guest` is 1; or, for 0 and 0, the whole table.
+///
+/// Errors: ATREST_ERR_BAD_ENUM.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn atrest_capability_table_json(
+    encryption_type: u32,
+    in_guest: u32,
+    json: *mut c_char,
+    json_cap: usize,
+    json_len: *mut usize,
+) -> atrest_status {
+    run(|| text_out!(json, json_cap, json_len).put(&table(encryption_type, in_guest)?.to_json()))
+}
+
+/// The capability table as a text of lines, in ASCII: a grid, and what there is to say of its cells. Otherwise as
+/// atrest_capability_table_json.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn atrest_capability_table_text(
+    encryption_type: u32,
+    in_guest: u32,
+    text: *mut c_char,
+    text_cap: usize,
+    text_len: *mut usize,
+) -> atrest_status {
+    run(|| {
+        let lines = table(encryption_type, in_guest)?.lines();
+        text_out!(text, text_cap, text_len).put(&(lines.join("\n") + "\n"))
+    })
+}
+
+fn table(encryption_type: u32, in_guest: u32) -> Result<CapabilityTable> {
+    let in_guest = flag("in_guest", in_guest)?;
+    if encryption_type == 0 && !in_guest {
+        return Ok(CapabilityTable::whole());
+    }
+    let bad_enum = || Failure::bad_enum("encryption_type", encryption_type);
+    let encryption_type = EncryptionType::from_code(encryption_type).ok_or_else(bad_enum)?;
+    Ok(CapabilityTable::of(&EncryptionOption::of(encryption_type, in_guest)))
+}
