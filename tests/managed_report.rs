@@ -39,6 +39,7 @@ fn a_report_says_what_protects_each_disk() {
         assert_eq!(key.starts_with("platform/"), disk == "p", "{key}");
         let json: Value = serde_json::from_str(&report.to_json()).unwrap();
         assert_eq!(json["resource"]["name"], *disk);
+        assert_eq!(json["resource"], serde_json::from_str::<Value>(&report.resource.to_json()).unwrap());
         assert_eq!(json["resource"]["kind"], "disk");
         assert_eq!(json["status"], "finished");
         assert_eq!(json["keys"][0], *key);
@@ -93,6 +94,7 @@ fn configured_and_finished_are_told_apart() {
         }
         let json: Value = serde_json::from_str(&report.to_json()).unwrap();
         assert_eq!(json["set"]["active_key"], new.to_string());
+        assert_eq!(json["set"], serde_json::from_str::<Value>(&report.set.to_json()).unwrap());
         assert_eq!(json["set"]["auto_key_rotation_error"]["code"], "VaultFailed");
         assert_eq!(json["progress"]["total"], 6);
         // Once more while they are open.

@@ -13,7 +13,7 @@ use common::{cryptsetup, peer, pipe, run, text};
 use library::root;
 use programs::{C, CPP, WARNINGS, built, everywhere, succeed};
 
-const PROGRAMS: [&str; 10] = [
+const PROGRAMS: [&str; 13] = [
     "examples/volume.c",
     "examples/sectors.c",
     "examples/custom_vault.c",
@@ -24,6 +24,9 @@ const PROGRAMS: [&str; 10] = [
     "tests/capi/misuse_vaults.c",
     "tests/capi/misuse_volumes.c",
     "tests/capi/misuse_headers.c",
+    "tests/capi/misuse_managed.c",
+    "tests/capi/misuse_disks.c",
+    "tests/capi/misuse_managed_callbacks.c",
 ];
 
 #[test]
@@ -123,12 +126,7 @@ removing the last: ATREST_ERR_LAST_PROTECTOR
 
 #[test]
 fn misuse() {
-    for program in [
-        "tests/capi/misuse_keys.c",
-        "tests/capi/misuse_vaults.c",
-        "tests/capi/misuse_volumes.c",
-        "tests/capi/misuse_headers.c",
-    ] {
+    for program in PROGRAMS.iter().filter(|program| program.contains("/misuse_")) {
         for output in everywhere(program) {
             let passed = output.strip_suffix(" checks passed\n").unwrap();
             assert!(passed.parse::<u32>().unwrap() > 200, "{output}");

@@ -114,7 +114,7 @@ fn every_error_has_a_status() {
 fn buffers_of_the_sizes_given_have_room_for_the_longest_names() {
     let size = |name: &str| -> usize {
         let define = format!("pub const {name}: usize = ");
-        let value = ["vault", "vault_callbacks"].iter().find_map(|section| {
+        let value = ["vault", "vault_callbacks", "disk_sets", "disk_resources"].iter().find_map(|section| {
             source(section).split_once(&define).map(|(_, rest)| rest.split_once(';').unwrap().0.parse().unwrap())
         });
         value.unwrap()
@@ -123,6 +123,9 @@ fn buffers_of_the_sizes_given_have_room_for_the_longest_names() {
     let longest = KeyId::new(&vault, &name, &name).unwrap().to_string();
     assert_eq!(size("ATREST_KEY_URL_SIZE"), longest.len() + 1);
     assert_eq!(size("ATREST_NAME_SIZE"), name.len() + 1);
+    // The identity of a set is its name between "des-" and a UUID, and that of anybody else has at most 256 characters.
+    assert_eq!(size("ATREST_ID_SIZE"), "01234567-89ab-cdef-0123-456789abcdef".len() + 1);
+    assert!(size("ATREST_IDENTITY_SIZE") >= ("des--".len() + name.len() + size("ATREST_ID_SIZE")).max(256 + 1));
     assert!(KeyId::new(&(vault.clone() + "v"), &name, &name).is_err());
     assert!(KeyId::new(&vault, &(name.clone() + "n"), &name).is_err());
     assert!(KeyId::new(&vault, &name, &(name.clone() + "n")).is_err());

@@ -79,7 +79,7 @@ static atrest_unlock with_passphrase(const char *passphrase)
     return unlock;
 }
 
-static atrest_vault *new_vault(const char *name)
+static inline atrest_vault *new_vault(const char *name)
 {
     atrest_unlock unlock = with_passphrase("passphrase");
     atrest_vault *vault;

@@ -1,0 +1,272 @@
+// Use and misuse of what a service of managed disks is made of, of the service, and of its sets.
+#include "misuse_managed.h"
+
+static void clocks_and_handles(void)
+{
+    atrest_clock_callbacks callbacks = ATREST_CLOCK_CALLBACKS_INIT;
+    atrest_unlock unlock = with_passphrase("passphrase");
+    atrest_vault *other, *identity;
+    atrest_device *device, *again;
+    uint64_t now = 77;
+    IS(ATREST_ERR_NULL_ARGUMENT, atrest_clock_manual(1, NULL));
+    IS(ATREST_ERR_NULL_ARGUMENT, atrest_clock_now(NULL, &now));
+    IS(ATREST_ERR_NULL_ARGUMENT, atrest_clock_now(the_clock, NULL));
+    IS(ATREST_ERR_NULL_ARGUMENT, atrest_clock_set(NULL, 1));
+    IS(ATREST_ERR_NULL_ARGUMENT, atrest_clock_advance(NULL, 1));
+    NO_HANDLE(atrest_clock, ATREST_ERR_NULL_ARGUMENT, atrest_clock_from_callbacks(NULL, &out));
+    NO_HANDLE(atrest_clock, ATREST_ERR_NULL_ARGUMENT, atrest_clock_from_callbacks(&callbacks, &out));
+    callbacks.struct_size++;
+    NO_HANDLE(atrest_clock, ATREST_ERR_STRUCT_SIZE, atrest_clock_from_callbacks(&callbacks, &out));
+    CHECK(now == 77);
+    OK(atrest_clock_advance(the_clock, UINT64_MAX));
+    OK(atrest_clock_advance(the_clock, UINT64_MAX));
+    OK(atrest_clock_now(the_clock, &now));
+    CHECK(now == UINT64_MAX);
+    OK(atrest_clock_set(the_clock, 1800000000));
+
+    NO_HANDLE(atrest_vault, ATREST_ERR_NULL_ARGUMENT, atrest_vault_clone(NULL, &out));
+    IS(ATREST_ERR_NULL_ARGUMENT, atrest_vault_clone(contoso, NULL));
+    NO_HANDLE(atrest_vault, ATREST_ERR_INVALID_HANDLE, atrest_vault_clone(PASSED_AS(atrest_vault, the_clock), &out));
+    NO_HANDLE(atrest_vault, ATREST_ERR_NULL_ARGUMENT, atrest_vault_with_clock(contoso, NULL, &out));
+    NO_HANDLE(atrest_vault, ATREST_ERR_NULL_ARGUMENT, atrest_vault_with_clock(NULL, the_clock, &out));
+    IS(ATREST_ERR_NULL_ARGUMENT, atrest_vault_with_clock(contoso, the_clock, NULL));
+    OK(atrest_vault_create_file(in_folder("cloned"), &unlock, &other));
+    OK(atrest_vault_as_identity(other, "set-1", &identity));
+    NO_HANDLE(atrest_vault, ATREST_ERR_UNSUPPORTED, atrest_vault_with_clock(identity, the_clock, &out));
+    atrest_vault_free(identity);
+    OK(atrest_vault_clone(other, &identity));
+    atrest_vault_free(other);
+    OK(atrest_vault_create_key(identity, "disks", NULL, 0));
+    atrest_vault_free(identity);
+
+    NO_HANDLE(atrest_device, ATREST_ERR_NULL_ARGUMENT, atrest_device_clone(NULL, &out));
+    OK(atrest_device_memory(512, &device));
+    IS(ATREST_ERR_NULL_ARGUMENT, atrest_device_clone(device, NULL));
+    OK(atrest_device_clone(device, &again));
+    atrest_device_free(device);
+    NO_HANDLE(atrest_device, ATREST_ERR_INVALID_HANDLE, atrest_device_clone(device, &out));
+    atrest_device_free(again);
+}
+
+static void directories(void)
+{
+    atrest_vault *identity;
+    int calls = 0;
+    char names[200] = "";
+    IS(ATREST_ERR_NULL_ARGUMENT, atrest_vault_directory_new(NULL));
+    IS(ATREST_ERR_NULL_ARGUMENT, atrest_vault_directory_add(NULL, contoso));
+    IS(ATREST_ERR_NULL_ARGUMENT, atrest_vault_directory_add(vaults, NULL));
+    IS(ATREST_ERR_INVALID_HANDLE, atrest_vault_directory_add(PASSED_AS(atrest_vault_directory, contoso), contoso));
+    IS(ATREST_ERR_INVALID_HANDLE, atrest_vault_directory_add(vaults, PASSED_AS(atrest_vault, vaults)));
+    OK(atrest_vault_as_identity(contoso, "set-1", &identity));
+    IS(ATREST_ERR_UNSUPPORTED, atrest_vault_directory_add(vaults, identity));
+    atrest_vault_free(identity);
+    OK(atrest_vault_directory_add(vaults, contoso));
+    IS(ATREST_ERR_RESOURCE_EXISTS, atrest_vault_directory_add(vaults, contoso));
+    IS(ATREST_ERR_NULL_ARGUMENT, atrest_vault_directory_list(vaults, NULL, NULL));
+    IS(ATREST_ERR_NULL_ARGUMENT, atrest_vault_directory_list(NULL, stop, &calls));
+    IS(ATREST_ERR_CALLBACK_FAILED, atrest_vault_directory_list(vaults, stop, &calls));
+    CHECK(calls == 1);
+    IS(ATREST_ERR_NULL_ARGUMENT, atrest_vault_directory_remove(vaults, NULL));
+    IS(ATREST_ERR_NOT_UTF8, atrest_vault_directory_remove(vaults, BAD_UTF8));
+    IS(ATREST_ERR_NO_SUCH_RESOURCE, atrest_vault_directory_remove(vaults, "https://nobody"));
+    OK(atrest_vault_directory_remove(vaults, CONTOSO));
+    OK(atrest_vault_directory_list(vaults, add_name, names));
+    CHECK(names[0] == 0);
+    OK(atrest_vault_directory_add(vaults, contoso));
+    OK(atrest_vault_directory_list(vaults, add_name, names));
+    CHECK(strcmp(names, CONTOSO ";") == 0);
+    NO_HANDLE(atrest_disk_backend, ATREST_ERR_NULL_ARGUMENT, atrest_disk_backend_folder(NULL, &out));
+    IS(ATREST_ERR_NULL_ARGUMENT, atrest_disk_backend_folder(folder, NULL));
+}
+
+static void services(void)
+{
+    atrest_disk_service_options options = setup(), bad;
+    char path[300];
+    snprintf(path, sizeof path, "%s/store", folder);
+#define OPEN(options) atrest_disk_service_open(path, options, &out)
+    NO_HANDLE(atrest_disk_service, ATREST_ERR_NULL_ARGUMENT, OPEN(NULL));
+    NO_HANDLE(atrest_disk_service, ATREST_ERR_NULL_ARGUMENT, atrest_disk_service_open(NULL, &options, &out));
+    IS(ATREST_ERR_NULL_ARGUMENT, atrest_disk_service_open(path, &options, NULL));
+    bad = options;
+    bad.struct_size--;
+    NO_HANDLE(atrest_disk_service, ATREST_ERR_STRUCT_SIZE, OPEN(&bad));
+    bad = options;
+    bad.backend = NULL;
+    NO_HANDLE(atrest_disk_service, ATREST_ERR_NULL_ARGUMENT, OPEN(&bad));
+    bad = options;
+    bad.platform = NULL;
+    NO_HANDLE(atrest_disk_service, ATREST_ERR_NULL_ARGUMENT, OPEN(&bad));
+    bad = options;
+    bad.platform_key = NULL;
+    NO_HANDLE(atrest_disk_service, ATREST_ERR_NULL_ARGUMENT, OPEN(&bad));
+    bad = options;
+    bad.platform_key = BAD_UTF8;
+    NO_HANDLE(atrest_disk_service, ATREST_ERR_NOT_UTF8, OPEN(&bad));
+    bad = options;
+    bad.backend = PASSED_AS(atrest_disk_backend, vaults);
+    NO_HANDLE(atrest_disk_service, ATREST_ERR_INVALID_HANDLE, OPEN(&bad));
+    bad = options;
+    bad.vaults = PASSED_AS(atrest_vault_directory, backend);
+    NO_HANDLE(atrest_disk_service, ATREST_ERR_INVALID_HANDLE, OPEN(&bad));
+    bad = options;
+    bad.platform = PASSED_AS(atrest_vault, the_clock);
+    NO_HANDLE(atrest_disk_service, ATREST_ERR_INVALID_HANDLE, OPEN(&bad));
+    bad = options;
+    bad.clock = PASSED_AS(atrest_clock, contoso);
+    NO_HANDLE(atrest_disk_service, ATREST_ERR_INVALID_HANDLE, OPEN(&bad));
+    NO_HANDLE(atrest_disk_service, ATREST_ERR_IO, atrest_disk_service_open(in_folder("none/store"), &options, &out));
+    CHECK(fopen(path, "r") == NULL);
+
+    // Without customers, and by the clock of the system.
+    bad = options;
+    bad.vaults = NULL;
+    bad.clock = NULL;
+    OK(atrest_disk_service_open(path, &bad, &service));
+    atrest_new_set set = new_set("s");
+    IS(ATREST_ERR_VAULT, atrest_disk_service_create_set(service, &set));
+    atrest_disk_service_free(service);
+    IS(ATREST_ERR_INVALID_HANDLE, atrest_disk_service_maintain(service));
+
+    OK(atrest_disk_service_open(path, &options, &service));
+    NO_HANDLE(atrest_disk_service, ATREST_ERR_IO, OPEN(&options));
+    IS(ATREST_ERR_NULL_ARGUMENT, atrest_disk_service_maintain(NULL));
+    IS(ATREST_ERR_INVALID_HANDLE, atrest_disk_service_maintain(PASSED_AS(atrest_disk_service, contoso)));
+    OK(atrest_disk_service_maintain(service));
+}
+
+static void sets(void)
+{
+    atrest_new_set set = new_set("s"), bad;
+    atrest_set_info info = ATREST_SET_INFO_INIT;
+    atrest_set_report report = ATREST_SET_REPORT_INIT;
+    int calls = 0;
+    char names[200] = "", two_names[260];
+#define CREATE_SET(member, value) (bad = set, bad.member = value, atrest_disk_service_create_set(service, &bad))
+    IS(ATREST_ERR_NULL_ARGUMENT, atrest_disk_service_create_set(NULL, &set));
+    IS(ATREST_ERR_NULL_ARGUMENT, atrest_disk_service_create_set(service, NULL));
+    IS(ATREST_ERR_STRUCT_SIZE, CREATE_SET(struct_size, 8));
+    IS(ATREST_ERR_NULL_ARGUMENT, CREATE_SET(name, NULL));
+    IS(ATREST_ERR_NULL_ARGUMENT, CREATE_SET(region, NULL));
+    IS(ATREST_ERR_NULL_ARGUMENT, CREATE_SET(subscription, NULL));
+    IS(ATREST_ERR_NULL_ARGUMENT, CREATE_SET(tenant, NULL));
+    IS(ATREST_ERR_NULL_ARGUMENT, CREATE_SET(key_url, NULL));
+    IS(ATREST_ERR_NOT_UTF8, CREATE_SET(name, BAD_UTF8));
+    IS(ATREST_ERR_INVALID_NAME, CREATE_SET(name, "two words"));
+    IS(ATREST_ERR_INVALID_NAME, CREATE_SET(name, ""));
+    IS(ATREST_ERR_INVALID_NAME, CREATE_SET(key_url, "disks"));
+    IS(ATREST_ERR_BAD_ENUM, CREATE_SET(encryption_type, 4));
+    IS(ATREST_ERR_BAD_ENUM, CREATE_SET(auto_rotation, 2));
+    IS(ATREST_ERR_VAULT, CREATE_SET(key_url, "https://nobody/keys/disks/1"));
+    FORBIDDEN("20", CREATE_SET(encryption_type, ATREST_PLATFORM_KEY));
+    FORBIDDEN("18", CREATE_SET(region, "south"));
+    FORBIDDEN("43", CREATE_SET(tenant, "fabrikam"));
+    FORBIDDEN("16", CREATE_SET(key_url, "https://unprotected/keys/disks/1"));
+    FORBIDDEN("18", CREATE_SET(key_url, "https://nowhere/keys/disks/1"));
+    IS(ATREST_ERR_NO_SUCH_RESOURCE, atrest_disk_service_describe_set(service, "s", &info));
+    CHECK(info.created == 0 && info.identity[0] == 0);
+    OK(atrest_disk_service_create_set(service, &set));
+    IS(ATREST_ERR_RESOURCE_EXISTS, atrest_disk_service_create_set(service, &set));
+
+    IS(ATREST_ERR_NULL_ARGUMENT, atrest_disk_service_describe_set(service, "s", NULL));
+    IS(ATREST_ERR_NULL_ARGUMENT, atrest_disk_service_describe_set(service, NULL, &info));
+    IS(ATREST_ERR_NULL_ARGUMENT, atrest_disk_service_describe_set(NULL, "s", &info));
+    info.struct_size++;
+    IS(ATREST_ERR_STRUCT_SIZE, atrest_disk_service_describe_set(service, "s", &info));
+    CHECK(info.created == 0);
+    info = described_set("s");
+    CHECK(info.encryption_type == ATREST_CUSTOMER_KEY && info.auto_rotation == 0 && info.created == 1800000000);
+    CHECK(info.last_key_rotation_timestamp == 0 && info.previous_keys == 0 && info.rotation_error[0] == 0);
+    CHECK(strcmp(info.active_key, KEY("1")) == 0 && strncmp(info.identity, "des-s-", 6) == 0);
+
+#define SET_JSON(cap) atrest_disk_service_describe_set_json(service, "s", TEXT, cap, &len)
+    NO_BYTES(ATREST_ERR_BUFFER_TOO_SHORT, SET_JSON(10));
+    size_t needed = len;
+    IS(ATREST_ERR_BUFFER_TOO_SHORT, atrest_disk_service_describe_set_json(service, "s", NULL, 0, &len));
+    NO_BYTES(ATREST_ERR_BUFFER_TOO_SHORT, SET_JSON(needed));
+    CHECK(len == needed);
+    OK(SET_JSON(needed + 1));
+    CHECK(len == needed && strlen(TEXT) == needed && strstr(TEXT, "\"name\": \"s\"") != NULL);
+    CHECK(strstr(TEXT, info.identity) && strstr(TEXT, "\"encryption_type\": \"customer-key\""));
+    NO_BYTES(ATREST_ERR_NO_SUCH_RESOURCE, atrest_disk_service_describe_set_json(service, "t", TEXT, sizeof bytes, &len));
+    NO_BYTES(ATREST_ERR_NULL_ARGUMENT, atrest_disk_service_describe_set_json(service, NULL, TEXT, sizeof bytes, &len));
+    NO_BYTES(ATREST_ERR_NULL_ARGUMENT, atrest_disk_service_describe_set_json(service, "s", NULL, 1, &len));
+
+    // The longest name: its identity has room.
+    memset(two_names, 'x', 127);
+    two_names[127] = 0;
+    OK(CREATE_SET(name, two_names));
+    info = described_set(two_names);
+    CHECK(strlen(info.identity) == 4 + 127 + 1 + 36);
+    OK(atrest_disk_service_delete_set(service, two_names));
+    strcat(two_names, "x");
+    IS(ATREST_ERR_INVALID_NAME, CREATE_SET(name, two_names));
+
+    IS(ATREST_ERR_NULL_ARGUMENT, atrest_disk_service_list_sets(service, NULL, NULL));
+    IS(ATREST_ERR_CALLBACK_FAILED, atrest_disk_service_list_sets(service, stop, &calls));
+    OK(atrest_disk_service_list_sets(service, add_name, names));
+    CHECK(calls == 1 && strcmp(names, "s;") == 0);
+    IS(ATREST_ERR_NO_SUCH_RESOURCE, atrest_disk_service_list_members(service, "t", add_member, names));
+    IS(ATREST_ERR_NULL_ARGUMENT, atrest_disk_service_list_members(service, "s", NULL, names));
+
+    IS(ATREST_ERR_NO_SUCH_RESOURCE, atrest_disk_service_set_auto_rotation(service, "t", 1));
+    IS(ATREST_ERR_BAD_ENUM, atrest_disk_service_set_auto_rotation(service, "s", 2));
+    IS(ATREST_ERR_NULL_ARGUMENT, atrest_disk_service_set_auto_rotation(service, NULL, 1));
+    OK(atrest_disk_service_set_auto_rotation(service, "s", 1));
+    CHECK(described_set("s").auto_rotation == 1);
+    OK(atrest_disk_service_set_auto_rotation(service, "s", 0));
+    IS(ATREST_ERR_NO_SUCH_RESOURCE, atrest_disk_service_clear_rotation_error(service, "t"));
+    IS(ATREST_ERR_NO_SUCH_RESOURCE, atrest_disk_service_move_set_to_tenant(service, "t", "fabrikam"));
+    IS(ATREST_ERR_NULL_ARGUMENT, atrest_disk_service_move_set_to_tenant(service, "s", NULL));
+    IS(ATREST_ERR_NO_SUCH_RESOURCE, atrest_disk_service_delete_set(service, "t"));
+    IS(ATREST_ERR_NULL_ARGUMENT, atrest_disk_service_delete_set(service, NULL));
+    IS(ATREST_ERR_NO_SUCH_RESOURCE, atrest_disk_service_report_set(service, "t", &report));
+    IS(ATREST_ERR_NULL_ARGUMENT, atrest_disk_service_report_set(service, "s", NULL));
+    OK(atrest_disk_service_report_set(service, "s", &report));
+    CHECK(report.finished == 1 && report.done == 0 && report.total == 0);
+    NO_BYTES(ATREST_ERR_BUFFER_TOO_SHORT, atrest_disk_service_report_set_json(service, "s", TEXT, 3, &len));
+    OK(atrest_disk_service_report_set_json(service, "s", TEXT, sizeof bytes, &len));
+    CHECK(strstr(TEXT, "\"waiting\": []") != NULL);
+    OK(atrest_disk_service_delete_set(service, "s"));
+}
+
+static void capability_table(void)
+{
+    size_t whole;
+    NO_BYTES(ATREST_ERR_BAD_ENUM, atrest_capability_table_json(4, 0, TEXT, sizeof bytes, &len));
+    NO_BYTES(ATREST_ERR_BAD_ENUM, atrest_capability_table_json(0, 1, TEXT, sizeof bytes, &len));
+    NO_BYTES(ATREST_ERR_BAD_ENUM, atrest_capability_table_text(1, 2, TEXT, sizeof bytes, &len));
+    NO_BYTES(ATREST_ERR_NULL_ARGUMENT, atrest_capability_table_text(1, 0, NULL, sizeof bytes, &len));
+    NO_BYTES(ATREST_ERR_BUFFER_TOO_SHORT, atrest_capability_table_json(0, 0, TEXT, 100, &len));
+    whole = len;
+    OK(atrest_capability_table_json(ATREST_PLATFORM_KEY, 0, TEXT, sizeof bytes, &len));
+    CHECK(len < whole / 3 && strstr(TEXT, "\"sse_pmk\"") && !strstr(TEXT, "\"guest\""));
+    OK(atrest_capability_table_text(ATREST_PLATFORM_KEY, 1, TEXT, sizeof bytes, &len));
+    CHECK(strstr(TEXT, "sse_pmk") && strstr(TEXT, "guest") && TEXT[len - 1] == '\n' && TEXT[len] == 0);
+}
+
+int main(int argc, char **argv)
+{
+    begin(argc, argv);
+    clocks_and_handles();
+    directories();
+    add_vault("unprotected", "https://unprotected", "north", 0);
+    add_vault("nowhere", "https://nowhere", NULL, 1);
+    services();
+    sets();
+    capability_table();
+    atrest_disk_service_free(service);
+    atrest_disk_backend_free(backend);
+    atrest_vault_directory_free(vaults);
+    atrest_vault_free(platform);
+    atrest_vault_free(contoso);
+    atrest_clock_free(the_clock);
+    atrest_clock_free(NULL);
+    atrest_vault_directory_free(NULL);
+    atrest_disk_backend_free(NULL);
+    atrest_disk_service_free(NULL);
+    atrest_disk_free(NULL);
+    printf("%d checks passed\n", passed);
+    return 0;
+}
