@@ -386,9 +386,9 @@ typedef struct {
     const char *version;
     // Both, in a URL.
     const char *url;
-    // When the version came into the vault, in seconds since 1970-01-01 UTC.
+    // When the version came into the vault, in seconds since 1970-01-01 UTC; 0 when it isn't known.
     uint64_t created;
-    // ATREST_ORIGIN_*; 0 when it isn't known, as `created` is then.
+    // ATREST_ORIGIN_*; 0 when it isn't known.
     uint32_t origin;
     // ATREST_KEY_*.
     uint32_t kind;
@@ -761,6 +761,9 @@ typedef struct {
     uint64_t not_before;
     // The first second in which it has expired; 0 for never.
     uint64_t expires;
+    // When it was made; 0 if that isn't known. It says which of two versions is the newer: a set that rotates by itself
+    // never goes back.
+    uint64_t created;
 } atrest_key_description;
 
 // What a vault of the caller's can do. An answer that is out of its bounds is refused with ATREST_ERR_VAULT.
@@ -1853,7 +1856,8 @@ typedef struct {
     atrest_status (*create)(void *user, const char *region, const char *id, uint64_t size, atrest_device **out);
     // Puts a handle of a device into `out`, which the library frees.
     atrest_status (*open)(void *user, const char *region, const char *id, atrest_device **out);
-    // Removes a device; that there is none is no failure. Who still has it open may go on until it is closed.
+    // Removes a device; that there is none is no failure. Who still has it open may go on until it is closed. When it
+    // returns, the device must not come back.
     atrest_status (*remove)(void *user, const char *region, const char *id);
     // Called once, when the backend and every disk service that uses it are freed. May be NULL.
     void (*release)(void *user);
@@ -1968,10 +1972,12 @@ typedef struct {
 } atrest_expiring_key;
 
 // Opens the store of a service, a file, or makes it. One process at a time has it open, until the service and all its
-// disks are freed. What was being made or removed when the last process ended is removed.
+// disks are freed. What was being made or removed when the last process ended is removed; what can't be removed now is
+// tried again at the next start.
 //
-// Errors: ATREST_ERR_IO, also while the store is open already; ATREST_ERR_NULL_ARGUMENT, also for the options `backend`,
-// `platform` and `platform_key`; what the backend answers.
+// Errors: ATREST_ERR_BUSY while the store is open already; ATREST_ERR_NULL_ARGUMENT, also for the options `backend`,
+// `platform` and `platform_key`; ATREST_ERR_INVALID_OPTION unless the interval is shorter than the grace, and the grace 30
+// days at most; ATREST_ERR_IO.
 atrest_status atrest_disk_service_open(const char *store, const atrest_disk_service_options *options,
     atrest_disk_service **out);
 
@@ -1982,8 +1988,8 @@ void atrest_disk_service_free(atrest_disk_service *service);
 // too for their own disk; but a disk that nobody reads keeps its DEK in memory until this is called.
 atrest_status atrest_disk_service_maintain(const atrest_disk_service *service);
 
-// Rotates the sets with auto-rotation whose vault has a newer version of the key, goes on with rotations that were killed,
-// and returns when they are done. Then it calls `each` for every set that was due. A failed rotation is not tried again
+// Finishes what was put into a set and isn't under its key yet. Then it rotates the sets with auto-rotation whose vault has a
+// newer version of the key, goes on with rotations that were killed, and returns when they are done. Then it calls `each` for every set that was due. A failed rotation is not tried again
 // until atrest_disk_service_clear_rotation_error; a vault that could not be asked is asked again at the next interval.
 //
 // `progress` may be NULL; both get `user`. `each` returns ATREST_OK to go on; anything else ends the list with
@@ -2006,7 +2012,8 @@ atrest_status atrest_disk_service_expiring_keys(const atrest_disk_service *servi
 //
 // A set is the key, identity and kind of encryption that many disks share. It asks its vault under an identity of its own,
 // which is made with it: the vault's owner has to grant that one get, wrapKey and unwrapKey (atrest_vault_grant) before
-// the first disk can be made in it. The names of sets consist of 1 to 127 letters, digits, '-', '_' and '.'.
+// the first disk can be made in it. The names of sets, regions and subscriptions consist of 1 to 127 letters, digits, '-',
+// '_' and '.', and don't begin with '.'.
 //
 // Every function here that names a set fails with ATREST_ERR_NO_SUCH_RESOURCE if there is none of that name.
 
@@ -2094,7 +2101,8 @@ atrest_status atrest_disk_service_list_members(const atrest_disk_service *servic
 // `progress` may be NULL. How many were put under the key goes to `rewrapped`, which may be NULL; the others were already.
 //
 // Errors: ATREST_ERR_NOT_ALLOWED while an error of an earlier rotation isn't cleared; what the vault and the devices
-// answer, which is noted in the set and stops the rotation.
+// answer. What stops a rotation that has begun is noted in the set; what keeps it from beginning, such as a key that may not
+// be used, is not.
 atrest_status atrest_disk_service_rotate_set(const atrest_disk_service *service, const char *set,
     atrest_progress progress, void *user, uint64_t *rewrapped);
 
@@ -2118,7 +2126,8 @@ atrest_status atrest_disk_service_clear_rotation_error(const atrest_disk_service
 atrest_status atrest_disk_service_set_auto_rotation(const atrest_disk_service *service, const char *set, uint32_t on);
 
 // Moves a set to another tenant, as happens when its subscription is transferred: it loses its identity, and so the key. It
-// gets a new identity, under which all works again once the vault's owner has granted that one access.
+// gets a new identity, under which all works again once the vault's owner has granted that one access, be it in the vault of
+// the former tenant, which moves later or not at all. A new key must be in a vault of the new one.
 atrest_status atrest_disk_service_move_set_to_tenant(const atrest_disk_service *service, const char *set,
     const char *tenant);
 
@@ -2132,8 +2141,8 @@ atrest_status atrest_disk_service_delete_set(const atrest_disk_service *service,
 //
 // A disk is written; a snapshot is what a disk held at one instant; an image is a copy of some disks, in one region or in
 // several. Each has a DEK of its own. One of them is named by its kind, ATREST_RESOURCE_*, and its name, which is unique
-// among those of its kind: 1 to 127 letters, digits, '-', '_' and '.'. The name of an image's copy is IMAGE/REGION/NUMBER,
-// where the number is the disk's in the image, from 0.
+// among those of its kind: 1 to 127 letters, digits, '-', '_' and '.', of which the first isn't '.'. The name of an image's
+// copy is IMAGE/REGION/NUMBER, where the number is the disk's in the image, from 0.
 //
 // Every function here that names something fails with ATREST_ERR_NO_SUCH_RESOURCE if there is none of that name, and with
 // ATREST_ERR_BAD_ENUM for a kind that isn't known.
@@ -2315,23 +2324,25 @@ atrest_status atrest_disk_service_put_into_set(const atrest_disk_service *servic
 // Errors: ATREST_ERR_NOT_ALLOWED for one that is under a customer's key.
 atrest_status atrest_disk_service_mark_guest_encrypted(const atrest_disk_service *service, const char *disk);
 
-// Moves a disk or snapshot to another subscription.
+// Moves a disk or snapshot to another subscription. A disk and its incremental snapshots go together, and so do all copies
+// of an image.
 //
-// Errors: ATREST_ERR_NOT_ALLOWED for one that is under a customer's key.
+// Errors: ATREST_ERR_NOT_ALLOWED for what is under a customer's key; ATREST_ERR_INVALID_NAME.
 atrest_status atrest_disk_service_move_to_subscription(const atrest_disk_service *service, uint32_t kind,
     const char *name, const char *subscription);
 
 // Removes a disk or a snapshot, and what it holds. What an incremental snapshot holds and later ones need goes over to the
-// next of them, whose data is copied for it.
+// next of them, whose data is copied for it; that needs their key.
 //
-// Errors: ATREST_ERR_BUSY while somebody has the disk open; ATREST_ERR_NOT_ALLOWED for one of an image's copies;
-// ATREST_ERR_IO.
+// Errors: ATREST_ERR_BUSY while somebody has the disk open, or a copy is made of the snapshot; ATREST_ERR_NOT_ALLOWED for
+// one of an image's copies; for an incremental snapshot that has a later one, ATREST_ERR_DISK_SUSPENDED and what the vault
+// answers; what the backend answers.
 atrest_status atrest_disk_service_delete(const atrest_disk_service *service, uint32_t kind, const char *name);
 
 // Removes an image, all copies of it.
 //
-// Errors: ATREST_ERR_IO, after which the image is gone, and what is left of its copies is removed when the service is
-// opened next.
+// Errors: ATREST_ERR_BUSY while a copy of it is made; what the backend answers, after which the image is gone, and what is
+// left of its copies is removed when the service is opened next.
 atrest_status atrest_disk_service_delete_image(const atrest_disk_service *service, const char *image);
 
 // ---------------------------------------------------------------------------------------------------------------------

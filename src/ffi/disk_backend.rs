@@ -51,7 +51,8 @@ pub struct atrest_disk_backend_callbacks {
             out: *mut *mut atrest_device,
         ) -> atrest_status,
     >,
-    /// Removes a device; that there is none is no failure. Who still has it open may go on until it is closed.
+    /// Removes a device; that there is none is no failure. Who still has it open may go on until it is closed. When it
+    /// returns, the device must not come back.
     pub remove:
         Option<unsafe extern "C" fn(user: *mut c_void, region: *const c_char, id: *const c_char) -> atrest_status>,
     /// Called once, when the backend and every disk service that uses it are freed. May be NULL.

@@ -2,8 +2,8 @@
 //!
 //! A disk is written; a snapshot is what a disk held at one instant; an image is a copy of some disks, in one region or in
 //! several. Each has a DEK of its own. One of them is named by its kind, ATREST_RESOURCE_*, and its name, which is unique
-//! among those of its kind: 1 to 127 letters, digits, '-', '_' and '.'. The name of an image's copy is IMAGE/REGION/NUMBER,
-//! where the number is the disk's in the image, from 0.
+//! among those of its kind: 1 to 127 letters, digits, '-', '_' and '.', of which the first isn't '.'. The name of an image's
+//! copy is IMAGE/REGION/NUMBER, where the number is the disk's in the image, from 0.
 //!
 //! Every function here that names something fails with ATREST_ERR_NO_SUCH_RESOURCE if there is none of that name, and with
 //! ATREST_ERR_BAD_ENUM for a kind that isn't known.
@@ -357,9 +357,10 @@ pub unsafe extern "C" fn atrest_disk_service_mark_guest_encrypted(
     run(|| Ok(handle!(service).mark_guest_encrypted(text!(disk))?))
 }
 
-/// Moves a disk or snapshot to another subscription.
+/// Moves a disk or snapshot to another subscription. A disk and its incremental snapshots go together, and so do all copies
+/// of an image.
 ///
-/// Errors: ATREST_ERR_NOT_ALLOWED for one that is under a customer's key.
+/// Errors: ATREST_ERR_NOT_ALLOWED for what is under a customer's key; ATREST_ERR_INVALID_NAME.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn atrest_disk_service_move_to_subscription(
     service: *const atrest_disk_service,
@@ -375,10 +376,11 @@ pub unsafe extern "C" fn atrest_disk_service_move_to_subscription(
 }
 
 /// Removes a disk or a snapshot, and what it holds. What an incremental snapshot holds and later ones need goes over to the
-/// next of them, whose data is copied for it.
+/// next of them, whose data is copied for it; that needs their key.
 ///
-/// Errors: ATREST_ERR_BUSY while somebody has the disk open; ATREST_ERR_NOT_ALLOWED for one of an image's copies;
-/// ATREST_ERR_IO.
+/// Errors: ATREST_ERR_BUSY while somebody has the disk open, or a copy is made of the snapshot; ATREST_ERR_NOT_ALLOWED for
+/// one of an image's copies; for an incremental snapshot that has a later one, ATREST_ERR_DISK_SUSPENDED and what the vault
+/// answers; what the backend answers.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn atrest_disk_service_delete(
     service: *const atrest_disk_service,
@@ -390,8 +392,8 @@ pub unsafe extern "C" fn atrest_disk_service_delete(
 
 /// Removes an image, all copies of it.
 ///
-/// Errors: ATREST_ERR_IO, after which the image is gone, and what is left of its copies is removed when the service is
-/// opened next.
+/// Errors: ATREST_ERR_BUSY while a copy of it is made; what the backend answers, after which the image is gone, and what is
+/// left of its copies is removed when the service is opened next.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn atrest_disk_service_delete_image(
     service: *const atrest_disk_service,

@@ -115,10 +115,12 @@ pub struct atrest_expiring_key {
 }
 
 /// Opens the store of a service, a file, or makes it. One process at a time has it open, until the service and all its
-/// disks are freed. What was being made or removed when the last process ended is removed.
+/// disks are freed. What was being made or removed when the last process ended is removed; what can't be removed now is
+/// tried again at the next start.
 ///
-/// Errors: ATREST_ERR_IO, also while the store is open already; ATREST_ERR_NULL_ARGUMENT, also for the options `backend`,
-/// `platform` and `platform_key`; what the backend answers.
+/// Errors: ATREST_ERR_BUSY while the store is open already; ATREST_ERR_NULL_ARGUMENT, also for the options `backend`,
+/// `platform` and `platform_key`; ATREST_ERR_INVALID_OPTION unless the interval is shorter than the grace, and the grace 30
+/// days at most; ATREST_ERR_IO.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn atrest_disk_service_open(
     store: *const c_char,
@@ -166,8 +168,8 @@ pub unsafe extern "C" fn atrest_disk_service_maintain(service: *const atrest_dis
     })
 }
 
-/// Rotates the sets with auto-rotation whose vault has a newer version of the key, goes on with rotations that were killed,
-/// and returns when they are done. Then it calls `each` for every set that was due. A failed rotation is not tried again
+/// Finishes what was put into a set and isn't under its key yet. Then it rotates the sets with auto-rotation whose vault has a
+/// newer version of the key, goes on with rotations that were killed, and returns when they are done. Then it calls `each` for every set that was due. A failed rotation is not tried again
 /// until atrest_disk_service_clear_rotation_error; a vault that could not be asked is asked again at the next interval.
 ///
 /// `progress` may be NULL; both get `user`. `each` returns ATREST_OK to go on; anything else ends the list with

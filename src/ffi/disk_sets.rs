@@ -2,7 +2,8 @@
 //!
 //! A set is the key, identity and kind of encryption that many disks share. It asks its vault under an identity of its own,
 //! which is made with it: the vault's owner has to grant that one get, wrapKey and unwrapKey (atrest_vault_grant) before
-//! the first disk can be made in it. The names of sets consist of 1 to 127 letters, digits, '-', '_' and '.'.
+//! the first disk can be made in it. The names of sets, regions and subscriptions consist of 1 to 127 letters, digits, '-',
+//! '_' and '.', and don't begin with '.'.
 //!
 //! Every function here that names a set fails with ATREST_ERR_NO_SUCH_RESOURCE if there is none of that name.
 
@@ -182,7 +183,8 @@ pub unsafe extern "C" fn atrest_disk_service_list_members(
 /// `progress` may be NULL. How many were put under the key goes to `rewrapped`, which may be NULL; the others were already.
 ///
 /// Errors: ATREST_ERR_NOT_ALLOWED while an error of an earlier rotation isn't cleared; what the vault and the devices
-/// answer, which is noted in the set and stops the rotation.
+/// answer. What stops a rotation that has begun is noted in the set; what keeps it from beginning, such as a key that may not
+/// be used, is not.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn atrest_disk_service_rotate_set(
     service: *const atrest_disk_service,
@@ -246,7 +248,8 @@ pub unsafe extern "C" fn atrest_disk_service_set_auto_rotation(
 }
 
 /// Moves a set to another tenant, as happens when its subscription is transferred: it loses its identity, and so the key. It
-/// gets a new identity, under which all works again once the vault's owner has granted that one access.
+/// gets a new identity, under which all works again once the vault's owner has granted that one access, be it in the vault of
+/// the former tenant, which moves later or not at all. A new key must be in a vault of the new one.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn atrest_disk_service_move_set_to_tenant(
     service: *const atrest_disk_service,

@@ -78,9 +78,9 @@ pub struct atrest_key_version {
     pub version: *const c_char,
     /// Both, in a URL.
     pub url: *const c_char,
-    /// When the version came into the vault, in seconds since 1970-01-01 UTC.
+    /// When the version came into the vault, in seconds since 1970-01-01 UTC; 0 when it isn't known.
     pub created: u64,
-    /// ATREST_ORIGIN_*; 0 when it isn't known, as `created` is then.
+    /// ATREST_ORIGIN_*; 0 when it isn't known.
     pub origin: u32,
     /// ATREST_KEY_*.
     pub kind: u32,
@@ -271,7 +271,8 @@ pub unsafe extern "C" fn atrest_vault_list(
         for info in vault.keys()?.iter().flat_map(|key| &key.versions) {
             let mut said = KeyDescription::new(info.id.clone(), info.kind);
             (said.enabled, said.not_before, said.expires) = (info.enabled, info.not_before, info.expires);
-            tell_version(each, user, &said, info.created, Some(info.origin))?;
+            said.created = Some(info.created);
+            tell_version(each, user, &said, Some(info.origin))?;
         }
         Ok(())
     })
@@ -362,7 +363,6 @@ pub(crate) fn tell_version(
     each: EachVersion,
     user: *mut c_void,
     said: &KeyDescription,
-    created: u64,
     origin: Option<KeyOrigin>,
 ) -> Result {
     let text = |text: &str| CString::new(text).unwrap_or_default();
@@ -373,7 +373,7 @@ pub(crate) fn tell_version(
         key_name: key_name.as_ptr(),
         version: version.as_ptr(),
         url: url.as_ptr(),
-        created,
+        created: said.created.unwrap_or(0),
         origin: match origin {
             Some(KeyOrigin::Generated) => ATREST_ORIGIN_GENERATED,
             Some(KeyOrigin::Imported) => ATREST_ORIGIN_IMPORTED,

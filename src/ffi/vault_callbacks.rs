@@ -70,6 +70,9 @@ pub struct atrest_key_description {
     pub not_before: u64,
     /// The first second in which it has expired; 0 for never.
     pub expires: u64,
+    /// When it was made; 0 if that isn't known. It says which of two versions is the newer: a set that rotates by itself
+    /// never goes back.
+    pub created: u64,
 }
 
 /// What a vault of the caller's can do. An answer that is out of its bounds is refused with ATREST_ERR_VAULT.
@@ -228,6 +231,7 @@ impl KeyVault for CallbackVault {
             enabled: 0,
             not_before: 0,
             expires: 0,
+            created: 0,
         };
         for (to, from) in said.version.iter_mut().zip(version.unwrap_or("").bytes()) {
             *to = from as c_char;
@@ -250,6 +254,7 @@ impl KeyVault for CallbackVault {
         description.enabled = said.enabled != 0;
         description.not_before = (said.not_before != 0).then_some(said.not_before);
         description.expires = (said.expires != 0).then_some(said.expires);
+        description.created = (said.created != 0).then_some(said.created);
         Ok(Some(description))
     }
 }

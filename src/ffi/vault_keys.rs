@@ -208,7 +208,7 @@ pub unsafe extern "C" fn atrest_vault_describe(
         let said = vault.describe(key_name, version)?.ok_or_else(|| {
             Failure::new(ATREST_ERR_UNSUPPORTED, "this vault says nothing of its keys: it has no describe callback")
         })?;
-        tell_version(each, user, &said, 0, None)
+        tell_version(each, user, &said, None)
     })
 }
 

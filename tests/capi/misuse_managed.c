@@ -129,8 +129,14 @@ static void services(void)
     atrest_disk_service_free(service);
     IS(ATREST_ERR_INVALID_HANDLE, atrest_disk_service_maintain(service));
 
+    bad = options;
+    bad.interval_seconds = 3600;
+    NO_HANDLE(atrest_disk_service, ATREST_ERR_INVALID_OPTION, OPEN(&bad));
+    bad.grace_seconds = UINT64_MAX;
+    NO_HANDLE(atrest_disk_service, ATREST_ERR_INVALID_OPTION, OPEN(&bad));
+
     OK(atrest_disk_service_open(path, &options, &service));
-    NO_HANDLE(atrest_disk_service, ATREST_ERR_IO, OPEN(&options));
+    NO_HANDLE(atrest_disk_service, ATREST_ERR_BUSY, OPEN(&options));
     IS(ATREST_ERR_NULL_ARGUMENT, atrest_disk_service_maintain(NULL));
     IS(ATREST_ERR_INVALID_HANDLE, atrest_disk_service_maintain(PASSED_AS(atrest_disk_service, contoso)));
     OK(atrest_disk_service_maintain(service));
@@ -155,6 +161,8 @@ static void sets(void)
     IS(ATREST_ERR_NOT_UTF8, CREATE_SET(name, BAD_UTF8));
     IS(ATREST_ERR_INVALID_NAME, CREATE_SET(name, "two words"));
     IS(ATREST_ERR_INVALID_NAME, CREATE_SET(name, ""));
+    IS(ATREST_ERR_INVALID_NAME, CREATE_SET(region, "../north"));
+    IS(ATREST_ERR_INVALID_NAME, CREATE_SET(subscription, ".."));
     IS(ATREST_ERR_INVALID_NAME, CREATE_SET(key_url, "disks"));
     IS(ATREST_ERR_BAD_ENUM, CREATE_SET(encryption_type, 4));
     IS(ATREST_ERR_BAD_ENUM, CREATE_SET(auto_rotation, 2));
