@@ -168,9 +168,10 @@ pub unsafe extern "C" fn atrest_disk_service_maintain(service: *const atrest_dis
     })
 }
 
-/// Finishes what was put into a set and isn't under its key yet. Then it rotates the sets with auto-rotation whose vault has a
-/// newer version of the key, goes on with rotations that were killed, and returns when they are done. Then it calls `each` for every set that was due. A failed rotation is not tried again
-/// until atrest_disk_service_clear_rotation_error; a vault that could not be asked is asked again at the next interval.
+/// Finishes what was put into a set and isn't under its key yet, rotates the sets with auto-rotation whose vault has a newer
+/// version of the key, goes on with rotations that were killed, and returns when they are done. Then it calls `each` for
+/// every set that was due. A failed rotation is not tried again until atrest_disk_service_clear_rotation_error; a vault that
+/// could not be asked is asked again at the next interval.
 ///
 /// `progress` may be NULL; both get `user`. `each` returns ATREST_OK to go on; anything else ends the list with
 /// ATREST_ERR_CALLBACK_FAILED.
