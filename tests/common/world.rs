@@ -2,8 +2,9 @@
 //! everything off.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 use atrest::key::{KeyDescription, KeyId, KeyKind, WrappedDek};
@@ -26,6 +27,8 @@ pub struct Customer {
     /// Versions that are disabled by themselves.
     pub off: Mutex<BTreeSet<usize>>,
     pub away: AtomicBool,
+    /// How long each call takes, in microseconds.
+    pub takes: AtomicU64,
     /// When the key expires; 0 for never.
     pub expires: AtomicU64,
     pub granted: Mutex<Vec<String>>,
@@ -53,6 +56,7 @@ impl Customer {
             disabled: AtomicBool::new(false),
             off: Mutex::default(),
             away: AtomicBool::new(false),
+            takes: AtomicU64::new(0),
             expires: AtomicU64::new(0),
             granted: Mutex::default(),
             wraps: AtomicUsize::new(0),
@@ -95,6 +99,7 @@ impl Asked {
         while hangs(&self.customer.hangs) || operation == "wrapKey" && hangs(&self.customer.hangs_to_wrap) {
             std::thread::sleep(Duration::from_millis(5));
         }
+        std::thread::sleep(Duration::from_micros(self.customer.takes.load(Ordering::Relaxed)));
         if self.customer.away.load(Ordering::Relaxed) {
             return Err(Error::Vault("it does not answer".into()));
         }
@@ -168,19 +173,50 @@ impl VaultDirectory for Vaults {
     }
 }
 
-/// Disks in memory, of which every operation is logged.
+/// Disks in memory, of which every operation is logged. Each is open once at a time, as files are.
 #[derive(Default)]
-pub struct Disks(pub Mutex<BTreeMap<String, Arc<TestDevice>>>);
+pub struct Disks(pub Mutex<BTreeMap<String, Arc<TestDevice>>>, Mutex<HashMap<String, Weak<Held>>>);
+
+struct Held(Arc<TestDevice>);
+
+impl Disks {
+    fn hold(&self, id: &str, device: Arc<TestDevice>) -> Result<Arc<dyn BlockDevice>> {
+        let mut held = self.1.lock().unwrap();
+        if held.get(id).is_some_and(|held| held.strong_count() > 0) {
+            return Err(Error::Busy { what: format!("the device {id}") });
+        }
+        let device = Arc::new(Held(device));
+        held.insert(id.into(), Arc::downgrade(&device));
+        Ok(device)
+    }
+}
+
+impl BlockDevice for Held {
+    fn size(&self) -> io::Result<u64> {
+        self.0.size()
+    }
+    fn read_at(&self, offset: u64, bytes: &mut [u8]) -> io::Result<()> {
+        self.0.read_at(offset, bytes)
+    }
+    fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        self.0.write_at(offset, bytes)
+    }
+    fn sync(&self) -> io::Result<()> {
+        self.0.sync()
+    }
+}
 
 impl DiskBackend for Disks {
     fn create(&self, _: &str, id: &str, size: u64) -> Result<Arc<dyn BlockDevice>> {
         let device = Arc::new(TestDevice::new(vec![0; size as usize]));
         assert!(self.0.lock().unwrap().insert(id.into(), device.clone()).is_none());
-        Ok(device)
+        self.hold(id, device)
     }
 
     fn open(&self, _: &str, id: &str) -> Result<Arc<dyn BlockDevice>> {
-        Ok(self.0.lock().unwrap()[id].clone())
+        let device = self.0.lock().unwrap().get(id).cloned();
+        let missing = || Error::Io { what: format!("opening {id}"), source: io::ErrorKind::NotFound.into() };
+        self.hold(id, device.ok_or_else(missing)?)
     }
 
     fn remove(&self, _: &str, id: &str) -> Result<()> {
