@@ -50,6 +50,10 @@ impl TestDevice {
         std::mem::take(&mut self.0.lock().unwrap().log)
     }
 
+    pub fn log_len(&self) -> usize {
+        self.0.lock().unwrap().log.len()
+    }
+
     /// Makes one call fail, after `before` of its kind have gone well: a write half-way.
     pub fn fail(&self, call: Call, before: usize, lose: bool) {
         let mut state = self.0.lock().unwrap();
@@ -130,15 +134,21 @@ const SECTOR: usize = 512;
 /// that were torn at one place, all with one sector missing or alone, and some random ones). `places` bounds how many
 /// sectors of a write are looked at by themselves. Returns how many images there were.
 pub fn crash_images(before: &[u8], log: &[Op], places: usize, mut check: impl FnMut(&str, Vec<u8>)) -> usize {
-    let mut count = 0;
+    crash_images_at(before, log, places, |_, what, image| check(what, image))
+}
+
+/// As [`crash_images`]; `check` is also told in which operation of the log it was, or after which sync.
+pub fn crash_images_at(before: &[u8], log: &[Op], places: usize, mut check: impl FnMut(usize, &str, Vec<u8>)) -> usize {
+    let (mut count, at) = (0, core::cell::Cell::new(0));
     let mut emit = |what: String, image: Vec<u8>| {
         count += 1;
-        check(&what, image);
+        check(at.get(), &what, image);
     };
     let mut stable = before.to_vec();
     let mut pending: Vec<(usize, Vec<u8>)> = Vec::new();
     emit("before all".into(), stable.clone());
     for (i, op) in log.iter().enumerate() {
+        at.set(i);
         match op {
             Op::Read { .. } => continue,
             Op::Sync => {

@@ -175,17 +175,40 @@ impl VaultDirectory for Vaults {
 
 /// Disks in memory, of which every operation is logged. Each is open once at a time, as files are.
 #[derive(Default)]
-pub struct Disks(pub Mutex<BTreeMap<String, Arc<TestDevice>>>, Mutex<HashMap<String, Weak<Held>>>);
+pub struct Disks(pub Mutex<BTreeMap<String, Arc<TestDevice>>>, Mutex<HashMap<String, Weak<Held>>>, Mutex<Option<Film>>);
 
-struct Held(Arc<TestDevice>);
+pub type Film = Arc<dyn Fn(&str) + Send + Sync>;
+
+struct Held {
+    device: Arc<TestDevice>,
+    id: String,
+    film: Option<Film>,
+}
 
 impl Disks {
+    /// Devices that hold this.
+    pub fn of(images: impl IntoIterator<Item = (String, Vec<u8>)>) -> Self {
+        let devices = images.into_iter().map(|(id, bytes)| (id, Arc::new(TestDevice::new(bytes))));
+        Disks(Mutex::new(devices.collect()), Mutex::default(), Mutex::default())
+    }
+
+    /// From here on `film` is called before every write and sync, with the device's id.
+    pub fn film(&self, film: Option<Film>) {
+        *self.2.lock().unwrap() = film;
+    }
+
+    /// What all hold.
+    pub fn images(&self) -> BTreeMap<String, Vec<u8>> {
+        self.0.lock().unwrap().iter().map(|(id, device)| (id.clone(), device.bytes())).collect()
+    }
+
     fn hold(&self, id: &str, device: Arc<TestDevice>) -> Result<Arc<dyn BlockDevice>> {
         let mut held = self.1.lock().unwrap();
         if held.get(id).is_some_and(|held| held.strong_count() > 0) {
             return Err(Error::Busy { what: format!("the device {id}") });
         }
-        let device = Arc::new(Held(device));
+        let film = self.2.lock().unwrap().clone();
+        let device = Arc::new(Held { device, id: id.into(), film });
         held.insert(id.into(), Arc::downgrade(&device));
         Ok(device)
     }
@@ -193,16 +216,18 @@ impl Disks {
 
 impl BlockDevice for Held {
     fn size(&self) -> io::Result<u64> {
-        self.0.size()
+        self.device.size()
     }
     fn read_at(&self, offset: u64, bytes: &mut [u8]) -> io::Result<()> {
-        self.0.read_at(offset, bytes)
+        self.device.read_at(offset, bytes)
     }
     fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        self.0.write_at(offset, bytes)
+        self.film.iter().for_each(|film| film(&self.id));
+        self.device.write_at(offset, bytes)
     }
     fn sync(&self) -> io::Result<()> {
-        self.0.sync()
+        self.film.iter().for_each(|film| film(&self.id));
+        self.device.sync()
     }
 }
 
