@@ -2305,8 +2305,8 @@ atrest_status atrest_disk_service_describe_json(const atrest_disk_service *servi
 atrest_status atrest_disk_service_list(const atrest_disk_service *service, uint32_t kind,
     atrest_status (*each)(void *user, const char *name), void *user);
 
-// Calls `each` with the name of every copy that an image is made of, in order of the names: the copies are
-// ATREST_RESOURCE_IMAGE. Otherwise as atrest_disk_service_list.
+// Calls `each` with the name of every copy that an image is made of, in order of the regions and of the numbers: the
+// copies are ATREST_RESOURCE_IMAGE. Otherwise as atrest_disk_service_list.
 atrest_status atrest_disk_service_list_image(const atrest_disk_service *service, const char *image,
     atrest_status (*each)(void *user, const char *name), void *user);
 

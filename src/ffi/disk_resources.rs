@@ -308,8 +308,8 @@ pub unsafe extern "C" fn atrest_disk_service_list(
     })
 }
 
-/// Calls `each` with the name of every copy that an image is made of, in order of the names: the copies are
-/// ATREST_RESOURCE_IMAGE. Otherwise as atrest_disk_service_list.
+/// Calls `each` with the name of every copy that an image is made of, in order of the regions and of the numbers: the
+/// copies are ATREST_RESOURCE_IMAGE. Otherwise as atrest_disk_service_list.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn atrest_disk_service_list_image(
     service: *const atrest_disk_service,

@@ -69,7 +69,9 @@ impl DiskService {
     /// # Errors
     /// [`Error::NoSuchResource`].
     pub fn image(&self, name: &str) -> Result<Vec<Resource>> {
-        let copies = self.inner.store.image(name)?;
+        let mut copies = self.inner.store.image(name)?;
+        let number = |copy: &Resource| copy.name.rsplit('/').next().and_then(|number| number.parse::<usize>().ok());
+        copies.sort_by(|a, b| (&a.region, number(a)).cmp(&(&b.region, number(b))));
         if copies.is_empty() {
             return Err(Error::NoSuchResource(format!("there is no image {name:?}")));
         }
