@@ -1,5 +1,5 @@
 // Misuse of passphrases, keyslots and headers.
-#include "misuse.h"
+#include "checks.h"
 
 static atrest_keyslot_options cheap(void)
 {

@@ -1,5 +1,5 @@
 // Misuse of statuses, vaults, DEKs, ciphers and key wrap.
-#include "misuse.h"
+#include "checks.h"
 
 static void statuses(void)
 {

@@ -1,5 +1,5 @@
 // Use and misuse of a vault file's versions, deletions, identities and log, and of a vault of callbacks that tells of keys.
-#include "misuse.h"
+#include "checks.h"
 
 typedef struct {
     int calls;

@@ -1,5 +1,5 @@
 // Misuse of devices and volumes.
-#include "misuse.h"
+#include "checks.h"
 
 // A device of callbacks that fails when told.
 static struct {

@@ -1,7 +1,7 @@
-// What misuse_*.c share: they call the library with every wrong argument, which must be refused with a status of its own
-// and leave the outputs alone.
-#ifndef MISUSE_H
-#define MISUSE_H
+// What the C programs of this folder share. misuse_*.c call the library with every wrong argument, which must be refused
+// with a status of its own and leave the outputs alone.
+#ifndef CHECKS_H
+#define CHECKS_H
 
 #include <atrest.h>
 #include <stdio.h>
@@ -43,7 +43,7 @@ static int passed;
     } while (0)
 
 // Calls that would write into `bytes` and `len`, and must not.
-static unsigned char bytes[4096], marked[4096];
+static unsigned char bytes[4096], marked[4096] __attribute__((unused));
 static size_t len;
 
 #define NO_BYTES(wanted, call)                                                                      \
