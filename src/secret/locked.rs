@@ -4,6 +4,9 @@
 //! keys; so short secrets share pages, 64 slots of 64 bytes in each. Longer ones get a mapping of their own. Where the
 //! kernel refuses to lock, the page is used unlocked: an engine that can't start is worse than a key that may be
 //! swapped. Where it refuses to map, the heap serves.
+//!
+//! A process that was forked inherits pages, but not that they are locked (mlock(2)). A daemon may fork after it has had
+//! secrets, so the child locks the shared pages again before it puts a secret of its own there.
 
 #![allow(unsafe_code)]
 
@@ -82,21 +85,30 @@ impl Drop for Memory {
     }
 }
 
-/// Shared pages, by address, with a bit for each slot in use. Pages stay for the life of the process.
-static PAGES: Mutex<Vec<(usize, u64)>> = Mutex::new(Vec::new());
+/// Shared pages, which stay for the life of the process.
+struct Pages {
+    /// The process that locked them.
+    locked_by: u32,
+    /// By address, with a bit for each slot in use.
+    list: Vec<(usize, u64)>,
+}
+
+static PAGES: Mutex<Pages> = Mutex::new(Pages { locked_by: 0, list: Vec::new() });
 
 fn take_slot() -> Option<NonNull<u8>> {
     // A panic can't happen under this lock, so what a poisoned lock guards is whole.
     let mut pages = PAGES.lock().unwrap_or_else(PoisonError::into_inner);
+    pages.lock_in_this_process();
+    let list = &mut pages.list;
     // The newest pages are the likeliest to have room.
-    let index = match pages.iter().rposition(|(_, used)| *used != u64::MAX) {
+    let index = match list.iter().rposition(|(_, used)| *used != u64::MAX) {
         Some(index) => index,
         None => {
-            pages.push((map(PAGE)?.as_ptr().expose_provenance(), 0));
-            pages.len() - 1
+            list.push((map(PAGE)?.as_ptr().expose_provenance(), 0));
+            list.len() - 1
         }
     };
-    let (page, used) = &mut pages[index];
+    let (page, used) = &mut list[index];
     let slot = used.trailing_ones() as usize;
     *used |= 1 << slot;
     NonNull::new(ptr::with_exposed_provenance_mut(*page + slot * SLOT))
@@ -108,9 +120,23 @@ fn free_slot(start: NonNull<u8>) {
     unsafe { ptr::write_bytes(start.as_ptr(), 0, SLOT) };
     let mut pages = PAGES.lock().unwrap_or_else(PoisonError::into_inner);
     let address = start.as_ptr().addr();
-    for (page, used) in pages.iter_mut() {
+    for (page, used) in &mut pages.list {
         if (*page..*page + PAGE).contains(&address) {
             *used &= !(1 << ((address - *page) / SLOT));
+        }
+    }
+}
+
+impl Pages {
+    fn lock_in_this_process(&mut self) {
+        let process = std::process::id();
+        if self.locked_by == process {
+            return;
+        }
+        self.locked_by = process;
+        for (page, _) in &self.list {
+            // SAFETY: a page of the list is a mapping of `PAGE` bytes that is never unmapped; locking it changes no memory.
+            let _ = unsafe { mlock(ptr::with_exposed_provenance_mut(*page), PAGE) };
         }
     }
 }
