@@ -20,11 +20,21 @@ pub(crate) struct Failure {
     text: String,
 }
 
-/// Runs the body of a C function. Every function that can fail goes through here, so that nothing unwinds into C.
+/// Runs the body of a C function. Every function that can fail goes through here, or through [`compute`], so that nothing
+/// unwinds into C, and errno is what it was.
+#[inline(always)]
+pub(crate) fn run(body: impl FnOnce() -> Result) -> atrest_status {
+    let before = errno::errno();
+    let status = compute(body);
+    errno::set_errno(before);
+    status
+}
+
+/// As [`run`], for a body that asks nothing of the system while all goes well, and so leaves errno alone.
 ///
 /// Inlined, for the sake of calls as short as that on one sector; what is not the good end is not.
 #[inline(always)]
-pub(crate) fn run(body: impl FnOnce() -> Result) -> atrest_status {
+pub(crate) fn compute(body: impl FnOnce() -> Result) -> atrest_status {
     // What a panic leaves half done is locks and caches, which the library takes up again or makes anew.
     match catch_unwind(AssertUnwindSafe(body)) {
         Ok(Ok(())) => ATREST_OK,
@@ -46,9 +56,11 @@ thread_local! {
 #[cold]
 #[inline(never)]
 fn remember(failure: Failure) -> atrest_status {
+    let before = errno::errno();
     let text = CString::new(failure.text.replace('\0', "\u{fffd}")).unwrap_or_default();
     // When the thread is ending there is no place for the message any more.
     let _ = LAST.try_with(|last| last.replace(text));
+    errno::set_errno(before);
     failure.status
 }
 

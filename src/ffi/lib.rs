@@ -6,7 +6,8 @@
 //! What holds for every function here, unless its own comment says otherwise:
 //!
 //! RESULT       A function returns an atrest_status: ATREST_OK (0) or what went wrong. The detail is in
-//!              atrest_last_error_message(). errno is not used, and means nothing after a call.
+//!              atrest_last_error_message(). errno is after a call what it was before, and so are the locale and what
+//!              is set for signals.
 //! OUTPUTS      Inputs come first, then outputs. An output is written when the function returns ATREST_OK, and left
 //!              alone otherwise. There is one exception, the length of a buffer that is too short.
 //! BUFFERS      An output of bytes is a triple: the buffer, its capacity, and a pointer to the length. On success the

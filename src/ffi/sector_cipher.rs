@@ -12,14 +12,14 @@ use atrest::{SectorCipher, SectorSize, SectorUnit};
 
 use crate::args::in_place;
 use crate::dek::atrest_dek;
-use crate::failure::{Failure, run};
+use crate::failure::{Failure, compute, run};
 use crate::handle::Handle;
 use crate::status::atrest_status;
 
 /// The body of a function from `src` to `dst`: by one method where they are the same, else by another.
 macro_rules! from_to {
     ($cipher:expr, $number:expr, $src:expr, $dst:expr, $len:expr, $in_place:ident, $to:ident) => {
-        run(move || {
+        compute(move || {
             let (cipher, number) = (handle!($cipher), $number);
             if in_place($src.cast(), $dst.cast(), $len)? {
                 return Ok(cipher.$in_place(number, bytes_mut!($dst, $len))?);
@@ -78,7 +78,7 @@ pub unsafe extern "C" fn atrest_sector_cipher_encrypt(
     sectors: *mut c_void,
     len: usize,
 ) -> atrest_status {
-    run(move || Ok(handle!(cipher).encrypt(first_sector, bytes_mut!(sectors, len))?))
+    compute(move || Ok(handle!(cipher).encrypt(first_sector, bytes_mut!(sectors, len))?))
 }
 
 /// Decrypts sectors in place, as atrest_sector_cipher_encrypt encrypts them.
@@ -89,7 +89,7 @@ pub unsafe extern "C" fn atrest_sector_cipher_decrypt(
     sectors: *mut c_void,
     len: usize,
 ) -> atrest_status {
-    run(move || Ok(handle!(cipher).decrypt(first_sector, bytes_mut!(sectors, len))?))
+    compute(move || Ok(handle!(cipher).decrypt(first_sector, bytes_mut!(sectors, len))?))
 }
 
 /// Encrypts `len` bytes of consecutive sectors from `src` to `dst`, which may be the same but must not overlap in
@@ -133,7 +133,7 @@ pub unsafe extern "C" fn atrest_sector_cipher_encrypt_unit(
     unit: *mut c_void,
     len: usize,
 ) -> atrest_status {
-    run(move || Ok(handle!(cipher).encrypt_unit(array!(tweak), bytes_mut!(unit, len))?))
+    compute(move || Ok(handle!(cipher).encrypt_unit(array!(tweak), bytes_mut!(unit, len))?))
 }
 
 /// Decrypts a data unit in place, as atrest_sector_cipher_encrypt_unit encrypts it.
@@ -144,7 +144,7 @@ pub unsafe extern "C" fn atrest_sector_cipher_decrypt_unit(
     unit: *mut c_void,
     len: usize,
 ) -> atrest_status {
-    run(move || Ok(handle!(cipher).decrypt_unit(array!(tweak), bytes_mut!(unit, len))?))
+    compute(move || Ok(handle!(cipher).decrypt_unit(array!(tweak), bytes_mut!(unit, len))?))
 }
 
 /// Encrypts a data unit, as atrest_sector_cipher_encrypt_unit does, from `src` to `dst`, which may be the same but

@@ -7,14 +7,14 @@ use core::ffi::c_void;
 use atrest::{Error, SectorCipher};
 
 use crate::args::{has_bytes, in_place};
-use crate::failure::{Result, run};
+use crate::failure::{Result, compute};
 use crate::sector_cipher::atrest_sector_cipher;
 use crate::status::atrest_status;
 
 /// The body of a function on segments in place.
 macro_rules! segments {
     ($cipher:expr, $first_sector:expr, $segments:expr, $count:expr, $in_place:ident) => {
-        run(move || {
+        compute(move || {
             let (cipher, segments) = (handle!($cipher), slice!($segments, $count));
             check(cipher, $first_sector, segments)?;
             let mut sector = $first_sector;
@@ -30,7 +30,7 @@ macro_rules! segments {
 /// The body of a function from segments to segments.
 macro_rules! segments_to {
     ($cipher:expr, $first_sector:expr, $src:expr, $src_count:expr, $dst:expr, $dst_count:expr, $in_place:ident, $to:ident) => {
-        run(move || {
+        compute(move || {
             let (cipher, src, dst) = (handle!($cipher), slice!($src, $src_count), slice!($dst, $dst_count));
             let (src_len, dst_len) = (check(cipher, $first_sector, src)?, check(cipher, $first_sector, dst)?);
             if src_len != dst_len {

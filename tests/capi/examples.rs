@@ -1,4 +1,4 @@
-//! The C programs of `examples/`, and `misuse_*.c`: compiled as C and as C++, linked with each library, and run.
+//! The C programs of `examples/` and of this folder: compiled as C and as C++, linked with each library, and run.
 
 #![cfg(target_os = "linux")]
 
@@ -13,7 +13,7 @@ use common::{cryptsetup, peer, pipe, run, text};
 use library::root;
 use programs::{C, CPP, WARNINGS, built, everywhere, succeed};
 
-const PROGRAMS: [&str; 13] = [
+const PROGRAMS: [&str; 14] = [
     "examples/volume.c",
     "examples/sectors.c",
     "examples/custom_vault.c",
@@ -27,6 +27,7 @@ const PROGRAMS: [&str; 13] = [
     "tests/capi/misuse_managed.c",
     "tests/capi/misuse_disks.c",
     "tests/capi/misuse_managed_callbacks.c",
+    "tests/capi/surroundings.c",
 ];
 
 #[test]
@@ -128,10 +129,21 @@ removing the last: ATREST_ERR_LAST_PROTECTOR
 fn misuse() {
     for program in PROGRAMS.iter().filter(|program| program.contains("/misuse_")) {
         for output in everywhere(program) {
-            let passed = output.strip_suffix(" checks passed\n").unwrap();
-            assert!(passed.parse::<u32>().unwrap() > 200, "{output}");
+            assert!(checks(&output) > 200, "{output}");
         }
     }
+}
+
+#[test]
+fn surroundings() {
+    for output in everywhere("tests/capi/surroundings.c") {
+        assert!(checks(&output) > 5000, "{output}");
+    }
+}
+
+/// How many checks a program of this folder says to have passed.
+fn checks(output: &str) -> u32 {
+    output.strip_suffix(" checks passed\n").unwrap().parse().unwrap()
 }
 
 #[test]
