@@ -1,0 +1,57 @@
+# What the scripts share that try the project against other programs. Bash sources it, under `set -euo pipefail`.
+#
+# Status 0: all is well. 77: it can't be done here; the last line is the reason. With ATREST_REQUIRE_PEERS=1, as in CI,
+# a tool that is missing is an error.
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+
+missing() {
+    [[ ${ATREST_REQUIRE_PEERS:-} != 1 ]] || { echo "missing: $*" && exit 1; }
+    echo "skipped: $*"
+    exit 77
+}
+
+need() {
+    local program
+    for program in "$@"; do
+        command -v "$program" > /dev/null || missing "there is no $program"
+    done
+}
+
+# passes WHAT COMMAND...: says so where the command succeeds, and ends the script where it doesn't.
+passes() {
+    local what=$1 output
+    shift
+    output=$("$@" 2>&1) || { echo "FAILED: $what: $*: $output" && exit 1; }
+    echo "ok: $what"
+}
+
+# refused WHAT WORDS COMMAND...: the command fails, and says WORDS, of which the log is in $output afterwards.
+refused() {
+    local what=$1 words=$2
+    shift 2
+    if output=$("$@" 2>&1); then
+        echo "FAILED: $what: not refused: $*" && exit 1
+    fi
+    grep -qF -- "$words" <<< "$output" || { echo "FAILED: $what: refused without '$words': $output" && exit 1; }
+    echo "ok: $what is refused"
+}
+
+# Builds the C libraries; they are in $libraries afterwards.
+build_libraries() {
+    need cargo cc
+    local target=${CARGO_TARGET_DIR:-$root/target}
+    (cd "$root" && cargo build --quiet --release --locked -p atrest-c)
+    libraries=$(cd "$root" && cd "$target" && pwd)/release
+}
+
+# The static library to a C compiler, and what it needs itself.
+static_library() {
+    echo "$libraries/libatrest.a" -lm -lpthread -ldl
+}
+
+# build_example NAME OUTPUT: a program of examples/, in C.
+build_example() {
+    # shellcheck disable=SC2046 # several words
+    cc -std=c99 -I"$root/include" "$root/examples/$1.c" $(static_library) -o "$2"
+}
