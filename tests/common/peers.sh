@@ -55,3 +55,13 @@ build_example() {
     # shellcheck disable=SC2046 # several words
     cc -std=c99 -I"$root/include" "$root/examples/$1.c" $(static_library) -o "$2"
 }
+
+# What examples/volume.c makes, in $work: a vault, and a volume that it opens. A program of another language reads it by
+# libatrest.so, and is to print $wanted.
+make_volume() {
+    build_libraries
+    build_example volume "$work/volume"
+    (cd "$work" && ./volume .)
+    export LD_LIBRARY_PATH=$libraries${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
+    wanted="16777216 bytes, of which the first are 'secret plans'"
+}

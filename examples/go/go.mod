@@ -1,0 +1,3 @@
+module example/atrest
+
+go 1.19

@@ -1,0 +1,10 @@
+"""Reads the first sectors of the volume that examples/volume.c makes: `python3 read.py FOLDER`."""
+
+import sys
+
+from atrest import Volume
+
+folder = sys.argv[1] if len(sys.argv) > 1 else "."
+with Volume(f"{folder}/disk.img", f"{folder}/keys.vault", "correct horse battery staple") as volume:
+    sectors = volume.read(0, 4096)
+    print(f"{volume.size} bytes, of which the first are {sectors.rstrip(bytes(1)).decode()!r}")
