@@ -1,4 +1,5 @@
-//! The sector engine: runs of sectors in place, 256 KiB a call, beside `xts-mode` doing the same work.
+//! The sector engine: runs of sectors in place, 256 KiB a call, beside `xts-mode` doing the same work; and the stream
+//! engine.
 //!
 //! Buffers begin at a random page offset in each round, so that no figure hangs on one lucky alignment. Compare figures
 //! of one run with each other; machines and their load differ.
@@ -9,7 +10,7 @@ use std::hint::black_box;
 use xts_mode::{Xts128, get_tweak_default};
 
 use aes::cipher::KeyInit;
-use atrest::{SectorCipher, SectorSize, SectorUnit};
+use atrest::{SectorCipher, SectorSize, SectorUnit, StreamCipher};
 
 const TOTAL: usize = 256 << 10;
 const PAGE: usize = 4096;
@@ -64,5 +65,20 @@ fn sectors(c: &mut Criterion) {
     c.bench_function("key set-up AES-256-XTS", |b| b.iter(|| SectorCipher::new(black_box(&key), SectorSize::B4096)));
 }
 
-criterion_group!(benches, sectors);
+/// Pieces of a stream, none of which begins at a block.
+fn streams(c: &mut Criterion) {
+    let cipher = StreamCipher::new(&[7; 32], [9; 16]).unwrap();
+    let mut memory = vec![0u8; TOTAL];
+    let mut group = c.benchmark_group("AES-256-CTR in place");
+    for len in [64, 512, 4096, TOTAL] {
+        group.throughput(Throughput::Bytes(len as u64));
+        group.bench_function(BenchmarkId::new("atrest", len), |b| {
+            let buffer = &mut memory[..len];
+            b.iter(|| cipher.apply(black_box(12_345), black_box(&mut *buffer)));
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, sectors, streams);
 criterion_main!(benches);

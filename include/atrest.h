@@ -110,7 +110,8 @@ const char *atrest_version(void);
 // A failure for which this version has no status of its own.
 #define ATREST_ERR_OTHER 91
 
-// A key of a length that its cipher doesn't take: XTS has 32 bytes (AES-128-XTS) or 64 (AES-256-XTS), CBC 16, 24 or 32.
+// A key of a length that its cipher doesn't take: XTS has 32 bytes (AES-128-XTS) or 64 (AES-256-XTS), CBC 16, 24 or 32,
+// CTR and HCTR2 32.
 #define ATREST_ERR_KEY_LENGTH 100
 
 // The two halves of an XTS key are equal, which SP 800-38E and FIPS 140 (IG C.I) forbid.
@@ -142,6 +143,9 @@ const char *atrest_version(void);
 
 // This CPU lacks the instructions of the kernel asked for.
 #define ATREST_ERR_KERNEL_UNAVAILABLE 110
+
+// A run of bytes in a stream would go past the last offset, 2^64 - 1.
+#define ATREST_ERR_STREAM_OVERFLOW 111
 
 // An algorithm that this version does not know or cannot use here.
 #define ATREST_ERR_UNSUPPORTED_ALGORITHM 200
@@ -803,7 +807,7 @@ atrest_status atrest_vault_from_callbacks(const atrest_vault_callbacks *callback
 // ---------------------------------------------------------------------------------------------------------------------
 // DATA ENCRYPTION KEYS
 //
-// A DEK encrypts sectors. It is stored wrapped only: in an envelope, which is bytes to be kept beside the data, or in
+// A DEK encrypts sectors, or the bytes of a file. It is stored wrapped only: in an envelope, which is bytes to be kept beside the data, or in
 // the header of a volume.
 
 // AES-128-XTS, 32 bytes of key.
@@ -824,6 +828,9 @@ atrest_status atrest_vault_from_callbacks(const atrest_vault_callbacks *callback
 // AES-256-HCTR2, 32 bytes of key. For a second layer: a volume below another of AES-XTS.
 #define ATREST_AES_256_HCTR2 6
 
+// AES-256-CTR, 32 bytes of key. For files of engines, one key for each: see atrest_stream_cipher.
+#define ATREST_AES_256_CTR 7
+
 // The most bytes of a context.
 #define ATREST_CONTEXT_MAX 1024
 
@@ -834,8 +841,9 @@ atrest_status atrest_vault_from_callbacks(const atrest_vault_callbacks *callback
 // Freed by atrest_dek_free, which wipes it.
 typedef struct atrest_dek atrest_dek;
 
-// Generates a DEK. `algorithm` is ATREST_AES_256_XTS or another ATREST_AES_*. A DEK for CBC or
-// HCTR2 makes no sector cipher and goes into no envelope.
+// Generates a DEK. `algorithm` is ATREST_AES_256_XTS or another ATREST_AES_*. A DEK makes ciphers of
+// its own mode only: one for XTS sector ciphers, one for CTR stream ciphers. Both go into envelopes, and those for CBC
+// and HCTR2 into volumes only.
 //
 // Errors: ATREST_ERR_BAD_ENUM; ATREST_ERR_RANDOM.
 atrest_status atrest_dek_generate(uint32_t algorithm, atrest_dek **out);
@@ -853,7 +861,7 @@ atrest_status atrest_dek_algorithm(const atrest_dek *dek, uint32_t *out);
 // Who unwraps must expect the same context, so that envelopes can't be exchanged.
 //
 // Errors: ATREST_ERR_INVALID_NAME; ATREST_ERR_NO_SUCH_KEY; ATREST_ERR_CONTEXT_LENGTH; ATREST_ERR_UNSUPPORTED_ALGORITHM
-// for a DEK that isn't for XTS; ATREST_ERR_BUFFER_TOO_SHORT, after the vault was asked; what the vault answers.
+// for a DEK that is for neither XTS nor CTR; ATREST_ERR_BUFFER_TOO_SHORT, after the vault was asked; what the vault answers.
 atrest_status atrest_dek_wrap(const atrest_dek *dek, const atrest_vault *vault, const char *key_name,
     const void *context, size_t context_len, void *envelope, size_t envelope_cap, size_t *envelope_len);
 
@@ -1010,6 +1018,47 @@ atrest_status atrest_sector_cipher_encrypt_segments_to(const atrest_sector_ciphe
 // Decrypts from segments to segments, as atrest_sector_cipher_encrypt_segments_to encrypts them.
 atrest_status atrest_sector_cipher_decrypt_segments_to(const atrest_sector_cipher *cipher, uint64_t first_sector,
     const atrest_segment *src, size_t src_count, const atrest_segment *dst, size_t dst_count);
+
+// ---------------------------------------------------------------------------------------------------------------------
+// STREAM CIPHER
+//
+// AES-256 in counter mode (NIST SP 800-38A) over a stream of bytes, for engines whose files are read and written at
+// any byte. Applying it neither allocates nor locks; any number of threads may use one cipher.
+//
+// ONE KEY, ONE FILE. No two contents may ever be encrypted at the same offset under the same key and nonce: who sees
+// both, say those of a file before and after it was truncated and written anew, has their difference (XOR), and often
+// the contents. So a file gets a fresh DEK whenever it is made, truncated or used again, and it is appended to, not
+// changed.
+//
+// The mode keeps secret what a file holds. It notices no change: who can write to the file can flip any bit of the
+// plaintext that they like, and no other. Authenticate above, and take a new key before 2^52 bytes (4 PiB).
+
+// The bytes of a nonce.
+#define ATREST_NONCE_SIZE 16
+
+// An expanded key for one stream of bytes. Freed by atrest_stream_cipher_free, which wipes it.
+typedef struct atrest_stream_cipher atrest_stream_cipher;
+
+// Expands a DEK of ATREST_AES_256_CTR for the stream whose counter starts from `nonce`, ATREST_NONCE_SIZE bytes: a
+// big-endian number that grows by 1 for every 16 bytes, and wraps. The DEK may be freed afterwards.
+//
+// Errors: ATREST_ERR_UNSUPPORTED_ALGORITHM for a DEK that isn't for CTR.
+atrest_status atrest_stream_cipher_new(const atrest_dek *dek, const uint8_t *nonce, atrest_stream_cipher **out);
+
+// Wipes and frees a cipher.
+void atrest_stream_cipher_free(atrest_stream_cipher *cipher);
+
+// Encrypts or decrypts `len` bytes in place, which is the same. The first of them is at `offset` of the stream, any
+// number. `data` is untouched unless the function returns ATREST_OK.
+//
+// Errors: ATREST_ERR_STREAM_OVERFLOW.
+atrest_status atrest_stream_cipher_apply(const atrest_stream_cipher *cipher, uint64_t offset, void *data, size_t len);
+
+// Encrypts or decrypts `len` bytes from `src` to `dst`, which may be the same but must not overlap in part.
+//
+// Errors: ATREST_ERR_OVERLAP; ATREST_ERR_STREAM_OVERFLOW.
+atrest_status atrest_stream_cipher_apply_to(const atrest_stream_cipher *cipher, uint64_t offset, const void *src,
+    void *dst, size_t len);
 
 // ---------------------------------------------------------------------------------------------------------------------
 // KEY WRAP

@@ -15,7 +15,7 @@ pub type Result<T, E = Error> = core::result::Result<T, E>;
 #[non_exhaustive]
 pub enum Error {
     /// A key of a length that its cipher doesn't take: XTS has 32 bytes (AES-128-XTS) or 64 (AES-256-XTS), CBC 16, 24 or
-    /// 32.
+    /// 32, CTR and HCTR2 32.
     KeyLength {
         /// The length given, in bytes.
         len: usize,
@@ -45,6 +45,11 @@ pub enum Error {
     SectorOverflow {
         /// The number of the first sector of the run.
         first_sector: u64,
+    },
+    /// A run of bytes in a stream would go past the last offset, 2^64 - 1.
+    StreamOverflow {
+        /// The offset of the first byte of the run.
+        offset: u64,
     },
     /// A data unit is shorter than one block (16 bytes) or longer than 2^20 blocks (IEEE 1619, 5.1).
     DataUnitLength {
@@ -273,7 +278,8 @@ impl fmt::Display for Error {
             Error::KeyLength { len } => {
                 write!(
                     f,
-                    "an XTS key is 32 bytes (AES-128-XTS) or 64 bytes (AES-256-XTS) long, a CBC key 16, 24 or 32, not {len}"
+                    "an XTS key is 32 bytes (AES-128-XTS) or 64 bytes (AES-256-XTS) long, a CBC key 16, 24 or 32, \
+                     a CTR or HCTR2 key 32, not {len}"
                 )
             }
             Error::EqualKeyHalves => f.write_str("the two halves of the XTS key are equal; use a key of random bytes"),
@@ -286,6 +292,9 @@ impl fmt::Display for Error {
             }
             Error::SectorOverflow { first_sector } => {
                 write!(f, "a run that starts at sector {first_sector} goes past the last sector number, 2^64 - 1")
+            }
+            Error::StreamOverflow { offset } => {
+                write!(f, "a run that starts at offset {offset} of a stream goes past the last one, 2^64 - 1")
             }
             Error::DataUnitLength { len } => {
                 write!(f, "a data unit of {len} bytes is not between 16 bytes and 2^20 blocks (16 MiB)")

@@ -21,7 +21,7 @@ mod secret;
 #[cfg(feature = "std")]
 pub mod volume;
 
-pub use cipher::{SectorCipher, SectorSize, SectorUnit};
+pub use cipher::{SectorCipher, SectorSize, SectorUnit, StreamCipher};
 #[cfg(feature = "std")]
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use error::{Error, Result};

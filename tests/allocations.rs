@@ -8,7 +8,8 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
 use atrest::{
-    BlockDevice, Credential, FileDevice, FormatOptions, OpenOptions, Protector, SectorCipher, SectorSize, Volume,
+    BlockDevice, Credential, FileDevice, FormatOptions, OpenOptions, Protector, SectorCipher, SectorSize, StreamCipher,
+    Volume,
 };
 use common::vaults::MemoryVault;
 
@@ -81,6 +82,18 @@ fn the_sector_engine_allocates_nothing() {
             cipher.decrypt_unit([1; 16], &mut buffers.0[..1001]).unwrap();
             assert!(cipher.encrypt(0, &mut buffers.0[..1]).is_err());
         }
+    });
+    assert_eq!(allocated, 0);
+}
+
+#[test]
+fn the_stream_engine_allocates_nothing() {
+    let mut buffers = (vec![0; 70 * 4096], vec![0; 70 * 4096]);
+    let allocated = allocations(|| {
+        let cipher = StreamCipher::new(&[7; 32], [0xFF; 16]).unwrap();
+        cipher.apply(5, &mut buffers.0).unwrap();
+        cipher.apply_to(u64::MAX - (80 << 12), &buffers.0, &mut buffers.1).unwrap();
+        assert!(cipher.apply(u64::MAX, &mut buffers.0).is_err());
     });
     assert_eq!(allocated, 0);
 }

@@ -28,7 +28,7 @@ fn open(bytes: &[u8], vault: &MemoryVault) -> atrest::Result<Dek> {
 
 #[test]
 fn an_envelope_gives_its_dek_back() {
-    for algorithm in [DekAlgorithm::Aes128Xts, DekAlgorithm::Aes256Xts] {
+    for algorithm in [DekAlgorithm::Aes128Xts, DekAlgorithm::Aes256Xts, DekAlgorithm::Aes256Ctr] {
         let (vault, dek, bytes) = sealed(algorithm);
         let envelope = Envelope::from_bytes(&bytes).unwrap();
         assert_eq!(envelope.to_bytes(), bytes);
@@ -55,7 +55,7 @@ fn an_envelope_of_a_file_vault_outlives_a_rotation() {
 
 #[test]
 fn no_flip_of_a_bit_opens() {
-    for algorithm in [DekAlgorithm::Aes128Xts, DekAlgorithm::Aes256Xts] {
+    for algorithm in [DekAlgorithm::Aes128Xts, DekAlgorithm::Aes256Xts, DekAlgorithm::Aes256Ctr] {
         let (vault, _, mut bytes) = sealed(algorithm);
         // A version that a flip can name must exist, to get as far as the unwrapping.
         (0..8).for_each(|_| vault.rotate());
@@ -83,6 +83,16 @@ fn no_flip_of_a_bit_opens() {
             bytes[at] ^= 1 << (bit % 8);
         }
         open(&bytes, &vault).unwrap();
+    }
+}
+
+#[test]
+fn a_key_is_not_made_one_for_another_mode() {
+    for (algorithm, other) in [(DekAlgorithm::Aes128Xts, 7), (DekAlgorithm::Aes256Ctr, 1)] {
+        let (vault, dek, mut bytes) = sealed(algorithm);
+        assert_eq!(dek.algorithm().key_len(), DekAlgorithm::from_code(other).unwrap().key_len());
+        bytes[10..12].copy_from_slice(&other.to_be_bytes());
+        assert!(matches!(open(&bytes, &vault), Err(Error::InvalidEnvelope(_))));
     }
 }
 

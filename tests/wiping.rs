@@ -10,7 +10,8 @@ use std::mem::MaybeUninit;
 use aes::cipher::{BlockCipherEncrypt, KeyInit};
 use atrest::cipher::{CipherSpec, DmCipher, KernelKind};
 use atrest::{
-    Credential, FormatOptions, MemoryDevice, OpenOptions, Protector, SectorCipher, SectorSize, SectorUnit, Volume,
+    Credential, FormatOptions, MemoryDevice, OpenOptions, Protector, SectorCipher, SectorSize, SectorUnit,
+    StreamCipher, Volume,
 };
 use sha2::{Digest, Sha256};
 
@@ -231,6 +232,59 @@ fn no_call_of_a_cipher_of_dm_crypt_leaves_a_key_on_the_stack() {
         assert_eq!(found(&encrypted, &needles), Vec::new(), "{spec:?} {len}: encryption");
         let decrypted = stack_after(&mut || cipher.decrypt(SECTOR, &mut sectors).unwrap());
         assert_eq!(found(&decrypted, &needles), Vec::new(), "{spec:?} {len}: decryption");
+    }
+}
+
+/// As `needles`, of a key for CTR: its round keys, and the keystream of the first blocks.
+fn ctr_needles(key: &[u8], nonce: u128) -> Vec<u64> {
+    let mut secret = schedule(key);
+    let aes = aes::Aes256::new_from_slice(key).unwrap();
+    for number in 0..600 {
+        let mut block = nonce.wrapping_add(number).to_be_bytes().into();
+        aes.encrypt_block(&mut block);
+        secret.extend(block);
+    }
+    secret.chunks_exact(8).map(|bytes| u64::from_le_bytes(bytes.try_into().unwrap())).collect()
+}
+
+#[test]
+fn a_dropped_stream_cipher_leaves_no_key_in_its_memory() {
+    const WORDS: usize = size_of::<StreamCipher>() / 8;
+    let key = key(32);
+    let needles = ctr_needles(&key, 7);
+    let cipher = Box::into_raw(Box::new(StreamCipher::new(&key, 7u128.to_be_bytes()).unwrap()));
+    // SAFETY: the memory is that of the box until it is given back, and aligned for words. What is there after the drop
+    // is read as whatever it is.
+    let dead: Vec<u64> = unsafe {
+        (*cipher).apply(1, &mut [0; 2048]).unwrap();
+        std::ptr::drop_in_place(cipher);
+        let dead = (0..WORDS).map(|i| black_box(cipher).cast::<u64>().add(i).read_volatile()).collect();
+        std::alloc::dealloc(cipher.cast(), std::alloc::Layout::new::<StreamCipher>());
+        dead
+    };
+    assert!(found(&dead, &needles).is_empty());
+}
+
+#[test]
+fn no_call_of_a_stream_cipher_leaves_a_key_or_keystream_on_the_stack() {
+    if cfg!(debug_assertions) {
+        return;
+    }
+    let key = key(32);
+    let needles = ctr_needles(&key, 7);
+    let mut made = vec![0; DEPTH / 8];
+    clear_stack();
+    let cipher = StreamCipher::new(&key, 7u128.to_be_bytes()).unwrap();
+    read_stack(&mut made);
+    assert_eq!(found(&made, &needles), Vec::new(), "key set-up");
+    let dek = atrest::hazmat::dek_from_bytes_for(atrest::DekAlgorithm::Aes256Ctr, &key).unwrap();
+    let mut boxed = None;
+    let made = stack_after(&mut || boxed = Some(dek.stream_cipher([0; 16]).unwrap()));
+    assert_eq!(found(&made, &needles), Vec::new(), "key set-up, in a box");
+    let mut bytes = vec![0xA5; 8192];
+    for (offset, len) in [(0, 1), (0, 16), (5, 100), (16, 1000), (3, 8192), (4096, 4096)] {
+        let applied = stack_after(&mut || cipher.apply(offset, &mut bytes[..len]).unwrap());
+        assert_eq!(found(&applied, &needles), Vec::new(), "{len} bytes at {offset}");
     }
 }
 

@@ -1,4 +1,5 @@
-//! The sector engine: XTS-AES over runs of sectors (IEEE 1619-2018, NIST SP 800-38E).
+//! The sector engine: XTS-AES over runs of sectors (IEEE 1619-2018, NIST SP 800-38E); and AES-CTR over streams of bytes
+//! ([`StreamCipher`]), for files that are read and written at any byte.
 //!
 //! XTS hides what a sector holds from somebody who sees the disk once. It does not detect changes, and it shows which
 //! 16-byte blocks of a sector changed to somebody who sees the disk twice. The README says more.
@@ -11,11 +12,13 @@ mod dm;
 mod hctr2;
 mod sector;
 mod segments;
+mod stream;
 
 pub use crate::arch::KernelKind;
 #[cfg(feature = "std")]
 pub use dm::{CipherSpec, DmCipher};
 pub use sector::{SectorSize, SectorUnit};
+pub use stream::StreamCipher;
 
 use aes::cipher::inout::InOutBuf;
 use subtle::ConstantTimeEq;

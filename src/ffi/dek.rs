@@ -1,6 +1,6 @@
 //! DATA ENCRYPTION KEYS
 //!
-//! A DEK encrypts sectors. It is stored wrapped only: in an envelope, which is bytes to be kept beside the data, or in
+//! A DEK encrypts sectors, or the bytes of a file. It is stored wrapped only: in an envelope, which is bytes to be kept beside the data, or in
 //! the header of a volume.
 
 use core::ffi::{c_char, c_void};
@@ -25,6 +25,9 @@ pub const ATREST_AES_256_CBC: u32 = 5;
 /// AES-256-HCTR2, 32 bytes of key. For a second layer: a volume below another of AES-XTS.
 pub const ATREST_AES_256_HCTR2: u32 = 6;
 
+/// AES-256-CTR, 32 bytes of key. For files of engines, one key for each: see atrest_stream_cipher.
+pub const ATREST_AES_256_CTR: u32 = 7;
+
 /// The most bytes of a context.
 pub const ATREST_CONTEXT_MAX: usize = 1024;
 /// The most bytes of an envelope.
@@ -34,8 +37,9 @@ pub const ATREST_ENVELOPE_MAX: usize = 3124;
 /// Freed by atrest_dek_free, which wipes it.
 pub struct atrest_dek;
 
-/// Generates a DEK. `algorithm` is ATREST_AES_256_XTS or another ATREST_AES_*. A DEK for CBC or
-/// HCTR2 makes no sector cipher and goes into no envelope.
+/// Generates a DEK. `algorithm` is ATREST_AES_256_XTS or another ATREST_AES_*. A DEK makes ciphers of
+/// its own mode only: one for XTS sector ciphers, one for CTR stream ciphers. Both go into envelopes, and those for CBC
+/// and HCTR2 into volumes only.
 ///
 /// Errors: ATREST_ERR_BAD_ENUM; ATREST_ERR_RANDOM.
 #[unsafe(no_mangle)]
@@ -65,6 +69,7 @@ pub unsafe extern "C" fn atrest_dek_algorithm(dek: *const atrest_dek, out: *mut 
             DekAlgorithm::Aes192Cbc => ATREST_AES_192_CBC,
             DekAlgorithm::Aes256Cbc => ATREST_AES_256_CBC,
             DekAlgorithm::Aes256Hctr2 => ATREST_AES_256_HCTR2,
+            DekAlgorithm::Aes256Ctr => ATREST_AES_256_CTR,
             other => return Err(Error::UnsupportedAlgorithm(other.name().into()).into()),
         });
         Ok(())
@@ -78,7 +83,7 @@ pub unsafe extern "C" fn atrest_dek_algorithm(dek: *const atrest_dek, out: *mut 
 /// Who unwraps must expect the same context, so that envelopes can't be exchanged.
 ///
 /// Errors: ATREST_ERR_INVALID_NAME; ATREST_ERR_NO_SUCH_KEY; ATREST_ERR_CONTEXT_LENGTH; ATREST_ERR_UNSUPPORTED_ALGORITHM
-/// for a DEK that isn't for XTS; ATREST_ERR_BUFFER_TOO_SHORT, after the vault was asked; what the vault answers.
+/// for a DEK that is for neither XTS nor CTR; ATREST_ERR_BUFFER_TOO_SHORT, after the vault was asked; what the vault answers.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn atrest_dek_wrap(
     dek: *const atrest_dek,
@@ -183,6 +188,7 @@ pub(crate) fn dek_algorithm(number: u32) -> Result<DekAlgorithm> {
         ATREST_AES_192_CBC => Ok(DekAlgorithm::Aes192Cbc),
         ATREST_AES_256_CBC => Ok(DekAlgorithm::Aes256Cbc),
         ATREST_AES_256_HCTR2 => Ok(DekAlgorithm::Aes256Hctr2),
+        ATREST_AES_256_CTR => Ok(DekAlgorithm::Aes256Ctr),
         other => Err(Failure::bad_enum("algorithm", other)),
     }
 }

@@ -155,6 +155,7 @@ fn status_of(error: &Error) -> atrest_status {
         Error::SectorOverflow { .. } => ATREST_ERR_SECTOR_OVERFLOW,
         Error::DataUnitLength { .. } => ATREST_ERR_DATA_UNIT_LENGTH,
         Error::KernelUnavailable { .. } => ATREST_ERR_KERNEL_UNAVAILABLE,
+        Error::StreamOverflow { .. } => ATREST_ERR_STREAM_OVERFLOW,
         Error::KekLength { .. } => ATREST_ERR_KEK_LENGTH,
         Error::WrapLength { .. } => ATREST_ERR_WRAP_LENGTH,
         Error::BufferTooShort { .. } => ATREST_ERR_BUFFER_TOO_SHORT,

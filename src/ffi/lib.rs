@@ -57,6 +57,7 @@ mod output;
 mod sector_cipher;
 mod segments;
 mod status;
+mod stream_cipher;
 mod structs;
 mod vault;
 mod vault_access;

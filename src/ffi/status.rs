@@ -42,7 +42,8 @@ pub const ATREST_ERR_PANIC: u32 = 90;
 /// A failure for which this version has no status of its own.
 pub const ATREST_ERR_OTHER: u32 = 91;
 
-/// A key of a length that its cipher doesn't take: XTS has 32 bytes (AES-128-XTS) or 64 (AES-256-XTS), CBC 16, 24 or 32.
+/// A key of a length that its cipher doesn't take: XTS has 32 bytes (AES-128-XTS) or 64 (AES-256-XTS), CBC 16, 24 or 32,
+/// CTR and HCTR2 32.
 pub const ATREST_ERR_KEY_LENGTH: u32 = 100;
 /// The two halves of an XTS key are equal, which SP 800-38E and FIPS 140 (IG C.I) forbid.
 pub const ATREST_ERR_EQUAL_KEY_HALVES: u32 = 101;
@@ -64,6 +65,8 @@ pub const ATREST_ERR_WRAP_LENGTH: u32 = 108;
 pub const ATREST_ERR_UNWRAP_FAILED: u32 = 109;
 /// This CPU lacks the instructions of the kernel asked for.
 pub const ATREST_ERR_KERNEL_UNAVAILABLE: u32 = 110;
+/// A run of bytes in a stream would go past the last offset, 2^64 - 1.
+pub const ATREST_ERR_STREAM_OVERFLOW: u32 = 111;
 
 /// An algorithm that this version does not know or cannot use here.
 pub const ATREST_ERR_UNSUPPORTED_ALGORITHM: u32 = 200;
@@ -181,7 +184,7 @@ const NAMES: &[(atrest_status, &CStr)] = &names! {
 
     ATREST_ERR_KEY_LENGTH ATREST_ERR_EQUAL_KEY_HALVES ATREST_ERR_SECTOR_SIZE ATREST_ERR_PARTIAL_SECTOR
     ATREST_ERR_LENGTH_MISMATCH ATREST_ERR_SECTOR_OVERFLOW ATREST_ERR_DATA_UNIT_LENGTH ATREST_ERR_KEK_LENGTH
-    ATREST_ERR_WRAP_LENGTH ATREST_ERR_UNWRAP_FAILED ATREST_ERR_KERNEL_UNAVAILABLE
+    ATREST_ERR_WRAP_LENGTH ATREST_ERR_UNWRAP_FAILED ATREST_ERR_KERNEL_UNAVAILABLE ATREST_ERR_STREAM_OVERFLOW
 
     ATREST_ERR_UNSUPPORTED_ALGORITHM ATREST_ERR_INVALID_NAME ATREST_ERR_CONTEXT_LENGTH ATREST_ERR_INVALID_ENVELOPE
     ATREST_ERR_CONTEXT_MISMATCH ATREST_ERR_NOT_THIS_VAULT ATREST_ERR_NO_SUCH_KEY ATREST_ERR_KEY_EXISTS

@@ -6,7 +6,7 @@ use hkdf::Hkdf;
 use sha2::Sha256;
 
 use crate::cipher::{CipherSpec, DmCipher};
-use crate::{Error, Result, Secret, SectorCipher, SectorSize, SectorUnit};
+use crate::{Error, Result, Secret, SectorCipher, SectorSize, SectorUnit, StreamCipher};
 
 /// What a DEK is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -25,16 +25,19 @@ pub enum DekAlgorithm {
     Aes192Cbc,
     /// AES-256-CBC: 32 bytes of key. For old volumes only.
     Aes256Cbc,
+    /// AES-256-CTR: 32 bytes of key. For files of engines ([`StreamCipher`]), one key for each.
+    Aes256Ctr,
 }
 
 impl DekAlgorithm {
-    const ALL: [DekAlgorithm; 6] = [
+    const ALL: [DekAlgorithm; 7] = [
         DekAlgorithm::Aes128Xts,
         DekAlgorithm::Aes256Xts,
         DekAlgorithm::Aes256Hctr2,
         DekAlgorithm::Aes128Cbc,
         DekAlgorithm::Aes192Cbc,
         DekAlgorithm::Aes256Cbc,
+        DekAlgorithm::Aes256Ctr,
     ];
 
     /// The length of the key in bytes.
@@ -44,7 +47,7 @@ impl DekAlgorithm {
             DekAlgorithm::Aes256Xts => 64,
             DekAlgorithm::Aes128Cbc => 16,
             DekAlgorithm::Aes192Cbc => 24,
-            DekAlgorithm::Aes256Cbc | DekAlgorithm::Aes256Hctr2 => 32,
+            DekAlgorithm::Aes256Cbc | DekAlgorithm::Aes256Hctr2 | DekAlgorithm::Aes256Ctr => 32,
         }
     }
 
@@ -57,6 +60,7 @@ impl DekAlgorithm {
             DekAlgorithm::Aes192Cbc => "AES-192-CBC",
             DekAlgorithm::Aes256Cbc => "AES-256-CBC",
             DekAlgorithm::Aes256Hctr2 => "AES-256-HCTR2",
+            DekAlgorithm::Aes256Ctr => "AES-256-CTR",
         }
     }
 
@@ -69,6 +73,7 @@ impl DekAlgorithm {
             DekAlgorithm::Aes192Cbc => 4,
             DekAlgorithm::Aes256Cbc => 5,
             DekAlgorithm::Aes256Hctr2 => 6,
+            DekAlgorithm::Aes256Ctr => 7,
         }
     }
 
@@ -89,12 +94,18 @@ impl DekAlgorithm {
             DekAlgorithm::Aes128Xts | DekAlgorithm::Aes256Xts => Some(CipherSpec::AesXtsPlain64),
             DekAlgorithm::Aes256Hctr2 => Some(CipherSpec::AesHctr2Plain64),
             DekAlgorithm::Aes128Cbc | DekAlgorithm::Aes192Cbc | DekAlgorithm::Aes256Cbc => None,
+            DekAlgorithm::Aes256Ctr => None, // no cipher of sectors
         }
     }
 
-    /// Whether it is XTS, as sector ciphers and envelopes have it.
+    /// Whether it is XTS, as sector ciphers have it.
     pub(crate) fn is_xts(self) -> bool {
         matches!(self, DekAlgorithm::Aes128Xts | DekAlgorithm::Aes256Xts)
+    }
+
+    /// Whether an envelope takes a key of it: those of engines that keep their own metadata.
+    pub(crate) fn is_for_engines(self) -> bool {
+        self.is_xts() || self == DekAlgorithm::Aes256Ctr
     }
 
     fn fits(self, spec: CipherSpec) -> bool {
@@ -108,7 +119,7 @@ impl DekAlgorithm {
     }
 }
 
-/// A data encryption key: random bytes that encrypt sectors and are themselves only ever stored wrapped.
+/// A data encryption key: random bytes that encrypt sectors, or a stream of bytes, and are themselves only ever stored wrapped.
 ///
 /// ```
 /// use atrest::{Dek, DekAlgorithm, SectorSize};
@@ -162,6 +173,20 @@ impl Dek {
     /// [`Error::SectorSize`], as [`SectorCipher::with_unit`]; [`Error::UnsupportedAlgorithm`] unless the key is for XTS.
     pub fn boxed_sector_cipher(&self, sector_size: SectorSize, unit: SectorUnit) -> Result<Box<SectorCipher>> {
         SectorCipher::boxed(self.xts_key()?, sector_size, unit)
+    }
+
+    /// Expands the key for a stream whose counter starts from `nonce`; in a box, so that no move leaves round keys behind.
+    ///
+    /// The key must be fresh for each file: see [`StreamCipher`] for what happens otherwise.
+    ///
+    /// # Errors
+    /// [`Error::UnsupportedAlgorithm`] unless the key is for [`Aes256Ctr`](DekAlgorithm::Aes256Ctr): one key never serves
+    /// two modes.
+    pub fn stream_cipher(&self, nonce: [u8; 16]) -> Result<Box<StreamCipher>> {
+        if self.algorithm != DekAlgorithm::Aes256Ctr {
+            return Err(Error::UnsupportedAlgorithm(format!("CTR of a key for {}", self.algorithm.name())));
+        }
+        StreamCipher::boxed(self.key.expose(), nonce)
     }
 
     /// Expands the key for a cipher of dm-crypt's.
@@ -236,13 +261,23 @@ mod tests {
     }
 
     #[test]
-    fn a_key_for_cbc_makes_no_sector_cipher() {
+    fn a_key_serves_one_mode() {
         for algorithm in DekAlgorithm::ALL {
             assert_eq!(DekAlgorithm::from_code(algorithm.code()), Some(algorithm));
             // Halves matter to XTS only.
             let equal = Dek::from_secret(algorithm, Secret::copy_from(&[7; 64][..algorithm.key_len()]));
             assert_eq!(matches!(equal, Err(Error::EqualKeyHalves)), algorithm.is_xts());
             let dek = Dek::generate(algorithm).unwrap();
+            match dek.stream_cipher([0; 16]) {
+                Ok(_) => assert_eq!(algorithm, DekAlgorithm::Aes256Ctr),
+                Err(e) => {
+                    assert!(matches!(e, Error::UnsupportedAlgorithm(_)) && algorithm != DekAlgorithm::Aes256Ctr);
+                }
+            }
+            for spec in [CipherSpec::AesXtsPlain64, CipherSpec::AesHctr2Plain64, CipherSpec::AesCbcPlain64] {
+                let fits = dek.dm_cipher(spec, SectorSize::B512).is_ok();
+                assert!(!fits || algorithm != DekAlgorithm::Aes256Ctr, "{spec:?}");
+            }
             for cipher in [
                 dek.sector_cipher(SectorSize::B512).map(drop),
                 dek.sector_cipher_with_unit(SectorSize::B512, SectorUnit::Sector).map(drop),

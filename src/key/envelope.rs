@@ -52,11 +52,11 @@ impl Envelope {
     /// `context` is what the DEK is for, such as a disk's id: 0 to [`MAX_CONTEXT`] bytes, stored in the clear.
     ///
     /// # Errors
-    /// [`Error::InvalidName`]; [`Error::ContextLength`]; [`Error::UnsupportedAlgorithm`] unless the DEK is for XTS; what the
-    /// vault answers.
+    /// [`Error::InvalidName`]; [`Error::ContextLength`]; [`Error::UnsupportedAlgorithm`] unless the DEK is for XTS or CTR;
+    /// what the vault answers.
     pub fn seal(dek: &Dek, vault: &dyn KeyVault, key: &str, context: &[u8]) -> Result<Self> {
         check_context(context)?;
-        if !dek.algorithm().is_xts() {
+        if !dek.algorithm().is_for_engines() {
             return Err(Error::UnsupportedAlgorithm(dek.algorithm().name().into()));
         }
         let wrapped = WrappedDek::wrap(vault, key, dek)?;
@@ -127,7 +127,7 @@ impl Envelope {
             return Err(bad(format!("version {} is not known, this library reads version {VERSION}", field(8))));
         }
         let algorithm = DekAlgorithm::from_code(field(10))
-            .filter(|algorithm| algorithm.is_xts())
+            .filter(|algorithm| algorithm.is_for_engines())
             .ok_or_else(|| Error::UnsupportedAlgorithm(format!("DEK algorithm {}", field(10))))?;
         let wrap = WrapAlgorithm::from_code(field(12))
             .ok_or_else(|| Error::UnsupportedAlgorithm(format!("wrap algorithm {}", field(12))))?;

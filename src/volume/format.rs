@@ -150,8 +150,11 @@ impl FormatOptions {
     }
 
     fn cipher(&self) -> Result<CipherSpec> {
-        let old =
-            || Error::InvalidOption("a new volume is encrypted by XTS or HCTR2; AES-CBC is for old ones only".into());
+        let old = || {
+            Error::InvalidOption(
+                "a new volume is encrypted by XTS or HCTR2; AES-CBC is for old ones only, AES-CTR for none".into(),
+            )
+        };
         self.algorithm.new_cipher().ok_or_else(old)
     }
 

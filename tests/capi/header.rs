@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use atrest::key::KeyId;
 
 /// The files of `src/ffi` that C sees, in the order of the header's sections.
-const SECTIONS: [&str; 24] = [
+const SECTIONS: [&str; 25] = [
     "version",
     "status",
     "clock",
@@ -18,6 +18,7 @@ const SECTIONS: [&str; 24] = [
     "dek",
     "sector_cipher",
     "segments",
+    "stream_cipher",
     "key_wrap",
     "device",
     "keyslots",

@@ -118,8 +118,9 @@ static void formatting(atrest_device *device, const atrest_vault *vault)
     BAD_OPTION(ATREST_ERR_BAD_ENUM, flags, 2);
     BAD_OPTION(ATREST_ERR_SECTOR_SIZE, sector_size, 100);
     BAD_OPTION(ATREST_ERR_SECTOR_SIZE, sector_size, 8192);
-    BAD_OPTION(ATREST_ERR_BAD_ENUM, dek_algorithm, ATREST_AES_256_HCTR2 + 1);
+    BAD_OPTION(ATREST_ERR_BAD_ENUM, dek_algorithm, ATREST_AES_256_CTR + 1);
     BAD_OPTION(ATREST_ERR_INVALID_OPTION, dek_algorithm, ATREST_AES_256_CBC);
+    BAD_OPTION(ATREST_ERR_INVALID_OPTION, dek_algorithm, ATREST_AES_256_CTR);
     BAD_OPTION(ATREST_ERR_BAD_ENUM, encryption_type, 4);
     BAD_OPTION(ATREST_ERR_INVALID_OPTION, data_offset, 4096);
     BAD_OPTION(ATREST_ERR_INVALID_OPTION, label, "a label that is much too long for the header of a LUKS2 volume");

@@ -1,0 +1,125 @@
+//! The stream engine: AES-256 in counter mode (NIST SP 800-38A, 6.5), addressed by byte offset.
+
+use aes::Aes256;
+use aes::cipher::KeyInit;
+use aes::cipher::inout::InOutBuf;
+use ctr::CtrCore;
+use ctr::cipher::{InnerIvInit, StreamCipher as _, StreamCipherCoreWrapper, StreamCipherSeek};
+use ctr::flavors::Ctr128BE;
+
+use super::{BLOCK, two_buffers};
+use crate::arch::{Wiped, wipe_stack};
+use crate::{Error, Result};
+
+/// An expanded key for one stream of bytes, which is read and written at any offset and in any length: AES-256-CTR.
+///
+/// The byte at `offset` is under byte `offset` modulo 16 of AES(`nonce` + `offset` / 16), where the nonce is a 128-bit
+/// big-endian number that wraps at 2^128. Encryption and decryption are the same.
+///
+/// **One key and nonce are for one stream, and each offset of it is for one content.** Who sees two contents that were
+/// encrypted at the same offset under the same key and nonce, say those of a file before and after it was truncated and
+/// written anew, has the difference (XOR) of the two, and often both. So a file gets a fresh key whenever it is made,
+/// truncated or used again, and its contents are appended to and not changed. That the nonce is fresh as well is no
+/// substitute: then it must also be far enough from every other under that key.
+///
+/// What the mode doesn't do: it **detects no change**, and who can write to the file can flip any bit of the plaintext
+/// that they like, and no other. Authenticate above. It takes streams of 2^64 bytes; by the birthday bound of a 128-bit
+/// block cipher, what tells a key's output from noise grows with the square of its length: 2^-33 at 2^48 blocks (4 PiB),
+/// 2^-9 at the end of the longest stream. Take another key before 4 PiB.
+///
+/// One value serves any number of threads; nothing is allocated or locked after it is made. Its round keys are wiped when
+/// it is dropped.
+///
+/// ```
+/// use atrest::StreamCipher;
+///
+/// let (key, nonce) = ([7; 32], [1; 16]); // random ones, and of this file alone, in real use
+/// let cipher = StreamCipher::new(&key, nonce)?;
+/// let mut piece = *b"a record";
+/// cipher.apply(1003, &mut piece)?;
+/// assert_ne!(piece, *b"a record");
+/// cipher.apply(1005, &mut piece[2..])?; // any part of it alone
+/// assert_eq!(piece[2..], *b"record");
+/// # Ok::<(), atrest::Error>(())
+/// ```
+pub struct StreamCipher(Wiped<Inner>);
+
+struct Inner {
+    aes: Aes256,
+    nonce: [u8; BLOCK],
+}
+
+impl StreamCipher {
+    /// Expands a key of 32 bytes for the stream whose counter starts from `nonce`.
+    ///
+    /// # Errors
+    /// [`Error::KeyLength`].
+    #[inline(always)]
+    pub fn new(key: &[u8], nonce: [u8; 16]) -> Result<Self> {
+        let cipher = Self::expand(key, nonce);
+        wipe_stack();
+        cipher
+    }
+
+    /// As [`new`](Self::new), in a box. The move into it leaves no key on the stack.
+    #[cfg(feature = "std")]
+    pub(crate) fn boxed(key: &[u8], nonce: [u8; 16]) -> Result<std::boxed::Box<Self>> {
+        #[inline(never)]
+        fn expand(key: &[u8], nonce: [u8; 16]) -> Result<std::boxed::Box<StreamCipher>> {
+            StreamCipher::expand(key, nonce).map(std::boxed::Box::new)
+        }
+        let cipher = expand(key, nonce);
+        wipe_stack();
+        cipher
+    }
+
+    /// Not inlined, so that what it leaves on the stack is below its caller, who wipes it.
+    #[inline(never)]
+    fn expand(key: &[u8], nonce: [u8; 16]) -> Result<Self> {
+        let aes = Aes256::new_from_slice(key).map_err(|_| Error::KeyLength { len: key.len() })?;
+        Ok(StreamCipher(Wiped::new(Inner { aes, nonce })))
+    }
+
+    /// Encrypts or decrypts bytes in place; the first of them is at `offset` of the stream.
+    ///
+    /// # Errors
+    /// [`Error::StreamOverflow`]. `data` is untouched then.
+    pub fn apply(&self, offset: u64, data: &mut [u8]) -> Result<()> {
+        self.run(offset, InOutBuf::from(data))
+    }
+
+    /// Encrypts or decrypts bytes from `src` to `dst`. As [`apply`](Self::apply).
+    ///
+    /// # Errors
+    /// [`Error::LengthMismatch`] and those of [`apply`](Self::apply). `dst` is untouched then.
+    pub fn apply_to(&self, offset: u64, src: &[u8], dst: &mut [u8]) -> Result<()> {
+        self.run(offset, two_buffers(src, dst)?)
+    }
+
+    fn run(&self, offset: u64, data: InOutBuf<'_, '_, u8>) -> Result<()> {
+        // The last byte of a stream is at 2^64 - 1. In 128 bits this can't wrap.
+        if u128::from(offset) + data.len() as u128 > 1 << 64 {
+            return Err(Error::StreamOverflow { offset });
+        }
+        self.xor_keystream(offset, data);
+        // The `aes` crate spreads round keys over the stack, and keystream is left there too.
+        wipe_stack();
+        Ok(())
+    }
+
+    /// Not inlined, so that what it leaves on the stack is below its caller, who wipes it.
+    #[inline(never)]
+    fn xor_keystream(&self, offset: u64, data: InOutBuf<'_, '_, u8>) {
+        const SHORT: &str = "2^60 blocks are fewer than the counter has";
+        let counter = CtrCore::<_, Ctr128BE>::inner_iv_init(&self.0.aes, (&self.0.nonce).into());
+        let mut stream = StreamCipherCoreWrapper::from_core(counter);
+        stream.try_seek(offset).expect(SHORT);
+        stream.try_apply_keystream_inout(data).expect(SHORT);
+    }
+}
+
+impl core::fmt::Debug for StreamCipher {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("StreamCipher").finish_non_exhaustive()
+    }
+}
