@@ -8,7 +8,7 @@ use ctr::cipher::{InnerIvInit, StreamCipher as _, StreamCipherCoreWrapper, Strea
 use ctr::flavors::Ctr128BE;
 
 use super::{BLOCK, two_buffers};
-use crate::arch::{Wiped, wipe_stack};
+use crate::arch::{Wiped, wipe_keystream, wipe_stack};
 use crate::{Error, Result};
 
 /// An expanded key for one stream of bytes, which is read and written at any offset and in any length: AES-256-CTR.
@@ -103,7 +103,7 @@ impl StreamCipher {
         }
         self.xor_keystream(offset, data);
         // The `aes` crate spreads round keys over the stack, and keystream is left there too.
-        wipe_stack();
+        wipe_keystream();
         Ok(())
     }
 
