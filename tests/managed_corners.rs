@@ -4,12 +4,13 @@
 
 mod common;
 
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use atrest::EncryptionType::CustomerKey;
 use atrest::Error;
-use atrest::managed::ResourceName;
+use atrest::managed::{NewCopy, NewSnapshot, ResourceName};
 use common::world::{VAULT, World, new_disk, new_set, text};
 
 #[test]
@@ -47,5 +48,42 @@ fn a_vault_that_goes_away_after_it_has_said_no_gives_nothing_back() {
         world.clock.advance(Duration::from_secs(seconds));
         assert!(service.open_disk("y").is_err());
         assert!(matches!(disk.read_at(0, &mut back), Err(Error::DiskSuspended { .. })));
+    }
+}
+
+#[test]
+fn a_copy_of_a_snapshot_that_is_just_merged_away_is_no_copy_of_another() {
+    // 44: it held what the snapshot before it held.
+    let world = World::new();
+    let service = Arc::new(world.service());
+    service.create_disk(&new_disk("x", None)).unwrap();
+    for n in 0..3 {
+        service.open_disk("x").unwrap().write_at(0, &text(n)).unwrap();
+        let (name, disk) = (format!("i-{n}"), "x".into());
+        service.create_snapshot(&NewSnapshot { name, disk, incremental: true, set: None }, &|_| ()).unwrap();
+    }
+    // While the third takes over what it needs of the second, the second is still there to be named.
+    let (copying, of) = (Arc::new(Mutex::new(None)), service.clone());
+    let (started, begun) = (copying.clone(), AtomicBool::new(false));
+    world.disks.film(Some(Arc::new(move |_: &str| {
+        if !begun.swap(true, Ordering::Relaxed) {
+            let service = of.clone();
+            let (region, subscription) = ("north".into(), "one".into());
+            let new = NewCopy { name: "copy".into(), region, subscription, set: None };
+            let copy = move || service.create_disk_from(&ResourceName::snapshot("i-1"), &new, &|_| ());
+            *started.lock().unwrap() = Some(std::thread::spawn(copy));
+            std::thread::sleep(Duration::from_millis(300));
+        }
+    })));
+    service.delete(&ResourceName::snapshot("i-1")).unwrap();
+    world.disks.film(None);
+    let copied = copying.lock().unwrap().take();
+    let copied = copied.unwrap().join().unwrap();
+    if copied.is_ok() {
+        let mut back = vec![0; 8192];
+        service.open_disk("copy").unwrap().read_at(0, &mut back).unwrap();
+        assert!(back == text(1));
+    } else {
+        assert!(matches!(copied, Err(Error::NoSuchResource(_))), "{copied:?}");
     }
 }

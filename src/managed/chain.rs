@@ -45,7 +45,7 @@ impl Link {
 impl Chain {
     /// What a snapshot or an image's copy needs. An incremental one must not be removed meanwhile.
     pub(super) fn open(service: &Arc<Inner>, resource: &Resource) -> Result<Self> {
-        let Some((disk, last)) = resource.source.as_deref().zip(resource.increment) else {
+        let Some((disk, last)) = resource.place() else {
             return Ok(Chain { links: vec![Link::open(service, resource)?] });
         };
         Ok(Self::up_to(service, disk, last)?.unwrap_or(Chain { links: Vec::new() }))

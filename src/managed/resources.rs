@@ -152,7 +152,7 @@ impl DiskService {
     /// has a later one, [`Error::DiskSuspended`] and what the vault answers; [`Error::Io`].
     pub fn delete(&self, name: &ResourceName) -> Result<()> {
         let resource = self.inner.store.resource(name)?;
-        match (resource.kind, resource.source.as_deref().zip(resource.increment)) {
+        match (resource.kind, resource.place()) {
             (ResourceKind::Image, _) => not_allowed("49", "an image is removed as a whole; delete the image"),
             (_, Some((disk, _))) => self.inner.delete_increment(disk, name),
             _ => self.inner.remove(&[resource]),
@@ -238,12 +238,18 @@ impl Inner {
         // What is copied isn't removed meanwhile, and nobody gets its name; a disk is found out when it is.
         let chain = self.chains.of(from.chain());
         let _stays = (from.kind != ResourceKind::Disk).then(|| chain.read().unwrap_or_else(PoisonError::into_inner));
+        // It may have been removed, or made anew for what it took over, until we had our turn.
+        let now = self.store.resource(&from.full_name())?;
+        let is_it = now.id == from.id || from.increment.is_some() && now.place() == from.place();
+        if !is_it {
+            return Err(Error::NoSuchResource(format!("the {} was removed", from.full_name())));
+        }
         self.make(copy, |layers| {
-            let mut target = Target::whole(layers, from.size);
+            let mut target = Target::whole(layers, now.size);
             if from.kind == ResourceKind::Disk {
                 return self.copy_disk(from, target, progress);
             }
-            let chain = Chain::open(self, from)?;
+            let chain = Chain::open(self, &now)?;
             target.fill(progress, |offset, bytes| chain.read_chunk(offset / CHUNK, bytes))?;
             target.finish()
         })

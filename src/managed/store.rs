@@ -274,7 +274,7 @@ impl Tables<'_> {
         if resource.joining.is_some() {
             self.joining.insert((kind, name), ()).map_err(writing)?;
         }
-        if let Some((disk, place)) = resource.source.as_deref().zip(resource.increment) {
+        if let Some((disk, place)) = resource.place() {
             self.increments.insert((disk, place), name).map_err(writing)?;
         }
         self.ids.insert(resource.id.as_str(), (kind, name)).map(drop).map_err(writing)
@@ -296,7 +296,7 @@ impl Tables<'_> {
             self.members.remove((from.as_str(), kind, name)).map_err(writing)?;
         }
         self.joining.remove((kind, name)).map_err(writing)?;
-        if let Some((disk, place)) = resource.source.as_deref().zip(resource.increment) {
+        if let Some((disk, place)) = resource.place() {
             self.increments.remove((disk, place)).map_err(writing)?;
         }
         self.ids.remove(resource.id.as_str()).map(drop).map_err(writing)
