@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use atrest::EncryptionType::CustomerKey;
 use atrest::Error;
-use atrest::managed::{NewCopy, NewSnapshot, ResourceName};
+use atrest::managed::{CopyProgress, ImageRegion, NewCopy, NewImage, NewSnapshot, ResourceName};
 use common::world::{VAULT, World, new_disk, new_set, text};
 
 #[test]
@@ -86,4 +86,22 @@ fn a_copy_of_a_snapshot_that_is_just_merged_away_is_no_copy_of_another() {
     } else {
         assert!(matches!(copied, Err(Error::NoSuchResource(_))), "{copied:?}");
     }
+}
+
+#[test]
+fn of_two_images_of_one_name_that_are_made_at_once_one_is_made() {
+    // 49: they became one, of two regions.
+    let world = World::new();
+    let service = world.service();
+    ["north", "south"].iter().for_each(|name| drop(service.create_disk(&new_disk(name, None)).unwrap()));
+    let image = |region: &str| NewImage {
+        name: "golden".into(),
+        disks: vec![region.into()],
+        regions: vec![ImageRegion { region: region.into(), sets: vec![None] }],
+    };
+    let other = |_: CopyProgress| drop(service.create_image(&image("south"), &|_| ()).unwrap());
+    assert!(matches!(service.create_image(&image("north"), &other), Err(Error::ResourceExists(_))));
+    let names: Vec<_> = service.image("golden").unwrap().into_iter().map(|copy| copy.name).collect();
+    assert_eq!(names, ["golden/south/0"]);
+    assert_eq!(world.disks.0.lock().unwrap().len(), 3);
 }

@@ -34,8 +34,9 @@ impl DiskService {
     /// [`create_snapshot`](Self::create_snapshot). Of what failed nothing stays.
     pub fn create_image(&self, new: &NewImage, progress: &dyn Fn(CopyProgress)) -> Result<Vec<Resource>> {
         check_name(&new.name)?;
+        // Before any work; what counts is the look when it is added.
         if !self.inner.store.image(&new.name)?.is_empty() {
-            return Err(Error::ResourceExists(format!("there is an image {:?} already", new.name)));
+            return Err(exists(&new.name));
         }
         let mut made = Vec::new();
         for (disk, copies) in self.plan(new)? {
@@ -60,7 +61,7 @@ impl DiskService {
                 }
             }
         }
-        self.inner.commit(made, |_| Ok(()))?;
+        self.inner.commit(made, |tables| if tables.has_image(&new.name)? { Err(exists(&new.name)) } else { Ok(()) })?;
         self.image(&new.name)
     }
 
@@ -122,4 +123,8 @@ impl DiskService {
         };
         new.disks.iter().enumerate().map(plan_disk).collect()
     }
+}
+
+fn exists(image: &str) -> Error {
+    Error::ResourceExists(format!("there is an image {image:?} already"))
 }

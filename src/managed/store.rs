@@ -245,6 +245,13 @@ impl Tables<'_> {
         self.resource(name).and_then(|found| if found.id == id { Ok(found) } else { Err(missing(name)) })
     }
 
+    /// Whether there is any copy of an image's.
+    pub(super) fn has_image(&self, name: &str) -> Result<bool> {
+        let kind = ResourceKind::Image.code();
+        let (from, to) = (format!("{name}/"), format!("{name}0"));
+        Ok(self.resources.range((kind, from.as_str())..(kind, to.as_str())).map_err(reading)?.next().is_some())
+    }
+
     pub(super) fn check_absent(&self, name: &ResourceName) -> Result<()> {
         match self.resources.get((name.kind.code(), name.name.as_str())).map_err(reading)? {
             Some(_) => Err(Error::ResourceExists(format!("there is a {name} already"))),
