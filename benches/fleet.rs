@@ -1,0 +1,320 @@
+//! A fleet of managed disks: how long it takes, and how often its vault is asked, to make, list, open and rotate it.
+//!
+//! `cargo bench --bench fleet -- --disks 100000 --open 10000 --store FOLDER`
+//!
+//! Devices are in memory and keep what was written alone. Each vault call takes a millisecond.
+
+use std::collections::{BTreeMap, HashMap};
+use std::io;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, RwLock};
+use std::time::{Duration, Instant};
+
+use atrest::key::{KeyDescription, KeyId, KeyKind, WrapAlgorithm, WrappedDek, wrap};
+use atrest::managed::{
+    DiskBackend, DiskService, LeasePolicy, NewDisk, NewSet, ResourceKind, RotationProgress, ServiceOptions,
+    VaultDescription, VaultDirectory,
+};
+use atrest::{BlockDevice, EncryptionType, Error, KeyVault, Result, Secret, SystemClock};
+
+const VAULT: &str = "https://contoso.vault.example";
+const CALL: Duration = Duration::from_millis(1);
+const PAGE: u64 = 4096;
+
+/// A device that keeps pages that aren't zero.
+struct Sparse {
+    size: u64,
+    pages: RwLock<HashMap<u64, Box<[u8]>>>,
+}
+
+impl Sparse {
+    /// The pages of a run, each with the part of the run that is in it.
+    fn pages(offset: u64, len: usize) -> impl Iterator<Item = (u64, usize, core::ops::Range<usize>)> {
+        let mut at = 0;
+        core::iter::from_fn(move || {
+            let (page, skip) = ((offset + at as u64) / PAGE, ((offset + at as u64) % PAGE) as usize);
+            let part = at..len.min(at + PAGE as usize - skip);
+            at = part.end;
+            (!part.is_empty()).then_some((page, skip, part))
+        })
+    }
+}
+
+impl BlockDevice for Sparse {
+    fn size(&self) -> io::Result<u64> {
+        Ok(self.size)
+    }
+
+    fn read_at(&self, offset: u64, bytes: &mut [u8]) -> io::Result<()> {
+        let pages = self.pages.read().unwrap();
+        for (page, skip, part) in Self::pages(offset, bytes.len()) {
+            match pages.get(&page) {
+                Some(page) => bytes[part.clone()].copy_from_slice(&page[skip..skip + part.len()]),
+                None => bytes[part].fill(0),
+            }
+        }
+        Ok(())
+    }
+
+    fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        let mut pages = self.pages.write().unwrap();
+        for (number, skip, part) in Self::pages(offset, bytes.len()) {
+            let bytes = &bytes[part];
+            if bytes.iter().all(|&b| b == 0) && !pages.contains_key(&number) {
+                continue;
+            }
+            let page = pages.entry(number).or_insert_with(|| vec![0; PAGE as usize].into());
+            page[skip..skip + bytes.len()].copy_from_slice(bytes);
+        }
+        Ok(())
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[derive(Default)]
+struct Devices(RwLock<HashMap<String, Arc<Sparse>>>);
+
+impl Devices {
+    fn bytes(&self) -> u64 {
+        self.0.read().unwrap().values().map(|device| device.pages.read().unwrap().len() as u64 * PAGE).sum()
+    }
+}
+
+impl DiskBackend for Devices {
+    fn create(&self, _: &str, id: &str, size: u64) -> Result<Arc<dyn BlockDevice>> {
+        let device = Arc::new(Sparse { size, pages: RwLock::default() });
+        self.0.write().unwrap().insert(id.into(), device.clone());
+        Ok(device)
+    }
+
+    fn open(&self, _: &str, id: &str) -> Result<Arc<dyn BlockDevice>> {
+        let missing = || Error::Io { what: format!("opening {id}"), source: io::ErrorKind::NotFound.into() };
+        let device: Arc<dyn BlockDevice> = self.0.read().unwrap().get(id).cloned().ok_or_else(missing)?;
+        Ok(device)
+    }
+
+    fn remove(&self, _: &str, id: &str) -> Result<()> {
+        self.0.write().unwrap().remove(id);
+        Ok(())
+    }
+}
+
+/// A vault that counts.
+#[derive(Default)]
+struct Vault {
+    id: String,
+    takes: Duration,
+    versions: AtomicUsize,
+    calls: Mutex<BTreeMap<&'static str, usize>>,
+    in_flight: AtomicUsize,
+    most: AtomicUsize,
+}
+
+impl Vault {
+    fn new(id: &str, takes: Duration) -> Self {
+        Vault { id: id.into(), takes, versions: AtomicUsize::new(1), ..Vault::default() }
+    }
+
+    fn call<T>(&self, kind: &'static str, act: impl FnOnce() -> Result<T>) -> Result<T> {
+        *self.calls.lock().unwrap().entry(kind).or_default() += 1;
+        self.most.fetch_max(self.in_flight.fetch_add(1, Ordering::Relaxed) + 1, Ordering::Relaxed);
+        std::thread::sleep(self.takes);
+        let answer = act();
+        self.in_flight.fetch_sub(1, Ordering::Relaxed);
+        answer
+    }
+
+    fn latest(&self) -> KeyId {
+        let version = self.versions.load(Ordering::Relaxed).to_string();
+        KeyId::new(&self.id, "disks", &version).expect("a name")
+    }
+
+    fn kek(id: &KeyId) -> [u8; 32] {
+        [id.version().parse().expect("a version"); 32]
+    }
+
+    /// What was counted since the last time.
+    fn told(&self) -> String {
+        let calls = std::mem::take(&mut *self.calls.lock().unwrap());
+        let calls: Vec<_> = calls.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
+        let most = self.most.swap(0, Ordering::Relaxed);
+        if calls.is_empty() { "no call".into() } else { format!("{}; {most} in flight at most", calls.join(", ")) }
+    }
+}
+
+impl KeyVault for Vault {
+    fn id(&self) -> &str {
+        &self.id
+    }
+
+    fn wrap(&self, _: &str, dek: &Secret) -> Result<WrappedDek> {
+        self.wrap_version(&self.latest(), dek)
+    }
+
+    fn wrap_version(&self, key: &KeyId, dek: &Secret) -> Result<WrappedDek> {
+        self.call("wrap", || {
+            let mut bytes = vec![0; dek.len() + 8];
+            wrap::aes_kw_wrap(&Self::kek(key), dek.expose(), &mut bytes)?;
+            Ok(WrappedDek { kek: key.clone(), algorithm: WrapAlgorithm::Aes256Kw, bytes })
+        })
+    }
+
+    fn unwrap(&self, wrapped: &WrappedDek) -> Result<Option<Secret>> {
+        self.call("unwrap", || {
+            let mut dek = Secret::zeroed(wrapped.bytes.len() - 8);
+            wrap::aes_kw_unwrap(&Self::kek(&wrapped.kek), &wrapped.bytes, dek.expose_mut())?;
+            Ok(Some(dek))
+        })
+    }
+
+    fn describe(&self, _: &str, version: Option<&str>) -> Result<Option<KeyDescription>> {
+        self.call("get", || {
+            let id = version.map_or_else(|| Ok(self.latest()), |version| KeyId::new(&self.id, "disks", version))?;
+            Ok(Some(KeyDescription::new(id, KeyKind::Aes256)))
+        })
+    }
+}
+
+struct Customer(Arc<Vault>);
+
+impl VaultDirectory for Customer {
+    fn vault(&self, _: &str, _: &str) -> Result<Arc<dyn KeyVault>> {
+        Ok(self.0.clone())
+    }
+
+    fn describe(&self, _: &str) -> Result<VaultDescription> {
+        let (region, tenant) = ("north".into(), "contoso".into());
+        Ok(VaultDescription { region, tenant, soft_delete: true, purge_protection: true })
+    }
+}
+
+struct Fleet {
+    customer: Arc<Vault>,
+    devices: Arc<Devices>,
+    store: PathBuf,
+}
+
+impl Fleet {
+    fn service(&self) -> Result<DiskService> {
+        let options = ServiceOptions {
+            backend: self.devices.clone(),
+            vaults: Arc::new(Customer(self.customer.clone())),
+            platform: Arc::new(Vault::new("platform", Duration::ZERO)),
+            platform_key: "disks".into(),
+            clock: Arc::new(SystemClock),
+            lease: LeasePolicy::default(),
+            parallel: 16,
+            rotation_interval: Duration::from_secs(900),
+        };
+        DiskService::open(&self.store, options)
+    }
+
+    fn told(&self, what: &str, count: usize, began: Instant) {
+        let took = began.elapsed();
+        let each = took.as_secs_f64() * 1e6 / count.max(1) as f64;
+        println!("{what:<38} {:>9.2} s {each:>9.1} µs each   {}", took.as_secs_f64(), self.customer.told());
+    }
+}
+
+/// Does something for each of `count` disks, from some threads.
+fn each(threads: usize, count: usize, act: impl Fn(usize) -> Result<()> + Sync) -> Result<()> {
+    let (next, failure) = (AtomicUsize::new(0), Mutex::new(None));
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                while let Some(n) = Some(next.fetch_add(1, Ordering::Relaxed)).filter(|&n| n < count) {
+                    if let Err(e) = act(n) {
+                        failure.lock().unwrap().get_or_insert(e);
+                        return;
+                    }
+                }
+            });
+        }
+    });
+    failure.into_inner().unwrap().map_or(Ok(()), Err)
+}
+
+fn name(n: usize) -> String {
+    format!("disk-{n:06}")
+}
+
+fn main() -> Result<()> {
+    let args: Vec<String> = std::env::args().collect();
+    let value = |name: &str| args.iter().position(|arg| arg == name).and_then(|at| args.get(at + 1));
+    let number = |name, default| value(name).and_then(|n| n.parse().ok()).unwrap_or(default);
+    let (disks, open): (usize, usize) = (number("--disks", 10_000), number("--open", 10_000));
+    let folder = value("--store").map_or_else(std::env::temp_dir, PathBuf::from);
+    let store = folder.join(format!("atrest-fleet-{}.store", std::process::id()));
+    let customer = Arc::new(Vault::new(VAULT, CALL));
+    let fleet = Fleet { customer: customer.clone(), devices: Arc::default(), store: store.clone() };
+    let done = measure(&fleet, disks, open.min(disks));
+    // It is this run's own; that it stays is no failure of the run.
+    let _ = std::fs::remove_file(store);
+    done
+}
+
+fn measure(fleet: &Fleet, disks: usize, open: usize) -> Result<()> {
+    let service = fleet.service()?;
+    service.create_set(&NewSet {
+        name: "set".into(),
+        region: "north".into(),
+        subscription: "one".into(),
+        tenant: "contoso".into(),
+        encryption_type: EncryptionType::CustomerKey,
+        key: KeyId::new(VAULT, "disks", "1")?,
+        auto_rotation: true,
+    })?;
+    println!("one set, {disks} disks, store at {}", fleet.store.display());
+    let began = Instant::now();
+    each(16, disks, |n| {
+        let (name, region, subscription) = (name(n), "north".into(), "one".into());
+        let set = Some("set".into());
+        service.create_disk(&NewDisk { name, region, subscription, size: PAGE, sector_size: 4096, set }).map(drop)
+    })?;
+    fleet.told("made, 16 threads", disks, began);
+    let megabytes = |bytes: u64| bytes >> 20;
+    let stored = std::fs::metadata(&fleet.store).map_or(0, |file| file.len());
+    println!("  devices take {} MiB, the store {} MiB", megabytes(fleet.devices.bytes()), megabytes(stored));
+    drop(service);
+
+    for threads in [2, 16] {
+        let began = Instant::now();
+        let service = fleet.service()?;
+        fleet.told("the store opened", 1, began);
+        let (began, held) = (Instant::now(), Mutex::new(Vec::with_capacity(open)));
+        each(threads, open, |n| {
+            let disk = service.open_disk(&name(n))?;
+            held.lock().unwrap().push(disk);
+            Ok(())
+        })?;
+        fleet.told(&format!("{open} opened, {threads} threads"), open, began);
+        let began = Instant::now();
+        service.maintain();
+        fleet.told(&format!("maintained, {open} open"), open, began);
+    }
+
+    let service = fleet.service()?;
+    let began = Instant::now();
+    let (members, names) = (service.members("set")?.len(), service.names(ResourceKind::Disk)?.len());
+    assert_eq!((members, names), (disks, disks));
+    fleet.told("listed, by set and by kind", disks, began);
+
+    fleet.customer.versions.fetch_add(1, Ordering::Relaxed);
+    let (began, step) = (Instant::now(), (disks / 5).max(1));
+    let progress = |at: RotationProgress| {
+        if at.done.is_multiple_of(step) {
+            println!("  {} of {} after {:.1} s", at.done, at.total, began.elapsed().as_secs_f64());
+        }
+    };
+    let rotation = service.rotate_set("set", &progress)?;
+    assert_eq!(rotation.rewrapped, disks);
+    fleet.told("rotated, 16 calls at once", disks, began);
+    let began = Instant::now();
+    assert_eq!(service.rotate_set("set", &|_| ())?.rewrapped, 0);
+    fleet.told("rotated again: nothing to do", disks, began);
+    Ok(())
+}
