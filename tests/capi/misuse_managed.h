@@ -2,7 +2,7 @@
 #ifndef MISUSE_MANAGED_H
 #define MISUSE_MANAGED_H
 
-#include "misuse.h"
+#include "checks.h"
 
 #define CONTOSO "https://contoso.vault.example"
 #define KEY(version) CONTOSO "/keys/disks/" version

@@ -1,5 +1,5 @@
-// Stream ciphers, called with every wrong argument: see misuse.h.
-#include "misuse.h"
+// Stream ciphers, called with every wrong argument: see checks.h.
+#include "checks.h"
 
 static void ciphers(const atrest_vault *vault)
 {
