@@ -281,7 +281,7 @@ static void images(void)
     IS(ATREST_ERR_CALLBACK_FAILED, atrest_disk_service_list_image(service, "image", stop, &calls));
     OK(atrest_disk_service_list_image(service, "image", add_name, names));
     OK(atrest_disk_service_list_image(service, "platform-image", add_name, names));
-    CHECK(strcmp(names, "image/north/0;image/north/1;platform-image/north-2/0;platform-image/north/0;") == 0);
+    CHECK(strcmp(names, "image/north/0;image/north/1;platform-image/north/0;platform-image/north-2/0;") == 0);
     CHECK(strcmp(described(ATREST_RESOURCE_IMAGE, "image/north/0").set, "s") == 0);
     CHECK(described(ATREST_RESOURCE_IMAGE, "image/north/1").encryption_type == ATREST_PLATFORM_KEY);
     FORBIDDEN("49", atrest_disk_service_delete(service, ATREST_RESOURCE_IMAGE, "image/north/0"));
