@@ -91,9 +91,7 @@ impl Inner {
         group.dedup();
         let units = group.iter().map(|name| self.unit(name)).collect::<Result<Vec<_>>>()?;
         let _alone: Vec<_> = units.iter().map(|unit| unit.changing()).collect();
-        for unit in &units {
-            self.store.write(|tables| tables.resource_of(&unit.name, &unit.id))?;
-        }
+        units.iter().try_for_each(|unit| self.resource_of(unit).map(drop))?;
         act(&units, &group)
     }
 

@@ -229,7 +229,7 @@ impl Inner {
     }
 
     /// The record of a resource in use, unless it was removed.
-    fn resource_of(&self, unit: &Unit) -> Result<Resource> {
+    pub(super) fn resource_of(&self, unit: &Unit) -> Result<Resource> {
         let resource = self.store.resource(&unit.name)?;
         let gone = || Error::NoSuchResource(format!("the {} was removed", unit.name));
         (resource.id == unit.id).then_some(resource).ok_or_else(gone)
@@ -324,7 +324,7 @@ impl Inner {
     /// Makes a new resource and puts it into the store.
     pub(super) fn make(&self, resource: Resource, fill: impl FnOnce(Layers) -> Result<Layers>) -> Result<Resource> {
         // Before any work; what counts is the look when it is added.
-        self.store.write(|tables| tables.check_absent(&resource.full_name()))?;
+        self.store.check_absent(&resource.full_name())?;
         let made = self.prepare(resource.clone(), fill)?;
         self.commit(vec![made], |_| Ok(())).map(|()| resource)
     }

@@ -64,6 +64,15 @@ impl Store {
         })
     }
 
+    /// That a name is free.
+    pub(super) fn check_absent(&self, name: &ResourceName) -> Result<()> {
+        match self.resource(name) {
+            Ok(_) => Err(taken(name)),
+            Err(Error::NoSuchResource(_)) => Ok(()),
+            Err(e) => Err(e),
+        }
+    }
+
     /// The names of all sets, in order.
     pub(super) fn set_names(&self) -> Result<Vec<String>> {
         guarded(|| {
@@ -254,7 +263,7 @@ impl Tables<'_> {
 
     pub(super) fn check_absent(&self, name: &ResourceName) -> Result<()> {
         match self.resources.get((name.kind.code(), name.name.as_str())).map_err(reading)? {
-            Some(_) => Err(Error::ResourceExists(format!("there is a {name} already"))),
+            Some(_) => Err(taken(name)),
             None => Ok(()),
         }
     }
@@ -342,6 +351,10 @@ fn guarded<T>(act: impl FnOnce() -> Result<T>) -> Result<T> {
 
 fn json(record: &impl Serialize) -> Vec<u8> {
     serde_json::to_vec(record).expect("a record has only string keys")
+}
+
+fn taken(name: &ResourceName) -> Error {
+    Error::ResourceExists(format!("there is a {name} already"))
 }
 
 fn missing(name: &ResourceName) -> Error {
