@@ -20,6 +20,7 @@ mod joining;
 mod layers;
 mod lease;
 mod leases;
+mod parallel;
 mod records;
 mod report;
 mod resources;

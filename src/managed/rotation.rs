@@ -1,11 +1,12 @@
 //! Rotation: every disk of a set under the newest version of its key, or under another key (26 to 33).
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use core::ops::ControlFlow;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, TryLockError};
-use std::thread;
 use std::time::Duration;
 
 use super::layers::{Kek, Wanted};
+use super::parallel;
 use super::records::{EncryptionSet, Joining, ResourceName, RotationError};
 use super::service::{DiskService, Inner, not_allowed};
 use super::unit::lock;
@@ -188,24 +189,19 @@ impl Inner {
     /// The sets with auto-rotation that are to be rotated, and the keys that they are to be under.
     fn find_newer(&self) -> Result<Vec<(String, Result<KeyId>)>> {
         let names = self.store.set_names()?;
-        let (next, found) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
-        let look = || {
-            while let Some(name) = names.get(next.fetch_add(1, Ordering::Relaxed)) {
-                let set = match self.store.set(name) {
-                    Ok(set) if set.rotates_by_itself() && self.should_look(name) => set,
-                    _ => continue,
-                };
+        let found = Mutex::new(Vec::new());
+        parallel::for_each(self.parallel, &names, |name| {
+            if let Ok(set) = self.store.set(name)
+                && set.rotates_by_itself()
+                && self.should_look(name)
+            {
                 let latest = self.latest(&set, true);
-                if latest.as_ref().is_ok_and(|latest| *latest == set.active_key && set.previous_keys.is_empty()) {
-                    continue;
+                let up_to_date = |latest: &KeyId| *latest == set.active_key && set.previous_keys.is_empty();
+                if !latest.as_ref().is_ok_and(up_to_date) {
+                    lock(&found).push((name.clone(), latest));
                 }
-                lock(&found).push((name.clone(), latest));
             }
-        };
-        thread::scope(|scope| {
-            for _ in 0..self.parallel.min(names.len()) {
-                scope.spawn(look);
-            }
+            ControlFlow::Continue(())
         });
         let mut found = found.into_inner().unwrap_or_else(PoisonError::into_inner);
         found.sort_by(|(a, _), (b, _)| a.cmp(b));
@@ -277,28 +273,18 @@ impl Inner {
     ) -> Result<usize, (Option<ResourceName>, Error)> {
         // Those that leave the set too: its old key may be the one that they are still under.
         let members = self.store.members(&set.name, true).map_err(|e| (None, e))?;
-        let (next, done, rewrapped) = (AtomicUsize::new(0), AtomicUsize::new(0), AtomicUsize::new(0));
-        let stopped = AtomicBool::new(false);
+        let (done, rewrapped) = (AtomicUsize::new(0), AtomicUsize::new(0));
         let failure = Mutex::new(None);
-        let work = || {
-            while !stopped.load(Ordering::Relaxed) {
-                let Some(name) = members.get(next.fetch_add(1, Ordering::Relaxed)) else { return };
-                match self.rewrap(set, name) {
-                    Ok(new) => {
-                        rewrapped.fetch_add(usize::from(new), Ordering::Relaxed);
-                        let done = done.fetch_add(1, Ordering::Relaxed) + 1;
-                        progress(RotationProgress { done, total: members.len() });
-                    }
-                    Err(e) => {
-                        stopped.store(true, Ordering::Relaxed);
-                        lock(&failure).get_or_insert((Some(name.clone()), e));
-                    }
-                }
+        parallel::for_each(self.parallel, &members, |name| match self.rewrap(set, name) {
+            Ok(new) => {
+                rewrapped.fetch_add(usize::from(new), Ordering::Relaxed);
+                let done = done.fetch_add(1, Ordering::Relaxed) + 1;
+                progress(RotationProgress { done, total: members.len() });
+                ControlFlow::Continue(())
             }
-        };
-        thread::scope(|scope| {
-            for _ in 0..self.parallel.min(members.len()) {
-                scope.spawn(work);
+            Err(e) => {
+                lock(&failure).get_or_insert((Some(name.clone()), e));
+                ControlFlow::Break(())
             }
         });
         match failure.into_inner().unwrap_or_else(PoisonError::into_inner) {

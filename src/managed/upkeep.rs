@@ -1,11 +1,11 @@
 //! Leases kept: vaults asked in time, DEKs wiped in time.
 
+use core::ops::ControlFlow;
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread;
 
 use super::leases::KeyLease;
+use super::parallel;
 use super::service::DiskService;
 
 impl DiskService {
@@ -20,16 +20,10 @@ impl DiskService {
         // Many share one.
         let due: HashMap<*const KeyLease, Arc<KeyLease>> =
             leases.filter(|lease| lease.is_due(now)).map(|lease| (Arc::as_ptr(&lease), lease)).collect();
-        let (due, next): (Vec<_>, _) = (due.into_values().collect(), AtomicUsize::new(0));
-        let ask = || {
-            while let Some(lease) = due.get(next.fetch_add(1, Ordering::Relaxed)) {
-                lease.renew_unless_asked(now, || inner.vault_of_lease(lease));
-            }
-        };
-        thread::scope(|scope| {
-            for _ in 0..inner.parallel.min(due.len()) {
-                scope.spawn(ask);
-            }
+        let due: Vec<_> = due.into_values().collect();
+        parallel::for_each(inner.parallel, &due, |lease| {
+            lease.renew_unless_asked(now, || inner.vault_of_lease(lease));
+            ControlFlow::Continue(())
         });
         units.iter().for_each(|unit| unit.suspend_if_revoked());
         drop((units, due));

@@ -1,0 +1,24 @@
+//! Many vault calls at once, but not too many.
+
+use core::ops::ControlFlow;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
+
+/// Does something with every item, with up to `threads` of them at once, until it is told to break off: then no other is
+/// begun.
+pub(super) fn for_each<T: Sync>(threads: usize, items: &[T], act: impl Fn(&T) -> ControlFlow<()> + Sync) {
+    let (next, stopped) = (AtomicUsize::new(0), AtomicBool::new(false));
+    let work = || {
+        while !stopped.load(Ordering::Relaxed) {
+            let Some(item) = items.get(next.fetch_add(1, Ordering::Relaxed)) else { return };
+            if act(item).is_break() {
+                stopped.store(true, Ordering::Relaxed);
+            }
+        }
+    };
+    thread::scope(|scope| {
+        for _ in 0..threads.min(items.len()) {
+            scope.spawn(work);
+        }
+    });
+}
