@@ -11,22 +11,12 @@ use atrest::managed::{
     CopyProgress, DiskService, ImageRegion, NewCopy, NewImage, NewSnapshot, OpenDisk, ResourceKind, ResourceName,
 };
 use atrest::{Credential, Error, MemoryDevice, OpenOptions, Volume};
-use common::world::{OTHER_VAULT, T, VAULT, World, new_disk, new_set, quiet, rule, text};
+use common::world::{OTHER_VAULT, T, VAULT, World, copy_to, new_disk, new_set, quiet, rule, snapshot_of, still, text};
 use common::{python, run};
 
 use atrest::EncryptionType::{CustomerKey, PlatformAndCustomerKeys, PlatformKey};
 
 const CHUNK: usize = 64 << 10;
-
-fn still(_: CopyProgress) {}
-
-fn copy_to(name: &str, set: Option<&str>) -> NewCopy {
-    NewCopy { name: name.into(), region: "north".into(), subscription: "one".into(), set: set.map(String::from) }
-}
-
-fn snapshot_of(disk: &str, name: &str, incremental: bool) -> NewSnapshot {
-    NewSnapshot { name: name.into(), disk: disk.into(), incremental, set: None }
-}
 
 fn content(disk: &OpenDisk) -> Vec<u8> {
     let mut bytes = vec![0; disk.size() as usize];

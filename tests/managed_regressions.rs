@@ -10,23 +10,13 @@ use std::time::{Duration, Instant};
 
 use atrest::EncryptionType::{CustomerKey, PlatformAndCustomerKeys};
 use atrest::key::KeyId;
-use atrest::managed::{CopyProgress, NewCopy, NewDisk, NewSet, NewSnapshot, ResourceName};
+use atrest::managed::{NewDisk, NewSet, ResourceName};
 use atrest::{Error, volume::Header};
 use common::device::Call;
 use common::header::edit_json;
-use common::world::{OTHER_VAULT, T, VAULT, World, new_disk, new_set, quiet, rule, text};
+use common::world::{OTHER_VAULT, T, VAULT, World, copy_to, new_disk, new_set, quiet, rule, snapshot_of, still, text};
 
 const CHUNK: usize = 64 << 10;
-
-fn still(_: CopyProgress) {}
-
-fn copy_to(name: &str) -> NewCopy {
-    NewCopy { name: name.into(), region: "north".into(), subscription: "one".into(), set: None }
-}
-
-fn snapshot(disk: &str, name: &str, incremental: bool) -> NewSnapshot {
-    NewSnapshot { name: name.into(), disk: disk.into(), incremental, set: None }
-}
 
 fn seconds(n: u64) -> Duration {
     Duration::from_secs(n)
@@ -43,9 +33,9 @@ fn what_is_copied_is_not_removed_and_nobody_gets_its_name() {
     }
     for incremental in [false, true] {
         let name = ResourceName::snapshot("s");
-        service.create_snapshot(&snapshot("a", "s", incremental), &still).unwrap();
+        service.create_snapshot(&snapshot_of("a", "s", incremental), &still).unwrap();
         let progress = |_| assert!(matches!(service.delete(&name), Err(Error::Busy { .. })));
-        service.create_disk_from(&name, &copy_to("c"), &progress).unwrap();
+        service.create_disk_from(&name, &copy_to("c", None), &progress).unwrap();
         let mut bytes = vec![0; size as usize];
         service.open_disk("c").unwrap().read_at(0, &mut bytes).unwrap();
         assert!(bytes.iter().all(|&byte| byte == 1));
@@ -54,7 +44,7 @@ fn what_is_copied_is_not_removed_and_nobody_gets_its_name() {
     }
     // A disk may go; the copy of it ends then, although another disk has got its name.
     let once = AtomicBool::new(false);
-    let copied = service.create_disk_from(&ResourceName::disk("a"), &copy_to("c"), &|_| {
+    let copied = service.create_disk_from(&ResourceName::disk("a"), &copy_to("c", None), &|_| {
         if !once.swap(true, Relaxed) {
             service.delete(&ResourceName::disk("a")).unwrap();
             service.create_disk(&NewDisk { size, ..new_disk("a", None) }).unwrap();
@@ -214,7 +204,7 @@ fn snapshots_that_a_kill_left_on_their_way_into_a_set_get_there() {
     world.set(&service, "s", CustomerKey);
     service.create_disk(&new_disk("x", None)).unwrap();
     for name in ["i0", "i1"] {
-        service.create_snapshot(&snapshot("x", name, true), &still).unwrap();
+        service.create_snapshot(&snapshot_of("x", name, true), &still).unwrap();
     }
     let customer = world.customer(VAULT);
     // The first wrap is a trial; of the three that count the second fails.
@@ -361,7 +351,7 @@ fn a_group_moves_together_between_subscriptions() {
     let service = world.service();
     world.set(&service, "s", CustomerKey);
     service.create_disk(&new_disk("x", None)).unwrap();
-    service.create_snapshot(&snapshot("x", "i0", true), &still).unwrap();
+    service.create_snapshot(&snapshot_of("x", "i0", true), &still).unwrap();
     service.move_to_subscription(&ResourceName::snapshot("i0"), "two").unwrap();
     assert_eq!(service.resource(&ResourceName::disk("x")).unwrap().subscription, "two");
     assert_eq!(rule(service.put_into_set(&ResourceName::disk("x"), Some("s"))), "47");

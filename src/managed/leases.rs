@@ -2,10 +2,10 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::lease::{Answer, Lease, LeasePolicy, wait};
-use super::unit::lock;
+use super::unit::{lock, try_lock};
 use crate::key::{KeyId, WrappedDek};
 use crate::{Error, KeyVault, Result};
 
@@ -65,12 +65,9 @@ impl KeyLease {
 
     /// As [`renew`](Self::renew), but not while another asks.
     pub(super) fn renew_unless_asked(&self, now: u64, vault: impl FnOnce() -> Result<Arc<dyn KeyVault>>) {
-        let turn = match self.asking.try_lock() {
-            Ok(turn) => turn,
-            Err(TryLockError::Poisoned(turn)) => turn.into_inner(),
-            Err(TryLockError::WouldBlock) => return,
-        };
-        self.ask_in_turn(now, turn, vault);
+        if let Some(turn) = try_lock(&self.asking) {
+            self.ask_in_turn(now, turn, vault);
+        }
     }
 
     fn ask_in_turn(&self, now: u64, _turn: MutexGuard<'_, ()>, vault: impl FnOnce() -> Result<Arc<dyn KeyVault>>) {

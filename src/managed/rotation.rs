@@ -2,14 +2,14 @@
 
 use core::ops::ControlFlow;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, TryLockError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::layers::{Kek, Wanted};
 use super::parallel;
 use super::records::{EncryptionSet, Joining, ResourceName, RotationError};
 use super::service::{DiskService, Inner, not_allowed};
-use super::unit::lock;
+use super::unit::{lock, try_lock};
 use crate::key::KeyId;
 use crate::{Error, Result};
 
@@ -110,11 +110,7 @@ impl DiskService {
         progress: &(dyn Fn(RotationProgress) + Sync),
     ) -> Result<Option<Rotation>> {
         let rotating = self.inner.rotating.of(name);
-        let _alone = match rotating.try_lock() {
-            Err(TryLockError::WouldBlock) => return Ok(None),
-            Err(TryLockError::Poisoned(alone)) => alone.into_inner(),
-            Ok(alone) => alone,
-        };
+        let Some(_alone) = try_lock(&rotating) else { return Ok(None) };
         let set = match self.inner.store.set(name) {
             Err(Error::NoSuchResource(_)) => return Ok(None),
             set => set?,

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use atrest::key::{KeyDescription, KeyId, KeyKind, WrappedDek};
 use atrest::managed::{
-    DiskBackend, DiskService, LeasePolicy, NewDisk, NewSet, ResourceName, RotationProgress, ServiceOptions,
-    VaultDescription, VaultDirectory,
+    CopyProgress, DiskBackend, DiskService, LeasePolicy, NewCopy, NewDisk, NewSet, NewSnapshot, ResourceName,
+    RotationProgress, ServiceOptions, VaultDescription, VaultDirectory,
 };
 use atrest::{BlockDevice, EncryptionType, Error, KeyVault, ManualClock, Result, Secret};
 
@@ -345,7 +345,19 @@ pub fn text(n: u8) -> Vec<u8> {
     format!("what disk {n} holds is nobody's business. ").into_bytes().into_iter().cycle().take(8192).collect()
 }
 
+/// A disk that is to be made as a copy, where the others are.
+pub fn copy_to(name: &str, set: Option<&str>) -> NewCopy {
+    NewCopy { name: name.into(), region: "north".into(), subscription: "one".into(), set: set.map(String::from) }
+}
+
+/// A snapshot that is to be made, in the set of its disk.
+pub fn snapshot_of(disk: &str, name: &str, incremental: bool) -> NewSnapshot {
+    NewSnapshot { name: name.into(), disk: disk.into(), incremental, set: None }
+}
+
 pub fn quiet(_: RotationProgress) {}
+
+pub fn still(_: CopyProgress) {}
 
 pub fn rule<T: core::fmt::Debug>(result: Result<T>) -> &'static str {
     match result {
