@@ -1,6 +1,6 @@
 //! Disks, and what holds for disks, snapshots and images alike.
 
-use std::sync::{Arc, PoisonError, TryLockError};
+use std::sync::{Arc, PoisonError};
 
 use super::capture::{Capture, CopyProgress, Target};
 use super::chain::Chain;
@@ -237,7 +237,10 @@ impl Inner {
     ) -> Result<Resource> {
         // What is copied isn't removed meanwhile, and nobody gets its name; a disk is found out when it is.
         let chain = self.chains.of(from.chain());
-        let _stays = (from.kind != ResourceKind::Disk).then(|| chain.read().unwrap_or_else(PoisonError::into_inner));
+        let _stays = (from.kind != ResourceKind::Disk).then(|| {
+            let long = self.copies.of(from.chain());
+            (long, chain.read().unwrap_or_else(PoisonError::into_inner))
+        });
         // It may have been removed, or made anew for what it took over, until we had our turn.
         let now = self.store.resource(&from.full_name())?;
         let is_it = now.id == from.id || from.increment.is_some() && now.place() == from.place();
@@ -275,15 +278,12 @@ impl Inner {
 
     /// Takes resources that nobody uses out of the store, in one step, and their devices away.
     pub(super) fn remove(self: &Arc<Self>, resources: &[Resource]) -> Result<()> {
-        let chains: Vec<_> = resources.iter().map(|resource| self.chains.of(resource.chain())).collect();
-        let _unread = chains.iter().zip(resources).map(|(chain, resource)| match chain.try_write() {
-            // A copy of a disk ends when the disk is removed.
-            Err(TryLockError::WouldBlock) if resource.kind != ResourceKind::Disk => {
-                Err(Error::Busy { what: format!("the {}, of which a copy is made", resource.full_name()) })
-            }
-            lock => Ok(lock.ok()),
-        });
-        let _unread = _unread.collect::<Result<Vec<_>>>()?;
+        // A copy of a disk ends when the disk is removed; of others none is made meanwhile.
+        let others = || resources.iter().filter(|resource| resource.kind != ResourceKind::Disk);
+        others().try_for_each(|resource| self.check_uncopied(&resource.full_name(), resource.chain()))?;
+        let chains: Vec<_> = others().map(|resource| self.chains.of(resource.chain())).collect();
+        let _unread: Vec<_> =
+            chains.iter().map(|chain| chain.write().unwrap_or_else(PoisonError::into_inner)).collect();
         let units: Vec<_> = resources.iter().map(|resource| self.unit_of(resource)).collect();
         let _alone: Vec<_> = units.iter().map(|unit| unit.changing()).collect();
         self.remove_units(&units)

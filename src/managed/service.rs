@@ -61,6 +61,8 @@ pub(super) struct Inner {
     pub(super) rotating: Named<Mutex<()>>,
     /// Who uses the incremental snapshots of a disk, and who adds or removes one; by the disk's id.
     pub(super) chains: Named<RwLock<()>>,
+    /// Held while a copy is made that needs the snapshot, image or chain of an id: it takes too long to wait for.
+    pub(super) copies: Named<()>,
     /// When the vault of a set was last asked for a newer version of its key.
     pub(super) looked: Mutex<HashMap<String, u64>>,
 }
@@ -73,6 +75,11 @@ impl<T: Default> Named<T> {
         let mut locks = lock(&self.0);
         locks.retain(|_, lock| Arc::strong_count(lock) > 1);
         locks.entry(name.to_owned()).or_default().clone()
+    }
+
+    /// Whether anybody has the one of this name.
+    pub(super) fn is_held(&self, name: &str) -> bool {
+        lock(&self.0).get(name).is_some_and(|held| Arc::strong_count(held) > 1)
     }
 }
 
@@ -100,6 +107,7 @@ impl DiskService {
             platform_gate: Gate::default(),
             rotating: Named(Mutex::default()),
             chains: Named(Mutex::default()),
+            copies: Named(Mutex::default()),
             looked: Mutex::default(),
         };
         for (id, region) in inner.store.orphans()? {
@@ -357,6 +365,14 @@ impl Inner {
                 return Ok(noted);
             }
         }
+    }
+
+    /// Refuses to remove what a copy is made of; what else keeps a chain is soon over.
+    pub(super) fn check_uncopied(&self, name: &ResourceName, chain: &str) -> Result<()> {
+        if self.copies.is_held(chain) {
+            return Err(Error::Busy { what: format!("the {name}, of whose disk a snapshot or a copy is made") });
+        }
+        Ok(())
     }
 
     /// Removes a device that no resource has.

@@ -1,6 +1,6 @@
 //! Snapshots: what a disk held at one instant, whole or as what differs from the snapshot before.
 
-use std::sync::{Arc, PoisonError, TryLockError};
+use std::sync::{Arc, PoisonError};
 
 use super::capture::{CopyProgress, Target};
 use super::chain::{Chain, Link};
@@ -39,7 +39,10 @@ impl DiskService {
         let (inner, disk) = (&self.inner, ResourceName::disk(&new.disk));
         let id = inner.store.resource(&disk)?.id;
         let chain = inner.chains.of(&id);
-        let _alone = new.incremental.then(|| chain.write().unwrap_or_else(PoisonError::into_inner));
+        let _alone = new.incremental.then(|| {
+            let long = inner.copies.of(&id);
+            (long, chain.write().unwrap_or_else(PoisonError::into_inner))
+        });
         let from = inner.store.resource(&disk)?;
         if from.id != id {
             return Err(Error::NoSuchResource(format!("the {disk} was removed")));
@@ -67,12 +70,8 @@ impl Inner {
     /// both in one step.
     pub(super) fn delete_increment(self: &Arc<Self>, disk: &str, name: &ResourceName) -> Result<()> {
         let chain = self.chains.of(disk);
-        let busy = || Error::Busy { what: format!("the {name}, of whose disk a snapshot or a copy is made") };
-        let _alone = match chain.try_write() {
-            Err(TryLockError::WouldBlock) => return Err(busy()),
-            Err(TryLockError::Poisoned(alone)) => alone.into_inner(),
-            Ok(alone) => alone,
-        };
+        self.check_uncopied(name, disk)?;
+        let _alone = chain.write().unwrap_or_else(PoisonError::into_inner);
         let increments = self.store.increments(disk)?;
         let next = increments.iter().skip_while(|(_, n)| n != name).nth(1);
         let unit = self.unit(name)?;
