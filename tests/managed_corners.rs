@@ -105,3 +105,23 @@ fn of_two_images_of_one_name_that_are_made_at_once_one_is_made() {
     assert_eq!(names, ["golden/south/0"]);
     assert_eq!(world.disks.0.lock().unwrap().len(), 3);
 }
+
+#[test]
+fn what_is_on_its_way_into_a_set_whose_key_is_away_is_suspended() {
+    // 38: a move was killed before the snapshot was under the set's key, and then the key is disabled.
+    let world = World::new();
+    let service = world.service();
+    world.set(&service, "s", CustomerKey);
+    service.create_disk(&new_disk("x", None)).unwrap();
+    let snapshot = NewSnapshot { name: "i".into(), disk: "x".into(), incremental: true, set: None };
+    service.create_snapshot(&snapshot, &|_| ()).unwrap();
+    let customer = world.customer(VAULT);
+    // The first wrap is a trial, the second is the disk's.
+    customer.fail_wrap_at.store(customer.wraps.load(Ordering::Relaxed) + 3, Ordering::Relaxed);
+    assert!(service.put_into_set(&ResourceName::disk("x"), Some("s")).is_err());
+    customer.disabled.store(true, Ordering::Relaxed);
+    let (name, region, subscription) = ("copy".into(), "north".into(), "one".into());
+    let new = NewCopy { name, region, subscription, set: None };
+    let copied = service.create_disk_from(&ResourceName::snapshot("i"), &new, &|_| ());
+    assert!(matches!(copied, Err(Error::DiskSuspended { .. })), "{copied:?}");
+}

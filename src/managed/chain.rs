@@ -23,7 +23,12 @@ impl Link {
     pub(super) fn open(service: &Arc<Inner>, resource: &Resource) -> Result<Self> {
         let unit = service.unit_of(resource);
         if resource.joining.is_some() {
-            service.changing(&resource.full_name(), |unit, _| service.finish_joining(unit))?;
+            // A set's key that may not be used suspends what is in the set, also what isn't under it yet.
+            let finished = service.changing(&resource.full_name(), |unit, _| service.finish_joining(unit));
+            finished.map_err(|e| match e.is_revocation() {
+                true => Error::DiskSuspended { disk: resource.name.clone(), reason: e.to_string() },
+                false => e,
+            })?;
         }
         let map = resource.increment.map(|_| {
             let mut bytes = vec![0; ChunkMap::stored_len(resource.size) as usize];
