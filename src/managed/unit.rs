@@ -112,9 +112,9 @@ impl Unit {
 
     /// From now on it is under another key, in place of what it was under.
     pub(super) fn move_to(&self, lease: Arc<KeyLease>) {
-        let open = self.read().layers.clone();
-        if let Some(layers) = open {
-            lease.remember(layers.wrapped());
+        let wrapped = self.read().layers.as_ref().map(|layers| layers.wrapped());
+        if let Some(wrapped) = wrapped {
+            lease.remember(wrapped);
         }
         self.write().lease = Some(lease);
     }
@@ -129,8 +129,9 @@ impl Unit {
 
     /// Closes the volumes, and with them wipes the DEK. What was written before is made to last, as far as that goes.
     fn wipe(&self) {
-        let layers = self.write().layers.take();
-        if let Some(layers) = layers {
+        // Under the lock to the end: whoever opens them next must find the device closed.
+        let mut held = self.write();
+        if let Some(layers) = held.layers.take() {
             // Whoever syncs later does so by other volumes, and is to be right.
             let _ = layers.sync();
         }
