@@ -198,6 +198,9 @@ const char *atrest_version(void);
 // The vault's purge protection keeps the key: only a whole key, deleted and past its retention, can be purged.
 #define ATREST_ERR_PURGE_PROTECTED 216
 
+// Bytes that are no prefix of an encrypted file, or one that is damaged or was altered; the message says how.
+#define ATREST_ERR_INVALID_PREFIX 217
+
 // The device carries no LUKS header.
 #define ATREST_ERR_NOT_LUKS 300
 
@@ -1028,7 +1031,7 @@ atrest_status atrest_sector_cipher_decrypt_segments_to(const atrest_sector_ciphe
 // ONE KEY, ONE FILE. No two contents may ever be encrypted at the same offset under the same key and nonce: who sees
 // both, say those of a file before and after it was truncated and written anew, has their difference (XOR), and often
 // the contents. So a file gets a fresh DEK whenever it is made, truncated or used again, and it is appended to, not
-// changed.
+// changed. atrest_file_prefix_create makes such a key.
 //
 // The mode keeps secret what a file holds. It notices no change: who can write to the file can flip any bit of the
 // plaintext that they like, and no other. Authenticate above, and take a new key before 2^52 bytes (4 PiB).
@@ -1154,6 +1157,61 @@ atrest_status atrest_device_clone(const atrest_device *device, atrest_device **o
 
 // Frees a device, unless a volume is on it: then the volume's end does.
 void atrest_device_free(atrest_device *device);
+
+// ---------------------------------------------------------------------------------------------------------------------
+// ENCRYPTED FILES
+//
+// The prefix of an encrypted file: its own DEK, wrapped by a vault, and the nonce of its stream, in the first
+// ATREST_FILE_PREFIX_SIZE bytes. What follows is data under a stream cipher, whose offset 0 is the first byte behind the
+// prefix. For engines that read and write files at any byte.
+//
+// Make a prefix for each file that is made, truncated or used again, and never copy one to another file: see STREAM
+// CIPHER for what two contents under one key give away. A wrong key, another context or a damaged prefix is found when
+// the file is opened; damage to the data isn't.
+
+// The bytes of a prefix.
+#define ATREST_FILE_PREFIX_SIZE 8192
+
+// Makes the prefix of a new file, of ATREST_FILE_PREFIX_SIZE bytes, and the cipher for its data. The DEK is fresh, and
+// wrapped by `vault` under the latest version of the key `key_name`.
+//
+// `context` is what the file is part of, such as the id of a database: up to ATREST_CONTEXT_MAX bytes, stored in the
+// clear. Who opens the file must expect the same. It is not the file's name if the engine renames files.
+//
+// Errors: ATREST_ERR_INVALID_NAME; ATREST_ERR_NO_SUCH_KEY; ATREST_ERR_CONTEXT_LENGTH; ATREST_ERR_RANDOM;
+// ATREST_ERR_BUFFER_TOO_SHORT; what the vault answers.
+atrest_status atrest_file_prefix_create(const atrest_vault *vault, const char *key_name, const void *context,
+    size_t context_len, void *prefix, size_t prefix_cap, size_t *prefix_len, atrest_stream_cipher **out);
+
+// Has `vault` unwrap the DEK of a file, whose first ATREST_FILE_PREFIX_SIZE bytes are `prefix`, and makes the cipher
+// for its data.
+//
+// Errors: ATREST_ERR_INVALID_PREFIX for another length, and when both copies in it are damaged or it was altered;
+// ATREST_ERR_INVALID_ENVELOPE, also when it was altered; ATREST_ERR_CONTEXT_MISMATCH; ATREST_ERR_NOT_THIS_VAULT;
+// ATREST_ERR_NO_SUCH_KEY when the version was destroyed; ATREST_ERR_UNWRAP_FAILED; what the vault answers.
+atrest_status atrest_file_prefix_open(const atrest_vault *vault, const void *prefix, size_t prefix_len,
+    const void *context, size_t context_len, atrest_stream_cipher **out);
+
+// Has `vault` wrap the DEK of the file on `device` anew, under the latest version of the key that wraps it now. No byte
+// behind the prefix is touched, and the file may be read and appended to meanwhile. Killed at any instant, it opens
+// with the old version or the new one, and this can be done again.
+//
+// While this runs, nobody else may write the prefix: neither a second rotation, nor who uses the file again with a new
+// one. atrest_device_open_file keeps out others that ask.
+//
+// The URL of the new version goes to `url`, which may be NULL; otherwise it needs room for ATREST_KEY_URL_SIZE bytes.
+//
+// Errors: ATREST_ERR_DEVICE_TOO_SMALL; those of atrest_file_prefix_open; what the vault and the device answer. After a
+// failure of the device, too, the file opens with the old version or the new one.
+atrest_status atrest_file_prefix_rotate_kek(atrest_device *device, const atrest_vault *vault, const void *context,
+    size_t context_len, char *url, size_t url_cap);
+
+// The URL of the key version that wrapped the DEK of a file, so that the right vault can be asked. It is not proven
+// before the file is opened.
+//
+// Errors: ATREST_ERR_INVALID_PREFIX; ATREST_ERR_UNSUPPORTED_ALGORITHM; ATREST_ERR_BUFFER_TOO_SHORT.
+atrest_status atrest_file_prefix_key_url(const void *prefix, size_t prefix_len, char *url, size_t url_cap,
+    size_t *url_len);
 
 // ---------------------------------------------------------------------------------------------------------------------
 // WAYS INTO A VOLUME

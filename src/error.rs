@@ -163,6 +163,9 @@ pub enum Error {
     /// A vault's file is damaged; the text says how and what to do.
     #[cfg(feature = "std")]
     DamagedVault(String),
+    /// Bytes that are no prefix of an encrypted file, or one that is damaged or was altered; the text says how.
+    #[cfg(feature = "std")]
+    InvalidPrefix(String),
     /// A vault failed to answer, or answered out of its bounds.
     #[cfg(feature = "std")]
     Vault(String),
@@ -322,6 +325,7 @@ impl Error {
             // `key::MAX_CONTEXT`, which this layer can't name; a test beside it compares.
             Error::ContextLength { len } => write!(f, "a context has at most 1024 bytes, not {len}"),
             Error::InvalidEnvelope(text) => write!(f, "not a sound envelope: {text}"),
+            Error::InvalidPrefix(text) => write!(f, "not a sound prefix of an encrypted file: {text}"),
             Error::ContextMismatch => f.write_str(
                 "the wrapped key is bound to another context than the one expected, or its record was altered",
             ),

@@ -8,6 +8,8 @@ pub mod cipher;
 mod clock;
 mod error;
 #[cfg(feature = "std")]
+pub mod file;
+#[cfg(feature = "std")]
 mod folder;
 pub mod key;
 #[cfg(feature = "std")]
@@ -25,6 +27,8 @@ pub use cipher::{SectorCipher, SectorSize, SectorUnit, StreamCipher};
 #[cfg(feature = "std")]
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use error::{Error, Result};
+#[cfg(feature = "std")]
+pub use file::FilePrefix;
 #[cfg(feature = "std")]
 pub use key::{Credential, Dek, DekAlgorithm, EncryptionType, Envelope, FileVault, KeyVault, Protector, hazmat};
 #[cfg(feature = "std")]

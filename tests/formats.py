@@ -1,6 +1,7 @@
 """A second implementation of docs/formats.md, written from its text and sharing no code with the library.
 
     formats.py make FORMATS.md FOLDER          makes the examples of the text from its inputs
+    formats.py open-file VAULT KEY FILE CONTEXT
     formats.py open VAULT KEY ENVELOPE CONTEXT IMAGE
                                                opens what the library made; KEY is a root key file or pass:PASSPHRASE
 
@@ -56,12 +57,13 @@ def key_url(url):
 
 # Envelope
 
-DEK_ALGORITHMS = {1: 32, 2: 64}
+DEK_ALGORITHMS = {1: 32, 2: 64, 7: 32}
+CTR = 7
 WRAP_ALGORITHMS = {1: "A256KW", 2: "A256KWP", 3: "RSA-OAEP-256", 4: "RSA-OAEP", 5: "RSA1_5", 6: "opaque"}
 
 
-def envelope_make(dek, url, wrapped, context):
-    algorithm = next(code for code, size in DEK_ALGORITHMS.items() if size == len(dek))
+def envelope_make(dek, url, wrapped, context, algorithm=None):
+    algorithm = algorithm or next(code for code, size in DEK_ALGORITHMS.items() if size == len(dek))
     covered = struct.pack(">8s6H", b"atrestEV", 1, algorithm, 1, len(url), len(wrapped), len(context))
     covered += url.encode() + wrapped + context
     return covered + mac_of(hkdf(dek, None, "atrest envelope v1"), covered)
@@ -75,9 +77,46 @@ def envelope_open(data, unwrap, context):
     wrapped, rest = rest[:wrapped_len], rest[wrapped_len:]
     assert rest[:context_len] == context, "another context"
     dek = unwrap(url, wrapped)
-    assert len(dek) == DEK_ALGORITHMS[algorithm] and dek[:len(dek) // 2] != dek[len(dek) // 2:]
+    assert len(dek) == DEK_ALGORITHMS[algorithm]
+    assert algorithm == CTR or dek[:len(dek) // 2] != dek[len(dek) // 2:]
     assert hmac.compare_digest(mac_of(hkdf(dek, None, "atrest envelope v1"), data[:-32]), data[-32:]), "MAC"
     return dek
+
+
+# Encrypted file
+
+PREFIX, SLOT = 8192, 4096
+
+
+def slot_make(dek, nonce, generation, envelope):
+    covered = struct.pack(">8sHHQ16s", b"atrestFP", 1, len(envelope), generation, nonce) + envelope
+    slot = (covered + mac_of(hkdf(dek, None, "atrest file prefix v1"), covered)).ljust(SLOT - 32, b"\0")
+    return slot + hashlib.sha256(slot).digest()
+
+
+def slot_read(slot):
+    """Generation, nonce, envelope, what the MAC covers, and the MAC; None if the slot isn't sound."""
+    magic, version, envelope_len, generation, nonce = struct.unpack(">8sHHQ16s", slot[:36])
+    if (magic, version) != (b"atrestFP", 1) or hashlib.sha256(slot[:-32]).digest() != slot[-32:]:
+        return None
+    end = 36 + envelope_len
+    if envelope_len > 3124 or any(slot[end + 32:-32]):
+        return None
+    return generation, nonce, slot[36:end], slot[:end], slot[end:end + 32]
+
+
+def stream(dek, nonce, data):
+    ctr = Cipher(algorithms.AES(dek), modes.CTR(nonce)).encryptor()
+    return ctr.update(data) + ctr.finalize()
+
+
+def file_open(data, unwrap, context):
+    sound = [slot for slot in (slot_read(data[:SLOT]), slot_read(data[SLOT:PREFIX])) if slot]
+    _, nonce, envelope, covered, mac = max(sound, key=lambda slot: slot[0])
+    assert struct.unpack(">H", envelope[10:12]) == (CTR,)
+    dek = envelope_open(envelope, unwrap, context)
+    assert hmac.compare_digest(mac_of(hkdf(dek, None, "atrest file prefix v1"), covered), mac), "MAC"
+    return stream(dek, nonce, data[PREFIX:])
 
 
 # Volume
@@ -329,7 +368,7 @@ def block(text, name):
 
 def make(text, folder):
     inputs = dict(line.split(None, 1) for line in block(text, "inputs").splitlines())
-    raw = {name: bytes.fromhex(value) for name, value in inputs.items() if re.fullmatch("([0-9a-f]{2}){32,}", value)}
+    raw = {name: bytes.fromhex(value) for name, value in inputs.items() if re.fullmatch("([0-9a-f]{2}){16,}", value)}
     created = int(inputs["created"])
 
     root = {"kdf": "key-file", "salt": b64(raw["vault-salt"])}
@@ -352,6 +391,10 @@ def make(text, folder):
     dek, context = raw["dek"], inputs["context"].encode()
     wrapped = aes_key_wrap(raw["kek-2"], dek)
     envelope = envelope_make(dek, url, wrapped, context)
+
+    file_envelope = envelope_make(raw["file-dek"], url, aes_key_wrap(raw["kek-2"], raw["file-dek"]), context, CTR)
+    slot = slot_make(raw["file-dek"], raw["file-nonce"], 1, file_envelope)
+    file_data = stream(raw["file-dek"], raw["file-nonce"], inputs["plaintext"].encode())
 
     data = bytes(4096) + inputs["plaintext"].encode().ljust(4096, b"\0")
     proof = hashlib.pbkdf2_hmac("sha256", dek, raw["digest-salt"], 1000)
@@ -378,20 +421,22 @@ def make(text, folder):
         "envelope.bin": envelope, "volume.img": image,
         # The blocks of the text.
         "vault.txt": vault, "audit.txt": log, "passphrase-vault.txt": by_passphrase, "envelope.txt": dump(envelope),
+        "file-prefix.txt": dump(slot), "file-data.txt": dump(file_data),
         "token.txt": json.dumps(token, indent=2) + "\n", "metadata.txt": area + "\n", "mac-input.txt": dump(mac_input),
         "binary-header.txt": dump(primary[:512]), "sector.txt": dump(ciphertext[4096:4096 + 64]),
     }.items():
         (folder / name).write_bytes(content if isinstance(content, bytes) else content.encode())
 
 
-def open_all(vault, key, envelope, context, image):
+def unwrapper(vault, key):
     key = key[5:].encode() if key.startswith("pass:") else Path(key).read_bytes()
     keks = vault_open(Path(vault).read_bytes(), key, Path(vault + ".audit").read_bytes())
     assert all(key_url(url)[1] for url in keks)
+    return lambda url, wrapped: aes_key_unwrap(keks[url], wrapped)
 
-    def unwrap(url, wrapped):
-        return aes_key_unwrap(keks[url], wrapped)
 
+def open_all(vault, key, envelope, context, image):
+    unwrap = unwrapper(vault, key)
     print("envelope", envelope_open(Path(envelope).read_bytes(), unwrap, context.encode()).hex())
     dek, context, data = volume_open(Path(image).read_bytes(), unwrap)
     print("volume", dek.hex(), context.hex(), hashlib.sha256(data).hexdigest())
@@ -402,5 +447,8 @@ if __name__ == "__main__":
         make(Path(sys.argv[2]).read_text(), Path(sys.argv[3]))
     elif sys.argv[1] == "chunk-map":
         print(*chunk_map_open(Path(sys.argv[2]).read_bytes(), int(sys.argv[3])))
+    elif sys.argv[1] == "open-file":
+        vault, key, file, context = sys.argv[2:]
+        sys.stdout.buffer.write(file_open(Path(file).read_bytes(), unwrapper(vault, key), context.encode()))
     else:
         open_all(*sys.argv[2:])

@@ -7,17 +7,28 @@ mod markdown;
 use std::fs;
 use std::path::Path;
 
-use common::{PASSPHRASE, python, run, text, unhex, vault_at};
+use common::{PASSPHRASE, pipe, python, run, text, unhex, vault_at};
 use markdown::Markdown;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use atrest::key::{FileVault, KdfCost, KeyKind, KeyOperation, KeyOrigin, KeyVault, Unlock};
-use atrest::{Credential, Dek, DekAlgorithm, Envelope, Error, FileDevice, FormatOptions, MemoryDevice, OpenOptions};
-use atrest::{Protector, Secret, SectorSize, Volume, hazmat};
+use atrest::{Credential, Dek, DekAlgorithm, Envelope, Error, FileDevice, FilePrefix, FormatOptions, MemoryDevice};
+use atrest::{OpenOptions, Protector, Secret, SectorSize, Volume, hazmat};
 
-const BLOCKS: [&str; 9] =
-    ["envelope", "binary-header", "token", "metadata", "mac-input", "sector", "vault", "audit", "passphrase-vault"];
+const BLOCKS: [&str; 11] = [
+    "envelope",
+    "file-prefix",
+    "file-data",
+    "binary-header",
+    "token",
+    "metadata",
+    "mac-input",
+    "sector",
+    "vault",
+    "audit",
+    "passphrase-vault",
+];
 
 /// The examples as the text has them.
 struct Examples {
@@ -179,6 +190,53 @@ fn the_envelope_of_the_text_opens() {
     // AES-KW has no nonce, so that the library makes the very bytes of the text.
     let again = Envelope::seal(&dek, &examples.vault(), "disks", examples.input("context").as_bytes()).unwrap();
     assert_eq!(again.to_bytes(), bytes);
+}
+
+#[test]
+fn the_encrypted_file_of_the_text_opens() {
+    let examples = Examples::read();
+    let slot = examples.bytes("file-prefix");
+    assert_eq!(slot.len(), FilePrefix::LEN / 2);
+    let prefix = FilePrefix::from_bytes(&slot.repeat(2)).unwrap();
+    assert_eq!(prefix.to_bytes(), slot.repeat(2));
+    let cipher = prefix.open(&examples.vault(), examples.input("context").as_bytes()).unwrap();
+    let mut data = examples.bytes("file-data");
+    cipher.apply(0, &mut data).unwrap();
+    assert_eq!(data, examples.input("plaintext").as_bytes());
+    // That of the text, and not only one that opens.
+    let dek = hazmat::dek_from_bytes_for(DekAlgorithm::Aes256Ctr, &unhex(examples.input("file-dek"))).unwrap();
+    let nonce = unhex(examples.input("file-nonce")).try_into().unwrap();
+    dek.stream_cipher(nonce).unwrap().apply(0, &mut data).unwrap();
+    assert_eq!(data, examples.bytes("file-data"));
+}
+
+#[test]
+fn the_second_implementation_opens_a_file_of_the_library() {
+    let Some(python) = python("cryptography.hazmat.primitives.kdf.argon2") else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let vault = vault_at(&folder.path().join("keys.vault"));
+    let passphrase = format!("pass:{}", str::from_utf8(PASSPHRASE).unwrap());
+    let path = folder.path().join("000007.log");
+    let plain: Vec<u8> = (0..100_003u32).map(|i| (i / 7) as u8).collect();
+    let mut data = plain.clone();
+    let (prefix, cipher) = FilePrefix::create(&vault, "disks", b"db-7").unwrap();
+    cipher.apply(0, &mut data).unwrap();
+    let mut file = [prefix.to_bytes(), data].concat();
+    for step in ["made", "rotated", "half rotated"] {
+        match step {
+            "rotated" => {
+                vault.rotate_key("disks").unwrap();
+                let device = MemoryDevice::from_bytes(file);
+                FilePrefix::rotate_kek(&device, &vault, b"db-7").unwrap();
+                file = device.into_bytes();
+            }
+            "half rotated" => file[100] ^= 1,
+            _ => {}
+        }
+        fs::write(&path, &file).unwrap();
+        let args = [&script(), "open-file", text(vault.path()), &passphrase, text(&path), "db-7"];
+        assert!(pipe(&python, &args, b"") == plain, "{step}");
+    }
 }
 
 #[test]

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 const LAYERS: [&[&str]; 8] = [
     &["ffi"],
     &["managed"],
-    &["volume"],
+    &["volume", "file"],
     &["luks"],
     &["key"],
     &["cipher"],

@@ -165,6 +165,7 @@ fn status_of(error: &Error) -> atrest_status {
         Error::InvalidName(_) => ATREST_ERR_INVALID_NAME,
         Error::ContextLength { .. } => ATREST_ERR_CONTEXT_LENGTH,
         Error::InvalidEnvelope(_) => ATREST_ERR_INVALID_ENVELOPE,
+        Error::InvalidPrefix(_) => ATREST_ERR_INVALID_PREFIX,
         Error::ContextMismatch => ATREST_ERR_CONTEXT_MISMATCH,
         Error::NotThisVault { .. } => ATREST_ERR_NOT_THIS_VAULT,
         Error::NoSuchKey { .. } => ATREST_ERR_NO_SUCH_KEY,

@@ -48,6 +48,7 @@ mod disk_resources;
 mod disk_service;
 mod disk_sets;
 mod failure;
+mod file_prefix;
 mod handle;
 mod header;
 mod header_lists;

@@ -6,7 +6,7 @@
 //! ONE KEY, ONE FILE. No two contents may ever be encrypted at the same offset under the same key and nonce: who sees
 //! both, say those of a file before and after it was truncated and written anew, has their difference (XOR), and often
 //! the contents. So a file gets a fresh DEK whenever it is made, truncated or used again, and it is appended to, not
-//! changed.
+//! changed. atrest_file_prefix_create makes such a key.
 //!
 //! The mode keeps secret what a file holds. It notices no change: who can write to the file can flip any bit of the
 //! plaintext that they like, and no other. Authenticate above, and take a new key before 2^52 bytes (4 PiB).

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use atrest::key::KeyId;
 
 /// The files of `src/ffi` that C sees, in the order of the header's sections.
-const SECTIONS: [&str; 25] = [
+const SECTIONS: [&str; 26] = [
     "version",
     "status",
     "clock",
@@ -21,6 +21,7 @@ const SECTIONS: [&str; 25] = [
     "stream_cipher",
     "key_wrap",
     "device",
+    "file_prefix",
     "keyslots",
     "volume_options",
     "volume",

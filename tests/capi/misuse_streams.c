@@ -1,4 +1,4 @@
-// Stream ciphers, called with every wrong argument: see checks.h.
+// Stream ciphers and the prefixes of files, called with every wrong argument: see checks.h.
 #include "checks.h"
 
 static void ciphers(const atrest_vault *vault)
@@ -73,11 +73,106 @@ static void ciphers(const atrest_vault *vault)
     atrest_stream_cipher_free(other);
 }
 
+static void prefixes(atrest_vault *vault)
+{
+    static uint8_t prefix[ATREST_FILE_PREFIX_SIZE], file[ATREST_FILE_PREFIX_SIZE + 100], small[ATREST_FILE_PREFIX_SIZE];
+    const size_t size = sizeof prefix;
+    size_t prefix_len = 1;
+    char url[ATREST_KEY_URL_SIZE];
+    atrest_stream_cipher *cipher, *again;
+
+    NO_HANDLE(atrest_stream_cipher, ATREST_ERR_NULL_ARGUMENT,
+              atrest_file_prefix_create(NULL, "disks", "db", 2, prefix, size, &prefix_len, &out));
+    NO_HANDLE(atrest_stream_cipher, ATREST_ERR_NULL_ARGUMENT,
+              atrest_file_prefix_create(vault, NULL, "db", 2, prefix, size, &prefix_len, &out));
+    NO_HANDLE(atrest_stream_cipher, ATREST_ERR_NULL_ARGUMENT,
+              atrest_file_prefix_create(vault, "disks", NULL, 2, prefix, size, &prefix_len, &out));
+    NO_HANDLE(atrest_stream_cipher, ATREST_ERR_NULL_ARGUMENT,
+              atrest_file_prefix_create(vault, "disks", "db", 2, NULL, size, &prefix_len, &out));
+    NO_HANDLE(atrest_stream_cipher, ATREST_ERR_NULL_ARGUMENT,
+              atrest_file_prefix_create(vault, "disks", "db", 2, prefix, size, NULL, &out));
+    IS(ATREST_ERR_NULL_ARGUMENT, atrest_file_prefix_create(vault, "disks", "db", 2, prefix, size, &prefix_len, NULL));
+    NO_HANDLE(atrest_stream_cipher, ATREST_ERR_NO_SUCH_KEY,
+              atrest_file_prefix_create(vault, "tapes", "db", 2, prefix, size, &prefix_len, &out));
+    NO_HANDLE(atrest_stream_cipher, ATREST_ERR_INVALID_NAME,
+              atrest_file_prefix_create(vault, "a/b", "db", 2, prefix, size, &prefix_len, &out));
+    NO_HANDLE(atrest_stream_cipher, ATREST_ERR_NOT_UTF8,
+              atrest_file_prefix_create(vault, BAD_UTF8, "db", 2, prefix, size, &prefix_len, &out));
+    NO_HANDLE(atrest_stream_cipher, ATREST_ERR_CONTEXT_LENGTH,
+              atrest_file_prefix_create(vault, "disks", prefix, ATREST_CONTEXT_MAX + 1, prefix, size, &prefix_len, &out));
+    CHECK(prefix_len == 1 && memcmp(prefix, small, size) == 0);
+    NO_HANDLE(atrest_stream_cipher, ATREST_ERR_BUFFER_TOO_SHORT,
+              atrest_file_prefix_create(vault, "disks", "db", 2, prefix, size - 1, &prefix_len, &out));
+    CHECK(prefix_len == size && memcmp(prefix, small, size) == 0);
+
+    OK(atrest_file_prefix_create(vault, "disks", "db", 2, prefix, size, &prefix_len, &cipher));
+    CHECK(prefix_len == size);
+    OK(atrest_file_prefix_key_url(prefix, size, url, sizeof url, NULL));
+    CHECK(strcmp(url + strlen(url) - 13, "/keys/disks/1") == 0);
+    NO_BYTES(ATREST_ERR_INVALID_PREFIX, atrest_file_prefix_key_url(small, size, TEXT, sizeof bytes, &len));
+    NO_BYTES(ATREST_ERR_NULL_ARGUMENT, atrest_file_prefix_key_url(NULL, size, TEXT, sizeof bytes, &len));
+    NO_BYTES(ATREST_ERR_BUFFER_TOO_SHORT, atrest_file_prefix_key_url(prefix, size, NULL, 0, &len));
+    CHECK(len == strlen(url));
+
+    NO_HANDLE(atrest_stream_cipher, ATREST_ERR_NULL_ARGUMENT, atrest_file_prefix_open(NULL, prefix, size, "db", 2, &out));
+    NO_HANDLE(atrest_stream_cipher, ATREST_ERR_NULL_ARGUMENT, atrest_file_prefix_open(vault, NULL, size, "db", 2, &out));
+    NO_HANDLE(atrest_stream_cipher, ATREST_ERR_NULL_ARGUMENT, atrest_file_prefix_open(vault, prefix, size, NULL, 2, &out));
+    IS(ATREST_ERR_NULL_ARGUMENT, atrest_file_prefix_open(vault, prefix, size, "db", 2, NULL));
+    NO_HANDLE(atrest_stream_cipher, ATREST_ERR_CONTEXT_MISMATCH,
+              atrest_file_prefix_open(vault, prefix, size, "dc", 2, &out));
+    NO_HANDLE(atrest_stream_cipher, ATREST_ERR_INVALID_PREFIX, atrest_file_prefix_open(vault, NULL, 0, "db", 2, &out));
+    NO_HANDLE(atrest_stream_cipher, ATREST_ERR_INVALID_PREFIX,
+              atrest_file_prefix_open(vault, prefix, size - 1, "db", 2, &out));
+    NO_HANDLE(atrest_stream_cipher, ATREST_ERR_INVALID_PREFIX, atrest_file_prefix_open(vault, small, size, "db", 2, &out));
+    atrest_vault *other = new_vault("others");
+    NO_HANDLE(atrest_stream_cipher, ATREST_ERR_NOT_THIS_VAULT,
+              atrest_file_prefix_open(other, prefix, size, "db", 2, &out));
+
+    // A file that is made, rotated and opened; first its device is refused for what it is not.
+    memcpy(file, prefix, size);
+    memset(file + size, 7, 100);
+    OK(atrest_stream_cipher_apply(cipher, 0, file + size, 100));
+    atrest_device *device, *short_device;
+    OK(atrest_device_memory(sizeof file, &device));
+    OK(atrest_device_memory(size - 1, &short_device));
+    IS(ATREST_ERR_DEVICE_TOO_SMALL, atrest_file_prefix_rotate_kek(short_device, vault, "db", 2, NULL, 0));
+    IS(ATREST_ERR_INVALID_PREFIX, atrest_file_prefix_rotate_kek(device, vault, "db", 2, NULL, 0));
+    atrest_device_free(short_device);
+    atrest_device_free(device);
+    FILE *made = fopen(in_folder("file"), "wb");
+    CHECK(made && fwrite(file, sizeof file, 1, made) == 1 && fclose(made) == 0);
+    OK(atrest_device_open_file(in_folder("file"), 0, &device));
+    OK(atrest_vault_rotate_key(vault, "disks", NULL, 0));
+    IS(ATREST_ERR_NULL_ARGUMENT, atrest_file_prefix_rotate_kek(NULL, vault, "db", 2, NULL, 0));
+    IS(ATREST_ERR_NULL_ARGUMENT, atrest_file_prefix_rotate_kek(device, NULL, "db", 2, NULL, 0));
+    IS(ATREST_ERR_NULL_ARGUMENT, atrest_file_prefix_rotate_kek(device, vault, NULL, 2, NULL, 0));
+    IS(ATREST_ERR_CONTEXT_MISMATCH, atrest_file_prefix_rotate_kek(device, vault, "dc", 2, NULL, 0));
+    IS(ATREST_ERR_NOT_THIS_VAULT, atrest_file_prefix_rotate_kek(device, other, "db", 2, NULL, 0));
+    NO_BYTES(ATREST_ERR_BUFFER_TOO_SHORT, atrest_file_prefix_rotate_kek(device, vault, "db", 2, TEXT, 10));
+    OK(atrest_file_prefix_rotate_kek(device, vault, "db", 2, url, sizeof url));
+    CHECK(strcmp(url + strlen(url) - 13, "/keys/disks/2") == 0);
+    OK(atrest_file_prefix_rotate_kek(device, vault, "db", 2, NULL, 0));
+    atrest_device_free(device);
+
+    made = fopen(in_folder("file"), "rb");
+    CHECK(made && fread(file, sizeof file, 1, made) == 1 && fclose(made) == 0);
+    OK(atrest_file_prefix_open(vault, file, size, "db", 2, &again));
+    OK(atrest_stream_cipher_apply(again, 0, file + size, 100));
+    CHECK(file[size] == 7 && memcmp(file + size, file + size + 1, 99) == 0);
+    // The prefix from before still opens, as long as the old version is there.
+    atrest_stream_cipher_free(again);
+    OK(atrest_file_prefix_open(vault, prefix, size, "db", 2, &again));
+    atrest_stream_cipher_free(again);
+    atrest_stream_cipher_free(cipher);
+    atrest_vault_free(other);
+}
+
 int main(int argc, char **argv)
 {
     snprintf(folder, sizeof folder, "%s", argc > 1 ? argv[1] : ".");
     atrest_vault *vault = new_vault("streams");
     ciphers(vault);
+    prefixes(vault);
     atrest_vault_free(vault);
     printf("%d checks passed\n", passed);
     return 0;

@@ -1,0 +1,122 @@
+//! ENCRYPTED FILES
+//!
+//! The prefix of an encrypted file: its own DEK, wrapped by a vault, and the nonce of its stream, in the first
+//! ATREST_FILE_PREFIX_SIZE bytes. What follows is data under a stream cipher, whose offset 0 is the first byte behind the
+//! prefix. For engines that read and write files at any byte.
+//!
+//! Make a prefix for each file that is made, truncated or used again, and never copy one to another file: see STREAM
+//! CIPHER for what two contents under one key give away. A wrong key, another context or a damaged prefix is found when
+//! the file is opened; damage to the data isn't.
+
+use core::ffi::{c_char, c_void};
+
+use atrest::FilePrefix;
+
+use crate::device::atrest_device;
+use crate::failure::run;
+use crate::status::atrest_status;
+use crate::stream_cipher::atrest_stream_cipher;
+use crate::vault::{ATREST_KEY_URL_SIZE, atrest_vault, put_url};
+
+/// The bytes of a prefix.
+pub const ATREST_FILE_PREFIX_SIZE: usize = 8192;
+
+/// Makes the prefix of a new file, of ATREST_FILE_PREFIX_SIZE bytes, and the cipher for its data. The DEK is fresh, and
+/// wrapped by `vault` under the latest version of the key `key_name`.
+///
+/// `context` is what the file is part of, such as the id of a database: up to ATREST_CONTEXT_MAX bytes, stored in the
+/// clear. Who opens the file must expect the same. It is not the file's name if the engine renames files.
+///
+/// Errors: ATREST_ERR_INVALID_NAME; ATREST_ERR_NO_SUCH_KEY; ATREST_ERR_CONTEXT_LENGTH; ATREST_ERR_RANDOM;
+/// ATREST_ERR_BUFFER_TOO_SHORT; what the vault answers.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn atrest_file_prefix_create(
+    vault: *const atrest_vault,
+    key_name: *const c_char,
+    context: *const c_void,
+    context_len: usize,
+    prefix: *mut c_void,
+    prefix_cap: usize,
+    prefix_len: *mut usize,
+    out: *mut *mut atrest_stream_cipher,
+) -> atrest_status {
+    run(|| {
+        let (vault, key_name, context) = (handle!(vault), text!(key_name), bytes!(context, context_len));
+        let (prefix, out) = (bytes_out!(prefix, prefix_cap, prefix_len), out!(out));
+        prefix.check(FilePrefix::LEN)?;
+        let (made, cipher) = FilePrefix::create(vault.get(), key_name, context)?;
+        prefix.put(&made.to_bytes())?;
+        out.boxed(cipher);
+        Ok(())
+    })
+}
+
+/// Has `vault` unwrap the DEK of a file, whose first ATREST_FILE_PREFIX_SIZE bytes are `prefix`, and makes the cipher
+/// for its data.
+///
+/// Errors: ATREST_ERR_INVALID_PREFIX for another length, and when both copies in it are damaged or it was altered;
+/// ATREST_ERR_INVALID_ENVELOPE, also when it was altered; ATREST_ERR_CONTEXT_MISMATCH; ATREST_ERR_NOT_THIS_VAULT;
+/// ATREST_ERR_NO_SUCH_KEY when the version was destroyed; ATREST_ERR_UNWRAP_FAILED; what the vault answers.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn atrest_file_prefix_open(
+    vault: *const atrest_vault,
+    prefix: *const c_void,
+    prefix_len: usize,
+    context: *const c_void,
+    context_len: usize,
+    out: *mut *mut atrest_stream_cipher,
+) -> atrest_status {
+    run(|| {
+        let (vault, prefix) = (handle!(vault), bytes!(prefix, prefix_len));
+        let (context, out) = (bytes!(context, context_len), out!(out));
+        out.boxed(FilePrefix::from_bytes(prefix)?.open(vault.get(), context)?);
+        Ok(())
+    })
+}
+
+/// Has `vault` wrap the DEK of the file on `device` anew, under the latest version of the key that wraps it now. No byte
+/// behind the prefix is touched, and the file may be read and appended to meanwhile. Killed at any instant, it opens
+/// with the old version or the new one, and this can be done again.
+///
+/// While this runs, nobody else may write the prefix: neither a second rotation, nor who uses the file again with a new
+/// one. atrest_device_open_file keeps out others that ask.
+///
+/// The URL of the new version goes to `url`, which may be NULL; otherwise it needs room for ATREST_KEY_URL_SIZE bytes.
+///
+/// Errors: ATREST_ERR_DEVICE_TOO_SMALL; those of atrest_file_prefix_open; what the vault and the device answer. After a
+/// failure of the device, too, the file opens with the old version or the new one.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn atrest_file_prefix_rotate_kek(
+    device: *mut atrest_device,
+    vault: *const atrest_vault,
+    context: *const c_void,
+    context_len: usize,
+    url: *mut c_char,
+    url_cap: usize,
+) -> atrest_status {
+    run(|| {
+        let (device, vault, context) = (handle!(device), handle!(vault), bytes!(context, context_len));
+        let url = whole_text_out!(url, url_cap, ATREST_KEY_URL_SIZE);
+        put_url(url, &FilePrefix::rotate_kek(device, vault.get(), context)?)
+    })
+}
+
+/// The URL of the key version that wrapped the DEK of a file, so that the right vault can be asked. It is not proven
+/// before the file is opened.
+///
+/// Errors: ATREST_ERR_INVALID_PREFIX; ATREST_ERR_UNSUPPORTED_ALGORITHM; ATREST_ERR_BUFFER_TOO_SHORT.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn atrest_file_prefix_key_url(
+    prefix: *const c_void,
+    prefix_len: usize,
+    url: *mut c_char,
+    url_cap: usize,
+    url_len: *mut usize,
+) -> atrest_status {
+    run(|| {
+        let (prefix, out) = (bytes!(prefix, prefix_len), text_out!(url, url_cap, url_len));
+        out.put(&FilePrefix::from_bytes(prefix)?.kek().to_string())
+    })
+}
+
+const _: () = assert!(ATREST_FILE_PREFIX_SIZE == FilePrefix::LEN);

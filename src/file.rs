@@ -1,0 +1,282 @@
+//! Encrypted files of engines: [`FilePrefix`], in front of a stream of AES-256-CTR.
+
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
+
+use crate::arch::wipe_deep_stack;
+use crate::key::{DekAlgorithm, KeyId, KeyVault};
+use crate::volume::BlockDevice;
+use crate::{Dek, Envelope, Error, Result, Secret, StreamCipher};
+
+const MAGIC: [u8; 8] = *b"atrestFP";
+const VERSION: u16 = 1;
+const MAC_INFO: &str = "atrest file prefix v1";
+
+/// A slot: the prefix has two, each in a page and sector of its own, so that a write tears one at most.
+const SLOT: usize = 4096;
+const SLOTS: usize = 2;
+const FIXED: usize = 36;
+const NONCE: usize = 16;
+const MAC: usize = 32;
+const CHECKSUM: usize = 32;
+const _: () = assert!(FIXED + Envelope::MAX_LEN + MAC + CHECKSUM <= SLOT);
+
+/// The first bytes of an encrypted file: its own DEK, wrapped by a vault, and the nonce of its stream.
+///
+/// What follows is the engine's data under a [`StreamCipher`], whose offset 0 is the first byte behind the prefix. Engines
+/// that read and write at any byte (RocksDB, the logs of SQLite) put it in front of each file. The form of the bytes is
+/// specified in `docs/formats.md`.
+///
+/// - **A prefix is made for each file that is made, truncated or used again**, and never copied to another one: see
+///   [`StreamCipher`] for what two contents under one key give away. So [`create`](Self::create) is the only way to a new
+///   one, and takes no key.
+/// - A wrong key, another context or a damaged prefix is found when the file is opened. Damage to what follows isn't.
+/// - [`rotate_kek`](Self::rotate_kek) wraps the DEK anew, in place. Killed at any instant, the file opens.
+///
+/// ```
+/// # let folder = tempfile::tempdir().unwrap();
+/// # let keys = folder.path().join("keys.vault");
+/// use atrest::key::{FileVault, Unlock};
+/// use atrest::FilePrefix;
+///
+/// let vault = FileVault::create(&keys, Unlock::Passphrase(b"correct horse battery staple"))?;
+/// vault.create_key("tables")?;
+///
+/// // A new file.
+/// let (prefix, cipher) = FilePrefix::create(&vault, "tables", b"db-7")?;
+/// let mut data = *b"what the engine writes at offset 100";
+/// cipher.apply(100, &mut data)?;
+/// let mut file = prefix.to_bytes();
+/// file.resize(FilePrefix::LEN + 100, 0);
+/// file.extend(data);
+///
+/// // Later, some bytes out of its middle.
+/// let cipher = FilePrefix::from_bytes(&file[..FilePrefix::LEN])?.open(&vault, b"db-7")?;
+/// let mut data = file[FilePrefix::LEN + 109..][..6].to_vec();
+/// cipher.apply(109, &mut data)?;
+/// assert_eq!(data, b"engine");
+/// # Ok::<(), atrest::Error>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FilePrefix {
+    slot: Slot,
+    /// Where it was found.
+    place: usize,
+}
+
+/// What a slot says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Slot {
+    generation: u64,
+    nonce: [u8; NONCE],
+    envelope: Envelope,
+    mac: [u8; MAC],
+}
+
+impl FilePrefix {
+    /// The length of a prefix in bytes.
+    pub const LEN: usize = SLOT * SLOTS;
+
+    /// A prefix for a new file, with a fresh DEK that `vault` wraps under the latest version of its key `key`, and the cipher
+    /// for what follows.
+    ///
+    /// `context` is what the file is part of, such as a database's id: 0 to [`MAX_CONTEXT`](crate::key::MAX_CONTEXT) bytes,
+    /// stored in the clear. It is not the file's name if the engine renames files.
+    ///
+    /// # Errors
+    /// As [`Envelope::seal`]; [`Error::Random`].
+    pub fn create(vault: &dyn KeyVault, key: &str, context: &[u8]) -> Result<(Self, Box<StreamCipher>)> {
+        let made = Self::create_unwiped(vault, key, context);
+        wipe_deep_stack();
+        made
+    }
+
+    /// Not inlined, so that what it leaves on the stack is below its caller, who wipes it.
+    #[inline(never)]
+    fn create_unwiped(vault: &dyn KeyVault, key: &str, context: &[u8]) -> Result<(Self, Box<StreamCipher>)> {
+        let dek = Dek::generate(DekAlgorithm::Aes256Ctr)?;
+        let mut nonce = [0; NONCE];
+        nonce.copy_from_slice(Secret::random(NONCE)?.expose());
+        let slot = Slot::sealed(1, nonce, Envelope::seal(&dek, vault, key, context)?, &dek);
+        Ok((FilePrefix { slot, place: 0 }, dek.stream_cipher(nonce)?))
+    }
+
+    /// The bytes to put in front of the file, [`LEN`](Self::LEN) of them.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        self.slot.to_bytes().repeat(SLOTS)
+    }
+
+    /// Reads the first [`LEN`](Self::LEN) bytes of a file.
+    ///
+    /// # Errors
+    /// [`Error::InvalidPrefix`] when neither of the two copies is sound, which says what is wrong with each;
+    /// [`Error::UnsupportedAlgorithm`].
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
+        if bytes.len() != Self::LEN {
+            return Err(Error::InvalidPrefix(format!("it has {} bytes, not {}", bytes.len(), Self::LEN)));
+        }
+        let read = |place: usize| Slot::from_bytes(&bytes[place * SLOT..][..SLOT]);
+        let (slot, place) = match (read(0), read(1)) {
+            (Ok(first), Ok(second)) if second.generation > first.generation => (second, 1),
+            (Ok(first), _) => (first, 0),
+            (Err(_), Ok(second)) => (second, 1),
+            (Err(unsupported @ Error::UnsupportedAlgorithm(_)), Err(_)) => return Err(unsupported),
+            (Err(first), Err(second)) => return Err(Error::InvalidPrefix(format!("{first}; and the copy: {second}"))),
+        };
+        Ok(FilePrefix { slot, place })
+    }
+
+    /// Has `vault` unwrap the DEK, and gives the cipher for what follows.
+    ///
+    /// # Errors
+    /// [`Error::ContextMismatch`] when the file is part of something else than `context`; [`Error::NotThisVault`]; what the
+    /// vault answers; [`Error::InvalidEnvelope`] and [`Error::InvalidPrefix`] when a MAC does not match.
+    pub fn open(&self, vault: &dyn KeyVault, context: &[u8]) -> Result<Box<StreamCipher>> {
+        let cipher = self.open_unwiped(vault, context);
+        wipe_deep_stack();
+        cipher
+    }
+
+    /// Not inlined, so that what it leaves on the stack is below its caller, who wipes it.
+    #[inline(never)]
+    fn open_unwiped(&self, vault: &dyn KeyVault, context: &[u8]) -> Result<Box<StreamCipher>> {
+        self.slot.unseal(vault, context)?.stream_cipher(self.slot.nonce)
+    }
+
+    /// The key and version that wrapped the DEK.
+    pub fn kek(&self) -> &KeyId {
+        self.slot.envelope.kek()
+    }
+
+    /// What the file says it is part of. Only [`open`](Self::open) proves it.
+    pub fn context(&self) -> &[u8] {
+        self.slot.envelope.context()
+    }
+
+    /// Has `vault` wrap the DEK of the file on `device` anew, under the latest version of the key that wraps it now, and
+    /// returns that version. No byte behind the prefix is touched, and the file may be read and appended to meanwhile.
+    ///
+    /// The old version must stay enabled until this returns; afterwards this file needs it no more, and its wrapped key is
+    /// in neither copy. Killed at any instant, the file opens with the old version or the new one, and this can be done
+    /// again. While it runs, nobody else may write the prefix: neither a second rotation, nor who uses the file again with
+    /// a new one. [`FileDevice::open`](crate::FileDevice::open) keeps out others that ask.
+    ///
+    /// # Errors
+    /// [`Error::DeviceTooSmall`]; those of [`from_bytes`](Self::from_bytes), [`open`](Self::open) and [`Envelope::seal`];
+    /// [`Error::Io`], after which the file opens with the old version or the new one.
+    pub fn rotate_kek(device: &dyn BlockDevice, vault: &dyn KeyVault, context: &[u8]) -> Result<KeyId> {
+        let kek = Self::rotate_unwiped(device, vault, context);
+        wipe_deep_stack();
+        kek
+    }
+
+    /// Not inlined, so that what it leaves on the stack is below its caller, who wipes it.
+    #[inline(never)]
+    fn rotate_unwiped(device: &dyn BlockDevice, vault: &dyn KeyVault, context: &[u8]) -> Result<KeyId> {
+        let io = |what: &str| {
+            let what = format!("{what} the prefix of a file");
+            move |e| Error::io(what, e)
+        };
+        let size = device.size().map_err(io("looking for"))?;
+        if size < Self::LEN as u64 {
+            return Err(Error::DeviceTooSmall { needed: Self::LEN as u64, size });
+        }
+        let mut bytes = vec![0; Self::LEN];
+        device.read_at(0, &mut bytes).map_err(io("reading"))?;
+        let FilePrefix { slot: old, place } = Self::from_bytes(&bytes)?;
+        let dek = old.unseal(vault, context)?;
+        let envelope = Envelope::seal(&dek, vault, old.envelope.kek().key(), context)?;
+        let generation = old.generation.checked_add(1);
+        let generation = generation.ok_or_else(|| Error::InvalidPrefix("its generation can't grow".into()))?;
+        let new = Slot::sealed(generation, old.nonce, envelope, &dek);
+
+        // 1. Over the older copy, or the one that a killed rotation left torn: the other opens the file until this is there.
+        // 2. Over the other, which holds the DEK under the old version.
+        for place in [1 - place, place] {
+            let offset = (place * SLOT) as u64;
+            device.write_at(offset, &new.to_bytes()).map_err(io("writing"))?;
+            device.sync().map_err(io("syncing"))?;
+            let found = &mut bytes[..SLOT];
+            device.read_at(offset, found).map_err(io("reading"))?;
+            if found != new.to_bytes() {
+                return Err(io("writing")(std::io::Error::other("what was written is not what is there")));
+            }
+        }
+        Ok(new.envelope.kek().clone())
+    }
+}
+
+impl Slot {
+    fn sealed(generation: u64, nonce: [u8; NONCE], envelope: Envelope, dek: &Dek) -> Self {
+        let mut slot = Slot { generation, nonce, envelope, mac: [0; MAC] };
+        slot.mac = slot.keyed_mac(dek).finalize().into_bytes().into();
+        slot
+    }
+
+    fn unseal(&self, vault: &dyn KeyVault, context: &[u8]) -> Result<Dek> {
+        let dek = self.envelope.unseal(vault, context)?;
+        let matches = self.keyed_mac(&dek).verify_slice(&self.mac);
+        matches.map_err(|_| Error::InvalidPrefix("its MAC does not match: it was altered".into()))?;
+        Ok(dek)
+    }
+
+    fn keyed_mac(&self, dek: &Dek) -> Hmac<Sha256> {
+        let key = dek.derive(MAC_INFO);
+        let mac = Hmac::<Sha256>::new_from_slice(key.expose()).expect("HMAC takes a key of any length");
+        mac.chain_update(self.covered_bytes())
+    }
+
+    fn covered_bytes(&self) -> Vec<u8> {
+        let envelope = self.envelope.to_bytes();
+        let mut bytes = Vec::with_capacity(SLOT);
+        bytes.extend_from_slice(&MAGIC);
+        bytes.extend_from_slice(&VERSION.to_be_bytes());
+        bytes.extend_from_slice(&(envelope.len() as u16).to_be_bytes());
+        bytes.extend_from_slice(&self.generation.to_be_bytes());
+        bytes.extend_from_slice(&self.nonce);
+        bytes.extend_from_slice(&envelope);
+        bytes
+    }
+
+    fn to_bytes(&self) -> Vec<u8> {
+        let mut bytes = self.covered_bytes();
+        bytes.extend_from_slice(&self.mac);
+        bytes.resize(SLOT - CHECKSUM, 0);
+        let checksum = Sha256::digest(&bytes);
+        bytes.extend_from_slice(&checksum);
+        bytes
+    }
+
+    fn from_bytes(bytes: &[u8]) -> Result<Self> {
+        let bad = |text: String| Error::InvalidPrefix(text);
+        if bytes[..8] != MAGIC {
+            return Err(bad("it does not begin with \"atrestFP\"".into()));
+        }
+        let field = |at: usize| u16::from_be_bytes([bytes[at], bytes[at + 1]]);
+        if field(8) != VERSION {
+            return Err(bad(format!("version {} is not known, this library reads version {VERSION}", field(8))));
+        }
+        let (covered, checksum) = bytes.split_at(SLOT - CHECKSUM);
+        if !bool::from(Sha256::digest(covered).ct_eq(checksum)) {
+            return Err(bad("its checksum does not match: it is damaged, or half written".into()));
+        }
+        let len = field(10) as usize;
+        if len > Envelope::MAX_LEN {
+            return Err(bad(format!("an envelope of {len} bytes, where {} are the most", Envelope::MAX_LEN)));
+        }
+        let (fixed, rest) = covered.split_at(FIXED);
+        let (envelope, rest) = rest.split_at(len);
+        let (mac, rest) = rest.split_at(MAC);
+        if rest.iter().any(|&byte| byte != 0) {
+            return Err(bad("there is something behind its MAC".into()));
+        }
+        let envelope = Envelope::from_bytes(envelope)?;
+        if envelope.dek_algorithm() != DekAlgorithm::Aes256Ctr {
+            return Err(Error::UnsupportedAlgorithm(format!("a file under {}", envelope.dek_algorithm().name())));
+        }
+        let generation = u64::from_be_bytes(fixed[12..20].try_into().expect("8 bytes"));
+        let nonce = fixed[20..].try_into().expect("16 bytes");
+        Ok(Slot { generation, nonce, envelope, mac: mac.try_into().expect("32 bytes") })
+    }
+}
