@@ -234,6 +234,21 @@ fn a_key_that_can_not_be_used_stops_no_auto_rotation() {
 }
 
 #[test]
+fn a_set_that_was_put_under_an_older_version_follows_its_vault_again() {
+    // Behaviour 28: what was made later is newer, though the set has been under it.
+    let world = World::new();
+    let service = world.service();
+    world.set(&service, "s", CustomerKey);
+    let customer = world.customer(VAULT);
+    customer.rotate();
+    for _ in 0..2 {
+        service.set_key("s", &customer.key(2), &quiet).unwrap();
+        service.set_key("s", &customer.key(1), &quiet).unwrap();
+        assert_eq!(service.rotate_set("s", &quiet).unwrap().key, customer.key(2));
+    }
+}
+
+#[test]
 fn nobody_is_told_that_a_key_was_taken_away_while_it_is_only_rotated() {
     let world = World::new();
     let service = world.service();

@@ -173,13 +173,14 @@ impl Inner {
             return Ok(active.clone());
         };
         let ours = vault.describe(active.key(), Some(active.version()))?;
-        let newer = match ours.as_ref().and_then(|ours| ours.created).zip(latest.created) {
-            Some((ours, latest)) => latest >= ours,
-            // Which is newer isn't known. By itself a set follows the vault only while its own version may be used.
-            None => !by_itself || ours.as_ref().is_some_and(|ours| ours.enabled),
-        };
         let known = set.former_keys.contains(&latest.id) || set.previous_keys.contains(&latest.id);
-        Ok(if newer && !known { latest.id } else { active.clone() })
+        let newer = match ours.as_ref().and_then(|ours| ours.created).zip(latest.created) {
+            // Of two made in the same second, one that the set has been under is the older.
+            Some((ours, latest)) => latest > ours || latest == ours && !known,
+            // Which is newer isn't known. By itself a set follows the vault only while its own version may be used.
+            None => !known && (!by_itself || ours.as_ref().is_some_and(|ours| ours.enabled)),
+        };
+        Ok(if newer { latest.id } else { active.clone() })
     }
 
     /// The sets with auto-rotation that are to be rotated, and the keys that they are to be under.
