@@ -166,6 +166,16 @@ impl Fleet {
         set.is_none_or(|set| self.unwraps(&self.sets[set], self.sets[set].active))
     }
 
+    /// Whether what is new can come under the set's key. One that has expired serves, at most, until its lease asks again.
+    pub fn makes_in(&self, set: Option<&str>) -> Access {
+        let may = |set: &str| self.ok(&self.sets[set], self.sets[set].active, self.now);
+        match (self.wraps_in(set), set.is_none_or(may)) {
+            (false, _) => Access::Never,
+            (true, false) => Access::May,
+            (true, true) => Access::Must,
+        }
+    }
+
     /// Whether the key may be used.
     pub fn ok(&self, set: &Set, key: Key, now: u64) -> bool {
         let expires = self.owners[key.0].expires;
@@ -217,8 +227,12 @@ impl Fleet {
         }
     }
 
-    /// A use of a resource failed: if the vault says no now, it was asked, and all who share the key have lost it.
-    pub fn refused(&mut self, name: &ResourceName) {
+    /// A use of a resource failed: if the vault says no now, it was asked, and all who share the key have lost it. But a
+    /// failure of the vault itself is told for a while without asking it again.
+    pub fn refused<T>(&mut self, name: &ResourceName, result: &Result<T>) {
+        if matches!(result, Err(Error::Vault(_))) {
+            return;
+        }
         let res = &self.all[name];
         if let (Some(set), [key]) = (&res.set, &res.under.iter().collect::<Vec<_>>()[..]) {
             let track = self.tracks.get_mut(&(set.clone(), **key)).unwrap();

@@ -15,7 +15,7 @@ impl Runner {
         if self.fleet.all.contains_key(name) {
             return vec![Out::Exists];
         }
-        Access::all([source, Access::when(self.fleet.wraps_in(set))]).outs()
+        Access::all([source, self.fleet.makes_in(set)]).outs()
     }
 
     fn add(&mut self, name: ResourceName, res: Res) {
@@ -136,7 +136,7 @@ impl Runner {
         }
         let outs = refusal.map_or_else(
             || {
-                access.push(Access::when(regions.iter().all(|(_, set)| self.fleet.wraps_in(set.as_deref()))));
+                access.extend(regions.iter().map(|(_, set)| self.fleet.makes_in(set.as_deref())));
                 Access::all(access).outs()
             },
             |refusal| vec![refusal],
@@ -158,7 +158,7 @@ impl Runner {
             (ResourceKind::Image, _) => vec![Out::Rule("49")],
             (_, Some(heir)) if res.increment.is_some() => {
                 let both = [name, heir].map(|name| self.fleet.access(&self.fleet.all[name], false));
-                let wraps = Access::when(self.fleet.wraps_in(res.set.as_deref()));
+                let wraps = self.fleet.makes_in(res.set.as_deref());
                 Access::all(both.into_iter().chain([wraps])).outs()
             }
             _ if self.is_open(name) => vec![Out::Busy],
@@ -220,7 +220,7 @@ impl Runner {
         let result = self.service().open_disk(&name.name);
         if !self.came(&outs, &result) {
             if outs != [Out::Missing] {
-                self.fleet.refused(&name);
+                self.fleet.refused(&name, &result);
             }
             return false;
         }
@@ -241,7 +241,7 @@ impl Runner {
         if self.came(&outs, &result) {
             self.fleet.all.get_mut(&name).unwrap().data[sectors].fill(Some(self.stamp));
         } else {
-            self.fleet.refused(&name);
+            self.fleet.refused(&name, &result);
         }
     }
 
@@ -256,7 +256,7 @@ impl Runner {
         if self.came(&self.fleet.access(res, true).outs(), &result) {
             self.holds(res, &bytes);
         } else {
-            self.fleet.refused(&name);
+            self.fleet.refused(&name, &result);
         }
     }
 
