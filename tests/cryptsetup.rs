@@ -11,6 +11,7 @@ use atrest::{Credential, FileDevice, FormatOptions, OpenOptions, Protector, Sect
 
 #[test]
 fn cryptsetup_accepts_what_we_write() {
+    // Behaviour 64
     let Some(cryptsetup) = cryptsetup() else { return };
     for (sector_size, algorithm, bits) in [
         (SectorSize::B512, DekAlgorithm::Aes256Xts, "512"),

@@ -61,6 +61,7 @@ fn a_file_opens_by_its_prefix() {
 
 #[test]
 fn every_file_has_a_key_and_nonce_of_its_own() {
+    // Behaviour 5
     let vault = MemoryVault::new("memory:one");
     let (one, two) = (file(&vault), file(&vault));
     let wrapped = 36 + 20 + "memory:one/keys/disks/1".len();

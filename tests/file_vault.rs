@@ -53,7 +53,7 @@ fn what_was_made_is_there_after_a_reopen() {
 
 #[test]
 fn an_imported_kek_wraps_as_rfc_3394_says() {
-    // Behaviours 3, 13, 14.
+    // Behaviours 3, 13, 14
     let folder = tempfile::tempdir().unwrap();
     let vault = vault_at(&folder.path().join("keys.vault"));
     let kek: Vec<u8> = (0..32).collect();

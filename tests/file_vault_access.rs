@@ -17,6 +17,7 @@ fn outcomes(vault: &dyn KeyVault, wrapped: &WrappedDek) -> [Result<(), Error>; 3
 
 #[test]
 fn each_operation_needs_its_own_grant() {
+    // Behaviour 17
     let folder = tempfile::tempdir().unwrap();
     let vault = vault_at(&folder.path().join("keys.vault"));
     let wrapped = vault.wrap("disks", &Secret::copy_from(&[9; 32])).unwrap();

@@ -71,6 +71,7 @@ fn dek() -> Secret {
 
 #[test]
 fn every_use_is_in_the_log_with_what_came_of_it() {
+    // Behaviour 42
     let folder = tempfile::tempdir().unwrap();
     let clock = Arc::new(ManualClock::new(5000));
     let vault = vault_at(&folder.path().join("keys.vault")).with_clock(clock.clone());

@@ -93,7 +93,7 @@ mod with_rsa {
 
     #[test]
     fn openssl_and_the_vault_unwrap_what_the_other_wrapped() {
-        // Behaviours 13, 14.
+        // Behaviours 13, 14
         let Some(openssl) = openssl() else { return };
         let folder = tempfile::tempdir().unwrap();
         let path = |name: &str| folder.path().join(name);
@@ -178,7 +178,7 @@ sys.stdout.buffer.write(private.decrypt(sys.stdin.buffer.read(), oaep))
 
     #[test]
     fn every_other_kind_of_key_is_refused_by_name() {
-        // Behaviour 11.
+        // Behaviour 11
         let Some(openssl) = openssl() else { return };
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("key.pem");

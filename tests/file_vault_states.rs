@@ -155,6 +155,7 @@ fn a_version_that_is_not_yet_valid_neither_wraps_nor_unwraps() {
 
 #[test]
 fn a_deleted_key_can_be_recovered_until_it_is_purged() {
+    // Behaviour 16
     let fixture = Fixture::new(VaultOptions::new().retention_days(7));
     let vault = &fixture.vault;
     vault.create_key("tapes").unwrap();
@@ -232,6 +233,7 @@ fn purge_protection_can_be_turned_on_later() {
 
 #[test]
 fn what_a_vault_was_told_is_there_after_a_reopen_and_in_its_urls() {
+    // Behaviours 15, 16
     let id = "https://contoso.vault.example";
     let options = VaultOptions::new().id(id).region("westeurope").tenant("contoso").retention_days(30);
     let fixture = Fixture::new(options);

@@ -138,6 +138,7 @@ fn cryptsetup_opens_ours_and_we_open_its_changes() {
 
 #[test]
 fn a_volume_of_cryptsetup_moves_under_a_vault() {
+    // Behaviours 66, 72
     let Some(cryptsetup) = cryptsetup() else { return };
     let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     let files = Files::new();

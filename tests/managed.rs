@@ -20,7 +20,7 @@ use EncryptionType::{CustomerKey, PlatformAndCustomerKeys, PlatformKey};
 
 #[test]
 fn disks_of_all_types_keep_what_they_hold_and_show_nothing() {
-    // 1, 2, 4, 9, 20, 21, 60
+    // Behaviours 1, 2, 4, 9, 20, 21, 60
     let world = World::new();
     let service = world.service();
     world.set(&service, "customers", CustomerKey);
@@ -57,7 +57,7 @@ fn disks_of_all_types_keep_what_they_hold_and_show_nothing() {
 
 #[test]
 fn what_a_set_must_not_be_is_refused_by_its_rule() {
-    // 16, 18, 19, 20, 46, 47, 60
+    // Behaviours 16, 18, 19, 20, 46, 47, 60
     let world = World::new();
     let service = world.service();
     assert_eq!(rule(service.create_set(&new_set("s", PlatformKey))), "20");
@@ -82,7 +82,7 @@ fn what_a_set_must_not_be_is_refused_by_its_rule() {
 
 #[test]
 fn a_set_without_access_makes_no_disk_and_leaves_none() {
-    // 17, 25
+    // Behaviours 17, 25
     let world = World::new();
     let service = world.service();
     service.create_set(&new_set("s", CustomerKey)).unwrap();
@@ -92,7 +92,7 @@ fn a_set_without_access_makes_no_disk_and_leaves_none() {
 
 #[test]
 fn a_revoked_key_ends_io_and_comes_back() {
-    // 35, 36, 38, 39, 40
+    // Behaviours 35, 36, 38, 39, 40
     type Turn = fn(&Customer, bool);
     let triggers: [(&str, Turn); 3] = [
         ("disabled", |c, on| c.disabled.store(on, Ordering::Relaxed)),
@@ -131,7 +131,7 @@ fn a_revoked_key_ends_io_and_comes_back() {
 
 #[test]
 fn without_anybody_to_ask_io_ends_with_the_grace() {
-    // 36: nobody calls `maintain`, and the vault is asked by the read that comes after the grace.
+    // Behaviour 36: nobody calls `maintain`, and the vault is asked by the read that comes after the grace.
     let world = World::new();
     let service = world.service();
     world.set(&service, "s", CustomerKey);
@@ -173,7 +173,7 @@ fn a_vault_that_does_not_answer_is_no_revocation() {
 
 #[test]
 fn a_rotation_moves_every_disk_and_touches_no_data() {
-    // 26 to 31
+    // Behaviours 26 to 31
     let world = World::new();
     let service = world.service();
     world.set(&service, "s", PlatformAndCustomerKeys);
@@ -221,7 +221,7 @@ fn a_rotation_moves_every_disk_and_touches_no_data() {
 
 #[test]
 fn a_rotation_that_fails_says_so_and_goes_on_when_told() {
-    // 30, 32
+    // Behaviours 30, 32
     let world = World::new();
     let service = world.service();
     world.set(&service, "s", CustomerKey);
@@ -276,7 +276,7 @@ fn a_set_moves_to_the_key_of_another_vault() {
 
 #[test]
 fn a_disk_comes_under_a_customers_key_while_it_is_in_use() {
-    // 22, and the lease that comes with it
+    // Behaviour 22, and the lease that comes with it
     let world = World::new();
     let service = world.service();
     world.set(&service, "s", CustomerKey);
@@ -298,7 +298,7 @@ fn a_disk_comes_under_a_customers_key_while_it_is_in_use() {
 
 #[test]
 fn a_move_into_a_set_that_was_killed_is_finished_at_the_next_use() {
-    // 22, 74: the record was written, the header was not.
+    // Behaviours 22, 74: the record was written, the header was not.
     let world = World::new();
     let service = world.service();
     world.set(&service, "s", CustomerKey);

@@ -49,7 +49,7 @@ fn restored(service: &DiskService, snapshot: &str) -> Vec<u8> {
 
 #[test]
 fn a_copy_holds_what_its_source_held_under_whatever_key() {
-    // 46: the only way from a customer's key to the platform's
+    // Behaviour 46: the only way from a customer's key to the platform's
     let world = World::new();
     let service = world.service();
     world.set(&service, "s", CustomerKey);
@@ -75,7 +75,7 @@ fn a_copy_holds_what_its_source_held_under_whatever_key() {
 
 #[test]
 fn snapshots_hold_what_the_disk_held_and_incremental_ones_only_what_differs() {
-    // 44, 45
+    // Behaviours 44, 45
     let world = World::new();
     let service = world.service();
     world.set(&service, "s", CustomerKey);
@@ -158,7 +158,7 @@ fn a_snapshot_is_of_one_instant_although_the_disk_is_written() {
 
 #[test]
 fn images_are_in_several_regions_with_a_set_for_each_disk() {
-    // 44, 49, 50
+    // Behaviours 44, 49, 50
     let world = World::new();
     let service = world.service();
     world.set(&service, "n1", CustomerKey);
@@ -210,7 +210,7 @@ fn images_are_in_several_regions_with_a_set_for_each_disk() {
 
 #[test]
 fn what_the_rules_forbid_is_refused_with_the_way_out() {
-    // 45, 47, 52
+    // Behaviours 45, 47, 52
     let world = World::new();
     let service = world.service();
     world.set(&service, "s", CustomerKey);
@@ -240,7 +240,7 @@ fn what_the_rules_forbid_is_refused_with_the_way_out() {
 
 #[test]
 fn a_disk_and_its_incremental_snapshots_move_and_rotate_together() {
-    // 22, 28, 45
+    // Behaviours 22, 28, 45
     let world = World::new();
     let service = world.service();
     world.set(&service, "s", CustomerKey);
@@ -308,7 +308,7 @@ fn what_was_killed_half_way_leaves_nothing() {
 
 #[test]
 fn a_newer_version_is_taken_up_by_itself_and_an_old_one_is_told_of() {
-    // 28, 33
+    // Behaviours 28, 33
     let world = World::new();
     let service = world.service();
     world.set(&service, "s", CustomerKey);
@@ -357,7 +357,7 @@ fn a_newer_version_is_taken_up_by_itself_and_an_old_one_is_told_of() {
 
 #[test]
 fn an_expired_key_is_left_behind_for_a_new_one() {
-    // 38, 40: assigned a new key, the disk works again. The vault still unwraps.
+    // Behaviours 38, 40: assigned a new key, the disk works again. The vault still unwraps.
     let world = World::new();
     let service = world.service();
     world.set(&service, "s", CustomerKey);
@@ -388,7 +388,7 @@ fn an_expired_key_is_left_behind_for_a_new_one() {
 
 #[test]
 fn a_set_that_goes_to_another_tenant_loses_its_key_until_it_is_granted_anew() {
-    // 43
+    // Behaviour 43
     let world = World::new();
     let service = world.service();
     world.set(&service, "s", CustomerKey);

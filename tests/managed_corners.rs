@@ -15,7 +15,7 @@ use common::world::{VAULT, World, new_disk, new_set, text};
 
 #[test]
 fn a_set_that_may_not_use_its_key_takes_no_disk() {
-    // 22, 25: what was put into it could not be opened any more, nor taken out again.
+    // Behaviours 22, 25: what was put into it could not be opened any more, nor taken out again.
     let world = World::new();
     let service = world.service();
     service.create_set(&new_set("s", CustomerKey)).unwrap();
@@ -32,7 +32,7 @@ fn a_set_that_may_not_use_its_key_takes_no_disk() {
 
 #[test]
 fn a_vault_that_goes_away_after_it_has_said_no_gives_nothing_back() {
-    // 36: a disk that nobody had touched since the revocation worked again.
+    // Behaviour 36: a disk that nobody had touched since the revocation worked again.
     let world = World::new();
     let service = world.service();
     world.set(&service, "s", CustomerKey);
@@ -53,7 +53,7 @@ fn a_vault_that_goes_away_after_it_has_said_no_gives_nothing_back() {
 
 #[test]
 fn a_copy_of_a_snapshot_that_is_just_merged_away_is_no_copy_of_another() {
-    // 44: it held what the snapshot before it held.
+    // Behaviour 44: it held what the snapshot before it held.
     let world = World::new();
     let service = Arc::new(world.service());
     service.create_disk(&new_disk("x", None)).unwrap();
@@ -90,7 +90,7 @@ fn a_copy_of_a_snapshot_that_is_just_merged_away_is_no_copy_of_another() {
 
 #[test]
 fn of_two_images_of_one_name_that_are_made_at_once_one_is_made() {
-    // 49: they became one, of two regions.
+    // Behaviour 49: they became one, of two regions.
     let world = World::new();
     let service = world.service();
     ["north", "south"].iter().for_each(|name| drop(service.create_disk(&new_disk(name, None)).unwrap()));
@@ -108,7 +108,7 @@ fn of_two_images_of_one_name_that_are_made_at_once_one_is_made() {
 
 #[test]
 fn what_is_on_its_way_into_a_set_whose_key_is_away_is_suspended() {
-    // 38: a move was killed before the snapshot was under the set's key, and then the key is disabled.
+    // Behaviour 38: a move was killed before the snapshot was under the set's key, and then the key is disabled.
     let world = World::new();
     let service = world.service();
     world.set(&service, "s", CustomerKey);

@@ -189,7 +189,7 @@ fn most() -> usize {
 
 #[test]
 fn a_rotation_that_is_killed_loses_nothing_and_goes_on() {
-    // 26, 27, 30, 74
+    // Behaviours 26, 27, 30, 74
     for set in ["s", "both"] {
         let act = |_: &World, service: &DiskService| drop(service.rotate_set(set, &quiet).unwrap());
         killed(&format!("rotating {set}"), 2, most(), act, |what, world, service, before| {
@@ -209,7 +209,7 @@ fn a_rotation_that_is_killed_loses_nothing_and_goes_on() {
 
 #[test]
 fn a_move_into_a_set_that_is_killed_is_finished() {
-    // 22, 45
+    // Behaviours 22, 45
     for (disk, with) in [("p", &["disk \"p\""][..]), ("c", &["disk \"c\"", "snapshot \"i-2\""][..])] {
         let name = ResourceName::disk(disk);
         let act = |_: &World, service: &DiskService| {
@@ -233,7 +233,7 @@ fn a_move_into_a_set_that_is_killed_is_finished() {
 
 #[test]
 fn a_snapshot_in_the_middle_that_is_killed_while_it_goes_is_there_or_not() {
-    // 44, 45
+    // Behaviours 44, 45
     let name = ResourceName::snapshot("i-1");
     let act = |_: &World, service: &DiskService| service.delete(&name).unwrap();
     killed("deleting i-1", 1, most(), act, |what, world, service, before| {
@@ -255,7 +255,7 @@ fn a_snapshot_in_the_middle_that_is_killed_while_it_goes_is_there_or_not() {
 
 #[test]
 fn what_is_made_is_there_whole_or_not_at_all() {
-    // 2, 44
+    // Behaviours 2, 44
     let act = |_: &World, service: &DiskService| {
         service.create_disk(&NewDisk { size: SIZE, ..new_disk("new", Some("both")) }).unwrap();
         snapshot(service, "c", "new", false);

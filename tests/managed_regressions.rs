@@ -87,7 +87,7 @@ fn a_disk_that_was_opened_is_not_deleted_nor_another_of_its_name_used() {
 
 #[test]
 fn a_forged_header_moves_no_lease_and_takes_no_other_disk_down() {
-    // 40: x is under version 1, which has expired, while its set is at 2, by a rotation that stopped.
+    // Behaviour 40: x is under version 1, which has expired, while its set is at 2, by a rotation that stopped.
     let world = World::new();
     let service = world.service();
     world.set(&service, "s", CustomerKey);
@@ -361,7 +361,7 @@ fn a_lease_policy_and_names_that_make_no_sense_are_refused() {
 
 #[test]
 fn a_group_moves_together_between_subscriptions() {
-    // 45, 47
+    // Behaviours 45, 47
     let world = World::new();
     let service = world.service();
     world.set(&service, "s", CustomerKey);

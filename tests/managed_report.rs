@@ -21,7 +21,7 @@ fn key_of(world: &World, service: &DiskService, disk: &str) -> Vec<String> {
 
 #[test]
 fn a_report_says_what_protects_each_disk() {
-    // 82
+    // Behaviour 82
     let world = World::new();
     let service = world.service();
     world.set(&service, "s", CustomerKey);
@@ -64,7 +64,7 @@ fn a_report_says_what_protects_each_disk() {
 
 #[test]
 fn configured_and_finished_are_told_apart() {
-    // 30, 83: half-way through a rotation, and half-way into a set
+    // Behaviours 30, 83: half-way through a rotation, and half-way into a set
     let world = World::new();
     let service = world.service();
     world.set(&service, "s", CustomerKey);

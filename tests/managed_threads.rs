@@ -266,7 +266,7 @@ fn play(seconds: u64) {
 
 #[test]
 fn no_byte_is_wrong_whatever_goes_on_meanwhile() {
-    // 8, 26, 27, 29, 35, 36, 39, 44
+    // Behaviours 8, 26, 27, 29, 35, 36, 39, 44
     let seconds = std::env::var("ATREST_THREADS_SECONDS").ok().and_then(|n| n.parse().ok()).unwrap_or(5);
     watched(seconds, move || play(seconds));
 }

@@ -171,7 +171,7 @@ fn a_vault_is_described_as_its_file_says() {
 
 #[test]
 fn a_set_wants_a_vault_that_is_known_near_and_protected() {
-    // 16, 18
+    // Behaviours 16, 18
     let world = World::new();
     let service = world.service();
     let protected = |id| placed(id).purge_protection(true);
@@ -200,7 +200,7 @@ fn a_set_wants_a_vault_that_is_known_near_and_protected() {
 
 #[test]
 fn a_disk_waits_for_the_grant_of_the_vaults_owner() {
-    // 17, 25
+    // Behaviours 17, 25
     let world = World::new();
     let service = world.service();
     let identity = service.create_set(&new_set("s", VAULT)).unwrap().identity;
@@ -232,7 +232,7 @@ fn a_disk_waits_for_the_grant_of_the_vaults_owner() {
 
 #[test]
 fn what_the_owner_takes_away_ends_io_and_what_comes_back_restores_it() {
-    // 35, 36, 38, 39, 40
+    // Behaviours 35, 36, 38, 39, 40
     type Turn = fn(&FileVault, &str) -> Result<()>;
     // What the owner does, undoes, and what the log says of the use that ends I/O.
     let triggers: [(Turn, Turn, &str); 4] = [
@@ -280,7 +280,7 @@ fn what_the_owner_takes_away_ends_io_and_what_comes_back_restores_it() {
 
 #[test]
 fn after_a_rotation_the_old_version_is_needed_no_more() {
-    // 26, 27, 28, 30, 31, 42
+    // Behaviours 26, 27, 28, 30, 31, 42
     let world = World::new();
     let service = world.service();
     let identity = world.set(&service, "s", EncryptionType::PlatformAndCustomerKeys);
@@ -320,7 +320,7 @@ fn after_a_rotation_the_old_version_is_needed_no_more() {
 
 #[test]
 fn every_use_of_a_key_is_in_the_vaults_log_with_its_set() {
-    // 42
+    // Behaviour 42
     let world = World::new();
     let service = world.service();
     let sets = ["a", "b"].map(|name| (name, world.set(&service, name, EncryptionType::CustomerKey)));
@@ -356,7 +356,7 @@ fn every_use_of_a_key_is_in_the_vaults_log_with_its_set() {
 
 #[test]
 fn a_vault_that_is_taken_out_is_an_outage_and_no_revocation() {
-    // 36, 39
+    // Behaviours 36, 39
     let world = World::new();
     let service = world.service();
     world.set(&service, "s", EncryptionType::CustomerKey);
@@ -377,7 +377,7 @@ fn a_vault_that_is_taken_out_is_an_outage_and_no_revocation() {
 
 #[test]
 fn auto_rotation_never_undoes_a_revocation() {
-    // 28, 35: the old version is still enabled (27) when the customer takes away the one in use.
+    // Behaviours 28, 35: the old version is still enabled (27) when the customer takes away the one in use.
     let world = World::new();
     let service = world.service();
     world.set(&service, "s", EncryptionType::CustomerKey);

@@ -86,6 +86,7 @@ fn recovers(what: &str, image: Vec<u8>, vault: &MemoryVault) -> (String, Vec<u8>
 
 #[test]
 fn a_crash_of_a_rotation_leaves_the_old_version_or_the_new() {
+    // Behaviour 74
     let (vault, before) = image();
     vault.rotate();
     let device = shared(before.clone());

@@ -17,6 +17,7 @@ fn format(size: usize, options: &FormatOptions) -> atrest::Result<Volume<TestDev
 
 #[test]
 fn a_header_says_what_was_asked_for() {
+    // Behaviour 73
     let vault = MemoryVault::new("memory:one");
     let options = options()
         .sector_size(SectorSize::B4096)

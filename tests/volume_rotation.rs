@@ -16,6 +16,7 @@ use common::volumes::{DATA, SIZE, holds_plain, image, image_with, look, open, op
 
 #[test]
 fn after_a_rotation_the_old_version_can_be_destroyed() {
+    // Behaviours 26, 27
     let folder = tempfile::tempdir().unwrap();
     let vault = vault_at(&folder.path().join("keys.vault"));
     let device = shared(vec![0; DATA + SIZE]);
@@ -41,6 +42,7 @@ fn after_a_rotation_the_old_version_can_be_destroyed() {
 
 #[test]
 fn without_a_rotation_a_destroyed_version_takes_the_data_with_it() {
+    // Behaviour 7
     let (vault, image) = image();
     vault.rotate();
     vault.destroy(1);

@@ -115,6 +115,7 @@ fn the_largest_data_unit_is_what_xts_mode_makes_of_it() {
 
 #[test]
 fn openssl_makes_the_same_of_runs_numbered_as_plain64() {
+    // Behaviour 57
     let Some(python) = python("cryptography") else { return };
     for key_len in [32u8, 64] {
         let key: Vec<u8> = (0..key_len).map(|i| i.wrapping_mul(5).wrapping_add(3)).collect();

@@ -31,7 +31,7 @@ fn a_key_of_another_length_is_refused() {
 
 #[test]
 fn equal_halves_of_a_key_are_refused() {
-    // Behaviour 10.
+    // Behaviour 10
     for half in [16, 32] {
         let mut key = vec![0x42; 2 * half];
         assert!(matches!(SectorCipher::new(&key, SectorSize::B4096), Err(Error::EqualKeyHalves)));
