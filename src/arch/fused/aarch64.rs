@@ -6,6 +6,7 @@ use super::kernel;
 use super::keys::XtsKeys;
 use super::tweaks::ByMultiplying;
 use super::vector::{Vector, Words};
+use super::{DENIED, Feature};
 use crate::arch::{DataUnits, Direction, KernelKind};
 
 /// Calls an intrinsic on vectors that exist already.
@@ -165,7 +166,7 @@ pub(super) fn has(kind: KernelKind) -> bool {
     // Without std there is nobody to ask the operating system; what the compiler was told holds.
     #[cfg(not(feature = "std"))]
     let aes = cfg!(target_feature = "aes");
-    kind == KernelKind::Armv8 && aes && !cfg!(atrest_deny_aes)
+    kind == KernelKind::Armv8 && aes && !matches!(DENIED, Some(Feature::Aes))
 }
 
 /// Expands two keys of 16 or 32 bytes.

@@ -6,6 +6,7 @@ use super::kernel;
 use super::keys::XtsKeys;
 use super::tweaks::{ByDoubling, ByMoving, ByMultiplying};
 use super::vector::{Bytes, Doubling, Vector, Words};
+use super::{DENIED, Feature};
 use crate::arch::{DataUnits, Direction, KernelKind};
 
 /// Calls an intrinsic on vectors that exist already.
@@ -474,12 +475,18 @@ pub(super) fn has(kind: KernelKind) -> bool {
             cfg!(target_feature = $feature)
         };
     }
-    let aes = || detected!("aes") && detected!("pclmulqdq") && !cfg!(atrest_deny_aes);
-    let vaes = || aes() && detected!("avx2") && detected!("vaes") && detected!("vpclmulqdq") && !cfg!(atrest_deny_vaes);
+    let aes = || detected!("aes") && detected!("pclmulqdq") && !matches!(DENIED, Some(Feature::Aes));
+    let vaes = || {
+        aes()
+            && detected!("avx2")
+            && detected!("vaes")
+            && detected!("vpclmulqdq")
+            && !matches!(DENIED, Some(Feature::Vaes))
+    };
     match kind {
         KernelKind::AesNi => aes(),
         KernelKind::Vaes256 => vaes(),
-        KernelKind::Vaes512 => vaes() && detected!("avx512f") && !cfg!(atrest_deny_avx512),
+        KernelKind::Vaes512 => vaes() && detected!("avx512f") && !matches!(DENIED, Some(Feature::Avx512)),
         _ => false,
     }
 }
