@@ -13,7 +13,7 @@ use common::{cryptsetup, peer, pipe, run, text};
 use library::root;
 use programs::{C, CPP, WARNINGS, built, everywhere, succeed};
 
-const PROGRAMS: [&str; 15] = [
+const PROGRAMS: [&str; 16] = [
     "examples/volume.c",
     "examples/sectors.c",
     "examples/custom_vault.c",
@@ -29,6 +29,7 @@ const PROGRAMS: [&str; 15] = [
     "tests/capi/misuse_managed_callbacks.c",
     "tests/capi/surroundings.c",
     "tests/capi/misuse_streams.c",
+    "tests/capi/threads.c",
 ];
 
 #[test]
@@ -139,6 +140,13 @@ fn misuse() {
 fn surroundings() {
     for output in everywhere("tests/capi/surroundings.c") {
         assert!(checks(&output) > 5000, "{output}");
+    }
+}
+
+#[test]
+fn threads() {
+    for output in everywhere("tests/capi/threads.c") {
+        assert_eq!(output, "8 threads shared a cipher, a volume and a vault\n");
     }
 }
 
