@@ -44,6 +44,33 @@ fn the_header_declares_every_symbol() {
     }
 }
 
+/// `failure::run` turns a panic into a status; what stands outside of it would abort the program.
+#[test]
+fn no_function_does_anything_where_a_panic_is_not_caught() {
+    const CATCH: [&str; 6] = ["run(", "compute(", "free!(", "from_to!(", "segments!(", "segments_to!("];
+    const READ_ONLY: [&str; 3] = ["atrest_version", "atrest_last_error_message", "atrest_status_name"];
+    let mut functions = 0;
+    walk(&root().join("src/ffi"), &mut |path| {
+        let source = fs::read_to_string(path).unwrap();
+        for (_, rest) in
+            source.match_indices("extern \"C\" fn atrest_").map(|(at, found)| source.split_at(at + found.len()))
+        {
+            functions += 1;
+            let name = format!("atrest_{}", rest.split('(').next().unwrap());
+            if READ_ONLY.contains(&&*name) {
+                continue;
+            }
+            let body = rest.split_once("{\n").unwrap().1.split_once("\n}\n").unwrap().0;
+            let statement = body.trim_start();
+            assert!(CATCH.iter().any(|start| statement.starts_with(start)), "{name}: {statement}");
+            // One statement alone, so none but it begins where it does.
+            let indented = |line: &&str| line.starts_with("    ") && !line[4..].starts_with([' ', '}', ')']);
+            assert_eq!(body.lines().filter(indented).count(), 1, "{name} does something else, too: {body}");
+        }
+    });
+    assert_eq!(functions, fs::read_to_string(root().join("include/symbols.txt")).unwrap().lines().count());
+}
+
 /// A Rust program that depends on the package `atrest` must not end up exporting C symbols.
 #[test]
 fn only_the_c_package_has_c_symbols() {
