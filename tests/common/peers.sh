@@ -26,15 +26,15 @@ passes() {
     echo "ok: $what"
 }
 
-# refused WHAT WORDS COMMAND...: the command fails, and says WORDS, of which the log is in $output afterwards.
-refused() {
+# fails WHAT WORDS COMMAND...: the command fails, and says WORDS, of which the log is in $output afterwards.
+fails() {
     local what=$1 words=$2
     shift 2
     if output=$("$@" 2>&1); then
-        echo "FAILED: $what: not refused: $*" && exit 1
+        echo "FAILED: $what: it succeeds: $*" && exit 1
     fi
-    grep -qF -- "$words" <<< "$output" || { echo "FAILED: $what: refused without '$words': $output" && exit 1; }
-    echo "ok: $what is refused"
+    grep -qF -- "$words" <<< "$output" || { echo "FAILED: $what: it fails without '$words': $output" && exit 1; }
+    echo "ok: $what fails, as it must"
 }
 
 # Builds the C libraries; they are in $libraries afterwards.
