@@ -1162,12 +1162,13 @@ void atrest_device_free(atrest_device *device);
 // ENCRYPTED FILES
 //
 // The prefix of an encrypted file: its own DEK, wrapped by a vault, and the nonce of its stream, in the first
-// ATREST_FILE_PREFIX_SIZE bytes. What follows is data under a stream cipher, whose offset 0 is the first byte behind the
-// prefix. For engines that read and write files at any byte.
+// ATREST_FILE_PREFIX_SIZE bytes. What follows is the engine's data, under one of two ciphers: a stream cipher, whose offset
+// 0 is the first byte behind the prefix, for engines that append at any byte; or a sector cipher, for engines that write
+// over what is there, and that count sectors as they like. The one sort of file doesn't open as the other.
 //
-// Make a prefix for each file that is made, truncated or used again, and never copy one to another file: see STREAM
-// CIPHER for what two contents under one key give away. A wrong key, another context or a damaged prefix is found when
-// the file is opened; damage to the data isn't.
+// Make a prefix for each file that is made, for a stream also for each that is truncated or used again, and never copy one
+// to another file: see STREAM CIPHER for what two contents under one key give away. A wrong key, another context or a
+// damaged prefix is found when the file is opened; damage to the data isn't.
 
 // The bytes of a prefix.
 #define ATREST_FILE_PREFIX_SIZE 8192
@@ -1183,17 +1184,33 @@ void atrest_device_free(atrest_device *device);
 atrest_status atrest_file_prefix_create(const atrest_vault *vault, const char *key_name, const void *context,
     size_t context_len, void *prefix, size_t prefix_cap, size_t *prefix_len, atrest_stream_cipher **out);
 
+// As atrest_file_prefix_create, for a file of sectors under AES-256-XTS. `sector_size` and `sector_unit` are those of
+// atrest_sector_cipher_new; the file doesn't record them.
+//
+// Errors: ATREST_ERR_SECTOR_SIZE; ATREST_ERR_BAD_ENUM; those of atrest_file_prefix_create.
+atrest_status atrest_file_prefix_create_sectors(const atrest_vault *vault, const char *key_name, const void *context,
+    size_t context_len, uint32_t sector_size, uint32_t sector_unit, void *prefix, size_t prefix_cap, size_t *prefix_len,
+    atrest_sector_cipher **out);
+
 // Has `vault` unwrap the DEK of a file, whose first ATREST_FILE_PREFIX_SIZE bytes are `prefix`, and makes the cipher
 // for its data.
 //
 // Errors: ATREST_ERR_INVALID_PREFIX for another length, and when both copies in it are damaged or it was altered;
 // ATREST_ERR_INVALID_ENVELOPE, also when it was altered; ATREST_ERR_CONTEXT_MISMATCH; ATREST_ERR_NOT_THIS_VAULT;
-// ATREST_ERR_NO_SUCH_KEY when the version was destroyed; ATREST_ERR_UNWRAP_FAILED; what the vault answers.
+// ATREST_ERR_NO_SUCH_KEY when the version was destroyed; ATREST_ERR_UNWRAP_FAILED; ATREST_ERR_UNSUPPORTED_ALGORITHM for a
+// file of sectors; what the vault answers.
 atrest_status atrest_file_prefix_open(const atrest_vault *vault, const void *prefix, size_t prefix_len,
     const void *context, size_t context_len, atrest_stream_cipher **out);
 
+// As atrest_file_prefix_open, for a file of sectors, which are cut and numbered as when it was made.
+//
+// Errors: ATREST_ERR_SECTOR_SIZE; ATREST_ERR_BAD_ENUM; ATREST_ERR_UNSUPPORTED_ALGORITHM for a file with a stream; otherwise
+// those of atrest_file_prefix_open.
+atrest_status atrest_file_prefix_open_sectors(const atrest_vault *vault, const void *prefix, size_t prefix_len,
+    const void *context, size_t context_len, uint32_t sector_size, uint32_t sector_unit, atrest_sector_cipher **out);
+
 // Has `vault` wrap the DEK of the file on `device` anew, under the latest version of the key that wraps it now. No byte
-// behind the prefix is touched, and the file may be read and appended to meanwhile. Killed at any instant, it opens
+// behind the prefix is touched, and the file may be read and written meanwhile. Killed at any instant, it opens
 // with the old version or the new one, and this can be done again.
 //
 // While this runs, nobody else may write the prefix: neither a second rotation, nor who uses the file again with a new

@@ -1,4 +1,4 @@
-//! Encrypted files of engines: [`FilePrefix`], in front of a stream of AES-256-CTR.
+//! Encrypted files of engines: [`FilePrefix`], in front of a stream of AES-256-CTR or of sectors of AES-256-XTS.
 
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest, Sha256};
@@ -7,7 +7,7 @@ use subtle::ConstantTimeEq;
 use crate::arch::wipe_deep_stack;
 use crate::key::{DekAlgorithm, KeyId, KeyVault};
 use crate::volume::BlockDevice;
-use crate::{Dek, Envelope, Error, Result, Secret, StreamCipher};
+use crate::{Dek, Envelope, Error, Result, Secret, SectorCipher, SectorSize, SectorUnit, StreamCipher};
 
 const MAGIC: [u8; 8] = *b"atrestFP";
 const VERSION: u16 = 1;
@@ -24,13 +24,18 @@ const _: () = assert!(FIXED + Envelope::MAX_LEN + MAC + CHECKSUM <= SLOT);
 
 /// The first bytes of an encrypted file: its own DEK, wrapped by a vault, and the nonce of its stream.
 ///
-/// What follows is the engine's data under a [`StreamCipher`], whose offset 0 is the first byte behind the prefix. Engines
-/// that read and write at any byte (RocksDB, the logs of SQLite) put it in front of each file. The form of the bytes is
-/// specified in `docs/formats.md`.
+/// What follows is the engine's data, under one of two ciphers. The form of the bytes is specified in `docs/formats.md`.
 ///
-/// - **A prefix is made for each file that is made, truncated or used again**, and never copied to another one: see
-///   [`StreamCipher`] for what two contents under one key give away. So [`create`](Self::create) is the only way to a new
-///   one, and takes no key.
+/// - A [`StreamCipher`], by [`create`](Self::create) and [`open`](Self::open), for engines that append at any byte (RocksDB).
+///   Its offset 0 is the first byte behind the prefix.
+/// - A [`SectorCipher`], by [`create_sectors`](Self::create_sectors) and [`open_sectors`](Self::open_sectors), for engines
+///   that write over what is there (the pages of SQLite). They count sectors as they like.
+///
+/// Whichever it is:
+///
+/// - **A prefix is made for each file that is made**, for a stream also for each that is truncated or used again, and never
+///   copied to another one: see [`StreamCipher`] for what two contents under one key give away. So there is no way to a new
+///   one but a fresh DEK.
 /// - A wrong key, another context or a damaged prefix is found when the file is opened. Damage to what follows isn't.
 /// - [`rotate_kek`](Self::rotate_kek) wraps the DEK anew, in place. Killed at any instant, the file opens.
 ///
@@ -79,7 +84,7 @@ impl FilePrefix {
     pub const LEN: usize = SLOT * SLOTS;
 
     /// A prefix for a new file, with a fresh DEK that `vault` wraps under the latest version of its key `key`, and the cipher
-    /// for what follows.
+    /// for the stream that follows.
     ///
     /// `context` is what the file is part of, such as a database's id: 0 to [`MAX_CONTEXT`](crate::key::MAX_CONTEXT) bytes,
     /// stored in the clear. It is not the file's name if the engine renames files.
@@ -87,19 +92,43 @@ impl FilePrefix {
     /// # Errors
     /// As [`Envelope::seal`]; [`Error::Random`].
     pub fn create(vault: &dyn KeyVault, key: &str, context: &[u8]) -> Result<(Self, Box<StreamCipher>)> {
-        let made = Self::create_unwiped(vault, key, context);
+        let made = Self::create_unwiped(vault, key, context, DekAlgorithm::Aes256Ctr, Dek::stream_cipher);
+        wipe_deep_stack();
+        made
+    }
+
+    /// As [`create`](Self::create), for a file of sectors under AES-256-XTS.
+    ///
+    /// # Errors
+    /// As [`create`](Self::create); [`Error::SectorSize`], as [`SectorCipher::with_unit`].
+    pub fn create_sectors(
+        vault: &dyn KeyVault,
+        key: &str,
+        context: &[u8],
+        sector_size: SectorSize,
+        unit: SectorUnit,
+    ) -> Result<(Self, Box<SectorCipher>)> {
+        let expand = |dek: &Dek, _| dek.boxed_sector_cipher(sector_size, unit);
+        let made = Self::create_unwiped(vault, key, context, DekAlgorithm::Aes256Xts, expand);
         wipe_deep_stack();
         made
     }
 
     /// Not inlined, so that what it leaves on the stack is below its caller, who wipes it.
     #[inline(never)]
-    fn create_unwiped(vault: &dyn KeyVault, key: &str, context: &[u8]) -> Result<(Self, Box<StreamCipher>)> {
-        let dek = Dek::generate(DekAlgorithm::Aes256Ctr)?;
+    fn create_unwiped<C>(
+        vault: &dyn KeyVault,
+        key: &str,
+        context: &[u8],
+        algorithm: DekAlgorithm,
+        expand: impl FnOnce(&Dek, [u8; NONCE]) -> Result<Box<C>>,
+    ) -> Result<(Self, Box<C>)> {
+        let dek = Dek::generate(algorithm)?;
         let mut nonce = [0; NONCE];
         nonce.copy_from_slice(Secret::random(NONCE)?.expose());
+        let cipher = expand(&dek, nonce)?;
         let slot = Slot::sealed(1, nonce, Envelope::seal(&dek, vault, key, context)?, &dek);
-        Ok((FilePrefix { slot, place: 0 }, dek.stream_cipher(nonce)?))
+        Ok((FilePrefix { slot, place: 0 }, cipher))
     }
 
     /// The bytes to put in front of the file, [`LEN`](Self::LEN) of them.
@@ -127,21 +156,55 @@ impl FilePrefix {
         Ok(FilePrefix { slot, place })
     }
 
-    /// Has `vault` unwrap the DEK, and gives the cipher for what follows.
+    /// Has `vault` unwrap the DEK, and gives the cipher for the stream that follows.
     ///
     /// # Errors
-    /// [`Error::ContextMismatch`] when the file is part of something else than `context`; [`Error::NotThisVault`]; what the
-    /// vault answers; [`Error::InvalidEnvelope`] and [`Error::InvalidPrefix`] when a MAC does not match.
+    /// [`Error::UnsupportedAlgorithm`] when sectors follow; [`Error::ContextMismatch`] when the file is part of something
+    /// else than `context`; [`Error::NotThisVault`]; what the vault answers; [`Error::InvalidEnvelope`] and
+    /// [`Error::InvalidPrefix`] when a MAC does not match.
     pub fn open(&self, vault: &dyn KeyVault, context: &[u8]) -> Result<Box<StreamCipher>> {
-        let cipher = self.open_unwiped(vault, context);
+        self.refuse_unless(DekAlgorithm::Aes256Ctr, "a stream")?;
+        let cipher = self.open_unwiped(vault, context, |dek| dek.stream_cipher(self.slot.nonce));
+        wipe_deep_stack();
+        cipher
+    }
+
+    /// Has `vault` unwrap the DEK, and gives the cipher for the sectors that follow. How large they are and how they are
+    /// numbered is for the engine to know.
+    ///
+    /// # Errors
+    /// [`Error::UnsupportedAlgorithm`] when a stream follows; [`Error::SectorSize`], as [`SectorCipher::with_unit`];
+    /// otherwise as [`open`](Self::open).
+    pub fn open_sectors(
+        &self,
+        vault: &dyn KeyVault,
+        context: &[u8],
+        sector_size: SectorSize,
+        unit: SectorUnit,
+    ) -> Result<Box<SectorCipher>> {
+        self.refuse_unless(DekAlgorithm::Aes256Xts, "sectors")?;
+        let cipher = self.open_unwiped(vault, context, |dek| dek.boxed_sector_cipher(sector_size, unit));
         wipe_deep_stack();
         cipher
     }
 
     /// Not inlined, so that what it leaves on the stack is below its caller, who wipes it.
     #[inline(never)]
-    fn open_unwiped(&self, vault: &dyn KeyVault, context: &[u8]) -> Result<Box<StreamCipher>> {
-        self.slot.unseal(vault, context)?.stream_cipher(self.slot.nonce)
+    fn open_unwiped<C>(
+        &self,
+        vault: &dyn KeyVault,
+        context: &[u8],
+        expand: impl FnOnce(&Dek) -> Result<Box<C>>,
+    ) -> Result<Box<C>> {
+        expand(&self.slot.unseal(vault, context)?)
+    }
+
+    /// Before the vault is asked for a DEK that is of no use.
+    fn refuse_unless(&self, algorithm: DekAlgorithm, what: &str) -> Result<()> {
+        match self.slot.envelope.dek_algorithm() {
+            found if found == algorithm => Ok(()),
+            found => Err(Error::UnsupportedAlgorithm(format!("{what} in a file under {}", found.name()))),
+        }
     }
 
     /// The key and version that wrapped the DEK.
@@ -155,7 +218,7 @@ impl FilePrefix {
     }
 
     /// Has `vault` wrap the DEK of the file on `device` anew, under the latest version of the key that wraps it now, and
-    /// returns that version. No byte behind the prefix is touched, and the file may be read and appended to meanwhile.
+    /// returns that version. No byte behind the prefix is touched, and the file may be read and written meanwhile.
     ///
     /// The old version must stay enabled until this returns; afterwards this file needs it no more, and its wrapped key is
     /// in neither copy. Killed at any instant, the file opens with the old version or the new one, and this can be done
@@ -272,7 +335,7 @@ impl Slot {
             return Err(bad("there is something behind its MAC".into()));
         }
         let envelope = Envelope::from_bytes(envelope)?;
-        if envelope.dek_algorithm() != DekAlgorithm::Aes256Ctr {
+        if !matches!(envelope.dek_algorithm(), DekAlgorithm::Aes256Ctr | DekAlgorithm::Aes256Xts) {
             return Err(Error::UnsupportedAlgorithm(format!("a file under {}", envelope.dek_algorithm().name())));
         }
         let generation = u64::from_be_bytes(fixed[12..20].try_into().expect("8 bytes"));

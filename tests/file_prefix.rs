@@ -7,7 +7,7 @@ mod common;
 use std::sync::atomic::Ordering;
 
 use atrest::key::{KeyVault, MAX_CONTEXT};
-use atrest::{Dek, DekAlgorithm, Envelope, Error, FileDevice, FilePrefix, StreamCipher};
+use atrest::{Dek, DekAlgorithm, Envelope, Error, FileDevice, FilePrefix, SectorSize, SectorUnit, StreamCipher};
 use common::device::{Call, TestDevice, crash_images};
 use common::vault_at;
 use common::vaults::{Lie, LyingVault, MemoryVault};
@@ -149,17 +149,68 @@ fn what_is_refused() {
 }
 
 #[test]
-fn a_key_for_sectors_is_refused() {
+fn a_key_for_no_sort_of_file_is_refused() {
     let vault = MemoryVault::new("memory:one");
-    for algorithm in [DekAlgorithm::Aes128Xts, DekAlgorithm::Aes256Xts] {
-        let dek = Dek::generate(algorithm).unwrap();
-        let envelope = Envelope::seal(&dek, &vault, "disks", CONTEXT).unwrap().to_bytes();
-        let mut slot = [&file(&vault)[..36], &envelope[..]].concat();
-        slot[10..12].copy_from_slice(&(envelope.len() as u16).to_be_bytes());
-        slot.resize(SLOT, 0);
-        with_checksum(&mut slot);
-        assert!(matches!(FilePrefix::from_bytes(&slot.repeat(2)), Err(Error::UnsupportedAlgorithm(_))));
+    let dek = Dek::generate(DekAlgorithm::Aes128Xts).unwrap();
+    let envelope = Envelope::seal(&dek, &vault, "disks", CONTEXT).unwrap().to_bytes();
+    let mut slot = [&file(&vault)[..36], &envelope[..]].concat();
+    slot[10..12].copy_from_slice(&(envelope.len() as u16).to_be_bytes());
+    slot.resize(SLOT, 0);
+    with_checksum(&mut slot);
+    assert!(matches!(FilePrefix::from_bytes(&slot.repeat(2)), Err(Error::UnsupportedAlgorithm(_))));
+}
+
+#[test]
+fn a_file_of_sectors_is_made_rotated_and_opened() {
+    let vault = MemoryVault::new("memory:one");
+    let plain: Vec<u8> = (0..8192u32).map(|i| (i / 5) as u8).collect();
+    for (size, unit) in [(SectorSize::B512, SectorUnit::Bytes512), (SectorSize::B4096, SectorUnit::Sector)] {
+        let (prefix, cipher) = FilePrefix::create_sectors(&vault, "disks", CONTEXT, size, unit).unwrap();
+        let mut data = plain.clone();
+        cipher.encrypt(1 << 40, &mut data).unwrap();
+        assert_ne!(data, plain);
+        let device = TestDevice::new([prefix.to_bytes(), data].concat());
+        vault.rotate();
+        let kek = FilePrefix::rotate_kek(&device, &vault, CONTEXT).unwrap();
+        let mut file = device.bytes();
+        let prefix = FilePrefix::from_bytes(&file[..LEN]).unwrap();
+        assert_eq!((prefix.kek(), prefix.context()), (&kek, CONTEXT));
+        let cipher = prefix.open_sectors(&vault, CONTEXT, size, unit).unwrap();
+        cipher.decrypt(1 << 40, &mut file[LEN..]).unwrap();
+        assert_eq!(file[LEN..], plain);
     }
+}
+
+#[test]
+fn one_sort_of_file_does_not_open_as_the_other() {
+    let vault = MemoryVault::new("memory:one");
+    let (size, unit) = (SectorSize::B512, SectorUnit::Bytes512);
+    let (sectors, _) = FilePrefix::create_sectors(&vault, "disks", CONTEXT, size, unit).unwrap();
+    let (stream, _) = FilePrefix::create(&vault, "disks", CONTEXT).unwrap();
+    let asked = vault.asked.load(Ordering::Relaxed);
+    let error = sectors.open(&vault, CONTEXT).unwrap_err();
+    assert!(matches!(&error, Error::UnsupportedAlgorithm(what) if what == "a stream in a file under AES-256-XTS"));
+    let error = stream.open_sectors(&vault, CONTEXT, size, unit).unwrap_err();
+    assert!(matches!(&error, Error::UnsupportedAlgorithm(what) if what == "sectors in a file under AES-256-CTR"));
+    assert_eq!(vault.asked.load(Ordering::Relaxed), asked, "the vault was asked for nothing");
+    // Nor when its prefix is made to say that it is of the other sort.
+    for (prefix, other) in [(&sectors, DekAlgorithm::Aes256Ctr), (&stream, DekAlgorithm::Aes256Xts)] {
+        let mut slot = prefix.to_bytes()[..SLOT].to_vec();
+        slot[46..48].copy_from_slice(&other.code().to_be_bytes());
+        with_checksum(&mut slot);
+        let forged = FilePrefix::from_bytes(&slot.repeat(2)).unwrap();
+        let refused = match other {
+            DekAlgorithm::Aes256Ctr => forged.open(&vault, CONTEXT).map(|_| ()),
+            _ => forged.open_sectors(&vault, CONTEXT, size, unit).map(|_| ()),
+        };
+        assert!(matches!(refused, Err(Error::Vault(_))), "a DEK of another length: {refused:?}");
+    }
+    let odd = SectorSize::new(520).unwrap();
+    assert!(matches!(sectors.open_sectors(&vault, CONTEXT, odd, unit), Err(Error::SectorSize { size: 520 })));
+    let asked = vault.asked.load(Ordering::Relaxed);
+    let refused = FilePrefix::create_sectors(&vault, "disks", CONTEXT, odd, unit);
+    assert!(matches!(refused, Err(Error::SectorSize { size: 520 })));
+    assert_eq!(vault.asked.load(Ordering::Relaxed), asked, "the vault was asked for nothing");
 }
 
 #[test]

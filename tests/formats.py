@@ -58,6 +58,7 @@ def key_url(url):
 # Envelope
 
 DEK_ALGORITHMS = {1: 32, 2: 64, 7: 32}
+XTS = 2
 CTR = 7
 WRAP_ALGORITHMS = {1: "A256KW", 2: "A256KWP", 3: "RSA-OAEP-256", 4: "RSA-OAEP", 5: "RSA1_5", 6: "opaque"}
 
@@ -110,12 +111,15 @@ def stream(dek, nonce, data):
     return ctr.update(data) + ctr.finalize()
 
 
-def file_open(data, unwrap, context):
+def file_open(data, unwrap, context, sector_size=None):
     sound = [slot for slot in (slot_read(data[:SLOT]), slot_read(data[SLOT:PREFIX])) if slot]
     _, nonce, envelope, covered, mac = max(sound, key=lambda slot: slot[0])
-    assert struct.unpack(">H", envelope[10:12]) == (CTR,)
+    algorithm, = struct.unpack(">H", envelope[10:12])
+    assert algorithm == (XTS if sector_size else CTR)
     dek = envelope_open(envelope, unwrap, context)
     assert hmac.compare_digest(mac_of(hkdf(dek, None, "atrest file prefix v1"), covered), mac), "MAC"
+    if sector_size:
+        return sectors(dek, {"sector_size": sector_size, "iv_tweak": "0"}, data[PREFIX:], False)
     return stream(dek, nonce, data[PREFIX:])
 
 
@@ -394,6 +398,7 @@ def make(text, folder):
 
     file_envelope = envelope_make(raw["file-dek"], url, aes_key_wrap(raw["kek-2"], raw["file-dek"]), context, CTR)
     slot = slot_make(raw["file-dek"], raw["file-nonce"], 1, file_envelope)
+    sectors_slot = slot_make(dek, raw["file-nonce"], 1, envelope)
     file_data = stream(raw["file-dek"], raw["file-nonce"], inputs["plaintext"].encode())
 
     data = bytes(4096) + inputs["plaintext"].encode().ljust(4096, b"\0")
@@ -422,6 +427,7 @@ def make(text, folder):
         # The blocks of the text.
         "vault.txt": vault, "audit.txt": log, "passphrase-vault.txt": by_passphrase, "envelope.txt": dump(envelope),
         "file-prefix.txt": dump(slot), "file-data.txt": dump(file_data),
+        "file-sectors.txt": dump(sectors_slot),
         "token.txt": json.dumps(token, indent=2) + "\n", "metadata.txt": area + "\n", "mac-input.txt": dump(mac_input),
         "binary-header.txt": dump(primary[:512]), "sector.txt": dump(ciphertext[4096:4096 + 64]),
     }.items():
@@ -448,7 +454,8 @@ if __name__ == "__main__":
     elif sys.argv[1] == "chunk-map":
         print(*chunk_map_open(Path(sys.argv[2]).read_bytes(), int(sys.argv[3])))
     elif sys.argv[1] == "open-file":
-        vault, key, file, context = sys.argv[2:]
-        sys.stdout.buffer.write(file_open(Path(file).read_bytes(), unwrapper(vault, key), context.encode()))
+        vault, key, file, context, *sector_size = sys.argv[2:]
+        data = file_open(Path(file).read_bytes(), unwrapper(vault, key), context.encode(), *map(int, sector_size))
+        sys.stdout.buffer.write(data)
     else:
         open_all(*sys.argv[2:])

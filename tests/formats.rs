@@ -14,12 +14,13 @@ use sha2::{Digest, Sha256};
 
 use atrest::key::{FileVault, KdfCost, KeyKind, KeyOperation, KeyOrigin, KeyVault, Unlock};
 use atrest::{Credential, Dek, DekAlgorithm, Envelope, Error, FileDevice, FilePrefix, FormatOptions, MemoryDevice};
-use atrest::{OpenOptions, Protector, Secret, SectorSize, Volume, hazmat};
+use atrest::{OpenOptions, Protector, Secret, SectorSize, SectorUnit, Volume, hazmat};
 
-const BLOCKS: [&str; 11] = [
+const BLOCKS: [&str; 12] = [
     "envelope",
     "file-prefix",
     "file-data",
+    "file-sectors",
     "binary-header",
     "token",
     "metadata",
@@ -208,6 +209,43 @@ fn the_encrypted_file_of_the_text_opens() {
     let nonce = unhex(examples.input("file-nonce")).try_into().unwrap();
     dek.stream_cipher(nonce).unwrap().apply(0, &mut data).unwrap();
     assert_eq!(data, examples.bytes("file-data"));
+}
+
+#[test]
+fn the_file_of_sectors_of_the_text_opens() {
+    let examples = Examples::read();
+    let slot = examples.bytes("file-sectors");
+    let prefix = FilePrefix::from_bytes(&slot.repeat(2)).unwrap();
+    assert_eq!(prefix.to_bytes(), slot.repeat(2));
+    let (vault, context) = (examples.vault(), examples.input("context").as_bytes());
+    let cipher = prefix.open_sectors(&vault, context, SectorSize::B4096, SectorUnit::Bytes512).unwrap();
+    // The DEK is that of the volume: so sector 8 is the one that the text shows of it.
+    let mut sector = examples.input("plaintext").as_bytes().to_vec();
+    sector.resize(4096, 0);
+    cipher.encrypt(8, &mut sector).unwrap();
+    assert_eq!(sector[..64], examples.bytes("sector")[..]);
+}
+
+#[test]
+fn the_second_implementation_opens_a_file_of_sectors() {
+    let Some(python) = python("cryptography.hazmat.primitives.kdf.argon2") else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let vault = vault_at(&folder.path().join("keys.vault"));
+    let passphrase = format!("pass:{}", str::from_utf8(PASSPHRASE).unwrap());
+    let path = folder.path().join("db");
+    let plain: Vec<u8> = (0..10 * 4096u32).map(|i| (i / 7) as u8).collect();
+    for (size, unit) in [(SectorSize::B512, SectorUnit::Sector), (SectorSize::B4096, SectorUnit::Bytes512)] {
+        let mut data = plain.clone();
+        let (prefix, cipher) = FilePrefix::create_sectors(&vault, "disks", b"db-7", size, unit).unwrap();
+        cipher.encrypt(0, &mut data).unwrap();
+        let device = MemoryDevice::from_bytes([prefix.to_bytes(), data].concat());
+        vault.rotate_key("disks").unwrap();
+        FilePrefix::rotate_kek(&device, &vault, b"db-7").unwrap();
+        fs::write(&path, device.into_bytes()).unwrap();
+        let size = size.bytes().to_string();
+        let args = [&script(), "open-file", text(vault.path()), &passphrase, text(&path), "db-7", &size];
+        assert!(pipe(&python, &args, b"") == plain, "sectors of {size}");
+    }
 }
 
 #[test]

@@ -1,19 +1,21 @@
 //! ENCRYPTED FILES
 //!
 //! The prefix of an encrypted file: its own DEK, wrapped by a vault, and the nonce of its stream, in the first
-//! ATREST_FILE_PREFIX_SIZE bytes. What follows is data under a stream cipher, whose offset 0 is the first byte behind the
-//! prefix. For engines that read and write files at any byte.
+//! ATREST_FILE_PREFIX_SIZE bytes. What follows is the engine's data, under one of two ciphers: a stream cipher, whose offset
+//! 0 is the first byte behind the prefix, for engines that append at any byte; or a sector cipher, for engines that write
+//! over what is there, and that count sectors as they like. The one sort of file doesn't open as the other.
 //!
-//! Make a prefix for each file that is made, truncated or used again, and never copy one to another file: see STREAM
-//! CIPHER for what two contents under one key give away. A wrong key, another context or a damaged prefix is found when
-//! the file is opened; damage to the data isn't.
+//! Make a prefix for each file that is made, for a stream also for each that is truncated or used again, and never copy one
+//! to another file: see STREAM CIPHER for what two contents under one key give away. A wrong key, another context or a
+//! damaged prefix is found when the file is opened; damage to the data isn't.
 
 use core::ffi::{c_char, c_void};
 
-use atrest::FilePrefix;
+use atrest::{FilePrefix, SectorSize};
 
 use crate::device::atrest_device;
 use crate::failure::run;
+use crate::sector_cipher::{atrest_sector_cipher, unit_of};
 use crate::status::atrest_status;
 use crate::stream_cipher::atrest_stream_cipher;
 use crate::vault::{ATREST_KEY_URL_SIZE, atrest_vault, put_url};
@@ -51,12 +53,42 @@ pub unsafe extern "C" fn atrest_file_prefix_create(
     })
 }
 
+/// As atrest_file_prefix_create, for a file of sectors under AES-256-XTS. `sector_size` and `sector_unit` are those of
+/// atrest_sector_cipher_new; the file doesn't record them.
+///
+/// Errors: ATREST_ERR_SECTOR_SIZE; ATREST_ERR_BAD_ENUM; those of atrest_file_prefix_create.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn atrest_file_prefix_create_sectors(
+    vault: *const atrest_vault,
+    key_name: *const c_char,
+    context: *const c_void,
+    context_len: usize,
+    sector_size: u32,
+    sector_unit: u32,
+    prefix: *mut c_void,
+    prefix_cap: usize,
+    prefix_len: *mut usize,
+    out: *mut *mut atrest_sector_cipher,
+) -> atrest_status {
+    run(|| {
+        let (vault, key_name, context) = (handle!(vault), text!(key_name), bytes!(context, context_len));
+        let (prefix, out) = (bytes_out!(prefix, prefix_cap, prefix_len), out!(out));
+        let (size, unit) = (SectorSize::new(sector_size)?, unit_of(sector_unit)?);
+        prefix.check(FilePrefix::LEN)?;
+        let (made, cipher) = FilePrefix::create_sectors(vault.get(), key_name, context, size, unit)?;
+        prefix.put(&made.to_bytes())?;
+        out.boxed(cipher);
+        Ok(())
+    })
+}
+
 /// Has `vault` unwrap the DEK of a file, whose first ATREST_FILE_PREFIX_SIZE bytes are `prefix`, and makes the cipher
 /// for its data.
 ///
 /// Errors: ATREST_ERR_INVALID_PREFIX for another length, and when both copies in it are damaged or it was altered;
 /// ATREST_ERR_INVALID_ENVELOPE, also when it was altered; ATREST_ERR_CONTEXT_MISMATCH; ATREST_ERR_NOT_THIS_VAULT;
-/// ATREST_ERR_NO_SUCH_KEY when the version was destroyed; ATREST_ERR_UNWRAP_FAILED; what the vault answers.
+/// ATREST_ERR_NO_SUCH_KEY when the version was destroyed; ATREST_ERR_UNWRAP_FAILED; ATREST_ERR_UNSUPPORTED_ALGORITHM for a
+/// file of sectors; what the vault answers.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn atrest_file_prefix_open(
     vault: *const atrest_vault,
@@ -74,8 +106,32 @@ pub unsafe extern "C" fn atrest_file_prefix_open(
     })
 }
 
+/// As atrest_file_prefix_open, for a file of sectors, which are cut and numbered as when it was made.
+///
+/// Errors: ATREST_ERR_SECTOR_SIZE; ATREST_ERR_BAD_ENUM; ATREST_ERR_UNSUPPORTED_ALGORITHM for a file with a stream; otherwise
+/// those of atrest_file_prefix_open.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn atrest_file_prefix_open_sectors(
+    vault: *const atrest_vault,
+    prefix: *const c_void,
+    prefix_len: usize,
+    context: *const c_void,
+    context_len: usize,
+    sector_size: u32,
+    sector_unit: u32,
+    out: *mut *mut atrest_sector_cipher,
+) -> atrest_status {
+    run(|| {
+        let (vault, prefix) = (handle!(vault), bytes!(prefix, prefix_len));
+        let (context, out) = (bytes!(context, context_len), out!(out));
+        let (size, unit) = (SectorSize::new(sector_size)?, unit_of(sector_unit)?);
+        out.boxed(FilePrefix::from_bytes(prefix)?.open_sectors(vault.get(), context, size, unit)?);
+        Ok(())
+    })
+}
+
 /// Has `vault` wrap the DEK of the file on `device` anew, under the latest version of the key that wraps it now. No byte
-/// behind the prefix is touched, and the file may be read and appended to meanwhile. Killed at any instant, it opens
+/// behind the prefix is touched, and the file may be read and written meanwhile. Killed at any instant, it opens
 /// with the old version or the new one, and this can be done again.
 ///
 /// While this runs, nobody else may write the prefix: neither a second rotation, nor who uses the file again with a new

@@ -51,12 +51,7 @@ pub unsafe extern "C" fn atrest_sector_cipher_new(
 ) -> atrest_status {
     run(move || {
         let (dek, out) = (handle!(dek), out!(out));
-        let unit = match sector_unit {
-            ATREST_UNIT_512 => SectorUnit::Bytes512,
-            ATREST_UNIT_SECTOR => SectorUnit::Sector,
-            other => return Err(Failure::bad_enum("sector_unit", other)),
-        };
-        out.boxed(dek.boxed_sector_cipher(SectorSize::new(sector_size)?, unit)?);
+        out.boxed(dek.boxed_sector_cipher(SectorSize::new(sector_size)?, unit_of(sector_unit)?)?);
         Ok(())
     })
 }
@@ -201,6 +196,14 @@ pub unsafe extern "C" fn atrest_sector_cipher_decrypt_streaming(
     len: usize,
 ) -> atrest_status {
     from_to!(cipher, first_sector, src, dst, len, decrypt, decrypt_streaming)
+}
+
+pub(crate) fn unit_of(sector_unit: u32) -> Result<SectorUnit, Failure> {
+    match sector_unit {
+        ATREST_UNIT_512 => Ok(SectorUnit::Bytes512),
+        ATREST_UNIT_SECTOR => Ok(SectorUnit::Sector),
+        other => Err(Failure::bad_enum("sector_unit", other)),
+    }
 }
 
 impl Handle for atrest_sector_cipher {

@@ -73,6 +73,75 @@ static void ciphers(const atrest_vault *vault)
     atrest_stream_cipher_free(other);
 }
 
+// Files of sectors: `stream` is the prefix of one with a stream, `none` is no prefix.
+static void sectors(atrest_vault *vault, const uint8_t *stream, const uint8_t *none)
+{
+    static uint8_t prefix[ATREST_FILE_PREFIX_SIZE], blank[ATREST_FILE_PREFIX_SIZE];
+    const size_t size = sizeof prefix;
+    size_t prefix_len = 1;
+    uint8_t sector[512], again[512];
+    char url[ATREST_KEY_URL_SIZE];
+    atrest_sector_cipher *made, *opened;
+
+#define CREATE(vault, key, context, sector_size, unit, prefix, cap, len) \
+    atrest_file_prefix_create_sectors(vault, key, context, 2, sector_size, unit, prefix, cap, len, &out)
+    NO_HANDLE(atrest_sector_cipher, ATREST_ERR_NULL_ARGUMENT,
+              CREATE(NULL, "disks", "db", 512, ATREST_UNIT_512, prefix, size, &prefix_len));
+    NO_HANDLE(atrest_sector_cipher, ATREST_ERR_NULL_ARGUMENT,
+              CREATE(vault, NULL, "db", 512, ATREST_UNIT_512, prefix, size, &prefix_len));
+    NO_HANDLE(atrest_sector_cipher, ATREST_ERR_NULL_ARGUMENT,
+              CREATE(vault, "disks", NULL, 512, ATREST_UNIT_512, prefix, size, &prefix_len));
+    NO_HANDLE(atrest_sector_cipher, ATREST_ERR_NULL_ARGUMENT,
+              CREATE(vault, "disks", "db", 512, ATREST_UNIT_512, NULL, size, &prefix_len));
+    NO_HANDLE(atrest_sector_cipher, ATREST_ERR_NULL_ARGUMENT,
+              CREATE(vault, "disks", "db", 512, ATREST_UNIT_512, prefix, size, NULL));
+    NO_HANDLE(atrest_sector_cipher, ATREST_ERR_NO_SUCH_KEY,
+              CREATE(vault, "tapes", "db", 512, ATREST_UNIT_512, prefix, size, &prefix_len));
+    NO_HANDLE(atrest_sector_cipher, ATREST_ERR_SECTOR_SIZE,
+              CREATE(vault, "disks", "db", 511, ATREST_UNIT_512, prefix, size, &prefix_len));
+    NO_HANDLE(atrest_sector_cipher, ATREST_ERR_SECTOR_SIZE,
+              CREATE(vault, "disks", "db", 520, ATREST_UNIT_512, prefix, size, &prefix_len));
+    NO_HANDLE(atrest_sector_cipher, ATREST_ERR_BAD_ENUM,
+              CREATE(vault, "disks", "db", 512, 0, prefix, size, &prefix_len));
+    CHECK(prefix_len == 1);
+    NO_HANDLE(atrest_sector_cipher, ATREST_ERR_BUFFER_TOO_SHORT,
+              CREATE(vault, "disks", "db", 512, ATREST_UNIT_512, prefix, size - 1, &prefix_len));
+    CHECK(prefix_len == size && memcmp(prefix, blank, size) == 0);
+#undef CREATE
+    IS(ATREST_ERR_NULL_ARGUMENT, atrest_file_prefix_create_sectors(vault, "disks", "db", 2, 512, ATREST_UNIT_512, prefix,
+                                                                   size, &prefix_len, NULL));
+    OK(atrest_file_prefix_create_sectors(vault, "disks", "db", 2, 512, ATREST_UNIT_512, prefix, size, &prefix_len, &made));
+    OK(atrest_file_prefix_key_url(prefix, size, url, sizeof url, NULL));
+
+#define OPEN(vault, prefix, len, context, sector_size, unit) \
+    atrest_file_prefix_open_sectors(vault, prefix, len, context, 2, sector_size, unit, &out)
+    NO_HANDLE(atrest_sector_cipher, ATREST_ERR_NULL_ARGUMENT, OPEN(NULL, prefix, size, "db", 512, ATREST_UNIT_512));
+    NO_HANDLE(atrest_sector_cipher, ATREST_ERR_NULL_ARGUMENT, OPEN(vault, NULL, size, "db", 512, ATREST_UNIT_512));
+    NO_HANDLE(atrest_sector_cipher, ATREST_ERR_NULL_ARGUMENT, OPEN(vault, prefix, size, NULL, 512, ATREST_UNIT_512));
+    NO_HANDLE(atrest_sector_cipher, ATREST_ERR_SECTOR_SIZE, OPEN(vault, prefix, size, "db", 65537, ATREST_UNIT_SECTOR));
+    NO_HANDLE(atrest_sector_cipher, ATREST_ERR_SECTOR_SIZE, OPEN(vault, prefix, size, "db", 520, ATREST_UNIT_512));
+    NO_HANDLE(atrest_sector_cipher, ATREST_ERR_BAD_ENUM, OPEN(vault, prefix, size, "db", 512, 3));
+    NO_HANDLE(atrest_sector_cipher, ATREST_ERR_CONTEXT_MISMATCH, OPEN(vault, prefix, size, "dc", 512, ATREST_UNIT_512));
+    NO_HANDLE(atrest_sector_cipher, ATREST_ERR_INVALID_PREFIX, OPEN(vault, prefix, size - 1, "db", 512, ATREST_UNIT_512));
+    NO_HANDLE(atrest_sector_cipher, ATREST_ERR_INVALID_PREFIX, OPEN(vault, none, size, "db", 512, ATREST_UNIT_512));
+    // The one sort of file doesn't open as the other.
+    NO_HANDLE(atrest_sector_cipher, ATREST_ERR_UNSUPPORTED_ALGORITHM,
+              OPEN(vault, stream, size, "db", 512, ATREST_UNIT_512));
+    NO_HANDLE(atrest_stream_cipher, ATREST_ERR_UNSUPPORTED_ALGORITHM,
+              atrest_file_prefix_open(vault, prefix, size, "db", 2, &out));
+#undef OPEN
+    IS(ATREST_ERR_NULL_ARGUMENT,
+       atrest_file_prefix_open_sectors(vault, prefix, size, "db", 2, 512, ATREST_UNIT_512, NULL));
+    OK(atrest_file_prefix_open_sectors(vault, prefix, size, "db", 2, 512, ATREST_UNIT_512, &opened));
+    memset(sector, 7, sizeof sector);
+    OK(atrest_sector_cipher_encrypt_to(made, 9, sector, again, sizeof sector));
+    CHECK(memcmp(sector, again, sizeof sector) != 0);
+    OK(atrest_sector_cipher_decrypt(opened, 9, again, sizeof again));
+    CHECK(memcmp(sector, again, sizeof sector) == 0);
+    atrest_sector_cipher_free(made);
+    atrest_sector_cipher_free(opened);
+}
+
 static void prefixes(atrest_vault *vault)
 {
     static uint8_t prefix[ATREST_FILE_PREFIX_SIZE], file[ATREST_FILE_PREFIX_SIZE + 100], small[ATREST_FILE_PREFIX_SIZE];
@@ -124,6 +193,7 @@ static void prefixes(atrest_vault *vault)
     NO_HANDLE(atrest_stream_cipher, ATREST_ERR_INVALID_PREFIX,
               atrest_file_prefix_open(vault, prefix, size - 1, "db", 2, &out));
     NO_HANDLE(atrest_stream_cipher, ATREST_ERR_INVALID_PREFIX, atrest_file_prefix_open(vault, small, size, "db", 2, &out));
+    sectors(vault, prefix, small);
     atrest_vault *other = new_vault("others");
     NO_HANDLE(atrest_stream_cipher, ATREST_ERR_NOT_THIS_VAULT,
               atrest_file_prefix_open(other, prefix, size, "db", 2, &out));
