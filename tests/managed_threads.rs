@@ -156,10 +156,12 @@ fn play(seconds: u64) {
     let customer = world.customer(VAULT);
     customer.takes.store(500, Ordering::Relaxed);
     thread::scope(|scope| {
-        for writer in 0..WRITERS {
-            let (disks, stop, counts) = (&disks, &stop, &counts);
-            scope.spawn(move || write(writer, disks, stop, counts));
-        }
+        let writers: Vec<_> = (0..WRITERS)
+            .map(|writer| {
+                let (disks, stop, counts) = (&disks, &stop, &counts);
+                scope.spawn(move || write(writer, disks, stop, counts))
+            })
+            .collect();
         scope.spawn(|| {
             let mut bytes = vec![0; SIZE as usize];
             while going() {
@@ -214,25 +216,24 @@ fn play(seconds: u64) {
             }
         });
         // The key goes and comes, by turns before and after the grace; somebody looks after the leases.
-        scope.spawn(|| {
-            while Instant::now() < end {
-                for (off, by) in [(true, 900), (true, 60), (false, 60), (false, 1), (true, 3600), (false, 60)] {
-                    customer.disabled.store(off, Ordering::Relaxed);
-                    world.clock.advance(Duration::from_secs(by));
-                    if by != 3600 {
-                        service.maintain();
-                    }
-                    thread::sleep(Duration::from_millis(if off { 5 } else { 40 }));
+        while Instant::now() < end {
+            for (off, by) in [(true, 900), (true, 60), (false, 60), (false, 1), (true, 3600), (false, 60)] {
+                customer.disabled.store(off, Ordering::Relaxed);
+                world.clock.advance(Duration::from_secs(by));
+                if by != 3600 {
+                    service.maintain();
                 }
+                thread::sleep(Duration::from_millis(if off { 5 } else { 40 }));
             }
-            customer.disabled.store(false, Ordering::Relaxed);
-            stop.store(true, Ordering::Relaxed);
-            // Writers that are suspended still wait for it to come back.
-            for _ in 0..10 {
-                world.clock.advance(Duration::from_secs(60));
-                thread::sleep(Duration::from_millis(10));
-            }
-        });
+        }
+        customer.disabled.store(false, Ordering::Relaxed);
+        stop.store(true, Ordering::Relaxed);
+        // Writers that are suspended still wait for it to come back. A vault that has just said no is asked again
+        // after a while, by the clock.
+        while writers.iter().any(|writer| !writer.is_finished()) {
+            world.clock.advance(Duration::from_secs(60));
+            thread::sleep(Duration::from_millis(10));
+        }
     });
     println!(
         "{counts:?}",
