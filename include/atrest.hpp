@@ -1,0 +1,2349 @@
+// atrest.hpp - atrest for C++17 and later
+//
+// A layer over atrest.h, all of it in this header: handles that own, views of bytes, errors as exceptions or as
+// results, devices and vaults as classes. What a function does and how it fails stands in atrest.h, at the C function
+// of the same name; here stands only what C++ adds. Link with -latrest.
+//
+// ERRORS       As it comes, a function that fails throws atrest::error. With ATREST_NO_EXCEPTIONS defined before this
+//              header is included, or where the compiler has exceptions turned off (-fno-exceptions), it returns a
+//              result instead: atrest::result<T>, which is a T or an atrest::error. Where functions throw,
+//              atrest::result<T> is T itself, so that a declaration with it, and `return atrest::fail<T>(...)`, are
+//              right in both ways. Files of one program may differ; a handle goes from one to the other by release().
+// HANDLES      A handle owns what it stands for, can be moved but not copied, and frees it in the end. What can fail is
+//              a static function, not a constructor. A handle that was moved from, or made without arguments, is
+//              empty: calls on it fail with ATREST_ERR_NULL_ARGUMENT. get() is the pointer of C, for calls that shall
+//              be made in C; release() gives it away; a constructor takes it over.
+// THREADS      As in C: any number of threads may use a handle at once, but moving, assigning and destroying it need it
+//              alone.
+// BYTES        const_bytes and mutable_bytes are a pointer and a length, made from vectors, arrays, spans, strings, or
+//              from the two. They don't own: what they show must live until the call returns.
+// TEXT         text and path take a const char * or a std::string. A std::string_view has no zero byte at its end, so
+//              it is not taken: make it a std::string. One with a zero byte inside is refused, never cut off.
+// OPTIONS      Classes such as format_options copy what they are given, except handles, and passphrases, whose copies
+//              would be left behind in memory. Those must live until the call returns.
+// LISTS        A list of texts is a vector. Any other list calls a function with each entry, a struct of C that is
+//              valid during the call only. The function returns nothing, or a bool, of which false ends the list. What
+//              it throws arrives at whoever asked for the list.
+// SECRETS      The library wipes what it holds: DEKs, ciphers, volumes, vaults, and what it lends to a key_vault. This
+//              header copies no secret, so it wipes none: passphrases, keys that you bring, and keys that you ask for
+//              (dek::hazmat_bytes, aes_kw_unwrap) are in your memory, and wiping them stays with you. What comes as a
+//              string or a vector is no secret.
+// COST         Each call is one call of C, inline, and a check of its status. On the way of the data (ciphers, read_at,
+//              write_at, sync) nothing is allocated or copied.
+
+#ifndef ATREST_HPP
+#define ATREST_HPP
+
+#include <array>
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <cstdlib>
+#include <cstring>
+#include <exception>
+#include <memory>
+#include <new>
+#include <optional>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+#include <atrest.h>
+
+#if defined(__cpp_exceptions) || defined(_CPPUNWIND)
+#define ATREST_DETAIL_CATCHES 1
+#else
+#define ATREST_DETAIL_CATCHES 0
+#ifndef ATREST_NO_EXCEPTIONS
+#define ATREST_NO_EXCEPTIONS
+#endif
+#endif
+
+// Functions that differ between the ways to fail have names that differ too, so that a program may mix them.
+#ifndef ATREST_NO_EXCEPTIONS
+#define ATREST_DETAIL_WAY throwing
+#elif ATREST_DETAIL_CATCHES
+#define ATREST_DETAIL_WAY returning
+#else
+#define ATREST_DETAIL_WAY never_catching
+#endif
+
+#if defined(__GNUC__)
+#define ATREST_DETAIL_COLD __attribute__((cold, noinline))
+#elif defined(_MSC_VER)
+#define ATREST_DETAIL_COLD __declspec(noinline)
+#else
+#define ATREST_DETAIL_COLD
+#endif
+
+namespace atrest {
+
+// ---------------------------------------------------------------------------------------------------------------------
+// VERSION
+
+// The version of the library that runs.
+[[nodiscard]] inline std::string_view version() noexcept { return atrest_version(); }
+
+// ---------------------------------------------------------------------------------------------------------------------
+// BYTES AND TEXT
+
+namespace parts {
+
+template <class T>
+inline constexpr bool is_byte = std::is_same_v<T, std::byte> || std::is_same_v<T, unsigned char>
+    || std::is_same_v<T, char> || std::is_same_v<T, signed char>
+#ifdef __cpp_char8_t
+    || std::is_same_v<T, char8_t>
+#endif
+    ;
+
+template <class C> using pointee = std::remove_pointer_t<decltype(std::declval<C &>().data())>;
+
+template <class C, class = void> inline constexpr bool has_bytes = false;
+template <class C>
+inline constexpr bool has_bytes<C, std::void_t<pointee<C>, decltype(std::declval<C &>().size())>>
+    = is_byte<std::remove_const_t<pointee<C>>>;
+
+template <class C, class = void> inline constexpr bool has_mutable_bytes = false;
+template <class C>
+inline constexpr bool has_mutable_bytes<C, std::enable_if_t<has_bytes<C>>> = !std::is_const_v<pointee<C>>;
+
+} // namespace parts
+
+// Bytes that are read. Made from anything of bytes that has data() and size(), such as std::vector, std::array,
+// std::string, std::string_view and std::span; from arrays; from a pointer and a length in bytes. Bytes are char,
+// signed and unsigned, and std::byte. Arrays of plain char are left out, because nobody can tell whether a zero byte at
+// their end counts.
+class const_bytes {
+public:
+    constexpr const_bytes() noexcept = default;
+    constexpr const_bytes(const void *start, std::size_t len) noexcept : start_(start), len_(len) {}
+    template <class T, std::size_t N, class = std::enable_if_t<parts::is_byte<T> && !std::is_same_v<T, char>>>
+    constexpr const_bytes(const T (&array)[N]) noexcept : start_(array), len_(N) {}
+    template <class C, class = std::enable_if_t<parts::has_bytes<const C>>>
+    constexpr const_bytes(const C &bytes) noexcept : start_(bytes.data()), len_(bytes.size()) {}
+
+    [[nodiscard]] const unsigned char *data() const noexcept { return static_cast<const unsigned char *>(start_); }
+    [[nodiscard]] constexpr std::size_t size() const noexcept { return len_; }
+    [[nodiscard]] const unsigned char *begin() const noexcept { return data(); }
+    [[nodiscard]] const unsigned char *end() const noexcept { return data() + len_; }
+
+private:
+    const void *start_ = nullptr;
+    std::size_t len_ = 0;
+};
+
+// Bytes that are written. Made as const_bytes are, from what may be changed, and from arrays of char too.
+class mutable_bytes {
+public:
+    constexpr mutable_bytes() noexcept = default;
+    constexpr mutable_bytes(void *start, std::size_t len) noexcept : start_(start), len_(len) {}
+    template <class T, std::size_t N, class = std::enable_if_t<parts::is_byte<T>>>
+    constexpr mutable_bytes(T (&array)[N]) noexcept : start_(array), len_(N) {}
+    template <class C, class = std::enable_if_t<parts::has_mutable_bytes<C>>>
+    constexpr mutable_bytes(C &bytes) noexcept : start_(bytes.data()), len_(bytes.size()) {}
+    // A std::span need not have a name.
+    template <class C, class = std::enable_if_t<parts::has_mutable_bytes<const C>>>
+    constexpr mutable_bytes(const C &span) noexcept : start_(span.data()), len_(span.size()) {}
+
+    [[nodiscard]] unsigned char *data() const noexcept { return static_cast<unsigned char *>(start_); }
+    [[nodiscard]] constexpr std::size_t size() const noexcept { return len_; }
+    [[nodiscard]] unsigned char *begin() const noexcept { return data(); }
+    [[nodiscard]] unsigned char *end() const noexcept { return data() + len_; }
+
+private:
+    void *start_ = nullptr;
+    std::size_t len_ = 0;
+};
+
+// A passphrase or a context: bytes, or a text up to its zero byte, which doesn't count.
+class octets : public const_bytes {
+public:
+    constexpr octets() noexcept = default;
+    octets(const char *text) noexcept : const_bytes(text, text == nullptr ? 0 : std::strlen(text)) {}
+    constexpr octets(const void *start, std::size_t len) noexcept : const_bytes(start, len) {}
+    template <class C, class = std::enable_if_t<std::is_convertible_v<const C &, const_bytes>>>
+    constexpr octets(const C &bytes) noexcept : const_bytes(bytes) {}
+
+    [[nodiscard]] const char *chars() const noexcept { return reinterpret_cast<const char *>(data()); }
+};
+
+// A name, a URL, a label.
+class text {
+public:
+    text(const char *chars) noexcept : chars_(chars) {}
+    // What holds a zero byte is given on as what is no UTF-8, and so refused.
+    text(const std::string &string) noexcept
+        : chars_(string.find('\0') == std::string::npos ? string.c_str() : "\xff") {}
+
+    [[nodiscard]] const char *get() const noexcept { return chars_; }
+
+private:
+    const char *chars_;
+};
+
+// A path. Where paths are made of char, a std::filesystem::path will do.
+class path {
+public:
+    path(const char *chars) noexcept : chars_(chars) {}
+    // What holds a zero byte is given on as NULL, and so refused.
+    path(const std::string &string) noexcept
+        : chars_(string.find('\0') == std::string::npos ? string.c_str() : nullptr) {}
+    template <class P, class = std::enable_if_t<
+                           std::is_same_v<decltype(std::declval<const P &>().native()), const std::string &>>>
+    path(const P &native) noexcept : path(native.native()) {}
+
+    [[nodiscard]] const char *get() const noexcept { return chars_; }
+
+private:
+    const char *chars_;
+};
+
+// ---------------------------------------------------------------------------------------------------------------------
+// ERRORS
+
+// What went wrong.
+class error : public std::runtime_error {
+public:
+    explicit error(atrest_status status, const std::string &message = {})
+        : std::runtime_error(atrest_status_name(status) + (message.empty() ? message : ": " + message)),
+          status_(status) {}
+
+    // One of ATREST_ERR_*.
+    [[nodiscard]] atrest_status status() const noexcept { return status_; }
+    // Its name, such as "ATREST_ERR_WRONG_KEY".
+    [[nodiscard]] const char *name() const noexcept { return atrest_status_name(status_); }
+    // What atrest_last_error_message() said of it. what() is the name and the message.
+    [[nodiscard]] const char *message() const noexcept {
+        const char *rest = what() + std::strlen(name());
+        return *rest == 0 ? rest : rest + 2;
+    }
+
+private:
+    atrest_status status_;
+};
+
+namespace parts {
+
+// The status of what failed, which mustn't be taken for success.
+inline atrest_status failure(atrest_status status) noexcept { return status == ATREST_OK ? ATREST_ERR_OTHER : status; }
+
+} // namespace parts
+
+inline namespace ATREST_DETAIL_WAY {
+
+#ifndef ATREST_NO_EXCEPTIONS
+
+// What a function returns: here a T, because a failure is thrown.
+template <class T> using result = T;
+
+// Fails: throws.
+template <class T = void> [[noreturn]] ATREST_DETAIL_COLD T fail(atrest_status status, const std::string &message) {
+    throw error(status, message);
+}
+
+namespace detail {
+
+// The failure of the call that this thread has just made.
+template <class T> [[noreturn]] ATREST_DETAIL_COLD T failed(atrest_status status) {
+    throw error(status, atrest_last_error_message());
+}
+
+// What becomes of the caller's function, as a status; and what it returns.
+template <class F> atrest_status status_of(F &&call) {
+    call();
+    return ATREST_OK;
+}
+template <class T, class F> atrest_status take(T &out, F &&call) {
+    out = call();
+    return ATREST_OK;
+}
+
+} // namespace detail
+
+#else
+
+// What a function returns: a T, or why there is none. Whoever takes the one that isn't there ends the program.
+template <class T> class [[nodiscard]] result {
+public:
+    result(T value) noexcept : value_(std::move(value)) {}
+    result(atrest::error why) noexcept : error_(std::move(why)) {}
+
+    [[nodiscard]] bool ok() const noexcept { return value_.has_value(); }
+    [[nodiscard]] explicit operator bool() const noexcept { return ok(); }
+    // ATREST_OK, or that of the error.
+    [[nodiscard]] atrest_status status() const noexcept { return ok() ? ATREST_OK : error_->status(); }
+
+    [[nodiscard]] const atrest::error &error() const noexcept { return error_ ? *error_ : (std::abort(), *error_); }
+    [[nodiscard]] T &value() & noexcept { return ok() ? *value_ : (std::abort(), *value_); }
+    [[nodiscard]] const T &value() const & noexcept { return ok() ? *value_ : (std::abort(), *value_); }
+    [[nodiscard]] T value() && noexcept { return std::move(value()); }
+    [[nodiscard]] T &operator*() & noexcept { return value(); }
+    [[nodiscard]] const T &operator*() const & noexcept { return value(); }
+    [[nodiscard]] T operator*() && noexcept { return std::move(value()); }
+    [[nodiscard]] T *operator->() noexcept { return &value(); }
+    [[nodiscard]] const T *operator->() const noexcept { return &value(); }
+
+private:
+    std::optional<T> value_;
+    std::optional<atrest::error> error_;
+};
+
+// Done, or why not.
+template <> class [[nodiscard]] result<void> {
+public:
+    result() noexcept = default;
+    result(atrest::error why) noexcept : error_(std::move(why)) {}
+
+    [[nodiscard]] bool ok() const noexcept { return !error_.has_value(); }
+    [[nodiscard]] explicit operator bool() const noexcept { return ok(); }
+    [[nodiscard]] atrest_status status() const noexcept { return ok() ? ATREST_OK : error_->status(); }
+    [[nodiscard]] const atrest::error &error() const noexcept { return error_ ? *error_ : (std::abort(), *error_); }
+
+private:
+    std::optional<atrest::error> error_;
+};
+
+// Fails: returns the failure.
+template <class T = void> ATREST_DETAIL_COLD result<T> fail(atrest_status status, const std::string &message) {
+    return error(status, message);
+}
+
+namespace detail {
+
+// The failure of the call that this thread has just made.
+template <class T> ATREST_DETAIL_COLD result<T> failed(atrest_status status) {
+    return error(status, atrest_last_error_message());
+}
+
+// What becomes of the caller's function, as a status; and what it returns.
+template <class F> atrest_status status_of(F &&call) {
+    const result<void> done = call();
+    return done.ok() ? ATREST_OK : parts::failure(done.status());
+}
+template <class T, class F> atrest_status take(T &out, F &&call) {
+    result<T> value = call();
+    if (!value.ok())
+        return parts::failure(value.status());
+    out = *std::move(value);
+    return ATREST_OK;
+}
+
+} // namespace detail
+
+#endif
+
+// From here on nothing depends on how failures are told, but for `result` and `fail`.
+
+// Fails with a status that says it all.
+template <class T = void> result<T> fail(atrest_status status) { return fail<T>(status, std::string()); }
+
+namespace detail {
+
+template <class T> ATREST_DETAIL_COLD result<T> different_lengths() {
+    return fail<T>(ATREST_ERR_LENGTH_MISMATCH, "source and destination differ in length");
+}
+
+inline result<void> done(atrest_status status) {
+    if (status != ATREST_OK)
+        return failed<void>(status);
+    return result<void>();
+}
+
+// The value that a function puts out.
+template <class T, class F> result<T> value_of(F &&call) {
+    T out{};
+    if (const atrest_status status = call(&out); status != ATREST_OK)
+        return failed<T>(status);
+    return out;
+}
+
+// As value_of, for an enum.
+template <class E, class F> result<E> enum_of(F &&call) {
+    std::uint32_t out = 0;
+    if (const atrest_status status = call(&out); status != ATREST_OK)
+        return failed<E>(status);
+    return static_cast<E>(out);
+}
+
+// The handle that a function puts out.
+template <class H, class F> result<H> handle_of(F &&call) {
+    typename H::c_type *out = nullptr;
+    if (const atrest_status status = call(&out); status != ATREST_OK)
+        return failed<H>(status);
+    return H(out);
+}
+
+// The text that a function puts out, whatever its length.
+template <class F> result<std::string> text_of(F &&call) {
+    std::string out(63, '\0');
+    for (;;) {
+        std::size_t len = 0;
+        // The zero byte goes where a std::string has one anyway.
+        const atrest_status status = call(&out[0], out.size() + 1, &len);
+        const bool again = status == ATREST_ERR_BUFFER_TOO_SHORT && len > out.size();
+        if (status != ATREST_OK && !again)
+            return failed<std::string>(status);
+        out.resize(len);
+        if (!again)
+            return out;
+    }
+}
+
+// The URL that a function puts out.
+template <class F> result<std::string> url_of(F &&call) {
+    char url[ATREST_KEY_URL_SIZE];
+    if (const atrest_status status = call(url, sizeof url); status != ATREST_OK)
+        return failed<std::string>(status);
+    return std::string(url);
+}
+
+// The bytes that a function puts out, whatever their number; `room` is a good guess.
+template <class F> result<std::vector<std::uint8_t>> bytes_of(std::size_t room, F &&call) {
+    std::vector<std::uint8_t> out(room);
+    for (;;) {
+        std::size_t len = 0;
+        const atrest_status status = call(out.data(), out.size(), &len);
+        const bool again = status == ATREST_ERR_BUFFER_TOO_SHORT && len > out.size();
+        if (status != ATREST_OK && !again)
+            return failed<std::vector<std::uint8_t>>(status);
+        out.resize(len);
+        if (!again)
+            return out;
+    }
+}
+
+// A struct of C as its _INIT macro has it.
+template <class T> T init() noexcept {
+    T structure{};
+    structure.struct_size = sizeof structure;
+    return structure;
+}
+
+// A copy of a text or of bytes, or NULL. A std::optional would be the same, but of one GCC 12 warns that it may not be
+// initialised, when it looks for undefined behaviour.
+class copied {
+public:
+    copied() = default;
+    copied(const char *chars) : there_(chars != nullptr), bytes_(there_ ? chars : "") {}
+    copied(const_bytes bytes) : there_(true), bytes_(bytes.begin(), bytes.end()) {}
+
+    [[nodiscard]] const char *get() const noexcept { return there_ ? bytes_.data() : nullptr; }
+    [[nodiscard]] std::size_t size() const noexcept { return bytes_.size(); }
+
+private:
+    bool there_ = false;
+    std::string bytes_;
+};
+
+// Runs what C has called back. Nothing is thrown across C: an exception becomes a status.
+template <class F> atrest_status guarded(F &&call) noexcept {
+#if ATREST_DETAIL_CATCHES
+    try {
+        return call();
+    } catch (const error &e) {
+        return parts::failure(e.status());
+    } catch (const std::bad_alloc &) {
+        return ATREST_ERR_NO_MEMORY;
+    } catch (...) {
+        return ATREST_ERR_OTHER;
+    }
+#else
+    return call();
+#endif
+}
+
+// Calls a function with each entry of a list of C.
+template <class F> class visitor {
+public:
+    explicit visitor(F &visit) noexcept : visit_(visit) {}
+
+    template <class... Entry> static atrest_status each(void *user, Entry... entry) noexcept {
+        visitor &self = *static_cast<visitor *>(user);
+#if ATREST_DETAIL_CATCHES
+        try {
+            return self.goes_on(entry...);
+        } catch (...) {
+            self.thrown_ = std::current_exception();
+            return ATREST_ERR_OTHER;
+        }
+#else
+        return self.goes_on(entry...);
+#endif
+    }
+
+    result<void> end(atrest_status status) {
+#if ATREST_DETAIL_CATCHES
+        if (thrown_)
+            std::rethrow_exception(std::move(thrown_));
+#endif
+        return done(ended_ ? ATREST_OK : status);
+    }
+
+private:
+    template <class T> static const T &shown(const T *entry) noexcept { return *entry; }
+    static const char *shown(const char *entry) noexcept { return entry; }
+    static std::uint32_t shown(std::uint32_t entry) noexcept { return entry; }
+
+    template <class... Entry> atrest_status goes_on(Entry... entry) {
+        if constexpr (std::is_same_v<decltype(visit_(shown(entry)...)), bool>)
+            ended_ = !visit_(shown(entry)...);
+        else
+            visit_(shown(entry)...);
+        return ended_ ? ATREST_ERR_OTHER : ATREST_OK;
+    }
+
+    F &visit_;
+    bool ended_ = false;
+#if ATREST_DETAIL_CATCHES
+    std::exception_ptr thrown_;
+#endif
+};
+
+// Calls `visit` with each entry of a list of C, whose callback takes Entry...
+template <class... Entry, class F, class Call> result<void> each(F &visit, Call &&call) {
+    visitor<F> visiting(visit);
+    return visiting.end(call(&visitor<F>::template each<Entry...>, static_cast<void *>(&visiting)));
+}
+
+// What a list of texts holds.
+template <class Call> result<std::vector<std::string>> texts_of(Call &&call) {
+    std::vector<std::string> texts;
+    auto add = [&](const char *text) { texts.emplace_back(text); };
+    atrest_status status = ATREST_OK;
+    static_cast<void>(each<const char *>(add, [&](auto... visit) {
+        status = call(visit...);
+        return atrest_status{ATREST_OK};
+    }));
+    if (status != ATREST_OK)
+        return failed<std::vector<std::string>>(status);
+    return texts;
+}
+
+// The handle of an object of the caller's, which C releases. An object of which no handle comes ends here.
+template <class H, class Object, class Callbacks, class From>
+result<H> object_of(std::unique_ptr<Object> object, Callbacks callbacks, void (*release)(void *), From from) {
+    if (!object)
+        return fail<H>(ATREST_ERR_NULL_ARGUMENT, "there is no object");
+    callbacks.user = object.get();
+    callbacks.release = release;
+    typename H::c_type *out = nullptr;
+    if (const atrest_status status = from(&callbacks, &out); status != ATREST_OK)
+        return failed<H>(status);
+    static_cast<void>(object.release());
+    return H(out);
+}
+
+// A handle that a function of the caller's gives away to C.
+template <class H, class F> atrest_status give(typename H::c_type **out, F &&call) {
+    H handle;
+    const atrest_status status = take(handle, call);
+    if (status == ATREST_OK && !handle)
+        return ATREST_ERR_OTHER;
+    if (status == ATREST_OK)
+        *out = handle.release();
+    return status;
+}
+
+// Puts a text into a place of C, if it fits. It may come from there.
+template <std::size_t N> [[nodiscard]] bool put(char (&place)[N], std::string_view text) noexcept {
+    if (text.size() >= N || text.find('\0') != std::string_view::npos)
+        return false;
+    if (!text.empty())
+        std::memmove(place, text.data(), text.size());
+    std::memset(place + text.size(), 0, N - text.size());
+    return true;
+}
+
+// Owns what a pointer of C stands for.
+template <class C, void (*Free)(C *)> class handle {
+public:
+    using c_type = C;
+
+    handle() noexcept = default;
+    // Takes over what C made.
+    explicit handle(C *owned) noexcept : owned_(owned) {}
+    handle(handle &&other) noexcept : owned_(other.release()) {}
+    handle &operator=(handle &&other) noexcept {
+        if (this != &other)
+            reset(other.release());
+        return *this;
+    }
+    ~handle() { Free(owned_); }
+
+    // The pointer of C, which stays this handle's; NULL if it is empty.
+    [[nodiscard]] C *get() const noexcept { return owned_; }
+    // Gives the pointer away, to be freed by C. The handle is empty then.
+    [[nodiscard]] C *release() noexcept { return std::exchange(owned_, nullptr); }
+    // Frees what there is, and takes over another.
+    void reset(C *owned = nullptr) noexcept { Free(std::exchange(owned_, owned)); }
+    // Whether it isn't empty.
+    [[nodiscard]] explicit operator bool() const noexcept { return owned_ != nullptr; }
+
+private:
+    C *owned_ = nullptr;
+};
+
+} // namespace detail
+
+// ---------------------------------------------------------------------------------------------------------------------
+// WHAT NUMBERS MEAN
+//
+// A number of a later library that isn't listed here passes through unchanged.
+
+// ATREST_AES_*.
+enum class dek_algorithm : std::uint32_t {
+    aes_128_xts = ATREST_AES_128_XTS,
+    aes_256_xts = ATREST_AES_256_XTS,
+    aes_128_cbc = ATREST_AES_128_CBC,
+    aes_192_cbc = ATREST_AES_192_CBC,
+    aes_256_cbc = ATREST_AES_256_CBC,
+    aes_256_hctr2 = ATREST_AES_256_HCTR2,
+    aes_256_ctr = ATREST_AES_256_CTR,
+};
+
+// ATREST_UNIT_*.
+enum class sector_unit : std::uint32_t { of_512 = ATREST_UNIT_512, sector = ATREST_UNIT_SECTOR };
+
+// ATREST_KEY_*.
+enum class key_kind : std::uint32_t {
+    aes_256 = ATREST_KEY_AES_256,
+    rsa_2048 = ATREST_KEY_RSA_2048,
+    rsa_3072 = ATREST_KEY_RSA_3072,
+    rsa_4096 = ATREST_KEY_RSA_4096,
+};
+
+// ATREST_WRAP_*.
+enum class wrap_algorithm : std::uint32_t {
+    a256kw = ATREST_WRAP_A256KW,
+    a256kwp = ATREST_WRAP_A256KWP,
+    rsa_oaep_256 = ATREST_WRAP_RSA_OAEP_256,
+    rsa_oaep = ATREST_WRAP_RSA_OAEP,
+    rsa1_5 = ATREST_WRAP_RSA1_5,
+    opaque = ATREST_WRAP_OPAQUE,
+};
+
+// ATREST_OPERATION_*, combined by `|`.
+enum class operations : std::uint32_t {
+    get = ATREST_OPERATION_GET,
+    wrap_key = ATREST_OPERATION_WRAP_KEY,
+    unwrap_key = ATREST_OPERATION_UNWRAP_KEY,
+};
+
+[[nodiscard]] constexpr operations operator|(operations a, operations b) noexcept {
+    return static_cast<operations>(static_cast<std::uint32_t>(a) | static_cast<std::uint32_t>(b));
+}
+[[nodiscard]] constexpr operations operator&(operations a, operations b) noexcept {
+    return static_cast<operations>(static_cast<std::uint32_t>(a) & static_cast<std::uint32_t>(b));
+}
+
+// ATREST_KDF_*.
+enum class kdf_kind : std::uint32_t {
+    pbkdf2 = ATREST_KDF_PBKDF2,
+    argon2i = ATREST_KDF_ARGON2I,
+    argon2id = ATREST_KDF_ARGON2ID,
+};
+
+// ATREST_HASH_*.
+enum class hash_kind : std::uint32_t {
+    sha256 = ATREST_HASH_SHA256,
+    sha512 = ATREST_HASH_SHA512,
+    sha1 = ATREST_HASH_SHA1,
+};
+
+// ATREST_PRIORITY_*.
+enum class slot_priority : std::uint32_t {
+    normal = ATREST_PRIORITY_NORMAL,
+    prefer = ATREST_PRIORITY_PREFER,
+    ignore = ATREST_PRIORITY_IGNORE,
+};
+
+// ATREST_*_KEY and _KEYS.
+enum class protected_by : std::uint32_t {
+    platform_key = ATREST_PLATFORM_KEY,
+    customer_key = ATREST_CUSTOMER_KEY,
+    platform_and_customer_keys = ATREST_PLATFORM_AND_CUSTOMER_KEYS,
+};
+
+// ATREST_LUKS1 and ATREST_LUKS2.
+enum class luks : std::uint32_t { luks1 = ATREST_LUKS1, luks2 = ATREST_LUKS2 };
+
+// ATREST_RESOURCE_*.
+enum class resource : std::uint32_t {
+    disk = ATREST_RESOURCE_DISK,
+    snapshot = ATREST_RESOURCE_SNAPSHOT,
+    image = ATREST_RESOURCE_IMAGE,
+};
+
+// ---------------------------------------------------------------------------------------------------------------------
+// CLOCKS
+
+// A clock of the caller's. Give it to clock::from.
+class time_source {
+public:
+    time_source() = default;
+    time_source(const time_source &) = delete;
+    time_source &operator=(const time_source &) = delete;
+    // Called when the clock and all that goes by it are freed.
+    virtual ~time_source() = default;
+
+    // The time in seconds since 1970-01-01 UTC. Several threads may ask at once; it must be fast, and can't fail.
+    [[nodiscard]] virtual std::uint64_t now() noexcept = 0;
+};
+
+namespace detail {
+
+struct time_source_calls {
+    static std::uint64_t now(void *user) noexcept { return static_cast<time_source *>(user)->now(); }
+    static void release(void *user) noexcept { delete static_cast<time_source *>(user); }
+};
+
+} // namespace detail
+
+// Where time comes from. What goes by a clock keeps it.
+class clock : public detail::handle<atrest_clock, atrest_clock_free> {
+public:
+    using handle::handle;
+
+    // A clock that stands until it is told to move.
+    [[nodiscard]] static result<clock> manual(std::uint64_t now) {
+        return detail::handle_of<clock>([&](auto out) { return atrest_clock_manual(now, out); });
+    }
+    // A clock of the caller's, which lives until this and all that goes by it are freed; if it fails, it ends at once.
+    [[nodiscard]] static result<clock> from(std::unique_ptr<time_source> source) {
+        auto callbacks = detail::init<atrest_clock_callbacks>();
+        callbacks.now = detail::time_source_calls::now;
+        return detail::object_of<clock>(std::move(source), callbacks, detail::time_source_calls::release,
+                                        atrest_clock_from_callbacks);
+    }
+
+    [[nodiscard]] result<std::uint64_t> now() const {
+        return detail::value_of<std::uint64_t>([&](auto out) { return atrest_clock_now(get(), out); });
+    }
+    // These two move a clock of manual().
+    result<void> set(std::uint64_t now) { return detail::done(atrest_clock_set(get(), now)); }
+    result<void> advance(std::uint64_t seconds) { return detail::done(atrest_clock_advance(get(), seconds)); }
+};
+
+// ---------------------------------------------------------------------------------------------------------------------
+// VAULTS OF THE CALLER'S
+
+// A DEK as a vault wrapped it: a view of what the library lends a key_vault.
+class wrapped_dek {
+public:
+    explicit wrapped_dek(const atrest_wrapped_dek &c) noexcept : c_(&c) {}
+
+    [[nodiscard]] std::string_view vault_id() const noexcept { return c_->vault_id; }
+    [[nodiscard]] std::string_view key_name() const noexcept { return c_->key_name; }
+    [[nodiscard]] std::string_view version() const noexcept { return c_->version; }
+    [[nodiscard]] wrap_algorithm algorithm() const noexcept { return static_cast<wrap_algorithm>(c_->algorithm); }
+    [[nodiscard]] const_bytes bytes() const noexcept { return {c_->bytes, c_->bytes_len}; }
+
+private:
+    const atrest_wrapped_dek *c_;
+};
+
+// A DEK that a key_vault is to wrap: under which key, and the place for the outcome.
+class wrapping {
+public:
+    explicit wrapping(atrest_wrapped_dek &c) noexcept : c_(&c) {}
+
+    [[nodiscard]] std::string_view vault_id() const noexcept { return c_->vault_id; }
+    [[nodiscard]] std::string_view key_name() const noexcept { return c_->key_name; }
+    // The version that is to wrap; empty for the latest.
+    [[nodiscard]] std::string_view version() const noexcept { return c_->version; }
+    // Where the wrapped bytes go, if they are to be made there: ATREST_WRAPPED_MAX bytes of room.
+    [[nodiscard]] mutable_bytes room() const noexcept { return c_->bytes; }
+    // Tells what was done: the version of the key, how it wrapped, and the wrapped bytes, which are copied unless they
+    // are in room(). Fails with ATREST_ERR_LENGTH where it doesn't fit.
+    result<void> fill(std::string_view version, wrap_algorithm algorithm, const_bytes bytes) {
+        if (bytes.size() > sizeof c_->bytes || !detail::put(c_->version, version))
+            return fail<void>(ATREST_ERR_LENGTH);
+        c_->algorithm = static_cast<std::uint32_t>(algorithm);
+        c_->bytes_len = bytes.size();
+        if (bytes.size() != 0)
+            std::memmove(c_->bytes, bytes.data(), bytes.size());
+        return result<void>();
+    }
+
+private:
+    atrest_wrapped_dek *c_;
+};
+
+// What a vault of the caller's says of a version of a key, as atrest_key_description.
+struct key_description {
+    std::string version;
+    key_kind kind = key_kind::aes_256;
+    bool enabled = true;
+    std::uint64_t not_before = 0, expires = 0, created = 0;
+};
+
+// A vault that the caller makes: the client of a key service, an HSM, or whatever else keeps keys. Give it to
+// vault::from.
+//
+// Its functions are called from any thread that uses the vault, several at once. They fail by throwing, or by returning
+// an error where functions return results. Nothing that they throw leaves the library: of an atrest::error its status
+// counts, std::bad_alloc is ATREST_ERR_NO_MEMORY, anything else ATREST_ERR_OTHER. Which statuses revoke a key, and
+// which count as an outage, stands at atrest_vault_callbacks. Of an outage whoever called the library learns the
+// status, but not the message.
+class key_vault {
+public:
+    key_vault() = default;
+    key_vault(const key_vault &) = delete;
+    key_vault &operator=(const key_vault &) = delete;
+    // Called when every handle of the vault, and all that uses it, are freed.
+    virtual ~key_vault() = default;
+
+    // The id of the vault, the first part of its keys' URLs. Asked once, by vault::from.
+    [[nodiscard]] virtual std::string id() const = 0;
+    // Wraps `dek` under the key `wrapped.key_name()`, and tells `wrapped`.
+    virtual result<void> wrap(const_bytes dek, wrapping &wrapped) = 0;
+    // Unwraps what wrap() made into `dek`, and returns how many bytes that are.
+    virtual result<std::size_t> unwrap(const wrapped_dek &wrapped, mutable_bytes dek) = 0;
+    // What there is to say of a version of a key; if `version` is empty, of the one that wrap() would take. If this
+    // isn't overridden, the vault doesn't tell.
+    virtual result<key_description> describe(const std::string &key_name, const std::string &version) {
+        static_cast<void>(key_name), static_cast<void>(version);
+        return fail<key_description>(ATREST_ERR_UNSUPPORTED);
+    }
+};
+
+namespace detail {
+
+struct key_vault_calls {
+    static atrest_status wrap(void *user, const std::uint8_t *dek, std::size_t dek_len, atrest_wrapped_dek *wrapped) {
+        return guarded([&] {
+            wrapping out(*wrapped);
+            return status_of([&] { return static_cast<key_vault *>(user)->wrap({dek, dek_len}, out); });
+        });
+    }
+    static atrest_status unwrap(void *user, const atrest_wrapped_dek *wrapped, std::uint8_t *dek, std::size_t dek_cap,
+                                std::size_t *dek_len) {
+        return guarded([&] {
+            const wrapped_dek in(*wrapped);
+            return take(*dek_len, [&] { return static_cast<key_vault *>(user)->unwrap(in, {dek, dek_cap}); });
+        });
+    }
+    static atrest_status describe(void *user, const char *key_name, atrest_key_description *said) {
+        return guarded([&]() -> atrest_status {
+            key_description description;
+            const atrest_status status = take(
+                description, [&] { return static_cast<key_vault *>(user)->describe(key_name, said->version); });
+            if (status != ATREST_OK)
+                return status;
+            if (!put(said->version, description.version))
+                return ATREST_ERR_LENGTH;
+            said->kind = static_cast<std::uint32_t>(description.kind);
+            said->enabled = description.enabled;
+            said->not_before = description.not_before;
+            said->expires = description.expires;
+            said->created = description.created;
+            return ATREST_OK;
+        });
+    }
+    static void release(void *user) noexcept { delete static_cast<key_vault *>(user); }
+};
+
+} // namespace detail
+
+// ---------------------------------------------------------------------------------------------------------------------
+// VAULTS
+
+// What opens a vault file.
+class unlock {
+public:
+    // The passphrase isn't copied: it must live until the vault is open.
+    [[nodiscard]] static unlock passphrase(octets passphrase) {
+        unlock by;
+        by.c_.passphrase = passphrase.chars();
+        by.c_.passphrase_len = passphrase.size();
+        return by;
+    }
+    [[nodiscard]] static unlock key_file(path file) {
+        unlock by;
+        by.key_file_ = file.get();
+        return by;
+    }
+    // What a new vault's passphrase costs to try.
+    unlock &kdf(std::uint32_t memory_kib, std::uint32_t passes, std::uint32_t lanes) noexcept {
+        c_.kdf_memory_kib = memory_kib;
+        c_.kdf_passes = passes;
+        c_.kdf_lanes = lanes;
+        return *this;
+    }
+
+    // For C, for as long as this lives and isn't changed.
+    [[nodiscard]] atrest_unlock c() const noexcept {
+        atrest_unlock c = c_;
+        c.key_file = key_file_.get();
+        return c;
+    }
+
+private:
+    unlock() = default;
+
+    atrest_unlock c_ = detail::init<atrest_unlock>();
+    detail::copied key_file_;
+};
+
+// How a vault file is made. As atrest_vault_options.
+class vault_options {
+public:
+    vault_options &id(text id) { return id_ = id.get(), *this; }
+    vault_options &region(text region) { return region_ = region.get(), *this; }
+    vault_options &tenant(text tenant) { return tenant_ = tenant.get(), *this; }
+    vault_options &retention_days(std::uint32_t days) noexcept { return c_.retention_days = days, *this; }
+    vault_options &purge_protection(bool on = true) noexcept { return c_.purge_protection = on, *this; }
+    vault_options &refuse_expired(bool on = true) noexcept { return c_.refuse_expired = on, *this; }
+
+    // For C, for as long as this lives and isn't changed.
+    [[nodiscard]] atrest_vault_options c() const noexcept {
+        atrest_vault_options c = c_;
+        c.id = id_.get();
+        c.region = region_.get();
+        c.tenant = tenant_.get();
+        return c;
+    }
+
+private:
+    atrest_vault_options c_ = detail::init<atrest_vault_options>();
+    detail::copied id_, region_, tenant_;
+};
+
+// What changes of a version of a key: what is called here. Times are seconds since 1970-01-01 UTC; 0 is any, or never.
+class version_change {
+public:
+    version_change &enabled(bool enabled) noexcept { return c_.enabled = enabled, changes(ATREST_CHANGE_ENABLED); }
+    version_change &not_before(std::uint64_t time) noexcept {
+        return c_.not_before = time, changes(ATREST_CHANGE_NOT_BEFORE);
+    }
+    version_change &expires(std::uint64_t time) noexcept { return c_.expires = time, changes(ATREST_CHANGE_EXPIRES); }
+
+    [[nodiscard]] const atrest_version_change &c() const noexcept { return c_; }
+
+private:
+    version_change &changes(std::uint32_t what) noexcept { return c_.changes |= what, *this; }
+
+    atrest_version_change c_ = detail::init<atrest_version_change>();
+};
+
+// A vault of KEKs.
+class vault : public detail::handle<atrest_vault, atrest_vault_free> {
+public:
+    using handle::handle;
+
+    [[nodiscard]] static result<vault> create_file(path file, const unlock &by) {
+        const atrest_unlock c = by.c();
+        return detail::handle_of<vault>([&](auto out) { return atrest_vault_create_file(file.get(), &c, out); });
+    }
+    [[nodiscard]] static result<vault> create_file(path file, const unlock &by, const vault_options &options) {
+        const atrest_unlock c = by.c();
+        const atrest_vault_options c_options = options.c();
+        return detail::handle_of<vault>(
+            [&](auto out) { return atrest_vault_create_file_with(file.get(), &c, &c_options, out); });
+    }
+    [[nodiscard]] static result<vault> open_file(path file, const unlock &by) {
+        const atrest_unlock c = by.c();
+        return detail::handle_of<vault>([&](auto out) { return atrest_vault_open_file(file.get(), &c, out); });
+    }
+    static result<void> generate_key_file(path file) {
+        return detail::done(atrest_vault_generate_key_file(file.get()));
+    }
+
+    // A vault of the caller's, which lives until this and all that uses it are freed; if it fails, it ends at once.
+    [[nodiscard]] static result<vault> from(std::unique_ptr<key_vault> keys) {
+        auto callbacks = detail::init<atrest_vault_callbacks>();
+        const std::string id = keys ? keys->id() : std::string();
+        callbacks.id = text(id).get();
+        callbacks.wrap = detail::key_vault_calls::wrap;
+        callbacks.unwrap = detail::key_vault_calls::unwrap;
+        callbacks.describe = detail::key_vault_calls::describe;
+        return detail::object_of<vault>(std::move(keys), callbacks, detail::key_vault_calls::release,
+                                        atrest_vault_from_callbacks);
+    }
+    // Another handle of the same vault.
+    [[nodiscard]] result<vault> clone() const {
+        return detail::handle_of<vault>([&](auto out) { return atrest_vault_clone(get(), out); });
+    }
+    // Another handle of the same vault file, which goes by `time`.
+    [[nodiscard]] result<vault> with_clock(const clock &time) const {
+        return detail::handle_of<vault>([&](auto out) { return atrest_vault_with_clock(get(), time.get(), out); });
+    }
+
+    [[nodiscard]] result<std::string> id() const {
+        return detail::text_of([&](auto... out) { return atrest_vault_id(get(), out...); });
+    }
+
+    // These return the URL of the new version.
+    result<std::string> create_key(text name) {
+        return detail::url_of([&](auto... url) { return atrest_vault_create_key(get(), name.get(), url...); });
+    }
+    result<std::string> create_key(text name, key_kind kind) {
+        return detail::url_of([&](auto... url) {
+            return atrest_vault_create_key_of(get(), name.get(), static_cast<std::uint32_t>(kind), url...);
+        });
+    }
+    result<std::string> rotate_key(text name) {
+        return detail::url_of([&](auto... url) { return atrest_vault_rotate_key(get(), name.get(), url...); });
+    }
+    result<std::string> import_key(text name, const_bytes kek) {
+        return detail::url_of([&](auto... url) {
+            return atrest_vault_import_key(get(), name.get(), kek.data(), kek.size(), url...);
+        });
+    }
+    result<std::string> import_version(text name, const_bytes kek) {
+        return detail::url_of([&](auto... url) {
+            return atrest_vault_import_version(get(), name.get(), kek.data(), kek.size(), url...);
+        });
+    }
+    result<std::string> import_rsa_key(text name, const_bytes pkcs8) {
+        return detail::url_of([&](auto... url) {
+            return atrest_vault_import_rsa_key(get(), name.get(), pkcs8.data(), pkcs8.size(), url...);
+        });
+    }
+    result<std::string> import_rsa_version(text name, const_bytes pkcs8) {
+        return detail::url_of([&](auto... url) {
+            return atrest_vault_import_rsa_version(get(), name.get(), pkcs8.data(), pkcs8.size(), url...);
+        });
+    }
+
+    // Calls `each` with an atrest_key_version.
+    template <class F> result<void> list(F &&each) const {
+        return detail::each<const atrest_key_version *>(
+            each, [&](auto... visit) { return atrest_vault_list(get(), visit...); });
+    }
+    template <class F> result<void> describe(text name, F &&each) const { return describe(name, nullptr, each); }
+    template <class F> result<void> describe(text name, text version, F &&each) const {
+        return detail::each<const atrest_key_version *>(each, [&](auto... visit) {
+            return atrest_vault_describe(get(), name.get(), version.get(), visit...);
+        });
+    }
+    // Calls `each` with an atrest_deleted_key.
+    template <class F> result<void> list_deleted(F &&each) const {
+        return detail::each<const atrest_deleted_key *>(
+            each, [&](auto... visit) { return atrest_vault_list_deleted(get(), visit...); });
+    }
+
+    result<void> set_version(text key_url, const version_change &change) {
+        return detail::done(atrest_vault_set_version(get(), key_url.get(), &change.c()));
+    }
+    result<void> delete_key(text name) { return detail::done(atrest_vault_delete_key(get(), name.get())); }
+    result<void> recover_key(text name) { return detail::done(atrest_vault_recover_key(get(), name.get())); }
+    result<void> protect() { return detail::done(atrest_vault_protect(get())); }
+    result<void> hazmat_purge_key(text name) { return detail::done(atrest_hazmat_vault_purge_key(get(), name.get())); }
+    result<void> hazmat_destroy_version(text key_url) {
+        return detail::done(atrest_hazmat_vault_destroy_version(get(), key_url.get()));
+    }
+
+    result<void> grant(text identity, operations what) {
+        return detail::done(atrest_vault_grant(get(), identity.get(), static_cast<std::uint32_t>(what)));
+    }
+    result<void> revoke(text identity, operations what) {
+        return detail::done(atrest_vault_revoke(get(), identity.get(), static_cast<std::uint32_t>(what)));
+    }
+    // Calls `each` with the identity, a const char *, and its operations.
+    template <class F> result<void> list_grants(F &&each) const {
+        auto one = [&](const char *identity, std::uint32_t what) {
+            return each(identity, static_cast<operations>(what));
+        };
+        return detail::each<const char *, std::uint32_t>(
+            one, [&](auto... visit) { return atrest_vault_list_grants(get(), visit...); });
+    }
+    [[nodiscard]] result<vault> as_identity(text identity) const {
+        return detail::handle_of<vault>([&](auto out) { return atrest_vault_as_identity(get(), identity.get(), out); });
+    }
+
+    // Calls `each` with an atrest_audit_entry. `head` is an earlier audit_head(), by way of which the log must go.
+    template <class F> result<void> audit(F &&each) const { return audit(nullptr, each); }
+    template <class F> result<void> audit(text head, F &&each) const {
+        return detail::each<const atrest_audit_entry *>(
+            each, [&](auto... visit) { return atrest_vault_audit(get(), head.get(), visit...); });
+    }
+    [[nodiscard]] result<std::string> audit_head() const {
+        return detail::text_of([&](auto... out) { return atrest_vault_audit_head(get(), out...); });
+    }
+    result<void> archive_audit(path file) { return detail::done(atrest_vault_archive_audit(get(), file.get())); }
+};
+
+// ---------------------------------------------------------------------------------------------------------------------
+// DATA ENCRYPTION KEYS
+
+// A data encryption key.
+class dek : public detail::handle<atrest_dek, atrest_dek_free> {
+public:
+    using handle::handle;
+
+    [[nodiscard]] static result<dek> generate(dek_algorithm algorithm = dek_algorithm::aes_256_xts) {
+        return detail::handle_of<dek>(
+            [&](auto out) { return atrest_dek_generate(static_cast<std::uint32_t>(algorithm), out); });
+    }
+    // Has `keys` unwrap the DEK of an envelope.
+    [[nodiscard]] static result<dek> unwrap(const vault &keys, const_bytes envelope, octets context) {
+        return detail::handle_of<dek>([&](auto out) {
+            return atrest_dek_unwrap(keys.get(), envelope.data(), envelope.size(), context.data(), context.size(), out);
+        });
+    }
+    // Wiping `bytes` stays with the caller.
+    [[nodiscard]] static result<dek> hazmat_from_bytes(const_bytes bytes) {
+        return detail::handle_of<dek>(
+            [&](auto out) { return atrest_hazmat_dek_from_bytes(bytes.data(), bytes.size(), out); });
+    }
+
+    [[nodiscard]] result<dek_algorithm> algorithm() const {
+        return detail::enum_of<dek_algorithm>([&](auto out) { return atrest_dek_algorithm(get(), out); });
+    }
+    // Has `keys` wrap this, and returns the envelope, which is no secret.
+    [[nodiscard]] result<std::vector<std::uint8_t>> wrap(const vault &keys, text key_name, octets context) const {
+        return detail::bytes_of(ATREST_ENVELOPE_MAX, [&](auto... out) {
+            return atrest_dek_wrap(get(), keys.get(), key_name.get(), context.data(), context.size(), out...);
+        });
+    }
+    // Puts the key itself into `bytes`, and returns its length. Wiping `bytes` stays with the caller.
+    [[nodiscard]] result<std::size_t> hazmat_bytes(mutable_bytes bytes) const {
+        return detail::value_of<std::size_t>(
+            [&](auto len) { return atrest_hazmat_dek_bytes(get(), bytes.data(), bytes.size(), len); });
+    }
+};
+
+// The URL of the key version that wrapped the DEK of an envelope.
+[[nodiscard]] inline result<std::string> envelope_key_url(const_bytes envelope) {
+    return detail::text_of(
+        [&](auto... out) { return atrest_envelope_key_url(envelope.data(), envelope.size(), out...); });
+}
+
+// ---------------------------------------------------------------------------------------------------------------------
+// SECTOR CIPHER
+
+// The number of a data unit, as 16 little-endian bytes.
+using tweak = std::array<std::uint8_t, 16>;
+
+// Pieces of memory in which a run of sectors lies: an array or a vector of atrest_segment.
+class segments {
+public:
+    constexpr segments(const atrest_segment *first, std::size_t count) noexcept : first_(first), count_(count) {}
+    template <std::size_t N>
+    constexpr segments(const atrest_segment (&array)[N]) noexcept : first_(array), count_(N) {}
+    template <class C, class = std::enable_if_t<std::is_convertible_v<decltype(std::declval<const C &>().data()),
+                                                                     const atrest_segment *>>>
+    constexpr segments(const C &list) noexcept : first_(list.data()), count_(list.size()) {}
+
+    [[nodiscard]] constexpr const atrest_segment *data() const noexcept { return first_; }
+    [[nodiscard]] constexpr std::size_t size() const noexcept { return count_; }
+
+private:
+    const atrest_segment *first_;
+    std::size_t count_;
+};
+
+// XTS-AES over runs of sectors. Source and destination of a call must have the same length.
+class sector_cipher : public detail::handle<atrest_sector_cipher, atrest_sector_cipher_free> {
+public:
+    using handle::handle;
+
+    [[nodiscard]] static result<sector_cipher> make(const dek &key, std::uint32_t sector_size,
+                                                    sector_unit unit = sector_unit::of_512) {
+        return detail::handle_of<sector_cipher>([&](auto out) {
+            return atrest_sector_cipher_new(key.get(), sector_size, static_cast<std::uint32_t>(unit), out);
+        });
+    }
+
+    // In place.
+    result<void> encrypt(std::uint64_t first_sector, mutable_bytes sectors) const {
+        return detail::done(atrest_sector_cipher_encrypt(get(), first_sector, sectors.data(), sectors.size()));
+    }
+    result<void> decrypt(std::uint64_t first_sector, mutable_bytes sectors) const {
+        return detail::done(atrest_sector_cipher_decrypt(get(), first_sector, sectors.data(), sectors.size()));
+    }
+
+    // From `src` to `dst`.
+    result<void> encrypt_to(std::uint64_t first_sector, const_bytes src, mutable_bytes dst) const {
+        return run(atrest_sector_cipher_encrypt_to, first_sector, src, dst);
+    }
+    result<void> decrypt_to(std::uint64_t first_sector, const_bytes src, mutable_bytes dst) const {
+        return run(atrest_sector_cipher_decrypt_to, first_sector, src, dst);
+    }
+
+    // From `src` to `dst`, past the cache.
+    result<void> encrypt_streaming(std::uint64_t first_sector, const_bytes src, mutable_bytes dst) const {
+        return run(atrest_sector_cipher_encrypt_streaming, first_sector, src, dst);
+    }
+    result<void> decrypt_streaming(std::uint64_t first_sector, const_bytes src, mutable_bytes dst) const {
+        return run(atrest_sector_cipher_decrypt_streaming, first_sector, src, dst);
+    }
+
+    // One data unit under a tweak.
+    result<void> encrypt_unit(const tweak &number, mutable_bytes unit) const {
+        return detail::done(atrest_sector_cipher_encrypt_unit(get(), number.data(), unit.data(), unit.size()));
+    }
+    result<void> decrypt_unit(const tweak &number, mutable_bytes unit) const {
+        return detail::done(atrest_sector_cipher_decrypt_unit(get(), number.data(), unit.data(), unit.size()));
+    }
+    result<void> encrypt_unit_to(const tweak &number, const_bytes src, mutable_bytes dst) const {
+        return run(atrest_sector_cipher_encrypt_unit_to, number.data(), src, dst);
+    }
+    result<void> decrypt_unit_to(const tweak &number, const_bytes src, mutable_bytes dst) const {
+        return run(atrest_sector_cipher_decrypt_unit_to, number.data(), src, dst);
+    }
+
+    // Runs that lie in pieces of memory.
+    result<void> encrypt_segments(std::uint64_t first_sector, segments in_place) const {
+        return detail::done(
+            atrest_sector_cipher_encrypt_segments(get(), first_sector, in_place.data(), in_place.size()));
+    }
+    result<void> decrypt_segments(std::uint64_t first_sector, segments in_place) const {
+        return detail::done(
+            atrest_sector_cipher_decrypt_segments(get(), first_sector, in_place.data(), in_place.size()));
+    }
+    result<void> encrypt_segments_to(std::uint64_t first_sector, segments src, segments dst) const {
+        return detail::done(atrest_sector_cipher_encrypt_segments_to(get(), first_sector, src.data(), src.size(),
+                                                                     dst.data(), dst.size()));
+    }
+    result<void> decrypt_segments_to(std::uint64_t first_sector, segments src, segments dst) const {
+        return detail::done(atrest_sector_cipher_decrypt_segments_to(get(), first_sector, src.data(), src.size(),
+                                                                     dst.data(), dst.size()));
+    }
+
+private:
+    template <class Call, class Number>
+    result<void> run(Call call, Number number, const_bytes src, mutable_bytes dst) const {
+        if (src.size() != dst.size())
+            return detail::different_lengths<void>();
+        return detail::done(call(get(), number, src.data(), dst.data(), src.size()));
+    }
+};
+
+// ---------------------------------------------------------------------------------------------------------------------
+// STREAM CIPHER
+
+// The nonce of a stream: what its counter starts from.
+using nonce = std::array<std::uint8_t, ATREST_NONCE_SIZE>;
+
+// AES-256-CTR over a stream of bytes. ONE KEY, ONE FILE: atrest.h says why.
+class stream_cipher : public detail::handle<atrest_stream_cipher, atrest_stream_cipher_free> {
+public:
+    using handle::handle;
+
+    [[nodiscard]] static result<stream_cipher> make(const dek &key, const nonce &start) {
+        return detail::handle_of<stream_cipher>(
+            [&](auto out) { return atrest_stream_cipher_new(key.get(), start.data(), out); });
+    }
+
+    // Encrypts or decrypts, which is the same, in place.
+    result<void> apply(std::uint64_t offset, mutable_bytes data) const {
+        return detail::done(atrest_stream_cipher_apply(get(), offset, data.data(), data.size()));
+    }
+    // From `src` to `dst`, which must have the same length.
+    result<void> apply_to(std::uint64_t offset, const_bytes src, mutable_bytes dst) const {
+        if (src.size() != dst.size())
+            return detail::different_lengths<void>();
+        return detail::done(atrest_stream_cipher_apply_to(get(), offset, src.data(), dst.data(), src.size()));
+    }
+};
+
+// ---------------------------------------------------------------------------------------------------------------------
+// KEY WRAP
+//
+// Each puts its outcome into `out`, which may be where the input is, and returns its length.
+
+[[nodiscard]] inline result<std::size_t> aes_kw_wrap(const_bytes kek, const_bytes key, mutable_bytes out) {
+    return detail::value_of<std::size_t>([&](auto len) {
+        return atrest_aes_kw_wrap(kek.data(), kek.size(), key.data(), key.size(), out.data(), out.size(), len);
+    });
+}
+[[nodiscard]] inline result<std::size_t> aes_kw_unwrap(const_bytes kek, const_bytes wrapped, mutable_bytes out) {
+    return detail::value_of<std::size_t>([&](auto len) {
+        return atrest_aes_kw_unwrap(kek.data(), kek.size(), wrapped.data(), wrapped.size(), out.data(), out.size(),
+                                    len);
+    });
+}
+[[nodiscard]] inline result<std::size_t> aes_kwp_wrap(const_bytes kek, const_bytes key, mutable_bytes out) {
+    return detail::value_of<std::size_t>([&](auto len) {
+        return atrest_aes_kwp_wrap(kek.data(), kek.size(), key.data(), key.size(), out.data(), out.size(), len);
+    });
+}
+[[nodiscard]] inline result<std::size_t> aes_kwp_unwrap(const_bytes kek, const_bytes wrapped, mutable_bytes out) {
+    return detail::value_of<std::size_t>([&](auto len) {
+        return atrest_aes_kwp_unwrap(kek.data(), kek.size(), wrapped.data(), wrapped.size(), out.data(), out.size(),
+                                     len);
+    });
+}
+
+// ---------------------------------------------------------------------------------------------------------------------
+// DEVICES
+
+// A device of the caller's: bytes that can be read and written anywhere. Give it to device::from.
+//
+// Its functions are called from any thread that uses the volume on it, several at once; they must not call that volume.
+// They fail as those of a key_vault do, and the call of the library ends with ATREST_ERR_CALLBACK_FAILED: its message
+// has the status, but not what was thrown.
+class block_device {
+public:
+    block_device() = default;
+    block_device(const block_device &) = delete;
+    block_device &operator=(const block_device &) = delete;
+    // Called when the device and every volume on it are freed.
+    virtual ~block_device() = default;
+
+    // The size in bytes. Asked once, by device::from.
+    [[nodiscard]] virtual std::uint64_t size() const = 0;
+    // Whether nothing can be written. Asked once, by device::from; then write_at and sync are never called.
+    [[nodiscard]] virtual bool read_only() const { return false; }
+    // Fills `bytes` from `offset`; it stays below size().
+    virtual result<void> read_at(std::uint64_t offset, mutable_bytes bytes) = 0;
+    // Writes all of `bytes` at `offset`; it stays below size().
+    virtual result<void> write_at(std::uint64_t offset, const_bytes bytes) = 0;
+    // Returns when all that was written is on stable storage.
+    virtual result<void> sync() = 0;
+};
+
+namespace detail {
+
+struct block_device_calls {
+    static atrest_status read_at(void *user, std::uint64_t offset, void *bytes, std::size_t len) {
+        return guarded([&] {
+            return status_of([&] { return static_cast<block_device *>(user)->read_at(offset, {bytes, len}); });
+        });
+    }
+    static atrest_status write_at(void *user, std::uint64_t offset, const void *bytes, std::size_t len) {
+        return guarded([&] {
+            return status_of([&] { return static_cast<block_device *>(user)->write_at(offset, {bytes, len}); });
+        });
+    }
+    static atrest_status sync(void *user) {
+        return guarded([&] { return status_of([&] { return static_cast<block_device *>(user)->sync(); }); });
+    }
+    static void release(void *user) noexcept { delete static_cast<block_device *>(user); }
+};
+
+} // namespace detail
+
+// What a volume lies on. The volume keeps it, so the handle may go as soon as the volume is there.
+class device : public detail::handle<atrest_device, atrest_device_free> {
+public:
+    using handle::handle;
+
+    [[nodiscard]] static result<device> open_file(path file) { return open(file, 0); }
+    [[nodiscard]] static result<device> open_file_read_only(path file) { return open(file, ATREST_DEVICE_READ_ONLY); }
+    [[nodiscard]] static result<device> create_file(path file, std::uint64_t size) {
+        return detail::handle_of<device>([&](auto out) { return atrest_device_create_file(file.get(), size, out); });
+    }
+    [[nodiscard]] static result<device> memory(std::size_t size) {
+        return detail::handle_of<device>([&](auto out) { return atrest_device_memory(size, out); });
+    }
+
+    // A device of the caller's, which lives until this and every volume on it are freed; if it fails, it ends at once.
+    [[nodiscard]] static result<device> from(std::unique_ptr<block_device> below) {
+        auto callbacks = detail::init<atrest_device_callbacks>();
+        callbacks.size = below ? below->size() : 0;
+        callbacks.read_at = detail::block_device_calls::read_at;
+        if (below && !below->read_only()) {
+            callbacks.write_at = detail::block_device_calls::write_at;
+            callbacks.sync = detail::block_device_calls::sync;
+        }
+        return detail::object_of<device>(std::move(below), callbacks, detail::block_device_calls::release,
+                                         atrest_device_from_callbacks);
+    }
+    // Another handle of the same device.
+    [[nodiscard]] result<device> clone() const {
+        return detail::handle_of<device>([&](auto out) { return atrest_device_clone(get(), out); });
+    }
+
+private:
+    static result<device> open(path file, std::uint32_t flags) {
+        return detail::handle_of<device>([&](auto out) { return atrest_device_open_file(file.get(), flags, out); });
+    }
+};
+
+// ---------------------------------------------------------------------------------------------------------------------
+// WAYS INTO A VOLUME
+
+// A KDF and what it costs.
+class kdf {
+public:
+    [[nodiscard]] static kdf pbkdf2(std::uint32_t iterations, hash_kind hash = hash_kind::sha256) noexcept {
+        kdf one(kdf_kind::pbkdf2);
+        one.c_.hash = static_cast<std::uint32_t>(hash);
+        one.c_.iterations = iterations;
+        return one;
+    }
+    [[nodiscard]] static kdf argon2id(std::uint32_t memory_kib, std::uint32_t passes, std::uint32_t lanes) noexcept {
+        return argon2(kdf_kind::argon2id, memory_kib, passes, lanes);
+    }
+    [[nodiscard]] static kdf argon2i(std::uint32_t memory_kib, std::uint32_t passes, std::uint32_t lanes) noexcept {
+        return argon2(kdf_kind::argon2i, memory_kib, passes, lanes);
+    }
+    // The costs that take about `time_ms` on this machine. 0 is the default, as in atrest_kdf_benchmark.
+    [[nodiscard]] static result<kdf> benchmark(kdf_kind kind, std::uint32_t time_ms = 0,
+                                               std::uint32_t max_memory_kib = 0, std::uint32_t lanes = 0,
+                                               hash_kind hash = hash_kind::sha256) {
+        kdf out(kind);
+        if (const atrest_status status
+            = atrest_kdf_benchmark(static_cast<std::uint32_t>(kind), static_cast<std::uint32_t>(hash), time_ms,
+                                   max_memory_kib, lanes, &out.c_);
+            status != ATREST_OK)
+            return detail::failed<kdf>(status);
+        return out;
+    }
+
+    [[nodiscard]] const atrest_kdf &c() const noexcept { return c_; }
+
+private:
+    explicit kdf(kdf_kind kind) noexcept { c_.kind = static_cast<std::uint32_t>(kind); }
+    static kdf argon2(kdf_kind kind, std::uint32_t memory_kib, std::uint32_t passes, std::uint32_t lanes) noexcept {
+        kdf one(kind);
+        one.c_.memory_kib = memory_kib;
+        one.c_.passes = passes;
+        one.c_.lanes = lanes;
+        return one;
+    }
+
+    atrest_kdf c_ = detail::init<atrest_kdf>();
+};
+
+// What opens a volume: a vault, a DEK, a passphrase or a key file. What it is made of must live until the volume is
+// open.
+class credential {
+public:
+    credential(const vault &keys) noexcept : credential(ATREST_CREDENTIAL_VAULT) { c_.vault = keys.get(); }
+    credential(const dek &key) noexcept : credential(ATREST_CREDENTIAL_DEK) { c_.dek = key.get(); }
+    [[nodiscard]] static credential passphrase(octets passphrase) noexcept {
+        credential by(ATREST_CREDENTIAL_PASSPHRASE);
+        by.c_.passphrase = passphrase.chars();
+        by.c_.passphrase_len = passphrase.size();
+        return by;
+    }
+    [[nodiscard]] static credential key_file(path file) {
+        credential by(ATREST_CREDENTIAL_KEY_FILE);
+        by.key_file_ = file.get();
+        return by;
+    }
+
+    // For C, for as long as this lives and isn't changed.
+    [[nodiscard]] atrest_credential c() const noexcept {
+        atrest_credential c = c_;
+        c.key_file = key_file_.get();
+        return c;
+    }
+
+private:
+    explicit credential(std::uint32_t kind) noexcept { c_.kind = kind; }
+
+    atrest_credential c_ = detail::init<atrest_credential>();
+    detail::copied key_file_;
+};
+
+// A way into a volume that is to be made: {vault, key name}, a passphrase or a key file. What it is made of must live
+// until the call returns.
+class protector {
+public:
+    protector(const vault &keys, text key_name) : protector(ATREST_PROTECTOR_VAULT) {
+        c_.vault = keys.get();
+        key_name_ = key_name.get();
+    }
+    [[nodiscard]] static protector passphrase(octets passphrase) {
+        protector by(ATREST_PROTECTOR_PASSPHRASE);
+        by.c_.passphrase = passphrase.chars();
+        by.c_.passphrase_len = passphrase.size();
+        return by;
+    }
+    [[nodiscard]] static protector key_file(path file) {
+        protector by(ATREST_PROTECTOR_KEY_FILE);
+        by.key_file_ = file.get();
+        return by;
+    }
+
+    // For C, for as long as this lives and isn't changed.
+    [[nodiscard]] atrest_protector c() const noexcept {
+        atrest_protector c = c_;
+        c.key_name = key_name_.get();
+        c.key_file = key_file_.get();
+        return c;
+    }
+
+private:
+    explicit protector(std::uint32_t kind) noexcept { c_.kind = kind; }
+
+    atrest_protector c_ = detail::init<atrest_protector>();
+    detail::copied key_name_, key_file_;
+};
+
+// What a new keyslot is like. As atrest_keyslot_options.
+class keyslot_options {
+public:
+    keyslot_options &id(std::uint32_t id) noexcept { return c_.flags |= ATREST_KEYSLOT_ID, c_.id = id, *this; }
+    keyslot_options &priority(slot_priority priority) noexcept {
+        return c_.priority = static_cast<std::uint32_t>(priority), *this;
+    }
+    keyslot_options &time_ms(std::uint32_t time) noexcept { return c_.time_ms = time, *this; }
+    keyslot_options &max_memory_kib(std::uint32_t memory) noexcept { return c_.max_memory_kib = memory, *this; }
+    keyslot_options &costs(const kdf &kdf) noexcept { return kdf_ = kdf, *this; }
+
+    // For C, for as long as this lives and isn't changed.
+    [[nodiscard]] atrest_keyslot_options c() const noexcept {
+        atrest_keyslot_options c = c_;
+        c.kdf = kdf_ ? &kdf_->c() : nullptr;
+        return c;
+    }
+
+private:
+    atrest_keyslot_options c_ = detail::init<atrest_keyslot_options>();
+    std::optional<kdf> kdf_;
+};
+
+// ---------------------------------------------------------------------------------------------------------------------
+// HOW VOLUMES ARE MADE AND OPENED
+
+// What a new volume is like. As atrest_format_options. The devices and the DEK must live until the call returns.
+class format_options {
+public:
+    format_options &overwrite() noexcept { return c_.flags |= ATREST_FORMAT_OVERWRITE, *this; }
+    format_options &sector_size(std::uint32_t size) noexcept { return c_.sector_size = size, *this; }
+    format_options &algorithm(dek_algorithm algorithm) noexcept {
+        return c_.dek_algorithm = static_cast<std::uint32_t>(algorithm), *this;
+    }
+    format_options &encryption_type(protected_by keys) noexcept {
+        return c_.encryption_type = static_cast<std::uint32_t>(keys), *this;
+    }
+    format_options &data_offset(std::uint64_t offset) noexcept { return c_.data_offset = offset, *this; }
+    format_options &uuid(const std::array<std::uint8_t, 16> &uuid) noexcept { return uuid_ = uuid, *this; }
+    format_options &label(text label) { return label_ = label.get(), *this; }
+    format_options &subsystem(text subsystem) { return subsystem_ = subsystem.get(), *this; }
+    format_options &context(octets context) { return context_ = context, *this; }
+    format_options &luks_version(luks version) noexcept {
+        return c_.luks_version = static_cast<std::uint32_t>(version), *this;
+    }
+    format_options &header(const device &header) noexcept { return c_.header = header.get(), *this; }
+    format_options &keyslot(const keyslot_options &keyslot) { return keyslot_ = keyslot, *this; }
+    format_options &hazmat_dek(const dek &key) noexcept { return c_.hazmat_dek = key.get(), *this; }
+
+    // Hands what C needs to `call`, for its duration, and returns what that returns.
+    template <class F> auto with_c(F &&call) const {
+        atrest_format_options c = c_;
+        const atrest_keyslot_options keyslot = keyslot_ ? keyslot_->c() : atrest_keyslot_options{};
+        c.keyslot = keyslot_ ? &keyslot : nullptr;
+        c.uuid = uuid_ ? uuid_->data() : nullptr;
+        c.label = label_.get();
+        c.subsystem = subsystem_.get();
+        c.context = context_.get();
+        c.context_len = context_.size();
+        return call(&std::as_const(c));
+    }
+
+private:
+    atrest_format_options c_ = detail::init<atrest_format_options>();
+    std::optional<std::array<std::uint8_t, 16>> uuid_;
+    detail::copied label_, subsystem_, context_;
+    std::optional<keyslot_options> keyslot_;
+};
+
+// How to open a volume. As atrest_open_options. The device must live until the call returns.
+class open_options {
+public:
+    open_options &read_only() noexcept { return flag(ATREST_OPEN_READ_ONLY); }
+    open_options &hazmat_allow_truncated() noexcept { return flag(ATREST_OPEN_HAZMAT_ALLOW_TRUNCATED); }
+    open_options &hazmat_allow_unencrypted() noexcept { return flag(ATREST_OPEN_HAZMAT_ALLOW_UNENCRYPTED); }
+    open_options &keyslot(std::uint32_t id) noexcept { return c_.keyslot = id, flag(ATREST_OPEN_KEYSLOT); }
+    open_options &context(octets context) { return context_ = context, *this; }
+    open_options &header(const device &header) noexcept { return c_.header = header.get(), *this; }
+    open_options &kdf_max_memory_kib(std::uint32_t most) noexcept { return c_.kdf_max_memory_kib = most, *this; }
+    open_options &kdf_max_kib_passes(std::uint64_t most) noexcept { return c_.kdf_max_kib_passes = most, *this; }
+    open_options &kdf_max_iterations(std::uint32_t most) noexcept { return c_.kdf_max_iterations = most, *this; }
+    open_options &kdf_max_lanes(std::uint32_t most) noexcept { return c_.kdf_max_lanes = most, *this; }
+
+    // For C, for as long as this lives and isn't changed.
+    [[nodiscard]] atrest_open_options c() const noexcept {
+        atrest_open_options c = c_;
+        c.context = context_.get();
+        c.context_len = context_.size();
+        return c;
+    }
+
+private:
+    open_options &flag(std::uint32_t flag) noexcept { return c_.flags |= flag, *this; }
+
+    atrest_open_options c_ = detail::init<atrest_open_options>();
+    detail::copied context_;
+};
+
+// ---------------------------------------------------------------------------------------------------------------------
+// VOLUMES
+
+// An encrypted device. IT DOES NOT SYNC IN THE END: call sync() first, or what was written last may not be on the disk.
+class volume : public detail::handle<atrest_volume, atrest_volume_free> {
+public:
+    using handle::handle;
+
+    [[nodiscard]] static result<volume> format(const device &on, const protector &by,
+                                               const format_options &options = {}) {
+        const atrest_protector c = by.c();
+        return options.with_c([&](auto c_options) {
+            return detail::handle_of<volume>(
+                [&](auto out) { return atrest_volume_format(on.get(), &c, c_options, out); });
+        });
+    }
+    [[nodiscard]] static result<volume> open(const device &on, const credential &by, const open_options &options = {}) {
+        const atrest_credential c = by.c();
+        const atrest_open_options c_options = options.c();
+        return detail::handle_of<volume>(
+            [&](auto out) { return atrest_volume_open(on.get(), &c, &c_options, out); });
+    }
+
+    // Whole sectors, at an offset in bytes.
+    result<void> read_at(std::uint64_t offset, mutable_bytes sectors) const {
+        return detail::done(atrest_volume_read_at(get(), offset, sectors.data(), sectors.size()));
+    }
+    result<void> write_at(std::uint64_t offset, const_bytes sectors) {
+        return detail::done(atrest_volume_write_at(get(), offset, sectors.data(), sectors.size()));
+    }
+    result<void> sync() { return detail::done(atrest_volume_sync(get())); }
+
+    // Returns the URL of the version that wraps from now on.
+    result<std::string> rotate_kek(const vault &keys) {
+        return detail::url_of([&](auto... url) { return atrest_volume_rotate_kek(get(), keys.get(), url...); });
+    }
+    // Returns the number of the new token or keyslot.
+    result<std::uint32_t> add_protector(const protector &by, const keyslot_options &options = {}) {
+        const atrest_protector c = by.c();
+        const atrest_keyslot_options c_options = options.c();
+        return detail::value_of<std::uint32_t>(
+            [&](auto id) { return atrest_volume_add_protector(get(), &c, &c_options, id); });
+    }
+    // Returns the number of the new keyslot.
+    result<std::uint32_t> change_keyslot(std::uint32_t id, const protector &by, const keyslot_options &options = {}) {
+        const atrest_protector c = by.c();
+        const atrest_keyslot_options c_options = options.c();
+        return detail::value_of<std::uint32_t>(
+            [&](auto new_id) { return atrest_volume_change_keyslot(get(), id, &c, &c_options, new_id); });
+    }
+    result<void> remove_keyslot(std::uint32_t id) { return detail::done(atrest_volume_remove_keyslot(get(), id)); }
+    result<void> remove_token(std::uint32_t id) { return detail::done(atrest_volume_remove_token(get(), id)); }
+
+    [[nodiscard]] result<std::uint64_t> size() const {
+        return detail::value_of<std::uint64_t>([&](auto out) { return atrest_volume_size(get(), out); });
+    }
+    [[nodiscard]] result<std::uint32_t> sector_size() const {
+        return detail::value_of<std::uint32_t>([&](auto out) { return atrest_volume_sector_size(get(), out); });
+    }
+    [[nodiscard]] result<std::uint64_t> data_offset() const {
+        return detail::value_of<std::uint64_t>([&](auto out) { return atrest_volume_data_offset(get(), out); });
+    }
+    [[nodiscard]] result<std::string> cipher() const {
+        return detail::text_of([&](auto... out) { return atrest_volume_cipher(get(), out...); });
+    }
+    [[nodiscard]] result<std::string> uuid() const {
+        return detail::text_of([&](auto... out) { return atrest_volume_uuid(get(), out...); });
+    }
+    [[nodiscard]] result<atrest::dek> dek() const {
+        return detail::handle_of<atrest::dek>([&](auto out) { return atrest_volume_dek(get(), out); });
+    }
+    // The URLs of the key versions that can unwrap the DEK.
+    [[nodiscard]] result<std::vector<std::string>> key_urls() const {
+        return detail::texts_of([&](auto... visit) { return atrest_volume_key_urls(get(), visit...); });
+    }
+};
+
+// ---------------------------------------------------------------------------------------------------------------------
+// HEADERS
+
+// The header of a volume that is locked.
+class header : public detail::handle<atrest_header, atrest_header_free> {
+public:
+    using handle::handle;
+
+    [[nodiscard]] static result<header> load(const device &on) {
+        return detail::handle_of<header>([&](auto out) { return atrest_header_load(on.get(), out); });
+    }
+    // Writes a backup over the header of a device.
+    static result<void> restore(const device &on, const_bytes backup) {
+        return detail::done(atrest_header_restore(on.get(), backup.data(), backup.size()));
+    }
+    static result<void> hazmat_restore(const device &on, const_bytes backup) {
+        return detail::done(atrest_hazmat_header_restore(on.get(), backup.data(), backup.size()));
+    }
+
+    [[nodiscard]] result<luks> version() const {
+        return detail::enum_of<luks>([&](auto out) { return atrest_header_version(get(), out); });
+    }
+    [[nodiscard]] result<std::string> uuid() const {
+        return detail::text_of([&](auto... out) { return atrest_header_uuid(get(), out...); });
+    }
+    [[nodiscard]] result<std::string> label() const {
+        return detail::text_of([&](auto... out) { return atrest_header_label(get(), out...); });
+    }
+    [[nodiscard]] result<std::string> subsystem() const {
+        return detail::text_of([&](auto... out) { return atrest_header_subsystem(get(), out...); });
+    }
+    [[nodiscard]] result<std::uint64_t> epoch() const {
+        return detail::value_of<std::uint64_t>([&](auto out) { return atrest_header_epoch(get(), out); });
+    }
+    [[nodiscard]] result<std::uint64_t> size() const {
+        return detail::value_of<std::uint64_t>([&](auto out) { return atrest_header_size(get(), out); });
+    }
+    [[nodiscard]] result<std::uint64_t> metadata_size() const {
+        return detail::value_of<std::uint64_t>([&](auto out) { return atrest_header_metadata_size(get(), out); });
+    }
+    [[nodiscard]] result<std::uint64_t> keyslots_size() const {
+        return detail::value_of<std::uint64_t>([&](auto out) { return atrest_header_keyslots_size(get(), out); });
+    }
+    [[nodiscard]] result<bool> needs_repair() const {
+        return detail::enum_of<bool>([&](auto out) { return atrest_header_needs_repair(get(), out); });
+    }
+
+    result<void> repair() { return detail::done(atrest_header_repair(get())); }
+    result<void> set_label(text label, text subsystem) {
+        return detail::done(atrest_header_set_label(get(), label.get(), subsystem.get()));
+    }
+    result<void> set_priority(std::uint32_t keyslot, slot_priority priority) {
+        return detail::done(atrest_header_set_priority(get(), keyslot, static_cast<std::uint32_t>(priority)));
+    }
+    result<void> remove_keyslot(std::uint32_t id) { return detail::done(atrest_header_remove_keyslot(get(), id)); }
+    result<void> remove_token(std::uint32_t id) { return detail::done(atrest_header_remove_token(get(), id)); }
+    // Returns the number of the new token.
+    result<std::uint32_t> import_token(text json) {
+        return detail::value_of<std::uint32_t>(
+            [&](auto id) { return atrest_header_import_token(get(), json.get(), id); });
+    }
+    // DESTROYS EVERY WAY IN.
+    result<void> erase() { return detail::done(atrest_header_erase(get())); }
+    [[nodiscard]] result<std::vector<std::uint8_t>> backup() const {
+        return detail::bytes_of(0, [&](auto... out) { return atrest_header_backup(get(), out...); });
+    }
+
+    // Calls `each` with an atrest_keyslot_info, _token_info, _segment_info or _digest_info.
+    template <class F> result<void> keyslots(F &&each) const {
+        return detail::each<const atrest_keyslot_info *>(
+            each, [&](auto... visit) { return atrest_header_keyslots(get(), visit...); });
+    }
+    template <class F> result<void> tokens(F &&each) const {
+        return detail::each<const atrest_token_info *>(
+            each, [&](auto... visit) { return atrest_header_tokens(get(), visit...); });
+    }
+    template <class F> result<void> segments(F &&each) const {
+        return detail::each<const atrest_segment_info *>(
+            each, [&](auto... visit) { return atrest_header_segments(get(), visit...); });
+    }
+    template <class F> result<void> digests(F &&each) const {
+        return detail::each<const atrest_digest_info *>(
+            each, [&](auto... visit) { return atrest_header_digests(get(), visit...); });
+    }
+    [[nodiscard]] result<std::vector<std::string>> requirements() const {
+        return detail::texts_of([&](auto... visit) { return atrest_header_requirements(get(), visit...); });
+    }
+    [[nodiscard]] result<std::vector<std::string>> flags() const {
+        return detail::texts_of([&](auto... visit) { return atrest_header_flags(get(), visit...); });
+    }
+};
+
+// ---------------------------------------------------------------------------------------------------------------------
+// CUSTOMERS' VAULTS
+
+// What a set demands of its vault, as atrest_vault_description.
+struct vault_description {
+    bool soft_delete = false, purge_protection = false;
+    std::string region, tenant;
+};
+
+// A directory of the caller's: it finds the vaults of customers. Give it to vault_directory::from. Its functions are
+// called by several threads at once, and fail as those of a key_vault do.
+class vault_finder {
+public:
+    vault_finder() = default;
+    vault_finder(const vault_finder &) = delete;
+    vault_finder &operator=(const vault_finder &) = delete;
+    // Called when the directory and every service that uses it are freed.
+    virtual ~vault_finder() = default;
+
+    // A handle of a vault, which asks it under `identity`, as vault::as_identity, clone and from make. Called each time
+    // that a vault is asked. Fails with ATREST_ERR_VAULT when there is no such vault.
+    [[nodiscard]] virtual result<vault> open_vault(const std::string &vault_id, const std::string &identity) = 0;
+    // What there is to say of a vault.
+    [[nodiscard]] virtual result<vault_description> describe(const std::string &vault_id) = 0;
+};
+
+namespace detail {
+
+struct vault_finder_calls {
+    static atrest_status open_vault(void *user, const char *vault_id, const char *identity, atrest_vault **out) {
+        return guarded([&] {
+            return give<vault>(out,
+                               [&] { return static_cast<vault_finder *>(user)->open_vault(vault_id, identity); });
+        });
+    }
+    static atrest_status describe(void *user, const char *vault_id, atrest_vault_description *said) {
+        return guarded([&]() -> atrest_status {
+            vault_description description;
+            const atrest_status status
+                = take(description, [&] { return static_cast<vault_finder *>(user)->describe(vault_id); });
+            if (status != ATREST_OK)
+                return status;
+            if (!put(said->region, description.region) || !put(said->tenant, description.tenant))
+                return ATREST_ERR_LENGTH;
+            said->soft_delete = description.soft_delete;
+            said->purge_protection = description.purge_protection;
+            return ATREST_OK;
+        });
+    }
+    static void release(void *user) noexcept { delete static_cast<vault_finder *>(user); }
+};
+
+} // namespace detail
+
+// How a disk service reaches the vaults of customers. Services that use it keep it.
+class vault_directory : public detail::handle<atrest_vault_directory, atrest_vault_directory_free> {
+public:
+    using handle::handle;
+
+    // A directory of vault files, without any yet.
+    [[nodiscard]] static result<vault_directory> of_files() {
+        return detail::handle_of<vault_directory>([&](auto out) { return atrest_vault_directory_new(out); });
+    }
+    // A directory of the caller's, which lives until this and all that uses it are freed; if it fails, it ends at once.
+    [[nodiscard]] static result<vault_directory> from(std::unique_ptr<vault_finder> finder) {
+        auto callbacks = detail::init<atrest_vault_directory_callbacks>();
+        callbacks.open_vault = detail::vault_finder_calls::open_vault;
+        callbacks.describe = detail::vault_finder_calls::describe;
+        return detail::object_of<vault_directory>(std::move(finder), callbacks, detail::vault_finder_calls::release,
+                                                  atrest_vault_directory_from_callbacks);
+    }
+
+    // These are for vault files.
+    result<void> add(const vault &file) { return detail::done(atrest_vault_directory_add(get(), file.get())); }
+    result<void> remove(text vault_id) { return detail::done(atrest_vault_directory_remove(get(), vault_id.get())); }
+    [[nodiscard]] result<std::vector<std::string>> list() const {
+        return detail::texts_of([&](auto... visit) { return atrest_vault_directory_list(get(), visit...); });
+    }
+};
+
+// ---------------------------------------------------------------------------------------------------------------------
+// WHERE DISKS LIE
+
+// A backend of the caller's: a pool of block devices, or an object store. Give it to disk_backend::from. Its functions
+// are called by several threads at once, and fail as those of a block_device do; ATREST_ERR_BUSY says that somebody
+// else holds the device.
+class device_pool {
+public:
+    device_pool() = default;
+    device_pool(const device_pool &) = delete;
+    device_pool &operator=(const device_pool &) = delete;
+    // Called when the backend and every service that uses it are freed.
+    virtual ~device_pool() = default;
+
+    // Makes a device of `size` zero bytes, under an id that was never used before.
+    [[nodiscard]] virtual result<device> create(const std::string &region, const std::string &id,
+                                                std::uint64_t size) = 0;
+    [[nodiscard]] virtual result<device> open(const std::string &region, const std::string &id) = 0;
+    // That there is none is no failure. When it returns, the device must not come back.
+    virtual result<void> remove(const std::string &region, const std::string &id) = 0;
+};
+
+namespace detail {
+
+struct device_pool_calls {
+    static atrest_status create(void *user, const char *region, const char *id, std::uint64_t size,
+                                atrest_device **out) {
+        return guarded([&] {
+            return give<device>(out, [&] { return static_cast<device_pool *>(user)->create(region, id, size); });
+        });
+    }
+    static atrest_status open(void *user, const char *region, const char *id, atrest_device **out) {
+        return guarded(
+            [&] { return give<device>(out, [&] { return static_cast<device_pool *>(user)->open(region, id); }); });
+    }
+    static atrest_status remove(void *user, const char *region, const char *id) {
+        return guarded([&] { return status_of([&] { return static_cast<device_pool *>(user)->remove(region, id); }); });
+    }
+    static void release(void *user) noexcept { delete static_cast<device_pool *>(user); }
+};
+
+} // namespace detail
+
+// Where disks lie. Services that use it keep it.
+class disk_backend : public detail::handle<atrest_disk_backend, atrest_disk_backend_free> {
+public:
+    using handle::handle;
+
+    // Files in one folder, which must be there.
+    [[nodiscard]] static result<disk_backend> folder(path folder) {
+        return detail::handle_of<disk_backend>([&](auto out) { return atrest_disk_backend_folder(folder.get(), out); });
+    }
+    // A backend of the caller's, which lives until this and all that uses it are freed; if it fails, it ends at once.
+    [[nodiscard]] static result<disk_backend> from(std::unique_ptr<device_pool> pool) {
+        auto callbacks = detail::init<atrest_disk_backend_callbacks>();
+        callbacks.create = detail::device_pool_calls::create;
+        callbacks.open = detail::device_pool_calls::open;
+        callbacks.remove = detail::device_pool_calls::remove;
+        return detail::object_of<disk_backend>(std::move(pool), callbacks, detail::device_pool_calls::release,
+                                               atrest_disk_backend_from_callbacks);
+    }
+};
+
+// ---------------------------------------------------------------------------------------------------------------------
+// WHAT A DISK SERVICE IS ASKED FOR
+
+// A function that is told how far something long is: of a copy, bytes; of a rotation, disks, snapshots and images. Made
+// from anything that can be called with both numbers, which must live until the call returns. It may be called from
+// several threads at once, which wait for it. What it throws arrives at whoever waits for the whole, when that is done.
+class progress {
+public:
+    progress() = default;
+    template <class F, class = std::enable_if_t<std::is_invocable_v<F &, std::uint64_t, std::uint64_t>>>
+    progress(F &&told) noexcept
+        : told_(const_cast<void *>(static_cast<const void *>(std::addressof(told)))),
+          call_([](void *f, std::uint64_t done, std::uint64_t total) {
+              (*static_cast<std::remove_reference_t<F> *>(f))(done, total);
+          }) {}
+
+    [[nodiscard]] explicit operator bool() const noexcept { return call_ != nullptr; }
+    void operator()(std::uint64_t done, std::uint64_t total) const { call_(told_, done, total); }
+
+private:
+    void *told_ = nullptr;
+    void (*call_)(void *, std::uint64_t, std::uint64_t) = nullptr;
+};
+
+namespace detail {
+
+// Tells of progress for C, and keeps the first exception.
+class teller {
+public:
+    explicit teller(const progress &told) noexcept : told_(told) {}
+
+    // What C gets as an atrest_progress.
+    [[nodiscard]] atrest_progress c() const noexcept { return told_ ? call : nullptr; }
+    void tell(std::uint64_t done, std::uint64_t total) noexcept {
+#if ATREST_DETAIL_CATCHES
+        try {
+            told_(done, total);
+        } catch (...) {
+            if (!has_thrown_.test_and_set())
+                thrown_ = std::current_exception();
+        }
+#else
+        told_(done, total);
+#endif
+    }
+    void end() {
+#if ATREST_DETAIL_CATCHES
+        if (thrown_)
+            std::rethrow_exception(std::move(thrown_));
+#endif
+    }
+
+private:
+    static void call(void *user, std::uint64_t done, std::uint64_t total) {
+        static_cast<teller *>(user)->tell(done, total);
+    }
+
+    const progress &told_;
+#if ATREST_DETAIL_CATCHES
+    std::atomic_flag has_thrown_ = ATOMIC_FLAG_INIT;
+    std::exception_ptr thrown_;
+#endif
+};
+
+// Makes a call that tells of progress.
+template <class Call> result<void> told(const progress &progress, Call &&call) {
+    teller telling(progress);
+    const atrest_status status = call(telling.c(), static_cast<void *>(&telling));
+    telling.end();
+    return done(status);
+}
+
+// Makes a call that tells of progress, and puts out how many keys were wrapped anew.
+template <class Call> result<std::uint64_t> rewrapped(const progress &progress, Call &&call) {
+    teller telling(progress);
+    std::uint64_t out = 0;
+    const atrest_status status = call(telling.c(), static_cast<void *>(&telling), &out);
+    telling.end();
+    if (status != ATREST_OK)
+        return failed<std::uint64_t>(status);
+    return out;
+}
+
+// The struct that a function fills.
+template <class T, class F> result<T> struct_of(F &&call) {
+    auto out = init<T>();
+    if (const atrest_status status = call(&out); status != ATREST_OK)
+        return failed<T>(status);
+    return out;
+}
+
+} // namespace detail
+
+// What a service is set up with. As atrest_disk_service_options. The handles must live until the service is open.
+class disk_service_options {
+public:
+    // Where disks lie, and the platform's vault and key.
+    disk_service_options(const disk_backend &backend, const vault &platform, text platform_key) {
+        c_.backend = backend.get();
+        c_.platform = platform.get();
+        platform_key_ = platform_key.get();
+    }
+    disk_service_options &vaults(const vault_directory &vaults) noexcept { return c_.vaults = vaults.get(), *this; }
+    disk_service_options &time(const clock &clock) noexcept { return c_.clock = clock.get(), *this; }
+    disk_service_options &grace_seconds(std::uint64_t grace) noexcept { return c_.grace_seconds = grace, *this; }
+    disk_service_options &interval_seconds(std::uint64_t every) noexcept { return c_.interval_seconds = every, *this; }
+    disk_service_options &outage_seconds(std::uint64_t most) noexcept { return c_.outage_seconds = most, *this; }
+    disk_service_options &rotation_interval_seconds(std::uint64_t every) noexcept {
+        return c_.rotation_interval_seconds = every, *this;
+    }
+    disk_service_options &parallel(std::size_t most) noexcept { return c_.parallel = most, *this; }
+
+    // For C, for as long as this lives and isn't changed.
+    [[nodiscard]] atrest_disk_service_options c() const noexcept {
+        atrest_disk_service_options c = c_;
+        c.platform_key = platform_key_.get();
+        return c;
+    }
+
+private:
+    atrest_disk_service_options c_ = detail::init<atrest_disk_service_options>();
+    detail::copied platform_key_;
+};
+
+// A set that is to be made. As atrest_new_set; all but the last two are needed.
+class new_set {
+public:
+    explicit new_set(text name) : name_(name.get()) {}
+    new_set &region(text region) { return region_ = region.get(), *this; }
+    new_set &subscription(text subscription) { return subscription_ = subscription.get(), *this; }
+    new_set &tenant(text tenant) { return tenant_ = tenant.get(), *this; }
+    new_set &key_url(text url) { return key_url_ = url.get(), *this; }
+    new_set &encryption_type(protected_by keys) noexcept {
+        return c_.encryption_type = static_cast<std::uint32_t>(keys), *this;
+    }
+    new_set &auto_rotation(bool on = true) noexcept { return c_.auto_rotation = on, *this; }
+
+    // For C, for as long as this lives and isn't changed.
+    [[nodiscard]] atrest_new_set c() const noexcept {
+        atrest_new_set c = c_;
+        c.name = name_.get();
+        c.region = region_.get();
+        c.subscription = subscription_.get();
+        c.tenant = tenant_.get();
+        c.key_url = key_url_.get();
+        return c;
+    }
+
+private:
+    atrest_new_set c_ = detail::init<atrest_new_set>();
+    detail::copied name_, region_, subscription_, tenant_, key_url_;
+};
+
+// A disk that is to be made. As atrest_new_disk.
+class new_disk {
+public:
+    explicit new_disk(text name) : name_(name.get()) {}
+    new_disk &region(text region) { return region_ = region.get(), *this; }
+    new_disk &subscription(text subscription) { return subscription_ = subscription.get(), *this; }
+    // Without one, the platform's key protects it.
+    new_disk &set(text set) { return set_ = set.get(), *this; }
+    new_disk &size(std::uint64_t size) noexcept { return c_.size = size, *this; }
+    new_disk &sector_size(std::uint32_t size) noexcept { return c_.sector_size = size, *this; }
+
+    // For C, for as long as this lives and isn't changed.
+    [[nodiscard]] atrest_new_disk c() const noexcept {
+        atrest_new_disk c = c_;
+        c.name = name_.get();
+        c.region = region_.get();
+        c.subscription = subscription_.get();
+        c.set = set_.get();
+        return c;
+    }
+
+private:
+    atrest_new_disk c_ = detail::init<atrest_new_disk>();
+    detail::copied name_, region_, subscription_, set_;
+};
+
+// A snapshot that is to be made. As atrest_new_snapshot.
+class new_snapshot {
+public:
+    new_snapshot(text name, text disk) : name_(name.get()), disk_(disk.get()) {}
+    new_snapshot &set(text set) { return set_ = set.get(), *this; }
+    new_snapshot &incremental(bool on = true) noexcept { return c_.incremental = on, *this; }
+
+    // For C, for as long as this lives and isn't changed.
+    [[nodiscard]] atrest_new_snapshot c() const noexcept {
+        atrest_new_snapshot c = c_;
+        c.name = name_.get();
+        c.disk = disk_.get();
+        c.set = set_.get();
+        return c;
+    }
+
+private:
+    atrest_new_snapshot c_ = detail::init<atrest_new_snapshot>();
+    detail::copied name_, disk_, set_;
+};
+
+// An image that is to be made. As atrest_new_image.
+class new_image {
+public:
+    explicit new_image(text name) : name_(name.get()) {}
+    // Another disk, and another region.
+    new_image &disk(text name) { return disks_.emplace_back(name.get()), *this; }
+    new_image &region(text name) { return regions_.emplace_back(name.get()), *this; }
+    // The set of the next copy, or nullptr for the platform's key: for each region, and in it for each disk.
+    new_image &set(text name) { return sets_.emplace_back(name.get()), *this; }
+
+    // Hands what C needs to `call`, for its duration, and returns what that returns.
+    template <class F> auto with_c(F &&call) const {
+        const auto disks = pointers(disks_), regions = pointers(regions_), sets = pointers(sets_);
+        auto c = detail::init<atrest_new_image>();
+        c.name = name_.get();
+        c.disks = disks.data();
+        c.disks_count = disks.size();
+        c.regions = regions.data();
+        c.regions_count = regions.size();
+        c.sets = sets.empty() ? nullptr : sets.data();
+        c.sets_count = sets.size();
+        return call(&std::as_const(c));
+    }
+
+private:
+    static std::vector<const char *> pointers(const std::vector<detail::copied> &texts) {
+        std::vector<const char *> all;
+        for (const detail::copied &text : texts)
+            all.push_back(text.get());
+        return all;
+    }
+
+    detail::copied name_;
+    std::vector<detail::copied> disks_, regions_, sets_;
+};
+
+// ---------------------------------------------------------------------------------------------------------------------
+// OPEN DISKS
+
+// A managed disk that is open; see disk_service::open_disk. IT DOES NOT SYNC IN THE END: call sync() first, or what was
+// written last may not be on the disk. It may outlive its service.
+class disk : public detail::handle<atrest_disk, atrest_disk_free> {
+public:
+    using handle::handle;
+
+    // Whole sectors, at an offset in bytes.
+    result<void> read_at(std::uint64_t offset, mutable_bytes sectors) const {
+        return detail::done(atrest_disk_read_at(get(), offset, sectors.data(), sectors.size()));
+    }
+    result<void> write_at(std::uint64_t offset, const_bytes sectors) {
+        return detail::done(atrest_disk_write_at(get(), offset, sectors.data(), sectors.size()));
+    }
+    result<void> sync() { return detail::done(atrest_disk_sync(get())); }
+
+    [[nodiscard]] result<std::string> name() const {
+        return detail::text_of([&](auto... out) { return atrest_disk_name(get(), out...); });
+    }
+    [[nodiscard]] result<std::uint64_t> size() const {
+        return detail::value_of<std::uint64_t>([&](auto out) { return atrest_disk_size(get(), out); });
+    }
+    [[nodiscard]] result<std::uint32_t> sector_size() const {
+        return detail::value_of<std::uint32_t>([&](auto out) { return atrest_disk_sector_size(get(), out); });
+    }
+    [[nodiscard]] result<bool> is_suspended() const {
+        return detail::enum_of<bool>([&](auto out) { return atrest_disk_is_suspended(get(), out); });
+    }
+};
+
+// ---------------------------------------------------------------------------------------------------------------------
+// DISK SERVICE
+
+// Managed disks. What a function that ends in _json returns is the whole record, of which the struct that its namesake
+// returns has what a program decides by.
+class disk_service : public detail::handle<atrest_disk_service, atrest_disk_service_free> {
+public:
+    using handle::handle;
+
+    [[nodiscard]] static result<disk_service> open(path store, const disk_service_options &options) {
+        const atrest_disk_service_options c = options.c();
+        return detail::handle_of<disk_service>(
+            [&](auto out) { return atrest_disk_service_open(store.get(), &c, out); });
+    }
+
+    // To be called about once a minute.
+    result<void> maintain() const { return detail::done(atrest_disk_service_maintain(get())); }
+    // To be called every few minutes. Calls `each` with an atrest_rotated.
+    template <class F> result<void> auto_rotate(F &&each, const progress &told = {}) const {
+        struct both {
+            detail::visitor<std::remove_reference_t<F>> visiting;
+            detail::teller telling;
+
+            static atrest_status visit(void *user, const atrest_rotated *rotated) noexcept {
+                return decltype(visiting)::each(&static_cast<both *>(user)->visiting, rotated);
+            }
+            static void tell(void *user, std::uint64_t done, std::uint64_t total) noexcept {
+                static_cast<both *>(user)->telling.tell(done, total);
+            }
+        } both{detail::visitor<std::remove_reference_t<F>>(each), detail::teller(told)};
+        const atrest_status status
+            = atrest_disk_service_auto_rotate(get(), told ? both::tell : nullptr, both::visit, &both);
+        both.telling.end();
+        return both.visiting.end(status);
+    }
+    // Calls `each` with an atrest_expiring_key.
+    template <class F> result<void> expiring_keys(std::uint64_t within_seconds, F &&each) const {
+        return detail::each<const atrest_expiring_key *>(each, [&](auto... visit) {
+            return atrest_disk_service_expiring_keys(get(), within_seconds, visit...);
+        });
+    }
+
+    // Sets.
+
+    result<void> create_set(const new_set &set) const {
+        const atrest_new_set c = set.c();
+        return detail::done(atrest_disk_service_create_set(get(), &c));
+    }
+    [[nodiscard]] result<atrest_set_info> describe_set(text set) const {
+        return detail::struct_of<atrest_set_info>(
+            [&](auto out) { return atrest_disk_service_describe_set(get(), set.get(), out); });
+    }
+    [[nodiscard]] result<std::string> describe_set_json(text set) const {
+        return detail::text_of(
+            [&](auto... out) { return atrest_disk_service_describe_set_json(get(), set.get(), out...); });
+    }
+    [[nodiscard]] result<std::vector<std::string>> list_sets() const {
+        return detail::texts_of([&](auto... visit) { return atrest_disk_service_list_sets(get(), visit...); });
+    }
+    // Calls `each` with the resource and the name, a const char *, of what is in a set.
+    template <class F> result<void> list_members(text set, F &&each) const {
+        auto one = [&](std::uint32_t kind, const char *name) { return each(static_cast<resource>(kind), name); };
+        return detail::each<std::uint32_t, const char *>(
+            one, [&](auto... visit) { return atrest_disk_service_list_members(get(), set.get(), visit...); });
+    }
+    // These two return how many disks, snapshots and images were put under the key.
+    result<std::uint64_t> rotate_set(text set, const progress &told = {}) const {
+        return detail::rewrapped(
+            told, [&](auto... out) { return atrest_disk_service_rotate_set(get(), set.get(), out...); });
+    }
+    result<std::uint64_t> set_key(text set, text key_url, const progress &told = {}) const {
+        return detail::rewrapped(
+            told, [&](auto... out) { return atrest_disk_service_set_key(get(), set.get(), key_url.get(), out...); });
+    }
+    result<void> clear_rotation_error(text set) const {
+        return detail::done(atrest_disk_service_clear_rotation_error(get(), set.get()));
+    }
+    result<void> set_auto_rotation(text set, bool on) const {
+        return detail::done(atrest_disk_service_set_auto_rotation(get(), set.get(), on));
+    }
+    result<void> move_set_to_tenant(text set, text tenant) const {
+        return detail::done(atrest_disk_service_move_set_to_tenant(get(), set.get(), tenant.get()));
+    }
+    result<void> delete_set(text set) const { return detail::done(atrest_disk_service_delete_set(get(), set.get())); }
+
+    // Disks, snapshots and images.
+
+    result<void> create_disk(const new_disk &disk) const {
+        const atrest_new_disk c = disk.c();
+        return detail::done(atrest_disk_service_create_disk(get(), &c));
+    }
+    result<void> create_disk_from(resource source, text source_name, const new_disk &disk,
+                                  const progress &told = {}) const {
+        const atrest_new_disk c = disk.c();
+        return detail::told(told, [&](auto... to) {
+            return atrest_disk_service_create_disk_from(get(), static_cast<std::uint32_t>(source), source_name.get(),
+                                                        &c, to...);
+        });
+    }
+    result<void> create_snapshot(const new_snapshot &snapshot, const progress &told = {}) const {
+        const atrest_new_snapshot c = snapshot.c();
+        return detail::told(told, [&](auto... to) { return atrest_disk_service_create_snapshot(get(), &c, to...); });
+    }
+    result<void> create_image(const new_image &image, const progress &told = {}) const {
+        return image.with_c([&](auto c) {
+            return detail::told(told, [&](auto... to) { return atrest_disk_service_create_image(get(), c, to...); });
+        });
+    }
+    [[nodiscard]] result<disk> open_disk(text name) const {
+        return detail::handle_of<disk>(
+            [&](auto out) { return atrest_disk_service_open_disk(get(), name.get(), out); });
+    }
+    [[nodiscard]] result<atrest_resource_info> describe(resource kind, text name) const {
+        return detail::struct_of<atrest_resource_info>([&](auto out) {
+            return atrest_disk_service_describe(get(), static_cast<std::uint32_t>(kind), name.get(), out);
+        });
+    }
+    [[nodiscard]] result<std::string> describe_json(resource kind, text name) const {
+        return detail::text_of([&](auto... out) {
+            return atrest_disk_service_describe_json(get(), static_cast<std::uint32_t>(kind), name.get(), out...);
+        });
+    }
+    [[nodiscard]] result<std::vector<std::string>> list(resource kind) const {
+        return detail::texts_of([&](auto... visit) {
+            return atrest_disk_service_list(get(), static_cast<std::uint32_t>(kind), visit...);
+        });
+    }
+    // The copies that an image is made of.
+    [[nodiscard]] result<std::vector<std::string>> list_image(text image) const {
+        return detail::texts_of(
+            [&](auto... visit) { return atrest_disk_service_list_image(get(), image.get(), visit...); });
+    }
+    result<void> put_into_set(resource kind, text name, text set) const {
+        return detail::done(atrest_disk_service_put_into_set(get(), static_cast<std::uint32_t>(kind), name.get(),
+                                                             set.get()));
+    }
+    result<void> mark_guest_encrypted(text disk) const {
+        return detail::done(atrest_disk_service_mark_guest_encrypted(get(), disk.get()));
+    }
+    result<void> move_to_subscription(resource kind, text name, text subscription) const {
+        return detail::done(atrest_disk_service_move_to_subscription(get(), static_cast<std::uint32_t>(kind),
+                                                                     name.get(), subscription.get()));
+    }
+    // atrest_disk_service_delete, whose name C++ has taken.
+    result<void> delete_resource(resource kind, text name) const {
+        return detail::done(atrest_disk_service_delete(get(), static_cast<std::uint32_t>(kind), name.get()));
+    }
+    result<void> delete_image(text image) const {
+        return detail::done(atrest_disk_service_delete_image(get(), image.get()));
+    }
+
+    // Reports.
+
+    [[nodiscard]] result<atrest_report> report(resource kind, text name) const {
+        return detail::struct_of<atrest_report>([&](auto out) {
+            return atrest_disk_service_report(get(), static_cast<std::uint32_t>(kind), name.get(), out);
+        });
+    }
+    [[nodiscard]] result<std::string> report_json(resource kind, text name) const {
+        return detail::text_of([&](auto... out) {
+            return atrest_disk_service_report_json(get(), static_cast<std::uint32_t>(kind), name.get(), out...);
+        });
+    }
+    [[nodiscard]] result<atrest_set_report> report_set(text set) const {
+        return detail::struct_of<atrest_set_report>(
+            [&](auto out) { return atrest_disk_service_report_set(get(), set.get(), out); });
+    }
+    [[nodiscard]] result<std::string> report_set_json(text set) const {
+        return detail::text_of(
+            [&](auto... out) { return atrest_disk_service_report_set_json(get(), set.get(), out...); });
+    }
+};
+
+// The capability table, whole, or the rows that apply to a disk.
+[[nodiscard]] inline result<std::string> capability_table_json() {
+    return detail::text_of([](auto... out) { return atrest_capability_table_json(0, 0, out...); });
+}
+[[nodiscard]] inline result<std::string> capability_table_json(protected_by keys, bool in_guest) {
+    return detail::text_of([&](auto... out) {
+        return atrest_capability_table_json(static_cast<std::uint32_t>(keys), in_guest, out...);
+    });
+}
+[[nodiscard]] inline result<std::string> capability_table_text() {
+    return detail::text_of([](auto... out) { return atrest_capability_table_text(0, 0, out...); });
+}
+[[nodiscard]] inline result<std::string> capability_table_text(protected_by keys, bool in_guest) {
+    return detail::text_of([&](auto... out) {
+        return atrest_capability_table_text(static_cast<std::uint32_t>(keys), in_guest, out...);
+    });
+}
+
+} // inline namespace of the way to fail
+} // namespace atrest
+
+#undef ATREST_DETAIL_WAY
+#undef ATREST_DETAIL_CATCHES
+#undef ATREST_DETAIL_COLD
+
+#endif
