@@ -15,7 +15,7 @@ pub const C: [&str; 3] = ["-x", "c", "-std=c99"];
 pub const CPP: [&str; 3] = ["-x", "c++", "-std=c++17"];
 
 /// What `--print native-static-libs` says, less what a C compiler adds by itself.
-const NATIVE: [&str; 3] = ["-lpthread", "-ldl", "-lm"];
+pub const NATIVE: [&str; 3] = ["-lpthread", "-ldl", "-lm"];
 
 /// A program that was compiled and linked, in a folder of its own.
 pub struct Program {
@@ -36,6 +36,13 @@ pub fn built(source: &str) -> Vec<Program> {
         programs.extend(compiled(&cxx, &CPP, &source));
     }
     programs
+}
+
+/// What a program in C++ prints, given a folder, with each library.
+pub fn everywhere_in_cpp(source: &str) -> Vec<String> {
+    let Some(cxx) = peer("c++", &["--version"]) else { return Vec::new() };
+    let programs = compiled(&cxx, &CPP, &root().join(source));
+    programs.iter().map(|program| program.run(&[program.folder().to_str().unwrap()])).collect()
 }
 
 impl Program {

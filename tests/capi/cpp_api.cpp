@@ -1,0 +1,635 @@
+// All that atrest.hpp has, used once, and what it makes of misuse.
+#include "cpp_check.hpp"
+
+#include <filesystem>
+#include <fstream>
+#include <numeric>
+#if __cplusplus >= 202002L
+#include <span>
+#endif
+
+namespace {
+
+using atrest::const_bytes;
+using atrest::mutable_bytes;
+using bytes = std::vector<std::uint8_t>;
+
+std::string folder;
+
+std::string in_folder(const char *name)
+{
+    return folder + "/" + name;
+}
+
+bytes pattern(std::size_t len)
+{
+    bytes out(len);
+    std::iota(out.begin(), out.end(), std::uint8_t{1});
+    return out;
+}
+
+// ---------------------------------------------------------------------------------------------------------------------
+// Views
+
+template <class To, class From> constexpr bool from = std::is_convertible_v<From, To>;
+
+static_assert(from<const_bytes, const bytes &> && from<const_bytes, bytes> && from<mutable_bytes, bytes &>);
+static_assert(!from<mutable_bytes, const bytes &> && !from<mutable_bytes, bytes>, "a temporary is nowhere to write to");
+static_assert(from<const_bytes, std::vector<std::byte>> && from<const_bytes, std::vector<char>>);
+static_assert(from<const_bytes, const std::array<std::uint8_t, 3> &> && from<mutable_bytes, std::array<char, 3> &>);
+static_assert(from<const_bytes, std::string> && from<const_bytes, std::string_view>);
+static_assert(from<mutable_bytes, std::string &> && !from<mutable_bytes, std::string_view>);
+static_assert(from<const_bytes, const std::uint8_t (&)[3]> && from<const_bytes, std::byte (&)[3]>);
+static_assert(from<mutable_bytes, std::uint8_t (&)[3]> && !from<mutable_bytes, const std::uint8_t (&)[3]>);
+static_assert(!from<const_bytes, const char (&)[3]>, "does the zero byte count?");
+static_assert(!from<const_bytes, char (&)[3]> && from<mutable_bytes, char (&)[3]>);
+static_assert(!from<const_bytes, const char *>);
+static_assert(from<const_bytes, mutable_bytes> && !from<mutable_bytes, const_bytes>);
+static_assert(!from<const_bytes, std::vector<int>> && !from<const_bytes, std::vector<bool>>);
+static_assert(!from<mutable_bytes, std::vector<std::string> &> && !from<const_bytes, int>);
+static_assert(from<atrest::text, std::string> && !from<atrest::text, std::string_view>);
+static_assert(from<atrest::segments, const std::vector<atrest_segment> &>);
+#if __cplusplus >= 202002L
+static_assert(from<const_bytes, std::span<const std::byte>> && from<const_bytes, std::span<std::uint8_t, 4>>);
+static_assert(from<mutable_bytes, std::span<std::byte>> && from<mutable_bytes, const std::span<std::uint8_t> &>);
+static_assert(!from<mutable_bytes, std::span<const std::byte>>);
+static_assert(from<const_bytes, std::u8string_view>);
+#endif
+
+bool shows(const_bytes view, const void *start, std::size_t len)
+{
+    return view.data() == start && view.size() == len && view.end() == view.begin() + len;
+}
+
+bool may_change(mutable_bytes view, void *start, std::size_t len)
+{
+    return view.data() == start && view.size() == len && view.end() == view.begin() + len;
+}
+
+void views()
+{
+    bytes vector = pattern(5);
+    const std::array<std::byte, 3> array{};
+    std::uint8_t plain[7] = {};
+    char chars[9] = "eight";
+    std::string string = "text";
+    CHECK(shows(vector, vector.data(), 5) && may_change(vector, vector.data(), 5));
+    CHECK(shows(array, array.data(), 3));
+    CHECK(shows(plain, plain, 7) && may_change(plain, plain, 7));
+    CHECK(may_change(chars, chars, 9));
+    CHECK(shows(string, string.data(), 4) && shows(std::string_view(string).substr(1), string.data() + 1, 3));
+    CHECK(shows({plain, 2}, plain, 2) && may_change({plain, 2}, plain, 2));
+    CHECK(shows({}, nullptr, 0) && may_change({}, nullptr, 0) && shows(bytes(), bytes().data(), 0));
+    const atrest::octets text = chars, whole(chars, 9), none = static_cast<const char *>(nullptr);
+    CHECK(shows(text, chars, 5) && shows(whole, chars, 9) && none.size() == 0);
+    CHECK(shows(atrest::octets(vector), vector.data(), 5) && shows(atrest::octets(string), string.data(), 4));
+#if __cplusplus >= 202002L
+    CHECK(shows(std::span(vector), vector.data(), 5) && may_change(std::span(vector).first(2), vector.data(), 2));
+    CHECK(shows(std::as_bytes(std::span(plain)), plain, 7));
+    CHECK(may_change(std::as_writable_bytes(std::span(plain)), plain, 7));
+#endif
+}
+
+// ---------------------------------------------------------------------------------------------------------------------
+// Handles
+
+template <class H> void is_owner()
+{
+    static_assert(!std::is_copy_constructible_v<H> && !std::is_copy_assignable_v<H>);
+    static_assert(std::is_nothrow_move_constructible_v<H> && std::is_nothrow_move_assignable_v<H>);
+    static_assert(std::is_nothrow_default_constructible_v<H> && sizeof(H) == sizeof(void *));
+    static_assert(!std::is_convertible_v<typename H::c_type *, H>, "it isn't taken over by accident");
+    const H none;
+    CHECK(!none && none.get() == nullptr);
+}
+
+void moves()
+{
+    is_owner<atrest::vault>(), is_owner<atrest::dek>(), is_owner<atrest::sector_cipher>();
+    is_owner<atrest::device>(), is_owner<atrest::volume>(), is_owner<atrest::header>();
+    is_owner<atrest::stream_cipher>();
+
+    atrest::dek first = GOT(atrest::dek::generate());
+    atrest_dek *const raw = first.get();
+    atrest::dek second = std::move(first);
+    CHECK(second.get() == raw && second && first.get() == nullptr && !first);
+    FAILS(ATREST_ERR_NULL_ARGUMENT, first.algorithm());
+    first = std::move(second);
+    CHECK(first.get() == raw && !second);
+    atrest::dek &same = first;
+    first = std::move(same);
+    CHECK(first.get() == raw);
+    std::swap(first, second);
+    CHECK(second.get() == raw && !first);
+
+    // What is assigned to frees what it had: C knows handles that were freed.
+    std::uint32_t algorithm = 0;
+    second = GOT(atrest::dek::generate(atrest::dek_algorithm::aes_128_xts));
+    CHECK(atrest_dek_algorithm(raw, &algorithm) == ATREST_ERR_INVALID_HANDLE);
+    CHECK(GOT(second.algorithm()) == atrest::dek_algorithm::aes_128_xts);
+
+    atrest_dek *const given = second.release();
+    CHECK(!second && given != nullptr);
+    atrest::dek third(given);
+    CHECK(GOT(third.algorithm()) == atrest::dek_algorithm::aes_128_xts);
+    third.reset();
+    CHECK(!third && atrest_dek_algorithm(given, &algorithm) == ATREST_ERR_INVALID_HANDLE);
+    third.reset();
+
+    atrest_dek *freed = nullptr;
+    {
+        const atrest::dek scoped = GOT(atrest::dek::generate());
+        freed = scoped.get();
+    }
+    CHECK(atrest_dek_algorithm(freed, &algorithm) == ATREST_ERR_INVALID_HANDLE);
+}
+
+// Each function of each handle, empty: a failure, and no crash.
+void empty_handles()
+{
+    const atrest_status null = ATREST_ERR_NULL_ARGUMENT;
+    std::uint8_t sector[512] = {};
+    auto nothing = [](auto &&...) {};
+
+    atrest::vault vault;
+    FAILS(null, vault.id());
+    FAILS(null, vault.create_key("k"));
+    FAILS(null, vault.rotate_key("k"));
+    FAILS(null, vault.list(nothing));
+    FAILS(null, vault.list_grants(nothing));
+    FAILS(null, vault.delete_key("k"));
+    FAILS(null, vault.audit_head());
+    FAILS(null, vault.as_identity("me"));
+
+    const atrest::dek dek;
+    FAILS(null, dek.algorithm());
+    FAILS(null, dek.wrap(vault, "k", "disk"));
+    FAILS(null, dek.hazmat_bytes(sector));
+    FAILS(null, atrest::dek::unwrap(vault, sector, "disk"));
+
+    FAILS(null, atrest::sector_cipher::make(dek, 512));
+    const atrest::sector_cipher cipher;
+    FAILS(null, cipher.encrypt(0, sector));
+    FAILS(null, cipher.decrypt_to(0, sector, sector));
+    FAILS(null, cipher.encrypt_unit(atrest::tweak{}, sector));
+
+    const atrest::device device;
+    FAILS(null, atrest::volume::open(device, vault));
+    FAILS(null, atrest::volume::format(device, {vault, "k"}));
+    FAILS(null, atrest::header::load(device));
+    FAILS(null, atrest::header::restore(device, sector));
+
+    atrest::volume volume;
+    FAILS(null, volume.read_at(0, sector));
+    FAILS(null, volume.write_at(0, sector));
+    FAILS(null, volume.sync());
+    FAILS(null, volume.size());
+    FAILS(null, volume.uuid());
+    FAILS(null, volume.dek());
+    FAILS(null, volume.key_urls());
+    FAILS(null, volume.rotate_kek(vault));
+    FAILS(null, volume.add_protector({vault, "k"}));
+
+    atrest::header header;
+    FAILS(null, header.version());
+    FAILS(null, header.label());
+    FAILS(null, header.keyslots(nothing));
+    FAILS(null, header.flags());
+    FAILS(null, header.backup());
+    FAILS(null, header.erase());
+    FAILS(null, header.needs_repair());
+
+    // An empty vault or DEK where there is a device.
+    const atrest::device disk = GOT(atrest::device::memory(1 << 20));
+    FAILS(null, atrest::volume::format(disk, {vault, "k"}));
+    FAILS(null, atrest::vault::from(nullptr));
+    FAILS(null, atrest::device::from(nullptr));
+}
+
+// ---------------------------------------------------------------------------------------------------------------------
+// Errors and texts
+
+void errors()
+{
+    const atrest::error error(ATREST_ERR_WRONG_KEY, "not mine");
+    CHECK(error.status() == ATREST_ERR_WRONG_KEY && std::string(error.name()) == "ATREST_ERR_WRONG_KEY");
+    CHECK(std::string(error.message()) == "not mine" && std::string(error.what()) == "ATREST_ERR_WRONG_KEY: not mine");
+    const atrest::error copy = error;
+    CHECK(std::string(copy.message()) == "not mine");
+    const atrest::error bare(ATREST_ERR_IO);
+    CHECK(std::string(bare.message()).empty() && std::string(bare.what()) == "ATREST_ERR_IO");
+    CHECK(std::string(atrest::error(4711).name()) == "unknown status");
+    FAILS(ATREST_ERR_IO, atrest::fail<int>(ATREST_ERR_IO));
+    FAILS(ATREST_ERR_IO, atrest::fail(ATREST_ERR_IO, "why"));
+    static_assert(std::is_nothrow_copy_constructible_v<atrest::error>);
+
+    const std::string cut = std::string("disks\0and more", 14);
+    atrest::vault vault = GOT(atrest::vault::create_file(in_folder("texts.vault"), with_passphrase("p")));
+    FAILS(ATREST_ERR_NOT_UTF8, vault.create_key(cut));
+    FAILS(ATREST_ERR_NULL_ARGUMENT, atrest::device::create_file(in_folder("cut") + cut, 1 << 20));
+    FAILS(ATREST_ERR_NULL_ARGUMENT, atrest::device::create_file(nullptr, 1 << 20));
+    CHECK(!std::filesystem::exists(in_folder("cutdisks")));
+    FAILS(ATREST_ERR_NOT_UTF8, vault.describe("disks", cut, [](const atrest_key_version &) {}));
+    FAILS(ATREST_ERR_INVALID_OPTION, atrest::vault::open_file(in_folder("texts.vault"), atrest::unlock::key_file(cut)));
+    FAILS(ATREST_ERR_WRONG_PASSPHRASE, atrest::vault::open_file(in_folder("texts.vault"), with_passphrase("q")));
+    FAILS(ATREST_ERR_IO, atrest::vault::open_file(in_folder("no.vault"), with_passphrase("p")));
+    GOT(atrest::vault::open_file(std::filesystem::path(folder) / "texts.vault", with_passphrase("p")));
+    CHECK(!std::string(atrest::version()).empty());
+}
+
+// ---------------------------------------------------------------------------------------------------------------------
+// Vaults
+
+void vaults()
+{
+    GOT(atrest::vault::generate_key_file(in_folder("root.key")));
+    const auto by = atrest::unlock::key_file(in_folder("root.key"));
+    const auto options = atrest::vault_options().id("https://contoso.vault.example").region("north").tenant("contoso")
+                             .retention_days(7).refuse_expired();
+    atrest::vault vault = GOT(atrest::vault::create_file(in_folder("all.vault"), by, options));
+    vault = atrest::vault();
+    vault = GOT(atrest::vault::open_file(in_folder("all.vault"), by));
+    CHECK(GOT(vault.id()) == "https://contoso.vault.example");
+    // Longer than the first guess of the wrapper.
+    const std::string long_id = "https://" + std::string(200, 'v') + ".example";
+    const auto long_options = atrest::vault_options().id(long_id);
+    CHECK(GOT(GOT(atrest::vault::create_file(in_folder("long.vault"), by, long_options)).id()) == long_id);
+
+    const std::string keys = "https://contoso.vault.example/keys/";
+    CHECK(GOT(vault.create_key("disks")) == keys + "disks/1");
+    CHECK(GOT(vault.create_key("more", atrest::key_kind::aes_256)) == keys + "more/1");
+    CHECK(GOT(vault.rotate_key("disks")) == keys + "disks/2");
+    CHECK(GOT(vault.import_key("mine", pattern(32))) == keys + "mine/1");
+    CHECK(GOT(vault.import_version("mine", pattern(32))) == keys + "mine/2");
+    FAILS(ATREST_ERR_KEK_LENGTH, vault.import_key("short", pattern(31)));
+    FAILS(ATREST_ERR_BAD_ENUM, vault.create_key("odd", atrest::key_kind(99)));
+    FAILS(ATREST_ERR_KEY_EXISTS, vault.create_key("disks"));
+    // Both RSA functions; what they say depends on how the library was built.
+#ifdef ATREST_NO_EXCEPTIONS
+    CHECK(!vault.import_rsa_key("rsa", pattern(99)) && !vault.import_rsa_version("rsa", pattern(99)));
+#else
+    for (const bool is_new : {true, false}) {
+        try {
+            is_new ? vault.import_rsa_key("rsa", pattern(99)) : vault.import_rsa_version("rsa", pattern(99));
+            CHECK(false);
+        } catch (const atrest::error &error) {
+            CHECK(error.status() != ATREST_OK);
+        }
+    }
+#endif
+
+    std::vector<std::string> listed;
+    GOT(vault.list([&](const atrest_key_version &version) { listed.push_back(version.url); }));
+    CHECK(listed.size() == 5);
+    listed.clear();
+    GOT(vault.list([&](const atrest_key_version &version) {
+        listed.push_back(version.url);
+        return listed.size() < 2;
+    }));
+    CHECK(listed.size() == 2);
+
+    GOT(vault.set_version(keys + "disks/1", atrest::version_change().enabled(false).not_before(5).expires(7)));
+    GOT(vault.describe("disks", "1", [&](const atrest_key_version &version) {
+        CHECK(version.enabled == 0 && version.not_before == 5 && version.expires == 7);
+        CHECK(version.kind == ATREST_KEY_AES_256);
+    }));
+    GOT(vault.set_version(keys + "disks/1", atrest::version_change().expires(0)));
+    GOT(vault.describe("disks", "1", [&](const atrest_key_version &version) {
+        CHECK(version.enabled == 0 && version.not_before == 5 && version.expires == 0);
+    }));
+    GOT(vault.describe("disks", [&](const atrest_key_version &version) { CHECK(version.version[0] == '2'); }));
+
+    GOT(vault.delete_key("more"));
+    std::string deleted;
+    GOT(vault.list_deleted([&](const atrest_deleted_key &key) { deleted = key.key_name; }));
+    CHECK(deleted == "more");
+    GOT(vault.recover_key("more"));
+    GOT(vault.delete_key("more"));
+    GOT(vault.hazmat_purge_key("more"));
+    FAILS(ATREST_ERR_NO_SUCH_KEY, vault.recover_key("more"));
+    GOT(vault.hazmat_destroy_version(keys + "mine/1"));
+    GOT(vault.protect());
+    FAILS(ATREST_ERR_PURGE_PROTECTED, vault.hazmat_destroy_version(keys + "mine/2"));
+
+    using atrest::operations;
+    GOT(vault.grant("app", operations::get | operations::wrap_key | operations::unwrap_key));
+    const atrest::vault app = GOT(vault.as_identity("app"));
+    const atrest::dek dek = GOT(atrest::dek::generate());
+    const bytes envelope = GOT(dek.wrap(app, "disks", "disk-17"));
+    GOT(vault.revoke("app", operations::unwrap_key));
+    FAILS(ATREST_ERR_ACCESS_DENIED, atrest::dek::unwrap(app, envelope, "disk-17"));
+    int grants = 0;
+    GOT(vault.list_grants([&](const char *identity, operations what) {
+        CHECK(std::string(identity) == "app" && what == (operations::get | operations::wrap_key));
+        CHECK((what & operations::unwrap_key) == operations{});
+        grants++;
+        return false;
+    }));
+    CHECK(grants == 1);
+    FAILS(ATREST_ERR_UNSUPPORTED, app.list([](const atrest_key_version &) {}));
+
+    const std::string head = GOT(vault.audit_head());
+    GOT(vault.rotate_key("disks"));
+    std::uint64_t entries = 0, denied = 0;
+    GOT(vault.audit(head, [&](const atrest_audit_entry &entry) {
+        CHECK(entry.seq == ++entries);
+        denied += entry.identity != nullptr && std::string_view(entry.outcome) != "ok";
+    }));
+    CHECK(entries > 10 && denied == 1);
+    FAILS(ATREST_ERR_INVALID_OPTION, vault.audit("no head", [](const atrest_audit_entry &) {}));
+    GOT(vault.archive_audit(in_folder("old.audit")));
+    std::uint64_t left = 0;
+    GOT(vault.audit([&](const atrest_audit_entry &) { left++; }));
+    CHECK(left < entries);
+}
+
+// ---------------------------------------------------------------------------------------------------------------------
+// Keys and ciphers
+
+void deks_and_ciphers()
+{
+    atrest::vault vault = GOT(atrest::vault::create_file(in_folder("deks.vault"), with_passphrase("p")));
+    const std::string url = GOT(vault.create_key("disks"));
+    const atrest::dek dek = GOT(atrest::dek::generate());
+    CHECK(GOT(dek.algorithm()) == atrest::dek_algorithm::aes_256_xts);
+    const bytes context = pattern(20);
+    const bytes envelope = GOT(dek.wrap(vault, "disks", context));
+    CHECK(!envelope.empty() && envelope.size() < ATREST_ENVELOPE_MAX);
+    CHECK(GOT(atrest::envelope_key_url(envelope)) == url);
+    FAILS(ATREST_ERR_CONTEXT_MISMATCH, atrest::dek::unwrap(vault, envelope, "another"));
+    const atrest::dek again = GOT(atrest::dek::unwrap(vault, envelope, context));
+
+    std::array<std::uint8_t, 64> key{}, key_again{};
+    CHECK(GOT(dek.hazmat_bytes(key)) == 64 && GOT(again.hazmat_bytes(key_again)) == 64 && key == key_again);
+    FAILS(ATREST_ERR_BUFFER_TOO_SHORT, dek.hazmat_bytes({key.data(), 63}));
+    const atrest::dek third = GOT(atrest::dek::hazmat_from_bytes(key));
+    FAILS(ATREST_ERR_EQUAL_KEY_HALVES, atrest::dek::hazmat_from_bytes(bytes(64)));
+
+    const atrest::sector_cipher one = GOT(atrest::sector_cipher::make(dek, 4096));
+    const atrest::sector_cipher two = GOT(atrest::sector_cipher::make(third, 4096, atrest::sector_unit::sector));
+    const bytes plain = pattern(8192);
+    bytes sectors = plain, other(8192);
+    GOT(one.encrypt(8, sectors));
+    CHECK(sectors != plain);
+    GOT(one.encrypt_to(8, plain, other));
+    CHECK(other == sectors);
+    // Sector 8 of 512 bytes and sector 1 of 4096 have other tweaks: 8, 16 and 1, 2.
+    GOT(two.decrypt_to(1, sectors, other));
+    CHECK(other != plain);
+    GOT(one.decrypt_to(8, sectors, other));
+    CHECK(other == plain);
+    GOT(one.encrypt_streaming(8, plain, other));
+    CHECK(other == sectors);
+    GOT(one.decrypt_streaming(8, sectors, other));
+    CHECK(other == plain);
+    GOT(one.decrypt(8, sectors));
+    CHECK(sectors == plain);
+    FAILS(ATREST_ERR_LENGTH_MISMATCH, one.encrypt_to(8, {plain.data(), 4096}, other));
+    FAILS(ATREST_ERR_PARTIAL_SECTOR, one.encrypt(8, {sectors.data(), 4095}));
+    FAILS(ATREST_ERR_OVERLAP, one.encrypt_to(8, {sectors.data(), 4096}, {sectors.data() + 16, 4096}));
+    FAILS(ATREST_ERR_SECTOR_SIZE, atrest::sector_cipher::make(dek, 100));
+
+    const atrest::tweak number{9};
+    bytes unit = pattern(100), moved(100);
+    GOT(one.encrypt_unit(number, unit));
+    GOT(one.encrypt_unit_to(number, pattern(100), moved));
+    CHECK(unit == moved && unit != pattern(100));
+    GOT(one.decrypt_unit_to(number, unit, moved));
+    CHECK(moved == pattern(100));
+    GOT(one.decrypt_unit(number, unit));
+    CHECK(unit == pattern(100));
+
+    GOT(one.encrypt_to(0, plain, other));
+    sectors = plain;
+    const atrest_segment halves[] = {{sectors.data(), 4096}, {sectors.data() + 4096, 4096}};
+    const std::vector<atrest_segment> whole = {{other.data(), 8192}};
+    GOT(one.encrypt_segments(0, halves));
+    CHECK(sectors == other);
+    GOT(one.decrypt_segments(0, halves));
+    CHECK(sectors == plain);
+    GOT(one.decrypt_segments_to(0, whole, halves));
+    CHECK(sectors == plain);
+    other.assign(8192, 0);
+    GOT(one.encrypt_segments_to(0, halves, whole));
+    GOT(one.decrypt_segments(0, {whole.data(), 1}));
+    CHECK(other == plain);
+}
+
+void streams()
+{
+    const atrest::dek dek = GOT(atrest::dek::generate(atrest::dek_algorithm::aes_256_ctr));
+    const atrest::stream_cipher cipher = GOT(atrest::stream_cipher::make(dek, atrest::nonce{1, 2, 3}));
+    const bytes plain = pattern(100);
+    bytes data = plain, other(40);
+    GOT(cipher.apply(7, data));
+    CHECK(data != plain);
+    GOT(cipher.apply_to(17, {data.data() + 10, 40}, other));
+    CHECK(other == bytes(plain.begin() + 10, plain.begin() + 50));
+    FAILS(ATREST_ERR_LENGTH_MISMATCH, cipher.apply_to(0, data, other));
+    FAILS(ATREST_ERR_STREAM_OVERFLOW, cipher.apply(UINT64_MAX - 9, data));
+    FAILS(ATREST_ERR_UNSUPPORTED_ALGORITHM, atrest::sector_cipher::make(dek, 512));
+    FAILS(ATREST_ERR_UNSUPPORTED_ALGORITHM, atrest::stream_cipher::make(GOT(atrest::dek::generate()), atrest::nonce{}));
+    FAILS(ATREST_ERR_NULL_ARGUMENT, atrest::stream_cipher().apply(0, data));
+}
+
+void key_wrap()
+{
+    const bytes kek = pattern(32), key = pattern(32);
+    bytes out(40), back(32);
+    CHECK(GOT(atrest::aes_kw_wrap(kek, key, out)) == 40);
+    CHECK(GOT(atrest::aes_kw_unwrap(kek, out, back)) == 32 && back == key);
+    out[0] ^= 1;
+    FAILS(ATREST_ERR_UNWRAP_FAILED, atrest::aes_kw_unwrap(kek, out, back));
+    // RFC 5649, 6.
+    const std::uint8_t kwp_kek[24] = {0x58, 0x40, 0xdf, 0x6e, 0x29, 0xb0, 0x2a, 0xf1, 0xab, 0x49, 0x3b, 0x70,
+                                      0x5b, 0xf1, 0x6e, 0xa1, 0xae, 0x83, 0x38, 0xf4, 0xdc, 0xc1, 0x76, 0xa8};
+    const std::array<std::uint8_t, 7> seven = {0x46, 0x6f, 0x72, 0x50, 0x61, 0x73, 0x69};
+    const bytes wrapped = {0xaf, 0xbe, 0xb0, 0xf0, 0x7d, 0xfb, 0xf5, 0x41,
+                           0x92, 0x00, 0xf2, 0xcc, 0xb5, 0x0b, 0xb2, 0x4f};
+    CHECK(GOT(atrest::aes_kwp_wrap(kwp_kek, seven, out)) == 16);
+    CHECK(bytes(out.begin(), out.begin() + 16) == wrapped);
+    CHECK(GOT(atrest::aes_kwp_unwrap(kwp_kek, wrapped, back)) == 7);
+    CHECK(std::memcmp(back.data(), seven.data(), 7) == 0);
+    FAILS(ATREST_ERR_BUFFER_TOO_SHORT, atrest::aes_kw_wrap(kek, key, {out.data(), 39}));
+}
+
+// ---------------------------------------------------------------------------------------------------------------------
+// Volumes and headers
+
+atrest::format_options every_option()
+{
+    // Made of texts that are gone when it is used.
+    return atrest::format_options()
+        .sector_size(4096).algorithm(atrest::dek_algorithm::aes_128_xts)
+        .encryption_type(atrest::protected_by::platform_and_customer_keys).data_offset(16 << 20)
+        .uuid({0x12, 0x34}).label(std::string("a label of ") + "some length").subsystem(std::string("a subsystem"))
+        .context(std::string("the context of this disk, longer than any short string"));
+}
+
+void volumes()
+{
+    atrest::vault vault = GOT(atrest::vault::create_file(in_folder("volumes.vault"), with_passphrase("p")));
+    const std::string url = GOT(vault.create_key("disks"));
+    const std::string context = "the context of this disk, longer than any short string";
+    atrest::format_options format = every_option();
+    const atrest::format_options same = format;
+    atrest::device device = GOT(atrest::device::create_file(in_folder("disk.img"), 32 << 20));
+    atrest::volume volume = GOT(atrest::volume::format(device, {vault, std::string("dis") + "ks"}, same));
+    device.reset();
+    CHECK(GOT(volume.size()) == 16 << 20 && GOT(volume.sector_size()) == 4096 && GOT(volume.data_offset()) == 16 << 20);
+    CHECK(GOT(volume.cipher()) == "aes-xts-plain64");
+    CHECK(GOT(volume.uuid()) == "12340000-0000-0000-0000-000000000000");
+    CHECK(GOT(GOT(volume.dek()).algorithm()) == atrest::dek_algorithm::aes_128_xts);
+    CHECK(GOT(volume.key_urls()) == std::vector<std::string>{url});
+
+    const bytes plain = pattern(4096);
+    bytes sectors(4096);
+    GOT(volume.write_at(8192, plain));
+    GOT(volume.sync());
+    GOT(volume.read_at(8192, sectors));
+    CHECK(sectors == plain);
+    FAILS(ATREST_ERR_MISALIGNED, volume.read_at(1, sectors));
+    FAILS(ATREST_ERR_OUT_OF_BOUNDS, volume.write_at(16 << 20, sectors));
+
+    GOT(vault.rotate_key("disks"));
+    CHECK(GOT(volume.rotate_kek(vault)) == url.substr(0, url.size() - 1) + "2");
+    CHECK(GOT(volume.add_protector(atrest::protector::passphrase("first"), cheap())) == 0);
+    { std::ofstream(in_folder("pass")) << "second"; }
+    CHECK(GOT(volume.add_protector(atrest::protector::key_file(in_folder("pass")), cheap().id(5))) == 5);
+    CHECK(GOT(volume.change_keyslot(0, atrest::protector::passphrase(std::string("third")), cheap())) == 1);
+    FAILS(ATREST_ERR_NO_SUCH_PROTECTOR, volume.change_keyslot(0, atrest::protector::passphrase("x"), cheap()));
+    GOT(volume.remove_keyslot(5));
+    const std::uint32_t token = GOT(volume.add_protector({vault, "disks"}));
+    GOT(volume.remove_token(token));
+    volume.reset();
+
+    // Opened in each way.
+    device = GOT(atrest::device::open_file(in_folder("disk.img")));
+    FAILS(ATREST_ERR_BUSY, atrest::device::open_file(in_folder("disk.img")));
+    const auto with_context = atrest::open_options().context(context);
+    FAILS(ATREST_ERR_CONTEXT_MISMATCH, atrest::volume::open(device, vault, atrest::open_options().context("another")));
+    volume = GOT(atrest::volume::open(device, vault, with_context));
+    GOT(volume.read_at(8192, sectors));
+    CHECK(sectors == plain);
+    const atrest::dek dek = GOT(volume.dek());
+    GOT(atrest::volume::open(device, dek));
+    GOT(atrest::volume::open(device, atrest::credential::passphrase("third")));
+    FAILS(ATREST_ERR_WRONG_PASSPHRASE, atrest::volume::open(device, atrest::credential::passphrase("first")));
+    FAILS(ATREST_ERR_WRONG_PASSPHRASE, atrest::volume::open(device, atrest::credential::key_file(in_folder("pass"))));
+    GOT(atrest::volume::open(device, atrest::credential::passphrase("third"), atrest::open_options().keyslot(1)));
+    FAILS(ATREST_ERR_NO_SUCH_PROTECTOR,
+          atrest::volume::open(device, atrest::credential::passphrase("third"), atrest::open_options().keyslot(2)));
+    const auto limited = atrest::open_options().kdf_max_memory_kib(64).kdf_max_kib_passes(64).kdf_max_lanes(1);
+    GOT(atrest::volume::open(device, atrest::credential::passphrase("third"), limited));
+    FAILS(ATREST_ERR_UNSUPPORTED_HEADER, atrest::volume::open(device, atrest::credential::passphrase("third"),
+                                                              atrest::open_options().kdf_max_iterations(999)));
+    device.reset();
+    volume.reset();
+    device = GOT(atrest::device::open_file_read_only(in_folder("disk.img")));
+    volume = GOT(atrest::volume::open(device, vault, atrest::open_options().read_only()));
+    FAILS(ATREST_ERR_READ_ONLY, volume.write_at(0, sectors));
+    volume.reset();
+
+    // A header of its own; a DEK that is there; overwriting.
+    const atrest::device data = GOT(atrest::device::memory(1 << 20)), apart = GOT(atrest::device::memory(16 << 20));
+    const auto detached = atrest::format_options().header(apart).hazmat_dek(dek);
+    GOT(GOT(atrest::volume::format(data, {vault, "disks"}, detached)).write_at(0, plain));
+    FAILS(ATREST_ERR_DEVICE_NOT_BLANK, atrest::volume::format(data, {vault, "disks"}, detached));
+    FAILS(ATREST_ERR_NOT_LUKS, atrest::volume::open(data, vault));
+    volume = GOT(atrest::volume::open(data, dek, atrest::open_options().header(apart)));
+    CHECK(GOT(volume.size()) == 1 << 20);
+    volume.reset();
+    volume = GOT(atrest::volume::format(data, {vault, "disks"}, atrest::format_options(detached).overwrite()));
+    volume.reset();
+    const auto luks1 = atrest::format_options().luks_version(atrest::luks::luks1).keyslot(cheap()).overwrite();
+    const atrest::device old = GOT(atrest::device::memory(4 << 20));
+    volume = GOT(atrest::volume::format(old, atrest::protector::passphrase("old"), luks1));
+    CHECK(GOT(GOT(atrest::header::load(old)).version()) == atrest::luks::luks1);
+    FAILS(ATREST_ERR_UNSUPPORTED, GOT(atrest::header::load(old)).epoch());
+
+    // Unknown numbers, and flags that loosen.
+    FAILS(ATREST_ERR_BAD_ENUM, atrest::volume::format(old, {vault, "disks"},
+                                                      atrest::format_options().luks_version(atrest::luks(9))));
+    const auto loose = atrest::open_options().hazmat_allow_truncated().hazmat_allow_unencrypted();
+    CHECK(loose.c().flags == (ATREST_OPEN_HAZMAT_ALLOW_TRUNCATED | ATREST_OPEN_HAZMAT_ALLOW_UNENCRYPTED));
+    const atrest::kdf measured = GOT(atrest::kdf::benchmark(atrest::kdf_kind::pbkdf2, 1));
+    CHECK(measured.c().iterations >= 1000 && measured.c().hash == ATREST_HASH_SHA256);
+    CHECK(atrest::kdf::argon2id(1, 2, 3).c().memory_kib == 1 && atrest::kdf::argon2id(1, 2, 3).c().lanes == 3);
+    const atrest::kdf argon2i = atrest::kdf::argon2i(1, 2, 3);
+    CHECK(argon2i.c().kind == ATREST_KDF_ARGON2I && argon2i.c().passes == 2);
+    const auto slot = cheap().time_ms(4).max_memory_kib(5).priority(atrest::slot_priority::prefer);
+    CHECK(slot.c().time_ms == 4 && slot.c().max_memory_kib == 5 && slot.c().priority == ATREST_PRIORITY_PREFER);
+    CHECK(slot.c().kdf->iterations == 1000 && slot.c().flags == 0);
+}
+
+void headers()
+{
+    atrest::vault vault = GOT(atrest::vault::create_file(in_folder("headers.vault"), with_passphrase("p")));
+    const std::string url = GOT(vault.create_key("disks"));
+    const atrest::device device = GOT(atrest::device::memory(20 << 20));
+    GOT(GOT(atrest::volume::format(device, {vault, "disks"}, every_option()))
+            .add_protector(atrest::protector::passphrase("p"), cheap()));
+
+    atrest::header header = GOT(atrest::header::load(device));
+    CHECK(GOT(header.version()) == atrest::luks::luks2);
+    CHECK(GOT(header.uuid()) == "12340000-0000-0000-0000-000000000000");
+    CHECK(GOT(header.label()) == "a label of some length" && GOT(header.subsystem()) == "a subsystem");
+    CHECK(GOT(header.epoch()) > 0 && GOT(header.metadata_size()) == 16384 && !GOT(header.needs_repair()));
+    CHECK(GOT(header.size()) == 2 * GOT(header.metadata_size()) + GOT(header.keyslots_size()));
+    GOT(header.repair());
+    GOT(header.set_label("other", ""));
+    CHECK(GOT(header.label()) == "other" && GOT(header.subsystem()).empty());
+    GOT(header.set_priority(0, atrest::slot_priority::ignore));
+
+    int seen = 0;
+    GOT(header.keyslots([&](const atrest_keyslot_info &slot) {
+        CHECK(slot.id == 0 && slot.priority == ATREST_PRIORITY_IGNORE && slot.iterations == 1000);
+        seen += 1;
+    }));
+    GOT(header.tokens([&](const atrest_token_info &token) {
+        CHECK(std::string_view(token.kind) == "atrest" && token.key_url == url);
+        seen += 10;
+    }));
+    GOT(header.segments([&](const atrest_segment_info &segment) {
+        CHECK(segment.offset == 16 << 20);
+        seen += 100;
+    }));
+    GOT(header.digests([&](const atrest_digest_info &digest) {
+        CHECK(std::string_view(digest.kind) == "pbkdf2");
+        seen += 1000;
+    }));
+    CHECK(seen == 1111);
+    CHECK(GOT(header.requirements()).empty() && GOT(header.flags()).empty());
+
+    const bytes backup = GOT(header.backup());
+    CHECK(backup.size() == GOT(header.size()));
+    const std::uint32_t token = GOT(header.import_token(R"({"type":"mine","keyslots":[]})"));
+    GOT(header.remove_token(token));
+    GOT(header.remove_keyslot(0));
+    GOT(header.erase());
+    FAILS(ATREST_ERR_NO_SUCH_PROTECTOR, header.remove_keyslot(0));
+    GOT(atrest::header::restore(device, backup));
+    GOT(atrest::volume::open(device, vault));
+    const atrest::device blank = GOT(atrest::device::memory(20 << 20));
+    FAILS(ATREST_ERR_NOT_LUKS, atrest::header::restore(blank, backup));
+    GOT(atrest::header::hazmat_restore(blank, backup));
+    GOT(atrest::volume::open(blank, vault));
+}
+
+} // namespace
+
+int main(int, char **argv)
+{
+    folder = argv[1];
+    views();
+    moves();
+    empty_handles();
+    errors();
+    vaults();
+    deks_and_ciphers();
+    streams();
+    key_wrap();
+    volumes();
+    headers();
+    std::printf("%d checks passed\n", passed);
+}

@@ -1,0 +1,418 @@
+// Managed disks through atrest.hpp: clocks, directories, backends and the service, the library's and the caller's.
+#include "cpp_check.hpp"
+
+#include <atomic>
+#include <map>
+#include <mutex>
+
+namespace {
+
+using atrest::resource;
+using names = std::vector<std::string>;
+
+constexpr const char *CONTOSO = "https://contoso.vault.example";
+
+std::string folder;
+std::atomic<int> alive{0};
+std::atomic<bool> broken{false};
+
+std::string in_folder(const std::string &name)
+{
+    return folder + "/" + name;
+}
+
+std::string key(int version)
+{
+    return std::string(CONTOSO) + "/keys/disks/" + std::to_string(version);
+}
+
+// Fails, by an exception where there are any.
+template <class T> atrest::result<T> break_down()
+{
+#if defined(__cpp_exceptions)
+    throw 5;
+#else
+    return atrest::fail<T>(ATREST_ERR_OTHER);
+#endif
+}
+
+// ---------------------------------------------------------------------------------------------------------------------
+// What a service can be made of
+
+class wound_clock final : public atrest::time_source {
+public:
+    explicit wound_clock(const std::atomic<std::uint64_t> &hands) : hands_(hands) { alive++; }
+    ~wound_clock() override { alive--; }
+    std::uint64_t now() noexcept override { return hands_; }
+
+private:
+    const std::atomic<std::uint64_t> &hands_;
+};
+
+class one_vault final : public atrest::vault_finder {
+public:
+    explicit one_vault(atrest::vault vault) : vault_(std::move(vault)) { alive++; }
+    ~one_vault() override { alive--; }
+
+    atrest::result<atrest::vault> open_vault(const std::string &vault_id, const std::string &identity) override
+    {
+        if (broken)
+            return break_down<atrest::vault>();
+        if (vault_id != CONTOSO)
+            return atrest::fail<atrest::vault>(ATREST_ERR_VAULT);
+        return vault_.as_identity(identity);
+    }
+
+    atrest::result<atrest::vault_description> describe(const std::string &vault_id) override
+    {
+        if (broken)
+            return break_down<atrest::vault_description>();
+        if (vault_id != CONTOSO)
+            return atrest::fail<atrest::vault_description>(ATREST_ERR_VAULT);
+        atrest::vault_description said;
+        said.soft_delete = said.purge_protection = true;
+        said.region = region;
+        said.tenant = "contoso";
+        return said;
+    }
+
+    static inline std::string region = "north";
+
+private:
+    atrest::vault vault_;
+};
+
+class memory_pool final : public atrest::device_pool {
+public:
+    memory_pool() { alive++; }
+    ~memory_pool() override { alive--; }
+
+    atrest::result<atrest::device> create(const std::string &region, const std::string &id, std::uint64_t size) override
+    {
+        if (broken)
+            return break_down<atrest::device>();
+        const std::lock_guard<std::mutex> lock(mutex_);
+        CHECK(region == "north" && id.size() == 36 && devices_.count(id) == 0);
+        atrest::device &mine = devices_[id];
+        mine = GOT(atrest::device::memory(static_cast<std::size_t>(size)));
+        return mine.clone();
+    }
+
+    atrest::result<atrest::device> open(const std::string &region, const std::string &id) override
+    {
+        if (broken)
+            return break_down<atrest::device>();
+        const std::lock_guard<std::mutex> lock(mutex_);
+        CHECK(region == "north" && devices_.count(id) == 1);
+        if (gives_nothing)
+            return atrest::device();
+        return devices_[id].clone();
+    }
+
+    atrest::result<void> remove(const std::string &, const std::string &id) override
+    {
+        if (broken)
+            return break_down<void>();
+        const std::lock_guard<std::mutex> lock(mutex_);
+        devices_.erase(id);
+        return atrest::result<void>();
+    }
+
+    static inline bool gives_nothing = false;
+
+private:
+    std::mutex mutex_;
+    std::map<std::string, atrest::device> devices_;
+};
+
+atrest::vault make_vault(const std::string &name, const std::string &id, const atrest::clock &clock)
+{
+    const auto options = atrest::vault_options().id(id).region("north").tenant("contoso").purge_protection();
+    const atrest::vault made = GOT(atrest::vault::create_file(in_folder(name), with_passphrase("p"), options));
+    atrest::vault vault = GOT(made.with_clock(clock));
+    GOT(vault.create_key("disks"));
+    return vault;
+}
+
+atrest::new_disk small(const std::string &name)
+{
+    return atrest::new_disk(name).region("north").subscription("one").size(64 << 10);
+}
+
+atrest::new_disk copy(const std::string &name)
+{
+    return small(name).size(0);
+}
+
+void make_set(const atrest::disk_service &service, atrest::vault &contoso, const std::string &name)
+{
+    const auto set = atrest::new_set(name).region("north").subscription("one").tenant("contoso").key_url(key(1));
+    GOT(service.create_set(set));
+    using atrest::operations;
+    GOT(contoso.grant(GOT(service.describe_set(name)).identity,
+                      operations::get | operations::wrap_key | operations::unwrap_key));
+}
+
+// ---------------------------------------------------------------------------------------------------------------------
+
+template <class H> void is_owner()
+{
+    static_assert(!std::is_copy_constructible_v<H> && std::is_nothrow_move_constructible_v<H>);
+    static_assert(sizeof(H) == sizeof(void *));
+}
+
+void clocks()
+{
+    is_owner<atrest::clock>(), is_owner<atrest::vault_directory>(), is_owner<atrest::disk_backend>();
+    is_owner<atrest::disk_service>(), is_owner<atrest::disk>();
+    atrest::clock manual = GOT(atrest::clock::manual(100));
+    GOT(manual.advance(10));
+    CHECK(GOT(manual.now()) == 110);
+    GOT(manual.set(5));
+    CHECK(GOT(manual.now()) == 5);
+    std::atomic<std::uint64_t> hands{7};
+    {
+        atrest::clock wound = GOT(atrest::clock::from(std::make_unique<wound_clock>(hands)));
+        CHECK(alive == 1 && GOT(wound.now()) == 7);
+        hands = 8;
+        CHECK(GOT(wound.now()) == 8);
+        FAILS(ATREST_ERR_UNSUPPORTED, wound.set(9));
+    }
+    CHECK(alive == 0);
+    FAILS(ATREST_ERR_NULL_ARGUMENT, atrest::clock::from(nullptr));
+    FAILS(ATREST_ERR_NULL_ARGUMENT, atrest::vault_directory::from(nullptr));
+    FAILS(ATREST_ERR_NULL_ARGUMENT, atrest::disk_backend::from(nullptr));
+    FAILS(ATREST_ERR_NULL_ARGUMENT, atrest::clock().now());
+    FAILS(ATREST_ERR_NULL_ARGUMENT, atrest::vault_directory().list());
+    FAILS(ATREST_ERR_NULL_ARGUMENT, atrest::disk_service().maintain());
+    FAILS(ATREST_ERR_NULL_ARGUMENT, atrest::disk_service().rotate_set("set"));
+    FAILS(ATREST_ERR_NULL_ARGUMENT, atrest::disk().size());
+    FAILS(ATREST_ERR_NULL_ARGUMENT, atrest::disk().sync());
+}
+
+// All that a service does, on a folder and vault files.
+void files()
+{
+    atrest::clock clock = GOT(atrest::clock::manual(1800000000));
+    atrest::vault contoso = make_vault("contoso.vault", CONTOSO, clock);
+    const atrest::vault platform = make_vault("platform.vault", "https://platform.vault.example", clock);
+    atrest::vault_directory vaults = GOT(atrest::vault_directory::of_files());
+    GOT(vaults.add(GOT(contoso.clone())));
+    FAILS(ATREST_ERR_RESOURCE_EXISTS, vaults.add(contoso));
+    CHECK(GOT(vaults.list()) == names{CONTOSO});
+    GOT(vaults.remove(CONTOSO));
+    CHECK(GOT(vaults.list()).empty());
+    GOT(vaults.add(contoso));
+
+    const atrest::disk_backend backend = GOT(atrest::disk_backend::folder(folder));
+    const auto options = atrest::disk_service_options(backend, platform, "disks").vaults(vaults).time(clock)
+                             .grace_seconds(1000).interval_seconds(100).outage_seconds(1000)
+                             .rotation_interval_seconds(10).parallel(2);
+    atrest::disk_service service = GOT(atrest::disk_service::open(in_folder("store"), options));
+    FAILS(ATREST_ERR_BUSY, atrest::disk_service::open(in_folder("store"), options));
+    FAILS(ATREST_ERR_INVALID_OPTION, atrest::disk_service::open(
+                                         in_folder("other"), atrest::disk_service_options(options).grace_seconds(1)));
+
+    make_set(service, contoso, "set");
+    make_set(service, contoso, "other");
+    CHECK(GOT(service.list_sets()) == names{"other", "set"});
+    const atrest_set_info set = GOT(service.describe_set("set"));
+    CHECK(set.active_key == key(1) && set.encryption_type == ATREST_CUSTOMER_KEY && set.created == 1800000000);
+    CHECK(GOT(service.describe_set_json("set")).find(key(1)) != std::string::npos);
+    FAILS(ATREST_ERR_NO_SUCH_RESOURCE, service.describe_set("none"));
+
+    GOT(service.create_disk(small("plain")));
+    GOT(service.create_disk(small("secret").set("set").sector_size(4096)));
+    FAILS(ATREST_ERR_RESOURCE_EXISTS, service.create_disk(small("plain")));
+    CHECK(GOT(service.describe(resource::disk, "secret")).sector_size == 4096);
+    CHECK(std::string_view(GOT(service.describe(resource::disk, "secret")).set) == "set");
+    CHECK(GOT(service.describe_json(resource::disk, "secret")).find("\"secret\"") != std::string::npos);
+    CHECK(GOT(service.list(resource::disk)) == names{"plain", "secret"});
+
+    std::array<unsigned char, 4096> plain, sectors{};
+    plain.fill(0x5a);
+    {
+        atrest::disk disk = GOT(service.open_disk("secret"));
+        CHECK(GOT(disk.name()) == "secret" && GOT(disk.size()) == 64 << 10 && GOT(disk.sector_size()) == 4096);
+        GOT(disk.write_at(4096, plain));
+        GOT(disk.sync());
+        GOT(disk.read_at(4096, sectors));
+        CHECK(sectors == plain && !GOT(disk.is_suspended()));
+        FAILS(ATREST_ERR_MISALIGNED, disk.read_at(1, sectors));
+    }
+
+    // Copies, with progress.
+    std::atomic<int> told{0};
+    auto count = [&](std::uint64_t done, std::uint64_t total) {
+        CHECK(done <= total);
+        told++;
+    };
+    GOT(service.create_snapshot(atrest::new_snapshot("first", "secret").incremental(), count));
+    CHECK(told > 0);
+    GOT(service.create_snapshot(atrest::new_snapshot("whole", "secret").set("other")));
+    told = 0;
+    GOT(service.create_disk_from(resource::snapshot, "whole", copy("again").set("set"), count));
+    CHECK(told > 0);
+    sectors.fill(0);
+    GOT(GOT(service.open_disk("again")).read_at(4096, sectors));
+    CHECK(sectors == plain);
+    told = 0;
+    const auto image = atrest::new_image("image").disk("secret").disk("plain").region("north").set("set").set(nullptr);
+    GOT(service.create_image(image, count));
+    CHECK(told > 0);
+    CHECK(GOT(service.list_image("image")) == names{"image/north/0", "image/north/1"});
+    CHECK(std::string_view(GOT(service.describe(resource::image, "image/north/0")).set) == "set");
+    CHECK(GOT(service.describe(resource::image, "image/north/1")).set[0] == 0);
+
+    std::vector<std::pair<resource, std::string>> members;
+    GOT(service.list_members("set", [&](resource kind, const char *name) { members.emplace_back(kind, name); }));
+    const std::vector<std::pair<resource, std::string>> in_set{{resource::disk, "again"}, {resource::disk, "secret"},
+                                                               {resource::snapshot, "first"},
+                                                               {resource::image, "image/north/0"}};
+    CHECK(members == in_set);
+
+    // What progress throws arrives when all is done.
+#if defined(__cpp_exceptions)
+    bool thrown = false;
+    try {
+        static_cast<void>(service.create_snapshot(atrest::new_snapshot("third", "plain"),
+                                                  [](std::uint64_t, std::uint64_t) { throw 7; }));
+    } catch (int seven) {
+        thrown = seven == 7;
+    }
+    CHECK(thrown && GOT(service.list(resource::snapshot)) == (names{"first", "third", "whole"}));
+    GOT(service.delete_resource(resource::snapshot, "third"));
+#endif
+
+    // Rotation, by hand and by itself.
+    GOT(contoso.rotate_key("disks"));
+    told = 0;
+    CHECK(GOT(service.rotate_set("set", count)) == 4 && told > 0);
+    CHECK(GOT(service.describe_set("set")).active_key == key(2));
+    CHECK(GOT(service.set_key("other", key(2))) == 1);
+    CHECK(GOT(service.rotate_set("set")) == 0);
+    GOT(service.set_auto_rotation("set", true));
+    GOT(contoso.rotate_key("disks"));
+    GOT(clock.advance(20));
+    int rotated = 0;
+    told = 0;
+    const auto each = [&](const atrest_rotated &one) {
+        CHECK(one.status == ATREST_OK && one.key_url == key(3) && one.rewrapped == 4);
+        rotated++;
+    };
+    GOT(service.auto_rotate(each, count));
+    CHECK(rotated == 1 && told > 0);
+    GOT(contoso.rotate_key("disks"));
+    GOT(clock.advance(20));
+    GOT(service.auto_rotate([&](const atrest_rotated &) { return false; }));
+    CHECK(GOT(service.describe_set("set")).active_key == key(4));
+    GOT(service.clear_rotation_error("set"));
+    GOT(contoso.set_version(key(4), atrest::version_change().expires(1800001000)));
+    std::string expiring;
+    GOT(service.expiring_keys(1000, [&](const atrest_expiring_key &one) { expiring += one.set; }));
+    CHECK(expiring == "set");
+
+    // Reports.
+    const atrest_report report = GOT(service.report(resource::disk, "secret"));
+    CHECK(report.status == ATREST_PROTECTION_FINISHED && report.access == ATREST_ACCESS_CLOSED);
+    CHECK(!GOT(service.report_json(resource::disk, "secret")).empty());
+    const atrest_set_report of_set = GOT(service.report_set("set"));
+    CHECK(of_set.done == 4 && of_set.total == 4 && of_set.finished == 1);
+    CHECK(GOT(service.report_set_json("set")).find("\"set\"") != std::string::npos);
+    const auto customer = atrest::protected_by::customer_key;
+    CHECK(GOT(atrest::capability_table_json()).size() > GOT(atrest::capability_table_json(customer, false)).size());
+    CHECK(GOT(atrest::capability_table_text()).size() > GOT(atrest::capability_table_text(customer, true)).size());
+
+    // Moves, and what they are refused for.
+    GOT(service.put_into_set(resource::disk, "plain", "other"));
+    GOT(service.create_disk(small("guest")));
+    GOT(service.mark_guest_encrypted("guest"));
+    CHECK(GOT(service.describe(resource::disk, "guest")).guest_encrypted == 1);
+    FAILS(ATREST_ERR_NOT_ALLOWED, service.put_into_set(resource::disk, "guest", "set"));
+    GOT(service.move_to_subscription(resource::disk, "guest", "two"));
+    FAILS(ATREST_ERR_NOT_ALLOWED, service.move_to_subscription(resource::disk, "secret", "two"));
+
+    // A key that is disabled ends the use of its disks, and no others.
+    {
+        atrest::disk open = GOT(service.open_disk("secret"));
+        GOT(contoso.set_version(key(4), atrest::version_change().enabled(false)));
+        GOT(clock.advance(150));
+        GOT(service.maintain());
+        CHECK(GOT(open.is_suspended()));
+        FAILS(ATREST_ERR_DISK_SUSPENDED, open.read_at(4096, sectors));
+        GOT(contoso.set_version(key(4), atrest::version_change().enabled(true)));
+        GOT(clock.advance(150));
+        GOT(service.maintain());
+        GOT(open.read_at(4096, sectors));
+
+        // A disk outlives its service.
+        service.reset();
+        GOT(open.read_at(4096, sectors));
+        CHECK(sectors == plain);
+    }
+    service = GOT(atrest::disk_service::open(in_folder("store"), options));
+    FAILS(ATREST_ERR_NOT_ALLOWED, service.delete_set("set"));
+    GOT(service.delete_image("image"));
+    for (const char *disk : {"secret", "again", "plain", "guest"})
+        GOT(service.delete_resource(resource::disk, disk));
+    GOT(service.delete_resource(resource::snapshot, "first"));
+    GOT(service.delete_resource(resource::snapshot, "whole"));
+    GOT(service.move_set_to_tenant("other", "fabrikam"));
+    GOT(service.delete_set("set"));
+    CHECK(GOT(service.list_sets()) == names{"other"});
+}
+
+// The same on objects of the caller's, and what becomes of their failures.
+void objects()
+{
+    std::atomic<std::uint64_t> hands{1800000000};
+    std::optional<atrest::disk> last;
+    {
+        const atrest::clock clock = GOT(atrest::clock::from(std::make_unique<wound_clock>(hands)));
+        atrest::vault contoso = make_vault("contoso2.vault", CONTOSO, clock);
+        const atrest::vault platform = make_vault("platform2.vault", "https://platform.vault.example", clock);
+        const auto vaults = GOT(atrest::vault_directory::from(std::make_unique<one_vault>(GOT(contoso.clone()))));
+        const auto backend = GOT(atrest::disk_backend::from(std::make_unique<memory_pool>()));
+        CHECK(alive == 3);
+        FAILS(ATREST_ERR_UNSUPPORTED, vaults.list());
+        const auto options = atrest::disk_service_options(backend, platform, "disks").vaults(vaults).time(clock);
+        const auto service = GOT(atrest::disk_service::open(in_folder("store2"), options));
+        make_set(service, contoso, "set");
+        GOT(service.create_disk(small("disk").set("set")));
+
+        broken = true;
+        FAILS(ATREST_ERR_CALLBACK_FAILED, service.create_disk(small("more").set("set")));
+        FAILS(ATREST_ERR_CALLBACK_FAILED, service.create_disk(small("more")));
+        FAILS(ATREST_ERR_CALLBACK_FAILED, service.open_disk("disk"));
+        FAILS(ATREST_ERR_CALLBACK_FAILED, service.set_key("set", key(1)));
+        broken = false;
+        memory_pool::gives_nothing = true;
+        FAILS(ATREST_ERR_CALLBACK_FAILED, service.open_disk("disk"));
+        memory_pool::gives_nothing = false;
+        one_vault::region = std::string(ATREST_NAME_SIZE, 'n');
+        FAILS(ATREST_ERR_CALLBACK_FAILED, service.set_key("set", key(1)));
+        one_vault::region = "north";
+        GOT(service.set_key("set", key(1)));
+        CHECK(GOT(service.list(resource::disk)) == names{"disk"});
+        last = GOT(service.open_disk("disk"));
+    }
+    // The disk keeps all of it.
+    CHECK(alive == 3);
+    std::array<std::uint8_t, 512> sector{}, again{};
+    GOT(last->write_at(512, sector));
+    GOT(last->read_at(512, again));
+    CHECK(sector == again);
+    last.reset();
+    CHECK(alive == 0);
+}
+
+} // namespace
+
+int main(int, char **argv)
+{
+    folder = argv[1];
+    clocks();
+    files();
+    objects();
+    std::printf("%d checks passed\n", passed);
+}

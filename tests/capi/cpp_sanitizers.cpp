@@ -1,0 +1,2 @@
+// Whether a compiler has sanitizers.
+int main() {}
