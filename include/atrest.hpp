@@ -1358,6 +1358,64 @@ private:
 };
 
 // ---------------------------------------------------------------------------------------------------------------------
+// ENCRYPTED FILES
+
+// The prefix of an encrypted file: bytes, which go in front of the file as they are. What follows is under the cipher
+// that goes with it. ONE PREFIX, ONE FILE: atrest.h says why.
+namespace file_prefix {
+
+inline constexpr std::size_t size = ATREST_FILE_PREFIX_SIZE;
+
+// Makes the prefix of a new file, into `prefix`.
+[[nodiscard]] inline result<stream_cipher> create(const vault &keys, text key_name, octets context,
+                                                  mutable_bytes prefix) {
+    std::size_t len = 0;
+    return detail::handle_of<stream_cipher>([&](auto out) {
+        return atrest_file_prefix_create(keys.get(), key_name.get(), context.data(), context.size(), prefix.data(),
+                                         prefix.size(), &len, out);
+    });
+}
+[[nodiscard]] inline result<stream_cipher> open(const vault &keys, const_bytes prefix, octets context) {
+    return detail::handle_of<stream_cipher>([&](auto out) {
+        return atrest_file_prefix_open(keys.get(), prefix.data(), prefix.size(), context.data(), context.size(), out);
+    });
+}
+
+// As these, for a file of sectors.
+[[nodiscard]] inline result<sector_cipher> create_sectors(const vault &keys, text key_name, octets context,
+                                                          std::uint32_t sector_size, sector_unit unit,
+                                                          mutable_bytes prefix) {
+    std::size_t len = 0;
+    return detail::handle_of<sector_cipher>([&](auto out) {
+        return atrest_file_prefix_create_sectors(keys.get(), key_name.get(), context.data(), context.size(),
+                                                 sector_size, static_cast<std::uint32_t>(unit), prefix.data(),
+                                                 prefix.size(), &len, out);
+    });
+}
+[[nodiscard]] inline result<sector_cipher> open_sectors(const vault &keys, const_bytes prefix, octets context,
+                                                        std::uint32_t sector_size, sector_unit unit) {
+    return detail::handle_of<sector_cipher>([&](auto out) {
+        return atrest_file_prefix_open_sectors(keys.get(), prefix.data(), prefix.size(), context.data(),
+                                               context.size(), sector_size, static_cast<std::uint32_t>(unit), out);
+    });
+}
+
+// Returns the URL of the version that wraps the key of the file on `file` from now on.
+inline result<std::string> rotate_kek(device &file, const vault &keys, octets context) {
+    return detail::url_of([&](auto... url) {
+        return atrest_file_prefix_rotate_kek(file.get(), keys.get(), context.data(), context.size(), url...);
+    });
+}
+
+// The URL of the key version that wrapped the key of a file.
+[[nodiscard]] inline result<std::string> key_url(const_bytes prefix) {
+    return detail::text_of(
+        [&](auto... out) { return atrest_file_prefix_key_url(prefix.data(), prefix.size(), out...); });
+}
+
+} // namespace file_prefix
+
+// ---------------------------------------------------------------------------------------------------------------------
 // WAYS INTO A VOLUME
 
 // A KDF and what it costs.

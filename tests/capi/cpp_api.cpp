@@ -432,6 +432,37 @@ void streams()
     FAILS(ATREST_ERR_NULL_ARGUMENT, atrest::stream_cipher().apply(0, data));
 }
 
+void files()
+{
+    namespace file_prefix = atrest::file_prefix;
+    atrest::vault keys = GOT(atrest::vault::create_file(in_folder("files.vault"), with_passphrase("p")));
+    GOT(keys.create_key("disks"));
+    const bytes plain = pattern(1024);
+    bytes prefix(file_prefix::size), stream = plain, sectors = plain;
+    GOT(GOT(file_prefix::create(keys, "disks", "db-7", prefix)).apply(5, stream));
+    CHECK(stream != plain);
+    GOT(GOT(file_prefix::open(keys, prefix, "db-7")).apply(5, stream));
+    CHECK(stream == plain);
+    CHECK(GOT(file_prefix::key_url(prefix)).find("/keys/disks/") != std::string::npos);
+    FAILS(ATREST_ERR_CONTEXT_MISMATCH, file_prefix::open(keys, prefix, "db-8"));
+    FAILS(ATREST_ERR_INVALID_PREFIX, file_prefix::open(keys, {prefix.data(), 100}, "db-7"));
+    FAILS(ATREST_ERR_BUFFER_TOO_SHORT, file_prefix::create(keys, "disks", "db-7", stream));
+
+    const auto unit = atrest::sector_unit::sector;
+    FAILS(ATREST_ERR_UNSUPPORTED_ALGORITHM, file_prefix::open_sectors(keys, prefix, "db-7", 512, unit));
+    GOT(GOT(file_prefix::create_sectors(keys, "disks", "db-7", 512, unit, prefix)).encrypt(3, sectors));
+    CHECK(sectors != plain);
+    GOT(GOT(file_prefix::open_sectors(keys, prefix, "db-7", 512, unit)).decrypt(3, sectors));
+    CHECK(sectors == plain);
+
+    { std::ofstream(in_folder("file"), std::ios::binary).write(reinterpret_cast<char *>(prefix.data()), file_prefix::size); }
+    atrest::device file = GOT(atrest::device::open_file(in_folder("file")));
+    const std::string second = GOT(keys.rotate_key("disks"));
+    CHECK(GOT(file_prefix::rotate_kek(file, keys, "db-7")) == second);
+    atrest::device nothing = GOT(atrest::device::memory(file_prefix::size));
+    FAILS(ATREST_ERR_INVALID_PREFIX, file_prefix::rotate_kek(nothing, keys, "db-7"));
+}
+
 void key_wrap()
 {
     const bytes kek = pattern(32), key = pattern(32);
@@ -628,6 +659,7 @@ int main(int, char **argv)
     vaults();
     deks_and_ciphers();
     streams();
+    files();
     key_wrap();
     volumes();
     headers();
