@@ -12,6 +12,7 @@ use super::library::{folder, root};
 
 pub const WARNINGS: [&str; 4] = ["-Wall", "-Wextra", "-Werror", "-pedantic"];
 pub const C: [&str; 3] = ["-x", "c", "-std=c99"];
+pub const C11: [&str; 3] = ["-x", "c", "-std=c11"];
 pub const CPP: [&str; 3] = ["-x", "c++", "-std=c++17"];
 
 /// What `--print native-static-libs` says, less what a C compiler adds by itself.
@@ -29,9 +30,13 @@ pub fn everywhere(source: &str) -> Vec<String> {
 
 /// The program in each language with each library.
 pub fn built(source: &str) -> Vec<Program> {
+    built_as(&C, source)
+}
+
+/// The program in a standard of C, and in C++, with each library.
+pub fn built_as(c: &[&str], source: &str) -> Vec<Program> {
     let source = root().join(source);
-    let cc = std::env::var("CC").unwrap_or("cc".into());
-    let mut programs = compiled(&cc, &C, &source);
+    let mut programs = compiled(&cc(), c, &source);
     if let Some(cxx) = peer("c++", &["--version"]) {
         programs.extend(compiled(&cxx, &CPP, &source));
     }
@@ -43,6 +48,11 @@ pub fn everywhere_in_cpp(source: &str) -> Vec<String> {
     let Some(cxx) = peer("c++", &["--version"]) else { return Vec::new() };
     let programs = compiled(&cxx, &CPP, &root().join(source));
     programs.iter().map(|program| program.run(&[program.folder().to_str().unwrap()])).collect()
+}
+
+/// The C compiler.
+pub fn cc() -> String {
+    std::env::var("CC").unwrap_or("cc".into())
 }
 
 impl Program {
