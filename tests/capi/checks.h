@@ -17,7 +17,7 @@ static int passed;
                     atrest_last_error_message());                                                   \
             exit(1);                                                                                \
         }                                                                                           \
-        passed++;                                                                                   \
+        __atomic_fetch_add(&passed, 1, __ATOMIC_RELAXED);                                           \
     } while (0)
 
 #define OK(call) IS(ATREST_OK, call)
@@ -31,7 +31,7 @@ static int passed;
             exit(1);                                                                                \
         }                                                                                           \
         CHECK(found == ATREST_OK || atrest_last_error_message()[0] != 0);                           \
-        passed++;                                                                                   \
+        __atomic_fetch_add(&passed, 1, __ATOMIC_RELAXED);                                           \
     } while (0)
 
 // A call that would set the handle `out`, and must not.
