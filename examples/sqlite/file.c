@@ -211,7 +211,7 @@ int file_read(sqlite3_file *base, void *buffer, int len, sqlite3_int64 offset)
         return rc;
     if (units != buffer)
         memcpy(buffer, units + (offset - span.unit), (size_t)len);
-    if (found == SQLITE_OK)
+    if (found == SQLITE_OK && rear(file) == 0)
         return SQLITE_OK;
     // As SQLite wants it: zeros behind the end.
     sqlite3_int64 size;
@@ -242,7 +242,7 @@ int file_write(sqlite3_file *base, const void *buffer, int len, sqlite3_int64 of
     unsigned char *units = file->scratch;
     const unsigned char *plain = buffer;
     if (rc == SQLITE_OK && parts) {
-        // What else is in these blocks stays as it is.
+        // What else is in these blocks stays as it is. What is behind the end in the last one is anything.
         sqlite3_int64 there = least(size, span.io_end) - span.io;
         if (there > 0)
             rc = file->below->pMethods->xRead(file->below, units + (span.io - span.unit), (int)there,

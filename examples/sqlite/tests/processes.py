@@ -1,7 +1,7 @@
 """What `check` tries in Python: plaintext on the disk, readers beside a writer, and processes that are killed.
 
-It is started as `check.py EXTENSION FOLDER`, with the vault in the environment, and starts itself again for the processes
-that are to be killed: `check.py EXTENSION FOLDER write MODE` and `... transfer`.
+It is started as `processes.py EXTENSION FOLDER`, with the vault in the environment, and starts itself again for the
+processes that are to be killed: `... write MODE` and `... transfer`.
 """
 import os
 import random
@@ -85,6 +85,35 @@ def secrecy():
     expect("without plaintext", MARKER.encode()[3:15] not in seen)
 
 
+# --- Several processes make one database at once: one of them gives it its key.
+
+def make(name, start):
+    database = connect(name)
+    value(database, "SELECT count(*) FROM sqlite_schema") # while it is empty, as a rule
+    time.sleep(max(0, start - time.time()))
+    database.execute("CREATE TABLE IF NOT EXISTS t(maker INTEGER)")
+    database.execute("INSERT INTO t VALUES (?)", (os.getpid(),))
+
+
+def makers(rounds, processes=4):
+    for number in range(rounds):
+        start, children = time.time() + 0.05, []
+        for _ in range(processes):
+            children.append(os.fork())
+            if children[-1] == 0:
+                try:
+                    make(f"made-{number}.db", start)
+                    os._exit(0)
+                finally:
+                    os._exit(1)
+        failures = [child for child in children if os.waitpid(child, 0)[1] != 0]
+        assert not failures, f"{len(failures)} of {processes} failed"
+        database = connect(f"made-{number}.db")
+        assert whole(database) and value(database, "SELECT count(DISTINCT maker) FROM t") == processes
+        database.close()
+    expect(f"{rounds} databases made by {processes} processes at once have the rows of all", True)
+
+
 # --- One process writes to a WAL while others read.
 
 def readers():
@@ -111,6 +140,8 @@ def readers():
     end = time.monotonic() + 4
     writes = 0
     while time.monotonic() < end and not wrong:
+        if writes % 100 == 0:
+            value(writer, "PRAGMA atrest_rotate")
         writer.execute("UPDATE t SET text = ?", ("abcdefghij"[writes % 10] * 900,))
         writes += 1
     done.set()
@@ -231,6 +262,7 @@ def main(task="check", *arguments):
         transfer()
     else:
         secrecy()
+        makers(5)
         readers()
         kills("delete", "-journal", 15)
         kills("persist", "-journal", 8)
