@@ -7,7 +7,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define MAGIC "atrestFP"
 #define PASSPHRASE_MAX 4096
 
 static _Thread_local char error_text[1024];
@@ -135,9 +134,16 @@ int key_temporary(struct key *key)
 // ---------------------------------------------------------------------------------------------------------------------
 // THE PREFIX
 
-// Reads a whole prefix; `*found` is 0 where the file is empty, or somebody was killed while making its prefix.
+// Whether this may be a copy of a prefix that was never finished: what was to be written, or nothing yet.
+static int is_begun(const unsigned char *copy)
+{
+    return memcmp(copy, "atrestFP", 8) == 0 || memcmp(copy, "\0\0\0\0\0\0\0\0", 8) == 0;
+}
+
+// Reads a whole prefix; `*found` is 0 where the file is empty, or who made its prefix was cut off: there are no pages then.
 static int read_prefix(sqlite3_file *file, unsigned char prefix[PREFIX], int *found)
 {
+    char url[ATREST_KEY_URL_SIZE];
     sqlite3_int64 size;
     *found = 0;
     int rc = file->pMethods->xFileSize(file, &size);
@@ -148,9 +154,8 @@ static int read_prefix(sqlite3_file *file, unsigned char prefix[PREFIX], int *fo
         return rc;
     if (memcmp(prefix, "SQLite format 3", 16) == 0)
         return failed(SQLITE_NOTADB, "the database is not encrypted");
-    if (size < PREFIX && memcmp(prefix, MAGIC, size < 8 ? (size_t)size : 8) != 0)
-        return failed(SQLITE_NOTADB, "the file is no encrypted database, and not empty");
-    *found = size >= PREFIX;
+    *found = size > PREFIX || !is_begun(prefix) || !is_begun(prefix + PREFIX / 2) ||
+             atrest_file_prefix_key_url(prefix, PREFIX, url, sizeof url, NULL) == ATREST_OK;
     return SQLITE_OK;
 }
 
