@@ -248,7 +248,7 @@ int file_write(sqlite3_file *base, const void *buffer, int len, sqlite3_int64 of
             rc = file->below->pMethods->xRead(file->below, units + (span.io - span.unit), (int)there,
                                               span.io + front(file));
         if (rc == SQLITE_OK && there > 0)
-            rc = crypt(file, 0, span.unit, units, units, span.unit_end - span.unit);
+            rc = crypt(file, 0, span.unit, units, units, span_of(file, span.io, (int)there).unit_end - span.unit);
     }
     if (rc != SQLITE_OK)
         return rc;
