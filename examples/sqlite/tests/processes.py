@@ -201,7 +201,7 @@ def kill(*arguments, when=lambda: True):
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         first = process.stdout.readline()
         time.sleep(random.random() * 0.08)
-        while not when():
+        while process.poll() is None and not when():
             pass
         time.sleep(random.random() * 0.003)
         process.send_signal(signal.SIGKILL)
