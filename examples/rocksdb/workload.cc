@@ -177,8 +177,16 @@ static int Writer(const std::string &folder, const Encrypted &files, unsigned st
     }
 }
 
-// Returns the last key that the writer said it had written before it was killed.
-static unsigned KillWriter(const std::string &work, unsigned start, int milliseconds) {
+// Another process wraps all DEKs again and again.
+static int Rotator(const std::string &folder, const Encrypted &files, unsigned round) {
+    for (size_t rotated;; round++) {
+        if (write(STDOUT_FILENO, &round, sizeof round) != sizeof round) return 1;
+        Ok(files->RotateKeks(folder, false, &rotated), "rotating");
+    }
+}
+
+// Returns the last number that the process said before it was killed: a writer's is that of a key that is written.
+static unsigned Kill(const std::string &work, const char *process, unsigned start, int milliseconds) {
     int pipes[2];
     CHECK(pipe(pipes) == 0, "a pipe");
     const pid_t child = fork();
@@ -188,12 +196,12 @@ static unsigned KillWriter(const std::string &work, unsigned start, int millisec
         close(pipes[0]);
         close(pipes[1]);
         const std::string from = std::to_string(start);
-        execl("/proc/self/exe", "workload", work.c_str(), "writer", from.c_str(), nullptr);
+        execl("/proc/self/exe", "workload", work.c_str(), process, from.c_str(), nullptr);
         _exit(127);
     }
     close(pipes[1]);
     unsigned last = 0, number;
-    CHECK(read(pipes[0], &number, sizeof number) == sizeof number, "the writer ended before it wrote");
+    CHECK(read(pipes[0], &number, sizeof number) == sizeof number, "the %s ended before it began", process);
     last = number;
     std::thread killer([=] {
         std::this_thread::sleep_for(std::chrono::milliseconds(milliseconds));
@@ -203,7 +211,7 @@ static unsigned KillWriter(const std::string &work, unsigned start, int millisec
     killer.join();
     int status;
     waitpid(child, &status, 0);
-    CHECK(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL, "the writer ended by itself: %d", status);
+    CHECK(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL, "the %s ended by itself: %d", process, status);
     close(pipes[0]);
     return last;
 }
@@ -223,7 +231,7 @@ static void Kills(const std::string &work, const Encrypted &files, Contents &con
     const std::string folder = work + "/db";
     unsigned next = 1000000, written = 0;
     for (int round = 0; round < rounds; round++) {
-        const unsigned last = KillWriter(work, next, 20 + contents.random() % 600);
+        const unsigned last = Kill(work, "writer", next, 20 + contents.random() % 600);
         Database database;
         rocksdb::Options options = SmallFiles();
         options.avoid_flush_during_recovery = round % 2;
@@ -346,7 +354,8 @@ static std::map<ino_t, std::string> Data(const std::string &folder) {
     return data;
 }
 
-static void Rotations(const std::string &folder, const Vault &vault, const Encrypted &files, Contents &contents) {
+static void Rotations(const std::string &work, const Vault &vault, const Encrypted &files, Contents &contents) {
+    const std::string folder = work + "/db";
     // While it is closed.
     const auto before = Data(folder);
     size_t rotated;
@@ -384,6 +393,19 @@ static void Rotations(const std::string &folder, const Vault &vault, const Encry
     contents.Verify(database);
     Done("the keys of " + std::to_string(rotated) + " files were rotated while " + std::to_string(changes.load()) +
          " keys were written");
+    database.Close();
+
+    // Killed.
+    Ok(atrest_vault_rotate_key(vault.handle, "rocksdb", nullptr, 0), "a new version");
+    for (int round = 0; round < 5; round++) {
+        Kill(work, "rotator", 0, 20 + contents.random() % 300);
+        Ok(database.Open(folder, files, SmallFiles()), "opening after a killed rotation");
+        contents.Verify(database);
+        database.Close();
+    }
+    Ok(files->RotateKeks(folder, false, &rotated), "rotating to the end");
+    CHECK(KeyVersions(folder) == "4", "%s", KeyVersions(folder).c_str());
+    Done("rotations were killed, and one was done after all");
 }
 
 int main(int argc, char **argv) {
@@ -391,7 +413,10 @@ int main(int argc, char **argv) {
     const std::string work = argv[1], folder = work + "/db";
     const Vault vault(work + "/keys.vault");
     const Encrypted files = EncryptedFileSystem(vault, kContext);
-    if (argc == 4) return Writer(folder, files, static_cast<unsigned>(std::strtoul(argv[3], nullptr, 10)));
+    if (argc == 4) {
+        const bool writes = std::strcmp(argv[2], "writer") == 0;
+        return (writes ? Writer : Rotator)(folder, files, static_cast<unsigned>(std::strtoul(argv[3], nullptr, 10)));
+    }
 
     Contents contents;
     Nonces nonces;
@@ -409,7 +434,7 @@ int main(int argc, char **argv) {
     CopiesAndImports(work, files, contents);
     ReusedLogs(work + "/reused", files);
     WrongKeys(work, vault);
-    Rotations(folder, vault, files, contents);
+    Rotations(work, vault, files, contents);
     for (const char *name : {"/db", "/copy", "/reused"}) nonces.Look(work + name);
     Done(std::to_string(nonces.seen) + " keys were seen, each in one file");
     Contents unencrypted;  // would the plaintext be found?
