@@ -247,7 +247,7 @@ fn check(folder: &Path, service: &DiskService, state: &State, half_written: Opti
 #[test]
 fn a_process_that_is_killed_again_and_again_loses_nothing_that_it_finished() {
     // Behaviours 4, 22, 26, 27, 30, 44, 45, 74
-    let kills = std::env::var("ATREST_KILLS").ok().and_then(|n| n.parse().ok()).unwrap_or(30);
+    let kills = std::env::var("ATREST_KILLS").ok().and_then(|n| n.parse().ok()).unwrap_or(15);
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
     fs::create_dir(folder.join("disks")).unwrap();

@@ -23,36 +23,53 @@ pub struct Program {
     folder: TempDir,
 }
 
-/// What the program prints, given a folder, in each language with each library.
+/// What the program prints, given a folder, in each language and with each library.
 pub fn everywhere(source: &str) -> Vec<String> {
-    built(source).iter().map(|program| program.run(&[program.folder().to_str().unwrap()])).collect()
+    outputs(&built(source))
 }
 
-/// The program in each language with each library.
+/// The program in each language and with each library.
 pub fn built(source: &str) -> Vec<Program> {
     built_as(&C, source)
 }
 
-/// The program in a standard of C, and in C++, with each library.
+/// The program in a standard of C with the static library, and in C++ with the shared one: each language and each library
+/// once, since the other pairs would say no more.
 pub fn built_as(c: &[&str], source: &str) -> Vec<Program> {
     let source = root().join(source);
-    let mut programs = compiled(&cc(), c, &source);
-    if let Some(cxx) = peer("c++", &["--version"]) {
-        programs.extend(compiled(&cxx, &CPP, &source));
+    match peer("c++", &["--version"]) {
+        Some(cxx) => vec![
+            linked(&cc(), &compiled(&cc(), c, &source), &static_library()),
+            linked(&cxx, &compiled(&cxx, &CPP, &source), &shared_library()),
+        ],
+        None => with_each_library(&cc(), c, &source),
     }
-    programs
 }
 
 /// What a program in C++ prints, given a folder, with each library.
 pub fn everywhere_in_cpp(source: &str) -> Vec<String> {
     let Some(cxx) = peer("c++", &["--version"]) else { return Vec::new() };
-    let programs = compiled(&cxx, &CPP, &root().join(source));
+    outputs(&with_each_library(&cxx, &CPP, &root().join(source)))
+}
+
+fn outputs(programs: &[Program]) -> Vec<String> {
     programs.iter().map(|program| program.run(&[program.folder().to_str().unwrap()])).collect()
 }
 
 /// The C compiler.
 pub fn cc() -> String {
     std::env::var("CC").unwrap_or("cc".into())
+}
+
+/// A program that isn't linked yet.
+struct Object {
+    folder: TempDir,
+}
+
+impl Object {
+    fn path(&self) -> PathBuf {
+        self.folder.path().join("program.o")
+    }
 }
 
 impl Program {
@@ -72,28 +89,34 @@ impl Program {
     }
 }
 
-fn compiled(compiler: &str, language: &[&str], source: &Path) -> Vec<Program> {
-    let folder = folder();
-    let shared = || {
-        let rpath = format!("-Wl,-rpath,{}", folder.display());
-        vec!["-L".into(), folder.display().to_string(), "-latrest".into(), rpath]
-    };
-    let fixed = || {
-        let mut flags = vec![folder.join("libatrest.a").display().to_string()];
-        flags.extend(NATIVE.map(String::from));
-        flags
-    };
-    let work = tempfile::tempdir().unwrap();
-    let object = work.path().join("program.o");
-    let mut command = Command::new(compiler);
-    command.args(language).args(WARNINGS).arg("-I").arg(root().join("include")).arg("-c").arg(source);
-    succeed(command.arg("-o").arg(&object));
-    [shared(), fixed()].map(|library| linked(compiler, &object, &library)).into()
+fn with_each_library(compiler: &str, language: &[&str], source: &Path) -> Vec<Program> {
+    let object = compiled(compiler, language, source);
+    [shared_library(), static_library()].map(|library| linked(compiler, &object, &library)).into()
 }
 
-fn linked(compiler: &str, object: &Path, library: &[String]) -> Program {
+fn shared_library() -> Vec<String> {
+    let folder = folder();
+    let rpath = format!("-Wl,-rpath,{}", folder.display());
+    vec!["-L".into(), folder.display().to_string(), "-latrest".into(), rpath]
+}
+
+fn static_library() -> Vec<String> {
+    let mut flags = vec![folder().join("libatrest.a").display().to_string()];
+    flags.extend(NATIVE.map(String::from));
+    flags
+}
+
+fn compiled(compiler: &str, language: &[&str], source: &Path) -> Object {
+    let object = Object { folder: tempfile::tempdir().unwrap() };
+    let mut command = Command::new(compiler);
+    command.args(language).args(WARNINGS).arg("-I").arg(root().join("include")).arg("-c").arg(source);
+    succeed(command.arg("-o").arg(object.path()));
+    object
+}
+
+fn linked(compiler: &str, object: &Object, library: &[String]) -> Program {
     let program = Program { folder: tempfile::tempdir().unwrap() };
-    succeed(Command::new(compiler).arg(object).args(library).arg("-o").arg(program.path()));
+    succeed(Command::new(compiler).arg(object.path()).args(library).arg("-o").arg(program.path()));
     program
 }
 
