@@ -16,8 +16,12 @@ mod fused;
 #[path = "no_fused.rs"]
 mod fused;
 mod portable;
+mod stack;
 mod wiped;
 
+#[cfg(feature = "std")]
+pub(crate) use stack::wipe_deep_stack;
+pub(crate) use stack::{wipe_expansion, wipe_keystream, wipe_stack};
 pub(crate) use wiped::Wiped;
 
 use aes::cipher::inout::InOutBuf;
@@ -148,45 +152,4 @@ impl Kernel {
         // The `aes` crate spreads round keys over the stack.
         wipe_stack();
     }
-}
-
-/// What expanding a key for the portable kernel, or a call of that, takes of the stack; the test `wiping` finds what is left
-/// below.
-const STACK: usize = 8 << 10;
-/// What expanding a key for another kernel takes: few copies of the round keys, and little else. It was 3.1 KiB with
-/// Rust 1.95; the same test tells when this isn't enough any more.
-const FUSED_STACK: usize = 4 << 10;
-
-/// Overwrites the stack where calls that have just ended had their frames. The compiler copies keys there as it likes, and
-/// nothing but this reaches those copies.
-#[inline(always)]
-pub(crate) fn wipe_stack() {
-    wipe_stack_of::<{ STACK / 8 }>();
-}
-
-/// As `wipe_stack`, after a key was expanded for a kernel, if it was.
-#[inline(always)]
-pub(crate) fn wipe_expansion(kind: Option<KernelKind>) {
-    match kind {
-        None | Some(KernelKind::Portable) => wipe_stack(),
-        Some(_) => wipe_stack_of::<{ FUSED_STACK / 8 }>(),
-    }
-}
-
-/// As `wipe_stack`, after a keystream was applied. It was 2.8 KiB with Rust 1.95; the test `wiping` tells when this isn't
-/// enough any more. Short calls are many, and the wiping is most of what they take.
-#[inline(always)]
-pub(crate) fn wipe_keystream() {
-    wipe_stack_of::<{ (4 << 10) / 8 }>();
-}
-
-/// As `wipe_stack`, for calls that went deep: hashes, MACs and KDFs of a key.
-#[cfg(feature = "std")]
-pub(crate) fn wipe_deep_stack() {
-    wipe_stack_of::<{ (32 << 10) / 8 }>();
-}
-
-#[inline(never)]
-fn wipe_stack_of<const WORDS: usize>() {
-    core::hint::black_box(&mut [0u64; WORDS]);
 }
