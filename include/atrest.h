@@ -243,6 +243,10 @@ const char *atrest_version(void);
 // A backup of a header is that of another volume.
 #define ATREST_ERR_OTHER_HEADER 313
 
+// Where a damaged copy of a header belongs, there is something that is neither blank nor remains of a header, such as a
+// file system that somebody made since; the message names it. Nothing was written.
+#define ATREST_ERR_FOREIGN_DATA 314
+
 // A managed disk's key may not be used now: it was disabled, deleted or expired, access to it revoked, or its vault did
 // not answer for too long.
 #define ATREST_ERR_DISK_SUSPENDED 350
@@ -1420,6 +1424,10 @@ atrest_status atrest_kdf_benchmark(uint32_t kind, uint32_t hash, uint32_t time_m
 // proves the header, whoever can write to the disk can make it say so.
 #define ATREST_OPEN_HAZMAT_ALLOW_UNENCRYPTED 8
 
+// Flag: repair a copy of the header although what stands in its place is neither blank nor remains of a header. IT IS
+// DESTROYED: it may be a file system that somebody made on the device since.
+#define ATREST_OPEN_HAZMAT_REPAIR 16
+
 // What a new volume is like.
 typedef struct {
     // Set by ATREST_FORMAT_OPTIONS_INIT.
@@ -1523,7 +1531,8 @@ atrest_status atrest_volume_format(atrest_device *device, const atrest_protector
 // more than `options` allow; ATREST_ERR_NOT_THIS_VAULT, whose message names the key that is needed;
 // ATREST_ERR_WRONG_PASSPHRASE, also for a key file; ATREST_ERR_NO_SUCH_PROTECTOR where no keyslot takes a passphrase;
 // ATREST_ERR_WRONG_KEY; ATREST_ERR_TAMPERED_HEADER; ATREST_ERR_CONTEXT_MISMATCH; ATREST_ERR_DEVICE_TOO_SMALL for a
-// truncated device; ATREST_ERR_INVALID_OPTION for a passphrase out of bounds; what the vault and the devices answer.
+// truncated device; ATREST_ERR_FOREIGN_DATA where a copy of the header is gone and something else stands in its place,
+// unless it is opened read-only; ATREST_ERR_INVALID_OPTION for a passphrase out of bounds; what the vault and the devices answer.
 atrest_status atrest_volume_open(atrest_device *device, const atrest_credential *credential,
     const atrest_open_options *options, atrest_volume **out);
 
@@ -1668,8 +1677,15 @@ atrest_status atrest_header_needs_repair(const atrest_header *header, uint32_t *
 // Does what a killed process or a damaged copy has left to do, as opening the volume does. If there is nothing, nothing is
 // written.
 //
-// Errors: ATREST_ERR_BUSY; what the device answers.
+// Errors: ATREST_ERR_BUSY; ATREST_ERR_FOREIGN_DATA where a copy belongs and something stands that is neither blank nor
+// remains of a header; what the device answers.
 atrest_status atrest_header_repair(atrest_header *header);
+
+// As atrest_header_repair, whatever stands where a copy of the header belongs. IT IS DESTROYED: it may be a file system
+// that somebody made on the device since.
+//
+// Errors: ATREST_ERR_BUSY; what the device answers.
+atrest_status atrest_hazmat_header_repair(atrest_header *header);
 
 // Gives the volume other labels, of up to 47 bytes each. An empty text is none.
 //
@@ -1720,8 +1736,8 @@ atrest_status atrest_header_backup(const atrest_header *header, void *backup, si
 // opened it when the backup was made. Handles of the header, and volumes that are open, have to be opened anew.
 //
 // Errors: ATREST_ERR_NOT_LUKS, ATREST_ERR_INVALID_HEADER, ATREST_ERR_UNSUPPORTED_HEADER and ATREST_ERR_DEVICE_TOO_SMALL
-// for the backup or the header that is there; ATREST_ERR_OTHER_HEADER when it is another volume's; what the device
-// answers.
+// for the backup or the header that is there; ATREST_ERR_OTHER_HEADER when it is another volume's;
+// ATREST_ERR_FOREIGN_DATA, as atrest_header_repair; what the device answers.
 atrest_status atrest_header_restore(atrest_device *device, const void *backup, size_t backup_len);
 
 // Writes a backup to the start of a device, WHATEVER IT HOLDS: a damaged header, another volume's, data.

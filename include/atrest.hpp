@@ -1603,6 +1603,7 @@ public:
     open_options &read_only() noexcept { return flag(ATREST_OPEN_READ_ONLY); }
     open_options &hazmat_allow_truncated() noexcept { return flag(ATREST_OPEN_HAZMAT_ALLOW_TRUNCATED); }
     open_options &hazmat_allow_unencrypted() noexcept { return flag(ATREST_OPEN_HAZMAT_ALLOW_UNENCRYPTED); }
+    open_options &hazmat_repair() noexcept { return flag(ATREST_OPEN_HAZMAT_REPAIR); }
     open_options &keyslot(std::uint32_t id) noexcept { return c_.keyslot = id, flag(ATREST_OPEN_KEYSLOT); }
     open_options &context(octets context) { return context_ = context, *this; }
     open_options &header(const device &header) noexcept { return c_.header = header.get(), *this; }
@@ -1751,6 +1752,8 @@ public:
     }
 
     result<void> repair() { return detail::done(atrest_header_repair(get())); }
+    // DESTROYS what stands where a copy of the header belongs.
+    result<void> hazmat_repair() { return detail::done(atrest_hazmat_header_repair(get())); }
     result<void> set_label(text label, text subsystem) {
         return detail::done(atrest_header_set_label(get(), label.get(), subsystem.get()));
     }

@@ -192,9 +192,16 @@ pub enum Error {
         /// What is forbidden, and what to do instead.
         text: String,
     },
-    /// The device carries no LUKS2 header.
+    /// The device carries no LUKS header.
     #[cfg(feature = "std")]
-    NotLuks,
+    NotLuks {
+        /// What it holds instead, as far as known signatures tell.
+        found: String,
+    },
+    /// Where a damaged copy of a header belongs, there is something that is neither blank nor remains of a header: a file
+    /// system that somebody made since, for example. Nothing was written. The text names it.
+    #[cfg(feature = "std")]
+    ForeignData(String),
     /// No copy of the header is intact; the text says what is wrong with each.
     #[cfg(feature = "std")]
     InvalidHeader(String),
@@ -364,9 +371,13 @@ impl Error {
             Error::NoSuchResource(text) | Error::ResourceExists(text) => f.write_str(text),
             #[cfg(feature = "managed")]
             Error::NotAllowed { rule, text } => write!(f, "{text} (rule {rule})"),
-            Error::NotLuks => {
-                f.write_str("the device carries no LUKS header; format it, or check that it is the right one")
-            }
+            Error::NotLuks { found } => write!(
+                f,
+                "the device carries no LUKS header; it holds {found}. Check that it is the right device; if its header is \
+                 detached, give the header's device too; a header that was lost comes back from a backup only. To format \
+                 the device destroys what it holds"
+            ),
+            Error::ForeignData(text) => write!(f, "{text}; nothing was written"),
             Error::InvalidHeader(text) => write!(f, "no intact LUKS header: {text}"),
             Error::UnsupportedHeader(text) => write!(f, "the LUKS header is not supported: {text}"),
             Error::TamperedHeader => f.write_str(

@@ -227,6 +227,7 @@ impl FilePrefix {
     ///
     /// # Errors
     /// [`Error::DeviceTooSmall`]; those of [`from_bytes`](Self::from_bytes), [`open`](Self::open) and [`Envelope::seal`];
+    /// [`Error::ForeignData`] where one copy is gone and something else stands in its place, which would be destroyed;
     /// [`Error::Io`], after which the file opens with the old version or the new one.
     pub fn rotate_kek(device: &dyn BlockDevice, vault: &dyn KeyVault, context: &[u8]) -> Result<KeyId> {
         let kek = Self::rotate_unwiped(device, vault, context);
@@ -248,6 +249,13 @@ impl FilePrefix {
         let mut bytes = vec![0; Self::LEN];
         device.read_at(0, &mut bytes).map_err(io("reading"))?;
         let FilePrefix { slot: old, place } = Self::from_bytes(&bytes)?;
+        if !is_slot_or_blank(&bytes[(1 - place) * SLOT..][..SLOT], &old.to_bytes()) {
+            return Err(Error::ForeignData(format!(
+                "the file's prefix has one copy only; in the place of the other, at byte {}, is something that is neither \
+                 blank nor remains of a prefix: keep it if it is of use, then write the prefix's bytes anew and rotate",
+                (1 - place) * SLOT
+            )));
+        }
         let dek = old.unseal(vault, context)?;
         let envelope = Envelope::seal(&dek, vault, old.envelope.kek().key(), context)?;
         let generation = old.generation.checked_add(1);
@@ -268,6 +276,15 @@ impl FilePrefix {
         }
         Ok(new.envelope.kek().clone())
     }
+}
+
+/// Whether the place of a copy may be written over: it holds a copy, whole or torn, or nothing. `other` is the copy that is
+/// sound.
+fn is_slot_or_blank(bytes: &[u8], other: &[u8]) -> bool {
+    let mut sectors = bytes.chunks(512).zip(other.chunks(512));
+    bytes.starts_with(&MAGIC)
+        || bytes.iter().all(|&byte| byte == 0xFF)
+        || sectors.all(|(sector, other)| sector == other || sector.iter().all(|&byte| byte == 0))
 }
 
 impl Slot {

@@ -236,7 +236,7 @@ fn a_crash_of_format_by_passphrase_leaves_a_volume_or_something_to_format_again(
             let device = shared(image.clone());
             match kind.open(device.clone(), &data, Credential::Passphrase(KEEP), Default::default()) {
                 Ok(_) => opened += 1,
-                Err(Error::NotLuks | Error::InvalidHeader(_) | Error::NoSuchProtector(_)) => {
+                Err(Error::NotLuks { .. } | Error::InvalidHeader(_) | Error::NoSuchProtector(_)) => {
                     refused += 1;
                     if refused % 16 == 1 {
                         let device = shared(image.clone());

@@ -33,7 +33,7 @@ fn a_crash_of_format_leaves_a_volume_or_something_to_format_again() {
     let blank = vec![0; DATA + SIZE];
     let count = crash_images(&blank, &log, EVERY, |what, image| match look(image.clone(), &vault) {
         Ok(_) => opened += 1,
-        Err(Error::NotLuks | Error::InvalidHeader(_)) => {
+        Err(Error::NotLuks { .. } | Error::InvalidHeader(_)) => {
             refused += 1;
             // To format again costs time; a part of the images will do.
             if refused % 16 == 1 {
@@ -67,7 +67,7 @@ fn a_crash_of_format_over_an_older_volume_leaves_one_of_both_or_none() {
             look(image, &vault).unwrap_or_else(|e| panic!("{what}: {e:?}"));
             seen[1] += 1;
         }
-        Err(Error::NotLuks | Error::InvalidHeader(_)) => seen[2] += 1,
+        Err(Error::NotLuks { .. } | Error::InvalidHeader(_)) => seen[2] += 1,
         Err(error) => panic!("{what}: {error:?}"),
     });
     assert!(seen.iter().all(|&n| n > 0), "{seen:?}");

@@ -149,7 +149,7 @@ fn nothing_is_written_when_the_vault_fails_or_lies() {
 fn a_device_without_a_header_is_not_luks() {
     let vault = MemoryVault::new("memory:one");
     for bytes in [vec![0; 4 << 20], vec![0xA5; 4 << 20]] {
-        assert!(matches!(look(bytes, &vault), Err(Error::NotLuks)));
+        assert!(matches!(look(bytes, &vault), Err(Error::NotLuks { .. })));
     }
     let mut luks1 = vec![0; 4 << 20];
     luks1[..8].copy_from_slice(b"LUKS\xba\xbe\0\x01");
@@ -188,7 +188,7 @@ fn a_header_of_which_only_the_beginning_was_written_is_refused_or_opens() {
         let whole = header::is_intact(&torn, 0) || header::is_intact(&torn, 1);
         match look(torn, &vault) {
             Ok(volume) => assert!(whole && holds_plain(&volume), "{len}"),
-            Err(Error::NotLuks) => assert!(!whole && len < 6, "{len}"),
+            Err(Error::NotLuks { .. }) => assert!(!whole && len < 6, "{len}"),
             Err(Error::InvalidHeader(text)) => assert!(!whole && text.contains("primary copy"), "{len}: {text}"),
             Err(error) => panic!("{len}: {error:?}"),
         }

@@ -142,10 +142,20 @@ pub unsafe extern "C" fn atrest_header_needs_repair(header: *const atrest_header
 /// Does what a killed process or a damaged copy has left to do, as opening the volume does. If there is nothing, nothing is
 /// written.
 ///
-/// Errors: ATREST_ERR_BUSY; what the device answers.
+/// Errors: ATREST_ERR_BUSY; ATREST_ERR_FOREIGN_DATA where a copy belongs and something stands that is neither blank nor
+/// remains of a header; what the device answers.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn atrest_header_repair(header: *mut atrest_header) -> atrest_status {
     run(|| handle!(header).change(|header| header.repair()).map(drop))
+}
+
+/// As atrest_header_repair, whatever stands where a copy of the header belongs. IT IS DESTROYED: it may be a file system
+/// that somebody made on the device since.
+///
+/// Errors: ATREST_ERR_BUSY; what the device answers.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn atrest_hazmat_header_repair(header: *mut atrest_header) -> atrest_status {
+    run(|| handle!(header).change(|header| header.hazmat_repair()).map(drop))
 }
 
 /// Gives the volume other labels, of up to 47 bytes each. An empty text is none.
@@ -249,8 +259,8 @@ pub unsafe extern "C" fn atrest_header_backup(
 /// opened it when the backup was made. Handles of the header, and volumes that are open, have to be opened anew.
 ///
 /// Errors: ATREST_ERR_NOT_LUKS, ATREST_ERR_INVALID_HEADER, ATREST_ERR_UNSUPPORTED_HEADER and ATREST_ERR_DEVICE_TOO_SMALL
-/// for the backup or the header that is there; ATREST_ERR_OTHER_HEADER when it is another volume's; what the device
-/// answers.
+/// for the backup or the header that is there; ATREST_ERR_OTHER_HEADER when it is another volume's;
+/// ATREST_ERR_FOREIGN_DATA, as atrest_header_repair; what the device answers.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn atrest_header_restore(
     device: *mut atrest_device,

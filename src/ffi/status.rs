@@ -133,6 +133,9 @@ pub const ATREST_ERR_LAST_PROTECTOR: u32 = 311;
 pub const ATREST_ERR_NO_ROOM: u32 = 312;
 /// A backup of a header is that of another volume.
 pub const ATREST_ERR_OTHER_HEADER: u32 = 313;
+/// Where a damaged copy of a header belongs, there is something that is neither blank nor remains of a header, such as a
+/// file system that somebody made since; the message names it. Nothing was written.
+pub const ATREST_ERR_FOREIGN_DATA: u32 = 314;
 
 /// A managed disk's key may not be used now: it was disabled, deleted or expired, access to it revoked, or its vault did
 /// not answer for too long.
@@ -197,7 +200,7 @@ const NAMES: &[(atrest_status, &CStr)] = &names! {
     ATREST_ERR_NOT_LUKS ATREST_ERR_INVALID_HEADER ATREST_ERR_UNSUPPORTED_HEADER ATREST_ERR_TAMPERED_HEADER
     ATREST_ERR_WRONG_KEY ATREST_ERR_DEVICE_TOO_SMALL ATREST_ERR_DEVICE_NOT_BLANK ATREST_ERR_MISALIGNED
     ATREST_ERR_OUT_OF_BOUNDS ATREST_ERR_READ_ONLY ATREST_ERR_NO_SUCH_PROTECTOR ATREST_ERR_LAST_PROTECTOR
-    ATREST_ERR_NO_ROOM ATREST_ERR_OTHER_HEADER
+    ATREST_ERR_NO_ROOM ATREST_ERR_OTHER_HEADER ATREST_ERR_FOREIGN_DATA
 
     ATREST_ERR_DISK_SUSPENDED ATREST_ERR_NO_SUCH_RESOURCE ATREST_ERR_RESOURCE_EXISTS ATREST_ERR_NOT_ALLOWED
 

@@ -58,7 +58,8 @@ pub unsafe extern "C" fn atrest_volume_format(
 /// more than `options` allow; ATREST_ERR_NOT_THIS_VAULT, whose message names the key that is needed;
 /// ATREST_ERR_WRONG_PASSPHRASE, also for a key file; ATREST_ERR_NO_SUCH_PROTECTOR where no keyslot takes a passphrase;
 /// ATREST_ERR_WRONG_KEY; ATREST_ERR_TAMPERED_HEADER; ATREST_ERR_CONTEXT_MISMATCH; ATREST_ERR_DEVICE_TOO_SMALL for a
-/// truncated device; ATREST_ERR_INVALID_OPTION for a passphrase out of bounds; what the vault and the devices answer.
+/// truncated device; ATREST_ERR_FOREIGN_DATA where a copy of the header is gone and something else stands in its place,
+/// unless it is opened read-only; ATREST_ERR_INVALID_OPTION for a passphrase out of bounds; what the vault and the devices answer.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn atrest_volume_open(
     device: *mut atrest_device,

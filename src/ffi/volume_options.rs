@@ -37,6 +37,9 @@ pub const ATREST_OPEN_KEYSLOT: u32 = 4;
 /// Flag: show data of which the header says that it isn't encrypted, and write to it in the clear. Unless a vault's token
 /// proves the header, whoever can write to the disk can make it say so.
 pub const ATREST_OPEN_HAZMAT_ALLOW_UNENCRYPTED: u32 = 8;
+/// Flag: repair a copy of the header although what stands in its place is neither blank nor remains of a header. IT IS
+/// DESTROYED: it may be a file system that somebody made on the device since.
+pub const ATREST_OPEN_HAZMAT_REPAIR: u32 = 16;
 
 /// What a new volume is like.
 #[repr(C)]
@@ -160,6 +163,7 @@ pub(crate) fn open_options(c: &atrest_open_options) -> Result<OpenOptions> {
         .read_only(is_set(ATREST_OPEN_READ_ONLY))
         .hazmat_allow_truncated(is_set(ATREST_OPEN_HAZMAT_ALLOW_TRUNCATED))
         .hazmat_allow_unencrypted(is_set(ATREST_OPEN_HAZMAT_ALLOW_UNENCRYPTED))
+        .hazmat_repair(is_set(ATREST_OPEN_HAZMAT_REPAIR))
         .kdf_limits(kdf_limits(c));
     if is_set(ATREST_OPEN_KEYSLOT) {
         options = options.keyslot(c.keyslot);
@@ -174,7 +178,8 @@ pub(crate) fn open_options(c: &atrest_open_options) -> Result<OpenOptions> {
 const OPEN_FLAGS: u32 = ATREST_OPEN_READ_ONLY
     | ATREST_OPEN_HAZMAT_ALLOW_TRUNCATED
     | ATREST_OPEN_KEYSLOT
-    | ATREST_OPEN_HAZMAT_ALLOW_UNENCRYPTED;
+    | ATREST_OPEN_HAZMAT_ALLOW_UNENCRYPTED
+    | ATREST_OPEN_HAZMAT_REPAIR;
 
 fn kdf_limits(c: &atrest_open_options) -> KdfLimits {
     let or = |given: u32, default: u32| if given == 0 { default } else { given };

@@ -37,11 +37,13 @@ impl Header<'_> {
     ///
     /// # Errors
     /// [`Error::NotLuks`], [`Error::InvalidHeader`], [`Error::UnsupportedHeader`], [`Error::DeviceTooSmall`] for the backup
-    /// or the header that is there; [`Error::OtherHeader`] when it is another volume's; [`Error::Io`].
+    /// or the header that is there; [`Error::OtherHeader`] when it is another volume's; [`Error::ForeignData`];
+    /// [`Error::Io`].
     pub fn restore(device: &dyn BlockDevice, backup: &[u8]) -> Result<()> {
         let backup = Backup::read(backup)?;
         let current = StoredHeader::load(device)?;
         backup.check_same(&current)?;
+        current.check_foreign()?;
         backup.write(device, Some(&current))
     }
 

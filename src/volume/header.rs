@@ -238,12 +238,25 @@ impl<'d> Header<'d> {
     /// anything.
     ///
     /// # Errors
-    /// [`Error::ReadOnly`]; [`Error::Busy`]; [`Error::Io`].
+    /// [`Error::ReadOnly`]; [`Error::Busy`]; [`Error::ForeignData`] where a copy belongs and something stands that is
+    /// neither blank nor remains of a header; [`Error::Io`].
     pub fn repair(&mut self) -> Result<bool> {
+        self.recover(false)
+    }
+
+    /// As [`repair`](Self::repair), whatever stands where a copy of the header belongs. **It is destroyed.**
+    ///
+    /// # Errors
+    /// [`Error::ReadOnly`]; [`Error::Busy`]; [`Error::Io`].
+    pub fn hazmat_repair(&mut self) -> Result<bool> {
+        self.recover(true)
+    }
+
+    fn recover(&mut self, overwrite: bool) -> Result<bool> {
         self.check_writable()?;
         let needed = self.stored.needs_recovery();
         if needed {
-            self.stored.recover(self.device)?;
+            self.stored.recover(self.device, overwrite)?;
         }
         Ok(needed)
     }

@@ -8,6 +8,7 @@ mod header;
 mod open;
 mod protect;
 mod rotate;
+pub(crate) mod signature;
 mod stored;
 mod unlock;
 

@@ -22,6 +22,7 @@ pub struct OpenOptions {
     kdf_limits: KdfLimits,
     allow_truncated: bool,
     allow_unencrypted: bool,
+    repair_foreign: bool,
 }
 
 impl OpenOptions {
@@ -76,6 +77,13 @@ impl OpenOptions {
         self.allow_unencrypted = allow;
         self
     }
+
+    /// Whether to repair a copy of the header although what stands in its place is neither blank nor remains of a header.
+    /// **It is destroyed**: it may be a file system that somebody made on the device since.
+    pub fn hazmat_repair(mut self, repair: bool) -> Self {
+        self.repair_foreign = repair;
+        self
+    }
 }
 
 impl fmt::Debug for OpenOptions {
@@ -88,6 +96,7 @@ impl fmt::Debug for OpenOptions {
             .field("kdf_limits", &self.kdf_limits)
             .field("allow_truncated", &self.allow_truncated)
             .field("allow_unencrypted", &self.allow_unencrypted)
+            .field("repair_foreign", &self.repair_foreign)
             .finish()
     }
 }
@@ -96,13 +105,15 @@ impl<D: BlockDevice> Volume<D> {
     /// Opens the volume on `device`.
     ///
     /// The DEK is proven by the header's digest, and the header by the MAC in its token, before anything is written or
-    /// decrypted. What a killed process or a damaged copy of the header has left to do is then done.
+    /// decrypted. What a killed process or a damaged copy of the header has left to do is then done; but where a copy
+    /// belongs and something else stands, nothing is written, and the volume opens read-only only.
     ///
     /// # Errors
     /// [`Error::NotLuks`]; [`Error::InvalidHeader`]; [`Error::UnsupportedHeader`]; [`Error::NotThisVault`]; what the
     /// vault answers; [`Error::WrongPassphrase`]; [`Error::NoSuchProtector`] where no keyslot takes a passphrase;
     /// [`Error::WrongKey`]; [`Error::TamperedHeader`]; [`Error::ContextMismatch`]; [`Error::DeviceTooSmall`] for a
-    /// truncated device; [`Error::Io`].
+    /// truncated device; [`Error::ForeignData`] unless [`hazmat_repair`](OpenOptions::hazmat_repair) is set;
+    /// [`Error::Io`].
     pub fn open(device: D, credential: Credential<'_>, options: &OpenOptions) -> Result<Self> {
         let volume = Self::open_unwiped(device, credential, options);
         wipe_deep_stack();
@@ -133,7 +144,7 @@ impl<D: BlockDevice> Volume<D> {
             return Err(Error::DeviceTooSmall { needed, size: device_size });
         }
         if header.needs_recovery() && !options.read_only {
-            header.recover(on)?;
+            header.recover(on, options.repair_foreign)?;
         }
         let (read_only, header) = (options.read_only, Mutex::new(header));
         Ok(Volume { device, header_device, dek, data, layout, read_only, header })

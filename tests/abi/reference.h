@@ -68,6 +68,7 @@ const char *atrest_version(void);
 #define ATREST_ERR_LAST_PROTECTOR 311
 #define ATREST_ERR_NO_ROOM 312
 #define ATREST_ERR_OTHER_HEADER 313
+#define ATREST_ERR_FOREIGN_DATA 314
 #define ATREST_ERR_DISK_SUSPENDED 350
 #define ATREST_ERR_NO_SUCH_RESOURCE 351
 #define ATREST_ERR_RESOURCE_EXISTS 352
@@ -422,6 +423,7 @@ atrest_status atrest_kdf_benchmark(uint32_t kind, uint32_t hash, uint32_t time_m
 #define ATREST_OPEN_HAZMAT_ALLOW_TRUNCATED 2
 #define ATREST_OPEN_KEYSLOT 4
 #define ATREST_OPEN_HAZMAT_ALLOW_UNENCRYPTED 8
+#define ATREST_OPEN_HAZMAT_REPAIR 16
 typedef struct {
     size_t struct_size;
     uint32_t flags;
@@ -491,6 +493,7 @@ atrest_status atrest_header_metadata_size(const atrest_header *header, uint64_t 
 atrest_status atrest_header_keyslots_size(const atrest_header *header, uint64_t *out);
 atrest_status atrest_header_needs_repair(const atrest_header *header, uint32_t *out);
 atrest_status atrest_header_repair(atrest_header *header);
+atrest_status atrest_hazmat_header_repair(atrest_header *header);
 atrest_status atrest_header_set_label(atrest_header *header, const char *label, const char *subsystem);
 atrest_status atrest_header_set_priority(atrest_header *header, uint32_t keyslot, uint32_t priority);
 atrest_status atrest_header_remove_keyslot(atrest_header *header, uint32_t id);

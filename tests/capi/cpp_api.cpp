@@ -581,8 +581,9 @@ void volumes()
     // Unknown numbers, and flags that loosen.
     FAILS(ATREST_ERR_BAD_ENUM, atrest::volume::format(old, {vault, "disks"},
                                                       atrest::format_options().luks_version(atrest::luks(9))));
-    const auto loose = atrest::open_options().hazmat_allow_truncated().hazmat_allow_unencrypted();
-    CHECK(loose.c().flags == (ATREST_OPEN_HAZMAT_ALLOW_TRUNCATED | ATREST_OPEN_HAZMAT_ALLOW_UNENCRYPTED));
+    const auto loose = atrest::open_options().hazmat_allow_truncated().hazmat_allow_unencrypted().hazmat_repair();
+    CHECK(loose.c().flags == (ATREST_OPEN_HAZMAT_ALLOW_TRUNCATED | ATREST_OPEN_HAZMAT_ALLOW_UNENCRYPTED |
+                              ATREST_OPEN_HAZMAT_REPAIR));
     const atrest::kdf measured = GOT(atrest::kdf::benchmark(atrest::kdf_kind::pbkdf2, 1));
     CHECK(measured.c().iterations >= 1000 && measured.c().hash == ATREST_HASH_SHA256);
     CHECK(atrest::kdf::argon2id(1, 2, 3).c().memory_kib == 1 && atrest::kdf::argon2id(1, 2, 3).c().lanes == 3);

@@ -273,6 +273,22 @@ void devices()
     GOT(volume.read_at(0, sectors));
     CHECK(sectors == plain);
     FAILS(ATREST_ERR_READ_ONLY, volume.write_at(0, plain));
+    volume.reset();
+
+    // The signature of an ext4 file system, where the first copy of the header was.
+    disk.read_only = false;
+    std::memset(disk.data.data(), 0, 4096);
+    disk.data[1080] = 0x53, disk.data[1081] = 0xef;
+    const bytes before = disk.data;
+    device = GOT(atrest::device::from(std::make_unique<memory_disk>(disk)));
+    FAILS(ATREST_ERR_FOREIGN_DATA, atrest::volume::open(device, vault));
+    CHECK(std::strstr(atrest_last_error_message(), "ext4") != nullptr);
+    GOT(atrest::volume::open(device, vault, atrest::open_options().read_only()));
+    atrest::header header = GOT(atrest::header::load(device));
+    FAILS(ATREST_ERR_FOREIGN_DATA, header.repair());
+    CHECK(disk.data == before);
+    GOT(header.hazmat_repair());
+    GOT(atrest::volume::open(device, vault));
 }
 
 // What the function given to a list throws arrives, and the library goes on as before.

@@ -321,6 +321,8 @@ static void changes(atrest_header *header)
     OK(atrest_header_import_token(header, OURS, &id));
     IS(ATREST_ERR_NULL_ARGUMENT, atrest_header_repair(NULL));
     OK(atrest_header_repair(header));
+    IS(ATREST_ERR_NULL_ARGUMENT, atrest_hazmat_header_repair(NULL));
+    OK(atrest_hazmat_header_repair(header));
 }
 
 static atrest_status remove_tokens(void *user, const atrest_token_info *token)
@@ -356,6 +358,7 @@ static void restoring(atrest_device *device, atrest_header *header)
     IS(ATREST_ERR_BUSY, atrest_header_set_label(stale, "", ""));
     IS(ATREST_ERR_BUSY, atrest_header_erase(stale));
     IS(ATREST_ERR_BUSY, atrest_header_repair(stale));
+    IS(ATREST_ERR_BUSY, atrest_hazmat_header_repair(stale));
     IS(ATREST_ERR_BUSY, atrest_header_backup(stale, backup, sizeof backup, &len));
     OK(atrest_header_epoch(stale, &after));
     CHECK(before == after);

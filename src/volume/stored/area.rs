@@ -1,10 +1,12 @@
 //! The areas of keyslots on a device.
 
+use core::ops::Range;
 use std::io;
 
 use zeroize::Zeroizing;
 
 use crate::volume::BlockDevice;
+use crate::volume::signature::Signature;
 use crate::{Error, Result, random};
 
 /// How much is wiped at once, in bytes.
@@ -33,6 +35,17 @@ pub(in crate::volume) fn check_written(device: &dyn BlockDevice, offset: u64, wr
     let mut back = vec![0; written.len()];
     device.read_at(offset, &mut back)?;
     if back == written { Ok(()) } else { Err(io::Error::other("the device returned other bytes than were written")) }
+}
+
+/// Refuses to wipe on its own account what another program has put where a keyslot was.
+pub(in crate::volume) fn check_wipeable(device: &dyn BlockDevice, area: Range<u64>) -> Result<()> {
+    match Signature::find(device, area).map_err(|e| Error::io("looking at the areas of keyslots", e))? {
+        None => Ok(()),
+        Some(signature) => Err(Error::ForeignData(format!(
+            "a keyslot that was removed is still to be wiped, which would destroy {signature}: open the volume read-only; \
+             or if that may be destroyed, repair the header with `hazmat_repair` (which OpenOptions have too)"
+        ))),
+    }
 }
 
 /// Overwrites `size` bytes with random ones, up to the end of the device.

@@ -5,6 +5,8 @@
 //! something ends. A keyslot that doesn't count has no iterations, unless a killed process left it: then its area is to be
 //! wiped, which the next open does.
 
+use core::ops::Range;
+
 use super::area::{check_written, wipe, write_area};
 use super::{Attempt, NewKeyslot};
 use crate::key::Kdf;
@@ -116,6 +118,13 @@ impl Luks1Store {
 
     pub(in crate::volume) fn is_unwiped(&self, id: u32) -> bool {
         self.header.keyslots.get(id as usize).is_some_and(|keyslot| !keyslot.active && keyslot.iterations != 0)
+    }
+
+    /// The areas that [`finish_wiping`](Self::finish_wiping) wipes, in bytes on the device.
+    pub(in crate::volume) fn unwiped_areas(&self) -> Vec<Range<u64>> {
+        let unwiped = (0..8).filter(|id| self.is_unwiped(*id));
+        let attempts = unwiped.map(|id| self.attempt(id as usize));
+        attempts.map(|attempt| attempt.offset..attempt.offset + attempt.material.len() as u64).collect()
     }
 
     /// Wipes the areas of keyslots that count no more, or not yet.

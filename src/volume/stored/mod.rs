@@ -5,6 +5,9 @@ mod describe;
 mod luks1;
 mod luks2;
 
+use core::ops::Range;
+
+use area::check_wipeable;
 pub(super) use area::read_area;
 pub(super) use luks1::Luks1Store;
 pub(super) use luks2::Luks2Store;
@@ -224,16 +227,40 @@ impl StoredHeader {
         }
     }
 
+    /// Refuses to write where something stands that is no header's.
+    pub(super) fn check_foreign(&self) -> Result<()> {
+        match self {
+            StoredHeader::Luks1(_) => Ok(()),
+            StoredHeader::Luks2(stored) => stored.check_foreign(),
+        }
+    }
+
     /// Does it: repairs a copy that is damaged or older, finishes the removal of keyslots. Not where somebody else has
-    /// written the header since: they may have put another keyslot where one was to be wiped.
-    pub(super) fn recover(&mut self, device: &dyn BlockDevice) -> Result<()> {
+    /// written the header since: they may have put another keyslot where one was to be wiped. Nor where something stands
+    /// that is no header's, unless told to `overwrite` it.
+    pub(super) fn recover(&mut self, device: &dyn BlockDevice, overwrite: bool) -> Result<()> {
+        if let (StoredHeader::Luks2(stored), true) = (&mut *self, overwrite) {
+            stored.overwrite_foreign();
+        }
         self.check_unchanged(device)?;
+        if !overwrite {
+            self.check_foreign()?;
+            self.unwiped_areas().into_iter().try_for_each(|area| check_wipeable(device, area))?;
+        }
         match self {
             StoredHeader::Luks1(stored) => stored.finish_wiping(device),
             StoredHeader::Luks2(stored) => {
                 stored.repair(device)?;
                 stored.finish_wiping(device)
             }
+        }
+    }
+
+    /// The areas of keyslots that are still to be wiped, in bytes on the device.
+    fn unwiped_areas(&self) -> Vec<Range<u64>> {
+        match self {
+            StoredHeader::Luks1(stored) => stored.unwiped_areas(),
+            StoredHeader::Luks2(stored) => stored.unwiped_areas(),
         }
     }
 

@@ -4,6 +4,8 @@
 //! the first marks the keyslot as one to be wiped, the second comes when its area is. So a header never names an area
 //! that holds something else, and what a killed process left is wiped at the next open.
 
+use core::ops::Range;
+
 use super::Luks2Store;
 use crate::cipher::CipherSpec;
 use crate::key::{HashAlgorithm, Kdf};
@@ -116,10 +118,19 @@ impl Luks2Store {
         self.metadata.keyslots().iter().any(|keyslot| keyslot.kind == KeyslotKind::Wiping)
     }
 
+    fn unwiped(&self) -> impl Iterator<Item = (u32, Area)> {
+        let unwiped = self.metadata.keyslots().iter().filter(|keyslot| keyslot.kind == KeyslotKind::Wiping);
+        unwiped.map(|keyslot| (keyslot.id, keyslot.area))
+    }
+
+    /// The areas that [`finish_wiping`](Self::finish_wiping) wipes, in bytes on the device.
+    pub(in crate::volume) fn unwiped_areas(&self) -> Vec<Range<u64>> {
+        self.unwiped().map(|(_, area)| area.offset..area.offset + area.size).collect()
+    }
+
     /// Wipes the areas of keyslots that were removed, then forgets them.
     pub(in crate::volume) fn finish_wiping(&mut self, device: &dyn BlockDevice) -> Result<()> {
-        let unwiped = self.metadata.keyslots().iter().filter(|keyslot| keyslot.kind == KeyslotKind::Wiping);
-        let unwiped: Vec<(u32, Area)> = unwiped.map(|keyslot| (keyslot.id, keyslot.area)).collect();
+        let unwiped: Vec<(u32, Area)> = self.unwiped().collect();
         for (_, area) in &unwiped {
             wipe(device, area.offset, area.size)?;
         }

@@ -1,11 +1,14 @@
 //! The two copies of a LUKS2 header on a device: found, chosen, repaired, replaced.
 
 mod keyslots;
+mod place;
 
 use crate::luks::{BINARY_HEADER, BinaryHeader, HEADER_SIZES, Metadata, Position, Token};
 use crate::volume::BlockDevice;
+use crate::volume::signature;
 use crate::volume::stored::area::check_written;
 use crate::{Dek, Error, Result, random};
+use place::Foreign;
 
 /// A header as a device has it.
 #[derive(Debug, Clone)]
@@ -19,6 +22,10 @@ pub(in crate::volume) struct Luks2Store {
     stale: Vec<Position>,
     /// Whether writing this header failed: the device may hold another of the same sequence number.
     unsettled: bool,
+    /// What stands in the place of a copy and may not be written over.
+    foreign: Option<Foreign>,
+    /// Whether it may, since the caller said so.
+    overwrite_foreign: bool,
 }
 
 /// One copy, whole and sound.
@@ -32,7 +39,7 @@ impl Luks2Store {
     pub(in crate::volume) fn new(mut binary: BinaryHeader, metadata: Metadata) -> Result<Self> {
         let salts = [random::array()?, random::array()?];
         binary.salt = salts[0];
-        Ok(Luks2Store { binary, metadata, salts, stale: Vec::new(), unsettled: false })
+        Ok(Self::found(Copy { binary, metadata }, salts, Vec::new(), None))
     }
 
     /// Reads both copies and takes the newest that is intact. Nothing is written.
@@ -54,23 +61,44 @@ impl Luks2Store {
                     core::cmp::Ordering::Equal => (first, Vec::new()),
                     core::cmp::Ordering::Greater => (first, vec![Position::Secondary]),
                 };
-                Ok(Luks2Store { binary: newer.binary, metadata: newer.metadata, salts, stale, unsettled: false })
+                Ok(Self::found(newer, salts, stale, None))
             }
             (Ok(first), Err(_)) => {
                 let salts = [first.binary.salt, random::array()?];
-                let stale = vec![Position::Secondary];
-                Ok(Luks2Store { binary: first.binary, metadata: first.metadata, salts, stale, unsettled: false })
+                let foreign = Foreign::look(device, Position::Secondary, &first.binary)?;
+                Ok(Self::found(first, salts, vec![Position::Secondary], foreign))
             }
             (Err(_), Ok(second)) => {
                 let salts = [random::array()?, second.binary.salt];
-                let stale = vec![Position::Primary];
-                Ok(Luks2Store { binary: second.binary, metadata: second.metadata, salts, stale, unsettled: false })
+                let foreign = Foreign::look(device, Position::Primary, &second.binary)?;
+                Ok(Self::found(second, salts, vec![Position::Primary], foreign))
             }
-            (Err(Bad::NoMagic), Err(Bad::NoMagic)) => Err(Error::NotLuks),
+            (Err(Bad::NoMagic), Err(Bad::NoMagic)) => {
+                let found = signature::describe(device);
+                Err(Error::NotLuks { found: found.map_err(|e| Error::io("looking at what the device holds", e))? })
+            }
             (Err(first), Err(second)) => {
                 Err(Error::InvalidHeader(format!("{}: {first}; {}: {second}", Position::Primary, Position::Secondary)))
             }
         }
+    }
+
+    fn found(newest: Copy, salts: [[u8; 64]; 2], stale: Vec<Position>, foreign: Option<Foreign>) -> Self {
+        let Copy { binary, metadata } = newest;
+        Luks2Store { binary, metadata, salts, stale, unsettled: false, foreign, overwrite_foreign: false }
+    }
+
+    /// Refuses to write where something stands that is no header's.
+    pub(in crate::volume) fn check_foreign(&self) -> Result<()> {
+        match &self.foreign {
+            Some(foreign) if !self.overwrite_foreign => Err(Error::ForeignData(foreign.to_string())),
+            _ => Ok(()),
+        }
+    }
+
+    /// Lets the next repair write over whatever is there.
+    pub(in crate::volume) fn overwrite_foreign(&mut self) {
+        self.overwrite_foreign = true;
     }
 
     /// Proves by its MAC that whoever has the DEK wrote a token of this header, and this header.
@@ -85,6 +113,7 @@ impl Luks2Store {
 
     /// Writes damaged or older copies anew from the intact one, with a new salt as section 2.1 wants it.
     pub(in crate::volume) fn repair(&mut self, device: &dyn BlockDevice) -> Result<()> {
+        self.check_foreign()?;
         if self.unsettled {
             // Not as a repair: the other copy may say something else under this number.
             return self.store(device);
@@ -94,6 +123,7 @@ impl Luks2Store {
             self.write_copy(device, position)?;
             self.stale.remove(0);
         }
+        (self.foreign, self.overwrite_foreign) = (None, false);
         Ok(())
     }
 
@@ -101,6 +131,7 @@ impl Luks2Store {
     ///
     /// The sequence number grows even when writing fails: two different headers never carry the same.
     pub(in crate::volume) fn store(&mut self, device: &dyn BlockDevice) -> Result<()> {
+        self.check_foreign()?;
         self.binary.seqid = self
             .binary
             .seqid
@@ -116,6 +147,7 @@ impl Luks2Store {
             self.stale.remove(0);
         }
         self.unsettled = false;
+        (self.foreign, self.overwrite_foreign) = (None, false);
         Ok(())
     }
 
@@ -129,7 +161,8 @@ impl Luks2Store {
             found.binary.seqid == self.binary.seqid && found.metadata == self.metadata
         };
         if ours && found.binary.uuid == self.binary.uuid {
-            return Ok(());
+            // What somebody put there since the header was read.
+            return if self.overwrite_foreign { Ok(()) } else { found.check_foreign() };
         }
         Err(Error::Busy { what: "the header, which was changed since the volume was opened,".into() })
     }
@@ -146,7 +179,7 @@ impl Luks2Store {
         let (first, _) = self.keyslots_area();
         device.write_at(first, &backup[first as usize..]).map_err(failed)?;
         device.sync().map_err(failed)?;
-        self.stale = Vec::new();
+        (self.stale, self.foreign) = (Vec::new(), None);
         if let Some(current) = current {
             self.binary.seqid = self.binary.seqid.max(current.binary.seqid);
             self.stale.clone_from(&current.stale);
