@@ -20,6 +20,7 @@ impl Header<'_> {
         let size = size.ok_or_else(|| {
             Error::InvalidHeader(format!("its keyslots end at byte {}, too far for a backup", self.size()))
         })?;
+        let _held = self.hold();
         let device_size = self.device().size().map_err(|e| Error::io("asking the device for its size", e))?;
         if device_size < self.size() {
             return Err(Error::DeviceTooSmall { needed: self.size(), size: device_size });

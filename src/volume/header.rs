@@ -1,8 +1,7 @@
 //! A header without the key: looked at, and changed where no key is needed.
 
 use core::fmt;
-use core::ops::{Deref, DerefMut};
-use std::sync::MutexGuard;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::stored::StoredHeader;
 use super::{BlockDevice, ProtectorId, Volume};
@@ -12,7 +11,8 @@ use crate::{Error, Result};
 /// The header of a volume, locked or open.
 ///
 /// What it says is what the disk says, which nothing has proven: of a volume that is open, the MAC has been checked, of
-/// one that is locked nothing. Changes are safe to kill at any instant.
+/// one that is locked nothing. It is what was there when this was made, or last changed through this. Changes are safe to
+/// kill at any instant.
 ///
 /// ```
 /// # let folder = tempfile::tempdir().unwrap();
@@ -33,13 +33,11 @@ use crate::{Error, Result};
 /// ```
 pub struct Header<'d> {
     device: &'d dyn BlockDevice,
-    stored: Held<'d>,
+    /// What it says.
+    stored: Box<StoredHeader>,
+    /// That of the volume that this is the header of, which changes are made to.
+    volume: Option<&'d Mutex<StoredHeader>>,
     read_only: bool,
-}
-
-enum Held<'d> {
-    Own(Box<StoredHeader>),
-    Volumes(MutexGuard<'d, StoredHeader>),
 }
 
 /// A keyslot, as the header describes it.
@@ -153,8 +151,8 @@ impl<'d> Header<'d> {
     /// [`Error::NotLuks`]; [`Error::InvalidHeader`]; [`Error::UnsupportedHeader`]; [`Error::DeviceTooSmall`];
     /// [`Error::Io`].
     pub fn load(device: &'d dyn BlockDevice) -> Result<Self> {
-        let stored = Held::Own(Box::new(StoredHeader::load(device)?));
-        Ok(Header { device, stored, read_only: false })
+        let stored = Box::new(StoredHeader::load(device)?);
+        Ok(Header { device, stored, volume: None, read_only: false })
     }
 
     /// Takes a way in away. What was in a keyslot's area is overwritten; a token's bytes are, by the new header.
@@ -164,23 +162,24 @@ impl<'d> Header<'d> {
     /// [`Error::ReadOnly`]; [`Error::UnsupportedHeader`] for a header that demands what this library does not know;
     /// [`Error::Busy`]; [`Error::Io`].
     pub fn remove_protector(&mut self, id: ProtectorId) -> Result<()> {
-        self.check_writable()?;
-        // What is counted has to be what the device has, also after a change that failed half-way.
-        self.stored.check_unchanged(self.device)?;
-        let Some(is_a_way_in) = self.stored.is_a_way_in(id) else {
-            return Err(Error::NoSuchProtector(format!("there is no {id}")));
-        };
-        if is_a_way_in && self.stored.ways_in() == 1 {
-            return Err(Error::LastProtector);
-        }
-        match id {
-            ProtectorId::Keyslot(id) => self.stored.remove_keyslot(self.device, id),
-            ProtectorId::Token(id) => {
-                let stored = self.stored.luks2("tokens")?;
-                stored.check_requirements()?;
-                stored.update(self.device, |new| new.metadata.remove_token(id))
+        self.change(Some(id), |stored, device| {
+            // What is counted has to be what the device has, also after a change that failed half-way.
+            stored.check_unchanged(device)?;
+            let Some(is_a_way_in) = stored.is_a_way_in(id) else {
+                return Err(Error::NoSuchProtector(format!("there is no {id}")));
+            };
+            if is_a_way_in && stored.ways_in() == 1 {
+                return Err(Error::LastProtector);
             }
-        }
+            match id {
+                ProtectorId::Keyslot(id) => stored.remove_keyslot(device, id),
+                ProtectorId::Token(id) => {
+                    let stored = stored.luks2("tokens")?;
+                    stored.check_requirements()?;
+                    stored.update(device, |new| new.metadata.remove_token(id))
+                }
+            }
+        })
     }
 
     /// Says when a keyslot is tried.
@@ -189,11 +188,12 @@ impl<'d> Header<'d> {
     /// [`Error::NoSuchProtector`]; [`Error::UnsupportedHeader`] in LUKS1, which has no priorities; as
     /// [`remove_protector`](Self::remove_protector).
     pub fn set_priority(&mut self, keyslot: u32, priority: Priority) -> Result<()> {
-        self.check_writable()?;
-        self.stored.priority(keyslot)?;
-        let stored = self.stored.luks2("priorities")?;
-        stored.check_requirements()?;
-        stored.update(self.device, |new| new.metadata.set_priority(keyslot, priority))
+        self.change(Some(ProtectorId::Keyslot(keyslot)), |stored, device| {
+            stored.priority(keyslot)?;
+            let stored = stored.luks2("priorities")?;
+            stored.check_requirements()?;
+            stored.update(device, |new| new.metadata.set_priority(keyslot, priority))
+        })
     }
 
     /// Gives the volume other labels, of up to 47 bytes each without a zero byte.
@@ -202,13 +202,14 @@ impl<'d> Header<'d> {
     /// [`Error::InvalidOption`]; [`Error::UnsupportedHeader`] in LUKS1, which has no labels; as
     /// [`remove_protector`](Self::remove_protector).
     pub fn set_label(&mut self, label: &str, subsystem: &str) -> Result<()> {
-        self.check_writable()?;
-        super::format::check_labels(label, subsystem)?;
-        let stored = self.stored.luks2("labels")?;
-        stored.check_requirements()?;
-        stored.update(self.device, |new| {
-            (new.binary.label, new.binary.subsystem) = (label.into(), subsystem.into());
-            Ok(())
+        self.change(None, |stored, device| {
+            super::format::check_labels(label, subsystem)?;
+            let stored = stored.luks2("labels")?;
+            stored.check_requirements()?;
+            stored.update(device, |new| {
+                (new.binary.label, new.binary.subsystem) = (label.into(), subsystem.into());
+                Ok(())
+            })
         })
     }
 
@@ -218,10 +219,11 @@ impl<'d> Header<'d> {
     /// [`Error::InvalidOption`] when it isn't sound, or of type `atrest`; [`Error::NoRoom`]; [`Error::UnsupportedHeader`]
     /// in LUKS1, which has no tokens; as [`remove_protector`](Self::remove_protector).
     pub fn import_token(&mut self, json: &str) -> Result<u32> {
-        self.check_writable()?;
-        let stored = self.stored.luks2("tokens")?;
-        stored.check_requirements()?;
-        stored.update(self.device, |new| new.metadata.add_foreign_token(json))
+        self.change(None, |stored, device| {
+            let stored = stored.luks2("tokens")?;
+            stored.check_requirements()?;
+            stored.update(device, |new| new.metadata.add_foreign_token(json))
+        })
     }
 
     /// Destroys every way in: all keyslots, with all that their room may hold, and all tokens. Nobody gets at the data any
@@ -230,8 +232,7 @@ impl<'d> Header<'d> {
     /// # Errors
     /// [`Error::ReadOnly`]; [`Error::Busy`]; [`Error::Io`]: then it is to be done again.
     pub fn erase(&mut self) -> Result<()> {
-        self.check_writable()?;
-        self.stored.erase(self.device)
+        self.change(None, |stored, device| stored.erase(device))
     }
 
     /// Does what a killed process or a damaged copy has left to do, as opening the volume does, and says whether there was
@@ -253,12 +254,13 @@ impl<'d> Header<'d> {
     }
 
     fn recover(&mut self, overwrite: bool) -> Result<bool> {
-        self.check_writable()?;
-        let needed = self.stored.needs_recovery();
-        if needed {
-            self.stored.recover(self.device, overwrite)?;
-        }
-        Ok(needed)
+        self.change(None, |stored, device| {
+            let needed = stored.needs_recovery();
+            if needed {
+                stored.recover(device, overwrite)?;
+            }
+            Ok(needed)
+        })
     }
 
     /// Whether there is anything for [`repair`](Self::repair) to do.
@@ -340,37 +342,38 @@ impl<'d> Header<'d> {
         self.device
     }
 
-    fn check_writable(&self) -> Result<()> {
-        if self.read_only { Err(Error::ReadOnly) } else { Ok(()) }
+    /// Keeps others of this volume from changing the header meanwhile.
+    pub(super) fn hold(&self) -> Option<MutexGuard<'d, StoredHeader>> {
+        self.volume.map(|volume| volume.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Changes the header: the volume's, where there is one, which other threads may have changed since this was made. What
+    /// the caller names must be what this says it is, lest another keyslot is changed that got its number meanwhile.
+    fn change<T>(
+        &mut self,
+        named: Option<ProtectorId>,
+        change: impl FnOnce(&mut StoredHeader, &dyn BlockDevice) -> Result<T>,
+    ) -> Result<T> {
+        if self.read_only {
+            return Err(Error::ReadOnly);
+        }
+        let Some(mut held) = self.hold() else { return change(&mut self.stored, self.device) };
+        if named.is_some_and(|id| !held.has_same(id, &self.stored)) {
+            return Err(Error::Busy { what: "the header, which was changed since it was asked for,".into() });
+        }
+        let changed = change(&mut held, self.device);
+        (*self.stored).clone_from(&held);
+        changed
     }
 }
 
 impl<D: BlockDevice> Volume<D> {
-    /// The volume's header, held: until it is dropped, nothing else of this volume that concerns the header goes on, in
-    /// this thread for ever. Reads and writes do.
+    /// The volume's header as it is now. Nothing is held: any number of these may be around, in any number of threads, and
+    /// the volume goes on. A change through one is a change of the volume's header; one that names a keyslot or token which
+    /// isn't any more what this one says is refused with [`Error::Busy`].
     pub fn header(&self) -> Header<'_> {
-        let stored = Held::Volumes(self.locked_header());
-        Header { device: self.header_device(), stored, read_only: self.read_only }
-    }
-}
-
-impl Deref for Held<'_> {
-    type Target = StoredHeader;
-
-    fn deref(&self) -> &StoredHeader {
-        match self {
-            Held::Own(stored) => stored,
-            Held::Volumes(stored) => stored,
-        }
-    }
-}
-
-impl DerefMut for Held<'_> {
-    fn deref_mut(&mut self) -> &mut StoredHeader {
-        match self {
-            Held::Own(stored) => stored,
-            Held::Volumes(stored) => stored,
-        }
+        let stored = Box::new(self.locked_header().clone());
+        Header { device: self.header_device(), stored, volume: Some(&self.header), read_only: self.read_only }
     }
 }
 

@@ -103,6 +103,16 @@ impl StoredHeader {
         }
     }
 
+    /// Whether a keyslot or token is what another state of this header has under that number, or in neither.
+    pub(in crate::volume) fn has_same(&self, id: ProtectorId, other: &Self) -> bool {
+        let keyslot = |stored: &Self, id| stored.keyslot_infos().into_iter().find(|keyslot| keyslot.id == id);
+        let token = |stored: &Self, id| stored.token_infos().into_iter().find(|token| token.id == id);
+        match id {
+            ProtectorId::Keyslot(id) => keyslot(self, id) == keyslot(other, id),
+            ProtectorId::Token(id) => token(self, id) == token(other, id),
+        }
+    }
+
     pub(in crate::volume) fn token_infos(&self) -> Vec<TokenInfo> {
         let StoredHeader::Luks2(stored) = self else { return Vec::new() };
         let ours = stored.metadata.tokens().unwrap_or_default();
