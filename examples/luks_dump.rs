@@ -81,8 +81,8 @@ fn luks2(out: &mut String, header: &Header<'_>) -> std::fmt::Result {
     writeln!(out, "Metadata area: \t{} [bytes]", header.metadata_size())?;
     writeln!(out, "Keyslots area: \t{} [bytes]", header.keyslots_size())?;
     writeln!(out, "UUID:          \t{}", shown(header.uuid()))?;
-    writeln!(out, "Label:         \t{}", or(header.label(), "(no label)"))?;
-    writeln!(out, "Subsystem:     \t{}", or(header.subsystem(), "(no subsystem)"))?;
+    writeln!(out, "Label:         \t{}", or(&header.label(), "(no label)"))?;
+    writeln!(out, "Subsystem:     \t{}", or(&header.subsystem(), "(no subsystem)"))?;
     writeln!(out, "Flags:       \t{}", or(&names(&header.flags()), "(no flags)"))?;
     if !header.requirements().is_empty() {
         writeln!(out, "Requirements:\t{}", names(&header.requirements()))?;

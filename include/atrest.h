@@ -1650,10 +1650,10 @@ atrest_status atrest_header_version(const atrest_header *header, uint32_t *out);
 // The UUID, as a text of 36 characters as a rule.
 atrest_status atrest_header_uuid(const atrest_header *header, char *uuid, size_t uuid_cap, size_t *uuid_len);
 
-// The label, up to 47 bytes, empty where there is none.
+// The label, up to 47 bytes in whatever encoding, empty where there is none.
 atrest_status atrest_header_label(const atrest_header *header, char *label, size_t label_cap, size_t *label_len);
 
-// The second label, up to 47 bytes, empty where there is none.
+// The second label, up to 47 bytes in whatever encoding, empty where there is none.
 atrest_status atrest_header_subsystem(const atrest_header *header, char *subsystem, size_t subsystem_cap,
     size_t *subsystem_len);
 

@@ -42,10 +42,10 @@ fn two_headers_in_one_expression_and_the_volume_besides() {
         volume.rotate_kek(&vault).unwrap();
         volume.add_protector(Protector::Passphrase(b"second"), &cost()).unwrap();
         volume.header().set_label("red", "").unwrap();
-        assert_eq!((header.label(), header.keyslots().len()), ("blue", 0));
+        assert_eq!((&*header.label(), header.keyslots().len()), ("blue", 0));
         // A change through it is made to what there is now, and it says that from then on.
         header.set_label(&format!("{}ish", volume.header().label()), "").unwrap();
-        assert_eq!((header.label(), header.keyslots().len(), volume.header().label()), ("redish", 1, "redish"));
+        assert_eq!((&*header.label(), header.keyslots().len(), &*volume.header().label()), ("redish", 1, "redish"));
         let backup = header.backup().unwrap();
         assert_eq!(backup.len() as u64, header.size());
     });

@@ -47,9 +47,11 @@ impl CipherSpec {
         }
     }
 
-    /// The cipher of this name, if it is known.
+    /// The cipher of this name, if it is known. A hash behind `plain` or `plain64` (`aes-xts-plain64:sha256`, as QEMU can
+    /// be asked to write) means nothing, to dm-crypt neither: only ESSIV has one.
     pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|spec| spec.name() == name)
+        let plain = name.split_once(':').map(|(cipher, _)| cipher).filter(|cipher| !cipher.ends_with("-essiv"));
+        Self::ALL.into_iter().find(|spec| spec.name() == plain.unwrap_or(name))
     }
 
     /// Whether it takes a key of `len` bytes: 32 or 64 for XTS; 32 for HCTR2; 16, 24 or 32 for CBC.

@@ -64,7 +64,7 @@ pub unsafe extern "C" fn atrest_header_uuid(
     run(|| text_out!(uuid, uuid_cap, uuid_len).put(&handle!(header).snapshot().uuid))
 }
 
-/// The label, up to 47 bytes, empty where there is none.
+/// The label, up to 47 bytes in whatever encoding, empty where there is none.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn atrest_header_label(
     header: *const atrest_header,
@@ -72,10 +72,10 @@ pub unsafe extern "C" fn atrest_header_label(
     label_cap: usize,
     label_len: *mut usize,
 ) -> atrest_status {
-    run(|| text_out!(label, label_cap, label_len).put(&handle!(header).snapshot().label))
+    run(|| text_out!(label, label_cap, label_len).put_bytes(&handle!(header).snapshot().label))
 }
 
-/// The second label, up to 47 bytes, empty where there is none.
+/// The second label, up to 47 bytes in whatever encoding, empty where there is none.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn atrest_header_subsystem(
     header: *const atrest_header,
@@ -83,7 +83,7 @@ pub unsafe extern "C" fn atrest_header_subsystem(
     subsystem_cap: usize,
     subsystem_len: *mut usize,
 ) -> atrest_status {
-    run(|| text_out!(subsystem, subsystem_cap, subsystem_len).put(&handle!(header).snapshot().subsystem))
+    run(|| text_out!(subsystem, subsystem_cap, subsystem_len).put_bytes(&handle!(header).snapshot().subsystem))
 }
 
 /// How often the header was written: its sequence number.
@@ -294,8 +294,8 @@ pub(crate) struct LoadedHeader {
 pub(crate) struct Snapshot {
     version: LuksVersion,
     uuid: String,
-    label: String,
-    subsystem: String,
+    label: Vec<u8>,
+    subsystem: Vec<u8>,
     epoch: Option<u64>,
     size: u64,
     metadata_size: u64,
@@ -356,8 +356,8 @@ impl Snapshot {
         Snapshot {
             version: header.version(),
             uuid: header.uuid().into(),
-            label: header.label().into(),
-            subsystem: header.subsystem().into(),
+            label: header.label_bytes().into(),
+            subsystem: header.subsystem_bytes().into(),
             epoch: header.epoch(),
             size: header.size(),
             metadata_size: header.metadata_size(),

@@ -140,6 +140,11 @@ impl<'a> TextOut<'a> {
     }
 
     pub(crate) fn put(self, text: &str) -> Result {
+        self.put_bytes(text.as_bytes())
+    }
+
+    /// A text of another program, in whatever encoding; without a zero byte.
+    pub(crate) fn put_bytes(self, text: &[u8]) -> Result {
         if !self.len.is_null() {
             // SAFETY: it isn't NULL, and the caller of `new` vouched for the rest.
             unsafe { self.len.write(text.len()) };

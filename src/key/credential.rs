@@ -19,9 +19,10 @@ pub const MAX_PASSPHRASE: usize = 8 << 20;
 pub enum Credential<'a> {
     /// A vault that holds the KEK under which the volume's DEK is wrapped.
     Vault(&'a dyn KeyVault),
-    /// A passphrase, up to [`MAX_PASSPHRASE`] bytes: all of them count, a newline at the end too.
+    /// A passphrase, up to [`MAX_PASSPHRASE`] bytes: all of them count, a newline at the end too. None at all is one that
+    /// other programs give to volumes which shall open by themselves.
     Passphrase(&'a [u8]),
-    /// A file whose bytes are the passphrase, all of them, up to [`MAX_PASSPHRASE`].
+    /// A file whose bytes are the passphrase, all of them, up to [`MAX_PASSPHRASE`]; it may be empty.
     KeyFile(&'a Path),
     /// The DEK itself.
     Dek(&'a Dek),
@@ -64,6 +65,15 @@ impl<'a> Passphrase<'a> {
         Ok(Passphrase::Read(bytes))
     }
 
+    /// The passphrase of a way in that is to be made. An empty one opens what others have made, but protects nothing.
+    pub(crate) fn protecting(self) -> Result<Self> {
+        if self.bytes().is_empty() {
+            let text = "a new passphrase or key file has 1 byte to 8 MiB, not 0 bytes";
+            return Err(Error::InvalidOption(text.into()));
+        }
+        Ok(self)
+    }
+
     pub(crate) fn bytes(&self) -> &[u8] {
         match self {
             Passphrase::Given(bytes) => bytes,
@@ -73,10 +83,10 @@ impl<'a> Passphrase<'a> {
 }
 
 fn check_len(len: usize) -> Result<()> {
-    if (1..=MAX_PASSPHRASE).contains(&len) {
+    if len <= MAX_PASSPHRASE {
         return Ok(());
     }
-    Err(Error::InvalidOption(format!("a passphrase or key file has 1 byte to 8 MiB, not {len} bytes")))
+    Err(Error::InvalidOption(format!("a passphrase or key file has at most 8 MiB, not {len} bytes")))
 }
 
 impl fmt::Debug for Credential<'_> {

@@ -28,16 +28,21 @@ impl HashAlgorithm {
 
     /// The name, as headers have it.
     pub fn name(self) -> &'static str {
-        match self {
-            HashAlgorithm::Sha1 => "sha1",
-            HashAlgorithm::Sha256 => "sha256",
-            HashAlgorithm::Sha512 => "sha512",
-        }
+        self.names()[0]
     }
 
-    /// The hash of this name, if it is known.
+    /// The hash of this name, if it is known. Case doesn't count, and the names that OpenSSL has for it beside its own are
+    /// taken too, since other programs write into a header what their user typed: `SHA512`, `sha-256`, `sha2-256`.
     pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|hash| hash.name() == name)
+        Self::ALL.into_iter().find(|hash| hash.names().iter().any(|known| known.eq_ignore_ascii_case(name)))
+    }
+
+    fn names(self) -> &'static [&'static str] {
+        match self {
+            HashAlgorithm::Sha1 => &["sha1", "sha-1"],
+            HashAlgorithm::Sha256 => &["sha256", "sha-256", "sha2-256"],
+            HashAlgorithm::Sha512 => &["sha512", "sha-512", "sha2-512"],
+        }
     }
 
     /// The length of what it gives, in bytes.

@@ -1,5 +1,7 @@
 //! The binary header (section 2.1) and the checksum over it and the JSON area.
 
+use std::borrow::Cow;
+
 use sha2::{Digest, Sha256};
 
 use super::BINARY_HEADER;
@@ -8,6 +10,9 @@ use super::BINARY_HEADER;
 /// offset.
 pub const HEADER_SIZES: [u64; 9] =
     [0x4000, 0x8000, 0x1_0000, 0x2_0000, 0x4_0000, 0x8_0000, 0x10_0000, 0x20_0000, 0x40_0000];
+
+/// The length in bytes of a label with the zero byte at its end.
+const LABEL_LEN: usize = 48;
 
 /// The length of the salt in bytes.
 pub const SALT_LEN: usize = 64;
@@ -22,11 +27,11 @@ const MAGIC: (usize, usize) = (0, 6);
 const VERSION_AT: (usize, usize) = (6, 2);
 const HDR_SIZE: (usize, usize) = (8, 8);
 const SEQID: (usize, usize) = (16, 8);
-const LABEL: (usize, usize) = (24, 48);
+const LABEL: (usize, usize) = (24, LABEL_LEN);
 const CSUM_ALG: (usize, usize) = (72, 32);
 const SALT: (usize, usize) = (104, SALT_LEN);
 const UUID: (usize, usize) = (168, 40);
-const SUBSYSTEM: (usize, usize) = (208, 48);
+const SUBSYSTEM: (usize, usize) = (208, LABEL_LEN);
 const HDR_OFFSET: (usize, usize) = (256, 8);
 const CSUM: (usize, usize) = (448, 64);
 const DIGEST: usize = 32;
@@ -48,13 +53,51 @@ pub struct BinaryHeader {
     /// Grows with each update; the copy with the greater one is the newer.
     pub seqid: u64,
     /// A label, up to 47 bytes.
-    pub label: String,
+    pub label: Label,
     /// Random bytes that differ from copy to copy.
     pub salt: [u8; SALT_LEN],
     /// The UUID of the device, as text.
     pub uuid: String,
     /// A second label, up to 47 bytes.
-    pub subsystem: String,
+    pub subsystem: Label,
+}
+
+/// A label as its field of the header holds it. Nothing depends on what it says, so that any bytes are one, in whatever
+/// encoding; and all of them are kept when the header is written anew.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Label([u8; LABEL_LEN]);
+
+impl Label {
+    /// A label of these bytes, cut to 47.
+    pub fn new(label: &[u8]) -> Self {
+        let mut field = [0; LABEL_LEN];
+        let len = label.len().min(LABEL_LEN - 1);
+        field[..len].copy_from_slice(&label[..len]);
+        Label(field)
+    }
+
+    fn read(bytes: &[u8]) -> Self {
+        let mut field = [0; LABEL_LEN];
+        field.copy_from_slice(bytes);
+        Label(field)
+    }
+
+    /// Its bytes, up to a zero byte or to the 47 that it has at most.
+    pub fn bytes(&self) -> &[u8] {
+        let most = &self.0[..LABEL_LEN - 1];
+        most.split(|&byte| byte == 0).next().unwrap_or_default()
+    }
+
+    /// Its text; what isn't UTF-8 shows as U+FFFD.
+    pub fn text(&self) -> Cow<'_, str> {
+        String::from_utf8_lossy(self.bytes())
+    }
+}
+
+impl core::fmt::Debug for Label {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "{:?}", self.text())
+    }
 }
 
 impl BinaryHeader {
@@ -99,10 +142,10 @@ impl BinaryHeader {
         Ok(BinaryHeader {
             header_size,
             seqid: be64(block, SEQID),
-            label: text(block, LABEL, "label")?,
+            label: Label::read(field(block, LABEL)),
             salt,
             uuid: text(block, UUID, "uuid")?,
-            subsystem: text(block, SUBSYSTEM, "subsystem")?,
+            subsystem: Label::read(field(block, SUBSYSTEM)),
         })
     }
 
@@ -132,11 +175,11 @@ impl BinaryHeader {
         put(VERSION_AT, &VERSION.to_be_bytes());
         put(HDR_SIZE, &self.header_size.to_be_bytes());
         put(SEQID, &self.seqid.to_be_bytes());
-        put((LABEL.0, LABEL.1 - 1), self.label.as_bytes());
+        put(LABEL, &self.label.0);
         put(CSUM_ALG, CHECKSUM_ALGORITHM.as_bytes());
         put(SALT, &self.salt);
         put((UUID.0, UUID.1 - 1), self.uuid.as_bytes());
-        put((SUBSYSTEM.0, SUBSYSTEM.1 - 1), self.subsystem.as_bytes());
+        put(SUBSYSTEM, &self.subsystem.0);
         put(HDR_OFFSET, &offset.to_be_bytes());
         block
     }

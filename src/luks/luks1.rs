@@ -60,6 +60,28 @@ pub struct Luks1Header {
     pub uuid: String,
     /// The keyslots, active or not.
     pub keyslots: [Luks1Keyslot; KEYSLOTS],
+    /// The fields that name cipher, mode and hash as they were read: there is more than one way to write them.
+    names: Names,
+}
+
+/// The fields `cipher-name`, `cipher-mode` and `hash-spec`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Names {
+    cipher: [u8; CIPHER_NAME.1],
+    mode: [u8; CIPHER_MODE.1],
+    hash: [u8; HASH_SPEC.1],
+}
+
+impl Names {
+    fn new(cipher: CipherSpec, hash: HashAlgorithm) -> Self {
+        let (name, mode) = cipher.name().split_once('-').expect("a cipher's name has a mode");
+        let field = |name: &str| {
+            let mut field = [0; 32];
+            field[..name.len()].copy_from_slice(name.as_bytes());
+            field
+        };
+        Names { cipher: field(name), mode: field(mode), hash: field(hash.name()) }
+    }
 }
 
 /// A keyslot of LUKS1.
@@ -139,6 +161,11 @@ impl Luks1Header {
             digest_iterations,
             uuid: text(block, UUID, "uuid")?.into(),
             keyslots,
+            names: Names {
+                cipher: array(block, CIPHER_NAME.0),
+                mode: array(block, CIPHER_MODE.0),
+                hash: array(block, HASH_SPEC.0),
+            },
         };
         header.check_areas().map_err(Invalid)?;
         Ok(header)
@@ -150,10 +177,9 @@ impl Luks1Header {
         let mut put = |at: usize, bytes: &[u8]| block[at..at + bytes.len()].copy_from_slice(bytes);
         put(0, &MAGIC);
         put(6, &VERSION.to_be_bytes());
-        let (name, mode) = self.cipher.name().split_once('-').expect("a cipher's name has a mode");
-        put(CIPHER_NAME.0, name.as_bytes());
-        put(CIPHER_MODE.0, mode.as_bytes());
-        put(HASH_SPEC.0, self.hash.name().as_bytes());
+        put(CIPHER_NAME.0, &self.names.cipher);
+        put(CIPHER_MODE.0, &self.names.mode);
+        put(HASH_SPEC.0, &self.names.hash);
         put(PAYLOAD_OFFSET, &self.payload_offset.to_be_bytes());
         put(KEY_BYTES, &self.key_len.to_be_bytes());
         put(MK_DIGEST, &self.digest);
@@ -203,6 +229,7 @@ impl Luks1Header {
             digest_iterations,
             uuid: uuid.into(),
             keyslots: [Luks1Keyslot::unused(0); KEYSLOTS],
+            names: Names::new(cipher, hash),
         };
         if digest_iterations == 0 {
             return Err(Error::InvalidOption("the digest needs an iteration".into()));

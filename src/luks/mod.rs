@@ -12,7 +12,7 @@ mod material;
 mod metadata;
 mod token;
 
-pub use binary::{BinaryHeader, HEADER_SIZES, Position, SALT_LEN};
+pub use binary::{BinaryHeader, HEADER_SIZES, Label, Position, SALT_LEN};
 pub use digest::{Digest, VolumeKeyDigest};
 pub use luks1::{Luks1Defect, Luks1Header, Luks1Keyslot};
 pub(crate) use material::Material;

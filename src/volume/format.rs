@@ -9,7 +9,8 @@ use crate::arch::wipe_deep_stack;
 use crate::cipher::CipherSpec;
 use crate::key::{DekAlgorithm, EncryptionType, HashAlgorithm, Kdf, Passphrase, Protector, WrappedDek, check_context};
 use crate::luks::{
-    BinaryHeader, HEADER_SIZES, Luks1Header, LuksVersion, Metadata, NewMetadata, SALT_LEN, Token, VolumeKeyDigest,
+    BinaryHeader, HEADER_SIZES, Label, Luks1Header, LuksVersion, Metadata, NewMetadata, SALT_LEN, Token,
+    VolumeKeyDigest,
 };
 use crate::{Dek, Error, Result, SectorSize, random};
 
@@ -280,10 +281,10 @@ impl FormatOptions {
         let binary = BinaryHeader {
             header_size: HEADER_SIZE,
             seqid: 0,
-            label: self.label.clone(),
+            label: Label::new(self.label.as_bytes()),
             salt: [0; SALT_LEN],
             uuid,
-            subsystem: self.subsystem.clone(),
+            subsystem: Label::new(self.subsystem.as_bytes()),
         };
         Luks2Store::new(binary, Metadata::new(&metadata)?)
     }
@@ -316,8 +317,8 @@ impl FormatOptions {
                 let token = Token::new(self.encryption_type, dek, wrapped, self.context.clone(), data_size);
                 return Ok(Prepared::Token(token));
             }
-            Protector::Passphrase(passphrase) => Passphrase::given(passphrase)?,
-            Protector::KeyFile(path) => Passphrase::read(path)?,
+            Protector::Passphrase(passphrase) => Passphrase::given(passphrase)?.protecting()?,
+            Protector::KeyFile(path) => Passphrase::read(path)?.protecting()?,
         };
         if !self.context.is_empty() {
             return Err(Error::InvalidOption("a context needs a vault's token to be kept in".into()));

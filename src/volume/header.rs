@@ -1,11 +1,12 @@
 //! A header without the key: looked at, and changed where no key is needed.
 
 use core::fmt;
+use std::borrow::Cow;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::stored::StoredHeader;
 use super::{BlockDevice, ProtectorId, Volume};
-use crate::luks::{LuksVersion, Priority};
+use crate::luks::{Label, LuksVersion, Priority};
 use crate::{Error, Result};
 
 /// The header of a volume, locked or open.
@@ -207,7 +208,8 @@ impl<'d> Header<'d> {
             let stored = stored.luks2("labels")?;
             stored.check_requirements()?;
             stored.update(device, |new| {
-                (new.binary.label, new.binary.subsystem) = (label.into(), subsystem.into());
+                (new.binary.label, new.binary.subsystem) =
+                    (Label::new(label.as_bytes()), Label::new(subsystem.as_bytes()));
                 Ok(())
             })
         })
@@ -278,13 +280,23 @@ impl<'d> Header<'d> {
         self.stored.uuid()
     }
 
-    /// The label, empty where there is none.
-    pub fn label(&self) -> &str {
+    /// The label, empty where there is none. What of it isn't UTF-8 shows as U+FFFD.
+    pub fn label(&self) -> Cow<'_, str> {
+        String::from_utf8_lossy(self.label_bytes())
+    }
+
+    /// The second label, empty where there is none. What of it isn't UTF-8 shows as U+FFFD.
+    pub fn subsystem(&self) -> Cow<'_, str> {
+        String::from_utf8_lossy(self.subsystem_bytes())
+    }
+
+    /// The label as bytes, up to 47 in whatever encoding, which are kept when the header is written anew.
+    pub fn label_bytes(&self) -> &[u8] {
         self.stored.labels().0
     }
 
-    /// The second label, empty where there is none.
-    pub fn subsystem(&self) -> &str {
+    /// The second label as bytes.
+    pub fn subsystem_bytes(&self) -> &[u8] {
         self.stored.labels().1
     }
 

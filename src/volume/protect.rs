@@ -144,8 +144,8 @@ impl<D: BlockDevice> Volume<D> {
         self.check_writable()?;
         let passphrase = match protector {
             Protector::Vault(vault, key) => return self.add_token(vault, key).map(ProtectorId::Token),
-            Protector::Passphrase(passphrase) => Passphrase::given(passphrase)?,
-            Protector::KeyFile(path) => Passphrase::read(path)?,
+            Protector::Passphrase(passphrase) => Passphrase::given(passphrase)?.protecting()?,
+            Protector::KeyFile(path) => Passphrase::read(path)?.protecting()?,
         };
         // Costs are measured while others can use the header.
         let required_hash = self.locked_header().required_hash();
@@ -193,8 +193,8 @@ impl<D: BlockDevice> Volume<D> {
     fn change_unwiped(&self, id: u32, protector: Protector<'_>, options: &KeyslotOptions) -> Result<u32> {
         self.check_writable()?;
         let passphrase = match protector {
-            Protector::Passphrase(passphrase) => Passphrase::given(passphrase)?,
-            Protector::KeyFile(path) => Passphrase::read(path)?,
+            Protector::Passphrase(passphrase) => Passphrase::given(passphrase)?.protecting()?,
+            Protector::KeyFile(path) => Passphrase::read(path)?.protecting()?,
             Protector::Vault(..) => {
                 return Err(Error::InvalidOption(
                     "a keyslot takes a passphrase or a key file; add the vault instead".into(),

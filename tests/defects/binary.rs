@@ -72,20 +72,21 @@ impl Maker {
         }
         for (name, (at, len), says) in [
             ("checksum-algorithm-without-end", CSUM_ALG, "its checksum algorithm does not end"),
-            ("label-without-end", LABEL, "its label does not end"),
             ("uuid-without-end", UUID, "its uuid does not end"),
-            ("subsystem-without-end", SUBSYSTEM, "its subsystem does not end"),
         ] {
             self.copy(name, Refused(says), |_, copy| copy[at..at + len].fill(b'5'));
         }
         for (name, at, says) in [
             ("checksum-algorithm-no-text", CSUM_ALG.0, "its checksum algorithm is not text"),
-            ("label-no-text", LABEL.0, "its label is not text"),
             ("uuid-no-text", UUID.0, "its uuid is not text"),
-            ("subsystem-no-text", SUBSYSTEM.0, "its subsystem is not text"),
         ] {
             self.copy(name, Refused(says), |_, copy| copy[at] = 0xFF);
         }
+        // Nothing depends on a label.
+        self.copy("label-without-end", Opens, |_, copy| copy[LABEL.0..][..LABEL.1].fill(b'5'));
+        self.copy("subsystem-without-end", Opens, |_, copy| copy[SUBSYSTEM.0..][..SUBSYSTEM.1].fill(b'5'));
+        self.copy("label-no-text", Opens, |_, copy| copy[LABEL.0] = 0xFF);
+        self.copy("subsystem-no-text", Opens, |_, copy| copy[SUBSYSTEM.0] = 0xFF);
     }
 
     /// Two copies that differ, or one alone.

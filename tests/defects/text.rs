@@ -205,7 +205,8 @@ impl Maker {
 
         let unknown = Refused("its requirements are not known");
         self.set("requirements-string", "/config/requirements", json!("opal"), unknown);
-        self.set("requirements-without-mandatory", "/config/requirements", json!({"optional": ["opal"]}), unknown);
+        self.set("requirements-without-mandatory", "/config/requirements", json!({"optional": ["opal"]}), Opens);
+        self.set("requirements-of-nothing", "/config/requirements", json!({}), Opens);
         let requirements = "/config/requirements";
         let mandatory = |value: Value| json!({"mandatory": value});
         self.set("requirements-mandatory-string", requirements, mandatory(json!("opal")), Refused("its mandatory is"));

@@ -61,7 +61,7 @@ fn sizes_offsets_and_names_of_every_kind() {
         let (size, data) = image.ours("one", |volume| {
             let header = volume.header();
             assert_eq!(
-                (header.label(), header.subsystem(), header.uuid()),
+                (&*header.label(), &*header.subsystem(), header.uuid()),
                 ("a label", "a subsystem", &*uuid),
                 "{what}"
             );

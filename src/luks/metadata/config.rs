@@ -38,11 +38,13 @@ impl Config {
     }
 }
 
-/// The reference implementation writes an object with an array `mandatory`; the specification has the array itself.
+/// The reference implementation writes an object with an array `mandatory`, and takes one without it for none; the
+/// specification has the array itself.
 fn requirements(config: &Map<String, Value>) -> Result<Vec<String>, String> {
     match config.get("requirements") {
         None => Ok(Vec::new()),
         Some(Value::Object(object)) if object.contains_key("mandatory") => strings(object, "mandatory"),
+        Some(Value::Object(_)) => Ok(Vec::new()),
         Some(Value::Array(_)) => strings(config, "requirements"),
         Some(other) => Err(format!("its requirements are not known: {other}")),
     }

@@ -11,10 +11,10 @@ use crate::{Error, Result};
 
 impl StoredHeader {
     /// The label and the second label.
-    pub(in crate::volume) fn labels(&self) -> (&str, &str) {
+    pub(in crate::volume) fn labels(&self) -> (&[u8], &[u8]) {
         match self {
-            StoredHeader::Luks1(_) => ("", ""),
-            StoredHeader::Luks2(stored) => (&stored.binary.label, &stored.binary.subsystem),
+            StoredHeader::Luks1(_) => (&[], &[]),
+            StoredHeader::Luks2(stored) => (stored.binary.label.bytes(), stored.binary.subsystem.bytes()),
         }
     }
 
