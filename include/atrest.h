@@ -1465,10 +1465,13 @@ typedef struct {
     // A DEK in place of a new one; `dek_algorithm` is of no meaning then. TWO VOLUMES UNDER ONE DEK SHOW WHERE THEY HOLD
     // THE SAME. NULL is a new one.
     const atrest_dek *hazmat_dek;
+    // The size of each of the two copies of the header's metadata, in bytes: a power of two from 16 KiB to 4 MiB. 4 KiB less
+    // is the room for all keyslots and tokens together. 1 MiB before the data takes up to 256 KiB of it. 0 is 16 KiB.
+    uint64_t metadata_size;
 } atrest_format_options;
 
 // The first value of an atrest_format_options.
-#define ATREST_FORMAT_OPTIONS_INIT {sizeof(atrest_format_options), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
+#define ATREST_FORMAT_OPTIONS_INIT {sizeof(atrest_format_options), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
 
 // How to open a volume.
 typedef struct {

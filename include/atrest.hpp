@@ -1575,6 +1575,7 @@ public:
     }
     format_options &header(const device &header) noexcept { return c_.header = header.get(), *this; }
     format_options &keyslot(const keyslot_options &keyslot) { return keyslot_ = keyslot, *this; }
+    format_options &metadata_size(std::uint64_t bytes) noexcept { return c_.metadata_size = bytes, *this; }
     format_options &hazmat_dek(const dek &key) noexcept { return c_.hazmat_dek = key.get(), *this; }
 
     // Hands what C needs to `call`, for its duration, and returns what that returns.

@@ -80,10 +80,15 @@ pub struct atrest_format_options {
     /// A DEK in place of a new one; `dek_algorithm` is of no meaning then. TWO VOLUMES UNDER ONE DEK SHOW WHERE THEY HOLD
     /// THE SAME. NULL is a new one.
     pub hazmat_dek: *const atrest_dek,
+    /// The size of each of the two copies of the header's metadata, in bytes: a power of two from 16 KiB to 4 MiB. 4 KiB less
+    /// is the room for all keyslots and tokens together. 1 MiB before the data takes up to 256 KiB of it. 0 is 16 KiB.
+    pub metadata_size: u64,
 }
 
 // SAFETY: `struct_size` is the first member, and pointers and numbers may be zero.
-unsafe impl SizedStruct for atrest_format_options {}
+unsafe impl SizedStruct for atrest_format_options {
+    const EARLIER: &'static [usize] = &[core::mem::offset_of!(atrest_format_options, metadata_size)];
+}
 
 /// How to open a volume.
 #[repr(C)]
@@ -134,6 +139,9 @@ pub(crate) fn format_options(c: &atrest_format_options) -> Result<FormatOptions>
     });
     if c.data_offset != 0 {
         options = options.data_offset(c.data_offset);
+    }
+    if c.metadata_size != 0 {
+        options = options.metadata_size(c.metadata_size);
     }
     if !c.uuid.is_null() {
         options = options.uuid(array!(c.uuid));

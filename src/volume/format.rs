@@ -22,6 +22,7 @@ pub struct FormatOptions {
     algorithm: DekAlgorithm,
     dek: Option<Dek>,
     data_offset: Option<u64>,
+    metadata_size: u64,
     header: Option<Arc<dyn BlockDevice>>,
     keyslot: KeyslotOptions,
     uuid: Option<[u8; 16]>,
@@ -34,7 +35,6 @@ pub struct FormatOptions {
 
 /// Alignment of the data, and the least room that the header takes.
 const MIB: u64 = 1 << 20;
-const HEADER_SIZE: u64 = HEADER_SIZES[0];
 /// Where the data begins unless told otherwise, as the reference implementation has it.
 const LUKS2_DATA_OFFSET: u64 = 16 * MIB;
 /// What the digest of a LUKS1 header costs: the least that the reference implementation takes, since the key is random.
@@ -49,6 +49,7 @@ impl Default for FormatOptions {
             algorithm: DekAlgorithm::Aes256Xts,
             dek: None,
             data_offset: None,
+            metadata_size: HEADER_SIZES[0],
             header: None,
             keyslot: KeyslotOptions::new(),
             uuid: None,
@@ -90,6 +91,14 @@ impl FormatOptions {
     /// keyslots, 16 MiB for all 32. With a detached header it may be 0, which is its default then.
     pub fn data_offset(mut self, data_offset: u64) -> Self {
         self.data_offset = Some(data_offset);
+        self
+    }
+
+    /// The size of each of the two copies of the header's metadata, in bytes: a power of two from 16 KiB, which is its
+    /// default, to 4 MiB. 4 KiB less is the room for all keyslots and tokens together, other programs' included. Both copies
+    /// lie in front of the keyslots and the data, so that 1 MiB before the data takes up to 256 KiB of it.
+    pub fn metadata_size(mut self, metadata_size: u64) -> Self {
+        self.metadata_size = metadata_size;
         self
     }
 
@@ -173,6 +182,12 @@ impl FormatOptions {
         if self.data_offset.is_some_and(|at| !at.is_multiple_of(MIB) || !(least..=128 * MIB).contains(&at)) {
             return bad("the data offset must be a multiple of 1 MiB from 1 to 128 MiB");
         }
+        if !HEADER_SIZES.contains(&self.metadata_size) {
+            return bad("the metadata size must be a power of two from 16 KiB to 4 MiB");
+        }
+        if luks1 && self.metadata_size != HEADER_SIZES[0] {
+            return bad("LUKS1 has no other metadata size");
+        }
         if luks1 && !(self.label.is_empty() && self.subsystem.is_empty()) {
             return bad("LUKS1 has no labels");
         }
@@ -195,6 +210,7 @@ impl fmt::Debug for FormatOptions {
             .field("sector_size", &self.sector_size)
             .field("algorithm", &self.algorithm)
             .field("data_offset", &self.data_offset)
+            .field("metadata_size", &self.metadata_size)
             .field("detached", &self.header.is_some())
             .field("keyslot", &self.keyslot)
             .field("uuid", &self.uuid)
@@ -275,11 +291,11 @@ impl FormatOptions {
         let digest = VolumeKeyDigest::new(dek.secret(), random::array()?);
         let detached = self.header.is_some();
         let data_offset = self.data_offset.unwrap_or(if detached { 0 } else { LUKS2_DATA_OFFSET });
-        let mut metadata = NewMetadata::new(HEADER_SIZE, data_offset, self.sector_size.bytes(), digest);
+        let mut metadata = NewMetadata::new(self.metadata_size, data_offset, self.sector_size.bytes(), digest);
         metadata.detached = detached;
         metadata.encryption = self.cipher()?.name().into();
         let binary = BinaryHeader {
-            header_size: HEADER_SIZE,
+            header_size: self.metadata_size,
             seqid: 0,
             label: Label::new(self.label.as_bytes()),
             salt: [0; SALT_LEN],

@@ -440,8 +440,9 @@ typedef struct {
     atrest_device *header;
     const atrest_keyslot_options *keyslot;
     const atrest_dek *hazmat_dek;
+    uint64_t metadata_size;
 } atrest_format_options;
-#define ATREST_FORMAT_OPTIONS_INIT {sizeof(atrest_format_options), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
+#define ATREST_FORMAT_OPTIONS_INIT {sizeof(atrest_format_options), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
 typedef struct {
     size_t struct_size;
     uint32_t flags;

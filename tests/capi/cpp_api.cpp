@@ -563,9 +563,10 @@ void volumes()
 
     // A header of its own; a DEK that is there; overwriting.
     const atrest::device data = GOT(atrest::device::memory(1 << 20)), apart = GOT(atrest::device::memory(16 << 20));
-    const auto detached = atrest::format_options().header(apart).hazmat_dek(dek);
+    const auto detached = atrest::format_options().header(apart).hazmat_dek(dek).metadata_size(64 << 10);
     GOT(GOT(atrest::volume::format(data, {vault, "disks"}, detached)).write_at(0, plain));
     FAILS(ATREST_ERR_DEVICE_NOT_BLANK, atrest::volume::format(data, {vault, "disks"}, detached));
+    CHECK(GOT(GOT(atrest::header::load(apart)).metadata_size()) == 64 << 10);
     FAILS(ATREST_ERR_NOT_LUKS, atrest::volume::open(data, vault));
     volume = GOT(atrest::volume::open(data, dek, atrest::open_options().header(apart)));
     CHECK(GOT(volume.size()) == 1 << 20);

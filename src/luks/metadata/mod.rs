@@ -151,15 +151,16 @@ impl Metadata {
     /// The JSON area of `header_size` less 4096 bytes, padded with zeros.
     ///
     /// # Errors
-    /// [`Error::InvalidHeader`] when the JSON is too long for it.
+    /// [`Error::NoRoom`] when the JSON is too long for it.
     pub fn encode(&self, header_size: u64) -> Result<Vec<u8>> {
         let size = (header_size as usize).saturating_sub(BINARY_HEADER);
         let mut area = serde_json::to_vec(&self.root).expect("a JSON value can be written");
         // One zero byte must end it.
         if area.len() >= size {
             let len = area.len();
-            return Err(Error::InvalidHeader(format!(
-                "its JSON would take {len} bytes, but has room for {}",
+            return Err(Error::NoRoom(format!(
+                "the header has no room for that: its JSON would take {len} bytes, and has room for {}; remove a token or a \
+                 keyslot, or make the volume with a larger `metadata_size`",
                 size.saturating_sub(1)
             )));
         }

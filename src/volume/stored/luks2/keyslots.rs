@@ -46,6 +46,8 @@ impl Luks2Store {
         self.check_requirements()?;
         self.check_unchanged(device)?;
         let (keyslot, area) = self.sealed_keyslot(key, new)?;
+        // Before the key is on the device, in an area that no header would name.
+        self.metadata.clone().set_keyslot(&keyslot, digest)?;
         write_area(device, keyslot.area.offset, area, keyslot.area.size)?;
         self.update(device, |header| header.metadata.set_keyslot(&keyslot, digest))?;
         Ok(keyslot.id)

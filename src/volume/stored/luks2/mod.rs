@@ -197,6 +197,8 @@ impl Luks2Store {
         self.check_unchanged(device)?;
         let mut new = self.clone();
         let edited = edit(&mut new)?;
+        // What has no room fails before anything is written.
+        new.metadata.encode(new.binary.header_size)?;
         let stored = new.store(device);
         if stored.is_err() {
             self.after_failed_store(new);
