@@ -22,6 +22,8 @@
 //              ATREST_ERR_INVALID_HANDLE. That is a help for finding mistakes; it can't find every one.
 // THREADS      Any number of threads may use a handle at once, except that nobody may use it while it is freed, or
 //              after. A handle behind a pointer to const is not changed by the call, as far as the caller can see.
+// FORK         A child that was forked has none of its parent's keys. It may use the library, and gets
+//              ATREST_ERR_FORKED for handles that its parent made; freeing them does nothing. Open what it needs there.
 // MEMORY       What the caller allocates the caller frees, and the same goes for the library. Memory that a pointer
 //              argument names is used during the call only.
 // STRUCTS      A struct that the caller fills starts from its _INIT macro, which sets struct_size and zeros the rest;
@@ -271,6 +273,13 @@ const char *atrest_version(void);
 
 // There is not enough memory.
 #define ATREST_ERR_NO_MEMORY 403
+
+// A handle or key was made by the parent of this process. A child that was forked has none of its parent's secrets: open
+// the vault and the volume again in the child.
+#define ATREST_ERR_FORKED 404
+
+// The operating system refuses to lock the memory of secrets, and locked memory was asked for.
+#define ATREST_ERR_MEMORY_NOT_LOCKED 405
 
 // What came of a call: one of the constants ATREST_OK and ATREST_ERR_*. Take a number that isn't listed here, from a
 // later version of the library, for a failure.
@@ -1235,6 +1244,18 @@ atrest_status atrest_file_prefix_key_url(const void *prefix, size_t prefix_len, 
     size_t *url_len);
 
 // ---------------------------------------------------------------------------------------------------------------------
+// THE MEMORY OF SECRETS
+//
+// Keys, expanded ones too, lie in pages that stay in memory, are left out of core dumps, and are zeros in a child that
+// is forked, where the system allows it.
+
+// How many bytes of pages hold secrets of this process: `locked` is of those that stay in memory, `unlocked` of those that
+// may be written to swap, since the system refused to lock them. A process may lock as much as RLIMIT_MEMLOCK says; an
+// open volume takes about 1 KiB, a vault too. ATREST_OPEN_REQUIRE_LOCKED_MEMORY refuses a volume where `unlocked`
+// isn't 0.
+atrest_status atrest_memory_protection(uint64_t *locked, uint64_t *unlocked);
+
+// ---------------------------------------------------------------------------------------------------------------------
 // WAYS INTO A VOLUME
 //
 // A volume opens by a credential: a vault that unwraps its DEK, a passphrase, a key file whose bytes are a passphrase,
@@ -1427,6 +1448,9 @@ atrest_status atrest_kdf_benchmark(uint32_t kind, uint32_t hash, uint32_t time_m
 // Flag: repair a copy of the header although what stands in its place is neither blank nor remains of a header. IT IS
 // DESTROYED: it may be a file system that somebody made on the device since.
 #define ATREST_OPEN_HAZMAT_REPAIR 16
+
+// Flag: refuse where secrets of this process lie in memory that may be swapped: see atrest_memory_protection.
+#define ATREST_OPEN_REQUIRE_LOCKED_MEMORY 32
 
 // What a new volume is like.
 typedef struct {

@@ -88,6 +88,23 @@ namespace atrest {
 [[nodiscard]] inline std::string_view version() noexcept { return atrest_version(); }
 
 // ---------------------------------------------------------------------------------------------------------------------
+// THE MEMORY OF SECRETS
+
+// Bytes of pages that hold secrets: those that stay in memory, and those that may be written to swap.
+struct memory_protection {
+    std::uint64_t locked = 0;
+    std::uint64_t unlocked = 0;
+
+    // What this process has now.
+    [[nodiscard]] static memory_protection now() noexcept
+    {
+        memory_protection memory;
+        (void)atrest_memory_protection(&memory.locked, &memory.unlocked); // it fails for NULL alone
+        return memory;
+    }
+};
+
+// ---------------------------------------------------------------------------------------------------------------------
 // BYTES AND TEXT
 
 namespace parts {
@@ -1603,6 +1620,7 @@ class open_options {
 public:
     open_options &read_only() noexcept { return flag(ATREST_OPEN_READ_ONLY); }
     open_options &hazmat_allow_truncated() noexcept { return flag(ATREST_OPEN_HAZMAT_ALLOW_TRUNCATED); }
+    open_options &require_locked_memory() noexcept { return flag(ATREST_OPEN_REQUIRE_LOCKED_MEMORY); }
     open_options &hazmat_allow_unencrypted() noexcept { return flag(ATREST_OPEN_HAZMAT_ALLOW_UNENCRYPTED); }
     open_options &hazmat_repair() noexcept { return flag(ATREST_OPEN_HAZMAT_REPAIR); }
     open_options &keyslot(std::uint32_t id) noexcept { return c_.keyslot = id, flag(ATREST_OPEN_KEYSLOT); }

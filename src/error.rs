@@ -81,6 +81,17 @@ pub enum Error {
     /// An algorithm name or number that this version does not know or cannot use here.
     #[cfg(feature = "std")]
     UnsupportedAlgorithm(String),
+    /// A key, or what is open by it, was made by a parent of this process; a child that was forked has none of its
+    /// parent's secrets. Open the vault or the volume again in the child.
+    #[cfg(feature = "std")]
+    Forked,
+    /// The operating system refuses to lock the memory of secrets, and
+    /// [`require_locked_memory`](crate::OpenOptions::require_locked_memory) was asked for.
+    #[cfg(feature = "std")]
+    MemoryNotLocked {
+        /// The bytes of pages that hold secrets and could be swapped.
+        unlocked: u64,
+    },
     /// The operating system gave no random bytes.
     #[cfg(feature = "std")]
     Random,
@@ -327,6 +338,15 @@ impl Error {
     fn fmt_std(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Error::UnsupportedAlgorithm(name) => write!(f, "the algorithm {name:?} is not supported here"),
+            Error::Forked => f.write_str(
+                "this key was made by the parent of this process, and a child that is forked has none of its parent's \
+                 keys: open the vault and the volume again in the child",
+            ),
+            Error::MemoryNotLocked { unlocked } => write!(
+                f,
+                "{unlocked} bytes of memory with secrets can't be locked, and could be written to swap: raise the limit \
+                 of locked memory (RLIMIT_MEMLOCK, `ulimit -l`), or don't demand it"
+            ),
             Error::Random => f.write_str("the operating system gave no random bytes"),
             Error::InvalidName(text) => f.write_str(text),
             // `key::MAX_CONTEXT`, which this layer can't name; a test beside it compares.

@@ -32,6 +32,6 @@ pub use file::FilePrefix;
 #[cfg(feature = "std")]
 pub use key::{Credential, Dek, DekAlgorithm, EncryptionType, Envelope, FileVault, KeyVault, Protector, hazmat};
 #[cfg(feature = "std")]
-pub use secret::Secret;
+pub use secret::{MemoryProtection, Secret, memory_protection, process_generation};
 #[cfg(feature = "std")]
 pub use volume::{BlockDevice, FileDevice, FormatOptions, MemoryDevice, OpenOptions, Volume};

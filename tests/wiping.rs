@@ -116,7 +116,8 @@ fn a_dropped_cipher_leaves_no_key_in_its_memory() {
                 let cipher = (*place).write(cipher);
                 cipher.encrypt(SECTOR, &mut [0; 2048]).unwrap();
                 let live = std::slice::from_raw_parts(black_box(memory.as_ptr()), WORDS + 2).to_vec();
-                assert!(kind == KernelKind::Portable || !found(&live, &needles).is_empty(), "the test sees nothing");
+                // They lie with the secrets, where `memory` looks for them.
+                assert!(found(&live, &needles).is_empty(), "{kind:?} {len}");
                 (*place).assume_init_drop();
             }
             let dead = black_box(&*memory);

@@ -22,11 +22,18 @@ mod wiped;
 #[cfg(feature = "std")]
 pub(crate) use stack::wipe_deep_stack;
 pub(crate) use stack::{wipe_expansion, wipe_keystream, wipe_stack};
-pub(crate) use wiped::Wiped;
+use wiped::Wiped;
 
 use aes::cipher::inout::InOutBuf;
 
+use crate::Result;
 use fused::Fused;
+
+/// Where expanded keys lie: with the secrets, or where nobody allocates, in the cipher itself.
+#[cfg(feature = "std")]
+pub(crate) use crate::secret::Locked as Place;
+#[cfg(not(feature = "std"))]
+pub(crate) use wiped::Wiped as Place;
 
 /// Which way a run goes.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -104,24 +111,25 @@ pub(crate) struct Kernel(Wiped<Expanded>);
 // Without an allocator there is no box to put the larger keys in, and one cipher serves a whole device.
 #[allow(clippy::large_enum_variant)]
 enum Expanded {
-    Fused(Fused),
-    PortableAes128(portable::Aes128Xts),
-    PortableAes256(portable::Aes256Xts),
+    Fused(KernelKind, Place<Fused>),
+    PortableAes128(Place<portable::Aes128Xts>),
+    PortableAes256(Place<portable::Aes256Xts>),
 }
 
 impl Kernel {
     /// A kernel without keys, unless this CPU can't run it. [`Kernel::portable`] makes the portable one.
     #[inline(always)]
     pub(crate) fn blank(kind: KernelKind) -> Option<Self> {
-        Fused::blank(kind).map(|fused| Kernel(Wiped::new(Expanded::Fused(fused))))
+        Fused::blank(kind).map(|fused| Kernel(Wiped::new(Expanded::Fused(kind, Place::new(fused)))))
     }
 
     /// Expands two keys of 16 or two of 32 bytes each where they are to stay: a move would leave a copy behind, and take time.
     #[inline(always)]
-    pub(crate) fn expand(&mut self, data_key: &[u8], tweak_key: &[u8]) {
-        if let Expanded::Fused(fused) = &mut *self.0 {
-            fused.expand(data_key, tweak_key);
+    pub(crate) fn expand(&mut self, data_key: &[u8], tweak_key: &[u8]) -> Result<()> {
+        if let Expanded::Fused(_, fused) = &mut *self.0 {
+            fused.get_mut()?.expand(data_key, tweak_key);
         }
+        Ok(())
     }
 
     /// Expands two keys of 16 or two of 32 bytes each for the portable kernel. Not inlined, so that the stack that it takes is
@@ -129,27 +137,40 @@ impl Kernel {
     #[inline(never)]
     pub(crate) fn portable(data_key: &[u8], tweak_key: &[u8]) -> Self {
         Kernel(Wiped::new(match data_key.len() {
-            16 => Expanded::PortableAes128(portable::Aes128Xts::new(data_key, tweak_key)),
-            _ => Expanded::PortableAes256(portable::Aes256Xts::new(data_key, tweak_key)),
+            16 => Expanded::PortableAes128(Place::new(portable::Aes128Xts::new(data_key, tweak_key))),
+            _ => Expanded::PortableAes256(Place::new(portable::Aes256Xts::new(data_key, tweak_key))),
         }))
     }
 
     pub(crate) fn kind(&self) -> KernelKind {
         match &*self.0 {
-            Expanded::Fused(fused) => fused.kind(),
+            Expanded::Fused(kind, _) => *kind,
             Expanded::PortableAes128(_) | Expanded::PortableAes256(_) => KernelKind::Portable,
         }
     }
 
     /// Encrypts or decrypts whole data units: one dispatch for the whole run.
+    ///
+    /// # Errors
+    /// As [`Place::get`]. `data` is untouched then.
     #[inline]
-    pub(crate) fn crypt(&self, direction: Direction, units: DataUnits, data: InOutBuf<'_, '_, u8>, store: Store) {
+    pub(crate) fn crypt(
+        &self,
+        direction: Direction,
+        units: DataUnits,
+        data: InOutBuf<'_, '_, u8>,
+        store: Store,
+    ) -> Result<()> {
         match &*self.0 {
-            Expanded::Fused(fused) => return fused.crypt(direction, units, data, store),
-            Expanded::PortableAes128(kernel) => kernel.crypt(direction, units, data),
-            Expanded::PortableAes256(kernel) => kernel.crypt(direction, units, data),
+            Expanded::Fused(_, fused) => {
+                fused.get()?.crypt(direction, units, data, store);
+                return Ok(());
+            }
+            Expanded::PortableAes128(kernel) => kernel.get()?.crypt(direction, units, data),
+            Expanded::PortableAes256(kernel) => kernel.get()?.crypt(direction, units, data),
         }
         // The `aes` crate spreads round keys over the stack.
         wipe_stack();
+        Ok(())
     }
 }

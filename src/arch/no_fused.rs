@@ -20,10 +20,6 @@ impl Fused {
         match *self {}
     }
 
-    pub(super) fn kind(&self) -> KernelKind {
-        match *self {}
-    }
-
     pub(super) fn crypt(&self, _direction: Direction, _units: DataUnits, _data: InOutBuf<'_, '_, u8>, _store: Store) {
         match *self {}
     }

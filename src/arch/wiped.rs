@@ -6,6 +6,9 @@ use core::slice;
 
 use zeroize::Zeroize;
 
+#[cfg(not(feature = "std"))]
+use crate::Result;
+
 /// Keys that wipe their place on drop: not only themselves, since where they take less than the largest variant, the rest
 /// holds whatever was on the stack when they were put here.
 #[repr(align(16))] // so that it is wiped by whole words on every machine
@@ -14,6 +17,20 @@ pub(crate) struct Wiped<T>(ManuallyDrop<T>);
 impl<T> Wiped<T> {
     pub(crate) fn new(value: T) -> Self {
         Wiped(ManuallyDrop::new(value))
+    }
+
+    /// The value. It is always there; the other places for expanded keys can lose theirs.
+    #[cfg(not(feature = "std"))]
+    #[inline(always)]
+    pub(crate) fn get(&self) -> Result<&T> {
+        Ok(self)
+    }
+
+    /// The value, to be changed. As [`get`](Self::get).
+    #[cfg(not(feature = "std"))]
+    #[inline(always)]
+    pub(crate) fn get_mut(&mut self) -> Result<&mut T> {
+        Ok(self)
     }
 }
 

@@ -7,7 +7,8 @@ use aes::cipher::inout::InOutBuf;
 use super::cbc::{Cbc, Iv};
 use super::hctr2::Hctr2;
 use super::{SectorCipher, SectorSize, SectorUnit, check_run, two_buffers};
-use crate::arch::{Direction, Store, Wiped, wipe_deep_stack};
+use crate::arch::{Direction, Store, wipe_deep_stack};
+use crate::secret::Locked;
 use crate::{Error, Result};
 
 /// How a segment is encrypted, in dm-crypt's notation.
@@ -89,21 +90,17 @@ impl CipherSpec {
 /// assert_eq!(sectors, [0; 1024]);
 /// # Ok::<(), atrest::Error>(())
 /// ```
-pub struct DmCipher(Wiped<Inner>);
-
-/// All that there is, so that the gaps between fields are wiped too: a move fills them with what was on the stack.
-struct Inner {
-    engine: Engine,
+pub struct DmCipher {
+    /// With the secrets as a whole: the gaps in it are filled with what was on the stack when it was put here.
+    engine: Locked<Engine>,
     spec: CipherSpec,
     sector_size: SectorSize,
 }
 
-// All stand in a box, one for a whole device.
-#[allow(clippy::large_enum_variant)]
 enum Engine {
     Xts(SectorCipher),
-    Cbc(Cbc),
-    Hctr2(Hctr2),
+    Cbc(Locked<Cbc>),
+    Hctr2(Locked<Hctr2>),
 }
 
 impl DmCipher {
@@ -132,21 +129,21 @@ impl DmCipher {
             CipherSpec::AesXtsPlain64 | CipherSpec::AesXtsPlain => {
                 Engine::Xts(SectorCipher::expand(key, sector_size, SectorUnit::Bytes512, None)?)
             }
-            CipherSpec::AesHctr2Plain64 => Engine::Hctr2(Hctr2::new(key)?),
-            CipherSpec::AesCbcEssivSha256 => Engine::Cbc(Cbc::new(key, Iv::essiv_sha256(key))?),
-            CipherSpec::AesCbcPlain64 => Engine::Cbc(Cbc::new(key, Iv::Plain64)?),
+            CipherSpec::AesHctr2Plain64 => Engine::Hctr2(Locked::new(Hctr2::new(key)?)),
+            CipherSpec::AesCbcEssivSha256 => Engine::Cbc(Locked::new(Cbc::new(key, Iv::essiv_sha256(key))?)),
+            CipherSpec::AesCbcPlain64 => Engine::Cbc(Locked::new(Cbc::new(key, Iv::Plain64)?)),
         };
-        Ok(Box::new(DmCipher(Wiped::new(Inner { engine, spec, sector_size }))))
+        Ok(Box::new(DmCipher { engine: Locked::new(engine), spec, sector_size }))
     }
 
     /// How it encrypts.
     pub fn spec(&self) -> CipherSpec {
-        self.0.spec
+        self.spec
     }
 
     /// The sector size.
     pub fn sector_size(&self) -> SectorSize {
-        self.0.sector_size
+        self.sector_size
     }
 
     /// Encrypts a run of consecutive sectors in place.
@@ -188,27 +185,27 @@ impl DmCipher {
     /// # Errors
     /// As [`encrypt`](Self::encrypt).
     pub fn check_run(&self, first_sector: u64, len: usize) -> Result<()> {
-        check_run(self.0.sector_size, SectorUnit::Bytes512, first_sector, len)
+        check_run(self.sector_size, SectorUnit::Bytes512, first_sector, len)
     }
 
     fn in_place(&self, direction: Direction, first: u64, sectors: &mut [u8]) -> Result<()> {
-        match &self.0.engine {
+        match self.engine.get()? {
             Engine::Xts(xts) => self.xts(xts, direction, first, InOutBuf::from(sectors)),
             Engine::Cbc(cbc) => {
                 self.check_run(first, sectors.len())?;
-                cbc.crypt(direction, first, self.0.sector_size.bytes() as usize, sectors);
+                cbc.get()?.crypt(direction, first, self.sector_size.bytes() as usize, sectors);
                 Ok(())
             }
             Engine::Hctr2(hctr2) => {
                 self.check_run(first, sectors.len())?;
-                hctr2.crypt(direction, first, self.0.sector_size.bytes() as usize, sectors);
+                hctr2.get()?.crypt(direction, first, self.sector_size.bytes() as usize, sectors);
                 Ok(())
             }
         }
     }
 
     fn to(&self, direction: Direction, first: u64, src: &[u8], dst: &mut [u8]) -> Result<()> {
-        match &self.0.engine {
+        match self.engine.get()? {
             Engine::Xts(xts) => self.xts(xts, direction, first, two_buffers(src, dst)?),
             Engine::Cbc(_) | Engine::Hctr2(_) => {
                 two_buffers(src, dst)?;
@@ -220,11 +217,11 @@ impl DmCipher {
     }
 
     fn xts(&self, xts: &SectorCipher, way: Direction, first: u64, data: InOutBuf<'_, '_, u8>) -> Result<()> {
-        if self.0.spec == CipherSpec::AesXtsPlain64 {
+        if self.spec == CipherSpec::AesXtsPlain64 {
             return xts.run(way, first, data, Store::Cache);
         }
         self.check_run(first, data.len())?;
-        let sector_size = u64::from(self.0.sector_size.bytes());
+        let sector_size = u64::from(self.sector_size.bytes());
         let step = sector_size / 512;
         let (mut number, mut left) = (first as u32, data);
         // Cut where the 32 bits of `plain` wrap; not always to 0, when large sectors aren't aligned to their size.
@@ -243,8 +240,8 @@ impl DmCipher {
 impl core::fmt::Debug for DmCipher {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.debug_struct("DmCipher")
-            .field("spec", &self.0.spec.name())
-            .field("sector_size", &self.0.sector_size)
+            .field("spec", &self.spec.name())
+            .field("sector_size", &self.sector_size)
             .finish_non_exhaustive()
     }
 }

@@ -122,7 +122,7 @@ impl SectorCipher {
             return Ok(with(Kernel::portable(data_key, tweak_key)));
         }
         let mut cipher = with(Kernel::blank(kind).ok_or_else(|| Error::KernelUnavailable { kind: kind.name() })?);
-        cipher.kernel.expand(data_key, tweak_key);
+        cipher.kernel.expand(data_key, tweak_key)?;
         Ok(cipher)
     }
 
@@ -241,8 +241,7 @@ impl SectorCipher {
         let step = self.unit.units_per_sector(self.sector_size);
         let len = self.sector_size.bytes() as usize;
         let units = DataUnits { first: u128::from(first), step: u128::from(step), len };
-        self.kernel.crypt(direction, units, data, store);
-        Ok(())
+        self.kernel.crypt(direction, units, data, store)
     }
 
     /// Says whether [`encrypt`](Self::encrypt) would take a run of `len` bytes.
@@ -261,8 +260,7 @@ impl SectorCipher {
             return Err(Error::DataUnitLength { len });
         }
         let units = DataUnits { first: u128::from_le_bytes(tweak), step: 0, len };
-        self.kernel.crypt(direction, units, data, Store::Cache);
-        Ok(())
+        self.kernel.crypt(direction, units, data, Store::Cache)
     }
 }
 

@@ -8,7 +8,7 @@ use ctr::cipher::{InnerIvInit, StreamCipher as _, StreamCipherCoreWrapper, Strea
 use ctr::flavors::Ctr128BE;
 
 use super::{BLOCK, two_buffers};
-use crate::arch::{Wiped, wipe_keystream, wipe_stack};
+use crate::arch::{Place, wipe_keystream, wipe_stack};
 use crate::{Error, Result};
 
 /// An expanded key for one stream of bytes, which is read and written at any offset and in any length: AES-256-CTR.
@@ -42,7 +42,7 @@ use crate::{Error, Result};
 /// assert_eq!(piece[2..], *b"record");
 /// # Ok::<(), atrest::Error>(())
 /// ```
-pub struct StreamCipher(Wiped<Inner>);
+pub struct StreamCipher(Place<Inner>);
 
 struct Inner {
     aes: Aes256,
@@ -77,7 +77,7 @@ impl StreamCipher {
     #[inline(never)]
     fn expand(key: &[u8], nonce: [u8; 16]) -> Result<Self> {
         let aes = Aes256::new_from_slice(key).map_err(|_| Error::KeyLength { len: key.len() })?;
-        Ok(StreamCipher(Wiped::new(Inner { aes, nonce })))
+        Ok(StreamCipher(Place::new(Inner { aes, nonce })))
     }
 
     /// Encrypts or decrypts bytes in place; the first of them is at `offset` of the stream.
@@ -101,7 +101,7 @@ impl StreamCipher {
         if u128::from(offset) + data.len() as u128 > 1 << 64 {
             return Err(Error::StreamOverflow { offset });
         }
-        self.xor_keystream(offset, data);
+        Self::xor_keystream(self.0.get()?, offset, data);
         // The `aes` crate spreads round keys over the stack, and keystream is left there too.
         wipe_keystream();
         Ok(())
@@ -109,9 +109,9 @@ impl StreamCipher {
 
     /// Not inlined, so that what it leaves on the stack is below its caller, who wipes it.
     #[inline(never)]
-    fn xor_keystream(&self, offset: u64, data: InOutBuf<'_, '_, u8>) {
+    fn xor_keystream(keys: &Inner, offset: u64, data: InOutBuf<'_, '_, u8>) {
         const SHORT: &str = "2^60 blocks are fewer than the counter has";
-        let counter = CtrCore::<_, Ctr128BE>::inner_iv_init(&self.0.aes, (&self.0.nonce).into());
+        let counter = CtrCore::<_, Ctr128BE>::inner_iv_init(&keys.aes, (&keys.nonce).into());
         let mut stream = StreamCipherCoreWrapper::from_core(counter);
         stream.try_seek(offset).expect(SHORT);
         stream.try_apply_keystream_inout(data).expect(SHORT);

@@ -162,6 +162,8 @@ fn status_of(error: &Error) -> atrest_status {
         Error::UnwrapFailed => ATREST_ERR_UNWRAP_FAILED,
         Error::UnsupportedAlgorithm(_) => ATREST_ERR_UNSUPPORTED_ALGORITHM,
         Error::Random => ATREST_ERR_RANDOM,
+        Error::Forked => ATREST_ERR_FORKED,
+        Error::MemoryNotLocked { .. } => ATREST_ERR_MEMORY_NOT_LOCKED,
         Error::InvalidName(_) => ATREST_ERR_INVALID_NAME,
         Error::ContextLength { .. } => ATREST_ERR_CONTEXT_LENGTH,
         Error::InvalidEnvelope(_) => ATREST_ERR_INVALID_ENVELOPE,

@@ -3,13 +3,18 @@
 //! A handle is a small header on the heap: a tag that names its type, and a pointer to the object. Freeing swaps the
 //! tag and drops the object at once, but keeps the header for a while, so that using the handle again, or freeing it
 //! again, reads a header that says so instead of memory that belongs to somebody else.
+//!
+//! A header also says which process made it. In a child that was forked a parent's handle is refused before anything
+//! behind it is touched: its keys aren't there, and its locks may be held by threads that aren't.
 
 use core::sync::atomic::{AtomicU32, Ordering};
 use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
 
+use atrest::{Error, process_generation};
+
 use crate::failure::{Failure, Result, run};
-use crate::status::ATREST_ERR_INVALID_HANDLE;
+use crate::status::{ATREST_ERR_FORKED, ATREST_ERR_INVALID_HANDLE};
 
 /// An opaque type of the C header.
 pub(crate) trait Handle {
@@ -28,13 +33,15 @@ const QUARANTINE: usize = 4096;
 
 struct Header {
     tag: AtomicU32,
+    generation: u32,
     object: *mut (),
 }
 
 /// Makes a handle, which [`free`] ends.
 pub(crate) fn new<H: Handle>(object: Box<H::Object>) -> *mut H {
     let object = Box::into_raw(object).cast();
-    Box::into_raw(Box::new(Header { tag: AtomicU32::new(u32::from_ne_bytes(H::TAG)), object })).cast()
+    let (tag, generation) = (AtomicU32::new(u32::from_ne_bytes(H::TAG)), process_generation());
+    Box::into_raw(Box::new(Header { tag, generation, object })).cast()
 }
 
 /// The object of a handle.
@@ -56,12 +63,15 @@ pub(crate) unsafe fn borrow<'a, H: Handle>(handle: *const H, argument: &str) -> 
     if tag != u32::from_ne_bytes(H::TAG) {
         return Err(not_a::<H>(argument, tag));
     }
+    if header.generation != process_generation() {
+        return Err(forked(argument));
+    }
     // SAFETY: the tag says that `object` came from a `Box<H::Object>` in `new`, and that `free` has not taken it.
     Ok(unsafe { &*header.object.cast::<H::Object>() })
 }
 
-/// Drops the object of a handle. NULL and handles that were freed or are of another type are left alone; the latter
-/// two leave a message.
+/// Drops the object of a handle. NULL and handles that were freed, are of another type or of a parent process are left
+/// alone; the latter three leave a message.
 ///
 /// # Safety
 /// As [`borrow`]; and nobody uses the object any more.
@@ -89,7 +99,10 @@ pub(crate) unsafe fn take<H: Handle>(handle: *mut H, argument: &str) -> Result<B
         return Err(not_a::<H>(argument, 0));
     }
     // SAFETY: the caller vouches that there is a header, live or in quarantine.
-    let Header { tag, object } = unsafe { &*header };
+    let Header { tag, generation, object } = unsafe { &*header };
+    if *generation != process_generation() {
+        return Err(forked(argument));
+    }
     let (live, freed) = (u32::from_ne_bytes(H::TAG), u32::from_ne_bytes(FREED));
     // Of two threads that free at once, one gets the object.
     if let Err(tag) = tag.compare_exchange(live, freed, Ordering::AcqRel, Ordering::Acquire) {
@@ -109,7 +122,16 @@ unsafe impl Send for Kept {}
 
 static KEPT: Mutex<VecDeque<Kept>> = Mutex::new(VecDeque::new());
 
+/// The process that `KEPT` belongs to.
+static KEEPER: AtomicU32 = AtomicU32::new(0);
+
 fn keep(header: *mut Header) {
+    let generation = process_generation();
+    let keeper = KEEPER.compare_exchange(0, generation, Ordering::AcqRel, Ordering::Acquire);
+    if keeper.is_err_and(|keeper| keeper != generation) {
+        // In a child, a thread of the parent may hold the lock for ever. The header is left, and so is told as freed.
+        return;
+    }
     let mut kept = KEPT.lock().unwrap_or_else(PoisonError::into_inner);
     kept.push_back(Kept(header));
     if kept.len() > QUARANTINE
@@ -118,6 +140,12 @@ fn keep(header: *mut Header) {
         // SAFETY: it came from a `Box` in `new`, and is in the queue once, because its tag changed to FREED once.
         drop(unsafe { Box::from_raw(oldest) });
     }
+}
+
+#[cold]
+fn forked(argument: &str) -> Failure {
+    let text = format!("`{argument}`: {}", Error::Forked);
+    Failure::new(ATREST_ERR_FORKED, text)
 }
 
 #[cold]

@@ -22,6 +22,8 @@
 //!              ATREST_ERR_INVALID_HANDLE. That is a help for finding mistakes; it can't find every one.
 //! THREADS      Any number of threads may use a handle at once, except that nobody may use it while it is freed, or
 //!              after. A handle behind a pointer to const is not changed by the call, as far as the caller can see.
+//! FORK         A child that was forked has none of its parent's keys. It may use the library, and gets
+//!              ATREST_ERR_FORKED for handles that its parent made; freeing them does nothing. Open what it needs there.
 //! MEMORY       What the caller allocates the caller frees, and the same goes for the library. Memory that a pointer
 //!              argument names is used during the call only.
 //! STRUCTS      A struct that the caller fills starts from its _INIT macro, which sets struct_size and zeros the rest;
@@ -54,6 +56,7 @@ mod header;
 mod header_lists;
 mod key_wrap;
 mod keyslots;
+mod memory;
 mod output;
 mod sector_cipher;
 mod segments;

@@ -155,6 +155,11 @@ pub const ATREST_ERR_BUSY: u32 = 401;
 pub const ATREST_ERR_RANDOM: u32 = 402;
 /// There is not enough memory.
 pub const ATREST_ERR_NO_MEMORY: u32 = 403;
+/// A handle or key was made by the parent of this process. A child that was forked has none of its parent's secrets: open
+/// the vault and the volume again in the child.
+pub const ATREST_ERR_FORKED: u32 = 404;
+/// The operating system refuses to lock the memory of secrets, and locked memory was asked for.
+pub const ATREST_ERR_MEMORY_NOT_LOCKED: u32 = 405;
 
 /// What went wrong in the last call of this thread that failed, in English, without secrets. Never NULL, and empty
 /// before the first failure. The text is valid until the next call of this thread that fails, or the thread's end.
@@ -204,5 +209,5 @@ const NAMES: &[(atrest_status, &CStr)] = &names! {
 
     ATREST_ERR_DISK_SUSPENDED ATREST_ERR_NO_SUCH_RESOURCE ATREST_ERR_RESOURCE_EXISTS ATREST_ERR_NOT_ALLOWED
 
-    ATREST_ERR_IO ATREST_ERR_BUSY ATREST_ERR_RANDOM ATREST_ERR_NO_MEMORY
+    ATREST_ERR_IO ATREST_ERR_BUSY ATREST_ERR_RANDOM ATREST_ERR_NO_MEMORY ATREST_ERR_FORKED ATREST_ERR_MEMORY_NOT_LOCKED
 };

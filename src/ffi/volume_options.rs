@@ -40,6 +40,8 @@ pub const ATREST_OPEN_HAZMAT_ALLOW_UNENCRYPTED: u32 = 8;
 /// Flag: repair a copy of the header although what stands in its place is neither blank nor remains of a header. IT IS
 /// DESTROYED: it may be a file system that somebody made on the device since.
 pub const ATREST_OPEN_HAZMAT_REPAIR: u32 = 16;
+/// Flag: refuse where secrets of this process lie in memory that may be swapped: see atrest_memory_protection.
+pub const ATREST_OPEN_REQUIRE_LOCKED_MEMORY: u32 = 32;
 
 /// What a new volume is like.
 #[repr(C)]
@@ -172,6 +174,7 @@ pub(crate) fn open_options(c: &atrest_open_options) -> Result<OpenOptions> {
         .hazmat_allow_truncated(is_set(ATREST_OPEN_HAZMAT_ALLOW_TRUNCATED))
         .hazmat_allow_unencrypted(is_set(ATREST_OPEN_HAZMAT_ALLOW_UNENCRYPTED))
         .hazmat_repair(is_set(ATREST_OPEN_HAZMAT_REPAIR))
+        .require_locked_memory(is_set(ATREST_OPEN_REQUIRE_LOCKED_MEMORY))
         .kdf_limits(kdf_limits(c));
     if is_set(ATREST_OPEN_KEYSLOT) {
         options = options.keyslot(c.keyslot);
@@ -187,7 +190,8 @@ const OPEN_FLAGS: u32 = ATREST_OPEN_READ_ONLY
     | ATREST_OPEN_HAZMAT_ALLOW_TRUNCATED
     | ATREST_OPEN_KEYSLOT
     | ATREST_OPEN_HAZMAT_ALLOW_UNENCRYPTED
-    | ATREST_OPEN_HAZMAT_REPAIR;
+    | ATREST_OPEN_HAZMAT_REPAIR
+    | ATREST_OPEN_REQUIRE_LOCKED_MEMORY;
 
 fn kdf_limits(c: &atrest_open_options) -> KdfLimits {
     let or = |given: u32, default: u32| if given == 0 { default } else { given };

@@ -186,6 +186,7 @@ impl Dek {
         if self.algorithm != DekAlgorithm::Aes256Ctr {
             return Err(Error::UnsupportedAlgorithm(format!("CTR of a key for {}", self.algorithm.name())));
         }
+        self.check()?;
         StreamCipher::boxed(self.key.expose(), nonce)
     }
 
@@ -197,6 +198,7 @@ impl Dek {
         if !self.algorithm.fits(spec) {
             return Err(Error::UnsupportedAlgorithm(format!("{} of a key for {}", spec.name(), self.algorithm.name())));
         }
+        self.check()?;
         DmCipher::boxed(spec, self.key.expose(), sector_size)
     }
 
@@ -204,6 +206,7 @@ impl Dek {
         if !self.algorithm.is_xts() {
             return Err(Error::UnsupportedAlgorithm(self.algorithm.name().into()));
         }
+        self.check()?;
         Ok(self.key.expose())
     }
 
@@ -217,6 +220,11 @@ impl Dek {
             return Err(Error::EqualKeyHalves);
         }
         Ok(Dek { algorithm, key })
+    }
+
+    /// Refuses in a child of the process that made or unwrapped it.
+    pub(crate) fn check(&self) -> Result<()> {
+        self.key.check()
     }
 
     pub(crate) fn secret(&self) -> &Secret {

@@ -1,17 +1,27 @@
-//! Memory for secrets where there is no way to lock pages: the heap. `Secret` wipes it.
+//! Memory for secrets from the heap: where there is no way to lock pages, or where the kernel gives none.
 
-pub(super) struct Memory(Box<[u8]>);
+use core::alloc::Layout;
+use core::ptr::NonNull;
+use std::alloc::{alloc_zeroed, dealloc, handle_alloc_error};
 
-impl Memory {
-    pub(super) fn zeroed(len: usize) -> Self {
-        Memory(vec![0; len].into_boxed_slice())
-    }
+use super::memory::ALIGNMENT;
 
-    pub(super) fn as_slice(&self) -> &[u8] {
-        &self.0
-    }
+/// `len` zeroed bytes.
+pub(super) fn take(len: usize) -> NonNull<u8> {
+    let layout = layout(len);
+    // SAFETY: the layout has at least one byte.
+    let start = unsafe { alloc_zeroed(layout) };
+    NonNull::new(start).unwrap_or_else(|| handle_alloc_error(layout))
+}
 
-    pub(super) fn as_mut_slice(&mut self) -> &mut [u8] {
-        &mut self.0
-    }
+/// # Safety
+/// `start` came from [`take`] of `len` bytes, and nobody uses it any more.
+pub(super) unsafe fn free(start: NonNull<u8>, len: usize) {
+    // SAFETY: the caller vouches that the block was allocated with this layout, and is given back once.
+    unsafe { dealloc(start.as_ptr(), layout(len)) };
+}
+
+fn layout(len: usize) -> Layout {
+    // As a slice can't be, a layout can't be longer than `isize::MAX`.
+    Layout::from_size_align(len.max(1), ALIGNMENT).expect("a secret is shorter than the address space")
 }

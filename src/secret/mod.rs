@@ -1,21 +1,50 @@
-//! [`Secret`]: the one place where key bytes live.
+//! [`Secret`]: the one place where key bytes live; and [`Locked`], where expanded keys do.
 
-#[cfg_attr(unix, path = "locked.rs")]
-#[cfg_attr(not(unix), path = "heap.rs")]
+#![allow(unsafe_code)]
+
+#[cfg(unix)]
+mod fork;
+#[cfg(not(unix))]
+mod fork {
+    /// There is no fork.
+    pub(crate) fn generation() -> u32 {
+        1
+    }
+}
+mod heap;
+mod locked;
 mod memory;
+#[cfg(unix)]
+mod pages;
+mod protection;
+
+pub use protection::{MemoryProtection, memory_protection};
+
+pub(crate) use locked::Locked;
+pub(crate) use protection::require_locked;
 
 use core::fmt;
 
 use subtle::ConstantTimeEq;
-use zeroize::Zeroize;
 
 use crate::Result;
 use memory::Memory;
+
+/// The number of this process among its ancestors that had secrets; another one after each fork. For layers that hold
+/// locks or handles, which are of no use in a child.
+#[doc(hidden)]
+pub fn process_generation() -> u32 {
+    fork::generation()
+}
 
 /// Secret bytes: wiped when dropped, in pages that are locked into memory and left out of core dumps where the
 /// operating system allows it.
 ///
 /// Comparison takes the same time whatever the bytes are; `Debug` shows the length only.
+///
+/// A child that is forked has none of its parent's secrets: on Linux the kernel gives it zeros in their place. What
+/// would use one there fails with [`Error::Forked`](crate::Error::Forked); [`expose`](Self::expose) panics, since zeros
+/// must not pass for a key. Open the vault and the volume again in the child.
 ///
 /// ```
 /// let secret = atrest::Secret::copy_from(b"correct horse");
@@ -48,13 +77,29 @@ impl Secret {
     }
 
     /// The bytes. Named so that every place which looks at a secret can be found.
+    ///
+    /// # Panics
+    /// In a child of the process that made it.
     pub fn expose(&self) -> &[u8] {
+        self.0.check().expect(NOT_HERE);
         self.0.as_slice()
     }
 
     /// The bytes, to be written.
+    ///
+    /// # Panics
+    /// In a child of the process that made it.
     pub fn expose_mut(&mut self) -> &mut [u8] {
+        self.0.check().expect(NOT_HERE);
         self.0.as_mut_slice()
+    }
+
+    /// Says whether there is a secret to [expose](Self::expose), or this is a child of the process that made it.
+    ///
+    /// # Errors
+    /// [`Error::Forked`](crate::Error::Forked).
+    pub fn check(&self) -> Result<()> {
+        self.0.check()
     }
 
     /// The length in bytes.
@@ -68,11 +113,7 @@ impl Secret {
     }
 }
 
-impl Drop for Secret {
-    fn drop(&mut self) {
-        self.expose_mut().zeroize();
-    }
-}
+const NOT_HERE: &str = "a secret stays in the process that made it";
 
 impl Clone for Secret {
     fn clone(&self) -> Self {

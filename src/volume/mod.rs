@@ -124,6 +124,7 @@ impl<D: BlockDevice> Volume<D> {
     /// [`Error::Misaligned`]; [`Error::OutOfBounds`]; [`Error::Io`]. What `sectors` holds after [`Error::Io`] is not
     /// defined.
     pub fn read_at(&self, offset: u64, sectors: &mut [u8]) -> Result<()> {
+        self.dek.check()?;
         self.layout.check(offset, sectors.len())?;
         let len = sectors.len();
         for place in self.layout.places(offset, len) {
@@ -146,6 +147,7 @@ impl<D: BlockDevice> Volume<D> {
         if self.read_only {
             return Err(Error::ReadOnly);
         }
+        self.dek.check()?;
         self.layout.check(offset, sectors.len())?;
         // Taken out of its place while the device writes: the device may be a volume itself, and come here again.
         let mut scratch = SCRATCH.with_borrow_mut(Vec::pop).unwrap_or_else(|| vec![0; CHUNK].into_boxed_slice());

@@ -23,6 +23,7 @@ pub struct OpenOptions {
     allow_truncated: bool,
     allow_unencrypted: bool,
     repair_foreign: bool,
+    require_locked_memory: bool,
 }
 
 impl OpenOptions {
@@ -64,6 +65,13 @@ impl OpenOptions {
         self
     }
 
+    /// Whether to refuse with [`Error::MemoryNotLocked`] where secrets of this process, those of this volume among them, lie
+    /// in memory that may be swapped. [`memory_protection`](crate::memory_protection) says how much does.
+    pub fn require_locked_memory(mut self, require: bool) -> Self {
+        self.require_locked_memory = require;
+        self
+    }
+
     /// Whether to open a device that is smaller than its volume was. What is beyond its end is lost. Each open has to
     /// insist: the volume goes on knowing its size, also after a rotation.
     pub fn hazmat_allow_truncated(mut self, allow: bool) -> Self {
@@ -97,6 +105,7 @@ impl fmt::Debug for OpenOptions {
             .field("allow_truncated", &self.allow_truncated)
             .field("allow_unencrypted", &self.allow_unencrypted)
             .field("repair_foreign", &self.repair_foreign)
+            .field("require_locked_memory", &self.require_locked_memory)
             .finish()
     }
 }
@@ -113,7 +122,7 @@ impl<D: BlockDevice> Volume<D> {
     /// vault answers; [`Error::WrongPassphrase`]; [`Error::NoSuchProtector`] where no keyslot takes a passphrase;
     /// [`Error::WrongKey`]; [`Error::TamperedHeader`]; [`Error::ContextMismatch`]; [`Error::DeviceTooSmall`] for a
     /// truncated device; [`Error::ForeignData`] unless [`hazmat_repair`](OpenOptions::hazmat_repair) is set;
-    /// [`Error::Io`].
+    /// [`Error::MemoryNotLocked`]; [`Error::Io`].
     pub fn open(device: D, credential: Credential<'_>, options: &OpenOptions) -> Result<Self> {
         let volume = Self::open_unwiped(device, credential, options);
         wipe_deep_stack();
@@ -138,6 +147,9 @@ impl<D: BlockDevice> Volume<D> {
         }
         let device_size = device.size().map_err(|e| Error::io("asking the device for its size", e))?;
         let layout = data.layout(device_size, &dek)?;
+        if options.require_locked_memory {
+            crate::secret::require_locked()?;
+        }
         let was = token.map_or(0, |token| token.data_size);
         if layout.size < was && !options.allow_truncated {
             let needed = layout.extents[0].device_offset.saturating_add(was);

@@ -220,6 +220,8 @@ impl<D: BlockDevice> Volume<D> {
     }
 
     pub(super) fn check_writable(&self) -> Result<()> {
+        // Before any lock: in a child of the process that opened it, one may be held for ever.
+        self.dek.check()?;
         if self.read_only { Err(Error::ReadOnly) } else { Ok(()) }
     }
 

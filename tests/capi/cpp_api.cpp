@@ -235,6 +235,7 @@ void errors()
     FAILS(ATREST_ERR_IO, atrest::vault::open_file(in_folder("no.vault"), with_passphrase("p")));
     GOT(atrest::vault::open_file(std::filesystem::path(folder) / "texts.vault", with_passphrase("p")));
     CHECK(!std::string(atrest::version()).empty());
+    CHECK(atrest::memory_protection::now().locked + atrest::memory_protection::now().unlocked > 0);
 }
 
 // ---------------------------------------------------------------------------------------------------------------------
@@ -585,6 +586,7 @@ void volumes()
     const auto loose = atrest::open_options().hazmat_allow_truncated().hazmat_allow_unencrypted().hazmat_repair();
     CHECK(loose.c().flags == (ATREST_OPEN_HAZMAT_ALLOW_TRUNCATED | ATREST_OPEN_HAZMAT_ALLOW_UNENCRYPTED |
                               ATREST_OPEN_HAZMAT_REPAIR));
+    CHECK(atrest::open_options().require_locked_memory().c().flags == ATREST_OPEN_REQUIRE_LOCKED_MEMORY);
     const atrest::kdf measured = GOT(atrest::kdf::benchmark(atrest::kdf_kind::pbkdf2, 1));
     CHECK(measured.c().iterations >= 1000 && measured.c().hash == ATREST_HASH_SHA256);
     CHECK(atrest::kdf::argon2id(1, 2, 3).c().memory_kib == 1 && atrest::kdf::argon2id(1, 2, 3).c().lanes == 3);

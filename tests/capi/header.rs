@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use atrest::key::KeyId;
 
 /// The files of `src/ffi` that C sees, in the order of the header's sections.
-const SECTIONS: [&str; 26] = [
+const SECTIONS: [&str; 27] = [
     "version",
     "status",
     "clock",
@@ -22,6 +22,7 @@ const SECTIONS: [&str; 26] = [
     "key_wrap",
     "device",
     "file_prefix",
+    "memory",
     "keyslots",
     "volume_options",
     "volume",

@@ -234,11 +234,18 @@ static long locked_kib(void)
 }
 
 // Locks end at a fork (mlock(2)), and a daemon forks: keys that it has afterwards must be in locked memory again.
+// What its parent had is refused there before anything behind it is touched, and may be freed.
 static void a_fork(void)
 {
-    atrest_dek *dek;
-    OK(atrest_dek_generate(ATREST_AES_256_XTS, &dek));
-    atrest_dek_free(dek);
+    unsigned char sector[512] = {0};
+    atrest_dek *dek, *parents;
+    atrest_sector_cipher *cipher;
+    OK(atrest_dek_generate(ATREST_AES_256_XTS, &parents));
+    OK(atrest_sector_cipher_new(parents, 512, ATREST_UNIT_512, &cipher));
+    uint64_t locked = 0, unlocked = 0;
+    OK(atrest_memory_protection(&locked, &unlocked));
+    CHECK(locked + unlocked > 0);
+    IS(ATREST_ERR_NULL_ARGUMENT, atrest_memory_protection(NULL, &unlocked));
     // Where locking isn't allowed the library does without.
     int locks = locked_kib() > 0, status;
     pid_t child = fork();
@@ -247,10 +254,23 @@ static void a_fork(void)
         int before = locked_kib() > 0;
         OK(atrest_dek_generate(ATREST_AES_256_XTS, &dek));
         int after = locked_kib() > 0;
-        _exit(before || after != locks);
+        CHECK(before == 0 && after == locks);
+        IS(ATREST_ERR_FORKED, atrest_sector_cipher_encrypt(cipher, 0, sector, sizeof sector));
+        CHECK(strstr(atrest_last_error_message(), "child") != NULL);
+        IS(ATREST_ERR_FORKED, atrest_sector_cipher_new(parents, 512, ATREST_UNIT_512, &cipher));
+        atrest_sector_cipher_free(cipher);
+        atrest_dek_free(parents);
+        OK(atrest_sector_cipher_new(dek, 512, ATREST_UNIT_512, &cipher));
+        OK(atrest_sector_cipher_encrypt(cipher, 0, sector, sizeof sector));
+        atrest_sector_cipher_free(cipher);
+        atrest_dek_free(dek);
+        _exit(0);
     }
     CHECK(waitpid(child, &status, 0) == child);
     CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    OK(atrest_sector_cipher_encrypt(cipher, 0, sector, sizeof sector));
+    atrest_sector_cipher_free(cipher);
+    atrest_dek_free(parents);
 }
 
 int main(int argc, char **argv)

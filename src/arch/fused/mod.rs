@@ -69,10 +69,6 @@ impl Fused {
         unsafe { cpu::expand(&mut self.keys, data_key, tweak_key) };
     }
 
-    pub(super) fn kind(&self) -> KernelKind {
-        self.kind
-    }
-
     #[inline]
     pub(super) fn crypt(&self, direction: Direction, units: DataUnits, data: InOutBuf<'_, '_, u8>, store: Store) {
         let (k, d, u, len) = (&raw const self.keys, direction, units, data.len());

@@ -256,6 +256,8 @@ impl FileVault {
     }
 
     fn read_verified(&self) -> Result<Body> {
+        // Before any lock: in a child of the process that opened it, one may be held for ever.
+        self.store.root.check()?;
         // Taken before the file is read: what this handle holds was in the file by then.
         let seen = self.body().generation;
         let body = self.store.file.read()?.verify(&self.store.root)?;

@@ -124,6 +124,11 @@ impl RootKeys {
         Hmac::new_from_slice(self.mac.expose()).expect("HMAC takes a key of any length")
     }
 
+    /// Refuses in a child of the process that opened the vault.
+    pub(super) fn check(&self) -> Result<()> {
+        self.kek.check()
+    }
+
     /// Wraps the bytes of a KEK: an AES key by AES-KW, any other, of any length, by AES-KWP.
     pub(super) fn wrap_kek(&self, kind: KeyKind, kek: &Secret) -> Result<String> {
         let mut wrapped = vec![0; kek.len().next_multiple_of(8) + 8];

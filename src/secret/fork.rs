@@ -1,0 +1,63 @@
+//! Which process this is: a child that was forked has none of its parent's secrets.
+//!
+//! fork(2) copies the memory of all threads and the one thread that called it. A lock that another thread held stays
+//! locked in the child for ever, and what it guarded may be half changed. So what is shared is thrown away in a child and
+//! made anew, and what the parent had is refused there. The kernel tells: it gives a child zeros in place of a page that
+//! has `MADV_WIPEONFORK` (Linux 4.14), without a system call of ours. Elsewhere the number of the process does.
+
+use core::ptr;
+use core::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
+
+use super::pages;
+
+/// The mark of this process: a word of a page that is zeros in a child.
+static MARK: AtomicPtr<AtomicU32> = AtomicPtr::new(ptr::null_mut());
+
+/// The last generation that was given. A child has its parent's.
+static LAST: AtomicU32 = AtomicU32::new(0);
+
+/// The process that `LAST` belongs to, where no page has a mark.
+static PROCESS: AtomicU32 = AtomicU32::new(0);
+
+/// In place of a mark, where the kernel has none to give.
+static UNMARKED: AtomicU32 = AtomicU32::new(0);
+
+/// The number of this process among its ancestors that had secrets: never 0, and another one after each fork.
+#[inline]
+pub(crate) fn generation() -> u32 {
+    let mark = MARK.load(Ordering::Acquire);
+    if !mark.is_null() && !ptr::eq(mark, &UNMARKED) {
+        // SAFETY: a mark is a word of a page that is never unmapped.
+        let generation = unsafe { &*mark }.load(Ordering::Acquire);
+        if generation != 0 {
+            return generation;
+        }
+    }
+    renew(mark)
+}
+
+#[cold]
+fn renew(mark: *mut AtomicU32) -> u32 {
+    if mark.is_null() {
+        let page = pages::wiped_on_fork().map_or((&raw const UNMARKED).cast_mut(), |page| page.as_ptr().cast());
+        // Of two threads that are first, one gives the mark; the page of the other stays, one in a process's life.
+        let _ = MARK.compare_exchange(ptr::null_mut(), page, Ordering::AcqRel, Ordering::Acquire);
+        return generation();
+    }
+    if ptr::eq(mark, &UNMARKED) {
+        let process = std::process::id();
+        if PROCESS.swap(process, Ordering::AcqRel) != process {
+            LAST.fetch_add(1, Ordering::AcqRel);
+        }
+        return LAST.load(Ordering::Acquire).max(1);
+    }
+    let next = LAST.load(Ordering::Acquire) + 1;
+    // SAFETY: as in `generation`.
+    match unsafe { &*mark }.compare_exchange(0, next, Ordering::AcqRel, Ordering::Acquire) {
+        Ok(_) => {
+            LAST.store(next, Ordering::Release);
+            next
+        }
+        Err(of_another_thread) => of_another_thread,
+    }
+}

@@ -1,0 +1,116 @@
+//! Bytes that one owner holds, where secrets lie.
+
+use core::ptr::NonNull;
+use core::slice;
+
+use zeroize::Zeroize;
+
+#[cfg(unix)]
+use super::pages;
+use super::{fork, heap, protection};
+use crate::{Error, Result};
+
+/// What secrets are aligned to: a cache line, and the widest register.
+pub(super) const ALIGNMENT: usize = 64;
+
+/// Zeroed bytes that one owner holds, wiped when it lets go of them.
+pub(super) struct Memory {
+    start: NonNull<u8>,
+    len: usize,
+    /// The process that took them: a child has zeros, or a copy that it doesn't use.
+    born: u32,
+    home: Home,
+}
+
+enum Home {
+    #[cfg(unix)]
+    Slot(pages::Slot),
+    #[cfg(unix)]
+    Mapping { size: usize, locked: bool },
+    /// Where the kernel gives no pages.
+    Heap,
+}
+
+// SAFETY: a `Memory` owns its bytes alone (a slot is handed out once, under a lock), as a `Box<[u8]>` does.
+unsafe impl Send for Memory {}
+// SAFETY: through a shared reference the bytes are only read.
+unsafe impl Sync for Memory {}
+
+impl Memory {
+    pub(super) fn zeroed(len: usize) -> Self {
+        let born = fork::generation();
+        let (start, home) = Self::place(len).unwrap_or_else(|| {
+            protection::add_heap(len);
+            (heap::take(len), Home::Heap)
+        });
+        Memory { start, len, born, home }
+    }
+
+    #[cfg(unix)]
+    fn place(len: usize) -> Option<(NonNull<u8>, Home)> {
+        if let Some((start, slot)) = pages::take(len) {
+            return Some((start, Home::Slot(slot)));
+        }
+        let (start, size, locked) = pages::take_mapping(len)?;
+        Some((start, Home::Mapping { size, locked }))
+    }
+
+    #[cfg(not(unix))]
+    fn place(_len: usize) -> Option<(NonNull<u8>, Home)> {
+        None
+    }
+
+    /// Refuses what a parent process took.
+    #[inline]
+    pub(super) fn check(&self) -> Result<()> {
+        if self.born == fork::generation() { Ok(()) } else { Err(Error::Forked) }
+    }
+
+    /// The bytes, whoever took them.
+    #[inline]
+    pub(super) fn as_slice(&self) -> &[u8] {
+        // SAFETY: `start` points to at least `len` bytes, initialised (zeroed by the kernel, the heap or who had them before)
+        // and owned by `self` until it is dropped.
+        unsafe { slice::from_raw_parts(self.start.as_ptr(), self.len) }
+    }
+
+    #[inline]
+    pub(super) fn as_mut_slice(&mut self) -> &mut [u8] {
+        // SAFETY: as in `as_slice`; `&mut self` makes the borrow unique.
+        unsafe { slice::from_raw_parts_mut(self.start.as_ptr(), self.len) }
+    }
+
+    /// Where the bytes are, aligned to [`ALIGNMENT`].
+    #[inline]
+    pub(super) fn start(&self) -> NonNull<u8> {
+        self.start
+    }
+}
+
+impl Drop for Memory {
+    fn drop(&mut self) {
+        let of_this_process = self.check().is_ok();
+        if of_this_process {
+            self.as_mut_slice().zeroize();
+        }
+        match &self.home {
+            // A child has pages of its own; the parent's slot is not among them.
+            #[cfg(unix)]
+            Home::Slot(slot) if of_this_process => pages::free(slot),
+            #[cfg(unix)]
+            Home::Slot(_) => {}
+            #[cfg(unix)]
+            Home::Mapping { size, locked } => {
+                // SAFETY: `place` took the mapping so, for this owner alone. A child has it as its parent had.
+                unsafe { pages::free_mapping(self.start, *size, *locked, of_this_process) };
+            }
+            Home::Heap => {
+                // The heap is copied to a child, so that there is something to wipe.
+                self.as_mut_slice().zeroize();
+                protection::remove_heap(self.len);
+                // SAFETY: `zeroed` took it with this length, for this owner alone.
+                unsafe { heap::free(self.start, self.len) };
+            }
+        }
+    }
+}

@@ -1,0 +1,66 @@
+//! How well the memory of secrets is protected.
+
+use core::sync::atomic::{AtomicU64, Ordering};
+
+#[cfg(unix)]
+use super::pages;
+use crate::{Error, Result};
+
+/// Bytes of secrets on the heap.
+static HEAP: AtomicU64 = AtomicU64::new(0);
+
+/// How the operating system keeps the secrets of this process, all taken together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct MemoryProtection {
+    /// The bytes of pages that hold secrets and stay in memory.
+    pub locked: u64,
+    /// The bytes of pages that hold secrets and may be written to swap: the operating system refused to lock them.
+    pub unlocked: u64,
+}
+
+impl MemoryProtection {
+    /// Whether no secret can be swapped.
+    pub fn is_whole(&self) -> bool {
+        self.unlocked == 0
+    }
+}
+
+/// How the secrets of this process are kept: keys, expanded keys, and what they are derived from.
+///
+/// A process may lock as much as `RLIMIT_MEMLOCK` says (`ulimit -l`): 8 MiB by default on Linux, often 64 KiB in
+/// containers. An open volume takes about 1 KiB, a vault about 1 KiB. What can't be locked is used all the same, and
+/// counted here; [`OpenOptions::require_locked_memory`](crate::OpenOptions::require_locked_memory) refuses instead.
+///
+/// ```
+/// let secret = atrest::Secret::random(32)?;
+/// let memory = atrest::memory_protection();
+/// if !memory.is_whole() {
+///     eprintln!("{} bytes of secrets may be swapped: raise RLIMIT_MEMLOCK", memory.unlocked);
+/// }
+/// # Ok::<(), atrest::Error>(())
+/// ```
+pub fn memory_protection() -> MemoryProtection {
+    let heap = HEAP.load(Ordering::Relaxed);
+    #[cfg(unix)]
+    let (locked, unlocked) = (pages::LOCKED.load(Ordering::Relaxed), pages::UNLOCKED.load(Ordering::Relaxed));
+    #[cfg(not(unix))]
+    let (locked, unlocked) = (0, 0);
+    MemoryProtection { locked, unlocked: unlocked + heap }
+}
+
+/// Refuses when a secret may be swapped.
+pub(crate) fn require_locked() -> Result<()> {
+    match memory_protection() {
+        memory if memory.is_whole() => Ok(()),
+        memory => Err(Error::MemoryNotLocked { unlocked: memory.unlocked }),
+    }
+}
+
+pub(super) fn add_heap(len: usize) {
+    HEAP.fetch_add(len as u64, Ordering::Relaxed);
+}
+
+pub(super) fn remove_heap(len: usize) {
+    HEAP.fetch_sub(len as u64, Ordering::Relaxed);
+}

@@ -1,0 +1,151 @@
+//! A child that was forked has none of its parent's keys, is told so, and makes new ones; it never hangs.
+
+#![cfg(all(feature = "std", target_os = "linux"))]
+
+mod common;
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use atrest::{
+    Credential, Dek, DekAlgorithm, Error, FileDevice, FormatOptions, OpenOptions, Protector, Secret, SectorSize, Volume,
+};
+use common::vault_at;
+
+unsafe extern "C" {
+    fn fork() -> i32;
+    fn waitpid(child: i32, status: *mut i32, options: i32) -> i32;
+    fn kill(process: i32, signal: i32) -> i32;
+    fn _exit(status: i32) -> !;
+}
+
+const WNOHANG: i32 = 1;
+const SIGKILL: i32 = 9;
+
+const PANIC: u32 = 254;
+const HUNG: i32 = 255;
+
+/// Runs `work` in a child: 0 when it ended well, the line of what wasn't so, or another number for a panic or a child that
+/// hangs.
+fn in_child(work: impl FnOnce() -> Result<(), u32>) -> i32 {
+    // SAFETY: the child calls what is tried here, and ends without running what the test harness has registered.
+    let child = unsafe { fork() };
+    assert!(child >= 0, "no fork");
+    if child == 0 {
+        let answer = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)).unwrap_or(Err(PANIC));
+        // SAFETY: it ends the process.
+        unsafe { _exit(answer.map_or_else(|line| line as i32, |()| 0)) };
+    }
+    let begin = Instant::now();
+    let mut status = 0;
+    // SAFETY: `status` is a place for an `int`; the child is this process's own.
+    while unsafe { waitpid(child, &raw mut status, WNOHANG) } == 0 {
+        if begin.elapsed() > Duration::from_secs(20) {
+            // SAFETY: the child has not been waited for, so that the number is still its own.
+            unsafe {
+                kill(child, SIGKILL);
+                waitpid(child, &raw mut status, 0);
+            }
+            return HUNG;
+        }
+        thread::sleep(Duration::from_micros(200));
+    }
+    (status >> 8) & 0xff | (status & 0x7f) << 8 // WEXITSTATUS, WTERMSIG
+}
+
+/// Leaves the child where something isn't so.
+macro_rules! so {
+    ($condition:expr) => {
+        if !$condition {
+            return Err(line!());
+        }
+    };
+}
+
+/// Fails where the child's answer isn't `Error::Forked`.
+fn forked<T>(answer: Result<T, Error>) -> bool {
+    matches!(answer, Err(Error::Forked))
+}
+
+#[test]
+fn a_child_has_no_keys_of_its_parent_and_makes_its_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let vault = vault_at(&folder.path().join("keys.vault"));
+    let options = FormatOptions::new().data_offset(1 << 20);
+    let device = FileDevice::create(folder.path().join("disk"), 2 << 20).unwrap();
+    let volume = Volume::format(device, Protector::Vault(&vault, "disks"), &options).unwrap();
+    volume.write_at(0, &[7; 4096]).unwrap();
+    let (secret, long) = (Secret::random(32).unwrap(), Secret::random(100_000).unwrap());
+    let stored = secret.expose().to_vec();
+    let dek = Dek::generate(DekAlgorithm::Aes256Xts).unwrap();
+    let cipher = dek.sector_cipher(SectorSize::B512).unwrap();
+    let stream = Dek::generate(DekAlgorithm::Aes256Ctr).unwrap().stream_cipher([0; 16]).unwrap();
+    let mut sector = [1; 512];
+
+    let ended = in_child(|| {
+        so!(forked(secret.check()) && forked(long.check()));
+        so!(forked(cipher.encrypt(0, &mut sector)));
+        so!(forked(stream.apply(0, &mut sector)));
+        so!(sector == [1; 512]);
+        so!(forked(dek.sector_cipher(SectorSize::B512)));
+        so!(forked(volume.read_at(0, &mut [0; 512])));
+        so!(forked(volume.write_at(0, &[0; 512])));
+        so!(forked(volume.rotate_kek(&vault)));
+        so!(forked(vault.create_key("more")));
+        // Dropping what was the parent's harms nobody.
+        drop((secret, long, cipher, stream, dek));
+        let new = Secret::copy_from(&stored);
+        so!(new.expose() == stored);
+        let own = Dek::generate(DekAlgorithm::Aes256Xts).unwrap().sector_cipher(SectorSize::B512).unwrap();
+        so!(own.encrypt(0, &mut sector).is_ok() && sector != [1; 512]);
+        Ok(())
+    });
+    assert_eq!(ended, 0, "the line that wasn't so");
+
+    // What the parent has is as it was.
+    let mut back = [0; 4096];
+    volume.read_at(0, &mut back).unwrap();
+    assert_eq!(back, [7; 4096]);
+    volume.rotate_kek(&vault).unwrap();
+    drop(volume);
+    let ended = in_child(|| {
+        let vault = atrest::FileVault::open(
+            folder.path().join("keys.vault"),
+            atrest::key::Unlock::Passphrase(common::PASSPHRASE),
+        )
+        .unwrap();
+        let device = FileDevice::open(folder.path().join("disk")).unwrap();
+        let volume = Volume::open(device, Credential::Vault(&vault), &OpenOptions::new()).unwrap();
+        let mut back = [0; 4096];
+        volume.read_at(0, &mut back).unwrap();
+        so!(back == [7; 4096]);
+        Ok(())
+    });
+    assert_eq!(ended, 0);
+}
+
+#[test]
+fn no_child_hangs_in_what_a_thread_of_its_parent_held() {
+    let done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                while !done.load(Ordering::Relaxed) {
+                    let secrets: Vec<Secret> = (0..100).map(|len| Secret::copy_from(&vec![7; len * 8])).collect();
+                    assert!(secrets.iter().all(|secret| secret.expose().iter().all(|byte| *byte == 7)));
+                }
+            });
+        }
+        let failed = (0..400).filter(|_| {
+            0 != in_child(|| {
+                let secrets: Vec<Secret> = (0..100).map(|len| Secret::copy_from(&vec![9; len * 8])).collect();
+                so!(secrets.iter().all(|secret| secret.expose().iter().all(|byte| *byte == 9)));
+                Ok(())
+            })
+        });
+        let failed = failed.count();
+        done.store(true, Ordering::Relaxed);
+        assert_eq!(failed, 0, "of 400 children");
+    });
+}
