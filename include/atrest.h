@@ -802,7 +802,8 @@ typedef struct {
     // which the call ends with ATREST_ERR_CALLBACK_FAILED.
     atrest_status (*wrap)(void *user, const uint8_t *dek, size_t dek_len, atrest_wrapped_dek *wrapped);
     // Unwraps what wrap() made into `dek`, which has room for `dek_cap` bytes, and sets `dek_len`. Returns ATREST_OK;
-    // ATREST_ERR_NOT_THIS_VAULT when another vault wrapped it; ATREST_ERR_UNWRAP_FAILED; otherwise as wrap().
+    // ATREST_ERR_NOT_THIS_VAULT when another vault wrapped it; ATREST_ERR_UNWRAP_FAILED for all that is wrong with the
+    // wrapped bytes, which is no outage; otherwise as wrap().
     atrest_status (*unwrap)(void *user, const atrest_wrapped_dek *wrapped, uint8_t *dek, size_t dek_cap,
         size_t *dek_len);
     // Called once, when every handle of the vault and every disk service that uses it are freed. May be NULL.

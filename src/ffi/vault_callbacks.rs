@@ -99,7 +99,8 @@ pub struct atrest_vault_callbacks {
         ) -> atrest_status,
     >,
     /// Unwraps what wrap() made into `dek`, which has room for `dek_cap` bytes, and sets `dek_len`. Returns ATREST_OK;
-    /// ATREST_ERR_NOT_THIS_VAULT when another vault wrapped it; ATREST_ERR_UNWRAP_FAILED; otherwise as wrap().
+    /// ATREST_ERR_NOT_THIS_VAULT when another vault wrapped it; ATREST_ERR_UNWRAP_FAILED for all that is wrong with the
+    /// wrapped bytes, which is no outage; otherwise as wrap().
     pub unwrap: Option<
         unsafe extern "C" fn(
             user: *mut c_void,

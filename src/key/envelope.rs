@@ -74,7 +74,7 @@ impl Envelope {
         if self.context != context {
             return Err(Error::ContextMismatch);
         }
-        let dek = self.wrapped.unwrap(vault, self.algorithm)?;
+        let dek = self.wrapped.unwrap(vault, self.algorithm, Error::InvalidEnvelope)?;
         let dek = dek.ok_or_else(|| Error::NotThisVault { wanted: self.wrapped.kek.to_string() })?;
         self.keyed_mac(&dek)
             .verify_slice(&self.mac)

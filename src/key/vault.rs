@@ -46,7 +46,9 @@ pub trait KeyVault: Send + Sync {
     /// else the DEK.
     ///
     /// # Errors
-    /// [`Error::NoSuchKey`]; [`Error::UnwrapFailed`]; [`Error::Vault`] with what went wrong; otherwise as [`wrap`](Self::wrap).
+    /// [`Error::UnwrapFailed`] for all that is wrong with these bytes (altered, of a wrong length, for another algorithm):
+    /// whoever writes a header chooses them, so that such an answer must not look like an outage of the vault.
+    /// [`Error::NoSuchKey`]; [`Error::Vault`] with what went wrong; otherwise as [`wrap`](Self::wrap).
     fn unwrap(&self, wrapped: &WrappedDek) -> Result<Option<Secret>>;
 
     /// What the vault says of a version of a key: the operation `get`. Without a version, of the one under which
@@ -83,23 +85,36 @@ impl WrappedDek {
             return Err(Error::Vault(format!("asked to wrap under {asked}, it answered with {}", wrapped.kek)));
         }
         wrapped.check().map_err(|text| Error::Vault(format!("it answered with {text}")))?;
-        match wrapped.unwrap(vault, dek.algorithm())? {
+        match wrapped.unwrap(vault, dek.algorithm(), Error::Vault)? {
             Some(again) if again == *dek => Ok(wrapped),
             _ => Err(Error::Vault("it does not unwrap what it has just wrapped".into())),
         }
     }
 
-    /// Has `vault` unwrap a DEK, and checks its answer's length. `None` is 'not mine'.
-    pub(crate) fn unwrap(&self, vault: &dyn KeyVault, algorithm: DekAlgorithm) -> Result<Option<Dek>> {
+    /// Has `vault` unwrap a DEK, and checks its answer's length. `None` is 'not mine'. What is wrong with the wrapped key or
+    /// the algorithm that stands beside it is an error of `altered`: the vault isn't at fault for what it is asked.
+    pub(crate) fn unwrap(
+        &self,
+        vault: &dyn KeyVault,
+        algorithm: DekAlgorithm,
+        altered: impl FnOnce(String) -> Error,
+    ) -> Result<Option<Dek>> {
+        let (wanted, name) = (algorithm.key_len(), algorithm.name());
+        // RFC 3394 adds eight bytes, RFC 5649 too, after it has filled up eight; of other algorithms the length says nothing.
+        let whole = match self.algorithm {
+            WrapAlgorithm::Aes256Kw | WrapAlgorithm::Aes256Kwp => Some(wanted.next_multiple_of(8) + 8),
+            _ => None,
+        };
+        if let Some(whole) = whole.filter(|&whole| whole != self.bytes.len()) {
+            let found = self.bytes.len();
+            return Err(altered(format!("a wrapped key of {found} bytes where {name} has {whole}")));
+        }
         match vault.unwrap(self)? {
             None => Ok(None),
-            Some(key) if key.len() == algorithm.key_len() => Dek::from_secret(algorithm, key).map(Some),
+            Some(key) if key.len() == wanted => Dek::from_secret(algorithm, key).map(Some),
             Some(key) => {
-                let (found, wanted) = (key.len(), algorithm.key_len());
-                Err(Error::Vault(format!(
-                    "it unwrapped a key of {found} bytes where {} has {wanted}",
-                    algorithm.name()
-                )))
+                let text = format!("it unwrapped a key of {} bytes where {name} has {wanted}", key.len());
+                Err(if whole.is_some() { Error::Vault(text) } else { altered(text) })
             }
         }
     }

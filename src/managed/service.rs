@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::backend::{DiskBackend, VaultDirectory};
 use super::layers::{Kek, Layers, Only, Opening, Wanted};
 use super::lease::LeasePolicy;
-use super::leases::{Gate, KeyLease, Leases};
+use super::leases::{Gate, Gated, KeyLease, Leases, Refusals};
 use super::records::{EncryptionSet, Joining, Resource, ResourceName};
 use super::store::{Store, Tables};
 use super::unit::{Unit, lock};
@@ -57,6 +57,8 @@ pub(super) struct Inner {
     units: Mutex<HashMap<String, Weak<Unit>>>,
     /// Of calls to the platform's vault.
     platform_gate: Gate,
+    /// Of resources whose own headers are at fault.
+    refusals: Refusals,
     /// Who rotates a set.
     pub(super) rotating: Named<Mutex<()>>,
     /// Who uses the incremental snapshots of a disk, and who adds or removes one; by the disk's id.
@@ -105,6 +107,7 @@ impl DiskService {
             rotation_interval: options.rotation_interval,
             units: Mutex::default(),
             platform_gate: Gate::default(),
+            refusals: Refusals::default(),
             rotating: Named(Mutex::default()),
             chains: Named(Mutex::default()),
             copies: Named(Mutex::default()),
@@ -204,10 +207,16 @@ impl Inner {
     /// Opens the volumes of a resource by whichever of its keys it is under. With `leased`, only while the lease of that key
     /// holds.
     pub(super) fn open_layers(&self, unit: &Unit, leased: bool) -> Result<Opened> {
-        let (now, resource) = (self.clock.now(), self.resource_of(unit)?);
+        let now = self.clock.now();
+        let open = || self.open_layers_now(unit, leased, now);
+        if leased { self.refusals.pass(&unit.id, now, open) } else { open() }
+    }
+
+    fn open_layers_now(&self, unit: &Unit, leased: bool, now: u64) -> Result<Opened> {
+        let resource = self.resource_of(unit)?;
         let opening = self.begin(&resource)?;
         let Some((set, key)) = self.key_of(&resource, &opening.keys()?)? else {
-            let layers = self.platform_gate.pass(now, || opening.finish(&resource, &*self.platform))?;
+            let layers = opening.finish(&resource, &self.gated_platform(now))?;
             return Ok(Opened { layers, lease: None });
         };
         let vault = || self.vault_of(&set, &key);
@@ -216,18 +225,12 @@ impl Inner {
         if leased {
             lease.renew(now, vault).map_err(suspended)?;
         }
-        let finish = || {
-            let vault = vault()?;
-            match opening.finish(&resource, &Only { vault: &*vault, key: &key }) {
-                // What the lease is told of needs no gate.
-                Err(e) if e.is_revocation() => Ok(Err(e)),
-                layers => layers.map(Ok),
-            }
-        };
-        let layers = if leased { lease.gate.pass(now, finish) } else { finish() }?;
-        let layers = layers.map_err(|e| {
+        let asked = vault()?;
+        let gated = Gated { vault: &*asked, gate: &lease.gate, now };
+        let vault: &dyn KeyVault = if leased { &gated } else { &*asked };
+        let layers = opening.finish(&resource, &Only { vault, key: &key }).map_err(|e| {
             // A right to look at a key is none to use it.
-            if leased { suspended(lease.refused(e, now)) } else { e }
+            if leased && e.is_revocation() { suspended(lease.refused(e, now)) } else { e }
         })?;
         // What the header said before is proved now.
         if layers.keks().contains(&key) {
@@ -245,7 +248,11 @@ impl Inner {
 
     fn begin(&self, resource: &Resource) -> Result<Opening> {
         let device = self.backend.open(&resource.region, &resource.id)?;
-        self.platform_gate.pass(self.clock.now(), || Opening::begin(device, resource, &*self.platform))
+        Opening::begin(device, resource, &self.gated_platform(self.clock.now()))
+    }
+
+    fn gated_platform(&self, now: u64) -> Gated<'_> {
+        Gated { vault: &*self.platform, gate: &self.platform_gate, now }
     }
 
     /// The keys that a resource's header says it is under.

@@ -69,7 +69,7 @@ impl Locked<'_> {
     fn by_token(&self, vault: &dyn KeyVault, token: &Token) -> Result<Option<Dek>> {
         let algorithm = DekAlgorithm::for_cipher(self.data.cipher, token.key_size as usize);
         let algorithm = algorithm.ok_or(Error::TamperedHeader)?;
-        let Some(dek) = token.wrapped.unwrap(vault, algorithm)? else { return Ok(None) };
+        let Some(dek) = token.wrapped.unwrap(vault, algorithm, |_| Error::TamperedHeader)? else { return Ok(None) };
         // The MAC first: it costs the same whatever the header asks for, and the digest does not.
         self.header.proves(token, &dek)?;
         self.header.verify(self.data, dek.secret())?;
