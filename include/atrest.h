@@ -297,7 +297,8 @@ const char *atrest_status_name(atrest_status status);
 // CLOCKS
 //
 // Where time comes from: what has expired, when a vault is asked again, what goes into records and logs. Where no clock is
-// given, it is the operating system's. Times are in seconds since 1970-01-01 UTC.
+// given, it is the operating system's. Times are in seconds since 1970-01-01 UTC. A clock can be put back; leases therefore
+// count by the time since the machine began, too, and end when either says so.
 
 // A clock. Freed by atrest_clock_free.
 typedef struct atrest_clock atrest_clock;
@@ -331,12 +332,13 @@ void atrest_clock_free(atrest_clock *clock);
 // The time by a clock.
 atrest_status atrest_clock_now(const atrest_clock *clock, uint64_t *out);
 
-// Sets a clock of atrest_clock_manual, forwards or back, for all that go by it.
+// Sets a clock of atrest_clock_manual, forwards or back, for all that go by it, as one sets a machine's clock: no time
+// passes, by which leases count, too.
 //
 // Errors: ATREST_ERR_UNSUPPORTED for a clock of callbacks.
 atrest_status atrest_clock_set(atrest_clock *clock, uint64_t now);
 
-// Moves a clock of atrest_clock_manual forwards, for all that go by it.
+// Moves a clock of atrest_clock_manual forwards, for all that go by it: so much time passes.
 //
 // Errors: ATREST_ERR_UNSUPPORTED for a clock of callbacks.
 atrest_status atrest_clock_advance(atrest_clock *clock, uint64_t seconds);
@@ -2097,10 +2099,12 @@ typedef struct {
     uint64_t rotation_interval_seconds;
     // How many calls of a vault are in flight at most, in one rotation or one round of atrest_disk_service_maintain. 0 is 8.
     size_t parallel;
+    // How long a call of a vault may take. One that takes longer is given up, and counts as an outage. 0 is 30.
+    uint64_t deadline_seconds;
 } atrest_disk_service_options;
 
 // The first value of an atrest_disk_service_options.
-#define ATREST_DISK_SERVICE_OPTIONS_INIT {sizeof(atrest_disk_service_options), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
+#define ATREST_DISK_SERVICE_OPTIONS_INIT {sizeof(atrest_disk_service_options), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
 
 // Told how far something long is: of a copy, bytes; of a rotation, disks, snapshots and images. It may be called from
 // several threads at once, which wait for it.

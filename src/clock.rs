@@ -7,6 +7,15 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 pub trait Clock: Send + Sync {
     /// Seconds since 1970-01-01 UTC.
     fn now(&self) -> u64;
+
+    /// How long ago something was that doesn't change: the start of the machine, unless it is a test's. It goes on while the
+    /// machine is suspended, and nobody can put it back, as they can what [`now`](Self::now) tells: leases count by both.
+    ///
+    /// What comes with the trait asks the operating system: `CLOCK_BOOTTIME` on Linux and Android. Elsewhere it is the time
+    /// that [`Instant`](std::time::Instant) counts since the first call, which may stand still during suspend.
+    fn uptime(&self) -> Duration {
+        uptime()
+    }
 }
 
 /// The clock of the operating system. A time before 1970 is 0.
@@ -17,6 +26,19 @@ impl Clock for SystemClock {
     fn now(&self) -> u64 {
         SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
     }
+}
+
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn uptime() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    // It began at zero, and holds less than a second of nanoseconds.
+    Duration::new(u64::try_from(time.tv_sec).unwrap_or(0), u32::try_from(time.tv_nsec).unwrap_or(0))
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+fn uptime() -> Duration {
+    static FIRST: std::sync::OnceLock<std::time::Instant> = std::sync::OnceLock::new();
+    FIRST.get_or_init(std::time::Instant::now).elapsed()
 }
 
 /// A clock that stands still unless it is told to move.
@@ -30,32 +52,44 @@ impl Clock for SystemClock {
 /// assert_eq!(clock.now(), 4_600);
 /// ```
 #[derive(Debug, Default)]
-pub struct ManualClock(Mutex<Duration>);
+pub struct ManualClock(Mutex<Hands>);
+
+#[derive(Debug, Default)]
+struct Hands {
+    /// Since 1970.
+    now: Duration,
+    uptime: Duration,
+}
 
 impl ManualClock {
     /// A clock that stands at `start`, in seconds since 1970-01-01 UTC.
     pub fn new(start: u64) -> Self {
-        ManualClock(Mutex::new(Duration::from_secs(start)))
+        ManualClock(Mutex::new(Hands { now: Duration::from_secs(start), uptime: Duration::ZERO }))
     }
 
-    /// Sets it, forwards or back.
+    /// Sets it, forwards or back, as one sets a machine's clock: no time passes.
     pub fn set(&self, now: u64) {
-        *self.lock() = Duration::from_secs(now);
+        self.lock().now = Duration::from_secs(now);
     }
 
-    /// Moves it forwards. Steps shorter than a second add up.
+    /// Moves it forwards: so much time passes. Steps shorter than a second add up.
     pub fn advance(&self, by: Duration) {
-        let mut now = self.lock();
-        *now = now.saturating_add(by);
+        let mut hands = self.lock();
+        hands.now = hands.now.saturating_add(by);
+        hands.uptime = hands.uptime.saturating_add(by);
     }
 
-    fn lock(&self) -> MutexGuard<'_, Duration> {
+    fn lock(&self) -> MutexGuard<'_, Hands> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Clock for ManualClock {
     fn now(&self) -> u64 {
-        self.lock().as_secs()
+        self.lock().now.as_secs()
+    }
+
+    fn uptime(&self) -> Duration {
+        self.lock().uptime
     }
 }

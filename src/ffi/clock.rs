@@ -1,7 +1,8 @@
 //! CLOCKS
 //!
 //! Where time comes from: what has expired, when a vault is asked again, what goes into records and logs. Where no clock is
-//! given, it is the operating system's. Times are in seconds since 1970-01-01 UTC.
+//! given, it is the operating system's. Times are in seconds since 1970-01-01 UTC. A clock can be put back; leases therefore
+//! count by the time since the machine began, too, and end when either says so.
 
 use core::ffi::c_void;
 use std::sync::Arc;
@@ -77,7 +78,8 @@ pub unsafe extern "C" fn atrest_clock_now(clock: *const atrest_clock, out: *mut 
     })
 }
 
-/// Sets a clock of atrest_clock_manual, forwards or back, for all that go by it.
+/// Sets a clock of atrest_clock_manual, forwards or back, for all that go by it, as one sets a machine's clock: no time
+/// passes, by which leases count, too.
 ///
 /// Errors: ATREST_ERR_UNSUPPORTED for a clock of callbacks.
 #[unsafe(no_mangle)]
@@ -88,7 +90,7 @@ pub unsafe extern "C" fn atrest_clock_set(clock: *mut atrest_clock, now: u64) ->
     })
 }
 
-/// Moves a clock of atrest_clock_manual forwards, for all that go by it.
+/// Moves a clock of atrest_clock_manual forwards, for all that go by it: so much time passes.
 ///
 /// Errors: ATREST_ERR_UNSUPPORTED for a clock of callbacks.
 #[unsafe(no_mangle)]

@@ -73,10 +73,14 @@ pub struct atrest_disk_service_options {
     pub rotation_interval_seconds: u64,
     /// How many calls of a vault are in flight at most, in one rotation or one round of atrest_disk_service_maintain. 0 is 8.
     pub parallel: usize,
+    /// How long a call of a vault may take. One that takes longer is given up, and counts as an outage. 0 is 30.
+    pub deadline_seconds: u64,
 }
 
 // SAFETY: `struct_size` is the first member, and pointers and numbers may be zero.
-unsafe impl SizedStruct for atrest_disk_service_options {}
+unsafe impl SizedStruct for atrest_disk_service_options {
+    const EARLIER: &'static [usize] = &[core::mem::offset_of!(atrest_disk_service_options, deadline_seconds)];
+}
 
 /// What became of a set that was due for a rotation. It and its texts are valid during the callback only.
 #[repr(C)]
@@ -143,6 +147,7 @@ pub unsafe extern "C" fn atrest_disk_service_open(
                     0 => OutagePolicy::FailAfterGrace,
                     limit => OutagePolicy::ContinueFor(Duration::from_secs(limit)),
                 },
+                deadline: seconds(c.deadline_seconds, LeasePolicy::default().deadline),
             },
             parallel: if c.parallel == 0 { 8 } else { c.parallel },
             rotation_interval: seconds(c.rotation_interval_seconds, Duration::from_secs(900)),

@@ -188,7 +188,7 @@ impl Inner {
     fn lease_under(&self, unit: &Unit, set: &str, key: &KeyId) {
         let lease = self.leases.of(set, key);
         if unit.lease().is_none_or(|before| !Arc::ptr_eq(&before, &lease)) {
-            let _ = lease.renew(self.clock.now(), || self.vault_of_lease(&lease));
+            let _ = lease.renew(self.now(), || self.vault_of_lease(&lease));
             unit.move_to(lease);
         }
     }

@@ -196,6 +196,14 @@ impl Layers {
         }
     }
 
+    /// The device below all layers.
+    pub(super) fn device(&self) -> Arc<dyn BlockDevice> {
+        match self {
+            Layers::One(volume) => volume.device().clone(),
+            Layers::Two(volume) => volume.device().device().clone(),
+        }
+    }
+
     /// The keys that can unwrap the DEK of the upper volume.
     pub(super) fn keks(&self) -> Vec<KeyId> {
         match self {

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use super::lease::{Answer, Lease, LeasePolicy, wait};
+use super::lease::{Answer, Lease, LeasePolicy, Now, Span, wait};
 use super::unit::{lock, try_lock};
 use crate::key::{KeyId, WrappedDek};
 use crate::{Error, KeyVault, Result, Secret};
@@ -16,6 +16,7 @@ pub(super) struct KeyLease {
     /// I/O goes on from the one instant to the other: a copy of what the lease says, for a look without a lock.
     from: AtomicU64,
     until: AtomicU64,
+    until_up: AtomicU64,
     /// Who asks the vault; never while holding the state, which all look at.
     asking: Mutex<()>,
     state: Mutex<State>,
@@ -43,6 +44,7 @@ impl KeyLease {
             key: key.clone(),
             from: AtomicU64::new(u64::MAX),
             until: AtomicU64::new(0),
+            until_up: AtomicU64::new(0),
             asking: Mutex::default(),
             state: Mutex::new(state),
             gate: Gate::default(),
@@ -50,13 +52,14 @@ impl KeyLease {
     }
 
     /// Whether the key may be used now.
-    pub(super) fn holds(&self, now: u64) -> bool {
-        self.from.load(Ordering::Relaxed) <= now && now < self.until.load(Ordering::Relaxed)
+    pub(super) fn holds(&self, now: Now) -> bool {
+        let of = |at: &AtomicU64| at.load(Ordering::Relaxed);
+        Span { from: of(&self.from), until: of(&self.until), until_up: of(&self.until_up) }.holds(now)
     }
 
     /// Asks the vault if that is due, and says whether the key may be used. Who comes while another asks waits for that
     /// answer.
-    pub(super) fn renew(&self, now: u64, vault: impl FnOnce() -> Result<Arc<dyn KeyVault>>) -> Result<(), String> {
+    pub(super) fn renew(&self, now: Now, vault: impl FnOnce() -> Result<Arc<dyn KeyVault>>) -> Result<(), String> {
         if self.wants_asking(now) {
             self.ask_in_turn(now, lock(&self.asking), vault);
         }
@@ -64,13 +67,13 @@ impl KeyLease {
     }
 
     /// As [`renew`](Self::renew), but not while another asks.
-    pub(super) fn renew_unless_asked(&self, now: u64, vault: impl FnOnce() -> Result<Arc<dyn KeyVault>>) {
+    pub(super) fn renew_unless_asked(&self, now: Now, vault: impl FnOnce() -> Result<Arc<dyn KeyVault>>) {
         if let Some(turn) = try_lock(&self.asking) {
             self.ask_in_turn(now, turn, vault);
         }
     }
 
-    fn ask_in_turn(&self, now: u64, _turn: MutexGuard<'_, ()>, vault: impl FnOnce() -> Result<Arc<dyn KeyVault>>) {
+    fn ask_in_turn(&self, now: Now, _turn: MutexGuard<'_, ()>, vault: impl FnOnce() -> Result<Arc<dyn KeyVault>>) {
         if self.wants_asking(now) {
             let sample = self.state().sample.clone();
             let answer = vault().and_then(|vault| self.ask(&*vault, sample.as_ref(), now));
@@ -80,7 +83,7 @@ impl KeyLease {
     }
 
     /// The end of a key may come before it is time to ask.
-    fn wants_asking(&self, now: u64) -> bool {
+    fn wants_asking(&self, now: Now) -> bool {
         let state = self.state();
         state.lease.is_due(now) || !self.holds(now) && state.lease.is_valid()
     }
@@ -89,7 +92,7 @@ impl KeyLease {
     ///
     /// # Errors
     /// What it answers.
-    pub(super) fn renew_now(&self, now: u64, vault: &dyn KeyVault) -> Result<()> {
+    pub(super) fn renew_now(&self, now: Now, vault: &dyn KeyVault) -> Result<()> {
         let _turn = lock(&self.asking);
         let sample = self.state().sample.clone();
         let answer = self.ask(vault, sample.as_ref(), now);
@@ -97,7 +100,7 @@ impl KeyLease {
     }
 
     /// The vault has refused the key, though nobody asked for the lease.
-    pub(super) fn refused(&self, error: Error, now: u64) -> String {
+    pub(super) fn refused(&self, error: Error, now: Now) -> String {
         let reason = error.to_string();
         let _ = self.note(Err(error), now);
         reason
@@ -111,8 +114,13 @@ impl KeyLease {
     }
 
     /// Whether the vault should be asked.
-    pub(super) fn is_due(&self, now: u64) -> bool {
+    pub(super) fn is_due(&self, now: Now) -> bool {
         self.state().lease.is_due(now)
+    }
+
+    /// When the vault was asked last.
+    pub(super) fn asked(&self) -> Now {
+        self.state().lease.asked()
     }
 
     /// Takes a DEK that is under the key for what the vault is asked to unwrap.
@@ -125,7 +133,7 @@ impl KeyLease {
         lock(&self.state)
     }
 
-    fn note(&self, answer: Result<Option<u64>>, now: u64) -> Result<()> {
+    fn note(&self, answer: Result<Option<u64>>, now: Now) -> Result<()> {
         let mut state = self.state();
         let said = match &answer {
             Ok(expires) => {
@@ -138,25 +146,25 @@ impl KeyLease {
             }
         };
         state.lease.answered(said, now);
-        let (from, until) = state.lease.span();
-        self.from.store(from, Ordering::Relaxed);
-        // The disk side enforces the end of a key (40): a vault may unwrap with one that has expired.
-        self.until.store(until.min(state.expires.unwrap_or(u64::MAX)), Ordering::Relaxed);
+        let span = state.lease.span(state.expires);
+        self.from.store(span.from, Ordering::Relaxed);
+        self.until.store(span.until, Ordering::Relaxed);
+        self.until_up.store(span.until_up, Ordering::Relaxed);
         answer.map(drop)
     }
 
     /// When the key expires, if the vault lets it be used.
-    fn ask(&self, vault: &dyn KeyVault, sample: Option<&WrappedDek>, now: u64) -> Result<Option<u64>> {
+    fn ask(&self, vault: &dyn KeyVault, sample: Option<&WrappedDek>, now: Now) -> Result<Option<u64>> {
         let key = || self.key.to_string();
         let mut expires = None;
         if let Some(description) = vault.describe(self.key.key(), Some(self.key.version()))? {
             if !description.enabled {
                 return Err(Error::KeyDisabled { key: key() });
             }
-            if description.has_expired(now) {
+            if description.has_expired(now.wall) {
                 return Err(Error::KeyExpired { key: key() });
             }
-            if description.is_early(now) {
+            if description.is_early(now.wall) {
                 return Err(Error::KeyNotYetValid { key: key() });
             }
             expires = description.expires;
@@ -176,14 +184,14 @@ pub(super) struct Gate(Mutex<Failures>);
 #[derive(Default)]
 struct Failures {
     count: u32,
-    at: u64,
+    at: Now,
     reason: String,
 }
 
 impl Gate {
     /// Does what asks the vault, unless it failed a moment ago: then that failure is told again. What it answers of a key, or
     /// of the bytes that it is asked to unwrap, is no failure of the vault.
-    fn pass<T>(&self, now: u64, act: impl FnOnce() -> Result<T>) -> Result<T> {
+    fn pass<T>(&self, now: Now, act: impl FnOnce() -> Result<T>) -> Result<T> {
         {
             let failed = lock(&self.0);
             if is_shut(failed.count, failed.at, now) {
@@ -206,8 +214,8 @@ impl Gate {
 }
 
 /// Whether it is too early to try again after so many failures, the last of them at `at`.
-fn is_shut(failures: u32, at: u64, now: u64) -> bool {
-    failures > 0 && at <= now && now - at < wait(failures - 1)
+fn is_shut(failures: u32, at: Now, now: Now) -> bool {
+    failures > 0 && !now.is_past(at, wait(failures - 1))
 }
 
 /// Whether a vault has failed, rather than refused a key or the bytes that it was asked to unwrap.
@@ -227,7 +235,7 @@ fn is_outage(error: &Error) -> bool {
 pub(super) struct Gated<'a> {
     pub(super) vault: &'a dyn KeyVault,
     pub(super) gate: &'a Gate,
-    pub(super) now: u64,
+    pub(super) now: Now,
 }
 
 impl KeyVault for Gated<'_> {
@@ -250,13 +258,13 @@ pub(super) struct Refusals(Mutex<HashMap<String, Refusal>>);
 
 struct Refusal {
     count: u32,
-    at: u64,
+    at: Now,
     error: Error,
 }
 
 impl Refusals {
     /// Opens the resource of an id, unless it was refused a moment ago: then that is told again.
-    pub(super) fn pass<T>(&self, id: &str, now: u64, open: impl FnOnce() -> Result<T>) -> Result<T> {
+    pub(super) fn pass<T>(&self, id: &str, now: Now, open: impl FnOnce() -> Result<T>) -> Result<T> {
         if let Some(before) = lock(&self.0).get(id)
             && is_shut(before.count, before.at, now)
             && let Some(error) = of_wrapped_key(&before.error)

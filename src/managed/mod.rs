@@ -21,6 +21,7 @@ mod layers;
 mod lease;
 mod leases;
 mod parallel;
+mod patience;
 mod records;
 mod report;
 mod resources;

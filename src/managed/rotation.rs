@@ -207,8 +207,8 @@ impl Inner {
 
     /// Whether it is time to look for a newer version of a set's key; it is taken for looked at then.
     fn should_look(&self, set: &str) -> bool {
-        let (now, mut looked) = (self.clock.now(), lock(&self.looked));
-        let due = looked.get(set).is_none_or(|&at| now < at || now - at >= self.rotation_interval.as_secs());
+        let (now, mut looked) = (self.now(), lock(&self.looked));
+        let due = looked.get(set).is_none_or(|&at| now.is_past(at, self.rotation_interval.as_secs()));
         if due {
             looked.insert(set.into(), now);
         }
@@ -236,7 +236,7 @@ impl Inner {
         let name = &set.name;
         // A key that can't be used is found before anything is put under it.
         let vault = self.vault_of(&set, &key)?;
-        self.leases.of(name, &key).renew_now(self.clock.now(), &*vault)?;
+        self.leases.of(name, &key).renew_now(self.now(), &*vault)?;
         if set.active_key != key {
             Kek { vault, key: Wanted::Version(key.clone()) }.try_out()?;
         }

@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use super::backend::{DiskBackend, VaultDirectory};
 use super::layers::{Kek, Layers, Only, Opening, Wanted};
-use super::lease::LeasePolicy;
+use super::lease::{LeasePolicy, Now};
 use super::leases::{Gate, Gated, KeyLease, Leases, Refusals};
+use super::patience::{Patience, Patient};
 use super::records::{EncryptionSet, Joining, Resource, ResourceName};
 use super::store::{Store, Tables};
 use super::unit::{Unit, lock};
@@ -49,6 +50,7 @@ pub(super) struct Inner {
     pub(super) vaults: Arc<dyn VaultDirectory>,
     pub(super) platform: Arc<dyn KeyVault>,
     platform_key: String,
+    pub(super) patience: Arc<Patience>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) leases: Leases,
     pub(super) parallel: usize,
@@ -66,7 +68,7 @@ pub(super) struct Inner {
     /// Held while a copy is made that needs the snapshot, image or chain of an id: it takes too long to wait for.
     pub(super) copies: Named<()>,
     /// When the vault of a set was last asked for a newer version of its key.
-    pub(super) looked: Mutex<HashMap<String, u64>>,
+    pub(super) looked: Mutex<HashMap<String, Now>>,
 }
 
 /// Locks by name.
@@ -95,11 +97,13 @@ impl DiskService {
     /// [`Error::Io`].
     pub fn open(store: impl AsRef<Path>, options: ServiceOptions) -> Result<Self> {
         options.lease.check()?;
+        let patience = Patience::new(options.lease.deadline.min(options.lease.grace));
         let inner = Inner {
             store: Store::open(store.as_ref())?,
             backend: options.backend,
             vaults: options.vaults,
-            platform: options.platform,
+            platform: Arc::new(Patient::new(options.platform, &patience)),
+            patience,
             platform_key: options.platform_key,
             clock: options.clock,
             leases: Leases::new(options.lease),
@@ -134,13 +138,19 @@ pub(super) struct Made {
 }
 
 impl Inner {
+    pub(super) fn now(&self) -> Now {
+        Now::of(&*self.clock)
+    }
+
     /// A name that was never used before.
     pub(super) fn new_id(&self) -> Result<String> {
         Ok(uuid::Builder::from_random_bytes(random::array()?).into_uuid().to_string())
     }
 
     pub(super) fn vault_of(&self, set: &EncryptionSet, key: &KeyId) -> Result<Arc<dyn KeyVault>> {
-        self.vaults.vault(key.vault(), &set.identity)
+        let (vaults, id, identity) = (self.vaults.clone(), key.vault().to_owned(), set.identity.clone());
+        let vault = self.patience.call(key.vault(), move || vaults.vault(&id, &identity))?;
+        Ok(Arc::new(Patient::new(vault, &self.patience)))
     }
 
     /// The vault that is asked for a lease.
@@ -156,7 +166,7 @@ impl Inner {
 
     /// Whether a set's key may be used.
     fn check_usable(&self, set: &EncryptionSet) -> Result<()> {
-        let (lease, now) = (self.leases.of(&set.name, &set.active_key), self.clock.now());
+        let (lease, now) = (self.leases.of(&set.name, &set.active_key), self.now());
         if lease.holds(now) { Ok(()) } else { lease.renew_now(now, &*self.vault_of(set, &set.active_key)?) }
     }
 
@@ -207,12 +217,12 @@ impl Inner {
     /// Opens the volumes of a resource by whichever of its keys it is under. With `leased`, only while the lease of that key
     /// holds.
     pub(super) fn open_layers(&self, unit: &Unit, leased: bool) -> Result<Opened> {
-        let now = self.clock.now();
+        let now = self.now();
         let open = || self.open_layers_now(unit, leased, now);
         if leased { self.refusals.pass(&unit.id, now, open) } else { open() }
     }
 
-    fn open_layers_now(&self, unit: &Unit, leased: bool, now: u64) -> Result<Opened> {
+    fn open_layers_now(&self, unit: &Unit, leased: bool, now: Now) -> Result<Opened> {
         let resource = self.resource_of(unit)?;
         let opening = self.begin(&resource)?;
         let Some((set, key)) = self.key_of(&resource, &opening.keys()?)? else {
@@ -248,10 +258,10 @@ impl Inner {
 
     fn begin(&self, resource: &Resource) -> Result<Opening> {
         let device = self.backend.open(&resource.region, &resource.id)?;
-        Opening::begin(device, resource, &self.gated_platform(self.clock.now()))
+        Opening::begin(device, resource, &self.gated_platform(self.now()))
     }
 
-    fn gated_platform(&self, now: u64) -> Gated<'_> {
+    fn gated_platform(&self, now: Now) -> Gated<'_> {
         Gated { vault: &*self.platform, gate: &self.platform_gate, now }
     }
 

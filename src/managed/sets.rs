@@ -130,7 +130,8 @@ impl DiskService {
 
 impl Inner {
     pub(super) fn check_vault(&self, vault: &str, region: &str, tenant: &str) -> Result<()> {
-        let vault = self.vaults.describe(vault)?;
+        let (vaults, id) = (self.vaults.clone(), vault.to_owned());
+        let vault = self.patience.call(vault, move || vaults.describe(&id))?;
         if vault.region != region {
             return not_allowed("18", "a set and its vault are in one region; use a vault in the set's");
         }

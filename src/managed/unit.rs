@@ -1,14 +1,16 @@
 //! A resource in use: its volumes while its key may be used, shared by all who use it.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, TryLockError};
 
 use super::capture::Capture;
 use super::layers::Layers;
+use super::lease::Now;
 use super::leases::KeyLease;
 use super::records::{Resource, ResourceName};
 use super::service::Inner;
 use crate::key::KeyId;
-use crate::{Error, Result};
+use crate::{BlockDevice, Error, Result};
 
 pub(super) struct Unit {
     pub(super) service: Arc<Inner>,
@@ -16,6 +18,13 @@ pub(super) struct Unit {
     pub(super) name: ResourceName,
     pub(super) id: String,
     held: RwLock<Held>,
+    /// The lease of `held`, for who must not wait for a device that hangs.
+    lease: Mutex<Option<Arc<KeyLease>>>,
+    /// The key may not be used, and somebody was using it: the last who does wipes the DEK.
+    to_wipe: AtomicBool,
+    /// The device of volumes whose DEK was wiped, until what was written to it lasts. Whoever opens it next must find it
+    /// closed, and waits for that.
+    closing: Mutex<Option<Arc<dyn BlockDevice>>>,
     /// Who opens the volumes; the others wait, and share what comes of it.
     opening: Mutex<()>,
     /// Who changes under which keys it is, or removes it. Of several, in the order of their names.
@@ -42,12 +51,12 @@ struct Held {
 }
 
 impl Held {
-    fn may(&self, now: u64) -> bool {
+    fn may(&self, now: Now) -> bool {
         self.lease.as_ref().is_none_or(|lease| lease.holds(now))
     }
 
     /// The volumes, while the key may be used.
-    fn usable(&self, now: u64) -> Option<&Arc<Layers>> {
+    fn usable(&self, now: Now) -> Option<&Arc<Layers>> {
         self.layers.as_ref().filter(|_| self.may(now))
     }
 }
@@ -59,6 +68,9 @@ impl Unit {
             name: resource.full_name(),
             id: resource.id.clone(),
             held: RwLock::default(),
+            lease: Mutex::default(),
+            to_wipe: AtomicBool::new(false),
+            closing: Mutex::default(),
             opening: Mutex::default(),
             change: Mutex::default(),
             copying: Mutex::default(),
@@ -87,7 +99,13 @@ impl Unit {
         for _ in 0..ATTEMPTS {
             let held = self.read();
             if let Some(layers) = held.usable(self.now()) {
-                return act(layers, held.capture.as_ref());
+                let done = act(layers, held.capture.as_ref());
+                drop(held);
+                if self.to_wipe.load(Ordering::Relaxed) {
+                    self.wipe_if_unused();
+                    self.finish_closing();
+                }
+                return done;
             }
             drop(held);
             self.resume()?;
@@ -105,7 +123,8 @@ impl Unit {
             return act(&layers);
         }
         // Not kept, so that no DEK stays in memory without a lease.
-        self.wipe();
+        self.take_layers(&mut self.write());
+        self.finish_closing();
         let opened = self.service.open_layers(self, false)?;
         act(&opened.layers)
     }
@@ -116,24 +135,57 @@ impl Unit {
         if let Some(wrapped) = wrapped {
             lease.remember(wrapped);
         }
-        self.write().lease = Some(lease);
+        self.set_lease(&mut self.write(), Some(lease));
     }
 
-    /// Closes the volumes, and with them wipes the DEK, unless the key may be used.
+    fn set_lease(&self, held: &mut Held, lease: Option<Arc<KeyLease>>) {
+        lock(&self.lease).clone_from(&lease);
+        held.lease = lease;
+    }
+
+    /// Closes the volumes, and with them wipes the DEK, unless the key may be used. Where somebody reads or writes, he does so
+    /// when he has done: his device may hang. What was written is yet to be made to last.
     pub(super) fn suspend_if_revoked(&self) {
-        let may = self.read().may(self.now());
-        if !may {
-            self.wipe();
+        let now = self.now();
+        if self.lease().is_some_and(|lease| !lease.holds(now)) {
+            self.to_wipe.store(true, Ordering::Relaxed);
+            self.wipe_if_unused();
         }
     }
 
-    /// Closes the volumes, and with them wipes the DEK. What was written before is made to last, as far as that goes.
-    fn wipe(&self) {
-        // Under the lock to the end: whoever opens them next must find the device closed.
-        let mut held = self.write();
+    /// If he who uses it doesn't see in time that it is to be wiped, the next round does.
+    fn wipe_if_unused(&self) {
+        let mut held = match self.held.try_write() {
+            Ok(held) => held,
+            Err(TryLockError::Poisoned(held)) => held.into_inner(),
+            Err(TryLockError::WouldBlock) => return,
+        };
+        self.to_wipe.store(false, Ordering::Relaxed);
+        // Its key may have come back meanwhile.
+        if !held.may(self.now()) {
+            self.take_layers(&mut held);
+        }
+    }
+
+    /// Closes the volumes, and with them wipes the DEK.
+    fn take_layers(&self, held: &mut Held) {
         if let Some(layers) = held.layers.take() {
+            *lock(&self.closing) = Some(layers.device());
+        }
+    }
+
+    /// Whether there is something to make last, and nobody is at it.
+    pub(super) fn is_closing(&self) -> bool {
+        try_lock(&self.closing).is_some_and(|closing| closing.is_some())
+    }
+
+    /// Makes what was written before the DEK was wiped last, as far as that goes, and lets go of the device.
+    pub(super) fn finish_closing(&self) {
+        // Under the lock to the end.
+        let mut closing = lock(&self.closing);
+        if let Some(device) = closing.take() {
             // Whoever syncs later does so by other volumes, and is to be right.
-            let _ = layers.sync();
+            let _ = device.sync();
         }
     }
 
@@ -162,6 +214,7 @@ impl Unit {
     /// Closes the volumes; the next use opens them anew.
     pub(super) fn close(&self) {
         let mut held = self.write();
+        self.set_lease(&mut held, None);
         *held = Held { removed: held.removed, ..Held::default() };
     }
 
@@ -184,7 +237,7 @@ impl Unit {
 
     /// The lease that it is under now, if it needs one.
     pub(super) fn lease(&self) -> Option<Arc<KeyLease>> {
-        self.read().lease.clone()
+        lock(&self.lease).clone()
     }
 
     /// Begins a copy of what it holds now: no write is under way, and none comes before it is noted.
@@ -212,24 +265,27 @@ impl Unit {
         // Where the key is known, its lease is asked before anything is opened.
         if let Some(lease) = lease {
             lease.renew(now, || self.service.vault_of_lease(&lease)).map_err(|reason| {
-                self.wipe();
+                self.suspend_if_revoked();
+                self.finish_closing();
                 self.suspended(&reason)
             })?;
             if open {
                 return Ok(());
             }
         }
+        self.finish_closing();
         let opened = self.service.open_layers(self, true)?;
         if let Some(lease) = &opened.lease {
             lease.remember(opened.layers.wrapped());
         }
         let mut held = self.write();
-        (held.layers, held.lease) = (Some(Arc::new(opened.layers)), opened.lease);
+        self.set_lease(&mut held, opened.lease);
+        held.layers = Some(Arc::new(opened.layers));
         Ok(())
     }
 
-    fn now(&self) -> u64 {
-        self.service.clock.now()
+    fn now(&self) -> Now {
+        self.service.now()
     }
 
     fn read(&self) -> RwLockReadGuard<'_, Held> {

@@ -1,32 +1,82 @@
 //! Leases kept: vaults asked in time, DEKs wiped in time.
 
 use core::ops::ControlFlow;
-use std::collections::HashMap;
-use std::sync::Arc;
+use std::collections::{HashMap, HashSet};
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use super::leases::KeyLease;
 use super::parallel;
 use super::service::DiskService;
+use super::unit::{Unit, lock};
 
 impl DiskService {
     /// Asks the vaults that it is time to ask, some at once, and wipes the DEKs of disks whose keys may not be used. To be
     /// called about once a minute; reads and writes do it too for their own disk, if nobody has called this for too long.
+    ///
+    /// Neither a vault nor a disk that hangs holds it up: it waits for vaults, and then for disks, for about the
+    /// [`deadline`](super::LeasePolicy::deadline), and what is left over then is for the next call. A DEK that a read or
+    /// write is using is wiped when that ends.
     pub fn maintain(&self) {
         let inner = &self.inner;
-        let (units, now) = (inner.units(), inner.clock.now());
+        let (units, now, deadline) = (inner.units(), inner.now(), inner.patience.deadline);
         // First what needs no answer: a vault may let us wait.
         units.iter().for_each(|unit| unit.suspend_if_revoked());
         let leases = units.iter().filter_map(|unit| unit.lease());
         // Many share one.
         let due: HashMap<*const KeyLease, Arc<KeyLease>> =
             leases.filter(|lease| lease.is_due(now)).map(|lease| (Arc::as_ptr(&lease), lease)).collect();
-        let due: Vec<_> = due.into_values().collect();
+        let mut due: Vec<_> = due.into_values().collect();
+        due.sort_by_cached_key(|lease| lease.asked().up);
+        let (began, silent) = (Instant::now(), Mutex::new(HashSet::new()));
         parallel::for_each(inner.parallel, &due, |lease| {
-            lease.renew_unless_asked(now, || inner.vault_of_lease(lease));
+            if began.elapsed() >= deadline {
+                return ControlFlow::Break(());
+            }
+            // One that hangs is waited for once.
+            if !lock(&silent).contains(lease.key.vault()) {
+                let asked = Instant::now();
+                lease.renew_unless_asked(now, || inner.vault_of_lease(lease));
+                if asked.elapsed() >= deadline {
+                    lock(&silent).insert(lease.key.vault().to_owned());
+                }
+            }
             ControlFlow::Continue(())
         });
         units.iter().for_each(|unit| unit.suspend_if_revoked());
-        drop((units, due));
+        sync(inner.parallel, deadline, units.into_iter().filter(|unit| unit.is_closing()).collect());
+        drop(due);
         inner.leases.tidy();
     }
+}
+
+/// Makes what was written to disks last whose DEKs were wiped, as far as that goes by the deadline. Whoever hangs hangs in a
+/// thread that nobody waits for.
+fn sync(threads: usize, deadline: Duration, units: Vec<Arc<Unit>>) {
+    let (count, left) = (units.len(), Arc::new(Mutex::new(units)));
+    let (done, all_done) = channel();
+    for _ in 0..threads.min(count) {
+        let (left, done) = (left.clone(), done.clone());
+        let work = move || {
+            while let Some(unit) = { lock(&left).pop() } {
+                unit.finish_closing();
+                drop(unit);
+                let _ = done.send(());
+            }
+        };
+        // Without a thread the next user of the disk does it.
+        let _ = thread::Builder::new().name("atrest-sync".into()).spawn(work);
+    }
+    drop(done);
+    let until = Instant::now() + deadline;
+    for _ in 0..count {
+        match all_done.recv_timeout(until.saturating_duration_since(Instant::now())) {
+            Ok(()) => {}
+            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => break,
+        }
+    }
+    // What nobody has begun is for the next round.
+    lock(&left).clear();
 }

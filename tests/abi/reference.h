@@ -77,6 +77,8 @@ const char *atrest_version(void);
 #define ATREST_ERR_BUSY 401
 #define ATREST_ERR_RANDOM 402
 #define ATREST_ERR_NO_MEMORY 403
+#define ATREST_ERR_FORKED 404
+#define ATREST_ERR_MEMORY_NOT_LOCKED 405
 typedef uint32_t atrest_status;
 const char *atrest_last_error_message(void);
 const char *atrest_status_name(atrest_status status);
@@ -354,6 +356,7 @@ atrest_status atrest_file_prefix_rotate_kek(atrest_device *device, const atrest_
     size_t context_len, char *url, size_t url_cap);
 atrest_status atrest_file_prefix_key_url(const void *prefix, size_t prefix_len, char *url, size_t url_cap,
     size_t *url_len);
+atrest_status atrest_memory_protection(uint64_t *locked, uint64_t *unlocked);
 #define ATREST_CREDENTIAL_VAULT 1
 #define ATREST_CREDENTIAL_DEK 2
 #define ATREST_CREDENTIAL_PASSPHRASE 3
@@ -424,6 +427,7 @@ atrest_status atrest_kdf_benchmark(uint32_t kind, uint32_t hash, uint32_t time_m
 #define ATREST_OPEN_KEYSLOT 4
 #define ATREST_OPEN_HAZMAT_ALLOW_UNENCRYPTED 8
 #define ATREST_OPEN_HAZMAT_REPAIR 16
+#define ATREST_OPEN_REQUIRE_LOCKED_MEMORY 32
 typedef struct {
     size_t struct_size;
     uint32_t flags;
@@ -627,8 +631,9 @@ typedef struct {
     uint64_t outage_seconds;
     uint64_t rotation_interval_seconds;
     size_t parallel;
+    uint64_t deadline_seconds;
 } atrest_disk_service_options;
-#define ATREST_DISK_SERVICE_OPTIONS_INIT {sizeof(atrest_disk_service_options), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
+#define ATREST_DISK_SERVICE_OPTIONS_INIT {sizeof(atrest_disk_service_options), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
 typedef void (*atrest_progress)(void *user, uint64_t done, uint64_t total);
 typedef struct {
     size_t struct_size;

@@ -1,0 +1,172 @@
+//! Calls of vaults that end by a deadline, in threads that nobody waits for.
+
+use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use super::unit::lock;
+use crate::key::{KeyDescription, KeyId, WrappedDek};
+use crate::{Error, KeyVault, Result, Secret};
+
+/// How many calls of one vault may hang at once. Beyond that it isn't asked: each is a thread.
+const MOST_HANGING: usize = 16;
+
+/// How long a vault is waited for, and how many calls of each still hang after that.
+pub(super) struct Patience {
+    pub(super) deadline: Duration,
+    hanging: Mutex<HashMap<String, usize>>,
+}
+
+/// What has become of a call.
+enum Call<T> {
+    Running,
+    Done(thread::Result<Result<T>>),
+    /// Its caller has gone away.
+    Abandoned,
+}
+
+impl Patience {
+    pub(super) fn new(deadline: Duration) -> Arc<Self> {
+        Arc::new(Patience { deadline, hanging: Mutex::default() })
+    }
+
+    /// Asks a vault. What it answers after the deadline is dropped.
+    pub(super) fn call<T: Send + 'static>(
+        self: &Arc<Self>,
+        vault: &str,
+        ask: impl FnOnce() -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let hanging = lock(&self.hanging).get(vault).copied().unwrap_or(0);
+        if hanging >= MOST_HANGING {
+            return Err(Error::Vault(format!("{vault} is not asked while {hanging} calls of it hang")));
+        }
+        let call = Arc::new((Mutex::new(Call::Running), Condvar::new()));
+        let (shared, patience, id) = (call.clone(), self.clone(), vault.to_owned());
+        let work = move || {
+            let done = catch_unwind(AssertUnwindSafe(ask));
+            let (state, changed) = &*shared;
+            let mut state = lock(state);
+            match *state {
+                Call::Abandoned => patience.returned(&id),
+                _ => *state = Call::Done(done),
+            }
+            changed.notify_one();
+        };
+        let no_thread = |e| Error::Vault(format!("there is no thread in which to ask {vault}: {e}"));
+        thread::Builder::new().name("atrest-vault".into()).spawn(work).map_err(no_thread)?;
+
+        let (state, changed) = &*call;
+        let running = |state: &mut Call<T>| matches!(state, Call::Running);
+        let (mut state, _) =
+            changed.wait_timeout_while(lock(state), self.deadline, running).unwrap_or_else(PoisonError::into_inner);
+        match core::mem::replace(&mut *state, Call::Abandoned) {
+            Call::Done(Ok(answer)) => answer,
+            // As if it had been called in this thread.
+            Call::Done(Err(panic)) => {
+                drop(state);
+                resume_unwind(panic)
+            }
+            Call::Running | Call::Abandoned => {
+                *lock(&self.hanging).entry(vault.to_owned()).or_default() += 1;
+                Err(Error::Vault(format!("{vault} did not answer within {:?}", self.deadline)))
+            }
+        }
+    }
+
+    /// A call that was given up has come back after all.
+    fn returned(&self, vault: &str) {
+        let mut hanging = lock(&self.hanging);
+        if let Some(calls) = hanging.get_mut(vault) {
+            *calls -= 1;
+            if *calls == 0 {
+                hanging.remove(vault);
+            }
+        }
+    }
+}
+
+/// A vault each of whose calls ends by the deadline, whatever it does.
+pub(super) struct Patient {
+    id: String,
+    vault: Arc<dyn KeyVault>,
+    patience: Arc<Patience>,
+}
+
+impl Patient {
+    pub(super) fn new(vault: Arc<dyn KeyVault>, patience: &Arc<Patience>) -> Self {
+        Patient { id: vault.id().into(), vault, patience: patience.clone() }
+    }
+
+    fn call<T: Send + 'static>(&self, ask: impl FnOnce(&dyn KeyVault) -> Result<T> + Send + 'static) -> Result<T> {
+        let vault = self.vault.clone();
+        self.patience.call(&self.id, move || ask(&*vault))
+    }
+}
+
+impl KeyVault for Patient {
+    fn id(&self) -> &str {
+        &self.id
+    }
+
+    fn wrap(&self, key: &str, dek: &Secret) -> Result<WrappedDek> {
+        // A vault that hangs keeps this copy until it comes back: it may be reading it.
+        let (key, dek) = (key.to_owned(), dek.clone());
+        self.call(move |vault| vault.wrap(&key, &dek))
+    }
+
+    fn wrap_version(&self, kek: &KeyId, dek: &Secret) -> Result<WrappedDek> {
+        let (kek, dek) = (kek.clone(), dek.clone());
+        self.call(move |vault| vault.wrap_version(&kek, &dek))
+    }
+
+    fn unwrap(&self, wrapped: &WrappedDek) -> Result<Option<Secret>> {
+        let wrapped = wrapped.clone();
+        self.call(move |vault| vault.unwrap(&wrapped))
+    }
+
+    fn describe(&self, key: &str, version: Option<&str>) -> Result<Option<KeyDescription>> {
+        let (key, version) = (key.to_owned(), version.map(str::to_owned));
+        self.call(move |vault| vault.describe(&key, version.as_deref()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+    use std::time::Instant;
+
+    use super::*;
+
+    #[test]
+    fn a_vault_that_never_answers_is_not_asked_by_ever_more_threads() {
+        let patience = Patience::new(Duration::from_millis(10));
+        let (hangs, asked) = (Arc::new(AtomicBool::new(true)), Arc::new(AtomicUsize::new(0)));
+        let ask = || {
+            let (hangs, asked) = (hangs.clone(), asked.clone());
+            patience.call("vault", move || {
+                asked.fetch_add(1, Ordering::Relaxed);
+                while hangs.load(Ordering::Relaxed) {
+                    thread::sleep(Duration::from_millis(1));
+                }
+                Ok(())
+            })
+        };
+        for _ in 0..40 {
+            assert!(matches!(ask(), Err(Error::Vault(_))));
+        }
+        let before = asked.load(Ordering::Relaxed);
+        hangs.store(false, Ordering::Relaxed);
+        assert!(before <= MOST_HANGING, "{before}");
+        // Another vault is asked meanwhile; and this one again, once its calls have come back.
+        let began = Instant::now();
+        while patience.call("another", || Ok(())).is_err() || ask().is_err() {
+            assert!(began.elapsed() < Duration::from_secs(60));
+        }
+        while !lock(&patience.hanging).is_empty() {
+            assert!(began.elapsed() < Duration::from_secs(60));
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+}
