@@ -203,6 +203,12 @@ const char *atrest_version(void);
 // Bytes that are no prefix of an encrypted file, or one that is damaged or was altered; the message says how.
 #define ATREST_ERR_INVALID_PREFIX 217
 
+// The DEK is another one than expected: something else has been put in the place of what should be there.
+#define ATREST_ERR_OTHER_DEK 218
+
+// The DEK is wrapped under another key than expected.
+#define ATREST_ERR_OTHER_KEY 219
+
 // The device carries no LUKS header.
 #define ATREST_ERR_NOT_LUKS 300
 
@@ -872,6 +878,11 @@ void atrest_dek_free(atrest_dek *dek);
 
 // What a DEK is for: one of ATREST_AES_*.
 atrest_status atrest_dek_algorithm(const atrest_dek *dek, uint32_t *out);
+
+// Which DEK it is: 32 bytes that follow from the key, and from which nobody learns it. Keep them where who writes to the
+// disk can't write, and compare: whoever may wrap keys under your KEK, with the public half of an RSA key for one, can
+// make a volume or envelope of their own that your vault opens, and put it in the place of yours.
+atrest_status atrest_dek_fingerprint(const atrest_dek *dek, uint8_t *fingerprint);
 
 // Has `vault` wrap a DEK under the latest version of the key `key_name`, and puts all that is needed to unwrap it
 // into `envelope`, of at most ATREST_ENVELOPE_MAX bytes. An envelope holds no secret.
@@ -1643,6 +1654,9 @@ atrest_status atrest_volume_cipher(const atrest_volume *volume, char *cipher, si
 
 // The UUID of the volume, as a text of 36 characters.
 atrest_status atrest_volume_uuid(const atrest_volume *volume, char *uuid, size_t uuid_cap, size_t *uuid_len);
+
+// Which DEK the volume has, in 32 bytes: see atrest_dek_fingerprint. Compare it before the first read or write.
+atrest_status atrest_volume_fingerprint(const atrest_volume *volume, uint8_t *fingerprint);
 
 // The DEK of the volume, as a new handle, for those who wrap it elsewhere too.
 atrest_status atrest_volume_dek(const atrest_volume *volume, atrest_dek **out);

@@ -1088,6 +1088,9 @@ public:
 // ---------------------------------------------------------------------------------------------------------------------
 // DATA ENCRYPTION KEYS
 
+// Which DEK it is, in 32 bytes that give nobody the DEK.
+using fingerprint = std::array<std::uint8_t, 32>;
+
 // A data encryption key.
 class dek : public detail::handle<atrest_dek, atrest_dek_free> {
 public:
@@ -1111,6 +1114,10 @@ public:
 
     [[nodiscard]] result<dek_algorithm> algorithm() const {
         return detail::enum_of<dek_algorithm>([&](auto out) { return atrest_dek_algorithm(get(), out); });
+    }
+    // Which DEK this is: to be kept apart from the disk, and compared.
+    [[nodiscard]] result<atrest::fingerprint> fingerprint() const {
+        return detail::value_of<atrest::fingerprint>([&](auto out) { return atrest_dek_fingerprint(get(), out->data()); });
     }
     // Has `keys` wrap this, and returns the envelope, which is no secret.
     [[nodiscard]] result<std::vector<std::uint8_t>> wrap(const vault &keys, text key_name, octets context) const {
@@ -1713,6 +1720,10 @@ public:
     }
     [[nodiscard]] result<std::string> uuid() const {
         return detail::text_of([&](auto... out) { return atrest_volume_uuid(get(), out...); });
+    }
+    // Which DEK the volume has. Compare it before the first read or write.
+    [[nodiscard]] result<atrest::fingerprint> fingerprint() const {
+        return detail::value_of<atrest::fingerprint>([&](auto out) { return atrest_volume_fingerprint(get(), out->data()); });
     }
     [[nodiscard]] result<atrest::dek> dek() const {
         return detail::handle_of<atrest::dek>([&](auto out) { return atrest_volume_dek(get(), out); });

@@ -110,6 +110,17 @@ pub enum Error {
     /// An envelope or a volume is bound to another context than the caller expects, or was altered.
     #[cfg(feature = "std")]
     ContextMismatch,
+    /// The DEK is another one than the caller expects: what was opened has been put in the place of what should be there.
+    #[cfg(feature = "std")]
+    OtherDek,
+    /// The DEK is wrapped under another key than the caller expects.
+    #[cfg(feature = "std")]
+    OtherKey {
+        /// The name of the key that was expected.
+        expected: String,
+        /// The keys that wrap it.
+        found: String,
+    },
     /// The vault asked is not the one that wrapped the DEK.
     #[cfg(feature = "std")]
     NotThisVault {
@@ -356,6 +367,13 @@ impl Error {
             Error::ContextMismatch => f.write_str(
                 "the wrapped key is bound to another context than the one expected, or its record was altered",
             ),
+            Error::OtherDek => f.write_str(
+                "its data key is another one than expected: somebody has put something else in its place. Don't use it; \
+                 look for the right one, or a backup of its header",
+            ),
+            Error::OtherKey { expected, found } => {
+                write!(f, "its data key is expected under the key {expected:?}, and is wrapped by {found}")
+            }
             Error::NotThisVault { wanted } => write!(f, "this vault did not wrap the key; it takes {wanted}"),
             Error::NoSuchKey { key } => write!(f, "the vault has no key {key:?}"),
             Error::KeyExists { key } => write!(f, "the vault has a key {key:?} already; rotate it for a new version"),

@@ -5,7 +5,7 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
 use crate::arch::wipe_deep_stack;
-use crate::key::{DekAlgorithm, KeyId, KeyVault};
+use crate::key::{DekAlgorithm, Fingerprint, KeyId, KeyVault};
 use crate::volume::BlockDevice;
 use crate::{Dek, Envelope, Error, Result, Secret, SectorCipher, SectorSize, SectorUnit, StreamCipher};
 
@@ -68,6 +68,7 @@ pub struct FilePrefix {
     slot: Slot,
     /// Where it was found.
     place: usize,
+    expected: Option<Fingerprint>,
 }
 
 /// What a slot says.
@@ -128,7 +129,7 @@ impl FilePrefix {
         nonce.copy_from_slice(Secret::random(NONCE)?.expose());
         let cipher = expand(&dek, nonce)?;
         let slot = Slot::sealed(1, nonce, Envelope::seal(&dek, vault, key, context)?, &dek);
-        Ok((FilePrefix { slot, place: 0 }, cipher))
+        Ok((FilePrefix { slot, place: 0, expected: None }, cipher))
     }
 
     /// The bytes to put in front of the file, [`LEN`](Self::LEN) of them.
@@ -153,7 +154,7 @@ impl FilePrefix {
             (Err(unsupported @ Error::UnsupportedAlgorithm(_)), Err(_)) => return Err(unsupported),
             (Err(first), Err(second)) => return Err(Error::InvalidPrefix(format!("{first}; and the copy: {second}"))),
         };
-        Ok(FilePrefix { slot, place })
+        Ok(FilePrefix { slot, place, expected: None })
     }
 
     /// Has `vault` unwrap the DEK, and gives the cipher for the stream that follows.
@@ -196,7 +197,26 @@ impl FilePrefix {
         context: &[u8],
         expand: impl FnOnce(&Dek) -> Result<Box<C>>,
     ) -> Result<Box<C>> {
-        expand(&self.slot.unseal(vault, context)?)
+        let dek = self.slot.unseal(vault, context)?;
+        self.expected.map_or(Ok(()), |expected| expected.check(&dek))?;
+        expand(&dek)
+    }
+
+    /// Demands this DEK when the file is opened: [`open`](Self::open) and [`open_sectors`](Self::open_sectors) refuse
+    /// another with [`Error::OtherDek`].
+    pub fn expect(mut self, fingerprint: Fingerprint) -> Self {
+        self.expected = Some(fingerprint);
+        self
+    }
+
+    /// Has `vault` unwrap the DEK, and says which it is: see [`Fingerprint`].
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn fingerprint(&self, vault: &dyn KeyVault, context: &[u8]) -> Result<Fingerprint> {
+        let fingerprint = self.slot.unseal(vault, context).and_then(|dek| dek.fingerprint());
+        wipe_deep_stack();
+        fingerprint
     }
 
     /// Before the vault is asked for a DEK that is of no use.
@@ -248,7 +268,7 @@ impl FilePrefix {
         }
         let mut bytes = vec![0; Self::LEN];
         device.read_at(0, &mut bytes).map_err(io("reading"))?;
-        let FilePrefix { slot: old, place } = Self::from_bytes(&bytes)?;
+        let FilePrefix { slot: old, place, .. } = Self::from_bytes(&bytes)?;
         if !is_slot_or_blank(&bytes[(1 - place) * SLOT..][..SLOT], &old.to_bytes()) {
             return Err(Error::ForeignData(format!(
                 "the file's prefix has one copy only; in the place of the other, at byte {}, is something that is neither \

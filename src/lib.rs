@@ -30,7 +30,9 @@ pub use error::{Error, Result};
 #[cfg(feature = "std")]
 pub use file::FilePrefix;
 #[cfg(feature = "std")]
-pub use key::{Credential, Dek, DekAlgorithm, EncryptionType, Envelope, FileVault, KeyVault, Protector, hazmat};
+pub use key::{
+    Credential, Dek, DekAlgorithm, EncryptionType, Envelope, FileVault, Fingerprint, KeyVault, Protector, hazmat,
+};
 #[cfg(feature = "std")]
 pub use secret::{MemoryProtection, Secret, memory_protection, process_generation};
 #[cfg(feature = "std")]

@@ -169,6 +169,8 @@ fn status_of(error: &Error) -> atrest_status {
         Error::InvalidEnvelope(_) => ATREST_ERR_INVALID_ENVELOPE,
         Error::InvalidPrefix(_) => ATREST_ERR_INVALID_PREFIX,
         Error::ContextMismatch => ATREST_ERR_CONTEXT_MISMATCH,
+        Error::OtherDek => ATREST_ERR_OTHER_DEK,
+        Error::OtherKey { .. } => ATREST_ERR_OTHER_KEY,
         Error::NotThisVault { .. } => ATREST_ERR_NOT_THIS_VAULT,
         Error::NoSuchKey { .. } => ATREST_ERR_NO_SUCH_KEY,
         Error::KeyExists { .. } => ATREST_ERR_KEY_EXISTS,

@@ -104,6 +104,10 @@ pub const ATREST_ERR_ACCESS_DENIED: u32 = 215;
 pub const ATREST_ERR_PURGE_PROTECTED: u32 = 216;
 /// Bytes that are no prefix of an encrypted file, or one that is damaged or was altered; the message says how.
 pub const ATREST_ERR_INVALID_PREFIX: u32 = 217;
+/// The DEK is another one than expected: something else has been put in the place of what should be there.
+pub const ATREST_ERR_OTHER_DEK: u32 = 218;
+/// The DEK is wrapped under another key than expected.
+pub const ATREST_ERR_OTHER_KEY: u32 = 219;
 
 /// The device carries no LUKS header.
 pub const ATREST_ERR_NOT_LUKS: u32 = 300;
@@ -201,6 +205,7 @@ const NAMES: &[(atrest_status, &CStr)] = &names! {
     ATREST_ERR_WRONG_PASSPHRASE ATREST_ERR_DAMAGED_VAULT ATREST_ERR_VAULT
     ATREST_ERR_KEY_DISABLED ATREST_ERR_KEY_DELETED ATREST_ERR_KEY_EXPIRED ATREST_ERR_KEY_NOT_YET_VALID
     ATREST_ERR_ACCESS_DENIED ATREST_ERR_PURGE_PROTECTED ATREST_ERR_INVALID_PREFIX
+    ATREST_ERR_OTHER_DEK ATREST_ERR_OTHER_KEY
 
     ATREST_ERR_NOT_LUKS ATREST_ERR_INVALID_HEADER ATREST_ERR_UNSUPPORTED_HEADER ATREST_ERR_TAMPERED_HEADER
     ATREST_ERR_WRONG_KEY ATREST_ERR_DEVICE_TOO_SMALL ATREST_ERR_DEVICE_NOT_BLANK ATREST_ERR_MISALIGNED

@@ -255,6 +255,19 @@ pub unsafe extern "C" fn atrest_volume_uuid(
     run(|| text_out!(uuid, uuid_cap, uuid_len).put(&handle!(volume).uuid()))
 }
 
+/// Which DEK the volume has, in 32 bytes: see atrest_dek_fingerprint. Compare it before the first read or write.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn atrest_volume_fingerprint(
+    volume: *const atrest_volume,
+    fingerprint: *mut u8,
+) -> atrest_status {
+    run(|| {
+        let (volume, out) = (handle!(volume), out!(fingerprint.cast::<[u8; 32]>()));
+        out.set(volume.fingerprint()?.to_bytes());
+        Ok(())
+    })
+}
+
 /// The DEK of the volume, as a new handle, for those who wrap it elsewhere too.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn atrest_volume_dek(volume: *const atrest_volume, out: *mut *mut atrest_dek) -> atrest_status {

@@ -15,6 +15,8 @@ mod envelope;
 #[cfg(feature = "std")]
 mod file_vault;
 #[cfg(feature = "std")]
+mod fingerprint;
+#[cfg(feature = "std")]
 pub mod hazmat;
 #[cfg(feature = "std")]
 mod kdf;
@@ -42,6 +44,8 @@ pub use file_vault::{
     AuditEntry, AuditHead, AuditLog, DeletedKey, FileVault, Grant, KdfCost, KeyInfo, KeyOperation, KeyOrigin, Unlock,
     VaultIdentity, VaultOptions, VaultProperties, VersionChange, VersionInfo,
 };
+#[cfg(feature = "std")]
+pub use fingerprint::Fingerprint;
 #[cfg(feature = "std")]
 pub use kdf::{HashAlgorithm, Kdf, KdfKind, KdfLimits};
 #[cfg(feature = "std")]

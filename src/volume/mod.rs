@@ -108,6 +108,15 @@ impl<D: BlockDevice> Volume<D> {
         &self.dek
     }
 
+    /// Which DEK it has, to be kept apart from the disk and demanded by [`OpenOptions::expect`]: see
+    /// [`Fingerprint`](crate::Fingerprint).
+    ///
+    /// # Errors
+    /// [`Error::Forked`].
+    pub fn fingerprint(&self) -> Result<crate::Fingerprint> {
+        self.dek.fingerprint()
+    }
+
     /// The device below.
     pub fn device(&self) -> &D {
         &self.device

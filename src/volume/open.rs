@@ -7,7 +7,7 @@ use super::stored::StoredHeader;
 use super::unlock::Locked;
 use super::{BlockDevice, Volume};
 use crate::arch::wipe_deep_stack;
-use crate::key::{Credential, KdfLimits};
+use crate::key::{Credential, Fingerprint, KdfLimits};
 #[cfg(doc)]
 use crate::luks::Priority;
 use crate::{Error, Result};
@@ -24,6 +24,8 @@ pub struct OpenOptions {
     allow_unencrypted: bool,
     repair_foreign: bool,
     require_locked_memory: bool,
+    expected: Option<Fingerprint>,
+    expected_key: Option<String>,
 }
 
 impl OpenOptions {
@@ -42,6 +44,20 @@ impl OpenOptions {
     /// under the same key is not noticed.
     pub fn context(mut self, context: &[u8]) -> Self {
         self.context = Some(context.to_vec());
+        self
+    }
+
+    /// The DEK that the volume must have, by what [`Volume::fingerprint`] said when it was made. Without it, a volume that
+    /// somebody made under a DEK of their own, and put in the place of this one, is not noticed: see [`Fingerprint`].
+    pub fn expect(mut self, fingerprint: Fingerprint) -> Self {
+        self.expected = Some(fingerprint);
+        self
+    }
+
+    /// The name of the key, of any vault, that the DEK must be wrapped under. A volume that names others only is refused
+    /// before any vault is asked.
+    pub fn expect_key(mut self, name: &str) -> Self {
+        self.expected_key = Some(name.into());
         self
     }
 
@@ -106,6 +122,8 @@ impl fmt::Debug for OpenOptions {
             .field("allow_unencrypted", &self.allow_unencrypted)
             .field("repair_foreign", &self.repair_foreign)
             .field("require_locked_memory", &self.require_locked_memory)
+            .field("expected", &self.expected)
+            .field("expected_key", &self.expected_key)
             .finish()
     }
 }
@@ -120,8 +138,8 @@ impl<D: BlockDevice> Volume<D> {
     /// # Errors
     /// [`Error::NotLuks`]; [`Error::InvalidHeader`]; [`Error::UnsupportedHeader`]; [`Error::NotThisVault`]; what the
     /// vault answers; [`Error::WrongPassphrase`]; [`Error::NoSuchProtector`] where no keyslot takes a passphrase;
-    /// [`Error::WrongKey`]; [`Error::TamperedHeader`]; [`Error::ContextMismatch`]; [`Error::DeviceTooSmall`] for a
-    /// truncated device; [`Error::ForeignData`] unless [`hazmat_repair`](OpenOptions::hazmat_repair) is set;
+    /// [`Error::WrongKey`]; [`Error::TamperedHeader`]; [`Error::ContextMismatch`]; [`Error::OtherDek`];
+    /// [`Error::OtherKey`]; [`Error::DeviceTooSmall`] for a truncated device; [`Error::ForeignData`] unless [`hazmat_repair`](OpenOptions::hazmat_repair) is set;
     /// [`Error::MemoryNotLocked`]; [`Error::Io`].
     pub fn open(device: D, credential: Credential<'_>, options: &OpenOptions) -> Result<Self> {
         let volume = Self::open_unwiped(device, credential, options);
@@ -139,12 +157,19 @@ impl<D: BlockDevice> Volume<D> {
         if !options.allow_unencrypted {
             data.check_encrypted()?;
         }
-        let locked =
-            Locked { header: &header, device: on, data: &data, keyslot: options.keyslot, limits: options.kdf_limits };
+        let locked = Locked {
+            header: &header,
+            device: on,
+            data: &data,
+            keyslot: options.keyslot,
+            limits: options.kdf_limits,
+            key: options.expected_key.as_deref(),
+        };
         let (dek, token) = locked.unlock(credential)?;
         if options.context.as_deref().is_some_and(|wanted| token.as_ref().is_none_or(|t| t.context != wanted)) {
             return Err(Error::ContextMismatch);
         }
+        options.expected.map_or(Ok(()), |expected| expected.check(&dek))?;
         let device_size = device.size().map_err(|e| Error::io("asking the device for its size", e))?;
         let layout = data.layout(device_size, &dek)?;
         if options.require_locked_memory {

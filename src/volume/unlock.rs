@@ -16,6 +16,8 @@ pub(super) struct Locked<'a> {
     /// The keyslot to try; otherwise all are tried.
     pub(super) keyslot: Option<u32>,
     pub(super) limits: KdfLimits,
+    /// The name of the key that the DEK must be wrapped under.
+    pub(super) key: Option<&'a str>,
 }
 
 /// By how much all keyslots together may go beyond what one may ask for.
@@ -25,7 +27,7 @@ impl Locked<'_> {
     /// Finds the DEK and proves it by the digest; and, where there are tokens of ours, the header by the MAC of one. A
     /// header without them has no MAC: it opens as it does with other tools.
     pub(super) fn unlock(&self, credential: Credential<'_>) -> Result<(Dek, Option<Token>)> {
-        let tokens = self.header.tokens()?;
+        let tokens = self.expected(self.header.tokens()?)?;
         let dek = match credential {
             Credential::Vault(vault) => return self.by_vault(vault, tokens),
             Credential::Passphrase(passphrase) => self.by_passphrase(Passphrase::given(passphrase)?.bytes())?,
@@ -49,6 +51,17 @@ impl Locked<'_> {
             return Err(Error::UnsupportedHeader(format!("its cipher, {cipher:?}, takes no key of {bits} bits")));
         }
         Ok((dek, token))
+    }
+
+    /// The tokens that name the expected key.
+    fn expected(&self, tokens: Vec<(u32, Token)>) -> Result<Vec<(u32, Token)>> {
+        let Some(key) = self.key else { return Ok(tokens) };
+        let (expected, others): (Vec<_>, Vec<_>) =
+            tokens.into_iter().partition(|(_, token)| token.wrapped.kek.key() == key);
+        if expected.is_empty() {
+            return Err(Error::OtherKey { expected: key.into(), found: ways_in(&others) });
+        }
+        Ok(expected)
     }
 
     fn by_vault(&self, vault: &dyn KeyVault, tokens: Vec<(u32, Token)>) -> Result<(Dek, Option<Token>)> {

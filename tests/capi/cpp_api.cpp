@@ -163,6 +163,7 @@ void empty_handles()
 
     const atrest::dek dek;
     FAILS(null, dek.algorithm());
+    FAILS(null, dek.fingerprint());
     FAILS(null, dek.wrap(vault, "k", "disk"));
     FAILS(null, dek.hazmat_bytes(sector));
     FAILS(null, atrest::dek::unwrap(vault, sector, "disk"));
@@ -185,6 +186,7 @@ void empty_handles()
     FAILS(null, volume.sync());
     FAILS(null, volume.size());
     FAILS(null, volume.uuid());
+    FAILS(null, volume.fingerprint());
     FAILS(null, volume.dek());
     FAILS(null, volume.key_urls());
     FAILS(null, volume.rotate_kek(vault));
@@ -511,6 +513,7 @@ void volumes()
     CHECK(GOT(volume.size()) == 16 << 20 && GOT(volume.sector_size()) == 4096 && GOT(volume.data_offset()) == 16 << 20);
     CHECK(GOT(volume.cipher()) == "aes-xts-plain64");
     CHECK(GOT(volume.uuid()) == "12340000-0000-0000-0000-000000000000");
+    CHECK(GOT(volume.fingerprint()) == GOT(GOT(volume.dek()).fingerprint()));
     CHECK(GOT(GOT(volume.dek()).algorithm()) == atrest::dek_algorithm::aes_128_xts);
     CHECK(GOT(volume.key_urls()) == std::vector<std::string>{url});
 

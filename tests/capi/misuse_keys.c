@@ -236,6 +236,13 @@ static void deks(const atrest_dek *dek, const atrest_vault *vault)
     NO_HANDLE(atrest_dek, ATREST_ERR_BAD_ENUM, atrest_dek_generate(0, &out));
     NO_HANDLE(atrest_dek, ATREST_ERR_BAD_ENUM, atrest_dek_generate(65536 + ATREST_AES_256_XTS, &out));
     IS(ATREST_ERR_NULL_ARGUMENT, atrest_dek_generate(ATREST_AES_256_XTS, NULL));
+    unsigned char print[32] = {0}, same[32] = {0}, zeros[32] = {0};
+    IS(ATREST_ERR_NULL_ARGUMENT, atrest_dek_fingerprint(dek, NULL));
+    IS(ATREST_ERR_NULL_ARGUMENT, atrest_dek_fingerprint(NULL, print));
+    CHECK(memcmp(print, zeros, 32) == 0);
+    OK(atrest_dek_fingerprint(dek, print));
+    OK(atrest_dek_fingerprint(dek, same));
+    CHECK(memcmp(print, same, 32) == 0 && memcmp(print, zeros, 32) != 0);
     IS(ATREST_ERR_NULL_ARGUMENT, atrest_dek_algorithm(dek, NULL));
     uint32_t algorithm = 99;
     IS(ATREST_ERR_NULL_ARGUMENT, atrest_dek_algorithm(NULL, &algorithm));
