@@ -1,0 +1,153 @@
+//! What an [`Error`] says to a person: what is so, and what to do next.
+
+use core::fmt;
+
+use super::Error;
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Error::KeyLength { len } => {
+                write!(
+                    f,
+                    "an XTS key is 32 bytes (AES-128-XTS) or 64 bytes (AES-256-XTS) long, a CBC key 16, 24 or 32, \
+                     a CTR or HCTR2 key 32, not {len}"
+                )
+            }
+            Error::EqualKeyHalves => f.write_str("the two halves of the XTS key are equal; use a key of random bytes"),
+            Error::SectorSize { size } => write!(f, "a sector size of {size} bytes is not supported here"),
+            Error::PartialSector { len, sector_size } => {
+                write!(f, "a buffer of {len} bytes is not a whole number of {sector_size}-byte sectors")
+            }
+            Error::LengthMismatch { src, dst } => {
+                write!(f, "source ({src} bytes) and destination ({dst} bytes) differ in length")
+            }
+            Error::SectorOverflow { first_sector } => {
+                write!(f, "a run that starts at sector {first_sector} goes past the last sector number, 2^64 - 1")
+            }
+            Error::StreamOverflow { offset } => {
+                write!(f, "a run that starts at offset {offset} of a stream goes past the last one, 2^64 - 1")
+            }
+            Error::DataUnitLength { len } => {
+                write!(f, "a data unit of {len} bytes is not between 16 bytes and 2^20 blocks (16 MiB)")
+            }
+            Error::KernelUnavailable { kind } => write!(f, "this CPU can't run the kernel {kind}"),
+            Error::KekLength { len } => write!(f, "a key-encryption key is 16, 24 or 32 bytes long, not {len}"),
+            Error::WrapLength { len } => write!(f, "the key-wrap algorithm takes no input of {len} bytes"),
+            Error::BufferTooShort { needed } => write!(f, "the output buffer is too short: {needed} bytes are needed"),
+            Error::UnwrapFailed => {
+                f.write_str("the wrapped key fails its integrity check: another key wrapped it, or it was altered")
+            }
+            #[cfg(feature = "std")]
+            _ => self.fmt_std(f),
+        }
+    }
+}
+
+#[cfg(feature = "std")]
+impl Error {
+    fn fmt_std(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Error::UnsupportedAlgorithm(name) => write!(f, "the algorithm {name:?} is not supported here"),
+            Error::Forked => f.write_str(
+                "this key was made by the parent of this process, and a child that is forked has none of its parent's \
+                 keys: open the vault and the volume again in the child",
+            ),
+            Error::MemoryNotLocked { unlocked } => write!(
+                f,
+                "{unlocked} bytes of memory with secrets can't be locked, and could be written to swap: raise the limit \
+                 of locked memory (RLIMIT_MEMLOCK, `ulimit -l`), or don't demand it"
+            ),
+            Error::Random => f.write_str("the operating system gave no random bytes"),
+            Error::InvalidName(text) => f.write_str(text),
+            // `key::MAX_CONTEXT`, which this layer can't name; a test beside it compares.
+            Error::ContextLength { len } => write!(f, "a context has at most 1024 bytes, not {len}"),
+            Error::InvalidEnvelope(text) => write!(f, "not a sound envelope: {text}"),
+            Error::InvalidPrefix(text) => write!(f, "not a sound prefix of an encrypted file: {text}"),
+            Error::ContextMismatch => f.write_str(
+                "the wrapped key is bound to another context than the one expected, or its record was altered",
+            ),
+            Error::OtherDek => f.write_str(
+                "its data key is another one than expected: somebody has put something else in its place. Don't use it; \
+                 look for the right one, or a backup of its header",
+            ),
+            Error::OtherKey { expected, found } => {
+                write!(f, "its data key is expected under the key {expected:?}, and is wrapped by {found}")
+            }
+            Error::NotThisVault { wanted } => write!(f, "this vault did not wrap the key; it takes {wanted}"),
+            Error::NoSuchKey { key } => write!(f, "the vault has no key {key:?}"),
+            Error::KeyExists { key } => write!(f, "the vault has a key {key:?} already; rotate it for a new version"),
+            Error::KeyDisabled { key } => {
+                write!(f, "the key {key:?} is disabled; enable it in its vault to use it again")
+            }
+            Error::KeyDeleted { key } => {
+                write!(f, "the key {key:?} is deleted; recover it in its vault to use it again")
+            }
+            Error::KeyExpired { key } => {
+                write!(f, "the key {key:?} has expired; rotate it, or move its expiry, in its vault")
+            }
+            Error::KeyNotYetValid { key } => {
+                write!(f, "the key {key:?} is not valid yet; wait, or move its not-before time, in its vault")
+            }
+            Error::AccessDenied { identity, operation, key } => write!(
+                f,
+                "the vault denies {identity:?} the operation {operation} on the key {key:?}; have the vault's owner grant it"
+            ),
+            Error::PurgeProtected { key } => write!(
+                f,
+                "the vault's purge protection keeps the key {key:?}: only a whole key, deleted and past its retention, can \
+                 be purged"
+            ),
+            Error::WrongPassphrase => {
+                f.write_str("the passphrase or key file is wrong: it opens neither this vault nor a keyslot")
+            }
+            Error::DamagedVault(text) => write!(f, "the vault's file is damaged: {text}"),
+            Error::Vault(text) => write!(f, "the vault failed: {text}"),
+            #[cfg(feature = "managed")]
+            Error::DiskSuspended { disk, reason } => write!(f, "{disk:?} is suspended: {reason}"),
+            #[cfg(feature = "managed")]
+            Error::NoSuchResource(text) | Error::ResourceExists(text) => f.write_str(text),
+            #[cfg(feature = "managed")]
+            Error::NotAllowed { rule, text } => write!(f, "{text} (rule {rule})"),
+            Error::NotLuks { found } => write!(
+                f,
+                "the device carries no LUKS header; it holds {found}. Check that it is the right device; if its header is \
+                 detached, give the header's device too; a header that was lost comes back from a backup only. To format \
+                 the device destroys what it holds"
+            ),
+            Error::ForeignData(text) => write!(f, "{text}; nothing was written"),
+            Error::InvalidHeader(text) => write!(f, "no intact LUKS header: {text}"),
+            Error::UnsupportedHeader(text) => write!(f, "the LUKS header is not supported: {text}"),
+            Error::TamperedHeader => f.write_str(
+                "the header's MAC does not match: its segment, cipher, digest, uuid or token was changed by somebody \
+                 without the DEK; restore a backup of the header",
+            ),
+            Error::WrongKey => f.write_str("the key is not the key of this volume"),
+            Error::NoSuchProtector(text) | Error::NoRoom(text) => f.write_str(text),
+            Error::LastProtector => f.write_str(
+                "it is the last way into the volume; add another first, or `erase` the header to destroy the data",
+            ),
+            Error::OtherHeader(text) => {
+                write!(f, "the backup is of another header: {text}; `hazmat_restore` writes it all the same")
+            }
+            Error::DeviceTooSmall { needed, size } => {
+                write!(f, "the device has {size} bytes where {needed} are needed; was it truncated?")
+            }
+            Error::DeviceNotBlank { offset } => write!(
+                f,
+                "the device is not blank (there is data at byte {offset}); set `overwrite` to destroy what it holds"
+            ),
+            Error::Misaligned { offset, len, sector_size } => {
+                write!(f, "offset {offset} and length {len} must be multiples of the sector size, {sector_size} bytes")
+            }
+            Error::OutOfBounds { offset, len, size } => {
+                write!(f, "{len} bytes at offset {offset} go past the end of the volume, which has {size} bytes")
+            }
+            Error::ReadOnly => f.write_str("the volume was opened read-only"),
+            Error::Busy { what } => write!(f, "{what} is in use by another process or handle"),
+            Error::InvalidOption(text) => f.write_str(text),
+            Error::Io { what, source } => write!(f, "{what}: {source}"),
+            _ => unreachable!("the variants without std are written by Display"),
+        }
+    }
+}
