@@ -152,7 +152,14 @@ impl FilePrefix {
             (Ok(first), _) => (first, 0),
             (Err(_), Ok(second)) => (second, 1),
             (Err(unsupported @ Error::UnsupportedAlgorithm(_)), Err(_)) => return Err(unsupported),
-            (Err(first), Err(second)) => return Err(Error::InvalidPrefix(format!("{first}; and the copy: {second}"))),
+            (Err(first), Err(second)) => {
+                let (first, second) = (defect(first), defect(second));
+                return Err(Error::InvalidPrefix(if first == second {
+                    format!("of either copy, {first}")
+                } else {
+                    format!("{first}; and of the copy, {second}")
+                }));
+            }
         };
         Ok(FilePrefix { slot, place, expected: None })
     }
@@ -296,6 +303,11 @@ impl FilePrefix {
         }
         Ok(new.envelope.kek().clone())
     }
+}
+
+/// What is wrong with a copy, without the words that every such error begins with.
+fn defect(error: Error) -> String {
+    if let Error::InvalidPrefix(text) = error { text } else { error.to_string() }
 }
 
 /// Whether the place of a copy may be written over: it holds a copy, whole or torn, or nothing. `other` is the copy that is

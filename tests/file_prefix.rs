@@ -86,7 +86,17 @@ fn one_damaged_copy_is_no_harm_and_two_are_refused() {
         }
     }
     let said = FilePrefix::from_bytes(&[0; LEN]).unwrap_err().to_string();
-    assert!(said.contains("atrestFP") && said.contains("and the copy"), "{said}");
+    // What is wrong with both is said once.
+    assert!(
+        said.matches("atrestFP").count() == 1 && said.matches("prefix of an encrypted file").count() == 1,
+        "{said}"
+    );
+    let mut bytes = FilePrefix::create(&vault, "disks", b"").unwrap().0.to_bytes();
+    bytes[0] ^= 1;
+    bytes[SLOT + 100] ^= 1;
+    let said = FilePrefix::from_bytes(&bytes).unwrap_err().to_string();
+    assert!(said.contains("atrestFP") && said.contains("and of the copy, its checksum"), "{said}");
+    assert_eq!(said.matches("prefix of an encrypted file").count(), 1, "{said}");
 }
 
 #[test]

@@ -99,7 +99,10 @@ impl Error {
                  be purged"
             ),
             Error::WrongPassphrase => {
-                f.write_str("the passphrase or key file is wrong: it opens neither this vault nor a keyslot")
+                f.write_str(
+                    "the passphrase or key file is wrong: nothing here opens by it. Every byte of a key file counts, a newline \
+                     at its end too",
+                )
             }
             Error::DamagedVault(text) => write!(f, "the vault's file is damaged: {text}"),
             Error::Vault(text) => write!(f, "the vault failed: {text}"),
@@ -116,7 +119,7 @@ impl Error {
                  the device destroys what it holds"
             ),
             Error::ForeignData(text) => write!(f, "{text}; nothing was written"),
-            Error::InvalidHeader(text) => write!(f, "no intact LUKS header: {text}"),
+            Error::InvalidHeader(text) => write!(f, "no LUKS header that can be used: {text}"),
             Error::UnsupportedHeader(text) => write!(f, "the LUKS header is not supported: {text}"),
             Error::TamperedHeader => f.write_str(
                 "the header's MAC does not match: its segment, cipher, digest, uuid or token was changed by somebody \
@@ -131,7 +134,11 @@ impl Error {
                 write!(f, "the backup is of another header: {text}; `hazmat_restore` writes it all the same")
             }
             Error::DeviceTooSmall { needed, size } => {
-                write!(f, "the device has {size} bytes where {needed} are needed; was it truncated?")
+                write!(
+                    f,
+                    "the device has {size} bytes where {needed} are needed. For a new volume, a smaller `data_offset` does with \
+                     less; where there is a volume, its device was truncated: `hazmat_allow_truncated` opens what is left"
+                )
             }
             Error::DeviceNotBlank { offset } => write!(
                 f,

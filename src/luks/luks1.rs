@@ -276,7 +276,7 @@ impl Luks1Header {
     }
 
     /// LUKS2 has digests of the same kind, with a ceiling on what they cost.
-    fn checked_digest(&self) -> Result<VolumeKeyDigest> {
+    pub(crate) fn checked_digest(&self) -> Result<VolumeKeyDigest> {
         let digest = VolumeKeyDigest {
             hash: self.hash.name().into(),
             iterations: self.digest_iterations,

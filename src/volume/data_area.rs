@@ -7,6 +7,9 @@ use crate::cipher::{CipherSpec, DmCipher};
 use crate::luks::{CryptSegment, Luks1Header, Metadata, Segment, SegmentKind, SegmentSize};
 use crate::{Dek, Error, Result, SectorSize};
 
+/// What opens what this library doesn't. OPAL drives came with cryptsetup 2.7.
+const ELSEWHERE: &str = "`cryptsetup open` may, on a kernel that has what it needs";
+
 /// The data as a header describes it, checked for what this library can do.
 #[derive(Debug, Clone)]
 pub(super) struct DataArea {
@@ -71,7 +74,9 @@ impl DataArea {
                     }
                     Some(checked(crypt)?)
                 }
-                SegmentKind::Other(kind) => return no(format!("its segment is of type {kind:?}, not \"crypt\"")),
+                SegmentKind::Other(kind) => {
+                    return no(format!("its segment is of type {kind:?}, not \"crypt\"; {ELSEWHERE}"));
+                }
             };
             check_place(segment, crypt.map_or(512, |crypt| crypt.sector_size.bytes()), header_end)?;
             pieces.push(Piece { offset: segment.offset, size: segment.size, crypt });
@@ -135,12 +140,13 @@ impl DataArea {
 
 fn spec(crypt: &CryptSegment) -> Result<CipherSpec> {
     let spec = CipherSpec::from_name(&crypt.encryption);
-    spec.ok_or_else(|| Error::UnsupportedHeader(format!("its cipher is {:?}, which is not known", crypt.encryption)))
+    let unknown = || format!("its cipher is {:?}, which is not known; {ELSEWHERE}", crypt.encryption);
+    spec.ok_or_else(|| Error::UnsupportedHeader(unknown()))
 }
 
 fn checked(crypt: &CryptSegment) -> Result<Crypt> {
     if crypt.integrity {
-        return Err(Error::UnsupportedHeader("its sectors carry integrity tags".into()));
+        return Err(Error::UnsupportedHeader(format!("its sectors carry integrity tags; {ELSEWHERE}")));
     }
     match crypt.sector_size {
         size @ (512 | 1024 | 2048 | 4096) => {

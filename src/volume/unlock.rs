@@ -94,7 +94,15 @@ impl Locked<'_> {
         if attempts.is_empty() {
             return Err(Error::NoSuchProtector(match self.keyslot {
                 Some(id) => format!("this volume's key has no keyslot {id}"),
-                None => "no keyslot opens by a passphrase; this volume takes another credential".into(),
+                None => match self.header.ignored(self.data).as_slice() {
+                    [] => "no keyslot opens by a passphrase; this volume takes another credential".into(),
+                    [id] => {
+                        format!("keyslot {id} is tried only when it is named (`keyslot`): its priority is 'ignore'")
+                    }
+                    ids => {
+                        format!("keyslots {ids:?} are tried only when named (`keyslot`): their priority is 'ignore'")
+                    }
+                },
             }));
         }
         let mut budget = Budget::new(&self.limits);
@@ -146,14 +154,15 @@ impl Locked<'_> {
 struct Budget {
     iterations: u64,
     kib_passes: u64,
+    /// What there was of both at the beginning.
+    whole: (u64, u64),
 }
 
 impl Budget {
     fn new(limits: &KdfLimits) -> Self {
-        Budget {
-            iterations: u64::from(limits.max_pbkdf2_iterations).saturating_mul(MAX_TOTAL),
-            kib_passes: limits.max_argon2_kib_passes.saturating_mul(MAX_TOTAL),
-        }
+        let iterations = u64::from(limits.max_pbkdf2_iterations).saturating_mul(MAX_TOTAL);
+        let kib_passes = limits.max_argon2_kib_passes.saturating_mul(MAX_TOTAL);
+        Budget { iterations, kib_passes, whole: (iterations, kib_passes) }
     }
 
     /// Takes off what a keyslot asks for, and the digest that its key is proven by.
@@ -165,6 +174,13 @@ impl Budget {
                 (digest, u64::from(memory_kib) * u64::from(passes))
             }
         };
+        let (most, _) = self.whole;
+        if iterations > most {
+            return Err(format!(
+                "it was not tried: with {digest} iterations of PBKDF2 for the header's digest, which proves a key, it asks for \
+                 {iterations}, over the {most} that a header may; raise `KdfLimits::max_pbkdf2_iterations`"
+            ));
+        }
         let left = self.iterations.checked_sub(iterations).zip(self.kib_passes.checked_sub(kib_passes));
         (self.iterations, self.kib_passes) = left.ok_or(
             "it was not tried: with the keyslots before it, it asks for more work than a header may; name it to try it \

@@ -79,7 +79,11 @@ impl StoredHeader {
                 let what = "its data begins at byte 0, where the header is: it is detached from its data";
                 Err(Error::UnsupportedHeader(what.into()))
             }
-            StoredHeader::Luks1(stored) => Ok(DataArea::of_luks1(&stored.header)),
+            StoredHeader::Luks1(stored) => {
+                // What no credential can change, before any is tried.
+                stored.header.checked_digest()?;
+                Ok(DataArea::of_luks1(&stored.header))
+            }
             StoredHeader::Luks2(stored) => {
                 stored.check_requirements()?;
                 let header_end = if detached { 0 } else { 2 * stored.binary.header_size };
@@ -153,6 +157,14 @@ impl StoredHeader {
         match self {
             StoredHeader::Luks1(stored) => stored.attempts(named),
             StoredHeader::Luks2(stored) => stored.attempts(data.digest, named),
+        }
+    }
+
+    /// The keyslots of the data's key that are tried only when they are named.
+    pub(super) fn ignored(&self, data: &DataArea) -> Vec<u32> {
+        match self {
+            StoredHeader::Luks1(_) => Vec::new(),
+            StoredHeader::Luks2(stored) => stored.ignored(data.digest),
         }
     }
 

@@ -35,6 +35,13 @@ impl Luks2Store {
         keyslots.into_iter().map(|keyslot| (keyslot.id, attempt(keyslot))).collect()
     }
 
+    /// The keyslots of the key that `digest` proves that only who names them tries.
+    pub(in crate::volume) fn ignored(&self, digest: u32) -> Vec<u32> {
+        let bound = self.metadata.digests().iter().find(|d| d.id == digest).map_or(&[][..], |d| &d.keyslots);
+        let keyslots = self.metadata.keyslots().iter().filter(|keyslot| bound.contains(&keyslot.id));
+        keyslots.filter(|keyslot| keyslot.priority == Priority::Ignore).map(|keyslot| keyslot.id).collect()
+    }
+
     /// Puts `key` into a new keyslot.
     pub(in crate::volume) fn add_keyslot(
         &mut self,

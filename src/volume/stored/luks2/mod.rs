@@ -219,7 +219,7 @@ impl Luks2Store {
                 )
             }
             _ if requirements.is_empty() => return Ok(()),
-            _ => format!("it requires {requirements}"),
+            _ => format!("it requires {requirements}; a newer `cryptsetup` may know it"),
         };
         Err(Error::UnsupportedHeader(what))
     }
@@ -294,9 +294,13 @@ fn read_copy(device: &dyn BlockDevice, size: u64, position: Position, offset: u6
     }
     let mut copy = vec![0; binary.header_size as usize];
     device.read_at(offset, &mut copy).map_err(failed)?;
-    let metadata =
-        BinaryHeader::verify(&copy).and_then(|()| Metadata::parse(&copy[BINARY_HEADER..], binary.header_size));
-    Ok(metadata.map(|metadata| Copy { binary, metadata }).map_err(Bad::Defect))
+    if let Err(what) = BinaryHeader::verify(&copy) {
+        return Ok(Err(Bad::Defect(what)));
+    }
+    // No damage, then: somebody has written it so.
+    let odd = |what| Bad::Defect(format!("it isn't damaged (its checksum is right), but {what}"));
+    let metadata = Metadata::parse(&copy[BINARY_HEADER..], binary.header_size);
+    Ok(metadata.map(|metadata| Copy { binary, metadata }).map_err(odd))
 }
 
 /// Looks for the second copy where it can be, since the first can't say.
