@@ -293,7 +293,7 @@ fn edits_that_would_make_a_header_invalid_are_refused_and_change_nothing() {
         refused(metadata.add_foreign_token(token), says);
     }
     let long = format!(r#"{{"type":"x","keyslots":[],"blob":"{}"}}"#, "A".repeat(COPY - JSON));
-    assert!(matches!(metadata.add_foreign_token(&long), Err(Error::InvalidHeader(what)) if what.contains("has room")));
+    assert!(matches!(metadata.add_foreign_token(&long), Err(Error::NoRoom(what)) if what.contains("has room")));
     assert_eq!(metadata, before);
     // All numbers taken.
     for id in 0..32 {
