@@ -188,3 +188,80 @@ fn requirements_that_ask_for_nothing_are_none() {
     assert_eq!(id, ProtectorId::Keyslot(1));
     assert_eq!(header::json(&image.bytes(), 0)["config"]["requirements"], json!({}));
 }
+
+/// What stands in a token is the business of the program that it is of. cryptsetup takes each of these, and gives it back.
+#[test]
+fn tokens_of_others_are_carried_byte_for_byte() {
+    let tokens: [&[u8]; 7] = [
+        b"{\"type\":\"x\",\"keyslots\":[\"0\"],\"name\":\"caf\xe9\"}",
+        br#"{"type":"x","keyslots":["0"],"n":NaN}"#,
+        br#"{"type":"x","keyslots":["0"],"n":1e400}"#,
+        br#"{"type":"x","keyslots":["0"],"s":"a\u0000b"}"#,
+        br#"{"type":"x","keyslots":["0","0"]}"#,
+        br#"{"type":"x","keyslots":["0"],"n":0.1234567890123456789012345}"#,
+        br#"{"type":"x","keyslots":["0"],"mac":{"a":-Infinity,"kdf":[[],{"type":1}]}}"#,
+    ];
+    let how = [&["--type", "luks2"][..], &PBKDF2].concat();
+    let Some(image) = Image::new(b"a passphrase", &how) else { return };
+    let (file, path) = (image.path("token"), image.path("image"));
+    for (id, token) in tokens.iter().enumerate() {
+        fs::write(&file, token).unwrap();
+        run(&image.cryptsetup, &["token", "import", "--token-id", &id.to_string(), "--json-file", &file, &path]);
+    }
+    let exported = |id: usize| {
+        let _ = fs::remove_file(&file);
+        run(&image.cryptsetup, &["token", "export", "--token-id", &id.to_string(), "--json-file", &file, &path]);
+        fs::read(&file).unwrap()
+    };
+    let before: Vec<Vec<u8>> = (0..tokens.len()).map(exported).collect();
+    let area = |image: &[u8], which| {
+        let area = &header::copy(image, which)[header::JSON..];
+        area[..area.iter().position(|&byte| byte == 0).unwrap()].to_vec()
+    };
+    let old = area(&image.bytes(), 0);
+
+    let volume = image.open().unwrap();
+    volume.header().set_label("new", "").unwrap();
+    // Nothing of the metadata was changed, so that no byte of them was.
+    assert_eq!([area(&image.bytes(), 0), area(&image.bytes(), 1)], [old.clone(), old]);
+    let cheap = KeyslotOptions::new().kdf(CHEAP);
+    volume.add_protector(Protector::Passphrase(b"second"), &cheap).unwrap();
+    volume.header().set_priority(1, Priority::Prefer).unwrap();
+    volume.header().remove_protector(ProtectorId::Keyslot(1)).unwrap();
+    drop(volume);
+    assert_eq!((0..tokens.len()).map(exported).collect::<Vec<_>>(), before);
+    assert!(image.cryptsetup_opens());
+
+    // What is bound to a keyslot that goes is unbound from it, and from it alone.
+    let volume = image.open().unwrap();
+    let id = volume.change_keyslot(0, Protector::Passphrase(b"third"), &cheap).unwrap();
+    drop(volume);
+    assert_eq!(id, 1);
+    for (id, token) in before.iter().enumerate() {
+        let unbound = String::from_utf8_lossy(token).replace("[\"0\"]", "[]").replace("[\"0\",\"0\"]", "[]");
+        assert_eq!(String::from_utf8_lossy(&exported(id)), unbound);
+    }
+}
+
+#[test]
+fn a_keyslot_of_an_unknown_kdf_keeps_nobody_from_the_others() {
+    let how = [&["--type", "luks2"][..], &PBKDF2].concat();
+    let Some(image) = Image::new(b"a passphrase", &how) else { return };
+    let volume = image.open().unwrap();
+    volume.add_protector(Protector::Passphrase(b"second"), &KeyslotOptions::new().kdf(CHEAP)).unwrap();
+    drop(volume);
+    let mut bytes = image.bytes();
+    header::edit_json(&mut bytes, |json| {
+        json["keyslots"]["0"]["kdf"] = json!({"type": "balloon", "space": 7, "note": null});
+    });
+    image.write(&bytes);
+    let volume = image.open_with(Credential::Passphrase(b"second")).unwrap();
+    assert_eq!(volume.header().keyslots()[0].kdf, "balloon");
+    volume.header().set_priority(1, Priority::Prefer).unwrap();
+    drop(volume);
+    let kdf = header::json(&image.bytes(), 0)["keyslots"]["0"]["kdf"].clone();
+    assert_eq!(kdf, json!({"type": "balloon", "space": 7, "note": null}));
+    // Nobody knows whether it is the unknown one's.
+    let refused = image.open_with(Credential::Passphrase(b"a passphrase")).unwrap_err().to_string();
+    assert!(refused.contains("keyslot 0 has the key derivation \"balloon\""), "{refused}");
+}

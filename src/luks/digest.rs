@@ -1,9 +1,9 @@
 //! The digest that proves a volume key (section 3.4).
 
-use serde_json::{Map, Value};
 use subtle::ConstantTimeEq;
 
 use super::metadata::json::{MAX_BINARY, binary, integer, references, string};
+use super::metadata::text::Object;
 use crate::key::HashAlgorithm;
 use crate::{Error, Result, Secret};
 
@@ -43,17 +43,12 @@ pub struct VolumeKeyDigest {
 
 impl Digest {
     /// Reads a digest of a header that has these keyslots and segments.
-    pub(super) fn from_json(
-        id: u32,
-        digest: &Map<String, Value>,
-        keyslots: &[u32],
-        segments: &[u32],
-    ) -> Result<Self, String> {
+    pub(super) fn from_json(id: u32, digest: &Object<'_>, keyslots: &[u32], segments: &[u32]) -> Result<Self, String> {
         let keyslots = references(digest, "keyslots", keyslots)?;
         let segments = references(digest, "segments", segments)?;
-        let pbkdf2 = match string(digest, "type")? {
+        let pbkdf2 = match &*string(digest, "type")? {
             "pbkdf2" => Some(VolumeKeyDigest {
-                hash: string(digest, "hash")?.into(),
+                hash: string(digest, "hash")?.into_owned(),
                 iterations: integer(digest, "iterations")?,
                 salt: binary(digest, "salt", MAX_BINARY)?,
                 digest: binary(digest, "digest", MAX_BINARY)?,

@@ -5,10 +5,11 @@
 
 use base64ct::{Base64, Encoding};
 use hmac::{Hmac, KeyInit, Mac};
-use serde_json::{Map, Value, json};
+use serde_json::json;
 use sha2::Sha256;
 
 use super::metadata::json::{binary, integer, string, uint64};
+use super::metadata::text::Object;
 use super::metadata::{Metadata, SegmentKind, SegmentSize};
 use crate::key::{Dek, EncryptionType, MAX_CONTEXT, MAX_WRAPPED, WrapAlgorithm, WrappedDek};
 use crate::{Error, Result};
@@ -56,7 +57,7 @@ impl Token {
         self.keyed_mac(dek, uuid, metadata).verify_slice(&self.mac).map_err(|_| Error::TamperedHeader)
     }
 
-    pub(super) fn from_json(object: &Map<String, Value>) -> Result<Self, String> {
+    pub(super) fn from_json(object: &Object<'_>) -> Result<Self, String> {
         let version = integer(object, "version")?;
         if version != VERSION {
             return Err(format!("its version is {version}, this library reads version {VERSION}"));
@@ -69,13 +70,13 @@ impl Token {
         let algorithm = string(object, "algorithm")?;
         let wrapped = WrappedDek {
             kek: string(object, "key_url")?.parse().map_err(|e: Error| e.to_string())?,
-            algorithm: WrapAlgorithm::from_name(algorithm)
+            algorithm: WrapAlgorithm::from_name(&algorithm)
                 .ok_or_else(|| format!("its algorithm, {algorithm:?}, is not known"))?,
             bytes: binary(object, "wrapped_dek", MAX_WRAPPED)?,
         };
         wrapped.check()?;
         Ok(Token {
-            encryption_type: EncryptionType::from_name(encryption_type)
+            encryption_type: EncryptionType::from_name(&encryption_type)
                 .ok_or_else(|| format!("its encryption type, {encryption_type:?}, is not known"))?,
             key_size,
             wrapped,
@@ -85,8 +86,8 @@ impl Token {
         })
     }
 
-    pub(super) fn to_json(&self) -> Value {
-        json!({
+    pub(super) fn to_json(&self) -> Vec<u8> {
+        let token = json!({
             "type": TOKEN_TYPE,
             "keyslots": [],
             "version": VERSION,
@@ -98,7 +99,8 @@ impl Token {
             "context": Base64::encode_string(&self.context),
             "data_size": self.data_size.to_string(),
             "mac": Base64::encode_string(&self.mac),
-        })
+        });
+        serde_json::to_vec(&token).expect("a JSON value can be written")
     }
 
     fn keyed_mac(&self, dek: &Dek, uuid: &str, metadata: &Metadata) -> Hmac<Sha256> {

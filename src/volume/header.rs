@@ -95,7 +95,7 @@ pub struct TokenInfo {
     pub keyslots: Vec<u32>,
     /// For a sound token of ours: the URL of the key that wraps the DEK.
     pub key_url: Option<String>,
-    /// All of it, as JSON.
+    /// All of it, as JSON as it stands in the header. What of it isn't UTF-8 shows as U+FFFD.
     pub json: String,
 }
 

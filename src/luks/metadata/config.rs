@@ -1,9 +1,8 @@
 //! The config object: sizes, flags, requirements (section 3.5).
 
-use serde_json::{Map, Value};
-
 use super::json::{member, strings, uint64};
 use super::keyslot::Area;
+use super::text::Object;
 use crate::luks::{BINARY_HEADER, HEADER_SIZES};
 
 /// The most bytes of the keyslots area: the reference implementation's limit.
@@ -19,11 +18,11 @@ pub(super) struct Config {
 }
 
 impl Config {
-    pub(super) fn from_root(root: &Map<String, Value>, header_size: u64) -> Result<Self, String> {
+    pub(super) fn from_root(root: &Object<'_>, header_size: u64) -> Result<Self, String> {
         if !HEADER_SIZES.contains(&header_size) {
             return Err(format!("its size, {header_size} bytes, is none of those that the format has"));
         }
-        let config = member(root, "config")?;
+        let config = &member(root, "config")?;
         let json_size = uint64(config, "json_size")?;
         if json_size != header_size - BINARY_HEADER as u64 {
             return Err(format!("its json_size, {json_size}, does not match its binary header"));
@@ -32,7 +31,7 @@ impl Config {
         if !size.is_multiple_of(4096) || size > MAX_KEYSLOTS_SIZE {
             return Err(format!("its keyslots_size, {size}, is not a multiple of 4096 up to 128 MiB"));
         }
-        let flags = if config.contains_key("flags") { strings(config, "flags")? } else { Vec::new() };
+        let flags = if config.contains("flags") { strings(config, "flags")? } else { Vec::new() };
         let keyslots = Area { offset: 2 * header_size, size };
         Ok(Config { keyslots, flags, requirements: requirements(config)? })
     }
@@ -40,12 +39,12 @@ impl Config {
 
 /// The reference implementation writes an object with an array `mandatory`, and takes one without it for none; the
 /// specification has the array itself.
-fn requirements(config: &Map<String, Value>) -> Result<Vec<String>, String> {
-    match config.get("requirements") {
-        None => Ok(Vec::new()),
-        Some(Value::Object(object)) if object.contains_key("mandatory") => strings(object, "mandatory"),
-        Some(Value::Object(_)) => Ok(Vec::new()),
-        Some(Value::Array(_)) => strings(config, "requirements"),
-        Some(other) => Err(format!("its requirements are not known: {other}")),
+fn requirements(config: &Object<'_>) -> Result<Vec<String>, String> {
+    let Some(requirements) = config.get("requirements")? else { return Ok(Vec::new()) };
+    match requirements.object() {
+        Some(object) if object.contains("mandatory") => strings(&object, "mandatory"),
+        Some(_) => Ok(Vec::new()),
+        None if requirements.array().is_some() => strings(config, "requirements"),
+        None => Err("its requirements are not known: they are no list".into()),
     }
 }

@@ -1,10 +1,9 @@
 //! Changes to a header's keyslots and tokens. Each is made on a copy, which is checked as if it had been read; one that
 //! would make the header invalid leaves it as it was.
 
-use serde_json::{Map, Value, json};
-
-use super::json::{free_id, member, parse, string};
-use super::{Keyslot, Metadata, Priority, WIPING_TYPE};
+use super::json::{array, free_id, member, numbered, parse, root, string};
+use super::text::Raw;
+use super::{Keyslot, Metadata, Priority, WIPING_TYPE, check_room};
 use crate::luks::{TOKEN_TYPE, Token};
 use crate::{Error, Result};
 
@@ -18,24 +17,18 @@ impl Metadata {
     /// # Errors
     /// [`Error::InvalidOption`]: a keyslot of another kind, no such digest, an area that isn't free, costs of zero.
     pub fn set_keyslot(&mut self, keyslot: &Keyslot, digest: u32) -> Result<()> {
-        let id = keyslot.id.to_string();
-        self.edit(|root| {
-            let keyslots = group(root, "keyslots")?;
-            let object = keyslot.to_json(keyslots.get(&id))?;
-            keyslots.insert(id.clone(), object);
-            let digests = group(root, "digests")?;
-            if !digests.contains_key(&digest.to_string()) {
+        self.edit(|text| {
+            let old = member(&root(&text), "keyslots")?.get(&keyslot.id.to_string())?;
+            let object = keyslot.to_json(old)?;
+            let mut text = with(&text, "keyslots", keyslot.id, &object)?;
+            if member(&root(&text), "digests")?.get(&digest.to_string())?.is_none() {
                 return Err(format!("there is no digest {digest}"));
             }
-            for (number, object) in digests {
-                let bound = names(object)?;
-                if *number != digest.to_string() {
-                    bound.retain(|name| name != &id);
-                } else if !bound.contains(&json!(id)) {
-                    bound.push(json!(id));
-                }
+            let numbers: Vec<u32> = numbered(&root(&text), "digests")?.into_iter().map(|(number, _)| number).collect();
+            for number in numbers {
+                text = rename(&text, "digests", number, keyslot.id, number == digest)?;
             }
-            Ok(())
+            Ok(text)
         })
     }
 
@@ -45,10 +38,9 @@ impl Metadata {
     /// # Errors
     /// [`Error::InvalidOption`]: there is no such keyslot.
     pub fn remove_keyslot(&mut self, id: u32) -> Result<()> {
-        self.edit(|root| {
-            let removed = group(root, "keyslots")?.shift_remove(&id.to_string());
-            removed.ok_or_else(|| no_keyslot(id))?;
-            unbind(root, id)
+        self.edit(|text| {
+            object(&text, "keyslots", id).ok_or_else(|| no_keyslot(id))?;
+            unbind(without(&text, "keyslots", id)?, id)
         })
     }
 
@@ -57,14 +49,14 @@ impl Metadata {
     /// # Errors
     /// [`Error::InvalidOption`]: there is no such keyslot.
     pub fn set_priority(&mut self, id: u32, priority: Priority) -> Result<()> {
-        self.edit(|root| {
-            let object = keyslot(root, id)?;
+        self.edit(|text| {
+            let object = object(&text, "keyslots", id).and_then(Raw::object).ok_or_else(|| no_keyslot(id))?;
             // Normal is what its absence means, and what the reference implementation writes by taking it out.
-            match priority {
-                Priority::Normal => object.shift_remove("priority"),
-                other => object.insert("priority".into(), (other as u32).into()),
+            let object = match priority {
+                Priority::Normal => object.without("priority")?,
+                other => object.with("priority", (other as u32).to_string().as_bytes())?,
             };
-            Ok(())
+            with(&text, "keyslots", id, &object)
         })
     }
 
@@ -74,11 +66,16 @@ impl Metadata {
     /// # Errors
     /// [`Error::InvalidOption`]: there is no such keyslot, or a type that has more members.
     pub fn replace_keyslot_type(&mut self, id: u32, kind: &str) -> Result<()> {
-        self.edit(|root| {
-            let object = keyslot(root, id)?;
-            object.retain(|name, _| ["type", "key_size", "area"].contains(&name.as_str()));
-            object.insert("type".into(), kind.into());
-            unbind(root, id)
+        self.edit(|text| {
+            let object = object(&text, "keyslots", id).and_then(Raw::object).ok_or_else(|| no_keyslot(id))?;
+            let mut new = b"{}".to_vec();
+            for name in ["type", "key_size", "area"] {
+                let old = object.get(name)?.ok_or_else(|| format!("keyslot {id} has no {name}"))?;
+                new = root(&new).with(name, old.bytes())?;
+            }
+            let kind = serde_json::to_vec(kind).expect("a text can be written");
+            new = root(&new).with("type", &kind)?;
+            unbind(with(&text, "keyslots", id, &new)?, id)
         })
     }
 
@@ -93,9 +90,7 @@ impl Metadata {
 
     /// Puts a token in, in place of the one of that number if there is one.
     pub(crate) fn set_token(&mut self, id: u32, token: &Token) {
-        if let Some(Value::Object(tokens)) = self.root.get_mut("tokens") {
-            tokens.insert(id.to_string(), token.to_json());
-        }
+        self.text = with(&self.text, "tokens", id, &token.to_json()).expect("the metadata was checked");
     }
 
     /// Takes a token out, of whatever type.
@@ -103,9 +98,9 @@ impl Metadata {
     /// # Errors
     /// [`Error::InvalidOption`]: there is no such token.
     pub fn remove_token(&mut self, id: u32) -> Result<()> {
-        self.edit(|root| {
-            let removed = group(root, "tokens")?.shift_remove(&id.to_string());
-            removed.map(drop).ok_or_else(|| format!("there is no token {id}"))
+        self.edit(|text| {
+            object(&text, "tokens", id).ok_or_else(|| format!("there is no token {id}"))?;
+            without(&text, "tokens", id)
         })
     }
 
@@ -114,17 +109,18 @@ impl Metadata {
     /// # Errors
     /// [`Error::InvalidOption`]: no JSON object, one without `type` and `keyslots` or that names a keyslot which does not
     /// exist, or one of this crate's own type; [`Error::NoRoom`].
-    pub fn add_foreign_token(&mut self, json: &str) -> Result<u32> {
+    pub fn add_foreign_token(&mut self, json: impl AsRef<[u8]>) -> Result<u32> {
         let no = |what: String| Error::InvalidOption(format!("the token: {what}"));
-        let token = parse(json.as_bytes()).map_err(no)?;
+        let json = json.as_ref().trim_ascii();
+        if json.contains(&0) {
+            return Err(no("it holds a zero byte".into()));
+        }
+        let token = parse(json).map_err(no)?;
         if string(&token, "type").map_err(no)? == TOKEN_TYPE {
             return Err(no(format!("one of type {TOKEN_TYPE:?} is sealed to its header, and can't be imported")));
         }
         let id = self.free_token_id().ok_or_else(|| Error::NoRoom("all 32 tokens are taken".into()))?;
-        self.edit(|root| {
-            group(root, "tokens")?.insert(id.to_string(), token.into());
-            Ok(())
-        })?;
+        self.edit(|text| with(&text, "tokens", id, json))?;
         Ok(id)
     }
 
@@ -154,12 +150,10 @@ impl Metadata {
         gap.checked_add(size).filter(|to| *to <= end).map(|_| gap)
     }
 
-    fn edit(&mut self, change: impl FnOnce(&mut Map<String, Value>) -> Result<(), String>) -> Result<()> {
-        let mut root = self.root.clone();
-        change(&mut root).map_err(Error::InvalidOption)?;
-        let edited = Self::from_root(root, self.header_size).map_err(Error::InvalidOption)?;
-        edited.encode(self.header_size)?;
-        *self = edited;
+    fn edit(&mut self, change: impl FnOnce(Vec<u8>) -> Result<Vec<u8>, String>) -> Result<()> {
+        let text = change(self.text.clone()).map_err(Error::InvalidOption)?;
+        check_room(text.len(), self.header_size)?;
+        *self = Self::from_text(text, self.header_size).map_err(Error::InvalidOption)?;
         Ok(())
     }
 }
@@ -168,27 +162,46 @@ fn no_keyslot(id: u32) -> String {
     format!("there is no keyslot {id}")
 }
 
-fn group<'a>(root: &'a mut Map<String, Value>, name: &str) -> Result<&'a mut Map<String, Value>, String> {
-    member(root, name)?;
-    root[name].as_object_mut().ok_or_else(|| format!("it has no {name} object"))
+/// A numbered object of a top-level object, if there is one.
+fn object<'a>(text: &'a [u8], group: &str, id: u32) -> Option<Raw<'a>> {
+    member(&root(text), group).ok()?.get(&id.to_string()).ok()?
 }
 
-fn keyslot(root: &mut Map<String, Value>, id: u32) -> Result<&mut Map<String, Value>, String> {
-    group(root, "keyslots")?.get_mut(&id.to_string()).and_then(Value::as_object_mut).ok_or_else(|| no_keyslot(id))
+/// The text with another numbered object in a top-level object.
+fn with(text: &[u8], group: &str, id: u32, object: &[u8]) -> Result<Vec<u8>, String> {
+    let root = root(text);
+    let group_text = member(&root, group)?.with(&id.to_string(), object)?;
+    root.with(group, &group_text)
 }
 
-/// The array of keyslots that a digest or token names.
-fn names(object: &mut Value) -> Result<&mut Vec<Value>, String> {
-    object.get_mut("keyslots").and_then(Value::as_array_mut).ok_or_else(|| "its keyslots is missing or no array".into())
+/// The text without a numbered object of a top-level object.
+fn without(text: &[u8], group: &str, id: u32) -> Result<Vec<u8>, String> {
+    let root = root(text);
+    let group_text = member(&root, group)?.without(&id.to_string())?;
+    root.with(group, &group_text)
+}
+
+/// Has a digest or token name a keyslot, or name it no more. One of which that was true already stays as it is.
+fn rename(text: &[u8], group: &str, of: u32, keyslot: u32, named: bool) -> Result<Vec<u8>, String> {
+    let found = object(text, group, of).and_then(Raw::object).ok_or_else(|| format!("there is no {group} {of}"))?;
+    let id = format!("\"{keyslot}\"");
+    let is_it = |name: &Raw<'_>| name.string().is_ok_and(|name| name.is_some_and(|name| *name == *keyslot.to_string()));
+    if array(&found, "keyslots")?.any(|name| is_it(&name)) == named {
+        return Ok(text.to_vec());
+    }
+    let stay = array(&found, "keyslots")?.filter(|name| !is_it(name)).map(Raw::bytes);
+    let names: Vec<&[u8]> = stay.chain(named.then_some(id.as_bytes())).collect();
+    let names = [&b"["[..], &names.join(&b','), b"]"].concat();
+    with(text, group, of, &found.with("keyslots", &names)?)
 }
 
 /// Takes a keyslot from all that name it.
-fn unbind(root: &mut Map<String, Value>, id: u32) -> Result<(), String> {
-    let id = json!(id.to_string());
-    for of in ["digests", "tokens"] {
-        for (_, object) in group(root, of)? {
-            names(object)?.retain(|name| name != &id);
+fn unbind(mut text: Vec<u8>, id: u32) -> Result<Vec<u8>, String> {
+    for group in ["digests", "tokens"] {
+        let numbers: Vec<u32> = numbered(&root(&text), group)?.into_iter().map(|(number, _)| number).collect();
+        for number in numbers {
+            text = rename(&text, group, number, id, false)?;
         }
     }
-    Ok(())
+    Ok(text)
 }

@@ -1,9 +1,10 @@
 //! Keyslots: a volume key behind a passphrase, or room that a re-encryption works in (section 3.2).
 
 use base64ct::{Base64, Encoding};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
-use super::json::{MAX_BINARY, binary, integer, member, objects, string, uint64};
+use super::json::{MAX_BINARY, binary, integer, member, objects, root, string, uint64};
+use super::text::{Object, Raw};
 
 /// The `type` of a keyslot whose area is being overwritten. It is bound to nothing, so that nobody tries to open it, but
 /// keeps its area from being given away before its key material is gone. Other programs can remove it.
@@ -119,6 +120,8 @@ pub enum KeyslotKdf {
         /// Lanes.
         cpus: u32,
     },
+    /// Not known; its `type`. Another program opens the keyslot.
+    Other(String),
 }
 
 impl Keyslot {
@@ -127,13 +130,13 @@ impl Keyslot {
         (u64::from(key_size) * u64::from(STRIPES)).next_multiple_of(SECTOR)
     }
 
-    fn from_json(id: u32, keyslot: &Map<String, Value>) -> Result<Self, String> {
+    fn from_json(id: u32, keyslot: &Object<'_>) -> Result<Self, String> {
         let kind = string(keyslot, "type")?;
         let key_size = integer(keyslot, "key_size")?;
         let priority = Priority::from_json(keyslot)?;
-        let place = member(keyslot, "area")?;
+        let place = &member(keyslot, "area")?;
         let area = Area { offset: uint64(place, "offset")?, size: uint64(place, "size")? };
-        let kind = match kind {
+        let kind = match &*kind {
             "luks2" => {
                 if !(1..=MAX_KEY_SIZE).contains(&key_size) {
                     return Err(format!("its key_size, {key_size}, is not from 1 to {MAX_KEY_SIZE}"));
@@ -155,10 +158,13 @@ impl Keyslot {
     ///
     /// # Errors
     /// For another kind than a passphrase's, whose objects hold more than is known here.
-    pub(super) fn to_json(&self, old: Option<&Value>) -> Result<Value, String> {
+    pub(super) fn to_json(&self, old: Option<Raw<'_>>) -> Result<Vec<u8>, String> {
         let KeyslotKind::Passphrase(slot) = &self.kind else {
             return Err(format!("keyslot {}: only a passphrase's keyslot can be written", self.id));
         };
+        if let KeyslotKdf::Other(kind) = &slot.kdf {
+            return Err(format!("keyslot {}: its kdf, {kind:?}, is not known", self.id));
+        }
         let mut new = json!({
             "type": "luks2",
             "key_size": self.key_size,
@@ -175,32 +181,34 @@ impl Keyslot {
         if self.priority != Priority::Normal {
             new["priority"] = (self.priority as u32).into();
         }
-        let mut object = old.map_or_else(|| new.clone(), |old| merged(old, &new));
+        let object = merged(old, &new)?;
         // Absent is normal.
-        if let (Value::Object(object), Priority::Normal) = (&mut object, self.priority) {
-            object.shift_remove("priority");
+        match Raw::new(&object).object() {
+            Some(object) if self.priority == Priority::Normal => object.without("priority"),
+            _ => Ok(object),
         }
-        Ok(object)
     }
 }
 
 /// `new`, with the members of `old` that it does not have, if both are of one `type`.
-fn merged(old: &Value, new: &Value) -> Value {
-    let (Value::Object(before), Value::Object(after)) = (old, new) else { return new.clone() };
-    if before.get("type") != after.get("type") {
-        return new.clone();
+fn merged(old: Option<Raw<'_>>, new: &Value) -> Result<Vec<u8>, String> {
+    let plain = || Ok(serde_json::to_vec(new).expect("a JSON value can be written"));
+    let (Some(before), Value::Object(after)) = (old.and_then(Raw::object), new) else { return plain() };
+    let kind = before.get("type")?.map(Raw::string).transpose()?.flatten();
+    if kind.as_deref() != after.get("type").and_then(Value::as_str) {
+        return plain();
     }
-    let mut object = before.clone();
+    let mut text = old.map_or_else(Vec::new, |old| old.bytes().to_vec());
     for (name, value) in after {
-        let value = before.get(name).map_or_else(|| value.clone(), |old| merged(old, value));
-        object.insert(name.clone(), value);
+        let value = merged(before.get(name)?, value)?;
+        text = root(&text).with(name, &value)?;
     }
-    object.into()
+    Ok(text)
 }
 
 impl Priority {
-    fn from_json(keyslot: &Map<String, Value>) -> Result<Self, String> {
-        if !keyslot.contains_key("priority") {
+    fn from_json(keyslot: &Object<'_>) -> Result<Self, String> {
+        if !keyslot.contains("priority") {
             return Ok(Priority::Normal);
         }
         match integer(keyslot, "priority")? {
@@ -213,8 +221,8 @@ impl Priority {
 }
 
 impl PassphraseKeyslot {
-    fn from_json(keyslot: &Map<String, Value>, area: &Map<String, Value>) -> Result<Self, String> {
-        let (af, kdf) = (member(keyslot, "af")?, member(keyslot, "kdf")?);
+    fn from_json(keyslot: &Object<'_>, area: &Object<'_>) -> Result<Self, String> {
+        let (af, kdf) = (&member(keyslot, "af")?, &member(keyslot, "kdf")?);
         let of = |name: &'static str| move |what| format!("its {name}: {what}");
         expect_type(area, "raw").map_err(of("area"))?;
         expect_type(af, "luks1").map_err(of("af"))?;
@@ -226,12 +234,16 @@ impl PassphraseKeyslot {
         if !(1..=MAX_KEY_SIZE).contains(&area_key_size) {
             return Err(format!("its area: its key_size, {area_key_size}, is not from 1 to {MAX_KEY_SIZE}"));
         }
-        let salt = binary(kdf, "salt", MAX_BINARY).map_err(of("kdf"))?;
-        if salt.len() < MIN_SALT {
+        let stretch = KeyslotKdf::from_json(kdf).map_err(of("kdf"))?;
+        let salt = match &stretch {
+            KeyslotKdf::Other(_) => Vec::new(),
+            _ => binary(kdf, "salt", MAX_BINARY).map_err(of("kdf"))?,
+        };
+        if salt.len() < MIN_SALT && !matches!(stretch, KeyslotKdf::Other(_)) {
             return Err(format!("its kdf: its salt has {} bytes, less than {MIN_SALT}", salt.len()));
         }
         Ok(PassphraseKeyslot {
-            kdf: KeyslotKdf::from_json(kdf).map_err(of("kdf"))?,
+            kdf: stretch,
             salt,
             af_hash: name(af, "hash").map_err(of("af"))?,
             stripes,
@@ -242,18 +254,18 @@ impl PassphraseKeyslot {
 }
 
 impl KeyslotKdf {
-    fn from_json(kdf: &Map<String, Value>) -> Result<Self, String> {
+    fn from_json(kdf: &Object<'_>) -> Result<Self, String> {
         let cost = |name| match integer(kdf, name)? {
             0 => Err(format!("its {name} is 0")),
             cost => Ok(cost),
         };
-        match string(kdf, "type")? {
+        match &*string(kdf, "type")? {
             "pbkdf2" => Ok(KeyslotKdf::Pbkdf2 { hash: name(kdf, "hash")?, iterations: cost("iterations")? }),
             "argon2i" => Ok(KeyslotKdf::Argon2i { time: cost("time")?, memory: cost("memory")?, cpus: cost("cpus")? }),
             "argon2id" => {
                 Ok(KeyslotKdf::Argon2id { time: cost("time")?, memory: cost("memory")?, cpus: cost("cpus")? })
             }
-            other => Err(format!("its type, {other:?}, is not known")),
+            other => Ok(KeyslotKdf::Other(other.into())),
         }
     }
 
@@ -266,37 +278,38 @@ impl KeyslotKdf {
             }
             KeyslotKdf::Argon2i { time, memory, cpus } => argon2("argon2i", time, memory, cpus),
             KeyslotKdf::Argon2id { time, memory, cpus } => argon2("argon2id", time, memory, cpus),
+            KeyslotKdf::Other(kind) => json!({"type": kind}),
         }
     }
 }
 
 /// The name of a hash or a cipher.
-fn name(object: &Map<String, Value>, member: &str) -> Result<String, String> {
-    match string(object, member)? {
+fn name(object: &Object<'_>, member: &str) -> Result<String, String> {
+    match &*string(object, member)? {
         "" => Err(format!("its {member} is empty")),
         name => Ok(name.into()),
     }
 }
 
-fn expect_type(object: &Map<String, Value>, wanted: &str) -> Result<(), String> {
-    match string(object, "type")? {
+fn expect_type(object: &Object<'_>, wanted: &str) -> Result<(), String> {
+    match &*string(object, "type")? {
         found if found == wanted => Ok(()),
         found => Err(format!("its type is {found:?}, not {wanted:?}")),
     }
 }
 
 /// A keyslot of a re-encryption and its area (sections 3.2.2 and 3.2.3).
-fn reencrypt(keyslot: &Map<String, Value>, area: &Map<String, Value>, key_size: u32) -> Result<KeyslotKind, String> {
+fn reencrypt(keyslot: &Object<'_>, area: &Object<'_>, key_size: u32) -> Result<KeyslotKind, String> {
     if key_size != 1 {
         return Err(format!("its key_size is {key_size}, not 1 as in a re-encryption"));
     }
-    let one_of = |name, known: &[&str]| match string(keyslot, name)? {
+    let one_of = |name, known: &[&str]| match &*string(keyslot, name)? {
         value if known.contains(&value) => Ok(value.to_owned()),
         other => Err(format!("its {name}, {other:?}, is not known")),
     };
     let mode = one_of("mode", &["reencrypt", "encrypt", "decrypt"])?;
     let direction = one_of("direction", &["forward", "backward"])?;
-    let (checksum, shift) = match string(area, "type")? {
+    let (checksum, shift) = match &*string(area, "type")? {
         "none" | "journal" => (false, false),
         "checksum" => (true, false),
         "datashift" | "datashift-journal" => (false, true),
@@ -313,12 +326,12 @@ fn reencrypt(keyslot: &Map<String, Value>, area: &Map<String, Value>, key_size: 
 }
 
 /// The keyslots, ordered by number. Their areas are within `room`, the keyslots area, and do not overlap.
-pub(super) fn keyslots(root: &Map<String, Value>, room: Area) -> Result<Vec<Keyslot>, String> {
+pub(super) fn keyslots(root: &Object<'_>, room: Area) -> Result<Vec<Keyslot>, String> {
     let end = room.offset + room.size;
     let mut keyslots: Vec<Keyslot> = Vec::new();
     for (id, keyslot) in objects(root, "keyslots")? {
         let what = |what| format!("keyslot {id}: {what}");
-        let keyslot = Keyslot::from_json(id, keyslot).map_err(what)?;
+        let keyslot = Keyslot::from_json(id, &keyslot).map_err(what)?;
         let Area { offset, size } = keyslot.area;
         if offset < room.offset || offset.checked_add(size).is_none_or(|to| to > end) {
             return Err(what(format!("its area ({size} bytes at {offset}) is not within the keyslots area")));

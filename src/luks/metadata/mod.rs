@@ -1,7 +1,7 @@
 //! The JSON area (section 3).
 //!
-//! A header is read into types, which are checked; the JSON it came from is kept beside them, so that what this crate
-//! does not know survives when a header is rewritten.
+//! A header is read into types, which are checked; the text it came from is kept beside them and is what changes are made
+//! in, so that what this crate does not know survives byte for byte when a header is rewritten.
 
 mod config;
 mod edit;
@@ -9,14 +9,16 @@ pub(super) mod json;
 mod keyslot;
 mod reencryption;
 mod segment;
+pub(super) mod text;
 
 use base64ct::{Base64, Encoding};
-use serde_json::{Map, Value, json};
+use serde_json::json;
 
 use super::{BINARY_HEADER, Digest, TOKEN_TYPE, Token, VolumeKeyDigest};
 use crate::{Error, Result};
 use config::{Config, MAX_KEYSLOTS_SIZE};
-use json::{objects, references, string};
+use json::{distinct_references, numbered, objects, root, string};
+use text::Object;
 
 pub use keyslot::{Area, Keyslot, KeyslotKdf, KeyslotKind, PassphraseKeyslot, Priority, WIPING_TYPE};
 pub use reencryption::Reencryption;
@@ -28,7 +30,8 @@ const ROOM: u64 = 16 << 20;
 /// A validated JSON area.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Metadata {
-    root: Map<String, Value>,
+    /// The JSON, which was found to be sound.
+    text: Vec<u8>,
     header_size: u64,
     config: Config,
     keyslots: Vec<Keyslot>,
@@ -132,8 +135,8 @@ impl Metadata {
                 "keyslots_size": keyslots_size.to_string(),
             },
         });
-        let Value::Object(root) = root else { unreachable!("the macro was given an object") };
-        Self::from_root(root, new.header_size).map_err(Error::InvalidOption)
+        let text = serde_json::to_vec(&root).expect("a JSON value can be written");
+        Self::from_text(text, new.header_size).map_err(Error::InvalidOption)
     }
 
     /// Reads the JSON area of a copy of the header of `header_size` bytes.
@@ -145,7 +148,7 @@ impl Metadata {
         if area[end..].iter().any(|&byte| byte != 0) {
             return Err("there are bytes behind the end of its JSON".into());
         }
-        Self::from_root(json::parse(&area[..end])?, header_size)
+        Self::from_text(area[..end].to_vec(), header_size)
     }
 
     /// The JSON area of `header_size` less 4096 bytes, padded with zeros.
@@ -153,17 +156,9 @@ impl Metadata {
     /// # Errors
     /// [`Error::NoRoom`] when the JSON is too long for it.
     pub fn encode(&self, header_size: u64) -> Result<Vec<u8>> {
-        let size = (header_size as usize).saturating_sub(BINARY_HEADER);
-        let mut area = serde_json::to_vec(&self.root).expect("a JSON value can be written");
-        // One zero byte must end it.
-        if area.len() >= size {
-            let len = area.len();
-            return Err(Error::NoRoom(format!(
-                "the header has no room for that: its JSON would take {len} bytes, and has room for {}; remove a token or a \
-                 keyslot, or make the volume with a larger `metadata_size`",
-                size.saturating_sub(1)
-            )));
-        }
+        let size = check_room(self.text.len(), header_size)?;
+        let mut area = Vec::with_capacity(size);
+        area.extend(&self.text);
         area.resize(size, 0);
         Ok(area)
     }
@@ -203,26 +198,26 @@ impl Metadata {
     /// # Errors
     /// [`Error::InvalidHeader`] when one of them is not sound.
     pub fn tokens(&self) -> Result<Vec<(u32, Token)>> {
-        let objects = objects(&self.root, "tokens").map_err(Error::InvalidHeader)?;
-        let ours =
-            objects.into_iter().filter(|(_, token)| token.get("type").and_then(Value::as_str) == Some(TOKEN_TYPE));
-        ours.map(|(id, token)| Token::from_json(token).map(|token| (id, token)))
+        let objects = objects(&root(&self.text), "tokens").map_err(Error::InvalidHeader)?;
+        let ours = objects.into_iter().filter(|(_, token)| string(token, "type").is_ok_and(|kind| kind == TOKEN_TYPE));
+        ours.map(|(id, token)| Token::from_json(&token).map(|token| (id, token)))
             .map(|token| token.map_err(|what| Error::InvalidHeader(format!("its atrest token: {what}"))))
             .collect()
     }
 
     /// The tokens of all types, ordered by number, as far as every token is alike.
     pub fn token_objects(&self) -> Vec<TokenInfo> {
-        tokens(&self.root, &self.keyslots).expect("they were checked when the header was read")
+        tokens(&root(&self.text), &self.keyslots).expect("they were checked when the header was read")
     }
 
-    fn from_root(root: Map<String, Value>, header_size: u64) -> Result<Self, String> {
+    fn from_text(text: Vec<u8>, header_size: u64) -> Result<Self, String> {
+        let root = json::parse(&text)?;
         let config = Config::from_root(&root, header_size)?;
         let keyslots = keyslot::keyslots(&root, config.keyslots)?;
         let segments = segment::segments(&root, config.keyslots.offset + config.keyslots.size)?;
         let digests = digests(&root, &keyslots, &segments)?;
-        tokens(&root, &keyslots)?;
-        Ok(Metadata { root, header_size, config, keyslots, segments, digests })
+        check_tokens(&root, &keyslots)?;
+        Ok(Metadata { text, header_size, config, keyslots, segments, digests })
     }
 }
 
@@ -235,27 +230,51 @@ pub struct TokenInfo {
     pub kind: String,
     /// The keyslots that it opens.
     pub keyslots: Vec<u32>,
-    /// The whole object.
-    pub json: String,
+    /// The whole object as it stands in the header. It need not be UTF-8.
+    pub json: Vec<u8>,
 }
 
-fn tokens(root: &Map<String, Value>, keyslots: &[Keyslot]) -> Result<Vec<TokenInfo>, String> {
+fn check_tokens(root: &Object<'_>, keyslots: &[Keyslot]) -> Result<(), String> {
     let known: Vec<u32> = keyslots.iter().map(|keyslot| keyslot.id).collect();
-    let read = |(id, token): (u32, &Map<String, Value>)| {
-        let kind = string(token, "type")?.into();
-        let keyslots = references(token, "keyslots", &known)?;
-        let json = serde_json::to_string(token).map_err(|e| e.to_string())?;
-        Ok(TokenInfo { id, kind, keyslots, json })
+    let check = |(id, token): (u32, Object<'_>)| {
+        token_members(&token, &known).map(drop).map_err(|what| format!("token {id}: {what}"))
     };
-    let named = |numbered: (u32, _)| read(numbered).map_err(|what: String| format!("token {}: {what}", numbered.0));
-    objects(root, "tokens")?.into_iter().map(named).collect()
+    objects(root, "tokens")?.into_iter().try_for_each(check)
 }
 
-fn digests(root: &Map<String, Value>, keyslots: &[Keyslot], segments: &[Segment]) -> Result<Vec<Digest>, String> {
+/// What is looked at of any token: its type, and the keyslots that it names, of which it may name one twice.
+fn token_members(token: &Object<'_>, known: &[u32]) -> Result<(String, Vec<u32>), String> {
+    Ok((string(token, "type")?.into_owned(), distinct_references(token, "keyslots", known)?))
+}
+
+fn tokens(root: &Object<'_>, keyslots: &[Keyslot]) -> Result<Vec<TokenInfo>, String> {
+    let known: Vec<u32> = keyslots.iter().map(|keyslot| keyslot.id).collect();
+    let read = |(id, raw): (u32, text::Raw<'_>)| {
+        let token = raw.object().ok_or_else(|| format!("tokens {id} is no object"))?;
+        let (kind, keyslots) = token_members(&token, &known)?;
+        Ok(TokenInfo { id, kind, keyslots, json: raw.bytes().to_vec() })
+    };
+    numbered(root, "tokens")?.into_iter().map(read).collect()
+}
+
+/// The size of the JSON area, if a text of `len` bytes has room there: one zero byte must end it.
+fn check_room(len: usize, header_size: u64) -> Result<usize> {
+    let size = (header_size as usize).saturating_sub(BINARY_HEADER);
+    if len < size {
+        return Ok(size);
+    }
+    Err(Error::NoRoom(format!(
+        "the header has no room for that: its JSON would take {len} bytes, and has room for {}; remove a token or a \
+         keyslot, or make the volume with a larger `metadata_size`",
+        size.saturating_sub(1)
+    )))
+}
+
+fn digests(root: &Object<'_>, keyslots: &[Keyslot], segments: &[Segment]) -> Result<Vec<Digest>, String> {
     let keyslots: Vec<u32> = keyslots.iter().map(|keyslot| keyslot.id).collect();
     let ids: Vec<u32> = segments.iter().map(|segment| segment.id).collect();
     let read =
-        |(id, digest)| Digest::from_json(id, digest, &keyslots, &ids).map_err(|what| format!("digest {id}: {what}"));
+        |(id, digest)| Digest::from_json(id, &digest, &keyslots, &ids).map_err(|what| format!("digest {id}: {what}"));
     let digests: Vec<Digest> = objects(root, "digests")?.into_iter().map(read).collect::<Result<_, _>>()?;
     let proven = |segment: &Segment| digests.iter().any(|digest| digest.segments.contains(&segment.id));
     let is_data = |segment: &&Segment| matches!(segment.kind, SegmentKind::Crypt(_)) && !segment.is_backup();

@@ -1,6 +1,8 @@
 //! A re-encryption in progress, as a header tells it.
 
-use super::json::{member, objects, string};
+use std::borrow::Cow;
+
+use super::json::{member, objects, root, string};
 use super::{Digest, KeyslotKind, Metadata, Segment, SegmentKind, SegmentSize};
 
 /// A re-encryption that was begun and isn't finished: some sectors are under the old key, some under the new one.
@@ -56,9 +58,9 @@ impl Metadata {
     }
 
     fn area_type(&self, id: u32) -> Option<String> {
-        let objects = objects(&self.root, "keyslots").ok()?;
+        let objects = objects(&root(&self.text), "keyslots").ok()?;
         let (_, keyslot) = objects.into_iter().find(|(number, _)| *number == id)?;
-        string(member(keyslot, "area").ok()?, "type").ok().map(String::from)
+        string(&member(&keyslot, "area").ok()?, "type").ok().map(Cow::into_owned)
     }
 
     /// The segments that are as the one with the flag `backup-final` says that all will be, and all segments, in bytes.

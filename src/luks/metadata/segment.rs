@@ -1,8 +1,7 @@
 //! Segments: which bytes of the device hold data, and how (section 3.3).
 
-use serde_json::{Map, Value};
-
 use super::json::{integer, objects, string, strings, uint64};
+use super::text::Object;
 
 /// A segment object (section 3.3).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,22 +63,22 @@ impl Segment {
         }
     }
 
-    fn from_json(id: u32, segment: &Map<String, Value>) -> Result<Self, String> {
-        let kind = match string(segment, "type")? {
+    fn from_json(id: u32, segment: &Object<'_>) -> Result<Self, String> {
+        let kind = match &*string(segment, "type")? {
             "crypt" => SegmentKind::Crypt(CryptSegment {
                 iv_tweak: uint64(segment, "iv_tweak")?,
-                encryption: string(segment, "encryption")?.into(),
+                encryption: string(segment, "encryption")?.into_owned(),
                 sector_size: integer(segment, "sector_size")?,
-                integrity: segment.contains_key("integrity"),
+                integrity: segment.contains("integrity"),
             }),
             other => SegmentKind::Other(other.into()),
         };
-        let size = match string(segment, "size")? {
+        let size = match &*string(segment, "size")? {
             "dynamic" => SegmentSize::Dynamic,
             _ => SegmentSize::Bytes(uint64(segment, "size")?),
         };
         let offset = uint64(segment, "offset")?;
-        let flags = if segment.contains_key("flags") { strings(segment, "flags")? } else { Vec::new() };
+        let flags = if segment.contains("flags") { strings(segment, "flags")? } else { Vec::new() };
         let segment = Segment { id, offset, size, flags, kind };
         segment.check()?;
         Ok(segment)
@@ -113,8 +112,8 @@ impl Segment {
 
 /// The segments, ordered by number. The data begins behind the keyslots area, which ends at `room`, or is on a device of
 /// its own.
-pub(super) fn segments(root: &Map<String, Value>, room: u64) -> Result<Vec<Segment>, String> {
-    let read = |(id, segment)| Segment::from_json(id, segment).map_err(|what| format!("segment {id}: {what}"));
+pub(super) fn segments(root: &Object<'_>, room: u64) -> Result<Vec<Segment>, String> {
+    let read = |(id, segment)| Segment::from_json(id, &segment).map_err(|what| format!("segment {id}: {what}"));
     let segments: Vec<Segment> = objects(root, "segments")?.into_iter().map(read).collect::<Result<_, _>>()?;
     if segments.is_empty() {
         return Err("it has no segments".into());

@@ -124,7 +124,7 @@ impl StoredHeader {
                 kind: token.kind,
                 keyslots: token.keyslots,
                 key_url: key_url(token.id),
-                json: token.json,
+                json: String::from_utf8_lossy(&token.json).into_owned(),
             })
             .collect()
     }
@@ -234,6 +234,7 @@ fn luks2_keyslot(metadata: &Metadata, keyslot: &Keyslot) -> KeyslotInfo {
             (info.iterations, info.memory_kib, info.lanes) = (*time, *memory, *cpus);
             "argon2id"
         }
+        KeyslotKdf::Other(kind) => kind,
     }
     .into();
     info

@@ -190,6 +190,9 @@ fn attempt(keyslot: &Keyslot) -> Result<Attempt, String> {
         KeyslotKdf::Pbkdf2 { hash: name, iterations } => Kdf::Pbkdf2 { hash: hash(name)?, iterations: *iterations },
         &KeyslotKdf::Argon2i { time, memory, cpus } => Kdf::Argon2i { memory_kib: memory, passes: time, lanes: cpus },
         &KeyslotKdf::Argon2id { time, memory, cpus } => Kdf::Argon2id { memory_kib: memory, passes: time, lanes: cpus },
+        KeyslotKdf::Other(kind) => {
+            return Err(format!("keyslot {id} has the key derivation {kind:?}, which is not known"));
+        }
     };
     let material = Material {
         cipher,
