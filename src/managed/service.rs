@@ -396,6 +396,10 @@ impl Inner {
     pub(super) fn remove_device(&self, region: &str, id: &str) -> Result<()> {
         // A store that failed may say at the next start that a resource has it.
         self.store.check_sound()?;
+        // A change that failed may have come about all the same.
+        if let Some(name) = self.store.name_of(id)? {
+            return Err(Error::Busy { what: format!("the device of the {name}") });
+        }
         self.backend.remove(region, id)?;
         self.store.write(|tables| tables.remove_orphan(id))
     }

@@ -1,0 +1,137 @@
+//! Checksums: one in each record, and one over all of them, so that a record that is wrong, missing or of another time is
+//! told.
+
+use serde::de::DeserializeOwned;
+use sha2::{Digest, Sha256};
+
+use super::damaged;
+use crate::Result;
+
+/// In front of a record: the form of what follows, and its checksum. A record of an older release begins with a brace.
+const FORM: u8 = 1;
+const CHECKSUM: usize = 32;
+const SUM: usize = 32;
+const LEN: usize = 1 + 4 * 8 + SUM + CHECKSUM;
+
+/// What a record is of: its table and key.
+#[derive(Clone, Copy)]
+pub(super) enum Place<'a> {
+    Set(&'a str),
+    Resource(u8, &'a str),
+    Orphan(&'a str),
+}
+
+impl Place<'_> {
+    pub(super) fn name(&self) -> String {
+        match self {
+            Place::Set(name) => format!("set {name:?}"),
+            Place::Resource(kind, name) => match super::resource_name(*kind, name) {
+                Ok(name) => name.to_string(),
+                Err(_) => format!("resource {name:?} of the unknown kind {kind}"),
+            },
+            Place::Orphan(id) => format!("device {id:?}, which is to be removed"),
+        }
+    }
+
+    pub(super) fn hash(&self, record: &[u8]) -> [u8; CHECKSUM] {
+        let (table, kind, name) = match *self {
+            Place::Set(name) => (1, 0, name),
+            Place::Resource(kind, name) => (2, kind, name),
+            Place::Orphan(id) => (3, 0, id),
+        };
+        let hash = Sha256::new().chain_update([FORM, table, kind]).chain_update((name.len() as u64).to_le_bytes());
+        hash.chain_update(name).chain_update(record).finalize().into()
+    }
+
+    pub(super) fn sealed(&self, json: &[u8]) -> Vec<u8> {
+        [&[FORM][..], &self.hash(json), json].concat()
+    }
+
+    pub(super) fn unsealed<T: DeserializeOwned>(&self, bytes: &[u8]) -> Result<T> {
+        self.parse(self.checked(bytes)?)
+    }
+
+    /// The JSON of a record.
+    pub(super) fn checked<'b>(&self, bytes: &'b [u8]) -> Result<&'b [u8]> {
+        match bytes.split_first().and_then(|(form, rest)| Some((form, rest.split_first_chunk::<CHECKSUM>()?))) {
+            Some((&FORM, (checksum, json))) if self.hash(json) == *checksum => Ok(json),
+            _ => Err(damaged(&format!("the record of the {} does not match its checksum", self.name()))),
+        }
+    }
+
+    pub(super) fn parse<T: DeserializeOwned>(&self, json: &[u8]) -> Result<T> {
+        serde_json::from_slice(json)
+            .map_err(|e| damaged(&format!("the record of the {} can't be read: {e}", self.name())))
+    }
+}
+
+/// What is in the store, in all.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Contents {
+    /// Grows by one with each change.
+    pub(super) serial: u64,
+    /// Of sets, resources and orphans.
+    counts: [u64; 3],
+    /// The hashes of all of them, one over the other.
+    sum: [u8; SUM],
+}
+
+impl Contents {
+    pub(super) const EMPTY: Self = Contents { serial: 0, counts: [0; 3], sum: [0; SUM] };
+
+    fn turn(&mut self, place: Place<'_>, record: &[u8]) -> &mut u64 {
+        self.sum.iter_mut().zip(place.hash(record)).for_each(|(sum, byte)| *sum ^= byte);
+        match place {
+            Place::Set(_) => &mut self.counts[0],
+            Place::Resource(..) => &mut self.counts[1],
+            Place::Orphan(_) => &mut self.counts[2],
+        }
+    }
+
+    pub(super) fn add(&mut self, place: Place<'_>, record: &[u8]) {
+        let count = self.turn(place, record);
+        *count = count.wrapping_add(1);
+    }
+
+    pub(super) fn remove(&mut self, place: Place<'_>, record: &[u8]) {
+        let count = self.turn(place, record);
+        *count = count.wrapping_sub(1);
+    }
+
+    /// Whether these, which were found, are those that were noted.
+    pub(super) fn check(&self, noted: &Self) -> Result<()> {
+        for (what, (found, noted)) in
+            ["sets", "resources", "devices to be removed"].iter().zip(self.counts.iter().zip(noted.counts))
+        {
+            if *found != noted {
+                return Err(damaged(&format!("it has {found} {what} where it should have {noted}")));
+            }
+        }
+        if self.sum != noted.sum {
+            return Err(damaged("one of its records is of another time than the others"));
+        }
+        Ok(())
+    }
+
+    pub(super) fn to_bytes(&self) -> Vec<u8> {
+        let mut bytes = vec![FORM];
+        [self.serial].iter().chain(&self.counts).for_each(|number| bytes.extend(number.to_le_bytes()));
+        bytes.extend(self.sum);
+        let checksum = Sha256::digest(&bytes);
+        bytes.extend_from_slice(&checksum);
+        bytes
+    }
+
+    pub(super) fn from_bytes(bytes: &[u8]) -> Result<Self> {
+        let bad = |text: &str| damaged(&format!("the record of its contents {text}"));
+        if bytes.first() != Some(&FORM) {
+            return Err(bad("is of a form that this version doesn't know"));
+        }
+        if bytes.len() != LEN || Sha256::digest(&bytes[..LEN - CHECKSUM])[..] != bytes[LEN - CHECKSUM..] {
+            return Err(bad("does not match its checksum"));
+        }
+        let number = |n: usize| u64::from_le_bytes(bytes[1 + 8 * n..][..8].try_into().expect("8 bytes"));
+        let sum = bytes[33..][..SUM].try_into().expect("32 bytes");
+        Ok(Contents { serial: number(0), counts: [number(1), number(2), number(3)], sum })
+    }
+}

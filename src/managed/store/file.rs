@@ -1,0 +1,263 @@
+//! The file that the database lies in: made for its owner only, locked, and shut to a database that is done with.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use redb::StorageBackend;
+
+use crate::{Error, Result, folder};
+
+/// Where redb's header has its flags, and which of them says that the last commit was written in two phases.
+const FLAGS: usize = 9;
+const PRIMARY: u8 = 1;
+const RECOVERY: u8 = 2;
+const TWO_PHASES: u8 = 4;
+/// Where its header has its two commit slots, and a slot its checksum.
+const SLOTS: [usize; 2] = [64, 192];
+const SLOT_CHECKSUM: std::ops::Range<usize> = 112..128;
+const HEADER: usize = 320;
+const MAGIC: [u8; 9] = [b'r', b'e', b'd', b'b', 0x1A, 0x0A, 0xA9, 0x0D, 0x0A];
+
+/// The file, locked for as long as this lives.
+#[derive(Debug)]
+pub(super) struct StoreFile {
+    path: PathBuf,
+    bytes: Box<dyn Bytes>,
+    /// Nothing was in it when it was opened.
+    pub(super) is_new: bool,
+}
+
+/// What holds bytes: the file, or in a test what stands for it.
+pub(super) trait Bytes: core::fmt::Debug + Send + Sync {
+    fn len(&self) -> io::Result<u64>;
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()>;
+    fn set_len(&self, len: u64) -> io::Result<()>;
+    fn sync(&self) -> io::Result<()>;
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()>;
+    fn unlock(&self) {}
+}
+
+impl StoreFile {
+    /// Opens the file, or makes it, and locks it.
+    pub(super) fn open(path: &Path) -> Result<Self> {
+        let io = |e| Error::io(format!("opening the store {}", path.display()), e);
+        // A FIFO would keep whoever opens it waiting, and a device isn't ours.
+        if std::fs::metadata(path).is_ok_and(|found| !found.is_file()) {
+            return Err(io(io::Error::other("it is not a regular file")));
+        }
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false);
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        let file = options.open(path).map_err(io)?;
+        match file.try_lock() {
+            Err(TryLockError::WouldBlock) => {
+                return Err(Error::Busy { what: format!("the store {}", path.display()) });
+            }
+            Err(TryLockError::Error(e)) if e.kind() != io::ErrorKind::Unsupported => return Err(io(e)),
+            _ => {}
+        }
+        let is_new = file.metadata().map_err(io)?.len() == 0;
+        if is_new {
+            // The umask may have taken away what its owner needs.
+            #[cfg(unix)]
+            file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o600)).map_err(io)?;
+            folder::sync(path).map_err(io)?;
+        }
+        Ok(StoreFile { path: path.into(), bytes: Box::new(file), is_new })
+    }
+
+    #[cfg(test)]
+    pub(super) fn over(bytes: Box<dyn Bytes>) -> Self {
+        let is_new = bytes.len().unwrap() == 0;
+        StoreFile { path: "test".into(), bytes, is_new }
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Takes back what was made of a new file, so that the next who opens it makes it again.
+    pub(super) fn empty(&self) {
+        // What can't be taken back is told by the next opening.
+        let _ = self.bytes.set_len(0);
+    }
+}
+
+impl Drop for StoreFile {
+    fn drop(&mut self) {
+        self.bytes.unlock();
+    }
+}
+
+#[cfg(unix)]
+impl Bytes for File {
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.metadata()?.len())
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        std::os::unix::fs::FileExt::read_exact_at(self, out, offset)
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        File::set_len(self, len)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.sync_data()
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        std::os::unix::fs::FileExt::write_all_at(self, data, offset)
+    }
+
+    fn unlock(&self) {
+        // A database that was left behind may hold the file open.
+        let _ = File::unlock(self);
+    }
+}
+
+#[cfg(windows)]
+impl Bytes for File {
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.metadata()?.len())
+    }
+
+    fn read(&self, mut offset: u64, mut out: &mut [u8]) -> io::Result<()> {
+        while !out.is_empty() {
+            let n = std::os::windows::fs::FileExt::seek_read(self, out, offset)?;
+            if n == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            out = &mut out[n..];
+            offset += n as u64;
+        }
+        Ok(())
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        File::set_len(self, len)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.sync_data()
+    }
+
+    fn write(&self, mut offset: u64, mut data: &[u8]) -> io::Result<()> {
+        while !data.is_empty() {
+            let n = std::os::windows::fs::FileExt::seek_write(self, data, offset)?;
+            data = &data[n..];
+            offset += n as u64;
+        }
+        Ok(())
+    }
+
+    fn unlock(&self) {
+        let _ = File::unlock(self);
+    }
+}
+
+/// What became of the file under one database.
+#[derive(Debug, Default)]
+pub(super) struct Gate {
+    /// A read or write failed: the database does nothing more until it is opened again.
+    pub(super) failed: AtomicBool,
+    /// The database is done with: nothing of it reaches the file any more.
+    pub(super) shut: AtomicBool,
+    /// While the database is opened, it sees a header that has it check every page before it uses one.
+    pub(super) opening: AtomicBool,
+}
+
+/// The file as one database sees it.
+#[derive(Debug)]
+pub(super) struct Backend {
+    file: Arc<StoreFile>,
+    gate: Arc<Gate>,
+    /// Whether the last commit was written in two phases: then it is whole, and no commit before it may stand in for it.
+    two_phases: bool,
+}
+
+impl Backend {
+    pub(super) fn new(file: Arc<StoreFile>, gate: Arc<Gate>) -> Result<Self> {
+        let mut backend = Backend { file, gate, two_phases: false };
+        let damaged = |text| Err(super::damaged(text));
+        let reading = |e| Error::io(format!("reading the store {}", backend.file.path.display()), e);
+        let is_empty = backend.file.bytes.len().map_err(reading)? == 0;
+        if !is_empty {
+            let mut header = [0; HEADER];
+            match backend.file.bytes.read(0, &mut header) {
+                Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => return damaged("it is cut off in its header"),
+                read => read.map_err(reading)?,
+            }
+            if header[..FLAGS] != MAGIC {
+                return damaged("it does not begin as a store does");
+            }
+            backend.two_phases = header[FLAGS] & TWO_PHASES != 0;
+        }
+        backend.gate.opening.store(!is_empty, Ordering::Relaxed);
+        Ok(backend)
+    }
+
+    pub(super) fn has_two_phases(&self) -> bool {
+        self.two_phases
+    }
+
+    fn act<T>(&self, act: impl FnOnce(&dyn Bytes) -> io::Result<T>) -> io::Result<T> {
+        if self.gate.shut.load(Ordering::Relaxed) {
+            return Err(io::Error::other("the store is closed"));
+        }
+        act(&*self.file.bytes).inspect_err(|_| self.gate.failed.store(true, Ordering::Relaxed))
+    }
+
+    fn is_opening(&self) -> bool {
+        self.gate.opening.load(Ordering::Relaxed)
+    }
+}
+
+impl StorageBackend for Backend {
+    fn len(&self) -> io::Result<u64> {
+        self.act(|bytes| bytes.len())
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        self.act(|bytes| {
+            // Before the memory for a length that a damaged page tells is touched.
+            if offset.checked_add(out.len() as u64).is_none_or(|end| bytes.len().is_ok_and(|len| end > len)) {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            bytes.read(offset, out)
+        })?;
+        // A database that was closed in order is believed by redb, page by page. One that wasn't is checked as a whole: all
+        // are opened so. The other slot isn't looked at where the first can't be torn.
+        if self.is_opening() && offset == 0 && out.len() >= HEADER {
+            out[FLAGS] = out[FLAGS] & !TWO_PHASES | RECOVERY;
+            if self.two_phases {
+                let other = SLOTS[1 - usize::from(out[FLAGS] & PRIMARY)];
+                out[other..][SLOT_CHECKSUM].iter_mut().for_each(|byte| *byte = !*byte);
+            }
+        }
+        Ok(())
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.act(|bytes| bytes.set_len(len))
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.act(|bytes| bytes.sync())
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        if self.is_opening() && self.two_phases && offset == 0 && data.len() >= HEADER {
+            // As it is, whatever the database was made to believe.
+            let mut data = data.to_vec();
+            data[FLAGS] |= TWO_PHASES;
+            return self.act(|bytes| bytes.write(0, &data));
+        }
+        self.act(|bytes| bytes.write(offset, data))
+    }
+}

@@ -1,0 +1,209 @@
+//! What a transaction changes: the records, the tables by which they are found, and what is noted of all of them.
+
+use redb::ReadableTable;
+
+use super::contents::{Contents, Place};
+use super::{
+    CONTENTS, IDS, INCREMENTS, JOINING, MEMBERS, META, ORPHANS, RESOURCES, SETS, damaged, json, missing,
+    parse_resource, reading, taken, writing,
+};
+use crate::Result;
+use crate::managed::records::{EncryptionSet, Joining, Resource, ResourceKind, ResourceName};
+
+/// The tables of a transaction that writes.
+pub(in crate::managed) struct Tables<'t> {
+    sets: redb::Table<'t, &'static str, &'static [u8]>,
+    resources: redb::Table<'t, (u8, &'static str), &'static [u8]>,
+    members: redb::Table<'t, (&'static str, u8, &'static str), bool>,
+    increments: redb::Table<'t, (&'static str, u64), &'static str>,
+    ids: redb::Table<'t, &'static str, (u8, &'static str)>,
+    joining: redb::Table<'t, (u8, &'static str), ()>,
+    orphans: redb::Table<'t, &'static str, &'static str>,
+    contents: Contents,
+}
+
+impl Tables<'_> {
+    /// Changes what is in the store, and returns the number of the change.
+    pub(super) fn change<T>(
+        transaction: &mut redb::WriteTransaction,
+        change: impl FnOnce(&mut Tables<'_>) -> Result<T>,
+    ) -> Result<(T, u64)> {
+        let mut meta = transaction.open_table(META).map_err(writing)?;
+        let noted = meta.get(CONTENTS).map_err(reading)?;
+        let contents = noted.map_or(Ok(Contents::EMPTY), |noted| Contents::from_bytes(noted.value()))?;
+        let mut tables = Tables {
+            sets: transaction.open_table(SETS).map_err(writing)?,
+            resources: transaction.open_table(RESOURCES).map_err(writing)?,
+            members: transaction.open_table(MEMBERS).map_err(writing)?,
+            increments: transaction.open_table(INCREMENTS).map_err(writing)?,
+            ids: transaction.open_table(IDS).map_err(writing)?,
+            joining: transaction.open_table(JOINING).map_err(writing)?,
+            orphans: transaction.open_table(ORPHANS).map_err(writing)?,
+            contents,
+        };
+        let changed = change(&mut tables)?;
+        let serial = tables.contents.serial.wrapping_add(1);
+        tables.contents.serial = serial;
+        meta.insert(CONTENTS, tables.contents.to_bytes().as_slice()).map_err(writing)?;
+        Ok((changed, serial))
+    }
+
+    /// Gives the records of an older release their checksums.
+    pub(super) fn seal(&mut self) -> Result<()> {
+        let plain = |json: &[u8]| match json.first() {
+            Some(b'{') => Ok(json.to_vec()),
+            _ => Err(damaged("it has lost the record of its contents")),
+        };
+        let mut sets = Vec::new();
+        for entry in self.sets.iter().map_err(reading)? {
+            let (key, record) = entry.map_err(reading)?;
+            sets.push((key.value().to_owned(), plain(record.value())?));
+        }
+        for (name, json) in sets {
+            let place = Place::Set(&name);
+            self.sets.insert(name.as_str(), place.sealed(&json).as_slice()).map_err(writing)?;
+            self.contents.add(place, &json);
+        }
+        let mut resources = Vec::new();
+        for entry in self.resources.iter().map_err(reading)? {
+            let (key, record) = entry.map_err(reading)?;
+            let (kind, name) = key.value();
+            resources.push((kind, name.to_owned(), plain(record.value())?));
+        }
+        for (kind, name, json) in resources {
+            let place = Place::Resource(kind, &name);
+            self.resources.insert((kind, name.as_str()), place.sealed(&json).as_slice()).map_err(writing)?;
+            self.contents.add(place, &json);
+        }
+        for entry in self.orphans.iter().map_err(reading)? {
+            let (id, region) = entry.map_err(reading)?;
+            self.contents.add(Place::Orphan(id.value()), region.value().as_bytes());
+        }
+        Ok(())
+    }
+
+    pub(in crate::managed) fn set(&self, name: &str) -> Result<Option<EncryptionSet>> {
+        self.sets.get(name).map_err(reading)?.map(|record| Place::Set(name).unsealed(record.value())).transpose()
+    }
+
+    pub(in crate::managed) fn put_set(&mut self, set: &EncryptionSet) -> Result<()> {
+        let (name, json) = (set.name.as_str(), json(set));
+        let place = Place::Set(name);
+        if let Some(old) = self.sets.insert(name, place.sealed(&json).as_slice()).map_err(writing)? {
+            self.contents.remove(place, place.checked(old.value())?);
+        }
+        self.contents.add(place, &json);
+        Ok(())
+    }
+
+    pub(in crate::managed) fn remove_set(&mut self, name: &str) -> Result<()> {
+        if let Some(old) = self.sets.remove(name).map_err(writing)? {
+            self.contents.remove(Place::Set(name), Place::Set(name).checked(old.value())?);
+        }
+        Ok(())
+    }
+
+    /// Whether anything is in a set, or on its way out of it.
+    pub(in crate::managed) fn has_members(&self, set: &str) -> Result<bool> {
+        Ok(self.members.range((set, 0, "")..(set, u8::MAX, "")).map_err(reading)?.next().is_some())
+    }
+
+    pub(in crate::managed) fn resource(&self, name: &ResourceName) -> Result<Resource> {
+        let record = self.resources.get((name.kind.code(), name.name.as_str())).map_err(reading)?;
+        parse_resource(name, record.ok_or_else(|| missing(name))?.value())
+    }
+
+    /// The resource of a name, if it is the one of an id.
+    pub(in crate::managed) fn resource_of(&self, name: &ResourceName, id: &str) -> Result<Resource> {
+        self.resource(name).and_then(|found| if found.id == id { Ok(found) } else { Err(missing(name)) })
+    }
+
+    /// Whether there is any copy of an image's.
+    pub(in crate::managed) fn has_image(&self, name: &str) -> Result<bool> {
+        let kind = ResourceKind::Image.code();
+        let (from, to) = (format!("{name}/"), format!("{name}0"));
+        Ok(self.resources.range((kind, from.as_str())..(kind, to.as_str())).map_err(reading)?.next().is_some())
+    }
+
+    pub(in crate::managed) fn check_absent(&self, name: &ResourceName) -> Result<()> {
+        match self.resources.get((name.kind.code(), name.name.as_str())).map_err(reading)? {
+            Some(_) => Err(taken(name)),
+            None => Ok(()),
+        }
+    }
+
+    /// Puts a new resource in, whose device is no orphan any more.
+    pub(in crate::managed) fn add_resource(&mut self, resource: &Resource) -> Result<()> {
+        self.check_absent(&resource.full_name())?;
+        self.remove_orphan(&resource.id)?;
+        self.put_resource(resource)
+    }
+
+    /// Puts a resource in, new or in place of itself.
+    pub(in crate::managed) fn put_resource(&mut self, resource: &Resource) -> Result<()> {
+        let (kind, name) = (resource.kind.code(), resource.name.as_str());
+        let (place, json) = (Place::Resource(kind, name), json(resource));
+        let old = self.resources.insert((kind, name), place.sealed(&json).as_slice()).map_err(writing)?;
+        let old = old.map(|old| {
+            let json = place.checked(old.value())?;
+            self.contents.remove(place, json);
+            place.parse::<Resource>(json)
+        });
+        self.contents.add(place, &json);
+        old.transpose()?.map_or(Ok(()), |old| self.remove_indices(&old))?;
+        if let Some(set) = &resource.set {
+            self.members.insert((set.as_str(), kind, name), false).map_err(writing)?;
+        }
+        if let Some(Joining::Set(from)) = &resource.joining {
+            self.members.insert((from.as_str(), kind, name), true).map_err(writing)?;
+        }
+        if resource.joining.is_some() {
+            self.joining.insert((kind, name), ()).map_err(writing)?;
+        }
+        if let Some((disk, place)) = resource.place() {
+            self.increments.insert((disk, place), name).map_err(writing)?;
+        }
+        self.ids.insert(resource.id.as_str(), (kind, name)).map(drop).map_err(writing)
+    }
+
+    /// Takes a resource out; its device is an orphan from here on.
+    pub(in crate::managed) fn remove_resource(&mut self, resource: &Resource) -> Result<()> {
+        let (kind, name) = (resource.kind.code(), resource.name.as_str());
+        if let Some(old) = self.resources.remove((kind, name)).map_err(writing)? {
+            let place = Place::Resource(kind, name);
+            self.contents.remove(place, place.checked(old.value())?);
+        }
+        self.add_orphan(&resource.id, &resource.region)?;
+        self.remove_indices(resource)
+    }
+
+    fn remove_indices(&mut self, resource: &Resource) -> Result<()> {
+        let (kind, name) = (resource.kind.code(), resource.name.as_str());
+        if let Some(set) = &resource.set {
+            self.members.remove((set.as_str(), kind, name)).map_err(writing)?;
+        }
+        if let Some(Joining::Set(from)) = &resource.joining {
+            self.members.remove((from.as_str(), kind, name)).map_err(writing)?;
+        }
+        self.joining.remove((kind, name)).map_err(writing)?;
+        if let Some((disk, place)) = resource.place() {
+            self.increments.remove((disk, place)).map_err(writing)?;
+        }
+        self.ids.remove(resource.id.as_str()).map(drop).map_err(writing)
+    }
+
+    pub(in crate::managed) fn add_orphan(&mut self, id: &str, region: &str) -> Result<()> {
+        if let Some(old) = self.orphans.insert(id, region).map_err(writing)? {
+            self.contents.remove(Place::Orphan(id), old.value().as_bytes());
+        }
+        self.contents.add(Place::Orphan(id), region.as_bytes());
+        Ok(())
+    }
+
+    pub(in crate::managed) fn remove_orphan(&mut self, id: &str) -> Result<()> {
+        if let Some(old) = self.orphans.remove(id).map_err(writing)? {
+            self.contents.remove(Place::Orphan(id), old.value().as_bytes());
+        }
+        Ok(())
+    }
+}

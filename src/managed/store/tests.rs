@@ -1,0 +1,231 @@
+//! What a store does when its disk fails.
+
+use std::io;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use super::file::Bytes;
+use super::*;
+
+const ID: &str = "00000000-0000-4000-8000-00000000000";
+
+/// A disk that begins to fail, or is full.
+#[derive(Debug, Default)]
+struct Disk {
+    bytes: Mutex<Vec<u8>>,
+    /// How many writes and syncs it takes, if not all.
+    left: Mutex<Option<u64>>,
+    calls: AtomicUsize,
+}
+
+#[derive(Debug)]
+struct Shared(Arc<Disk>);
+
+impl Disk {
+    fn take(&self) -> io::Result<()> {
+        self.calls.fetch_add(1, Ordering::Relaxed);
+        match &mut *lock(&self.left) {
+            Some(0) => Err(io::ErrorKind::StorageFull.into()),
+            Some(left) => {
+                *left -= 1;
+                Ok(())
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+impl Bytes for Shared {
+    fn len(&self) -> io::Result<u64> {
+        Ok(lock(&self.0.bytes).len() as u64)
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        let bytes = lock(&self.0.bytes);
+        let found = bytes.get(offset as usize..offset as usize + out.len()).ok_or(io::ErrorKind::UnexpectedEof)?;
+        out.copy_from_slice(found);
+        Ok(())
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        lock(&self.0.bytes).resize(len as usize, 0);
+        Ok(())
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.0.take()
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.0.take()?;
+        lock(&self.0.bytes)[offset as usize..][..data.len()].copy_from_slice(data);
+        Ok(())
+    }
+}
+
+fn store(disk: &Arc<Disk>) -> Result<Store> {
+    Store::over(StoreFile::over(Box::new(Shared(disk.clone()))))
+}
+
+fn id(n: usize) -> String {
+    format!("{ID}{n}")
+}
+
+fn orphans(store: &Store) -> Vec<String> {
+    store.orphans().unwrap().into_iter().map(|(id, _)| id).collect()
+}
+
+/// At each write and sync of a change the disk is full, and then it isn't: the same store writes again, without a restart;
+/// what it said was done is there, and what it said had failed is not.
+#[test]
+fn a_store_needs_no_restart_after_its_disk_was_full() {
+    let mut failed = 0;
+    for left in 0.. {
+        let disk = Arc::new(Disk::default());
+        let store = store(&disk).unwrap();
+        store.write(|tables| tables.add_orphan(&id(1), "north")).unwrap();
+        *lock(&disk.left) = Some(left);
+        let written = store.write(|tables| tables.add_orphan(&id(2), "north"));
+        // As long as there is no room.
+        if written.is_err() {
+            failed += 1;
+            assert!(store.write(|tables| tables.add_orphan(&id(3), "north")).is_err(), "{left}");
+        }
+        *lock(&disk.left) = None;
+        store.write(|tables| tables.add_orphan(&id(4), "north")).unwrap_or_else(|e| panic!("{left}: {e}"));
+        store.check_sound().unwrap();
+        let found = orphans(&store);
+        drop(store);
+        assert_eq!(orphans(&self::store(&disk).unwrap()), found, "{left}");
+        let said: Vec<_> =
+            [(1, true), (2, written.is_ok()), (3, false), (4, true)].into_iter().filter(|s| s.1).collect();
+        let said: Vec<_> = said.into_iter().map(|(n, _)| id(n)).collect();
+        // While the disk took no write at all, the change may have been on it already; then it stays.
+        assert!(found == said || written.is_err() && found == [id(1), id(2), id(4)], "{left}: {found:?}");
+        if written.is_ok() {
+            break;
+        }
+    }
+    assert!(failed > 3, "{failed}");
+}
+
+/// A store that could not be made whole is made by the next who tries.
+#[test]
+fn a_store_that_was_begun_on_a_full_disk_is_made_anew() {
+    let mut failed = 0;
+    for left in 0.. {
+        let disk = Arc::new(Disk::default());
+        *lock(&disk.left) = Some(left);
+        let made = store(&disk);
+        *lock(&disk.left) = None;
+        if let Ok(store) = made {
+            store.write(|tables| tables.add_orphan(&id(1), "north")).unwrap();
+            break;
+        }
+        failed += 1;
+        let store = store(&disk).unwrap_or_else(|e| panic!("{left}: {e}"));
+        store.write(|tables| tables.add_orphan(&id(1), "north")).unwrap();
+    }
+    assert!(failed > 3, "{failed}");
+}
+
+/// A name from outside is no path.
+#[test]
+fn an_id_is_a_uuid() {
+    for id in [
+        "../../etc/passwd",
+        "/etc/passwd",
+        "",
+        "00000000-0000-4000-8000-00000000000A",
+        "{00000000-0000-4000-8000-000000000001}",
+    ] {
+        assert!(check_id(id).is_err(), "{id}");
+    }
+    check_id(&id(1)).unwrap();
+}
+
+/// A store as releases before the checksums wrote it, closed in order.
+#[test]
+fn a_store_of_an_older_release_is_read_and_sealed() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store");
+    let set = br#"{"name":"s","region":"north","subscription":"one","tenant":"contoso","identity":"i","encryption_type":"customer-key","active_key":"https://contoso.vault.example/keys/disks/1","previous_keys":[],"former_keys":[],"auto_rotation":false,"last_key_rotation_timestamp":null,"auto_key_rotation_error":null,"created":1700000000}"#;
+    let disk = br#"{"kind":"disk","name":"d","id":"00000000-0000-4000-8000-000000000007","region":"north","subscription":"one","size":8192,"sector_size":4096,"encryption_type":"customer-key","set":"s","joining":null,"guest_encrypted":false,"created":1700000000,"source":null,"increment":null}"#;
+    let older = Database::create(&path).unwrap();
+    let transaction = older.begin_write().unwrap();
+    transaction.open_table(SETS).unwrap().insert("s", &set[..]).unwrap();
+    transaction.open_table(RESOURCES).unwrap().insert((1, "d"), &disk[..]).unwrap();
+    transaction.open_table(MEMBERS).unwrap().insert(("s", 1, "d"), false).unwrap();
+    transaction.open_table(IDS).unwrap().insert(id(7).as_str(), (1, "d")).unwrap();
+    transaction.open_table(ORPHANS).unwrap().insert(id(8).as_str(), "north").unwrap();
+    transaction.open_table(INCREMENTS).unwrap();
+    transaction.open_table(JOINING).unwrap();
+    transaction.commit().unwrap();
+    drop(older);
+    for _ in 0..2 {
+        let store = Store::open(&path).unwrap();
+        assert_eq!(store.set("s").unwrap().active_key.to_string(), "https://contoso.vault.example/keys/disks/1");
+        assert_eq!(store.resource(&ResourceName::disk("d")).unwrap().id, id(7));
+        assert_eq!(orphans(&store), [id(8)]);
+    }
+}
+
+/// Who writes to the database, past its own checksums: what is wrong or missing is told by name.
+#[test]
+fn a_record_that_was_changed_or_lost_is_told_by_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store");
+    let json = |id: &str| {
+        format!(
+            r#"{{"kind":"disk","name":"d","id":"{id}","region":"north","subscription":"one","size":8192,"sector_size":4096,"encryption_type":"platform-key","set":null,"joining":null,"guest_encrypted":false,"created":1,"source":null,"increment":null}}"#
+        )
+    };
+    let resource: Resource = serde_json::from_str(&json(&id(1))).unwrap();
+    let place = Place::Resource(1, "d");
+    type Change<'a> = &'a dyn Fn(&redb::WriteTransaction);
+    let changes: [(&str, Change<'_>); 4] = [
+        ("disk \"d\" does not match its checksum", &|t| {
+            let record = [&place.sealed(json(&id(1)).as_bytes())[..33], json(&id(2)).as_bytes()].concat();
+            t.open_table(RESOURCES).unwrap().insert((1, "d"), record.as_slice()).unwrap();
+        }),
+        ("../../x\" is not a UUID", &|t| {
+            let record = place.sealed(json("../../x").as_bytes());
+            t.open_table(RESOURCES).unwrap().insert((1, "d"), record.as_slice()).unwrap();
+        }),
+        ("0 resources where it should have 1", &|t| {
+            t.open_table(RESOURCES).unwrap().remove((1, "d")).unwrap();
+        }),
+        ("table of ids", &|t| {
+            t.open_table(IDS).unwrap().remove(id(1).as_str()).unwrap();
+        }),
+    ];
+    for (text, change) in changes {
+        let _ = std::fs::remove_file(&path);
+        let store = Store::open(&path).unwrap();
+        store.write(|tables| tables.add_resource(&resource)).unwrap();
+        drop(store);
+        let database = Database::create(&path).unwrap();
+        let transaction = database.begin_write().unwrap();
+        change(&transaction);
+        transaction.commit().unwrap();
+        drop(database);
+        let told = Store::open(&path).err().map(|e| e.to_string()).unwrap_or_default();
+        assert!(told.contains(text) && told.contains("backup"), "{text}: {told:?}");
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_store_is_its_owners_only_and_a_regular_file() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store");
+    drop(Store::open(&path).unwrap());
+    assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    let told = Store::open(folder.path()).err().unwrap().to_string();
+    assert!(told.contains("not a regular file"), "{told}");
+    let fifo = folder.path().join("fifo");
+    assert!(std::process::Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+    let told = Store::open(&fifo).err().unwrap().to_string();
+    assert!(told.contains("not a regular file"), "{told}");
+}
