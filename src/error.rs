@@ -57,6 +57,11 @@ pub enum Error {
         /// The length of the data unit in bytes.
         len: usize,
     },
+    /// A self-test failed: this CPU, or this build, computes wrongly. Everything is refused until the process starts anew.
+    SelfTest {
+        /// What failed first.
+        algorithm: &'static str,
+    },
     /// This CPU lacks the instructions of the kernel asked for.
     KernelUnavailable {
         /// The name of the kernel.

@@ -12,6 +12,7 @@ pub mod file;
 #[cfg(feature = "std")]
 mod folder;
 pub mod key;
+mod latch;
 #[cfg(feature = "std")]
 pub mod luks;
 #[cfg(feature = "managed")]
@@ -29,6 +30,7 @@ pub use clock::{Clock, ManualClock, SystemClock};
 pub use error::{Error, Result};
 #[cfg(feature = "std")]
 pub use file::FilePrefix;
+pub use key::self_test;
 #[cfg(feature = "std")]
 pub use key::{
     Credential, Dek, DekAlgorithm, EncryptionType, Envelope, FileVault, Fingerprint, KeyVault, Protector, hazmat,

@@ -14,7 +14,7 @@ const LAYERS: [&[&str]; 8] = [
     &["key"],
     &["cipher"],
     &["arch"],
-    &["error", "secret", "random", "folder", "clock"],
+    &["error", "latch", "secret", "random", "folder", "clock"],
 ];
 
 /// The only homes of `unsafe`.

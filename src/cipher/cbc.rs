@@ -6,6 +6,7 @@ use sha2::{Digest, Sha256};
 use zeroize::Zeroize;
 
 use super::BLOCK;
+use super::self_test::unhex;
 use crate::arch::{Direction, wipe_stack};
 use crate::{Error, Result};
 
@@ -114,6 +115,38 @@ impl Iv {
             }
         }
     }
+}
+
+/// SP 800-38A, F.2.1 to F.2.6. Their IV goes into the plaintext: sector 0 has an IV of zeros.
+pub(super) fn is_right() -> bool {
+    const KEY_128: [u8; 16] = unhex(b"2b7e151628aed2a6abf7158809cf4f3c");
+    const KEY_192: [u8; 24] = unhex(b"8e73b0f7da0e6452c810f32b809079e562f8ead2522c6b7b");
+    const KEY_256: [u8; 32] = unhex(b"603deb1015ca71be2b73aef0857d77811f352c073b6108d72d9810a30914dff4");
+    const PLAINTEXT: [u8; 32] = unhex(b"6bc1bee22e409f96e93d7e117393172aae2d8a571e03ac9c9eb76fac45af8e51");
+    let mut masked = PLAINTEXT;
+    for (i, byte) in masked[..BLOCK].iter_mut().enumerate() {
+        *byte ^= i as u8;
+    }
+    [
+        (&KEY_128[..], unhex(b"7649abac8119b246cee98e9b12e9197d5086cb9b507219ee95db113a917678b2")),
+        (&KEY_192, unhex(b"4f021db243bc633d7178183a9fa071e8b4d9ada9ad7dedf4e5e738763f69145a")),
+        (&KEY_256, unhex(b"f58c4c04d6e5f1ba779eabfb5f7bfbd69cfc4e967edb808d679f777bc6702c7d")),
+    ]
+    .into_iter()
+    .all(|(key, ciphertext): (&[u8], [u8; 32])| {
+        let Ok(cipher) = Cbc::new(key, Iv::Plain64) else { return false };
+        let mut data = masked;
+        cipher.crypt(Direction::Encrypt, 0, 512, &mut data);
+        let encrypts = data == ciphertext;
+        cipher.crypt(Direction::Decrypt, 0, 512, &mut data);
+        encrypts && data == masked
+    })
+}
+
+/// FIPS 180-4, the example of one block: "abc".
+pub(super) fn sha256_is_right() -> bool {
+    const DIGEST: [u8; 32] = unhex(b"ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+    Sha256::digest(b"abc")[..] == DIGEST
 }
 
 #[inline(always)]

@@ -6,7 +6,7 @@ use aes::cipher::inout::InOutBuf;
 
 use super::cbc::{Cbc, Iv};
 use super::hctr2::Hctr2;
-use super::{SectorCipher, SectorSize, SectorUnit, check_run, two_buffers};
+use super::{SectorCipher, SectorSize, SectorUnit, check_run, self_test, two_buffers};
 use crate::arch::{Direction, Store, wipe_deep_stack};
 use crate::secret::Locked;
 use crate::{Error, Result};
@@ -125,11 +125,17 @@ impl DmCipher {
         if !sector_size.bytes().is_multiple_of(512) {
             return Err(Error::SectorSize { size: u64::from(sector_size.bytes()) });
         }
+        if matches!(spec, CipherSpec::AesCbcEssivSha256 | CipherSpec::AesCbcPlain64) {
+            self_test::cbc()?;
+        }
         let engine = match spec {
             CipherSpec::AesXtsPlain64 | CipherSpec::AesXtsPlain => {
                 Engine::Xts(SectorCipher::expand(key, sector_size, SectorUnit::Bytes512, None)?)
             }
-            CipherSpec::AesHctr2Plain64 => Engine::Hctr2(Locked::new(Hctr2::new(key)?)),
+            CipherSpec::AesHctr2Plain64 => {
+                self_test::hctr2()?;
+                Engine::Hctr2(Locked::new(Hctr2::new(key)?))
+            }
             CipherSpec::AesCbcEssivSha256 => Engine::Cbc(Locked::new(Cbc::new(key, Iv::essiv_sha256(key))?)),
             CipherSpec::AesCbcPlain64 => Engine::Cbc(Locked::new(Cbc::new(key, Iv::Plain64)?)),
         };

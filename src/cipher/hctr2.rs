@@ -9,6 +9,7 @@ use polyval::Polyval;
 use polyval::universal_hash::UniversalHash;
 
 use super::BLOCK;
+use super::self_test::unhex;
 use crate::arch::{Direction, wipe_stack};
 use crate::{Error, Result};
 
@@ -92,6 +93,26 @@ impl Hctr2 {
             }
         }
     }
+}
+
+/// The authors' vector of 48 bytes, in both directions.
+pub(super) fn is_right() -> bool {
+    const KEY: [u8; 32] = unhex(b"0365036e4de6e84e8bbe22194831eed9a09121be6289de78d9b036a33cce43d5");
+    const VECTOR_TWEAK: [u8; TWEAK] = unhex(b"a9c34be70ffc6dbf5627211cfcd604105f43e23035296c1090f1bf61ed0f8a91");
+    const PLAINTEXT: [u8; 48] = unhex(
+        b"07aa0226b498115e3341215151632c7200ab32a71cc83c9c250e8b9adf85ed2d\
+        f4f2bc55ca926d22fd223b424c0b74ec",
+    );
+    const CIPHERTEXT: [u8; 48] = unhex(
+        b"7bb1436dd8726cf6676a00c4f1f0f5a4fc6091ab460b15fcd7c12815a1fcf768\
+        8ecc276200645672a617d73f67801058",
+    );
+    let Ok(cipher) = Hctr2::new(&KEY) else { return false };
+    let mut data = PLAINTEXT;
+    cipher.sector(Direction::Encrypt, &VECTOR_TWEAK, &mut data);
+    let encrypts = data == CIPHERTEXT;
+    cipher.sector(Direction::Decrypt, &VECTOR_TWEAK, &mut data);
+    encrypts && data == PLAINTEXT
 }
 
 /// bin: a number as a block, little-endian.

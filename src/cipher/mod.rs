@@ -12,6 +12,7 @@ mod dm;
 mod hctr2;
 mod sector;
 mod segments;
+pub(crate) mod self_test;
 mod stream;
 
 pub use crate::arch::KernelKind;
@@ -24,7 +25,7 @@ use aes::cipher::inout::InOutBuf;
 use subtle::ConstantTimeEq;
 
 use crate::arch::{DataUnits, Direction, Kernel, Store, wipe_expansion};
-use crate::{Error, Result};
+use crate::{Error, Result, latch};
 
 /// The size of an AES block in bytes.
 pub const BLOCK: usize = 16;
@@ -116,7 +117,14 @@ impl SectorCipher {
         if unit == SectorUnit::Bytes512 && !sector_size.bytes().is_multiple_of(512) {
             return Err(Error::SectorSize { size: u64::from(sector_size.bytes()) });
         }
-        let kind = kind.unwrap_or_else(KernelKind::best);
+        let kind = match kind {
+            Some(kind) if !KernelKind::available().any(|available| available == kind) => {
+                return Err(Error::KernelUnavailable { kind: kind.name() });
+            }
+            Some(kind) => kind,
+            None => KernelKind::best(),
+        };
+        self_test::xts(kind)?;
         let with = |kernel| SectorCipher { kernel, sector_size, unit, _rest: [0; REST] };
         if kind == KernelKind::Portable {
             return Ok(with(Kernel::portable(data_key, tweak_key)));
@@ -255,6 +263,7 @@ impl SectorCipher {
 
     #[inline]
     fn one_unit(&self, direction: Direction, tweak: [u8; 16], data: InOutBuf<'_, '_, u8>) -> Result<()> {
+        latch::sound()?;
         let len = data.len();
         if !(BLOCK..=MAX_DATA_UNIT).contains(&len) {
             return Err(Error::DataUnitLength { len });
@@ -288,6 +297,7 @@ fn halves(key: &[u8]) -> Result<(&[u8], &[u8])> {
 
 #[inline]
 fn check_run(size: SectorSize, unit: SectorUnit, first_sector: u64, len: usize) -> Result<()> {
+    latch::sound()?;
     let sector_size = size.bytes();
     if len == sector_size as usize {
         return Ok(()); // without the divisions, which show in the time of one sector

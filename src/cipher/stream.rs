@@ -7,9 +7,9 @@ use ctr::CtrCore;
 use ctr::cipher::{InnerIvInit, StreamCipher as _, StreamCipherCoreWrapper, StreamCipherSeek};
 use ctr::flavors::Ctr128BE;
 
-use super::{BLOCK, two_buffers};
+use super::{BLOCK, self_test, two_buffers};
 use crate::arch::{Place, wipe_keystream, wipe_stack};
-use crate::{Error, Result};
+use crate::{Error, Result, latch};
 
 /// An expanded key for one stream of bytes, which is read and written at any offset and in any length: AES-256-CTR.
 ///
@@ -56,6 +56,7 @@ impl StreamCipher {
     /// [`Error::KeyLength`].
     #[inline(always)]
     pub fn new(key: &[u8], nonce: [u8; 16]) -> Result<Self> {
+        self_test::ctr()?;
         let cipher = Self::expand(key, nonce);
         wipe_stack();
         cipher
@@ -64,6 +65,7 @@ impl StreamCipher {
     /// As [`new`](Self::new), in a box. The move into it leaves no key on the stack.
     #[cfg(feature = "std")]
     pub(crate) fn boxed(key: &[u8], nonce: [u8; 16]) -> Result<std::boxed::Box<Self>> {
+        self_test::ctr()?;
         #[inline(never)]
         fn expand(key: &[u8], nonce: [u8; 16]) -> Result<std::boxed::Box<StreamCipher>> {
             StreamCipher::expand(key, nonce).map(std::boxed::Box::new)
@@ -75,7 +77,7 @@ impl StreamCipher {
 
     /// Not inlined, so that what it leaves on the stack is below its caller, who wipes it.
     #[inline(never)]
-    fn expand(key: &[u8], nonce: [u8; 16]) -> Result<Self> {
+    pub(super) fn expand(key: &[u8], nonce: [u8; 16]) -> Result<Self> {
         let aes = Aes256::new_from_slice(key).map_err(|_| Error::KeyLength { len: key.len() })?;
         Ok(StreamCipher(Place::new(Inner { aes, nonce })))
     }
@@ -97,6 +99,7 @@ impl StreamCipher {
     }
 
     fn run(&self, offset: u64, data: InOutBuf<'_, '_, u8>) -> Result<()> {
+        latch::sound()?;
         // The last byte of a stream is at 2^64 - 1. In 128 bits this can't wrap.
         if u128::from(offset) + data.len() as u128 > 1 << 64 {
             return Err(Error::StreamOverflow { offset });

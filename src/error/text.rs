@@ -31,6 +31,11 @@ impl fmt::Display for Error {
             Error::DataUnitLength { len } => {
                 write!(f, "a data unit of {len} bytes is not between 16 bytes and 2^20 blocks (16 MiB)")
             }
+            Error::SelfTest { algorithm } => write!(
+                f,
+                "the self-test of {algorithm} failed: this CPU or this build computes wrongly, and nothing is encrypted or \
+                 decrypted any more; use another machine or build"
+            ),
             Error::KernelUnavailable { kind } => write!(f, "this CPU can't run the kernel {kind}"),
             Error::KekLength { len } => write!(f, "a key-encryption key is 16, 24 or 32 bytes long, not {len}"),
             Error::WrapLength { len } => write!(f, "the key-wrap algorithm takes no input of {len} bytes"),

@@ -160,6 +160,7 @@ fn status_of(error: &Error) -> atrest_status {
         Error::WrapLength { .. } => ATREST_ERR_WRAP_LENGTH,
         Error::BufferTooShort { .. } => ATREST_ERR_BUFFER_TOO_SHORT,
         Error::UnwrapFailed => ATREST_ERR_UNWRAP_FAILED,
+        Error::SelfTest { .. } => ATREST_ERR_SELF_TEST,
         Error::UnsupportedAlgorithm(_) => ATREST_ERR_UNSUPPORTED_ALGORITHM,
         Error::Random => ATREST_ERR_RANDOM,
         Error::Forked => ATREST_ERR_FORKED,

@@ -5,6 +5,7 @@ use core::fmt;
 use hkdf::Hkdf;
 use sha2::Sha256;
 
+use super::self_test;
 use crate::cipher::{CipherSpec, DmCipher};
 use crate::{Error, Result, Secret, SectorCipher, SectorSize, SectorUnit, StreamCipher};
 
@@ -212,6 +213,7 @@ impl Dek {
 
     /// Takes bytes that somebody else vouches for: a vault's answer, or the caller of `hazmat`.
     pub(crate) fn from_secret(algorithm: DekAlgorithm, key: Secret) -> Result<Self> {
+        self_test::hkdf()?;
         if key.len() != algorithm.key_len() {
             return Err(Error::KeyLength { len: key.len() });
         }

@@ -8,6 +8,7 @@ use sha1::Sha1;
 use sha2::{Sha256, Sha512};
 use zeroize::Zeroize;
 
+use super::self_test;
 use crate::arch::wipe_deep_stack;
 use crate::{Error, Result, Secret};
 
@@ -189,6 +190,7 @@ impl Kdf {
     /// [`Error::InvalidOption`] for costs, a salt (8 bytes and more) or a length (4 bytes and more) that Argon2 doesn't
     /// take, and when there is no memory for it.
     pub(crate) fn derive(&self, passphrase: &[u8], salt: &[u8], out_len: usize) -> Result<Secret> {
+        self_test::kdf(self)?;
         let mut out = Secret::zeroed(out_len);
         let derived = self.derive_unwiped(passphrase, salt, out.expose_mut());
         wipe_deep_stack();

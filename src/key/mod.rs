@@ -23,6 +23,7 @@ mod kdf;
 #[cfg(all(test, feature = "std"))]
 #[path = "../../tests/common/peers.rs"]
 pub(crate) mod peers; // for unit tests, of the layers above too
+pub(crate) mod self_test;
 #[cfg(feature = "std")]
 mod vault;
 pub mod wrap;
@@ -48,6 +49,7 @@ pub use file_vault::{
 pub use fingerprint::Fingerprint;
 #[cfg(feature = "std")]
 pub use kdf::{HashAlgorithm, Kdf, KdfKind, KdfLimits};
+pub use self_test::self_test;
 #[cfg(feature = "std")]
 pub use vault::{EncryptionType, KeyId, KeyVault, WrappedDek};
 pub use wrap::WrapAlgorithm;

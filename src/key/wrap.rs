@@ -16,6 +16,7 @@
 use aes_kw::{IV_LEN, KeyInit, KwAes128, KwAes192, KwAes256, KwpAes128, KwpAes192, KwpAes256};
 use zeroize::Zeroize;
 
+use super::self_test;
 use crate::{Error, Result};
 
 /// The longest key that is wrapped or unwrapped here, in bytes.
@@ -77,6 +78,11 @@ impl WrapAlgorithm {
 /// # Errors
 /// [`Error::KekLength`]; [`Error::WrapLength`]; [`Error::BufferTooShort`]. `out` is untouched then.
 pub fn aes_kw_wrap<'a>(kek: &[u8], key: &[u8], out: &'a mut [u8]) -> Result<&'a [u8]> {
+    self_test::kw()?;
+    kw_wrap(kek, key, out)
+}
+
+pub(super) fn kw_wrap<'a>(kek: &[u8], key: &[u8], out: &'a mut [u8]) -> Result<&'a [u8]> {
     if !(2 * IV_LEN..=MAX_KEY).contains(&key.len()) || !key.len().is_multiple_of(IV_LEN) {
         return Err(Error::WrapLength { len: key.len() });
     }
@@ -95,6 +101,11 @@ pub fn aes_kw_wrap<'a>(kek: &[u8], key: &[u8], out: &'a mut [u8]) -> Result<&'a 
 /// [`Error::KekLength`]; [`Error::WrapLength`]; [`Error::BufferTooShort`]; [`Error::UnwrapFailed`] when the integrity
 /// check fails: no byte of a key is in `out` then.
 pub fn aes_kw_unwrap<'a>(kek: &[u8], wrapped: &[u8], out: &'a mut [u8]) -> Result<&'a [u8]> {
+    self_test::kw()?;
+    kw_unwrap(kek, wrapped, out)
+}
+
+pub(super) fn kw_unwrap<'a>(kek: &[u8], wrapped: &[u8], out: &'a mut [u8]) -> Result<&'a [u8]> {
     if !(3 * IV_LEN..=MAX_KEY + IV_LEN).contains(&wrapped.len()) || !wrapped.len().is_multiple_of(IV_LEN) {
         return Err(Error::WrapLength { len: wrapped.len() });
     }
@@ -114,6 +125,11 @@ pub fn aes_kw_unwrap<'a>(kek: &[u8], wrapped: &[u8], out: &'a mut [u8]) -> Resul
 /// # Errors
 /// [`Error::KekLength`]; [`Error::WrapLength`]; [`Error::BufferTooShort`]. `out` is untouched then.
 pub fn aes_kwp_wrap<'a>(kek: &[u8], key: &[u8], out: &'a mut [u8]) -> Result<&'a [u8]> {
+    self_test::kwp()?;
+    kwp_wrap(kek, key, out)
+}
+
+pub(super) fn kwp_wrap<'a>(kek: &[u8], key: &[u8], out: &'a mut [u8]) -> Result<&'a [u8]> {
     if !(1..=MAX_KEY).contains(&key.len()) {
         return Err(Error::WrapLength { len: key.len() });
     }
@@ -138,6 +154,11 @@ pub fn aes_kwp_wrap<'a>(kek: &[u8], key: &[u8], out: &'a mut [u8]) -> Result<&'a
 /// [`Error::KekLength`]; [`Error::WrapLength`]; [`Error::BufferTooShort`]; [`Error::UnwrapFailed`] when the integrity
 /// check fails: no byte of a key is in `out` then.
 pub fn aes_kwp_unwrap<'a>(kek: &[u8], wrapped: &[u8], out: &'a mut [u8]) -> Result<&'a [u8]> {
+    self_test::kwp()?;
+    kwp_unwrap(kek, wrapped, out)
+}
+
+pub(super) fn kwp_unwrap<'a>(kek: &[u8], wrapped: &[u8], out: &'a mut [u8]) -> Result<&'a [u8]> {
     if !(2 * IV_LEN..=MAX_KEY + IV_LEN).contains(&wrapped.len()) || !wrapped.len().is_multiple_of(IV_LEN) {
         return Err(Error::WrapLength { len: wrapped.len() });
     }

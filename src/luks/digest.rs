@@ -4,7 +4,7 @@ use subtle::ConstantTimeEq;
 
 use super::metadata::json::{MAX_BINARY, binary, integer, references, string};
 use super::metadata::text::Object;
-use crate::key::HashAlgorithm;
+use crate::key::{HashAlgorithm, self_test};
 use crate::{Error, Result, Secret};
 
 /// The most iterations that a header may ask for: a few seconds of one CPU. A header without a ceiling is a denial of
@@ -65,11 +65,15 @@ impl Digest {
 
 impl VolumeKeyDigest {
     /// A digest of `key`, with a salt of 32 random bytes.
-    pub(crate) fn new(key: &Secret, salt: [u8; 32]) -> Self {
+    ///
+    /// # Errors
+    /// [`Error::SelfTest`].
+    pub(crate) fn new(key: &Secret, salt: [u8; 32]) -> Result<Self> {
         let hash = HashAlgorithm::Sha256;
+        self_test::pbkdf2(hash)?;
         let mut digest = vec![0; hash.output_len()];
         hash.pbkdf2(key.expose(), &salt, OWN_ITERATIONS, &mut digest);
-        VolumeKeyDigest { hash: hash.name().into(), iterations: OWN_ITERATIONS, salt: salt.to_vec(), digest }
+        Ok(VolumeKeyDigest { hash: hash.name().into(), iterations: OWN_ITERATIONS, salt: salt.to_vec(), digest })
     }
 
     /// Refuses what would cost more to compute than a header may demand, and hashes that aren't known.
@@ -107,6 +111,7 @@ impl VolumeKeyDigest {
     /// What the digest of `key` is, at the same costs and length.
     pub(super) fn of(&self, key: &Secret) -> Result<Vec<u8>> {
         let hash = self.checked_hash()?;
+        self_test::pbkdf2(hash)?;
         let mut digest = vec![0; self.digest.len()];
         hash.pbkdf2(key.expose(), &self.salt, self.iterations, &mut digest);
         Ok(digest)

@@ -288,7 +288,7 @@ pub(super) enum Prepared<'a> {
 
 impl FormatOptions {
     fn luks2(&self, dek: &Dek, uuid: String) -> Result<Luks2Store> {
-        let digest = VolumeKeyDigest::new(dek.secret(), random::array()?);
+        let digest = VolumeKeyDigest::new(dek.secret(), random::array()?)?;
         let detached = self.header.is_some();
         let data_offset = self.data_offset.unwrap_or(if detached { 0 } else { LUKS2_DATA_OFFSET });
         let mut metadata = NewMetadata::new(self.metadata_size, data_offset, self.sector_size.bytes(), digest);

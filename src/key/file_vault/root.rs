@@ -12,6 +12,7 @@ use zeroize::Zeroize;
 
 use super::file;
 use super::kek::AES_LEN;
+use crate::key::self_test;
 use crate::key::{KeyKind, kdf, wrap};
 use crate::{Error, Result, Secret, random};
 
@@ -91,6 +92,7 @@ pub(super) struct RootKeys {
 impl RootKeys {
     /// A new salt, the record of it, and the keys.
     pub(super) fn new(unlock: Unlock<'_>, cost: KdfCost) -> Result<(RootRecord, Self)> {
+        self_test::hkdf()?;
         let salt: [u8; SALT] = random::array()?;
         let kdf = match unlock {
             Unlock::Passphrase(_) => Kdf::Argon2id(cost.check()?),
@@ -103,6 +105,7 @@ impl RootKeys {
 
     /// The keys of a vault that exists.
     pub(super) fn unlock(record: &RootRecord, unlock: Unlock<'_>) -> Result<Self> {
+        self_test::hkdf()?;
         let damaged = |what: &str| Error::DamagedVault(format!("its {what} is not sound"));
         if let Kdf::Argon2id(cost) = record.kdf {
             cost.check().map_err(|e| Error::DamagedVault(e.to_string()))?;

@@ -32,7 +32,9 @@ impl RsaKey {
             other => return Err(Error::UnsupportedAlgorithm(other.name().into())),
         };
         let failed = |_| Error::Vault(format!("AWS-LC could not generate an {} key", kind.name()));
-        to_pkcs8(&PrivateDecryptingKey::generate(size).map_err(failed)?)
+        let key = PrivateDecryptingKey::generate(size).map_err(failed)?;
+        RsaKey(key.clone()).check_pair()?;
+        to_pkcs8(&key)
     }
 
     /// The kind of a private key that somebody brings, and the PKCS#8 that the vault keeps of it.
@@ -40,7 +42,24 @@ impl RsaKey {
         let key = PrivateDecryptingKey::from_pkcs8(pkcs8.expose()).map_err(|e| {
             Error::UnsupportedAlgorithm(format!("a key that is not RSA of 2048, 3072 or 4096 bits in PKCS#8 ({e})"))
         })?;
-        Ok((kind_of(&key)?, to_pkcs8(&key)?))
+        let kind = kind_of(&key)?;
+        RsaKey(key.clone()).check_pair()?;
+        Ok((kind, to_pkcs8(&key)?))
+    }
+
+    /// The pairwise consistency test of FIPS 140-3 (IG 10.3.A): what the public half wraps, the private one unwraps, and it
+    /// isn't wrapped in the clear. A key that fails is refused by itself; others are not.
+    fn check_pair(&self) -> Result<()> {
+        const PROBE: [u8; 32] = *b"pairwise consistency of RSA keys";
+        let probe = Secret::copy_from(&PROBE);
+        let consistent = self.wrap(&probe).and_then(|(algorithm, wrapped)| {
+            let unwrapped = self.unwrap(algorithm, &wrapped)?;
+            Ok(unwrapped.expose() == PROBE && !wrapped.windows(PROBE.len()).any(|window| window == PROBE))
+        });
+        match consistent {
+            Ok(true) => Ok(()),
+            _ => Err(Error::SelfTest { algorithm: "RSA-OAEP (pairwise, of this key)" }),
+        }
     }
 
     pub(super) fn wrap(&self, dek: &Secret) -> Result<(WrapAlgorithm, Vec<u8>)> {
