@@ -149,6 +149,9 @@ const char *atrest_version(void);
 // A run of bytes in a stream would go past the last offset, 2^64 - 1.
 #define ATREST_ERR_STREAM_OVERFLOW 111
 
+// The self-test of an algorithm failed: this CPU or this build computes wrongly. Nothing that needs it works any more.
+#define ATREST_ERR_SELF_TEST 112
+
 // An algorithm that this version does not know or cannot use here.
 #define ATREST_ERR_UNSUPPORTED_ALGORITHM 200
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::chunk_map::ChunkMap;
 use super::records::Resource;
-use crate::key::{DekAlgorithm, KeyDescription, KeyId, WrappedDek};
+use crate::key::{DekAlgorithm, Fingerprint, KeyDescription, KeyId, WrappedDek};
 use crate::volume::{FormatOptions, Header, OpenOptions};
 use crate::{BlockDevice, Credential, EncryptionType, Error, KeyVault, Protector, Result, Secret, SectorSize, Volume};
 
@@ -106,6 +106,16 @@ impl Resource {
         format!("{}/platform", self.id)
     }
 
+    /// How to open one of its volumes, 0 for the upper one: bound to the context, and with the DEK that the store knows. Who
+    /// may have a DEK wrapped could otherwise put a volume of their own in its place.
+    fn expecting(&self, layer: usize, context: &str) -> OpenOptions {
+        let options = OpenOptions::new().context(context.as_bytes());
+        match self.fingerprints.get(layer) {
+            Some(fingerprint) => options.expect(*fingerprint),
+            None => options,
+        }
+    }
+
     /// How large its device is, in bytes. An incremental snapshot says behind its data which of it is there.
     pub(super) fn device_size(&self) -> u64 {
         let layers = if self.has_two_layers() { 2 } else { 1 };
@@ -125,7 +135,7 @@ impl Opening {
         if !resource.has_two_layers() {
             return Ok(Opening::One(device));
         }
-        let options = OpenOptions::new().context(resource.lower_context().as_bytes());
+        let options = resource.expecting(1, &resource.lower_context());
         Volume::open(device, Credential::Vault(platform), &options).map(Box::new).map(Opening::Two)
     }
 
@@ -141,7 +151,7 @@ impl Opening {
 
     /// Opens the upper volume by the customer's vault, or the platform's.
     pub(super) fn finish(self, resource: &Resource, vault: &dyn KeyVault) -> Result<Layers> {
-        let options = OpenOptions::new().context(resource.id.as_bytes());
+        let options = resource.expecting(0, &resource.id);
         let credential = Credential::Vault(vault);
         match self {
             Opening::One(device) => Volume::open(device, credential, &options).map(Box::new).map(Layers::One),
@@ -201,6 +211,14 @@ impl Layers {
         match self {
             Layers::One(volume) => volume.device().clone(),
             Layers::Two(volume) => volume.device().device().clone(),
+        }
+    }
+
+    /// What tells the DEKs from all others, as [`Resource::fingerprints`] has them.
+    pub(super) fn fingerprints(&self) -> Result<Vec<Fingerprint>> {
+        match self {
+            Layers::One(volume) => Ok(vec![volume.fingerprint()?]),
+            Layers::Two(volume) => Ok(vec![volume.fingerprint()?, volume.device().fingerprint()?]),
         }
     }
 

@@ -294,6 +294,7 @@ fn of_wrapped_key(error: &Error) -> Option<Error> {
         Error::TamperedHeader => Error::TamperedHeader,
         Error::UnwrapFailed => Error::UnwrapFailed,
         Error::WrongKey => Error::WrongKey,
+        Error::OtherDek => Error::OtherDek,
         Error::WrapLength { len } => Error::WrapLength { len: *len },
         Error::UnsupportedAlgorithm(name) => Error::UnsupportedAlgorithm(name.clone()),
         Error::NoSuchKey { key: of } => Error::NoSuchKey { key: key(of) },

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::key::{EncryptionType, KeyId};
+use crate::key::{EncryptionType, Fingerprint, KeyId};
 
 /// A disk encryption set: the key, identity and kind of encryption that many disks share (behaviours 19 to 34).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -169,6 +169,10 @@ pub struct Resource {
     pub source: Option<String>,
     /// Its place among the incremental snapshots of its source, if it is one: each holds what the ones before it don't.
     pub increment: Option<u64>,
+    /// What tells its DEKs from all others: that of the upper volume, then that of the lower one, if there are two. Volumes
+    /// with other DEKs are refused. Empty in what an earlier version made, until it is opened.
+    #[serde(default, with = "fingerprints")]
+    pub fingerprints: Vec<Fingerprint>,
 }
 
 impl Resource {
@@ -194,6 +198,21 @@ mod url {
 
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<KeyId, D::Error> {
         String::deserialize(from)?.parse().map_err(D::Error::custom)
+    }
+}
+
+mod fingerprints {
+    use serde::{Deserialize, Deserializer, Serializer, de::Error as _};
+
+    use crate::key::Fingerprint;
+
+    pub(super) fn serialize<S: Serializer>(all: &[Fingerprint], to: S) -> Result<S::Ok, S::Error> {
+        to.collect_seq(all.iter().map(Fingerprint::to_string))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Fingerprint>, D::Error> {
+        let texts = Vec::<String>::deserialize(from)?;
+        texts.iter().map(|text| text.parse().map_err(D::Error::custom)).collect()
     }
 }
 

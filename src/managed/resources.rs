@@ -75,6 +75,7 @@ impl DiskService {
             created: self.inner.clock.now(),
             source: None,
             increment: None,
+            fingerprints: Vec::new(),
         };
         self.inner.make(self.inner.in_set(disk, new.set.as_deref())?, Ok)
     }
@@ -213,6 +214,7 @@ impl Inner {
             created: self.clock.now(),
             source: Some(from.id.clone()),
             increment: None,
+            fingerprints: Vec::new(),
             ..from.clone()
         })
     }

@@ -224,9 +224,26 @@ impl Inner {
 
     fn open_layers_now(&self, unit: &Unit, leased: bool, now: Now) -> Result<Opened> {
         let resource = self.resource_of(unit)?;
-        let opening = self.begin(&resource)?;
-        let Some((set, key)) = self.key_of(&resource, &opening.keys()?)? else {
-            let layers = opening.finish(&resource, &self.gated_platform(now))?;
+        let opened = self.open_resource(&resource, leased, now)?;
+        if resource.fingerprints.is_empty() {
+            self.learn(unit, &opened.layers)?;
+        }
+        Ok(opened)
+    }
+
+    /// Keeps the fingerprints of what an earlier version made: the first open is trusted, and from then on no other DEK.
+    fn learn(&self, unit: &Unit, layers: &Layers) -> Result<()> {
+        let fingerprints = layers.fingerprints()?;
+        self.store.write(|tables| {
+            let resource = tables.resource_of(&unit.name, &unit.id)?;
+            tables.put_resource(&Resource { fingerprints, ..resource })
+        })
+    }
+
+    fn open_resource(&self, resource: &Resource, leased: bool, now: Now) -> Result<Opened> {
+        let opening = self.begin(resource)?;
+        let Some((set, key)) = self.key_of(resource, &opening.keys()?)? else {
+            let layers = opening.finish(resource, &self.gated_platform(now))?;
             return Ok(Opened { layers, lease: None });
         };
         let vault = || self.vault_of(&set, &key);
@@ -238,7 +255,7 @@ impl Inner {
         let asked = vault()?;
         let gated = Gated { vault: &*asked, gate: &lease.gate, now };
         let vault: &dyn KeyVault = if leased { &gated } else { &*asked };
-        let layers = opening.finish(&resource, &Only { vault, key: &key }).map_err(|e| {
+        let layers = opening.finish(resource, &Only { vault, key: &key }).map_err(|e| {
             // A right to look at a key is none to use it.
             if leased && e.is_revocation() { suspended(lease.refused(e, now)) } else { e }
         })?;
@@ -310,8 +327,9 @@ impl Inner {
             layers.sync()?;
             Ok(layers)
         };
-        match make() {
-            Ok(layers) => Ok(Made { resource, layers }),
+        let known = |layers: Layers| Ok((layers.fingerprints()?, layers));
+        match make().and_then(known) {
+            Ok((fingerprints, layers)) => Ok(Made { resource: Resource { fingerprints, ..resource }, layers }),
             Err(e) => {
                 // It is this call's own, and nobody knows of it. What stays of it the next start removes.
                 let _ = self.remove_device(region, id);
@@ -424,5 +442,52 @@ pub(super) fn check_name(name: &str) -> Result<()> {
 impl core::fmt::Debug for DiskService {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.debug_struct("DiskService").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::SystemClock;
+    use crate::key::{FileVault, KdfCost, Unlock};
+    use crate::managed::{DiskFolder, FileVaults, NewDisk};
+
+    #[test]
+    fn what_an_earlier_version_made_has_a_fingerprint_from_its_first_open_on() {
+        let folder = tempfile::tempdir().unwrap();
+        let cheap = KdfCost { memory_kib: 64, passes: 1, lanes: 1 };
+        let platform = FileVault::create_with_cost(folder.path().join("v"), Unlock::Passphrase(b"p"), cheap).unwrap();
+        platform.create_key("disks").unwrap();
+        let options = ServiceOptions {
+            backend: Arc::new(DiskFolder::new(folder.path())),
+            vaults: Arc::new(FileVaults::new()),
+            platform: Arc::new(platform),
+            platform_key: "disks".into(),
+            clock: Arc::new(SystemClock),
+            lease: LeasePolicy::default(),
+            parallel: 1,
+            rotation_interval: std::time::Duration::from_secs(900),
+        };
+        let service = DiskService::open(folder.path().join("store"), options).unwrap();
+        let new = NewDisk {
+            name: "d".into(),
+            region: "north".into(),
+            subscription: "one".into(),
+            size: 64 << 10,
+            sector_size: 4096,
+            set: None,
+        };
+        service.create_disk(&new).unwrap();
+        let name = ResourceName::disk("d");
+        let made = service.resource(&name).unwrap();
+        assert_eq!(made.fingerprints.len(), 1);
+        // The record as it was before there were fingerprints.
+        let mut json: serde_json::Value = serde_json::from_str(&made.to_json()).unwrap();
+        json.as_object_mut().unwrap().remove("fingerprints").unwrap();
+        let earlier: Resource = serde_json::from_value(json).unwrap();
+        service.inner.store.write(|tables| tables.put_resource(&earlier)).unwrap();
+        assert!(service.resource(&name).unwrap().fingerprints.is_empty());
+        service.open_disk("d").unwrap().write_at(0, &[1; 4096]).unwrap();
+        assert_eq!(service.resource(&name).unwrap(), made);
     }
 }

@@ -85,7 +85,7 @@ impl Inner {
         let (_first, _second) = (first.changing(), second.changing());
         self.finish_joining(&heir)?;
         let (old, after) = (self.store.resource(name)?, self.store.resource(next)?);
-        let merged = Resource { id: self.new_id()?, ..after.clone() };
+        let merged = Resource { id: self.new_id()?, fingerprints: Vec::new(), ..after.clone() };
         let (older, newer) = (Link::open(self, &old)?, Link::open(self, &after)?);
         let made = self.prepare(merged, |layers| {
             let mut target = Target::increment(layers, after.size, None);
