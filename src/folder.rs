@@ -1,7 +1,24 @@
-//! The folder that a file is in: a new name lasts only when the folder, too, has reached the disk.
+//! Files of ours in their folder: how one is opened so that nothing else in its place does harm, and how a new name lasts.
 
-use std::io;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, ErrorKind, Write};
 use std::path::Path;
+
+/// Whether a link in place of a file is followed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Links {
+    /// For a path that a caller gave.
+    Follow,
+    /// For a path that we made up: only somebody else can have put a link there.
+    Refuse,
+}
+
+/// What may stand where a file is opened.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Plain,
+    Disk,
+}
 
 /// The folder of a path; the current one for a bare name.
 pub(crate) fn of(path: &Path) -> &Path {
@@ -11,7 +28,130 @@ pub(crate) fn of(path: &Path) -> &Path {
 /// Makes a file's new name last, where the system can sync folders.
 pub(crate) fn sync(path: &Path) -> io::Result<()> {
     if cfg!(unix) {
-        std::fs::File::open(of(path))?.sync_all()?;
+        File::open(of(path))?.sync_all()?;
     }
     Ok(())
+}
+
+/// Opens a plain file; whatever else stands there is refused at once.
+pub(crate) fn open(options: &OpenOptions, path: &Path, links: Links) -> io::Result<File> {
+    open_kind(options.clone(), path, links, Kind::Plain)
+}
+
+/// Opens a plain file or a disk; whatever else stands there is refused at once.
+pub(crate) fn open_disk(options: &OpenOptions, path: &Path) -> io::Result<File> {
+    open_kind(options.clone(), path, Links::Follow, Kind::Disk)
+}
+
+/// Opens a file for reading and writing, or makes it, for its owner only.
+pub(crate) fn open_or_create(path: &Path, links: Links) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true);
+    loop {
+        match open(&options, path, links) {
+            Err(e) if e.kind() == ErrorKind::NotFound => {}
+            opened => return opened,
+        }
+        match create_new(path) {
+            Err(e) if e.kind() == ErrorKind::AlreadyExists => {}
+            made => return made,
+        }
+        // A link to nothing is not found and can't be made either.
+        if fs::symlink_metadata(path).is_ok_and(|found| found.is_symlink()) {
+            return Err(refused("a link to nothing"));
+        }
+    }
+}
+
+/// Makes a file that must not exist yet, for its owner only, where the system knows owners.
+pub(crate) fn create_new(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let file = options.open(path)?;
+    // The umask may have taken the owner's rights, too.
+    #[cfg(unix)]
+    file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o600)).inspect_err(|_| {
+        let _ = fs::remove_file(path);
+    })?;
+    Ok(file)
+}
+
+/// Writes a file that must not exist yet, for its owner only. One that can't be finished is taken away again.
+pub(crate) fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file = create_new(path)?;
+    let written = file.write_all(bytes).and_then(|()| file.sync_all()).and_then(|()| sync(path));
+    written.inspect_err(|_| {
+        let _ = fs::remove_file(path);
+    })
+}
+
+/// Opens what is read from its start to its end: a plain file, or the pipe of a program that writes now. One that
+/// nobody writes to is empty.
+pub(crate) fn open_stream(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.read(true);
+    #[cfg(unix)]
+    {
+        use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
+        // Opening a pipe would wait for a writer; reading it should wait for what the writer has to say.
+        let nonblock = OFlags::NONBLOCK.bits().cast_signed();
+        std::os::unix::fs::OpenOptionsExt::custom_flags(&mut options, nonblock);
+        let file = options.open(path)?;
+        fcntl_setfl(&file, fcntl_getfl(&file)? - OFlags::NONBLOCK)?;
+        Ok(file)
+    }
+    #[cfg(not(unix))]
+    options.open(path)
+}
+
+#[cfg_attr(not(unix), expect(unused_mut, reason = "only Unix has flags to add"))]
+fn open_kind(mut options: OpenOptions, path: &Path, links: Links, kind: Kind) -> io::Result<File> {
+    #[cfg(unix)]
+    {
+        use rustix::fs::OFlags;
+        // A pipe would wait for its other end, and a terminal would become the process's own.
+        let mut flags = OFlags::NONBLOCK | OFlags::NOCTTY;
+        flags.set(OFlags::NOFOLLOW, links == Links::Refuse);
+        std::os::unix::fs::OpenOptionsExt::custom_flags(&mut options, flags.bits().cast_signed());
+    }
+    if links == Links::Refuse && fs::symlink_metadata(path).is_ok_and(|found| found.is_symlink()) {
+        return Err(refused("a link"));
+    }
+    let file = options.open(path).map_err(|e| {
+        // Some kinds can't even be opened; what it is says more than how it failed.
+        let found = fs::metadata(path).map(|found| found.file_type());
+        found.ok().and_then(|found| check(found, kind).err()).unwrap_or(e)
+    })?;
+    check(file.metadata()?.file_type(), kind)?;
+    Ok(file)
+}
+
+fn check(found: fs::FileType, kind: Kind) -> io::Result<()> {
+    if found.is_file() {
+        return Ok(());
+    }
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::FileTypeExt;
+        // Elsewhere than on Linux, disks are character devices too.
+        let disk = found.is_block_device() || found.is_char_device() && !cfg!(target_os = "linux");
+        match () {
+            () if kind == Kind::Disk && disk => return Ok(()),
+            () if found.is_fifo() => return Err(refused("a pipe (FIFO)")),
+            () if found.is_socket() => return Err(refused("a socket")),
+            () if found.is_block_device() || found.is_char_device() => return Err(refused("a device")),
+            () => {}
+        }
+    }
+    #[cfg(windows)]
+    if kind == Kind::Disk && !found.is_dir() {
+        return Ok(());
+    }
+    Err(refused(if found.is_dir() { "a folder" } else { "no plain file" }))
+}
+
+fn refused(what: &str) -> io::Error {
+    io::Error::new(ErrorKind::InvalidInput, format!("it is {what}, not a file; put the right file in its place"))
 }

@@ -149,7 +149,7 @@ impl KeyId {
     ///
     /// # Errors
     /// [`Error::InvalidName`] unless `vault` is 1 to 512 visible ASCII characters, and `key` and `version` are 1 to 127
-    /// of letters, digits, `-`, `_` and `.`.
+    /// of letters, digits, `-`, `_` and `.`, and neither `.` nor `..`.
     pub fn new(vault: &str, key: &str, version: &str) -> Result<Self> {
         Self::check_vault(vault)?;
         Self::check_name("key", key)?;
@@ -180,8 +180,14 @@ impl KeyId {
 
     pub(crate) fn check_name(what: &str, name: &str) -> Result<()> {
         let sound = (1..=MAX_KEY_NAME).contains(&name.len())
-            && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b));
-        let text = || format!("a {what}'s name is 1 to {MAX_KEY_NAME} of letters, digits, '-', '_' and '.'");
+            && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
+            // In a URL these two are steps to other places.
+            && ![".", ".."].contains(&name);
+        let text = || {
+            format!(
+                "a {what}'s name is 1 to {MAX_KEY_NAME} of letters, digits, '-', '_' and '.', not '.' or '..' alone"
+            )
+        };
         sound.then_some(()).ok_or_else(|| Error::InvalidName(text()))
     }
 }

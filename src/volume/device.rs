@@ -71,7 +71,8 @@ impl FileDevice {
     /// # Errors
     /// [`Error::Io`]; [`Error::Busy`].
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
-        Self::held(OpenOptions::new().read(true).write(true), path.as_ref())
+        let path = path.as_ref();
+        Self::held(folder::open_disk(OpenOptions::new().read(true).write(true), path), path)
     }
 
     /// Opens a file or block device for reading. Many may do so at once, while nobody has it open for writing.
@@ -80,7 +81,8 @@ impl FileDevice {
     /// [`Error::Io`]; [`Error::Busy`].
     pub fn open_read_only(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
-        let file = File::open(path).map_err(|e| Error::io(format!("opening {}", path.display()), e))?;
+        let file = folder::open_disk(OpenOptions::new().read(true), path);
+        let file = file.map_err(|e| Error::io(format!("opening {}", path.display()), e))?;
         hold(path, file.try_lock_shared())?;
         Ok(FileDevice { file })
     }
@@ -91,12 +93,8 @@ impl FileDevice {
     /// # Errors
     /// [`Error::Io`] when there is a file already or it can't be made.
     pub fn create(path: impl AsRef<Path>, size: u64) -> Result<Self> {
-        let mut options = OpenOptions::new();
-        options.read(true).write(true).create_new(true);
-        #[cfg(unix)]
-        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
         let path = path.as_ref();
-        let device = Self::held(&options, path)?;
+        let device = Self::held(folder::create_new(path), path)?;
         let made = device.file.set_len(size).and_then(|()| folder::sync(path));
         made.map_err(|e| {
             // It is this call's own, and useless.
@@ -111,8 +109,8 @@ impl FileDevice {
         FileDevice { file }
     }
 
-    fn held(options: &OpenOptions, path: &Path) -> Result<Self> {
-        let file = options.open(path).map_err(|e| Error::io(format!("opening {}", path.display()), e))?;
+    fn held(opened: io::Result<File>, path: &Path) -> Result<Self> {
+        let file = opened.map_err(|e| Error::io(format!("opening {}", path.display()), e))?;
         hold(path, file.try_lock())?;
         Ok(FileDevice { file })
     }

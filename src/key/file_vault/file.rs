@@ -1,14 +1,15 @@
 //! The files of a vault: `NAME`, the copy `NAME.bak`, and `NAME.lock`.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{ErrorKind, Read, Write};
+use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use super::beside;
 use super::format::Sealed;
-use crate::{Error, Result, Secret, folder};
+use crate::folder::{self, Links};
+use crate::{Error, Result, Secret};
 
 const MAX_FILE: u64 = 64 << 20;
 const LOCK_PATIENCE: Duration = Duration::from_secs(10);
@@ -33,8 +34,8 @@ impl VaultFile {
     /// Takes the lock that writers hold. It has a file of its own, since the vault's file is replaced by a new one.
     pub(super) fn lock(&self) -> Result<File> {
         let path = beside(&self.path, ".lock");
-        let file = private(OpenOptions::new().create(true).truncate(false).write(true)).open(&path);
-        let file = file.map_err(|e| Error::io(format!("opening {}", path.display()), e))?;
+        let file = folder::open_or_create(&path, Links::Refuse)
+            .map_err(|e| Error::io(format!("opening {}", path.display()), e))?;
         let start = Instant::now();
         loop {
             match file.try_lock() {
@@ -79,8 +80,12 @@ impl VaultFile {
 
     /// Writes the file and its copy for the first time. The lock must be held.
     pub(super) fn create(&self, text: &[u8]) -> Result<()> {
-        self.replace_one(&self.path, text)?;
-        self.replace_one(&beside(&self.path, ".bak"), text)
+        let copy = beside(&self.path, ".bak");
+        self.replace_one(&copy, text).and_then(|()| self.replace_one(&self.path, text)).inspect_err(|_| {
+            // Neither was there before, and one alone would stand in the way of the next attempt.
+            let _ = fs::remove_file(&self.path);
+            let _ = fs::remove_file(&copy);
+        })
     }
 
     /// Replaces the copy, then the file; each is whole, old or new, at every instant. In this order the copy is never
@@ -101,10 +106,8 @@ impl VaultFile {
                 Err(e) if e.kind() != ErrorKind::NotFound => return Err(e),
                 _ => {}
             }
-            let mut file = private(OpenOptions::new().create_new(true).write(true)).open(&new)?;
-            file.write_all(text)?;
-            file.sync_all()?;
-            fs::rename(&new, path)?;
+            folder::write_new(&new, text)?;
+            fs::rename(&new, path).inspect_err(|_| drop(fs::remove_file(&new)))?;
             folder::sync(path)
         })();
         written.map_err(|e| self.failed("writing", e))
@@ -117,19 +120,13 @@ impl VaultFile {
 
 /// Writes a secret to a file that must not exist yet, readable by its owner only.
 pub(super) fn write_new(path: &Path, bytes: &[u8]) -> Result<()> {
-    let written = (|| {
-        let mut file = private(OpenOptions::new().create_new(true).write(true)).open(path)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        folder::sync(path)
-    })();
-    written.map_err(|e| Error::io(format!("writing {}", path.display()), e))
+    folder::write_new(path, bytes).map_err(|e| Error::io(format!("writing {}", path.display()), e))
 }
 
 /// Reads a secret of at most `max` bytes without leaving a copy of it on the heap.
 pub(super) fn read_secret(path: &Path, max: u64) -> Result<Secret> {
     let read = || {
-        let mut file = File::open(path)?;
+        let mut file = folder::open(OpenOptions::new().read(true), path, Links::Follow)?;
         let len = file.metadata()?.len();
         if len > max {
             return Err(std::io::Error::new(ErrorKind::FileTooLarge, format!("it has more than {max} bytes")));
@@ -143,18 +140,12 @@ pub(super) fn read_secret(path: &Path, max: u64) -> Result<Secret> {
 
 fn read_bounded(path: &Path, max: u64) -> std::io::Result<Vec<u8>> {
     let mut text = Vec::new();
-    File::open(path)?.take(max + 1).read_to_end(&mut text)?;
+    let file = folder::open(OpenOptions::new().read(true), path, Links::Refuse)?;
+    file.take(max + 1).read_to_end(&mut text)?;
     if text.len() as u64 > max {
         return Err(std::io::Error::new(ErrorKind::FileTooLarge, format!("it has more than {max} bytes")));
     }
     Ok(text)
-}
-
-/// Files are for their owner only, where the system knows owners.
-pub(super) fn private(options: &mut OpenOptions) -> &mut OpenOptions {
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(options, 0o600);
-    options
 }
 
 #[cfg(test)]

@@ -157,11 +157,14 @@ pub(super) struct Sealed {
 impl Sealed {
     /// Reads the text of a file.
     pub(super) fn parse(text: &[u8]) -> Result<Self, String> {
-        let lines = text.strip_suffix(b"\n").ok_or("its end is missing, it was cut off or torn")?;
-        let end = lines.iter().rposition(|&b| b == b'\n').ok_or("it is not a vault file")? + 1;
+        // Of a file that is something else it would mislead to say that it was cut off.
+        let named = || text.is_empty() || text.windows(FORMAT.len()).any(|part| part == FORMAT.as_bytes());
+        let torn = |what: &'static str| if named() { what } else { "it is not a vault file; check the path" };
+        let lines = text.strip_suffix(b"\n").ok_or_else(|| torn("its end is missing, it was cut off or torn"))?;
+        let end = lines.iter().rposition(|&b| b == b'\n').ok_or("it is not a vault file; check the path")? + 1;
         let (text, trailer) = lines.split_at(end);
         let trailer: Trailer =
-            serde_json::from_slice(trailer).map_err(|_| "its last line is not sound, it was cut off or torn")?;
+            serde_json::from_slice(trailer).map_err(|_| torn("its last line is not sound, it was cut off or torn"))?;
         if Base64::decode_vec(&trailer.sha256).ok().as_deref() != Some(&Sha256::digest(text)[..]) {
             return Err("its checksum does not match, some bytes of it changed".into());
         }

@@ -229,7 +229,7 @@ impl FileVault {
         let mut body = self.read_verified()?;
         let result = change(&mut body, &mut used);
         let record = body.audit;
-        let log = |used, outcome| self.store.audit.append(|| record, used, outcome, self.now(), true);
+        let log = |used, outcome| self.store.audit.append(|| Ok(record), used, outcome, self.now(), true);
         let head = log(used.clone(), audit::outcome(&result))?;
         let value = result?;
         body.audit.anchor = head;
@@ -299,21 +299,15 @@ impl FileVault {
         if id.vault() != self.store.id {
             return Ok(None);
         }
-        // Another process may have made the version since this one read the file, or destroyed it. Where the file can't be
-        // read, what is known of it serves its owner; it can't tell whether an identity still has access.
-        let mut read = self.reload();
-        if identity.is_some() {
-            core::mem::replace(&mut read, Ok(()))?;
-        }
+        // Another process may have made the version since this one read the file, or disabled or destroyed it. Only the
+        // file can tell, so where it can't be read nothing is answered from memory.
+        self.reload()?;
         let dek = self.logged(identity, KeyOperation::UnwrapKey, id.key(), |body, used| {
             used.version = Some(id.version().into());
             let version = body.to_unwrap(id, self.now())?;
             self.kek(version)?.unwrap(wrapped.algorithm, &wrapped.bytes)
-        });
-        match (dek, read) {
-            (Err(Error::NoSuchKey { .. }), Err(unread)) => Err(unread),
-            (dek, _) => dek.map(Some),
-        }
+        })?;
+        Ok(Some(dek))
     }
 
     fn describe_as(&self, identity: Option<&str>, key: &str, version: Option<&str>) -> Result<KeyDescription> {
@@ -340,9 +334,8 @@ impl FileVault {
             body.check_access(identity, operation, key).and_then(|()| act(&body, &mut used))
         };
         let record = || {
-            // A file that can't be read leaves what is known.
-            let _ = self.reload();
-            self.body().audit
+            self.reload()?;
+            Ok(self.body().audit)
         };
         self.store.audit.append(record, used, audit::outcome(&result), self.now(), self.sync_uses)?;
         result

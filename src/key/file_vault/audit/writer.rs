@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use super::chain::{self, Chain};
 use super::{AuditEntry, AuditHead, AuditLog, AuditRecord, Use};
-use crate::key::file_vault::file::private;
-use crate::{Error, Result, Secret, folder};
+use crate::folder::{self, Links};
+use crate::{Error, Result, Secret};
 
 /// How much of a log is read to find its end: room for dozens of lines, since one is far shorter than 4 KiB.
 const WINDOW: u64 = 64 << 10;
@@ -40,7 +40,7 @@ impl AuditWriter {
     /// so that it isn't put aside meanwhile. `sync` waits for the disk.
     pub(in super::super) fn append(
         &self,
-        record: impl FnOnce() -> AuditRecord,
+        record: impl FnOnce() -> Result<AuditRecord>,
         used: Use,
         outcome: &str,
         time: u64,
@@ -53,7 +53,7 @@ impl AuditWriter {
         let chain = self.known_end(&mut file, len, known.as_ref()).map_err(failed)?;
         let mut chain = match chain {
             Some(chain) => chain,
-            None => self.find_end(&mut file, len, &record(), known.as_ref()).map_err(failed)?,
+            None => self.find_end(&mut file, len, &record()?, known.as_ref()).map_err(failed)?,
         };
 
         // A line that a killed process has torn is ended, not taken away: nothing in the log is ever overwritten.
@@ -75,7 +75,9 @@ impl AuditWriter {
             torn,
         };
         written.extend(chain.make(&self.key, &entry));
-        file.seek(SeekFrom::Start(len)).and_then(|_| file.write_all(&written)).map_err(failed)?;
+        // What was written of a line that found no room is taken back: nothing was answered for it.
+        let wrote = file.seek(SeekFrom::Start(len)).and_then(|_| file.write_all(&written));
+        wrote.inspect_err(|_| drop(file.set_len(len))).map_err(failed)?;
         if sync {
             file.sync_all().map_err(failed)?;
             if len == 0 {
@@ -90,7 +92,7 @@ impl AuditWriter {
     pub(in super::super) fn head(&self, record: &AuditRecord) -> Result<AuditHead> {
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let read = || {
-            let mut file = match File::open(&self.path) {
+            let mut file = match folder::open(OpenOptions::new().read(true), &self.path, Links::Refuse) {
                 Err(e) if e.kind() == ErrorKind::NotFound => return Ok(record.anchor),
                 file => file?,
             };
@@ -104,7 +106,7 @@ impl AuditWriter {
     /// The entries, from the first on.
     pub(in super::super) fn read(&self, record: &AuditRecord) -> Result<AuditLog> {
         let open = || {
-            let file = match File::open(&self.path) {
+            let file = match folder::open(OpenOptions::new().read(true), &self.path, Links::Refuse) {
                 Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
                 file => file?,
             };
@@ -130,15 +132,16 @@ impl AuditWriter {
         let copied = (|| {
             let len = log.metadata()?.len();
             let head = self.find_end(&mut log, len, record, known.as_ref())?.head;
-            let mut copy = private(OpenOptions::new().create_new(true).write(true)).open(to)?;
-            log.rewind()?;
-            io::copy(&mut (&log).take(len), &mut copy)?;
-            copy.sync_all()?;
-            folder::sync(to)?;
+            let mut copy = folder::create_new(to)?;
+            let copied = log.rewind().and_then(|()| io::copy(&mut (&log).take(len), &mut copy));
+            // Half a copy would stand in the way of the next attempt.
+            copied.and_then(|_| copy.sync_all()).and_then(|()| folder::sync(to)).inspect_err(|_| {
+                let _ = std::fs::remove_file(to);
+            })?;
             Ok(head)
         })();
         let head = copied.map_err(|e| Error::io(format!("copying the audit log to {}", to.display()), e))?;
-        commit(head)?;
+        commit(head).inspect_err(|_| drop(std::fs::remove_file(to)))?;
         log.set_len(0).and_then(|()| log.sync_all()).map_err(|e| self.failed("clearing", e))
     }
 
@@ -194,8 +197,7 @@ impl AuditWriter {
     }
 
     fn lock(&self) -> io::Result<File> {
-        let mut options = OpenOptions::new();
-        let file = private(options.create(true).truncate(false).read(true).write(true)).open(&self.path)?;
+        let file = folder::open_or_create(&self.path, Links::Refuse)?;
         lock(&file, File::try_lock)?;
         Ok(file)
     }
