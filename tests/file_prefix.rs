@@ -213,7 +213,7 @@ fn one_sort_of_file_does_not_open_as_the_other() {
             DekAlgorithm::Aes256Ctr => forged.open(&vault, CONTEXT).map(|_| ()),
             _ => forged.open_sectors(&vault, CONTEXT, size, unit).map(|_| ()),
         };
-        assert!(matches!(refused, Err(Error::Vault(_))), "a DEK of another length: {refused:?}");
+        assert!(matches!(refused, Err(Error::InvalidEnvelope(_))), "a DEK of another length: {refused:?}");
     }
     let odd = SectorSize::new(520).unwrap();
     assert!(matches!(sectors.open_sectors(&vault, CONTEXT, odd, unit), Err(Error::SectorSize { size: 520 })));
