@@ -155,7 +155,12 @@ impl Opening {
         let credential = Credential::Vault(vault);
         match self {
             Opening::One(device) => Volume::open(device, credential, &options).map(Box::new).map(Layers::One),
-            Opening::Two(lower) => Volume::open(*lower, credential, &options).map(Box::new).map(Layers::Two),
+            // The lower layer shows a sector that was torn below it as noise from end to end, in the place of a copy of the
+            // header too. Nothing but the upper volume is ever in there, so that no one else's data can be what is repaired.
+            Opening::Two(lower) => {
+                let options = options.hazmat_repair(true);
+                Volume::open(*lower, credential, &options).map(Box::new).map(Layers::Two)
+            }
         }
     }
 }
