@@ -36,6 +36,7 @@ const char *atrest_version(void);
 #define ATREST_ERR_UNWRAP_FAILED 109
 #define ATREST_ERR_KERNEL_UNAVAILABLE 110
 #define ATREST_ERR_STREAM_OVERFLOW 111
+#define ATREST_ERR_SELF_TEST 112
 #define ATREST_ERR_UNSUPPORTED_ALGORITHM 200
 #define ATREST_ERR_INVALID_NAME 201
 #define ATREST_ERR_CONTEXT_LENGTH 202
@@ -54,6 +55,8 @@ const char *atrest_version(void);
 #define ATREST_ERR_ACCESS_DENIED 215
 #define ATREST_ERR_PURGE_PROTECTED 216
 #define ATREST_ERR_INVALID_PREFIX 217
+#define ATREST_ERR_OTHER_DEK 218
+#define ATREST_ERR_OTHER_KEY 219
 #define ATREST_ERR_NOT_LUKS 300
 #define ATREST_ERR_INVALID_HEADER 301
 #define ATREST_ERR_UNSUPPORTED_HEADER 302
@@ -263,6 +266,7 @@ typedef struct atrest_dek atrest_dek;
 atrest_status atrest_dek_generate(uint32_t algorithm, atrest_dek **out);
 void atrest_dek_free(atrest_dek *dek);
 atrest_status atrest_dek_algorithm(const atrest_dek *dek, uint32_t *out);
+atrest_status atrest_dek_fingerprint(const atrest_dek *dek, uint8_t *fingerprint);
 atrest_status atrest_dek_wrap(const atrest_dek *dek, const atrest_vault *vault, const char *key_name,
     const void *context, size_t context_len, void *envelope, size_t envelope_cap, size_t *envelope_len);
 atrest_status atrest_dek_unwrap(const atrest_vault *vault, const void *envelope, size_t envelope_len,
@@ -481,6 +485,7 @@ atrest_status atrest_volume_sector_size(const atrest_volume *volume, uint32_t *o
 atrest_status atrest_volume_data_offset(const atrest_volume *volume, uint64_t *out);
 atrest_status atrest_volume_cipher(const atrest_volume *volume, char *cipher, size_t cipher_cap, size_t *cipher_len);
 atrest_status atrest_volume_uuid(const atrest_volume *volume, char *uuid, size_t uuid_cap, size_t *uuid_len);
+atrest_status atrest_volume_fingerprint(const atrest_volume *volume, uint8_t *fingerprint);
 atrest_status atrest_volume_dek(const atrest_volume *volume, atrest_dek **out);
 atrest_status atrest_volume_key_urls(const atrest_volume *volume, atrest_status (*each)(void *user, const char *url),
     void *user);

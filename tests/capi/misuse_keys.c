@@ -220,9 +220,9 @@ static void vaults_of_callbacks(const atrest_dek *dek)
     answer.dek_len = 65;
     NO_HANDLE(atrest_dek, ATREST_ERR_VAULT, UNWRAP);
     answer.dek_len = 32;
-    NO_HANDLE(atrest_dek, ATREST_ERR_VAULT, UNWRAP);
+    NO_HANDLE(atrest_dek, ATREST_ERR_INVALID_ENVELOPE, UNWRAP);
     answer.dek_len = 0;
-    NO_HANDLE(atrest_dek, ATREST_ERR_VAULT, UNWRAP);
+    NO_HANDLE(atrest_dek, ATREST_ERR_INVALID_ENVELOPE, UNWRAP);
 
     CHECK(answer.released == 0);
     atrest_vault_free(vault);

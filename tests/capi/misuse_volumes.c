@@ -216,8 +216,8 @@ static void opening(atrest_device *device, const atrest_vault *vault, const atre
     NO_VOLUME(ATREST_ERR_NULL_ARGUMENT, &bad, NULL);
     bad.key_file = in_folder("none");
     NO_VOLUME(ATREST_ERR_IO, &bad, NULL);
-    bad.kind = ATREST_CREDENTIAL_PASSPHRASE;
-    NO_VOLUME(ATREST_ERR_INVALID_OPTION, &bad, NULL);
+    bad.kind = ATREST_CREDENTIAL_PASSPHRASE; // an empty one may open what another program made
+    NO_VOLUME(ATREST_ERR_NO_SUCH_PROTECTOR, &bad, NULL);
     bad.passphrase_len = 4;
     NO_VOLUME(ATREST_ERR_NULL_ARGUMENT, &bad, NULL);
     bad.passphrase = "none";
@@ -236,7 +236,7 @@ static void opening(atrest_device *device, const atrest_vault *vault, const atre
     NO_VOLUME(ATREST_ERR_INVALID_HANDLE, &bad, NULL);
 
     atrest_open_options options = ATREST_OPEN_OPTIONS_INIT;
-    options.flags = 16;
+    options.flags = 64;
     NO_VOLUME(ATREST_ERR_BAD_ENUM, &credential, &options);
     options.flags = ATREST_OPEN_READ_ONLY;
     options.context = "disk-18";
