@@ -35,6 +35,8 @@ pub(super) struct Slot {
 struct Pages {
     generation: u32,
     inner: Mutex<Inner>,
+    /// Those of the parent, kept in sight of who looks for leaks.
+    _parents: *const Pages,
 }
 
 struct Inner {
@@ -82,7 +84,7 @@ fn pages() -> MutexGuard<'static, Inner> {
             }
         }
         let inner = Inner { arena: ptr::null_mut(), left: 0, pages: Vec::new(), with_room: [const { Vec::new() }; _] };
-        let new = Box::into_raw(Box::new(Pages { generation, inner: Mutex::new(inner) }));
+        let new = Box::into_raw(Box::new(Pages { generation, inner: Mutex::new(inner), _parents: pages }));
         if PAGES.compare_exchange(pages, new, Ordering::AcqRel, Ordering::Acquire).is_ok() {
             // A child has locked nothing yet.
             LOCKED.store(0, Ordering::Relaxed);

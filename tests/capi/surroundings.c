@@ -239,7 +239,7 @@ static void a_fork(void)
 {
     unsigned char sector[512] = {0};
     atrest_dek *dek, *parents;
-    atrest_sector_cipher *cipher;
+    atrest_sector_cipher *cipher, *own;
     OK(atrest_dek_generate(ATREST_AES_256_XTS, &parents));
     OK(atrest_sector_cipher_new(parents, 512, ATREST_UNIT_512, &cipher));
     uint64_t locked = 0, unlocked = 0;
@@ -257,12 +257,12 @@ static void a_fork(void)
         CHECK(before == 0 && after == locks);
         IS(ATREST_ERR_FORKED, atrest_sector_cipher_encrypt(cipher, 0, sector, sizeof sector));
         CHECK(strstr(atrest_last_error_message(), "child") != NULL);
-        IS(ATREST_ERR_FORKED, atrest_sector_cipher_new(parents, 512, ATREST_UNIT_512, &cipher));
+        IS(ATREST_ERR_FORKED, atrest_sector_cipher_new(parents, 512, ATREST_UNIT_512, &own));
         atrest_sector_cipher_free(cipher);
         atrest_dek_free(parents);
-        OK(atrest_sector_cipher_new(dek, 512, ATREST_UNIT_512, &cipher));
-        OK(atrest_sector_cipher_encrypt(cipher, 0, sector, sizeof sector));
-        atrest_sector_cipher_free(cipher);
+        OK(atrest_sector_cipher_new(dek, 512, ATREST_UNIT_512, &own));
+        OK(atrest_sector_cipher_encrypt(own, 0, sector, sizeof sector));
+        atrest_sector_cipher_free(own);
         atrest_dek_free(dek);
         _exit(0);
     }
