@@ -22,7 +22,7 @@ use crate::latch::Algorithm;
 /// it has been tried before.
 ///
 /// Each is tried before its first use in a process anyhow; this is for a service that wants to know when it starts, or from
-/// time to time. It takes below a millisecond and 32 KiB of memory. RSA keys are tried pairwise when they are generated and
+/// time to time. It takes 32 KiB of memory, for Argon2. RSA keys are tried pairwise when they are generated and
 /// imported.
 ///
 /// A failure latches: from then on this process expands no key, and encrypts, decrypts, wraps, unwraps and derives nothing.
