@@ -271,6 +271,9 @@ const char *atrest_version(void);
 // Something that the rules of managed disks forbid; the message says which, and what to do instead.
 #define ATREST_ERR_NOT_ALLOWED 353
 
+// The header of a disk, snapshot or image is from before it came under the key that it is under: an older one was put back.
+#define ATREST_ERR_OLDER_HEADER 354
+
 // The file system or device failed; the message has what it said.
 #define ATREST_ERR_IO 400
 
@@ -2308,6 +2311,14 @@ atrest_status atrest_disk_service_rotate_set(const atrest_disk_service *service,
 atrest_status atrest_disk_service_set_key(const atrest_disk_service *service, const char *set, const char *key_url,
     atrest_progress progress, void *user, uint64_t *rewrapped);
 
+// Puts all that is under a key of the platform under the latest version of that key: disks, snapshots and images that are in
+// no set, and the lower layers of those that have two. Otherwise as atrest_disk_service_rotate_set, but that no error has to
+// be cleared: calling it again goes on. No customer's vault is asked. THE OLD VERSIONS MUST STAY ENABLED UNTIL THIS RETURNS.
+//
+// Errors: what the vault and the devices answer; it is noted in the report.
+atrest_status atrest_disk_service_rotate_platform(const atrest_disk_service *service, atrest_progress progress,
+    void *user, uint64_t *rewrapped);
+
 // Clears what stopped a rotation, so that it may be tried again.
 atrest_status atrest_disk_service_clear_rotation_error(const atrest_disk_service *service, const char *set);
 
@@ -2595,14 +2606,21 @@ atrest_status atrest_disk_is_suspended(const atrest_disk *disk, uint32_t *out);
 // The capability table compares the ways of encrypting a disk: what each gives, in Azure's words, and how much of that this
 // version of the library does.
 
-// It is under the key that it is configured for, and no other.
+// It was proved to be under the key that it is configured for, and its header names no other.
 #define ATREST_PROTECTION_FINISHED 1
 
 // It was put into its set, and is still under the key that it was under before.
 #define ATREST_PROTECTION_JOINING 2
 
-// Its set is being rotated, and it is still under an older key.
+// Its set, or the platform, is being rotated, and it is still under an older key.
 #define ATREST_PROTECTION_ROTATING 3
+
+// What it is under was not proved yet: an earlier version made it. Open it, or rotate.
+#define ATREST_PROTECTION_UNPROVEN 4
+
+// Its header names another key than the one that it was proved to be under: an older header was put back, or the name was
+// edited. Put the newest header back, or rotate.
+#define ATREST_PROTECTION_HEADER_CHANGED 5
 
 // Nobody has it open.
 #define ATREST_ACCESS_CLOSED 1
@@ -2630,7 +2648,8 @@ typedef struct {
 typedef struct {
     // Set by ATREST_SET_REPORT_INIT.
     size_t struct_size;
-    // How many disks, snapshots and copies of images' disks are under the set's active key, and no other.
+    // How many disks, snapshots and copies of images' disks were proved to be under the active key, and have headers that
+    // say so.
     uint64_t done;
     // How many there are.
     uint64_t total;
@@ -2662,6 +2681,18 @@ atrest_status atrest_disk_service_report_json(const atrest_disk_service *service
 // Errors: those of atrest_disk_service_report.
 atrest_status atrest_disk_service_report_set(const atrest_disk_service *service, const char *set,
     atrest_set_report *out);
+
+// How much of what the platform's keys protect is under the active one, in `out`, which starts from ATREST_SET_REPORT_INIT:
+// what is in no set, and the lower layers of what has two. What it comes to is told as of a set.
+//
+// Errors: ATREST_ERR_IO.
+atrest_status atrest_disk_service_report_platform(const atrest_disk_service *service, atrest_set_report *out);
+
+// The whole report of the platform's keys, in JSON: which they are, and the names of what isn't under the active one yet.
+//
+// Errors: ATREST_ERR_IO.
+atrest_status atrest_disk_service_report_platform_json(const atrest_disk_service *service, char *json, size_t json_cap,
+    size_t *json_len);
 
 // The whole report of a set, in JSON: its record, and the names of what isn't under its active key yet.
 //

@@ -2305,7 +2305,11 @@ public:
         return detail::each<std::uint32_t, const char *>(
             one, [&](auto... visit) { return atrest_disk_service_list_members(get(), set.get(), visit...); });
     }
-    // These two return how many disks, snapshots and images were put under the key.
+    // These three return how many disks, snapshots and images were put under the key.
+    result<std::uint64_t> rotate_platform(const progress &told = {}) const {
+        return detail::rewrapped(
+            told, [&](auto... out) { return atrest_disk_service_rotate_platform(get(), out...); });
+    }
     result<std::uint64_t> rotate_set(text set, const progress &told = {}) const {
         return detail::rewrapped(
             told, [&](auto... out) { return atrest_disk_service_rotate_set(get(), set.get(), out...); });
@@ -2410,6 +2414,14 @@ public:
     [[nodiscard]] result<std::string> report_set_json(text set) const {
         return detail::text_of(
             [&](auto... out) { return atrest_disk_service_report_set_json(get(), set.get(), out...); });
+    }
+    [[nodiscard]] result<atrest_set_report> report_platform() const {
+        return detail::struct_of<atrest_set_report>(
+            [&](auto out) { return atrest_disk_service_report_platform(get(), out); });
+    }
+    [[nodiscard]] result<std::string> report_platform_json() const {
+        return detail::text_of(
+            [&](auto... out) { return atrest_disk_service_report_platform_json(get(), out...); });
     }
 };
 

@@ -206,6 +206,16 @@ pub enum Error {
         /// What its vault said.
         reason: String,
     },
+    /// The header of a disk, snapshot or image is from before it came under the key that it is under.
+    #[cfg(feature = "managed")]
+    OlderHeader {
+        /// What it is the header of: `disk "db-1"`.
+        resource: String,
+        /// The key that the header names.
+        found: String,
+        /// The key that it was last proved to be under.
+        proven: String,
+    },
     /// There is no set, disk, snapshot or image of that name.
     #[cfg(feature = "managed")]
     NoSuchResource(String),

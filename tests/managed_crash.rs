@@ -208,6 +208,28 @@ fn a_rotation_that_is_killed_loses_nothing_and_goes_on() {
 }
 
 #[test]
+fn a_rotation_of_the_platforms_key_that_is_killed_goes_on() {
+    let act = |world: &World, service: &DiskService| {
+        world.platform.rotate();
+        service.rotate_platform(&quiet).unwrap();
+    };
+    killed("rotating the platform's key", 1, most(), act, |what, world, service, before| {
+        world.platform.rotate();
+        // Whatever was proved, nothing is lost, and what is told to be finished is.
+        let report = service.report_platform().unwrap();
+        assert!(contents(&service) == *before, "{what}");
+        if report.finished && report.keys.unwrap().active_key.version() == "2" {
+            world.platform.destroy(1);
+        }
+        service.rotate_platform(&quiet).unwrap_or_else(|e| panic!("{what}: {e}"));
+        assert!(service.report_platform().unwrap().finished, "{what}");
+        world.platform.destroy(1);
+        drop(service);
+        assert!(contents(&world.service()) == *before, "{what}: without the old version");
+    });
+}
+
+#[test]
 fn a_move_into_a_set_that_is_killed_is_finished() {
     // Behaviours 22, 45
     for (disk, with) in [("p", &["disk \"p\""][..]), ("c", &["disk \"c\"", "snapshot \"i-2\""][..])] {

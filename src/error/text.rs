@@ -114,6 +114,13 @@ impl Error {
             #[cfg(feature = "managed")]
             Error::DiskSuspended { disk, reason } => write!(f, "{disk:?} is suspended: {reason}"),
             #[cfg(feature = "managed")]
+            Error::OlderHeader { resource, found, proven } => write!(
+                f,
+                "an older header was put back on the {resource}: it names {found}, and it was proved to be under {proven} \
+                 since. Put the newest header back; or, if there is none, enable the old key and rotate, which puts it under \
+                 the active key again"
+            ),
+            #[cfg(feature = "managed")]
             Error::NoSuchResource(text) | Error::ResourceExists(text) => f.write_str(text),
             #[cfg(feature = "managed")]
             Error::NotAllowed { rule, text } => write!(f, "{text} (rule {rule})"),

@@ -9,7 +9,7 @@
 use core::ffi::c_char;
 
 use atrest::EncryptionType;
-use atrest::managed::{CapabilityTable, EncryptionOption, KeyAccess, ProtectionStatus};
+use atrest::managed::{CapabilityTable, EncryptionOption, KeyAccess, ProtectionStatus, RotationProgress};
 
 use crate::args::flag;
 use crate::disk_resources::resource_name;
@@ -18,12 +18,17 @@ use crate::failure::{Failure, Result, run};
 use crate::status::{ATREST_ERR_OTHER, atrest_status};
 use crate::structs::SizedStruct;
 
-/// It is under the key that it is configured for, and no other.
+/// It was proved to be under the key that it is configured for, and its header names no other.
 pub const ATREST_PROTECTION_FINISHED: u32 = 1;
 /// It was put into its set, and is still under the key that it was under before.
 pub const ATREST_PROTECTION_JOINING: u32 = 2;
-/// Its set is being rotated, and it is still under an older key.
+/// Its set, or the platform, is being rotated, and it is still under an older key.
 pub const ATREST_PROTECTION_ROTATING: u32 = 3;
+/// What it is under was not proved yet: an earlier version made it. Open it, or rotate.
+pub const ATREST_PROTECTION_UNPROVEN: u32 = 4;
+/// Its header names another key than the one that it was proved to be under: an older header was put back, or the name was
+/// edited. Put the newest header back, or rotate.
+pub const ATREST_PROTECTION_HEADER_CHANGED: u32 = 5;
 
 /// Nobody has it open.
 pub const ATREST_ACCESS_CLOSED: u32 = 1;
@@ -53,7 +58,8 @@ unsafe impl SizedStruct for atrest_report {}
 pub struct atrest_set_report {
     /// Set by ATREST_SET_REPORT_INIT.
     pub struct_size: usize,
-    /// How many disks, snapshots and copies of images' disks are under the set's active key, and no other.
+    /// How many disks, snapshots and copies of images' disks were proved to be under the active key, and have headers that
+    /// say so.
     pub done: u64,
     /// How many there are.
     pub total: u64,
@@ -87,6 +93,8 @@ pub unsafe extern "C" fn atrest_disk_service_report(
                 ProtectionStatus::Finished => ATREST_PROTECTION_FINISHED,
                 ProtectionStatus::Joining => ATREST_PROTECTION_JOINING,
                 ProtectionStatus::Rotating => ATREST_PROTECTION_ROTATING,
+                ProtectionStatus::Unproven => ATREST_PROTECTION_UNPROVEN,
+                ProtectionStatus::HeaderChanged => ATREST_PROTECTION_HEADER_CHANGED,
                 other => return Err(unknown(format!("the status {other:?}"))),
             },
             access: match report.access {
@@ -131,15 +139,49 @@ pub unsafe extern "C" fn atrest_disk_service_report_set(
     run(|| {
         let (service, set, out) = (handle!(service), text!(set), struct_out!(out));
         let report = service.report_set(set)?;
-        out.set(atrest_set_report {
-            struct_size: size_of::<atrest_set_report>(),
-            done: report.progress.done as u64,
-            total: report.progress.total as u64,
-            finished: report.finished.into(),
-            reserved: 0,
-        });
+        out.set(of_keys(&report.progress, report.finished));
         Ok(())
     })
+}
+
+fn of_keys(progress: &RotationProgress, finished: bool) -> atrest_set_report {
+    atrest_set_report {
+        struct_size: size_of::<atrest_set_report>(),
+        done: progress.done as u64,
+        total: progress.total as u64,
+        finished: finished.into(),
+        reserved: 0,
+    }
+}
+
+/// How much of what the platform's keys protect is under the active one, in `out`, which starts from ATREST_SET_REPORT_INIT:
+/// what is in no set, and the lower layers of what has two. What it comes to is told as of a set.
+///
+/// Errors: ATREST_ERR_IO.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn atrest_disk_service_report_platform(
+    service: *const atrest_disk_service,
+    out: *mut atrest_set_report,
+) -> atrest_status {
+    run(|| {
+        let (service, out) = (handle!(service), struct_out!(out));
+        let report = service.report_platform()?;
+        out.set(of_keys(&report.progress, report.finished));
+        Ok(())
+    })
+}
+
+/// The whole report of the platform's keys, in JSON: which they are, and the names of what isn't under the active one yet.
+///
+/// Errors: ATREST_ERR_IO.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn atrest_disk_service_report_platform_json(
+    service: *const atrest_disk_service,
+    json: *mut c_char,
+    json_cap: usize,
+    json_len: *mut usize,
+) -> atrest_status {
+    run(|| text_out!(json, json_cap, json_len).put(&handle!(service).report_platform()?.to_json()))
 }
 
 /// The whole report of a set, in JSON: its record, and the names of what isn't under its active key yet.

@@ -226,6 +226,26 @@ pub unsafe extern "C" fn atrest_disk_service_set_key(
     })
 }
 
+/// Puts all that is under a key of the platform under the latest version of that key: disks, snapshots and images that are in
+/// no set, and the lower layers of those that have two. Otherwise as atrest_disk_service_rotate_set, but that no error has to
+/// be cleared: calling it again goes on. No customer's vault is asked. THE OLD VERSIONS MUST STAY ENABLED UNTIL THIS RETURNS.
+///
+/// Errors: what the vault and the devices answer; it is noted in the report.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn atrest_disk_service_rotate_platform(
+    service: *const atrest_disk_service,
+    progress: atrest_progress,
+    user: *mut c_void,
+    rewrapped: *mut u64,
+) -> atrest_status {
+    run(|| {
+        let service = handle!(service);
+        let rewrapped = if rewrapped.is_null() { None } else { Some(out!(rewrapped)) };
+        put_rewrapped(rewrapped, &service.rotate_platform(&of_rotation(progress, user))?);
+        Ok(())
+    })
+}
+
 /// Clears what stopped a rotation, so that it may be tried again.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn atrest_disk_service_clear_rotation_error(

@@ -152,6 +152,8 @@ pub const ATREST_ERR_NO_SUCH_RESOURCE: u32 = 351;
 pub const ATREST_ERR_RESOURCE_EXISTS: u32 = 352;
 /// Something that the rules of managed disks forbid; the message says which, and what to do instead.
 pub const ATREST_ERR_NOT_ALLOWED: u32 = 353;
+/// The header of a disk, snapshot or image is from before it came under the key that it is under: an older one was put back.
+pub const ATREST_ERR_OLDER_HEADER: u32 = 354;
 
 /// The file system or device failed; the message has what it said.
 pub const ATREST_ERR_IO: u32 = 400;
@@ -216,6 +218,7 @@ const NAMES: &[(atrest_status, &CStr)] = &names! {
     ATREST_ERR_NO_ROOM ATREST_ERR_OTHER_HEADER ATREST_ERR_FOREIGN_DATA
 
     ATREST_ERR_DISK_SUSPENDED ATREST_ERR_NO_SUCH_RESOURCE ATREST_ERR_RESOURCE_EXISTS ATREST_ERR_NOT_ALLOWED
+    ATREST_ERR_OLDER_HEADER
 
     ATREST_ERR_IO ATREST_ERR_BUSY ATREST_ERR_RANDOM ATREST_ERR_NO_MEMORY ATREST_ERR_FORKED ATREST_ERR_MEMORY_NOT_LOCKED
 };

@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, PoisonError};
 
+use super::proofs::Notes;
 use super::records::{EncryptionSet, Joining, Resource, ResourceKind, ResourceName};
 use super::resources::check_member;
 use super::service::{DiskService, Inner, not_allowed};
@@ -150,10 +151,12 @@ impl Inner {
         let (result, key) = unit.with_layers_to_rewrap(|layers| {
             let active = self.store.set(set)?.active_key;
             let had_to = layers.keks() != [active];
+            let now = self.clock.now();
             let noted = self.put_under_keys(&[(resource, layers)], |tables| {
-                let mut now = tables.resource(&unit.name)?;
-                if now.joining.take().is_some() {
-                    tables.put_resource(&now)?;
+                let mut joined = tables.resource(&unit.name)?;
+                let joining = joined.joining.take().is_some();
+                if joined.note_layers(layers, now) || joining {
+                    tables.put_resource(&joined)?;
                 }
                 Ok(())
             });
@@ -170,17 +173,26 @@ impl Inner {
         result
     }
 
-    /// As [`rewrap_unit`](Self::rewrap_unit), of what stays in its set while that is rotated: nothing is to be noted.
-    pub(super) fn rewrap_member(self: &Arc<Self>, unit: &Unit, set: &EncryptionSet) -> Result<bool> {
-        if unit.keys()? == [set.active_key.clone()] {
+    /// As [`rewrap_unit`](Self::rewrap_unit), of what stays in its set while that is rotated. What was proved to be under the
+    /// key, and has a header that says so, is left alone.
+    pub(super) fn rewrap_member(
+        self: &Arc<Self>,
+        unit: &Unit,
+        resource: &Resource,
+        set: &EncryptionSet,
+        notes: &Notes<'_>,
+    ) -> Result<bool> {
+        let key = &set.active_key;
+        if resource.proven_key(0) == Some(key) && unit.keys()?.first().is_some_and(|keys| keys == &[key.clone()]) {
             return Ok(false);
         }
         let rewrapped = unit.with_layers_to_rewrap(|layers| {
             let rewrapped = layers.rewrap(&self.kek_of(set)?, set.encryption_type)?;
-            self.leases.of(&set.name, &set.active_key).remember(layers.wrapped());
+            self.leases.of(&set.name, key).remember(layers.wrapped());
+            notes.add(resource, 0, key)?;
             Ok(rewrapped)
         })?;
-        self.lease_under(unit, &set.name, &set.active_key);
+        self.lease_under(unit, &set.name, key);
         Ok(rewrapped)
     }
 

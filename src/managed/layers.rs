@@ -11,14 +11,15 @@ use crate::{BlockDevice, Credential, EncryptionType, Error, KeyVault, Protector,
 /// What the header of a layer takes, in bytes.
 const HEADER: u64 = 1 << 20;
 
-type Lower = Volume<Arc<dyn BlockDevice>>;
+/// The volume on the device itself.
+pub(super) type Bottom = Volume<Arc<dyn BlockDevice>>;
 
 /// The volumes of a resource that is open.
 pub(super) enum Layers {
     /// Under one key.
-    One(Box<Lower>),
+    One(Box<Bottom>),
     /// Under the customer's key, on one under the platform's, which has another mode (60).
-    Two(Box<Volume<Lower>>),
+    Two(Box<Volume<Bottom>>),
 }
 
 /// A vault, and the key of it that wraps a layer's DEK.
@@ -51,6 +52,20 @@ impl Kek {
         let trial = Secret::random(32)?;
         let back = self.vault.unwrap(&self.wrap(self.name(), &trial)?)?;
         if back.is_some_and(|back| back == trial) { Ok(()) } else { Err(Error::UnwrapFailed) }
+    }
+
+    /// Puts a volume under the key, and no other, unless it is; says whether it had to.
+    ///
+    /// # Errors
+    /// What the vault answers; [`Error::Busy`] where the header is no more what the volume wrote.
+    pub(super) fn put_over<D: BlockDevice>(&self, volume: &Volume<D>, kind: EncryptionType) -> Result<bool> {
+        if let Wanted::Version(id) = &self.key
+            && volume.keks() == [id.clone()]
+            && keys_in(volume.device())? == [id.clone()]
+        {
+            return Ok(false);
+        }
+        volume.replace_keks(self, self.name(), kind).map(|_| true)
     }
 }
 
@@ -97,10 +112,6 @@ impl KeyVault for Only<'_> {
 }
 
 impl Resource {
-    fn has_two_layers(&self) -> bool {
-        self.encryption_type == EncryptionType::PlatformAndCustomerKeys
-    }
-
     /// What the lower volume of two is bound to.
     fn lower_context(&self) -> String {
         format!("{}/platform", self.id)
@@ -127,26 +138,40 @@ impl Resource {
 /// A resource of which all is open but the upper volume: its header can be read.
 pub(super) enum Opening {
     One(Arc<dyn BlockDevice>),
-    Two(Box<Lower>),
+    Two(Box<Bottom>),
 }
 
 impl Opening {
-    pub(super) fn begin(device: Arc<dyn BlockDevice>, resource: &Resource, platform: &dyn KeyVault) -> Result<Self> {
+    /// Opens what is below the upper volume. `key_of` chooses the platform's key among those that a header names.
+    pub(super) fn begin(
+        device: Arc<dyn BlockDevice>,
+        resource: &Resource,
+        platform: &dyn KeyVault,
+        key_of: impl FnOnce(&[KeyId]) -> Result<KeyId>,
+    ) -> Result<Self> {
         if !resource.has_two_layers() {
             return Ok(Opening::One(device));
         }
+        let key = key_of(&keys_in(&device)?)?;
         let options = resource.expecting(1, &resource.lower_context());
-        Volume::open(device, Credential::Vault(platform), &options).map(Box::new).map(Opening::Two)
+        let vault = Only { vault: platform, key: &key };
+        Volume::open(device, Credential::Vault(&vault), &options).map(Box::new).map(Opening::Two)
     }
 
     /// The keys that the upper volume says it is under. Nothing has proved it yet.
     pub(super) fn keys(&self) -> Result<Vec<KeyId>> {
-        let header = match self {
-            Opening::One(device) => Header::load(device)?,
-            Opening::Two(lower) => Header::load(&**lower)?,
-        };
-        let urls = header.tokens().into_iter().filter_map(|token| token.key_url);
-        Ok(urls.filter_map(|url| url.parse().ok()).collect())
+        match self {
+            Opening::One(device) => keys_in(device),
+            Opening::Two(lower) => keys_in(&**lower),
+        }
+    }
+
+    /// The keys that each volume says it is under, the upper one's first.
+    pub(super) fn all_keys(&self) -> Result<Vec<Vec<KeyId>>> {
+        match self {
+            Opening::One(device) => Ok(vec![keys_in(device)?]),
+            Opening::Two(lower) => Ok(vec![keys_in(&**lower)?, keys_in(lower.device())?]),
+        }
     }
 
     /// Opens the upper volume by the customer's vault, or the platform's.
@@ -163,6 +188,12 @@ impl Opening {
             }
         }
     }
+}
+
+/// The keys that the header on a device names.
+pub(super) fn keys_in<D: BlockDevice>(device: &D) -> Result<Vec<KeyId>> {
+    let urls = Header::load(device)?.tokens().into_iter().filter_map(|token| token.key_url);
+    Ok(urls.filter_map(|url| url.parse().ok()).collect())
 }
 
 impl Layers {
@@ -235,6 +266,30 @@ impl Layers {
         }
     }
 
+    /// The keys that can unwrap each DEK, the upper volume's first.
+    pub(super) fn all_keks(&self) -> Vec<Vec<KeyId>> {
+        match self {
+            Layers::One(volume) => vec![volume.keks()],
+            Layers::Two(volume) => vec![volume.keks(), volume.device().keks()],
+        }
+    }
+
+    /// The keys that the header of each volume names now, the upper one's first: another may have been put in its place.
+    pub(super) fn keys_on_device(&self) -> Result<Vec<Vec<KeyId>>> {
+        match self {
+            Layers::One(volume) => Ok(vec![keys_in(volume.device())?]),
+            Layers::Two(volume) => Ok(vec![keys_in(volume.device())?, keys_in(volume.device().device())?]),
+        }
+    }
+
+    /// The volume on the device itself: of two, the lower one.
+    pub(super) fn bottom(&self) -> &Bottom {
+        match self {
+            Layers::One(volume) => volume,
+            Layers::Two(volume) => volume.device(),
+        }
+    }
+
     /// The DEK of the upper volume, as a vault has wrapped it.
     pub(super) fn wrapped(&self) -> Option<WrappedDek> {
         match self {
@@ -246,15 +301,9 @@ impl Layers {
 
     /// Puts the upper volume under one key, and that alone, unless it is; says whether it had to.
     pub(super) fn rewrap(&self, kek: &Kek, kind: EncryptionType) -> Result<bool> {
-        if let (Wanted::Version(id), [only]) = (&kek.key, self.keks().as_slice())
-            && id == only
-        {
-            return Ok(false);
-        }
         match self {
-            Layers::One(volume) => volume.replace_keks(kek, kek.name(), kind),
-            Layers::Two(volume) => volume.replace_keks(kek, kek.name(), kind),
+            Layers::One(volume) => kek.put_over(volume, kind),
+            Layers::Two(volume) => kek.put_over(volume, kind),
         }
-        .map(|_| true)
     }
 }

@@ -49,6 +49,25 @@ impl EncryptionSet {
     }
 }
 
+/// The platform's keys: those of everything that is in no set, and of the lower layer of what has two.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct PlatformKeys {
+    /// The key that all of it is under, or will be when the rotation that is in progress has ended.
+    #[serde(with = "url")]
+    pub active_key: KeyId,
+    /// Keys that some of it may still be under; empty once that is finished. They must stay enabled.
+    #[serde(with = "urls")]
+    pub previous_keys: Vec<KeyId>,
+    /// Keys that it was under, the last ones.
+    #[serde(with = "urls")]
+    pub former_keys: Vec<KeyId>,
+    /// When the last rotation ended, in seconds since 1970-01-01 UTC.
+    pub last_key_rotation_timestamp: Option<u64>,
+    /// What stopped the last rotation, until one begins again.
+    pub rotation_error: Option<RotationError>,
+}
+
 /// What stopped a rotation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
@@ -173,6 +192,24 @@ pub struct Resource {
     /// with other DEKs are refused. Empty in what an earlier version made, until it is opened.
     #[serde(default, with = "fingerprints")]
     pub fingerprints: Vec<Fingerprint>,
+    /// The key that its DEK is under, as its vault has proved; of two layers, the upper one's. What its header says is another
+    /// matter. None in what an earlier version made, until it is opened or rotated.
+    #[serde(default)]
+    pub proven: Option<Proof>,
+    /// The same of the lower layer, if there are two: a key of the platform.
+    #[serde(default)]
+    pub proven_lower: Option<Proof>,
+}
+
+/// The key that a volume's DEK is under, as the key's vault has proved: it unwrapped what the volume's header holds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Proof {
+    /// The key, with its version.
+    #[serde(with = "url")]
+    pub key: KeyId,
+    /// When that was first proved, in seconds since 1970-01-01 UTC.
+    pub since: u64,
 }
 
 impl Resource {

@@ -1,12 +1,17 @@
 //! What protects a resource, and whether what was configured is finished (82, 83).
 
+use core::ops::ControlFlow;
+use std::collections::BTreeSet;
+use std::sync::{Mutex, PoisonError};
+
 use serde::Serialize;
 
 use super::capabilities::{CapabilityTable, EncryptionOption};
-use super::records::{EncryptionSet, Resource, ResourceKind, ResourceName};
+use super::parallel;
+use super::records::{EncryptionSet, PlatformKeys, Resource, ResourceKind, ResourceName};
 use super::rotation::RotationProgress;
 use super::service::{DiskService, Inner};
-use super::unit::Unit;
+use super::unit::{Unit, lock};
 use crate::key::KeyId;
 use crate::{Error, Result};
 
@@ -15,12 +20,17 @@ use crate::{Error, Result};
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum ProtectionStatus {
-    /// It is under the key that it is configured for, and no other.
+    /// It was proved to be under the key that it is configured for, and its header names no other.
     Finished,
     /// It was put into its set, and is still under the key that it was under before.
     Joining,
-    /// Its set is being rotated, and this resource is still under an older key.
+    /// Its set, or the platform, is being rotated, and this resource is still under an older key.
     Rotating,
+    /// What it is under was not proved yet: an earlier version made it. Open it, or rotate.
+    Unproven,
+    /// Its header names another key than the one that it was proved to be under: an older header was put back, or the name
+    /// was edited. Put the newest header back, or rotate.
+    HeaderChanged,
 }
 
 /// Whether a resource's key may be used, as far as is known without asking its vault.
@@ -44,8 +54,11 @@ pub struct ResourceReport {
     pub resource: Resource,
     /// Whether that is finished.
     pub status: ProtectionStatus,
-    /// The keys that its header says it is under, by URL; of two layers, the upper one's.
+    /// The keys that its header says it is under, by URL; of two layers, the upper one's. What was proved, and since when, is
+    /// in `resource`.
     pub keys: Vec<String>,
+    /// The same of the lower layer, if there are two.
+    pub lower_keys: Vec<String>,
     /// Whether its key may be used.
     pub access: KeyAccess,
     /// The rows of the capability table that apply to it. Behind the one for encryption at rest stands that for encryption in
@@ -59,11 +72,11 @@ pub struct ResourceReport {
 pub struct SetReport {
     /// What it is configured for.
     pub set: EncryptionSet,
-    /// Whether all that is in it is under its active key, and no other.
+    /// Whether all that is in it was proved to be under its active key.
     pub finished: bool,
-    /// How much of it is.
+    /// How much of it was.
     pub progress: RotationProgress,
-    /// What isn't yet: `disk "db-1"`.
+    /// What wasn't yet: `disk "db-1"`.
     pub waiting: Vec<String>,
 }
 
@@ -109,34 +122,48 @@ impl DiskService {
         Ok(reports)
     }
 
-    /// What protects all that is in a set. Headers are read only if there may be something to find in them: while a rotation
-    /// is in progress.
+    /// What protects all that is in a set, as was proved when it was put under a key, or opened, and as headers still say. No
+    /// vault of a customer is asked.
     ///
     /// # Errors
-    /// As [`report`](Self::report).
+    /// [`Error::NoSuchResource`]; [`Error::Io`] from the store. What has a header that can't be read is `waiting`; its own
+    /// [report](Self::report) says why.
     pub fn report_set(&self, set: &str) -> Result<SetReport> {
         let inner = &self.inner;
         let set = inner.store.set(set)?;
         let members = inner.store.members(&set.name, false)?;
-        let total = members.len();
-        let mut waiting = Vec::new();
-        for name in members {
-            let status = if set.previous_keys.is_empty() {
-                inner.store.resource(&name).map(|resource| match resource.joining {
-                    Some(_) => ProtectionStatus::Joining,
-                    None => ProtectionStatus::Finished,
+        let waiting = inner.waiting(&members, |name| {
+            inner.changing(name, |unit, resource| {
+                let proven = resource.proven_key(0).filter(|proven| **proven == set.active_key);
+                let proven = proven.filter(|_| resource.joining.is_none());
+                Ok(match proven {
+                    Some(proven) => unit.keys()?.first().is_some_and(|keys| keys == core::slice::from_ref(proven)),
+                    None => resource.set.as_ref() != Some(&set.name),
                 })
-            } else {
-                self.report(&name).map(|report| report.status)
-            };
-            match status {
-                Ok(ProtectionStatus::Finished) | Err(Error::NoSuchResource(_)) => {}
-                Ok(_) => waiting.push(name.to_string()),
-                Err(e) => return Err(e),
-            }
-        }
-        let progress = RotationProgress { done: total - waiting.len(), total };
+            })
+        });
+        let progress = RotationProgress { done: members.len() - waiting.len(), total: members.len() };
         Ok(SetReport { finished: waiting.is_empty() && set.previous_keys.is_empty(), set, progress, waiting })
+    }
+}
+
+impl Inner {
+    /// Those that aren't done, in order: looked at several at once, since devices may be far away.
+    pub(super) fn waiting(
+        &self,
+        members: &[ResourceName],
+        is_done: impl Fn(&ResourceName) -> Result<bool> + Sync,
+    ) -> Vec<String> {
+        let waiting = Mutex::new(BTreeSet::new());
+        parallel::for_each(self.parallel, members, |name| {
+            // What was removed meanwhile doesn't wait.
+            if !matches!(is_done(name), Ok(true) | Err(Error::NoSuchResource(_))) {
+                lock(&waiting).insert(name.clone());
+            }
+            ControlFlow::Continue(())
+        });
+        let waiting = waiting.into_inner().unwrap_or_else(PoisonError::into_inner);
+        waiting.iter().map(ResourceName::to_string).collect()
     }
 }
 
@@ -147,24 +174,51 @@ impl Inner {
             true if unit.is_suspended() => KeyAccess::Suspended,
             true => KeyAccess::Usable,
         };
-        let keys = unit.keys()?;
-        let status = self.status(&resource, &keys)?;
+        let mut keys = unit.keys()?.into_iter();
+        let (upper, lower) = (keys.next().unwrap_or_default(), keys.next().unwrap_or_default());
+        let status = self.status(&resource, &[&upper, &lower])?;
         let options = EncryptionOption::of(resource.encryption_type, resource.guest_encrypted);
+        let urls = |keys: &[KeyId]| keys.iter().map(KeyId::to_string).collect();
         Ok(ResourceReport {
             resource,
             status,
-            keys: keys.iter().map(KeyId::to_string).collect(),
+            keys: urls(&upper),
+            lower_keys: urls(&lower),
             access,
             capabilities: CapabilityTable::of(&options),
         })
     }
 
-    fn status(&self, resource: &Resource, keys: &[KeyId]) -> Result<ProtectionStatus> {
+    /// `keys` are those that the headers name, the upper one's first.
+    fn status(&self, resource: &Resource, keys: &[&[KeyId]; 2]) -> Result<ProtectionStatus> {
         if resource.joining.is_some() {
             return Ok(ProtectionStatus::Joining);
         }
-        let Some(set) = &resource.set else { return Ok(ProtectionStatus::Finished) };
-        let finished = keys == [self.store.set(set)?.active_key];
-        Ok(if finished { ProtectionStatus::Finished } else { ProtectionStatus::Rotating })
+        let of = |layer: usize, in_use: Vec<KeyId>| layer_status(resource.proven_key(layer), keys[layer], &in_use);
+        let mut found = Vec::new();
+        if let Some(set) = &resource.set {
+            found.push(of(0, self.store.set(set)?.in_use().cloned().collect()));
+        }
+        if let Some(layer) = resource.platform_layer() {
+            let keys = self.store.platform()?;
+            found.push(of(layer, keys.iter().flat_map(PlatformKeys::in_use).cloned().collect()));
+        }
+        // What is wrong with one layer is to be told before what is only not finished with the other.
+        Ok(found.into_iter().max_by_key(|status| *status as u8).unwrap_or(ProtectionStatus::Unproven))
+    }
+}
+
+/// What is to be said of a layer, by the key that it was proved to be under, those that its header names, and those that
+/// something may be under, the active one first.
+fn layer_status(proven: Option<&KeyId>, named: &[KeyId], in_use: &[KeyId]) -> ProtectionStatus {
+    let Some(proven) = proven else { return ProtectionStatus::Unproven };
+    match (in_use.first() == Some(proven), named == core::slice::from_ref(proven)) {
+        (true, true) => ProtectionStatus::Finished,
+        (false, true) => ProtectionStatus::Rotating,
+        // It may have come under a newer key a moment before that could be noted.
+        (false, false) if !named.is_empty() && named.iter().all(|key| in_use.contains(key)) => {
+            ProtectionStatus::Rotating
+        }
+        (_, false) => ProtectionStatus::HeaderChanged,
     }
 }

@@ -76,6 +76,8 @@ impl DiskService {
             source: None,
             increment: None,
             fingerprints: Vec::new(),
+            proven: None,
+            proven_lower: None,
         };
         self.inner.make(self.inner.in_set(disk, new.set.as_deref())?, Ok)
     }
@@ -215,6 +217,8 @@ impl Inner {
             source: Some(from.id.clone()),
             increment: None,
             fingerprints: Vec::new(),
+            proven: None,
+            proven_lower: None,
             ..from.clone()
         })
     }

@@ -7,11 +7,12 @@ use std::time::Duration;
 
 use super::layers::{Kek, Wanted};
 use super::parallel;
+use super::proofs::Notes;
 use super::records::{EncryptionSet, Joining, ResourceName, RotationError};
-use super::service::{DiskService, Inner, not_allowed};
+use super::service::{DiskService, Inner, no_set, not_allowed};
 use super::unit::{lock, try_lock};
 use crate::key::KeyId;
-use crate::{Error, Result};
+use crate::{Error, KeyVault, Result};
 
 /// How far a rotation is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
@@ -164,18 +165,28 @@ impl Inner {
         Ok(set)
     }
 
-    /// The latest version of a set's key: the active one, unless the vault has a newer. It never goes back: who disables a
-    /// version takes it away, and with it what is under it, and means none that came before.
     fn latest(&self, set: &EncryptionSet, by_itself: bool) -> Result<KeyId> {
-        let (vault, active) = (self.vault_of(set, &set.active_key)?, &set.active_key);
+        let known = |key: &KeyId| set.former_keys.contains(key) || set.previous_keys.contains(key);
+        self.latest_of(&*self.vault_of(set, &set.active_key)?, &set.active_key, known, by_itself)
+    }
+
+    /// The latest version of a key: the active one, unless the vault has a newer. It never goes back to one that is `known`
+    /// from before: who disables a version takes it away, and with it what is under it, and means none that came before.
+    pub(super) fn latest_of(
+        &self,
+        vault: &dyn KeyVault,
+        active: &KeyId,
+        known: impl Fn(&KeyId) -> bool,
+        by_itself: bool,
+    ) -> Result<KeyId> {
         // A vault that tells nothing of its keys has no newer version for us.
         let Some(latest) = vault.describe(active.key(), None)?.filter(|latest| latest.id != *active) else {
             return Ok(active.clone());
         };
         let ours = vault.describe(active.key(), Some(active.version()))?;
-        let known = set.former_keys.contains(&latest.id) || set.previous_keys.contains(&latest.id);
+        let known = known(&latest.id);
         let newer = match ours.as_ref().and_then(|ours| ours.created).zip(latest.created) {
-            // Of two made in the same second, one that the set has been under is the older.
+            // Of two made in the same second, one that was in use before is the older.
             Some((ours, latest)) => latest > ours || latest == ours && !known,
             // Which is newer isn't known. By itself a set follows the vault only while its own version may be used.
             None => !known && (!by_itself || ours.as_ref().is_some_and(|ours| ours.enabled)),
@@ -217,11 +228,7 @@ impl Inner {
 
     /// Notes what stopped a rotation.
     fn stopped(&self, set: &str, at: Option<&ResourceName>, error: Error) -> Error {
-        let noted = RotationError {
-            code: code(&error).into(),
-            message: error.to_string(),
-            resource: at.map(ResourceName::to_string).unwrap_or_default(),
-        };
+        let noted = RotationError::of(&error, at);
         // That the store failed too is less worth telling than what failed first.
         let _ = self.change_set(set, |set| set.auto_key_rotation_error = Some(noted));
         error
@@ -249,30 +256,48 @@ impl Inner {
                 set.previous_keys.push(old);
             }
         })?;
-        let rewrapped = self.rewrap_all(&set, progress).map_err(|(at, e)| self.stopped(name, at.as_ref(), e))?;
-        if rewrapped > 0 || !set.previous_keys.is_empty() {
-            let now = self.clock.now();
-            self.change_set(name, |set| {
-                set.former_keys.append(&mut set.previous_keys);
-                let many = set.former_keys.len().saturating_sub(MAX_FORMER_KEYS);
-                set.former_keys.drain(..many);
-                set.last_key_rotation_timestamp = Some(now);
-            })?;
-        }
+        let round = || {
+            // Those that leave the set too: its old key may be the one that they are still under.
+            let members = self.store.members(name, true).map_err(|e| (None, e))?;
+            self.rewrap_all(&members, |name, notes| self.rewrap(&set, name, notes), progress)
+        };
+        let rewrapped = until_finished(round, |rewrapped| self.finish(&set, rewrapped))
+            .map_err(|(at, e)| self.stopped(name, at.as_ref(), e))?;
         Ok(Rotation { key: set.active_key, rewrapped })
     }
 
-    /// Puts all that is in a set under its active key, some at once. The first that fails stops it, and is named.
-    fn rewrap_all(
-        self: &Arc<Self>,
-        set: &EncryptionSet,
+    /// Notes that a rotation has ended, unless something isn't proved to be under the active key, which is named then.
+    fn finish(&self, rotated: &EncryptionSet, rewrapped: usize) -> Result<Option<ResourceName>> {
+        let now = self.clock.now();
+        self.store.write(|tables| {
+            let mut set = tables.set(&rotated.name)?.ok_or_else(|| no_set(&rotated.name))?;
+            let waiting = tables.find_member(&set.name, |member| match member.proven_key(0) {
+                Some(key) if member.set.as_ref() == Some(&set.name) && member.joining.is_none() => {
+                    *key != set.active_key
+                }
+                // On its way in or out it may be under the other set's key, of which the other one's record tells.
+                Some(key) => set.previous_keys.contains(key),
+                None => true,
+            })?;
+            if waiting.is_none() && (rewrapped > 0 || !set.previous_keys.is_empty()) {
+                retire(&mut set.previous_keys, &mut set.former_keys);
+                set.last_key_rotation_timestamp = Some(now);
+                tables.put_set(&set)?;
+            }
+            Ok(waiting)
+        })
+    }
+
+    /// Has all put under a key, some at once, and tells of how many that was to do. The first that fails stops it.
+    pub(super) fn rewrap_all(
+        &self,
+        members: &[ResourceName],
+        rewrap: impl Fn(&ResourceName, &Notes<'_>) -> Result<bool> + Sync,
         progress: &(dyn Fn(RotationProgress) + Sync),
-    ) -> Result<usize, (Option<ResourceName>, Error)> {
-        // Those that leave the set too: its old key may be the one that they are still under.
-        let members = self.store.members(&set.name, true).map_err(|e| (None, e))?;
-        let (done, rewrapped) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    ) -> Result<usize, Stopped> {
+        let (done, rewrapped, notes) = (AtomicUsize::new(0), AtomicUsize::new(0), Notes::new(self));
         let failure = Mutex::new(None);
-        parallel::for_each(self.parallel, &members, |name| match self.rewrap(set, name) {
+        parallel::for_each(self.parallel, members, |name| match rewrap(name, &notes) {
             Ok(new) => {
                 rewrapped.fetch_add(usize::from(new), Ordering::Relaxed);
                 let done = done.fetch_add(1, Ordering::Relaxed) + 1;
@@ -284,22 +309,24 @@ impl Inner {
                 ControlFlow::Break(())
             }
         });
+        // Of those that were put under it, whatever stopped the others.
+        let noted = notes.write();
         match failure.into_inner().unwrap_or_else(PoisonError::into_inner) {
             Some(failure) => Err(failure),
-            None => Ok(rewrapped.into_inner()),
+            None => noted.map(|()| rewrapped.into_inner()).map_err(|e| (None, e)),
         }
     }
 
     /// Puts what is in a set, or leaves it, under its active key, and says whether that was to do.
-    fn rewrap(self: &Arc<Self>, set: &EncryptionSet, name: &ResourceName) -> Result<bool> {
+    fn rewrap(self: &Arc<Self>, set: &EncryptionSet, name: &ResourceName, notes: &Notes<'_>) -> Result<bool> {
         let rewrapped = self.changing(name, |unit, resource| {
             let here = resource.set.as_ref() == Some(&set.name);
             match &resource.joining {
-                None if here => self.rewrap_member(unit, set),
+                None if here => self.rewrap_member(unit, &resource, set, notes),
                 None => Ok(false),
                 Some(_) if here => self.rewrap_unit(unit, &resource),
                 // It is on its way into a set whose vault this rotation doesn't depend on.
-                Some(Joining::Set(from)) if *from == set.name => self.rewrap_member(unit, set),
+                Some(Joining::Set(from)) if *from == set.name => self.rewrap_member(unit, &resource, set, notes),
                 Some(_) => Ok(false),
             }
         });
@@ -317,7 +344,46 @@ impl EncryptionSet {
     }
 }
 
-/// How many keys that a set was under are remembered.
+impl RotationError {
+    pub(super) fn of(error: &Error, at: Option<&ResourceName>) -> Self {
+        let resource = at.map(ResourceName::to_string).unwrap_or_default();
+        RotationError { code: code(error).into(), message: error.to_string(), resource }
+    }
+}
+
+/// What stopped a rotation, and where, if it came to anything.
+pub(super) type Stopped = (Option<ResourceName>, Error);
+
+/// Repeats a round until `finish` finds nothing that isn't proved, and tells of how many were put under the key. Once is
+/// enough, unless something came, or came back to an older key, while it went on.
+pub(super) fn until_finished(
+    round: impl Fn() -> Result<usize, Stopped>,
+    finish: impl Fn(usize) -> Result<Option<ResourceName>>,
+) -> Result<usize, Stopped> {
+    let mut rewrapped = 0;
+    for left in (0..ROUNDS).rev() {
+        rewrapped += round()?;
+        match finish(rewrapped).map_err(|e| (None, e))? {
+            None => break,
+            Some(name) if left == 0 => {
+                let what = format!("the {name}, which is not proved to be under the new key");
+                return Err((Some(name), Error::Busy { what }));
+            }
+            Some(_) => {}
+        }
+    }
+    Ok(rewrapped)
+}
+
+const ROUNDS: usize = 4;
+
+/// Takes keys that nothing is under any more for former ones, of which the last are remembered.
+pub(super) fn retire(previous: &mut Vec<KeyId>, former: &mut Vec<KeyId>) {
+    former.append(previous);
+    former.drain(..former.len().saturating_sub(MAX_FORMER_KEYS));
+}
+
+/// How many keys from before are remembered.
 const MAX_FORMER_KEYS: usize = 100;
 
 /// A name for programs of what stopped a rotation.

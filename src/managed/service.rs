@@ -10,7 +10,7 @@ use super::layers::{Kek, Layers, Only, Opening, Wanted};
 use super::lease::{LeasePolicy, Now};
 use super::leases::{Gate, Gated, KeyLease, Leases, Refusals};
 use super::patience::{Patience, Patient};
-use super::records::{EncryptionSet, Joining, Resource, ResourceName};
+use super::records::{EncryptionSet, Resource, ResourceName};
 use super::store::{Store, Tables};
 use super::unit::{Unit, lock};
 use crate::key::KeyId;
@@ -49,7 +49,7 @@ pub(super) struct Inner {
     pub(super) backend: Arc<dyn DiskBackend>,
     pub(super) vaults: Arc<dyn VaultDirectory>,
     pub(super) platform: Arc<dyn KeyVault>,
-    platform_key: String,
+    pub(super) platform_key: String,
     pub(super) patience: Arc<Patience>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) leases: Leases,
@@ -170,7 +170,7 @@ impl Inner {
         if lease.holds(now) { Ok(()) } else { lease.renew_now(now, &*self.vault_of(set, &set.active_key)?) }
     }
 
-    fn platform_kek(&self) -> Kek {
+    pub(super) fn platform_kek(&self) -> Kek {
         Kek { vault: self.platform.clone(), key: Wanted::Latest(self.platform_key.clone()) }
     }
 
@@ -225,25 +225,18 @@ impl Inner {
     fn open_layers_now(&self, unit: &Unit, leased: bool, now: Now) -> Result<Opened> {
         let resource = self.resource_of(unit)?;
         let opened = self.open_resource(&resource, leased, now)?;
-        if resource.fingerprints.is_empty() {
-            self.learn(unit, &opened.layers)?;
+        // Who opens it to put it under another key notes that one.
+        if leased || resource.fingerprints.is_empty() {
+            self.learn(&resource, &opened.layers)?;
         }
         Ok(opened)
     }
 
-    /// Keeps the fingerprints of what an earlier version made: the first open is trusted, and from then on no other DEK.
-    fn learn(&self, unit: &Unit, layers: &Layers) -> Result<()> {
-        let fingerprints = layers.fingerprints()?;
-        self.store.write(|tables| {
-            let resource = tables.resource_of(&unit.name, &unit.id)?;
-            tables.put_resource(&Resource { fingerprints, ..resource })
-        })
-    }
-
     fn open_resource(&self, resource: &Resource, leased: bool, now: Now) -> Result<Opened> {
-        let opening = self.begin(resource)?;
-        let Some((set, key)) = self.key_of(resource, &opening.keys()?)? else {
-            let layers = opening.finish(resource, &self.gated_platform(now))?;
+        let opening = self.begin(resource, leased)?;
+        let (set, key) = self.key_of(resource, &opening.keys()?, leased)?;
+        let Some(set) = set else {
+            let layers = opening.finish(resource, &Only { vault: &self.gated_platform(now), key: &key })?;
             return Ok(Opened { layers, lease: None });
         };
         let vault = || self.vault_of(&set, &key);
@@ -273,43 +266,15 @@ impl Inner {
         (resource.id == unit.id).then_some(resource).ok_or_else(gone)
     }
 
-    fn begin(&self, resource: &Resource) -> Result<Opening> {
+    /// Opens what is below the upper volume of a resource.
+    pub(super) fn begin(&self, resource: &Resource, leased: bool) -> Result<Opening> {
         let device = self.backend.open(&resource.region, &resource.id)?;
-        Opening::begin(device, resource, &self.gated_platform(self.now()))
+        let key_of = |keys: &[KeyId]| self.platform_key_of(resource, 1, keys, leased);
+        Opening::begin(device, resource, &self.gated_platform(self.now()), key_of)
     }
 
     fn gated_platform(&self, now: Now) -> Gated<'_> {
         Gated { vault: &*self.platform, gate: &self.platform_gate, now }
-    }
-
-    /// The keys that a resource's header says it is under.
-    pub(super) fn keys_of(&self, unit: &Unit) -> Result<Vec<KeyId>> {
-        self.begin(&self.resource_of(unit)?)?.keys()
-    }
-
-    /// Of the keys that a header names, the one to ask for, with its set; `None` for the platform's.
-    fn key_of(&self, resource: &Resource, keys: &[KeyId]) -> Result<Option<(EncryptionSet, KeyId)>> {
-        let from = match &resource.joining {
-            Some(Joining::Set(from)) => Some(from),
-            _ => None,
-        };
-        for set in resource.set.iter().chain(from) {
-            let set = self.store.set(set)?;
-            let same = |a: &KeyId, b: &KeyId| (a.vault(), a.key()) == (b.vault(), b.key());
-            let wanted = core::iter::once(&set.active_key).chain(&set.previous_keys);
-            let exact = wanted.clone().find(|wanted| keys.contains(wanted)).cloned();
-            let other = || keys.iter().find(|key| wanted.clone().any(|wanted| same(key, wanted))).cloned();
-            if let Some(key) = exact.or_else(other) {
-                return Ok(Some((set, key)));
-            }
-        }
-        let platform = resource.set.is_none() || resource.joining == Some(Joining::Platform);
-        if platform && keys.iter().any(|key| key.vault() == self.platform.id()) {
-            return Ok(None);
-        }
-        let wanted = keys.iter().map(KeyId::to_string).collect::<Vec<_>>().join(", ");
-        let wanted = if wanted.is_empty() { "none, for the header names no key".into() } else { wanted };
-        Err(Error::NotThisVault { wanted })
     }
 
     /// Makes the device and volumes of a new resource, and has them filled. Of what fails nothing stays; nor of what is
@@ -344,10 +309,16 @@ impl Inner {
         let sets = made.iter().filter_map(|made| made.resource.set.as_ref());
         let usable = || sets.map(|set| self.store.set(set)).try_for_each(|set| self.check_usable(&set?));
         let volumes: Vec<_> = made.iter().map(|made| (&made.resource, &made.layers)).collect();
+        let now = self.clock.now();
         let committed = usable().and_then(|()| {
             self.put_under_keys(&volumes, |tables| {
                 note(tables)?;
-                made.iter().try_for_each(|made| tables.add_resource(&made.resource))
+                for Made { resource, layers } in &made {
+                    let mut resource = resource.clone();
+                    resource.note_layers(layers, now);
+                    tables.add_resource(&resource)?;
+                }
+                Ok(())
             })
         });
         if committed.is_err() {
@@ -366,13 +337,15 @@ impl Inner {
 
     /// Makes a new resource and puts it into the store.
     pub(super) fn make(&self, resource: Resource, fill: impl FnOnce(Layers) -> Result<Layers>) -> Result<Resource> {
+        let name = resource.full_name();
         // Before any work; what counts is the look when it is added.
-        self.store.check_absent(&resource.full_name())?;
-        let made = self.prepare(resource.clone(), fill)?;
-        self.commit(vec![made], |_| Ok(())).map(|()| resource)
+        self.store.check_absent(&name)?;
+        self.commit(vec![self.prepare(resource, fill)?], |_| Ok(()))?;
+        self.store.resource(&name)
     }
 
-    /// Puts volumes under the active keys of their sets, and notes something while those are the active keys.
+    /// Puts volumes under the active keys of their sets and of the platform, and notes something while those are the active
+    /// keys.
     pub(super) fn put_under_keys<T>(
         &self,
         volumes: &[(&Resource, &Layers)],
@@ -380,17 +353,27 @@ impl Inner {
     ) -> Result<T> {
         loop {
             let mut sets = Vec::new();
+            let mut platforms = Vec::new();
             for (resource, layers) in volumes {
-                let Some(name) = &resource.set else { continue };
-                let set = self.store.set(name)?;
-                layers.rewrap(&self.kek_of(&set)?, set.encryption_type)?;
-                sets.push(set);
+                if let Some(name) = &resource.set {
+                    let set = self.store.set(name)?;
+                    layers.rewrap(&self.kek_of(&set)?, set.encryption_type)?;
+                    sets.push(set);
+                }
+                if resource.set.is_none() || resource.has_two_layers() {
+                    platforms.extend(self.put_under_platform(layers.bottom(), resource.encryption_type)?);
+                }
             }
             let noted = self.store.write(|tables| {
                 for set in &sets {
                     let now = tables.set(&set.name)?.ok_or_else(|| no_set(&set.name))?;
                     // A rotation that began meanwhile doesn't know of what is added.
                     if now.active_key != set.active_key {
+                        return Ok(None);
+                    }
+                }
+                for key in &platforms {
+                    if !tables.take_up(key)? {
                         return Ok(None);
                     }
                 }

@@ -85,7 +85,14 @@ impl Inner {
         let (_first, _second) = (first.changing(), second.changing());
         self.finish_joining(&heir)?;
         let (old, after) = (self.store.resource(name)?, self.store.resource(next)?);
-        let merged = Resource { id: self.new_id()?, fingerprints: Vec::new(), ..after.clone() };
+        let merged = Resource {
+            kind: after.kind,
+            name: after.name.clone(),
+            source: after.source.clone(),
+            increment: after.increment,
+            created: after.created,
+            ..self.copy_of(&after)?
+        };
         let (older, newer) = (Link::open(self, &old)?, Link::open(self, &after)?);
         let made = self.prepare(merged, |layers| {
             let mut target = Target::increment(layers, after.size, None);

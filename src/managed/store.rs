@@ -20,7 +20,7 @@ use self::contents::{Contents, Place};
 use self::engine::Engine;
 use self::file::StoreFile;
 pub(super) use self::tables::Tables;
-use super::records::{EncryptionSet, Resource, ResourceKind, ResourceName};
+use super::records::{EncryptionSet, PlatformKeys, Resource, ResourceKind, ResourceName};
 use super::resources::MAX_SIZE;
 use super::service::check_name;
 use crate::{Error, Result};
@@ -38,6 +38,9 @@ const JOINING: TableDefinition<'_, (u8, &str), ()> = TableDefinition::new("joini
 const IDS: TableDefinition<'_, &str, (u8, &str)> = TableDefinition::new("ids");
 /// Devices that no resource has: of what is being made, and of what is being removed. By id: the region.
 const ORPHANS: TableDefinition<'_, &str, &str> = TableDefinition::new("orphans");
+/// The platform's keys, under [`KEYS`].
+const PLATFORM: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("platform");
+const KEYS: &str = "keys";
 /// What the whole store holds, under [`CONTENTS`].
 const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
 const CONTENTS: &str = "contents";
@@ -134,6 +137,15 @@ impl Store {
         }
     }
 
+    /// The platform's keys, once anything is known to be under one.
+    pub(super) fn platform(&self) -> Result<Option<PlatformKeys>> {
+        self.read(|store| {
+            let Some(table) = platform_table(store)? else { return Ok(None) };
+            let record = table.get(KEYS).map_err(reading)?;
+            record.map(|record| Place::Platform.unsealed(record.value())).transpose()
+        })
+    }
+
     /// The names of all sets, in order.
     pub(super) fn set_names(&self) -> Result<Vec<String>> {
         self.read(|store| {
@@ -149,6 +161,20 @@ impl Store {
             let table = store.open_table(RESOURCES).map_err(reading)?;
             let entries = table.range((kind.code(), "")..(kind.code() + 1, "")).map_err(reading)?;
             entries.map(|entry| entry.map(|(key, _)| key.value().1.to_owned()).map_err(reading)).collect()
+        })
+    }
+
+    /// All resources, in order.
+    pub(super) fn resources(&self) -> Result<Vec<Resource>> {
+        self.read(|store| {
+            let table = store.open_table(RESOURCES).map_err(reading)?;
+            let mut resources = Vec::new();
+            for entry in table.iter().map_err(reading)? {
+                let (key, record) = entry.map_err(reading)?;
+                let (kind, name) = key.value();
+                resources.push(parse_resource(&resource_name(kind, name)?, record.value())?);
+            }
+            Ok(resources)
         })
     }
 
@@ -308,6 +334,14 @@ fn is_older(store: &ReadTransaction) -> Result<bool> {
     match store.open_table(META) {
         Err(TableError::TableDoesNotExist(_)) => Ok(true),
         table => table.map(|_| false).map_err(reading),
+    }
+}
+
+/// None in the store of a release that kept no keys of the platform.
+fn platform_table(store: &ReadTransaction) -> Result<Option<redb::ReadOnlyTable<&'static str, &'static [u8]>>> {
+    match store.open_table(PLATFORM) {
+        Err(TableError::TableDoesNotExist(_)) => Ok(None),
+        table => table.map(Some).map_err(reading),
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, TryLockError};
 
 use super::capture::Capture;
-use super::layers::Layers;
+use super::layers::{Bottom, Layers, Opening, keys_in};
 use super::lease::Now;
 use super::leases::KeyLease;
 use super::records::{Resource, ResourceName};
@@ -129,6 +129,24 @@ impl Unit {
         act(&opened.layers)
     }
 
+    /// Does something with the volume on its device, of two layers the lower one, to put it under another key of the
+    /// platform. No customer's key is needed for it. Nobody opens it meanwhile.
+    pub(super) fn with_bottom_to_rewrap<T>(&self, act: impl FnOnce(&Bottom) -> Result<T>) -> Result<T> {
+        let _one = lock(&self.opening);
+        let open = self.read().layers.clone();
+        if let Some(layers) = open {
+            return act(layers.bottom());
+        }
+        self.finish_closing();
+        let resource = self.service.resource_of(self)?;
+        if resource.has_two_layers()
+            && let Opening::Two(lower) = self.service.begin(&resource, false)?
+        {
+            return act(&lower);
+        }
+        act(self.service.open_layers(self, false)?.layers.bottom())
+    }
+
     /// From now on it is under another key, in place of what it was under.
     pub(super) fn move_to(&self, lease: Arc<KeyLease>) {
         let wrapped = self.read().layers.as_ref().map(|layers| layers.wrapped());
@@ -228,11 +246,24 @@ impl Unit {
         Arc::strong_count(&self.users) > 1
     }
 
-    /// The keys that it is under. Where it is closed, its header says so, and nothing has proved it.
-    pub(super) fn keys(&self) -> Result<Vec<KeyId>> {
+    /// The keys that the header of each layer names, the upper one's first. Nothing has proved it.
+    pub(super) fn keys(&self) -> Result<Vec<Vec<KeyId>>> {
         let _one = lock(&self.opening);
         let open = self.read().layers.clone();
-        open.map_or_else(|| self.service.keys_of(self), |layers| Ok(layers.keks()))
+        open.map_or_else(|| self.service.keys_of(self), |layers| layers.keys_on_device())
+    }
+
+    /// The keys that the header on its device names: of two layers, the lower one's. No vault is asked for it.
+    pub(super) fn bottom_keys(&self) -> Result<Vec<KeyId>> {
+        let _one = lock(&self.opening);
+        let open = self.read().layers.clone();
+        match open {
+            Some(layers) => keys_in(layers.bottom().device()),
+            None => {
+                let resource = self.service.resource_of(self)?;
+                keys_in(&self.service.backend.open(&resource.region, &resource.id)?)
+            }
+        }
     }
 
     /// The lease that it is under now, if it needs one.

@@ -76,6 +76,7 @@ const char *atrest_version(void);
 #define ATREST_ERR_NO_SUCH_RESOURCE 351
 #define ATREST_ERR_RESOURCE_EXISTS 352
 #define ATREST_ERR_NOT_ALLOWED 353
+#define ATREST_ERR_OLDER_HEADER 354
 #define ATREST_ERR_IO 400
 #define ATREST_ERR_BUSY 401
 #define ATREST_ERR_RANDOM 402
@@ -702,6 +703,8 @@ atrest_status atrest_disk_service_rotate_set(const atrest_disk_service *service,
     atrest_progress progress, void *user, uint64_t *rewrapped);
 atrest_status atrest_disk_service_set_key(const atrest_disk_service *service, const char *set, const char *key_url,
     atrest_progress progress, void *user, uint64_t *rewrapped);
+atrest_status atrest_disk_service_rotate_platform(const atrest_disk_service *service, atrest_progress progress,
+    void *user, uint64_t *rewrapped);
 atrest_status atrest_disk_service_clear_rotation_error(const atrest_disk_service *service, const char *set);
 atrest_status atrest_disk_service_set_auto_rotation(const atrest_disk_service *service, const char *set, uint32_t on);
 atrest_status atrest_disk_service_move_set_to_tenant(const atrest_disk_service *service, const char *set,
@@ -791,6 +794,8 @@ atrest_status atrest_disk_is_suspended(const atrest_disk *disk, uint32_t *out);
 #define ATREST_PROTECTION_FINISHED 1
 #define ATREST_PROTECTION_JOINING 2
 #define ATREST_PROTECTION_ROTATING 3
+#define ATREST_PROTECTION_UNPROVEN 4
+#define ATREST_PROTECTION_HEADER_CHANGED 5
 #define ATREST_ACCESS_CLOSED 1
 #define ATREST_ACCESS_USABLE 2
 #define ATREST_ACCESS_SUSPENDED 3
@@ -814,6 +819,9 @@ atrest_status atrest_disk_service_report_json(const atrest_disk_service *service
     char *json, size_t json_cap, size_t *json_len);
 atrest_status atrest_disk_service_report_set(const atrest_disk_service *service, const char *set,
     atrest_set_report *out);
+atrest_status atrest_disk_service_report_platform(const atrest_disk_service *service, atrest_set_report *out);
+atrest_status atrest_disk_service_report_platform_json(const atrest_disk_service *service, char *json, size_t json_cap,
+    size_t *json_len);
 atrest_status atrest_disk_service_report_set_json(const atrest_disk_service *service, const char *set, char *json,
     size_t json_cap, size_t *json_len);
 atrest_status atrest_capability_table_json(uint32_t encryption_type, uint32_t in_guest, char *json, size_t json_cap,

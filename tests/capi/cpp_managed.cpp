@@ -291,6 +291,9 @@ void files()
     CHECK(GOT(service.describe_set("set")).active_key == key(2));
     CHECK(GOT(service.set_key("other", key(2))) == 1);
     CHECK(GOT(service.rotate_set("set")) == 0);
+    CHECK(GOT(service.rotate_platform(count)) == 0);
+    CHECK(GOT(service.report_platform()).finished == 1);
+    CHECK(!GOT(service.report_platform_json()).empty());
     GOT(service.set_auto_rotation("set", true));
     GOT(contoso.rotate_key("disks"));
     GOT(clock.advance(20));

@@ -340,6 +340,18 @@ static void rotation(void)
     CHECK(rewrapped == 5 && calls == 10 && described_set("s").last_key_rotation_timestamp == 1800000000);
     OK(atrest_disk_service_rotate_set(service, "s", NULL, NULL, NULL));
 
+#define ROTATE_PLATFORM atrest_disk_service_rotate_platform(service, count, &calls, &rewrapped)
+    IS(ATREST_ERR_NULL_ARGUMENT, atrest_disk_service_rotate_platform(NULL, NULL, NULL, NULL));
+    IS(ATREST_ERR_NULL_ARGUMENT, atrest_disk_service_report_platform(service, NULL));
+    OK(ROTATE_PLATFORM);
+    CHECK(rewrapped == 0);
+    OK(atrest_disk_service_report_platform(service, &report));
+    CHECK(report.finished == 1 && report.done == report.total);
+    NO_BYTES(ATREST_ERR_BUFFER_TOO_SHORT, atrest_disk_service_report_platform_json(service, TEXT, 3, &len));
+    OK(atrest_disk_service_report_platform_json(service, TEXT, sizeof bytes, &len));
+    CHECK(strstr(TEXT, "\"waiting\": []") != NULL);
+    calls = 0;
+
 #define AUTO_ROTATE atrest_disk_service_auto_rotate(service, NULL, see_rotated, &seen)
     OK(atrest_disk_service_set_auto_rotation(service, "s", 1));
     IS(ATREST_ERR_NULL_ARGUMENT, atrest_disk_service_auto_rotate(service, NULL, NULL, NULL));

@@ -7,11 +7,11 @@ use redb::{ReadTransaction, ReadableTable};
 
 use super::contents::{Contents, Place};
 use super::{
-    CONTENTS, IDS, INCREMENTS, JOINING, MEMBERS, META, ORPHANS, RESOURCES, SETS, check_id, check_resource, damaged,
-    reading, resource_name,
+    CONTENTS, IDS, INCREMENTS, JOINING, KEYS, MEMBERS, META, ORPHANS, RESOURCES, SETS, check_id, check_resource,
+    damaged, platform_table, reading, resource_name,
 };
 use crate::Result;
-use crate::managed::records::{EncryptionSet, Joining, Resource};
+use crate::managed::records::{EncryptionSet, Joining, PlatformKeys, Resource};
 use crate::managed::service::check_name;
 
 /// What the other tables should hold, as the records of resources tell.
@@ -64,6 +64,13 @@ pub(super) fn check(store: &ReadTransaction) -> Result<Contents> {
             return Err(damaged(&format!("the device of the {name} is also among those to be removed")));
         }
         found.add(Place::Orphan(id.value()), region.value().as_bytes());
+    }
+    if let Some(record) = platform_table(store)?
+        && let Some(record) = record.get(KEYS).map_err(reading)?
+    {
+        let json = Place::Platform.checked(record.value())?;
+        Place::Platform.parse::<PlatformKeys>(json)?;
+        found.add(Place::Platform, json);
     }
     found.check(&noted)?;
     indices.check(store)?;

@@ -19,6 +19,7 @@ pub(super) enum Place<'a> {
     Set(&'a str),
     Resource(u8, &'a str),
     Orphan(&'a str),
+    Platform,
 }
 
 impl Place<'_> {
@@ -30,6 +31,7 @@ impl Place<'_> {
                 Err(_) => format!("resource {name:?} of the unknown kind {kind}"),
             },
             Place::Orphan(id) => format!("device {id:?}, which is to be removed"),
+            Place::Platform => "platform's keys".into(),
         }
     }
 
@@ -38,6 +40,7 @@ impl Place<'_> {
             Place::Set(name) => (1, 0, name),
             Place::Resource(kind, name) => (2, kind, name),
             Place::Orphan(id) => (3, 0, id),
+            Place::Platform => (4, 0, ""),
         };
         let hash = Sha256::new().chain_update([FORM, table, kind]).chain_update((name.len() as u64).to_le_bytes());
         hash.chain_update(name).chain_update(record).finalize().into()
@@ -79,23 +82,27 @@ pub(super) struct Contents {
 impl Contents {
     pub(super) const EMPTY: Self = Contents { serial: 0, counts: [0; 3], sum: [0; SUM] };
 
-    fn turn(&mut self, place: Place<'_>, record: &[u8]) -> &mut u64 {
+    /// The number of records like this one; of the platform's keys there is one or none, and the sum tells which.
+    fn turn(&mut self, place: Place<'_>, record: &[u8]) -> Option<&mut u64> {
         self.sum.iter_mut().zip(place.hash(record)).for_each(|(sum, byte)| *sum ^= byte);
         match place {
-            Place::Set(_) => &mut self.counts[0],
-            Place::Resource(..) => &mut self.counts[1],
-            Place::Orphan(_) => &mut self.counts[2],
+            Place::Set(_) => Some(&mut self.counts[0]),
+            Place::Resource(..) => Some(&mut self.counts[1]),
+            Place::Orphan(_) => Some(&mut self.counts[2]),
+            Place::Platform => None,
         }
     }
 
     pub(super) fn add(&mut self, place: Place<'_>, record: &[u8]) {
-        let count = self.turn(place, record);
-        *count = count.wrapping_add(1);
+        if let Some(count) = self.turn(place, record) {
+            *count = count.wrapping_add(1);
+        }
     }
 
     pub(super) fn remove(&mut self, place: Place<'_>, record: &[u8]) {
-        let count = self.turn(place, record);
-        *count = count.wrapping_sub(1);
+        if let Some(count) = self.turn(place, record) {
+            *count = count.wrapping_sub(1);
+        }
     }
 
     /// Whether these, which were found, are those that were noted.
@@ -108,7 +115,7 @@ impl Contents {
             }
         }
         if self.sum != noted.sum {
-            return Err(damaged("one of its records is of another time than the others"));
+            return Err(damaged("one of its records is of another time than the others, or missing"));
         }
         Ok(())
     }

@@ -4,11 +4,11 @@ use redb::ReadableTable;
 
 use super::contents::{Contents, Place};
 use super::{
-    CONTENTS, IDS, INCREMENTS, JOINING, MEMBERS, META, ORPHANS, RESOURCES, SETS, damaged, json, missing,
-    parse_resource, reading, taken, writing,
+    CONTENTS, IDS, INCREMENTS, JOINING, KEYS, MEMBERS, META, ORPHANS, PLATFORM, RESOURCES, SETS, damaged, json,
+    missing, parse_resource, reading, resource_name, taken, writing,
 };
 use crate::Result;
-use crate::managed::records::{EncryptionSet, Joining, Resource, ResourceKind, ResourceName};
+use crate::managed::records::{EncryptionSet, Joining, PlatformKeys, Resource, ResourceKind, ResourceName};
 
 /// The tables of a transaction that writes.
 pub(in crate::managed) struct Tables<'t> {
@@ -19,6 +19,7 @@ pub(in crate::managed) struct Tables<'t> {
     ids: redb::Table<'t, &'static str, (u8, &'static str)>,
     joining: redb::Table<'t, (u8, &'static str), ()>,
     orphans: redb::Table<'t, &'static str, &'static str>,
+    platform: redb::Table<'t, &'static str, &'static [u8]>,
     contents: Contents,
 }
 
@@ -39,6 +40,7 @@ impl Tables<'_> {
             ids: transaction.open_table(IDS).map_err(writing)?,
             joining: transaction.open_table(JOINING).map_err(writing)?,
             orphans: transaction.open_table(ORPHANS).map_err(writing)?,
+            platform: transaction.open_table(PLATFORM).map_err(writing)?,
             contents,
         };
         let changed = change(&mut tables)?;
@@ -101,6 +103,50 @@ impl Tables<'_> {
             self.contents.remove(Place::Set(name), Place::Set(name).checked(old.value())?);
         }
         Ok(())
+    }
+
+    pub(in crate::managed) fn platform(&self) -> Result<Option<PlatformKeys>> {
+        let record = self.platform.get(KEYS).map_err(reading)?;
+        record.map(|record| Place::Platform.unsealed(record.value())).transpose()
+    }
+
+    pub(in crate::managed) fn put_platform(&mut self, keys: &PlatformKeys) -> Result<()> {
+        let (place, json) = (Place::Platform, json(keys));
+        if let Some(old) = self.platform.insert(KEYS, place.sealed(&json).as_slice()).map_err(writing)? {
+            self.contents.remove(place, place.checked(old.value())?);
+        }
+        self.contents.add(place, &json);
+        Ok(())
+    }
+
+    /// The first resource of which this holds.
+    pub(in crate::managed) fn find(&self, wanted: impl Fn(&Resource) -> bool) -> Result<Option<ResourceName>> {
+        for entry in self.resources.iter().map_err(reading)? {
+            let (key, record) = entry.map_err(reading)?;
+            let (kind, name) = key.value();
+            let name = resource_name(kind, name)?;
+            if wanted(&parse_resource(&name, record.value())?) {
+                return Ok(Some(name));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The first of what is in a set, or on its way out of it, of which this holds.
+    pub(in crate::managed) fn find_member(
+        &self,
+        set: &str,
+        wanted: impl Fn(&Resource) -> bool,
+    ) -> Result<Option<ResourceName>> {
+        for entry in self.members.range((set, 0, "")..(set, u8::MAX, "")).map_err(reading)? {
+            let (key, _) = entry.map_err(reading)?;
+            let (_, kind, name) = key.value();
+            let name = resource_name(kind, name)?;
+            if wanted(&self.resource(&name)?) {
+                return Ok(Some(name));
+            }
+        }
+        Ok(None)
     }
 
     /// Whether anything is in a set, or on its way out of it.

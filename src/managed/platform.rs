@@ -1,0 +1,265 @@
+//! The platform's keys: which of them are in use, and all that is under one put under the newest, as a set is.
+
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use super::layers::{Bottom, Kek, Wanted};
+use super::proofs::{Notes, is_same};
+use super::records::{PlatformKeys, Resource, ResourceName, RotationError};
+use super::rotation::{Rotation, RotationProgress, retire, until_finished};
+use super::service::{DiskService, Inner};
+use super::store::Tables;
+use super::unit::lock;
+use crate::key::KeyId;
+use crate::{EncryptionType, Error, Result, Secret};
+
+/// What the platform's keys protect, and whether all of it is under the active one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct PlatformReport {
+    /// The name of the key that the service is set up with.
+    pub key: String,
+    /// The keys; none before anything was made.
+    pub keys: Option<PlatformKeys>,
+    /// Whether all of it was proved to be under the active key.
+    pub finished: bool,
+    /// How much of it was.
+    pub progress: RotationProgress,
+    /// What wasn't yet: `disk "db-1"`.
+    pub waiting: Vec<String>,
+}
+
+impl PlatformReport {
+    /// The report in JSON.
+    pub fn to_json(&self) -> String {
+        serde_json::to_string_pretty(self).expect("a report has only string keys")
+    }
+}
+
+impl DiskService {
+    /// Puts all that is under a key of the platform under the latest version of that key: disks, snapshots and images that are
+    /// in no set, and the lower layers of those that have two. To go over to a key of another name, set the service up with
+    /// that one, and call this. What was stopped, or killed, goes on.
+    ///
+    /// DEKs are wrapped anew, with up to `parallel` calls of the vault at once; no sector is read or written, disks stay in
+    /// use, and no customer's vault is asked. The old versions must stay enabled until this returns: until then they are in
+    /// `previous_keys` of the [report](Self::report_platform).
+    ///
+    /// # Errors
+    /// What the vault and the devices answer. What stops it is noted until it is called again.
+    ///
+    /// `progress` must not call this.
+    pub fn rotate_platform(&self, progress: &(dyn Fn(RotationProgress) + Sync)) -> Result<Rotation> {
+        // No set has this name.
+        let rotating = self.inner.rotating.of(".platform");
+        let _alone = lock(&rotating);
+        self.inner.rotate_platform(progress)
+    }
+
+    /// What the platform's keys protect, as was proved when it was put under a key, or opened, and as headers still say. No
+    /// vault is asked.
+    ///
+    /// # Errors
+    /// [`Error::Io`] from the store. What has a header that can't be read is `waiting`.
+    pub fn report_platform(&self) -> Result<PlatformReport> {
+        let inner = &self.inner;
+        let keys = inner.store.platform()?;
+        let members = inner.platform_members()?;
+        let total = members.len();
+        let active = keys.as_ref().map(|keys| &keys.active_key);
+        let is_done = |name: &ResourceName| {
+            inner.changing(name, |unit, resource| {
+                let proven = resource.platform_key().filter(|proven| Some(*proven) == active);
+                Ok(match proven {
+                    Some(proven) => unit.bottom_keys()? == core::slice::from_ref(proven),
+                    None => !inner.is_under_platform(&resource),
+                })
+            })
+        };
+        let names: Vec<_> = members.iter().map(Resource::full_name).collect();
+        let waiting = inner.waiting(&names, is_done);
+        let finished = waiting.is_empty() && keys.as_ref().is_none_or(|keys| keys.previous_keys.is_empty());
+        let progress = RotationProgress { done: total - waiting.len(), total };
+        Ok(PlatformReport { key: inner.platform_key.clone(), keys, finished, progress, waiting })
+    }
+}
+
+impl PlatformKeys {
+    /// The keys that something may be under, the active one first.
+    pub(super) fn in_use(&self) -> impl Iterator<Item = &KeyId> {
+        core::iter::once(&self.active_key).chain(&self.previous_keys)
+    }
+
+    /// Whether a key was the active one before.
+    fn knew(&self, key: &KeyId) -> bool {
+        self.previous_keys.contains(key) || self.former_keys.contains(key)
+    }
+
+    /// The record in JSON.
+    pub fn to_json(&self) -> String {
+        serde_json::to_string_pretty(self).expect("a record has only string keys")
+    }
+}
+
+impl Resource {
+    /// The key of the platform that it was last proved to be under.
+    fn platform_key(&self) -> Option<&KeyId> {
+        self.platform_layer().and_then(|layer| self.proven_key(layer))
+    }
+}
+
+/// Whether a key is a version of the platform's, the one that the service is set up with or one that was used before.
+pub(super) fn is_platforms(key: &KeyId, name: &str, known: Option<&PlatformKeys>) -> bool {
+    let known = || known.into_iter().flat_map(|keys| keys.in_use().chain(&keys.former_keys));
+    key.key() == name || known().any(|known| is_same(known, key))
+}
+
+impl Tables<'_> {
+    /// Notes that something new is under a key of the platform. A version that is new here is the newest, and what is under
+    /// the others is to be put under it. `false` says that what is under the key must be put under another first: a rotation
+    /// has done away with it.
+    pub(super) fn take_up(&mut self, key: &KeyId) -> Result<bool> {
+        match self.platform()? {
+            Some(keys) if keys.in_use().any(|known| known == key) => Ok(true),
+            Some(keys) if keys.former_keys.contains(key) => Ok(false),
+            _ => self.go_over_to(key).map(|_| true),
+        }
+    }
+
+    /// Makes a key the platform's active one.
+    fn go_over_to(&mut self, key: &KeyId) -> Result<PlatformKeys> {
+        let mut keys = self.platform()?.unwrap_or_else(|| PlatformKeys {
+            active_key: key.clone(),
+            previous_keys: Vec::new(),
+            former_keys: Vec::new(),
+            last_key_rotation_timestamp: None,
+            rotation_error: None,
+        });
+        if keys.active_key != *key {
+            // From here on it is known that all may be under either, whatever happens.
+            let old = core::mem::replace(&mut keys.active_key, key.clone());
+            keys.former_keys.retain(|former| former != key);
+            keys.previous_keys.retain(|previous| previous != key);
+            keys.previous_keys.push(old);
+        }
+        self.put_platform(&keys)?;
+        Ok(keys)
+    }
+}
+
+impl Inner {
+    /// What is under a key of the platform.
+    fn platform_members(&self) -> Result<Vec<Resource>> {
+        let mut members = self.store.resources()?;
+        members.retain(|resource| self.is_under_platform(resource));
+        Ok(members)
+    }
+
+    /// What is being put into a set may have come under its key already.
+    fn is_under_platform(&self, resource: &Resource) -> bool {
+        let joined = |key: &KeyId| resource.joining.is_some() && key.vault() != self.platform.id();
+        resource.platform_layer().is_some() && !resource.platform_key().is_some_and(joined)
+    }
+
+    /// Puts a volume under the active key of the platform if a rotation has done away with the one that it is under, and
+    /// tells which it is under.
+    pub(super) fn put_under_platform(&self, volume: &Bottom, kind: EncryptionType) -> Result<Vec<KeyId>> {
+        if let Some(keys) = self.store.platform()?
+            && volume.keks().iter().any(|key| keys.former_keys.contains(key))
+        {
+            self.platform_version(keys.active_key).put_over(volume, kind)?;
+        }
+        Ok(volume.keks())
+    }
+
+    fn platform_version(&self, key: KeyId) -> Kek {
+        Kek { vault: self.platform.clone(), key: Wanted::Version(key) }
+    }
+
+    /// The version of the platform's key that everything is to be under.
+    fn latest_platform_key(&self) -> Result<KeyId> {
+        let (vault, name, keys) = (&*self.platform, &self.platform_key, self.store.platform()?);
+        let active =
+            keys.as_ref().filter(|keys| (keys.active_key.vault(), keys.active_key.key()) == (vault.id(), name));
+        let Some(latest) = vault.describe(name, None)? else {
+            // A vault that tells nothing of its keys shows by its work which one it takes.
+            let takes = vault.wrap(name, &Secret::random(32)?)?.kek;
+            let from_before = active.filter(|keys| keys.knew(&takes));
+            return Ok(from_before.map_or(takes, |keys| keys.active_key.clone()));
+        };
+        match active {
+            Some(keys) => self.latest_of(vault, &keys.active_key, |key| keys.knew(key), false),
+            None => Ok(latest.id),
+        }
+    }
+
+    fn rotate_platform(self: &Arc<Self>, progress: &(dyn Fn(RotationProgress) + Sync)) -> Result<Rotation> {
+        let key = self.latest_platform_key()?;
+        let kek = self.platform_version(key.clone());
+        kek.try_out()?;
+        self.store.write(|tables| {
+            let mut keys = tables.go_over_to(&key)?;
+            keys.rotation_error = None;
+            tables.put_platform(&keys)
+        })?;
+        let round = || {
+            let members = self.platform_members().map_err(|e| (None, e))?;
+            let names: Vec<_> = members.iter().map(Resource::full_name).collect();
+            self.rewrap_all(&names, |name, notes| self.rewrap_bottom(name, &kek, &key, notes), progress)
+        };
+        let rewrapped = until_finished(round, |rewrapped| self.finish_platform(&key, rewrapped));
+        rewrapped.map(|rewrapped| Rotation { key, rewrapped }).map_err(|(at, error)| {
+            let noted = RotationError::of(&error, at.as_ref());
+            // That the store failed too is less worth telling than what failed first.
+            let _ = self.store.write(|tables| match tables.platform()? {
+                Some(keys) => tables.put_platform(&PlatformKeys { rotation_error: Some(noted), ..keys }),
+                None => Ok(()),
+            });
+            error
+        })
+    }
+
+    /// Notes that a rotation has ended, unless something isn't proved to be under the key, which is named then.
+    fn finish_platform(&self, key: &KeyId, rewrapped: usize) -> Result<Option<ResourceName>> {
+        let now = self.clock.now();
+        self.store.write(|tables| {
+            let waiting = tables.find(|of| self.is_under_platform(of) && of.platform_key() != Some(key))?;
+            if waiting.is_none()
+                && let Some(mut keys) = tables.platform()?
+                && (rewrapped > 0 || !keys.previous_keys.is_empty())
+            {
+                retire(&mut keys.previous_keys, &mut keys.former_keys);
+                keys.last_key_rotation_timestamp = Some(now);
+                tables.put_platform(&keys)?;
+            }
+            Ok(waiting)
+        })
+    }
+
+    /// Puts the volume of a resource that is under the platform's key under its active version, unless that was proved.
+    fn rewrap_bottom(self: &Arc<Self>, name: &ResourceName, kek: &Kek, key: &KeyId, notes: &Notes<'_>) -> Result<bool> {
+        let rewrapped = self.changing(name, |unit, resource| {
+            let Some(layer) = resource.platform_layer() else { return Ok(false) };
+            if resource.platform_key() == Some(key)
+                && unit.keys()?.get(layer).is_some_and(|keys| keys == &[key.clone()])
+            {
+                return Ok(false);
+            }
+            unit.with_bottom_to_rewrap(|volume| {
+                if !volume.keks().iter().any(|key| key.vault() == self.platform.id()) {
+                    // It was put into a set, which couldn't be noted any more.
+                    return Ok(false);
+                }
+                let rewrapped = kek.put_over(volume, resource.encryption_type)?;
+                notes.add(&resource, layer, key)?;
+                Ok(rewrapped)
+            })
+        });
+        match rewrapped {
+            // It was removed meanwhile.
+            Err(Error::NoSuchResource(_)) => Ok(false),
+            rewrapped => rewrapped,
+        }
+    }
+}

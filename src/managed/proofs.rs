@@ -1,0 +1,268 @@
+//! What resources are under, as vaults have proved; and of the keys that a header names, which one to ask for.
+//!
+//! A header can be put back to an older state, and any word in it can be edited. So it isn't believed: a key is what a
+//! volume is under once the key's vault has unwrapped the DEK, and the store keeps that.
+
+use std::sync::{Arc, Mutex};
+
+use super::layers::Layers;
+use super::platform::is_platforms;
+use super::records::{EncryptionSet, Joining, PlatformKeys, Proof, Resource, ResourceName};
+use super::service::Inner;
+use super::unit::{Unit, lock};
+use crate::key::KeyId;
+use crate::{EncryptionType, Error, KeyVault, Result};
+
+impl Resource {
+    pub(super) fn has_two_layers(&self) -> bool {
+        self.encryption_type == EncryptionType::PlatformAndCustomerKeys
+    }
+
+    /// The layer that the platform's key protects, 0 for the upper one.
+    pub(super) fn platform_layer(&self) -> Option<usize> {
+        if self.has_two_layers() {
+            return Some(1);
+        }
+        (self.set.is_none() || self.joining == Some(Joining::Platform)).then_some(0)
+    }
+
+    /// What a layer was last proved to be under.
+    pub(super) fn proof(&self, layer: usize) -> Option<&Proof> {
+        if layer == 0 { &self.proven } else { &self.proven_lower }.as_ref()
+    }
+
+    /// The key that a layer was last proved to be under.
+    pub(super) fn proven_key(&self, layer: usize) -> Option<&KeyId> {
+        self.proof(layer).map(|proof| &proof.key)
+    }
+
+    /// Notes what a layer is proved to be under, and says whether that is news.
+    pub(super) fn note_proven(&mut self, layer: usize, key: KeyId, now: u64) -> bool {
+        let news = self.proven_key(layer) != Some(&key);
+        if news {
+            let proof = if layer == 0 { &mut self.proven } else { &mut self.proven_lower };
+            *proof = Some(Proof { key, since: now });
+        }
+        news
+    }
+
+    /// Notes what all layers are under.
+    pub(super) fn note_layers(&mut self, layers: &Layers, now: u64) -> bool {
+        let keks = layers.all_keks();
+        let mut news = false;
+        for (layer, keys) in keks.into_iter().enumerate() {
+            // Under several keys, it is under the one that was known before too.
+            let known = self.proven_key(layer).filter(|known| keys.contains(known)).cloned();
+            if let Some(key) = known.or_else(|| keys.into_iter().next()) {
+                news |= self.note_proven(layer, key, now);
+            }
+        }
+        news
+    }
+}
+
+impl EncryptionSet {
+    /// The keys that something in it may be under, the active one first.
+    pub(super) fn in_use(&self) -> impl Iterator<Item = &KeyId> {
+        core::iter::once(&self.active_key).chain(&self.previous_keys)
+    }
+}
+
+impl Inner {
+    /// Keeps what an opening has proved: the keys; and of what an earlier version made the fingerprints, of which the first
+    /// open is trusted, and from then on no other DEK.
+    pub(super) fn learn(&self, resource: &Resource, layers: &Layers) -> Result<()> {
+        let (name, at) = (resource.full_name(), self.clock.now());
+        if resource.fingerprints.is_empty() {
+            let fingerprints = layers.fingerprints()?;
+            return self.store.write(|tables| {
+                let mut resource = tables.resource_of(&name, &resource.id)?;
+                resource.fingerprints = fingerprints;
+                resource.note_layers(layers, at);
+                tables.put_resource(&resource)
+            });
+        }
+        // Without the note the data is there all the same; its status is then what was proved before.
+        let _ = self.prove(&name, &resource.id, |of| of.note_layers(layers, at));
+        Ok(())
+    }
+
+    /// Notes that a resource's layers are under the keys that `note` says.
+    fn prove(&self, name: &ResourceName, id: &str, note: impl Fn(&mut Resource) -> bool) -> Result<()> {
+        let mut before = self.store.resource(name)?;
+        if before.id != *id || !note(&mut before) {
+            return Ok(());
+        }
+        self.store.write(|tables| {
+            let mut resource = tables.resource_of(name, id)?;
+            if note(&mut resource) { tables.put_resource(&resource) } else { Ok(()) }
+        })
+    }
+
+    /// The keys that the header of each layer names, the upper one's first. Nothing has proved it.
+    pub(super) fn keys_of(&self, unit: &Unit) -> Result<Vec<Vec<KeyId>>> {
+        self.begin(&self.resource_of(unit)?, false)?.all_keys()
+    }
+
+    /// Of the keys that the header of the upper layer names, the one to ask for, with its set; without one if it is the
+    /// platform's.
+    ///
+    /// With `leased`, a key that the resource was under before it came under another is refused. To put it under another
+    /// key anything will do that still unwraps.
+    pub(super) fn key_of(
+        &self,
+        resource: &Resource,
+        keys: &[KeyId],
+        leased: bool,
+    ) -> Result<(Option<EncryptionSet>, KeyId)> {
+        let from = match &resource.joining {
+            Some(Joining::Set(from)) => Some(from),
+            _ => None,
+        };
+        for set in resource.set.iter().chain(from) {
+            let set = self.store.set(set)?;
+            let exact = set.in_use().find(|wanted| keys.contains(wanted)).cloned();
+            if let Some(key) = exact {
+                return Ok((Some(set), key));
+            }
+            if let Some(key) = keys.iter().find(|key| set.in_use().any(|wanted| is_same(key, wanted))).cloned() {
+                if leased {
+                    let vault = || self.vault_of(&set, &key);
+                    self.check_not_put_back(resource, 0, &key, &set.former_keys, vault)?;
+                }
+                return Ok((Some(set), key));
+            }
+        }
+        if resource.platform_layer() == Some(0) {
+            return self.platform_key_of(resource, 0, keys, leased).map(|key| (None, key));
+        }
+        Err(not_ours(keys))
+    }
+
+    /// Of the keys that the header of a layer names, the platform's.
+    pub(super) fn platform_key_of(
+        &self,
+        resource: &Resource,
+        layer: usize,
+        keys: &[KeyId],
+        leased: bool,
+    ) -> Result<KeyId> {
+        let known = self.store.platform()?;
+        let wanted: Vec<_> = known.iter().flat_map(PlatformKeys::in_use).collect();
+        if let Some(key) = wanted.into_iter().find(|wanted| keys.contains(wanted)) {
+            return Ok(key.clone());
+        }
+        let ours = keys.iter().filter(|key| key.vault() == self.platform.id());
+        let mut named = ours.clone().filter(|key| is_platforms(key, &self.platform_key, known.as_ref()));
+        let Some(key) = named.next() else {
+            return Err(match ours.clone().next() {
+                Some(other) => Error::OtherKey { expected: self.platform_key.clone(), found: other.to_string() },
+                None => not_ours(keys),
+            });
+        };
+        if leased {
+            let former = known.as_ref().map_or(&[][..], |known| &known.former_keys);
+            self.check_not_put_back(resource, layer, key, former, || Ok(self.platform.clone()))?;
+        }
+        Ok(key.clone())
+    }
+
+    /// Refuses the header of a layer that names a key from before the one that it was proved to be under.
+    fn check_not_put_back(
+        &self,
+        resource: &Resource,
+        layer: usize,
+        key: &KeyId,
+        former: &[KeyId],
+        vault: impl FnOnce() -> Result<Arc<dyn KeyVault>>,
+    ) -> Result<()> {
+        let Some(proof) = resource.proof(layer).filter(|proof| proof.key != *key) else { return Ok(()) };
+        // Or the store is what was put back: a version that came later was found by a rotation that it doesn't know of.
+        if !former.contains(key) && is_same(key, &proof.key) && is_later(&*vault()?, key, &proof.key)? {
+            return Ok(());
+        }
+        Err(Error::OlderHeader {
+            resource: resource.full_name().to_string(),
+            found: key.to_string(),
+            proven: proof.key.to_string(),
+        })
+    }
+}
+
+/// What a rotation has proved and not yet noted: many in one write, which takes far longer than to wrap one DEK. What is lost
+/// with a kill is proved again.
+pub(super) struct Notes<'s> {
+    service: &'s Inner,
+    pending: Mutex<Vec<Note>>,
+}
+
+struct Note {
+    /// As it was before.
+    resource: Resource,
+    layer: usize,
+    key: KeyId,
+    at: u64,
+}
+
+impl<'s> Notes<'s> {
+    const MOST: usize = 256;
+
+    pub(super) fn new(service: &'s Inner) -> Self {
+        Notes { service, pending: Mutex::default() }
+    }
+
+    /// Notes that a layer of a resource has come under a key.
+    pub(super) fn add(&self, resource: &Resource, layer: usize, key: &KeyId) -> Result<()> {
+        if resource.proven_key(layer) == Some(key) {
+            return Ok(());
+        }
+        let note = Note { resource: resource.clone(), layer, key: key.clone(), at: self.service.clock.now() };
+        let full = {
+            let mut pending = lock(&self.pending);
+            pending.push(note);
+            pending.len() >= Self::MOST
+        };
+        if full { self.write() } else { Ok(()) }
+    }
+
+    /// Writes down all that is noted.
+    pub(super) fn write(&self) -> Result<()> {
+        let notes = core::mem::take(&mut *lock(&self.pending));
+        if notes.is_empty() {
+            return Ok(());
+        }
+        self.service.store.write(|tables| {
+            for Note { resource: before, layer, key, at } in notes {
+                let mut resource = match tables.resource_of(&before.full_name(), &before.id) {
+                    // It was removed meanwhile.
+                    Err(Error::NoSuchResource(_)) => continue,
+                    resource => resource?,
+                };
+                // What was proved of it since, if anything was, is the later truth.
+                if resource.proof(layer) == before.proof(layer) && resource.note_proven(layer, key, at) {
+                    tables.put_resource(&resource)?;
+                }
+            }
+            Ok(())
+        })
+    }
+}
+
+/// Whether two are versions of one key.
+pub(super) fn is_same(a: &KeyId, b: &KeyId) -> bool {
+    (a.vault(), a.key()) == (b.vault(), b.key())
+}
+
+/// Whether the vault says of a version that it was made after another.
+fn is_later(vault: &dyn KeyVault, key: &KeyId, than: &KeyId) -> Result<bool> {
+    let created = |id: &KeyId| Ok(vault.describe(id.key(), Some(id.version()))?.and_then(|said| said.created));
+    // Of one that is gone it tells nothing.
+    let before: Result<_> = created(than);
+    Ok(created(key)?.zip(before.unwrap_or(None)).is_some_and(|(key, than)| key > than))
+}
+
+fn not_ours(keys: &[KeyId]) -> Error {
+    let wanted = keys.iter().map(KeyId::to_string).collect::<Vec<_>>().join(", ");
+    let wanted = if wanted.is_empty() { "none, for the header names no key".into() } else { wanted };
+    Error::NotThisVault { wanted }
+}
