@@ -183,7 +183,9 @@ impl Inner {
         notes: &Notes<'_>,
     ) -> Result<bool> {
         let key = &set.active_key;
-        if resource.proven_key(0) == Some(key) && unit.keys()?.first().is_some_and(|keys| keys == &[key.clone()]) {
+        if resource.proven_key(0) == Some(key)
+            && unit.keys()?.first().is_some_and(|keys| keys == core::slice::from_ref(key))
+        {
             return Ok(false);
         }
         let rewrapped = unit.with_layers_to_rewrap(|layers| {

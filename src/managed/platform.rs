@@ -241,9 +241,7 @@ impl Inner {
     fn rewrap_bottom(self: &Arc<Self>, name: &ResourceName, kek: &Kek, key: &KeyId, notes: &Notes<'_>) -> Result<bool> {
         let rewrapped = self.changing(name, |unit, resource| {
             let Some(layer) = resource.platform_layer() else { return Ok(false) };
-            if resource.platform_key() == Some(key)
-                && unit.keys()?.get(layer).is_some_and(|keys| keys == &[key.clone()])
-            {
+            if resource.platform_key() == Some(key) && unit.bottom_keys()? == core::slice::from_ref(key) {
                 return Ok(false);
             }
             unit.with_bottom_to_rewrap(|volume| {
