@@ -6,8 +6,9 @@ mod common;
 
 use std::time::Duration;
 
+use atrest::key::DekAlgorithm;
 use atrest::managed::ResourceName;
-use atrest::{EncryptionType, FormatOptions, Protector, SectorSize, Volume};
+use atrest::{Credential, EncryptionType, Error, FormatOptions, OpenOptions, Protector, SectorSize, Volume};
 use common::device::TestDevice;
 use common::vaults::MemoryVault;
 use common::world::{VAULT, World, new_disk, quiet, text};
@@ -24,6 +25,57 @@ fn plant(vault: &MemoryVault, id: &str, len: usize, kind: EncryptionType) -> Vec
         .encryption_type(kind);
     let device = TestDevice::new(vec![0; len]);
     Volume::format(device, Protector::Vault(vault, "disks"), &options).unwrap().into_device().bytes()
+}
+
+/// As [`plant`], of two layers: the lower one under the platform's key, the upper one under the customer's.
+fn plant_two(platform: &MemoryVault, customer: &MemoryVault, id: &str, len: usize) -> Vec<u8> {
+    let options = FormatOptions::new()
+        .sector_size(SectorSize::B4096)
+        .data_offset(1 << 20)
+        .encryption_type(EncryptionType::PlatformAndCustomerKeys);
+    let below = options.clone().dek_algorithm(DekAlgorithm::Aes256Hctr2).context(format!("{id}/platform").as_bytes());
+    let device = TestDevice::new(vec![0; len]);
+    let lower = Volume::format(device, Protector::Vault(platform, "disks"), &below).unwrap();
+    let above = options.context(id.as_bytes()).overwrite(true);
+    let upper = Volume::format(lower, Protector::Vault(customer, "disks"), &above).unwrap();
+    upper.into_device().into_device().bytes()
+}
+
+#[test]
+fn neither_layer_of_two_is_replaced_by_one_under_a_planted_dek() {
+    let world = World::new();
+    let service = world.service();
+    world.set(&service, "d", EncryptionType::PlatformAndCustomerKeys);
+    service.create_disk(&new_disk("b", Some("d"))).unwrap();
+    service.open_disk("b").unwrap().write_at(0, &text(1)).unwrap();
+    let resource = service.resource(&ResourceName::disk("b")).unwrap();
+    let device = world.device(&service, "b");
+    let honest = device.bytes();
+    let customer = &world.customer(VAULT).vault;
+    let both = plant_two(&world.platform, customer, &resource.id, honest.len());
+    // The upper layer alone: in a lower one that is the disk's own, for who once had the DEK of that.
+    let own = || Credential::Vault(&*world.platform);
+    let below = OpenOptions::new().context(format!("{}/platform", resource.id).as_bytes());
+    let lower = Volume::open(TestDevice::new(honest.clone()), own(), &below).unwrap();
+    let above = FormatOptions::new()
+        .sector_size(SectorSize::B4096)
+        .data_offset(1 << 20)
+        .encryption_type(EncryptionType::PlatformAndCustomerKeys)
+        .context(resource.id.as_bytes())
+        .overwrite(true);
+    let upper = Volume::format(lower, Protector::Vault(customer, "disks"), &above).unwrap();
+    let upper = upper.into_device().into_device().bytes();
+    for (planted, what) in [(both, "both"), (upper, "the upper one")] {
+        device.edit(|image| image.copy_from_slice(&planted));
+        let error = service.open_disk("b").and_then(|disk| disk.write_at(0, &SECRET)).unwrap_err();
+        assert!(matches!(error, Error::OtherDek), "{what}: {error:?}");
+        assert!(device.bytes() == planted, "{what}");
+        device.edit(|image| image.copy_from_slice(&honest));
+        world.clock.advance(Duration::from_secs(60));
+        let mut bytes = vec![0; text(1).len()];
+        service.open_disk("b").unwrap().read_at(0, &mut bytes).unwrap();
+        assert!(bytes == text(1), "{what}");
+    }
 }
 
 #[test]
