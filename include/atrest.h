@@ -325,10 +325,13 @@ typedef struct {
     uint64_t (*now)(void *user);
     // Called once, when the clock and all that go by it are freed. May be NULL.
     void (*release)(void *user);
+    // How long ago something was that doesn't change, in milliseconds: it never goes back, and goes on while the machine is
+    // suspended. It is asked as often as the time, and can't fail. NULL for the operating system's, CLOCK_BOOTTIME on Linux.
+    uint64_t (*uptime)(void *user);
 } atrest_clock_callbacks;
 
 // The first value of an atrest_clock_callbacks.
-#define ATREST_CLOCK_CALLBACKS_INIT {sizeof(atrest_clock_callbacks), 0, 0, 0}
+#define ATREST_CLOCK_CALLBACKS_INIT {sizeof(atrest_clock_callbacks), 0, 0, 0, 0}
 
 // Makes a clock that stands at `now` until it is told to move: for tests, and to see what an hour will bring.
 atrest_status atrest_clock_manual(uint64_t now, atrest_clock **out);

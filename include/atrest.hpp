@@ -711,9 +711,20 @@ public:
     [[nodiscard]] virtual std::uint64_t now() noexcept = 0;
 };
 
+// A clock of the caller's that also tells what leases count by beside the time, which could be put back. Give it to
+// clock::from_steady. Other clocks go by the operating system's.
+class steady_time_source : public time_source {
+public:
+    // How long ago something was that doesn't change, in milliseconds. As now(), and it never goes back.
+    [[nodiscard]] virtual std::uint64_t uptime() noexcept = 0;
+};
+
 namespace detail {
 
 struct time_source_calls {
+    static std::uint64_t uptime(void *user) noexcept {
+        return static_cast<steady_time_source *>(static_cast<time_source *>(user))->uptime();
+    }
     static std::uint64_t now(void *user) noexcept { return static_cast<time_source *>(user)->now(); }
     static void release(void *user) noexcept { delete static_cast<time_source *>(user); }
 };
@@ -732,9 +743,12 @@ public:
     // A clock of the caller's, which lives until this and all that goes by it are freed; if it fails, it ends at once.
     [[nodiscard]] static result<clock> from(std::unique_ptr<time_source> source) {
         auto callbacks = detail::init<atrest_clock_callbacks>();
-        callbacks.now = detail::time_source_calls::now;
-        return detail::object_of<clock>(std::move(source), callbacks, detail::time_source_calls::release,
-                                        atrest_clock_from_callbacks);
+        return from(std::move(source), callbacks);
+    }
+    [[nodiscard]] static result<clock> from_steady(std::unique_ptr<steady_time_source> source) {
+        auto callbacks = detail::init<atrest_clock_callbacks>();
+        callbacks.uptime = detail::time_source_calls::uptime;
+        return from(std::unique_ptr<time_source>(std::move(source)), callbacks);
     }
 
     [[nodiscard]] result<std::uint64_t> now() const {
@@ -743,6 +757,13 @@ public:
     // These two move a clock of manual().
     result<void> set(std::uint64_t now) { return detail::done(atrest_clock_set(get(), now)); }
     result<void> advance(std::uint64_t seconds) { return detail::done(atrest_clock_advance(get(), seconds)); }
+
+private:
+    static result<clock> from(std::unique_ptr<time_source> source, atrest_clock_callbacks &callbacks) {
+        callbacks.now = detail::time_source_calls::now;
+        return detail::object_of<clock>(std::move(source), callbacks, detail::time_source_calls::release,
+                                        atrest_clock_from_callbacks);
+    }
 };
 
 // ---------------------------------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ use core::ffi::c_void;
 use std::sync::Arc;
 use std::time::Duration;
 
-use atrest::{Clock, ManualClock};
+use atrest::{Clock, ManualClock, SystemClock};
 
 use crate::callback::User;
 use crate::failure::{Failure, Result, run};
@@ -31,10 +31,15 @@ pub struct atrest_clock_callbacks {
     pub now: Option<unsafe extern "C" fn(user: *mut c_void) -> u64>,
     /// Called once, when the clock and all that go by it are freed. May be NULL.
     pub release: Option<unsafe extern "C" fn(user: *mut c_void)>,
+    /// How long ago something was that doesn't change, in milliseconds: it never goes back, and goes on while the machine is
+    /// suspended. It is asked as often as the time, and can't fail. NULL for the operating system's, CLOCK_BOOTTIME on Linux.
+    pub uptime: Option<unsafe extern "C" fn(user: *mut c_void) -> u64>,
 }
 
 // SAFETY: `struct_size` is the first member; pointers may be NULL, and `Option`s of functions are `None` then.
-unsafe impl SizedStruct for atrest_clock_callbacks {}
+unsafe impl SizedStruct for atrest_clock_callbacks {
+    const EARLIER: &'static [usize] = &[core::mem::offset_of!(atrest_clock_callbacks, uptime)];
+}
 
 /// Makes a clock that stands at `now` until it is told to move: for tests, and to see what an hour will bring.
 #[unsafe(no_mangle)]
@@ -57,7 +62,7 @@ pub unsafe extern "C" fn atrest_clock_from_callbacks(
     run(|| {
         let (c, out) = (structure!(callbacks), out!(out));
         let now = c.now.ok_or_else(|| Failure::null("callbacks.now"))?;
-        out.handle(AnyClock::Callbacks(Arc::new(CallbackClock { user: User(c.user), now, release: c.release })));
+        out.handle(AnyClock::Callbacks(Arc::new(CallbackClock { user: User(c.user), now, uptime: c.uptime, release: c.release })));
         Ok(())
     })
 }
@@ -135,6 +140,7 @@ impl AnyClock {
 pub(crate) struct CallbackClock {
     user: User,
     now: unsafe extern "C" fn(*mut c_void) -> u64,
+    uptime: Option<unsafe extern "C" fn(*mut c_void) -> u64>,
     release: Option<unsafe extern "C" fn(*mut c_void)>,
 }
 
@@ -142,6 +148,14 @@ impl Clock for CallbackClock {
     fn now(&self) -> u64 {
         // SAFETY: by the header's contract (CALLBACKS) it can be called with its `user`.
         unsafe { (self.now)(self.user.0) }
+    }
+
+    fn uptime(&self) -> Duration {
+        match self.uptime {
+            // SAFETY: by the header's contract (CALLBACKS) it can be called with its `user`.
+            Some(uptime) => Duration::from_millis(unsafe { uptime(self.user.0) }),
+            None => SystemClock.uptime(),
+        }
     }
 }
 

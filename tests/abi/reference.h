@@ -92,8 +92,9 @@ typedef struct {
     void *user;
     uint64_t (*now)(void *user);
     void (*release)(void *user);
+    uint64_t (*uptime)(void *user);
 } atrest_clock_callbacks;
-#define ATREST_CLOCK_CALLBACKS_INIT {sizeof(atrest_clock_callbacks), 0, 0, 0}
+#define ATREST_CLOCK_CALLBACKS_INIT {sizeof(atrest_clock_callbacks), 0, 0, 0, 0}
 atrest_status atrest_clock_manual(uint64_t now, atrest_clock **out);
 atrest_status atrest_clock_from_callbacks(const atrest_clock_callbacks *callbacks, atrest_clock **out);
 void atrest_clock_free(atrest_clock *clock);

@@ -49,6 +49,14 @@ private:
     const std::atomic<std::uint64_t> &hands_;
 };
 
+class both_clocks final : public atrest::steady_time_source {
+public:
+    both_clocks() { alive++; }
+    ~both_clocks() override { alive--; }
+    std::uint64_t now() noexcept override { return 1800000000; }
+    std::uint64_t uptime() noexcept override { return 1000; }
+};
+
 class one_vault final : public atrest::vault_finder {
 public:
     explicit one_vault(atrest::vault vault) : vault_(std::move(vault)) { alive++; }
@@ -171,6 +179,11 @@ void clocks()
     GOT(manual.set(5));
     CHECK(GOT(manual.now()) == 5);
     std::atomic<std::uint64_t> hands{7};
+    {
+        const atrest::clock steady = GOT(atrest::clock::from_steady(std::make_unique<both_clocks>()));
+        CHECK(alive == 1 && GOT(steady.now()) == 1800000000);
+    }
+    CHECK(alive == 0);
     {
         atrest::clock wound = GOT(atrest::clock::from(std::make_unique<wound_clock>(hands)));
         CHECK(alive == 1 && GOT(wound.now()) == 7);

@@ -210,6 +210,14 @@ static uint64_t tick(void *user)
 }
 
 static uint64_t the_time = 1800000000;
+static uint64_t the_uptime = 5000;
+
+static uint64_t stand(void *user)
+{
+    CHECK(user == &the_time);
+    return the_uptime;
+}
+
 static int clock_released;
 
 static void release_clock(void *user)
@@ -227,6 +235,7 @@ static void make_all(void)
     clock.user = &the_time;
     clock.now = tick;
     clock.release = release_clock;
+    clock.uptime = stand;
     OK(atrest_clock_from_callbacks(&clock, &the_clock));
     IS(ATREST_ERR_UNSUPPORTED, atrest_clock_set(the_clock, 1));
     IS(ATREST_ERR_UNSUPPORTED, atrest_clock_advance(the_clock, 1));
@@ -409,6 +418,15 @@ static void outage_and_revocation(void)
     the_time += 60;
     OK(atrest_disk_read_at(disk, 0, bytes, sizeof bytes));
     CHECK(memcmp(bytes, marked, sizeof bytes) == 0);
+
+    // A clock that stands, or is put back, doesn't lengthen it: the uptime goes on.
+    vault_list.answer = 77;
+    the_uptime += 7201 * 1000;
+    OK(atrest_disk_service_maintain(service));
+    NO_BYTES(ATREST_ERR_DISK_SUSPENDED, atrest_disk_read_at(disk, 0, bytes, sizeof bytes));
+    vault_list.answer = ATREST_OK;
+    the_uptime += 60 * 1000;
+    OK(atrest_disk_read_at(disk, 0, bytes, sizeof bytes));
 
     // A refusal isn't, whoever says it, and however it is said.
     struct {
