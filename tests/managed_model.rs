@@ -31,6 +31,7 @@ fn op() -> impl Strategy<Value = Op> {
         4 => (0..4u8, proptest::option::weighted(0.2, 0..4u8)).prop_map(|(set, broken)| Op::Rotate { set, broken }),
         2 => (0..4u8, 0..2u8, any::<u8>()).prop_map(|(set, vault, version)| Op::SetKey { set, vault, version }),
         2 => Just(Op::AutoRotate),
+        1 => any::<bool>().prop_map(|new| Op::RotatePlatform { new }),
         2 => (0..4u8).prop_map(Op::Clear),
         3 => (0..2u8, any::<bool>()).prop_map(|(vault, on)| Op::Disable { vault, on }),
         2 => (0..2u8, any::<u8>(), any::<bool>()).prop_map(|(vault, version, on)| Op::DisableVersion { vault, version, on }),

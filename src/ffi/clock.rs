@@ -62,7 +62,12 @@ pub unsafe extern "C" fn atrest_clock_from_callbacks(
     run(|| {
         let (c, out) = (structure!(callbacks), out!(out));
         let now = c.now.ok_or_else(|| Failure::null("callbacks.now"))?;
-        out.handle(AnyClock::Callbacks(Arc::new(CallbackClock { user: User(c.user), now, uptime: c.uptime, release: c.release })));
+        out.handle(AnyClock::Callbacks(Arc::new(CallbackClock {
+            user: User(c.user),
+            now,
+            uptime: c.uptime,
+            release: c.release,
+        })));
         Ok(())
     })
 }

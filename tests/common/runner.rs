@@ -37,6 +37,7 @@ pub enum Op {
     Rotate { set: u8, broken: Option<u8> },
     SetKey { set: u8, vault: u8, version: u8 },
     AutoRotate,
+    RotatePlatform { new: bool },
     Clear(u8),
     Disable { vault: u8, on: bool },
     DisableVersion { vault: u8, version: u8, on: bool },
@@ -199,6 +200,15 @@ impl Runner {
                 self.rotate(&set_name(set), Some((vault, version)), None);
             }
             Op::AutoRotate => self.auto_rotate(),
+            Op::RotatePlatform { new } => {
+                if new {
+                    self.world.platform.rotate();
+                }
+                // Whatever the owners of other vaults do.
+                self.came(&[Out::Ok], &self.service().rotate_platform(&quiet));
+                let report = self.service().report_platform().unwrap();
+                assert!(report.finished, "{}: {report:?}", self.doing);
+            }
             Op::Clear(n) => {
                 let name = set_name(n);
                 let out = if self.fleet.sets.contains_key(&name) { Out::Ok } else { Out::Missing };
