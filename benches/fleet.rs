@@ -209,6 +209,7 @@ impl Fleet {
             lease: LeasePolicy::default(),
             parallel: 16,
             rotation_interval: Duration::from_secs(900),
+            require_locked_memory: false,
         };
         DiskService::open(&self.store, options)
     }

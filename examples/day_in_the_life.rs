@@ -46,6 +46,7 @@ fn main() -> Result<()> {
             lease: LeasePolicy::default(),
             parallel: 4,
             rotation_interval: Duration::from_secs(900),
+            require_locked_memory: false,
         },
     )?;
 

@@ -235,6 +235,7 @@ fn open_service(place: &Place, vault: &FileVault) -> Result<DiskService> {
         lease: LeasePolicy::default(),
         parallel: 4,
         rotation_interval: Duration::from_secs(900),
+        require_locked_memory: false,
     };
     Ok(DiskService::open(&place.store, options)?)
 }

@@ -2124,10 +2124,15 @@ typedef struct {
     size_t parallel;
     // How long a call of a vault may take. One that takes longer is given up, and counts as an outage. 0 is 30.
     uint64_t deadline_seconds;
+    // 1 to refuse disks with ATREST_ERR_MEMORY_NOT_LOCKED where the system doesn't let the memory of secrets be locked, so
+    // that they could be swapped (atrest_memory_protection); otherwise 0.
+    uint32_t require_locked_memory;
+    // 0.
+    uint32_t reserved;
 } atrest_disk_service_options;
 
 // The first value of an atrest_disk_service_options.
-#define ATREST_DISK_SERVICE_OPTIONS_INIT {sizeof(atrest_disk_service_options), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
+#define ATREST_DISK_SERVICE_OPTIONS_INIT {sizeof(atrest_disk_service_options), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
 
 // Told how far something long is: of a copy, bytes; of a rotation, disks, snapshots and images. It may be called from
 // several threads at once, which wait for it.

@@ -2096,6 +2096,9 @@ public:
     }
     disk_service_options &vaults(const vault_directory &vaults) noexcept { return c_.vaults = vaults.get(), *this; }
     disk_service_options &time(const clock &clock) noexcept { return c_.clock = clock.get(), *this; }
+    disk_service_options &require_locked_memory(bool require = true) noexcept {
+        return c_.require_locked_memory = require, *this;
+    }
     disk_service_options &deadline_seconds(std::uint64_t deadline) noexcept { return c_.deadline_seconds = deadline, *this; }
     disk_service_options &grace_seconds(std::uint64_t grace) noexcept { return c_.grace_seconds = grace, *this; }
     disk_service_options &interval_seconds(std::uint64_t every) noexcept { return c_.interval_seconds = every, *this; }

@@ -40,6 +40,7 @@ fn open(folder: &Path, versions: u64) -> (World, DiskService) {
         lease: LeasePolicy::default(),
         parallel: 3,
         rotation_interval: Duration::from_secs(900),
+        require_locked_memory: false,
     };
     let service = DiskService::open(folder.join("store"), options).unwrap();
     for set in service.set_names().unwrap() {

@@ -58,6 +58,7 @@ impl World {
             lease: LeasePolicy::default(),
             parallel: 3,
             rotation_interval: Duration::from_secs(900),
+            require_locked_memory: false,
         };
         self.platform.grant("disk-service", &KeyOperation::ALL).unwrap();
         DiskService::open(self.folder.path().join("store"), options).unwrap()

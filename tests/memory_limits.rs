@@ -57,5 +57,19 @@ fn with_limit(kib: u64) {
         Err(e) => panic!("{e}"),
         Ok(_) => panic!("it was opened"),
     }
+    #[cfg(feature = "managed")]
+    a_service_can_refuse();
     drop(fill);
+}
+
+#[cfg(feature = "managed")]
+fn a_service_can_refuse() {
+    use common::world::{World, new_disk};
+
+    let mut world = World::new();
+    world.service().create_disk(&new_disk("d", None)).unwrap();
+    world.require_locked_memory = true;
+    let service = world.service();
+    assert!(matches!(service.open_disk("d"), Err(Error::MemoryNotLocked { .. })));
+    assert!(matches!(service.create_disk(&new_disk("e", None)), Err(Error::MemoryNotLocked { .. })));
 }

@@ -27,6 +27,7 @@ use atrest::managed::{
 };
 use atrest::{Clock, SystemClock};
 
+use crate::args::flag;
 use crate::callback::{User, c_text};
 use crate::clock::atrest_clock;
 use crate::disk_backend::atrest_disk_backend;
@@ -75,11 +76,19 @@ pub struct atrest_disk_service_options {
     pub parallel: usize,
     /// How long a call of a vault may take. One that takes longer is given up, and counts as an outage. 0 is 30.
     pub deadline_seconds: u64,
+    /// 1 to refuse disks with ATREST_ERR_MEMORY_NOT_LOCKED where the system doesn't let the memory of secrets be locked, so
+    /// that they could be swapped (atrest_memory_protection); otherwise 0.
+    pub require_locked_memory: u32,
+    /// 0.
+    pub reserved: u32,
 }
 
 // SAFETY: `struct_size` is the first member, and pointers and numbers may be zero.
 unsafe impl SizedStruct for atrest_disk_service_options {
-    const EARLIER: &'static [usize] = &[core::mem::offset_of!(atrest_disk_service_options, deadline_seconds)];
+    const EARLIER: &'static [usize] = &[
+        core::mem::offset_of!(atrest_disk_service_options, deadline_seconds),
+        core::mem::offset_of!(atrest_disk_service_options, require_locked_memory),
+    ];
 }
 
 /// What became of a set that was due for a rotation. It and its texts are valid during the callback only.
@@ -151,6 +160,7 @@ pub unsafe extern "C" fn atrest_disk_service_open(
             },
             parallel: if c.parallel == 0 { 8 } else { c.parallel },
             rotation_interval: seconds(c.rotation_interval_seconds, Duration::from_secs(900)),
+            require_locked_memory: flag("require_locked_memory", c.require_locked_memory)?,
         };
         out.handle(DiskService::open(store, options)?);
         Ok(())

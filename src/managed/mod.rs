@@ -20,6 +20,7 @@ mod joining;
 mod layers;
 mod lease;
 mod leases;
+mod making;
 mod parallel;
 mod patience;
 mod platform;

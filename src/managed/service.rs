@@ -11,10 +11,10 @@ use super::lease::{LeasePolicy, Now};
 use super::leases::{Gate, Gated, KeyLease, Leases, Refusals};
 use super::patience::{Patience, Patient};
 use super::records::{EncryptionSet, Resource, ResourceName};
-use super::store::{Store, Tables};
+use super::store::Store;
 use super::unit::{Unit, lock};
 use crate::key::KeyId;
-use crate::{Clock, Error, KeyVault, Result, random};
+use crate::{Clock, Error, KeyVault, Result, random, secret};
 
 /// What a service is set up with.
 pub struct ServiceOptions {
@@ -35,6 +35,9 @@ pub struct ServiceOptions {
     /// How often [`auto_rotate`](DiskService::auto_rotate) looks for a newer version of a set's key; with the time that the
     /// rotation takes it should stay below an hour (28).
     pub rotation_interval: Duration,
+    /// Whether a disk is refused where the system doesn't let the memory of secrets be locked, so that they could be swapped
+    /// ([`memory_protection`](crate::memory_protection)). [`Error::MemoryNotLocked`] says what to do.
+    pub require_locked_memory: bool,
 }
 
 /// Encryption sets, managed disks, snapshots and images. All of it may be used from any number of threads.
@@ -55,6 +58,7 @@ pub(super) struct Inner {
     pub(super) leases: Leases,
     pub(super) parallel: usize,
     pub(super) rotation_interval: Duration,
+    require_locked_memory: bool,
     /// Resources in use by id, so that all who use one share it, and nobody another that has got its name.
     units: Mutex<HashMap<String, Weak<Unit>>>,
     /// Of calls to the platform's vault.
@@ -109,6 +113,7 @@ impl DiskService {
             leases: Leases::new(options.lease),
             parallel: options.parallel.max(1),
             rotation_interval: options.rotation_interval,
+            require_locked_memory: options.require_locked_memory,
             units: Mutex::default(),
             platform_gate: Gate::default(),
             refusals: Refusals::default(),
@@ -129,12 +134,6 @@ impl DiskService {
 pub(super) struct Opened {
     pub(super) layers: Layers,
     pub(super) lease: Option<Arc<KeyLease>>,
-}
-
-/// A resource that was made and isn't in the store yet.
-pub(super) struct Made {
-    pub(super) resource: Resource,
-    pub(super) layers: Layers,
 }
 
 impl Inner {
@@ -165,7 +164,7 @@ impl Inner {
     }
 
     /// Whether a set's key may be used.
-    fn check_usable(&self, set: &EncryptionSet) -> Result<()> {
+    pub(super) fn check_usable(&self, set: &EncryptionSet) -> Result<()> {
         let (lease, now) = (self.leases.of(&set.name, &set.active_key), self.now());
         if lease.holds(now) { Ok(()) } else { lease.renew_now(now, &*self.vault_of(set, &set.active_key)?) }
     }
@@ -225,6 +224,7 @@ impl Inner {
     fn open_layers_now(&self, unit: &Unit, leased: bool, now: Now) -> Result<Opened> {
         let resource = self.resource_of(unit)?;
         let opened = self.open_resource(&resource, leased, now)?;
+        self.check_memory()?;
         // Who opens it to put it under another key notes that one.
         if leased || resource.fingerprints.is_empty() {
             self.learn(&resource, &opened.layers)?;
@@ -259,6 +259,11 @@ impl Inner {
         Err(Error::Busy { what: format!("the header of the {}, which was changed meanwhile", resource.full_name()) })
     }
 
+    /// Refuses secrets that may be swapped, if that was asked for.
+    pub(super) fn check_memory(&self) -> Result<()> {
+        if self.require_locked_memory { secret::require_locked() } else { Ok(()) }
+    }
+
     /// The record of a resource in use, unless it was removed.
     pub(super) fn resource_of(&self, unit: &Unit) -> Result<Resource> {
         let resource = self.store.resource(&unit.name)?;
@@ -275,134 +280,6 @@ impl Inner {
 
     fn gated_platform(&self, now: Now) -> Gated<'_> {
         Gated { vault: &*self.platform, gate: &self.platform_gate, now }
-    }
-
-    /// Makes the device and volumes of a new resource, and has them filled. Of what fails nothing stays; nor of what is
-    /// killed, after the next start.
-    pub(super) fn prepare(&self, resource: Resource, fill: impl FnOnce(Layers) -> Result<Layers>) -> Result<Made> {
-        let (region, id) = (&resource.region, &resource.id);
-        self.store.write(|tables| tables.add_orphan(id, region))?;
-        let make = || {
-            let set = resource.set.as_ref().map(|set| self.store.set(set)).transpose()?;
-            // A vault may still wrap with an expired key (40).
-            set.as_ref().map_or(Ok(()), |set| self.check_usable(set))?;
-            let customer = set.as_ref().map(|set| self.kek_of(set)).transpose()?;
-            let device = self.backend.create(region, id, resource.device_size())?;
-            let layers = fill(Layers::format(device, &resource, &self.platform_kek(), customer.as_ref())?)?;
-            layers.sync()?;
-            Ok(layers)
-        };
-        let known = |layers: Layers| Ok((layers.fingerprints()?, layers));
-        match make().and_then(known) {
-            Ok((fingerprints, layers)) => Ok(Made { resource: Resource { fingerprints, ..resource }, layers }),
-            Err(e) => {
-                // It is this call's own, and nobody knows of it. What stays of it the next start removes.
-                let _ = self.remove_device(region, id);
-                Err(e)
-            }
-        }
-    }
-
-    /// Puts resources that were made into the store, in one step.
-    pub(super) fn commit(&self, made: Vec<Made>, note: impl Fn(&mut Tables<'_>) -> Result<()>) -> Result<()> {
-        // The copy may have taken long.
-        let sets = made.iter().filter_map(|made| made.resource.set.as_ref());
-        let usable = || sets.map(|set| self.store.set(set)).try_for_each(|set| self.check_usable(&set?));
-        let volumes: Vec<_> = made.iter().map(|made| (&made.resource, &made.layers)).collect();
-        let now = self.clock.now();
-        let committed = usable().and_then(|()| {
-            self.put_under_keys(&volumes, |tables| {
-                note(tables)?;
-                for Made { resource, layers } in &made {
-                    let mut resource = resource.clone();
-                    resource.note_layers(layers, now);
-                    tables.add_resource(&resource)?;
-                }
-                Ok(())
-            })
-        });
-        if committed.is_err() {
-            made.into_iter().for_each(|made| self.discard(made));
-        }
-        committed
-    }
-
-    /// Removes what was made and isn't wanted.
-    pub(super) fn discard(&self, made: Made) {
-        let Made { resource, layers } = made;
-        drop(layers);
-        // What stays of it the next start removes.
-        let _ = self.remove_device(&resource.region, &resource.id);
-    }
-
-    /// Makes a new resource and puts it into the store.
-    pub(super) fn make(&self, resource: Resource, fill: impl FnOnce(Layers) -> Result<Layers>) -> Result<Resource> {
-        let name = resource.full_name();
-        // Before any work; what counts is the look when it is added.
-        self.store.check_absent(&name)?;
-        self.commit(vec![self.prepare(resource, fill)?], |_| Ok(()))?;
-        self.store.resource(&name)
-    }
-
-    /// Puts volumes under the active keys of their sets and of the platform, and notes something while those are the active
-    /// keys.
-    pub(super) fn put_under_keys<T>(
-        &self,
-        volumes: &[(&Resource, &Layers)],
-        note: impl Fn(&mut Tables<'_>) -> Result<T>,
-    ) -> Result<T> {
-        loop {
-            let mut sets = Vec::new();
-            let mut platforms = Vec::new();
-            for (resource, layers) in volumes {
-                if let Some(name) = &resource.set {
-                    let set = self.store.set(name)?;
-                    layers.rewrap(&self.kek_of(&set)?, set.encryption_type)?;
-                    sets.push(set);
-                }
-                if resource.set.is_none() || resource.has_two_layers() {
-                    platforms.extend(self.put_under_platform(layers.bottom(), resource.encryption_type)?);
-                }
-            }
-            let noted = self.store.write(|tables| {
-                for set in &sets {
-                    let now = tables.set(&set.name)?.ok_or_else(|| no_set(&set.name))?;
-                    // A rotation that began meanwhile doesn't know of what is added.
-                    if now.active_key != set.active_key {
-                        return Ok(None);
-                    }
-                }
-                for key in &platforms {
-                    if !tables.take_up(key)? {
-                        return Ok(None);
-                    }
-                }
-                note(tables).map(Some)
-            })?;
-            if let Some(noted) = noted {
-                return Ok(noted);
-            }
-        }
-    }
-
-    /// Refuses to remove what a copy is made of; what else keeps a chain is soon over.
-    pub(super) fn check_uncopied(&self, name: &ResourceName, chain: &str) -> Result<()> {
-        if self.copies.is_held(chain) {
-            return Err(Error::Busy { what: format!("the {name}, of whose disk a snapshot or a copy is made") });
-        }
-        Ok(())
-    }
-
-    /// Removes a device that no resource has.
-    pub(super) fn remove_device(&self, region: &str, id: &str) -> Result<()> {
-        // A store that failed may say at the next start that a resource has it.
-        self.store.check_sound()?;
-        // A change that failed may have come about all the same.
-        if let Some(name) = self.store.name_of(id)? {
-            return Err(Error::Busy { what: format!("the device of the {name}") });
-        }
-        self.backend.remove(region, id)?;
-        self.store.write(|tables| tables.remove_orphan(id))
     }
 }
 
@@ -450,6 +327,7 @@ mod tests {
             lease: LeasePolicy::default(),
             parallel: 1,
             rotation_interval: std::time::Duration::from_secs(900),
+            require_locked_memory: false,
         };
         let service = DiskService::open(folder.path().join("store"), options).unwrap();
         let new = NewDisk {

@@ -639,8 +639,10 @@ typedef struct {
     uint64_t rotation_interval_seconds;
     size_t parallel;
     uint64_t deadline_seconds;
+    uint32_t require_locked_memory;
+    uint32_t reserved;
 } atrest_disk_service_options;
-#define ATREST_DISK_SERVICE_OPTIONS_INIT {sizeof(atrest_disk_service_options), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
+#define ATREST_DISK_SERVICE_OPTIONS_INIT {sizeof(atrest_disk_service_options), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
 typedef void (*atrest_progress)(void *user, uint64_t done, uint64_t total);
 typedef struct {
     size_t struct_size;

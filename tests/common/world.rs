@@ -257,6 +257,7 @@ pub struct World {
     pub clock: Arc<ManualClock>,
     pub lease: LeasePolicy,
     pub platform: Arc<MemoryVault>,
+    pub require_locked_memory: bool,
 }
 
 pub const VAULT: &str = "https://contoso.vault.example";
@@ -278,6 +279,7 @@ impl World {
             clock: Arc::new(ManualClock::new(T)),
             lease: LeasePolicy::default(),
             platform: Arc::new(MemoryVault::new("platform")),
+            require_locked_memory: false,
         }
     }
 
@@ -295,6 +297,7 @@ impl World {
             lease: self.lease,
             parallel: 3,
             rotation_interval: Duration::from_secs(900),
+            require_locked_memory: self.require_locked_memory,
         };
         DiskService::open(self.folder.path().join("store"), options)
     }
