@@ -871,6 +871,9 @@ atrest_status atrest_vault_from_callbacks(const atrest_vault_callbacks *callback
 // The most bytes of an envelope.
 #define ATREST_ENVELOPE_MAX 3124
 
+// The bytes of a fingerprint.
+#define ATREST_FINGERPRINT_SIZE 32
+
 // A data encryption key, in memory that is locked and left out of core dumps where the operating system allows it.
 // Freed by atrest_dek_free, which wipes it.
 typedef struct atrest_dek atrest_dek;
@@ -1259,6 +1262,13 @@ atrest_status atrest_file_prefix_open_sectors(const atrest_vault *vault, const v
 atrest_status atrest_file_prefix_rotate_kek(atrest_device *device, const atrest_vault *vault, const void *context,
     size_t context_len, char *url, size_t url_cap);
 
+// Which DEK a file has, in ATREST_FINGERPRINT_SIZE bytes: see atrest_dek_fingerprint. Kept apart from the file, and compared
+// before its data is used, it tells a file that somebody made under a DEK of their own. The vault unwraps the DEK for it.
+//
+// Errors: those of atrest_file_prefix_open, for files of either sort.
+atrest_status atrest_file_prefix_fingerprint(const atrest_vault *vault, const void *prefix, size_t prefix_len,
+    const void *context, size_t context_len, uint8_t *fingerprint);
+
 // The URL of the key version that wrapped the DEK of a file, so that the right vault can be asked. It is not proven
 // before the file is opened.
 //
@@ -1545,10 +1555,21 @@ typedef struct {
     uint32_t kdf_max_iterations;
     // The most lanes of Argon2. 0 is 16.
     uint32_t kdf_max_lanes;
+    // The most that all keyslots tried for one passphrase may take together, in milliseconds of one core of a server of
+    // 2023, by what their headers ask for. One that is named (ATREST_OPEN_KEYSLOT) is tried whatever it takes within the
+    // other limits. 0 is 10,000.
+    uint64_t kdf_max_total_ms;
+    // The fingerprint that the DEK must have, ATREST_FINGERPRINT_SIZE bytes (atrest_volume_fingerprint, kept apart from the
+    // disk): a volume that somebody made under a DEK of their own is refused with ATREST_ERR_OTHER_DEK before anything is
+    // written or decrypted. NULL is any.
+    const uint8_t *expected_fingerprint;
+    // The name of the key of a vault that the DEK must be wrapped under; others are refused with ATREST_ERR_OTHER_KEY. NULL
+    // is any.
+    const char *expected_key;
 } atrest_open_options;
 
 // The first value of an atrest_open_options.
-#define ATREST_OPEN_OPTIONS_INIT {sizeof(atrest_open_options), 0, 0, 0, 0, 0, 0, 0, 0, 0}
+#define ATREST_OPEN_OPTIONS_INIT {sizeof(atrest_open_options), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
 
 // ---------------------------------------------------------------------------------------------------------------------
 // VOLUMES
@@ -1664,6 +1685,14 @@ atrest_status atrest_volume_cipher(const atrest_volume *volume, char *cipher, si
 // The UUID of the volume, as a text of 36 characters.
 atrest_status atrest_volume_uuid(const atrest_volume *volume, char *uuid, size_t uuid_cap, size_t *uuid_len);
 
+// Records the size that the volume has now, where a vault's token says that it had another: after its device was made larger,
+// or smaller on purpose (ATREST_OPEN_HAZMAT_ALLOW_TRUNCATED). From then on it opens as it is. The size in bytes goes to
+// `size`, which may be NULL.
+//
+// Errors: ATREST_ERR_READ_ONLY; ATREST_ERR_BUSY when another program has changed the header since the volume was opened; what
+// the device answers.
+atrest_status atrest_volume_record_size(atrest_volume *volume, uint64_t *size);
+
 // Which DEK the volume has, in 32 bytes: see atrest_dek_fingerprint. Compare it before the first read or write.
 atrest_status atrest_volume_fingerprint(const atrest_volume *volume, uint8_t *fingerprint);
 
@@ -1764,11 +1793,20 @@ atrest_status atrest_header_remove_keyslot(atrest_header *header, uint32_t id);
 // Errors: those of atrest_header_remove_keyslot; ATREST_ERR_NO_SUCH_PROTECTOR in LUKS1, which has none.
 atrest_status atrest_header_remove_token(atrest_header *header, uint32_t id);
 
-// Puts in a token of another program's type, as JSON, and its number into `id`.
+// Puts in a token of another program's type, as JSON, byte for byte, and its number into `id`. A text in it need not be
+// UTF-8.
 //
 // Errors: ATREST_ERR_INVALID_OPTION when it isn't sound, or of the type "atrest"; ATREST_ERR_NO_ROOM;
 // ATREST_ERR_UNSUPPORTED_HEADER in LUKS1, which has no tokens; those of atrest_header_set_label.
 atrest_status atrest_header_import_token(atrest_header *header, const char *json, uint32_t *id);
+
+// The DEK that a credential gives, as a new handle: proof that it opens the volume, from the header alone, which may be a
+// backup. Nothing is written. Of `options`, which may be NULL, the context, what is expected, the keyslot and the limits of
+// KDFs count.
+//
+// Errors: those of atrest_volume_open, but for those of the data's device; ATREST_ERR_BUSY.
+atrest_status atrest_header_unlock(const atrest_header *header, const atrest_credential *credential,
+    const atrest_open_options *options, atrest_dek **out);
 
 // Destroys every way in: all keyslots, with all that their room may hold, and all tokens. NOBODY GETS AT THE DATA ANY
 // MORE, however much there is of it, but who has the DEK itself or a backup of the header.

@@ -1458,6 +1458,14 @@ inline result<std::string> rotate_kek(device &file, const vault &keys, octets co
         [&](auto... out) { return atrest_file_prefix_key_url(prefix.data(), prefix.size(), out...); });
 }
 
+// Which DEK a file has.
+[[nodiscard]] inline result<atrest::fingerprint> fingerprint(const vault &keys, octets prefix, octets context) {
+    return detail::value_of<atrest::fingerprint>([&](auto out) {
+        return atrest_file_prefix_fingerprint(keys.get(), prefix.data(), prefix.size(), context.data(), context.size(),
+                                              out->data());
+    });
+}
+
 } // namespace file_prefix
 
 // ---------------------------------------------------------------------------------------------------------------------
@@ -1658,12 +1666,17 @@ public:
     open_options &kdf_max_kib_passes(std::uint64_t most) noexcept { return c_.kdf_max_kib_passes = most, *this; }
     open_options &kdf_max_iterations(std::uint32_t most) noexcept { return c_.kdf_max_iterations = most, *this; }
     open_options &kdf_max_lanes(std::uint32_t most) noexcept { return c_.kdf_max_lanes = most, *this; }
+    open_options &kdf_max_total_ms(std::uint64_t most) noexcept { return c_.kdf_max_total_ms = most, *this; }
+    open_options &expect(const fingerprint &expected) noexcept { return fingerprint_ = expected, *this; }
+    open_options &expect_key(text name) { return key_ = name.get(), *this; }
 
     // For C, for as long as this lives and isn't changed.
     [[nodiscard]] atrest_open_options c() const noexcept {
         atrest_open_options c = c_;
         c.context = context_.get();
         c.context_len = context_.size();
+        c.expected_fingerprint = fingerprint_ ? fingerprint_->data() : nullptr;
+        c.expected_key = key_.get();
         return c;
     }
 
@@ -1671,7 +1684,8 @@ private:
     open_options &flag(std::uint32_t flag) noexcept { return c_.flags |= flag, *this; }
 
     atrest_open_options c_ = detail::init<atrest_open_options>();
-    detail::copied context_;
+    detail::copied context_, key_;
+    std::optional<fingerprint> fingerprint_;
 };
 
 // ---------------------------------------------------------------------------------------------------------------------
@@ -1741,6 +1755,10 @@ public:
     }
     [[nodiscard]] result<std::string> uuid() const {
         return detail::text_of([&](auto... out) { return atrest_volume_uuid(get(), out...); });
+    }
+    // Records the size in bytes that the volume has now, and returns it.
+    result<std::uint64_t> record_size() {
+        return detail::value_of<std::uint64_t>([&](auto out) { return atrest_volume_record_size(get(), out); });
     }
     // Which DEK the volume has. Compare it before the first read or write.
     [[nodiscard]] result<atrest::fingerprint> fingerprint() const {
@@ -1817,6 +1835,12 @@ public:
     result<std::uint32_t> import_token(text json) {
         return detail::value_of<std::uint32_t>(
             [&](auto id) { return atrest_header_import_token(get(), json.get(), id); });
+    }
+    // The DEK that a credential gives: proof that it opens the volume, from the header alone.
+    [[nodiscard]] result<dek> unlock(const credential &by, const open_options &options = {}) const {
+        const atrest_credential c = by.c();
+        const atrest_open_options how = options.c();
+        return detail::handle_of<dek>([&](auto out) { return atrest_header_unlock(get(), &c, &how, out); });
     }
     // DESTROYS EVERY WAY IN.
     result<void> erase() { return detail::done(atrest_header_erase(get())); }

@@ -4,6 +4,8 @@
 
 mod common;
 
+use std::time::{Duration, Instant};
+
 use atrest::key::{HashAlgorithm, Kdf, KdfLimits};
 use atrest::luks::{LuksVersion, Priority};
 use atrest::volume::KeyslotOptions;
@@ -68,6 +70,58 @@ fn what_a_digest_costs_is_not_blamed_on_keyslots() {
         &["digest", "9000", "max_pbkdf2_iterations"],
         &["name it"],
     );
+}
+
+#[test]
+fn all_keyslots_together_have_a_ceiling_that_is_named() {
+    // Each takes 1 ms and a little by the measure of `Kdf::cost`: 1 us a pass over 1 KiB.
+    let slot = |n: u32| KeyslotOptions::new().id(n).kdf(Kdf::Argon2id { memory_kib: 1000, passes: 1, lanes: 1 });
+    let volume = Volume::format(MemoryDevice::new(2 << 20), Protector::Passphrase(b"0"), &options().keyslot(slot(0)));
+    let volume = volume.unwrap();
+    for n in 1..3 {
+        volume.add_protector(Protector::Passphrase(n.to_string().as_bytes()), &slot(n)).unwrap();
+    }
+    let bytes = volume.into_device().into_bytes();
+    let open = |passphrase: &[u8], options: &OpenOptions| {
+        Volume::open(MemoryDevice::from_bytes(bytes.clone()), Credential::Passphrase(passphrase), options).map(drop)
+    };
+    let within = |ms| KdfLimits { max_total: Duration::from_millis(ms), ..KdfLimits::default() };
+    // For two of them there is enough.
+    let two = OpenOptions::new().kdf_limits(within(3));
+    open(b"0", &two).unwrap();
+    open(b"1", &two).unwrap();
+    let error = open(b"2", &two).unwrap_err();
+    says(&error, &["keyslot 2", "not tried", "KdfLimits::max_total", "`keyslot`"], &["keyslot 1"]);
+    open(b"2", &OpenOptions::new().kdf_limits(within(4))).unwrap();
+    open(b"2", &two.clone().keyslot(2)).unwrap();
+    open(b"2", &OpenOptions::new()).unwrap();
+    assert!(matches!(open(b"3", &OpenOptions::new()), Err(Error::WrongPassphrase)));
+}
+
+#[test]
+fn a_header_asks_for_ten_seconds_at_most() {
+    let volume = Volume::format(MemoryDevice::new(2 << 20), Protector::Passphrase(b"0"), &options().keyslot(cost()));
+    let sound = volume.unwrap().into_device().into_bytes();
+    for (kdf, seconds) in [
+        // 11 GiB in all, of which the machine needs none before it refuses.
+        (serde_json::json!({"type": "argon2id", "memory": 1 << 20, "time": 11, "cpus": 4}), "11.5s"),
+        (serde_json::json!({"type": "pbkdf2", "hash": "sha512", "iterations": 20_000_000}), "12.0s"),
+        (serde_json::json!({"type": "pbkdf2", "hash": "sha256", "iterations": 40_000_000}), "12.0s"),
+    ] {
+        let mut bytes = sound.clone();
+        header::edit_json(&mut bytes, |json| {
+            let salt = json["keyslots"]["0"]["kdf"]["salt"].clone();
+            json["keyslots"]["0"]["kdf"] = kdf.clone();
+            json["keyslots"]["0"]["kdf"]["salt"] = salt;
+        });
+        let began = Instant::now();
+        says(&open(bytes, &OpenOptions::new()), &["keyslot 0", seconds, "10.0s", "KdfLimits::max_total"], &["wrong"]);
+        assert!(began.elapsed() < Duration::from_secs(1));
+    }
+    // And no keyslot is made that would not open.
+    let dear = KeyslotOptions::new().kdf(Kdf::Argon2id { memory_kib: 1 << 20, passes: 11, lanes: 4 });
+    let error = Volume::format(MemoryDevice::new(2 << 20), Protector::Passphrase(b"0"), &options().keyslot(dear));
+    says(&error.map(drop).unwrap_err(), &["11.5s", "10.0s", "would not open"], &[]);
 }
 
 #[test]

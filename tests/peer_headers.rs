@@ -265,3 +265,48 @@ fn a_keyslot_of_an_unknown_kdf_keeps_nobody_from_the_others() {
     let refused = image.open_with(Credential::Passphrase(b"a passphrase")).unwrap_err().to_string();
     assert!(refused.contains("keyslot 0 has the key derivation \"balloon\""), "{refused}");
 }
+
+#[test]
+fn a_backup_of_a_header_proves_a_passphrase_alone() {
+    for version in ["luks2", "luks1"] {
+        let kdf = if version == "luks2" { &PBKDF2[..] } else { &PBKDF2[2..] };
+        let Some(image) = Image::new(b"a passphrase", &[&["--type", version], kdf].concat()) else { return };
+        let (path, backup) = (image.path("image"), image.path("backup"));
+        run(&image.cryptsetup, &["luksHeaderBackup", "--header-backup-file", &backup, &path]);
+        // Nothing but the backup is left.
+        let fingerprint = image.open().unwrap().fingerprint().unwrap();
+        fs::remove_file(&path).unwrap();
+        let before = fs::read(&backup).unwrap();
+        let device = FileDevice::open_read_only(&backup).unwrap();
+        let header = Header::load(&device).unwrap();
+        let options = OpenOptions::new();
+        let dek = header.unlock(Credential::Passphrase(b"a passphrase"), &options).unwrap();
+        assert_eq!(dek.fingerprint().unwrap(), fingerprint, "{version}");
+        header.unlock(Credential::Dek(&dek), &options.clone().expect(fingerprint)).unwrap();
+        let wrong = header.unlock(Credential::Passphrase(b"another"), &options);
+        assert!(matches!(wrong, Err(Error::WrongPassphrase)), "{version}: {wrong:?}");
+        let bound = header.unlock(Credential::Passphrase(b"a passphrase"), &options.context(b"disk-17"));
+        assert!(matches!(bound, Err(Error::ContextMismatch)), "{version}: {bound:?}");
+        assert!(fs::read(&backup).unwrap() == before, "{version}");
+    }
+}
+
+#[test]
+fn a_token_in_latin_1_goes_from_header_to_header() {
+    let Some(image) = Image::new(b"a passphrase", &PBKDF2) else { return };
+    let token = b"{\"type\":\"x\",\"keyslots\":[\"0\"],\"label\":\"caf\xe9\"}";
+    let mut device = FileDevice::open(image.path("image")).unwrap();
+    let id = Header::load(&device).unwrap().import_token(token).unwrap();
+    drop(device);
+    assert!(image.bytes().windows(token.len()).any(|bytes| bytes == token));
+    assert!(image.cryptsetup_opens());
+    device = FileDevice::open(image.path("image")).unwrap();
+    let mut header = Header::load(&device).unwrap();
+    let info = header.tokens().into_iter().find(|token| token.id == id).unwrap();
+    assert_eq!(info.json_bytes, token);
+    assert!(info.json.contains("caf\u{fffd}"));
+    header.remove_protector(ProtectorId::Token(id)).unwrap();
+    assert!(!image.bytes().windows(token.len()).any(|bytes| bytes == token));
+    assert_eq!(header.import_token(&info.json_bytes).unwrap(), id);
+    assert!(image.bytes().windows(token.len()).any(|bytes| bytes == token));
+}

@@ -216,6 +216,44 @@ fn a_rotation_of_a_truncated_volume_does_not_make_it_whole() {
 }
 
 #[test]
+fn a_new_size_is_recorded_by_who_asks() {
+    let (vault, mut image) = image();
+    image.truncate(DATA + SIZE - 4096);
+    let device = shared(image);
+    let credential = || Credential::Vault(&vault);
+    let read_only = OpenOptions::new().hazmat_allow_truncated(true).read_only(true);
+    let volume = Volume::open(device.clone(), credential(), &read_only).unwrap();
+    assert!(matches!(volume.record_size(), Err(Error::ReadOnly)));
+    let error = look(device.bytes(), &vault).map(drop).unwrap_err();
+    assert!(error.to_string().contains("hazmat_allow_truncated") && error.to_string().contains("record_size"), "{error}");
+
+    // Shrunk on purpose.
+    let volume = Volume::open(device.clone(), credential(), &OpenOptions::new().hazmat_allow_truncated(true)).unwrap();
+    let before = device.bytes();
+    assert_eq!(volume.record_size().unwrap(), SIZE as u64 - 4096);
+    assert!(device.bytes()[DATA..] == before[DATA..]);
+    look(device.bytes(), &vault).unwrap();
+    // And now it is known when more is lost.
+    let mut cut = device.bytes();
+    cut.truncate(DATA + SIZE - 8192);
+    assert!(matches!(look(cut, &vault), Err(Error::DeviceTooSmall { .. })));
+    // There is nothing to do twice.
+    let recorded = device.bytes();
+    volume.record_size().unwrap();
+    assert!(device.bytes() == recorded);
+
+    // Grown: a device that is cut back to what it was before is found out.
+    let mut grown = device.bytes();
+    grown.resize(DATA + SIZE + 8192, 0);
+    let device = shared(grown);
+    Volume::open(device.clone(), credential(), &OpenOptions::new()).unwrap().record_size().unwrap();
+    let mut cut = device.bytes();
+    cut.truncate(DATA + SIZE);
+    assert!(matches!(look(cut, &vault), Err(Error::DeviceTooSmall { .. })));
+    look(device.bytes(), &vault).unwrap();
+}
+
+#[test]
 fn a_forged_token_is_neither_rotated_nor_believed() {
     let folder = tempfile::tempdir().unwrap();
     let vault = vault_at(&folder.path().join("keys.vault"));

@@ -149,7 +149,8 @@ impl Error {
                 write!(
                     f,
                     "the device has {size} bytes where {needed} are needed. For a new volume, a smaller `data_offset` does with \
-                     less; where there is a volume, its device was truncated: `hazmat_allow_truncated` opens what is left"
+                     less; where there is a volume, its device was truncated: `hazmat_allow_truncated` opens what is left, and \
+                     `record_size` makes that its size"
                 )
             }
             Error::DeviceNotBlank { offset } => write!(

@@ -67,6 +67,14 @@ macro_rules! text {
     }};
 }
 
+/// The bytes of a text that need not be UTF-8.
+macro_rules! c_bytes {
+    ($text:expr) => {{
+        // SAFETY: by the header's contract (TEXT, MEMORY) it ends with a zero byte and nobody changes it meanwhile.
+        unsafe { crate::args::c_str($text, stringify!($text)) }?.to_bytes()
+    }};
+}
+
 /// A text that may be left out.
 macro_rules! optional_text {
     ($text:expr) => {

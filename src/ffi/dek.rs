@@ -76,13 +76,16 @@ pub unsafe extern "C" fn atrest_dek_algorithm(dek: *const atrest_dek, out: *mut 
     })
 }
 
+/// The bytes of a fingerprint.
+pub const ATREST_FINGERPRINT_SIZE: usize = 32;
+
 /// Which DEK it is: 32 bytes that follow from the key, and from which nobody learns it. Keep them where who writes to the
 /// disk can't write, and compare: whoever may wrap keys under your KEK, with the public half of an RSA key for one, can
 /// make a volume or envelope of their own that your vault opens, and put it in the place of yours.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn atrest_dek_fingerprint(dek: *const atrest_dek, fingerprint: *mut u8) -> atrest_status {
     run(|| {
-        let (dek, out) = (handle!(dek), out!(fingerprint.cast::<[u8; 32]>()));
+        let (dek, out) = (handle!(dek), out!(fingerprint.cast::<[u8; ATREST_FINGERPRINT_SIZE]>()));
         out.set(dek.fingerprint()?.to_bytes());
         Ok(())
     })

@@ -13,6 +13,7 @@ use core::ffi::{c_char, c_void};
 
 use atrest::{FilePrefix, SectorSize};
 
+use crate::dek::ATREST_FINGERPRINT_SIZE;
 use crate::device::atrest_device;
 use crate::failure::run;
 use crate::sector_cipher::{atrest_sector_cipher, unit_of};
@@ -154,6 +155,27 @@ pub unsafe extern "C" fn atrest_file_prefix_rotate_kek(
         let (device, vault, context) = (handle!(device), handle!(vault), bytes!(context, context_len));
         let url = whole_text_out!(url, url_cap, ATREST_KEY_URL_SIZE);
         put_url(url, &FilePrefix::rotate_kek(device, vault.get(), context)?)
+    })
+}
+
+/// Which DEK a file has, in ATREST_FINGERPRINT_SIZE bytes: see atrest_dek_fingerprint. Kept apart from the file, and compared
+/// before its data is used, it tells a file that somebody made under a DEK of their own. The vault unwraps the DEK for it.
+///
+/// Errors: those of atrest_file_prefix_open, for files of either sort.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn atrest_file_prefix_fingerprint(
+    vault: *const atrest_vault,
+    prefix: *const c_void,
+    prefix_len: usize,
+    context: *const c_void,
+    context_len: usize,
+    fingerprint: *mut u8,
+) -> atrest_status {
+    run(|| {
+        let (vault, prefix) = (handle!(vault), bytes!(prefix, prefix_len));
+        let (context, out) = (bytes!(context, context_len), out!(fingerprint.cast::<[u8; ATREST_FINGERPRINT_SIZE]>()));
+        out.set(FilePrefix::from_bytes(prefix)?.fingerprint(vault.get(), context)?.to_bytes());
+        Ok(())
     })
 }
 

@@ -10,16 +10,17 @@
 use core::ffi::{c_char, c_void};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use atrest::Error;
 use atrest::luks::LuksVersion;
 use atrest::volume::{DigestInfo, Header, KeyslotInfo, ProtectorId, SegmentInfo, TokenInfo};
+use atrest::{Error, OpenOptions};
 
+use crate::dek::atrest_dek;
 use crate::device::{Device, atrest_device};
 use crate::failure::{Failure, Result, run};
 use crate::handle::Handle;
-use crate::keyslots::priority as priority_of;
+use crate::keyslots::{atrest_credential, credential as credential_of, priority as priority_of};
 use crate::status::{ATREST_ERR_UNSUPPORTED, atrest_status};
-use crate::volume_options::{ATREST_LUKS1, ATREST_LUKS2};
+use crate::volume_options::{ATREST_LUKS1, ATREST_LUKS2, atrest_open_options, open_options};
 
 /// A header. Freed by atrest_header_free.
 pub struct atrest_header;
@@ -208,7 +209,8 @@ pub unsafe extern "C" fn atrest_header_remove_token(header: *mut atrest_header, 
     run(|| handle!(header).change(|header| header.remove_protector(ProtectorId::Token(id))))
 }
 
-/// Puts in a token of another program's type, as JSON, and its number into `id`.
+/// Puts in a token of another program's type, as JSON, byte for byte, and its number into `id`. A text in it need not be
+/// UTF-8.
 ///
 /// Errors: ATREST_ERR_INVALID_OPTION when it isn't sound, or of the type "atrest"; ATREST_ERR_NO_ROOM;
 /// ATREST_ERR_UNSUPPORTED_HEADER in LUKS1, which has no tokens; those of atrest_header_set_label.
@@ -219,8 +221,28 @@ pub unsafe extern "C" fn atrest_header_import_token(
     id: *mut u32,
 ) -> atrest_status {
     run(|| {
-        let (header, json, id) = (handle!(header), text!(json), out!(id));
+        let (header, json, id) = (handle!(header), c_bytes!(json), out!(id));
         id.set(header.change(|header| header.import_token(json))?);
+        Ok(())
+    })
+}
+
+/// The DEK that a credential gives, as a new handle: proof that it opens the volume, from the header alone, which may be a
+/// backup. Nothing is written. Of `options`, which may be NULL, the context, what is expected, the keyslot and the limits of
+/// KDFs count.
+///
+/// Errors: those of atrest_volume_open, but for those of the data's device; ATREST_ERR_BUSY.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn atrest_header_unlock(
+    header: *const atrest_header,
+    credential: *const atrest_credential,
+    options: *const atrest_open_options,
+    out: *mut *mut atrest_dek,
+) -> atrest_status {
+    run(|| {
+        let (header, credential, out) = (handle!(header), credential_of(&structure!(credential))?, out!(out));
+        let options = if options.is_null() { OpenOptions::new() } else { open_options(&structure!(options))? };
+        out.handle(header.with(|header| header.unlock(credential, &options))?);
         Ok(())
     })
 }

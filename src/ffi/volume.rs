@@ -10,7 +10,7 @@ use std::ffi::CString;
 use atrest::volume::ProtectorId;
 use atrest::{FormatOptions, OpenOptions, Volume};
 
-use crate::dek::atrest_dek;
+use crate::dek::{ATREST_FINGERPRINT_SIZE, atrest_dek};
 use crate::device::{Device, atrest_device};
 use crate::failure::{CallbackFailed, Failure, run};
 use crate::handle::Handle;
@@ -255,6 +255,25 @@ pub unsafe extern "C" fn atrest_volume_uuid(
     run(|| text_out!(uuid, uuid_cap, uuid_len).put(&handle!(volume).uuid()))
 }
 
+/// Records the size that the volume has now, where a vault's token says that it had another: after its device was made larger,
+/// or smaller on purpose (ATREST_OPEN_HAZMAT_ALLOW_TRUNCATED). From then on it opens as it is. The size in bytes goes to
+/// `size`, which may be NULL.
+///
+/// Errors: ATREST_ERR_READ_ONLY; ATREST_ERR_BUSY when another program has changed the header since the volume was opened; what
+/// the device answers.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn atrest_volume_record_size(volume: *mut atrest_volume, size: *mut u64) -> atrest_status {
+    run(|| {
+        let volume = handle!(volume);
+        let out = if size.is_null() { None } else { Some(out!(size)) };
+        let recorded = volume.record_size()?;
+        if let Some(out) = out {
+            out.set(recorded);
+        }
+        Ok(())
+    })
+}
+
 /// Which DEK the volume has, in 32 bytes: see atrest_dek_fingerprint. Compare it before the first read or write.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn atrest_volume_fingerprint(
@@ -262,7 +281,7 @@ pub unsafe extern "C" fn atrest_volume_fingerprint(
     fingerprint: *mut u8,
 ) -> atrest_status {
     run(|| {
-        let (volume, out) = (handle!(volume), out!(fingerprint.cast::<[u8; 32]>()));
+        let (volume, out) = (handle!(volume), out!(fingerprint.cast::<[u8; ATREST_FINGERPRINT_SIZE]>()));
         out.set(volume.fingerprint()?.to_bytes());
         Ok(())
     })

@@ -1,10 +1,11 @@
 //! HOW VOLUMES ARE MADE AND OPENED
 
 use core::ffi::{c_char, c_void};
+use std::time::Duration;
 
 use atrest::key::KdfLimits;
 use atrest::luks::LuksVersion;
-use atrest::{EncryptionType, FormatOptions, OpenOptions, SectorSize};
+use atrest::{EncryptionType, Fingerprint, FormatOptions, OpenOptions, SectorSize};
 
 use crate::args::check_flags;
 use crate::dek::{atrest_dek, dek_algorithm};
@@ -119,10 +120,23 @@ pub struct atrest_open_options {
     pub kdf_max_iterations: u32,
     /// The most lanes of Argon2. 0 is 16.
     pub kdf_max_lanes: u32,
+    /// The most that all keyslots tried for one passphrase may take together, in milliseconds of one core of a server of
+    /// 2023, by what their headers ask for. One that is named (ATREST_OPEN_KEYSLOT) is tried whatever it takes within the
+    /// other limits. 0 is 10,000.
+    pub kdf_max_total_ms: u64,
+    /// The fingerprint that the DEK must have, ATREST_FINGERPRINT_SIZE bytes (atrest_volume_fingerprint, kept apart from the
+    /// disk): a volume that somebody made under a DEK of their own is refused with ATREST_ERR_OTHER_DEK before anything is
+    /// written or decrypted. NULL is any.
+    pub expected_fingerprint: *const u8,
+    /// The name of the key of a vault that the DEK must be wrapped under; others are refused with ATREST_ERR_OTHER_KEY. NULL
+    /// is any.
+    pub expected_key: *const c_char,
 }
 
 // SAFETY: `struct_size` is the first member, and pointers and numbers may be zero.
-unsafe impl SizedStruct for atrest_open_options {}
+unsafe impl SizedStruct for atrest_open_options {
+    const EARLIER: &'static [usize] = &[core::mem::offset_of!(atrest_open_options, kdf_max_total_ms)];
+}
 
 pub(crate) fn format_options(c: &atrest_format_options) -> Result<FormatOptions> {
     check_flags(c.flags, ATREST_FORMAT_OVERWRITE)?;
@@ -182,6 +196,12 @@ pub(crate) fn open_options(c: &atrest_open_options) -> Result<OpenOptions> {
     if !c.header.is_null() {
         options = options.header(handle!(c.header).clone());
     }
+    if !c.expected_fingerprint.is_null() {
+        options = options.expect(Fingerprint::from_bytes(array!(c.expected_fingerprint)));
+    }
+    if !c.expected_key.is_null() {
+        options = options.expect_key(text!(c.expected_key));
+    }
     let context = bytes!(c.context, c.context_len);
     Ok(if c.context.is_null() { options } else { options.context(context) })
 }
@@ -195,11 +215,13 @@ const OPEN_FLAGS: u32 = ATREST_OPEN_READ_ONLY
 
 fn kdf_limits(c: &atrest_open_options) -> KdfLimits {
     let or = |given: u32, default: u32| if given == 0 { default } else { given };
-    let KdfLimits { max_memory_kib, max_pbkdf2_iterations, max_argon2_kib_passes, max_lanes } = KdfLimits::default();
+    let KdfLimits { max_memory_kib, max_pbkdf2_iterations, max_argon2_kib_passes, max_lanes, max_total } =
+        KdfLimits::default();
     KdfLimits {
         max_memory_kib: or(c.kdf_max_memory_kib, max_memory_kib),
         max_pbkdf2_iterations: or(c.kdf_max_iterations, max_pbkdf2_iterations),
         max_argon2_kib_passes: if c.kdf_max_kib_passes == 0 { max_argon2_kib_passes } else { c.kdf_max_kib_passes },
         max_lanes: or(c.kdf_max_lanes, max_lanes),
+        max_total: if c.kdf_max_total_ms == 0 { max_total } else { Duration::from_millis(c.kdf_max_total_ms) },
     }
 }

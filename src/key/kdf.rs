@@ -55,6 +55,16 @@ impl HashAlgorithm {
         }
     }
 
+    /// What PBKDF2 takes with this hash; see [`Kdf::cost`].
+    pub(crate) fn pbkdf2_cost(self, iterations: u32, out_len: usize) -> Duration {
+        let nanoseconds = match self {
+            HashAlgorithm::Sha1 | HashAlgorithm::Sha256 => 150,
+            HashAlgorithm::Sha512 => 600,
+        };
+        let blocks = out_len.div_ceil(self.output_len()) as u64;
+        Duration::from_nanos((u64::from(iterations) * nanoseconds).saturating_mul(blocks))
+    }
+
     /// PBKDF2 with HMAC of this hash.
     pub(crate) fn pbkdf2(self, passphrase: &[u8], salt: &[u8], iterations: u32, out: &mut [u8]) {
         match self {
@@ -121,16 +131,21 @@ pub struct KdfLimits {
     pub max_argon2_kib_passes: u64,
     /// The most lanes of Argon2.
     pub max_lanes: u32,
+    /// The most that all keyslots tried for one passphrase may take together, by [`Kdf::cost`], with the proofs of the keys
+    /// that come of them. One that is named ([`OpenOptions::keyslot`](crate::OpenOptions::keyslot)) is tried whatever it
+    /// takes within the other limits.
+    pub max_total: Duration,
 }
 
 impl Default for KdfLimits {
-    /// 4 GiB, and 64 GiB over all passes; 16 lanes; 50,000,000 iterations.
+    /// 4 GiB, and 64 GiB over all passes; 16 lanes; 50,000,000 iterations; 10 seconds in all.
     fn default() -> Self {
         KdfLimits {
             max_memory_kib: 4 << 20,
             max_pbkdf2_iterations: 50_000_000,
             max_argon2_kib_passes: 64 << 20,
             max_lanes: 16,
+            max_total: Duration::from_secs(10),
         }
     }
 }
@@ -155,7 +170,9 @@ impl Kdf {
             Kdf::Pbkdf2 { iterations: 0, .. } => return Err("pbkdf2 takes at least 1 iteration, not 0".into()),
             Kdf::Pbkdf2 { iterations, .. } if iterations > limits.max_pbkdf2_iterations => {
                 let most = limits.max_pbkdf2_iterations;
-                return Err(format!("pbkdf2 asks for {iterations} iterations, where at most {most} are allowed"));
+                return Err(format!(
+                    "pbkdf2 asks for {iterations} iterations, where at most {most} are allowed; raise `KdfLimits::max_pbkdf2_iterations`"
+                ));
             }
             Kdf::Pbkdf2 { .. } => return Ok(()),
             Kdf::Argon2i { memory_kib, passes, lanes } | Kdf::Argon2id { memory_kib, passes, lanes } => {
@@ -169,19 +186,48 @@ impl Kdf {
         }
         if lanes > limits.max_lanes {
             let most = limits.max_lanes;
-            return Err(format!("{name} asks for {lanes} lanes, where at most {most} are allowed"));
+            return Err(format!(
+                "{name} asks for {lanes} lanes, where at most {most} are allowed; raise `KdfLimits::max_lanes`"
+            ));
         }
         if memory_kib > limits.max_memory_kib {
             let most = limits.max_memory_kib;
-            return Err(format!("{name} asks for {memory_kib} KiB of memory, where at most {most} are allowed"));
+            return Err(format!(
+                "{name} asks for {memory_kib} KiB of memory, where at most {most} are allowed; raise `KdfLimits::max_memory_kib`"
+            ));
         }
         let (work, most) = (u64::from(memory_kib) * u64::from(passes), limits.max_argon2_kib_passes);
         if work > most {
             return Err(format!(
-                "{name} asks for {passes} passes over {memory_kib} KiB, {work} KiB in all, where at most {most} are allowed"
+                "{name} asks for {passes} passes over {memory_kib} KiB, {work} KiB in all, where at most {most} are allowed; \
+                 raise `KdfLimits::max_argon2_kib_passes`"
             ));
         }
         Ok(())
+    }
+
+    /// About how long one core of a server of 2023 takes to derive `out_len` bytes: 150 ns an iteration of PBKDF2 with SHA-1 or
+    /// SHA-256 and 600 ns with SHA-512, for each block of output that the hash gives; 1 us a pass over 1 KiB of Argon2, whatever
+    /// its lanes. It is reckoned, not measured, so that a header is taken or refused alike everywhere.
+    pub fn cost(&self, out_len: usize) -> Duration {
+        match *self {
+            Kdf::Pbkdf2 { hash, iterations } => hash.pbkdf2_cost(iterations, out_len),
+            Kdf::Argon2i { memory_kib, passes, .. } | Kdf::Argon2id { memory_kib, passes, .. } => {
+                Duration::from_micros(u64::from(memory_kib) * u64::from(passes))
+            }
+        }
+    }
+
+    /// As [`check`](Self::check) by the limits of default, for what is to be made: it is to open by these limits.
+    ///
+    /// # Errors
+    /// [`Error::InvalidOption`].
+    pub(crate) fn check_new(&self) -> Result<()> {
+        let limits = KdfLimits::default();
+        let (cost, most) = (self.cost(LONGEST_KEY), limits.max_total);
+        self.check(&limits).and_then(|()| if cost <= most { Ok(()) } else { Err(too_long(cost, most)) }).map_err(
+            |text| Error::InvalidOption(format!("{text}. Such a keyslot would not open by the limits of default")),
+        )
     }
 
     /// Derives `out_len` bytes. What a header asks for is [checked](Self::check) before.
@@ -236,7 +282,10 @@ impl Kdf {
             KdfKind::Pbkdf2(HashAlgorithm::Sha1) => bad("SHA-1 is for old volumes only; use sha256 or sha512".into()),
             KdfKind::Pbkdf2(hash) => {
                 let kdf = |work| Kdf::Pbkdf2 { hash, iterations: work as u32 };
-                let work = Work { least: 1000, most: limits.max_pbkdf2_iterations.into() };
+                let one = hash.pbkdf2_cost(1000, LONGEST_KEY);
+                let in_time = 1000 * limits.max_total.as_nanos() / one.as_nanos();
+                let most = in_time.min(limits.max_pbkdf2_iterations.into()) as u64;
+                let work = Work { least: 1000, most };
                 work.measure(target, kdf).map(kdf)
             }
             KdfKind::Argon2i | KdfKind::Argon2id => {
@@ -251,7 +300,11 @@ impl Kdf {
                     let memory_kib = (work / MIN_PASSES).min(max_memory_kib);
                     argon2(memory_kib as u32, (work / memory_kib) as u32)
                 };
-                let work = Work { least: u64::from(MIN_MEMORY_KIB) * MIN_PASSES, most: limits.max_argon2_kib_passes };
+                let in_time = limits.max_total.as_micros() as u64;
+                let work = Work {
+                    least: u64::from(MIN_MEMORY_KIB) * MIN_PASSES,
+                    most: in_time.min(limits.max_argon2_kib_passes),
+                };
                 work.measure(target, kdf).map(kdf)
             }
         }
@@ -287,6 +340,14 @@ impl Work {
         }
     }
 }
+
+/// What is over the limit on all together, and how to raise it.
+pub(crate) fn too_long(cost: Duration, most: Duration) -> String {
+    format!("it takes about {cost:.1?}, over the {most:.1?} that are allowed in all; raise `KdfLimits::max_total`")
+}
+
+/// The longest key of a keyslot's area, in bytes.
+const LONGEST_KEY: usize = 64;
 
 /// Memory for Argon2, which a failed allocation refuses instead of ending the process.
 fn argon2_memory(blocks: usize) -> Result<Vec<Block>> {

@@ -48,6 +48,7 @@ pub use file_vault::{
 #[cfg(feature = "std")]
 pub use fingerprint::Fingerprint;
 #[cfg(feature = "std")]
+pub(crate) use kdf::too_long;
 pub use kdf::{HashAlgorithm, Kdf, KdfKind, KdfLimits};
 pub use self_test::self_test;
 #[cfg(feature = "std")]

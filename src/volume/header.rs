@@ -35,7 +35,7 @@ use crate::{Error, Result};
 pub struct Header<'d> {
     device: &'d dyn BlockDevice,
     /// What it says.
-    stored: Box<StoredHeader>,
+    pub(super) stored: Box<StoredHeader>,
     /// That of the volume that this is the header of, which changes are made to.
     volume: Option<&'d Mutex<StoredHeader>>,
     read_only: bool,
@@ -97,6 +97,8 @@ pub struct TokenInfo {
     pub key_url: Option<String>,
     /// All of it, as JSON as it stands in the header. What of it isn't UTF-8 shows as U+FFFD.
     pub json: String,
+    /// All of it, byte for byte: what [`import_token`](Header::import_token) takes.
+    pub json_bytes: Vec<u8>,
 }
 
 /// A segment of data, as the header describes it.
@@ -215,12 +217,13 @@ impl<'d> Header<'d> {
         })
     }
 
-    /// Puts in a token of another program's type, as JSON, and returns its number.
+    /// Puts in a token of another program's type, as JSON, byte for byte, and returns its number. A text in it need not be
+    /// UTF-8.
     ///
     /// # Errors
     /// [`Error::InvalidOption`] when it isn't sound, or of type `atrest`; [`Error::NoRoom`]; [`Error::UnsupportedHeader`]
     /// in LUKS1, which has no tokens; as [`remove_protector`](Self::remove_protector).
-    pub fn import_token(&mut self, json: &str) -> Result<u32> {
+    pub fn import_token(&mut self, json: impl AsRef<[u8]>) -> Result<u32> {
         self.change(None, |stored, device| {
             let stored = stored.luks2("tokens")?;
             stored.check_requirements()?;

@@ -3,14 +3,16 @@
 use core::fmt;
 use std::sync::{Arc, Mutex};
 
+use super::data_area::DataArea;
 use super::stored::StoredHeader;
 use super::unlock::Locked;
-use super::{BlockDevice, Volume};
+use super::{BlockDevice, Header, Volume};
 use crate::arch::wipe_deep_stack;
 use crate::key::{Credential, Fingerprint, KdfLimits};
 #[cfg(doc)]
 use crate::luks::Priority;
-use crate::{Error, Result};
+use crate::luks::Token;
+use crate::{Dek, Error, Result};
 
 /// How to open a volume. `OpenOptions::new()` is right for most.
 #[derive(Clone, Default)]
@@ -128,6 +130,65 @@ impl fmt::Debug for OpenOptions {
     }
 }
 
+impl OpenOptions {
+    /// Finds the DEK, and proves it and the header, as far as these options demand it.
+    fn unlock(
+        &self,
+        header: &StoredHeader,
+        device: &dyn BlockDevice,
+        data: &DataArea,
+        credential: Credential<'_>,
+    ) -> Result<(Dek, Option<Token>)> {
+        let (keyslot, limits, key) = (self.keyslot, self.kdf_limits, self.expected_key.as_deref());
+        let (dek, token) = Locked { header, device, data, keyslot, limits, key }.unlock(credential)?;
+        if self.context.as_deref().is_some_and(|wanted| token.as_ref().is_none_or(|t| t.context != wanted)) {
+            return Err(Error::ContextMismatch);
+        }
+        self.expected.map_or(Ok(()), |expected| expected.check(&dek))?;
+        Ok((dek, token))
+    }
+}
+
+impl Header<'_> {
+    /// The DEK that a credential gives: proof that it opens the volume, from the header alone. So a backup of the header, or
+    /// a detached one, shows that a passphrase or vault will do, without the data. Nothing is written.
+    ///
+    /// Of the options the context, what is expected, the keyslot and the limits count.
+    ///
+    /// # Errors
+    /// As [`Volume::open`], but for those of the data's device.
+    ///
+    /// ```
+    /// use atrest::volume::{Header, KeyslotOptions};
+    /// use atrest::{Credential, Error, FormatOptions, MemoryDevice, OpenOptions, Protector, Volume, key::Kdf};
+    ///
+    /// let cheap = KeyslotOptions::new().kdf(Kdf::Argon2id { memory_kib: 64, passes: 1, lanes: 1 });
+    /// let options = FormatOptions::new().data_offset(1 << 20).keyslot(cheap);
+    /// let volume = Volume::format(MemoryDevice::new(2 << 20), Protector::Passphrase(b"correct"), &options)?;
+    /// let backup = MemoryDevice::from_bytes(volume.header().backup()?);
+    ///
+    /// let header = Header::load(&backup)?;
+    /// let dek = header.unlock(Credential::Passphrase(b"correct"), &OpenOptions::new())?;
+    /// assert_eq!(dek.fingerprint()?, volume.fingerprint()?);
+    /// let wrong = header.unlock(Credential::Passphrase(b"wrong"), &OpenOptions::new());
+    /// assert!(matches!(wrong, Err(Error::WrongPassphrase)));
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn unlock(&self, credential: Credential<'_>, options: &OpenOptions) -> Result<Dek> {
+        let dek = self.unlock_unwiped(credential, options);
+        wipe_deep_stack();
+        dek
+    }
+
+    /// Not inlined, so that what it leaves on the stack is below its caller, who wipes it.
+    #[inline(never)]
+    fn unlock_unwiped(&self, credential: Credential<'_>, options: &OpenOptions) -> Result<Dek> {
+        // Where the data begins doesn't matter.
+        let data = self.stored.data_area(true)?;
+        options.unlock(&self.stored, self.device(), &data, credential).map(|(dek, _)| dek)
+    }
+}
+
 impl<D: BlockDevice> Volume<D> {
     /// Opens the volume on `device`.
     ///
@@ -157,19 +218,7 @@ impl<D: BlockDevice> Volume<D> {
         if !options.allow_unencrypted {
             data.check_encrypted()?;
         }
-        let locked = Locked {
-            header: &header,
-            device: on,
-            data: &data,
-            keyslot: options.keyslot,
-            limits: options.kdf_limits,
-            key: options.expected_key.as_deref(),
-        };
-        let (dek, token) = locked.unlock(credential)?;
-        if options.context.as_deref().is_some_and(|wanted| token.as_ref().is_none_or(|t| t.context != wanted)) {
-            return Err(Error::ContextMismatch);
-        }
-        options.expected.map_or(Ok(()), |expected| expected.check(&dek))?;
+        let (dek, token) = options.unlock(&header, on, &data, credential)?;
         let device_size = device.size().map_err(|e| Error::io("asking the device for its size", e))?;
         let layout = data.layout(device_size, &dek)?;
         if options.require_locked_memory {

@@ -7,7 +7,7 @@ use std::sync::{MutexGuard, PoisonError};
 use super::stored::{NewKeyslot, StoredHeader};
 use super::{BlockDevice, Volume};
 use crate::arch::wipe_deep_stack;
-use crate::key::{HashAlgorithm, Kdf, KdfKind, KdfLimits, KeyVault, Passphrase, Protector, WrappedDek};
+use crate::key::{HashAlgorithm, Kdf, KdfKind, KeyVault, Passphrase, Protector, WrappedDek};
 use crate::luks::{Priority, Token};
 use crate::{Error, Result};
 
@@ -101,7 +101,7 @@ impl KeyslotOptions {
             {
                 return Err(Error::InvalidOption("SHA-1 is for old keyslots only; take SHA-256 or SHA-512".into()));
             }
-            kdf.check(&KdfLimits::default()).map_err(Error::InvalidOption)?;
+            kdf.check_new()?;
             return Ok(kdf);
         }
         let measure = |kind| Kdf::benchmark(kind, self.time, self.max_memory_kib, LANES);

@@ -92,6 +92,42 @@ impl<D: BlockDevice> Volume<D> {
         Ok(kek)
     }
 
+    /// Records the size that the volume has now, which is returned in bytes, where it is known to have had another: after its
+    /// device was made larger, or made smaller on purpose and opened with
+    /// [`hazmat_allow_truncated`](crate::OpenOptions::hazmat_allow_truncated). From then on it opens without that. What opens
+    /// the volume, and the data, stay as they are. Killed at any instant, it knows the size before or this one.
+    ///
+    /// Only a vault's token knows the size. Where there is none, nothing is to be done.
+    ///
+    /// # Errors
+    /// [`Error::ReadOnly`]; [`Error::Busy`] when another program has changed the header since the volume was opened;
+    /// [`Error::Io`].
+    pub fn record_size(&self) -> Result<u64> {
+        let recorded = self.record_unwiped();
+        wipe_deep_stack();
+        recorded.map(|()| self.layout.size)
+    }
+
+    /// Not inlined, so that what it leaves on the stack is below its caller, who wipes it.
+    #[inline(never)]
+    fn record_unwiped(&self) -> Result<()> {
+        self.check_writable()?;
+        let mut header = self.locked_header();
+        let mut tokens = header.genuine_tokens(&self.dek);
+        tokens.retain(|(_, token)| token.data_size != self.layout.size);
+        if tokens.is_empty() {
+            return Ok(());
+        }
+        header.luks2("a vault's token")?.update(self.header_device(), |new| {
+            tokens.into_iter().try_for_each(|(id, mut token)| {
+                token.data_size = self.layout.size;
+                token.seal(&self.dek, &new.binary.uuid, &new.metadata);
+                new.metadata.set_token(id, &token);
+                Ok(())
+            })
+        })
+    }
+
     /// The keys that can unwrap this volume's DEK.
     pub fn keks(&self) -> Vec<KeyId> {
         let tokens = self.locked_header().genuine_tokens(&self.dek);

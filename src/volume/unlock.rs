@@ -1,9 +1,11 @@
 //! From a credential to the DEK, proven.
 
+use std::time::Duration;
+
 use super::BlockDevice;
 use super::data_area::DataArea;
 use super::stored::{Attempt, StoredHeader, read_area};
-use crate::key::{Credential, DekAlgorithm, Kdf, KdfLimits, KeyVault, Passphrase};
+use crate::key::{Credential, DekAlgorithm, KdfLimits, KeyVault, Passphrase, too_long};
 use crate::luks::Token;
 use crate::{Dek, Error, Result};
 
@@ -19,9 +21,6 @@ pub(super) struct Locked<'a> {
     /// The name of the key that the DEK must be wrapped under.
     pub(super) key: Option<&'a str>,
 }
-
-/// By how much all keyslots together may go beyond what one may ask for.
-const MAX_TOTAL: u64 = 4;
 
 impl Locked<'_> {
     /// Finds the DEK and proves it by the digest; and, where there are tokens of ours, the header by the MAC of one. A
@@ -105,13 +104,13 @@ impl Locked<'_> {
                 },
             }));
         }
-        let mut budget = Budget::new(&self.limits);
-        let digest = self.header.digest_iterations(self.data);
+        let mut budget = Budget::new(&self.limits, self.keyslot.is_some());
+        let digest = self.header.digest_cost(self.data);
         let mut unusable = Vec::new();
         let mut tried = false;
         for (id, attempt) in attempts {
             let affordable = attempt.and_then(|attempt| {
-                let spent = attempt.kdf.check(&self.limits).and_then(|()| budget.spend(&attempt.kdf, digest));
+                let spent = attempt.kdf.check(&self.limits).and_then(|()| budget.spend(&attempt, digest));
                 spent.map(|()| attempt).map_err(|what| format!("keyslot {id}: {what}"))
             });
             match affordable {
@@ -152,40 +151,35 @@ impl Locked<'_> {
 /// What all keyslots of a header together may cost: thirty-two of them at the limit of one would take long enough to be
 /// an attack.
 struct Budget {
-    iterations: u64,
-    kib_passes: u64,
-    /// What there was of both at the beginning.
-    whole: (u64, u64),
+    iterations: u32,
+    /// What there was at the beginning; none for a keyslot that was named.
+    whole: Option<Duration>,
+    spent: Duration,
 }
 
 impl Budget {
-    fn new(limits: &KdfLimits) -> Self {
-        let iterations = u64::from(limits.max_pbkdf2_iterations).saturating_mul(MAX_TOTAL);
-        let kib_passes = limits.max_argon2_kib_passes.saturating_mul(MAX_TOTAL);
-        Budget { iterations, kib_passes, whole: (iterations, kib_passes) }
+    fn new(limits: &KdfLimits, is_named: bool) -> Self {
+        let whole = (!is_named).then_some(limits.max_total);
+        Budget { iterations: limits.max_pbkdf2_iterations, whole, spent: Duration::ZERO }
     }
 
     /// Takes off what a keyslot asks for, and the digest that its key is proven by.
-    fn spend(&mut self, kdf: &Kdf, digest_iterations: u32) -> Result<(), String> {
-        let digest = u64::from(digest_iterations);
-        let (iterations, kib_passes) = match *kdf {
-            Kdf::Pbkdf2 { iterations, .. } => (digest + u64::from(iterations), 0),
-            Kdf::Argon2i { memory_kib, passes, .. } | Kdf::Argon2id { memory_kib, passes, .. } => {
-                (digest, u64::from(memory_kib) * u64::from(passes))
-            }
-        };
-        let (most, _) = self.whole;
-        if iterations > most {
+    fn spend(&mut self, attempt: &Attempt, (iterations, digest): (u32, Duration)) -> Result<(), String> {
+        if iterations > self.iterations {
+            let most = self.iterations;
             return Err(format!(
-                "it was not tried: with {digest} iterations of PBKDF2 for the header's digest, which proves a key, it asks for \
-                 {iterations}, over the {most} that a header may; raise `KdfLimits::max_pbkdf2_iterations`"
+                "it was not tried: the header's digest, which proves a key, asks for {iterations} iterations of PBKDF2, where at \
+                 most {most} are allowed; raise `KdfLimits::max_pbkdf2_iterations`"
             ));
         }
-        let left = self.iterations.checked_sub(iterations).zip(self.kib_passes.checked_sub(kib_passes));
-        (self.iterations, self.kib_passes) = left.ok_or(
-            "it was not tried: with the keyslots before it, it asks for more work than a header may; name it to try it \
-             alone",
-        )?;
+        let cost = attempt.kdf.cost(attempt.material.area_key_len).saturating_add(digest);
+        let spent = self.spent.saturating_add(cost);
+        if let Some(whole) = self.whole.filter(|whole| spent > *whole) {
+            let others = if self.spent.is_zero() { "" } else { "with the keyslots before it, " };
+            let text = too_long(spent, whole);
+            return Err(format!("it was not tried: {others}{text}, or name it (`keyslot`) to try it alone"));
+        }
+        self.spent = spent;
         Ok(())
     }
 }

@@ -264,6 +264,7 @@ atrest_status atrest_vault_from_callbacks(const atrest_vault_callbacks *callback
 #define ATREST_AES_256_CTR 7
 #define ATREST_CONTEXT_MAX 1024
 #define ATREST_ENVELOPE_MAX 3124
+#define ATREST_FINGERPRINT_SIZE 32
 typedef struct atrest_dek atrest_dek;
 atrest_status atrest_dek_generate(uint32_t algorithm, atrest_dek **out);
 void atrest_dek_free(atrest_dek *dek);
@@ -360,6 +361,8 @@ atrest_status atrest_file_prefix_open_sectors(const atrest_vault *vault, const v
     const void *context, size_t context_len, uint32_t sector_size, uint32_t sector_unit, atrest_sector_cipher **out);
 atrest_status atrest_file_prefix_rotate_kek(atrest_device *device, const atrest_vault *vault, const void *context,
     size_t context_len, char *url, size_t url_cap);
+atrest_status atrest_file_prefix_fingerprint(const atrest_vault *vault, const void *prefix, size_t prefix_len,
+    const void *context, size_t context_len, uint8_t *fingerprint);
 atrest_status atrest_file_prefix_key_url(const void *prefix, size_t prefix_len, char *url, size_t url_cap,
     size_t *url_len);
 atrest_status atrest_memory_protection(uint64_t *locked, uint64_t *unlocked);
@@ -464,8 +467,11 @@ typedef struct {
     uint64_t kdf_max_kib_passes;
     uint32_t kdf_max_iterations;
     uint32_t kdf_max_lanes;
+    uint64_t kdf_max_total_ms;
+    const uint8_t *expected_fingerprint;
+    const char *expected_key;
 } atrest_open_options;
-#define ATREST_OPEN_OPTIONS_INIT {sizeof(atrest_open_options), 0, 0, 0, 0, 0, 0, 0, 0, 0}
+#define ATREST_OPEN_OPTIONS_INIT {sizeof(atrest_open_options), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
 typedef struct atrest_volume atrest_volume;
 atrest_status atrest_volume_format(atrest_device *device, const atrest_protector *protector,
     const atrest_format_options *options, atrest_volume **out);
@@ -487,6 +493,7 @@ atrest_status atrest_volume_sector_size(const atrest_volume *volume, uint32_t *o
 atrest_status atrest_volume_data_offset(const atrest_volume *volume, uint64_t *out);
 atrest_status atrest_volume_cipher(const atrest_volume *volume, char *cipher, size_t cipher_cap, size_t *cipher_len);
 atrest_status atrest_volume_uuid(const atrest_volume *volume, char *uuid, size_t uuid_cap, size_t *uuid_len);
+atrest_status atrest_volume_record_size(atrest_volume *volume, uint64_t *size);
 atrest_status atrest_volume_fingerprint(const atrest_volume *volume, uint8_t *fingerprint);
 atrest_status atrest_volume_dek(const atrest_volume *volume, atrest_dek **out);
 atrest_status atrest_volume_key_urls(const atrest_volume *volume, atrest_status (*each)(void *user, const char *url),
@@ -511,6 +518,8 @@ atrest_status atrest_header_set_priority(atrest_header *header, uint32_t keyslot
 atrest_status atrest_header_remove_keyslot(atrest_header *header, uint32_t id);
 atrest_status atrest_header_remove_token(atrest_header *header, uint32_t id);
 atrest_status atrest_header_import_token(atrest_header *header, const char *json, uint32_t *id);
+atrest_status atrest_header_unlock(const atrest_header *header, const atrest_credential *credential,
+    const atrest_open_options *options, atrest_dek **out);
 atrest_status atrest_header_erase(atrest_header *header);
 atrest_status atrest_header_backup(const atrest_header *header, void *backup, size_t backup_cap, size_t *backup_len);
 atrest_status atrest_header_restore(atrest_device *device, const void *backup, size_t backup_len);

@@ -311,10 +311,12 @@ static void changes(atrest_header *header)
     NO_ID(ATREST_ERR_NULL_ARGUMENT, atrest_header_import_token(NULL, OURS, &id));
     NO_ID(ATREST_ERR_NULL_ARGUMENT, atrest_header_import_token(header, NULL, &id));
     IS(ATREST_ERR_NULL_ARGUMENT, atrest_header_import_token(header, OURS, NULL));
-    NO_ID(ATREST_ERR_NOT_UTF8, atrest_header_import_token(header, BAD_UTF8, &id));
+    NO_ID(ATREST_ERR_INVALID_OPTION, atrest_header_import_token(header, BAD_UTF8, &id));
     NO_ID(ATREST_ERR_INVALID_OPTION, atrest_header_import_token(header, "{", &id));
     NO_ID(ATREST_ERR_INVALID_OPTION, atrest_header_import_token(header, "{\"type\":\"atrest\",\"keyslots\":[]}", &id));
     NO_ID(ATREST_ERR_INVALID_OPTION, atrest_header_import_token(header, "{\"type\":\"t\",\"keyslots\":[\"9\"]}", &id));
+    OK(atrest_header_import_token(header, "{\"type\":\"t\",\"keyslots\":[],\"label\":\"caf\xe9\"}", &id));
+    OK(atrest_header_remove_token(header, id));
     OK(atrest_header_import_token(header, OURS, &id));
     CHECK(id == 0);
     OK(atrest_header_remove_token(header, 0));

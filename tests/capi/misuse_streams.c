@@ -178,6 +178,14 @@ static void prefixes(atrest_vault *vault)
     CHECK(prefix_len == size);
     OK(atrest_file_prefix_key_url(prefix, size, url, sizeof url, NULL));
     CHECK(strcmp(url + strlen(url) - 13, "/keys/disks/1") == 0);
+    unsigned char print[ATREST_FINGERPRINT_SIZE] = {0}, same[ATREST_FINGERPRINT_SIZE] = {0};
+    IS(ATREST_ERR_NULL_ARGUMENT, atrest_file_prefix_fingerprint(vault, prefix, size, "db", 2, NULL));
+    IS(ATREST_ERR_NULL_ARGUMENT, atrest_file_prefix_fingerprint(NULL, prefix, size, "db", 2, print));
+    IS(ATREST_ERR_CONTEXT_MISMATCH, atrest_file_prefix_fingerprint(vault, prefix, size, "dc", 2, print));
+    CHECK(memcmp(print, same, sizeof print) == 0);
+    OK(atrest_file_prefix_fingerprint(vault, prefix, size, "db", 2, print));
+    OK(atrest_file_prefix_fingerprint(vault, prefix, size, "db", 2, same));
+    CHECK(memcmp(print, same, sizeof print) == 0);
     NO_BYTES(ATREST_ERR_INVALID_PREFIX, atrest_file_prefix_key_url(small, size, TEXT, sizeof bytes, &len));
     NO_BYTES(ATREST_ERR_NULL_ARGUMENT, atrest_file_prefix_key_url(NULL, size, TEXT, sizeof bytes, &len));
     NO_BYTES(ATREST_ERR_BUFFER_TOO_SHORT, atrest_file_prefix_key_url(prefix, size, NULL, 0, &len));

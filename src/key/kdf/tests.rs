@@ -65,8 +65,13 @@ print(kdf.derive(b'correct horse').hex())
 
 #[test]
 fn costs_over_the_limits_are_refused_with_both_numbers() {
-    let limits =
-        KdfLimits { max_memory_kib: 1000, max_pbkdf2_iterations: 500, max_argon2_kib_passes: 3000, max_lanes: 4 };
+    let limits = KdfLimits {
+        max_memory_kib: 1000,
+        max_pbkdf2_iterations: 500,
+        max_argon2_kib_passes: 3000,
+        max_lanes: 4,
+        ..KdfLimits::default()
+    };
     let pbkdf2 = |iterations| Kdf::Pbkdf2 { hash: HashAlgorithm::Sha256, iterations };
     let argon2 = |memory_kib, passes, lanes| Kdf::Argon2id { memory_kib, passes, lanes };
     for kdf in [pbkdf2(1), pbkdf2(500), argon2(1000, 3, 4), argon2(8, 375, 1), argon2(32, 1, 4)] {

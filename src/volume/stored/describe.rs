@@ -125,6 +125,7 @@ impl StoredHeader {
                 keyslots: token.keyslots,
                 key_url: key_url(token.id),
                 json: String::from_utf8_lossy(&token.json).into_owned(),
+                json_bytes: token.json,
             })
             .collect()
     }

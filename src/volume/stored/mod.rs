@@ -6,6 +6,7 @@ mod luks1;
 mod luks2;
 
 use core::ops::Range;
+use std::time::Duration;
 
 use area::check_wipeable;
 pub(super) use area::read_area;
@@ -116,16 +117,22 @@ impl StoredHeader {
         }
     }
 
-    /// What it costs to prove a key, in iterations of PBKDF2.
-    pub(super) fn digest_iterations(&self, data: &DataArea) -> u32 {
-        match self {
-            StoredHeader::Luks1(stored) => stored.header.digest_iterations,
+    /// What it takes to prove a key: iterations of PBKDF2, and the time that they cost.
+    pub(super) fn digest_cost(&self, data: &DataArea) -> (u32, Duration) {
+        let (hash, iterations, len) = match self {
+            StoredHeader::Luks1(stored) => {
+                (Some(stored.header.hash), stored.header.digest_iterations, stored.header.digest.len())
+            }
             StoredHeader::Luks2(stored) => {
                 let digests = stored.metadata.digests().iter();
-                let digest = digests.filter(|d| d.id == data.digest).find_map(|d| d.pbkdf2.as_ref());
-                digest.map_or(0, |digest| digest.iterations)
+                match digests.filter(|d| d.id == data.digest).find_map(|d| d.pbkdf2.as_ref()) {
+                    Some(digest) => (HashAlgorithm::from_name(&digest.hash), digest.iterations, digest.digest.len()),
+                    None => (None, 0, 0),
+                }
             }
-        }
+        };
+        // By a hash that isn't known nothing is proved.
+        (iterations, hash.map_or(Duration::ZERO, |hash| hash.pbkdf2_cost(iterations, len)))
     }
 
     /// The tokens of type `atrest` with their numbers: none in LUKS1.
