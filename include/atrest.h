@@ -688,8 +688,11 @@ typedef struct {
     const char *subject;
     // What came of it: "ok", or why not.
     const char *outcome;
-    // How many bytes of a torn line, which a killed process left behind, stand before this entry.
+    // How many bytes of torn lines, which killed processes left behind, stand before this entry.
     uint64_t torn;
+    // The number of the entry that this one goes on from, where the vault found its log damaged or put back when it wrote
+    // this one; else 0.
+    uint64_t after;
 } atrest_audit_entry;
 
 // Lets an identity (1 to 256 visible ASCII characters) do `operations`, ATREST_OPERATION_* added up, besides what it may
@@ -720,6 +723,13 @@ atrest_status atrest_vault_as_identity(const atrest_vault *vault, const char *id
 // ATREST_ERR_INVALID_OPTION for a text that is no head.
 atrest_status atrest_vault_audit(const atrest_vault *vault, const char *head, atrest_status (*each)(void *user,
     const atrest_audit_entry *entry), void *user);
+
+// As atrest_vault_audit, and goes on behind damage with each entry that is proven there: it is what the vault wrote, and its
+// number says how many are missing.
+//
+// Errors: as atrest_vault_audit; ATREST_ERR_DAMAGED_VAULT comes after the last entry, with the first damage.
+atrest_status atrest_vault_audit_past_damage(const atrest_vault *vault, const char *head,
+    atrest_status (*each)(void *user, const atrest_audit_entry *entry), void *user);
 
 // How far the audit log goes now, as a text without secrets, to be kept where the vault's folder can't be written from.
 atrest_status atrest_vault_audit_head(const atrest_vault *vault, char *head, size_t head_cap, size_t *head_len);

@@ -1079,6 +1079,12 @@ public:
         return detail::each<const atrest_audit_entry *>(
             each, [&](auto... visit) { return atrest_vault_audit(get(), head.get(), visit...); });
     }
+    // As audit, and goes on behind damage with what is proven there; the first damage is told after the last entry.
+    template <class F> result<void> audit_past_damage(F &&each) const { return audit_past_damage(nullptr, each); }
+    template <class F> result<void> audit_past_damage(text head, F &&each) const {
+        return detail::each<const atrest_audit_entry *>(
+            each, [&](auto... visit) { return atrest_vault_audit_past_damage(get(), head.get(), visit...); });
+    }
     [[nodiscard]] result<std::string> audit_head() const {
         return detail::text_of([&](auto... out) { return atrest_vault_audit_head(get(), out...); });
     }

@@ -204,6 +204,7 @@ typedef struct {
     const char *subject;
     const char *outcome;
     uint64_t torn;
+    uint64_t after;
 } atrest_audit_entry;
 atrest_status atrest_vault_grant(atrest_vault *vault, const char *identity, uint32_t operations);
 atrest_status atrest_vault_revoke(atrest_vault *vault, const char *identity, uint32_t operations);
@@ -212,6 +213,8 @@ atrest_status atrest_vault_list_grants(const atrest_vault *vault, atrest_status 
 atrest_status atrest_vault_as_identity(const atrest_vault *vault, const char *identity, atrest_vault **out);
 atrest_status atrest_vault_audit(const atrest_vault *vault, const char *head, atrest_status (*each)(void *user,
     const atrest_audit_entry *entry), void *user);
+atrest_status atrest_vault_audit_past_damage(const atrest_vault *vault, const char *head,
+    atrest_status (*each)(void *user, const atrest_audit_entry *entry), void *user);
 atrest_status atrest_vault_audit_head(const atrest_vault *vault, char *head, size_t head_cap, size_t *head_len);
 atrest_status atrest_vault_archive_audit(atrest_vault *vault, const char *path);
 #define ATREST_WRAP_A256KW 1

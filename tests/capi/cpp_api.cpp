@@ -340,6 +340,15 @@ void vaults()
     }));
     CHECK(entries > 10 && denied == 1);
     FAILS(ATREST_ERR_INVALID_OPTION, vault.audit("no head", [](const atrest_audit_entry &) {}));
+    std::uint64_t proven = 0;
+    GOT(vault.audit_past_damage(head, [&](const atrest_audit_entry &entry) {
+        CHECK(entry.seq == ++proven && entry.after == 0);
+    }));
+    CHECK(proven == entries);
+    // One whose number is beyond the end.
+    proven = 0;
+    FAILS(ATREST_ERR_DAMAGED_VAULT, vault.audit_past_damage("9" + head, [&](const atrest_audit_entry &) { proven++; }));
+    CHECK(proven == entries);
     GOT(vault.archive_audit(in_folder("old.audit")));
     std::uint64_t left = 0;
     GOT(vault.audit([&](const atrest_audit_entry &) { left++; }));

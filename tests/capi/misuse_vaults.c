@@ -38,6 +38,16 @@ static atrest_status see_grant(void *user, const char *identity, uint32_t operat
     return ATREST_OK;
 }
 
+static uint64_t last_entry;
+
+static atrest_status see_entry(void *user, const atrest_audit_entry *entry)
+{
+    (void)user;
+    CHECK(entry->seq > last_entry && entry->after == 0);
+    last_entry = entry->seq;
+    return ATREST_OK;
+}
+
 static atrest_status count_entry(void *user, const atrest_audit_entry *entry)
 {
     CHECK(entry->struct_size == sizeof *entry && entry->seq == (uint64_t)++*(int *)user && entry->torn == 0);
@@ -218,6 +228,19 @@ static void access_and_audit(const atrest_dek *dek)
     head[0] = '9';
     entries = 0;
     IS(ATREST_ERR_DAMAGED_VAULT, atrest_vault_audit(owner, head, count_entry, &entries));
+    IS(ATREST_ERR_NULL_ARGUMENT, atrest_vault_audit_past_damage(owner, NULL, NULL, NULL));
+    IS(ATREST_ERR_NULL_ARGUMENT, atrest_vault_audit_past_damage(NULL, NULL, count_entry, &entries));
+    IS(ATREST_ERR_INVALID_OPTION, atrest_vault_audit_past_damage(owner, "nonsense", count_entry, &entries));
+    IS(ATREST_ERR_UNSUPPORTED, atrest_vault_audit_past_damage(vault, NULL, count_entry, &entries));
+    entries = 0;
+    IS(ATREST_ERR_DAMAGED_VAULT, atrest_vault_audit_past_damage(owner, head, count_entry, &entries));
+    CHECK(entries >= 8);
+    // A line in its middle is changed: what is behind it is told, and then the damage.
+    FILE *log = fopen(in_folder("a.audit"), "r+b");
+    CHECK(log != NULL && fseek(log, 200, SEEK_SET) == 0 && fputc(1, log) == 1 && fclose(log) == 0);
+    last_entry = 0;
+    IS(ATREST_ERR_DAMAGED_VAULT, atrest_vault_audit_past_damage(owner, NULL, see_entry, NULL));
+    CHECK(last_entry == (uint64_t)entries);
     IS(ATREST_ERR_IO, atrest_vault_archive_audit(owner, in_folder("a")));
     OK(atrest_vault_archive_audit(owner, in_folder("a.old")));
     atrest_vault_free(owner);
