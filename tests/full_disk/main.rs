@@ -6,10 +6,14 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+#[cfg(feature = "managed")]
+mod stores;
 mod vaults;
+mod volumes;
 
 use std::fs::{self, File};
 use std::io::Write;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -103,11 +107,19 @@ impl Disk {
         self.root.join("filler")
     }
 
-    /// Calls `attempt` with less room than it takes, and more and more until it says that it succeeded.
+    /// Calls `attempt` with less room than it takes, and more and more until it says that it succeeded: with each number near
+    /// either end, and some between.
     fn with_less_room(&self, rooms: &[fn(u64) -> Room], mut attempt: impl FnMut(Room) -> bool) {
         for room in rooms {
-            let failures = (0..).take_while(|&n| !attempt(room(n))).count();
-            assert!(failures < 500, "it takes {failures} of {:?}", room(1));
+            let (mut failed, mut n) = (0, 0);
+            while !attempt(room(n)) {
+                assert!(n < 500, "it takes more than {:?}", room(n));
+                failed = n;
+                n += if n < 4 { 1 } else { 16 };
+            }
+            for n in n.saturating_sub(5).max(failed + 1)..n {
+                attempt(room(n));
+            }
         }
     }
 }
@@ -118,4 +130,13 @@ fn names(folder: &Path) -> Vec<String> {
         fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
     names.sort();
     names
+}
+
+/// Writes a file in which what is zero is a hole.
+fn put(image: &[u8], path: &Path) {
+    let file = File::create(path).unwrap();
+    file.set_len(image.len() as u64).unwrap();
+    for (n, page) in image.chunks(PAGE as usize).enumerate().filter(|(_, page)| page.iter().any(|&byte| byte != 0)) {
+        file.write_all_at(page, n as u64 * PAGE).unwrap();
+    }
 }
