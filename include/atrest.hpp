@@ -641,6 +641,7 @@ enum class wrap_algorithm : std::uint32_t {
     rsa_oaep = ATREST_WRAP_RSA_OAEP,
     rsa1_5 = ATREST_WRAP_RSA1_5,
     opaque = ATREST_WRAP_OPAQUE,
+    rsa_oaep_256_hs256 = ATREST_WRAP_RSA_OAEP_256_HS256,
 };
 
 // ATREST_OPERATION_*, combined by `|`.
@@ -938,6 +939,9 @@ public:
         return c_.not_before = time, changes(ATREST_CHANGE_NOT_BEFORE);
     }
     version_change &expires(std::uint64_t time) noexcept { return c_.expires = time, changes(ATREST_CHANGE_EXPIRES); }
+    version_change &authenticated(bool on) noexcept {
+        return c_.authenticated = on, changes(ATREST_CHANGE_AUTHENTICATED);
+    }
 
     [[nodiscard]] const atrest_version_change &c() const noexcept { return c_; }
 

@@ -296,7 +296,8 @@ void vaults()
         CHECK(version.enabled == 0 && version.not_before == 5 && version.expires == 7);
         CHECK(version.kind == ATREST_KEY_AES_256);
     }));
-    GOT(vault.set_version(keys + "disks/1", atrest::version_change().expires(0)));
+    GOT(vault.set_version(keys + "disks/1", atrest::version_change().expires(0).authenticated(true)));
+    FAILS(ATREST_ERR_INVALID_OPTION, vault.set_version(keys + "disks/1", atrest::version_change().authenticated(false)));
     GOT(vault.describe("disks", "1", [&](const atrest_key_version &version) {
         CHECK(version.enabled == 0 && version.not_before == 5 && version.expires == 0);
     }));

@@ -79,6 +79,19 @@ pub(super) struct VersionRecord {
     pub(super) expires: Option<u64>,
     /// The KEK, wrapped, in Base64.
     pub(super) kek: String,
+    /// The key of the MAC of what an RSA key wraps, as the KEK is kept; there once `authenticated` was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) mac_key: Option<String>,
+    /// Whether it unwraps only what has a MAC.
+    #[serde(default, skip_serializing_if = "core::ops::Not::not")]
+    pub(super) authenticated: bool,
+}
+
+impl VersionRecord {
+    /// Whether only who has a secret of the vault can have wrapped what this version unwraps.
+    pub(super) fn is_authenticated(&self) -> bool {
+        self.kind == KeyKind::Aes256 || self.authenticated
+    }
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]

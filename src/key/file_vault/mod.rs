@@ -17,7 +17,7 @@ mod state;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
-use super::{KeyDescription, KeyId, KeyVault, WrappedDek};
+use super::{KeyDescription, KeyId, KeyKind, KeyVault, WrappedDek};
 use crate::{Clock, Error, Result, Secret, SystemClock, random};
 use audit::{AuditWriter, Use};
 use file::VaultFile;
@@ -299,7 +299,7 @@ impl FileVault {
             };
             let id = body.id_of(key, version)?;
             used.version = Some(id.version().into());
-            let (algorithm, bytes) = self.kek(version)?.wrap(dek)?;
+            let (algorithm, bytes) = self.kek(version)?.wrap(&id, dek)?;
             Ok(WrappedDek { kek: id, algorithm, bytes })
         })
     }
@@ -315,7 +315,7 @@ impl FileVault {
         let dek = self.logged(identity, KeyOperation::UnwrapKey, id.key(), |body, used| {
             used.version = Some(id.version().into());
             let version = body.to_unwrap(id, self.now())?;
-            self.kek(version)?.unwrap(wrapped.algorithm, &wrapped.bytes)
+            self.kek(version)?.unwrap(wrapped)
         })?;
         Ok(Some(dek))
     }
@@ -349,7 +349,10 @@ impl FileVault {
     }
 
     fn kek(&self, version: &VersionRecord) -> Result<Kek> {
-        Kek::new(version.kind, self.store.root.unwrap_kek(version.kind, &version.kek)?)
+        let root = &self.store.root;
+        let mac_key = version.mac_key.as_deref().map(|key| root.unwrap_kek(KeyKind::Aes256, key)).transpose()?;
+        let kek = Kek::new(version.kind, root.unwrap_kek(version.kind, &version.kek)?)?;
+        Ok(kek.authenticated(version.authenticated, mac_key))
     }
 }
 
