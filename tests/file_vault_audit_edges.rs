@@ -6,12 +6,15 @@
 mod common;
 
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use atrest::key::{AuditEntry, AuditHead, FileVault, KeyVault, Unlock};
 use atrest::{Error, Result, Secret};
 use base64ct::{Base64, Encoding};
-use common::{python, run, text};
+use common::{peer, python, run, text};
 use hmac::{Hmac, KeyInit, Mac};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -379,7 +382,9 @@ fn a_second_reader_finds_the_same_proven() {
                 5 => drop(log[n].pop()),
                 _ => {
                     let at = below(log[n].len().max(1));
-                    log[n].get_mut(at).map_or((), |byte| *byte ^= 1 << below(7));
+                    if let Some(byte) = log[n].get_mut(at) {
+                        *byte ^= 1 << below(7);
+                    }
                 }
             }
         }
@@ -447,6 +452,65 @@ fn an_archive_that_was_killed_leaves_a_sound_log() {
         let (_, damage) = fixture.past_damage();
         assert!(damage.iter().any(|text| text.contains("entry 12") || text.contains("entries 13 to 13")), "{damage:?}");
     }
+}
+
+const KILLED: &str = "ATREST_TEST_AUDIT_KILLED";
+
+/// What the test below has another process do, until it is killed; by itself it does nothing.
+#[test]
+fn the_process_that_is_killed() {
+    let Some(folder) = std::env::var_os(KILLED).map(PathBuf::from) else { return };
+    let vault = FileVault::open(folder.join("keys.vault"), Unlock::KeyFile(&folder.join("root.key"))).unwrap();
+    println!("ready");
+    for n in 0.. {
+        vault.describe("disks", None).unwrap();
+        vault.grant(&format!("set-{}", n % 5), &[atrest::key::KeyOperation::Get]).unwrap();
+        vault.archive_audit(folder.join(format!("{:010}.old", vault.audit_head().unwrap().seq()))).unwrap();
+    }
+}
+
+#[test]
+fn no_entry_is_lost_by_kills_in_the_middle_of_archives() {
+    let Some(this) = peer(text(&std::env::current_exe().unwrap()), &["--list"]) else { return };
+    let fixture = Fixture::new(3);
+    let mut archived = 0;
+    for round in 0..40 {
+        let mut child = Command::new(&this)
+            .args(["--exact", "the_process_that_is_killed", "--nocapture"])
+            .env(KILLED, fixture.folder.path())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        assert!(lines.any(|line| line.unwrap().ends_with("ready")));
+        std::thread::sleep(Duration::from_micros(round * 1500));
+        child.kill().unwrap();
+        child.wait().unwrap();
+
+        let entries = fixture.read();
+        fixture.use_it();
+        let mut all: Vec<u64> = Vec::new();
+        let mut names: Vec<_> =
+            fs::read_dir(fixture.folder.path()).unwrap().map(|entry| entry.unwrap().path()).collect();
+        names.retain(|path| path.extension().is_some_and(|suffix| suffix == "old"));
+        names.sort();
+        for name in &names {
+            let text = fs::read_to_string(name).unwrap();
+            // A copy whose process was killed is the beginning of what still stands elsewhere.
+            let whole = text.split_inclusive('\n').filter(|line| line.ends_with("\"}\n"));
+            let seqs = whole.map(|line| serde_json::from_str::<AuditEntry>(line).unwrap().seq);
+            let new: Vec<u64> = seqs.filter(|seq| all.last().is_none_or(|last| seq > last)).collect();
+            all.extend(new);
+        }
+        archived = names.len();
+        let last = all.last().copied().unwrap_or(0);
+        all.extend(seqs(&entries).into_iter().filter(|&seq| seq > last));
+        assert_eq!(all, (1..=all.len() as u64).collect::<Vec<_>>(), "round {round}");
+        let now = fixture.read();
+        assert_eq!(now.last().unwrap().seq, all.len() as u64 + 1, "round {round}");
+    }
+    assert!(archived > 5, "{archived}");
 }
 
 #[test]
