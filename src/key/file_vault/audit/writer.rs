@@ -154,7 +154,7 @@ impl AuditWriter {
     fn follow(&self, file: &File, mut chain: Chain, from: u64, to: u64) -> io::Result<(Chain, bool)> {
         let mut file = file;
         file.seek(SeekFrom::Start(from))?;
-        let mut text = BufReader::with_capacity(WINDOW as usize, file.take(to - from));
+        let mut text = BufReader::with_capacity((to - from).clamp(1, WINDOW) as usize, file.take(to - from));
         let mut archived = false;
         loop {
             let line = next_line(&mut text)?;
