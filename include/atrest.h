@@ -436,6 +436,8 @@ typedef struct {
     uint64_t not_before;
     // The first second in which it has expired; 0 for never.
     uint64_t expires;
+    // 1 if it unwraps only what was wrapped with a secret: see ATREST_CHANGE_AUTHENTICATED.
+    uint32_t authenticated;
 } atrest_key_version;
 
 // Makes a new vault file without keys. There must be no file at `path`. Beside it there will be `path`.bak, a copy,
@@ -532,6 +534,13 @@ atrest_status atrest_hazmat_vault_destroy_version(atrest_vault *vault, const cha
 // `expires` is to be changed.
 #define ATREST_CHANGE_EXPIRES 4
 
+// `authenticated` is to be changed: whether an RSA key takes only what the vault itself has wrapped. Without this, whoever
+// has its public half can wrap a key of their own, which the vault then unwraps as if it were yours. With it the vault puts
+// a MAC behind what it wraps, under a secret key of this version, and unwraps nothing without. Versions that follow are as
+// the one before. What was wrapped before it was turned on is refused while it is on: rotate the key, turn it on for the new
+// version, have all that is under the old one wrapped anew, then disable the old one.
+#define ATREST_CHANGE_AUTHENTICATED 8
+
 // How a vault file is made.
 typedef struct {
     // Set by ATREST_VAULT_OPTIONS_INIT.
@@ -566,10 +575,12 @@ typedef struct {
     uint64_t not_before;
     // The first second in which it has expired; 0 for never.
     uint64_t expires;
+    // 1 if it is to take only what the vault itself has wrapped, 0 if not.
+    uint32_t authenticated;
 } atrest_version_change;
 
 // The first value of an atrest_version_change.
-#define ATREST_VERSION_CHANGE_INIT {sizeof(atrest_version_change), 0, 0, 0, 0}
+#define ATREST_VERSION_CHANGE_INIT {sizeof(atrest_version_change), 0, 0, 0, 0, 0}
 
 // What atrest_vault_list_deleted says of a key. It and its text are valid during the callback only.
 typedef struct {
@@ -619,10 +630,12 @@ atrest_status atrest_vault_import_rsa_version(atrest_vault *vault, const char *k
 atrest_status atrest_vault_describe(const atrest_vault *vault, const char *key_name, const char *version,
     atrest_status (*each)(void *user, const atrest_key_version *version), void *user);
 
-// Enables or disables a version of a key, or changes the time in which it is valid.
+// Enables or disables a version of a key, changes the time in which it is valid, or whether it takes only what the vault
+// itself has wrapped.
 //
 // Errors: ATREST_ERR_INVALID_NAME for a text that is no URL of a version; ATREST_ERR_BAD_ENUM for `changes`;
-// ATREST_ERR_INVALID_OPTION when it would expire before it is valid; ATREST_ERR_NO_SUCH_KEY; ATREST_ERR_KEY_DELETED.
+// ATREST_ERR_INVALID_OPTION when it would expire before it is valid, or for an AES key that is not to be authenticated;
+// ATREST_ERR_NO_SUCH_KEY; ATREST_ERR_KEY_DELETED.
 atrest_status atrest_vault_set_version(atrest_vault *vault, const char *key_url, const atrest_version_change *change);
 
 // Deletes a key, with all its versions. It can be recovered until it is purged, and until then its name is taken.
@@ -694,8 +707,11 @@ typedef struct {
     const char *subject;
     // What came of it: "ok", or why not.
     const char *outcome;
-    // How many bytes of a torn line, which a killed process left behind, stand before this entry.
+    // How many bytes of torn lines, which killed processes left behind, stand before this entry.
     uint64_t torn;
+    // The number of the entry that this one goes on from, where the vault found its log damaged or put back when it wrote
+    // this one; else 0.
+    uint64_t after;
 } atrest_audit_entry;
 
 // Lets an identity (1 to 256 visible ASCII characters) do `operations`, ATREST_OPERATION_* added up, besides what it may
@@ -727,6 +743,13 @@ atrest_status atrest_vault_as_identity(const atrest_vault *vault, const char *id
 atrest_status atrest_vault_audit(const atrest_vault *vault, const char *head, atrest_status (*each)(void *user,
     const atrest_audit_entry *entry), void *user);
 
+// As atrest_vault_audit, and goes on behind damage with each entry that is proven there: it is what the vault wrote, and its
+// number says how many are missing.
+//
+// Errors: as atrest_vault_audit; ATREST_ERR_DAMAGED_VAULT comes after the last entry, with the first damage.
+atrest_status atrest_vault_audit_past_damage(const atrest_vault *vault, const char *head,
+    atrest_status (*each)(void *user, const atrest_audit_entry *entry), void *user);
+
 // How far the audit log goes now, as a text without secrets, to be kept where the vault's folder can't be written from.
 atrest_status atrest_vault_audit_head(const atrest_vault *vault, char *head, size_t head_cap, size_t *head_len);
 
@@ -756,6 +779,9 @@ atrest_status atrest_vault_archive_audit(atrest_vault *vault, const char *path);
 
 // Known only to the vault, whose wrapped keys describe themselves.
 #define ATREST_WRAP_OPAQUE 6
+
+// RSA-OAEP-256+HS256: as RSA-OAEP-256, and behind it a MAC of the vault file that wrapped it.
+#define ATREST_WRAP_RSA_OAEP_256_HS256 7
 
 // The most bytes of a wrapped DEK.
 #define ATREST_WRAPPED_MAX 1024

@@ -641,6 +641,7 @@ enum class wrap_algorithm : std::uint32_t {
     rsa_oaep = ATREST_WRAP_RSA_OAEP,
     rsa1_5 = ATREST_WRAP_RSA1_5,
     opaque = ATREST_WRAP_OPAQUE,
+    rsa_oaep_256_hs256 = ATREST_WRAP_RSA_OAEP_256_HS256,
 };
 
 // ATREST_OPERATION_*, combined by `|`.
@@ -959,6 +960,9 @@ public:
         return c_.not_before = time, changes(ATREST_CHANGE_NOT_BEFORE);
     }
     version_change &expires(std::uint64_t time) noexcept { return c_.expires = time, changes(ATREST_CHANGE_EXPIRES); }
+    version_change &authenticated(bool on) noexcept {
+        return c_.authenticated = on, changes(ATREST_CHANGE_AUTHENTICATED);
+    }
 
     [[nodiscard]] const atrest_version_change &c() const noexcept { return c_; }
 
@@ -1099,6 +1103,12 @@ public:
     template <class F> result<void> audit(text head, F &&each) const {
         return detail::each<const atrest_audit_entry *>(
             each, [&](auto... visit) { return atrest_vault_audit(get(), head.get(), visit...); });
+    }
+    // As audit, and goes on behind damage with what is proven there; the first damage is told after the last entry.
+    template <class F> result<void> audit_past_damage(F &&each) const { return audit_past_damage(nullptr, each); }
+    template <class F> result<void> audit_past_damage(text head, F &&each) const {
+        return detail::each<const atrest_audit_entry *>(
+            each, [&](auto... visit) { return atrest_vault_audit_past_damage(get(), head.get(), visit...); });
     }
     [[nodiscard]] result<std::string> audit_head() const {
         return detail::text_of([&](auto... out) { return atrest_vault_audit_head(get(), out...); });

@@ -43,14 +43,14 @@ pub(crate) fn open_disk(options: &OpenOptions, path: &Path) -> io::Result<File> 
     open_kind(options.clone(), path, Links::Follow, Kind::Disk)
 }
 
-/// Opens a file for reading and writing, or makes it, for its owner only.
+/// Opens a file for reading and writing, or makes it; either way it is its owner's only.
 pub(crate) fn open_or_create(path: &Path, links: Links) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.read(true).write(true);
     loop {
         match open(&options, path, links) {
             Err(e) if e.kind() == ErrorKind::NotFound => {}
-            opened => return opened,
+            opened => return opened.inspect(tighten),
         }
         match create_new(path) {
             Err(e) if e.kind() == ErrorKind::AlreadyExists => {}
@@ -61,6 +61,21 @@ pub(crate) fn open_or_create(path: &Path, links: Links) -> io::Result<File> {
             return Err(refused("a link to nothing"));
         }
     }
+}
+
+/// Takes a file of ours from all but its owner: one that somebody copied, or made before us, may be anybody's to read.
+fn tighten(file: &File) {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        let lax = |found: &fs::Metadata| found.permissions().mode() & 0o7077 != 0;
+        if file.metadata().as_ref().is_ok_and(lax) {
+            // Another's file stays as it is.
+            let _ = file.set_permissions(fs::Permissions::from_mode(0o600));
+        }
+    }
+    #[cfg(not(unix))]
+    let _ = file;
 }
 
 /// Makes a file that must not exist yet, for its owner only, where the system knows owners.

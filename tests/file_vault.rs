@@ -220,7 +220,7 @@ text, key = open(sys.argv[1], 'rb').read(), open(sys.argv[2], 'rb').read()
 body, trailer = text[:text.rindex(b'\\n', 0, -1) + 1], json.loads(text.splitlines()[-1])
 vault, b64 = json.loads(body), base64.b64decode
 sha = lambda key, data: hmac.new(key, data, 'sha256').digest()
-assert (vault['format'], vault['version'], vault['root']['kdf']) == ('atrest-vault', 2, 'key-file')
+assert (vault['format'], vault['version'], vault['root']['kdf']) == ('atrest-vault', 3, 'key-file')
 root = sha(b64(vault['root']['salt']), key)
 expand = lambda info: sha(root, info + b'\\x01')
 assert b64(trailer['sha256']) == hashlib.sha256(body).digest(), 'sha256'

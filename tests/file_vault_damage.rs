@@ -259,7 +259,7 @@ fn an_edit_of_how_the_root_key_comes_about_gives_another_root_key() {
     for (from, to) in [
         (salt.as_str(), "AAAA"),
         (verifier.as_str(), "?"),
-        ("\"version\": 2,\n  \"uuid\"", "\"version\": 3,\n  \"uuid\""),
+        ("\"version\": 3,\n  \"uuid\"", "\"version\": 4,\n  \"uuid\""),
     ] {
         let error = vault.open_with(&vault.edited(from, to)).unwrap_err();
         assert!(matches!(error, Error::DamagedVault(_)), "{from} -> {to}: {error:?}");

@@ -228,6 +228,23 @@ fn every_file_is_its_owners_only_whatever_the_umask() {
 }
 
 #[test]
+fn files_that_others_may_read_are_taken_from_them_by_the_next_change() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("keys.vault");
+    drop(vault_at(&path));
+    let files = ["", ".bak", ".lock", ".audit"].map(|suffix| beside(&path, suffix));
+    for mode in [0o644, 0o660, 0o666, 0o4755] {
+        for file in &files {
+            fs::set_permissions(file, fs::Permissions::from_mode(mode)).unwrap();
+        }
+        open(&path).unwrap().rotate_key("disks").unwrap();
+        for file in &files {
+            assert_eq!(fs::metadata(file).unwrap().permissions().mode() & 0o7777, 0o600, "{mode:o} {}", file.display());
+        }
+    }
+}
+
+#[test]
 fn a_full_disk_leaves_nothing_half_made() {
     let folder = tempfile::tempdir().unwrap();
     child("trap '' XFSZ; ulimit -f 0", "full", folder.path());

@@ -289,15 +289,17 @@ def vault_make(uuid, root, key, keys, grants, changes, uses):
         {"version": version, "kind": "AES-256", "created": created, "origin": origin, "enabled": True,
          "kek": b64(aes_key_wrap(kek, secret))}
         for version, created, origin, secret in versions]} for name, next_version, versions in keys]
-    log, heads, mac = "", [f"0:{b64(bytes(32))}"], bytes(32)
+    log, heads, mac, ends = "", [f"0:{b64(bytes(32))}"], bytes(32), [0]
     for seq, entry in enumerate(changes + uses, 1):
         covered = json.dumps({"seq": seq, **entry}, separators=(",", ":"))[:-1]
         mac = mac_of(chain_key, mac + covered.encode())
         log += f'{covered},"mac":"{b64(mac)}"}}\n'
         heads.append(f"{seq}:{b64(mac)}")
-    body = {"format": "atrest-vault", "version": 2, "uuid": uuid, "id": f"urn:uuid:{uuid}", "region": "westeurope",
+        ends.append(len(log))
+    body = {"format": "atrest-vault", "version": 3, "uuid": uuid, "id": f"urn:uuid:{uuid}", "region": "westeurope",
             "tenant": "contoso", "retention_days": 90, "purge_protection": True, "refuse_expired": False,
-            "generation": 1 + len(changes), "audit": {"start": heads[0], "anchor": heads[len(changes)]},
+            "generation": 1 + len(changes),
+            "audit": {"start": heads[0], "anchor": heads[len(changes)], "length": ends[len(changes)]},
             "root": {**root, "verifier": verifier}, "keys": keys, "grants": grants}
     return seal(body, prk), log
 
@@ -309,7 +311,7 @@ def vault_open(data, key, log):
     text, trailer = data[:end], json.loads(data[end:])
     assert hashlib.sha256(text).digest() == unb64(trailer["sha256"])
     body = json.loads(text)
-    assert (body["format"], body["version"]) == ("atrest-vault", 2)
+    assert (body["format"], body["version"]) == ("atrest-vault", 3)
     prk = root_key(body["root"], key)
     assert hkdf_expand(prk, "atrest vault verifier v1") == unb64(body["root"]["verifier"]), "wrong key"
     assert hmac.compare_digest(mac_of(hkdf_expand(prk, "atrest vault mac v1"), text), unb64(trailer["mac"])), "MAC"
@@ -321,20 +323,26 @@ def vault_open(data, key, log):
 
 
 def audit_check(record, log, key):
+    """Of a log that is not damaged."""
+    archived = record.get("archived")
+    if archived and (archived["length"], archived["sha256"]) == (len(log), b64(hashlib.sha256(log).digest())):
+        log = b""
     seq, mac = record["start"].split(":")
-    seq, mac, torn, heads = int(seq), unb64(mac), b"", {record["start"]}
+    seq, mac, torn, at, heads = int(seq), unb64(mac), b"", 0, {record["start"]: 0}
     for line in log.splitlines(keepends=True):
         covered, _, end = line.rpartition(b',"mac":"')
-        wanted = mac_of(key, mac + torn + covered)
+        wanted, at = mac_of(key, mac + torn + covered), at + len(line)
         if end == b64(wanted).encode() + b'"}\n':
             entry = json.loads(line)
             assert entry["seq"] == seq + 1 and entry.get("torn") == (len(torn) - 1 if torn else None)
+            assert entry.get("after") in (None, f"{seq}:{b64(mac)}")
             seq, mac, torn = seq + 1, wanted, b""
-            heads.add(f"{seq}:{b64(mac)}")
+            heads[f"{seq}:{b64(mac)}"] = at
         else:
-            assert not torn, f"entry {seq + 1}"
-            torn = line
-    assert not torn.endswith(b"\n") and record["anchor"] in heads
+            assert end[44:] != b'"}\n', f"entry {seq + 1}"
+            torn += line
+    assert len(torn) <= 16384 and all(piece.endswith(b" torn") for piece in torn.split(b"\n")[:-1])
+    assert heads[record["anchor"]] == record["length"]
 
 
 # Managed disks

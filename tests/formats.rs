@@ -140,13 +140,13 @@ fn the_vault_of_the_text_opens_with_its_passphrase_only() {
     assert!(vault.keys().unwrap().is_empty());
     assert!(matches!(open(b"correct horse battery stable"), Err(Error::WrongPassphrase)));
 
-    // It is of version 1, and becomes one of version 2.
+    // It is of version 1, and becomes one of version 3.
     let said = vault.properties().unwrap();
     assert_eq!((said.id.as_str(), said.retention_days), (vault.id(), 90));
     assert!(!said.purge_protection && !said.refuse_expired && said.region.is_none());
     assert_eq!(fs::read_to_string(&path).unwrap(), examples.block("passphrase-vault"));
     vault.create_key("disks").unwrap();
-    assert!(fs::read_to_string(&path).unwrap().contains("\"version\": 2,\n  \"uuid\""));
+    assert!(fs::read_to_string(&path).unwrap().contains("\"version\": 3,\n  \"uuid\""));
     let again = open(examples.input("passphrase").as_bytes()).unwrap();
     assert_eq!((again.id(), again.keys().unwrap().len()), (vault.id(), 1));
     assert_eq!(again.audit().unwrap().map(Result::unwrap).count(), 1);
@@ -154,7 +154,7 @@ fn the_vault_of_the_text_opens_with_its_passphrase_only() {
 
 /// The example of the text as it was when version 1 was the only one.
 #[test]
-fn a_vault_of_version_1_unwraps_and_becomes_one_of_version_2() {
+fn a_vault_of_version_1_unwraps_and_becomes_one_of_version_3() {
     let examples = Examples::read();
     let key = examples.folder.path().join("root.key");
     let path = examples.folder.path().join("old.vault");
@@ -175,8 +175,30 @@ fn a_vault_of_version_1_unwraps_and_becomes_one_of_version_2() {
     unseals(&vault);
     let versions: Vec<_> = vault.keys().unwrap()[0].versions.iter().map(|v| v.id.version().to_owned()).collect();
     assert_eq!(versions, ["1", "2", "3"]);
-    // `get`, `unwrapKey`, `rotate`, `unwrapKey`: the log begins before the file is of version 2.
+    // `get`, `unwrapKey`, `rotate`, `unwrapKey`: the log begins before the file is of version 3.
     assert_eq!(vault.audit().unwrap().map(Result::unwrap).count(), 4);
+}
+
+/// The example of the text as it was when version 2 was the latest, and its log.
+#[test]
+fn a_vault_of_version_2_unwraps_and_becomes_one_of_version_3() {
+    let examples = Examples::read();
+    let (key, path) = (examples.folder.path().join("root.key"), examples.folder.path().join("old.vault"));
+    fs::write(&path, include_str!("vectors/vault-version-2.txt")).unwrap();
+    fs::write(path.with_extension("vault.audit"), include_str!("vectors/vault-version-2-audit.txt")).unwrap();
+    fs::write(&key, unhex(examples.input("key-file"))).unwrap();
+    let vault = FileVault::open(&path, Unlock::KeyFile(&key)).unwrap();
+    let envelope = Envelope::from_bytes(&examples.bytes("envelope")).unwrap();
+    let dek = envelope.unseal(&vault, examples.input("context").as_bytes()).unwrap();
+    assert_eq!(hazmat::dek_bytes(&dek).expose(), unhex(examples.input("dek")));
+    assert_eq!(fs::read_to_string(&path).unwrap(), include_str!("vectors/vault-version-2.txt"));
+    assert!(vault.properties().unwrap().purge_protection);
+    assert_eq!(vault.rotate_key("disks").unwrap().version(), "3");
+    assert!(fs::read_to_string(&path).unwrap().contains("\"version\": 3,\n  \"uuid\""));
+    let vault = FileVault::open(&path, Unlock::KeyFile(&key)).unwrap();
+    assert_eq!(vault.keys().unwrap()[0].versions.len(), 3);
+    let entries: Vec<_> = vault.audit().unwrap().map(Result::unwrap).collect();
+    assert_eq!((entries.len(), entries[6].operation.as_str()), (7, "rotate"));
 }
 
 #[test]

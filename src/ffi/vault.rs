@@ -90,6 +90,8 @@ pub struct atrest_key_version {
     pub not_before: u64,
     /// The first second in which it has expired; 0 for never.
     pub expires: u64,
+    /// 1 if it unwraps only what was wrapped with a secret: see ATREST_CHANGE_AUTHENTICATED.
+    pub authenticated: u32,
 }
 
 /// Makes a new vault file without keys. There must be no file at `path`. Beside it there will be `path`.bak, a copy,
@@ -271,7 +273,7 @@ pub unsafe extern "C" fn atrest_vault_list(
         for info in vault.keys()?.iter().flat_map(|key| &key.versions) {
             let mut said = KeyDescription::new(info.id.clone(), info.kind);
             (said.enabled, said.not_before, said.expires) = (info.enabled, info.not_before, info.expires);
-            said.created = Some(info.created);
+            (said.created, said.authenticated) = (Some(info.created), info.authenticated);
             tell_version(each, user, &said, Some(info.origin))?;
         }
         Ok(())
@@ -383,6 +385,7 @@ pub(crate) fn tell_version(
         enabled: said.enabled.into(),
         not_before: said.not_before.unwrap_or(0),
         expires: said.expires.unwrap_or(0),
+        authenticated: said.authenticated.into(),
     };
     // SAFETY: by the header's contract (CALLBACKS) it can be called with its `user`; the texts live until then.
     CallbackFailed::check(unsafe { each(user, ptr::from_ref(&version)) })

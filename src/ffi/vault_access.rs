@@ -14,7 +14,7 @@ use core::ffi::{c_char, c_void};
 use core::ptr;
 use std::ffi::CString;
 
-use atrest::key::{AuditHead, KeyOperation};
+use atrest::key::{AuditEntry, AuditHead, AuditLog, FileVault, KeyOperation};
 
 use crate::args::check_flags;
 use crate::failure::{CallbackFailed, Failure, Result, run};
@@ -52,8 +52,11 @@ pub struct atrest_audit_entry {
     pub subject: *const c_char,
     /// What came of it: "ok", or why not.
     pub outcome: *const c_char,
-    /// How many bytes of a torn line, which a killed process left behind, stand before this entry.
+    /// How many bytes of torn lines, which killed processes left behind, stand before this entry.
     pub torn: u64,
+    /// The number of the entry that this one goes on from, where the vault found its log damaged or put back when it wrote
+    /// this one; else 0.
+    pub after: u64,
 }
 
 /// Lets an identity (1 to 256 visible ASCII characters) do `operations`, ATREST_OPERATION_* added up, besides what it may
@@ -132,34 +135,34 @@ pub unsafe extern "C" fn atrest_vault_audit(
 ) -> atrest_status {
     run(|| {
         let (vault, each) = (handle!(vault).file()?, each.ok_or_else(|| Failure::null("each"))?);
-        let mut log = vault.audit()?;
-        if !head.is_null() {
-            log = log.including(text!(head).parse::<AuditHead>()?);
-        }
-        for entry in log {
-            let entry = entry?;
-            let text = |text: &str| CString::new(text).unwrap_or_default();
-            let optional = |member: &Option<String>| member.as_deref().map(text);
-            let start = |text: &Option<CString>| text.as_ref().map_or(ptr::null(), |text| text.as_ptr());
-            let (operation, outcome) = (text(&entry.operation), text(&entry.outcome));
-            let [identity, key_name, version, subject] =
-                [&entry.identity, &entry.key, &entry.version, &entry.subject].map(optional);
-            let told = atrest_audit_entry {
-                struct_size: size_of::<atrest_audit_entry>(),
-                seq: entry.seq,
-                time: entry.time,
-                identity: start(&identity),
-                operation: operation.as_ptr(),
-                key_name: start(&key_name),
-                version: start(&version),
-                subject: start(&subject),
-                outcome: outcome.as_ptr(),
-                torn: entry.torn.unwrap_or(0),
-            };
-            // SAFETY: by the header's contract (CALLBACKS) it can be called with its `user`; the texts live until then.
-            CallbackFailed::check(unsafe { each(user, ptr::from_ref(&told)) })?;
+        for entry in audit_log(vault, optional_text!(head))? {
+            tell_entry(each, user, &entry?)?;
         }
         Ok(())
+    })
+}
+
+/// As atrest_vault_audit, and goes on behind damage with each entry that is proven there: it is what the vault wrote, and its
+/// number says how many are missing.
+///
+/// Errors: as atrest_vault_audit; ATREST_ERR_DAMAGED_VAULT comes after the last entry, with the first damage.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn atrest_vault_audit_past_damage(
+    vault: *const atrest_vault,
+    head: *const c_char,
+    each: Option<unsafe extern "C" fn(user: *mut c_void, entry: *const atrest_audit_entry) -> atrest_status>,
+    user: *mut c_void,
+) -> atrest_status {
+    run(|| {
+        let (vault, each) = (handle!(vault).file()?, each.ok_or_else(|| Failure::null("each"))?);
+        let mut damage = None;
+        for entry in audit_log(vault, optional_text!(head))?.past_damage() {
+            match entry {
+                Ok(entry) => tell_entry(each, user, &entry)?,
+                Err(error) => damage = damage.or(Some(error)),
+            }
+        }
+        damage.map_or(Ok(()), |error| Err(error.into()))
     })
 }
 
@@ -179,6 +182,41 @@ pub unsafe extern "C" fn atrest_vault_audit_head(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn atrest_vault_archive_audit(vault: *mut atrest_vault, path: *const c_char) -> atrest_status {
     run(|| Ok(handle!(vault).file()?.archive_audit(path!(path))?))
+}
+
+fn audit_log(vault: &FileVault, head: Option<&str>) -> Result<AuditLog> {
+    let log = vault.audit()?;
+    Ok(match head {
+        Some(head) => log.including(head.parse::<AuditHead>()?),
+        None => log,
+    })
+}
+
+type EachEntry = unsafe extern "C" fn(*mut c_void, *const atrest_audit_entry) -> atrest_status;
+
+/// Tells C of an entry.
+fn tell_entry(each: EachEntry, user: *mut c_void, entry: &AuditEntry) -> Result {
+    let text = |text: &str| CString::new(text).unwrap_or_default();
+    let optional = |member: &Option<String>| member.as_deref().map(text);
+    let start = |text: &Option<CString>| text.as_ref().map_or(ptr::null(), |text| text.as_ptr());
+    let (operation, outcome) = (text(&entry.operation), text(&entry.outcome));
+    let [identity, key_name, version, subject] =
+        [&entry.identity, &entry.key, &entry.version, &entry.subject].map(optional);
+    let told = atrest_audit_entry {
+        struct_size: size_of::<atrest_audit_entry>(),
+        seq: entry.seq,
+        time: entry.time,
+        identity: start(&identity),
+        operation: operation.as_ptr(),
+        key_name: start(&key_name),
+        version: start(&version),
+        subject: start(&subject),
+        outcome: outcome.as_ptr(),
+        torn: entry.torn.unwrap_or(0),
+        after: entry.after.map_or(0, |head| head.seq()),
+    };
+    // SAFETY: by the header's contract (CALLBACKS) it can be called with its `user`; the texts live until then.
+    CallbackFailed::check(unsafe { each(user, ptr::from_ref(&told)) })
 }
 
 const OPERATIONS: [(u32, KeyOperation); 3] = [

@@ -28,6 +28,9 @@ pub const ATREST_WRAP_RSA1_5: u32 = 5;
 /// Known only to the vault, whose wrapped keys describe themselves.
 pub const ATREST_WRAP_OPAQUE: u32 = 6;
 
+/// RSA-OAEP-256+HS256: as RSA-OAEP-256, and behind it a MAC of the vault file that wrapped it.
+pub const ATREST_WRAP_RSA_OAEP_256_HS256: u32 = 7;
+
 /// The most bytes of a wrapped DEK.
 pub const ATREST_WRAPPED_MAX: usize = 1024;
 /// The most bytes of a DEK.
@@ -154,13 +157,14 @@ pub unsafe extern "C" fn atrest_vault_from_callbacks(
     })
 }
 
-const WRAP_ALGORITHMS: [(u32, WrapAlgorithm); 6] = [
+const WRAP_ALGORITHMS: [(u32, WrapAlgorithm); 7] = [
     (ATREST_WRAP_A256KW, WrapAlgorithm::Aes256Kw),
     (ATREST_WRAP_A256KWP, WrapAlgorithm::Aes256Kwp),
     (ATREST_WRAP_RSA_OAEP_256, WrapAlgorithm::RsaOaep256),
     (ATREST_WRAP_RSA_OAEP, WrapAlgorithm::RsaOaep),
     (ATREST_WRAP_RSA1_5, WrapAlgorithm::Rsa15),
     (ATREST_WRAP_OPAQUE, WrapAlgorithm::Opaque),
+    (ATREST_WRAP_RSA_OAEP_256_HS256, WrapAlgorithm::RsaOaep256Hs256),
 ];
 
 /// A [`KeyVault`] of C functions.

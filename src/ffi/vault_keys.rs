@@ -30,6 +30,12 @@ pub const ATREST_CHANGE_ENABLED: u32 = 1;
 pub const ATREST_CHANGE_NOT_BEFORE: u32 = 2;
 /// `expires` is to be changed.
 pub const ATREST_CHANGE_EXPIRES: u32 = 4;
+/// `authenticated` is to be changed: whether an RSA key takes only what the vault itself has wrapped. Without this, whoever
+/// has its public half can wrap a key of their own, which the vault then unwraps as if it were yours. With it the vault puts
+/// a MAC behind what it wraps, under a secret key of this version, and unwraps nothing without. Versions that follow are as
+/// the one before. What was wrapped before it was turned on is refused while it is on: rotate the key, turn it on for the new
+/// version, have all that is under the old one wrapped anew, then disable the old one.
+pub const ATREST_CHANGE_AUTHENTICATED: u32 = 8;
 
 /// How a vault file is made.
 #[repr(C)]
@@ -69,10 +75,14 @@ pub struct atrest_version_change {
     pub not_before: u64,
     /// The first second in which it has expired; 0 for never.
     pub expires: u64,
+    /// 1 if it is to take only what the vault itself has wrapped, 0 if not.
+    pub authenticated: u32,
 }
 
 // SAFETY: `struct_size` is the first member, and numbers may be zero.
-unsafe impl SizedStruct for atrest_version_change {}
+unsafe impl SizedStruct for atrest_version_change {
+    const EARLIER: &'static [usize] = &[core::mem::offset_of!(atrest_version_change, authenticated)];
+}
 
 /// What atrest_vault_list_deleted says of a key. It and its text are valid during the callback only.
 #[repr(C)]
@@ -212,10 +222,12 @@ pub unsafe extern "C" fn atrest_vault_describe(
     })
 }
 
-/// Enables or disables a version of a key, or changes the time in which it is valid.
+/// Enables or disables a version of a key, changes the time in which it is valid, or whether it takes only what the vault
+/// itself has wrapped.
 ///
 /// Errors: ATREST_ERR_INVALID_NAME for a text that is no URL of a version; ATREST_ERR_BAD_ENUM for `changes`;
-/// ATREST_ERR_INVALID_OPTION when it would expire before it is valid; ATREST_ERR_NO_SUCH_KEY; ATREST_ERR_KEY_DELETED.
+/// ATREST_ERR_INVALID_OPTION when it would expire before it is valid, or for an AES key that is not to be authenticated;
+/// ATREST_ERR_NO_SUCH_KEY; ATREST_ERR_KEY_DELETED.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn atrest_vault_set_version(
     vault: *mut atrest_vault,
@@ -224,7 +236,9 @@ pub unsafe extern "C" fn atrest_vault_set_version(
 ) -> atrest_status {
     run(|| {
         let (vault, id, change) = (handle!(vault).file()?, text!(key_url).parse::<KeyId>()?, structure!(change));
-        check_flags(change.changes, ATREST_CHANGE_ENABLED | ATREST_CHANGE_NOT_BEFORE | ATREST_CHANGE_EXPIRES)?;
+        let known =
+            ATREST_CHANGE_ENABLED | ATREST_CHANGE_NOT_BEFORE | ATREST_CHANGE_EXPIRES | ATREST_CHANGE_AUTHENTICATED;
+        check_flags(change.changes, known)?;
         let time = |time: u64| (time != 0).then_some(time);
         let mut made = VersionChange::new();
         if change.changes & ATREST_CHANGE_ENABLED != 0 {
@@ -235,6 +249,9 @@ pub unsafe extern "C" fn atrest_vault_set_version(
         }
         if change.changes & ATREST_CHANGE_EXPIRES != 0 {
             made = made.expires(time(change.expires));
+        }
+        if change.changes & ATREST_CHANGE_AUTHENTICATED != 0 {
+            made = made.authenticated(flag("change.authenticated", change.authenticated)?);
         }
         Ok(vault.set_version(&id, made)?)
     })

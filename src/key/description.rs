@@ -67,12 +67,16 @@ pub struct KeyDescription {
     pub expires: Option<u64>,
     /// When it was made, if the vault tells: what of two versions is the newer.
     pub created: Option<u64>,
+    /// Whether it unwraps only what was wrapped with a secret. Under an RSA key whoever has its public half can wrap, unless
+    /// the vault demands a MAC of its own.
+    pub authenticated: bool,
 }
 
 impl KeyDescription {
     /// A version that is enabled, and valid at any time.
     pub fn new(id: KeyId, kind: KeyKind) -> Self {
-        KeyDescription { id, kind, enabled: true, not_before: None, expires: None, created: None }
+        let authenticated = kind == KeyKind::Aes256;
+        KeyDescription { id, kind, enabled: true, not_before: None, expires: None, created: None, authenticated }
     }
 
     /// Whether the version has expired at `now`.

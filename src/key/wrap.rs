@@ -38,16 +38,20 @@ pub enum WrapAlgorithm {
     Rsa15,
     /// `opaque`: known only to the vault, whose wrapped keys describe themselves.
     Opaque,
+    /// `RSA-OAEP-256+HS256`: as `RSA-OAEP-256`, and behind it an HMAC with SHA-256 under a key that only the vault has. Of
+    /// vault files.
+    RsaOaep256Hs256,
 }
 
 impl WrapAlgorithm {
-    const ALL: [(WrapAlgorithm, u16, &'static str); 6] = [
+    const ALL: [(WrapAlgorithm, u16, &'static str); 7] = [
         (WrapAlgorithm::Aes256Kw, 1, "A256KW"),
         (WrapAlgorithm::Aes256Kwp, 2, "A256KWP"),
         (WrapAlgorithm::RsaOaep256, 3, "RSA-OAEP-256"),
         (WrapAlgorithm::RsaOaep, 4, "RSA-OAEP"),
         (WrapAlgorithm::Rsa15, 5, "RSA1_5"),
         (WrapAlgorithm::Opaque, 6, "opaque"),
+        (WrapAlgorithm::RsaOaep256Hs256, 7, "RSA-OAEP-256+HS256"),
     ];
 
     /// The name, as LUKS2 tokens carry it.

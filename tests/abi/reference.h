@@ -130,6 +130,7 @@ typedef struct {
     uint32_t enabled;
     uint64_t not_before;
     uint64_t expires;
+    uint32_t authenticated;
 } atrest_key_version;
 atrest_status atrest_vault_create_file(const char *path, const atrest_unlock *unlock, atrest_vault **out);
 atrest_status atrest_vault_open_file(const char *path, const atrest_unlock *unlock, atrest_vault **out);
@@ -150,6 +151,7 @@ atrest_status atrest_hazmat_vault_destroy_version(atrest_vault *vault, const cha
 #define ATREST_CHANGE_ENABLED 1
 #define ATREST_CHANGE_NOT_BEFORE 2
 #define ATREST_CHANGE_EXPIRES 4
+#define ATREST_CHANGE_AUTHENTICATED 8
 typedef struct {
     size_t struct_size;
     const char *id;
@@ -166,8 +168,9 @@ typedef struct {
     uint32_t enabled;
     uint64_t not_before;
     uint64_t expires;
+    uint32_t authenticated;
 } atrest_version_change;
-#define ATREST_VERSION_CHANGE_INIT {sizeof(atrest_version_change), 0, 0, 0, 0}
+#define ATREST_VERSION_CHANGE_INIT {sizeof(atrest_version_change), 0, 0, 0, 0, 0}
 typedef struct {
     size_t struct_size;
     const char *key_name;
@@ -206,6 +209,7 @@ typedef struct {
     const char *subject;
     const char *outcome;
     uint64_t torn;
+    uint64_t after;
 } atrest_audit_entry;
 atrest_status atrest_vault_grant(atrest_vault *vault, const char *identity, uint32_t operations);
 atrest_status atrest_vault_revoke(atrest_vault *vault, const char *identity, uint32_t operations);
@@ -214,6 +218,8 @@ atrest_status atrest_vault_list_grants(const atrest_vault *vault, atrest_status 
 atrest_status atrest_vault_as_identity(const atrest_vault *vault, const char *identity, atrest_vault **out);
 atrest_status atrest_vault_audit(const atrest_vault *vault, const char *head, atrest_status (*each)(void *user,
     const atrest_audit_entry *entry), void *user);
+atrest_status atrest_vault_audit_past_damage(const atrest_vault *vault, const char *head,
+    atrest_status (*each)(void *user, const atrest_audit_entry *entry), void *user);
 atrest_status atrest_vault_audit_head(const atrest_vault *vault, char *head, size_t head_cap, size_t *head_len);
 atrest_status atrest_vault_archive_audit(atrest_vault *vault, const char *path);
 #define ATREST_WRAP_A256KW 1
@@ -222,6 +228,7 @@ atrest_status atrest_vault_archive_audit(atrest_vault *vault, const char *path);
 #define ATREST_WRAP_RSA_OAEP 4
 #define ATREST_WRAP_RSA1_5 5
 #define ATREST_WRAP_OPAQUE 6
+#define ATREST_WRAP_RSA_OAEP_256_HS256 7
 #define ATREST_WRAPPED_MAX 1024
 #define ATREST_DEK_MAX 64
 #define ATREST_NAME_SIZE 128

@@ -296,7 +296,8 @@ void vaults()
         CHECK(version.enabled == 0 && version.not_before == 5 && version.expires == 7);
         CHECK(version.kind == ATREST_KEY_AES_256);
     }));
-    GOT(vault.set_version(keys + "disks/1", atrest::version_change().expires(0)));
+    GOT(vault.set_version(keys + "disks/1", atrest::version_change().expires(0).authenticated(true)));
+    FAILS(ATREST_ERR_INVALID_OPTION, vault.set_version(keys + "disks/1", atrest::version_change().authenticated(false)));
     GOT(vault.describe("disks", "1", [&](const atrest_key_version &version) {
         CHECK(version.enabled == 0 && version.not_before == 5 && version.expires == 0);
     }));
@@ -340,6 +341,15 @@ void vaults()
     }));
     CHECK(entries > 10 && denied == 1);
     FAILS(ATREST_ERR_INVALID_OPTION, vault.audit("no head", [](const atrest_audit_entry &) {}));
+    std::uint64_t proven = 0;
+    GOT(vault.audit_past_damage(head, [&](const atrest_audit_entry &entry) {
+        CHECK(entry.seq == ++proven && entry.after == 0);
+    }));
+    CHECK(proven == entries);
+    // One whose number is beyond the end.
+    proven = 0;
+    FAILS(ATREST_ERR_DAMAGED_VAULT, vault.audit_past_damage("9" + head, [&](const atrest_audit_entry &) { proven++; }));
+    CHECK(proven == entries);
     GOT(vault.archive_audit(in_folder("old.audit")));
     std::uint64_t left = 0;
     GOT(vault.audit([&](const atrest_audit_entry &) { left++; }));

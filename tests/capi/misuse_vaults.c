@@ -14,6 +14,8 @@ static atrest_status see(void *user, const atrest_key_version *version)
     seen *s = (seen *)user;
     CHECK(version->struct_size == sizeof *version && strcmp(version->key_name, "disks") == 0);
     CHECK(strstr(version->url, "/keys/disks/") != NULL);
+    // Who wraps under an AES key has it.
+    CHECK(version->authenticated == (version->kind == ATREST_KEY_AES_256));
     s->calls++;
     s->kind = version->kind;
     s->enabled = version->enabled;
@@ -35,6 +37,16 @@ static atrest_status see_grant(void *user, const char *identity, uint32_t operat
 {
     CHECK(strcmp(identity, "set-1") == 0);
     *(uint32_t *)user += operations;
+    return ATREST_OK;
+}
+
+static uint64_t last_entry;
+
+static atrest_status see_entry(void *user, const atrest_audit_entry *entry)
+{
+    (void)user;
+    CHECK(entry->seq > last_entry && entry->after == 0);
+    last_entry = entry->seq;
     return ATREST_OK;
 }
 
@@ -119,8 +131,31 @@ static void states(const atrest_dek *dek)
 
     IS(ATREST_ERR_NULL_ARGUMENT, atrest_vault_set_version(vault, url, NULL));
     IS(ATREST_ERR_INVALID_NAME, atrest_vault_set_version(vault, "disks", &change));
-    change.changes = 8;
+    change.changes = 16;
     IS(ATREST_ERR_BAD_ENUM, atrest_vault_set_version(vault, url, &change));
+    change.changes = ATREST_CHANGE_AUTHENTICATED;
+    change.authenticated = 2;
+    IS(ATREST_ERR_BAD_ENUM, atrest_vault_set_version(vault, url, &change));
+    change.authenticated = 0;
+    IS(ATREST_ERR_INVALID_OPTION, atrest_vault_set_version(vault, url, &change));
+    change.authenticated = 1;
+    OK(atrest_vault_set_version(vault, url, &change));
+    // A program of an earlier version has no such member.
+    change.struct_size = offsetof(atrest_version_change, authenticated);
+    change.changes = ATREST_CHANGE_NOT_BEFORE;
+    OK(atrest_vault_set_version(vault, url, &change));
+    change.struct_size = sizeof change;
+    if (rsa == ATREST_OK) {
+        char rsa_url[ATREST_KEY_URL_SIZE];
+        uint8_t wrapped[1024];
+        size_t wrapped_len;
+        snprintf(rsa_url, sizeof rsa_url, "%.*s/keys/rsa/1", (int)(strstr(url, "/keys/") - url), url);
+        change.changes = ATREST_CHANGE_AUTHENTICATED;
+        OK(atrest_vault_set_version(vault, rsa_url, &change));
+        OK(atrest_dek_wrap(dek, vault, "rsa", "c", 1, wrapped, sizeof wrapped, &wrapped_len));
+        // Envelopes have the number of the algorithm in their bytes 12 and 13.
+        CHECK(wrapped[12] == 0 && wrapped[13] == ATREST_WRAP_RSA_OAEP_256_HS256);
+    }
     change.changes = ATREST_CHANGE_ENABLED;
     change.enabled = 2;
     IS(ATREST_ERR_BAD_ENUM, atrest_vault_set_version(vault, url, &change));
@@ -218,6 +253,19 @@ static void access_and_audit(const atrest_dek *dek)
     head[0] = '9';
     entries = 0;
     IS(ATREST_ERR_DAMAGED_VAULT, atrest_vault_audit(owner, head, count_entry, &entries));
+    IS(ATREST_ERR_NULL_ARGUMENT, atrest_vault_audit_past_damage(owner, NULL, NULL, NULL));
+    IS(ATREST_ERR_NULL_ARGUMENT, atrest_vault_audit_past_damage(NULL, NULL, count_entry, &entries));
+    IS(ATREST_ERR_INVALID_OPTION, atrest_vault_audit_past_damage(owner, "nonsense", count_entry, &entries));
+    IS(ATREST_ERR_UNSUPPORTED, atrest_vault_audit_past_damage(vault, NULL, count_entry, &entries));
+    entries = 0;
+    IS(ATREST_ERR_DAMAGED_VAULT, atrest_vault_audit_past_damage(owner, head, count_entry, &entries));
+    CHECK(entries >= 8);
+    // A line in its middle is changed: what is behind it is told, and then the damage.
+    FILE *log = fopen(in_folder("a.audit"), "r+b");
+    CHECK(log != NULL && fseek(log, 200, SEEK_SET) == 0 && fputc(1, log) == 1 && fclose(log) == 0);
+    last_entry = 0;
+    IS(ATREST_ERR_DAMAGED_VAULT, atrest_vault_audit_past_damage(owner, NULL, see_entry, NULL));
+    CHECK(last_entry == (uint64_t)entries);
     IS(ATREST_ERR_IO, atrest_vault_archive_audit(owner, in_folder("a")));
     OK(atrest_vault_archive_audit(owner, in_folder("a.old")));
     atrest_vault_free(owner);

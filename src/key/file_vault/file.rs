@@ -1,7 +1,7 @@
 //! The files of a vault: `NAME`, the copy `NAME.bak`, and `NAME.lock`.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{ErrorKind, Read};
+use std::io::{self, ErrorKind, Read};
 use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -80,42 +80,69 @@ impl VaultFile {
 
     /// Writes the file and its copy for the first time. The lock must be held.
     pub(super) fn create(&self, text: &[u8]) -> Result<()> {
-        let copy = beside(&self.path, ".bak");
-        self.replace_one(&copy, text).and_then(|()| self.replace_one(&self.path, text)).inspect_err(|_| {
+        self.replace(text).inspect_err(|_| {
             // Neither was there before, and one alone would stand in the way of the next attempt.
             let _ = fs::remove_file(&self.path);
-            let _ = fs::remove_file(&copy);
+            let _ = fs::remove_file(beside(&self.path, ".bak"));
         })
     }
 
     /// Replaces the copy, then the file; each is whole, old or new, at every instant. In this order the copy is never
-    /// behind what was in use, and a change that failed has not happened. The lock must be held.
+    /// behind what was in use. Both are written before either is replaced: without room nothing has happened. The lock must
+    /// be held.
     pub(super) fn replace(&self, text: &[u8]) -> Result<()> {
         if text.len() as u64 > MAX_FILE {
             return Err(Error::Vault(format!("its file would have more than {MAX_FILE} bytes")));
         }
-        self.replace_one(&beside(&self.path, ".bak"), text)?;
-        self.replace_one(&self.path, text)
-    }
-
-    fn replace_one(&self, path: &Path, text: &[u8]) -> Result<()> {
-        let new = beside(path, ".new");
-        let written = (|| {
-            // What a killed writer left there goes first: opened as it is, it would lend the vault its mode.
-            match fs::remove_file(&new) {
-                Err(e) if e.kind() != ErrorKind::NotFound => return Err(e),
-                _ => {}
-            }
-            folder::write_new(&new, text)?;
-            fs::rename(&new, path).inspect_err(|_| drop(fs::remove_file(&new)))?;
-            folder::sync(path)
+        let copy = beside(&self.path, ".bak");
+        let replaced = (|| {
+            let copy = NewFile::write(&copy, text)?;
+            let file = NewFile::write(&self.path, text)?;
+            copy.put_in_place()?;
+            file.put_in_place()
         })();
-        written.map_err(|e| self.failed("writing", e))
+        replaced.map_err(|e| self.failed("writing", e))
     }
 
-    fn failed(&self, what: &str, e: std::io::Error) -> Error {
+    fn failed(&self, what: &str, e: io::Error) -> Error {
         Error::io(format!("{what} the vault {}", self.path.display()), e)
     }
+}
+
+/// The new content of a file, written beside it; removed again unless it is put in place.
+struct NewFile<'a> {
+    path: &'a Path,
+    new: PathBuf,
+}
+
+impl<'a> NewFile<'a> {
+    fn write(path: &'a Path, text: &[u8]) -> io::Result<Self> {
+        let new = beside(path, ".new");
+        // What a killed writer left there goes first: opened as it is, it would lend the vault its mode.
+        match fs::remove_file(&new) {
+            Err(e) if e.kind() != ErrorKind::NotFound => return Err(e),
+            _ => {}
+        }
+        folder::write_new(&new, text)?;
+        Ok(NewFile { path, new })
+    }
+
+    fn put_in_place(self) -> io::Result<()> {
+        fs::rename(&self.new, self.path)?;
+        folder::sync(self.path)
+    }
+}
+
+impl Drop for NewFile<'_> {
+    fn drop(&mut self) {
+        // Once it is in place there is nothing of its name.
+        let _ = fs::remove_file(&self.new);
+    }
+}
+
+/// Makes a file that must not exist yet, for its owner only.
+pub(super) fn create_new(path: &Path) -> Result<File> {
+    folder::create_new(path).map_err(|e| Error::io(format!("making {}", path.display()), e))
 }
 
 /// Writes a secret to a file that must not exist yet, readable by its owner only.
@@ -129,7 +156,7 @@ pub(super) fn read_secret(path: &Path, max: u64) -> Result<Secret> {
         let mut file = folder::open(OpenOptions::new().read(true), path, Links::Follow)?;
         let len = file.metadata()?.len();
         if len > max {
-            return Err(std::io::Error::new(ErrorKind::FileTooLarge, format!("it has more than {max} bytes")));
+            return Err(io::Error::new(ErrorKind::FileTooLarge, format!("it has more than {max} bytes")));
         }
         let mut secret = Secret::zeroed(len as usize);
         file.read_exact(secret.expose_mut())?;
@@ -138,12 +165,12 @@ pub(super) fn read_secret(path: &Path, max: u64) -> Result<Secret> {
     read().map_err(|e| Error::io(format!("reading {}", path.display()), e))
 }
 
-fn read_bounded(path: &Path, max: u64) -> std::io::Result<Vec<u8>> {
+fn read_bounded(path: &Path, max: u64) -> io::Result<Vec<u8>> {
     let mut text = Vec::new();
     let file = folder::open(OpenOptions::new().read(true), path, Links::Refuse)?;
     file.take(max + 1).read_to_end(&mut text)?;
     if text.len() as u64 > max {
-        return Err(std::io::Error::new(ErrorKind::FileTooLarge, format!("it has more than {max} bytes")));
+        return Err(io::Error::new(ErrorKind::FileTooLarge, format!("it has more than {max} bytes")));
     }
     Ok(text)
 }

@@ -14,7 +14,7 @@ use crate::key::KeyKind;
 use crate::{Error, Result};
 
 const FORMAT: &str = "atrest-vault";
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 
 /// Where a KEK comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -79,6 +79,19 @@ pub(super) struct VersionRecord {
     pub(super) expires: Option<u64>,
     /// The KEK, wrapped, in Base64.
     pub(super) kek: String,
+    /// The key of the MAC of what an RSA key wraps, as the KEK is kept; there once `authenticated` was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) mac_key: Option<String>,
+    /// Whether it unwraps only what has a MAC.
+    #[serde(default, skip_serializing_if = "core::ops::Not::not")]
+    pub(super) authenticated: bool,
+}
+
+impl VersionRecord {
+    /// Whether only who has a secret of the vault can have wrapped what this version unwraps.
+    pub(super) fn is_authenticated(&self) -> bool {
+        self.kind == KeyKind::Aes256 || self.authenticated
+    }
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -121,6 +134,14 @@ impl Body {
         }
     }
 
+    /// Counts the file that is written next.
+    pub(super) fn count_change(&mut self) -> Result<()> {
+        let used_up =
+            || Error::Vault("its file has used up its generations; make a new vault and re-wrap under it".into());
+        self.generation = self.generation.checked_add(1).ok_or_else(used_up)?;
+        Ok(())
+    }
+
     /// The text of the file.
     pub(super) fn seal(&self, root: &RootKeys) -> Vec<u8> {
         let mut text = serde_json::to_vec_pretty(self).expect("a body has only string keys");
@@ -139,9 +160,12 @@ impl Body {
         let form: Form = serde_json::from_slice(text).map_err(not_a_vault)?;
         match (form.format.as_str(), form.version) {
             (FORMAT, 1) => serde_json::from_slice(text).map(version_1::Body::into_current).map_err(not_a_vault),
-            (FORMAT, VERSION) => serde_json::from_slice(text).map_err(not_a_vault),
+            // Version 2 lacks members that may be absent.
+            (FORMAT, 2 | VERSION) => {
+                serde_json::from_slice(text).map(|body: Body| Body { version: VERSION, ..body }).map_err(not_a_vault)
+            }
             (format, version) => {
-                Err(format!("its form is {format:?} version {version}, not {FORMAT:?} version 1 or {VERSION}"))
+                Err(format!("its form is {format:?} version {version}, not {FORMAT:?} version 1 to {VERSION}"))
             }
         }
     }

@@ -33,6 +33,9 @@ pub struct VersionInfo {
     pub not_before: Option<u64>,
     /// The first second in which it has expired; `None` for never.
     pub expires: Option<u64>,
+    /// Whether it unwraps only what was wrapped with a secret of the vault: see
+    /// [`VersionChange::authenticated`](super::VersionChange::authenticated).
+    pub authenticated: bool,
 }
 
 /// What [`FileVault::deleted_keys`](crate::FileVault::deleted_keys) says of a key. Times are in seconds since 1970-01-01
@@ -64,6 +67,7 @@ impl Body {
                 enabled: version.enabled,
                 not_before: version.not_before,
                 expires: version.expires,
+                authenticated: version.is_authenticated(),
             })
         });
         Ok(KeyInfo { name: key.name.clone(), versions: versions.collect::<Result<_>>()? })

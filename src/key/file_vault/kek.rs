@@ -1,14 +1,25 @@
 //! A KEK at work.
 
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::Sha256;
+
 use super::rsa::RsaKey;
-use crate::key::{KeyKind, WrapAlgorithm, wrap};
+use crate::key::{KeyId, KeyKind, WrapAlgorithm, WrappedDek, wrap};
 use crate::{Error, Result, Secret};
 
 pub(super) const AES_LEN: usize = 32;
+pub(super) const MAC_KEY_LEN: usize = 32;
+const MAC_LEN: usize = 32;
 
 pub(super) enum Kek {
     Aes(Secret),
-    Rsa(RsaKey),
+    Rsa {
+        key: RsaKey,
+        /// Under which it puts a MAC behind what it wraps.
+        mac_key: Option<Secret>,
+        /// Whether it unwraps only what has one.
+        authenticated: bool,
+    },
 }
 
 impl Kek {
@@ -16,8 +27,16 @@ impl Kek {
     pub(super) fn new(kind: KeyKind, bytes: Secret) -> Result<Self> {
         match kind {
             KeyKind::Aes256 => Ok(Kek::Aes(bytes)),
-            kind => RsaKey::new(kind, &bytes).map(Kek::Rsa),
+            kind => Ok(Kek::Rsa { key: RsaKey::new(kind, &bytes)?, mac_key: None, authenticated: false }),
         }
+    }
+
+    /// An RSA key that has a key for MACs, and may demand them.
+    pub(super) fn authenticated(mut self, demand: bool, with: Option<Secret>) -> Self {
+        if let Kek::Rsa { mac_key, authenticated, .. } = &mut self {
+            (*mac_key, *authenticated) = (with, demand);
+        }
+        self
     }
 
     /// The bytes of a new key.
@@ -28,29 +47,58 @@ impl Kek {
         }
     }
 
-    pub(super) fn wrap(&self, dek: &Secret) -> Result<(WrapAlgorithm, Vec<u8>)> {
+    /// Wraps under the name that it has.
+    pub(super) fn wrap(&self, id: &KeyId, dek: &Secret) -> Result<(WrapAlgorithm, Vec<u8>)> {
         match self {
             Kek::Aes(kek) => {
                 let mut bytes = vec![0; dek.len() + 8];
                 wrap::aes_kw_wrap(kek.expose(), dek.expose(), &mut bytes)?;
                 Ok((WrapAlgorithm::Aes256Kw, bytes))
             }
-            Kek::Rsa(key) => key.wrap(dek),
+            Kek::Rsa { key, mac_key: Some(mac_key), authenticated: true } => {
+                let (_, mut bytes) = key.wrap(dek)?;
+                let mac = mac_of(mac_key, id, &bytes).finalize().into_bytes();
+                bytes.extend_from_slice(&mac);
+                Ok((WrapAlgorithm::RsaOaep256Hs256, bytes))
+            }
+            Kek::Rsa { authenticated: true, .. } => {
+                Err(Error::DamagedVault(format!("{id} demands MACs, and there is no key for them")))
+            }
+            Kek::Rsa { key, .. } => key.wrap(dek),
         }
     }
 
-    pub(super) fn unwrap(&self, algorithm: WrapAlgorithm, wrapped: &[u8]) -> Result<Secret> {
-        match self {
-            Kek::Aes(kek) => {
-                let mut dek = Secret::zeroed(wrapped.len().saturating_sub(8));
+    pub(super) fn unwrap(&self, wrapped: &WrappedDek) -> Result<Secret> {
+        let (algorithm, bytes) = (wrapped.algorithm, &wrapped.bytes[..]);
+        match (self, algorithm) {
+            (Kek::Aes(kek), _) => {
+                let mut dek = Secret::zeroed(bytes.len().saturating_sub(8));
                 let len = match algorithm {
-                    WrapAlgorithm::Aes256Kw => wrap::aes_kw_unwrap(kek.expose(), wrapped, dek.expose_mut())?.len(),
-                    WrapAlgorithm::Aes256Kwp => wrap::aes_kwp_unwrap(kek.expose(), wrapped, dek.expose_mut())?.len(),
+                    WrapAlgorithm::Aes256Kw => wrap::aes_kw_unwrap(kek.expose(), bytes, dek.expose_mut())?.len(),
+                    WrapAlgorithm::Aes256Kwp => wrap::aes_kwp_unwrap(kek.expose(), bytes, dek.expose_mut())?.len(),
                     other => return Err(Error::UnsupportedAlgorithm(other.name().into())),
                 };
                 Ok(if len == dek.len() { dek } else { Secret::copy_from(&dek.expose()[..len]) })
             }
-            Kek::Rsa(key) => key.unwrap(algorithm, wrapped),
+            (Kek::Rsa { key, mac_key: Some(mac_key), .. }, WrapAlgorithm::RsaOaep256Hs256) => {
+                let (bytes, mac) = bytes.split_last_chunk::<MAC_LEN>().ok_or(Error::UnwrapFailed)?;
+                let matches = mac_of(mac_key, &wrapped.kek, bytes).verify_slice(mac);
+                matches.map_err(|_| Error::UnwrapFailed)?;
+                key.unwrap(WrapAlgorithm::RsaOaep256, bytes)
+            }
+            // The key decides what it demands, not the name that stands beside the wrapped key.
+            (Kek::Rsa { authenticated: true, .. }, other) => {
+                let what = format!("{} without this vault's MAC, which the key demands", other.name());
+                Err(Error::UnsupportedAlgorithm(what))
+            }
+            (Kek::Rsa { key, .. }, _) => key.unwrap(algorithm, bytes),
         }
     }
+}
+
+/// The MAC of what an RSA key has wrapped: over the algorithm, the key's URL, and the ciphertext.
+fn mac_of(key: &Secret, id: &KeyId, ciphertext: &[u8]) -> Hmac<Sha256> {
+    let mac: Hmac<Sha256> = Hmac::new_from_slice(key.expose()).expect("HMAC takes a key of any length");
+    let name = WrapAlgorithm::RsaOaep256Hs256.name();
+    mac.chain_update(format!("{name}\0{id}\0")).chain_update(ciphertext)
 }

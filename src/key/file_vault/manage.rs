@@ -3,7 +3,7 @@
 use super::access::{KeyOperation, check_identity};
 use super::audit::Use;
 use super::format::{Body, DeletedRecord, KeyOrigin, KeyRecord, VersionRecord};
-use super::kek::{AES_LEN, Kek};
+use super::kek::{AES_LEN, Kek, MAC_KEY_LEN};
 use super::rsa::RsaKey;
 use super::{DeletedKey, FileVault, Grant, KeyInfo, MAX_KEYS, VaultProperties, VersionChange, pkcs8};
 use crate::key::{KeyId, KeyKind};
@@ -88,11 +88,12 @@ impl FileVault {
         self.add_version("importVersion", name, KeyKind::Aes256, kek, KeyOrigin::Imported)
     }
 
-    /// Enables or disables a version of a key, or changes the time in which it is valid.
+    /// Enables or disables a version of a key, changes the time in which it is valid, or whether it takes only what the vault
+    /// itself has wrapped.
     ///
     /// # Errors
-    /// [`Error::InvalidOption`] when it would expire before it is valid; [`Error::NoSuchKey`]; [`Error::KeyDeleted`]; those
-    /// of writing the file.
+    /// [`Error::InvalidOption`] when it would expire before it is valid, or for an AES key that is not to be authenticated;
+    /// [`Error::NoSuchKey`]; [`Error::KeyDeleted`]; those of writing the file.
     pub fn set_version(&self, id: &KeyId, change: VersionChange) -> Result<()> {
         self.change(Use::of_version("setVersion", id), |body, _| {
             let version = body.version(id)?.version;
@@ -106,6 +107,14 @@ impl FileVault {
             {
                 let text = format!("a version that is valid from {not_before} can't expire at {expires}");
                 return Err(Error::InvalidOption(text));
+            }
+            if let Some(authenticated) = change.authenticated {
+                if record.kind == KeyKind::Aes256 && !authenticated {
+                    return Err(Error::InvalidOption("what is wrapped under an AES key is authenticated by it".into()));
+                }
+                if record.kind != KeyKind::Aes256 {
+                    self.authenticate(record, authenticated)?;
+                }
             }
             record.enabled = change.enabled.unwrap_or(record.enabled);
             (record.not_before, record.expires) = (not_before, expires);
@@ -270,7 +279,9 @@ impl FileVault {
         }
         let version = key.next_version;
         key.next_version += 1;
-        key.versions.push(VersionRecord {
+        let rsa_before = key.versions.iter().rev().find(|version| version.kind != KeyKind::Aes256);
+        let authenticated = kind != KeyKind::Aes256 && rsa_before.is_some_and(|version| version.authenticated);
+        let mut record = VersionRecord {
             version,
             kind,
             created: self.now(),
@@ -279,10 +290,26 @@ impl FileVault {
             not_before: None,
             expires: None,
             kek: self.store.root.wrap_kek(kind, kek)?,
-        });
+            mac_key: None,
+            authenticated: false,
+        };
+        self.authenticate(&mut record, authenticated)?;
+        key.versions.push(record);
         let id = KeyId::new(&id, name, &version.to_string())?;
         used.version = Some(id.version().into());
         Ok(id)
+    }
+}
+
+impl FileVault {
+    /// Has a version of an RSA key demand MACs, or not.
+    fn authenticate(&self, record: &mut VersionRecord, on: bool) -> Result<()> {
+        if on && record.mac_key.is_none() {
+            let mac_key = Secret::random(MAC_KEY_LEN)?;
+            record.mac_key = Some(self.store.root.wrap_kek(KeyKind::Aes256, &mac_key)?);
+        }
+        record.authenticated = on;
+        Ok(())
     }
 }
 

@@ -17,7 +17,7 @@ mod state;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
-use super::{KeyDescription, KeyId, KeyVault, WrappedDek};
+use super::{KeyDescription, KeyId, KeyKind, KeyVault, WrappedDek};
 use crate::{Clock, Error, Result, Secret, SystemClock, random};
 use audit::{AuditWriter, Use};
 use file::VaultFile;
@@ -173,16 +173,15 @@ impl FileVault {
     }
 
     /// Every use of a key and every change of the vault, from the first on, each verified: a line that was changed, removed
-    /// or put elsewhere is an error. What was cut off at the end is missed as far as the last change of the vault, or as
-    /// far as a head that is [included](AuditLog::including). A log that is put back together with an older vault file is
-    /// only missed by such a head; and whoever has the root key can write any log.
+    /// or put elsewhere is an error. What was cut off at the end is missed as far as the last change of the vault, as far as
+    /// this handle has written, or as far as a head that is [included](AuditLog::including). A log that is put back together
+    /// with an older vault file is only missed by such a head; and whoever has the root key can write any log.
     ///
     /// # Errors
     /// [`Error::DamagedVault`]; [`Error::Io`].
     pub fn audit(&self) -> Result<AuditLog> {
         self.reload()?;
-        let record = self.body().audit;
-        self.store.audit.read(&record)
+        self.store.audit.read(|| self.audit_record())
     }
 
     /// How far the audit log goes now, to be kept elsewhere. It holds no secret.
@@ -191,27 +190,39 @@ impl FileVault {
     /// [`Error::DamagedVault`]; [`Error::Io`].
     pub fn audit_head(&self) -> Result<AuditHead> {
         self.reload()?;
-        let record = self.body().audit;
-        self.store.audit.head(&record)
+        self.store.audit.head(|| self.audit_record())
     }
 
     /// Puts the audit log aside, whole or damaged, into a file that must not exist yet, and begins a new one that goes on
-    /// from it.
+    /// from it. The last entry of the old log says so.
     ///
     /// # Errors
-    /// [`Error::Io`]; those of writing the vault's file.
+    /// [`Error::Io`]; those of writing the vault's file. The log is as it was then, and the new file isn't there.
     pub fn archive_audit(&self, to: impl AsRef<Path>) -> Result<()> {
-        let store = &self.store;
-        let lock = store.file.lock()?;
+        let (store, to) = (&self.store, to.as_ref());
+        let _lock = store.file.lock()?;
         let mut body = self.read_verified()?;
-        let record = body.audit;
-        store.audit.archive(&record, to.as_ref(), |head| {
-            body.audit = audit::AuditRecord { start: head, anchor: head };
-            body.generation += 1;
-            self.replace(body)
-        })?;
-        drop(lock);
-        self.change(Use { operation: "archiveAudit", ..Use::default() }, |_, _| Ok(()))
+        let copy = file::create_new(to)?;
+        let archived = (|| {
+            let mut log = store.audit.begin(|| Ok(body.audit))?;
+            let used = Use { operation: audit::ARCHIVE, ..Use::default() };
+            log.append(&used, audit::outcome(&Ok(())), self.now(), true)?;
+            let put_aside = log.copy_to(&copy, to).and_then(|record| {
+                body.audit = record;
+                body.count_change()?;
+                self.replace(body)
+            });
+            put_aside.inspect_err(|_| log.has_failed(&used, self.now()))?;
+            log.clear();
+            Ok(())
+        })();
+        // Half a copy would stand in the way of the next attempt.
+        archived.inspect_err(|_| drop(std::fs::remove_file(to)))
+    }
+
+    fn audit_record(&self) -> Result<audit::AuditRecord> {
+        self.reload()?;
+        Ok(self.body().audit)
     }
 
     fn now(&self) -> u64 {
@@ -223,18 +234,17 @@ impl FileVault {
     }
 
     /// Reads the file anew, changes it and replaces it, all under the lock: what another process did meanwhile stays. The
-    /// log says so first.
+    /// log says so first; where the change then fails, the log says that too.
     fn change<T>(&self, mut used: Use, change: impl FnOnce(&mut Body, &mut Use) -> Result<T>) -> Result<T> {
         let _lock = self.store.file.lock()?;
         let mut body = self.read_verified()?;
         let result = change(&mut body, &mut used);
-        let record = body.audit;
-        let log = |used, outcome| self.store.audit.append(|| Ok(record), used, outcome, self.now(), true);
-        let head = log(used.clone(), audit::outcome(&result))?;
+        let mut log = self.store.audit.begin(|| Ok(body.audit))?;
+        log.append(&used, audit::outcome(&result), self.now(), true)?;
         let value = result?;
-        body.audit.anchor = head;
-        body.generation += 1;
-        self.replace(body).inspect_err(|_| drop(log(used, "failed")))?;
+        body.audit = log.record(&body.audit);
+        let replaced = body.count_change().and_then(|()| self.replace(body));
+        replaced.inspect_err(|_| log.has_failed(&used, self.now()))?;
         Ok(value)
     }
 
@@ -289,7 +299,7 @@ impl FileVault {
             };
             let id = body.id_of(key, version)?;
             used.version = Some(id.version().into());
-            let (algorithm, bytes) = self.kek(version)?.wrap(dek)?;
+            let (algorithm, bytes) = self.kek(version)?.wrap(&id, dek)?;
             Ok(WrappedDek { kek: id, algorithm, bytes })
         })
     }
@@ -305,7 +315,7 @@ impl FileVault {
         let dek = self.logged(identity, KeyOperation::UnwrapKey, id.key(), |body, used| {
             used.version = Some(id.version().into());
             let version = body.to_unwrap(id, self.now())?;
-            self.kek(version)?.unwrap(wrapped.algorithm, &wrapped.bytes)
+            self.kek(version)?.unwrap(wrapped)
         })?;
         Ok(Some(dek))
     }
@@ -333,16 +343,16 @@ impl FileVault {
             let body = self.body();
             body.check_access(identity, operation, key).and_then(|()| act(&body, &mut used))
         };
-        let record = || {
-            self.reload()?;
-            Ok(self.body().audit)
-        };
-        self.store.audit.append(record, used, audit::outcome(&result), self.now(), self.sync_uses)?;
+        let mut log = self.store.audit.begin(|| self.audit_record())?;
+        log.append(&used, audit::outcome(&result), self.now(), self.sync_uses)?;
         result
     }
 
     fn kek(&self, version: &VersionRecord) -> Result<Kek> {
-        Kek::new(version.kind, self.store.root.unwrap_kek(version.kind, &version.kek)?)
+        let root = &self.store.root;
+        let mac_key = version.mac_key.as_deref().map(|key| root.unwrap_kek(KeyKind::Aes256, key)).transpose()?;
+        let kek = Kek::new(version.kind, root.unwrap_kek(version.kind, &version.kek)?)?;
+        Ok(kek.authenticated(version.authenticated, mac_key))
     }
 }
 

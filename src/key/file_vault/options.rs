@@ -137,6 +137,7 @@ pub struct VersionChange {
     pub(super) enabled: Option<bool>,
     pub(super) not_before: Option<Option<u64>>,
     pub(super) expires: Option<Option<u64>>,
+    pub(super) authenticated: Option<bool>,
 }
 
 impl VersionChange {
@@ -160,6 +161,21 @@ impl VersionChange {
     /// The first second in which it has expired; `None` for never.
     pub fn expires(mut self, time: Option<u64>) -> Self {
         self.expires = Some(time);
+        self
+    }
+
+    /// Whether an RSA key takes only what the vault itself has wrapped. Without this, whoever has its public half can wrap a
+    /// key of their own, which the vault then unwraps as if it were yours. With it, the vault puts a MAC behind what it
+    /// wraps, under a secret key of this version, and unwraps nothing without
+    /// ([`RsaOaep256Hs256`](crate::key::WrapAlgorithm::RsaOaep256Hs256)). The vault decides that, whatever the name of the
+    /// algorithm beside a wrapped key says.
+    ///
+    /// Versions that [`rotate_key`](crate::FileVault::rotate_key) makes, or that are brought in, are as the RSA version
+    /// before them. What was wrapped before it was turned on is refused while it is on: rotate the key, turn it on for the
+    /// new version, have all that is under the old one wrapped anew, then disable the old one. Turned off again, what has a
+    /// MAC unwraps too. An AES key needs no such thing, for who wraps under it has it.
+    pub fn authenticated(mut self, on: bool) -> Self {
+        self.authenticated = Some(on);
         self
     }
 }

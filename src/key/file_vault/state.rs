@@ -86,7 +86,7 @@ impl Body {
         };
         let mut said = KeyDescription::new(self.id_of(name, record)?, record.kind);
         (said.enabled, said.not_before, said.expires) = (record.enabled, record.not_before, record.expires);
-        said.created = Some(record.created);
+        (said.created, said.authenticated) = (Some(record.created), record.is_authenticated());
         Ok(said)
     }
 

@@ -7,13 +7,13 @@ mod writer;
 use core::fmt;
 
 use base64ct::{Base64, Encoding};
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::Error;
 use crate::key::KeyId;
-use crate::{Error, Result};
-pub(super) use chain::MAC;
 pub use log::AuditLog;
-pub(super) use writer::AuditWriter;
+pub(super) use writer::{ARCHIVE, AuditWriter};
 
 /// One entry of a vault's audit log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,17 +39,20 @@ pub struct AuditEntry {
     pub subject: Option<String>,
     /// What came of it: `ok`, or why not.
     pub outcome: String,
-    /// How many bytes of a torn line, which a killed process left behind, stand before this entry.
+    /// How many bytes of torn lines, which killed processes left behind, stand before this entry.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub torn: Option<u64>,
+    /// The entry that this one goes on from, told where the vault found its log damaged or put back when it wrote this one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<AuditHead>,
 }
 
 /// How far an audit log went at some time. Kept where the vault's folder can't be written from, it proves later that no
 /// entry up to it was taken away: see [`AuditLog::including`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct AuditHead {
-    pub(super) seq: u64,
-    pub(super) mac: [u8; MAC],
+    seq: u64,
+    mac: [u8; chain::MAC],
 }
 
 impl AuditHead {
@@ -68,7 +71,7 @@ impl fmt::Display for AuditHead {
 impl core::str::FromStr for AuditHead {
     type Err = Error;
 
-    fn from_str(text: &str) -> Result<Self> {
+    fn from_str(text: &str) -> crate::Result<Self> {
         let parse = || {
             let (seq, mac) = text.split_once(':')?;
             Some(AuditHead { seq: seq.parse().ok()?, mac: decode_mac(mac.as_bytes())? })
@@ -77,15 +80,39 @@ impl core::str::FromStr for AuditHead {
     }
 }
 
+impl Serialize for AuditHead {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for AuditHead {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        String::deserialize(from)?.parse().map_err(D::Error::custom)
+    }
+}
+
 /// What a vault file keeps of its audit log.
 #[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
 pub(super) struct AuditRecord {
     /// The head before the first entry of the log: that of the log before it, which was put elsewhere.
-    #[serde(with = "head_text")]
-    pub(super) start: AuditHead,
+    start: AuditHead,
     /// The head at the last change of the vault.
-    #[serde(with = "head_text")]
-    pub(super) anchor: AuditHead,
+    anchor: AuditHead,
+    /// How long the log was then. Version 2 of the format doesn't tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    length: Option<u64>,
+    /// The log that was put elsewhere, from when that was recorded until the next change: it may still be in place.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    archived: Option<Archived>,
+}
+
+/// A log that was put elsewhere.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+struct Archived {
+    length: u64,
+    #[serde(with = "base64_text")]
+    sha256: [u8; 32],
 }
 
 /// A use, while it happens.
@@ -113,7 +140,7 @@ impl Use {
 }
 
 /// What came of a use, in a word that doesn't change when messages do.
-pub(super) fn outcome<T>(result: &Result<T>) -> &'static str {
+pub(super) fn outcome<T>(result: &crate::Result<T>) -> &'static str {
     match result {
         Ok(_) => "ok",
         Err(Error::AccessDenied { .. }) => "access-denied",
@@ -130,21 +157,21 @@ pub(super) fn outcome<T>(result: &Result<T>) -> &'static str {
     }
 }
 
-fn decode_mac(text: &[u8]) -> Option<[u8; MAC]> {
-    let mut mac = [0; MAC + 2];
+fn decode_mac(text: &[u8]) -> Option<[u8; chain::MAC]> {
+    let mut mac = [0; chain::MAC + 2];
     Base64::decode(text, &mut mac).ok()?.try_into().ok()
 }
 
-mod head_text {
+mod base64_text {
+    use base64ct::{Base64, Encoding};
     use serde::{Deserialize, Deserializer, Serializer, de::Error};
 
-    use super::AuditHead;
-
-    pub(super) fn serialize<S: Serializer>(head: &AuditHead, to: S) -> Result<S::Ok, S::Error> {
-        to.collect_str(head)
+    pub(super) fn serialize<S: Serializer>(bytes: &[u8; 32], to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(&Base64::encode_string(bytes))
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<AuditHead, D::Error> {
-        String::deserialize(from)?.parse().map_err(D::Error::custom)
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<[u8; 32], D::Error> {
+        let text = String::deserialize(from)?;
+        super::decode_mac(text.as_bytes()).ok_or_else(|| D::Error::custom("a hash is 32 bytes in Base64"))
     }
 }

@@ -1,22 +1,29 @@
 //! Writing to an audit log, from many threads and processes.
 
 use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
+use std::io::{self, BufReader, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use sha2::{Digest, Sha256};
+
 use super::chain::{self, Chain};
-use super::{AuditEntry, AuditHead, AuditLog, AuditRecord, Use};
+use super::log::next_line;
+use super::{Archived, AuditEntry, AuditHead, AuditLog, AuditRecord, Use};
 use crate::folder::{self, Links};
 use crate::{Error, Result, Secret};
 
 /// How much of a log is read to find its end: room for dozens of lines, since one is far shorter than 4 KiB.
 const WINDOW: u64 = 64 << 10;
+/// How much is read where the end is damaged: what honest entries are there is not written a second time.
+const SEARCH: u64 = 64 << 20;
 /// The most characters that are kept of a name which a stranger chose.
 const MAX_NAME: usize = 256;
 const LOCK_PATIENCE: Duration = Duration::from_secs(10);
+/// The operation after which a log may be another one.
+pub(in super::super) const ARCHIVE: &str = "archiveAudit";
 
 pub(in super::super) struct AuditWriter {
     path: PathBuf,
@@ -25,7 +32,7 @@ pub(in super::super) struct AuditWriter {
     known: Mutex<Option<End>>,
 }
 
-#[derive(Clone)]
+#[derive(Clone, Copy)]
 struct End {
     len: u64,
     head: AuditHead,
@@ -36,175 +43,257 @@ impl AuditWriter {
         AuditWriter { path, key, known: Mutex::new(None) }
     }
 
-    /// Appends an entry: one write of one line. `record` is what the vault file has of the log, read once the log is locked
-    /// so that it isn't put aside meanwhile. `sync` waits for the disk.
-    pub(in super::super) fn append(
-        &self,
-        record: impl FnOnce() -> Result<AuditRecord>,
-        used: Use,
-        outcome: &str,
-        time: u64,
-        sync: bool,
-    ) -> Result<AuditHead> {
+    /// Locks the log and finds its end. `record` is what the vault file has of the log, read once the log is locked so that
+    /// it isn't put aside meanwhile.
+    pub(in super::super) fn begin(&self, record: impl FnOnce() -> Result<AuditRecord>) -> Result<Appending<'_>> {
         let failed = |e| self.failed("writing", e);
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut file = self.lock().map_err(failed)?;
-        let len = file.metadata().map_err(failed)?.len();
-        let chain = self.known_end(&mut file, len, known.as_ref()).map_err(failed)?;
-        let mut chain = match chain {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let file = folder::open_or_create(&self.path, Links::Refuse).map_err(failed)?;
+        lock(&file, File::try_lock).map_err(failed)?;
+        let mut len = file.metadata().map_err(failed)?.len();
+        let near = known.as_ref().map_or(Ok(None), |end| self.known_end(&file, len, end)).map_err(failed)?;
+        let chain = match near {
             Some(chain) => chain,
-            None => self.find_end(&mut file, len, &record()?, known.as_ref()).map_err(failed)?,
-        };
-
-        // A line that a killed process has torn is ended, not taken away: nothing in the log is ever overwritten.
-        let torn = (!chain.pending.is_empty()).then_some(chain.pending.len() as u64);
-        let mut written = Vec::new();
-        if chain.pending.last().is_some_and(|&byte| byte != b'\n') {
-            written.push(b'\n');
-            chain.pending.push(b'\n');
-        }
-        let entry = AuditEntry {
-            seq: chain.head.seq + 1,
-            time,
-            identity: used.identity.map(shortened),
-            operation: used.operation.into(),
-            key: used.key.map(shortened),
-            version: used.version.map(shortened),
-            subject: used.subject.map(shortened),
-            outcome: outcome.into(),
-            torn,
-        };
-        written.extend(chain.make(&self.key, &entry));
-        // What was written of a line that found no room is taken back: nothing was answered for it.
-        let wrote = file.seek(SeekFrom::Start(len)).and_then(|_| file.write_all(&written));
-        wrote.inspect_err(|_| drop(file.set_len(len))).map_err(failed)?;
-        if sync {
-            file.sync_all().map_err(failed)?;
-            if len == 0 {
-                folder::sync(&self.path).map_err(failed)?;
+            None => {
+                let record = record()?;
+                if record.is_archived(&file, len).map_err(failed)? {
+                    file.set_len(0).map_err(failed)?;
+                    len = 0;
+                }
+                self.find_end(&file, len, &record, known.as_ref()).map_err(failed)?
             }
-        }
-        *known = Some(End { len: len + written.len() as u64, head: chain.head });
-        Ok(chain.head)
+        };
+        Ok(Appending { writer: self, known, file, len, chain, before: None })
     }
 
     /// How far the log goes now.
-    pub(in super::super) fn head(&self, record: &AuditRecord) -> Result<AuditHead> {
+    pub(in super::super) fn head(&self, record: impl FnOnce() -> Result<AuditRecord>) -> Result<AuditHead> {
+        let failed = |e| self.failed("reading", e);
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let read = || {
-            let mut file = match folder::open(OpenOptions::new().read(true), &self.path, Links::Refuse) {
-                Err(e) if e.kind() == ErrorKind::NotFound => return Ok(record.anchor),
-                file => file?,
-            };
-            lock(&file, File::try_lock_shared)?;
-            let len = file.metadata()?.len();
-            Ok(self.find_end(&mut file, len, record, known.as_ref())?.head)
-        };
-        read().map_err(|e| self.failed("reading", e))
+        let file = self.open_shared().map_err(failed)?;
+        let record = record()?;
+        let Some((file, len)) = file else { return Ok(record.anchor) };
+        if record.is_archived(&file, len).map_err(failed)? {
+            return Ok(record.start);
+        }
+        Ok(self.find_end(&file, len, &record, known.as_ref()).map_err(failed)?.head)
     }
 
     /// The entries, from the first on.
-    pub(in super::super) fn read(&self, record: &AuditRecord) -> Result<AuditLog> {
-        let open = || {
-            let file = match folder::open(OpenOptions::new().read(true), &self.path, Links::Refuse) {
-                Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
-                file => file?,
-            };
-            // With the lock no line is half written.
-            lock(&file, File::try_lock_shared)?;
-            let len = file.metadata()?.len();
-            file.unlock()?;
-            Ok(Some(file.take(len)))
-        };
-        let file = open().map_err(|e| self.failed("reading", e))?;
-        Ok(AuditLog::new(self.path.clone(), self.key.clone(), file, record))
+    pub(in super::super) fn read(&self, record: impl FnOnce() -> Result<AuditRecord>) -> Result<AuditLog> {
+        let failed = |e| self.failed("reading", e);
+        let known = *self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        // With the lock no line is half written.
+        let mut file = self.open_shared().map_err(failed)?;
+        let record = record()?;
+        if let Some((log, len)) = &mut file {
+            if record.is_archived(log, *len).map_err(failed)? {
+                *len = 0;
+            }
+            log.rewind().and_then(|()| log.unlock()).map_err(failed)?;
+        }
+        let log = AuditLog::new(self.path.clone(), self.key.clone(), file, record.start).including(record.anchor);
+        Ok(match known {
+            Some(end) => log.including(end.head),
+            None => log,
+        })
     }
 
-    /// Copies the log to a file that must not exist yet, has `commit` record how far it goes, and begins a new log.
-    pub(in super::super) fn archive(
-        &self,
-        record: &AuditRecord,
-        to: &Path,
-        commit: impl FnOnce(AuditHead) -> Result<()>,
-    ) -> Result<()> {
-        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut log = self.lock().map_err(|e| self.failed("reading", e))?;
-        let copied = (|| {
-            let len = log.metadata()?.len();
-            let head = self.find_end(&mut log, len, record, known.as_ref())?.head;
-            let mut copy = folder::create_new(to)?;
-            let copied = log.rewind().and_then(|()| io::copy(&mut (&log).take(len), &mut copy));
-            // Half a copy would stand in the way of the next attempt.
-            copied.and_then(|_| copy.sync_all()).and_then(|()| folder::sync(to)).inspect_err(|_| {
-                let _ = std::fs::remove_file(to);
-            })?;
-            Ok(head)
-        })();
-        let head = copied.map_err(|e| Error::io(format!("copying the audit log to {}", to.display()), e))?;
-        commit(head).inspect_err(|_| drop(std::fs::remove_file(to)))?;
-        log.set_len(0).and_then(|()| log.sync_all()).map_err(|e| self.failed("clearing", e))
+    fn open_shared(&self) -> io::Result<Option<(File, u64)>> {
+        let file = match folder::open(OpenOptions::new().read(true), &self.path, Links::Refuse) {
+            Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
+            file => file?,
+        };
+        lock(&file, File::try_lock_shared)?;
+        let len = file.metadata()?.len();
+        Ok(Some((file, len)))
     }
 
     /// The chain up to the end of the log, if that is not far behind where this handle has seen it.
-    fn known_end(&self, file: &mut File, len: u64, known: Option<&End>) -> io::Result<Option<Chain>> {
-        let Some(end) = known.filter(|end| (end.len..end.len + WINDOW).contains(&len)) else { return Ok(None) };
+    fn known_end(&self, file: &File, len: u64, end: &End) -> io::Result<Option<Chain>> {
         // Another process may have put the log aside and begun one that is as long.
-        let mac = chain::end_of_line(&end.head);
-        let text = read_range(file, end.len - mac.len() as u64, len)?;
-        let Some(rest) = text.strip_prefix(&mac[..]) else { return Ok(None) };
-        let mut chain = Chain::new(end.head);
-        self.follow(&mut chain, rest);
-        Ok(Some(chain))
+        if !(end.len..=end.len + WINDOW).contains(&len) || !ends_at(file, end)? {
+            return Ok(None);
+        }
+        let (chain, archived) = self.follow(file, Chain::new(end.head), end.len, len)?;
+        Ok((!archived).then_some(chain))
     }
 
-    /// The chain up to the end of the log. Where the log ends before what is known of it, the chain goes on from what is
-    /// known, and the gap shows.
-    fn find_end(&self, file: &mut File, len: u64, record: &AuditRecord, known: Option<&End>) -> io::Result<Chain> {
-        let mut chain = match len {
-            ..=WINDOW => {
-                let mut chain = Chain::new(record.start);
-                self.follow(&mut chain, &read_range(file, 0, len)?);
-                chain
-            }
-            _ => {
-                let text = read_range(file, len - WINDOW, len)?;
-                // The first whole line of the window is believed, for want of the one before; the second isn't.
-                let mut lines = text.split_inclusive(|&byte| byte == b'\n').skip(1);
-                let claim = |line: &[u8]| {
-                    let (covered, mac) = chain::split(line.strip_suffix(b"\n")?)?;
-                    let entry: AuditEntry = serde_json::from_slice(&[covered, b"}"].concat()).ok()?;
-                    Some(AuditHead { seq: entry.seq, mac })
-                };
-                let mut chain = Chain::new(lines.by_ref().find_map(claim).unwrap_or_default());
-                let rest: Vec<u8> = lines.flatten().copied().collect();
-                self.follow(&mut chain, &rest);
-                chain
-            }
+    /// The chain up to the end of the log. What is damaged, or lacks entries that the vault file or this handle knows of,
+    /// makes a broken one.
+    fn find_end(&self, file: &File, len: u64, record: &AuditRecord, known: Option<&End>) -> io::Result<Chain> {
+        let anchor = record.length.or((record.anchor == record.start).then_some(0));
+        let (head, at) = match known {
+            Some(end) if end.head.seq > record.anchor.seq => (end.head, Some(end.len)),
+            _ => (record.anchor, anchor),
         };
-        let known = known.map(|end| end.head).filter(|head| head.seq > record.anchor.seq).unwrap_or(record.anchor);
-        if chain.head.seq < known.seq {
-            chain.head = known;
+        let at = match at.filter(|&at| at <= len) {
+            Some(0) => Some(0).filter(|_| head == record.start),
+            Some(at) => ends_at(file, &End { len: at, head })?.then_some(at),
+            None => None,
+        };
+        if let Some(at) = at.filter(|at| len - at <= WINDOW) {
+            return Ok(self.follow(file, Chain::new(head), at, len)?.0);
         }
-        Ok(chain)
+        let by_end = self.follow(file, Chain::seek(head), len.saturating_sub(WINDOW), len)?.0;
+        if !by_end.is_broken() {
+            return Ok(by_end);
+        }
+        let (from, start) = at.map_or((0, record.start), |at| (at, head));
+        let to = len.min(from + SEARCH);
+        let chain = self.follow(file, Chain::new(start), from, to)?.0;
+        let newest = if by_end.head.seq > head.seq { by_end.head } else { head };
+        if to == len && chain.head.seq >= newest.seq {
+            return Ok(chain);
+        }
+        let newest = if chain.head.seq > newest.seq { chain.head } else { newest };
+        Ok(by_end.lost(newest))
     }
 
-    fn follow(&self, chain: &mut Chain, text: &[u8]) {
-        for line in text.split_inclusive(|&byte| byte == b'\n') {
-            if line.strip_suffix(b"\n").and_then(|line| chain.take(&self.key, line)).is_none() {
-                chain.pending.extend_from_slice(line);
+    /// Takes what is between two places into a chain. Whether a log was put aside there is the second answer.
+    fn follow(&self, file: &File, mut chain: Chain, from: u64, to: u64) -> io::Result<(Chain, bool)> {
+        let mut file = file;
+        file.seek(SeekFrom::Start(from))?;
+        let mut text = BufReader::with_capacity((to - from).clamp(1, WINDOW) as usize, file.take(to - from));
+        let mut archived = false;
+        loop {
+            let line = next_line(&mut text)?;
+            if line.is_empty() {
+                return Ok((chain, archived));
             }
+            archived |= chain.take(&self.key, &line).is_some_and(|proven| proven.entry.operation == ARCHIVE);
         }
-    }
-
-    fn lock(&self) -> io::Result<File> {
-        let file = folder::open_or_create(&self.path, Links::Refuse)?;
-        lock(&file, File::try_lock)?;
-        Ok(file)
     }
 
     fn failed(&self, what: &str, e: io::Error) -> Error {
         Error::io(format!("{what} the audit log {}", self.path.display()), e)
     }
+}
+
+/// A log that is locked, and whose end is known.
+pub(in super::super) struct Appending<'a> {
+    writer: &'a AuditWriter,
+    known: MutexGuard<'a, Option<End>>,
+    file: File,
+    len: u64,
+    chain: Chain,
+    /// What it was before the last entry.
+    before: Option<(u64, Chain)>,
+}
+
+impl Appending<'_> {
+    /// Appends an entry: one write of one line. `sync` waits for the disk.
+    pub(in super::super) fn append(&mut self, used: &Use, outcome: &str, time: u64, sync: bool) -> Result<AuditHead> {
+        let entry = AuditEntry {
+            seq: 0,
+            time,
+            identity: used.identity.as_deref().map(shortened),
+            operation: used.operation.into(),
+            key: used.key.as_deref().map(shortened),
+            version: used.version.as_deref().map(shortened),
+            subject: used.subject.as_deref().map(shortened),
+            outcome: outcome.into(),
+            torn: None,
+            after: None,
+        };
+        let mut chain = self.chain.clone();
+        let line = chain.make(&self.writer.key, entry).ok_or_else(|| {
+            let path = self.writer.path.display();
+            Error::Vault(format!("its audit log {path} has used up its numbers; make a new vault and re-wrap under it"))
+        })?;
+        let written = self.write(&line, sync);
+        // What was written of a line that found no room is taken back: nothing was answered for it.
+        written.inspect_err(|_| drop(self.file.set_len(self.len))).map_err(|e| self.writer.failed("writing", e))?;
+        let before = core::mem::replace(&mut self.chain, chain);
+        self.before = Some((self.len, before));
+        self.len += line.len() as u64;
+        *self.known = Some(End { len: self.len, head: self.chain.head });
+        Ok(self.chain.head)
+    }
+
+    fn write(&mut self, line: &[u8], sync: bool) -> io::Result<()> {
+        self.file.seek(SeekFrom::Start(self.len))?;
+        self.file.write_all(line)?;
+        if sync {
+            self.file.sync_all()?;
+            if self.len == 0 {
+                folder::sync(&self.writer.path)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Has the log say that what its last entry tells of did not happen: by one more entry or, where there is no room for
+    /// that, without the last one.
+    pub(in super::super) fn has_failed(&mut self, used: &Use, time: u64) {
+        if self.append(used, "failed", time, true).is_err()
+            && let Some((len, chain)) = self.before.take()
+            && self.file.set_len(len).is_ok()
+        {
+            (self.len, self.chain, *self.known) = (len, chain, None);
+        }
+    }
+
+    /// What the vault file is to keep of the log as it is now.
+    pub(in super::super) fn record(&self, before: &AuditRecord) -> AuditRecord {
+        let (anchor, length) = (self.chain.head, Some(self.len));
+        AuditRecord { start: before.start, anchor, length, archived: None }
+    }
+
+    /// Copies the log, and says what the vault file is to keep of it: once it does, the log counts as empty.
+    pub(in super::super) fn copy_to(&mut self, mut copy: &File, path: &Path) -> Result<AuditRecord> {
+        let mut copied = || {
+            self.file.rewind()?;
+            let mut log = (&self.file).take(self.len);
+            let (mut piece, mut hash) = (vec![0; WINDOW as usize], Sha256::new());
+            loop {
+                let len = log.read(&mut piece)?;
+                if len == 0 {
+                    break;
+                }
+                hash.update(&piece[..len]);
+                copy.write_all(&piece[..len])?;
+            }
+            copy.sync_all()?;
+            folder::sync(path)?;
+            Ok(hash.finalize().into())
+        };
+        let sha256 = copied().map_err(|e| Error::io(format!("copying the audit log to {}", path.display()), e))?;
+        let archived = Some(Archived { length: self.len, sha256 });
+        Ok(AuditRecord { start: self.chain.head, anchor: self.chain.head, length: Some(0), archived })
+    }
+
+    /// Empties the log that was copied. Where that fails it is done by who writes to it next.
+    pub(in super::super) fn clear(mut self) {
+        let _ = self.file.set_len(0).and_then(|()| self.file.sync_all());
+        *self.known = None;
+    }
+}
+
+impl AuditRecord {
+    /// Whether the log is one that was put elsewhere, and then not emptied since the process was killed.
+    fn is_archived(&self, file: &File, len: u64) -> io::Result<bool> {
+        let Some(archived) = self.archived.filter(|archived| archived.length == len) else { return Ok(false) };
+        let (mut file, mut hash) = (file, Sha256::new());
+        file.rewind()?;
+        let (mut log, mut piece) = (file.take(len), vec![0; WINDOW as usize]);
+        loop {
+            match log.read(&mut piece)? {
+                0 => return Ok(hash.finalize()[..] == archived.sha256),
+                len => hash.update(&piece[..len]),
+            }
+        }
+    }
+}
+
+/// Whether the line of a head ends where it is said to.
+fn ends_at(mut file: &File, end: &End) -> io::Result<bool> {
+    let wanted = chain::end_of_line(&end.head);
+    let Some(from) = end.len.checked_sub(wanted.len() as u64) else { return Ok(false) };
+    let mut found = Vec::new();
+    file.seek(SeekFrom::Start(from))?;
+    file.take(wanted.len() as u64).read_to_end(&mut found)?;
+    Ok(found == wanted)
 }
 
 fn lock(file: &File, attempt: fn(&File) -> Result<(), TryLockError>) -> io::Result<()> {
@@ -219,16 +308,9 @@ fn lock(file: &File, attempt: fn(&File) -> Result<(), TryLockError>) -> io::Resu
     }
 }
 
-fn read_range(file: &mut File, from: u64, to: u64) -> io::Result<Vec<u8>> {
-    let mut text = Vec::new();
-    file.seek(SeekFrom::Start(from))?;
-    file.take(to - from).read_to_end(&mut text)?;
-    Ok(text)
-}
-
-fn shortened(name: String) -> String {
+fn shortened(name: &str) -> String {
     if name.len() <= MAX_NAME {
-        return name;
+        return name.into();
     }
     name.chars().take(MAX_NAME).collect()
 }

@@ -51,6 +51,8 @@ impl Version {
             not_before: None,
             expires: None,
             kek: self.kek,
+            mac_key: None,
+            authenticated: false,
         }
     }
 }
