@@ -21,7 +21,7 @@ fn token(len: usize) -> String {
 
 /// Puts in the largest token that there is room for, to a hundred bytes.
 fn fill<D: BlockDevice>(volume: &Volume<D>) {
-    let fits = |len: &usize| volume.header().import_token(&token(*len)).is_ok();
+    let fits = |len: &usize| volume.header().import_token(token(*len)).is_ok();
     assert!((8_000..12_000).rev().step_by(100).any(|len| fits(&len)));
 }
 
@@ -40,8 +40,8 @@ fn a_header_that_is_full_says_so_and_stays_as_it_is() {
     let volume = open(device.clone(), &vault).unwrap();
     fill(&volume);
     let before = device.bytes();
-    is_full(volume.header().import_token(&token(2000)));
-    is_full(Header::load(&device).unwrap().import_token(&token(2000)));
+    is_full(volume.header().import_token(token(2000)));
+    is_full(Header::load(&device).unwrap().import_token(token(2000)));
     let other = MemoryVault::new("memory:another");
     is_full(volume.add_protector(Protector::Vault(&other, "disks"), &cost()));
     assert!(device.bytes() == before && holds_plain(&open(shared(before), &vault).unwrap()));
@@ -78,7 +78,7 @@ fn a_volume_may_have_more_room_and_cryptsetup_reads_it() {
         assert_eq!(volume.data_offset(), 16 << 20);
         // As much as there is room for, but for a kilobyte or two that the rest takes.
         let len = (kib * KIB) as usize - 4096 - 2500;
-        let id = volume.header().import_token(&token(len)).unwrap();
+        let id = volume.header().import_token(token(len)).unwrap();
         volume.add_protector(Protector::Passphrase(b"second"), &cost()).map(drop).unwrap();
         drop(volume);
         let volume = Volume::open(

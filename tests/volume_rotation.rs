@@ -225,7 +225,10 @@ fn a_new_size_is_recorded_by_who_asks() {
     let volume = Volume::open(device.clone(), credential(), &read_only).unwrap();
     assert!(matches!(volume.record_size(), Err(Error::ReadOnly)));
     let error = look(device.bytes(), &vault).map(drop).unwrap_err();
-    assert!(error.to_string().contains("hazmat_allow_truncated") && error.to_string().contains("record_size"), "{error}");
+    assert!(
+        error.to_string().contains("hazmat_allow_truncated") && error.to_string().contains("record_size"),
+        "{error}"
+    );
 
     // Shrunk on purpose.
     let volume = Volume::open(device.clone(), credential(), &OpenOptions::new().hazmat_allow_truncated(true)).unwrap();

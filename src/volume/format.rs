@@ -274,7 +274,11 @@ impl<D: BlockDevice> Volume<D> {
         if used.is_some() {
             wipe(on, room)?;
         }
-        header.store_new(on, &data, &dek, prepared)?;
+        if let Err(e) = header.store_new(on, &data, &dek, prepared) {
+            // Blank again, as far as that goes: a full disk takes a new volume once it has room.
+            let _ = wipe(on, room);
+            return Err(e);
+        }
         let header = Mutex::new(header);
         Ok(Volume { device, header_device, dek, data, layout, read_only: false, header })
     }
@@ -346,6 +350,9 @@ impl FormatOptions {
 
 const PIECE: usize = 1 << 20;
 
+/// What a file system allocates at once, as a rule.
+const BLOCK: usize = 4096;
+
 /// The offset of the first byte below `end` that isn't zero; what is behind the device's end is.
 fn first_used(device: &dyn BlockDevice, end: u64) -> Result<Option<u64>> {
     let failed = |e| Error::io("looking whether the device is blank", e);
@@ -361,13 +368,19 @@ fn first_used(device: &dyn BlockDevice, end: u64) -> Result<Option<u64>> {
     Ok(None)
 }
 
-/// Overwrites the room of the header with zeros, old keyslots included.
+/// Overwrites the room of the header with zeros, old keyslots included. What is zero already is left, since in a file it may
+/// be a hole, for which a full disk has no room.
 fn wipe(device: &dyn BlockDevice, end: u64) -> Result<()> {
     let failed = |e| Error::io("wiping what the device held", e);
     let end = end.min(device.size().map_err(failed)?);
-    let zeros = vec![0; PIECE];
+    let mut piece = vec![0; PIECE];
     for offset in (0..end).step_by(PIECE) {
-        device.write_at(offset, &zeros[..(end - offset).min(PIECE as u64) as usize]).map_err(failed)?;
+        let piece = &mut piece[..(end - offset).min(PIECE as u64) as usize];
+        device.read_at(offset, piece).map_err(failed)?;
+        for (n, block) in piece.chunks_mut(BLOCK).enumerate().filter(|(_, block)| block.iter().any(|&byte| byte != 0)) {
+            block.fill(0);
+            device.write_at(offset + (n * BLOCK) as u64, block).map_err(failed)?;
+        }
     }
     device.sync().map_err(failed)
 }

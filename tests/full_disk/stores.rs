@@ -21,6 +21,7 @@ fn open(world: &World, folder: &Path) -> Result<DiskService> {
         lease: world.lease,
         parallel: 2,
         rotation_interval: std::time::Duration::from_secs(900),
+        require_locked_memory: false,
     };
     DiskService::open(folder.join("store"), options)
 }

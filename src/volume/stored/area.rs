@@ -12,6 +12,9 @@ use crate::{Error, Result, random};
 /// How much is wiped at once, in bytes.
 const PIECE: u64 = 1 << 20;
 
+/// What a file system allocates at once, as a rule.
+const BLOCK: usize = 4096;
+
 /// Reads `len` bytes of an area.
 pub(in crate::volume) fn read_area(device: &dyn BlockDevice, offset: u64, len: usize) -> Result<Zeroizing<Vec<u8>>> {
     let mut area = Zeroizing::new(vec![0; len]);
@@ -48,17 +51,45 @@ pub(in crate::volume) fn check_wipeable(device: &dyn BlockDevice, area: Range<u6
     }
 }
 
-/// Overwrites `size` bytes with random ones, up to the end of the device.
+/// Overwrites `size` bytes with random ones, up to the end of the device. What reads as zeros hides nothing, and in a file
+/// it may be a hole, for which a full disk has no room; so it is left.
 pub(in crate::volume) fn wipe(device: &dyn BlockDevice, offset: u64, size: u64) -> Result<()> {
     let failed = |e| Error::io("wiping the areas of keyslots", e);
-    let end = (offset + size).min(device.size().map_err(failed)?);
-    let mut piece = vec![0; PIECE.min(size) as usize];
-    let mut at = offset;
-    while at < end {
-        let len = (end - at).min(PIECE) as usize;
-        random::fill(&mut piece[..len])?;
-        device.write_at(at, &piece[..len]).map_err(failed)?;
-        at += len as u64;
-    }
+    let end = offset.saturating_add(size).min(device.size().map_err(failed)?);
+    rewrite(device, offset..end, failed, true, |block| random::fill(block))?;
     device.sync().map_err(failed)
+}
+
+/// Makes sure that what will be written there has room: in a file that has holes, what reads as zeros is written as such.
+/// Otherwise a full disk could take the first copy of a header and not the second.
+pub(in crate::volume) fn reserve(device: &dyn BlockDevice, place: Range<u64>) -> Result<()> {
+    rewrite(device, place, |e| Error::io("making room for the header", e), false, |_| Ok(()))
+}
+
+/// Writes the blocks of a range anew that hold something, or those that don't, as `change` has changed them.
+fn rewrite(
+    device: &dyn BlockDevice,
+    range: Range<u64>,
+    failed: impl Fn(io::Error) -> Error + Copy,
+    used: bool,
+    change: impl Fn(&mut [u8]) -> Result<()>,
+) -> Result<()> {
+    let mut piece = vec![0; PIECE.min(range.end.saturating_sub(range.start)) as usize];
+    for start in range.clone().step_by(PIECE as usize) {
+        let piece = &mut piece[..(range.end - start).min(PIECE) as usize];
+        device.read_at(start, piece).map_err(failed)?;
+        let mut at = 0;
+        while at < piece.len() {
+            let is_wanted = |block: &[u8]| block.iter().any(|&byte| byte != 0) == used;
+            let run = piece[at..].chunks(BLOCK).take_while(|block| is_wanted(block)).map(<[u8]>::len).sum::<usize>();
+            if run > 0 {
+                let bytes = &mut piece[at..at + run];
+                change(bytes)?;
+                device.write_at(start + at as u64, bytes).map_err(failed)?;
+            }
+            // The block behind the run isn't wanted.
+            at += run + BLOCK;
+        }
+    }
+    Ok(())
 }

@@ -6,7 +6,7 @@ mod place;
 use crate::luks::{BINARY_HEADER, BinaryHeader, HEADER_SIZES, Metadata, Position, Token};
 use crate::volume::BlockDevice;
 use crate::volume::signature;
-use crate::volume::stored::area::check_written;
+use crate::volume::stored::area::{check_written, reserve};
 use crate::{Dek, Error, Result, random};
 use place::Foreign;
 
@@ -118,6 +118,7 @@ impl Luks2Store {
             // Not as a repair: the other copy may say something else under this number.
             return self.store(device);
         }
+        self.reserve(device)?;
         while let Some(&position) = self.stale.first() {
             self.salts[position as usize] = random::array()?;
             self.write_copy(device, position)?;
@@ -132,6 +133,7 @@ impl Luks2Store {
     /// The sequence number grows even when writing fails: two different headers never carry the same.
     pub(in crate::volume) fn store(&mut self, device: &dyn BlockDevice) -> Result<()> {
         self.check_foreign()?;
+        self.reserve(device)?;
         self.binary.seqid = self
             .binary
             .seqid
@@ -230,6 +232,11 @@ impl Luks2Store {
         self.binary.seqid = tried.binary.seqid;
         self.stale = tried.stale;
         self.unsettled = true;
+    }
+
+    /// Makes sure that both copies have room before either is written.
+    fn reserve(&self, device: &dyn BlockDevice) -> Result<()> {
+        reserve(device, 0..2 * self.binary.header_size)
     }
 
     /// Replaces one copy: first made invalid, then its JSON, then its binary header with the checksum; each synced, so
