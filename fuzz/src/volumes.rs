@@ -138,6 +138,13 @@ fn first_bytes(volume: &Opened) -> Vec<u8> {
     bytes
 }
 
+/// What a header says of keys and data.
+fn told(device: &dyn BlockDevice) -> String {
+    let header = Header::load(device).expect("a header that was read before");
+    let (keyslots, tokens, segments) = (header.keyslots(), header.tokens(), header.segments());
+    format!("{:?} {keyslots:?} {tokens:?} {segments:?} {:?}", header.uuid(), header.digests())
+}
+
 /// The bytes that are the header's: its copies, and what its keyslots lie in.
 fn header_bytes(disk: &Disk<'_>) -> Vec<u8> {
     let header = Header::load(disk).expect("a header that opened");
@@ -209,7 +216,7 @@ fn operate(disk: &Arc<Disk<'static>>, volume: &Opened, operation: u8) {
             let copy = MemoryDevice::new(backup.len());
             // A header that asks for what this library doesn't know is not written, also as a backup.
             if Header::hazmat_restore(&copy, &backup).is_ok() {
-                assert!(copy.into_bytes() == backup, "a backup was restored otherwise than it was made");
+                assert!(told(&copy) == told(disk), "a backup was restored otherwise than it was made");
             }
         }),
         _ => Ok(()),

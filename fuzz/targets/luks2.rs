@@ -75,7 +75,7 @@ fn seeds() -> Vec<Vec<u8>> {
             &area[..area.iter().position(|&byte| byte == 0).unwrap()]
         };
         for (flags, credential) in [(4, 0), (0, 8), (0, 15), (3, 15)] {
-            for operation in [0, 1, 4, 8] {
+            for operation in [0, 1, 4, 8, 9] {
                 let control = [flags, credential, operation, 0, 0, 0, 0, theirs];
                 seeds.push([&control[..], &image[..BINARY], text(0)].concat());
                 // Copies of two times, and one that is not there.
