@@ -267,6 +267,34 @@ fn a_torn_line_is_tolerated_and_noted() {
 }
 
 #[test]
+fn a_line_that_lacks_only_its_line_feed_is_an_entry_once_the_log_goes_on() {
+    let fixture = fixture();
+    let lines = fixture.lines();
+    let whole = lines.concat();
+    fixture.write(&[whole.strip_suffix('\n').unwrap().to_owned()]);
+    let vault = fixture.open();
+    let mut log = vault.audit().unwrap();
+    // Nobody was answered for it, so it isn't counted yet.
+    assert_eq!(log.by_ref().map(Result::unwrap).count(), 7);
+    assert_eq!(log.torn_end(), Some(lines[7].len() as u64 - 1));
+    vault.describe("disks", None).unwrap();
+    fixture.open().describe("disks", None).unwrap();
+    let entries = fixture.read().unwrap();
+    assert!(entries.iter().map(|entry| entry.seq).eq(1..=10) && entries.iter().all(|entry| entry.torn.is_none()));
+    assert!(fs::read_to_string(fixture.log()).unwrap().starts_with(&whole));
+
+    // Behind a line that was torn and noted, too.
+    let torn = [&lines[..6], &[lines[6][..20].to_owned()]].concat();
+    fixture.write(&torn);
+    fixture.open().describe("disks", None).unwrap();
+    let text = fs::read_to_string(fixture.log()).unwrap();
+    fs::write(fixture.log(), text.strip_suffix('\n').unwrap()).unwrap();
+    fixture.open().describe("disks", None).unwrap();
+    let noted: Vec<_> = fixture.read().unwrap().iter().map(|entry| entry.torn).collect();
+    assert_eq!(noted[6..], [Some(20), None]);
+}
+
+#[test]
 fn garbage_of_any_length_is_refused_in_bounded_memory_and_the_vault_goes_on() {
     let fixture = fixture();
     let lines = fixture.lines();

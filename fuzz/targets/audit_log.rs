@@ -142,6 +142,8 @@ fn run(data: &[u8]) {
         let (after, still) = entries(&vault);
         assert_eq!(still, damaged, "a use healed the log, or damaged it");
         match wrapped {
+            // A line that lacked only its line feed is an entry now.
+            Ok(_) if !damaged && !text.ends_with(b"\n") => assert!((1..=2).contains(&(after.len() - numbers.len()))),
             Ok(_) if !damaged => assert_eq!(after.len(), numbers.len() + 1, "a use is not in the log"),
             _ => assert_eq!(after, numbers, "a damaged log reads otherwise after a use"),
         }

@@ -57,12 +57,12 @@ impl AuditWriter {
         };
 
         // A line that a killed process has torn is ended, not taken away: nothing in the log is ever overwritten.
-        let torn = (!chain.pending.is_empty()).then_some(chain.pending.len() as u64);
         let mut written = Vec::new();
         if chain.pending.last().is_some_and(|&byte| byte != b'\n') {
             written.push(b'\n');
-            chain.pending.push(b'\n');
+            self.end_line(&mut chain);
         }
+        let torn = chain.pending.len().checked_sub(written.len()).filter(|_| !chain.pending.is_empty());
         let entry = AuditEntry {
             seq: chain.head.seq + 1,
             time,
@@ -72,7 +72,7 @@ impl AuditWriter {
             version: used.version.map(shortened),
             subject: used.subject.map(shortened),
             outcome: outcome.into(),
-            torn,
+            torn: torn.map(|len| len as u64),
         };
         written.extend(chain.make(&self.key, &entry));
         // What was written of a line that found no room is taken back: nothing was answered for it.
@@ -193,6 +193,18 @@ impl AuditWriter {
             if line.strip_suffix(b"\n").and_then(|line| chain.take(&self.key, line)).is_none() {
                 chain.pending.extend_from_slice(line);
             }
+        }
+    }
+
+    /// Ends the line that a chain ends in the middle of. One that lacked nothing else is an entry from then on.
+    fn end_line(&self, chain: &mut Chain) {
+        let start = chain.pending.iter().rposition(|&byte| byte == b'\n').map_or(0, |at| at + 1);
+        let mut before = chain.clone();
+        let line = before.pending.split_off(start);
+        let torn = before.pending.strip_suffix(b"\n").map(|torn| torn.len() as u64);
+        match before.take(&self.key, &line) {
+            Some(entry) if entry.torn == torn => *chain = before,
+            _ => chain.pending.push(b'\n'),
         }
     }
 
