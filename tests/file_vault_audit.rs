@@ -274,6 +274,22 @@ fn a_torn_line_is_tolerated_and_noted() {
 }
 
 #[test]
+fn a_log_that_lost_only_its_last_line_feed_goes_on_and_is_sound() {
+    let fixture = fixture();
+    let lines = fixture.lines();
+    let torn = lines.concat().strip_suffix('\n').unwrap().to_owned();
+    fs::write(fixture.log(), &torn).unwrap();
+    let before = fixture.read().unwrap().len();
+    fixture.open().describe("disks", None).unwrap();
+    fixture.open().describe("disks", None).unwrap();
+    let entries = fixture.read().unwrap();
+    assert!(entries.iter().map(|entry| entry.seq).eq(1..=entries.len() as u64));
+    // Whether the line counts that nobody was answered for is the writer's choice.
+    assert!((2..=3).contains(&(entries.len() - before)), "{} entries after {before}", entries.len());
+    assert!(fs::read_to_string(fixture.log()).unwrap().starts_with(&torn));
+}
+
+#[test]
 fn garbage_of_any_length_is_refused_in_bounded_memory_and_the_vault_goes_on() {
     let fixture = fixture();
     let lines = fixture.lines();

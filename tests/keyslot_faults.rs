@@ -181,3 +181,57 @@ fn a_repair_touches_nothing_that_was_changed_since() {
         assert!(device.bytes() == now, "{kind:?}: something was written");
     }
 }
+
+#[test]
+fn a_header_whose_numbers_come_to_an_end_is_refused_before_anything_is_written() {
+    let world = World::new(Kind::ALL[0]);
+    let [_, old, new] = world.kind.ids();
+    let numbered = |image: &[u8], seqid: u64| {
+        let mut image = image.to_vec();
+        (0..2).for_each(|which| {
+            header::edit_copy(&mut image, which, |copy| copy[16..24].copy_from_slice(&seqid.to_be_bytes()));
+        });
+        shared(image)
+    };
+    let refused = |what: &str, result: Result<()>| match result {
+        Err(Error::UnsupportedHeader(text)) => assert!(text.contains("sequence number"), "{what}: {text}"),
+        other => panic!("{what}: {other:?}"),
+    };
+
+    // The last number of all: nothing can be changed, and no key is left where no header names it.
+    let device = numbered(&world.before, u64::MAX);
+    let volume = world.volume(&device);
+    let before = device.bytes();
+    for (name, act) in LUKS1.iter().chain(&LUKS2) {
+        refused(name, act(&world, &volume));
+        assert!(device.bytes() == before, "{name} was refused, and wrote");
+    }
+    let backup = Header::load(&device).unwrap().backup().unwrap();
+    refused("restore", Header::restore(&device, &backup));
+    assert!(device.bytes() == before, "a restore was refused, and wrote");
+
+    // One before it: what takes two changes, of which the first forgets a keyslot, isn't begun.
+    let device = numbered(&world.before, u64::MAX - 1);
+    let volume = world.volume(&device);
+    let before = device.bytes();
+    refused("remove", remove(&volume, ProtectorId::Keyslot(old)));
+    refused("erase", volume.header().erase());
+    assert!(device.bytes() == before, "a keyslot was half removed");
+    volume.add_protector(Protector::Passphrase(NEW), &cost().id(new)).unwrap();
+    drop(volume);
+    world.check_ways_in("numbers at their end", &device);
+
+    // A keyslot that a killed process has left to be wiped can't be forgotten: the volume is for reading only then.
+    let device = shared(world.before.clone());
+    let volume = world.volume(&device);
+    device.fail(Call::Write, 6, false);
+    remove(&volume, ProtectorId::Keyslot(old)).unwrap_err();
+    drop(volume);
+    let device = numbered(&device.bytes(), u64::MAX);
+    let before = device.bytes();
+    refused("open", world.open(&device, Credential::Passphrase(KEEP)).map(drop));
+    assert!(device.bytes() == before, "what could not be finished was begun");
+    let options = atrest::OpenOptions::new().read_only(true);
+    let look = world.kind.open(device, &world.data, Credential::Passphrase(KEEP), options).unwrap();
+    assert!(holds_plain(&look));
+}

@@ -269,6 +269,7 @@ impl StoredHeader {
         match self {
             StoredHeader::Luks1(stored) => stored.finish_wiping(device),
             StoredHeader::Luks2(stored) => {
+                stored.later(stored.has_unwiped().into())?;
                 stored.repair(device)?;
                 stored.finish_wiping(device)
             }

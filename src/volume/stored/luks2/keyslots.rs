@@ -55,6 +55,7 @@ impl Luks2Store {
         let (keyslot, area) = self.sealed_keyslot(key, new)?;
         // Before the key is on the device, in an area that no header would name.
         self.metadata.clone().set_keyslot(&keyslot, digest)?;
+        self.later(1)?;
         write_area(device, keyslot.area.offset, area, keyslot.area.size)?;
         self.update(device, |header| header.metadata.set_keyslot(&keyslot, digest))?;
         Ok(keyslot.id)
@@ -118,6 +119,7 @@ impl Luks2Store {
     /// Destroys a keyslot: what it is, and what its area holds.
     pub(in crate::volume) fn remove_keyslot(&mut self, device: &dyn BlockDevice, id: u32) -> Result<()> {
         self.check_requirements()?;
+        self.later(2)?;
         self.update(device, |header| header.metadata.mark_wiping(id))?;
         self.finish_wiping(device)
     }
@@ -140,17 +142,19 @@ impl Luks2Store {
     /// Wipes the areas of keyslots that were removed, then forgets them.
     pub(in crate::volume) fn finish_wiping(&mut self, device: &dyn BlockDevice) -> Result<()> {
         let unwiped: Vec<(u32, Area)> = self.unwiped().collect();
-        for (_, area) in &unwiped {
-            wipe(device, area.offset, area.size)?;
-        }
         if unwiped.is_empty() {
             return Ok(());
+        }
+        self.later(1)?;
+        for (_, area) in &unwiped {
+            wipe(device, area.offset, area.size)?;
         }
         self.update(device, |header| unwiped.iter().try_for_each(|(id, _)| header.metadata.remove_keyslot(*id)))
     }
 
     /// Destroys every way in: all keyslots with the whole of their room, and all tokens.
     pub(in crate::volume) fn erase(&mut self, device: &dyn BlockDevice) -> Result<()> {
+        self.later(2)?;
         self.update(device, |header| {
             for keyslot in header.metadata.keyslots().to_vec() {
                 header.metadata.mark_wiping(keyslot.id)?;

@@ -134,11 +134,7 @@ impl Luks2Store {
     pub(in crate::volume) fn store(&mut self, device: &dyn BlockDevice) -> Result<()> {
         self.check_foreign()?;
         self.reserve(device)?;
-        self.binary.seqid = self
-            .binary
-            .seqid
-            .checked_add(1)
-            .ok_or_else(|| Error::UnsupportedHeader("its sequence number has come to an end, 2^64 - 1".into()))?;
+        self.binary.seqid = self.later(1)?;
         // A copy that is damaged or older goes first, and the only one that is whole stays until it is replaced.
         self.stale = match self.stale.first() {
             Some(Position::Secondary) => vec![Position::Secondary, Position::Primary],
@@ -151,6 +147,13 @@ impl Luks2Store {
         self.unsettled = false;
         (self.foreign, self.overwrite_foreign) = (None, false);
         Ok(())
+    }
+
+    /// The sequence number after so many changes. Asked for before the first of them, and before anything is written that
+    /// the header is to name: nobody would wipe it when there is no number left.
+    pub(in crate::volume) fn later(&self, changes: u64) -> Result<u64> {
+        let end = || Error::UnsupportedHeader("its sequence number has come to an end, 2^64 - 1".into());
+        self.binary.seqid.checked_add(changes).ok_or_else(end)
     }
 
     /// Makes sure that nobody else has written the header since it was read or written here; theirs would be lost.
@@ -178,14 +181,15 @@ impl Luks2Store {
         current: Option<&Self>,
     ) -> Result<()> {
         let failed = |e| Error::io("restoring the keyslots", e);
-        let (first, _) = self.keyslots_area();
-        device.write_at(first, &backup[first as usize..]).map_err(failed)?;
-        device.sync().map_err(failed)?;
         (self.stale, self.foreign) = (Vec::new(), None);
         if let Some(current) = current {
             self.binary.seqid = self.binary.seqid.max(current.binary.seqid);
             self.stale.clone_from(&current.stale);
         }
+        self.later(1)?;
+        let (first, _) = self.keyslots_area();
+        device.write_at(first, &backup[first as usize..]).map_err(failed)?;
+        device.sync().map_err(failed)?;
         self.store(device)
     }
 
