@@ -152,6 +152,9 @@ const char *atrest_version(void);
 // The self-test of an algorithm failed: this CPU or this build computes wrongly. Nothing that needs it works any more.
 #define ATREST_ERR_SELF_TEST 112
 
+// An algorithm that isn't approved, after atrest_approved_only; the message names it.
+#define ATREST_ERR_NOT_APPROVED 113
+
 // An algorithm that this version does not know or cannot use here.
 #define ATREST_ERR_UNSUPPORTED_ALGORITHM 200
 

@@ -62,6 +62,13 @@ pub enum Error {
         /// What failed first.
         algorithm: &'static str,
     },
+    /// An algorithm that isn't approved, where [`approved_only`](crate::approved_only) was called.
+    NotApproved {
+        /// What isn't approved.
+        algorithm: &'static str,
+        /// Why.
+        reason: &'static str,
+    },
     /// This CPU lacks the instructions of the kernel asked for.
     KernelUnavailable {
         /// The name of the kernel.

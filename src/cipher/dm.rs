@@ -7,7 +7,9 @@ use aes::cipher::inout::InOutBuf;
 use super::cbc::{Cbc, Iv};
 use super::hctr2::Hctr2;
 use super::{SectorCipher, SectorSize, SectorUnit, check_run, self_test, two_buffers};
+use crate::approval::Approval;
 use crate::arch::{Direction, Store, wipe_deep_stack};
+use crate::latch::Algorithm;
 use crate::secret::Locked;
 use crate::{Error, Result};
 
@@ -69,6 +71,19 @@ impl CipherSpec {
     pub fn is_legacy(self) -> bool {
         !matches!(self, CipherSpec::AesXtsPlain64 | CipherSpec::AesHctr2Plain64)
     }
+
+    /// Whether it is [approved](crate::approval) for sectors.
+    #[inline]
+    pub fn approval(self) -> Approval {
+        match self {
+            CipherSpec::AesXtsPlain64 => Approval::Approved,
+            CipherSpec::AesHctr2Plain64 => Algorithm::Hctr2.approval(),
+            CipherSpec::AesXtsPlain => {
+                Approval::NotApproved { algorithm: self.name(), reason: "its tweaks come twice after 2 TiB" }
+            }
+            CipherSpec::AesCbcEssivSha256 | CipherSpec::AesCbcPlain64 => Algorithm::Cbc.approval(),
+        }
+    }
 }
 
 /// A cipher of dm-crypt's over runs of sectors, whose numbers count 512-byte units whatever the sector size (as LUKS2 has
@@ -108,7 +123,7 @@ impl DmCipher {
     ///
     /// # Errors
     /// [`Error::KeyLength`] for what the cipher doesn't [take](CipherSpec::takes_key); [`Error::EqualKeyHalves`] of an XTS
-    /// key; [`Error::SectorSize`] when `sector_size` isn't a multiple of 512.
+    /// key; [`Error::SectorSize`] when `sector_size` isn't a multiple of 512; [`Error::SelfTest`]; [`Error::NotApproved`].
     pub fn boxed(spec: CipherSpec, key: &[u8], sector_size: SectorSize) -> Result<Box<Self>> {
         let cipher = Self::expand(spec, key, sector_size);
         // Deep, for the hash of the key.
@@ -125,6 +140,7 @@ impl DmCipher {
         if !sector_size.bytes().is_multiple_of(512) {
             return Err(Error::SectorSize { size: u64::from(sector_size.bytes()) });
         }
+        spec.approval().require()?;
         if matches!(spec, CipherSpec::AesCbcEssivSha256 | CipherSpec::AesCbcPlain64) {
             self_test::cbc()?;
         }
@@ -152,12 +168,17 @@ impl DmCipher {
         self.sector_size
     }
 
+    /// Whether it is [approved](crate::approval).
+    pub fn approval(&self) -> Approval {
+        self.spec.approval()
+    }
+
     /// Encrypts a run of consecutive sectors in place.
     ///
     /// `first_sector` is the number of the first sector of `sectors`, in units of 512 bytes.
     ///
     /// # Errors
-    /// [`Error::PartialSector`]; [`Error::SectorOverflow`]. `sectors` is untouched then.
+    /// [`Error::PartialSector`]; [`Error::SectorOverflow`]; [`Error::NotApproved`]. `sectors` is untouched then.
     pub fn encrypt(&self, first_sector: u64, sectors: &mut [u8]) -> Result<()> {
         self.in_place(Direction::Encrypt, first_sector, sectors)
     }
@@ -195,6 +216,7 @@ impl DmCipher {
     }
 
     fn in_place(&self, direction: Direction, first: u64, sectors: &mut [u8]) -> Result<()> {
+        self.spec.approval().require()?;
         match self.engine.get()? {
             Engine::Xts(xts) => self.xts(xts, direction, first, InOutBuf::from(sectors)),
             Engine::Cbc(cbc) => {
@@ -211,6 +233,7 @@ impl DmCipher {
     }
 
     fn to(&self, direction: Direction, first: u64, src: &[u8], dst: &mut [u8]) -> Result<()> {
+        self.spec.approval().require()?;
         match self.engine.get()? {
             Engine::Xts(xts) => self.xts(xts, direction, first, two_buffers(src, dst)?),
             Engine::Cbc(_) | Engine::Hctr2(_) => {

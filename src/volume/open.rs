@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use super::stored::StoredHeader;
 use super::unlock::Locked;
 use super::{BlockDevice, Volume};
+use crate::approval::{self, Approval};
 use crate::arch::wipe_deep_stack;
 use crate::key::{Credential, Fingerprint, KdfLimits};
 #[cfg(doc)]
@@ -140,11 +141,11 @@ impl<D: BlockDevice> Volume<D> {
     /// vault answers; [`Error::WrongPassphrase`]; [`Error::NoSuchProtector`] where no keyslot takes a passphrase;
     /// [`Error::WrongKey`]; [`Error::TamperedHeader`]; [`Error::ContextMismatch`]; [`Error::OtherDek`];
     /// [`Error::OtherKey`]; [`Error::DeviceTooSmall`] for a truncated device; [`Error::ForeignData`] unless [`hazmat_repair`](OpenOptions::hazmat_repair) is set;
-    /// [`Error::MemoryNotLocked`]; [`Error::Io`].
+    /// [`Error::MemoryNotLocked`]; [`Error::NotApproved`]; [`Error::Io`].
     pub fn open(device: D, credential: Credential<'_>, options: &OpenOptions) -> Result<Self> {
-        let volume = Self::open_unwiped(device, credential, options);
+        let (volume, approval) = approval::observe(|| Self::open_unwiped(device, credential, options));
         wipe_deep_stack();
-        volume
+        Ok(Volume { made_by: approval, ..volume? })
     }
 
     /// Not inlined, so that what it leaves on the stack is below its caller, who wipes it.
@@ -184,6 +185,6 @@ impl<D: BlockDevice> Volume<D> {
             header.recover(on, options.repair_foreign)?;
         }
         let (read_only, header) = (options.read_only, Mutex::new(header));
-        Ok(Volume { device, header_device, dek, data, layout, read_only, header })
+        Ok(Volume { device, header_device, dek, data, layout, read_only, made_by: Approval::Approved, header })
     }
 }

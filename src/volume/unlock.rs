@@ -108,7 +108,7 @@ impl Locked<'_> {
         let mut budget = Budget::new(&self.limits);
         let digest = self.header.digest_iterations(self.data);
         let mut unusable = Vec::new();
-        let mut tried = false;
+        let (mut tried, mut refused) = (false, None);
         for (id, attempt) in attempts {
             let affordable = attempt.and_then(|attempt| {
                 let spent = attempt.kdf.check(&self.limits).and_then(|()| budget.spend(&attempt.kdf, digest));
@@ -122,10 +122,15 @@ impl Locked<'_> {
                     Err(e @ (Error::Io { .. } | Error::InvalidOption(_))) => {
                         unusable.push(format!("keyslot {id}: {e}"))
                     }
+                    // Another may have an approved KDF.
+                    Err(e @ Error::NotApproved { .. }) => refused = refused.or(Some(e)),
                     Err(e) => return Err(e),
                 },
                 Err(what) => unusable.push(what),
             }
+        }
+        if let Some(refused) = refused {
+            return Err(refused);
         }
         // Where a keyslot was left out, nobody knows whether the passphrase is wrong.
         if !unusable.is_empty() {
