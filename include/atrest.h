@@ -155,6 +155,9 @@ const char *atrest_version(void);
 // An algorithm that isn't approved, after atrest_approved_only; the message names it.
 #define ATREST_ERR_NOT_APPROVED 113
 
+// A key has encrypted as much as it may: see ATREST_BLOCKS_MAX. It still decrypts.
+#define ATREST_ERR_KEY_EXHAUSTED 114
+
 // An algorithm that this version does not know or cannot use here.
 #define ATREST_ERR_UNSUPPORTED_ALGORITHM 200
 

@@ -69,6 +69,11 @@ pub enum Error {
         /// Why.
         reason: &'static str,
     },
+    /// A key has encrypted as much as it may: see [`KeyUsage`](crate::KeyUsage). It still decrypts.
+    KeyExhausted {
+        /// How many blocks of 16 bytes it has encrypted.
+        blocks: u64,
+    },
     /// This CPU lacks the instructions of the kernel asked for.
     KernelUnavailable {
         /// The name of the kernel.

@@ -24,6 +24,7 @@ pub mod managed;
 mod random;
 #[cfg(feature = "std")]
 mod secret;
+mod usage;
 #[cfg(feature = "std")]
 pub mod volume;
 
@@ -41,5 +42,6 @@ pub use key::{
 };
 #[cfg(feature = "std")]
 pub use secret::{MemoryProtection, Secret, memory_protection, process_generation};
+pub use usage::KeyUsage;
 #[cfg(feature = "std")]
 pub use volume::{BlockDevice, FileDevice, FormatOptions, MemoryDevice, OpenOptions, Volume};

@@ -166,7 +166,7 @@ fn each_algorithm_that_is_not_approved_is_refused_at_each_door() {
     isnt("RSA-OAEP with SHA-1", prefix.approval());
     isnt("RSA1_5", envelopes[1].approval());
     assert_eq!(xts.approval(), Approval::Approved);
-    assert_eq!(open(both.device(), Credential::Passphrase(PW)).unwrap().approval().is_approved(), false);
+    assert!(!open(both.device(), Credential::Passphrase(PW)).unwrap().approval().is_approved());
     assert_eq!(format(Protector::Vault(&opaque, "disks"), &options()).unwrap().approval(), Approval::Elsewhere);
     for (algorithm, cipher) in &ciphers {
         isnt(algorithm, cipher.approval());

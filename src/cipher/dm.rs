@@ -11,6 +11,7 @@ use crate::approval::Approval;
 use crate::arch::{Direction, Store, wipe_deep_stack};
 use crate::latch::Algorithm;
 use crate::secret::Locked;
+use crate::usage::{self, Counter, KeyUsage};
 use crate::{Error, Result};
 
 /// How a segment is encrypted, in dm-crypt's notation.
@@ -108,6 +109,7 @@ impl CipherSpec {
 pub struct DmCipher {
     /// With the secrets as a whole: the gaps in it are filled with what was on the stack when it was put here.
     engine: Locked<Engine>,
+    used: Counter,
     spec: CipherSpec,
     sector_size: SectorSize,
 }
@@ -155,7 +157,7 @@ impl DmCipher {
             CipherSpec::AesCbcEssivSha256 => Engine::Cbc(Locked::new(Cbc::new(key, Iv::essiv_sha256(key))?)),
             CipherSpec::AesCbcPlain64 => Engine::Cbc(Locked::new(Cbc::new(key, Iv::Plain64)?)),
         };
-        Ok(Box::new(DmCipher { engine: Locked::new(engine), spec, sector_size }))
+        Ok(Box::new(DmCipher { engine: Locked::new(engine), used: Counter::new(), spec, sector_size }))
     }
 
     /// How it encrypts.
@@ -173,12 +175,17 @@ impl DmCipher {
         self.spec.approval()
     }
 
+    /// How much it has encrypted.
+    pub fn usage(&self) -> KeyUsage {
+        self.used.usage()
+    }
+
     /// Encrypts a run of consecutive sectors in place.
     ///
     /// `first_sector` is the number of the first sector of `sectors`, in units of 512 bytes.
     ///
     /// # Errors
-    /// [`Error::PartialSector`]; [`Error::SectorOverflow`]; [`Error::NotApproved`]. `sectors` is untouched then.
+    /// [`Error::PartialSector`]; [`Error::SectorOverflow`]; [`Error::KeyExhausted`]; [`Error::NotApproved`]. `sectors` is untouched then.
     pub fn encrypt(&self, first_sector: u64, sectors: &mut [u8]) -> Result<()> {
         self.in_place(Direction::Encrypt, first_sector, sectors)
     }
@@ -216,40 +223,43 @@ impl DmCipher {
     }
 
     fn in_place(&self, direction: Direction, first: u64, sectors: &mut [u8]) -> Result<()> {
-        self.spec.approval().require()?;
-        match self.engine.get()? {
-            Engine::Xts(xts) => self.xts(xts, direction, first, InOutBuf::from(sectors)),
-            Engine::Cbc(cbc) => {
-                self.check_run(first, sectors.len())?;
-                cbc.get()?.crypt(direction, first, self.sector_size.bytes() as usize, sectors);
-                Ok(())
-            }
-            Engine::Hctr2(hctr2) => {
-                self.check_run(first, sectors.len())?;
-                hctr2.get()?.crypt(direction, first, self.sector_size.bytes() as usize, sectors);
-                Ok(())
-            }
-        }
+        self.check_and_count(direction, first, sectors.len())?;
+        self.crypt(direction, first, sectors)
     }
 
     fn to(&self, direction: Direction, first: u64, src: &[u8], dst: &mut [u8]) -> Result<()> {
-        self.spec.approval().require()?;
-        match self.engine.get()? {
-            Engine::Xts(xts) => self.xts(xts, direction, first, two_buffers(src, dst)?),
-            Engine::Cbc(_) | Engine::Hctr2(_) => {
-                two_buffers(src, dst)?;
-                self.check_run(first, src.len())?;
-                dst.copy_from_slice(src);
-                self.in_place(direction, first, dst)
-            }
+        let data = two_buffers(src, dst)?;
+        self.check_and_count(direction, first, src.len())?;
+        if let Engine::Xts(xts) = self.engine.get()? {
+            return self.xts(xts, direction, first, data);
         }
+        dst.copy_from_slice(src);
+        self.crypt(direction, first, dst)
+    }
+
+    /// Whether a run may be had, all of it, before any of it is.
+    #[inline]
+    fn check_and_count(&self, direction: Direction, first: u64, len: usize) -> Result<()> {
+        self.spec.approval().require()?;
+        self.check_run(first, len)?;
+        if direction == Direction::Encrypt { self.used.add(usage::blocks(len)) } else { Ok(()) }
+    }
+
+    /// A run that was checked and counted.
+    fn crypt(&self, direction: Direction, first: u64, sectors: &mut [u8]) -> Result<()> {
+        let sector_size = self.sector_size.bytes() as usize;
+        match self.engine.get()? {
+            Engine::Xts(xts) => self.xts(xts, direction, first, InOutBuf::from(sectors))?,
+            Engine::Cbc(cbc) => cbc.get()?.crypt(direction, first, sector_size, sectors),
+            Engine::Hctr2(hctr2) => hctr2.get()?.crypt(direction, first, sector_size, sectors),
+        }
+        Ok(())
     }
 
     fn xts(&self, xts: &SectorCipher, way: Direction, first: u64, data: InOutBuf<'_, '_, u8>) -> Result<()> {
         if self.spec == CipherSpec::AesXtsPlain64 {
-            return xts.run(way, first, data, Store::Cache);
+            return xts.crypt_run(way, first, data, Store::Cache);
         }
-        self.check_run(first, data.len())?;
         let sector_size = u64::from(self.sector_size.bytes());
         let step = sector_size / 512;
         let (mut number, mut left) = (first as u32, data);
@@ -258,7 +268,7 @@ impl DmCipher {
             let before_wrap = ((1 << 32) - u64::from(number)).div_ceil(step);
             let len = (before_wrap * sector_size).min(left.len() as u64) as usize;
             let (piece, rest) = left.split_at(len);
-            xts.run(way, u64::from(number), piece, Store::Cache)?;
+            xts.crypt_run(way, u64::from(number), piece, Store::Cache)?;
             number = number.wrapping_add((before_wrap * step) as u32);
             left = rest;
         }

@@ -277,7 +277,17 @@ impl<D: BlockDevice> Volume<D> {
         }
         header.store_new(on, &data, &dek, prepared)?;
         let header = Mutex::new(header);
-        Ok(Volume { device, header_device, dek, data, layout, read_only: false, made_by: Approval::Approved, header })
+        Ok(Volume {
+            device,
+            header_device,
+            dek,
+            data,
+            layout,
+            read_only: false,
+            made_by: Approval::Approved,
+            used_blocks: 0,
+            header,
+        })
     }
 }
 

@@ -20,6 +20,7 @@ use std::sync::{Arc, Mutex};
 
 use crate::approval::Approval;
 use crate::cipher::{CipherSpec, DmCipher};
+use crate::usage::{self, KeyUsage};
 use crate::{Dek, Error, Result, SectorSize};
 use data_area::{DataArea, Extent};
 use stored::StoredHeader;
@@ -68,6 +69,8 @@ pub struct Volume<D> {
     read_only: bool,
     /// What it was opened or made by.
     made_by: Approval,
+    /// The blocks that its key had encrypted before.
+    used_blocks: u64,
     header: Mutex<StoredHeader>,
 }
 
@@ -105,6 +108,14 @@ impl<D: BlockDevice> Volume<D> {
     /// (a vault's key, a KDF, the header's digest).
     pub fn approval(&self) -> Approval {
         self.made_by.and(self.data.cipher.approval())
+    }
+
+    /// How much its key has encrypted: what [`OpenOptions::used_blocks`] said, and every block that was written since. To be
+    /// kept when the volume is closed, if a volume shall be told from one that is due for another key.
+    pub fn usage(&self) -> KeyUsage {
+        let ciphers = self.layout.extents.iter().filter_map(|extent| extent.cipher.as_ref());
+        let written = ciphers.map(|cipher| cipher.usage().blocks());
+        KeyUsage::new(written.fold(self.used_blocks, u64::saturating_add))
     }
 
     /// Whether writes are refused.
@@ -159,14 +170,15 @@ impl<D: BlockDevice> Volume<D> {
     /// Encrypts and writes `sectors` at `offset`. They are on the disk for sure after [`sync`](Self::sync).
     ///
     /// # Errors
-    /// [`Error::ReadOnly`]; [`Error::Misaligned`]; [`Error::OutOfBounds`]; [`Error::Io`], after which a part may have
-    /// been written.
+    /// [`Error::ReadOnly`]; [`Error::Misaligned`]; [`Error::OutOfBounds`]; [`Error::KeyExhausted`]; [`Error::Io`], after
+    /// which a part may have been written.
     pub fn write_at(&self, offset: u64, sectors: &[u8]) -> Result<()> {
         if self.read_only {
             return Err(Error::ReadOnly);
         }
         self.dek.check()?;
         self.layout.check(offset, sectors.len())?;
+        self.usage().check(usage::blocks(sectors.len()))?;
         // Taken out of its place while the device writes: the device may be a volume itself, and come here again.
         let mut scratch = SCRATCH.with_borrow_mut(Vec::pop).unwrap_or_else(|| vec![0; CHUNK].into_boxed_slice());
         let written = self.layout.places(offset, sectors.len()).try_for_each(|place| {

@@ -27,6 +27,7 @@ pub struct OpenOptions {
     require_locked_memory: bool,
     expected: Option<Fingerprint>,
     expected_key: Option<String>,
+    used_blocks: u64,
 }
 
 impl OpenOptions {
@@ -59,6 +60,13 @@ impl OpenOptions {
     /// before any vault is asked.
     pub fn expect_key(mut self, name: &str) -> Self {
         self.expected_key = Some(name.into());
+        self
+    }
+
+    /// How many blocks the volume's key has encrypted before, by what [`Volume::usage`] said when it was closed. Without it,
+    /// each process counts from 0.
+    pub fn used_blocks(mut self, blocks: u64) -> Self {
+        self.used_blocks = blocks;
         self
     }
 
@@ -125,6 +133,7 @@ impl fmt::Debug for OpenOptions {
             .field("require_locked_memory", &self.require_locked_memory)
             .field("expected", &self.expected)
             .field("expected_key", &self.expected_key)
+            .field("used_blocks", &self.used_blocks)
             .finish()
     }
 }
@@ -184,7 +193,17 @@ impl<D: BlockDevice> Volume<D> {
         if header.needs_recovery() && !options.read_only {
             header.recover(on, options.repair_foreign)?;
         }
-        let (read_only, header) = (options.read_only, Mutex::new(header));
-        Ok(Volume { device, header_device, dek, data, layout, read_only, made_by: Approval::Approved, header })
+        let (read_only, used_blocks, header) = (options.read_only, options.used_blocks, Mutex::new(header));
+        Ok(Volume {
+            device,
+            header_device,
+            dek,
+            data,
+            layout,
+            read_only,
+            made_by: Approval::Approved,
+            used_blocks,
+            header,
+        })
     }
 }
