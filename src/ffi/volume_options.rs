@@ -119,10 +119,14 @@ pub struct atrest_open_options {
     pub kdf_max_iterations: u32,
     /// The most lanes of Argon2. 0 is 16.
     pub kdf_max_lanes: u32,
+    /// How many blocks the volume's key has encrypted before, by what atrest_volume_usage said when it was closed.
+    pub used_blocks: u64,
 }
 
 // SAFETY: `struct_size` is the first member, and pointers and numbers may be zero.
-unsafe impl SizedStruct for atrest_open_options {}
+unsafe impl SizedStruct for atrest_open_options {
+    const EARLIER: &'static [usize] = &[core::mem::offset_of!(atrest_open_options, used_blocks)];
+}
 
 pub(crate) fn format_options(c: &atrest_format_options) -> Result<FormatOptions> {
     check_flags(c.flags, ATREST_FORMAT_OVERWRITE)?;
@@ -175,7 +179,8 @@ pub(crate) fn open_options(c: &atrest_open_options) -> Result<OpenOptions> {
         .hazmat_allow_unencrypted(is_set(ATREST_OPEN_HAZMAT_ALLOW_UNENCRYPTED))
         .hazmat_repair(is_set(ATREST_OPEN_HAZMAT_REPAIR))
         .require_locked_memory(is_set(ATREST_OPEN_REQUIRE_LOCKED_MEMORY))
-        .kdf_limits(kdf_limits(c));
+        .kdf_limits(kdf_limits(c))
+        .used_blocks(c.used_blocks);
     if is_set(ATREST_OPEN_KEYSLOT) {
         options = options.keyslot(c.keyslot);
     }

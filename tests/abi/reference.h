@@ -303,6 +303,8 @@ atrest_status atrest_sector_cipher_encrypt_streaming(const atrest_sector_cipher 
     const void *src, void *dst, size_t len);
 atrest_status atrest_sector_cipher_decrypt_streaming(const atrest_sector_cipher *cipher, uint64_t first_sector,
     const void *src, void *dst, size_t len);
+atrest_status atrest_sector_cipher_usage(const atrest_sector_cipher *cipher, uint64_t *blocks);
+atrest_status atrest_sector_cipher_count_in(const atrest_sector_cipher *cipher, uint64_t blocks);
 typedef struct {
     void *base;
     size_t len;
@@ -322,6 +324,7 @@ void atrest_stream_cipher_free(atrest_stream_cipher *cipher);
 atrest_status atrest_stream_cipher_apply(const atrest_stream_cipher *cipher, uint64_t offset, void *data, size_t len);
 atrest_status atrest_stream_cipher_apply_to(const atrest_stream_cipher *cipher, uint64_t offset, const void *src,
     void *dst, size_t len);
+atrest_status atrest_stream_cipher_usage(const atrest_stream_cipher *cipher, uint64_t *blocks);
 atrest_status atrest_aes_kw_wrap(const void *kek, size_t kek_len, const void *key, size_t key_len, void *out,
     size_t out_cap, size_t *out_len);
 atrest_status atrest_aes_kw_unwrap(const void *kek, size_t kek_len, const void *wrapped, size_t wrapped_len, void *out,
@@ -363,6 +366,16 @@ atrest_status atrest_file_prefix_rotate_kek(atrest_device *device, const atrest_
 atrest_status atrest_file_prefix_key_url(const void *prefix, size_t prefix_len, char *url, size_t url_cap,
     size_t *url_len);
 atrest_status atrest_memory_protection(uint64_t *locked, uint64_t *unlocked);
+#define ATREST_APPROVED 1
+#define ATREST_APPROVED_ELSEWHERE 2
+#define ATREST_NOT_APPROVED 3
+#define ATREST_BLOCKS_DUE 17592186044416
+#define ATREST_BLOCKS_MAX 281474976710656
+atrest_status atrest_self_test(void);
+atrest_status atrest_approved_only(void);
+atrest_status atrest_is_approved_only(uint32_t *out);
+atrest_status atrest_approval_reset(void);
+atrest_status atrest_approval_since_reset(uint32_t *approval, char *text, size_t text_cap, size_t *text_len);
 #define ATREST_CREDENTIAL_VAULT 1
 #define ATREST_CREDENTIAL_DEK 2
 #define ATREST_CREDENTIAL_PASSPHRASE 3
@@ -464,8 +477,9 @@ typedef struct {
     uint64_t kdf_max_kib_passes;
     uint32_t kdf_max_iterations;
     uint32_t kdf_max_lanes;
+    uint64_t used_blocks;
 } atrest_open_options;
-#define ATREST_OPEN_OPTIONS_INIT {sizeof(atrest_open_options), 0, 0, 0, 0, 0, 0, 0, 0, 0}
+#define ATREST_OPEN_OPTIONS_INIT {sizeof(atrest_open_options), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
 typedef struct atrest_volume atrest_volume;
 atrest_status atrest_volume_format(atrest_device *device, const atrest_protector *protector,
     const atrest_format_options *options, atrest_volume **out);
@@ -486,6 +500,9 @@ atrest_status atrest_volume_size(const atrest_volume *volume, uint64_t *out);
 atrest_status atrest_volume_sector_size(const atrest_volume *volume, uint32_t *out);
 atrest_status atrest_volume_data_offset(const atrest_volume *volume, uint64_t *out);
 atrest_status atrest_volume_cipher(const atrest_volume *volume, char *cipher, size_t cipher_cap, size_t *cipher_len);
+atrest_status atrest_volume_usage(const atrest_volume *volume, uint64_t *blocks);
+atrest_status atrest_volume_approval(const atrest_volume *volume, uint32_t *approval, char *text, size_t text_cap,
+    size_t *text_len);
 atrest_status atrest_volume_uuid(const atrest_volume *volume, char *uuid, size_t uuid_cap, size_t *uuid_len);
 atrest_status atrest_volume_fingerprint(const atrest_volume *volume, uint8_t *fingerprint);
 atrest_status atrest_volume_dek(const atrest_volume *volume, atrest_dek **out);
