@@ -1316,7 +1316,7 @@ atrest_status atrest_memory_protection(uint64_t *locked, uint64_t *unlocked);
 // As many blocks as a key may encrypt; more are refused with ATREST_ERR_KEY_EXHAUSTED.
 #define ATREST_BLOCKS_MAX 281474976710656
 
-// Tries every algorithm and kernel, whether or not it has been tried before. It takes milliseconds.
+// Tries every algorithm and kernel, whether or not it has been tried before. It takes under a millisecond.
 //
 // Errors: ATREST_ERR_SELF_TEST, whose message names what failed.
 atrest_status atrest_self_test(void);

@@ -33,7 +33,7 @@ pub const ATREST_BLOCKS_MAX: u64 = 281474976710656;
 
 const _: () = assert!(ATREST_BLOCKS_DUE == KeyUsage::DUE && ATREST_BLOCKS_MAX == KeyUsage::MAX);
 
-/// Tries every algorithm and kernel, whether or not it has been tried before. It takes milliseconds.
+/// Tries every algorithm and kernel, whether or not it has been tried before. It takes under a millisecond.
 ///
 /// Errors: ATREST_ERR_SELF_TEST, whose message names what failed.
 #[unsafe(no_mangle)]
