@@ -152,6 +152,12 @@ const char *atrest_version(void);
 // The self-test of an algorithm failed: this CPU or this build computes wrongly. Nothing that needs it works any more.
 #define ATREST_ERR_SELF_TEST 112
 
+// An algorithm that isn't approved, after atrest_approved_only; the message names it.
+#define ATREST_ERR_NOT_APPROVED 113
+
+// A key has encrypted as much as it may: see ATREST_BLOCKS_MAX. It still decrypts.
+#define ATREST_ERR_KEY_EXHAUSTED 114
+
 // An algorithm that this version does not know or cannot use here.
 #define ATREST_ERR_UNSUPPORTED_ALGORITHM 200
 
@@ -990,7 +996,7 @@ void atrest_sector_cipher_free(atrest_sector_cipher *cipher);
 // Encrypts `len` bytes of consecutive sectors in place. `first_sector` is the number of the first one. `sectors` is
 // untouched unless the function returns ATREST_OK.
 //
-// Errors: ATREST_ERR_PARTIAL_SECTOR; ATREST_ERR_SECTOR_OVERFLOW.
+// Errors: ATREST_ERR_PARTIAL_SECTOR; ATREST_ERR_SECTOR_OVERFLOW; ATREST_ERR_KEY_EXHAUSTED.
 atrest_status atrest_sector_cipher_encrypt(const atrest_sector_cipher *cipher, uint64_t first_sector, void *sectors,
     size_t len);
 
@@ -1046,6 +1052,12 @@ atrest_status atrest_sector_cipher_encrypt_streaming(const atrest_sector_cipher 
 // Decrypts past the cache, as atrest_sector_cipher_encrypt_streaming encrypts.
 atrest_status atrest_sector_cipher_decrypt_streaming(const atrest_sector_cipher *cipher, uint64_t first_sector,
     const void *src, void *dst, size_t len);
+
+// How many blocks of 16 bytes the cipher has encrypted: see ATREST_BLOCKS_DUE.
+atrest_status atrest_sector_cipher_usage(const atrest_sector_cipher *cipher, uint64_t *blocks);
+
+// Counts blocks that the key of a cipher has encrypted elsewhere: in an earlier process, or by another cipher.
+atrest_status atrest_sector_cipher_count_in(const atrest_sector_cipher *cipher, uint64_t blocks);
 
 // ---------------------------------------------------------------------------------------------------------------------
 // SEGMENTS
@@ -1119,7 +1131,7 @@ void atrest_stream_cipher_free(atrest_stream_cipher *cipher);
 // Encrypts or decrypts `len` bytes in place, which is the same. The first of them is at `offset` of the stream, any
 // number. `data` is untouched unless the function returns ATREST_OK.
 //
-// Errors: ATREST_ERR_STREAM_OVERFLOW.
+// Errors: ATREST_ERR_STREAM_OVERFLOW; ATREST_ERR_KEY_EXHAUSTED, beyond 4 PiB only.
 atrest_status atrest_stream_cipher_apply(const atrest_stream_cipher *cipher, uint64_t offset, void *data, size_t len);
 
 // Encrypts or decrypts `len` bytes from `src` to `dst`, which may be the same but must not overlap in part.
@@ -1127,6 +1139,10 @@ atrest_status atrest_stream_cipher_apply(const atrest_stream_cipher *cipher, uin
 // Errors: ATREST_ERR_OVERLAP; ATREST_ERR_STREAM_OVERFLOW.
 atrest_status atrest_stream_cipher_apply_to(const atrest_stream_cipher *cipher, uint64_t offset, const void *src,
     void *dst, size_t len);
+
+// How many blocks of 16 bytes of its stream the cipher has encrypted or decrypted, which is as far as they reach: see
+// ATREST_BLOCKS_DUE.
+atrest_status atrest_stream_cipher_usage(const atrest_stream_cipher *cipher, uint64_t *blocks);
 
 // ---------------------------------------------------------------------------------------------------------------------
 // KEY WRAP
@@ -1313,6 +1329,55 @@ atrest_status atrest_file_prefix_key_url(const void *prefix, size_t prefix_len, 
 // open volume takes about 1 KiB, a vault too. ATREST_OPEN_REQUIRE_LOCKED_MEMORY refuses a volume where `unlocked`
 // isn't 0.
 atrest_status atrest_memory_protection(uint64_t *locked, uint64_t *unlocked);
+
+// ---------------------------------------------------------------------------------------------------------------------
+// SELF-TESTS, APPROVED ALGORITHMS, LIMITS OF KEYS
+//
+// Each algorithm, and each kernel that this CPU runs, is tried against published vectors before its first use in a
+// process. When one computes wrongly, everything is refused with ATREST_ERR_SELF_TEST from then on.
+//
+// A program may demand approved algorithms only, those of NIST's publications as of SP 800-131A Rev. 2: AES-XTS (as
+// aes-xts-plain64), AES-CTR, AES-KW, RSA-OAEP with SHA-256, and PBKDF2 with SHA-256 or SHA-512, 1000 iterations and a
+// salt of 16 bytes or more. THE LIBRARY IS NO VALIDATED MODULE, and this doesn't make it one.
+//
+// A key may encrypt 2^48 blocks of 16 bytes (4 PiB), and is due for another from 2^44 (256 TiB) on. Counts are those of
+// one handle in one process, right to 64 KiB for each thread, and decryption doesn't count.
+
+// Done by approved algorithms alone.
+#define ATREST_APPROVED 1
+
+// Done in part by a vault that doesn't tell how (ATREST_WRAP_OPAQUE), and otherwise by approved algorithms.
+#define ATREST_APPROVED_ELSEWHERE 2
+
+// Not, or not all of it, done by approved algorithms.
+#define ATREST_NOT_APPROVED 3
+
+// From so many blocks on it is time for another key: copy the data to where there is one.
+#define ATREST_BLOCKS_DUE 17592186044416
+
+// As many blocks as a key may encrypt; more are refused with ATREST_ERR_KEY_EXHAUSTED.
+#define ATREST_BLOCKS_MAX 281474976710656
+
+// Tries every algorithm and kernel, whether or not it has been tried before. It takes under a millisecond.
+//
+// Errors: ATREST_ERR_SELF_TEST, whose message names what failed.
+atrest_status atrest_self_test(void);
+
+// Takes approved algorithms only, in this process from now on: whatever needs another is refused with
+// ATREST_ERR_NOT_APPROVED, whose message names it, also by handles that are there already. There is no way back. Call it
+// first of all.
+atrest_status atrest_approved_only(void);
+
+// 1 after atrest_approved_only was called, 0 before.
+atrest_status atrest_is_approved_only(uint32_t *out);
+
+// Begins an observation of what this thread does, which atrest_approval_since_reset ends.
+atrest_status atrest_approval_reset(void);
+
+// Whether this thread has used approved algorithms alone since atrest_approval_reset, or since it began: ATREST_APPROVED,
+// ATREST_APPROVED_ELSEWHERE or ATREST_NOT_APPROVED. `text` is for people and says what wasn't; it and `text_len` may be
+// NULL together. What other threads do isn't seen.
+atrest_status atrest_approval_since_reset(uint32_t *approval, char *text, size_t text_cap, size_t *text_len);
 
 // ---------------------------------------------------------------------------------------------------------------------
 // WAYS INTO A VOLUME
@@ -1707,6 +1772,15 @@ atrest_status atrest_volume_data_offset(const atrest_volume *volume, uint64_t *o
 
 // How the data is encrypted, in dm-crypt's notation, such as "aes-xts-plain64".
 atrest_status atrest_volume_cipher(const atrest_volume *volume, char *cipher, size_t cipher_cap, size_t *cipher_len);
+
+// How many blocks of 16 bytes the volume's key has encrypted: the option `used_blocks`, and what was written since. Compare
+// it with ATREST_BLOCKS_DUE, and keep it when the volume is closed.
+atrest_status atrest_volume_usage(const atrest_volume *volume, uint64_t *blocks);
+
+// Whether the volume is done by approved algorithms: its cipher, and what it was opened or formatted by. As
+// atrest_approval_since_reset.
+atrest_status atrest_volume_approval(const atrest_volume *volume, uint32_t *approval, char *text, size_t text_cap,
+    size_t *text_len);
 
 // The UUID of the volume, as a text of 36 characters.
 atrest_status atrest_volume_uuid(const atrest_volume *volume, char *uuid, size_t uuid_cap, size_t *uuid_len);

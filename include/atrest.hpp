@@ -1170,6 +1170,59 @@ public:
 }
 
 // ---------------------------------------------------------------------------------------------------------------------
+// SELF-TESTS, APPROVED ALGORITHMS, LIMITS OF KEYS
+
+// Tries every algorithm and kernel.
+inline result<void> self_test() { return detail::done(atrest_self_test()); }
+
+// Takes approved algorithms only, in this process from now on.
+inline result<void> approved_only() { return detail::done(atrest_approved_only()); }
+[[nodiscard]] inline bool is_approved_only() noexcept {
+    std::uint32_t only = 0;
+    (void)atrest_is_approved_only(&only); // it fails for NULL alone
+    return only != 0;
+}
+
+// Blocks of 16 bytes: when a key is due for another, and how many it may encrypt.
+inline constexpr std::uint64_t blocks_due = ATREST_BLOCKS_DUE;
+inline constexpr std::uint64_t blocks_max = ATREST_BLOCKS_MAX;
+
+// Whether a service was done by approved algorithms.
+struct approval {
+    enum class kind : std::uint32_t {
+        approved = ATREST_APPROVED,
+        elsewhere = ATREST_APPROVED_ELSEWHERE,
+        not_approved = ATREST_NOT_APPROVED,
+    };
+
+    kind is = kind::approved;
+    std::string text; // for people
+
+    // An observation of what this thread does.
+    static result<void> reset() { return detail::done(atrest_approval_reset()); }
+    [[nodiscard]] static result<approval> since_reset();
+};
+
+namespace detail {
+
+template <class F> result<approval> approval_of(F &&call) {
+    std::uint32_t is = 0;
+    approval found;
+    const atrest_status status =
+        take(found.text, [&] { return text_of([&](auto... out) { return call(&is, out...); }); });
+    if (status != ATREST_OK)
+        return failed<approval>(status);
+    found.is = static_cast<approval::kind>(is);
+    return found;
+}
+
+} // namespace detail
+
+inline result<approval> approval::since_reset() {
+    return detail::approval_of([](auto... out) { return atrest_approval_since_reset(out...); });
+}
+
+// ---------------------------------------------------------------------------------------------------------------------
 // SECTOR CIPHER
 
 // The number of a data unit, as 16 little-endian bytes.
@@ -1227,6 +1280,14 @@ public:
     }
     result<void> decrypt_streaming(std::uint64_t first_sector, const_bytes src, mutable_bytes dst) const {
         return run(atrest_sector_cipher_decrypt_streaming, first_sector, src, dst);
+    }
+
+    // How many blocks of 16 bytes it has encrypted, and those that its key has encrypted elsewhere.
+    [[nodiscard]] result<std::uint64_t> usage() const {
+        return detail::value_of<std::uint64_t>([&](auto out) { return atrest_sector_cipher_usage(get(), out); });
+    }
+    result<void> count_in(std::uint64_t blocks) const {
+        return detail::done(atrest_sector_cipher_count_in(get(), blocks));
     }
 
     // One data unit under a tweak.
@@ -1295,6 +1356,10 @@ public:
         if (src.size() != dst.size())
             return detail::different_lengths<void>();
         return detail::done(atrest_stream_cipher_apply_to(get(), offset, src.data(), dst.data(), src.size()));
+    }
+    // How many blocks of 16 bytes of its stream it has encrypted or decrypted.
+    [[nodiscard]] result<std::uint64_t> usage() const {
+        return detail::value_of<std::uint64_t>([&](auto out) { return atrest_stream_cipher_usage(get(), out); });
     }
 };
 
@@ -1679,6 +1744,7 @@ public:
     open_options &kdf_max_total_ms(std::uint64_t most) noexcept { return c_.kdf_max_total_ms = most, *this; }
     open_options &expect(const fingerprint &expected) noexcept { return fingerprint_ = expected, *this; }
     open_options &expect_key(text name) { return key_ = name.get(), *this; }
+    open_options &used_blocks(std::uint64_t blocks) noexcept { return c_.used_blocks = blocks, *this; }
 
     // For C, for as long as this lives and isn't changed.
     [[nodiscard]] atrest_open_options c() const noexcept {
@@ -1762,6 +1828,13 @@ public:
     }
     [[nodiscard]] result<std::string> cipher() const {
         return detail::text_of([&](auto... out) { return atrest_volume_cipher(get(), out...); });
+    }
+    // How many blocks of 16 bytes its key has encrypted, to be kept for open_options::used_blocks.
+    [[nodiscard]] result<std::uint64_t> usage() const {
+        return detail::value_of<std::uint64_t>([&](auto out) { return atrest_volume_usage(get(), out); });
+    }
+    [[nodiscard]] result<atrest::approval> approval() const {
+        return detail::approval_of([&](auto... out) { return atrest_volume_approval(get(), out...); });
     }
     [[nodiscard]] result<std::string> uuid() const {
         return detail::text_of([&](auto... out) { return atrest_volume_uuid(get(), out...); });

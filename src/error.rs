@@ -62,6 +62,18 @@ pub enum Error {
         /// What failed first.
         algorithm: &'static str,
     },
+    /// An algorithm that isn't approved, where [`approved_only`](crate::approved_only) was called.
+    NotApproved {
+        /// What isn't approved.
+        algorithm: &'static str,
+        /// Why.
+        reason: &'static str,
+    },
+    /// A key has encrypted as much as it may: see [`KeyUsage`](crate::KeyUsage). It still decrypts.
+    KeyExhausted {
+        /// How many blocks of 16 bytes it has encrypted.
+        blocks: u64,
+    },
     /// This CPU lacks the instructions of the kernel asked for.
     KernelUnavailable {
         /// The name of the kernel.

@@ -4,8 +4,9 @@ use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
+use crate::approval::Approval;
 use crate::arch::wipe_deep_stack;
-use crate::key::{DekAlgorithm, Fingerprint, KeyId, KeyVault};
+use crate::key::{DekAlgorithm, Fingerprint, HashAlgorithm, KeyId, KeyVault, self_test};
 use crate::volume::BlockDevice;
 use crate::{Dek, Envelope, Error, Result, Secret, SectorCipher, SectorSize, SectorUnit, StreamCipher};
 
@@ -141,11 +142,12 @@ impl FilePrefix {
     ///
     /// # Errors
     /// [`Error::InvalidPrefix`] when neither of the two copies is sound, which says what is wrong with each;
-    /// [`Error::UnsupportedAlgorithm`].
+    /// [`Error::UnsupportedAlgorithm`]; [`Error::SelfTest`].
     pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
         if bytes.len() != Self::LEN {
             return Err(Error::InvalidPrefix(format!("it has {} bytes, not {}", bytes.len(), Self::LEN)));
         }
+        self_test::hash(HashAlgorithm::Sha256)?;
         let read = |place: usize| Slot::from_bytes(&bytes[place * SLOT..][..SLOT]);
         let (slot, place) = match (read(0), read(1)) {
             (Ok(first), Ok(second)) if second.generation > first.generation => (second, 1),
@@ -232,6 +234,11 @@ impl FilePrefix {
             found if found == algorithm => Ok(()),
             found => Err(Error::UnsupportedAlgorithm(format!("{what} in a file under {}", found.name()))),
         }
+    }
+
+    /// Whether it is done by [approved](crate::approval) algorithms: as [`Envelope::approval`], and as the cipher.
+    pub fn approval(&self) -> Approval {
+        self.slot.envelope.approval()
     }
 
     /// The key and version that wrapped the DEK.

@@ -1,14 +1,17 @@
 //! What the known-answer self-tests have found: of each algorithm whether it was tried, and whether any has failed.
 //!
+//! Every use of an algorithm passes [`Algorithm::check`], which also asks whether it is approved ([`crate::approval`]).
+//!
 //! Nothing is locked or allocated here. Two threads that use an algorithm first at the same time both try it, which does no
 //! harm; afterwards a check is two loads.
 
 use core::sync::atomic::{AtomicU8, Ordering::Relaxed};
 
+use crate::approval::{Approval, is_approved_only};
 use crate::{Error, Result};
 
 macro_rules! algorithms {
-    ($($(#[$attr:meta])* $algorithm:ident = $name:literal,)*) => {
+    ($($(#[$attr:meta])* $algorithm:ident = $name:literal $(not $reason:expr)?;)*) => {
         /// What is tried by itself: each kernel, and each algorithm over the crates below.
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
         pub(crate) enum Algorithm {
@@ -17,29 +20,48 @@ macro_rules! algorithms {
 
         impl Algorithm {
             const NAMES: &'static [&'static str] = &[$($(#[$attr])* $name,)*];
+
+            /// Whether it is approved, whatever for.
+            #[inline(always)]
+            pub(crate) const fn approval(self) -> Approval {
+                match self {
+                    $($(#[$attr])* Algorithm::$algorithm => algorithms!(@ $name $($reason)?),)*
+                }
+            }
         }
     };
+    (@ $name:literal) => { Approval::Approved };
+    (@ $name:literal $reason:expr) => { Approval::NotApproved { algorithm: $name, reason: $reason } };
 }
 
 algorithms! {
-    XtsPortable = "AES-XTS (kernel portable)",
-    XtsAesNi = "AES-XTS (kernel AES-NI)",
-    XtsVaes256 = "AES-XTS (kernel VAES-256)",
-    XtsVaes512 = "AES-XTS (kernel VAES-512)",
-    XtsArmv8 = "AES-XTS (kernel ARMv8)",
-    Ctr = "AES-CTR",
-    Kw = "AES-KW",
-    Kwp = "AES-KWP",
-    #[cfg(feature = "std")] Cbc = "AES-CBC",
-    #[cfg(feature = "std")] Hctr2 = "AES-HCTR2",
-    #[cfg(feature = "std")] Sha256 = "SHA-256",
-    #[cfg(feature = "std")] HkdfSha256 = "HKDF-SHA-256",
-    #[cfg(feature = "std")] Pbkdf2Sha1 = "PBKDF2-HMAC-SHA-1",
-    #[cfg(feature = "std")] Pbkdf2Sha256 = "PBKDF2-HMAC-SHA-256",
-    #[cfg(feature = "std")] Pbkdf2Sha512 = "PBKDF2-HMAC-SHA-512",
-    #[cfg(feature = "std")] Argon2i = "Argon2i",
-    #[cfg(feature = "std")] Argon2id = "Argon2id",
+    XtsPortable = "AES-XTS (kernel portable)";
+    XtsAesNi = "AES-XTS (kernel AES-NI)";
+    XtsVaes256 = "AES-XTS (kernel VAES-256)";
+    XtsVaes512 = "AES-XTS (kernel VAES-512)";
+    XtsArmv8 = "AES-XTS (kernel ARMv8)";
+    Ctr = "AES-CTR";
+    Kw = "AES-KW";
+    Kwp = "AES-KWP";
+    #[cfg(feature = "std")] Cbc = "AES-CBC"
+        not "its IVs can be predicted or come again, which SP 800-38A, appendix C, forbids";
+    #[cfg(feature = "std")] Hctr2 = "AES-HCTR2" not UNPUBLISHED;
+    #[cfg(feature = "std")] Sha1 = "SHA-1" not SHA_1;
+    #[cfg(feature = "std")] Sha256 = "SHA-256";
+    #[cfg(feature = "std")] Sha512 = "SHA-512";
+    #[cfg(feature = "std")] HkdfSha256 = "HKDF-SHA-256";
+    #[cfg(feature = "std")] Pbkdf2Sha1 = "PBKDF2-HMAC-SHA-1" not SHA_1;
+    #[cfg(feature = "std")] Pbkdf2Sha256 = "PBKDF2-HMAC-SHA-256";
+    #[cfg(feature = "std")] Pbkdf2Sha512 = "PBKDF2-HMAC-SHA-512";
+    #[cfg(feature = "std")] Argon2i = "Argon2i" not UNPUBLISHED;
+    #[cfg(feature = "std")] Argon2id = "Argon2id" not UNPUBLISHED;
 }
+
+/// Why SHA-1 isn't approved here.
+#[cfg(feature = "std")]
+pub(crate) const SHA_1: &str = "NIST ends every use of SHA-1 by 2030";
+#[cfg(feature = "std")]
+const UNPUBLISHED: &str = "no publication of NIST's has it";
 
 /// Of each algorithm, whether it has passed.
 static PASSED: [AtomicU8; Algorithm::NAMES.len()] = [const { AtomicU8::new(0) }; Algorithm::NAMES.len()];
@@ -65,24 +87,49 @@ impl Algorithm {
     /// Tries the algorithm by `test` unless it has passed before. `test` runs in a frame of its own, on published keys.
     ///
     /// # Errors
-    /// [`Error::SelfTest`] when it fails now, and when any algorithm has failed before.
+    /// [`Error::SelfTest`] when it fails now, and when any algorithm has failed before; [`Error::NotApproved`] where approved
+    /// ones only are taken and it is none.
     #[inline(always)]
     pub(crate) fn check(self, test: fn() -> bool) -> Result<()> {
         sound()?;
+        self.approval().require()?;
         if PASSED[self as usize].load(Relaxed) == 0 { self.run(test) } else { Ok(()) }
     }
 
-    /// Tries it whether or not it has passed before.
+    /// Tries it whether or not it has passed before, unless it may not be used at all.
     #[cold]
     #[inline(never)]
     pub(crate) fn run(self, test: fn() -> bool) -> Result<()> {
         sound()?;
+        if !self.approval().is_approved() && is_approved_only() {
+            return Ok(());
+        }
         if !test() || is_spoilt(self) {
             FAILED.store(self as u8 + 1, Relaxed);
             return sound();
         }
         PASSED[self as usize].store(1, Relaxed);
         Ok(())
+    }
+}
+
+/// Bytes from hexadecimal text, when this crate is compiled: the vectors of self-tests.
+pub(crate) const fn unhex<const N: usize>(text: &[u8]) -> [u8; N] {
+    assert!(text.len() == 2 * N, "two digits a byte");
+    let mut bytes = [0; N];
+    let mut i = 0;
+    while i < N {
+        bytes[i] = digit(text[2 * i]) << 4 | digit(text[2 * i + 1]);
+        i += 1;
+    }
+    bytes
+}
+
+const fn digit(digit: u8) -> u8 {
+    match digit {
+        b'0'..=b'9' => digit - b'0',
+        b'a'..=b'f' => digit - b'a' + 10,
+        _ => panic!("a lower-case hexadecimal digit"),
     }
 }
 

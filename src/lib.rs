@@ -2,6 +2,7 @@
 #![cfg_attr(not(feature = "std"), no_std)]
 #![deny(unsafe_code)]
 
+pub mod approval;
 mod arch;
 pub mod cipher;
 #[cfg(feature = "std")]
@@ -11,6 +12,8 @@ mod error;
 pub mod file;
 #[cfg(feature = "std")]
 mod folder;
+#[cfg(feature = "std")]
+mod hash;
 pub mod key;
 mod latch;
 #[cfg(feature = "std")]
@@ -21,9 +24,11 @@ pub mod managed;
 mod random;
 #[cfg(feature = "std")]
 mod secret;
+mod usage;
 #[cfg(feature = "std")]
 pub mod volume;
 
+pub use approval::{Approval, approved_only};
 pub use cipher::{SectorCipher, SectorSize, SectorUnit, StreamCipher};
 #[cfg(feature = "std")]
 pub use clock::{Clock, ManualClock, SystemClock};
@@ -37,5 +42,6 @@ pub use key::{
 };
 #[cfg(feature = "std")]
 pub use secret::{MemoryProtection, Secret, memory_protection, process_generation};
+pub use usage::KeyUsage;
 #[cfg(feature = "std")]
 pub use volume::{BlockDevice, FileDevice, FormatOptions, MemoryDevice, OpenOptions, Volume};

@@ -14,7 +14,7 @@ const LAYERS: [&[&str]; 8] = [
     &["key"],
     &["cipher"],
     &["arch"],
-    &["error", "latch", "secret", "random", "folder", "clock"],
+    &["error", "approval", "latch", "usage", "hash", "secret", "random", "folder", "clock"],
 ];
 
 /// The only homes of `unsafe`.

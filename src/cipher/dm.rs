@@ -7,8 +7,11 @@ use aes::cipher::inout::InOutBuf;
 use super::cbc::{Cbc, Iv};
 use super::hctr2::Hctr2;
 use super::{SectorCipher, SectorSize, SectorUnit, check_run, self_test, two_buffers};
+use crate::approval::Approval;
 use crate::arch::{Direction, Store, wipe_deep_stack};
+use crate::latch::Algorithm;
 use crate::secret::Locked;
+use crate::usage::{self, Counter, KeyUsage};
 use crate::{Error, Result};
 
 /// How a segment is encrypted, in dm-crypt's notation.
@@ -69,6 +72,19 @@ impl CipherSpec {
     pub fn is_legacy(self) -> bool {
         !matches!(self, CipherSpec::AesXtsPlain64 | CipherSpec::AesHctr2Plain64)
     }
+
+    /// Whether it is [approved](crate::approval) for sectors.
+    #[inline]
+    pub fn approval(self) -> Approval {
+        match self {
+            CipherSpec::AesXtsPlain64 => Approval::Approved,
+            CipherSpec::AesHctr2Plain64 => Algorithm::Hctr2.approval(),
+            CipherSpec::AesXtsPlain => {
+                Approval::NotApproved { algorithm: self.name(), reason: "its tweaks come twice after 2 TiB" }
+            }
+            CipherSpec::AesCbcEssivSha256 | CipherSpec::AesCbcPlain64 => Algorithm::Cbc.approval(),
+        }
+    }
 }
 
 /// A cipher of dm-crypt's over runs of sectors, whose numbers count 512-byte units whatever the sector size (as LUKS2 has
@@ -93,6 +109,7 @@ impl CipherSpec {
 pub struct DmCipher {
     /// With the secrets as a whole: the gaps in it are filled with what was on the stack when it was put here.
     engine: Locked<Engine>,
+    used: Counter,
     spec: CipherSpec,
     sector_size: SectorSize,
 }
@@ -108,7 +125,7 @@ impl DmCipher {
     ///
     /// # Errors
     /// [`Error::KeyLength`] for what the cipher doesn't [take](CipherSpec::takes_key); [`Error::EqualKeyHalves`] of an XTS
-    /// key; [`Error::SectorSize`] when `sector_size` isn't a multiple of 512.
+    /// key; [`Error::SectorSize`] when `sector_size` isn't a multiple of 512; [`Error::SelfTest`]; [`Error::NotApproved`].
     pub fn boxed(spec: CipherSpec, key: &[u8], sector_size: SectorSize) -> Result<Box<Self>> {
         let cipher = Self::expand(spec, key, sector_size);
         // Deep, for the hash of the key.
@@ -125,6 +142,7 @@ impl DmCipher {
         if !sector_size.bytes().is_multiple_of(512) {
             return Err(Error::SectorSize { size: u64::from(sector_size.bytes()) });
         }
+        spec.approval().require()?;
         if matches!(spec, CipherSpec::AesCbcEssivSha256 | CipherSpec::AesCbcPlain64) {
             self_test::cbc()?;
         }
@@ -139,7 +157,7 @@ impl DmCipher {
             CipherSpec::AesCbcEssivSha256 => Engine::Cbc(Locked::new(Cbc::new(key, Iv::essiv_sha256(key))?)),
             CipherSpec::AesCbcPlain64 => Engine::Cbc(Locked::new(Cbc::new(key, Iv::Plain64)?)),
         };
-        Ok(Box::new(DmCipher { engine: Locked::new(engine), spec, sector_size }))
+        Ok(Box::new(DmCipher { engine: Locked::new(engine), used: Counter::new(), spec, sector_size }))
     }
 
     /// How it encrypts.
@@ -152,12 +170,22 @@ impl DmCipher {
         self.sector_size
     }
 
+    /// Whether it is [approved](crate::approval).
+    pub fn approval(&self) -> Approval {
+        self.spec.approval()
+    }
+
+    /// How much it has encrypted.
+    pub fn usage(&self) -> KeyUsage {
+        self.used.usage()
+    }
+
     /// Encrypts a run of consecutive sectors in place.
     ///
     /// `first_sector` is the number of the first sector of `sectors`, in units of 512 bytes.
     ///
     /// # Errors
-    /// [`Error::PartialSector`]; [`Error::SectorOverflow`]. `sectors` is untouched then.
+    /// [`Error::PartialSector`]; [`Error::SectorOverflow`]; [`Error::KeyExhausted`]; [`Error::NotApproved`]. `sectors` is untouched then.
     pub fn encrypt(&self, first_sector: u64, sectors: &mut [u8]) -> Result<()> {
         self.in_place(Direction::Encrypt, first_sector, sectors)
     }
@@ -195,38 +223,43 @@ impl DmCipher {
     }
 
     fn in_place(&self, direction: Direction, first: u64, sectors: &mut [u8]) -> Result<()> {
-        match self.engine.get()? {
-            Engine::Xts(xts) => self.xts(xts, direction, first, InOutBuf::from(sectors)),
-            Engine::Cbc(cbc) => {
-                self.check_run(first, sectors.len())?;
-                cbc.get()?.crypt(direction, first, self.sector_size.bytes() as usize, sectors);
-                Ok(())
-            }
-            Engine::Hctr2(hctr2) => {
-                self.check_run(first, sectors.len())?;
-                hctr2.get()?.crypt(direction, first, self.sector_size.bytes() as usize, sectors);
-                Ok(())
-            }
-        }
+        self.check_and_count(direction, first, sectors.len())?;
+        self.crypt(direction, first, sectors)
     }
 
     fn to(&self, direction: Direction, first: u64, src: &[u8], dst: &mut [u8]) -> Result<()> {
-        match self.engine.get()? {
-            Engine::Xts(xts) => self.xts(xts, direction, first, two_buffers(src, dst)?),
-            Engine::Cbc(_) | Engine::Hctr2(_) => {
-                two_buffers(src, dst)?;
-                self.check_run(first, src.len())?;
-                dst.copy_from_slice(src);
-                self.in_place(direction, first, dst)
-            }
+        let data = two_buffers(src, dst)?;
+        self.check_and_count(direction, first, src.len())?;
+        if let Engine::Xts(xts) = self.engine.get()? {
+            return self.xts(xts, direction, first, data);
         }
+        dst.copy_from_slice(src);
+        self.crypt(direction, first, dst)
+    }
+
+    /// Whether a run may be had, all of it, before any of it is.
+    #[inline]
+    fn check_and_count(&self, direction: Direction, first: u64, len: usize) -> Result<()> {
+        self.spec.approval().require()?;
+        self.check_run(first, len)?;
+        if direction == Direction::Encrypt { self.used.add(usage::blocks(len)) } else { Ok(()) }
+    }
+
+    /// A run that was checked and counted.
+    fn crypt(&self, direction: Direction, first: u64, sectors: &mut [u8]) -> Result<()> {
+        let sector_size = self.sector_size.bytes() as usize;
+        match self.engine.get()? {
+            Engine::Xts(xts) => self.xts(xts, direction, first, InOutBuf::from(sectors))?,
+            Engine::Cbc(cbc) => cbc.get()?.crypt(direction, first, sector_size, sectors),
+            Engine::Hctr2(hctr2) => hctr2.get()?.crypt(direction, first, sector_size, sectors),
+        }
+        Ok(())
     }
 
     fn xts(&self, xts: &SectorCipher, way: Direction, first: u64, data: InOutBuf<'_, '_, u8>) -> Result<()> {
         if self.spec == CipherSpec::AesXtsPlain64 {
-            return xts.run(way, first, data, Store::Cache);
+            return xts.crypt_run(way, first, data, Store::Cache);
         }
-        self.check_run(first, data.len())?;
         let sector_size = u64::from(self.sector_size.bytes());
         let step = sector_size / 512;
         let (mut number, mut left) = (first as u32, data);
@@ -235,7 +268,7 @@ impl DmCipher {
             let before_wrap = ((1 << 32) - u64::from(number)).div_ceil(step);
             let len = (before_wrap * sector_size).min(left.len() as u64) as usize;
             let (piece, rest) = left.split_at(len);
-            xts.run(way, u64::from(number), piece, Store::Cache)?;
+            xts.crypt_run(way, u64::from(number), piece, Store::Cache)?;
             number = number.wrapping_add((before_wrap * step) as u32);
             left = rest;
         }

@@ -9,8 +9,8 @@ use polyval::Polyval;
 use polyval::universal_hash::UniversalHash;
 
 use super::BLOCK;
-use super::self_test::unhex;
 use crate::arch::{Direction, wipe_stack};
+use crate::latch::unhex;
 use crate::{Error, Result};
 
 type Block = Array<u8, U16>;

@@ -24,7 +24,9 @@ pub use stream::StreamCipher;
 use aes::cipher::inout::InOutBuf;
 use subtle::ConstantTimeEq;
 
+use crate::approval::Approval;
 use crate::arch::{DataUnits, Direction, Kernel, Store, wipe_expansion};
+use crate::usage::{self, Counter, KeyUsage};
 use crate::{Error, Result, latch};
 
 /// The size of an AES block in bytes.
@@ -53,14 +55,16 @@ pub const MAX_DATA_UNIT: usize = BLOCK << 20;
 /// ```
 pub struct SectorCipher {
     kernel: Kernel,
+    used: Counter,
     sector_size: SectorSize,
     unit: SectorUnit,
     /// In place of padding, in which a move would take along what was on the stack, pieces of keys for one.
     _rest: [u8; REST],
 }
 
-const REST: usize = align_of::<Kernel>() - size_of::<SectorSize>() - size_of::<SectorUnit>();
-const _: () = assert!(size_of::<SectorCipher>() == size_of::<Kernel>() + align_of::<Kernel>());
+const MORE: usize = size_of::<Counter>() + size_of::<SectorSize>() + size_of::<SectorUnit>();
+const REST: usize = MORE.next_multiple_of(align_of::<Kernel>()) - MORE;
+const _: () = assert!(size_of::<SectorCipher>() == size_of::<Kernel>() + MORE + REST);
 
 impl SectorCipher {
     /// Expands `key` for sectors of `sector_size`, numbered in units of 512 bytes.
@@ -125,7 +129,7 @@ impl SectorCipher {
             None => KernelKind::best(),
         };
         self_test::xts(kind)?;
-        let with = |kernel| SectorCipher { kernel, sector_size, unit, _rest: [0; REST] };
+        let with = |kernel| SectorCipher { kernel, used: Counter::new(), sector_size, unit, _rest: [0; REST] };
         if kind == KernelKind::Portable {
             return Ok(with(Kernel::portable(data_key, tweak_key)));
         }
@@ -144,6 +148,21 @@ impl SectorCipher {
         self.kernel.kind()
     }
 
+    /// Whether it is [approved](crate::approval): XTS-AES is, for storage.
+    pub fn approval(&self) -> Approval {
+        Approval::Approved
+    }
+
+    /// How much it has encrypted.
+    pub fn usage(&self) -> KeyUsage {
+        self.used.usage()
+    }
+
+    /// Counts blocks that its key has encrypted elsewhere: in an earlier process, or by another cipher.
+    pub fn count_in(&self, blocks: u64) {
+        self.used.count_in(blocks);
+    }
+
     /// What sector numbers count.
     pub fn sector_unit(&self) -> SectorUnit {
         self.unit
@@ -154,7 +173,7 @@ impl SectorCipher {
     /// `first_sector` is the number of the first sector of `sectors`, counted in this cipher's [`SectorUnit`].
     ///
     /// # Errors
-    /// [`Error::PartialSector`]; [`Error::SectorOverflow`]. `sectors` is untouched then.
+    /// [`Error::PartialSector`]; [`Error::SectorOverflow`]; [`Error::KeyExhausted`]. `sectors` is untouched then.
     #[inline]
     pub fn encrypt(&self, first_sector: u64, sectors: &mut [u8]) -> Result<()> {
         self.run(Direction::Encrypt, first_sector, InOutBuf::from(sectors), Store::Cache)
@@ -214,7 +233,7 @@ impl SectorCipher {
     /// little-endian bytes; no two data units under one key may have the same.
     ///
     /// # Errors
-    /// [`Error::DataUnitLength`]. `unit` is untouched then.
+    /// [`Error::DataUnitLength`]; [`Error::KeyExhausted`]. `unit` is untouched then.
     pub fn encrypt_unit(&self, tweak: [u8; 16], unit: &mut [u8]) -> Result<()> {
         self.one_unit(Direction::Encrypt, tweak, InOutBuf::from(unit))
     }
@@ -246,6 +265,15 @@ impl SectorCipher {
     #[inline]
     fn run(&self, direction: Direction, first: u64, data: InOutBuf<'_, '_, u8>, store: Store) -> Result<()> {
         self.check_run(first, data.len())?;
+        if direction == Direction::Encrypt {
+            self.used.add(usage::blocks(data.len()))?;
+        }
+        self.crypt_run(direction, first, data, store)
+    }
+
+    /// A run that was checked and counted.
+    #[inline]
+    fn crypt_run(&self, direction: Direction, first: u64, data: InOutBuf<'_, '_, u8>, store: Store) -> Result<()> {
         let step = self.unit.units_per_sector(self.sector_size);
         let len = self.sector_size.bytes() as usize;
         let units = DataUnits { first: u128::from(first), step: u128::from(step), len };
@@ -267,6 +295,9 @@ impl SectorCipher {
         let len = data.len();
         if !(BLOCK..=MAX_DATA_UNIT).contains(&len) {
             return Err(Error::DataUnitLength { len });
+        }
+        if direction == Direction::Encrypt {
+            self.used.add(usage::blocks(len))?;
         }
         let units = DataUnits { first: u128::from_le_bytes(tweak), step: 0, len };
         self.kernel.crypt(direction, units, data, Store::Cache)

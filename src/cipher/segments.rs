@@ -1,7 +1,7 @@
 //! Runs of sectors that lie in several pieces of memory: the vectors of `readv` and `writev`.
 
 use super::SectorCipher;
-use crate::{Error, Result};
+use crate::{Error, Result, usage};
 
 /// What is done with a segment.
 type InPlace = fn(&SectorCipher, u64, &mut [u8]) -> Result<()>;
@@ -16,9 +16,10 @@ impl SectorCipher {
     /// before. Each is a whole number of sectors; it may be empty.
     ///
     /// # Errors
-    /// [`Error::PartialSector`] for the first segment that isn't a whole number of sectors; [`Error::SectorOverflow`]. All
-    /// segments are untouched then.
+    /// [`Error::PartialSector`] for the first segment that isn't a whole number of sectors; [`Error::SectorOverflow`];
+    /// [`Error::KeyExhausted`]. All segments are untouched then.
     pub fn encrypt_segments(&self, first_sector: u64, segments: &mut [&mut [u8]]) -> Result<()> {
+        self.check_usage(segments.iter().map(|segment| segment.len()))?;
         self.segments(first_sector, segments, Self::encrypt)
     }
 
@@ -37,6 +38,7 @@ impl SectorCipher {
     /// [`Error::LengthMismatch`] when `src` and `dst` differ in their whole length; and those of
     /// [`encrypt_segments`](Self::encrypt_segments). All of `dst` is untouched then.
     pub fn encrypt_segments_to(&self, first_sector: u64, src: &[&[u8]], dst: &mut [&mut [u8]]) -> Result<()> {
+        self.check_usage(src.iter().map(|segment| segment.len()))?;
         self.segments_to(first_sector, src, dst, Self::encrypt_to)
     }
 
@@ -47,6 +49,11 @@ impl SectorCipher {
     /// As [`encrypt_segments_to`](Self::encrypt_segments_to).
     pub fn decrypt_segments_to(&self, first_sector: u64, src: &[&[u8]], dst: &mut [&mut [u8]]) -> Result<()> {
         self.segments_to(first_sector, src, dst, Self::decrypt_to)
+    }
+
+    /// Refuses what the key may not encrypt before any of it is.
+    fn check_usage(&self, lengths: impl Iterator<Item = usize>) -> Result<()> {
+        self.usage().check(lengths.map(usage::blocks).fold(0, u64::saturating_add))
     }
 
     fn segments(&self, first_sector: u64, segments: &mut [&mut [u8]], in_place: InPlace) -> Result<()> {

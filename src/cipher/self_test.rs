@@ -6,7 +6,7 @@ use aes::cipher::inout::InOutBuf;
 use super::StreamCipher;
 use crate::Result;
 use crate::arch::{DataUnits, Direction, Kernel, KernelKind, Store};
-use crate::latch::Algorithm;
+use crate::latch::{Algorithm, unhex};
 
 /// Tries a kernel before its first use.
 ///
@@ -44,17 +44,8 @@ pub(super) fn ctr() -> Result<()> {
 /// [`Error::SelfTest`](crate::Error::SelfTest).
 #[cfg(feature = "std")]
 pub(super) fn cbc() -> Result<()> {
-    sha256()?;
+    crate::hash::check(Algorithm::Sha256)?;
     Algorithm::Cbc.check(super::cbc::is_right)
-}
-
-/// Tries SHA-256 before its first use.
-///
-/// # Errors
-/// [`Error::SelfTest`](crate::Error::SelfTest).
-#[cfg(feature = "std")]
-fn sha256() -> Result<()> {
-    Algorithm::Sha256.check(super::cbc::sha256_is_right)
 }
 
 /// Tries HCTR2 before its first use.
@@ -76,12 +67,12 @@ pub(crate) fn all() -> Result<()> {
     }
     Algorithm::Ctr.run(ctr_is_right)?;
     #[cfg(feature = "std")]
-    for (algorithm, test) in [
-        (Algorithm::Sha256, super::cbc::sha256_is_right as fn() -> bool),
-        (Algorithm::Cbc, super::cbc::is_right),
-        (Algorithm::Hctr2, super::hctr2::is_right),
-    ] {
-        algorithm.run(test)?;
+    {
+        for (algorithm, test) in crate::hash::ALL {
+            algorithm.run(test)?;
+        }
+        Algorithm::Cbc.run(super::cbc::is_right)?;
+        Algorithm::Hctr2.run(super::hctr2::is_right)?;
     }
     Ok(())
 }
@@ -197,23 +188,3 @@ const VECTOR_10: [u8; 512] = unhex(
     1ad77f16f541dfd269d50d6a5f14fb0aab1cbb4c1550be97f7ab4066193c4caa773dad38014bd2092fa755c824bb5e54c4f36ffda9fcea70\
     b9c6e693e148c151",
 );
-
-/// Bytes from hexadecimal text, when this crate is compiled.
-pub(crate) const fn unhex<const N: usize>(text: &[u8]) -> [u8; N] {
-    assert!(text.len() == 2 * N, "two digits a byte");
-    let mut bytes = [0; N];
-    let mut i = 0;
-    while i < N {
-        bytes[i] = digit(text[2 * i]) << 4 | digit(text[2 * i + 1]);
-        i += 1;
-    }
-    bytes
-}
-
-const fn digit(digit: u8) -> u8 {
-    match digit {
-        b'0'..=b'9' => digit - b'0',
-        b'a'..=b'f' => digit - b'a' + 10,
-        _ => panic!("a lower-case hexadecimal digit"),
-    }
-}

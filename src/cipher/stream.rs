@@ -8,7 +8,9 @@ use ctr::cipher::{InnerIvInit, StreamCipher as _, StreamCipherCoreWrapper, Strea
 use ctr::flavors::Ctr128BE;
 
 use super::{BLOCK, self_test, two_buffers};
+use crate::approval::Approval;
 use crate::arch::{Place, wipe_keystream, wipe_stack};
+use crate::usage::{KeyUsage, Reach};
 use crate::{Error, Result, latch};
 
 /// An expanded key for one stream of bytes, which is read and written at any offset and in any length: AES-256-CTR.
@@ -25,7 +27,8 @@ use crate::{Error, Result, latch};
 /// What the mode doesn't do: it **detects no change**, and who can write to the file can flip any bit of the plaintext
 /// that they like, and no other. Authenticate above. It takes streams of 2^64 bytes; by the birthday bound of a 128-bit
 /// block cipher, what tells a key's output from noise grows with the square of its length: 2^-33 at 2^48 blocks (4 PiB),
-/// 2^-9 at the end of the longest stream. Take another key before 4 PiB.
+/// 2^-9 at the end of the longest stream. Take another key before 4 PiB: [`usage`](Self::usage) counts, and a stream that
+/// has used that much is refused more beyond ([`KeyUsage`]).
 ///
 /// One value serves any number of threads; nothing is allocated or locked after it is made. Its round keys are wiped when
 /// it is dropped.
@@ -42,7 +45,10 @@ use crate::{Error, Result, latch};
 /// assert_eq!(piece[2..], *b"record");
 /// # Ok::<(), atrest::Error>(())
 /// ```
-pub struct StreamCipher(Place<Inner>);
+pub struct StreamCipher {
+    keys: Place<Inner>,
+    used: Reach,
+}
 
 struct Inner {
     aes: Aes256,
@@ -79,13 +85,24 @@ impl StreamCipher {
     #[inline(never)]
     pub(super) fn expand(key: &[u8], nonce: [u8; 16]) -> Result<Self> {
         let aes = Aes256::new_from_slice(key).map_err(|_| Error::KeyLength { len: key.len() })?;
-        Ok(StreamCipher(Place::new(Inner { aes, nonce })))
+        Ok(StreamCipher { keys: Place::new(Inner { aes, nonce }), used: Reach::new() })
+    }
+
+    /// Whether it is [approved](crate::approval): AES-CTR is, as long as each key and nonce are for one stream, which only
+    /// the caller knows.
+    pub fn approval(&self) -> Approval {
+        Approval::Approved
+    }
+
+    /// How much of its stream it has encrypted or decrypted: as far as that reaches.
+    pub fn usage(&self) -> KeyUsage {
+        self.used.usage()
     }
 
     /// Encrypts or decrypts bytes in place; the first of them is at `offset` of the stream.
     ///
     /// # Errors
-    /// [`Error::StreamOverflow`]. `data` is untouched then.
+    /// [`Error::StreamOverflow`]; [`Error::KeyExhausted`], beyond 4 PiB only. `data` is untouched then.
     pub fn apply(&self, offset: u64, data: &mut [u8]) -> Result<()> {
         self.run(offset, InOutBuf::from(data))
     }
@@ -104,7 +121,9 @@ impl StreamCipher {
         if u128::from(offset) + data.len() as u128 > 1 << 64 {
             return Err(Error::StreamOverflow { offset });
         }
-        Self::xor_keystream(self.0.get()?, offset, data);
+        let keys = self.keys.get()?;
+        self.used.add(u128::from(offset) + data.len() as u128, data.len())?;
+        Self::xor_keystream(keys, offset, data);
         // The `aes` crate spreads round keys over the stack, and keystream is left there too.
         wipe_keystream();
         Ok(())

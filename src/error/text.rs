@@ -36,6 +36,17 @@ impl fmt::Display for Error {
                 "the self-test of {algorithm} failed: this CPU or this build computes wrongly, and nothing is encrypted or \
                  decrypted any more; use another machine or build"
             ),
+            Error::NotApproved { algorithm, reason } => write!(
+                f,
+                "{algorithm} is not approved ({reason}), and this process takes approved algorithms only. Approved are AES-XTS, \
+                 AES-CTR, AES-KW, RSA-OAEP-256, and PBKDF2 with SHA-256 or SHA-512, 1000 iterations and a salt of 16 bytes or \
+                 more; what exists under another can be converted by a process without `approved_only`"
+            ),
+            Error::KeyExhausted { blocks } => write!(
+                f,
+                "its key has encrypted {blocks} blocks of 16 bytes, and may encrypt 2^48 (4 PiB): copy the data to where there \
+                 is a fresh key. Reading goes on"
+            ),
             Error::KernelUnavailable { kind } => write!(f, "this CPU can't run the kernel {kind}"),
             Error::KekLength { len } => write!(f, "a key-encryption key is 16, 24 or 32 bytes long, not {len}"),
             Error::WrapLength { len } => write!(f, "the key-wrap algorithm takes no input of {len} bytes"),

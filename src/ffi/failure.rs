@@ -161,6 +161,8 @@ fn status_of(error: &Error) -> atrest_status {
         Error::BufferTooShort { .. } => ATREST_ERR_BUFFER_TOO_SHORT,
         Error::UnwrapFailed => ATREST_ERR_UNWRAP_FAILED,
         Error::SelfTest { .. } => ATREST_ERR_SELF_TEST,
+        Error::NotApproved { .. } => ATREST_ERR_NOT_APPROVED,
+        Error::KeyExhausted { .. } => ATREST_ERR_KEY_EXHAUSTED,
         Error::UnsupportedAlgorithm(_) => ATREST_ERR_UNSUPPORTED_ALGORITHM,
         Error::Random => ATREST_ERR_RANDOM,
         Error::Forked => ATREST_ERR_FORKED,

@@ -60,6 +60,7 @@ mod memory;
 mod output;
 mod sector_cipher;
 mod segments;
+mod self_test;
 mod status;
 mod stream_cipher;
 mod structs;

@@ -65,7 +65,7 @@ pub unsafe extern "C" fn atrest_sector_cipher_free(cipher: *mut atrest_sector_ci
 /// Encrypts `len` bytes of consecutive sectors in place. `first_sector` is the number of the first one. `sectors` is
 /// untouched unless the function returns ATREST_OK.
 ///
-/// Errors: ATREST_ERR_PARTIAL_SECTOR; ATREST_ERR_SECTOR_OVERFLOW.
+/// Errors: ATREST_ERR_PARTIAL_SECTOR; ATREST_ERR_SECTOR_OVERFLOW; ATREST_ERR_KEY_EXHAUSTED.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn atrest_sector_cipher_encrypt(
     cipher: *const atrest_sector_cipher,
@@ -204,6 +204,31 @@ pub(crate) fn unit_of(sector_unit: u32) -> Result<SectorUnit, Failure> {
         ATREST_UNIT_SECTOR => Ok(SectorUnit::Sector),
         other => Err(Failure::bad_enum("sector_unit", other)),
     }
+}
+
+/// How many blocks of 16 bytes the cipher has encrypted: see ATREST_BLOCKS_DUE.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn atrest_sector_cipher_usage(
+    cipher: *const atrest_sector_cipher,
+    blocks: *mut u64,
+) -> atrest_status {
+    run(|| {
+        let (cipher, out) = (handle!(cipher), out!(blocks));
+        out.set(cipher.usage().blocks());
+        Ok(())
+    })
+}
+
+/// Counts blocks that the key of a cipher has encrypted elsewhere: in an earlier process, or by another cipher.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn atrest_sector_cipher_count_in(
+    cipher: *const atrest_sector_cipher,
+    blocks: u64,
+) -> atrest_status {
+    run(|| {
+        handle!(cipher).count_in(blocks);
+        Ok(())
+    })
 }
 
 impl Handle for atrest_sector_cipher {

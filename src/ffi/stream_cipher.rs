@@ -53,7 +53,7 @@ pub unsafe extern "C" fn atrest_stream_cipher_free(cipher: *mut atrest_stream_ci
 /// Encrypts or decrypts `len` bytes in place, which is the same. The first of them is at `offset` of the stream, any
 /// number. `data` is untouched unless the function returns ATREST_OK.
 ///
-/// Errors: ATREST_ERR_STREAM_OVERFLOW.
+/// Errors: ATREST_ERR_STREAM_OVERFLOW; ATREST_ERR_KEY_EXHAUSTED, beyond 4 PiB only.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn atrest_stream_cipher_apply(
     cipher: *const atrest_stream_cipher,
@@ -81,6 +81,20 @@ pub unsafe extern "C" fn atrest_stream_cipher_apply_to(
             return Ok(cipher.apply(offset, bytes_mut!(dst, len))?);
         }
         Ok(cipher.apply_to(offset, bytes!(src, len), bytes_mut!(dst, len))?)
+    })
+}
+
+/// How many blocks of 16 bytes of its stream the cipher has encrypted or decrypted, which is as far as they reach: see
+/// ATREST_BLOCKS_DUE.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn atrest_stream_cipher_usage(
+    cipher: *const atrest_stream_cipher,
+    blocks: *mut u64,
+) -> atrest_status {
+    run(|| {
+        let (cipher, out) = (handle!(cipher), out!(blocks));
+        out.set(cipher.usage().blocks());
+        Ok(())
     })
 }
 

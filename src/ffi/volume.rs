@@ -18,6 +18,7 @@ use crate::keyslots::{
     atrest_credential, atrest_keyslot_options, atrest_protector, credential as credential_of, keyslot_options,
     protector as protector_of,
 };
+use crate::self_test;
 use crate::status::{ATREST_ERR_OTHER, atrest_status};
 use crate::vault::{ATREST_KEY_URL_SIZE, atrest_vault, put_url};
 use crate::volume_options::*;
@@ -242,6 +243,34 @@ pub unsafe extern "C" fn atrest_volume_cipher(
     cipher_len: *mut usize,
 ) -> atrest_status {
     run(|| text_out!(cipher, cipher_cap, cipher_len).put(handle!(volume).cipher().name()))
+}
+
+/// How many blocks of 16 bytes the volume's key has encrypted: the option `used_blocks`, and what was written since. Compare
+/// it with ATREST_BLOCKS_DUE, and keep it when the volume is closed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn atrest_volume_usage(volume: *const atrest_volume, blocks: *mut u64) -> atrest_status {
+    run(|| {
+        let (volume, out) = (handle!(volume), out!(blocks));
+        out.set(volume.usage().blocks());
+        Ok(())
+    })
+}
+
+/// Whether the volume is done by approved algorithms: its cipher, and what it was opened or formatted by. As
+/// atrest_approval_since_reset.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn atrest_volume_approval(
+    volume: *const atrest_volume,
+    approval: *mut u32,
+    text: *mut c_char,
+    text_cap: usize,
+    text_len: *mut usize,
+) -> atrest_status {
+    run(|| {
+        let (volume, out) = (handle!(volume), out!(approval));
+        let text = if text.is_null() && text_len.is_null() { None } else { Some(text_out!(text, text_cap, text_len)) };
+        self_test::put(volume.approval(), out, text)
+    })
 }
 
 /// The UUID of the volume, as a text of 36 characters.

@@ -131,6 +131,8 @@ pub struct atrest_open_options {
     /// The name of the key of a vault that the DEK must be wrapped under; others are refused with ATREST_ERR_OTHER_KEY. NULL
     /// is any.
     pub expected_key: *const c_char,
+    /// How many blocks the volume's key has encrypted before, by what atrest_volume_usage said when it was closed.
+    pub used_blocks: u64,
 }
 
 // SAFETY: `struct_size` is the first member, and pointers and numbers may be zero.
@@ -189,7 +191,8 @@ pub(crate) fn open_options(c: &atrest_open_options) -> Result<OpenOptions> {
         .hazmat_allow_unencrypted(is_set(ATREST_OPEN_HAZMAT_ALLOW_UNENCRYPTED))
         .hazmat_repair(is_set(ATREST_OPEN_HAZMAT_REPAIR))
         .require_locked_memory(is_set(ATREST_OPEN_REQUIRE_LOCKED_MEMORY))
-        .kdf_limits(kdf_limits(c));
+        .kdf_limits(kdf_limits(c))
+        .used_blocks(c.used_blocks);
     if is_set(ATREST_OPEN_KEYSLOT) {
         options = options.keyslot(c.keyslot);
     }

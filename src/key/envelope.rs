@@ -4,6 +4,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
 use super::{DekAlgorithm, KeyId, KeyVault, MAX_CONTEXT, WrapAlgorithm, WrappedDek};
+use crate::approval::Approval;
 use crate::{Dek, Error, Result};
 
 const MAGIC: [u8; 8] = *b"atrestEV";
@@ -95,6 +96,12 @@ impl Envelope {
     /// How the DEK was wrapped.
     pub fn wrap_algorithm(&self) -> WrapAlgorithm {
         self.wrapped.algorithm
+    }
+
+    /// Whether it is done by [approved](crate::approval) algorithms: its MAC and what its DEK is for are, so that it is how the
+    /// DEK was wrapped.
+    pub fn approval(&self) -> Approval {
+        self.wrapped.algorithm.approval()
     }
 
     /// The context that the envelope says it is bound to. Only [`unseal`](Self::unseal) proves it.

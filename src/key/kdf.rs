@@ -9,8 +9,9 @@ use sha2::{Sha256, Sha512};
 use zeroize::Zeroize;
 
 use super::self_test;
+use crate::approval::Approval;
 use crate::arch::wipe_deep_stack;
-use crate::{Error, Result, Secret};
+use crate::{Error, Result, Secret, latch};
 
 /// A hash that LUKS headers name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -160,6 +161,26 @@ impl Kdf {
         }
     }
 
+    /// Whether it is [approved](crate::approval): PBKDF2 with SHA-256 or SHA-512 is, from 1000 iterations on.
+    pub fn approval(&self) -> Approval {
+        match self {
+            Kdf::Pbkdf2 { hash: HashAlgorithm::Sha1, .. } => latch::Algorithm::Pbkdf2Sha1.approval(),
+            Kdf::Pbkdf2 { iterations, .. } if *iterations < 1000 => {
+                Approval::NotApproved { algorithm: "PBKDF2", reason: "under 1000 iterations (SP 800-132, 5.2)" }
+            }
+            Kdf::Pbkdf2 { .. } => Approval::Approved,
+            Kdf::Argon2i { .. } => latch::Algorithm::Argon2i.approval(),
+            Kdf::Argon2id { .. } => latch::Algorithm::Argon2id.approval(),
+        }
+    }
+
+    /// The approval of one use: a salt counts, too.
+    fn approval_with(&self, salt: &[u8]) -> Approval {
+        const SHORT: Approval =
+            Approval::NotApproved { algorithm: "PBKDF2", reason: "a salt of under 16 bytes (SP 800-132, 5.1)" };
+        self.approval().and(if salt.len() < 16 { SHORT } else { Approval::Approved })
+    }
+
     /// Refuses what would cost more than `limits`, and costs that the function itself doesn't take.
     ///
     /// # Errors
@@ -234,8 +255,9 @@ impl Kdf {
     ///
     /// # Errors
     /// [`Error::InvalidOption`] for costs, a salt (8 bytes and more) or a length (4 bytes and more) that Argon2 doesn't
-    /// take, and when there is no memory for it.
+    /// take, and when there is no memory for it; [`Error::SelfTest`]; [`Error::NotApproved`].
     pub(crate) fn derive(&self, passphrase: &[u8], salt: &[u8], out_len: usize) -> Result<Secret> {
+        self.approval_with(salt).require()?;
         self_test::kdf(self)?;
         let mut out = Secret::zeroed(out_len);
         let derived = self.derive_unwiped(passphrase, salt, out.expose_mut());

@@ -15,8 +15,7 @@ use super::wrap;
 use super::{HashAlgorithm, Kdf};
 use crate::Result;
 use crate::cipher;
-use crate::cipher::self_test::unhex;
-use crate::latch::Algorithm;
+use crate::latch::{Algorithm, unhex};
 
 /// Tries every algorithm, and every kernel that this CPU runs, against published vectors, in both directions, whether or not
 /// it has been tried before.
@@ -64,6 +63,16 @@ pub(crate) fn pbkdf2(hash: HashAlgorithm) -> Result<()> {
         HashAlgorithm::Sha256 => Algorithm::Pbkdf2Sha256.check(pbkdf2_sha256_is_right),
         HashAlgorithm::Sha512 => Algorithm::Pbkdf2Sha512.check(pbkdf2_sha512_is_right),
     }
+}
+
+/// Tries a hash before its first use.
+#[cfg(feature = "std")]
+pub(crate) fn hash(hash: HashAlgorithm) -> Result<()> {
+    crate::hash::check(match hash {
+        HashAlgorithm::Sha1 => Algorithm::Sha1,
+        HashAlgorithm::Sha256 => Algorithm::Sha256,
+        HashAlgorithm::Sha512 => Algorithm::Sha512,
+    })
 }
 
 /// Tries a KDF before its first use.
@@ -252,6 +261,8 @@ mod tests {
                 ("AES-KW", wrap::aes_kw_unwrap(&key[..32], &key[..24], out).map(drop)),
                 ("AES-KWP", wrap::aes_kwp_wrap(&key[..32], &key[..16], out).map(drop)),
                 ("AES-KWP", wrap::aes_kwp_unwrap(&key[..32], &key[..24], out).map(drop)),
+                ("SHA-1", hash(HashAlgorithm::Sha1)),
+                ("SHA-512", hash(HashAlgorithm::Sha512)),
                 ("HKDF-SHA-256", hazmat::dek_from_bytes_for(DekAlgorithm::Aes256Xts, &key).map(drop)),
                 ("PBKDF2-HMAC-SHA-1", pbkdf2(HashAlgorithm::Sha1)),
                 ("PBKDF2-HMAC-SHA-256", pbkdf2(HashAlgorithm::Sha256)),

@@ -85,6 +85,7 @@ impl WrappedDek {
             return Err(Error::Vault(format!("asked to wrap under {asked}, it answered with {}", wrapped.kek)));
         }
         wrapped.check().map_err(|text| Error::Vault(format!("it answered with {text}")))?;
+        wrapped.algorithm.approval().require()?;
         match wrapped.unwrap(vault, dek.algorithm(), Error::Vault)? {
             Some(again) if again == *dek => Ok(wrapped),
             _ => Err(Error::Vault("it does not unwrap what it has just wrapped".into())),
@@ -109,6 +110,7 @@ impl WrappedDek {
             let found = self.bytes.len();
             return Err(altered(format!("a wrapped key of {found} bytes where {name} has {whole}")));
         }
+        self.algorithm.approval().require()?;
         match vault.unwrap(self)? {
             None => Ok(None),
             Some(key) if key.len() == wanted => Dek::from_secret(algorithm, key).map(Some),

@@ -17,6 +17,7 @@ use aes_kw::{IV_LEN, KeyInit, KwAes128, KwAes192, KwAes256, KwpAes128, KwpAes192
 use zeroize::Zeroize;
 
 use super::self_test;
+use crate::approval::Approval;
 use crate::{Error, Result};
 
 /// The longest key that is wrapped or unwrapped here, in bytes.
@@ -62,6 +63,24 @@ impl WrapAlgorithm {
     /// The number, as envelopes and the C ABI carry it.
     pub fn code(self) -> u16 {
         Self::ALL.iter().find(|(algorithm, ..)| *algorithm == self).map_or(0, |(_, code, _)| *code)
+    }
+
+    /// Whether it is [approved](crate::approval).
+    pub fn approval(self) -> Approval {
+        match self {
+            WrapAlgorithm::Aes256Kw
+            | WrapAlgorithm::Aes256Kwp
+            | WrapAlgorithm::RsaOaep256
+            | WrapAlgorithm::RsaOaep256Hs256 => Approval::Approved,
+            WrapAlgorithm::RsaOaep => Approval::NotApproved {
+                algorithm: "RSA-OAEP with SHA-1",
+                reason: "NIST ends every use of SHA-1 by 2030",
+            },
+            WrapAlgorithm::Rsa15 => {
+                Approval::NotApproved { algorithm: "RSA1_5", reason: "SP 800-131A Rev. 2, 6, disallows its padding" }
+            }
+            WrapAlgorithm::Opaque => Approval::Elsewhere,
+        }
     }
 
     /// The algorithm of this name, if there is one.

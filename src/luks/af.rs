@@ -5,11 +5,12 @@ use sha1::Sha1;
 use sha2::{Digest, Sha256, Sha512};
 use zeroize::{Zeroize, Zeroizing};
 
-use crate::key::HashAlgorithm;
+use crate::key::{HashAlgorithm, self_test};
 use crate::{Error, Result, Secret, random};
 
 /// Spreads `key` over `stripes` stripes of its own length.
 pub(crate) fn split(key: &[u8], stripes: u32, hash: HashAlgorithm) -> Result<Zeroizing<Vec<u8>>> {
+    self_test::hash(hash)?;
     let too_large = || Error::InvalidOption(format!("{stripes} stripes of {} bytes are out of bounds", key.len()));
     let len = key.len().checked_mul(stripes as usize).filter(|&len| len > 0).ok_or_else(too_large)?;
     let mut material = Zeroizing::new(vec![0; len]);
@@ -24,11 +25,12 @@ pub(crate) fn split(key: &[u8], stripes: u32, hash: HashAlgorithm) -> Result<Zer
 
 /// Puts a key of `key_len` bytes together again. `material` has at least `key_len` times `stripes` bytes, neither of which
 /// is 0; what is behind them doesn't count.
-pub(crate) fn merge(material: &[u8], key_len: usize, stripes: u32, hash: HashAlgorithm) -> Secret {
+pub(crate) fn merge(material: &[u8], key_len: usize, stripes: u32, hash: HashAlgorithm) -> Result<Secret> {
+    self_test::hash(hash)?;
     let (all_but_last, rest) = material.split_at(key_len * (stripes as usize - 1));
     let mut key = diffused(all_but_last, key_len, hash);
     xor(key.expose_mut(), &rest[..key_len]);
-    key
+    Ok(key)
 }
 
 /// d of the last but one stripe: from d0 = 0, each stripe is added and the sum diffused (equation 2).
@@ -73,10 +75,10 @@ mod tests {
                 let mut material = split(key.expose(), stripes, hash).unwrap();
                 assert_eq!(material.len(), len * stripes as usize);
                 material.extend([0xA5; 100]);
-                assert_eq!(merge(&material, len, stripes, hash), key, "{hash:?} {len} {stripes}");
+                assert_eq!(merge(&material, len, stripes, hash).unwrap(), key, "{hash:?} {len} {stripes}");
                 // Every stripe counts.
                 material[0] ^= 1;
-                assert_ne!(merge(&material, len, stripes, hash), key, "{hash:?} {len} {stripes}");
+                assert_ne!(merge(&material, len, stripes, hash).unwrap(), key, "{hash:?} {len} {stripes}");
             }
         }
         assert!(matches!(split(&[], 4000, HashAlgorithm::Sha256), Err(Error::InvalidOption(_))));

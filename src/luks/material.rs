@@ -75,7 +75,7 @@ impl Material {
         self.cipher(kdf, passphrase, salt)?.decrypt(0, &mut area)?;
         let key = af::merge(&area, self.key_len, self.stripes, self.af_hash);
         wipe_deep_stack();
-        Ok(key)
+        key
     }
 
     /// The cipher of the area. A key that it doesn't take is refused before the KDF has its cost.

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use super::stored::{Luks1Store, Luks2Store, StoredHeader};
 use super::{BlockDevice, KeyslotOptions, Volume};
+use crate::approval::{self, Approval};
 use crate::arch::wipe_deep_stack;
 use crate::cipher::CipherSpec;
 use crate::key::{DekAlgorithm, EncryptionType, HashAlgorithm, Kdf, Passphrase, Protector, WrappedDek, check_context};
@@ -231,12 +232,12 @@ impl<D: BlockDevice> Volume<D> {
     /// # Errors
     /// [`Error::DeviceNotBlank`] unless [`overwrite`](FormatOptions::overwrite) is set; [`Error::DeviceTooSmall`];
     /// [`Error::InvalidOption`] and [`Error::SectorSize`] for options out of bounds; [`Error::NoRoom`] where a keyslot
-    /// doesn't fit in front of the data; what the vault answers; [`Error::Io`]. Nothing is written before the vault has
+    /// doesn't fit in front of the data; what the vault answers; [`Error::NotApproved`]; [`Error::Io`]. Nothing is written before the vault has
     /// wrapped the DEK and unwrapped it again.
     pub fn format(device: D, protector: Protector<'_>, options: &FormatOptions) -> Result<Self> {
-        let volume = Self::format_unwiped(device, protector, options);
+        let (volume, approval) = approval::observe(|| Self::format_unwiped(device, protector, options));
         wipe_deep_stack();
-        volume
+        Ok(Volume { made_by: approval, ..volume? })
     }
 
     /// Not inlined, so that what it leaves on the stack is below its caller, who wipes it.
@@ -280,7 +281,17 @@ impl<D: BlockDevice> Volume<D> {
             return Err(e);
         }
         let header = Mutex::new(header);
-        Ok(Volume { device, header_device, dek, data, layout, read_only: false, header })
+        Ok(Volume {
+            device,
+            header_device,
+            dek,
+            data,
+            layout,
+            read_only: false,
+            made_by: Approval::Approved,
+            used_blocks: 0,
+            header,
+        })
     }
 }
 

@@ -18,7 +18,9 @@ use core::ops::Range;
 use std::io;
 use std::sync::{Arc, Mutex};
 
+use crate::approval::Approval;
 use crate::cipher::{CipherSpec, DmCipher};
+use crate::usage::{self, KeyUsage};
 use crate::{Dek, Error, Result, SectorSize};
 use data_area::{DataArea, Extent};
 use stored::StoredHeader;
@@ -65,6 +67,10 @@ pub struct Volume<D> {
     data: DataArea,
     layout: Layout,
     read_only: bool,
+    /// What it was opened or made by.
+    made_by: Approval,
+    /// The blocks that its key had encrypted before.
+    used_blocks: u64,
     header: Mutex<StoredHeader>,
 }
 
@@ -96,6 +102,20 @@ impl<D: BlockDevice> Volume<D> {
     /// How the data is encrypted, in dm-crypt's notation.
     pub fn cipher(&self) -> CipherSpec {
         self.data.cipher
+    }
+
+    /// Whether all of it is done by [approved](crate::approval) algorithms: its cipher, and what it was opened or formatted by
+    /// (a vault's key, a KDF, the header's digest).
+    pub fn approval(&self) -> Approval {
+        self.made_by.and(self.data.cipher.approval())
+    }
+
+    /// How much its key has encrypted: what [`OpenOptions::used_blocks`] said, and every block that was written since. To be
+    /// kept when the volume is closed, if a volume shall be told from one that is due for another key.
+    pub fn usage(&self) -> KeyUsage {
+        let ciphers = self.layout.extents.iter().filter_map(|extent| extent.cipher.as_ref());
+        let written = ciphers.map(|cipher| cipher.usage().blocks());
+        KeyUsage::new(written.fold(self.used_blocks, u64::saturating_add))
     }
 
     /// Whether writes are refused.
@@ -150,32 +170,39 @@ impl<D: BlockDevice> Volume<D> {
     /// Encrypts and writes `sectors` at `offset`. They are on the disk for sure after [`sync`](Self::sync).
     ///
     /// # Errors
-    /// [`Error::ReadOnly`]; [`Error::Misaligned`]; [`Error::OutOfBounds`]; [`Error::Io`], after which a part may have
-    /// been written.
+    /// [`Error::ReadOnly`]; [`Error::Misaligned`]; [`Error::OutOfBounds`]; [`Error::KeyExhausted`]; [`Error::Io`], after
+    /// which a part may have been written.
     pub fn write_at(&self, offset: u64, sectors: &[u8]) -> Result<()> {
         if self.read_only {
             return Err(Error::ReadOnly);
         }
         self.dek.check()?;
         self.layout.check(offset, sectors.len())?;
+        self.usage().check(usage::blocks(sectors.len()))?;
         // Taken out of its place while the device writes: the device may be a volume itself, and come here again.
         let mut scratch = SCRATCH.with_borrow_mut(Vec::pop).unwrap_or_else(|| vec![0; CHUNK].into_boxed_slice());
         let written = self.layout.places(offset, sectors.len()).try_for_each(|place| {
             let part = &sectors[place.within.clone()];
-            let written = self.write_chunks(place, part, &mut scratch);
-            written.map_err(|e| Error::io(format!("writing {} bytes at offset {offset}", sectors.len()), e))
+            let failed = |e| Error::io(format!("writing {} bytes at offset {offset}", sectors.len()), e);
+            self.write_chunks(place, part, &mut scratch, failed)
         });
         SCRATCH.with_borrow_mut(|spare| spare.push(scratch));
         written
     }
 
-    fn write_chunks(&self, place: Place<'_>, sectors: &[u8], scratch: &mut [u8]) -> io::Result<()> {
+    fn write_chunks(
+        &self,
+        place: Place<'_>,
+        sectors: &[u8],
+        scratch: &mut [u8],
+        failed: impl Fn(io::Error) -> Error,
+    ) -> Result<()> {
         let Place { mut device_offset, mut first_sector, cipher, .. } = place;
-        let Some(cipher) = cipher else { return self.device.write_at(device_offset, sectors) };
+        let Some(cipher) = cipher else { return self.device.write_at(device_offset, sectors).map_err(failed) };
         for chunk in sectors.chunks(CHUNK) {
             let ciphertext = &mut scratch[..chunk.len()];
-            cipher.encrypt_to(first_sector, chunk, ciphertext).map_err(io::Error::other)?;
-            self.device.write_at(device_offset, ciphertext)?;
+            cipher.encrypt_to(first_sector, chunk, ciphertext)?;
+            self.device.write_at(device_offset, ciphertext).map_err(&failed)?;
             device_offset += chunk.len() as u64;
             first_sector += (chunk.len() / 512) as u64;
         }

@@ -7,6 +7,7 @@ use super::data_area::DataArea;
 use super::stored::StoredHeader;
 use super::unlock::Locked;
 use super::{BlockDevice, Header, Volume};
+use crate::approval::{self, Approval};
 use crate::arch::wipe_deep_stack;
 use crate::key::{Credential, Fingerprint, KdfLimits};
 #[cfg(doc)]
@@ -28,6 +29,7 @@ pub struct OpenOptions {
     require_locked_memory: bool,
     expected: Option<Fingerprint>,
     expected_key: Option<String>,
+    used_blocks: u64,
 }
 
 impl OpenOptions {
@@ -60,6 +62,13 @@ impl OpenOptions {
     /// before any vault is asked.
     pub fn expect_key(mut self, name: &str) -> Self {
         self.expected_key = Some(name.into());
+        self
+    }
+
+    /// How many blocks the volume's key has encrypted before, by what [`Volume::usage`] said when it was closed. Without it,
+    /// each process counts from 0.
+    pub fn used_blocks(mut self, blocks: u64) -> Self {
+        self.used_blocks = blocks;
         self
     }
 
@@ -126,6 +135,7 @@ impl fmt::Debug for OpenOptions {
             .field("require_locked_memory", &self.require_locked_memory)
             .field("expected", &self.expected)
             .field("expected_key", &self.expected_key)
+            .field("used_blocks", &self.used_blocks)
             .finish()
     }
 }
@@ -201,11 +211,11 @@ impl<D: BlockDevice> Volume<D> {
     /// vault answers; [`Error::WrongPassphrase`]; [`Error::NoSuchProtector`] where no keyslot takes a passphrase;
     /// [`Error::WrongKey`]; [`Error::TamperedHeader`]; [`Error::ContextMismatch`]; [`Error::OtherDek`];
     /// [`Error::OtherKey`]; [`Error::DeviceTooSmall`] for a truncated device; [`Error::ForeignData`] unless [`hazmat_repair`](OpenOptions::hazmat_repair) is set;
-    /// [`Error::MemoryNotLocked`]; [`Error::Io`].
+    /// [`Error::MemoryNotLocked`]; [`Error::NotApproved`]; [`Error::Io`].
     pub fn open(device: D, credential: Credential<'_>, options: &OpenOptions) -> Result<Self> {
-        let volume = Self::open_unwiped(device, credential, options);
+        let (volume, approval) = approval::observe(|| Self::open_unwiped(device, credential, options));
         wipe_deep_stack();
-        volume
+        Ok(Volume { made_by: approval, ..volume? })
     }
 
     /// Not inlined, so that what it leaves on the stack is below its caller, who wipes it.
@@ -232,7 +242,17 @@ impl<D: BlockDevice> Volume<D> {
         if header.needs_recovery() && !options.read_only {
             header.recover(on, options.repair_foreign)?;
         }
-        let (read_only, header) = (options.read_only, Mutex::new(header));
-        Ok(Volume { device, header_device, dek, data, layout, read_only, header })
+        let (read_only, used_blocks, header) = (options.read_only, options.used_blocks, Mutex::new(header));
+        Ok(Volume {
+            device,
+            header_device,
+            dek,
+            data,
+            layout,
+            read_only,
+            made_by: Approval::Approved,
+            used_blocks,
+            header,
+        })
     }
 }

@@ -6,6 +6,7 @@ use std::sync::{MutexGuard, PoisonError};
 
 use super::stored::{NewKeyslot, StoredHeader};
 use super::{BlockDevice, Volume};
+use crate::approval;
 use crate::arch::wipe_deep_stack;
 use crate::key::{HashAlgorithm, Kdf, KdfKind, KeyVault, Passphrase, Protector, WrappedDek};
 use crate::luks::{Priority, Token};
@@ -58,7 +59,8 @@ impl Default for KeyslotOptions {
 
 impl KeyslotOptions {
     /// The first free keyslot, of normal priority, with Argon2id in LUKS2 and PBKDF2 in LUKS1 at a cost of 2 seconds and at
-    /// most 1 GiB or half of the memory, measured on this machine.
+    /// most 1 GiB or half of the memory, measured on this machine. Where [approved](crate::approval) algorithms only are taken,
+    /// LUKS2 has PBKDF2, too.
     pub fn new() -> Self {
         Self::default()
     }
@@ -106,6 +108,7 @@ impl KeyslotOptions {
         }
         let measure = |kind| Kdf::benchmark(kind, self.time, self.max_memory_kib, LANES);
         match required_hash {
+            None if approval::is_approved_only() => measure(KdfKind::Pbkdf2(HashAlgorithm::Sha256)),
             None => measure(KdfKind::Argon2id),
             // An old header, which can have no other. It takes as many rounds as the slower hash.
             Some(hash @ HashAlgorithm::Sha1) => match measure(KdfKind::Pbkdf2(HashAlgorithm::Sha256))? {

@@ -107,7 +107,7 @@ impl Locked<'_> {
         let mut budget = Budget::new(&self.limits, self.keyslot.is_some());
         let digest = self.header.digest_cost(self.data);
         let mut unusable = Vec::new();
-        let mut tried = false;
+        let (mut tried, mut refused) = (false, None);
         for (id, attempt) in attempts {
             let affordable = attempt.and_then(|attempt| {
                 let spent = attempt.kdf.check(&self.limits).and_then(|()| budget.spend(&attempt, digest));
@@ -121,10 +121,15 @@ impl Locked<'_> {
                     Err(e @ (Error::Io { .. } | Error::InvalidOption(_))) => {
                         unusable.push(format!("keyslot {id}: {e}"))
                     }
+                    // Another may have an approved KDF.
+                    Err(e @ Error::NotApproved { .. }) => refused = refused.or(Some(e)),
                     Err(e) => return Err(e),
                 },
                 Err(what) => unusable.push(what),
             }
+        }
+        if let Some(refused) = refused {
+            return Err(refused);
         }
         // Where a keyslot was left out, nobody knows whether the passphrase is wrong.
         if !unusable.is_empty() {

@@ -37,6 +37,8 @@ const char *atrest_version(void);
 #define ATREST_ERR_KERNEL_UNAVAILABLE 110
 #define ATREST_ERR_STREAM_OVERFLOW 111
 #define ATREST_ERR_SELF_TEST 112
+#define ATREST_ERR_NOT_APPROVED 113
+#define ATREST_ERR_KEY_EXHAUSTED 114
 #define ATREST_ERR_UNSUPPORTED_ALGORITHM 200
 #define ATREST_ERR_INVALID_NAME 201
 #define ATREST_ERR_CONTEXT_LENGTH 202
@@ -311,6 +313,8 @@ atrest_status atrest_sector_cipher_encrypt_streaming(const atrest_sector_cipher 
     const void *src, void *dst, size_t len);
 atrest_status atrest_sector_cipher_decrypt_streaming(const atrest_sector_cipher *cipher, uint64_t first_sector,
     const void *src, void *dst, size_t len);
+atrest_status atrest_sector_cipher_usage(const atrest_sector_cipher *cipher, uint64_t *blocks);
+atrest_status atrest_sector_cipher_count_in(const atrest_sector_cipher *cipher, uint64_t blocks);
 typedef struct {
     void *base;
     size_t len;
@@ -330,6 +334,7 @@ void atrest_stream_cipher_free(atrest_stream_cipher *cipher);
 atrest_status atrest_stream_cipher_apply(const atrest_stream_cipher *cipher, uint64_t offset, void *data, size_t len);
 atrest_status atrest_stream_cipher_apply_to(const atrest_stream_cipher *cipher, uint64_t offset, const void *src,
     void *dst, size_t len);
+atrest_status atrest_stream_cipher_usage(const atrest_stream_cipher *cipher, uint64_t *blocks);
 atrest_status atrest_aes_kw_wrap(const void *kek, size_t kek_len, const void *key, size_t key_len, void *out,
     size_t out_cap, size_t *out_len);
 atrest_status atrest_aes_kw_unwrap(const void *kek, size_t kek_len, const void *wrapped, size_t wrapped_len, void *out,
@@ -373,6 +378,16 @@ atrest_status atrest_file_prefix_fingerprint(const atrest_vault *vault, const vo
 atrest_status atrest_file_prefix_key_url(const void *prefix, size_t prefix_len, char *url, size_t url_cap,
     size_t *url_len);
 atrest_status atrest_memory_protection(uint64_t *locked, uint64_t *unlocked);
+#define ATREST_APPROVED 1
+#define ATREST_APPROVED_ELSEWHERE 2
+#define ATREST_NOT_APPROVED 3
+#define ATREST_BLOCKS_DUE 17592186044416
+#define ATREST_BLOCKS_MAX 281474976710656
+atrest_status atrest_self_test(void);
+atrest_status atrest_approved_only(void);
+atrest_status atrest_is_approved_only(uint32_t *out);
+atrest_status atrest_approval_reset(void);
+atrest_status atrest_approval_since_reset(uint32_t *approval, char *text, size_t text_cap, size_t *text_len);
 #define ATREST_CREDENTIAL_VAULT 1
 #define ATREST_CREDENTIAL_DEK 2
 #define ATREST_CREDENTIAL_PASSPHRASE 3
@@ -499,6 +514,9 @@ atrest_status atrest_volume_size(const atrest_volume *volume, uint64_t *out);
 atrest_status atrest_volume_sector_size(const atrest_volume *volume, uint32_t *out);
 atrest_status atrest_volume_data_offset(const atrest_volume *volume, uint64_t *out);
 atrest_status atrest_volume_cipher(const atrest_volume *volume, char *cipher, size_t cipher_cap, size_t *cipher_len);
+atrest_status atrest_volume_usage(const atrest_volume *volume, uint64_t *blocks);
+atrest_status atrest_volume_approval(const atrest_volume *volume, uint32_t *approval, char *text, size_t text_cap,
+    size_t *text_len);
 atrest_status atrest_volume_uuid(const atrest_volume *volume, char *uuid, size_t uuid_cap, size_t *uuid_len);
 atrest_status atrest_volume_record_size(atrest_volume *volume, uint64_t *size);
 atrest_status atrest_volume_fingerprint(const atrest_volume *volume, uint8_t *fingerprint);

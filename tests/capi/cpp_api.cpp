@@ -237,6 +237,13 @@ void errors()
     FAILS(ATREST_ERR_IO, atrest::vault::open_file(in_folder("no.vault"), with_passphrase("p")));
     GOT(atrest::vault::open_file(std::filesystem::path(folder) / "texts.vault", with_passphrase("p")));
     CHECK(!std::string(atrest::version()).empty());
+    GOT(atrest::self_test());
+    CHECK(!atrest::is_approved_only());
+    GOT(atrest::approval::reset());
+    CHECK(GOT(atrest::approval::since_reset()).text == "approved");
+    GOT(atrest::vault::open_file(in_folder("texts.vault"), with_passphrase("p")));
+    const atrest::approval approval = GOT(atrest::approval::since_reset());
+    CHECK(approval.is == atrest::approval::kind::not_approved && approval.text.find("Argon2id") == 0);
     CHECK(atrest::memory_protection::now().locked + atrest::memory_protection::now().unlocked > 0);
 }
 
@@ -402,6 +409,11 @@ void deks_and_ciphers()
     FAILS(ATREST_ERR_OVERLAP, one.encrypt_to(8, {sectors.data(), 4096}, {sectors.data() + 16, 4096}));
     FAILS(ATREST_ERR_SECTOR_SIZE, atrest::sector_cipher::make(dek, 100));
 
+    const std::uint64_t used = GOT(one.usage());
+    CHECK(used >= 1024 && used < atrest::blocks_due && GOT(two.usage()) == 0);
+    GOT(two.count_in(atrest::blocks_max));
+    FAILS(ATREST_ERR_KEY_EXHAUSTED, two.encrypt(1, sectors));
+
     const atrest::tweak number{9};
     bytes unit = pattern(100), moved(100);
     GOT(one.encrypt_unit(number, unit));
@@ -440,6 +452,7 @@ void streams()
     CHECK(other == bytes(plain.begin() + 10, plain.begin() + 50));
     FAILS(ATREST_ERR_LENGTH_MISMATCH, cipher.apply_to(0, data, other));
     FAILS(ATREST_ERR_STREAM_OVERFLOW, cipher.apply(UINT64_MAX - 9, data));
+    CHECK(GOT(cipher.usage()) == 7);
     FAILS(ATREST_ERR_UNSUPPORTED_ALGORITHM, atrest::sector_cipher::make(dek, 512));
     FAILS(ATREST_ERR_UNSUPPORTED_ALGORITHM, atrest::stream_cipher::make(GOT(atrest::dek::generate()), atrest::nonce{}));
     FAILS(ATREST_ERR_NULL_ARGUMENT, atrest::stream_cipher().apply(0, data));
@@ -558,6 +571,10 @@ void volumes()
     CHECK(sectors == plain);
     const atrest::dek dek = GOT(volume.dek());
     GOT(atrest::volume::open(device, dek));
+    {
+        const atrest::volume worn = GOT(atrest::volume::open(device, vault, atrest::open_options().used_blocks(77)));
+        CHECK(GOT(worn.usage()) == 77 && GOT(worn.approval()).is == atrest::approval::kind::approved);
+    }
     GOT(atrest::volume::open(device, atrest::credential::passphrase("third")));
     FAILS(ATREST_ERR_WRONG_PASSPHRASE, atrest::volume::open(device, atrest::credential::passphrase("first")));
     FAILS(ATREST_ERR_WRONG_PASSPHRASE, atrest::volume::open(device, atrest::credential::key_file(in_folder("pass"))));

@@ -13,7 +13,7 @@ use common::{cryptsetup, peer, pipe, run, text};
 use library::root;
 use programs::{C, CPP, WARNINGS, built, everywhere, succeed};
 
-const PROGRAMS: [&str; 16] = [
+const PROGRAMS: [&str; 17] = [
     "examples/volume.c",
     "examples/sectors.c",
     "examples/custom_vault.c",
@@ -29,6 +29,7 @@ const PROGRAMS: [&str; 16] = [
     "tests/capi/misuse_managed_callbacks.c",
     "tests/capi/surroundings.c",
     "tests/capi/misuse_streams.c",
+    "tests/capi/approval.c",
     "tests/capi/threads.c",
 ];
 
@@ -140,6 +141,14 @@ fn misuse() {
 fn surroundings() {
     for output in everywhere("tests/capi/surroundings.c") {
         assert!(checks(&output) > 5000, "{output}");
+    }
+}
+
+#[test]
+fn approval() {
+    // Behaviour 10
+    for output in everywhere("tests/capi/approval.c") {
+        assert!(checks(&output) > 100, "{output}");
     }
 }
 

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use atrest::key::KeyId;
 
 /// The files of `src/ffi` that C sees, in the order of the header's sections.
-const SECTIONS: [&str; 27] = [
+const SECTIONS: [&str; 28] = [
     "version",
     "status",
     "clock",
@@ -23,6 +23,7 @@ const SECTIONS: [&str; 27] = [
     "device",
     "file_prefix",
     "memory",
+    "self_test",
     "keyslots",
     "volume_options",
     "volume",

@@ -16,7 +16,7 @@ pub(super) use luks2::Luks2Store;
 use super::BlockDevice;
 use super::data_area::DataArea;
 use super::format::Prepared;
-use crate::key::{HashAlgorithm, Kdf};
+use crate::key::{HashAlgorithm, Kdf, self_test};
 use crate::luks::{LuksVersion, Material, Priority, Token, probe_version};
 use crate::{Dek, Error, Result, Secret};
 
@@ -47,6 +47,7 @@ pub(super) struct NewKeyslot<'a> {
 impl StoredHeader {
     /// Reads the header, of LUKS2 the newest copy that is intact. Nothing is written.
     pub(super) fn load(device: &dyn BlockDevice) -> Result<Self> {
+        self_test::hash(HashAlgorithm::Sha256)?; // for the checksums
         let mut start = [0; 4096];
         let size = device.size().map_err(|e| Error::io("asking the device for its size", e))?;
         if size >= start.len() as u64 {

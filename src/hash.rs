@@ -1,0 +1,44 @@
+//! Known-answer tests of the hashes, each before its first use in a process (`latch`): by whoever computes a checksum or
+//! splits a key. MACs and KDFs have their own.
+
+use sha1::Sha1;
+use sha2::{Digest, Sha256, Sha512};
+
+use crate::Result;
+use crate::latch::{Algorithm, unhex};
+
+/// Tries SHA-1, SHA-256 or SHA-512 before its first use.
+///
+/// # Errors
+/// [`Error::SelfTest`](crate::Error::SelfTest); [`Error::NotApproved`](crate::Error::NotApproved) of SHA-1.
+pub(crate) fn check(hash: Algorithm) -> Result<()> {
+    hash.check(match hash {
+        Algorithm::Sha1 => sha1_is_right,
+        Algorithm::Sha256 => sha256_is_right,
+        _ => sha512_is_right,
+    })
+}
+
+/// All, for who tries them anew.
+pub(crate) const ALL: [(Algorithm, fn() -> bool); 3] =
+    [(Algorithm::Sha1, sha1_is_right), (Algorithm::Sha256, sha256_is_right), (Algorithm::Sha512, sha512_is_right)];
+
+// FIPS 180-4's example of one block: "abc".
+
+fn sha1_is_right() -> bool {
+    const DIGEST: [u8; 20] = unhex(b"a9993e364706816aba3e25717850c26c9cd0d89d");
+    Sha1::digest(b"abc")[..] == DIGEST
+}
+
+fn sha256_is_right() -> bool {
+    const DIGEST: [u8; 32] = unhex(b"ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+    Sha256::digest(b"abc")[..] == DIGEST
+}
+
+fn sha512_is_right() -> bool {
+    const DIGEST: [u8; 64] = unhex(
+        b"ddaf35a193617abacc417349ae20413112e6fa4e89a97ea20a9eeee64b55d39a\
+        2192992a274fc1a836ba3c23a3feebbd454d4423643ce80e2a9ac94fa54ca49f",
+    );
+    Sha512::digest(b"abc")[..] == DIGEST
+}
