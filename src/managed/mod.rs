@@ -11,6 +11,7 @@
 mod backend;
 mod capabilities;
 mod capture;
+mod care;
 mod chain;
 mod chunk_map;
 mod disk;
@@ -36,6 +37,7 @@ mod upkeep;
 pub use backend::{DiskBackend, DiskFolder, VaultDescription, VaultDirectory};
 pub use capabilities::{Built, Capability, CapabilityTable, EncryptionOption, Support};
 pub use capture::CopyProgress;
+pub use care::StoreCheck;
 pub use disk::OpenDisk;
 pub use file_vaults::FileVaults;
 pub use images::{ImageRegion, NewImage};

@@ -4,11 +4,14 @@
 //! checked when the file is opened, and by checksums of our own over each record and all of them. After a write that failed
 //! the file is opened again within the process, and what is there then is what counts.
 
+mod backup;
 mod check;
 mod contents;
 mod engine;
 mod file;
+mod remains;
 mod tables;
+mod untouched;
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,10 +19,14 @@ use std::time::{Duration, Instant};
 
 use redb::{Database, Durability, ReadTransaction, ReadableDatabase, ReadableTable, TableDefinition, TableError};
 
+use self::check::Survey;
 use self::contents::{Contents, Place};
 use self::engine::Engine;
-use self::file::StoreFile;
+use self::file::{Bytes, StoreFile};
+use self::remains::Remains;
 pub(super) use self::tables::Tables;
+use self::untouched::Untouched;
+use super::care::StoreCheck;
 use super::records::{EncryptionSet, Resource, ResourceKind, ResourceName};
 use super::resources::MAX_SIZE;
 use super::service::check_name;
@@ -75,6 +82,11 @@ impl Store {
         Ok(Store { engine: Mutex::new(Arc::new(opened?.0)), file, writing: Mutex::default() })
     }
 
+    /// Looks at all that is in the store as the last change left it.
+    pub(super) fn check(&self) -> Result<StoreCheck> {
+        self.read(|store| Ok(Survey::of(store)?.told()))
+    }
+
     fn engine(&self) -> Arc<Engine> {
         lock(&self.engine).clone()
     }
@@ -113,7 +125,7 @@ impl Store {
             let table = store.open_table(SETS).map_err(reading)?;
             let record = table.get(name).map_err(reading)?;
             let record = record.ok_or_else(|| Error::NoSuchResource(format!("there is no set {name:?}")))?;
-            Place::Set(name).unsealed(record.value())
+            Ok(Place::Set(name).unsealed(record.value())?)
         })
     }
 
@@ -121,7 +133,7 @@ impl Store {
         self.read(|store| {
             let table = store.open_table(RESOURCES).map_err(reading)?;
             let record = table.get((name.kind.code(), name.name.as_str())).map_err(reading)?;
-            parse_resource(name, record.ok_or_else(|| missing(name))?.value())
+            Ok(parse_resource(name, record.ok_or_else(|| missing(name))?.value())?)
         })
     }
 
@@ -164,7 +176,7 @@ impl Store {
                 let (key, record): (redb::AccessGuard<'_, (u8, &str)>, redb::AccessGuard<'_, &[u8]>) =
                     entry.map_err(reading)?;
                 let (kind, name) = key.value();
-                parse_resource(&resource_name(kind, name)?, record.value())
+                Ok(parse_resource(&resource_name(kind, name)?, record.value())?)
             };
             entries.map(parse).collect()
         })
@@ -206,7 +218,7 @@ impl Store {
             let table = store.open_table(IDS).map_err(reading)?;
             let Some(found) = table.get(id).map_err(reading)? else { return Ok(None) };
             let (kind, name) = found.value();
-            resource_name(kind, name).map(Some)
+            Ok(Some(resource_name(kind, name)?))
         })
     }
 
@@ -289,18 +301,38 @@ fn begin_write(database: &Database) -> Result<redb::WriteTransaction> {
     Ok(transaction)
 }
 
+/// Looks at all that is in a store that no service has open. It needn't open, and isn't changed.
+pub(super) fn check_file(path: &Path) -> Result<StoreCheck> {
+    let untouched = Untouched::open(path)?;
+    let is_empty = untouched.len().map_err(reading)? == 0;
+    let file = Arc::new(StoreFile::over(path, Box::new(untouched)));
+    let survey = if is_empty { Err(damaged("it is empty")) } else { Engine::open(&file).and_then(|e| surveyed(&e)) };
+    match survey {
+        Ok(survey) => Ok(survey.told()),
+        Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::InvalidData => {
+            let remains = Remains::of(&Untouched::open(path)?).map_err(reading)?;
+            Ok(remains.told(source.to_string()))
+        }
+        Err(e) => Err(e),
+    }
+}
+
 /// The database in the file, its records as this version writes them, and what is noted of them.
 fn opened(file: &Arc<StoreFile>) -> Result<(Engine, Contents)> {
     let engine = Engine::open(file)?;
-    let contents = engine.guarded(|database| {
+    let contents = surveyed(&engine)?.sound()?;
+    Ok((engine, contents))
+}
+
+fn surveyed(engine: &Engine) -> Result<Survey> {
+    engine.guarded(|database| {
         if is_older(&database.begin_read().map_err(reading)?)? {
             let mut transaction = begin_write(database)?;
             Tables::change(&mut transaction, |tables| tables.seal())?;
             transaction.commit().map_err(writing)?;
         }
-        check::check(&database.begin_read().map_err(reading)?)
-    })?;
-    Ok((engine, contents))
+        Survey::of(&database.begin_read().map_err(reading)?)
+    })
 }
 
 /// Whether it is new, or of a release that kept no checksums.
@@ -311,16 +343,16 @@ fn is_older(store: &ReadTransaction) -> Result<bool> {
     }
 }
 
-fn parse_resource(name: &ResourceName, record: &[u8]) -> Result<Resource> {
+fn parse_resource(name: &ResourceName, record: &[u8]) -> Result<Resource, Defect> {
     let resource = Place::Resource(name.kind.code(), &name.name).unsealed(record)?;
     check_resource(&resource, name)?;
     Ok(resource)
 }
 
 /// That a record is one that nothing can be made to fail with, or to leave its folder by.
-fn check_resource(resource: &Resource, name: &ResourceName) -> Result<()> {
+fn check_resource(resource: &Resource, name: &ResourceName) -> Result<(), Defect> {
     let (size, sector_size) = (resource.size, resource.sector_size);
-    let bad = |text: String| damaged(&format!("the record of the {name} {text}"));
+    let bad = |text: String| Defect(format!("the record of the {name} {text}"));
     if resource.full_name() != *name {
         return Err(bad(format!("is that of the {}", resource.full_name())));
     }
@@ -354,8 +386,8 @@ fn missing(name: &ResourceName) -> Error {
     Error::NoSuchResource(format!("there is no {name}"))
 }
 
-fn resource_name(kind: u8, name: &str) -> Result<ResourceName> {
-    let unknown = || damaged("it holds a kind of resource that this version doesn't know");
+fn resource_name(kind: u8, name: &str) -> Result<ResourceName, Defect> {
+    let unknown = || Defect("it holds a kind of resource that this version doesn't know".into());
     Ok(ResourceName { kind: ResourceKind::from_code(kind).ok_or_else(unknown)?, name: name.into() })
 }
 
@@ -365,6 +397,16 @@ fn reading(e: impl core::error::Error + Send + Sync + 'static) -> Error {
 
 fn writing(e: impl core::error::Error + Send + Sync + 'static) -> Error {
     Error::io("writing the store", std::io::Error::other(e))
+}
+
+/// How the file isn't what was written to it, for a person.
+#[derive(Debug)]
+struct Defect(String);
+
+impl From<Defect> for Error {
+    fn from(Defect(how): Defect) -> Self {
+        damaged(&how)
+    }
 }
 
 /// The file isn't what was written to it.

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
@@ -286,6 +287,11 @@ impl World {
     }
 
     pub fn try_service(&self) -> Result<DiskService> {
+        self.service_over(&self.folder.path().join("store"))
+    }
+
+    /// A service whose store is another file.
+    pub fn service_over(&self, store: &Path) -> Result<DiskService> {
         let options = ServiceOptions {
             backend: self.disks.clone(),
             vaults: self.vaults.clone(),
@@ -296,7 +302,7 @@ impl World {
             parallel: 3,
             rotation_interval: Duration::from_secs(900),
         };
-        DiskService::open(self.folder.path().join("store"), options)
+        DiskService::open(store, options)
     }
 
     pub fn customer(&self, id: &str) -> &Arc<Customer> {

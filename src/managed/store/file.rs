@@ -45,8 +45,17 @@ pub(super) trait Bytes: core::fmt::Debug + Send + Sync {
 impl StoreFile {
     /// Opens the file, or makes it, and locks it.
     pub(super) fn open(path: &Path) -> Result<Self> {
+        Self::locked(path, folder::open_or_create(path, Links::Follow))
+    }
+
+    /// Makes a file that must not be there yet, and locks it.
+    pub(super) fn create(path: &Path) -> Result<Self> {
+        Self::locked(path, folder::create_new(path))
+    }
+
+    fn locked(path: &Path, file: io::Result<File>) -> Result<Self> {
         let io = |e| Error::io(format!("opening the store {}", path.display()), e);
-        let file = folder::open_or_create(path, Links::Follow).map_err(io)?;
+        let file = file.map_err(io)?;
         match file.try_lock() {
             Err(TryLockError::WouldBlock) => {
                 return Err(Error::Busy { what: format!("the store {}", path.display()) });
@@ -61,10 +70,10 @@ impl StoreFile {
         Ok(StoreFile { path: path.into(), bytes: Box::new(file), is_new })
     }
 
-    #[cfg(test)]
-    pub(super) fn over(bytes: Box<dyn Bytes>) -> Self {
-        let is_new = bytes.len().unwrap() == 0;
-        StoreFile { path: "test".into(), bytes, is_new }
+    /// What holds the bytes of a store in another way than a file of its own.
+    pub(super) fn over(path: &Path, bytes: Box<dyn Bytes>) -> Self {
+        let is_new = bytes.len().is_ok_and(|len| len == 0);
+        StoreFile { path: path.into(), bytes, is_new }
     }
 
     pub(super) fn path(&self) -> &Path {

@@ -30,7 +30,7 @@ impl Tables<'_> {
     ) -> Result<(T, u64)> {
         let mut meta = transaction.open_table(META).map_err(writing)?;
         let noted = meta.get(CONTENTS).map_err(reading)?;
-        let contents = noted.map_or(Ok(Contents::EMPTY), |noted| Contents::from_bytes(noted.value()))?;
+        let contents = noted.map_or(Ok(Contents::default()), |noted| Contents::from_bytes(noted.value()))?;
         let mut tables = Tables {
             sets: transaction.open_table(SETS).map_err(writing)?,
             resources: transaction.open_table(RESOURCES).map_err(writing)?,
@@ -83,7 +83,8 @@ impl Tables<'_> {
     }
 
     pub(in crate::managed) fn set(&self, name: &str) -> Result<Option<EncryptionSet>> {
-        self.sets.get(name).map_err(reading)?.map(|record| Place::Set(name).unsealed(record.value())).transpose()
+        let record = self.sets.get(name).map_err(reading)?;
+        Ok(record.map(|record| Place::Set(name).unsealed(record.value())).transpose()?)
     }
 
     pub(in crate::managed) fn put_set(&mut self, set: &EncryptionSet) -> Result<()> {
@@ -110,7 +111,7 @@ impl Tables<'_> {
 
     pub(in crate::managed) fn resource(&self, name: &ResourceName) -> Result<Resource> {
         let record = self.resources.get((name.kind.code(), name.name.as_str())).map_err(reading)?;
-        parse_resource(name, record.ok_or_else(|| missing(name))?.value())
+        Ok(parse_resource(name, record.ok_or_else(|| missing(name))?.value())?)
     }
 
     /// The resource of a name, if it is the one of an id.

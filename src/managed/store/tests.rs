@@ -64,7 +64,7 @@ impl Bytes for Shared {
 }
 
 fn store(disk: &Arc<Disk>) -> Result<Store> {
-    Store::over(StoreFile::over(Box::new(Shared(disk.clone()))))
+    Store::over(StoreFile::over(Path::new("test"), Box::new(Shared(disk.clone()))))
 }
 
 fn id(n: usize) -> String {
@@ -210,7 +210,7 @@ fn a_record_that_was_changed_or_lost_is_told_by_name() {
             let record = place.sealed(json("../../x").as_bytes());
             t.open_table(RESOURCES).unwrap().insert((1, "d"), record.as_slice()).unwrap();
         }),
-        ("0 resources where it should have 1", &|t| {
+        ("record of the disk \"d\" is missing, whose device is 00000000-0000-4000-8000-000000000001", &|t| {
             t.open_table(RESOURCES).unwrap().remove((1, "d")).unwrap();
         }),
         ("table of ids", &|t| {
@@ -229,6 +229,8 @@ fn a_record_that_was_changed_or_lost_is_told_by_name() {
         drop(database);
         let told = Store::open(&path).err().map(|e| e.to_string()).unwrap_or_default();
         assert!(told.contains(text) && told.contains("backup"), "{text}: {told:?}");
+        let check = check_file(&path).unwrap();
+        assert!(check.defects.iter().any(|defect| defect.contains(text)), "{text}: {check:?}");
     }
 }
 
