@@ -9,6 +9,7 @@ mod check;
 mod contents;
 mod engine;
 mod file;
+mod old;
 mod remains;
 mod tables;
 mod untouched;
@@ -19,10 +20,12 @@ use std::time::{Duration, Instant};
 
 use redb::{Database, Durability, ReadTransaction, ReadableDatabase, ReadableTable, TableDefinition, TableError};
 
+pub(super) use self::backup::check_free;
 use self::check::Survey;
 use self::contents::{Contents, Place};
 use self::engine::Engine;
 use self::file::{Bytes, StoreFile};
+pub(super) use self::old::OldRecords;
 use self::remains::Remains;
 pub(super) use self::tables::Tables;
 use self::untouched::Untouched;
@@ -363,7 +366,7 @@ fn check_resource(resource: &Resource, name: &ResourceName) -> Result<(), Defect
 }
 
 /// That the name of a device is a UUID as this library writes it; of anything else a backend might make a path.
-fn check_id(id: &str) -> Result<()> {
+pub(super) fn check_id(id: &str) -> Result<()> {
     match uuid::Uuid::try_parse(id) {
         Ok(parsed) if parsed.hyphenated().encode_lower(&mut uuid::Uuid::encode_buffer()) == id => Ok(()),
         _ => Err(Error::InvalidName(format!("the id {id:?} is not a UUID"))),

@@ -292,7 +292,11 @@ impl World {
 
     /// A service whose store is another file.
     pub fn service_over(&self, store: &Path) -> Result<DiskService> {
-        let options = ServiceOptions {
+        DiskService::open(store, self.options())
+    }
+
+    pub fn options(&self) -> ServiceOptions {
+        ServiceOptions {
             backend: self.disks.clone(),
             vaults: self.vaults.clone(),
             platform: self.platform.clone(),
@@ -301,8 +305,7 @@ impl World {
             lease: self.lease,
             parallel: 3,
             rotation_interval: Duration::from_secs(900),
-        };
-        DiskService::open(store, options)
+        }
     }
 
     pub fn customer(&self, id: &str) -> &Arc<Customer> {

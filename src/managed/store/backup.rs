@@ -1,4 +1,4 @@
-//! A copy of the store, made while it is in use.
+//! A copy of the store, made while it is in use; and whole new stores, which are made in the same way.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -9,8 +9,8 @@ use super::contents::{Contents, Place};
 use super::engine::Engine;
 use super::file::StoreFile;
 use super::{
-    CONTENTS, IDS, INCREMENTS, JOINING, MEMBERS, META, ORPHANS, RESOURCES, SETS, Store, begin_write, damaged, opened,
-    reading, writing,
+    CONTENTS, IDS, INCREMENTS, JOINING, MEMBERS, META, ORPHANS, RESOURCES, SETS, Store, Tables, begin_write, damaged,
+    opened, reading, writing,
 };
 use crate::{Error, Result, folder, random};
 
@@ -30,6 +30,17 @@ impl Store {
                     leave_orphans(from, &into)?;
                     into.commit().map_err(writing)
                 })
+            })
+        })
+    }
+
+    /// Makes a store that holds what `fill` puts into it, at once.
+    pub(in crate::managed) fn create(to: &Path, fill: impl FnOnce(&mut Tables<'_>) -> Result<()>) -> Result<()> {
+        made(to, |engine| {
+            engine.guarded(|database| {
+                let mut into = begin_write(database)?;
+                Tables::change(&mut into, fill)?;
+                into.commit().map_err(writing)
             })
         })
     }
@@ -69,10 +80,7 @@ fn copy<K: Key + 'static, V: Value + 'static>(
 /// have. Nothing is replaced, and what fails leaves nothing.
 fn made(to: &Path, fill: impl FnOnce(&Engine) -> Result<()>) -> Result<()> {
     let io = |e| Error::io(format!("making the store {}", to.display()), e);
-    if std::fs::symlink_metadata(to).is_ok() {
-        let text = "there is something of this name already, which is not replaced; give another name";
-        return Err(io(std::io::Error::new(std::io::ErrorKind::AlreadyExists, text)));
-    }
+    check_free(to)?;
     let partial = partial(to)?;
     let file = Arc::new(StoreFile::create(&partial)?);
     let made = (|| {
@@ -86,6 +94,16 @@ fn made(to: &Path, fill: impl FnOnce(&Engine) -> Result<()>) -> Result<()> {
         folder::rename_new(&partial, to).map_err(io)
     })();
     made.inspect_err(|_| drop(std::fs::remove_file(&partial)))
+}
+
+/// That nothing has a name yet.
+pub(in crate::managed) fn check_free(path: &Path) -> Result<()> {
+    if std::fs::symlink_metadata(path).is_err() {
+        return Ok(());
+    }
+    let text = "there is something of this name already, which is not replaced; give another name";
+    let exists = std::io::Error::new(std::io::ErrorKind::AlreadyExists, text);
+    Err(Error::io(format!("making the store {}", path.display()), exists))
 }
 
 /// A name beside another that nobody else uses.

@@ -20,15 +20,17 @@ const SET: &[u8] = b"{\"name\":\"";
 const RESOURCE: &[u8] = b"{\"kind\":\"";
 /// The key of the record of the contents, which stands right before it.
 const CONTENTS: &[u8] = b"contents\x01";
+/// How many records are kept at most, and versions of one.
 const MOST: usize = 1_000_000;
+const MOST_VERSIONS: usize = 64;
 
 #[derive(Default)]
 pub(super) struct Remains {
     /// The latest note of the contents.
     pub(super) noted: Option<Contents>,
-    /// What has a record that can be believed.
-    pub(super) sets: BTreeMap<String, EncryptionSet>,
-    pub(super) resources: BTreeMap<(u8, String), Resource>,
+    /// What has records that can be believed, and all versions of them.
+    pub(super) sets: BTreeMap<String, Vec<EncryptionSet>>,
+    pub(super) resources: BTreeMap<(u8, String), Vec<Resource>>,
     /// What has one that can't.
     damaged: BTreeSet<String>,
 }
@@ -58,12 +60,16 @@ impl Remains {
             let rest = &bytes[at..];
             let read = match rest[0] {
                 b'{' if rest.starts_with(SET) => {
-                    let set = |remains: &mut Self, set: EncryptionSet| drop(remains.sets.insert(set.name.clone(), set));
-                    self.record(bytes, at, |set: &EncryptionSet| (0, set.name.clone()), set)
+                    let put = |remains: &mut Self, set: EncryptionSet| {
+                        add(remains.sets.entry(set.name.clone()).or_default(), set);
+                    };
+                    self.record(bytes, at, |set: &EncryptionSet| (0, set.name.clone()), put)
                 }
                 b'{' if rest.starts_with(RESOURCE) => {
                     let key = |resource: &Resource| (resource.kind.code(), resource.name.clone());
-                    let put = |remains: &mut Self, r: Resource| drop(remains.resources.insert(key(&r), r));
+                    let put = |remains: &mut Self, resource: Resource| {
+                        add(remains.resources.entry(key(&resource)).or_default(), resource);
+                    };
                     self.record(bytes, at, key, put)
                 }
                 b'c' if rest.starts_with(CONTENTS) => {
@@ -138,6 +144,12 @@ impl Remains {
             None => defects.push("the record of its contents can't be found: how much is missing can't be told".into()),
         }
         StoreCheck { changes: self.noted.as_ref().map_or(0, |noted| noted.serial), sets, resources, defects }
+    }
+}
+
+fn add<T: PartialEq>(versions: &mut Vec<T>, version: T) {
+    if versions.len() < MOST_VERSIONS && !versions.contains(&version) {
+        versions.push(version);
     }
 }
 

@@ -48,6 +48,11 @@ impl Tables<'_> {
         Ok((changed, serial))
     }
 
+    /// Counts changes from those of a store that this one is made of.
+    pub(in crate::managed) fn begin_after(&mut self, changes: u64) {
+        self.contents.serial = self.contents.serial.max(changes);
+    }
+
     /// Gives the records of an older release their checksums.
     pub(super) fn seal(&mut self) -> Result<()> {
         let plain = |json: &[u8]| match json.first() {
