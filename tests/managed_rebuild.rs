@@ -177,6 +177,30 @@ fn a_backup_that_is_older_than_a_rotation_gets_the_key_that_headers_prove() {
     assert_eq!(service.set("one").unwrap().previous_keys, []);
 }
 
+/// A header from before a rotation was put back: the set keeps its key, and the older one stays in use until a rotation.
+#[test]
+fn a_header_that_was_put_back_does_not_put_back_the_key_of_its_set() {
+    let world = World::new();
+    let service = fleet(&world);
+    let id = service.resource(&ResourceName::disk("a")).unwrap().id;
+    let device = world.disks.0.lock().unwrap()[&id].clone();
+    let header = device.bytes()[..1 << 20].to_vec();
+    let key = world.customer(VAULT).rotate();
+    service.set_key("one", &key, &quiet).unwrap();
+    drop(service);
+    device.edit(|bytes| bytes[..1 << 20].copy_from_slice(&header));
+    let store = world.folder.path().join("store");
+    let found = rebuilt(&world, &devices(&world).store(&store));
+    assert_eq!((found.restored.len(), found.unproven.len()), (8, 0));
+    let service = world.service_over(&world.folder.path().join("new")).unwrap();
+    assert_eq!(service.set("one").unwrap().active_key, key);
+    assert_eq!(service.set("one").unwrap().previous_keys, [world.customer(VAULT).key(1)]);
+    service.rotate_set("one", &quiet).unwrap();
+    let mut bytes = vec![0; 8192];
+    service.open_disk("a").unwrap().read_at(0, &mut bytes).unwrap();
+    assert_eq!(bytes, text(0));
+}
+
 #[test]
 fn a_device_that_is_not_the_one_of_its_record_is_told() {
     let world = World::new();

@@ -355,12 +355,15 @@ impl Rebuilding<'_> {
         let members = resources.iter().filter(|(resource, _)| resource.set.as_ref() == Some(&set.name));
         let is_new =
             |key: &&KeyId| is_same(&set.active_key, key) && **key != set.active_key && !set.previous_keys.contains(key);
-        let mut new: Vec<KeyId> = Vec::new();
+        let (mut new, mut old): (Vec<KeyId>, Vec<KeyId>) = Default::default();
         for key in members.flat_map(|(_, keys)| keys).filter(is_new) {
-            if !new.contains(key) {
-                new.push(key.clone());
+            // Under a key that the set had before, the header is what is older.
+            let keys = if set.former_keys.contains(key) { &mut old } else { &mut new };
+            if !keys.contains(key) {
+                keys.push(key.clone());
             }
         }
+        set.previous_keys.extend(old);
         let latest = || {
             let vault = self.vault(set.active_key.vault(), set.identity.clone()).ok()?;
             vault.describe(set.active_key.key(), None).ok()?.map(|key| key.id)
