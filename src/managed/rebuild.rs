@@ -1,7 +1,7 @@
 //! A new store from what the headers of disks prove, and from what old stores, damaged or not, say of them.
 
 use core::ops::ControlFlow;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -101,9 +101,13 @@ pub fn rebuild(store: impl AsRef<Path>, sources: &RebuildSources, options: &Serv
     let work = Rebuilding { options, sources, old: &old, patience, platform };
     let found: Vec<_> = sources.devices.iter().map(|_| Mutex::new(None)).collect();
     let numbers: Vec<_> = (0..found.len()).collect();
+    // The first of those that were given more than once.
+    let first: BTreeMap<_, _> = sources.devices.iter().enumerate().rev().map(|(n, (_, id))| (id.as_str(), n)).collect();
     for_each(options.parallel.max(1), &numbers, |&n| {
         let (region, id) = &sources.devices[n];
-        *lock(&found[n]) = Some(work.look(region, id));
+        // A device that is open can't be opened once more.
+        let is_first = first[id.as_str()] == n;
+        *lock(&found[n]) = Some(if is_first { work.look(region, id) } else { Err("it was given twice".into()) });
         ControlFlow::Continue(())
     });
     let found = found.into_iter().map(|found| found.into_inner().unwrap_or_else(PoisonError::into_inner));
@@ -142,7 +146,6 @@ struct Found {
 struct NewStore {
     resources: Vec<(Resource, Vec<KeyId>)>,
     names: BTreeSet<ResourceName>,
-    ids: BTreeSet<String>,
     increments: BTreeSet<(String, u64)>,
 }
 
@@ -150,9 +153,6 @@ impl NewStore {
     fn put(&mut self, found: Found, told: &mut Rebuilt) -> core::result::Result<(), String> {
         let Found { resource, keys, is_known } = found;
         let name = resource.full_name();
-        if !self.ids.insert(resource.id.clone()) {
-            return Err("it was given twice".into());
-        }
         if !self.names.insert(name.clone()) {
             return Err(format!("another device is the {name} already"));
         }
