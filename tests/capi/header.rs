@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use atrest::key::KeyId;
 
 /// The files of `src/ffi` that C sees, in the order of the header's sections.
-const SECTIONS: [&str; 27] = [
+const SECTIONS: [&str; 28] = [
     "version",
     "status",
     "clock",
@@ -35,6 +35,7 @@ const SECTIONS: [&str; 27] = [
     "disk_resources",
     "disk",
     "disk_report",
+    "disk_store",
 ];
 
 const WIDTH: usize = 120;
