@@ -1657,10 +1657,12 @@ typedef struct {
     // The name of the key of a vault that the DEK must be wrapped under; others are refused with ATREST_ERR_OTHER_KEY. NULL
     // is any.
     const char *expected_key;
+    // How many blocks the volume's key has encrypted before, by what atrest_volume_usage said when it was closed.
+    uint64_t used_blocks;
 } atrest_open_options;
 
 // The first value of an atrest_open_options.
-#define ATREST_OPEN_OPTIONS_INIT {sizeof(atrest_open_options), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
+#define ATREST_OPEN_OPTIONS_INIT {sizeof(atrest_open_options), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
 
 // ---------------------------------------------------------------------------------------------------------------------
 // VOLUMES
@@ -2857,6 +2859,120 @@ atrest_status atrest_capability_table_json(uint32_t encryption_type, uint32_t in
 // atrest_capability_table_json.
 atrest_status atrest_capability_table_text(uint32_t encryption_type, uint32_t in_guest, char *text, size_t text_cap,
     size_t *text_len);
+
+// ---------------------------------------------------------------------------------------------------------------------
+// CARE OF A STORE
+//
+// A service's store says whose its disks are; the disks themselves hold their data and their keys. So a store is backed up
+// while it is used, looked through, and rebuilt from the disks when it is lost or damaged.
+
+// Restored: an old store has a record of it, and its device was opened by its key and fits.
+#define ATREST_REBUILT_RESTORED 1
+
+// A disk of which only its header tells: it is in the new store under its id. Its name, whether it was a snapshot or an
+// image's copy, and what it was copied from, are lost.
+#define ATREST_REBUILT_NAMED_BY_ID 2
+
+// A device that is not in the new store; `reason` says why.
+#define ATREST_REBUILT_UNPROVEN 3
+
+// An old store has a record of it, and no device was given. It is not in the new store.
+#define ATREST_REBUILT_MISSING 4
+
+// What a look at a whole store found.
+typedef struct {
+    // Set by ATREST_STORE_CHECK_INIT.
+    size_t struct_size;
+    // How many changes were ever made to it. A store with fewer than it once had was put back to an earlier state: keep the
+    // number elsewhere to tell. 0 if that can't be read.
+    uint64_t changes;
+    // How many sets it has; of a store that doesn't open, of how many a record can be read.
+    uint64_t sets;
+    // How many disks, snapshots, and copies of images' disks it has, likewise.
+    uint64_t resources;
+    // How many things are wrong. 0 if the store is sound.
+    uint64_t defects;
+} atrest_store_check;
+
+// The first value of an atrest_store_check.
+#define ATREST_STORE_CHECK_INIT {sizeof(atrest_store_check), 0, 0, 0, 0}
+
+// What a store is rebuilt from.
+typedef struct {
+    // Set by ATREST_REBUILD_SOURCES_INIT.
+    size_t struct_size;
+    // The ids of the devices: UUIDs, the names that the backend has them under.
+    const char *const *ids;
+    // How many there are.
+    size_t ids_count;
+    // The region of each of them.
+    const char *const *regions;
+    // How many there are: as many as ids.
+    size_t regions_count;
+    // Paths of old stores: the damaged one, backups, or a new one in which only the sets were made. Of those that open, the
+    // first that knows a resource counts, and before those that don't.
+    const char *const *stores;
+    // How many there are.
+    size_t stores_count;
+    // Whose the disks under the platform's key are that no old store knows. NULL: they are ATREST_REBUILT_UNPROVEN.
+    const char *subscription;
+} atrest_rebuild_sources;
+
+// The first value of an atrest_rebuild_sources.
+#define ATREST_REBUILD_SOURCES_INIT {sizeof(atrest_rebuild_sources), 0, 0, 0, 0, 0, 0, 0}
+
+// What became of a device or a record. It and its texts are valid during the callback only.
+typedef struct {
+    // The size of this struct in the library that runs.
+    size_t struct_size;
+    // ATREST_REBUILT_*.
+    uint32_t outcome;
+    // ATREST_RESOURCE_*; 0 for ATREST_REBUILT_UNPROVEN.
+    uint32_t kind;
+    // The resource's name, or the device's id for ATREST_REBUILT_UNPROVEN.
+    const char *name;
+    // Where the device is, for ATREST_REBUILT_UNPROVEN; else NULL.
+    const char *region;
+    // Why it is not in the new store, for ATREST_REBUILT_UNPROVEN; else NULL.
+    const char *reason;
+} atrest_rebuilt;
+
+// Writes a backup of a service's store to a new file: all sets and resources as they are at one instant, while the service
+// goes on. It is a store by itself: put in the place of a lost one, it opens. It is made for its owner only (0600), under
+// another name at first, and has its own once it is whole, on the disk, and was looked through.
+//
+// Errors: ATREST_ERR_IO, also if there is something of this name; then nothing of the backup stays.
+atrest_status atrest_disk_service_backup(const atrest_disk_service *service, const char *path);
+
+// Looks at all that is in a service's store, while the service goes on. Calls `each`, which may be NULL, with every defect,
+// a text for people that is valid during the callback only: each damaged or missing record that can be named. `each` returns
+// ATREST_OK to go on; anything else ends the list with ATREST_ERR_CALLBACK_FAILED. `out` starts from
+// ATREST_STORE_CHECK_INIT.
+//
+// Errors: ATREST_ERR_IO where the store can't be read on. A defect is none.
+atrest_status atrest_disk_service_check(const atrest_disk_service *service, atrest_status (*each)(void *user,
+    const char *defect), void *user, atrest_store_check *out);
+
+// Looks at all that is in a store that no service has open. It needn't be one that opens, and is not changed. Otherwise as
+// atrest_disk_service_check.
+//
+// Errors: ATREST_ERR_BUSY while a service has the store open; ATREST_ERR_IO where it can't be read at all. A defect is none.
+atrest_status atrest_store_check_file(const char *path, atrest_status (*each)(void *user, const char *defect),
+    void *user, atrest_store_check *out);
+
+// Makes a new store at `path`, where nothing may be yet, from disks and what old stores say of them. Nothing but that file
+// is written. Each device is opened by the key that its header names: the vault's unwrap proves the DEK, and the DEK the
+// header. A record of an old store is taken if it is of that id, DEK, size and type. The options are those that the service
+// is then opened with; vaults are asked under the identities of the sets that the old stores know.
+//
+// Then it calls `each`, which may be NULL, with what became of every device and record. `each` returns ATREST_OK to go on;
+// anything else ends the list with ATREST_ERR_CALLBACK_FAILED, after the store was made.
+//
+// Errors: ATREST_ERR_IO if there is something at `path`, or an old store can't be read at all; ATREST_ERR_BUSY while one is
+// open; ATREST_ERR_INVALID_OPTION unless there are as many regions as ids.
+atrest_status atrest_store_rebuild(const char *path, const atrest_disk_service_options *options,
+    const atrest_rebuild_sources *sources, atrest_status (*each)(void *user, const atrest_rebuilt *rebuilt),
+    void *user);
 
 #ifdef __cplusplus
 }

@@ -2190,6 +2190,14 @@ template <class T, class F> result<T> struct_of(F &&call) {
     return out;
 }
 
+// The texts, for C, for as long as they live.
+inline std::vector<const char *> pointers(const std::vector<copied> &texts) {
+    std::vector<const char *> all;
+    for (const copied &text : texts)
+        all.push_back(text.get());
+    return all;
+}
+
 } // namespace detail
 
 // What a service is set up with. As atrest_disk_service_options. The handles must live until the service is open.
@@ -2315,7 +2323,7 @@ public:
 
     // Hands what C needs to `call`, for its duration, and returns what that returns.
     template <class F> auto with_c(F &&call) const {
-        const auto disks = pointers(disks_), regions = pointers(regions_), sets = pointers(sets_);
+        const auto disks = detail::pointers(disks_), regions = detail::pointers(regions_), sets = detail::pointers(sets_);
         auto c = detail::init<atrest_new_image>();
         c.name = name_.get();
         c.disks = disks.data();
@@ -2328,13 +2336,6 @@ public:
     }
 
 private:
-    static std::vector<const char *> pointers(const std::vector<detail::copied> &texts) {
-        std::vector<const char *> all;
-        for (const detail::copied &text : texts)
-            all.push_back(text.get());
-        return all;
-    }
-
     detail::copied name_;
     std::vector<detail::copied> disks_, regions_, sets_;
 };
@@ -2411,6 +2412,14 @@ public:
         return detail::each<const atrest_expiring_key *>(each, [&](auto... visit) {
             return atrest_disk_service_expiring_keys(get(), within_seconds, visit...);
         });
+    }
+
+    // The store: a backup to a new file, and a look through all of it, which returns what is wrong.
+    result<void> backup(path to) const { return detail::done(atrest_disk_service_backup(get(), to.get())); }
+    result<std::vector<std::string>> check(atrest_store_check &found) const {
+        found = detail::init<atrest_store_check>();
+        return detail::texts_of(
+            [&](auto... visit) { return atrest_disk_service_check(get(), visit..., &found); });
     }
 
     // Sets.
@@ -2555,6 +2564,54 @@ public:
             [&](auto... out) { return atrest_disk_service_report_platform_json(get(), out...); });
     }
 };
+
+// ---------------------------------------------------------------------------------------------------------------------
+// CARE OF A STORE
+
+// Looks through a store that no service has open, and returns what is wrong. As atrest_store_check_file.
+inline result<std::vector<std::string>> check_store_file(path store, atrest_store_check &found) {
+    found = detail::init<atrest_store_check>();
+    return detail::texts_of([&](auto... visit) { return atrest_store_check_file(store.get(), visit..., &found); });
+}
+
+// What a store is rebuilt from. As atrest_rebuild_sources.
+class rebuild_sources {
+public:
+    // Another device, and another old store.
+    rebuild_sources &device(text region, text id) {
+        regions_.emplace_back(region.get());
+        return ids_.emplace_back(id.get()), *this;
+    }
+    rebuild_sources &store(path old) { return stores_.emplace_back(old.get()), *this; }
+    rebuild_sources &subscription(text name) { return subscription_ = name.get(), *this; }
+
+    // Hands what C needs to `call`, for its duration, and returns what that returns.
+    template <class F> auto with_c(F &&call) const {
+        const auto ids = detail::pointers(ids_), regions = detail::pointers(regions_), stores = detail::pointers(stores_);
+        auto c = detail::init<atrest_rebuild_sources>();
+        c.ids = ids.data();
+        c.ids_count = ids.size();
+        c.regions = regions.data();
+        c.regions_count = regions.size();
+        c.stores = stores.data();
+        c.stores_count = stores.size();
+        c.subscription = subscription_.get();
+        return call(&std::as_const(c));
+    }
+
+private:
+    std::vector<detail::copied> ids_, regions_, stores_;
+    detail::copied subscription_;
+};
+
+// Makes a new store, and calls `each` with an atrest_rebuilt for every device and record. As atrest_store_rebuild.
+template <class F>
+result<void> rebuild_store(path store, const disk_service_options &options, const rebuild_sources &from, F &&each) {
+    const atrest_disk_service_options c = options.c();
+    return detail::each<const atrest_rebuilt *>(each, [&](auto... visit) {
+        return from.with_c([&](auto sources) { return atrest_store_rebuild(store.get(), &c, sources, visit...); });
+    });
+}
 
 // The capability table, whole, or the rows that apply to a disk.
 [[nodiscard]] inline result<std::string> capability_table_json() {

@@ -102,6 +102,18 @@ pub(crate) fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
     })
 }
 
+/// Gives a file its name for good. Nothing that has the name already is replaced.
+pub(crate) fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
+    match fs::hard_link(from, to) {
+        Err(e) if e.kind() == ErrorKind::AlreadyExists => return Err(e),
+        Ok(()) => fs::remove_file(from)?,
+        // A file system that has no links.
+        Err(_) if fs::symlink_metadata(to).is_ok() => return Err(ErrorKind::AlreadyExists.into()),
+        Err(_) => fs::rename(from, to)?,
+    }
+    sync(to)
+}
+
 /// Opens what is read from its start to its end: a plain file, or the pipe of a program that writes now. One that
 /// nobody writes to is empty.
 pub(crate) fn open_stream(path: &Path) -> io::Result<File> {

@@ -11,7 +11,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use atrest::managed::{DiskService, ResourceKind, ResourceName};
+use atrest::managed::{DiskService, ResourceKind, ResourceName, StoreCheck};
 use atrest::{EncryptionType, Error, Result};
 use common::world::{World, copy_to, new_disk, new_set, snapshot_of, still};
 
@@ -124,12 +124,18 @@ fn damage(bytes: &mut Vec<u8>, case: usize) -> String {
 /// What must hold of one damaged copy; else what doesn't.
 fn judge(world: &World, path: &Path, bytes: &[u8], truth: &str) -> std::result::Result<bool, String> {
     std::fs::write(path, bytes).unwrap();
+    let check = StoreCheck::of_file(path).map_err(|e| format!("no look through it: {e:?}"))?;
+    if std::fs::read(path).unwrap() != bytes {
+        return Err("a look through it changed it".into());
+    }
     let says_so = |e: Error| match e {
         Error::Io { .. } => Ok(true),
         e => Err(format!("an error that doesn't say it: {e:?}")),
     };
     let service = match world.try_service() {
-        Ok(service) => service,
+        Ok(service) if check.is_sound() => service,
+        Ok(_) => return Err(format!("it opens, and is said to be damaged: {:?}", check.defects)),
+        Err(_) if check.is_sound() => return Err("it doesn't open, and is said to be sound".into()),
         Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::InvalidData => {
             let text = source.to_string();
             return if text.contains("backup") { Ok(true) } else { Err(format!("it doesn't say what to do: {text}")) };

@@ -32,7 +32,7 @@ fn the_examples_are_the_files() {
 
 #[test]
 fn links_lead_somewhere() {
-    for name in ["README.md", "SECURITY.md", "CHANGELOG.md", "docs/formats.md"] {
+    for name in ["README.md", "SECURITY.md", "CHANGELOG.md", "docs/formats.md", "docs/store.md"] {
         let path = root().join(name);
         let text = fs::read_to_string(&path).unwrap_or_else(|e| panic!("{name}: {e}"));
         let headings = || text.lines().filter(|line| line.starts_with('#')).map(anchor);

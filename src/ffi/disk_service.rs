@@ -31,7 +31,7 @@ use crate::args::flag;
 use crate::callback::{User, c_text};
 use crate::clock::atrest_clock;
 use crate::disk_backend::atrest_disk_backend;
-use crate::failure::{CallbackFailed, Failure, run};
+use crate::failure::{CallbackFailed, Failure, Result, run};
 use crate::handle::Handle;
 use crate::status::{ATREST_OK, atrest_status};
 use crate::structs::SizedStruct;
@@ -142,26 +142,8 @@ pub unsafe extern "C" fn atrest_disk_service_open(
 ) -> atrest_status {
     run(|| {
         let (store, c, out) = (path!(store), structure!(options), out!(out));
-        let clock: Arc<dyn Clock> = if c.clock.is_null() { Arc::new(SystemClock) } else { handle!(c.clock).get() };
-        let options = ServiceOptions {
-            backend: handle!(c.backend).clone(),
-            vaults: if c.vaults.is_null() { Arc::new(FileVaults::new()) } else { handle!(c.vaults).get() },
-            platform: handle!(c.platform).shared(),
-            platform_key: text!(c.platform_key).into(),
-            clock,
-            lease: LeasePolicy {
-                grace: seconds(c.grace_seconds, LeasePolicy::default().grace),
-                interval: seconds(c.interval_seconds, LeasePolicy::default().interval),
-                outage: match c.outage_seconds {
-                    0 => OutagePolicy::FailAfterGrace,
-                    limit => OutagePolicy::ContinueFor(Duration::from_secs(limit)),
-                },
-                deadline: seconds(c.deadline_seconds, LeasePolicy::default().deadline),
-            },
-            parallel: if c.parallel == 0 { 8 } else { c.parallel },
-            rotation_interval: seconds(c.rotation_interval_seconds, Duration::from_secs(900)),
-            require_locked_memory: flag("require_locked_memory", c.require_locked_memory)?,
-        };
+        // SAFETY: by the header's contract (STRUCTS, HANDLES, TEXT) its members are what this function demands.
+        let options = unsafe { service_options(&c) }?;
         out.handle(DiskService::open(store, options)?);
         Ok(())
     })
@@ -254,6 +236,31 @@ pub unsafe extern "C" fn atrest_disk_service_expiring_keys(
             CallbackFailed::check(unsafe { each(user, &raw const key) })?;
         }
         Ok(())
+    })
+}
+
+/// # Safety
+/// The members are what the header demands of those who open a service.
+pub(crate) unsafe fn service_options(c: &atrest_disk_service_options) -> Result<ServiceOptions> {
+    let clock: Arc<dyn Clock> = if c.clock.is_null() { Arc::new(SystemClock) } else { handle!(c.clock).get() };
+    Ok(ServiceOptions {
+        backend: handle!(c.backend).clone(),
+        vaults: if c.vaults.is_null() { Arc::new(FileVaults::new()) } else { handle!(c.vaults).get() },
+        platform: handle!(c.platform).shared(),
+        platform_key: text!(c.platform_key).into(),
+        clock,
+        lease: LeasePolicy {
+            grace: seconds(c.grace_seconds, LeasePolicy::default().grace),
+            interval: seconds(c.interval_seconds, LeasePolicy::default().interval),
+            outage: match c.outage_seconds {
+                0 => OutagePolicy::FailAfterGrace,
+                limit => OutagePolicy::ContinueFor(Duration::from_secs(limit)),
+            },
+            deadline: seconds(c.deadline_seconds, LeasePolicy::default().deadline),
+        },
+        parallel: if c.parallel == 0 { 8 } else { c.parallel },
+        rotation_interval: seconds(c.rotation_interval_seconds, Duration::from_secs(900)),
+        require_locked_memory: flag("require_locked_memory", c.require_locked_memory)?,
     })
 }
 

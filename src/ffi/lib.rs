@@ -49,6 +49,7 @@ mod disk_report;
 mod disk_resources;
 mod disk_service;
 mod disk_sets;
+mod disk_store;
 mod failure;
 mod file_prefix;
 mod handle;

@@ -4,11 +4,15 @@
 //! checked when the file is opened, and by checksums of our own over each record and all of them. After a write that failed
 //! the file is opened again within the process, and what is there then is what counts.
 
+mod backup;
 mod check;
 mod contents;
 mod engine;
 mod file;
+mod old;
+mod remains;
 mod tables;
+mod untouched;
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,10 +20,16 @@ use std::time::{Duration, Instant};
 
 use redb::{Database, Durability, ReadTransaction, ReadableDatabase, ReadableTable, TableDefinition, TableError};
 
+pub(super) use self::backup::check_free;
+use self::check::Survey;
 use self::contents::{Contents, Place};
 use self::engine::Engine;
-use self::file::StoreFile;
+use self::file::{Bytes, StoreFile};
+pub(super) use self::old::OldRecords;
+use self::remains::Remains;
 pub(super) use self::tables::Tables;
+use self::untouched::Untouched;
+use super::care::StoreCheck;
 use super::records::{EncryptionSet, PlatformKeys, Resource, ResourceKind, ResourceName};
 use super::resources::MAX_SIZE;
 use super::service::check_name;
@@ -78,6 +88,11 @@ impl Store {
         Ok(Store { engine: Mutex::new(Arc::new(opened?.0)), file, writing: Mutex::default() })
     }
 
+    /// Looks at all that is in the store as the last change left it.
+    pub(super) fn check(&self) -> Result<StoreCheck> {
+        self.read(|store| Ok(Survey::of(store)?.told()))
+    }
+
     fn engine(&self) -> Arc<Engine> {
         lock(&self.engine).clone()
     }
@@ -116,7 +131,7 @@ impl Store {
             let table = store.open_table(SETS).map_err(reading)?;
             let record = table.get(name).map_err(reading)?;
             let record = record.ok_or_else(|| Error::NoSuchResource(format!("there is no set {name:?}")))?;
-            Place::Set(name).unsealed(record.value())
+            Ok(Place::Set(name).unsealed(record.value())?)
         })
     }
 
@@ -124,7 +139,7 @@ impl Store {
         self.read(|store| {
             let table = store.open_table(RESOURCES).map_err(reading)?;
             let record = table.get((name.kind.code(), name.name.as_str())).map_err(reading)?;
-            parse_resource(name, record.ok_or_else(|| missing(name))?.value())
+            Ok(parse_resource(name, record.ok_or_else(|| missing(name))?.value())?)
         })
     }
 
@@ -142,7 +157,7 @@ impl Store {
         self.read(|store| {
             let Some(table) = platform_table(store)? else { return Ok(None) };
             let record = table.get(KEYS).map_err(reading)?;
-            record.map(|record| Place::Platform.unsealed(record.value())).transpose()
+            Ok(record.map(|record| Place::Platform.unsealed(record.value())).transpose()?)
         })
     }
 
@@ -190,7 +205,7 @@ impl Store {
                 let (key, record): (redb::AccessGuard<'_, (u8, &str)>, redb::AccessGuard<'_, &[u8]>) =
                     entry.map_err(reading)?;
                 let (kind, name) = key.value();
-                parse_resource(&resource_name(kind, name)?, record.value())
+                Ok(parse_resource(&resource_name(kind, name)?, record.value())?)
             };
             entries.map(parse).collect()
         })
@@ -232,7 +247,7 @@ impl Store {
             let table = store.open_table(IDS).map_err(reading)?;
             let Some(found) = table.get(id).map_err(reading)? else { return Ok(None) };
             let (kind, name) = found.value();
-            resource_name(kind, name).map(Some)
+            Ok(Some(resource_name(kind, name)?))
         })
     }
 
@@ -315,18 +330,38 @@ fn begin_write(database: &Database) -> Result<redb::WriteTransaction> {
     Ok(transaction)
 }
 
+/// Looks at all that is in a store that no service has open. It needn't open, and isn't changed.
+pub(super) fn check_file(path: &Path) -> Result<StoreCheck> {
+    let untouched = Untouched::open(path)?;
+    let is_empty = untouched.len().map_err(reading)? == 0;
+    let file = Arc::new(StoreFile::over(path, Box::new(untouched)));
+    let survey = if is_empty { Err(damaged("it is empty")) } else { Engine::open(&file).and_then(|e| surveyed(&e)) };
+    match survey {
+        Ok(survey) => Ok(survey.told()),
+        Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::InvalidData => {
+            let remains = Remains::of(&Untouched::open(path)?).map_err(reading)?;
+            Ok(remains.told(source.to_string()))
+        }
+        Err(e) => Err(e),
+    }
+}
+
 /// The database in the file, its records as this version writes them, and what is noted of them.
 fn opened(file: &Arc<StoreFile>) -> Result<(Engine, Contents)> {
     let engine = Engine::open(file)?;
-    let contents = engine.guarded(|database| {
+    let contents = surveyed(&engine)?.sound()?;
+    Ok((engine, contents))
+}
+
+fn surveyed(engine: &Engine) -> Result<Survey> {
+    engine.guarded(|database| {
         if is_older(&database.begin_read().map_err(reading)?)? {
             let mut transaction = begin_write(database)?;
             Tables::change(&mut transaction, |tables| tables.seal())?;
             transaction.commit().map_err(writing)?;
         }
-        check::check(&database.begin_read().map_err(reading)?)
-    })?;
-    Ok((engine, contents))
+        Survey::of(&database.begin_read().map_err(reading)?)
+    })
 }
 
 /// Whether it is new, or of a release that kept no checksums.
@@ -345,16 +380,16 @@ fn platform_table(store: &ReadTransaction) -> Result<Option<redb::ReadOnlyTable<
     }
 }
 
-fn parse_resource(name: &ResourceName, record: &[u8]) -> Result<Resource> {
+fn parse_resource(name: &ResourceName, record: &[u8]) -> Result<Resource, Defect> {
     let resource = Place::Resource(name.kind.code(), &name.name).unsealed(record)?;
     check_resource(&resource, name)?;
     Ok(resource)
 }
 
 /// That a record is one that nothing can be made to fail with, or to leave its folder by.
-fn check_resource(resource: &Resource, name: &ResourceName) -> Result<()> {
+fn check_resource(resource: &Resource, name: &ResourceName) -> Result<(), Defect> {
     let (size, sector_size) = (resource.size, resource.sector_size);
-    let bad = |text: String| damaged(&format!("the record of the {name} {text}"));
+    let bad = |text: String| Defect(format!("the record of the {name} {text}"));
     if resource.full_name() != *name {
         return Err(bad(format!("is that of the {}", resource.full_name())));
     }
@@ -365,7 +400,7 @@ fn check_resource(resource: &Resource, name: &ResourceName) -> Result<()> {
 }
 
 /// That the name of a device is a UUID as this library writes it; of anything else a backend might make a path.
-fn check_id(id: &str) -> Result<()> {
+pub(super) fn check_id(id: &str) -> Result<()> {
     match uuid::Uuid::try_parse(id) {
         Ok(parsed) if parsed.hyphenated().encode_lower(&mut uuid::Uuid::encode_buffer()) == id => Ok(()),
         _ => Err(Error::InvalidName(format!("the id {id:?} is not a UUID"))),
@@ -388,8 +423,8 @@ fn missing(name: &ResourceName) -> Error {
     Error::NoSuchResource(format!("there is no {name}"))
 }
 
-fn resource_name(kind: u8, name: &str) -> Result<ResourceName> {
-    let unknown = || damaged("it holds a kind of resource that this version doesn't know");
+fn resource_name(kind: u8, name: &str) -> Result<ResourceName, Defect> {
+    let unknown = || Defect("it holds a kind of resource that this version doesn't know".into());
     Ok(ResourceName { kind: ResourceKind::from_code(kind).ok_or_else(unknown)?, name: name.into() })
 }
 
@@ -399,6 +434,16 @@ fn reading(e: impl core::error::Error + Send + Sync + 'static) -> Error {
 
 fn writing(e: impl core::error::Error + Send + Sync + 'static) -> Error {
     Error::io("writing the store", std::io::Error::other(e))
+}
+
+/// How the file isn't what was written to it, for a person.
+#[derive(Debug)]
+struct Defect(String);
+
+impl From<Defect> for Error {
+    fn from(Defect(how): Defect) -> Self {
+        damaged(&how)
+    }
 }
 
 /// The file isn't what was written to it.

@@ -134,6 +134,11 @@ impl<D: BlockDevice> Volume<D> {
         tokens.into_iter().map(|(_, token)| token.wrapped.kek).collect()
     }
 
+    /// The tokens that whoever has the DEK has written.
+    pub(crate) fn genuine_tokens(&self) -> Vec<crate::luks::Token> {
+        self.locked_header().genuine_tokens(&self.dek).into_iter().map(|(_, token)| token).collect()
+    }
+
     /// The DEK as each vault has wrapped it.
     pub fn wrapped_deks(&self) -> Vec<WrappedDek> {
         let tokens = self.locked_header().genuine_tokens(&self.dek);

@@ -492,8 +492,9 @@ typedef struct {
     uint64_t kdf_max_total_ms;
     const uint8_t *expected_fingerprint;
     const char *expected_key;
+    uint64_t used_blocks;
 } atrest_open_options;
-#define ATREST_OPEN_OPTIONS_INIT {sizeof(atrest_open_options), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
+#define ATREST_OPEN_OPTIONS_INIT {sizeof(atrest_open_options), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
 typedef struct atrest_volume atrest_volume;
 atrest_status atrest_volume_format(atrest_device *device, const atrest_protector *protector,
     const atrest_format_options *options, atrest_volume **out);
@@ -865,6 +866,45 @@ atrest_status atrest_capability_table_json(uint32_t encryption_type, uint32_t in
     size_t *json_len);
 atrest_status atrest_capability_table_text(uint32_t encryption_type, uint32_t in_guest, char *text, size_t text_cap,
     size_t *text_len);
+#define ATREST_REBUILT_RESTORED 1
+#define ATREST_REBUILT_NAMED_BY_ID 2
+#define ATREST_REBUILT_UNPROVEN 3
+#define ATREST_REBUILT_MISSING 4
+typedef struct {
+    size_t struct_size;
+    uint64_t changes;
+    uint64_t sets;
+    uint64_t resources;
+    uint64_t defects;
+} atrest_store_check;
+#define ATREST_STORE_CHECK_INIT {sizeof(atrest_store_check), 0, 0, 0, 0}
+typedef struct {
+    size_t struct_size;
+    const char *const *ids;
+    size_t ids_count;
+    const char *const *regions;
+    size_t regions_count;
+    const char *const *stores;
+    size_t stores_count;
+    const char *subscription;
+} atrest_rebuild_sources;
+#define ATREST_REBUILD_SOURCES_INIT {sizeof(atrest_rebuild_sources), 0, 0, 0, 0, 0, 0, 0}
+typedef struct {
+    size_t struct_size;
+    uint32_t outcome;
+    uint32_t kind;
+    const char *name;
+    const char *region;
+    const char *reason;
+} atrest_rebuilt;
+atrest_status atrest_disk_service_backup(const atrest_disk_service *service, const char *path);
+atrest_status atrest_disk_service_check(const atrest_disk_service *service, atrest_status (*each)(void *user,
+    const char *defect), void *user, atrest_store_check *out);
+atrest_status atrest_store_check_file(const char *path, atrest_status (*each)(void *user, const char *defect),
+    void *user, atrest_store_check *out);
+atrest_status atrest_store_rebuild(const char *path, const atrest_disk_service_options *options,
+    const atrest_rebuild_sources *sources, atrest_status (*each)(void *user, const atrest_rebuilt *rebuilt),
+    void *user);
 #ifdef __cplusplus
 }
 #endif

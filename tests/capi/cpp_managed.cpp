@@ -367,6 +367,29 @@ void files()
         CHECK(sectors == plain);
     }
     service = GOT(atrest::disk_service::open(in_folder("store"), options));
+
+    // The store: backed up while it is open, looked through, and rebuilt from a disk and the backup.
+    {
+        atrest_store_check found, copied;
+        GOT(service.backup(in_folder("backup")));
+        FAILS(ATREST_ERR_IO, service.backup(in_folder("backup")));
+        CHECK(GOT(service.check(found)).empty() && found.sets == 2 && found.defects == 0);
+        CHECK(GOT(atrest::check_store_file(in_folder("backup"), copied)).empty());
+        CHECK(copied.changes == found.changes && copied.resources == found.resources);
+        FAILS(ATREST_ERR_BUSY, atrest::check_store_file(in_folder("store"), found));
+        const atrest_resource_info info = GOT(service.describe(resource::disk, "secret"));
+        atrest::rebuild_sources sources;
+        sources.device("north", info.id).device("north", "none").store(in_folder("backup")).subscription("one");
+        std::string restored, unproven;
+        const auto tell = [&](const atrest_rebuilt &one) {
+            if (one.outcome != ATREST_REBUILT_MISSING)
+                (one.outcome == ATREST_REBUILT_RESTORED ? restored : unproven) += one.name;
+        };
+        GOT(atrest::rebuild_store(in_folder("rebuilt"), options, sources, tell));
+        CHECK(restored == "secret" && unproven == "none");
+        CHECK(GOT(atrest::check_store_file(in_folder("rebuilt"), copied)).empty() && copied.resources == 1);
+        FAILS(ATREST_ERR_IO, atrest::rebuild_store(in_folder("rebuilt"), options, sources, tell));
+    }
     FAILS(ATREST_ERR_NOT_ALLOWED, service.delete_set("set"));
     GOT(service.delete_image("image"));
     for (const char *disk : {"secret", "again", "plain", "guest"})

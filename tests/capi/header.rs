@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use atrest::key::KeyId;
 
 /// The files of `src/ffi` that C sees, in the order of the header's sections.
-const SECTIONS: [&str; 28] = [
+const SECTIONS: [&str; 29] = [
     "version",
     "status",
     "clock",
@@ -36,6 +36,7 @@ const SECTIONS: [&str; 28] = [
     "disk_resources",
     "disk",
     "disk_report",
+    "disk_store",
 ];
 
 const WIDTH: usize = 120;

@@ -239,6 +239,126 @@ static void sets(void)
     OK(atrest_disk_service_delete_set(service, "s"));
 }
 
+static atrest_status count_rebuilt(void *user, const atrest_rebuilt *rebuilt)
+{
+    int *calls = (int *)user;
+    CHECK(rebuilt->struct_size == sizeof *rebuilt && rebuilt->name != NULL);
+    if (rebuilt->outcome == ATREST_REBUILT_UNPROVEN)
+        CHECK(rebuilt->kind == 0 && strcmp(rebuilt->region, "north") == 0 && strlen(rebuilt->reason) > 10);
+    else
+        CHECK(rebuilt->kind == ATREST_RESOURCE_DISK && rebuilt->region == NULL && rebuilt->reason == NULL);
+    calls[rebuilt->outcome]++;
+    return ATREST_OK;
+}
+
+static atrest_status stop_rebuilt(void *user, const atrest_rebuilt *rebuilt)
+{
+    (void)rebuilt;
+    ++*(int *)user;
+    return 77;
+}
+
+static atrest_status count_defects(void *user, const char *defect)
+{
+    CHECK(strlen(defect) > 10);
+    ++*(int *)user;
+    return ATREST_OK;
+}
+
+static void care_of_a_store(void)
+{
+    atrest_store_check check = ATREST_STORE_CHECK_INIT, bad_check = ATREST_STORE_CHECK_INIT;
+    atrest_disk_service_options options = setup(), bad_options = options;
+    atrest_rebuild_sources from = ATREST_REBUILD_SOURCES_INIT, bad;
+    atrest_resource_info info = ATREST_RESOURCE_INFO_INIT;
+    atrest_new_disk disk = ATREST_NEW_DISK_INIT;
+    char store[300], backup[300], rebuilt[300];
+    int calls = 0, outcomes[5] = {0};
+    uint64_t changes;
+    FILE *file;
+    snprintf(store, sizeof store, "%s/store", folder);
+    snprintf(backup, sizeof backup, "%s/backup", folder);
+    snprintf(rebuilt, sizeof rebuilt, "%s/rebuilt", folder);
+    disk.name = "d";
+    disk.region = "north";
+    disk.subscription = "one";
+    disk.size = 65536;
+    OK(atrest_disk_service_create_disk(service, &disk));
+    OK(atrest_disk_service_describe(service, ATREST_RESOURCE_DISK, "d", &info));
+
+    IS(ATREST_ERR_NULL_ARGUMENT, atrest_disk_service_backup(NULL, backup));
+    IS(ATREST_ERR_NULL_ARGUMENT, atrest_disk_service_backup(service, NULL));
+    IS(ATREST_ERR_INVALID_HANDLE, atrest_disk_service_backup(PASSED_AS(atrest_disk_service, contoso), backup));
+    IS(ATREST_ERR_IO, atrest_disk_service_backup(service, store));
+    IS(ATREST_ERR_IO, atrest_disk_service_backup(service, in_folder("none/backup")));
+    OK(atrest_disk_service_backup(service, backup));
+    IS(ATREST_ERR_IO, atrest_disk_service_backup(service, backup));
+
+    IS(ATREST_ERR_NULL_ARGUMENT, atrest_disk_service_check(NULL, NULL, NULL, &check));
+    IS(ATREST_ERR_NULL_ARGUMENT, atrest_disk_service_check(service, NULL, NULL, NULL));
+    bad_check.struct_size = 3;
+    IS(ATREST_ERR_STRUCT_SIZE, atrest_disk_service_check(service, NULL, NULL, &bad_check));
+    OK(atrest_disk_service_check(service, count_defects, &calls, &check));
+    CHECK(calls == 0 && check.defects == 0 && check.resources == 1 && check.sets == 0 && check.changes > 2);
+    changes = check.changes;
+    IS(ATREST_ERR_BUSY, atrest_store_check_file(store, NULL, NULL, &check));
+    IS(ATREST_ERR_NULL_ARGUMENT, atrest_store_check_file(NULL, NULL, NULL, &check));
+    IS(ATREST_ERR_NULL_ARGUMENT, atrest_store_check_file(backup, NULL, NULL, NULL));
+    IS(ATREST_ERR_STRUCT_SIZE, atrest_store_check_file(backup, NULL, NULL, &bad_check));
+    IS(ATREST_ERR_IO, atrest_store_check_file(in_folder("none"), NULL, NULL, &check));
+    OK(atrest_store_check_file(backup, NULL, NULL, &check));
+    CHECK(check.defects == 0 && check.changes == changes && check.resources == 1);
+
+    const char *ids[] = {info.id, "no uuid"}, *regions[] = {"north", "north"}, *stores[] = {backup};
+    from.ids = ids;
+    from.regions = regions;
+    from.ids_count = from.regions_count = 2;
+    from.stores = stores;
+    from.stores_count = 1;
+    bad = from;
+    bad.regions_count = 1;
+#define REBUILD(sources) atrest_store_rebuild(rebuilt, &options, sources, count_rebuilt, outcomes)
+    IS(ATREST_ERR_NULL_ARGUMENT, atrest_store_rebuild(NULL, &options, &from, NULL, NULL));
+    IS(ATREST_ERR_NULL_ARGUMENT, atrest_store_rebuild(rebuilt, NULL, &from, NULL, NULL));
+    IS(ATREST_ERR_NULL_ARGUMENT, REBUILD(NULL));
+    bad_options.platform = NULL;
+    IS(ATREST_ERR_NULL_ARGUMENT, atrest_store_rebuild(rebuilt, &bad_options, &from, NULL, NULL));
+    IS(ATREST_ERR_INVALID_OPTION, REBUILD(&bad));
+    bad = from;
+    bad.struct_size = 5;
+    IS(ATREST_ERR_STRUCT_SIZE, REBUILD(&bad));
+    bad = from;
+    bad.ids = NULL;
+    IS(ATREST_ERR_NULL_ARGUMENT, REBUILD(&bad));
+    ids[1] = BAD_UTF8;
+    IS(ATREST_ERR_NOT_UTF8, REBUILD(&from));
+    ids[1] = NULL;
+    IS(ATREST_ERR_NULL_ARGUMENT, REBUILD(&from));
+    ids[1] = "no uuid";
+    IS(ATREST_ERR_IO, atrest_store_rebuild(backup, &options, &from, NULL, NULL));
+    stores[0] = store;
+    IS(ATREST_ERR_BUSY, REBUILD(&from));
+    stores[0] = backup;
+    CHECK(fopen(rebuilt, "r") == NULL);
+    OK(REBUILD(&from));
+    CHECK(outcomes[ATREST_REBUILT_RESTORED] == 1 && outcomes[ATREST_REBUILT_UNPROVEN] == 1);
+    OK(atrest_store_check_file(rebuilt, NULL, NULL, &check));
+    CHECK(check.defects == 0 && check.changes > changes && check.resources == 1);
+    remove(rebuilt);
+    // The store is made, whatever a callback says of the list.
+    calls = 0;
+    IS(ATREST_ERR_CALLBACK_FAILED, atrest_store_rebuild(rebuilt, &options, &from, stop_rebuilt, &calls));
+    OK(atrest_store_check_file(rebuilt, NULL, NULL, &check));
+    CHECK(calls == 1 && check.resources == 1);
+
+    file = fopen(rebuilt, "r+");
+    CHECK(file != NULL && fwrite("redc", 1, 4, file) == 4 && fclose(file) == 0);
+    calls = 0;
+    OK(atrest_store_check_file(rebuilt, count_defects, &calls, &check));
+    CHECK(calls > 0 && check.defects == (uint64_t)calls && check.resources == 1);
+    OK(atrest_disk_service_delete(service, ATREST_RESOURCE_DISK, "d"));
+}
+
 static void capability_table(void)
 {
     size_t whole;
@@ -263,6 +383,7 @@ int main(int argc, char **argv)
     add_vault("nowhere", "https://nowhere", NULL, 1);
     services();
     sets();
+    care_of_a_store();
     capability_table();
     atrest_disk_service_free(service);
     atrest_disk_backend_free(backend);

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
@@ -288,7 +289,16 @@ impl World {
     }
 
     pub fn try_service(&self) -> Result<DiskService> {
-        let options = ServiceOptions {
+        self.service_over(&self.folder.path().join("store"))
+    }
+
+    /// A service whose store is another file.
+    pub fn service_over(&self, store: &Path) -> Result<DiskService> {
+        DiskService::open(store, self.options())
+    }
+
+    pub fn options(&self) -> ServiceOptions {
+        ServiceOptions {
             backend: self.disks.clone(),
             vaults: self.vaults.clone(),
             platform: self.platform.clone(),
@@ -298,8 +308,7 @@ impl World {
             parallel: 3,
             rotation_interval: Duration::from_secs(900),
             require_locked_memory: self.require_locked_memory,
-        };
-        DiskService::open(self.folder.path().join("store"), options)
+        }
     }
 
     pub fn customer(&self, id: &str) -> &Arc<Customer> {

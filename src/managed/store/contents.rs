@@ -4,14 +4,14 @@
 use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
 
-use super::damaged;
-use crate::Result;
+use super::Defect;
 
 /// In front of a record: the form of what follows, and its checksum. A record of an older release begins with a brace.
-const FORM: u8 = 1;
+pub(super) const FORM: u8 = 1;
 const CHECKSUM: usize = 32;
+pub(super) const HEAD: usize = 1 + CHECKSUM;
 const SUM: usize = 32;
-const LEN: usize = 1 + 4 * 8 + SUM + CHECKSUM;
+pub(super) const LEN: usize = 1 + 4 * 8 + SUM + CHECKSUM;
 
 /// What a record is of: its table and key.
 #[derive(Clone, Copy)]
@@ -50,41 +50,42 @@ impl Place<'_> {
         [&[FORM][..], &self.hash(json), json].concat()
     }
 
-    pub(super) fn unsealed<T: DeserializeOwned>(&self, bytes: &[u8]) -> Result<T> {
+    pub(super) fn unsealed<T: DeserializeOwned>(&self, bytes: &[u8]) -> Result<T, Defect> {
         self.parse(self.checked(bytes)?)
     }
 
     /// The JSON of a record.
-    pub(super) fn checked<'b>(&self, bytes: &'b [u8]) -> Result<&'b [u8]> {
+    pub(super) fn checked<'b>(&self, bytes: &'b [u8]) -> Result<&'b [u8], Defect> {
         match bytes.split_first().and_then(|(form, rest)| Some((form, rest.split_first_chunk::<CHECKSUM>()?))) {
             Some((&FORM, (checksum, json))) if self.hash(json) == *checksum => Ok(json),
-            _ => Err(damaged(&format!("the record of the {} does not match its checksum", self.name()))),
+            _ => Err(Defect(format!("the record of the {} does not match its checksum", self.name()))),
         }
     }
 
-    pub(super) fn parse<T: DeserializeOwned>(&self, json: &[u8]) -> Result<T> {
+    pub(super) fn parse<T: DeserializeOwned>(&self, json: &[u8]) -> Result<T, Defect> {
         serde_json::from_slice(json)
-            .map_err(|e| damaged(&format!("the record of the {} can't be read: {e}", self.name())))
+            .map_err(|e| Defect(format!("the record of the {} can't be read: {e}", self.name())))
     }
 }
 
 /// What is in the store, in all.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Contents {
     /// Grows by one with each change.
     pub(super) serial: u64,
     /// Of sets, resources and orphans.
-    counts: [u64; 3],
+    pub(super) counts: [u64; 3],
     /// The hashes of all of them, one over the other.
     sum: [u8; SUM],
 }
 
 impl Contents {
-    pub(super) const EMPTY: Self = Contents { serial: 0, counts: [0; 3], sum: [0; SUM] };
+    fn turn(&mut self, place: Place<'_>, record: &[u8]) {
+        self.sum.iter_mut().zip(place.hash(record)).for_each(|(sum, byte)| *sum ^= byte);
+    }
 
     /// The number of records like this one; of the platform's keys there is one or none, and the sum tells which.
-    fn turn(&mut self, place: Place<'_>, record: &[u8]) -> Option<&mut u64> {
-        self.sum.iter_mut().zip(place.hash(record)).for_each(|(sum, byte)| *sum ^= byte);
+    fn count_of(&mut self, place: Place<'_>) -> Option<&mut u64> {
         match place {
             Place::Set(_) => Some(&mut self.counts[0]),
             Place::Resource(..) => Some(&mut self.counts[1]),
@@ -94,30 +95,36 @@ impl Contents {
     }
 
     pub(super) fn add(&mut self, place: Place<'_>, record: &[u8]) {
-        if let Some(count) = self.turn(place, record) {
+        self.turn(place, record);
+        self.count(place);
+    }
+
+    /// Counts a record that can't be believed.
+    pub(super) fn count(&mut self, place: Place<'_>) {
+        if let Some(count) = self.count_of(place) {
             *count = count.wrapping_add(1);
         }
     }
 
     pub(super) fn remove(&mut self, place: Place<'_>, record: &[u8]) {
-        if let Some(count) = self.turn(place, record) {
+        self.turn(place, record);
+        if let Some(count) = self.count_of(place) {
             *count = count.wrapping_sub(1);
         }
     }
 
-    /// Whether these, which were found, are those that were noted.
-    pub(super) fn check(&self, noted: &Self) -> Result<()> {
-        for (what, (found, noted)) in
-            ["sets", "resources", "devices to be removed"].iter().zip(self.counts.iter().zip(noted.counts))
-        {
-            if *found != noted {
-                return Err(damaged(&format!("it has {found} {what} where it should have {noted}")));
-            }
+    /// Why these, which were found, aren't those that were noted.
+    pub(super) fn differences(&self, noted: &Self) -> Vec<Defect> {
+        let counts =
+            ["sets", "resources", "devices to be removed"].into_iter().zip(self.counts.iter().zip(noted.counts));
+        let mut defects: Vec<_> = counts
+            .filter(|(_, (found, noted))| **found != *noted)
+            .map(|(what, (found, noted))| Defect(format!("it has {found} {what} where it should have {noted}")))
+            .collect();
+        if defects.is_empty() && self.sum != noted.sum {
+            defects.push(Defect("one of its records is of another time than the others, or missing".into()));
         }
-        if self.sum != noted.sum {
-            return Err(damaged("one of its records is of another time than the others, or missing"));
-        }
-        Ok(())
+        defects
     }
 
     pub(super) fn to_bytes(&self) -> Vec<u8> {
@@ -129,8 +136,8 @@ impl Contents {
         bytes
     }
 
-    pub(super) fn from_bytes(bytes: &[u8]) -> Result<Self> {
-        let bad = |text: &str| damaged(&format!("the record of its contents {text}"));
+    pub(super) fn from_bytes(bytes: &[u8]) -> Result<Self, Defect> {
+        let bad = |text: &str| Defect(format!("the record of its contents {text}"));
         if bytes.first() != Some(&FORM) {
             return Err(bad("is of a form that this version doesn't know"));
         }

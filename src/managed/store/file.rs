@@ -1,6 +1,6 @@
 //! The file that the database lies in: made for its owner only, locked, and shut to a database that is done with.
 
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -8,15 +8,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use redb::StorageBackend;
 
-use crate::{Error, Result, folder};
+use crate::folder::{self, Links};
+use crate::{Error, Result};
 
 /// Where redb's header has its flags, and which of them says that the last commit was written in two phases.
 const FLAGS: usize = 9;
 const PRIMARY: u8 = 1;
 const RECOVERY: u8 = 2;
 const TWO_PHASES: u8 = 4;
-/// Where its header has its two commit slots, and a slot its checksum.
+/// Where its header has its two commit slots, and a slot its transaction number and its checksum.
 const SLOTS: [usize; 2] = [64, 192];
+const SLOT_TRANSACTION: std::ops::Range<usize> = 104..112;
 const SLOT_CHECKSUM: std::ops::Range<usize> = 112..128;
 const HEADER: usize = 320;
 const MAGIC: [u8; 9] = [b'r', b'e', b'd', b'b', 0x1A, 0x0A, 0xA9, 0x0D, 0x0A];
@@ -43,16 +45,17 @@ pub(super) trait Bytes: core::fmt::Debug + Send + Sync {
 impl StoreFile {
     /// Opens the file, or makes it, and locks it.
     pub(super) fn open(path: &Path) -> Result<Self> {
+        Self::locked(path, folder::open_or_create(path, Links::Follow))
+    }
+
+    /// Makes a file that must not be there yet, and locks it.
+    pub(super) fn create(path: &Path) -> Result<Self> {
+        Self::locked(path, folder::create_new(path))
+    }
+
+    fn locked(path: &Path, file: io::Result<File>) -> Result<Self> {
         let io = |e| Error::io(format!("opening the store {}", path.display()), e);
-        // A FIFO would keep whoever opens it waiting, and a device isn't ours.
-        if std::fs::metadata(path).is_ok_and(|found| !found.is_file()) {
-            return Err(io(io::Error::other("it is not a regular file")));
-        }
-        let mut options = OpenOptions::new();
-        options.read(true).write(true).create(true).truncate(false);
-        #[cfg(unix)]
-        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        let file = options.open(path).map_err(io)?;
+        let file = file.map_err(io)?;
         match file.try_lock() {
             Err(TryLockError::WouldBlock) => {
                 return Err(Error::Busy { what: format!("the store {}", path.display()) });
@@ -62,18 +65,15 @@ impl StoreFile {
         }
         let is_new = file.metadata().map_err(io)?.len() == 0;
         if is_new {
-            // The umask may have taken away what its owner needs.
-            #[cfg(unix)]
-            file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o600)).map_err(io)?;
             folder::sync(path).map_err(io)?;
         }
         Ok(StoreFile { path: path.into(), bytes: Box::new(file), is_new })
     }
 
-    #[cfg(test)]
-    pub(super) fn over(bytes: Box<dyn Bytes>) -> Self {
-        let is_new = bytes.len().unwrap() == 0;
-        StoreFile { path: "test".into(), bytes, is_new }
+    /// What holds the bytes of a store in another way than a file of its own.
+    pub(super) fn over(path: &Path, bytes: Box<dyn Bytes>) -> Self {
+        let is_new = bytes.len().is_ok_and(|len| len == 0);
+        StoreFile { path: path.into(), bytes, is_new }
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -196,7 +196,12 @@ impl Backend {
             if header[..FLAGS] != MAGIC {
                 return damaged("it does not begin as a store does");
             }
-            backend.two_phases = header[FLAGS] & TWO_PHASES != 0;
+            // A slot that is newer than the one in use: the second phase is yet to come, or a damaged flag points to the
+            // commit before the last. Either way the newer one counts, if all of its pages are there.
+            let primary = usize::from(header[FLAGS] & PRIMARY);
+            let number =
+                |slot: usize| u64::from_le_bytes(header[SLOTS[slot]..][SLOT_TRANSACTION].try_into().expect("8 bytes"));
+            backend.two_phases = header[FLAGS] & TWO_PHASES != 0 && number(1 - primary) <= number(primary);
         }
         backend.gate.opening.store(!is_empty, Ordering::Relaxed);
         Ok(backend)

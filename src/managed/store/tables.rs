@@ -31,7 +31,7 @@ impl Tables<'_> {
     ) -> Result<(T, u64)> {
         let mut meta = transaction.open_table(META).map_err(writing)?;
         let noted = meta.get(CONTENTS).map_err(reading)?;
-        let contents = noted.map_or(Ok(Contents::EMPTY), |noted| Contents::from_bytes(noted.value()))?;
+        let contents = noted.map_or(Ok(Contents::default()), |noted| Contents::from_bytes(noted.value()))?;
         let mut tables = Tables {
             sets: transaction.open_table(SETS).map_err(writing)?,
             resources: transaction.open_table(RESOURCES).map_err(writing)?,
@@ -48,6 +48,11 @@ impl Tables<'_> {
         tables.contents.serial = serial;
         meta.insert(CONTENTS, tables.contents.to_bytes().as_slice()).map_err(writing)?;
         Ok((changed, serial))
+    }
+
+    /// Counts changes from those of a store that this one is made of.
+    pub(in crate::managed) fn begin_after(&mut self, changes: u64) {
+        self.contents.serial = self.contents.serial.max(changes);
     }
 
     /// Gives the records of an older release their checksums.
@@ -85,7 +90,8 @@ impl Tables<'_> {
     }
 
     pub(in crate::managed) fn set(&self, name: &str) -> Result<Option<EncryptionSet>> {
-        self.sets.get(name).map_err(reading)?.map(|record| Place::Set(name).unsealed(record.value())).transpose()
+        let record = self.sets.get(name).map_err(reading)?;
+        Ok(record.map(|record| Place::Set(name).unsealed(record.value())).transpose()?)
     }
 
     pub(in crate::managed) fn put_set(&mut self, set: &EncryptionSet) -> Result<()> {
@@ -107,7 +113,7 @@ impl Tables<'_> {
 
     pub(in crate::managed) fn platform(&self) -> Result<Option<PlatformKeys>> {
         let record = self.platform.get(KEYS).map_err(reading)?;
-        record.map(|record| Place::Platform.unsealed(record.value())).transpose()
+        Ok(record.map(|record| Place::Platform.unsealed(record.value())).transpose()?)
     }
 
     pub(in crate::managed) fn put_platform(&mut self, keys: &PlatformKeys) -> Result<()> {
@@ -156,7 +162,7 @@ impl Tables<'_> {
 
     pub(in crate::managed) fn resource(&self, name: &ResourceName) -> Result<Resource> {
         let record = self.resources.get((name.kind.code(), name.name.as_str())).map_err(reading)?;
-        parse_resource(name, record.ok_or_else(|| missing(name))?.value())
+        Ok(parse_resource(name, record.ok_or_else(|| missing(name))?.value())?)
     }
 
     /// The resource of a name, if it is the one of an id.

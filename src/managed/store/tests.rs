@@ -64,7 +64,7 @@ impl Bytes for Shared {
 }
 
 fn store(disk: &Arc<Disk>) -> Result<Store> {
-    Store::over(StoreFile::over(Box::new(Shared(disk.clone()))))
+    Store::over(StoreFile::over(Path::new("test"), Box::new(Shared(disk.clone()))))
 }
 
 fn id(n: usize) -> String {
@@ -127,6 +127,24 @@ fn a_store_that_was_begun_on_a_full_disk_is_made_anew() {
         store.write(|tables| tables.add_orphan(&id(1), "north")).unwrap();
     }
     assert!(failed > 3, "{failed}");
+}
+
+/// The flag that says which of two commits is the last one was damaged.
+#[test]
+fn a_flipped_flag_does_not_bring_back_the_commit_before_the_last() {
+    let disk = Arc::new(Disk::default());
+    let store = store(&disk).unwrap();
+    for n in 1..9 {
+        store.write(|tables| tables.add_orphan(&id(n), "north")).unwrap();
+        let found = orphans(&store);
+        let mut bytes = lock(&disk.bytes).clone();
+        assert_eq!(bytes[..4], *b"redb");
+        bytes[9] ^= 1;
+        let damaged = Arc::new(Disk { bytes: Mutex::new(bytes), ..Disk::default() });
+        let opened = self::store(&damaged).unwrap();
+        assert_eq!(orphans(&opened), found, "{n}");
+        assert_eq!(lock(&damaged.bytes)[9] & 4, 4, "the last commit is whole again");
+    }
 }
 
 /// A name from outside is no path.
@@ -192,7 +210,7 @@ fn a_record_that_was_changed_or_lost_is_told_by_name() {
             let record = place.sealed(json("../../x").as_bytes());
             t.open_table(RESOURCES).unwrap().insert((1, "d"), record.as_slice()).unwrap();
         }),
-        ("0 resources where it should have 1", &|t| {
+        ("record of the disk \"d\" is missing, whose device is 00000000-0000-4000-8000-000000000001", &|t| {
             t.open_table(RESOURCES).unwrap().remove((1, "d")).unwrap();
         }),
         ("table of ids", &|t| {
@@ -211,21 +229,23 @@ fn a_record_that_was_changed_or_lost_is_told_by_name() {
         drop(database);
         let told = Store::open(&path).err().map(|e| e.to_string()).unwrap_or_default();
         assert!(told.contains(text) && told.contains("backup"), "{text}: {told:?}");
+        let check = check_file(&path).unwrap();
+        assert!(check.defects.iter().any(|defect| defect.contains(text)), "{text}: {check:?}");
     }
 }
 
 #[cfg(unix)]
 #[test]
-fn a_store_is_its_owners_only_and_a_regular_file() {
+fn a_store_is_its_owners_only_and_a_file() {
     use std::os::unix::fs::PermissionsExt;
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("store");
     drop(Store::open(&path).unwrap());
     assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
     let told = Store::open(folder.path()).err().unwrap().to_string();
-    assert!(told.contains("not a regular file"), "{told}");
+    assert!(told.contains("it is a folder, not a file"), "{told}");
     let fifo = folder.path().join("fifo");
     assert!(std::process::Command::new("mkfifo").arg(&fifo).status().unwrap().success());
     let told = Store::open(&fifo).err().unwrap().to_string();
-    assert!(told.contains("not a regular file"), "{told}");
+    assert!(told.contains("it is a pipe (FIFO), not a file"), "{told}");
 }

@@ -1,0 +1,483 @@
+//! A new store from what the headers of disks prove, and from what old stores, damaged or not, say of them.
+
+use core::ops::ControlFlow;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use base64ct::{Base64, Encoding};
+
+use super::chunk_map::ChunkMap;
+use super::parallel::for_each;
+use super::patience::{Patience, Patient};
+use super::records::{EncryptionSet, Joining, Resource, ResourceKind, ResourceName};
+use super::service::{ServiceOptions, check_name};
+use super::store::{self, OldRecords, Store};
+use super::unit::lock;
+use crate::key::{Fingerprint, KeyId};
+use crate::volume::{Header, OpenOptions};
+use crate::{BlockDevice, Credential, EncryptionType, Error, KeyVault, Result, Volume};
+
+/// What a store is rebuilt from.
+#[derive(Debug, Clone, Default)]
+pub struct RebuildSources {
+    devices: Vec<(String, String)>,
+    stores: Vec<PathBuf>,
+    subscription: Option<String>,
+}
+
+impl RebuildSources {
+    /// Nothing yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// A device: its region, and the id that is its name there.
+    pub fn device(mut self, region: &str, id: &str) -> Self {
+        self.devices.push((region.into(), id.into()));
+        self
+    }
+
+    /// An old store: the damaged one, a backup, or a new one in which only the sets were made. Of those that open, the first
+    /// that knows a resource counts, and before those that don't.
+    pub fn store(mut self, path: impl Into<PathBuf>) -> Self {
+        self.stores.push(path.into());
+        self
+    }
+
+    /// Whose the disks under the platform's key are that no old store knows. Without it they are told as unproven.
+    pub fn subscription(mut self, name: &str) -> Self {
+        self.subscription = Some(name.into());
+        self
+    }
+}
+
+/// What was rebuilt, and what was not.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Rebuilt {
+    /// Sets that the new store has.
+    pub sets: Vec<String>,
+    /// Resources that an old store has a record of, whose device was opened by its key, and fits.
+    pub restored: Vec<ResourceName>,
+    /// Disks of which only the header tells: opened by the key, and in the store under their id, as a disk. Their name, whether
+    /// they were a snapshot or an image's copy, and what they were copied from, are lost.
+    pub named_by_id: Vec<ResourceName>,
+    /// Devices that are not in the new store, and why.
+    pub unproven: Vec<Unproven>,
+    /// Resources of which an old store has a record and no device was given. They are not in the new store.
+    pub missing: Vec<ResourceName>,
+}
+
+/// A device that is not in the new store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Unproven {
+    /// Where it is.
+    pub region: String,
+    /// Its id.
+    pub id: String,
+    /// Why, for a person.
+    pub reason: String,
+}
+
+/// Makes a new store at `store`, where nothing may be yet, from disks and what old stores say of them. Nothing but that file is
+/// written.
+///
+/// Each device is opened by the key that its header names: the vault's unwrap proves the DEK, and the DEK the header. A record
+/// of an old store is taken if it is of that id, DEK, size and type. What nothing proves is listed in [`Rebuilt`] instead, with
+/// the reason. The options are those that the service is then opened with; vaults are asked under the identities of the sets
+/// that the old stores know.
+///
+/// # Errors
+/// [`Error::Io`] if there is something at `store`, or an old store can't be read at all; [`Error::Busy`] while one is open.
+pub fn rebuild(store: impl AsRef<Path>, sources: &RebuildSources, options: &ServiceOptions) -> Result<Rebuilt> {
+    let store = store.as_ref();
+    store::check_free(store)?;
+    let old = OldRecords::read(&sources.stores)?;
+    let patience = Patience::new(options.lease.deadline.min(options.lease.grace));
+    let platform = Arc::new(Patient::new(options.platform.clone(), &patience));
+    let work = Rebuilding { options, sources, old: &old, patience, platform };
+    let found: Vec<_> = sources.devices.iter().map(|_| Mutex::new(None)).collect();
+    let numbers: Vec<_> = (0..found.len()).collect();
+    // The first of those that were given more than once.
+    let first: BTreeMap<_, _> = sources.devices.iter().enumerate().rev().map(|(n, (_, id))| (id.as_str(), n)).collect();
+    for_each(options.parallel.max(1), &numbers, |&n| {
+        let (region, id) = &sources.devices[n];
+        // A device that is open can't be opened once more.
+        let is_first = first[id.as_str()] == n;
+        *lock(&found[n]) = Some(if is_first { work.look(region, id) } else { Err("it was given twice".into()) });
+        ControlFlow::Continue(())
+    });
+    let found = found.into_iter().map(|found| found.into_inner().unwrap_or_else(PoisonError::into_inner));
+    let (mut told, mut store_of) = (Rebuilt::default(), NewStore::default());
+    for ((region, id), found) in sources.devices.iter().zip(found) {
+        let put = found
+            .unwrap_or_else(|| Err("it was not looked at".into()))
+            .and_then(|found| store_of.put(found, &mut told));
+        if let Err(reason) = put {
+            told.unproven.push(Unproven { region: region.clone(), id: id.clone(), reason });
+        }
+    }
+    let given: BTreeSet<_> = sources.devices.iter().map(|(_, id)| id.as_str()).collect();
+    let missing = old.resources.iter().filter(|(id, _)| !given.contains(id.as_str()));
+    told.missing = missing.flat_map(|(_, records)| records.first()).map(Resource::full_name).collect();
+    let sets: Vec<_> = old.sets.values().map(|set| work.with_keys(set, &store_of.resources)).collect();
+    told.sets = sets.iter().map(|set| set.name.clone()).collect();
+    Store::create(store, |tables| {
+        tables.begin_after(old.changes);
+        sets.iter().try_for_each(|set| tables.put_set(set))?;
+        old.platform.iter().try_for_each(|keys| tables.put_platform(keys))?;
+        for (resource, _) in &store_of.resources {
+            if let Some(key) = resource.platform_layer().and_then(|layer| resource.proven_key(layer)) {
+                tables.take_up(key)?;
+            }
+        }
+        store_of.resources.iter().try_for_each(|(resource, _)| tables.add_resource(resource))
+    })?;
+    Ok(told)
+}
+
+/// A resource that a device proves.
+struct Found {
+    resource: Resource,
+    /// The keys that it is under.
+    keys: Vec<KeyId>,
+    /// Whether an old store has a record of it.
+    is_known: bool,
+}
+
+#[derive(Default)]
+struct NewStore {
+    resources: Vec<(Resource, Vec<KeyId>)>,
+    names: BTreeSet<ResourceName>,
+    increments: BTreeSet<(String, u64)>,
+}
+
+impl NewStore {
+    fn put(&mut self, found: Found, told: &mut Rebuilt) -> core::result::Result<(), String> {
+        let Found { resource, keys, is_known } = found;
+        let name = resource.full_name();
+        if !self.names.insert(name.clone()) {
+            return Err(format!("another device is the {name} already"));
+        }
+        if let Some((disk, place)) = resource.place()
+            && !self.increments.insert((disk.into(), place))
+        {
+            return Err(format!("another device has the place of the {name} among the snapshots of its disk already"));
+        }
+        if is_known { &mut told.restored } else { &mut told.named_by_id }.push(name);
+        self.resources.push((resource, keys));
+        Ok(())
+    }
+}
+
+struct Rebuilding<'a> {
+    options: &'a ServiceOptions,
+    sources: &'a RebuildSources,
+    old: &'a OldRecords,
+    patience: Arc<Patience>,
+    platform: Arc<dyn KeyVault>,
+}
+
+/// What a device proves, once its DEK was unwrapped.
+struct Proven {
+    upper: Volume<Arc<dyn BlockDevice>>,
+    /// The keys that it is under.
+    keys: Vec<KeyId>,
+    /// Those that the lower volume of two is under.
+    lower_keys: Vec<KeyId>,
+    encryption_type: EncryptionType,
+    fingerprints: Vec<Fingerprint>,
+}
+
+impl Proven {
+    /// Notes the keys that the layers are under: of several, the one that was known before.
+    fn note(&self, resource: &mut Resource, now: u64) {
+        for (layer, keys) in [&self.keys, &self.lower_keys].into_iter().enumerate() {
+            let known = resource.proven_key(layer).filter(|known| keys.contains(known)).cloned();
+            if let Some(key) = known.or_else(|| keys.first().cloned()) {
+                resource.note_proven(layer, key, now);
+            }
+        }
+    }
+
+    /// Whether a record says of the keys what is so.
+    fn is_noted(&self, record: &Resource) -> bool {
+        let fits = |(layer, keys): (usize, &Vec<KeyId>)| match record.proven_key(layer) {
+            Some(key) => keys.contains(key),
+            None => keys.is_empty(),
+        };
+        [&self.keys, &self.lower_keys].into_iter().enumerate().all(fits)
+    }
+}
+
+impl Rebuilding<'_> {
+    fn look(&self, region: &str, id: &str) -> core::result::Result<Found, String> {
+        let text = |e: Error| e.to_string();
+        store::check_id(id).and_then(|()| check_name(region)).map_err(text)?;
+        let proven = self.open(region, id).map_err(text)?;
+        let records = self.old.resources.get(id).map_or(&[][..], Vec::as_slice);
+        let (mut fitting, mut unfit) = (Vec::<(bool, Resource)>::new(), None);
+        for record in records {
+            match self.fit(record, region, &proven) {
+                Ok(resource) => fitting.push((proven.is_noted(record), resource)),
+                Err(why) => unfit = Some(format!("an old store has a record of the {}, but {why}", record.full_name())),
+            }
+        }
+        // Of records that differ in the key alone, the one that says what is so was the last.
+        let is_last = fitting.iter().any(|(noted, _)| *noted);
+        fitting.retain(|(noted, _)| *noted || !is_last);
+        let but_proofs = |resource: &Resource| Resource { proven: None, proven_lower: None, ..resource.clone() };
+        fitting.dedup_by(|(_, one), (_, other)| but_proofs(one) == but_proofs(other));
+        let mut fitting: Vec<Resource> = fitting.into_iter().map(|(_, resource)| resource).collect();
+        let keys = proven.keys.clone();
+        match (fitting.pop(), unfit) {
+            (Some(_), _) if !fitting.is_empty() => {
+                Err("an old store has several records of it, and nothing tells which was the last".into())
+            }
+            (Some(resource), _) => Ok(Found { resource, keys, is_known: true }),
+            (None, Some(why)) => Err(why),
+            (None, None) => Ok(Found { resource: self.unknown(region, id, &proven)?, keys, is_known: false }),
+        }
+    }
+
+    /// Opens the volumes of a device, and writes nothing.
+    fn open(&self, region: &str, id: &str) -> Result<Proven> {
+        let device: Arc<dyn BlockDevice> = Arc::new(ReadOnly(self.options.backend.open(region, id)?));
+        let lower = format!("{id}/platform");
+        if tokens(&device)?.iter().any(|(_, context)| context == lower.as_bytes()) {
+            let lower = open_by(&device, &lower, &*self.platform)?;
+            let (fingerprint, keys) = (lower.fingerprint()?, lower.keks());
+            let mut proven = self.open_upper(Arc::new(lower), id)?;
+            proven.fingerprints.push(fingerprint);
+            return Ok(Proven { lower_keys: keys, ..proven });
+        }
+        self.open_upper(device, id)
+    }
+
+    fn open_upper(&self, device: Arc<dyn BlockDevice>, id: &str) -> Result<Proven> {
+        let tokens = tokens(&device)?;
+        let keys: Vec<_> =
+            tokens.into_iter().filter(|(_, context)| context == id.as_bytes()).map(|(key, _)| key).collect();
+        let wanted = match &keys[..] {
+            [] => "none, for its header has no token of this device's id".into(),
+            keys => keys.iter().map(KeyId::to_string).collect::<Vec<_>>().join(", "),
+        };
+        let mut failed = Error::NotThisVault { wanted };
+        for vault in keys.iter().flat_map(|key| self.vaults(key)) {
+            match vault.and_then(|vault| open_by(&device, id, &*vault)) {
+                Ok(upper) => {
+                    let genuine = upper.genuine_tokens();
+                    let encryption_type = genuine.first().ok_or(Error::TamperedHeader)?.encryption_type;
+                    let keys = genuine.into_iter().map(|token| token.wrapped.kek).collect();
+                    let fingerprints = vec![upper.fingerprint()?];
+                    return Ok(Proven { upper, keys, lower_keys: Vec::new(), encryption_type, fingerprints });
+                }
+                Err(e) => failed = e,
+            }
+        }
+        Err(failed)
+    }
+
+    /// The vaults that may have a key: the platform's, and the key's under the identity of each set that has it.
+    fn vaults(&self, key: &KeyId) -> Vec<Result<Arc<dyn KeyVault>>> {
+        let mut vaults = Vec::new();
+        if key.vault() == self.platform.id() {
+            vaults.push(Ok(self.platform.clone()));
+        }
+        let sets = self.old.sets.values().filter(|set| is_same(&set.active_key, key));
+        let identities: BTreeSet<_> = sets.map(|set| set.identity.clone()).collect();
+        vaults.extend(identities.into_iter().map(|identity| self.vault(key.vault(), identity)));
+        vaults
+    }
+
+    fn vault(&self, id: &str, identity: String) -> Result<Arc<dyn KeyVault>> {
+        let (vaults, name) = (self.options.vaults.clone(), id.to_owned());
+        let vault = self.patience.call(id, move || vaults.vault(&name, &identity))?;
+        Ok(Arc::new(Patient::new(vault, &self.patience)))
+    }
+
+    /// The resource of a record, if the device is its.
+    fn fit(&self, record: &Resource, region: &str, proven: &Proven) -> core::result::Result<Resource, String> {
+        let map = record.increment.map_or(0, |_| ChunkMap::stored_len(record.size));
+        let sector_size = proven.upper.sector_size().bytes();
+        if record.region != region {
+            return Err(format!("in the region {:?}", record.region));
+        }
+        if !record.fingerprints.is_empty() && record.fingerprints != proven.fingerprints {
+            return Err("with another DEK".into());
+        }
+        if record.encryption_type != proven.encryption_type || record.sector_size != sector_size {
+            return Err("of another encryption type or sector size".into());
+        }
+        if record.size.checked_add(map).is_none_or(|needed| needed > proven.upper.size()) {
+            return Err(format!("of {} bytes, which the device hasn't", record.size));
+        }
+        if record.increment.is_some() {
+            read_map(&proven.upper, record.size).map_err(|e| e.to_string())?;
+        }
+        let from = match &record.joining {
+            Some(Joining::Set(from)) => Some(from),
+            _ => None,
+        };
+        let under = |set: &String| {
+            self.old.sets.get(set).is_some_and(|set| proven.keys.iter().all(|key| is_same(&set.active_key, key)))
+        };
+        let platform = record.set.is_none() || record.joining == Some(Joining::Platform);
+        if !(record.set.iter().chain(from).any(under) || platform && self.is_platform(proven)) {
+            let keys: Vec<_> = proven.keys.iter().map(KeyId::to_string).collect();
+            return Err(format!("no set that it may be in has the key that it is under, {}", keys.join(", ")));
+        }
+        if let Some(set) = record.set.iter().chain(from).find(|set| !self.old.sets.contains_key(*set)) {
+            return Err(format!("the record of the set {set:?} can't be read, or is there in several versions"));
+        }
+        let mut resource = Resource { fingerprints: proven.fingerprints.clone(), ..record.clone() };
+        proven.note(&mut resource, self.options.clock.now());
+        Ok(resource)
+    }
+
+    /// A disk that no old store knows.
+    fn unknown(&self, region: &str, id: &str, proven: &Proven) -> core::result::Result<Resource, String> {
+        let size = proven.upper.size();
+        if let Some(size) = mapped(size)
+            && read_map(&proven.upper, size).is_ok()
+        {
+            return Err("it is an incremental snapshot, and no old store knows of which disk".into());
+        }
+        let set = if self.is_platform(proven) {
+            None
+        } else {
+            let fits = |set: &&EncryptionSet| {
+                let keys = proven.keys.iter().all(|key| is_same(&set.active_key, key));
+                keys && set.region == region && set.encryption_type == proven.encryption_type
+            };
+            let sets: Vec<_> = self.old.sets.values().filter(fits).collect();
+            let [set] = sets[..] else {
+                let text =
+                    "no old store knows it, and of the sets that have its key there isn't exactly one in its region";
+                return Err(text.into());
+            };
+            Some(set)
+        };
+        let subscription = set.map(|set| &set.subscription).or(self.sources.subscription.as_ref());
+        let mut resource = Resource {
+            kind: ResourceKind::Disk,
+            name: id.into(),
+            id: id.into(),
+            region: region.into(),
+            subscription: subscription
+                .ok_or("no old store knows it, and no subscription was given for such disks")?
+                .clone(),
+            size,
+            sector_size: proven.upper.sector_size().bytes(),
+            encryption_type: proven.encryption_type,
+            set: set.map(|set| set.name.clone()),
+            joining: None,
+            guest_encrypted: false,
+            created: 0,
+            source: None,
+            increment: None,
+            fingerprints: proven.fingerprints.clone(),
+            proven: None,
+            proven_lower: None,
+        };
+        proven.note(&mut resource, self.options.clock.now());
+        Ok(resource)
+    }
+
+    fn is_platform(&self, proven: &Proven) -> bool {
+        proven.encryption_type == EncryptionType::PlatformKey
+            && proven.keys.iter().all(|key| key.vault() == self.platform.id())
+    }
+
+    /// A set as its record has it, with the keys that its resources were found under: they may be newer than the record.
+    fn with_keys(&self, set: &EncryptionSet, resources: &[(Resource, Vec<KeyId>)]) -> EncryptionSet {
+        let mut set = set.clone();
+        let members = resources.iter().filter(|(resource, _)| resource.set.as_ref() == Some(&set.name));
+        let is_new =
+            |key: &&KeyId| is_same(&set.active_key, key) && **key != set.active_key && !set.previous_keys.contains(key);
+        let (mut new, mut old): (Vec<KeyId>, Vec<KeyId>) = Default::default();
+        for key in members.flat_map(|(_, keys)| keys).filter(is_new) {
+            // Under a key that the set had before, the header is what is older.
+            let keys = if set.former_keys.contains(key) { &mut old } else { &mut new };
+            if !keys.contains(key) {
+                keys.push(key.clone());
+            }
+        }
+        set.previous_keys.extend(old);
+        let latest = || {
+            let vault = self.vault(set.active_key.vault(), set.identity.clone()).ok()?;
+            vault.describe(set.active_key.key(), None).ok()?.map(|key| key.id)
+        };
+        // Which of several is the last, the vault says. If it doesn't, any will do until the next rotation.
+        let Some(active) =
+            (new.len() > 1).then(latest).flatten().filter(|key| new.contains(key)).or(new.last().cloned())
+        else {
+            return set;
+        };
+        set.previous_keys.extend(new.into_iter().filter(|key| *key != active));
+        set.previous_keys.push(core::mem::replace(&mut set.active_key, active));
+        set
+    }
+}
+
+/// Whether two are versions of one key.
+fn is_same(one: &KeyId, other: &KeyId) -> bool {
+    (one.vault(), one.key()) == (other.vault(), other.key())
+}
+
+fn open_by(device: &Arc<dyn BlockDevice>, context: &str, vault: &dyn KeyVault) -> Result<Volume<Arc<dyn BlockDevice>>> {
+    let options = OpenOptions::new().read_only(true).context(context.as_bytes());
+    Volume::open(device.clone(), Credential::Vault(vault), &options)
+}
+
+/// The keys and contexts of a header's tokens. Nothing has proved them yet.
+fn tokens(device: &dyn BlockDevice) -> Result<Vec<(KeyId, Vec<u8>)>> {
+    let tokens = Header::load(device)?.tokens();
+    let read = |token: crate::volume::TokenInfo| {
+        let json: serde_json::Value = serde_json::from_str(&token.json).ok()?;
+        Some((token.key_url?.parse().ok()?, Base64::decode_vec(json.get("context")?.as_str()?).ok()?))
+    };
+    Ok(tokens.into_iter().filter_map(read).collect())
+}
+
+/// Of how much data a volume of a size is the incremental snapshot, if it is one.
+fn mapped(size: u64) -> Option<u64> {
+    // Both grow with each other.
+    let (mut low, mut high) = (0, size / 512);
+    while low < high {
+        let middle = (low + high) / 2;
+        let sum = (middle * 512).saturating_add(ChunkMap::stored_len(middle * 512));
+        if sum < size { low = middle + 1 } else { high = middle }
+    }
+    Some(low * 512).filter(|data| *data > 0 && data + ChunkMap::stored_len(*data) == size)
+}
+
+fn read_map(volume: &dyn BlockDevice, size: u64) -> Result<ChunkMap> {
+    let mut bytes = vec![0; ChunkMap::stored_len(size) as usize];
+    volume.read_at(size, &mut bytes).map_err(|e| Error::io("reading the map of an incremental snapshot", e))?;
+    ChunkMap::from_bytes(&bytes, size)
+}
+
+/// A device that can't be written to.
+struct ReadOnly(Arc<dyn BlockDevice>);
+
+impl BlockDevice for ReadOnly {
+    fn size(&self) -> io::Result<u64> {
+        self.0.size()
+    }
+
+    fn read_at(&self, offset: u64, bytes: &mut [u8]) -> io::Result<()> {
+        self.0.read_at(offset, bytes)
+    }
+
+    fn write_at(&self, _: u64, _: &[u8]) -> io::Result<()> {
+        Err(io::ErrorKind::ReadOnlyFilesystem.into())
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,114 @@
+//! The records of old stores: of those that open, as they are; of others, what remains.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use redb::ReadableDatabase;
+use redb::ReadableTable;
+
+use super::contents::Place;
+use super::engine::Engine;
+use super::file::StoreFile;
+use super::remains::Remains;
+use super::untouched::Untouched;
+use super::{KEYS, RESOURCES, SETS, check_resource, parse_resource, platform_table, reading, resource_name, surveyed};
+use crate::Result;
+use crate::managed::records::{EncryptionSet, PlatformKeys, Resource};
+
+/// What old stores say.
+#[derive(Default)]
+pub(in crate::managed) struct OldRecords {
+    /// By name. One of which there are versions that differ in what counts is left out.
+    pub(in crate::managed) sets: BTreeMap<String, EncryptionSet>,
+    /// By id. Several, where nothing tells which was the last.
+    pub(in crate::managed) resources: BTreeMap<String, Vec<Resource>>,
+    /// The platform's keys, if a store that opens tells of them.
+    pub(in crate::managed) platform: Option<PlatformKeys>,
+    /// The most changes that any of them had.
+    pub(in crate::managed) changes: u64,
+}
+
+impl OldRecords {
+    pub(in crate::managed) fn read(stores: &[PathBuf]) -> Result<Self> {
+        let mut old = OldRecords::default();
+        let mut remains = Vec::new();
+        for path in stores {
+            let file = Arc::new(StoreFile::over(path, Box::new(Untouched::open(path)?)));
+            if file.is_new || old.take_sound(&file).is_err() {
+                remains.push(Remains::of(&Untouched::open(path)?).map_err(reading)?);
+            }
+        }
+        let mut others = OldRecords::default();
+        for remains in remains {
+            old.changes = old.changes.max(remains.noted.as_ref().map_or(0, |noted| noted.serial));
+            for (name, versions) in remains.sets {
+                let latest = latest(versions.into_iter().chain(others.sets.remove(&name)).collect());
+                others.sets.extend(latest.map(|set| (name, set)));
+            }
+            for (name, versions) in remains.resources {
+                let fits =
+                    |record: &Resource| resource_name(name.0, &name.1).and_then(|n| check_resource(record, &n)).is_ok();
+                for record in versions.into_iter().filter(fits) {
+                    let known = others.resources.entry(record.id.clone()).or_default();
+                    if !known.contains(&record) {
+                        known.push(record);
+                    }
+                }
+            }
+        }
+        for (name, set) in others.sets {
+            old.sets.entry(name).or_insert(set);
+        }
+        for (id, records) in others.resources {
+            old.resources.entry(id).or_insert(records);
+        }
+        Ok(old)
+    }
+
+    /// Takes what a store that opens has, where none before had it.
+    fn take_sound(&mut self, file: &Arc<StoreFile>) -> Result<()> {
+        let engine = Engine::open(file)?;
+        let contents = surveyed(&engine)?.sound()?;
+        let (sets, resources, platform) = engine.guarded(|database| {
+            let store = database.begin_read().map_err(reading)?;
+            let (mut sets, mut resources) = (Vec::new(), Vec::new());
+            for entry in store.open_table(SETS).map_err(reading)?.iter().map_err(reading)? {
+                let (name, record) = entry.map_err(reading)?;
+                sets.push(Place::Set(name.value()).unsealed::<EncryptionSet>(record.value())?);
+            }
+            for entry in store.open_table(RESOURCES).map_err(reading)?.iter().map_err(reading)? {
+                let (key, record) = entry.map_err(reading)?;
+                let (kind, name) = key.value();
+                resources.push(parse_resource(&resource_name(kind, name)?, record.value())?);
+            }
+            let platform = match platform_table(&store)? {
+                Some(table) => table.get(KEYS).map_err(reading)?.map(|record| Place::Platform.unsealed(record.value())),
+                None => None,
+            };
+            Ok((sets, resources, platform.transpose()?))
+        })?;
+        self.platform = self.platform.take().or(platform);
+        for set in sets {
+            self.sets.entry(set.name.clone()).or_insert(set);
+        }
+        for resource in resources {
+            self.resources.entry(resource.id.clone()).or_insert_with(|| vec![resource]);
+        }
+        self.changes = self.changes.max(contents.serial);
+        Ok(())
+    }
+}
+
+/// Of the versions of a set's record, the last one, as far as they tell.
+fn latest(mut versions: Vec<EncryptionSet>) -> Option<EncryptionSet> {
+    let order = |set: &EncryptionSet| (set.created, set.last_key_rotation_timestamp, set.former_keys.len());
+    versions.sort_by_key(order);
+    let last = versions.pop()?;
+    let counts = |set: &EncryptionSet| {
+        let set = set.clone();
+        (set.region, set.subscription, set.tenant, set.identity, set.encryption_type.name(), set.active_key)
+    };
+    let is_clear = versions.iter().filter(|set| order(set) == order(&last)).all(|set| counts(set) == counts(&last));
+    is_clear.then_some(last)
+}

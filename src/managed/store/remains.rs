@@ -1,0 +1,174 @@
+//! What can still be read of a file that the database can't open: a record says itself what it is of, and its checksum
+//! covers that. So records are found wherever they lie; which of several versions was the last, nothing says.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+
+use serde::de::DeserializeOwned;
+
+use super::contents::{self, Contents, Place};
+use super::file::Bytes;
+use crate::managed::care::StoreCheck;
+use crate::managed::records::{EncryptionSet, Resource};
+use crate::managed::service::check_name;
+
+/// How many bytes are looked at in one go, and how long a record is at most.
+const WINDOW: usize = 1 << 20;
+const LONGEST: usize = 64 << 10;
+/// How the JSON of a set begins, and that of a resource.
+const SET: &[u8] = b"{\"name\":\"";
+const RESOURCE: &[u8] = b"{\"kind\":\"";
+/// The key of the record of the contents, which stands right before it.
+const CONTENTS: &[u8] = b"contents\x01";
+/// How many records are kept at most, and versions of one.
+const MOST: usize = 1_000_000;
+const MOST_VERSIONS: usize = 64;
+
+#[derive(Default)]
+pub(super) struct Remains {
+    /// The latest note of the contents.
+    pub(super) noted: Option<Contents>,
+    /// What has records that can be believed, and all versions of them.
+    pub(super) sets: BTreeMap<String, Vec<EncryptionSet>>,
+    pub(super) resources: BTreeMap<(u8, String), Vec<Resource>>,
+    /// What has one that can't.
+    damaged: BTreeSet<String>,
+}
+
+impl Remains {
+    pub(super) fn of(file: &dyn Bytes) -> io::Result<Self> {
+        let len = file.len()?;
+        let mut remains = Remains::default();
+        let mut bytes = Vec::new();
+        let mut at = 0;
+        while at < len {
+            // A record that begins in this window is in it to its end; its checksum is before it.
+            let from = at.saturating_sub(contents::HEAD as u64);
+            let end = len.min(at + (WINDOW + LONGEST) as u64);
+            bytes.resize((end - from) as usize, 0);
+            file.read(from, &mut bytes)?;
+            let begin = (at - from) as usize;
+            remains.look(&bytes, begin..bytes.len().min(begin + WINDOW));
+            at += WINDOW as u64;
+        }
+        Ok(remains)
+    }
+
+    fn look(&mut self, bytes: &[u8], range: core::ops::Range<usize>) {
+        let mut at = range.start;
+        while at < range.end {
+            let rest = &bytes[at..];
+            let read = match rest[0] {
+                b'{' if rest.starts_with(SET) => {
+                    let put = |remains: &mut Self, set: EncryptionSet| {
+                        add(remains.sets.entry(set.name.clone()).or_default(), set);
+                    };
+                    self.record(bytes, at, |set: &EncryptionSet| (0, set.name.clone()), put)
+                }
+                b'{' if rest.starts_with(RESOURCE) => {
+                    let key = |resource: &Resource| (resource.kind.code(), resource.name.clone());
+                    let put = |remains: &mut Self, resource: Resource| {
+                        add(remains.resources.entry(key(&resource)).or_default(), resource);
+                    };
+                    self.record(bytes, at, key, put)
+                }
+                b'c' if rest.starts_with(CONTENTS) => {
+                    let end = rest.len().min(CONTENTS.len() - 1 + contents::LEN);
+                    if let Ok(noted) = Contents::from_bytes(&rest[CONTENTS.len() - 1..end])
+                        && self.noted.as_ref().is_none_or(|other| other.serial < noted.serial)
+                    {
+                        self.noted = Some(noted);
+                    }
+                    1
+                }
+                _ => 1,
+            };
+            at += read;
+        }
+    }
+
+    /// Takes up a record that begins here, and says how long it is.
+    fn record<T: DeserializeOwned>(
+        &mut self,
+        bytes: &[u8],
+        at: usize,
+        key: impl Fn(&T) -> (u8, String),
+        put: impl Fn(&mut Self, T),
+    ) -> usize {
+        let Some(head) = at.checked_sub(contents::HEAD) else { return 1 };
+        // An older release kept records without checksums: nothing tells whether they are sound.
+        if bytes[head] != contents::FORM || self.sets.len() + self.resources.len() + self.damaged.len() > MOST {
+            return 1;
+        }
+        let json = &bytes[at..bytes.len().min(at + LONGEST)];
+        let mut found = serde_json::Deserializer::from_slice(json).into_iter::<T>();
+        match found.next() {
+            Some(Ok(record)) => {
+                let len = found.byte_offset();
+                let (kind, name) = key(&record);
+                let place = place(kind, &name);
+                if place.checked(&bytes[head..at + len]).is_ok() {
+                    put(self, record);
+                } else {
+                    self.damaged.insert(place.name());
+                }
+                len
+            }
+            _ => {
+                self.damaged.extend(told_name(json));
+                1
+            }
+        }
+    }
+
+    /// What to say of a file that the database could not open for a reason.
+    pub(super) fn told(&self, why: String) -> StoreCheck {
+        let sets = self.sets.keys().map(|name| Place::Set(name).name());
+        let sound: BTreeSet<_> =
+            sets.chain(self.resources.keys().map(|(kind, name)| place(*kind, name).name())).collect();
+        let each = |name: &String| match sound.contains(name) {
+            true => format!("a record of the {name} is damaged; one of the same or another time can be read"),
+            false => format!("the record of the {name} is damaged"),
+        };
+        let (sets, resources) = (self.sets.len() as u64, self.resources.len() as u64);
+        let mut defects = vec![why];
+        defects.extend(self.damaged.iter().map(each));
+        match &self.noted {
+            Some(noted) => {
+                let missing = [("sets", sets, noted.counts[0]), ("resources", resources, noted.counts[1])];
+                let missing = missing.iter().filter(|(_, found, noted)| found < noted);
+                defects.extend(missing.map(|(what, found, noted)| {
+                    format!("{found} {what} have a record that can be read, where there should be {noted}")
+                }));
+            }
+            None => defects.push("the record of its contents can't be found: how much is missing can't be told".into()),
+        }
+        StoreCheck { changes: self.noted.as_ref().map_or(0, |noted| noted.serial), sets, resources, defects }
+    }
+}
+
+fn add<T: PartialEq>(versions: &mut Vec<T>, version: T) {
+    if versions.len() < MOST_VERSIONS && !versions.contains(&version) {
+        versions.push(version);
+    }
+}
+
+/// The place of a set for the kind 0, or of a resource.
+fn place(kind: u8, name: &str) -> Place<'_> {
+    if kind == 0 { Place::Set(name) } else { Place::Resource(kind, name) }
+}
+
+/// Whose record this is, as far as it says so.
+fn told_name(json: &[u8]) -> Option<String> {
+    let start = &json[..json.len().min(512)];
+    let text = String::from_utf8_lossy(start);
+    let field = |name: &str| text.split_once(name)?.1.split_once('"').map(|(value, _)| value.to_owned());
+    let (kind, name) = (field("\"kind\":\""), field("\"name\":\"")?);
+    let sound = name.split('/').all(|part| check_name(part).is_ok());
+    let kind = match kind.as_deref() {
+        Some(kind @ ("disk" | "snapshot" | "image")) => kind,
+        Some(_) => "resource",
+        None => "set",
+    };
+    sound.then(|| format!("{kind} {name:?}"))
+}

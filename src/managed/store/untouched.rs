@@ -1,0 +1,103 @@
+//! A file that is read and never written: what the database changes when it opens a store stays in memory.
+
+use std::collections::BTreeMap;
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io;
+use std::path::Path;
+use std::sync::Mutex;
+
+use super::file::Bytes;
+use super::lock;
+use crate::folder::{self, Links};
+use crate::{Error, Result};
+
+const PAGE: usize = 4096;
+
+#[derive(Debug)]
+pub(super) struct Untouched {
+    file: File,
+    /// What the file is for the database, and what it has changed.
+    len: Mutex<u64>,
+    pages: Mutex<BTreeMap<u64, Box<[u8]>>>,
+}
+
+impl Untouched {
+    /// Opens a file that nobody writes meanwhile.
+    pub(super) fn open(path: &Path) -> Result<Self> {
+        let io = |e| Error::io(format!("opening the store {}", path.display()), e);
+        let file = folder::open(OpenOptions::new().read(true), path, Links::Follow).map_err(io)?;
+        match file.try_lock_shared() {
+            Err(TryLockError::WouldBlock) => {
+                return Err(Error::Busy { what: format!("the store {}", path.display()) });
+            }
+            Err(TryLockError::Error(e)) if e.kind() != io::ErrorKind::Unsupported => return Err(io(e)),
+            _ => {}
+        }
+        let len = Mutex::new(file.metadata().map_err(io)?.len());
+        Ok(Untouched { file, len, pages: Mutex::default() })
+    }
+
+    /// A page as the file has it; zeros behind its end.
+    fn page(&self, number: u64) -> io::Result<Box<[u8]>> {
+        let mut page = vec![0; PAGE];
+        let end = self.file.metadata()?.len();
+        let offset = number * PAGE as u64;
+        let there = end.saturating_sub(offset).min(PAGE as u64) as usize;
+        Bytes::read(&self.file, offset, &mut page[..there])?;
+        Ok(page.into())
+    }
+}
+
+/// The pages of a run, each with the part of the run that is in it.
+fn pages(offset: u64, len: usize) -> impl Iterator<Item = (u64, usize, core::ops::Range<usize>)> {
+    let mut at = 0;
+    core::iter::from_fn(move || {
+        let place = offset + at as u64;
+        let skip = (place % PAGE as u64) as usize;
+        let part = at..len.min(at + PAGE - skip);
+        at = part.end;
+        (!part.is_empty()).then_some((place / PAGE as u64, skip, part))
+    })
+}
+
+impl Bytes for Untouched {
+    fn len(&self) -> io::Result<u64> {
+        Ok(*lock(&self.len))
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        if offset.checked_add(out.len() as u64).is_none_or(|end| end > *lock(&self.len)) {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        let changed = lock(&self.pages);
+        for (number, skip, part) in pages(offset, out.len()) {
+            let len = part.len();
+            match changed.get(&number) {
+                Some(page) => out[part].copy_from_slice(&page[skip..skip + len]),
+                None => out[part].copy_from_slice(&self.page(number)?[skip..skip + len]),
+            }
+        }
+        Ok(())
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        *lock(&self.len) = len;
+        Ok(())
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        let mut changed = lock(&self.pages);
+        for (number, skip, part) in pages(offset, data.len()) {
+            let page = match changed.entry(number) {
+                std::collections::btree_map::Entry::Occupied(page) => page.into_mut(),
+                std::collections::btree_map::Entry::Vacant(place) => place.insert(self.page(number)?),
+            };
+            page[skip..skip + part.len()].copy_from_slice(&data[part]);
+        }
+        Ok(())
+    }
+}
