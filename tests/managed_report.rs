@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use atrest::EncryptionType::{CustomerKey, PlatformAndCustomerKeys};
 use atrest::managed::{DiskService, KeyAccess, NewSnapshot, ProtectionStatus, ResourceName};
-use common::world::{VAULT, World, new_disk, quiet};
+use common::world::{VAULT, World, copy_to, new_disk, quiet, still};
 use serde_json::Value;
 
 fn key_of(world: &World, service: &DiskService, disk: &str) -> Vec<String> {
@@ -132,4 +132,39 @@ fn a_disk_whose_key_was_taken_away_says_so() {
     assert_eq!(access(), KeyAccess::Suspended);
     drop(disk);
     assert_eq!(access(), KeyAccess::Closed);
+}
+
+#[test]
+fn a_report_tells_how_much_a_disks_key_has_encrypted() {
+    let world = World::new();
+    let service = world.service();
+    world.set(&service, "d", PlatformAndCustomerKeys);
+    service.create_disk(&new_disk("one", None)).unwrap();
+    service.create_disk(&new_disk("two", Some("d"))).unwrap();
+    for disk in ["one", "two"] {
+        let used = || service.report(&ResourceName::disk(disk)).unwrap().used_blocks;
+        let before = used();
+        let open = service.open_disk(disk).unwrap();
+        (0..3).for_each(|_| open.write_at(4096, &[7; 8192]).unwrap());
+        // A count is right to 64 KiB, and never too low: three times 8 KiB are 1,536 blocks of 16 bytes.
+        let while_open = used();
+        let grown = while_open[0] - before[0];
+        assert!((1536..1536 + 2 * 4096).contains(&grown), "{disk}: {grown}");
+        assert_eq!(while_open[1] > before[1], disk == "two");
+        drop(open);
+        assert_eq!(used(), while_open, "{disk}");
+        assert_eq!(service.resource(&ResourceName::disk(disk)).unwrap().used_blocks, while_open);
+        assert!(!service.report(&ResourceName::disk(disk)).unwrap().key_due);
+    }
+    // The next process counts on; and when it is time for another key, that is told.
+    drop(service);
+    let service = world.service();
+    let before = service.report(&ResourceName::disk("one")).unwrap().used_blocks[0];
+    let open = service.open_disk("one").unwrap();
+    open.write_at(0, &[7; 4096]).unwrap();
+    assert!(service.report(&ResourceName::disk("one")).unwrap().used_blocks[0] >= before + 256);
+    // What is copied has a new key.
+    service.create_disk_from(&ResourceName::disk("one"), &copy_to("copy", None), &still).unwrap();
+    let copy = service.report(&ResourceName::disk("copy")).unwrap().used_blocks[0];
+    assert!((4096..3 * 4096).contains(&copy), "64 KiB were written: {copy}");
 }

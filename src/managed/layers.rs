@@ -120,7 +120,7 @@ impl Resource {
     /// How to open one of its volumes, 0 for the upper one: bound to the context, and with the DEK that the store knows. Who
     /// may have a DEK wrapped could otherwise put a volume of their own in its place.
     fn expecting(&self, layer: usize, context: &str) -> OpenOptions {
-        let options = OpenOptions::new().context(context.as_bytes());
+        let options = OpenOptions::new().context(context.as_bytes()).used_blocks(self.used_blocks[layer]);
         match self.fingerprints.get(layer) {
             Some(fingerprint) => options.expect(*fingerprint),
             None => options,
@@ -263,6 +263,14 @@ impl Layers {
         match self {
             Layers::One(volume) => volume.keks(),
             Layers::Two(volume) => volume.keks(),
+        }
+    }
+
+    /// How many blocks each DEK has encrypted, as [`Resource::used_blocks`] has them.
+    pub(super) fn used_blocks(&self) -> [u64; 2] {
+        match self {
+            Layers::One(volume) => [volume.usage().blocks(), 0],
+            Layers::Two(volume) => [volume.usage().blocks(), volume.device().usage().blocks()],
         }
     }
 

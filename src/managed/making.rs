@@ -53,6 +53,7 @@ impl Inner {
                 for Made { resource, layers } in &made {
                     let mut resource = resource.clone();
                     resource.note_layers(layers, now);
+                    resource.note_used(layers.used_blocks(), 1);
                     tables.add_resource(&resource)?;
                 }
                 Ok(())

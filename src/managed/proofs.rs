@@ -46,6 +46,17 @@ impl Resource {
         news
     }
 
+    /// Notes how much the DEKs have encrypted, if that is more by at least `least` blocks.
+    pub(super) fn note_used(&mut self, used: [u64; 2], least: u64) -> bool {
+        let mut news = false;
+        for (known, used) in self.used_blocks.iter_mut().zip(used) {
+            if used.saturating_sub(*known) >= least {
+                (*known, news) = (used, true);
+            }
+        }
+        news
+    }
+
     /// Notes what all layers are under.
     pub(super) fn note_layers(&mut self, layers: &Layers, now: u64) -> bool {
         let keks = layers.all_keks();
@@ -83,12 +94,12 @@ impl Inner {
             });
         }
         // Without the note the data is there all the same; its status is then what was proved before.
-        let _ = self.prove(&name, &resource.id, |of| of.note_layers(layers, at));
+        let _ = self.note(&name, &resource.id, |of| of.note_layers(layers, at));
         Ok(())
     }
 
-    /// Notes that a resource's layers are under the keys that `note` says.
-    fn prove(&self, name: &ResourceName, id: &str, note: impl Fn(&mut Resource) -> bool) -> Result<()> {
+    /// Notes something of a resource, unless `note` says that it is no news.
+    pub(super) fn note(&self, name: &ResourceName, id: &str, note: impl Fn(&mut Resource) -> bool) -> Result<()> {
         let mut before = self.store.resource(name)?;
         if before.id != *id || !note(&mut before) {
             return Ok(());

@@ -382,6 +382,7 @@ impl Rebuilding<'_> {
             fingerprints: proven.fingerprints.clone(),
             proven: None,
             proven_lower: None,
+            used_blocks: [0; 2],
         };
         proven.note(&mut resource, self.options.clock.now());
         Ok(resource)

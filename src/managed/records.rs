@@ -199,6 +199,11 @@ pub struct Resource {
     /// The same of the lower layer, if there are two: a key of the platform.
     #[serde(default)]
     pub proven_lower: Option<Proof>,
+    /// How many blocks of 16 bytes its DEKs have encrypted, the upper layer's first, as was noted when it was last closed
+    /// ([`KeyUsage`](crate::KeyUsage)), and by [`maintain`](crate::managed::DiskService::maintain) after each 16 GiB: what a
+    /// process that was killed had written since is missing.
+    #[serde(default)]
+    pub used_blocks: [u64; 2],
 }
 
 /// The key that a volume's DEK is under, as the key's vault has proved: it unwrapped what the volume's header holds.

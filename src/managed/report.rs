@@ -13,7 +13,7 @@ use super::rotation::RotationProgress;
 use super::service::{DiskService, Inner};
 use super::unit::{Unit, lock};
 use crate::key::KeyId;
-use crate::{Error, Result};
+use crate::{Error, KeyUsage, Result};
 
 /// Whether the keys that a resource is configured for are those that it is under.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -59,6 +59,10 @@ pub struct ResourceReport {
     pub keys: Vec<String>,
     /// The same of the lower layer, if there are two.
     pub lower_keys: Vec<String>,
+    /// How many blocks of 16 bytes its DEKs have encrypted, the upper layer's first.
+    pub used_blocks: [u64; 2],
+    /// Whether it is time for another DEK, by [`KeyUsage`]: to copy it to a new disk.
+    pub key_due: bool,
     /// Whether its key may be used.
     pub access: KeyAccess,
     /// The rows of the capability table that apply to it. Behind the one for encryption at rest stands that for encryption in
@@ -177,6 +181,7 @@ impl Inner {
         let mut keys = unit.keys()?.into_iter();
         let (upper, lower) = (keys.next().unwrap_or_default(), keys.next().unwrap_or_default());
         let status = self.status(&resource, &[&upper, &lower])?;
+        let used_blocks = unit.used_blocks().unwrap_or(resource.used_blocks);
         let options = EncryptionOption::of(resource.encryption_type, resource.guest_encrypted);
         let urls = |keys: &[KeyId]| keys.iter().map(KeyId::to_string).collect();
         Ok(ResourceReport {
@@ -184,6 +189,8 @@ impl Inner {
             status,
             keys: urls(&upper),
             lower_keys: urls(&lower),
+            used_blocks,
+            key_due: used_blocks.iter().any(|&blocks| KeyUsage::new(blocks).is_due()),
             access,
             capabilities: CapabilityTable::of(&options),
         })

@@ -78,6 +78,7 @@ impl DiskService {
             fingerprints: Vec::new(),
             proven: None,
             proven_lower: None,
+            used_blocks: [0; 2],
         };
         self.inner.make(self.inner.in_set(disk, new.set.as_deref())?, Ok)
     }
@@ -219,6 +220,7 @@ impl Inner {
             fingerprints: Vec::new(),
             proven: None,
             proven_lower: None,
+            used_blocks: [0; 2],
             ..from.clone()
         })
     }

@@ -33,6 +33,7 @@ use super::care::StoreCheck;
 use super::records::{EncryptionSet, PlatformKeys, Resource, ResourceKind, ResourceName};
 use super::resources::MAX_SIZE;
 use super::service::check_name;
+use crate::key::{HashAlgorithm, self_test};
 use crate::{Error, Result};
 
 const SETS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("sets");
@@ -348,6 +349,7 @@ pub(super) fn check_file(path: &Path) -> Result<StoreCheck> {
 
 /// The database in the file, its records as this version writes them, and what is noted of them.
 fn opened(file: &Arc<StoreFile>) -> Result<(Engine, Contents)> {
+    self_test::hash(HashAlgorithm::Sha256)?; // for the checksums
     let engine = Engine::open(file)?;
     let contents = surveyed(&engine)?.sound()?;
     Ok((engine, contents))

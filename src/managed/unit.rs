@@ -22,9 +22,9 @@ pub(super) struct Unit {
     lease: Mutex<Option<Arc<KeyLease>>>,
     /// The key may not be used, and somebody was using it: the last who does wipes the DEK.
     to_wipe: AtomicBool,
-    /// The device of volumes whose DEK was wiped, until what was written to it lasts. Whoever opens it next must find it
-    /// closed, and waits for that.
-    closing: Mutex<Option<Arc<dyn BlockDevice>>>,
+    /// The device of volumes whose DEK was wiped, until what was written to it lasts, and how much that DEK has encrypted.
+    /// Whoever opens it next must find it closed, and waits for that.
+    closing: Mutex<Option<(Arc<dyn BlockDevice>, [u64; 2])>>,
     /// Who opens the volumes; the others wait, and share what comes of it.
     opening: Mutex<()>,
     /// Who changes under which keys it is, or removes it. Of several, in the order of their names.
@@ -34,6 +34,9 @@ pub(super) struct Unit {
     /// Counts the handles that users have; under `held`.
     users: Arc<()>,
 }
+
+/// How many blocks may be encrypted before that is noted: 16 GiB.
+const GROWTH: u64 = 1 << 30;
 
 /// How often a use opens the volumes, if they are closed again each time.
 const ATTEMPTS: usize = 16;
@@ -188,7 +191,7 @@ impl Unit {
     /// Closes the volumes, and with them wipes the DEK.
     fn take_layers(&self, held: &mut Held) {
         if let Some(layers) = held.layers.take() {
-            *lock(&self.closing) = Some(layers.device());
+            *lock(&self.closing) = Some((layers.device(), layers.used_blocks()));
         }
     }
 
@@ -201,10 +204,29 @@ impl Unit {
     pub(super) fn finish_closing(&self) {
         // Under the lock to the end.
         let mut closing = lock(&self.closing);
-        if let Some(device) = closing.take() {
+        if let Some((device, used)) = closing.take() {
             // Whoever syncs later does so by other volumes, and is to be right.
             let _ = device.sync();
+            self.note_used(used, 1);
         }
+    }
+
+    /// Notes how much its DEKs have encrypted, if that is much more than was noted. Not while it is being closed.
+    pub(super) fn note_growth(&self) {
+        let layers = self.held.try_read().ok().and_then(|held| held.layers.clone());
+        if let Some(layers) = layers {
+            self.note_used(layers.used_blocks(), GROWTH);
+        }
+    }
+
+    /// A count that can't be noted is noted the next time.
+    fn note_used(&self, used: [u64; 2], least: u64) {
+        let _ = self.service.note(&self.name, &self.id, |of| of.note_used(used, least));
+    }
+
+    /// How many blocks its DEKs have encrypted, if it is open.
+    pub(super) fn used_blocks(&self) -> Option<[u64; 2]> {
+        self.read().layers.as_ref().map(|layers| layers.used_blocks())
     }
 
     /// Takes part in its use; not once it is being removed.
@@ -329,6 +351,19 @@ impl Unit {
 
     fn suspended(&self, reason: &str) -> Error {
         Error::DiskSuspended { disk: self.name.name.clone(), reason: reason.into() }
+    }
+}
+
+impl Drop for Unit {
+    /// The last who used it has gone.
+    fn drop(&mut self) {
+        let held = self.held.get_mut().unwrap_or_else(PoisonError::into_inner);
+        // What was removed has no record, and a child of a fork has no business with its parent's.
+        if let Some(layers) = held.layers.take().filter(|layers| !held.removed && layers.fingerprints().is_ok()) {
+            let used = layers.used_blocks();
+            drop(layers);
+            self.note_used(used, 1);
+        }
     }
 }
 

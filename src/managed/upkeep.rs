@@ -45,7 +45,10 @@ impl DiskService {
             }
             ControlFlow::Continue(())
         });
-        units.iter().for_each(|unit| unit.suspend_if_revoked());
+        units.iter().for_each(|unit| {
+            unit.suspend_if_revoked();
+            unit.note_growth();
+        });
         sync(inner.parallel, deadline, units.into_iter().filter(|unit| unit.is_closing()).collect());
         drop(due);
         inner.leases.tidy();

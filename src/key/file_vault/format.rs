@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 use super::access::KeyOperation;
 use super::audit::AuditRecord;
 use super::root::{RootKeys, RootRecord};
-use crate::key::KeyKind;
+use crate::key::{HashAlgorithm, KeyKind, self_test};
 use crate::{Error, Result};
 
 const FORMAT: &str = "atrest-vault";
@@ -189,6 +189,7 @@ impl Sealed {
         let (text, trailer) = lines.split_at(end);
         let trailer: Trailer =
             serde_json::from_slice(trailer).map_err(|_| torn("its last line is not sound, it was cut off or torn"))?;
+        self_test::hash(HashAlgorithm::Sha256).map_err(|e| e.to_string())?;
         if Base64::decode_vec(&trailer.sha256).ok().as_deref() != Some(&Sha256::digest(text)[..]) {
             return Err("its checksum does not match, some bytes of it changed".into());
         }

@@ -315,6 +315,7 @@ impl FileVault {
         let dek = self.logged(identity, KeyOperation::UnwrapKey, id.key(), |body, used| {
             used.version = Some(id.version().into());
             let version = body.to_unwrap(id, self.now())?;
+            wrapped.algorithm.approval().require()?;
             self.kek(version)?.unwrap(wrapped)
         })?;
         Ok(Some(dek))

@@ -56,7 +56,7 @@ pub(in crate::volume) fn check_wipeable(device: &dyn BlockDevice, area: Range<u6
 pub(in crate::volume) fn wipe(device: &dyn BlockDevice, offset: u64, size: u64) -> Result<()> {
     let failed = |e| Error::io("wiping the areas of keyslots", e);
     let end = offset.saturating_add(size).min(device.size().map_err(failed)?);
-    rewrite(device, offset..end, failed, true, |block| random::fill(block))?;
+    rewrite(device, offset..end, failed, true, random::fill)?;
     device.sync().map_err(failed)
 }
 
