@@ -2770,6 +2770,10 @@ atrest_status atrest_disk_is_suspended(const atrest_disk *disk, uint32_t *out);
 // edited. Put the newest header back, or rotate.
 #define ATREST_PROTECTION_HEADER_CHANGED 5
 
+// It was proved to be under a version of its key that the store has never known: the store was put back to an older state,
+// perhaps. Put the newest store back, or rotate, which takes the version up.
+#define ATREST_PROTECTION_STORE_OUTDATED 6
+
 // Nobody has it open.
 #define ATREST_ACCESS_CLOSED 1
 

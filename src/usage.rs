@@ -13,8 +13,8 @@ use crate::{Error, Result};
 /// | [`MAX`](Self::MAX), refused beyond | 2^48 (4 PiB) | the birthday bound: two inputs meet with probability 2^-33, where SP 800-38D, 8, bears 2^-32 |
 /// | of all data under one key | 2^64 | IEEE 1619-2018, 5.1 |
 ///
-/// SP 800-38E and SP 800-38A have no limit of a key's blocks, and SP 800-38F, as far as it could be read for this, none of
-/// its wraps. IEEE 1619-2025 couldn't be read: its 2^44 is from Brož and Sedláček, *XTS mode revisited* (2025). A *key scope*
+/// SP 800-38E and SP 800-38A have no limit of a key's blocks. The text of SP 800-38F, on wraps, and that of IEEE 1619-2025
+/// couldn't be read for this; the 2^44 is from Brož and Sedláček, *XTS mode revisited* (2025). A *key scope*
 /// is how much data lies under a key, whatever is written over it; what is counted here is every block encrypted, which is
 /// never less. Decryption doesn't count. All modes have the same two thresholds, since all of them rest on a 128-bit block.
 ///

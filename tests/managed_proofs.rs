@@ -245,3 +245,27 @@ fn both_layers_are_proved() {
     assert!(matches!(read(&service, "b"), Err(Error::OlderHeader { .. })));
     assert_eq!(status(&service, "b"), ProtectionStatus::HeaderChanged);
 }
+
+#[test]
+fn an_older_store_is_told_by_its_disks_and_catches_up() {
+    let (world, service, _) = three();
+    drop(service);
+    let path = world.folder.path().join("store");
+    let older = std::fs::read(&path).unwrap();
+    let service = world.service();
+    world.customer(VAULT).rotate();
+    service.rotate_set("s", &quiet).unwrap();
+    world.customer(VAULT).off.lock().unwrap().insert(1);
+    drop(service);
+    std::fs::write(&path, older).unwrap();
+    // What the disks hold is not lost for it.
+    let service = world.service();
+    assert_eq!(status(&service, "a"), ProtectionStatus::HeaderChanged, "nothing has proved the newer key yet");
+    read(&service, "a").unwrap();
+    assert_eq!(status(&service, "a"), ProtectionStatus::StoreOutdated);
+    let report = service.report_set("s").unwrap();
+    assert_eq!((report.finished, report.waiting.len()), (false, 3));
+    assert_eq!(service.rotate_set("s", &quiet).unwrap().key, world.customer(VAULT).key(2));
+    assert!(service.report_set("s").unwrap().finished);
+    ["a", "b", "c"].iter().for_each(|disk| read(&service, disk).unwrap());
+}

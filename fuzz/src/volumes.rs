@@ -73,6 +73,7 @@ impl How {
             max_pbkdf2_iterations: MAX_ITERATIONS,
             max_argon2_kib_passes: 512,
             max_lanes: 4,
+            ..KdfLimits::default()
         };
         let options = OpenOptions::new()
             .kdf_limits(limits)

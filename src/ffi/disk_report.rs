@@ -29,6 +29,9 @@ pub const ATREST_PROTECTION_UNPROVEN: u32 = 4;
 /// Its header names another key than the one that it was proved to be under: an older header was put back, or the name was
 /// edited. Put the newest header back, or rotate.
 pub const ATREST_PROTECTION_HEADER_CHANGED: u32 = 5;
+/// It was proved to be under a version of its key that the store has never known: the store was put back to an older state,
+/// perhaps. Put the newest store back, or rotate, which takes the version up.
+pub const ATREST_PROTECTION_STORE_OUTDATED: u32 = 6;
 
 /// Nobody has it open.
 pub const ATREST_ACCESS_CLOSED: u32 = 1;
@@ -95,6 +98,7 @@ pub unsafe extern "C" fn atrest_disk_service_report(
                 ProtectionStatus::Rotating => ATREST_PROTECTION_ROTATING,
                 ProtectionStatus::Unproven => ATREST_PROTECTION_UNPROVEN,
                 ProtectionStatus::HeaderChanged => ATREST_PROTECTION_HEADER_CHANGED,
+                ProtectionStatus::StoreOutdated => ATREST_PROTECTION_STORE_OUTDATED,
                 other => return Err(unknown(format!("the status {other:?}"))),
             },
             access: match report.access {

@@ -28,6 +28,9 @@ pub enum ProtectionStatus {
     Rotating,
     /// What it is under was not proved yet: an earlier version made it. Open it, or rotate.
     Unproven,
+    /// It was proved to be under a version of its key that the store has never known: the store was put back to an older state,
+    /// perhaps. Put the newest store back, or rotate, which takes the version up.
+    StoreOutdated,
     /// Its header names another key than the one that it was proved to be under: an older header was put back, or the name
     /// was edited. Put the newest header back, or rotate.
     HeaderChanged,
@@ -201,29 +204,34 @@ impl Inner {
         if resource.joining.is_some() {
             return Ok(ProtectionStatus::Joining);
         }
-        let of = |layer: usize, in_use: Vec<KeyId>| layer_status(resource.proven_key(layer), keys[layer], &in_use);
+        let of = |layer: usize, in_use: Vec<&KeyId>, former: &[KeyId]| {
+            layer_status(resource.proven_key(layer), keys[layer], &in_use, former)
+        };
         let mut found = Vec::new();
         if let Some(set) = &resource.set {
-            found.push(of(0, self.store.set(set)?.in_use().cloned().collect()));
+            let set = self.store.set(set)?;
+            found.push(of(0, set.in_use().collect(), &set.former_keys));
         }
         if let Some(layer) = resource.platform_layer() {
             let keys = self.store.platform()?;
-            found.push(of(layer, keys.iter().flat_map(PlatformKeys::in_use).cloned().collect()));
+            let former = keys.as_ref().map_or(&[][..], |keys| &keys.former_keys);
+            found.push(of(layer, keys.iter().flat_map(PlatformKeys::in_use).collect(), former));
         }
         // What is wrong with one layer is to be told before what is only not finished with the other.
         Ok(found.into_iter().max_by_key(|status| *status as u8).unwrap_or(ProtectionStatus::Unproven))
     }
 }
 
-/// What is to be said of a layer, by the key that it was proved to be under, those that its header names, and those that
-/// something may be under, the active one first.
-fn layer_status(proven: Option<&KeyId>, named: &[KeyId], in_use: &[KeyId]) -> ProtectionStatus {
+/// What is to be said of a layer, by the key that it was proved to be under, those that its header names, those that something
+/// may be under, the active one first, and those from before.
+fn layer_status(proven: Option<&KeyId>, named: &[KeyId], in_use: &[&KeyId], former: &[KeyId]) -> ProtectionStatus {
     let Some(proven) = proven else { return ProtectionStatus::Unproven };
-    match (in_use.first() == Some(proven), named == core::slice::from_ref(proven)) {
+    match (in_use.first() == Some(&proven), named == core::slice::from_ref(proven)) {
         (true, true) => ProtectionStatus::Finished,
+        (false, true) if !in_use.contains(&proven) && !former.contains(proven) => ProtectionStatus::StoreOutdated,
         (false, true) => ProtectionStatus::Rotating,
         // It may have come under a newer key a moment before that could be noted.
-        (false, false) if !named.is_empty() && named.iter().all(|key| in_use.contains(key)) => {
+        (false, false) if !named.is_empty() && named.iter().all(|key| in_use.contains(&key)) => {
             ProtectionStatus::Rotating
         }
         (_, false) => ProtectionStatus::HeaderChanged,

@@ -834,6 +834,7 @@ atrest_status atrest_disk_is_suspended(const atrest_disk *disk, uint32_t *out);
 #define ATREST_PROTECTION_ROTATING 3
 #define ATREST_PROTECTION_UNPROVEN 4
 #define ATREST_PROTECTION_HEADER_CHANGED 5
+#define ATREST_PROTECTION_STORE_OUTDATED 6
 #define ATREST_ACCESS_CLOSED 1
 #define ATREST_ACCESS_USABLE 2
 #define ATREST_ACCESS_SUSPENDED 3
