@@ -13,7 +13,7 @@ use atrest::managed::{DiskService, ProtectionStatus, ResourceName};
 use atrest::{Error, Result};
 use common::device::TestDevice;
 use common::header;
-use common::world::{T, VAULT, World, new_disk, quiet, text};
+use common::world::{OTHER_VAULT, T, VAULT, World, new_disk, quiet, text};
 
 const HEADER: usize = 1 << 20;
 
@@ -150,6 +150,24 @@ fn a_header_from_before_a_rotation_is_told_and_can_be_taken_up_again() {
     assert_eq!(service.rotate_set("s", &quiet).unwrap().rewrapped, 1);
     assert!(service.report_set("s").unwrap().finished);
     read(&service, "b").unwrap();
+}
+
+#[test]
+fn a_header_from_before_the_set_went_to_another_vault_is_told() {
+    let (world, service, [_, device, _]) = three();
+    let old = header_of(&device);
+    let other = world.customer(OTHER_VAULT);
+    other.granted.lock().unwrap().push(service.set("s").unwrap().identity);
+    service.set_key("s", &other.key(1), &quiet).unwrap();
+    put_back(&device, &old);
+    assert!(matches!(read(&service, "b"), Err(Error::OlderHeader { .. })));
+    assert_eq!(status(&service, "b"), ProtectionStatus::HeaderChanged);
+    assert!(!service.report_set("s").unwrap().finished);
+    // While the vault of before still lets the set use its key, it is put under the new one again.
+    assert_eq!(service.rotate_set("s", &quiet).unwrap().rewrapped, 1);
+    assert!(service.report_set("s").unwrap().finished);
+    world.customer(VAULT).disabled.store(true, Relaxed);
+    ["a", "b", "c"].iter().for_each(|disk| read(&service, disk).unwrap());
 }
 
 #[test]

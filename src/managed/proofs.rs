@@ -136,7 +136,10 @@ impl Inner {
             if let Some(key) = exact {
                 return Ok((Some(set), key));
             }
-            if let Some(key) = keys.iter().find(|key| set.in_use().any(|wanted| is_same(key, wanted))).cloned() {
+            let is_other_version = |key: &KeyId| set.in_use().any(|wanted| is_same(key, wanted));
+            // Of another key, and perhaps another vault, that the set has left.
+            let is_former = |key: &KeyId| resource.proven.is_some() && set.former_keys.contains(key);
+            if let Some(key) = keys.iter().find(|key| is_other_version(key) || is_former(key)).cloned() {
                 if leased {
                     let vault = || self.vault_of(&set, &key);
                     self.check_not_put_back(resource, 0, &key, &set.former_keys, vault)?;

@@ -22,9 +22,9 @@ pub(super) struct Unit {
     lease: Mutex<Option<Arc<KeyLease>>>,
     /// The key may not be used, and somebody was using it: the last who does wipes the DEK.
     to_wipe: AtomicBool,
-    /// The device of volumes whose DEK was wiped, until what was written to it lasts, and how much that DEK has encrypted.
-    /// Whoever opens it next must find it closed, and waits for that.
-    closing: Mutex<Option<(Arc<dyn BlockDevice>, [u64; 2])>>,
+    /// What is left of volumes whose DEK was wiped, until what was written to them lasts. Whoever opens it next must find it
+    /// closed, and waits for that.
+    closing: Mutex<Option<Closing>>,
     /// Who opens the volumes; the others wait, and share what comes of it.
     opening: Mutex<()>,
     /// Who changes under which keys it is, or removes it. Of several, in the order of their names.
@@ -33,6 +33,12 @@ pub(super) struct Unit {
     pub(super) copying: Mutex<()>,
     /// Counts the handles that users have; under `held`.
     users: Arc<()>,
+}
+
+/// What volumes leave to be done when their DEK is wiped.
+struct Closing {
+    device: Arc<dyn BlockDevice>,
+    used_blocks: [u64; 2],
 }
 
 /// How many blocks may be encrypted before that is noted: 16 GiB.
@@ -191,7 +197,7 @@ impl Unit {
     /// Closes the volumes, and with them wipes the DEK.
     fn take_layers(&self, held: &mut Held) {
         if let Some(layers) = held.layers.take() {
-            *lock(&self.closing) = Some((layers.device(), layers.used_blocks()));
+            *lock(&self.closing) = Some(Closing { device: layers.device(), used_blocks: layers.used_blocks() });
         }
     }
 
@@ -204,10 +210,10 @@ impl Unit {
     pub(super) fn finish_closing(&self) {
         // Under the lock to the end.
         let mut closing = lock(&self.closing);
-        if let Some((device, used)) = closing.take() {
+        if let Some(Closing { device, used_blocks }) = closing.take() {
             // Whoever syncs later does so by other volumes, and is to be right.
             let _ = device.sync();
-            self.note_used(used, 1);
+            self.note_used(used_blocks, 1);
         }
     }
 
