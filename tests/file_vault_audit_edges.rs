@@ -119,9 +119,10 @@ fn the_last_numbers_are_used_and_none_after_them() {
         fixture.edit(|body| body["audit"] = serde_json::json!({"start": head, "anchor": head, "length": 0}));
         fixture.put(b"");
     };
+    let wrapped = fixture.open().wrap("disks", &Secret::copy_from(&[7; 32])).unwrap();
     at(u64::MAX - 2);
     let vault = fixture.open();
-    let wrapped = vault.wrap("disks", &Secret::copy_from(&[7; 32])).unwrap();
+    vault.unwrap(&wrapped).unwrap().unwrap();
     vault.create_key("tapes").unwrap();
     assert_eq!(seqs(&fixture.read()), [u64::MAX - 1, u64::MAX]);
     let sound = fixture.log();
@@ -148,6 +149,28 @@ fn the_last_numbers_are_used_and_none_after_them() {
     at(u64::MAX);
     assert!(fixture.read().is_empty());
     assert!(matches!(fixture.open().describe("disks", None), Err(Error::Vault(_))));
+}
+
+#[test]
+fn a_vault_wraps_no_more_than_its_keys_bear() {
+    // Each wrap of 64 bytes by AES-KW is 6 rounds over 8 blocks (RFC 3394, 2.2.1).
+    let fixture = Fixture::new(0);
+    let at = |seq: u64| {
+        let head = format!("{seq}:{NO_MAC}");
+        fixture.edit(|body| body["audit"] = serde_json::json!({"start": head, "anchor": head, "length": 0}));
+        fixture.put(b"");
+        fixture.open()
+    };
+    let dek = Secret::copy_from(&[7; 64]);
+    let usage = at(10).usage().unwrap();
+    assert!(usage.blocks() == 480 && !usage.is_due());
+    let due = at((1 << 44) / 48 + 1);
+    assert!(due.usage().unwrap().is_due());
+    let wrapped = due.wrap("disks", &dek).unwrap();
+    let full = at((1 << 48) / 48 + 1);
+    assert!(matches!(full.wrap("disks", &dek), Err(Error::KeyExhausted { .. })));
+    // What was wrapped is not lost.
+    assert!(full.unwrap(&wrapped).unwrap().unwrap() == dek);
 }
 
 #[test]

@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use super::{KeyDescription, KeyId, KeyKind, KeyVault, WrappedDek};
-use crate::{Clock, Error, Result, Secret, SystemClock, random};
+use crate::{Clock, Error, KeyUsage, Result, Secret, SystemClock, random};
 use audit::{AuditWriter, Use};
 use file::VaultFile;
 use format::{Body, VersionRecord};
@@ -34,6 +34,9 @@ pub use root::{KdfCost, Unlock};
 
 /// The most keys of a vault, and the most versions of a key: the file stays readable in bounded time and memory.
 const MAX_KEYS: usize = 10_000;
+
+/// The longest DEK, in bytes.
+const LONGEST_DEK: usize = 64;
 
 /// A vault in a file: named keys with versions, each wrapped under a root key that a passphrase (Argon2id) or a key file
 /// gives. Keys are AES-256, and with the feature `rsa` RSA too.
@@ -193,6 +196,16 @@ impl FileVault {
         self.store.audit.head(|| self.audit_record())
     }
 
+    /// How much any one of its keys can have encrypted by wrapping, at most: as if each use that the log has numbered had been
+    /// a wrap of a DEK of 64 bytes under that key. Wraps beyond [`KeyUsage::MAX`] are refused with
+    /// [`Error::KeyExhausted`]; a new vault counts anew.
+    ///
+    /// # Errors
+    /// As [`audit_head`](Self::audit_head).
+    pub fn usage(&self) -> Result<KeyUsage> {
+        Ok(KeyUsage::of_wraps(self.audit_head()?.seq(), LONGEST_DEK))
+    }
+
     /// Puts the audit log aside, whole or damaged, into a file that must not exist yet, and begins a new one that goes on
     /// from it. The last entry of the old log says so.
     ///
@@ -291,7 +304,7 @@ impl FileVault {
     /// Wraps under a version, or under the one that is meant when none is told.
     fn wrap_as(&self, identity: Option<&str>, key: &str, told: Option<&KeyId>, dek: &Secret) -> Result<WrappedDek> {
         self.reload()?;
-        self.logged(identity, KeyOperation::WrapKey, key, |body, used| {
+        let (wrapped, head) = self.logged_at(identity, KeyOperation::WrapKey, key, |body, used| {
             used.version = told.map(|id| id.version().into());
             let version = match told {
                 Some(id) => body.to_wrap_under(id, self.now())?,
@@ -301,7 +314,10 @@ impl FileVault {
             used.version = Some(id.version().into());
             let (algorithm, bytes) = self.kek(version)?.wrap(&id, dek)?;
             Ok(WrappedDek { kek: id, algorithm, bytes })
-        })
+        })?;
+        // What is over the limit is counted, and not given out.
+        KeyUsage::of_wraps(head.seq(), dek.len()).check(1)?;
+        Ok(wrapped)
     }
 
     fn unwrap_as(&self, identity: Option<&str>, wrapped: &WrappedDek) -> Result<Option<Secret>> {
@@ -338,6 +354,17 @@ impl FileVault {
         key: &str,
         act: impl FnOnce(&Body, &mut Use) -> Result<T>,
     ) -> Result<T> {
+        self.logged_at(identity, operation, key, act).map(|(done, _)| done)
+    }
+
+    /// As [`logged`](Self::logged); tells also how far the log goes then.
+    fn logged_at<T>(
+        &self,
+        identity: Option<&str>,
+        operation: KeyOperation,
+        key: &str,
+        act: impl FnOnce(&Body, &mut Use) -> Result<T>,
+    ) -> Result<(T, AuditHead)> {
         let mut used = Use::of_key(operation.name(), key);
         used.identity = identity.map(Into::into);
         let result = {
@@ -345,8 +372,8 @@ impl FileVault {
             body.check_access(identity, operation, key).and_then(|()| act(&body, &mut used))
         };
         let mut log = self.store.audit.begin(|| self.audit_record())?;
-        log.append(&used, audit::outcome(&result), self.now(), self.sync_uses)?;
-        result
+        let head = log.append(&used, audit::outcome(&result), self.now(), self.sync_uses)?;
+        result.map(|done| (done, head))
     }
 
     fn kek(&self, version: &VersionRecord) -> Result<Kek> {
