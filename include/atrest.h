@@ -759,6 +759,11 @@ atrest_status atrest_vault_audit_past_damage(const atrest_vault *vault, const ch
 // How far the audit log goes now, as a text without secrets, to be kept where the vault's folder can't be written from.
 atrest_status atrest_vault_audit_head(const atrest_vault *vault, char *head, size_t head_cap, size_t *head_len);
 
+// How many blocks of 16 bytes any one key of a vault's file can have encrypted by wrapping, at most: as if each use that the
+// log has numbered had been a wrap of ATREST_DEK_MAX bytes under that key. Beyond ATREST_BLOCKS_MAX it wraps no more
+// (ATREST_ERR_KEY_EXHAUSTED); from ATREST_BLOCKS_DUE on it is time for another vault.
+atrest_status atrest_vault_usage(const atrest_vault *vault, uint64_t *blocks);
+
 // Puts the audit log aside, whole or damaged, into a file that must not exist yet, and begins a new one that goes on from
 // it.
 atrest_status atrest_vault_archive_audit(atrest_vault *vault, const char *path);

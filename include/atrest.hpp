@@ -1113,6 +1113,10 @@ public:
     [[nodiscard]] result<std::string> audit_head() const {
         return detail::text_of([&](auto... out) { return atrest_vault_audit_head(get(), out...); });
     }
+    // How many blocks any one of its keys can have encrypted by wrapping, at most.
+    [[nodiscard]] result<std::uint64_t> usage() const {
+        return detail::value_of<std::uint64_t>([&](auto out) { return atrest_vault_usage(get(), out); });
+    }
     result<void> archive_audit(path file) { return detail::done(atrest_vault_archive_audit(get(), file.get())); }
 };
 

@@ -177,6 +177,18 @@ pub unsafe extern "C" fn atrest_vault_audit_head(
     run(|| text_out!(head, head_cap, head_len).put(&handle!(vault).file()?.audit_head()?.to_string()))
 }
 
+/// How many blocks of 16 bytes any one key of a vault's file can have encrypted by wrapping, at most: as if each use that the
+/// log has numbered had been a wrap of ATREST_DEK_MAX bytes under that key. Beyond ATREST_BLOCKS_MAX it wraps no more
+/// (ATREST_ERR_KEY_EXHAUSTED); from ATREST_BLOCKS_DUE on it is time for another vault.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn atrest_vault_usage(vault: *const atrest_vault, blocks: *mut u64) -> atrest_status {
+    run(|| {
+        let (vault, out) = (handle!(vault).file()?, out!(blocks));
+        out.set(vault.usage()?.blocks());
+        Ok(())
+    })
+}
+
 /// Puts the audit log aside, whole or damaged, into a file that must not exist yet, and begins a new one that goes on from
 /// it.
 #[unsafe(no_mangle)]

@@ -223,6 +223,7 @@ atrest_status atrest_vault_audit(const atrest_vault *vault, const char *head, at
 atrest_status atrest_vault_audit_past_damage(const atrest_vault *vault, const char *head,
     atrest_status (*each)(void *user, const atrest_audit_entry *entry), void *user);
 atrest_status atrest_vault_audit_head(const atrest_vault *vault, char *head, size_t head_cap, size_t *head_len);
+atrest_status atrest_vault_usage(const atrest_vault *vault, uint64_t *blocks);
 atrest_status atrest_vault_archive_audit(atrest_vault *vault, const char *path);
 #define ATREST_WRAP_A256KW 1
 #define ATREST_WRAP_A256KWP 2

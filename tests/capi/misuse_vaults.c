@@ -244,6 +244,12 @@ static void access_and_audit(const atrest_dek *dek)
     NO_HANDLE(atrest_vault, ATREST_ERR_UNSUPPORTED, atrest_vault_as_identity(vault, "set-2", &out));
 
     OK(atrest_vault_audit_head(owner, head, sizeof head, NULL));
+    uint64_t blocks = 0;
+    IS(ATREST_ERR_NULL_ARGUMENT, atrest_vault_usage(owner, NULL));
+    IS(ATREST_ERR_NULL_ARGUMENT, atrest_vault_usage(NULL, &blocks));
+    CHECK(blocks == 0);
+    OK(atrest_vault_usage(owner, &blocks));
+    CHECK(blocks > 0 && blocks % 48 == 0 && blocks < ATREST_BLOCKS_DUE);
     NO_BYTES(ATREST_ERR_BUFFER_TOO_SHORT, atrest_vault_audit_head(owner, TEXT, 46, &len));
     CHECK(len == strlen(head));
     IS(ATREST_ERR_NULL_ARGUMENT, atrest_vault_audit(owner, NULL, NULL, NULL));
