@@ -2779,6 +2779,9 @@ atrest_status atrest_disk_is_suspended(const atrest_disk *disk, uint32_t *out);
 // perhaps. Put the newest store back, or rotate, which takes the version up.
 #define ATREST_PROTECTION_STORE_OUTDATED 6
 
+// Its header can't be read, or what is below it can't be opened; the report in JSON says why.
+#define ATREST_PROTECTION_HEADER_UNREADABLE 7
+
 // Nobody has it open.
 #define ATREST_ACCESS_CLOSED 1
 
@@ -2822,7 +2825,7 @@ typedef struct {
 // Whether a disk, snapshot, or copy of an image's disk is under the key that it is configured for, in `out`, which starts
 // from ATREST_REPORT_INIT.
 //
-// Errors: ATREST_ERR_NO_SUCH_RESOURCE; ATREST_ERR_BAD_ENUM; what the backend answers, and what can be wrong with a header.
+// Errors: ATREST_ERR_NO_SUCH_RESOURCE; ATREST_ERR_BAD_ENUM; ATREST_ERR_IO from the store.
 atrest_status atrest_disk_service_report(const atrest_disk_service *service, uint32_t kind, const char *name,
     atrest_report *out);
 

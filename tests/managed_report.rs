@@ -168,3 +168,24 @@ fn a_report_tells_how_much_a_disks_key_has_encrypted() {
     let copy = service.report(&ResourceName::disk("copy")).unwrap().used_blocks[0];
     assert!((4096..3 * 4096).contains(&copy), "64 KiB were written: {copy}");
 }
+
+#[test]
+fn a_disk_that_cannot_be_read_hides_no_other() {
+    let world = World::new();
+    let service = world.service();
+    world.set(&service, "d", PlatformAndCustomerKeys);
+    for (disk, set) in [("a", None), ("b", Some("d")), ("c", None)] {
+        service.create_disk(&new_disk(disk, set)).unwrap();
+    }
+    world.device(&service, "a").edit(|image| image[..1 << 20].fill(0xA5));
+    world.device(&service, "b").edit(|image| image[..1 << 20].fill(0));
+    let reports = service.reports().unwrap();
+    let told: Vec<_> = reports.iter().map(|report| (report.resource.name.as_str(), report.status)).collect();
+    let unreadable = ProtectionStatus::HeaderUnreadable;
+    assert_eq!(told, [("a", unreadable), ("b", unreadable), ("c", ProtectionStatus::Finished)]);
+    assert!(reports[0].fault.as_ref().unwrap().contains("no LUKS header"), "{:?}", reports[0].fault);
+    assert_eq!(reports[2].fault, None);
+    assert_eq!(service.report_set("d").unwrap().waiting, [r#"disk "b""#]);
+    let waiting = service.report_platform().unwrap().waiting;
+    assert_eq!(waiting, [r#"disk "a""#, r#"disk "b""#]);
+}

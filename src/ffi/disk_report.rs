@@ -32,6 +32,8 @@ pub const ATREST_PROTECTION_HEADER_CHANGED: u32 = 5;
 /// It was proved to be under a version of its key that the store has never known: the store was put back to an older state,
 /// perhaps. Put the newest store back, or rotate, which takes the version up.
 pub const ATREST_PROTECTION_STORE_OUTDATED: u32 = 6;
+/// Its header can't be read, or what is below it can't be opened; the report in JSON says why.
+pub const ATREST_PROTECTION_HEADER_UNREADABLE: u32 = 7;
 
 /// Nobody has it open.
 pub const ATREST_ACCESS_CLOSED: u32 = 1;
@@ -78,7 +80,7 @@ unsafe impl SizedStruct for atrest_set_report {}
 /// Whether a disk, snapshot, or copy of an image's disk is under the key that it is configured for, in `out`, which starts
 /// from ATREST_REPORT_INIT.
 ///
-/// Errors: ATREST_ERR_NO_SUCH_RESOURCE; ATREST_ERR_BAD_ENUM; what the backend answers, and what can be wrong with a header.
+/// Errors: ATREST_ERR_NO_SUCH_RESOURCE; ATREST_ERR_BAD_ENUM; ATREST_ERR_IO from the store.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn atrest_disk_service_report(
     service: *const atrest_disk_service,
@@ -99,6 +101,7 @@ pub unsafe extern "C" fn atrest_disk_service_report(
                 ProtectionStatus::Unproven => ATREST_PROTECTION_UNPROVEN,
                 ProtectionStatus::HeaderChanged => ATREST_PROTECTION_HEADER_CHANGED,
                 ProtectionStatus::StoreOutdated => ATREST_PROTECTION_STORE_OUTDATED,
+                ProtectionStatus::HeaderUnreadable => ATREST_PROTECTION_HEADER_UNREADABLE,
                 other => return Err(unknown(format!("the status {other:?}"))),
             },
             access: match report.access {

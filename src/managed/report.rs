@@ -34,6 +34,8 @@ pub enum ProtectionStatus {
     /// Its header names another key than the one that it was proved to be under: an older header was put back, or the name
     /// was edited. Put the newest header back, or rotate.
     HeaderChanged,
+    /// Its header can't be read, or what is below it can't be opened; `fault` says why.
+    HeaderUnreadable,
 }
 
 /// Whether a resource's key may be used, as far as is known without asking its vault.
@@ -57,6 +59,8 @@ pub struct ResourceReport {
     pub resource: Resource,
     /// Whether that is finished.
     pub status: ProtectionStatus,
+    /// Why its header can't be read.
+    pub fault: Option<String>,
     /// The keys that its header says it is under, by URL; of two layers, the upper one's. What was proved, and since when, is
     /// in `resource`.
     pub keys: Vec<String>,
@@ -105,7 +109,7 @@ impl DiskService {
     /// What protects a disk, a snapshot, or a copy of an image's disk. Its header is read; no vault of a customer is asked.
     ///
     /// # Errors
-    /// [`Error::NoSuchResource`]; [`Error::Io`], and what else can be wrong with a header.
+    /// [`Error::NoSuchResource`]; [`Error::Io`] from the store. A header that can't be read is part of the report.
     pub fn report(&self, name: &ResourceName) -> Result<ResourceReport> {
         // Nobody changes it between the looks at its record and its header.
         self.inner.changing(name, |unit, resource| self.inner.report(unit, resource))
@@ -181,15 +185,25 @@ impl Inner {
             true if unit.is_suspended() => KeyAccess::Suspended,
             true => KeyAccess::Usable,
         };
-        let mut keys = unit.keys()?.into_iter();
+        // One disk that is damaged, or forged, doesn't keep others from being told of.
+        let (keys, fault) = match unit.keys() {
+            Ok(keys) => (keys, None),
+            Err(Error::NoSuchResource(text)) => return Err(Error::NoSuchResource(text)),
+            Err(e) => (Vec::new(), Some(e.to_string())),
+        };
+        let mut keys = keys.into_iter();
         let (upper, lower) = (keys.next().unwrap_or_default(), keys.next().unwrap_or_default());
-        let status = self.status(&resource, &[&upper, &lower])?;
+        let status = match fault {
+            Some(_) => ProtectionStatus::HeaderUnreadable,
+            None => self.status(&resource, &[&upper, &lower])?,
+        };
         let used_blocks = unit.used_blocks().unwrap_or(resource.used_blocks);
         let options = EncryptionOption::of(resource.encryption_type, resource.guest_encrypted);
         let urls = |keys: &[KeyId]| keys.iter().map(KeyId::to_string).collect();
         Ok(ResourceReport {
             resource,
             status,
+            fault,
             keys: urls(&upper),
             lower_keys: urls(&lower),
             used_blocks,
