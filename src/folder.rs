@@ -103,6 +103,7 @@ pub(crate) fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
 }
 
 /// Gives a file its name for good. Nothing that has the name already is replaced.
+#[cfg(feature = "managed")]
 pub(crate) fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
     match fs::hard_link(from, to) {
         Err(e) if e.kind() == ErrorKind::AlreadyExists => return Err(e),

@@ -49,6 +49,7 @@ pub use file_vault::{
 pub use fingerprint::Fingerprint;
 #[cfg(feature = "std")]
 pub(crate) use kdf::too_long;
+#[cfg(feature = "std")]
 pub use kdf::{HashAlgorithm, Kdf, KdfKind, KdfLimits};
 pub use self_test::self_test;
 #[cfg(feature = "std")]

@@ -135,6 +135,7 @@ impl<D: BlockDevice> Volume<D> {
     }
 
     /// The tokens that whoever has the DEK has written.
+    #[cfg(feature = "managed")]
     pub(crate) fn genuine_tokens(&self) -> Vec<crate::luks::Token> {
         self.locked_header().genuine_tokens(&self.dek).into_iter().map(|(_, token)| token).collect()
     }
