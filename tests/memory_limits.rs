@@ -51,6 +51,7 @@ fn with_limit(kib: u64) {
     assert!(memory.locked <= kib << 10, "{memory:?}");
     assert!(memory.unlocked > 0 && !memory.is_whole(), "{memory:?}");
 
+    assert!(matches!(memory.require(), Err(Error::MemoryNotLocked { unlocked }) if unlocked == memory.unlocked));
     let strict = OpenOptions::new().require_locked_memory(true);
     match Volume::open(device, Credential::Vault(&vault), &strict) {
         Err(e @ Error::MemoryNotLocked { .. }) => assert!(e.to_string().contains("RLIMIT_MEMLOCK"), "{e}"),

@@ -24,6 +24,15 @@ impl MemoryProtection {
     pub fn is_whole(&self) -> bool {
         self.unlocked == 0
     }
+
+    /// Refuses unless no secret can be swapped: to be asked after a vault, file or cipher was opened, as
+    /// [`OpenOptions::require_locked_memory`](crate::OpenOptions::require_locked_memory) has it asked for a volume.
+    ///
+    /// # Errors
+    /// [`Error::MemoryNotLocked`].
+    pub fn require(&self) -> Result<()> {
+        if self.is_whole() { Ok(()) } else { Err(Error::MemoryNotLocked { unlocked: self.unlocked }) }
+    }
 }
 
 /// How the secrets of this process are kept: keys, expanded keys, and what they are derived from.
@@ -51,10 +60,7 @@ pub fn memory_protection() -> MemoryProtection {
 
 /// Refuses when a secret may be swapped.
 pub(crate) fn require_locked() -> Result<()> {
-    match memory_protection() {
-        memory if memory.is_whole() => Ok(()),
-        memory => Err(Error::MemoryNotLocked { unlocked: memory.unlocked }),
-    }
+    memory_protection().require()
 }
 
 pub(super) fn add_heap(len: usize) {
