@@ -289,6 +289,8 @@ pub enum Error {
     DeviceNotBlank {
         /// The offset of the first byte that isn't zero.
         offset: u64,
+        /// What it holds, by its signature.
+        found: String,
     },
     /// An offset or length that isn't a multiple of the sector size.
     #[cfg(feature = "std")]

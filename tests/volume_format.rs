@@ -105,6 +105,16 @@ fn a_device_without_room_for_one_sector_is_refused() {
 }
 
 #[test]
+fn what_a_device_holds_is_named_before_it_is_destroyed() {
+    // The magic of ext2 to ext4 is at byte 56 of the superblock, which begins at 1024.
+    let vault = MemoryVault::new("memory:one");
+    let mut bytes = vec![0; DATA + SIZE];
+    bytes[1080..1082].copy_from_slice(&[0x53, 0xEF]);
+    let error = Volume::format(TestDevice::new(bytes), Protector::Vault(&vault, "disks"), &options()).unwrap_err();
+    assert!(error.to_string().contains("ext4 file system"), "{error}");
+}
+
+#[test]
 fn a_device_that_is_not_blank_is_refused_and_left_alone() {
     let vault = MemoryVault::new("memory:one");
     for at in [0, 1, 4095, 20_000, DATA - 1] {
@@ -112,7 +122,7 @@ fn a_device_that_is_not_blank_is_refused_and_left_alone() {
         bytes[at] = 1;
         let device = std::sync::Arc::new(TestDevice::new(bytes.clone()));
         let error = Volume::format(device.clone(), Protector::Vault(&vault, "disks"), &options()).unwrap_err();
-        assert!(matches!(error, Error::DeviceNotBlank { offset } if offset == at as u64), "{error:?}");
+        assert!(matches!(error, Error::DeviceNotBlank { offset, .. } if offset == at as u64), "{error:?}");
         assert!(error.to_string().contains(&format!("byte {at})")) && error.to_string().contains("overwrite"));
         assert!(device.bytes() == bytes && device.take_log().iter().all(|op| matches!(op, Op::Read { .. })));
         // Told to, it wipes the room of the header, and no more.

@@ -164,9 +164,9 @@ impl Error {
                      `record_size` makes that its size"
                 )
             }
-            Error::DeviceNotBlank { offset } => write!(
+            Error::DeviceNotBlank { offset, found } => write!(
                 f,
-                "the device is not blank (there is data at byte {offset}); set `overwrite` to destroy what it holds"
+                "the device is not blank: it holds {found} (there is data at byte {offset}); set `overwrite` to destroy that"
             ),
             Error::Misaligned { offset, len, sector_size } => {
                 write!(f, "offset {offset} and length {len} must be multiples of the sector size, {sector_size} bytes")

@@ -3,6 +3,7 @@
 use core::fmt;
 use std::sync::{Arc, Mutex};
 
+use super::signature;
 use super::stored::{Luks1Store, Luks2Store, StoredHeader};
 use super::{BlockDevice, KeyslotOptions, Volume};
 use crate::approval::{self, Approval};
@@ -268,7 +269,8 @@ impl<D: BlockDevice> Volume<D> {
         }
         let used = first_used(on, room)?;
         if let Some(offset) = used.filter(|_| !options.overwrite) {
-            return Err(Error::DeviceNotBlank { offset });
+            let found = signature::describe(on).map_err(|e| Error::io("looking at what the device holds", e))?;
+            return Err(Error::DeviceNotBlank { offset, found });
         }
 
         let prepared = options.prepare(protector, &dek, &header, layout.size)?;
