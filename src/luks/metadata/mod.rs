@@ -163,6 +163,12 @@ impl Metadata {
         Ok(area)
     }
 
+    /// Whether an area of a header of this size holds just this: then it needs no reading of its own.
+    pub(crate) fn is_in(&self, area: &[u8], header_size: u64) -> bool {
+        let rest = area.strip_prefix(&*self.text).filter(|_| self.header_size == header_size);
+        rest.is_some_and(|rest| rest.iter().all(|&byte| byte == 0))
+    }
+
     /// The keyslots, ordered by number.
     pub fn keyslots(&self) -> &[Keyslot] {
         &self.keyslots

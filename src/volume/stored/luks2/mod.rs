@@ -48,9 +48,9 @@ impl Luks2Store {
         if size < 2 * HEADER_SIZES[0] {
             return Err(Error::DeviceTooSmall { needed: 2 * HEADER_SIZES[0], size });
         }
-        let primary = read_copy(device, size, Position::Primary, 0)?;
+        let primary = read_copy(device, size, Position::Primary, 0, None)?;
         let secondary = match &primary {
-            Ok(copy) => read_copy(device, size, Position::Secondary, copy.binary.header_size)?,
+            Ok(copy) => read_copy(device, size, Position::Secondary, copy.binary.header_size, Some(&copy.metadata))?,
             Err(_) => find_secondary(device, size)?,
         };
         match (primary, secondary) {
@@ -282,8 +282,15 @@ impl core::fmt::Display for Bad {
     }
 }
 
-/// Reads one copy. The outer error is the device's, the inner one says what is wrong with the copy.
-fn read_copy(device: &dyn BlockDevice, size: u64, position: Position, offset: u64) -> Result<Result<Copy, Bad>> {
+/// Reads one copy, whose metadata is that of the `other` as a rule. The outer error is the device's, the inner one says what
+/// is wrong with the copy.
+fn read_copy(
+    device: &dyn BlockDevice,
+    size: u64,
+    position: Position,
+    offset: u64,
+    other: Option<&Metadata>,
+) -> Result<Result<Copy, Bad>> {
     let failed = |e| Error::io(format!("reading the {position} of the header"), e);
     let mut block = [0; BINARY_HEADER];
     if offset.checked_add(BINARY_HEADER as u64).is_none_or(|end| end > size) {
@@ -308,9 +315,13 @@ fn read_copy(device: &dyn BlockDevice, size: u64, position: Position, offset: u6
     if let Err(what) = BinaryHeader::verify(&copy) {
         return Ok(Err(Bad::Defect(what)));
     }
+    let area = &copy[BINARY_HEADER..];
+    if let Some(same) = other.filter(|other| other.is_in(area, binary.header_size)) {
+        return Ok(Ok(Copy { binary, metadata: same.clone() }));
+    }
     // No damage, then: somebody has written it so.
     let odd = |what| Bad::Defect(format!("it isn't damaged (its checksum is right), but {what}"));
-    let metadata = Metadata::parse(&copy[BINARY_HEADER..], binary.header_size);
+    let metadata = Metadata::parse(area, binary.header_size);
     Ok(metadata.map(|metadata| Copy { binary, metadata }).map_err(odd))
 }
 
@@ -318,7 +329,7 @@ fn read_copy(device: &dyn BlockDevice, size: u64, position: Position, offset: u6
 fn find_secondary(device: &dyn BlockDevice, size: u64) -> Result<Result<Copy, Bad>> {
     let mut worst = Bad::NoMagic;
     for offset in HEADER_SIZES {
-        match read_copy(device, size, Position::Secondary, offset)? {
+        match read_copy(device, size, Position::Secondary, offset, None)? {
             Ok(copy) if copy.binary.header_size == offset => return Ok(Ok(copy)),
             Ok(_) => worst = Bad::Defect(format!("a copy at offset {offset} has another size")),
             Err(Bad::NoMagic) => {}
