@@ -22,8 +22,11 @@ unsafe extern "C" {
 
 const NONE: RangeInclusive<u32> = 0..=0;
 const SOME: RangeInclusive<u32> = 1..=1_000;
-/// The one branch by which the caller learns that both halves of a key are equal, or that a key wasn't wrapped so.
+/// The one branch by which the caller learns that both halves of a key are equal.
 const VERDICT: RangeInclusive<u32> = 1..=1;
+/// That a key wasn't wrapped so: `aes-kw` finds it in one comparison of 64 bits, and where the compiler doesn't make one branch
+/// of both, this crate asks for what `aes-kw` found.
+const VERDICT_PASSED_ON: RangeInclusive<u32> = 1..=2;
 /// RFC 5649 says in the plaintext how long the key is. `aes-kw` looks at that and at the padding behind it, once it has seen
 /// by the rest of the integrity check that the KEK is right; the caller learns the length.
 const VERDICT_AND_LENGTH: RangeInclusive<u32> = 1..=20;
@@ -81,7 +84,7 @@ fn key_wrap(tally: &mut Tally, len: usize) {
         wrapped = wrap::aes_kw_wrap(&secret(&kek), &secret(&key), &mut out).expect("good lengths").len();
     });
     public(&out);
-    tally.case(&format!("AES-{}-KW: unwrap", len * 8), VERDICT, || {
+    tally.case(&format!("AES-{}-KW: unwrap", len * 8), VERDICT_PASSED_ON, || {
         wrap::aes_kw_unwrap(&secret(&kek), &out[..wrapped], &mut back).expect("what was wrapped");
     });
     tally.case(&format!("AES-{}-KWP: wrap", len * 8), NONE, || {
