@@ -133,8 +133,9 @@ impl Luks2Store {
     /// The sequence number grows even when writing fails: two different headers never carry the same.
     pub(in crate::volume) fn store(&mut self, device: &dyn BlockDevice) -> Result<()> {
         self.check_foreign()?;
+        let seqid = self.later(1)?;
         self.reserve(device)?;
-        self.binary.seqid = self.later(1)?;
+        self.binary.seqid = seqid;
         // A copy that is damaged or older goes first, and the only one that is whole stays until it is replaced.
         self.stale = match self.stale.first() {
             Some(Position::Secondary) => vec![Position::Secondary, Position::Primary],
