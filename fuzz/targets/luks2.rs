@@ -22,7 +22,12 @@ const COPY: usize = 0x4000;
 const CHECKSUM: core::ops::Range<usize> = 448..512;
 
 static OURS: LazyLock<Vec<u8>> = LazyLock::new(|| volumes::image(LuksVersion::Luks2));
-static THEIRS: LazyLock<Option<Vec<u8>>> = LazyLock::new(|| cryptsetup(&["luksFormat", "--label", "theirs"]));
+/// With the same data under the same DEK: an input may put one's header before the other's.
+static THEIRS: LazyLock<Option<Vec<u8>>> = LazyLock::new(|| {
+    let mut image = cryptsetup(&["luksFormat", "--label", "theirs"])?;
+    image[volumes::DATA..].copy_from_slice(&OURS[volumes::DATA..]);
+    Some(image)
+});
 
 fuzz_target!(init: seeds::write(seeds()), |data: &[u8]| -> Corpus {
     let readable = limits::limited(|| run(data));
