@@ -203,9 +203,41 @@ impl<'a> Object<'a> {
         let (start, end) = member.name;
         let inner = &self.text[start as usize..end as usize];
         // A name of other bytes can only be it if it is longer for its escapes.
-        inner == name.as_bytes()
-            || inner.len() > name.len() && inner.contains(&b'\\') && self.name(member).split('\0').next() == Some(name)
+        inner == name.as_bytes() || inner.len() > name.len() && inner.contains(&b'\\') && reads_as(inner, name)
     }
+}
+
+/// Whether a text between quotation marks, with its escapes, is `name`, which is ASCII, or that with a zero byte behind it.
+/// A header can hold hundreds of thousands of names: nothing is allocated to find that they are others.
+fn reads_as(mut written: &[u8], name: &str) -> bool {
+    name.bytes().all(|byte| take_unit(&mut written) == Some(byte.into()))
+        && (written.is_empty() || take_unit(&mut written) == Some(0))
+}
+
+/// The next byte, or the UTF-16 unit of an escape.
+fn take_unit(written: &mut &[u8]) -> Option<u16> {
+    let (unit, rest) = match written {
+        [b'\\', b'u', a, b, c, d, rest @ ..] => {
+            let digits = [*a, *b, *c, *d];
+            let digit = |unit: u16, digit: &u8| Some(unit << 4 | char::from(*digit).to_digit(16)? as u16);
+            (digits.iter().try_fold(0, digit)?, rest)
+        }
+        [b'\\', escaped, rest @ ..] => {
+            let unit = match escaped {
+                b'b' => 8,
+                b'f' => 12,
+                b'n' => b'\n',
+                b'r' => b'\r',
+                b't' => b'\t',
+                other => *other,
+            };
+            (unit.into(), rest)
+        }
+        [byte, rest @ ..] => ((*byte).into(), rest),
+        [] => return None,
+    };
+    *written = rest;
+    Some(unit)
 }
 
 fn place((start, end): (u32, u32)) -> Range<usize> {
