@@ -4,7 +4,7 @@ use core::fmt;
 use std::sync::{Arc, Mutex};
 
 use super::signature;
-use super::stored::{Luks1Store, Luks2Store, StoredHeader};
+use super::stored::{Luks1Store, Luks2Store, StoredHeader, rewrite};
 use super::{BlockDevice, KeyslotOptions, Volume};
 use crate::approval::{self, Approval};
 use crate::arch::wipe_deep_stack;
@@ -363,9 +363,6 @@ impl FormatOptions {
 
 const PIECE: usize = 1 << 20;
 
-/// What a file system allocates at once, as a rule.
-const BLOCK: usize = 4096;
-
 /// The offset of the first byte below `end` that isn't zero; what is behind the device's end is.
 fn first_used(device: &dyn BlockDevice, end: u64) -> Result<Option<u64>> {
     let failed = |e| Error::io("looking whether the device is blank", e);
@@ -386,14 +383,9 @@ fn first_used(device: &dyn BlockDevice, end: u64) -> Result<Option<u64>> {
 fn wipe(device: &dyn BlockDevice, end: u64) -> Result<()> {
     let failed = |e| Error::io("wiping what the device held", e);
     let end = end.min(device.size().map_err(failed)?);
-    let mut piece = vec![0; PIECE];
-    for offset in (0..end).step_by(PIECE) {
-        let piece = &mut piece[..(end - offset).min(PIECE as u64) as usize];
-        device.read_at(offset, piece).map_err(failed)?;
-        for (n, block) in piece.chunks_mut(BLOCK).enumerate().filter(|(_, block)| block.iter().any(|&byte| byte != 0)) {
-            block.fill(0);
-            device.write_at(offset + (n * BLOCK) as u64, block).map_err(failed)?;
-        }
-    }
+    rewrite(device, 0..end, failed, true, |block| {
+        block.fill(0);
+        Ok(())
+    })?;
     device.sync().map_err(failed)
 }

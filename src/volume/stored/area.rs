@@ -67,7 +67,7 @@ pub(in crate::volume) fn reserve(device: &dyn BlockDevice, place: Range<u64>) ->
 }
 
 /// Writes the blocks of a range anew that hold something, or those that don't, as `change` has changed them.
-fn rewrite(
+pub(in crate::volume) fn rewrite(
     device: &dyn BlockDevice,
     range: Range<u64>,
     failed: impl Fn(io::Error) -> Error + Copy,

@@ -9,7 +9,7 @@ use core::ops::Range;
 use std::time::Duration;
 
 use area::check_wipeable;
-pub(super) use area::read_area;
+pub(super) use area::{read_area, rewrite};
 pub(super) use luks1::Luks1Store;
 pub(super) use luks2::Luks2Store;
 
