@@ -155,7 +155,7 @@ impl Inner {
             let noted = self.put_under_keys(&[(resource, layers)], |tables| {
                 let mut joined = tables.resource(&unit.name)?;
                 let joining = joined.joining.take().is_some();
-                if joined.note_layers(layers, now) || joining {
+                if joined.note_keys(&layers.all_keks(), now) || joining {
                     tables.put_resource(&joined)?;
                 }
                 Ok(())
@@ -183,9 +183,7 @@ impl Inner {
         notes: &Notes<'_>,
     ) -> Result<bool> {
         let key = &set.active_key;
-        if resource.proven_key(0) == Some(key)
-            && unit.keys()?.first().is_some_and(|keys| keys == core::slice::from_ref(key))
-        {
+        if unit.is_under(resource, key)? {
             return Ok(false);
         }
         let rewrapped = unit.with_layers_to_rewrap(|layers| {

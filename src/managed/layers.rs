@@ -111,12 +111,12 @@ impl KeyVault for Only<'_> {
     }
 }
 
-impl Resource {
-    /// What the lower volume of two is bound to.
-    fn lower_context(&self) -> String {
-        format!("{}/platform", self.id)
-    }
+/// What the lower volume of two is bound to.
+pub(super) fn lower_context(id: &str) -> String {
+    format!("{id}/platform")
+}
 
+impl Resource {
     /// How to open one of its volumes, 0 for the upper one: bound to the context, and with the DEK that the store knows. Who
     /// may have a DEK wrapped could otherwise put a volume of their own in its place.
     fn expecting(&self, layer: usize, context: &str) -> OpenOptions {
@@ -153,7 +153,7 @@ impl Opening {
             return Ok(Opening::One(device));
         }
         let key = key_of(&keys_in(&device)?)?;
-        let options = resource.expecting(1, &resource.lower_context());
+        let options = resource.expecting(1, &lower_context(&resource.id));
         let vault = Only { vault: platform, key: &key };
         Volume::open(device, Credential::Vault(&vault), &options).map(Box::new).map(Opening::Two)
     }
@@ -215,7 +215,7 @@ impl Layers {
             return Volume::format(device, upper, &options).map(Box::new).map(Layers::One);
         }
         let lower =
-            options.clone().dek_algorithm(DekAlgorithm::Aes256Hctr2).context(resource.lower_context().as_bytes());
+            options.clone().dek_algorithm(DekAlgorithm::Aes256Hctr2).context(lower_context(&resource.id).as_bytes());
         let lower = Volume::format(device, Protector::Vault(platform, platform.name()), &lower)?;
         // What a new volume shows is noise, which isn't blank.
         Volume::format(lower, upper, &options.overwrite(true)).map(Box::new).map(Layers::Two)

@@ -52,7 +52,7 @@ impl Inner {
                 note(tables)?;
                 for Made { resource, layers } in &made {
                     let mut resource = resource.clone();
-                    resource.note_layers(layers, now);
+                    resource.note_keys(&layers.all_keks(), now);
                     resource.note_used(layers.used_blocks(), 1);
                     tables.add_resource(&resource)?;
                 }

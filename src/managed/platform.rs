@@ -70,11 +70,10 @@ impl DiskService {
         let active = keys.as_ref().map(|keys| &keys.active_key);
         let is_done = |name: &ResourceName| {
             inner.changing(name, |unit, resource| {
-                let proven = resource.platform_key().filter(|proven| Some(*proven) == active);
-                Ok(match proven {
-                    Some(proven) => unit.bottom_keys()? == core::slice::from_ref(proven),
-                    None => !inner.is_under_platform(&resource),
-                })
+                if !inner.is_under_platform(&resource) {
+                    return Ok(true);
+                }
+                active.map_or(Ok(false), |key| unit.bottom_is_under(&resource, key))
             })
         };
         let names: Vec<_> = members.iter().map(Resource::full_name).collect();
@@ -104,7 +103,7 @@ impl PlatformKeys {
 
 impl Resource {
     /// The key of the platform that it was last proved to be under.
-    fn platform_key(&self) -> Option<&KeyId> {
+    pub(super) fn platform_key(&self) -> Option<&KeyId> {
         self.platform_layer().and_then(|layer| self.proven_key(layer))
     }
 }
@@ -241,7 +240,7 @@ impl Inner {
     fn rewrap_bottom(self: &Arc<Self>, name: &ResourceName, kek: &Kek, key: &KeyId, notes: &Notes<'_>) -> Result<bool> {
         let rewrapped = self.changing(name, |unit, resource| {
             let Some(layer) = resource.platform_layer() else { return Ok(false) };
-            if resource.platform_key() == Some(key) && unit.bottom_keys()? == core::slice::from_ref(key) {
+            if unit.bottom_is_under(&resource, key)? {
                 return Ok(false);
             }
             unit.with_bottom_to_rewrap(|volume| {

@@ -57,14 +57,12 @@ impl Resource {
         news
     }
 
-    /// Notes what all layers are under.
-    pub(super) fn note_layers(&mut self, layers: &Layers, now: u64) -> bool {
-        let keks = layers.all_keks();
+    /// Notes the keys that each layer is proved to be under, the upper one's first: of several, the one that was known before.
+    pub(super) fn note_keys(&mut self, keys: &[Vec<KeyId>], now: u64) -> bool {
         let mut news = false;
-        for (layer, keys) in keks.into_iter().enumerate() {
-            // Under several keys, it is under the one that was known before too.
-            let known = self.proven_key(layer).filter(|known| keys.contains(known)).cloned();
-            if let Some(key) = known.or_else(|| keys.into_iter().next()) {
+        for (layer, keys) in keys.iter().enumerate() {
+            let known = self.proven_key(layer).filter(|known| keys.contains(known));
+            if let Some(key) = known.or(keys.first()).cloned() {
                 news |= self.note_proven(layer, key, now);
             }
         }
@@ -79,6 +77,19 @@ impl EncryptionSet {
     }
 }
 
+impl Unit {
+    /// Whether the upper layer was proved to be under a key, and its header says that and nothing else.
+    pub(super) fn is_under(&self, resource: &Resource, key: &KeyId) -> Result<bool> {
+        let says_so = |keys: &Vec<KeyId>| keys == core::slice::from_ref(key);
+        Ok(resource.proven_key(0) == Some(key) && self.keys()?.first().is_some_and(says_so))
+    }
+
+    /// The same of the layer that the platform's key protects.
+    pub(super) fn bottom_is_under(&self, resource: &Resource, key: &KeyId) -> Result<bool> {
+        Ok(resource.platform_key() == Some(key) && self.bottom_keys()? == core::slice::from_ref(key))
+    }
+}
+
 impl Inner {
     /// Keeps what an opening has proved: the keys; and of what an earlier version made the fingerprints, of which the first
     /// open is trusted, and from then on no other DEK.
@@ -89,12 +100,15 @@ impl Inner {
             return self.store.write(|tables| {
                 let mut resource = tables.resource_of(&name, &resource.id)?;
                 resource.fingerprints = fingerprints;
-                resource.note_layers(layers, at);
+                resource.note_keys(&layers.all_keks(), at);
                 tables.put_resource(&resource)
             });
         }
-        // Without the note the data is there all the same; its status is then what was proved before.
-        let _ = self.note(&name, &resource.id, |of| of.note_layers(layers, at));
+        let keys = layers.all_keks();
+        if resource.clone().note_keys(&keys, at) {
+            // Without the note the data is there all the same; its status is then what was proved before.
+            let _ = self.note(&name, &resource.id, |of| of.note_keys(&keys, at));
+        }
         Ok(())
     }
 
@@ -126,11 +140,7 @@ impl Inner {
         keys: &[KeyId],
         leased: bool,
     ) -> Result<(Option<EncryptionSet>, KeyId)> {
-        let from = match &resource.joining {
-            Some(Joining::Set(from)) => Some(from),
-            _ => None,
-        };
-        for set in resource.set.iter().chain(from) {
+        for set in resource.set.iter().chain(resource.leaving()) {
             let set = self.store.set(set)?;
             let exact = set.in_use().find(|wanted| keys.contains(wanted)).cloned();
             if let Some(key) = exact {
@@ -275,7 +285,8 @@ fn is_later(vault: &dyn KeyVault, key: &KeyId, than: &KeyId) -> Result<bool> {
     Ok(created(key)?.zip(before.unwrap_or(None)).is_some_and(|(key, than)| key > than))
 }
 
-fn not_ours(keys: &[KeyId]) -> Error {
+/// The error for a header whose keys are none of those that may be asked for.
+pub(super) fn not_ours(keys: &[KeyId]) -> Error {
     let wanted = keys.iter().map(KeyId::to_string).collect::<Vec<_>>().join(", ");
     let wanted = if wanted.is_empty() { "none, for the header names no key".into() } else { wanted };
     Error::NotThisVault { wanted }

@@ -9,8 +9,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use base64ct::{Base64, Encoding};
 
 use super::chunk_map::ChunkMap;
+use super::layers::lower_context;
 use super::parallel::for_each;
 use super::patience::{Patience, Patient};
+use super::proofs::{is_same, not_ours};
 use super::records::{EncryptionSet, Joining, Resource, ResourceKind, ResourceName};
 use super::service::{ServiceOptions, check_name};
 use super::store::{self, OldRecords, Store};
@@ -184,32 +186,20 @@ struct Rebuilding<'a> {
 /// What a device proves, once its DEK was unwrapped.
 struct Proven {
     upper: Volume<Arc<dyn BlockDevice>>,
-    /// The keys that it is under.
-    keys: Vec<KeyId>,
-    /// Those that the lower volume of two is under.
-    lower_keys: Vec<KeyId>,
+    /// The keys that the upper volume is under, and those of the lower one, if there are two.
+    keys: [Vec<KeyId>; 2],
     encryption_type: EncryptionType,
     fingerprints: Vec<Fingerprint>,
 }
 
 impl Proven {
-    /// Notes the keys that the layers are under: of several, the one that was known before.
-    fn note(&self, resource: &mut Resource, now: u64) {
-        for (layer, keys) in [&self.keys, &self.lower_keys].into_iter().enumerate() {
-            let known = resource.proven_key(layer).filter(|known| keys.contains(known)).cloned();
-            if let Some(key) = known.or_else(|| keys.first().cloned()) {
-                resource.note_proven(layer, key, now);
-            }
-        }
-    }
-
     /// Whether a record says of the keys what is so.
     fn is_noted(&self, record: &Resource) -> bool {
         let fits = |(layer, keys): (usize, &Vec<KeyId>)| match record.proven_key(layer) {
             Some(key) => keys.contains(key),
             None => keys.is_empty(),
         };
-        [&self.keys, &self.lower_keys].into_iter().enumerate().all(fits)
+        self.keys.iter().enumerate().all(fits)
     }
 }
 
@@ -232,7 +222,7 @@ impl Rebuilding<'_> {
         let but_proofs = |resource: &Resource| Resource { proven: None, proven_lower: None, ..resource.clone() };
         fitting.dedup_by(|(_, one), (_, other)| but_proofs(one) == but_proofs(other));
         let mut fitting: Vec<Resource> = fitting.into_iter().map(|(_, resource)| resource).collect();
-        let keys = proven.keys.clone();
+        let keys = proven.keys[0].clone();
         match (fitting.pop(), unfit) {
             (Some(_), _) if !fitting.is_empty() => {
                 Err("an old store has several records of it, and nothing tells which was the last".into())
@@ -246,13 +236,14 @@ impl Rebuilding<'_> {
     /// Opens the volumes of a device, and writes nothing.
     fn open(&self, region: &str, id: &str) -> Result<Proven> {
         let device: Arc<dyn BlockDevice> = Arc::new(ReadOnly(self.options.backend.open(region, id)?));
-        let lower = format!("{id}/platform");
+        let lower = lower_context(id);
         if tokens(&device)?.iter().any(|(_, context)| context == lower.as_bytes()) {
             let lower = open_by(&device, &lower, &*self.platform)?;
             let (fingerprint, keys) = (lower.fingerprint()?, lower.keks());
             let mut proven = self.open_upper(Arc::new(lower), id)?;
             proven.fingerprints.push(fingerprint);
-            return Ok(Proven { lower_keys: keys, ..proven });
+            proven.keys[1] = keys;
+            return Ok(proven);
         }
         self.open_upper(device, id)
     }
@@ -261,19 +252,19 @@ impl Rebuilding<'_> {
         let tokens = tokens(&device)?;
         let keys: Vec<_> =
             tokens.into_iter().filter(|(_, context)| context == id.as_bytes()).map(|(key, _)| key).collect();
-        let wanted = match &keys[..] {
-            [] => "none, for its header has no token of this device's id".into(),
-            keys => keys.iter().map(KeyId::to_string).collect::<Vec<_>>().join(", "),
+        let mut failed = if keys.is_empty() {
+            Error::NotThisVault { wanted: "none, for its header has no token of this device's id".into() }
+        } else {
+            not_ours(&keys)
         };
-        let mut failed = Error::NotThisVault { wanted };
         for vault in keys.iter().flat_map(|key| self.vaults(key)) {
             match vault.and_then(|vault| open_by(&device, id, &*vault)) {
                 Ok(upper) => {
                     let genuine = upper.genuine_tokens();
                     let encryption_type = genuine.first().ok_or(Error::TamperedHeader)?.encryption_type;
-                    let keys = genuine.into_iter().map(|token| token.wrapped.kek).collect();
+                    let keys = [genuine.into_iter().map(|token| token.wrapped.kek).collect(), Vec::new()];
                     let fingerprints = vec![upper.fingerprint()?];
-                    return Ok(Proven { upper, keys, lower_keys: Vec::new(), encryption_type, fingerprints });
+                    return Ok(Proven { upper, keys, encryption_type, fingerprints });
                 }
                 Err(e) => failed = e,
             }
@@ -318,23 +309,19 @@ impl Rebuilding<'_> {
         if record.increment.is_some() {
             read_map(&proven.upper, record.size).map_err(|e| e.to_string())?;
         }
-        let from = match &record.joining {
-            Some(Joining::Set(from)) => Some(from),
-            _ => None,
-        };
         let under = |set: &String| {
-            self.old.sets.get(set).is_some_and(|set| proven.keys.iter().all(|key| is_same(&set.active_key, key)))
+            self.old.sets.get(set).is_some_and(|set| proven.keys[0].iter().all(|key| is_same(&set.active_key, key)))
         };
         let platform = record.set.is_none() || record.joining == Some(Joining::Platform);
-        if !(record.set.iter().chain(from).any(under) || platform && self.is_platform(proven)) {
-            let keys: Vec<_> = proven.keys.iter().map(KeyId::to_string).collect();
+        if !(record.set.iter().chain(record.leaving()).any(under) || platform && self.is_platform(proven)) {
+            let keys: Vec<_> = proven.keys[0].iter().map(KeyId::to_string).collect();
             return Err(format!("no set that it may be in has the key that it is under, {}", keys.join(", ")));
         }
-        if let Some(set) = record.set.iter().chain(from).find(|set| !self.old.sets.contains_key(*set)) {
+        if let Some(set) = record.set.iter().chain(record.leaving()).find(|set| !self.old.sets.contains_key(*set)) {
             return Err(format!("the record of the set {set:?} can't be read, or is there in several versions"));
         }
         let mut resource = Resource { fingerprints: proven.fingerprints.clone(), ..record.clone() };
-        proven.note(&mut resource, self.options.clock.now());
+        resource.note_keys(&proven.keys, self.options.clock.now());
         Ok(resource)
     }
 
@@ -350,7 +337,7 @@ impl Rebuilding<'_> {
             None
         } else {
             let fits = |set: &&EncryptionSet| {
-                let keys = proven.keys.iter().all(|key| is_same(&set.active_key, key));
+                let keys = proven.keys[0].iter().all(|key| is_same(&set.active_key, key));
                 keys && set.region == region && set.encryption_type == proven.encryption_type
             };
             let sets: Vec<_> = self.old.sets.values().filter(fits).collect();
@@ -384,13 +371,13 @@ impl Rebuilding<'_> {
             proven_lower: None,
             used_blocks: [0; 2],
         };
-        proven.note(&mut resource, self.options.clock.now());
+        resource.note_keys(&proven.keys, self.options.clock.now());
         Ok(resource)
     }
 
     fn is_platform(&self, proven: &Proven) -> bool {
         proven.encryption_type == EncryptionType::PlatformKey
-            && proven.keys.iter().all(|key| key.vault() == self.platform.id())
+            && proven.keys[0].iter().all(|key| key.vault() == self.platform.id())
     }
 
     /// A set as its record has it, with the keys that its resources were found under: they may be newer than the record.
@@ -422,11 +409,6 @@ impl Rebuilding<'_> {
         set.previous_keys.push(core::mem::replace(&mut set.active_key, active));
         set
     }
-}
-
-/// Whether two are versions of one key.
-fn is_same(one: &KeyId, other: &KeyId) -> bool {
-    (one.vault(), one.key()) == (other.vault(), other.key())
 }
 
 fn open_by(device: &Arc<dyn BlockDevice>, context: &str, vault: &dyn KeyVault) -> Result<Volume<Arc<dyn BlockDevice>>> {

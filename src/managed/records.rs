@@ -218,6 +218,14 @@ pub struct Proof {
 }
 
 impl Resource {
+    /// The set that it is on its way out of, into another.
+    pub(super) fn leaving(&self) -> Option<&String> {
+        match &self.joining {
+            Some(Joining::Set(from)) => Some(from),
+            _ => None,
+        }
+    }
+
     /// Its kind and name.
     pub fn full_name(&self) -> ResourceName {
         ResourceName { kind: self.kind, name: self.name.clone() }

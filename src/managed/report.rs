@@ -145,12 +145,10 @@ impl DiskService {
         let members = inner.store.members(&set.name, false)?;
         let waiting = inner.waiting(&members, |name| {
             inner.changing(name, |unit, resource| {
-                let proven = resource.proven_key(0).filter(|proven| **proven == set.active_key);
-                let proven = proven.filter(|_| resource.joining.is_none());
-                Ok(match proven {
-                    Some(proven) => unit.keys()?.first().is_some_and(|keys| keys == core::slice::from_ref(proven)),
-                    None => resource.set.as_ref() != Some(&set.name),
-                })
+                if resource.set.as_ref() != Some(&set.name) {
+                    return Ok(true);
+                }
+                Ok(resource.joining.is_none() && unit.is_under(&resource, &set.active_key)?)
             })
         });
         let progress = RotationProgress { done: members.len() - waiting.len(), total: members.len() };

@@ -25,6 +25,8 @@ pub(super) struct Unit {
     /// What is left of volumes whose DEK was wiped, until what was written to them lasts. Whoever opens it next must find it
     /// closed, and waits for that.
     closing: Mutex<Option<Closing>>,
+    /// What was last noted of how much its DEKs have encrypted, so that the store needn't be asked each time.
+    noted: Mutex<[u64; 2]>,
     /// Who opens the volumes; the others wait, and share what comes of it.
     opening: Mutex<()>,
     /// Who changes under which keys it is, or removes it. Of several, in the order of their names.
@@ -80,6 +82,7 @@ impl Unit {
             lease: Mutex::default(),
             to_wipe: AtomicBool::new(false),
             closing: Mutex::default(),
+            noted: Mutex::default(),
             opening: Mutex::default(),
             change: Mutex::default(),
             copying: Mutex::default(),
@@ -219,9 +222,11 @@ impl Unit {
 
     /// Notes how much its DEKs have encrypted, if that is much more than was noted. Not while it is being closed.
     pub(super) fn note_growth(&self) {
-        let layers = self.held.try_read().ok().and_then(|held| held.layers.clone());
-        if let Some(layers) = layers {
-            self.note_used(layers.used_blocks(), GROWTH);
+        let Some(layers) = self.held.try_read().ok().and_then(|held| held.layers.clone()) else { return };
+        let (used, mut noted) = (layers.used_blocks(), lock(&self.noted));
+        if used.iter().zip(*noted).any(|(used, noted)| used.saturating_sub(noted) >= GROWTH) {
+            *noted = used;
+            self.note_used(used, GROWTH);
         }
     }
 
@@ -337,6 +342,7 @@ impl Unit {
         if let Some(lease) = &opened.lease {
             lease.remember(opened.layers.wrapped());
         }
+        *lock(&self.noted) = opened.layers.used_blocks();
         let mut held = self.write();
         self.set_lease(&mut held, opened.lease);
         held.layers = Some(Arc::new(opened.layers));

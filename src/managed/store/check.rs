@@ -12,7 +12,7 @@ use super::{
 };
 use crate::Result;
 use crate::managed::care::StoreCheck;
-use crate::managed::records::{EncryptionSet, Joining, PlatformKeys, Resource};
+use crate::managed::records::{EncryptionSet, PlatformKeys, Resource};
 use crate::managed::service::check_name;
 
 /// What is in the store, and what is wrong with it.
@@ -158,11 +158,9 @@ impl Look {
 
     fn note(&mut self, resource: &Resource) {
         let (kind, name) = (resource.kind.code(), resource.name.clone());
-        let from = match &resource.joining {
-            Some(Joining::Set(from)) => Some(from),
-            _ => None,
-        };
-        for (set, leaving) in resource.set.iter().map(|set| (set, false)).chain(from.map(|from| (from, true))) {
+        for (set, leaving) in
+            resource.set.iter().map(|set| (set, false)).chain(resource.leaving().map(|set| (set, true)))
+        {
             if !self.sets.contains(set) && !self.unread_sets.contains(set) {
                 let name = resource.full_name();
                 self.defects.push(format!("the record of the set {set:?} is missing, which the {name} is in"));

@@ -8,7 +8,7 @@ use super::{
     missing, parse_resource, reading, resource_name, taken, writing,
 };
 use crate::Result;
-use crate::managed::records::{EncryptionSet, Joining, PlatformKeys, Resource, ResourceKind, ResourceName};
+use crate::managed::records::{EncryptionSet, PlatformKeys, Resource, ResourceKind, ResourceName};
 
 /// The tables of a transaction that writes.
 pub(in crate::managed) struct Tables<'t> {
@@ -206,7 +206,7 @@ impl Tables<'_> {
         if let Some(set) = &resource.set {
             self.members.insert((set.as_str(), kind, name), false).map_err(writing)?;
         }
-        if let Some(Joining::Set(from)) = &resource.joining {
+        if let Some(from) = resource.leaving() {
             self.members.insert((from.as_str(), kind, name), true).map_err(writing)?;
         }
         if resource.joining.is_some() {
@@ -234,7 +234,7 @@ impl Tables<'_> {
         if let Some(set) = &resource.set {
             self.members.remove((set.as_str(), kind, name)).map_err(writing)?;
         }
-        if let Some(Joining::Set(from)) = &resource.joining {
+        if let Some(from) = resource.leaving() {
             self.members.remove((from.as_str(), kind, name)).map_err(writing)?;
         }
         self.joining.remove((kind, name)).map_err(writing)?;
