@@ -13,6 +13,8 @@ use atrest::key::{FileVault, Unlock};
 use atrest::{Dek, DekAlgorithm, Envelope, Error};
 use base64ct::{Base64, Encoding};
 use common::{PASSPHRASE, text, vault_at};
+use hkdf::Hkdf;
+use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest, Sha256};
 
 struct Fixture {
@@ -68,6 +70,36 @@ impl Fixture {
 
 fn says(error: &Error, what: &str) -> bool {
     matches!(error, Error::DamagedVault(text) if text.contains(what))
+}
+
+/// Only a program with the root key can write such a file; it is told as damage when it is opened, not by later calls.
+#[test]
+fn a_name_that_no_vault_gives_is_told_at_open() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, key) = (folder.path().join("keys.vault"), folder.path().join("root.key"));
+    fs::write(&key, [7; 32]).unwrap();
+    FileVault::create(&path, Unlock::KeyFile(&key)).unwrap().create_key("disks").unwrap();
+    let sound = fs::read_to_string(&path).unwrap();
+    let body = &sound[..sound.trim_end().rfind('\n').unwrap() + 1];
+    let parsed: serde_json::Value = serde_json::from_str(body).unwrap();
+    let id = parsed["id"].as_str().unwrap();
+    let open = |from: &str, to: &str| {
+        let body = body.replace(from, to);
+        assert!(from == to || body.matches(to).count() == 1);
+        let salt = Base64::decode_vec(parsed["root"]["salt"].as_str().unwrap()).unwrap();
+        let mut mac_key = [0; 32];
+        Hkdf::<Sha256>::new(Some(&salt), &[7; 32]).expand(b"atrest vault mac v1", &mut mac_key).unwrap();
+        let mac = Hmac::<Sha256>::new_from_slice(&mac_key).unwrap().chain_update(&body).finalize().into_bytes();
+        let (sum, mac) = (Base64::encode_string(&Sha256::digest(&body)), Base64::encode_string(&mac));
+        fs::write(&path, format!("{body}{{\"sha256\":\"{sum}\",\"mac\":\"{mac}\"}}\n")).unwrap();
+        FileVault::open(&path, Unlock::KeyFile(&key)).and_then(|vault| vault.keys())
+    };
+    assert_eq!(open("disks", "disks").unwrap().len(), 1, "the file is sealed as the vault does it");
+    for (from, to) in [("\"disks\"", "\"di sks\""), ("\"disks\"", "\"..\""), (id, "a vault"), (id, "")] {
+        let quoted = if to.is_empty() { (format!("\"{from}\""), "\"\"".to_owned()) } else { (from.into(), to.into()) };
+        let error = open(&quoted.0, &quoted.1).unwrap_err();
+        assert!(says(&error, "one of its names is not allowed"), "{from} as {to:?}: {error}");
+    }
 }
 
 #[test]

@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 use super::access::KeyOperation;
 use super::audit::AuditRecord;
 use super::root::{RootKeys, RootRecord};
-use crate::key::{HashAlgorithm, KeyKind, self_test};
+use crate::key::{HashAlgorithm, KeyId, KeyKind, self_test};
 use crate::{Error, Result};
 
 const FORMAT: &str = "atrest-vault";
@@ -134,6 +134,13 @@ impl Body {
         }
     }
 
+    /// Checks the names of the vault and its keys, from which the ids of keys are made.
+    fn check_names(&self) -> Result<()> {
+        let damaged = |e: Error| Error::DamagedVault(format!("one of its names is not allowed: {e}"));
+        KeyId::check_vault(&self.id).map_err(damaged)?;
+        self.keys.iter().try_for_each(|key| KeyId::check_name("key", &key.name)).map_err(damaged)
+    }
+
     /// Counts the file that is written next.
     pub(super) fn count_change(&mut self) -> Result<()> {
         let used_up =
@@ -201,6 +208,7 @@ impl Sealed {
     pub(super) fn verify(self, root: &RootKeys) -> Result<Body> {
         let altered = || Error::DamagedVault("its MAC does not match, somebody without its root key altered it".into());
         root.mac().chain_update(&self.text).verify_slice(&self.mac).map_err(|_| altered())?;
+        self.body.check_names()?;
         Ok(self.body)
     }
 }
