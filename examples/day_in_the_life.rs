@@ -7,11 +7,11 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use atrest::key::{FileVault, KeyOperation, Unlock, VaultOptions, VersionChange};
 use atrest::managed::{
     CapabilityTable, DiskFolder, DiskService, FileVaults, LeasePolicy, NewCopy, NewDisk, NewSet, NewSnapshot,
     ResourceName, ServiceOptions,
 };
+use atrest::vault::{FileVault, KeyOperation, Unlock, VaultOptions, VersionChange};
 use atrest::{EncryptionType, ManualClock};
 
 type Result<T, E = Box<dyn std::error::Error>> = std::result::Result<T, E>;

@@ -9,10 +9,10 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use atrest::key::{FileVault, KeyOperation, Unlock, VaultOptions, VersionChange};
 use atrest::managed::{
     DiskFolder, DiskService, FileVaults, LeasePolicy, NewDisk, NewSet, OpenDisk, Resource, ServiceOptions,
 };
+use atrest::vault::{FileVault, KeyOperation, Unlock, VaultOptions, VersionChange};
 use atrest::{
     Credential, Dek, DekAlgorithm, EncryptionType, FileDevice, OpenOptions, SectorSize, SystemClock, Volume, hazmat,
 };

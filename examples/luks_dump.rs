@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use atrest::FileDevice;
-use atrest::luks::{LuksVersion, Priority};
 use atrest::volume::{Header, KeyslotInfo, TokenInfo};
+use atrest::volume::{LuksVersion, Priority};
 
 fn main() -> ExitCode {
     let arguments: Vec<PathBuf> = std::env::args_os().skip(1).map(PathBuf::from).collect();

@@ -4,7 +4,7 @@
 
 use std::path::PathBuf;
 
-use atrest::key::{FileVault, Unlock};
+use atrest::vault::{FileVault, Unlock};
 use atrest::{Credential, FileDevice, FormatOptions, OpenOptions, Protector, Volume};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {

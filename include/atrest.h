@@ -36,7 +36,7 @@
 // UNITS        Sizes, lengths and offsets are in bytes. A sector's number says in its name what it counts.
 // HAZMAT       A function that can lose data or leak a key when it is used without care has `hazmat` in its name.
 //
-// Generated from src/ffi by tests/capi/header.rs: change it there.
+// Generated from crates/atrest-c/src by tests/capi/header.rs: change it there.
 
 #ifndef ATREST_H
 #define ATREST_H

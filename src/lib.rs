@@ -9,22 +9,24 @@ pub mod cipher;
 mod clock;
 mod error;
 #[cfg(feature = "std")]
-pub mod file;
+pub mod file_prefix;
 #[cfg(feature = "std")]
-mod folder;
+mod fs;
 #[cfg(feature = "std")]
 mod hash;
 pub mod key;
 mod latch;
-#[cfg(feature = "std")]
-pub mod luks;
 #[cfg(feature = "managed")]
 pub mod managed;
 #[cfg(feature = "std")]
-mod random;
+mod memory;
 #[cfg(feature = "std")]
-mod secret;
+mod ondisk;
+#[cfg(feature = "std")]
+mod random;
 mod usage;
+#[cfg(feature = "std")]
+pub mod vault;
 #[cfg(feature = "std")]
 pub mod volume;
 
@@ -34,14 +36,18 @@ pub use cipher::{SectorCipher, SectorSize, SectorUnit, StreamCipher};
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use error::{Error, Result};
 #[cfg(feature = "std")]
-pub use file::FilePrefix;
+pub use file_prefix::FilePrefix;
 pub use key::self_test;
 #[cfg(feature = "std")]
-pub use key::{
-    Credential, Dek, DekAlgorithm, EncryptionType, Envelope, FileVault, Fingerprint, KeyVault, Protector, hazmat,
-};
+pub use key::{Credential, Dek, DekAlgorithm, EncryptionType, Envelope, Fingerprint, KeyVault, Protector, hazmat};
 #[cfg(feature = "std")]
-pub use secret::{MemoryProtection, Secret, memory_protection, process_generation};
+pub use memory::{MemoryProtection, Secret, memory_protection, process_generation};
+/// The bytes of LUKS headers, for the tests and fuzzers of this project. It may change in any release.
+#[cfg(feature = "std")]
+#[doc(hidden)]
+pub use ondisk::luks;
 pub use usage::KeyUsage;
+#[cfg(feature = "std")]
+pub use vault::FileVault;
 #[cfg(feature = "std")]
 pub use volume::{BlockDevice, FileDevice, FormatOptions, MemoryDevice, OpenOptions, Volume};

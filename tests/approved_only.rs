@@ -10,9 +10,8 @@ use std::time::Duration;
 
 use atrest::approval::{self, Approval, approved_only, is_approved_only};
 use atrest::cipher::{CipherSpec, DmCipher};
-use atrest::key::{
-    FileVault, HashAlgorithm, Kdf, KdfKind, KeyId, KeyVault, Unlock, VaultOptions, WrapAlgorithm, WrappedDek, wrap,
-};
+use atrest::key::{HashAlgorithm, Kdf, KdfKind, KeyId, KeyVault, WrapAlgorithm, WrappedDek, wrap};
+use atrest::vault::{FileVault, Unlock, VaultOptions};
 use atrest::volume::KeyslotOptions;
 use atrest::{
     Credential, Dek, DekAlgorithm, Envelope, Error, FileDevice, FilePrefix, FormatOptions, MemoryDevice, OpenOptions,

@@ -6,7 +6,8 @@ mod common;
 
 use std::path::Path;
 
-use atrest::key::{FileVault, KdfCost, KeyId, KeyOrigin, Unlock};
+use atrest::key::KeyId;
+use atrest::vault::{FileVault, KdfCost, KeyOrigin, Unlock};
 use atrest::{Dek, DekAlgorithm, Envelope, Error, KeyVault, Secret};
 use common::{PASSPHRASE, hex, pipe, python, text, vault_at};
 

@@ -6,7 +6,8 @@ mod common;
 
 use std::sync::Arc;
 
-use atrest::key::{FileVault, KeyOperation, KeyVault, Unlock, WrappedDek};
+use atrest::key::{KeyVault, WrappedDek};
+use atrest::vault::{FileVault, KeyOperation, Unlock};
 use atrest::{Dek, DekAlgorithm, Envelope, Error, Secret};
 use common::{PASSPHRASE, vault_at};
 

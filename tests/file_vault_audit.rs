@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 
-use atrest::key::{AuditEntry, AuditHead, FileVault, KeyOperation, KeyVault, Unlock, VersionChange};
+use atrest::key::KeyVault;
+use atrest::vault::{AuditEntry, AuditHead, FileVault, KeyOperation, Unlock, VersionChange};
 use atrest::{Error, ManualClock, Result, Secret};
 use common::{PASSPHRASE, peer, pipe, python, text, vault_at};
 

@@ -11,7 +11,8 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use atrest::key::{AuditEntry, AuditHead, FileVault, KeyVault, Unlock};
+use atrest::key::KeyVault;
+use atrest::vault::{AuditEntry, AuditHead, FileVault, Unlock};
 use atrest::{Error, Result, Secret};
 use base64ct::{Base64, Encoding};
 use common::{peer, python, run, text};
@@ -487,7 +488,7 @@ fn the_process_that_is_killed() {
     println!("ready");
     for n in 0.. {
         vault.describe("disks", None).unwrap();
-        vault.grant(&format!("set-{}", n % 5), &[atrest::key::KeyOperation::Get]).unwrap();
+        vault.grant(&format!("set-{}", n % 5), &[atrest::vault::KeyOperation::Get]).unwrap();
         vault.archive_audit(folder.join(format!("{:010}.old", vault.audit_head().unwrap().seq()))).unwrap();
     }
 }

@@ -9,7 +9,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use atrest::key::{FileVault, Unlock};
+use atrest::vault::{FileVault, Unlock};
 use atrest::{Dek, DekAlgorithm, Envelope, Error};
 use base64ct::{Base64, Encoding};
 use common::{PASSPHRASE, text, vault_at};

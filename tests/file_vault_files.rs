@@ -11,7 +11,8 @@ use std::process::Command;
 use std::sync::mpsc;
 use std::time::Duration;
 
-use atrest::key::{FileVault, KdfCost, KeyVault, Unlock, VersionChange};
+use atrest::key::KeyVault;
+use atrest::vault::{FileVault, KdfCost, Unlock, VersionChange};
 use atrest::{Credential, Error, FileDevice, OpenOptions, Secret, Volume};
 use common::{PASSPHRASE, vault_at};
 

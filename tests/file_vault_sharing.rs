@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use atrest::key::{FileVault, Unlock};
+use atrest::vault::{FileVault, Unlock};
 use atrest::{Dek, DekAlgorithm, Envelope};
 use common::{PASSPHRASE, peer, vault_at};
 

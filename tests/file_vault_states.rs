@@ -7,7 +7,8 @@ mod common;
 use std::sync::Arc;
 use std::time::Duration;
 
-use atrest::key::{FileVault, KdfCost, KeyId, KeyKind, KeyVault, Unlock, VaultOptions, VersionChange, WrappedDek};
+use atrest::key::{KeyId, KeyKind, KeyVault, WrappedDek};
+use atrest::vault::{FileVault, KdfCost, Unlock, VaultOptions, VersionChange};
 use atrest::{Error, ManualClock, Result, Secret};
 use common::PASSPHRASE;
 

@@ -112,7 +112,7 @@ fn a_child_has_no_keys_of_its_parent_and_makes_its_own() {
     let ended = in_child(|| {
         let vault = atrest::FileVault::open(
             folder.path().join("keys.vault"),
-            atrest::key::Unlock::Passphrase(common::PASSPHRASE),
+            atrest::vault::Unlock::Passphrase(common::PASSPHRASE),
         )
         .unwrap();
         let device = FileDevice::open(folder.path().join("disk")).unwrap();

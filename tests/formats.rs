@@ -12,7 +12,8 @@ use markdown::Markdown;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use atrest::key::{FileVault, KdfCost, KeyKind, KeyOperation, KeyOrigin, KeyVault, Unlock};
+use atrest::key::{KeyKind, KeyVault};
+use atrest::vault::{FileVault, KdfCost, KeyOperation, KeyOrigin, Unlock};
 use atrest::{Credential, Dek, DekAlgorithm, Envelope, Error, FileDevice, FilePrefix, FormatOptions, MemoryDevice};
 use atrest::{OpenOptions, Protector, Secret, SectorSize, SectorUnit, Volume, hazmat};
 

@@ -7,7 +7,7 @@ mod common;
 use std::sync::mpsc;
 use std::time::Duration;
 
-use atrest::luks::Priority;
+use atrest::volume::Priority;
 use atrest::volume::ProtectorId;
 use atrest::{Error, MemoryDevice, Protector, Volume};
 use common::keyslots::cost;

@@ -14,7 +14,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
-use atrest::luks::Priority;
+use atrest::volume::Priority;
 use atrest::volume::{Header, ProtectorId};
 use atrest::{BlockDevice, Credential, Error, Protector, Result, Volume};
 use common::device::{Op, TestDevice, crash_images};

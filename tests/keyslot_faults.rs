@@ -6,7 +6,7 @@ mod common;
 
 use std::sync::Arc;
 
-use atrest::luks::Priority;
+use atrest::volume::Priority;
 use atrest::volume::{Header, ProtectorId};
 use atrest::{BlockDevice, Credential, Error, Protector, Result, Volume};
 use common::device::Call;

@@ -8,8 +8,8 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use atrest::key::{HashAlgorithm, Kdf};
-use atrest::luks::{LuksVersion, Priority};
 use atrest::volume::{Header, KeyslotOptions, ProtectorId};
+use atrest::volume::{LuksVersion, Priority};
 use atrest::{Credential, Error, FileDevice, FormatOptions, OpenOptions, Protector, Volume, hazmat};
 use common::{cryptsetup, run, run_any, text, vault_at};
 

@@ -8,11 +8,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use atrest::key::{AuditEntry, FileVault, KeyId, KeyOperation, Unlock, VaultOptions, VersionChange};
+use atrest::key::KeyId;
 use atrest::managed::{
     DiskFolder, DiskService, FileVaults, LeasePolicy, NewDisk, NewSet, OpenDisk, ResourceKind, ResourceName,
     RotationProgress, ServiceOptions, VaultDescription, VaultDirectory,
 };
+use atrest::vault::{AuditEntry, FileVault, KeyOperation, Unlock, VaultOptions, VersionChange};
 use atrest::{Clock, EncryptionType, Error, KeyVault, ManualClock, Result};
 
 const T: u64 = 1_700_000_000;

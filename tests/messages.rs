@@ -7,8 +7,8 @@ mod common;
 use std::time::{Duration, Instant};
 
 use atrest::key::{HashAlgorithm, Kdf, KdfLimits};
-use atrest::luks::{LuksVersion, Priority};
 use atrest::volume::KeyslotOptions;
+use atrest::volume::{LuksVersion, Priority};
 use atrest::{Credential, Error, FormatOptions, MemoryDevice, OpenOptions, Protector, Volume};
 use common::header;
 use common::keyslots::cost;

@@ -117,7 +117,7 @@ fn sizes_that_the_format_has_not_are_refused() {
     let format = |options: &FormatOptions| {
         Volume::format(MemoryDevice::new(20 << 20), Protector::Passphrase(b"first"), &options.clone().keyslot(cost()))
     };
-    let luks1 = FormatOptions::new().version(atrest::luks::LuksVersion::Luks1);
+    let luks1 = FormatOptions::new().version(atrest::volume::LuksVersion::Luks1);
     for options in [
         FormatOptions::new().metadata_size(0),
         FormatOptions::new().metadata_size(4096),

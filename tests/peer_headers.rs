@@ -8,7 +8,7 @@ mod common;
 use std::fs;
 
 use atrest::key::{HashAlgorithm, Kdf};
-use atrest::luks::Priority;
+use atrest::volume::Priority;
 use atrest::volume::{Header, KeyslotOptions, ProtectorId};
 use atrest::{Credential, Error, FileDevice, OpenOptions, Protector, Result, Volume};
 use common::header;

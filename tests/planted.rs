@@ -6,7 +6,8 @@ mod common;
 
 use std::sync::{Arc, Mutex};
 
-use atrest::key::{FileVault, KeyOperation, VaultIdentity, WrappedDek};
+use atrest::key::WrappedDek;
+use atrest::vault::{FileVault, KeyOperation, VaultIdentity};
 use atrest::{
     Credential, Dek, DekAlgorithm, Envelope, Error, FilePrefix, Fingerprint, FormatOptions, KeyVault, MemoryDevice,
     OpenOptions, Protector, Secret, Volume,

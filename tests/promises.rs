@@ -7,7 +7,7 @@ mod common;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use atrest::key::{FileVault, Unlock};
+use atrest::vault::{FileVault, Unlock};
 use atrest::volume::Header;
 use atrest::{Credential, Dek, DekAlgorithm, FormatOptions, MemoryDevice, OpenOptions, Protector, Volume, hazmat};
 use base64ct::{Base64, Encoding};

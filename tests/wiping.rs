@@ -298,7 +298,7 @@ fn opening_a_volume_leaves_no_key_on_the_stack() {
     let folder = tempfile::tempdir().unwrap();
     let vault = atrest::FileVault::create(
         folder.path().join("keys.vault"),
-        atrest::key::Unlock::Passphrase(b"correct horse battery staple"),
+        atrest::vault::Unlock::Passphrase(b"correct horse battery staple"),
     )
     .unwrap();
     vault.create_key("disks").unwrap();

@@ -11,7 +11,7 @@ fn main() {
     for changed in ["build.rs", "rustcrypto", "../../src", "../../Cargo.toml", "../../Cargo.lock"] {
         println!("cargo::rerun-if-changed={changed}");
     }
-    library("C_ABI", &here.join("../../src/ffi"), "atrest", &out.join("atrest"));
+    library("C_ABI", &here.join("../../crates/atrest-c"), "atrest", &out.join("atrest"));
     library("RUSTCRYPTO", &here.join("rustcrypto"), "rustcrypto_peers", &out.join("rustcrypto"));
 }
 

@@ -3,7 +3,7 @@
 use std::sync::{Arc, LazyLock};
 
 use atrest::key::{HashAlgorithm, Kdf, KdfLimits};
-use atrest::luks::{LuksVersion, Priority};
+use atrest::volume::{LuksVersion, Priority};
 use atrest::volume::{Header, KeyslotOptions, ProtectorId};
 use atrest::{
     BlockDevice, Credential, Dek, Error, FormatOptions, MemoryDevice, OpenOptions, Protector, Volume, hazmat,

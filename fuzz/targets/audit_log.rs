@@ -8,7 +8,8 @@
 use std::sync::LazyLock;
 
 use atrest::Secret;
-use atrest::key::{FileVault, KeyVault, Unlock};
+use atrest::key::KeyVault;
+use atrest::vault::{FileVault, Unlock};
 use atrest_fuzz::{Input, Numbers, json, limits, seeds, vault};
 use base64ct::{Base64, Encoding};
 use hmac::{Hmac, KeyInit, Mac};

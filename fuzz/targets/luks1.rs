@@ -6,7 +6,7 @@
 
 use std::sync::{Arc, LazyLock};
 
-use atrest::luks::LuksVersion;
+use atrest::volume::LuksVersion;
 use atrest_fuzz::disk::Disk;
 use atrest_fuzz::volumes::{self, How};
 use atrest_fuzz::{Input, limits, seeds};

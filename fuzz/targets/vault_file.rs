@@ -4,7 +4,8 @@
 
 #![no_main]
 
-use atrest::key::{FileVault, KeyInfo, KeyVault, Unlock, VaultOptions, VersionChange};
+use atrest::key::KeyVault;
+use atrest::vault::{FileVault, KeyInfo, Unlock, VaultOptions, VersionChange};
 use atrest::{Dek, DekAlgorithm, Envelope};
 use atrest_fuzz::{Input, json, limits, seeds, vault};
 use libfuzzer_sys::{Corpus, fuzz_mutator, fuzz_target};
@@ -38,7 +39,7 @@ fn seeds() -> Vec<Vec<u8>> {
     made.purge_key("purged").unwrap();
     let destroyed = atrest::key::KeyId::new(made.id(), "destroyed", "1").unwrap();
     made.hazmat_destroy_version(&destroyed).unwrap();
-    made.grant("disk-set-1", &[atrest::key::KeyOperation::WrapKey]).unwrap();
+    made.grant("disk-set-1", &[atrest::vault::KeyOperation::WrapKey]).unwrap();
     let made = vault::read(&path).unwrap();
 
     let mut seeds = Vec::new();
@@ -84,7 +85,7 @@ fn run(data: &[u8]) -> bool {
         1 => opened.create_key("another").map(drop),
         2 => opened.rotate_key("disks").map(drop),
         3 => opened.delete_key("disks"),
-        4 => opened.grant("somebody", &[atrest::key::KeyOperation::Get]),
+        4 => opened.grant("somebody", &[atrest::vault::KeyOperation::Get]),
         5 => opened.recover_key("deleted"),
         _ => Ok(()),
     };

@@ -31,7 +31,7 @@ use fused::Fused;
 
 /// Where expanded keys lie: with the secrets, or where nobody allocates, in the cipher itself.
 #[cfg(feature = "std")]
-pub(crate) use crate::secret::Locked as Place;
+pub(crate) use crate::memory::Locked as Place;
 #[cfg(not(feature = "std"))]
 pub(crate) use wiped::Wiped as Place;
 

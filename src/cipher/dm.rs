@@ -10,7 +10,7 @@ use super::{SectorCipher, SectorSize, SectorUnit, check_run, self_test, two_buff
 use crate::approval::Approval;
 use crate::arch::{Direction, Store, wipe_deep_stack};
 use crate::latch::Algorithm;
-use crate::secret::Locked;
+use crate::memory::Locked;
 use crate::usage::{self, Counter, KeyUsage};
 use crate::{Error, Result};
 

@@ -7,7 +7,7 @@ use std::path::Path;
 use zeroize::Zeroizing;
 
 use super::{Dek, KeyVault};
-use crate::{Error, Result, folder};
+use crate::{Error, Result, fs};
 
 /// The most bytes of a passphrase or key file: the reference implementation's limit.
 pub const MAX_PASSPHRASE: usize = 8 << 20;
@@ -54,7 +54,7 @@ impl<'a> Passphrase<'a> {
     /// Reads a key file.
     pub(crate) fn read(path: &Path) -> Result<Self> {
         let failed = |e| Error::io(format!("reading the key file {}", path.display()), e);
-        let file = folder::open_stream(path).map_err(failed)?;
+        let file = fs::open_stream(path).map_err(failed)?;
         let len = file.metadata().map_err(failed)?.len();
         // Room for all of it at once, as a vector that grows leaves copies behind; a pipe doesn't say how much it holds.
         let room = if len == 0 { MAX_PASSPHRASE } else { len.min(MAX_PASSPHRASE as u64) as usize };

@@ -22,7 +22,7 @@ const MAC_INFO: &str = "atrest envelope v1";
 /// ```
 /// # let folder = tempfile::tempdir().unwrap();
 /// # let path = folder.path().join("keys.vault");
-/// use atrest::key::{FileVault, Unlock};
+/// use atrest::vault::{FileVault, Unlock};
 /// use atrest::{Dek, DekAlgorithm, Envelope};
 ///
 /// let vault = FileVault::create(&path, Unlock::Passphrase(b"correct horse battery staple"))?;

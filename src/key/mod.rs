@@ -1,5 +1,5 @@
-//! Keys: data keys ([`Dek`]), the vaults that hold the keys which wrap them ([`KeyVault`], [`FileVault`]), and the record
-//! of a wrapped data key ([`Envelope`]).
+//! Keys: data keys ([`Dek`]), the trait of vaults, which hold the keys that wrap them ([`KeyVault`]), and the record of a
+//! wrapped data key ([`Envelope`]). The vault that comes with the crate is [`vault`](crate::vault).
 //!
 //! A DEK encrypts sectors; a KEK encrypts DEKs and never leaves its vault. What is stored beside the data is the wrapped
 //! DEK, with the name of the KEK that opens it.
@@ -13,19 +13,17 @@ mod description;
 #[cfg(feature = "std")]
 mod envelope;
 #[cfg(feature = "std")]
-mod file_vault;
-#[cfg(feature = "std")]
 mod fingerprint;
 #[cfg(feature = "std")]
 pub mod hazmat;
 #[cfg(feature = "std")]
 mod kdf;
+#[cfg(feature = "std")]
+mod key_vault;
 #[cfg(all(test, feature = "std"))]
 #[path = "../../tests/common/peers.rs"]
 pub(crate) mod peers; // for unit tests, of the layers above too
 pub(crate) mod self_test;
-#[cfg(feature = "std")]
-mod vault;
 pub mod wrap;
 
 #[cfg(feature = "std")]
@@ -41,19 +39,14 @@ pub use envelope::Envelope;
 #[cfg(feature = "std")]
 pub(crate) use envelope::check_context;
 #[cfg(feature = "std")]
-pub use file_vault::{
-    AuditEntry, AuditHead, AuditLog, DeletedKey, FileVault, Grant, KdfCost, KeyInfo, KeyOperation, KeyOrigin, Unlock,
-    VaultIdentity, VaultOptions, VaultProperties, VersionChange, VersionInfo,
-};
-#[cfg(feature = "std")]
 pub use fingerprint::Fingerprint;
 #[cfg(feature = "std")]
 pub(crate) use kdf::too_long;
 #[cfg(feature = "std")]
 pub use kdf::{HashAlgorithm, Kdf, KdfKind, KdfLimits};
-pub use self_test::self_test;
 #[cfg(feature = "std")]
-pub use vault::{EncryptionType, KeyId, KeyVault, WrappedDek};
+pub use key_vault::{EncryptionType, KeyId, KeyVault, WrappedDek};
+pub use self_test::self_test;
 pub use wrap::WrapAlgorithm;
 
 /// The longest context that an envelope or a volume can be bound to, in bytes.

@@ -51,7 +51,7 @@ pub(super) fn kwp() -> Result<()> {
 
 /// Tries HKDF and the HMAC below it before their first use.
 #[cfg(feature = "std")]
-pub(super) fn hkdf() -> Result<()> {
+pub(crate) fn hkdf() -> Result<()> {
     Algorithm::HkdfSha256.check(hkdf_is_right)
 }
 

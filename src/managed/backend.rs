@@ -60,9 +60,7 @@ impl DiskBackend for DiskFolder {
             }
             Err(_) => Ok(()),
             // Once the store forgets it, it must not come back.
-            Ok(()) => {
-                crate::folder::sync(&path).map_err(|e| crate::Error::io(format!("removing {}", path.display()), e))
-            }
+            Ok(()) => crate::fs::sync(&path).map_err(|e| crate::Error::io(format!("removing {}", path.display()), e)),
         }
     }
 }

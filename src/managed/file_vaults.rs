@@ -19,7 +19,7 @@ use crate::{Error, FileVault, KeyVault, Result};
 /// # let folder = tempfile::tempdir().unwrap();
 /// # let (path, root) = (folder.path().join("contoso.vault"), folder.path().join("root.key"));
 /// use std::sync::Arc;
-/// use atrest::key::{FileVault, KeyOperation, Unlock, VaultOptions};
+/// use atrest::vault::{FileVault, KeyOperation, Unlock, VaultOptions};
 /// use atrest::managed::{FileVaults, VaultDirectory};
 ///
 /// let options =

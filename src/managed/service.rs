@@ -14,7 +14,7 @@ use super::records::{EncryptionSet, Resource, ResourceName};
 use super::store::Store;
 use super::unit::{Unit, lock};
 use crate::key::KeyId;
-use crate::{Clock, Error, KeyVault, Result, random, secret};
+use crate::{Clock, Error, KeyVault, Result, memory, random};
 
 /// What a service is set up with.
 pub struct ServiceOptions {
@@ -261,7 +261,7 @@ impl Inner {
 
     /// Refuses secrets that may be swapped, if that was asked for.
     pub(super) fn check_memory(&self) -> Result<()> {
-        if self.require_locked_memory { secret::require_locked() } else { Ok(()) }
+        if self.require_locked_memory { memory::require_locked() } else { Ok(()) }
     }
 
     /// The record of a resource in use, unless it was removed.
@@ -309,8 +309,8 @@ impl core::fmt::Debug for DiskService {
 mod tests {
     use super::*;
     use crate::SystemClock;
-    use crate::key::{FileVault, KdfCost, Unlock};
     use crate::managed::{DiskFolder, FileVaults, NewDisk};
+    use crate::vault::{FileVault, KdfCost, Unlock};
 
     #[test]
     fn what_an_earlier_version_made_has_a_fingerprint_from_its_first_open_on() {

@@ -1,6 +1,6 @@
 //! Backups of headers: the bytes of the header and its keyslots, as `cryptsetup luksHeaderBackup` makes them.
 
-use super::stored::StoredHeader;
+use super::headers::StoredHeader;
 use super::{BlockDevice, Header, MemoryDevice};
 use crate::{Error, Result};
 

@@ -4,7 +4,7 @@ use core::ops::Range;
 
 use super::Layout;
 use crate::cipher::{CipherSpec, DmCipher};
-use crate::luks::{CryptSegment, Luks1Header, Metadata, Segment, SegmentKind, SegmentSize};
+use crate::ondisk::luks::{CryptSegment, Luks1Header, Metadata, Segment, SegmentKind, SegmentSize};
 use crate::{Dek, Error, Result, SectorSize};
 
 /// What opens what this library doesn't. OPAL drives came with cryptsetup 2.7.

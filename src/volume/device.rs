@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use super::Volume;
-use crate::{Error, Result, folder};
+use crate::{Error, Result, fs};
 
 /// A device of bytes that can be read and written anywhere: a file, a disk, an object store's block layer, memory.
 ///
@@ -72,7 +72,7 @@ impl FileDevice {
     /// [`Error::Io`]; [`Error::Busy`].
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
-        Self::held(folder::open_disk(OpenOptions::new().read(true).write(true), path), path)
+        Self::held(fs::open_disk(OpenOptions::new().read(true).write(true), path), path)
     }
 
     /// Opens a file or block device for reading. Many may do so at once, while nobody has it open for writing.
@@ -81,7 +81,7 @@ impl FileDevice {
     /// [`Error::Io`]; [`Error::Busy`].
     pub fn open_read_only(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
-        let file = folder::open_disk(OpenOptions::new().read(true), path);
+        let file = fs::open_disk(OpenOptions::new().read(true), path);
         let file = file.map_err(|e| Error::io(format!("opening {}", path.display()), e))?;
         hold(path, file.try_lock_shared())?;
         Ok(FileDevice { file })
@@ -94,8 +94,8 @@ impl FileDevice {
     /// [`Error::Io`] when there is a file already or it can't be made.
     pub fn create(path: impl AsRef<Path>, size: u64) -> Result<Self> {
         let path = path.as_ref();
-        let device = Self::held(folder::create_new(path), path)?;
-        let made = device.file.set_len(size).and_then(|()| folder::sync(path));
+        let device = Self::held(fs::create_new(path), path)?;
+        let made = device.file.set_len(size).and_then(|()| fs::sync(path));
         made.map_err(|e| {
             // It is this call's own, and useless.
             let _ = std::fs::remove_file(path);

@@ -3,14 +3,14 @@
 use core::fmt;
 use std::sync::{Arc, Mutex};
 
+use super::headers::{Luks1Store, Luks2Store, StoredHeader, rewrite};
 use super::signature;
-use super::stored::{Luks1Store, Luks2Store, StoredHeader, rewrite};
 use super::{BlockDevice, KeyslotOptions, Volume};
 use crate::approval::{self, Approval};
 use crate::arch::wipe_deep_stack;
 use crate::cipher::CipherSpec;
 use crate::key::{DekAlgorithm, EncryptionType, HashAlgorithm, Kdf, Passphrase, Protector, WrappedDek, check_context};
-use crate::luks::{
+use crate::ondisk::luks::{
     BinaryHeader, HEADER_SIZES, Label, Luks1Header, LuksVersion, Metadata, NewMetadata, SALT_LEN, Token,
     VolumeKeyDigest,
 };

@@ -4,9 +4,9 @@ use core::fmt;
 use std::borrow::Cow;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::stored::StoredHeader;
+use super::headers::StoredHeader;
 use super::{BlockDevice, ProtectorId, Volume};
-use crate::luks::{Label, LuksVersion, Priority};
+use crate::ondisk::luks::{Label, LuksVersion, Priority};
 use crate::{Error, Result};
 
 /// The header of a volume, locked or open.

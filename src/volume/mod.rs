@@ -5,11 +5,11 @@ mod data_area;
 mod device;
 mod format;
 mod header;
+mod headers;
 mod open;
 mod protect;
 mod rotate;
 pub(crate) mod signature;
-mod stored;
 mod unlock;
 
 use core::cell::RefCell;
@@ -23,8 +23,9 @@ use crate::cipher::{CipherSpec, DmCipher};
 use crate::usage::{self, KeyUsage};
 use crate::{Dek, Error, Result, SectorSize};
 use data_area::{DataArea, Extent};
-use stored::StoredHeader;
+use headers::StoredHeader;
 
+pub use crate::ondisk::luks::{Label, LuksVersion, Priority};
 pub use device::{BlockDevice, FileDevice, MemoryDevice};
 pub use format::FormatOptions;
 pub use header::{DigestInfo, Header, KeyslotInfo, SegmentInfo, TokenInfo};
@@ -43,7 +44,7 @@ const CHUNK: usize = 128 << 10;
 /// ```
 /// # let folder = tempfile::tempdir().unwrap();
 /// # let path = folder.path().join("keys.vault");
-/// use atrest::key::{FileVault, Unlock};
+/// use atrest::vault::{FileVault, Unlock};
 /// use atrest::{Credential, FormatOptions, MemoryDevice, OpenOptions, Protector, Volume};
 ///
 /// let vault = FileVault::create(&path, Unlock::Passphrase(b"correct horse battery staple"))?;

@@ -4,15 +4,15 @@ use core::fmt;
 use std::sync::{Arc, Mutex};
 
 use super::data_area::DataArea;
-use super::stored::StoredHeader;
+use super::headers::StoredHeader;
 use super::unlock::Locked;
 use super::{BlockDevice, Header, Volume};
 use crate::approval::{self, Approval};
 use crate::arch::wipe_deep_stack;
 use crate::key::{Credential, Fingerprint, KdfLimits};
 #[cfg(doc)]
-use crate::luks::Priority;
-use crate::luks::Token;
+use crate::ondisk::luks::Priority;
+use crate::ondisk::luks::Token;
 use crate::{Dek, Error, Result};
 
 /// How to open a volume. `OpenOptions::new()` is right for most.
@@ -232,7 +232,7 @@ impl<D: BlockDevice> Volume<D> {
         let device_size = device.size().map_err(|e| Error::io("asking the device for its size", e))?;
         let layout = data.layout(device_size, &dek)?;
         if options.require_locked_memory {
-            crate::secret::require_locked()?;
+            crate::memory::require_locked()?;
         }
         let was = token.map_or(0, |token| token.data_size);
         if layout.size < was && !options.allow_truncated {

@@ -4,12 +4,12 @@ use core::fmt;
 use core::time::Duration;
 use std::sync::{MutexGuard, PoisonError};
 
-use super::stored::{NewKeyslot, StoredHeader};
+use super::headers::{NewKeyslot, StoredHeader};
 use super::{BlockDevice, Volume};
 use crate::approval;
 use crate::arch::wipe_deep_stack;
 use crate::key::{HashAlgorithm, Kdf, KdfKind, KeyVault, Passphrase, Protector, WrappedDek};
-use crate::luks::{Priority, Token};
+use crate::ondisk::luks::{Priority, Token};
 use crate::{Error, Result};
 
 /// One way into a volume, by its number in the header.

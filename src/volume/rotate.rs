@@ -1,11 +1,11 @@
 //! Re-wrapping the DEK: no sector is read or written.
 
-use super::stored::StoredHeader;
+use super::headers::StoredHeader;
 use super::unlock::ways_in;
 use super::{BlockDevice, Volume};
 use crate::arch::wipe_deep_stack;
 use crate::key::{EncryptionType, KeyId, KeyVault, WrappedDek};
-use crate::luks::Token;
+use crate::ondisk::luks::Token;
 use crate::{Error, Result};
 
 impl<D: BlockDevice> Volume<D> {
@@ -136,7 +136,7 @@ impl<D: BlockDevice> Volume<D> {
 
     /// The tokens that whoever has the DEK has written.
     #[cfg(feature = "managed")]
-    pub(crate) fn genuine_tokens(&self) -> Vec<crate::luks::Token> {
+    pub(crate) fn genuine_tokens(&self) -> Vec<crate::ondisk::luks::Token> {
         self.locked_header().genuine_tokens(&self.dek).into_iter().map(|(_, token)| token).collect()
     }
 

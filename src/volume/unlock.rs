@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use super::BlockDevice;
 use super::data_area::DataArea;
-use super::stored::{Attempt, StoredHeader, read_area};
+use super::headers::{Attempt, StoredHeader, read_area};
 use crate::key::{Credential, DekAlgorithm, KdfLimits, KeyVault, Passphrase, too_long};
-use crate::luks::Token;
+use crate::ondisk::luks::Token;
 use crate::{Dek, Error, Result};
 
 /// A locked volume: its header, and what of it matters here.

@@ -197,7 +197,7 @@ fn number(line: &str) -> Option<(String, u64)> {
 /// The structs that the library takes from C, each with the members before which earlier ones ended.
 fn source_structs() -> BTreeMap<String, Vec<String>> {
     let mut structs = BTreeMap::new();
-    for file in fs::read_dir(root().join("src/ffi")).unwrap() {
+    for file in fs::read_dir(root().join("crates/atrest-c/src")).unwrap() {
         let source = fs::read_to_string(file.unwrap().path()).unwrap();
         for rest in source.split("impl SizedStruct for ").skip(1) {
             let (name, body) = rest.split_once(" {").unwrap();

@@ -1,4 +1,4 @@
-//! `include/atrest.h`: made from `src/ffi`, committed, and compared with what `src/ffi` says now.
+//! `include/atrest.h`: made from `crates/atrest-c/src`, committed, and compared with what `crates/atrest-c/src` says now.
 
 use std::fmt::Write;
 use std::fs;
@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use atrest::key::KeyId;
 
-/// The files of `src/ffi` that C sees, in the order of the header's sections.
+/// The files of `crates/atrest-c/src` that C sees, in the order of the header's sections.
 const SECTIONS: [&str; 29] = [
     "version",
     "status",
@@ -111,7 +111,10 @@ fn every_error_has_a_status() {
         .collect();
     assert!(names.len() > 30, "{names:?}");
     for name in names {
-        assert!(statuses.contains(&format!("Error::{name}")), "Error::{name} has no status in src/ffi/failure.rs");
+        assert!(
+            statuses.contains(&format!("Error::{name}")),
+            "Error::{name} has no status in crates/atrest-c/src/failure.rs"
+        );
     }
 }
 
@@ -138,7 +141,7 @@ fn buffers_of_the_sizes_given_have_room_for_the_longest_names() {
 
 fn header() -> String {
     let mut header = comment(&module_docs(&source("lib")));
-    header += "//\n// Generated from src/ffi by tests/capi/header.rs: change it there.\n";
+    header += "//\n// Generated from crates/atrest-c/src by tests/capi/header.rs: change it there.\n";
     header += BEGIN;
     for section in SECTIONS {
         let docs = module_docs(&source(section));
@@ -212,7 +215,7 @@ fn source(section: &str) -> String {
 }
 
 fn path(section: &str) -> PathBuf {
-    root().join("src/ffi").join(section).with_extension("rs")
+    root().join("crates/atrest-c/src").join(section).with_extension("rs")
 }
 
 fn root() -> &'static Path {

@@ -2,17 +2,17 @@
 
 #![allow(dead_code, non_camel_case_types, unused_macros)] // the modules are used in part
 
-#[path = "../../src/ffi/args.rs"]
+#[path = "../../crates/atrest-c/src/args.rs"]
 mod args;
-#[path = "../../src/ffi/failure.rs"]
+#[path = "../../crates/atrest-c/src/failure.rs"]
 mod failure;
-#[path = "../../src/ffi/handle.rs"]
+#[path = "../../crates/atrest-c/src/handle.rs"]
 mod handle;
-#[path = "../../src/ffi/output.rs"]
+#[path = "../../crates/atrest-c/src/output.rs"]
 mod output;
-#[path = "../../src/ffi/status.rs"]
+#[path = "../../crates/atrest-c/src/status.rs"]
 mod status;
-#[path = "../../src/ffi/structs.rs"]
+#[path = "../../crates/atrest-c/src/structs.rs"]
 mod structs;
 
 use std::ffi::CStr;

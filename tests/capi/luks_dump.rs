@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::path::PathBuf;
 
-use atrest::key::{FileVault, Unlock};
+use atrest::vault::{FileVault, Unlock};
 use atrest::{FileDevice, FormatOptions, Protector, Volume};
 use common::{cryptsetup, pipe, run, text};
 use programs::{Program, built};

@@ -5,8 +5,8 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use atrest::key::{DekAlgorithm, HashAlgorithm, Kdf};
-use atrest::luks::{LuksVersion, Priority};
 use atrest::volume::{Header, KeyslotOptions, ProtectorId};
+use atrest::volume::{LuksVersion, Priority};
 use atrest::{BlockDevice, Credential, FormatOptions, MemoryDevice, OpenOptions, Protector, Result, Volume};
 
 use sha2::{Digest, Sha256};

@@ -24,7 +24,7 @@ pub mod world;
 use std::path::Path;
 
 #[cfg(feature = "std")]
-use atrest::key::{FileVault, KdfCost, Unlock};
+use atrest::vault::{FileVault, KdfCost, Unlock};
 
 pub use peers::*;
 

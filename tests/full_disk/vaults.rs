@@ -3,7 +3,8 @@
 use std::fs;
 use std::path::Path;
 
-use atrest::key::{AuditEntry, FileVault, KeyId, KeyOperation, KeyVault, Unlock, VersionChange};
+use atrest::key::{KeyId, KeyVault};
+use atrest::vault::{AuditEntry, FileVault, KeyOperation, Unlock, VersionChange};
 use atrest::{Error, Result, Secret};
 
 use super::{Disk, Room, names, on_a_small_disk};

@@ -3,8 +3,8 @@
 use std::fs;
 use std::path::Path;
 
-use atrest::luks::{LuksVersion, Priority};
 use atrest::volume::{Header, KeyslotOptions, ProtectorId};
+use atrest::volume::{LuksVersion, Priority};
 use atrest::{BlockDevice, Credential, Error, FileDevice, FormatOptions, MemoryDevice, OpenOptions, Protector};
 use atrest::{Result, Volume};
 

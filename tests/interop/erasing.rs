@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::ops::Range;
 
-use atrest::luks::LuksVersion;
+use atrest::volume::LuksVersion;
 use atrest::volume::{Header, KeyslotInfo, KeyslotOptions, ProtectorId};
 use atrest::{Credential, Error, FormatOptions, OpenOptions, Protector};
 

@@ -2,8 +2,8 @@
 
 use std::fs;
 
-use atrest::luks::{LuksVersion, Priority};
 use atrest::volume::{Header, ProtectorId};
+use atrest::volume::{LuksVersion, Priority};
 use atrest::{Credential, Error, FormatOptions, MemoryDevice, OpenOptions, Protector};
 use serde_json::{Value, json};
 

@@ -1,7 +1,7 @@
 //! Versions, key derivations, key lengths, sector sizes, headers attached and detached: each made by either side.
 
 use atrest::key::{DekAlgorithm, HashAlgorithm, Kdf};
-use atrest::luks::LuksVersion;
+use atrest::volume::LuksVersion;
 use atrest::volume::{KeyslotInfo, KeyslotOptions, ProtectorId};
 use atrest::{Credential, Error, FormatOptions, OpenOptions, Protector, SectorSize};
 use std::path::Path;

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use atrest::key::DekAlgorithm;
-use atrest::luks::LuksVersion;
+use atrest::volume::LuksVersion;
 use atrest::{FormatOptions, Protector};
 
 use crate::Cells;

@@ -12,7 +12,7 @@ use super::{
     CONTENTS, IDS, INCREMENTS, JOINING, MEMBERS, META, ORPHANS, PLATFORM, RESOURCES, SETS, Store, Tables, begin_write,
     damaged, opened, platform_table, reading, writing,
 };
-use crate::{Error, Result, folder, random};
+use crate::{Error, Result, fs, random};
 
 impl Store {
     /// Writes what the last change left to a new file, a store by itself. Changes go on meanwhile.
@@ -95,7 +95,7 @@ fn made(to: &Path, fill: impl FnOnce(&Engine) -> Result<()>) -> Result<()> {
         })?;
         drop(engine);
         opened(&file)?;
-        folder::rename_new(&partial, to).map_err(io)
+        fs::rename_new(&partial, to).map_err(io)
     })();
     made.inspect_err(|_| drop(std::fs::remove_file(&partial)))
 }

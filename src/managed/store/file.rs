@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use redb::StorageBackend;
 
-use crate::folder::{self, Links};
+use crate::fs::{self, Links};
 use crate::{Error, Result};
 
 /// Where redb's header has its flags, and which of them says that the last commit was written in two phases.
@@ -45,12 +45,12 @@ pub(super) trait Bytes: core::fmt::Debug + Send + Sync {
 impl StoreFile {
     /// Opens the file, or makes it, and locks it.
     pub(super) fn open(path: &Path) -> Result<Self> {
-        Self::locked(path, folder::open_or_create(path, Links::Follow))
+        Self::locked(path, fs::open_or_create(path, Links::Follow))
     }
 
     /// Makes a file that must not be there yet, and locks it.
     pub(super) fn create(path: &Path) -> Result<Self> {
-        Self::locked(path, folder::create_new(path))
+        Self::locked(path, fs::create_new(path))
     }
 
     fn locked(path: &Path, file: io::Result<File>) -> Result<Self> {
@@ -65,7 +65,7 @@ impl StoreFile {
         }
         let is_new = file.metadata().map_err(io)?.len() == 0;
         if is_new {
-            folder::sync(path).map_err(io)?;
+            fs::sync(path).map_err(io)?;
         }
         Ok(StoreFile { path: path.into(), bytes: Box::new(file), is_new })
     }

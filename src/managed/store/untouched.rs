@@ -8,7 +8,7 @@ use std::sync::Mutex;
 
 use super::file::Bytes;
 use super::lock;
-use crate::folder::{self, Links};
+use crate::fs::{self, Links};
 use crate::{Error, Result};
 
 const PAGE: usize = 4096;
@@ -25,7 +25,7 @@ impl Untouched {
     /// Opens a file that nobody writes meanwhile.
     pub(super) fn open(path: &Path) -> Result<Self> {
         let io = |e| Error::io(format!("opening the store {}", path.display()), e);
-        let file = folder::open(OpenOptions::new().read(true), path, Links::Follow).map_err(io)?;
+        let file = fs::open(OpenOptions::new().read(true), path, Links::Follow).map_err(io)?;
         match file.try_lock_shared() {
             Err(TryLockError::WouldBlock) => {
                 return Err(Error::Busy { what: format!("the store {}", path.display()) });

@@ -1,0 +1,402 @@
+//! HEADERS
+//!
+//! The header of a volume that is locked: looked at, and changed where no key is needed. What it says is what the disk
+//! says, which nothing has proven. It may be attached to its data, detached from it, or a backup in a file.
+//!
+//! A handle holds what the header said when it was loaded, or changed by this handle. Changes are safe to kill at any
+//! instant. They are refused with ATREST_ERR_BUSY when somebody else has changed the header meanwhile: load it anew. In the
+//! same way a volume that is open on the device refuses to change a header that was changed here.
+
+use core::ffi::{c_char, c_void};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use atrest::volume::LuksVersion;
+use atrest::volume::{DigestInfo, Header, KeyslotInfo, ProtectorId, SegmentInfo, TokenInfo};
+use atrest::{Error, OpenOptions};
+
+use crate::dek::atrest_dek;
+use crate::device::{Device, atrest_device};
+use crate::failure::{Failure, Result, run};
+use crate::handle::Handle;
+use crate::keyslots::{atrest_credential, credential as credential_of, priority as priority_of};
+use crate::status::{ATREST_ERR_UNSUPPORTED, atrest_status};
+use crate::volume_options::{ATREST_LUKS1, ATREST_LUKS2, atrest_open_options, open_options};
+
+/// A header. Freed by atrest_header_free.
+pub struct atrest_header;
+
+/// Reads the header of a device. Nothing is written.
+///
+/// Errors: ATREST_ERR_NOT_LUKS; ATREST_ERR_INVALID_HEADER; ATREST_ERR_UNSUPPORTED_HEADER; ATREST_ERR_DEVICE_TOO_SMALL;
+/// what the device answers.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn atrest_header_load(device: *mut atrest_device, out: *mut *mut atrest_header) -> atrest_status {
+    run(|| {
+        let (device, out) = (handle!(device), out!(out));
+        out.handle(LoadedHeader::load(device.clone())?);
+        Ok(())
+    })
+}
+
+/// Frees a header, which stays as it is on the device.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn atrest_header_free(header: *mut atrest_header) {
+    free!(header);
+}
+
+/// ATREST_LUKS1 or ATREST_LUKS2.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn atrest_header_version(header: *const atrest_header, out: *mut u32) -> atrest_status {
+    run(|| {
+        let (header, out) = (handle!(header).snapshot(), out!(out));
+        out.set(if header.version == LuksVersion::Luks1 { ATREST_LUKS1 } else { ATREST_LUKS2 });
+        Ok(())
+    })
+}
+
+/// The UUID, as a text of 36 characters as a rule.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn atrest_header_uuid(
+    header: *const atrest_header,
+    uuid: *mut c_char,
+    uuid_cap: usize,
+    uuid_len: *mut usize,
+) -> atrest_status {
+    run(|| text_out!(uuid, uuid_cap, uuid_len).put(&handle!(header).snapshot().uuid))
+}
+
+/// The label, up to 47 bytes in whatever encoding, empty where there is none.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn atrest_header_label(
+    header: *const atrest_header,
+    label: *mut c_char,
+    label_cap: usize,
+    label_len: *mut usize,
+) -> atrest_status {
+    run(|| text_out!(label, label_cap, label_len).put_bytes(&handle!(header).snapshot().label))
+}
+
+/// The second label, up to 47 bytes in whatever encoding, empty where there is none.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn atrest_header_subsystem(
+    header: *const atrest_header,
+    subsystem: *mut c_char,
+    subsystem_cap: usize,
+    subsystem_len: *mut usize,
+) -> atrest_status {
+    run(|| text_out!(subsystem, subsystem_cap, subsystem_len).put_bytes(&handle!(header).snapshot().subsystem))
+}
+
+/// How often the header was written: its sequence number.
+///
+/// Errors: ATREST_ERR_UNSUPPORTED for LUKS1, which has none.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn atrest_header_epoch(header: *const atrest_header, out: *mut u64) -> atrest_status {
+    run(|| {
+        let (header, out) = (handle!(header).snapshot(), out!(out));
+        let none = || Failure::new(ATREST_ERR_UNSUPPORTED, "a header of LUKS1 has no sequence number");
+        out.set(header.epoch.ok_or_else(none)?);
+        Ok(())
+    })
+}
+
+/// How many bytes at the start of the device the header takes with its keyslots: the length of a backup.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn atrest_header_size(header: *const atrest_header, out: *mut u64) -> atrest_status {
+    run(|| {
+        let (header, out) = (handle!(header).snapshot(), out!(out));
+        out.set(header.size);
+        Ok(())
+    })
+}
+
+/// The size of one copy of the metadata in bytes, of which LUKS2 has two.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn atrest_header_metadata_size(header: *const atrest_header, out: *mut u64) -> atrest_status {
+    run(|| {
+        let (header, out) = (handle!(header).snapshot(), out!(out));
+        out.set(header.metadata_size);
+        Ok(())
+    })
+}
+
+/// The size of the room for keyslots in bytes, which follows the metadata.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn atrest_header_keyslots_size(header: *const atrest_header, out: *mut u64) -> atrest_status {
+    run(|| {
+        let (header, out) = (handle!(header).snapshot(), out!(out));
+        out.set(header.keyslots_size);
+        Ok(())
+    })
+}
+
+/// 1 if there is anything for atrest_header_repair to do, otherwise 0.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn atrest_header_needs_repair(header: *const atrest_header, out: *mut u32) -> atrest_status {
+    run(|| {
+        let (header, out) = (handle!(header).snapshot(), out!(out));
+        out.set(header.needs_repair.into());
+        Ok(())
+    })
+}
+
+/// Does what a killed process or a damaged copy has left to do, as opening the volume does. If there is nothing, nothing is
+/// written.
+///
+/// Errors: ATREST_ERR_BUSY; ATREST_ERR_FOREIGN_DATA where a copy belongs and something stands that is neither blank nor
+/// remains of a header; what the device answers.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn atrest_header_repair(header: *mut atrest_header) -> atrest_status {
+    run(|| handle!(header).change(|header| header.repair()).map(drop))
+}
+
+/// As atrest_header_repair, whatever stands where a copy of the header belongs. IT IS DESTROYED: it may be a file system
+/// that somebody made on the device since.
+///
+/// Errors: ATREST_ERR_BUSY; what the device answers.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn atrest_hazmat_header_repair(header: *mut atrest_header) -> atrest_status {
+    run(|| handle!(header).change(|header| header.hazmat_repair()).map(drop))
+}
+
+/// Gives the volume other labels, of up to 47 bytes each. An empty text is none.
+///
+/// Errors: ATREST_ERR_INVALID_OPTION; ATREST_ERR_UNSUPPORTED_HEADER in LUKS1, which has no labels, and for a header that
+/// demands what this library does not know; ATREST_ERR_BUSY; what the device answers.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn atrest_header_set_label(
+    header: *mut atrest_header,
+    label: *const c_char,
+    subsystem: *const c_char,
+) -> atrest_status {
+    run(|| {
+        let (header, label, subsystem) = (handle!(header), text!(label), text!(subsystem));
+        header.change(|header| header.set_label(label, subsystem))
+    })
+}
+
+/// Says when a keyslot is tried: `priority` is ATREST_PRIORITY_*.
+///
+/// Errors: ATREST_ERR_NO_SUCH_PROTECTOR; ATREST_ERR_BAD_ENUM; ATREST_ERR_UNSUPPORTED_HEADER in LUKS1, which has no
+/// priorities; those of atrest_header_set_label.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn atrest_header_set_priority(
+    header: *mut atrest_header,
+    keyslot: u32,
+    priority: u32,
+) -> atrest_status {
+    run(|| {
+        let (header, priority) = (handle!(header), priority_of(priority, "priority")?);
+        header.change(|header| header.set_priority(keyslot, priority))
+    })
+}
+
+/// Takes a keyslot away, and overwrites what was in it. Who has a backup of the header can still use it.
+///
+/// Errors: ATREST_ERR_NO_SUCH_PROTECTOR; ATREST_ERR_LAST_PROTECTOR: atrest_header_erase takes the last one too;
+/// ATREST_ERR_UNSUPPORTED_HEADER for a header that demands what this library does not know; ATREST_ERR_BUSY; what the
+/// device answers.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn atrest_header_remove_keyslot(header: *mut atrest_header, id: u32) -> atrest_status {
+    run(|| handle!(header).change(|header| header.remove_protector(ProtectorId::Keyslot(id))))
+}
+
+/// Takes a token away: a vault's, or another program's.
+///
+/// Errors: those of atrest_header_remove_keyslot; ATREST_ERR_NO_SUCH_PROTECTOR in LUKS1, which has none.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn atrest_header_remove_token(header: *mut atrest_header, id: u32) -> atrest_status {
+    run(|| handle!(header).change(|header| header.remove_protector(ProtectorId::Token(id))))
+}
+
+/// Puts in a token of another program's type, as JSON, byte for byte, and its number into `id`. A text in it need not be
+/// UTF-8.
+///
+/// Errors: ATREST_ERR_INVALID_OPTION when it isn't sound, or of the type "atrest"; ATREST_ERR_NO_ROOM;
+/// ATREST_ERR_UNSUPPORTED_HEADER in LUKS1, which has no tokens; those of atrest_header_set_label.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn atrest_header_import_token(
+    header: *mut atrest_header,
+    json: *const c_char,
+    id: *mut u32,
+) -> atrest_status {
+    run(|| {
+        let (header, json, id) = (handle!(header), c_bytes!(json), out!(id));
+        id.set(header.change(|header| header.import_token(json))?);
+        Ok(())
+    })
+}
+
+/// The DEK that a credential gives, as a new handle: proof that it opens the volume, from the header alone, which may be a
+/// backup. Nothing is written. Of `options`, which may be NULL, the context, what is expected, the keyslot and the limits of
+/// KDFs count.
+///
+/// Errors: those of atrest_volume_open, but for those of the data's device; ATREST_ERR_BUSY.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn atrest_header_unlock(
+    header: *const atrest_header,
+    credential: *const atrest_credential,
+    options: *const atrest_open_options,
+    out: *mut *mut atrest_dek,
+) -> atrest_status {
+    run(|| {
+        let (header, credential, out) = (handle!(header), credential_of(&structure!(credential))?, out!(out));
+        let options = if options.is_null() { OpenOptions::new() } else { open_options(&structure!(options))? };
+        out.handle(header.with(|header| header.unlock(credential, &options))?);
+        Ok(())
+    })
+}
+
+/// Destroys every way in: all keyslots, with all that their room may hold, and all tokens. NOBODY GETS AT THE DATA ANY
+/// MORE, however much there is of it, but who has the DEK itself or a backup of the header.
+///
+/// Errors: ATREST_ERR_BUSY; what the device answers: then it is to be done again.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn atrest_header_erase(header: *mut atrest_header) -> atrest_status {
+    run(|| handle!(header).change(|header| header.erase()))
+}
+
+/// The header with its keyslots, as bytes that atrest_header_restore and `cryptsetup luksHeaderRestore` take: as many as
+/// atrest_header_size says.
+///
+/// Who has a backup can open the volume with what opened it then, also when that was taken away since.
+///
+/// Errors: ATREST_ERR_BUSY; ATREST_ERR_BUFFER_TOO_SHORT; what the device answers.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn atrest_header_backup(
+    header: *const atrest_header,
+    backup: *mut c_void,
+    backup_cap: usize,
+    backup_len: *mut usize,
+) -> atrest_status {
+    run(|| {
+        let (header, out) = (handle!(header), bytes_out!(backup, backup_cap, backup_len));
+        out.check(usize::try_from(header.snapshot().size).unwrap_or(usize::MAX))?;
+        out.put(&header.with(|header| header.backup())?)
+    })
+}
+
+/// Writes a backup over the header of a device, of which it must be a backup: with the same UUID, and data in the same
+/// place. No data is touched. Killed while it is at it, it is to be done again. What opens the volume afterwards is what
+/// opened it when the backup was made. Handles of the header, and volumes that are open, have to be opened anew.
+///
+/// Errors: ATREST_ERR_NOT_LUKS, ATREST_ERR_INVALID_HEADER, ATREST_ERR_UNSUPPORTED_HEADER and ATREST_ERR_DEVICE_TOO_SMALL
+/// for the backup or the header that is there; ATREST_ERR_OTHER_HEADER when it is another volume's;
+/// ATREST_ERR_FOREIGN_DATA, as atrest_header_repair; what the device answers.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn atrest_header_restore(
+    device: *mut atrest_device,
+    backup: *const c_void,
+    backup_len: usize,
+) -> atrest_status {
+    run(|| Ok(Header::restore(&**handle!(device), bytes!(backup, backup_len))?))
+}
+
+/// Writes a backup to the start of a device, WHATEVER IT HOLDS: a damaged header, another volume's, data.
+///
+/// Errors: those of atrest_header_restore, for the backup; ATREST_ERR_DEVICE_TOO_SMALL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn atrest_hazmat_header_restore(
+    device: *mut atrest_device,
+    backup: *const c_void,
+    backup_len: usize,
+) -> atrest_status {
+    run(|| Ok(Header::hazmat_restore(&**handle!(device), bytes!(backup, backup_len))?))
+}
+
+/// What is behind an `atrest_header`. A [`Header`] borrows its device, and so lives for one call only; what it said the
+/// last time is kept, and compared with what it says then.
+pub(crate) struct LoadedHeader {
+    device: Device,
+    last: Mutex<Arc<Snapshot>>,
+}
+
+/// All that a header says.
+#[derive(PartialEq)]
+pub(crate) struct Snapshot {
+    version: LuksVersion,
+    uuid: String,
+    label: Vec<u8>,
+    subsystem: Vec<u8>,
+    epoch: Option<u64>,
+    size: u64,
+    metadata_size: u64,
+    keyslots_size: u64,
+    needs_repair: bool,
+    pub(crate) keyslots: Vec<KeyslotInfo>,
+    pub(crate) tokens: Vec<TokenInfo>,
+    pub(crate) segments: Vec<SegmentInfo>,
+    pub(crate) digests: Vec<DigestInfo>,
+    pub(crate) flags: Vec<String>,
+    pub(crate) requirements: Vec<String>,
+}
+
+impl LoadedHeader {
+    fn load(device: Device) -> Result<Self> {
+        let snapshot = Snapshot::of(&Header::load(&*device)?);
+        Ok(LoadedHeader { device, last: Mutex::new(Arc::new(snapshot)) })
+    }
+
+    /// What the header said the last time. No lock is held on it, so that a callback may do with the header what it likes.
+    pub(crate) fn snapshot(&self) -> Arc<Snapshot> {
+        Arc::clone(&self.lock())
+    }
+
+    /// Changes the header.
+    fn change<T>(&self, change: impl FnOnce(&mut Header<'_>) -> Result<T, Error>) -> Result<T> {
+        let mut last = self.lock();
+        let changed = change(&mut self.reload(&last)?);
+        // A change that failed may have come to the device all the same.
+        if let Ok(header) = Header::load(&*self.device) {
+            *last = Arc::new(Snapshot::of(&header));
+        }
+        Ok(changed?)
+    }
+
+    /// Does something with the header that does not change it.
+    fn with<T>(&self, use_it: impl FnOnce(&Header<'_>) -> Result<T, Error>) -> Result<T> {
+        let last = self.lock();
+        Ok(use_it(&self.reload(&last)?)?)
+    }
+
+    /// The header, if it still is what it was.
+    fn reload(&self, last: &Snapshot) -> Result<Header<'_>> {
+        let header = Header::load(&*self.device)?;
+        if Snapshot::of(&header) != *last {
+            return Err(Error::Busy { what: "the header, which was changed since it was loaded,".into() }.into());
+        }
+        Ok(header)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Arc<Snapshot>> {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Snapshot {
+    fn of(header: &Header<'_>) -> Self {
+        Snapshot {
+            version: header.version(),
+            uuid: header.uuid().into(),
+            label: header.label_bytes().into(),
+            subsystem: header.subsystem_bytes().into(),
+            epoch: header.epoch(),
+            size: header.size(),
+            metadata_size: header.metadata_size(),
+            keyslots_size: header.keyslots_size(),
+            needs_repair: header.needs_repair(),
+            keyslots: header.keyslots(),
+            tokens: header.tokens(),
+            segments: header.segments(),
+            digests: header.digests(),
+            flags: header.flags(),
+            requirements: header.requirements(),
+        }
+    }
+}
+
+impl Handle for atrest_header {
+    type Object = LoadedHeader;
+    const TAG: [u8; 4] = *b"hdr\x01";
+    const NAME: &'static str = "atrest_header";
+}

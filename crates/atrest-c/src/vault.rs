@@ -1,0 +1,408 @@
+//! VAULTS
+//!
+//! A vault holds KEKs, which wrap DEKs and never leave it. One kind comes with the library: a file. The caller makes
+//! any other out of callbacks (next section); it wraps and unwraps, but its keys are managed where they live.
+//!
+//! A KEK has a name and versions. The latest version that is enabled and valid wraps; older ones still unwrap what they wrapped. The URL of a
+//! version is VAULT/keys/NAME/VERSION, where VAULT is the id of the vault. Names and versions consist of 1 to 127
+//! letters, digits, '-', '_' and '.'; an id consists of 1 to 512 visible ASCII characters.
+
+use core::ffi::{c_char, c_void};
+use core::ptr;
+use std::ffi::CString;
+use std::sync::Arc;
+
+use atrest::key::{KeyDescription, KeyId, KeyKind, KeyVault};
+use atrest::vault::{FileVault, KdfCost, KeyOrigin, Unlock, VaultIdentity};
+use atrest::{Error, Secret};
+
+use crate::clock::atrest_clock;
+use crate::failure::{CallbackFailed, Failure, Result, run};
+use crate::handle::Handle;
+use crate::output::TextOut;
+use crate::status::{ATREST_ERR_INVALID_OPTION, ATREST_ERR_UNSUPPORTED, atrest_status};
+use crate::structs::SizedStruct;
+use crate::vault_callbacks::CallbackVault;
+
+/// A buffer of this many bytes has room for the URL of any version of a key, and its zero byte.
+pub const ATREST_KEY_URL_SIZE: usize = 774;
+
+/// The vault generated the key.
+pub const ATREST_ORIGIN_GENERATED: u32 = 1;
+/// The key was brought in.
+pub const ATREST_ORIGIN_IMPORTED: u32 = 2;
+
+/// An AES key of 256 bits.
+pub const ATREST_KEY_AES_256: u32 = 1;
+/// An RSA key of 2048 bits.
+pub const ATREST_KEY_RSA_2048: u32 = 2;
+/// An RSA key of 3072 bits.
+pub const ATREST_KEY_RSA_3072: u32 = 3;
+/// An RSA key of 4096 bits.
+pub const ATREST_KEY_RSA_4096: u32 = 4;
+
+/// A vault. Freed by atrest_vault_free.
+pub struct atrest_vault;
+
+/// What opens a vault file: a passphrase or a root key file, exactly one of them.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct atrest_unlock {
+    /// Set by ATREST_UNLOCK_INIT.
+    pub struct_size: usize,
+    /// A passphrase of 1 byte to 1 MiB; it needs no zero byte at its end. NULL for none.
+    pub passphrase: *const c_char,
+    /// The length of the passphrase.
+    pub passphrase_len: usize,
+    /// The path of a root key file, of 32 bytes to 1 MiB. NULL for none.
+    pub key_file: *const c_char,
+    /// What a new vault's passphrase costs to try, by Argon2id: KiB of memory, at least 8 for each lane, at most 1
+    /// GiB. All three costs 0 is 64 MiB, 3 passes and 4 lanes (RFC 9106). Not looked at when a vault is opened.
+    pub kdf_memory_kib: u32,
+    /// Passes over the memory, 1 to 64.
+    pub kdf_passes: u32,
+    /// Lanes, 1 to 16.
+    pub kdf_lanes: u32,
+}
+
+// SAFETY: `struct_size` is the first member, and pointers and numbers may be zero.
+unsafe impl SizedStruct for atrest_unlock {}
+
+/// What atrest_vault_list says of one version of a key. It and its texts are valid during the callback only.
+#[repr(C)]
+pub struct atrest_key_version {
+    /// The size of this struct in the library that runs.
+    pub struct_size: usize,
+    /// The name of the key.
+    pub key_name: *const c_char,
+    /// The version of the key.
+    pub version: *const c_char,
+    /// Both, in a URL.
+    pub url: *const c_char,
+    /// When the version came into the vault, in seconds since 1970-01-01 UTC; 0 when it isn't known.
+    pub created: u64,
+    /// ATREST_ORIGIN_*; 0 when it isn't known.
+    pub origin: u32,
+    /// ATREST_KEY_*.
+    pub kind: u32,
+    /// 1 if the version may be used, 0 if it is disabled.
+    pub enabled: u32,
+    /// The first second in which it may be used; 0 for any.
+    pub not_before: u64,
+    /// The first second in which it has expired; 0 for never.
+    pub expires: u64,
+    /// 1 if it unwraps only what was wrapped with a secret: see ATREST_CHANGE_AUTHENTICATED.
+    pub authenticated: u32,
+}
+
+/// Makes a new vault file without keys. There must be no file at `path`. Beside it there will be `path`.bak, a copy,
+/// `path`.lock, and `path`.audit, the log of every use. The vault is safe to use from several processes.
+///
+/// Errors: ATREST_ERR_IO, also when there is a file already; ATREST_ERR_BUSY; ATREST_ERR_INVALID_OPTION for costs, a
+/// passphrase or a key file out of bounds, or when there is not exactly one of the latter two.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn atrest_vault_create_file(
+    path: *const c_char,
+    unlock: *const atrest_unlock,
+    out: *mut *mut atrest_vault,
+) -> atrest_status {
+    run(|| {
+        let (path, unlock, out) = (path!(path), structure!(unlock), out!(out));
+        let cost = kdf_cost(&unlock);
+        let vault = with_unlock(&unlock, |unlock| FileVault::create_with_cost(path, unlock, cost))?;
+        out.handle(Vault::File(Box::new(vault)));
+        Ok(())
+    })
+}
+
+/// Opens a vault file. With a passphrase this takes as long as its costs say, by default a good part of a second.
+///
+/// Errors: ATREST_ERR_WRONG_PASSPHRASE, also for a wrong key file; ATREST_ERR_DAMAGED_VAULT; ATREST_ERR_IO;
+/// ATREST_ERR_INVALID_OPTION.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn atrest_vault_open_file(
+    path: *const c_char,
+    unlock: *const atrest_unlock,
+    out: *mut *mut atrest_vault,
+) -> atrest_status {
+    run(|| {
+        let (path, unlock, out) = (path!(path), structure!(unlock), out!(out));
+        let vault = with_unlock(&unlock, |unlock| FileVault::open(path, unlock))?;
+        out.handle(Vault::File(Box::new(vault)));
+        Ok(())
+    })
+}
+
+/// Writes a new root key file of 32 random bytes, readable by its owner only. There must be no file at `path`.
+///
+/// Errors: ATREST_ERR_IO, also when there is a file already.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn atrest_vault_generate_key_file(path: *const c_char) -> atrest_status {
+    run(|| Ok(FileVault::generate_key_file(path!(path))?))
+}
+
+/// Another handle of the same vault, to be freed for itself: for a callback that has to give one away.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn atrest_vault_clone(vault: *const atrest_vault, out: *mut *mut atrest_vault) -> atrest_status {
+    run(|| {
+        let (vault, out) = (handle!(vault), out!(out));
+        out.handle(vault.clone());
+        Ok(())
+    })
+}
+
+/// Another handle of the same vault file, which goes by `clock`: it says what has expired and when a deleted key may be
+/// purged, and what time goes to the audit log. So do the handles that are made of the new one.
+///
+/// Errors: ATREST_ERR_UNSUPPORTED for a vault that isn't the owner's handle of a vault file.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn atrest_vault_with_clock(
+    vault: *const atrest_vault,
+    clock: *const atrest_clock,
+    out: *mut *mut atrest_vault,
+) -> atrest_status {
+    run(|| {
+        let (vault, clock, out) = (handle!(vault).file()?, handle!(clock), out!(out));
+        out.handle(Vault::File(Box::new(vault.clone().with_clock(clock.get()))));
+        Ok(())
+    })
+}
+
+/// Frees a vault. Volumes and keys that it opened stay as they are.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn atrest_vault_free(vault: *mut atrest_vault) {
+    free!(vault);
+}
+
+/// The id of a vault. For a vault file it is made when the file is.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn atrest_vault_id(
+    vault: *const atrest_vault,
+    id: *mut c_char,
+    id_cap: usize,
+    id_len: *mut usize,
+) -> atrest_status {
+    run(|| text_out!(id, id_cap, id_len).put(handle!(vault).get().id()))
+}
+
+/// Generates a new key in a vault file, with one version, whose URL goes to `url`. `url` may be NULL; otherwise it
+/// needs room for ATREST_KEY_URL_SIZE bytes, whatever the URL's length.
+///
+/// Errors: ATREST_ERR_INVALID_NAME; ATREST_ERR_KEY_EXISTS; ATREST_ERR_BUSY; ATREST_ERR_DAMAGED_VAULT; ATREST_ERR_IO;
+/// ATREST_ERR_UNSUPPORTED for a vault of callbacks, as with all functions that manage keys.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn atrest_vault_create_key(
+    vault: *mut atrest_vault,
+    key_name: *const c_char,
+    url: *mut c_char,
+    url_cap: usize,
+) -> atrest_status {
+    run(|| {
+        let (vault, key_name) = (handle!(vault).file()?, text!(key_name));
+        put_url(whole_text_out!(url, url_cap, ATREST_KEY_URL_SIZE), &vault.create_key(key_name)?)
+    })
+}
+
+/// Generates a new version of a key in a vault file; from now on it wraps. `url` is as in atrest_vault_create_key.
+///
+/// Errors: ATREST_ERR_NO_SUCH_KEY, and those of the vault's file.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn atrest_vault_rotate_key(
+    vault: *mut atrest_vault,
+    key_name: *const c_char,
+    url: *mut c_char,
+    url_cap: usize,
+) -> atrest_status {
+    run(|| {
+        let (vault, key_name) = (handle!(vault).file()?, text!(key_name));
+        put_url(whole_text_out!(url, url_cap, ATREST_KEY_URL_SIZE), &vault.rotate_key(key_name)?)
+    })
+}
+
+/// Takes a new key of 32 bytes, which the caller brings, into a vault file. `url` is as in atrest_vault_create_key.
+/// Wiping `kek` stays with the caller.
+///
+/// Errors: ATREST_ERR_KEK_LENGTH, and those of atrest_vault_create_key.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn atrest_vault_import_key(
+    vault: *mut atrest_vault,
+    key_name: *const c_char,
+    kek: *const c_void,
+    kek_len: usize,
+    url: *mut c_char,
+    url_cap: usize,
+) -> atrest_status {
+    run(|| {
+        let (vault, key_name) = (handle!(vault).file()?, text!(key_name));
+        let kek = Secret::copy_from(bytes!(kek, kek_len));
+        put_url(whole_text_out!(url, url_cap, ATREST_KEY_URL_SIZE), &vault.import_key(key_name, &kek)?)
+    })
+}
+
+/// Takes a new version of a key, of 32 bytes which the caller brings, into a vault file. Otherwise as
+/// atrest_vault_import_key.
+///
+/// Errors: ATREST_ERR_KEK_LENGTH; ATREST_ERR_NO_SUCH_KEY; those of the vault's file.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn atrest_vault_import_version(
+    vault: *mut atrest_vault,
+    key_name: *const c_char,
+    kek: *const c_void,
+    kek_len: usize,
+    url: *mut c_char,
+    url_cap: usize,
+) -> atrest_status {
+    run(|| {
+        let (vault, key_name) = (handle!(vault).file()?, text!(key_name));
+        let kek = Secret::copy_from(bytes!(kek, kek_len));
+        put_url(whole_text_out!(url, url_cap, ATREST_KEY_URL_SIZE), &vault.import_version(key_name, &kek)?)
+    })
+}
+
+/// Calls `each` for every version of every key in a vault file, as the file has them now, the oldest version of a key
+/// first. `each` returns ATREST_OK to go on; anything else ends the list with ATREST_ERR_CALLBACK_FAILED.
+///
+/// Errors: those of the vault's file.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn atrest_vault_list(
+    vault: *const atrest_vault,
+    each: Option<unsafe extern "C" fn(user: *mut c_void, version: *const atrest_key_version) -> atrest_status>,
+    user: *mut c_void,
+) -> atrest_status {
+    run(|| {
+        let (vault, each) = (handle!(vault).file()?, each.ok_or_else(|| Failure::null("each"))?);
+        for info in vault.keys()?.iter().flat_map(|key| &key.versions) {
+            let mut said = KeyDescription::new(info.id.clone(), info.kind);
+            (said.enabled, said.not_before, said.expires) = (info.enabled, info.not_before, info.expires);
+            (said.created, said.authenticated) = (Some(info.created), info.authenticated);
+            tell_version(each, user, &said, Some(info.origin))?;
+        }
+        Ok(())
+    })
+}
+
+/// Destroys one version of a key in a vault file, for good. WHATEVER ONLY THIS VERSION CAN UNWRAP IS LOST: that erases
+/// data as surely as shredding the disk. Rotate the KEK of volumes and wrap DEKs anew first.
+///
+/// Errors: ATREST_ERR_INVALID_NAME for a text that is no URL of a version; ATREST_ERR_NO_SUCH_KEY;
+/// ATREST_ERR_PURGE_PROTECTED; those of the vault's file.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn atrest_hazmat_vault_destroy_version(
+    vault: *mut atrest_vault,
+    key_url: *const c_char,
+) -> atrest_status {
+    run(|| {
+        let (vault, id) = (handle!(vault).file()?, text!(key_url).parse::<KeyId>()?);
+        Ok(vault.hazmat_destroy_version(&id)?)
+    })
+}
+
+/// The kinds of keys, by their numbers.
+pub(crate) const KEY_KINDS: [(u32, KeyKind); 4] = [
+    (ATREST_KEY_AES_256, KeyKind::Aes256),
+    (ATREST_KEY_RSA_2048, KeyKind::Rsa2048),
+    (ATREST_KEY_RSA_3072, KeyKind::Rsa3072),
+    (ATREST_KEY_RSA_4096, KeyKind::Rsa4096),
+];
+
+/// What is behind an `atrest_vault`.
+#[derive(Clone)]
+pub(crate) enum Vault {
+    File(Box<FileVault>),
+    Identity(Box<VaultIdentity>),
+    Callbacks(Arc<CallbackVault>),
+}
+
+impl Handle for atrest_vault {
+    type Object = Vault;
+    const TAG: [u8; 4] = *b"vlt\x01";
+    const NAME: &'static str = "atrest_vault";
+}
+
+impl Vault {
+    pub(crate) fn get(&self) -> &dyn KeyVault {
+        match self {
+            Vault::File(vault) => &**vault,
+            Vault::Identity(vault) => &**vault,
+            Vault::Callbacks(vault) => &**vault,
+        }
+    }
+
+    /// For those who keep it.
+    pub(crate) fn shared(&self) -> Arc<dyn KeyVault> {
+        match self {
+            Vault::File(vault) => Arc::new((**vault).clone()),
+            Vault::Identity(vault) => Arc::new((**vault).clone()),
+            Vault::Callbacks(vault) => vault.clone(),
+        }
+    }
+
+    pub(crate) fn file(&self) -> Result<&FileVault> {
+        match self {
+            Vault::File(vault) => Ok(vault),
+            Vault::Identity(vault) => Err(Failure::new(
+                ATREST_ERR_UNSUPPORTED,
+                format!("{} uses the vault's keys; its owner manages them", vault.name()),
+            )),
+            Vault::Callbacks(_) => Err(Failure::new(
+                ATREST_ERR_UNSUPPORTED,
+                "the keys of a vault of callbacks are managed where they live",
+            )),
+        }
+    }
+}
+
+pub(crate) fn kdf_cost(unlock: &atrest_unlock) -> KdfCost {
+    match (unlock.kdf_memory_kib, unlock.kdf_passes, unlock.kdf_lanes) {
+        (0, 0, 0) => KdfCost::default(),
+        (memory_kib, passes, lanes) => KdfCost { memory_kib, passes, lanes },
+    }
+}
+
+pub(crate) type EachVersion = unsafe extern "C" fn(*mut c_void, *const atrest_key_version) -> atrest_status;
+
+/// Tells C of a version of a key.
+pub(crate) fn tell_version(
+    each: EachVersion,
+    user: *mut c_void,
+    said: &KeyDescription,
+    origin: Option<KeyOrigin>,
+) -> Result {
+    let text = |text: &str| CString::new(text).unwrap_or_default();
+    let (key_name, version) = (text(said.id.key()), text(said.id.version()));
+    let url = text(&said.id.to_string());
+    let version = atrest_key_version {
+        struct_size: size_of::<atrest_key_version>(),
+        key_name: key_name.as_ptr(),
+        version: version.as_ptr(),
+        url: url.as_ptr(),
+        created: said.created.unwrap_or(0),
+        origin: match origin {
+            Some(KeyOrigin::Generated) => ATREST_ORIGIN_GENERATED,
+            Some(KeyOrigin::Imported) => ATREST_ORIGIN_IMPORTED,
+            _ => 0,
+        },
+        kind: KEY_KINDS.iter().find(|(_, kind)| *kind == said.kind).map_or(0, |(number, _)| *number),
+        enabled: said.enabled.into(),
+        not_before: said.not_before.unwrap_or(0),
+        expires: said.expires.unwrap_or(0),
+        authenticated: said.authenticated.into(),
+    };
+    // SAFETY: by the header's contract (CALLBACKS) it can be called with its `user`; the texts live until then.
+    CallbackFailed::check(unsafe { each(user, ptr::from_ref(&version)) })
+}
+
+pub(crate) fn with_unlock<T>(c: &atrest_unlock, use_it: impl FnOnce(Unlock<'_>) -> Result<T, Error>) -> Result<T> {
+    Ok(match (c.passphrase.is_null(), c.key_file.is_null()) {
+        (false, true) => use_it(Unlock::Passphrase(bytes!(c.passphrase, c.passphrase_len))),
+        (true, false) => use_it(Unlock::KeyFile(path!(c.key_file))),
+        _ => {
+            let text = "`unlock` must have either a passphrase or a key_file";
+            return Err(Failure::new(ATREST_ERR_INVALID_OPTION, text));
+        }
+    }?)
+}
+
+pub(crate) fn put_url(out: Option<TextOut<'_>>, id: &KeyId) -> Result {
+    out.map_or(Ok(()), |out| out.put(&id.to_string()))
+}

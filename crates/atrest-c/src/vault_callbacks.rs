@@ -1,0 +1,331 @@
+//! VAULTS OF CALLBACKS
+//!
+//! A vault that the caller makes: for a cloud's key service, an HSM, or whatever else keeps keys.
+
+use core::ffi::{CStr, c_char, c_void};
+use std::ffi::CString;
+use std::sync::Arc;
+
+use atrest::key::{KeyDescription, KeyId, KeyVault, WrapAlgorithm, WrappedDek};
+use atrest::vault::KeyOperation;
+use atrest::{Error, Secret};
+
+use crate::callback::{User, text_of, vault_failed};
+use crate::failure::{Failure, Result, run};
+use crate::status::*;
+use crate::structs::SizedStruct;
+use crate::vault::{KEY_KINDS, Vault, atrest_vault};
+
+/// A256KW: AES-256 key wrap, RFC 3394.
+pub const ATREST_WRAP_A256KW: u32 = 1;
+/// A256KWP: AES-256 key wrap with padding, RFC 5649.
+pub const ATREST_WRAP_A256KWP: u32 = 2;
+/// RSA-OAEP-256: RSAES-OAEP with SHA-256, RFC 8017.
+pub const ATREST_WRAP_RSA_OAEP_256: u32 = 3;
+/// RSA-OAEP: RSAES-OAEP with SHA-1, RFC 8017. For old records.
+pub const ATREST_WRAP_RSA_OAEP: u32 = 4;
+/// RSA1_5: RSAES-PKCS1-v1_5, RFC 8017. For old records.
+pub const ATREST_WRAP_RSA1_5: u32 = 5;
+/// Known only to the vault, whose wrapped keys describe themselves.
+pub const ATREST_WRAP_OPAQUE: u32 = 6;
+
+/// RSA-OAEP-256+HS256: as RSA-OAEP-256, and behind it a MAC of the vault file that wrapped it.
+pub const ATREST_WRAP_RSA_OAEP_256_HS256: u32 = 7;
+
+/// The most bytes of a wrapped DEK.
+pub const ATREST_WRAPPED_MAX: usize = 1024;
+/// The most bytes of a DEK.
+pub const ATREST_DEK_MAX: usize = 64;
+/// A buffer of this many bytes has room for any name of a key or of a version, and its zero byte.
+pub const ATREST_NAME_SIZE: usize = 128;
+
+/// A DEK as a vault wrapped it. The library owns it: wrap() fills the members from `version` on, unwrap() reads all.
+#[repr(C)]
+pub struct atrest_wrapped_dek {
+    /// The size of this struct in the library that runs.
+    pub struct_size: usize,
+    /// The id of the vault that wrapped, or is to wrap, which may be another than the one that is asked.
+    pub vault_id: *const c_char,
+    /// The name of the key.
+    pub key_name: *const c_char,
+    /// The version of the key. When wrap() is called, it is the version that is to wrap, or empty for the latest. What has
+    /// wrapped goes here; a vault that can't be told a version puts its latest here, and is refused if that is another.
+    pub version: [c_char; ATREST_NAME_SIZE],
+    /// How it was wrapped: ATREST_WRAP_*.
+    pub algorithm: u32,
+    /// How many bytes were wrapped: 1 to ATREST_WRAPPED_MAX.
+    pub bytes_len: usize,
+    /// The wrapped bytes.
+    pub bytes: [u8; ATREST_WRAPPED_MAX],
+}
+
+/// What a vault says of a version of a key. The library owns it: describe() fills the members from `version` on.
+#[repr(C)]
+pub struct atrest_key_description {
+    /// The size of this struct in the library that runs.
+    pub struct_size: usize,
+    /// The version that is asked for; if it is empty, the one that wrap() would take, which goes here.
+    pub version: [c_char; ATREST_NAME_SIZE],
+    /// ATREST_KEY_*.
+    pub kind: u32,
+    /// 1 if the version may be used, 0 if it is disabled.
+    pub enabled: u32,
+    /// The first second, since 1970-01-01 UTC, in which it may be used; 0 for any.
+    pub not_before: u64,
+    /// The first second in which it has expired; 0 for never.
+    pub expires: u64,
+    /// When it was made; 0 if that isn't known. It says which of two versions is the newer: a set that rotates by itself
+    /// never goes back.
+    pub created: u64,
+}
+
+/// What a vault of the caller's can do. An answer that is out of its bounds is refused with ATREST_ERR_VAULT.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct atrest_vault_callbacks {
+    /// Set by ATREST_VAULT_CALLBACKS_INIT.
+    pub struct_size: usize,
+    /// Handed to every callback. It must stay valid until release() is called.
+    pub user: *mut c_void,
+    /// The id of the vault, the first part of its keys' URLs: "https://contoso.vault.example", say. It must stay the
+    /// same for as long as something is wrapped under the vault's keys. Copied.
+    pub id: *const c_char,
+    /// Wraps `dek` under the key `wrapped->key_name`, and fills `wrapped`. Returns ATREST_OK; what revokes the key:
+    /// ATREST_ERR_NO_SUCH_KEY, ATREST_ERR_KEY_DISABLED, ATREST_ERR_KEY_DELETED, ATREST_ERR_KEY_EXPIRED,
+    /// ATREST_ERR_KEY_NOT_YET_VALID or ATREST_ERR_ACCESS_DENIED; or any other number, which counts as an outage, and for
+    /// which the call ends with ATREST_ERR_CALLBACK_FAILED.
+    pub wrap: Option<
+        unsafe extern "C" fn(
+            user: *mut c_void,
+            dek: *const u8,
+            dek_len: usize,
+            wrapped: *mut atrest_wrapped_dek,
+        ) -> atrest_status,
+    >,
+    /// Unwraps what wrap() made into `dek`, which has room for `dek_cap` bytes, and sets `dek_len`. Returns ATREST_OK;
+    /// ATREST_ERR_NOT_THIS_VAULT when another vault wrapped it; ATREST_ERR_UNWRAP_FAILED for all that is wrong with the
+    /// wrapped bytes, which is no outage; otherwise as wrap().
+    pub unwrap: Option<
+        unsafe extern "C" fn(
+            user: *mut c_void,
+            wrapped: *const atrest_wrapped_dek,
+            dek: *mut u8,
+            dek_cap: usize,
+            dek_len: *mut usize,
+        ) -> atrest_status,
+    >,
+    /// Called once, when every handle of the vault and every disk service that uses it are freed. May be NULL.
+    pub release: Option<unsafe extern "C" fn(user: *mut c_void)>,
+    /// Fills `said` of a version of the key `key_name`. May be NULL: the vault doesn't tell. Returns ATREST_OK, or as
+    /// wrap(); ATREST_ERR_UNSUPPORTED also says that the vault doesn't tell.
+    pub describe: Option<
+        unsafe extern "C" fn(
+            user: *mut c_void,
+            key_name: *const c_char,
+            said: *mut atrest_key_description,
+        ) -> atrest_status,
+    >,
+}
+
+// SAFETY: `struct_size` is the first member; pointers may be NULL, and `Option`s of functions are `None` then.
+unsafe impl SizedStruct for atrest_vault_callbacks {
+    const EARLIER: &'static [usize] = &[core::mem::offset_of!(atrest_vault_callbacks, describe)];
+}
+
+/// Makes a vault of callbacks. The struct is copied. release() is not called when this fails.
+///
+/// Errors: ATREST_ERR_NULL_ARGUMENT, also for wrap() and unwrap(); ATREST_ERR_INVALID_NAME for the id.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn atrest_vault_from_callbacks(
+    callbacks: *const atrest_vault_callbacks,
+    out: *mut *mut atrest_vault,
+) -> atrest_status {
+    run(|| {
+        let (callbacks, out) = (structure!(callbacks), out!(out));
+        let id = text!(callbacks.id);
+        // Only to check the id.
+        KeyId::new(id, "key", "version")?;
+        let vault = CallbackVault {
+            user: User(callbacks.user),
+            id: id.into(),
+            wrap: callbacks.wrap.ok_or_else(|| Failure::null("callbacks.wrap"))?,
+            unwrap: callbacks.unwrap.ok_or_else(|| Failure::null("callbacks.unwrap"))?,
+            release: callbacks.release,
+            describe: callbacks.describe,
+        };
+        out.handle(Vault::Callbacks(Arc::new(vault)));
+        Ok(())
+    })
+}
+
+const WRAP_ALGORITHMS: [(u32, WrapAlgorithm); 7] = [
+    (ATREST_WRAP_A256KW, WrapAlgorithm::Aes256Kw),
+    (ATREST_WRAP_A256KWP, WrapAlgorithm::Aes256Kwp),
+    (ATREST_WRAP_RSA_OAEP_256, WrapAlgorithm::RsaOaep256),
+    (ATREST_WRAP_RSA_OAEP, WrapAlgorithm::RsaOaep),
+    (ATREST_WRAP_RSA1_5, WrapAlgorithm::Rsa15),
+    (ATREST_WRAP_OPAQUE, WrapAlgorithm::Opaque),
+    (ATREST_WRAP_RSA_OAEP_256_HS256, WrapAlgorithm::RsaOaep256Hs256),
+];
+
+/// A [`KeyVault`] of C functions.
+pub(crate) struct CallbackVault {
+    user: User,
+    id: String,
+    wrap: unsafe extern "C" fn(*mut c_void, *const u8, usize, *mut atrest_wrapped_dek) -> atrest_status,
+    unwrap: unsafe extern "C" fn(*mut c_void, *const atrest_wrapped_dek, *mut u8, usize, *mut usize) -> atrest_status,
+    release: Option<unsafe extern "C" fn(*mut c_void)>,
+    describe: Option<unsafe extern "C" fn(*mut c_void, *const c_char, *mut atrest_key_description) -> atrest_status>,
+}
+
+impl KeyVault for CallbackVault {
+    fn id(&self) -> &str {
+        &self.id
+    }
+
+    fn wrap(&self, key: &str, dek: &Secret) -> Result<WrappedDek, Error> {
+        self.wrap_under(key, "", dek)
+    }
+
+    fn wrap_version(&self, kek: &KeyId, dek: &Secret) -> Result<WrappedDek, Error> {
+        let wrapped = self.wrap_under(kek.key(), kek.version(), dek)?;
+        if wrapped.kek != *kek {
+            let got = &wrapped.kek;
+            return Err(Error::Vault(format!("asked to wrap under {kek}, its wrap callback wrapped under {got}")));
+        }
+        Ok(wrapped)
+    }
+
+    fn unwrap(&self, wrapped: &WrappedDek) -> Result<Option<Secret>, Error> {
+        let (vault_id, key_name) = (c_text(wrapped.kek.vault())?, c_text(wrapped.kek.key())?);
+        let mut question = atrest_wrapped_dek::new(&vault_id, &key_name);
+        let too_long = || Error::Vault("a wrapped key is longer than ATREST_WRAPPED_MAX".into());
+        for (to, from) in question.version.iter_mut().zip(wrapped.kek.version().bytes()) {
+            *to = from as c_char;
+        }
+        let algorithm = WRAP_ALGORITHMS.iter().find(|(_, algorithm)| *algorithm == wrapped.algorithm);
+        let unsupported = || Error::UnsupportedAlgorithm(wrapped.algorithm.name().into());
+        question.algorithm = algorithm.ok_or_else(unsupported)?.0;
+        question.bytes_len = wrapped.bytes.len();
+        question.bytes.get_mut(..wrapped.bytes.len()).ok_or_else(too_long)?.copy_from_slice(&wrapped.bytes);
+
+        let mut dek = Secret::zeroed(ATREST_DEK_MAX);
+        let mut len = 0;
+        let (start, cap) = (dek.expose_mut().as_mut_ptr(), ATREST_DEK_MAX);
+        // SAFETY: by the header's contract (CALLBACKS) it can be called with its `user`; the rest lives until it returns.
+        match unsafe { (self.unwrap)(self.user.0, &raw const question, start, cap, &raw mut len) } {
+            ATREST_OK => {}
+            ATREST_ERR_NOT_THIS_VAULT => return Ok(None),
+            ATREST_ERR_UNWRAP_FAILED => return Err(Error::UnwrapFailed),
+            status => return Err(self.failed("unwrap", KeyOperation::UnwrapKey, status, wrapped.kek.to_string())),
+        }
+        match dek.expose().get(..len) {
+            Some(bytes) => Ok(Some(Secret::copy_from(bytes))),
+            None => Err(Error::Vault(format!("its unwrap callback answered with {len} bytes where {cap} have room"))),
+        }
+    }
+
+    fn describe(&self, key: &str, version: Option<&str>) -> Result<Option<KeyDescription>, Error> {
+        let Some(describe) = self.describe else { return Ok(None) };
+        // Also to check the names, which are then short enough.
+        let asked = KeyId::new(&self.id, key, version.unwrap_or("latest"))?;
+        let key_name = c_text(key)?;
+        let mut said = atrest_key_description {
+            struct_size: size_of::<atrest_key_description>(),
+            version: [0; ATREST_NAME_SIZE],
+            kind: 0,
+            enabled: 0,
+            not_before: 0,
+            expires: 0,
+            created: 0,
+        };
+        for (to, from) in said.version.iter_mut().zip(version.unwrap_or("").bytes()) {
+            *to = from as c_char;
+        }
+        // SAFETY: by the header's contract (CALLBACKS) it can be called with its `user`; the rest lives until it returns.
+        match unsafe { describe(self.user.0, key_name.as_ptr(), &raw mut said) } {
+            ATREST_OK => {}
+            ATREST_ERR_UNSUPPORTED => return Ok(None),
+            status => {
+                let name = if version.is_some() { asked.to_string() } else { key.into() };
+                return Err(self.failed("describe", KeyOperation::Get, status, name));
+            }
+        }
+        let out_of_bounds = |what: &str| Error::Vault(format!("its describe callback answered with {what}"));
+        let id = self.version(key, &said.version).filter(|id| version.is_none() || *id == asked);
+        let id = id.ok_or_else(|| out_of_bounds("another version, or none"))?;
+        let kind = KEY_KINDS.iter().find(|(number, _)| *number == said.kind);
+        let kind = kind.ok_or_else(|| out_of_bounds("a kind that is none of ATREST_KEY_*"))?;
+        let mut description = KeyDescription::new(id, kind.1);
+        description.enabled = said.enabled != 0;
+        description.not_before = (said.not_before != 0).then_some(said.not_before);
+        description.expires = (said.expires != 0).then_some(said.expires);
+        description.created = (said.created != 0).then_some(said.created);
+        Ok(Some(description))
+    }
+}
+
+impl CallbackVault {
+    /// Wraps under a version of a key, or under the latest if it is empty.
+    fn wrap_under(&self, key: &str, version: &str, dek: &Secret) -> Result<WrappedDek, Error> {
+        let (vault_id, key_name) = (c_text(&self.id)?, c_text(key)?);
+        let mut wrapped = atrest_wrapped_dek::new(&vault_id, &key_name);
+        for (to, from) in wrapped.version.iter_mut().zip(version.bytes()) {
+            *to = from as c_char;
+        }
+        let bytes = dek.expose();
+        // SAFETY: by the header's contract (CALLBACKS) it can be called with its `user`; the rest lives until it returns.
+        match unsafe { (self.wrap)(self.user.0, bytes.as_ptr(), bytes.len(), &raw mut wrapped) } {
+            ATREST_OK => {}
+            status => return Err(self.failed("wrap", KeyOperation::WrapKey, status, key.into())),
+        }
+        let out_of_bounds = |what: &str| Error::Vault(format!("its wrap callback answered with {what}"));
+        let version = self
+            .version(key, &wrapped.version)
+            .ok_or_else(|| out_of_bounds("a version that isn't 1 to 127 of letters, digits, '-', '_' and '.'"))?;
+        let algorithm = WRAP_ALGORITHMS.iter().find(|(number, _)| *number == wrapped.algorithm);
+        let algorithm = algorithm.ok_or_else(|| out_of_bounds("an algorithm that is none of ATREST_WRAP_*"))?;
+        let bytes = wrapped.bytes.get(..wrapped.bytes_len).filter(|bytes| !bytes.is_empty());
+        let bytes = bytes.ok_or_else(|| out_of_bounds("a bytes_len that isn't 1 to ATREST_WRAPPED_MAX"))?;
+        Ok(WrappedDek { kek: version, algorithm: algorithm.1, bytes: bytes.to_vec() })
+    }
+
+    /// The version that a callback named.
+    fn version(&self, key: &str, version: &[c_char; ATREST_NAME_SIZE]) -> Option<KeyId> {
+        KeyId::new(&self.id, key, &text_of(version)?).ok()
+    }
+
+    fn failed(&self, what: &str, operation: KeyOperation, status: atrest_status, key: String) -> Error {
+        let what = format!("{what} of the vault {}", self.id);
+        vault_failed(what, "the user of the callbacks", operation.name(), key, status)
+    }
+}
+
+impl Drop for CallbackVault {
+    fn drop(&mut self) {
+        if let Some(release) = self.release {
+            // SAFETY: by the header's contract (CALLBACKS) it can be called with its `user`, and this is the last use.
+            unsafe { release(self.user.0) }
+        }
+    }
+}
+
+impl atrest_wrapped_dek {
+    fn new(vault_id: &CStr, key_name: &CStr) -> Self {
+        atrest_wrapped_dek {
+            struct_size: size_of::<Self>(),
+            vault_id: vault_id.as_ptr(),
+            key_name: key_name.as_ptr(),
+            version: [0; ATREST_NAME_SIZE],
+            algorithm: 0,
+            bytes_len: 0,
+            bytes: [0; ATREST_WRAPPED_MAX],
+        }
+    }
+}
+
+fn c_text(text: &str) -> Result<CString, Error> {
+    CString::new(text).map_err(|_| Error::InvalidName("a name of a vault or key has no zero byte".into()))
+}
+
+const _: () = assert!(ATREST_WRAPPED_MAX == atrest::key::MAX_WRAPPED);

@@ -1,0 +1,401 @@
+//! Encrypted files of engines: [`FilePrefix`], in front of a stream of AES-256-CTR or of sectors of AES-256-XTS.
+
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
+
+use crate::approval::Approval;
+use crate::arch::wipe_deep_stack;
+use crate::key::{DekAlgorithm, Fingerprint, HashAlgorithm, KeyId, KeyVault, self_test};
+use crate::volume::BlockDevice;
+use crate::{Dek, Envelope, Error, Result, Secret, SectorCipher, SectorSize, SectorUnit, StreamCipher};
+
+const MAGIC: [u8; 8] = *b"atrestFP";
+const VERSION: u16 = 1;
+const MAC_INFO: &str = "atrest file prefix v1";
+
+/// A slot: the prefix has two, each in a page and sector of its own, so that a write tears one at most.
+const SLOT: usize = 4096;
+const SLOTS: usize = 2;
+const FIXED: usize = 36;
+const NONCE: usize = 16;
+const MAC: usize = 32;
+const CHECKSUM: usize = 32;
+const _: () = assert!(FIXED + Envelope::MAX_LEN + MAC + CHECKSUM <= SLOT);
+
+/// The first bytes of an encrypted file: its own DEK, wrapped by a vault, and the nonce of its stream.
+///
+/// What follows is the engine's data, under one of two ciphers. The form of the bytes is specified in `docs/formats.md`.
+///
+/// - A [`StreamCipher`], by [`create`](Self::create) and [`open`](Self::open), for engines that append at any byte (RocksDB).
+///   Its offset 0 is the first byte behind the prefix.
+/// - A [`SectorCipher`], by [`create_sectors`](Self::create_sectors) and [`open_sectors`](Self::open_sectors), for engines
+///   that write over what is there (the pages of SQLite). They count sectors as they like.
+///
+/// Whichever it is:
+///
+/// - **A prefix is made for each file that is made**, for a stream also for each that is truncated or used again, and never
+///   copied to another one: see [`StreamCipher`] for what two contents under one key give away. So there is no way to a new
+///   one but a fresh DEK.
+/// - A wrong key, another context or a damaged prefix is found when the file is opened. Damage to what follows isn't.
+/// - [`rotate_kek`](Self::rotate_kek) wraps the DEK anew, in place. Killed at any instant, the file opens.
+///
+/// ```
+/// # let folder = tempfile::tempdir().unwrap();
+/// # let keys = folder.path().join("keys.vault");
+/// use atrest::vault::{FileVault, Unlock};
+/// use atrest::FilePrefix;
+///
+/// let vault = FileVault::create(&keys, Unlock::Passphrase(b"correct horse battery staple"))?;
+/// vault.create_key("tables")?;
+///
+/// // A new file.
+/// let (prefix, cipher) = FilePrefix::create(&vault, "tables", b"db-7")?;
+/// let mut data = *b"what the engine writes at offset 100";
+/// cipher.apply(100, &mut data)?;
+/// let mut file = prefix.to_bytes();
+/// file.resize(FilePrefix::LEN + 100, 0);
+/// file.extend(data);
+///
+/// // Later, some bytes out of its middle.
+/// let cipher = FilePrefix::from_bytes(&file[..FilePrefix::LEN])?.open(&vault, b"db-7")?;
+/// let mut data = file[FilePrefix::LEN + 109..][..6].to_vec();
+/// cipher.apply(109, &mut data)?;
+/// assert_eq!(data, b"engine");
+/// # Ok::<(), atrest::Error>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FilePrefix {
+    slot: Slot,
+    /// Where it was found.
+    place: usize,
+    expected: Option<Fingerprint>,
+}
+
+/// What a slot says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Slot {
+    generation: u64,
+    nonce: [u8; NONCE],
+    envelope: Envelope,
+    mac: [u8; MAC],
+}
+
+impl FilePrefix {
+    /// The length of a prefix in bytes.
+    pub const LEN: usize = SLOT * SLOTS;
+
+    /// A prefix for a new file, with a fresh DEK that `vault` wraps under the latest version of its key `key`, and the cipher
+    /// for the stream that follows.
+    ///
+    /// `context` is what the file is part of, such as a database's id: 0 to [`MAX_CONTEXT`](crate::key::MAX_CONTEXT) bytes,
+    /// stored in the clear. It is not the file's name if the engine renames files.
+    ///
+    /// # Errors
+    /// As [`Envelope::seal`]; [`Error::Random`].
+    pub fn create(vault: &dyn KeyVault, key: &str, context: &[u8]) -> Result<(Self, Box<StreamCipher>)> {
+        let made = Self::create_unwiped(vault, key, context, DekAlgorithm::Aes256Ctr, Dek::stream_cipher);
+        wipe_deep_stack();
+        made
+    }
+
+    /// As [`create`](Self::create), for a file of sectors under AES-256-XTS.
+    ///
+    /// # Errors
+    /// As [`create`](Self::create); [`Error::SectorSize`], as [`SectorCipher::with_unit`].
+    pub fn create_sectors(
+        vault: &dyn KeyVault,
+        key: &str,
+        context: &[u8],
+        sector_size: SectorSize,
+        unit: SectorUnit,
+    ) -> Result<(Self, Box<SectorCipher>)> {
+        let expand = |dek: &Dek, _| dek.boxed_sector_cipher(sector_size, unit);
+        let made = Self::create_unwiped(vault, key, context, DekAlgorithm::Aes256Xts, expand);
+        wipe_deep_stack();
+        made
+    }
+
+    /// Not inlined, so that what it leaves on the stack is below its caller, who wipes it.
+    #[inline(never)]
+    fn create_unwiped<C>(
+        vault: &dyn KeyVault,
+        key: &str,
+        context: &[u8],
+        algorithm: DekAlgorithm,
+        expand: impl FnOnce(&Dek, [u8; NONCE]) -> Result<Box<C>>,
+    ) -> Result<(Self, Box<C>)> {
+        let dek = Dek::generate(algorithm)?;
+        let mut nonce = [0; NONCE];
+        nonce.copy_from_slice(Secret::random(NONCE)?.expose());
+        let cipher = expand(&dek, nonce)?;
+        let slot = Slot::sealed(1, nonce, Envelope::seal(&dek, vault, key, context)?, &dek);
+        Ok((FilePrefix { slot, place: 0, expected: None }, cipher))
+    }
+
+    /// The bytes to put in front of the file, [`LEN`](Self::LEN) of them.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        self.slot.to_bytes().repeat(SLOTS)
+    }
+
+    /// Reads the first [`LEN`](Self::LEN) bytes of a file.
+    ///
+    /// # Errors
+    /// [`Error::InvalidPrefix`] when neither of the two copies is sound, which says what is wrong with each;
+    /// [`Error::UnsupportedAlgorithm`]; [`Error::SelfTest`].
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
+        if bytes.len() != Self::LEN {
+            return Err(Error::InvalidPrefix(format!("it has {} bytes, not {}", bytes.len(), Self::LEN)));
+        }
+        self_test::hash(HashAlgorithm::Sha256)?;
+        let read = |place: usize| Slot::from_bytes(&bytes[place * SLOT..][..SLOT]);
+        let (slot, place) = match (read(0), read(1)) {
+            (Ok(first), Ok(second)) if second.generation > first.generation => (second, 1),
+            (Ok(first), _) => (first, 0),
+            (Err(_), Ok(second)) => (second, 1),
+            (Err(unsupported @ Error::UnsupportedAlgorithm(_)), Err(_)) => return Err(unsupported),
+            (Err(first), Err(second)) => {
+                let (first, second) = (defect(first), defect(second));
+                return Err(Error::InvalidPrefix(if first == second {
+                    format!("of either copy, {first}")
+                } else {
+                    format!("{first}; and of the copy, {second}")
+                }));
+            }
+        };
+        Ok(FilePrefix { slot, place, expected: None })
+    }
+
+    /// Has `vault` unwrap the DEK, and gives the cipher for the stream that follows.
+    ///
+    /// # Errors
+    /// [`Error::UnsupportedAlgorithm`] when sectors follow; [`Error::ContextMismatch`] when the file is part of something
+    /// else than `context`; [`Error::NotThisVault`]; what the vault answers; [`Error::InvalidEnvelope`] and
+    /// [`Error::InvalidPrefix`] when a MAC does not match.
+    pub fn open(&self, vault: &dyn KeyVault, context: &[u8]) -> Result<Box<StreamCipher>> {
+        self.refuse_unless(DekAlgorithm::Aes256Ctr, "a stream")?;
+        let cipher = self.open_unwiped(vault, context, |dek| dek.stream_cipher(self.slot.nonce));
+        wipe_deep_stack();
+        cipher
+    }
+
+    /// Has `vault` unwrap the DEK, and gives the cipher for the sectors that follow. How large they are and how they are
+    /// numbered is for the engine to know.
+    ///
+    /// # Errors
+    /// [`Error::UnsupportedAlgorithm`] when a stream follows; [`Error::SectorSize`], as [`SectorCipher::with_unit`];
+    /// otherwise as [`open`](Self::open).
+    pub fn open_sectors(
+        &self,
+        vault: &dyn KeyVault,
+        context: &[u8],
+        sector_size: SectorSize,
+        unit: SectorUnit,
+    ) -> Result<Box<SectorCipher>> {
+        self.refuse_unless(DekAlgorithm::Aes256Xts, "sectors")?;
+        let cipher = self.open_unwiped(vault, context, |dek| dek.boxed_sector_cipher(sector_size, unit));
+        wipe_deep_stack();
+        cipher
+    }
+
+    /// Not inlined, so that what it leaves on the stack is below its caller, who wipes it.
+    #[inline(never)]
+    fn open_unwiped<C>(
+        &self,
+        vault: &dyn KeyVault,
+        context: &[u8],
+        expand: impl FnOnce(&Dek) -> Result<Box<C>>,
+    ) -> Result<Box<C>> {
+        let dek = self.slot.unseal(vault, context)?;
+        self.expected.map_or(Ok(()), |expected| expected.check(&dek))?;
+        expand(&dek)
+    }
+
+    /// Demands this DEK when the file is opened: [`open`](Self::open) and [`open_sectors`](Self::open_sectors) refuse
+    /// another with [`Error::OtherDek`].
+    pub fn expect(mut self, fingerprint: Fingerprint) -> Self {
+        self.expected = Some(fingerprint);
+        self
+    }
+
+    /// Has `vault` unwrap the DEK, and says which it is: see [`Fingerprint`].
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn fingerprint(&self, vault: &dyn KeyVault, context: &[u8]) -> Result<Fingerprint> {
+        let fingerprint = self.slot.unseal(vault, context).and_then(|dek| dek.fingerprint());
+        wipe_deep_stack();
+        fingerprint
+    }
+
+    /// Before the vault is asked for a DEK that is of no use.
+    fn refuse_unless(&self, algorithm: DekAlgorithm, what: &str) -> Result<()> {
+        match self.slot.envelope.dek_algorithm() {
+            found if found == algorithm => Ok(()),
+            found => Err(Error::UnsupportedAlgorithm(format!("{what} in a file under {}", found.name()))),
+        }
+    }
+
+    /// Whether it is done by [approved](crate::approval) algorithms: as [`Envelope::approval`], and as the cipher.
+    pub fn approval(&self) -> Approval {
+        self.slot.envelope.approval()
+    }
+
+    /// The key and version that wrapped the DEK.
+    pub fn kek(&self) -> &KeyId {
+        self.slot.envelope.kek()
+    }
+
+    /// What the file says it is part of. Only [`open`](Self::open) proves it.
+    pub fn context(&self) -> &[u8] {
+        self.slot.envelope.context()
+    }
+
+    /// Has `vault` wrap the DEK of the file on `device` anew, under the latest version of the key that wraps it now, and
+    /// returns that version. No byte behind the prefix is touched, and the file may be read and written meanwhile.
+    ///
+    /// The old version must stay enabled until this returns; afterwards this file needs it no more, and its wrapped key is
+    /// in neither copy. Killed at any instant, the file opens with the old version or the new one, and this can be done
+    /// again. While it runs, nobody else may write the prefix: neither a second rotation, nor who uses the file again with
+    /// a new one. [`FileDevice::open`](crate::FileDevice::open) keeps out others that ask.
+    ///
+    /// # Errors
+    /// [`Error::DeviceTooSmall`]; those of [`from_bytes`](Self::from_bytes), [`open`](Self::open) and [`Envelope::seal`];
+    /// [`Error::ForeignData`] where one copy is gone and something else stands in its place, which would be destroyed;
+    /// [`Error::Io`], after which the file opens with the old version or the new one.
+    pub fn rotate_kek(device: &dyn BlockDevice, vault: &dyn KeyVault, context: &[u8]) -> Result<KeyId> {
+        let kek = Self::rotate_unwiped(device, vault, context);
+        wipe_deep_stack();
+        kek
+    }
+
+    /// Not inlined, so that what it leaves on the stack is below its caller, who wipes it.
+    #[inline(never)]
+    fn rotate_unwiped(device: &dyn BlockDevice, vault: &dyn KeyVault, context: &[u8]) -> Result<KeyId> {
+        let io = |what: &str| {
+            let what = format!("{what} the prefix of a file");
+            move |e| Error::io(what, e)
+        };
+        let size = device.size().map_err(io("looking for"))?;
+        if size < Self::LEN as u64 {
+            return Err(Error::DeviceTooSmall { needed: Self::LEN as u64, size });
+        }
+        let mut bytes = vec![0; Self::LEN];
+        device.read_at(0, &mut bytes).map_err(io("reading"))?;
+        let FilePrefix { slot: old, place, .. } = Self::from_bytes(&bytes)?;
+        if !is_slot_or_blank(&bytes[(1 - place) * SLOT..][..SLOT], &old.to_bytes()) {
+            return Err(Error::ForeignData(format!(
+                "the file's prefix has one copy only; in the place of the other, at byte {}, is something that is neither \
+                 blank nor remains of a prefix: keep it if it is of use, then write the prefix's bytes anew and rotate",
+                (1 - place) * SLOT
+            )));
+        }
+        let dek = old.unseal(vault, context)?;
+        let envelope = Envelope::seal(&dek, vault, old.envelope.kek().key(), context)?;
+        let generation = old.generation.checked_add(1);
+        let generation = generation.ok_or_else(|| Error::InvalidPrefix("its generation can't grow".into()))?;
+        let new = Slot::sealed(generation, old.nonce, envelope, &dek);
+
+        // 1. Over the older copy, or the one that a killed rotation left torn: the other opens the file until this is there.
+        // 2. Over the other, which holds the DEK under the old version.
+        for place in [1 - place, place] {
+            let offset = (place * SLOT) as u64;
+            device.write_at(offset, &new.to_bytes()).map_err(io("writing"))?;
+            device.sync().map_err(io("syncing"))?;
+            let found = &mut bytes[..SLOT];
+            device.read_at(offset, found).map_err(io("reading"))?;
+            if found != new.to_bytes() {
+                return Err(io("writing")(std::io::Error::other("what was written is not what is there")));
+            }
+        }
+        Ok(new.envelope.kek().clone())
+    }
+}
+
+/// What is wrong with a copy, without the words that every such error begins with.
+fn defect(error: Error) -> String {
+    if let Error::InvalidPrefix(text) = error { text } else { error.to_string() }
+}
+
+/// Whether the place of a copy may be written over: it holds a copy, whole or torn, or nothing. `other` is the copy that is
+/// sound.
+fn is_slot_or_blank(bytes: &[u8], other: &[u8]) -> bool {
+    let mut sectors = bytes.chunks(512).zip(other.chunks(512));
+    bytes.starts_with(&MAGIC)
+        || bytes.iter().all(|&byte| byte == 0xFF)
+        || sectors.all(|(sector, other)| sector == other || sector.iter().all(|&byte| byte == 0))
+}
+
+impl Slot {
+    fn sealed(generation: u64, nonce: [u8; NONCE], envelope: Envelope, dek: &Dek) -> Self {
+        let mut slot = Slot { generation, nonce, envelope, mac: [0; MAC] };
+        slot.mac = slot.keyed_mac(dek).finalize().into_bytes().into();
+        slot
+    }
+
+    fn unseal(&self, vault: &dyn KeyVault, context: &[u8]) -> Result<Dek> {
+        let dek = self.envelope.unseal(vault, context)?;
+        let matches = self.keyed_mac(&dek).verify_slice(&self.mac);
+        matches.map_err(|_| Error::InvalidPrefix("its MAC does not match: it was altered".into()))?;
+        Ok(dek)
+    }
+
+    fn keyed_mac(&self, dek: &Dek) -> Hmac<Sha256> {
+        let key = dek.derive(MAC_INFO);
+        let mac = Hmac::<Sha256>::new_from_slice(key.expose()).expect("HMAC takes a key of any length");
+        mac.chain_update(self.covered_bytes())
+    }
+
+    fn covered_bytes(&self) -> Vec<u8> {
+        let envelope = self.envelope.to_bytes();
+        let mut bytes = Vec::with_capacity(SLOT);
+        bytes.extend_from_slice(&MAGIC);
+        bytes.extend_from_slice(&VERSION.to_be_bytes());
+        bytes.extend_from_slice(&(envelope.len() as u16).to_be_bytes());
+        bytes.extend_from_slice(&self.generation.to_be_bytes());
+        bytes.extend_from_slice(&self.nonce);
+        bytes.extend_from_slice(&envelope);
+        bytes
+    }
+
+    fn to_bytes(&self) -> Vec<u8> {
+        let mut bytes = self.covered_bytes();
+        bytes.extend_from_slice(&self.mac);
+        bytes.resize(SLOT - CHECKSUM, 0);
+        let checksum = Sha256::digest(&bytes);
+        bytes.extend_from_slice(&checksum);
+        bytes
+    }
+
+    fn from_bytes(bytes: &[u8]) -> Result<Self> {
+        let bad = |text: String| Error::InvalidPrefix(text);
+        if bytes[..8] != MAGIC {
+            return Err(bad("it does not begin with \"atrestFP\"".into()));
+        }
+        let field = |at: usize| u16::from_be_bytes([bytes[at], bytes[at + 1]]);
+        if field(8) != VERSION {
+            return Err(bad(format!("version {} is not known, this library reads version {VERSION}", field(8))));
+        }
+        let (covered, checksum) = bytes.split_at(SLOT - CHECKSUM);
+        if !bool::from(Sha256::digest(covered).ct_eq(checksum)) {
+            return Err(bad("its checksum does not match: it is damaged, or half written".into()));
+        }
+        let len = field(10) as usize;
+        if len > Envelope::MAX_LEN {
+            return Err(bad(format!("an envelope of {len} bytes, where {} are the most", Envelope::MAX_LEN)));
+        }
+        let (fixed, rest) = covered.split_at(FIXED);
+        let (envelope, rest) = rest.split_at(len);
+        let (mac, rest) = rest.split_at(MAC);
+        if rest.iter().any(|&byte| byte != 0) {
+            return Err(bad("there is something behind its MAC".into()));
+        }
+        let envelope = Envelope::from_bytes(envelope)?;
+        if !matches!(envelope.dek_algorithm(), DekAlgorithm::Aes256Ctr | DekAlgorithm::Aes256Xts) {
+            return Err(Error::UnsupportedAlgorithm(format!("a file under {}", envelope.dek_algorithm().name())));
+        }
+        let generation = u64::from_be_bytes(fixed[12..20].try_into().expect("8 bytes"));
+        let nonce = fixed[20..].try_into().expect("16 bytes");
+        Ok(Slot { generation, nonce, envelope, mac: mac.try_into().expect("32 bytes") })
+    }
+}

@@ -1,0 +1,254 @@
+//! Files of ours in their folder: how one is opened so that nothing else in its place does harm, and how a new name lasts.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, ErrorKind, Read, Write};
+use std::path::{Path, PathBuf};
+
+use crate::Secret;
+
+/// Whether a link in place of a file is followed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Links {
+    /// For a path that a caller gave.
+    Follow,
+    /// For a path that we made up: only somebody else can have put a link there.
+    Refuse,
+}
+
+/// What may stand where a file is opened.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Plain,
+    Disk,
+}
+
+/// The path of a file beside another: its name with `suffix` behind it.
+pub(crate) fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    PathBuf::from(name)
+}
+
+/// The folder of a path; the current one for a bare name.
+pub(crate) fn parent(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// Makes a file's new name last, where the system can sync folders.
+pub(crate) fn sync(path: &Path) -> io::Result<()> {
+    if cfg!(unix) {
+        File::open(parent(path))?.sync_all()?;
+    }
+    Ok(())
+}
+
+/// Opens a plain file; whatever else stands there is refused at once.
+pub(crate) fn open(options: &OpenOptions, path: &Path, links: Links) -> io::Result<File> {
+    open_kind(options.clone(), path, links, Kind::Plain)
+}
+
+/// Opens a plain file or a disk; whatever else stands there is refused at once.
+pub(crate) fn open_disk(options: &OpenOptions, path: &Path) -> io::Result<File> {
+    open_kind(options.clone(), path, Links::Follow, Kind::Disk)
+}
+
+/// Opens a file for reading and writing, or makes it; either way it is its owner's only.
+pub(crate) fn open_or_create(path: &Path, links: Links) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true);
+    loop {
+        match open(&options, path, links) {
+            Err(e) if e.kind() == ErrorKind::NotFound => {}
+            opened => return opened.inspect(tighten),
+        }
+        match create_new(path) {
+            Err(e) if e.kind() == ErrorKind::AlreadyExists => {}
+            made => return made,
+        }
+        // A link to nothing is not found and can't be made either.
+        if fs::symlink_metadata(path).is_ok_and(|found| found.is_symlink()) {
+            return Err(refused("a link to nothing"));
+        }
+    }
+}
+
+/// Takes a file of ours from all but its owner: one that somebody copied, or made before us, may be anybody's to read.
+fn tighten(file: &File) {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        let lax = |found: &fs::Metadata| found.permissions().mode() & 0o7077 != 0;
+        if file.metadata().as_ref().is_ok_and(lax) {
+            // Another's file stays as it is.
+            let _ = file.set_permissions(fs::Permissions::from_mode(0o600));
+        }
+    }
+    #[cfg(not(unix))]
+    let _ = file;
+}
+
+/// Makes a file that must not exist yet, for its owner only, where the system knows owners.
+pub(crate) fn create_new(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let file = options.open(path)?;
+    // The umask may have taken the owner's rights, too.
+    #[cfg(unix)]
+    file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o600)).inspect_err(|_| {
+        let _ = fs::remove_file(path);
+    })?;
+    Ok(file)
+}
+
+/// Writes a file that must not exist yet, for its owner only. One that can't be finished is taken away again.
+pub(crate) fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file = create_new(path)?;
+    let written = file.write_all(bytes).and_then(|()| file.sync_all()).and_then(|()| sync(path));
+    written.inspect_err(|_| {
+        let _ = fs::remove_file(path);
+    })
+}
+
+/// The new content of a file, written beside it; removed again unless it is put in place.
+pub(crate) struct NewFile<'a> {
+    path: &'a Path,
+    new: PathBuf,
+}
+
+impl<'a> NewFile<'a> {
+    /// Writes it beside the file of a path.
+    pub(crate) fn write(path: &'a Path, text: &[u8]) -> io::Result<Self> {
+        let new = beside(path, ".new");
+        // What a killed writer left there goes first: opened as it is, it would lend the vault its mode.
+        match fs::remove_file(&new) {
+            Err(e) if e.kind() != ErrorKind::NotFound => return Err(e),
+            _ => {}
+        }
+        write_new(&new, text)?;
+        Ok(NewFile { path, new })
+    }
+
+    /// Gives it the file's name, for good.
+    pub(crate) fn put_in_place(self) -> io::Result<()> {
+        fs::rename(&self.new, self.path)?;
+        sync(self.path)
+    }
+}
+
+impl Drop for NewFile<'_> {
+    fn drop(&mut self) {
+        // Once it is in place there is nothing of its name.
+        let _ = fs::remove_file(&self.new);
+    }
+}
+
+/// Reads a secret of at most `max` bytes without leaving a copy of it on the heap.
+pub(crate) fn read_secret(path: &Path, max: u64) -> io::Result<Secret> {
+    let mut file = open(OpenOptions::new().read(true), path, Links::Follow)?;
+    let len = file.metadata()?.len();
+    if len > max {
+        return Err(too_large(max));
+    }
+    let mut secret = Secret::zeroed(len as usize);
+    file.read_exact(secret.expose_mut())?;
+    Ok(secret)
+}
+
+/// Reads a file of at most `max` bytes.
+pub(crate) fn read_bounded(path: &Path, max: u64) -> io::Result<Vec<u8>> {
+    let mut text = Vec::new();
+    let file = open(OpenOptions::new().read(true), path, Links::Refuse)?;
+    file.take(max + 1).read_to_end(&mut text)?;
+    if text.len() as u64 > max {
+        return Err(too_large(max));
+    }
+    Ok(text)
+}
+
+fn too_large(max: u64) -> io::Error {
+    io::Error::new(ErrorKind::FileTooLarge, format!("it has more than {max} bytes"))
+}
+
+/// Gives a file its name for good. Nothing that has the name already is replaced.
+#[cfg(feature = "managed")]
+pub(crate) fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
+    match fs::hard_link(from, to) {
+        Err(e) if e.kind() == ErrorKind::AlreadyExists => return Err(e),
+        Ok(()) => fs::remove_file(from)?,
+        // A file system that has no links.
+        Err(_) if fs::symlink_metadata(to).is_ok() => return Err(ErrorKind::AlreadyExists.into()),
+        Err(_) => fs::rename(from, to)?,
+    }
+    sync(to)
+}
+
+/// Opens what is read from its start to its end: a plain file, or the pipe of a program that writes now. One that
+/// nobody writes to is empty.
+pub(crate) fn open_stream(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.read(true);
+    #[cfg(unix)]
+    {
+        use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
+        // Opening a pipe would wait for a writer; reading it should wait for what the writer has to say.
+        let nonblock = OFlags::NONBLOCK.bits().cast_signed();
+        std::os::unix::fs::OpenOptionsExt::custom_flags(&mut options, nonblock);
+        let file = options.open(path)?;
+        fcntl_setfl(&file, fcntl_getfl(&file)? - OFlags::NONBLOCK)?;
+        Ok(file)
+    }
+    #[cfg(not(unix))]
+    options.open(path)
+}
+
+#[cfg_attr(not(unix), expect(unused_mut, reason = "only Unix has flags to add"))]
+fn open_kind(mut options: OpenOptions, path: &Path, links: Links, kind: Kind) -> io::Result<File> {
+    #[cfg(unix)]
+    {
+        use rustix::fs::OFlags;
+        // A pipe would wait for its other end, and a terminal would become the process's own.
+        let mut flags = OFlags::NONBLOCK | OFlags::NOCTTY;
+        flags.set(OFlags::NOFOLLOW, links == Links::Refuse);
+        std::os::unix::fs::OpenOptionsExt::custom_flags(&mut options, flags.bits().cast_signed());
+    }
+    if links == Links::Refuse && fs::symlink_metadata(path).is_ok_and(|found| found.is_symlink()) {
+        return Err(refused("a link"));
+    }
+    let file = options.open(path).map_err(|e| {
+        // Some kinds can't even be opened; what it is says more than how it failed.
+        let found = fs::metadata(path).map(|found| found.file_type());
+        found.ok().and_then(|found| check(found, kind).err()).unwrap_or(e)
+    })?;
+    check(file.metadata()?.file_type(), kind)?;
+    Ok(file)
+}
+
+fn check(found: fs::FileType, kind: Kind) -> io::Result<()> {
+    if found.is_file() {
+        return Ok(());
+    }
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::FileTypeExt;
+        // Elsewhere than on Linux, disks are character devices too.
+        let disk = found.is_block_device() || found.is_char_device() && !cfg!(target_os = "linux");
+        match () {
+            () if kind == Kind::Disk && disk => return Ok(()),
+            () if found.is_fifo() => return Err(refused("a pipe (FIFO)")),
+            () if found.is_socket() => return Err(refused("a socket")),
+            () if found.is_block_device() || found.is_char_device() => return Err(refused("a device")),
+            () => {}
+        }
+    }
+    #[cfg(windows)]
+    if kind == Kind::Disk && !found.is_dir() {
+        return Ok(());
+    }
+    Err(refused(if found.is_dir() { "a folder" } else { "no plain file" }))
+}
+
+fn refused(what: &str) -> io::Error {
+    io::Error::new(ErrorKind::InvalidInput, format!("it is {what}, not a file; put the right file in its place"))
+}

@@ -1,0 +1,161 @@
+//! JSON as LUKS2 uses it: objects that have a number for their name, 64-bit integers and bytes as strings (section 3).
+//!
+//! Each function answers what is wrong as text, without saying in which object: its caller knows that.
+
+use std::borrow::Cow;
+
+use base64ct::{Base64, Encoding};
+
+use super::text::{Object, Raw, check};
+
+/// The most digests, segments, keyslots or tokens that a header may hold, and so one more than their greatest number: the
+/// reference implementation's limit, which keeps tables of that size.
+pub(super) const MAX_OBJECTS: u32 = 32;
+
+/// The most bytes of a salt or a digest.
+pub(in crate::ondisk::luks) const MAX_BINARY: usize = 1024;
+
+/// The most bytes of a text that is looked at, far over what any has: so that no copy of one, nor an error that shows it,
+/// takes much memory.
+const MAX_TEXT: usize = 8192;
+
+/// The most texts of a list that is looked at.
+const MAX_TEXTS: usize = 1024;
+
+/// The object that a text is.
+pub(super) fn parse(text: &[u8]) -> Result<Object<'_>, String> {
+    check(text)?;
+    Ok(root(text))
+}
+
+/// The object of a text that was [parsed](parse) once.
+pub(super) fn root(text: &[u8]) -> Object<'_> {
+    Raw::new(text).object().expect("it was found to be an object")
+}
+
+/// An object and its number.
+pub(super) type Numbered<'a> = (u32, Object<'a>);
+
+/// The numbered objects of a top-level object, ordered by number.
+pub(super) fn objects<'a>(root: &Object<'a>, name: &str) -> Result<Vec<Numbered<'a>>, String> {
+    let mut objects = Vec::new();
+    for (number, object) in numbered(root, name)? {
+        objects.push((number, object.object().ok_or_else(|| format!("{name} {number} is no object"))?));
+    }
+    Ok(objects)
+}
+
+/// The members of a top-level object, ordered by number.
+pub(super) fn numbered<'a>(root: &Object<'a>, name: &str) -> Result<Vec<(u32, Raw<'a>)>, String> {
+    let group = member(root, name)?;
+    if group.len() > MAX_OBJECTS as usize {
+        return Err(format!("it has {} {name}, more than {MAX_OBJECTS}", group.len()));
+    }
+    let mut numbered = Vec::new();
+    for (id, value) in group.iter() {
+        if id.len() > MAX_TEXT {
+            return Err(format!("a name of {} bytes is no number of one of its {name}", id.len()));
+        }
+        let number = parse_id(&id).ok_or_else(|| format!("{id:?} is no number of one of its {name}"))?;
+        // Also where the name is written in two ways.
+        group.get(&id)?;
+        numbered.push((number, value));
+    }
+    numbered.sort_by_key(|(id, _)| *id);
+    Ok(numbered)
+}
+
+/// The least number that none of some numbered objects has.
+pub(super) fn free_id(used: impl Iterator<Item = u32> + Clone) -> Option<u32> {
+    (0..MAX_OBJECTS).find(|id| used.clone().all(|other| other != *id))
+}
+
+/// A number in decimal without a sign or leading zeros, so that two names can't mean one object.
+fn parse_id(id: &str) -> Option<u32> {
+    id.parse().ok().filter(|number: &u32| number.to_string() == id && *number < MAX_OBJECTS)
+}
+
+/// An array of numbers of objects, each of which must exist, and none twice.
+pub(in crate::ondisk::luks) fn references(object: &Object<'_>, name: &str, known: &[u32]) -> Result<Vec<u32>, String> {
+    let (ids, repeated) = named(object, name, known)?;
+    match repeated {
+        Some(id) => Err(format!("it names \"{id}\" of the {name} twice")),
+        None => Ok(ids),
+    }
+}
+
+/// As [`references`], but what is named twice counts once.
+pub(super) fn distinct_references(object: &Object<'_>, name: &str, known: &[u32]) -> Result<Vec<u32>, String> {
+    named(object, name, known).map(|(ids, _)| ids)
+}
+
+/// The numbers, and one that stands there twice.
+fn named(object: &Object<'_>, name: &str, known: &[u32]) -> Result<(Vec<u32>, Option<u32>), String> {
+    let (mut ids, mut repeated) = (Vec::new(), None);
+    for value in array(object, name)? {
+        let id = text(value)?.ok_or_else(|| format!("its {name} holds no string"))?;
+        let number = parse_id(&id).filter(|number| known.contains(number));
+        let number = number.ok_or_else(|| format!("it names {id:?} of the {name}, which does not exist"))?;
+        if ids.contains(&number) {
+            repeated = Some(number);
+        } else {
+            ids.push(number);
+        }
+    }
+    Ok((ids, repeated))
+}
+
+/// A member that is an object.
+pub(super) fn member<'a>(object: &Object<'a>, name: &str) -> Result<Object<'a>, String> {
+    object.get(name)?.and_then(Raw::object).ok_or_else(|| format!("it has no {name} object"))
+}
+
+/// A member that is an array.
+pub(super) fn array<'a>(object: &Object<'a>, name: &str) -> Result<impl Iterator<Item = Raw<'a>>, String> {
+    object.get(name)?.and_then(Raw::array).ok_or_else(|| format!("its {name} is missing or no array"))
+}
+
+pub(in crate::ondisk::luks) fn string<'a>(object: &Object<'a>, name: &str) -> Result<Cow<'a, str>, String> {
+    let missing = || format!("its {name} is missing or no string");
+    text(object.get(name)?.ok_or_else(missing)?)?.ok_or_else(missing)
+}
+
+/// The text that a value is, if it is one.
+fn text(value: Raw<'_>) -> Result<Option<Cow<'_, str>>, String> {
+    if value.bytes().len() > MAX_TEXT {
+        return Err(format!("a text of it takes {} bytes, more than {MAX_TEXT}", value.bytes().len()));
+    }
+    value.string()
+}
+
+pub(super) fn strings(object: &Object<'_>, name: &str) -> Result<Vec<String>, String> {
+    let mut strings = Vec::new();
+    for value in array(object, name)? {
+        if strings.len() == MAX_TEXTS {
+            return Err(format!("its {name} holds more than {MAX_TEXTS} texts"));
+        }
+        strings.push(text(value)?.ok_or_else(|| format!("its {name} holds no string"))?.into_owned());
+    }
+    Ok(strings)
+}
+
+pub(in crate::ondisk::luks) fn integer(object: &Object<'_>, name: &str) -> Result<u32, String> {
+    let number = object.get(name)?.and_then(Raw::u64).and_then(|number| u32::try_from(number).ok());
+    number.ok_or_else(|| format!("its {name} is missing or no integer of 32 bits"))
+}
+
+/// A 64-bit integer as a decimal string (section 3).
+pub(in crate::ondisk::luks) fn uint64(object: &Object<'_>, name: &str) -> Result<u64, String> {
+    let text = string(object, name)?;
+    let number = text.parse().ok().filter(|_| text.bytes().all(|b| b.is_ascii_digit()));
+    number.ok_or_else(|| format!("its {name}, {text:?}, is no integer of 64 bits"))
+}
+
+/// Bytes in Base64, at most `max` of them.
+pub(in crate::ondisk::luks) fn binary(object: &Object<'_>, name: &str, max: usize) -> Result<Vec<u8>, String> {
+    let bytes = Base64::decode_vec(&string(object, name)?).map_err(|_| format!("its {name} is no Base64"))?;
+    if bytes.len() > max {
+        return Err(format!("its {name} has {} bytes, more than {max}", bytes.len()));
+    }
+    Ok(bytes)
+}

@@ -1,0 +1,316 @@
+//! Writing to an audit log, from many threads and processes.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{self, BufReader, ErrorKind, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use sha2::{Digest, Sha256};
+
+use super::chain::{self, Chain};
+use super::log::next_line;
+use super::{Archived, AuditEntry, AuditHead, AuditLog, AuditRecord, Use};
+use crate::fs::{self, Links};
+use crate::{Error, Result, Secret};
+
+/// How much of a log is read to find its end: room for dozens of lines, since one is far shorter than 4 KiB.
+const WINDOW: u64 = 64 << 10;
+/// How much is read where the end is damaged: what honest entries are there is not written a second time.
+const SEARCH: u64 = 64 << 20;
+/// The most characters that are kept of a name which a stranger chose.
+const MAX_NAME: usize = 256;
+const LOCK_PATIENCE: Duration = Duration::from_secs(10);
+/// The operation after which a log may be another one.
+pub(in super::super) const ARCHIVE: &str = "archiveAudit";
+
+pub(in super::super) struct AuditWriter {
+    path: PathBuf,
+    key: Secret,
+    /// Where the log ended when this handle wrote to it last.
+    known: Mutex<Option<End>>,
+}
+
+#[derive(Clone, Copy)]
+struct End {
+    len: u64,
+    head: AuditHead,
+}
+
+impl AuditWriter {
+    pub(in super::super) fn new(path: PathBuf, key: Secret) -> Self {
+        AuditWriter { path, key, known: Mutex::new(None) }
+    }
+
+    /// Locks the log and finds its end. `record` is what the vault file has of the log, read once the log is locked so that
+    /// it isn't put aside meanwhile.
+    pub(in super::super) fn begin(&self, record: impl FnOnce() -> Result<AuditRecord>) -> Result<Appending<'_>> {
+        let failed = |e| self.failed("writing", e);
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let file = fs::open_or_create(&self.path, Links::Refuse).map_err(failed)?;
+        lock(&file, File::try_lock).map_err(failed)?;
+        let mut len = file.metadata().map_err(failed)?.len();
+        let near = known.as_ref().map_or(Ok(None), |end| self.known_end(&file, len, end)).map_err(failed)?;
+        let chain = match near {
+            Some(chain) => chain,
+            None => {
+                let record = record()?;
+                if record.is_archived(&file, len).map_err(failed)? {
+                    file.set_len(0).map_err(failed)?;
+                    len = 0;
+                }
+                self.find_end(&file, len, &record, known.as_ref()).map_err(failed)?
+            }
+        };
+        Ok(Appending { writer: self, known, file, len, chain, before: None })
+    }
+
+    /// How far the log goes now.
+    pub(in super::super) fn head(&self, record: impl FnOnce() -> Result<AuditRecord>) -> Result<AuditHead> {
+        let failed = |e| self.failed("reading", e);
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let file = self.open_shared().map_err(failed)?;
+        let record = record()?;
+        let Some((file, len)) = file else { return Ok(record.anchor) };
+        if record.is_archived(&file, len).map_err(failed)? {
+            return Ok(record.start);
+        }
+        Ok(self.find_end(&file, len, &record, known.as_ref()).map_err(failed)?.head)
+    }
+
+    /// The entries, from the first on.
+    pub(in super::super) fn read(&self, record: impl FnOnce() -> Result<AuditRecord>) -> Result<AuditLog> {
+        let failed = |e| self.failed("reading", e);
+        let known = *self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        // With the lock no line is half written.
+        let mut file = self.open_shared().map_err(failed)?;
+        let record = record()?;
+        if let Some((log, len)) = &mut file {
+            if record.is_archived(log, *len).map_err(failed)? {
+                *len = 0;
+            }
+            log.rewind().and_then(|()| log.unlock()).map_err(failed)?;
+        }
+        let log = AuditLog::new(self.path.clone(), self.key.clone(), file, record.start).including(record.anchor);
+        Ok(match known {
+            Some(end) => log.including(end.head),
+            None => log,
+        })
+    }
+
+    fn open_shared(&self) -> io::Result<Option<(File, u64)>> {
+        let file = match fs::open(OpenOptions::new().read(true), &self.path, Links::Refuse) {
+            Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
+            file => file?,
+        };
+        lock(&file, File::try_lock_shared)?;
+        let len = file.metadata()?.len();
+        Ok(Some((file, len)))
+    }
+
+    /// The chain up to the end of the log, if that is not far behind where this handle has seen it.
+    fn known_end(&self, file: &File, len: u64, end: &End) -> io::Result<Option<Chain>> {
+        // Another process may have put the log aside and begun one that is as long.
+        if !(end.len..=end.len + WINDOW).contains(&len) || !ends_at(file, end)? {
+            return Ok(None);
+        }
+        let (chain, archived) = self.follow(file, Chain::new(end.head), end.len, len)?;
+        Ok((!archived).then_some(chain))
+    }
+
+    /// The chain up to the end of the log. What is damaged, or lacks entries that the vault file or this handle knows of,
+    /// makes a broken one.
+    fn find_end(&self, file: &File, len: u64, record: &AuditRecord, known: Option<&End>) -> io::Result<Chain> {
+        let anchor = record.length.or((record.anchor == record.start).then_some(0));
+        let (head, at) = match known {
+            Some(end) if end.head.seq > record.anchor.seq => (end.head, Some(end.len)),
+            _ => (record.anchor, anchor),
+        };
+        let at = match at.filter(|&at| at <= len) {
+            Some(0) => Some(0).filter(|_| head == record.start),
+            Some(at) => ends_at(file, &End { len: at, head })?.then_some(at),
+            None => None,
+        };
+        if let Some(at) = at.filter(|at| len - at <= WINDOW) {
+            return Ok(self.follow(file, Chain::new(head), at, len)?.0);
+        }
+        let by_end = self.follow(file, Chain::seek(head), len.saturating_sub(WINDOW), len)?.0;
+        if !by_end.is_broken() {
+            return Ok(by_end);
+        }
+        let (from, start) = at.map_or((0, record.start), |at| (at, head));
+        let to = len.min(from + SEARCH);
+        let chain = self.follow(file, Chain::new(start), from, to)?.0;
+        let newest = if by_end.head.seq > head.seq { by_end.head } else { head };
+        if to == len && chain.head.seq >= newest.seq {
+            return Ok(chain);
+        }
+        let newest = if chain.head.seq > newest.seq { chain.head } else { newest };
+        Ok(by_end.lost(newest))
+    }
+
+    /// Takes what is between two places into a chain. Whether a log was put aside there is the second answer.
+    fn follow(&self, file: &File, mut chain: Chain, from: u64, to: u64) -> io::Result<(Chain, bool)> {
+        let mut file = file;
+        file.seek(SeekFrom::Start(from))?;
+        let mut text = BufReader::with_capacity((to - from).clamp(1, WINDOW) as usize, file.take(to - from));
+        let mut archived = false;
+        loop {
+            let line = next_line(&mut text)?;
+            if line.is_empty() {
+                return Ok((chain, archived));
+            }
+            archived |= chain.take(&self.key, &line).is_some_and(|proven| proven.entry.operation == ARCHIVE);
+        }
+    }
+
+    fn failed(&self, what: &str, e: io::Error) -> Error {
+        Error::io(format!("{what} the audit log {}", self.path.display()), e)
+    }
+}
+
+/// A log that is locked, and whose end is known.
+pub(in super::super) struct Appending<'a> {
+    writer: &'a AuditWriter,
+    known: MutexGuard<'a, Option<End>>,
+    file: File,
+    len: u64,
+    chain: Chain,
+    /// What it was before the last entry.
+    before: Option<(u64, Chain)>,
+}
+
+impl Appending<'_> {
+    /// Appends an entry: one write of one line. `sync` waits for the disk.
+    pub(in super::super) fn append(&mut self, used: &Use, outcome: &str, time: u64, sync: bool) -> Result<AuditHead> {
+        let entry = AuditEntry {
+            seq: 0,
+            time,
+            identity: used.identity.as_deref().map(shortened),
+            operation: used.operation.into(),
+            key: used.key.as_deref().map(shortened),
+            version: used.version.as_deref().map(shortened),
+            subject: used.subject.as_deref().map(shortened),
+            outcome: outcome.into(),
+            torn: None,
+            after: None,
+        };
+        let mut chain = self.chain.clone();
+        let line = chain.make(&self.writer.key, entry).ok_or_else(|| {
+            let path = self.writer.path.display();
+            Error::Vault(format!("its audit log {path} has used up its numbers; make a new vault and re-wrap under it"))
+        })?;
+        let written = self.write(&line, sync);
+        // What was written of a line that found no room is taken back: nothing was answered for it.
+        written.inspect_err(|_| drop(self.file.set_len(self.len))).map_err(|e| self.writer.failed("writing", e))?;
+        let before = core::mem::replace(&mut self.chain, chain);
+        self.before = Some((self.len, before));
+        self.len += line.len() as u64;
+        *self.known = Some(End { len: self.len, head: self.chain.head });
+        Ok(self.chain.head)
+    }
+
+    fn write(&mut self, line: &[u8], sync: bool) -> io::Result<()> {
+        self.file.seek(SeekFrom::Start(self.len))?;
+        self.file.write_all(line)?;
+        if sync {
+            self.file.sync_all()?;
+            if self.len == 0 {
+                fs::sync(&self.writer.path)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Has the log say that what its last entry tells of did not happen: by one more entry or, where there is no room for
+    /// that, without the last one.
+    pub(in super::super) fn has_failed(&mut self, used: &Use, time: u64) {
+        if self.append(used, "failed", time, true).is_err()
+            && let Some((len, chain)) = self.before.take()
+            && self.file.set_len(len).is_ok()
+        {
+            (self.len, self.chain, *self.known) = (len, chain, None);
+        }
+    }
+
+    /// What the vault file is to keep of the log as it is now.
+    pub(in super::super) fn record(&self, before: &AuditRecord) -> AuditRecord {
+        let (anchor, length) = (self.chain.head, Some(self.len));
+        AuditRecord { start: before.start, anchor, length, archived: None }
+    }
+
+    /// Copies the log, and says what the vault file is to keep of it: once it does, the log counts as empty.
+    pub(in super::super) fn copy_to(&mut self, mut copy: &File, path: &Path) -> Result<AuditRecord> {
+        let mut copied = || {
+            self.file.rewind()?;
+            let mut log = (&self.file).take(self.len);
+            let (mut piece, mut hash) = (vec![0; WINDOW as usize], Sha256::new());
+            loop {
+                let len = log.read(&mut piece)?;
+                if len == 0 {
+                    break;
+                }
+                hash.update(&piece[..len]);
+                copy.write_all(&piece[..len])?;
+            }
+            copy.sync_all()?;
+            fs::sync(path)?;
+            Ok(hash.finalize().into())
+        };
+        let sha256 = copied().map_err(|e| Error::io(format!("copying the audit log to {}", path.display()), e))?;
+        let archived = Some(Archived { length: self.len, sha256 });
+        Ok(AuditRecord { start: self.chain.head, anchor: self.chain.head, length: Some(0), archived })
+    }
+
+    /// Empties the log that was copied. Where that fails it is done by who writes to it next.
+    pub(in super::super) fn clear(mut self) {
+        let _ = self.file.set_len(0).and_then(|()| self.file.sync_all());
+        *self.known = None;
+    }
+}
+
+impl AuditRecord {
+    /// Whether the log is one that was put elsewhere, and then not emptied since the process was killed.
+    fn is_archived(&self, file: &File, len: u64) -> io::Result<bool> {
+        let Some(archived) = self.archived.filter(|archived| archived.length == len) else { return Ok(false) };
+        let (mut file, mut hash) = (file, Sha256::new());
+        file.rewind()?;
+        let (mut log, mut piece) = (file.take(len), vec![0; WINDOW as usize]);
+        loop {
+            match log.read(&mut piece)? {
+                0 => return Ok(hash.finalize()[..] == archived.sha256),
+                len => hash.update(&piece[..len]),
+            }
+        }
+    }
+}
+
+/// Whether the line of a head ends where it is said to.
+fn ends_at(mut file: &File, end: &End) -> io::Result<bool> {
+    let wanted = chain::end_of_line(&end.head);
+    let Some(from) = end.len.checked_sub(wanted.len() as u64) else { return Ok(false) };
+    let mut found = Vec::new();
+    file.seek(SeekFrom::Start(from))?;
+    file.take(wanted.len() as u64).read_to_end(&mut found)?;
+    Ok(found == wanted)
+}
+
+fn lock(file: &File, attempt: fn(&File) -> Result<(), TryLockError>) -> io::Result<()> {
+    let start = Instant::now();
+    loop {
+        match attempt(file) {
+            Ok(()) => return Ok(()),
+            Err(TryLockError::WouldBlock) if start.elapsed() < LOCK_PATIENCE => sleep(Duration::from_micros(200)),
+            Err(TryLockError::WouldBlock) => return Err(ErrorKind::ResourceBusy.into()),
+            Err(TryLockError::Error(e)) => return Err(e),
+        }
+    }
+}
+
+fn shortened(name: &str) -> String {
+    if name.len() <= MAX_NAME {
+        return name.into();
+    }
+    name.chars().take(MAX_NAME).collect()
+}

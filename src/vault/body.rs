@@ -1,0 +1,154 @@
+//! The body of a vault file: its records, and how they are written in JSON.
+
+use serde::{Deserialize, Serialize};
+
+use super::audit::AuditRecord;
+use super::root::RootRecord;
+use crate::key::KeyKind;
+use crate::{Error, Result};
+
+pub(super) const FORMAT: &str = "atrest-vault";
+pub(super) const VERSION: u32 = 3;
+pub(super) const DEFAULT_RETENTION_DAYS: u32 = 90;
+
+/// Where a KEK comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum KeyOrigin {
+    /// The vault generated it.
+    Generated,
+    /// It was brought in.
+    Imported,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct Body {
+    pub(super) format: String,
+    pub(super) version: u32,
+    pub(super) uuid: String,
+    pub(super) id: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) region: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) tenant: Option<String>,
+    pub(super) retention_days: u32,
+    pub(super) purge_protection: bool,
+    pub(super) refuse_expired: bool,
+    pub(super) generation: u64,
+    pub(super) audit: AuditRecord,
+    pub(super) root: RootRecord,
+    pub(super) keys: Vec<KeyRecord>,
+    pub(super) grants: Vec<GrantRecord>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct KeyRecord {
+    pub(super) name: String,
+    pub(super) next_version: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) deleted: Option<DeletedRecord>,
+    /// Of a purged key only its name and `next_version` are left, so that no URL ever names two keys.
+    #[serde(default, skip_serializing_if = "core::ops::Not::not")]
+    pub(super) purged: bool,
+    pub(super) versions: Vec<VersionRecord>,
+}
+
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub(super) struct DeletedRecord {
+    pub(super) at: u64,
+    /// When its retention is over.
+    pub(super) until: u64,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct VersionRecord {
+    pub(super) version: u32,
+    pub(super) kind: KeyKind,
+    pub(super) created: u64,
+    pub(super) origin: KeyOrigin,
+    pub(super) enabled: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) not_before: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) expires: Option<u64>,
+    /// The KEK, wrapped, in Base64.
+    pub(super) kek: String,
+    /// The key of the MAC of what an RSA key wraps, as the KEK is kept; there once `authenticated` was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) mac_key: Option<String>,
+    /// Whether it unwraps only what has a MAC.
+    #[serde(default, skip_serializing_if = "core::ops::Not::not")]
+    pub(super) authenticated: bool,
+}
+
+impl VersionRecord {
+    /// Whether only who has a secret of the vault can have wrapped what this version unwraps.
+    pub(super) fn is_authenticated(&self) -> bool {
+        self.kind == KeyKind::Aes256 || self.authenticated
+    }
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct GrantRecord {
+    pub(super) identity: String,
+    pub(super) operations: Vec<KeyOperation>,
+}
+
+/// What is done with a key of a vault.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum KeyOperation {
+    /// To be told of a key, without its secret: [`KeyVault::describe`](crate::KeyVault::describe).
+    #[serde(rename = "get")]
+    Get,
+    /// To have a DEK wrapped: [`KeyVault::wrap`](crate::KeyVault::wrap).
+    #[serde(rename = "wrapKey")]
+    WrapKey,
+    /// To have a DEK unwrapped: [`KeyVault::unwrap`](crate::KeyVault::unwrap).
+    #[serde(rename = "unwrapKey")]
+    UnwrapKey,
+}
+
+impl KeyOperation {
+    /// All that the user of a customer's key needs.
+    pub const ALL: [KeyOperation; 3] = [KeyOperation::Get, KeyOperation::WrapKey, KeyOperation::UnwrapKey];
+
+    /// The name, as vaults have it.
+    pub fn name(self) -> &'static str {
+        match self {
+            KeyOperation::Get => "get",
+            KeyOperation::WrapKey => "wrapKey",
+            KeyOperation::UnwrapKey => "unwrapKey",
+        }
+    }
+}
+
+impl Body {
+    pub(super) fn new(uuid: String, root: RootRecord) -> Self {
+        Body {
+            format: FORMAT.into(),
+            version: VERSION,
+            id: format!("urn:uuid:{uuid}"),
+            uuid,
+            region: None,
+            tenant: None,
+            retention_days: DEFAULT_RETENTION_DAYS,
+            purge_protection: false,
+            refuse_expired: false,
+            generation: 1,
+            audit: AuditRecord::default(),
+            root,
+            keys: Vec::new(),
+            grants: Vec::new(),
+        }
+    }
+
+    /// Counts the file that is written next.
+    pub(super) fn count_change(&mut self) -> Result<()> {
+        let used_up =
+            || Error::Vault("its file has used up its generations; make a new vault and re-wrap under it".into());
+        self.generation = self.generation.checked_add(1).ok_or_else(used_up)?;
+        Ok(())
+    }
+}

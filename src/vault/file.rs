@@ -1,0 +1,131 @@
+//! The files of a vault: `NAME`, the copy `NAME.bak`, and `NAME.lock`.
+
+use std::fs::{File, TryLockError};
+use std::io::{self, ErrorKind};
+use std::path::{Path, PathBuf};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use super::format::Sealed;
+use crate::fs::{self, Links, NewFile, beside, read_bounded};
+use crate::{Error, Result};
+
+const MAX_FILE: u64 = 64 << 20;
+const LOCK_PATIENCE: Duration = Duration::from_secs(10);
+
+pub(super) struct VaultFile {
+    path: PathBuf,
+}
+
+impl VaultFile {
+    /// The files at a path. Links are followed once and for all: a file that is replaced would take the place of a link to
+    /// it, and who comes by the link would hold another lock.
+    pub(super) fn at(path: &Path) -> Self {
+        let through_folder = || Some(std::fs::canonicalize(fs::parent(path)).ok()?.join(path.file_name()?));
+        let real = std::fs::canonicalize(path).ok().or_else(through_folder);
+        VaultFile { path: real.unwrap_or_else(|| path.to_owned()) }
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Takes the lock that writers hold. It has a file of its own, since the vault's file is replaced by a new one.
+    pub(super) fn lock(&self) -> Result<File> {
+        let path = beside(&self.path, ".lock");
+        let file = fs::open_or_create(&path, Links::Refuse)
+            .map_err(|e| Error::io(format!("opening {}", path.display()), e))?;
+        let start = Instant::now();
+        loop {
+            match file.try_lock() {
+                Ok(()) => return Ok(file),
+                Err(TryLockError::WouldBlock) if start.elapsed() < LOCK_PATIENCE => sleep(Duration::from_millis(5)),
+                Err(TryLockError::WouldBlock) => return Err(Error::Busy { what: self.path.display().to_string() }),
+                Err(TryLockError::Error(e)) => return Err(Error::io(format!("locking {}", path.display()), e)),
+            }
+        }
+    }
+
+    /// Makes sure that there is no vault to overwrite; a copy that has lost its vault may be all that is left of its keys.
+    pub(super) fn check_absent(&self) -> Result<()> {
+        for path in [self.path.clone(), beside(&self.path, ".bak"), beside(&self.path, ".audit")] {
+            let failed = |e| Error::io(format!("making a vault where there is {}", path.display()), e);
+            match std::fs::symlink_metadata(&path) {
+                Err(e) if e.kind() == ErrorKind::NotFound => {}
+                Err(e) => return Err(failed(e)),
+                Ok(_) => return Err(failed(ErrorKind::AlreadyExists.into())),
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn read(&self) -> Result<Sealed> {
+        let copy = beside(&self.path, ".bak");
+        let intact = || read_bounded(&copy, MAX_FILE).is_ok_and(|text| Sealed::parse(&text).is_ok());
+        let damaged = |what: &str, hint: &str| {
+            Error::DamagedVault(format!("{}: {what}; the copy {}: {hint}", self.path.display(), copy.display()))
+        };
+        let text = read_bounded(&self.path, MAX_FILE).map_err(|e| match e.kind() {
+            ErrorKind::NotFound if intact() => damaged("it is missing", "put it in place of the missing file"),
+            _ => self.failed("reading", e),
+        })?;
+        Sealed::parse(&text).map_err(|what| {
+            damaged(
+                &what,
+                if intact() { "put it in place of the damaged file" } else { "it is damaged too, or missing" },
+            )
+        })
+    }
+
+    /// Writes the file and its copy for the first time. The lock must be held.
+    pub(super) fn create(&self, text: &[u8]) -> Result<()> {
+        self.replace(text).inspect_err(|_| {
+            // Neither was there before, and one alone would stand in the way of the next attempt.
+            let _ = std::fs::remove_file(&self.path);
+            let _ = std::fs::remove_file(beside(&self.path, ".bak"));
+        })
+    }
+
+    /// Replaces the copy, then the file; each is whole, old or new, at every instant. In this order the copy is never
+    /// behind what was in use. Both are written before either is replaced: without room nothing has happened. The lock must
+    /// be held.
+    pub(super) fn replace(&self, text: &[u8]) -> Result<()> {
+        if text.len() as u64 > MAX_FILE {
+            return Err(Error::Vault(format!("its file would have more than {MAX_FILE} bytes")));
+        }
+        let copy = beside(&self.path, ".bak");
+        let replaced = (|| {
+            let copy = NewFile::write(&copy, text)?;
+            let file = NewFile::write(&self.path, text)?;
+            copy.put_in_place()?;
+            file.put_in_place()
+        })();
+        replaced.map_err(|e| self.failed("writing", e))
+    }
+
+    fn failed(&self, what: &str, e: io::Error) -> Error {
+        Error::io(format!("{what} the vault {}", self.path.display()), e)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::vault::{FileVault, KdfCost, Unlock};
+
+    #[test]
+    fn a_new_vault_spares_the_copy_of_a_lost_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("keys.vault");
+        let cost = KdfCost { memory_kib: 64, passes: 1, lanes: 1 };
+        let create = || FileVault::create_with_cost(&path, Unlock::Passphrase(b"correct horse"), cost);
+        drop(create().unwrap());
+        let exists =
+            |result| matches!(result, Err(Error::Io { source, .. }) if source.kind() == ErrorKind::AlreadyExists);
+        assert!(exists(create()));
+        std::fs::remove_file(&path).unwrap();
+        assert!(exists(create()));
+        std::fs::rename(beside(&path, ".bak"), &path).unwrap();
+        FileVault::open(&path, Unlock::Passphrase(b"correct horse")).unwrap();
+    }
+}

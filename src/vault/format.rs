@@ -1,0 +1,91 @@
+//! The text of a vault file: a body in JSON, then one line with a checksum and a MAC of it.
+
+use base64ct::{Base64, Encoding};
+use hmac::Mac;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::body::{Body, FORMAT, VERSION};
+use super::root::RootKeys;
+use super::version_1;
+use crate::key::{HashAlgorithm, self_test};
+use crate::{Error, Result};
+
+/// The last line of the file.
+#[derive(Serialize, Deserialize)]
+struct Trailer {
+    sha256: String,
+    mac: String,
+}
+
+/// What every version of the format has.
+#[derive(Deserialize)]
+struct Form {
+    format: String,
+    version: u32,
+}
+
+impl Body {
+    /// The text of the file.
+    pub(super) fn seal(&self, root: &RootKeys) -> Vec<u8> {
+        let mut text = serde_json::to_vec_pretty(self).expect("a body has only string keys");
+        text.push(b'\n');
+        let trailer = Trailer {
+            sha256: Base64::encode_string(&Sha256::digest(&text)),
+            mac: Base64::encode_string(&root.mac().chain_update(&text).finalize().into_bytes()),
+        };
+        text.extend(serde_json::to_vec(&trailer).expect("a trailer has only string keys"));
+        text.push(b'\n');
+        text
+    }
+
+    fn parse(text: &[u8]) -> Result<Self, String> {
+        let not_a_vault = |e| format!("it is not a vault file: {e}");
+        let form: Form = serde_json::from_slice(text).map_err(not_a_vault)?;
+        match (form.format.as_str(), form.version) {
+            (FORMAT, 1) => serde_json::from_slice(text).map(version_1::Body::into_current).map_err(not_a_vault),
+            // Version 2 lacks members that may be absent.
+            (FORMAT, 2 | VERSION) => {
+                serde_json::from_slice(text).map(|body: Body| Body { version: VERSION, ..body }).map_err(not_a_vault)
+            }
+            (format, version) => {
+                Err(format!("its form is {format:?} version {version}, not {FORMAT:?} version 1 to {VERSION}"))
+            }
+        }
+    }
+}
+
+/// A file that is whole by its checksum, and not yet known to be the vault owner's.
+pub(super) struct Sealed {
+    pub(super) body: Body,
+    text: Vec<u8>,
+    mac: Vec<u8>,
+}
+
+impl Sealed {
+    /// Reads the text of a file.
+    pub(super) fn parse(text: &[u8]) -> Result<Self, String> {
+        // Of a file that is something else it would mislead to say that it was cut off.
+        let named = || text.is_empty() || text.windows(FORMAT.len()).any(|part| part == FORMAT.as_bytes());
+        let torn = |what: &'static str| if named() { what } else { "it is not a vault file; check the path" };
+        let lines = text.strip_suffix(b"\n").ok_or_else(|| torn("its end is missing, it was cut off or torn"))?;
+        let end = lines.iter().rposition(|&b| b == b'\n').ok_or("it is not a vault file; check the path")? + 1;
+        let (text, trailer) = lines.split_at(end);
+        let trailer: Trailer =
+            serde_json::from_slice(trailer).map_err(|_| torn("its last line is not sound, it was cut off or torn"))?;
+        self_test::hash(HashAlgorithm::Sha256).map_err(|e| e.to_string())?;
+        if Base64::decode_vec(&trailer.sha256).ok().as_deref() != Some(&Sha256::digest(text)[..]) {
+            return Err("its checksum does not match, some bytes of it changed".into());
+        }
+        let mac = Base64::decode_vec(&trailer.mac).map_err(|_| "its last line is not sound")?;
+        Ok(Sealed { body: Body::parse(text)?, text: text.to_vec(), mac })
+    }
+
+    /// Proves that the owner of the root key wrote the file.
+    pub(super) fn verify(self, root: &RootKeys) -> Result<Body> {
+        let altered = || Error::DamagedVault("its MAC does not match, somebody without its root key altered it".into());
+        root.mac().chain_update(&self.text).verify_slice(&self.mac).map_err(|_| altered())?;
+        self.body.check_names()?;
+        Ok(self.body)
+    }
+}

@@ -1,0 +1,83 @@
+//! What a vault says of what is in it.
+
+use super::body::{Body, KeyOrigin, KeyRecord};
+use crate::Result;
+use crate::key::{KeyId, KeyKind};
+
+/// What [`FileVault::keys`](crate::FileVault::keys) says of a key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct KeyInfo {
+    /// The name.
+    pub name: String,
+    /// The versions, the oldest first.
+    pub versions: Vec<VersionInfo>,
+}
+
+/// What [`FileVault::keys`](crate::FileVault::keys) says of one version of a key. Times are in seconds since 1970-01-01
+/// UTC.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct VersionInfo {
+    /// The full name of the version.
+    pub id: KeyId,
+    /// The kind of the key.
+    pub kind: KeyKind,
+    /// When it came into the vault.
+    pub created: u64,
+    /// Where it comes from.
+    pub origin: KeyOrigin,
+    /// Whether it may be used.
+    pub enabled: bool,
+    /// The first second in which it may be used; `None` for any.
+    pub not_before: Option<u64>,
+    /// The first second in which it has expired; `None` for never.
+    pub expires: Option<u64>,
+    /// Whether it unwraps only what was wrapped with a secret of the vault: see
+    /// [`VersionChange::authenticated`](super::VersionChange::authenticated).
+    pub authenticated: bool,
+}
+
+/// What [`FileVault::deleted_keys`](crate::FileVault::deleted_keys) says of a key. Times are in seconds since 1970-01-01
+/// UTC.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct DeletedKey {
+    /// The name.
+    pub name: String,
+    /// When it was deleted.
+    pub deleted: u64,
+    /// When its retention is over. Until it is purged, it can be recovered then too.
+    pub retained_until: u64,
+}
+
+impl Body {
+    pub(super) fn infos(&self) -> Result<Vec<KeyInfo>> {
+        let live = self.keys.iter().filter(|key| key.deleted.is_none() && !key.purged);
+        live.map(|key| self.info(key)).collect()
+    }
+
+    fn info(&self, key: &KeyRecord) -> Result<KeyInfo> {
+        let versions = key.versions.iter().map(|version| {
+            Ok(VersionInfo {
+                id: self.id_of(&key.name, version)?,
+                kind: version.kind,
+                created: version.created,
+                origin: version.origin,
+                enabled: version.enabled,
+                not_before: version.not_before,
+                expires: version.expires,
+                authenticated: version.is_authenticated(),
+            })
+        });
+        Ok(KeyInfo { name: key.name.clone(), versions: versions.collect::<Result<_>>()? })
+    }
+
+    pub(super) fn deleted_infos(&self) -> Vec<DeletedKey> {
+        let info = |key: &KeyRecord| {
+            let deleted = key.deleted?;
+            Some(DeletedKey { name: key.name.clone(), deleted: deleted.at, retained_until: deleted.until })
+        };
+        self.keys.iter().filter_map(info).collect()
+    }
+}

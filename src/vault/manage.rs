@@ -1,0 +1,371 @@
+//! What the owner of a vault does with its keys.
+
+use super::access::Grant;
+use super::audit::Use;
+use super::body::{Body, DeletedRecord, KeyOperation, KeyOrigin, KeyRecord, VersionRecord};
+use super::info::{DeletedKey, KeyInfo};
+use super::kek::{AES_LEN, Kek, MAC_KEY_LEN};
+use super::options::{VaultProperties, VersionChange};
+use super::rsa::RsaKey;
+use super::rules::check_identity;
+use super::{FileVault, MAX_KEYS, pkcs8};
+use crate::key::{KeyId, KeyKind};
+use crate::{Error, Result, Secret};
+
+const DAY: u64 = 24 * 60 * 60;
+
+/// Keys. Each change is in the audit log before it happens.
+impl FileVault {
+    /// The keys of the vault that aren't deleted, as the file has them now.
+    ///
+    /// # Errors
+    /// [`Error::DamagedVault`]; [`Error::Io`].
+    pub fn keys(&self) -> Result<Vec<KeyInfo>> {
+        self.reload()?;
+        self.body().infos()
+    }
+
+    /// Generates a new AES-256 key with one version.
+    ///
+    /// # Errors
+    /// [`Error::InvalidName`]; [`Error::KeyExists`]; [`Error::KeyDeleted`] when a deleted key has the name; those of
+    /// writing the file.
+    pub fn create_key(&self, name: &str) -> Result<KeyId> {
+        self.create_key_of(name, KeyKind::Aes256)
+    }
+
+    /// Generates a new key of some kind with one version.
+    ///
+    /// # Errors
+    /// As [`create_key`](Self::create_key); [`Error::UnsupportedAlgorithm`] for RSA in a build without the feature `rsa`.
+    pub fn create_key_of(&self, name: &str, kind: KeyKind) -> Result<KeyId> {
+        self.add_key("create", name, kind, &Kek::generate(kind)?, KeyOrigin::Generated)
+    }
+
+    /// Takes in a new AES-256 key, 32 bytes that you bring.
+    ///
+    /// # Errors
+    /// [`Error::KekLength`]; [`Error::InvalidName`]; [`Error::KeyExists`]; [`Error::KeyDeleted`]; those of writing the file.
+    pub fn import_key(&self, name: &str, kek: &Secret) -> Result<KeyId> {
+        check_kek(kek)?;
+        self.add_key("import", name, KeyKind::Aes256, kek, KeyOrigin::Imported)
+    }
+
+    /// Takes in a new RSA key that you bring: a private key of 2048, 3072 or 4096 bits in PKCS#8, as PEM or DER. It wraps by
+    /// RSA-OAEP-256, and unwraps that and RSA-OAEP with SHA-1. Wiping `pkcs8` stays with you.
+    ///
+    /// # Errors
+    /// [`Error::UnsupportedAlgorithm`] for any other key, and in a build without the feature `rsa`;
+    /// [`Error::InvalidOption`] for any other form; [`Error::InvalidName`]; [`Error::KeyExists`]; [`Error::KeyDeleted`];
+    /// those of writing the file.
+    pub fn import_rsa_key(&self, name: &str, pkcs8: &[u8]) -> Result<KeyId> {
+        let (kind, kek) = RsaKey::import(&pkcs8::der(pkcs8)?)?;
+        self.add_key("import", name, kind, &kek, KeyOrigin::Imported)
+    }
+
+    /// Takes in a new version of a key, RSA, as [`import_rsa_key`](Self::import_rsa_key).
+    ///
+    /// # Errors
+    /// As [`import_rsa_key`](Self::import_rsa_key); [`Error::NoSuchKey`] in place of [`Error::KeyExists`].
+    pub fn import_rsa_version(&self, name: &str, pkcs8: &[u8]) -> Result<KeyId> {
+        let (kind, kek) = RsaKey::import(&pkcs8::der(pkcs8)?)?;
+        self.add_version("importVersion", name, kind, &kek, KeyOrigin::Imported)
+    }
+
+    /// Generates a new version of a key, of the kind of the one before. Older versions stay, and unwrap what they wrapped.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchKey`]; [`Error::KeyDeleted`]; those of writing the file.
+    pub fn rotate_key(&self, name: &str) -> Result<KeyId> {
+        self.reload()?;
+        let kind = self.body().live(name)?.versions.last().map_or(KeyKind::Aes256, |version| version.kind);
+        self.add_version("rotate", name, kind, &Kek::generate(kind)?, KeyOrigin::Generated)
+    }
+
+    /// Takes in a new version of a key, AES-256, 32 bytes that you bring.
+    ///
+    /// # Errors
+    /// [`Error::KekLength`]; [`Error::NoSuchKey`]; [`Error::KeyDeleted`]; those of writing the file.
+    pub fn import_version(&self, name: &str, kek: &Secret) -> Result<KeyId> {
+        check_kek(kek)?;
+        self.add_version("importVersion", name, KeyKind::Aes256, kek, KeyOrigin::Imported)
+    }
+
+    /// Enables or disables a version of a key, changes the time in which it is valid, or whether it takes only what the vault
+    /// itself has wrapped.
+    ///
+    /// # Errors
+    /// [`Error::InvalidOption`] when it would expire before it is valid, or for an AES key that is not to be authenticated;
+    /// [`Error::NoSuchKey`]; [`Error::KeyDeleted`]; those of writing the file.
+    pub fn set_version(&self, id: &KeyId, change: VersionChange) -> Result<()> {
+        self.change(Use::of_version("setVersion", id), |body, _| {
+            let version = body.version(id)?.version;
+            let versions = &mut body.live_mut(id.key())?.versions;
+            let record = versions.iter_mut().find(|record| record.version == version);
+            let record = record.ok_or_else(|| Error::NoSuchKey { key: id.to_string() })?;
+            let not_before = change.not_before.unwrap_or(record.not_before);
+            let expires = change.expires.unwrap_or(record.expires);
+            if let (Some(not_before), Some(expires)) = (not_before, expires)
+                && not_before >= expires
+            {
+                let text = format!("a version that is valid from {not_before} can't expire at {expires}");
+                return Err(Error::InvalidOption(text));
+            }
+            if let Some(authenticated) = change.authenticated {
+                if record.kind == KeyKind::Aes256 && !authenticated {
+                    return Err(Error::InvalidOption("what is wrapped under an AES key is authenticated by it".into()));
+                }
+                if record.kind != KeyKind::Aes256 {
+                    self.authenticate(record, authenticated)?;
+                }
+            }
+            record.enabled = change.enabled.unwrap_or(record.enabled);
+            (record.not_before, record.expires) = (not_before, expires);
+            Ok(())
+        })
+    }
+
+    /// Deletes a key, with all its versions. It can be recovered until it is purged, and until then its name is taken.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchKey`]; [`Error::KeyDeleted`]; those of writing the file.
+    pub fn delete_key(&self, name: &str) -> Result<()> {
+        let at = self.now();
+        self.change(Use::of_key("delete", name), |body, _| {
+            let until = at.saturating_add(u64::from(body.retention_days) * DAY);
+            body.live_mut(name)?.deleted = Some(DeletedRecord { at, until });
+            Ok(())
+        })
+    }
+
+    /// The deleted keys that can be recovered.
+    ///
+    /// # Errors
+    /// [`Error::DamagedVault`]; [`Error::Io`].
+    pub fn deleted_keys(&self) -> Result<Vec<DeletedKey>> {
+        self.reload()?;
+        Ok(self.body().deleted_infos())
+    }
+
+    /// Takes back the deletion of a key. Its versions are as they were.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchKey`] unless there is such a deleted key; those of writing the file.
+    pub fn recover_key(&self, name: &str) -> Result<()> {
+        self.change(Use::of_key("recover", name), |body, _| {
+            body.deleted_mut(name)?.deleted = None;
+            Ok(())
+        })
+    }
+
+    /// Destroys a deleted key, for good. **Whatever only this key can unwrap is lost**, which erases data as surely as
+    /// shredding the disk. A new key may take the name; the numbers of its versions go on where these ended.
+    ///
+    /// # Errors
+    /// [`Error::PurgeProtected`] before its retention is over in a vault with purge protection; [`Error::NoSuchKey`] unless
+    /// there is such a deleted key; those of writing the file.
+    pub fn purge_key(&self, name: &str) -> Result<()> {
+        let now = self.now();
+        self.change(Use::of_key("purge", name), |body, _| {
+            let protected = body.purge_protection;
+            let key = body.deleted_mut(name)?;
+            if protected && key.deleted.is_some_and(|deleted| now < deleted.until) {
+                return Err(Error::PurgeProtected { key: name.into() });
+            }
+            key.versions.clear();
+            (key.deleted, key.purged) = (None, true);
+            Ok(())
+        })
+    }
+
+    /// Destroys one version of a key, for good. **Whatever only this version can unwrap is lost**, which erases data as
+    /// surely as shredding the disk; so re-wrap first all that you want to keep.
+    ///
+    /// # Errors
+    /// [`Error::PurgeProtected`] in a vault with purge protection; [`Error::NoSuchKey`]; [`Error::KeyDeleted`]; those of
+    /// writing the file.
+    pub fn hazmat_destroy_version(&self, id: &KeyId) -> Result<()> {
+        self.change(Use::of_version("destroyVersion", id), |body, _| {
+            let version = body.version(id)?.version;
+            if body.purge_protection {
+                return Err(Error::PurgeProtected { key: id.to_string() });
+            }
+            body.live_mut(id.key())?.versions.retain(|record| record.version != version);
+            Ok(())
+        })
+    }
+
+    /// What the vault was told when it was made.
+    ///
+    /// # Errors
+    /// [`Error::DamagedVault`]; [`Error::Io`].
+    pub fn properties(&self) -> Result<VaultProperties> {
+        self.reload()?;
+        let body = self.body();
+        Ok(VaultProperties {
+            id: body.id.clone(),
+            region: body.region.clone(),
+            tenant: body.tenant.clone(),
+            retention_days: body.retention_days,
+            purge_protection: body.purge_protection,
+            refuse_expired: body.refuse_expired,
+        })
+    }
+
+    /// Turns purge protection on; nothing turns it off.
+    ///
+    /// # Errors
+    /// Those of writing the file.
+    pub fn enable_purge_protection(&self) -> Result<()> {
+        let used = Use { operation: "protect", ..Use::default() };
+        self.change(used, |body, _| {
+            body.purge_protection = true;
+            Ok(())
+        })
+    }
+
+    pub(super) fn add_key(
+        &self,
+        operation: &'static str,
+        name: &str,
+        kind: KeyKind,
+        kek: &Secret,
+        origin: KeyOrigin,
+    ) -> Result<KeyId> {
+        KeyId::check_name("key", name)?;
+        self.change(Use::of_key(operation, name), |body, used| {
+            let full = body.keys.len() >= MAX_KEYS;
+            match body.key_mut(name) {
+                Some(key) if key.purged => key.purged = false,
+                Some(key) if key.deleted.is_some() => return Err(Error::KeyDeleted { key: name.into() }),
+                Some(_) => return Err(Error::KeyExists { key: name.into() }),
+                None if full => {
+                    let text = format!("a vault file holds at most {MAX_KEYS} keys, purged ones included");
+                    return Err(Error::Vault(text));
+                }
+                None => body.keys.push(KeyRecord {
+                    name: name.into(),
+                    next_version: 1,
+                    deleted: None,
+                    purged: false,
+                    versions: Vec::new(),
+                }),
+            }
+            self.push_version(body, used, name, kind, kek, origin)
+        })
+    }
+
+    pub(super) fn add_version(
+        &self,
+        operation: &'static str,
+        name: &str,
+        kind: KeyKind,
+        kek: &Secret,
+        origin: KeyOrigin,
+    ) -> Result<KeyId> {
+        self.change(Use::of_key(operation, name), |body, used| self.push_version(body, used, name, kind, kek, origin))
+    }
+
+    fn push_version(
+        &self,
+        body: &mut Body,
+        used: &mut Use,
+        name: &str,
+        kind: KeyKind,
+        kek: &Secret,
+        origin: KeyOrigin,
+    ) -> Result<KeyId> {
+        let id = body.id.clone();
+        let key = body.live_mut(name)?;
+        if key.versions.len() >= MAX_KEYS || key.next_version == u32::MAX {
+            return Err(Error::Vault(format!("a key has at most {MAX_KEYS} versions")));
+        }
+        let version = key.next_version;
+        key.next_version += 1;
+        let rsa_before = key.versions.iter().rev().find(|version| version.kind != KeyKind::Aes256);
+        let authenticated = kind != KeyKind::Aes256 && rsa_before.is_some_and(|version| version.authenticated);
+        let mut record = VersionRecord {
+            version,
+            kind,
+            created: self.now(),
+            origin,
+            enabled: true,
+            not_before: None,
+            expires: None,
+            kek: self.store.root.wrap_kek(kind, kek)?,
+            mac_key: None,
+            authenticated: false,
+        };
+        self.authenticate(&mut record, authenticated)?;
+        key.versions.push(record);
+        let id = KeyId::new(&id, name, &version.to_string())?;
+        used.version = Some(id.version().into());
+        Ok(id)
+    }
+}
+
+impl FileVault {
+    /// Has a version of an RSA key demand MACs, or not.
+    fn authenticate(&self, record: &mut VersionRecord, on: bool) -> Result<()> {
+        if on && record.mac_key.is_none() {
+            let mac_key = Secret::random(MAC_KEY_LEN)?;
+            record.mac_key = Some(self.store.root.wrap_kek(KeyKind::Aes256, &mac_key)?);
+        }
+        record.authenticated = on;
+        Ok(())
+    }
+}
+
+/// Access.
+impl FileVault {
+    /// Lets an identity do these operations with the keys of the vault, besides what it may do already.
+    ///
+    /// # Errors
+    /// [`Error::InvalidName`] unless the identity is 1 to 256 visible ASCII characters; those of writing the file.
+    pub fn grant(&self, identity: &str, operations: &[KeyOperation]) -> Result<()> {
+        check_identity(identity)?;
+        self.change(Use::of_identity("grant", identity), |body, _| {
+            if operations.is_empty() {
+                return Err(Error::InvalidOption("a grant of no operation grants nothing".into()));
+            }
+            body.grant(identity, operations)
+        })
+    }
+
+    /// Takes all access from an identity. One that has none is no error.
+    ///
+    /// # Errors
+    /// Those of writing the file.
+    pub fn revoke(&self, identity: &str) -> Result<()> {
+        self.revoke_operations(identity, &KeyOperation::ALL)
+    }
+
+    /// Takes some operations from an identity. One that it doesn't have is no error.
+    ///
+    /// # Errors
+    /// Those of writing the file.
+    pub fn revoke_operations(&self, identity: &str, operations: &[KeyOperation]) -> Result<()> {
+        self.change(Use::of_identity("revoke", identity), |body, _| {
+            body.revoke(identity, operations);
+            Ok(())
+        })
+    }
+
+    /// Who may do what, besides the owner.
+    ///
+    /// # Errors
+    /// [`Error::DamagedVault`]; [`Error::Io`].
+    pub fn grants(&self) -> Result<Vec<Grant>> {
+        self.reload()?;
+        let body = self.body();
+        let grants = body.grants.iter();
+        Ok(grants.map(|g| Grant { identity: g.identity.clone(), operations: g.operations.clone() }).collect())
+    }
+}
+
+fn check_kek(kek: &Secret) -> Result<()> {
+    if kek.len() != AES_LEN {
+        return Err(Error::KekLength { len: kek.len() });
+    }
+    Ok(())
+}

@@ -1,0 +1,412 @@
+//! [`FileVault`]: the vault that comes with the crate, a file of KEKs.
+
+mod access;
+mod audit;
+mod body;
+mod file;
+mod format;
+mod info;
+mod kek;
+mod manage;
+mod options;
+mod pkcs8;
+mod root;
+#[cfg_attr(not(feature = "rsa"), path = "no_rsa.rs")]
+mod rsa;
+mod rules;
+mod version_1;
+
+use std::path::Path;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+
+use crate::key::{KeyDescription, KeyId, KeyKind, KeyVault, WrappedDek};
+use crate::{Clock, Error, KeyUsage, Result, Secret, SystemClock, fs, random};
+use audit::{AuditWriter, Use};
+use body::{Body, VersionRecord};
+use file::VaultFile;
+use kek::{AES_LEN, Kek};
+use root::RootKeys;
+
+pub use access::{Grant, VaultIdentity};
+pub use audit::{AuditEntry, AuditHead, AuditLog};
+pub use body::{KeyOperation, KeyOrigin};
+pub use info::{DeletedKey, KeyInfo, VersionInfo};
+pub use options::{VaultOptions, VaultProperties, VersionChange};
+pub use root::{KdfCost, Unlock};
+
+/// The most keys of a vault, and the most versions of a key: the file stays readable in bounded time and memory.
+const MAX_KEYS: usize = 10_000;
+
+/// The longest DEK, in bytes.
+const LONGEST_DEK: usize = 64;
+
+/// A vault in a file: named keys with versions, each wrapped under a root key that a passphrase (Argon2id) or a key file
+/// gives. Keys are AES-256, and with the feature `rsa` RSA too.
+///
+/// A version wraps and unwraps while it is enabled and valid; a deleted key can be recovered until it is purged. Whoever
+/// opens the vault is its owner. Others use it by way of [`as_identity`](Self::as_identity), as far as access was
+/// [granted](Self::grant). Every use goes to an [audit log](Self::audit) before it is answered.
+///
+/// The file is authenticated as a whole, replaced atomically, and kept twice (`NAME` and `NAME.bak`); processes take
+/// turns by a lock on `NAME.lock`; the log is `NAME.audit`. Names and dates in them are readable by anyone, keys are not.
+/// Their form is specified in `docs/formats.md`. A clone is another handle of the same vault.
+///
+/// ```
+/// # let folder = tempfile::tempdir().unwrap();
+/// # let path = folder.path().join("keys.vault");
+/// use atrest::key::KeyVault;
+/// use atrest::vault::{FileVault, KeyOperation, Unlock, VersionChange};
+///
+/// let vault = FileVault::create(&path, Unlock::Passphrase(b"correct horse battery staple"))?;
+/// let first = vault.create_key("disks")?;
+/// let second = vault.rotate_key("disks")?;
+/// assert_eq!((first.version(), second.version()), ("1", "2"));
+///
+/// vault.set_version(&first, VersionChange::new().enabled(false))?;
+/// vault.grant("disk-set-1", &[KeyOperation::Get])?;
+/// let disk_set = vault.as_identity("disk-set-1");
+/// assert!(!disk_set.describe("disks", Some("1"))?.unwrap().enabled);
+///
+/// let again = FileVault::open(&path, Unlock::Passphrase(b"correct horse battery staple"))?;
+/// assert_eq!(again.keys()?[0].versions.len(), 2);
+/// let last = again.audit()?.last().unwrap()?;
+/// assert_eq!((last.operation.as_str(), last.identity.as_deref()), ("get", Some("disk-set-1")));
+/// # Ok::<(), atrest::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct FileVault {
+    store: Arc<Store>,
+    clock: Arc<dyn Clock>,
+    sync_uses: bool,
+}
+
+/// What all handles of a vault share.
+struct Store {
+    file: VaultFile,
+    id: String,
+    uuid: String,
+    root: RootKeys,
+    body: RwLock<Body>,
+    audit: AuditWriter,
+}
+
+impl FileVault {
+    /// Makes a new vault without keys. There must be no file at `path`, nor a copy (`.bak`) or log (`.audit`) of a vault
+    /// beside it.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when there is a file already or it can't be written; [`Error::Busy`]; [`Error::InvalidOption`] for
+    /// an empty passphrase or a root key file that is too short.
+    pub fn create(path: impl AsRef<Path>, unlock: Unlock<'_>) -> Result<Self> {
+        Self::create_with(path, unlock, &VaultOptions::new())
+    }
+
+    /// Makes a new vault, with a cost of Argon2id of your choice.
+    ///
+    /// # Errors
+    /// As [`create`](Self::create), and [`Error::InvalidOption`] for a cost out of bounds.
+    pub fn create_with_cost(path: impl AsRef<Path>, unlock: Unlock<'_>, cost: KdfCost) -> Result<Self> {
+        Self::create_with(path, unlock, &VaultOptions::new().kdf_cost(cost))
+    }
+
+    /// Makes a new vault with options.
+    ///
+    /// # Errors
+    /// As [`create`](Self::create); [`Error::InvalidOption`] for an option out of bounds; [`Error::InvalidName`] for the id.
+    pub fn create_with(path: impl AsRef<Path>, unlock: Unlock<'_>, options: &VaultOptions) -> Result<Self> {
+        options.check()?;
+        let file = VaultFile::at(path.as_ref());
+        let _lock = file.lock()?;
+        file.check_absent()?;
+        let uuid = uuid::Builder::from_random_bytes(random::array()?).into_uuid().to_string();
+        let (root_record, root) = RootKeys::new(unlock, options.cost)?;
+        let mut body = Body::new(uuid, root_record);
+        options.apply(&mut body);
+        file.create(&body.seal(&root))?;
+        Ok(Self::new(file, root, body))
+    }
+
+    /// Opens a vault.
+    ///
+    /// # Errors
+    /// [`Error::WrongPassphrase`]; [`Error::DamagedVault`], which says what is damaged and whether the copy beside it is
+    /// intact; [`Error::Io`].
+    pub fn open(path: impl AsRef<Path>, unlock: Unlock<'_>) -> Result<Self> {
+        let file = VaultFile::at(path.as_ref());
+        let sealed = file.read()?;
+        let root = RootKeys::unlock(&sealed.body.root, unlock)?;
+        let body = sealed.verify(&root)?;
+        Ok(Self::new(file, root, body))
+    }
+
+    fn new(file: VaultFile, root: RootKeys, body: Body) -> Self {
+        let audit = AuditWriter::new(fs::beside(file.path(), ".audit"), root.audit.clone());
+        let (id, uuid) = (body.id.clone(), body.uuid.clone());
+        let store = Store { file, id, uuid, root, body: RwLock::new(body), audit };
+        FileVault { store: Arc::new(store), clock: Arc::new(SystemClock), sync_uses: false }
+    }
+
+    /// The same vault by another clock, which says what has expired and what time goes to the audit log.
+    pub fn with_clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// The same vault, whose log reaches the disk at every use and not only at every change: a use is then still in it when
+    /// the machine loses power just after the answer. That takes as long as the disk does.
+    pub fn with_synced_uses(mut self, sync: bool) -> Self {
+        self.sync_uses = sync;
+        self
+    }
+
+    /// Writes a new root key file of 32 random bytes, readable by its owner only, for [`Unlock::KeyFile`].
+    ///
+    /// # Errors
+    /// [`Error::Io`] when there is a file already or it can't be written.
+    pub fn generate_key_file(path: impl AsRef<Path>) -> Result<()> {
+        let path = path.as_ref();
+        let written = fs::write_new(path, Secret::random(AES_LEN)?.expose());
+        written.map_err(|e| Error::io(format!("writing {}", path.display()), e))
+    }
+
+    /// The file of the vault.
+    pub fn path(&self) -> &Path {
+        self.store.file.path()
+    }
+
+    /// Every use of a key and every change of the vault, from the first on, each verified: a line that was changed, removed
+    /// or put elsewhere is an error. What was cut off at the end is missed as far as the last change of the vault, as far as
+    /// this handle has written, or as far as a head that is [included](AuditLog::including). A log that is put back together
+    /// with an older vault file is only missed by such a head; and whoever has the root key can write any log.
+    ///
+    /// # Errors
+    /// [`Error::DamagedVault`]; [`Error::Io`].
+    pub fn audit(&self) -> Result<AuditLog> {
+        self.reload()?;
+        self.store.audit.read(|| self.audit_record())
+    }
+
+    /// How far the audit log goes now, to be kept elsewhere. It holds no secret.
+    ///
+    /// # Errors
+    /// [`Error::DamagedVault`]; [`Error::Io`].
+    pub fn audit_head(&self) -> Result<AuditHead> {
+        self.reload()?;
+        self.store.audit.head(|| self.audit_record())
+    }
+
+    /// How much any one of its keys can have encrypted by wrapping, at most: as if each use that the log has numbered had been
+    /// a wrap of a DEK of 64 bytes under that key. Wraps beyond [`KeyUsage::MAX`] are refused with
+    /// [`Error::KeyExhausted`]; a new vault counts anew.
+    ///
+    /// # Errors
+    /// As [`audit_head`](Self::audit_head).
+    pub fn usage(&self) -> Result<KeyUsage> {
+        Ok(KeyUsage::of_wraps(self.audit_head()?.seq(), LONGEST_DEK))
+    }
+
+    /// Puts the audit log aside, whole or damaged, into a file that must not exist yet, and begins a new one that goes on
+    /// from it. The last entry of the old log says so.
+    ///
+    /// # Errors
+    /// [`Error::Io`]; those of writing the vault's file. The log is as it was then, and the new file isn't there.
+    pub fn archive_audit(&self, to: impl AsRef<Path>) -> Result<()> {
+        let (store, to) = (&self.store, to.as_ref());
+        let _lock = store.file.lock()?;
+        let mut body = self.read_verified()?;
+        let copy = fs::create_new(to).map_err(|e| Error::io(format!("making {}", to.display()), e))?;
+        let archived = (|| {
+            let mut log = store.audit.begin(|| Ok(body.audit))?;
+            let used = Use { operation: audit::ARCHIVE, ..Use::default() };
+            log.append(&used, audit::outcome(&Ok(())), self.now(), true)?;
+            let put_aside = log.copy_to(&copy, to).and_then(|record| {
+                body.audit = record;
+                body.count_change()?;
+                self.replace(body)
+            });
+            put_aside.inspect_err(|_| log.has_failed(&used, self.now()))?;
+            log.clear();
+            Ok(())
+        })();
+        // Half a copy would stand in the way of the next attempt.
+        archived.inspect_err(|_| drop(std::fs::remove_file(to)))
+    }
+
+    fn audit_record(&self) -> Result<audit::AuditRecord> {
+        self.reload()?;
+        Ok(self.body().audit)
+    }
+
+    fn now(&self) -> u64 {
+        self.clock.now()
+    }
+
+    fn body(&self) -> RwLockReadGuard<'_, Body> {
+        self.store.body.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Reads the file anew, changes it and replaces it, all under the lock: what another process did meanwhile stays. The
+    /// log says so first; where the change then fails, the log says that too.
+    fn change<T>(&self, mut used: Use, change: impl FnOnce(&mut Body, &mut Use) -> Result<T>) -> Result<T> {
+        let _lock = self.store.file.lock()?;
+        let mut body = self.read_verified()?;
+        let result = change(&mut body, &mut used);
+        let mut log = self.store.audit.begin(|| Ok(body.audit))?;
+        log.append(&used, audit::outcome(&result), self.now(), true)?;
+        let value = result?;
+        body.audit = log.record(&body.audit);
+        let replaced = body.count_change().and_then(|()| self.replace(body));
+        replaced.inspect_err(|_| log.has_failed(&used, self.now()))?;
+        Ok(value)
+    }
+
+    /// Writes the file. The lock must be held.
+    fn replace(&self, body: Body) -> Result<()> {
+        self.store.file.replace(&body.seal(&self.store.root))?;
+        *self.store.body.write().unwrap_or_else(PoisonError::into_inner) = body;
+        Ok(())
+    }
+
+    fn reload(&self) -> Result<()> {
+        let body = self.read_verified()?;
+        let mut held = self.store.body.write().unwrap_or_else(PoisonError::into_inner);
+        // Another thread may have written a newer one since this one was read.
+        if body.generation >= held.generation {
+            *held = body;
+        }
+        Ok(())
+    }
+
+    fn read_verified(&self) -> Result<Body> {
+        // Before any lock: in a child of the process that opened it, one may be held for ever.
+        self.store.root.check()?;
+        // Taken before the file is read: what this handle holds was in the file by then.
+        let seen = self.body().generation;
+        let body = self.store.file.read()?.verify(&self.store.root)?;
+        if (&body.id, &body.uuid) != (&self.store.id, &self.store.uuid) {
+            return Err(Error::DamagedVault(format!("another vault has taken the place of {}", self.store.id)));
+        }
+        // A vault that goes on from an older file gives out its versions' numbers again, to other keys.
+        if body.generation < seen {
+            return Err(Error::DamagedVault(format!(
+                "it is older (generation {}) than what this handle has read ({seen}); put the newer file back, or open it \
+                 anew",
+                body.generation
+            )));
+        }
+        Ok(body)
+    }
+}
+
+/// Uses. What comes of one is in the log before it is answered.
+impl FileVault {
+    /// Wraps under a version, or under the one that is meant when none is told.
+    fn wrap_as(&self, identity: Option<&str>, key: &str, told: Option<&KeyId>, dek: &Secret) -> Result<WrappedDek> {
+        self.reload()?;
+        let (wrapped, head) = self.logged_at(identity, KeyOperation::WrapKey, key, |body, used| {
+            used.version = told.map(|id| id.version().into());
+            let version = match told {
+                Some(id) => body.to_wrap_under(id, self.now())?,
+                None => body.to_wrap(key, self.now())?,
+            };
+            let id = body.id_of(key, version)?;
+            used.version = Some(id.version().into());
+            let (algorithm, bytes) = self.kek(version)?.wrap(&id, dek)?;
+            Ok(WrappedDek { kek: id, algorithm, bytes })
+        })?;
+        // What is over the limit is counted, and not given out.
+        KeyUsage::of_wraps(head.seq(), dek.len()).check(1)?;
+        Ok(wrapped)
+    }
+
+    fn unwrap_as(&self, identity: Option<&str>, wrapped: &WrappedDek) -> Result<Option<Secret>> {
+        let id = &wrapped.kek;
+        if id.vault() != self.store.id {
+            return Ok(None);
+        }
+        // Another process may have made the version since this one read the file, or disabled or destroyed it. Only the
+        // file can tell, so where it can't be read nothing is answered from memory.
+        self.reload()?;
+        let dek = self.logged(identity, KeyOperation::UnwrapKey, id.key(), |body, used| {
+            used.version = Some(id.version().into());
+            let version = body.to_unwrap(id, self.now())?;
+            wrapped.algorithm.approval().require()?;
+            self.kek(version)?.unwrap(wrapped)
+        })?;
+        Ok(Some(dek))
+    }
+
+    fn describe_as(&self, identity: Option<&str>, key: &str, version: Option<&str>) -> Result<KeyDescription> {
+        self.reload()?;
+        self.logged(identity, KeyOperation::Get, key, |body, used| {
+            used.version = version.map(Into::into);
+            let said = body.describe(key, version, self.now())?;
+            used.version = Some(said.id.version().into());
+            Ok(said)
+        })
+    }
+
+    fn logged<T>(
+        &self,
+        identity: Option<&str>,
+        operation: KeyOperation,
+        key: &str,
+        act: impl FnOnce(&Body, &mut Use) -> Result<T>,
+    ) -> Result<T> {
+        self.logged_at(identity, operation, key, act).map(|(done, _)| done)
+    }
+
+    /// As [`logged`](Self::logged); tells also how far the log goes then.
+    fn logged_at<T>(
+        &self,
+        identity: Option<&str>,
+        operation: KeyOperation,
+        key: &str,
+        act: impl FnOnce(&Body, &mut Use) -> Result<T>,
+    ) -> Result<(T, AuditHead)> {
+        let mut used = Use::of_key(operation.name(), key);
+        used.identity = identity.map(Into::into);
+        let result = {
+            let body = self.body();
+            body.check_access(identity, operation, key).and_then(|()| act(&body, &mut used))
+        };
+        let mut log = self.store.audit.begin(|| self.audit_record())?;
+        let head = log.append(&used, audit::outcome(&result), self.now(), self.sync_uses)?;
+        result.map(|done| (done, head))
+    }
+
+    fn kek(&self, version: &VersionRecord) -> Result<Kek> {
+        let root = &self.store.root;
+        let mac_key = version.mac_key.as_deref().map(|key| root.unwrap_kek(KeyKind::Aes256, key)).transpose()?;
+        let kek = Kek::new(version.kind, root.unwrap_kek(version.kind, &version.kek)?)?;
+        Ok(kek.authenticated(version.authenticated, mac_key))
+    }
+}
+
+impl KeyVault for FileVault {
+    fn id(&self) -> &str {
+        &self.store.id
+    }
+
+    fn wrap(&self, key: &str, dek: &Secret) -> Result<WrappedDek> {
+        self.wrap_as(None, key, None, dek)
+    }
+
+    fn wrap_version(&self, kek: &KeyId, dek: &Secret) -> Result<WrappedDek> {
+        self.wrap_as(None, kek.key(), Some(kek), dek)
+    }
+
+    fn unwrap(&self, wrapped: &WrappedDek) -> Result<Option<Secret>> {
+        self.unwrap_as(None, wrapped)
+    }
+
+    fn describe(&self, key: &str, version: Option<&str>) -> Result<Option<KeyDescription>> {
+        self.describe_as(None, key, version).map(Some)
+    }
+}
+
+impl core::fmt::Debug for FileVault {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("FileVault").field("path", &self.path()).field("id", &self.store.id).finish_non_exhaustive()
+    }
+}

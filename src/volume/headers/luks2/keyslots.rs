@@ -1,0 +1,224 @@
+//! The keyslots of a LUKS2 header, with their areas.
+//!
+//! A keyslot's area is written before the header names it, and a header that names it no more is written in two steps:
+//! the first marks the keyslot as one to be wiped, the second comes when its area is. So a header never names an area
+//! that holds something else, and what a killed process left is wiped at the next open.
+
+use core::ops::Range;
+
+use super::Luks2Store;
+use crate::cipher::CipherSpec;
+use crate::key::{HashAlgorithm, Kdf};
+use crate::ondisk::luks::{
+    Area, Keyslot, KeyslotKdf, KeyslotKind, Material, PassphraseKeyslot, Priority, STRIPES, SegmentKind,
+};
+use crate::volume::BlockDevice;
+use crate::volume::headers::area::{wipe, write_area};
+use crate::volume::headers::{Attempt, NewKeyslot};
+use crate::{Error, Result, Secret, random};
+
+const AREA_CIPHER: CipherSpec = CipherSpec::AesXtsPlain64;
+/// The length of an area's key where the volume's own isn't one of XTS.
+const AREA_KEY_LEN: usize = 64;
+const AF_HASH: HashAlgorithm = HashAlgorithm::Sha256;
+const ALIGNMENT: u64 = 4096;
+
+impl Luks2Store {
+    /// The keyslots of the key that `digest` proves, in the order of their priority, or the one that is `named`; for each
+    /// how to try it, or why that can't be done.
+    pub(in crate::volume) fn attempts(&self, digest: u32, named: Option<u32>) -> Vec<(u32, Result<Attempt, String>)> {
+        let bound = self.metadata.digests().iter().find(|d| d.id == digest).map_or(&[][..], |d| &d.keyslots);
+        let wanted = |keyslot: &&Keyslot| named.map_or(keyslot.priority != Priority::Ignore, |id| id == keyslot.id);
+        let keyslots = self.metadata.keyslots().iter().filter(|keyslot| bound.contains(&keyslot.id));
+        let mut keyslots: Vec<&Keyslot> = keyslots.filter(wanted).collect();
+        keyslots.sort_by_key(|keyslot| core::cmp::Reverse(keyslot.priority));
+        keyslots.into_iter().map(|keyslot| (keyslot.id, attempt(keyslot))).collect()
+    }
+
+    /// The keyslots of the key that `digest` proves that only who names them tries.
+    pub(in crate::volume) fn ignored(&self, digest: u32) -> Vec<u32> {
+        let bound = self.metadata.digests().iter().find(|d| d.id == digest).map_or(&[][..], |d| &d.keyslots);
+        let keyslots = self.metadata.keyslots().iter().filter(|keyslot| bound.contains(&keyslot.id));
+        keyslots.filter(|keyslot| keyslot.priority == Priority::Ignore).map(|keyslot| keyslot.id).collect()
+    }
+
+    /// Puts `key` into a new keyslot.
+    pub(in crate::volume) fn add_keyslot(
+        &mut self,
+        device: &dyn BlockDevice,
+        key: &Secret,
+        digest: u32,
+        new: &NewKeyslot<'_>,
+    ) -> Result<u32> {
+        self.check_requirements()?;
+        self.check_unchanged(device)?;
+        let (keyslot, area) = self.sealed_keyslot(key, new)?;
+        // Before the key is on the device, in an area that no header would name.
+        self.metadata.clone().set_keyslot(&keyslot, digest)?;
+        self.later(1)?;
+        write_area(device, keyslot.area.offset, area, keyslot.area.size)?;
+        self.update(device, |header| header.metadata.set_keyslot(&keyslot, digest))?;
+        Ok(keyslot.id)
+    }
+
+    /// Writes the header of a new volume, with its first keyslot.
+    pub(in crate::volume) fn store_new(
+        &mut self,
+        device: &dyn BlockDevice,
+        key: &Secret,
+        digest: u32,
+        new: &NewKeyslot<'_>,
+    ) -> Result<()> {
+        let (keyslot, area) = self.sealed_keyslot(key, new)?;
+        write_area(device, keyslot.area.offset, area, keyslot.area.size)?;
+        self.metadata.set_keyslot(&keyslot, digest)?;
+        self.store(device)
+    }
+
+    /// A keyslot for `key` in a free place, and the bytes of its area.
+    fn sealed_keyslot(&self, key: &Secret, new: &NewKeyslot<'_>) -> Result<(Keyslot, Vec<u8>)> {
+        let taken = |id: u32| self.metadata.keyslots().iter().any(|keyslot| keyslot.id == id);
+        let id = match new.id {
+            Some(id) if taken(id) => return Err(Error::NoRoom(format!("there is a keyslot {id} already"))),
+            Some(id) => id,
+            None => self.metadata.free_keyslot_id().ok_or_else(|| Error::NoRoom("all 32 keyslots are taken".into()))?,
+        };
+        let area_key_len = if self.is_xts() { key.len() } else { AREA_KEY_LEN };
+        let material =
+            Material { cipher: AREA_CIPHER, area_key_len, af_hash: AF_HASH, stripes: STRIPES, key_len: key.len() };
+        let size = (material.len() as u64).next_multiple_of(ALIGNMENT);
+        let full = || Error::NoRoom(format!("the keyslots area has no {size} bytes left for another keyslot"));
+        let offset = self.metadata.free_area(size).ok_or_else(full)?;
+        let salt: [u8; 32] = random::array()?;
+        let area = material.seal(key, &new.kdf, new.passphrase, &salt)?;
+        let keyslot = Keyslot {
+            id,
+            key_size: key.len() as u32,
+            priority: new.priority,
+            area: Area { offset, size },
+            kind: KeyslotKind::Passphrase(PassphraseKeyslot {
+                kdf: named(&new.kdf),
+                salt: salt.to_vec(),
+                af_hash: AF_HASH.name().into(),
+                stripes: STRIPES,
+                encryption: AREA_CIPHER.name().into(),
+                area_key_size: area_key_len as u32,
+            }),
+        };
+        Ok((keyslot, area))
+    }
+
+    /// Whether the data is under XTS. Its key and that of a keyslot's area then have the same length, as the reference
+    /// implementation makes them; some readers know no other.
+    fn is_xts(&self) -> bool {
+        self.metadata.segments().iter().any(
+            |segment| matches!(&segment.kind, SegmentKind::Crypt(crypt) if crypt.encryption.starts_with("aes-xts-")),
+        )
+    }
+
+    /// Destroys a keyslot: what it is, and what its area holds.
+    pub(in crate::volume) fn remove_keyslot(&mut self, device: &dyn BlockDevice, id: u32) -> Result<()> {
+        self.check_requirements()?;
+        self.later(2)?;
+        self.update(device, |header| header.metadata.mark_wiping(id))?;
+        self.finish_wiping(device)
+    }
+
+    /// Whether a killed process has left a keyslot that is still to be wiped.
+    pub(in crate::volume) fn has_unwiped(&self) -> bool {
+        self.metadata.keyslots().iter().any(|keyslot| keyslot.kind == KeyslotKind::Wiping)
+    }
+
+    fn unwiped(&self) -> impl Iterator<Item = (u32, Area)> {
+        let unwiped = self.metadata.keyslots().iter().filter(|keyslot| keyslot.kind == KeyslotKind::Wiping);
+        unwiped.map(|keyslot| (keyslot.id, keyslot.area))
+    }
+
+    /// The areas that [`finish_wiping`](Self::finish_wiping) wipes, in bytes on the device.
+    pub(in crate::volume) fn unwiped_areas(&self) -> Vec<Range<u64>> {
+        self.unwiped().map(|(_, area)| area.offset..area.offset + area.size).collect()
+    }
+
+    /// Wipes the areas of keyslots that were removed, then forgets them.
+    pub(in crate::volume) fn finish_wiping(&mut self, device: &dyn BlockDevice) -> Result<()> {
+        let unwiped: Vec<(u32, Area)> = self.unwiped().collect();
+        if unwiped.is_empty() {
+            return Ok(());
+        }
+        self.later(1)?;
+        for (_, area) in &unwiped {
+            wipe(device, area.offset, area.size)?;
+        }
+        self.update(device, |header| unwiped.iter().try_for_each(|(id, _)| header.metadata.remove_keyslot(*id)))
+    }
+
+    /// Destroys every way in: all keyslots with the whole of their room, and all tokens.
+    pub(in crate::volume) fn erase(&mut self, device: &dyn BlockDevice) -> Result<()> {
+        self.later(2)?;
+        self.update(device, |header| {
+            for keyslot in header.metadata.keyslots().to_vec() {
+                header.metadata.mark_wiping(keyslot.id)?;
+            }
+            let tokens = header.metadata.token_objects();
+            tokens.iter().try_for_each(|token| header.metadata.remove_token(token.id))
+        })?;
+        // Gaps too: they may hold what was once a keyslot.
+        let (first, size) = self.keyslots_area();
+        wipe(device, first, size)?;
+        self.finish_wiping(device)
+    }
+
+    /// Where the keyslots' areas are: the first byte, and how many.
+    pub(in crate::volume) fn keyslots_area(&self) -> (u64, u64) {
+        (2 * self.binary.header_size, self.metadata.keyslots_size())
+    }
+}
+
+fn attempt(keyslot: &Keyslot) -> Result<Attempt, String> {
+    let id = keyslot.id;
+    let slot = match &keyslot.kind {
+        KeyslotKind::Passphrase(slot) => slot,
+        KeyslotKind::Reencrypt { .. } => return Err(format!("keyslot {id} is of a reencryption")),
+        KeyslotKind::Wiping => return Err(format!("keyslot {id} was removed")),
+        KeyslotKind::Other(kind) => return Err(format!("keyslot {id} is of type {kind:?}")),
+    };
+    let hash = |name: &str| {
+        HashAlgorithm::from_name(name).ok_or_else(|| format!("keyslot {id} uses the hash {name:?}, which is not known"))
+    };
+    let cipher = CipherSpec::from_name(&slot.encryption).filter(|cipher| cipher.takes_key(slot.area_key_size as usize));
+    let cipher = cipher.ok_or_else(|| {
+        let (cipher, bits) = (&slot.encryption, u64::from(slot.area_key_size) * 8);
+        format!("keyslot {id} is encrypted with {cipher:?} and {bits} bits of key, which is not supported")
+    })?;
+    let kdf = match &slot.kdf {
+        KeyslotKdf::Pbkdf2 { hash: name, iterations } => Kdf::Pbkdf2 { hash: hash(name)?, iterations: *iterations },
+        &KeyslotKdf::Argon2i { time, memory, cpus } => Kdf::Argon2i { memory_kib: memory, passes: time, lanes: cpus },
+        &KeyslotKdf::Argon2id { time, memory, cpus } => Kdf::Argon2id { memory_kib: memory, passes: time, lanes: cpus },
+        KeyslotKdf::Other(kind) => {
+            return Err(format!("keyslot {id} has the key derivation {kind:?}, which is not known"));
+        }
+    };
+    let material = Material {
+        cipher,
+        area_key_len: slot.area_key_size as usize,
+        af_hash: hash(&slot.af_hash)?,
+        stripes: slot.stripes,
+        key_len: keyslot.key_size as usize,
+    };
+    if material.len() as u64 > keyslot.area.size {
+        return Err(format!("keyslot {id} has an area of {} bytes, too few for its key", keyslot.area.size));
+    }
+    Ok(Attempt { kdf, material, salt: slot.salt.clone(), offset: keyslot.area.offset })
+}
+
+fn named(kdf: &Kdf) -> KeyslotKdf {
+    match *kdf {
+        Kdf::Pbkdf2 { hash, iterations } => KeyslotKdf::Pbkdf2 { hash: hash.name().into(), iterations },
+        Kdf::Argon2i { memory_kib, passes, lanes } => {
+            KeyslotKdf::Argon2i { time: passes, memory: memory_kib, cpus: lanes }
+        }
+        Kdf::Argon2id { memory_kib, passes, lanes } => {
+            KeyslotKdf::Argon2id { time: passes, memory: memory_kib, cpus: lanes }
+        }
+    }
+}
