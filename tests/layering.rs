@@ -106,6 +106,7 @@ fn the_detector_finds_imports_and_circles() {
         ("use crate::c; fn f() { c::sea() }", &["c.rs"]),
         ("fn f() { crate::b::Wing; super::c::sea() }", &["b/wing.rs", "c.rs"]),
         ("use super::b::{self as bees, Wing}; fn f(_: bees::Bee) {}", &["b/mod.rs", "b/wing.rs"]),
+        ("use crate::c::*;", &["c.rs"]),
         ("pub use crate::Bee;", &[]),
         ("pub use crate::Bee; fn f(_: Bee) {}", &["b/mod.rs"]),
         ("mod inner { use super::super::c::sea; }", &["c.rs"]),
@@ -229,6 +230,8 @@ impl Source {
                 "crate" if i == 0 => at.clear(),
                 "self" => {}
                 "super" => drop(at.pop()),
+                // All names of a module: of its file, as far as that can be told.
+                "*" => return self.modules.get(&at).map(|module| Target::Item(module.file.clone())),
                 name => {
                     let module = self.modules.get(&at)?;
                     let mut child = at.clone();

@@ -15,10 +15,14 @@ mod fused;
 )))]
 #[path = "no_fused.rs"]
 mod fused;
+mod kind;
 mod portable;
+mod run;
 mod stack;
 mod wiped;
 
+pub use kind::KernelKind;
+pub(crate) use run::{DataUnits, Direction, Store};
 #[cfg(feature = "std")]
 pub(crate) use stack::wipe_deep_stack;
 pub(crate) use stack::{wipe_expansion, wipe_keystream, wipe_stack};
@@ -35,49 +39,6 @@ pub(crate) use crate::memory::Locked as Place;
 #[cfg(not(feature = "std"))]
 pub(crate) use wiped::Wiped as Place;
 
-/// Which way a run goes.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Direction {
-    Encrypt,
-    Decrypt,
-}
-
-/// Where output goes.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Store {
-    /// Through the cache.
-    Cache,
-    /// Past the cache, where the kernel and the alignment of the output allow it.
-    Stream,
-}
-
-/// How a buffer is cut into data units and how these are numbered.
-#[derive(Clone, Copy)]
-pub(crate) struct DataUnits {
-    /// The number of the first data unit.
-    pub(crate) first: u128,
-    /// By how much the number grows from one data unit to the next.
-    pub(crate) step: u128,
-    /// The length of a data unit in bytes: at least 16, and a divisor of the buffer's length.
-    pub(crate) len: usize,
-}
-
-/// The inner loop of a sector engine. All give the same bytes; the widest that the CPU has is the default.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum KernelKind {
-    /// Over the `aes` crate, on every CPU; constant time everywhere.
-    Portable,
-    /// x86-64 with AES-NI and PCLMULQDQ: 128 bits at once.
-    AesNi,
-    /// x86-64 with VAES, VPCLMULQDQ and AVX2: 256 bits at once.
-    Vaes256,
-    /// x86-64 with VAES, VPCLMULQDQ and AVX-512: 512 bits at once.
-    Vaes512,
-    /// AArch64 with the AES and PMULL instructions of ARMv8.
-    Armv8,
-}
-
 impl KernelKind {
     /// From the widest to the one that every CPU runs.
     const ALL: [KernelKind; 5] =
@@ -91,17 +52,6 @@ impl KernelKind {
     /// The one that is used unless another is asked for.
     pub(crate) fn best() -> KernelKind {
         Self::available().next().unwrap_or(KernelKind::Portable)
-    }
-
-    /// The name, as people write it.
-    pub fn name(self) -> &'static str {
-        match self {
-            KernelKind::Portable => "portable",
-            KernelKind::AesNi => "AES-NI",
-            KernelKind::Vaes256 => "VAES-256",
-            KernelKind::Vaes512 => "VAES-512",
-            KernelKind::Armv8 => "ARMv8",
-        }
     }
 }
 

@@ -2,7 +2,8 @@
 
 use aes::cipher::inout::InOutBuf;
 
-use super::{DataUnits, Direction, KernelKind, Store};
+use super::kind::KernelKind;
+use super::run::{DataUnits, Direction, Store};
 
 /// Never made.
 pub(super) enum Fused {}

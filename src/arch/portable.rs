@@ -8,7 +8,7 @@ use aes::cipher::inout::InOutBuf;
 use aes::cipher::{Array, BlockCipherDecrypt, BlockCipherEncrypt, BlockSizeUser, KeyInit, consts::U16};
 use zeroize::Zeroize;
 
-use super::{DataUnits, Direction};
+use super::run::{DataUnits, Direction};
 
 pub(crate) type Aes128Xts = Xts<aes::Aes128>;
 pub(crate) type Aes256Xts = Xts<aes::Aes256>;

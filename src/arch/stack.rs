@@ -3,7 +3,7 @@
 //!
 //! How deep they lie was measured with Rust 1.95; the test `wiping`, in a release build, finds what is left below.
 
-use super::KernelKind;
+use super::kind::KernelKind;
 
 /// What expanding a key by the `aes` crate, or a call of that, takes.
 const AES: usize = 8 << 10;

@@ -7,7 +7,7 @@ use zeroize::Zeroize;
 
 use super::BLOCK;
 use crate::arch::{Direction, wipe_stack};
-use crate::latch::unhex;
+use crate::latch::{Algorithm, unhex};
 use crate::{Error, Result};
 
 type Block = Array<u8, U16>;
@@ -115,6 +115,15 @@ impl Iv {
             }
         }
     }
+}
+
+/// Tries AES-CBC before its first use.
+///
+/// # Errors
+/// [`Error::SelfTest`](crate::Error::SelfTest).
+pub(super) fn check() -> Result<()> {
+    crate::hash::check(Algorithm::Sha256)?;
+    Algorithm::Cbc.check(is_right)
 }
 
 /// SP 800-38A, F.2.1 to F.2.6. Their IV goes into the plaintext: sector 0 has an IV of zeros.

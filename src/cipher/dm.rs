@@ -4,9 +4,9 @@ use std::boxed::Box;
 
 use aes::cipher::inout::InOutBuf;
 
-use super::cbc::{Cbc, Iv};
-use super::hctr2::Hctr2;
-use super::{SectorCipher, SectorSize, SectorUnit, check_run, self_test, two_buffers};
+use super::cbc::{self, Cbc, Iv};
+use super::hctr2::{self, Hctr2};
+use super::{SectorCipher, SectorSize, SectorUnit, check_run, two_buffers};
 use crate::approval::Approval;
 use crate::arch::{Direction, Store, wipe_deep_stack};
 use crate::latch::Algorithm;
@@ -144,14 +144,14 @@ impl DmCipher {
         }
         spec.approval().require()?;
         if matches!(spec, CipherSpec::AesCbcEssivSha256 | CipherSpec::AesCbcPlain64) {
-            self_test::cbc()?;
+            cbc::check()?;
         }
         let engine = match spec {
             CipherSpec::AesXtsPlain64 | CipherSpec::AesXtsPlain => {
                 Engine::Xts(SectorCipher::expand(key, sector_size, SectorUnit::Bytes512, None)?)
             }
             CipherSpec::AesHctr2Plain64 => {
-                self_test::hctr2()?;
+                hctr2::check()?;
                 Engine::Hctr2(Locked::new(Hctr2::new(key)?))
             }
             CipherSpec::AesCbcEssivSha256 => Engine::Cbc(Locked::new(Cbc::new(key, Iv::essiv_sha256(key))?)),

@@ -10,7 +10,7 @@ use polyval::universal_hash::UniversalHash;
 
 use super::BLOCK;
 use crate::arch::{Direction, wipe_stack};
-use crate::latch::unhex;
+use crate::latch::{Algorithm, unhex};
 use crate::{Error, Result};
 
 type Block = Array<u8, U16>;
@@ -93,6 +93,14 @@ impl Hctr2 {
             }
         }
     }
+}
+
+/// Tries HCTR2 before its first use.
+///
+/// # Errors
+/// [`Error::SelfTest`](crate::Error::SelfTest).
+pub(super) fn check() -> Result<()> {
+    Algorithm::Hctr2.check(is_right)
 }
 
 /// The authors' vector of 48 bytes, in both directions.

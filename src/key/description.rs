@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::KeyId;
+use super::key_id::KeyId;
 
 /// The kind of a KEK.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -10,44 +10,44 @@ use super::KeyId;
 pub enum KeyKind {
     /// An AES key of 256 bits.
     #[serde(rename = "AES-256")]
-    Aes256,
+    Aes256 = 1,
     /// An RSA key of 2048 bits.
     #[serde(rename = "RSA-2048")]
-    Rsa2048,
+    Rsa2048 = 2,
     /// An RSA key of 3072 bits.
     #[serde(rename = "RSA-3072")]
-    Rsa3072,
+    Rsa3072 = 3,
     /// An RSA key of 4096 bits.
     #[serde(rename = "RSA-4096")]
-    Rsa4096,
+    Rsa4096 = 4,
 }
 
 impl KeyKind {
-    const ALL: [(KeyKind, u32, &'static str); 4] = [
-        (KeyKind::Aes256, 1, "AES-256"),
-        (KeyKind::Rsa2048, 2, "RSA-2048"),
-        (KeyKind::Rsa3072, 3, "RSA-3072"),
-        (KeyKind::Rsa4096, 4, "RSA-4096"),
+    const ALL: [(KeyKind, &'static str); 4] = [
+        (KeyKind::Aes256, "AES-256"),
+        (KeyKind::Rsa2048, "RSA-2048"),
+        (KeyKind::Rsa3072, "RSA-3072"),
+        (KeyKind::Rsa4096, "RSA-4096"),
     ];
 
     /// The name, as people write it.
     pub fn name(self) -> &'static str {
-        Self::ALL.iter().find(|(kind, ..)| *kind == self).map_or("", |(.., name)| name)
+        Self::ALL.iter().find(|(kind, _)| *kind == self).map_or("", |(_, name)| name)
     }
 
     /// The number, as the C ABI carries it.
-    pub fn code(self) -> u32 {
-        Self::ALL.iter().find(|(kind, ..)| *kind == self).map_or(0, |(_, code, _)| *code)
+    pub const fn code(self) -> u32 {
+        self as u32
     }
 
     /// The kind of this name, if there is one.
     pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.iter().find(|(.., n)| *n == name).map(|(kind, ..)| *kind)
+        Self::ALL.iter().find(|(_, n)| *n == name).map(|(kind, _)| *kind)
     }
 
     /// The kind of this number, if there is one.
     pub fn from_code(code: u32) -> Option<Self> {
-        Self::ALL.iter().find(|(_, c, _)| *c == code).map(|(kind, ..)| *kind)
+        Self::ALL.iter().map(|(kind, _)| *kind).find(|kind| kind.code() == code)
     }
 }
 

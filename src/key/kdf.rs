@@ -3,79 +3,13 @@
 use std::time::{Duration, Instant};
 
 use argon2::{Algorithm, Argon2, Block, Params, Version};
-use hmac::Hmac;
-use sha1::Sha1;
-use sha2::{Sha256, Sha512};
 use zeroize::Zeroize;
 
+use super::hash_algorithm::HashAlgorithm;
 use super::self_test;
 use crate::approval::Approval;
 use crate::arch::wipe_deep_stack;
 use crate::{Error, Result, Secret, latch};
-
-/// A hash that LUKS headers name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum HashAlgorithm {
-    /// SHA-1. For what others have written; nothing new is made with it.
-    Sha1,
-    /// SHA-256.
-    Sha256,
-    /// SHA-512.
-    Sha512,
-}
-
-impl HashAlgorithm {
-    const ALL: [HashAlgorithm; 3] = [HashAlgorithm::Sha1, HashAlgorithm::Sha256, HashAlgorithm::Sha512];
-
-    /// The name, as headers have it.
-    pub fn name(self) -> &'static str {
-        self.names()[0]
-    }
-
-    /// The hash of this name, if it is known. Case doesn't count, and the names that OpenSSL has for it beside its own are
-    /// taken too, since other programs write into a header what their user typed: `SHA512`, `sha-256`, `sha2-256`.
-    pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|hash| hash.names().iter().any(|known| known.eq_ignore_ascii_case(name)))
-    }
-
-    fn names(self) -> &'static [&'static str] {
-        match self {
-            HashAlgorithm::Sha1 => &["sha1", "sha-1"],
-            HashAlgorithm::Sha256 => &["sha256", "sha-256", "sha2-256"],
-            HashAlgorithm::Sha512 => &["sha512", "sha-512", "sha2-512"],
-        }
-    }
-
-    /// The length of what it gives, in bytes.
-    pub fn output_len(self) -> usize {
-        match self {
-            HashAlgorithm::Sha1 => 20,
-            HashAlgorithm::Sha256 => 32,
-            HashAlgorithm::Sha512 => 64,
-        }
-    }
-
-    /// What PBKDF2 takes with this hash; see [`Kdf::cost`].
-    pub(crate) fn pbkdf2_cost(self, iterations: u32, out_len: usize) -> Duration {
-        let nanoseconds = match self {
-            HashAlgorithm::Sha1 | HashAlgorithm::Sha256 => 150,
-            HashAlgorithm::Sha512 => 600,
-        };
-        let blocks = out_len.div_ceil(self.output_len()) as u64;
-        Duration::from_nanos((u64::from(iterations) * nanoseconds).saturating_mul(blocks))
-    }
-
-    /// PBKDF2 with HMAC of this hash.
-    pub(crate) fn pbkdf2(self, passphrase: &[u8], salt: &[u8], iterations: u32, out: &mut [u8]) {
-        match self {
-            HashAlgorithm::Sha1 => pbkdf2::pbkdf2::<Hmac<Sha1>>(passphrase, salt, iterations, out),
-            HashAlgorithm::Sha256 => pbkdf2::pbkdf2::<Hmac<Sha256>>(passphrase, salt, iterations, out),
-            HashAlgorithm::Sha512 => pbkdf2::pbkdf2::<Hmac<Sha512>>(passphrase, salt, iterations, out),
-        }
-        .expect("HMAC takes a key of any length");
-    }
-}
 
 /// A key derivation function and what it costs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -258,7 +192,11 @@ impl Kdf {
     /// take, and when there is no memory for it; [`Error::SelfTest`]; [`Error::NotApproved`].
     pub(crate) fn derive(&self, passphrase: &[u8], salt: &[u8], out_len: usize) -> Result<Secret> {
         self.approval_with(salt).require()?;
-        self_test::kdf(self)?;
+        match self {
+            Kdf::Pbkdf2 { hash, .. } => self_test::pbkdf2(*hash),
+            Kdf::Argon2i { .. } => self_test::argon2i(),
+            Kdf::Argon2id { .. } => self_test::argon2id(),
+        }?;
         let mut out = Secret::zeroed(out_len);
         let derived = self.derive_unwiped(passphrase, salt, out.expose_mut());
         wipe_deep_stack();

@@ -4,6 +4,7 @@
 //! A DEK encrypts sectors; a KEK encrypts DEKs and never leaves its vault. What is stored beside the data is the wrapped
 //! DEK, with the name of the KEK that opens it.
 
+mod aes_kw;
 #[cfg(feature = "std")]
 mod credential;
 #[cfg(feature = "std")]
@@ -15,9 +16,13 @@ mod envelope;
 #[cfg(feature = "std")]
 mod fingerprint;
 #[cfg(feature = "std")]
+mod hash_algorithm;
+#[cfg(feature = "std")]
 pub mod hazmat;
 #[cfg(feature = "std")]
 mod kdf;
+#[cfg(feature = "std")]
+mod key_id;
 #[cfg(feature = "std")]
 mod key_vault;
 #[cfg(all(test, feature = "std"))]
@@ -41,11 +46,15 @@ pub(crate) use envelope::check_context;
 #[cfg(feature = "std")]
 pub use fingerprint::Fingerprint;
 #[cfg(feature = "std")]
+pub use hash_algorithm::HashAlgorithm;
+#[cfg(feature = "std")]
 pub(crate) use kdf::too_long;
 #[cfg(feature = "std")]
-pub use kdf::{HashAlgorithm, Kdf, KdfKind, KdfLimits};
+pub use kdf::{Kdf, KdfKind, KdfLimits};
 #[cfg(feature = "std")]
-pub use key_vault::{EncryptionType, KeyId, KeyVault, WrappedDek};
+pub use key_id::KeyId;
+#[cfg(feature = "std")]
+pub use key_vault::{EncryptionType, KeyVault, WrappedDek};
 pub use self_test::self_test;
 pub use wrap::WrapAlgorithm;
 

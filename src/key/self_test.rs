@@ -10,9 +10,9 @@ use hmac::{Hmac, KeyInit, Mac};
 #[cfg(feature = "std")]
 use sha2::Sha256;
 
-use super::wrap;
+use super::aes_kw;
 #[cfg(feature = "std")]
-use super::{HashAlgorithm, Kdf};
+use super::hash_algorithm::HashAlgorithm;
 use crate::Result;
 use crate::cipher;
 use crate::latch::{Algorithm, unhex};
@@ -75,14 +75,16 @@ pub(crate) fn hash(hash: HashAlgorithm) -> Result<()> {
     })
 }
 
-/// Tries a KDF before its first use.
+/// Tries Argon2i before its first use.
 #[cfg(feature = "std")]
-pub(super) fn kdf(kdf: &Kdf) -> Result<()> {
-    match kdf {
-        Kdf::Pbkdf2 { hash, .. } => pbkdf2(*hash),
-        Kdf::Argon2i { .. } => Algorithm::Argon2i.check(argon2i_is_right),
-        Kdf::Argon2id { .. } => Algorithm::Argon2id.check(argon2id_is_right),
-    }
+pub(super) fn argon2i() -> Result<()> {
+    Algorithm::Argon2i.check(argon2i_is_right)
+}
+
+/// Tries Argon2id before its first use.
+#[cfg(feature = "std")]
+pub(super) fn argon2id() -> Result<()> {
+    Algorithm::Argon2id.check(argon2id_is_right)
 }
 
 #[cfg(feature = "std")]
@@ -105,8 +107,8 @@ fn kw_is_right() -> bool {
     [(&KEK[..16], &KEY[..16], &BY_128[..]), (&KEK[..24], &KEY[..16], &BY_192), (&KEK, &KEY, &BY_256)].into_iter().all(
         |(kek, key, wrapped)| {
             let mut out = [0; 40];
-            let wraps = wrap::kw_wrap(kek, key, &mut out).is_ok_and(|out| out == wrapped);
-            wraps && wrap::kw_unwrap(kek, wrapped, &mut out).is_ok_and(|out| out == key)
+            let wraps = aes_kw::kw_wrap(kek, key, &mut out).is_ok_and(|out| out == wrapped);
+            wraps && aes_kw::kw_unwrap(kek, wrapped, &mut out).is_ok_and(|out| out == key)
         },
     )
 }
@@ -120,8 +122,8 @@ fn kwp_is_right() -> bool {
     const WRAPPED_7: [u8; 16] = unhex(b"afbeb0f07dfbf5419200f2ccb50bb24f");
     [(&KEY_20[..], &WRAPPED_20[..]), (&KEY_7, &WRAPPED_7)].into_iter().all(|(key, wrapped)| {
         let mut out = [0; 32];
-        let wraps = wrap::kwp_wrap(&KEK, key, &mut out).is_ok_and(|out| out == wrapped);
-        wraps && wrap::kwp_unwrap(&KEK, wrapped, &mut out).is_ok_and(|out| out == key)
+        let wraps = aes_kw::kwp_wrap(&KEK, key, &mut out).is_ok_and(|out| out == wrapped);
+        wraps && aes_kw::kwp_unwrap(&KEK, wrapped, &mut out).is_ok_and(|out| out == key)
     })
 }
 
@@ -200,6 +202,7 @@ mod tests {
 
     use super::*;
     use crate::cipher::{CipherSpec, DmCipher, KernelKind, SectorCipher, SectorSize, SectorUnit, StreamCipher};
+    use crate::key::{Kdf, wrap};
     use crate::{DekAlgorithm, Error, hazmat, latch};
 
     #[test]

@@ -13,56 +13,53 @@
 //! # Ok::<(), atrest::Error>(())
 //! ```
 
-use aes_kw::{IV_LEN, KeyInit, KwAes128, KwAes192, KwAes256, KwpAes128, KwpAes192, KwpAes256};
-use zeroize::Zeroize;
-
+use super::aes_kw::{kw_unwrap, kw_wrap, kwp_unwrap, kwp_wrap};
 use super::self_test;
+use crate::Result;
 use crate::approval::Approval;
-use crate::{Error, Result};
 
-/// The longest key that is wrapped or unwrapped here, in bytes.
-pub const MAX_KEY: usize = 4096;
+pub use super::aes_kw::MAX_KEY;
 
 /// How a vault wraps a DEK. The names are those of JOSE (RFC 7518) and of key vaults that follow it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum WrapAlgorithm {
     /// `A256KW`: AES-256 key wrap, RFC 3394.
-    Aes256Kw,
+    Aes256Kw = 1,
     /// `A256KWP`: AES-256 key wrap with padding, RFC 5649.
-    Aes256Kwp,
+    Aes256Kwp = 2,
     /// `RSA-OAEP-256`: RSAES-OAEP with SHA-256 and MGF1 with SHA-256, RFC 8017.
-    RsaOaep256,
+    RsaOaep256 = 3,
     /// `RSA-OAEP`: RSAES-OAEP with SHA-1, RFC 8017. For old records.
-    RsaOaep,
+    RsaOaep = 4,
     /// `RSA1_5`: RSAES-PKCS1-v1_5, RFC 8017. For old records of vaults outside this crate.
-    Rsa15,
+    Rsa15 = 5,
     /// `opaque`: known only to the vault, whose wrapped keys describe themselves.
-    Opaque,
+    Opaque = 6,
     /// `RSA-OAEP-256+HS256`: as `RSA-OAEP-256`, and behind it an HMAC with SHA-256 under a key that only the vault has. Of
     /// vault files.
-    RsaOaep256Hs256,
+    RsaOaep256Hs256 = 7,
 }
 
 impl WrapAlgorithm {
-    const ALL: [(WrapAlgorithm, u16, &'static str); 7] = [
-        (WrapAlgorithm::Aes256Kw, 1, "A256KW"),
-        (WrapAlgorithm::Aes256Kwp, 2, "A256KWP"),
-        (WrapAlgorithm::RsaOaep256, 3, "RSA-OAEP-256"),
-        (WrapAlgorithm::RsaOaep, 4, "RSA-OAEP"),
-        (WrapAlgorithm::Rsa15, 5, "RSA1_5"),
-        (WrapAlgorithm::Opaque, 6, "opaque"),
-        (WrapAlgorithm::RsaOaep256Hs256, 7, "RSA-OAEP-256+HS256"),
+    const ALL: [(WrapAlgorithm, &'static str); 7] = [
+        (WrapAlgorithm::Aes256Kw, "A256KW"),
+        (WrapAlgorithm::Aes256Kwp, "A256KWP"),
+        (WrapAlgorithm::RsaOaep256, "RSA-OAEP-256"),
+        (WrapAlgorithm::RsaOaep, "RSA-OAEP"),
+        (WrapAlgorithm::Rsa15, "RSA1_5"),
+        (WrapAlgorithm::Opaque, "opaque"),
+        (WrapAlgorithm::RsaOaep256Hs256, "RSA-OAEP-256+HS256"),
     ];
 
     /// The name, as LUKS2 tokens carry it.
     pub fn name(self) -> &'static str {
-        Self::ALL.iter().find(|(algorithm, ..)| *algorithm == self).map_or("", |(.., name)| name)
+        Self::ALL.iter().find(|(algorithm, _)| *algorithm == self).map_or("", |(_, name)| name)
     }
 
     /// The number, as envelopes and the C ABI carry it.
-    pub fn code(self) -> u16 {
-        Self::ALL.iter().find(|(algorithm, ..)| *algorithm == self).map_or(0, |(_, code, _)| *code)
+    pub const fn code(self) -> u16 {
+        self as u16
     }
 
     /// Whether it is [approved](crate::approval).
@@ -85,12 +82,12 @@ impl WrapAlgorithm {
 
     /// The algorithm of this name, if there is one.
     pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.iter().find(|(.., n)| *n == name).map(|(algorithm, ..)| *algorithm)
+        Self::ALL.iter().find(|(_, n)| *n == name).map(|(algorithm, _)| *algorithm)
     }
 
     /// The algorithm of this number, if there is one.
     pub fn from_code(code: u16) -> Option<Self> {
-        Self::ALL.iter().find(|(_, c, _)| *c == code).map(|(algorithm, ..)| *algorithm)
+        Self::ALL.iter().map(|(algorithm, _)| *algorithm).find(|algorithm| algorithm.code() == code)
     }
 }
 
@@ -105,19 +102,6 @@ pub fn aes_kw_wrap<'a>(kek: &[u8], key: &[u8], out: &'a mut [u8]) -> Result<&'a 
     kw_wrap(kek, key, out)
 }
 
-pub(super) fn kw_wrap<'a>(kek: &[u8], key: &[u8], out: &'a mut [u8]) -> Result<&'a [u8]> {
-    if !(2 * IV_LEN..=MAX_KEY).contains(&key.len()) || !key.len().is_multiple_of(IV_LEN) {
-        return Err(Error::WrapLength { len: key.len() });
-    }
-    let out = prefix(out, key.len() + IV_LEN)?;
-    match kek.len() {
-        16 => expand::<KwAes128>(kek)?.wrap_key(key, out),
-        24 => expand::<KwAes192>(kek)?.wrap_key(key, out),
-        _ => expand::<KwAes256>(kek)?.wrap_key(key, out),
-    }
-    .map_err(|_| Error::WrapLength { len: key.len() })
-}
-
 /// Unwraps what [`aes_kw_wrap`] made and returns the key, the first `wrapped.len() - 8` bytes of `out`.
 ///
 /// # Errors
@@ -126,19 +110,6 @@ pub(super) fn kw_wrap<'a>(kek: &[u8], key: &[u8], out: &'a mut [u8]) -> Result<&
 pub fn aes_kw_unwrap<'a>(kek: &[u8], wrapped: &[u8], out: &'a mut [u8]) -> Result<&'a [u8]> {
     self_test::kw()?;
     kw_unwrap(kek, wrapped, out)
-}
-
-pub(super) fn kw_unwrap<'a>(kek: &[u8], wrapped: &[u8], out: &'a mut [u8]) -> Result<&'a [u8]> {
-    if !(3 * IV_LEN..=MAX_KEY + IV_LEN).contains(&wrapped.len()) || !wrapped.len().is_multiple_of(IV_LEN) {
-        return Err(Error::WrapLength { len: wrapped.len() });
-    }
-    let out = prefix(out, wrapped.len() - IV_LEN)?;
-    match kek.len() {
-        16 => expand::<KwAes128>(kek)?.unwrap_key(wrapped, out),
-        24 => expand::<KwAes192>(kek)?.unwrap_key(wrapped, out),
-        _ => expand::<KwAes256>(kek)?.unwrap_key(wrapped, out),
-    }
-    .map_err(|_| Error::UnwrapFailed)
 }
 
 /// Wraps `key` under `kek` by AES-KWP and returns the wrapped bytes: 8 more than `key`, rounded up to a multiple of 8.
@@ -152,24 +123,6 @@ pub fn aes_kwp_wrap<'a>(kek: &[u8], key: &[u8], out: &'a mut [u8]) -> Result<&'a
     kwp_wrap(kek, key, out)
 }
 
-pub(super) fn kwp_wrap<'a>(kek: &[u8], key: &[u8], out: &'a mut [u8]) -> Result<&'a [u8]> {
-    if !(1..=MAX_KEY).contains(&key.len()) {
-        return Err(Error::WrapLength { len: key.len() });
-    }
-    if !matches!(kek.len(), 16 | 24 | 32) {
-        return Err(Error::KekLength { len: kek.len() });
-    }
-    let out = prefix(out, key.len().next_multiple_of(IV_LEN) + IV_LEN)?;
-    // The padding must be zero, and the crate leaves what it finds there.
-    out.fill(0);
-    match kek.len() {
-        16 => expand::<KwpAes128>(kek)?.wrap_key(key, out),
-        24 => expand::<KwpAes192>(kek)?.wrap_key(key, out),
-        _ => expand::<KwpAes256>(kek)?.wrap_key(key, out),
-    }
-    .map_err(|_| Error::WrapLength { len: key.len() })
-}
-
 /// Unwraps what [`aes_kwp_wrap`] made and returns the key. `out` needs room for `wrapped.len() - 8` bytes: the key and
 /// its padding.
 ///
@@ -179,31 +132,4 @@ pub(super) fn kwp_wrap<'a>(kek: &[u8], key: &[u8], out: &'a mut [u8]) -> Result<
 pub fn aes_kwp_unwrap<'a>(kek: &[u8], wrapped: &[u8], out: &'a mut [u8]) -> Result<&'a [u8]> {
     self_test::kwp()?;
     kwp_unwrap(kek, wrapped, out)
-}
-
-pub(super) fn kwp_unwrap<'a>(kek: &[u8], wrapped: &[u8], out: &'a mut [u8]) -> Result<&'a [u8]> {
-    if !(2 * IV_LEN..=MAX_KEY + IV_LEN).contains(&wrapped.len()) || !wrapped.len().is_multiple_of(IV_LEN) {
-        return Err(Error::WrapLength { len: wrapped.len() });
-    }
-    let out = prefix(out, wrapped.len() - IV_LEN)?;
-    let len = match kek.len() {
-        16 => expand::<KwpAes128>(kek)?.unwrap_key(wrapped, out).map(<[u8]>::len),
-        24 => expand::<KwpAes192>(kek)?.unwrap_key(wrapped, out).map(<[u8]>::len),
-        _ => expand::<KwpAes256>(kek)?.unwrap_key(wrapped, out).map(<[u8]>::len),
-    };
-    match len {
-        Ok(len) => Ok(&out[..len]),
-        Err(_) => {
-            out.zeroize();
-            Err(Error::UnwrapFailed)
-        }
-    }
-}
-
-fn prefix(out: &mut [u8], needed: usize) -> Result<&mut [u8]> {
-    out.get_mut(..needed).ok_or(Error::BufferTooShort { needed })
-}
-
-fn expand<C: KeyInit>(kek: &[u8]) -> Result<C> {
-    C::new_from_slice(kek).map_err(|_| Error::KekLength { len: kek.len() })
 }

@@ -22,7 +22,7 @@ use super::tweaks::{
     next_tweak,
 };
 use super::vector::Vector;
-use crate::arch::{DataUnits, Direction};
+use crate::arch::run::{DataUnits, Direction};
 
 /// Registers in lock step where the kernel's own number doesn't fit.
 const CHAINS: usize = 8;

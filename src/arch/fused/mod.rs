@@ -1,5 +1,6 @@
 //! Kernels on the AES instructions of the CPU: one text ([`kernel`]) over vectors of any width ([`vector`]).
 
+mod denied;
 mod kernel;
 mod keys;
 mod tweaks;
@@ -17,31 +18,12 @@ use x86_64 as cpu;
 
 use aes::cipher::inout::InOutBuf;
 
-use super::{DataUnits, Direction, KernelKind, Store};
+use super::kind::KernelKind;
+use super::run::{DataUnits, Direction, Store};
 use keys::XtsKeys;
 
 /// What streamed stores need: the size of the widest register, and of a cache line.
 const ALIGNMENT: usize = 64;
-
-/// What the CPU is taken not to have, so that tests see each kernel as the default: `ATREST_DENY=vaes cargo test`. It is
-/// read when this crate is compiled.
-const DENIED: Option<Feature> = match option_env!("ATREST_DENY") {
-    None => None,
-    Some(name) => match name.as_bytes() {
-        b"aes" => Some(Feature::Aes),
-        b"vaes" => Some(Feature::Vaes),
-        b"avx512" => Some(Feature::Avx512),
-        _ => panic!("ATREST_DENY is none of aes, vaes and avx512"),
-    },
-};
-
-/// Each is of use to a kernel only where those before it are there.
-#[derive(Clone, Copy)]
-enum Feature {
-    Aes,
-    Vaes,
-    Avx512,
-}
 
 /// An expanded key, and the kernel to use it with. It exists only where the CPU can run that kernel.
 pub(super) struct Fused {

@@ -2,12 +2,13 @@
 
 use core::arch::x86_64::*;
 
+use super::denied::{DENIED, Feature};
 use super::kernel;
 use super::keys::XtsKeys;
 use super::tweaks::{ByDoubling, ByMoving, ByMultiplying};
 use super::vector::{Bytes, Doubling, Vector, Words};
-use super::{DENIED, Feature};
-use crate::arch::{DataUnits, Direction, KernelKind};
+use crate::arch::kind::KernelKind;
+use crate::arch::run::{DataUnits, Direction};
 
 /// Calls an intrinsic on vectors that exist already.
 macro_rules! with {

@@ -4,10 +4,9 @@ use base64ct::{Base64, Encoding};
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
-use super::{AuditEntry, AuditHead, decode_mac};
+use super::entry::{AuditEntry, AuditHead, MAC, decode_mac};
 use crate::Secret;
 
-pub(super) const MAC: usize = 32;
 const BEFORE_MAC: &[u8] = b",\"mac\":\"";
 const AFTER_MAC: &[u8] = b"\"}";
 const MAC_TEXT: usize = 44;

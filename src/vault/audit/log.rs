@@ -6,7 +6,7 @@ use std::io::{self, BufRead, BufReader, Read, Take};
 use std::path::PathBuf;
 
 use super::chain::Chain;
-use super::{AuditEntry, AuditHead};
+use super::entry::{AuditEntry, AuditHead};
 use crate::{Error, Result, Secret};
 
 const MAX_LINE: u64 = 64 << 10;

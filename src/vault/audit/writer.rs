@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use sha2::{Digest, Sha256};
 
 use super::chain::{self, Chain};
-use super::log::next_line;
-use super::{Archived, AuditEntry, AuditHead, AuditLog, AuditRecord, Use};
+use super::entry::{Archived, AuditEntry, AuditHead, AuditRecord, Use};
+use super::log::{AuditLog, next_line};
 use crate::fs::{self, Links};
 use crate::{Error, Result, Secret};
 
