@@ -303,13 +303,21 @@ const char *atrest_version(void);
 // later version of the library, for a failure.
 typedef uint32_t atrest_status;
 
+// The name of a status, such as "ATREST_ERR_WRONG_KEY"; "unknown status" for a number that isn't one. Never NULL. The
+// text lives as long as the program.
+const char *atrest_status_name(atrest_status status);
+
+// ---------------------------------------------------------------------------------------------------------------------
+// MESSAGES
+
 // What went wrong in the last call of this thread that failed, in English, without secrets. Never NULL, and empty
 // before the first failure. The text is valid until the next call of this thread that fails, or the thread's end.
 const char *atrest_last_error_message(void);
 
-// The name of a status, such as "ATREST_ERR_WRONG_KEY"; "unknown status" for a number that isn't one. Never NULL. The
-// text lives as long as the program.
-const char *atrest_status_name(atrest_status status);
+// What a callback says of its own failure: it calls this before it returns anything but ATREST_OK, on the thread that
+// called it. The text goes to the message of the call that fails by it; put no secrets into it. The text is copied; bytes
+// that aren't UTF-8 are replaced. Says ATREST_OK, or ATREST_ERR_NULL_ARGUMENT.
+atrest_status atrest_set_callback_message(const char *message);
 
 // ---------------------------------------------------------------------------------------------------------------------
 // CLOCKS

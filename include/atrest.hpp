@@ -248,6 +248,12 @@ namespace parts {
 // The status of what failed, which mustn't be taken for success.
 inline atrest_status failure(atrest_status status) noexcept { return status == ATREST_OK ? ATREST_ERR_OTHER : status; }
 
+// The same of a callback's failure, which goes to the message of the call that fails by it.
+inline atrest_status failure(const error &why) noexcept {
+    atrest_set_callback_message(why.what());
+    return failure(why.status());
+}
+
 } // namespace parts
 
 inline namespace ATREST_DETAIL_WAY {
@@ -339,12 +345,12 @@ template <class T> ATREST_DETAIL_COLD result<T> failed(atrest_status status) {
 // What becomes of the caller's function, as a status; and what it returns.
 template <class F> atrest_status status_of(F &&call) {
     const result<void> done = call();
-    return done.ok() ? ATREST_OK : parts::failure(done.status());
+    return done.ok() ? ATREST_OK : parts::failure(done.error());
 }
 template <class T, class F> atrest_status take(T &out, F &&call) {
     result<T> value = call();
     if (!value.ok())
-        return parts::failure(value.status());
+        return parts::failure(value.error());
     out = *std::move(value);
     return ATREST_OK;
 }
@@ -462,9 +468,12 @@ template <class F> atrest_status guarded(F &&call) noexcept {
     try {
         return call();
     } catch (const error &e) {
-        return parts::failure(e.status());
+        return parts::failure(e);
     } catch (const std::bad_alloc &) {
         return ATREST_ERR_NO_MEMORY;
+    } catch (const std::exception &e) {
+        atrest_set_callback_message(e.what());
+        return ATREST_ERR_OTHER;
     } catch (...) {
         return ATREST_ERR_OTHER;
     }

@@ -86,8 +86,9 @@ const char *atrest_version(void);
 #define ATREST_ERR_FORKED 404
 #define ATREST_ERR_MEMORY_NOT_LOCKED 405
 typedef uint32_t atrest_status;
-const char *atrest_last_error_message(void);
 const char *atrest_status_name(atrest_status status);
+const char *atrest_last_error_message(void);
+atrest_status atrest_set_callback_message(const char *message);
 typedef struct atrest_clock atrest_clock;
 typedef struct {
     size_t struct_size;

@@ -260,6 +260,19 @@ void devices()
     disk.status = ATREST_ERR_NO_ROOM;
     disk.read = failing::by_status;
     FAILS(ATREST_ERR_CALLBACK_FAILED, volume.read_at(0, sectors));
+    // And what the callback says of it, by a failure or by an exception.
+    CHECK(std::strstr(atrest_last_error_message(), "no luck") != nullptr);
+#if defined(__cpp_exceptions)
+    disk.read = failing::by_other;
+    FAILS(ATREST_ERR_CALLBACK_FAILED, volume.read_at(0, sectors));
+    CHECK(std::strstr(atrest_last_error_message(),
+                      std::make_error_code(std::errc::io_error).message().c_str()) != nullptr);
+    disk.read = failing::by_no_exception_class;
+    FAILS(ATREST_ERR_CALLBACK_FAILED, volume.read_at(0, sectors));
+    CHECK(std::strstr(atrest_last_error_message(), "no luck") == nullptr);
+    disk.read = failing::by_status;
+    FAILS(ATREST_ERR_CALLBACK_FAILED, volume.read_at(0, sectors));
+#endif
     CHECK(std::strstr(atrest_last_error_message(), std::to_string(ATREST_ERR_NO_ROOM).c_str()) != nullptr);
     disk.read = disk.write = disk.sync = failing::no;
     GOT(volume.read_at(0, sectors));

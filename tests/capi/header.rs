@@ -7,9 +7,10 @@ use std::path::{Path, PathBuf};
 use atrest::key::KeyId;
 
 /// The files of `crates/atrest-c/src` that C sees, in the order of the header's sections.
-const SECTIONS: [&str; 29] = [
+const SECTIONS: [&str; 30] = [
     "version",
     "status",
+    "message",
     "clock",
     "vault",
     "vault_keys",

@@ -2,12 +2,17 @@
 
 #![allow(dead_code, non_camel_case_types, unused_macros)] // the modules are used in part
 
+#[macro_use]
 #[path = "../../crates/atrest-c/src/args.rs"]
 mod args;
+#[path = "../../crates/atrest-c/src/buffers.rs"]
+mod buffers;
 #[path = "../../crates/atrest-c/src/failure.rs"]
 mod failure;
 #[path = "../../crates/atrest-c/src/handle.rs"]
 mod handle;
+#[path = "../../crates/atrest-c/src/message.rs"]
+mod message;
 #[path = "../../crates/atrest-c/src/output.rs"]
 mod output;
 #[path = "../../crates/atrest-c/src/status.rs"]
@@ -23,9 +28,9 @@ use failure::{Failure, run};
 use handle::Handle;
 use status::*;
 
-fn message() -> String {
+fn last_message() -> String {
     // SAFETY: the text ends with a zero byte and lives until this thread's next failure.
-    unsafe { CStr::from_ptr(atrest_last_error_message()) }.to_str().unwrap().to_owned()
+    unsafe { CStr::from_ptr(message::atrest_last_error_message()) }.to_str().unwrap().to_owned()
 }
 
 #[test]
@@ -33,28 +38,28 @@ fn a_panic_becomes_a_status() {
     let quiet = std::panic::take_hook();
     std::panic::set_hook(Box::new(|_| {}));
     assert_eq!(run(|| panic!("one {}", 1)), ATREST_ERR_PANIC);
-    assert!(message().ends_with("one 1"), "{}", message());
+    assert!(last_message().ends_with("one 1"), "{}", last_message());
     assert_eq!(run(|| std::panic::panic_any(7)), ATREST_ERR_PANIC);
-    assert!(message().contains("without a text"), "{}", message());
+    assert!(last_message().contains("without a text"), "{}", last_message());
     std::panic::set_hook(quiet);
 }
 
 #[test]
 fn a_message_belongs_to_its_thread_and_stays_until_the_next_failure() {
     let fail = |text: &'static str| run(move || Err(Failure::new(ATREST_ERR_IO, text)));
-    assert_eq!(message(), "");
+    assert_eq!(last_message(), "");
     assert_eq!(fail("ours"), ATREST_ERR_IO);
     std::thread::spawn(move || {
-        assert_eq!(message(), "");
+        assert_eq!(last_message(), "");
         fail("theirs");
-        assert_eq!(message(), "theirs");
+        assert_eq!(last_message(), "theirs");
     })
     .join()
     .unwrap();
     assert_eq!(run(|| Ok(())), ATREST_OK);
-    assert_eq!(message(), "ours");
+    assert_eq!(last_message(), "ours");
     fail("a zero\0byte");
-    assert_eq!(message(), "a zero\u{fffd}byte");
+    assert_eq!(last_message(), "a zero\u{fffd}byte");
 }
 
 struct counter;
@@ -95,7 +100,7 @@ fn handles_are_told_apart_for_thousands_of_others() {
         }
         assert_eq!(DROPPED.load(Ordering::Relaxed), i + 1);
     }
-    assert!(message().contains("freed already"), "{}", message());
+    assert!(last_message().contains("freed already"), "{}", last_message());
 }
 
 #[test]

@@ -285,16 +285,26 @@ static atrest_status told;
 static const char *told_version;
 static uint32_t told_kind;
 
+// What a callback says of its failure.
+static const char *told_why;
+
+static atrest_status answered(void)
+{
+    if (told_why != NULL)
+        OK(atrest_set_callback_message(told_why));
+    return told;
+}
+
 static atrest_status no_wrap(void *user, const uint8_t *dek, size_t dek_len, atrest_wrapped_dek *wrapped)
 {
     (void)user, (void)dek, (void)dek_len, (void)wrapped;
-    return told;
+    return answered();
 }
 
 static atrest_status no_unwrap(void *user, const atrest_wrapped_dek *wrapped, uint8_t *dek, size_t cap, size_t *dek_len)
 {
     (void)user, (void)wrapped, (void)dek, (void)cap, (void)dek_len;
-    return told;
+    return answered();
 }
 
 static atrest_status tell(void *user, const char *key_name, atrest_key_description *said)
@@ -305,7 +315,7 @@ static atrest_status tell(void *user, const char *key_name, atrest_key_descripti
     said->kind = told_kind;
     said->enabled = 1;
     said->expires = 77;
-    return told;
+    return answered();
 }
 
 static void callbacks(const atrest_dek *dek)
@@ -348,6 +358,24 @@ static void callbacks(const atrest_dek *dek)
     IS(ATREST_ERR_UNSUPPORTED, atrest_vault_describe(vault, "disks", NULL, see, &s));
     told = 4711;
     IS(ATREST_ERR_CALLBACK_FAILED, atrest_vault_describe(vault, "disks", NULL, see, &s));
+    // What the callback says reaches the message of this call and of no other.
+    IS(ATREST_ERR_NULL_ARGUMENT, atrest_set_callback_message(NULL));
+    told_why = "connection refused";
+    IS(ATREST_ERR_CALLBACK_FAILED, atrest_vault_describe(vault, "disks", NULL, see, &s));
+    CHECK(strstr(atrest_last_error_message(), "4711: connection refused") != NULL);
+    NO_BYTES(ATREST_ERR_CALLBACK_FAILED, WRAP);
+    CHECK(strstr(atrest_last_error_message(), "4711: connection refused") != NULL);
+    told_why = NULL;
+    IS(ATREST_ERR_CALLBACK_FAILED, atrest_vault_describe(vault, "disks", NULL, see, &s));
+    CHECK(strstr(atrest_last_error_message(), "refused") == NULL);
+    told = ATREST_OK;
+    told_version = "v7";
+    told_why = "a warning";
+    OK(atrest_vault_describe(vault, "disks", NULL, see, &s));
+    told = 4711;
+    told_why = NULL;
+    IS(ATREST_ERR_CALLBACK_FAILED, atrest_vault_describe(vault, "disks", NULL, see, &s));
+    CHECK(strstr(atrest_last_error_message(), "warning") == NULL);
     atrest_vault_free(vault);
 }
 

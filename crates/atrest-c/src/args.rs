@@ -5,11 +5,10 @@
 //! own ones are the contract that the SAFETY comments here name.
 
 use core::ffi::{CStr, c_char};
-use core::slice;
 use std::path::Path;
 
 use crate::failure::{Failure, Result};
-use crate::status::{ATREST_ERR_BAD_ENUM, ATREST_ERR_LENGTH, ATREST_ERR_NOT_UTF8, ATREST_ERR_OVERLAP};
+use crate::status::{ATREST_ERR_BAD_ENUM, ATREST_ERR_NOT_UTF8, ATREST_ERR_OVERLAP};
 
 /// The object of a handle.
 macro_rules! handle {
@@ -31,7 +30,7 @@ macro_rules! free {
 macro_rules! bytes {
     ($start:expr, $len:expr) => {{
         // SAFETY: by the header's contract (BUFFERS, MEMORY) there are as many bytes, which nobody changes meanwhile.
-        unsafe { crate::args::bytes($start.cast(), $len, stringify!($start)) }?
+        unsafe { crate::buffers::bytes($start.cast(), $len, stringify!($start)) }?
     }};
 }
 
@@ -39,7 +38,7 @@ macro_rules! bytes {
 macro_rules! bytes_mut {
     ($start:expr, $len:expr) => {{
         // SAFETY: by the header's contract (BUFFERS, MEMORY) there are as many bytes, which nobody uses meanwhile.
-        unsafe { crate::args::bytes_mut($start.cast(), $len, stringify!($start)) }?
+        unsafe { crate::buffers::bytes_mut($start.cast(), $len, stringify!($start)) }?
     }};
 }
 
@@ -47,7 +46,7 @@ macro_rules! bytes_mut {
 macro_rules! slice {
     ($start:expr, $count:expr) => {{
         // SAFETY: by the header's contract (BUFFERS, MEMORY) there are as many, which nobody changes meanwhile.
-        unsafe { crate::args::slice($start, $count, stringify!($start)) }?
+        unsafe { crate::buffers::slice($start, $count, stringify!($start)) }?
     }};
 }
 
@@ -137,52 +136,6 @@ macro_rules! whole_text_out {
         // SAFETY: by the header's contract (TEXT, MEMORY) it can be written until the function returns.
         unsafe { crate::output::TextOut::whole($buffer, $capacity, $needed, stringify!($buffer)) }?
     }};
-}
-
-/// # Safety
-/// If `start` isn't NULL, `len` bytes from there can be read during `'a`, and nobody writes them.
-#[inline]
-pub(crate) unsafe fn bytes<'a>(start: *const u8, len: usize, argument: &str) -> Result<&'a [u8]> {
-    if !has_bytes(start, len, argument)? {
-        return Ok(&[]);
-    }
-    // SAFETY: `start` isn't NULL and `len` isn't over `isize::MAX`, checked above; the rest the caller vouches for.
-    Ok(unsafe { slice::from_raw_parts(start, len) })
-}
-
-/// # Safety
-/// If `start` isn't NULL, `len` bytes from there can be read and written during `'a`, and nobody else does.
-#[inline]
-pub(crate) unsafe fn bytes_mut<'a>(start: *mut u8, len: usize, argument: &str) -> Result<&'a mut [u8]> {
-    if !has_bytes(start, len, argument)? {
-        return Ok(&mut []);
-    }
-    // SAFETY: `start` isn't NULL and `len` isn't over `isize::MAX`, checked above; the rest the caller vouches for.
-    Ok(unsafe { slice::from_raw_parts_mut(start, len) })
-}
-
-/// # Safety
-/// If `start` isn't NULL, `count` values from there can be read during `'a`, and nobody writes them.
-#[inline]
-pub(crate) unsafe fn slice<'a, T>(start: *const T, count: usize, argument: &str) -> Result<&'a [T]> {
-    let len = count.saturating_mul(size_of::<T>());
-    if !has_bytes(start.cast(), len, argument)? {
-        return Ok(&[]);
-    }
-    // SAFETY: `start` isn't NULL and the length isn't over `isize::MAX`, checked above; the rest the caller vouches for.
-    Ok(unsafe { slice::from_raw_parts(start, count) })
-}
-
-/// Whether there is a byte at all. NULL is a buffer only when it is empty.
-#[inline]
-pub(crate) fn has_bytes(start: *const u8, len: usize, argument: &str) -> Result<bool> {
-    if len > isize::MAX as usize {
-        return Err(Failure::new(ATREST_ERR_LENGTH, format!("no buffer has {len} bytes, as `{argument}` should")));
-    }
-    if start.is_null() && len > 0 {
-        return Err(Failure::null(argument));
-    }
-    Ok(len > 0)
 }
 
 /// # Safety

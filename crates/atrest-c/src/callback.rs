@@ -45,15 +45,21 @@ pub(crate) fn text_of<const N: usize>(member: &[c_char; N]) -> Option<String> {
     CStr::from_bytes_until_nul(&bytes).ok()?.to_str().ok().map(String::from)
 }
 
-/// What it means that a vault's callback failed with a status: that the key is revoked, or an outage.
-pub(crate) fn vault_failed(what: String, identity: &str, operation: &str, key: String, status: atrest_status) -> Error {
-    match status {
+/// What it means that a vault's callback failed: that the key is revoked, or an outage.
+pub(crate) fn vault_failed(
+    what: String,
+    identity: &str,
+    operation: &str,
+    key: String,
+    failed: CallbackFailed,
+) -> Error {
+    match failed.status() {
         ATREST_ERR_NO_SUCH_KEY => Error::NoSuchKey { key },
         ATREST_ERR_KEY_DISABLED => Error::KeyDisabled { key },
         ATREST_ERR_KEY_DELETED => Error::KeyDeleted { key },
         ATREST_ERR_KEY_EXPIRED => Error::KeyExpired { key },
         ATREST_ERR_KEY_NOT_YET_VALID => Error::KeyNotYetValid { key },
         ATREST_ERR_ACCESS_DENIED => Error::AccessDenied { identity: identity.into(), operation: operation.into(), key },
-        status => Error::Io { what, source: CallbackFailed { status }.into_io() },
+        _ => Error::Io { what, source: failed.into_io() },
     }
 }

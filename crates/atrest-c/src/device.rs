@@ -13,7 +13,7 @@ use crate::args::check_flags;
 use crate::callback::User;
 use crate::failure::{CallbackFailed, Failure, run};
 use crate::handle::Handle;
-use crate::status::{ATREST_ERR_NO_MEMORY, ATREST_OK, atrest_status};
+use crate::status::{ATREST_ERR_NO_MEMORY, atrest_status};
 use crate::structs::SizedStruct;
 
 /// Flag: nothing will be written; open the volume with ATREST_OPEN_READ_ONLY. Others may open the file in the same way
@@ -204,5 +204,5 @@ impl Drop for CallbackDevice {
 }
 
 fn done(status: atrest_status) -> io::Result<()> {
-    if status == ATREST_OK { Ok(()) } else { Err(CallbackFailed { status }.into_io()) }
+    CallbackFailed::of(status).map_err(CallbackFailed::into_io)
 }

@@ -153,12 +153,11 @@ impl Drop for CallbackBackend {
 
 fn check(doing: &str, region: &str, id: &str, status: atrest_status) -> Result<(), Error> {
     match status {
-        ATREST_OK => Ok(()),
         ATREST_ERR_BUSY => Err(Error::Busy { what: format!("the device {id} in {region}") }),
-        status => {
+        status => CallbackFailed::of(status).map_err(|failed| {
             let what = format!("{doing} the device {id} in {region}");
-            Err(Error::Io { what, source: CallbackFailed { status }.into_io() })
-        }
+            Error::Io { what, source: failed.into_io() }
+        }),
     }
 }
 
@@ -168,6 +167,6 @@ fn device(given: *mut atrest_device, callback: &str, id: &str) -> Result<Arc<dyn
     let device = unsafe { handle::take(given, "out") };
     device.map(|device| *device).map_err(|e| {
         let what = format!("the {callback} callback gave no device {id}: {e}");
-        Error::Io { what, source: CallbackFailed { status: ATREST_OK }.into_io() }
+        Error::Io { what, source: CallbackFailed::new(ATREST_OK).into_io() }
     })
 }

@@ -114,16 +114,50 @@ impl From<Error> for Failure {
     }
 }
 
-/// A callback's answer that isn't OK. It travels through the library as the source of an [`Error::Io`].
+/// A callback's answer that isn't OK, and what the callback said of it. It travels through the library as the source of an
+/// [`Error::Io`].
 #[derive(Debug)]
 pub(crate) struct CallbackFailed {
-    pub(crate) status: atrest_status,
+    status: atrest_status,
+    message: Option<String>,
+}
+
+thread_local! {
+    /// What the callback that is running on this thread says of its failure.
+    static CALLBACK_MESSAGE: RefCell<Option<String>> = const { RefCell::new(None) };
+}
+
+/// Keeps what a callback says until it has returned.
+pub(crate) fn set_callback_message(text: &str) {
+    let _ = CALLBACK_MESSAGE.try_with(|message| message.replace(Some(text.into())));
 }
 
 impl CallbackFailed {
+    /// The failure of the callback that has just returned on this thread.
+    pub(crate) fn new(status: atrest_status) -> Self {
+        let message = CALLBACK_MESSAGE.try_with(RefCell::take).ok().flatten();
+        CallbackFailed { status, message }
+    }
+
     /// What a callback's answer means for the call.
     pub(crate) fn check(status: atrest_status) -> Result {
-        if status == ATREST_OK { Ok(()) } else { Err(CallbackFailed { status }.into()) }
+        Ok(Self::of(status)?)
+    }
+
+    /// The failure of the callback that has just answered so, if it is one.
+    #[inline]
+    pub(crate) fn of(status: atrest_status) -> Result<(), Self> {
+        // What a callback said that then succeeded is not said of the next one.
+        let said = CALLBACK_MESSAGE.try_with(|message| message.borrow().is_some()).unwrap_or(false);
+        if status == ATREST_OK && !said {
+            return Ok(());
+        }
+        let failure = CallbackFailed::new(status);
+        if status == ATREST_OK { Ok(()) } else { Err(failure) }
+    }
+
+    pub(crate) fn status(&self) -> atrest_status {
+        self.status
     }
 
     pub(crate) fn into_io(self) -> std::io::Error {
@@ -139,7 +173,8 @@ impl From<CallbackFailed> for Failure {
 
 impl fmt::Display for CallbackFailed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the callback returned {}", self.status)
+        write!(f, "the callback returned {}", self.status)?;
+        self.message.as_ref().map_or(Ok(()), |message| write!(f, ": {message}"))
     }
 }
 

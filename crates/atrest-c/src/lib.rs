@@ -39,6 +39,7 @@
 
 #[macro_use]
 mod args;
+mod buffers;
 mod callback;
 mod clock;
 mod dek;
@@ -58,6 +59,7 @@ mod header_lists;
 mod key_wrap;
 mod keyslots;
 mod memory;
+mod message;
 mod output;
 mod sector_cipher;
 mod segments;

@@ -6,7 +6,7 @@
 use core::ffi::c_char;
 use core::ptr;
 
-use crate::args::has_bytes;
+use crate::buffers::has_bytes;
 use crate::failure::{Failure, Result};
 use crate::handle::{self, Handle};
 use crate::structs::{self, SizedStruct};

@@ -6,7 +6,8 @@ use core::ffi::c_void;
 
 use atrest::{Error, SectorCipher};
 
-use crate::args::{has_bytes, in_place};
+use crate::args::in_place;
+use crate::buffers::has_bytes;
 use crate::failure::{Result, compute};
 use crate::sector_cipher::atrest_sector_cipher;
 use crate::status::atrest_status;

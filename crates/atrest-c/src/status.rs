@@ -6,8 +6,6 @@
 
 use core::ffi::{CStr, c_char};
 
-use crate::failure;
-
 /// What came of a call: one of the constants ATREST_OK and ATREST_ERR_*. Take a number that isn't listed here, from a
 /// later version of the library, for a failure.
 pub type atrest_status = u32;
@@ -172,13 +170,6 @@ pub const ATREST_ERR_NO_MEMORY: u32 = 403;
 pub const ATREST_ERR_FORKED: u32 = 404;
 /// The operating system refuses to lock the memory of secrets, and locked memory was asked for.
 pub const ATREST_ERR_MEMORY_NOT_LOCKED: u32 = 405;
-
-/// What went wrong in the last call of this thread that failed, in English, without secrets. Never NULL, and empty
-/// before the first failure. The text is valid until the next call of this thread that fails, or the thread's end.
-#[unsafe(no_mangle)]
-pub extern "C" fn atrest_last_error_message() -> *const c_char {
-    failure::last_message()
-}
 
 /// The name of a status, such as "ATREST_ERR_WRONG_KEY"; "unknown status" for a number that isn't one. Never NULL. The
 /// text lives as long as the program.

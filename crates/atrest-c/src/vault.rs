@@ -13,7 +13,7 @@ use std::ffi::CString;
 use std::sync::Arc;
 
 use atrest::key::{KeyDescription, KeyId, KeyKind, KeyVault};
-use atrest::vault::{FileVault, KdfCost, KeyOrigin, Unlock, VaultIdentity};
+use atrest::vault::{FileVault, KdfCost, KeyOrigin, Unlock};
 use atrest::{Error, Secret};
 
 use crate::clock::atrest_clock;
@@ -22,7 +22,6 @@ use crate::handle::Handle;
 use crate::output::TextOut;
 use crate::status::{ATREST_ERR_INVALID_OPTION, ATREST_ERR_UNSUPPORTED, atrest_status};
 use crate::structs::SizedStruct;
-use crate::vault_callbacks::CallbackVault;
 
 /// A buffer of this many bytes has room for the URL of any version of a key, and its zero byte.
 pub const ATREST_KEY_URL_SIZE: usize = 774;
@@ -110,7 +109,7 @@ pub unsafe extern "C" fn atrest_vault_create_file(
         let (path, unlock, out) = (path!(path), structure!(unlock), out!(out));
         let cost = kdf_cost(&unlock);
         let vault = with_unlock(&unlock, |unlock| FileVault::create_with_cost(path, unlock, cost))?;
-        out.handle(Vault::File(Box::new(vault)));
+        out.handle(Vault::owned(vault));
         Ok(())
     })
 }
@@ -128,7 +127,7 @@ pub unsafe extern "C" fn atrest_vault_open_file(
     run(|| {
         let (path, unlock, out) = (path!(path), structure!(unlock), out!(out));
         let vault = with_unlock(&unlock, |unlock| FileVault::open(path, unlock))?;
-        out.handle(Vault::File(Box::new(vault)));
+        out.handle(Vault::owned(vault));
         Ok(())
     })
 }
@@ -163,7 +162,7 @@ pub unsafe extern "C" fn atrest_vault_with_clock(
 ) -> atrest_status {
     run(|| {
         let (vault, clock, out) = (handle!(vault).file()?, handle!(clock), out!(out));
-        out.handle(Vault::File(Box::new(vault.clone().with_clock(clock.get()))));
+        out.handle(Vault::owned(vault.clone().with_clock(clock.get())));
         Ok(())
     })
 }
@@ -297,20 +296,12 @@ pub unsafe extern "C" fn atrest_hazmat_vault_destroy_version(
     })
 }
 
-/// The kinds of keys, by their numbers.
-pub(crate) const KEY_KINDS: [(u32, KeyKind); 4] = [
-    (ATREST_KEY_AES_256, KeyKind::Aes256),
-    (ATREST_KEY_RSA_2048, KeyKind::Rsa2048),
-    (ATREST_KEY_RSA_3072, KeyKind::Rsa3072),
-    (ATREST_KEY_RSA_4096, KeyKind::Rsa4096),
-];
-
 /// What is behind an `atrest_vault`.
 #[derive(Clone)]
-pub(crate) enum Vault {
-    File(Box<FileVault>),
-    Identity(Box<VaultIdentity>),
-    Callbacks(Arc<CallbackVault>),
+pub(crate) struct Vault {
+    any: Arc<dyn KeyVault>,
+    /// What manages the keys: the owner's handle of a vault file, or why there is none.
+    owner: Result<FileVault, String>,
 }
 
 impl Handle for atrest_vault {
@@ -320,35 +311,28 @@ impl Handle for atrest_vault {
 }
 
 impl Vault {
+    /// A vault file, as its owner has it.
+    pub(crate) fn owned(vault: FileVault) -> Self {
+        Vault { any: Arc::new(vault.clone()), owner: Ok(vault) }
+    }
+
+    /// A vault whose keys are managed elsewhere; `why` says where.
+    pub(crate) fn used(vault: impl KeyVault + 'static, why: impl Into<String>) -> Self {
+        Vault { any: Arc::new(vault), owner: Err(why.into()) }
+    }
+
     pub(crate) fn get(&self) -> &dyn KeyVault {
-        match self {
-            Vault::File(vault) => &**vault,
-            Vault::Identity(vault) => &**vault,
-            Vault::Callbacks(vault) => &**vault,
-        }
+        &*self.any
     }
 
     /// For those who keep it.
     pub(crate) fn shared(&self) -> Arc<dyn KeyVault> {
-        match self {
-            Vault::File(vault) => Arc::new((**vault).clone()),
-            Vault::Identity(vault) => Arc::new((**vault).clone()),
-            Vault::Callbacks(vault) => vault.clone(),
-        }
+        self.any.clone()
     }
 
+    /// The vault file, if this is its owner's handle.
     pub(crate) fn file(&self) -> Result<&FileVault> {
-        match self {
-            Vault::File(vault) => Ok(vault),
-            Vault::Identity(vault) => Err(Failure::new(
-                ATREST_ERR_UNSUPPORTED,
-                format!("{} uses the vault's keys; its owner manages them", vault.name()),
-            )),
-            Vault::Callbacks(_) => Err(Failure::new(
-                ATREST_ERR_UNSUPPORTED,
-                "the keys of a vault of callbacks are managed where they live",
-            )),
-        }
+        self.owner.as_ref().map_err(|why| Failure::new(ATREST_ERR_UNSUPPORTED, why))
     }
 }
 
@@ -382,7 +366,7 @@ pub(crate) fn tell_version(
             Some(KeyOrigin::Imported) => ATREST_ORIGIN_IMPORTED,
             _ => 0,
         },
-        kind: KEY_KINDS.iter().find(|(_, kind)| *kind == said.kind).map_or(0, |(number, _)| *number),
+        kind: said.kind.code(),
         enabled: said.enabled.into(),
         not_before: said.not_before.unwrap_or(0),
         expires: said.expires.unwrap_or(0),
@@ -406,3 +390,11 @@ pub(crate) fn with_unlock<T>(c: &atrest_unlock, use_it: impl FnOnce(Unlock<'_>) 
 pub(crate) fn put_url(out: Option<TextOut<'_>>, id: &KeyId) -> Result {
     out.map_or(Ok(()), |out| out.put(&id.to_string()))
 }
+
+// The library's own numbers.
+const _: () = assert!(
+    ATREST_KEY_AES_256 == KeyKind::Aes256.code()
+        && ATREST_KEY_RSA_2048 == KeyKind::Rsa2048.code()
+        && ATREST_KEY_RSA_3072 == KeyKind::Rsa3072.code()
+        && ATREST_KEY_RSA_4096 == KeyKind::Rsa4096.code()
+);

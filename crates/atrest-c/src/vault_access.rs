@@ -115,7 +115,9 @@ pub unsafe extern "C" fn atrest_vault_as_identity(
 ) -> atrest_status {
     run(|| {
         let (vault, identity, out) = (handle!(vault).file()?, text!(identity), out!(out));
-        out.handle(Vault::Identity(Box::new(vault.as_identity(identity))));
+        let vault = vault.as_identity(identity);
+        let why = format!("{} uses the vault's keys; its owner manages them", vault.name());
+        out.handle(Vault::used(vault, why));
         Ok(())
     })
 }

@@ -4,17 +4,16 @@
 
 use core::ffi::{CStr, c_char, c_void};
 use std::ffi::CString;
-use std::sync::Arc;
 
-use atrest::key::{KeyDescription, KeyId, KeyVault, WrapAlgorithm, WrappedDek};
+use atrest::key::{KeyDescription, KeyId, KeyKind, KeyVault, WrapAlgorithm, WrappedDek};
 use atrest::vault::KeyOperation;
 use atrest::{Error, Secret};
 
 use crate::callback::{User, text_of, vault_failed};
-use crate::failure::{Failure, Result, run};
+use crate::failure::{CallbackFailed, Failure, Result, run};
 use crate::status::*;
 use crate::structs::SizedStruct;
-use crate::vault::{KEY_KINDS, Vault, atrest_vault};
+use crate::vault::{Vault, atrest_vault};
 
 /// A256KW: AES-256 key wrap, RFC 3394.
 pub const ATREST_WRAP_A256KW: u32 = 1;
@@ -153,20 +152,10 @@ pub unsafe extern "C" fn atrest_vault_from_callbacks(
             release: callbacks.release,
             describe: callbacks.describe,
         };
-        out.handle(Vault::Callbacks(Arc::new(vault)));
+        out.handle(Vault::used(vault, "the keys of a vault of callbacks are managed where they live"));
         Ok(())
     })
 }
-
-const WRAP_ALGORITHMS: [(u32, WrapAlgorithm); 7] = [
-    (ATREST_WRAP_A256KW, WrapAlgorithm::Aes256Kw),
-    (ATREST_WRAP_A256KWP, WrapAlgorithm::Aes256Kwp),
-    (ATREST_WRAP_RSA_OAEP_256, WrapAlgorithm::RsaOaep256),
-    (ATREST_WRAP_RSA_OAEP, WrapAlgorithm::RsaOaep),
-    (ATREST_WRAP_RSA1_5, WrapAlgorithm::Rsa15),
-    (ATREST_WRAP_OPAQUE, WrapAlgorithm::Opaque),
-    (ATREST_WRAP_RSA_OAEP_256_HS256, WrapAlgorithm::RsaOaep256Hs256),
-];
 
 /// A [`KeyVault`] of C functions.
 pub(crate) struct CallbackVault {
@@ -203,9 +192,7 @@ impl KeyVault for CallbackVault {
         for (to, from) in question.version.iter_mut().zip(wrapped.kek.version().bytes()) {
             *to = from as c_char;
         }
-        let algorithm = WRAP_ALGORITHMS.iter().find(|(_, algorithm)| *algorithm == wrapped.algorithm);
-        let unsupported = || Error::UnsupportedAlgorithm(wrapped.algorithm.name().into());
-        question.algorithm = algorithm.ok_or_else(unsupported)?.0;
+        question.algorithm = wrapped.algorithm.code().into();
         question.bytes_len = wrapped.bytes.len();
         question.bytes.get_mut(..wrapped.bytes.len()).ok_or_else(too_long)?.copy_from_slice(&wrapped.bytes);
 
@@ -213,11 +200,11 @@ impl KeyVault for CallbackVault {
         let mut len = 0;
         let (start, cap) = (dek.expose_mut().as_mut_ptr(), ATREST_DEK_MAX);
         // SAFETY: by the header's contract (CALLBACKS) it can be called with its `user`; the rest lives until it returns.
-        match unsafe { (self.unwrap)(self.user.0, &raw const question, start, cap, &raw mut len) } {
-            ATREST_OK => {}
-            ATREST_ERR_NOT_THIS_VAULT => return Ok(None),
-            ATREST_ERR_UNWRAP_FAILED => return Err(Error::UnwrapFailed),
-            status => return Err(self.failed("unwrap", KeyOperation::UnwrapKey, status, wrapped.kek.to_string())),
+        match CallbackFailed::of(unsafe { (self.unwrap)(self.user.0, &raw const question, start, cap, &raw mut len) }) {
+            Ok(()) => {}
+            Err(failed) if failed.status() == ATREST_ERR_NOT_THIS_VAULT => return Ok(None),
+            Err(failed) if failed.status() == ATREST_ERR_UNWRAP_FAILED => return Err(Error::UnwrapFailed),
+            Err(failed) => return Err(self.failed("unwrap", KeyOperation::UnwrapKey, failed, wrapped.kek.to_string())),
         }
         match dek.expose().get(..len) {
             Some(bytes) => Ok(Some(Secret::copy_from(bytes))),
@@ -243,20 +230,20 @@ impl KeyVault for CallbackVault {
             *to = from as c_char;
         }
         // SAFETY: by the header's contract (CALLBACKS) it can be called with its `user`; the rest lives until it returns.
-        match unsafe { describe(self.user.0, key_name.as_ptr(), &raw mut said) } {
-            ATREST_OK => {}
-            ATREST_ERR_UNSUPPORTED => return Ok(None),
-            status => {
+        match CallbackFailed::of(unsafe { describe(self.user.0, key_name.as_ptr(), &raw mut said) }) {
+            Ok(()) => {}
+            Err(failed) if failed.status() == ATREST_ERR_UNSUPPORTED => return Ok(None),
+            Err(failed) => {
                 let name = if version.is_some() { asked.to_string() } else { key.into() };
-                return Err(self.failed("describe", KeyOperation::Get, status, name));
+                return Err(self.failed("describe", KeyOperation::Get, failed, name));
             }
         }
         let out_of_bounds = |what: &str| Error::Vault(format!("its describe callback answered with {what}"));
         let id = self.version(key, &said.version).filter(|id| version.is_none() || *id == asked);
         let id = id.ok_or_else(|| out_of_bounds("another version, or none"))?;
-        let kind = KEY_KINDS.iter().find(|(number, _)| *number == said.kind);
+        let kind = KeyKind::from_code(said.kind);
         let kind = kind.ok_or_else(|| out_of_bounds("a kind that is none of ATREST_KEY_*"))?;
-        let mut description = KeyDescription::new(id, kind.1);
+        let mut description = KeyDescription::new(id, kind);
         description.enabled = said.enabled != 0;
         description.not_before = (said.not_before != 0).then_some(said.not_before);
         description.expires = (said.expires != 0).then_some(said.expires);
@@ -275,19 +262,19 @@ impl CallbackVault {
         }
         let bytes = dek.expose();
         // SAFETY: by the header's contract (CALLBACKS) it can be called with its `user`; the rest lives until it returns.
-        match unsafe { (self.wrap)(self.user.0, bytes.as_ptr(), bytes.len(), &raw mut wrapped) } {
-            ATREST_OK => {}
-            status => return Err(self.failed("wrap", KeyOperation::WrapKey, status, key.into())),
+        match CallbackFailed::of(unsafe { (self.wrap)(self.user.0, bytes.as_ptr(), bytes.len(), &raw mut wrapped) }) {
+            Ok(()) => {}
+            Err(failed) => return Err(self.failed("wrap", KeyOperation::WrapKey, failed, key.into())),
         }
         let out_of_bounds = |what: &str| Error::Vault(format!("its wrap callback answered with {what}"));
         let version = self
             .version(key, &wrapped.version)
             .ok_or_else(|| out_of_bounds("a version that isn't 1 to 127 of letters, digits, '-', '_' and '.'"))?;
-        let algorithm = WRAP_ALGORITHMS.iter().find(|(number, _)| *number == wrapped.algorithm);
+        let algorithm = u16::try_from(wrapped.algorithm).ok().and_then(WrapAlgorithm::from_code);
         let algorithm = algorithm.ok_or_else(|| out_of_bounds("an algorithm that is none of ATREST_WRAP_*"))?;
         let bytes = wrapped.bytes.get(..wrapped.bytes_len).filter(|bytes| !bytes.is_empty());
         let bytes = bytes.ok_or_else(|| out_of_bounds("a bytes_len that isn't 1 to ATREST_WRAPPED_MAX"))?;
-        Ok(WrappedDek { kek: version, algorithm: algorithm.1, bytes: bytes.to_vec() })
+        Ok(WrappedDek { kek: version, algorithm, bytes: bytes.to_vec() })
     }
 
     /// The version that a callback named.
@@ -295,9 +282,9 @@ impl CallbackVault {
         KeyId::new(&self.id, key, &text_of(version)?).ok()
     }
 
-    fn failed(&self, what: &str, operation: KeyOperation, status: atrest_status, key: String) -> Error {
+    fn failed(&self, what: &str, operation: KeyOperation, failed: CallbackFailed, key: String) -> Error {
         let what = format!("{what} of the vault {}", self.id);
-        vault_failed(what, "the user of the callbacks", operation.name(), key, status)
+        vault_failed(what, "the user of the callbacks", operation.name(), key, failed)
     }
 }
 
@@ -329,3 +316,14 @@ fn c_text(text: &str) -> Result<CString, Error> {
 }
 
 const _: () = assert!(ATREST_WRAPPED_MAX == atrest::key::MAX_WRAPPED);
+
+// The library's own numbers.
+const _: () = assert!(
+    ATREST_WRAP_A256KW == WrapAlgorithm::Aes256Kw.code() as u32
+        && ATREST_WRAP_A256KWP == WrapAlgorithm::Aes256Kwp.code() as u32
+        && ATREST_WRAP_RSA_OAEP_256 == WrapAlgorithm::RsaOaep256.code() as u32
+        && ATREST_WRAP_RSA_OAEP == WrapAlgorithm::RsaOaep.code() as u32
+        && ATREST_WRAP_RSA1_5 == WrapAlgorithm::Rsa15.code() as u32
+        && ATREST_WRAP_OPAQUE == WrapAlgorithm::Opaque.code() as u32
+        && ATREST_WRAP_RSA_OAEP_256_HS256 == WrapAlgorithm::RsaOaep256Hs256.code() as u32
+);

@@ -11,11 +11,11 @@ use atrest::managed::{FileVaults, VaultDescription, VaultDirectory};
 use atrest::{Error, KeyVault};
 
 use crate::callback::{User, c_text, text_of, vault_failed, with_text};
-use crate::failure::{Failure, Result, run};
+use crate::failure::{CallbackFailed, Failure, Result, run};
 use crate::handle::{self, Handle};
 use crate::status::*;
 use crate::structs::SizedStruct;
-use crate::vault::{Vault, atrest_vault};
+use crate::vault::atrest_vault;
 use crate::vault_callbacks::ATREST_NAME_SIZE;
 
 /// A directory of vaults. Freed by atrest_vault_directory_free.
@@ -95,11 +95,11 @@ pub unsafe extern "C" fn atrest_vault_directory_add(
 ) -> atrest_status {
     run(|| {
         let (vaults, vault) = (handle!(directory).files()?, handle!(vault));
-        let Vault::File(vault) = vault else {
+        let Ok(vault) = vault.file() else {
             let text = "only the owner's handle of a vault file can be added; make a directory of callbacks for others";
             return Err(Failure::new(ATREST_ERR_UNSUPPORTED, text));
         };
-        Ok(vaults.add((**vault).clone())?)
+        Ok(vaults.add(vault.clone())?)
     })
 }
 
@@ -208,9 +208,11 @@ impl VaultDirectory for CallbackDirectory {
         let (c_id, c_identity) = (c_text(id), c_text(identity));
         let mut given = ptr::null_mut();
         // SAFETY: by the header's contract (CALLBACKS) it can be called with its `user`; the rest lives until it returns.
-        match unsafe { (self.open_vault)(self.user.0, c_id.as_ptr(), c_identity.as_ptr(), &raw mut given) } {
-            ATREST_OK => {}
-            status => return Err(failed("open_vault", id, identity, status)),
+        match CallbackFailed::of(unsafe {
+            (self.open_vault)(self.user.0, c_id.as_ptr(), c_identity.as_ptr(), &raw mut given)
+        }) {
+            Ok(()) => {}
+            Err(e) => return Err(failed("open_vault", id, identity, e)),
         }
         // SAFETY: by the comment of the member it is a handle that nobody else uses, and that is the library's to free.
         let vault = unsafe { handle::take(given, "out") };
@@ -232,9 +234,9 @@ impl VaultDirectory for CallbackDirectory {
             tenant: [0; ATREST_NAME_SIZE],
         };
         // SAFETY: by the header's contract (CALLBACKS) it can be called with its `user`; the rest lives until it returns.
-        match unsafe { (self.describe)(self.user.0, c_id.as_ptr(), &raw mut said) } {
-            ATREST_OK => {}
-            status => return Err(failed("describe", id, "the service", status)),
+        match CallbackFailed::of(unsafe { (self.describe)(self.user.0, c_id.as_ptr(), &raw mut said) }) {
+            Ok(()) => {}
+            Err(e) => return Err(failed("describe", id, "the service", e)),
         }
         let out_of_bounds = |what: &str| Error::Vault(format!("the describe callback answered for {id} with {what}"));
         let text = |member| text_of(member).filter(|text| !text.is_empty());
@@ -257,9 +259,9 @@ impl Drop for CallbackDirectory {
     }
 }
 
-fn failed(what: &str, id: &str, identity: &str, status: atrest_status) -> Error {
-    match status {
+fn failed(what: &str, id: &str, identity: &str, failed: CallbackFailed) -> Error {
+    match failed.status() {
         ATREST_ERR_VAULT => Error::Vault(format!("the {what} callback knows no vault {id}")),
-        status => vault_failed(format!("{what} of the vault {id}"), identity, "open", id.into(), status),
+        _ => vault_failed(format!("{what} of the vault {id}"), identity, "open", id.into(), failed),
     }
 }

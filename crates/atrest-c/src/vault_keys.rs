@@ -21,8 +21,8 @@ use crate::failure::{CallbackFailed, Failure, Result, run};
 use crate::status::{ATREST_ERR_UNSUPPORTED, atrest_status};
 use crate::structs::SizedStruct;
 use crate::vault::{
-    ATREST_KEY_URL_SIZE, KEY_KINDS, Vault, atrest_key_version, atrest_unlock, atrest_vault, kdf_cost, put_url,
-    tell_version, with_unlock,
+    ATREST_KEY_URL_SIZE, Vault, atrest_key_version, atrest_unlock, atrest_vault, kdf_cost, put_url, tell_version,
+    with_unlock,
 };
 
 /// `enabled` is to be changed.
@@ -130,7 +130,7 @@ pub unsafe extern "C" fn atrest_vault_create_file_with(
                 .refuse_expired(flag("options.refuse_expired", options.refuse_expired)?);
         }
         let vault = with_unlock(&unlock, |unlock| FileVault::create_with(path, unlock, &made))?;
-        out.handle(Vault::File(Box::new(vault)));
+        out.handle(Vault::owned(vault));
         Ok(())
     })
 }
@@ -149,8 +149,7 @@ pub unsafe extern "C" fn atrest_vault_create_key_of(
 ) -> atrest_status {
     run(|| {
         let (vault, key_name) = (handle!(vault).file()?, text!(key_name));
-        let found = KEY_KINDS.iter().find(|(number, _)| *number == kind);
-        let kind = found.ok_or_else(|| Failure::bad_enum("kind", kind))?.1;
+        let kind = KeyKind::from_code(kind).ok_or_else(|| Failure::bad_enum("kind", kind))?;
         if kind != KeyKind::Aes256 {
             check_rsa()?;
         }
