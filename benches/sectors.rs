@@ -28,7 +28,7 @@ fn sectors(c: &mut Criterion) {
         let mut group = c.benchmark_group(format!("AES-256-XTS {direction}"));
         group.throughput(Throughput::Bytes(TOTAL as u64));
         for size in [512, 4096, 65_536] {
-            let cipher = SectorCipher::with_unit(&key, SectorSize::new(size).unwrap(), SectorUnit::Sector).unwrap();
+            let cipher = SectorCipher::new(&key, SectorSize::new(size).unwrap(), SectorUnit::Sector).unwrap();
             group.bench_function(BenchmarkId::new("atrest", size), |b| {
                 let at = offset();
                 let buffer = &mut memory[at..at + TOTAL];
@@ -52,7 +52,7 @@ fn sectors(c: &mut Criterion) {
 
     let mut group = c.benchmark_group("AES-256-XTS one sector a call");
     for size in [512, 4096] {
-        let cipher = SectorCipher::new(&key, SectorSize::new(size).unwrap()).unwrap();
+        let cipher = SectorCipher::new(&key, SectorSize::new(size).unwrap(), SectorUnit::Bytes512).unwrap();
         group.throughput(Throughput::Bytes(u64::from(size)));
         group.bench_function(BenchmarkId::new("atrest", size), |b| {
             let at = offset();
@@ -62,7 +62,9 @@ fn sectors(c: &mut Criterion) {
     }
     group.finish();
 
-    c.bench_function("key set-up AES-256-XTS", |b| b.iter(|| SectorCipher::new(black_box(&key), SectorSize::B4096)));
+    c.bench_function("key set-up AES-256-XTS", |b| {
+        b.iter(|| SectorCipher::new(black_box(&key), SectorSize::B4096, SectorUnit::Bytes512))
+    });
 }
 
 /// Pieces of a stream, none of which begins at a block.

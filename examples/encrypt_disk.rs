@@ -14,7 +14,8 @@ use atrest::managed::{
 };
 use atrest::vault::{FileVault, KeyOperation, Unlock, VaultOptions, VersionChange};
 use atrest::{
-    Credential, Dek, DekAlgorithm, EncryptionType, FileDevice, OpenOptions, SectorSize, SystemClock, Volume, hazmat,
+    Credential, Dek, DekAlgorithm, EncryptionType, FileDevice, OpenOptions, SectorSize, SectorUnit, SystemClock,
+    Volume, hazmat,
 };
 use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -291,7 +292,7 @@ fn for_chunks(
 
 /// Which kernel the sector engine has here, and how fast it is alone.
 fn engine_speed() -> Result<String> {
-    let cipher = Dek::generate(DekAlgorithm::Aes256Xts)?.sector_cipher(SectorSize::B512)?;
+    let cipher = Dek::generate(DekAlgorithm::Aes256Xts)?.sector_cipher(SectorSize::B512, SectorUnit::Bytes512)?;
     let mut sectors = vec![0; 256 << 10];
     // The best of many passes: what else the machine does shows least in it.
     let len = sectors.len() as f64;

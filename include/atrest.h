@@ -158,6 +158,9 @@ const char *atrest_version(void);
 // A key has encrypted as much as it may: see ATREST_BLOCKS_MAX. It still decrypts.
 #define ATREST_ERR_KEY_EXHAUSTED 114
 
+// The number of a first sector lies between two sectors: see ATREST_UNIT_512.
+#define ATREST_ERR_SECTOR_NUMBER 115
+
 // An algorithm that this version does not know or cannot use here.
 #define ATREST_ERR_UNSUPPORTED_ALGORITHM 200
 
@@ -987,11 +990,16 @@ atrest_status atrest_hazmat_dek_bytes(const atrest_dek *dek, void *bytes, size_t
 // which 16-byte blocks of a sector changed to somebody who sees the disk twice.
 
 // Sector numbers count units of 512 bytes, whatever the sector size: plain64 of dm-crypt and LUKS. Sectors of 4096
-// bytes have the numbers 0, 8, 16 and so on.
+// bytes have the numbers 0, 8, 16 and so on; numbers between them are refused, since sectors numbered 0, 1, 2 would share
+// tweaks.
 #define ATREST_UNIT_512 1
 
-// Sector numbers count sectors: plain64 with iv_large_sectors of dm-crypt.
+// Sector numbers count sectors or pages: 0, 1, 2 at any size. It is plain64 with iv_large_sectors of dm-crypt.
 #define ATREST_UNIT_SECTOR 2
+
+// As ATREST_UNIT_512, from any number on: plain64 of dm-crypt with an offset that isn't a multiple of the sector size.
+// Runs whose numbers overlap share tweaks, and nothing here notices it.
+#define ATREST_UNIT_512_ANY_OFFSET 3
 
 // An expanded XTS key, with how sectors are cut and numbered. Freed by atrest_sector_cipher_free, which wipes it.
 typedef struct atrest_sector_cipher atrest_sector_cipher;
@@ -1009,7 +1017,7 @@ void atrest_sector_cipher_free(atrest_sector_cipher *cipher);
 // Encrypts `len` bytes of consecutive sectors in place. `first_sector` is the number of the first one. `sectors` is
 // untouched unless the function returns ATREST_OK.
 //
-// Errors: ATREST_ERR_PARTIAL_SECTOR; ATREST_ERR_SECTOR_OVERFLOW; ATREST_ERR_KEY_EXHAUSTED.
+// Errors: ATREST_ERR_PARTIAL_SECTOR; ATREST_ERR_SECTOR_NUMBER; ATREST_ERR_SECTOR_OVERFLOW; ATREST_ERR_KEY_EXHAUSTED.
 atrest_status atrest_sector_cipher_encrypt(const atrest_sector_cipher *cipher, uint64_t first_sector, void *sectors,
     size_t len);
 
@@ -1020,7 +1028,7 @@ atrest_status atrest_sector_cipher_decrypt(const atrest_sector_cipher *cipher, u
 // Encrypts `len` bytes of consecutive sectors from `src` to `dst`, which may be the same but must not overlap in
 // part.
 //
-// Errors: ATREST_ERR_OVERLAP; ATREST_ERR_PARTIAL_SECTOR; ATREST_ERR_SECTOR_OVERFLOW.
+// Errors: ATREST_ERR_OVERLAP; those of atrest_sector_cipher_encrypt.
 atrest_status atrest_sector_cipher_encrypt_to(const atrest_sector_cipher *cipher, uint64_t first_sector,
     const void *src, void *dst, size_t len);
 
@@ -1090,7 +1098,7 @@ typedef struct {
 // The segments follow one another on the disk: the first sector of one has the number behind the last of the segment
 // before. They must not overlap. All lengths are checked before the first segment is touched.
 //
-// Errors: ATREST_ERR_PARTIAL_SECTOR; ATREST_ERR_SECTOR_OVERFLOW.
+// Errors: those of atrest_sector_cipher_encrypt.
 atrest_status atrest_sector_cipher_encrypt_segments(const atrest_sector_cipher *cipher, uint64_t first_sector,
     const atrest_segment *segments, size_t count);
 

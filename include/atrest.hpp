@@ -632,7 +632,11 @@ enum class dek_algorithm : std::uint32_t {
 };
 
 // ATREST_UNIT_*.
-enum class sector_unit : std::uint32_t { of_512 = ATREST_UNIT_512, sector = ATREST_UNIT_SECTOR };
+enum class sector_unit : std::uint32_t {
+    of_512 = ATREST_UNIT_512,
+    sector = ATREST_UNIT_SECTOR,
+    of_512_any_offset = ATREST_UNIT_512_ANY_OFFSET,
+};
 
 // ATREST_KEY_*.
 enum class key_kind : std::uint32_t {
@@ -1265,7 +1269,7 @@ public:
     using handle::handle;
 
     [[nodiscard]] static result<sector_cipher> make(const dek &key, std::uint32_t sector_size,
-                                                    sector_unit unit = sector_unit::of_512) {
+                                                    sector_unit unit) {
         return detail::handle_of<sector_cipher>([&](auto out) {
             return atrest_sector_cipher_new(key.get(), sector_size, static_cast<std::uint32_t>(unit), out);
         });

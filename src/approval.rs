@@ -24,11 +24,11 @@
 //!
 //! ```
 //! use atrest::approval::{self, Approval};
-//! use atrest::{Dek, DekAlgorithm, SectorSize};
+//! use atrest::{Dek, DekAlgorithm, SectorSize, SectorUnit};
 //!
 //! let (cipher, approval) = approval::observe(|| {
 //!     let dek = Dek::generate(DekAlgorithm::Aes256Xts)?;
-//!     dek.sector_cipher(SectorSize::B4096)
+//!     dek.sector_cipher(SectorSize::B4096, SectorUnit::Bytes512)
 //! });
 //! assert_eq!(approval, Approval::Approved);
 //! assert_eq!(cipher?.approval(), Approval::Approved);

@@ -47,6 +47,13 @@ pub enum Error {
         /// The number of the first sector of the run.
         first_sector: u64,
     },
+    /// A first sector lies between two sectors: numbers count units of 512 bytes, and a sector is several of them.
+    SectorNumber {
+        /// The number of the first sector of the run.
+        first_sector: u64,
+        /// How many units a sector is.
+        units_per_sector: u32,
+    },
     /// A run of bytes in a stream would go past the last offset, 2^64 - 1.
     StreamOverflow {
         /// The offset of the first byte of the run.

@@ -110,7 +110,7 @@ impl FilePrefix {
         sector_size: SectorSize,
         unit: SectorUnit,
     ) -> Result<(Self, Box<SectorCipher>)> {
-        let expand = |dek: &Dek, _| dek.boxed_sector_cipher(sector_size, unit);
+        let expand = |dek: &Dek, _| dek.sector_cipher(sector_size, unit);
         let made = Self::create_unwiped(vault, key, context, DekAlgorithm::Aes256Xts, expand);
         wipe_deep_stack();
         made
@@ -193,7 +193,7 @@ impl FilePrefix {
         unit: SectorUnit,
     ) -> Result<Box<SectorCipher>> {
         self.refuse_unless(DekAlgorithm::Aes256Xts, "sectors")?;
-        let cipher = self.open_unwiped(vault, context, |dek| dek.boxed_sector_cipher(sector_size, unit));
+        let cipher = self.open_unwiped(vault, context, |dek| dek.sector_cipher(sector_size, unit));
         wipe_deep_stack();
         cipher
     }

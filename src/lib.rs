@@ -51,3 +51,10 @@ pub use usage::KeyUsage;
 pub use vault::FileVault;
 #[cfg(feature = "std")]
 pub use volume::{BlockDevice, FileDevice, FormatOptions, MemoryDevice, OpenOptions, Volume};
+
+/// The examples of the guides, which are compiled and run as tests.
+#[cfg(all(doctest, feature = "std"))]
+mod guides {
+    #[doc = include_str!("../docs/migrate.md")]
+    mod migrate {}
+}

@@ -24,10 +24,10 @@ use crate::{Error, Result};
 /// right to that.
 ///
 /// ```
-/// use atrest::{SectorCipher, SectorSize};
+/// use atrest::{SectorCipher, SectorSize, SectorUnit};
 ///
 /// let key: [u8; 64] = core::array::from_fn(|i| i as u8);
-/// let cipher = SectorCipher::new(&key, SectorSize::B4096)?;
+/// let cipher = SectorCipher::new(&key, SectorSize::B4096, SectorUnit::Bytes512)?;
 /// cipher.encrypt(0, &mut [0; 8192])?;
 /// let usage = cipher.usage();
 /// assert_eq!(usage.blocks(), 512);

@@ -8,8 +8,8 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
 use atrest::{
-    BlockDevice, Credential, FileDevice, FormatOptions, OpenOptions, Protector, SectorCipher, SectorSize, StreamCipher,
-    Volume,
+    BlockDevice, Credential, FileDevice, FormatOptions, OpenOptions, Protector, SectorCipher, SectorSize, SectorUnit,
+    StreamCipher, Volume,
 };
 use common::vaults::MemoryVault;
 
@@ -72,7 +72,7 @@ fn the_sector_engine_allocates_nothing() {
     let mut buffers = (vec![0; 70 * 4096], vec![0; 70 * 4096]);
     let key: [u8; 64] = core::array::from_fn(|i| i as u8);
     // Expanded keys lie with the secrets, which takes a page now and then.
-    let ciphers = [32, 64].map(|len| SectorCipher::new(&key[..len], SectorSize::B4096).unwrap());
+    let ciphers = [32, 64].map(|len| SectorCipher::new(&key[..len], SectorSize::B4096, SectorUnit::Bytes512).unwrap());
     let allocated = allocations(|| {
         for cipher in &ciphers {
             cipher.encrypt(0, &mut buffers.0).unwrap();

@@ -254,7 +254,7 @@ fn each_algorithm_that_is_not_approved_is_refused_at_each_door() {
         assert!(prefix.approval().is_approved() && stream.approval().is_approved());
         let envelope = Envelope::seal(&dek, &vault, "disks", b"7").unwrap();
         assert!(envelope.approval().is_approved() && envelope.unseal(&vault, b"7").unwrap() == dek);
-        let cipher = dek.boxed_sector_cipher(SectorSize::B4096, SectorUnit::Bytes512).unwrap();
+        let cipher = dek.sector_cipher(SectorSize::B4096, SectorUnit::Bytes512).unwrap();
         assert!(cipher.approval().is_approved() && cipher.encrypt(0, &mut [0; 4096]).is_ok());
         let mut wrapped = [0; 72];
         wrap::aes_kw_wrap(&key[..32], &key, &mut wrapped).unwrap();

@@ -5,7 +5,7 @@
 mod common;
 
 use atrest::cipher::{CipherSpec, DmCipher};
-use atrest::{Error, SectorCipher, SectorSize};
+use atrest::{Error, SectorCipher, SectorSize, SectorUnit};
 use common::{hex, pipe, python};
 
 const SPECS: [CipherSpec; 5] = [
@@ -150,7 +150,10 @@ fn xts_plain64_is_the_sector_engine() {
     let cipher = DmCipher::boxed(CipherSpec::AesXtsPlain64, &key, SectorSize::B4096).unwrap();
     let (mut ours, mut engines) = (plain.clone(), plain);
     cipher.encrypt(u64::from(u32::MAX), &mut ours).unwrap();
-    SectorCipher::new(&key, SectorSize::B4096).unwrap().encrypt(u64::from(u32::MAX), &mut engines).unwrap();
+    SectorCipher::new(&key, SectorSize::B4096, SectorUnit::Bytes512AnyOffset)
+        .unwrap()
+        .encrypt(u64::from(u32::MAX), &mut engines)
+        .unwrap();
     assert!(ours == engines);
 }
 

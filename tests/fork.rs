@@ -9,7 +9,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use atrest::{
-    Credential, Dek, DekAlgorithm, Error, FileDevice, FormatOptions, OpenOptions, Protector, Secret, SectorSize, Volume,
+    Credential, Dek, DekAlgorithm, Error, FileDevice, FormatOptions, OpenOptions, Protector, Secret, SectorSize,
+    SectorUnit, Volume,
 };
 use common::vault_at;
 
@@ -79,7 +80,7 @@ fn a_child_has_no_keys_of_its_parent_and_makes_its_own() {
     let (secret, long) = (Secret::random(32).unwrap(), Secret::random(100_000).unwrap());
     let stored = secret.expose().to_vec();
     let dek = Dek::generate(DekAlgorithm::Aes256Xts).unwrap();
-    let cipher = dek.sector_cipher(SectorSize::B512).unwrap();
+    let cipher = dek.sector_cipher(SectorSize::B512, SectorUnit::Bytes512).unwrap();
     let stream = Dek::generate(DekAlgorithm::Aes256Ctr).unwrap().stream_cipher([0; 16]).unwrap();
     let mut sector = [1; 512];
 
@@ -88,7 +89,7 @@ fn a_child_has_no_keys_of_its_parent_and_makes_its_own() {
         so!(forked(cipher.encrypt(0, &mut sector)));
         so!(forked(stream.apply(0, &mut sector)));
         so!(sector == [1; 512]);
-        so!(forked(dek.sector_cipher(SectorSize::B512)));
+        so!(forked(dek.sector_cipher(SectorSize::B512, SectorUnit::Bytes512)));
         so!(forked(volume.read_at(0, &mut [0; 512])));
         so!(forked(volume.write_at(0, &[0; 512])));
         so!(forked(volume.rotate_kek(&vault)));
@@ -97,7 +98,10 @@ fn a_child_has_no_keys_of_its_parent_and_makes_its_own() {
         drop((secret, long, cipher, stream, dek));
         let new = Secret::copy_from(&stored);
         so!(new.expose() == stored);
-        let own = Dek::generate(DekAlgorithm::Aes256Xts).unwrap().sector_cipher(SectorSize::B512).unwrap();
+        let own = Dek::generate(DekAlgorithm::Aes256Xts)
+            .unwrap()
+            .sector_cipher(SectorSize::B512, SectorUnit::Bytes512)
+            .unwrap();
         so!(own.encrypt(0, &mut sector).is_ok() && sector != [1; 512]);
         Ok(())
     });

@@ -77,7 +77,7 @@ fn a_kernel_that_is_denied_is_not_there() {
         }
     }
     // The widest that is there is the default.
-    let default = SectorCipher::new(&key(64), SectorSize::B512).unwrap();
+    let default = SectorCipher::new(&key(64), SectorSize::B512, SectorUnit::Bytes512).unwrap();
     assert_eq!(Some(default.kernel()), KernelKind::available().next());
 }
 

@@ -26,7 +26,7 @@ fn exhausted<T>(result: atrest::Result<T>) {
 }
 
 fn sector_cipher(used: u64) -> SectorCipher {
-    let cipher = SectorCipher::with_unit(&KEY, SectorSize::B512, SectorUnit::Sector).unwrap();
+    let cipher = SectorCipher::new(&KEY, SectorSize::B512, SectorUnit::Sector).unwrap();
     cipher.count_in(used);
     cipher
 }

@@ -7,7 +7,7 @@ const LENGTHS: [&[usize]; 6] = [&[], &[0], &[1], &[3, 1, 0, 5, 64, 2], &[130, 1]
 
 fn ciphers() -> Vec<SectorCipher> {
     let key: Vec<u8> = (0..64).collect();
-    let sizes = [(512, SectorUnit::Bytes512), (4096, SectorUnit::Bytes512), (520, SectorUnit::Sector)];
+    let sizes = [(512, SectorUnit::Bytes512), (4096, SectorUnit::Bytes512AnyOffset), (520, SectorUnit::Sector)];
     let cipher =
         |kind, (size, unit)| SectorCipher::with_kernel(&key, SectorSize::new(size).unwrap(), unit, kind).unwrap();
     KernelKind::available().flat_map(|kind| sizes.map(|size| cipher(kind, size))).collect()
@@ -68,7 +68,7 @@ fn segments_are_checked_before_the_first_is_touched() {
         assert!(matches!(partial, Err(Error::PartialSector { len, .. }) if len == size + 1));
         let mut two = plain.clone();
         // Each fits below the last number, both together do not.
-        let unit = if cipher.sector_unit() == SectorUnit::Bytes512 { size as u64 / 512 } else { 1 };
+        let unit = if cipher.sector_unit() != SectorUnit::Sector { size as u64 / 512 } else { 1 };
         let overflow = cipher.encrypt_segments(u64::MAX - 2 * unit, &mut [&mut one, &mut two]);
         assert!(matches!(overflow, Err(Error::SectorOverflow { .. })));
         let mismatch = cipher.encrypt_segments_to(0, &[&plain, &plain], &mut [&mut one]);

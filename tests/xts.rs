@@ -7,7 +7,7 @@ use common::{python, run, unhex};
 
 /// One data unit, every way there is to crypt it.
 fn check(name: &str, key: &[u8], tweak: [u8; 16], plaintext: &[u8], ciphertext: &[u8]) {
-    let cipher = SectorCipher::new(key, SectorSize::B512).unwrap();
+    let cipher = SectorCipher::new(key, SectorSize::B512, SectorUnit::Bytes512).unwrap();
     let mut out = vec![0; plaintext.len()];
     cipher.encrypt_unit_to(tweak, plaintext, &mut out).unwrap();
     assert_eq!(out, ciphertext, "{name}: encrypted");
@@ -23,7 +23,7 @@ fn check(name: &str, key: &[u8], tweak: [u8; 16], plaintext: &[u8], ciphertext: 
     let (Ok(number), Ok(size)) = (u64::try_from(number), u32::try_from(plaintext.len())) else { return };
     let Ok(size) = SectorSize::new(size) else { return };
     for unit in [SectorUnit::Bytes512, SectorUnit::Sector] {
-        let cipher = SectorCipher::with_unit(key, size, unit).unwrap();
+        let cipher = SectorCipher::new(key, size, unit).unwrap();
         cipher.encrypt_to(number, plaintext, &mut out).unwrap();
         assert_eq!(out, ciphertext, "{name}: encrypted as a sector");
         cipher.decrypt(number, &mut out).unwrap();
@@ -45,7 +45,10 @@ fn the_vectors_of_ieee_1619_hold() {
         let (key, tweak) = (unhex(key), unhex(tweak).try_into().unwrap());
         if name == "1" {
             // Its key is all zeros. SP 800-38E came later and forbids equal halves.
-            assert!(matches!(SectorCipher::new(&key, SectorSize::B512), Err(Error::EqualKeyHalves)));
+            assert!(matches!(
+                SectorCipher::new(&key, SectorSize::B512, SectorUnit::Bytes512),
+                Err(Error::EqualKeyHalves)
+            ));
             continue;
         }
         check(name, &key, tweak, &unhex(plaintext), &unhex(ciphertext));
@@ -62,7 +65,7 @@ fn the_chained_vectors_of_ieee_1619_hold_as_one_run() {
         include_str!("vectors/ieee1619.txt").lines().map(|line| line.split(' ').collect()).collect();
     for (names, first) in [(["4", "5", "6"], 0), (["7", "8", "9"], 253)] {
         let vectors: Vec<_> = names.iter().map(|name| lines.iter().find(|line| line[0] == *name).unwrap()).collect();
-        let cipher = SectorCipher::new(&unhex(vectors[0][1]), SectorSize::B512).unwrap();
+        let cipher = SectorCipher::new(&unhex(vectors[0][1]), SectorSize::B512, SectorUnit::Bytes512).unwrap();
         let mut run: Vec<u8> = vectors.iter().flat_map(|vector| unhex(vector[4])).collect();
         cipher.decrypt(first, &mut run).unwrap();
         assert_eq!(run, vectors.iter().flat_map(|vector| unhex(vector[3])).collect::<Vec<u8>>());

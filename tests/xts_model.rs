@@ -40,16 +40,20 @@ proptest! {
         seed in any::<u8>(),
     ) {
         let by_sector = by_sector || size % 512 != 0;
-        let unit = if by_sector { SectorUnit::Sector } else { SectorUnit::Bytes512 };
         let step = if by_sector { 1 } else { u64::from(size) / 512 };
         // A run ends at 2^64 - 1 at the latest.
         let first = first.min(u64::MAX - (count as u64).saturating_sub(1) * step);
+        let unit = match first % (u64::from(size) / 512).max(1) {
+            _ if by_sector => SectorUnit::Sector,
+            0 => SectorUnit::Bytes512,
+            _ => SectorUnit::Bytes512AnyOffset,
+        };
         let len = size as usize * count;
         let plaintext: Vec<u8> = (0..len).map(|i| (i as u8).wrapping_mul(31).wrapping_add(seed) ^ (i >> 8) as u8).collect();
         let mut wanted = plaintext.clone();
         model::encrypt(&key, first, step, size as usize, &mut wanted);
 
-        let cipher = SectorCipher::with_unit(&key, SectorSize::new(size).unwrap(), unit).unwrap();
+        let cipher = SectorCipher::new(&key, SectorSize::new(size).unwrap(), unit).unwrap();
         // The run lies anywhere in a larger buffer, whose other bytes are no business of the engine.
         let mut buffer = vec![0xEE; before + len + after];
         let run = before..before + len;
@@ -71,7 +75,7 @@ proptest! {
         tweak in prop_oneof![any::<u128>(), u128::MAX - 3..=u128::MAX],
         mut unit in vec(any::<u8>(), 16..3000),
     ) {
-        let cipher = SectorCipher::new(&key, SectorSize::B512).unwrap();
+        let cipher = SectorCipher::new(&key, SectorSize::B512, SectorUnit::Bytes512).unwrap();
         let (plaintext, mut wanted) = (unit.clone(), unit.clone());
         model::encrypt_unit(&key, tweak, &mut wanted);
         cipher.encrypt_unit(tweak.to_le_bytes(), &mut unit).unwrap();
@@ -85,7 +89,7 @@ proptest! {
 fn units_of_every_length_are_what_xts_mode_makes_of_them() {
     for key_len in [32, 64] {
         let key: Vec<u8> = (0..key_len).map(|i| (i as u8).wrapping_mul(7).wrapping_add(1)).collect();
-        let cipher = SectorCipher::new(&key, SectorSize::B512).unwrap();
+        let cipher = SectorCipher::new(&key, SectorSize::B512, SectorUnit::Bytes512).unwrap();
         for len in 16..=1100usize {
             let (plaintext, tweak) = ((0..len).map(|i| (i * 13) as u8).collect::<Vec<u8>>(), len as u128);
             let (mut wanted, mut unit) = (plaintext.clone(), vec![0; len]);
@@ -106,7 +110,7 @@ fn units_of_every_length_are_what_xts_mode_makes_of_them() {
 #[test]
 fn the_largest_data_unit_is_what_xts_mode_makes_of_it() {
     let key: Vec<u8> = (0..64).collect();
-    let cipher = SectorCipher::new(&key, SectorSize::B512).unwrap();
+    let cipher = SectorCipher::new(&key, SectorSize::B512, SectorUnit::Bytes512).unwrap();
     let mut unit = vec![0x5A; atrest::cipher::MAX_DATA_UNIT];
     cipher.encrypt_unit([9; 16], &mut unit).unwrap();
     model::decrypt_unit(&key, u128::from_le_bytes([9; 16]), &mut unit);
@@ -122,7 +126,7 @@ fn openssl_makes_the_same_of_runs_numbered_as_plain64() {
         // The second first sector makes the numbers of the run pass 2^32.
         for first in [0u64, (1 << 32) - 64] {
             for (size, step) in [(SectorSize::B512, 1), (SectorSize::B4096, 8)] {
-                let cipher = SectorCipher::new(&key, size).unwrap();
+                let cipher = SectorCipher::new(&key, size, SectorUnit::Bytes512).unwrap();
                 let size = size.bytes() as usize;
                 let plaintext: Vec<u8> = (0..70 * size).map(|i| (i / 3) as u8).collect();
                 let mut run = plaintext.clone();

@@ -6,7 +6,7 @@ use atrest::{Error, SectorCipher, SectorSize, SectorUnit};
 const KEY: [u8; 32] = *b"one half of it, and another half";
 
 fn cipher(size: u32, unit: SectorUnit) -> SectorCipher {
-    SectorCipher::with_unit(&KEY, SectorSize::new(size).unwrap(), unit).unwrap()
+    SectorCipher::new(&KEY, SectorSize::new(size).unwrap(), unit).unwrap()
 }
 
 /// Runs all four calls for a run, which must be refused in the same way and leave every buffer as it was.
@@ -23,7 +23,7 @@ fn refused(cipher: &SectorCipher, first: u64, len: usize, is_right: impl Fn(Erro
 fn a_key_of_another_length_is_refused() {
     for len in (0..100).filter(|len| ![32, 64].contains(len)) {
         let key: Vec<u8> = (0..len as u8).collect();
-        let error = SectorCipher::new(&key, SectorSize::B512).unwrap_err();
+        let error = SectorCipher::new(&key, SectorSize::B512, SectorUnit::Bytes512).unwrap_err();
         assert!(matches!(error, Error::KeyLength { len: l } if l == len));
         assert!(error.to_string().contains(&format!("not {len}")), "{error}");
     }
@@ -34,9 +34,9 @@ fn equal_halves_of_a_key_are_refused() {
     // Behaviour 10
     for half in [16, 32] {
         let mut key = vec![0x42; 2 * half];
-        assert!(matches!(SectorCipher::new(&key, SectorSize::B4096), Err(Error::EqualKeyHalves)));
+        assert!(matches!(SectorCipher::new(&key, SectorSize::B4096, SectorUnit::Bytes512), Err(Error::EqualKeyHalves)));
         key[2 * half - 1] ^= 1;
-        SectorCipher::new(&key, SectorSize::B4096).unwrap();
+        SectorCipher::new(&key, SectorSize::B4096, SectorUnit::Bytes512).unwrap();
     }
 }
 
@@ -55,10 +55,10 @@ fn sector_sizes_out_of_bounds_are_refused() {
 fn odd_sectors_can_not_be_counted_in_units_of_512_bytes() {
     for size in [513, 520, 528, 4104, 4160, 65_535] {
         let size = SectorSize::new(size).unwrap();
-        let error = SectorCipher::with_unit(&KEY, size, SectorUnit::Bytes512).unwrap_err();
+        let error = SectorCipher::new(&KEY, size, SectorUnit::Bytes512).unwrap_err();
         assert!(matches!(error, Error::SectorSize { size: s } if s == u64::from(size.bytes())));
-        assert!(matches!(SectorCipher::new(&KEY, size), Err(Error::SectorSize { .. })));
-        SectorCipher::with_unit(&KEY, size, SectorUnit::Sector).unwrap();
+        assert!(matches!(SectorCipher::new(&KEY, size, SectorUnit::Bytes512), Err(Error::SectorSize { .. })));
+        SectorCipher::new(&KEY, size, SectorUnit::Sector).unwrap();
     }
 }
 
@@ -66,7 +66,7 @@ fn odd_sectors_can_not_be_counted_in_units_of_512_bytes() {
 fn a_part_of_a_sector_is_refused() {
     for (size, len) in [(512, 1), (512, 511), (512, 513), (512, 1000), (4096, 512), (4096, 8191), (65_536, 4096)] {
         refused(
-            &cipher(size, SectorUnit::Bytes512),
+            &cipher(size, SectorUnit::Sector),
             7,
             len,
             |e| matches!(e, Error::PartialSector { len: l, sector_size } if l == len && sector_size == size),
@@ -75,13 +75,61 @@ fn a_part_of_a_sector_is_refused() {
 }
 
 #[test]
+fn a_number_between_two_sectors_is_refused() {
+    for (size, units) in [(1024, 2), (1536, 3), (4096, 8), (65_536, 128)] {
+        let cipher = cipher(size, SectorUnit::Bytes512);
+        for first in [1, units - 1, units + 1, 5 * units + 1, u64::MAX - u64::MAX % units - 1] {
+            for count in [0, 1, 3] {
+                let is_right = |e| {
+                    matches!(e, Error::SectorNumber { first_sector, units_per_sector }
+                        if first_sector == first && u64::from(units_per_sector) == units)
+                };
+                refused(&cipher, first, count * size as usize, is_right);
+                assert!(is_right(cipher.check_run(first, count * size as usize).unwrap_err()));
+                let mut segment = vec![7; count * size as usize];
+                assert!(is_right(cipher.encrypt_segments(first, &mut [&mut segment]).unwrap_err()));
+            }
+        }
+        cipher.encrypt(5 * units, &mut vec![0; size as usize]).unwrap();
+    }
+    let error = cipher(4096, SectorUnit::Bytes512).encrypt(1, &mut [0; 4096]).unwrap_err().to_string();
+    assert!(error.contains("multiply page numbers by 8") && error.contains("SectorUnit::Sector"), "{error}");
+}
+
+/// Pages that an engine numbers 0, 1, 2, ... each have a tweak of their own, or are refused; by `xts-mode`, whose sectors
+/// are numbered in that way.
+#[test]
+fn pages_numbered_by_ones_never_share_a_tweak() {
+    let xts = xts_mode::Xts128::new(
+        aes::cipher::KeyInit::new_from_slice(&KEY[..16]).unwrap(),
+        aes::cipher::KeyInit::new_from_slice(&KEY[16..]).unwrap(),
+    );
+    let xts: &xts_mode::Xts128<aes::Aes128> = &xts;
+    let pages: Vec<u8> = (0..3 * 4096u32).map(|i| (i % 4096 / 7) as u8).collect();
+    let mut wanted = pages.clone();
+    xts.encrypt_area(&mut wanted, 4096, 0, xts_mode::get_tweak_default);
+
+    let by_page = cipher(4096, SectorUnit::Sector);
+    let mut at_once = pages.clone();
+    by_page.encrypt(0, &mut at_once).unwrap();
+    assert_eq!(at_once, wanted);
+    for (number, page) in pages.chunks(4096).enumerate() {
+        let mut alone = page.to_vec();
+        by_page.encrypt(number as u64, &mut alone).unwrap();
+        assert_eq!(alone, wanted[number * 4096..][..4096]);
+        let by_512 = cipher(4096, SectorUnit::Bytes512).encrypt(number as u64, &mut alone);
+        assert_eq!(by_512.is_ok(), number == 0, "page {number}");
+    }
+}
+
+#[test]
 fn a_run_past_the_last_sector_number_is_refused() {
     for (size, unit, step) in [
         (512, SectorUnit::Bytes512, 1),
-        (4096, SectorUnit::Bytes512, 8),
+        (4096, SectorUnit::Bytes512AnyOffset, 8),
         (4096, SectorUnit::Sector, 1),
         (520, SectorUnit::Sector, 1),
-        (65_536, SectorUnit::Bytes512, 128),
+        (65_536, SectorUnit::Bytes512AnyOffset, 128),
     ] {
         let cipher = cipher(size, unit);
         for count in [2, 3, 9] {

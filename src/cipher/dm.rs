@@ -148,7 +148,7 @@ impl DmCipher {
         }
         let engine = match spec {
             CipherSpec::AesXtsPlain64 | CipherSpec::AesXtsPlain => {
-                Engine::Xts(SectorCipher::expand(key, sector_size, SectorUnit::Bytes512, None)?)
+                Engine::Xts(SectorCipher::expand(key, sector_size, SectorUnit::Bytes512AnyOffset, None)?)
             }
             CipherSpec::AesHctr2Plain64 => {
                 hctr2::check()?;
@@ -219,7 +219,7 @@ impl DmCipher {
     /// # Errors
     /// As [`encrypt`](Self::encrypt).
     pub fn check_run(&self, first_sector: u64, len: usize) -> Result<()> {
-        check_run(self.sector_size, SectorUnit::Bytes512, first_sector, len)
+        check_run(self.sector_size, SectorUnit::Bytes512AnyOffset, first_sector, len)
     }
 
     fn in_place(&self, direction: Direction, first: u64, sectors: &mut [u8]) -> Result<()> {

@@ -39,19 +39,23 @@ pub const MAX_DATA_UNIT: usize = BLOCK << 20;
 /// An expanded XTS key together with how sectors are cut and numbered.
 ///
 /// One value serves any number of threads; nothing is allocated or locked after it is made. Its round keys are wiped
-/// when it is dropped. `first_sector` of a run counts in [`SectorUnit`]s: 512 bytes unless told otherwise, whatever the
-/// sector size is, which is `plain64` of dm-crypt and LUKS.
+/// when it is dropped. `first_sector` of a run counts in the [`SectorUnit`] that it was made with.
 ///
 /// ```
-/// use atrest::{SectorCipher, SectorSize};
+/// use atrest::{Error, SectorCipher, SectorSize, SectorUnit};
 ///
 /// let key: [u8; 64] = core::array::from_fn(|i| i as u8);
-/// let cipher = SectorCipher::new(&key, SectorSize::B4096)?;
-/// let mut sectors = [0u8; 3 * 4096];
-/// cipher.encrypt(8, &mut sectors)?; // the second to fourth sector of 4096 bytes: 8 units of 512 bytes on
-/// assert_ne!(sectors, [0u8; 3 * 4096]);
-/// cipher.decrypt(8, &mut sectors)?;
-/// assert_eq!(sectors, [0u8; 3 * 4096]);
+/// let cipher = SectorCipher::new(&key, SectorSize::B4096, SectorUnit::Sector)?;
+/// let mut pages = [0u8; 3 * 4096];
+/// cipher.encrypt(1, &mut pages)?; // pages 1, 2 and 3
+/// assert_ne!(pages, [0u8; 3 * 4096]);
+/// cipher.decrypt(1, &mut pages)?;
+/// assert_eq!(pages, [0u8; 3 * 4096]);
+///
+/// // Where numbers count units of 512 bytes, as on disks of LUKS, page 1 is sector 8.
+/// let disk = SectorCipher::new(&key, SectorSize::B4096, SectorUnit::Bytes512)?;
+/// disk.encrypt(8, &mut pages)?;
+/// assert!(matches!(disk.encrypt(1, &mut pages), Err(Error::SectorNumber { .. })));
 /// # Ok::<(), atrest::Error>(())
 /// ```
 pub struct SectorCipher {
@@ -68,23 +72,15 @@ const REST: usize = MORE.next_multiple_of(align_of::<Kernel>()) - MORE;
 const _: () = assert!(size_of::<SectorCipher>() == size_of::<Kernel>() + MORE + REST);
 
 impl SectorCipher {
-    /// Expands `key` for sectors of `sector_size`, numbered in units of 512 bytes.
+    /// Expands `key` for sectors of `sector_size`, numbered in `unit`s.
     ///
     /// `key` is the data key followed by the tweak key: 32 bytes for AES-128-XTS, 64 bytes for AES-256-XTS.
     ///
     /// # Errors
-    /// [`Error::KeyLength`]; [`Error::EqualKeyHalves`]; [`Error::SectorSize`] when `sector_size` isn't a multiple of 512.
+    /// [`Error::KeyLength`]; [`Error::EqualKeyHalves`]; [`Error::SectorSize`] when `unit` is one of 512 bytes and
+    /// `sector_size` isn't a multiple of 512.
     #[inline(always)]
-    pub fn new(key: &[u8], sector_size: SectorSize) -> Result<Self> {
-        Self::with_unit(key, sector_size, SectorUnit::Bytes512)
-    }
-
-    /// Expands `key` for sectors of `sector_size`, numbered in `unit`s.
-    ///
-    /// # Errors
-    /// As [`new`](Self::new).
-    #[inline(always)]
-    pub fn with_unit(key: &[u8], sector_size: SectorSize, unit: SectorUnit) -> Result<Self> {
+    pub fn new(key: &[u8], sector_size: SectorSize, unit: SectorUnit) -> Result<Self> {
         let cipher = Self::expand(key, sector_size, unit, None);
         wipe_expansion(cipher.as_ref().ok().map(Self::kernel));
         cipher
@@ -101,7 +97,7 @@ impl SectorCipher {
         cipher
     }
 
-    /// As [`with_unit`](Self::with_unit), in a box. The move into it leaves no key on the stack.
+    /// As [`new`](Self::new), in a box. The move into it leaves no key on the stack.
     #[cfg(feature = "std")]
     pub(crate) fn boxed(key: &[u8], sector_size: SectorSize, unit: SectorUnit) -> Result<std::boxed::Box<Self>> {
         #[inline(never)]
@@ -119,7 +115,7 @@ impl SectorCipher {
     #[inline(never)]
     fn expand(key: &[u8], sector_size: SectorSize, unit: SectorUnit, kind: Option<KernelKind>) -> Result<Self> {
         let (data_key, tweak_key) = halves(key)?;
-        if unit == SectorUnit::Bytes512 && !sector_size.bytes().is_multiple_of(512) {
+        if unit != SectorUnit::Sector && !sector_size.bytes().is_multiple_of(512) {
             return Err(Error::SectorSize { size: u64::from(sector_size.bytes()) });
         }
         let kind = match kind {
@@ -174,7 +170,8 @@ impl SectorCipher {
     /// `first_sector` is the number of the first sector of `sectors`, counted in this cipher's [`SectorUnit`].
     ///
     /// # Errors
-    /// [`Error::PartialSector`]; [`Error::SectorOverflow`]; [`Error::KeyExhausted`]. `sectors` is untouched then.
+    /// [`Error::PartialSector`]; [`Error::SectorNumber`]; [`Error::SectorOverflow`]; [`Error::KeyExhausted`]. `sectors` is
+    /// untouched then.
     #[inline]
     pub fn encrypt(&self, first_sector: u64, sectors: &mut [u8]) -> Result<()> {
         self.run(Direction::Encrypt, first_sector, InOutBuf::from(sectors), Store::Cache)
@@ -330,6 +327,7 @@ fn halves(key: &[u8]) -> Result<(&[u8], &[u8])> {
 #[inline]
 fn check_run(size: SectorSize, unit: SectorUnit, first_sector: u64, len: usize) -> Result<()> {
     latch::sound()?;
+    unit.check_number(size, first_sector)?;
     let sector_size = size.bytes();
     if len == sector_size as usize {
         return Ok(()); // without the divisions, which show in the time of one sector

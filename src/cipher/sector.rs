@@ -33,21 +33,39 @@ impl SectorSize {
 }
 
 /// What the number of a sector counts. It decides the tweak of each sector, so both sides of a disk must agree on it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum SectorUnit {
-    /// Units of 512 bytes, whatever the sector size: `plain64` of dm-crypt. Sectors of 4096 bytes are 0, 8, 16, ...
-    #[default]
-    Bytes512,
-    /// Whole sectors: `plain64` with `iv_large_sectors` of dm-crypt. Sectors are 0, 1, 2, ... at any size.
+    /// Whole sectors or pages: 0, 1, 2, ... at any size. It is `plain64` with `iv_large_sectors` of dm-crypt.
     Sector,
+    /// Units of 512 bytes, whatever the sector size: `plain64` of dm-crypt and LUKS. Sectors of 4096 bytes are 0, 8,
+    /// 16, ...; a number between them is refused ([`Error::SectorNumber`]), since sectors numbered 0, 1, 2, ... would share
+    /// tweaks.
+    Bytes512,
+    /// Units of 512 bytes from any number on: `plain64` of dm-crypt with an offset (`iv_offset`) that isn't a multiple of
+    /// the sector size. Runs whose numbers overlap share tweaks, and nothing here notices it.
+    Bytes512AnyOffset,
 }
 
 impl SectorUnit {
     /// By how much the number grows from one sector to the next.
     pub(crate) const fn units_per_sector(self, size: SectorSize) -> u32 {
         match self {
-            SectorUnit::Bytes512 => size.0 / 512,
+            SectorUnit::Bytes512 | SectorUnit::Bytes512AnyOffset => size.0 / 512,
             SectorUnit::Sector => 1,
         }
+    }
+
+    /// Refuses the number of a first sector that lies between two sectors.
+    #[inline]
+    pub(crate) fn check_number(self, size: SectorSize, first_sector: u64) -> Result<()> {
+        let step = self.units_per_sector(size);
+        // Sizes are powers of two, nearly always, and a division shows in the time of one sector.
+        let rest =
+            if step.is_power_of_two() { first_sector & u64::from(step - 1) } else { first_sector % u64::from(step) };
+        if self == SectorUnit::Bytes512 && rest != 0 {
+            return Err(Error::SectorNumber { first_sector, units_per_sector: step });
+        }
+        Ok(())
     }
 }

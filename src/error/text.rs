@@ -25,6 +25,11 @@ impl fmt::Display for Error {
             Error::SectorOverflow { first_sector } => {
                 write!(f, "a run that starts at sector {first_sector} goes past the last sector number, 2^64 - 1")
             }
+            Error::SectorNumber { first_sector, units_per_sector } => write!(
+                f,
+                "sector {first_sector} doesn't begin at a sector: numbers count units of 512 bytes, so that each is a multiple \
+                 of {units_per_sector}; multiply page numbers by {units_per_sector}, or count whole sectors (SectorUnit::Sector)"
+            ),
             Error::StreamOverflow { offset } => {
                 write!(f, "a run that starts at offset {offset} of a stream goes past the last one, 2^64 - 1")
             }

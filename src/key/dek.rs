@@ -123,10 +123,10 @@ impl DekAlgorithm {
 /// A data encryption key: random bytes that encrypt sectors, or a stream of bytes, and are themselves only ever stored wrapped.
 ///
 /// ```
-/// use atrest::{Dek, DekAlgorithm, SectorSize};
+/// use atrest::{Dek, DekAlgorithm, SectorSize, SectorUnit};
 ///
 /// let dek = Dek::generate(DekAlgorithm::Aes256Xts)?;
-/// let cipher = dek.sector_cipher(SectorSize::B512)?;
+/// let cipher = dek.sector_cipher(SectorSize::B512, SectorUnit::Bytes512)?;
 /// let mut sector = [0; 512];
 /// cipher.encrypt(0, &mut sector)?;
 /// # Ok::<(), atrest::Error>(())
@@ -151,28 +151,11 @@ impl Dek {
         self.algorithm
     }
 
-    /// Expands the key for sectors of `sector_size`, numbered in units of 512 bytes.
+    /// Expands the key for sectors of `sector_size`, numbered in `unit`s; in a box, so that no move leaves round keys behind.
     ///
     /// # Errors
     /// [`Error::SectorSize`], as [`SectorCipher::new`]; [`Error::UnsupportedAlgorithm`] unless the key is for XTS.
-    pub fn sector_cipher(&self, sector_size: SectorSize) -> Result<SectorCipher> {
-        SectorCipher::new(self.xts_key()?, sector_size)
-    }
-
-    /// Expands the key for sectors of `sector_size`, numbered in `unit`s.
-    ///
-    /// # Errors
-    /// [`Error::SectorSize`], as [`SectorCipher::with_unit`]; [`Error::UnsupportedAlgorithm`] unless the key is for XTS.
-    pub fn sector_cipher_with_unit(&self, sector_size: SectorSize, unit: SectorUnit) -> Result<SectorCipher> {
-        SectorCipher::with_unit(self.xts_key()?, sector_size, unit)
-    }
-
-    /// As [`sector_cipher_with_unit`](Self::sector_cipher_with_unit), in a box, which is where a cipher should be that lives
-    /// long: a value that is moved leaves its round keys behind on the stack, and here they are wiped.
-    ///
-    /// # Errors
-    /// [`Error::SectorSize`], as [`SectorCipher::with_unit`]; [`Error::UnsupportedAlgorithm`] unless the key is for XTS.
-    pub fn boxed_sector_cipher(&self, sector_size: SectorSize, unit: SectorUnit) -> Result<Box<SectorCipher>> {
+    pub fn sector_cipher(&self, sector_size: SectorSize, unit: SectorUnit) -> Result<Box<SectorCipher>> {
         SectorCipher::boxed(self.xts_key()?, sector_size, unit)
     }
 
@@ -288,11 +271,7 @@ mod tests {
                 let fits = dek.dm_cipher(spec, SectorSize::B512).is_ok();
                 assert!(!fits || algorithm != DekAlgorithm::Aes256Ctr, "{spec:?}");
             }
-            for cipher in [
-                dek.sector_cipher(SectorSize::B512).map(drop),
-                dek.sector_cipher_with_unit(SectorSize::B512, SectorUnit::Sector).map(drop),
-                dek.boxed_sector_cipher(SectorSize::B512, SectorUnit::Sector).map(drop),
-            ] {
+            for cipher in [dek.sector_cipher(SectorSize::B512, SectorUnit::Sector).map(drop)] {
                 match cipher {
                     Ok(()) => assert!(algorithm.is_xts()),
                     Err(e) => assert!(matches!(e, Error::UnsupportedAlgorithm(_)) && !algorithm.is_xts()),

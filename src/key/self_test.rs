@@ -282,7 +282,8 @@ mod tests {
             uses
         };
         // Lazily: whatever comes before the spoilt one works, and an open cipher works until then.
-        let open = (!spoilt.contains("kernel")).then(|| SectorCipher::new(&key, SectorSize::B512).unwrap());
+        let open = (!spoilt.contains("kernel"))
+            .then(|| SectorCipher::new(&key, SectorSize::B512, SectorUnit::Bytes512).unwrap());
         assert!(uses(&mut out).iter().any(|(_, result)| matches!(result, Err(Error::SelfTest { .. }))), "{spoilt}");
         for (_, result) in uses(&mut out) {
             refused(result);

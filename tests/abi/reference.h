@@ -39,6 +39,7 @@ const char *atrest_version(void);
 #define ATREST_ERR_SELF_TEST 112
 #define ATREST_ERR_NOT_APPROVED 113
 #define ATREST_ERR_KEY_EXHAUSTED 114
+#define ATREST_ERR_SECTOR_NUMBER 115
 #define ATREST_ERR_UNSUPPORTED_ALGORITHM 200
 #define ATREST_ERR_INVALID_NAME 201
 #define ATREST_ERR_CONTEXT_LENGTH 202
@@ -291,6 +292,7 @@ atrest_status atrest_hazmat_dek_from_bytes(const void *bytes, size_t bytes_len, 
 atrest_status atrest_hazmat_dek_bytes(const atrest_dek *dek, void *bytes, size_t bytes_cap, size_t *bytes_len);
 #define ATREST_UNIT_512 1
 #define ATREST_UNIT_SECTOR 2
+#define ATREST_UNIT_512_ANY_OFFSET 3
 typedef struct atrest_sector_cipher atrest_sector_cipher;
 atrest_status atrest_sector_cipher_new(const atrest_dek *dek, uint32_t sector_size, uint32_t sector_unit,
     atrest_sector_cipher **out);

@@ -168,7 +168,7 @@ void empty_handles()
     FAILS(null, dek.hazmat_bytes(sector));
     FAILS(null, atrest::dek::unwrap(vault, sector, "disk"));
 
-    FAILS(null, atrest::sector_cipher::make(dek, 512));
+    FAILS(null, atrest::sector_cipher::make(dek, 512, atrest::sector_unit::of_512));
     const atrest::sector_cipher cipher;
     FAILS(null, cipher.encrypt(0, sector));
     FAILS(null, cipher.decrypt_to(0, sector, sector));
@@ -385,7 +385,7 @@ void deks_and_ciphers()
     const atrest::dek third = GOT(atrest::dek::hazmat_from_bytes(key));
     FAILS(ATREST_ERR_EQUAL_KEY_HALVES, atrest::dek::hazmat_from_bytes(bytes(64)));
 
-    const atrest::sector_cipher one = GOT(atrest::sector_cipher::make(dek, 4096));
+    const atrest::sector_cipher one = GOT(atrest::sector_cipher::make(dek, 4096, atrest::sector_unit::of_512));
     const atrest::sector_cipher two = GOT(atrest::sector_cipher::make(third, 4096, atrest::sector_unit::sector));
     const bytes plain = pattern(8192);
     bytes sectors = plain, other(8192);
@@ -406,8 +406,20 @@ void deks_and_ciphers()
     CHECK(sectors == plain);
     FAILS(ATREST_ERR_LENGTH_MISMATCH, one.encrypt_to(8, {plain.data(), 4096}, other));
     FAILS(ATREST_ERR_PARTIAL_SECTOR, one.encrypt(8, {sectors.data(), 4095}));
+    // Pages numbered 0, 1, 2 are refused where numbers count units of 512 bytes.
+    FAILS(ATREST_ERR_SECTOR_NUMBER, one.encrypt(1, sectors));
+    FAILS(ATREST_ERR_SECTOR_NUMBER, one.decrypt_to(2, sectors, other));
+    const atrest::sector_cipher any
+        = GOT(atrest::sector_cipher::make(dek, 4096, atrest::sector_unit::of_512_any_offset));
+    GOT(any.encrypt_to(8, plain, other));
+    GOT(one.encrypt(8, sectors));
+    CHECK(other == sectors);
+    GOT(any.decrypt(8, sectors));
+    GOT(any.encrypt_to(1, plain, other));
+    GOT(any.decrypt(1, other));
+    CHECK(other == plain);
     FAILS(ATREST_ERR_OVERLAP, one.encrypt_to(8, {sectors.data(), 4096}, {sectors.data() + 16, 4096}));
-    FAILS(ATREST_ERR_SECTOR_SIZE, atrest::sector_cipher::make(dek, 100));
+    FAILS(ATREST_ERR_SECTOR_SIZE, atrest::sector_cipher::make(dek, 100, atrest::sector_unit::of_512));
 
     const std::uint64_t used = GOT(one.usage());
     CHECK(used >= 1024 && used < atrest::blocks_due && GOT(two.usage()) == 0);
@@ -453,7 +465,7 @@ void streams()
     FAILS(ATREST_ERR_LENGTH_MISMATCH, cipher.apply_to(0, data, other));
     FAILS(ATREST_ERR_STREAM_OVERFLOW, cipher.apply(UINT64_MAX - 9, data));
     CHECK(GOT(cipher.usage()) == 7);
-    FAILS(ATREST_ERR_UNSUPPORTED_ALGORITHM, atrest::sector_cipher::make(dek, 512));
+    FAILS(ATREST_ERR_UNSUPPORTED_ALGORITHM, atrest::sector_cipher::make(dek, 512, atrest::sector_unit::of_512));
     FAILS(ATREST_ERR_UNSUPPORTED_ALGORITHM, atrest::stream_cipher::make(GOT(atrest::dek::generate()), atrest::nonce{}));
     FAILS(ATREST_ERR_NULL_ARGUMENT, atrest::stream_cipher().apply(0, data));
 }

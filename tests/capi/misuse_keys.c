@@ -356,6 +356,27 @@ static void ciphers(const atrest_dek *dek)
     NO_BYTES(ATREST_ERR_NULL_ARGUMENT, atrest_sector_cipher_encrypt_streaming(cipher, 0, NULL, bytes, 512));
     NO_BYTES(ATREST_ERR_PARTIAL_SECTOR, atrest_sector_cipher_decrypt_streaming(cipher, 0, marked, bytes, 100));
 
+    // Pages that are numbered 0, 1, 2 are refused where numbers count units of 512 bytes, or have tweaks of their own.
+    atrest_sector_cipher *pages;
+    OK(atrest_sector_cipher_new(dek, 4096, ATREST_UNIT_512, &pages));
+    NO_BYTES(ATREST_ERR_SECTOR_NUMBER, atrest_sector_cipher_encrypt(pages, 1, bytes, 4096));
+    NO_BYTES(ATREST_ERR_SECTOR_NUMBER, atrest_sector_cipher_decrypt(pages, 7, bytes, 4096));
+    NO_BYTES(ATREST_ERR_SECTOR_NUMBER, atrest_sector_cipher_encrypt_to(pages, 2, marked, bytes, 4096));
+    const atrest_segment page[] = {{bytes, 4096}};
+    NO_BYTES(ATREST_ERR_SECTOR_NUMBER, atrest_sector_cipher_encrypt_segments(pages, 1, page, 1));
+    OK(atrest_sector_cipher_encrypt(pages, 8, bytes, 4096));
+    atrest_sector_cipher_free(pages);
+    memset(marked, 0xa5, sizeof marked);
+    OK(atrest_sector_cipher_new(dek, 4096, ATREST_UNIT_SECTOR, &pages));
+    memset(bytes, 0xa5, sizeof bytes);
+    OK(atrest_sector_cipher_encrypt_to(pages, 0, bytes, marked, 4096));
+    OK(atrest_sector_cipher_encrypt(pages, 1, bytes, 4096));
+    CHECK(memcmp(bytes, marked, 4096) != 0);
+    atrest_sector_cipher_free(pages);
+    OK(atrest_sector_cipher_new(dek, 4096, ATREST_UNIT_512_ANY_OFFSET, &pages));
+    OK(atrest_sector_cipher_encrypt(pages, 1, bytes, 4096));
+    atrest_sector_cipher_free(pages);
+
     // All segments are looked at before the first is touched.
     const atrest_segment null_base[] = {{bytes, 512}, {NULL, 512}}, partial[] = {{bytes, 512}, {bytes + 512, 100}};
     const atrest_segment two[] = {{bytes, 512}, {NULL, 0}, {bytes + 512, 512}};

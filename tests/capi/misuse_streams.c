@@ -120,7 +120,7 @@ static void sectors(atrest_vault *vault, const uint8_t *stream, const uint8_t *n
     NO_HANDLE(atrest_sector_cipher, ATREST_ERR_NULL_ARGUMENT, OPEN(vault, prefix, size, NULL, 512, ATREST_UNIT_512));
     NO_HANDLE(atrest_sector_cipher, ATREST_ERR_SECTOR_SIZE, OPEN(vault, prefix, size, "db", 65537, ATREST_UNIT_SECTOR));
     NO_HANDLE(atrest_sector_cipher, ATREST_ERR_SECTOR_SIZE, OPEN(vault, prefix, size, "db", 520, ATREST_UNIT_512));
-    NO_HANDLE(atrest_sector_cipher, ATREST_ERR_BAD_ENUM, OPEN(vault, prefix, size, "db", 512, 3));
+    NO_HANDLE(atrest_sector_cipher, ATREST_ERR_BAD_ENUM, OPEN(vault, prefix, size, "db", 512, 4));
     NO_HANDLE(atrest_sector_cipher, ATREST_ERR_CONTEXT_MISMATCH, OPEN(vault, prefix, size, "dc", 512, ATREST_UNIT_512));
     NO_HANDLE(atrest_sector_cipher, ATREST_ERR_INVALID_PREFIX, OPEN(vault, prefix, size - 1, "db", 512, ATREST_UNIT_512));
     NO_HANDLE(atrest_sector_cipher, ATREST_ERR_INVALID_PREFIX, OPEN(vault, none, size, "db", 512, ATREST_UNIT_512));

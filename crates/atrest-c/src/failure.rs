@@ -188,6 +188,7 @@ fn status_of(error: &Error) -> atrest_status {
         Error::PartialSector { .. } => ATREST_ERR_PARTIAL_SECTOR,
         Error::LengthMismatch { .. } => ATREST_ERR_LENGTH_MISMATCH,
         Error::SectorOverflow { .. } => ATREST_ERR_SECTOR_OVERFLOW,
+        Error::SectorNumber { .. } => ATREST_ERR_SECTOR_NUMBER,
         Error::DataUnitLength { .. } => ATREST_ERR_DATA_UNIT_LENGTH,
         Error::KernelUnavailable { .. } => ATREST_ERR_KERNEL_UNAVAILABLE,
         Error::StreamOverflow { .. } => ATREST_ERR_STREAM_OVERFLOW,

@@ -30,10 +30,14 @@ macro_rules! from_to {
 }
 
 /// Sector numbers count units of 512 bytes, whatever the sector size: plain64 of dm-crypt and LUKS. Sectors of 4096
-/// bytes have the numbers 0, 8, 16 and so on.
+/// bytes have the numbers 0, 8, 16 and so on; numbers between them are refused, since sectors numbered 0, 1, 2 would share
+/// tweaks.
 pub const ATREST_UNIT_512: u32 = 1;
-/// Sector numbers count sectors: plain64 with iv_large_sectors of dm-crypt.
+/// Sector numbers count sectors or pages: 0, 1, 2 at any size. It is plain64 with iv_large_sectors of dm-crypt.
 pub const ATREST_UNIT_SECTOR: u32 = 2;
+/// As ATREST_UNIT_512, from any number on: plain64 of dm-crypt with an offset that isn't a multiple of the sector size.
+/// Runs whose numbers overlap share tweaks, and nothing here notices it.
+pub const ATREST_UNIT_512_ANY_OFFSET: u32 = 3;
 
 /// An expanded XTS key, with how sectors are cut and numbered. Freed by atrest_sector_cipher_free, which wipes it.
 pub struct atrest_sector_cipher;
@@ -51,7 +55,7 @@ pub unsafe extern "C" fn atrest_sector_cipher_new(
 ) -> atrest_status {
     run(move || {
         let (dek, out) = (handle!(dek), out!(out));
-        out.boxed(dek.boxed_sector_cipher(SectorSize::new(sector_size)?, unit_of(sector_unit)?)?);
+        out.boxed(dek.sector_cipher(SectorSize::new(sector_size)?, unit_of(sector_unit)?)?);
         Ok(())
     })
 }
@@ -65,7 +69,7 @@ pub unsafe extern "C" fn atrest_sector_cipher_free(cipher: *mut atrest_sector_ci
 /// Encrypts `len` bytes of consecutive sectors in place. `first_sector` is the number of the first one. `sectors` is
 /// untouched unless the function returns ATREST_OK.
 ///
-/// Errors: ATREST_ERR_PARTIAL_SECTOR; ATREST_ERR_SECTOR_OVERFLOW; ATREST_ERR_KEY_EXHAUSTED.
+/// Errors: ATREST_ERR_PARTIAL_SECTOR; ATREST_ERR_SECTOR_NUMBER; ATREST_ERR_SECTOR_OVERFLOW; ATREST_ERR_KEY_EXHAUSTED.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn atrest_sector_cipher_encrypt(
     cipher: *const atrest_sector_cipher,
@@ -90,7 +94,7 @@ pub unsafe extern "C" fn atrest_sector_cipher_decrypt(
 /// Encrypts `len` bytes of consecutive sectors from `src` to `dst`, which may be the same but must not overlap in
 /// part.
 ///
-/// Errors: ATREST_ERR_OVERLAP; ATREST_ERR_PARTIAL_SECTOR; ATREST_ERR_SECTOR_OVERFLOW.
+/// Errors: ATREST_ERR_OVERLAP; those of atrest_sector_cipher_encrypt.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn atrest_sector_cipher_encrypt_to(
     cipher: *const atrest_sector_cipher,
@@ -202,6 +206,7 @@ pub(crate) fn unit_of(sector_unit: u32) -> Result<SectorUnit, Failure> {
     match sector_unit {
         ATREST_UNIT_512 => Ok(SectorUnit::Bytes512),
         ATREST_UNIT_SECTOR => Ok(SectorUnit::Sector),
+        ATREST_UNIT_512_ANY_OFFSET => Ok(SectorUnit::Bytes512AnyOffset),
         other => Err(Failure::bad_enum("sector_unit", other)),
     }
 }

@@ -69,7 +69,7 @@ pub struct atrest_segment {
 /// The segments follow one another on the disk: the first sector of one has the number behind the last of the segment
 /// before. They must not overlap. All lengths are checked before the first segment is touched.
 ///
-/// Errors: ATREST_ERR_PARTIAL_SECTOR; ATREST_ERR_SECTOR_OVERFLOW.
+/// Errors: those of atrest_sector_cipher_encrypt.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn atrest_sector_cipher_encrypt_segments(
     cipher: *const atrest_sector_cipher,

@@ -124,7 +124,7 @@ impl Test {
                 self.run(key_len, size, SectorUnit::Sector, counts, Begin::BeforeEnd);
             }
             // Numbers in steps of 8, and a run so long that memory is fetched ahead.
-            self.run(key_len, 4096, SectorUnit::Bytes512, &[1, 3, 66], Begin::At(u64::from(u32::MAX) - 7));
+            self.run(key_len, 4096, SectorUnit::Bytes512AnyOffset, &[1, 3, 66], Begin::At(u64::from(u32::MAX) - 7));
             self.run(key_len, 65_536, SectorUnit::Sector, &[LONGEST / 65_536], Begin::At(0));
         }
     }
@@ -216,7 +216,7 @@ impl Test {
     /// One run in segments, source and destination cut at different sectors.
     fn segments(&mut self) {
         for key_len in KEY_LENGTHS {
-            for (size, unit) in [(512, SectorUnit::Bytes512), (520, SectorUnit::Sector), (4096, SectorUnit::Bytes512)] {
+            for (size, unit) in [(512, SectorUnit::Bytes512), (520, SectorUnit::Sector), (4096, SectorUnit::Bytes512AnyOffset)] {
                 let [portable, wide] = ciphers(key_len, size, unit);
                 let (count, size_bytes) = (70, size as usize);
                 let plain = &self.plain[..count * size_bytes];

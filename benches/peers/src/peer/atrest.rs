@@ -11,7 +11,7 @@ pub fn kernels() -> Vec<Peer> {
         let name = format!("atrest, {}", kind.name());
         match i {
             0 => Peer::new(&name, "this library as its users have it", Role::Default, move |job| {
-                make(job, SectorCipher::with_unit(job.key, size(job), SectorUnit::Sector))
+                make(job, SectorCipher::new(job.key, size(job), SectorUnit::Sector))
             }),
             _ => Peer::new(&name, "a kernel for other CPUs", Role::Kernel, move |job| {
                 make(job, SectorCipher::with_kernel(job.key, size(job), SectorUnit::Sector, kind))
