@@ -32,7 +32,7 @@ static size_t make_disk(const atrest_vault *vault, unsigned char *envelope, size
     atrest_dek *dek;
     size_t envelope_len;
     check(atrest_dek_generate(ATREST_AES_256_XTS, &dek), "generating a DEK");
-    check(atrest_dek_wrap(dek, vault, "disks", DISK_ID, strlen(DISK_ID), envelope, envelope_cap, &envelope_len),
+    check(atrest_envelope_seal(dek, vault, "disks", DISK_ID, strlen(DISK_ID), envelope, envelope_cap, &envelope_len),
           "wrapping the DEK");
     atrest_dek_free(dek);
     return envelope_len;
@@ -47,7 +47,7 @@ static atrest_sector_cipher *open_disk(const atrest_vault *vault, const unsigned
 
     atrest_dek *dek;
     atrest_sector_cipher *cipher;
-    check(atrest_dek_unwrap(vault, envelope, envelope_len, DISK_ID, strlen(DISK_ID), &dek), "unwrapping the DEK");
+    check(atrest_envelope_unseal(vault, envelope, envelope_len, DISK_ID, strlen(DISK_ID), &dek), "unwrapping the DEK");
     check(atrest_sector_cipher_new(dek, SECTOR, ATREST_UNIT_512, &cipher), "expanding the DEK");
     atrest_dek_free(dek);
     return cipher;
@@ -85,7 +85,7 @@ int main(int argc, char **argv)
 
     // An envelope is bound to its disk.
     atrest_dek *dek;
-    atrest_status status = atrest_dek_unwrap(vault, envelope, envelope_len, "disk-18", 7, &dek);
+    atrest_status status = atrest_envelope_unseal(vault, envelope, envelope_len, "disk-18", 7, &dek);
     printf("for another disk: %s\n", atrest_status_name(status));
 
     atrest_sector_cipher_free(cipher);

@@ -32,9 +32,58 @@
 // CALLBACKS    A callback may be called from any thread that uses the handle it belongs to. It may call this library,
 //              but a device's callbacks not the volume or header on that device, and those that a disk service was made
 //              of, or that tell how far it is, not that service. It must neither throw a C++ exception nor longjmp out. It
-//              writes into memory that the library lends it. A handle that it gives away is the library's to free.
+//              says why it fails by atrest_set_callback_message. It writes into memory that the library lends it. A
+//              handle that it gives away is the library's to free.
 // UNITS        Sizes, lengths and offsets are in bytes. A sector's number says in its name what it counts.
 // HAZMAT       A function that can lose data or leak a key when it is used without care has `hazmat` in its name.
+//
+// THE TWELVE CALLS that most programs need, in the order in which they come (examples/volume.c makes them):
+//
+//    1  atrest_vault_create_file, atrest_vault_open_file   the vault that holds your keys
+//    2  atrest_vault_create_key                            a key in it, once
+//    3  atrest_device_open_file                            the disk or image file
+//    4  atrest_volume_format                               a new volume on it, under that key
+//    5  atrest_volume_open                                 an existing one
+//    6  atrest_volume_read_at                              reads and decrypts whole sectors
+//    7  atrest_volume_write_at                             encrypts and writes whole sectors
+//    8  atrest_volume_sync                                 makes writes last
+//    9  atrest_volume_rotate_kek                           puts the volume under the newest version of its key
+//   10  atrest_header_backup                               keeps what the volume can't be opened without
+//   11  atrest_volume_free, atrest_device_free, atrest_vault_free
+//   12  atrest_last_error_message                          why a call failed
+//
+// Sections, in this order:
+//
+//   VERSION
+//   STATUS
+//   MESSAGES
+//   CLOCKS
+//   VAULTS
+//   KEYS OF A VAULT FILE
+//   ACCESS TO A VAULT FILE, AND ITS AUDIT LOG
+//   VAULTS OF CALLBACKS
+//   DATA ENCRYPTION KEYS
+//   SECTOR CIPHER
+//   SEGMENTS
+//   STREAM CIPHER
+//   KEY WRAP
+//   DEVICES
+//   ENCRYPTED FILES
+//   THE MEMORY OF SECRETS
+//   SELF-TESTS, APPROVED ALGORITHMS, LIMITS OF KEYS
+//   WAYS INTO A VOLUME
+//   HOW VOLUMES ARE MADE AND OPENED
+//   VOLUMES
+//   HEADERS
+//   WHAT A HEADER LISTS
+//   CUSTOMERS' VAULTS
+//   WHERE DISKS LIE
+//   DISK SERVICE
+//   ENCRYPTION SETS
+//   DISKS, SNAPSHOTS AND IMAGES
+//   OPEN DISKS
+//   REPORTS
+//   CARE OF A STORE
 //
 // Generated from crates/atrest-c/src by tests/capi/header.rs: change it there.
 
@@ -431,7 +480,7 @@ typedef struct {
 // The first value of an atrest_unlock.
 #define ATREST_UNLOCK_INIT {sizeof(atrest_unlock), 0, 0, 0, 0, 0, 0}
 
-// What atrest_vault_list says of one version of a key. It and its texts are valid during the callback only.
+// What atrest_vault_keys says of one version of a key. It and its texts are valid during the callback only.
 typedef struct {
     // The size of this struct in the library that runs.
     size_t struct_size;
@@ -520,7 +569,7 @@ atrest_status atrest_vault_import_version(atrest_vault *vault, const char *key_n
 // first. `each` returns ATREST_OK to go on; anything else ends the list with ATREST_ERR_CALLBACK_FAILED.
 //
 // Errors: those of the vault's file.
-atrest_status atrest_vault_list(const atrest_vault *vault, atrest_status (*each)(void *user,
+atrest_status atrest_vault_keys(const atrest_vault *vault, atrest_status (*each)(void *user,
     const atrest_key_version *version), void *user);
 
 // Destroys one version of a key in a vault file, for good. WHATEVER ONLY THIS VERSION CAN UNWRAP IS LOST: that erases
@@ -599,7 +648,7 @@ typedef struct {
 // The first value of an atrest_version_change.
 #define ATREST_VERSION_CHANGE_INIT {sizeof(atrest_version_change), 0, 0, 0, 0, 0}
 
-// What atrest_vault_list_deleted says of a key. It and its text are valid during the callback only.
+// What atrest_vault_deleted_keys says of a key. It and its text are valid during the callback only.
 typedef struct {
     // The size of this struct in the library that runs.
     size_t struct_size;
@@ -672,11 +721,11 @@ atrest_status atrest_vault_recover_key(atrest_vault *vault, const char *key_name
 atrest_status atrest_hazmat_vault_purge_key(atrest_vault *vault, const char *key_name);
 
 // Turns the purge protection of a vault file on. Nothing turns it off.
-atrest_status atrest_vault_protect(atrest_vault *vault);
+atrest_status atrest_vault_enable_purge_protection(atrest_vault *vault);
 
 // Calls `each` for every deleted key. `each` returns ATREST_OK to go on; anything else ends the list with
 // ATREST_ERR_CALLBACK_FAILED.
-atrest_status atrest_vault_list_deleted(const atrest_vault *vault, atrest_status (*each)(void *user,
+atrest_status atrest_vault_deleted_keys(const atrest_vault *vault, atrest_status (*each)(void *user,
     const atrest_deleted_key *key), void *user);
 
 // ---------------------------------------------------------------------------------------------------------------------
@@ -744,8 +793,8 @@ atrest_status atrest_vault_revoke(atrest_vault *vault, const char *identity, uin
 
 // Calls `each` for every identity that has access. `each` returns ATREST_OK to go on; anything else ends the list with
 // ATREST_ERR_CALLBACK_FAILED.
-atrest_status atrest_vault_list_grants(const atrest_vault *vault, atrest_status (*each)(void *user,
-    const char *identity, uint32_t operations), void *user);
+atrest_status atrest_vault_grants(const atrest_vault *vault, atrest_status (*each)(void *user, const char *identity,
+    uint32_t operations), void *user);
 
 // The vault as an identity other than its owner sees it. What it isn't granted fails with ATREST_ERR_ACCESS_DENIED, from
 // the moment at which access is revoked.
@@ -952,7 +1001,7 @@ atrest_status atrest_dek_fingerprint(const atrest_dek *dek, uint8_t *fingerprint
 //
 // Errors: ATREST_ERR_INVALID_NAME; ATREST_ERR_NO_SUCH_KEY; ATREST_ERR_CONTEXT_LENGTH; ATREST_ERR_UNSUPPORTED_ALGORITHM
 // for a DEK that is for neither XTS nor CTR; ATREST_ERR_BUFFER_TOO_SHORT, after the vault was asked; what the vault answers.
-atrest_status atrest_dek_wrap(const atrest_dek *dek, const atrest_vault *vault, const char *key_name,
+atrest_status atrest_envelope_seal(const atrest_dek *dek, const atrest_vault *vault, const char *key_name,
     const void *context, size_t context_len, void *envelope, size_t envelope_cap, size_t *envelope_len);
 
 // Has `vault` unwrap the DEK of an envelope, which must be bound to `context`.
@@ -960,7 +1009,7 @@ atrest_status atrest_dek_wrap(const atrest_dek *dek, const atrest_vault *vault, 
 // Errors: ATREST_ERR_INVALID_ENVELOPE, also when it was altered; ATREST_ERR_CONTEXT_MISMATCH;
 // ATREST_ERR_NOT_THIS_VAULT; ATREST_ERR_NO_SUCH_KEY when the version was destroyed; ATREST_ERR_UNWRAP_FAILED; what
 // the vault answers.
-atrest_status atrest_dek_unwrap(const atrest_vault *vault, const void *envelope, size_t envelope_len,
+atrest_status atrest_envelope_unseal(const atrest_vault *vault, const void *envelope, size_t envelope_len,
     const void *context, size_t context_len, atrest_dek **out);
 
 // The URL of the key version that wrapped an envelope's DEK, so that the right vault can be asked. It is not proven

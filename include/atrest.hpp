@@ -1066,9 +1066,9 @@ public:
     }
 
     // Calls `each` with an atrest_key_version.
-    template <class F> result<void> list(F &&each) const {
+    template <class F> result<void> keys(F &&each) const {
         return detail::each<const atrest_key_version *>(
-            each, [&](auto... visit) { return atrest_vault_list(get(), visit...); });
+            each, [&](auto... visit) { return atrest_vault_keys(get(), visit...); });
     }
     template <class F> result<void> describe(text name, F &&each) const { return describe(name, nullptr, each); }
     template <class F> result<void> describe(text name, text version, F &&each) const {
@@ -1077,9 +1077,9 @@ public:
         });
     }
     // Calls `each` with an atrest_deleted_key.
-    template <class F> result<void> list_deleted(F &&each) const {
+    template <class F> result<void> deleted_keys(F &&each) const {
         return detail::each<const atrest_deleted_key *>(
-            each, [&](auto... visit) { return atrest_vault_list_deleted(get(), visit...); });
+            each, [&](auto... visit) { return atrest_vault_deleted_keys(get(), visit...); });
     }
 
     result<void> set_version(text key_url, const version_change &change) {
@@ -1087,7 +1087,7 @@ public:
     }
     result<void> delete_key(text name) { return detail::done(atrest_vault_delete_key(get(), name.get())); }
     result<void> recover_key(text name) { return detail::done(atrest_vault_recover_key(get(), name.get())); }
-    result<void> protect() { return detail::done(atrest_vault_protect(get())); }
+    result<void> enable_purge_protection() { return detail::done(atrest_vault_enable_purge_protection(get())); }
     result<void> hazmat_purge_key(text name) { return detail::done(atrest_hazmat_vault_purge_key(get(), name.get())); }
     result<void> hazmat_destroy_version(text key_url) {
         return detail::done(atrest_hazmat_vault_destroy_version(get(), key_url.get()));
@@ -1100,12 +1100,12 @@ public:
         return detail::done(atrest_vault_revoke(get(), identity.get(), static_cast<std::uint32_t>(what)));
     }
     // Calls `each` with the identity, a const char *, and its operations.
-    template <class F> result<void> list_grants(F &&each) const {
+    template <class F> result<void> grants(F &&each) const {
         auto one = [&](const char *identity, std::uint32_t what) {
             return each(identity, static_cast<operations>(what));
         };
         return detail::each<const char *, std::uint32_t>(
-            one, [&](auto... visit) { return atrest_vault_list_grants(get(), visit...); });
+            one, [&](auto... visit) { return atrest_vault_grants(get(), visit...); });
     }
     [[nodiscard]] result<vault> as_identity(text identity) const {
         return detail::handle_of<vault>([&](auto out) { return atrest_vault_as_identity(get(), identity.get(), out); });
@@ -1149,9 +1149,9 @@ public:
             [&](auto out) { return atrest_dek_generate(static_cast<std::uint32_t>(algorithm), out); });
     }
     // Has `keys` unwrap the DEK of an envelope.
-    [[nodiscard]] static result<dek> unwrap(const vault &keys, const_bytes envelope, octets context) {
+    [[nodiscard]] static result<dek> unseal(const vault &keys, const_bytes envelope, octets context) {
         return detail::handle_of<dek>([&](auto out) {
-            return atrest_dek_unwrap(keys.get(), envelope.data(), envelope.size(), context.data(), context.size(), out);
+            return atrest_envelope_unseal(keys.get(), envelope.data(), envelope.size(), context.data(), context.size(), out);
         });
     }
     // Wiping `bytes` stays with the caller.
@@ -1168,9 +1168,9 @@ public:
         return detail::value_of<atrest::fingerprint>([&](auto out) { return atrest_dek_fingerprint(get(), out->data()); });
     }
     // Has `keys` wrap this, and returns the envelope, which is no secret.
-    [[nodiscard]] result<std::vector<std::uint8_t>> wrap(const vault &keys, text key_name, octets context) const {
+    [[nodiscard]] result<std::vector<std::uint8_t>> seal(const vault &keys, text key_name, octets context) const {
         return detail::bytes_of(ATREST_ENVELOPE_MAX, [&](auto... out) {
-            return atrest_dek_wrap(get(), keys.get(), key_name.get(), context.data(), context.size(), out...);
+            return atrest_envelope_seal(get(), keys.get(), key_name.get(), context.data(), context.size(), out...);
         });
     }
     // Puts the key itself into `bytes`, and returns its length. Wiping `bytes` stays with the caller.

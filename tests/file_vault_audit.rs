@@ -93,7 +93,7 @@ fn every_use_is_in_the_log_with_what_came_of_it() {
     vault.revoke("set-1").unwrap();
     set.wrap("disks", &dek()).unwrap_err();
     vault.delete_key("disks").unwrap();
-    vault.purge_key("tapes").unwrap_err();
+    vault.hazmat_purge_key("tapes").unwrap_err();
     // A wrapped key of another vault is no use of this one.
     let mut foreign = wrapped.clone();
     foreign.kek = "urn:uuid:0/keys/disks/1".parse().unwrap();

@@ -187,10 +187,10 @@ fn a_deleted_key_can_be_recovered_until_it_is_purged() {
     vault.recover_key("disks").unwrap();
     fixture.unwrap(&wrapped).unwrap().unwrap();
     assert!(matches!(vault.recover_key("disks"), Err(Error::NoSuchKey { .. })));
-    assert!(matches!(vault.purge_key("disks"), Err(Error::NoSuchKey { .. })), "a key in use was purged");
+    assert!(matches!(vault.hazmat_purge_key("disks"), Err(Error::NoSuchKey { .. })), "a key in use was purged");
 
     vault.delete_key("disks").unwrap();
-    vault.purge_key("disks").unwrap();
+    vault.hazmat_purge_key("disks").unwrap();
     assert!(matches!(fixture.unwrap(&wrapped), Err(Error::NoSuchKey { .. })));
     assert!(matches!(vault.recover_key("disks"), Err(Error::NoSuchKey { .. })));
     assert!(vault.deleted_keys().unwrap().is_empty());
@@ -208,15 +208,15 @@ fn purge_protection_keeps_a_key_until_its_retention_is_over() {
     assert!(matches!(vault.hazmat_destroy_version(&fixture.version(1)), Err(Error::PurgeProtected { .. })));
     vault.delete_key("disks").unwrap();
     fixture.clock.advance(7 * DAY - Duration::from_secs(1));
-    assert!(matches!(vault.purge_key("disks"), Err(Error::PurgeProtected { key }) if key == "disks"));
+    assert!(matches!(vault.hazmat_purge_key("disks"), Err(Error::PurgeProtected { key }) if key == "disks"));
     vault.recover_key("disks").unwrap();
     fixture.unwrap(&wrapped).unwrap().unwrap();
     // Deleted anew, its retention begins anew.
     vault.delete_key("disks").unwrap();
     fixture.clock.advance(Duration::from_secs(1));
-    assert!(matches!(vault.purge_key("disks"), Err(Error::PurgeProtected { .. })));
+    assert!(matches!(vault.hazmat_purge_key("disks"), Err(Error::PurgeProtected { .. })));
     fixture.clock.advance(7 * DAY);
-    vault.purge_key("disks").unwrap();
+    vault.hazmat_purge_key("disks").unwrap();
 }
 
 #[test]
@@ -227,9 +227,9 @@ fn purge_protection_can_be_turned_on_later() {
     assert!(fixture.again().properties().unwrap().purge_protection);
     fixture.vault.delete_key("disks").unwrap();
     fixture.clock.advance(89 * DAY);
-    assert!(matches!(fixture.vault.purge_key("disks"), Err(Error::PurgeProtected { .. })));
+    assert!(matches!(fixture.vault.hazmat_purge_key("disks"), Err(Error::PurgeProtected { .. })));
     fixture.clock.advance(DAY);
-    fixture.vault.purge_key("disks").unwrap();
+    fixture.vault.hazmat_purge_key("disks").unwrap();
 }
 
 #[test]

@@ -36,7 +36,7 @@ fn seeds() -> Vec<Vec<u8>> {
     made.set_version(&second, VersionChange::new().not_before(Some(5)).expires(Some(1 << 40))).unwrap();
     made.delete_key("deleted").unwrap();
     made.delete_key("purged").unwrap();
-    made.purge_key("purged").unwrap();
+    made.hazmat_purge_key("purged").unwrap();
     let destroyed = atrest::key::KeyId::new(made.id(), "destroyed", "1").unwrap();
     made.hazmat_destroy_version(&destroyed).unwrap();
     made.grant("disk-set-1", &[atrest::vault::KeyOperation::WrapKey]).unwrap();

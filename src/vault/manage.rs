@@ -164,7 +164,7 @@ impl FileVault {
     /// # Errors
     /// [`Error::PurgeProtected`] before its retention is over in a vault with purge protection; [`Error::NoSuchKey`] unless
     /// there is such a deleted key; those of writing the file.
-    pub fn purge_key(&self, name: &str) -> Result<()> {
+    pub fn hazmat_purge_key(&self, name: &str) -> Result<()> {
         let now = self.now();
         self.change(Use::of_key("purge", name), |body, _| {
             let protected = body.purge_protection;

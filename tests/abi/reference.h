@@ -149,7 +149,7 @@ atrest_status atrest_vault_import_key(atrest_vault *vault, const char *key_name,
     char *url, size_t url_cap);
 atrest_status atrest_vault_import_version(atrest_vault *vault, const char *key_name, const void *kek, size_t kek_len,
     char *url, size_t url_cap);
-atrest_status atrest_vault_list(const atrest_vault *vault, atrest_status (*each)(void *user,
+atrest_status atrest_vault_keys(const atrest_vault *vault, atrest_status (*each)(void *user,
     const atrest_key_version *version), void *user);
 atrest_status atrest_hazmat_vault_destroy_version(atrest_vault *vault, const char *key_url);
 #define ATREST_CHANGE_ENABLED 1
@@ -195,8 +195,8 @@ atrest_status atrest_vault_set_version(atrest_vault *vault, const char *key_url,
 atrest_status atrest_vault_delete_key(atrest_vault *vault, const char *key_name);
 atrest_status atrest_vault_recover_key(atrest_vault *vault, const char *key_name);
 atrest_status atrest_hazmat_vault_purge_key(atrest_vault *vault, const char *key_name);
-atrest_status atrest_vault_protect(atrest_vault *vault);
-atrest_status atrest_vault_list_deleted(const atrest_vault *vault, atrest_status (*each)(void *user,
+atrest_status atrest_vault_enable_purge_protection(atrest_vault *vault);
+atrest_status atrest_vault_deleted_keys(const atrest_vault *vault, atrest_status (*each)(void *user,
     const atrest_deleted_key *key), void *user);
 #define ATREST_OPERATION_GET 1
 #define ATREST_OPERATION_WRAP_KEY 2
@@ -217,8 +217,8 @@ typedef struct {
 } atrest_audit_entry;
 atrest_status atrest_vault_grant(atrest_vault *vault, const char *identity, uint32_t operations);
 atrest_status atrest_vault_revoke(atrest_vault *vault, const char *identity, uint32_t operations);
-atrest_status atrest_vault_list_grants(const atrest_vault *vault, atrest_status (*each)(void *user,
-    const char *identity, uint32_t operations), void *user);
+atrest_status atrest_vault_grants(const atrest_vault *vault, atrest_status (*each)(void *user, const char *identity,
+    uint32_t operations), void *user);
 atrest_status atrest_vault_as_identity(const atrest_vault *vault, const char *identity, atrest_vault **out);
 atrest_status atrest_vault_audit(const atrest_vault *vault, const char *head, atrest_status (*each)(void *user,
     const atrest_audit_entry *entry), void *user);
@@ -282,9 +282,9 @@ atrest_status atrest_dek_generate(uint32_t algorithm, atrest_dek **out);
 void atrest_dek_free(atrest_dek *dek);
 atrest_status atrest_dek_algorithm(const atrest_dek *dek, uint32_t *out);
 atrest_status atrest_dek_fingerprint(const atrest_dek *dek, uint8_t *fingerprint);
-atrest_status atrest_dek_wrap(const atrest_dek *dek, const atrest_vault *vault, const char *key_name,
+atrest_status atrest_envelope_seal(const atrest_dek *dek, const atrest_vault *vault, const char *key_name,
     const void *context, size_t context_len, void *envelope, size_t envelope_cap, size_t *envelope_len);
-atrest_status atrest_dek_unwrap(const atrest_vault *vault, const void *envelope, size_t envelope_len,
+atrest_status atrest_envelope_unseal(const atrest_vault *vault, const void *envelope, size_t envelope_len,
     const void *context, size_t context_len, atrest_dek **out);
 atrest_status atrest_envelope_key_url(const void *envelope, size_t envelope_len, char *url, size_t url_cap,
     size_t *url_len);

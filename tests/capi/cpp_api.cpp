@@ -155,8 +155,8 @@ void empty_handles()
     FAILS(null, vault.id());
     FAILS(null, vault.create_key("k"));
     FAILS(null, vault.rotate_key("k"));
-    FAILS(null, vault.list(nothing));
-    FAILS(null, vault.list_grants(nothing));
+    FAILS(null, vault.keys(nothing));
+    FAILS(null, vault.grants(nothing));
     FAILS(null, vault.delete_key("k"));
     FAILS(null, vault.audit_head());
     FAILS(null, vault.as_identity("me"));
@@ -164,9 +164,9 @@ void empty_handles()
     const atrest::dek dek;
     FAILS(null, dek.algorithm());
     FAILS(null, dek.fingerprint());
-    FAILS(null, dek.wrap(vault, "k", "disk"));
+    FAILS(null, dek.seal(vault, "k", "disk"));
     FAILS(null, dek.hazmat_bytes(sector));
-    FAILS(null, atrest::dek::unwrap(vault, sector, "disk"));
+    FAILS(null, atrest::dek::unseal(vault, sector, "disk"));
 
     FAILS(null, atrest::sector_cipher::make(dek, 512, atrest::sector_unit::of_512));
     const atrest::sector_cipher cipher;
@@ -289,10 +289,10 @@ void vaults()
 #endif
 
     std::vector<std::string> listed;
-    GOT(vault.list([&](const atrest_key_version &version) { listed.push_back(version.url); }));
+    GOT(vault.keys([&](const atrest_key_version &version) { listed.push_back(version.url); }));
     CHECK(listed.size() == 5);
     listed.clear();
-    GOT(vault.list([&](const atrest_key_version &version) {
+    GOT(vault.keys([&](const atrest_key_version &version) {
         listed.push_back(version.url);
         return listed.size() < 2;
     }));
@@ -312,32 +312,32 @@ void vaults()
 
     GOT(vault.delete_key("more"));
     std::string deleted;
-    GOT(vault.list_deleted([&](const atrest_deleted_key &key) { deleted = key.key_name; }));
+    GOT(vault.deleted_keys([&](const atrest_deleted_key &key) { deleted = key.key_name; }));
     CHECK(deleted == "more");
     GOT(vault.recover_key("more"));
     GOT(vault.delete_key("more"));
     GOT(vault.hazmat_purge_key("more"));
     FAILS(ATREST_ERR_NO_SUCH_KEY, vault.recover_key("more"));
     GOT(vault.hazmat_destroy_version(keys + "mine/1"));
-    GOT(vault.protect());
+    GOT(vault.enable_purge_protection());
     FAILS(ATREST_ERR_PURGE_PROTECTED, vault.hazmat_destroy_version(keys + "mine/2"));
 
     using atrest::operations;
     GOT(vault.grant("app", operations::get | operations::wrap_key | operations::unwrap_key));
     const atrest::vault app = GOT(vault.as_identity("app"));
     const atrest::dek dek = GOT(atrest::dek::generate());
-    const bytes envelope = GOT(dek.wrap(app, "disks", "disk-17"));
+    const bytes envelope = GOT(dek.seal(app, "disks", "disk-17"));
     GOT(vault.revoke("app", operations::unwrap_key));
-    FAILS(ATREST_ERR_ACCESS_DENIED, atrest::dek::unwrap(app, envelope, "disk-17"));
+    FAILS(ATREST_ERR_ACCESS_DENIED, atrest::dek::unseal(app, envelope, "disk-17"));
     int grants = 0;
-    GOT(vault.list_grants([&](const char *identity, operations what) {
+    GOT(vault.grants([&](const char *identity, operations what) {
         CHECK(std::string(identity) == "app" && what == (operations::get | operations::wrap_key));
         CHECK((what & operations::unwrap_key) == operations{});
         grants++;
         return false;
     }));
     CHECK(grants == 1);
-    FAILS(ATREST_ERR_UNSUPPORTED, app.list([](const atrest_key_version &) {}));
+    FAILS(ATREST_ERR_UNSUPPORTED, app.keys([](const atrest_key_version &) {}));
 
     const std::string head = GOT(vault.audit_head());
     GOT(vault.rotate_key("disks"));
@@ -373,11 +373,11 @@ void deks_and_ciphers()
     const atrest::dek dek = GOT(atrest::dek::generate());
     CHECK(GOT(dek.algorithm()) == atrest::dek_algorithm::aes_256_xts);
     const bytes context = pattern(20);
-    const bytes envelope = GOT(dek.wrap(vault, "disks", context));
+    const bytes envelope = GOT(dek.seal(vault, "disks", context));
     CHECK(!envelope.empty() && envelope.size() < ATREST_ENVELOPE_MAX);
     CHECK(GOT(atrest::envelope_key_url(envelope)) == url);
-    FAILS(ATREST_ERR_CONTEXT_MISMATCH, atrest::dek::unwrap(vault, envelope, "another"));
-    const atrest::dek again = GOT(atrest::dek::unwrap(vault, envelope, context));
+    FAILS(ATREST_ERR_CONTEXT_MISMATCH, atrest::dek::unseal(vault, envelope, "another"));
+    const atrest::dek again = GOT(atrest::dek::unseal(vault, envelope, context));
 
     std::array<std::uint8_t, 64> key{}, key_again{};
     CHECK(GOT(dek.hazmat_bytes(key)) == 64 && GOT(again.hazmat_bytes(key_again)) == 64 && key == key_again);

@@ -161,10 +161,10 @@ void vaults()
     const atrest::dek dek = GOT(atrest::dek::generate());
     for (const bool in_place : {false, true}) {
         keys.in_place = in_place;
-        const bytes envelope = GOT(dek.wrap(vault, "disks", "disk-17"));
+        const bytes envelope = GOT(dek.seal(vault, "disks", "disk-17"));
         std::array<std::uint8_t, 64> key{}, again{};
         GOT(dek.hazmat_bytes(key));
-        GOT(GOT(atrest::dek::unwrap(vault, envelope, "disk-17")).hazmat_bytes(again));
+        GOT(GOT(atrest::dek::unseal(vault, envelope, "disk-17")).hazmat_bytes(again));
         CHECK(key == again);
         CHECK(GOT(atrest::envelope_key_url(envelope)) == "https://contoso.vault.example/keys/disks/v1");
     }
@@ -178,39 +178,39 @@ void vaults()
     FAILS(ATREST_ERR_UNSUPPORTED, vault.describe("disks", [](const atrest_key_version &) {}));
     keys.describes = true;
     FAILS(ATREST_ERR_UNSUPPORTED, vault.create_key("disks"));
-    FAILS(ATREST_ERR_NO_SUCH_KEY, dek.wrap(vault, "tapes", "disk-17"));
+    FAILS(ATREST_ERR_NO_SUCH_KEY, dek.seal(vault, "tapes", "disk-17"));
 
     // Failures: a status passes through where it may, the rest is an outage.
-    const bytes envelope = GOT(dek.wrap(vault, "disks", "disk-17"));
+    const bytes envelope = GOT(dek.seal(vault, "disks", "disk-17"));
     keys.wrap = keys.unwrap = keys.describe = failing::by_status;
-    FAILS(ATREST_ERR_KEY_DISABLED, dek.wrap(vault, "disks", "disk-17"));
-    FAILS(ATREST_ERR_KEY_DISABLED, atrest::dek::unwrap(vault, envelope, "disk-17"));
+    FAILS(ATREST_ERR_KEY_DISABLED, dek.seal(vault, "disks", "disk-17"));
+    FAILS(ATREST_ERR_KEY_DISABLED, atrest::dek::unseal(vault, envelope, "disk-17"));
     FAILS(ATREST_ERR_KEY_DISABLED, vault.describe("disks", [](const atrest_key_version &) {}));
     keys.unwrap = failing::no;
     for (const failing how : {failing::by_status_ok, failing::by_bad_alloc, failing::by_other,
                               failing::by_no_exception_class}) {
         keys.wrap = keys.describe = how;
-        FAILS(ATREST_ERR_CALLBACK_FAILED, dek.wrap(vault, "disks", "disk-17"));
+        FAILS(ATREST_ERR_CALLBACK_FAILED, dek.seal(vault, "disks", "disk-17"));
         FAILS(ATREST_ERR_CALLBACK_FAILED, vault.describe("disks", [](const atrest_key_version &) {}));
 #if defined(__cpp_exceptions)
         if (how != failing::by_status_ok) {
             keys.unwrap = how;
-            FAILS(ATREST_ERR_CALLBACK_FAILED, atrest::dek::unwrap(vault, envelope, "disk-17"));
+            FAILS(ATREST_ERR_CALLBACK_FAILED, atrest::dek::unseal(vault, envelope, "disk-17"));
             keys.unwrap = failing::no;
         }
 #endif
     }
     keys.wrap = keys.describe = failing::no;
-    GOT(atrest::dek::unwrap(vault, envelope, "disk-17"));
+    GOT(atrest::dek::unseal(vault, envelope, "disk-17"));
 
     // What doesn't fit isn't cut off.
     keys.latest = std::string(ATREST_NAME_SIZE, 'v');
     keys.keys[keys.latest] = bytes(32, 0x22);
-    FAILS(ATREST_ERR_CALLBACK_FAILED, dek.wrap(vault, "disks", "disk-17"));
+    FAILS(ATREST_ERR_CALLBACK_FAILED, dek.seal(vault, "disks", "disk-17"));
     CHECK(std::strstr(atrest_last_error_message(), "8") != nullptr);
     keys.latest.pop_back();
     keys.keys[keys.latest] = bytes(32, 0x22);
-    GOT(dek.wrap(vault, "disks", "disk-17"));
+    GOT(dek.seal(vault, "disks", "disk-17"));
 
     // A volume keeps no vault; the vault's end is that of the object.
     CHECK(alive == 1);

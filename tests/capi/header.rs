@@ -86,6 +86,20 @@ fn most_of_the_header_is_documentation() {
     assert!(share >= 60, "{} lines of comment, {} others: {share} %", docs.len(), rest.len());
 }
 
+/// The calls that the top of the header names as those that a program needs are there.
+#[test]
+fn the_twelve_calls_are_there() {
+    let header = header();
+    let top = header.split("THE TWELVE CALLS").nth(1).unwrap().split("Sections,").next().unwrap();
+    let numbered = |line: &str| line.trim_start_matches(['/', ' ']).starts_with(|c: char| c.is_ascii_digit());
+    let lines: Vec<&str> = top.lines().filter(|line| numbered(line)).collect();
+    assert_eq!(lines.len(), 12, "{lines:?}");
+    for word in lines.iter().flat_map(|line| line.split_whitespace()).filter(|word| word.starts_with("atrest_")) {
+        let name = word.trim_matches(',');
+        assert!(header.contains(&format!(" {name}(")), "{name} isn't declared");
+    }
+}
+
 #[test]
 fn statuses_have_numbers_and_names_of_their_own() {
     let source = source("status");
@@ -142,6 +156,10 @@ fn buffers_of_the_sizes_given_have_room_for_the_longest_names() {
 
 fn header() -> String {
     let mut header = comment(&module_docs(&source("lib")));
+    header += "//\n// Sections, in this order:\n//\n";
+    for section in SECTIONS {
+        writeln!(header, "//   {}", module_docs(&source(section)).lines().next().unwrap()).unwrap();
+    }
     header += "//\n// Generated from crates/atrest-c/src by tests/capi/header.rs: change it there.\n";
     header += BEGIN;
     for section in SECTIONS {

@@ -92,8 +92,8 @@ static void vault_files(void)
     IS(ATREST_ERR_NO_SUCH_KEY, atrest_hazmat_vault_destroy_version(vault, "https://other/keys/disks/1"));
 
     int calls = 0;
-    IS(ATREST_ERR_NULL_ARGUMENT, atrest_vault_list(vault, NULL, NULL));
-    IS(ATREST_ERR_CALLBACK_FAILED, atrest_vault_list(vault, stop, &calls));
+    IS(ATREST_ERR_NULL_ARGUMENT, atrest_vault_keys(vault, NULL, NULL));
+    IS(ATREST_ERR_CALLBACK_FAILED, atrest_vault_keys(vault, stop, &calls));
     CHECK(calls == 1 && strstr(atrest_last_error_message(), "77") != NULL);
 
     atrest_vault_free(vault);
@@ -176,10 +176,10 @@ static void vaults_of_callbacks(const atrest_dek *dek)
     IS(ATREST_ERR_UNSUPPORTED, atrest_vault_rotate_key(vault, "new", NULL, 0));
     IS(ATREST_ERR_UNSUPPORTED, atrest_vault_import_key(vault, "new", marked, 32, NULL, 0));
     IS(ATREST_ERR_UNSUPPORTED, atrest_vault_import_version(vault, "new", marked, 32, NULL, 0));
-    IS(ATREST_ERR_UNSUPPORTED, atrest_vault_list(vault, stop, NULL));
+    IS(ATREST_ERR_UNSUPPORTED, atrest_vault_keys(vault, stop, NULL));
     IS(ATREST_ERR_UNSUPPORTED, atrest_hazmat_vault_destroy_version(vault, "https://v/keys/disks/1"));
 
-#define WRAP(key) atrest_dek_wrap(dek, vault, key, "c", 1, bytes, sizeof bytes, &len)
+#define WRAP(key) atrest_envelope_seal(dek, vault, key, "c", 1, bytes, sizeof bytes, &len)
     behave();
     answer.wrap = 4711;
     NO_BYTES(ATREST_ERR_CALLBACK_FAILED, WRAP("disks"));
@@ -206,8 +206,8 @@ static void vaults_of_callbacks(const atrest_dek *dek)
     unsigned char envelope[ATREST_ENVELOPE_MAX];
     size_t envelope_len;
     behave();
-    OK(atrest_dek_wrap(dek, vault, "disks", "c", 1, envelope, sizeof envelope, &envelope_len));
-#define UNWRAP atrest_dek_unwrap(vault, envelope, envelope_len, "c", 1, &out)
+    OK(atrest_envelope_seal(dek, vault, "disks", "c", 1, envelope, sizeof envelope, &envelope_len));
+#define UNWRAP atrest_envelope_unseal(vault, envelope, envelope_len, "c", 1, &out)
     answer.unwrap = 4711;
     NO_HANDLE(atrest_dek, ATREST_ERR_CALLBACK_FAILED, UNWRAP);
     answer.unwrap = ATREST_ERR_NOT_THIS_VAULT;
@@ -258,7 +258,7 @@ static void deks(const atrest_dek *dek, const atrest_vault *vault)
         NO_HANDLE(atrest_sector_cipher, ATREST_ERR_UNSUPPORTED_ALGORITHM,
                   atrest_sector_cipher_new(old, 512, ATREST_UNIT_512, &out));
         NO_BYTES(ATREST_ERR_UNSUPPORTED_ALGORITHM,
-                 atrest_dek_wrap(old, vault, "disks", "c", 1, bytes, sizeof bytes, &len));
+                 atrest_envelope_seal(old, vault, "disks", "c", 1, bytes, sizeof bytes, &len));
         atrest_dek_free(old);
     }
     NO_HANDLE(atrest_dek, ATREST_ERR_BAD_ENUM, atrest_dek_generate(ATREST_AES_256_CTR + 1, &out));
@@ -276,42 +276,42 @@ static void deks(const atrest_dek *dek, const atrest_vault *vault)
     NO_BYTES(ATREST_ERR_NULL_ARGUMENT, atrest_hazmat_dek_bytes(dek, NULL, 64, &len));
     NO_BYTES(ATREST_ERR_NULL_ARGUMENT, atrest_hazmat_dek_bytes(dek, bytes, 64, NULL));
 
-    NO_BYTES(ATREST_ERR_NULL_ARGUMENT, atrest_dek_wrap(NULL, vault, "disks", "c", 1, bytes, sizeof bytes, &len));
-    NO_BYTES(ATREST_ERR_NULL_ARGUMENT, atrest_dek_wrap(dek, NULL, "disks", "c", 1, bytes, sizeof bytes, &len));
-    NO_BYTES(ATREST_ERR_NULL_ARGUMENT, atrest_dek_wrap(dek, vault, NULL, "c", 1, bytes, sizeof bytes, &len));
-    NO_BYTES(ATREST_ERR_NULL_ARGUMENT, atrest_dek_wrap(dek, vault, "disks", NULL, 1, bytes, sizeof bytes, &len));
-    NO_BYTES(ATREST_ERR_NULL_ARGUMENT, atrest_dek_wrap(dek, vault, "disks", "c", 1, NULL, 10, &len));
-    NO_BYTES(ATREST_ERR_NULL_ARGUMENT, atrest_dek_wrap(dek, vault, "disks", "c", 1, bytes, sizeof bytes, NULL));
-    NO_BYTES(ATREST_ERR_NO_SUCH_KEY, atrest_dek_wrap(dek, vault, "none", "c", 1, bytes, sizeof bytes, &len));
+    NO_BYTES(ATREST_ERR_NULL_ARGUMENT, atrest_envelope_seal(NULL, vault, "disks", "c", 1, bytes, sizeof bytes, &len));
+    NO_BYTES(ATREST_ERR_NULL_ARGUMENT, atrest_envelope_seal(dek, NULL, "disks", "c", 1, bytes, sizeof bytes, &len));
+    NO_BYTES(ATREST_ERR_NULL_ARGUMENT, atrest_envelope_seal(dek, vault, NULL, "c", 1, bytes, sizeof bytes, &len));
+    NO_BYTES(ATREST_ERR_NULL_ARGUMENT, atrest_envelope_seal(dek, vault, "disks", NULL, 1, bytes, sizeof bytes, &len));
+    NO_BYTES(ATREST_ERR_NULL_ARGUMENT, atrest_envelope_seal(dek, vault, "disks", "c", 1, NULL, 10, &len));
+    NO_BYTES(ATREST_ERR_NULL_ARGUMENT, atrest_envelope_seal(dek, vault, "disks", "c", 1, bytes, sizeof bytes, NULL));
+    NO_BYTES(ATREST_ERR_NO_SUCH_KEY, atrest_envelope_seal(dek, vault, "none", "c", 1, bytes, sizeof bytes, &len));
     NO_BYTES(ATREST_ERR_CONTEXT_LENGTH,
-             atrest_dek_wrap(dek, vault, "disks", marked, ATREST_CONTEXT_MAX + 1, bytes, sizeof bytes, &len));
+             atrest_envelope_seal(dek, vault, "disks", marked, ATREST_CONTEXT_MAX + 1, bytes, sizeof bytes, &len));
     NO_BYTES(ATREST_ERR_INVALID_HANDLE,
-             atrest_dek_wrap((const atrest_dek *)(const void *)vault, vault, "disks", "c", 1, bytes, sizeof bytes, &len));
-    NO_BYTES(ATREST_ERR_BUFFER_TOO_SHORT, atrest_dek_wrap(dek, vault, "disks", "c", 1, bytes, 100, &len));
+             atrest_envelope_seal((const atrest_dek *)(const void *)vault, vault, "disks", "c", 1, bytes, sizeof bytes, &len));
+    NO_BYTES(ATREST_ERR_BUFFER_TOO_SHORT, atrest_envelope_seal(dek, vault, "disks", "c", 1, bytes, 100, &len));
     CHECK(len > 100 && len <= ATREST_ENVELOPE_MAX);
 
     unsigned char envelope[ATREST_ENVELOPE_MAX];
     size_t envelope_len;
-    OK(atrest_dek_wrap(dek, vault, "disks", "c", 1, envelope, len, &envelope_len));
+    OK(atrest_envelope_seal(dek, vault, "disks", "c", 1, envelope, len, &envelope_len));
     CHECK(envelope_len == len);
-    NO_HANDLE(atrest_dek, ATREST_ERR_NULL_ARGUMENT, atrest_dek_unwrap(NULL, envelope, len, "c", 1, &out));
-    NO_HANDLE(atrest_dek, ATREST_ERR_NULL_ARGUMENT, atrest_dek_unwrap(vault, NULL, len, "c", 1, &out));
-    NO_HANDLE(atrest_dek, ATREST_ERR_INVALID_ENVELOPE, atrest_dek_unwrap(vault, NULL, 0, "c", 1, &out));
-    NO_HANDLE(atrest_dek, ATREST_ERR_INVALID_ENVELOPE, atrest_dek_unwrap(vault, envelope, len - 1, "c", 1, &out));
-    NO_HANDLE(atrest_dek, ATREST_ERR_CONTEXT_MISMATCH, atrest_dek_unwrap(vault, envelope, len, "d", 1, &out));
-    NO_HANDLE(atrest_dek, ATREST_ERR_CONTEXT_MISMATCH, atrest_dek_unwrap(vault, envelope, len, NULL, 0, &out));
-    IS(ATREST_ERR_NULL_ARGUMENT, atrest_dek_unwrap(vault, envelope, len, "c", 1, NULL));
+    NO_HANDLE(atrest_dek, ATREST_ERR_NULL_ARGUMENT, atrest_envelope_unseal(NULL, envelope, len, "c", 1, &out));
+    NO_HANDLE(atrest_dek, ATREST_ERR_NULL_ARGUMENT, atrest_envelope_unseal(vault, NULL, len, "c", 1, &out));
+    NO_HANDLE(atrest_dek, ATREST_ERR_INVALID_ENVELOPE, atrest_envelope_unseal(vault, NULL, 0, "c", 1, &out));
+    NO_HANDLE(atrest_dek, ATREST_ERR_INVALID_ENVELOPE, atrest_envelope_unseal(vault, envelope, len - 1, "c", 1, &out));
+    NO_HANDLE(atrest_dek, ATREST_ERR_CONTEXT_MISMATCH, atrest_envelope_unseal(vault, envelope, len, "d", 1, &out));
+    NO_HANDLE(atrest_dek, ATREST_ERR_CONTEXT_MISMATCH, atrest_envelope_unseal(vault, envelope, len, NULL, 0, &out));
+    IS(ATREST_ERR_NULL_ARGUMENT, atrest_envelope_unseal(vault, envelope, len, "c", 1, NULL));
     atrest_vault *other = new_vault("other");
-    NO_HANDLE(atrest_dek, ATREST_ERR_NOT_THIS_VAULT, atrest_dek_unwrap(other, envelope, len, "c", 1, &out));
+    NO_HANDLE(atrest_dek, ATREST_ERR_NOT_THIS_VAULT, atrest_envelope_unseal(other, envelope, len, "c", 1, &out));
     atrest_vault_free(other);
     envelope[13] = 9;
-    NO_HANDLE(atrest_dek, ATREST_ERR_UNSUPPORTED_ALGORITHM, atrest_dek_unwrap(vault, envelope, len, "c", 1, &out));
+    NO_HANDLE(atrest_dek, ATREST_ERR_UNSUPPORTED_ALGORITHM, atrest_envelope_unseal(vault, envelope, len, "c", 1, &out));
     NO_BYTES(ATREST_ERR_UNSUPPORTED_ALGORITHM,
              atrest_envelope_key_url(envelope, envelope_len, TEXT, sizeof bytes, &len));
     envelope[13] = 1;
     envelope[envelope_len - 1] ^= 1;
     len = envelope_len;
-    NO_HANDLE(atrest_dek, ATREST_ERR_INVALID_ENVELOPE, atrest_dek_unwrap(vault, envelope, len, "c", 1, &out));
+    NO_HANDLE(atrest_dek, ATREST_ERR_INVALID_ENVELOPE, atrest_envelope_unseal(vault, envelope, len, "c", 1, &out));
     NO_BYTES(ATREST_ERR_BUFFER_TOO_SHORT, atrest_envelope_key_url(envelope, envelope_len, NULL, 0, &len));
     OK(atrest_envelope_key_url(envelope, envelope_len, TEXT, len + 1, NULL));
     CHECK(strlen(TEXT) == len);

@@ -51,8 +51,8 @@ static void ciphers(const atrest_vault *vault)
     for (size_t i = 0; i < sizeof plain; i += 100)
         OK(atrest_stream_cipher_apply_to(cipher, 5 + i, plain + i, pieces + i, 100));
     CHECK(memcmp(pieces, whole, sizeof whole) == 0);
-    OK(atrest_dek_wrap(dek, vault, "disks", "file", 4, envelope, sizeof envelope, &envelope_len));
-    OK(atrest_dek_unwrap(vault, envelope, envelope_len, "file", 4, &again));
+    OK(atrest_envelope_seal(dek, vault, "disks", "file", 4, envelope, sizeof envelope, &envelope_len));
+    OK(atrest_envelope_unseal(vault, envelope, envelope_len, "file", 4, &again));
     OK(atrest_dek_algorithm(again, &algorithm));
     CHECK(algorithm == ATREST_AES_256_CTR);
     OK(atrest_stream_cipher_new(again, nonce, &other));

@@ -152,7 +152,7 @@ static void states(const atrest_dek *dek)
         snprintf(rsa_url, sizeof rsa_url, "%.*s/keys/rsa/1", (int)(strstr(url, "/keys/") - url), url);
         change.changes = ATREST_CHANGE_AUTHENTICATED;
         OK(atrest_vault_set_version(vault, rsa_url, &change));
-        OK(atrest_dek_wrap(dek, vault, "rsa", "c", 1, wrapped, sizeof wrapped, &wrapped_len));
+        OK(atrest_envelope_seal(dek, vault, "rsa", "c", 1, wrapped, sizeof wrapped, &wrapped_len));
         // Envelopes have the number of the algorithm in their bytes 12 and 13.
         CHECK(wrapped[12] == 0 && wrapped[13] == ATREST_WRAP_RSA_OAEP_256_HS256);
     }
@@ -165,7 +165,7 @@ static void states(const atrest_dek *dek)
     change.struct_size = 1;
     IS(ATREST_ERR_STRUCT_SIZE, atrest_vault_set_version(vault, url, &change));
 
-#define WRAP atrest_dek_wrap(dek, vault, "disks", "c", 1, bytes, sizeof bytes, &len)
+#define WRAP atrest_envelope_seal(dek, vault, "disks", "c", 1, bytes, sizeof bytes, &len)
     atrest_version_change first = ATREST_VERSION_CHANGE_INIT;
     first.changes = ATREST_CHANGE_ENABLED;
     OK(atrest_vault_set_version(vault, url, &first));
@@ -194,12 +194,12 @@ static void states(const atrest_dek *dek)
     OK(atrest_vault_delete_key(vault, "disks"));
     NO_BYTES(ATREST_ERR_KEY_DELETED, WRAP);
     IS(ATREST_ERR_KEY_DELETED, atrest_vault_create_key(vault, "disks", NULL, 0));
-    IS(ATREST_ERR_NULL_ARGUMENT, atrest_vault_list_deleted(vault, NULL, &deleted));
-    OK(atrest_vault_list_deleted(vault, count_deleted, &deleted));
+    IS(ATREST_ERR_NULL_ARGUMENT, atrest_vault_deleted_keys(vault, NULL, &deleted));
+    OK(atrest_vault_deleted_keys(vault, count_deleted, &deleted));
     CHECK(deleted == 1);
     OK(atrest_vault_recover_key(vault, "disks"));
     OK(WRAP);
-    OK(atrest_vault_protect(vault));
+    OK(atrest_vault_enable_purge_protection(vault));
     OK(atrest_vault_delete_key(vault, "disks"));
     IS(ATREST_ERR_PURGE_PROTECTED, atrest_hazmat_vault_purge_key(vault, "disks"));
     OK(atrest_vault_recover_key(vault, "disks"));
@@ -231,10 +231,10 @@ static void access_and_audit(const atrest_dek *dek)
     OK(WRAP);
     OK(atrest_vault_describe(vault, "disks", NULL, see, &s));
     OK(atrest_vault_revoke(owner, "set-1", ATREST_OPERATION_UNWRAP_KEY));
-    NO_HANDLE(atrest_dek, ATREST_ERR_ACCESS_DENIED, atrest_dek_unwrap(vault, bytes, len, "c", 1, &out));
-    OK(atrest_vault_list_grants(owner, see_grant, &granted));
+    NO_HANDLE(atrest_dek, ATREST_ERR_ACCESS_DENIED, atrest_envelope_unseal(vault, bytes, len, "c", 1, &out));
+    OK(atrest_vault_grants(owner, see_grant, &granted));
     CHECK(granted == (ATREST_OPERATION_GET | ATREST_OPERATION_WRAP_KEY));
-    IS(ATREST_ERR_NULL_ARGUMENT, atrest_vault_list_grants(owner, NULL, NULL));
+    IS(ATREST_ERR_NULL_ARGUMENT, atrest_vault_grants(owner, NULL, NULL));
 
     // An identity manages nothing.
     IS(ATREST_ERR_UNSUPPORTED, atrest_vault_create_key(vault, "new", NULL, 0));

@@ -130,8 +130,8 @@ static atrest_vault *vaults(void)
     KEEPS(ATREST_ERR_INVALID_NAME, atrest_vault_create_key(vault, "a b", url, sizeof url));
     KEEPS(ATREST_OK, atrest_vault_rotate_key(vault, "disks", NULL, 0));
     KEEPS(ATREST_ERR_NO_SUCH_KEY, atrest_vault_rotate_key(vault, "none", NULL, 0));
-    KEEPS(ATREST_OK, atrest_vault_list(vault, each_version, NULL));
-    KEEPS(ATREST_ERR_CALLBACK_FAILED, atrest_vault_list(vault, stop_at_version, NULL));
+    KEEPS(ATREST_OK, atrest_vault_keys(vault, each_version, NULL));
+    KEEPS(ATREST_ERR_CALLBACK_FAILED, atrest_vault_keys(vault, stop_at_version, NULL));
     KEEPS(ATREST_OK, atrest_vault_describe(vault, "disks", NULL, each_version, NULL));
     KEEPS(ATREST_OK, atrest_hazmat_vault_destroy_version(vault, url));
     snprintf(missing, sizeof missing, "%s9", url);
@@ -155,12 +155,12 @@ static void keys(const atrest_vault *vault)
     atrest_dek *dek, *again;
     KEEPS(ATREST_OK, atrest_dek_generate(ATREST_AES_256_XTS, &dek));
     KEEPS(ATREST_ERR_BAD_ENUM, atrest_dek_generate(77, &again));
-    KEEPS(ATREST_OK, atrest_dek_wrap(dek, vault, "disks", "a", 1, envelope, sizeof envelope, &envelope_len));
-    KEEPS(ATREST_ERR_NO_SUCH_KEY, atrest_dek_wrap(dek, vault, "none", "a", 1, bytes, sizeof bytes, &len));
-    KEEPS(ATREST_OK, atrest_dek_unwrap(vault, envelope, envelope_len, "a", 1, &again));
+    KEEPS(ATREST_OK, atrest_envelope_seal(dek, vault, "disks", "a", 1, envelope, sizeof envelope, &envelope_len));
+    KEEPS(ATREST_ERR_NO_SUCH_KEY, atrest_envelope_seal(dek, vault, "none", "a", 1, bytes, sizeof bytes, &len));
+    KEEPS(ATREST_OK, atrest_envelope_unseal(vault, envelope, envelope_len, "a", 1, &again));
     FREES(atrest_dek_free(again));
-    KEEPS(ATREST_ERR_CONTEXT_MISMATCH, atrest_dek_unwrap(vault, envelope, envelope_len, "b", 1, &again));
-    KEEPS(ATREST_ERR_INVALID_ENVELOPE, atrest_dek_unwrap(vault, envelope, envelope_len - 1, "a", 1, &again));
+    KEEPS(ATREST_ERR_CONTEXT_MISMATCH, atrest_envelope_unseal(vault, envelope, envelope_len, "b", 1, &again));
+    KEEPS(ATREST_ERR_INVALID_ENVELOPE, atrest_envelope_unseal(vault, envelope, envelope_len - 1, "a", 1, &again));
     KEEPS(ATREST_OK, atrest_aes_kw_wrap(kek, 32, kek, 32, wrapped, sizeof wrapped, &wrapped_len));
     wrapped[0] ^= 1;
     KEEPS(ATREST_ERR_UNWRAP_FAILED, atrest_aes_kw_unwrap(kek, 32, wrapped, wrapped_len, bytes, sizeof bytes, &len));

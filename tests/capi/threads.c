@@ -76,7 +76,7 @@ static void use_vault(struct mine *my)
     size_t dek_len;
     atrest_dek *dek, *again;
     // The one that was wrapped before anything was rotated, and one by the latest version.
-    MUST_OK(atrest_dek_unwrap(vault, my->envelope, my->envelope_len, &my->number, sizeof my->number, &again));
+    MUST_OK(atrest_envelope_unseal(vault, my->envelope, my->envelope_len, &my->number, sizeof my->number, &again));
     MUST_OK(atrest_hazmat_dek_bytes(again, bytes_after, sizeof bytes_after, &dek_len));
     MUST(memcmp(my->dek, bytes_after, dek_len) == 0);
     atrest_dek_free(again);
@@ -84,9 +84,9 @@ static void use_vault(struct mine *my)
     unsigned char envelope[ATREST_ENVELOPE_MAX];
     size_t envelope_len;
     MUST_OK(atrest_dek_generate(ATREST_AES_256_XTS, &dek));
-    MUST_OK(atrest_dek_wrap(dek, vault, "disks", &my->round, sizeof my->round, envelope, sizeof envelope,
+    MUST_OK(atrest_envelope_seal(dek, vault, "disks", &my->round, sizeof my->round, envelope, sizeof envelope,
                             &envelope_len));
-    MUST_OK(atrest_dek_unwrap(vault, envelope, envelope_len, &my->round, sizeof my->round, &again));
+    MUST_OK(atrest_envelope_unseal(vault, envelope, envelope_len, &my->round, sizeof my->round, &again));
     MUST_OK(atrest_hazmat_dek_bytes(dek, bytes_before, sizeof bytes_before, &dek_len));
     MUST_OK(atrest_hazmat_dek_bytes(again, bytes_after, sizeof bytes_after, &dek_len));
     MUST(memcmp(bytes_before, bytes_after, dek_len) == 0);
@@ -132,7 +132,7 @@ static void begin(struct mine *my, int number)
     OK(atrest_sector_cipher_encrypt_to(cipher, first_sector(my), my->plain, my->cipher, LENGTH));
     OK(atrest_dek_generate(ATREST_AES_256_XTS, &dek));
     OK(atrest_hazmat_dek_bytes(dek, my->dek, sizeof my->dek, &len));
-    OK(atrest_dek_wrap(dek, vault, "disks", &my->number, sizeof my->number, my->envelope, sizeof my->envelope,
+    OK(atrest_envelope_seal(dek, vault, "disks", &my->number, sizeof my->number, my->envelope, sizeof my->envelope,
                        &my->envelope_len));
     OK(atrest_envelope_key_url(my->envelope, my->envelope_len, TEXT, sizeof bytes, &len));
     CHECK(strcmp(TEXT + len - 8, "/disks/1") == 0);

@@ -97,7 +97,7 @@ const CHANGES: [Case; 11] = [
     Case {
         operation: "purge",
         prepare: |vault, _| vault.delete_key("disks").unwrap(),
-        act: |vault, _, _| vault.purge_key("disks"),
+        act: |vault, _, _| vault.hazmat_purge_key("disks"),
         done: |vault, _, _| vault.deleted_keys().unwrap().is_empty(),
     },
     Case {

@@ -100,7 +100,7 @@ pub unsafe extern "C" fn atrest_dek_fingerprint(dek: *const atrest_dek, fingerpr
 /// Errors: ATREST_ERR_INVALID_NAME; ATREST_ERR_NO_SUCH_KEY; ATREST_ERR_CONTEXT_LENGTH; ATREST_ERR_UNSUPPORTED_ALGORITHM
 /// for a DEK that is for neither XTS nor CTR; ATREST_ERR_BUFFER_TOO_SHORT, after the vault was asked; what the vault answers.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn atrest_dek_wrap(
+pub unsafe extern "C" fn atrest_envelope_seal(
     dek: *const atrest_dek,
     vault: *const atrest_vault,
     key_name: *const c_char,
@@ -123,7 +123,7 @@ pub unsafe extern "C" fn atrest_dek_wrap(
 /// ATREST_ERR_NOT_THIS_VAULT; ATREST_ERR_NO_SUCH_KEY when the version was destroyed; ATREST_ERR_UNWRAP_FAILED; what
 /// the vault answers.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn atrest_dek_unwrap(
+pub unsafe extern "C" fn atrest_envelope_unseal(
     vault: *const atrest_vault,
     envelope: *const c_void,
     envelope_len: usize,

@@ -32,9 +32,25 @@
 //! CALLBACKS    A callback may be called from any thread that uses the handle it belongs to. It may call this library,
 //!              but a device's callbacks not the volume or header on that device, and those that a disk service was made
 //!              of, or that tell how far it is, not that service. It must neither throw a C++ exception nor longjmp out. It
-//!              writes into memory that the library lends it. A handle that it gives away is the library's to free.
+//!              says why it fails by atrest_set_callback_message. It writes into memory that the library lends it. A
+//!              handle that it gives away is the library's to free.
 //! UNITS        Sizes, lengths and offsets are in bytes. A sector's number says in its name what it counts.
 //! HAZMAT       A function that can lose data or leak a key when it is used without care has `hazmat` in its name.
+//!
+//! THE TWELVE CALLS that most programs need, in the order in which they come (examples/volume.c makes them):
+//!
+//!    1  atrest_vault_create_file, atrest_vault_open_file   the vault that holds your keys
+//!    2  atrest_vault_create_key                            a key in it, once
+//!    3  atrest_device_open_file                            the disk or image file
+//!    4  atrest_volume_format                               a new volume on it, under that key
+//!    5  atrest_volume_open                                 an existing one
+//!    6  atrest_volume_read_at                              reads and decrypts whole sectors
+//!    7  atrest_volume_write_at                             encrypts and writes whole sectors
+//!    8  atrest_volume_sync                                 makes writes last
+//!    9  atrest_volume_rotate_kek                           puts the volume under the newest version of its key
+//!   10  atrest_header_backup                               keeps what the volume can't be opened without
+//!   11  atrest_volume_free, atrest_device_free, atrest_vault_free
+//!   12  atrest_last_error_message                          why a call failed
 #![allow(non_camel_case_types)] // types bear the names that C knows them by
 
 #[macro_use]

@@ -67,7 +67,7 @@ pub struct atrest_unlock {
 // SAFETY: `struct_size` is the first member, and pointers and numbers may be zero.
 unsafe impl SizedStruct for atrest_unlock {}
 
-/// What atrest_vault_list says of one version of a key. It and its texts are valid during the callback only.
+/// What atrest_vault_keys says of one version of a key. It and its texts are valid during the callback only.
 #[repr(C)]
 pub struct atrest_key_version {
     /// The size of this struct in the library that runs.
@@ -263,7 +263,7 @@ pub unsafe extern "C" fn atrest_vault_import_version(
 ///
 /// Errors: those of the vault's file.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn atrest_vault_list(
+pub unsafe extern "C" fn atrest_vault_keys(
     vault: *const atrest_vault,
     each: Option<unsafe extern "C" fn(user: *mut c_void, version: *const atrest_key_version) -> atrest_status>,
     user: *mut c_void,

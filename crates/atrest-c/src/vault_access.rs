@@ -87,7 +87,7 @@ pub unsafe extern "C" fn atrest_vault_revoke(
 /// Calls `each` for every identity that has access. `each` returns ATREST_OK to go on; anything else ends the list with
 /// ATREST_ERR_CALLBACK_FAILED.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn atrest_vault_list_grants(
+pub unsafe extern "C" fn atrest_vault_grants(
     vault: *const atrest_vault,
     each: Option<unsafe extern "C" fn(user: *mut c_void, identity: *const c_char, operations: u32) -> atrest_status>,
     user: *mut c_void,

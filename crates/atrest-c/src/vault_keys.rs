@@ -85,7 +85,7 @@ unsafe impl SizedStruct for atrest_version_change {
     const EARLIER: &'static [usize] = &[core::mem::offset_of!(atrest_version_change, authenticated)];
 }
 
-/// What atrest_vault_list_deleted says of a key. It and its text are valid during the callback only.
+/// What atrest_vault_deleted_keys says of a key. It and its text are valid during the callback only.
 #[repr(C)]
 pub struct atrest_deleted_key {
     /// The size of this struct in the library that runs.
@@ -282,19 +282,19 @@ pub unsafe extern "C" fn atrest_hazmat_vault_purge_key(
     vault: *mut atrest_vault,
     key_name: *const c_char,
 ) -> atrest_status {
-    run(|| Ok(handle!(vault).file()?.purge_key(text!(key_name))?))
+    run(|| Ok(handle!(vault).file()?.hazmat_purge_key(text!(key_name))?))
 }
 
 /// Turns the purge protection of a vault file on. Nothing turns it off.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn atrest_vault_protect(vault: *mut atrest_vault) -> atrest_status {
+pub unsafe extern "C" fn atrest_vault_enable_purge_protection(vault: *mut atrest_vault) -> atrest_status {
     run(|| Ok(handle!(vault).file()?.enable_purge_protection()?))
 }
 
 /// Calls `each` for every deleted key. `each` returns ATREST_OK to go on; anything else ends the list with
 /// ATREST_ERR_CALLBACK_FAILED.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn atrest_vault_list_deleted(
+pub unsafe extern "C" fn atrest_vault_deleted_keys(
     vault: *const atrest_vault,
     each: Option<unsafe extern "C" fn(user: *mut c_void, key: *const atrest_deleted_key) -> atrest_status>,
     user: *mut c_void,
