@@ -244,7 +244,7 @@ pub enum Error {
     /// Something that the rules of managed disks forbid.
     #[cfg(feature = "managed")]
     NotAllowed {
-        /// The number of the rule in the README's table.
+        /// The number of the rule in `docs/behaviours.md`.
         rule: &'static str,
         /// What is forbidden, and what to do instead.
         text: String,

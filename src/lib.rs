@@ -1,6 +1,8 @@
 #![doc = include_str!("../docs/crate.md")]
 #![cfg_attr(not(feature = "std"), no_std)]
 #![deny(unsafe_code)]
+// Which feature a thing needs is shown where the compiler can.
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 pub mod approval;
 mod arch;
@@ -16,6 +18,8 @@ mod fs;
 mod hash;
 pub mod key;
 mod latch;
+#[cfg(feature = "std")]
+mod log;
 #[cfg(feature = "managed")]
 pub mod managed;
 #[cfg(feature = "std")]
@@ -57,4 +61,16 @@ pub use volume::{BlockDevice, FileDevice, FormatOptions, MemoryDevice, OpenOptio
 mod guides {
     #[doc = include_str!("../docs/migrate.md")]
     mod migrate {}
+    #[doc = include_str!("../docs/kms.md")]
+    mod kms {}
+    #[doc = include_str!("../docs/integrate/async.md")]
+    mod async_code {}
+    #[doc = include_str!("../docs/integrate/block.md")]
+    mod block {}
+    #[doc = include_str!("../docs/integrate/btree.md")]
+    mod btree {}
+    #[doc = include_str!("../docs/integrate/lsm.md")]
+    mod lsm {}
+    #[doc = include_str!("../docs/integrate/object.md")]
+    mod object {}
 }

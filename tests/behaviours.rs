@@ -1,4 +1,4 @@
-//! What the feature table of the README calls done, or done in part, is walked by tests that name its number: the first line
+//! What the table of docs/behaviours.md calls done, or done in part, is walked by tests that name its number: the first line
 //! of such a test is `// Behaviours 26, 30 to 32`, and may go on in words.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -8,7 +8,7 @@ use std::path::Path;
 #[test]
 fn what_is_done_is_walked_by_tests_that_name_it() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let rows = rows(&fs::read_to_string(root.join("README.md")).unwrap());
+    let rows = rows(&fs::read_to_string(root.join("docs/behaviours.md")).unwrap());
     let mut walked = BTreeMap::<u32, Vec<String>>::new();
     for entry in fs::read_dir(root.join("tests")).unwrap() {
         let path = entry.unwrap().path();
@@ -22,7 +22,7 @@ fn what_is_done_is_walked_by_tests_that_name_it() {
     // Number 29 is a part of 26: no disk goes offline.
     let known: BTreeSet<_> = rows.iter().map(|(number, _)| *number).chain([29]).collect();
     let strange: Vec<_> = walked.iter().filter(|(number, _)| !known.contains(number)).collect();
-    assert!(strange.is_empty(), "the README has no rows of {strange:?}");
+    assert!(strange.is_empty(), "the table has no rows of {strange:?}");
 }
 
 /// The numbers of the table, and whether it is there, at least in part.

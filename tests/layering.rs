@@ -14,7 +14,7 @@ const LAYERS: [&[&str]; 8] = [
     &["cipher"],
     &["arch"],
     &["memory"],
-    &["error", "approval", "latch", "usage", "hash", "random", "fs", "clock"],
+    &["error", "approval", "latch", "usage", "hash", "random", "fs", "clock", "log"],
 ];
 
 /// Foundations that use the layer above them for a reason: bytes are read and drawn into a `Secret`.

@@ -6,7 +6,7 @@
 //! access to it revoked, I/O fails, the DEK is wiped, and all works again once access is back. A set's key is rotated while its
 //! disks are in use, without touching their data.
 //!
-//! Numbers in brackets are those of the README's table of behaviours.
+//! Numbers in brackets are those of `docs/behaviours.md`.
 
 mod backend;
 mod capabilities;

@@ -13,7 +13,8 @@ use common::{cryptsetup, peer, pipe, run, text};
 use library::root;
 use programs::{C, CPP, WARNINGS, built, everywhere, succeed};
 
-const PROGRAMS: [&str; 17] = [
+const PROGRAMS: [&str; 18] = [
+    "examples/quickstart.c",
     "examples/volume.c",
     "examples/sectors.c",
     "examples/custom_vault.c",
@@ -32,6 +33,13 @@ const PROGRAMS: [&str; 17] = [
     "tests/capi/approval.c",
     "tests/capi/threads.c",
 ];
+
+#[test]
+fn quickstart() {
+    for output in everywhere("examples/quickstart.c") {
+        assert_eq!(output, "secret plans\n");
+    }
+}
 
 #[test]
 fn volume() {

@@ -81,7 +81,7 @@ impl Program {
     /// What it prints; fails the test if it fails.
     pub fn run(&self, arguments: &[&str]) -> String {
         // A library of the same name that is installed must not take the place of ours.
-        succeed(Command::new(self.path()).args(arguments).env_remove("LD_LIBRARY_PATH"))
+        succeed(Command::new(self.path()).args(arguments).current_dir(self.folder()).env_remove("LD_LIBRARY_PATH"))
     }
 
     fn path(&self) -> PathBuf {

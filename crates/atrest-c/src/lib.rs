@@ -74,6 +74,7 @@ mod header;
 mod header_lists;
 mod key_wrap;
 mod keyslots;
+mod log;
 mod memory;
 mod message;
 mod output;
