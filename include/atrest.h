@@ -57,6 +57,7 @@
 //   VERSION
 //   STATUS
 //   MESSAGES
+//   LOG
 //   CLOCKS
 //   VAULTS
 //   KEYS OF A VAULT FILE
@@ -370,6 +371,30 @@ const char *atrest_last_error_message(void);
 // called it. The text goes to the message of the call that fails by it; put no secrets into it. The text is copied; bytes
 // that aren't UTF-8 are replaced. Says ATREST_OK, or ATREST_ERR_NULL_ARGUMENT.
 atrest_status atrest_set_callback_message(const char *message);
+
+// ---------------------------------------------------------------------------------------------------------------------
+// LOG
+//
+// What an operator needs to know of what goes on by itself: a key that was revoked, a vault that doesn't answer, a header
+// that was repaired, a rotation that failed. What a call returns isn't told here again.
+
+// Something failed, and data can't be reached until somebody acts.
+#define ATREST_LOG_ERROR 1
+
+// Something is wrong and will get worse.
+#define ATREST_LOG_WARN 2
+
+// Something happened that belongs to the normal course.
+#define ATREST_LOG_INFO 3
+
+// Has `log` called for each event of `level`, ATREST_LOG_*, or worse, in this process; NULL for no more. It takes the place
+// of the function that was set before, which isn't called any more once this returns.
+//
+// The message is in English, without secrets, and valid during the call. `log` may be called from any thread, also while a
+// call of this library goes on there: it must not call this library.
+//
+// Errors: ATREST_ERR_BAD_ENUM.
+atrest_status atrest_set_log(void (*log)(void *user, uint32_t level, const char *message), void *user, uint32_t level);
 
 // ---------------------------------------------------------------------------------------------------------------------
 // CLOCKS

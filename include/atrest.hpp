@@ -41,6 +41,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <exception>
+#include <functional>
 #include <memory>
 #include <new>
 #include <optional>
@@ -1184,6 +1185,32 @@ public:
 [[nodiscard]] inline result<std::string> envelope_key_url(const_bytes envelope) {
     return detail::text_of(
         [&](auto... out) { return atrest_envelope_key_url(envelope.data(), envelope.size(), out...); });
+}
+
+// ---------------------------------------------------------------------------------------------------------------------
+// LOG
+
+// ATREST_LOG_*.
+enum class log_level : std::uint32_t { error = ATREST_LOG_ERROR, warn = ATREST_LOG_WARN, info = ATREST_LOG_INFO };
+
+// Has `log` called for each event of `level` or worse, in this process; an empty function ends it. It may be called from any
+// thread, must not call this library, and what it throws is dropped. Not to be called from two threads at once.
+inline result<void> set_log(std::function<void(log_level, const char *message)> log, log_level level = log_level::warn) {
+    static std::function<void(log_level, const char *)> kept;
+    // Once this returns nobody calls the function that is replaced.
+    if (const atrest_status status = atrest_set_log(nullptr, nullptr, static_cast<std::uint32_t>(level));
+        status != ATREST_OK)
+        return detail::done(status);
+    kept = std::move(log);
+    if (!kept)
+        return detail::done(ATREST_OK);
+    const auto each = [](void *, std::uint32_t found, const char *message) {
+        (void)detail::guarded([&] {
+            kept(static_cast<log_level>(found), message);
+            return ATREST_OK;
+        });
+    };
+    return detail::done(atrest_set_log(each, nullptr, static_cast<std::uint32_t>(level)));
 }
 
 // ---------------------------------------------------------------------------------------------------------------------

@@ -90,6 +90,10 @@ typedef uint32_t atrest_status;
 const char *atrest_status_name(atrest_status status);
 const char *atrest_last_error_message(void);
 atrest_status atrest_set_callback_message(const char *message);
+#define ATREST_LOG_ERROR 1
+#define ATREST_LOG_WARN 2
+#define ATREST_LOG_INFO 3
+atrest_status atrest_set_log(void (*log)(void *user, uint32_t level, const char *message), void *user, uint32_t level);
 typedef struct atrest_clock atrest_clock;
 typedef struct {
     size_t struct_size;

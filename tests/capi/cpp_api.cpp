@@ -239,6 +239,8 @@ void errors()
     CHECK(!std::string(atrest::version()).empty());
     GOT(atrest::self_test());
     CHECK(!atrest::is_approved_only());
+    GOT(atrest::set_log([](atrest::log_level, const char *) { CHECK(false); }));
+    GOT(atrest::set_log(nullptr));
     GOT(atrest::approval::reset());
     CHECK(GOT(atrest::approval::since_reset()).text == "approved");
     GOT(atrest::vault::open_file(in_folder("texts.vault"), with_passphrase("p")));

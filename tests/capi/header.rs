@@ -7,10 +7,11 @@ use std::path::{Path, PathBuf};
 use atrest::key::KeyId;
 
 /// The files of `crates/atrest-c/src` that C sees, in the order of the header's sections.
-const SECTIONS: [&str; 30] = [
+const SECTIONS: [&str; 31] = [
     "version",
     "status",
     "message",
+    "log",
     "clock",
     "vault",
     "vault_keys",

@@ -379,6 +379,47 @@ static void callbacks(const atrest_dek *dek)
     atrest_vault_free(vault);
 }
 
+// Events are told to a function that was set, and to none after that.
+static unsigned told_events;
+static char told_event[512];
+
+static void keep_event(void *user, uint32_t level, const char *message)
+{
+    CHECK(user == told_event && level == ATREST_LOG_WARN);
+    snprintf(told_event, sizeof told_event, "%s", message);
+    told_events++;
+}
+
+static void tear_log(void)
+{
+    FILE *log = fopen(in_folder("events.vault.audit"), "ab");
+    CHECK(log != NULL && fputs("half a li", log) >= 0 && fclose(log) == 0);
+}
+
+static void events(const atrest_dek *dek)
+{
+    const atrest_unlock unlock = with_passphrase("correct horse");
+    atrest_vault *vault;
+    OK(atrest_vault_create_file(in_folder("events.vault"), &unlock, &vault));
+    OK(atrest_vault_create_key(vault, "disks", NULL, 0));
+    IS(ATREST_ERR_BAD_ENUM, atrest_set_log(keep_event, told_event, 0));
+    IS(ATREST_ERR_BAD_ENUM, atrest_set_log(NULL, NULL, 4));
+    OK(atrest_set_log(keep_event, told_event, ATREST_LOG_INFO));
+    OK(WRAP);
+    CHECK(told_events == 0);
+    tear_log();
+    OK(WRAP);
+    CHECK(told_events == 1 && strstr(told_event, "events.vault.audit") != NULL);
+    OK(atrest_set_log(keep_event, told_event, ATREST_LOG_ERROR));
+    tear_log();
+    OK(WRAP);
+    OK(atrest_set_log(NULL, NULL, ATREST_LOG_INFO));
+    tear_log();
+    OK(WRAP);
+    CHECK(told_events == 1);
+    atrest_vault_free(vault);
+}
+
 int main(int argc, char **argv)
 {
     snprintf(folder, sizeof folder, "%s", argc > 1 ? argv[1] : ".");
@@ -388,6 +429,7 @@ int main(int argc, char **argv)
     states(dek);
     access_and_audit(dek);
     callbacks(dek);
+    events(dek);
     atrest_dek_free(dek);
     printf("%d checks passed\n", passed);
     return 0;

@@ -47,6 +47,11 @@ pub(super) struct Proven {
 }
 
 impl Chain {
+    /// Whether nothing stands behind the last entry.
+    pub(super) fn is_whole(&self) -> bool {
+        self.pending.is_empty()
+    }
+
     /// The chain that goes on from `head` with the next line.
     pub(super) fn new(head: AuditHead) -> Self {
         Chain { head, pending: Vec::new(), base: Some(head.mac), state: State::Whole, ended: true }

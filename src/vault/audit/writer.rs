@@ -13,6 +13,7 @@ use super::chain::{self, Chain};
 use super::entry::{Archived, AuditEntry, AuditHead, AuditRecord, Use};
 use super::log::{AuditLog, next_line};
 use crate::fs::{self, Links};
+use crate::log::tell;
 use crate::{Error, Result, Secret};
 
 /// How much of a log is read to find its end: room for dozens of lines, since one is far shorter than 4 KiB.
@@ -60,7 +61,12 @@ impl AuditWriter {
                     file.set_len(0).map_err(failed)?;
                     len = 0;
                 }
-                self.find_end(&file, len, &record, known.as_ref()).map_err(failed)?
+                let chain = self.find_end(&file, len, &record, known.as_ref()).map_err(failed)?;
+                if !chain.is_whole() {
+                    let path = self.path.display();
+                    tell!(warn, "the audit log {path} ends in something that is no entry; it goes on behind that");
+                }
+                chain
             }
         };
         Ok(Appending { writer: self, known, file, len, chain, before: None })
