@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::chunk_map::ChunkMap;
+use super::copy::ChunkMap;
 use super::records::Resource;
 use crate::key::{DekAlgorithm, Fingerprint, KeyDescription, KeyId, WrappedDek};
 use crate::volume::{FormatOptions, Header, OpenOptions};

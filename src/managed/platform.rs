@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
+use super::keys::{Notes, is_same};
 use super::layers::{Bottom, Kek, Wanted};
-use super::proofs::{Notes, is_same};
 use super::records::{PlatformKeys, Resource, ResourceName, RotationError};
 use super::rotation::{Rotation, RotationProgress, retire, until_finished};
 use super::service::{DiskService, Inner};
 use super::store::Tables;
-use super::unit::lock;
+use super::sync::lock;
 use crate::key::KeyId;
 use crate::{EncryptionType, Error, Result, Secret};
 

@@ -4,19 +4,19 @@ use core::ops::ControlFlow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use base64ct::{Base64, Encoding};
 
-use super::chunk_map::ChunkMap;
+use super::copy::ChunkMap;
+use super::keys::{Patience, Patient};
+use super::keys::{is_same, not_ours};
 use super::layers::lower_context;
 use super::parallel::for_each;
-use super::patience::{Patience, Patient};
-use super::proofs::{is_same, not_ours};
 use super::records::{EncryptionSet, Joining, Resource, ResourceKind, ResourceName};
 use super::service::{ServiceOptions, check_name};
 use super::store::{self, OldRecords, Store};
-use super::unit::lock;
+use super::sync::{into_inner, lock};
 use crate::key::{Fingerprint, KeyId};
 use crate::volume::{Header, OpenOptions};
 use crate::{BlockDevice, Credential, EncryptionType, Error, KeyVault, Result, Volume};
@@ -112,7 +112,7 @@ pub fn rebuild(store: impl AsRef<Path>, sources: &RebuildSources, options: &Serv
         *lock(&found[n]) = Some(if is_first { work.look(region, id) } else { Err("it was given twice".into()) });
         ControlFlow::Continue(())
     });
-    let found = found.into_iter().map(|found| found.into_inner().unwrap_or_else(PoisonError::into_inner));
+    let found = found.into_iter().map(into_inner);
     let (mut told, mut store_of) = (Rebuilt::default(), NewStore::default());
     for ((region, id), found) in sources.devices.iter().zip(found) {
         let put = found

@@ -2,16 +2,17 @@
 
 use core::ops::ControlFlow;
 use std::collections::BTreeSet;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 use serde::Serialize;
 
 use super::capabilities::{CapabilityTable, EncryptionOption};
+use super::live::Unit;
 use super::parallel;
 use super::records::{EncryptionSet, PlatformKeys, Resource, ResourceKind, ResourceName};
 use super::rotation::RotationProgress;
 use super::service::{DiskService, Inner};
-use super::unit::{Unit, lock};
+use super::sync::{into_inner, lock};
 use crate::key::KeyId;
 use crate::{Error, KeyUsage, Result};
 
@@ -171,8 +172,7 @@ impl Inner {
             }
             ControlFlow::Continue(())
         });
-        let waiting = waiting.into_inner().unwrap_or_else(PoisonError::into_inner);
-        waiting.iter().map(ResourceName::to_string).collect()
+        into_inner(waiting).iter().map(ResourceName::to_string).collect()
     }
 }
 

@@ -2,15 +2,15 @@
 
 use core::ops::ControlFlow;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use super::keys::Notes;
 use super::layers::{Kek, Wanted};
 use super::parallel;
-use super::proofs::Notes;
 use super::records::{EncryptionSet, Joining, ResourceName, RotationError};
 use super::service::{DiskService, Inner, no_set, not_allowed};
-use super::unit::{lock, try_lock};
+use super::sync::{into_inner, lock, try_lock};
 use crate::key::KeyId;
 use crate::{Error, KeyVault, Result};
 
@@ -211,7 +211,7 @@ impl Inner {
             }
             ControlFlow::Continue(())
         });
-        let mut found = found.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let mut found = into_inner(found);
         found.sort_by(|(a, _), (b, _)| a.cmp(b));
         Ok(found)
     }
@@ -311,7 +311,7 @@ impl Inner {
         });
         // Of those that were put under it, whatever stopped the others.
         let noted = notes.write();
-        match failure.into_inner().unwrap_or_else(PoisonError::into_inner) {
+        match into_inner(failure) {
             Some(failure) => Err(failure),
             None => noted.map(|()| rewrapped.into_inner()).map_err(|e| (None, e)),
         }

@@ -6,13 +6,12 @@ use std::sync::{Arc, Mutex, RwLock, Weak};
 use std::time::Duration;
 
 use super::backend::{DiskBackend, VaultDirectory};
+use super::keys::{Gate, Gated, KeyLease, LeasePolicy, Leases, Now, Patience, Patient, Refusals};
 use super::layers::{Kek, Layers, Only, Opening, Wanted};
-use super::lease::{LeasePolicy, Now};
-use super::leases::{Gate, Gated, KeyLease, Leases, Refusals};
-use super::patience::{Patience, Patient};
+use super::live::Unit;
 use super::records::{EncryptionSet, Resource, ResourceName};
 use super::store::Store;
-use super::unit::{Unit, lock};
+use super::sync::{Named, lock};
 use crate::key::KeyId;
 use crate::{Clock, Error, KeyVault, Result, memory, random};
 
@@ -75,22 +74,6 @@ pub(super) struct Inner {
     pub(super) looked: Mutex<HashMap<String, Now>>,
 }
 
-/// Locks by name.
-pub(super) struct Named<T>(Mutex<HashMap<String, Arc<T>>>);
-
-impl<T: Default> Named<T> {
-    pub(super) fn of(&self, name: &str) -> Arc<T> {
-        let mut locks = lock(&self.0);
-        locks.retain(|_, lock| Arc::strong_count(lock) > 1);
-        locks.entry(name.to_owned()).or_default().clone()
-    }
-
-    /// Whether anybody has the one of this name.
-    pub(super) fn is_held(&self, name: &str) -> bool {
-        lock(&self.0).get(name).is_some_and(|held| Arc::strong_count(held) > 1)
-    }
-}
-
 impl DiskService {
     /// Opens the store of a service, or makes it. What was being made or removed when the last process ended is removed.
     ///
@@ -117,9 +100,9 @@ impl DiskService {
             units: Mutex::default(),
             platform_gate: Gate::default(),
             refusals: Refusals::default(),
-            rotating: Named(Mutex::default()),
-            chains: Named(Mutex::default()),
-            copies: Named(Mutex::default()),
+            rotating: Named::default(),
+            chains: Named::default(),
+            copies: Named::default(),
             looked: Mutex::default(),
         };
         for (id, region) in inner.store.orphans()? {

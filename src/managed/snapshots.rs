@@ -1,12 +1,11 @@
 //! Snapshots: what a disk held at one instant, whole or as what differs from the snapshot before.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
-use super::capture::{CopyProgress, Target};
-use super::chain::{Chain, Link};
-use super::chunk_map::{ChunkMap, place};
+use super::copy::{CHUNK, Chain, ChunkMap, CopyProgress, Link, Target, place};
 use super::records::{Resource, ResourceKind, ResourceName};
 use super::service::{DiskService, Inner, check_name, not_allowed};
+use super::sync::write;
 use crate::{Error, Result};
 
 /// A snapshot that is to be made.
@@ -41,7 +40,7 @@ impl DiskService {
         let chain = inner.chains.of(&id);
         let _alone = new.incremental.then(|| {
             let long = inner.copies.of(&id);
-            (long, chain.write().unwrap_or_else(PoisonError::into_inner))
+            (long, write(&chain))
         });
         let from = inner.store.resource(&disk)?;
         if from.id != id {
@@ -71,7 +70,7 @@ impl Inner {
     pub(super) fn delete_increment(self: &Arc<Self>, disk: &str, name: &ResourceName) -> Result<()> {
         let chain = self.chains.of(disk);
         self.check_uncopied(name, disk)?;
-        let _alone = chain.write().unwrap_or_else(PoisonError::into_inner);
+        let _alone = write(&chain);
         let increments = self.store.increments(disk)?;
         let next = increments.iter().skip_while(|(_, n)| n != name).nth(1);
         let unit = self.unit(name)?;
@@ -96,7 +95,7 @@ impl Inner {
         let (older, newer) = (Link::open(self, &old)?, Link::open(self, &after)?);
         let made = self.prepare(merged, |layers| {
             let mut target = Target::increment(layers, after.size, None);
-            let mut bytes = vec![0; super::chunk_map::CHUNK as usize];
+            let mut bytes = vec![0; CHUNK as usize];
             for chunk in 0..ChunkMap::new(after.size).chunks() {
                 let Some(link) = [&newer, &older].into_iter().find(|link| link.has(chunk)) else { continue };
                 let bytes = &mut bytes[..place(chunk, after.size).1];

@@ -5,21 +5,22 @@
 
 use std::sync::{Arc, Mutex};
 
-use super::layers::Layers;
-use super::platform::is_platforms;
-use super::records::{EncryptionSet, Joining, PlatformKeys, Proof, Resource, ResourceName};
-use super::service::Inner;
-use super::unit::{Unit, lock};
 use crate::key::KeyId;
+use crate::managed::layers::Layers;
+use crate::managed::live::Unit;
+use crate::managed::platform::is_platforms;
+use crate::managed::records::{EncryptionSet, Joining, PlatformKeys, Proof, Resource, ResourceName};
+use crate::managed::service::Inner;
+use crate::managed::sync::lock;
 use crate::{EncryptionType, Error, KeyVault, Result};
 
 impl Resource {
-    pub(super) fn has_two_layers(&self) -> bool {
+    pub(in crate::managed) fn has_two_layers(&self) -> bool {
         self.encryption_type == EncryptionType::PlatformAndCustomerKeys
     }
 
     /// The layer that the platform's key protects, 0 for the upper one.
-    pub(super) fn platform_layer(&self) -> Option<usize> {
+    pub(in crate::managed) fn platform_layer(&self) -> Option<usize> {
         if self.has_two_layers() {
             return Some(1);
         }
@@ -27,17 +28,17 @@ impl Resource {
     }
 
     /// What a layer was last proved to be under.
-    pub(super) fn proof(&self, layer: usize) -> Option<&Proof> {
+    pub(in crate::managed) fn proof(&self, layer: usize) -> Option<&Proof> {
         if layer == 0 { &self.proven } else { &self.proven_lower }.as_ref()
     }
 
     /// The key that a layer was last proved to be under.
-    pub(super) fn proven_key(&self, layer: usize) -> Option<&KeyId> {
+    pub(in crate::managed) fn proven_key(&self, layer: usize) -> Option<&KeyId> {
         self.proof(layer).map(|proof| &proof.key)
     }
 
     /// Notes what a layer is proved to be under, and says whether that is news.
-    pub(super) fn note_proven(&mut self, layer: usize, key: KeyId, now: u64) -> bool {
+    pub(in crate::managed) fn note_proven(&mut self, layer: usize, key: KeyId, now: u64) -> bool {
         let news = self.proven_key(layer) != Some(&key);
         if news {
             let proof = if layer == 0 { &mut self.proven } else { &mut self.proven_lower };
@@ -47,7 +48,7 @@ impl Resource {
     }
 
     /// Notes how much the DEKs have encrypted, if that is more by at least `least` blocks.
-    pub(super) fn note_used(&mut self, used: [u64; 2], least: u64) -> bool {
+    pub(in crate::managed) fn note_used(&mut self, used: [u64; 2], least: u64) -> bool {
         let mut news = false;
         for (known, used) in self.used_blocks.iter_mut().zip(used) {
             if used.saturating_sub(*known) >= least {
@@ -58,7 +59,7 @@ impl Resource {
     }
 
     /// Notes the keys that each layer is proved to be under, the upper one's first: of several, the one that was known before.
-    pub(super) fn note_keys(&mut self, keys: &[Vec<KeyId>], now: u64) -> bool {
+    pub(in crate::managed) fn note_keys(&mut self, keys: &[Vec<KeyId>], now: u64) -> bool {
         let mut news = false;
         for (layer, keys) in keys.iter().enumerate() {
             let known = self.proven_key(layer).filter(|known| keys.contains(known));
@@ -72,20 +73,20 @@ impl Resource {
 
 impl EncryptionSet {
     /// The keys that something in it may be under, the active one first.
-    pub(super) fn in_use(&self) -> impl Iterator<Item = &KeyId> {
+    pub(in crate::managed) fn in_use(&self) -> impl Iterator<Item = &KeyId> {
         core::iter::once(&self.active_key).chain(&self.previous_keys)
     }
 }
 
 impl Unit {
     /// Whether the upper layer was proved to be under a key, and its header says that and nothing else.
-    pub(super) fn is_under(&self, resource: &Resource, key: &KeyId) -> Result<bool> {
+    pub(in crate::managed) fn is_under(&self, resource: &Resource, key: &KeyId) -> Result<bool> {
         let says_so = |keys: &Vec<KeyId>| keys == core::slice::from_ref(key);
         Ok(resource.proven_key(0) == Some(key) && self.keys()?.first().is_some_and(says_so))
     }
 
     /// The same of the layer that the platform's key protects.
-    pub(super) fn bottom_is_under(&self, resource: &Resource, key: &KeyId) -> Result<bool> {
+    pub(in crate::managed) fn bottom_is_under(&self, resource: &Resource, key: &KeyId) -> Result<bool> {
         Ok(resource.platform_key() == Some(key) && self.bottom_keys()? == core::slice::from_ref(key))
     }
 }
@@ -93,7 +94,7 @@ impl Unit {
 impl Inner {
     /// Keeps what an opening has proved: the keys; and of what an earlier version made the fingerprints, of which the first
     /// open is trusted, and from then on no other DEK.
-    pub(super) fn learn(&self, resource: &Resource, layers: &Layers) -> Result<()> {
+    pub(in crate::managed) fn learn(&self, resource: &Resource, layers: &Layers) -> Result<()> {
         let (name, at) = (resource.full_name(), self.clock.now());
         if resource.fingerprints.is_empty() {
             let fingerprints = layers.fingerprints()?;
@@ -113,7 +114,12 @@ impl Inner {
     }
 
     /// Notes something of a resource, unless `note` says that it is no news.
-    pub(super) fn note(&self, name: &ResourceName, id: &str, note: impl Fn(&mut Resource) -> bool) -> Result<()> {
+    pub(in crate::managed) fn note(
+        &self,
+        name: &ResourceName,
+        id: &str,
+        note: impl Fn(&mut Resource) -> bool,
+    ) -> Result<()> {
         let mut before = self.store.resource(name)?;
         if before.id != *id || !note(&mut before) {
             return Ok(());
@@ -125,7 +131,7 @@ impl Inner {
     }
 
     /// The keys that the header of each layer names, the upper one's first. Nothing has proved it.
-    pub(super) fn keys_of(&self, unit: &Unit) -> Result<Vec<Vec<KeyId>>> {
+    pub(in crate::managed) fn keys_of(&self, unit: &Unit) -> Result<Vec<Vec<KeyId>>> {
         self.begin(&self.resource_of(unit)?, false)?.all_keys()
     }
 
@@ -134,7 +140,7 @@ impl Inner {
     ///
     /// With `leased`, a key that the resource was under before it came under another is refused. To put it under another
     /// key anything will do that still unwraps.
-    pub(super) fn key_of(
+    pub(in crate::managed) fn key_of(
         &self,
         resource: &Resource,
         keys: &[KeyId],
@@ -164,7 +170,7 @@ impl Inner {
     }
 
     /// Of the keys that the header of a layer names, the platform's.
-    pub(super) fn platform_key_of(
+    pub(in crate::managed) fn platform_key_of(
         &self,
         resource: &Resource,
         layer: usize,
@@ -215,7 +221,7 @@ impl Inner {
 
 /// What a rotation has proved and not yet noted: many in one write, which takes far longer than to wrap one DEK. What is lost
 /// with a kill is proved again.
-pub(super) struct Notes<'s> {
+pub(in crate::managed) struct Notes<'s> {
     service: &'s Inner,
     pending: Mutex<Vec<Note>>,
 }
@@ -231,12 +237,12 @@ struct Note {
 impl<'s> Notes<'s> {
     const MOST: usize = 256;
 
-    pub(super) fn new(service: &'s Inner) -> Self {
+    pub(in crate::managed) fn new(service: &'s Inner) -> Self {
         Notes { service, pending: Mutex::default() }
     }
 
     /// Notes that a layer of a resource has come under a key.
-    pub(super) fn add(&self, resource: &Resource, layer: usize, key: &KeyId) -> Result<()> {
+    pub(in crate::managed) fn add(&self, resource: &Resource, layer: usize, key: &KeyId) -> Result<()> {
         if resource.proven_key(layer) == Some(key) {
             return Ok(());
         }
@@ -250,7 +256,7 @@ impl<'s> Notes<'s> {
     }
 
     /// Writes down all that is noted.
-    pub(super) fn write(&self) -> Result<()> {
+    pub(in crate::managed) fn write(&self) -> Result<()> {
         let notes = core::mem::take(&mut *lock(&self.pending));
         if notes.is_empty() {
             return Ok(());
@@ -273,7 +279,7 @@ impl<'s> Notes<'s> {
 }
 
 /// Whether two are versions of one key.
-pub(super) fn is_same(a: &KeyId, b: &KeyId) -> bool {
+pub(in crate::managed) fn is_same(a: &KeyId, b: &KeyId) -> bool {
     (a.vault(), a.key()) == (b.vault(), b.key())
 }
 
@@ -286,7 +292,7 @@ fn is_later(vault: &dyn KeyVault, key: &KeyId, than: &KeyId) -> Result<bool> {
 }
 
 /// The error for a header whose keys are none of those that may be asked for.
-pub(super) fn not_ours(keys: &[KeyId]) -> Error {
+pub(in crate::managed) fn not_ours(keys: &[KeyId]) -> Error {
     let wanted = keys.iter().map(KeyId::to_string).collect::<Vec<_>>().join(", ");
     let wanted = if wanted.is_empty() { "none, for the header names no key".into() } else { wanted };
     Error::NotThisVault { wanted }

@@ -1,12 +1,13 @@
 //! Into a set: under a customer's key, or under another one, without touching the data (22).
 
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
-use super::proofs::Notes;
+use super::disks::check_member;
+use super::keys::Notes;
+use super::live::Unit;
 use super::records::{EncryptionSet, Joining, Resource, ResourceKind, ResourceName};
-use super::resources::check_member;
 use super::service::{DiskService, Inner, not_allowed};
-use super::unit::Unit;
+use super::sync::write;
 use crate::key::KeyId;
 use crate::{EncryptionType, Result};
 
@@ -85,7 +86,7 @@ impl Inner {
     ) -> Result<T> {
         let resource = self.store.resource(name)?;
         let chain = self.chains.of(resource.chain());
-        let _still = chain.write().unwrap_or_else(PoisonError::into_inner);
+        let _still = write(&chain);
         let mut group: Vec<_> = self.store.increments(resource.chain())?.into_iter().map(|(_, name)| name).collect();
         group.extend(self.store.name_of(resource.chain())?.into_iter().chain([name.clone()]));
         group.sort();

@@ -7,10 +7,11 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::leases::KeyLease;
+use super::keys::KeyLease;
+use super::live::Unit;
 use super::parallel;
 use super::service::DiskService;
-use super::unit::{Unit, lock};
+use super::sync::lock;
 
 impl DiskService {
     /// Asks the vaults that it is time to ask, some at once, and wipes the DEKs of disks whose keys may not be used. To be

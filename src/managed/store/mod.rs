@@ -15,7 +15,7 @@ mod tables;
 mod untouched;
 
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use redb::{Database, Durability, ReadTransaction, ReadableDatabase, ReadableTable, TableDefinition, TableError};
@@ -30,9 +30,10 @@ use self::remains::Remains;
 pub(super) use self::tables::Tables;
 use self::untouched::Untouched;
 use super::care::StoreCheck;
+use super::disks::MAX_SIZE;
 use super::records::{EncryptionSet, PlatformKeys, Resource, ResourceKind, ResourceName};
-use super::resources::MAX_SIZE;
 use super::service::check_name;
+use super::sync::lock;
 use crate::key::{HashAlgorithm, self_test};
 use crate::{Error, Result};
 
@@ -407,10 +408,6 @@ pub(super) fn check_id(id: &str) -> Result<()> {
         Ok(parsed) if parsed.hyphenated().encode_lower(&mut uuid::Uuid::encode_buffer()) == id => Ok(()),
         _ => Err(Error::InvalidName(format!("the id {id:?} is not a UUID"))),
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn json(record: &impl serde::Serialize) -> Vec<u8> {

@@ -1,15 +1,13 @@
 //! Disks, and what holds for disks, snapshots and images alike.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
-use super::capture::{Capture, CopyProgress, Target};
-use super::chain::Chain;
-use super::chunk_map::CHUNK;
-use super::disk::OpenDisk;
+use super::copy::{CHUNK, Capture, Chain, CopyProgress, Target};
 use super::layers::Layers;
+use super::live::{OpenDisk, Unit};
 use super::records::{EncryptionSet, Resource, ResourceKind, ResourceName};
 use super::service::{DiskService, Inner, check_name, not_allowed};
-use super::unit::{Unit, lock};
+use super::sync::{lock, read, write};
 use crate::{EncryptionType, Error, Result};
 
 /// The largest disk: 64 TiB.
@@ -247,7 +245,7 @@ impl Inner {
         let chain = self.chains.of(from.chain());
         let _stays = (from.kind != ResourceKind::Disk).then(|| {
             let long = self.copies.of(from.chain());
-            (long, chain.read().unwrap_or_else(PoisonError::into_inner))
+            (long, read(&chain))
         });
         // It may have been removed, or made anew for what it took over, until we had our turn.
         let now = self.store.resource(&from.full_name())?;
@@ -290,8 +288,7 @@ impl Inner {
         let others = || resources.iter().filter(|resource| resource.kind != ResourceKind::Disk);
         others().try_for_each(|resource| self.check_uncopied(&resource.full_name(), resource.chain()))?;
         let chains: Vec<_> = others().map(|resource| self.chains.of(resource.chain())).collect();
-        let _unread: Vec<_> =
-            chains.iter().map(|chain| chain.write().unwrap_or_else(PoisonError::into_inner)).collect();
+        let _unread: Vec<_> = chains.iter().map(|chain| write(chain)).collect();
         let units: Vec<_> = resources.iter().map(|resource| self.unit_of(resource)).collect();
         let _alone: Vec<_> = units.iter().map(|unit| unit.changing()).collect();
         self.remove_units(&units)

@@ -1,22 +1,22 @@
 //! A resource in use: its volumes while its key may be used, shared by all who use it.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, TryLockError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use super::capture::Capture;
-use super::layers::{Bottom, Layers, Opening, keys_in};
-use super::lease::Now;
-use super::leases::KeyLease;
-use super::records::{Resource, ResourceName};
-use super::service::Inner;
 use crate::key::KeyId;
+use crate::managed::copy::Capture;
+use crate::managed::keys::{KeyLease, Now};
+use crate::managed::layers::{Bottom, Layers, Opening, keys_in};
+use crate::managed::records::{Resource, ResourceName};
+use crate::managed::service::Inner;
+use crate::managed::sync::{lock, read, try_lock, try_write, write};
 use crate::{BlockDevice, Error, Result};
 
-pub(super) struct Unit {
-    pub(super) service: Arc<Inner>,
+pub(in crate::managed) struct Unit {
+    pub(in crate::managed) service: Arc<Inner>,
     /// The name by which it was found; another resource may get it when this one is removed.
-    pub(super) name: ResourceName,
-    pub(super) id: String,
+    pub(in crate::managed) name: ResourceName,
+    pub(in crate::managed) id: String,
     held: RwLock<Held>,
     /// The lease of `held`, for who must not wait for a device that hangs.
     lease: Mutex<Option<Arc<KeyLease>>>,
@@ -32,7 +32,7 @@ pub(super) struct Unit {
     /// Who changes under which keys it is, or removes it. Of several, in the order of their names.
     change: Mutex<()>,
     /// Who copies it while it is written.
-    pub(super) copying: Mutex<()>,
+    pub(in crate::managed) copying: Mutex<()>,
     /// Counts the handles that users have; under `held`.
     users: Arc<()>,
 }
@@ -73,7 +73,7 @@ impl Held {
 }
 
 impl Unit {
-    pub(super) fn new(service: Arc<Inner>, resource: &Resource) -> Self {
+    pub(in crate::managed) fn new(service: Arc<Inner>, resource: &Resource) -> Self {
         Unit {
             service,
             name: resource.full_name(),
@@ -91,12 +91,12 @@ impl Unit {
     }
 
     /// Does something with the volumes, once the key may be used.
-    pub(super) fn with_layers<T>(&self, act: impl FnOnce(&Layers) -> Result<T>) -> Result<T> {
+    pub(in crate::managed) fn with_layers<T>(&self, act: impl FnOnce(&Layers) -> Result<T>) -> Result<T> {
         self.with(|layers, _| act(layers))
     }
 
     /// Writes, after what a copy still needs was copied.
-    pub(super) fn write_at(&self, offset: u64, sectors: &[u8]) -> Result<()> {
+    pub(in crate::managed) fn write_at(&self, offset: u64, sectors: &[u8]) -> Result<()> {
         self.with(|layers, capture| {
             if let Some(capture) = capture {
                 capture.before_write(layers, offset, sectors.len());
@@ -106,7 +106,7 @@ impl Unit {
     }
 
     /// Does something with the volumes and the copy that is being made, once the key may be used.
-    pub(super) fn with<T>(&self, act: impl FnOnce(&Layers, Option<&Capture>) -> Result<T>) -> Result<T> {
+    pub(in crate::managed) fn with<T>(&self, act: impl FnOnce(&Layers, Option<&Capture>) -> Result<T>) -> Result<T> {
         // Between opening and use it may be suspended again, or put under another key; but not for ever.
         for _ in 0..ATTEMPTS {
             let held = self.read();
@@ -127,7 +127,7 @@ impl Unit {
 
     /// Does something with the volumes to put them under another key, although the lease of the one that they are under may
     /// be over: the vault has the last word on whether it unwraps. Nobody opens them meanwhile.
-    pub(super) fn with_layers_to_rewrap<T>(&self, act: impl FnOnce(&Layers) -> Result<T>) -> Result<T> {
+    pub(in crate::managed) fn with_layers_to_rewrap<T>(&self, act: impl FnOnce(&Layers) -> Result<T>) -> Result<T> {
         let _one = lock(&self.opening);
         // The vault is asked meanwhile: who waits to suspend it, or to write, must not wait for that.
         let usable = self.read().usable(self.now()).cloned();
@@ -143,7 +143,7 @@ impl Unit {
 
     /// Does something with the volume on its device, of two layers the lower one, to put it under another key of the
     /// platform. No customer's key is needed for it. Nobody opens it meanwhile.
-    pub(super) fn with_bottom_to_rewrap<T>(&self, act: impl FnOnce(&Bottom) -> Result<T>) -> Result<T> {
+    pub(in crate::managed) fn with_bottom_to_rewrap<T>(&self, act: impl FnOnce(&Bottom) -> Result<T>) -> Result<T> {
         let _one = lock(&self.opening);
         let open = self.read().layers.clone();
         if let Some(layers) = open {
@@ -160,7 +160,7 @@ impl Unit {
     }
 
     /// From now on it is under another key, in place of what it was under.
-    pub(super) fn move_to(&self, lease: Arc<KeyLease>) {
+    pub(in crate::managed) fn move_to(&self, lease: Arc<KeyLease>) {
         let wrapped = self.read().layers.as_ref().map(|layers| layers.wrapped());
         if let Some(wrapped) = wrapped {
             lease.remember(wrapped);
@@ -175,7 +175,7 @@ impl Unit {
 
     /// Closes the volumes, and with them wipes the DEK, unless the key may be used. Where somebody reads or writes, he does so
     /// when he has done: his device may hang. What was written is yet to be made to last.
-    pub(super) fn suspend_if_revoked(&self) {
+    pub(in crate::managed) fn suspend_if_revoked(&self) {
         let now = self.now();
         if self.lease().is_some_and(|lease| !lease.holds(now)) {
             self.to_wipe.store(true, Ordering::Relaxed);
@@ -185,11 +185,7 @@ impl Unit {
 
     /// If he who uses it doesn't see in time that it is to be wiped, the next round does.
     fn wipe_if_unused(&self) {
-        let mut held = match self.held.try_write() {
-            Ok(held) => held,
-            Err(TryLockError::Poisoned(held)) => held.into_inner(),
-            Err(TryLockError::WouldBlock) => return,
-        };
+        let Some(mut held) = try_write(&self.held) else { return };
         self.to_wipe.store(false, Ordering::Relaxed);
         // Its key may have come back meanwhile.
         if !held.may(self.now()) {
@@ -205,12 +201,12 @@ impl Unit {
     }
 
     /// Whether there is something to make last, and nobody is at it.
-    pub(super) fn is_closing(&self) -> bool {
+    pub(in crate::managed) fn is_closing(&self) -> bool {
         try_lock(&self.closing).is_some_and(|closing| closing.is_some())
     }
 
     /// Makes what was written before the DEK was wiped last, as far as that goes, and lets go of the device.
-    pub(super) fn finish_closing(&self) {
+    pub(in crate::managed) fn finish_closing(&self) {
         // Under the lock to the end.
         let mut closing = lock(&self.closing);
         if let Some(Closing { device, used_blocks }) = closing.take() {
@@ -221,7 +217,7 @@ impl Unit {
     }
 
     /// Notes how much its DEKs have encrypted, if that is much more than was noted. Not while it is being closed.
-    pub(super) fn note_growth(&self) {
+    pub(in crate::managed) fn note_growth(&self) {
         let Some(layers) = self.held.try_read().ok().and_then(|held| held.layers.clone()) else { return };
         let (used, mut noted) = (layers.used_blocks(), lock(&self.noted));
         if used.iter().zip(*noted).any(|(used, noted)| used.saturating_sub(noted) >= GROWTH) {
@@ -236,19 +232,19 @@ impl Unit {
     }
 
     /// How many blocks its DEKs have encrypted, if it is open.
-    pub(super) fn used_blocks(&self) -> Option<[u64; 2]> {
+    pub(in crate::managed) fn used_blocks(&self) -> Option<[u64; 2]> {
         self.read().layers.as_ref().map(|layers| layers.used_blocks())
     }
 
     /// Takes part in its use; not once it is being removed.
-    pub(super) fn join(&self) -> Result<Arc<()>> {
+    pub(in crate::managed) fn join(&self) -> Result<Arc<()>> {
         let held = self.read();
         let gone = || Error::NoSuchResource(format!("the {} was removed", self.name));
         (!held.removed).then(|| self.users.clone()).ok_or_else(gone)
     }
 
     /// From here on nobody opens it, unless somebody has it open.
-    pub(super) fn begin_removal(&self) -> Result<()> {
+    pub(in crate::managed) fn begin_removal(&self) -> Result<()> {
         let mut held = self.write();
         if self.is_open() {
             return Err(Error::Busy { what: format!("the {}", self.name) });
@@ -258,36 +254,36 @@ impl Unit {
     }
 
     /// It stays after all.
-    pub(super) fn cancel_removal(&self) {
+    pub(in crate::managed) fn cancel_removal(&self) {
         self.write().removed = false;
     }
 
     /// Closes the volumes; the next use opens them anew.
-    pub(super) fn close(&self) {
+    pub(in crate::managed) fn close(&self) {
         let mut held = self.write();
         self.set_lease(&mut held, None);
         *held = Held { removed: held.removed, ..Held::default() };
     }
 
     /// Whether its key may be used, as far as is known without asking.
-    pub(super) fn is_suspended(&self) -> bool {
+    pub(in crate::managed) fn is_suspended(&self) -> bool {
         self.read().usable(self.now()).is_none()
     }
 
     /// Whether any user has it open.
-    pub(super) fn is_open(&self) -> bool {
+    pub(in crate::managed) fn is_open(&self) -> bool {
         Arc::strong_count(&self.users) > 1
     }
 
     /// The keys that the header of each layer names, the upper one's first. Nothing has proved it.
-    pub(super) fn keys(&self) -> Result<Vec<Vec<KeyId>>> {
+    pub(in crate::managed) fn keys(&self) -> Result<Vec<Vec<KeyId>>> {
         let _one = lock(&self.opening);
         let open = self.read().layers.clone();
         open.map_or_else(|| self.service.keys_of(self), |layers| layers.keys_on_device())
     }
 
     /// The keys that the header on its device names: of two layers, the lower one's. No vault is asked for it.
-    pub(super) fn bottom_keys(&self) -> Result<Vec<KeyId>> {
+    pub(in crate::managed) fn bottom_keys(&self) -> Result<Vec<KeyId>> {
         let _one = lock(&self.opening);
         let open = self.read().layers.clone();
         match open {
@@ -300,18 +296,18 @@ impl Unit {
     }
 
     /// The lease that it is under now, if it needs one.
-    pub(super) fn lease(&self) -> Option<Arc<KeyLease>> {
+    pub(in crate::managed) fn lease(&self) -> Option<Arc<KeyLease>> {
         lock(&self.lease).clone()
     }
 
     /// Begins a copy of what it holds now: no write is under way, and none comes before it is noted.
-    pub(super) fn capture(&self, capture: Capture) -> Capturing<'_> {
+    pub(in crate::managed) fn capture(&self, capture: Capture) -> Capturing<'_> {
         self.write().capture = Some(capture);
         Capturing(self)
     }
 
     /// Waits for who changes it, and keeps others from it.
-    pub(super) fn changing(&self) -> MutexGuard<'_, ()> {
+    pub(in crate::managed) fn changing(&self) -> MutexGuard<'_, ()> {
         lock(&self.change)
     }
 
@@ -354,11 +350,11 @@ impl Unit {
     }
 
     fn read(&self) -> RwLockReadGuard<'_, Held> {
-        self.held.read().unwrap_or_else(PoisonError::into_inner)
+        read(&self.held)
     }
 
     fn write(&self) -> RwLockWriteGuard<'_, Held> {
-        self.held.write().unwrap_or_else(PoisonError::into_inner)
+        write(&self.held)
     }
 
     fn suspended(&self, reason: &str) -> Error {
@@ -380,11 +376,11 @@ impl Drop for Unit {
 }
 
 /// While it lives, writes are preceded by the copy of what they overwrite.
-pub(super) struct Capturing<'u>(&'u Unit);
+pub(in crate::managed) struct Capturing<'u>(&'u Unit);
 
 impl Capturing<'_> {
     /// Ends the copy, and gives it; none if the resource was closed meanwhile.
-    pub(super) fn end(self) -> Option<Capture> {
+    pub(in crate::managed) fn end(self) -> Option<Capture> {
         self.0.write().capture.take()
     }
 }
@@ -393,17 +389,4 @@ impl Drop for Capturing<'_> {
     fn drop(&mut self) {
         self.0.write().capture = None;
     }
-}
-
-/// Unless somebody has it.
-pub(super) fn try_lock<T>(mutex: &Mutex<T>) -> Option<MutexGuard<'_, T>> {
-    match mutex.try_lock() {
-        Ok(guard) => Some(guard),
-        Err(TryLockError::Poisoned(guard)) => Some(guard.into_inner()),
-        Err(TryLockError::WouldBlock) => None,
-    }
-}
-
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

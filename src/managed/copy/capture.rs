@@ -5,8 +5,8 @@ use std::sync::Mutex;
 
 use super::chain::Chain;
 use super::chunk_map::{CHUNK, ChunkMap, place};
-use super::layers::Layers;
-use super::unit::lock;
+use crate::managed::layers::Layers;
+use crate::managed::sync::{into_inner, lock};
 use crate::{Error, Result};
 
 /// How far a copy is.
@@ -19,8 +19,8 @@ pub struct CopyProgress {
 }
 
 /// What is copied to.
-pub(super) struct Target {
-    pub(super) layers: Layers,
+pub(in crate::managed) struct Target {
+    pub(in crate::managed) layers: Layers,
     size: u64,
     /// For an incremental snapshot: those before it, if there are any, and what this one holds.
     increment: Option<Increment>,
@@ -35,17 +35,17 @@ struct Increment {
 
 impl Target {
     /// Takes every chunk.
-    pub(super) fn whole(layers: Layers, size: u64) -> Self {
+    pub(in crate::managed) fn whole(layers: Layers, size: u64) -> Self {
         Target { layers, size, increment: None }
     }
 
     /// Takes chunks that differ from what `before` holds, or all.
-    pub(super) fn increment(layers: Layers, size: u64, before: Option<Chain>) -> Self {
+    pub(in crate::managed) fn increment(layers: Layers, size: u64, before: Option<Chain>) -> Self {
         let increment = Increment { before, map: ChunkMap::new(size), spare: vec![0; CHUNK as usize] };
         Target { layers, size, increment: Some(increment) }
     }
 
-    pub(super) fn put(&mut self, chunk: u64, bytes: &[u8]) -> Result<()> {
+    pub(in crate::managed) fn put(&mut self, chunk: u64, bytes: &[u8]) -> Result<()> {
         if let Some(Increment { before, map, spare }) = &mut self.increment {
             if let Some(before) = before {
                 let spare = &mut spare[..bytes.len()];
@@ -60,7 +60,7 @@ impl Target {
     }
 
     /// Takes all that `read` reads into a buffer from an offset.
-    pub(super) fn fill(
+    pub(in crate::managed) fn fill(
         &mut self,
         progress: &dyn Fn(CopyProgress),
         read: impl Fn(u64, &mut [u8]) -> Result<()>,
@@ -76,7 +76,7 @@ impl Target {
     }
 
     /// Says in the snapshot what it holds.
-    pub(super) fn finish(self) -> Result<Layers> {
+    pub(in crate::managed) fn finish(self) -> Result<Layers> {
         if let Some(Increment { map, .. }) = self.increment {
             self.layers.write_at(self.size, &map.to_bytes(self.size))?;
         }
@@ -86,7 +86,7 @@ impl Target {
 }
 
 /// A copy that is being made of a disk that is in use.
-pub(super) struct Capture {
+pub(in crate::managed) struct Capture {
     state: Mutex<State>,
 }
 
@@ -103,13 +103,13 @@ struct State {
 }
 
 impl Capture {
-    pub(super) fn new(target: Target, size: u64) -> Self {
+    pub(in crate::managed) fn new(target: Target, size: u64) -> Self {
         let (copied, chunk) = (ChunkMap::new(size), vec![0; CHUNK as usize]);
         Capture { state: Mutex::new(State { target, size, copied, next: 0, done: 0, failure: None, chunk }) }
     }
 
     /// Copies what is about to be overwritten, as far as it wasn't yet.
-    pub(super) fn before_write(&self, disk: &Layers, offset: u64, len: usize) {
+    pub(in crate::managed) fn before_write(&self, disk: &Layers, offset: u64, len: usize) {
         let state = &mut *lock(&self.state);
         let end = offset.saturating_add(len as u64).min(state.size);
         for chunk in offset / CHUNK..end.div_ceil(CHUNK) {
@@ -121,7 +121,7 @@ impl Capture {
     }
 
     /// Copies one more chunk, and says how far it is; `None` when there is none left.
-    pub(super) fn copy_next(&self, disk: &Layers) -> Result<Option<CopyProgress>> {
+    pub(in crate::managed) fn copy_next(&self, disk: &Layers) -> Result<Option<CopyProgress>> {
         let state = &mut *lock(&self.state);
         if let Some(failure) = state.failure.take() {
             return Err(failure);
@@ -137,8 +137,8 @@ impl Capture {
     }
 
     /// The copy, if all of it was made.
-    pub(super) fn into_target(self) -> Result<Target> {
-        let state = self.state.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+    pub(in crate::managed) fn into_target(self) -> Result<Target> {
+        let state = into_inner(self.state);
         state.failure.map_or(Ok(state.target), Err)
     }
 }

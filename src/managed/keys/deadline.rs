@@ -6,16 +6,16 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use super::unit::lock;
 use crate::key::{KeyDescription, KeyId, WrappedDek};
+use crate::managed::sync::lock;
 use crate::{Error, KeyVault, Result, Secret};
 
 /// How many calls of one vault may hang at once. Beyond that it isn't asked: each is a thread.
 const MOST_HANGING: usize = 16;
 
 /// How long a vault is waited for, and how many calls of each still hang after that.
-pub(super) struct Patience {
-    pub(super) deadline: Duration,
+pub(in crate::managed) struct Patience {
+    pub(in crate::managed) deadline: Duration,
     hanging: Mutex<HashMap<String, usize>>,
 }
 
@@ -28,12 +28,12 @@ enum Call<T> {
 }
 
 impl Patience {
-    pub(super) fn new(deadline: Duration) -> Arc<Self> {
+    pub(in crate::managed) fn new(deadline: Duration) -> Arc<Self> {
         Arc::new(Patience { deadline, hanging: Mutex::default() })
     }
 
     /// Asks a vault. What it answers after the deadline is dropped.
-    pub(super) fn call<T: Send + 'static>(
+    pub(in crate::managed) fn call<T: Send + 'static>(
         self: &Arc<Self>,
         vault: &str,
         ask: impl FnOnce() -> Result<T> + Send + 'static,
@@ -88,14 +88,14 @@ impl Patience {
 }
 
 /// A vault each of whose calls ends by the deadline, whatever it does.
-pub(super) struct Patient {
+pub(in crate::managed) struct Patient {
     id: String,
     vault: Arc<dyn KeyVault>,
     patience: Arc<Patience>,
 }
 
 impl Patient {
-    pub(super) fn new(vault: Arc<dyn KeyVault>, patience: &Arc<Patience>) -> Self {
+    pub(in crate::managed) fn new(vault: Arc<dyn KeyVault>, patience: &Arc<Patience>) -> Self {
         Patient { id: vault.id().into(), vault, patience: patience.clone() }
     }
 

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use super::unit::Unit;
+use super::resource::Unit;
+use crate::managed::layers::Layers;
 use crate::{Error, Result};
 
 /// A disk that is open, for any number of threads. Nothing of it is in memory in the clear but the sectors that are asked
@@ -17,7 +18,7 @@ pub struct OpenDisk {
 }
 
 impl OpenDisk {
-    pub(super) fn new(unit: Arc<Unit>, user: Arc<()>, size: u64, sector_size: u32) -> Self {
+    pub(in crate::managed) fn new(unit: Arc<Unit>, user: Arc<()>, size: u64, sector_size: u32) -> Self {
         OpenDisk { unit, _user: user, size, sector_size }
     }
 
@@ -64,7 +65,7 @@ impl OpenDisk {
     /// # Errors
     /// As [`read_at`](Self::read_at).
     pub fn sync(&self) -> Result<()> {
-        self.unit.with_layers(super::layers::Layers::sync)
+        self.unit.with_layers(Layers::sync)
     }
 
     /// The volume may be larger by what its device has to spare.

@@ -1,0 +1,7 @@
+//! What is open: the resources in use, each shared by all who use it.
+
+mod open_disk;
+mod resource;
+
+pub use open_disk::OpenDisk;
+pub(super) use resource::Unit;
