@@ -5,13 +5,10 @@ use std::sync::Arc;
 use super::copy::{CHUNK, Capture, Chain, CopyProgress, Target};
 use super::layers::Layers;
 use super::live::{OpenDisk, Unit};
-use super::records::{EncryptionSet, Resource, ResourceKind, ResourceName};
-use super::service::{DiskService, Inner, check_name, not_allowed};
+use super::records::{EncryptionSet, MAX_SIZE, Resource, ResourceKind, ResourceName, check_name};
+use super::service::{DiskService, Inner, not_allowed};
 use super::sync::{lock, read, write};
 use crate::{EncryptionType, Error, Result};
-
-/// The largest disk: 64 TiB.
-pub(super) const MAX_SIZE: u64 = 1 << 46;
 
 /// A disk that is to be made.
 #[derive(Debug, Clone)]

@@ -2,8 +2,8 @@
 
 use super::copy::{CopyProgress, Target};
 use super::making::Made;
-use super::records::{Resource, ResourceKind, ResourceName};
-use super::service::{DiskService, check_name, not_allowed};
+use super::records::{Resource, ResourceKind, ResourceName, check_name};
+use super::service::{DiskService, not_allowed};
 use crate::{Error, Result};
 
 /// An image that is to be made.

@@ -53,18 +53,6 @@ impl DiskService {
     }
 }
 
-impl Resource {
-    /// The id of the disk that it and its incremental snapshots, or the others beside it, are of.
-    pub(super) fn chain(&self) -> &str {
-        self.place().map_or(&self.id, |(disk, _)| disk)
-    }
-
-    /// The id of its disk, and its place among the disk's incremental snapshots, if it is one.
-    pub(super) fn place(&self) -> Option<(&str, u64)> {
-        self.source.as_deref().zip(self.increment)
-    }
-}
-
 /// Whether a resource may come into a set.
 fn check_join(set: &EncryptionSet, resource: &Resource) -> Result<()> {
     check_member(set, resource)?;

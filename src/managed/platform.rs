@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::keys::{Notes, is_same};
+use super::keys::Notes;
 use super::layers::{Bottom, Kek, Wanted};
 use super::records::{PlatformKeys, Resource, ResourceName, RotationError};
 use super::rotation::{Rotation, RotationProgress, retire, until_finished};
@@ -82,36 +82,6 @@ impl DiskService {
         let progress = RotationProgress { done: total - waiting.len(), total };
         Ok(PlatformReport { key: inner.platform_key.clone(), keys, finished, progress, waiting })
     }
-}
-
-impl PlatformKeys {
-    /// The keys that something may be under, the active one first.
-    pub(super) fn in_use(&self) -> impl Iterator<Item = &KeyId> {
-        core::iter::once(&self.active_key).chain(&self.previous_keys)
-    }
-
-    /// Whether a key was the active one before.
-    fn knew(&self, key: &KeyId) -> bool {
-        self.previous_keys.contains(key) || self.former_keys.contains(key)
-    }
-
-    /// The record in JSON.
-    pub fn to_json(&self) -> String {
-        serde_json::to_string_pretty(self).expect("a record has only string keys")
-    }
-}
-
-impl Resource {
-    /// The key of the platform that it was last proved to be under.
-    pub(super) fn platform_key(&self) -> Option<&KeyId> {
-        self.platform_layer().and_then(|layer| self.proven_key(layer))
-    }
-}
-
-/// Whether a key is a version of the platform's, the one that the service is set up with or one that was used before.
-pub(super) fn is_platforms(key: &KeyId, name: &str, known: Option<&PlatformKeys>) -> bool {
-    let known = || known.into_iter().flat_map(|keys| keys.in_use().chain(&keys.former_keys));
-    key.key() == name || known().any(|known| is_same(known, key))
 }
 
 impl Tables<'_> {

@@ -9,12 +9,12 @@ use std::sync::{Arc, Mutex};
 use base64ct::{Base64, Encoding};
 
 use super::copy::ChunkMap;
+use super::keys::not_ours;
 use super::keys::{Patience, Patient};
-use super::keys::{is_same, not_ours};
 use super::layers::lower_context;
 use super::parallel::for_each;
-use super::records::{EncryptionSet, Joining, Resource, ResourceKind, ResourceName};
-use super::service::{ServiceOptions, check_name};
+use super::records::{EncryptionSet, Joining, Resource, ResourceKind, ResourceName, check_id, check_name, is_same};
+use super::service::ServiceOptions;
 use super::store::{self, OldRecords, Store};
 use super::sync::{into_inner, lock};
 use crate::key::{Fingerprint, KeyId};
@@ -206,7 +206,7 @@ impl Proven {
 impl Rebuilding<'_> {
     fn look(&self, region: &str, id: &str) -> core::result::Result<Found, String> {
         let text = |e: Error| e.to_string();
-        store::check_id(id).and_then(|()| check_name(region)).map_err(text)?;
+        check_id(id).and_then(|()| check_name(region)).map_err(text)?;
         let proven = self.open(region, id).map_err(text)?;
         let records = self.old.resources.get(id).map_or(&[][..], Vec::as_slice);
         let (mut fitting, mut unfit) = (Vec::<(bool, Resource)>::new(), None);

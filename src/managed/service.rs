@@ -274,14 +274,6 @@ pub(super) fn not_allowed<T>(rule: &'static str, text: &str) -> Result<T> {
     Err(Error::NotAllowed { rule, text: text.into() })
 }
 
-/// The names of resources and regions, which a backend may make files of.
-pub(super) fn check_name(name: &str) -> Result<()> {
-    if name.starts_with('.') {
-        return Err(Error::InvalidName("the name of a resource, region or subscription begins with no '.'".into()));
-    }
-    KeyId::check_name("resource", name)
-}
-
 impl core::fmt::Debug for DiskService {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.debug_struct("DiskService").finish_non_exhaustive()

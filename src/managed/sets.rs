@@ -1,7 +1,7 @@
 //! Encryption sets: made, looked at, given to another tenant, removed.
 
-use super::records::{EncryptionSet, ResourceName};
-use super::service::{DiskService, Inner, check_name, no_set, not_allowed};
+use super::records::{EncryptionSet, ResourceName, check_name};
+use super::service::{DiskService, Inner, no_set, not_allowed};
 use crate::key::KeyId;
 use crate::{EncryptionType, Error, Result};
 

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::copy::{CHUNK, Chain, ChunkMap, CopyProgress, Link, Target, place};
-use super::records::{Resource, ResourceKind, ResourceName};
-use super::service::{DiskService, Inner, check_name, not_allowed};
+use super::records::{Resource, ResourceKind, ResourceName, check_name};
+use super::service::{DiskService, Inner, not_allowed};
 use super::sync::write;
 use crate::{Error, Result};
 

@@ -9,4 +9,4 @@ pub(super) use deadline::{Patience, Patient};
 pub(super) use key_lease::{Gate, Gated, KeyLease, Leases, Refusals};
 pub(super) use lease::Now;
 pub use lease::{LeasePolicy, OutagePolicy};
-pub(super) use proofs::{Notes, is_same, not_ours};
+pub(super) use proofs::{Notes, not_ours};

@@ -8,75 +8,10 @@ use std::sync::{Arc, Mutex};
 use crate::key::KeyId;
 use crate::managed::layers::Layers;
 use crate::managed::live::Unit;
-use crate::managed::platform::is_platforms;
-use crate::managed::records::{EncryptionSet, Joining, PlatformKeys, Proof, Resource, ResourceName};
+use crate::managed::records::{EncryptionSet, PlatformKeys, Resource, ResourceName, is_platforms, is_same};
 use crate::managed::service::Inner;
 use crate::managed::sync::lock;
-use crate::{EncryptionType, Error, KeyVault, Result};
-
-impl Resource {
-    pub(in crate::managed) fn has_two_layers(&self) -> bool {
-        self.encryption_type == EncryptionType::PlatformAndCustomerKeys
-    }
-
-    /// The layer that the platform's key protects, 0 for the upper one.
-    pub(in crate::managed) fn platform_layer(&self) -> Option<usize> {
-        if self.has_two_layers() {
-            return Some(1);
-        }
-        (self.set.is_none() || self.joining == Some(Joining::Platform)).then_some(0)
-    }
-
-    /// What a layer was last proved to be under.
-    pub(in crate::managed) fn proof(&self, layer: usize) -> Option<&Proof> {
-        if layer == 0 { &self.proven } else { &self.proven_lower }.as_ref()
-    }
-
-    /// The key that a layer was last proved to be under.
-    pub(in crate::managed) fn proven_key(&self, layer: usize) -> Option<&KeyId> {
-        self.proof(layer).map(|proof| &proof.key)
-    }
-
-    /// Notes what a layer is proved to be under, and says whether that is news.
-    pub(in crate::managed) fn note_proven(&mut self, layer: usize, key: KeyId, now: u64) -> bool {
-        let news = self.proven_key(layer) != Some(&key);
-        if news {
-            let proof = if layer == 0 { &mut self.proven } else { &mut self.proven_lower };
-            *proof = Some(Proof { key, since: now });
-        }
-        news
-    }
-
-    /// Notes how much the DEKs have encrypted, if that is more by at least `least` blocks.
-    pub(in crate::managed) fn note_used(&mut self, used: [u64; 2], least: u64) -> bool {
-        let mut news = false;
-        for (known, used) in self.used_blocks.iter_mut().zip(used) {
-            if used.saturating_sub(*known) >= least {
-                (*known, news) = (used, true);
-            }
-        }
-        news
-    }
-
-    /// Notes the keys that each layer is proved to be under, the upper one's first: of several, the one that was known before.
-    pub(in crate::managed) fn note_keys(&mut self, keys: &[Vec<KeyId>], now: u64) -> bool {
-        let mut news = false;
-        for (layer, keys) in keys.iter().enumerate() {
-            let known = self.proven_key(layer).filter(|known| keys.contains(known));
-            if let Some(key) = known.or(keys.first()).cloned() {
-                news |= self.note_proven(layer, key, now);
-            }
-        }
-        news
-    }
-}
-
-impl EncryptionSet {
-    /// The keys that something in it may be under, the active one first.
-    pub(in crate::managed) fn in_use(&self) -> impl Iterator<Item = &KeyId> {
-        core::iter::once(&self.active_key).chain(&self.previous_keys)
-    }
-}
+use crate::{Error, KeyVault, Result};
 
 impl Unit {
     /// Whether the upper layer was proved to be under a key, and its header says that and nothing else.
@@ -276,11 +211,6 @@ impl<'s> Notes<'s> {
             Ok(())
         })
     }
-}
-
-/// Whether two are versions of one key.
-pub(in crate::managed) fn is_same(a: &KeyId, b: &KeyId) -> bool {
-    (a.vault(), a.key()) == (b.vault(), b.key())
 }
 
 /// Whether the vault says of a version that it was made after another.

@@ -7,13 +7,12 @@ use redb::{ReadTransaction, ReadableTable};
 
 use super::contents::{Contents, Place};
 use super::{
-    CONTENTS, Defect, IDS, INCREMENTS, JOINING, KEYS, MEMBERS, META, ORPHANS, RESOURCES, SETS, check_id,
-    check_resource, damaged, platform_table, reading, resource_name,
+    CONTENTS, Defect, IDS, INCREMENTS, JOINING, KEYS, MEMBERS, META, ORPHANS, RESOURCES, SETS, check_resource, damaged,
+    platform_table, reading, resource_name,
 };
 use crate::Result;
 use crate::managed::care::StoreCheck;
-use crate::managed::records::{EncryptionSet, PlatformKeys, Resource};
-use crate::managed::service::check_name;
+use crate::managed::records::{EncryptionSet, PlatformKeys, Resource, check_id, check_name};
 
 /// What is in the store, and what is wrong with it.
 pub(super) struct Survey {

@@ -30,9 +30,9 @@ use self::remains::Remains;
 pub(super) use self::tables::Tables;
 use self::untouched::Untouched;
 use super::care::StoreCheck;
-use super::disks::MAX_SIZE;
-use super::records::{EncryptionSet, PlatformKeys, Resource, ResourceKind, ResourceName};
-use super::service::check_name;
+use super::records::{
+    EncryptionSet, MAX_SIZE, PlatformKeys, Resource, ResourceKind, ResourceName, check_id, check_name,
+};
 use super::sync::lock;
 use crate::key::{HashAlgorithm, self_test};
 use crate::{Error, Result};
@@ -400,14 +400,6 @@ fn check_resource(resource: &Resource, name: &ResourceName) -> Result<(), Defect
         return Err(bad(format!("says that it has {size} bytes in sectors of {sector_size}")));
     }
     check_id(&resource.id).and_then(|()| check_name(&resource.region)).map_err(|e| bad(format!("is wrong: {e}")))
-}
-
-/// That the name of a device is a UUID as this library writes it; of anything else a backend might make a path.
-pub(super) fn check_id(id: &str) -> Result<()> {
-    match uuid::Uuid::try_parse(id) {
-        Ok(parsed) if parsed.hyphenated().encode_lower(&mut uuid::Uuid::encode_buffer()) == id => Ok(()),
-        _ => Err(Error::InvalidName(format!("the id {id:?} is not a UUID"))),
-    }
 }
 
 fn json(record: &impl serde::Serialize) -> Vec<u8> {

@@ -9,8 +9,7 @@ use serde::de::DeserializeOwned;
 use super::contents::{self, Contents, Place};
 use super::file::Bytes;
 use crate::managed::care::StoreCheck;
-use crate::managed::records::{EncryptionSet, Resource};
-use crate::managed::service::check_name;
+use crate::managed::records::{EncryptionSet, Resource, check_name};
 
 /// How many bytes are looked at in one go, and how long a record is at most.
 const WINDOW: usize = 1 << 20;
