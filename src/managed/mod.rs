@@ -11,6 +11,7 @@
 mod backend;
 mod capabilities;
 mod care;
+mod copies;
 mod copy;
 mod disks;
 mod file_vaults;
@@ -25,6 +26,7 @@ mod parallel;
 mod platform;
 mod rebuild;
 mod records;
+mod removal;
 mod report;
 mod rotation;
 mod service;

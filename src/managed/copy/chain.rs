@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use super::chunk_map::{CHUNK, ChunkMap};
-use crate::managed::live::Unit;
+use crate::managed::live::{LiveResource, Registry};
 use crate::managed::records::{Resource, ResourceName};
-use crate::managed::service::Inner;
+use crate::managed::store::Store;
 use crate::{Error, Result};
 
 /// The snapshots that together hold what a disk held, the newest first.
@@ -13,56 +13,59 @@ pub(in crate::managed) struct Chain {
     links: Vec<Link>,
 }
 
-pub(in crate::managed) struct Link {
-    unit: Arc<Unit>,
+struct Link {
+    live: Arc<LiveResource>,
     /// What it holds; all, without one.
     map: Option<ChunkMap>,
 }
 
 impl Link {
-    pub(in crate::managed) fn open(service: &Arc<Inner>, resource: &Resource) -> Result<Self> {
-        let unit = service.unit_of(resource);
-        if resource.joining.is_some() {
-            // A set's key that may not be used suspends what is in the set, also what isn't under it yet.
-            let finished = service.changing(&resource.full_name(), |unit, _| service.finish_joining(unit));
-            finished.map_err(|e| match e.is_revocation() {
-                true => Error::DiskSuspended { disk: resource.name.clone(), reason: e.to_string() },
-                false => e,
-            })?;
-        }
+    /// Opens a resource, which must be under the key of its set.
+    fn open(registry: &Registry, resource: &Resource) -> Result<Self> {
+        let live = registry.of(resource);
         let map = resource.increment.map(|_| {
             let mut bytes = vec![0; ChunkMap::stored_len(resource.size) as usize];
-            unit.with_layers(|layers| layers.read_at(resource.size, &mut bytes))?;
+            live.with_layers(|layers| layers.read_at(resource.size, &mut bytes))?;
             ChunkMap::from_bytes(&bytes, resource.size)
         });
-        Ok(Link { unit, map: map.transpose()? })
+        Ok(Link { live, map: map.transpose()? })
     }
 
-    pub(in crate::managed) fn has(&self, chunk: u64) -> bool {
+    fn has(&self, chunk: u64) -> bool {
         self.map.as_ref().is_none_or(|map| map.has(chunk))
     }
 
-    pub(in crate::managed) fn read_chunk(&self, chunk: u64, bytes: &mut [u8]) -> Result<()> {
-        self.unit.with_layers(|layers| layers.read_at(chunk * CHUNK, bytes))
+    fn read_chunk(&self, chunk: u64, bytes: &mut [u8]) -> Result<()> {
+        self.live.with_layers(|layers| layers.read_at(chunk * CHUNK, bytes))
     }
 }
 
 impl Chain {
-    /// What a snapshot or an image's copy needs. An incremental one must not be removed meanwhile.
-    pub(in crate::managed) fn open(service: &Arc<Inner>, resource: &Resource) -> Result<Self> {
-        let Some((disk, last)) = resource.place() else {
-            return Ok(Chain { links: vec![Link::open(service, resource)?] });
-        };
-        Ok(Self::up_to(service, disk, last)?.unwrap_or(Chain { links: Vec::new() }))
+    /// The records of what a snapshot or an image's copy needs, in the order of a chain. An incremental one must not be
+    /// removed meanwhile.
+    pub(in crate::managed) fn of(store: &Store, resource: &Resource) -> Result<Vec<Resource>> {
+        match resource.place() {
+            Some((disk, last)) => Self::up_to(store, disk, last),
+            None => Ok(vec![resource.clone()]),
+        }
     }
 
-    /// The incremental snapshots of a disk up to a place, if there are any.
-    pub(in crate::managed) fn up_to(service: &Arc<Inner>, disk: &str, last: u64) -> Result<Option<Self>> {
-        let mut names = service.store.increments(disk)?;
+    /// The incremental snapshots of a disk up to a place.
+    pub(in crate::managed) fn up_to(store: &Store, disk: &str, last: u64) -> Result<Vec<Resource>> {
+        let mut names = store.increments(disk)?;
         names.retain(|(place, _)| *place <= last);
-        let open = |(_, name): &(u64, ResourceName)| Link::open(service, &service.store.resource(name)?);
-        let links = names.iter().rev().map(open).collect::<Result<Vec<_>>>()?;
-        Ok((!links.is_empty()).then_some(Chain { links }))
+        names.iter().rev().map(|(_, name): &(u64, ResourceName)| store.resource(name)).collect()
+    }
+
+    /// Opens snapshots, each of which must be under the key of its set.
+    pub(in crate::managed) fn open(registry: &Registry, resources: &[Resource]) -> Result<Self> {
+        let links = resources.iter().map(|resource| Link::open(registry, resource)).collect::<Result<_>>()?;
+        Ok(Chain { links })
+    }
+
+    /// Whether any of them holds a chunk.
+    pub(in crate::managed) fn has(&self, chunk: u64) -> bool {
+        self.links.iter().any(|link| link.has(chunk))
     }
 
     pub(in crate::managed) fn read_chunk(&self, chunk: u64, bytes: &mut [u8]) -> Result<()> {

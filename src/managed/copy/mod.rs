@@ -3,8 +3,10 @@
 mod capture;
 mod chain;
 mod chunk_map;
+mod target;
 
-pub use capture::CopyProgress;
-pub(super) use capture::{Capture, Target};
-pub(super) use chain::{Chain, Link};
+pub(super) use capture::Capture;
+pub(super) use chain::Chain;
 pub(super) use chunk_map::{CHUNK, ChunkMap, place};
+pub use target::CopyProgress;
+pub(super) use target::Target;

@@ -1,7 +1,9 @@
 //! What is open: the resources in use, each shared by all who use it.
 
 mod open_disk;
+mod registry;
 mod resource;
 
 pub use open_disk::OpenDisk;
-pub(super) use resource::Unit;
+pub(super) use registry::Registry;
+pub(super) use resource::{Capture, LiveResource};

@@ -4,16 +4,20 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use crate::key::KeyId;
-use crate::managed::copy::Capture;
-use crate::managed::keys::{KeyLease, Now};
+use crate::managed::keys::{Access, KeyLease, Now};
 use crate::managed::layers::{Bottom, Layers, Opening, keys_in};
 use crate::managed::records::{Resource, ResourceName};
-use crate::managed::service::Inner;
 use crate::managed::sync::{lock, read, try_lock, try_write, write};
 use crate::{BlockDevice, Error, Result};
 
-pub(in crate::managed) struct Unit {
-    pub(in crate::managed) service: Arc<Inner>,
+/// A copy that is being made of a resource as it was at one instant.
+pub(in crate::managed) trait Capture: Send + Sync {
+    /// Copies what is about to be overwritten, as far as it wasn't yet.
+    fn before_write(&self, disk: &Layers, offset: u64, len: usize);
+}
+
+pub(in crate::managed) struct LiveResource {
+    access: Arc<Access>,
     /// The name by which it was found; another resource may get it when this one is removed.
     pub(in crate::managed) name: ResourceName,
     pub(in crate::managed) id: String,
@@ -56,7 +60,7 @@ struct Held {
     /// The lease of the key that it is under; the platform's key needs none.
     lease: Option<Arc<KeyLease>>,
     /// A copy that is being made of it as it was when the copy began.
-    capture: Option<Capture>,
+    capture: Option<Arc<dyn Capture>>,
     /// It is being removed, or was: nobody opens it any more.
     removed: bool,
 }
@@ -72,10 +76,10 @@ impl Held {
     }
 }
 
-impl Unit {
-    pub(in crate::managed) fn new(service: Arc<Inner>, resource: &Resource) -> Self {
-        Unit {
-            service,
+impl LiveResource {
+    pub(super) fn new(access: Arc<Access>, resource: &Resource) -> Self {
+        LiveResource {
+            access,
             name: resource.full_name(),
             id: resource.id.clone(),
             held: RwLock::default(),
@@ -106,12 +110,12 @@ impl Unit {
     }
 
     /// Does something with the volumes and the copy that is being made, once the key may be used.
-    pub(in crate::managed) fn with<T>(&self, act: impl FnOnce(&Layers, Option<&Capture>) -> Result<T>) -> Result<T> {
+    fn with<T>(&self, act: impl FnOnce(&Layers, Option<&dyn Capture>) -> Result<T>) -> Result<T> {
         // Between opening and use it may be suspended again, or put under another key; but not for ever.
         for _ in 0..ATTEMPTS {
             let held = self.read();
             if let Some(layers) = held.usable(self.now()) {
-                let done = act(layers, held.capture.as_ref());
+                let done = act(layers, held.capture.as_deref());
                 drop(held);
                 if self.to_wipe.load(Ordering::Relaxed) {
                     self.wipe_if_unused();
@@ -137,7 +141,7 @@ impl Unit {
         // Not kept, so that no DEK stays in memory without a lease.
         self.take_layers(&mut self.write());
         self.finish_closing();
-        let opened = self.service.open_layers(self, false)?;
+        let opened = self.access.open_layers(&self.record()?, false)?;
         act(&opened.layers)
     }
 
@@ -150,13 +154,13 @@ impl Unit {
             return act(layers.bottom());
         }
         self.finish_closing();
-        let resource = self.service.resource_of(self)?;
+        let resource = self.record()?;
         if resource.has_two_layers()
-            && let Opening::Two(lower) = self.service.begin(&resource, false)?
+            && let Opening::Two(lower) = self.access.begin(&resource, false)?
         {
             return act(&lower);
         }
-        act(self.service.open_layers(self, false)?.layers.bottom())
+        act(self.access.open_layers(&self.record()?, false)?.layers.bottom())
     }
 
     /// From now on it is under another key, in place of what it was under.
@@ -228,7 +232,7 @@ impl Unit {
 
     /// A count that can't be noted is noted the next time.
     fn note_used(&self, used: [u64; 2], least: u64) {
-        let _ = self.service.note(&self.name, &self.id, |of| of.note_used(used, least));
+        let _ = self.access.note(&self.name, &self.id, |of| of.note_used(used, least));
     }
 
     /// How many blocks its DEKs have encrypted, if it is open.
@@ -279,7 +283,7 @@ impl Unit {
     pub(in crate::managed) fn keys(&self) -> Result<Vec<Vec<KeyId>>> {
         let _one = lock(&self.opening);
         let open = self.read().layers.clone();
-        open.map_or_else(|| self.service.keys_of(self), |layers| layers.keys_on_device())
+        open.map_or_else(|| self.access.keys_of(&self.record()?), |layers| layers.keys_on_device())
     }
 
     /// The keys that the header on its device names: of two layers, the lower one's. No vault is asked for it.
@@ -289,10 +293,21 @@ impl Unit {
         match open {
             Some(layers) => keys_in(layers.bottom().device()),
             None => {
-                let resource = self.service.resource_of(self)?;
-                keys_in(&self.service.backend.open(&resource.region, &resource.id)?)
+                let resource = self.record()?;
+                keys_in(&self.access.backend.open(&resource.region, &resource.id)?)
             }
         }
+    }
+
+    /// Whether the upper layer was proved to be under a key, and its header says that and nothing else.
+    pub(in crate::managed) fn is_under(&self, resource: &Resource, key: &KeyId) -> Result<bool> {
+        let says_so = |keys: &Vec<KeyId>| keys == core::slice::from_ref(key);
+        Ok(resource.proven_key(0) == Some(key) && self.keys()?.first().is_some_and(says_so))
+    }
+
+    /// The same of the layer that the platform's key protects.
+    pub(in crate::managed) fn bottom_is_under(&self, resource: &Resource, key: &KeyId) -> Result<bool> {
+        Ok(resource.platform_key() == Some(key) && self.bottom_keys()? == core::slice::from_ref(key))
     }
 
     /// The lease that it is under now, if it needs one.
@@ -301,7 +316,7 @@ impl Unit {
     }
 
     /// Begins a copy of what it holds now: no write is under way, and none comes before it is noted.
-    pub(in crate::managed) fn capture(&self, capture: Capture) -> Capturing<'_> {
+    pub(in crate::managed) fn begin_capture(&self, capture: Arc<dyn Capture>) -> Capturing<'_> {
         self.write().capture = Some(capture);
         Capturing(self)
     }
@@ -324,7 +339,7 @@ impl Unit {
         };
         // Where the key is known, its lease is asked before anything is opened.
         if let Some(lease) = lease {
-            lease.renew(now, || self.service.vault_of_lease(&lease)).map_err(|reason| {
+            lease.renew(now, || self.access.vault_of_lease(&lease)).map_err(|reason| {
                 self.suspend_if_revoked();
                 self.finish_closing();
                 self.suspended(&reason)
@@ -334,7 +349,7 @@ impl Unit {
             }
         }
         self.finish_closing();
-        let opened = self.service.open_layers(self, true)?;
+        let opened = self.access.open_layers(&self.record()?, true)?;
         if let Some(lease) = &opened.lease {
             lease.remember(opened.layers.wrapped());
         }
@@ -345,8 +360,13 @@ impl Unit {
         Ok(())
     }
 
+    /// Its record, unless it was removed.
+    pub(in crate::managed) fn record(&self) -> Result<Resource> {
+        self.access.resource_of(&self.name, &self.id)
+    }
+
     fn now(&self) -> Now {
-        self.service.now()
+        self.access.now()
     }
 
     fn read(&self) -> RwLockReadGuard<'_, Held> {
@@ -362,7 +382,7 @@ impl Unit {
     }
 }
 
-impl Drop for Unit {
+impl Drop for LiveResource {
     /// The last who used it has gone.
     fn drop(&mut self) {
         let held = self.held.get_mut().unwrap_or_else(PoisonError::into_inner);
@@ -376,12 +396,27 @@ impl Drop for Unit {
 }
 
 /// While it lives, writes are preceded by the copy of what they overwrite.
-pub(in crate::managed) struct Capturing<'u>(&'u Unit);
+pub(in crate::managed) struct Capturing<'r>(&'r LiveResource);
 
 impl Capturing<'_> {
-    /// Ends the copy, and gives it; none if the resource was closed meanwhile.
-    pub(in crate::managed) fn end(self) -> Option<Capture> {
-        self.0.write().capture.take()
+    /// Does something with the volumes, once the key may be used.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchResource`] if the resource was closed meanwhile.
+    pub(in crate::managed) fn with_layers<T>(&self, act: impl FnOnce(&Layers) -> Result<T>) -> Result<T> {
+        self.0.with(|layers, capture| if capture.is_some() { act(layers) } else { Err(self.gone()) })
+    }
+
+    /// Ends the copy.
+    ///
+    /// # Errors
+    /// As [`with_layers`](Self::with_layers).
+    pub(in crate::managed) fn end(self) -> Result<()> {
+        self.0.write().capture.take().map(drop).ok_or_else(|| self.gone())
+    }
+
+    fn gone(&self) -> Error {
+        Error::NoSuchResource(format!("the {} was removed while it was copied", self.0.name))
     }
 }
 
