@@ -37,7 +37,6 @@ mod sync;
 
 pub use backend::{DiskBackend, DiskFolder, VaultDescription, VaultDirectory};
 pub use capabilities::{Built, Capability, CapabilityTable, EncryptionOption, Support};
-pub use care::StoreCheck;
 pub use copy::CopyProgress;
 pub use disks::{NewCopy, NewDisk};
 pub use file_vaults::FileVaults;
@@ -52,3 +51,4 @@ pub use rotation::{ExpiringKey, Rotation, RotationProgress};
 pub use service::{DiskService, ServiceOptions};
 pub use sets::NewSet;
 pub use snapshots::NewSnapshot;
+pub use store::StoreCheck;

@@ -5,13 +5,17 @@ use std::sync::Arc;
 
 use redb::{Key, ReadTransaction, ReadableTable, TableDefinition, Value, WriteTransaction};
 
-use super::contents::{Contents, Place};
+use super::Store;
+use super::contents::Contents;
 use super::engine::Engine;
+use super::errors::{damaged, reading, writing};
 use super::file::StoreFile;
-use super::{
-    CONTENTS, IDS, INCREMENTS, JOINING, MEMBERS, META, ORPHANS, PLATFORM, RESOURCES, SETS, Store, Tables, begin_write,
-    damaged, opened, platform_table, reading, writing,
+use super::opening::{begin_write, opened};
+use super::record::Place;
+use super::schema::{
+    CONTENTS, IDS, INCREMENTS, JOINING, MEMBERS, META, ORPHANS, PLATFORM, RESOURCES, SETS, platform_table,
 };
+use super::tables::Tables;
 use crate::{Error, Result, fs, random};
 
 impl Store {

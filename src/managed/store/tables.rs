@@ -2,11 +2,10 @@
 
 use redb::ReadableTable;
 
-use super::contents::{Contents, Place};
-use super::{
-    CONTENTS, IDS, INCREMENTS, JOINING, KEYS, MEMBERS, META, ORPHANS, PLATFORM, RESOURCES, SETS, damaged, json,
-    missing, parse_resource, reading, resource_name, taken, writing,
-};
+use super::contents::Contents;
+use super::errors::{damaged, missing, reading, taken, writing};
+use super::record::{Place, json, parse_resource, resource_name};
+use super::schema::{CONTENTS, IDS, INCREMENTS, JOINING, KEYS, MEMBERS, META, ORPHANS, PLATFORM, RESOURCES, SETS};
 use crate::Result;
 use crate::managed::records::{EncryptionSet, PlatformKeys, Resource, ResourceKind, ResourceName};
 

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::file::Bytes;
 use super::*;
+use crate::managed::records::check_id;
 
 const ID: &str = "00000000-0000-4000-8000-00000000000";
 
