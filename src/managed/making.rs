@@ -1,6 +1,7 @@
 //! Resources come and go: a device with volumes under the right keys, then the record of it; and both away again.
 
-use super::layers::Layers;
+use super::copy::ChunkMap;
+use super::layers::{HEADER, Layers};
 use super::records::{EncryptionSet, Resource};
 use super::service::{Inner, no_set, not_allowed};
 use super::store::Tables;
@@ -50,7 +51,7 @@ impl Inner {
             // A vault may still wrap with an expired key (40).
             set.as_ref().map_or(Ok(()), |set| self.keys.check_usable(set))?;
             let customer = set.as_ref().map(|set| self.keys.kek_of(set)).transpose()?;
-            let device = self.backend.create(region, id, resource.device_size())?;
+            let device = self.backend.create(region, id, device_size(&resource))?;
             let layers = fill(Layers::format(device, &resource, &self.keys.vaults.platform_kek(), customer.as_ref())?)?;
             layers.sync()?;
             self.keys.check_memory()?;
@@ -149,6 +150,13 @@ impl Inner {
             }
         }
     }
+}
+
+/// How large the device of a resource is, in bytes. An incremental snapshot says behind its data which of it is there.
+fn device_size(resource: &Resource) -> u64 {
+    let layers = if resource.has_two_layers() { 2 } else { 1 };
+    let map = resource.increment.map_or(0, |_| ChunkMap::stored_len(resource.size));
+    resource.size + map + layers * HEADER
 }
 
 /// What may be in a set.

@@ -2,7 +2,7 @@
 
 use super::access::Access;
 use crate::key::KeyId;
-use crate::managed::layers::Bottom;
+use crate::managed::layers::Layer;
 use crate::managed::records::PlatformKeys;
 use crate::managed::store::Tables;
 use crate::{EncryptionType, Result};
@@ -43,7 +43,7 @@ impl Tables<'_> {
 impl Access {
     /// Puts a volume under the active key of the platform if a rotation has done away with the one that it is under, and
     /// tells which it is under.
-    pub(in crate::managed) fn put_under_platform(&self, volume: &Bottom, kind: EncryptionType) -> Result<Vec<KeyId>> {
+    pub(in crate::managed) fn put_under_platform(&self, volume: &Layer, kind: EncryptionType) -> Result<Vec<KeyId>> {
         if let Some(keys) = self.store.platform()?
             && volume.keks().iter().any(|key| keys.former_keys.contains(key))
         {

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, Rw
 
 use crate::key::KeyId;
 use crate::managed::keys::{Access, KeyLease, Now};
-use crate::managed::layers::{Bottom, Layers, Opening, keys_in};
+use crate::managed::layers::{Layer, Layers, keys_in};
 use crate::managed::records::{Resource, ResourceName};
 use crate::managed::sync::{lock, read, try_lock, try_write, write};
 use crate::{BlockDevice, Error, Result};
@@ -147,7 +147,7 @@ impl LiveResource {
 
     /// Does something with the volume on its device, of two layers the lower one, to put it under another key of the
     /// platform. No customer's key is needed for it. Nobody opens it meanwhile.
-    pub(in crate::managed) fn with_bottom_to_rewrap<T>(&self, act: impl FnOnce(&Bottom) -> Result<T>) -> Result<T> {
+    pub(in crate::managed) fn with_bottom_to_rewrap<T>(&self, act: impl FnOnce(&Layer) -> Result<T>) -> Result<T> {
         let _one = lock(&self.opening);
         let open = self.read().layers.clone();
         if let Some(layers) = open {
@@ -156,9 +156,9 @@ impl LiveResource {
         self.finish_closing();
         let resource = self.record()?;
         if resource.has_two_layers()
-            && let Opening::Two(lower) = self.access.begin(&resource, false)?
+            && let Some(lower) = self.access.begin(&resource, false)?.lower()
         {
-            return act(&lower);
+            return act(lower);
         }
         act(self.access.open_layers(&self.record()?, false)?.layers.bottom())
     }
