@@ -10,12 +10,12 @@ use super::contents::Contents;
 use super::engine::Engine;
 use super::errors::{damaged, reading, writing};
 use super::file::StoreFile;
-use super::opening::{begin_write, opened};
+use super::opening::opened;
 use super::record::Place;
 use super::schema::{
     CONTENTS, IDS, INCREMENTS, JOINING, MEMBERS, META, ORPHANS, PLATFORM, RESOURCES, SETS, platform_table,
 };
-use super::tables::Tables;
+use super::tables::{self, Tables};
 use crate::{Error, Result, fs, random};
 
 impl Store {
@@ -24,7 +24,7 @@ impl Store {
         made(to, |engine| {
             self.read(|from| {
                 engine.guarded(|database| {
-                    let into = begin_write(database)?;
+                    let into = tables::begin(database)?;
                     copy(from, &into, SETS)?;
                     copy(from, &into, RESOURCES)?;
                     copy(from, &into, MEMBERS)?;
@@ -44,13 +44,7 @@ impl Store {
 
     /// Makes a store that holds what `fill` puts into it, at once.
     pub(in crate::managed) fn create(to: &Path, fill: impl FnOnce(&mut Tables<'_>) -> Result<()>) -> Result<()> {
-        made(to, |engine| {
-            engine.guarded(|database| {
-                let mut into = begin_write(database)?;
-                Tables::change(&mut into, fill)?;
-                into.commit().map_err(writing)
-            })
-        })
+        made(to, |engine| tables::commit(engine, fill, &mut None))
     }
 }
 

@@ -33,7 +33,7 @@ use self::errors::{missing, reading, taken, writing};
 use self::file::StoreFile;
 pub(super) use self::old::OldRecords;
 pub(super) use self::opening::check_file;
-use self::opening::{begin_write, opened};
+use self::opening::opened;
 use self::record::{Place, parse_resource, resource_name};
 use self::schema::{IDS, INCREMENTS, JOINING, KEYS, MEMBERS, ORPHANS, RESOURCES, SETS, platform_table};
 use self::survey::Survey;
@@ -273,13 +273,7 @@ impl Store {
         self.check_writable(&mut state)?;
         let engine = self.engine();
         let mut committing = None;
-        let result = engine.guarded(|database| {
-            let mut transaction = begin_write(database)?;
-            let (changed, serial) = Tables::change(&mut transaction, change)?;
-            committing = Some((changed, serial));
-            transaction.commit().map_err(writing)
-        });
-        match (result, committing) {
+        match (tables::commit(&engine, change, &mut committing), committing) {
             (Ok(()), Some((changed, _))) => Ok(changed),
             (Err(e), Some((changed, serial))) => {
                 state.uncertain = true;

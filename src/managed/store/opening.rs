@@ -3,17 +3,17 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use redb::{Database, Durability, ReadableDatabase};
+use redb::ReadableDatabase;
 
 use super::check::StoreCheck;
 use super::contents::Contents;
 use super::engine::Engine;
-use super::errors::{damaged, reading, writing};
+use super::errors::{damaged, reading};
 use super::file::{Bytes, StoreFile};
 use super::remains::Remains;
 use super::schema::is_older;
 use super::survey::Survey;
-use super::tables::Tables;
+use super::tables;
 use super::untouched::Untouched;
 use crate::key::{HashAlgorithm, self_test};
 use crate::{Error, Result};
@@ -27,14 +27,10 @@ pub(super) fn opened(file: &Arc<StoreFile>) -> Result<(Engine, Contents)> {
 }
 
 pub(super) fn surveyed(engine: &Engine) -> Result<Survey> {
-    engine.guarded(|database| {
-        if is_older(&database.begin_read().map_err(reading)?)? {
-            let mut transaction = begin_write(database)?;
-            Tables::change(&mut transaction, |tables| tables.seal())?;
-            transaction.commit().map_err(writing)?;
-        }
-        Survey::of(&database.begin_read().map_err(reading)?)
-    })
+    if engine.guarded(|database| is_older(&database.begin_read().map_err(reading)?))? {
+        tables::commit(engine, |tables| tables.seal(), &mut None)?;
+    }
+    engine.guarded(|database| Survey::of(&database.begin_read().map_err(reading)?))
 }
 
 /// Looks at all that is in a store that no service has open. It needn't open, and isn't changed.
@@ -51,12 +47,4 @@ pub(in crate::managed) fn check_file(path: &Path) -> Result<StoreCheck> {
         }
         Err(e) => Err(e),
     }
-}
-
-pub(super) fn begin_write(database: &Database) -> Result<redb::WriteTransaction> {
-    let mut transaction = database.begin_write().map_err(writing)?;
-    // In two phases: a damaged page can then be told from a commit that was torn.
-    transaction.set_two_phase_commit(true);
-    transaction.set_durability(Durability::Immediate).map_err(writing)?;
-    Ok(transaction)
 }
