@@ -8,32 +8,43 @@
 //!
 //! Numbers in brackets are those of the README's table of behaviours.
 
+// What it all stands on. From here down, each group of modules imports only those above it.
 mod backend;
 mod capabilities;
+mod parallel;
+mod records;
+mod sync;
+
+// Records that last, and the volumes of a resource.
+mod layers;
+mod store;
+
+// Who may use which key now, and what it opens.
+mod keys;
+
+// Resources in use.
+mod live;
+
+// Copies of them.
+mod copy;
+
+// What a service does.
 mod care;
 mod copies;
-mod copy;
 mod disks;
 mod file_vaults;
 mod images;
-mod keys;
-mod layers;
-mod live;
 mod maintain;
 mod making;
 mod membership;
-mod parallel;
 mod platform;
 mod rebuild;
-mod records;
 mod removal;
 mod report;
 mod rotation;
 mod service;
 mod sets;
 mod snapshots;
-mod store;
-mod sync;
 
 pub use backend::{DiskBackend, DiskFolder, VaultDescription, VaultDirectory};
 pub use capabilities::{Built, Capability, CapabilityTable, EncryptionOption, Support};

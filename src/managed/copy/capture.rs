@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use super::chunk_map::{CHUNK, ChunkMap, place};
 use super::target::{CopyProgress, Target};
 use crate::managed::layers::Layers;
-use crate::managed::live;
+use crate::managed::live::BeforeWrite;
 use crate::managed::sync::{into_inner, lock};
 use crate::{Error, Result};
 
@@ -57,7 +57,7 @@ impl Capture {
     }
 }
 
-impl live::Capture for Capture {
+impl BeforeWrite for Capture {
     fn before_write(&self, disk: &Layers, offset: u64, len: usize) {
         let state = &mut *lock(&self.state);
         let end = offset.saturating_add(len as u64).min(state.size);

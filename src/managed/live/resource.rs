@@ -10,8 +10,8 @@ use crate::managed::records::{Resource, ResourceName};
 use crate::managed::sync::{lock, read, try_lock, try_write, write};
 use crate::{BlockDevice, Error, Result};
 
-/// A copy that is being made of a resource as it was at one instant.
-pub(in crate::managed) trait Capture: Send + Sync {
+/// A copy that is being made of a resource as it was at one instant: it sees what is about to be overwritten.
+pub(in crate::managed) trait BeforeWrite: Send + Sync {
     /// Copies what is about to be overwritten, as far as it wasn't yet.
     fn before_write(&self, disk: &Layers, offset: u64, len: usize);
 }
@@ -60,7 +60,7 @@ struct Held {
     /// The lease of the key that it is under; the platform's key needs none.
     lease: Option<Arc<KeyLease>>,
     /// A copy that is being made of it as it was when the copy began.
-    capture: Option<Arc<dyn Capture>>,
+    capture: Option<Arc<dyn BeforeWrite>>,
     /// It is being removed, or was: nobody opens it any more.
     removed: bool,
 }
@@ -110,7 +110,7 @@ impl LiveResource {
     }
 
     /// Does something with the volumes and the copy that is being made, once the key may be used.
-    fn with<T>(&self, act: impl FnOnce(&Layers, Option<&dyn Capture>) -> Result<T>) -> Result<T> {
+    fn with<T>(&self, act: impl FnOnce(&Layers, Option<&dyn BeforeWrite>) -> Result<T>) -> Result<T> {
         // Between opening and use it may be suspended again, or put under another key; but not for ever.
         for _ in 0..ATTEMPTS {
             let held = self.read();
@@ -160,7 +160,7 @@ impl LiveResource {
         {
             return act(lower);
         }
-        act(self.access.open_layers(&self.record()?, false)?.layers.bottom())
+        act(self.access.open_layers(&resource, false)?.layers.bottom())
     }
 
     /// From now on it is under another key, in place of what it was under.
@@ -316,7 +316,7 @@ impl LiveResource {
     }
 
     /// Begins a copy of what it holds now: no write is under way, and none comes before it is noted.
-    pub(in crate::managed) fn begin_capture(&self, capture: Arc<dyn Capture>) -> Capturing<'_> {
+    pub(in crate::managed) fn begin_capture(&self, capture: Arc<dyn BeforeWrite>) -> Capturing<'_> {
         self.write().capture = Some(capture);
         Capturing(self)
     }
