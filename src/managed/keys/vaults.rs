@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::deadline::{Patience, Patient};
+use super::deadline::{Deadline, WithDeadline};
 use super::lease::LeasePolicy;
 use crate::key::KeyId;
 use crate::managed::backend::{VaultDescription, VaultDirectory};
@@ -17,7 +17,7 @@ pub(in crate::managed) struct Vaults {
     pub(in crate::managed) platform: Arc<dyn KeyVault>,
     /// The name of the platform's key in it.
     pub(in crate::managed) platform_key: String,
-    patience: Arc<Patience>,
+    deadline: Arc<Deadline>,
 }
 
 impl Vaults {
@@ -27,26 +27,26 @@ impl Vaults {
         platform_key: String,
         policy: &LeasePolicy,
     ) -> Self {
-        let patience = Patience::new(policy.deadline.min(policy.grace));
-        Vaults { directory, platform: Arc::new(Patient::new(platform, &patience)), platform_key, patience }
+        let deadline = Deadline::new(policy.deadline.min(policy.grace));
+        Vaults { directory, platform: Arc::new(WithDeadline::new(platform, &deadline)), platform_key, deadline }
     }
 
     /// How long a call may take.
     pub(in crate::managed) fn deadline(&self) -> Duration {
-        self.patience.deadline
+        self.deadline.after
     }
 
     /// The vault of this name, asked under an identity.
     pub(in crate::managed) fn vault(&self, id: &str, identity: &str) -> Result<Arc<dyn KeyVault>> {
         let (directory, name, identity) = (self.directory.clone(), id.to_owned(), identity.to_owned());
-        let vault = self.patience.call(id, move || directory.vault(&name, &identity))?;
-        Ok(Arc::new(Patient::new(vault, &self.patience)))
+        let vault = self.deadline.call(id, move || directory.vault(&name, &identity))?;
+        Ok(Arc::new(WithDeadline::new(vault, &self.deadline)))
     }
 
     /// What is known of the vault of this name.
     pub(in crate::managed) fn describe(&self, id: &str) -> Result<VaultDescription> {
         let (directory, name) = (self.directory.clone(), id.to_owned());
-        self.patience.call(id, move || directory.describe(&name))
+        self.deadline.call(id, move || directory.describe(&name))
     }
 
     /// The latest version of the platform's key.
