@@ -17,6 +17,15 @@ const LAYERS: [&[&str]; 8] = [
     &["error", "approval", "latch", "usage", "hash", "random", "fs", "clock", "log"],
 ];
 
+/// The stack inside `managed` below its operations, from the top: folders and files.
+const BELOW_OPERATIONS: [&[&str]; 5] = [
+    &["copy"],
+    &["live"],
+    &["keys"],
+    &["store", "layers"],
+    &["records", "backend", "capabilities", "parallel", "sync"],
+];
+
 /// Foundations that use the layer above them for a reason: bytes are read and drawn into a `Secret`.
 const EXCEPTIONS: [(&str, &str); 2] = [("fs", "memory"), ("random", "memory")];
 
@@ -44,6 +53,25 @@ fn no_module_names_what_stands_above_it() {
     }
     assert!(edges > 200, "only {edges} imports were found, the reader is broken");
     assert!(wrong.is_empty(), "upward imports:\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn managed_disks_are_a_stack_too_and_one_file_of_them_knows_vault_files() {
+    let edges = Source::read("src").edges();
+    // What isn't named in the stack is an operation, and stands at its top.
+    let place = |file: &str| {
+        let name = module(file.strip_prefix("managed/")?);
+        Some(BELOW_OPERATIONS.iter().position(|layer| layer.contains(&name.as_str())).map_or(0, |n| n + 1))
+    };
+    let upward = |(from, to): &&(String, String)| place(from).zip(place(to)).is_some_and(|(own, other)| other < own);
+    let wrong: Vec<_> = edges.iter().filter(upward).collect();
+    assert!(wrong.is_empty(), "upward imports: {wrong:#?}");
+    for name in BELOW_OPERATIONS.concat() {
+        assert!(edges.iter().any(|(_, to)| to.starts_with(&format!("managed/{name}"))), "nobody imports {name}");
+    }
+    let of_vault = edges.iter().filter(|(from, to)| from.starts_with("managed/") && to.starts_with("vault/"));
+    let of_vault: BTreeSet<&str> = of_vault.map(|(from, _)| from.as_str()).collect();
+    assert_eq!(of_vault, BTreeSet::from(["managed/file_vaults.rs"]));
 }
 
 #[test]

@@ -371,3 +371,29 @@ fn a_group_moves_together_between_subscriptions() {
     assert_eq!(service.resource(&ResourceName::disk("x")).unwrap().subscription, "two");
     assert_eq!(rule(service.put_into_set(&ResourceName::disk("x"), Some("s"))), "47");
 }
+
+#[test]
+fn a_snapshot_whose_move_into_a_set_was_interrupted_is_removed() {
+    // Behaviours 22, 45: to finish the move it waited for itself.
+    let world = World::new();
+    let service = world.service();
+    world.set(&service, "s", CustomerKey);
+    service.create_disk(&new_disk("x", None)).unwrap();
+    let disk = service.open_disk("x").unwrap();
+    for n in 0..2 {
+        disk.write_at(0, &text(n)).unwrap();
+        service.create_snapshot(&snapshot_of("x", &format!("i-{n}"), true), &still).unwrap();
+    }
+    let customer = world.customer(VAULT);
+    // The first is to see whether the key can be used at all, the second is for the disk.
+    customer.fail_wrap_at.store(customer.wraps.load(Relaxed) + 3, Relaxed);
+    assert!(service.put_into_set(&ResourceName::disk("x"), Some("s")).is_err());
+    let (old, new) = (ResourceName::snapshot("i-0"), ResourceName::snapshot("i-1"));
+    assert!([&old, &new].into_iter().all(|name| service.resource(name).unwrap().joining.is_some()));
+    service.delete(&old).unwrap();
+    assert_eq!(service.resource(&new).unwrap().joining, None);
+    service.create_disk_from(&new, &copy_to("y", Some("s")), &still).unwrap();
+    let mut back = vec![0; 8192];
+    service.open_disk("y").unwrap().read_at(0, &mut back).unwrap();
+    assert!(back == text(1));
+}

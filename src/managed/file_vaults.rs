@@ -1,9 +1,10 @@
 //! [`FileVaults`]: customers' vaults that are files.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, RwLock};
 
 use super::backend::{VaultDescription, VaultDirectory};
+use super::sync::{read, write};
 use crate::{Error, FileVault, KeyVault, Result};
 
 /// Customers' vaults that are files, by their ids, for [`ServiceOptions::vaults`](super::ServiceOptions::vaults).
@@ -56,7 +57,7 @@ impl FileVaults {
     /// that are wrapped from then on. To take a new handle of the same vault, [`remove`](Self::remove) the old one first.
     pub fn add(&self, vault: FileVault) -> Result<()> {
         let id = vault.id().to_owned();
-        let mut vaults = self.write();
+        let mut vaults = write(&self.vaults);
         if vaults.contains_key(&id) {
             let text =
                 format!("there is a vault {id} already; remove that one first, or make this one with an id of its own");
@@ -69,26 +70,18 @@ impl FileVaults {
     /// Takes a vault out, and returns it. To the disks under its keys that is an outage, not a revocation: they work until
     /// their lease ends, and again once it is back.
     pub fn remove(&self, id: &str) -> Option<FileVault> {
-        self.write().remove(id)
+        write(&self.vaults).remove(id)
     }
 
     /// The ids of all vaults, in order.
     pub fn ids(&self) -> Vec<String> {
-        self.read().keys().cloned().collect()
+        read(&self.vaults).keys().cloned().collect()
     }
 
     /// The handle is cloned, since a vault may take its time and others are not to wait for it.
     fn find(&self, id: &str) -> Result<FileVault> {
         let missing = || Error::Vault(format!("there is no vault {id}; open it and add it, or correct the key's URL"));
-        self.read().get(id).cloned().ok_or_else(missing)
-    }
-
-    fn read(&self) -> RwLockReadGuard<'_, BTreeMap<String, FileVault>> {
-        self.vaults.read().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn write(&self) -> RwLockWriteGuard<'_, BTreeMap<String, FileVault>> {
-        self.vaults.write().unwrap_or_else(PoisonError::into_inner)
+        read(&self.vaults).get(id).cloned().ok_or_else(missing)
     }
 }
 

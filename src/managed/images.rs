@@ -1,9 +1,9 @@
 //! Images: copies of disks, in one region or in several (49).
 
-use super::capture::{CopyProgress, Target};
+use super::copy::{CopyProgress, Target};
 use super::making::Made;
-use super::records::{Resource, ResourceKind, ResourceName};
-use super::service::{DiskService, check_name, not_allowed};
+use super::records::{Resource, ResourceKind, ResourceName, check_name};
+use super::service::{DiskService, not_allowed};
 use crate::{Error, Result};
 
 /// An image that is to be made.

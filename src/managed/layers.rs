@@ -2,24 +2,23 @@
 
 use std::sync::Arc;
 
-use super::chunk_map::ChunkMap;
 use super::records::Resource;
 use crate::key::{DekAlgorithm, Fingerprint, KeyDescription, KeyId, WrappedDek};
 use crate::volume::{FormatOptions, Header, OpenOptions};
 use crate::{BlockDevice, Credential, EncryptionType, Error, KeyVault, Protector, Result, Secret, SectorSize, Volume};
 
 /// What the header of a layer takes, in bytes.
-const HEADER: u64 = 1 << 20;
+pub(super) const HEADER: u64 = 1 << 20;
 
-/// The volume on the device itself.
-pub(super) type Bottom = Volume<Arc<dyn BlockDevice>>;
+/// A volume on the device itself, or on another volume.
+pub(super) type Layer = Volume<Arc<dyn BlockDevice>>;
 
 /// The volumes of a resource that is open.
-pub(super) enum Layers {
-    /// Under one key.
-    One(Box<Bottom>),
-    /// Under the customer's key, on one under the platform's, which has another mode (60).
-    Two(Box<Volume<Bottom>>),
+pub(super) struct Layers {
+    /// Under the customer's key, if its set has one.
+    upper: Layer,
+    /// What the upper one lies on, if there are two: under the platform's key, and in another mode (60).
+    lower: Option<Arc<Layer>>,
 }
 
 /// A vault, and the key of it that wraps a layer's DEK.
@@ -58,7 +57,7 @@ impl Kek {
     ///
     /// # Errors
     /// What the vault answers; [`Error::Busy`] where the header is no more what the volume wrote.
-    pub(super) fn put_over<D: BlockDevice>(&self, volume: &Volume<D>, kind: EncryptionType) -> Result<bool> {
+    pub(super) fn put_over(&self, volume: &Layer, kind: EncryptionType) -> Result<bool> {
         if let Wanted::Version(id) = &self.key
             && volume.keks() == [id.clone()]
             && keys_in(volume.device())? == [id.clone()]
@@ -126,19 +125,13 @@ impl Resource {
             None => options,
         }
     }
-
-    /// How large its device is, in bytes. An incremental snapshot says behind its data which of it is there.
-    pub(super) fn device_size(&self) -> u64 {
-        let layers = if self.has_two_layers() { 2 } else { 1 };
-        let map = self.increment.map_or(0, |_| ChunkMap::stored_len(self.size));
-        self.size + map + layers * HEADER
-    }
 }
 
 /// A resource of which all is open but the upper volume: its header can be read.
-pub(super) enum Opening {
-    One(Arc<dyn BlockDevice>),
-    Two(Box<Bottom>),
+pub(super) struct Opening {
+    /// What the upper volume lies on: `lower`, if there are two.
+    device: Arc<dyn BlockDevice>,
+    lower: Option<Arc<Layer>>,
 }
 
 impl Opening {
@@ -150,48 +143,42 @@ impl Opening {
         key_of: impl FnOnce(&[KeyId]) -> Result<KeyId>,
     ) -> Result<Self> {
         if !resource.has_two_layers() {
-            return Ok(Opening::One(device));
+            return Ok(Opening { device, lower: None });
         }
         let key = key_of(&keys_in(&device)?)?;
         let options = resource.expecting(1, &lower_context(&resource.id));
         let vault = Only { vault: platform, key: &key };
-        Volume::open(device, Credential::Vault(&vault), &options).map(Box::new).map(Opening::Two)
+        let lower = Arc::new(Volume::open(device, Credential::Vault(&vault), &options)?);
+        Ok(Opening { device: lower.clone(), lower: Some(lower) })
+    }
+
+    /// The lower volume, if there are two.
+    pub(super) fn lower(&self) -> Option<&Layer> {
+        self.lower.as_deref()
     }
 
     /// The keys that the upper volume says it is under. Nothing has proved it yet.
     pub(super) fn keys(&self) -> Result<Vec<KeyId>> {
-        match self {
-            Opening::One(device) => keys_in(device),
-            Opening::Two(lower) => keys_in(&**lower),
-        }
+        keys_in(&self.device)
     }
 
     /// The keys that each volume says it is under, the upper one's first.
     pub(super) fn all_keys(&self) -> Result<Vec<Vec<KeyId>>> {
-        match self {
-            Opening::One(device) => Ok(vec![keys_in(device)?]),
-            Opening::Two(lower) => Ok(vec![keys_in(&**lower)?, keys_in(lower.device())?]),
-        }
+        core::iter::once(&self.device).chain(self.lower().map(Volume::device)).map(keys_in).collect()
     }
 
     /// Opens the upper volume by the customer's vault, or the platform's.
     pub(super) fn finish(self, resource: &Resource, vault: &dyn KeyVault) -> Result<Layers> {
-        let options = resource.expecting(0, &resource.id);
-        let credential = Credential::Vault(vault);
-        match self {
-            Opening::One(device) => Volume::open(device, credential, &options).map(Box::new).map(Layers::One),
-            // The lower layer shows a sector that was torn below it as noise from end to end, in the place of a copy of the
-            // header too. Nothing but the upper volume is ever in there, so that no one else's data can be what is repaired.
-            Opening::Two(lower) => {
-                let options = options.hazmat_repair(true);
-                Volume::open(*lower, credential, &options).map(Box::new).map(Layers::Two)
-            }
-        }
+        // The lower layer shows a sector that was torn below it as noise from end to end, in the place of a copy of the
+        // header too. Nothing but the upper volume is ever in there, so that no one else's data can be what is repaired.
+        let options = resource.expecting(0, &resource.id).hazmat_repair(self.lower.is_some());
+        let upper = Volume::open(self.device, Credential::Vault(vault), &options)?;
+        Ok(Layers { upper, lower: self.lower })
     }
 }
 
 /// The keys that the header on a device names.
-pub(super) fn keys_in<D: BlockDevice>(device: &D) -> Result<Vec<KeyId>> {
+pub(super) fn keys_in(device: &Arc<dyn BlockDevice>) -> Result<Vec<KeyId>> {
     let urls = Header::load(device)?.tokens().into_iter().filter_map(|token| token.key_url);
     Ok(urls.filter_map(|url| url.parse().ok()).collect())
 }
@@ -212,106 +199,75 @@ impl Layers {
         let upper = customer.unwrap_or(platform);
         let upper = Protector::Vault(upper, upper.name());
         if !resource.has_two_layers() {
-            return Volume::format(device, upper, &options).map(Box::new).map(Layers::One);
+            return Ok(Layers { upper: Volume::format(device, upper, &options)?, lower: None });
         }
         let lower =
             options.clone().dek_algorithm(DekAlgorithm::Aes256Hctr2).context(lower_context(&resource.id).as_bytes());
-        let lower = Volume::format(device, Protector::Vault(platform, platform.name()), &lower)?;
+        let lower = Arc::new(Volume::format(device, Protector::Vault(platform, platform.name()), &lower)?);
         // What a new volume shows is noise, which isn't blank.
-        Volume::format(lower, upper, &options.overwrite(true)).map(Box::new).map(Layers::Two)
+        let upper = Volume::format(lower.clone() as Arc<dyn BlockDevice>, upper, &options.overwrite(true))?;
+        Ok(Layers { upper, lower: Some(lower) })
     }
 
     pub(super) fn read_at(&self, offset: u64, sectors: &mut [u8]) -> Result<()> {
-        match self {
-            Layers::One(volume) => volume.read_at(offset, sectors),
-            Layers::Two(volume) => volume.read_at(offset, sectors),
-        }
+        self.upper.read_at(offset, sectors)
     }
 
     pub(super) fn write_at(&self, offset: u64, sectors: &[u8]) -> Result<()> {
-        match self {
-            Layers::One(volume) => volume.write_at(offset, sectors),
-            Layers::Two(volume) => volume.write_at(offset, sectors),
-        }
+        self.upper.write_at(offset, sectors)
     }
 
     pub(super) fn sync(&self) -> Result<()> {
-        match self {
-            Layers::One(volume) => volume.sync(),
-            Layers::Two(volume) => volume.sync(),
-        }
+        self.upper.sync()
+    }
+
+    /// All volumes, the upper one first.
+    fn all(&self) -> impl Iterator<Item = &Layer> {
+        core::iter::once(&self.upper).chain(self.lower.as_deref())
+    }
+
+    /// The volume on the device itself: of two, the lower one.
+    pub(super) fn bottom(&self) -> &Layer {
+        self.lower.as_deref().unwrap_or(&self.upper)
     }
 
     /// The device below all layers.
     pub(super) fn device(&self) -> Arc<dyn BlockDevice> {
-        match self {
-            Layers::One(volume) => volume.device().clone(),
-            Layers::Two(volume) => volume.device().device().clone(),
-        }
+        self.bottom().device().clone()
     }
 
     /// What tells the DEKs from all others, as [`Resource::fingerprints`] has them.
     pub(super) fn fingerprints(&self) -> Result<Vec<Fingerprint>> {
-        match self {
-            Layers::One(volume) => Ok(vec![volume.fingerprint()?]),
-            Layers::Two(volume) => Ok(vec![volume.fingerprint()?, volume.device().fingerprint()?]),
-        }
+        self.all().map(Volume::fingerprint).collect()
     }
 
     /// The keys that can unwrap the DEK of the upper volume.
     pub(super) fn keks(&self) -> Vec<KeyId> {
-        match self {
-            Layers::One(volume) => volume.keks(),
-            Layers::Two(volume) => volume.keks(),
-        }
-    }
-
-    /// How many blocks each DEK has encrypted, as [`Resource::used_blocks`] has them.
-    pub(super) fn used_blocks(&self) -> [u64; 2] {
-        match self {
-            Layers::One(volume) => [volume.usage().blocks(), 0],
-            Layers::Two(volume) => [volume.usage().blocks(), volume.device().usage().blocks()],
-        }
+        self.upper.keks()
     }
 
     /// The keys that can unwrap each DEK, the upper volume's first.
     pub(super) fn all_keks(&self) -> Vec<Vec<KeyId>> {
-        match self {
-            Layers::One(volume) => vec![volume.keks()],
-            Layers::Two(volume) => vec![volume.keks(), volume.device().keks()],
-        }
+        self.all().map(Volume::keks).collect()
     }
 
     /// The keys that the header of each volume names now, the upper one's first: another may have been put in its place.
     pub(super) fn keys_on_device(&self) -> Result<Vec<Vec<KeyId>>> {
-        match self {
-            Layers::One(volume) => Ok(vec![keys_in(volume.device())?]),
-            Layers::Two(volume) => Ok(vec![keys_in(volume.device())?, keys_in(volume.device().device())?]),
-        }
+        self.all().map(|volume| keys_in(volume.device())).collect()
     }
 
-    /// The volume on the device itself: of two, the lower one.
-    pub(super) fn bottom(&self) -> &Bottom {
-        match self {
-            Layers::One(volume) => volume,
-            Layers::Two(volume) => volume.device(),
-        }
+    /// How many blocks each DEK has encrypted, as [`Resource::used_blocks`] has them.
+    pub(super) fn used_blocks(&self) -> [u64; 2] {
+        [Some(&self.upper), self.lower.as_deref()].map(|volume| volume.map_or(0, |volume| volume.usage().blocks()))
     }
 
     /// The DEK of the upper volume, as a vault has wrapped it.
     pub(super) fn wrapped(&self) -> Option<WrappedDek> {
-        match self {
-            Layers::One(volume) => volume.wrapped_deks(),
-            Layers::Two(volume) => volume.wrapped_deks(),
-        }
-        .pop()
+        self.upper.wrapped_deks().pop()
     }
 
     /// Puts the upper volume under one key, and that alone, unless it is; says whether it had to.
     pub(super) fn rewrap(&self, kek: &Kek, kind: EncryptionType) -> Result<bool> {
-        match self {
-            Layers::One(volume) => kek.put_over(volume, kind),
-            Layers::Two(volume) => kek.put_over(volume, kind),
-        }
+        kek.put_over(&self.upper, kind)
     }
 }

@@ -1,10 +1,11 @@
 //! Resources come and go: a device with volumes under the right keys, then the record of it; and both away again.
 
-use super::layers::Layers;
-use super::records::{Resource, ResourceName};
-use super::service::{Inner, no_set};
+use super::copy::ChunkMap;
+use super::layers::{HEADER, Layers};
+use super::records::{EncryptionSet, Resource};
+use super::service::{Inner, no_set, not_allowed};
 use super::store::Tables;
-use crate::{Error, Result};
+use crate::{EncryptionType, Result};
 
 /// A resource that was made and isn't in the store yet.
 pub(super) struct Made {
@@ -13,6 +14,33 @@ pub(super) struct Made {
 }
 
 impl Inner {
+    /// A resource that is to hold what another holds; its kind, name and place are still those of the other.
+    pub(super) fn copy_of(&self, from: &Resource) -> Result<Resource> {
+        Ok(Resource {
+            id: self.new_id()?,
+            joining: None,
+            created: self.clock.now(),
+            source: Some(from.id.clone()),
+            increment: None,
+            fingerprints: Vec::new(),
+            proven: None,
+            proven_lower: None,
+            used_blocks: [0; 2],
+            ..from.clone()
+        })
+    }
+
+    /// A new resource, put into a set or under the platform's key.
+    pub(super) fn in_set(&self, mut resource: Resource, set: Option<&str>) -> Result<Resource> {
+        let set = set.map(|set| self.store.set(set)).transpose()?;
+        if let Some(set) = &set {
+            check_member(set, &resource)?;
+        }
+        resource.encryption_type = set.as_ref().map_or(EncryptionType::PlatformKey, |set| set.encryption_type);
+        resource.set = set.map(|set| set.name);
+        Ok(resource)
+    }
+
     /// Makes the device and volumes of a new resource, and has them filled. Of what fails nothing stays; nor of what is
     /// killed, after the next start.
     pub(super) fn prepare(&self, resource: Resource, fill: impl FnOnce(Layers) -> Result<Layers>) -> Result<Made> {
@@ -21,12 +49,12 @@ impl Inner {
         let make = || {
             let set = resource.set.as_ref().map(|set| self.store.set(set)).transpose()?;
             // A vault may still wrap with an expired key (40).
-            set.as_ref().map_or(Ok(()), |set| self.check_usable(set))?;
-            let customer = set.as_ref().map(|set| self.kek_of(set)).transpose()?;
-            let device = self.backend.create(region, id, resource.device_size())?;
-            let layers = fill(Layers::format(device, &resource, &self.platform_kek(), customer.as_ref())?)?;
+            set.as_ref().map_or(Ok(()), |set| self.keys.check_usable(set))?;
+            let customer = set.as_ref().map(|set| self.keys.kek_of(set)).transpose()?;
+            let device = self.backend.create(region, id, device_size(&resource))?;
+            let layers = fill(Layers::format(device, &resource, &self.keys.vaults.platform_kek(), customer.as_ref())?)?;
             layers.sync()?;
-            self.check_memory()?;
+            self.keys.check_memory()?;
             Ok(layers)
         };
         let known = |layers: Layers| Ok((layers.fingerprints()?, layers));
@@ -44,7 +72,7 @@ impl Inner {
     pub(super) fn commit(&self, made: Vec<Made>, note: impl Fn(&mut Tables<'_>) -> Result<()>) -> Result<()> {
         // The copy may have taken long.
         let sets = made.iter().filter_map(|made| made.resource.set.as_ref());
-        let usable = || sets.map(|set| self.store.set(set)).try_for_each(|set| self.check_usable(&set?));
+        let usable = || sets.map(|set| self.store.set(set)).try_for_each(|set| self.keys.check_usable(&set?));
         let volumes: Vec<_> = made.iter().map(|made| (&made.resource, &made.layers)).collect();
         let now = self.clock.now();
         let committed = usable().and_then(|()| {
@@ -95,11 +123,11 @@ impl Inner {
             for (resource, layers) in volumes {
                 if let Some(name) = &resource.set {
                     let set = self.store.set(name)?;
-                    layers.rewrap(&self.kek_of(&set)?, set.encryption_type)?;
+                    layers.rewrap(&self.keys.kek_of(&set)?, set.encryption_type)?;
                     sets.push(set);
                 }
                 if resource.set.is_none() || resource.has_two_layers() {
-                    platforms.extend(self.put_under_platform(layers.bottom(), resource.encryption_type)?);
+                    platforms.extend(self.keys.put_under_platform(layers.bottom(), resource.encryption_type)?);
                 }
             }
             let noted = self.store.write(|tables| {
@@ -122,24 +150,27 @@ impl Inner {
             }
         }
     }
+}
 
-    /// Refuses to remove what a copy is made of; what else keeps a chain is soon over.
-    pub(super) fn check_uncopied(&self, name: &ResourceName, chain: &str) -> Result<()> {
-        if self.copies.is_held(chain) {
-            return Err(Error::Busy { what: format!("the {name}, of whose disk a snapshot or a copy is made") });
-        }
-        Ok(())
-    }
+/// How large the device of a resource is, in bytes. An incremental snapshot says behind its data which of it is there.
+fn device_size(resource: &Resource) -> u64 {
+    let layers = if resource.has_two_layers() { 2 } else { 1 };
+    let map = resource.increment.map_or(0, |_| ChunkMap::stored_len(resource.size));
+    resource.size + map + layers * HEADER
+}
 
-    /// Removes a device that no resource has.
-    pub(super) fn remove_device(&self, region: &str, id: &str) -> Result<()> {
-        // A store that failed may say at the next start that a resource has it.
-        self.store.check_sound()?;
-        // A change that failed may have come about all the same.
-        if let Some(name) = self.store.name_of(id)? {
-            return Err(Error::Busy { what: format!("the device of the {name}") });
-        }
-        self.backend.remove(region, id)?;
-        self.store.write(|tables| tables.remove_orphan(id))
+/// What may be in a set.
+pub(super) fn check_member(set: &EncryptionSet, resource: &Resource) -> Result<()> {
+    if set.region != resource.region {
+        return not_allowed("18", "a resource and its set are in one region; use a set in the resource's");
     }
+    if set.subscription != resource.subscription {
+        return not_allowed("47", "a resource and its set are in one subscription; use a set of the resource's");
+    }
+    if resource.guest_encrypted {
+        let text = "what was ever encrypted in the guest can't come under a customer's key; copy the decrypted files to a new \
+                    disk";
+        return not_allowed("52", text);
+    }
+    Ok(())
 }

@@ -8,50 +8,58 @@
 //!
 //! Numbers in brackets are those of `docs/behaviours.md`.
 
+// What it all stands on. From here down, each group of modules imports only those above it.
 mod backend;
 mod capabilities;
-mod capture;
+mod parallel;
+mod records;
+mod sync;
+
+// Records that last, and the volumes of a resource.
+mod layers;
+mod store;
+
+// Who may use which key now, and what it opens.
+mod keys;
+
+// Resources in use.
+mod live;
+
+// Copies of them.
+mod copy;
+
+// What a service does.
 mod care;
-mod chain;
-mod chunk_map;
-mod disk;
+mod copies;
+mod disks;
 mod file_vaults;
 mod images;
-mod joining;
-mod layers;
-mod lease;
-mod leases;
+mod maintain;
 mod making;
-mod parallel;
-mod patience;
+mod membership;
 mod platform;
-mod proofs;
 mod rebuild;
-mod records;
+mod removal;
 mod report;
-mod resources;
 mod rotation;
 mod service;
 mod sets;
 mod snapshots;
-mod store;
-mod unit;
-mod upkeep;
 
 pub use backend::{DiskBackend, DiskFolder, VaultDescription, VaultDirectory};
 pub use capabilities::{Built, Capability, CapabilityTable, EncryptionOption, Support};
-pub use capture::CopyProgress;
-pub use care::StoreCheck;
-pub use disk::OpenDisk;
+pub use copy::CopyProgress;
+pub use disks::{NewCopy, NewDisk};
 pub use file_vaults::FileVaults;
 pub use images::{ImageRegion, NewImage};
-pub use lease::{LeasePolicy, OutagePolicy};
+pub use keys::{LeasePolicy, OutagePolicy};
+pub use live::OpenDisk;
 pub use platform::PlatformReport;
 pub use rebuild::{RebuildSources, Rebuilt, Unproven, rebuild};
 pub use records::{EncryptionSet, Joining, PlatformKeys, Proof, Resource, ResourceKind, ResourceName, RotationError};
 pub use report::{KeyAccess, ProtectionStatus, ResourceReport, SetReport};
-pub use resources::{NewCopy, NewDisk};
 pub use rotation::{ExpiringKey, Rotation, RotationProgress};
 pub use service::{DiskService, ServiceOptions};
 pub use sets::NewSet;
 pub use snapshots::NewSnapshot;
+pub use store::StoreCheck;

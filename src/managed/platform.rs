@@ -1,18 +1,15 @@
 //! The platform's keys: which of them are in use, and all that is under one put under the newest, as a set is.
 
-use std::sync::Arc;
-
 use serde::Serialize;
 
-use super::layers::{Bottom, Kek, Wanted};
-use super::proofs::{Notes, is_same};
+use super::keys::Notes;
+use super::layers::Kek;
 use super::records::{PlatformKeys, Resource, ResourceName, RotationError};
 use super::rotation::{Rotation, RotationProgress, retire, until_finished};
 use super::service::{DiskService, Inner};
-use super::store::Tables;
-use super::unit::lock;
+use super::sync::lock;
 use crate::key::KeyId;
-use crate::{EncryptionType, Error, Result, Secret};
+use crate::{Error, Result, Secret};
 
 /// What the platform's keys protect, and whether all of it is under the active one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -69,81 +66,18 @@ impl DiskService {
         let total = members.len();
         let active = keys.as_ref().map(|keys| &keys.active_key);
         let is_done = |name: &ResourceName| {
-            inner.changing(name, |unit, resource| {
+            inner.registry.changing(name, |live, resource| {
                 if !inner.is_under_platform(&resource) {
                     return Ok(true);
                 }
-                active.map_or(Ok(false), |key| unit.bottom_is_under(&resource, key))
+                active.map_or(Ok(false), |key| live.bottom_is_under(&resource, key))
             })
         };
         let names: Vec<_> = members.iter().map(Resource::full_name).collect();
         let waiting = inner.waiting(&names, is_done);
         let finished = waiting.is_empty() && keys.as_ref().is_none_or(|keys| keys.previous_keys.is_empty());
         let progress = RotationProgress { done: total - waiting.len(), total };
-        Ok(PlatformReport { key: inner.platform_key.clone(), keys, finished, progress, waiting })
-    }
-}
-
-impl PlatformKeys {
-    /// The keys that something may be under, the active one first.
-    pub(super) fn in_use(&self) -> impl Iterator<Item = &KeyId> {
-        core::iter::once(&self.active_key).chain(&self.previous_keys)
-    }
-
-    /// Whether a key was the active one before.
-    fn knew(&self, key: &KeyId) -> bool {
-        self.previous_keys.contains(key) || self.former_keys.contains(key)
-    }
-
-    /// The record in JSON.
-    pub fn to_json(&self) -> String {
-        serde_json::to_string_pretty(self).expect("a record has only string keys")
-    }
-}
-
-impl Resource {
-    /// The key of the platform that it was last proved to be under.
-    pub(super) fn platform_key(&self) -> Option<&KeyId> {
-        self.platform_layer().and_then(|layer| self.proven_key(layer))
-    }
-}
-
-/// Whether a key is a version of the platform's, the one that the service is set up with or one that was used before.
-pub(super) fn is_platforms(key: &KeyId, name: &str, known: Option<&PlatformKeys>) -> bool {
-    let known = || known.into_iter().flat_map(|keys| keys.in_use().chain(&keys.former_keys));
-    key.key() == name || known().any(|known| is_same(known, key))
-}
-
-impl Tables<'_> {
-    /// Notes that something new is under a key of the platform. A version that is new here is the newest, and what is under
-    /// the others is to be put under it. `false` says that what is under the key must be put under another first: a rotation
-    /// has done away with it.
-    pub(super) fn take_up(&mut self, key: &KeyId) -> Result<bool> {
-        match self.platform()? {
-            Some(keys) if keys.in_use().any(|known| known == key) => Ok(true),
-            Some(keys) if keys.former_keys.contains(key) => Ok(false),
-            _ => self.go_over_to(key).map(|_| true),
-        }
-    }
-
-    /// Makes a key the platform's active one.
-    fn go_over_to(&mut self, key: &KeyId) -> Result<PlatformKeys> {
-        let mut keys = self.platform()?.unwrap_or_else(|| PlatformKeys {
-            active_key: key.clone(),
-            previous_keys: Vec::new(),
-            former_keys: Vec::new(),
-            last_key_rotation_timestamp: None,
-            rotation_error: None,
-        });
-        if keys.active_key != *key {
-            // From here on it is known that all may be under either, whatever happens.
-            let old = core::mem::replace(&mut keys.active_key, key.clone());
-            keys.former_keys.retain(|former| former != key);
-            keys.previous_keys.retain(|previous| previous != key);
-            keys.previous_keys.push(old);
-        }
-        self.put_platform(&keys)?;
-        Ok(keys)
+        Ok(PlatformReport { key: inner.keys.vaults.platform_key.clone(), keys, finished, progress, waiting })
     }
 }
 
@@ -157,28 +91,13 @@ impl Inner {
 
     /// What is being put into a set may have come under its key already.
     fn is_under_platform(&self, resource: &Resource) -> bool {
-        let joined = |key: &KeyId| resource.joining.is_some() && key.vault() != self.platform.id();
+        let joined = |key: &KeyId| resource.joining.is_some() && key.vault() != self.keys.vaults.platform.id();
         resource.platform_layer().is_some() && !resource.platform_key().is_some_and(joined)
-    }
-
-    /// Puts a volume under the active key of the platform if a rotation has done away with the one that it is under, and
-    /// tells which it is under.
-    pub(super) fn put_under_platform(&self, volume: &Bottom, kind: EncryptionType) -> Result<Vec<KeyId>> {
-        if let Some(keys) = self.store.platform()?
-            && volume.keks().iter().any(|key| keys.former_keys.contains(key))
-        {
-            self.platform_version(keys.active_key).put_over(volume, kind)?;
-        }
-        Ok(volume.keks())
-    }
-
-    fn platform_version(&self, key: KeyId) -> Kek {
-        Kek { vault: self.platform.clone(), key: Wanted::Version(key) }
     }
 
     /// The version of the platform's key that everything is to be under.
     fn latest_platform_key(&self) -> Result<KeyId> {
-        let (vault, name, keys) = (&*self.platform, &self.platform_key, self.store.platform()?);
+        let (vault, name, keys) = (&*self.keys.vaults.platform, &self.keys.vaults.platform_key, self.store.platform()?);
         let active =
             keys.as_ref().filter(|keys| (keys.active_key.vault(), keys.active_key.key()) == (vault.id(), name));
         let Some(latest) = vault.describe(name, None)? else {
@@ -193,9 +112,9 @@ impl Inner {
         }
     }
 
-    fn rotate_platform(self: &Arc<Self>, progress: &(dyn Fn(RotationProgress) + Sync)) -> Result<Rotation> {
+    fn rotate_platform(&self, progress: &(dyn Fn(RotationProgress) + Sync)) -> Result<Rotation> {
         let key = self.latest_platform_key()?;
-        let kek = self.platform_version(key.clone());
+        let kek = self.keys.vaults.platform_version(key.clone());
         kek.try_out()?;
         self.store.write(|tables| {
             let mut keys = tables.go_over_to(&key)?;
@@ -237,14 +156,14 @@ impl Inner {
     }
 
     /// Puts the volume of a resource that is under the platform's key under its active version, unless that was proved.
-    fn rewrap_bottom(self: &Arc<Self>, name: &ResourceName, kek: &Kek, key: &KeyId, notes: &Notes<'_>) -> Result<bool> {
-        let rewrapped = self.changing(name, |unit, resource| {
+    fn rewrap_bottom(&self, name: &ResourceName, kek: &Kek, key: &KeyId, notes: &Notes<'_>) -> Result<bool> {
+        let rewrapped = self.registry.changing(name, |live, resource| {
             let Some(layer) = resource.platform_layer() else { return Ok(false) };
-            if unit.bottom_is_under(&resource, key)? {
+            if live.bottom_is_under(&resource, key)? {
                 return Ok(false);
             }
-            unit.with_bottom_to_rewrap(|volume| {
-                if !volume.keks().iter().any(|key| key.vault() == self.platform.id()) {
+            live.with_bottom_to_rewrap(|volume| {
+                if !volume.keks().iter().any(|key| key.vault() == self.keys.vaults.platform.id()) {
                     // It was put into a set, which couldn't be noted any more.
                     return Ok(false);
                 }

@@ -4,19 +4,18 @@ use core::ops::ControlFlow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use base64ct::{Base64, Encoding};
 
-use super::chunk_map::ChunkMap;
+use super::copy::ChunkMap;
+use super::keys::{Vaults, not_ours};
 use super::layers::lower_context;
 use super::parallel::for_each;
-use super::patience::{Patience, Patient};
-use super::proofs::{is_same, not_ours};
-use super::records::{EncryptionSet, Joining, Resource, ResourceKind, ResourceName};
-use super::service::{ServiceOptions, check_name};
+use super::records::{EncryptionSet, Joining, Resource, ResourceKind, ResourceName, check_id, check_name, is_same};
+use super::service::ServiceOptions;
 use super::store::{self, OldRecords, Store};
-use super::unit::lock;
+use super::sync::{into_inner, lock};
 use crate::key::{Fingerprint, KeyId};
 use crate::volume::{Header, OpenOptions};
 use crate::{BlockDevice, Credential, EncryptionType, Error, KeyVault, Result, Volume};
@@ -98,9 +97,9 @@ pub fn rebuild(store: impl AsRef<Path>, sources: &RebuildSources, options: &Serv
     let store = store.as_ref();
     store::check_free(store)?;
     let old = OldRecords::read(&sources.stores)?;
-    let patience = Patience::new(options.lease.deadline.min(options.lease.grace));
-    let platform = Arc::new(Patient::new(options.platform.clone(), &patience));
-    let work = Rebuilding { options, sources, old: &old, patience, platform };
+    let (directory, platform) = (options.vaults.clone(), options.platform.clone());
+    let vaults = Vaults::new(directory, platform, options.platform_key.clone(), &options.lease);
+    let work = Rebuilding { options, sources, old: &old, vaults };
     let found: Vec<_> = sources.devices.iter().map(|_| Mutex::new(None)).collect();
     let numbers: Vec<_> = (0..found.len()).collect();
     // The first of those that were given more than once.
@@ -112,7 +111,7 @@ pub fn rebuild(store: impl AsRef<Path>, sources: &RebuildSources, options: &Serv
         *lock(&found[n]) = Some(if is_first { work.look(region, id) } else { Err("it was given twice".into()) });
         ControlFlow::Continue(())
     });
-    let found = found.into_iter().map(|found| found.into_inner().unwrap_or_else(PoisonError::into_inner));
+    let found = found.into_iter().map(into_inner);
     let (mut told, mut store_of) = (Rebuilt::default(), NewStore::default());
     for ((region, id), found) in sources.devices.iter().zip(found) {
         let put = found
@@ -179,8 +178,7 @@ struct Rebuilding<'a> {
     options: &'a ServiceOptions,
     sources: &'a RebuildSources,
     old: &'a OldRecords,
-    patience: Arc<Patience>,
-    platform: Arc<dyn KeyVault>,
+    vaults: Vaults,
 }
 
 /// What a device proves, once its DEK was unwrapped.
@@ -206,7 +204,7 @@ impl Proven {
 impl Rebuilding<'_> {
     fn look(&self, region: &str, id: &str) -> core::result::Result<Found, String> {
         let text = |e: Error| e.to_string();
-        store::check_id(id).and_then(|()| check_name(region)).map_err(text)?;
+        check_id(id).and_then(|()| check_name(region)).map_err(text)?;
         let proven = self.open(region, id).map_err(text)?;
         let records = self.old.resources.get(id).map_or(&[][..], Vec::as_slice);
         let (mut fitting, mut unfit) = (Vec::<(bool, Resource)>::new(), None);
@@ -238,7 +236,7 @@ impl Rebuilding<'_> {
         let device: Arc<dyn BlockDevice> = Arc::new(ReadOnly(self.options.backend.open(region, id)?));
         let lower = lower_context(id);
         if tokens(&device)?.iter().any(|(_, context)| context == lower.as_bytes()) {
-            let lower = open_by(&device, &lower, &*self.platform)?;
+            let lower = open_by(&device, &lower, &*self.vaults.platform)?;
             let (fingerprint, keys) = (lower.fingerprint()?, lower.keks());
             let mut proven = self.open_upper(Arc::new(lower), id)?;
             proven.fingerprints.push(fingerprint);
@@ -257,7 +255,7 @@ impl Rebuilding<'_> {
         } else {
             not_ours(&keys)
         };
-        for vault in keys.iter().flat_map(|key| self.vaults(key)) {
+        for vault in keys.iter().flat_map(|key| self.vaults_of(key)) {
             match vault.and_then(|vault| open_by(&device, id, &*vault)) {
                 Ok(upper) => {
                     let genuine = upper.genuine_tokens();
@@ -273,21 +271,15 @@ impl Rebuilding<'_> {
     }
 
     /// The vaults that may have a key: the platform's, and the key's under the identity of each set that has it.
-    fn vaults(&self, key: &KeyId) -> Vec<Result<Arc<dyn KeyVault>>> {
+    fn vaults_of(&self, key: &KeyId) -> Vec<Result<Arc<dyn KeyVault>>> {
         let mut vaults = Vec::new();
-        if key.vault() == self.platform.id() {
-            vaults.push(Ok(self.platform.clone()));
+        if key.vault() == self.vaults.platform.id() {
+            vaults.push(Ok(self.vaults.platform.clone()));
         }
         let sets = self.old.sets.values().filter(|set| is_same(&set.active_key, key));
         let identities: BTreeSet<_> = sets.map(|set| set.identity.clone()).collect();
-        vaults.extend(identities.into_iter().map(|identity| self.vault(key.vault(), identity)));
+        vaults.extend(identities.into_iter().map(|identity| self.vaults.vault(key.vault(), &identity)));
         vaults
-    }
-
-    fn vault(&self, id: &str, identity: String) -> Result<Arc<dyn KeyVault>> {
-        let (vaults, name) = (self.options.vaults.clone(), id.to_owned());
-        let vault = self.patience.call(id, move || vaults.vault(&name, &identity))?;
-        Ok(Arc::new(Patient::new(vault, &self.patience)))
     }
 
     /// The resource of a record, if the device is its.
@@ -377,7 +369,7 @@ impl Rebuilding<'_> {
 
     fn is_platform(&self, proven: &Proven) -> bool {
         proven.encryption_type == EncryptionType::PlatformKey
-            && proven.keys[0].iter().all(|key| key.vault() == self.platform.id())
+            && proven.keys[0].iter().all(|key| key.vault() == self.vaults.platform.id())
     }
 
     /// A set as its record has it, with the keys that its resources were found under: they may be newer than the record.
@@ -396,7 +388,7 @@ impl Rebuilding<'_> {
         }
         set.previous_keys.extend(old);
         let latest = || {
-            let vault = self.vault(set.active_key.vault(), set.identity.clone()).ok()?;
+            let vault = self.vaults.vault(set.active_key.vault(), &set.identity).ok()?;
             vault.describe(set.active_key.key(), None).ok()?.map(|key| key.id)
         };
         // Which of several is the last, the vault says. If it doesn't, any will do until the next rotation.

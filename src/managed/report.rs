@@ -2,16 +2,17 @@
 
 use core::ops::ControlFlow;
 use std::collections::BTreeSet;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 use serde::Serialize;
 
 use super::capabilities::{CapabilityTable, EncryptionOption};
+use super::live::LiveResource;
 use super::parallel;
 use super::records::{EncryptionSet, PlatformKeys, Resource, ResourceKind, ResourceName};
 use super::rotation::RotationProgress;
 use super::service::{DiskService, Inner};
-use super::unit::{Unit, lock};
+use super::sync::{into_inner, lock};
 use crate::key::KeyId;
 use crate::{Error, KeyUsage, Result};
 
@@ -112,7 +113,7 @@ impl DiskService {
     /// [`Error::NoSuchResource`]; [`Error::Io`] from the store. A header that can't be read is part of the report.
     pub fn report(&self, name: &ResourceName) -> Result<ResourceReport> {
         // Nobody changes it between the looks at its record and its header.
-        self.inner.changing(name, |unit, resource| self.inner.report(unit, resource))
+        self.inner.registry.changing(name, |live, resource| self.inner.report(live, resource))
     }
 
     /// The [reports](Self::report) of all disks, snapshots, and copies of images' disks. What is removed meanwhile is left
@@ -144,11 +145,11 @@ impl DiskService {
         let set = inner.store.set(set)?;
         let members = inner.store.members(&set.name, false)?;
         let waiting = inner.waiting(&members, |name| {
-            inner.changing(name, |unit, resource| {
+            inner.registry.changing(name, |live, resource| {
                 if resource.set.as_ref() != Some(&set.name) {
                     return Ok(true);
                 }
-                Ok(resource.joining.is_none() && unit.is_under(&resource, &set.active_key)?)
+                Ok(resource.joining.is_none() && live.is_under(&resource, &set.active_key)?)
             })
         });
         let progress = RotationProgress { done: members.len() - waiting.len(), total: members.len() };
@@ -171,20 +172,19 @@ impl Inner {
             }
             ControlFlow::Continue(())
         });
-        let waiting = waiting.into_inner().unwrap_or_else(PoisonError::into_inner);
-        waiting.iter().map(ResourceName::to_string).collect()
+        into_inner(waiting).iter().map(ResourceName::to_string).collect()
     }
 }
 
 impl Inner {
-    fn report(&self, unit: &Unit, resource: Resource) -> Result<ResourceReport> {
-        let access = match unit.is_open() {
+    fn report(&self, live: &LiveResource, resource: Resource) -> Result<ResourceReport> {
+        let access = match live.is_open() {
             false => KeyAccess::Closed,
-            true if unit.is_suspended() => KeyAccess::Suspended,
+            true if live.is_suspended() => KeyAccess::Suspended,
             true => KeyAccess::Usable,
         };
         // One disk that is damaged, or forged, doesn't keep others from being told of.
-        let (keys, fault) = match unit.keys() {
+        let (keys, fault) = match live.keys() {
             Ok(keys) => (keys, None),
             Err(Error::NoSuchResource(text)) => return Err(Error::NoSuchResource(text)),
             Err(e) => (Vec::new(), Some(e.to_string())),
@@ -195,7 +195,7 @@ impl Inner {
             Some(_) => ProtectionStatus::HeaderUnreadable,
             None => self.status(&resource, &[&upper, &lower])?,
         };
-        let used_blocks = unit.used_blocks().unwrap_or(resource.used_blocks);
+        let used_blocks = live.used_blocks().unwrap_or(resource.used_blocks);
         let options = EncryptionOption::of(resource.encryption_type, resource.guest_encrypted);
         let urls = |keys: &[KeyId]| keys.iter().map(KeyId::to_string).collect();
         Ok(ResourceReport {

@@ -1,16 +1,16 @@
 //! Rotation: every disk of a set under the newest version of its key, or under another key (26 to 33).
 
 use core::ops::ControlFlow;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use super::keys::Notes;
 use super::layers::{Kek, Wanted};
 use super::parallel;
-use super::proofs::Notes;
 use super::records::{EncryptionSet, Joining, ResourceName, RotationError};
 use super::service::{DiskService, Inner, no_set, not_allowed};
-use super::unit::{lock, try_lock};
+use super::sync::{into_inner, lock, try_lock};
 use crate::key::KeyId;
 use crate::{Error, KeyVault, Result};
 
@@ -137,7 +137,8 @@ impl DiskService {
         for name in self.inner.store.set_names()? {
             let set = self.inner.store.set(&name)?;
             let key = &set.active_key;
-            let said = self.inner.vault_of(&set, key).and_then(|vault| vault.describe(key.key(), Some(key.version())));
+            let said =
+                self.inner.keys.vault_of(&set, key).and_then(|vault| vault.describe(key.key(), Some(key.version())));
             let expires = said.ok().flatten().and_then(|said| said.expires);
             if let Some(expires) = expires.filter(|&expires| expires <= horizon) {
                 let (key, auto_rotation) = (set.active_key, set.auto_rotation);
@@ -167,7 +168,7 @@ impl Inner {
 
     fn latest(&self, set: &EncryptionSet, by_itself: bool) -> Result<KeyId> {
         let known = |key: &KeyId| set.former_keys.contains(key) || set.previous_keys.contains(key);
-        self.latest_of(&*self.vault_of(set, &set.active_key)?, &set.active_key, known, by_itself)
+        self.latest_of(&*self.keys.vault_of(set, &set.active_key)?, &set.active_key, known, by_itself)
     }
 
     /// The latest version of a key: the active one, unless the vault has a newer. It never goes back to one that is `known`
@@ -211,14 +212,14 @@ impl Inner {
             }
             ControlFlow::Continue(())
         });
-        let mut found = found.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let mut found = into_inner(found);
         found.sort_by(|(a, _), (b, _)| a.cmp(b));
         Ok(found)
     }
 
     /// Whether it is time to look for a newer version of a set's key; it is taken for looked at then.
     fn should_look(&self, set: &str) -> bool {
-        let (now, mut looked) = (self.now(), lock(&self.looked));
+        let (now, mut looked) = (self.keys.now(), lock(&self.looked));
         let due = looked.get(set).is_none_or(|&at| now.is_past(at, self.rotation_interval.as_secs()));
         if due {
             looked.insert(set.into(), now);
@@ -234,16 +235,11 @@ impl Inner {
         error
     }
 
-    fn rotate(
-        self: &Arc<Self>,
-        set: EncryptionSet,
-        key: KeyId,
-        progress: &(dyn Fn(RotationProgress) + Sync),
-    ) -> Result<Rotation> {
+    fn rotate(&self, set: EncryptionSet, key: KeyId, progress: &(dyn Fn(RotationProgress) + Sync)) -> Result<Rotation> {
         let name = &set.name;
         // A key that can't be used is found before anything is put under it.
-        let vault = self.vault_of(&set, &key)?;
-        self.leases.of(name, &key).renew_now(self.now(), &*vault)?;
+        let vault = self.keys.vault_of(&set, &key)?;
+        self.keys.leases.of(name, &key).renew_now(self.keys.now(), &*vault)?;
         if set.active_key != key {
             Kek { vault, key: Wanted::Version(key.clone()) }.try_out()?;
         }
@@ -295,7 +291,7 @@ impl Inner {
         rewrap: impl Fn(&ResourceName, &Notes<'_>) -> Result<bool> + Sync,
         progress: &(dyn Fn(RotationProgress) + Sync),
     ) -> Result<usize, Stopped> {
-        let (done, rewrapped, notes) = (AtomicUsize::new(0), AtomicUsize::new(0), Notes::new(self));
+        let (done, rewrapped, notes) = (AtomicUsize::new(0), AtomicUsize::new(0), Notes::new(&self.keys));
         let failure = Mutex::new(None);
         parallel::for_each(self.parallel, members, |name| match rewrap(name, &notes) {
             Ok(new) => {
@@ -311,22 +307,22 @@ impl Inner {
         });
         // Of those that were put under it, whatever stopped the others.
         let noted = notes.write();
-        match failure.into_inner().unwrap_or_else(PoisonError::into_inner) {
+        match into_inner(failure) {
             Some(failure) => Err(failure),
             None => noted.map(|()| rewrapped.into_inner()).map_err(|e| (None, e)),
         }
     }
 
     /// Puts what is in a set, or leaves it, under its active key, and says whether that was to do.
-    fn rewrap(self: &Arc<Self>, set: &EncryptionSet, name: &ResourceName, notes: &Notes<'_>) -> Result<bool> {
-        let rewrapped = self.changing(name, |unit, resource| {
+    fn rewrap(&self, set: &EncryptionSet, name: &ResourceName, notes: &Notes<'_>) -> Result<bool> {
+        let rewrapped = self.registry.changing(name, |live, resource| {
             let here = resource.set.as_ref() == Some(&set.name);
             match &resource.joining {
-                None if here => self.rewrap_member(unit, &resource, set, notes),
+                None if here => self.rewrap_member(live, &resource, set, notes),
                 None => Ok(false),
-                Some(_) if here => self.rewrap_unit(unit, &resource),
+                Some(_) if here => self.rewrap_live(live, &resource),
                 // It is on its way into a set whose vault this rotation doesn't depend on.
-                Some(Joining::Set(from)) if *from == set.name => self.rewrap_member(unit, &resource, set, notes),
+                Some(Joining::Set(from)) if *from == set.name => self.rewrap_member(live, &resource, set, notes),
                 Some(_) => Ok(false),
             }
         });

@@ -1,7 +1,7 @@
 //! Encryption sets: made, looked at, given to another tenant, removed.
 
-use super::records::{EncryptionSet, ResourceName};
-use super::service::{DiskService, Inner, check_name, no_set, not_allowed};
+use super::records::{EncryptionSet, ResourceName, check_name};
+use super::service::{DiskService, Inner, no_set, not_allowed};
 use crate::key::KeyId;
 use crate::{EncryptionType, Error, Result};
 
@@ -105,7 +105,7 @@ impl DiskService {
             set.tenant = tenant.into();
             set.identity = identity;
         })?;
-        self.inner.leases.expire(set);
+        self.inner.keys.leases.expire(set);
         Ok(moved)
     }
 
@@ -123,15 +123,14 @@ impl DiskService {
             }
             tables.remove_set(name)
         })?;
-        self.inner.leases.forget(name);
+        self.inner.keys.leases.forget(name);
         Ok(())
     }
 }
 
 impl Inner {
     pub(super) fn check_vault(&self, vault: &str, region: &str, tenant: &str) -> Result<()> {
-        let (vaults, id) = (self.vaults.clone(), vault.to_owned());
-        let vault = self.patience.call(vault, move || vaults.describe(&id))?;
+        let vault = self.keys.vaults.describe(vault)?;
         if vault.region != region {
             return not_allowed("18", "a set and its vault are in one region; use a vault in the set's");
         }

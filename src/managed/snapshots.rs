@@ -1,12 +1,9 @@
 //! Snapshots: what a disk held at one instant, whole or as what differs from the snapshot before.
 
-use std::sync::{Arc, PoisonError};
-
-use super::capture::{CopyProgress, Target};
-use super::chain::{Chain, Link};
-use super::chunk_map::{ChunkMap, place};
-use super::records::{Resource, ResourceKind, ResourceName};
-use super::service::{DiskService, Inner, check_name, not_allowed};
+use super::copy::{CHUNK, Chain, ChunkMap, CopyProgress, Target, place};
+use super::records::{Resource, ResourceKind, ResourceName, check_name};
+use super::service::{DiskService, Inner, not_allowed};
+use super::sync::write;
 use crate::{Error, Result};
 
 /// A snapshot that is to be made.
@@ -41,7 +38,7 @@ impl DiskService {
         let chain = inner.chains.of(&id);
         let _alone = new.incremental.then(|| {
             let long = inner.copies.of(&id);
-            (long, chain.write().unwrap_or_else(PoisonError::into_inner))
+            (long, write(&chain))
         });
         let from = inner.store.resource(&disk)?;
         if from.id != id {
@@ -58,7 +55,8 @@ impl DiskService {
         }
         let last = inner.store.increments(&from.id)?.last().map(|(place, _)| *place);
         snapshot.increment = Some(last.map_or(0, |last| last + 1));
-        let before = last.map(|last| Chain::up_to(inner, &from.id, last)).transpose()?.flatten();
+        let before = last.map(|last| Chain::up_to(&inner.store, &from.id, last)).transpose()?;
+        let before = before.map(|before| inner.open_chain(&before)).transpose()?;
         inner.make(inner.in_set(snapshot, set)?, |layers| {
             inner.copy_disk(&from, Target::increment(layers, from.size, before), progress)
         })
@@ -68,22 +66,22 @@ impl DiskService {
 impl Inner {
     /// Removes an incremental snapshot. The next one takes over what it needs of it: it is made anew, and takes the place of
     /// both in one step.
-    pub(super) fn delete_increment(self: &Arc<Self>, disk: &str, name: &ResourceName) -> Result<()> {
+    pub(super) fn delete_increment(&self, disk: &str, name: &ResourceName) -> Result<()> {
         let chain = self.chains.of(disk);
         self.check_uncopied(name, disk)?;
-        let _alone = chain.write().unwrap_or_else(PoisonError::into_inner);
+        let _alone = write(&chain);
         let increments = self.store.increments(disk)?;
         let next = increments.iter().skip_while(|(_, n)| n != name).nth(1);
-        let unit = self.unit(name)?;
+        let live = self.registry.find(name)?;
         let Some((_, next)) = next else {
-            let _change = unit.changing();
-            return self.remove_units(std::slice::from_ref(&unit));
+            let _change = live.changing();
+            return self.remove_live(std::slice::from_ref(&live));
         };
-        let heir = self.unit(next)?;
+        let heir = self.registry.find(next)?;
         // In the order of their names, as all do who change several.
-        let (first, second) = if name < next { (&unit, &heir) } else { (&heir, &unit) };
+        let (first, second) = if name < next { (&live, &heir) } else { (&heir, &live) };
         let (_first, _second) = (first.changing(), second.changing());
-        self.finish_joining(&heir)?;
+        [&live, &heir].into_iter().try_for_each(|live| self.finish_joining(live))?;
         let (old, after) = (self.store.resource(name)?, self.store.resource(next)?);
         let merged = Resource {
             kind: after.kind,
@@ -93,20 +91,22 @@ impl Inner {
             created: after.created,
             ..self.copy_of(&after)?
         };
-        let (older, newer) = (Link::open(self, &old)?, Link::open(self, &after)?);
+        let both = Chain::open(&self.registry, &[after.clone(), old.clone()])?;
         let made = self.prepare(merged, |layers| {
             let mut target = Target::increment(layers, after.size, None);
-            let mut bytes = vec![0; super::chunk_map::CHUNK as usize];
+            let mut bytes = vec![0; CHUNK as usize];
             for chunk in 0..ChunkMap::new(after.size).chunks() {
-                let Some(link) = [&newer, &older].into_iter().find(|link| link.has(chunk)) else { continue };
+                if !both.has(chunk) {
+                    continue;
+                }
                 let bytes = &mut bytes[..place(chunk, after.size).1];
-                link.read_chunk(chunk, bytes)?;
+                both.read_chunk(chunk, bytes)?;
                 target.put(chunk, bytes)?;
             }
             target.finish()
         })?;
         self.commit(vec![made], |tables| [&old, &after].into_iter().try_for_each(|gone| tables.remove_resource(gone)))?;
-        unit.close();
+        live.close();
         heir.close();
         self.remove_device(&old.region, &old.id)?;
         self.remove_device(&after.region, &after.id)

@@ -5,13 +5,17 @@ use std::sync::Arc;
 
 use redb::{Key, ReadTransaction, ReadableTable, TableDefinition, Value, WriteTransaction};
 
-use super::contents::{Contents, Place};
+use super::Store;
+use super::contents::Contents;
 use super::engine::Engine;
+use super::errors::{damaged, reading, writing};
 use super::file::StoreFile;
-use super::{
-    CONTENTS, IDS, INCREMENTS, JOINING, MEMBERS, META, ORPHANS, PLATFORM, RESOURCES, SETS, Store, Tables, begin_write,
-    damaged, opened, platform_table, reading, writing,
+use super::opening::opened;
+use super::record::Place;
+use super::schema::{
+    CONTENTS, IDS, INCREMENTS, JOINING, MEMBERS, META, ORPHANS, PLATFORM, RESOURCES, SETS, platform_table,
 };
+use super::tables::{self, Tables};
 use crate::{Error, Result, fs, random};
 
 impl Store {
@@ -20,7 +24,7 @@ impl Store {
         made(to, |engine| {
             self.read(|from| {
                 engine.guarded(|database| {
-                    let into = begin_write(database)?;
+                    let into = tables::begin(database)?;
                     copy(from, &into, SETS)?;
                     copy(from, &into, RESOURCES)?;
                     copy(from, &into, MEMBERS)?;
@@ -40,13 +44,7 @@ impl Store {
 
     /// Makes a store that holds what `fill` puts into it, at once.
     pub(in crate::managed) fn create(to: &Path, fill: impl FnOnce(&mut Tables<'_>) -> Result<()>) -> Result<()> {
-        made(to, |engine| {
-            engine.guarded(|database| {
-                let mut into = begin_write(database)?;
-                Tables::change(&mut into, fill)?;
-                into.commit().map_err(writing)
-            })
-        })
+        made(to, |engine| tables::commit(engine, fill, &mut None))
     }
 }
 

@@ -1,72 +1,12 @@
-//! Checksums: one in each record, and one over all of them, so that a record that is wrong, missing or of another time is
-//! told.
+//! All records together: how many there are, and a checksum over them, so that one which is missing or of another time is told.
 
-use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
 
-use super::Defect;
+use super::errors::Defect;
+use super::record::{CHECKSUM, FORM, Place};
 
-/// In front of a record: the form of what follows, and its checksum. A record of an older release begins with a brace.
-pub(super) const FORM: u8 = 1;
-const CHECKSUM: usize = 32;
-pub(super) const HEAD: usize = 1 + CHECKSUM;
 const SUM: usize = 32;
 pub(super) const LEN: usize = 1 + 4 * 8 + SUM + CHECKSUM;
-
-/// What a record is of: its table and key.
-#[derive(Clone, Copy)]
-pub(super) enum Place<'a> {
-    Set(&'a str),
-    Resource(u8, &'a str),
-    Orphan(&'a str),
-    Platform,
-}
-
-impl Place<'_> {
-    pub(super) fn name(&self) -> String {
-        match self {
-            Place::Set(name) => format!("set {name:?}"),
-            Place::Resource(kind, name) => match super::resource_name(*kind, name) {
-                Ok(name) => name.to_string(),
-                Err(_) => format!("resource {name:?} of the unknown kind {kind}"),
-            },
-            Place::Orphan(id) => format!("device {id:?}, which is to be removed"),
-            Place::Platform => "platform's keys".into(),
-        }
-    }
-
-    pub(super) fn hash(&self, record: &[u8]) -> [u8; CHECKSUM] {
-        let (table, kind, name) = match *self {
-            Place::Set(name) => (1, 0, name),
-            Place::Resource(kind, name) => (2, kind, name),
-            Place::Orphan(id) => (3, 0, id),
-            Place::Platform => (4, 0, ""),
-        };
-        let hash = Sha256::new().chain_update([FORM, table, kind]).chain_update((name.len() as u64).to_le_bytes());
-        hash.chain_update(name).chain_update(record).finalize().into()
-    }
-
-    pub(super) fn sealed(&self, json: &[u8]) -> Vec<u8> {
-        [&[FORM][..], &self.hash(json), json].concat()
-    }
-
-    pub(super) fn unsealed<T: DeserializeOwned>(&self, bytes: &[u8]) -> Result<T, Defect> {
-        self.parse(self.checked(bytes)?)
-    }
-
-    /// The JSON of a record.
-    pub(super) fn checked<'b>(&self, bytes: &'b [u8]) -> Result<&'b [u8], Defect> {
-        match bytes.split_first().and_then(|(form, rest)| Some((form, rest.split_first_chunk::<CHECKSUM>()?))) {
-            Some((&FORM, (checksum, json))) if self.hash(json) == *checksum => Ok(json),
-            _ => Err(Defect(format!("the record of the {} does not match its checksum", self.name()))),
-        }
-    }
-
-    pub(super) fn parse<T: DeserializeOwned>(&self, json: &[u8]) -> Result<T, Defect> {
-        serde_json::from_slice(json)
-            .map_err(|e| Defect(format!("the record of the {} can't be read: {e}", self.name())))
-    }
-}
 
 /// What is in the store, in all.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

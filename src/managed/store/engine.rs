@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use redb::{Database, DatabaseError, StorageError};
 
-use super::damaged;
+use super::errors::damaged;
 use super::file::{Backend, Gate, StoreFile};
 use crate::{Error, Result};
 

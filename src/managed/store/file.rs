@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use redb::StorageBackend;
 
+use super::errors::damaged;
 use crate::fs::{self, Links};
 use crate::{Error, Result};
 
@@ -184,7 +185,7 @@ pub(super) struct Backend {
 impl Backend {
     pub(super) fn new(file: Arc<StoreFile>, gate: Arc<Gate>) -> Result<Self> {
         let mut backend = Backend { file, gate, two_phases: false };
-        let damaged = |text| Err(super::damaged(text));
+        let damaged = |text| Err(damaged(text));
         let reading = |e| Error::io(format!("reading the store {}", backend.file.path.display()), e);
         let is_empty = backend.file.bytes.len().map_err(reading)? == 0;
         if !is_empty {

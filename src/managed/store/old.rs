@@ -7,12 +7,14 @@ use std::sync::Arc;
 use redb::ReadableDatabase;
 use redb::ReadableTable;
 
-use super::contents::Place;
 use super::engine::Engine;
+use super::errors::reading;
 use super::file::StoreFile;
+use super::opening::surveyed;
+use super::record::{Place, check_resource, parse_resource, resource_name};
 use super::remains::Remains;
+use super::schema::{KEYS, RESOURCES, SETS, platform_table};
 use super::untouched::Untouched;
-use super::{KEYS, RESOURCES, SETS, check_resource, parse_resource, platform_table, reading, resource_name, surveyed};
 use crate::Result;
 use crate::managed::records::{EncryptionSet, PlatformKeys, Resource};
 

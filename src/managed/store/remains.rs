@@ -6,11 +6,11 @@ use std::io;
 
 use serde::de::DeserializeOwned;
 
-use super::contents::{self, Contents, Place};
+use super::check::StoreCheck;
+use super::contents::{self, Contents};
 use super::file::Bytes;
-use crate::managed::care::StoreCheck;
-use crate::managed::records::{EncryptionSet, Resource};
-use crate::managed::service::check_name;
+use super::record::{FORM, HEAD, Place};
+use crate::managed::records::{EncryptionSet, Resource, check_name};
 
 /// How many bytes are looked at in one go, and how long a record is at most.
 const WINDOW: usize = 1 << 20;
@@ -43,7 +43,7 @@ impl Remains {
         let mut at = 0;
         while at < len {
             // A record that begins in this window is in it to its end; its checksum is before it.
-            let from = at.saturating_sub(contents::HEAD as u64);
+            let from = at.saturating_sub(HEAD as u64);
             let end = len.min(at + (WINDOW + LONGEST) as u64);
             bytes.resize((end - from) as usize, 0);
             file.read(from, &mut bytes)?;
@@ -95,9 +95,9 @@ impl Remains {
         key: impl Fn(&T) -> (u8, String),
         put: impl Fn(&mut Self, T),
     ) -> usize {
-        let Some(head) = at.checked_sub(contents::HEAD) else { return 1 };
+        let Some(head) = at.checked_sub(HEAD) else { return 1 };
         // An older release kept records without checksums: nothing tells whether they are sound.
-        if bytes[head] != contents::FORM || self.sets.len() + self.resources.len() + self.damaged.len() > MOST {
+        if bytes[head] != FORM || self.sets.len() + self.resources.len() + self.damaged.len() > MOST {
             return 1;
         }
         let json = &bytes[at..bytes.len().min(at + LONGEST)];

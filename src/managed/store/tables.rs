@@ -1,12 +1,15 @@
 //! What a transaction changes: the records, the tables by which they are found, and what is noted of all of them.
 
-use redb::ReadableTable;
+use std::cell::Cell;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
-use super::contents::{Contents, Place};
-use super::{
-    CONTENTS, IDS, INCREMENTS, JOINING, KEYS, MEMBERS, META, ORPHANS, PLATFORM, RESOURCES, SETS, damaged, json,
-    missing, parse_resource, reading, resource_name, taken, writing,
-};
+use redb::{Database, Durability, ReadableTable, WriteTransaction};
+
+use super::contents::Contents;
+use super::engine::Engine;
+use super::errors::{damaged, missing, reading, taken, writing};
+use super::record::{Place, json, parse_resource, resource_name};
+use super::schema::{CONTENTS, IDS, INCREMENTS, JOINING, KEYS, MEMBERS, META, ORPHANS, PLATFORM, RESOURCES, SETS};
 use crate::Result;
 use crate::managed::records::{EncryptionSet, PlatformKeys, Resource, ResourceKind, ResourceName};
 
@@ -21,17 +24,69 @@ pub(in crate::managed) struct Tables<'t> {
     orphans: redb::Table<'t, &'static str, &'static str>,
     platform: redb::Table<'t, &'static str, &'static [u8]>,
     contents: Contents,
+    /// Whether the database is at work.
+    inside: &'t Cell<bool>,
 }
 
-impl Tables<'_> {
-    /// Changes what is in the store, and returns the number of the change.
-    pub(super) fn change<T>(
-        transaction: &mut redb::WriteTransaction,
+/// While it lives, the database is at work. A panic leaves it so.
+struct Inside<'t> {
+    flag: &'t Cell<bool>,
+    before: bool,
+}
+
+impl Drop for Inside<'_> {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            self.flag.set(self.before);
+        }
+    }
+}
+
+/// One transaction: all of it is on the disk when this returns, or none. What it comes to, and the number of the change, is in
+/// `committing` once it is being committed.
+///
+/// A panic of the database is damage. One of `change` itself goes on to the caller, and nothing is changed.
+pub(super) fn commit<T>(
+    engine: &Engine,
+    change: impl FnOnce(&mut Tables<'_>) -> Result<T>,
+    committing: &mut Option<(T, u64)>,
+) -> Result<()> {
+    let mut panic = None;
+    let committed = engine.guarded(|database| {
+        let transaction = begin(database)?;
+        match Tables::change(&transaction, change)? {
+            Ok(changed) => *committing = Some(changed),
+            Err(of_change) => {
+                panic = Some(of_change);
+                return Ok(());
+            }
+        }
+        transaction.commit().map_err(writing)
+    });
+    match panic {
+        Some(panic) => resume_unwind(panic),
+        None => committed,
+    }
+}
+
+pub(super) fn begin(database: &Database) -> Result<WriteTransaction> {
+    let mut transaction = database.begin_write().map_err(writing)?;
+    // In two phases: a damaged page can then be told from a commit that was torn.
+    transaction.set_two_phase_commit(true);
+    transaction.set_durability(Durability::Immediate).map_err(writing)?;
+    Ok(transaction)
+}
+
+impl<'t> Tables<'t> {
+    /// Changes what is in the store, and returns the number of the change, or the panic of `change`.
+    fn change<T>(
+        transaction: &WriteTransaction,
         change: impl FnOnce(&mut Tables<'_>) -> Result<T>,
-    ) -> Result<(T, u64)> {
+    ) -> Result<std::thread::Result<(T, u64)>> {
         let mut meta = transaction.open_table(META).map_err(writing)?;
         let noted = meta.get(CONTENTS).map_err(reading)?;
         let contents = noted.map_or(Ok(Contents::default()), |noted| Contents::from_bytes(noted.value()))?;
+        let inside = Cell::new(false);
         let mut tables = Tables {
             sets: transaction.open_table(SETS).map_err(writing)?,
             resources: transaction.open_table(RESOURCES).map_err(writing)?,
@@ -42,12 +97,29 @@ impl Tables<'_> {
             orphans: transaction.open_table(ORPHANS).map_err(writing)?,
             platform: transaction.open_table(PLATFORM).map_err(writing)?,
             contents,
+            inside: &inside,
         };
-        let changed = change(&mut tables)?;
+        let changed = match catch_unwind(AssertUnwindSafe(|| change(&mut tables))) {
+            Ok(changed) => changed?,
+            Err(panic) if inside.get() => resume_unwind(panic),
+            Err(panic) => return Ok(Err(panic)),
+        };
         let serial = tables.contents.serial.wrapping_add(1);
         tables.contents.serial = serial;
         meta.insert(CONTENTS, tables.contents.to_bytes().as_slice()).map_err(writing)?;
-        Ok((changed, serial))
+        Ok(Ok((changed, serial)))
+    }
+
+    fn enter(&self) -> Inside<'t> {
+        Inside { flag: self.inside, before: self.inside.replace(true) }
+    }
+
+    /// Asks the caller in between.
+    fn asked(&self, wanted: &impl Fn(&Resource) -> bool, resource: &Resource) -> bool {
+        self.inside.set(false);
+        let answer = wanted(resource);
+        self.inside.set(true);
+        answer
     }
 
     /// Counts changes from those of a store that this one is made of.
@@ -57,6 +129,7 @@ impl Tables<'_> {
 
     /// Gives the records of an older release their checksums.
     pub(super) fn seal(&mut self) -> Result<()> {
+        let _inside = self.enter();
         let plain = |json: &[u8]| match json.first() {
             Some(b'{') => Ok(json.to_vec()),
             _ => Err(damaged("it has lost the record of its contents")),
@@ -90,11 +163,13 @@ impl Tables<'_> {
     }
 
     pub(in crate::managed) fn set(&self, name: &str) -> Result<Option<EncryptionSet>> {
+        let _inside = self.enter();
         let record = self.sets.get(name).map_err(reading)?;
         Ok(record.map(|record| Place::Set(name).unsealed(record.value())).transpose()?)
     }
 
     pub(in crate::managed) fn put_set(&mut self, set: &EncryptionSet) -> Result<()> {
+        let _inside = self.enter();
         let (name, json) = (set.name.as_str(), json(set));
         let place = Place::Set(name);
         if let Some(old) = self.sets.insert(name, place.sealed(&json).as_slice()).map_err(writing)? {
@@ -105,6 +180,7 @@ impl Tables<'_> {
     }
 
     pub(in crate::managed) fn remove_set(&mut self, name: &str) -> Result<()> {
+        let _inside = self.enter();
         if let Some(old) = self.sets.remove(name).map_err(writing)? {
             self.contents.remove(Place::Set(name), Place::Set(name).checked(old.value())?);
         }
@@ -112,11 +188,13 @@ impl Tables<'_> {
     }
 
     pub(in crate::managed) fn platform(&self) -> Result<Option<PlatformKeys>> {
+        let _inside = self.enter();
         let record = self.platform.get(KEYS).map_err(reading)?;
         Ok(record.map(|record| Place::Platform.unsealed(record.value())).transpose()?)
     }
 
     pub(in crate::managed) fn put_platform(&mut self, keys: &PlatformKeys) -> Result<()> {
+        let _inside = self.enter();
         let (place, json) = (Place::Platform, json(keys));
         if let Some(old) = self.platform.insert(KEYS, place.sealed(&json).as_slice()).map_err(writing)? {
             self.contents.remove(place, place.checked(old.value())?);
@@ -127,11 +205,12 @@ impl Tables<'_> {
 
     /// The first resource of which this holds.
     pub(in crate::managed) fn find(&self, wanted: impl Fn(&Resource) -> bool) -> Result<Option<ResourceName>> {
+        let _inside = self.enter();
         for entry in self.resources.iter().map_err(reading)? {
             let (key, record) = entry.map_err(reading)?;
             let (kind, name) = key.value();
             let name = resource_name(kind, name)?;
-            if wanted(&parse_resource(&name, record.value())?) {
+            if self.asked(&wanted, &parse_resource(&name, record.value())?) {
                 return Ok(Some(name));
             }
         }
@@ -144,11 +223,12 @@ impl Tables<'_> {
         set: &str,
         wanted: impl Fn(&Resource) -> bool,
     ) -> Result<Option<ResourceName>> {
+        let _inside = self.enter();
         for entry in self.members.range((set, 0, "")..(set, u8::MAX, "")).map_err(reading)? {
             let (key, _) = entry.map_err(reading)?;
             let (_, kind, name) = key.value();
             let name = resource_name(kind, name)?;
-            if wanted(&self.resource(&name)?) {
+            if self.asked(&wanted, &self.resource(&name)?) {
                 return Ok(Some(name));
             }
         }
@@ -157,10 +237,12 @@ impl Tables<'_> {
 
     /// Whether anything is in a set, or on its way out of it.
     pub(in crate::managed) fn has_members(&self, set: &str) -> Result<bool> {
+        let _inside = self.enter();
         Ok(self.members.range((set, 0, "")..(set, u8::MAX, "")).map_err(reading)?.next().is_some())
     }
 
     pub(in crate::managed) fn resource(&self, name: &ResourceName) -> Result<Resource> {
+        let _inside = self.enter();
         let record = self.resources.get((name.kind.code(), name.name.as_str())).map_err(reading)?;
         Ok(parse_resource(name, record.ok_or_else(|| missing(name))?.value())?)
     }
@@ -172,12 +254,14 @@ impl Tables<'_> {
 
     /// Whether there is any copy of an image's.
     pub(in crate::managed) fn has_image(&self, name: &str) -> Result<bool> {
+        let _inside = self.enter();
         let kind = ResourceKind::Image.code();
         let (from, to) = (format!("{name}/"), format!("{name}0"));
         Ok(self.resources.range((kind, from.as_str())..(kind, to.as_str())).map_err(reading)?.next().is_some())
     }
 
     pub(in crate::managed) fn check_absent(&self, name: &ResourceName) -> Result<()> {
+        let _inside = self.enter();
         match self.resources.get((name.kind.code(), name.name.as_str())).map_err(reading)? {
             Some(_) => Err(taken(name)),
             None => Ok(()),
@@ -193,6 +277,7 @@ impl Tables<'_> {
 
     /// Puts a resource in, new or in place of itself.
     pub(in crate::managed) fn put_resource(&mut self, resource: &Resource) -> Result<()> {
+        let _inside = self.enter();
         let (kind, name) = (resource.kind.code(), resource.name.as_str());
         let (place, json) = (Place::Resource(kind, name), json(resource));
         let old = self.resources.insert((kind, name), place.sealed(&json).as_slice()).map_err(writing)?;
@@ -220,6 +305,7 @@ impl Tables<'_> {
 
     /// Takes a resource out; its device is an orphan from here on.
     pub(in crate::managed) fn remove_resource(&mut self, resource: &Resource) -> Result<()> {
+        let _inside = self.enter();
         let (kind, name) = (resource.kind.code(), resource.name.as_str());
         if let Some(old) = self.resources.remove((kind, name)).map_err(writing)? {
             let place = Place::Resource(kind, name);
@@ -230,6 +316,7 @@ impl Tables<'_> {
     }
 
     fn remove_indices(&mut self, resource: &Resource) -> Result<()> {
+        let _inside = self.enter();
         let (kind, name) = (resource.kind.code(), resource.name.as_str());
         if let Some(set) = &resource.set {
             self.members.remove((set.as_str(), kind, name)).map_err(writing)?;
@@ -245,6 +332,7 @@ impl Tables<'_> {
     }
 
     pub(in crate::managed) fn add_orphan(&mut self, id: &str, region: &str) -> Result<()> {
+        let _inside = self.enter();
         if let Some(old) = self.orphans.insert(id, region).map_err(writing)? {
             self.contents.remove(Place::Orphan(id), old.value().as_bytes());
         }
@@ -253,6 +341,7 @@ impl Tables<'_> {
     }
 
     pub(in crate::managed) fn remove_orphan(&mut self, id: &str) -> Result<()> {
+        let _inside = self.enter();
         if let Some(old) = self.orphans.remove(id).map_err(writing)? {
             self.contents.remove(Place::Orphan(id), old.value().as_bytes());
         }

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::file::Bytes;
 use super::*;
+use crate::managed::records::check_id;
 
 const ID: &str = "00000000-0000-4000-8000-00000000000";
 
@@ -248,4 +249,39 @@ fn a_store_is_its_owners_only_and_a_file() {
     assert!(std::process::Command::new("mkfifo").arg(&fifo).status().unwrap().success());
     let told = Store::open(&fifo).err().unwrap().to_string();
     assert!(told.contains("it is a pipe (FIFO), not a file"), "{told}");
+}
+
+#[test]
+fn a_change_that_panics_is_no_damage_and_changes_nothing() {
+    let disk = Arc::new(Disk::default());
+    let store = store(&disk).unwrap();
+    store.write(|tables| tables.add_orphan(&id(1), "north")).unwrap();
+    let told = |store: &Store| store.check().unwrap();
+    let before = told(&store);
+    type Change = fn(&mut Tables<'_>) -> Result<()>;
+    let changes: [Change; 2] = [
+        |tables| {
+            tables.add_orphan(&id(2), "north")?;
+            panic!("a fault of the caller")
+        },
+        |tables| {
+            let json = format!(
+                r#"{{"kind":"disk","name":"d","id":"{}","region":"north","subscription":"s","size":4096,"sector_size":4096,
+                "encryption_type":"{}","set":null,"joining":null,"guest_encrypted":false,"created":0,"source":null,
+                "increment":null}}"#,
+                id(3),
+                crate::EncryptionType::PlatformKey.name()
+            );
+            tables.put_resource(&serde_json::from_str(&json).unwrap())?;
+            tables.find(|_| panic!("a fault of the caller")).map(drop)
+        },
+    ];
+    for change in changes {
+        let panic = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| store.write(change))).unwrap_err();
+        assert_eq!(panic.downcast_ref(), Some(&"a fault of the caller"));
+        assert_eq!(told(&store), before);
+    }
+    store.write(|tables| tables.add_orphan(&id(4), "north")).unwrap();
+    assert_eq!(orphans(&store), [id(1), id(4)]);
+    assert!(told(&store).is_sound());
 }

@@ -7,8 +7,8 @@ use std::path::Path;
 use std::sync::Mutex;
 
 use super::file::Bytes;
-use super::lock;
 use crate::fs::{self, Links};
+use crate::managed::sync::lock;
 use crate::{Error, Result};
 
 const PAGE: usize = 4096;

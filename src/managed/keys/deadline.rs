@@ -6,16 +6,16 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use super::unit::lock;
 use crate::key::{KeyDescription, KeyId, WrappedDek};
+use crate::managed::sync::lock;
 use crate::{Error, KeyVault, Result, Secret};
 
 /// How many calls of one vault may hang at once. Beyond that it isn't asked: each is a thread.
 const MOST_HANGING: usize = 16;
 
 /// How long a vault is waited for, and how many calls of each still hang after that.
-pub(super) struct Patience {
-    pub(super) deadline: Duration,
+pub(super) struct Deadline {
+    pub(super) after: Duration,
     hanging: Mutex<HashMap<String, usize>>,
 }
 
@@ -27,9 +27,9 @@ enum Call<T> {
     Abandoned,
 }
 
-impl Patience {
-    pub(super) fn new(deadline: Duration) -> Arc<Self> {
-        Arc::new(Patience { deadline, hanging: Mutex::default() })
+impl Deadline {
+    pub(super) fn new(after: Duration) -> Arc<Self> {
+        Arc::new(Deadline { after, hanging: Mutex::default() })
     }
 
     /// Asks a vault. What it answers after the deadline is dropped.
@@ -43,13 +43,13 @@ impl Patience {
             return Err(Error::Vault(format!("{vault} is not asked while {hanging} calls of it hang")));
         }
         let call = Arc::new((Mutex::new(Call::Running), Condvar::new()));
-        let (shared, patience, id) = (call.clone(), self.clone(), vault.to_owned());
+        let (shared, deadline, id) = (call.clone(), self.clone(), vault.to_owned());
         let work = move || {
             let done = catch_unwind(AssertUnwindSafe(ask));
             let (state, changed) = &*shared;
             let mut state = lock(state);
             match *state {
-                Call::Abandoned => patience.returned(&id),
+                Call::Abandoned => deadline.returned(&id),
                 _ => *state = Call::Done(done),
             }
             changed.notify_one();
@@ -60,7 +60,7 @@ impl Patience {
         let (state, changed) = &*call;
         let running = |state: &mut Call<T>| matches!(state, Call::Running);
         let (mut state, _) =
-            changed.wait_timeout_while(lock(state), self.deadline, running).unwrap_or_else(PoisonError::into_inner);
+            changed.wait_timeout_while(lock(state), self.after, running).unwrap_or_else(PoisonError::into_inner);
         match core::mem::replace(&mut *state, Call::Abandoned) {
             Call::Done(Ok(answer)) => answer,
             // As if it had been called in this thread.
@@ -70,7 +70,7 @@ impl Patience {
             }
             Call::Running | Call::Abandoned => {
                 *lock(&self.hanging).entry(vault.to_owned()).or_default() += 1;
-                Err(Error::Vault(format!("{vault} did not answer within {:?}", self.deadline)))
+                Err(Error::Vault(format!("{vault} did not answer within {:?}", self.after)))
             }
         }
     }
@@ -88,24 +88,24 @@ impl Patience {
 }
 
 /// A vault each of whose calls ends by the deadline, whatever it does.
-pub(super) struct Patient {
+pub(super) struct WithDeadline {
     id: String,
     vault: Arc<dyn KeyVault>,
-    patience: Arc<Patience>,
+    deadline: Arc<Deadline>,
 }
 
-impl Patient {
-    pub(super) fn new(vault: Arc<dyn KeyVault>, patience: &Arc<Patience>) -> Self {
-        Patient { id: vault.id().into(), vault, patience: patience.clone() }
+impl WithDeadline {
+    pub(super) fn new(vault: Arc<dyn KeyVault>, deadline: &Arc<Deadline>) -> Self {
+        WithDeadline { id: vault.id().into(), vault, deadline: deadline.clone() }
     }
 
     fn call<T: Send + 'static>(&self, ask: impl FnOnce(&dyn KeyVault) -> Result<T> + Send + 'static) -> Result<T> {
         let vault = self.vault.clone();
-        self.patience.call(&self.id, move || ask(&*vault))
+        self.deadline.call(&self.id, move || ask(&*vault))
     }
 }
 
-impl KeyVault for Patient {
+impl KeyVault for WithDeadline {
     fn id(&self) -> &str {
         &self.id
     }
@@ -141,11 +141,11 @@ mod tests {
 
     #[test]
     fn a_vault_that_never_answers_is_not_asked_by_ever_more_threads() {
-        let patience = Patience::new(Duration::from_millis(10));
+        let deadline = Deadline::new(Duration::from_millis(10));
         let (hangs, asked) = (Arc::new(AtomicBool::new(true)), Arc::new(AtomicUsize::new(0)));
         let ask = || {
             let (hangs, asked) = (hangs.clone(), asked.clone());
-            patience.call("vault", move || {
+            deadline.call("vault", move || {
                 asked.fetch_add(1, Ordering::Relaxed);
                 while hangs.load(Ordering::Relaxed) {
                     thread::sleep(Duration::from_millis(1));
@@ -161,10 +161,10 @@ mod tests {
         assert!(before <= MOST_HANGING, "{before}");
         // Another vault is asked meanwhile; and this one again, once its calls have come back.
         let began = Instant::now();
-        while patience.call("another", || Ok(())).is_err() || ask().is_err() {
+        while deadline.call("another", || Ok(())).is_err() || ask().is_err() {
             assert!(began.elapsed() < Duration::from_secs(60));
         }
-        while !lock(&patience.hanging).is_empty() {
+        while !lock(&deadline.hanging).is_empty() {
             assert!(began.elapsed() < Duration::from_secs(60));
             thread::sleep(Duration::from_millis(1));
         }

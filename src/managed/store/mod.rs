@@ -8,53 +8,39 @@ mod backup;
 mod check;
 mod contents;
 mod engine;
+mod errors;
 mod file;
 mod old;
+mod opening;
+mod record;
 mod remains;
+mod schema;
+mod survey;
 mod tables;
 mod untouched;
 
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use redb::{Database, Durability, ReadTransaction, ReadableDatabase, ReadableTable, TableDefinition, TableError};
+use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTable};
 
 pub(super) use self::backup::check_free;
-use self::check::Survey;
-use self::contents::{Contents, Place};
+pub use self::check::StoreCheck;
+use self::contents::Contents;
 use self::engine::Engine;
-use self::file::{Bytes, StoreFile};
+use self::errors::{missing, reading, taken, writing};
+use self::file::StoreFile;
 pub(super) use self::old::OldRecords;
-use self::remains::Remains;
+pub(super) use self::opening::check_file;
+use self::opening::opened;
+use self::record::{Place, parse_resource, resource_name};
+use self::schema::{IDS, INCREMENTS, JOINING, KEYS, MEMBERS, ORPHANS, RESOURCES, SETS, platform_table};
+use self::survey::Survey;
 pub(super) use self::tables::Tables;
-use self::untouched::Untouched;
-use super::care::StoreCheck;
 use super::records::{EncryptionSet, PlatformKeys, Resource, ResourceKind, ResourceName};
-use super::resources::MAX_SIZE;
-use super::service::check_name;
-use crate::key::{HashAlgorithm, self_test};
+use super::sync::lock;
 use crate::{Error, Result};
-
-const SETS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("sets");
-/// By kind and name.
-const RESOURCES: TableDefinition<'_, (u8, &str), &[u8]> = TableDefinition::new("resources");
-/// By set, kind and name: whether it is on its way out of the set, into another.
-const MEMBERS: TableDefinition<'_, (&str, u8, &str), bool> = TableDefinition::new("members");
-/// Incremental snapshots, by the id of their disk and their place.
-const INCREMENTS: TableDefinition<'_, (&str, u64), &str> = TableDefinition::new("increments");
-/// Resources that were put into a set, and aren't under its key for sure.
-const JOINING: TableDefinition<'_, (u8, &str), ()> = TableDefinition::new("joining");
-/// Resources by the id of their device.
-const IDS: TableDefinition<'_, &str, (u8, &str)> = TableDefinition::new("ids");
-/// Devices that no resource has: of what is being made, and of what is being removed. By id: the region.
-const ORPHANS: TableDefinition<'_, &str, &str> = TableDefinition::new("orphans");
-/// The platform's keys, under [`KEYS`].
-const PLATFORM: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("platform");
-const KEYS: &str = "keys";
-/// What the whole store holds, under [`CONTENTS`].
-const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
-const CONTENTS: &str = "contents";
 
 /// How long after a try to open a store that failed a read tries again.
 const RETRY: Duration = Duration::from_secs(1);
@@ -287,13 +273,7 @@ impl Store {
         self.check_writable(&mut state)?;
         let engine = self.engine();
         let mut committing = None;
-        let result = engine.guarded(|database| {
-            let mut transaction = begin_write(database)?;
-            let (changed, serial) = Tables::change(&mut transaction, change)?;
-            committing = Some((changed, serial));
-            transaction.commit().map_err(writing)
-        });
-        match (result, committing) {
+        match (tables::commit(&engine, change, &mut committing), committing) {
             (Ok(()), Some((changed, _))) => Ok(changed),
             (Err(e), Some((changed, serial))) => {
                 state.uncertain = true;
@@ -321,140 +301,6 @@ impl Store {
         }
         Ok(())
     }
-}
-
-fn begin_write(database: &Database) -> Result<redb::WriteTransaction> {
-    let mut transaction = database.begin_write().map_err(writing)?;
-    // In two phases: a damaged page can then be told from a commit that was torn.
-    transaction.set_two_phase_commit(true);
-    transaction.set_durability(Durability::Immediate).map_err(writing)?;
-    Ok(transaction)
-}
-
-/// Looks at all that is in a store that no service has open. It needn't open, and isn't changed.
-pub(super) fn check_file(path: &Path) -> Result<StoreCheck> {
-    let untouched = Untouched::open(path)?;
-    let is_empty = untouched.len().map_err(reading)? == 0;
-    let file = Arc::new(StoreFile::over(path, Box::new(untouched)));
-    let survey = if is_empty { Err(damaged("it is empty")) } else { Engine::open(&file).and_then(|e| surveyed(&e)) };
-    match survey {
-        Ok(survey) => Ok(survey.told()),
-        Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::InvalidData => {
-            let remains = Remains::of(&Untouched::open(path)?).map_err(reading)?;
-            Ok(remains.told(source.to_string()))
-        }
-        Err(e) => Err(e),
-    }
-}
-
-/// The database in the file, its records as this version writes them, and what is noted of them.
-fn opened(file: &Arc<StoreFile>) -> Result<(Engine, Contents)> {
-    self_test::hash(HashAlgorithm::Sha256)?; // for the checksums
-    let engine = Engine::open(file)?;
-    let contents = surveyed(&engine)?.sound()?;
-    Ok((engine, contents))
-}
-
-fn surveyed(engine: &Engine) -> Result<Survey> {
-    engine.guarded(|database| {
-        if is_older(&database.begin_read().map_err(reading)?)? {
-            let mut transaction = begin_write(database)?;
-            Tables::change(&mut transaction, |tables| tables.seal())?;
-            transaction.commit().map_err(writing)?;
-        }
-        Survey::of(&database.begin_read().map_err(reading)?)
-    })
-}
-
-/// Whether it is new, or of a release that kept no checksums.
-fn is_older(store: &ReadTransaction) -> Result<bool> {
-    match store.open_table(META) {
-        Err(TableError::TableDoesNotExist(_)) => Ok(true),
-        table => table.map(|_| false).map_err(reading),
-    }
-}
-
-/// None in the store of a release that kept no keys of the platform.
-fn platform_table(store: &ReadTransaction) -> Result<Option<redb::ReadOnlyTable<&'static str, &'static [u8]>>> {
-    match store.open_table(PLATFORM) {
-        Err(TableError::TableDoesNotExist(_)) => Ok(None),
-        table => table.map(Some).map_err(reading),
-    }
-}
-
-fn parse_resource(name: &ResourceName, record: &[u8]) -> Result<Resource, Defect> {
-    let resource = Place::Resource(name.kind.code(), &name.name).unsealed(record)?;
-    check_resource(&resource, name)?;
-    Ok(resource)
-}
-
-/// That a record is one that nothing can be made to fail with, or to leave its folder by.
-fn check_resource(resource: &Resource, name: &ResourceName) -> Result<(), Defect> {
-    let (size, sector_size) = (resource.size, resource.sector_size);
-    let bad = |text: String| Defect(format!("the record of the {name} {text}"));
-    if resource.full_name() != *name {
-        return Err(bad(format!("is that of the {}", resource.full_name())));
-    }
-    if size == 0 || size > MAX_SIZE || !matches!(sector_size, 512 | 4096) || !size.is_multiple_of(sector_size.into()) {
-        return Err(bad(format!("says that it has {size} bytes in sectors of {sector_size}")));
-    }
-    check_id(&resource.id).and_then(|()| check_name(&resource.region)).map_err(|e| bad(format!("is wrong: {e}")))
-}
-
-/// That the name of a device is a UUID as this library writes it; of anything else a backend might make a path.
-pub(super) fn check_id(id: &str) -> Result<()> {
-    match uuid::Uuid::try_parse(id) {
-        Ok(parsed) if parsed.hyphenated().encode_lower(&mut uuid::Uuid::encode_buffer()) == id => Ok(()),
-        _ => Err(Error::InvalidName(format!("the id {id:?} is not a UUID"))),
-    }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn json(record: &impl serde::Serialize) -> Vec<u8> {
-    serde_json::to_vec(record).expect("a record has only string keys")
-}
-
-fn taken(name: &ResourceName) -> Error {
-    Error::ResourceExists(format!("there is a {name} already"))
-}
-
-fn missing(name: &ResourceName) -> Error {
-    Error::NoSuchResource(format!("there is no {name}"))
-}
-
-fn resource_name(kind: u8, name: &str) -> Result<ResourceName, Defect> {
-    let unknown = || Defect("it holds a kind of resource that this version doesn't know".into());
-    Ok(ResourceName { kind: ResourceKind::from_code(kind).ok_or_else(unknown)?, name: name.into() })
-}
-
-fn reading(e: impl core::error::Error + Send + Sync + 'static) -> Error {
-    Error::io("reading the store", std::io::Error::other(e))
-}
-
-fn writing(e: impl core::error::Error + Send + Sync + 'static) -> Error {
-    Error::io("writing the store", std::io::Error::other(e))
-}
-
-/// How the file isn't what was written to it, for a person.
-#[derive(Debug)]
-struct Defect(String);
-
-impl From<Defect> for Error {
-    fn from(Defect(how): Defect) -> Self {
-        damaged(&how)
-    }
-}
-
-/// The file isn't what was written to it.
-fn damaged(how: &str) -> Error {
-    let text = format!(
-        "it is damaged: {how}. Stop the service, keep this file, and put the last backup of the store in its place; the \
-         disks themselves are not touched by this"
-    );
-    Error::io("reading the store", std::io::Error::new(std::io::ErrorKind::InvalidData, text))
 }
 
 #[cfg(test)]

@@ -7,10 +7,11 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::leases::KeyLease;
+use super::keys::KeyLease;
+use super::live::LiveResource;
 use super::parallel;
 use super::service::DiskService;
-use super::unit::{Unit, lock};
+use super::sync::lock;
 
 impl DiskService {
     /// Asks the vaults that it is time to ask, some at once, and wipes the DEKs of disks whose keys may not be used. To be
@@ -21,10 +22,10 @@ impl DiskService {
     /// write is using is wiped when that ends.
     pub fn maintain(&self) {
         let inner = &self.inner;
-        let (units, now, deadline) = (inner.units(), inner.now(), inner.patience.deadline);
+        let (resources, now, deadline) = (inner.registry.all(), inner.keys.now(), inner.keys.vaults.deadline());
         // First what needs no answer: a vault may let us wait.
-        units.iter().for_each(|unit| unit.suspend_if_revoked());
-        let leases = units.iter().filter_map(|unit| unit.lease());
+        resources.iter().for_each(|live| live.suspend_if_revoked());
+        let leases = resources.iter().filter_map(|live| live.lease());
         // Many share one.
         let due: HashMap<*const KeyLease, Arc<KeyLease>> =
             leases.filter(|lease| lease.is_due(now)).map(|lease| (Arc::as_ptr(&lease), lease)).collect();
@@ -38,34 +39,34 @@ impl DiskService {
             // One that hangs is waited for once.
             if !lock(&silent).contains(lease.key.vault()) {
                 let asked = Instant::now();
-                lease.renew_unless_asked(now, || inner.vault_of_lease(lease));
+                lease.renew_unless_asked(now, || inner.keys.vault_of_lease(lease));
                 if asked.elapsed() >= deadline {
                     lock(&silent).insert(lease.key.vault().to_owned());
                 }
             }
             ControlFlow::Continue(())
         });
-        units.iter().for_each(|unit| {
-            unit.suspend_if_revoked();
-            unit.note_growth();
+        resources.iter().for_each(|live| {
+            live.suspend_if_revoked();
+            live.note_growth();
         });
-        sync(inner.parallel, deadline, units.into_iter().filter(|unit| unit.is_closing()).collect());
+        sync(inner.parallel, deadline, resources.into_iter().filter(|live| live.is_closing()).collect());
         drop(due);
-        inner.leases.tidy();
+        inner.keys.leases.tidy();
     }
 }
 
 /// Makes what was written to disks last whose DEKs were wiped, as far as that goes by the deadline. Whoever hangs hangs in a
 /// thread that nobody waits for.
-fn sync(threads: usize, deadline: Duration, units: Vec<Arc<Unit>>) {
-    let (count, left) = (units.len(), Arc::new(Mutex::new(units)));
+fn sync(threads: usize, deadline: Duration, resources: Vec<Arc<LiveResource>>) {
+    let (count, left) = (resources.len(), Arc::new(Mutex::new(resources)));
     let (done, all_done) = channel();
     for _ in 0..threads.min(count) {
         let (left, done) = (left.clone(), done.clone());
         let work = move || {
-            while let Some(unit) = { lock(&left).pop() } {
-                unit.finish_closing();
-                drop(unit);
+            while let Some(live) = { lock(&left).pop() } {
+                live.finish_closing();
+                drop(live);
                 let _ = done.send(());
             }
         };

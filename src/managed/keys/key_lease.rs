@@ -4,15 +4,16 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use super::lease::{Answer, Lease, LeasePolicy, Now, Span, wait};
-use super::unit::{lock, try_lock};
+use super::backoff::Gate;
+use super::lease::{Answer, Lease, LeasePolicy, Now, Span};
 use crate::key::{KeyId, WrappedDek};
-use crate::{Error, KeyVault, Result, Secret};
+use crate::managed::sync::{lock, try_lock};
+use crate::{Error, KeyVault, Result};
 
 /// The lease that all share which a set has under one version of a key.
-pub(super) struct KeyLease {
-    pub(super) set: String,
-    pub(super) key: KeyId,
+pub(in crate::managed) struct KeyLease {
+    pub(in crate::managed) set: String,
+    pub(in crate::managed) key: KeyId,
     /// I/O goes on from the one instant to the other: a copy of what the lease says, for a look without a lock.
     from: AtomicU64,
     until: AtomicU64,
@@ -21,7 +22,7 @@ pub(super) struct KeyLease {
     asking: Mutex<()>,
     state: Mutex<State>,
     /// Of calls to open what is under the key.
-    pub(super) gate: Gate,
+    pub(in crate::managed) gate: Gate,
 }
 
 struct State {
@@ -52,14 +53,18 @@ impl KeyLease {
     }
 
     /// Whether the key may be used now.
-    pub(super) fn holds(&self, now: Now) -> bool {
+    pub(in crate::managed) fn holds(&self, now: Now) -> bool {
         let of = |at: &AtomicU64| at.load(Ordering::Relaxed);
         Span { from: of(&self.from), until: of(&self.until), until_up: of(&self.until_up) }.holds(now)
     }
 
     /// Asks the vault if that is due, and says whether the key may be used. Who comes while another asks waits for that
     /// answer.
-    pub(super) fn renew(&self, now: Now, vault: impl FnOnce() -> Result<Arc<dyn KeyVault>>) -> Result<(), String> {
+    pub(in crate::managed) fn renew(
+        &self,
+        now: Now,
+        vault: impl FnOnce() -> Result<Arc<dyn KeyVault>>,
+    ) -> Result<(), String> {
         if self.wants_asking(now) {
             self.ask_in_turn(now, lock(&self.asking), vault);
         }
@@ -67,7 +72,7 @@ impl KeyLease {
     }
 
     /// As [`renew`](Self::renew), but not while another asks.
-    pub(super) fn renew_unless_asked(&self, now: Now, vault: impl FnOnce() -> Result<Arc<dyn KeyVault>>) {
+    pub(in crate::managed) fn renew_unless_asked(&self, now: Now, vault: impl FnOnce() -> Result<Arc<dyn KeyVault>>) {
         if let Some(turn) = try_lock(&self.asking) {
             self.ask_in_turn(now, turn, vault);
         }
@@ -92,7 +97,7 @@ impl KeyLease {
     ///
     /// # Errors
     /// What it answers.
-    pub(super) fn renew_now(&self, now: Now, vault: &dyn KeyVault) -> Result<()> {
+    pub(in crate::managed) fn renew_now(&self, now: Now, vault: &dyn KeyVault) -> Result<()> {
         let _turn = lock(&self.asking);
         let sample = self.state().sample.clone();
         let answer = self.ask(vault, sample.as_ref(), now);
@@ -100,31 +105,31 @@ impl KeyLease {
     }
 
     /// The vault has refused the key, though nobody asked for the lease.
-    pub(super) fn refused(&self, error: Error, now: Now) -> String {
+    pub(in crate::managed) fn refused(&self, error: Error, now: Now) -> String {
         let reason = error.to_string();
         let _ = self.note(Err(error), now);
         reason
     }
 
     /// The next use asks the vault again.
-    pub(super) fn expire(&self) {
+    pub(in crate::managed) fn expire(&self) {
         let mut state = self.state();
         state.lease.expire();
         self.until.store(0, Ordering::Relaxed);
     }
 
     /// Whether the vault should be asked.
-    pub(super) fn is_due(&self, now: Now) -> bool {
+    pub(in crate::managed) fn is_due(&self, now: Now) -> bool {
         self.state().lease.is_due(now)
     }
 
     /// When the vault was asked last.
-    pub(super) fn asked(&self) -> Now {
+    pub(in crate::managed) fn asked(&self) -> Now {
         self.state().lease.asked()
     }
 
     /// Takes a DEK that is under the key for what the vault is asked to unwrap.
-    pub(super) fn remember(&self, sample: Option<WrappedDek>) {
+    pub(in crate::managed) fn remember(&self, sample: Option<WrappedDek>) {
         let sample = sample.filter(|sample| sample.kek == self.key);
         self.state().sample = sample;
     }
@@ -177,165 +182,36 @@ impl KeyLease {
     }
 }
 
-/// Keeps calls from a vault that has just failed.
-#[derive(Default)]
-pub(super) struct Gate(Mutex<Failures>);
-
-#[derive(Default)]
-struct Failures {
-    count: u32,
-    at: Now,
-    reason: String,
-}
-
-impl Gate {
-    /// Does what asks the vault, unless it failed a moment ago: then that failure is told again. What it answers of a key, or
-    /// of the bytes that it is asked to unwrap, is no failure of the vault.
-    fn pass<T>(&self, now: Now, act: impl FnOnce() -> Result<T>) -> Result<T> {
-        {
-            let failed = lock(&self.0);
-            if is_shut(failed.count, failed.at, now) {
-                return Err(Error::Vault(failed.reason.clone()));
-            }
-        }
-        let done = act();
-        let mut failed = lock(&self.0);
-        let reason = match &done {
-            Err(Error::Vault(reason)) => Some(reason.clone()),
-            Err(e) if is_outage(e) => Some(e.to_string()),
-            _ => None,
-        };
-        *failed = match reason {
-            Some(reason) => Failures { count: failed.count.saturating_add(1), at: now, reason },
-            None => Failures::default(),
-        };
-        done
-    }
-}
-
-/// Whether it is too early to try again after so many failures, the last of them at `at`.
-fn is_shut(failures: u32, at: Now, now: Now) -> bool {
-    failures > 0 && !now.is_past(at, wait(failures - 1))
-}
-
-/// Whether a vault has failed, rather than refused a key or the bytes that it was asked to unwrap.
-fn is_outage(error: &Error) -> bool {
-    matches!(
-        error,
-        Error::Vault(_)
-            | Error::DamagedVault(_)
-            | Error::WrongPassphrase
-            | Error::Io { .. }
-            | Error::Busy { .. }
-            | Error::Random
-    )
-}
-
-/// A vault behind a gate. Only what the vault itself answers counts there: not what is wrong with a header or a device.
-pub(super) struct Gated<'a> {
-    pub(super) vault: &'a dyn KeyVault,
-    pub(super) gate: &'a Gate,
-    pub(super) now: Now,
-}
-
-impl KeyVault for Gated<'_> {
-    fn id(&self) -> &str {
-        self.vault.id()
-    }
-
-    fn wrap(&self, key: &str, dek: &Secret) -> Result<WrappedDek> {
-        self.gate.pass(self.now, || self.vault.wrap(key, dek))
-    }
-
-    fn unwrap(&self, wrapped: &WrappedDek) -> Result<Option<Secret>> {
-        self.gate.pass(self.now, || self.vault.unwrap(wrapped))
-    }
-}
-
-/// Keeps calls from resources that were refused a moment ago for what their own headers hold.
-#[derive(Default)]
-pub(super) struct Refusals(Mutex<HashMap<String, Refusal>>);
-
-struct Refusal {
-    count: u32,
-    at: Now,
-    error: Error,
-}
-
-impl Refusals {
-    /// Opens the resource of an id, unless it was refused a moment ago: then that is told again.
-    pub(super) fn pass<T>(&self, id: &str, now: Now, open: impl FnOnce() -> Result<T>) -> Result<T> {
-        if let Some(before) = lock(&self.0).get(id)
-            && is_shut(before.count, before.at, now)
-            && let Some(error) = of_wrapped_key(&before.error)
-        {
-            return Err(error);
-        }
-        let opened = open();
-        let refused = opened.as_ref().err().and_then(of_wrapped_key);
-        let mut refusals = lock(&self.0);
-        match refused {
-            Some(error) => {
-                // Those that nobody asks for any more are not kept.
-                refusals.retain(|of, before| of == id || is_shut(before.count, before.at, now));
-                let count = refusals.get(id).map_or(0, |before| before.count).saturating_add(1);
-                refusals.insert(id.into(), Refusal { count, at: now, error });
-            }
-            None => drop(refusals.remove(id)),
-        }
-        opened
-    }
-}
-
-/// The same error again, if it says that a wrapped key or what stands beside it is wrong, or that its key may not be used.
-fn of_wrapped_key(error: &Error) -> Option<Error> {
-    let key = String::clone;
-    Some(match error {
-        Error::TamperedHeader => Error::TamperedHeader,
-        Error::UnwrapFailed => Error::UnwrapFailed,
-        Error::WrongKey => Error::WrongKey,
-        Error::OtherDek => Error::OtherDek,
-        Error::WrapLength { len } => Error::WrapLength { len: *len },
-        Error::UnsupportedAlgorithm(name) => Error::UnsupportedAlgorithm(name.clone()),
-        Error::NoSuchKey { key: of } => Error::NoSuchKey { key: key(of) },
-        Error::KeyDisabled { key: of } => Error::KeyDisabled { key: key(of) },
-        Error::KeyDeleted { key: of } => Error::KeyDeleted { key: key(of) },
-        Error::KeyExpired { key: of } => Error::KeyExpired { key: key(of) },
-        Error::KeyNotYetValid { key: of } => Error::KeyNotYetValid { key: key(of) },
-        _ => return None,
-    })
-}
-
 /// The leases of all keys, by set and key.
-pub(super) struct Leases {
+pub(in crate::managed) struct Leases {
     policy: LeasePolicy,
     leases: Mutex<HashMap<(String, KeyId), Arc<KeyLease>>>,
 }
 
 impl Leases {
-    pub(super) fn new(policy: LeasePolicy) -> Self {
+    pub(in crate::managed) fn new(policy: LeasePolicy) -> Self {
         Leases { policy, leases: Mutex::default() }
     }
 
-    pub(super) fn of(&self, set: &str, key: &KeyId) -> Arc<KeyLease> {
+    pub(in crate::managed) fn of(&self, set: &str, key: &KeyId) -> Arc<KeyLease> {
         let mut leases = self.lock();
         let new = || Arc::new(KeyLease::new(set, key, self.policy));
         leases.entry((set.to_owned(), key.clone())).or_insert_with(new).clone()
     }
 
     /// The next use of any key of a set asks its vault again.
-    pub(super) fn expire(&self, set: &str) {
+    pub(in crate::managed) fn expire(&self, set: &str) {
         let of_set: Vec<_> = self.lock().values().filter(|lease| lease.set == set).cloned().collect();
         of_set.iter().for_each(|lease| lease.expire());
     }
 
     /// Forgets those of a set that is gone: another of its name is another set.
-    pub(super) fn forget(&self, set: &str) {
+    pub(in crate::managed) fn forget(&self, set: &str) {
         self.lock().retain(|(of, _), _| of != set);
     }
 
     /// Forgets those that nobody has.
-    pub(super) fn tidy(&self) {
+    pub(in crate::managed) fn tidy(&self) {
         self.lock().retain(|_, lease| Arc::strong_count(lease) > 1);
     }
 

@@ -1,19 +1,10 @@
 //! Disks, and what holds for disks, snapshots and images alike.
 
-use std::sync::{Arc, PoisonError};
-
-use super::capture::{Capture, CopyProgress, Target};
-use super::chain::Chain;
-use super::chunk_map::CHUNK;
-use super::disk::OpenDisk;
-use super::layers::Layers;
-use super::records::{EncryptionSet, Resource, ResourceKind, ResourceName};
-use super::service::{DiskService, Inner, check_name, not_allowed};
-use super::unit::{Unit, lock};
+use super::copy::CopyProgress;
+use super::live::OpenDisk;
+use super::records::{MAX_SIZE, Resource, ResourceKind, ResourceName, check_name};
+use super::service::{DiskService, not_allowed};
 use crate::{EncryptionType, Error, Result};
-
-/// The largest disk: 64 TiB.
-pub(super) const MAX_SIZE: u64 = 1 << 46;
 
 /// A disk that is to be made.
 #[derive(Debug, Clone)]
@@ -132,19 +123,19 @@ impl DiskService {
     /// answer.
     pub fn open_disk(&self, name: &str) -> Result<OpenDisk> {
         let name = ResourceName::disk(name);
-        let unit = self.inner.unit(&name)?;
+        let live = self.inner.registry.find(&name)?;
         // From here on nobody removes it.
-        let user = unit.join()?;
-        unit.with_layers(|_| Ok(()))?;
+        let user = live.join()?;
+        live.with_layers(|_| Ok(()))?;
         if self.inner.store.resource(&name)?.joining.is_some() {
             // What a process began that was killed. Where a vault is away it is left for later: the old key still serves.
-            match self.inner.changing(&name, |unit, _| self.inner.finish_joining(unit)) {
+            match self.inner.registry.changing(&name, |live, _| self.inner.finish_joining(live)) {
                 Err(e) if e.is_revocation() => return Err(e),
                 _ => {}
             }
         }
         let resource = self.inner.store.resource(&name)?;
-        Ok(OpenDisk::new(unit, user, resource.size, resource.sector_size))
+        Ok(OpenDisk::new(live, user, resource.size, resource.sector_size))
     }
 
     /// Removes a disk or a snapshot, and what it holds. What an incremental snapshot holds and later ones need goes over to
@@ -188,9 +179,9 @@ impl DiskService {
     /// [`Error::NoSuchResource`]; [`Error::NotAllowed`] for what is under a customer's key (47).
     pub fn move_to_subscription(&self, name: &ResourceName, subscription: &str) -> Result<Resource> {
         check_name(subscription)?;
-        self.inner.change_group(name, |units, group| {
+        self.inner.change_group(name, |_, names| {
             self.inner.store.write(|tables| {
-                for name in group {
+                for name in names {
                     let mut resource = tables.resource(name)?;
                     if resource.set.is_some() {
                         let text = "what is under a customer's key doesn't move between subscriptions; copy its data to a \
@@ -202,130 +193,7 @@ impl DiskService {
                 }
                 Ok(())
             })?;
-            let _ = units;
             self.inner.store.resource(name)
         })
     }
-}
-
-impl Inner {
-    /// A resource that is to hold what another holds; its kind, name and place are still those of the other.
-    pub(super) fn copy_of(&self, from: &Resource) -> Result<Resource> {
-        Ok(Resource {
-            id: self.new_id()?,
-            joining: None,
-            created: self.clock.now(),
-            source: Some(from.id.clone()),
-            increment: None,
-            fingerprints: Vec::new(),
-            proven: None,
-            proven_lower: None,
-            used_blocks: [0; 2],
-            ..from.clone()
-        })
-    }
-
-    /// A new resource, put into a set or under the platform's key.
-    pub(super) fn in_set(&self, mut resource: Resource, set: Option<&str>) -> Result<Resource> {
-        let set = set.map(|set| self.store.set(set)).transpose()?;
-        if let Some(set) = &set {
-            check_member(set, &resource)?;
-        }
-        resource.encryption_type = set.as_ref().map_or(EncryptionType::PlatformKey, |set| set.encryption_type);
-        resource.set = set.map(|set| set.name);
-        Ok(resource)
-    }
-
-    /// Makes a copy of all that another resource holds.
-    pub(super) fn make_copy(
-        self: &Arc<Self>,
-        from: &Resource,
-        copy: Resource,
-        progress: &dyn Fn(CopyProgress),
-    ) -> Result<Resource> {
-        // What is copied isn't removed meanwhile, and nobody gets its name; a disk is found out when it is.
-        let chain = self.chains.of(from.chain());
-        let _stays = (from.kind != ResourceKind::Disk).then(|| {
-            let long = self.copies.of(from.chain());
-            (long, chain.read().unwrap_or_else(PoisonError::into_inner))
-        });
-        // It may have been removed, or made anew for what it took over, until we had our turn.
-        let now = self.store.resource(&from.full_name())?;
-        let is_it = now.id == from.id || from.increment.is_some() && now.place() == from.place();
-        if !is_it {
-            return Err(Error::NoSuchResource(format!("the {} was removed", from.full_name())));
-        }
-        self.make(copy, |layers| {
-            let mut target = Target::whole(layers, now.size);
-            if from.kind == ResourceKind::Disk {
-                return self.copy_disk(from, target, progress);
-            }
-            let chain = Chain::open(self, &now)?;
-            target.fill(progress, |offset, bytes| chain.read_chunk(offset / CHUNK, bytes))?;
-            target.finish()
-        })
-    }
-
-    /// Copies a disk as it is now, while it may be written.
-    pub(super) fn copy_disk(
-        self: &Arc<Self>,
-        disk: &Resource,
-        target: Target,
-        progress: &dyn Fn(CopyProgress),
-    ) -> Result<Layers> {
-        let unit = self.unit_of(disk);
-        let _one = lock(&unit.copying);
-        let capturing = unit.capture(Capture::new(target, disk.size));
-        let gone = || Error::NoSuchResource(format!("the {} was removed while it was copied", unit.name));
-        let next = || unit.with(|layers, capture| capture.ok_or_else(gone)?.copy_next(layers));
-        while let Some(at) = next()? {
-            progress(at);
-        }
-        capturing.end().ok_or_else(gone)?.into_target()?.finish()
-    }
-
-    /// Takes resources that nobody uses out of the store, in one step, and their devices away.
-    pub(super) fn remove(self: &Arc<Self>, resources: &[Resource]) -> Result<()> {
-        // A copy of a disk ends when the disk is removed; of others none is made meanwhile.
-        let others = || resources.iter().filter(|resource| resource.kind != ResourceKind::Disk);
-        others().try_for_each(|resource| self.check_uncopied(&resource.full_name(), resource.chain()))?;
-        let chains: Vec<_> = others().map(|resource| self.chains.of(resource.chain())).collect();
-        let _unread: Vec<_> =
-            chains.iter().map(|chain| chain.write().unwrap_or_else(PoisonError::into_inner)).collect();
-        let units: Vec<_> = resources.iter().map(|resource| self.unit_of(resource)).collect();
-        let _alone: Vec<_> = units.iter().map(|unit| unit.changing()).collect();
-        self.remove_units(&units)
-    }
-
-    /// As [`remove`](Self::remove), of what is the caller's to change.
-    pub(super) fn remove_units(&self, units: &[Arc<Unit>]) -> Result<()> {
-        let remove = || {
-            units.iter().try_for_each(|unit| unit.begin_removal())?;
-            self.store.write(|tables| {
-                let resources = units.iter().map(|unit| tables.resource_of(&unit.name, &unit.id));
-                let resources = resources.collect::<Result<Vec<_>>>()?;
-                resources.iter().try_for_each(|resource| tables.remove_resource(resource))?;
-                Ok(resources)
-            })
-        };
-        let removed = remove().inspect_err(|_| units.iter().for_each(|unit| unit.cancel_removal()))?;
-        units.iter().for_each(|unit| unit.close());
-        removed.iter().try_for_each(|resource| self.remove_device(&resource.region, &resource.id))
-    }
-}
-
-/// What may be in a set.
-pub(super) fn check_member(set: &EncryptionSet, resource: &Resource) -> Result<()> {
-    if set.region != resource.region {
-        return not_allowed("18", "a resource and its set are in one region; use a set in the resource's");
-    }
-    if set.subscription != resource.subscription {
-        return not_allowed("47", "a resource and its set are in one subscription; use a set of the resource's");
-    }
-    if resource.guest_encrypted {
-        let text = "what was ever encrypted in the guest can't come under a customer's key; copy the decrypted files to a new \
-                    disk";
-        return not_allowed("52", text);
-    }
-    Ok(())
 }

@@ -1,22 +1,26 @@
 //! A resource in use: its volumes while its key may be used, shared by all who use it.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, TryLockError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use super::capture::Capture;
-use super::layers::{Bottom, Layers, Opening, keys_in};
-use super::lease::Now;
-use super::leases::KeyLease;
-use super::records::{Resource, ResourceName};
-use super::service::Inner;
 use crate::key::KeyId;
+use crate::managed::keys::{Access, KeyLease, Now};
+use crate::managed::layers::{Layer, Layers, keys_in};
+use crate::managed::records::{Resource, ResourceName};
+use crate::managed::sync::{lock, read, try_lock, try_write, write};
 use crate::{BlockDevice, Error, Result};
 
-pub(super) struct Unit {
-    pub(super) service: Arc<Inner>,
+/// A copy that is being made of a resource as it was at one instant: it sees what is about to be overwritten.
+pub(in crate::managed) trait BeforeWrite: Send + Sync {
+    /// Copies what is about to be overwritten, as far as it wasn't yet.
+    fn before_write(&self, disk: &Layers, offset: u64, len: usize);
+}
+
+pub(in crate::managed) struct LiveResource {
+    access: Arc<Access>,
     /// The name by which it was found; another resource may get it when this one is removed.
-    pub(super) name: ResourceName,
-    pub(super) id: String,
+    pub(in crate::managed) name: ResourceName,
+    pub(in crate::managed) id: String,
     held: RwLock<Held>,
     /// The lease of `held`, for who must not wait for a device that hangs.
     lease: Mutex<Option<Arc<KeyLease>>>,
@@ -32,7 +36,7 @@ pub(super) struct Unit {
     /// Who changes under which keys it is, or removes it. Of several, in the order of their names.
     change: Mutex<()>,
     /// Who copies it while it is written.
-    pub(super) copying: Mutex<()>,
+    pub(in crate::managed) copying: Mutex<()>,
     /// Counts the handles that users have; under `held`.
     users: Arc<()>,
 }
@@ -56,7 +60,7 @@ struct Held {
     /// The lease of the key that it is under; the platform's key needs none.
     lease: Option<Arc<KeyLease>>,
     /// A copy that is being made of it as it was when the copy began.
-    capture: Option<Capture>,
+    capture: Option<Arc<dyn BeforeWrite>>,
     /// It is being removed, or was: nobody opens it any more.
     removed: bool,
 }
@@ -72,10 +76,10 @@ impl Held {
     }
 }
 
-impl Unit {
-    pub(super) fn new(service: Arc<Inner>, resource: &Resource) -> Self {
-        Unit {
-            service,
+impl LiveResource {
+    pub(super) fn new(access: Arc<Access>, resource: &Resource) -> Self {
+        LiveResource {
+            access,
             name: resource.full_name(),
             id: resource.id.clone(),
             held: RwLock::default(),
@@ -91,12 +95,12 @@ impl Unit {
     }
 
     /// Does something with the volumes, once the key may be used.
-    pub(super) fn with_layers<T>(&self, act: impl FnOnce(&Layers) -> Result<T>) -> Result<T> {
+    pub(in crate::managed) fn with_layers<T>(&self, act: impl FnOnce(&Layers) -> Result<T>) -> Result<T> {
         self.with(|layers, _| act(layers))
     }
 
     /// Writes, after what a copy still needs was copied.
-    pub(super) fn write_at(&self, offset: u64, sectors: &[u8]) -> Result<()> {
+    pub(in crate::managed) fn write_at(&self, offset: u64, sectors: &[u8]) -> Result<()> {
         self.with(|layers, capture| {
             if let Some(capture) = capture {
                 capture.before_write(layers, offset, sectors.len());
@@ -106,12 +110,12 @@ impl Unit {
     }
 
     /// Does something with the volumes and the copy that is being made, once the key may be used.
-    pub(super) fn with<T>(&self, act: impl FnOnce(&Layers, Option<&Capture>) -> Result<T>) -> Result<T> {
+    fn with<T>(&self, act: impl FnOnce(&Layers, Option<&dyn BeforeWrite>) -> Result<T>) -> Result<T> {
         // Between opening and use it may be suspended again, or put under another key; but not for ever.
         for _ in 0..ATTEMPTS {
             let held = self.read();
             if let Some(layers) = held.usable(self.now()) {
-                let done = act(layers, held.capture.as_ref());
+                let done = act(layers, held.capture.as_deref());
                 drop(held);
                 if self.to_wipe.load(Ordering::Relaxed) {
                     self.wipe_if_unused();
@@ -127,7 +131,7 @@ impl Unit {
 
     /// Does something with the volumes to put them under another key, although the lease of the one that they are under may
     /// be over: the vault has the last word on whether it unwraps. Nobody opens them meanwhile.
-    pub(super) fn with_layers_to_rewrap<T>(&self, act: impl FnOnce(&Layers) -> Result<T>) -> Result<T> {
+    pub(in crate::managed) fn with_layers_to_rewrap<T>(&self, act: impl FnOnce(&Layers) -> Result<T>) -> Result<T> {
         let _one = lock(&self.opening);
         // The vault is asked meanwhile: who waits to suspend it, or to write, must not wait for that.
         let usable = self.read().usable(self.now()).cloned();
@@ -137,30 +141,30 @@ impl Unit {
         // Not kept, so that no DEK stays in memory without a lease.
         self.take_layers(&mut self.write());
         self.finish_closing();
-        let opened = self.service.open_layers(self, false)?;
+        let opened = self.access.open_layers(&self.record()?, false)?;
         act(&opened.layers)
     }
 
     /// Does something with the volume on its device, of two layers the lower one, to put it under another key of the
     /// platform. No customer's key is needed for it. Nobody opens it meanwhile.
-    pub(super) fn with_bottom_to_rewrap<T>(&self, act: impl FnOnce(&Bottom) -> Result<T>) -> Result<T> {
+    pub(in crate::managed) fn with_bottom_to_rewrap<T>(&self, act: impl FnOnce(&Layer) -> Result<T>) -> Result<T> {
         let _one = lock(&self.opening);
         let open = self.read().layers.clone();
         if let Some(layers) = open {
             return act(layers.bottom());
         }
         self.finish_closing();
-        let resource = self.service.resource_of(self)?;
+        let resource = self.record()?;
         if resource.has_two_layers()
-            && let Opening::Two(lower) = self.service.begin(&resource, false)?
+            && let Some(lower) = self.access.begin(&resource, false)?.lower()
         {
-            return act(&lower);
+            return act(lower);
         }
-        act(self.service.open_layers(self, false)?.layers.bottom())
+        act(self.access.open_layers(&resource, false)?.layers.bottom())
     }
 
     /// From now on it is under another key, in place of what it was under.
-    pub(super) fn move_to(&self, lease: Arc<KeyLease>) {
+    pub(in crate::managed) fn move_to(&self, lease: Arc<KeyLease>) {
         let wrapped = self.read().layers.as_ref().map(|layers| layers.wrapped());
         if let Some(wrapped) = wrapped {
             lease.remember(wrapped);
@@ -175,7 +179,7 @@ impl Unit {
 
     /// Closes the volumes, and with them wipes the DEK, unless the key may be used. Where somebody reads or writes, he does so
     /// when he has done: his device may hang. What was written is yet to be made to last.
-    pub(super) fn suspend_if_revoked(&self) {
+    pub(in crate::managed) fn suspend_if_revoked(&self) {
         let now = self.now();
         if self.lease().is_some_and(|lease| !lease.holds(now)) {
             self.to_wipe.store(true, Ordering::Relaxed);
@@ -185,11 +189,7 @@ impl Unit {
 
     /// If he who uses it doesn't see in time that it is to be wiped, the next round does.
     fn wipe_if_unused(&self) {
-        let mut held = match self.held.try_write() {
-            Ok(held) => held,
-            Err(TryLockError::Poisoned(held)) => held.into_inner(),
-            Err(TryLockError::WouldBlock) => return,
-        };
+        let Some(mut held) = try_write(&self.held) else { return };
         self.to_wipe.store(false, Ordering::Relaxed);
         // Its key may have come back meanwhile.
         if !held.may(self.now()) {
@@ -205,12 +205,12 @@ impl Unit {
     }
 
     /// Whether there is something to make last, and nobody is at it.
-    pub(super) fn is_closing(&self) -> bool {
+    pub(in crate::managed) fn is_closing(&self) -> bool {
         try_lock(&self.closing).is_some_and(|closing| closing.is_some())
     }
 
     /// Makes what was written before the DEK was wiped last, as far as that goes, and lets go of the device.
-    pub(super) fn finish_closing(&self) {
+    pub(in crate::managed) fn finish_closing(&self) {
         // Under the lock to the end.
         let mut closing = lock(&self.closing);
         if let Some(Closing { device, used_blocks }) = closing.take() {
@@ -221,7 +221,7 @@ impl Unit {
     }
 
     /// Notes how much its DEKs have encrypted, if that is much more than was noted. Not while it is being closed.
-    pub(super) fn note_growth(&self) {
+    pub(in crate::managed) fn note_growth(&self) {
         let Some(layers) = self.held.try_read().ok().and_then(|held| held.layers.clone()) else { return };
         let (used, mut noted) = (layers.used_blocks(), lock(&self.noted));
         if used.iter().zip(*noted).any(|(used, noted)| used.saturating_sub(noted) >= GROWTH) {
@@ -232,23 +232,23 @@ impl Unit {
 
     /// A count that can't be noted is noted the next time.
     fn note_used(&self, used: [u64; 2], least: u64) {
-        let _ = self.service.note(&self.name, &self.id, |of| of.note_used(used, least));
+        let _ = self.access.note(&self.name, &self.id, |of| of.note_used(used, least));
     }
 
     /// How many blocks its DEKs have encrypted, if it is open.
-    pub(super) fn used_blocks(&self) -> Option<[u64; 2]> {
+    pub(in crate::managed) fn used_blocks(&self) -> Option<[u64; 2]> {
         self.read().layers.as_ref().map(|layers| layers.used_blocks())
     }
 
     /// Takes part in its use; not once it is being removed.
-    pub(super) fn join(&self) -> Result<Arc<()>> {
+    pub(in crate::managed) fn join(&self) -> Result<Arc<()>> {
         let held = self.read();
         let gone = || Error::NoSuchResource(format!("the {} was removed", self.name));
         (!held.removed).then(|| self.users.clone()).ok_or_else(gone)
     }
 
     /// From here on nobody opens it, unless somebody has it open.
-    pub(super) fn begin_removal(&self) -> Result<()> {
+    pub(in crate::managed) fn begin_removal(&self) -> Result<()> {
         let mut held = self.write();
         if self.is_open() {
             return Err(Error::Busy { what: format!("the {}", self.name) });
@@ -258,60 +258,71 @@ impl Unit {
     }
 
     /// It stays after all.
-    pub(super) fn cancel_removal(&self) {
+    pub(in crate::managed) fn cancel_removal(&self) {
         self.write().removed = false;
     }
 
     /// Closes the volumes; the next use opens them anew.
-    pub(super) fn close(&self) {
+    pub(in crate::managed) fn close(&self) {
         let mut held = self.write();
         self.set_lease(&mut held, None);
         *held = Held { removed: held.removed, ..Held::default() };
     }
 
     /// Whether its key may be used, as far as is known without asking.
-    pub(super) fn is_suspended(&self) -> bool {
+    pub(in crate::managed) fn is_suspended(&self) -> bool {
         self.read().usable(self.now()).is_none()
     }
 
     /// Whether any user has it open.
-    pub(super) fn is_open(&self) -> bool {
+    pub(in crate::managed) fn is_open(&self) -> bool {
         Arc::strong_count(&self.users) > 1
     }
 
     /// The keys that the header of each layer names, the upper one's first. Nothing has proved it.
-    pub(super) fn keys(&self) -> Result<Vec<Vec<KeyId>>> {
+    pub(in crate::managed) fn keys(&self) -> Result<Vec<Vec<KeyId>>> {
         let _one = lock(&self.opening);
         let open = self.read().layers.clone();
-        open.map_or_else(|| self.service.keys_of(self), |layers| layers.keys_on_device())
+        open.map_or_else(|| self.access.keys_of(&self.record()?), |layers| layers.keys_on_device())
     }
 
     /// The keys that the header on its device names: of two layers, the lower one's. No vault is asked for it.
-    pub(super) fn bottom_keys(&self) -> Result<Vec<KeyId>> {
+    pub(in crate::managed) fn bottom_keys(&self) -> Result<Vec<KeyId>> {
         let _one = lock(&self.opening);
         let open = self.read().layers.clone();
         match open {
             Some(layers) => keys_in(layers.bottom().device()),
             None => {
-                let resource = self.service.resource_of(self)?;
-                keys_in(&self.service.backend.open(&resource.region, &resource.id)?)
+                let resource = self.record()?;
+                keys_in(&self.access.backend.open(&resource.region, &resource.id)?)
             }
         }
     }
 
+    /// Whether the upper layer was proved to be under a key, and its header says that and nothing else.
+    pub(in crate::managed) fn is_under(&self, resource: &Resource, key: &KeyId) -> Result<bool> {
+        let says_so = |keys: &Vec<KeyId>| keys == core::slice::from_ref(key);
+        Ok(resource.proven_key(0) == Some(key) && self.keys()?.first().is_some_and(says_so))
+    }
+
+    /// The same of the layer that the platform's key protects.
+    pub(in crate::managed) fn bottom_is_under(&self, resource: &Resource, key: &KeyId) -> Result<bool> {
+        Ok(resource.platform_key() == Some(key) && self.bottom_keys()? == core::slice::from_ref(key))
+    }
+
     /// The lease that it is under now, if it needs one.
-    pub(super) fn lease(&self) -> Option<Arc<KeyLease>> {
+    pub(in crate::managed) fn lease(&self) -> Option<Arc<KeyLease>> {
         lock(&self.lease).clone()
     }
 
     /// Begins a copy of what it holds now: no write is under way, and none comes before it is noted.
-    pub(super) fn capture(&self, capture: Capture) -> Capturing<'_> {
+    pub(in crate::managed) fn begin_capture(&self, capture: Arc<dyn BeforeWrite>) -> Capturing<'_> {
         self.write().capture = Some(capture);
         Capturing(self)
     }
 
     /// Waits for who changes it, and keeps others from it.
-    pub(super) fn changing(&self) -> MutexGuard<'_, ()> {
+    pub(in crate::managed) fn changing(&self) -> MutexGuard<'_, ()> {
         lock(&self.change)
     }
 
@@ -328,7 +339,7 @@ impl Unit {
         };
         // Where the key is known, its lease is asked before anything is opened.
         if let Some(lease) = lease {
-            lease.renew(now, || self.service.vault_of_lease(&lease)).map_err(|reason| {
+            lease.renew(now, || self.access.vault_of_lease(&lease)).map_err(|reason| {
                 self.suspend_if_revoked();
                 self.finish_closing();
                 self.suspended(&reason)
@@ -338,7 +349,7 @@ impl Unit {
             }
         }
         self.finish_closing();
-        let opened = self.service.open_layers(self, true)?;
+        let opened = self.access.open_layers(&self.record()?, true)?;
         if let Some(lease) = &opened.lease {
             lease.remember(opened.layers.wrapped());
         }
@@ -349,16 +360,21 @@ impl Unit {
         Ok(())
     }
 
+    /// Its record, unless it was removed.
+    pub(in crate::managed) fn record(&self) -> Result<Resource> {
+        self.access.resource_of(&self.name, &self.id)
+    }
+
     fn now(&self) -> Now {
-        self.service.now()
+        self.access.now()
     }
 
     fn read(&self) -> RwLockReadGuard<'_, Held> {
-        self.held.read().unwrap_or_else(PoisonError::into_inner)
+        read(&self.held)
     }
 
     fn write(&self) -> RwLockWriteGuard<'_, Held> {
-        self.held.write().unwrap_or_else(PoisonError::into_inner)
+        write(&self.held)
     }
 
     fn suspended(&self, reason: &str) -> Error {
@@ -366,7 +382,7 @@ impl Unit {
     }
 }
 
-impl Drop for Unit {
+impl Drop for LiveResource {
     /// The last who used it has gone.
     fn drop(&mut self) {
         let held = self.held.get_mut().unwrap_or_else(PoisonError::into_inner);
@@ -380,12 +396,27 @@ impl Drop for Unit {
 }
 
 /// While it lives, writes are preceded by the copy of what they overwrite.
-pub(super) struct Capturing<'u>(&'u Unit);
+pub(in crate::managed) struct Capturing<'r>(&'r LiveResource);
 
 impl Capturing<'_> {
-    /// Ends the copy, and gives it; none if the resource was closed meanwhile.
-    pub(super) fn end(self) -> Option<Capture> {
-        self.0.write().capture.take()
+    /// Does something with the volumes, once the key may be used.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchResource`] if the resource was closed meanwhile.
+    pub(in crate::managed) fn with_layers<T>(&self, act: impl FnOnce(&Layers) -> Result<T>) -> Result<T> {
+        self.0.with(|layers, capture| if capture.is_some() { act(layers) } else { Err(self.gone()) })
+    }
+
+    /// Ends the copy.
+    ///
+    /// # Errors
+    /// As [`with_layers`](Self::with_layers).
+    pub(in crate::managed) fn end(self) -> Result<()> {
+        self.0.write().capture.take().map(drop).ok_or_else(|| self.gone())
+    }
+
+    fn gone(&self) -> Error {
+        Error::NoSuchResource(format!("the {} was removed while it was copied", self.0.name))
     }
 }
 
@@ -393,17 +424,4 @@ impl Drop for Capturing<'_> {
     fn drop(&mut self) {
         self.0.write().capture = None;
     }
-}
-
-/// Unless somebody has it.
-pub(super) fn try_lock<T>(mutex: &Mutex<T>) -> Option<MutexGuard<'_, T>> {
-    match mutex.try_lock() {
-        Ok(guard) => Some(guard),
-        Err(TryLockError::Poisoned(guard)) => Some(guard.into_inner()),
-        Err(TryLockError::WouldBlock) => None,
-    }
-}
-
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -2,14 +2,15 @@
 
 use std::sync::Arc;
 
-use super::unit::Unit;
+use super::resource::LiveResource;
+use crate::managed::layers::Layers;
 use crate::{Error, Result};
 
 /// A disk that is open, for any number of threads. Nothing of it is in memory in the clear but the sectors that are asked
 /// for, and the DEK while the disk's key may be used. A clone is another handle of the same.
 #[derive(Clone)]
 pub struct OpenDisk {
-    unit: Arc<Unit>,
+    live: Arc<LiveResource>,
     /// Counts as a user while it lives.
     _user: Arc<()>,
     size: u64,
@@ -17,13 +18,13 @@ pub struct OpenDisk {
 }
 
 impl OpenDisk {
-    pub(super) fn new(unit: Arc<Unit>, user: Arc<()>, size: u64, sector_size: u32) -> Self {
-        OpenDisk { unit, _user: user, size, sector_size }
+    pub(in crate::managed) fn new(live: Arc<LiveResource>, user: Arc<()>, size: u64, sector_size: u32) -> Self {
+        OpenDisk { live, _user: user, size, sector_size }
     }
 
     /// The name of the disk.
     pub fn name(&self) -> &str {
-        &self.unit.name.name
+        &self.live.name.name
     }
 
     /// The size of its data in bytes.
@@ -38,7 +39,7 @@ impl OpenDisk {
 
     /// Whether its key may not be used, as far as is known without asking.
     pub fn is_suspended(&self) -> bool {
-        self.unit.is_suspended()
+        self.live.is_suspended()
     }
 
     /// Reads and decrypts `sectors.len()` bytes from `offset`. What was never written reads as noise.
@@ -47,7 +48,7 @@ impl OpenDisk {
     /// [`Error::DiskSuspended`] while its key may not be used; those of [`Volume::read_at`](crate::Volume::read_at).
     pub fn read_at(&self, offset: u64, sectors: &mut [u8]) -> Result<()> {
         self.check_end(offset, sectors.len())?;
-        self.unit.with_layers(|layers| layers.read_at(offset, sectors))
+        self.live.with_layers(|layers| layers.read_at(offset, sectors))
     }
 
     /// Encrypts and writes `sectors` at `offset`.
@@ -56,7 +57,7 @@ impl OpenDisk {
     /// As [`read_at`](Self::read_at).
     pub fn write_at(&self, offset: u64, sectors: &[u8]) -> Result<()> {
         self.check_end(offset, sectors.len())?;
-        self.unit.write_at(offset, sectors)
+        self.live.write_at(offset, sectors)
     }
 
     /// Makes what was written last.
@@ -64,7 +65,7 @@ impl OpenDisk {
     /// # Errors
     /// As [`read_at`](Self::read_at).
     pub fn sync(&self) -> Result<()> {
-        self.unit.with_layers(super::layers::Layers::sync)
+        self.live.with_layers(Layers::sync)
     }
 
     /// The volume may be larger by what its device has to spare.

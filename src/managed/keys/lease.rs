@@ -15,20 +15,20 @@ use crate::{Clock, Error, Result};
 
 /// An instant by two clocks, in seconds: one that tells when a key expires, but that can be put back, and one that can't.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) struct Now {
+pub(in crate::managed) struct Now {
     /// Since 1970-01-01 UTC.
-    pub(super) wall: u64,
+    pub(in crate::managed) wall: u64,
     /// Since the machine began.
-    pub(super) up: u64,
+    pub(in crate::managed) up: u64,
 }
 
 impl Now {
-    pub(super) fn of(clock: &dyn Clock) -> Self {
+    pub(in crate::managed) fn of(clock: &dyn Clock) -> Self {
         Now { wall: clock.now(), up: clock.uptime().as_secs() }
     }
 
     /// Whether so many seconds have passed since `then`, by either clock, or the one was put back.
-    pub(super) fn is_past(self, then: Now, seconds: u64) -> bool {
+    pub(in crate::managed) fn is_past(self, then: Now, seconds: u64) -> bool {
         let passed = |now: u64, then: u64| now < then || now - then >= seconds;
         passed(self.wall, then.wall) || passed(self.up, then.up)
     }
@@ -36,16 +36,16 @@ impl Now {
 
 /// From when to when a key may be used: only while both clocks say so.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) struct Span {
+pub(in crate::managed) struct Span {
     /// It begins where it was valid, since a clock that was put back must not make it longer than it is.
-    pub(super) from: u64,
-    pub(super) until: u64,
+    pub(in crate::managed) from: u64,
+    pub(in crate::managed) until: u64,
     /// By the clock that can't be put back: as long as the other, whatever that says meanwhile.
-    pub(super) until_up: u64,
+    pub(in crate::managed) until_up: u64,
 }
 
 impl Span {
-    pub(super) fn holds(&self, now: Now) -> bool {
+    pub(in crate::managed) fn holds(&self, now: Now) -> bool {
         self.from <= now.wall && now.wall < self.until && now.up < self.until_up
     }
 }
@@ -91,7 +91,7 @@ impl Default for LeasePolicy {
 
 /// What became of asking a vault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Answer {
+pub(in crate::managed) enum Answer {
     Valid,
     Revoked,
     /// It didn't answer.
@@ -99,7 +99,7 @@ pub(super) enum Answer {
 }
 
 impl LeasePolicy {
-    pub(super) fn check(&self) -> Result<()> {
+    pub(in crate::managed) fn check(&self) -> Result<()> {
         if self.interval.as_secs() == 0 || self.interval >= self.grace || self.grace > LONGEST_GRACE {
             let text =
                 "a lease's interval is at least a second and shorter than its grace, and the grace up to 30 days";
@@ -117,13 +117,13 @@ impl LeasePolicy {
 const LONGEST_GRACE: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
 /// How long to wait after so many failures before the one at hand, in seconds.
-pub(super) fn wait(failures: u32) -> u64 {
+pub(in crate::managed) fn wait(failures: u32) -> u64 {
     (FIRST_WAIT << failures.min(16)).min(LONGEST_WAIT)
 }
 
 /// The state of a lease.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Lease {
+pub(in crate::managed) struct Lease {
     policy: LeasePolicy,
     /// When the vault last said that the key may be used.
     valid_at: Option<Now>,
@@ -141,18 +141,18 @@ const LONGEST_WAIT: u64 = 60;
 
 impl Lease {
     /// A lease for which no vault was asked yet.
-    pub(super) fn unasked(policy: LeasePolicy) -> Self {
+    pub(in crate::managed) fn unasked(policy: LeasePolicy) -> Self {
         Lease { policy, valid_at: None, last: Answer::Outage, asked: Now::default(), wait: 0, failures: 0 }
     }
 
     /// A lease that begins with a vault's yes.
-    pub(super) fn new(policy: LeasePolicy, now: Now) -> Self {
+    pub(in crate::managed) fn new(policy: LeasePolicy, now: Now) -> Self {
         let wait = policy.interval.as_secs();
         Lease { policy, valid_at: Some(now), last: Answer::Valid, asked: now, wait, failures: 0 }
     }
 
     /// Takes what the vault answered when it was asked at `now`.
-    pub(super) fn answered(&mut self, answer: Answer, now: Now) {
+    pub(in crate::managed) fn answered(&mut self, answer: Answer, now: Now) {
         if answer == Answer::Valid {
             *self = Lease::new(self.policy, now);
             return;
@@ -166,12 +166,12 @@ impl Lease {
     }
 
     /// As if no vault had been asked yet.
-    pub(super) fn expire(&mut self) {
+    pub(in crate::managed) fn expire(&mut self) {
         *self = Lease::unasked(self.policy);
     }
 
     /// From when to when the key may be used, if it doesn't end before.
-    pub(super) fn span(&self, expires: Option<u64>) -> Span {
+    pub(in crate::managed) fn span(&self, expires: Option<u64>) -> Span {
         let Some(valid_at) = self.valid_at else { return Span::default() };
         let for_long = match (self.last, self.policy.outage) {
             (Answer::Revoked, _) => return Span::default(),
@@ -187,17 +187,17 @@ impl Lease {
     }
 
     /// Whether the vault should be asked: in time, and when the clock was put back.
-    pub(super) fn is_due(&self, now: Now) -> bool {
+    pub(in crate::managed) fn is_due(&self, now: Now) -> bool {
         now.is_past(self.asked, self.wait)
     }
 
     /// When the vault was asked last.
-    pub(super) fn asked(&self) -> Now {
+    pub(in crate::managed) fn asked(&self) -> Now {
         self.asked
     }
 
     /// Whether the vault's last word was a yes.
-    pub(super) fn is_valid(&self) -> bool {
+    pub(in crate::managed) fn is_valid(&self) -> bool {
         self.last == Answer::Valid
     }
 }

@@ -1,14 +1,15 @@
 //! Into a set: under a customer's key, or under another one, without touching the data (22).
 
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
-use super::proofs::Notes;
+use super::keys::Notes;
+use super::live::LiveResource;
+use super::making::check_member;
 use super::records::{EncryptionSet, Joining, Resource, ResourceKind, ResourceName};
-use super::resources::check_member;
 use super::service::{DiskService, Inner, not_allowed};
-use super::unit::Unit;
+use super::sync::write;
 use crate::key::KeyId;
-use crate::{EncryptionType, Result};
+use crate::{EncryptionType, Error, Result};
 
 impl DiskService {
     /// Puts a disk, or a snapshot, into a set: from under the platform's key under a customer's (22), or from under the key
@@ -38,29 +39,17 @@ impl DiskService {
                         that isn't in a set";
             return not_allowed("46", text);
         };
-        inner.change_group(name, |units, group| {
-            for unit in units {
+        inner.change_group(name, |group, names| {
+            for live in group {
                 // What was begun before is finished first; and what can't be opened is left where it is.
-                inner.finish_joining(unit)?;
-                unit.with_layers_to_rewrap(|_| Ok(()))?;
+                inner.finish_joining(live)?;
+                live.with_layers_to_rewrap(|_| Ok(()))?;
             }
-            inner.check_joining(group, set)?;
-            inner.intend(group, set)?;
-            units.iter().try_for_each(|unit| inner.finish_joining(unit))?;
+            inner.check_joining(names, set)?;
+            inner.intend(names, set)?;
+            group.iter().try_for_each(|live| inner.finish_joining(live))?;
             inner.store.resource(name)
         })
-    }
-}
-
-impl Resource {
-    /// The id of the disk that it and its incremental snapshots, or the others beside it, are of.
-    pub(super) fn chain(&self) -> &str {
-        self.place().map_or(&self.id, |(disk, _)| disk)
-    }
-
-    /// The id of its disk, and its place among the disk's incremental snapshots, if it is one.
-    pub(super) fn place(&self) -> Option<(&str, u64)> {
-        self.source.as_deref().zip(self.increment)
     }
 }
 
@@ -79,21 +68,21 @@ impl Inner {
     /// Changes a resource with all that must stay with it: a disk and its incremental snapshots (45), or the copies of an
     /// image in one subscription. No snapshot comes or goes meanwhile.
     pub(super) fn change_group<T>(
-        self: &Arc<Self>,
+        &self,
         name: &ResourceName,
-        act: impl FnOnce(&[Arc<Unit>], &[ResourceName]) -> Result<T>,
+        act: impl FnOnce(&[Arc<LiveResource>], &[ResourceName]) -> Result<T>,
     ) -> Result<T> {
         let resource = self.store.resource(name)?;
         let chain = self.chains.of(resource.chain());
-        let _still = chain.write().unwrap_or_else(PoisonError::into_inner);
-        let mut group: Vec<_> = self.store.increments(resource.chain())?.into_iter().map(|(_, name)| name).collect();
-        group.extend(self.store.name_of(resource.chain())?.into_iter().chain([name.clone()]));
-        group.sort();
-        group.dedup();
-        let units = group.iter().map(|name| self.unit(name)).collect::<Result<Vec<_>>>()?;
-        let _alone: Vec<_> = units.iter().map(|unit| unit.changing()).collect();
-        units.iter().try_for_each(|unit| self.resource_of(unit).map(drop))?;
-        act(&units, &group)
+        let _still = write(&chain);
+        let mut names: Vec<_> = self.store.increments(resource.chain())?.into_iter().map(|(_, name)| name).collect();
+        names.extend(self.store.name_of(resource.chain())?.into_iter().chain([name.clone()]));
+        names.sort();
+        names.dedup();
+        let group = names.iter().map(|name| self.registry.find(name)).collect::<Result<Vec<_>>>()?;
+        let _alone: Vec<_> = group.iter().map(|live| live.changing()).collect();
+        group.iter().try_for_each(|live| live.record().map(drop))?;
+        act(&group, &names)
     }
 
     /// Finds out whether resources may come into a set, and whether its key can be used: what belongs to a set whose vault
@@ -103,7 +92,7 @@ impl Inner {
         let resources = names.iter().map(|name| self.store.resource(name)).collect::<Result<Vec<_>>>()?;
         resources.iter().try_for_each(|resource| check_join(&set, resource))?;
         if resources.iter().any(|resource| resource.set.as_ref() != Some(&set.name)) {
-            self.kek_of(&set)?.try_out()?;
+            self.keys.kek_of(&set)?.try_out()?;
         }
         Ok(())
     }
@@ -128,32 +117,45 @@ impl Inner {
     }
 
     /// Puts a resource under the key of the set that it was put into, if it wasn't yet. It must be the caller's to change.
-    pub(super) fn finish_joining(self: &Arc<Self>, unit: &Unit) -> Result<()> {
-        let resource = self.store.resource(&unit.name)?;
+    pub(super) fn finish_joining(&self, live: &LiveResource) -> Result<()> {
+        let resource = self.store.resource(&live.name)?;
         if resource.joining.is_none() {
             return Ok(());
         }
-        self.rewrap_unit(unit, &resource).map(drop)
+        self.rewrap_live(live, &resource).map(drop)
+    }
+
+    /// The same before a resource is read. A set's key that may not be used suspends what is in the set, also what isn't
+    /// under it yet.
+    pub(super) fn finish_before_use(&self, resource: &Resource) -> Result<()> {
+        if resource.joining.is_none() {
+            return Ok(());
+        }
+        let finished = self.registry.changing(&resource.full_name(), |live, _| self.finish_joining(live));
+        finished.map_err(|e| match e.is_revocation() {
+            true => Error::DiskSuspended { disk: resource.name.clone(), reason: e.to_string() },
+            false => e,
+        })
     }
 
     /// Finishes what was put into a set and isn't under its key, as far as the vaults let it.
-    pub(super) fn finish_all_joining(self: &Arc<Self>) -> Result<()> {
+    pub(super) fn finish_all_joining(&self) -> Result<()> {
         for name in self.store.joining()? {
             // The next round tries again; its status tells of it meanwhile.
-            let _ = self.changing(&name, |unit, _| self.finish_joining(unit));
+            let _ = self.registry.changing(&name, |live, _| self.finish_joining(live));
         }
         Ok(())
     }
 
     /// Puts a resource under its set's active key, and says whether it had to. It must be the caller's to change.
-    pub(super) fn rewrap_unit(self: &Arc<Self>, unit: &Unit, resource: &Resource) -> Result<bool> {
+    pub(super) fn rewrap_live(&self, live: &LiveResource, resource: &Resource) -> Result<bool> {
         let Some(set) = &resource.set else { return Ok(false) };
-        let (result, key) = unit.with_layers_to_rewrap(|layers| {
+        let (result, key) = live.with_layers_to_rewrap(|layers| {
             let active = self.store.set(set)?.active_key;
             let had_to = layers.keks() != [active];
             let now = self.clock.now();
             let noted = self.put_under_keys(&[(resource, layers)], |tables| {
-                let mut joined = tables.resource(&unit.name)?;
+                let mut joined = tables.resource(&live.name)?;
                 let joining = joined.joining.take().is_some();
                 if joined.note_keys(&layers.all_keks(), now) || joining {
                     tables.put_resource(&joined)?;
@@ -162,46 +164,46 @@ impl Inner {
             });
             let key = layers.keks().pop();
             if let Some(key) = &key {
-                self.leases.of(set, key).remember(layers.wrapped());
+                self.keys.leases.of(set, key).remember(layers.wrapped());
             }
             Ok((noted.map(|()| had_to), key))
         })?;
         // Its lease is that of the key that it is under, whether that could be noted or not.
         if let Some(key) = key {
-            self.lease_under(unit, set, &key);
+            self.lease_under(live, set, &key);
         }
         result
     }
 
-    /// As [`rewrap_unit`](Self::rewrap_unit), of what stays in its set while that is rotated. What was proved to be under the
+    /// As [`rewrap_live`](Self::rewrap_live), of what stays in its set while that is rotated. What was proved to be under the
     /// key, and has a header that says so, is left alone.
     pub(super) fn rewrap_member(
-        self: &Arc<Self>,
-        unit: &Unit,
+        &self,
+        live: &LiveResource,
         resource: &Resource,
         set: &EncryptionSet,
         notes: &Notes<'_>,
     ) -> Result<bool> {
         let key = &set.active_key;
-        if unit.is_under(resource, key)? {
+        if live.is_under(resource, key)? {
             return Ok(false);
         }
-        let rewrapped = unit.with_layers_to_rewrap(|layers| {
-            let rewrapped = layers.rewrap(&self.kek_of(set)?, set.encryption_type)?;
-            self.leases.of(&set.name, key).remember(layers.wrapped());
+        let rewrapped = live.with_layers_to_rewrap(|layers| {
+            let rewrapped = layers.rewrap(&self.keys.kek_of(set)?, set.encryption_type)?;
+            self.keys.leases.of(&set.name, key).remember(layers.wrapped());
             notes.add(resource, 0, key)?;
             Ok(rewrapped)
         })?;
-        self.lease_under(unit, &set.name, key);
+        self.lease_under(live, &set.name, key);
         Ok(rewrapped)
     }
 
     /// What is under a key is held by its lease: what can't be used under it is suspended, whatever the lease before said.
-    fn lease_under(&self, unit: &Unit, set: &str, key: &KeyId) {
-        let lease = self.leases.of(set, key);
-        if unit.lease().is_none_or(|before| !Arc::ptr_eq(&before, &lease)) {
-            let _ = lease.renew(self.now(), || self.vault_of_lease(&lease));
-            unit.move_to(lease);
+    fn lease_under(&self, live: &LiveResource, set: &str, key: &KeyId) {
+        let lease = self.keys.leases.of(set, key);
+        if live.lease().is_none_or(|before| !Arc::ptr_eq(&before, &lease)) {
+            let _ = lease.renew(self.keys.now(), || self.keys.vault_of_lease(&lease));
+            live.move_to(lease);
         }
     }
 }

@@ -5,7 +5,7 @@ use sha2::{Digest, Sha256};
 use crate::{Error, Result};
 
 /// The unit of incremental snapshots and of copies, in bytes.
-pub(super) const CHUNK: u64 = 64 << 10;
+pub(in crate::managed) const CHUNK: u64 = 64 << 10;
 
 const MAGIC: &[u8; 8] = b"ATRESTCM";
 const VERSION: u32 = 1;
@@ -15,7 +15,7 @@ const HEAD: usize = 8 + 4 + 4 + 8 + 32;
 const ALIGN: u64 = 4096;
 
 /// A bit for each chunk. Stored behind the data of the snapshot's volume, as `docs/formats.md` says.
-pub(super) struct ChunkMap {
+pub(in crate::managed) struct ChunkMap {
     chunks: u64,
     /// The first chunk is the lowest bit of the first byte.
     bits: Vec<u8>,
@@ -23,30 +23,30 @@ pub(super) struct ChunkMap {
 
 impl ChunkMap {
     /// The map of `size` bytes of which nothing is there.
-    pub(super) fn new(size: u64) -> Self {
+    pub(in crate::managed) fn new(size: u64) -> Self {
         let chunks = size.div_ceil(CHUNK);
         ChunkMap { chunks, bits: vec![0; chunks.div_ceil(8) as usize] }
     }
 
     /// How many chunks there may be.
-    pub(super) fn chunks(&self) -> u64 {
+    pub(in crate::managed) fn chunks(&self) -> u64 {
         self.chunks
     }
 
-    pub(super) fn has(&self, chunk: u64) -> bool {
+    pub(in crate::managed) fn has(&self, chunk: u64) -> bool {
         self.bits[(chunk / 8) as usize] & (1 << (chunk % 8)) != 0
     }
 
-    pub(super) fn add(&mut self, chunk: u64) {
+    pub(in crate::managed) fn add(&mut self, chunk: u64) {
         self.bits[(chunk / 8) as usize] |= 1 << (chunk % 8);
     }
 
     /// How many bytes the map of `size` bytes takes where it is stored.
-    pub(super) fn stored_len(size: u64) -> u64 {
+    pub(in crate::managed) fn stored_len(size: u64) -> u64 {
         (HEAD as u64 + size.div_ceil(CHUNK).div_ceil(8)).next_multiple_of(ALIGN)
     }
 
-    pub(super) fn to_bytes(&self, size: u64) -> Vec<u8> {
+    pub(in crate::managed) fn to_bytes(&self, size: u64) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(Self::stored_len(size) as usize);
         bytes.extend(MAGIC);
         bytes.extend(VERSION.to_le_bytes());
@@ -60,7 +60,7 @@ impl ChunkMap {
     }
 
     /// Reads what [`to_bytes`](Self::to_bytes) made for `size` bytes.
-    pub(super) fn from_bytes(bytes: &[u8], size: u64) -> Result<Self> {
+    pub(in crate::managed) fn from_bytes(bytes: &[u8], size: u64) -> Result<Self> {
         let mut map = ChunkMap::new(size);
         let expected = map.to_bytes(size);
         let bits = HEAD..HEAD + map.bits.len();
@@ -77,7 +77,7 @@ impl ChunkMap {
 }
 
 /// Where a chunk of `size` bytes is, and how long: the last one may be shorter.
-pub(super) fn place(chunk: u64, size: u64) -> (u64, usize) {
+pub(in crate::managed) fn place(chunk: u64, size: u64) -> (u64, usize) {
     let offset = chunk * CHUNK;
     (offset, CHUNK.min(size - offset) as usize)
 }

@@ -1,8 +1,16 @@
 //! What the store keeps of sets and disks.
 
+mod keys;
+mod text;
+
 use serde::{Deserialize, Serialize};
 
+pub(super) use self::keys::{is_platforms, is_same};
 use crate::key::{EncryptionType, Fingerprint, KeyId};
+use crate::{Error, Result};
+
+/// The largest disk: 64 TiB.
+pub(super) const MAX_SIZE: u64 = 1 << 46;
 
 /// A disk encryption set: the key, identity and kind of encryption that many disks share (behaviours 19 to 34).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,16 +29,16 @@ pub struct EncryptionSet {
     pub identity: String,
     /// [`CustomerKey`](EncryptionType::CustomerKey) or
     /// [`PlatformAndCustomerKeys`](EncryptionType::PlatformAndCustomerKeys).
-    #[serde(with = "type_name")]
+    #[serde(with = "text::type_name")]
     pub encryption_type: EncryptionType,
     /// The key that its disks are under, or will be when the rotation that is in progress has ended.
-    #[serde(with = "url")]
+    #[serde(with = "text::url")]
     pub active_key: KeyId,
     /// Keys that disks may still be under, while a rotation is in progress; else empty. They must stay enabled.
-    #[serde(with = "urls")]
+    #[serde(with = "text::urls")]
     pub previous_keys: Vec<KeyId>,
     /// Keys that it was under, the last ones. No rotation goes back to one by itself.
-    #[serde(with = "urls")]
+    #[serde(with = "text::urls")]
     pub former_keys: Vec<KeyId>,
     /// Whether newer versions of the key are taken up as they come.
     pub auto_rotation: bool,
@@ -54,18 +62,25 @@ impl EncryptionSet {
 #[non_exhaustive]
 pub struct PlatformKeys {
     /// The key that all of it is under, or will be when the rotation that is in progress has ended.
-    #[serde(with = "url")]
+    #[serde(with = "text::url")]
     pub active_key: KeyId,
     /// Keys that some of it may still be under; empty once that is finished. They must stay enabled.
-    #[serde(with = "urls")]
+    #[serde(with = "text::urls")]
     pub previous_keys: Vec<KeyId>,
     /// Keys that it was under, the last ones.
-    #[serde(with = "urls")]
+    #[serde(with = "text::urls")]
     pub former_keys: Vec<KeyId>,
     /// When the last rotation ended, in seconds since 1970-01-01 UTC.
     pub last_key_rotation_timestamp: Option<u64>,
     /// What stopped the last rotation, until one begins again.
     pub rotation_error: Option<RotationError>,
+}
+
+impl PlatformKeys {
+    /// The record in JSON.
+    pub fn to_json(&self) -> String {
+        serde_json::to_string_pretty(self).expect("a record has only string keys")
+    }
 }
 
 /// What stopped a rotation.
@@ -174,7 +189,7 @@ pub struct Resource {
     /// The sector size in bytes.
     pub sector_size: u32,
     /// Whose keys protect it.
-    #[serde(with = "type_name")]
+    #[serde(with = "text::type_name")]
     pub encryption_type: EncryptionType,
     /// The set that it is in, unless the platform's key alone protects it.
     pub set: Option<String>,
@@ -190,7 +205,7 @@ pub struct Resource {
     pub increment: Option<u64>,
     /// What tells its DEKs from all others: that of the upper volume, then that of the lower one, if there are two. Volumes
     /// with other DEKs are refused. Empty in what an earlier version made, until it is opened.
-    #[serde(default, with = "fingerprints")]
+    #[serde(default, with = "text::fingerprints")]
     pub fingerprints: Vec<Fingerprint>,
     /// The key that its DEK is under, as its vault has proved; of two layers, the upper one's. What its header says is another
     /// matter. None in what an earlier version made, until it is opened or rotated.
@@ -211,7 +226,7 @@ pub struct Resource {
 #[non_exhaustive]
 pub struct Proof {
     /// The key, with its version.
-    #[serde(with = "url")]
+    #[serde(with = "text::url")]
     pub key: KeyId,
     /// When that was first proved, in seconds since 1970-01-01 UTC.
     pub since: u64,
@@ -226,6 +241,16 @@ impl Resource {
         }
     }
 
+    /// The id of the disk that it and its incremental snapshots, or the others beside it, are of.
+    pub(super) fn chain(&self) -> &str {
+        self.place().map_or(&self.id, |(disk, _)| disk)
+    }
+
+    /// The id of its disk, and its place among the disk's incremental snapshots, if it is one.
+    pub(super) fn place(&self) -> Option<(&str, u64)> {
+        self.source.as_deref().zip(self.increment)
+    }
+
     /// Its kind and name.
     pub fn full_name(&self) -> ResourceName {
         ResourceName { kind: self.kind, name: self.name.clone() }
@@ -237,62 +262,18 @@ impl Resource {
     }
 }
 
-mod url {
-    use serde::{Deserialize, Deserializer, Serializer, de::Error as _};
-
-    use crate::key::KeyId;
-
-    pub(super) fn serialize<S: Serializer>(id: &KeyId, to: S) -> Result<S::Ok, S::Error> {
-        to.collect_str(id)
+/// The names of resources and regions, which a backend may make files of.
+pub(super) fn check_name(name: &str) -> Result<()> {
+    if name.starts_with('.') {
+        return Err(Error::InvalidName("the name of a resource, region or subscription begins with no '.'".into()));
     }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<KeyId, D::Error> {
-        String::deserialize(from)?.parse().map_err(D::Error::custom)
-    }
+    KeyId::check_name("resource", name)
 }
 
-mod fingerprints {
-    use serde::{Deserialize, Deserializer, Serializer, de::Error as _};
-
-    use crate::key::Fingerprint;
-
-    pub(super) fn serialize<S: Serializer>(all: &[Fingerprint], to: S) -> Result<S::Ok, S::Error> {
-        to.collect_seq(all.iter().map(Fingerprint::to_string))
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Fingerprint>, D::Error> {
-        let texts = Vec::<String>::deserialize(from)?;
-        texts.iter().map(|text| text.parse().map_err(D::Error::custom)).collect()
-    }
-}
-
-mod urls {
-    use serde::{Deserialize, Deserializer, Serializer, de::Error as _};
-
-    use crate::key::KeyId;
-
-    pub(super) fn serialize<S: Serializer>(ids: &[KeyId], to: S) -> Result<S::Ok, S::Error> {
-        to.collect_seq(ids.iter().map(KeyId::to_string))
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<KeyId>, D::Error> {
-        let urls = Vec::<String>::deserialize(from)?;
-        urls.iter().map(|url| url.parse().map_err(D::Error::custom)).collect()
-    }
-}
-
-mod type_name {
-    use serde::{Deserialize, Deserializer, Serializer, de::Error as _};
-
-    use crate::key::EncryptionType;
-
-    pub(super) fn serialize<S: Serializer>(kind: &EncryptionType, to: S) -> Result<S::Ok, S::Error> {
-        to.serialize_str(kind.name())
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<EncryptionType, D::Error> {
-        let name = String::deserialize(from)?;
-        EncryptionType::from_name(&name)
-            .ok_or_else(|| D::Error::custom(format!("no encryption type is named {name:?}")))
+/// That the name of a device is a UUID as this library writes it; of anything else a backend might make a path.
+pub(super) fn check_id(id: &str) -> Result<()> {
+    match uuid::Uuid::try_parse(id) {
+        Ok(parsed) if parsed.hyphenated().encode_lower(&mut uuid::Uuid::encode_buffer()) == id => Ok(()),
+        _ => Err(Error::InvalidName(format!("the id {id:?} is not a UUID"))),
     }
 }

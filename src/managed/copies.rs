@@ -1,0 +1,61 @@
+//! Copies of resources: of a disk as it is now, or of what holds still.
+
+use std::sync::Arc;
+
+use super::copy::{CHUNK, Capture, Chain, CopyProgress, Target};
+use super::layers::Layers;
+use super::records::{Resource, ResourceKind};
+use super::service::Inner;
+use super::sync::{lock, read};
+use crate::{Error, Result};
+
+impl Inner {
+    /// Makes a copy of all that another resource holds.
+    pub(super) fn make_copy(
+        &self,
+        from: &Resource,
+        copy: Resource,
+        progress: &dyn Fn(CopyProgress),
+    ) -> Result<Resource> {
+        // What is copied isn't removed meanwhile, and nobody gets its name; a disk is found out when it is.
+        let chain = self.chains.of(from.chain());
+        let _stays = (from.kind != ResourceKind::Disk).then(|| {
+            let long = self.copies.of(from.chain());
+            (long, read(&chain))
+        });
+        // It may have been removed, or made anew for what it took over, until we had our turn.
+        let now = self.store.resource(&from.full_name())?;
+        let is_it = now.id == from.id || from.increment.is_some() && now.place() == from.place();
+        if !is_it {
+            return Err(Error::NoSuchResource(format!("the {} was removed", from.full_name())));
+        }
+        self.make(copy, |layers| {
+            let mut target = Target::whole(layers, now.size);
+            if from.kind == ResourceKind::Disk {
+                return self.copy_disk(from, target, progress);
+            }
+            let chain = self.open_chain(&Chain::of(&self.store, &now)?)?;
+            target.fill(progress, |offset, bytes| chain.read_chunk(offset / CHUNK, bytes))?;
+            target.finish()
+        })
+    }
+
+    /// Copies a disk as it is now, while it may be written.
+    pub(super) fn copy_disk(&self, disk: &Resource, target: Target, progress: &dyn Fn(CopyProgress)) -> Result<Layers> {
+        let live = self.registry.of(disk);
+        let _one = lock(&live.copying);
+        let capture = Arc::new(Capture::new(target, disk.size));
+        let capturing = live.begin_capture(capture.clone());
+        while let Some(at) = capturing.with_layers(|layers| capture.copy_next(layers))? {
+            progress(at);
+        }
+        capturing.end()?;
+        capture.into_target()?.finish()
+    }
+
+    /// Opens snapshots, each under the key of its set.
+    pub(super) fn open_chain(&self, resources: &[Resource]) -> Result<Chain> {
+        resources.iter().try_for_each(|resource| self.finish_before_use(resource))?;
+        Chain::open(&self.registry, resources)
+    }
+}

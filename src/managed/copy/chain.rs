@@ -1,0 +1,77 @@
+//! What a snapshot or an image's copy holds: an incremental snapshot needs the ones before it.
+
+use std::sync::Arc;
+
+use super::chunk_map::{CHUNK, ChunkMap};
+use crate::managed::live::{LiveResource, Registry};
+use crate::managed::records::{Resource, ResourceName};
+use crate::managed::store::Store;
+use crate::{Error, Result};
+
+/// The snapshots that together hold what a disk held, the newest first.
+pub(in crate::managed) struct Chain {
+    links: Vec<Link>,
+}
+
+struct Link {
+    live: Arc<LiveResource>,
+    /// What it holds; all, without one.
+    map: Option<ChunkMap>,
+}
+
+impl Link {
+    /// Opens a resource, which must be under the key of its set.
+    fn open(registry: &Registry, resource: &Resource) -> Result<Self> {
+        let live = registry.of(resource);
+        let map = resource.increment.map(|_| {
+            let mut bytes = vec![0; ChunkMap::stored_len(resource.size) as usize];
+            live.with_layers(|layers| layers.read_at(resource.size, &mut bytes))?;
+            ChunkMap::from_bytes(&bytes, resource.size)
+        });
+        Ok(Link { live, map: map.transpose()? })
+    }
+
+    fn has(&self, chunk: u64) -> bool {
+        self.map.as_ref().is_none_or(|map| map.has(chunk))
+    }
+
+    fn read_chunk(&self, chunk: u64, bytes: &mut [u8]) -> Result<()> {
+        self.live.with_layers(|layers| layers.read_at(chunk * CHUNK, bytes))
+    }
+}
+
+impl Chain {
+    /// The records of what a snapshot or an image's copy needs, in the order of a chain. An incremental one must not be
+    /// removed meanwhile.
+    pub(in crate::managed) fn of(store: &Store, resource: &Resource) -> Result<Vec<Resource>> {
+        match resource.place() {
+            Some((disk, last)) => Self::up_to(store, disk, last),
+            None => Ok(vec![resource.clone()]),
+        }
+    }
+
+    /// The incremental snapshots of a disk up to a place.
+    pub(in crate::managed) fn up_to(store: &Store, disk: &str, last: u64) -> Result<Vec<Resource>> {
+        let mut names = store.increments(disk)?;
+        names.retain(|(place, _)| *place <= last);
+        names.iter().rev().map(|(_, name): &(u64, ResourceName)| store.resource(name)).collect()
+    }
+
+    /// Opens snapshots, each of which must be under the key of its set.
+    pub(in crate::managed) fn open(registry: &Registry, resources: &[Resource]) -> Result<Self> {
+        let links = resources.iter().map(|resource| Link::open(registry, resource)).collect::<Result<_>>()?;
+        Ok(Chain { links })
+    }
+
+    /// Whether any of them holds a chunk.
+    pub(in crate::managed) fn has(&self, chunk: u64) -> bool {
+        self.links.iter().any(|link| link.has(chunk))
+    }
+
+    pub(in crate::managed) fn read_chunk(&self, chunk: u64, bytes: &mut [u8]) -> Result<()> {
+        let link = self.links.iter().find(|link| link.has(chunk)).ok_or_else(|| {
+            Error::InvalidHeader("the first of a disk's incremental snapshots lacks a part of the disk".into())
+        })?;
+        link.read_chunk(chunk, bytes)
+    }
+}

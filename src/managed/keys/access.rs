@@ -1,0 +1,94 @@
+//! [`Access`]: what it takes to use the keys of a resource.
+
+use std::sync::Arc;
+
+use super::backoff::{Gate, Gated, Refusals};
+use super::key_lease::{KeyLease, Leases};
+use super::lease::{LeasePolicy, Now};
+use super::vaults::Vaults;
+use crate::key::KeyId;
+use crate::managed::backend::DiskBackend;
+use crate::managed::layers::{Kek, Wanted};
+use crate::managed::records::{EncryptionSet, Resource, ResourceName};
+use crate::managed::store::Store;
+use crate::{Clock, Error, KeyVault, Result, memory};
+
+/// The store that knows which keys a resource is under, the vaults that have them, their leases, and the devices that their
+/// wrapped DEKs lie on.
+pub(in crate::managed) struct Access {
+    pub(in crate::managed) store: Arc<Store>,
+    pub(in crate::managed) backend: Arc<dyn DiskBackend>,
+    pub(in crate::managed) vaults: Vaults,
+    pub(in crate::managed) clock: Arc<dyn Clock>,
+    pub(in crate::managed) leases: Leases,
+    require_locked_memory: bool,
+    /// Of calls to the platform's vault.
+    platform_gate: Gate,
+    /// Of resources whose own headers are at fault.
+    pub(super) refusals: Refusals,
+}
+
+impl Access {
+    pub(in crate::managed) fn new(
+        store: Arc<Store>,
+        backend: Arc<dyn DiskBackend>,
+        vaults: Vaults,
+        clock: Arc<dyn Clock>,
+        lease: LeasePolicy,
+        require_locked_memory: bool,
+    ) -> Self {
+        Access {
+            store,
+            backend,
+            vaults,
+            clock,
+            leases: Leases::new(lease),
+            require_locked_memory,
+            platform_gate: Gate::default(),
+            refusals: Refusals::default(),
+        }
+    }
+
+    pub(in crate::managed) fn now(&self) -> Now {
+        Now::of(&*self.clock)
+    }
+
+    /// The vault of a key, asked under a set's identity.
+    pub(in crate::managed) fn vault_of(&self, set: &EncryptionSet, key: &KeyId) -> Result<Arc<dyn KeyVault>> {
+        self.vaults.vault(key.vault(), &set.identity)
+    }
+
+    /// The vault that is asked for a lease.
+    pub(in crate::managed) fn vault_of_lease(&self, lease: &KeyLease) -> Result<Arc<dyn KeyVault>> {
+        self.vault_of(&self.store.set(&lease.set)?, &lease.key)
+    }
+
+    /// A set's key, and its vault asked under the set's identity.
+    pub(in crate::managed) fn kek_of(&self, set: &EncryptionSet) -> Result<Kek> {
+        let vault = self.vault_of(set, &set.active_key)?;
+        Ok(Kek { vault, key: Wanted::Version(set.active_key.clone()) })
+    }
+
+    /// Whether a set's key may be used.
+    pub(in crate::managed) fn check_usable(&self, set: &EncryptionSet) -> Result<()> {
+        let (lease, now) = (self.leases.of(&set.name, &set.active_key), self.now());
+        if lease.holds(now) { Ok(()) } else { lease.renew_now(now, &*self.vault_of(set, &set.active_key)?) }
+    }
+
+    /// Refuses secrets that may be swapped, if that was asked for.
+    pub(in crate::managed) fn check_memory(&self) -> Result<()> {
+        if self.require_locked_memory { memory::require_locked() } else { Ok(()) }
+    }
+
+    /// The record of a resource in use, unless it was removed and another has got its name.
+    pub(in crate::managed) fn resource_of(&self, name: &ResourceName, id: &str) -> Result<Resource> {
+        let resource = self.store.resource(name)?;
+        let gone = || Error::NoSuchResource(format!("the {name} was removed"));
+        (resource.id == id).then_some(resource).ok_or_else(gone)
+    }
+
+    /// The platform's vault, which isn't asked for a while after it has failed.
+    pub(super) fn gated_platform(&self, now: Now) -> Gated<'_> {
+        Gated { vault: &*self.vaults.platform, gate: &self.platform_gate, now }
+    }
+}

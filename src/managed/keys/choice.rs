@@ -1,0 +1,108 @@
+//! Of the keys that a header names, the one to ask for.
+
+use std::sync::Arc;
+
+use super::access::Access;
+use crate::key::KeyId;
+use crate::managed::records::{EncryptionSet, PlatformKeys, Resource, is_platforms, is_same};
+use crate::{Error, KeyVault, Result};
+
+impl Access {
+    /// Of the keys that the header of the upper layer names, the one to ask for, with its set; without one if it is the
+    /// platform's.
+    ///
+    /// With `leased`, a key that the resource was under before it came under another is refused. To put it under another
+    /// key anything will do that still unwraps.
+    pub(super) fn key_of(
+        &self,
+        resource: &Resource,
+        keys: &[KeyId],
+        leased: bool,
+    ) -> Result<(Option<EncryptionSet>, KeyId)> {
+        for set in resource.set.iter().chain(resource.leaving()) {
+            let set = self.store.set(set)?;
+            let exact = set.in_use().find(|wanted| keys.contains(wanted)).cloned();
+            if let Some(key) = exact {
+                return Ok((Some(set), key));
+            }
+            let is_other_version = |key: &KeyId| set.in_use().any(|wanted| is_same(key, wanted));
+            // Of another key, and perhaps another vault, that the set has left.
+            let is_former = |key: &KeyId| resource.proven.is_some() && set.former_keys.contains(key);
+            if let Some(key) = keys.iter().find(|key| is_other_version(key) || is_former(key)).cloned() {
+                if leased {
+                    let vault = || self.vault_of(&set, &key);
+                    self.check_not_put_back(resource, 0, &key, &set.former_keys, vault)?;
+                }
+                return Ok((Some(set), key));
+            }
+        }
+        if resource.platform_layer() == Some(0) {
+            return self.platform_key_of(resource, 0, keys, leased).map(|key| (None, key));
+        }
+        Err(not_ours(keys))
+    }
+
+    /// Of the keys that the header of a layer names, the platform's.
+    pub(super) fn platform_key_of(
+        &self,
+        resource: &Resource,
+        layer: usize,
+        keys: &[KeyId],
+        leased: bool,
+    ) -> Result<KeyId> {
+        let known = self.store.platform()?;
+        let wanted: Vec<_> = known.iter().flat_map(PlatformKeys::in_use).collect();
+        if let Some(key) = wanted.into_iter().find(|wanted| keys.contains(wanted)) {
+            return Ok(key.clone());
+        }
+        let ours = keys.iter().filter(|key| key.vault() == self.vaults.platform.id());
+        let mut named = ours.clone().filter(|key| is_platforms(key, &self.vaults.platform_key, known.as_ref()));
+        let Some(key) = named.next() else {
+            return Err(match ours.clone().next() {
+                Some(other) => Error::OtherKey { expected: self.vaults.platform_key.clone(), found: other.to_string() },
+                None => not_ours(keys),
+            });
+        };
+        if leased {
+            let former = known.as_ref().map_or(&[][..], |known| &known.former_keys);
+            self.check_not_put_back(resource, layer, key, former, || Ok(self.vaults.platform.clone()))?;
+        }
+        Ok(key.clone())
+    }
+
+    /// Refuses the header of a layer that names a key from before the one that it was proved to be under.
+    fn check_not_put_back(
+        &self,
+        resource: &Resource,
+        layer: usize,
+        key: &KeyId,
+        former: &[KeyId],
+        vault: impl FnOnce() -> Result<Arc<dyn KeyVault>>,
+    ) -> Result<()> {
+        let Some(proof) = resource.proof(layer).filter(|proof| proof.key != *key) else { return Ok(()) };
+        // Or the store is what was put back: a version that came later was found by a rotation that it doesn't know of.
+        if !former.contains(key) && is_same(key, &proof.key) && is_later(&*vault()?, key, &proof.key)? {
+            return Ok(());
+        }
+        Err(Error::OlderHeader {
+            resource: resource.full_name().to_string(),
+            found: key.to_string(),
+            proven: proof.key.to_string(),
+        })
+    }
+}
+
+/// Whether the vault says of a version that it was made after another.
+fn is_later(vault: &dyn KeyVault, key: &KeyId, than: &KeyId) -> Result<bool> {
+    let created = |id: &KeyId| Ok(vault.describe(id.key(), Some(id.version()))?.and_then(|said| said.created));
+    // Of one that is gone it tells nothing.
+    let before: Result<_> = created(than);
+    Ok(created(key)?.zip(before.unwrap_or(None)).is_some_and(|(key, than)| key > than))
+}
+
+/// The error for a header whose keys are none of those that may be asked for.
+pub(in crate::managed) fn not_ours(keys: &[KeyId]) -> Error {
+    let wanted = keys.iter().map(KeyId::to_string).collect::<Vec<_>>().join(", ");
+    let wanted = if wanted.is_empty() { "none, for the header names no key".into() } else { wanted };
+    Error::NotThisVault { wanted }
+}

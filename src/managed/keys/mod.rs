@@ -1,0 +1,21 @@
+//! Keys, and who may use them now: vaults that answer in time, leases, what is proved of the keys of a resource, and its
+//! volumes opened by the right one.
+
+mod access;
+mod backoff;
+mod choice;
+mod deadline;
+mod key_lease;
+mod lease;
+mod open;
+mod platform;
+mod proofs;
+mod vaults;
+
+pub(super) use access::Access;
+pub(super) use choice::not_ours;
+pub(super) use key_lease::KeyLease;
+pub(super) use lease::Now;
+pub use lease::{LeasePolicy, OutagePolicy};
+pub(super) use proofs::Notes;
+pub(super) use vaults::Vaults;

@@ -1,0 +1,77 @@
+//! A resource opened by whichever of its keys it is under.
+
+use std::sync::Arc;
+
+use super::access::Access;
+use super::backoff::Gated;
+use super::key_lease::KeyLease;
+use super::lease::Now;
+use crate::key::KeyId;
+use crate::managed::layers::{Layers, Only, Opening};
+use crate::managed::records::Resource;
+use crate::{Error, KeyVault, Result};
+
+/// The volumes of a resource, and the lease of the key that they are under.
+pub(in crate::managed) struct Opened {
+    pub(in crate::managed) layers: Layers,
+    pub(in crate::managed) lease: Option<Arc<KeyLease>>,
+}
+
+impl Access {
+    /// Opens the volumes of a resource by whichever of its keys it is under. With `leased`, only while the lease of that key
+    /// holds.
+    pub(in crate::managed) fn open_layers(&self, resource: &Resource, leased: bool) -> Result<Opened> {
+        let now = self.now();
+        let open = || self.open_and_learn(resource, leased, now);
+        if leased { self.refusals.pass(&resource.id, now, open) } else { open() }
+    }
+
+    fn open_and_learn(&self, resource: &Resource, leased: bool, now: Now) -> Result<Opened> {
+        let opened = self.open(resource, leased, now)?;
+        self.check_memory()?;
+        // Who opens it to put it under another key notes that one.
+        if leased || resource.fingerprints.is_empty() {
+            self.learn(resource, &opened.layers)?;
+        }
+        Ok(opened)
+    }
+
+    fn open(&self, resource: &Resource, leased: bool, now: Now) -> Result<Opened> {
+        let opening = self.begin(resource, leased)?;
+        let (set, key) = self.key_of(resource, &opening.keys()?, leased)?;
+        let Some(set) = set else {
+            let layers = opening.finish(resource, &Only { vault: &self.gated_platform(now), key: &key })?;
+            return Ok(Opened { layers, lease: None });
+        };
+        let vault = || self.vault_of(&set, &key);
+        let suspended = |reason| Error::DiskSuspended { disk: resource.name.clone(), reason };
+        let lease = self.leases.of(&set.name, &key);
+        if leased {
+            lease.renew(now, vault).map_err(suspended)?;
+        }
+        let asked = vault()?;
+        let gated = Gated { vault: &*asked, gate: &lease.gate, now };
+        let vault: &dyn KeyVault = if leased { &gated } else { &*asked };
+        let layers = opening.finish(resource, &Only { vault, key: &key }).map_err(|e| {
+            // A right to look at a key is none to use it.
+            if leased && e.is_revocation() { suspended(lease.refused(e, now)) } else { e }
+        })?;
+        // What the header said before is proved now.
+        if layers.keks().contains(&key) {
+            return Ok(Opened { layers, lease: Some(lease) });
+        }
+        Err(Error::Busy { what: format!("the header of the {}, which was changed meanwhile", resource.full_name()) })
+    }
+
+    /// Opens what is below the upper volume of a resource.
+    pub(in crate::managed) fn begin(&self, resource: &Resource, leased: bool) -> Result<Opening> {
+        let device = self.backend.open(&resource.region, &resource.id)?;
+        let key_of = |keys: &[KeyId]| self.platform_key_of(resource, 1, keys, leased);
+        Opening::begin(device, resource, &self.gated_platform(self.now()), key_of)
+    }
+
+    /// The keys that the header of each layer names, the upper one's first. Nothing has proved it.
+    pub(in crate::managed) fn keys_of(&self, resource: &Resource) -> Result<Vec<Vec<KeyId>>> {
+        self.begin(resource, false)?.all_keys()
+    }
+}

@@ -1,0 +1,54 @@
+//! The platform's active key, and what is put under it.
+
+use super::access::Access;
+use crate::key::KeyId;
+use crate::managed::layers::Layer;
+use crate::managed::records::PlatformKeys;
+use crate::managed::store::Tables;
+use crate::{EncryptionType, Result};
+
+impl Tables<'_> {
+    /// Notes that something new is under a key of the platform. A version that is new here is the newest, and what is under
+    /// the others is to be put under it. `false` says that what is under the key must be put under another first: a rotation
+    /// has done away with it.
+    pub(in crate::managed) fn take_up(&mut self, key: &KeyId) -> Result<bool> {
+        match self.platform()? {
+            Some(keys) if keys.in_use().any(|known| known == key) => Ok(true),
+            Some(keys) if keys.former_keys.contains(key) => Ok(false),
+            _ => self.go_over_to(key).map(|_| true),
+        }
+    }
+
+    /// Makes a key the platform's active one.
+    pub(in crate::managed) fn go_over_to(&mut self, key: &KeyId) -> Result<PlatformKeys> {
+        let mut keys = self.platform()?.unwrap_or_else(|| PlatformKeys {
+            active_key: key.clone(),
+            previous_keys: Vec::new(),
+            former_keys: Vec::new(),
+            last_key_rotation_timestamp: None,
+            rotation_error: None,
+        });
+        if keys.active_key != *key {
+            // From here on it is known that all may be under either, whatever happens.
+            let old = core::mem::replace(&mut keys.active_key, key.clone());
+            keys.former_keys.retain(|former| former != key);
+            keys.previous_keys.retain(|previous| previous != key);
+            keys.previous_keys.push(old);
+        }
+        self.put_platform(&keys)?;
+        Ok(keys)
+    }
+}
+
+impl Access {
+    /// Puts a volume under the active key of the platform if a rotation has done away with the one that it is under, and
+    /// tells which it is under.
+    pub(in crate::managed) fn put_under_platform(&self, volume: &Layer, kind: EncryptionType) -> Result<Vec<KeyId>> {
+        if let Some(keys) = self.store.platform()?
+            && volume.keks().iter().any(|key| keys.former_keys.contains(key))
+        {
+            self.vaults.platform_version(keys.active_key).put_over(volume, kind)?;
+        }
+        Ok(volume.keks())
+    }
+}

@@ -1,0 +1,112 @@
+//! What resources are under, as vaults have proved.
+//!
+//! A header can be put back to an older state, and any word in it can be edited. So it isn't believed: a key is what a
+//! volume is under once the key's vault has unwrapped the DEK, and the store keeps that.
+
+use std::sync::Mutex;
+
+use super::access::Access;
+use crate::key::KeyId;
+use crate::managed::layers::Layers;
+use crate::managed::records::{Resource, ResourceName};
+use crate::managed::sync::lock;
+use crate::{Error, Result};
+
+impl Access {
+    /// Keeps what an opening has proved: the keys; and of what an earlier version made the fingerprints, of which the first
+    /// open is trusted, and from then on no other DEK.
+    pub(in crate::managed) fn learn(&self, resource: &Resource, layers: &Layers) -> Result<()> {
+        let (name, at) = (resource.full_name(), self.clock.now());
+        if resource.fingerprints.is_empty() {
+            let fingerprints = layers.fingerprints()?;
+            return self.store.write(|tables| {
+                let mut resource = tables.resource_of(&name, &resource.id)?;
+                resource.fingerprints = fingerprints;
+                resource.note_keys(&layers.all_keks(), at);
+                tables.put_resource(&resource)
+            });
+        }
+        let keys = layers.all_keks();
+        if resource.clone().note_keys(&keys, at) {
+            // Without the note the data is there all the same; its status is then what was proved before.
+            let _ = self.note(&name, &resource.id, |of| of.note_keys(&keys, at));
+        }
+        Ok(())
+    }
+
+    /// Notes something of a resource, unless `note` says that it is no news.
+    pub(in crate::managed) fn note(
+        &self,
+        name: &ResourceName,
+        id: &str,
+        note: impl Fn(&mut Resource) -> bool,
+    ) -> Result<()> {
+        let mut before = self.store.resource(name)?;
+        if before.id != *id || !note(&mut before) {
+            return Ok(());
+        }
+        self.store.write(|tables| {
+            let mut resource = tables.resource_of(name, id)?;
+            if note(&mut resource) { tables.put_resource(&resource) } else { Ok(()) }
+        })
+    }
+}
+
+/// What a rotation has proved and not yet noted: many in one write, which takes far longer than to wrap one DEK. What is lost
+/// with a kill is proved again.
+pub(in crate::managed) struct Notes<'s> {
+    access: &'s Access,
+    pending: Mutex<Vec<Note>>,
+}
+
+struct Note {
+    /// As it was before.
+    resource: Resource,
+    layer: usize,
+    key: KeyId,
+    at: u64,
+}
+
+impl<'s> Notes<'s> {
+    const MOST: usize = 256;
+
+    pub(in crate::managed) fn new(access: &'s Access) -> Self {
+        Notes { access, pending: Mutex::default() }
+    }
+
+    /// Notes that a layer of a resource has come under a key.
+    pub(in crate::managed) fn add(&self, resource: &Resource, layer: usize, key: &KeyId) -> Result<()> {
+        if resource.proven_key(layer) == Some(key) {
+            return Ok(());
+        }
+        let note = Note { resource: resource.clone(), layer, key: key.clone(), at: self.access.clock.now() };
+        let full = {
+            let mut pending = lock(&self.pending);
+            pending.push(note);
+            pending.len() >= Self::MOST
+        };
+        if full { self.write() } else { Ok(()) }
+    }
+
+    /// Writes down all that is noted.
+    pub(in crate::managed) fn write(&self) -> Result<()> {
+        let notes = core::mem::take(&mut *lock(&self.pending));
+        if notes.is_empty() {
+            return Ok(());
+        }
+        self.access.store.write(|tables| {
+            for Note { resource: before, layer, key, at } in notes {
+                let mut resource = match tables.resource_of(&before.full_name(), &before.id) {
+                    // It was removed meanwhile.
+                    Err(Error::NoSuchResource(_)) => continue,
+                    resource => resource?,
+                };
+                // What was proved of it since, if anything was, is the later truth.
+                if resource.proof(layer) == before.proof(layer) && resource.note_proven(layer, key, at) {
+                    tables.put_resource(&resource)?;
+                }
+            }
+            Ok(())
+        })
+    }
+}

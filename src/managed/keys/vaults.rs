@@ -1,0 +1,61 @@
+//! How vaults are reached: the platform's, and those of customers.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::deadline::{Deadline, WithDeadline};
+use super::lease::LeasePolicy;
+use crate::key::KeyId;
+use crate::managed::backend::{VaultDescription, VaultDirectory};
+use crate::managed::layers::{Kek, Wanted};
+use crate::{KeyVault, Result};
+
+/// All vaults, each of whose calls ends by the deadline.
+pub(in crate::managed) struct Vaults {
+    directory: Arc<dyn VaultDirectory>,
+    /// The vault of the platform's keys.
+    pub(in crate::managed) platform: Arc<dyn KeyVault>,
+    /// The name of the platform's key in it.
+    pub(in crate::managed) platform_key: String,
+    deadline: Arc<Deadline>,
+}
+
+impl Vaults {
+    pub(in crate::managed) fn new(
+        directory: Arc<dyn VaultDirectory>,
+        platform: Arc<dyn KeyVault>,
+        platform_key: String,
+        policy: &LeasePolicy,
+    ) -> Self {
+        let deadline = Deadline::new(policy.deadline.min(policy.grace));
+        Vaults { directory, platform: Arc::new(WithDeadline::new(platform, &deadline)), platform_key, deadline }
+    }
+
+    /// How long a call may take.
+    pub(in crate::managed) fn deadline(&self) -> Duration {
+        self.deadline.after
+    }
+
+    /// The vault of this name, asked under an identity.
+    pub(in crate::managed) fn vault(&self, id: &str, identity: &str) -> Result<Arc<dyn KeyVault>> {
+        let (directory, name, identity) = (self.directory.clone(), id.to_owned(), identity.to_owned());
+        let vault = self.deadline.call(id, move || directory.vault(&name, &identity))?;
+        Ok(Arc::new(WithDeadline::new(vault, &self.deadline)))
+    }
+
+    /// What is known of the vault of this name.
+    pub(in crate::managed) fn describe(&self, id: &str) -> Result<VaultDescription> {
+        let (directory, name) = (self.directory.clone(), id.to_owned());
+        self.deadline.call(id, move || directory.describe(&name))
+    }
+
+    /// The latest version of the platform's key.
+    pub(in crate::managed) fn platform_kek(&self) -> Kek {
+        Kek { vault: self.platform.clone(), key: Wanted::Latest(self.platform_key.clone()) }
+    }
+
+    /// A version of the platform's key.
+    pub(in crate::managed) fn platform_version(&self, key: KeyId) -> Kek {
+        Kek { vault: self.platform.clone(), key: Wanted::Version(key) }
+    }
+}

@@ -1,0 +1,97 @@
+//! The keys that something may be under, and those that it was proved to be under, as records have them.
+
+use super::{EncryptionSet, Joining, PlatformKeys, Proof, Resource};
+use crate::EncryptionType;
+use crate::key::KeyId;
+
+impl Resource {
+    pub(in crate::managed) fn has_two_layers(&self) -> bool {
+        self.encryption_type == EncryptionType::PlatformAndCustomerKeys
+    }
+
+    /// The layer that the platform's key protects, 0 for the upper one.
+    pub(in crate::managed) fn platform_layer(&self) -> Option<usize> {
+        if self.has_two_layers() {
+            return Some(1);
+        }
+        (self.set.is_none() || self.joining == Some(Joining::Platform)).then_some(0)
+    }
+
+    /// What a layer was last proved to be under.
+    pub(in crate::managed) fn proof(&self, layer: usize) -> Option<&Proof> {
+        if layer == 0 { &self.proven } else { &self.proven_lower }.as_ref()
+    }
+
+    /// The key that a layer was last proved to be under.
+    pub(in crate::managed) fn proven_key(&self, layer: usize) -> Option<&KeyId> {
+        self.proof(layer).map(|proof| &proof.key)
+    }
+
+    /// The key of the platform that it was last proved to be under.
+    pub(in crate::managed) fn platform_key(&self) -> Option<&KeyId> {
+        self.platform_layer().and_then(|layer| self.proven_key(layer))
+    }
+
+    /// Notes what a layer is proved to be under, and says whether that is news.
+    pub(in crate::managed) fn note_proven(&mut self, layer: usize, key: KeyId, now: u64) -> bool {
+        let news = self.proven_key(layer) != Some(&key);
+        if news {
+            let proof = if layer == 0 { &mut self.proven } else { &mut self.proven_lower };
+            *proof = Some(Proof { key, since: now });
+        }
+        news
+    }
+
+    /// Notes how much the DEKs have encrypted, if that is more by at least `least` blocks.
+    pub(in crate::managed) fn note_used(&mut self, used: [u64; 2], least: u64) -> bool {
+        let mut news = false;
+        for (known, used) in self.used_blocks.iter_mut().zip(used) {
+            if used.saturating_sub(*known) >= least {
+                (*known, news) = (used, true);
+            }
+        }
+        news
+    }
+
+    /// Notes the keys that each layer is proved to be under, the upper one's first: of several, the one that was known before.
+    pub(in crate::managed) fn note_keys(&mut self, keys: &[Vec<KeyId>], now: u64) -> bool {
+        let mut news = false;
+        for (layer, keys) in keys.iter().enumerate() {
+            let known = self.proven_key(layer).filter(|known| keys.contains(known));
+            if let Some(key) = known.or(keys.first()).cloned() {
+                news |= self.note_proven(layer, key, now);
+            }
+        }
+        news
+    }
+}
+
+impl EncryptionSet {
+    /// The keys that something in it may be under, the active one first.
+    pub(in crate::managed) fn in_use(&self) -> impl Iterator<Item = &KeyId> {
+        core::iter::once(&self.active_key).chain(&self.previous_keys)
+    }
+}
+
+impl PlatformKeys {
+    /// The keys that something may be under, the active one first.
+    pub(in crate::managed) fn in_use(&self) -> impl Iterator<Item = &KeyId> {
+        core::iter::once(&self.active_key).chain(&self.previous_keys)
+    }
+
+    /// Whether a key was the active one before.
+    pub(in crate::managed) fn knew(&self, key: &KeyId) -> bool {
+        self.previous_keys.contains(key) || self.former_keys.contains(key)
+    }
+}
+
+/// Whether two are versions of one key.
+pub(in crate::managed) fn is_same(a: &KeyId, b: &KeyId) -> bool {
+    (a.vault(), a.key()) == (b.vault(), b.key())
+}
+
+/// Whether a key is a version of the platform's, the one that the service is set up with or one that was used before.
+pub(in crate::managed) fn is_platforms(key: &KeyId, name: &str, known: Option<&PlatformKeys>) -> bool {
+    let known = || known.into_iter().flat_map(|keys| keys.in_use().chain(&keys.former_keys));
+    key.key() == name || known().any(|known| is_same(known, key))
+}

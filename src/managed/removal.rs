@@ -1,0 +1,59 @@
+//! Resources go: out of the store in one step, and then their devices.
+
+use std::sync::Arc;
+
+use super::live::LiveResource;
+use super::records::{Resource, ResourceKind, ResourceName};
+use super::service::Inner;
+use super::sync::write;
+use crate::{Error, Result};
+
+impl Inner {
+    /// Takes resources that nobody uses out of the store, in one step, and their devices away.
+    pub(super) fn remove(&self, resources: &[Resource]) -> Result<()> {
+        // A copy of a disk ends when the disk is removed; of others none is made meanwhile.
+        let others = || resources.iter().filter(|resource| resource.kind != ResourceKind::Disk);
+        others().try_for_each(|resource| self.check_uncopied(&resource.full_name(), resource.chain()))?;
+        let chains: Vec<_> = others().map(|resource| self.chains.of(resource.chain())).collect();
+        let _unread: Vec<_> = chains.iter().map(|chain| write(chain)).collect();
+        let group: Vec<_> = resources.iter().map(|resource| self.registry.of(resource)).collect();
+        let _alone: Vec<_> = group.iter().map(|live| live.changing()).collect();
+        self.remove_live(&group)
+    }
+
+    /// As [`remove`](Self::remove), of what is the caller's to change.
+    pub(super) fn remove_live(&self, group: &[Arc<LiveResource>]) -> Result<()> {
+        let remove = || {
+            group.iter().try_for_each(|live| live.begin_removal())?;
+            self.store.write(|tables| {
+                let resources = group.iter().map(|live| tables.resource_of(&live.name, &live.id));
+                let resources = resources.collect::<Result<Vec<_>>>()?;
+                resources.iter().try_for_each(|resource| tables.remove_resource(resource))?;
+                Ok(resources)
+            })
+        };
+        let removed = remove().inspect_err(|_| group.iter().for_each(|live| live.cancel_removal()))?;
+        group.iter().for_each(|live| live.close());
+        removed.iter().try_for_each(|resource| self.remove_device(&resource.region, &resource.id))
+    }
+
+    /// Refuses to remove what a copy is made of; what else keeps a chain is soon over.
+    pub(super) fn check_uncopied(&self, name: &ResourceName, chain: &str) -> Result<()> {
+        if self.copies.is_held(chain) {
+            return Err(Error::Busy { what: format!("the {name}, of whose disk a snapshot or a copy is made") });
+        }
+        Ok(())
+    }
+
+    /// Removes a device that no resource has.
+    pub(super) fn remove_device(&self, region: &str, id: &str) -> Result<()> {
+        // A store that failed may say at the next start that a resource has it.
+        self.store.check_sound()?;
+        // A change that failed may have come about all the same.
+        if let Some(name) = self.store.name_of(id)? {
+            return Err(Error::Busy { what: format!("the device of the {name}") });
+        }
+        self.backend.remove(region, id)?;
+        self.store.write(|tables| tables.remove_orphan(id))
+    }
+}

@@ -1,0 +1,50 @@
+//! A store is opened, and looked through before it is used.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use redb::ReadableDatabase;
+
+use super::check::StoreCheck;
+use super::contents::Contents;
+use super::engine::Engine;
+use super::errors::{damaged, reading};
+use super::file::{Bytes, StoreFile};
+use super::remains::Remains;
+use super::schema::is_older;
+use super::survey::Survey;
+use super::tables;
+use super::untouched::Untouched;
+use crate::key::{HashAlgorithm, self_test};
+use crate::{Error, Result};
+
+/// The database in the file, its records as this version writes them, and what is noted of them.
+pub(super) fn opened(file: &Arc<StoreFile>) -> Result<(Engine, Contents)> {
+    self_test::hash(HashAlgorithm::Sha256)?; // for the checksums
+    let engine = Engine::open(file)?;
+    let contents = surveyed(&engine)?.sound()?;
+    Ok((engine, contents))
+}
+
+pub(super) fn surveyed(engine: &Engine) -> Result<Survey> {
+    if engine.guarded(|database| is_older(&database.begin_read().map_err(reading)?))? {
+        tables::commit(engine, |tables| tables.seal(), &mut None)?;
+    }
+    engine.guarded(|database| Survey::of(&database.begin_read().map_err(reading)?))
+}
+
+/// Looks at all that is in a store that no service has open. It needn't open, and isn't changed.
+pub(in crate::managed) fn check_file(path: &Path) -> Result<StoreCheck> {
+    let untouched = Untouched::open(path)?;
+    let is_empty = untouched.len().map_err(reading)? == 0;
+    let file = Arc::new(StoreFile::over(path, Box::new(untouched)));
+    let survey = if is_empty { Err(damaged("it is empty")) } else { Engine::open(&file).and_then(|e| surveyed(&e)) };
+    match survey {
+        Ok(survey) => Ok(survey.told()),
+        Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::InvalidData => {
+            let remains = Remains::of(&Untouched::open(path)?).map_err(reading)?;
+            Ok(remains.told(source.to_string()))
+        }
+        Err(e) => Err(e),
+    }
+}

@@ -1,0 +1,62 @@
+//! Locks that a panic of another thread doesn't take away, and locks by name.
+
+use std::collections::HashMap;
+use std::sync::{
+    Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, TryLockError, TryLockResult,
+};
+
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Unless somebody has it.
+pub(super) fn try_lock<T>(mutex: &Mutex<T>) -> Option<MutexGuard<'_, T>> {
+    unless_held(mutex.try_lock())
+}
+
+pub(super) fn read<T>(shared: &RwLock<T>) -> RwLockReadGuard<'_, T> {
+    shared.read().unwrap_or_else(PoisonError::into_inner)
+}
+
+pub(super) fn write<T>(shared: &RwLock<T>) -> RwLockWriteGuard<'_, T> {
+    shared.write().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Unless somebody reads or writes.
+pub(super) fn try_write<T>(shared: &RwLock<T>) -> Option<RwLockWriteGuard<'_, T>> {
+    unless_held(shared.try_write())
+}
+
+pub(super) fn into_inner<T>(mutex: Mutex<T>) -> T {
+    mutex.into_inner().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn unless_held<G>(locked: TryLockResult<G>) -> Option<G> {
+    match locked {
+        Ok(guard) => Some(guard),
+        Err(TryLockError::Poisoned(guard)) => Some(guard.into_inner()),
+        Err(TryLockError::WouldBlock) => None,
+    }
+}
+
+/// Locks by name.
+pub(super) struct Named<T>(Mutex<HashMap<String, Arc<T>>>);
+
+impl<T> Default for Named<T> {
+    fn default() -> Self {
+        Named(Mutex::default())
+    }
+}
+
+impl<T: Default> Named<T> {
+    pub(super) fn of(&self, name: &str) -> Arc<T> {
+        let mut locks = lock(&self.0);
+        locks.retain(|_, lock| Arc::strong_count(lock) > 1);
+        locks.entry(name.to_owned()).or_default().clone()
+    }
+
+    /// Whether anybody has the one of this name.
+    pub(super) fn is_held(&self, name: &str) -> bool {
+        lock(&self.0).get(name).is_some_and(|held| Arc::strong_count(held) > 1)
+    }
+}
