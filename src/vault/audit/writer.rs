@@ -61,14 +61,13 @@ impl AuditWriter {
                     file.set_len(0).map_err(failed)?;
                     len = 0;
                 }
-                let chain = self.find_end(&file, len, &record, known.as_ref()).map_err(failed)?;
-                if !chain.is_whole() {
-                    let path = self.path.display();
-                    tell!(warn, "the audit log {path} ends in something that is no entry; it goes on behind that");
-                }
-                chain
+                self.find_end(&file, len, &record, known.as_ref()).map_err(failed)?
             }
         };
+        if !chain.is_whole() {
+            let path = self.path.display();
+            tell!(warn, "the audit log {path} ends in something that is no entry; it goes on behind that");
+        }
         Ok(Appending { writer: self, known, file, len, chain, before: None })
     }
 
