@@ -2,6 +2,7 @@
 
 #![allow(unsafe_code)]
 
+mod alignment;
 #[cfg(unix)]
 mod fork;
 #[cfg(not(unix))]
@@ -13,6 +14,8 @@ mod fork {
 }
 mod heap;
 mod locked;
+#[cfg(unix)]
+mod mapping;
 mod memory;
 #[cfg(unix)]
 mod pages;
