@@ -1,9 +1,7 @@
 //! Where the data is, as a header says it, and as a device has it.
 
-use core::ops::Range;
-
-use super::Layout;
-use crate::cipher::{CipherSpec, DmCipher};
+use super::layout::{Extent, Layout};
+use crate::cipher::CipherSpec;
 use crate::ondisk::luks::{CryptSegment, Luks1Header, Metadata, Segment, SegmentKind, SegmentSize};
 use crate::{Dek, Error, Result, SectorSize};
 
@@ -33,18 +31,6 @@ struct Piece {
 struct Crypt {
     iv_tweak: u64,
     sector_size: SectorSize,
-}
-
-/// A part of the data that lies in one place of the device.
-pub(super) struct Extent {
-    /// Where it is in the volume, in bytes.
-    pub(super) range: Range<u64>,
-    /// Where it begins on the device, in bytes.
-    pub(super) device_offset: u64,
-    /// The number of its first sector, in units of 512 bytes.
-    pub(super) iv_tweak: u64,
-    /// `None` for what is not encrypted.
-    pub(super) cipher: Option<Box<DmCipher>>,
 }
 
 impl DataArea {

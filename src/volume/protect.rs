@@ -1,26 +1,15 @@
 //! Ways into a volume: made, changed, taken away.
 
-use core::fmt;
 use core::time::Duration;
 use std::sync::{MutexGuard, PoisonError};
 
 use super::headers::{NewKeyslot, StoredHeader};
-use super::{BlockDevice, Volume};
+use super::{BlockDevice, ProtectorId, Volume};
 use crate::approval;
 use crate::arch::wipe_deep_stack;
 use crate::key::{HashAlgorithm, Kdf, KdfKind, KeyVault, Passphrase, Protector, WrappedDek};
 use crate::ondisk::luks::{Priority, Token};
 use crate::{Error, Result};
-
-/// One way into a volume, by its number in the header.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum ProtectorId {
-    /// A keyslot, which a passphrase or key file opens.
-    Keyslot(u32),
-    /// A token of type `atrest`, which a vault opens; or one of another type, which another program understands.
-    Token(u32),
-}
 
 /// What a new keyslot is like. `KeyslotOptions::new()` is right for most.
 #[derive(Debug, Clone)]
@@ -234,14 +223,5 @@ impl<D: BlockDevice> Volume<D> {
 
     pub(super) fn locked_header(&self) -> MutexGuard<'_, StoredHeader> {
         self.header.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl fmt::Display for ProtectorId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            ProtectorId::Keyslot(id) => write!(f, "keyslot {id}"),
-            ProtectorId::Token(id) => write!(f, "token {id}"),
-        }
     }
 }
