@@ -4,7 +4,7 @@ use core::marker::PhantomData;
 use core::mem::ManuallyDrop;
 
 use super::alignment::ALIGNMENT;
-use super::memory::Memory;
+use super::bytes::Memory;
 use crate::Result;
 
 /// A value that lies where secrets lie, and is wiped with its place when it is dropped.

@@ -12,11 +12,11 @@ mod fork {
         1
     }
 }
+mod bytes;
 mod heap;
 mod locked;
 #[cfg(unix)]
 mod mapping;
-mod memory;
 #[cfg(unix)]
 mod pages;
 mod protection;
@@ -31,7 +31,7 @@ use core::fmt;
 use subtle::ConstantTimeEq;
 
 use crate::Result;
-use memory::Memory;
+use bytes::Memory;
 
 /// The number of this process among its ancestors that had secrets; another one after each fork. For layers that hold
 /// locks or handles, which are of no use in a child.
