@@ -4,9 +4,9 @@ use core::fmt;
 use std::borrow::Cow;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::headers::StoredHeader;
+use super::headers::{self, StoredHeader};
 use super::{BlockDevice, DigestInfo, KeyslotInfo, ProtectorId, SegmentInfo, TokenInfo, Volume};
-use crate::ondisk::luks::{Label, LuksVersion, Priority};
+use crate::ondisk::luks::{LuksVersion, Priority};
 use crate::{Error, Result};
 
 /// The header of a volume, locked or open.
@@ -35,9 +35,9 @@ use crate::{Error, Result};
 pub struct Header<'d> {
     device: &'d dyn BlockDevice,
     /// What it says.
-    pub(super) stored: Box<StoredHeader>,
+    pub(super) stored: Box<dyn StoredHeader>,
     /// That of the volume that this is the header of, which changes are made to.
-    volume: Option<&'d Mutex<StoredHeader>>,
+    volume: Option<&'d Mutex<Box<dyn StoredHeader>>>,
     read_only: bool,
 }
 
@@ -48,8 +48,7 @@ impl<'d> Header<'d> {
     /// [`Error::NotLuks`]; [`Error::InvalidHeader`]; [`Error::UnsupportedHeader`]; [`Error::DeviceTooSmall`];
     /// [`Error::Io`].
     pub fn load(device: &'d dyn BlockDevice) -> Result<Self> {
-        let stored = Box::new(StoredHeader::load(device)?);
-        Ok(Header { device, stored, volume: None, read_only: false })
+        Ok(Header { device, stored: headers::load(device)?, volume: None, read_only: false })
     }
 
     /// Takes a way in away. What was in a keyslot's area is overwritten; a token's bytes are, by the new header.
@@ -70,11 +69,7 @@ impl<'d> Header<'d> {
             }
             match id {
                 ProtectorId::Keyslot(id) => stored.remove_keyslot(device, id),
-                ProtectorId::Token(id) => {
-                    let stored = stored.luks2("tokens")?;
-                    stored.check_requirements()?;
-                    stored.update(device, |new| new.metadata.remove_token(id))
-                }
+                ProtectorId::Token(id) => stored.remove_token(device, id),
             }
         })
     }
@@ -87,9 +82,7 @@ impl<'d> Header<'d> {
     pub fn set_priority(&mut self, keyslot: u32, priority: Priority) -> Result<()> {
         self.change(Some(ProtectorId::Keyslot(keyslot)), |stored, device| {
             stored.priority(keyslot)?;
-            let stored = stored.luks2("priorities")?;
-            stored.check_requirements()?;
-            stored.update(device, |new| new.metadata.set_priority(keyslot, priority))
+            stored.set_priority(device, keyslot, priority)
         })
     }
 
@@ -99,16 +92,7 @@ impl<'d> Header<'d> {
     /// [`Error::InvalidOption`]; [`Error::UnsupportedHeader`] in LUKS1, which has no labels; as
     /// [`remove_protector`](Self::remove_protector).
     pub fn set_label(&mut self, label: &str, subsystem: &str) -> Result<()> {
-        self.change(None, |stored, device| {
-            super::format::check_labels(label, subsystem)?;
-            let stored = stored.luks2("labels")?;
-            stored.check_requirements()?;
-            stored.update(device, |new| {
-                (new.binary.label, new.binary.subsystem) =
-                    (Label::new(label.as_bytes()), Label::new(subsystem.as_bytes()));
-                Ok(())
-            })
-        })
+        self.change(None, |stored, device| stored.set_labels(device, label, subsystem))
     }
 
     /// Puts in a token of another program's type, as JSON, byte for byte, and returns its number. A text in it need not be
@@ -118,11 +102,7 @@ impl<'d> Header<'d> {
     /// [`Error::InvalidOption`] when it isn't sound, or of type `atrest`; [`Error::NoRoom`]; [`Error::UnsupportedHeader`]
     /// in LUKS1, which has no tokens; as [`remove_protector`](Self::remove_protector).
     pub fn import_token(&mut self, json: impl AsRef<[u8]>) -> Result<u32> {
-        self.change(None, |stored, device| {
-            let stored = stored.luks2("tokens")?;
-            stored.check_requirements()?;
-            stored.update(device, |new| new.metadata.add_foreign_token(json))
-        })
+        self.change(None, |stored, device| stored.import_token(device, json.as_ref()))
     }
 
     /// Destroys every way in: all keyslots, with all that their room may hold, and all tokens. Nobody gets at the data any
@@ -252,7 +232,7 @@ impl<'d> Header<'d> {
     }
 
     /// Keeps others of this volume from changing the header meanwhile.
-    pub(super) fn hold(&self) -> Option<MutexGuard<'d, StoredHeader>> {
+    pub(super) fn hold(&self) -> Option<MutexGuard<'d, Box<dyn StoredHeader>>> {
         self.volume.map(|volume| volume.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
@@ -261,17 +241,17 @@ impl<'d> Header<'d> {
     fn change<T>(
         &mut self,
         named: Option<ProtectorId>,
-        change: impl FnOnce(&mut StoredHeader, &dyn BlockDevice) -> Result<T>,
+        change: impl FnOnce(&mut dyn StoredHeader, &dyn BlockDevice) -> Result<T>,
     ) -> Result<T> {
         if self.read_only {
             return Err(Error::ReadOnly);
         }
-        let Some(mut held) = self.hold() else { return change(&mut self.stored, self.device) };
-        if named.is_some_and(|id| !held.has_same(id, &self.stored)) {
+        let Some(mut held) = self.hold() else { return change(&mut *self.stored, self.device) };
+        if named.is_some_and(|id| !held.has_same(id, &*self.stored)) {
             return Err(Error::Busy { what: "the header, which was changed since it was asked for,".into() });
         }
-        let changed = change(&mut held, self.device);
-        (*self.stored).clone_from(&held);
+        let changed = change(&mut **held, self.device);
+        self.stored = held.boxed();
         changed
     }
 }
@@ -281,7 +261,7 @@ impl<D: BlockDevice> Volume<D> {
     /// the volume goes on. A change through one is a change of the volume's header; one that names a keyslot or token which
     /// isn't any more what this one says is refused with [`Error::Busy`].
     pub fn header(&self) -> Header<'_> {
-        let stored = Box::new(self.locked_header().clone());
+        let stored = self.locked_header().boxed();
         Header { device: self.header_device(), stored, volume: Some(&self.header), read_only: self.read_only }
     }
 }

@@ -75,7 +75,7 @@ pub struct Volume<D> {
     made_by: Approval,
     /// The blocks that its key had encrypted before.
     used_blocks: u64,
-    header: Mutex<StoredHeader>,
+    header: Mutex<Box<dyn StoredHeader>>,
 }
 
 impl<D: BlockDevice> Volume<D> {

@@ -4,7 +4,7 @@ use core::fmt;
 use std::sync::{Arc, Mutex};
 
 use super::data_area::DataArea;
-use super::headers::StoredHeader;
+use super::headers::{self, StoredHeader};
 use super::unlock::Locked;
 use super::{BlockDevice, Header, Volume};
 use crate::approval::{self, Approval};
@@ -144,7 +144,7 @@ impl OpenOptions {
     /// Finds the DEK, and proves it and the header, as far as these options demand it.
     fn unlock(
         &self,
-        header: &StoredHeader,
+        header: &dyn StoredHeader,
         device: &dyn BlockDevice,
         data: &DataArea,
         credential: Credential<'_>,
@@ -195,7 +195,7 @@ impl Header<'_> {
     fn unlock_unwiped(&self, credential: Credential<'_>, options: &OpenOptions) -> Result<Dek> {
         // Where the data begins doesn't matter.
         let data = self.stored.data_area(true)?;
-        options.unlock(&self.stored, self.device(), &data, credential).map(|(dek, _)| dek)
+        options.unlock(&*self.stored, self.device(), &data, credential).map(|(dek, _)| dek)
     }
 }
 
@@ -223,12 +223,12 @@ impl<D: BlockDevice> Volume<D> {
     fn open_unwiped(device: D, credential: Credential<'_>, options: &OpenOptions) -> Result<Self> {
         let header_device = options.header.clone();
         let on: &dyn BlockDevice = header_device.as_deref().unwrap_or(&device);
-        let mut header = StoredHeader::load(on)?;
+        let mut header = headers::load(on)?;
         let data = header.data_area(header_device.is_some())?;
         if !options.allow_unencrypted {
             data.check_encrypted()?;
         }
-        let (dek, token) = options.unlock(&header, on, &data, credential)?;
+        let (dek, token) = options.unlock(&*header, on, &data, credential)?;
         let device_size = device.size().map_err(|e| Error::io("asking the device for its size", e))?;
         let layout = data.layout(device_size, &dek)?;
         if options.require_locked_memory {

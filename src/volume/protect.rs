@@ -108,7 +108,7 @@ impl KeyslotOptions {
         }
     }
 
-    pub(super) fn keyslot<'a>(&self, kdf: Kdf, passphrase: &'a [u8]) -> NewKeyslot<'a> {
+    pub(super) fn keyslot<'a>(&self, kdf: Kdf, passphrase: Passphrase<'a>) -> NewKeyslot<'a> {
         NewKeyslot { id: self.id, kdf, passphrase, priority: self.priority }
     }
 }
@@ -141,29 +141,21 @@ impl<D: BlockDevice> Volume<D> {
         };
         // Costs are measured while others can use the header.
         let required_hash = self.locked_header().required_hash();
-        let new = options.keyslot(options.resolve(required_hash)?, passphrase.bytes());
+        let new = options.keyslot(options.resolve(required_hash)?, passphrase);
         let mut header = self.locked_header();
-        let id = header.add_keyslot(self.header_device(), &self.data, self.dek.secret(), &new)?;
+        let id = header.add_keyslot(self.header_device(), self.dek.secret(), &new)?;
         Ok(ProtectorId::Keyslot(id))
     }
 
     fn add_token(&self, vault: &dyn KeyVault, key: &str) -> Result<u32> {
-        self.locked_header().luks2("a vault's token")?.check_requirements()?;
+        self.locked_header().check_takes_tokens()?;
         // No lock is held while a vault answers.
         let wrapped = WrappedDek::wrap(vault, key, &self.dek)?;
         let mut header = self.locked_header();
         let like = header.genuine_tokens(&self.dek).into_iter().map(|(_, token)| token).next();
         let (kind, context) = like.map_or_else(Default::default, |token| (token.encryption_type, token.context));
-        let stored = header.luks2("a vault's token")?;
-        let full = || Error::NoRoom("all 32 tokens are taken".into());
-        let id = stored.metadata.free_token_id().ok_or_else(full)?;
-        let mut token = Token::new(kind, &self.dek, wrapped, context, self.layout.size);
-        stored.update(self.header_device(), |new| {
-            token.seal(&self.dek, &new.binary.uuid, &new.metadata);
-            new.metadata.set_token(id, &token);
-            Ok(())
-        })?;
-        Ok(id)
+        let token = Token::new(kind, &self.dek, wrapped, context, self.layout.size);
+        header.add_token(self.header_device(), &self.dek, token, &[])
     }
 
     /// Puts a new passphrase or key file in the place of a keyslot, and returns the number of the new keyslot.
@@ -205,8 +197,8 @@ impl<D: BlockDevice> Volume<D> {
         if options.priority == Priority::Normal {
             options.priority = priority;
         }
-        let new = options.keyslot(kdf, passphrase.bytes());
-        let new = header.add_keyslot(self.header_device(), &self.data, self.dek.secret(), &new)?;
+        let new = options.keyslot(kdf, passphrase);
+        let new = header.add_keyslot(self.header_device(), self.dek.secret(), &new)?;
         header.remove_keyslot(self.header_device(), id)?;
         Ok(new)
     }
@@ -221,7 +213,7 @@ impl<D: BlockDevice> Volume<D> {
         self.header_device.as_deref().unwrap_or(&self.device)
     }
 
-    pub(super) fn locked_header(&self) -> MutexGuard<'_, StoredHeader> {
+    pub(super) fn locked_header(&self) -> MutexGuard<'_, Box<dyn StoredHeader>> {
         self.header.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

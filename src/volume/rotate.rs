@@ -31,22 +31,16 @@ impl<D: BlockDevice> Volume<D> {
         // No lock is held while a vault answers. Where another rotation was faster, this answer may be under a version
         // that the other's caller is free to destroy; so it is asked again.
         let (new_tokens, mut header) = loop {
-            let old = self.tokens_of(&self.locked_header(), vault)?;
+            let old = self.tokens_of(&**self.locked_header(), vault)?;
             let wrap = |(id, old): &(u32, Token)| Ok((*id, self.rewrapped(old, vault)?));
             let new = old.iter().map(wrap).collect::<Result<Vec<_>>>()?;
             let header = self.locked_header();
-            if self.tokens_of(&header, vault)? == old {
+            if self.tokens_of(&**header, vault)? == old {
                 break (new, header);
             }
         };
         let kek = new_tokens[0].1.wrapped.kek.clone();
-        header.luks2("a vault's token")?.update(self.header_device(), |new| {
-            new_tokens.into_iter().try_for_each(|(id, mut token)| {
-                token.seal(&self.dek, &new.binary.uuid, &new.metadata);
-                new.metadata.set_token(id, &token);
-                Ok(())
-            })
-        })?;
+        header.put_tokens(self.header_device(), &self.dek, new_tokens)?;
         Ok(kek)
     }
 
@@ -77,18 +71,9 @@ impl<D: BlockDevice> Volume<D> {
             Some((_, token)) => (token.context.clone(), token.data_size.max(self.layout.size)),
             None => (Vec::new(), self.layout.size),
         };
-        let mut token = Token::new(encryption_type, &self.dek, wrapped, context, data_size);
-        let stored = header.luks2("a vault's token")?;
-        stored.update(self.header_device(), |new| {
-            for (id, _) in &old {
-                new.metadata.remove_token(*id)?;
-            }
-            let full = || Error::NoRoom("all 32 tokens are taken".into());
-            let id = new.metadata.free_token_id().ok_or_else(full)?;
-            token.seal(&self.dek, &new.binary.uuid, &new.metadata);
-            new.metadata.set_token(id, &token);
-            Ok(())
-        })?;
+        let token = Token::new(encryption_type, &self.dek, wrapped, context, data_size);
+        let old: Vec<u32> = old.into_iter().map(|(id, _)| id).collect();
+        header.add_token(self.header_device(), &self.dek, token, &old)?;
         Ok(kek)
     }
 
@@ -118,14 +103,8 @@ impl<D: BlockDevice> Volume<D> {
         if tokens.is_empty() {
             return Ok(());
         }
-        header.luks2("a vault's token")?.update(self.header_device(), |new| {
-            tokens.into_iter().try_for_each(|(id, mut token)| {
-                token.data_size = self.layout.size;
-                token.seal(&self.dek, &new.binary.uuid, &new.metadata);
-                new.metadata.set_token(id, &token);
-                Ok(())
-            })
-        })
+        tokens.iter_mut().for_each(|(_, token)| token.data_size = self.layout.size);
+        header.put_tokens(self.header_device(), &self.dek, tokens)
     }
 
     /// The keys that can unwrap this volume's DEK.
@@ -160,7 +139,7 @@ impl<D: BlockDevice> Volume<D> {
     }
 
     /// The genuine tokens that name `vault`, with their numbers: at least one.
-    fn tokens_of(&self, header: &StoredHeader, vault: &dyn KeyVault) -> Result<Vec<(u32, Token)>> {
+    fn tokens_of(&self, header: &dyn StoredHeader, vault: &dyn KeyVault) -> Result<Vec<(u32, Token)>> {
         let genuine = header.genuine_tokens(&self.dek);
         let wanted = ways_in(&genuine);
         let ours: Vec<_> = genuine.into_iter().filter(|(_, token)| token.wrapped.kek.vault() == vault.id()).collect();

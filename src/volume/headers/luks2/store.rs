@@ -1,21 +1,18 @@
 //! The two copies of a LUKS2 header on a device: found, chosen, repaired, replaced.
 
-mod keyslots;
-mod place;
-
-use crate::ondisk::luks::{BINARY_HEADER, BinaryHeader, HEADER_SIZES, Metadata, Position, Token};
+use super::place::Foreign;
+use crate::ondisk::luks::{BINARY_HEADER, BinaryHeader, HEADER_SIZES, Metadata, Position};
 use crate::volume::BlockDevice;
 use crate::volume::headers::area::{check_written, reserve};
 use crate::volume::signature;
-use crate::{Dek, Error, Result, random};
-use place::Foreign;
+use crate::{Error, Result, random};
 
 /// A header as a device has it.
 #[derive(Debug, Clone)]
-pub(in crate::volume) struct Luks2Store {
+pub(in crate::volume::headers) struct Luks2Store {
     /// The binary header of the newest intact copy. Its salt is that of this copy.
-    pub(in crate::volume) binary: BinaryHeader,
-    pub(in crate::volume) metadata: Metadata,
+    pub(super) binary: BinaryHeader,
+    pub(super) metadata: Metadata,
     /// The salts of both copies.
     salts: [[u8; 64]; 2],
     /// Copies that are damaged or older, in the order in which they are to be written.
@@ -36,14 +33,14 @@ struct Copy {
 
 impl Luks2Store {
     /// A header that no device has yet.
-    pub(in crate::volume) fn new(mut binary: BinaryHeader, metadata: Metadata) -> Result<Self> {
+    pub(super) fn new(mut binary: BinaryHeader, metadata: Metadata) -> Result<Self> {
         let salts = [random::array()?, random::array()?];
         binary.salt = salts[0];
         Ok(Self::found(Copy { binary, metadata }, salts, Vec::new(), None))
     }
 
     /// Reads both copies and takes the newest that is intact. Nothing is written.
-    pub(in crate::volume) fn load(device: &dyn BlockDevice) -> Result<Self> {
+    pub(in crate::volume::headers) fn load(device: &dyn BlockDevice) -> Result<Self> {
         let size = device.size().map_err(|e| Error::io("asking the device for its size", e))?;
         if size < 2 * HEADER_SIZES[0] {
             return Err(Error::DeviceTooSmall { needed: 2 * HEADER_SIZES[0], size });
@@ -89,7 +86,7 @@ impl Luks2Store {
     }
 
     /// Refuses to write where something stands that is no header's.
-    pub(in crate::volume) fn check_foreign(&self) -> Result<()> {
+    pub(super) fn check_foreign(&self) -> Result<()> {
         match &self.foreign {
             Some(foreign) if !self.overwrite_foreign => Err(Error::ForeignData(foreign.to_string())),
             _ => Ok(()),
@@ -97,22 +94,17 @@ impl Luks2Store {
     }
 
     /// Lets the next repair write over whatever is there.
-    pub(in crate::volume) fn overwrite_foreign(&mut self) {
+    pub(super) fn overwrite_foreign(&mut self) {
         self.overwrite_foreign = true;
     }
 
-    /// Proves by its MAC that whoever has the DEK wrote a token of this header, and this header.
-    pub(in crate::volume) fn proves(&self, token: &Token, dek: &Dek) -> Result<()> {
-        token.verify(dek, &self.binary.uuid, &self.metadata)
-    }
-
     /// Whether a copy is damaged or older than the other.
-    pub(in crate::volume) fn needs_repair(&self) -> bool {
+    pub(super) fn needs_repair(&self) -> bool {
         !self.stale.is_empty()
     }
 
     /// Writes damaged or older copies anew from the intact one, with a new salt as section 2.1 wants it.
-    pub(in crate::volume) fn repair(&mut self, device: &dyn BlockDevice) -> Result<()> {
+    pub(super) fn repair(&mut self, device: &dyn BlockDevice) -> Result<()> {
         self.check_foreign()?;
         if self.unsettled {
             // Not as a repair: the other copy may say something else under this number.
@@ -131,7 +123,7 @@ impl Luks2Store {
     /// Writes both copies, one after the other, so that one is intact at every instant.
     ///
     /// The sequence number grows even when writing fails: two different headers never carry the same.
-    pub(in crate::volume) fn store(&mut self, device: &dyn BlockDevice) -> Result<()> {
+    pub(super) fn store(&mut self, device: &dyn BlockDevice) -> Result<()> {
         self.check_foreign()?;
         let seqid = self.later(1)?;
         self.reserve(device)?;
@@ -152,13 +144,13 @@ impl Luks2Store {
 
     /// The sequence number after so many changes. Asked for before the first of them, and before anything is written that
     /// the header is to name: nobody would wipe it when there is no number left.
-    pub(in crate::volume) fn later(&self, changes: u64) -> Result<u64> {
+    pub(super) fn later(&self, changes: u64) -> Result<u64> {
         let end = || Error::UnsupportedHeader("its sequence number has come to an end, 2^64 - 1".into());
         self.binary.seqid.checked_add(changes).ok_or_else(end)
     }
 
     /// Makes sure that nobody else has written the header since it was read or written here; theirs would be lost.
-    pub(in crate::volume) fn check_unchanged(&self, device: &dyn BlockDevice) -> Result<()> {
+    pub(super) fn check_unchanged(&self, device: &dyn BlockDevice) -> Result<()> {
         let found = Self::load(device)?;
         // After an attempt of ours that failed, the device may hold anything up to that attempt's number.
         let ours = if self.unsettled {
@@ -175,12 +167,7 @@ impl Luks2Store {
 
     /// Writes the keyslots of a backup, from which this header was read, then the header, as one that is newer than
     /// `current`, and over its damaged or older copy first.
-    pub(in crate::volume) fn restore(
-        &mut self,
-        device: &dyn BlockDevice,
-        backup: &[u8],
-        current: Option<&Self>,
-    ) -> Result<()> {
+    pub(super) fn restore(&mut self, device: &dyn BlockDevice, backup: &[u8], current: Option<&Self>) -> Result<()> {
         let failed = |e| Error::io("restoring the keyslots", e);
         (self.stale, self.foreign) = (Vec::new(), None);
         if let Some(current) = current {
@@ -196,7 +183,7 @@ impl Luks2Store {
 
     /// Replaces the header by an edited one. Where that fails, the device holds the old or the new one, and this says the
     /// old.
-    pub(in crate::volume) fn update<T>(
+    pub(super) fn update<T>(
         &mut self,
         device: &dyn BlockDevice,
         edit: impl FnOnce(&mut Self) -> Result<T>,
@@ -216,7 +203,7 @@ impl Luks2Store {
     }
 
     /// Refuses to change a header that demands what this library does not know.
-    pub(in crate::volume) fn check_requirements(&self) -> Result<()> {
+    pub(super) fn check_requirements(&self) -> Result<()> {
         let requirements = self.metadata.requirements().join(", ");
         let what = match self.metadata.reencryption() {
             // Flags of segments alone say nothing of how far it is: the data area is refused with them.
@@ -233,7 +220,7 @@ impl Luks2Store {
 
     /// Notes what a failed [`store`](Self::store) of `tried` may have left on the device, which may be old or new. Its
     /// sequence number must not be used again, and the next attempt must know which copy may be broken.
-    pub(in crate::volume) fn after_failed_store(&mut self, tried: Self) {
+    pub(super) fn after_failed_store(&mut self, tried: Self) {
         self.binary.seqid = tried.binary.seqid;
         self.stale = tried.stale;
         self.unsettled = true;

@@ -1,0 +1,272 @@
+//! LUKS2.
+
+mod describe;
+mod keyslots;
+mod place;
+mod segments;
+mod store;
+
+pub(super) use store::Luks2Store;
+
+use core::any::Any;
+use core::ops::Range;
+use std::time::Duration;
+
+use super::{Attempt, FirstProtector, NewHeader, NewKeyslot, StoredHeader};
+use crate::key::HashAlgorithm;
+use crate::ondisk::luks::{
+    BinaryHeader, HEADER_SIZES, Label, LuksVersion, Metadata, NewMetadata, Priority, SALT_LEN, Token, VolumeKeyDigest,
+};
+use crate::volume::data_area::DataArea;
+use crate::volume::{BlockDevice, DigestInfo, KeyslotInfo, SegmentInfo, TokenInfo};
+use crate::{Dek, Error, Result, Secret, random};
+use segments::data_digest;
+
+/// Where the data begins unless told otherwise, as the reference implementation has it.
+const DATA_OFFSET: u64 = 16 << 20;
+const MAX_LABEL: usize = 47;
+
+/// A header that no device has yet.
+pub(super) fn create(new: &NewHeader<'_>) -> Result<Luks2Store> {
+    if !HEADER_SIZES.contains(&new.metadata_size) {
+        let text = "the metadata size must be a power of two from 16 KiB to 4 MiB";
+        return Err(Error::InvalidOption(text.into()));
+    }
+    check_labels(new.label, new.subsystem)?;
+    let digest = VolumeKeyDigest::new(new.key, random::array()?)?;
+    let data_offset = new.data_offset.unwrap_or(if new.detached { 0 } else { DATA_OFFSET });
+    let mut metadata = NewMetadata::new(new.metadata_size, data_offset, new.sector_size.bytes(), digest);
+    metadata.detached = new.detached;
+    metadata.encryption = new.cipher.name().into();
+    let binary = BinaryHeader {
+        header_size: new.metadata_size,
+        seqid: 0,
+        label: Label::new(new.label.as_bytes()),
+        salt: [0; SALT_LEN],
+        uuid: new.uuid.clone(),
+        subsystem: Label::new(new.subsystem.as_bytes()),
+    };
+    Luks2Store::new(binary, Metadata::new(&metadata)?)
+}
+
+fn check_labels(label: &str, subsystem: &str) -> Result<()> {
+    if [label, subsystem].iter().any(|text| text.len() > MAX_LABEL || text.contains('\0')) {
+        return Err(Error::InvalidOption("a label or subsystem has at most 47 bytes, none of them zero".into()));
+    }
+    Ok(())
+}
+
+impl Luks2Store {
+    fn seal(&mut self, dek: &Dek, id: u32, mut token: Token) {
+        token.seal(dek, &self.binary.uuid, &self.metadata);
+        self.metadata.set_token(id, &token);
+    }
+}
+
+impl StoredHeader for Luks2Store {
+    fn boxed(&self) -> Box<dyn StoredHeader> {
+        Box::new(self.clone())
+    }
+
+    fn version(&self) -> LuksVersion {
+        LuksVersion::Luks2
+    }
+
+    fn uuid(&self) -> &str {
+        &self.binary.uuid
+    }
+
+    fn len(&self) -> u64 {
+        let (first, size) = self.keyslots_area();
+        first + size
+    }
+
+    fn data_area(&self, detached: bool) -> Result<DataArea> {
+        self.check_requirements()?;
+        let header_end = if detached { 0 } else { 2 * self.binary.header_size };
+        segments::data_area(&self.metadata, header_end)
+    }
+
+    fn check_requirements(&self) -> Result<()> {
+        Luks2Store::check_requirements(self)
+    }
+
+    fn check_unchanged(&mut self, device: &dyn BlockDevice) -> Result<()> {
+        Luks2Store::check_unchanged(self, device)
+    }
+
+    fn verify(&self, key: &Secret) -> Result<()> {
+        let digest = data_digest(&self.metadata).and_then(|digest| digest.pbkdf2.as_ref());
+        digest.ok_or(Error::WrongKey)?.verify(key)
+    }
+
+    fn key_digest(&self) -> Vec<u8> {
+        let digests = self.metadata.digests().iter();
+        let proofs = digests.filter(|digest| digest.segments.contains(&0)).filter_map(|d| d.pbkdf2.as_ref());
+        proofs.flat_map(|proof| [&proof.digest[..], &proof.salt[..]].concat()).collect()
+    }
+
+    fn digest_cost(&self) -> (u32, Duration) {
+        let Some(digest) = data_digest(&self.metadata).and_then(|digest| digest.pbkdf2.as_ref()) else {
+            return (0, Duration::ZERO);
+        };
+        // By a hash that isn't known nothing is proved.
+        let hash = HashAlgorithm::from_name(&digest.hash);
+        let cost = hash.map_or(Duration::ZERO, |hash| hash.pbkdf2_cost(digest.iterations, digest.digest.len()));
+        (digest.iterations, cost)
+    }
+
+    fn attempts(&self, named: Option<u32>) -> Vec<(u32, Result<Attempt, String>)> {
+        Luks2Store::attempts(self, named)
+    }
+
+    fn ignored(&self) -> Vec<u32> {
+        Luks2Store::ignored(self)
+    }
+
+    fn passphrase_kind(&self) -> &'static str {
+        describe::KIND
+    }
+
+    fn store_new(&mut self, device: &dyn BlockDevice, dek: &Dek, protector: FirstProtector<'_>) -> Result<()> {
+        match protector {
+            FirstProtector::Token(token) => {
+                self.seal(dek, 0, token);
+                self.store(device)
+            }
+            FirstProtector::Keyslot(new) => self.store_with_keyslot(device, dek.secret(), &new),
+        }
+    }
+
+    fn add_keyslot(&mut self, device: &dyn BlockDevice, key: &Secret, new: &NewKeyslot<'_>) -> Result<u32> {
+        Luks2Store::add_keyslot(self, device, key, new)
+    }
+
+    fn remove_keyslot(&mut self, device: &dyn BlockDevice, id: u32) -> Result<()> {
+        Luks2Store::remove_keyslot(self, device, id)
+    }
+
+    fn set_priority(&mut self, device: &dyn BlockDevice, id: u32, priority: Priority) -> Result<()> {
+        self.check_requirements()?;
+        self.update(device, |new| new.metadata.set_priority(id, priority))
+    }
+
+    fn erase(&mut self, device: &dyn BlockDevice) -> Result<()> {
+        Luks2Store::erase(self, device)
+    }
+
+    fn tokens(&self) -> Result<Vec<(u32, Token)>> {
+        self.metadata.tokens()
+    }
+
+    fn proves(&self, token: &Token, dek: &Dek) -> Result<()> {
+        token.verify(dek, &self.binary.uuid, &self.metadata)
+    }
+
+    fn check_takes_tokens(&self) -> Result<()> {
+        self.check_requirements()
+    }
+
+    fn put_tokens(&mut self, device: &dyn BlockDevice, dek: &Dek, tokens: Vec<(u32, Token)>) -> Result<()> {
+        self.update(device, |new| {
+            tokens.into_iter().for_each(|(id, token)| new.seal(dek, id, token));
+            Ok(())
+        })
+    }
+
+    fn add_token(&mut self, device: &dyn BlockDevice, dek: &Dek, token: Token, instead_of: &[u32]) -> Result<u32> {
+        self.update(device, |new| {
+            instead_of.iter().try_for_each(|old| new.metadata.remove_token(*old))?;
+            let full = || Error::NoRoom("all 32 tokens are taken".into());
+            let id = new.metadata.free_token_id().ok_or_else(full)?;
+            new.seal(dek, id, token);
+            Ok(id)
+        })
+    }
+
+    fn import_token(&mut self, device: &dyn BlockDevice, json: &[u8]) -> Result<u32> {
+        self.check_requirements()?;
+        self.update(device, |new| new.metadata.add_foreign_token(json))
+    }
+
+    fn remove_token(&mut self, device: &dyn BlockDevice, id: u32) -> Result<()> {
+        self.check_requirements()?;
+        self.update(device, |new| new.metadata.remove_token(id))
+    }
+
+    fn needs_repair(&self) -> bool {
+        Luks2Store::needs_repair(self)
+    }
+
+    fn unwiped(&self) -> Vec<(u32, Range<u64>)> {
+        Luks2Store::unwiped(self)
+    }
+
+    fn repair_and_wipe(&mut self, device: &dyn BlockDevice) -> Result<()> {
+        self.later(u64::from(!self.unwiped().is_empty()))?;
+        self.repair(device)?;
+        self.finish_wiping(device)
+    }
+
+    fn check_foreign(&self) -> Result<()> {
+        Luks2Store::check_foreign(self)
+    }
+
+    fn overwrite_foreign(&mut self) {
+        Luks2Store::overwrite_foreign(self);
+    }
+
+    fn restore(&mut self, device: &dyn BlockDevice, backup: &[u8], current: Option<&dyn StoredHeader>) -> Result<()> {
+        Luks2Store::restore(self, device, backup, current.and_then(|current| <dyn Any>::downcast_ref(current)))
+    }
+
+    fn labels(&self) -> (&[u8], &[u8]) {
+        (self.binary.label.bytes(), self.binary.subsystem.bytes())
+    }
+
+    fn set_labels(&mut self, device: &dyn BlockDevice, label: &str, subsystem: &str) -> Result<()> {
+        check_labels(label, subsystem)?;
+        self.check_requirements()?;
+        self.update(device, |new| {
+            new.binary.label = Label::new(label.as_bytes());
+            new.binary.subsystem = Label::new(subsystem.as_bytes());
+            Ok(())
+        })
+    }
+
+    fn requirements(&self) -> Vec<String> {
+        self.metadata.requirements().to_vec()
+    }
+
+    fn flags(&self) -> Vec<String> {
+        self.metadata.flags()
+    }
+
+    fn epoch(&self) -> Option<u64> {
+        Some(self.binary.seqid)
+    }
+
+    fn metadata_size(&self) -> u64 {
+        self.binary.header_size
+    }
+
+    fn keyslots_size(&self) -> u64 {
+        self.metadata.keyslots_size()
+    }
+
+    fn keyslot_infos(&self) -> Vec<KeyslotInfo> {
+        self.metadata.keyslots().iter().map(|keyslot| describe::keyslot(&self.metadata, keyslot)).collect()
+    }
+
+    fn token_infos(&self) -> Vec<TokenInfo> {
+        describe::tokens(&self.metadata)
+    }
+
+    fn segment_infos(&self) -> Vec<SegmentInfo> {
+        self.metadata.segments().iter().map(describe::segment).collect()
+    }
+
+    fn digest_infos(&self) -> Vec<DigestInfo> {
+        self.metadata.digests().iter().map(|digest| describe::digest(&self.metadata, digest)).collect()
+    }
+}
