@@ -20,7 +20,7 @@ mod stack;
 mod wiped;
 
 #[cfg(feature = "std")]
-pub(crate) use stack::wipe_deep_stack;
+pub(crate) use stack::on_wiped_stack;
 pub(crate) use stack::{wipe_expansion, wipe_keystream, wipe_stack};
 use wiped::Wiped;
 

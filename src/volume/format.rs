@@ -7,7 +7,7 @@ use super::headers::{self, FirstProtector, NewHeader, StoredHeader, rewrite};
 use super::signature;
 use super::{BlockDevice, KeyslotOptions, Volume};
 use crate::approval::{self, Approval};
-use crate::arch::wipe_deep_stack;
+use crate::arch::on_wiped_stack;
 use crate::cipher::CipherSpec;
 use crate::key::{DekAlgorithm, EncryptionType, Passphrase, Protector, WrappedDek, check_context};
 use crate::ondisk::luks::{HEADER_SIZES, LuksVersion, Token};
@@ -207,14 +207,11 @@ impl<D: BlockDevice> Volume<D> {
     /// doesn't fit in front of the data; what the vault answers; [`Error::NotApproved`]; [`Error::Io`]. Nothing is written before the vault has
     /// wrapped the DEK and unwrapped it again.
     pub fn format(device: D, protector: Protector<'_>, options: &FormatOptions) -> Result<Self> {
-        let (volume, approval) = approval::observe(|| Self::format_unwiped(device, protector, options));
-        wipe_deep_stack();
+        let (volume, approval) = approval::observe(|| on_wiped_stack(|| Self::made(device, protector, options)));
         Ok(Volume { made_by: approval, ..volume? })
     }
 
-    /// Not inlined, so that what it leaves on the stack is below its caller, who wipes it.
-    #[inline(never)]
-    fn format_unwiped(device: D, protector: Protector<'_>, options: &FormatOptions) -> Result<Self> {
+    fn made(device: D, protector: Protector<'_>, options: &FormatOptions) -> Result<Self> {
         options.check()?;
         let header_device = options.header.clone();
         let on: &dyn BlockDevice = header_device.as_deref().unwrap_or(&device);

@@ -8,7 +8,7 @@ use super::headers::{self, StoredHeader};
 use super::unlock::Locked;
 use super::{BlockDevice, Header, Volume};
 use crate::approval::{self, Approval};
-use crate::arch::wipe_deep_stack;
+use crate::arch::on_wiped_stack;
 use crate::key::{Credential, Fingerprint, KdfLimits};
 #[cfg(doc)]
 use crate::ondisk::luks::Priority;
@@ -185,17 +185,11 @@ impl Header<'_> {
     /// # Ok::<(), Error>(())
     /// ```
     pub fn unlock(&self, credential: Credential<'_>, options: &OpenOptions) -> Result<Dek> {
-        let dek = self.unlock_unwiped(credential, options);
-        wipe_deep_stack();
-        dek
-    }
-
-    /// Not inlined, so that what it leaves on the stack is below its caller, who wipes it.
-    #[inline(never)]
-    fn unlock_unwiped(&self, credential: Credential<'_>, options: &OpenOptions) -> Result<Dek> {
-        // Where the data begins doesn't matter.
-        let data = self.stored.data_area(true)?;
-        options.unlock(&*self.stored, self.device(), &data, credential).map(|(dek, _)| dek)
+        on_wiped_stack(|| {
+            // Where the data begins doesn't matter.
+            let data = self.stored.data_area(true)?;
+            options.unlock(&*self.stored, self.device(), &data, credential).map(|(dek, _)| dek)
+        })
     }
 }
 
@@ -213,14 +207,11 @@ impl<D: BlockDevice> Volume<D> {
     /// [`Error::OtherKey`]; [`Error::DeviceTooSmall`] for a truncated device; [`Error::ForeignData`] unless [`hazmat_repair`](OpenOptions::hazmat_repair) is set;
     /// [`Error::MemoryNotLocked`]; [`Error::NotApproved`]; [`Error::Io`].
     pub fn open(device: D, credential: Credential<'_>, options: &OpenOptions) -> Result<Self> {
-        let (volume, approval) = approval::observe(|| Self::open_unwiped(device, credential, options));
-        wipe_deep_stack();
+        let (volume, approval) = approval::observe(|| on_wiped_stack(|| Self::proven(device, credential, options)));
         Ok(Volume { made_by: approval, ..volume? })
     }
 
-    /// Not inlined, so that what it leaves on the stack is below its caller, who wipes it.
-    #[inline(never)]
-    fn open_unwiped(device: D, credential: Credential<'_>, options: &OpenOptions) -> Result<Self> {
+    fn proven(device: D, credential: Credential<'_>, options: &OpenOptions) -> Result<Self> {
         let header_device = options.header.clone();
         let on: &dyn BlockDevice = header_device.as_deref().unwrap_or(&device);
         let mut header = headers::load(on)?;

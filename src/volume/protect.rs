@@ -6,7 +6,7 @@ use std::sync::{MutexGuard, PoisonError};
 use super::headers::{NewKeyslot, StoredHeader};
 use super::{BlockDevice, ProtectorId, Volume};
 use crate::approval;
-use crate::arch::wipe_deep_stack;
+use crate::arch::on_wiped_stack;
 use crate::key::{HashAlgorithm, Kdf, KdfKind, KeyVault, Passphrase, Protector, WrappedDek};
 use crate::ondisk::luks::{Priority, Token};
 use crate::{Error, Result};
@@ -125,26 +125,20 @@ impl<D: BlockDevice> Volume<D> {
     /// [`Error::UnsupportedHeader`] for a vault on LUKS1; [`Error::Busy`] when another program has changed the header
     /// since the volume was opened; what the vault answers; [`Error::Io`].
     pub fn add_protector(&self, protector: Protector<'_>, options: &KeyslotOptions) -> Result<ProtectorId> {
-        let added = self.add_unwiped(protector, options);
-        wipe_deep_stack();
-        added
-    }
-
-    /// Not inlined, so that what it leaves on the stack is below its caller, who wipes it.
-    #[inline(never)]
-    fn add_unwiped(&self, protector: Protector<'_>, options: &KeyslotOptions) -> Result<ProtectorId> {
-        self.check_writable()?;
-        let passphrase = match protector {
-            Protector::Vault(vault, key) => return self.add_token(vault, key).map(ProtectorId::Token),
-            Protector::Passphrase(passphrase) => Passphrase::given(passphrase)?.protecting()?,
-            Protector::KeyFile(path) => Passphrase::read(path)?.protecting()?,
-        };
-        // Costs are measured while others can use the header.
-        let required_hash = self.locked_header().required_hash();
-        let new = options.keyslot(options.resolve(required_hash)?, passphrase);
-        let mut header = self.locked_header();
-        let id = header.add_keyslot(self.header_device(), self.dek.secret(), &new)?;
-        Ok(ProtectorId::Keyslot(id))
+        on_wiped_stack(|| {
+            self.check_writable()?;
+            let passphrase = match protector {
+                Protector::Vault(vault, key) => return self.add_token(vault, key).map(ProtectorId::Token),
+                Protector::Passphrase(passphrase) => Passphrase::given(passphrase)?.protecting()?,
+                Protector::KeyFile(path) => Passphrase::read(path)?.protecting()?,
+            };
+            // Costs are measured while others can use the header.
+            let required_hash = self.locked_header().required_hash();
+            let new = options.keyslot(options.resolve(required_hash)?, passphrase);
+            let mut header = self.locked_header();
+            let id = header.add_keyslot(self.header_device(), self.dek.secret(), &new)?;
+            Ok(ProtectorId::Keyslot(id))
+        })
     }
 
     fn add_token(&self, vault: &dyn KeyVault, key: &str) -> Result<u32> {
@@ -167,40 +161,34 @@ impl<D: BlockDevice> Volume<D> {
     /// # Errors
     /// [`Error::NoSuchProtector`]; and those of [`add_protector`](Self::add_protector).
     pub fn change_keyslot(&self, id: u32, protector: Protector<'_>, options: &KeyslotOptions) -> Result<u32> {
-        let changed = self.change_unwiped(id, protector, options);
-        wipe_deep_stack();
-        changed
-    }
-
-    /// Not inlined, so that what it leaves on the stack is below its caller, who wipes it.
-    #[inline(never)]
-    fn change_unwiped(&self, id: u32, protector: Protector<'_>, options: &KeyslotOptions) -> Result<u32> {
-        self.check_writable()?;
-        let passphrase = match protector {
-            Protector::Passphrase(passphrase) => Passphrase::given(passphrase)?.protecting()?,
-            Protector::KeyFile(path) => Passphrase::read(path)?.protecting()?,
-            Protector::Vault(..) => {
-                return Err(Error::InvalidOption(
-                    "a keyslot takes a passphrase or a key file; add the vault instead".into(),
-                ));
+        on_wiped_stack(|| {
+            self.check_writable()?;
+            let passphrase = match protector {
+                Protector::Passphrase(passphrase) => Passphrase::given(passphrase)?.protecting()?,
+                Protector::KeyFile(path) => Passphrase::read(path)?.protecting()?,
+                Protector::Vault(..) => {
+                    return Err(Error::InvalidOption(
+                        "a keyslot takes a passphrase or a key file; add the vault instead".into(),
+                    ));
+                }
+            };
+            let mut options = options.clone();
+            let header = self.locked_header();
+            header.priority(id)?;
+            let required_hash = header.required_hash();
+            drop(header);
+            let kdf = options.resolve(required_hash)?;
+            // Under one lock, so that what is removed is what was asked for, and no keyslot that got its number since.
+            let mut header = self.locked_header();
+            let priority = header.priority(id)?;
+            if options.priority == Priority::Normal {
+                options.priority = priority;
             }
-        };
-        let mut options = options.clone();
-        let header = self.locked_header();
-        header.priority(id)?;
-        let required_hash = header.required_hash();
-        drop(header);
-        let kdf = options.resolve(required_hash)?;
-        // Under one lock, so that what is removed is what was asked for, and no keyslot that got its number since.
-        let mut header = self.locked_header();
-        let priority = header.priority(id)?;
-        if options.priority == Priority::Normal {
-            options.priority = priority;
-        }
-        let new = options.keyslot(kdf, passphrase);
-        let new = header.add_keyslot(self.header_device(), self.dek.secret(), &new)?;
-        header.remove_keyslot(self.header_device(), id)?;
-        Ok(new)
+            let new = options.keyslot(kdf, passphrase);
+            let new = header.add_keyslot(self.header_device(), self.dek.secret(), &new)?;
+            header.remove_keyslot(self.header_device(), id)?;
+            Ok(new)
+        })
     }
 
     pub(super) fn check_writable(&self) -> Result<()> {
