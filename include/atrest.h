@@ -487,7 +487,7 @@ typedef struct atrest_vault atrest_vault;
 typedef struct {
     // Set by ATREST_UNLOCK_INIT.
     size_t struct_size;
-    // A passphrase of 1 byte to 1 MiB; it needs no zero byte at its end. NULL for none.
+    // A passphrase of 1 byte to 8 MiB; it needs no zero byte at its end. NULL for none.
     const char *passphrase;
     // The length of the passphrase.
     size_t passphrase_len;

@@ -5,7 +5,7 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
 use crate::approval::Approval;
-use crate::arch::wipe_deep_stack;
+use crate::arch::on_wiped_stack;
 use crate::key::{DekAlgorithm, Fingerprint, HashAlgorithm, KeyId, KeyVault, self_test};
 use crate::volume::BlockDevice;
 use crate::{Dek, Envelope, Error, Result, Secret, SectorCipher, SectorSize, SectorUnit, StreamCipher};
@@ -94,9 +94,7 @@ impl FilePrefix {
     /// # Errors
     /// As [`Envelope::seal`]; [`Error::Random`].
     pub fn create(vault: &dyn KeyVault, key: &str, context: &[u8]) -> Result<(Self, Box<StreamCipher>)> {
-        let made = Self::create_unwiped(vault, key, context, DekAlgorithm::Aes256Ctr, Dek::stream_cipher);
-        wipe_deep_stack();
-        made
+        Self::create_with(vault, key, context, DekAlgorithm::Aes256Ctr, Dek::stream_cipher)
     }
 
     /// As [`create`](Self::create), for a file of sectors under AES-256-XTS.
@@ -111,26 +109,24 @@ impl FilePrefix {
         unit: SectorUnit,
     ) -> Result<(Self, Box<SectorCipher>)> {
         let expand = |dek: &Dek, _| dek.sector_cipher(sector_size, unit);
-        let made = Self::create_unwiped(vault, key, context, DekAlgorithm::Aes256Xts, expand);
-        wipe_deep_stack();
-        made
+        Self::create_with(vault, key, context, DekAlgorithm::Aes256Xts, expand)
     }
 
-    /// Not inlined, so that what it leaves on the stack is below its caller, who wipes it.
-    #[inline(never)]
-    fn create_unwiped<C>(
+    fn create_with<C>(
         vault: &dyn KeyVault,
         key: &str,
         context: &[u8],
         algorithm: DekAlgorithm,
         expand: impl FnOnce(&Dek, [u8; NONCE]) -> Result<Box<C>>,
     ) -> Result<(Self, Box<C>)> {
-        let dek = Dek::generate(algorithm)?;
-        let mut nonce = [0; NONCE];
-        nonce.copy_from_slice(Secret::random(NONCE)?.expose());
-        let cipher = expand(&dek, nonce)?;
-        let slot = Slot::sealed(1, nonce, Envelope::seal(&dek, vault, key, context)?, &dek);
-        Ok((FilePrefix { slot, place: 0, expected: None }, cipher))
+        on_wiped_stack(|| {
+            let dek = Dek::generate(algorithm)?;
+            let mut nonce = [0; NONCE];
+            nonce.copy_from_slice(Secret::random(NONCE)?.expose());
+            let cipher = expand(&dek, nonce)?;
+            let slot = Slot::sealed(1, nonce, Envelope::seal(&dek, vault, key, context)?, &dek);
+            Ok((FilePrefix { slot, place: 0, expected: None }, cipher))
+        })
     }
 
     /// The bytes to put in front of the file, [`LEN`](Self::LEN) of them.
@@ -174,9 +170,7 @@ impl FilePrefix {
     /// [`Error::InvalidPrefix`] when a MAC does not match.
     pub fn open(&self, vault: &dyn KeyVault, context: &[u8]) -> Result<Box<StreamCipher>> {
         self.refuse_unless(DekAlgorithm::Aes256Ctr, "a stream")?;
-        let cipher = self.open_unwiped(vault, context, |dek| dek.stream_cipher(self.slot.nonce));
-        wipe_deep_stack();
-        cipher
+        self.open_with(vault, context, |dek| dek.stream_cipher(self.slot.nonce))
     }
 
     /// Has `vault` unwrap the DEK, and gives the cipher for the sectors that follow. How large they are and how they are
@@ -193,22 +187,20 @@ impl FilePrefix {
         unit: SectorUnit,
     ) -> Result<Box<SectorCipher>> {
         self.refuse_unless(DekAlgorithm::Aes256Xts, "sectors")?;
-        let cipher = self.open_unwiped(vault, context, |dek| dek.sector_cipher(sector_size, unit));
-        wipe_deep_stack();
-        cipher
+        self.open_with(vault, context, |dek| dek.sector_cipher(sector_size, unit))
     }
 
-    /// Not inlined, so that what it leaves on the stack is below its caller, who wipes it.
-    #[inline(never)]
-    fn open_unwiped<C>(
+    fn open_with<C>(
         &self,
         vault: &dyn KeyVault,
         context: &[u8],
         expand: impl FnOnce(&Dek) -> Result<Box<C>>,
     ) -> Result<Box<C>> {
-        let dek = self.slot.unseal(vault, context)?;
-        self.expected.map_or(Ok(()), |expected| expected.check(&dek))?;
-        expand(&dek)
+        on_wiped_stack(|| {
+            let dek = self.slot.unseal(vault, context)?;
+            self.expected.map_or(Ok(()), |expected| expected.check(&dek))?;
+            expand(&dek)
+        })
     }
 
     /// Demands this DEK when the file is opened: [`open`](Self::open) and [`open_sectors`](Self::open_sectors) refuse
@@ -223,9 +215,7 @@ impl FilePrefix {
     /// # Errors
     /// As [`open`](Self::open).
     pub fn fingerprint(&self, vault: &dyn KeyVault, context: &[u8]) -> Result<Fingerprint> {
-        let fingerprint = self.slot.unseal(vault, context).and_then(|dek| dek.fingerprint());
-        wipe_deep_stack();
-        fingerprint
+        on_wiped_stack(|| self.slot.unseal(vault, context)?.fingerprint())
     }
 
     /// Before the vault is asked for a DEK that is of no use.
@@ -264,51 +254,46 @@ impl FilePrefix {
     /// [`Error::ForeignData`] where one copy is gone and something else stands in its place, which would be destroyed;
     /// [`Error::Io`], after which the file opens with the old version or the new one.
     pub fn rotate_kek(device: &dyn BlockDevice, vault: &dyn KeyVault, context: &[u8]) -> Result<KeyId> {
-        let kek = Self::rotate_unwiped(device, vault, context);
-        wipe_deep_stack();
-        kek
-    }
-
-    /// Not inlined, so that what it leaves on the stack is below its caller, who wipes it.
-    #[inline(never)]
-    fn rotate_unwiped(device: &dyn BlockDevice, vault: &dyn KeyVault, context: &[u8]) -> Result<KeyId> {
-        let io = |what: &str| {
-            let what = format!("{what} the prefix of a file");
-            move |e| Error::io(what, e)
-        };
-        let size = device.size().map_err(io("looking for"))?;
-        if size < Self::LEN as u64 {
-            return Err(Error::DeviceTooSmall { needed: Self::LEN as u64, size });
-        }
-        let mut bytes = vec![0; Self::LEN];
-        device.read_at(0, &mut bytes).map_err(io("reading"))?;
-        let FilePrefix { slot: old, place, .. } = Self::from_bytes(&bytes)?;
-        if !is_slot_or_blank(&bytes[(1 - place) * SLOT..][..SLOT], &old.to_bytes()) {
-            return Err(Error::ForeignData(format!(
-                "the file's prefix has one copy only; in the place of the other, at byte {}, is something that is neither \
-                 blank nor remains of a prefix: keep it if it is of use, then write the prefix's bytes anew and rotate",
-                (1 - place) * SLOT
-            )));
-        }
-        let dek = old.unseal(vault, context)?;
-        let envelope = Envelope::seal(&dek, vault, old.envelope.kek().key(), context)?;
-        let generation = old.generation.checked_add(1);
-        let generation = generation.ok_or_else(|| Error::InvalidPrefix("its generation can't grow".into()))?;
-        let new = Slot::sealed(generation, old.nonce, envelope, &dek);
-
-        // 1. Over the older copy, or the one that a killed rotation left torn: the other opens the file until this is there.
-        // 2. Over the other, which holds the DEK under the old version.
-        for place in [1 - place, place] {
-            let offset = (place * SLOT) as u64;
-            device.write_at(offset, &new.to_bytes()).map_err(io("writing"))?;
-            device.sync().map_err(io("syncing"))?;
-            let found = &mut bytes[..SLOT];
-            device.read_at(offset, found).map_err(io("reading"))?;
-            if found != new.to_bytes() {
-                return Err(io("writing")(std::io::Error::other("what was written is not what is there")));
+        on_wiped_stack(|| {
+            let io = |what: &str| {
+                let what = format!("{what} the prefix of a file");
+                move |e| Error::io(what, e)
+            };
+            let size = device.size().map_err(io("looking for"))?;
+            if size < Self::LEN as u64 {
+                return Err(Error::DeviceTooSmall { needed: Self::LEN as u64, size });
             }
-        }
-        Ok(new.envelope.kek().clone())
+            let mut bytes = vec![0; Self::LEN];
+            device.read_at(0, &mut bytes).map_err(io("reading"))?;
+            let FilePrefix { slot: old, place, .. } = Self::from_bytes(&bytes)?;
+            if !is_slot_or_blank(&bytes[(1 - place) * SLOT..][..SLOT], &old.to_bytes()) {
+                return Err(Error::ForeignData(format!(
+                    "the file's prefix has one copy only; in the place of the other, at byte {}, is something that is \
+                     neither blank nor remains of a prefix: keep it if it is of use, then write the prefix's bytes anew and rotate",
+                    (1 - place) * SLOT
+                )));
+            }
+            let dek = old.unseal(vault, context)?;
+            let envelope = Envelope::seal(&dek, vault, old.envelope.kek().key(), context)?;
+            let generation = old.generation.checked_add(1);
+            let generation = generation.ok_or_else(|| Error::InvalidPrefix("its generation can't grow".into()))?;
+            let new = Slot::sealed(generation, old.nonce, envelope, &dek);
+
+            // 1. Over the older copy, or the one that a killed rotation left torn: the other opens the file until this is
+            //    there.
+            // 2. Over the other, which holds the DEK under the old version.
+            for place in [1 - place, place] {
+                let offset = (place * SLOT) as u64;
+                device.write_at(offset, &new.to_bytes()).map_err(io("writing"))?;
+                device.sync().map_err(io("syncing"))?;
+                let found = &mut bytes[..SLOT];
+                device.read_at(offset, found).map_err(io("reading"))?;
+                if found != new.to_bytes() {
+                    return Err(io("writing")(std::io::Error::other("what was written is not what is there")));
+                }
+            }
+            Ok(new.envelope.kek().clone())
+        })
     }
 }
 

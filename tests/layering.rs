@@ -311,7 +311,12 @@ impl Module {
                         for _ in 0..inner.len().min(usize::from(import.path[0] == "super")) {
                             import.path.remove(0);
                         }
-                        module.bound.insert(import.name.clone(), import.path.clone());
+                        if import.path == [import.name.clone()] {
+                            // A macro of this file, which gets a path by that.
+                            module.items.insert(import.name.clone());
+                        } else {
+                            module.bound.insert(import.name.clone(), import.path.clone());
+                        }
                     }
                     module.imports.extend(imports);
                     i = end;

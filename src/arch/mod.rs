@@ -24,7 +24,7 @@ mod wiped;
 pub use kind::KernelKind;
 pub(crate) use run::{DataUnits, Direction, Store};
 #[cfg(feature = "std")]
-pub(crate) use stack::wipe_deep_stack;
+pub(crate) use stack::on_wiped_stack;
 pub(crate) use stack::{wipe_expansion, wipe_keystream, wipe_stack};
 use wiped::Wiped;
 

@@ -39,10 +39,17 @@ pub(crate) fn wipe_keystream() {
     if aes_is_wide() { wipe::<WIDE_AES>() } else { wipe::<KEYSTREAM>() }
 }
 
-/// After calls that went deep: hashes, MACs and KDFs of a key.
+/// Makes a call that goes deep (hashes, MACs and KDFs of a key), and wipes what it leaves on the stack.
 #[cfg(feature = "std")]
-pub(crate) fn wipe_deep_stack() {
+pub(crate) fn on_wiped_stack<T>(call: impl FnOnce() -> T) -> T {
+    /// Not inlined, so that all of the call is below its caller, who wipes it.
+    #[inline(never)]
+    fn below<T>(call: impl FnOnce() -> T) -> T {
+        call()
+    }
+    let result = below(call);
     wipe::<DEEP>();
+    result
 }
 
 /// Whether the `aes` crate takes its code for 512 bits here. It asks the CPU, whatever our kernels are denied.

@@ -8,7 +8,7 @@ use super::cbc::{self, Cbc, Iv};
 use super::hctr2::{self, Hctr2};
 use super::{SectorCipher, SectorSize, SectorUnit, check_run, two_buffers};
 use crate::approval::Approval;
-use crate::arch::{Direction, Store, wipe_deep_stack};
+use crate::arch::{Direction, Store, on_wiped_stack};
 use crate::latch::Algorithm;
 use crate::memory::Locked;
 use crate::usage::{self, Counter, KeyUsage};
@@ -127,14 +127,9 @@ impl DmCipher {
     /// [`Error::KeyLength`] for what the cipher doesn't [take](CipherSpec::takes_key); [`Error::EqualKeyHalves`] of an XTS
     /// key; [`Error::SectorSize`] when `sector_size` isn't a multiple of 512; [`Error::SelfTest`]; [`Error::NotApproved`].
     pub fn boxed(spec: CipherSpec, key: &[u8], sector_size: SectorSize) -> Result<Box<Self>> {
-        let cipher = Self::expand(spec, key, sector_size);
-        // Deep, for the hash of the key.
-        wipe_deep_stack();
-        cipher
+        on_wiped_stack(|| Self::expand(spec, key, sector_size))
     }
 
-    /// Not inlined, so that what it leaves on the stack is below its caller, who wipes it.
-    #[inline(never)]
     fn expand(spec: CipherSpec, key: &[u8], sector_size: SectorSize) -> Result<Box<Self>> {
         if !spec.takes_key(key.len()) {
             return Err(Error::KeyLength { len: key.len() });

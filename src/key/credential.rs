@@ -9,7 +9,9 @@ use zeroize::Zeroizing;
 use super::{Dek, KeyVault};
 use crate::{Error, Result, fs};
 
-/// The most bytes of a passphrase or key file: the reference implementation's limit.
+/// The most bytes of a passphrase or key file, 8 MiB, for keyslots and vaults alike.
+///
+/// It is the reference implementation's limit: whatever opens a volume there opens it here.
 pub const MAX_PASSPHRASE: usize = 8 << 20;
 
 /// What opens a volume. One type for every verb.

@@ -63,8 +63,7 @@ impl Dek {
     /// [`Error::Forked`].
     pub fn fingerprint(&self) -> Result<Fingerprint> {
         self.check()?;
-        let derived = self.derive(&format!("{INFO} {}", self.algorithm().name()));
-        crate::arch::wipe_deep_stack();
+        let derived = crate::arch::on_wiped_stack(|| self.derive(&format!("{INFO} {}", self.algorithm().name())));
         let mut bytes = [0; 32];
         bytes.copy_from_slice(derived.expose());
         Ok(Fingerprint(bytes))

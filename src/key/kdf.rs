@@ -8,7 +8,7 @@ use zeroize::Zeroize;
 use super::hash_algorithm::HashAlgorithm;
 use super::self_test;
 use crate::approval::Approval;
-use crate::arch::wipe_deep_stack;
+use crate::arch::on_wiped_stack;
 use crate::{Error, Result, Secret, latch};
 
 /// A key derivation function and what it costs.
@@ -198,14 +198,11 @@ impl Kdf {
             Kdf::Argon2id { .. } => self_test::argon2id(),
         }?;
         let mut out = Secret::zeroed(out_len);
-        let derived = self.derive_unwiped(passphrase, salt, out.expose_mut());
-        wipe_deep_stack();
-        derived.map(|()| out)
+        on_wiped_stack(|| self.derive_to(passphrase, salt, out.expose_mut()))?;
+        Ok(out)
     }
 
-    /// Not inlined, so that what it leaves on the stack is below its caller, who wipes it.
-    #[inline(never)]
-    fn derive_unwiped(&self, passphrase: &[u8], salt: &[u8], out: &mut [u8]) -> Result<()> {
+    fn derive_to(&self, passphrase: &[u8], salt: &[u8], out: &mut [u8]) -> Result<()> {
         let (algorithm, memory_kib, passes, lanes) = match *self {
             Kdf::Pbkdf2 { hash, iterations } => {
                 hash.pbkdf2(passphrase, salt, iterations, out);

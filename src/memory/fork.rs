@@ -8,7 +8,7 @@
 use core::ptr;
 use core::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 
-use super::pages;
+use super::mapping;
 
 /// The mark of this process: a word of a page that is zeros in a child.
 static MARK: AtomicPtr<AtomicU32> = AtomicPtr::new(ptr::null_mut());
@@ -39,7 +39,7 @@ pub(crate) fn generation() -> u32 {
 #[cold]
 fn renew(mark: *mut AtomicU32) -> u32 {
     if mark.is_null() {
-        let page = pages::wiped_on_fork().map_or((&raw const UNMARKED).cast_mut(), |page| page.as_ptr().cast());
+        let page = mapping::wiped_on_fork().map_or((&raw const UNMARKED).cast_mut(), |page| page.as_ptr().cast());
         // Of two threads that are first, one gives the mark; the page of the other stays, one in a process's life.
         let _ = MARK.compare_exchange(ptr::null_mut(), page, Ordering::AcqRel, Ordering::Acquire);
         return generation();

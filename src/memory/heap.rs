@@ -4,7 +4,7 @@ use core::alloc::Layout;
 use core::ptr::NonNull;
 use std::alloc::{alloc_zeroed, dealloc, handle_alloc_error};
 
-use super::memory::ALIGNMENT;
+use super::alignment::ALIGNMENT;
 
 /// `len` zeroed bytes.
 pub(super) fn take(len: usize) -> NonNull<u8> {

@@ -3,7 +3,8 @@
 use core::marker::PhantomData;
 use core::mem::ManuallyDrop;
 
-use super::memory::{ALIGNMENT, Memory};
+use super::alignment::ALIGNMENT;
+use super::bytes::Memory;
 use crate::Result;
 
 /// A value that lies where secrets lie, and is wiped with its place when it is dropped.

@@ -2,6 +2,7 @@
 
 #![allow(unsafe_code)]
 
+mod alignment;
 #[cfg(unix)]
 mod fork;
 #[cfg(not(unix))]
@@ -11,9 +12,11 @@ mod fork {
         1
     }
 }
+mod bytes;
 mod heap;
 mod locked;
-mod memory;
+#[cfg(unix)]
+mod mapping;
 #[cfg(unix)]
 mod pages;
 mod protection;
@@ -28,7 +31,7 @@ use core::fmt;
 use subtle::ConstantTimeEq;
 
 use crate::Result;
-use memory::Memory;
+use bytes::Memory;
 
 /// The number of this process among its ancestors that had secrets; another one after each fork. For layers that hold
 /// locks or handles, which are of no use in a child.

@@ -7,23 +7,16 @@
 //! its owner says otherwise.
 
 use core::ptr::{self, NonNull};
-use core::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicPtr, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use rustix::mm::{MapFlags, ProtFlags, mlock, mmap_anonymous, munmap};
+use super::alignment::ALIGNMENT;
+use super::mapping::{PAGE, lock, map};
+use super::{fork, protection};
 
-use super::fork;
-use super::memory::ALIGNMENT;
-
-/// What is locked at once. Larger pages of the kernel are locked by the first of these.
-const PAGE: usize = 4096;
 /// What is mapped at once, a multiple of the kernel's page everywhere.
 const ARENA: usize = 1 << 20;
 const CLASSES: usize = PAGE / ALIGNMENT;
-
-/// Bytes of pages that are locked, and of those that the kernel refused to lock.
-pub(super) static LOCKED: AtomicU64 = AtomicU64::new(0);
-pub(super) static UNLOCKED: AtomicU64 = AtomicU64::new(0);
 
 /// A part of a shared page, which belongs to one owner until it is [freed](free).
 pub(super) struct Slot {
@@ -87,8 +80,7 @@ fn pages() -> MutexGuard<'static, Inner> {
         let new = Box::into_raw(Box::new(Pages { generation, inner: Mutex::new(inner), _parents: pages }));
         if PAGES.compare_exchange(pages, new, Ordering::AcqRel, Ordering::Acquire).is_ok() {
             // A child has locked nothing yet.
-            LOCKED.store(0, Ordering::Relaxed);
-            UNLOCKED.store(0, Ordering::Relaxed);
+            protection::forget_pages();
         } else {
             // SAFETY: it came from `into_raw` above, and nobody else has seen it.
             drop(unsafe { Box::from_raw(new) });
@@ -147,72 +139,4 @@ impl Inner {
         self.with_room[units - 1].push(number);
         Some(number)
     }
-}
-
-/// A mapping for one secret: its start, its size, and whether it is locked.
-pub(super) fn take_mapping(len: usize) -> Option<(NonNull<u8>, usize, bool)> {
-    let size = len.checked_next_multiple_of(PAGE)?;
-    let start = map(size)?;
-    let locked = lock(start.as_ptr(), size);
-    Some((start, size, locked))
-}
-
-/// Ends a mapping.
-///
-/// # Safety
-/// It came from [`take_mapping`] as it is told here, and nobody uses it any more.
-pub(super) unsafe fn free_mapping(start: NonNull<u8>, size: usize, locked: bool, of_this_process: bool) {
-    // SAFETY: the caller vouches that the mapping is its own.
-    let unmapped = unsafe { munmap(start.as_ptr().cast(), size) };
-    debug_assert!(unmapped.is_ok(), "munmap of an own mapping can't fail");
-    if of_this_process {
-        let count = if locked { &LOCKED } else { &UNLOCKED };
-        count.fetch_sub(size as u64, Ordering::Relaxed);
-    }
-}
-
-/// A page that a child finds full of zeros; `None` where the kernel can't do that.
-pub(super) fn wiped_on_fork() -> Option<NonNull<u8>> {
-    let start = map(PAGE)?;
-    if wipe_on_fork(start.as_ptr(), PAGE) {
-        return Some(start);
-    }
-    // SAFETY: the mapping was made above, and nobody has seen it.
-    let _ = unsafe { munmap(start.as_ptr().cast(), PAGE) };
-    None
-}
-
-fn lock(start: *mut u8, size: usize) -> bool {
-    // SAFETY: the range is within a mapping of ours; locking it changes no memory.
-    let locked = unsafe { mlock(start.cast(), size) }.is_ok();
-    let count = if locked { &LOCKED } else { &UNLOCKED };
-    count.fetch_add(size as u64, Ordering::Relaxed);
-    locked
-}
-
-/// Maps `size` zeroed bytes, a multiple of `PAGE`, kept out of core dumps and from children where the kernel agrees.
-fn map(size: usize) -> Option<NonNull<u8>> {
-    let (access, flags) = (ProtFlags::READ | ProtFlags::WRITE, MapFlags::PRIVATE);
-    // SAFETY: a private anonymous mapping at an address of the kernel's choice touches no memory in use.
-    let start = unsafe { mmap_anonymous(ptr::null_mut(), size, access, flags) }.ok()?;
-    #[cfg(any(target_os = "linux", target_os = "android"))]
-    {
-        use rustix::mm::{Advice, madvise};
-        // SAFETY: the range is the mapping just made; the advice changes core dumps only.
-        let _ = unsafe { madvise(start, size, Advice::LinuxDontDump) };
-        wipe_on_fork(start.cast(), size);
-    }
-    NonNull::new(start.cast())
-}
-
-#[cfg(any(target_os = "linux", target_os = "android"))]
-fn wipe_on_fork(start: *mut u8, size: usize) -> bool {
-    use rustix::mm::{Advice, madvise};
-    // SAFETY: the range is a private anonymous mapping of ours; the advice changes what a child sees only.
-    unsafe { madvise(start.cast(), size, Advice::LinuxWipeOnFork) }.is_ok()
-}
-
-#[cfg(not(any(target_os = "linux", target_os = "android")))]
-fn wipe_on_fork(_start: *mut u8, _size: usize) -> bool {
-    false
 }

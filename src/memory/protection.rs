@@ -2,9 +2,11 @@
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
-#[cfg(unix)]
-use super::pages;
 use crate::{Error, Result};
+
+/// Bytes of pages that are locked, and of those that the kernel refused to lock.
+static LOCKED: AtomicU64 = AtomicU64::new(0);
+static UNLOCKED: AtomicU64 = AtomicU64::new(0);
 
 /// Bytes of secrets on the heap.
 static HEAP: AtomicU64 = AtomicU64::new(0);
@@ -50,17 +52,35 @@ impl MemoryProtection {
 /// # Ok::<(), atrest::Error>(())
 /// ```
 pub fn memory_protection() -> MemoryProtection {
-    let heap = HEAP.load(Ordering::Relaxed);
-    #[cfg(unix)]
-    let (locked, unlocked) = (pages::LOCKED.load(Ordering::Relaxed), pages::UNLOCKED.load(Ordering::Relaxed));
-    #[cfg(not(unix))]
-    let (locked, unlocked) = (0, 0);
+    let [locked, unlocked, heap] = [&LOCKED, &UNLOCKED, &HEAP].map(|count| count.load(Ordering::Relaxed));
     MemoryProtection { locked, unlocked: unlocked + heap }
 }
 
 /// Refuses when a secret may be swapped.
 pub(crate) fn require_locked() -> Result<()> {
     memory_protection().require()
+}
+
+#[cfg(unix)]
+pub(super) fn add_pages(size: usize, locked: bool) {
+    pages(locked).fetch_add(size as u64, Ordering::Relaxed);
+}
+
+#[cfg(unix)]
+pub(super) fn remove_pages(size: usize, locked: bool) {
+    pages(locked).fetch_sub(size as u64, Ordering::Relaxed);
+}
+
+/// In a child, which has no page of its own yet.
+#[cfg(unix)]
+pub(super) fn forget_pages() {
+    LOCKED.store(0, Ordering::Relaxed);
+    UNLOCKED.store(0, Ordering::Relaxed);
+}
+
+#[cfg(unix)]
+fn pages(locked: bool) -> &'static AtomicU64 {
+    if locked { &LOCKED } else { &UNLOCKED }
 }
 
 pub(super) fn add_heap(len: usize) {

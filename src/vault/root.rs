@@ -11,13 +11,12 @@ use subtle::ConstantTimeEq;
 use zeroize::Zeroize;
 
 use super::kek::AES_LEN;
-use crate::key::{self, KeyKind, self_test, wrap};
+use crate::key::{self, KeyKind, MAX_PASSPHRASE, self_test, wrap};
 use crate::{Error, Result, Secret, fs, random};
 
 const SALT: usize = 32;
 const MIN_KEY_FILE: usize = 32;
 const MAX_KEY_FILE: u64 = 1 << 20;
-const MAX_PASSPHRASE: usize = 1 << 20;
 const VERIFIER_INFO: &[u8] = b"atrest vault verifier v1";
 const MAC_INFO: &[u8] = b"atrest vault mac v1";
 const AUDIT_INFO: &[u8] = b"atrest vault audit v1";
@@ -27,7 +26,7 @@ const KEK_INFO: &[u8] = b"atrest vault kek v1";
 #[derive(Clone, Copy)]
 #[non_exhaustive]
 pub enum Unlock<'a> {
-    /// A passphrase, stretched by Argon2id: 1 byte to 1 MiB.
+    /// A passphrase, stretched by Argon2id: 1 byte to [`MAX_PASSPHRASE`].
     Passphrase(&'a [u8]),
     /// A file of at least 32 and at most 2^20 random bytes; see
     /// [`generate_key_file`](crate::FileVault::generate_key_file).
@@ -175,7 +174,7 @@ fn root_key(kdf: &Kdf, salt: &[u8], unlock: Unlock<'_>) -> Result<RootKey> {
     match (kdf, unlock) {
         (Kdf::Argon2id(cost), Unlock::Passphrase(passphrase)) => {
             if !(1..=MAX_PASSPHRASE).contains(&passphrase.len()) {
-                return Err(Error::InvalidOption("a passphrase has 1 byte to 1 MiB".into()));
+                return Err(Error::InvalidOption("a passphrase has 1 byte to 8 MiB".into()));
             }
             let KdfCost { memory_kib, passes, lanes } = *cost;
             root = key::Kdf::Argon2id { memory_kib, passes, lanes }.derive(passphrase, salt, root.len())?;

@@ -1,6 +1,6 @@
 //! Backups of headers: the bytes of the header and its keyslots, as `cryptsetup luksHeaderBackup` makes them.
 
-use super::headers::StoredHeader;
+use super::headers::{self, StoredHeader};
 use super::{BlockDevice, Header, MemoryDevice};
 use crate::{Error, Result};
 
@@ -42,10 +42,10 @@ impl Header<'_> {
     /// [`Error::Io`].
     pub fn restore(device: &dyn BlockDevice, backup: &[u8]) -> Result<()> {
         let backup = Backup::read(backup)?;
-        let current = StoredHeader::load(device)?;
-        backup.check_same(&current)?;
+        let current = headers::load(device)?;
+        backup.check_same(&*current)?;
         current.check_foreign()?;
-        backup.write(device, Some(&current))
+        backup.write(device, Some(&*current))
     }
 
     /// Writes a backup to the start of `device`, whatever it holds: a damaged header, another volume's, data.
@@ -54,20 +54,20 @@ impl Header<'_> {
     /// As [`restore`](Self::restore), for the backup; [`Error::DeviceTooSmall`].
     pub fn hazmat_restore(device: &dyn BlockDevice, backup: &[u8]) -> Result<()> {
         let backup = Backup::read(backup)?;
-        let current = StoredHeader::load(device).ok();
-        backup.write(device, current.as_ref())
+        let current = headers::load(device).ok();
+        backup.write(device, current.as_deref())
     }
 }
 
 /// A backup that was found to be sound.
 struct Backup<'b> {
     bytes: &'b [u8],
-    header: StoredHeader,
+    header: Box<dyn StoredHeader>,
 }
 
 impl<'b> Backup<'b> {
     fn read(bytes: &'b [u8]) -> Result<Self> {
-        let header = StoredHeader::load(&MemoryDevice::from_bytes(bytes.to_vec()))?;
+        let header = headers::load(&MemoryDevice::from_bytes(bytes.to_vec()))?;
         if (bytes.len() as u64) < header.len() {
             return Err(Error::DeviceTooSmall { needed: header.len(), size: bytes.len() as u64 });
         }
@@ -75,7 +75,7 @@ impl<'b> Backup<'b> {
         Ok(Backup { bytes: &bytes[..header.len() as usize], header })
     }
 
-    fn check_same(&self, current: &StoredHeader) -> Result<()> {
+    fn check_same(&self, current: &dyn StoredHeader) -> Result<()> {
         current.check_requirements()?;
         let other = |what: &str, backup: &str, device: &str| {
             Err(Error::OtherHeader(format!("its {what} is {backup}, the header's is {device}")))
@@ -93,14 +93,14 @@ impl<'b> Backup<'b> {
         if self.header.len() != current.len() {
             return other("size", &self.header.len().to_string(), &current.len().to_string());
         }
-        let offset = |header: &StoredHeader| header.segment_infos().first().map_or(0, |segment| segment.offset);
-        if offset(&self.header) != offset(current) {
-            return other("data offset", &offset(&self.header).to_string(), &offset(current).to_string());
+        let offset = |header: &dyn StoredHeader| header.segment_infos().first().map_or(0, |segment| segment.offset);
+        if offset(&*self.header) != offset(current) {
+            return other("data offset", &offset(&*self.header).to_string(), &offset(current).to_string());
         }
         Ok(())
     }
 
-    fn write(mut self, device: &dyn BlockDevice, current: Option<&StoredHeader>) -> Result<()> {
+    fn write(mut self, device: &dyn BlockDevice, current: Option<&dyn StoredHeader>) -> Result<()> {
         let size = device.size().map_err(|e| Error::io("asking the device for its size", e))?;
         if size < self.header.len() {
             return Err(Error::DeviceTooSmall { needed: self.header.len(), size });

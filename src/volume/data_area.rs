@@ -1,98 +1,36 @@
 //! Where the data is, as a header says it, and as a device has it.
 
-use core::ops::Range;
-
-use super::Layout;
-use crate::cipher::{CipherSpec, DmCipher};
-use crate::ondisk::luks::{CryptSegment, Luks1Header, Metadata, Segment, SegmentKind, SegmentSize};
+use super::layout::{Extent, Layout};
+use crate::cipher::CipherSpec;
 use crate::{Dek, Error, Result, SectorSize};
-
-/// What opens what this library doesn't. OPAL drives came with cryptsetup 2.7.
-const ELSEWHERE: &str = "`cryptsetup open` may, on a kernel that has what it needs";
 
 /// The data as a header describes it, checked for what this library can do.
 #[derive(Debug, Clone)]
 pub(super) struct DataArea {
     /// Pieces in the order in which the volume shows them: at least one that is encrypted.
-    pieces: Vec<Piece>,
+    pub(super) pieces: Vec<Piece>,
     /// The cipher of all that is encrypted.
     pub(super) cipher: CipherSpec,
-    /// The number of the digest that proves its key; of no meaning in LUKS1, which has one.
-    pub(super) digest: u32,
 }
 
 #[derive(Debug, Clone)]
-struct Piece {
-    offset: u64,
-    size: SegmentSize,
+pub(super) struct Piece {
+    /// Where it begins on the device, in bytes.
+    pub(super) offset: u64,
+    /// `None` for all that follows.
+    pub(super) size: Option<u64>,
     /// `None` for a piece that is not encrypted.
-    crypt: Option<Crypt>,
+    pub(super) crypt: Option<Crypt>,
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Crypt {
-    iv_tweak: u64,
-    sector_size: SectorSize,
-}
-
-/// A part of the data that lies in one place of the device.
-pub(super) struct Extent {
-    /// Where it is in the volume, in bytes.
-    pub(super) range: Range<u64>,
-    /// Where it begins on the device, in bytes.
-    pub(super) device_offset: u64,
+pub(super) struct Crypt {
     /// The number of its first sector, in units of 512 bytes.
     pub(super) iv_tweak: u64,
-    /// `None` for what is not encrypted.
-    pub(super) cipher: Option<Box<DmCipher>>,
+    pub(super) sector_size: SectorSize,
 }
 
 impl DataArea {
-    /// The data of a LUKS1 header, which has been checked.
-    pub(super) fn of_luks1(header: &Luks1Header) -> Self {
-        let crypt = Crypt { iv_tweak: 0, sector_size: SectorSize::B512 };
-        let offset = u64::from(header.payload_offset) * 512;
-        let piece = Piece { offset, size: SegmentSize::Dynamic, crypt: Some(crypt) };
-        DataArea { pieces: vec![piece], cipher: header.cipher, digest: 0 }
-    }
-
-    /// The data of a LUKS2 header, on a device where it can't begin before `header_end`.
-    pub(super) fn of_luks2(metadata: &Metadata, header_end: u64) -> Result<Self> {
-        let no = |text: String| Err(Error::UnsupportedHeader(text));
-        let mut pieces = Vec::new();
-        let (mut cipher, mut digest) = (None, None);
-        for segment in metadata.segments() {
-            let crypt = match &segment.kind {
-                SegmentKind::Other(kind) if kind == "linear" => None,
-                SegmentKind::Crypt(crypt) => {
-                    let spec = spec(crypt)?;
-                    let proof =
-                        metadata.digests().iter().find(|d| d.pbkdf2.is_some() && d.segments.contains(&segment.id));
-                    let Some(proof) = proof else { return no("no digest of a known type proves its key".into()) };
-                    if *cipher.get_or_insert(spec) != spec || *digest.get_or_insert(proof.id) != proof.id {
-                        return no("its segments have different ciphers or keys".into());
-                    }
-                    Some(checked(crypt)?)
-                }
-                SegmentKind::Other(kind) => {
-                    return no(format!("its segment is of type {kind:?}, not \"crypt\"; {ELSEWHERE}"));
-                }
-            };
-            check_place(segment, crypt.map_or(512, |crypt| crypt.sector_size.bytes()), header_end)?;
-            pieces.push(Piece { offset: segment.offset, size: segment.size, crypt });
-        }
-        let open_ended = pieces.iter().rev().skip(1).any(|piece| piece.size == SegmentSize::Dynamic);
-        if open_ended {
-            return no("a segment that isn't the last has no size".into());
-        }
-        let (Some(cipher), Some(digest)) = (cipher, digest) else {
-            return no("none of its segments is encrypted: they are of type \"linear\"".into());
-        };
-        let proof = metadata.digests().iter().find(|d| d.id == digest).and_then(|d| d.pbkdf2.as_ref());
-        proof.map_or(Ok(()), |proof| proof.check())?;
-        Ok(DataArea { pieces, cipher, digest })
-    }
-
     /// Refuses data of which a part is not encrypted. Nothing authenticates a header of LUKS, so that whoever can write
     /// to the disk can say of any part that it isn't.
     pub(super) fn check_encrypted(&self) -> Result<()> {
@@ -114,12 +52,12 @@ impl DataArea {
         let mut extents = Vec::new();
         let mut size = 0u64;
         for piece in &self.pieces {
-            let wanted = if let SegmentSize::Bytes(size) = piece.size { size } else { unit };
+            let wanted = piece.size.unwrap_or(unit);
             let room = device_size.saturating_sub(piece.offset);
             if room < wanted {
                 return Err(Error::DeviceTooSmall { needed: piece.offset.saturating_add(wanted), size: device_size });
             }
-            let len = if let SegmentSize::Bytes(size) = piece.size { size } else { room / unit * unit };
+            let len = piece.size.unwrap_or(room / unit * unit);
             if !len.is_multiple_of(unit) {
                 return Err(Error::UnsupportedHeader(format!(
                     "a segment of {len} bytes is no whole number of sectors"
@@ -136,36 +74,4 @@ impl DataArea {
         }
         Ok(Layout { extents, size, sector_size })
     }
-}
-
-fn spec(crypt: &CryptSegment) -> Result<CipherSpec> {
-    let spec = CipherSpec::from_name(&crypt.encryption);
-    let unknown = || format!("its cipher is {:?}, which is not known; {ELSEWHERE}", crypt.encryption);
-    spec.ok_or_else(|| Error::UnsupportedHeader(unknown()))
-}
-
-fn checked(crypt: &CryptSegment) -> Result<Crypt> {
-    if crypt.integrity {
-        return Err(Error::UnsupportedHeader(format!("its sectors carry integrity tags; {ELSEWHERE}")));
-    }
-    match crypt.sector_size {
-        size @ (512 | 1024 | 2048 | 4096) => {
-            Ok(Crypt { iv_tweak: crypt.iv_tweak, sector_size: SectorSize::new(size)? })
-        }
-        size => Err(Error::UnsupportedHeader(format!("its sectors have {size} bytes"))),
-    }
-}
-
-fn check_place(segment: &Segment, sector_size: u32, header_end: u64) -> Result<()> {
-    let no = |text: String| Err(Error::UnsupportedHeader(text));
-    if !segment.flags.is_empty() {
-        return no(format!("its segment carries the flags {}", segment.flags.join(", ")));
-    }
-    if !segment.offset.is_multiple_of(512) || segment.offset < header_end {
-        return no(format!("its data begins at byte {}, within the header or a sector", segment.offset));
-    }
-    if matches!(segment.size, SegmentSize::Bytes(n) if n == 0 || !n.is_multiple_of(u64::from(sector_size))) {
-        return no("the size of its segment is no whole number of sectors".into());
-    }
-    Ok(())
 }

@@ -5,7 +5,6 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
-use super::Volume;
 use crate::{Error, Result, fs};
 
 /// A device of bytes that can be read and written anywhere: a file, a disk, an object store's block layer, memory.
@@ -219,28 +218,4 @@ fn range(offset: u64, len: usize, size: usize) -> Option<core::ops::Range<usize>
     let start = usize::try_from(offset).ok()?;
     let end = start.checked_add(len).filter(|&end| end <= size)?;
     Some(start..end)
-}
-
-/// A volume as a device: what another volume can lie on, for two layers of encryption.
-impl<D: BlockDevice> BlockDevice for Volume<D> {
-    fn size(&self) -> io::Result<u64> {
-        Ok(Volume::size(self))
-    }
-
-    fn read_at(&self, offset: u64, bytes: &mut [u8]) -> io::Result<()> {
-        Volume::read_at(self, offset, bytes).map_err(device_error)
-    }
-
-    fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        Volume::write_at(self, offset, bytes).map_err(device_error)
-    }
-
-    fn sync(&self) -> io::Result<()> {
-        Volume::sync(self).map_err(device_error)
-    }
-}
-
-/// What the device below said stays what it was.
-fn device_error(error: Error) -> io::Error {
-    if let Error::Io { source, .. } = error { source } else { io::Error::other(error) }
 }

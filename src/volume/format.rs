@@ -3,17 +3,14 @@
 use core::fmt;
 use std::sync::{Arc, Mutex};
 
-use super::headers::{Luks1Store, Luks2Store, StoredHeader, rewrite};
+use super::headers::{self, FirstProtector, NewHeader, StoredHeader, rewrite};
 use super::signature;
 use super::{BlockDevice, KeyslotOptions, Volume};
 use crate::approval::{self, Approval};
-use crate::arch::wipe_deep_stack;
+use crate::arch::on_wiped_stack;
 use crate::cipher::CipherSpec;
-use crate::key::{DekAlgorithm, EncryptionType, HashAlgorithm, Kdf, Passphrase, Protector, WrappedDek, check_context};
-use crate::ondisk::luks::{
-    BinaryHeader, HEADER_SIZES, Label, Luks1Header, LuksVersion, Metadata, NewMetadata, SALT_LEN, Token,
-    VolumeKeyDigest,
-};
+use crate::key::{DekAlgorithm, EncryptionType, Passphrase, Protector, WrappedDek, check_context};
+use crate::ondisk::luks::{HEADER_SIZES, LuksVersion, Token};
 use crate::{Dek, Error, Result, SectorSize, random};
 
 /// What a new volume is like. `FormatOptions::new()` is right for most.
@@ -37,11 +34,6 @@ pub struct FormatOptions {
 
 /// Alignment of the data, and the least room that the header takes.
 const MIB: u64 = 1 << 20;
-/// Where the data begins unless told otherwise, as the reference implementation has it.
-const LUKS2_DATA_OFFSET: u64 = 16 * MIB;
-/// What the digest of a LUKS1 header costs: the least that the reference implementation takes, since the key is random.
-const LUKS1_ITERATIONS: u32 = 1000;
-const MAX_LABEL: usize = 47;
 
 impl Default for FormatOptions {
     fn default() -> Self {
@@ -171,38 +163,17 @@ impl FormatOptions {
     }
 
     fn check(&self) -> Result<()> {
-        let bad = |text: &str| Err(Error::InvalidOption(text.into()));
-        let luks1 = self.version == LuksVersion::Luks1;
-        if !matches!(self.sector_size.bytes(), 512 | 1024 | 2048 | 4096) || luks1 && self.sector_size.bytes() != 512 {
+        if !matches!(self.sector_size.bytes(), 512 | 1024 | 2048 | 4096) {
             return Err(Error::SectorSize { size: u64::from(self.sector_size.bytes()) });
         }
-        let cipher = self.cipher()?;
-        if luks1 && cipher != CipherSpec::AesXtsPlain64 {
-            return bad("a new volume of LUKS1 is encrypted by XTS");
-        }
+        self.cipher()?;
         let least = if self.header.is_some() { 0 } else { MIB };
         if self.data_offset.is_some_and(|at| !at.is_multiple_of(MIB) || !(least..=128 * MIB).contains(&at)) {
-            return bad("the data offset must be a multiple of 1 MiB from 1 to 128 MiB");
+            let text = "the data offset must be a multiple of 1 MiB from 1 to 128 MiB";
+            return Err(Error::InvalidOption(text.into()));
         }
-        if !HEADER_SIZES.contains(&self.metadata_size) {
-            return bad("the metadata size must be a power of two from 16 KiB to 4 MiB");
-        }
-        if luks1 && self.metadata_size != HEADER_SIZES[0] {
-            return bad("LUKS1 has no other metadata size");
-        }
-        if luks1 && !(self.label.is_empty() && self.subsystem.is_empty()) {
-            return bad("LUKS1 has no labels");
-        }
-        check_labels(&self.label, &self.subsystem)?;
         check_context(&self.context)
     }
-}
-
-pub(super) fn check_labels(label: &str, subsystem: &str) -> Result<()> {
-    if [label, subsystem].iter().any(|text| text.len() > MAX_LABEL || text.contains('\0')) {
-        return Err(Error::InvalidOption("a label or subsystem has at most 47 bytes, none of them zero".into()));
-    }
-    Ok(())
 }
 
 impl fmt::Debug for FormatOptions {
@@ -236,14 +207,11 @@ impl<D: BlockDevice> Volume<D> {
     /// doesn't fit in front of the data; what the vault answers; [`Error::NotApproved`]; [`Error::Io`]. Nothing is written before the vault has
     /// wrapped the DEK and unwrapped it again.
     pub fn format(device: D, protector: Protector<'_>, options: &FormatOptions) -> Result<Self> {
-        let (volume, approval) = approval::observe(|| Self::format_unwiped(device, protector, options));
-        wipe_deep_stack();
+        let (volume, approval) = approval::observe(|| on_wiped_stack(|| Self::made(device, protector, options)));
         Ok(Volume { made_by: approval, ..volume? })
     }
 
-    /// Not inlined, so that what it leaves on the stack is below its caller, who wipes it.
-    #[inline(never)]
-    fn format_unwiped(device: D, protector: Protector<'_>, options: &FormatOptions) -> Result<Self> {
+    fn made(device: D, protector: Protector<'_>, options: &FormatOptions) -> Result<Self> {
         options.check()?;
         let header_device = options.header.clone();
         let on: &dyn BlockDevice = header_device.as_deref().unwrap_or(&device);
@@ -253,10 +221,7 @@ impl<D: BlockDevice> Volume<D> {
         };
         let uuid = uuid::Builder::from_random_bytes(random::array()?).into_uuid();
         let uuid = options.uuid.map_or(uuid, uuid::Uuid::from_bytes).to_string();
-        let mut header = match options.version {
-            LuksVersion::Luks1 => StoredHeader::Luks1(options.luks1(&dek, uuid)?),
-            LuksVersion::Luks2 => StoredHeader::Luks2(options.luks2(&dek, uuid)?),
-        };
+        let mut header = headers::create(options.version, &options.new_header(&dek, uuid)?)?;
         let device_size = device.size().map_err(|e| Error::io("asking the device for its size", e))?;
         let data = header.data_area(header_device.is_some())?;
         let layout = data.layout(device_size, &dek)?;
@@ -273,11 +238,11 @@ impl<D: BlockDevice> Volume<D> {
             return Err(Error::DeviceNotBlank { offset, found });
         }
 
-        let prepared = options.prepare(protector, &dek, &header, layout.size)?;
+        let prepared = options.prepare(protector, &dek, &*header, layout.size)?;
         if used.is_some() {
             wipe(on, room)?;
         }
-        if let Err(e) = header.store_new(on, &data, &dek, prepared) {
+        if let Err(e) = header.store_new(on, &dek, prepared) {
             // Blank again, as far as that goes: a full disk takes a new volume once it has room.
             let _ = wipe(on, room);
             return Err(e);
@@ -297,38 +262,19 @@ impl<D: BlockDevice> Volume<D> {
     }
 }
 
-/// What the first protector of a volume comes to.
-pub(super) enum Prepared<'a> {
-    Token(Token),
-    Keyslot { kdf: Kdf, passphrase: Passphrase<'a>, options: KeyslotOptions },
-}
-
 impl FormatOptions {
-    fn luks2(&self, dek: &Dek, uuid: String) -> Result<Luks2Store> {
-        let digest = VolumeKeyDigest::new(dek.secret(), random::array()?)?;
-        let detached = self.header.is_some();
-        let data_offset = self.data_offset.unwrap_or(if detached { 0 } else { LUKS2_DATA_OFFSET });
-        let mut metadata = NewMetadata::new(self.metadata_size, data_offset, self.sector_size.bytes(), digest);
-        metadata.detached = detached;
-        metadata.encryption = self.cipher()?.name().into();
-        let binary = BinaryHeader {
-            header_size: self.metadata_size,
-            seqid: 0,
-            label: Label::new(self.label.as_bytes()),
-            salt: [0; SALT_LEN],
+    fn new_header<'a>(&'a self, dek: &'a Dek, uuid: String) -> Result<NewHeader<'a>> {
+        Ok(NewHeader {
+            key: dek.secret(),
+            cipher: self.cipher()?,
+            sector_size: self.sector_size,
+            data_offset: self.data_offset,
+            detached: self.header.is_some(),
+            metadata_size: self.metadata_size,
             uuid,
-            subsystem: Label::new(self.subsystem.as_bytes()),
-        };
-        Luks2Store::new(binary, Metadata::new(&metadata)?)
-    }
-
-    fn luks1(&self, dek: &Dek, uuid: String) -> Result<Luks1Store> {
-        let payload = self.data_offset.map(|offset| u32::try_from(offset / 512)).transpose();
-        let payload = payload.map_err(|_| Error::InvalidOption("the data of LUKS1 begins below 2 TiB".into()))?;
-        let detached = self.header.is_some();
-        let (cipher, hash) = (CipherSpec::AesXtsPlain64, HashAlgorithm::Sha256);
-        let header = Luks1Header::new(cipher, hash, dek.secret(), payload, detached, &uuid, LUKS1_ITERATIONS)?;
-        Ok(Luks1Store::new(header))
+            label: &self.label,
+            subsystem: &self.subsystem,
+        })
     }
 
     /// Does what a protector needs before anything is written.
@@ -336,19 +282,16 @@ impl FormatOptions {
         &self,
         protector: Protector<'a>,
         dek: &Dek,
-        header: &StoredHeader,
+        header: &dyn StoredHeader,
         data_size: u64,
-    ) -> Result<Prepared<'a>> {
+    ) -> Result<FirstProtector<'a>> {
         let passphrase = match protector {
             Protector::Vault(vault, key) => {
-                if self.version == LuksVersion::Luks1 {
-                    return Err(Error::InvalidOption(
-                        "LUKS1 has no tokens for a vault; take LUKS2 or a passphrase".into(),
-                    ));
-                }
+                let none = || format!("{} has no tokens for a vault; take LUKS2 or a passphrase", header.version());
+                header.check_takes_tokens().map_err(|_| Error::InvalidOption(none()))?;
                 let wrapped = WrappedDek::wrap(vault, key, dek)?;
                 let token = Token::new(self.encryption_type, dek, wrapped, self.context.clone(), data_size);
-                return Ok(Prepared::Token(token));
+                return Ok(FirstProtector::Token(token));
             }
             Protector::Passphrase(passphrase) => Passphrase::given(passphrase)?.protecting()?,
             Protector::KeyFile(path) => Passphrase::read(path)?.protecting()?,
@@ -357,7 +300,7 @@ impl FormatOptions {
             return Err(Error::InvalidOption("a context needs a vault's token to be kept in".into()));
         }
         let kdf = self.keyslot.resolve(header.required_hash())?;
-        Ok(Prepared::Keyslot { kdf, passphrase, options: self.keyslot.clone() })
+        Ok(FirstProtector::Keyslot(self.keyslot.keyslot(kdf, passphrase)))
     }
 }
 

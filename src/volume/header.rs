@@ -4,9 +4,9 @@ use core::fmt;
 use std::borrow::Cow;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::headers::StoredHeader;
-use super::{BlockDevice, ProtectorId, Volume};
-use crate::ondisk::luks::{Label, LuksVersion, Priority};
+use super::headers::{self, StoredHeader};
+use super::{BlockDevice, DigestInfo, KeyslotInfo, ProtectorId, SegmentInfo, TokenInfo, Volume};
+use crate::ondisk::luks::{LuksVersion, Priority};
 use crate::{Error, Result};
 
 /// The header of a volume, locked or open.
@@ -35,116 +35,10 @@ use crate::{Error, Result};
 pub struct Header<'d> {
     device: &'d dyn BlockDevice,
     /// What it says.
-    pub(super) stored: Box<StoredHeader>,
+    pub(super) stored: Box<dyn StoredHeader>,
     /// That of the volume that this is the header of, which changes are made to.
-    volume: Option<&'d Mutex<StoredHeader>>,
+    volume: Option<&'d Mutex<Box<dyn StoredHeader>>>,
     read_only: bool,
-}
-
-/// A keyslot, as the header describes it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct KeyslotInfo {
-    /// Its number.
-    pub id: u32,
-    /// `luks2` for a passphrase's, `reencrypt`, or what else the header has; `luks1` in LUKS1.
-    pub kind: String,
-    /// The length of the key in it, in bits.
-    pub key_bits: u32,
-    /// When it is tried.
-    pub priority: Priority,
-    /// The key derivation: `pbkdf2`, `argon2i`, `argon2id`, or empty.
-    pub kdf: String,
-    /// The hash of PBKDF2, or empty.
-    pub hash: String,
-    /// Iterations of PBKDF2, or passes of Argon2.
-    pub iterations: u32,
-    /// Memory of Argon2 in KiB.
-    pub memory_kib: u32,
-    /// Lanes of Argon2.
-    pub lanes: u32,
-    /// How its area is encrypted, in dm-crypt's notation.
-    pub cipher: String,
-    /// The length of the key of its area, in bits.
-    pub area_key_bits: u32,
-    /// The salt of the key derivation.
-    pub salt: Vec<u8>,
-    /// The hash of the anti-forensic splitter.
-    pub af_hash: String,
-    /// The stripes of the anti-forensic splitter.
-    pub af_stripes: u32,
-    /// Where its area begins on the device of the header, in bytes.
-    pub area_offset: u64,
-    /// The size of its area in bytes.
-    pub area_size: u64,
-    /// Digests that prove its key.
-    pub digests: Vec<u32>,
-    /// Whether its key is that of the data, by a digest of it.
-    pub holds_data_key: bool,
-}
-
-/// A token, as the header describes it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct TokenInfo {
-    /// Its number.
-    pub id: u32,
-    /// Its type: `atrest` for ours.
-    pub kind: String,
-    /// The keyslots that it is for.
-    pub keyslots: Vec<u32>,
-    /// For a sound token of ours: the URL of the key that wraps the DEK.
-    pub key_url: Option<String>,
-    /// All of it, as JSON as it stands in the header. What of it isn't UTF-8 shows as U+FFFD.
-    pub json: String,
-    /// All of it, byte for byte: what [`import_token`](Header::import_token) takes.
-    pub json_bytes: Vec<u8>,
-}
-
-/// A segment of data, as the header describes it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct SegmentInfo {
-    /// Its number.
-    pub id: u32,
-    /// Its type: `crypt`, `linear`, or another.
-    pub kind: String,
-    /// Where it begins on the device of the data, in bytes.
-    pub offset: u64,
-    /// Its size in bytes, or `None` for all that follows.
-    pub size: Option<u64>,
-    /// The cipher in dm-crypt's notation, or empty.
-    pub cipher: String,
-    /// The sector size in bytes, or 0.
-    pub sector_size: u32,
-    /// The number of its first sector, in units of 512 bytes.
-    pub iv_tweak: u64,
-    /// Its flags.
-    pub flags: Vec<String>,
-}
-
-/// What proves a key, as the header describes it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct DigestInfo {
-    /// Its number; 0 in LUKS1, which has one.
-    pub id: u32,
-    /// Its type: `pbkdf2`, or empty for one that is not known.
-    pub kind: String,
-    /// The hash of PBKDF2.
-    pub hash: String,
-    /// Iterations of PBKDF2.
-    pub iterations: u32,
-    /// The salt.
-    pub salt: Vec<u8>,
-    /// The digest itself.
-    pub digest: Vec<u8>,
-    /// The length of the key that it proves, in bits, as far as LUKS1's header, a keyslot or a token says it; else 0.
-    pub key_bits: u32,
-    /// The keyslots that hold its key.
-    pub keyslots: Vec<u32>,
-    /// The segments that are encrypted with its key. Without one, it is another key than the data's.
-    pub segments: Vec<u32>,
 }
 
 impl<'d> Header<'d> {
@@ -154,8 +48,7 @@ impl<'d> Header<'d> {
     /// [`Error::NotLuks`]; [`Error::InvalidHeader`]; [`Error::UnsupportedHeader`]; [`Error::DeviceTooSmall`];
     /// [`Error::Io`].
     pub fn load(device: &'d dyn BlockDevice) -> Result<Self> {
-        let stored = Box::new(StoredHeader::load(device)?);
-        Ok(Header { device, stored, volume: None, read_only: false })
+        Ok(Header { device, stored: headers::load(device)?, volume: None, read_only: false })
     }
 
     /// Takes a way in away. What was in a keyslot's area is overwritten; a token's bytes are, by the new header.
@@ -176,11 +69,7 @@ impl<'d> Header<'d> {
             }
             match id {
                 ProtectorId::Keyslot(id) => stored.remove_keyslot(device, id),
-                ProtectorId::Token(id) => {
-                    let stored = stored.luks2("tokens")?;
-                    stored.check_requirements()?;
-                    stored.update(device, |new| new.metadata.remove_token(id))
-                }
+                ProtectorId::Token(id) => stored.remove_token(device, id),
             }
         })
     }
@@ -193,9 +82,7 @@ impl<'d> Header<'d> {
     pub fn set_priority(&mut self, keyslot: u32, priority: Priority) -> Result<()> {
         self.change(Some(ProtectorId::Keyslot(keyslot)), |stored, device| {
             stored.priority(keyslot)?;
-            let stored = stored.luks2("priorities")?;
-            stored.check_requirements()?;
-            stored.update(device, |new| new.metadata.set_priority(keyslot, priority))
+            stored.set_priority(device, keyslot, priority)
         })
     }
 
@@ -205,16 +92,7 @@ impl<'d> Header<'d> {
     /// [`Error::InvalidOption`]; [`Error::UnsupportedHeader`] in LUKS1, which has no labels; as
     /// [`remove_protector`](Self::remove_protector).
     pub fn set_label(&mut self, label: &str, subsystem: &str) -> Result<()> {
-        self.change(None, |stored, device| {
-            super::format::check_labels(label, subsystem)?;
-            let stored = stored.luks2("labels")?;
-            stored.check_requirements()?;
-            stored.update(device, |new| {
-                (new.binary.label, new.binary.subsystem) =
-                    (Label::new(label.as_bytes()), Label::new(subsystem.as_bytes()));
-                Ok(())
-            })
-        })
+        self.change(None, |stored, device| stored.set_labels(device, label, subsystem))
     }
 
     /// Puts in a token of another program's type, as JSON, byte for byte, and returns its number. A text in it need not be
@@ -224,11 +102,7 @@ impl<'d> Header<'d> {
     /// [`Error::InvalidOption`] when it isn't sound, or of type `atrest`; [`Error::NoRoom`]; [`Error::UnsupportedHeader`]
     /// in LUKS1, which has no tokens; as [`remove_protector`](Self::remove_protector).
     pub fn import_token(&mut self, json: impl AsRef<[u8]>) -> Result<u32> {
-        self.change(None, |stored, device| {
-            let stored = stored.luks2("tokens")?;
-            stored.check_requirements()?;
-            stored.update(device, |new| new.metadata.add_foreign_token(json))
-        })
+        self.change(None, |stored, device| stored.import_token(device, json.as_ref()))
     }
 
     /// Destroys every way in: all keyslots, with all that their room may hold, and all tokens. Nobody gets at the data any
@@ -358,7 +232,7 @@ impl<'d> Header<'d> {
     }
 
     /// Keeps others of this volume from changing the header meanwhile.
-    pub(super) fn hold(&self) -> Option<MutexGuard<'d, StoredHeader>> {
+    pub(super) fn hold(&self) -> Option<MutexGuard<'d, Box<dyn StoredHeader>>> {
         self.volume.map(|volume| volume.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
@@ -367,17 +241,17 @@ impl<'d> Header<'d> {
     fn change<T>(
         &mut self,
         named: Option<ProtectorId>,
-        change: impl FnOnce(&mut StoredHeader, &dyn BlockDevice) -> Result<T>,
+        change: impl FnOnce(&mut dyn StoredHeader, &dyn BlockDevice) -> Result<T>,
     ) -> Result<T> {
         if self.read_only {
             return Err(Error::ReadOnly);
         }
-        let Some(mut held) = self.hold() else { return change(&mut self.stored, self.device) };
-        if named.is_some_and(|id| !held.has_same(id, &self.stored)) {
+        let Some(mut held) = self.hold() else { return change(&mut *self.stored, self.device) };
+        if named.is_some_and(|id| !held.has_same(id, &*self.stored)) {
             return Err(Error::Busy { what: "the header, which was changed since it was asked for,".into() });
         }
-        let changed = change(&mut held, self.device);
-        (*self.stored).clone_from(&held);
+        let changed = change(&mut **held, self.device);
+        self.stored = held.boxed();
         changed
     }
 }
@@ -387,7 +261,7 @@ impl<D: BlockDevice> Volume<D> {
     /// the volume goes on. A change through one is a change of the volume's header; one that names a keyslot or token which
     /// isn't any more what this one says is refused with [`Error::Busy`].
     pub fn header(&self) -> Header<'_> {
-        let stored = Box::new(self.locked_header().clone());
+        let stored = self.locked_header().boxed();
         Header { device: self.header_device(), stored, volume: Some(&self.header), read_only: self.read_only }
     }
 }

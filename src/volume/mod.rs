@@ -6,6 +6,8 @@ mod device;
 mod format;
 mod header;
 mod headers;
+mod info;
+mod layout;
 mod open;
 mod protect;
 mod rotate;
@@ -14,23 +16,24 @@ mod unlock;
 
 use core::cell::RefCell;
 use core::fmt;
-use core::ops::Range;
 use std::io;
 use std::sync::{Arc, Mutex};
 
 use crate::approval::Approval;
-use crate::cipher::{CipherSpec, DmCipher};
+use crate::cipher::CipherSpec;
 use crate::usage::{self, KeyUsage};
 use crate::{Dek, Error, Result, SectorSize};
-use data_area::{DataArea, Extent};
+use data_area::DataArea;
 use headers::StoredHeader;
+use layout::{Layout, Place};
 
 pub use crate::ondisk::luks::{Label, LuksVersion, Priority};
 pub use device::{BlockDevice, FileDevice, MemoryDevice};
 pub use format::FormatOptions;
-pub use header::{DigestInfo, Header, KeyslotInfo, SegmentInfo, TokenInfo};
+pub use header::Header;
+pub use info::{DigestInfo, KeyslotInfo, ProtectorId, SegmentInfo, TokenInfo};
 pub use open::OpenOptions;
-pub use protect::{KeyslotOptions, ProtectorId};
+pub use protect::KeyslotOptions;
 
 /// How many bytes are encrypted and handed to the device at once: a whole number of sectors of every size.
 const CHUNK: usize = 128 << 10;
@@ -72,16 +75,7 @@ pub struct Volume<D> {
     made_by: Approval,
     /// The blocks that its key had encrypted before.
     used_blocks: u64,
-    header: Mutex<StoredHeader>,
-}
-
-/// Where the data is and how its sectors are numbered.
-struct Layout {
-    /// In the order of the volume's data, which they cover without a gap; at least one.
-    extents: Vec<Extent>,
-    /// The size of the data in bytes, a multiple of the sector size.
-    size: u64,
-    sector_size: SectorSize,
+    header: Mutex<Box<dyn StoredHeader>>,
 }
 
 impl<D: BlockDevice> Volume<D> {
@@ -225,42 +219,28 @@ thread_local! {
     static SCRATCH: RefCell<Vec<Box<[u8]>>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Where a read or write lands, or a part of it.
-struct Place<'a> {
-    /// Which part of the buffer.
-    within: Range<usize>,
-    device_offset: u64,
-    first_sector: u64,
-    cipher: Option<&'a DmCipher>,
+/// A volume as a device: what another volume can lie on, for two layers of encryption.
+impl<D: BlockDevice> BlockDevice for Volume<D> {
+    fn size(&self) -> io::Result<u64> {
+        Ok(Volume::size(self))
+    }
+
+    fn read_at(&self, offset: u64, bytes: &mut [u8]) -> io::Result<()> {
+        Volume::read_at(self, offset, bytes).map_err(device_error)
+    }
+
+    fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        Volume::write_at(self, offset, bytes).map_err(device_error)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        Volume::sync(self).map_err(device_error)
+    }
 }
 
-impl Layout {
-    fn check(&self, offset: u64, len: usize) -> Result<()> {
-        let sector_size = self.sector_size.bytes();
-        if !offset.is_multiple_of(u64::from(sector_size)) || !len.is_multiple_of(sector_size as usize) {
-            return Err(Error::Misaligned { offset, len, sector_size });
-        }
-        if offset.checked_add(len as u64).is_none_or(|end| end > self.size) {
-            return Err(Error::OutOfBounds { offset, len, size: self.size });
-        }
-        Ok(())
-    }
-
-    /// The parts of what [`check`](Self::check) has passed. No sum can wrap: it can't for the whole size either.
-    fn places(&self, offset: u64, len: usize) -> impl Iterator<Item = Place<'_>> {
-        let end = offset + len as u64;
-        let first = self.extents.partition_point(|extent| extent.range.end <= offset);
-        self.extents[first..].iter().take_while(move |extent| extent.range.start < end).map(move |extent| {
-            let (from, to) = (extent.range.start.max(offset), extent.range.end.min(end));
-            let into = from - extent.range.start;
-            Place {
-                within: (from - offset) as usize..(to - offset) as usize,
-                device_offset: extent.device_offset + into,
-                first_sector: extent.iv_tweak + into / 512,
-                cipher: extent.cipher.as_deref(),
-            }
-        })
-    }
+/// What the device below said stays what it was.
+fn device_error(error: Error) -> io::Error {
+    if let Error::Io { source, .. } = error { source } else { io::Error::other(error) }
 }
 
 impl<D> fmt::Debug for Volume<D> {

@@ -4,11 +4,11 @@ use core::fmt;
 use std::sync::{Arc, Mutex};
 
 use super::data_area::DataArea;
-use super::headers::StoredHeader;
+use super::headers::{self, StoredHeader};
 use super::unlock::Locked;
 use super::{BlockDevice, Header, Volume};
 use crate::approval::{self, Approval};
-use crate::arch::wipe_deep_stack;
+use crate::arch::on_wiped_stack;
 use crate::key::{Credential, Fingerprint, KdfLimits};
 #[cfg(doc)]
 use crate::ondisk::luks::Priority;
@@ -144,7 +144,7 @@ impl OpenOptions {
     /// Finds the DEK, and proves it and the header, as far as these options demand it.
     fn unlock(
         &self,
-        header: &StoredHeader,
+        header: &dyn StoredHeader,
         device: &dyn BlockDevice,
         data: &DataArea,
         credential: Credential<'_>,
@@ -185,17 +185,11 @@ impl Header<'_> {
     /// # Ok::<(), Error>(())
     /// ```
     pub fn unlock(&self, credential: Credential<'_>, options: &OpenOptions) -> Result<Dek> {
-        let dek = self.unlock_unwiped(credential, options);
-        wipe_deep_stack();
-        dek
-    }
-
-    /// Not inlined, so that what it leaves on the stack is below its caller, who wipes it.
-    #[inline(never)]
-    fn unlock_unwiped(&self, credential: Credential<'_>, options: &OpenOptions) -> Result<Dek> {
-        // Where the data begins doesn't matter.
-        let data = self.stored.data_area(true)?;
-        options.unlock(&self.stored, self.device(), &data, credential).map(|(dek, _)| dek)
+        on_wiped_stack(|| {
+            // Where the data begins doesn't matter.
+            let data = self.stored.data_area(true)?;
+            options.unlock(&*self.stored, self.device(), &data, credential).map(|(dek, _)| dek)
+        })
     }
 }
 
@@ -213,22 +207,19 @@ impl<D: BlockDevice> Volume<D> {
     /// [`Error::OtherKey`]; [`Error::DeviceTooSmall`] for a truncated device; [`Error::ForeignData`] unless [`hazmat_repair`](OpenOptions::hazmat_repair) is set;
     /// [`Error::MemoryNotLocked`]; [`Error::NotApproved`]; [`Error::Io`].
     pub fn open(device: D, credential: Credential<'_>, options: &OpenOptions) -> Result<Self> {
-        let (volume, approval) = approval::observe(|| Self::open_unwiped(device, credential, options));
-        wipe_deep_stack();
+        let (volume, approval) = approval::observe(|| on_wiped_stack(|| Self::proven(device, credential, options)));
         Ok(Volume { made_by: approval, ..volume? })
     }
 
-    /// Not inlined, so that what it leaves on the stack is below its caller, who wipes it.
-    #[inline(never)]
-    fn open_unwiped(device: D, credential: Credential<'_>, options: &OpenOptions) -> Result<Self> {
+    fn proven(device: D, credential: Credential<'_>, options: &OpenOptions) -> Result<Self> {
         let header_device = options.header.clone();
         let on: &dyn BlockDevice = header_device.as_deref().unwrap_or(&device);
-        let mut header = StoredHeader::load(on)?;
+        let mut header = headers::load(on)?;
         let data = header.data_area(header_device.is_some())?;
         if !options.allow_unencrypted {
             data.check_encrypted()?;
         }
-        let (dek, token) = options.unlock(&header, on, &data, credential)?;
+        let (dek, token) = options.unlock(&*header, on, &data, credential)?;
         let device_size = device.size().map_err(|e| Error::io("asking the device for its size", e))?;
         let layout = data.layout(device_size, &dek)?;
         if options.require_locked_memory {

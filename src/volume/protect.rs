@@ -1,26 +1,15 @@
 //! Ways into a volume: made, changed, taken away.
 
-use core::fmt;
 use core::time::Duration;
 use std::sync::{MutexGuard, PoisonError};
 
 use super::headers::{NewKeyslot, StoredHeader};
-use super::{BlockDevice, Volume};
+use super::{BlockDevice, ProtectorId, Volume};
 use crate::approval;
-use crate::arch::wipe_deep_stack;
+use crate::arch::on_wiped_stack;
 use crate::key::{HashAlgorithm, Kdf, KdfKind, KeyVault, Passphrase, Protector, WrappedDek};
 use crate::ondisk::luks::{Priority, Token};
 use crate::{Error, Result};
-
-/// One way into a volume, by its number in the header.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum ProtectorId {
-    /// A keyslot, which a passphrase or key file opens.
-    Keyslot(u32),
-    /// A token of type `atrest`, which a vault opens; or one of another type, which another program understands.
-    Token(u32),
-}
 
 /// What a new keyslot is like. `KeyslotOptions::new()` is right for most.
 #[derive(Debug, Clone)]
@@ -119,7 +108,7 @@ impl KeyslotOptions {
         }
     }
 
-    pub(super) fn keyslot<'a>(&self, kdf: Kdf, passphrase: &'a [u8]) -> NewKeyslot<'a> {
+    pub(super) fn keyslot<'a>(&self, kdf: Kdf, passphrase: Passphrase<'a>) -> NewKeyslot<'a> {
         NewKeyslot { id: self.id, kdf, passphrase, priority: self.priority }
     }
 }
@@ -136,45 +125,31 @@ impl<D: BlockDevice> Volume<D> {
     /// [`Error::UnsupportedHeader`] for a vault on LUKS1; [`Error::Busy`] when another program has changed the header
     /// since the volume was opened; what the vault answers; [`Error::Io`].
     pub fn add_protector(&self, protector: Protector<'_>, options: &KeyslotOptions) -> Result<ProtectorId> {
-        let added = self.add_unwiped(protector, options);
-        wipe_deep_stack();
-        added
-    }
-
-    /// Not inlined, so that what it leaves on the stack is below its caller, who wipes it.
-    #[inline(never)]
-    fn add_unwiped(&self, protector: Protector<'_>, options: &KeyslotOptions) -> Result<ProtectorId> {
-        self.check_writable()?;
-        let passphrase = match protector {
-            Protector::Vault(vault, key) => return self.add_token(vault, key).map(ProtectorId::Token),
-            Protector::Passphrase(passphrase) => Passphrase::given(passphrase)?.protecting()?,
-            Protector::KeyFile(path) => Passphrase::read(path)?.protecting()?,
-        };
-        // Costs are measured while others can use the header.
-        let required_hash = self.locked_header().required_hash();
-        let new = options.keyslot(options.resolve(required_hash)?, passphrase.bytes());
-        let mut header = self.locked_header();
-        let id = header.add_keyslot(self.header_device(), &self.data, self.dek.secret(), &new)?;
-        Ok(ProtectorId::Keyslot(id))
+        on_wiped_stack(|| {
+            self.check_writable()?;
+            let passphrase = match protector {
+                Protector::Vault(vault, key) => return self.add_token(vault, key).map(ProtectorId::Token),
+                Protector::Passphrase(passphrase) => Passphrase::given(passphrase)?.protecting()?,
+                Protector::KeyFile(path) => Passphrase::read(path)?.protecting()?,
+            };
+            // Costs are measured while others can use the header.
+            let required_hash = self.locked_header().required_hash();
+            let new = options.keyslot(options.resolve(required_hash)?, passphrase);
+            let mut header = self.locked_header();
+            let id = header.add_keyslot(self.header_device(), self.dek.secret(), &new)?;
+            Ok(ProtectorId::Keyslot(id))
+        })
     }
 
     fn add_token(&self, vault: &dyn KeyVault, key: &str) -> Result<u32> {
-        self.locked_header().luks2("a vault's token")?.check_requirements()?;
+        self.locked_header().check_takes_tokens()?;
         // No lock is held while a vault answers.
         let wrapped = WrappedDek::wrap(vault, key, &self.dek)?;
         let mut header = self.locked_header();
         let like = header.genuine_tokens(&self.dek).into_iter().map(|(_, token)| token).next();
         let (kind, context) = like.map_or_else(Default::default, |token| (token.encryption_type, token.context));
-        let stored = header.luks2("a vault's token")?;
-        let full = || Error::NoRoom("all 32 tokens are taken".into());
-        let id = stored.metadata.free_token_id().ok_or_else(full)?;
-        let mut token = Token::new(kind, &self.dek, wrapped, context, self.layout.size);
-        stored.update(self.header_device(), |new| {
-            token.seal(&self.dek, &new.binary.uuid, &new.metadata);
-            new.metadata.set_token(id, &token);
-            Ok(())
-        })?;
-        Ok(id)
+        let token = Token::new(kind, &self.dek, wrapped, context, self.layout.size);
+        header.add_token(self.header_device(), &self.dek, token, &[])
     }
 
     /// Puts a new passphrase or key file in the place of a keyslot, and returns the number of the new keyslot.
@@ -186,40 +161,34 @@ impl<D: BlockDevice> Volume<D> {
     /// # Errors
     /// [`Error::NoSuchProtector`]; and those of [`add_protector`](Self::add_protector).
     pub fn change_keyslot(&self, id: u32, protector: Protector<'_>, options: &KeyslotOptions) -> Result<u32> {
-        let changed = self.change_unwiped(id, protector, options);
-        wipe_deep_stack();
-        changed
-    }
-
-    /// Not inlined, so that what it leaves on the stack is below its caller, who wipes it.
-    #[inline(never)]
-    fn change_unwiped(&self, id: u32, protector: Protector<'_>, options: &KeyslotOptions) -> Result<u32> {
-        self.check_writable()?;
-        let passphrase = match protector {
-            Protector::Passphrase(passphrase) => Passphrase::given(passphrase)?.protecting()?,
-            Protector::KeyFile(path) => Passphrase::read(path)?.protecting()?,
-            Protector::Vault(..) => {
-                return Err(Error::InvalidOption(
-                    "a keyslot takes a passphrase or a key file; add the vault instead".into(),
-                ));
+        on_wiped_stack(|| {
+            self.check_writable()?;
+            let passphrase = match protector {
+                Protector::Passphrase(passphrase) => Passphrase::given(passphrase)?.protecting()?,
+                Protector::KeyFile(path) => Passphrase::read(path)?.protecting()?,
+                Protector::Vault(..) => {
+                    return Err(Error::InvalidOption(
+                        "a keyslot takes a passphrase or a key file; add the vault instead".into(),
+                    ));
+                }
+            };
+            let mut options = options.clone();
+            let header = self.locked_header();
+            header.priority(id)?;
+            let required_hash = header.required_hash();
+            drop(header);
+            let kdf = options.resolve(required_hash)?;
+            // Under one lock, so that what is removed is what was asked for, and no keyslot that got its number since.
+            let mut header = self.locked_header();
+            let priority = header.priority(id)?;
+            if options.priority == Priority::Normal {
+                options.priority = priority;
             }
-        };
-        let mut options = options.clone();
-        let header = self.locked_header();
-        header.priority(id)?;
-        let required_hash = header.required_hash();
-        drop(header);
-        let kdf = options.resolve(required_hash)?;
-        // Under one lock, so that what is removed is what was asked for, and no keyslot that got its number since.
-        let mut header = self.locked_header();
-        let priority = header.priority(id)?;
-        if options.priority == Priority::Normal {
-            options.priority = priority;
-        }
-        let new = options.keyslot(kdf, passphrase.bytes());
-        let new = header.add_keyslot(self.header_device(), &self.data, self.dek.secret(), &new)?;
-        header.remove_keyslot(self.header_device(), id)?;
-        Ok(new)
+            let new = options.keyslot(kdf, passphrase);
+            let new = header.add_keyslot(self.header_device(), self.dek.secret(), &new)?;
+            header.remove_keyslot(self.header_device(), id)?;
+            Ok(new)
+        })
     }
 
     pub(super) fn check_writable(&self) -> Result<()> {
@@ -232,16 +201,7 @@ impl<D: BlockDevice> Volume<D> {
         self.header_device.as_deref().unwrap_or(&self.device)
     }
 
-    pub(super) fn locked_header(&self) -> MutexGuard<'_, StoredHeader> {
+    pub(super) fn locked_header(&self) -> MutexGuard<'_, Box<dyn StoredHeader>> {
         self.header.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl fmt::Display for ProtectorId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            ProtectorId::Keyslot(id) => write!(f, "keyslot {id}"),
-            ProtectorId::Token(id) => write!(f, "token {id}"),
-        }
     }
 }

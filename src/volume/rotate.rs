@@ -3,7 +3,7 @@
 use super::headers::StoredHeader;
 use super::unlock::ways_in;
 use super::{BlockDevice, Volume};
-use crate::arch::wipe_deep_stack;
+use crate::arch::on_wiped_stack;
 use crate::key::{EncryptionType, KeyId, KeyVault, WrappedDek};
 use crate::ondisk::luks::Token;
 use crate::{Error, Result};
@@ -19,35 +19,23 @@ impl<D: BlockDevice> Volume<D> {
     /// when another program has changed the header since the volume was opened; [`Error::Io`], after which the volume
     /// opens with the old version or the new one.
     pub fn rotate_kek(&self, vault: &dyn KeyVault) -> Result<KeyId> {
-        let kek = self.rotate_unwiped(vault);
-        wipe_deep_stack();
-        kek
-    }
-
-    /// Not inlined, so that what it leaves on the stack is below its caller, who wipes it.
-    #[inline(never)]
-    fn rotate_unwiped(&self, vault: &dyn KeyVault) -> Result<KeyId> {
-        self.check_writable()?;
-        // No lock is held while a vault answers. Where another rotation was faster, this answer may be under a version
-        // that the other's caller is free to destroy; so it is asked again.
-        let (new_tokens, mut header) = loop {
-            let old = self.tokens_of(&self.locked_header(), vault)?;
-            let wrap = |(id, old): &(u32, Token)| Ok((*id, self.rewrapped(old, vault)?));
-            let new = old.iter().map(wrap).collect::<Result<Vec<_>>>()?;
-            let header = self.locked_header();
-            if self.tokens_of(&header, vault)? == old {
-                break (new, header);
-            }
-        };
-        let kek = new_tokens[0].1.wrapped.kek.clone();
-        header.luks2("a vault's token")?.update(self.header_device(), |new| {
-            new_tokens.into_iter().try_for_each(|(id, mut token)| {
-                token.seal(&self.dek, &new.binary.uuid, &new.metadata);
-                new.metadata.set_token(id, &token);
-                Ok(())
-            })
-        })?;
-        Ok(kek)
+        on_wiped_stack(|| {
+            self.check_writable()?;
+            // No lock is held while a vault answers. Where another rotation was faster, this answer may be under a version
+            // that the other's caller is free to destroy; so it is asked again.
+            let (new_tokens, mut header) = loop {
+                let old = self.tokens_of(&**self.locked_header(), vault)?;
+                let wrap = |(id, old): &(u32, Token)| Ok((*id, self.rewrapped(old, vault)?));
+                let new = old.iter().map(wrap).collect::<Result<Vec<_>>>()?;
+                let header = self.locked_header();
+                if self.tokens_of(&**header, vault)? == old {
+                    break (new, header);
+                }
+            };
+            let kek = new_tokens[0].1.wrapped.kek.clone();
+            header.put_tokens(self.header_device(), &self.dek, new_tokens)?;
+            Ok(kek)
+        })
     }
 
     /// Puts the volume under one key of one vault, whatever keys it was under: its genuine tokens are replaced by one, and
@@ -60,36 +48,21 @@ impl<D: BlockDevice> Volume<D> {
     /// [`Error::ReadOnly`]; [`Error::UnsupportedHeader`] on LUKS1; what the vault answers; [`Error::Busy`] when another
     /// program has changed the header since the volume was opened; [`Error::Io`].
     pub fn replace_keks(&self, vault: &dyn KeyVault, key: &str, encryption_type: EncryptionType) -> Result<KeyId> {
-        let kek = self.replace_unwiped(vault, key, encryption_type);
-        wipe_deep_stack();
-        kek
-    }
-
-    /// Not inlined, so that what it leaves on the stack is below its caller, who wipes it.
-    #[inline(never)]
-    fn replace_unwiped(&self, vault: &dyn KeyVault, key: &str, encryption_type: EncryptionType) -> Result<KeyId> {
-        self.check_writable()?;
-        let wrapped = WrappedDek::wrap(vault, key, &self.dek)?;
-        let kek = wrapped.kek.clone();
-        let mut header = self.locked_header();
-        let old = header.genuine_tokens(&self.dek);
-        let (context, data_size) = match old.first() {
-            Some((_, token)) => (token.context.clone(), token.data_size.max(self.layout.size)),
-            None => (Vec::new(), self.layout.size),
-        };
-        let mut token = Token::new(encryption_type, &self.dek, wrapped, context, data_size);
-        let stored = header.luks2("a vault's token")?;
-        stored.update(self.header_device(), |new| {
-            for (id, _) in &old {
-                new.metadata.remove_token(*id)?;
-            }
-            let full = || Error::NoRoom("all 32 tokens are taken".into());
-            let id = new.metadata.free_token_id().ok_or_else(full)?;
-            token.seal(&self.dek, &new.binary.uuid, &new.metadata);
-            new.metadata.set_token(id, &token);
-            Ok(())
-        })?;
-        Ok(kek)
+        on_wiped_stack(|| {
+            self.check_writable()?;
+            let wrapped = WrappedDek::wrap(vault, key, &self.dek)?;
+            let kek = wrapped.kek.clone();
+            let mut header = self.locked_header();
+            let old = header.genuine_tokens(&self.dek);
+            let (context, data_size) = match old.first() {
+                Some((_, token)) => (token.context.clone(), token.data_size.max(self.layout.size)),
+                None => (Vec::new(), self.layout.size),
+            };
+            let token = Token::new(encryption_type, &self.dek, wrapped, context, data_size);
+            let old: Vec<u32> = old.into_iter().map(|(id, _)| id).collect();
+            header.add_token(self.header_device(), &self.dek, token, &old)?;
+            Ok(kek)
+        })
     }
 
     /// Records the size that the volume has now, which is returned in bytes, where it is known to have had another: after its
@@ -103,28 +76,17 @@ impl<D: BlockDevice> Volume<D> {
     /// [`Error::ReadOnly`]; [`Error::Busy`] when another program has changed the header since the volume was opened;
     /// [`Error::Io`].
     pub fn record_size(&self) -> Result<u64> {
-        let recorded = self.record_unwiped();
-        wipe_deep_stack();
-        recorded.map(|()| self.layout.size)
-    }
-
-    /// Not inlined, so that what it leaves on the stack is below its caller, who wipes it.
-    #[inline(never)]
-    fn record_unwiped(&self) -> Result<()> {
-        self.check_writable()?;
-        let mut header = self.locked_header();
-        let mut tokens = header.genuine_tokens(&self.dek);
-        tokens.retain(|(_, token)| token.data_size != self.layout.size);
-        if tokens.is_empty() {
-            return Ok(());
-        }
-        header.luks2("a vault's token")?.update(self.header_device(), |new| {
-            tokens.into_iter().try_for_each(|(id, mut token)| {
-                token.data_size = self.layout.size;
-                token.seal(&self.dek, &new.binary.uuid, &new.metadata);
-                new.metadata.set_token(id, &token);
-                Ok(())
-            })
+        on_wiped_stack(|| {
+            self.check_writable()?;
+            let mut header = self.locked_header();
+            let mut tokens = header.genuine_tokens(&self.dek);
+            tokens.retain(|(_, token)| token.data_size != self.layout.size);
+            if tokens.is_empty() {
+                return Ok(self.layout.size);
+            }
+            tokens.iter_mut().for_each(|(_, token)| token.data_size = self.layout.size);
+            header.put_tokens(self.header_device(), &self.dek, tokens)?;
+            Ok(self.layout.size)
         })
     }
 
@@ -160,7 +122,7 @@ impl<D: BlockDevice> Volume<D> {
     }
 
     /// The genuine tokens that name `vault`, with their numbers: at least one.
-    fn tokens_of(&self, header: &StoredHeader, vault: &dyn KeyVault) -> Result<Vec<(u32, Token)>> {
+    fn tokens_of(&self, header: &dyn StoredHeader, vault: &dyn KeyVault) -> Result<Vec<(u32, Token)>> {
         let genuine = header.genuine_tokens(&self.dek);
         let wanted = ways_in(&genuine);
         let ours: Vec<_> = genuine.into_iter().filter(|(_, token)| token.wrapped.kek.vault() == vault.id()).collect();

@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use super::BlockDevice;
 use super::data_area::DataArea;
-use super::headers::{Attempt, StoredHeader, read_area};
+use super::headers::{Attempt, StoredHeader};
 use crate::key::{Credential, DekAlgorithm, KdfLimits, KeyVault, Passphrase, too_long};
 use crate::ondisk::luks::Token;
 use crate::{Dek, Error, Result};
 
 /// A locked volume: its header, and what of it matters here.
 pub(super) struct Locked<'a> {
-    pub(super) header: &'a StoredHeader,
+    pub(super) header: &'a dyn StoredHeader,
     /// The device that the header is on.
     pub(super) device: &'a dyn BlockDevice,
     pub(super) data: &'a DataArea,
@@ -32,7 +32,7 @@ impl Locked<'_> {
             Credential::Passphrase(passphrase) => self.by_passphrase(Passphrase::given(passphrase)?.bytes())?,
             Credential::KeyFile(path) => self.by_passphrase(Passphrase::read(path)?.bytes())?,
             Credential::Dek(dek) => {
-                self.header.verify(self.data, dek.secret())?;
+                self.header.verify(dek.secret())?;
                 // The same bytes may have been given as a key of another algorithm of that length.
                 match DekAlgorithm::for_cipher(self.data.cipher, dek.algorithm().key_len()) {
                     Some(algorithm) => Dek::from_secret(algorithm, dek.secret().clone())?,
@@ -84,16 +84,16 @@ impl Locked<'_> {
         let Some(dek) = token.wrapped.unwrap(vault, algorithm, |_| Error::TamperedHeader)? else { return Ok(None) };
         // The MAC first: it costs the same whatever the header asks for, and the digest does not.
         self.header.proves(token, &dek)?;
-        self.header.verify(self.data, dek.secret())?;
+        self.header.verify(dek.secret())?;
         Ok(Some(dek))
     }
 
     fn by_passphrase(&self, passphrase: &[u8]) -> Result<Dek> {
-        let attempts = self.header.attempts(self.data, self.keyslot);
+        let attempts = self.header.attempts(self.keyslot);
         if attempts.is_empty() {
             return Err(Error::NoSuchProtector(match self.keyslot {
                 Some(id) => format!("this volume's key has no keyslot {id}"),
-                None => match self.header.ignored(self.data).as_slice() {
+                None => match self.header.ignored().as_slice() {
                     [] => "no keyslot opens by a passphrase; this volume takes another credential".into(),
                     [id] => {
                         format!("keyslot {id} is tried only when it is named (`keyslot`): its priority is 'ignore'")
@@ -105,12 +105,12 @@ impl Locked<'_> {
             }));
         }
         let mut budget = Budget::new(&self.limits, self.keyslot.is_some());
-        let digest = self.header.digest_cost(self.data);
+        let digest = self.header.digest_cost();
         let mut unusable = Vec::new();
         let (mut tried, mut refused) = (false, None);
         for (id, attempt) in attempts {
             let affordable = attempt.and_then(|attempt| {
-                let spent = attempt.kdf.check(&self.limits).and_then(|()| budget.spend(&attempt, digest));
+                let spent = attempt.check(&self.limits).and_then(|()| budget.spend(&attempt, digest));
                 spent.map(|()| attempt).map_err(|what| format!("keyslot {id}: {what}"))
             });
             match affordable {
@@ -141,11 +141,9 @@ impl Locked<'_> {
 
     /// `None` when the passphrase isn't this keyslot's.
     fn by_keyslot(&self, attempt: &Attempt, passphrase: &[u8]) -> Result<Option<Dek>> {
-        let Attempt { kdf, material, salt, offset } = attempt;
-        let Some(algorithm) = DekAlgorithm::for_cipher(self.data.cipher, material.key_len) else { return Ok(None) };
-        let area = read_area(self.device, *offset, material.len())?;
-        let key = material.open(area, kdf, passphrase, salt)?;
-        match self.header.verify(self.data, &key) {
+        let Some(algorithm) = DekAlgorithm::for_cipher(self.data.cipher, attempt.key_len()) else { return Ok(None) };
+        let key = attempt.open(self.device, passphrase)?;
+        match self.header.verify(&key) {
             Ok(()) => Dek::from_secret(algorithm, key).map(Some),
             Err(Error::WrongKey) => Ok(None),
             Err(e) => Err(e),
@@ -177,7 +175,7 @@ impl Budget {
                  most {most} are allowed; raise `KdfLimits::max_pbkdf2_iterations`"
             ));
         }
-        let cost = attempt.kdf.cost(attempt.material.area_key_len).saturating_add(digest);
+        let cost = attempt.cost().saturating_add(digest);
         let spent = self.spent.saturating_add(cost);
         if let Some(whole) = self.whole.filter(|whole| spent > *whole) {
             let others = if self.spent.is_zero() { "" } else { "with the keyslots before it, " };

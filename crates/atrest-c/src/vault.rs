@@ -49,7 +49,7 @@ pub struct atrest_vault;
 pub struct atrest_unlock {
     /// Set by ATREST_UNLOCK_INIT.
     pub struct_size: usize,
-    /// A passphrase of 1 byte to 1 MiB; it needs no zero byte at its end. NULL for none.
+    /// A passphrase of 1 byte to 8 MiB; it needs no zero byte at its end. NULL for none.
     pub passphrase: *const c_char,
     /// The length of the passphrase.
     pub passphrase_len: usize,

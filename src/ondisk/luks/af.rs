@@ -8,6 +8,9 @@ use zeroize::{Zeroize, Zeroizing};
 use crate::key::{HashAlgorithm, self_test};
 use crate::{Error, Result, Secret, random};
 
+/// How many stripes a key is spread over: neither version of LUKS has another number.
+pub(crate) const STRIPES: u32 = 4000;
+
 /// Spreads `key` over `stripes` stripes of its own length.
 pub(crate) fn split(key: &[u8], stripes: u32, hash: HashAlgorithm) -> Result<Zeroizing<Vec<u8>>> {
     self_test::hash(hash)?;

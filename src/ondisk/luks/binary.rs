@@ -4,7 +4,8 @@ use std::borrow::Cow;
 
 use sha2::{Digest, Sha256};
 
-use super::BINARY_HEADER;
+/// The size of the binary header in bytes (section 2.1); the JSON area follows it.
+pub const BINARY_HEADER: usize = 4096;
 
 /// Sizes that one copy of the header, with its JSON area, can have in bytes (table 1). The second copy starts at this
 /// offset.

@@ -1,6 +1,6 @@
 //! The header of LUKS1 (specification 1.2.3; sections named here are its sections). It has no checksum and one copy.
 
-use super::{Material, VolumeKeyDigest};
+use super::{Material, STRIPES, VolumeKeyDigest};
 use crate::cipher::CipherSpec;
 use crate::key::{HashAlgorithm, Kdf};
 use crate::{Error, Result, Secret, random};
@@ -9,7 +9,6 @@ const MAGIC: [u8; 6] = *b"LUKS\xba\xbe";
 const VERSION: u16 = 1;
 const ENABLED: u32 = 0x00AC_71F3;
 const DISABLED: u32 = 0x0000_DEAD;
-const STRIPES: u32 = 4000;
 const KEYSLOTS: usize = 8;
 const SECTOR: usize = 512;
 

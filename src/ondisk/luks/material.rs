@@ -3,7 +3,7 @@
 use zeroize::Zeroizing;
 
 use super::af;
-use crate::arch::wipe_deep_stack;
+use crate::arch::on_wiped_stack;
 use crate::cipher::{CipherSpec, DmCipher};
 use crate::key::{HashAlgorithm, Kdf};
 use crate::{Error, Result, Secret, SectorSize};
@@ -44,9 +44,7 @@ impl Material {
             return Err(Error::KeyLength { len: key.len() });
         }
         let cipher = self.cipher(kdf, passphrase, salt)?;
-        let material = af::split(key.expose(), self.stripes, self.af_hash);
-        wipe_deep_stack();
-        let material = material?;
+        let material = on_wiped_stack(|| af::split(key.expose(), self.stripes, self.af_hash))?;
         let mut area = Zeroizing::new(vec![0; self.len()]);
         area[..material.len()].copy_from_slice(&material);
         cipher.encrypt(0, &mut area)?;
@@ -73,9 +71,7 @@ impl Material {
             return Err(Error::KeyLength { len: self.key_len });
         }
         self.cipher(kdf, passphrase, salt)?.decrypt(0, &mut area)?;
-        let key = af::merge(&area, self.key_len, self.stripes, self.af_hash);
-        wipe_deep_stack();
-        key
+        on_wiped_stack(|| af::merge(&area, self.key_len, self.stripes, self.af_hash))
     }
 
     /// The cipher of the area. A key that it doesn't take is refused before the KDF has its cost.

@@ -11,8 +11,10 @@ mod luks1;
 mod material;
 mod metadata;
 mod token;
+mod version;
 
-pub use binary::{BinaryHeader, HEADER_SIZES, Label, Position, SALT_LEN};
+pub(crate) use af::STRIPES;
+pub use binary::{BINARY_HEADER, BinaryHeader, HEADER_SIZES, Label, Position, SALT_LEN};
 pub use digest::{Digest, VolumeKeyDigest};
 pub use luks1::{Luks1Defect, Luks1Header, Luks1Keyslot};
 pub(crate) use material::Material;
@@ -21,37 +23,4 @@ pub use metadata::{
     Reencryption, Segment, SegmentKind, SegmentSize, TokenInfo, WIPING_TYPE,
 };
 pub use token::{TOKEN_TYPE, Token};
-
-/// The size of the binary header in bytes (section 2.1); the JSON area follows it.
-pub const BINARY_HEADER: usize = 4096;
-
-/// A version of LUKS.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum LuksVersion {
-    /// The first, of 2004: one header, eight passphrases, sectors of 512 bytes.
-    Luks1,
-    /// The second, of 2017: two copies of a header in JSON, with tokens.
-    Luks2,
-}
-
-impl core::fmt::Display for LuksVersion {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.write_str(if *self == LuksVersion::Luks1 { "LUKS1" } else { "LUKS2" })
-    }
-}
-
-/// The version that the first block of a device says it has, if it has the magic of LUKS and a version that is known.
-pub fn probe_version(block: &[u8; BINARY_HEADER]) -> Option<LuksVersion> {
-    if !BinaryHeader::has_magic(block, Position::Primary) {
-        return None;
-    }
-    match BinaryHeader::version(block) {
-        1 => Some(LuksVersion::Luks1),
-        2 => Some(LuksVersion::Luks2),
-        _ => None,
-    }
-}
-
-/// How many stripes the anti-forensic splitter makes of a key: neither version of LUKS has another number.
-pub(crate) const STRIPES: u32 = 4000;
+pub use version::{LuksVersion, probe_version};

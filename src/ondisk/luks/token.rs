@@ -8,7 +8,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use serde_json::json;
 use sha2::Sha256;
 
-use super::metadata::json::{binary, integer, string, uint64};
+use super::metadata::json::{binary, integer, objects, parse, root, string, uint64};
 use super::metadata::text::Object;
 use super::metadata::{Metadata, SegmentKind, SegmentSize};
 use crate::key::{Dek, EncryptionType, MAX_CONTEXT, MAX_WRAPPED, WrapAlgorithm, WrappedDek};
@@ -57,7 +57,7 @@ impl Token {
         self.keyed_mac(dek, uuid, metadata).verify_slice(&self.mac).map_err(|_| Error::TamperedHeader)
     }
 
-    pub(super) fn from_json(object: &Object<'_>) -> Result<Self, String> {
+    fn from_json(object: &Object<'_>) -> Result<Self, String> {
         let version = integer(object, "version")?;
         if version != VERSION {
             return Err(format!("its version is {version}, this library reads version {VERSION}"));
@@ -86,7 +86,7 @@ impl Token {
         })
     }
 
-    pub(super) fn to_json(&self) -> Vec<u8> {
+    fn to_json(&self) -> Vec<u8> {
         let token = json!({
             "type": TOKEN_TYPE,
             "keyslots": [],
@@ -154,6 +154,43 @@ impl Token {
         mac.count(metadata.requirements());
         metadata.requirements().iter().for_each(|requirement| mac.field(requirement));
         mac.0
+    }
+}
+
+impl Metadata {
+    /// The tokens of type `atrest`, ordered by number.
+    ///
+    /// # Errors
+    /// [`Error::InvalidHeader`] when one of them is not sound.
+    pub fn tokens(&self) -> Result<Vec<(u32, Token)>> {
+        let objects = objects(&root(self.text()), "tokens").map_err(Error::InvalidHeader)?;
+        let ours = objects.into_iter().filter(|(_, token)| string(token, "type").is_ok_and(|kind| kind == TOKEN_TYPE));
+        ours.map(|(id, token)| Token::from_json(&token).map(|token| (id, token)))
+            .map(|token| token.map_err(|what| Error::InvalidHeader(format!("its atrest token: {what}"))))
+            .collect()
+    }
+
+    /// Puts a token in, in place of the one of that number if there is one.
+    pub(crate) fn set_token(&mut self, id: u32, token: &Token) {
+        self.set_token_object(id, &token.to_json());
+    }
+
+    /// Puts in a token of another program, given as JSON, under the first number that is free, which it returns.
+    ///
+    /// # Errors
+    /// [`Error::InvalidOption`]: no JSON object, one without `type` and `keyslots` or that names a keyslot which does not
+    /// exist, or one of this crate's own type; [`Error::NoRoom`].
+    pub fn add_foreign_token(&mut self, json: impl AsRef<[u8]>) -> Result<u32> {
+        let no = |what: String| Error::InvalidOption(format!("the token: {what}"));
+        let json = json.as_ref().trim_ascii();
+        if json.contains(&0) {
+            return Err(no("it holds a zero byte".into()));
+        }
+        let token = parse(json).map_err(no)?;
+        if string(&token, "type").map_err(no)? == TOKEN_TYPE {
+            return Err(no(format!("one of type {TOKEN_TYPE:?} is sealed to its header, and can't be imported")));
+        }
+        self.add_token_object(json)
     }
 }
 

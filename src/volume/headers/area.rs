@@ -16,14 +16,14 @@ const PIECE: u64 = 1 << 20;
 const BLOCK: usize = 4096;
 
 /// Reads `len` bytes of an area.
-pub(in crate::volume) fn read_area(device: &dyn BlockDevice, offset: u64, len: usize) -> Result<Zeroizing<Vec<u8>>> {
+pub(super) fn read_area(device: &dyn BlockDevice, offset: u64, len: usize) -> Result<Zeroizing<Vec<u8>>> {
     let mut area = Zeroizing::new(vec![0; len]);
     device.read_at(offset, &mut area).map_err(|e| Error::io("reading the area of a keyslot", e))?;
     Ok(area)
 }
 
 /// Writes an area, filled to `size` bytes with random ones, and returns when it is on the disk and can be read back.
-pub(in crate::volume) fn write_area(device: &dyn BlockDevice, offset: u64, mut area: Vec<u8>, size: u64) -> Result<()> {
+pub(super) fn write_area(device: &dyn BlockDevice, offset: u64, mut area: Vec<u8>, size: u64) -> Result<()> {
     let used = area.len();
     area.resize(used.max(size as usize), 0);
     random::fill(&mut area[used..])?;
@@ -34,14 +34,14 @@ pub(in crate::volume) fn write_area(device: &dyn BlockDevice, offset: u64, mut a
 }
 
 /// Reads back what was written, and refuses a device that returns something else.
-pub(in crate::volume) fn check_written(device: &dyn BlockDevice, offset: u64, written: &[u8]) -> io::Result<()> {
+pub(super) fn check_written(device: &dyn BlockDevice, offset: u64, written: &[u8]) -> io::Result<()> {
     let mut back = vec![0; written.len()];
     device.read_at(offset, &mut back)?;
     if back == written { Ok(()) } else { Err(io::Error::other("the device returned other bytes than were written")) }
 }
 
 /// Refuses to wipe on its own account what another program has put where a keyslot was.
-pub(in crate::volume) fn check_wipeable(device: &dyn BlockDevice, area: Range<u64>) -> Result<()> {
+pub(super) fn check_wipeable(device: &dyn BlockDevice, area: Range<u64>) -> Result<()> {
     match Signature::find(device, area).map_err(|e| Error::io("looking at the areas of keyslots", e))? {
         None => Ok(()),
         Some(signature) => Err(Error::ForeignData(format!(
@@ -51,18 +51,18 @@ pub(in crate::volume) fn check_wipeable(device: &dyn BlockDevice, area: Range<u6
     }
 }
 
-/// Overwrites `size` bytes with random ones, up to the end of the device. What reads as zeros hides nothing, and in a file
+/// Overwrites an area with random bytes, up to the end of the device. What reads as zeros hides nothing, and in a file
 /// it may be a hole, for which a full disk has no room; so it is left.
-pub(in crate::volume) fn wipe(device: &dyn BlockDevice, offset: u64, size: u64) -> Result<()> {
+pub(super) fn wipe(device: &dyn BlockDevice, area: Range<u64>) -> Result<()> {
     let failed = |e| Error::io("wiping the areas of keyslots", e);
-    let end = offset.saturating_add(size).min(device.size().map_err(failed)?);
-    rewrite(device, offset..end, failed, true, random::fill)?;
+    let end = area.end.min(device.size().map_err(failed)?);
+    rewrite(device, area.start..end, failed, true, random::fill)?;
     device.sync().map_err(failed)
 }
 
 /// Makes sure that what will be written there has room: in a file that has holes, what reads as zeros is written as such.
 /// Otherwise a full disk could take the first copy of a header and not the second.
-pub(in crate::volume) fn reserve(device: &dyn BlockDevice, place: Range<u64>) -> Result<()> {
+pub(super) fn reserve(device: &dyn BlockDevice, place: Range<u64>) -> Result<()> {
     rewrite(device, place, |e| Error::io("making room for the header", e), false, |_| Ok(()))
 }
 

@@ -5,37 +5,64 @@
 //! something ends. A keyslot that doesn't count has no iterations, unless a killed process left it: then its area is to be
 //! wiped, which the next open does.
 
+use core::any::Any;
 use core::ops::Range;
+use std::time::Duration;
 
 use super::area::{check_written, wipe, write_area};
-use super::{Attempt, NewKeyslot};
-use crate::key::Kdf;
-use crate::ondisk::luks::{Luks1Defect, Luks1Header};
-use crate::volume::BlockDevice;
-use crate::{Error, Result, Secret, random};
+use super::{Attempt, FirstProtector, NewHeader, NewKeyslot, StoredHeader};
+use crate::cipher::CipherSpec;
+use crate::key::{HashAlgorithm, Kdf};
+use crate::ondisk::luks::{HEADER_SIZES, Luks1Defect, Luks1Header, LuksVersion, Priority, STRIPES};
+use crate::volume::data_area::{Crypt, DataArea, Piece};
+use crate::volume::{BlockDevice, DigestInfo, KeyslotInfo, SegmentInfo};
+use crate::{Dek, Error, Result, Secret, SectorSize, random};
 
 /// What is read and written at once: the header, and what follows it up to the first area.
 const BLOCK: usize = 4096;
 const SECTOR: usize = 512;
 
+/// What the digest of a new header costs: the least that the reference implementation takes, since the key is random.
+const ITERATIONS: u32 = 1000;
+
+/// The `kind` of every keyslot.
+const KIND: &str = "luks1";
+
 /// A header as a device has it.
 #[derive(Debug, Clone)]
-pub(in crate::volume) struct Luks1Store {
-    pub(in crate::volume) header: Luks1Header,
+pub(super) struct Luks1Store {
+    header: Luks1Header,
     /// The first block as it was read or written last.
     block: Vec<u8>,
     /// A block whose writing failed: the device may hold sectors of it.
     tried: Option<Vec<u8>>,
 }
 
-impl Luks1Store {
-    /// A header that no device has yet.
-    pub(in crate::volume) fn new(header: Luks1Header) -> Self {
-        Luks1Store { header, block: vec![0; BLOCK], tried: None }
+/// A header that no device has yet.
+pub(super) fn create(new: &NewHeader<'_>) -> Result<Luks1Store> {
+    let bad = |text: &str| Err(Error::InvalidOption(text.into()));
+    if new.sector_size != SectorSize::B512 {
+        return Err(Error::SectorSize { size: u64::from(new.sector_size.bytes()) });
     }
+    if new.cipher != CipherSpec::AesXtsPlain64 {
+        return bad("a new volume of LUKS1 is encrypted by XTS");
+    }
+    if new.metadata_size != HEADER_SIZES[0] {
+        return bad("LUKS1 has no other metadata size");
+    }
+    if !(new.label.is_empty() && new.subsystem.is_empty()) {
+        return bad("LUKS1 has no labels");
+    }
+    let payload = new.data_offset.map(|offset| u32::try_from(offset / SECTOR as u64)).transpose();
+    let payload = payload.map_err(|_| Error::InvalidOption("the data of LUKS1 begins below 2 TiB".into()))?;
+    let hash = HashAlgorithm::Sha256;
+    let header = Luks1Header::new(new.cipher, hash, new.key, payload, new.detached, &new.uuid, ITERATIONS)?;
+    Ok(Luks1Store { header, block: vec![0; BLOCK], tried: None })
+}
 
+impl Luks1Store {
     /// Reads the header. Nothing is written.
-    pub(in crate::volume) fn load(device: &dyn BlockDevice) -> Result<Self> {
+    pub(super) fn load(device: &dyn BlockDevice) -> Result<Self> {
         let size = device.size().map_err(|e| Error::io("asking the device for its size", e))?;
         if size < BLOCK as u64 {
             return Err(Error::DeviceTooSmall { needed: BLOCK as u64, size });
@@ -49,28 +76,139 @@ impl Luks1Store {
         Ok(Luks1Store { header, block, tried: None })
     }
 
+    /// Wipes the areas of keyslots that count no more, or not yet.
+    fn finish_wiping(&mut self, device: &dyn BlockDevice) -> Result<()> {
+        let unwiped = self.unwiped();
+        if unwiped.is_empty() {
+            return Ok(());
+        }
+        let mut header = self.header.clone();
+        for (id, area) in unwiped {
+            wipe(device, area)?;
+            let keyslot = &mut header.keyslots[id as usize];
+            (keyslot.iterations, keyslot.salt) = (0, [0; 32]);
+        }
+        self.write(device, header)
+    }
+
     /// Writes the header of a new volume: all but its beginning, then all of it.
-    pub(in crate::volume) fn store_new(&mut self, device: &dyn BlockDevice) -> Result<()> {
+    fn write_new(&mut self, device: &dyn BlockDevice) -> Result<()> {
         let header = self.header.clone();
         self.block[..SECTOR].fill(0);
         self.write_block(device, self.block.clone())?;
         self.write(device, header)
     }
 
-    /// The keyslots, or the one that is `named`; for each how to try it.
-    pub(in crate::volume) fn attempts(&self, named: Option<u32>) -> Vec<(u32, Result<Attempt, String>)> {
+    fn attempt(&self, id: usize) -> Attempt {
+        let keyslot = &self.header.keyslots[id];
+        let (kdf, material) = (self.header.kdf(id), self.header.material(id));
+        let offset = u64::from(keyslot.material_offset) * SECTOR as u64;
+        Attempt { kdf, material, salt: keyslot.salt.to_vec(), offset }
+    }
+
+    /// Where the data begins, in bytes.
+    fn data_offset(&self) -> u64 {
+        u64::from(self.header.payload_offset) * SECTOR as u64
+    }
+
+    fn write(&mut self, device: &dyn BlockDevice, header: Luks1Header) -> Result<()> {
+        let mut block = self.block.clone();
+        block[..Luks1Header::LEN].copy_from_slice(&header.encode());
+        self.write_block(device, block)?;
+        self.header = header;
+        Ok(())
+    }
+
+    fn write_block(&mut self, device: &dyn BlockDevice, block: Vec<u8>) -> Result<()> {
+        let failed = |e| Error::io("writing the header", e);
+        self.tried = Some(block.clone());
+        device.write_at(0, &block).map_err(failed)?;
+        device.sync().map_err(failed)?;
+        check_written(device, 0, &block).map_err(failed)?;
+        (self.block, self.tried) = (block, None);
+        Ok(())
+    }
+}
+
+impl StoredHeader for Luks1Store {
+    fn boxed(&self) -> Box<dyn StoredHeader> {
+        Box::new(self.clone())
+    }
+
+    fn version(&self) -> LuksVersion {
+        LuksVersion::Luks1
+    }
+
+    fn uuid(&self) -> &str {
+        &self.header.uuid
+    }
+
+    fn len(&self) -> u64 {
+        let ends = (0..8).map(|id| self.attempt(id).area().end);
+        ends.max().unwrap_or(BLOCK as u64).next_multiple_of(BLOCK as u64)
+    }
+
+    fn data_area(&self, detached: bool) -> Result<DataArea> {
+        if self.header.payload_offset == 0 && !detached {
+            let what = "its data begins at byte 0, where the header is: it is detached from its data";
+            return Err(Error::UnsupportedHeader(what.into()));
+        }
+        // What no credential can change, before any is tried.
+        self.header.checked_digest()?;
+        let crypt = Crypt { iv_tweak: 0, sector_size: SectorSize::B512 };
+        let piece = Piece { offset: self.data_offset(), size: None, crypt: Some(crypt) };
+        Ok(DataArea { pieces: vec![piece], cipher: self.header.cipher })
+    }
+
+    fn check_unchanged(&mut self, device: &dyn BlockDevice) -> Result<()> {
+        let found = Self::load(device)?;
+        let tried = self.tried.as_ref().unwrap_or(&self.block);
+        let ours = found.block.chunks(SECTOR).zip(self.block.chunks(SECTOR).zip(tried.chunks(SECTOR)));
+        if !ours.into_iter().all(|(found, (old, tried))| found == old || found == tried) {
+            return Err(Error::Busy { what: "the header, which was changed since it was read,".into() });
+        }
+        *self = found;
+        Ok(())
+    }
+
+    fn verify(&self, key: &Secret) -> Result<()> {
+        self.header.verify(key)
+    }
+
+    fn key_digest(&self) -> Vec<u8> {
+        [&self.header.digest[..], &self.header.digest_salt[..]].concat()
+    }
+
+    fn digest_cost(&self) -> (u32, Duration) {
+        let Luks1Header { hash, digest_iterations, digest, .. } = &self.header;
+        (*digest_iterations, hash.pbkdf2_cost(*digest_iterations, digest.len()))
+    }
+
+    fn attempts(&self, named: Option<u32>) -> Vec<(u32, Result<Attempt, String>)> {
         let active = (0..8).filter(|&id| self.header.keyslots[id as usize].active);
         let wanted = active.filter(|id| named.is_none_or(|named| named == *id));
         wanted.map(|id| (id, Ok(self.attempt(id as usize)))).collect()
     }
 
-    /// Puts `key` into a new keyslot.
-    pub(in crate::volume) fn add_keyslot(
-        &mut self,
-        device: &dyn BlockDevice,
-        key: &Secret,
-        new: &NewKeyslot<'_>,
-    ) -> Result<u32> {
+    fn passphrase_kind(&self) -> &'static str {
+        KIND
+    }
+
+    fn required_hash(&self) -> Option<HashAlgorithm> {
+        Some(self.header.hash)
+    }
+
+    fn store_new(&mut self, device: &dyn BlockDevice, dek: &Dek, protector: FirstProtector<'_>) -> Result<()> {
+        match protector {
+            FirstProtector::Token(_) => Err(self.lacks("a vault's token")),
+            FirstProtector::Keyslot(new) => {
+                self.write_new(device)?;
+                self.add_keyslot(device, dek.secret(), &new).map(drop)
+            }
+        }
+    }
+
+    fn add_keyslot(&mut self, device: &dyn BlockDevice, key: &Secret, new: &NewKeyslot<'_>) -> Result<u32> {
         let Kdf::Pbkdf2 { hash, iterations } = new.kdf else {
             return Err(Error::InvalidOption(format!("a keyslot of LUKS1 takes PBKDF2, not {}", new.kdf.name())));
         };
@@ -93,15 +231,14 @@ impl Luks1Store {
         header.keyslots[id].salt = random::array()?;
         self.write(device, header.clone())?;
         let Attempt { kdf, material, salt, offset } = self.attempt(id);
-        let area = material.seal(key, &kdf, new.passphrase, &salt)?;
+        let area = material.seal(key, &kdf, new.passphrase.bytes(), &salt)?;
         write_area(device, offset, area, material.len() as u64)?;
         header.keyslots[id].active = true;
         self.write(device, header)?;
         Ok(id as u32)
     }
 
-    /// Destroys a keyslot: what it is, and what its area holds.
-    pub(in crate::volume) fn remove_keyslot(&mut self, device: &dyn BlockDevice, id: u32) -> Result<()> {
+    fn remove_keyslot(&mut self, device: &dyn BlockDevice, id: u32) -> Result<()> {
         self.check_unchanged(device)?;
         let mut header = self.header.clone();
         // Also one that an attempt which failed has left to be wiped.
@@ -111,40 +248,7 @@ impl Luks1Store {
         self.finish_wiping(device)
     }
 
-    /// Whether a killed process has left a keyslot that is still to be wiped.
-    pub(in crate::volume) fn has_unwiped(&self) -> bool {
-        (0..8).any(|id| self.is_unwiped(id))
-    }
-
-    pub(in crate::volume) fn is_unwiped(&self, id: u32) -> bool {
-        self.header.keyslots.get(id as usize).is_some_and(|keyslot| !keyslot.active && keyslot.iterations != 0)
-    }
-
-    /// The areas that [`finish_wiping`](Self::finish_wiping) wipes, in bytes on the device.
-    pub(in crate::volume) fn unwiped_areas(&self) -> Vec<Range<u64>> {
-        let unwiped = (0..8).filter(|id| self.is_unwiped(*id));
-        let attempts = unwiped.map(|id| self.attempt(id as usize));
-        attempts.map(|attempt| attempt.offset..attempt.offset + attempt.material.len() as u64).collect()
-    }
-
-    /// Wipes the areas of keyslots that count no more, or not yet.
-    pub(in crate::volume) fn finish_wiping(&mut self, device: &dyn BlockDevice) -> Result<()> {
-        if !self.has_unwiped() {
-            return Ok(());
-        }
-        let mut header = self.header.clone();
-        for (id, keyslot) in header.keyslots.iter_mut().enumerate() {
-            if !keyslot.active && keyslot.iterations != 0 {
-                let Attempt { material, offset, .. } = self.attempt(id);
-                wipe(device, offset, material.len() as u64)?;
-                (keyslot.iterations, keyslot.salt) = (0, [0; 32]);
-            }
-        }
-        self.write(device, header)
-    }
-
-    /// Destroys every way in.
-    pub(in crate::volume) fn erase(&mut self, device: &dyn BlockDevice) -> Result<()> {
+    fn erase(&mut self, device: &dyn BlockDevice) -> Result<()> {
         self.check_unchanged(device)?;
         let mut header = self.header.clone();
         for keyslot in &mut header.keyslots {
@@ -155,71 +259,99 @@ impl Luks1Store {
         self.finish_wiping(device)
     }
 
-    /// Writes the keyslots of a backup, from which this header was read, then the header. Over a header there is always a
-    /// header with its UUID, so that who is killed can do it again.
-    pub(in crate::volume) fn restore(
-        &mut self,
-        device: &dyn BlockDevice,
-        backup: &[u8],
-        current: Option<&Self>,
-    ) -> Result<()> {
+    fn unwiped(&self) -> Vec<(u32, Range<u64>)> {
+        let keyslots = (0..8).zip(&self.header.keyslots);
+        let unwiped = keyslots.filter(|(_, keyslot)| !keyslot.active && keyslot.iterations != 0);
+        unwiped.map(|(id, _)| (id, self.attempt(id as usize).area())).collect()
+    }
+
+    fn repair_and_wipe(&mut self, device: &dyn BlockDevice) -> Result<()> {
+        self.finish_wiping(device)
+    }
+
+    fn restore(&mut self, device: &dyn BlockDevice, backup: &[u8], current: Option<&dyn StoredHeader>) -> Result<()> {
+        // Over a header there is always a header with its UUID, so that who is killed can do it again.
         let failed = |e| Error::io("restoring the header", e);
         device.write_at(BLOCK as u64, &backup[BLOCK..]).map_err(failed)?;
         device.sync().map_err(failed)?;
         // All but the first sector, which stays until the others are there; if both go together.
+        let current = current.and_then(|current| <dyn Any>::downcast_ref::<Self>(current));
         let mixed = current.map(|current| [&current.block[..SECTOR], &self.block[SECTOR..]].concat());
         match mixed.filter(|mixed| Luks1Header::parse(mixed).is_ok()) {
             Some(mixed) => {
                 self.write_block(device, mixed)?;
                 self.write(device, self.header.clone())
             }
-            None => self.store_new(device),
+            None => self.write_new(device),
         }
     }
 
-    /// How many bytes the header takes with its keyslots: what a backup holds.
-    pub(in crate::volume) fn len(&self) -> u64 {
-        let areas = (0..8).map(|id| {
-            let Attempt { material, offset, .. } = self.attempt(id);
-            offset + material.len() as u64
-        });
-        areas.max().unwrap_or(BLOCK as u64).next_multiple_of(BLOCK as u64)
+    fn metadata_size(&self) -> u64 {
+        Luks1Header::LEN as u64
     }
 
-    /// Makes sure that nobody else has written the header since it was read or written here; theirs would be lost.
-    pub(in crate::volume) fn check_unchanged(&mut self, device: &dyn BlockDevice) -> Result<()> {
-        let found = Self::load(device)?;
-        let tried = self.tried.as_ref().unwrap_or(&self.block);
-        let ours = found.block.chunks(SECTOR).zip(self.block.chunks(SECTOR).zip(tried.chunks(SECTOR)));
-        if !ours.into_iter().all(|(found, (old, tried))| found == old || found == tried) {
-            return Err(Error::Busy { what: "the header, which was changed since it was read,".into() });
-        }
-        *self = found;
-        Ok(())
+    fn keyslots_size(&self) -> u64 {
+        self.len() - self.metadata_size()
     }
 
-    fn attempt(&self, id: usize) -> Attempt {
-        let keyslot = &self.header.keyslots[id];
-        let (kdf, material) = (self.header.kdf(id), self.header.material(id));
-        let offset = u64::from(keyslot.material_offset) * SECTOR as u64;
-        Attempt { kdf, material, salt: keyslot.salt.to_vec(), offset }
+    fn keyslot_infos(&self) -> Vec<KeyslotInfo> {
+        let attempts = self.attempts(None).into_iter().filter_map(|(id, attempt)| Some((id, attempt.ok()?)));
+        attempts.map(|(id, attempt)| describe(id, attempt)).collect()
     }
 
-    fn write(&mut self, device: &dyn BlockDevice, header: Luks1Header) -> Result<()> {
-        let mut block = self.block.clone();
-        block[..Luks1Header::LEN].copy_from_slice(&header.encode());
-        self.write_block(device, block)?;
-        self.header = header;
-        Ok(())
+    fn segment_infos(&self) -> Vec<SegmentInfo> {
+        vec![SegmentInfo {
+            id: 0,
+            kind: "crypt".into(),
+            offset: self.data_offset(),
+            size: None,
+            cipher: self.header.cipher.name().into(),
+            sector_size: SECTOR as u32,
+            iv_tweak: 0,
+            flags: Vec::new(),
+        }]
     }
 
-    fn write_block(&mut self, device: &dyn BlockDevice, block: Vec<u8>) -> Result<()> {
-        let failed = |e| Error::io("writing the header", e);
-        self.tried = Some(block.clone());
-        device.write_at(0, &block).map_err(failed)?;
-        device.sync().map_err(failed)?;
-        check_written(device, 0, &block).map_err(failed)?;
-        (self.block, self.tried) = (block, None);
-        Ok(())
+    fn digest_infos(&self) -> Vec<DigestInfo> {
+        let header = &self.header;
+        vec![DigestInfo {
+            id: 0,
+            kind: "pbkdf2".into(),
+            hash: header.hash.name().into(),
+            iterations: header.digest_iterations,
+            salt: header.digest_salt.into(),
+            digest: header.digest.into(),
+            key_bits: header.key_len * 8,
+            keyslots: self.attempts(None).into_iter().map(|(id, _)| id).collect(),
+            segments: vec![0],
+        }]
+    }
+}
+
+fn describe(id: u32, attempt: Attempt) -> KeyslotInfo {
+    let (hash, iterations) = match attempt.kdf {
+        Kdf::Pbkdf2 { hash, iterations } => (hash.name().into(), iterations),
+        _ => Default::default(),
+    };
+    let area = attempt.area();
+    KeyslotInfo {
+        id,
+        kind: KIND.into(),
+        key_bits: attempt.material.key_len as u32 * 8,
+        priority: Priority::Normal,
+        kdf: attempt.kdf.name().into(),
+        hash,
+        iterations,
+        memory_kib: 0,
+        lanes: 0,
+        cipher: attempt.material.cipher.name().into(),
+        area_key_bits: attempt.material.area_key_len as u32 * 8,
+        salt: attempt.salt,
+        af_hash: attempt.material.af_hash.name().into(),
+        af_stripes: STRIPES,
+        area_offset: area.start,
+        area_size: area.end - area.start,
+        digests: vec![0],
+        holds_data_key: true,
     }
 }

@@ -1,10 +1,9 @@
 //! Changes to a header's keyslots and tokens. Each is made on a copy, which is checked as if it had been read; one that
 //! would make the header invalid leaves it as it was.
 
-use super::json::{array, free_id, member, numbered, parse, root, string};
+use super::json::{array, free_id, member, numbered, root};
 use super::text::Raw;
 use super::{Keyslot, Metadata, Priority, WIPING_TYPE, check_room};
-use crate::ondisk::luks::{TOKEN_TYPE, Token};
 use crate::{Error, Result};
 
 /// What the areas of keyslots are aligned to.
@@ -88,9 +87,9 @@ impl Metadata {
         self.replace_keyslot_type(id, WIPING_TYPE)
     }
 
-    /// Puts a token in, in place of the one of that number if there is one.
-    pub(crate) fn set_token(&mut self, id: u32, token: &Token) {
-        self.text = with(&self.text, "tokens", id, &token.to_json()).expect("the metadata was checked");
+    /// Puts a sound token in, in place of the one of that number if there is one.
+    pub(in crate::ondisk::luks) fn set_token_object(&mut self, id: u32, json: &[u8]) {
+        self.text = with(&self.text, "tokens", id, json).expect("the metadata was checked");
     }
 
     /// Takes a token out, of whatever type.
@@ -104,21 +103,12 @@ impl Metadata {
         })
     }
 
-    /// Puts in a token of another program, given as JSON, under the first number that is free, which it returns.
+    /// Puts a token in under the first number that is free, which it returns.
     ///
     /// # Errors
-    /// [`Error::InvalidOption`]: no JSON object, one without `type` and `keyslots` or that names a keyslot which does not
-    /// exist, or one of this crate's own type; [`Error::NoRoom`].
-    pub fn add_foreign_token(&mut self, json: impl AsRef<[u8]>) -> Result<u32> {
-        let no = |what: String| Error::InvalidOption(format!("the token: {what}"));
-        let json = json.as_ref().trim_ascii();
-        if json.contains(&0) {
-            return Err(no("it holds a zero byte".into()));
-        }
-        let token = parse(json).map_err(no)?;
-        if string(&token, "type").map_err(no)? == TOKEN_TYPE {
-            return Err(no(format!("one of type {TOKEN_TYPE:?} is sealed to its header, and can't be imported")));
-        }
+    /// [`Error::InvalidOption`]: no JSON object, or one without `type` and `keyslots` or that names a keyslot which does
+    /// not exist; [`Error::NoRoom`].
+    pub(in crate::ondisk::luks) fn add_token_object(&mut self, json: &[u8]) -> Result<u32> {
         let id = self.free_token_id().ok_or_else(|| Error::NoRoom("all 32 tokens are taken".into()))?;
         self.edit(|text| with(&text, "tokens", id, json))?;
         Ok(id)

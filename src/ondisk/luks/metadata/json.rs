@@ -23,21 +23,21 @@ const MAX_TEXT: usize = 8192;
 const MAX_TEXTS: usize = 1024;
 
 /// The object that a text is.
-pub(super) fn parse(text: &[u8]) -> Result<Object<'_>, String> {
+pub(in crate::ondisk::luks) fn parse(text: &[u8]) -> Result<Object<'_>, String> {
     check(text)?;
     Ok(root(text))
 }
 
 /// The object of a text that was [parsed](parse) once.
-pub(super) fn root(text: &[u8]) -> Object<'_> {
+pub(in crate::ondisk::luks) fn root(text: &[u8]) -> Object<'_> {
     Raw::new(text).object().expect("it was found to be an object")
 }
 
 /// An object and its number.
-pub(super) type Numbered<'a> = (u32, Object<'a>);
+pub(in crate::ondisk::luks) type Numbered<'a> = (u32, Object<'a>);
 
 /// The numbered objects of a top-level object, ordered by number.
-pub(super) fn objects<'a>(root: &Object<'a>, name: &str) -> Result<Vec<Numbered<'a>>, String> {
+pub(in crate::ondisk::luks) fn objects<'a>(root: &Object<'a>, name: &str) -> Result<Vec<Numbered<'a>>, String> {
     let mut objects = Vec::new();
     for (number, object) in numbered(root, name)? {
         objects.push((number, object.object().ok_or_else(|| format!("{name} {number} is no object"))?));

@@ -5,13 +5,11 @@ use serde_json::{Value, json};
 
 use super::json::{MAX_BINARY, binary, integer, member, objects, root, string, uint64};
 use super::text::{Object, Raw};
+use crate::ondisk::luks::STRIPES;
 
 /// The `type` of a keyslot whose area is being overwritten. It is bound to nothing, so that nobody tries to open it, but
 /// keeps its area from being given away before its key material is gone. Other programs can remove it.
 pub const WIPING_TYPE: &str = "atrest-wiping";
-
-/// The stripes of the anti-forensic splitter: no other number is supported (section 3.2.4).
-const STRIPES: u32 = 4000;
 
 /// The longest key that a keyslot stores or is encrypted with, in bytes. The reference implementation's limit.
 const MAX_KEY_SIZE: u32 = 512;

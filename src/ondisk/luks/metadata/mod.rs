@@ -14,7 +14,7 @@ pub(super) mod text;
 use base64ct::{Base64, Encoding};
 use serde_json::json;
 
-use super::{BINARY_HEADER, Digest, TOKEN_TYPE, Token, VolumeKeyDigest};
+use super::{BINARY_HEADER, Digest, VolumeKeyDigest};
 use crate::{Error, Result};
 use config::{Config, MAX_KEYSLOTS_SIZE};
 use json::{distinct_references, numbered, objects, root, string};
@@ -163,6 +163,11 @@ impl Metadata {
         Ok(area)
     }
 
+    /// The JSON.
+    pub(super) fn text(&self) -> &[u8] {
+        &self.text
+    }
+
     /// Whether an area of a header of this size holds just this: then it needs no reading of its own.
     pub(crate) fn is_in(&self, area: &[u8], header_size: u64) -> bool {
         let rest = area.strip_prefix(&*self.text).filter(|_| self.header_size == header_size);
@@ -197,18 +202,6 @@ impl Metadata {
     /// Flags such as `allow-discards` (section 3.5). One that is not known means nothing.
     pub fn flags(&self) -> Vec<String> {
         self.config.flags.clone()
-    }
-
-    /// The tokens of type `atrest`, ordered by number.
-    ///
-    /// # Errors
-    /// [`Error::InvalidHeader`] when one of them is not sound.
-    pub fn tokens(&self) -> Result<Vec<(u32, Token)>> {
-        let objects = objects(&root(&self.text), "tokens").map_err(Error::InvalidHeader)?;
-        let ours = objects.into_iter().filter(|(_, token)| string(token, "type").is_ok_and(|kind| kind == TOKEN_TYPE));
-        ours.map(|(id, token)| Token::from_json(&token).map(|token| (id, token)))
-            .map(|token| token.map_err(|what| Error::InvalidHeader(format!("its atrest token: {what}"))))
-            .collect()
     }
 
     /// The tokens of all types, ordered by number, as far as every token is alike.

@@ -6,7 +6,8 @@
 
 use core::ops::Range;
 
-use super::Luks2Store;
+use super::segments::data_digest;
+use super::store::Luks2Store;
 use crate::cipher::CipherSpec;
 use crate::key::{HashAlgorithm, Kdf};
 use crate::ondisk::luks::{
@@ -24,34 +25,35 @@ const AF_HASH: HashAlgorithm = HashAlgorithm::Sha256;
 const ALIGNMENT: u64 = 4096;
 
 impl Luks2Store {
-    /// The keyslots of the key that `digest` proves, in the order of their priority, or the one that is `named`; for each
-    /// how to try it, or why that can't be done.
-    pub(in crate::volume) fn attempts(&self, digest: u32, named: Option<u32>) -> Vec<(u32, Result<Attempt, String>)> {
-        let bound = self.metadata.digests().iter().find(|d| d.id == digest).map_or(&[][..], |d| &d.keyslots);
+    /// The keyslots of the data's key in the order of their priority, or the one that is `named`; for each how to try it,
+    /// or why that can't be done.
+    pub(super) fn attempts(&self, named: Option<u32>) -> Vec<(u32, Result<Attempt, String>)> {
         let wanted = |keyslot: &&Keyslot| named.map_or(keyslot.priority != Priority::Ignore, |id| id == keyslot.id);
-        let keyslots = self.metadata.keyslots().iter().filter(|keyslot| bound.contains(&keyslot.id));
-        let mut keyslots: Vec<&Keyslot> = keyslots.filter(wanted).collect();
+        let mut keyslots: Vec<&Keyslot> = self.of_data_key().filter(wanted).collect();
         keyslots.sort_by_key(|keyslot| core::cmp::Reverse(keyslot.priority));
         keyslots.into_iter().map(|keyslot| (keyslot.id, attempt(keyslot))).collect()
     }
 
-    /// The keyslots of the key that `digest` proves that only who names them tries.
-    pub(in crate::volume) fn ignored(&self, digest: u32) -> Vec<u32> {
-        let bound = self.metadata.digests().iter().find(|d| d.id == digest).map_or(&[][..], |d| &d.keyslots);
-        let keyslots = self.metadata.keyslots().iter().filter(|keyslot| bound.contains(&keyslot.id));
-        keyslots.filter(|keyslot| keyslot.priority == Priority::Ignore).map(|keyslot| keyslot.id).collect()
+    /// The keyslots of the data's key that only who names them tries.
+    pub(super) fn ignored(&self) -> Vec<u32> {
+        self.of_data_key().filter(|keyslot| keyslot.priority == Priority::Ignore).map(|keyslot| keyslot.id).collect()
+    }
+
+    fn of_data_key(&self) -> impl Iterator<Item = &Keyslot> {
+        let bound = data_digest(&self.metadata).map_or(&[][..], |digest| &digest.keyslots);
+        self.metadata.keyslots().iter().filter(|keyslot| bound.contains(&keyslot.id))
+    }
+
+    /// The number of the digest that a new keyslot is bound to.
+    fn digest(&self) -> Result<u32> {
+        data_digest(&self.metadata).map(|digest| digest.id).ok_or(Error::WrongKey)
     }
 
     /// Puts `key` into a new keyslot.
-    pub(in crate::volume) fn add_keyslot(
-        &mut self,
-        device: &dyn BlockDevice,
-        key: &Secret,
-        digest: u32,
-        new: &NewKeyslot<'_>,
-    ) -> Result<u32> {
+    pub(super) fn add_keyslot(&mut self, device: &dyn BlockDevice, key: &Secret, new: &NewKeyslot<'_>) -> Result<u32> {
         self.check_requirements()?;
         self.check_unchanged(device)?;
+        let digest = self.digest()?;
         let (keyslot, area) = self.sealed_keyslot(key, new)?;
         // Before the key is on the device, in an area that no header would name.
         self.metadata.clone().set_keyslot(&keyslot, digest)?;
@@ -62,16 +64,15 @@ impl Luks2Store {
     }
 
     /// Writes the header of a new volume, with its first keyslot.
-    pub(in crate::volume) fn store_new(
+    pub(super) fn store_with_keyslot(
         &mut self,
         device: &dyn BlockDevice,
         key: &Secret,
-        digest: u32,
         new: &NewKeyslot<'_>,
     ) -> Result<()> {
         let (keyslot, area) = self.sealed_keyslot(key, new)?;
         write_area(device, keyslot.area.offset, area, keyslot.area.size)?;
-        self.metadata.set_keyslot(&keyslot, digest)?;
+        self.metadata.set_keyslot(&keyslot, self.digest()?)?;
         self.store(device)
     }
 
@@ -90,7 +91,7 @@ impl Luks2Store {
         let full = || Error::NoRoom(format!("the keyslots area has no {size} bytes left for another keyslot"));
         let offset = self.metadata.free_area(size).ok_or_else(full)?;
         let salt: [u8; 32] = random::array()?;
-        let area = material.seal(key, &new.kdf, new.passphrase, &salt)?;
+        let area = material.seal(key, &new.kdf, new.passphrase.bytes(), &salt)?;
         let keyslot = Keyslot {
             id,
             key_size: key.len() as u32,
@@ -117,43 +118,34 @@ impl Luks2Store {
     }
 
     /// Destroys a keyslot: what it is, and what its area holds.
-    pub(in crate::volume) fn remove_keyslot(&mut self, device: &dyn BlockDevice, id: u32) -> Result<()> {
+    pub(super) fn remove_keyslot(&mut self, device: &dyn BlockDevice, id: u32) -> Result<()> {
         self.check_requirements()?;
         self.later(2)?;
         self.update(device, |header| header.metadata.mark_wiping(id))?;
         self.finish_wiping(device)
     }
 
-    /// Whether a killed process has left a keyslot that is still to be wiped.
-    pub(in crate::volume) fn has_unwiped(&self) -> bool {
-        self.metadata.keyslots().iter().any(|keyslot| keyslot.kind == KeyslotKind::Wiping)
-    }
-
-    fn unwiped(&self) -> impl Iterator<Item = (u32, Area)> {
+    /// The keyslots that are still to be wiped, and where their areas are on the device, in bytes.
+    pub(super) fn unwiped(&self) -> Vec<(u32, Range<u64>)> {
         let unwiped = self.metadata.keyslots().iter().filter(|keyslot| keyslot.kind == KeyslotKind::Wiping);
-        unwiped.map(|keyslot| (keyslot.id, keyslot.area))
-    }
-
-    /// The areas that [`finish_wiping`](Self::finish_wiping) wipes, in bytes on the device.
-    pub(in crate::volume) fn unwiped_areas(&self) -> Vec<Range<u64>> {
-        self.unwiped().map(|(_, area)| area.offset..area.offset + area.size).collect()
+        unwiped.map(|Keyslot { id, area, .. }| (*id, area.offset..area.offset + area.size)).collect()
     }
 
     /// Wipes the areas of keyslots that were removed, then forgets them.
-    pub(in crate::volume) fn finish_wiping(&mut self, device: &dyn BlockDevice) -> Result<()> {
-        let unwiped: Vec<(u32, Area)> = self.unwiped().collect();
+    pub(super) fn finish_wiping(&mut self, device: &dyn BlockDevice) -> Result<()> {
+        let unwiped = self.unwiped();
         if unwiped.is_empty() {
             return Ok(());
         }
         self.later(1)?;
         for (_, area) in &unwiped {
-            wipe(device, area.offset, area.size)?;
+            wipe(device, area.clone())?;
         }
         self.update(device, |header| unwiped.iter().try_for_each(|(id, _)| header.metadata.remove_keyslot(*id)))
     }
 
     /// Destroys every way in: all keyslots with the whole of their room, and all tokens.
-    pub(in crate::volume) fn erase(&mut self, device: &dyn BlockDevice) -> Result<()> {
+    pub(super) fn erase(&mut self, device: &dyn BlockDevice) -> Result<()> {
         self.later(2)?;
         self.update(device, |header| {
             for keyslot in header.metadata.keyslots().to_vec() {
@@ -164,12 +156,12 @@ impl Luks2Store {
         })?;
         // Gaps too: they may hold what was once a keyslot.
         let (first, size) = self.keyslots_area();
-        wipe(device, first, size)?;
+        wipe(device, first..first + size)?;
         self.finish_wiping(device)
     }
 
     /// Where the keyslots' areas are: the first byte, and how many.
-    pub(in crate::volume) fn keyslots_area(&self) -> (u64, u64) {
+    pub(super) fn keyslots_area(&self) -> (u64, u64) {
         (2 * self.binary.header_size, self.metadata.keyslots_size())
     }
 }

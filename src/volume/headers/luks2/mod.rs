@@ -1,342 +1,272 @@
-//! The two copies of a LUKS2 header on a device: found, chosen, repaired, replaced.
+//! LUKS2.
 
+mod describe;
 mod keyslots;
 mod place;
+mod segments;
+mod store;
 
-use crate::ondisk::luks::{BINARY_HEADER, BinaryHeader, HEADER_SIZES, Metadata, Position, Token};
-use crate::volume::BlockDevice;
-use crate::volume::headers::area::{check_written, reserve};
-use crate::volume::signature;
-use crate::{Dek, Error, Result, random};
-use place::Foreign;
+pub(super) use store::Luks2Store;
 
-/// A header as a device has it.
-#[derive(Debug, Clone)]
-pub(in crate::volume) struct Luks2Store {
-    /// The binary header of the newest intact copy. Its salt is that of this copy.
-    pub(in crate::volume) binary: BinaryHeader,
-    pub(in crate::volume) metadata: Metadata,
-    /// The salts of both copies.
-    salts: [[u8; 64]; 2],
-    /// Copies that are damaged or older, in the order in which they are to be written.
-    stale: Vec<Position>,
-    /// Whether writing this header failed: the device may hold another of the same sequence number.
-    unsettled: bool,
-    /// What stands in the place of a copy and may not be written over.
-    foreign: Option<Foreign>,
-    /// Whether it may, since the caller said so.
-    overwrite_foreign: bool,
+use core::any::Any;
+use core::ops::Range;
+use std::time::Duration;
+
+use super::{Attempt, FirstProtector, NewHeader, NewKeyslot, StoredHeader};
+use crate::key::HashAlgorithm;
+use crate::ondisk::luks::{
+    BinaryHeader, HEADER_SIZES, Label, LuksVersion, Metadata, NewMetadata, Priority, SALT_LEN, Token, VolumeKeyDigest,
+};
+use crate::volume::data_area::DataArea;
+use crate::volume::{BlockDevice, DigestInfo, KeyslotInfo, SegmentInfo, TokenInfo};
+use crate::{Dek, Error, Result, Secret, random};
+use segments::data_digest;
+
+/// Where the data begins unless told otherwise, as the reference implementation has it.
+const DATA_OFFSET: u64 = 16 << 20;
+const MAX_LABEL: usize = 47;
+
+/// A header that no device has yet.
+pub(super) fn create(new: &NewHeader<'_>) -> Result<Luks2Store> {
+    if !HEADER_SIZES.contains(&new.metadata_size) {
+        let text = "the metadata size must be a power of two from 16 KiB to 4 MiB";
+        return Err(Error::InvalidOption(text.into()));
+    }
+    check_labels(new.label, new.subsystem)?;
+    let digest = VolumeKeyDigest::new(new.key, random::array()?)?;
+    let data_offset = new.data_offset.unwrap_or(if new.detached { 0 } else { DATA_OFFSET });
+    let mut metadata = NewMetadata::new(new.metadata_size, data_offset, new.sector_size.bytes(), digest);
+    metadata.detached = new.detached;
+    metadata.encryption = new.cipher.name().into();
+    let binary = BinaryHeader {
+        header_size: new.metadata_size,
+        seqid: 0,
+        label: Label::new(new.label.as_bytes()),
+        salt: [0; SALT_LEN],
+        uuid: new.uuid.clone(),
+        subsystem: Label::new(new.subsystem.as_bytes()),
+    };
+    Luks2Store::new(binary, Metadata::new(&metadata)?)
 }
 
-/// One copy, whole and sound.
-struct Copy {
-    binary: BinaryHeader,
-    metadata: Metadata,
+fn check_labels(label: &str, subsystem: &str) -> Result<()> {
+    if [label, subsystem].iter().any(|text| text.len() > MAX_LABEL || text.contains('\0')) {
+        return Err(Error::InvalidOption("a label or subsystem has at most 47 bytes, none of them zero".into()));
+    }
+    Ok(())
 }
 
 impl Luks2Store {
-    /// A header that no device has yet.
-    pub(in crate::volume) fn new(mut binary: BinaryHeader, metadata: Metadata) -> Result<Self> {
-        let salts = [random::array()?, random::array()?];
-        binary.salt = salts[0];
-        Ok(Self::found(Copy { binary, metadata }, salts, Vec::new(), None))
+    fn seal(&mut self, dek: &Dek, id: u32, mut token: Token) {
+        token.seal(dek, &self.binary.uuid, &self.metadata);
+        self.metadata.set_token(id, &token);
+    }
+}
+
+impl StoredHeader for Luks2Store {
+    fn boxed(&self) -> Box<dyn StoredHeader> {
+        Box::new(self.clone())
     }
 
-    /// Reads both copies and takes the newest that is intact. Nothing is written.
-    pub(in crate::volume) fn load(device: &dyn BlockDevice) -> Result<Self> {
-        let size = device.size().map_err(|e| Error::io("asking the device for its size", e))?;
-        if size < 2 * HEADER_SIZES[0] {
-            return Err(Error::DeviceTooSmall { needed: 2 * HEADER_SIZES[0], size });
-        }
-        let primary = read_copy(device, size, Position::Primary, 0, None)?;
-        let secondary = match &primary {
-            Ok(copy) => read_copy(device, size, Position::Secondary, copy.binary.header_size, Some(&copy.metadata))?,
-            Err(_) => find_secondary(device, size)?,
+    fn version(&self) -> LuksVersion {
+        LuksVersion::Luks2
+    }
+
+    fn uuid(&self) -> &str {
+        &self.binary.uuid
+    }
+
+    fn len(&self) -> u64 {
+        let (first, size) = self.keyslots_area();
+        first + size
+    }
+
+    fn data_area(&self, detached: bool) -> Result<DataArea> {
+        self.check_requirements()?;
+        let header_end = if detached { 0 } else { 2 * self.binary.header_size };
+        segments::data_area(&self.metadata, header_end)
+    }
+
+    fn check_requirements(&self) -> Result<()> {
+        Luks2Store::check_requirements(self)
+    }
+
+    fn check_unchanged(&mut self, device: &dyn BlockDevice) -> Result<()> {
+        Luks2Store::check_unchanged(self, device)
+    }
+
+    fn verify(&self, key: &Secret) -> Result<()> {
+        let digest = data_digest(&self.metadata).and_then(|digest| digest.pbkdf2.as_ref());
+        digest.ok_or(Error::WrongKey)?.verify(key)
+    }
+
+    fn key_digest(&self) -> Vec<u8> {
+        let digests = self.metadata.digests().iter();
+        let proofs = digests.filter(|digest| digest.segments.contains(&0)).filter_map(|d| d.pbkdf2.as_ref());
+        proofs.flat_map(|proof| [&proof.digest[..], &proof.salt[..]].concat()).collect()
+    }
+
+    fn digest_cost(&self) -> (u32, Duration) {
+        let Some(digest) = data_digest(&self.metadata).and_then(|digest| digest.pbkdf2.as_ref()) else {
+            return (0, Duration::ZERO);
         };
-        match (primary, secondary) {
-            (Ok(first), Ok(second)) => {
-                let salts = [first.binary.salt, second.binary.salt];
-                let (newer, stale) = match first.binary.seqid.cmp(&second.binary.seqid) {
-                    core::cmp::Ordering::Less => (second, vec![Position::Primary]),
-                    core::cmp::Ordering::Equal => (first, Vec::new()),
-                    core::cmp::Ordering::Greater => (first, vec![Position::Secondary]),
-                };
-                Ok(Self::found(newer, salts, stale, None))
+        // By a hash that isn't known nothing is proved.
+        let hash = HashAlgorithm::from_name(&digest.hash);
+        let cost = hash.map_or(Duration::ZERO, |hash| hash.pbkdf2_cost(digest.iterations, digest.digest.len()));
+        (digest.iterations, cost)
+    }
+
+    fn attempts(&self, named: Option<u32>) -> Vec<(u32, Result<Attempt, String>)> {
+        Luks2Store::attempts(self, named)
+    }
+
+    fn ignored(&self) -> Vec<u32> {
+        Luks2Store::ignored(self)
+    }
+
+    fn passphrase_kind(&self) -> &'static str {
+        describe::KIND
+    }
+
+    fn store_new(&mut self, device: &dyn BlockDevice, dek: &Dek, protector: FirstProtector<'_>) -> Result<()> {
+        match protector {
+            FirstProtector::Token(token) => {
+                self.seal(dek, 0, token);
+                self.store(device)
             }
-            (Ok(first), Err(_)) => {
-                let salts = [first.binary.salt, random::array()?];
-                let foreign = Foreign::look(device, Position::Secondary, &first.binary)?;
-                Ok(Self::found(first, salts, vec![Position::Secondary], foreign))
-            }
-            (Err(_), Ok(second)) => {
-                let salts = [random::array()?, second.binary.salt];
-                let foreign = Foreign::look(device, Position::Primary, &second.binary)?;
-                Ok(Self::found(second, salts, vec![Position::Primary], foreign))
-            }
-            (Err(Bad::NoMagic), Err(Bad::NoMagic)) => {
-                let found = signature::describe(device);
-                Err(Error::NotLuks { found: found.map_err(|e| Error::io("looking at what the device holds", e))? })
-            }
-            (Err(first), Err(second)) => {
-                Err(Error::InvalidHeader(format!("{}: {first}; {}: {second}", Position::Primary, Position::Secondary)))
-            }
+            FirstProtector::Keyslot(new) => self.store_with_keyslot(device, dek.secret(), &new),
         }
     }
 
-    fn found(newest: Copy, salts: [[u8; 64]; 2], stale: Vec<Position>, foreign: Option<Foreign>) -> Self {
-        let Copy { binary, metadata } = newest;
-        Luks2Store { binary, metadata, salts, stale, unsettled: false, foreign, overwrite_foreign: false }
+    fn add_keyslot(&mut self, device: &dyn BlockDevice, key: &Secret, new: &NewKeyslot<'_>) -> Result<u32> {
+        Luks2Store::add_keyslot(self, device, key, new)
     }
 
-    /// Refuses to write where something stands that is no header's.
-    pub(in crate::volume) fn check_foreign(&self) -> Result<()> {
-        match &self.foreign {
-            Some(foreign) if !self.overwrite_foreign => Err(Error::ForeignData(foreign.to_string())),
-            _ => Ok(()),
-        }
+    fn remove_keyslot(&mut self, device: &dyn BlockDevice, id: u32) -> Result<()> {
+        Luks2Store::remove_keyslot(self, device, id)
     }
 
-    /// Lets the next repair write over whatever is there.
-    pub(in crate::volume) fn overwrite_foreign(&mut self) {
-        self.overwrite_foreign = true;
+    fn set_priority(&mut self, device: &dyn BlockDevice, id: u32, priority: Priority) -> Result<()> {
+        self.check_requirements()?;
+        self.update(device, |new| new.metadata.set_priority(id, priority))
     }
 
-    /// Proves by its MAC that whoever has the DEK wrote a token of this header, and this header.
-    pub(in crate::volume) fn proves(&self, token: &Token, dek: &Dek) -> Result<()> {
+    fn erase(&mut self, device: &dyn BlockDevice) -> Result<()> {
+        Luks2Store::erase(self, device)
+    }
+
+    fn tokens(&self) -> Result<Vec<(u32, Token)>> {
+        self.metadata.tokens()
+    }
+
+    fn proves(&self, token: &Token, dek: &Dek) -> Result<()> {
         token.verify(dek, &self.binary.uuid, &self.metadata)
     }
 
-    /// Whether a copy is damaged or older than the other.
-    pub(in crate::volume) fn needs_repair(&self) -> bool {
-        !self.stale.is_empty()
+    fn check_takes_tokens(&self) -> Result<()> {
+        self.check_requirements()
     }
 
-    /// Writes damaged or older copies anew from the intact one, with a new salt as section 2.1 wants it.
-    pub(in crate::volume) fn repair(&mut self, device: &dyn BlockDevice) -> Result<()> {
-        self.check_foreign()?;
-        if self.unsettled {
-            // Not as a repair: the other copy may say something else under this number.
-            return self.store(device);
-        }
-        self.reserve(device)?;
-        while let Some(&position) = self.stale.first() {
-            self.salts[position as usize] = random::array()?;
-            self.write_copy(device, position)?;
-            self.stale.remove(0);
-        }
-        (self.foreign, self.overwrite_foreign) = (None, false);
-        Ok(())
+    fn put_tokens(&mut self, device: &dyn BlockDevice, dek: &Dek, tokens: Vec<(u32, Token)>) -> Result<()> {
+        self.update(device, |new| {
+            tokens.into_iter().for_each(|(id, token)| new.seal(dek, id, token));
+            Ok(())
+        })
     }
 
-    /// Writes both copies, one after the other, so that one is intact at every instant.
-    ///
-    /// The sequence number grows even when writing fails: two different headers never carry the same.
-    pub(in crate::volume) fn store(&mut self, device: &dyn BlockDevice) -> Result<()> {
-        self.check_foreign()?;
-        let seqid = self.later(1)?;
-        self.reserve(device)?;
-        self.binary.seqid = seqid;
-        // A copy that is damaged or older goes first, and the only one that is whole stays until it is replaced.
-        self.stale = match self.stale.first() {
-            Some(Position::Secondary) => vec![Position::Secondary, Position::Primary],
-            _ => vec![Position::Primary, Position::Secondary],
-        };
-        while let Some(&position) = self.stale.first() {
-            self.write_copy(device, position)?;
-            self.stale.remove(0);
-        }
-        self.unsettled = false;
-        (self.foreign, self.overwrite_foreign) = (None, false);
-        Ok(())
+    fn add_token(&mut self, device: &dyn BlockDevice, dek: &Dek, token: Token, instead_of: &[u32]) -> Result<u32> {
+        self.update(device, |new| {
+            instead_of.iter().try_for_each(|old| new.metadata.remove_token(*old))?;
+            let full = || Error::NoRoom("all 32 tokens are taken".into());
+            let id = new.metadata.free_token_id().ok_or_else(full)?;
+            new.seal(dek, id, token);
+            Ok(id)
+        })
     }
 
-    /// The sequence number after so many changes. Asked for before the first of them, and before anything is written that
-    /// the header is to name: nobody would wipe it when there is no number left.
-    pub(in crate::volume) fn later(&self, changes: u64) -> Result<u64> {
-        let end = || Error::UnsupportedHeader("its sequence number has come to an end, 2^64 - 1".into());
-        self.binary.seqid.checked_add(changes).ok_or_else(end)
+    fn import_token(&mut self, device: &dyn BlockDevice, json: &[u8]) -> Result<u32> {
+        self.check_requirements()?;
+        self.update(device, |new| new.metadata.add_foreign_token(json))
     }
 
-    /// Makes sure that nobody else has written the header since it was read or written here; theirs would be lost.
-    pub(in crate::volume) fn check_unchanged(&self, device: &dyn BlockDevice) -> Result<()> {
-        let found = Self::load(device)?;
-        // After an attempt of ours that failed, the device may hold anything up to that attempt's number.
-        let ours = if self.unsettled {
-            found.binary.seqid <= self.binary.seqid
-        } else {
-            found.binary.seqid == self.binary.seqid && found.metadata == self.metadata
-        };
-        if ours && found.binary.uuid == self.binary.uuid {
-            // What somebody put there since the header was read.
-            return if self.overwrite_foreign { Ok(()) } else { found.check_foreign() };
-        }
-        Err(Error::Busy { what: "the header, which was changed since the volume was opened,".into() })
+    fn remove_token(&mut self, device: &dyn BlockDevice, id: u32) -> Result<()> {
+        self.check_requirements()?;
+        self.update(device, |new| new.metadata.remove_token(id))
     }
 
-    /// Writes the keyslots of a backup, from which this header was read, then the header, as one that is newer than
-    /// `current`, and over its damaged or older copy first.
-    pub(in crate::volume) fn restore(
-        &mut self,
-        device: &dyn BlockDevice,
-        backup: &[u8],
-        current: Option<&Self>,
-    ) -> Result<()> {
-        let failed = |e| Error::io("restoring the keyslots", e);
-        (self.stale, self.foreign) = (Vec::new(), None);
-        if let Some(current) = current {
-            self.binary.seqid = self.binary.seqid.max(current.binary.seqid);
-            self.stale.clone_from(&current.stale);
-        }
-        self.later(1)?;
-        let (first, _) = self.keyslots_area();
-        device.write_at(first, &backup[first as usize..]).map_err(failed)?;
-        device.sync().map_err(failed)?;
-        self.store(device)
+    fn needs_repair(&self) -> bool {
+        Luks2Store::needs_repair(self)
     }
 
-    /// Replaces the header by an edited one. Where that fails, the device holds the old or the new one, and this says the
-    /// old.
-    pub(in crate::volume) fn update<T>(
-        &mut self,
-        device: &dyn BlockDevice,
-        edit: impl FnOnce(&mut Self) -> Result<T>,
-    ) -> Result<T> {
-        self.check_unchanged(device)?;
-        let mut new = self.clone();
-        let edited = edit(&mut new)?;
-        // What has no room fails before anything is written.
-        new.metadata.encode(new.binary.header_size)?;
-        let stored = new.store(device);
-        if stored.is_err() {
-            self.after_failed_store(new);
-        } else {
-            *self = new;
-        }
-        stored.map(|()| edited)
+    fn unwiped(&self) -> Vec<(u32, Range<u64>)> {
+        Luks2Store::unwiped(self)
     }
 
-    /// Refuses to change a header that demands what this library does not know.
-    pub(in crate::volume) fn check_requirements(&self) -> Result<()> {
-        let requirements = self.metadata.requirements().join(", ");
-        let what = match self.metadata.reencryption() {
-            // Flags of segments alone say nothing of how far it is: the data area is refused with them.
-            Some(reencryption) if !requirements.is_empty() => {
-                format!(
-                    "{reencryption}; finish it with `cryptsetup reencrypt --resume-only` (it requires {requirements})"
-                )
-            }
-            _ if requirements.is_empty() => return Ok(()),
-            _ => format!("it requires {requirements}; a newer `cryptsetup` may know it"),
-        };
-        Err(Error::UnsupportedHeader(what))
+    fn repair_and_wipe(&mut self, device: &dyn BlockDevice) -> Result<()> {
+        self.later(u64::from(!self.unwiped().is_empty()))?;
+        self.repair(device)?;
+        self.finish_wiping(device)
     }
 
-    /// Notes what a failed [`store`](Self::store) of `tried` may have left on the device, which may be old or new. Its
-    /// sequence number must not be used again, and the next attempt must know which copy may be broken.
-    pub(in crate::volume) fn after_failed_store(&mut self, tried: Self) {
-        self.binary.seqid = tried.binary.seqid;
-        self.stale = tried.stale;
-        self.unsettled = true;
+    fn check_foreign(&self) -> Result<()> {
+        Luks2Store::check_foreign(self)
     }
 
-    /// Makes sure that both copies have room before either is written.
-    fn reserve(&self, device: &dyn BlockDevice) -> Result<()> {
-        reserve(device, 0..2 * self.binary.header_size)
+    fn overwrite_foreign(&mut self) {
+        Luks2Store::overwrite_foreign(self);
     }
 
-    /// Replaces one copy: first made invalid, then its JSON, then its binary header with the checksum; each synced, so
-    /// that no order in which a device loses writes can leave a mix that looks sound. Then it is read back.
-    fn write_copy(&self, device: &dyn BlockDevice, position: Position) -> Result<()> {
-        let mut binary = self.binary.clone();
-        binary.salt = self.salts[position as usize];
-        let offset = if position == Position::Primary { 0 } else { binary.header_size };
-        let mut copy = binary.encode(position).to_vec();
-        copy.extend(self.metadata.encode(binary.header_size)?);
-        let failed = |e| Error::io(format!("writing the {position} of the header"), e);
+    fn restore(&mut self, device: &dyn BlockDevice, backup: &[u8], current: Option<&dyn StoredHeader>) -> Result<()> {
+        Luks2Store::restore(self, device, backup, current.and_then(|current| <dyn Any>::downcast_ref(current)))
+    }
 
-        device.write_at(offset, &copy[..BINARY_HEADER]).map_err(failed)?;
-        device.sync().map_err(failed)?;
-        device.write_at(offset + BINARY_HEADER as u64, &copy[BINARY_HEADER..]).map_err(failed)?;
-        device.sync().map_err(failed)?;
-        BinaryHeader::seal(&mut copy);
-        device.write_at(offset, &copy[..BINARY_HEADER]).map_err(failed)?;
-        device.sync().map_err(failed)?;
+    fn labels(&self) -> (&[u8], &[u8]) {
+        (self.binary.label.bytes(), self.binary.subsystem.bytes())
+    }
 
-        check_written(device, offset, &copy).map_err(|e| Error::io(format!("reading the {position} back"), e))
+    fn set_labels(&mut self, device: &dyn BlockDevice, label: &str, subsystem: &str) -> Result<()> {
+        check_labels(label, subsystem)?;
+        self.check_requirements()?;
+        self.update(device, |new| {
+            new.binary.label = Label::new(label.as_bytes());
+            new.binary.subsystem = Label::new(subsystem.as_bytes());
+            Ok(())
+        })
     }
-}
 
-/// Why a copy can't be used.
-enum Bad {
-    NoMagic,
-    Version(u16),
-    Defect(String),
-}
+    fn requirements(&self) -> Vec<String> {
+        self.metadata.requirements().to_vec()
+    }
 
-impl core::fmt::Display for Bad {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        match self {
-            Bad::NoMagic => f.write_str("there is no LUKS magic"),
-            Bad::Version(version) => write!(f, "its version is {version}"),
-            Bad::Defect(what) => f.write_str(what),
-        }
+    fn flags(&self) -> Vec<String> {
+        self.metadata.flags()
     }
-}
 
-/// Reads one copy, whose metadata is that of the `other` as a rule. The outer error is the device's, the inner one says what
-/// is wrong with the copy.
-fn read_copy(
-    device: &dyn BlockDevice,
-    size: u64,
-    position: Position,
-    offset: u64,
-    other: Option<&Metadata>,
-) -> Result<Result<Copy, Bad>> {
-    let failed = |e| Error::io(format!("reading the {position} of the header"), e);
-    let mut block = [0; BINARY_HEADER];
-    if offset.checked_add(BINARY_HEADER as u64).is_none_or(|end| end > size) {
-        return Ok(Err(Bad::Defect("it was cut off".into())));
+    fn epoch(&self) -> Option<u64> {
+        Some(self.binary.seqid)
     }
-    device.read_at(offset, &mut block).map_err(failed)?;
-    if !BinaryHeader::has_magic(&block, position) {
-        return Ok(Err(Bad::NoMagic));
-    }
-    if BinaryHeader::version(&block) != 2 {
-        return Ok(Err(Bad::Version(BinaryHeader::version(&block))));
-    }
-    let binary = match BinaryHeader::parse(&block, position, offset) {
-        Ok(binary) => binary,
-        Err(what) => return Ok(Err(Bad::Defect(what))),
-    };
-    if offset + binary.header_size > size {
-        return Ok(Err(Bad::Defect("it was cut off".into())));
-    }
-    let mut copy = vec![0; binary.header_size as usize];
-    device.read_at(offset, &mut copy).map_err(failed)?;
-    if let Err(what) = BinaryHeader::verify(&copy) {
-        return Ok(Err(Bad::Defect(what)));
-    }
-    let area = &copy[BINARY_HEADER..];
-    if let Some(same) = other.filter(|other| other.is_in(area, binary.header_size)) {
-        return Ok(Ok(Copy { binary, metadata: same.clone() }));
-    }
-    // No damage, then: somebody has written it so.
-    let odd = |what| Bad::Defect(format!("it isn't damaged (its checksum is right), but {what}"));
-    let metadata = Metadata::parse(area, binary.header_size);
-    Ok(metadata.map(|metadata| Copy { binary, metadata }).map_err(odd))
-}
 
-/// Looks for the second copy where it can be, since the first can't say.
-fn find_secondary(device: &dyn BlockDevice, size: u64) -> Result<Result<Copy, Bad>> {
-    let mut worst = Bad::NoMagic;
-    for offset in HEADER_SIZES {
-        match read_copy(device, size, Position::Secondary, offset, None)? {
-            Ok(copy) if copy.binary.header_size == offset => return Ok(Ok(copy)),
-            Ok(_) => worst = Bad::Defect(format!("a copy at offset {offset} has another size")),
-            Err(Bad::NoMagic) => {}
-            Err(Bad::Defect(_)) if offset + BINARY_HEADER as u64 > size => {}
-            Err(bad) => worst = bad,
-        }
+    fn metadata_size(&self) -> u64 {
+        self.binary.header_size
     }
-    Ok(Err(worst))
+
+    fn keyslots_size(&self) -> u64 {
+        self.metadata.keyslots_size()
+    }
+
+    fn keyslot_infos(&self) -> Vec<KeyslotInfo> {
+        self.metadata.keyslots().iter().map(|keyslot| describe::keyslot(&self.metadata, keyslot)).collect()
+    }
+
+    fn token_infos(&self) -> Vec<TokenInfo> {
+        describe::tokens(&self.metadata)
+    }
+
+    fn segment_infos(&self) -> Vec<SegmentInfo> {
+        self.metadata.segments().iter().map(describe::segment).collect()
+    }
+
+    fn digest_infos(&self) -> Vec<DigestInfo> {
+        self.metadata.digests().iter().map(|digest| describe::digest(&self.metadata, digest)).collect()
+    }
 }

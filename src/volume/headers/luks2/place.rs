@@ -11,7 +11,7 @@ const SECTOR: usize = 512;
 
 /// What a repair would destroy.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(in crate::volume) struct Foreign {
+pub(super) struct Foreign {
     position: Position,
     offset: u64,
     known: Option<Signature>,

@@ -5,13 +5,10 @@ use core::slice;
 
 use zeroize::Zeroize;
 
-#[cfg(unix)]
-use super::pages;
 use super::{fork, heap, protection};
+#[cfg(unix)]
+use super::{mapping, pages};
 use crate::{Error, Result};
-
-/// What secrets are aligned to: a cache line, and the widest register.
-pub(super) const ALIGNMENT: usize = 64;
 
 /// Zeroed bytes that one owner holds, wiped when it lets go of them.
 pub(super) struct Memory {
@@ -51,7 +48,7 @@ impl Memory {
         if let Some((start, slot)) = pages::take(len) {
             return Some((start, Home::Slot(slot)));
         }
-        let (start, size, locked) = pages::take_mapping(len)?;
+        let (start, size, locked) = mapping::take(len)?;
         Some((start, Home::Mapping { size, locked }))
     }
 
@@ -80,7 +77,7 @@ impl Memory {
         unsafe { slice::from_raw_parts_mut(self.start.as_ptr(), self.len) }
     }
 
-    /// Where the bytes are, aligned to [`ALIGNMENT`].
+    /// Where the bytes are, aligned as [`alignment`](super::alignment) says.
     #[inline]
     pub(super) fn start(&self) -> NonNull<u8> {
         self.start
@@ -102,7 +99,7 @@ impl Drop for Memory {
             #[cfg(unix)]
             Home::Mapping { size, locked } => {
                 // SAFETY: `place` took the mapping so, for this owner alone. A child has it as its parent had.
-                unsafe { pages::free_mapping(self.start, *size, *locked, of_this_process) };
+                unsafe { mapping::free(self.start, *size, *locked, of_this_process) };
             }
             Home::Heap => {
                 // The heap is copied to a child, so that there is something to wipe.

@@ -1,0 +1,61 @@
+//! Keyslots, whatever the format: how a passphrase is tried on one, and what a new one is made of.
+
+use core::ops::Range;
+use std::time::Duration;
+
+use super::area::read_area;
+use crate::key::{Kdf, KdfLimits, Passphrase};
+use crate::ondisk::luks::{Material, Priority, Token};
+use crate::volume::BlockDevice;
+use crate::{Result, Secret};
+
+/// How a passphrase is tried on a keyslot.
+pub(in crate::volume) struct Attempt {
+    pub(super) kdf: Kdf,
+    pub(super) material: Material,
+    pub(super) salt: Vec<u8>,
+    /// Where its area begins on the device of the header, in bytes.
+    pub(super) offset: u64,
+}
+
+impl Attempt {
+    /// Refuses a key derivation that asks for more than is allowed, and says what.
+    pub(in crate::volume) fn check(&self, limits: &KdfLimits) -> Result<(), String> {
+        self.kdf.check(limits)
+    }
+
+    /// The time that it takes.
+    pub(in crate::volume) fn cost(&self) -> Duration {
+        self.kdf.cost(self.material.area_key_len)
+    }
+
+    /// The length in bytes of the key in the keyslot.
+    pub(in crate::volume) fn key_len(&self) -> usize {
+        self.material.key_len
+    }
+
+    /// The key that a passphrase gives, which is another one if the passphrase is wrong.
+    pub(in crate::volume) fn open(&self, device: &dyn BlockDevice, passphrase: &[u8]) -> Result<Secret> {
+        let area = read_area(device, self.offset, self.material.len())?;
+        self.material.open(area, &self.kdf, passphrase, &self.salt)
+    }
+
+    /// Where the area is on the device, in bytes.
+    pub(super) fn area(&self) -> Range<u64> {
+        self.offset..self.offset + self.material.len() as u64
+    }
+}
+
+/// A keyslot that is to be made.
+pub(in crate::volume) struct NewKeyslot<'a> {
+    pub(in crate::volume) id: Option<u32>,
+    pub(in crate::volume) kdf: Kdf,
+    pub(in crate::volume) passphrase: Passphrase<'a>,
+    pub(in crate::volume) priority: Priority,
+}
+
+/// The one way into a new volume, with all that it needs before anything is written.
+pub(in crate::volume) enum FirstProtector<'a> {
+    Token(Token),
+    Keyslot(NewKeyslot<'a>),
+}

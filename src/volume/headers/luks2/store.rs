@@ -1,0 +1,329 @@
+//! The two copies of a LUKS2 header on a device: found, chosen, repaired, replaced.
+
+use super::place::Foreign;
+use crate::ondisk::luks::{BINARY_HEADER, BinaryHeader, HEADER_SIZES, Metadata, Position};
+use crate::volume::BlockDevice;
+use crate::volume::headers::area::{check_written, reserve};
+use crate::volume::signature;
+use crate::{Error, Result, random};
+
+/// A header as a device has it.
+#[derive(Debug, Clone)]
+pub(in crate::volume::headers) struct Luks2Store {
+    /// The binary header of the newest intact copy. Its salt is that of this copy.
+    pub(super) binary: BinaryHeader,
+    pub(super) metadata: Metadata,
+    /// The salts of both copies.
+    salts: [[u8; 64]; 2],
+    /// Copies that are damaged or older, in the order in which they are to be written.
+    stale: Vec<Position>,
+    /// Whether writing this header failed: the device may hold another of the same sequence number.
+    unsettled: bool,
+    /// What stands in the place of a copy and may not be written over.
+    foreign: Option<Foreign>,
+    /// Whether it may, since the caller said so.
+    overwrite_foreign: bool,
+}
+
+/// One copy, whole and sound.
+struct Copy {
+    binary: BinaryHeader,
+    metadata: Metadata,
+}
+
+impl Luks2Store {
+    /// A header that no device has yet.
+    pub(super) fn new(mut binary: BinaryHeader, metadata: Metadata) -> Result<Self> {
+        let salts = [random::array()?, random::array()?];
+        binary.salt = salts[0];
+        Ok(Self::found(Copy { binary, metadata }, salts, Vec::new(), None))
+    }
+
+    /// Reads both copies and takes the newest that is intact. Nothing is written.
+    pub(in crate::volume::headers) fn load(device: &dyn BlockDevice) -> Result<Self> {
+        let size = device.size().map_err(|e| Error::io("asking the device for its size", e))?;
+        if size < 2 * HEADER_SIZES[0] {
+            return Err(Error::DeviceTooSmall { needed: 2 * HEADER_SIZES[0], size });
+        }
+        let primary = read_copy(device, size, Position::Primary, 0, None)?;
+        let secondary = match &primary {
+            Ok(copy) => read_copy(device, size, Position::Secondary, copy.binary.header_size, Some(&copy.metadata))?,
+            Err(_) => find_secondary(device, size)?,
+        };
+        match (primary, secondary) {
+            (Ok(first), Ok(second)) => {
+                let salts = [first.binary.salt, second.binary.salt];
+                let (newer, stale) = match first.binary.seqid.cmp(&second.binary.seqid) {
+                    core::cmp::Ordering::Less => (second, vec![Position::Primary]),
+                    core::cmp::Ordering::Equal => (first, Vec::new()),
+                    core::cmp::Ordering::Greater => (first, vec![Position::Secondary]),
+                };
+                Ok(Self::found(newer, salts, stale, None))
+            }
+            (Ok(first), Err(_)) => {
+                let salts = [first.binary.salt, random::array()?];
+                let foreign = Foreign::look(device, Position::Secondary, &first.binary)?;
+                Ok(Self::found(first, salts, vec![Position::Secondary], foreign))
+            }
+            (Err(_), Ok(second)) => {
+                let salts = [random::array()?, second.binary.salt];
+                let foreign = Foreign::look(device, Position::Primary, &second.binary)?;
+                Ok(Self::found(second, salts, vec![Position::Primary], foreign))
+            }
+            (Err(Bad::NoMagic), Err(Bad::NoMagic)) => {
+                let found = signature::describe(device);
+                Err(Error::NotLuks { found: found.map_err(|e| Error::io("looking at what the device holds", e))? })
+            }
+            (Err(first), Err(second)) => {
+                Err(Error::InvalidHeader(format!("{}: {first}; {}: {second}", Position::Primary, Position::Secondary)))
+            }
+        }
+    }
+
+    fn found(newest: Copy, salts: [[u8; 64]; 2], stale: Vec<Position>, foreign: Option<Foreign>) -> Self {
+        let Copy { binary, metadata } = newest;
+        Luks2Store { binary, metadata, salts, stale, unsettled: false, foreign, overwrite_foreign: false }
+    }
+
+    /// Refuses to write where something stands that is no header's.
+    pub(super) fn check_foreign(&self) -> Result<()> {
+        match &self.foreign {
+            Some(foreign) if !self.overwrite_foreign => Err(Error::ForeignData(foreign.to_string())),
+            _ => Ok(()),
+        }
+    }
+
+    /// Lets the next repair write over whatever is there.
+    pub(super) fn overwrite_foreign(&mut self) {
+        self.overwrite_foreign = true;
+    }
+
+    /// Whether a copy is damaged or older than the other.
+    pub(super) fn needs_repair(&self) -> bool {
+        !self.stale.is_empty()
+    }
+
+    /// Writes damaged or older copies anew from the intact one, with a new salt as section 2.1 wants it.
+    pub(super) fn repair(&mut self, device: &dyn BlockDevice) -> Result<()> {
+        self.check_foreign()?;
+        if self.unsettled {
+            // Not as a repair: the other copy may say something else under this number.
+            return self.store(device);
+        }
+        self.reserve(device)?;
+        while let Some(&position) = self.stale.first() {
+            self.salts[position as usize] = random::array()?;
+            self.write_copy(device, position)?;
+            self.stale.remove(0);
+        }
+        (self.foreign, self.overwrite_foreign) = (None, false);
+        Ok(())
+    }
+
+    /// Writes both copies, one after the other, so that one is intact at every instant.
+    ///
+    /// The sequence number grows even when writing fails: two different headers never carry the same.
+    pub(super) fn store(&mut self, device: &dyn BlockDevice) -> Result<()> {
+        self.check_foreign()?;
+        let seqid = self.later(1)?;
+        self.reserve(device)?;
+        self.binary.seqid = seqid;
+        // A copy that is damaged or older goes first, and the only one that is whole stays until it is replaced.
+        self.stale = match self.stale.first() {
+            Some(Position::Secondary) => vec![Position::Secondary, Position::Primary],
+            _ => vec![Position::Primary, Position::Secondary],
+        };
+        while let Some(&position) = self.stale.first() {
+            self.write_copy(device, position)?;
+            self.stale.remove(0);
+        }
+        self.unsettled = false;
+        (self.foreign, self.overwrite_foreign) = (None, false);
+        Ok(())
+    }
+
+    /// The sequence number after so many changes. Asked for before the first of them, and before anything is written that
+    /// the header is to name: nobody would wipe it when there is no number left.
+    pub(super) fn later(&self, changes: u64) -> Result<u64> {
+        let end = || Error::UnsupportedHeader("its sequence number has come to an end, 2^64 - 1".into());
+        self.binary.seqid.checked_add(changes).ok_or_else(end)
+    }
+
+    /// Makes sure that nobody else has written the header since it was read or written here; theirs would be lost.
+    pub(super) fn check_unchanged(&self, device: &dyn BlockDevice) -> Result<()> {
+        let found = Self::load(device)?;
+        // After an attempt of ours that failed, the device may hold anything up to that attempt's number.
+        let ours = if self.unsettled {
+            found.binary.seqid <= self.binary.seqid
+        } else {
+            found.binary.seqid == self.binary.seqid && found.metadata == self.metadata
+        };
+        if ours && found.binary.uuid == self.binary.uuid {
+            // What somebody put there since the header was read.
+            return if self.overwrite_foreign { Ok(()) } else { found.check_foreign() };
+        }
+        Err(Error::Busy { what: "the header, which was changed since the volume was opened,".into() })
+    }
+
+    /// Writes the keyslots of a backup, from which this header was read, then the header, as one that is newer than
+    /// `current`, and over its damaged or older copy first.
+    pub(super) fn restore(&mut self, device: &dyn BlockDevice, backup: &[u8], current: Option<&Self>) -> Result<()> {
+        let failed = |e| Error::io("restoring the keyslots", e);
+        (self.stale, self.foreign) = (Vec::new(), None);
+        if let Some(current) = current {
+            self.binary.seqid = self.binary.seqid.max(current.binary.seqid);
+            self.stale.clone_from(&current.stale);
+        }
+        self.later(1)?;
+        let (first, _) = self.keyslots_area();
+        device.write_at(first, &backup[first as usize..]).map_err(failed)?;
+        device.sync().map_err(failed)?;
+        self.store(device)
+    }
+
+    /// Replaces the header by an edited one. Where that fails, the device holds the old or the new one, and this says the
+    /// old.
+    pub(super) fn update<T>(
+        &mut self,
+        device: &dyn BlockDevice,
+        edit: impl FnOnce(&mut Self) -> Result<T>,
+    ) -> Result<T> {
+        self.check_unchanged(device)?;
+        let mut new = self.clone();
+        let edited = edit(&mut new)?;
+        // What has no room fails before anything is written.
+        new.metadata.encode(new.binary.header_size)?;
+        let stored = new.store(device);
+        if stored.is_err() {
+            self.after_failed_store(new);
+        } else {
+            *self = new;
+        }
+        stored.map(|()| edited)
+    }
+
+    /// Refuses to change a header that demands what this library does not know.
+    pub(super) fn check_requirements(&self) -> Result<()> {
+        let requirements = self.metadata.requirements().join(", ");
+        let what = match self.metadata.reencryption() {
+            // Flags of segments alone say nothing of how far it is: the data area is refused with them.
+            Some(reencryption) if !requirements.is_empty() => {
+                format!(
+                    "{reencryption}; finish it with `cryptsetup reencrypt --resume-only` (it requires {requirements})"
+                )
+            }
+            _ if requirements.is_empty() => return Ok(()),
+            _ => format!("it requires {requirements}; a newer `cryptsetup` may know it"),
+        };
+        Err(Error::UnsupportedHeader(what))
+    }
+
+    /// Notes what a failed [`store`](Self::store) of `tried` may have left on the device, which may be old or new. Its
+    /// sequence number must not be used again, and the next attempt must know which copy may be broken.
+    pub(super) fn after_failed_store(&mut self, tried: Self) {
+        self.binary.seqid = tried.binary.seqid;
+        self.stale = tried.stale;
+        self.unsettled = true;
+    }
+
+    /// Makes sure that both copies have room before either is written.
+    fn reserve(&self, device: &dyn BlockDevice) -> Result<()> {
+        reserve(device, 0..2 * self.binary.header_size)
+    }
+
+    /// Replaces one copy: first made invalid, then its JSON, then its binary header with the checksum; each synced, so
+    /// that no order in which a device loses writes can leave a mix that looks sound. Then it is read back.
+    fn write_copy(&self, device: &dyn BlockDevice, position: Position) -> Result<()> {
+        let mut binary = self.binary.clone();
+        binary.salt = self.salts[position as usize];
+        let offset = if position == Position::Primary { 0 } else { binary.header_size };
+        let mut copy = binary.encode(position).to_vec();
+        copy.extend(self.metadata.encode(binary.header_size)?);
+        let failed = |e| Error::io(format!("writing the {position} of the header"), e);
+
+        device.write_at(offset, &copy[..BINARY_HEADER]).map_err(failed)?;
+        device.sync().map_err(failed)?;
+        device.write_at(offset + BINARY_HEADER as u64, &copy[BINARY_HEADER..]).map_err(failed)?;
+        device.sync().map_err(failed)?;
+        BinaryHeader::seal(&mut copy);
+        device.write_at(offset, &copy[..BINARY_HEADER]).map_err(failed)?;
+        device.sync().map_err(failed)?;
+
+        check_written(device, offset, &copy).map_err(|e| Error::io(format!("reading the {position} back"), e))
+    }
+}
+
+/// Why a copy can't be used.
+enum Bad {
+    NoMagic,
+    Version(u16),
+    Defect(String),
+}
+
+impl core::fmt::Display for Bad {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Bad::NoMagic => f.write_str("there is no LUKS magic"),
+            Bad::Version(version) => write!(f, "its version is {version}"),
+            Bad::Defect(what) => f.write_str(what),
+        }
+    }
+}
+
+/// Reads one copy, whose metadata is that of the `other` as a rule. The outer error is the device's, the inner one says what
+/// is wrong with the copy.
+fn read_copy(
+    device: &dyn BlockDevice,
+    size: u64,
+    position: Position,
+    offset: u64,
+    other: Option<&Metadata>,
+) -> Result<Result<Copy, Bad>> {
+    let failed = |e| Error::io(format!("reading the {position} of the header"), e);
+    let mut block = [0; BINARY_HEADER];
+    if offset.checked_add(BINARY_HEADER as u64).is_none_or(|end| end > size) {
+        return Ok(Err(Bad::Defect("it was cut off".into())));
+    }
+    device.read_at(offset, &mut block).map_err(failed)?;
+    if !BinaryHeader::has_magic(&block, position) {
+        return Ok(Err(Bad::NoMagic));
+    }
+    if BinaryHeader::version(&block) != 2 {
+        return Ok(Err(Bad::Version(BinaryHeader::version(&block))));
+    }
+    let binary = match BinaryHeader::parse(&block, position, offset) {
+        Ok(binary) => binary,
+        Err(what) => return Ok(Err(Bad::Defect(what))),
+    };
+    if offset + binary.header_size > size {
+        return Ok(Err(Bad::Defect("it was cut off".into())));
+    }
+    let mut copy = vec![0; binary.header_size as usize];
+    device.read_at(offset, &mut copy).map_err(failed)?;
+    if let Err(what) = BinaryHeader::verify(&copy) {
+        return Ok(Err(Bad::Defect(what)));
+    }
+    let area = &copy[BINARY_HEADER..];
+    if let Some(same) = other.filter(|other| other.is_in(area, binary.header_size)) {
+        return Ok(Ok(Copy { binary, metadata: same.clone() }));
+    }
+    // No damage, then: somebody has written it so.
+    let odd = |what| Bad::Defect(format!("it isn't damaged (its checksum is right), but {what}"));
+    let metadata = Metadata::parse(area, binary.header_size);
+    Ok(metadata.map(|metadata| Copy { binary, metadata }).map_err(odd))
+}
+
+/// Looks for the second copy where it can be, since the first can't say.
+fn find_secondary(device: &dyn BlockDevice, size: u64) -> Result<Result<Copy, Bad>> {
+    let mut worst = Bad::NoMagic;
+    for offset in HEADER_SIZES {
+        match read_copy(device, size, Position::Secondary, offset, None)? {
+            Ok(copy) if copy.binary.header_size == offset => return Ok(Ok(copy)),
+            Ok(_) => worst = Bad::Defect(format!("a copy at offset {offset} has another size")),
+            Err(Bad::NoMagic) => {}
+            Err(Bad::Defect(_)) if offset + BINARY_HEADER as u64 > size => {}
+            Err(bad) => worst = bad,
+        }
+    }
+    Ok(Err(worst))
+}

@@ -1,0 +1,22 @@
+//! What the header of a new volume is to say.
+
+use crate::Secret;
+use crate::SectorSize;
+use crate::cipher::CipherSpec;
+
+/// A header that is to be made. A format refuses what it has no place for.
+pub(in crate::volume) struct NewHeader<'a> {
+    /// The volume key.
+    pub(in crate::volume) key: &'a Secret,
+    pub(in crate::volume) cipher: CipherSpec,
+    pub(in crate::volume) sector_size: SectorSize,
+    /// Where the data begins, in bytes, unless where the format has it.
+    pub(in crate::volume) data_offset: Option<u64>,
+    /// Whether the header is on a device of its own.
+    pub(in crate::volume) detached: bool,
+    /// The size of one copy of the metadata in bytes.
+    pub(in crate::volume) metadata_size: u64,
+    pub(in crate::volume) uuid: String,
+    pub(in crate::volume) label: &'a str,
+    pub(in crate::volume) subsystem: &'a str,
+}
