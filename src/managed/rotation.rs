@@ -12,6 +12,7 @@ use super::records::{EncryptionSet, Joining, ResourceName, RotationError};
 use super::service::{DiskService, Inner, no_set, not_allowed};
 use super::sync::{into_inner, lock, try_lock};
 use crate::key::KeyId;
+use crate::log::tell;
 use crate::{Error, KeyVault, Result};
 
 /// How far a rotation is.
@@ -229,6 +230,7 @@ impl Inner {
 
     /// Notes what stopped a rotation.
     fn stopped(&self, set: &str, at: Option<&ResourceName>, error: Error) -> Error {
+        tell!(warn, "the rotation of the set {set} stopped: {error}");
         let noted = RotationError::of(&error, at);
         // That the store failed too is less worth telling than what failed first.
         let _ = self.change_set(set, |set| set.auto_key_rotation_error = Some(noted));

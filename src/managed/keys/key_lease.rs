@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use super::backoff::Gate;
 use super::lease::{Answer, Lease, LeasePolicy, Now, Span};
 use crate::key::{KeyId, WrappedDek};
+use crate::log::tell;
 use crate::managed::sync::{lock, try_lock};
 use crate::{Error, KeyVault, Result};
 
@@ -150,12 +151,30 @@ impl KeyLease {
                 if e.is_revocation() { Answer::Revoked } else { Answer::Outage }
             }
         };
+        let before = state.lease.refusal();
         state.lease.answered(said, now);
+        self.tell(before, state.lease.refusal(), &state.reason);
         let span = state.lease.span(state.expires);
         self.from.store(span.from, Ordering::Relaxed);
         self.until.store(span.until, Ordering::Relaxed);
         self.until_up.store(span.until_up, Ordering::Relaxed);
         answer.map(drop)
+    }
+
+    /// Tells of a change in what the vault answers.
+    fn tell(&self, before: Option<Answer>, now: Option<Answer>, reason: &str) {
+        let (key, set) = (&self.key, &self.set);
+        match (before, now) {
+            (before, now) if before == now => {}
+            (_, None | Some(Answer::Valid)) => tell!(info, "the key {key} of the set {set} may be used again"),
+            (_, Some(Answer::Revoked)) => tell!(error, "the key {key} of the set {set} may not be used: {reason}"),
+            (_, Some(Answer::Outage)) => {
+                tell!(
+                    warn,
+                    "the vault of {key} doesn't answer; disks of the set {set} go on while their lease lasts: {reason}"
+                );
+            }
+        }
     }
 
     /// When the key expires, if the vault lets it be used.

@@ -165,6 +165,11 @@ impl Lease {
         self.failures += 1;
     }
 
+    /// What the vault answered last, if it was asked since the key was last valid.
+    pub(in crate::managed) fn refusal(&self) -> Option<Answer> {
+        (self.failures > 0).then_some(self.last)
+    }
+
     /// As if no vault had been asked yet.
     pub(in crate::managed) fn expire(&mut self) {
         *self = Lease::unasked(self.policy);

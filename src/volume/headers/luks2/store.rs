@@ -1,6 +1,7 @@
 //! The two copies of a LUKS2 header on a device: found, chosen, repaired, replaced.
 
 use super::place::Foreign;
+use crate::log::tell;
 use crate::ondisk::luks::{BINARY_HEADER, BinaryHeader, HEADER_SIZES, Metadata, Position};
 use crate::volume::BlockDevice;
 use crate::volume::headers::area::{check_written, reserve};
@@ -115,6 +116,7 @@ impl Luks2Store {
             self.salts[position as usize] = random::array()?;
             self.write_copy(device, position)?;
             self.stale.remove(0);
+            tell!(info, "a damaged or older copy of the header of the volume {} was written anew", self.binary.uuid);
         }
         (self.foreign, self.overwrite_foreign) = (None, false);
         Ok(())
