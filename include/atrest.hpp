@@ -1205,7 +1205,7 @@ inline result<void> set_log(std::function<void(log_level, const char *message)> 
     if (!kept)
         return detail::done(ATREST_OK);
     const auto each = [](void *, std::uint32_t found, const char *message) {
-        (void)detail::guarded([&] {
+        (void)detail::guarded([&]() -> atrest_status {
             kept(static_cast<log_level>(found), message);
             return ATREST_OK;
         });

@@ -351,6 +351,12 @@ void files()
     // A key that is disabled ends the use of its disks, and no others.
     {
         atrest::disk open = GOT(service.open_disk("secret"));
+        std::vector<std::string> events;
+        GOT(atrest::set_log(
+            [&events](atrest::log_level level, const char *message) {
+                events.push_back((level == atrest::log_level::error ? "error: " : "") + std::string(message));
+            },
+            atrest::log_level::info));
         GOT(contoso.set_version(key(4), atrest::version_change().enabled(false)));
         GOT(clock.advance(150));
         GOT(service.maintain());
@@ -360,6 +366,11 @@ void files()
         GOT(clock.advance(150));
         GOT(service.maintain());
         GOT(open.read_at(4096, sectors));
+        GOT(atrest::set_log(nullptr));
+        // An operator is told when the key goes and when it is back, once each.
+        CHECK(events.size() == 2 && events[0].find("error: the key") == 0
+              && events[0].find("may not be used") != std::string::npos
+              && events[1].find("may be used again") != std::string::npos);
 
         // A disk outlives its service.
         service.reset();
