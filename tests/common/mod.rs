@@ -10,6 +10,7 @@ pub mod fleet;
 pub mod header;
 #[cfg(feature = "std")]
 pub mod keyslots;
+pub mod markdown;
 pub mod model;
 pub mod peers;
 #[cfg(feature = "managed")]
