@@ -22,6 +22,7 @@ pub mod volumes;
 #[cfg(feature = "managed")]
 pub mod world;
 
+#[cfg(feature = "std")]
 use std::path::Path;
 
 #[cfg(feature = "std")]

@@ -1,6 +1,6 @@
 //! dm-crypt's ciphers against OpenSSL, by way of Python's `cryptography`.
 
-use crate::common::{hex, pipe, python};
+use crate::common::{hex, pipe, python, unhex};
 use atrest::cipher::{CipherSpec, DmCipher};
 use atrest::{Error, SectorCipher, SectorSize};
 
@@ -20,14 +20,20 @@ fn key_lengths(spec: CipherSpec) -> Vec<usize> {
     (0..100).filter(|&len| spec.takes_key(len)).collect()
 }
 
-/// Encrypts by OpenSSL's AES, with IVs made as dm-crypt's documentation has them; HCTR2 by a model after its paper.
-fn openssl(python: &str, spec: CipherSpec, key: &[u8], first: u64, sector_size: u32, sectors: &[u8]) -> Vec<u8> {
+/// Sectors, the first of which has the number `first`.
+struct Run {
+    spec: CipherSpec,
+    key: Vec<u8>,
+    first: u64,
+    sector_size: u32,
+    plain: Vec<u8>,
+}
+
+/// Encrypts runs by OpenSSL's AES, with IVs made as dm-crypt's documentation has them; HCTR2 by a model after its paper.
+fn openssl(python: &str, runs: &[Run]) -> Vec<Vec<u8>> {
     const SCRIPT: &str = "
 import hashlib, sys
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
-spec, key, first, size = sys.argv[1], bytes.fromhex(sys.argv[2]), *map(int, sys.argv[3:])
-aes, mode, iv_name = spec.split('-', 2)
-data = sys.stdin.buffer.read()
 block = lambda bytes: Cipher(algorithms.AES(key), modes.ECB()).encryptor().update(bytes)
 le = lambda bytes: int.from_bytes(bytes, 'little')
 
@@ -57,31 +63,43 @@ def hctr2(tweak, data):
     rest = bytes(a ^ b for a, b in zip(rest, stream))
     return (uu ^ hash(rest)).to_bytes(16, 'little') + rest
 
-for i in range(len(data) // size):
-    number = first + i * (size // 512)
+def sector(mode, iv_name, number, sector):
     if iv_name == 'plain':
         number &= 0xffffffff
     iv = number.to_bytes(16, 'little')
     if iv_name == 'essiv:sha256':
         iv = Cipher(algorithms.AES(hashlib.sha256(key).digest()), modes.ECB()).encryptor().update(iv)
     if mode == 'hctr2':
-        sys.stdout.buffer.write(hctr2(number.to_bytes(32, 'little'), data[i * size:(i + 1) * size]))
-        continue
+        return hctr2(number.to_bytes(32, 'little'), sector)
     mode_of = modes.XTS if mode == 'xts' else modes.CBC
     crypt = Cipher(algorithms.AES(key), mode_of(iv)).encryptor()
-    sys.stdout.buffer.write(crypt.update(data[i * size:(i + 1) * size]) + crypt.finalize())
+    return crypt.update(sector) + crypt.finalize()
+
+for line in sys.stdin:
+    spec, key, first, size, data = line.split()
+    key, first, size, data = bytes.fromhex(key), int(first), int(size), bytes.fromhex(data)
+    aes, mode, iv_name = spec.split('-', 2)
+    starts = range(0, len(data), size)
+    print(b''.join(sector(mode, iv_name, first + at // 512, data[at:at + size]) for at in starts).hex())
 ";
-    let numbers = [first, sector_size.into()].map(|number| number.to_string());
-    pipe(python, &["-c", SCRIPT, spec.name(), &hex(key), &numbers[0], &numbers[1]], sectors)
+    let line = |run: &Run| {
+        let Run { spec, key, first, sector_size, plain } = run;
+        format!("{} {} {first} {sector_size} {}\n", spec.name(), hex(key), hex(plain))
+    };
+    let input: String = runs.iter().map(line).collect();
+    let printed = String::from_utf8(pipe(python, &["-c", SCRIPT], input.as_bytes())).unwrap();
+    let encrypted: Vec<_> = printed.lines().map(unhex).collect();
+    assert_eq!(encrypted.len(), runs.len());
+    encrypted
 }
 
 #[test]
 fn every_cipher_is_that_of_openssl() {
     let Some(python) = python("cryptography") else { return };
     let wrap = 1 << 32;
+    let mut runs = Vec::new();
     for spec in SPECS {
         for key_len in key_lengths(spec) {
-            let key = bytes(key_len);
             // Around the end of 32 bits, also where large sectors don't fall on it; and where 64 bits end.
             for (sector_size, first, count) in [
                 (512, 0, 5),
@@ -93,24 +111,26 @@ fn every_cipher_is_that_of_openssl() {
                 (4096, wrap - 12, 4),
                 (1536, wrap - 1, 3),
             ] {
-                let size = SectorSize::new(sector_size).unwrap();
-                let cipher = DmCipher::boxed(spec, &key, size).unwrap();
                 let plain = bytes(count * sector_size as usize);
-                let theirs = openssl(&python, spec, &key, first, sector_size, &plain);
-                let what = format!("{} {key_len} {sector_size} {first}", spec.name());
-
-                let mut ours = plain.clone();
-                cipher.encrypt(first, &mut ours).unwrap();
-                assert!(ours == theirs, "{what}");
-                let mut other = vec![0; plain.len()];
-                cipher.encrypt_to(first, &plain, &mut other).unwrap();
-                assert!(other == theirs, "{what}");
-                cipher.decrypt_to(first, &theirs, &mut other).unwrap();
-                assert!(other == plain, "{what}");
-                cipher.decrypt(first, &mut ours).unwrap();
-                assert!(ours == plain, "{what}");
+                runs.push(Run { spec, key: bytes(key_len), first, sector_size, plain });
             }
         }
+    }
+    for (run, theirs) in runs.iter().zip(openssl(&python, &runs)) {
+        let Run { spec, key, first, sector_size, plain } = run;
+        let cipher = DmCipher::boxed(*spec, key, SectorSize::new(*sector_size).unwrap()).unwrap();
+        let what = format!("{} {} {sector_size} {first}", spec.name(), key.len());
+
+        let mut ours = plain.clone();
+        cipher.encrypt(*first, &mut ours).unwrap();
+        assert!(ours == theirs, "{what}");
+        let mut other = vec![0; plain.len()];
+        cipher.encrypt_to(*first, plain, &mut other).unwrap();
+        assert!(other == theirs, "{what}");
+        cipher.decrypt_to(*first, &theirs, &mut other).unwrap();
+        assert!(other == *plain, "{what}");
+        cipher.decrypt(*first, &mut ours).unwrap();
+        assert!(ours == *plain, "{what}");
     }
 }
 

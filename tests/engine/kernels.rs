@@ -49,10 +49,8 @@ impl Buffer {
     /// The bytes, after a look that none was written beside them.
     fn checked(&self) -> &[u8] {
         let end = self.start + self.len;
-        assert!(
-            self.memory[..self.start].iter().chain(&self.memory[end..]).all(|&b| b == 0xEE),
-            "written out of bounds"
-        );
+        let is_untouched = |bytes: &[u8]| *bytes == [0xEE; 2 * PAGE][..bytes.len()];
+        assert!(is_untouched(&self.memory[..self.start]) && is_untouched(&self.memory[end..]), "written out of bounds");
         &self.memory[self.start..end]
     }
 }
@@ -83,27 +81,29 @@ fn a_kernel_that_is_denied_is_not_there() {
 
 #[test]
 fn runs_of_sectors_are_the_same_in_every_kernel() {
-    for kind in wide_kernels() {
-        for key_len in [32, 64] {
-            for size in [512, 520, 528, 1008, 1024, 1040, 1536, 2048, 4096, 4104, 4160, 8192, 65_536] {
-                let size_type = SectorSize::new(size).unwrap();
-                let portable =
-                    SectorCipher::with_kernel(&key(key_len), size_type, SectorUnit::Sector, KernelKind::Portable)
-                        .unwrap();
-                let wide = SectorCipher::with_kernel(&key(key_len), size_type, SectorUnit::Sector, kind).unwrap();
-                assert_eq!(wide.kernel(), kind);
-                let counts: &[usize] = match size {
-                    512 => &[1, 2, 3, 4, 5, 15, 16, 17, 63, 64, 65, 127, 128, 129, 130],
-                    513..=2048 => &[1, 2, 3, 63, 64, 65, 66],
-                    2049..=8192 => &[1, 2, 5, 64, 65],
-                    _ => &[1, 2],
-                };
-                for (i, &count) in counts.iter().enumerate() {
-                    let plain = plaintext(count * size as usize);
-                    // Numbers that carry over 32 bits, and the last that there are.
-                    for first in [0, u64::from(u32::MAX) - 1, u64::MAX - (count as u64 - 1)] {
-                        let mut expected = plain.clone();
-                        portable.encrypt(first, &mut expected).unwrap();
+    let kinds = wide_kernels();
+    for key_len in [32, 64] {
+        for size in [512, 520, 528, 1008, 1024, 1040, 1536, 2048, 4096, 4104, 4160, 8192, 65_536] {
+            let with_kernel = |kind| {
+                let size = SectorSize::new(size).unwrap();
+                SectorCipher::with_kernel(&key(key_len), size, SectorUnit::Sector, kind).unwrap()
+            };
+            let portable = with_kernel(KernelKind::Portable);
+            let counts: &[usize] = match size {
+                512 => &[1, 2, 3, 4, 5, 15, 16, 17, 63, 64, 65, 127, 128, 129, 130],
+                513..=2048 => &[1, 2, 3, 63, 64, 65, 66],
+                2049..=8192 => &[1, 2, 5, 64, 65],
+                _ => &[1, 2],
+            };
+            for (i, &count) in counts.iter().enumerate() {
+                let plain = plaintext(count * size as usize);
+                // Numbers that carry over 32 bits, and the last that there are.
+                for first in [0, u64::from(u32::MAX) - 1, u64::MAX - (count as u64 - 1)] {
+                    let mut expected = plain.clone();
+                    portable.encrypt(first, &mut expected).unwrap();
+                    for &kind in &kinds {
+                        let wide = with_kernel(kind);
+                        assert_eq!(wide.kernel(), kind);
                         let what = format!("{kind:?} key {key_len} size {size} count {count} first {first}");
                         let offset = OFFSETS[i % OFFSETS.len()];
                         let mut buffer = Buffer::new(&plain, offset);
@@ -125,17 +125,18 @@ fn runs_of_sectors_are_the_same_in_every_kernel() {
 
 #[test]
 fn data_units_of_every_length_are_the_same_in_every_kernel() {
-    for kind in wide_kernels() {
-        for key_len in [32, 64] {
-            let portable =
-                SectorCipher::with_kernel(&key(key_len), SectorSize::B512, SectorUnit::Sector, KernelKind::Portable)
-                    .unwrap();
-            let wide = SectorCipher::with_kernel(&key(key_len), SectorSize::B512, SectorUnit::Sector, kind).unwrap();
-            for len in (16..=2200).chain([4095, 4096, 4097, 16_385, 1 << 20]) {
-                let plain = plaintext(len);
-                let tweak = [0xFF; 16].map(|b: u8| b.wrapping_sub(len as u8));
-                let mut expected = plain.clone();
-                portable.encrypt_unit(tweak, &mut expected).unwrap();
+    let kinds = wide_kernels();
+    for key_len in [32, 64] {
+        let with_kernel =
+            |kind| SectorCipher::with_kernel(&key(key_len), SectorSize::B512, SectorUnit::Sector, kind).unwrap();
+        let portable = with_kernel(KernelKind::Portable);
+        let wide: Vec<_> = kinds.iter().map(|&kind| with_kernel(kind)).collect();
+        for len in (16..=2200).chain([4095, 4096, 4097, 16_385, 1 << 20]) {
+            let plain = plaintext(len);
+            let tweak = [0xFF; 16].map(|b: u8| b.wrapping_sub(len as u8));
+            let mut expected = plain.clone();
+            portable.encrypt_unit(tweak, &mut expected).unwrap();
+            for (kind, wide) in kinds.iter().zip(&wide) {
                 let mut buffer = Buffer::new(&plain, OFFSETS[len % OFFSETS.len()]);
                 wide.encrypt_unit(tweak, buffer.get()).unwrap();
                 assert!(buffer.checked() == expected, "encrypt {kind:?} key {key_len} len {len}");

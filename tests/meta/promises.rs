@@ -7,7 +7,7 @@ use crate::common::vaults::MemoryVault;
 use crate::common::{PASSPHRASE, header, hex};
 use atrest::vault::{FileVault, Unlock};
 use atrest::volume::Header;
-use atrest::{Credential, Dek, DekAlgorithm, FormatOptions, MemoryDevice, OpenOptions, Protector, Volume, hazmat};
+use atrest::{Dek, DekAlgorithm, FormatOptions, MemoryDevice, Protector, Volume, hazmat};
 use base64ct::{Base64, Encoding};
 
 const DATA: usize = 1 << 20;
@@ -142,6 +142,7 @@ fn the_tests_that_security_names_exist() {
 #[test]
 fn the_store_of_a_service_holds_no_key() {
     use crate::common::world::{VAULT, World, new_disk};
+    use atrest::{Credential, OpenOptions};
 
     let world = World::new();
     let service = world.service();
