@@ -2,8 +2,22 @@
 
 use std::io;
 use std::sync::Mutex;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
-use atrest::BlockDevice;
+use atrest::{BlockDevice, Error, Result};
+
+/// Opens a file that was closed a moment ago. A process that another test of this program starts has its lock, too, until it
+/// has become the program that it is to run.
+pub fn reopen<T>(open: impl Fn() -> Result<T>) -> Result<T> {
+    let began = Instant::now();
+    loop {
+        match open() {
+            Err(Error::Busy { .. }) if began.elapsed() < Duration::from_secs(1) => sleep(Duration::from_millis(1)),
+            other => return other,
+        }
+    }
+}
 
 /// What can be asked of a device, apart from its size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

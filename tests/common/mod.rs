@@ -10,6 +10,7 @@ pub mod fleet;
 pub mod header;
 #[cfg(feature = "std")]
 pub mod keyslots;
+pub mod markdown;
 pub mod model;
 pub mod peers;
 #[cfg(feature = "managed")]
@@ -21,6 +22,7 @@ pub mod volumes;
 #[cfg(feature = "managed")]
 pub mod world;
 
+#[cfg(feature = "std")]
 use std::path::Path;
 
 #[cfg(feature = "std")]

@@ -15,7 +15,7 @@ use atrest::managed::{
 };
 use atrest::{BlockDevice, EncryptionType, Error, KeyVault, ManualClock, Result, Secret};
 
-use super::device::TestDevice;
+use super::device::{TestDevice, reopen};
 use super::vaults::MemoryVault;
 
 pub const T: u64 = 1_700_000_000;
@@ -294,7 +294,7 @@ impl World {
 
     /// A service whose store is another file.
     pub fn service_over(&self, store: &Path) -> Result<DiskService> {
-        DiskService::open(store, self.options())
+        reopen(|| DiskService::open(store, self.options()))
     }
 
     pub fn options(&self) -> ServiceOptions {

@@ -3,10 +3,13 @@
 
 #![cfg(all(feature = "std", unix))]
 
+#[cfg(target_os = "linux")]
+mod block_device;
 mod ciphers;
 mod erasing;
 mod features;
 mod image;
+mod independent;
 mod matrix;
 mod models;
 mod qemu;

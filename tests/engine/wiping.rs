@@ -1,0 +1,333 @@
+//! No key byte outlives a cipher in its memory, or a call on the stack below it.
+//!
+//! The stack of a build without optimisation holds a copy of everything, so it is looked at in release builds.
+
+use std::hint::black_box;
+use std::mem::MaybeUninit;
+
+use aes::cipher::{BlockCipherEncrypt, KeyInit};
+use atrest::cipher::{CipherSpec, DmCipher, KernelKind};
+use atrest::{
+    Credential, FormatOptions, MemoryDevice, OpenOptions, Protector, SectorCipher, SectorSize, SectorUnit,
+    StreamCipher, Volume,
+};
+use sha2::{Digest, Sha256};
+
+const SECTOR: u64 = 0x0123_4567_89AB;
+
+fn key(len: usize) -> Vec<u8> {
+    (0..len).map(|i| (i * 73 + 29) as u8 ^ 0xC3).collect()
+}
+
+/// Every 8 bytes that must not be found: of the key, its round keys in both directions, and the tweaks of a sector.
+fn needles(key: &[u8]) -> Vec<u64> {
+    let (data, tweak) = key.split_at(key.len() / 2);
+    let mut secret: Vec<u8> = [schedule(data), schedule(tweak)].concat();
+    let mut block = u128::from(SECTOR).to_le_bytes().into();
+    match tweak.len() {
+        16 => aes::Aes128::new_from_slice(tweak).unwrap().encrypt_block(&mut block),
+        _ => aes::Aes256::new_from_slice(tweak).unwrap().encrypt_block(&mut block),
+    }
+    let mut t = u128::from_le_bytes(block.into());
+    for _ in 0..256 {
+        secret.extend(t.to_le_bytes());
+        t = (t << 1) ^ if t >> 127 == 1 { 0x87 } else { 0 };
+    }
+    secret.chunks_exact(8).map(|bytes| u64::from_le_bytes(bytes.try_into().unwrap())).collect()
+}
+
+/// As `needles`, of a key for CBC, and of the key of its IVs.
+fn cbc_needles(key: &[u8]) -> Vec<u64> {
+    let mut secret = [schedule(key), schedule(&Sha256::digest(key))].concat();
+    if let Ok(aes) = aes::Aes256::new_from_slice(key) {
+        // What HCTR2 makes of it: the key of its hash, and L.
+        for number in [0u128, 1] {
+            let mut block = number.to_le_bytes().into();
+            aes.encrypt_block(&mut block);
+            secret.extend(block);
+        }
+    }
+    secret.chunks_exact(8).map(|bytes| u64::from_le_bytes(bytes.try_into().unwrap())).collect()
+}
+
+/// The key schedule of FIPS 197, 5.2, by the book.
+fn schedule(key: &[u8]) -> Vec<u8> {
+    let words = key.len() / 4;
+    let mut w: Vec<[u8; 4]> = key.chunks_exact(4).map(|word| word.try_into().unwrap()).collect();
+    let mut rcon = 1;
+    for i in words..4 * (words + 7) {
+        let mut t = w[i - 1];
+        if i % words == 0 {
+            t.rotate_left(1);
+            t = t.map(s_box);
+            t[0] ^= rcon;
+            rcon = times(rcon, 2);
+        } else if words > 6 && i % words == 4 {
+            t = t.map(s_box);
+        }
+        let before = w[i - words];
+        w.push(std::array::from_fn(|j| before[j] ^ t[j]));
+    }
+    w.concat()
+}
+
+fn s_box(byte: u8) -> u8 {
+    let inverse = (0..=255).find(|&x| times(byte, x) == 1).unwrap_or(0);
+    (0..5).fold(0x63, |sum, i| sum ^ inverse.rotate_left(i))
+}
+
+/// Multiplication in GF(2^8) of FIPS 197, 4.2.
+fn times(a: u8, b: u8) -> u8 {
+    (0..8).rev().fold(0u8, |product, bit| {
+        let doubled = (product << 1) ^ if product & 0x80 != 0 { 0x1b } else { 0 };
+        if b >> bit & 1 == 1 { doubled ^ a } else { doubled }
+    })
+}
+
+/// Where a needle was found, and which.
+fn found(memory: &[u64], needles: &[u64]) -> Vec<(usize, usize)> {
+    let at = |(i, word)| Some((i, needles.iter().position(|needle| needle == word)?));
+    memory.iter().enumerate().filter_map(at).collect()
+}
+
+#[test]
+fn the_schedule_is_that_of_fips_197() {
+    // FIPS 197, A.1: the last round key of 2b7e1516...
+    let key = [0x2b, 0x7e, 0x15, 0x16, 0x28, 0xae, 0xd2, 0xa6, 0xab, 0xf7, 0x15, 0x88, 0x09, 0xcf, 0x4f, 0x3c];
+    assert_eq!(schedule(&key)[160..164], [0xd0, 0x14, 0xf9, 0xa8]);
+}
+
+#[test]
+fn a_dropped_cipher_leaves_no_key_in_its_memory() {
+    const WORDS: usize = size_of::<SectorCipher>().div_ceil(8);
+    for kind in KernelKind::available() {
+        for len in [32, 64] {
+            let key = key(len);
+            let needles = needles(&key);
+            let mut memory = Box::new([0u64; WORDS + 2]);
+            let place = memory.as_mut_ptr().cast::<MaybeUninit<SectorCipher>>();
+            let place = place.map_addr(|address| address.next_multiple_of(align_of::<SectorCipher>()));
+            // SAFETY: the place is aligned, and with two words more than a cipher takes it is within `memory`, which has
+            // no padding to lose: words are read as words afterwards.
+            unsafe {
+                let cipher = SectorCipher::with_kernel(&key, SectorSize::B512, SectorUnit::Sector, kind).unwrap();
+                let cipher = (*place).write(cipher);
+                cipher.encrypt(SECTOR, &mut [0; 2048]).unwrap();
+                let live = std::slice::from_raw_parts(black_box(memory.as_ptr()), WORDS + 2).to_vec();
+                // They lie with the secrets, where `memory` looks for them. A build without optimisation leaves what was on the
+                // stack in the gaps between fields.
+                assert!(cfg!(debug_assertions) || found(&live, &needles).is_empty(), "{kind:?} {len}");
+                (*place).assume_init_drop();
+            }
+            let dead = black_box(&*memory);
+            assert!(found(dead, &needles).is_empty(), "{kind:?} {len}");
+        }
+    }
+}
+
+#[test]
+fn a_dropped_cipher_of_dm_crypt_leaves_no_key_in_its_memory() {
+    for (spec, len) in DM_CIPHERS {
+        let key = key(len);
+        let needles = if spec.name().contains("xts") { needles(&key) } else { cbc_needles(&key) };
+        let cipher = Box::into_raw(DmCipher::boxed(spec, &key, SectorSize::B512).unwrap());
+        let words = size_of::<DmCipher>() / 8;
+        // SAFETY: the memory is that of the box until it is given back, and aligned for words. What is there after the drop
+        // is read as whatever it is.
+        let dead: Vec<u64> = unsafe {
+            (*cipher).encrypt(SECTOR, &mut [0; 2048]).unwrap();
+            std::ptr::drop_in_place(cipher);
+            let dead = (0..words).map(|i| black_box(cipher).cast::<u64>().add(i).read_volatile()).collect();
+            std::alloc::dealloc(cipher.cast(), std::alloc::Layout::new::<DmCipher>());
+            dead
+        };
+        assert!(found(&dead, &needles).is_empty(), "{spec:?} {len}");
+    }
+}
+
+const DM_CIPHERS: [(CipherSpec, usize); 8] = [
+    (CipherSpec::AesXtsPlain64, 64),
+    (CipherSpec::AesXtsPlain, 32),
+    (CipherSpec::AesHctr2Plain64, 32),
+    (CipherSpec::AesCbcEssivSha256, 16),
+    (CipherSpec::AesCbcEssivSha256, 24),
+    (CipherSpec::AesCbcEssivSha256, 32),
+    (CipherSpec::AesCbcPlain64, 16),
+    (CipherSpec::AesCbcPlain64, 32),
+];
+
+/// How much of the stack is looked at.
+const DEPTH: usize = 24 << 10;
+
+/// Runs something, then copies what it left on the stack.
+#[inline(never)]
+fn stack_after(work: &mut dyn FnMut()) -> Vec<u64> {
+    let mut copy = vec![0; DEPTH / 8];
+    clear_stack();
+    work();
+    read_stack(&mut copy);
+    copy
+}
+
+#[inline(never)]
+fn clear_stack() {
+    black_box(&mut [0u64; DEPTH / 8 + 512]);
+}
+
+#[inline(never)]
+fn read_stack(copy: &mut [u64]) {
+    let here = 0u64;
+    let top = black_box(&raw const here).expose_provenance() & !7;
+    for (i, word) in copy.iter_mut().enumerate() {
+        let below: *const u64 = std::ptr::with_exposed_provenance(top - 8 * (i + 1));
+        // SAFETY: `clear_stack` has just used this much of this thread's stack, so it is mapped. What is there is what
+        // finished calls have left; it is read as whatever it is.
+        *word = unsafe { below.read_volatile() };
+    }
+}
+
+#[test]
+fn no_call_leaves_a_key_on_the_stack() {
+    if cfg!(debug_assertions) {
+        return;
+    }
+    for kind in KernelKind::available() {
+        for len in [32, 64] {
+            let key = key(len);
+            let needles = needles(&key);
+            clear_stack();
+            let cipher = SectorCipher::with_kernel(&key, SectorSize::B512, SectorUnit::Sector, kind).unwrap();
+            let mut made = vec![0; DEPTH / 8];
+            read_stack(&mut made);
+            assert_eq!(found(&made, &needles), Vec::new(), "{kind:?} {len}: key set-up");
+            let mut sectors = vec![0; 129 * 512];
+            let mut other = vec![0; 129 * 512];
+            let mut calls: [(&str, &mut dyn FnMut()); 5] = [
+                ("one sector", &mut || cipher.encrypt(SECTOR, &mut sectors[..512]).unwrap()),
+                ("many sectors", &mut || cipher.decrypt(SECTOR, &mut other).unwrap()),
+                ("a unit", &mut || cipher.encrypt_unit(u128::from(SECTOR).to_le_bytes(), &mut [0; 1234]).unwrap()),
+                ("a short unit", &mut || cipher.decrypt_unit(u128::from(SECTOR).to_le_bytes(), &mut [0; 17]).unwrap()),
+                ("an even unit", &mut || cipher.decrypt_unit(u128::from(SECTOR).to_le_bytes(), &mut [0; 208]).unwrap()),
+            ];
+            for (name, call) in &mut calls {
+                assert_eq!(found(&stack_after(call), &needles), Vec::new(), "{kind:?} {len}: {name}");
+            }
+        }
+    }
+}
+
+#[test]
+fn no_call_of_a_cipher_of_dm_crypt_leaves_a_key_on_the_stack() {
+    if cfg!(debug_assertions) {
+        return;
+    }
+    for (spec, len) in DM_CIPHERS {
+        let key = key(len);
+        let needles = if spec.name().contains("xts") { needles(&key) } else { cbc_needles(&key) };
+        let (mut cipher, mut sectors) = (None, vec![0; 129 * 512]);
+        let made = stack_after(&mut || cipher = Some(DmCipher::boxed(spec, &key, SectorSize::B512).unwrap()));
+        assert_eq!(found(&made, &needles), Vec::new(), "{spec:?} {len}: key set-up");
+        let cipher = cipher.unwrap();
+        let encrypted = stack_after(&mut || cipher.encrypt(SECTOR, &mut sectors).unwrap());
+        assert_eq!(found(&encrypted, &needles), Vec::new(), "{spec:?} {len}: encryption");
+        let decrypted = stack_after(&mut || cipher.decrypt(SECTOR, &mut sectors).unwrap());
+        assert_eq!(found(&decrypted, &needles), Vec::new(), "{spec:?} {len}: decryption");
+    }
+}
+
+/// As `needles`, of a key for CTR: its round keys, and the keystream of the first blocks.
+fn ctr_needles(key: &[u8], nonce: u128) -> Vec<u64> {
+    let mut secret = schedule(key);
+    let aes = aes::Aes256::new_from_slice(key).unwrap();
+    for number in 0..600 {
+        let mut block = nonce.wrapping_add(number).to_be_bytes().into();
+        aes.encrypt_block(&mut block);
+        secret.extend(block);
+    }
+    secret.chunks_exact(8).map(|bytes| u64::from_le_bytes(bytes.try_into().unwrap())).collect()
+}
+
+#[test]
+fn a_dropped_stream_cipher_leaves_no_key_in_its_memory() {
+    const WORDS: usize = size_of::<StreamCipher>() / 8;
+    let key = key(32);
+    let needles = ctr_needles(&key, 7);
+    let cipher = Box::into_raw(Box::new(StreamCipher::new(&key, 7u128.to_be_bytes()).unwrap()));
+    // SAFETY: the memory is that of the box until it is given back, and aligned for words. What is there after the drop
+    // is read as whatever it is.
+    let dead: Vec<u64> = unsafe {
+        (*cipher).apply(1, &mut [0; 2048]).unwrap();
+        std::ptr::drop_in_place(cipher);
+        let dead = (0..WORDS).map(|i| black_box(cipher).cast::<u64>().add(i).read_volatile()).collect();
+        std::alloc::dealloc(cipher.cast(), std::alloc::Layout::new::<StreamCipher>());
+        dead
+    };
+    assert!(found(&dead, &needles).is_empty());
+}
+
+#[test]
+fn no_call_of_a_stream_cipher_leaves_a_key_or_keystream_on_the_stack() {
+    if cfg!(debug_assertions) {
+        return;
+    }
+    let key = key(32);
+    let needles = ctr_needles(&key, 7);
+    let mut made = vec![0; DEPTH / 8];
+    clear_stack();
+    let cipher = StreamCipher::new(&key, 7u128.to_be_bytes()).unwrap();
+    read_stack(&mut made);
+    assert_eq!(found(&made, &needles), Vec::new(), "key set-up");
+    let dek = atrest::hazmat::dek_from_bytes_for(atrest::DekAlgorithm::Aes256Ctr, &key).unwrap();
+    let mut boxed = None;
+    let made = stack_after(&mut || boxed = Some(dek.stream_cipher([0; 16]).unwrap()));
+    assert_eq!(found(&made, &needles), Vec::new(), "key set-up, in a box");
+    let mut bytes = vec![0xA5; 8192];
+    for (offset, len) in [(0, 1), (0, 16), (5, 100), (16, 1000), (3, 8192), (4096, 4096)] {
+        let applied = stack_after(&mut || cipher.apply(offset, &mut bytes[..len]).unwrap());
+        assert_eq!(found(&applied, &needles), Vec::new(), "{len} bytes at {offset}");
+    }
+}
+
+#[test]
+fn opening_a_volume_leaves_no_key_on_the_stack() {
+    if cfg!(debug_assertions) {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let vault = atrest::FileVault::create(
+        folder.path().join("keys.vault"),
+        atrest::vault::Unlock::Passphrase(b"correct horse battery staple"),
+    )
+    .unwrap();
+    vault.create_key("disks").unwrap();
+    let options = FormatOptions::new().data_offset(1 << 20);
+    clear_stack();
+    let made = Volume::format(MemoryDevice::new(2 << 20), Protector::Vault(&vault, "disks"), &options).unwrap();
+    let mut after = vec![0; DEPTH / 8];
+    read_stack(&mut after);
+    let dek = atrest::hazmat::dek_bytes(made.dek());
+    let raw: Vec<u64> = dek.expose().chunks_exact(8).map(|b| u64::from_le_bytes(b.try_into().unwrap())).collect();
+    assert_eq!(found(&after, &raw), Vec::new(), "format");
+    let device = made.into_device();
+    clear_stack();
+    let opened = Volume::open(device, Credential::Vault(&vault), &OpenOptions::new()).unwrap();
+    read_stack(&mut after);
+    assert_eq!(found(&after, &raw), Vec::new(), "open");
+    clear_stack();
+    opened.rotate_kek(&vault).unwrap();
+    read_stack(&mut after);
+    assert_eq!(found(&after, &raw), Vec::new(), "rotate_kek");
+
+    // By a passphrase, through a keyslot that was made by the same.
+    let kdf = atrest::key::Kdf::Pbkdf2 { hash: atrest::key::HashAlgorithm::Sha256, iterations: 1000 };
+    let cheap = atrest::volume::KeyslotOptions::new().kdf(kdf);
+    clear_stack();
+    opened.add_protector(Protector::Passphrase(b"correct horse"), &cheap).unwrap();
+    read_stack(&mut after);
+    assert_eq!(found(&after, &raw), Vec::new(), "add_protector");
+    let device = opened.into_device();
+    clear_stack();
+    let _opened = Volume::open(device, Credential::Passphrase(b"correct horse"), &OpenOptions::new()).unwrap();
+    read_stack(&mut after);
+    assert_eq!(found(&after, &raw), Vec::new(), "open by a passphrase");
+}

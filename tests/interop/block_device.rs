@@ -1,0 +1,52 @@
+//! A volume on a real block device: a loop device over a file, where this machine lets us have one.
+
+use std::os::unix::fs::FileTypeExt;
+use std::path::Path;
+
+use crate::common::device::reopen;
+use crate::common::{cryptsetup, peer, run, text, vault_at};
+use atrest::{BlockDevice, Credential, Error, FileDevice, FormatOptions, OpenOptions, Protector, Volume};
+
+/// A loop device that ends with this.
+struct Loop(String);
+
+impl Drop for Loop {
+    fn drop(&mut self) {
+        run("losetup", &["-d", &self.0]);
+    }
+}
+
+#[test]
+fn a_volume_lies_on_a_block_device() {
+    if peer("losetup", &["-f"]).is_none() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let vault = vault_at(&folder.path().join("keys.vault"));
+    let file = folder.path().join("disk");
+    std::fs::File::create(&file).unwrap().set_len(20 << 20).unwrap();
+    let device = Loop(run("losetup", &["-f", "--show", text(&file)]).trim().to_owned());
+    let path = Path::new(&device.0);
+    assert!(std::fs::metadata(path).unwrap().file_type().is_block_device());
+
+    let disk = FileDevice::open(path).unwrap();
+    assert_eq!(disk.size().unwrap(), 20 << 20);
+    let volume = Volume::format(disk, Protector::Vault(&vault, "disks"), &FormatOptions::new()).unwrap();
+    assert_eq!(volume.size(), 4 << 20);
+    let plain: Vec<u8> = (0..4 << 20).map(|i| (i / 512) as u8).collect();
+    volume.write_at(0, &plain).unwrap();
+    volume.sync().unwrap();
+    assert!(matches!(FileDevice::open(path), Err(Error::Busy { .. })), "the device can be opened twice");
+    drop(volume);
+
+    let disk = reopen(|| FileDevice::open(path)).unwrap();
+    let volume = Volume::open(disk, Credential::Vault(&vault), &OpenOptions::new()).unwrap();
+    let mut read = vec![0; plain.len()];
+    volume.read_at(0, &mut read).unwrap();
+    assert!(read == plain);
+    volume.rotate_kek(&vault).unwrap();
+    drop(volume);
+    if let Some(cryptsetup) = cryptsetup() {
+        run(&cryptsetup, &["isLuks", "--type", "luks2", &device.0]);
+    }
+}

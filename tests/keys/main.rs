@@ -1,0 +1,14 @@
+//! Data-encryption keys: wrapped by a KEK, in envelopes and in the prefix of a file; what is written where, and how much a key
+//! has encrypted.
+
+#[path = "../common/mod.rs"]
+mod common;
+#[cfg(feature = "std")]
+mod envelope;
+#[cfg(feature = "std")]
+mod file_prefix;
+#[cfg(feature = "std")]
+mod formats;
+#[cfg(feature = "std")]
+mod usage;
+mod wrap;

@@ -1,0 +1,300 @@
+//! Kills at every write: the store as it was at that instant, the device that was written torn in every way that the disk
+//! allows, and the other devices as they were. The service that is opened upon it has everything, finishes what was begun,
+//! and has no device too many and none too few.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use crate::common::device::{Op, crash_images_at};
+use crate::common::world::{Disks, VAULT, World, new_disk, quiet, text};
+use atrest::EncryptionType::{CustomerKey, PlatformAndCustomerKeys};
+use atrest::managed::{DiskService, ImageRegion, NewCopy, NewDisk, NewImage, NewSnapshot, ResourceKind, ResourceName};
+
+const SIZE: u64 = (64 << 10) + 4096;
+
+/// The instant before a write or a sync.
+struct Frame {
+    device: String,
+    /// How many operations its log had.
+    at: usize,
+    store: Vec<u8>,
+    images: Images,
+}
+
+type Images = BTreeMap<String, Arc<Vec<u8>>>;
+
+/// What all devices hold; those that are as before are shared.
+fn images(disks: &Disks, before: &Images) -> Images {
+    let shared =
+        |id: &String, bytes: Vec<u8>| before.get(id).filter(|old| ***old == bytes).cloned().unwrap_or(bytes.into());
+    disks.images().into_iter().map(|(id, bytes)| (id.clone(), shared(&id, bytes))).collect()
+}
+
+/// A fleet of all types, and what each resource of it holds from 4096 on.
+fn fleet(world: &World) -> DiskService {
+    let service = world.service();
+    world.set(&service, "s", CustomerKey);
+    world.set(&service, "t", CustomerKey);
+    world.set(&service, "both", PlatformAndCustomerKeys);
+    for (n, (name, set)) in (0..).zip([("p", None), ("c", Some("s")), ("b", Some("both"))]) {
+        service.create_disk(&NewDisk { size: SIZE, ..new_disk(name, set) }).unwrap();
+        service.open_disk(name).unwrap().write_at(4096, &text(n)).unwrap();
+    }
+    for (disk, name, incremental) in
+        [("c", "full", false), ("c", "i-0", true), ("c", "i-1", true), ("c", "i-2", true), ("b", "j-0", true)]
+    {
+        if name != "full" {
+            service.open_disk(disk).unwrap().write_at(0, &[name.as_bytes()[2]; 4096]).unwrap();
+        }
+        snapshot(&service, disk, name, incremental);
+    }
+    let regions = vec![ImageRegion { region: "north".into(), sets: vec![Some("s".into())] }];
+    service.create_image(&NewImage { name: "im".into(), disks: vec!["c".into()], regions }, &|_| ()).unwrap();
+    service
+}
+
+fn snapshot(service: &DiskService, disk: &str, name: &str, incremental: bool) {
+    let new = NewSnapshot { name: name.into(), disk: disk.into(), incremental, set: None };
+    service.create_snapshot(&new, &|_| ()).unwrap();
+}
+
+/// What everything holds.
+fn contents(service: &DiskService) -> BTreeMap<String, Vec<u8>> {
+    let mut contents = BTreeMap::new();
+    for kind in [ResourceKind::Disk, ResourceKind::Snapshot, ResourceKind::Image] {
+        for name in service.names(kind).unwrap() {
+            let full = ResourceName { kind, name };
+            contents.insert(full.to_string(), content(service, &full));
+        }
+    }
+    contents
+}
+
+fn content(service: &DiskService, name: &ResourceName) -> Vec<u8> {
+    let mut bytes = vec![0; SIZE as usize];
+    if name.kind == ResourceKind::Disk {
+        service.open_disk(&name.name).unwrap().read_at(0, &mut bytes).unwrap();
+        return bytes;
+    }
+    let new = NewCopy { name: "restored".into(), region: "north".into(), subscription: "one".into(), set: None };
+    service.create_disk_from(name, &new, &|_| ()).unwrap_or_else(|e| panic!("{name}: {e:?}"));
+    service.open_disk("restored").unwrap().read_at(0, &mut bytes).unwrap();
+    service.delete(&ResourceName::disk("restored")).unwrap();
+    bytes
+}
+
+/// The world that a kill left, with as many versions of the key.
+fn after(store: &[u8], images: &Images, versions: usize) -> (World, DiskService) {
+    let mut world = World::new();
+    let copies = images.iter().map(|(id, bytes)| (id.clone(), bytes.to_vec()));
+    world.disks = Arc::new(Disks::of(copies));
+    std::fs::write(world.folder.path().join("store"), store).unwrap();
+    let customer = world.customer(VAULT).clone();
+    (1..versions).for_each(|_| drop(customer.rotate()));
+    let service = world.service();
+    for set in service.set_names().unwrap() {
+        customer.granted.lock().unwrap().push(service.set(&set).unwrap().identity);
+    }
+    (world, service)
+}
+
+/// No device is left that no resource has, and none is missing.
+fn devices_fit(world: &World, service: &DiskService, what: &str) {
+    let mut ids = Vec::new();
+    for kind in [ResourceKind::Disk, ResourceKind::Snapshot, ResourceKind::Image] {
+        let names = service.names(kind).unwrap().into_iter();
+        ids.extend(names.map(|name| service.resource(&ResourceName { kind, name }).unwrap().id));
+    }
+    ids.sort();
+    assert!(world.disks.0.lock().unwrap().keys().eq(&ids), "{what}");
+}
+
+/// Kills `act` at every write and sync, and calls `check` with what came of it. At most `most` images are looked at.
+fn killed(
+    what: &str,
+    versions: usize,
+    most: usize,
+    act: impl FnOnce(&World, &DiskService),
+    mut check: impl FnMut(&str, &World, DiskService, &BTreeMap<String, Vec<u8>>),
+) {
+    let world = World::new();
+    drop(fleet(&world));
+    (1..versions).for_each(|_| drop(world.customer(VAULT).rotate()));
+    let frames: Arc<Mutex<Vec<Frame>>> = Arc::default();
+    let (disks, film, path) = (world.disks.clone(), frames.clone(), world.folder.path().join("store"));
+    let service = world.service();
+    let before = contents(&service);
+    drop(service);
+    disks.0.lock().unwrap().values().for_each(|device| drop(device.take_log()));
+    let first = images(&disks, &Images::new());
+    let filmed = disks.clone();
+    disks.film(Some(Arc::new(move |id: &str| {
+        // One write after the other, whoever writes.
+        let mut film = film.lock().unwrap();
+        let at = filmed.0.lock().unwrap()[id].log_len();
+        let images = images(&filmed, film.last().map_or(&Images::new(), |frame| &frame.images));
+        film.push(Frame { device: id.into(), at, store: std::fs::read(&path).unwrap(), images });
+    })));
+    let service = world.service();
+    act(&world, &service);
+    disks.film(None);
+    let last = (std::fs::read(world.folder.path().join("store")).unwrap(), images(&disks, &first));
+    drop(service);
+    // Devices that are gone have no log; of those whole writes are looked at.
+    let logs: BTreeMap<String, Vec<Op>> =
+        disks.0.lock().unwrap().iter().map(|(id, device)| (id.clone(), device.take_log())).collect();
+    let frames = std::mem::take(&mut *frames.lock().unwrap());
+    let all = |check: &mut dyn FnMut(&str, usize, Images)| {
+        for (n, frame) in frames.iter().enumerate() {
+            check("before it", n, frame.images.clone());
+        }
+        for (id, log) in &logs {
+            let blank = || vec![0; frames.iter().find_map(|frame| frame.images.get(id)).map_or(0, |image| image.len())];
+            let start = first.get(id).map_or_else(blank, |image| image.to_vec());
+            crash_images_at(&start, log, 1, |at, torn, image| {
+                let Some(n) = frames.iter().position(|frame| frame.device == *id && frame.at == at) else { return };
+                let mut images = frames[n].images.clone();
+                images.insert(id.clone(), image.into());
+                check(torn, n, images);
+            });
+        }
+    };
+    let (mut count, mut looked) = (0_usize, 0_usize);
+    all(&mut |_, _, _| count += 1);
+    let step = count.div_ceil(most).max(1);
+    all(&mut |torn, n, images| {
+        looked += 1;
+        if looked % step != 0 {
+            return;
+        }
+        let what = format!("{what}, write {n} of {}: {torn}", frames.len());
+        let (world, service) = after(&frames[n].store, &images, versions);
+        devices_fit(&world, &service, &what);
+        check(&what, &world, service, &before);
+    });
+    let (world, service) = after(&last.0, &last.1, versions);
+    check(&format!("{what}, at the end"), &world, service, &before);
+    println!("{what}: {} writes and syncs, {count} crash points, one in {step} looked at", frames.len());
+    assert!(frames.len() > 4 && count > 20, "{what}: only {count}");
+}
+
+/// How many crash points of a test are looked at: `ATREST_CRASH_POINTS`.
+fn most() -> usize {
+    std::env::var("ATREST_CRASH_POINTS").ok().and_then(|n| n.parse().ok()).unwrap_or(4)
+}
+
+#[test]
+fn a_rotation_that_is_killed_loses_nothing_and_goes_on() {
+    // Behaviours 26, 27, 30, 74
+    for set in ["s", "both"] {
+        let act = |_: &World, service: &DiskService| drop(service.rotate_set(set, &quiet).unwrap());
+        killed(&format!("rotating {set}"), 2, most(), act, |what, world, service, before| {
+            assert!(contents(&service) == *before, "{what}");
+            service.rotate_set(set, &quiet).unwrap_or_else(|e| panic!("{what}: {e}"));
+            assert!(service.set(set).unwrap().previous_keys.is_empty(), "{what}");
+            // Those of the other sets are under the first version still.
+            for other in ["s", "t", "both"] {
+                service.rotate_set(other, &quiet).unwrap();
+            }
+            world.customer(VAULT).vault.destroy(1);
+            drop(service);
+            assert!(contents(&world.service()) == *before, "{what}: without the old version");
+        });
+    }
+}
+
+#[test]
+fn a_rotation_of_the_platforms_key_that_is_killed_goes_on() {
+    let act = |world: &World, service: &DiskService| {
+        world.platform.rotate();
+        service.rotate_platform(&quiet).unwrap();
+    };
+    killed("rotating the platform's key", 1, most(), act, |what, world, service, before| {
+        world.platform.rotate();
+        // Whatever was proved, nothing is lost, and what is told to be finished is.
+        let report = service.report_platform().unwrap();
+        assert!(contents(&service) == *before, "{what}");
+        if report.finished && report.keys.unwrap().active_key.version() == "2" {
+            world.platform.destroy(1);
+        }
+        service.rotate_platform(&quiet).unwrap_or_else(|e| panic!("{what}: {e}"));
+        assert!(service.report_platform().unwrap().finished, "{what}");
+        world.platform.destroy(1);
+        drop(service);
+        assert!(contents(&world.service()) == *before, "{what}: without the old version");
+    });
+}
+
+#[test]
+fn a_move_into_a_set_that_is_killed_is_finished() {
+    // Behaviours 22, 45
+    for (disk, with) in [("p", &["disk \"p\""][..]), ("c", &["disk \"c\"", "snapshot \"i-2\""][..])] {
+        let name = ResourceName::disk(disk);
+        let act = |_: &World, service: &DiskService| {
+            service.rotate_set("t", &quiet).unwrap();
+            service.put_into_set(&name, Some("t")).unwrap();
+        };
+        killed(&format!("putting {disk}"), 2, most(), act, |what, world, service, before| {
+            assert!(contents(&service) == *before, "{what}");
+            // A write comes only after the record.
+            service.put_into_set(&name, Some("t")).unwrap_or_else(|e| panic!("{what}: {e}"));
+            let members: Vec<_> = service.members("t").unwrap().iter().map(ToString::to_string).collect();
+            assert!(with.iter().all(|name| members.iter().any(|member| member == name)), "{what}: {members:?}");
+            for member in service.members("t").unwrap() {
+                assert_eq!(service.resource(&member).unwrap().joining, None, "{what}: {member}");
+            }
+            drop(service);
+            assert!(contents(&world.service()) == *before, "{what}");
+        });
+    }
+}
+
+#[test]
+fn a_snapshot_in_the_middle_that_is_killed_while_it_goes_is_there_or_not() {
+    // Behaviours 44, 45
+    let name = ResourceName::snapshot("i-1");
+    let act = |_: &World, service: &DiskService| service.delete(&name).unwrap();
+    killed("deleting i-1", 1, most(), act, |what, world, service, before| {
+        let now = contents(&service);
+        let left = |contents: &BTreeMap<String, Vec<u8>>| {
+            let others = contents.iter().filter(|(other, _)| **other != name.to_string());
+            others.map(|(name, bytes)| (name.clone(), bytes.clone())).collect::<Vec<_>>()
+        };
+        assert!(now == *before || left(&now) == left(before), "{what}");
+        if now.len() == before.len() {
+            service.delete(&name).unwrap();
+        }
+        devices_fit(world, &service, what);
+        drop(service);
+        let last = contents(&world.service());
+        assert!(left(&last) == left(before) && !last.contains_key(&name.to_string()), "{what}");
+    });
+}
+
+#[test]
+fn what_is_made_is_there_whole_or_not_at_all() {
+    // Behaviours 2, 44
+    let act = |_: &World, service: &DiskService| {
+        service.create_disk(&NewDisk { size: SIZE, ..new_disk("new", Some("both")) }).unwrap();
+        snapshot(service, "c", "new", false);
+        snapshot(service, "b", "j-1", true);
+        service.delete(&ResourceName::disk("p")).unwrap();
+    };
+    killed("making", 1, most(), act, |what, world, service, before| {
+        let now = contents(&service);
+        for (name, bytes) in before.iter().filter(|(name, _)| *name != "disk \"p\"") {
+            assert!(now.get(name) == Some(bytes), "{what}: {name}");
+        }
+        if let Some(snapshot) = now.get("snapshot \"new\"") {
+            assert!(snapshot == &before["disk \"c\""], "{what}");
+        }
+        if let Some(snapshot) = now.get("snapshot \"j-1\"") {
+            assert!(snapshot == &before["disk \"b\""], "{what}");
+        }
+        // What isn't there can be made.
+        if !now.contains_key("snapshot \"j-1\"") {
+            snapshot(&service, "b", "j-1", true);
+        }
+        devices_fit(world, &service, what);
+    });
+}

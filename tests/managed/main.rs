@@ -1,0 +1,23 @@
+//! Managed disks: sets, leases, rotations, snapshots and copies, in fleets that crash, are damaged, and lose access to keys.
+
+#![cfg(feature = "managed")]
+
+mod backup;
+mod capabilities;
+mod copies;
+mod crash;
+mod model;
+mod planted;
+mod platform;
+mod proofs;
+mod rebuild;
+mod regressions;
+mod report;
+mod service;
+mod tenants;
+mod threads;
+mod time;
+mod vaults;
+
+#[path = "../common/mod.rs"]
+mod common;

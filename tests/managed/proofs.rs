@@ -1,0 +1,285 @@
+//! What rotations and reports believe: what a vault has proved, not what a header says. An attacker, or a careless restore,
+//! edits the key that a header names, or puts an older header back.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+use crate::common::device::TestDevice;
+use crate::common::header;
+use crate::common::world::{OTHER_VAULT, T, VAULT, World, new_disk, quiet, text};
+use atrest::EncryptionType::{CustomerKey, PlatformAndCustomerKeys};
+use atrest::managed::{DiskService, ProtectionStatus, ResourceName};
+use atrest::{Error, Result};
+
+const HEADER: usize = 1 << 20;
+
+fn write(service: &DiskService, disk: &str) {
+    service.open_disk(disk).unwrap().write_at(0, &text(1)).unwrap();
+}
+
+fn read(service: &DiskService, disk: &str) -> Result<()> {
+    let mut bytes = vec![0; text(1).len()];
+    service.open_disk(disk)?.read_at(0, &mut bytes)?;
+    assert!(bytes == text(1), "{disk}");
+    Ok(())
+}
+
+fn header_of(device: &TestDevice) -> Vec<u8> {
+    device.bytes()[..HEADER].to_vec()
+}
+
+fn put_back(device: &TestDevice, header: &[u8]) {
+    device.edit(|image| image[..HEADER].copy_from_slice(header));
+}
+
+/// Names another version in the token of both copies of a header.
+fn rename_key(device: &TestDevice, version: &str) {
+    device.edit(|image| {
+        header::edit_json(image, |json| {
+            for token in json["tokens"].as_object_mut().unwrap().values_mut() {
+                let url = token["key_url"].as_str().unwrap();
+                let (key, _) = url.rsplit_once('/').unwrap();
+                token["key_url"] = format!("{key}/{version}").into();
+            }
+        });
+    });
+}
+
+fn status(service: &DiskService, disk: &str) -> ProtectionStatus {
+    service.report(&ResourceName::disk(disk)).unwrap().status
+}
+
+/// Three disks in a set, written.
+fn three() -> (World, DiskService, [Arc<TestDevice>; 3]) {
+    let world = World::new();
+    let service = world.service();
+    world.set(&service, "s", CustomerKey);
+    let disks = ["a", "b", "c"].map(|disk| {
+        service.create_disk(&new_disk(disk, Some("s"))).unwrap();
+        write(&service, disk);
+        world.device(&service, disk)
+    });
+    (world, service, disks)
+}
+
+#[test]
+fn a_key_name_that_was_edited_does_not_pass_for_a_rotation() {
+    let (world, service, [_, device, _]) = three();
+    let before = header_of(&device);
+    let new = world.customer(VAULT).rotate();
+    // It claims to be under the new version already.
+    rename_key(&device, new.version());
+    service.rotate_set("s", &quiet).unwrap_err();
+    let report = service.report_set("s").unwrap();
+    assert!(!report.finished && report.waiting.contains(&r#"disk "b""#.into()), "{report:?}");
+    assert_eq!(report.set.previous_keys, [world.customer(VAULT).key(1)], "the old version is still needed");
+    assert_eq!(report.set.auto_key_rotation_error.unwrap().resource, r#"disk "b""#);
+    assert_ne!(status(&service, "b"), ProtectionStatus::Finished);
+    // As it was before.
+    put_back(&device, &before);
+    service.clear_rotation_error("s").unwrap();
+    service.rotate_set("s", &quiet).unwrap();
+    let report = service.report_set("s").unwrap();
+    assert!(report.finished && report.set.previous_keys.is_empty(), "{report:?}");
+    world.customer(VAULT).off.lock().unwrap().insert(1);
+    ["a", "b", "c"].iter().for_each(|disk| read(&service, disk).unwrap());
+}
+
+#[test]
+fn a_key_name_that_is_edited_after_a_rotation_is_told() {
+    let (world, service, [_, device, _]) = three();
+    world.customer(VAULT).rotate();
+    service.rotate_set("s", &quiet).unwrap();
+    let sound = header_of(&device);
+    rename_key(&device, "1");
+    assert_eq!(status(&service, "b"), ProtectionStatus::HeaderChanged);
+    let report = service.report_set("s").unwrap();
+    assert!(!report.finished && report.waiting == [r#"disk "b""#], "{report:?}");
+    assert!(matches!(read(&service, "b"), Err(Error::OlderHeader { .. })));
+    put_back(&device, &sound);
+    assert_eq!(status(&service, "b"), ProtectionStatus::Finished);
+    read(&service, "b").unwrap();
+}
+
+#[test]
+fn a_header_from_before_a_rotation_is_told_and_can_be_taken_up_again() {
+    let (world, service, [_, device, _]) = three();
+    let old = header_of(&device);
+    let new = world.customer(VAULT).rotate();
+    world.clock.set(T + 100);
+    service.rotate_set("s", &quiet).unwrap();
+    assert_eq!(service.resource(&ResourceName::disk("b")).unwrap().proven.unwrap().since, T + 100);
+    let newest = header_of(&device);
+    put_back(&device, &old);
+
+    let error = read(&service, "b").unwrap_err();
+    match &error {
+        Error::OlderHeader { resource, found, proven } => {
+            assert_eq!(resource, r#"disk "b""#);
+            assert_eq!((found, proven), (&world.customer(VAULT).key(1).to_string(), &new.to_string()));
+        }
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(status(&service, "b"), ProtectionStatus::HeaderChanged);
+    let report = service.report_set("s").unwrap();
+    assert_eq!((report.finished, report.progress.done, report.progress.total), (false, 2, 3));
+    // Others of the set, and the service after a restart, are as before.
+    read(&service, "a").unwrap();
+    drop(service);
+    let service = world.service();
+    assert!(matches!(read(&service, "b"), Err(Error::OlderHeader { .. })));
+
+    // The newest header serves again.
+    put_back(&device, &newest);
+    read(&service, "b").unwrap();
+    assert!(service.report_set("s").unwrap().finished);
+
+    // Where it is lost, the old one is taken up by a rotation, while its key may still be used; not otherwise.
+    drop(service);
+    let service = world.service();
+    put_back(&device, &old);
+    world.customer(VAULT).off.lock().unwrap().insert(1);
+    assert!(matches!(service.rotate_set("s", &quiet), Err(Error::KeyDisabled { .. })));
+    assert!(!service.report_set("s").unwrap().finished);
+    world.customer(VAULT).off.lock().unwrap().remove(&1);
+    service.clear_rotation_error("s").unwrap();
+    assert_eq!(service.rotate_set("s", &quiet).unwrap().rewrapped, 1);
+    assert!(service.report_set("s").unwrap().finished);
+    read(&service, "b").unwrap();
+}
+
+#[test]
+fn a_header_from_before_the_set_went_to_another_vault_is_told() {
+    let (world, service, [_, device, _]) = three();
+    let old = header_of(&device);
+    let other = world.customer(OTHER_VAULT);
+    other.granted.lock().unwrap().push(service.set("s").unwrap().identity);
+    service.set_key("s", &other.key(1), &quiet).unwrap();
+    put_back(&device, &old);
+    assert!(matches!(read(&service, "b"), Err(Error::OlderHeader { .. })));
+    assert_eq!(status(&service, "b"), ProtectionStatus::HeaderChanged);
+    assert!(!service.report_set("s").unwrap().finished);
+    // While the vault of before still lets the set use its key, it is put under the new one again.
+    assert_eq!(service.rotate_set("s", &quiet).unwrap().rewrapped, 1);
+    assert!(service.report_set("s").unwrap().finished);
+    world.customer(VAULT).disabled.store(true, Relaxed);
+    ["a", "b", "c"].iter().for_each(|disk| read(&service, disk).unwrap());
+}
+
+#[test]
+fn an_older_header_under_a_disk_in_use_is_told() {
+    let (world, service, [_, device, _]) = three();
+    let old = header_of(&device);
+    let open = service.open_disk("b").unwrap();
+    open.write_at(0, &text(1)).unwrap();
+    world.customer(VAULT).rotate();
+    service.rotate_set("s", &quiet).unwrap();
+    put_back(&device, &old);
+    assert_eq!(status(&service, "b"), ProtectionStatus::HeaderChanged);
+    assert!(!service.report_set("s").unwrap().finished);
+    assert!(matches!(service.rotate_set("s", &quiet), Err(Error::Busy { .. })));
+    // What is open goes on.
+    open.write_at(0, &text(1)).unwrap();
+}
+
+#[test]
+fn a_header_put_back_during_a_rotation_is_under_the_older_key_again() {
+    let (world, service, [device, _, _]) = three();
+    let old = header_of(&device);
+    let customer = world.customer(VAULT);
+    customer.rotate();
+    // The first wrap is a trial, the next one is that of a.
+    let stop = |at| customer.fail_wrap_at.store(customer.wraps.load(Relaxed) + at, Relaxed);
+    stop(4);
+    service.rotate_set("s", &quiet).unwrap_err();
+    stop(usize::MAX / 2);
+    put_back(&device, &old);
+    // The old key must stay enabled until the rotation is over, and so the disk opens.
+    read(&service, "a").unwrap();
+    assert_eq!(service.resource(&ResourceName::disk("a")).unwrap().proven.unwrap().key, customer.key(1));
+    assert_eq!(status(&service, "a"), ProtectionStatus::Rotating);
+    service.clear_rotation_error("s").unwrap();
+    service.rotate_set("s", &quiet).unwrap();
+    assert!(service.report_set("s").unwrap().finished);
+    customer.off.lock().unwrap().insert(1);
+    ["a", "b", "c"].iter().for_each(|disk| read(&service, disk).unwrap());
+}
+
+#[test]
+fn nothing_is_proved_twice() {
+    let (world, service, _) = three();
+    drop(service);
+    let service = world.service();
+    let customer = world.customer(VAULT);
+    customer.rotate();
+    service.rotate_set("s", &quiet).unwrap();
+    let (wraps, unwraps) = (&customer.wraps, &customer.unwraps);
+    let count = || (wraps.load(Relaxed), unwraps.load(Relaxed));
+    let before = count();
+    assert_eq!(service.rotate_set("s", &quiet).unwrap().rewrapped, 0);
+    assert!(service.report_set("s").unwrap().finished);
+    service.reports().unwrap();
+    let after = count();
+    // The key's own lease may ask once.
+    assert!(after.0 == before.0 && after.1 <= before.1 + 1, "{before:?} {after:?}");
+}
+
+#[test]
+fn what_no_disk_of_a_set_was_ever_under_opens_nothing() {
+    // A volume of the platform's, in the place of one that a customer's key protects, and the other way round.
+    let (world, service, [device, _, _]) = three();
+    service.create_disk(&new_disk("p", None)).unwrap();
+    write(&service, "p");
+    let platforms = world.device(&service, "p");
+    let (ours, theirs) = (device.bytes(), platforms.bytes());
+    device.edit(|image| image.copy_from_slice(&theirs));
+    platforms.edit(|image| image.copy_from_slice(&ours));
+    for disk in ["a", "p"] {
+        let error = read(&service, disk).unwrap_err();
+        assert!(matches!(error, Error::NotThisVault { .. }), "{disk}: {error:?}");
+        assert_eq!(status(&service, disk), ProtectionStatus::HeaderChanged, "{disk}");
+    }
+}
+
+#[test]
+fn both_layers_are_proved() {
+    let world = World::new();
+    let service = world.service();
+    world.set(&service, "d", PlatformAndCustomerKeys);
+    service.create_disk(&new_disk("b", Some("d"))).unwrap();
+    write(&service, "b");
+    let resource = service.resource(&ResourceName::disk("b")).unwrap();
+    assert_eq!(resource.proven.unwrap().key, world.customer(VAULT).key(1));
+    assert_eq!(resource.proven_lower.unwrap().key.to_string(), "platform/keys/disks/1");
+    let device = world.device(&service, "b");
+    let old = header_of(&device);
+    world.platform.rotate();
+    assert_eq!(service.rotate_platform(&quiet).unwrap().rewrapped, 1);
+    put_back(&device, &old);
+    assert!(matches!(read(&service, "b"), Err(Error::OlderHeader { .. })));
+    assert_eq!(status(&service, "b"), ProtectionStatus::HeaderChanged);
+}
+
+#[test]
+fn an_older_store_is_told_by_its_disks_and_catches_up() {
+    let (world, service, _) = three();
+    drop(service);
+    let path = world.folder.path().join("store");
+    let older = std::fs::read(&path).unwrap();
+    let service = world.service();
+    world.customer(VAULT).rotate();
+    service.rotate_set("s", &quiet).unwrap();
+    world.customer(VAULT).off.lock().unwrap().insert(1);
+    drop(service);
+    std::fs::write(&path, older).unwrap();
+    // What the disks hold is not lost for it.
+    let service = world.service();
+    assert_eq!(status(&service, "a"), ProtectionStatus::HeaderChanged, "nothing has proved the newer key yet");
+    read(&service, "a").unwrap();
+    assert_eq!(status(&service, "a"), ProtectionStatus::StoreOutdated);
+    let report = service.report_set("s").unwrap();
+    assert_eq!((report.finished, report.waiting.len()), (false, 3));
+    assert_eq!(service.rotate_set("s", &quiet).unwrap().key, world.customer(VAULT).key(2));
+    assert!(service.report_set("s").unwrap().finished);
+    ["a", "b", "c"].iter().for_each(|disk| read(&service, disk).unwrap());
+}

@@ -1,0 +1,88 @@
+//! The pages for users show files of this repository, and their links lead somewhere.
+
+use std::fs;
+use std::path::Path;
+
+use crate::common::markdown::Markdown;
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// The pages for users.
+fn pages() -> Vec<String> {
+    let mut pages: Vec<String> = ["README.md", "SECURITY.md", "CHANGELOG.md"].map(String::from).into();
+    for folder in ["docs", "docs/integrate"] {
+        let names = fs::read_dir(root().join(folder)).unwrap().map(|entry| entry.unwrap().file_name());
+        let names = names.map(|name| format!("{folder}/{}", name.to_str().unwrap()));
+        pages.extend(names.filter(|name| name.ends_with(".md")));
+    }
+    pages
+}
+
+/// `ATREST_BLESS=1 cargo test --test meta` copies the files into the pages.
+#[test]
+fn the_examples_are_the_files() {
+    let mut all = Vec::new();
+    for page in pages() {
+        let mut markdown = Markdown::read(&page);
+        for name in markdown.names("file") {
+            let file = fs::read_to_string(root().join(&name)).unwrap_or_else(|e| panic!("{page} shows {name}: {e}"));
+            markdown.expect("file", &name, &file.replace("\r\n", "\n"));
+            all.push(name);
+        }
+    }
+    // The example of a volume is shown in each language that it is written in.
+    for name in ["quickstart.rs", "quickstart.c", "volume.c", "volume.cpp"] {
+        assert!(all.contains(&format!("examples/{name}")), "examples/{name} is shown nowhere");
+    }
+}
+
+#[test]
+fn the_readme_is_read_in_one_sitting() {
+    let lines = fs::read_to_string(root().join("README.md")).unwrap().lines().count();
+    assert!(lines <= 160, "the README has {lines} lines");
+}
+
+#[test]
+fn links_lead_somewhere() {
+    for name in pages() {
+        let path = root().join(&name);
+        let text = fs::read_to_string(&path).unwrap_or_else(|e| panic!("{name}: {e}"));
+        for link in text.split("](").skip(1).map(|rest| rest.split(')').next().unwrap_or("")) {
+            let (file, heading) = link.split_once('#').unwrap_or((link, ""));
+            let target = if file.is_empty() { path.clone() } else { path.parent().unwrap().join(file) };
+            let found = link.starts_with("https://")
+                // Names of Rust, in the text that rustdoc reads.
+                || name == "docs/crate.md"
+                || target.exists()
+                    && (heading.is_empty() || {
+                        let text = fs::read_to_string(&target).unwrap();
+                        text.lines().filter(|line| line.starts_with('#')).map(anchor).any(|found| found == heading)
+                    });
+            assert!(found, "{name} links to {link}, which isn't there");
+        }
+    }
+}
+
+#[test]
+fn the_table_of_behaviours_is_whole() {
+    let page = fs::read_to_string(root().join("docs/behaviours.md")).unwrap();
+    let mut last = 0;
+    let mut rows = 0;
+    for line in page.lines().filter(|line| line.starts_with("| ")) {
+        let cells: Vec<&str> = line.trim_matches('|').split(" | ").map(str::trim).collect();
+        let Ok(number) = cells[0].parse::<u32>() else { continue };
+        assert!(number > last, "row {number} stands behind {last}");
+        assert_eq!(cells.len(), 4, "{line}");
+        assert!(["done", "partly", "not yet", "the service's duty"].contains(&cells[2]), "{line}");
+        (last, rows) = (number, rows + 1);
+    }
+    assert_eq!((rows, last), (61, 83), "a row is missing, or there are more");
+}
+
+/// The anchor that a heading gets.
+fn anchor(heading: &str) -> String {
+    let text = heading.trim_start_matches('#').trim().to_lowercase();
+    text.replace(' ', "-").chars().filter(|c| c.is_alphanumeric() || "-_".contains(*c)).collect()
+}

@@ -1,0 +1,17 @@
+//! Vaults in files: their keys and versions, who may use them, the audit log, damage, and many processes at once.
+
+#![cfg(feature = "std")]
+
+mod access;
+mod audit;
+mod audit_edges;
+mod damage;
+mod file_vault;
+#[cfg(unix)]
+mod files;
+mod rsa;
+mod sharing;
+mod states;
+
+#[path = "../common/mod.rs"]
+mod common;

@@ -1,0 +1,19 @@
+//! Volumes: I/O, formatting, protectors and their rotation; crashes, devices that fail, and headers that were tampered with.
+
+#![cfg(feature = "std")]
+
+mod crash;
+mod faults;
+mod foreign_data;
+mod format;
+mod header;
+mod header_snapshot;
+mod io;
+mod keyslot_crash;
+mod keyslot_faults;
+mod planted;
+mod rotation;
+mod tampering;
+
+#[path = "../common/mod.rs"]
+mod common;
