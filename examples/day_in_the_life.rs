@@ -27,7 +27,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
             // Who closed the pipe, as `head` does, wants to hear no more.
-            if !e.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == ErrorKind::BrokenPipe) {
+            if e.downcast_ref::<io::Error>().is_none_or(|e| e.kind() != ErrorKind::BrokenPipe) {
                 eprintln!("error: {e:#}");
             }
             ExitCode::FAILURE

@@ -1,11 +1,24 @@
 //! What an [`Error`] says to a person: what is so, and what to do next.
 
+use core::error::Error as _;
 use core::fmt;
 
 use super::Error;
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.fmt_what(f)?;
+        let mut source = self.source().filter(|_| f.alternate());
+        while let Some(error) = source {
+            write!(f, ": {error}")?;
+            source = error.source();
+        }
+        Ok(())
+    }
+}
+
+impl Error {
+    fn fmt_what(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Error::KeyLength { len } => {
                 write!(
@@ -120,8 +133,12 @@ impl Error {
                      at its end too",
                 )
             }
+            Error::WrongVaultPassphrase => f.write_str(
+                "the passphrase or root key file does not open the vault: it takes the one that it was made with, every byte \
+                 of it",
+            ),
             Error::DamagedVault(text) => write!(f, "the vault's file is damaged: {text}"),
-            Error::Vault(text) => write!(f, "the vault failed: {text}"),
+            Error::Vault(failure) => write!(f, "the vault failed: {failure}"),
             #[cfg(feature = "managed")]
             Error::DiskSuspended { disk, reason } => write!(f, "{disk:?} is suspended: {reason}"),
             #[cfg(feature = "managed")]
@@ -177,7 +194,13 @@ impl Error {
             Error::ReadOnly => f.write_str("the volume was opened read-only"),
             Error::Busy { what } => write!(f, "{what} is in use by another process or handle"),
             Error::InvalidOption(text) => f.write_str(text),
-            Error::Io { what, source } => write!(f, "{what}: {source}"),
+            Error::NotFound { what, path } => write!(f, "there is no {what} {}; check the path", path.display()),
+            Error::AlreadyExists { what, path } => write!(
+                f,
+                "{} exists already, and no {what} was written over it; open that one, or name another path",
+                path.display()
+            ),
+            Error::Io { what, .. } => write!(f, "{what} failed"),
             _ => unreachable!("the variants without std are written by Display"),
         }
     }

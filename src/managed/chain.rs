@@ -26,7 +26,7 @@ impl Link {
             // A set's key that may not be used suspends what is in the set, also what isn't under it yet.
             let finished = service.changing(&resource.full_name(), |unit, _| service.finish_joining(unit));
             finished.map_err(|e| match e.is_revocation() {
-                true => Error::DiskSuspended { disk: resource.name.clone(), reason: e.to_string() },
+                true => Error::DiskSuspended { disk: resource.name.clone(), reason: format!("{e:#}") },
                 false => e,
             })?;
         }

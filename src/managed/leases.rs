@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use super::lease::{Answer, Lease, LeasePolicy, Now, Span, wait};
 use super::unit::{lock, try_lock};
 use crate::key::{KeyId, WrappedDek};
-use crate::{Error, KeyVault, Result, Secret};
+use crate::{Error, KeyVault, Result, Secret, VaultFailure};
 
 /// The lease that all share which a set has under one version of a key.
 pub(super) struct KeyLease {
@@ -101,7 +101,7 @@ impl KeyLease {
 
     /// The vault has refused the key, though nobody asked for the lease.
     pub(super) fn refused(&self, error: Error, now: Now) -> String {
-        let reason = error.to_string();
+        let reason = format!("{error:#}");
         let _ = self.note(Err(error), now);
         reason
     }
@@ -141,7 +141,7 @@ impl KeyLease {
                 Answer::Valid
             }
             Err(e) => {
-                state.reason = e.to_string();
+                state.reason = format!("{e:#}");
                 if e.is_revocation() { Answer::Revoked } else { Answer::Outage }
             }
         };
@@ -185,7 +185,7 @@ pub(super) struct Gate(Mutex<Failures>);
 struct Failures {
     count: u32,
     at: Now,
-    reason: String,
+    reason: Option<VaultFailure>,
 }
 
 impl Gate {
@@ -194,19 +194,19 @@ impl Gate {
     fn pass<T>(&self, now: Now, act: impl FnOnce() -> Result<T>) -> Result<T> {
         {
             let failed = lock(&self.0);
-            if is_shut(failed.count, failed.at, now) {
-                return Err(Error::Vault(failed.reason.clone()));
+            if let Some(reason) = failed.reason.as_ref().filter(|_| is_shut(failed.count, failed.at, now)) {
+                return Err(Error::Vault(reason.clone()));
             }
         }
         let done = act();
         let mut failed = lock(&self.0);
         let reason = match &done {
             Err(Error::Vault(reason)) => Some(reason.clone()),
-            Err(e) if is_outage(e) => Some(e.to_string()),
+            Err(e) if is_outage(e) => Some(format!("{e:#}").into()),
             _ => None,
         };
         *failed = match reason {
-            Some(reason) => Failures { count: failed.count.saturating_add(1), at: now, reason },
+            Some(_) => Failures { count: failed.count.saturating_add(1), at: now, reason },
             None => Failures::default(),
         };
         done
@@ -224,7 +224,8 @@ fn is_outage(error: &Error) -> bool {
         error,
         Error::Vault(_)
             | Error::DamagedVault(_)
-            | Error::WrongPassphrase
+            | Error::WrongVaultPassphrase
+            | Error::NotFound { .. }
             | Error::Io { .. }
             | Error::Busy { .. }
             | Error::Random

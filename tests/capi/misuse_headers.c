@@ -94,7 +94,7 @@ static void keyslot_options(atrest_device *device)
     protector = by_passphrase("first");
     protector.kind = ATREST_PROTECTOR_KEY_FILE;
     protector.key_file = in_folder("none");
-    BAD_KEYSLOT(ATREST_ERR_IO, flags, 0);
+    BAD_KEYSLOT(ATREST_ERR_NOT_FOUND, flags, 0);
     protector.kind = ATREST_PROTECTOR_PASSPHRASE;
     options.context = "disk-17";
     options.context_len = 7;
