@@ -218,6 +218,12 @@ pub enum Error {
     /// The passphrase or root key file does not open the vault.
     #[cfg(feature = "std")]
     WrongVaultPassphrase,
+    /// A file that is no vault's.
+    #[cfg(feature = "std")]
+    NotAVault {
+        /// Its path.
+        path: std::path::PathBuf,
+    },
     /// A vault's file is damaged; the text says how and what to do.
     #[cfg(feature = "std")]
     DamagedVault(String),

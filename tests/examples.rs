@@ -146,7 +146,7 @@ fn an_image_in_a_container_is_named_with_the_way_out() {
 #[test]
 fn an_image_that_may_not_be_read_is_refused() {
     let bench = Bench::new();
-    fs::set_permissions(bench.path("image"), fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(bench.path("image"), fs::Permissions::from_mode(0o0)).unwrap();
     let mut command = bench.encrypt_disk("image");
     if File::open(bench.path("image")).is_ok() {
         // Root may read all; another user may not.

@@ -137,6 +137,7 @@ impl Error {
                 "the passphrase or root key file does not open the vault: it takes the one that it was made with, every byte \
                  of it",
             ),
+            Error::NotAVault { path } => write!(f, "{} is not a vault file; check the path", path.display()),
             Error::DamagedVault(text) => write!(f, "the vault's file is damaged: {text}"),
             Error::Vault(failure) => write!(f, "the vault failed: {failure}"),
             #[cfg(feature = "managed")]
@@ -176,8 +177,9 @@ impl Error {
             Error::DeviceTooSmall { needed, size } => {
                 write!(
                     f,
-                    "the device has {size} bytes where {needed} are needed. For a new volume, a smaller `data_offset` does with \
-                     less; where there is a volume, its device was truncated: `hazmat_allow_truncated` opens what is left, and \
+                    "the device has {size} bytes where {needed} are needed. The data of a new volume begins behind its header, at \
+                     `data_offset`: at 16 MiB, or from 1 MiB (LUKS1: 2 MiB) on, or at 0 with a detached `header`; with one \
+                     sector there a device is large enough. Where there is a volume, its device was truncated: `hazmat_allow_truncated` opens what is left, and \
                      `record_size` makes that its size"
                 )
             }

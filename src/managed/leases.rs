@@ -223,6 +223,7 @@ fn is_outage(error: &Error) -> bool {
     matches!(
         error,
         Error::Vault(_)
+            | Error::NotAVault { .. }
             | Error::DamagedVault(_)
             | Error::WrongVaultPassphrase
             | Error::NotFound { .. }

@@ -395,7 +395,7 @@ fn code(error: &Error) -> &'static str {
         Error::KeyNotYetValid { .. } => "KeyNotYetValid",
         Error::AccessDenied { .. } => "AccessDenied",
         Error::DiskSuspended { .. } => "DiskSuspended",
-        Error::Vault(_) | Error::DamagedVault(_) => "VaultFailed",
+        Error::Vault(_) | Error::NotAVault { .. } | Error::DamagedVault(_) => "VaultFailed",
         Error::NotFound { .. } | Error::Io { .. } => "DeviceFailed",
         _ => "RotationFailed",
     }

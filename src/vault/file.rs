@@ -79,6 +79,11 @@ impl VaultFile {
             ErrorKind::NotFound if intact() => damaged("it is missing", "put it in place of the missing file"),
             _ => fs::error_at(&self.path, VAULT, "reading the vault", e),
         })?;
+        // Where a vault was, something has befallen its file.
+        let was_vault = || [".bak", ".lock", ".audit"].iter().any(|suffix| beside(&self.path, suffix).exists());
+        if !Sealed::is_named(&text) && !was_vault() {
+            return Err(Error::NotAVault { path: self.path.clone() });
+        }
         Sealed::parse(&text).map_err(|what| {
             damaged(
                 &what,

@@ -180,9 +180,16 @@ impl FormatOptions {
         if luks1 && cipher != CipherSpec::AesXtsPlain64 {
             return bad("a new volume of LUKS1 is encrypted by XTS");
         }
-        let least = if self.header.is_some() { 0 } else { MIB };
+        let least = match self.header {
+            Some(_) => 0,
+            // The header and the areas of its 8 keyslots take more than one.
+            None if luks1 => 2 * MIB,
+            None => MIB,
+        };
         if self.data_offset.is_some_and(|at| !at.is_multiple_of(MIB) || !(least..=128 * MIB).contains(&at)) {
-            return bad("the data offset must be a multiple of 1 MiB from 1 to 128 MiB");
+            return bad(
+                "the data offset must be a multiple of 1 MiB from 1 (LUKS1: 2) to 128 MiB, or 0 with a detached header",
+            );
         }
         if !HEADER_SIZES.contains(&self.metadata_size) {
             return bad("the metadata size must be a power of two from 16 KiB to 4 MiB");

@@ -184,7 +184,7 @@ fn status_of(error: &Error) -> atrest_status {
         Error::AccessDenied { .. } => ATREST_ERR_ACCESS_DENIED,
         Error::PurgeProtected { .. } => ATREST_ERR_PURGE_PROTECTED,
         Error::WrongPassphrase | Error::WrongVaultPassphrase => ATREST_ERR_WRONG_PASSPHRASE,
-        Error::DamagedVault(_) => ATREST_ERR_DAMAGED_VAULT,
+        Error::NotAVault { .. } | Error::DamagedVault(_) => ATREST_ERR_DAMAGED_VAULT,
         Error::Vault(_) => ATREST_ERR_VAULT,
         Error::DiskSuspended { .. } => ATREST_ERR_DISK_SUSPENDED,
         Error::NoSuchResource(_) => ATREST_ERR_NO_SUCH_RESOURCE,
