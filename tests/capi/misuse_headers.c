@@ -374,11 +374,11 @@ static void restoring(atrest_device *device, atrest_header *header)
     IS(ATREST_ERR_NULL_ARGUMENT, atrest_header_restore(NULL, backup, sizeof backup));
     IS(ATREST_ERR_NULL_ARGUMENT, atrest_header_restore(device, NULL, sizeof backup));
     IS(ATREST_ERR_DEVICE_TOO_SMALL, atrest_header_restore(device, backup, sizeof backup - 1));
-    IS(ATREST_ERR_DEVICE_TOO_SMALL, atrest_header_restore(device, marked, sizeof marked));
+    IS(ATREST_ERR_NOT_LUKS, atrest_header_restore(device, marked, sizeof marked));
     IS(ATREST_ERR_NOT_LUKS, atrest_header_restore(device, backup + 65536, 65536));
     IS(ATREST_ERR_NULL_ARGUMENT, atrest_hazmat_header_restore(NULL, backup, sizeof backup));
     IS(ATREST_ERR_NULL_ARGUMENT, atrest_hazmat_header_restore(device, NULL, sizeof backup));
-    IS(ATREST_ERR_DEVICE_TOO_SMALL, atrest_hazmat_header_restore(device, marked, sizeof marked));
+    IS(ATREST_ERR_NOT_LUKS, atrest_hazmat_header_restore(device, marked, sizeof marked));
     IS(ATREST_ERR_NOT_LUKS, atrest_hazmat_header_restore(device, backup + 65536, 65536));
     OK(atrest_header_restore(device, backup, sizeof backup));
 

@@ -213,7 +213,7 @@ static void volumes(const atrest_vault *vault)
     KEEPS(ATREST_OK, atrest_header_set_label(header, "label", ""));
     KEEPS(ATREST_ERR_NO_SUCH_PROTECTOR, atrest_header_remove_keyslot(header, 3));
     KEEPS(ATREST_ERR_BUFFER_TOO_SHORT, atrest_header_backup(header, bytes, sizeof bytes, &len));
-    KEEPS(ATREST_ERR_DEVICE_TOO_SMALL, atrest_header_restore(device, bytes, sizeof bytes));
+    KEEPS(ATREST_ERR_NOT_LUKS, atrest_header_restore(device, bytes, sizeof bytes));
     FREES(atrest_header_free(header));
     FREES(atrest_device_free(device));
 }
