@@ -3,7 +3,9 @@
 //!
 //! `cargo run --example day_in_the_life`
 
+use std::io::{self, ErrorKind, Write};
 use std::path::Path;
+use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,17 +22,30 @@ const MORNING: u64 = 1_700_000_000;
 const REGION: &str = "north";
 const COMPANY: &str = "contoso";
 
-fn main() -> Result<()> {
+fn main() -> ExitCode {
+    match day() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => {
+            // Who closed the pipe, as `head` does, wants to hear no more.
+            if e.downcast_ref::<io::Error>().is_none_or(|e| e.kind() != ErrorKind::BrokenPipe) {
+                eprintln!("error: {e:#}");
+            }
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn day() -> Result<()> {
     let folder = tempfile::tempdir()?;
     // A clock that is turned by hand, so that an hour takes no time.
     let clock = Arc::new(ManualClock::new(MORNING));
 
-    step("08:00", "The platform has a vault of its own, and Contoso brings one with a key");
+    step("08:00", "The platform has a vault of its own, and Contoso brings one with a key")?;
     let platform = make_vault(folder.path(), "platform", &clock)?;
     platform.create_key("floor")?;
     let contoso = make_vault(folder.path(), "contoso", &clock)?;
     let first = contoso.create_key("disks")?;
-    say(&format!("{first}"));
+    say(&format!("{first}"))?;
 
     let vaults = FileVaults::new();
     vaults.add(contoso.clone())?;
@@ -50,7 +65,7 @@ fn main() -> Result<()> {
         },
     )?;
 
-    step("08:10", "Two sets under Contoso's key; its vault grants their identities access");
+    step("08:10", "Two sets under Contoso's key; its vault grants their identities access")?;
     for (name, encryption_type) in
         [("single", EncryptionType::CustomerKey), ("double", EncryptionType::PlatformAndCustomerKeys)]
     {
@@ -64,10 +79,10 @@ fn main() -> Result<()> {
             auto_rotation: true,
         })?;
         contoso.grant(&set.identity, &[KeyOperation::Get, KeyOperation::WrapKey, KeyOperation::UnwrapKey])?;
-        say(&format!("{name}: {}", set.identity));
+        say(&format!("{name}: {}", set.identity))?;
     }
 
-    step("08:20", "Three disks: under the platform's key, under Contoso's, under both");
+    step("08:20", "Three disks: under the platform's key, under Contoso's, under both")?;
     for (name, set) in [("plain", None), ("db", Some("single")), ("vip", Some("double"))] {
         let disk = service.create_disk(&NewDisk {
             name: name.into(),
@@ -78,60 +93,60 @@ fn main() -> Result<()> {
             set: set.map(String::from),
         })?;
         service.open_disk(name)?.write_at(0, &page(name))?;
-        say(&format!("{name}: {}", disk.encryption_type.name()));
+        say(&format!("{name}: {}", disk.encryption_type.name()))?;
     }
     let db = service.open_disk("db")?;
 
-    step("09:00", "A snapshot of db before the work begins");
+    step("09:00", "A snapshot of db before the work begins")?;
     for (name, incremental) in [("db-whole", false), ("db-1", true)] {
         snapshot(&service, name, incremental)?;
     }
 
-    step("10:00", "Contoso rotates its key; the service takes the new version up by itself, db stays open");
+    step("10:00", "Contoso rotates its key; the service takes the new version up by itself, db stays open")?;
     let second = contoso.rotate_key("disks")?;
     clock.advance(Duration::from_secs(2 * 3600));
     for (set, rotation) in service.auto_rotate(&|_| {})? {
         let rotation = rotation?;
         assert_eq!(rotation.key, second);
-        say(&format!("{set}: {} wrapped anew under version {}", rotation.rewrapped, rotation.key.version()));
+        say(&format!("{set}: {} wrapped anew under version {}", rotation.rewrapped, rotation.key.version()))?;
     }
     contoso.set_version(&first, VersionChange::new().enabled(false))?;
     db.write_at(4096, &page("what came after the rotation"))?;
     snapshot(&service, "db-2", true)?;
-    say("version 1 is disabled; db is read and written");
+    say("version 1 is disabled; db is read and written")?;
 
-    step("12:00", "Contoso disables the key");
+    step("12:00", "Contoso disables the key")?;
     contoso.set_version(&second, VersionChange::new().enabled(false))?;
     clock.advance(Duration::from_secs(3600));
     service.maintain();
     let refused = db.read_at(0, &mut [0; 4096]).expect_err("it has no key");
     assert!(db.is_suspended());
-    say(&format!("db: {refused}"));
-    say("plain is under the platform's key, and goes on");
+    say(&format!("db: {refused}"))?;
+    say("plain is under the platform's key, and goes on")?;
     assert_eq!(read(&service, "plain", 0)?, page("plain"));
 
-    step("13:00", "And enables it again: nothing is lost");
+    step("13:00", "And enables it again: nothing is lost")?;
     contoso.set_version(&second, VersionChange::new().enabled(true))?;
     clock.advance(Duration::from_secs(60));
     for name in ["db", "vip"] {
         assert_eq!(read(&service, name, 0)?, page(name));
     }
-    say("db and vip hold what they held");
+    say("db and vip hold what they held")?;
 
-    step("15:00", "db can't go back under the platform's key in place; a copy of it can");
+    step("15:00", "db can't go back under the platform's key in place; a copy of it can")?;
     let refused = service.put_into_set(&ResourceName::disk("db"), None).expect_err("rule 46");
-    say(&refused.to_string());
+    say(&refused.to_string())?;
     let copies = [("db-copy", ResourceName::disk("db")), ("db-morning", ResourceName::snapshot("db-1"))];
     for (name, source) in copies {
         let (name, region, subscription) = (name.into(), REGION.into(), COMPANY.into());
         let copy = service.create_disk_from(&source, &NewCopy { name, region, subscription, set: None }, &|_| {})?;
         assert_eq!(read(&service, &copy.name, 0)?, page("db"));
-        say(&format!("{} from {source}: {}", copy.name, copy.encryption_type.name()));
+        say(&format!("{} from {source}: {}", copy.name, copy.encryption_type.name()))?;
     }
     assert_eq!(read(&service, "db-copy", 4096)?, page("what came after the rotation"));
     assert_ne!(read(&service, "db-morning", 4096)?, page("what came after the rotation"));
 
-    step("18:00", "What protects what");
+    step("18:00", "What protects what")?;
     for report in service.reports()? {
         let resource = &report.resource;
         let status = serde_json::to_value(report.status)?;
@@ -141,14 +156,14 @@ fn main() -> Result<()> {
             resource.encryption_type.name(),
             status.as_str().unwrap_or_default(),
             report.keys.join(", ")
-        ));
+        ))?;
     }
-    println!("\nAnd what each option gives, with how much of it this version has:\n");
+    writeln!(io::stdout(), "\nAnd what each option gives, with how much of it this version has:\n")?;
     for line in CapabilityTable::whole().lines() {
-        println!("{line}");
+        writeln!(io::stdout(), "{line}")?;
     }
     let uses = contoso.audit()?.count();
-    println!("\nContoso's vault has {uses} lines in its log, a use or a change each.");
+    writeln!(io::stdout(), "\nContoso's vault has {uses} lines in its log, a use or a change each.")?;
     Ok(())
 }
 
@@ -167,7 +182,10 @@ fn make_vault(folder: &Path, name: &str, clock: &Arc<ManualClock>) -> Result<Fil
 fn snapshot(service: &DiskService, name: &str, incremental: bool) -> Result<()> {
     let new = NewSnapshot { name: name.into(), disk: "db".into(), incremental, set: None };
     let made = service.create_snapshot(&new, &|_| {})?;
-    say(&format!("{name}: {}, under a key of its own", if made.increment.is_some() { "incremental" } else { "whole" }));
+    say(&format!(
+        "{name}: {}, under a key of its own",
+        if made.increment.is_some() { "incremental" } else { "whole" }
+    ))?;
     Ok(())
 }
 
@@ -185,10 +203,10 @@ fn page(text: &str) -> Vec<u8> {
     bytes
 }
 
-fn step(time: &str, title: &str) {
-    println!("\n{time}  {title}");
+fn step(time: &str, title: &str) -> io::Result<()> {
+    writeln!(io::stdout(), "\n{time}  {title}")
 }
 
-fn say(line: &str) {
-    println!("       {line}");
+fn say(line: &str) -> io::Result<()> {
+    writeln!(io::stdout(), "       {line}")
 }

@@ -4,37 +4,49 @@
 //! `cargo run --example luks_dump DEVICE [--header FILE]`
 
 use std::fmt::Write;
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use atrest::FileDevice;
 use atrest::volume::{Header, KeyslotInfo, TokenInfo};
 use atrest::volume::{LuksVersion, Priority};
+use clap::Parser;
+
+/// Shows what a LUKS header says, in the layout of `cryptsetup luksDump`, and which credentials could open the volume.
+///
+/// It takes no key and writes nothing. Nothing that a header says is proven: whoever can write to the disk can write it.
+#[derive(Parser)]
+#[command(after_help = "Examples:\n  cargo run --example luks_dump -- /dev/sdb2\n  \
+    cargo run --example luks_dump -- disk.img --header disk.header")]
+struct Args {
+    /// The device, or the file with its image.
+    device: PathBuf,
+    /// The file that its header was detached to.
+    #[arg(long, value_name = "FILE")]
+    header: Option<PathBuf>,
+}
 
 fn main() -> ExitCode {
-    let arguments: Vec<PathBuf> = std::env::args_os().skip(1).map(PathBuf::from).collect();
-    let path = match &arguments[..] {
-        [device] => device,
-        [_, flag, header] if flag.as_os_str() == "--header" => header,
-        _ => {
-            eprintln!("usage: luks_dump DEVICE [--header FILE]");
-            return ExitCode::FAILURE;
-        }
+    let args = Args::parse();
+    let path = args.header.unwrap_or(args.device);
+    let error = match dump(&path) {
+        Err(e) => format!("{e:#}"),
+        Ok(text) => match io::Write::write_all(&mut io::stdout(), text.as_bytes()) {
+            // Who closed the pipe, as `head` does, has read enough.
+            Err(e) if e.kind() != ErrorKind::BrokenPipe => format!("standard output: {e}"),
+            _ => return ExitCode::SUCCESS,
+        },
     };
-    match dump(path) {
-        Ok(text) => print!("{text}"),
-        Err(e) => {
-            eprintln!("{}: {e}", path.display());
-            return ExitCode::FAILURE;
-        }
-    }
-    ExitCode::SUCCESS
+    eprintln!("error: {error}");
+    ExitCode::FAILURE
 }
 
 /// The header of a device, or of the file that it was detached to.
 pub fn dump(path: &Path) -> Result<String, Box<dyn std::error::Error>> {
+    // An error here names the path.
     let device = FileDevice::open_read_only(path)?;
-    let header = Header::load(&device)?;
+    let header = Header::load(&device).map_err(|e| format!("{}: {e:#}", path.display()))?;
     let mut out = String::new();
     match header.version() {
         LuksVersion::Luks1 => {

@@ -2,14 +2,42 @@
 //!
 //! `cargo run --example volume [FOLDER]`; without a folder, in a temporary one.
 
-use std::path::PathBuf;
+use std::error::Error;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 
 use atrest::vault::{FileVault, Unlock};
 use atrest::{Credential, FileDevice, FormatOptions, OpenOptions, Protector, Volume};
+use clap::Parser;
 
-fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let temporary = tempfile::tempdir()?;
-    let folder = std::env::args_os().nth(1).map_or(temporary.path().to_owned(), PathBuf::from);
+/// Makes a volume and its vault, writes to it, opens it again, reads, and rotates its KEK.
+#[derive(Parser)]
+#[command(after_help = "Example:\n  cargo run --example volume -- /tmp")]
+struct Args {
+    /// The folder to make them in, which has to be there; without one, a temporary folder.
+    folder: Option<PathBuf>,
+}
+
+fn main() -> ExitCode {
+    let done = match Args::parse().folder {
+        Some(folder) => life_of_a_volume(&folder),
+        None => tempfile::tempdir().map_err(Into::into).and_then(|folder| life_of_a_volume(folder.path())),
+    };
+    match done {
+        Ok(said) => {
+            // If nobody reads it, that is fine.
+            let _ = writeln!(io::stdout(), "{said}");
+            ExitCode::SUCCESS
+        }
+        Err(e) => {
+            eprintln!("error: {e:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn life_of_a_volume(folder: &Path) -> Result<String, Box<dyn Error>> {
     let (root, keys, disk) = (folder.join("root.key"), folder.join("keys.vault"), folder.join("disk.img"));
 
     // The vault holds the key that wraps the keys of disks. A root key file or a passphrase opens it.
@@ -35,6 +63,5 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     // A new version of the key takes over while the volume is in use. No sector is touched, and the old version can go.
     vault.rotate_key("disks")?;
     let kek = volume.rotate_kek(&vault)?;
-    println!("{} of {} bytes, under {kek}", volume.uuid(), volume.size());
-    Ok(())
+    Ok(format!("{} of {} bytes, under {kek}", volume.uuid(), volume.size()))
 }

@@ -352,6 +352,12 @@ const char *atrest_version(void);
 // The operating system refuses to lock the memory of secrets, and locked memory was asked for.
 #define ATREST_ERR_MEMORY_NOT_LOCKED 405
 
+// A file, or the folder that one would go into, isn't there; the message names it.
+#define ATREST_ERR_NOT_FOUND 406
+
+// Where a file was to be made, there is one. It is as it was; the message names it.
+#define ATREST_ERR_ALREADY_EXISTS 407
+
 // What came of a call: one of the constants ATREST_OK and ATREST_ERR_*. Take a number that isn't listed here, from a
 // later version of the library, for a failure.
 typedef uint32_t atrest_status;
@@ -534,19 +540,20 @@ typedef struct {
 // Makes a new vault file without keys. There must be no file at `path`. Beside it there will be `path`.bak, a copy,
 // `path`.lock, and `path`.audit, the log of every use. The vault is safe to use from several processes.
 //
-// Errors: ATREST_ERR_IO, also when there is a file already; ATREST_ERR_BUSY; ATREST_ERR_INVALID_OPTION for costs, a
-// passphrase or a key file out of bounds, or when there is not exactly one of the latter two.
+// Errors: ATREST_ERR_ALREADY_EXISTS; ATREST_ERR_NOT_FOUND for its folder or the key file; ATREST_ERR_IO; ATREST_ERR_BUSY;
+// ATREST_ERR_INVALID_OPTION for costs, a passphrase or a key file out of bounds, or when there is not exactly one of the
+// latter two.
 atrest_status atrest_vault_create_file(const char *path, const atrest_unlock *unlock, atrest_vault **out);
 
 // Opens a vault file. With a passphrase this takes as long as its costs say, by default a good part of a second.
 //
-// Errors: ATREST_ERR_WRONG_PASSPHRASE, also for a wrong key file; ATREST_ERR_DAMAGED_VAULT; ATREST_ERR_IO;
-// ATREST_ERR_INVALID_OPTION.
+// Errors: ATREST_ERR_WRONG_PASSPHRASE, also for a wrong key file; ATREST_ERR_DAMAGED_VAULT; ATREST_ERR_NOT_FOUND, also for
+// the key file; ATREST_ERR_IO; ATREST_ERR_INVALID_OPTION.
 atrest_status atrest_vault_open_file(const char *path, const atrest_unlock *unlock, atrest_vault **out);
 
 // Writes a new root key file of 32 random bytes, readable by its owner only. There must be no file at `path`.
 //
-// Errors: ATREST_ERR_IO, also when there is a file already.
+// Errors: ATREST_ERR_ALREADY_EXISTS; ATREST_ERR_NOT_FOUND for its folder; ATREST_ERR_IO.
 atrest_status atrest_vault_generate_key_file(const char *path);
 
 // Another handle of the same vault, to be freed for itself: for a callback that has to give one away.
@@ -689,6 +696,14 @@ typedef struct {
 //
 // Errors: ATREST_ERR_INVALID_OPTION and ATREST_ERR_INVALID_NAME for an option; those of atrest_vault_create_file.
 atrest_status atrest_vault_create_file_with(const char *path, const atrest_unlock *unlock,
+    const atrest_vault_options *options, atrest_vault **out);
+
+// Opens the vault file at `path`, or makes one where there is none. Of many processes and threads that do this at once, one
+// makes it and all get the same. `options` may be NULL; those of a vault that exists stay what they are.
+//
+// Errors: those of atrest_vault_open_file and atrest_vault_create_file_with but ATREST_ERR_ALREADY_EXISTS, which remains for
+// what is left of another vault beside `path`.
+atrest_status atrest_vault_open_or_create(const char *path, const atrest_unlock *unlock,
     const atrest_vault_options *options, atrest_vault **out);
 
 // As atrest_vault_create_key, for a key of the kind ATREST_KEY_*.
@@ -1309,13 +1324,13 @@ typedef struct {
 // Opens a file or block device and holds it: a second open, by whatever process, gives ATREST_ERR_BUSY, as long as it
 // respects flock(). `flags` is 0 or ATREST_DEVICE_READ_ONLY.
 //
-// Errors: ATREST_ERR_BUSY; ATREST_ERR_IO; ATREST_ERR_BAD_ENUM for a flag that isn't known.
+// Errors: ATREST_ERR_NOT_FOUND; ATREST_ERR_BUSY; ATREST_ERR_IO; ATREST_ERR_BAD_ENUM for a flag that isn't known.
 atrest_status atrest_device_open_file(const char *path, uint32_t flags, atrest_device **out);
 
 // Makes a new file of `size` bytes, sparse where that is possible and readable by its owner only, and holds it as
 // atrest_device_open_file does. There must be no file at `path`.
 //
-// Errors: ATREST_ERR_IO, also when there is a file already.
+// Errors: ATREST_ERR_ALREADY_EXISTS; ATREST_ERR_NOT_FOUND for its folder; ATREST_ERR_IO.
 atrest_status atrest_device_create_file(const char *path, uint64_t size, atrest_device **out);
 
 // Makes a device of `size` zero bytes in memory. It is gone when it and every volume on it are freed.
@@ -1778,7 +1793,7 @@ typedef struct atrest_volume atrest_volume;
 // Errors: ATREST_ERR_DEVICE_NOT_BLANK; ATREST_ERR_DEVICE_TOO_SMALL; ATREST_ERR_INVALID_OPTION,
 // ATREST_ERR_SECTOR_SIZE, ATREST_ERR_BAD_ENUM and ATREST_ERR_CONTEXT_LENGTH for options and passphrases out of bounds;
 // ATREST_ERR_NO_ROOM where a keyslot doesn't fit in front of the data; ATREST_ERR_INVALID_NAME; ATREST_ERR_NO_SUCH_KEY;
-// ATREST_ERR_IO for a key file; what the vault and the devices answer.
+// ATREST_ERR_NOT_FOUND and ATREST_ERR_IO for a key file; what the vault and the devices answer.
 atrest_status atrest_volume_format(atrest_device *device, const atrest_protector *protector,
     const atrest_format_options *options, atrest_volume **out);
 

@@ -1005,6 +1005,13 @@ public:
         const atrest_unlock c = by.c();
         return detail::handle_of<vault>([&](auto out) { return atrest_vault_open_file(file.get(), &c, out); });
     }
+    // Opens it, or makes it where there is none: of many who do this at once one makes it, and all get the same.
+    [[nodiscard]] static result<vault> open_or_create(path file, const unlock &by, const vault_options &options = {}) {
+        const atrest_unlock c = by.c();
+        const atrest_vault_options c_options = options.c();
+        return detail::handle_of<vault>(
+            [&](auto out) { return atrest_vault_open_or_create(file.get(), &c, &c_options, out); });
+    }
     static result<void> generate_key_file(path file) {
         return detail::done(atrest_vault_generate_key_file(file.get()));
     }

@@ -4,6 +4,8 @@
 //! what was wrong and what to do next, and nothing about a secret but its name.
 
 mod text;
+#[cfg(feature = "std")]
+mod vault_failure;
 
 #[cfg(feature = "std")]
 use std::string::String;
@@ -11,7 +13,20 @@ use std::string::String;
 /// Shorthand for a result with this crate's [`Error`].
 pub type Result<T, E = Error> = core::result::Result<T, E>;
 
+#[cfg(feature = "std")]
+pub use vault_failure::VaultFailure;
+
 /// What went wrong.
+///
+/// `{}` says what failed, and [`source`](core::error::Error::source) why, where the operating system, a device or a vault
+/// said so. `{:#}` says both, for who tells it to a person:
+///
+/// ```
+/// let source = std::io::ErrorKind::PermissionDenied.into();
+/// let error = atrest::Error::Io { what: "opening disk.img".into(), source };
+/// assert_eq!(error.to_string(), "opening disk.img failed");
+/// assert_eq!(format!("{error:#}"), "opening disk.img failed: permission denied");
+/// ```
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Error {
@@ -204,9 +219,18 @@ pub enum Error {
         /// The key's URL or name.
         key: String,
     },
-    /// The passphrase or root key file does not open the vault.
+    /// The passphrase or key file opens no keyslot of the volume.
     #[cfg(feature = "std")]
     WrongPassphrase,
+    /// The passphrase or root key file does not open the vault.
+    #[cfg(feature = "std")]
+    WrongVaultPassphrase,
+    /// A file that is no vault's.
+    #[cfg(feature = "std")]
+    NotAVault {
+        /// Its path.
+        path: std::path::PathBuf,
+    },
     /// A vault's file is damaged; the text says how and what to do.
     #[cfg(feature = "std")]
     DamagedVault(String),
@@ -215,7 +239,7 @@ pub enum Error {
     InvalidPrefix(String),
     /// A vault failed to answer, or answered out of its bounds.
     #[cfg(feature = "std")]
-    Vault(String),
+    Vault(VaultFailure),
     /// A managed disk's key may not be used now: it was disabled, deleted or expired, access to it revoked, or its vault did
     /// not answer for too long.
     #[cfg(feature = "managed")]
@@ -331,6 +355,22 @@ pub enum Error {
     /// An option that is out of its bounds; the text names it and the bounds.
     #[cfg(feature = "std")]
     InvalidOption(String),
+    /// A file, or the folder that one would go into, isn't there.
+    #[cfg(feature = "std")]
+    NotFound {
+        /// What isn't there: `vault file`, for example.
+        what: &'static str,
+        /// Where it was looked for.
+        path: std::path::PathBuf,
+    },
+    /// Where a file was to be made, there is one. It is as it was.
+    #[cfg(feature = "std")]
+    AlreadyExists {
+        /// What was to be made: `vault file`, for example.
+        what: &'static str,
+        /// Where.
+        path: std::path::PathBuf,
+    },
     /// The device or file system failed.
     #[cfg(feature = "std")]
     Io {
@@ -368,6 +408,8 @@ impl core::error::Error for Error {
         match self {
             #[cfg(feature = "std")]
             Error::Io { source, .. } => Some(source),
+            #[cfg(feature = "std")]
+            Error::Vault(failure) => failure.source(),
             _ => None,
         }
     }

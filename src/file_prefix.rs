@@ -299,7 +299,7 @@ impl FilePrefix {
 
 /// What is wrong with a copy, without the words that every such error begins with.
 fn defect(error: Error) -> String {
-    if let Error::InvalidPrefix(text) = error { text } else { error.to_string() }
+    if let Error::InvalidPrefix(text) = error { text } else { format!("{error:#}") }
 }
 
 /// Whether the place of a copy may be written over: it holds a copy, whole or torn, or nothing. `other` is the copy that is

@@ -4,7 +4,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 
-use crate::Secret;
+use crate::{Error, Secret};
 
 /// Whether a link in place of a file is followed.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -32,6 +32,17 @@ pub(crate) fn beside(path: &Path, suffix: &str) -> PathBuf {
 /// The folder of a path; the current one for a bare name.
 pub(crate) fn parent(path: &Path) -> &Path {
     path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// What an error at a file says: that it isn't there, that it is there already, or what the system says.
+pub(crate) fn error_at(path: &Path, what: &'static str, doing: &str, e: io::Error) -> Error {
+    let folder = parent(path);
+    match e.kind() {
+        ErrorKind::NotFound if !folder.exists() => Error::NotFound { what: "folder", path: folder.into() },
+        ErrorKind::NotFound => Error::NotFound { what, path: path.into() },
+        ErrorKind::AlreadyExists => Error::AlreadyExists { what, path: path.into() },
+        _ => Error::io(format!("{doing} {}", path.display()), e),
+    }
 }
 
 /// Makes a file's new name last, where the system can sync folders.

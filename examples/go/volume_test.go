@@ -42,7 +42,7 @@ func TestGoroutinesShareAVolume(t *testing.T) {
 func TestErrorsSayWhatIsWrong(t *testing.T) {
 	for _, wrong := range []struct{ disk, passphrase, status string }{
 		{"disk.img", "wrong", "ATREST_ERR_WRONG_PASSPHRASE"},
-		{"none.img", "correct horse battery staple", "ATREST_ERR_IO"},
+		{"none.img", "correct horse battery staple", "ATREST_ERR_NOT_FOUND"},
 		{"volume", "correct horse battery staple", "ATREST_ERR_NOT_LUKS"},
 	} {
 		volume, err := Open(folder+"/"+wrong.disk, folder+"/keys.vault", wrong.passphrase)

@@ -2,9 +2,13 @@
 
 import sys
 
-from atrest import Volume
+from atrest import Error, Volume
 
 folder = sys.argv[1] if len(sys.argv) > 1 else "."
-with Volume(f"{folder}/disk.img", f"{folder}/keys.vault", "correct horse battery staple") as volume:
-    sectors = volume.read(0, 4096)
-    print(f"{volume.size} bytes, of which the first are {sectors.rstrip(bytes(1)).decode()!r}")
+try:
+    with Volume(f"{folder}/disk.img", f"{folder}/keys.vault", "correct horse battery staple") as volume:
+        sectors = volume.read(0, 4096)
+        print(f"{volume.size} bytes, of which the first are {sectors.rstrip(bytes(1)).decode()!r}")
+except Error as error:
+    name, message = error.args
+    sys.exit(f"error: {message} ({name})")

@@ -36,6 +36,7 @@ static int code_of(atrest_status status)
     case ATREST_ERR_UNSUPPORTED_ALGORITHM:
         return SQLITE_NOTADB;
     case ATREST_ERR_IO:
+    case ATREST_ERR_NOT_FOUND:
         return SQLITE_CANTOPEN;
     case ATREST_ERR_CALLBACK_FAILED:
         return SQLITE_IOERR;

@@ -1,11 +1,24 @@
 //! What an [`Error`] says to a person: what is so, and what to do next.
 
+use core::error::Error as _;
 use core::fmt;
 
 use super::Error;
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.fmt_what(f)?;
+        let mut source = self.source().filter(|_| f.alternate());
+        while let Some(error) = source {
+            write!(f, ": {error}")?;
+            source = error.source();
+        }
+        Ok(())
+    }
+}
+
+impl Error {
+    fn fmt_what(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Error::KeyLength { len } => {
                 write!(
@@ -125,8 +138,13 @@ impl Error {
                      at its end too",
                 )
             }
+            Error::WrongVaultPassphrase => f.write_str(
+                "the passphrase or root key file does not open the vault: it takes the one that it was made with, every byte \
+                 of it",
+            ),
+            Error::NotAVault { path } => write!(f, "{} is not a vault file; check the path", path.display()),
             Error::DamagedVault(text) => write!(f, "the vault's file is damaged: {text}"),
-            Error::Vault(text) => write!(f, "the vault failed: {text}"),
+            Error::Vault(failure) => write!(f, "the vault failed: {failure}"),
             #[cfg(feature = "managed")]
             Error::DiskSuspended { disk, reason } => write!(f, "{disk:?} is suspended: {reason}"),
             #[cfg(feature = "managed")]
@@ -164,8 +182,9 @@ impl Error {
             Error::DeviceTooSmall { needed, size } => {
                 write!(
                     f,
-                    "the device has {size} bytes where {needed} are needed. For a new volume, a smaller `data_offset` does with \
-                     less; where there is a volume, its device was truncated: `hazmat_allow_truncated` opens what is left, and \
+                    "the device has {size} bytes where {needed} are needed. The data of a new volume begins behind its header, at \
+                     `data_offset`: at 16 MiB, or from 1 MiB (LUKS1: 2 MiB) on, or at 0 with a detached `header`; with one \
+                     sector there a device is large enough. Where there is a volume, its device was truncated: `hazmat_allow_truncated` opens what is left, and \
                      `record_size` makes that its size"
                 )
             }
@@ -182,7 +201,13 @@ impl Error {
             Error::ReadOnly => f.write_str("the volume was opened read-only"),
             Error::Busy { what } => write!(f, "{what} is in use by another process or handle"),
             Error::InvalidOption(text) => f.write_str(text),
-            Error::Io { what, source } => write!(f, "{what}: {source}"),
+            Error::NotFound { what, path } => write!(f, "there is no {what} {}; check the path", path.display()),
+            Error::AlreadyExists { what, path } => write!(
+                f,
+                "{} exists already, and no {what} was written over it; open that one, or name another path",
+                path.display()
+            ),
+            Error::Io { what, .. } => write!(f, "{what} failed"),
             _ => unreachable!("the variants without std are written by Display"),
         }
     }

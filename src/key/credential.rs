@@ -55,7 +55,7 @@ impl<'a> Passphrase<'a> {
 
     /// Reads a key file.
     pub(crate) fn read(path: &Path) -> Result<Self> {
-        let failed = |e| Error::io(format!("reading the key file {}", path.display()), e);
+        let failed = |e| fs::error_at(path, "key file", "reading the key file", e);
         let file = fs::open_stream(path).map_err(failed)?;
         let len = file.metadata().map_err(failed)?.len();
         // Room for all of it at once, as a vector that grows leaves copies behind; a pipe doesn't say how much it holds.

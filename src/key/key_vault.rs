@@ -33,7 +33,9 @@ pub trait KeyVault: Send + Sync {
         let wrapped = self.wrap(kek.key(), dek)?;
         if wrapped.kek != *kek {
             let got = &wrapped.kek;
-            return Err(Error::Vault(format!("asked to wrap under {kek}, it wrapped under {got}, its latest version")));
+            return Err(Error::Vault(
+                format!("asked to wrap under {kek}, it wrapped under {got}, its latest version").into(),
+            ));
         }
         Ok(wrapped)
     }
@@ -80,11 +82,11 @@ impl WrappedDek {
         let wrapped = vault.wrap(key, dek.secret())?;
         if wrapped.kek.vault() != vault.id() || wrapped.kek.key() != key {
             let asked = format!("{}/keys/{key}", vault.id());
-            return Err(Error::Vault(format!("asked to wrap under {asked}, it answered with {}", wrapped.kek)));
+            return Err(Error::Vault(format!("asked to wrap under {asked}, it answered with {}", wrapped.kek).into()));
         }
-        wrapped.check().map_err(|text| Error::Vault(format!("it answered with {text}")))?;
+        wrapped.check().map_err(|text| Error::Vault(format!("it answered with {text}").into()))?;
         wrapped.algorithm.approval().require()?;
-        match wrapped.unwrap(vault, dek.algorithm(), Error::Vault)? {
+        match wrapped.unwrap(vault, dek.algorithm(), |text| Error::Vault(text.into()))? {
             Some(again) if again == *dek => Ok(wrapped),
             _ => Err(Error::Vault("it does not unwrap what it has just wrapped".into())),
         }
@@ -114,7 +116,7 @@ impl WrappedDek {
             Some(key) if key.len() == wanted => Dek::from_secret(algorithm, key).map(Some),
             Some(key) => {
                 let text = format!("it unwrapped a key of {} bytes where {name} has {wanted}", key.len());
-                Err(if whole.is_some() { Error::Vault(text) } else { altered(text) })
+                Err(if whole.is_some() { Error::Vault(text.into()) } else { altered(text) })
             }
         }
     }

@@ -80,7 +80,8 @@ impl FileVaults {
 
     /// The handle is cloned, since a vault may take its time and others are not to wait for it.
     fn find(&self, id: &str) -> Result<FileVault> {
-        let missing = || Error::Vault(format!("there is no vault {id}; open it and add it, or correct the key's URL"));
+        let missing =
+            || Error::Vault(format!("there is no vault {id}; open it and add it, or correct the key's URL").into());
         read(&self.vaults).get(id).cloned().ok_or_else(missing)
     }
 }

@@ -133,7 +133,7 @@ impl Inner {
         }
         let finished = self.registry.changing(&resource.full_name(), |live, _| self.finish_joining(live));
         finished.map_err(|e| match e.is_revocation() {
-            true => Error::DiskSuspended { disk: resource.name.clone(), reason: e.to_string() },
+            true => Error::DiskSuspended { disk: resource.name.clone(), reason: format!("{e:#}") },
             false => e,
         })
     }

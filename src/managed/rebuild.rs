@@ -203,7 +203,7 @@ impl Proven {
 
 impl Rebuilding<'_> {
     fn look(&self, region: &str, id: &str) -> core::result::Result<Found, String> {
-        let text = |e: Error| e.to_string();
+        let text = |e: Error| format!("{e:#}");
         check_id(id).and_then(|()| check_name(region)).map_err(text)?;
         let proven = self.open(region, id).map_err(text)?;
         let records = self.old.resources.get(id).map_or(&[][..], Vec::as_slice);
@@ -299,7 +299,7 @@ impl Rebuilding<'_> {
             return Err(format!("of {} bytes, which the device hasn't", record.size));
         }
         if record.increment.is_some() {
-            read_map(&proven.upper, record.size).map_err(|e| e.to_string())?;
+            read_map(&proven.upper, record.size).map_err(|e| format!("{e:#}"))?;
         }
         let under = |set: &String| {
             self.old.sets.get(set).is_some_and(|set| proven.keys[0].iter().all(|key| is_same(&set.active_key, key)))

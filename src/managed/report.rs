@@ -187,7 +187,7 @@ impl Inner {
         let (keys, fault) = match live.keys() {
             Ok(keys) => (keys, None),
             Err(Error::NoSuchResource(text)) => return Err(Error::NoSuchResource(text)),
-            Err(e) => (Vec::new(), Some(e.to_string())),
+            Err(e) => (Vec::new(), Some(format!("{e:#}"))),
         };
         let mut keys = keys.into_iter();
         let (upper, lower) = (keys.next().unwrap_or_default(), keys.next().unwrap_or_default());

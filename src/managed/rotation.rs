@@ -345,7 +345,7 @@ impl EncryptionSet {
 impl RotationError {
     pub(super) fn of(error: &Error, at: Option<&ResourceName>) -> Self {
         let resource = at.map(ResourceName::to_string).unwrap_or_default();
-        RotationError { code: code(error).into(), message: error.to_string(), resource }
+        RotationError { code: code(error).into(), message: format!("{error:#}"), resource }
     }
 }
 
@@ -393,8 +393,8 @@ fn code(error: &Error) -> &'static str {
         Error::KeyNotYetValid { .. } => "KeyNotYetValid",
         Error::AccessDenied { .. } => "AccessDenied",
         Error::DiskSuspended { .. } => "DiskSuspended",
-        Error::Vault(_) | Error::DamagedVault(_) => "VaultFailed",
-        Error::Io { .. } => "DeviceFailed",
+        Error::Vault(_) | Error::NotAVault { .. } | Error::DamagedVault(_) => "VaultFailed",
+        Error::NotFound { .. } | Error::Io { .. } => "DeviceFailed",
         _ => "RotationFailed",
     }
 }

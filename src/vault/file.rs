@@ -11,6 +11,8 @@ use crate::fs::{self, Links, NewFile, beside, read_bounded};
 use crate::{Error, Result};
 
 const MAX_FILE: u64 = 64 << 20;
+/// What errors call it.
+const VAULT: &str = "vault file";
 const LOCK_PATIENCE: Duration = Duration::from_secs(10);
 
 pub(super) struct VaultFile {
@@ -33,8 +35,8 @@ impl VaultFile {
     /// Takes the lock that writers hold. It has a file of its own, since the vault's file is replaced by a new one.
     pub(super) fn lock(&self) -> Result<File> {
         let path = beside(&self.path, ".lock");
-        let file = fs::open_or_create(&path, Links::Refuse)
-            .map_err(|e| Error::io(format!("opening {}", path.display()), e))?;
+        let file =
+            fs::open_or_create(&path, Links::Refuse).map_err(|e| fs::error_at(&path, "lock file", "opening", e))?;
         let start = Instant::now();
         loop {
             match file.try_lock() {
@@ -49,14 +51,22 @@ impl VaultFile {
     /// Makes sure that there is no vault to overwrite; a copy that has lost its vault may be all that is left of its keys.
     pub(super) fn check_absent(&self) -> Result<()> {
         for path in [self.path.clone(), beside(&self.path, ".bak"), beside(&self.path, ".audit")] {
-            let failed = |e| Error::io(format!("making a vault where there is {}", path.display()), e);
             match std::fs::symlink_metadata(&path) {
                 Err(e) if e.kind() == ErrorKind::NotFound => {}
-                Err(e) => return Err(failed(e)),
-                Ok(_) => return Err(failed(ErrorKind::AlreadyExists.into())),
+                Err(e) => return Err(Error::io(format!("looking for {}", path.display()), e)),
+                Ok(_) => return Err(Error::AlreadyExists { what: VAULT, path }),
             }
         }
         Ok(())
+    }
+
+    pub(super) fn exists(&self) -> bool {
+        std::fs::symlink_metadata(&self.path).is_ok()
+    }
+
+    /// Whether there is the copy, which may be all that is left of a vault.
+    pub(super) fn has_copy(&self) -> bool {
+        std::fs::symlink_metadata(beside(&self.path, ".bak")).is_ok()
     }
 
     pub(super) fn read(&self) -> Result<Sealed> {
@@ -67,8 +77,13 @@ impl VaultFile {
         };
         let text = read_bounded(&self.path, MAX_FILE).map_err(|e| match e.kind() {
             ErrorKind::NotFound if intact() => damaged("it is missing", "put it in place of the missing file"),
-            _ => self.failed("reading", e),
+            _ => fs::error_at(&self.path, VAULT, "reading the vault", e),
         })?;
+        // Where a vault was, something has befallen its file.
+        let was_vault = || [".bak", ".lock", ".audit"].iter().any(|suffix| beside(&self.path, suffix).exists());
+        if !Sealed::is_named(&text) && !was_vault() {
+            return Err(Error::NotAVault { path: self.path.clone() });
+        }
         Sealed::parse(&text).map_err(|what| {
             damaged(
                 &what,
@@ -91,7 +106,7 @@ impl VaultFile {
     /// be held.
     pub(super) fn replace(&self, text: &[u8]) -> Result<()> {
         if text.len() as u64 > MAX_FILE {
-            return Err(Error::Vault(format!("its file would have more than {MAX_FILE} bytes")));
+            return Err(Error::Vault(format!("its file would have more than {MAX_FILE} bytes").into()));
         }
         let copy = beside(&self.path, ".bak");
         let replaced = (|| {
@@ -120,8 +135,7 @@ mod tests {
         let cost = KdfCost { memory_kib: 64, passes: 1, lanes: 1 };
         let create = || FileVault::create_with_cost(&path, Unlock::Passphrase(b"correct horse"), cost);
         drop(create().unwrap());
-        let exists =
-            |result| matches!(result, Err(Error::Io { source, .. }) if source.kind() == ErrorKind::AlreadyExists);
+        let exists = |result| matches!(result, Err(Error::AlreadyExists { .. }));
         assert!(exists(create()));
         std::fs::remove_file(&path).unwrap();
         assert!(exists(create()));

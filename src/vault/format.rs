@@ -63,11 +63,16 @@ pub(super) struct Sealed {
 }
 
 impl Sealed {
+    /// Whether it says that it is a vault file, or nothing at all.
+    pub(super) fn is_named(text: &[u8]) -> bool {
+        text.is_empty() || text.windows(FORMAT.len()).any(|part| part == FORMAT.as_bytes())
+    }
+
     /// Reads the text of a file.
     pub(super) fn parse(text: &[u8]) -> Result<Self, String> {
         // Of a file that is something else it would mislead to say that it was cut off.
-        let named = || text.is_empty() || text.windows(FORMAT.len()).any(|part| part == FORMAT.as_bytes());
-        let torn = |what: &'static str| if named() { what } else { "it is not a vault file; check the path" };
+        let torn =
+            |what: &'static str| if Self::is_named(text) { what } else { "it is not a vault file; check the path" };
         let lines = text.strip_suffix(b"\n").ok_or_else(|| torn("its end is missing, it was cut off or torn"))?;
         let end = lines.iter().rposition(|&b| b == b'\n').ok_or("it is not a vault file; check the path")? + 1;
         let (text, trailer) = lines.split_at(end);

@@ -241,7 +241,7 @@ impl FileVault {
                 Some(_) => return Err(Error::KeyExists { key: name.into() }),
                 None if full => {
                     let text = format!("a vault file holds at most {MAX_KEYS} keys, purged ones included");
-                    return Err(Error::Vault(text));
+                    return Err(Error::Vault(text.into()));
                 }
                 None => body.keys.push(KeyRecord {
                     name: name.into(),
@@ -278,7 +278,7 @@ impl FileVault {
         let id = body.id.clone();
         let key = body.live_mut(name)?;
         if key.versions.len() >= MAX_KEYS || key.next_version == u32::MAX {
-            return Err(Error::Vault(format!("a key has at most {MAX_KEYS} versions")));
+            return Err(Error::Vault(format!("a key has at most {MAX_KEYS} versions").into()));
         }
         let version = key.next_version;
         key.next_version += 1;

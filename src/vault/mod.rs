@@ -95,8 +95,8 @@ impl FileVault {
     /// beside it.
     ///
     /// # Errors
-    /// [`Error::Io`] when there is a file already or it can't be written; [`Error::Busy`]; [`Error::InvalidOption`] for
-    /// an empty passphrase or a root key file that is too short.
+    /// [`Error::AlreadyExists`]; [`Error::NotFound`] for its folder or the root key file; [`Error::Io`]; [`Error::Busy`];
+    /// [`Error::InvalidOption`] for an empty passphrase or a root key file that is too short.
     pub fn create(path: impl AsRef<Path>, unlock: Unlock<'_>) -> Result<Self> {
         Self::create_with(path, unlock, &VaultOptions::new())
     }
@@ -117,6 +117,30 @@ impl FileVault {
         options.check()?;
         let file = VaultFile::at(path.as_ref());
         let _lock = file.lock()?;
+        Self::make(file, unlock, options)
+    }
+
+    /// Opens the vault at `path`, or makes one with the options where there is none. Of many processes that do this at once,
+    /// one makes it and all get the same. The options of a vault that exists stay what they are.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open) and [`create_with`](Self::create_with).
+    pub fn open_or_create(path: impl AsRef<Path>, unlock: Unlock<'_>, options: &VaultOptions) -> Result<Self> {
+        options.check()?;
+        let path = path.as_ref();
+        let file = VaultFile::at(path);
+        if !file.exists() {
+            // Who has the lock may be making it, and it is whole once the lock is free.
+            let _lock = file.lock()?;
+            if !file.exists() && !file.has_copy() {
+                return Self::make(file, unlock, options);
+            }
+        }
+        Self::open(path, unlock)
+    }
+
+    /// Makes the files. The lock must be held.
+    fn make(file: VaultFile, unlock: Unlock<'_>, options: &VaultOptions) -> Result<Self> {
         file.check_absent()?;
         let uuid = uuid::Builder::from_random_bytes(random::array()?).into_uuid().to_string();
         let (root_record, root) = RootKeys::new(unlock, options.cost)?;
@@ -129,8 +153,8 @@ impl FileVault {
     /// Opens a vault.
     ///
     /// # Errors
-    /// [`Error::WrongPassphrase`]; [`Error::DamagedVault`], which says what is damaged and whether the copy beside it is
-    /// intact; [`Error::Io`].
+    /// [`Error::WrongVaultPassphrase`]; [`Error::DamagedVault`], which says what is damaged and whether the copy beside it is
+    /// intact; [`Error::NotFound`], also for the root key file; [`Error::Io`].
     pub fn open(path: impl AsRef<Path>, unlock: Unlock<'_>) -> Result<Self> {
         let file = VaultFile::at(path.as_ref());
         let sealed = file.read()?;
@@ -162,11 +186,11 @@ impl FileVault {
     /// Writes a new root key file of 32 random bytes, readable by its owner only, for [`Unlock::KeyFile`].
     ///
     /// # Errors
-    /// [`Error::Io`] when there is a file already or it can't be written.
+    /// [`Error::AlreadyExists`]; [`Error::NotFound`] for its folder; [`Error::Io`].
     pub fn generate_key_file(path: impl AsRef<Path>) -> Result<()> {
         let path = path.as_ref();
         let written = fs::write_new(path, Secret::random(AES_LEN)?.expose());
-        written.map_err(|e| Error::io(format!("writing {}", path.display()), e))
+        written.map_err(|e| fs::error_at(path, "root key file", "writing", e))
     }
 
     /// The file of the vault.
@@ -209,12 +233,12 @@ impl FileVault {
     /// from it. The last entry of the old log says so.
     ///
     /// # Errors
-    /// [`Error::Io`]; those of writing the vault's file. The log is as it was then, and the new file isn't there.
+    /// [`Error::AlreadyExists`]; [`Error::Io`]; those of writing the vault's file. The log is as it was then, and the new file isn't there.
     pub fn archive_audit(&self, to: impl AsRef<Path>) -> Result<()> {
         let (store, to) = (&self.store, to.as_ref());
         let _lock = store.file.lock()?;
         let mut body = self.read_verified()?;
-        let copy = fs::create_new(to).map_err(|e| Error::io(format!("making {}", to.display()), e))?;
+        let copy = fs::create_new(to).map_err(|e| fs::error_at(to, "audit log", "making", e))?;
         let archived = (|| {
             let mut log = store.audit.begin(|| Ok(body.audit))?;
             let used = Use { operation: audit::ARCHIVE, ..Use::default() };

@@ -116,7 +116,7 @@ impl RootKeys {
         if root.expand(VERIFIER_INFO).expose().ct_eq(&verifier).into() {
             return Ok(root.keys());
         }
-        Err(Error::WrongPassphrase)
+        Err(Error::WrongVaultPassphrase)
     }
 
     /// The MAC of the file's body.
@@ -181,7 +181,7 @@ fn root_key(kdf: &Kdf, salt: &[u8], unlock: Unlock<'_>) -> Result<RootKey> {
         }
         (Kdf::KeyFile, Unlock::KeyFile(path)) => {
             let bytes =
-                fs::read_secret(path, MAX_KEY_FILE).map_err(|e| Error::io(format!("reading {}", path.display()), e))?;
+                fs::read_secret(path, MAX_KEY_FILE).map_err(|e| fs::error_at(path, "root key file", "reading", e))?;
             if bytes.len() < MIN_KEY_FILE {
                 let text = format!("a root key file has at least {MIN_KEY_FILE} bytes, not {}", bytes.len());
                 return Err(Error::InvalidOption(text));
@@ -191,7 +191,7 @@ fn root_key(kdf: &Kdf, salt: &[u8], unlock: Unlock<'_>) -> Result<RootKey> {
             prk.as_mut_slice().zeroize();
         }
         // The right kind of credential is part of the right credential.
-        (Kdf::Argon2id(_), _) | (Kdf::KeyFile, _) => return Err(Error::WrongPassphrase),
+        (Kdf::Argon2id(_), _) | (Kdf::KeyFile, _) => return Err(Error::WrongVaultPassphrase),
     }
     Ok(RootKey(root))
 }

@@ -31,7 +31,7 @@ impl RsaKey {
             KeyKind::Rsa4096 => KeySize::Rsa4096,
             other => return Err(Error::UnsupportedAlgorithm(other.name().into())),
         };
-        let failed = |_| Error::Vault(format!("AWS-LC could not generate an {} key", kind.name()));
+        let failed = |_| Error::Vault(format!("AWS-LC could not generate an {} key", kind.name()).into());
         let key = PrivateDecryptingKey::generate(size).map_err(failed)?;
         RsaKey(key.clone()).check_pair()?;
         to_pkcs8(&key)

@@ -135,7 +135,7 @@ impl Body {
     pub(super) fn grant(&mut self, identity: &str, operations: &[KeyOperation]) -> Result<()> {
         let found = self.grants.iter().position(|grant| grant.identity == identity);
         if found.is_none() && self.grants.len() >= MAX_GRANTS {
-            return Err(Error::Vault(format!("a vault file grants access to at most {MAX_GRANTS} identities")));
+            return Err(Error::Vault(format!("a vault file grants access to at most {MAX_GRANTS} identities").into()));
         }
         let at = found.unwrap_or_else(|| {
             self.grants.push(GrantRecord { identity: identity.into(), operations: Vec::new() });

@@ -56,6 +56,9 @@ impl<D: BlockDevice + ?Sized> BlockDevice for Arc<D> {
     }
 }
 
+/// What errors call it.
+const IMAGE: &str = "disk or image";
+
 /// A file or a block device.
 #[derive(Debug)]
 pub struct FileDevice {
@@ -68,7 +71,7 @@ impl FileDevice {
     /// The hold is an advisory lock (`flock` on Unix), which binds those who ask for it, `cryptsetup` among them.
     ///
     /// # Errors
-    /// [`Error::Io`]; [`Error::Busy`].
+    /// [`Error::NotFound`]; [`Error::Io`]; [`Error::Busy`].
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         Self::held(fs::open_disk(OpenOptions::new().read(true).write(true), path), path)
@@ -77,11 +80,11 @@ impl FileDevice {
     /// Opens a file or block device for reading. Many may do so at once, while nobody has it open for writing.
     ///
     /// # Errors
-    /// [`Error::Io`]; [`Error::Busy`].
+    /// [`Error::NotFound`]; [`Error::Io`]; [`Error::Busy`].
     pub fn open_read_only(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         let file = fs::open_disk(OpenOptions::new().read(true), path);
-        let file = file.map_err(|e| Error::io(format!("opening {}", path.display()), e))?;
+        let file = file.map_err(|e| fs::error_at(path, IMAGE, "opening", e))?;
         hold(path, file.try_lock_shared())?;
         Ok(FileDevice { file })
     }
@@ -90,7 +93,7 @@ impl FileDevice {
     /// sparse where the file system can do that.
     ///
     /// # Errors
-    /// [`Error::Io`] when there is a file already or it can't be made.
+    /// [`Error::AlreadyExists`]; [`Error::NotFound`] for its folder; [`Error::Io`].
     pub fn create(path: impl AsRef<Path>, size: u64) -> Result<Self> {
         let path = path.as_ref();
         let device = Self::held(fs::create_new(path), path)?;
@@ -109,7 +112,7 @@ impl FileDevice {
     }
 
     fn held(opened: io::Result<File>, path: &Path) -> Result<Self> {
-        let file = opened.map_err(|e| Error::io(format!("opening {}", path.display()), e))?;
+        let file = opened.map_err(|e| fs::error_at(path, IMAGE, "opening", e))?;
         hold(path, file.try_lock())?;
         Ok(FileDevice { file })
     }

@@ -169,7 +169,8 @@ impl FormatOptions {
         self.cipher()?;
         let least = if self.header.is_some() { 0 } else { MIB };
         if self.data_offset.is_some_and(|at| !at.is_multiple_of(MIB) || !(least..=128 * MIB).contains(&at)) {
-            let text = "the data offset must be a multiple of 1 MiB from 1 to 128 MiB";
+            let text =
+                "the data offset must be a multiple of 1 MiB from 1 (LUKS1: 2) to 128 MiB, or 0 with a detached header";
             return Err(Error::InvalidOption(text.into()));
         }
         check_context(&self.context)

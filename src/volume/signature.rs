@@ -153,8 +153,22 @@ pub(crate) fn describe(device: &dyn BlockDevice) -> io::Result<String> {
     }
     let mut start = vec![0; device.size()?.min(BLOCK) as usize];
     device.read_at(0, &mut start)?;
-    let blank = start.iter().all(|&byte| byte == 0);
-    Ok(if blank { "zeros where a header begins" } else { "bytes that no signature tells anything of" }.into())
+    Ok(match &start[..] {
+        start if start.iter().all(|&byte| byte == 0) => "zeros where a header begins",
+        start if is_text(start) => "text",
+        _ => "bytes that no signature tells anything of",
+    }
+    .into())
+}
+
+/// Whether it is text in UTF-8, of which the end may be cut off.
+fn is_text(bytes: &[u8]) -> bool {
+    let whole = match core::str::from_utf8(bytes) {
+        Err(e) if e.error_len().is_some() => return false,
+        Err(e) => &bytes[..e.valid_up_to()],
+        Ok(text) => text.as_bytes(),
+    };
+    whole.iter().all(|&byte| byte >= b' ' && byte != 0x7f || b"\t\n\x0c\r".contains(&byte))
 }
 
 #[cfg(test)]

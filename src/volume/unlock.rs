@@ -119,7 +119,7 @@ impl Locked<'_> {
                     Ok(None) => tried = true,
                     // Its area can't be read, or there is no memory for it: the next one may do.
                     Err(e @ (Error::Io { .. } | Error::InvalidOption(_))) => {
-                        unusable.push(format!("keyslot {id}: {e}"))
+                        unusable.push(format!("keyslot {id}: {e:#}"))
                     }
                     // Another may have an approved KDF.
                     Err(e @ Error::NotApproved { .. }) => refused = refused.or(Some(e)),

@@ -86,6 +86,8 @@ const char *atrest_version(void);
 #define ATREST_ERR_NO_MEMORY 403
 #define ATREST_ERR_FORKED 404
 #define ATREST_ERR_MEMORY_NOT_LOCKED 405
+#define ATREST_ERR_NOT_FOUND 406
+#define ATREST_ERR_ALREADY_EXISTS 407
 typedef uint32_t atrest_status;
 const char *atrest_status_name(atrest_status status);
 const char *atrest_last_error_message(void);
@@ -186,6 +188,8 @@ typedef struct {
     uint64_t retained_until;
 } atrest_deleted_key;
 atrest_status atrest_vault_create_file_with(const char *path, const atrest_unlock *unlock,
+    const atrest_vault_options *options, atrest_vault **out);
+atrest_status atrest_vault_open_or_create(const char *path, const atrest_unlock *unlock,
     const atrest_vault_options *options, atrest_vault **out);
 atrest_status atrest_vault_create_key_of(atrest_vault *vault, const char *key_name, uint32_t kind, char *url,
     size_t url_cap);

@@ -234,8 +234,9 @@ void errors()
     FAILS(ATREST_ERR_NOT_UTF8, vault.describe("disks", cut, [](const atrest_key_version &) {}));
     FAILS(ATREST_ERR_INVALID_OPTION, atrest::vault::open_file(in_folder("texts.vault"), atrest::unlock::key_file(cut)));
     FAILS(ATREST_ERR_WRONG_PASSPHRASE, atrest::vault::open_file(in_folder("texts.vault"), with_passphrase("q")));
-    FAILS(ATREST_ERR_IO, atrest::vault::open_file(in_folder("no.vault"), with_passphrase("p")));
+    FAILS(ATREST_ERR_NOT_FOUND, atrest::vault::open_file(in_folder("no.vault"), with_passphrase("p")));
     GOT(atrest::vault::open_file(std::filesystem::path(folder) / "texts.vault", with_passphrase("p")));
+    GOT(atrest::vault::open_or_create(in_folder("texts.vault"), with_passphrase("p")));
     CHECK(!std::string(atrest::version()).empty());
     GOT(atrest::self_test());
     CHECK(!atrest::is_approved_only());

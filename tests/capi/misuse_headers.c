@@ -94,7 +94,7 @@ static void keyslot_options(atrest_device *device)
     protector = by_passphrase("first");
     protector.kind = ATREST_PROTECTOR_KEY_FILE;
     protector.key_file = in_folder("none");
-    BAD_KEYSLOT(ATREST_ERR_IO, flags, 0);
+    BAD_KEYSLOT(ATREST_ERR_NOT_FOUND, flags, 0);
     protector.kind = ATREST_PROTECTOR_PASSPHRASE;
     options.context = "disk-17";
     options.context_len = 7;
@@ -374,11 +374,11 @@ static void restoring(atrest_device *device, atrest_header *header)
     IS(ATREST_ERR_NULL_ARGUMENT, atrest_header_restore(NULL, backup, sizeof backup));
     IS(ATREST_ERR_NULL_ARGUMENT, atrest_header_restore(device, NULL, sizeof backup));
     IS(ATREST_ERR_DEVICE_TOO_SMALL, atrest_header_restore(device, backup, sizeof backup - 1));
-    IS(ATREST_ERR_DEVICE_TOO_SMALL, atrest_header_restore(device, marked, sizeof marked));
+    IS(ATREST_ERR_NOT_LUKS, atrest_header_restore(device, marked, sizeof marked));
     IS(ATREST_ERR_NOT_LUKS, atrest_header_restore(device, backup + 65536, 65536));
     IS(ATREST_ERR_NULL_ARGUMENT, atrest_hazmat_header_restore(NULL, backup, sizeof backup));
     IS(ATREST_ERR_NULL_ARGUMENT, atrest_hazmat_header_restore(device, NULL, sizeof backup));
-    IS(ATREST_ERR_DEVICE_TOO_SMALL, atrest_hazmat_header_restore(device, marked, sizeof marked));
+    IS(ATREST_ERR_NOT_LUKS, atrest_hazmat_header_restore(device, marked, sizeof marked));
     IS(ATREST_ERR_NOT_LUKS, atrest_hazmat_header_restore(device, backup + 65536, 65536));
     OK(atrest_header_restore(device, backup, sizeof backup));
 

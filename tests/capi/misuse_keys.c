@@ -56,13 +56,13 @@ static void vault_files(void)
     bad = unlock;
     bad.kdf_lanes = 17;
     NO_HANDLE(atrest_vault, ATREST_ERR_INVALID_OPTION, atrest_vault_create_file(in_folder("v"), &bad, &out));
-    NO_HANDLE(atrest_vault, ATREST_ERR_IO, atrest_vault_open_file(in_folder("v"), &unlock, &out));
+    NO_HANDLE(atrest_vault, ATREST_ERR_NOT_FOUND, atrest_vault_open_file(in_folder("v"), &unlock, &out));
 
     atrest_vault *vault = new_vault("v");
-    NO_HANDLE(atrest_vault, ATREST_ERR_IO, atrest_vault_create_file(in_folder("v"), &unlock, &out));
+    NO_HANDLE(atrest_vault, ATREST_ERR_ALREADY_EXISTS, atrest_vault_create_file(in_folder("v"), &unlock, &out));
     NO_HANDLE(atrest_vault, ATREST_ERR_WRONG_PASSPHRASE, atrest_vault_open_file(in_folder("v"), &wrong, &out));
     IS(ATREST_ERR_NULL_ARGUMENT, atrest_vault_generate_key_file(NULL));
-    IS(ATREST_ERR_IO, atrest_vault_generate_key_file(in_folder("v")));
+    IS(ATREST_ERR_ALREADY_EXISTS, atrest_vault_generate_key_file(in_folder("v")));
 
     FILE *damaged = fopen(in_folder("damaged"), "w");
     fputs("nothing", damaged);
@@ -82,6 +82,12 @@ static void vault_files(void)
     NO_BYTES(ATREST_ERR_INVALID_NAME, atrest_vault_create_key(vault, "a/b", TEXT, sizeof bytes));
     NO_BYTES(ATREST_ERR_KEY_EXISTS, atrest_vault_create_key(vault, "disks", TEXT, sizeof bytes));
     NO_BYTES(ATREST_ERR_BUFFER_TOO_SHORT, atrest_vault_create_key(vault, "new", TEXT, ATREST_KEY_URL_SIZE - 1));
+    // A name that is refused is told first: more room would not help.
+    NO_BYTES(ATREST_ERR_INVALID_NAME, atrest_vault_create_key(vault, "a/b", TEXT, 10));
+    NO_BYTES(ATREST_ERR_INVALID_NAME, atrest_vault_create_key_of(vault, "a/b", ATREST_KEY_AES_256, TEXT, 10));
+    NO_BYTES(ATREST_ERR_INVALID_NAME, atrest_vault_rotate_key(vault, "a/b", TEXT, 10));
+    NO_BYTES(ATREST_ERR_INVALID_NAME, atrest_vault_import_key(vault, "a/b", marked, 32, TEXT, 10));
+    NO_BYTES(ATREST_ERR_INVALID_NAME, atrest_vault_import_version(vault, "a/b", marked, 32, TEXT, 10));
     NO_BYTES(ATREST_ERR_NO_SUCH_KEY, atrest_vault_rotate_key(vault, "new", TEXT, sizeof bytes));
     NO_BYTES(ATREST_ERR_BUFFER_TOO_SHORT, atrest_vault_rotate_key(vault, "disks", TEXT, 10));
     NO_BYTES(ATREST_ERR_KEK_LENGTH, atrest_vault_import_key(vault, "new", marked, 31, TEXT, sizeof bytes));

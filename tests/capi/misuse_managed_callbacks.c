@@ -362,7 +362,7 @@ static void backend_that_lies(void)
                 {GIVES_NOTHING, ATREST_ERR_CALLBACK_FAILED, ATREST_ERR_CALLBACK_FAILED},
                 {GIVES_FREED, ATREST_ERR_CALLBACK_FAILED, ATREST_ERR_CALLBACK_FAILED},
                 {GIVES_ANOTHER_TYPE, ATREST_ERR_CALLBACK_FAILED, ATREST_ERR_CALLBACK_FAILED},
-                {GIVES_SMALL, ATREST_ERR_DEVICE_TOO_SMALL, ATREST_ERR_DEVICE_TOO_SMALL}};
+                {GIVES_SMALL, ATREST_ERR_DEVICE_TOO_SMALL, ATREST_ERR_NOT_LUKS}};
     for (size_t i = 0; i < sizeof lies / sizeof *lies; i++) {
         pool.create = lies[i].lie;
         IS(lies[i].made, atrest_disk_service_create_disk(service, &disk));

@@ -95,6 +95,26 @@ static void options(void)
     atrest_vault_free(vault);
     OK(atrest_vault_create_file_with(in_folder("n"), &unlock, NULL, &vault));
     atrest_vault_free(vault);
+
+#define OPEN_OR_CREATE(name, options) atrest_vault_open_or_create(in_folder(name), &unlock, options, &out)
+    NO_HANDLE(atrest_vault, ATREST_ERR_NULL_ARGUMENT, atrest_vault_open_or_create(NULL, &unlock, &options, &out));
+    NO_HANDLE(atrest_vault, ATREST_ERR_NULL_ARGUMENT, atrest_vault_open_or_create(in_folder("p"), NULL, &options, &out));
+    IS(ATREST_ERR_NULL_ARGUMENT, atrest_vault_open_or_create(in_folder("p"), &unlock, &options, NULL));
+    NO_HANDLE(atrest_vault, ATREST_ERR_BAD_ENUM, OPEN_OR_CREATE("p", &bad));
+    NO_HANDLE(atrest_vault, ATREST_ERR_NOT_FOUND, OPEN_OR_CREATE("none/p", &options));
+    CHECK(fopen(in_folder("p"), "r") == NULL);
+    OK(atrest_vault_open_or_create(in_folder("p"), &unlock, &options, &vault));
+    atrest_vault_free(vault);
+    // The id of the options is that of a new vault only.
+    options.id = "https://another.vault.example";
+    OK(atrest_vault_open_or_create(in_folder("p"), &unlock, &options, &vault));
+    OK(atrest_vault_id(vault, TEXT, sizeof bytes, NULL));
+    CHECK(strcmp(TEXT, "https://contoso.vault.example") == 0);
+    atrest_vault_free(vault);
+    OK(atrest_vault_open_or_create(in_folder("q"), &unlock, NULL, &vault));
+    atrest_vault_free(vault);
+    unlock = with_passphrase("wrong");
+    NO_HANDLE(atrest_vault, ATREST_ERR_WRONG_PASSPHRASE, OPEN_OR_CREATE("p", &options));
 }
 
 static void states(const atrest_dek *dek)
@@ -272,7 +292,7 @@ static void access_and_audit(const atrest_dek *dek)
     last_entry = 0;
     IS(ATREST_ERR_DAMAGED_VAULT, atrest_vault_audit_past_damage(owner, NULL, see_entry, NULL));
     CHECK(last_entry == (uint64_t)entries);
-    IS(ATREST_ERR_IO, atrest_vault_archive_audit(owner, in_folder("a")));
+    IS(ATREST_ERR_ALREADY_EXISTS, atrest_vault_archive_audit(owner, in_folder("a")));
     OK(atrest_vault_archive_audit(owner, in_folder("a.old")));
     atrest_vault_free(owner);
     // The handle of the identity lives on.

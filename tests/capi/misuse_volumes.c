@@ -40,7 +40,7 @@ static void release_disk(void *user)
 static void devices(void)
 {
     NO_HANDLE(atrest_device, ATREST_ERR_NULL_ARGUMENT, atrest_device_open_file(NULL, 0, &out));
-    NO_HANDLE(atrest_device, ATREST_ERR_IO, atrest_device_open_file(in_folder("none"), 0, &out));
+    NO_HANDLE(atrest_device, ATREST_ERR_NOT_FOUND, atrest_device_open_file(in_folder("none"), 0, &out));
     NO_HANDLE(atrest_device, ATREST_ERR_NULL_ARGUMENT, atrest_device_create_file(NULL, 10, &out));
     IS(ATREST_ERR_NULL_ARGUMENT, atrest_device_create_file(in_folder("none"), 10, NULL));
     NO_HANDLE(atrest_device, ATREST_ERR_NO_MEMORY, atrest_device_memory((size_t)-1, &out));
@@ -48,7 +48,7 @@ static void devices(void)
 
     atrest_device *device;
     OK(atrest_device_create_file(in_folder("device"), 4096, &device));
-    NO_HANDLE(atrest_device, ATREST_ERR_IO, atrest_device_create_file(in_folder("device"), 10, &out));
+    NO_HANDLE(atrest_device, ATREST_ERR_ALREADY_EXISTS, atrest_device_create_file(in_folder("device"), 10, &out));
     NO_HANDLE(atrest_device, ATREST_ERR_BUSY, atrest_device_open_file(in_folder("device"), 0, &out));
     NO_HANDLE(atrest_device, ATREST_ERR_BAD_ENUM, atrest_device_open_file(in_folder("device"), 2, &out));
     atrest_device_free(device);
@@ -215,7 +215,7 @@ static void opening(atrest_device *device, const atrest_vault *vault, const atre
     bad.kind = ATREST_CREDENTIAL_KEY_FILE;
     NO_VOLUME(ATREST_ERR_NULL_ARGUMENT, &bad, NULL);
     bad.key_file = in_folder("none");
-    NO_VOLUME(ATREST_ERR_IO, &bad, NULL);
+    NO_VOLUME(ATREST_ERR_NOT_FOUND, &bad, NULL);
     bad.kind = ATREST_CREDENTIAL_PASSPHRASE; // an empty one may open what another program made
     NO_VOLUME(ATREST_ERR_NO_SUCH_PROTECTOR, &bad, NULL);
     bad.passphrase_len = 4;

@@ -109,9 +109,9 @@ static atrest_vault *vaults(void)
     atrest_unlock unlock = with_passphrase("passphrase"), wrong = with_passphrase("wrong"), both = unlock, by_file = unlock;
     atrest_vault *vault, *again;
     KEEPS(ATREST_OK, atrest_vault_create_file(in_folder("vault"), &unlock, &vault));
-    KEEPS(ATREST_ERR_IO, atrest_vault_create_file(in_folder("vault"), &unlock, &again));
-    KEEPS(ATREST_ERR_IO, atrest_vault_create_file(in_folder("none/vault"), &unlock, &again));
-    KEEPS(ATREST_ERR_IO, atrest_vault_open_file(in_folder("none"), &unlock, &again));
+    KEEPS(ATREST_ERR_ALREADY_EXISTS, atrest_vault_create_file(in_folder("vault"), &unlock, &again));
+    KEEPS(ATREST_ERR_NOT_FOUND, atrest_vault_create_file(in_folder("none/vault"), &unlock, &again));
+    KEEPS(ATREST_ERR_NOT_FOUND, atrest_vault_open_file(in_folder("none"), &unlock, &again));
     KEEPS(ATREST_ERR_WRONG_PASSPHRASE, atrest_vault_open_file(in_folder("vault"), &wrong, &again));
     KEEPS(ATREST_OK, atrest_vault_open_file(in_folder("vault"), &unlock, &again));
     FREES(atrest_vault_free(again));
@@ -122,8 +122,8 @@ static atrest_vault *vaults(void)
     by_file.key_file = "/there/is/no/such/file";
     KEEPS(ATREST_ERR_WRONG_PASSPHRASE, atrest_vault_open_file(in_folder("vault"), &by_file, &again));
     KEEPS(ATREST_OK, atrest_vault_generate_key_file(in_folder("key")));
-    KEEPS(ATREST_ERR_IO, atrest_vault_generate_key_file(in_folder("key")));
-    KEEPS(ATREST_ERR_IO, atrest_vault_create_file(in_folder("by key"), &by_file, &again));
+    KEEPS(ATREST_ERR_ALREADY_EXISTS, atrest_vault_generate_key_file(in_folder("key")));
+    KEEPS(ATREST_ERR_NOT_FOUND, atrest_vault_create_file(in_folder("by key"), &by_file, &again));
 
     KEEPS(ATREST_OK, atrest_vault_create_key(vault, "disks", url, sizeof url));
     KEEPS(ATREST_ERR_KEY_EXISTS, atrest_vault_create_key(vault, "disks", url, sizeof url));
@@ -142,7 +142,7 @@ static atrest_vault *vaults(void)
     FREES(atrest_vault_free(again));
     KEEPS(ATREST_OK, atrest_vault_audit(vault, NULL, each_entry, NULL));
     KEEPS(ATREST_OK, atrest_vault_audit_head(vault, TEXT, sizeof bytes, NULL));
-    KEEPS(ATREST_ERR_IO, atrest_vault_archive_audit(vault, in_folder("none/log")));
+    KEEPS(ATREST_ERR_NOT_FOUND, atrest_vault_archive_audit(vault, in_folder("none/log")));
     KEEPS(ATREST_OK, atrest_vault_id(vault, TEXT, sizeof bytes, NULL));
     KEEPS(ATREST_ERR_BUFFER_TOO_SHORT, atrest_vault_id(vault, TEXT, 1, &len));
     return vault;
@@ -186,8 +186,8 @@ static void volumes(const atrest_vault *vault)
     options.data_offset = 1 << 20;
     atrest_device *device, *again;
     atrest_volume *volume, *other;
-    KEEPS(ATREST_ERR_IO, atrest_device_open_file(in_folder("disk"), 0, &device));
-    KEEPS(ATREST_ERR_IO, atrest_device_create_file(in_folder("none/disk"), 2 << 20, &device));
+    KEEPS(ATREST_ERR_NOT_FOUND, atrest_device_open_file(in_folder("disk"), 0, &device));
+    KEEPS(ATREST_ERR_NOT_FOUND, atrest_device_create_file(in_folder("none/disk"), 2 << 20, &device));
     KEEPS(ATREST_OK, atrest_device_create_file(in_folder("disk"), 2 << 20, &device));
     KEEPS(ATREST_ERR_BUSY, atrest_device_open_file(in_folder("disk"), 0, &again));
     KEEPS(ATREST_ERR_NO_MEMORY, atrest_device_memory((size_t)1 << (sizeof(size_t) * 8 - 2), &again));
@@ -213,7 +213,7 @@ static void volumes(const atrest_vault *vault)
     KEEPS(ATREST_OK, atrest_header_set_label(header, "label", ""));
     KEEPS(ATREST_ERR_NO_SUCH_PROTECTOR, atrest_header_remove_keyslot(header, 3));
     KEEPS(ATREST_ERR_BUFFER_TOO_SHORT, atrest_header_backup(header, bytes, sizeof bytes, &len));
-    KEEPS(ATREST_ERR_DEVICE_TOO_SMALL, atrest_header_restore(device, bytes, sizeof bytes));
+    KEEPS(ATREST_ERR_NOT_LUKS, atrest_header_restore(device, bytes, sizeof bytes));
     FREES(atrest_header_free(header));
     FREES(atrest_device_free(device));
 }

@@ -165,7 +165,7 @@ pub struct Vaults(pub HashMap<String, Arc<Customer>>, pub Mutex<VaultDescription
 
 impl VaultDirectory for Vaults {
     fn vault(&self, id: &str, identity: &str) -> Result<Arc<dyn KeyVault>> {
-        let customer = self.0.get(id).ok_or_else(|| Error::Vault(format!("there is no vault {id}")))?;
+        let customer = self.0.get(id).ok_or_else(|| Error::Vault(format!("there is no vault {id}").into()))?;
         Ok(Arc::new(Asked { customer: customer.clone(), identity: identity.into() }))
     }
 
@@ -241,7 +241,7 @@ impl DiskBackend for Disks {
 
     fn open(&self, _: &str, id: &str) -> Result<Arc<dyn BlockDevice>> {
         let device = self.0.lock().unwrap().get(id).cloned();
-        let missing = || Error::Io { what: format!("opening {id}"), source: io::ErrorKind::NotFound.into() };
+        let missing = || Error::NotFound { what: "device", path: id.into() };
         self.hold(id, device.ok_or_else(missing)?)
     }
 

@@ -169,7 +169,10 @@ fn a_vault_that_lies_is_caught() {
     assert!(matches!(unseal(Lie::NotMine), Error::NotThisVault { .. }));
     for len in [0, 1, 32, 63, 65, 4096] {
         let error = unseal(Lie::KeyOfLength(len));
-        assert!(matches!(&error, Error::Vault(text) if text.contains(&format!("{len} bytes"))), "{len}: {error:?}");
+        assert!(
+            matches!(&error, Error::Vault(failure) if failure.what().contains(&format!("{len} bytes"))),
+            "{len}: {error:?}"
+        );
     }
     let seal = |lie| Envelope::seal(&dek, &LyingVault(&vault, lie), "disks", b"").unwrap_err();
     for (lie, says) in [
@@ -179,7 +182,7 @@ fn a_vault_that_lies_is_caught() {
         (Lie::WrappedOfLength(1025), "1025 bytes"),
     ] {
         let error = seal(lie);
-        assert!(matches!(&error, Error::Vault(text) if text.contains(says)), "{lie:?}: {error:?}");
+        assert!(matches!(&error, Error::Vault(failure) if failure.what().contains(says)), "{lie:?}: {error:?}");
     }
 }
 

@@ -135,7 +135,7 @@ fn the_vault_of_the_text_opens_with_its_passphrase_only() {
     let open = |passphrase: &[u8]| FileVault::open(&path, Unlock::Passphrase(passphrase));
     let vault = open(examples.input("passphrase").as_bytes()).unwrap();
     assert!(vault.keys().unwrap().is_empty());
-    assert!(matches!(open(b"correct horse battery stable"), Err(Error::WrongPassphrase)));
+    assert!(matches!(open(b"correct horse battery stable"), Err(Error::WrongVaultPassphrase)));
 
     // It is of version 1, and becomes one of version 3.
     let said = vault.properties().unwrap();

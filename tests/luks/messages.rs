@@ -1,14 +1,16 @@
 //! What errors say where people were misled: the cause, and what to do next. Each is a situation that somebody was in.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::common::header;
 use crate::common::keyslots::cost;
 use crate::common::volumes::{image, look, options};
 use atrest::key::{HashAlgorithm, Kdf, KdfLimits};
+use atrest::vault::{FileVault, Unlock};
 use atrest::volume::KeyslotOptions;
 use atrest::volume::{LuksVersion, Priority};
-use atrest::{Credential, Error, FormatOptions, MemoryDevice, OpenOptions, Protector, Volume};
+use atrest::{Credential, Error, FileDevice, FormatOptions, MemoryDevice, OpenOptions, Protector, SectorSize, Volume};
 
 fn luks1() -> Vec<u8> {
     let keyslot = KeyslotOptions::new().kdf(Kdf::Pbkdf2 { hash: HashAlgorithm::Sha256, iterations: 1000 });
@@ -17,6 +19,10 @@ fn luks1() -> Vec<u8> {
         .unwrap()
         .into_device()
         .into_bytes()
+}
+
+fn luks1_cost() -> KeyslotOptions {
+    KeyslotOptions::new().kdf(Kdf::Pbkdf2 { hash: HashAlgorithm::Sha256, iterations: 1000 })
 }
 
 fn says(error: &Error, parts: &[&str], never: &[&str]) {
@@ -178,5 +184,126 @@ fn what_another_program_opens_is_told() {
         let error = look(bytes, &vault).map(drop).unwrap_err();
         assert!(matches!(error, Error::UnsupportedHeader(_)), "{error:?}");
         says(&error, &[found, "cryptsetup"], &[]);
+    }
+}
+
+#[test]
+fn how_small_a_device_may_be_is_told_and_true() {
+    let format = |options: &FormatOptions, size: u64| {
+        Volume::format(MemoryDevice::new(size as usize), Protector::Passphrase(b"first"), options).map(drop)
+    };
+    for (version, default, least) in [(LuksVersion::Luks2, 16, 1), (LuksVersion::Luks1, 2, 2)] {
+        let made = FormatOptions::new().version(version).sector_size(SectorSize::B512).keyslot(luks1_cost());
+        for (options, at) in [(made.clone(), default), (made.clone().data_offset(least << 20), least)] {
+            let smallest = (at << 20) + 512;
+            let error = format(&options, smallest - 1).unwrap_err();
+            assert!(
+                matches!(error, Error::DeviceTooSmall { needed, .. } if needed == smallest),
+                "{version:?}: {error:?}"
+            );
+            let bytes = smallest.to_string();
+            says(&error, &[&bytes, "`data_offset`", "16 MiB", "1 MiB (LUKS1: 2 MiB)", "detached `header`"], &[]);
+            format(&options, smallest).unwrap();
+        }
+        let less = made.clone().data_offset((least - 1) << 20);
+        says(&format(&less, 1 << 20).unwrap_err(), &["from 1 (LUKS1: 2) to 128 MiB", "detached header"], &[]);
+        // With the header elsewhere, a sector is enough.
+        let detached = made.data_offset(0).header(Arc::new(MemoryDevice::new(16 << 20)));
+        format(&detached, 512).unwrap();
+    }
+}
+
+#[test]
+fn a_file_that_is_no_volume_is_named_and_not_to_be_formatted() {
+    let (vault, _) = image();
+    for (bytes, found) in [
+        (b"Dear Anna,\n".to_vec(), "text"),
+        (b"Dear Anna,\n".repeat(10_000), "text"),
+        (vec![0; 512], "zeros"),
+        (b"QFI\xfb\0\0\0\x03".to_vec(), "qcow2"),
+        (vec![0xA5; 700], "bytes that no signature"),
+    ] {
+        let error = look(bytes, &vault).map(drop).unwrap_err();
+        assert!(matches!(error, Error::NotLuks { .. }), "{error:?}");
+        says(&error, &["no LUKS header", found, "right device"], &["format it", "data_offset", "truncated"]);
+    }
+    // The beginning of a header is one that was cut off.
+    let (_, bytes) = image();
+    let error = look(bytes[..4096].to_vec(), &vault).map(drop).unwrap_err();
+    assert!(matches!(error, Error::DeviceTooSmall { .. }), "{error:?}");
+}
+
+#[test]
+fn a_vault_and_a_volume_each_tell_of_a_wrong_passphrase_in_own_words() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("keys.vault");
+    crate::common::vault_at(&path);
+    let error = FileVault::open(&path, Unlock::Passphrase(b"wrong")).map(drop).unwrap_err();
+    assert!(matches!(error, Error::WrongVaultPassphrase));
+    says(&error, &["vault", "passphrase or root key file"], &["keyslot", "volume"]);
+    let volume = Volume::format(MemoryDevice::new(2 << 20), Protector::Passphrase(b"1"), &options().keyslot(cost()));
+    let error = open(volume.unwrap().into_device().into_bytes(), &OpenOptions::new());
+    assert!(matches!(error, Error::WrongPassphrase));
+    says(&error, &["passphrase or key file", "wrong"], &["vault"]);
+}
+
+#[test]
+fn a_letter_is_no_damaged_vault() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("letter");
+    for text in ["Dear Anna,", "Dear Anna,\nsee you\n", "{\"to\": \"Anna\"}\n", "{\n  \"to\": 1\n}\n{}\n", "\n"] {
+        std::fs::write(&path, text).unwrap();
+        let error = FileVault::open(&path, Unlock::Passphrase(b"wrong")).map(drop).unwrap_err();
+        says(&error, &["letter", "not a vault file", "check the path"], &["damaged", "torn", "copy"]);
+    }
+}
+
+#[test]
+fn a_token_that_finds_no_room_leaves_the_header_as_it_is() {
+    let volume =
+        Volume::format(MemoryDevice::new(2 << 20), Protector::Passphrase(b"first"), &options().keyslot(cost()));
+    let volume = volume.unwrap();
+    let token = format!(r#"{{"type":"ours","keyslots":[],"note":"{}"}}"#, "x".repeat(20_000));
+    let error = volume.header().import_token(&token).map(drop).unwrap_err();
+    assert!(matches!(error, Error::NoRoom(_)), "{error:?}");
+    says(
+        &error,
+        &["no room", "`metadata_size`", "remove a token"],
+        &["damaged", "broken", "invalid", "no LUKS header"],
+    );
+    let bytes = volume.into_device().into_bytes();
+    let opened = Volume::open(MemoryDevice::from_bytes(bytes), Credential::Passphrase(b"first"), &OpenOptions::new());
+    assert!(!opened.unwrap().header().needs_repair());
+    // And that is the way out.
+    let larger = options().keyslot(cost()).metadata_size(64 << 10);
+    let volume = Volume::format(MemoryDevice::new(2 << 20), Protector::Passphrase(b"first"), &larger).unwrap();
+    volume.header().import_token(&token).unwrap();
+}
+
+#[test]
+fn what_is_not_there_or_is_there_already_is_told_by_kind_and_path() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let (key, vault, disk) = (path("root.key"), path("keys.vault"), path("disk.img"));
+    let create = || FileVault::create(&vault, Unlock::KeyFile(&key)).map(drop);
+    let missing = |error: Error, name: &str| {
+        assert!(matches!(&error, Error::NotFound { path: found, .. } if *found == path(name)), "{error:?}");
+        says(&error, &["there is no", name], &[]);
+    };
+    missing(create().unwrap_err(), "root.key");
+    missing(FileVault::open(&vault, Unlock::KeyFile(&key)).map(drop).unwrap_err(), "keys.vault");
+    missing(FileDevice::open(&disk).unwrap_err(), "disk.img");
+    missing(FileDevice::open_read_only(&disk).unwrap_err(), "disk.img");
+    missing(FileDevice::create(path("none/disk.img"), 512).unwrap_err(), "none");
+    FileVault::generate_key_file(&key).unwrap();
+    create().unwrap();
+    FileDevice::create(&disk, 512).unwrap();
+    for (again, name) in [
+        (FileVault::generate_key_file(&key).unwrap_err(), "root.key"),
+        (create().unwrap_err(), "keys.vault"),
+        (FileDevice::create(&disk, 512).map(drop).unwrap_err(), "disk.img"),
+    ] {
+        assert!(matches!(&again, Error::AlreadyExists { path: found, .. } if found.ends_with(name)), "{again:?}");
+        says(&again, &[name, "exists already", "another path"], &[]);
     }
 }

@@ -185,7 +185,10 @@ fn a_set_wants_a_vault_that_is_known_near_and_protected() {
         assert_eq!(rule(service.create_set(&new_set("s", id))), wanted, "{id}");
     }
     let error = service.create_set(&new_set("s", "unknown")).unwrap_err();
-    assert!(matches!(&error, Error::Vault(text) if text.contains("unknown") && text.contains("add it")), "{error:?}");
+    assert!(
+        matches!(&error, Error::Vault(failure) if failure.what().contains("unknown") && failure.what().contains("add it")),
+        "{error:?}"
+    );
     assert!(service.set_names().unwrap().is_empty());
     // One that comes, or is protected, while the service runs.
     let late = make(&world.folder, &world.clock, "late", &placed("late"));

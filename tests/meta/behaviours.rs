@@ -61,7 +61,8 @@ fn walk_file(path: &Path, walked: &mut BTreeMap<u32, Vec<String>>) {
 /// `26, 30 to 32: words` as 26, 30, 31, 32.
 fn parse(text: &str) -> Vec<u32> {
     let mut numbers = Vec::new();
-    let mut words = text.split([' ', ',', ':']).filter(|word| !word.is_empty()).peekable();
+    let numbers_only = text.split(':').next().unwrap_or("");
+    let mut words = numbers_only.split([' ', ',']).filter(|word| !word.is_empty()).peekable();
     while let Some(first) = words.next().and_then(|word| word.parse::<u32>().ok()) {
         let last = words.next_if_eq(&"to").map_or(first, |_| words.next().unwrap().parse().unwrap());
         numbers.extend(first..=last);

@@ -374,7 +374,10 @@ fn a_log_is_put_aside_and_goes_on_in_a_new_file() {
     let before = fixture.open();
     before.describe("disks", None).unwrap();
     fixture.vault.archive_audit(&old).unwrap();
-    assert!(matches!(fixture.vault.archive_audit(&old), Err(Error::Io { .. })), "an archive was overwritten");
+    assert!(
+        matches!(fixture.vault.archive_audit(&old), Err(Error::AlreadyExists { .. })),
+        "an archive was overwritten"
+    );
     before.describe("disks", None).unwrap();
     let entries = fixture.read().unwrap();
     let shown: Vec<_> = entries.iter().map(|entry| (entry.seq, entry.operation.as_str())).collect();

@@ -282,7 +282,7 @@ fn an_edit_of_how_the_root_key_comes_about_gives_another_root_key() {
         (verifier.as_str(), salt.as_str()),
     ] {
         let error = vault.open_with(&vault.edited(from, to)).unwrap_err();
-        assert!(matches!(error, Error::WrongPassphrase), "{from} -> {to}: {error:?}");
+        assert!(matches!(error, Error::WrongVaultPassphrase), "{from} -> {to}: {error:?}");
     }
     for (from, to) in [
         (salt.as_str(), "AAAA"),

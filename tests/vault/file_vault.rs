@@ -106,7 +106,7 @@ fn a_wrong_passphrase_is_refused() {
     let path = folder.path().join("keys.vault");
     vault_at(&path);
     for wrong in [&b"correct horse battery stapl"[..], b"correct horse battery staple ", b"x", &[0; 100]] {
-        assert!(matches!(FileVault::open(&path, Unlock::Passphrase(wrong)), Err(Error::WrongPassphrase)));
+        assert!(matches!(FileVault::open(&path, Unlock::Passphrase(wrong)), Err(Error::WrongVaultPassphrase)));
     }
     assert!(matches!(FileVault::open(&path, Unlock::Passphrase(b"")), Err(Error::InvalidOption(_))));
     open(&path).unwrap();
@@ -120,11 +120,11 @@ fn the_wrong_kind_of_credential_is_refused() {
     FileVault::generate_key_file(&key_file).unwrap();
     vault_at(&by_passphrase);
     FileVault::create(&by_file, Unlock::KeyFile(&key_file)).unwrap();
-    assert!(matches!(FileVault::open(&by_passphrase, Unlock::KeyFile(&key_file)), Err(Error::WrongPassphrase)));
-    assert!(matches!(open(&by_file), Err(Error::WrongPassphrase)));
+    assert!(matches!(FileVault::open(&by_passphrase, Unlock::KeyFile(&key_file)), Err(Error::WrongVaultPassphrase)));
+    assert!(matches!(open(&by_file), Err(Error::WrongVaultPassphrase)));
     // The bytes of the key file, typed as a passphrase, are another credential too.
     let bytes = std::fs::read(&key_file).unwrap();
-    assert!(matches!(FileVault::open(&by_file, Unlock::Passphrase(&bytes)), Err(Error::WrongPassphrase)));
+    assert!(matches!(FileVault::open(&by_file, Unlock::Passphrase(&bytes)), Err(Error::WrongVaultPassphrase)));
     FileVault::open(&by_file, Unlock::KeyFile(&key_file)).unwrap();
 }
 
@@ -135,7 +135,10 @@ fn a_key_file_opens_and_every_other_one_is_refused() {
     FileVault::generate_key_file(&key_file).unwrap();
     let bytes = std::fs::read(&key_file).unwrap();
     assert_eq!(bytes.len(), 32);
-    assert!(matches!(FileVault::generate_key_file(&key_file), Err(Error::Io { .. })), "a key file was overwritten");
+    assert!(
+        matches!(FileVault::generate_key_file(&key_file), Err(Error::AlreadyExists { .. })),
+        "a key file was overwritten"
+    );
     assert_eq!(std::fs::read(&key_file).unwrap(), bytes);
     FileVault::create(&path, Unlock::KeyFile(&key_file)).unwrap();
     let with = |bytes: &[u8]| {
@@ -145,14 +148,14 @@ fn a_key_file_opens_and_every_other_one_is_refused() {
     with(&bytes).unwrap();
     let mut flipped = bytes.clone();
     flipped[31] ^= 0x80;
-    assert!(matches!(with(&flipped), Err(Error::WrongPassphrase)));
-    assert!(matches!(with(&[&bytes[..], b"\n"].concat()), Err(Error::WrongPassphrase)));
+    assert!(matches!(with(&flipped), Err(Error::WrongVaultPassphrase)));
+    assert!(matches!(with(&[&bytes[..], b"\n"].concat()), Err(Error::WrongVaultPassphrase)));
     let error = with(&bytes[..31]).unwrap_err();
     assert!(matches!(&error, Error::InvalidOption(text) if text.contains("31")), "{error:?}");
     assert!(matches!(with(&vec![1; (1 << 20) + 1]), Err(Error::Io { .. })));
     std::fs::remove_file(&key_file).unwrap();
     let error = FileVault::open(&path, Unlock::KeyFile(&key_file)).unwrap_err();
-    assert!(matches!(error, Error::Io { .. }) && error.to_string().contains(text(&key_file)), "{error}");
+    assert!(matches!(error, Error::NotFound { .. }) && error.to_string().contains(text(&key_file)), "{error}");
 }
 
 #[test]
@@ -161,11 +164,11 @@ fn a_vault_is_not_made_over_a_file_that_is_there() {
     let path = folder.path().join("keys.vault");
     std::fs::write(&path, "somebody's letter").unwrap();
     let error = FileVault::create_with_cost(&path, Unlock::Passphrase(PASSPHRASE), CHEAP).unwrap_err();
-    assert!(matches!(&error, Error::Io { source, .. } if source.kind() == std::io::ErrorKind::AlreadyExists));
+    assert!(matches!(&error, Error::AlreadyExists { path: found, .. } if *found == path));
     assert!(error.to_string().contains(text(&path)), "{error}");
     assert_eq!(std::fs::read(&path).unwrap(), b"somebody's letter");
     let error = open(&folder.path().join("nothing")).unwrap_err();
-    assert!(matches!(&error, Error::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound));
+    assert!(matches!(&error, Error::NotFound { what: "vault file", .. }));
 }
 
 #[test]

@@ -129,7 +129,7 @@ fn a_fifo_as_key_file_or_device_does_not_hang() {
     let device = folder.path().join("disk");
     in_time(move || {
         assert!(matches!(FileVault::create(&path, Unlock::KeyFile(&fifo)), Err(Error::Io { .. })));
-        assert!(matches!(FileVault::generate_key_file(&fifo), Err(Error::Io { .. })));
+        assert!(matches!(FileVault::generate_key_file(&fifo), Err(Error::AlreadyExists { .. })));
         for error in [FileDevice::open(&fifo).unwrap_err(), FileDevice::open_read_only(&fifo).unwrap_err()] {
             assert!(said(&error).contains("FIFO"), "{error:?}");
         }

@@ -3,10 +3,12 @@
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 
 use crate::common::{PASSPHRASE, peer, vault_at};
-use atrest::vault::{FileVault, Unlock};
-use atrest::{Dek, DekAlgorithm, Envelope};
+use atrest::key::KeyVault;
+use atrest::vault::{FileVault, KdfCost, Unlock, VaultOptions};
+use atrest::{Dek, DekAlgorithm, Envelope, Error};
 
 const ROTATIONS: usize = 20;
 const VAULT: &str = "ATREST_TEST_ROTATE_VAULT";
@@ -132,4 +134,65 @@ fn a_version_that_another_handle_destroyed_unwraps_no_more() {
     first.hazmat_destroy_version(envelope.kek()).unwrap();
     let error = envelope.unseal(&second, b"").unwrap_err();
     assert!(matches!(&error, atrest::Error::NoSuchKey { key } if *key == envelope.kek().to_string()), "{error:?}");
+}
+
+#[test]
+fn many_who_open_or_create_a_vault_at_once_get_the_same() {
+    const PATH: &str = "ATREST_TEST_OPEN_OR_CREATE";
+    let options = VaultOptions::new().kdf_cost(KdfCost { memory_kib: 64, passes: 1, lanes: 1 }).region("north");
+    let id = |path: &Path| {
+        let vault = FileVault::open_or_create(path, Unlock::Passphrase(PASSPHRASE), &options).unwrap();
+        vault.id().to_owned()
+    };
+    if let Some(path) = std::env::var_os(PATH) {
+        println!("id: {}", id(Path::new(&path)));
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    for round in 0..3 {
+        let path = folder.path().join(format!("{round}.vault"));
+        let children: Vec<_> = (0..4)
+            .map(|_| {
+                let mut this = Command::new(std::env::current_exe().unwrap());
+                this.args(["--exact", "many_who_open_or_create_a_vault_at_once_get_the_same", "--nocapture"]);
+                this.env(PATH, &path).stdout(Stdio::piped()).spawn().unwrap()
+            })
+            .collect();
+        let mut ids: Vec<String> = thread::scope(|scope| {
+            let threads: Vec<_> = (0..8).map(|_| scope.spawn(|| id(&path))).collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+        });
+        for child in children {
+            let output = child.wait_with_output().unwrap();
+            let said = String::from_utf8(output.stdout).unwrap();
+            let found = said.split("id: ").nth(1).unwrap_or_else(|| panic!("{said}"));
+            ids.push(found.lines().next().unwrap().to_owned());
+        }
+        assert_eq!(ids.len(), 12);
+        assert!(ids.iter().all(|id| *id == ids[0]), "{ids:?}");
+        let vault = FileVault::open(&path, Unlock::Passphrase(PASSPHRASE)).unwrap();
+        assert_eq!(vault.properties().unwrap().region.as_deref(), Some("north"));
+    }
+}
+
+#[test]
+fn open_or_create_makes_no_vault_in_place_of_one_that_does_not_open() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("keys.vault");
+    let options = VaultOptions::new().kdf_cost(KdfCost { memory_kib: 64, passes: 1, lanes: 1 });
+    let open = |passphrase| FileVault::open_or_create(&path, Unlock::Passphrase(passphrase), &options);
+    let first = open(PASSPHRASE).unwrap();
+    first.create_key("disks").unwrap();
+    assert_eq!(open(PASSPHRASE).unwrap().keys().unwrap().len(), 1);
+    assert!(matches!(open(b"another"), Err(Error::WrongVaultPassphrase)));
+    // Its file is lost, and the copy is left.
+    std::fs::remove_file(&path).unwrap();
+    assert!(matches!(open(PASSPHRASE), Err(Error::DamagedVault(text)) if text.contains("put it in place")));
+    // And somebody's file is no vault.
+    std::fs::write(&path, b"a letter\n").unwrap();
+    assert!(matches!(open(PASSPHRASE), Err(Error::DamagedVault(_))));
+    assert_eq!(std::fs::read(&path).unwrap(), b"a letter\n");
+    let missing =
+        FileVault::open_or_create(folder.path().join("none/keys.vault"), Unlock::Passphrase(PASSPHRASE), &options);
+    assert!(matches!(missing, Err(Error::NotFound { what: "folder", path }) if path.ends_with("none")));
 }

@@ -29,7 +29,9 @@ fn every_fault(
         let error = result.expect_err("a fault of the device was swallowed");
         let Error::Io { source, .. } = &error else { panic!("{call:?} {n}: {error:?}") };
         assert!(source.to_string().contains("was to fail"), "{error:?}");
-        assert!(error.to_string().len() > source.to_string().len(), "nothing says what was done: {error}");
+        assert!(!error.to_string().contains(&source.to_string()), "told twice by who tells the sources: {error}");
+        let whole = format!("{error:#}");
+        assert!(whole.len() > source.to_string().len(), "nothing says what was done: {whole}");
         after(&device);
     }
     unreachable!()
@@ -188,8 +190,8 @@ fn a_file_is_held_by_who_has_it_open() {
         assert!(holds_plain(&Volume::open(reader, Credential::Vault(&vault), &options).unwrap()));
     }
     reopen(|| FileDevice::open(&path)).unwrap();
-    assert!(matches!(FileDevice::create(&path, 512), Err(Error::Io { .. })), "an image was overwritten");
+    assert!(matches!(FileDevice::create(&path, 512), Err(Error::AlreadyExists { .. })), "an image was overwritten");
     assert!(std::fs::read(&path).unwrap() == image);
     let error = FileDevice::open(folder.path().join("nothing")).unwrap_err();
-    assert!(matches!(&error, Error::Io { .. }) && error.to_string().contains("nothing"), "{error:?}");
+    assert!(matches!(&error, Error::NotFound { .. }) && error.to_string().contains("nothing"), "{error:?}");
 }

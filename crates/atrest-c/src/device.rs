@@ -54,7 +54,7 @@ unsafe impl SizedStruct for atrest_device_callbacks {}
 /// Opens a file or block device and holds it: a second open, by whatever process, gives ATREST_ERR_BUSY, as long as it
 /// respects flock(). `flags` is 0 or ATREST_DEVICE_READ_ONLY.
 ///
-/// Errors: ATREST_ERR_BUSY; ATREST_ERR_IO; ATREST_ERR_BAD_ENUM for a flag that isn't known.
+/// Errors: ATREST_ERR_NOT_FOUND; ATREST_ERR_BUSY; ATREST_ERR_IO; ATREST_ERR_BAD_ENUM for a flag that isn't known.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn atrest_device_open_file(
     path: *const c_char,
@@ -74,7 +74,7 @@ pub unsafe extern "C" fn atrest_device_open_file(
 /// Makes a new file of `size` bytes, sparse where that is possible and readable by its owner only, and holds it as
 /// atrest_device_open_file does. There must be no file at `path`.
 ///
-/// Errors: ATREST_ERR_IO, also when there is a file already.
+/// Errors: ATREST_ERR_ALREADY_EXISTS; ATREST_ERR_NOT_FOUND for its folder; ATREST_ERR_IO.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn atrest_device_create_file(
     path: *const c_char,

@@ -110,7 +110,7 @@ impl From<Error> for Failure {
     #[cold]
     fn from(error: Error) -> Self {
         let status = status_of(&error);
-        Failure { status, text: error.to_string() }
+        Failure { status, text: format!("{error:#}") }
     }
 }
 
@@ -219,8 +219,8 @@ fn status_of(error: &Error) -> atrest_status {
         Error::KeyNotYetValid { .. } => ATREST_ERR_KEY_NOT_YET_VALID,
         Error::AccessDenied { .. } => ATREST_ERR_ACCESS_DENIED,
         Error::PurgeProtected { .. } => ATREST_ERR_PURGE_PROTECTED,
-        Error::WrongPassphrase => ATREST_ERR_WRONG_PASSPHRASE,
-        Error::DamagedVault(_) => ATREST_ERR_DAMAGED_VAULT,
+        Error::WrongPassphrase | Error::WrongVaultPassphrase => ATREST_ERR_WRONG_PASSPHRASE,
+        Error::NotAVault { .. } | Error::DamagedVault(_) => ATREST_ERR_DAMAGED_VAULT,
         Error::Vault(_) => ATREST_ERR_VAULT,
         Error::DiskSuspended { .. } => ATREST_ERR_DISK_SUSPENDED,
         Error::NoSuchResource(_) => ATREST_ERR_NO_SUCH_RESOURCE,
@@ -247,6 +247,8 @@ fn status_of(error: &Error) -> atrest_status {
         Error::Io { source, .. } if source.get_ref().is_some_and(|e| e.is::<CallbackFailed>()) => {
             ATREST_ERR_CALLBACK_FAILED
         }
+        Error::NotFound { .. } => ATREST_ERR_NOT_FOUND,
+        Error::AlreadyExists { .. } => ATREST_ERR_ALREADY_EXISTS,
         Error::Io { .. } => ATREST_ERR_IO,
         _ => ATREST_ERR_OTHER,
     }

@@ -172,6 +172,10 @@ pub const ATREST_ERR_NO_MEMORY: u32 = 403;
 pub const ATREST_ERR_FORKED: u32 = 404;
 /// The operating system refuses to lock the memory of secrets, and locked memory was asked for.
 pub const ATREST_ERR_MEMORY_NOT_LOCKED: u32 = 405;
+/// A file, or the folder that one would go into, isn't there; the message names it.
+pub const ATREST_ERR_NOT_FOUND: u32 = 406;
+/// Where a file was to be made, there is one. It is as it was; the message names it.
+pub const ATREST_ERR_ALREADY_EXISTS: u32 = 407;
 
 /// The name of a status, such as "ATREST_ERR_WRONG_KEY"; "unknown status" for a number that isn't one. Never NULL. The
 /// text lives as long as the program.
@@ -218,4 +222,5 @@ const NAMES: &[(atrest_status, &CStr)] = &names! {
     ATREST_ERR_OLDER_HEADER
 
     ATREST_ERR_IO ATREST_ERR_BUSY ATREST_ERR_RANDOM ATREST_ERR_NO_MEMORY ATREST_ERR_FORKED ATREST_ERR_MEMORY_NOT_LOCKED
+    ATREST_ERR_NOT_FOUND ATREST_ERR_ALREADY_EXISTS
 };

@@ -97,8 +97,9 @@ pub struct atrest_key_version {
 /// Makes a new vault file without keys. There must be no file at `path`. Beside it there will be `path`.bak, a copy,
 /// `path`.lock, and `path`.audit, the log of every use. The vault is safe to use from several processes.
 ///
-/// Errors: ATREST_ERR_IO, also when there is a file already; ATREST_ERR_BUSY; ATREST_ERR_INVALID_OPTION for costs, a
-/// passphrase or a key file out of bounds, or when there is not exactly one of the latter two.
+/// Errors: ATREST_ERR_ALREADY_EXISTS; ATREST_ERR_NOT_FOUND for its folder or the key file; ATREST_ERR_IO; ATREST_ERR_BUSY;
+/// ATREST_ERR_INVALID_OPTION for costs, a passphrase or a key file out of bounds, or when there is not exactly one of the
+/// latter two.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn atrest_vault_create_file(
     path: *const c_char,
@@ -116,8 +117,8 @@ pub unsafe extern "C" fn atrest_vault_create_file(
 
 /// Opens a vault file. With a passphrase this takes as long as its costs say, by default a good part of a second.
 ///
-/// Errors: ATREST_ERR_WRONG_PASSPHRASE, also for a wrong key file; ATREST_ERR_DAMAGED_VAULT; ATREST_ERR_IO;
-/// ATREST_ERR_INVALID_OPTION.
+/// Errors: ATREST_ERR_WRONG_PASSPHRASE, also for a wrong key file; ATREST_ERR_DAMAGED_VAULT; ATREST_ERR_NOT_FOUND, also for
+/// the key file; ATREST_ERR_IO; ATREST_ERR_INVALID_OPTION.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn atrest_vault_open_file(
     path: *const c_char,
@@ -134,7 +135,7 @@ pub unsafe extern "C" fn atrest_vault_open_file(
 
 /// Writes a new root key file of 32 random bytes, readable by its owner only. There must be no file at `path`.
 ///
-/// Errors: ATREST_ERR_IO, also when there is a file already.
+/// Errors: ATREST_ERR_ALREADY_EXISTS; ATREST_ERR_NOT_FOUND for its folder; ATREST_ERR_IO.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn atrest_vault_generate_key_file(path: *const c_char) -> atrest_status {
     run(|| Ok(FileVault::generate_key_file(path!(path))?))
@@ -198,6 +199,7 @@ pub unsafe extern "C" fn atrest_vault_create_key(
 ) -> atrest_status {
     run(|| {
         let (vault, key_name) = (handle!(vault).file()?, text!(key_name));
+        check_name(key_name)?;
         put_url(whole_text_out!(url, url_cap, ATREST_KEY_URL_SIZE), &vault.create_key(key_name)?)
     })
 }
@@ -214,6 +216,7 @@ pub unsafe extern "C" fn atrest_vault_rotate_key(
 ) -> atrest_status {
     run(|| {
         let (vault, key_name) = (handle!(vault).file()?, text!(key_name));
+        check_name(key_name)?;
         put_url(whole_text_out!(url, url_cap, ATREST_KEY_URL_SIZE), &vault.rotate_key(key_name)?)
     })
 }
@@ -233,6 +236,7 @@ pub unsafe extern "C" fn atrest_vault_import_key(
 ) -> atrest_status {
     run(|| {
         let (vault, key_name) = (handle!(vault).file()?, text!(key_name));
+        check_name(key_name)?;
         let kek = Secret::copy_from(bytes!(kek, kek_len));
         put_url(whole_text_out!(url, url_cap, ATREST_KEY_URL_SIZE), &vault.import_key(key_name, &kek)?)
     })
@@ -253,6 +257,7 @@ pub unsafe extern "C" fn atrest_vault_import_version(
 ) -> atrest_status {
     run(|| {
         let (vault, key_name) = (handle!(vault).file()?, text!(key_name));
+        check_name(key_name)?;
         let kek = Secret::copy_from(bytes!(kek, kek_len));
         put_url(whole_text_out!(url, url_cap, ATREST_KEY_URL_SIZE), &vault.import_version(key_name, &kek)?)
     })
@@ -385,6 +390,11 @@ pub(crate) fn with_unlock<T>(c: &atrest_unlock, use_it: impl FnOnce(Unlock<'_>) 
             return Err(Failure::new(ATREST_ERR_INVALID_OPTION, text));
         }
     }?)
+}
+
+/// Refuses a name that no key has. It is told before a short buffer is, since more room would not help.
+pub(crate) fn check_name(key_name: &str) -> Result {
+    KeyId::new("any", key_name, "1").map(drop).map_err(Failure::from)
 }
 
 pub(crate) fn put_url(out: Option<TextOut<'_>>, id: &KeyId) -> Result {

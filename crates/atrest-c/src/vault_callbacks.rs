@@ -180,7 +180,9 @@ impl KeyVault for CallbackVault {
         let wrapped = self.wrap_under(kek.key(), kek.version(), dek)?;
         if wrapped.kek != *kek {
             let got = &wrapped.kek;
-            return Err(Error::Vault(format!("asked to wrap under {kek}, its wrap callback wrapped under {got}")));
+            return Err(Error::Vault(
+                format!("asked to wrap under {kek}, its wrap callback wrapped under {got}").into(),
+            ));
         }
         Ok(wrapped)
     }
@@ -208,7 +210,9 @@ impl KeyVault for CallbackVault {
         }
         match dek.expose().get(..len) {
             Some(bytes) => Ok(Some(Secret::copy_from(bytes))),
-            None => Err(Error::Vault(format!("its unwrap callback answered with {len} bytes where {cap} have room"))),
+            None => {
+                Err(Error::Vault(format!("its unwrap callback answered with {len} bytes where {cap} have room").into()))
+            }
         }
     }
 
@@ -238,7 +242,7 @@ impl KeyVault for CallbackVault {
                 return Err(self.failed("describe", KeyOperation::Get, failed, name));
             }
         }
-        let out_of_bounds = |what: &str| Error::Vault(format!("its describe callback answered with {what}"));
+        let out_of_bounds = |what: &str| Error::Vault(format!("its describe callback answered with {what}").into());
         let id = self.version(key, &said.version).filter(|id| version.is_none() || *id == asked);
         let id = id.ok_or_else(|| out_of_bounds("another version, or none"))?;
         let kind = KeyKind::from_code(said.kind);
@@ -266,7 +270,7 @@ impl CallbackVault {
             Ok(()) => {}
             Err(failed) => return Err(self.failed("wrap", KeyOperation::WrapKey, failed, key.into())),
         }
-        let out_of_bounds = |what: &str| Error::Vault(format!("its wrap callback answered with {what}"));
+        let out_of_bounds = |what: &str| Error::Vault(format!("its wrap callback answered with {what}").into());
         let version = self
             .version(key, &wrapped.version)
             .ok_or_else(|| out_of_bounds("a version that isn't 1 to 127 of letters, digits, '-', '_' and '.'"))?;

@@ -216,10 +216,10 @@ impl VaultDirectory for CallbackDirectory {
         }
         // SAFETY: by the comment of the member it is a handle that nobody else uses, and that is the library's to free.
         let vault = unsafe { handle::take(given, "out") };
-        let vault = vault.map_err(|e| Error::Vault(format!("its open_vault callback gave none: {e}")))?;
+        let vault = vault.map_err(|e| Error::Vault(format!("its open_vault callback gave none: {e}").into()))?;
         if vault.get().id() != id {
             let text = format!("the open_vault callback gave the vault {} for {id}", vault.get().id());
-            return Err(Error::Vault(text));
+            return Err(Error::Vault(text.into()));
         }
         Ok(vault.shared())
     }
@@ -238,7 +238,8 @@ impl VaultDirectory for CallbackDirectory {
             Ok(()) => {}
             Err(e) => return Err(failed("describe", id, "the service", e)),
         }
-        let out_of_bounds = |what: &str| Error::Vault(format!("the describe callback answered for {id} with {what}"));
+        let out_of_bounds =
+            |what: &str| Error::Vault(format!("the describe callback answered for {id} with {what}").into());
         let text = |member| text_of(member).filter(|text| !text.is_empty());
         let flag = |value, what| if value > 1 { Err(out_of_bounds(what)) } else { Ok(value == 1) };
         Ok(VaultDescription {
@@ -261,7 +262,7 @@ impl Drop for CallbackDirectory {
 
 fn failed(what: &str, id: &str, identity: &str, failed: CallbackFailed) -> Error {
     match failed.status() {
-        ATREST_ERR_VAULT => Error::Vault(format!("the {what} callback knows no vault {id}")),
+        ATREST_ERR_VAULT => Error::Vault(format!("the {what} callback knows no vault {id}").into()),
         _ => vault_failed(format!("{what} of the vault {id}"), identity, "open", id.into(), failed),
     }
 }

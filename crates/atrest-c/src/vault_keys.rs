@@ -21,8 +21,8 @@ use crate::failure::{CallbackFailed, Failure, Result, run};
 use crate::status::{ATREST_ERR_UNSUPPORTED, atrest_status};
 use crate::structs::SizedStruct;
 use crate::vault::{
-    ATREST_KEY_URL_SIZE, Vault, atrest_key_version, atrest_unlock, atrest_vault, kdf_cost, put_url, tell_version,
-    with_unlock,
+    ATREST_KEY_URL_SIZE, Vault, atrest_key_version, atrest_unlock, atrest_vault, check_name, kdf_cost, put_url,
+    tell_version, with_unlock,
 };
 
 /// `enabled` is to be changed.
@@ -98,21 +98,12 @@ pub struct atrest_deleted_key {
     pub retained_until: u64,
 }
 
-/// As atrest_vault_create_file, with options. `options` may be NULL.
-///
-/// Errors: ATREST_ERR_INVALID_OPTION and ATREST_ERR_INVALID_NAME for an option; those of atrest_vault_create_file.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn atrest_vault_create_file_with(
-    path: *const c_char,
-    unlock: *const atrest_unlock,
-    options: *const atrest_vault_options,
-    out: *mut *mut atrest_vault,
-) -> atrest_status {
-    run(|| {
-        let (path, unlock, out) = (path!(path), structure!(unlock), out!(out));
-        let mut made = VaultOptions::new().kdf_cost(kdf_cost(&unlock));
-        if !options.is_null() {
-            let options = structure!(options);
+/// The options of a new vault, whose texts live as long as the call.
+macro_rules! vault_options {
+    ($unlock:expr, $options:expr) => {{
+        let mut made = VaultOptions::new().kdf_cost(kdf_cost($unlock));
+        if !$options.is_null() {
+            let options = structure!($options);
             if !options.id.is_null() {
                 made = made.id(text!(options.id));
             }
@@ -129,7 +120,45 @@ pub unsafe extern "C" fn atrest_vault_create_file_with(
                 .purge_protection(flag("options.purge_protection", options.purge_protection)?)
                 .refuse_expired(flag("options.refuse_expired", options.refuse_expired)?);
         }
-        let vault = with_unlock(&unlock, |unlock| FileVault::create_with(path, unlock, &made))?;
+        made
+    }};
+}
+
+/// As atrest_vault_create_file, with options. `options` may be NULL.
+///
+/// Errors: ATREST_ERR_INVALID_OPTION and ATREST_ERR_INVALID_NAME for an option; those of atrest_vault_create_file.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn atrest_vault_create_file_with(
+    path: *const c_char,
+    unlock: *const atrest_unlock,
+    options: *const atrest_vault_options,
+    out: *mut *mut atrest_vault,
+) -> atrest_status {
+    run(|| {
+        let (path, unlock, out) = (path!(path), structure!(unlock), out!(out));
+        let options = vault_options!(&unlock, options);
+        let vault = with_unlock(&unlock, |unlock| FileVault::create_with(path, unlock, &options))?;
+        out.handle(Vault::owned(vault));
+        Ok(())
+    })
+}
+
+/// Opens the vault file at `path`, or makes one where there is none. Of many processes and threads that do this at once, one
+/// makes it and all get the same. `options` may be NULL; those of a vault that exists stay what they are.
+///
+/// Errors: those of atrest_vault_open_file and atrest_vault_create_file_with but ATREST_ERR_ALREADY_EXISTS, which remains for
+/// what is left of another vault beside `path`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn atrest_vault_open_or_create(
+    path: *const c_char,
+    unlock: *const atrest_unlock,
+    options: *const atrest_vault_options,
+    out: *mut *mut atrest_vault,
+) -> atrest_status {
+    run(|| {
+        let (path, unlock, out) = (path!(path), structure!(unlock), out!(out));
+        let options = vault_options!(&unlock, options);
+        let vault = with_unlock(&unlock, |unlock| FileVault::open_or_create(path, unlock, &options))?;
         out.handle(Vault::owned(vault));
         Ok(())
     })
@@ -149,6 +178,7 @@ pub unsafe extern "C" fn atrest_vault_create_key_of(
 ) -> atrest_status {
     run(|| {
         let (vault, key_name) = (handle!(vault).file()?, text!(key_name));
+        check_name(key_name)?;
         let kind = KeyKind::from_code(kind).ok_or_else(|| Failure::bad_enum("kind", kind))?;
         if kind != KeyKind::Aes256 {
             check_rsa()?;

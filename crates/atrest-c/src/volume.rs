@@ -35,7 +35,7 @@ pub struct atrest_volume;
 /// Errors: ATREST_ERR_DEVICE_NOT_BLANK; ATREST_ERR_DEVICE_TOO_SMALL; ATREST_ERR_INVALID_OPTION,
 /// ATREST_ERR_SECTOR_SIZE, ATREST_ERR_BAD_ENUM and ATREST_ERR_CONTEXT_LENGTH for options and passphrases out of bounds;
 /// ATREST_ERR_NO_ROOM where a keyslot doesn't fit in front of the data; ATREST_ERR_INVALID_NAME; ATREST_ERR_NO_SUCH_KEY;
-/// ATREST_ERR_IO for a key file; what the vault and the devices answer.
+/// ATREST_ERR_NOT_FOUND and ATREST_ERR_IO for a key file; what the vault and the devices answer.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn atrest_volume_format(
     device: *mut atrest_device,

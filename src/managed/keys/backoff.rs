@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use super::lease::{Now, wait};
 use crate::key::WrappedDek;
 use crate::managed::sync::lock;
-use crate::{Error, KeyVault, Result, Secret};
+use crate::{Error, KeyVault, Result, Secret, VaultFailure};
 
 /// Keeps calls from a vault that has just failed.
 #[derive(Default)]
@@ -16,7 +16,7 @@ pub(in crate::managed) struct Gate(Mutex<Failures>);
 struct Failures {
     count: u32,
     at: Now,
-    reason: String,
+    reason: Option<VaultFailure>,
 }
 
 impl Gate {
@@ -25,19 +25,19 @@ impl Gate {
     fn pass<T>(&self, now: Now, act: impl FnOnce() -> Result<T>) -> Result<T> {
         {
             let failed = lock(&self.0);
-            if is_shut(failed.count, failed.at, now) {
-                return Err(Error::Vault(failed.reason.clone()));
+            if let Some(reason) = failed.reason.as_ref().filter(|_| is_shut(failed.count, failed.at, now)) {
+                return Err(Error::Vault(reason.clone()));
             }
         }
         let done = act();
         let mut failed = lock(&self.0);
         let reason = match &done {
             Err(Error::Vault(reason)) => Some(reason.clone()),
-            Err(e) if is_outage(e) => Some(e.to_string()),
+            Err(e) if is_outage(e) => Some(format!("{e:#}").into()),
             _ => None,
         };
         *failed = match reason {
-            Some(reason) => Failures { count: failed.count.saturating_add(1), at: now, reason },
+            Some(_) => Failures { count: failed.count.saturating_add(1), at: now, reason },
             None => Failures::default(),
         };
         done
@@ -54,8 +54,10 @@ fn is_outage(error: &Error) -> bool {
     matches!(
         error,
         Error::Vault(_)
+            | Error::NotAVault { .. }
             | Error::DamagedVault(_)
-            | Error::WrongPassphrase
+            | Error::WrongVaultPassphrase
+            | Error::NotFound { .. }
             | Error::Io { .. }
             | Error::Busy { .. }
             | Error::Random

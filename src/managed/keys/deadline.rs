@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::key::{KeyDescription, KeyId, WrappedDek};
 use crate::managed::sync::lock;
-use crate::{Error, KeyVault, Result, Secret};
+use crate::{Error, KeyVault, Result, Secret, VaultFailure};
 
 /// How many calls of one vault may hang at once. Beyond that it isn't asked: each is a thread.
 const MOST_HANGING: usize = 16;
@@ -40,7 +40,7 @@ impl Deadline {
     ) -> Result<T> {
         let hanging = lock(&self.hanging).get(vault).copied().unwrap_or(0);
         if hanging >= MOST_HANGING {
-            return Err(Error::Vault(format!("{vault} is not asked while {hanging} calls of it hang")));
+            return Err(Error::Vault(format!("{vault} is not asked while {hanging} calls of it hang").into()));
         }
         let call = Arc::new((Mutex::new(Call::Running), Condvar::new()));
         let (shared, deadline, id) = (call.clone(), self.clone(), vault.to_owned());
@@ -54,7 +54,8 @@ impl Deadline {
             }
             changed.notify_one();
         };
-        let no_thread = |e| Error::Vault(format!("there is no thread in which to ask {vault}: {e}"));
+        let no_thread =
+            |e| Error::Vault(VaultFailure::new(format!("there is no thread in which to ask {vault}")).caused_by(e));
         thread::Builder::new().name("atrest-vault".into()).spawn(work).map_err(no_thread)?;
 
         let (state, changed) = &*call;
@@ -70,7 +71,7 @@ impl Deadline {
             }
             Call::Running | Call::Abandoned => {
                 *lock(&self.hanging).entry(vault.to_owned()).or_default() += 1;
-                Err(Error::Vault(format!("{vault} did not answer within {:?}", self.after)))
+                Err(Error::Vault(format!("{vault} did not answer within {:?}", self.after).into()))
             }
         }
     }

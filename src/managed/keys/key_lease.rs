@@ -107,7 +107,7 @@ impl KeyLease {
 
     /// The vault has refused the key, though nobody asked for the lease.
     pub(in crate::managed) fn refused(&self, error: Error, now: Now) -> String {
-        let reason = error.to_string();
+        let reason = format!("{error:#}");
         let _ = self.note(Err(error), now);
         reason
     }
@@ -147,7 +147,7 @@ impl KeyLease {
                 Answer::Valid
             }
             Err(e) => {
-                state.reason = e.to_string();
+                state.reason = format!("{e:#}");
                 if e.is_revocation() { Answer::Revoked } else { Answer::Outage }
             }
         };

@@ -47,7 +47,7 @@ impl Engine {
             Ok(Err(DatabaseError::RepairAborted)) => {
                 Err(damaged("a page of its last change does not match its checksum"))
             }
-            Ok(Err(e)) => Err(damaged(&e.to_string())),
+            Ok(Err(e)) => Err(damaged(&format!("{e:#}"))),
             Err(_) => Err(damaged("its pages contradict each other")),
         }
     }

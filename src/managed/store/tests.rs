@@ -228,7 +228,7 @@ fn a_record_that_was_changed_or_lost_is_told_by_name() {
         change(&transaction);
         transaction.commit().unwrap();
         drop(database);
-        let told = Store::open(&path).err().map(|e| e.to_string()).unwrap_or_default();
+        let told = Store::open(&path).err().map(|e| format!("{e:#}")).unwrap_or_default();
         assert!(told.contains(text) && told.contains("backup"), "{text}: {told:?}");
         let check = check_file(&path).unwrap();
         assert!(check.defects.iter().any(|defect| defect.contains(text)), "{text}: {check:?}");
@@ -243,11 +243,12 @@ fn a_store_is_its_owners_only_and_a_file() {
     let path = folder.path().join("store");
     drop(Store::open(&path).unwrap());
     assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-    let told = Store::open(folder.path()).err().unwrap().to_string();
+    let told = Store::open(folder.path()).err().unwrap();
+    let told = format!("{told:#}");
     assert!(told.contains("it is a folder, not a file"), "{told}");
     let fifo = folder.path().join("fifo");
     assert!(std::process::Command::new("mkfifo").arg(&fifo).status().unwrap().success());
-    let told = Store::open(&fifo).err().unwrap().to_string();
+    let told = format!("{:#}", Store::open(&fifo).err().unwrap());
     assert!(told.contains("it is a pipe (FIFO), not a file"), "{told}");
 }
 

@@ -204,7 +204,9 @@ impl Appending<'_> {
         let mut chain = self.chain.clone();
         let line = chain.make(&self.writer.key, entry).ok_or_else(|| {
             let path = self.writer.path.display();
-            Error::Vault(format!("its audit log {path} has used up its numbers; make a new vault and re-wrap under it"))
+            Error::Vault(
+                format!("its audit log {path} has used up its numbers; make a new vault and re-wrap under it").into(),
+            )
         })?;
         let written = self.write(&line, sync);
         // What was written of a line that found no room is taken back: nothing was answered for it.

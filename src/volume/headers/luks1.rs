@@ -53,6 +53,10 @@ pub(super) fn create(new: &NewHeader<'_>) -> Result<Luks1Store> {
     if !(new.label.is_empty() && new.subsystem.is_empty()) {
         return bad("LUKS1 has no labels");
     }
+    // The header and the areas of its 8 keyslots take more than 1 MiB.
+    if !new.detached && new.data_offset.is_some_and(|offset| offset < 2 << 20) {
+        return bad("the data offset must be a multiple of 1 MiB from 2 to 128 MiB with a header of LUKS1");
+    }
     let payload = new.data_offset.map(|offset| u32::try_from(offset / SECTOR as u64)).transpose();
     let payload = payload.map_err(|_| Error::InvalidOption("the data of LUKS1 begins below 2 TiB".into()))?;
     let hash = HashAlgorithm::Sha256;

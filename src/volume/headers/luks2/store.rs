@@ -44,6 +44,10 @@ impl Luks2Store {
     pub(in crate::volume::headers) fn load(device: &dyn BlockDevice) -> Result<Self> {
         let size = device.size().map_err(|e| Error::io("asking the device for its size", e))?;
         if size < 2 * HEADER_SIZES[0] {
+            let looking = |e| Error::io("looking at what the device holds", e);
+            if !begins_a_header(device, size).map_err(looking)? {
+                return Err(Error::NotLuks { found: signature::describe(device).map_err(looking)? });
+            }
             return Err(Error::DeviceTooSmall { needed: 2 * HEADER_SIZES[0], size });
         }
         let primary = read_copy(device, size, Position::Primary, 0, None)?;
@@ -270,6 +274,14 @@ impl core::fmt::Display for Bad {
             Bad::Defect(what) => f.write_str(what),
         }
     }
+}
+
+/// Whether a device that is too short for a header begins as one does, or might.
+fn begins_a_header(device: &dyn BlockDevice, size: u64) -> std::io::Result<bool> {
+    let mut start = vec![0; size.min(BINARY_HEADER as u64) as usize];
+    device.read_at(0, &mut start)?;
+    // Of fewer bytes than the magic has, nobody can tell.
+    Ok(start.len() < 6 || BinaryHeader::has_magic(&start, Position::Primary))
 }
 
 /// Reads one copy, whose metadata is that of the `other` as a rule. The outer error is the device's, the inner one says what
