@@ -13,10 +13,10 @@ use std::time::{Duration, Instant};
 
 use atrest::key::{KeyDescription, KeyId, KeyKind, WrapAlgorithm, WrappedDek, wrap};
 use atrest::managed::{
-    DiskBackend, DiskService, LeasePolicy, NewDisk, NewSet, ResourceKind, RotationProgress, ServiceOptions,
-    VaultDescription, VaultDirectory,
+    DiskBackend, DiskService, NewDisk, NewSet, ResourceKind, RotationProgress, ServiceOptions, VaultDescription,
+    VaultDirectory,
 };
-use atrest::{BlockDevice, EncryptionType, Error, KeyVault, Result, Secret, SystemClock};
+use atrest::{BlockDevice, EncryptionType, Error, KeyVault, Result, Secret};
 
 const VAULT: &str = "https://contoso.vault.example";
 const CALL: Duration = Duration::from_millis(1);
@@ -187,8 +187,8 @@ impl VaultDirectory for Customer {
     }
 
     fn describe(&self, _: &str) -> Result<VaultDescription> {
-        let (region, tenant) = ("north".into(), "contoso".into());
-        Ok(VaultDescription { region, tenant, soft_delete: true, purge_protection: true })
+        let (region, tenant) = ("north", "contoso");
+        Ok(VaultDescription::new(region, tenant).soft_delete(true).purge_protection(true))
     }
 }
 
@@ -200,17 +200,14 @@ struct Fleet {
 
 impl Fleet {
     fn service(&self) -> Result<DiskService> {
-        let options = ServiceOptions {
-            backend: self.devices.clone(),
-            vaults: Arc::new(Customer(self.customer.clone())),
-            platform: Arc::new(Vault::new("platform", Duration::ZERO)),
-            platform_key: "disks".into(),
-            clock: Arc::new(SystemClock),
-            lease: LeasePolicy::default(),
-            parallel: 16,
-            rotation_interval: Duration::from_secs(900),
-            require_locked_memory: false,
-        };
+        let options = ServiceOptions::new(
+            self.devices.clone(),
+            Arc::new(Customer(self.customer.clone())),
+            Arc::new(Vault::new("platform", Duration::ZERO)),
+            "disks",
+        )
+        .parallel(16)
+        .rotation_interval(Duration::from_secs(900));
         DiskService::open(&self.store, options)
     }
 
@@ -260,21 +257,28 @@ fn main() -> Result<()> {
 
 fn measure(fleet: &Fleet, disks: usize, open: usize) -> Result<()> {
     let service = fleet.service()?;
-    service.create_set(&NewSet {
-        name: "set".into(),
-        region: "north".into(),
-        subscription: "one".into(),
-        tenant: "contoso".into(),
-        encryption_type: EncryptionType::CustomerKey,
-        key: KeyId::new(VAULT, "disks", "1")?,
-        auto_rotation: true,
-    })?;
+    service.create_set(
+        &NewSet::new("set", KeyId::new(VAULT, "disks", "1")?)
+            .region("north")
+            .subscription("one")
+            .tenant("contoso")
+            .encryption_type(EncryptionType::CustomerKey)
+            .auto_rotation(true),
+    )?;
     println!("one set, {disks} disks, store at {}", fleet.store.display());
     let began = Instant::now();
     each(16, disks, |n| {
-        let (name, region, subscription) = (name(n), "north".into(), "one".into());
-        let set = Some("set".into());
-        service.create_disk(&NewDisk { name, region, subscription, size: PAGE, sector_size: 4096, set }).map(drop)
+        let (name, region, subscription) = (name(n), "north", "one");
+        let set = Some("set");
+        service
+            .create_disk(
+                &NewDisk::new(name, PAGE)
+                    .region(region)
+                    .subscription(subscription)
+                    .sector_size(4096)
+                    .encryption_set(set),
+            )
+            .map(drop)
     })?;
     fleet.told("made, 16 threads", disks, began);
     let megabytes = |bytes: u64| bytes >> 20;

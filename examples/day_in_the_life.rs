@@ -10,8 +10,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use atrest::managed::{
-    CapabilityTable, DiskFolder, DiskService, FileVaults, LeasePolicy, NewCopy, NewDisk, NewSet, NewSnapshot,
-    ResourceName, ServiceOptions,
+    CapabilityTable, DiskFolder, DiskService, FileVaults, NewCopy, NewDisk, NewSet, NewSnapshot, ResourceName,
+    ServiceOptions,
 };
 use atrest::vault::{FileVault, KeyOperation, Unlock, VaultOptions, VersionChange};
 use atrest::{EncryptionType, ManualClock};
@@ -52,46 +52,38 @@ fn day() -> Result<()> {
     std::fs::create_dir(folder.path().join("disks"))?;
     let service = DiskService::open(
         folder.path().join("fleet.redb"),
-        ServiceOptions {
-            backend: Arc::new(DiskFolder::new(folder.path().join("disks"))),
-            vaults: Arc::new(vaults),
-            platform: Arc::new(platform),
-            platform_key: "floor".into(),
-            clock: clock.clone(),
-            lease: LeasePolicy::default(),
-            parallel: 4,
-            rotation_interval: Duration::from_secs(900),
-            require_locked_memory: false,
-        },
+        ServiceOptions::new(
+            Arc::new(DiskFolder::new(folder.path().join("disks"))),
+            Arc::new(vaults),
+            Arc::new(platform),
+            "floor",
+        )
+        .clock(clock.clone())
+        .parallel(4)
+        .rotation_interval(Duration::from_secs(900)),
     )?;
 
     step("08:10", "Two sets under Contoso's key; its vault grants their identities access")?;
     for (name, encryption_type) in
         [("single", EncryptionType::CustomerKey), ("double", EncryptionType::PlatformAndCustomerKeys)]
     {
-        let set = service.create_set(&NewSet {
-            name: name.into(),
-            region: REGION.into(),
-            subscription: COMPANY.into(),
-            tenant: COMPANY.into(),
-            encryption_type,
-            key: first.clone(),
-            auto_rotation: true,
-        })?;
+        let set = service.create_set(
+            &NewSet::new(name, first.clone())
+                .region(REGION)
+                .subscription(COMPANY)
+                .tenant(COMPANY)
+                .encryption_type(encryption_type)
+                .auto_rotation(true),
+        )?;
         contoso.grant(&set.identity, &[KeyOperation::Get, KeyOperation::WrapKey, KeyOperation::UnwrapKey])?;
         say(&format!("{name}: {}", set.identity))?;
     }
 
     step("08:20", "Three disks: under the platform's key, under Contoso's, under both")?;
     for (name, set) in [("plain", None), ("db", Some("single")), ("vip", Some("double"))] {
-        let disk = service.create_disk(&NewDisk {
-            name: name.into(),
-            region: REGION.into(),
-            subscription: COMPANY.into(),
-            size: 4 << 20,
-            sector_size: 4096,
-            set: set.map(String::from),
-        })?;
+        let disk = service.create_disk(
+            &NewDisk::new(name, 4 << 20).region(REGION).subscription(COMPANY).sector_size(4096).encryption_set(set),
+        )?;
         service.open_disk(name)?.write_at(0, &page(name))?;
         say(&format!("{name}: {}", disk.encryption_type.name()))?;
     }
@@ -138,8 +130,12 @@ fn day() -> Result<()> {
     say(&refused.to_string())?;
     let copies = [("db-copy", ResourceName::disk("db")), ("db-morning", ResourceName::snapshot("db-1"))];
     for (name, source) in copies {
-        let (name, region, subscription) = (name.into(), REGION.into(), COMPANY.into());
-        let copy = service.create_disk_from(&source, &NewCopy { name, region, subscription, set: None }, &|_| {})?;
+        let (name, region, subscription) = (name, REGION, COMPANY);
+        let copy = service.create_disk_from(
+            &source,
+            &NewCopy::new(name).region(region).subscription(subscription),
+            &|_| {},
+        )?;
         assert_eq!(read(&service, &copy.name, 0)?, page("db"));
         say(&format!("{} from {source}: {}", copy.name, copy.encryption_type.name()))?;
     }
@@ -180,7 +176,7 @@ fn make_vault(folder: &Path, name: &str, clock: &Arc<ManualClock>) -> Result<Fil
 }
 
 fn snapshot(service: &DiskService, name: &str, incremental: bool) -> Result<()> {
-    let new = NewSnapshot { name: name.into(), disk: "db".into(), incremental, set: None };
+    let new = NewSnapshot::new(name, "db").incremental(incremental);
     let made = service.create_snapshot(&new, &|_| {})?;
     say(&format!(
         "{name}: {}, under a key of its own",

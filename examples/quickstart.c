@@ -1,8 +1,7 @@
 #include <atrest.h>
 #include <stdio.h>
-#include <stdlib.h>
 
-#define CHECK(call) if ((call) != ATREST_OK) { fprintf(stderr, "%s\n", atrest_last_error_message()); exit(1); }
+#define CHECK(call) if ((call) != ATREST_OK) { fprintf(stderr, "%s\n", atrest_last_error_message()); return 1; }
 
 int main(void)
 {
@@ -24,4 +23,5 @@ int main(void)
     CHECK(atrest_volume_write_at(volume, 0, sector, sizeof sector));
     CHECK(atrest_volume_read_at(volume, 0, sector, sizeof sector));
     puts(sector);
+    atrest_volume_free(volume), atrest_device_free(device), atrest_vault_free(vault);
 }

@@ -2330,8 +2330,7 @@ void atrest_disk_backend_free(atrest_disk_backend *backend);
 // It holds its key for a lease: when the key is disabled, deleted or expired, or access to it revoked, I/O fails with
 // ATREST_ERR_DISK_SUSPENDED, the DEK is wiped, and all works again once access is back.
 //
-// What must not be is refused with ATREST_ERR_NOT_ALLOWED. The message says what to do instead, and ends with the number
-// of the rule: "... (rule 46)".
+// What the rules of managed disks forbid is refused with ATREST_ERR_NOT_ALLOWED. The message says what to do instead.
 //
 // The service does nothing by itself: call atrest_disk_service_maintain about once a minute, and
 // atrest_disk_service_auto_rotate every few minutes, each from a thread of its own.
@@ -2539,12 +2538,12 @@ atrest_status atrest_disk_service_describe_set_json(const atrest_disk_service *s
 
 // Calls `each` with the name of every set, in order. `each` returns ATREST_OK to go on; anything else ends the list with
 // ATREST_ERR_CALLBACK_FAILED.
-atrest_status atrest_disk_service_list_sets(const atrest_disk_service *service, atrest_status (*each)(void *user,
+atrest_status atrest_disk_service_encryption_sets(const atrest_disk_service *service, atrest_status (*each)(void *user,
     const char *set), void *user);
 
 // Calls `each` with the kind (ATREST_RESOURCE_*) and name of everything that is in a set, in order. `each` returns
 // ATREST_OK to go on; anything else ends the list with ATREST_ERR_CALLBACK_FAILED.
-atrest_status atrest_disk_service_list_members(const atrest_disk_service *service, const char *set,
+atrest_status atrest_disk_service_members(const atrest_disk_service *service, const char *set,
     atrest_status (*each)(void *user, uint32_t kind, const char *name), void *user);
 
 // Puts every disk, snapshot and image of a set under the latest version of its key. A rotation that was stopped, or killed,
@@ -2566,7 +2565,7 @@ atrest_status atrest_disk_service_rotate_set(const atrest_disk_service *service,
 //
 // Errors: those of atrest_disk_service_rotate_set; ATREST_ERR_INVALID_NAME for a text that is no URL of a version;
 // ATREST_ERR_NOT_ALLOWED for a vault in another region or tenant, or without soft delete and purge protection.
-atrest_status atrest_disk_service_set_key(const atrest_disk_service *service, const char *set, const char *key_url,
+atrest_status atrest_disk_service_change_key(const atrest_disk_service *service, const char *set, const char *key_url,
     atrest_progress progress, void *user, uint64_t *rewrapped);
 
 // Puts all that is under a key of the platform under the latest version of that key: disks, snapshots and images that are in

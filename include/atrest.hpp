@@ -2487,14 +2487,14 @@ public:
         return detail::text_of(
             [&](auto... out) { return atrest_disk_service_describe_set_json(get(), set.get(), out...); });
     }
-    [[nodiscard]] result<std::vector<std::string>> list_sets() const {
-        return detail::texts_of([&](auto... visit) { return atrest_disk_service_list_sets(get(), visit...); });
+    [[nodiscard]] result<std::vector<std::string>> encryption_sets() const {
+        return detail::texts_of([&](auto... visit) { return atrest_disk_service_encryption_sets(get(), visit...); });
     }
     // Calls `each` with the resource and the name, a const char *, of what is in a set.
-    template <class F> result<void> list_members(text set, F &&each) const {
+    template <class F> result<void> members(text set, F &&each) const {
         auto one = [&](std::uint32_t kind, const char *name) { return each(static_cast<resource>(kind), name); };
         return detail::each<std::uint32_t, const char *>(
-            one, [&](auto... visit) { return atrest_disk_service_list_members(get(), set.get(), visit...); });
+            one, [&](auto... visit) { return atrest_disk_service_members(get(), set.get(), visit...); });
     }
     // These three return how many disks, snapshots and images were put under the key.
     result<std::uint64_t> rotate_platform(const progress &told = {}) const {
@@ -2505,9 +2505,9 @@ public:
         return detail::rewrapped(
             told, [&](auto... out) { return atrest_disk_service_rotate_set(get(), set.get(), out...); });
     }
-    result<std::uint64_t> set_key(text set, text key_url, const progress &told = {}) const {
+    result<std::uint64_t> change_key(text set, text key_url, const progress &told = {}) const {
         return detail::rewrapped(
-            told, [&](auto... out) { return atrest_disk_service_set_key(get(), set.get(), key_url.get(), out...); });
+            told, [&](auto... out) { return atrest_disk_service_change_key(get(), set.get(), key_url.get(), out...); });
     }
     result<void> clear_rotation_error(text set) const {
         return detail::done(atrest_disk_service_clear_rotation_error(get(), set.get()));

@@ -3,9 +3,14 @@
 //! A variant is a thing that a caller can act upon, so that each has a C status of its own. The text of an error says
 //! what was wrong and what to do next, and nothing about a secret but its name.
 
+#[cfg(feature = "managed")]
+mod rule;
 mod text;
 #[cfg(feature = "std")]
 mod vault_failure;
+
+#[cfg(feature = "managed")]
+pub use rule::Rule;
 
 #[cfg(feature = "std")]
 use std::string::String;
@@ -268,8 +273,8 @@ pub enum Error {
     /// Something that the rules of managed disks forbid.
     #[cfg(feature = "managed")]
     NotAllowed {
-        /// The number of the rule in `docs/behaviours.md`.
-        rule: &'static str,
+        /// Which rule forbids it.
+        rule: Rule,
         /// What is forbidden, and what to do instead.
         text: String,
     },

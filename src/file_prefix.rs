@@ -100,7 +100,7 @@ impl FilePrefix {
     /// As [`create`](Self::create), for a file of sectors under AES-256-XTS.
     ///
     /// # Errors
-    /// As [`create`](Self::create); [`Error::SectorSize`], as [`SectorCipher::with_unit`].
+    /// As [`create`](Self::create); [`Error::SectorSize`], as [`SectorCipher::new`].
     pub fn create_sectors(
         vault: &dyn KeyVault,
         key: &str,
@@ -177,7 +177,7 @@ impl FilePrefix {
     /// numbered is for the engine to know.
     ///
     /// # Errors
-    /// [`Error::UnsupportedAlgorithm`] when a stream follows; [`Error::SectorSize`], as [`SectorCipher::with_unit`];
+    /// [`Error::UnsupportedAlgorithm`] when a stream follows; [`Error::SectorSize`], as [`SectorCipher::new`];
     /// otherwise as [`open`](Self::open).
     pub fn open_sectors(
         &self,

@@ -65,6 +65,9 @@ mod guides {
     mod migrate {}
     #[doc = include_str!("../docs/kms.md")]
     mod kms {}
+    #[cfg(feature = "managed")]
+    #[doc = include_str!("../docs/managed.md")]
+    mod managed {}
     #[doc = include_str!("../docs/integrate/async.md")]
     mod async_code {}
     #[doc = include_str!("../docs/integrate/block.md")]

@@ -21,9 +21,9 @@ const VARIABLE: &str = "ATREST_STORE_DAMAGE";
 /// All that a service tells of what it has.
 fn told(service: &DiskService) -> Result<String> {
     let mut told = String::new();
-    for set in service.set_names()? {
+    for set in service.encryption_sets()? {
         let members = service.members(&set)?;
-        writeln!(told, "{} {members:?}", service.set(&set)?.to_json()).unwrap();
+        writeln!(told, "{} {members:?}", service.encryption_set(&set)?.to_json()).unwrap();
     }
     for kind in [ResourceKind::Disk, ResourceKind::Snapshot, ResourceKind::Image] {
         for name in service.names(kind)? {
@@ -152,7 +152,7 @@ fn judge(world: &World, path: &Path, bytes: &[u8], truth: &str) -> std::result::
     }
     drop(service);
     let again = world.try_service().map_err(|e| format!("opened once only: {e:?}"))?;
-    again.set("new").map_err(|e| format!("a change is lost: {e:?}"))?;
+    again.encryption_set("new").map_err(|e| format!("a change is lost: {e:?}"))?;
     Ok(false)
 }
 

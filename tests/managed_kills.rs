@@ -17,9 +17,7 @@ use std::time::{Duration, Instant};
 
 use atrest::EncryptionType::{CustomerKey, PlatformAndCustomerKeys};
 use atrest::ManualClock;
-use atrest::managed::{
-    DiskFolder, DiskService, LeasePolicy, NewCopy, NewDisk, NewSnapshot, ResourceKind, ResourceName, ServiceOptions,
-};
+use atrest::managed::{DiskFolder, DiskService, NewCopy, NewSnapshot, ResourceKind, ResourceName, ServiceOptions};
 use common::vaults::MemoryVault;
 use common::world::{T, VAULT, World, new_disk, new_set, quiet};
 
@@ -31,20 +29,18 @@ fn open(folder: &Path, versions: u64) -> (World, DiskService) {
     let world = World::new();
     let customer = world.customer(VAULT);
     (1..versions).for_each(|_| drop(customer.rotate()));
-    let options = ServiceOptions {
-        backend: Arc::new(DiskFolder::new(folder.join("disks"))),
-        vaults: world.vaults.clone(),
-        platform: Arc::new(MemoryVault::new("platform")),
-        platform_key: "disks".into(),
-        clock: Arc::new(ManualClock::new(T)),
-        lease: LeasePolicy::default(),
-        parallel: 3,
-        rotation_interval: Duration::from_secs(900),
-        require_locked_memory: false,
-    };
+    let options = ServiceOptions::new(
+        Arc::new(DiskFolder::new(folder.join("disks"))),
+        world.vaults.clone(),
+        Arc::new(MemoryVault::new("platform")),
+        "disks",
+    )
+    .clock(Arc::new(ManualClock::new(T)))
+    .parallel(3)
+    .rotation_interval(Duration::from_secs(900));
     let service = DiskService::open(folder.join("store"), options).unwrap();
-    for set in service.set_names().unwrap() {
-        customer.granted.lock().unwrap().push(service.set(&set).unwrap().identity);
+    for set in service.encryption_sets().unwrap() {
+        customer.granted.lock().unwrap().push(service.encryption_set(&set).unwrap().identity);
     }
     (world, service)
 }
@@ -121,7 +117,7 @@ fn do_step(world: &World, service: &DiskService, step: &[String]) {
     match words[..] {
         ["create", n, set] => {
             let set = Some(set).filter(|set| *set != "-");
-            let new = NewDisk { size: SIZE, ..new_disk(&disk(n).name, set) };
+            let new = new_disk(&disk(n).name, set).size(SIZE);
             service.create_disk(&new).map(drop)
         }
         ["write", n, stamp] => {
@@ -130,7 +126,7 @@ fn do_step(world: &World, service: &DiskService, step: &[String]) {
         }
         ["snapshot", n, of, incremental] => {
             let (name, disk, incremental) = (snapshot(n).name, disk(of).name, incremental == "i");
-            service.create_snapshot(&NewSnapshot { name, disk, incremental, set: None }, &|_| ()).map(drop)
+            service.create_snapshot(&NewSnapshot::new(name, disk).incremental(incremental), &|_| ()).map(drop)
         }
         ["delete", n] => service.delete(&disk(n)),
         ["drop", n] => service.delete(&snapshot(n)),
@@ -227,7 +223,7 @@ fn check(folder: &Path, service: &DiskService, state: &State, half_written: Opti
     assert_eq!(files.collect::<BTreeSet<_>>(), ids, "files of disks that nobody has, or that are missing");
     for (name, stamp) in &state.all {
         let mut bytes = vec![0; SIZE as usize];
-        let copy = NewCopy { name: "r".into(), region: "north".into(), subscription: "one".into(), set: None };
+        let copy = NewCopy::new("r").region("north").subscription("one");
         let from = if name.kind == ResourceKind::Disk { &name.name } else { "r" };
         if name.kind == ResourceKind::Snapshot {
             service.create_disk_from(name, &copy, &|_| ()).unwrap_or_else(|e| panic!("{name}: {e:?}"));
@@ -305,7 +301,7 @@ fn a_process_that_is_killed_again_and_again_loses_nothing_that_it_finished() {
         check(folder, &service, &state, None);
         for set in ["s", "t", "both"] {
             service.rotate_set(set, &quiet).unwrap();
-            assert!(service.set(set).unwrap().previous_keys.is_empty());
+            assert!(service.encryption_set(set).unwrap().previous_keys.is_empty());
         }
         drop((world, service));
         // The old versions are needed no more.

@@ -14,13 +14,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
-use atrest::managed::{
-    DiskFolder, DiskService, FileVaults, LeasePolicy, NewDisk, NewSet, OpenDisk, Resource, ServiceOptions,
-};
+use atrest::managed::{DiskFolder, DiskService, FileVaults, NewDisk, NewSet, OpenDisk, Resource, ServiceOptions};
 use atrest::vault::{FileVault, KeyOperation, Unlock, VaultOptions, VersionChange};
 use atrest::{
-    Credential, Dek, DekAlgorithm, EncryptionType, FileDevice, OpenOptions, SectorSize, SectorUnit, SystemClock,
-    Volume, hazmat,
+    Credential, Dek, DekAlgorithm, EncryptionType, FileDevice, OpenOptions, SectorSize, SectorUnit, Volume, hazmat,
 };
 use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -110,27 +107,25 @@ fn encrypt(place: &Place, image: Option<Image>) -> Result<()> {
 
     step(3, "A disk encryption set: it names the key, and the vault's owner grants its identity access")?;
     let service = open_service(place, &vault)?;
-    let set = service.create_set(&NewSet {
-        name: "example".into(),
-        region: "here".into(),
-        subscription: "example".into(),
-        tenant: "example".into(),
-        encryption_type: EncryptionType::CustomerKey,
-        key: first.clone(),
-        auto_rotation: true,
-    })?;
+    let set = service.create_set(
+        &NewSet::new("example", first.clone())
+            .region("here")
+            .subscription("example")
+            .tenant("example")
+            .encryption_type(EncryptionType::CustomerKey)
+            .auto_rotation(true),
+    )?;
     vault.grant(&set.identity, &[KeyOperation::Get, KeyOperation::WrapKey, KeyOperation::UnwrapKey])?;
     say(&format!("identity {}", set.identity))?;
 
     step(4, "A disk of the set; its data key (DEK) is new, and stored only as the vault wrapped it")?;
-    let disk = service.create_disk(&NewDisk {
-        name: "disk".into(),
-        region: "here".into(),
-        subscription: "example".into(),
-        size: size.next_multiple_of(SECTOR),
-        sector_size: SECTOR as u32,
-        set: Some("example".into()),
-    })?;
+    let disk = service.create_disk(
+        &NewDisk::new("disk", size.next_multiple_of(SECTOR))
+            .region("here")
+            .subscription("example")
+            .sector_size(SECTOR as u32)
+            .encryption_set("example"),
+    )?;
     let file = place.disks.join(format!("{}.disk", disk.id));
     say(&format!("disk     {}", place.shown(&file).display()))?;
     say(&format!("engine   {}", engine_speed()?))?;
@@ -157,7 +152,10 @@ fn encrypt(place: &Place, image: Option<Image>) -> Result<()> {
     vault.set_version(&first, VersionChange::new().enabled(false))?;
     let service = open_service(place, &vault)?;
     verify(&image, &service.open_disk("disk")?)?;
-    say(&format!("opened with version {} alone; every byte is right", service.set("example")?.active_key.version()))?;
+    say(&format!(
+        "opened with version {} alone; every byte is right",
+        service.encryption_set("example")?.active_key.version()
+    ))?;
     drop(service);
 
     step(9, "The disk is a LUKS2 volume: any Linux machine opens it without this library, given its DEK")?;
@@ -209,17 +207,14 @@ impl Place {
 fn open_service(place: &Place, vault: &FileVault) -> Result<DiskService> {
     let vaults = FileVaults::new();
     vaults.add(vault.clone())?;
-    let options = ServiceOptions {
-        backend: Arc::new(DiskFolder::new(&place.disks)),
-        vaults: Arc::new(vaults),
-        platform: Arc::new(vault.clone()),
-        platform_key: "disks".into(),
-        clock: Arc::new(SystemClock),
-        lease: LeasePolicy::default(),
-        parallel: 4,
-        rotation_interval: Duration::from_secs(900),
-        require_locked_memory: false,
-    };
+    let options = ServiceOptions::new(
+        Arc::new(DiskFolder::new(&place.disks)),
+        Arc::new(vaults),
+        Arc::new(vault.clone()),
+        "disks",
+    )
+    .parallel(4)
+    .rotation_interval(Duration::from_secs(900));
     Ok(DiskService::open(&place.store, options)?)
 }
 

@@ -3,8 +3,8 @@
 use std::sync::{Arc, LazyLock};
 
 use atrest::key::{HashAlgorithm, Kdf, KdfLimits};
-use atrest::volume::{LuksVersion, Priority};
 use atrest::volume::{Header, KeyslotOptions, ProtectorId};
+use atrest::volume::{LuksVersion, Priority};
 use atrest::{
     BlockDevice, Credential, Dek, Error, FormatOptions, MemoryDevice, OpenOptions, Protector, Volume, hazmat,
 };

@@ -93,9 +93,9 @@ fn seeds() -> Vec<Vec<u8>> {
 /// All that a service tells of what it has.
 fn told(service: &DiskService) -> Result<String> {
     let mut told = String::new();
-    for set in service.set_names()? {
+    for set in service.encryption_sets()? {
         let members = service.members(&set)?;
-        writeln!(told, "{} {members:?}", service.set(&set)?.to_json()).unwrap();
+        writeln!(told, "{} {members:?}", service.encryption_set(&set)?.to_json()).unwrap();
     }
     for kind in [ResourceKind::Disk, ResourceKind::Snapshot, ResourceKind::Image] {
         for name in service.names(kind)? {
@@ -163,7 +163,7 @@ fn damaged() -> bool {
     }
     drop(service);
     let again = FLEET.world.try_service().expect("it opens once more");
-    again.set("new").expect("a change stays");
+    again.encryption_set("new").expect("a change stays");
     true
 }
 

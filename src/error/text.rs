@@ -157,7 +157,7 @@ impl Error {
             #[cfg(feature = "managed")]
             Error::NoSuchResource(text) | Error::ResourceExists(text) => f.write_str(text),
             #[cfg(feature = "managed")]
-            Error::NotAllowed { rule, text } => write!(f, "{text} (rule {rule})"),
+            Error::NotAllowed { text, .. } => f.write_str(text),
             Error::NotLuks { found } => write!(
                 f,
                 "the device carries no LUKS header; it holds {found}. Check that it is the right device; if its header is \

@@ -15,6 +15,8 @@
 
 use super::aes_kw::{kw_unwrap, kw_wrap, kwp_unwrap, kwp_wrap};
 use super::self_test;
+#[cfg(doc)]
+use crate::Error;
 use crate::Result;
 use crate::approval::Approval;
 

@@ -82,6 +82,7 @@ pub trait VaultDirectory: Send + Sync {
 
 /// What a set demands of its vault.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct VaultDescription {
     /// Where it is.
     pub region: String,
@@ -91,4 +92,24 @@ pub struct VaultDescription {
     pub soft_delete: bool,
     /// Whether they can't be purged meanwhile.
     pub purge_protection: bool,
+}
+
+impl VaultDescription {
+    /// A vault in a region that trusts a tenant, without soft delete and purge protection.
+    pub fn new(region: impl Into<String>, tenant: impl Into<String>) -> Self {
+        let (region, tenant) = (region.into(), tenant.into());
+        VaultDescription { region, tenant, soft_delete: false, purge_protection: false }
+    }
+
+    /// Says whether deleted keys can be recovered for a while.
+    pub fn soft_delete(mut self, soft_delete: bool) -> Self {
+        self.soft_delete = soft_delete;
+        self
+    }
+
+    /// Says whether they can't be purged meanwhile.
+    pub fn purge_protection(mut self, purge_protection: bool) -> Self {
+        self.purge_protection = purge_protection;
+        self
+    }
 }

@@ -4,36 +4,98 @@ use super::copy::CopyProgress;
 use super::live::OpenDisk;
 use super::records::{MAX_SIZE, Resource, ResourceKind, ResourceName, check_name};
 use super::service::{DiskService, not_allowed};
+use crate::error::Rule;
 use crate::{EncryptionType, Error, Result};
 
-/// A disk that is to be made.
+/// A disk that is to be made: under the platform's key unless a set is named (9), with sectors of 512 bytes.
+///
+/// ```
+/// use atrest::managed::NewDisk;
+///
+/// let disk = NewDisk::new("db-17", 64 << 30).region("westeurope").subscription("one").encryption_set("customers");
+/// # let _ = disk;
+/// ```
 #[derive(Debug, Clone)]
 pub struct NewDisk {
-    /// A name that no other disk has.
-    pub name: String,
-    /// Where it is.
-    pub region: String,
-    /// Whose it is.
-    pub subscription: String,
-    /// The size of its data in bytes, a multiple of the sector size.
-    pub size: u64,
-    /// The sector size in bytes: 512 or 4096.
-    pub sector_size: u32,
-    /// The set whose key shall protect it; without one, the platform's key does (9).
-    pub set: Option<String>,
+    name: String,
+    region: String,
+    subscription: String,
+    size: u64,
+    sector_size: u32,
+    set: Option<String>,
 }
 
-/// A disk that is to be made as a copy.
+impl NewDisk {
+    /// A disk with a name that no other disk has, and the size of its data in bytes: a multiple of the sector size. It needs a
+    /// region and a subscription, too.
+    pub fn new(name: impl Into<String>, size: u64) -> Self {
+        let (name, region, subscription) = (name.into(), String::new(), String::new());
+        NewDisk { name, region, subscription, size, sector_size: 512, set: None }
+    }
+
+    /// Where it is.
+    pub fn region(mut self, region: impl Into<String>) -> Self {
+        self.region = region.into();
+        self
+    }
+
+    /// Whose it is.
+    pub fn subscription(mut self, subscription: impl Into<String>) -> Self {
+        self.subscription = subscription.into();
+        self
+    }
+
+    /// The size of its data in bytes, in place of that given before.
+    pub fn size(mut self, size: u64) -> Self {
+        self.size = size;
+        self
+    }
+
+    /// The sector size in bytes: 512 or 4096.
+    pub fn sector_size(mut self, bytes: u32) -> Self {
+        self.sector_size = bytes;
+        self
+    }
+
+    /// The set whose key shall protect it; `None` for the platform's key.
+    pub fn encryption_set<'a>(mut self, set: impl Into<Option<&'a str>>) -> Self {
+        self.set = set.into().map(String::from);
+        self
+    }
+}
+
+/// A disk that is to be made as a copy: under the platform's key unless a set is named, whatever protects the source (46).
 #[derive(Debug, Clone)]
 pub struct NewCopy {
-    /// A name that no other disk has.
-    pub name: String,
+    name: String,
+    region: String,
+    subscription: String,
+    set: Option<String>,
+}
+
+impl NewCopy {
+    /// A copy with a name that no other disk has. It needs a region and a subscription, too.
+    pub fn new(name: impl Into<String>) -> Self {
+        NewCopy { name: name.into(), region: String::new(), subscription: String::new(), set: None }
+    }
+
     /// Where it is.
-    pub region: String,
+    pub fn region(mut self, region: impl Into<String>) -> Self {
+        self.region = region.into();
+        self
+    }
+
     /// Whose it is.
-    pub subscription: String,
-    /// The set whose key shall protect it; without one, the platform's key does, whatever protects the source (46).
-    pub set: Option<String>,
+    pub fn subscription(mut self, subscription: impl Into<String>) -> Self {
+        self.subscription = subscription.into();
+        self
+    }
+
+    /// The set whose key shall protect it; `None` for the platform's key.
+    pub fn encryption_set<'a>(mut self, set: impl Into<Option<&'a str>>) -> Self {
+        self.set = set.into().map(String::from);
+        self
+    }
 }
 
 impl DiskService {
@@ -148,7 +210,9 @@ impl DiskService {
     pub fn delete(&self, name: &ResourceName) -> Result<()> {
         let resource = self.inner.store.resource(name)?;
         match (resource.kind, resource.place()) {
-            (ResourceKind::Image, _) => not_allowed("49", "an image is removed as a whole; delete the image"),
+            (ResourceKind::Image, _) => {
+                not_allowed(Rule::ImageIsWhole, "an image is removed as a whole; delete the image")
+            }
             (_, Some((disk, _))) => self.inner.delete_increment(disk, name),
             _ => self.inner.remove(&[resource]),
         }
@@ -165,7 +229,7 @@ impl DiskService {
             if resource.set.is_some() {
                 let text = "a disk under a customer's key can't be encrypted in the guest; copy the data to a disk under the \
                             platform's key";
-                return not_allowed("52", text);
+                return not_allowed(Rule::EncryptedInGuest, text);
             }
             resource.guest_encrypted = true;
             tables.put_resource(&resource)
@@ -186,7 +250,7 @@ impl DiskService {
                     if resource.set.is_some() {
                         let text = "what is under a customer's key doesn't move between subscriptions; copy its data to a \
                                     new disk there";
-                        return not_allowed("47", text);
+                        return not_allowed(Rule::OneSubscription, text);
                     }
                     resource.subscription = subscription.into();
                     tables.put_resource(&resource)?;

@@ -5,9 +5,10 @@ use std::sync::{Arc, RwLock};
 
 use super::backend::{VaultDescription, VaultDirectory};
 use super::sync::{read, write};
+use crate::error::Rule;
 use crate::{Error, FileVault, KeyVault, Result};
 
-/// Customers' vaults that are files, by their ids, for [`ServiceOptions::vaults`](super::ServiceOptions::vaults).
+/// Customers' vaults that are files, by their ids, for [`ServiceOptions`](super::ServiceOptions).
 ///
 /// A set asks its vault under its own identity, so that the grants of the vault's owner decide what it may do, and the
 /// vault's log names it. Grants bind a service that keeps to this interface, not one that was broken into: a process that
@@ -102,8 +103,8 @@ impl VaultDirectory for FileVaults {
             let text = format!("the vault {id} was made without a {what}; make a new one, by VaultOptions::{what}");
             Error::NotAllowed { rule, text }
         };
-        let region = said.region.ok_or_else(|| unsaid("18", "region"))?;
-        let tenant = said.tenant.ok_or_else(|| unsaid("43", "tenant"))?;
+        let region = said.region.ok_or_else(|| unsaid(Rule::OneRegion, "region"))?;
+        let tenant = said.tenant.ok_or_else(|| unsaid(Rule::OneTenant, "tenant"))?;
         // A key of a vault file that is deleted can always be recovered, for 7 days at least. What can cut that short,
         // purging the key or destroying a version, is what purge protection is about.
         Ok(VaultDescription { region, tenant, soft_delete: true, purge_protection: said.purge_protection })

@@ -4,26 +4,43 @@ use super::copy::{CopyProgress, Target};
 use super::making::Made;
 use super::records::{Resource, ResourceKind, ResourceName, check_name};
 use super::service::{DiskService, not_allowed};
+use crate::error::Rule;
 use crate::{Error, Result};
 
-/// An image that is to be made.
+/// An image that is to be made: a copy of each of some disks in each of some regions.
 #[derive(Debug, Clone)]
 pub struct NewImage {
-    /// A name that no other image has.
-    pub name: String,
-    /// The names of the disks that it is made of.
-    pub disks: Vec<String>,
-    /// Where it shall be.
-    pub regions: Vec<ImageRegion>,
+    name: String,
+    disks: Vec<String>,
+    regions: Vec<ImageRegion>,
 }
 
-/// A region that an image shall be in.
+/// A region of an image, and its sets there, one or none for each disk.
 #[derive(Debug, Clone)]
-pub struct ImageRegion {
-    /// The region.
-    pub region: String,
-    /// For each disk of the image the set of that region whose key shall protect its copy; `None` for the platform's key.
-    pub sets: Vec<Option<String>>,
+struct ImageRegion {
+    region: String,
+    sets: Vec<Option<String>>,
+}
+
+impl NewImage {
+    /// An image with a name that no other has. It needs a disk and a region, at least.
+    pub fn new(name: impl Into<String>) -> Self {
+        NewImage { name: name.into(), disks: Vec::new(), regions: Vec::new() }
+    }
+
+    /// One more disk.
+    pub fn disk(mut self, name: impl Into<String>) -> Self {
+        self.disks.push(name.into());
+        self
+    }
+
+    /// One more region, with the set of that region for the copy of each disk, in the order of the disks; `None` for the
+    /// platform's key (49).
+    pub fn region<'a>(mut self, region: impl Into<String>, sets: impl IntoIterator<Item = Option<&'a str>>) -> Self {
+        let sets = sets.into_iter().map(|set| set.map(String::from)).collect();
+        self.regions.push(ImageRegion { region: region.into(), sets });
+        self
+    }
 }
 
 impl DiskService {
@@ -96,7 +113,7 @@ impl DiskService {
         }
         if new.regions.iter().any(|region| region.sets.len() != new.disks.len()) {
             return not_allowed(
-                "49",
+                Rule::ImageIsWhole,
                 "an image has one set, or none, for each region and each disk; name as many as it has disks",
             );
         }
@@ -107,7 +124,7 @@ impl DiskService {
                 if from.set.is_some() && set.is_none() {
                     let text =
                         "an image of a disk under a customer's key can't be under the platform's; name a set for it";
-                    return not_allowed("50", text);
+                    return not_allowed(Rule::ImageStaysUnderCustomerKey, text);
                 }
                 check_name(&region.region)?;
                 let name = ResourceName::image(&new.name, &region.region, number).name;

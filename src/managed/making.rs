@@ -5,6 +5,7 @@ use super::layers::{HEADER, Layers};
 use super::records::{EncryptionSet, Resource};
 use super::service::{Inner, no_set, not_allowed};
 use super::store::Tables;
+use crate::error::Rule;
 use crate::{EncryptionType, Result};
 
 /// A resource that was made and isn't in the store yet.
@@ -162,15 +163,18 @@ fn device_size(resource: &Resource) -> u64 {
 /// What may be in a set.
 pub(super) fn check_member(set: &EncryptionSet, resource: &Resource) -> Result<()> {
     if set.region != resource.region {
-        return not_allowed("18", "a resource and its set are in one region; use a set in the resource's");
+        return not_allowed(Rule::OneRegion, "a resource and its set are in one region; use a set in the resource's");
     }
     if set.subscription != resource.subscription {
-        return not_allowed("47", "a resource and its set are in one subscription; use a set of the resource's");
+        return not_allowed(
+            Rule::OneSubscription,
+            "a resource and its set are in one subscription; use a set of the resource's",
+        );
     }
     if resource.guest_encrypted {
         let text = "what was ever encrypted in the guest can't come under a customer's key; copy the decrypted files to a new \
                     disk";
-        return not_allowed("52", text);
+        return not_allowed(Rule::EncryptedInGuest, text);
     }
     Ok(())
 }

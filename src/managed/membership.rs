@@ -8,6 +8,7 @@ use super::making::check_member;
 use super::records::{EncryptionSet, Joining, Resource, ResourceKind, ResourceName};
 use super::service::{DiskService, Inner, not_allowed};
 use super::sync::write;
+use crate::error::Rule;
 use crate::key::KeyId;
 use crate::{EncryptionType, Error, Result};
 
@@ -31,13 +32,13 @@ impl DiskService {
             }
             if resource.kind == ResourceKind::Image {
                 return not_allowed(
-                    "50",
+                    Rule::ImageStaysUnderCustomerKey,
                     "an image under a customer's key doesn't go back; make a disk of it that isn't in a set",
                 );
             }
             let text = "what is under a customer's key can't go back under the platform's in place; copy all data to a new disk \
                         that isn't in a set";
-            return not_allowed("46", text);
+            return not_allowed(Rule::NoWayBack, text);
         };
         inner.change_group(name, |group, names| {
             for live in group {
@@ -59,7 +60,7 @@ fn check_join(set: &EncryptionSet, resource: &Resource) -> Result<()> {
     let double = EncryptionType::PlatformAndCustomerKeys;
     if (resource.encryption_type == double) != (set.encryption_type == double) {
         let text = "a second layer can't be added or taken away in place; copy the data to a new disk";
-        return not_allowed("60", text);
+        return not_allowed(Rule::LayersStay, text);
     }
     Ok(())
 }

@@ -46,12 +46,13 @@ mod service;
 mod sets;
 mod snapshots;
 
+pub use crate::error::Rule;
 pub use backend::{DiskBackend, DiskFolder, VaultDescription, VaultDirectory};
 pub use capabilities::{Built, Capability, CapabilityTable, EncryptionOption, Support};
 pub use copy::CopyProgress;
 pub use disks::{NewCopy, NewDisk};
 pub use file_vaults::FileVaults;
-pub use images::{ImageRegion, NewImage};
+pub use images::NewImage;
 pub use keys::{LeasePolicy, OutagePolicy};
 pub use live::OpenDisk;
 pub use platform::PlatformReport;

@@ -11,6 +11,7 @@ use super::parallel;
 use super::records::{EncryptionSet, Joining, ResourceName, RotationError};
 use super::service::{DiskService, Inner, no_set, not_allowed};
 use super::sync::{into_inner, lock, try_lock};
+use crate::error::Rule;
 use crate::key::KeyId;
 use crate::log::tell;
 use crate::{Error, KeyVault, Result};
@@ -77,7 +78,7 @@ impl DiskService {
     /// # Errors
     /// As [`rotate_set`](Self::rotate_set); [`Error::NotAllowed`] for a vault in another region or tenant, or without soft
     /// delete and purge protection.
-    pub fn set_key(&self, set: &str, key: &KeyId, progress: &(dyn Fn(RotationProgress) + Sync)) -> Result<Rotation> {
+    pub fn change_key(&self, set: &str, key: &KeyId, progress: &(dyn Fn(RotationProgress) + Sync)) -> Result<Rotation> {
         let rotating = self.inner.rotating.of(set);
         let _alone = lock(&rotating);
         let set = self.inner.rotatable(set)?;
@@ -162,7 +163,10 @@ impl Inner {
     fn rotatable(&self, name: &str) -> Result<EncryptionSet> {
         let set = self.store.set(name)?;
         if let Some(error) = &set.auto_key_rotation_error {
-            return not_allowed("32", &format!("a rotation failed ({}); clear its error first", error.code));
+            return not_allowed(
+                Rule::RotationFailed,
+                &format!("a rotation failed ({}); clear its error first", error.code),
+            );
         }
         Ok(set)
     }

@@ -10,30 +10,89 @@ use super::keys::{Access, LeasePolicy, Now, Vaults};
 use super::live::Registry;
 use super::store::Store;
 use super::sync::Named;
-use crate::{Clock, Error, KeyVault, Result, random};
+use crate::error::Rule;
+use crate::{Clock, Error, KeyVault, Result, SystemClock, random};
 
 /// What a service is set up with.
+///
+/// ```no_run
+/// use std::sync::Arc;
+///
+/// use atrest::managed::{DiskFolder, DiskService, FileVaults, ServiceOptions};
+/// # fn open(platform: atrest::FileVault) -> atrest::Result<()> {
+/// let backend = Arc::new(DiskFolder::new("/srv/disks"));
+/// let vaults = Arc::new(FileVaults::new());
+/// let options = ServiceOptions::new(backend, vaults, Arc::new(platform), "platform").parallel(16);
+/// let service = DiskService::open("/srv/fleet.redb", options)?;
+/// # Ok(())
+/// # }
+/// ```
 pub struct ServiceOptions {
-    /// Where disks lie.
-    pub backend: Arc<dyn DiskBackend>,
-    /// How the vaults of customers are reached.
-    pub vaults: Arc<dyn VaultDirectory>,
-    /// The vault of the platform's keys.
-    pub platform: Arc<dyn KeyVault>,
-    /// The name of the platform's key in it.
-    pub platform_key: String,
-    /// Where time comes from.
-    pub clock: Arc<dyn Clock>,
+    pub(super) backend: Arc<dyn DiskBackend>,
+    pub(super) vaults: Arc<dyn VaultDirectory>,
+    pub(super) platform: Arc<dyn KeyVault>,
+    pub(super) platform_key: String,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) lease: LeasePolicy,
+    pub(super) parallel: usize,
+    pub(super) rotation_interval: Duration,
+    pub(super) require_locked_memory: bool,
+}
+
+impl ServiceOptions {
+    /// Where disks lie, how the vaults of customers are reached, and the vault of the platform's keys with the name of the key
+    /// in it.
+    pub fn new(
+        backend: Arc<dyn DiskBackend>,
+        vaults: Arc<dyn VaultDirectory>,
+        platform: Arc<dyn KeyVault>,
+        platform_key: impl Into<String>,
+    ) -> Self {
+        ServiceOptions {
+            backend,
+            vaults,
+            platform,
+            platform_key: platform_key.into(),
+            clock: Arc::new(SystemClock),
+            lease: LeasePolicy::default(),
+            parallel: 8,
+            rotation_interval: Duration::from_secs(900),
+            require_locked_memory: false,
+        }
+    }
+
+    /// Where time comes from: the system, unless told otherwise.
+    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = clock;
+        self
+    }
+
     /// How leases run.
-    pub lease: LeasePolicy,
-    /// How many vault calls of one rotation, or of one round of [`maintain`](DiskService::maintain), are in flight at most.
-    pub parallel: usize,
-    /// How often [`auto_rotate`](DiskService::auto_rotate) looks for a newer version of a set's key; with the time that the
-    /// rotation takes it should stay below an hour (28).
-    pub rotation_interval: Duration,
-    /// Whether a disk is refused where the system doesn't let the memory of secrets be locked, so that they could be swapped
+    pub fn lease(mut self, lease: LeasePolicy) -> Self {
+        self.lease = lease;
+        self
+    }
+
+    /// How many vault calls of one rotation, or of one round of [`maintain`](DiskService::maintain), are in flight at most: 8
+    /// unless told otherwise.
+    pub fn parallel(mut self, parallel: usize) -> Self {
+        self.parallel = parallel;
+        self
+    }
+
+    /// How often [`auto_rotate`](DiskService::auto_rotate) looks for a newer version of a set's key: every quarter of an hour, unless
+    /// told otherwise. With the time that the rotation takes it should stay below an hour (28).
+    pub fn rotation_interval(mut self, interval: Duration) -> Self {
+        self.rotation_interval = interval;
+        self
+    }
+
+    /// Refuses a disk where the system doesn't let the memory of secrets be locked, so that they could be swapped
     /// ([`memory_protection`](crate::memory_protection)). [`Error::MemoryNotLocked`] says what to do.
-    pub require_locked_memory: bool,
+    pub fn require_locked_memory(mut self, require: bool) -> Self {
+        self.require_locked_memory = require;
+        self
+    }
 }
 
 /// Encryption sets, managed disks, snapshots and images. All of it may be used from any number of threads.
@@ -108,7 +167,7 @@ pub(super) fn no_set(name: &str) -> Error {
     Error::NoSuchResource(format!("there is no set {name:?}"))
 }
 
-pub(super) fn not_allowed<T>(rule: &'static str, text: &str) -> Result<T> {
+pub(super) fn not_allowed<T>(rule: Rule, text: &str) -> Result<T> {
     Err(Error::NotAllowed { rule, text: text.into() })
 }
 
@@ -144,14 +203,7 @@ mod tests {
             require_locked_memory: false,
         };
         let service = DiskService::open(folder.path().join("store"), options).unwrap();
-        let new = NewDisk {
-            name: "d".into(),
-            region: "north".into(),
-            subscription: "one".into(),
-            size: 64 << 10,
-            sector_size: 4096,
-            set: None,
-        };
+        let new = NewDisk::new("d", 64 << 10).region("north").subscription("one").sector_size(4096);
         service.create_disk(&new).unwrap();
         let name = ResourceName::disk("d");
         let made = service.resource(&name).unwrap();

@@ -2,27 +2,81 @@
 
 use super::records::{EncryptionSet, ResourceName, check_name};
 use super::service::{DiskService, Inner, no_set, not_allowed};
+use crate::error::Rule;
 use crate::key::KeyId;
 use crate::{EncryptionType, Error, Result};
 
-/// A set that is to be made.
+/// A set that is to be made: for disks under a customer's key, without automatic rotation, unless told otherwise.
+///
+/// ```
+/// use atrest::managed::NewSet;
+///
+/// let key = "https://contoso.vault.example/keys/disks/1".parse()?;
+/// let set = NewSet::new("customers", key).region("westeurope").subscription("one").tenant("contoso").auto_rotation(true);
+/// # let _ = set;
+/// # Ok::<(), atrest::Error>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct NewSet {
-    /// A name that no other set has.
-    pub name: String,
-    /// Where it is.
-    pub region: String,
+    name: String,
+    region: String,
+    subscription: String,
+    tenant: String,
+    encryption_type: EncryptionType,
+    key: KeyId,
+    auto_rotation: bool,
+}
+
+impl NewSet {
+    /// A set with a name that no other set has, and the version of the key that it is to use. It needs a region, a subscription
+    /// and a tenant, too.
+    pub fn new(name: impl Into<String>, key: KeyId) -> Self {
+        NewSet {
+            name: name.into(),
+            region: String::new(),
+            subscription: String::new(),
+            tenant: String::new(),
+            encryption_type: EncryptionType::CustomerKey,
+            key,
+            auto_rotation: false,
+        }
+    }
+
+    /// Where it is; its vault and its resources are there, too (18).
+    pub fn region(mut self, region: impl Into<String>) -> Self {
+        self.region = region.into();
+        self
+    }
+
     /// Whose it is.
-    pub subscription: String,
-    /// The tenant that its identity shall belong to.
-    pub tenant: String,
-    /// [`CustomerKey`](EncryptionType::CustomerKey) or
-    /// [`PlatformAndCustomerKeys`](EncryptionType::PlatformAndCustomerKeys).
-    pub encryption_type: EncryptionType,
-    /// The key, with its version (15).
-    pub key: KeyId,
-    /// Whether newer versions of the key are taken up as they come.
-    pub auto_rotation: bool,
+    pub fn subscription(mut self, subscription: impl Into<String>) -> Self {
+        self.subscription = subscription.into();
+        self
+    }
+
+    /// The tenant that its identity is of; its vault is of the same (43).
+    pub fn tenant(mut self, tenant: impl Into<String>) -> Self {
+        self.tenant = tenant.into();
+        self
+    }
+
+    /// What protects its resources: the customer's key, or the platform's below it as well.
+    pub fn encryption_type(mut self, encryption_type: EncryptionType) -> Self {
+        self.encryption_type = encryption_type;
+        self
+    }
+
+    /// Another version of a key, in place of that given before.
+    pub fn key(mut self, key: KeyId) -> Self {
+        self.key = key;
+        self
+    }
+
+    /// Whether its resources move to the latest version of the key by [`auto_rotate`](DiskService::auto_rotate) (28).
+    pub fn auto_rotation(mut self, on: bool) -> Self {
+        self.auto_rotation = on;
+        self
+    }
 }
 
 impl DiskService {
@@ -35,7 +89,10 @@ impl DiskService {
     pub fn create_set(&self, new: &NewSet) -> Result<EncryptionSet> {
         [&new.name, &new.region, &new.subscription].into_iter().try_for_each(|name| check_name(name))?;
         if new.encryption_type == EncryptionType::PlatformKey {
-            return not_allowed("20", "disks under the platform's key have no set; make them without one");
+            return not_allowed(
+                Rule::PlatformKeyHasNoSet,
+                "disks under the platform's key have no set; make them without one",
+            );
         }
         self.inner.check_vault(new.key.vault(), &new.region, &new.tenant)?;
         let set = EncryptionSet {
@@ -64,7 +121,7 @@ impl DiskService {
     ///
     /// # Errors
     /// [`Error::NoSuchResource`].
-    pub fn set(&self, name: &str) -> Result<EncryptionSet> {
+    pub fn encryption_set(&self, name: &str) -> Result<EncryptionSet> {
         self.inner.store.set(name)
     }
 
@@ -72,7 +129,7 @@ impl DiskService {
     ///
     /// # Errors
     /// [`Error::Io`].
-    pub fn set_names(&self) -> Result<Vec<String>> {
+    pub fn encryption_sets(&self) -> Result<Vec<String>> {
         self.inner.store.set_names()
     }
 
@@ -119,7 +176,7 @@ impl DiskService {
             if tables.has_members(name)? {
                 let text =
                     "the set still has disks, snapshots or images; delete them, or put them into another set, first";
-                return not_allowed("19", text);
+                return not_allowed(Rule::SetInUse, text);
             }
             tables.remove_set(name)
         })?;
@@ -132,16 +189,19 @@ impl Inner {
     pub(super) fn check_vault(&self, vault: &str, region: &str, tenant: &str) -> Result<()> {
         let vault = self.keys.vaults.describe(vault)?;
         if vault.region != region {
-            return not_allowed("18", "a set and its vault are in one region; use a vault in the set's");
+            return not_allowed(Rule::OneRegion, "a set and its vault are in one region; use a vault in the set's");
         }
         if vault.tenant != tenant {
             return not_allowed(
-                "43",
+                Rule::OneTenant,
                 "a vault grants access to identities of its own tenant; use a vault of the set's",
             );
         }
         if !vault.soft_delete || !vault.purge_protection {
-            return not_allowed("16", "the vault needs soft delete and purge protection; turn them on");
+            return not_allowed(
+                Rule::VaultProtection,
+                "the vault needs soft delete and purge protection; turn them on",
+            );
         }
         Ok(())
     }

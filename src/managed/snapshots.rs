@@ -4,20 +4,35 @@ use super::copy::{CHUNK, Chain, ChunkMap, CopyProgress, Target, place};
 use super::records::{Resource, ResourceKind, ResourceName, check_name};
 use super::service::{DiskService, Inner, not_allowed};
 use super::sync::write;
+use crate::error::Rule;
 use crate::{Error, Result};
 
-/// A snapshot that is to be made.
+/// A snapshot that is to be made: one that holds all of the disk, unless told otherwise.
 #[derive(Debug, Clone)]
 pub struct NewSnapshot {
-    /// A name that no other snapshot has.
-    pub name: String,
-    /// The name of the disk.
-    pub disk: String,
-    /// Whether it holds only what differs from the last incremental snapshot of the disk; the first one holds all.
-    pub incremental: bool,
-    /// The set whose key shall protect it; without one, the disk's set, or the platform's key if the disk has none. An
-    /// incremental snapshot shares the disk's (45).
-    pub set: Option<String>,
+    name: String,
+    disk: String,
+    incremental: bool,
+    set: Option<String>,
+}
+
+impl NewSnapshot {
+    /// A snapshot with a name that no other has, of a disk.
+    pub fn new(name: impl Into<String>, disk: impl Into<String>) -> Self {
+        NewSnapshot { name: name.into(), disk: disk.into(), incremental: false, set: None }
+    }
+
+    /// Whether it holds only what changed since the disk's last incremental snapshot. It is in the disk's set then (45).
+    pub fn incremental(mut self, incremental: bool) -> Self {
+        self.incremental = incremental;
+        self
+    }
+
+    /// The set whose key shall protect it; `None`, as without this call, for what protects the disk.
+    pub fn encryption_set<'a>(mut self, set: impl Into<Option<&'a str>>) -> Self {
+        self.set = set.into().map(String::from);
+        self
+    }
 }
 
 impl DiskService {
@@ -51,7 +66,7 @@ impl DiskService {
         }
         if set != from.set.as_deref() {
             let text = "a disk and its incremental snapshots share one set; leave the set out, or make a full snapshot";
-            return not_allowed("45", text);
+            return not_allowed(Rule::OneSetForSnapshots, text);
         }
         let last = inner.store.increments(&from.id)?.last().map(|(place, _)| *place);
         snapshot.increment = Some(last.map_or(0, |last| last + 1));

@@ -3,7 +3,7 @@
 use core::fmt;
 use std::sync::{Arc, Mutex};
 
-use super::headers::{self, FirstProtector, NewHeader, StoredHeader, rewrite};
+use super::headers::{self, BAD_DATA_OFFSET, FirstProtector, NewHeader, StoredHeader, rewrite};
 use super::signature;
 use super::{BlockDevice, KeyslotOptions, Volume};
 use crate::approval::{self, Approval};
@@ -169,9 +169,7 @@ impl FormatOptions {
         self.cipher()?;
         let least = if self.header.is_some() { 0 } else { MIB };
         if self.data_offset.is_some_and(|at| !at.is_multiple_of(MIB) || !(least..=128 * MIB).contains(&at)) {
-            let text =
-                "the data offset must be a multiple of 1 MiB from 1 (LUKS1: 2) to 128 MiB, or 0 with a detached header";
-            return Err(Error::InvalidOption(text.into()));
+            return Err(Error::InvalidOption(BAD_DATA_OFFSET.into()));
         }
         check_context(&self.context)
     }

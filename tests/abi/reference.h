@@ -745,13 +745,13 @@ atrest_status atrest_disk_service_describe_set(const atrest_disk_service *servic
     atrest_set_info *out);
 atrest_status atrest_disk_service_describe_set_json(const atrest_disk_service *service, const char *set, char *json,
     size_t json_cap, size_t *json_len);
-atrest_status atrest_disk_service_list_sets(const atrest_disk_service *service, atrest_status (*each)(void *user,
+atrest_status atrest_disk_service_encryption_sets(const atrest_disk_service *service, atrest_status (*each)(void *user,
     const char *set), void *user);
-atrest_status atrest_disk_service_list_members(const atrest_disk_service *service, const char *set,
+atrest_status atrest_disk_service_members(const atrest_disk_service *service, const char *set,
     atrest_status (*each)(void *user, uint32_t kind, const char *name), void *user);
 atrest_status atrest_disk_service_rotate_set(const atrest_disk_service *service, const char *set,
     atrest_progress progress, void *user, uint64_t *rewrapped);
-atrest_status atrest_disk_service_set_key(const atrest_disk_service *service, const char *set, const char *key_url,
+atrest_status atrest_disk_service_change_key(const atrest_disk_service *service, const char *set, const char *key_url,
     atrest_progress progress, void *user, uint64_t *rewrapped);
 atrest_status atrest_disk_service_rotate_platform(const atrest_disk_service *service, atrest_progress progress,
     void *user, uint64_t *rewrapped);

@@ -228,7 +228,7 @@ void files()
 
     make_set(service, contoso, "set");
     make_set(service, contoso, "other");
-    CHECK(GOT(service.list_sets()) == names{"other", "set"});
+    CHECK(GOT(service.encryption_sets()) == names{"other", "set"});
     const atrest_set_info set = GOT(service.describe_set("set"));
     CHECK(set.active_key == key(1) && set.encryption_type == ATREST_CUSTOMER_KEY && set.created == 1800000000);
     CHECK(GOT(service.describe_set_json("set")).find(key(1)) != std::string::npos);
@@ -278,7 +278,7 @@ void files()
     CHECK(GOT(service.describe(resource::image, "image/north/1")).set[0] == 0);
 
     std::vector<std::pair<resource, std::string>> members;
-    GOT(service.list_members("set", [&](resource kind, const char *name) { members.emplace_back(kind, name); }));
+    GOT(service.members("set", [&](resource kind, const char *name) { members.emplace_back(kind, name); }));
     const std::vector<std::pair<resource, std::string>> in_set{{resource::disk, "again"}, {resource::disk, "secret"},
                                                                {resource::snapshot, "first"},
                                                                {resource::image, "image/north/0"}};
@@ -302,7 +302,7 @@ void files()
     told = 0;
     CHECK(GOT(service.rotate_set("set", count)) == 4 && told > 0);
     CHECK(GOT(service.describe_set("set")).active_key == key(2));
-    CHECK(GOT(service.set_key("other", key(2))) == 1);
+    CHECK(GOT(service.change_key("other", key(2))) == 1);
     CHECK(GOT(service.rotate_set("set")) == 0);
     CHECK(GOT(service.rotate_platform(count)) == 0);
     CHECK(GOT(service.report_platform()).finished == 1);
@@ -409,7 +409,7 @@ void files()
     GOT(service.delete_resource(resource::snapshot, "whole"));
     GOT(service.move_set_to_tenant("other", "fabrikam"));
     GOT(service.delete_set("set"));
-    CHECK(GOT(service.list_sets()) == names{"other"});
+    CHECK(GOT(service.encryption_sets()) == names{"other"});
 }
 
 // The same on objects of the caller's, and what becomes of their failures.
@@ -434,15 +434,15 @@ void objects()
         FAILS(ATREST_ERR_CALLBACK_FAILED, service.create_disk(small("more").set("set")));
         FAILS(ATREST_ERR_CALLBACK_FAILED, service.create_disk(small("more")));
         FAILS(ATREST_ERR_CALLBACK_FAILED, service.open_disk("disk"));
-        FAILS(ATREST_ERR_CALLBACK_FAILED, service.set_key("set", key(1)));
+        FAILS(ATREST_ERR_CALLBACK_FAILED, service.change_key("set", key(1)));
         broken = false;
         memory_pool::gives_nothing = true;
         FAILS(ATREST_ERR_CALLBACK_FAILED, service.open_disk("disk"));
         memory_pool::gives_nothing = false;
         one_vault::region = std::string(ATREST_NAME_SIZE, 'n');
-        FAILS(ATREST_ERR_CALLBACK_FAILED, service.set_key("set", key(1)));
+        FAILS(ATREST_ERR_CALLBACK_FAILED, service.change_key("set", key(1)));
         one_vault::region = "north";
-        GOT(service.set_key("set", key(1)));
+        GOT(service.change_key("set", key(1)));
         CHECK(GOT(service.list(resource::disk)) == names{"disk"});
         last = GOT(service.open_disk("disk"));
     }

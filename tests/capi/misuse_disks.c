@@ -134,8 +134,8 @@ static void membership(void)
     FORBIDDEN("46", PUT(ATREST_RESOURCE_DISK, "a", NULL));
     CHECK(strcmp(described(ATREST_RESOURCE_DISK, "a").set, "s") == 0);
     CHECK(described(ATREST_RESOURCE_DISK, "a").encryption_type == ATREST_CUSTOMER_KEY);
-    IS(ATREST_ERR_CALLBACK_FAILED, atrest_disk_service_list_members(service, "s", stop_member, &calls));
-    OK(atrest_disk_service_list_members(service, "s", add_member, members));
+    IS(ATREST_ERR_CALLBACK_FAILED, atrest_disk_service_members(service, "s", stop_member, &calls));
+    OK(atrest_disk_service_members(service, "s", add_member, members));
     CHECK(calls == 1 && strcmp(members, "1 a;") == 0);
     FORBIDDEN("19", atrest_disk_service_delete_set(service, "s"));
     OK(atrest_disk_service_delete_set(service, "double"));
@@ -321,7 +321,7 @@ static void rotation(void)
     IS(ATREST_ERR_NULL_ARGUMENT, ROTATE(NULL));
     IS(ATREST_ERR_NO_SUCH_RESOURCE, ROTATE("t"));
     IS(ATREST_ERR_NULL_ARGUMENT, atrest_disk_service_rotate_set(NULL, "s", NULL, NULL, NULL));
-#define SET_KEY(url) atrest_disk_service_set_key(service, "s", url, count, &calls, &rewrapped)
+#define SET_KEY(url) atrest_disk_service_change_key(service, "s", url, count, &calls, &rewrapped)
     IS(ATREST_ERR_NULL_ARGUMENT, SET_KEY(NULL));
     IS(ATREST_ERR_INVALID_NAME, SET_KEY("no url"));
     IS(ATREST_ERR_VAULT, SET_KEY("https://nobody/keys/disks/1"));
@@ -413,7 +413,7 @@ static void revocation_and_order(void)
 
     // All is freed but the disk, which keeps what it needs, and the store.
     atrest_disk_service_free(service);
-    IS(ATREST_ERR_INVALID_HANDLE, atrest_disk_service_list_sets(service, add_name, NULL));
+    IS(ATREST_ERR_INVALID_HANDLE, atrest_disk_service_encryption_sets(service, add_name, NULL));
     atrest_disk_service_free(service);
     NO_HANDLE(atrest_disk_service, ATREST_ERR_BUSY, atrest_disk_service_open(in_folder("store"), &options, &out));
     atrest_disk_backend_free(backend);

@@ -211,12 +211,12 @@ static void sets(void)
     strcat(two_names, "x");
     IS(ATREST_ERR_INVALID_NAME, CREATE_SET(name, two_names));
 
-    IS(ATREST_ERR_NULL_ARGUMENT, atrest_disk_service_list_sets(service, NULL, NULL));
-    IS(ATREST_ERR_CALLBACK_FAILED, atrest_disk_service_list_sets(service, stop, &calls));
-    OK(atrest_disk_service_list_sets(service, add_name, names));
+    IS(ATREST_ERR_NULL_ARGUMENT, atrest_disk_service_encryption_sets(service, NULL, NULL));
+    IS(ATREST_ERR_CALLBACK_FAILED, atrest_disk_service_encryption_sets(service, stop, &calls));
+    OK(atrest_disk_service_encryption_sets(service, add_name, names));
     CHECK(calls == 1 && strcmp(names, "s;") == 0);
-    IS(ATREST_ERR_NO_SUCH_RESOURCE, atrest_disk_service_list_members(service, "t", add_member, names));
-    IS(ATREST_ERR_NULL_ARGUMENT, atrest_disk_service_list_members(service, "s", NULL, names));
+    IS(ATREST_ERR_NO_SUCH_RESOURCE, atrest_disk_service_members(service, "t", add_member, names));
+    IS(ATREST_ERR_NULL_ARGUMENT, atrest_disk_service_members(service, "s", NULL, names));
 
     IS(ATREST_ERR_NO_SUCH_RESOURCE, atrest_disk_service_set_auto_rotation(service, "t", 1));
     IS(ATREST_ERR_BAD_ENUM, atrest_disk_service_set_auto_rotation(service, "s", 2));

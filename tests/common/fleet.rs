@@ -28,7 +28,7 @@ impl Out {
     pub fn of<T>(result: &Result<T>) -> Option<Out> {
         Some(match result {
             Ok(_) => Out::Ok,
-            Err(Error::NotAllowed { rule, .. }) => Out::Rule(rule),
+            Err(Error::NotAllowed { rule, .. }) => Out::Rule(crate::common::world::number(*rule)),
             Err(Error::ResourceExists(_)) => Out::Exists,
             Err(Error::NoSuchResource(_)) => Out::Missing,
             Err(Error::Busy { .. }) => Out::Busy,

@@ -12,8 +12,7 @@ use atrest::EncryptionType::{CustomerKey, PlatformAndCustomerKeys, PlatformKey};
 use atrest::Result;
 use atrest::key::KeyId;
 use atrest::managed::{
-    CopyProgress, DiskService, ImageRegion, NewCopy, NewDisk, NewImage, NewSet, NewSnapshot, OpenDisk, ResourceKind,
-    ResourceName,
+    CopyProgress, DiskService, NewCopy, NewImage, NewSnapshot, OpenDisk, ResourceKind, ResourceName,
 };
 
 use super::fleet::{Access, Fleet, Key, Out, Res, SECTOR, SECTORS, Set};
@@ -150,7 +149,7 @@ impl Runner {
             }
             Op::Snapshot { disk, name, incremental, set } => {
                 let (name, set) = (format!("snap-{name}"), set.map(set_name));
-                self.snapshot(NewSnapshot { name, disk: disk_name(disk), incremental, set });
+                self.snapshot(&name, &disk_name(disk), incremental, set.as_deref());
             }
             Op::Image { name, disk, second, set, south } => {
                 let disks: Vec<_> = [Some(disk), second].into_iter().flatten().map(disk_name).collect();
@@ -303,7 +302,7 @@ impl Runner {
     fn create_set(&mut self, name: &str, both: bool, auto: bool) {
         let kind = if both { PlatformAndCustomerKeys } else { CustomerKey };
         let latest = self.fleet.owners[0].versions;
-        let new = NewSet { key: self.customer(0).key(latest), auto_rotation: auto, ..new_set(name, kind) };
+        let new = new_set(name, kind).key(self.customer(0).key(latest)).auto_rotation(auto);
         let result = self.service().create_set(&new);
         let out = if self.fleet.sets.contains_key(name) { Out::Exists } else { Out::Ok };
         if self.came(&[out], &result) {

@@ -11,7 +11,7 @@ use std::time::Duration;
 use atrest::key::{KeyDescription, KeyId, KeyKind, WrappedDek};
 use atrest::managed::{
     CopyProgress, DiskBackend, DiskService, LeasePolicy, NewCopy, NewDisk, NewSet, NewSnapshot, ResourceName,
-    RotationProgress, ServiceOptions, VaultDescription, VaultDirectory,
+    RotationProgress, Rule, ServiceOptions, VaultDescription, VaultDirectory,
 };
 use atrest::{BlockDevice, EncryptionType, Error, KeyVault, ManualClock, Result, Secret};
 
@@ -267,12 +267,7 @@ pub const OTHER_VAULT: &str = "https://fabrikam.vault.example";
 impl World {
     pub fn new() -> Self {
         let vaults = [VAULT, OTHER_VAULT].map(|id| (id.to_owned(), Customer::new(id)));
-        let description = VaultDescription {
-            region: "north".into(),
-            tenant: "contoso".into(),
-            soft_delete: true,
-            purge_protection: true,
-        };
+        let description = VaultDescription::new("north", "contoso").soft_delete(true).purge_protection(true);
         World {
             folder: tempfile::tempdir().unwrap(),
             disks: Arc::default(),
@@ -298,17 +293,12 @@ impl World {
     }
 
     pub fn options(&self) -> ServiceOptions {
-        ServiceOptions {
-            backend: self.disks.clone(),
-            vaults: self.vaults.clone(),
-            platform: self.platform.clone(),
-            platform_key: "disks".into(),
-            clock: self.clock.clone(),
-            lease: self.lease,
-            parallel: 3,
-            rotation_interval: Duration::from_secs(900),
-            require_locked_memory: self.require_locked_memory,
-        }
+        ServiceOptions::new(self.disks.clone(), self.vaults.clone(), self.platform.clone(), "disks")
+            .clock(self.clock.clone())
+            .lease(self.lease)
+            .parallel(3)
+            .rotation_interval(Duration::from_secs(900))
+            .require_locked_memory(self.require_locked_memory)
     }
 
     pub fn customer(&self, id: &str) -> &Arc<Customer> {
@@ -331,26 +321,16 @@ impl World {
 }
 
 pub fn new_set(name: &str, encryption_type: EncryptionType) -> NewSet {
-    NewSet {
-        name: name.into(),
-        region: "north".into(),
-        subscription: "one".into(),
-        tenant: "contoso".into(),
-        encryption_type,
-        key: KeyId::new(VAULT, "disks", "1").unwrap(),
-        auto_rotation: true,
-    }
+    NewSet::new(name, KeyId::new(VAULT, "disks", "1").unwrap())
+        .region("north")
+        .subscription("one")
+        .tenant("contoso")
+        .encryption_type(encryption_type)
+        .auto_rotation(true)
 }
 
 pub fn new_disk(name: &str, set: Option<&str>) -> NewDisk {
-    NewDisk {
-        name: name.into(),
-        region: "north".into(),
-        subscription: "one".into(),
-        size: 64 << 10,
-        sector_size: 4096,
-        set: set.map(String::from),
-    }
+    NewDisk::new(name, 64 << 10).region("north").subscription("one").sector_size(4096).encryption_set(set)
 }
 
 pub fn text(n: u8) -> Vec<u8> {
@@ -359,12 +339,12 @@ pub fn text(n: u8) -> Vec<u8> {
 
 /// A disk that is to be made as a copy, where the others are.
 pub fn copy_to(name: &str, set: Option<&str>) -> NewCopy {
-    NewCopy { name: name.into(), region: "north".into(), subscription: "one".into(), set: set.map(String::from) }
+    NewCopy::new(name).region("north").subscription("one").encryption_set(set)
 }
 
 /// A snapshot that is to be made, in the set of its disk.
 pub fn snapshot_of(disk: &str, name: &str, incremental: bool) -> NewSnapshot {
-    NewSnapshot { name: name.into(), disk: disk.into(), incremental, set: None }
+    NewSnapshot::new(name, disk).incremental(incremental)
 }
 
 pub fn quiet(_: RotationProgress) {}
@@ -373,7 +353,27 @@ pub fn still(_: CopyProgress) {}
 
 pub fn rule<T: core::fmt::Debug>(result: Result<T>) -> &'static str {
     match result {
-        Err(Error::NotAllowed { rule, .. }) => rule,
+        Err(Error::NotAllowed { rule, .. }) => number(rule),
         other => panic!("{other:?}"),
+    }
+}
+
+/// The number that a rule has in `docs/behaviours.md`.
+pub fn number(rule: Rule) -> &'static str {
+    match rule {
+        Rule::VaultProtection => "16",
+        Rule::OneRegion => "18",
+        Rule::SetInUse => "19",
+        Rule::PlatformKeyHasNoSet => "20",
+        Rule::RotationFailed => "32",
+        Rule::OneTenant => "43",
+        Rule::OneSetForSnapshots => "45",
+        Rule::NoWayBack => "46",
+        Rule::OneSubscription => "47",
+        Rule::ImageIsWhole => "49",
+        Rule::ImageStaysUnderCustomerKey => "50",
+        Rule::EncryptedInGuest => "52",
+        Rule::LayersStay => "60",
+        rule => panic!("{rule:?} has no number here"),
     }
 }

@@ -12,25 +12,20 @@ use super::common::world::{VAULT, World, copy_to, new_disk, new_set, quiet, snap
 use super::{Disk, Room, on_a_small_disk, put};
 
 fn open(world: &World, folder: &Path) -> Result<DiskService> {
-    let options = ServiceOptions {
-        backend: Arc::new(DiskFolder::new(folder)),
-        vaults: world.vaults.clone(),
-        platform: world.platform.clone(),
-        platform_key: "disks".into(),
-        clock: world.clock.clone(),
-        lease: world.lease,
-        parallel: 2,
-        rotation_interval: std::time::Duration::from_secs(900),
-        require_locked_memory: false,
-    };
+    let options =
+        ServiceOptions::new(Arc::new(DiskFolder::new(folder)), world.vaults.clone(), world.platform.clone(), "disks")
+            .clock(world.clock.clone())
+            .lease(world.lease)
+            .parallel(2)
+            .rotation_interval(std::time::Duration::from_secs(900));
     DiskService::open(folder.join("store"), options)
 }
 
 /// What there is, without what is random.
 fn told(service: &DiskService) -> Vec<String> {
     let mut told = Vec::new();
-    for name in service.set_names().unwrap() {
-        let set = service.set(&name).unwrap();
+    for name in service.encryption_sets().unwrap() {
+        let set = service.encryption_set(&name).unwrap();
         told.push(format!(
             "set {name} {} {:?} {} {:?}",
             set.active_key,
@@ -156,12 +151,12 @@ fn a_rotation_that_finds_no_room_goes_on_when_there_is_some() {
             let folder = fresh(disk, &files);
             let service = open(&world, &folder).unwrap();
             disk.leave(room);
-            let result = service.set_key("set", &key, &quiet).map(drop);
+            let result = service.change_key("set", &key, &quiet).map(drop);
             disk.make_room();
             service.clear_rotation_error("set").unwrap();
-            let rotation = service.set_key("set", &key, &quiet).unwrap_or_else(|e| panic!("{room:?}: {e:?}"));
+            let rotation = service.change_key("set", &key, &quiet).unwrap_or_else(|e| panic!("{room:?}: {e:?}"));
             assert_eq!(rotation.key, key, "{room:?}");
-            let set = service.set("set").unwrap();
+            let set = service.encryption_set("set").unwrap();
             assert!(set.active_key == key && set.previous_keys.is_empty(), "{room:?}: {set:?}");
             check_disks(&service, &folder, &format!("{room:?}"));
             drop(service);

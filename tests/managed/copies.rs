@@ -7,9 +7,7 @@ use crate::common::world::{
     OTHER_VAULT, T, VAULT, World, copy_to, new_disk, new_set, quiet, rule, snapshot_of, still, text,
 };
 use crate::common::{python, run};
-use atrest::managed::{
-    CopyProgress, DiskService, ImageRegion, NewCopy, NewImage, NewSnapshot, OpenDisk, ResourceKind, ResourceName,
-};
+use atrest::managed::{CopyProgress, DiskService, NewImage, OpenDisk, ResourceKind, ResourceName};
 use atrest::{Credential, Error, MemoryDevice, OpenOptions, Volume};
 
 use atrest::EncryptionType::{CustomerKey, PlatformAndCustomerKeys, PlatformKey};
@@ -78,7 +76,7 @@ fn snapshots_hold_what_the_disk_held_and_incremental_ones_only_what_differs() {
     let service = world.service();
     world.set(&service, "s", CustomerKey);
     let size = 10 * CHUNK as u64 + 4096;
-    service.create_disk(&atrest::managed::NewDisk { size, ..new_disk("x", Some("s")) }).unwrap();
+    service.create_disk(&new_disk("x", Some("s")).size(size)).unwrap();
     let disk = service.open_disk("x").unwrap();
     let mut held = Vec::new();
     // Which chunks are written before each snapshot, and so what each takes.
@@ -128,7 +126,7 @@ fn a_snapshot_is_of_one_instant_although_the_disk_is_written() {
     let world = World::new();
     let service = world.service();
     let size = 40 * CHUNK as u64;
-    service.create_disk(&atrest::managed::NewDisk { size, ..new_disk("x", None) }).unwrap();
+    service.create_disk(&new_disk("x", None).size(size)).unwrap();
     let disk = service.open_disk("x").unwrap();
     // Each sector says in which round it was written; a round goes from the end to the start, against the copy.
     let write = |round: u8| {
@@ -162,7 +160,7 @@ fn images_are_in_several_regions_with_a_set_for_each_disk() {
     world.set(&service, "n1", CustomerKey);
     world.set(&service, "n2", PlatformAndCustomerKeys);
     world.vaults.1.lock().unwrap().region = "south".into();
-    let south = atrest::managed::NewSet { region: "south".into(), ..new_set("s1", CustomerKey) };
+    let south = new_set("s1", CustomerKey).region("south");
     let south = service.create_set(&south).unwrap();
     world.customer(VAULT).granted.lock().unwrap().push(south.identity);
     service.create_disk(&new_disk("os", Some("n1"))).unwrap();
@@ -170,29 +168,24 @@ fn images_are_in_several_regions_with_a_set_for_each_disk() {
     for (n, disk) in (0..).zip(["os", "data"]) {
         service.open_disk(disk).unwrap().write_at(0, &text(n)).unwrap();
     }
-    let region = |region: &str, sets: &[Option<&str>]| ImageRegion {
-        region: region.into(),
-        sets: sets.iter().map(|set| set.map(String::from)).collect(),
+    let image = |regions: &[(&str, &[Option<&str>])]| {
+        let new = NewImage::new("golden").disk("os").disk("data");
+        regions.iter().fold(new, |new, (region, sets)| new.region(*region, sets.iter().copied()))
     };
-    let image = |regions: &[ImageRegion]| NewImage {
-        name: "golden".into(),
-        disks: vec!["os".into(), "data".into()],
-        regions: regions.to_vec(),
-    };
-    let make = |regions: &[ImageRegion]| service.create_image(&image(regions), &still);
-    assert_eq!(rule(make(&[region("north", &[Some("n1")])])), "49");
-    assert_eq!(rule(make(&[region("north", &[None, None])])), "50");
-    assert_eq!(rule(make(&[region("south", &[Some("n1"), None])])), "18");
+    let make = |regions: &[(&str, &[Option<&str>])]| service.create_image(&image(regions), &still);
+    assert_eq!(rule(make(&[("north", &[Some("n1")])])), "49");
+    assert_eq!(rule(make(&[("north", &[None, None])])), "50");
+    assert_eq!(rule(make(&[("south", &[Some("n1"), None])])), "18");
     assert!(matches!(make(&[]), Err(Error::InvalidOption(_))));
     assert!(matches!(service.image("golden"), Err(Error::NoSuchResource(_))));
-    let copies = make(&[region("north", &[Some("n1"), Some("n2")]), region("south", &[Some("s1"), None])]).unwrap();
+    let copies = make(&[("north", &[Some("n1"), Some("n2")]), ("south", &[Some("s1"), None])]).unwrap();
     let names: Vec<_> = copies.iter().map(|copy| copy.name.as_str()).collect();
     assert_eq!(names, ["golden/north/0", "golden/north/1", "golden/south/0", "golden/south/1"]);
-    assert!(matches!(make(&[region("south", &[Some("s1"), None])]), Err(Error::ResourceExists(_))));
+    assert!(matches!(make(&[("south", &[Some("s1"), None])]), Err(Error::ResourceExists(_))));
     for (number, region, set) in
         [(0, "north", Some("n1")), (1, "north", None), (0, "south", Some("s1")), (1, "south", None)]
     {
-        let new = NewCopy { region: region.into(), ..copy_to("made", set) };
+        let new = copy_to("made", set).region(region);
         service.create_disk_from(&ResourceName::image("golden", region, number), &new, &still).unwrap();
         let mut back = vec![0; 8192];
         service.open_disk("made").unwrap().read_at(0, &mut back).unwrap();
@@ -215,9 +208,9 @@ fn what_the_rules_forbid_is_refused_with_the_way_out() {
     world.set(&service, "t", CustomerKey);
     service.create_disk(&new_disk("x", Some("s"))).unwrap();
     service.create_disk(&new_disk("p", None)).unwrap();
-    let other = NewSnapshot { set: Some("t".into()), ..snapshot_of("x", "i", true) };
+    let other = snapshot_of("x", "i", true).encryption_set("t");
     assert_eq!(rule(service.create_snapshot(&other, &still)), "45");
-    service.create_snapshot(&NewSnapshot { incremental: false, ..other }, &still).unwrap();
+    service.create_snapshot(&other.incremental(false), &still).unwrap();
     for name in [ResourceName::disk("x"), ResourceName::snapshot("i")] {
         assert_eq!(rule(service.move_to_subscription(&name, "two")), "47");
     }
@@ -263,7 +256,7 @@ fn a_disk_and_its_incremental_snapshots_move_and_rotate_together() {
     drop(disk);
     service.delete(&ResourceName::disk("x")).unwrap();
     let key = world.customer(VAULT).key(2);
-    let other = service.create_set(&atrest::managed::NewSet { key, ..new_set("t", CustomerKey) }).unwrap();
+    let other = service.create_set(&new_set("t", CustomerKey).key(key)).unwrap();
     world.customer(VAULT).granted.lock().unwrap().push(other.identity);
     service.put_into_set(&ResourceName::snapshot("i-0"), Some("t")).unwrap();
     assert_eq!(service.members("t").unwrap(), all);
@@ -275,7 +268,7 @@ fn what_was_killed_half_way_leaves_nothing() {
     let world = World::new();
     let service = world.service();
     let size = 4 * CHUNK as u64;
-    service.create_disk(&atrest::managed::NewDisk { size, ..new_disk("x", None) }).unwrap();
+    service.create_disk(&new_disk("x", None).size(size)).unwrap();
     let disk = service.open_disk("x").unwrap();
     disk.write_at(0, &text(0)).unwrap();
     service.create_snapshot(&snapshot_of("x", "i-0", true), &still).unwrap();
@@ -322,7 +315,7 @@ fn a_newer_version_is_taken_up_by_itself_and_an_old_one_is_told_of() {
     let rotated = service.auto_rotate(&quiet).unwrap();
     assert_eq!(rotated.len(), 1);
     assert_eq!((rotated[0].0.as_str(), rotated[0].1.as_ref().unwrap().rewrapped), ("s", 1));
-    assert_eq!(service.set("s").unwrap().active_key, new);
+    assert_eq!(service.encryption_set("s").unwrap().active_key, new);
     // A disk of the set that stays where it is is made under the old version.
     service.create_disk(&new_disk("z", Some("by-hand"))).unwrap();
     let header = atrest::volume::Header::load(&*world.device(&service, "z")).unwrap().tokens();
@@ -333,13 +326,13 @@ fn a_newer_version_is_taken_up_by_itself_and_an_old_one_is_told_of() {
     customer.away.store(true, Ordering::Relaxed);
     world.clock.advance(Duration::from_secs(900));
     assert!(service.auto_rotate(&quiet).unwrap()[0].1.is_err());
-    assert_eq!(service.set("s").unwrap().auto_key_rotation_error, None);
+    assert_eq!(service.encryption_set("s").unwrap().auto_key_rotation_error, None);
     customer.away.store(false, Ordering::Relaxed);
     // The first wrap is a trial.
     customer.fail_wrap_at.store(customer.wraps.load(Ordering::Relaxed) + 2, Ordering::Relaxed);
     world.clock.advance(Duration::from_secs(900));
     assert!(service.auto_rotate(&quiet).unwrap()[0].1.is_err());
-    assert!(service.set("s").unwrap().auto_key_rotation_error.is_some());
+    assert!(service.encryption_set("s").unwrap().auto_key_rotation_error.is_some());
     world.clock.advance(Duration::from_secs(900));
     assert!(service.auto_rotate(&quiet).unwrap().is_empty());
     service.clear_rotation_error("s").unwrap();
@@ -368,8 +361,8 @@ fn an_expired_key_is_left_behind_for_a_new_one() {
     service.maintain();
     assert!(matches!(disk.read_at(0, &mut [0; 4096]), Err(Error::DiskSuspended { .. })));
     let key = atrest::key::KeyId::new(OTHER_VAULT, "disks", "1").unwrap();
-    world.customer(OTHER_VAULT).granted.lock().unwrap().push(service.set("s").unwrap().identity);
-    assert_eq!(service.set_key("s", &key, &quiet).unwrap().rewrapped, 1);
+    world.customer(OTHER_VAULT).granted.lock().unwrap().push(service.encryption_set("s").unwrap().identity);
+    assert_eq!(service.change_key("s", &key, &quiet).unwrap().rewrapped, 1);
     let mut back = vec![0; 8192];
     disk.read_at(0, &mut back).unwrap();
     assert!(back == text(0));
@@ -379,9 +372,9 @@ fn an_expired_key_is_left_behind_for_a_new_one() {
     drop((disk, service));
     let service = world.service();
     let back_to = atrest::key::KeyId::new(VAULT, "disks", "1").unwrap();
-    let error = service.set_key("s", &back_to, &quiet).unwrap_err();
+    let error = service.change_key("s", &back_to, &quiet).unwrap_err();
     assert!(matches!(error, Error::KeyDisabled { .. }), "{error:?}");
-    assert_eq!(service.set("s").unwrap().auto_key_rotation_error.unwrap().code, "KeyDisabled");
+    assert_eq!(service.encryption_set("s").unwrap().auto_key_rotation_error.unwrap().code, "KeyDisabled");
 }
 
 #[test]
@@ -393,7 +386,7 @@ fn a_set_that_goes_to_another_tenant_loses_its_key_until_it_is_granted_anew() {
     service.create_disk(&new_disk("x", Some("s"))).unwrap();
     let disk = service.open_disk("x").unwrap();
     disk.write_at(0, &text(0)).unwrap();
-    let elsewhere = atrest::managed::NewSet { tenant: "fabrikam".into(), ..new_set("t", CustomerKey) };
+    let elsewhere = new_set("t", CustomerKey).tenant("fabrikam");
     assert_eq!(rule(service.create_set(&elsewhere)), "43");
     let moved = service.move_set_to_tenant("s", "fabrikam").unwrap();
     assert_eq!(moved.tenant, "fabrikam");

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use crate::common::device::{Op, crash_images_at};
 use crate::common::world::{Disks, VAULT, World, new_disk, quiet, text};
 use atrest::EncryptionType::{CustomerKey, PlatformAndCustomerKeys};
-use atrest::managed::{DiskService, ImageRegion, NewCopy, NewDisk, NewImage, NewSnapshot, ResourceKind, ResourceName};
+use atrest::managed::{DiskService, NewCopy, NewImage, NewSnapshot, ResourceKind, ResourceName};
 
 const SIZE: u64 = (64 << 10) + 4096;
 
@@ -37,7 +37,7 @@ fn fleet(world: &World) -> DiskService {
     world.set(&service, "t", CustomerKey);
     world.set(&service, "both", PlatformAndCustomerKeys);
     for (n, (name, set)) in (0..).zip([("p", None), ("c", Some("s")), ("b", Some("both"))]) {
-        service.create_disk(&NewDisk { size: SIZE, ..new_disk(name, set) }).unwrap();
+        service.create_disk(&new_disk(name, set).size(SIZE)).unwrap();
         service.open_disk(name).unwrap().write_at(4096, &text(n)).unwrap();
     }
     for (disk, name, incremental) in
@@ -48,13 +48,12 @@ fn fleet(world: &World) -> DiskService {
         }
         snapshot(&service, disk, name, incremental);
     }
-    let regions = vec![ImageRegion { region: "north".into(), sets: vec![Some("s".into())] }];
-    service.create_image(&NewImage { name: "im".into(), disks: vec!["c".into()], regions }, &|_| ()).unwrap();
+    service.create_image(&NewImage::new("im").disk("c").region("north", [Some("s")]), &|_| ()).unwrap();
     service
 }
 
 fn snapshot(service: &DiskService, disk: &str, name: &str, incremental: bool) {
-    let new = NewSnapshot { name: name.into(), disk: disk.into(), incremental, set: None };
+    let new = NewSnapshot::new(name, disk).incremental(incremental);
     service.create_snapshot(&new, &|_| ()).unwrap();
 }
 
@@ -76,7 +75,7 @@ fn content(service: &DiskService, name: &ResourceName) -> Vec<u8> {
         service.open_disk(&name.name).unwrap().read_at(0, &mut bytes).unwrap();
         return bytes;
     }
-    let new = NewCopy { name: "restored".into(), region: "north".into(), subscription: "one".into(), set: None };
+    let new = NewCopy::new("restored").region("north").subscription("one");
     service.create_disk_from(name, &new, &|_| ()).unwrap_or_else(|e| panic!("{name}: {e:?}"));
     service.open_disk("restored").unwrap().read_at(0, &mut bytes).unwrap();
     service.delete(&ResourceName::disk("restored")).unwrap();
@@ -92,8 +91,8 @@ fn after(store: &[u8], images: &Images, versions: usize) -> (World, DiskService)
     let customer = world.customer(VAULT).clone();
     (1..versions).for_each(|_| drop(customer.rotate()));
     let service = world.service();
-    for set in service.set_names().unwrap() {
-        customer.granted.lock().unwrap().push(service.set(&set).unwrap().identity);
+    for set in service.encryption_sets().unwrap() {
+        customer.granted.lock().unwrap().push(service.encryption_set(&set).unwrap().identity);
     }
     (world, service)
 }
@@ -191,7 +190,7 @@ fn a_rotation_that_is_killed_loses_nothing_and_goes_on() {
         killed(&format!("rotating {set}"), 2, most(), act, |what, world, service, before| {
             assert!(contents(&service) == *before, "{what}");
             service.rotate_set(set, &quiet).unwrap_or_else(|e| panic!("{what}: {e}"));
-            assert!(service.set(set).unwrap().previous_keys.is_empty(), "{what}");
+            assert!(service.encryption_set(set).unwrap().previous_keys.is_empty(), "{what}");
             // Those of the other sets are under the first version still.
             for other in ["s", "t", "both"] {
                 service.rotate_set(other, &quiet).unwrap();
@@ -275,7 +274,7 @@ fn a_snapshot_in_the_middle_that_is_killed_while_it_goes_is_there_or_not() {
 fn what_is_made_is_there_whole_or_not_at_all() {
     // Behaviours 2, 44
     let act = |_: &World, service: &DiskService| {
-        service.create_disk(&NewDisk { size: SIZE, ..new_disk("new", Some("both")) }).unwrap();
+        service.create_disk(&new_disk("new", Some("both")).size(SIZE)).unwrap();
         snapshot(service, "c", "new", false);
         snapshot(service, "b", "j-1", true);
         service.delete(&ResourceName::disk("p")).unwrap();

@@ -153,8 +153,8 @@ fn a_header_from_before_the_set_went_to_another_vault_is_told() {
     let (world, service, [_, device, _]) = three();
     let old = header_of(&device);
     let other = world.customer(OTHER_VAULT);
-    other.granted.lock().unwrap().push(service.set("s").unwrap().identity);
-    service.set_key("s", &other.key(1), &quiet).unwrap();
+    other.granted.lock().unwrap().push(service.encryption_set("s").unwrap().identity);
+    service.change_key("s", &other.key(1), &quiet).unwrap();
     put_back(&device, &old);
     assert!(matches!(read(&service, "b"), Err(Error::OlderHeader { .. })));
     assert_eq!(status(&service, "b"), ProtectionStatus::HeaderChanged);

@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 
 use crate::common::world::{VAULT, World, copy_to, new_disk, quiet, snapshot_of, still, text};
 use atrest::managed::{
-    DiskService, ImageRegion, NewImage, RebuildSources, Rebuilt, ResourceKind, ResourceName, StoreCheck, rebuild,
+    DiskService, NewImage, RebuildSources, Rebuilt, ResourceKind, ResourceName, StoreCheck, rebuild,
 };
 use atrest::{EncryptionType, Error, FormatOptions, Protector, SectorSize, Volume};
 
@@ -18,8 +18,9 @@ const SETS: [(&str, EncryptionType); 2] =
 /// All that a service tells of what it has.
 fn told(service: &DiskService) -> String {
     let mut told = String::new();
-    for set in service.set_names().unwrap() {
-        writeln!(told, "{} {:?}", service.set(&set).unwrap().to_json(), service.members(&set).unwrap()).unwrap();
+    for set in service.encryption_sets().unwrap() {
+        writeln!(told, "{} {:?}", service.encryption_set(&set).unwrap().to_json(), service.members(&set).unwrap())
+            .unwrap();
     }
     for name in names(service) {
         writeln!(told, "{}", service.resource(&name).unwrap().to_json()).unwrap();
@@ -49,10 +50,7 @@ fn fleet(world: &World) -> DiskService {
     service.create_snapshot(&snapshot_of("a", "second", true), &still).unwrap();
     service.create_snapshot(&snapshot_of("b", "whole", false), &still).unwrap();
     service.create_disk_from(&ResourceName::disk("b"), &copy_to("d", Some("one")), &still).unwrap();
-    let region = ImageRegion { region: "north".into(), sets: vec![Some("one".into())] };
-    service
-        .create_image(&NewImage { name: "i".into(), disks: vec!["a".into()], regions: vec![region] }, &still)
-        .unwrap();
+    service.create_image(&NewImage::new("i").disk("a").region("north", [Some("one")]), &still).unwrap();
     service
 }
 
@@ -159,18 +157,18 @@ fn a_backup_that_is_older_than_a_rotation_gets_the_key_that_headers_prove() {
     service.create_disk(&new_disk("later", Some("one"))).unwrap();
     let later = service.resource(&ResourceName::disk("later")).unwrap();
     let key = world.customer(VAULT).rotate();
-    service.set_key("one", &key, &quiet).unwrap();
+    service.change_key("one", &key, &quiet).unwrap();
     drop(service);
     let found = rebuilt(&world, &devices(&world).store(&backup));
     assert_eq!(found.named_by_id, [ResourceName::disk(&later.id)]);
     assert_eq!((found.restored.len(), found.unproven.len()), (8, 0));
     let service = world.service_over(&world.folder.path().join("new")).unwrap();
-    assert_eq!(service.set("one").unwrap().active_key, key);
-    assert_eq!(service.set("one").unwrap().previous_keys, [world.customer(VAULT).key(1)]);
-    assert_eq!(service.set("two").unwrap().active_key, world.customer(VAULT).key(1));
+    assert_eq!(service.encryption_set("one").unwrap().active_key, key);
+    assert_eq!(service.encryption_set("one").unwrap().previous_keys, [world.customer(VAULT).key(1)]);
+    assert_eq!(service.encryption_set("two").unwrap().active_key, world.customer(VAULT).key(1));
     service.open_disk("a").unwrap();
     service.rotate_set("one", &quiet).unwrap();
-    assert_eq!(service.set("one").unwrap().previous_keys, []);
+    assert_eq!(service.encryption_set("one").unwrap().previous_keys, []);
 }
 
 /// A header from before a rotation was put back: the set keeps its key, and the older one stays in use until a rotation.
@@ -182,15 +180,15 @@ fn a_header_that_was_put_back_does_not_put_back_the_key_of_its_set() {
     let device = world.disks.0.lock().unwrap()[&id].clone();
     let header = device.bytes()[..1 << 20].to_vec();
     let key = world.customer(VAULT).rotate();
-    service.set_key("one", &key, &quiet).unwrap();
+    service.change_key("one", &key, &quiet).unwrap();
     drop(service);
     device.edit(|bytes| bytes[..1 << 20].copy_from_slice(&header));
     let store = world.folder.path().join("store");
     let found = rebuilt(&world, &devices(&world).store(&store));
     assert_eq!((found.restored.len(), found.unproven.len()), (8, 0));
     let service = world.service_over(&world.folder.path().join("new")).unwrap();
-    assert_eq!(service.set("one").unwrap().active_key, key);
-    assert_eq!(service.set("one").unwrap().previous_keys, [world.customer(VAULT).key(1)]);
+    assert_eq!(service.encryption_set("one").unwrap().active_key, key);
+    assert_eq!(service.encryption_set("one").unwrap().previous_keys, [world.customer(VAULT).key(1)]);
     service.rotate_set("one", &quiet).unwrap();
     let mut bytes = vec![0; 8192];
     service.open_disk("a").unwrap().read_at(0, &mut bytes).unwrap();

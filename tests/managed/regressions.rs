@@ -12,7 +12,7 @@ use crate::common::world::{
 };
 use atrest::EncryptionType::{CustomerKey, PlatformAndCustomerKeys};
 use atrest::key::KeyId;
-use atrest::managed::{CopyProgress, ImageRegion, NewCopy, NewDisk, NewImage, NewSet, NewSnapshot, ResourceName};
+use atrest::managed::{CopyProgress, NewCopy, NewImage, NewSnapshot, ResourceName};
 use atrest::{Error, volume::Header};
 
 const CHUNK: usize = 64 << 10;
@@ -27,7 +27,7 @@ fn what_is_copied_is_not_removed_and_nobody_gets_its_name() {
     let service = world.service();
     let size = 4 * CHUNK as u64;
     for (name, byte) in [("a", 1), ("b", 2)] {
-        service.create_disk(&NewDisk { size, ..new_disk(name, None) }).unwrap();
+        service.create_disk(&new_disk(name, None).size(size)).unwrap();
         service.open_disk(name).unwrap().write_at(0, &vec![byte; size as usize]).unwrap();
     }
     for incremental in [false, true] {
@@ -46,7 +46,7 @@ fn what_is_copied_is_not_removed_and_nobody_gets_its_name() {
     let copied = service.create_disk_from(&ResourceName::disk("a"), &copy_to("c", None), &|_| {
         if !once.swap(true, Relaxed) {
             service.delete(&ResourceName::disk("a")).unwrap();
-            service.create_disk(&NewDisk { size, ..new_disk("a", None) }).unwrap();
+            service.create_disk(&new_disk("a", None).size(size)).unwrap();
         }
     });
     assert!(matches!(copied, Err(Error::NoSuchResource(_))), "{copied:?}");
@@ -226,8 +226,8 @@ fn a_key_that_can_not_be_used_stops_no_auto_rotation() {
     let service = world.service();
     world.set(&service, "s", CustomerKey);
     for key in ["https://no.such/keys/disks/1", "https://fabrikam.vault.example/keys/disks/1"] {
-        service.set_key("s", &key.parse::<KeyId>().unwrap(), &quiet).unwrap_err();
-        let set = service.set("s").unwrap();
+        service.change_key("s", &key.parse::<KeyId>().unwrap(), &quiet).unwrap_err();
+        let set = service.encryption_set("s").unwrap();
         assert_eq!((set.active_key, set.auto_key_rotation_error), (world.customer(VAULT).key(1), None));
     }
 }
@@ -241,8 +241,8 @@ fn a_set_that_was_put_under_an_older_version_follows_its_vault_again() {
     let customer = world.customer(VAULT);
     customer.rotate();
     for _ in 0..2 {
-        service.set_key("s", &customer.key(2), &quiet).unwrap();
-        service.set_key("s", &customer.key(1), &quiet).unwrap();
+        service.change_key("s", &customer.key(2), &quiet).unwrap();
+        service.change_key("s", &customer.key(1), &quiet).unwrap();
         assert_eq!(service.rotate_set("s", &quiet).unwrap().key, customer.key(2));
     }
 }
@@ -321,7 +321,7 @@ fn a_vault_that_hangs_holds_up_nobody_else() {
     let service = world.service();
     world.set(&service, "s", CustomerKey);
     let key = KeyId::new(OTHER_VAULT, "disks", "1").unwrap();
-    let other = service.create_set(&NewSet { key, ..new_set("t", CustomerKey) }).unwrap();
+    let other = service.create_set(&new_set("t", CustomerKey).key(key)).unwrap();
     world.customer(OTHER_VAULT).granted.lock().unwrap().push(other.identity);
     for (disk, set) in [("x", "s"), ("y", "t"), ("z", "t")] {
         service.create_disk(&new_disk(disk, Some(set))).unwrap();
@@ -349,7 +349,7 @@ fn a_lease_policy_and_names_that_make_no_sense_are_refused() {
     let mut world = World::new();
     let service = world.service();
     for region in ["../elsewhere", "..", ""] {
-        let new = NewDisk { region: region.into(), ..new_disk("x", None) };
+        let new = new_disk("x", None).region(region);
         assert!(matches!(service.create_disk(&new), Err(Error::InvalidName(_))), "{region:?}");
     }
     assert!(matches!(world.try_service(), Err(Error::Busy { .. })));
@@ -417,8 +417,8 @@ fn a_copy_of_a_snapshot_that_is_just_merged_away_is_no_copy_of_another() {
     service.create_disk(&new_disk("x", None)).unwrap();
     for n in 0..3 {
         service.open_disk("x").unwrap().write_at(0, &text(n)).unwrap();
-        let (name, disk) = (format!("i-{n}"), "x".into());
-        service.create_snapshot(&NewSnapshot { name, disk, incremental: true, set: None }, &|_| ()).unwrap();
+        let (name, disk) = (format!("i-{n}"), "x");
+        service.create_snapshot(&NewSnapshot::new(name, disk).incremental(true), &|_| ()).unwrap();
     }
     // While the third takes over what it needs of the second, the second is still there to be named.
     let (copying, of) = (Arc::new(Mutex::new(None)), service.clone());
@@ -426,8 +426,8 @@ fn a_copy_of_a_snapshot_that_is_just_merged_away_is_no_copy_of_another() {
     world.disks.film(Some(Arc::new(move |_: &str| {
         if !begun.swap(true, Relaxed) {
             let service = of.clone();
-            let (region, subscription) = ("north".into(), "one".into());
-            let new = NewCopy { name: "copy".into(), region, subscription, set: None };
+            let (region, subscription) = ("north", "one");
+            let new = NewCopy::new("copy").region(region).subscription(subscription);
             let copy = move || service.create_disk_from(&ResourceName::snapshot("i-1"), &new, &|_| ());
             *started.lock().unwrap() = Some(std::thread::spawn(copy));
             std::thread::sleep(Duration::from_millis(300));
@@ -452,11 +452,7 @@ fn of_two_images_of_one_name_that_are_made_at_once_one_is_made() {
     let world = World::new();
     let service = world.service();
     ["north", "south"].iter().for_each(|name| drop(service.create_disk(&new_disk(name, None)).unwrap()));
-    let image = |region: &str| NewImage {
-        name: "golden".into(),
-        disks: vec![region.into()],
-        regions: vec![ImageRegion { region: region.into(), sets: vec![None] }],
-    };
+    let image = |region: &str| NewImage::new("golden").disk(region).region(region, [None]);
     let other = |_: CopyProgress| drop(service.create_image(&image("south"), &|_| ()).unwrap());
     assert!(matches!(service.create_image(&image("north"), &other), Err(Error::ResourceExists(_))));
     let names: Vec<_> = service.image("golden").unwrap().into_iter().map(|copy| copy.name).collect();
@@ -471,15 +467,15 @@ fn what_is_on_its_way_into_a_set_whose_key_is_away_is_suspended() {
     let service = world.service();
     world.set(&service, "s", CustomerKey);
     service.create_disk(&new_disk("x", None)).unwrap();
-    let snapshot = NewSnapshot { name: "i".into(), disk: "x".into(), incremental: true, set: None };
+    let snapshot = NewSnapshot::new("i", "x").incremental(true);
     service.create_snapshot(&snapshot, &|_| ()).unwrap();
     let customer = world.customer(VAULT);
     // The first wrap is a trial, the second is the disk's.
     customer.fail_wrap_at.store(customer.wraps.load(Relaxed) + 3, Relaxed);
     assert!(service.put_into_set(&ResourceName::disk("x"), Some("s")).is_err());
     customer.disabled.store(true, Relaxed);
-    let (name, region, subscription) = ("copy".into(), "north".into(), "one".into());
-    let new = NewCopy { name, region, subscription, set: None };
+    let (name, region, subscription) = ("copy", "north", "one");
+    let new = NewCopy::new(name).region(region).subscription(subscription);
     let copied = service.create_disk_from(&ResourceName::snapshot("i"), &new, &|_| ());
     assert!(matches!(copied, Err(Error::DiskSuspended { .. })), "{copied:?}");
 }

@@ -43,9 +43,7 @@ fn a_report_says_what_protects_each_disk() {
         assert_eq!(told.iter().map(|row| row["option"].as_str().unwrap()).collect::<Vec<_>>(), rows);
     }
     service.mark_guest_encrypted("p").unwrap();
-    service
-        .create_snapshot(&NewSnapshot { name: "sp".into(), disk: "p".into(), incremental: true, set: None }, &|_| {})
-        .unwrap();
+    service.create_snapshot(&NewSnapshot::new("sp", "p").incremental(true), &|_| {}).unwrap();
     let reports = service.reports().unwrap();
     let told = |report: &atrest::managed::ResourceReport| report.resource.full_name().to_string();
     assert_eq!(

@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::common::device::Op;
 use crate::common::world::{Customer, OTHER_VAULT, T, VAULT, World, new_disk, new_set, quiet, rule, text};
 use atrest::key::KeyId;
-use atrest::managed::{NewDisk, NewSet, OutagePolicy, ResourceKind, ResourceName, RotationProgress};
+use atrest::managed::{OutagePolicy, ResourceKind, ResourceName, RotationProgress};
 use atrest::{EncryptionType, Error};
 
 const HEADER: usize = 1 << 20;
@@ -57,7 +57,7 @@ fn what_a_set_must_not_be_is_refused_by_its_rule() {
     let world = World::new();
     let service = world.service();
     assert_eq!(rule(service.create_set(&new_set("s", PlatformKey))), "20");
-    let elsewhere = NewSet { region: "south".into(), ..new_set("s", CustomerKey) };
+    let elsewhere = new_set("s", CustomerKey).region("south");
     assert_eq!(rule(service.create_set(&elsewhere)), "18");
     world.vaults.1.lock().unwrap().purge_protection = false;
     assert_eq!(rule(service.create_set(&new_set("s", CustomerKey))), "16");
@@ -65,8 +65,8 @@ fn what_a_set_must_not_be_is_refused_by_its_rule() {
     world.set(&service, "s", CustomerKey);
     world.set(&service, "both", PlatformAndCustomerKeys);
     assert!(matches!(service.create_set(&new_set("s", CustomerKey)), Err(Error::ResourceExists(_))));
-    assert_eq!(rule(service.create_disk(&NewDisk { region: "south".into(), ..new_disk("x", Some("s")) })), "18");
-    assert_eq!(rule(service.create_disk(&NewDisk { subscription: "two".into(), ..new_disk("x", Some("s")) })), "47");
+    assert_eq!(rule(service.create_disk(&new_disk("x", Some("s")).region("south"))), "18");
+    assert_eq!(rule(service.create_disk(&new_disk("x", Some("s")).subscription("two"))), "47");
     assert!(matches!(service.create_disk(&new_disk("x", Some("none"))), Err(Error::NoSuchResource(_))));
     service.create_disk(&new_disk("x", Some("s"))).unwrap();
     assert_eq!(rule(service.put_into_set(&ResourceName::disk("x"), Some("both"))), "60");
@@ -188,7 +188,7 @@ fn a_rotation_moves_every_disk_and_touches_no_data() {
     let rotation = service.rotate_set("s", &note).unwrap();
     assert_eq!((&rotation.key, rotation.rewrapped), (&new, 7));
     assert!(seen.lock().unwrap().contains(&RotationProgress { done: 7, total: 7 }));
-    let set = service.set("s").unwrap();
+    let set = service.encryption_set("s").unwrap();
     assert_eq!((set.active_key, set.previous_keys.len()), (new, 0));
     assert_eq!(set.last_key_rotation_timestamp, Some(T + 5));
     for (device, before) in devices.iter().zip(before) {
@@ -228,7 +228,7 @@ fn a_rotation_that_fails_says_so_and_goes_on_when_told() {
     let new = customer.rotate();
     customer.fail_wrap_at.store(customer.wraps.load(Ordering::Relaxed) + 3, Ordering::Relaxed);
     assert!(matches!(service.rotate_set("s", &quiet), Err(Error::Vault(_))));
-    let set = service.set("s").unwrap();
+    let set = service.encryption_set("s").unwrap();
     let error = set.auto_key_rotation_error.unwrap();
     assert_eq!(error.code, "VaultFailed");
     assert!(error.message.contains("it broke down") && error.resource.starts_with("disk \"disk-"), "{error:?}");
@@ -244,7 +244,7 @@ fn a_rotation_that_fails_says_so_and_goes_on_when_told() {
     let rotation = service.rotate_set("s", &quiet).unwrap();
     assert!((1..=3).contains(&rotation.rewrapped), "{rotation:?}");
     customer.vault.destroy(1);
-    assert!(service.set("s").unwrap().previous_keys.is_empty());
+    assert!(service.encryption_set("s").unwrap().previous_keys.is_empty());
     for n in 0..5 {
         service.open_disk(&format!("disk-{n}")).unwrap().read_at(0, &mut [0; 4096]).unwrap();
     }
@@ -259,10 +259,10 @@ fn a_set_moves_to_the_key_of_another_vault() {
     let disk = service.open_disk("x").unwrap();
     disk.write_at(0, &text(0)).unwrap();
     let key = KeyId::new(OTHER_VAULT, "disks", "1").unwrap();
-    assert!(matches!(service.set_key("s", &key, &quiet), Err(Error::AccessDenied { .. })));
+    assert!(matches!(service.change_key("s", &key, &quiet), Err(Error::AccessDenied { .. })));
     service.clear_rotation_error("s").unwrap();
-    world.customer(OTHER_VAULT).granted.lock().unwrap().push(service.set("s").unwrap().identity);
-    service.set_key("s", &key, &quiet).unwrap();
+    world.customer(OTHER_VAULT).granted.lock().unwrap().push(service.encryption_set("s").unwrap().identity);
+    service.change_key("s", &key, &quiet).unwrap();
     world.customer(VAULT).vault.destroy(1);
     drop((disk, service));
     let mut back = vec![0; 8192];

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use crate::common::world::{VAULT, World, new_disk, quiet};
 use atrest::EncryptionType::{CustomerKey, PlatformAndCustomerKeys};
-use atrest::managed::{DiskService, NewCopy, NewDisk, NewSnapshot, OpenDisk, ResourceKind, ResourceName};
+use atrest::managed::{DiskService, NewCopy, NewSnapshot, OpenDisk, ResourceKind, ResourceName, Rule};
 use atrest::{Error, Result};
 
 const SECTOR: usize = 4096;
@@ -104,8 +104,8 @@ fn write(writer: usize, disks: &[OpenDisk], stop: &AtomicBool, counts: &Counts) 
 
 /// Every sector of a copy is one that its writer wrote, or noise that nobody wrote.
 fn check_copy(service: &DiskService, from: &ResourceName) {
-    let (name, region, subscription) = ("restored".into(), "north".into(), "one".into());
-    match service.create_disk_from(from, &NewCopy { name, region, subscription, set: None }, &|_| ()) {
+    let (name, region, subscription) = ("restored", "north", "one");
+    match service.create_disk_from(from, &NewCopy::new(name).region(region).subscription(subscription), &|_| ()) {
         Err(Error::DiskSuspended { .. }) => return,
         made => made.map(drop).unwrap(),
     }
@@ -123,7 +123,11 @@ fn check_copy(service: &DiskService, from: &ResourceName) {
 fn tolerated<T: core::fmt::Debug>(what: &str, result: Result<T>) -> bool {
     match result {
         Ok(_) => true,
-        Err(Error::DiskSuspended { .. } | Error::KeyDisabled { .. } | Error::NotAllowed { rule: "32", .. }) => false,
+        Err(
+            Error::DiskSuspended { .. }
+            | Error::KeyDisabled { .. }
+            | Error::NotAllowed { rule: Rule::RotationFailed, .. },
+        ) => false,
         Err(e) => panic!("{what}: {e:?}"),
     }
 }
@@ -138,7 +142,7 @@ fn play(seconds: u64) {
     let disks: Vec<_> = (0..DISKS)
         .map(|n| {
             let (name, set) = (format!("disk-{n}"), Some(sets[n]));
-            service.create_disk(&NewDisk { size: SIZE, ..new_disk(&name, set) }).unwrap();
+            service.create_disk(&new_disk(&name, set).size(SIZE)).unwrap();
             let disk = service.open_disk(&name).unwrap();
             // From the start, each sector says whose it is.
             let all: Vec<_> = (0..SIZE as usize / SECTOR).flat_map(|n| sector(n % WRITERS, 0)).collect();
@@ -188,7 +192,7 @@ fn play(seconds: u64) {
                     break;
                 }
                 let (disk, name) = (format!("disk-{}", n % DISKS), format!("snap-{n}"));
-                let new = NewSnapshot { name: name.clone(), disk, incremental: n % 4 != 0, set: None };
+                let new = NewSnapshot::new(name.clone(), disk).incremental(n % 4 != 0);
                 if tolerated("a snapshot", service.create_snapshot(&new, &|_| ())) {
                     check_copy(&service, &ResourceName::snapshot(&name));
                     add(&counts.snapshots);
@@ -241,7 +245,7 @@ fn play(seconds: u64) {
     // Nothing was left behind, and the last version is enough.
     for set in ["s", "t", "both"] {
         service.rotate_set(set, &quiet).unwrap();
-        assert!(service.set(set).unwrap().previous_keys.is_empty());
+        assert!(service.encryption_set(set).unwrap().previous_keys.is_empty());
     }
     let versions = customer.versions.load(Ordering::Relaxed);
     (1..versions).for_each(|version| customer.vault.destroy(version));

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use crate::common::world::{OTHER_VAULT, T, VAULT, World, new_disk, new_set, quiet, text};
 use atrest::EncryptionType::CustomerKey;
 use atrest::key::KeyId;
-use atrest::managed::{DiskBackend, DiskService, NewSet, OpenDisk, ResourceName};
+use atrest::managed::{DiskBackend, DiskService, OpenDisk, ResourceName};
 use atrest::{Error, Result};
 
 fn seconds(n: u64) -> Duration {
@@ -96,7 +96,7 @@ fn a_clock_that_is_put_back_puts_off_no_question() {
     world.clock.advance(seconds(900));
     world.clock.set(T);
     service.auto_rotate(&quiet).unwrap();
-    assert_eq!(service.set("s").unwrap().active_key, customer.key(2));
+    assert_eq!(service.encryption_set("s").unwrap().active_key, customer.key(2));
 }
 
 #[test]
@@ -105,7 +105,7 @@ fn a_vault_that_never_answers_keeps_no_dek_and_holds_up_nothing() {
     let service = world.service();
     world.set(&service, "s", CustomerKey);
     let key = KeyId::new(OTHER_VAULT, "disks", "1").unwrap();
-    let other = service.create_set(&NewSet { key, ..new_set("t", CustomerKey) }).unwrap();
+    let other = service.create_set(&new_set("t", CustomerKey).key(key)).unwrap();
     world.customer(OTHER_VAULT).granted.lock().unwrap().push(other.identity);
     let names: Vec<_> = (0..8).map(|n| format!("d{n}")).collect();
     names.iter().for_each(|name| drop(service.create_disk(&new_disk(name, Some("s"))).unwrap()));

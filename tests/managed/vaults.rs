@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use atrest::key::KeyId;
 use atrest::managed::{
-    DiskFolder, DiskService, FileVaults, LeasePolicy, NewDisk, NewSet, OpenDisk, ResourceKind, ResourceName,
-    RotationProgress, ServiceOptions, VaultDescription, VaultDirectory,
+    DiskFolder, DiskService, FileVaults, NewDisk, NewSet, OpenDisk, ResourceKind, ResourceName, RotationProgress,
+    ServiceOptions, VaultDescription, VaultDirectory,
 };
 use atrest::vault::{AuditEntry, FileVault, KeyOperation, Unlock, VaultOptions, VersionChange};
 use atrest::{Clock, EncryptionType, Error, KeyVault, ManualClock, Result};
@@ -46,17 +46,15 @@ impl World {
     }
 
     fn service(&self) -> DiskService {
-        let options = ServiceOptions {
-            backend: Arc::new(DiskFolder::new(self.disks())),
-            vaults: self.vaults.clone(),
-            platform: Arc::new(self.platform.as_identity("disk-service")),
-            platform_key: "disks".into(),
-            clock: self.clock.clone(),
-            lease: LeasePolicy::default(),
-            parallel: 3,
-            rotation_interval: Duration::from_secs(900),
-            require_locked_memory: false,
-        };
+        let options = ServiceOptions::new(
+            Arc::new(DiskFolder::new(self.disks())),
+            self.vaults.clone(),
+            Arc::new(self.platform.as_identity("disk-service")),
+            "disks",
+        )
+        .clock(self.clock.clone())
+        .parallel(3)
+        .rotation_interval(Duration::from_secs(900));
         self.platform.grant("disk-service", &KeyOperation::ALL).unwrap();
         DiskService::open(self.folder.path().join("store"), options).unwrap()
     }
@@ -67,7 +65,7 @@ impl World {
 
     /// A set whose identity the vault's owner has granted access; the name of that.
     fn set(&self, service: &DiskService, name: &str, encryption_type: EncryptionType) -> String {
-        let identity = service.create_set(&NewSet { encryption_type, ..new_set(name, VAULT) }).unwrap().identity;
+        let identity = service.create_set(&new_set(name, VAULT).encryption_type(encryption_type)).unwrap().identity;
         self.customer.grant(&identity, &KeyOperation::ALL).unwrap();
         identity
     }
@@ -94,26 +92,16 @@ fn key(version: u32) -> KeyId {
 }
 
 fn new_set(name: &str, vault: &str) -> NewSet {
-    NewSet {
-        name: name.into(),
-        region: "north".into(),
-        subscription: "one".into(),
-        tenant: "contoso".into(),
-        encryption_type: EncryptionType::CustomerKey,
-        key: KeyId::new(vault, "disks", "1").unwrap(),
-        auto_rotation: true,
-    }
+    NewSet::new(name, KeyId::new(vault, "disks", "1").unwrap())
+        .region("north")
+        .subscription("one")
+        .tenant("contoso")
+        .encryption_type(EncryptionType::CustomerKey)
+        .auto_rotation(true)
 }
 
 fn new_disk(name: &str, set: Option<&str>) -> NewDisk {
-    NewDisk {
-        name: name.into(),
-        region: "north".into(),
-        subscription: "one".into(),
-        size: 64 << 10,
-        sector_size: 4096,
-        set: set.map(String::from),
-    }
+    NewDisk::new(name, 64 << 10).region("north").subscription("one").sector_size(4096).encryption_set(set)
 }
 
 fn text(n: u8) -> Vec<u8> {
@@ -129,7 +117,7 @@ fn quiet(_: RotationProgress) {}
 
 fn rule<T: core::fmt::Debug>(result: Result<T>) -> &'static str {
     match result {
-        Err(Error::NotAllowed { rule, .. }) => rule,
+        Err(Error::NotAllowed { rule, .. }) => crate::common::world::number(rule),
         other => panic!("{other:?}"),
     }
 }
@@ -147,11 +135,8 @@ fn seq(vault: &FileVault) -> u64 {
 #[test]
 fn a_vault_is_described_as_its_file_says() {
     let world = World::new();
-    let near = |purge_protection| VaultDescription {
-        region: "north".into(),
-        tenant: "contoso".into(),
-        soft_delete: true,
-        purge_protection,
+    let near = |purge_protection| {
+        VaultDescription::new("north", "contoso").soft_delete(true).purge_protection(purge_protection)
     };
     assert_eq!(world.vaults.describe(VAULT).unwrap(), near(true));
     let later = make(&world.folder, &world.clock, "later", &placed("later"));
@@ -189,7 +174,7 @@ fn a_set_wants_a_vault_that_is_known_near_and_protected() {
         matches!(&error, Error::Vault(failure) if failure.what().contains("unknown") && failure.what().contains("add it")),
         "{error:?}"
     );
-    assert!(service.set_names().unwrap().is_empty());
+    assert!(service.encryption_sets().unwrap().is_empty());
     // One that comes, or is protected, while the service runs.
     let late = make(&world.folder, &world.clock, "late", &placed("late"));
     world.vaults.add(late.clone()).unwrap();
@@ -301,7 +286,7 @@ fn after_a_rotation_the_old_version_is_needed_no_more() {
     let wraps: Vec<_> = wraps.map(|entry| (entry.identity, entry.version, entry.outcome, entry.time)).collect();
     // A trial, before anything depends on the new version, and one for each disk.
     assert_eq!(wraps, vec![(Some(identity), Some("2".into()), "ok".into(), T + 7); 1 + 5]);
-    let set = service.set("s").unwrap();
+    let set = service.encryption_set("s").unwrap();
     assert_eq!((set.active_key, set.previous_keys.len()), (key(2), 0));
     assert_eq!(set.last_key_rotation_timestamp, Some(world.clock.now()));
 
@@ -389,7 +374,7 @@ fn auto_rotation_never_undoes_a_revocation() {
     world.customer.set_version(&key(2), VersionChange::new().enabled(false)).unwrap();
     world.clock.advance(Duration::from_secs(900));
     service.auto_rotate(&quiet).unwrap();
-    assert_eq!(service.set("s").unwrap().active_key.version(), "2");
+    assert_eq!(service.encryption_set("s").unwrap().active_key.version(), "2");
     world.pass(&service, 3600);
     assert!(disk.is_suspended() && read(&disk).is_err());
 }

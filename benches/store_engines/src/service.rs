@@ -5,8 +5,8 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use atrest::key::{KeyDescription, KeyId, KeyKind, WrapAlgorithm, WrappedDek};
-use atrest::managed::{DiskFolder, DiskService, LeasePolicy, NewSet, ServiceOptions, VaultDescription, VaultDirectory};
-use atrest::{EncryptionType, KeyVault, Result, Secret, SystemClock};
+use atrest::managed::{DiskFolder, DiskService, NewSet, ServiceOptions, VaultDescription, VaultDirectory};
+use atrest::{EncryptionType, KeyVault, Result, Secret};
 
 use crate::engines::{Engine, Map, Told, told};
 
@@ -50,24 +50,14 @@ impl VaultDirectory for Vaults {
     }
 
     fn describe(&self, _: &str) -> Result<VaultDescription> {
-        let (region, tenant) = ("north".into(), "contoso".into());
-        Ok(VaultDescription { region, tenant, soft_delete: true, purge_protection: true })
+        let (region, tenant) = ("north", "contoso");
+        Ok(VaultDescription::new(region, tenant).soft_delete(true).purge_protection(true))
     }
 }
 
 impl Service {
     pub fn open(folder: &Path) -> Told<Self> {
-        let options = ServiceOptions {
-            backend: Arc::new(DiskFolder::new(folder)),
-            vaults: Arc::new(Vaults(Arc::default())),
-            platform: Arc::new(Vault::default()),
-            platform_key: "disks".into(),
-            clock: Arc::new(SystemClock),
-            lease: LeasePolicy::default(),
-            parallel: 1,
-            rotation_interval: std::time::Duration::from_secs(900),
-            require_locked_memory: false,
-        };
+        let options = ServiceOptions::new(Arc::new(DiskFolder::new(folder)), Arc::new(Vaults(Arc::default())), Arc::new(Vault::default()), "disks").parallel(1).rotation_interval(std::time::Duration::from_secs(900));
         DiskService::open(folder.join("store"), options).map(Service).map_err(told)
     }
 }
@@ -76,22 +66,14 @@ impl Engine for Service {
     /// Each in a transaction of its own. The value is the library's.
     fn put(&mut self, records: &[(String, Vec<u8>)]) -> Told<()> {
         for (key, _) in records {
-            let set = NewSet {
-                name: key.clone(),
-                region: "north".into(),
-                subscription: "one".into(),
-                tenant: "contoso".into(),
-                encryption_type: EncryptionType::CustomerKey,
-                key: KeyId::new(VAULT, "disks", "1").map_err(told)?,
-                auto_rotation: false,
-            };
+            let set = NewSet::new(key.clone(), KeyId::new(VAULT, "disks", "1").map_err(told)?).region("north").subscription("one").tenant("contoso").encryption_type(EncryptionType::CustomerKey).auto_rotation(false);
             self.0.create_set(&set).map_err(told)?;
         }
         Ok(())
     }
 
     fn load(&mut self) -> Told<Map> {
-        let record = |name: String| Ok((name.clone(), self.0.set(&name).map_err(told)?.to_json().into_bytes()));
-        self.0.set_names().map_err(told)?.into_iter().map(record).collect()
+        let record = |name: String| Ok((name.clone(), self.0.encryption_set(&name).map_err(told)?.to_json().into_bytes()));
+        self.0.encryption_sets().map_err(told)?.into_iter().map(record).collect()
     }
 }

@@ -10,7 +10,7 @@
 
 use core::ffi::{c_char, c_void};
 
-use atrest::managed::{ImageRegion, NewCopy, NewDisk, NewImage, NewSnapshot, Resource, ResourceKind, ResourceName};
+use atrest::managed::{NewCopy, NewDisk, NewImage, NewSnapshot, Resource, ResourceKind, ResourceName};
 
 use crate::args::flag;
 use crate::callback::{filled, with_text};
@@ -147,14 +147,11 @@ pub unsafe extern "C" fn atrest_disk_service_create_disk(
 ) -> atrest_status {
     run(|| {
         let (service, disk) = (handle!(service), structure!(disk));
-        let new = NewDisk {
-            name: text!(disk.name).into(),
-            region: text!(disk.region).into(),
-            subscription: text!(disk.subscription).into(),
-            size: disk.size,
-            sector_size: if disk.sector_size == 0 { 512 } else { disk.sector_size },
-            set: optional_text!(disk.set).map(String::from),
-        };
+        let new = NewDisk::new(text!(disk.name), disk.size)
+            .region(text!(disk.region))
+            .subscription(text!(disk.subscription))
+            .sector_size(if disk.sector_size == 0 { 512 } else { disk.sector_size })
+            .encryption_set(optional_text!(disk.set));
         service.create_disk(&new)?;
         Ok(())
     })
@@ -182,12 +179,10 @@ pub unsafe extern "C" fn atrest_disk_service_create_disk_from(
             let text = "a copy has the size and sector size of its source; leave those of `disk` 0";
             return Err(Failure::new(ATREST_ERR_INVALID_OPTION, text));
         }
-        let new = NewCopy {
-            name: text!(disk.name).into(),
-            region: text!(disk.region).into(),
-            subscription: text!(disk.subscription).into(),
-            set: optional_text!(disk.set).map(String::from),
-        };
+        let new = NewCopy::new(text!(disk.name))
+            .region(text!(disk.region))
+            .subscription(text!(disk.subscription))
+            .encryption_set(optional_text!(disk.set));
         service.create_disk_from(&source, &new, &of_copy(progress, user))?;
         Ok(())
     })
@@ -208,12 +203,9 @@ pub unsafe extern "C" fn atrest_disk_service_create_snapshot(
 ) -> atrest_status {
     run(|| {
         let (service, snapshot) = (handle!(service), structure!(snapshot));
-        let new = NewSnapshot {
-            name: text!(snapshot.name).into(),
-            disk: text!(snapshot.disk).into(),
-            incremental: flag("snapshot.incremental", snapshot.incremental)?,
-            set: optional_text!(snapshot.set).map(String::from),
-        };
+        let new = NewSnapshot::new(text!(snapshot.name), text!(snapshot.disk))
+            .incremental(flag("snapshot.incremental", snapshot.incremental)?)
+            .encryption_set(optional_text!(snapshot.set));
         service.create_snapshot(&new, &of_copy(progress, user))?;
         Ok(())
     })
@@ -234,27 +226,25 @@ pub unsafe extern "C" fn atrest_disk_service_create_image(
 ) -> atrest_status {
     run(|| {
         let (service, image) = (handle!(service), structure!(image));
-        let name = text!(image.name).into();
-        let mut disks = Vec::new();
-        for &disk in slice!(image.disks, image.disks_count) {
-            disks.push(text!(disk).to_owned());
-        }
-        let mut sets = Vec::new();
-        for &set in slice!(image.sets, image.sets_count) {
-            sets.push(optional_text!(set).map(String::from));
+        let mut new = NewImage::new(text!(image.name));
+        let disks = slice!(image.disks, image.disks_count);
+        for &disk in disks {
+            new = new.disk(text!(disk));
         }
         let regions = slice!(image.regions, image.regions_count);
+        let mut sets = Vec::new();
+        for &set in slice!(image.sets, image.sets_count) {
+            sets.push(optional_text!(set));
+        }
         if image.sets.is_null() {
             sets = vec![None; disks.len().saturating_mul(regions.len())];
         }
-        let mut image_regions = Vec::new();
         for (n, &region) in regions.iter().enumerate() {
             // The library refuses any number of sets but one for each disk.
             let most = if n + 1 == regions.len() { sets.len() } else { disks.len().min(sets.len()) };
-            let sets = sets.drain(..most).collect();
-            image_regions.push(ImageRegion { region: text!(region).into(), sets });
+            new = new.region(text!(region), sets.drain(..most));
         }
-        service.create_image(&NewImage { name, disks, regions: image_regions }, &of_copy(progress, user))?;
+        service.create_image(&new, &of_copy(progress, user))?;
         Ok(())
     })
 }

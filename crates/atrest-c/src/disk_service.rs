@@ -5,8 +5,7 @@
 //! It holds its key for a lease: when the key is disabled, deleted or expired, or access to it revoked, I/O fails with
 //! ATREST_ERR_DISK_SUSPENDED, the DEK is wiped, and all works again once access is back.
 //!
-//! What must not be is refused with ATREST_ERR_NOT_ALLOWED. The message says what to do instead, and ends with the number
-//! of the rule: "... (rule 46)".
+//! What the rules of managed disks forbid is refused with ATREST_ERR_NOT_ALLOWED. The message says what to do instead.
 //!
 //! The service does nothing by itself: call atrest_disk_service_maintain about once a minute, and
 //! atrest_disk_service_auto_rotate every few minutes, each from a thread of its own.
@@ -23,7 +22,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use atrest::managed::{
-    CopyProgress, DiskService, FileVaults, LeasePolicy, OutagePolicy, RotationProgress, ServiceOptions,
+    CopyProgress, DiskService, FileVaults, LeasePolicy, OutagePolicy, RotationProgress, ServiceOptions, VaultDirectory,
 };
 use atrest::{Clock, SystemClock};
 
@@ -243,25 +242,24 @@ pub unsafe extern "C" fn atrest_disk_service_expiring_keys(
 /// The members are what the header demands of those who open a service.
 pub(crate) unsafe fn service_options(c: &atrest_disk_service_options) -> Result<ServiceOptions> {
     let clock: Arc<dyn Clock> = if c.clock.is_null() { Arc::new(SystemClock) } else { handle!(c.clock).get() };
-    Ok(ServiceOptions {
-        backend: handle!(c.backend).clone(),
-        vaults: if c.vaults.is_null() { Arc::new(FileVaults::new()) } else { handle!(c.vaults).get() },
-        platform: handle!(c.platform).shared(),
-        platform_key: text!(c.platform_key).into(),
-        clock,
-        lease: LeasePolicy {
-            grace: seconds(c.grace_seconds, LeasePolicy::default().grace),
-            interval: seconds(c.interval_seconds, LeasePolicy::default().interval),
-            outage: match c.outage_seconds {
-                0 => OutagePolicy::FailAfterGrace,
-                limit => OutagePolicy::ContinueFor(Duration::from_secs(limit)),
-            },
-            deadline: seconds(c.deadline_seconds, LeasePolicy::default().deadline),
-        },
-        parallel: if c.parallel == 0 { 8 } else { c.parallel },
-        rotation_interval: seconds(c.rotation_interval_seconds, Duration::from_secs(900)),
-        require_locked_memory: flag("require_locked_memory", c.require_locked_memory)?,
-    })
+    let vaults: Arc<dyn VaultDirectory> =
+        if c.vaults.is_null() { Arc::new(FileVaults::new()) } else { handle!(c.vaults).get() };
+    let backend = handle!(c.backend).clone();
+    let default = LeasePolicy::default();
+    let lease = default
+        .grace(seconds(c.grace_seconds, default.grace))
+        .interval(seconds(c.interval_seconds, default.interval))
+        .outage(match c.outage_seconds {
+            0 => OutagePolicy::FailAfterGrace,
+            limit => OutagePolicy::ContinueFor(Duration::from_secs(limit)),
+        })
+        .deadline(seconds(c.deadline_seconds, default.deadline));
+    Ok(ServiceOptions::new(backend, vaults, handle!(c.platform).shared(), text!(c.platform_key))
+        .clock(clock)
+        .lease(lease)
+        .parallel(if c.parallel == 0 { 8 } else { c.parallel })
+        .rotation_interval(seconds(c.rotation_interval_seconds, Duration::from_secs(900)))
+        .require_locked_memory(flag("require_locked_memory", c.require_locked_memory)?))
 }
 
 impl Handle for atrest_disk_service {

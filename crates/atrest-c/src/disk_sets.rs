@@ -99,15 +99,12 @@ pub unsafe extern "C" fn atrest_disk_service_create_set(
             given => given,
         };
         let bad_enum = || Failure::bad_enum("set.encryption_type", set.encryption_type);
-        let new = NewSet {
-            name: text!(set.name).into(),
-            region: text!(set.region).into(),
-            subscription: text!(set.subscription).into(),
-            tenant: text!(set.tenant).into(),
-            encryption_type: EncryptionType::from_code(encryption_type).ok_or_else(bad_enum)?,
-            key: text!(set.key_url).parse::<KeyId>()?,
-            auto_rotation: flag("set.auto_rotation", set.auto_rotation)?,
-        };
+        let new = NewSet::new(text!(set.name), text!(set.key_url).parse::<KeyId>()?)
+            .region(text!(set.region))
+            .subscription(text!(set.subscription))
+            .tenant(text!(set.tenant))
+            .encryption_type(EncryptionType::from_code(encryption_type).ok_or_else(bad_enum)?)
+            .auto_rotation(flag("set.auto_rotation", set.auto_rotation)?);
         service.create_set(&new)?;
         Ok(())
     })
@@ -122,7 +119,7 @@ pub unsafe extern "C" fn atrest_disk_service_describe_set(
 ) -> atrest_status {
     run(|| {
         let (service, set, out) = (handle!(service), text!(set), struct_out!(out));
-        out.set(info(&service.set(set)?)?);
+        out.set(info(&service.encryption_set(set)?)?);
         Ok(())
     })
 }
@@ -138,14 +135,14 @@ pub unsafe extern "C" fn atrest_disk_service_describe_set_json(
 ) -> atrest_status {
     run(|| {
         let (service, set) = (handle!(service), text!(set));
-        text_out!(json, json_cap, json_len).put(&service.set(set)?.to_json())
+        text_out!(json, json_cap, json_len).put(&service.encryption_set(set)?.to_json())
     })
 }
 
 /// Calls `each` with the name of every set, in order. `each` returns ATREST_OK to go on; anything else ends the list with
 /// ATREST_ERR_CALLBACK_FAILED.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn atrest_disk_service_list_sets(
+pub unsafe extern "C" fn atrest_disk_service_encryption_sets(
     service: *const atrest_disk_service,
     each: Option<unsafe extern "C" fn(user: *mut c_void, set: *const c_char) -> atrest_status>,
     user: *mut c_void,
@@ -153,14 +150,14 @@ pub unsafe extern "C" fn atrest_disk_service_list_sets(
     run(|| {
         let (service, each) = (handle!(service), each.ok_or_else(|| Failure::null("each"))?);
         // SAFETY: by the header's contract (CALLBACKS) it can be called with its `user`; the text lives until it returns.
-        service.set_names()?.iter().try_for_each(|set| with_text(set, |set| unsafe { each(user, set) }))
+        service.encryption_sets()?.iter().try_for_each(|set| with_text(set, |set| unsafe { each(user, set) }))
     })
 }
 
 /// Calls `each` with the kind (ATREST_RESOURCE_*) and name of everything that is in a set, in order. `each` returns
 /// ATREST_OK to go on; anything else ends the list with ATREST_ERR_CALLBACK_FAILED.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn atrest_disk_service_list_members(
+pub unsafe extern "C" fn atrest_disk_service_members(
     service: *const atrest_disk_service,
     set: *const c_char,
     each: Option<unsafe extern "C" fn(user: *mut c_void, kind: u32, name: *const c_char) -> atrest_status>,
@@ -210,7 +207,7 @@ pub unsafe extern "C" fn atrest_disk_service_rotate_set(
 /// Errors: those of atrest_disk_service_rotate_set; ATREST_ERR_INVALID_NAME for a text that is no URL of a version;
 /// ATREST_ERR_NOT_ALLOWED for a vault in another region or tenant, or without soft delete and purge protection.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn atrest_disk_service_set_key(
+pub unsafe extern "C" fn atrest_disk_service_change_key(
     service: *const atrest_disk_service,
     set: *const c_char,
     key_url: *const c_char,
@@ -221,7 +218,7 @@ pub unsafe extern "C" fn atrest_disk_service_set_key(
     run(|| {
         let (service, set, key) = (handle!(service), text!(set), text!(key_url).parse::<KeyId>()?);
         let rewrapped = if rewrapped.is_null() { None } else { Some(out!(rewrapped)) };
-        put_rewrapped(rewrapped, &service.set_key(set, &key, &of_rotation(progress, user))?);
+        put_rewrapped(rewrapped, &service.change_key(set, &key, &of_rotation(progress, user))?);
         Ok(())
     })
 }

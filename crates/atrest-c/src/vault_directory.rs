@@ -242,12 +242,11 @@ impl VaultDirectory for CallbackDirectory {
             |what: &str| Error::Vault(format!("the describe callback answered for {id} with {what}").into());
         let text = |member| text_of(member).filter(|text| !text.is_empty());
         let flag = |value, what| if value > 1 { Err(out_of_bounds(what)) } else { Ok(value == 1) };
-        Ok(VaultDescription {
-            region: text(&said.region).ok_or_else(|| out_of_bounds("no region, or one that doesn't end"))?,
-            tenant: text(&said.tenant).ok_or_else(|| out_of_bounds("no tenant, or one that doesn't end"))?,
-            soft_delete: flag(said.soft_delete, "a soft_delete that is neither 0 nor 1")?,
-            purge_protection: flag(said.purge_protection, "a purge_protection that is neither 0 nor 1")?,
-        })
+        let region = text(&said.region).ok_or_else(|| out_of_bounds("no region, or one that doesn't end"))?;
+        let tenant = text(&said.tenant).ok_or_else(|| out_of_bounds("no tenant, or one that doesn't end"))?;
+        Ok(VaultDescription::new(region, tenant)
+            .soft_delete(flag(said.soft_delete, "a soft_delete that is neither 0 nor 1")?)
+            .purge_protection(flag(said.purge_protection, "a purge_protection that is neither 0 nor 1")?))
     }
 }
 

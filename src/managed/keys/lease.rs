@@ -63,7 +63,17 @@ pub enum OutagePolicy {
 }
 
 /// How leases run.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use atrest::managed::LeasePolicy;
+///
+/// let policy = LeasePolicy::default().grace(Duration::from_secs(600)).interval(Duration::from_secs(120));
+/// # let _ = policy;
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct LeasePolicy {
     /// When I/O fails at the latest after a key was disabled, deleted or expired, or access to it revoked (behaviour 36):
     /// one hour unless told otherwise.
@@ -86,6 +96,32 @@ impl Default for LeasePolicy {
             outage: OutagePolicy::FailAfterGrace,
             deadline: Duration::from_secs(30),
         }
+    }
+}
+
+impl LeasePolicy {
+    /// Sets when I/O fails at the latest after a revocation.
+    pub fn grace(mut self, grace: Duration) -> Self {
+        self.grace = grace;
+        self
+    }
+
+    /// Sets how long after an answer the vault is asked again.
+    pub fn interval(mut self, interval: Duration) -> Self {
+        self.interval = interval;
+        self
+    }
+
+    /// Sets what happens while a vault doesn't answer.
+    pub fn outage(mut self, outage: OutagePolicy) -> Self {
+        self.outage = outage;
+        self
+    }
+
+    /// Sets how long a call of a vault may take.
+    pub fn deadline(mut self, deadline: Duration) -> Self {
+        self.deadline = deadline;
+        self
     }
 }
 

@@ -45,7 +45,7 @@ pub struct AuditEntry {
 }
 
 /// How far an audit log went at some time. Kept where the vault's folder can't be written from, it proves later that no
-/// entry up to it was taken away: see [`AuditLog::including`].
+/// entry up to it was taken away: see [`AuditLog::including`](crate::vault::AuditLog::including).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct AuditHead {
     pub(super) seq: u64,

@@ -10,7 +10,7 @@ use core::ops::Range;
 use std::time::Duration;
 
 use super::area::{check_written, wipe, write_area};
-use super::{Attempt, FirstProtector, NewHeader, NewKeyslot, StoredHeader};
+use super::{Attempt, BAD_DATA_OFFSET, FirstProtector, NewHeader, NewKeyslot, StoredHeader};
 use crate::cipher::CipherSpec;
 use crate::key::{HashAlgorithm, Kdf};
 use crate::ondisk::luks::{HEADER_SIZES, Luks1Defect, Luks1Header, LuksVersion, Priority, STRIPES};
@@ -55,7 +55,7 @@ pub(super) fn create(new: &NewHeader<'_>) -> Result<Luks1Store> {
     }
     // The header and the areas of its 8 keyslots take more than 1 MiB.
     if !new.detached && new.data_offset.is_some_and(|offset| offset < 2 << 20) {
-        return bad("the data offset must be a multiple of 1 MiB from 2 to 128 MiB with a header of LUKS1");
+        return bad(BAD_DATA_OFFSET);
     }
     let payload = new.data_offset.map(|offset| u32::try_from(offset / SECTOR as u64)).transpose();
     let payload = payload.map_err(|_| Error::InvalidOption("the data of LUKS1 begins below 2 TiB".into()))?;

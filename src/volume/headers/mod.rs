@@ -10,7 +10,7 @@ mod stored;
 
 pub(super) use area::rewrite;
 pub(super) use keyslot::{Attempt, FirstProtector, NewKeyslot};
-pub(super) use new::NewHeader;
+pub(super) use new::{BAD_DATA_OFFSET, NewHeader};
 pub(super) use stored::StoredHeader;
 
 use super::BlockDevice;

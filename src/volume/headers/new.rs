@@ -4,6 +4,10 @@ use crate::Secret;
 use crate::SectorSize;
 use crate::cipher::CipherSpec;
 
+/// What is said of a data offset that no format has.
+pub(in crate::volume) const BAD_DATA_OFFSET: &str =
+    "the data offset must be a multiple of 1 MiB from 1 (LUKS1: 2) to 128 MiB, or 0 with a detached header";
+
 /// A header that is to be made. A format refuses what it has no place for.
 pub(in crate::volume) struct NewHeader<'a> {
     /// The volume key.

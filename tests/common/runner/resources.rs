@@ -34,12 +34,7 @@ impl Runner {
         let res = Res { uid, set: set.clone(), region, subscription, guest: false, data, under, increment: None };
         let outs = self.outs_of_making(&name, &res, set.as_deref(), Access::Must);
         let size = (SECTORS * SECTOR) as u64;
-        let new = NewDisk {
-            region: region.into(),
-            subscription: subscription.into(),
-            size,
-            ..new_disk(disk, set.as_deref())
-        };
+        let new = new_disk(disk, set.as_deref()).region(region).subscription(subscription).size(size);
         if self.came(&outs, &self.service().create_disk(&new)) {
             self.add(name, res);
         }
@@ -59,7 +54,7 @@ impl Runner {
         place: (&'static str, &'static str),
     ) {
         let name = ResourceName::disk(disk);
-        let new = NewCopy { name: disk.into(), region: place.0.into(), subscription: place.1.into(), set: set.clone() };
+        let new = NewCopy::new(disk).region(place.0).subscription(place.1).encryption_set(set.as_deref());
         let result = self.service().create_disk_from(from, &new, &still);
         let Some(mut res) = self.copied(from, set.clone()) else {
             self.came(&[Out::Missing], &result);
@@ -72,16 +67,17 @@ impl Runner {
         }
     }
 
-    pub(super) fn snapshot(&mut self, new: NewSnapshot) {
-        let (disk, name) = (ResourceName::disk(&new.disk), ResourceName::snapshot(&new.name));
+    pub(super) fn snapshot(&mut self, name: &str, disk: &str, incremental: bool, set: Option<&str>) {
+        let new = NewSnapshot::new(name, disk).incremental(incremental).encryption_set(set);
+        let (disk, name) = (ResourceName::disk(disk), ResourceName::snapshot(name));
         let Some(from) = self.fleet.all.get(&disk).cloned() else {
             self.came(&[Out::Missing], &self.service().create_snapshot(&new, &still));
             return;
         };
-        let set = new.set.clone().or(from.set.clone());
+        let set = set.map(String::from).or(from.set.clone());
         let mut res = self.copied(&disk, set.clone()).unwrap();
         let mut outs = self.outs_of_making(&name, &res, set.as_deref(), self.readable(&disk));
-        if new.incremental {
+        if incremental {
             let before = self.fleet.increments(from.uid);
             // Those before it are opened first.
             let needed = before.last().map_or(Access::Must, |last| self.fleet.access_to_read(last, false));
@@ -108,11 +104,8 @@ impl Runner {
         if south {
             regions.push(("south", None));
         }
-        let plan = |(region, set): &(&str, Option<String>)| ImageRegion {
-            region: (*region).into(),
-            sets: vec![set.clone(); disks.len()],
-        };
-        let new = NewImage { name: image.clone(), disks: disks.clone(), regions: regions.iter().map(plan).collect() };
+        let new = disks.iter().fold(NewImage::new(&image), |new, disk| new.disk(disk));
+        let new = regions.iter().fold(new, |new, (region, set)| new.region(*region, vec![set.as_deref(); disks.len()]));
         let result = self.service().create_image(&new, &still);
         let names: Vec<_> = disks.iter().map(ResourceName::disk).collect();
         let (mut refusal, mut access, mut made) = (None, Vec::new(), Vec::new());
@@ -276,8 +269,7 @@ impl Runner {
             if name.kind == ResourceKind::Disk {
                 service.open_disk(&name.name).unwrap().read_at(0, &mut bytes).unwrap();
             } else {
-                let region = res.region.into();
-                let new = NewCopy { name: "restored".into(), region, subscription: "one".into(), set: None };
+                let new = NewCopy::new("restored").region(res.region).subscription("one");
                 service.create_disk_from(name, &new, &still).unwrap_or_else(|e| panic!("{}: {name}: {e}", self.doing));
                 service.open_disk("restored").unwrap().read_at(0, &mut bytes).unwrap();
                 service.delete(&ResourceName::disk("restored")).unwrap();
@@ -299,7 +291,8 @@ impl Runner {
         sets.iter().for_each(|set| self.grant(set, true));
         self.world.clock.advance(Duration::from_secs(61));
         self.check_all();
-        let (mut used, key) = ([Vec::new(), Vec::new()], |name: &str| self.service().set(name).unwrap().active_key);
+        let (mut used, key) =
+            ([Vec::new(), Vec::new()], |name: &str| self.service().encryption_set(name).unwrap().active_key);
         for set in &sets {
             self.service().clear_rotation_error(set).unwrap();
             self.service().rotate_set(set, &quiet).unwrap();

@@ -15,7 +15,7 @@ impl Runner {
 
     /// Notes a rotation that ended, or one that stopped.
     fn rotated(&mut self, name: &str, to: Key, ended: bool) {
-        let record = self.service().set(name).unwrap();
+        let record = self.service().encryption_set(name).unwrap();
         let (active, previous) = (key_of(&record.active_key), record.previous_keys.len());
         let before = self.fleet.sets[name].active;
         let members = self.fleet.members(name);
@@ -42,7 +42,7 @@ impl Runner {
         }
         let result = match to {
             None => self.service().rotate_set(name, &quiet),
-            Some((vault, version)) => self.service().set_key(name, &self.customer(vault).key(version), &quiet),
+            Some((vault, version)) => self.service().change_key(name, &self.customer(vault).key(version), &quiet),
         };
         if let Some(customer) = customer {
             customer.fail_wrap_at.store(usize::MAX, Ordering::Relaxed);
@@ -99,12 +99,12 @@ impl Runner {
     /// The records are those of the model, and no device is left over or missing.
     pub(super) fn compare(&self) {
         let (service, fleet) = (self.service(), &self.fleet);
-        assert!(service.set_names().unwrap().iter().eq(fleet.sets.keys()), "{}", self.doing);
+        assert!(service.encryption_sets().unwrap().iter().eq(fleet.sets.keys()), "{}", self.doing);
         for kind in [ResourceKind::Disk, ResourceKind::Snapshot, ResourceKind::Image] {
             assert_eq!(service.names(kind).unwrap(), fleet.names(kind), "{}", self.doing);
         }
         for (name, set) in &fleet.sets {
-            let record = service.set(name).unwrap();
+            let record = service.encryption_set(name).unwrap();
             assert_eq!(service.members(name).unwrap(), fleet.members(name), "{}", self.doing);
             let error = record.auto_key_rotation_error.is_some();
             assert_eq!((key_of(&record.active_key), error), (set.active, set.error), "{}", self.doing);

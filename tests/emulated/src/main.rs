@@ -216,7 +216,9 @@ impl Test {
     /// One run in segments, source and destination cut at different sectors.
     fn segments(&mut self) {
         for key_len in KEY_LENGTHS {
-            for (size, unit) in [(512, SectorUnit::Bytes512), (520, SectorUnit::Sector), (4096, SectorUnit::Bytes512AnyOffset)] {
+            for (size, unit) in
+                [(512, SectorUnit::Bytes512), (520, SectorUnit::Sector), (4096, SectorUnit::Bytes512AnyOffset)]
+            {
                 let [portable, wide] = ciphers(key_len, size, unit);
                 let (count, size_bytes) = (70, size as usize);
                 let plain = &self.plain[..count * size_bytes];

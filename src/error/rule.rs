@@ -1,0 +1,33 @@
+//! The rules of managed disks.
+
+/// A rule of managed disks, which a request broke. In brackets its number in `docs/behaviours.md`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Rule {
+    /// A customer's vault has soft delete and purge protection (16).
+    VaultProtection,
+    /// A set, its vault and its resources are in one region (18).
+    OneRegion,
+    /// A set is deleted once nothing is in it (19).
+    SetInUse,
+    /// What is under the platform's key alone has no set (20).
+    PlatformKeyHasNoSet,
+    /// After a rotation has failed, the set rotates again once its error is cleared (32).
+    RotationFailed,
+    /// A set and its vault are of one tenant (43).
+    OneTenant,
+    /// The incremental snapshots of a disk are in its set (45).
+    OneSetForSnapshots,
+    /// What is under a customer's key doesn't go back under the platform's in place (46).
+    NoWayBack,
+    /// A set and its resources are in one subscription, and what is under a customer's key stays in it (47).
+    OneSubscription,
+    /// An image is made and removed as a whole, with a set or none for each region and disk (49).
+    ImageIsWhole,
+    /// An image of a disk under a customer's key is under one too (50).
+    ImageStaysUnderCustomerKey,
+    /// What was encrypted in the guest takes no customer's set (52).
+    EncryptedInGuest,
+    /// A second layer is neither added nor taken away in place (60).
+    LayersStay,
+}
