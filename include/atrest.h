@@ -369,9 +369,52 @@ const char *atrest_status_name(atrest_status status);
 // ---------------------------------------------------------------------------------------------------------------------
 // MESSAGES
 
+// A customer's vault has soft delete and purge protection (16).
+#define ATREST_RULE_VAULT_PROTECTION 16
+
+// A set, its vault and its resources are in one region (18).
+#define ATREST_RULE_ONE_REGION 18
+
+// A set is deleted once nothing is in it (19).
+#define ATREST_RULE_SET_IN_USE 19
+
+// What is under the platform's key alone has no set (20).
+#define ATREST_RULE_PLATFORM_KEY_HAS_NO_SET 20
+
+// After a rotation has failed, the set rotates again once its error is cleared (32).
+#define ATREST_RULE_ROTATION_FAILED 32
+
+// A set and its vault are of one tenant (43).
+#define ATREST_RULE_ONE_TENANT 43
+
+// The incremental snapshots of a disk are in its set (45).
+#define ATREST_RULE_ONE_SET_FOR_SNAPSHOTS 45
+
+// What is under a customer's key doesn't go back under the platform's in place (46).
+#define ATREST_RULE_NO_WAY_BACK 46
+
+// A set and its resources are in one subscription, and what is under a customer's key stays in it (47).
+#define ATREST_RULE_ONE_SUBSCRIPTION 47
+
+// An image is made and removed as a whole, with a set or none for each region and disk (49).
+#define ATREST_RULE_IMAGE_IS_WHOLE 49
+
+// An image of a disk under a customer's key is under one too (50).
+#define ATREST_RULE_IMAGE_STAYS_UNDER_CUSTOMER_KEY 50
+
+// What was encrypted in the guest takes no customer's set (52).
+#define ATREST_RULE_ENCRYPTED_IN_GUEST 52
+
+// A second layer is neither added nor taken away in place (60).
+#define ATREST_RULE_LAYERS_STAY 60
+
 // What went wrong in the last call of this thread that failed, in English, without secrets. Never NULL, and empty
 // before the first failure. The text is valid until the next call of this thread that fails, or the thread's end.
 const char *atrest_last_error_message(void);
+
+// Which rule of managed disks the last call of this thread broke that failed, ATREST_RULE_*; 0 if it failed for anything but
+// ATREST_ERR_NOT_ALLOWED.
+uint32_t atrest_last_rule(void);
 
 // What a callback says of its own failure: it calls this before it returns anything but ATREST_OK, on the thread that
 // called it. The text goes to the message of the call that fails by it; put no secrets into it. The text is copied; bytes
@@ -2330,7 +2373,8 @@ void atrest_disk_backend_free(atrest_disk_backend *backend);
 // It holds its key for a lease: when the key is disabled, deleted or expired, or access to it revoked, I/O fails with
 // ATREST_ERR_DISK_SUSPENDED, the DEK is wiped, and all works again once access is back.
 //
-// What the rules of managed disks forbid is refused with ATREST_ERR_NOT_ALLOWED. The message says what to do instead.
+// What the rules of managed disks forbid is refused with ATREST_ERR_NOT_ALLOWED. The message says what to do instead,
+// and atrest_last_rule() which rule it is.
 //
 // The service does nothing by itself: call atrest_disk_service_maintain about once a minute, and
 // atrest_disk_service_auto_rotate every few minutes, each from a thread of its own.

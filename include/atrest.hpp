@@ -1194,6 +1194,10 @@ public:
         [&](auto... out) { return atrest_envelope_key_url(envelope.data(), envelope.size(), out...); });
 }
 
+// Which rule of managed disks the last call of this thread broke, ATREST_RULE_*; 0 unless it failed by
+// ATREST_ERR_NOT_ALLOWED.
+[[nodiscard]] inline std::uint32_t last_rule() noexcept { return atrest_last_rule(); }
+
 // ---------------------------------------------------------------------------------------------------------------------
 // LOG
 

@@ -90,7 +90,21 @@ const char *atrest_version(void);
 #define ATREST_ERR_ALREADY_EXISTS 407
 typedef uint32_t atrest_status;
 const char *atrest_status_name(atrest_status status);
+#define ATREST_RULE_VAULT_PROTECTION 16
+#define ATREST_RULE_ONE_REGION 18
+#define ATREST_RULE_SET_IN_USE 19
+#define ATREST_RULE_PLATFORM_KEY_HAS_NO_SET 20
+#define ATREST_RULE_ROTATION_FAILED 32
+#define ATREST_RULE_ONE_TENANT 43
+#define ATREST_RULE_ONE_SET_FOR_SNAPSHOTS 45
+#define ATREST_RULE_NO_WAY_BACK 46
+#define ATREST_RULE_ONE_SUBSCRIPTION 47
+#define ATREST_RULE_IMAGE_IS_WHOLE 49
+#define ATREST_RULE_IMAGE_STAYS_UNDER_CUSTOMER_KEY 50
+#define ATREST_RULE_ENCRYPTED_IN_GUEST 52
+#define ATREST_RULE_LAYERS_STAY 60
 const char *atrest_last_error_message(void);
+uint32_t atrest_last_rule(void);
 atrest_status atrest_set_callback_message(const char *message);
 #define ATREST_LOG_ERROR 1
 #define ATREST_LOG_WARN 2

@@ -345,6 +345,7 @@ void files()
     GOT(service.mark_guest_encrypted("guest"));
     CHECK(GOT(service.describe(resource::disk, "guest")).guest_encrypted == 1);
     FAILS(ATREST_ERR_NOT_ALLOWED, service.put_into_set(resource::disk, "guest", "set"));
+    CHECK(atrest::last_rule() == ATREST_RULE_ENCRYPTED_IN_GUEST);
     GOT(service.move_to_subscription(resource::disk, "guest", "two"));
     FAILS(ATREST_ERR_NOT_ALLOWED, service.move_to_subscription(resource::disk, "secret", "two"));
 

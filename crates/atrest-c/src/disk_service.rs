@@ -5,7 +5,8 @@
 //! It holds its key for a lease: when the key is disabled, deleted or expired, or access to it revoked, I/O fails with
 //! ATREST_ERR_DISK_SUSPENDED, the DEK is wiped, and all works again once access is back.
 //!
-//! What the rules of managed disks forbid is refused with ATREST_ERR_NOT_ALLOWED. The message says what to do instead.
+//! What the rules of managed disks forbid is refused with ATREST_ERR_NOT_ALLOWED. The message says what to do instead,
+//! and atrest_last_rule() which rule it is.
 //!
 //! The service does nothing by itself: call atrest_disk_service_maintain about once a minute, and
 //! atrest_disk_service_auto_rotate every few minutes, each from a thread of its own.

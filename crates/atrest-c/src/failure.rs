@@ -3,7 +3,7 @@
 use core::ffi::c_char;
 use core::fmt;
 use std::any::Any;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::ffi::CString;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -18,6 +18,8 @@ pub(crate) type Result<T = (), E = Failure> = core::result::Result<T, E>;
 pub(crate) struct Failure {
     status: atrest_status,
     text: String,
+    /// The rule of managed disks that was broken, ATREST_RULE_*; 0 for none.
+    rule: u32,
 }
 
 /// Runs the body of a C function. Every function that can fail goes through here, or through [`compute`], so that nothing
@@ -51,6 +53,7 @@ fn panicked(panic: Box<dyn Any + Send>) -> atrest_status {
 
 thread_local! {
     static LAST: RefCell<CString> = RefCell::default();
+    static LAST_RULE: Cell<u32> = const { Cell::new(0) };
 }
 
 #[cold]
@@ -60,8 +63,13 @@ fn remember(failure: Failure) -> atrest_status {
     let text = CString::new(failure.text.replace('\0', "\u{fffd}")).unwrap_or_default();
     // When the thread is ending there is no place for the message any more.
     let _ = LAST.try_with(|last| last.replace(text));
+    let _ = LAST_RULE.try_with(|last| last.set(failure.rule));
     errno::set_errno(before);
     failure.status
+}
+
+pub(crate) fn last_rule() -> u32 {
+    LAST_RULE.try_with(Cell::get).unwrap_or(0)
 }
 
 pub(crate) fn last_message() -> *const c_char {
@@ -76,7 +84,7 @@ fn panic_text(panic: &(dyn Any + Send)) -> &str {
 impl Failure {
     #[cold]
     pub(crate) fn new(status: atrest_status, text: impl Into<String>) -> Self {
-        Failure { status, text: text.into() }
+        Failure { status, text: text.into(), rule: 0 }
     }
 
     pub(crate) fn status(&self) -> atrest_status {
@@ -110,7 +118,8 @@ impl From<Error> for Failure {
     #[cold]
     fn from(error: Error) -> Self {
         let status = status_of(&error);
-        Failure { status, text: format!("{error:#}") }
+        let rule = if let Error::NotAllowed { rule, .. } = &error { rule.code() } else { 0 };
+        Failure { status, text: format!("{error:#}"), rule }
     }
 }
 
