@@ -774,7 +774,7 @@ atrest_status atrest_vault_import_rsa_version(atrest_vault *vault, const char *k
 // or else of the latest enabled one.
 //
 // Errors: ATREST_ERR_NO_SUCH_KEY; ATREST_ERR_KEY_DELETED; ATREST_ERR_KEY_DISABLED when none is enabled;
-// ATREST_ERR_ACCESS_DENIED; ATREST_ERR_UNSUPPORTED for a vault of callbacks that doesn't tell;
+// ATREST_ERR_ACCESS_DENIED; ATREST_ERR_UNSUPPORTED for a vault of callbacks that doesn't describe keys;
 // ATREST_ERR_CALLBACK_FAILED when `each` doesn't return ATREST_OK.
 atrest_status atrest_vault_describe(const atrest_vault *vault, const char *key_name, const char *version,
     atrest_status (*each)(void *user, const atrest_key_version *version), void *user);
@@ -1005,8 +1005,8 @@ typedef struct {
         size_t *dek_len);
     // Called once, when every handle of the vault and every disk service that uses it are freed. May be NULL.
     void (*release)(void *user);
-    // Fills `said` of a version of the key `key_name`. May be NULL: the vault doesn't tell. Returns ATREST_OK, or as
-    // wrap(); ATREST_ERR_UNSUPPORTED also says that the vault doesn't tell.
+    // Fills `said` of a version of the key `key_name`. May be NULL: not supported. Returns ATREST_OK, or as
+    // wrap(); ATREST_ERR_UNSUPPORTED also says that it isn't supported.
     atrest_status (*describe)(void *user, const char *key_name, atrest_key_description *said);
 } atrest_vault_callbacks;
 
@@ -1729,7 +1729,7 @@ atrest_status atrest_kdf_benchmark(uint32_t kind, uint32_t hash, uint32_t time_m
 // Flag: refuse where secrets of this process lie in memory that may be swapped: see atrest_memory_protection.
 #define ATREST_OPEN_REQUIRE_LOCKED_MEMORY 32
 
-// What a new volume is like.
+// Options for formatting a volume.
 typedef struct {
     // Set by ATREST_FORMAT_OPTIONS_INIT.
     size_t struct_size;
@@ -1905,7 +1905,7 @@ atrest_status atrest_volume_add_protector(atrest_volume *volume, const atrest_pr
 atrest_status atrest_volume_change_keyslot(atrest_volume *volume, uint32_t id, const atrest_protector *protector,
     const atrest_keyslot_options *options, uint32_t *new_id);
 
-// Takes a keyslot away, and overwrites what was in it. Who has a backup of the header can still use it.
+// Takes a keyslot away, and overwrites what was in it. A backup of the header still has it.
 //
 // Errors: ATREST_ERR_NO_SUCH_PROTECTOR; ATREST_ERR_LAST_PROTECTOR: atrest_header_erase takes the last one too;
 // ATREST_ERR_READ_ONLY; ATREST_ERR_BUSY as in atrest_volume_add_protector; what the device answers.
@@ -2036,7 +2036,7 @@ atrest_status atrest_header_set_label(atrest_header *header, const char *label, 
 // priorities; those of atrest_header_set_label.
 atrest_status atrest_header_set_priority(atrest_header *header, uint32_t keyslot, uint32_t priority);
 
-// Takes a keyslot away, and overwrites what was in it. Who has a backup of the header can still use it.
+// Takes a keyslot away, and overwrites what was in it. A backup of the header still has it.
 //
 // Errors: ATREST_ERR_NO_SUCH_PROTECTOR; ATREST_ERR_LAST_PROTECTOR: atrest_header_erase takes the last one too;
 // ATREST_ERR_UNSUPPORTED_HEADER for a header that demands what this library does not know; ATREST_ERR_BUSY; what the
@@ -2072,7 +2072,7 @@ atrest_status atrest_header_erase(atrest_header *header);
 // The header with its keyslots, as bytes that atrest_header_restore and `cryptsetup luksHeaderRestore` take: as many as
 // atrest_header_size says.
 //
-// Who has a backup can open the volume with what opened it then, also when that was taken away since.
+// A backup opens the volume with the credentials of its time, even those that were removed since.
 //
 // Errors: ATREST_ERR_BUSY; ATREST_ERR_BUFFER_TOO_SHORT; what the device answers.
 atrest_status atrest_header_backup(const atrest_header *header, void *backup, size_t backup_cap, size_t *backup_len);
@@ -2495,7 +2495,7 @@ atrest_status atrest_disk_service_auto_rotate(const atrest_disk_service *service
     atrest_status (*each)(void *user, const atrest_rotated *rotated), void *user);
 
 // Calls `each` for every set whose active key expires within a time, or has expired. Every set's vault is asked; one that
-// doesn't answer, or doesn't tell, is left out. `each` returns ATREST_OK to go on; anything else ends the list with
+// doesn't answer, or doesn't describe its keys, is left out. `each` returns ATREST_OK to go on; anything else ends the list with
 // ATREST_ERR_CALLBACK_FAILED.
 //
 // Errors: ATREST_ERR_IO from the store.
@@ -2762,8 +2762,8 @@ typedef struct {
 // Makes a disk with a new DEK, under its set's key or the platform's. Until it is written, it reads as noise.
 //
 // Errors: ATREST_ERR_RESOURCE_EXISTS; ATREST_ERR_INVALID_NAME; ATREST_ERR_NOT_ALLOWED for a set in another region or
-// subscription; ATREST_ERR_INVALID_OPTION for the size; ATREST_ERR_SECTOR_SIZE; what the vault and the backend answer. Of
-// what failed nothing stays.
+// subscription; ATREST_ERR_INVALID_OPTION for the size; ATREST_ERR_SECTOR_SIZE; what the vault and the backend answer. On
+// failure nothing is left behind.
 atrest_status atrest_disk_service_create_disk(const atrest_disk_service *service, const atrest_new_disk *disk);
 
 // Makes a disk that holds what a disk, a snapshot or an image's copy holds, with a new DEK. A disk that is written meanwhile
@@ -2780,7 +2780,7 @@ atrest_status atrest_disk_service_create_disk_from(const atrest_disk_service *se
 //
 // Errors: ATREST_ERR_RESOURCE_EXISTS; ATREST_ERR_INVALID_NAME; ATREST_ERR_NOT_ALLOWED for a set in another place, or for
 // another set than the disk's of an incremental one; ATREST_ERR_DISK_SUSPENDED while the disk's key may not be used; what
-// the vault and the backend answer. Of what failed nothing stays.
+// the vault and the backend answer. On failure nothing is left behind.
 atrest_status atrest_disk_service_create_snapshot(const atrest_disk_service *service,
     const atrest_new_snapshot *snapshot, atrest_progress progress, void *user);
 

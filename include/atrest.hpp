@@ -857,7 +857,7 @@ public:
     // Unwraps what wrap() made into `dek`, and returns how many bytes that are.
     virtual result<std::size_t> unwrap(const wrapped_dek &wrapped, mutable_bytes dek) = 0;
     // What there is to say of a version of a key; if `version` is empty, of the one that wrap() would take. If this
-    // isn't overridden, the vault doesn't tell.
+    // isn't overridden, the vault doesn't support it.
     virtual result<key_description> describe(const std::string &key_name, const std::string &version) {
         static_cast<void>(key_name), static_cast<void>(version);
         return fail<key_description>(ATREST_ERR_UNSUPPORTED);
@@ -1737,7 +1737,7 @@ private:
 // ---------------------------------------------------------------------------------------------------------------------
 // HOW VOLUMES ARE MADE AND OPENED
 
-// What a new volume is like. As atrest_format_options. The devices and the DEK must live until the call returns.
+// Options for formatting a volume, as atrest_format_options. The devices and the DEK must live until the call returns.
 class format_options {
 public:
     format_options &overwrite() noexcept { return c_.flags |= ATREST_FORMAT_OVERWRITE, *this; }

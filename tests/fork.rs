@@ -12,6 +12,7 @@ use atrest::{
     Credential, Dek, DekAlgorithm, Error, FileDevice, FormatOptions, OpenOptions, Protector, Secret, SectorSize,
     SectorUnit, Volume,
 };
+use common::device::reopen;
 use common::vault_at;
 
 unsafe extern "C" {
@@ -119,7 +120,8 @@ fn a_child_has_no_keys_of_its_parent_and_makes_its_own() {
             atrest::vault::Unlock::Passphrase(common::PASSPHRASE),
         )
         .unwrap();
-        let device = FileDevice::open(folder.path().join("disk")).unwrap();
+        // A child of the other test may hold what this process had locked when it was forked.
+        let device = reopen(|| FileDevice::open(folder.path().join("disk"))).unwrap();
         let volume = Volume::open(device, Credential::Vault(&vault), &OpenOptions::new()).unwrap();
         let mut back = [0; 4096];
         volume.read_at(0, &mut back).unwrap();

@@ -19,7 +19,7 @@ use crate::{Error, Result};
 /// The byte at `offset` is under byte `offset` modulo 16 of AES(`nonce` + `offset` / 16), where the nonce is a 128-bit
 /// big-endian number that wraps at 2^128. Encryption and decryption are the same.
 ///
-/// **One key and nonce are for one stream, and each offset of it is for one content.** Who sees two contents that were
+/// **One key and nonce are for one stream, and each offset of it is for one content.** Anyone who sees two contents that were
 /// encrypted at the same offset under the same key and nonce, say those of a file before and after it was truncated and
 /// written anew, has the difference (XOR) of the two, and often both. So a file gets a fresh key whenever it is made,
 /// truncated or used again, and its contents are appended to and not changed. That the nonce is fresh as well is no

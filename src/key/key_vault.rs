@@ -53,7 +53,7 @@ pub trait KeyVault: Send + Sync {
 
     /// What the vault says of a version of a key: the operation `get`. Without a version, of the one under which
     /// [`wrap`](Self::wrap) would wrap; where there is none, of the latest enabled one, which has then expired or isn't valid
-    /// yet. `Ok(None)`: this kind of vault doesn't tell.
+    /// yet. `Ok(None)`: not supported by this vault.
     ///
     /// # Errors
     /// [`Error::NoSuchKey`], [`Error::KeyDeleted`], [`Error::AccessDenied`], or [`Error::Vault`] with what went wrong;

@@ -104,7 +104,7 @@ impl DiskService {
     ///
     /// # Errors
     /// [`Error::ResourceExists`]; [`Error::NoSuchResource`]; [`Error::NotAllowed`] for a set in another region or
-    /// subscription; [`Error::InvalidOption`]; what the vault answers; [`Error::Io`]. Of what failed nothing stays.
+    /// subscription; [`Error::InvalidOption`]; what the vault answers; [`Error::Io`]. On failure nothing is left behind.
     pub fn create_disk(&self, new: &NewDisk) -> Result<Resource> {
         [&new.name, &new.region, &new.subscription].into_iter().try_for_each(|name| check_name(name))?;
         if !matches!(new.sector_size, 512 | 4096) {

@@ -49,7 +49,7 @@ impl DiskService {
     /// # Errors
     /// [`Error::ResourceExists`]; [`Error::NoSuchResource`]; [`Error::NotAllowed`] unless there is one set for each region and
     /// disk, in that region (49), and for a copy under the platform's key of a disk under a customer's (50); otherwise as
-    /// [`create_snapshot`](Self::create_snapshot). Of what failed nothing stays.
+    /// [`create_snapshot`](Self::create_snapshot). On failure nothing is left behind.
     pub fn create_image(&self, new: &NewImage, progress: &dyn Fn(CopyProgress)) -> Result<Vec<Resource>> {
         check_name(&new.name)?;
         // Before any work; what counts is the look when it is added.

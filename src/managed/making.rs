@@ -42,7 +42,7 @@ impl Inner {
         Ok(resource)
     }
 
-    /// Makes the device and volumes of a new resource, and has them filled. Of what fails nothing stays; nor of what is
+    /// Makes the device and volumes of a new resource, and has them filled. On failure nothing is left behind; nor of what is
     /// killed, after the next start.
     pub(super) fn prepare(&self, resource: Resource, fill: impl FnOnce(Layers) -> Result<Layers>) -> Result<Made> {
         let (region, id) = (&resource.region, &resource.id);

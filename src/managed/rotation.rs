@@ -132,7 +132,7 @@ impl DiskService {
     /// The sets whose active key expires within a time, or has expired (33). Every set's vault is asked.
     ///
     /// # Errors
-    /// [`Error::Io`] from the store. A vault that doesn't answer, or doesn't tell, is left out.
+    /// [`Error::Io`] from the store. A vault that doesn't answer, or doesn't describe its keys, is left out.
     pub fn expiring_keys(&self, within: Duration) -> Result<Vec<ExpiringKey>> {
         let horizon = self.inner.clock.now().saturating_add(within.as_secs());
         let mut expiring = Vec::new();

@@ -45,7 +45,7 @@ impl DiskService {
     /// [`Error::NoSuchResource`](crate::Error::NoSuchResource); [`Error::ResourceExists`](crate::Error::ResourceExists);
     /// [`Error::NotAllowed`](crate::Error::NotAllowed) for a set in another place, or for another set than the disk's of an
     /// incremental one (45); [`Error::DiskSuspended`](crate::Error::DiskSuspended) while the disk's key may not be used; what
-    /// the vault answers; [`Error::Io`](crate::Error::Io). Of what failed nothing stays.
+    /// the vault answers; [`Error::Io`](crate::Error::Io). On failure nothing is left behind.
     pub fn create_snapshot(&self, new: &NewSnapshot, progress: &dyn Fn(CopyProgress)) -> Result<Resource> {
         check_name(&new.name)?;
         let (inner, disk) = (&self.inner, ResourceName::disk(&new.disk));

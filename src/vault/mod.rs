@@ -130,7 +130,7 @@ impl FileVault {
         let path = path.as_ref();
         let file = VaultFile::at(path);
         if !file.exists() {
-            // Who has the lock may be making it, and it is whole once the lock is free.
+            // The holder of the lock may be making it; it is whole once the lock is free.
             let _lock = file.lock()?;
             if !file.exists() && !file.has_copy() {
                 return Self::make(file, unlock, options);

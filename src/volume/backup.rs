@@ -11,7 +11,7 @@ const MAX_SIZE: usize = 136 << 20;
 impl Header<'_> {
     /// The header with its keyslots, as bytes that [`restore`](Self::restore) and `cryptsetup luksHeaderRestore` take.
     ///
-    /// Who has a backup can open the volume with what opened it then, also when that was taken away since.
+    /// A backup opens the volume with the credentials of its time, even those that were removed since.
     ///
     /// # Errors
     /// [`Error::InvalidHeader`] for keyslots of LUKS1 that lie too far off; [`Error::DeviceTooSmall`]; [`Error::Io`].

@@ -13,7 +13,7 @@ use crate::key::{DekAlgorithm, EncryptionType, Passphrase, Protector, WrappedDek
 use crate::ondisk::luks::{HEADER_SIZES, LuksVersion, Token};
 use crate::{Dek, Error, Result, SectorSize, random};
 
-/// What a new volume is like. `FormatOptions::new()` is right for most.
+/// Options for formatting a volume. The defaults, `FormatOptions::new()`, are right for most.
 #[derive(Clone)]
 pub struct FormatOptions {
     version: LuksVersion,

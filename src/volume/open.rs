@@ -194,7 +194,26 @@ impl Header<'_> {
 }
 
 impl<D: BlockDevice> Volume<D> {
-    /// Opens the volume on `device`.
+    /// Opens the volume on `device`, which goes with a failure. To try another passphrase on it, hand over clones of an
+    /// [`Arc`](std::sync::Arc):
+    ///
+    /// ```
+    /// # use atrest::volume::KeyslotOptions;
+    /// # use atrest::{FormatOptions, Protector, key::Kdf};
+    /// use std::sync::Arc;
+    ///
+    /// use atrest::{Credential, Error, MemoryDevice, OpenOptions, Volume};
+    ///
+    /// let device = Arc::new(MemoryDevice::new(20 << 20));
+    /// # let cheap = KeyslotOptions::new().kdf(Kdf::Argon2id { memory_kib: 64, passes: 1, lanes: 1 });
+    /// # let format = FormatOptions::new().keyslot(cheap);
+    /// # Volume::format(device.clone(), Protector::Passphrase(b"right"), &format)?;
+    /// let attempt = |passphrase| Volume::open(device.clone(), Credential::Passphrase(passphrase), &OpenOptions::new());
+    /// assert!(matches!(attempt(b"wrong"), Err(Error::WrongPassphrase)));
+    /// let volume = attempt(b"right")?;
+    /// # drop(volume);
+    /// # Ok::<(), Error>(())
+    /// ```
     ///
     /// The DEK is proven by the header's digest, and the header by the MAC in its token, before anything is written or
     /// decrypted. What a killed process or a damaged copy of the header has left to do is then done; but where a copy

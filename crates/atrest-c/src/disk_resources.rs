@@ -138,8 +138,8 @@ unsafe impl SizedStruct for atrest_resource_info {}
 /// Makes a disk with a new DEK, under its set's key or the platform's. Until it is written, it reads as noise.
 ///
 /// Errors: ATREST_ERR_RESOURCE_EXISTS; ATREST_ERR_INVALID_NAME; ATREST_ERR_NOT_ALLOWED for a set in another region or
-/// subscription; ATREST_ERR_INVALID_OPTION for the size; ATREST_ERR_SECTOR_SIZE; what the vault and the backend answer. Of
-/// what failed nothing stays.
+/// subscription; ATREST_ERR_INVALID_OPTION for the size; ATREST_ERR_SECTOR_SIZE; what the vault and the backend answer. On
+/// failure nothing is left behind.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn atrest_disk_service_create_disk(
     service: *const atrest_disk_service,
@@ -193,7 +193,7 @@ pub unsafe extern "C" fn atrest_disk_service_create_disk_from(
 ///
 /// Errors: ATREST_ERR_RESOURCE_EXISTS; ATREST_ERR_INVALID_NAME; ATREST_ERR_NOT_ALLOWED for a set in another place, or for
 /// another set than the disk's of an incremental one; ATREST_ERR_DISK_SUSPENDED while the disk's key may not be used; what
-/// the vault and the backend answer. Of what failed nothing stays.
+/// the vault and the backend answer. On failure nothing is left behind.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn atrest_disk_service_create_snapshot(
     service: *const atrest_disk_service,

@@ -209,7 +209,7 @@ pub unsafe extern "C" fn atrest_disk_service_auto_rotate(
 }
 
 /// Calls `each` for every set whose active key expires within a time, or has expired. Every set's vault is asked; one that
-/// doesn't answer, or doesn't tell, is left out. `each` returns ATREST_OK to go on; anything else ends the list with
+/// doesn't answer, or doesn't describe its keys, is left out. `each` returns ATREST_OK to go on; anything else ends the list with
 /// ATREST_ERR_CALLBACK_FAILED.
 ///
 /// Errors: ATREST_ERR_IO from the store.

@@ -191,7 +191,7 @@ pub unsafe extern "C" fn atrest_header_set_priority(
     })
 }
 
-/// Takes a keyslot away, and overwrites what was in it. Who has a backup of the header can still use it.
+/// Takes a keyslot away, and overwrites what was in it. A backup of the header still has it.
 ///
 /// Errors: ATREST_ERR_NO_SUCH_PROTECTOR; ATREST_ERR_LAST_PROTECTOR: atrest_header_erase takes the last one too;
 /// ATREST_ERR_UNSUPPORTED_HEADER for a header that demands what this library does not know; ATREST_ERR_BUSY; what the
@@ -259,7 +259,7 @@ pub unsafe extern "C" fn atrest_header_erase(header: *mut atrest_header) -> atre
 /// The header with its keyslots, as bytes that atrest_header_restore and `cryptsetup luksHeaderRestore` take: as many as
 /// atrest_header_size says.
 ///
-/// Who has a backup can open the volume with what opened it then, also when that was taken away since.
+/// A backup opens the volume with the credentials of its time, even those that were removed since.
 ///
 /// Errors: ATREST_ERR_BUSY; ATREST_ERR_BUFFER_TOO_SHORT; what the device answers.
 #[unsafe(no_mangle)]

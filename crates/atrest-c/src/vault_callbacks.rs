@@ -115,8 +115,8 @@ pub struct atrest_vault_callbacks {
     >,
     /// Called once, when every handle of the vault and every disk service that uses it are freed. May be NULL.
     pub release: Option<unsafe extern "C" fn(user: *mut c_void)>,
-    /// Fills `said` of a version of the key `key_name`. May be NULL: the vault doesn't tell. Returns ATREST_OK, or as
-    /// wrap(); ATREST_ERR_UNSUPPORTED also says that the vault doesn't tell.
+    /// Fills `said` of a version of the key `key_name`. May be NULL: not supported. Returns ATREST_OK, or as
+    /// wrap(); ATREST_ERR_UNSUPPORTED also says that it isn't supported.
     pub describe: Option<
         unsafe extern "C" fn(
             user: *mut c_void,

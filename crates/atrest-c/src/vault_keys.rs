@@ -231,7 +231,7 @@ pub unsafe extern "C" fn atrest_vault_import_rsa_version(
 /// or else of the latest enabled one.
 ///
 /// Errors: ATREST_ERR_NO_SUCH_KEY; ATREST_ERR_KEY_DELETED; ATREST_ERR_KEY_DISABLED when none is enabled;
-/// ATREST_ERR_ACCESS_DENIED; ATREST_ERR_UNSUPPORTED for a vault of callbacks that doesn't tell;
+/// ATREST_ERR_ACCESS_DENIED; ATREST_ERR_UNSUPPORTED for a vault of callbacks that doesn't describe keys;
 /// ATREST_ERR_CALLBACK_FAILED when `each` doesn't return ATREST_OK.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn atrest_vault_describe(

@@ -187,7 +187,7 @@ pub unsafe extern "C" fn atrest_volume_change_keyslot(
     })
 }
 
-/// Takes a keyslot away, and overwrites what was in it. Who has a backup of the header can still use it.
+/// Takes a keyslot away, and overwrites what was in it. A backup of the header still has it.
 ///
 /// Errors: ATREST_ERR_NO_SUCH_PROTECTOR; ATREST_ERR_LAST_PROTECTOR: atrest_header_erase takes the last one too;
 /// ATREST_ERR_READ_ONLY; ATREST_ERR_BUSY as in atrest_volume_add_protector; what the device answers.

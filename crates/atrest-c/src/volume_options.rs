@@ -44,7 +44,7 @@ pub const ATREST_OPEN_HAZMAT_REPAIR: u32 = 16;
 /// Flag: refuse where secrets of this process lie in memory that may be swapped: see atrest_memory_protection.
 pub const ATREST_OPEN_REQUIRE_LOCKED_MEMORY: u32 = 32;
 
-/// What a new volume is like.
+/// Options for formatting a volume.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct atrest_format_options {

@@ -76,7 +76,7 @@ pub(super) fn parse_resource(name: &ResourceName, record: &[u8]) -> Result<Resou
     Ok(resource)
 }
 
-/// That a record is one that nothing can be made to fail with, or to leave its folder by.
+/// Checks a record: no size overflows later, and no name leaves its folder.
 pub(super) fn check_resource(resource: &Resource, name: &ResourceName) -> Result<(), Defect> {
     let (size, sector_size) = (resource.size, resource.sector_size);
     let bad = |text: String| Defect(format!("the record of the {name} {text}"));
