@@ -154,7 +154,7 @@ fn many_who_open_or_create_a_vault_at_once_get_the_same() {
         let children: Vec<_> = (0..4)
             .map(|_| {
                 let mut this = Command::new(std::env::current_exe().unwrap());
-                this.args(["--exact", "many_who_open_or_create_a_vault_at_once_get_the_same", "--nocapture"]);
+                this.args(["--exact", "sharing::many_who_open_or_create_a_vault_at_once_get_the_same", "--nocapture"]);
                 this.env(PATH, &path).stdout(Stdio::piped()).spawn().unwrap()
             })
             .collect();
