@@ -52,7 +52,7 @@ fn sectors(c: &mut Criterion) {
 
     let mut group = c.benchmark_group("AES-256-XTS one sector a call");
     for size in [512, 4096] {
-        let cipher = SectorCipher::new(&key, SectorSize::new(size).unwrap(), SectorUnit::Bytes512).unwrap();
+        let cipher = SectorCipher::new(&key, SectorSize::new(size).unwrap(), SectorUnit::Sector).unwrap();
         group.throughput(Throughput::Bytes(u64::from(size)));
         group.bench_function(BenchmarkId::new("atrest", size), |b| {
             let at = offset();
