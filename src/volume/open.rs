@@ -195,7 +195,7 @@ impl Header<'_> {
 
 impl<D: BlockDevice> Volume<D> {
     /// Opens the volume on `device`, which goes with a failure. To try another passphrase on it, hand over clones of an
-    /// [`Arc`](std::sync::Arc):
+    /// [`Arc`]:
     ///
     /// ```
     /// # use atrest::volume::KeyslotOptions;
