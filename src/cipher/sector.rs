@@ -59,11 +59,16 @@ impl SectorUnit {
     /// Refuses the number of a first sector that lies between two sectors.
     #[inline]
     pub(crate) fn check_number(self, size: SectorSize, first_sector: u64) -> Result<()> {
+        if self != SectorUnit::Bytes512 {
+            return Ok(());
+        }
         let step = self.units_per_sector(size);
         // Sizes are powers of two, nearly always, and a division shows in the time of one sector.
-        let rest =
-            if step.is_power_of_two() { first_sector & u64::from(step - 1) } else { first_sector % u64::from(step) };
-        if self == SectorUnit::Bytes512 && rest != 0 {
+        let between = match step.is_power_of_two() {
+            true => first_sector & u64::from(step - 1) != 0,
+            false => !first_sector.is_multiple_of(u64::from(step)),
+        };
+        if between {
             return Err(Error::SectorNumber { first_sector, units_per_sector: step });
         }
         Ok(())

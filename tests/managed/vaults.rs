@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::common::world::rule;
 use atrest::key::KeyId;
 use atrest::managed::{
     DiskFolder, DiskService, FileVaults, NewDisk, NewSet, OpenDisk, ResourceKind, ResourceName, RotationProgress,
@@ -114,13 +115,6 @@ fn read(disk: &OpenDisk) -> Result<Vec<u8>> {
 }
 
 fn quiet(_: RotationProgress) {}
-
-fn rule<T: core::fmt::Debug>(result: Result<T>) -> &'static str {
-    match result {
-        Err(Error::NotAllowed { rule, .. }) => crate::common::world::number(rule),
-        other => panic!("{other:?}"),
-    }
-}
 
 /// What was done with the vault's keys since some entry: not what was changed in the vault.
 fn uses(vault: &FileVault, since: u64) -> Vec<AuditEntry> {

@@ -25,7 +25,6 @@ use std::time::Duration;
 use atrest::managed::{
     CopyProgress, DiskService, FileVaults, LeasePolicy, OutagePolicy, RotationProgress, ServiceOptions, VaultDirectory,
 };
-use atrest::{Clock, SystemClock};
 
 use crate::args::flag;
 use crate::callback::{User, c_text};
@@ -242,7 +241,6 @@ pub unsafe extern "C" fn atrest_disk_service_expiring_keys(
 /// # Safety
 /// The members are what the header demands of those who open a service.
 pub(crate) unsafe fn service_options(c: &atrest_disk_service_options) -> Result<ServiceOptions> {
-    let clock: Arc<dyn Clock> = if c.clock.is_null() { Arc::new(SystemClock) } else { handle!(c.clock).get() };
     let vaults: Arc<dyn VaultDirectory> =
         if c.vaults.is_null() { Arc::new(FileVaults::new()) } else { handle!(c.vaults).get() };
     let backend = handle!(c.backend).clone();
@@ -255,12 +253,20 @@ pub(crate) unsafe fn service_options(c: &atrest_disk_service_options) -> Result<
             limit => OutagePolicy::ContinueFor(Duration::from_secs(limit)),
         })
         .deadline(seconds(c.deadline_seconds, default.deadline));
-    Ok(ServiceOptions::new(backend, vaults, handle!(c.platform).shared(), text!(c.platform_key))
-        .clock(clock)
+    let mut options = ServiceOptions::new(backend, vaults, handle!(c.platform).shared(), text!(c.platform_key))
         .lease(lease)
-        .parallel(if c.parallel == 0 { 8 } else { c.parallel })
-        .rotation_interval(seconds(c.rotation_interval_seconds, Duration::from_secs(900)))
-        .require_locked_memory(flag("require_locked_memory", c.require_locked_memory)?))
+        .require_locked_memory(flag("require_locked_memory", c.require_locked_memory)?);
+    // What is zero stays as the library has it.
+    if !c.clock.is_null() {
+        options = options.clock(handle!(c.clock).get());
+    }
+    if c.parallel != 0 {
+        options = options.parallel(c.parallel);
+    }
+    if c.rotation_interval_seconds != 0 {
+        options = options.rotation_interval(Duration::from_secs(c.rotation_interval_seconds));
+    }
+    Ok(options)
 }
 
 impl Handle for atrest_disk_service {

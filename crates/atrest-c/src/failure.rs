@@ -156,11 +156,7 @@ impl CallbackFailed {
     /// The failure of the callback that has just answered so, if it is one.
     #[inline]
     pub(crate) fn of(status: atrest_status) -> Result<(), Self> {
-        // What a callback said that then succeeded is not said of the next one.
-        let said = CALLBACK_MESSAGE.try_with(|message| message.borrow().is_some()).unwrap_or(false);
-        if status == ATREST_OK && !said {
-            return Ok(());
-        }
+        // Taken in any case: what a callback said that then succeeded is not said of the next one.
         let failure = CallbackFailed::new(status);
         if status == ATREST_OK { Ok(()) } else { Err(failure) }
     }
