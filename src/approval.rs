@@ -1,26 +1,26 @@
-//! Which algorithms are approved, the mode that takes no others, and the indicator that tells which were used.
+//! Approved algorithms: the table, the mode that refuses all others, and the indicator of which were used.
 //!
-//! *Approved* means: in a publication of NIST's, as of SP 800-131A Rev. 2. **This library is no validated module**, and no
-//! mode makes it one: FIPS 140-3 also asks for a tested build, a policy, and an entropy source that was assessed. What is
-//! offered here is what a module of its kind would have to do about algorithms.
+//! *Approved* means approved in a NIST publication, as of SP 800-131A Rev. 2. **This library is not a validated
+//! module**, and no mode makes it one: FIPS 140-3 also asks for a tested build, a policy and an assessed entropy
+//! source. This module covers the part that concerns algorithms.
 //!
 //! | | approved | by |
 //! |---|---|---|
 //! | AES-128-XTS, AES-256-XTS (`aes-xts-plain64`) | yes | SP 800-38E, for storage only |
-//! | AES-256-CTR | yes, if no counter comes twice under a key, which is the caller's to see to | SP 800-38A, 6.5 |
+//! | AES-256-CTR | yes, if the caller never repeats a counter under a key | SP 800-38A, 6.5 |
 //! | AES-KW, AES-KWP | yes | SP 800-38F |
-//! | RSA-OAEP with SHA-256, keys of 2048 bits and more | yes | SP 800-56B Rev. 2 |
+//! | RSA-OAEP with SHA-256, keys of at least 2048 bits | yes | SP 800-56B Rev. 2 |
 //! | HKDF-SHA-256, HMAC-SHA-256, SHA-256, SHA-512 | yes | SP 800-56C Rev. 2, FIPS 198-1, FIPS 180-4 |
-//! | PBKDF2 with SHA-256 or SHA-512, 1000 iterations, a salt of 16 bytes, or more | yes | SP 800-132, 5.1 and 5.2 |
-//! | SHA-1 in any use: PBKDF2, LUKS1 headers, RSA-OAEP | no | Rev. 2 bears with some; NIST ends all by 2030 |
+//! | PBKDF2 with SHA-256 or SHA-512, at least 1000 iterations, a salt of at least 16 bytes | yes | SP 800-132, 5.1 and 5.2 |
+//! | SHA-1 in any use: PBKDF2, LUKS1 headers, RSA-OAEP | no | Rev. 2 allows some uses; NIST ends all by 2030 |
 //! | RSA1_5 | no | SP 800-131A Rev. 2, 6 |
-//! | `aes-xts-plain` | no | its tweaks come twice after 2 TiB |
-//! | AES-CBC in sectors | no | SP 800-38A, appendix C: its IVs can be predicted, or come again |
-//! | AES-HCTR2, Argon2i, Argon2id | no | in no publication of NIST's |
+//! | `aes-xts-plain` | no | its tweaks repeat after 2 TiB |
+//! | AES-CBC in sectors | no | SP 800-38A, appendix C: its IVs are predictable or repeat |
+//! | AES-HCTR2, Argon2i, Argon2id | no | in no NIST publication |
 //!
-//! Two things that the table can't say. A keyslot of LUKS keeps the DEK under AES-XTS and proves it by a digest, which is
-//! neither SP 800-38F's wrapping nor the authenticated encryption that SP 800-132 wants in 5.4: a vault's key is the
-//! approved way into a volume, and a keyslot only one by approved parts. And random bytes are the operating system's.
+//! Two more facts. A LUKS keyslot encrypts the DEK with AES-XTS and verifies it with a digest. That is neither the
+//! wrapping of SP 800-38F nor the authenticated encryption that SP 800-132 asks for in 5.4. So a vault's key is the
+//! approved way into a volume; a keyslot only uses approved parts. Random bytes come from the operating system.
 //!
 //! ```
 //! use atrest::approval::{self, Approval};
@@ -40,31 +40,31 @@ use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use crate::{Error, Result};
 
-/// Whether a service is done by approved algorithms.
+/// Whether an operation uses approved algorithms.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Approval {
-    /// By approved ones alone.
+    /// It uses approved algorithms only.
     Approved,
-    /// In part by a vault, in a way that it doesn't tell ([`WrapAlgorithm::Opaque`](crate::key::WrapAlgorithm::Opaque)), and
-    /// otherwise by approved ones: its maker can say.
+    /// A vault did part of it with an algorithm it doesn't name
+    /// ([`WrapAlgorithm::Opaque`](crate::key::WrapAlgorithm::Opaque)); the rest is approved. Ask the vault's maker.
     Elsewhere,
-    /// Not, or not all of it.
+    /// Some of it is not approved.
     NotApproved {
-        /// What isn't approved.
+        /// The algorithm that isn't approved.
         algorithm: &'static str,
-        /// Why.
+        /// The reason.
         reason: &'static str,
     },
 }
 
 impl Approval {
-    /// Whether it is by approved algorithms alone.
+    /// Whether all of it is approved.
     pub fn is_approved(self) -> bool {
         self == Approval::Approved
     }
 
-    /// The approval of two services in one: the lesser. Of two that aren't approved, the first.
+    /// The approval of two operations together: the lesser of both. If neither is approved, the first.
     #[must_use]
     pub fn and(self, other: Approval) -> Approval {
         match (self, other) {
@@ -73,8 +73,8 @@ impl Approval {
         }
     }
 
-    /// The one place that every use of an algorithm passes: it is refused where approved ones only are taken, and noted for
-    /// who observes.
+    /// Every use of an algorithm passes here. It notes the use for observers, and refuses an unapproved one if the
+    /// process takes approved algorithms only.
     ///
     /// # Errors
     /// [`Error::NotApproved`].
@@ -106,10 +106,10 @@ impl fmt::Display for Approval {
 
 static ONLY: AtomicBool = AtomicBool::new(false);
 
-/// Takes approved algorithms only, in this process from now on: whatever needs another is refused with
-/// [`Error::NotApproved`], ciphers that are open already too. There is no way back.
+/// From now on this process takes approved algorithms only. Any use of another one is refused with
+/// [`Error::NotApproved`], also in ciphers that are already open. There is no way back.
 ///
-/// Call it first of all. What was derived, wrapped or written before stays as it is.
+/// Call it first. Data and keys that already exist stay as they are.
 pub fn approved_only() {
     ONLY.store(true, Relaxed);
 }
@@ -121,15 +121,15 @@ pub fn is_approved_only() -> bool {
 
 #[cfg(feature = "std")]
 std::thread_local! {
-    /// The least approval of what this thread has done since it was reset.
+    /// The least approval of this thread's operations since the last reset.
     static NOTED: core::cell::Cell<Approval> = const { core::cell::Cell::new(Approval::Approved) };
 }
 
-/// Has a service done, and tells whether this thread did all of it by approved algorithms: the indicator that FIPS 140-3 asks
-/// for (IG 2.4.C). A service that fails may have used some before.
+/// Runs `service` and reports whether this thread used approved algorithms only: the indicator that FIPS 140-3 asks for
+/// (IG 2.4.C). A service that fails may have used some before it failed.
 ///
-/// What other threads do meanwhile, those that a service starts among them, isn't seen. Inside another observation, the other
-/// sees it too.
+/// Other threads are not observed, including threads that the service starts. An outer observation also sees everything
+/// that an inner one sees.
 #[cfg(feature = "std")]
 pub fn observe<T>(service: impl FnOnce() -> T) -> (T, Approval) {
     let outer = Outer(NOTED.replace(Approval::Approved));
@@ -139,7 +139,7 @@ pub fn observe<T>(service: impl FnOnce() -> T) -> (T, Approval) {
     (answer, approval)
 }
 
-/// Puts back what was noted before, at the end of an observation, also when the service panics.
+/// Restores the outer observation's note when an inner one ends, also if the service panics.
 #[cfg(feature = "std")]
 struct Outer(Approval);
 
@@ -150,13 +150,13 @@ impl Drop for Outer {
     }
 }
 
-/// Begins an observation that [`since_reset`] ends, for who can't have it done by [`observe`].
+/// Begins an observation that [`since_reset`] ends. For callers that can't pass a closure to [`observe`].
 #[cfg(feature = "std")]
 pub fn reset() {
     NOTED.set(Approval::Approved);
 }
 
-/// Whether this thread has used approved algorithms alone since it was [`reset`], or began.
+/// Whether this thread has used approved algorithms only since it started or last called [`reset`].
 #[cfg(feature = "std")]
 pub fn since_reset() -> Approval {
     NOTED.get()

@@ -1,18 +1,18 @@
-//! Where time comes from.
+//! The clocks.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// Where time comes from; tests turn one by hand.
+/// A source of the time. Tests set theirs by hand.
 pub trait Clock: Send + Sync {
     /// Seconds since 1970-01-01 UTC.
     fn now(&self) -> u64;
 
-    /// How long ago something was that doesn't change: the start of the machine, unless it is a test's. It goes on while the
-    /// machine is suspended, and nobody can put it back, as they can what [`now`](Self::now) tells: leases count by both.
+    /// The time since a fixed point, such as the start of the machine. It also counts while the machine is suspended.
+    /// Unlike [`now`](Self::now), nobody can set it back. Leases use both.
     ///
-    /// What comes with the trait asks the operating system: `CLOCK_BOOTTIME` on Linux and Android. Elsewhere it is the time
-    /// that [`Instant`](std::time::Instant) counts since the first call, which may stand still during suspend.
+    /// The default asks the operating system: `CLOCK_BOOTTIME` on Linux and Android. Elsewhere it is the time since the
+    /// first call by [`Instant`](std::time::Instant), which may stand still during suspend.
     fn uptime(&self) -> Duration {
         uptime()
     }
@@ -31,7 +31,7 @@ impl Clock for SystemClock {
 #[cfg(any(target_os = "linux", target_os = "android"))]
 fn uptime() -> Duration {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
-    // It began at zero, and holds less than a second of nanoseconds.
+    // Boot time starts at zero, and its nanoseconds are less than a second.
     Duration::new(u64::try_from(time.tv_sec).unwrap_or(0), u32::try_from(time.tv_nsec).unwrap_or(0))
 }
 
@@ -41,7 +41,7 @@ fn uptime() -> Duration {
     FIRST.get_or_init(std::time::Instant::now).elapsed()
 }
 
-/// A clock that stands still unless it is told to move.
+/// A clock that stands still until its owner moves it.
 ///
 /// ```
 /// use std::time::Duration;
@@ -56,7 +56,7 @@ pub struct ManualClock(Mutex<Hands>);
 
 #[derive(Debug, Default)]
 struct Hands {
-    /// Since 1970.
+    /// The time since 1970.
     now: Duration,
     uptime: Duration,
 }
@@ -67,12 +67,12 @@ impl ManualClock {
         ManualClock(Mutex::new(Hands { now: Duration::from_secs(start), uptime: Duration::ZERO }))
     }
 
-    /// Sets it, forwards or back, as one sets a machine's clock: no time passes.
+    /// Sets the time, forwards or back, like setting a machine's clock. The uptime stays.
     pub fn set(&self, now: u64) {
         self.lock().now = Duration::from_secs(now);
     }
 
-    /// Moves it forwards: so much time passes. Steps shorter than a second add up.
+    /// Moves the time and the uptime forwards. Steps shorter than a second add up.
     pub fn advance(&self, by: Duration) {
         let mut hands = self.lock();
         hands.now = hands.now.saturating_add(by);

@@ -1,7 +1,7 @@
 //! The one error type of the crate.
 //!
-//! A variant is a thing that a caller can act upon, so that each has a C status of its own. The text of an error says
-//! what was wrong and what to do next, and nothing about a secret but its name.
+//! Each variant is a case that a caller can act upon, and has a C status of its own. The text of an error says what was
+//! wrong and what to do next. It names secrets but never shows them.
 
 #[cfg(feature = "managed")]
 mod rule;
@@ -21,10 +21,10 @@ pub type Result<T, E = Error> = core::result::Result<T, E>;
 #[cfg(feature = "std")]
 pub use vault_failure::VaultFailure;
 
-/// What went wrong.
+/// An error of this crate.
 ///
-/// `{}` says what failed, and [`source`](core::error::Error::source) why, where the operating system, a device or a vault
-/// said so. `{:#}` says both, for who tells it to a person:
+/// `{}` says what failed. [`source`](core::error::Error::source) gives the cause, if the operating system, a device or
+/// a vault reported one. `{:#}` prints both, for a person to read:
 ///
 /// ```
 /// let source = std::io::ErrorKind::PermissionDenied.into();
@@ -35,15 +35,15 @@ pub use vault_failure::VaultFailure;
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Error {
-    /// A key of a length that its cipher doesn't take: XTS has 32 bytes (AES-128-XTS) or 64 (AES-256-XTS), CBC 16, 24 or
-    /// 32, CTR and HCTR2 32.
+    /// The cipher doesn't take a key of this length. XTS takes 32 bytes (AES-128-XTS) or 64 (AES-256-XTS), CBC 16, 24
+    /// or 32, CTR and HCTR2 32.
     KeyLength {
         /// The length given, in bytes.
         len: usize,
     },
     /// The two halves of an XTS key are equal, which SP 800-38E and FIPS 140 (IG C.I) forbid.
     EqualKeyHalves,
-    /// A sector size that the engine or the volume does not take.
+    /// The engine or the volume doesn't support this sector size.
     SectorSize {
         /// The size given, in bytes.
         size: u64,
@@ -67,11 +67,12 @@ pub enum Error {
         /// The number of the first sector of the run.
         first_sector: u64,
     },
-    /// A first sector lies between two sectors: numbers count units of 512 bytes, and a sector is several of them.
+    /// The first sector number falls inside a sector. Numbers count units of 512 bytes, and one sector spans several
+    /// units.
     SectorNumber {
         /// The number of the first sector of the run.
         first_sector: u64,
-        /// How many units a sector is.
+        /// The number of units in a sector.
         units_per_sector: u32,
     },
     /// A run of bytes in a stream would go past the last offset, 2^64 - 1.
@@ -84,19 +85,19 @@ pub enum Error {
         /// The length of the data unit in bytes.
         len: usize,
     },
-    /// A self-test failed: this CPU, or this build, computes wrongly. Everything is refused until the process starts anew.
+    /// A self-test failed: this CPU or this build computes wrongly. Everything is refused until the process restarts.
     SelfTest {
-        /// What failed first.
+        /// The algorithm that failed first.
         algorithm: &'static str,
     },
-    /// An algorithm that isn't approved, where [`approved_only`](crate::approved_only) was called.
+    /// The algorithm isn't approved, and [`approved_only`](crate::approved_only) was called.
     NotApproved {
-        /// What isn't approved.
+        /// The algorithm that isn't approved.
         algorithm: &'static str,
-        /// Why.
+        /// The reason.
         reason: &'static str,
     },
-    /// A key has encrypted as much as it may: see [`KeyUsage`](crate::KeyUsage). It still decrypts.
+    /// The key has encrypted as much as it may: see [`KeyUsage`](crate::KeyUsage). It can still decrypt.
     KeyExhausted {
         /// How many blocks of 16 bytes it has encrypted.
         blocks: u64,
@@ -126,36 +127,36 @@ pub enum Error {
     /// An algorithm name or number that this version does not know or cannot use here.
     #[cfg(feature = "std")]
     UnsupportedAlgorithm(String),
-    /// A key, or what is open by it, was made by a parent of this process; a child that was forked has none of its
-    /// parent's secrets. Open the vault or the volume again in the child.
+    /// The parent of this process made the key, vault or volume. A forked child has none of its parent's secrets. Open
+    /// the vault or the volume again in the child.
     #[cfg(feature = "std")]
     Forked,
-    /// The operating system refuses to lock the memory of secrets, and
-    /// [`require_locked_memory`](crate::OpenOptions::require_locked_memory) was asked for.
+    /// The operating system refused to lock the memory of secrets, which
+    /// [`require_locked_memory`](crate::OpenOptions::require_locked_memory) demands.
     #[cfg(feature = "std")]
     MemoryNotLocked {
-        /// The bytes of pages that hold secrets and could be swapped.
+        /// How many bytes of pages with secrets could be swapped.
         unlocked: u64,
     },
     /// The operating system gave no random bytes.
     #[cfg(feature = "std")]
     Random,
-    /// The name of a vault, key or version that isn't well formed.
+    /// The name of a vault, key or version is not well formed.
     #[cfg(feature = "std")]
     InvalidName(String),
-    /// A caller's context that is too long, in bytes.
+    /// The caller's context is too long.
     #[cfg(feature = "std")]
     ContextLength {
         /// The length given, in bytes.
         len: usize,
     },
-    /// Bytes that are no envelope, or a damaged one.
+    /// The bytes are not an envelope, or the envelope is damaged.
     #[cfg(feature = "std")]
     InvalidEnvelope(String),
-    /// An envelope or a volume is bound to another context than the caller expects, or was altered.
+    /// The envelope or volume is bound to another context than the caller expects, or was altered.
     #[cfg(feature = "std")]
     ContextMismatch,
-    /// The DEK is another one than the caller expects: what was opened has been put in the place of what should be there.
+    /// The DEK is not the one the caller expects: something else was put in its place.
     #[cfg(feature = "std")]
     OtherDek,
     /// The DEK is wrapped under another key than the caller expects.
@@ -208,17 +209,17 @@ pub enum Error {
         /// The key's URL or name.
         key: String,
     },
-    /// The vault does not let the identity do that with the key: it was never granted, or access was revoked.
+    /// The vault denies this identity the operation on the key: access was never granted, or was revoked.
     #[cfg(feature = "std")]
     AccessDenied {
-        /// Who asked.
+        /// The caller's identity in the vault.
         identity: String,
-        /// For what: `get`, `wrapKey` or `unwrapKey`.
+        /// The operation: `get`, `wrapKey` or `unwrapKey`.
         operation: String,
         /// The key's URL or name.
         key: String,
     },
-    /// The vault protects its keys from being destroyed before their retention is over.
+    /// The vault doesn't let its keys be destroyed before their retention is over.
     #[cfg(feature = "std")]
     PurgeProtected {
         /// The key's URL or name.
@@ -230,89 +231,89 @@ pub enum Error {
     /// The passphrase or root key file does not open the vault.
     #[cfg(feature = "std")]
     WrongVaultPassphrase,
-    /// A file that is no vault's.
+    /// The file is not a vault file.
     #[cfg(feature = "std")]
     NotAVault {
         /// Its path.
         path: std::path::PathBuf,
     },
-    /// A vault's file is damaged; the text says how and what to do.
+    /// A vault's file is damaged; the text says how, and what to do.
     #[cfg(feature = "std")]
     DamagedVault(String),
-    /// Bytes that are no prefix of an encrypted file, or one that is damaged or was altered; the text says how.
+    /// The bytes are not the prefix of an encrypted file, or the prefix was damaged or altered; the text says how.
     #[cfg(feature = "std")]
     InvalidPrefix(String),
-    /// A vault failed to answer, or answered out of its bounds.
+    /// A vault failed to answer, or its answer was out of bounds.
     #[cfg(feature = "std")]
     Vault(VaultFailure),
-    /// A managed disk's key may not be used now: it was disabled, deleted or expired, access to it revoked, or its vault did
-    /// not answer for too long.
+    /// A managed disk's key may not be used now: it was disabled, deleted or expired, access to it was revoked, or its
+    /// vault didn't answer for too long.
     #[cfg(feature = "managed")]
     DiskSuspended {
-        /// The disk, snapshot or image.
+        /// The name of the disk, snapshot or image.
         disk: String,
-        /// What its vault said.
+        /// The vault's reason.
         reason: String,
     },
-    /// The header of a disk, snapshot or image is from before it came under the key that it is under.
+    /// The header of a disk, snapshot or image is an old one. The resource has since moved to another key.
     #[cfg(feature = "managed")]
     OlderHeader {
-        /// What it is the header of: `disk "db-1"`.
+        /// The resource, such as `disk "db-1"`.
         resource: String,
         /// The key that the header names.
         found: String,
         /// The key that it was last proved to be under.
         proven: String,
     },
-    /// There is no set, disk, snapshot or image of that name.
+    /// No set, disk, snapshot or image has this name.
     #[cfg(feature = "managed")]
     NoSuchResource(String),
-    /// There is a set, disk, snapshot or image of that name already.
+    /// A set, disk, snapshot or image of this name exists already.
     #[cfg(feature = "managed")]
     ResourceExists(String),
-    /// Something that the rules of managed disks forbid.
+    /// The rules of managed disks forbid it.
     #[cfg(feature = "managed")]
     NotAllowed {
-        /// Which rule forbids it.
+        /// The rule that forbids it.
         rule: Rule,
-        /// What is forbidden, and what to do instead.
+        /// Says what is forbidden and what to do instead.
         text: String,
     },
     /// The device carries no LUKS header.
     #[cfg(feature = "std")]
     NotLuks {
-        /// What it holds instead, as far as known signatures tell.
+        /// The device's content, as far as known signatures show.
         found: String,
     },
-    /// Where a damaged copy of a header belongs, there is something that is neither blank nor remains of a header: a file
-    /// system that somebody made since, for example. Nothing was written. The text names it.
+    /// Something foreign lies at the place of a damaged header copy: neither blank nor the remains of a header, such as
+    /// a newer file system. Nothing was written. The text names it.
     #[cfg(feature = "std")]
     ForeignData(String),
     /// No copy of the header is intact; the text says what is wrong with each.
     #[cfg(feature = "std")]
     InvalidHeader(String),
-    /// A sound header that asks for something which this version does not do.
+    /// The header is sound but asks for a feature that this version doesn't have.
     #[cfg(feature = "std")]
     UnsupportedHeader(String),
-    /// A header's MAC does not match: somebody changed what only the owner of the DEK may change.
+    /// A header's MAC does not match: somebody without the DEK changed a protected field.
     #[cfg(feature = "std")]
     TamperedHeader,
     /// The key is not the key of this volume.
     #[cfg(feature = "std")]
     WrongKey,
-    /// There is no keyslot or token of that number, or none that the credential could open.
+    /// No keyslot or token has this number, or the credential opens none.
     #[cfg(feature = "std")]
     NoSuchProtector(String),
-    /// It is the last way into the volume.
+    /// This is the last way into the volume.
     #[cfg(feature = "std")]
     LastProtector,
     /// The header has no room for another keyslot or token.
     #[cfg(feature = "std")]
     NoRoom(String),
-    /// A backup of a header is that of another volume.
+    /// The header backup is of another volume.
     #[cfg(feature = "std")]
     OtherHeader(String),
-    /// The device is smaller than its header, or than the data it was made with.
+    /// The device is smaller than its header, or than the data it was formatted with.
     #[cfg(feature = "std")]
     DeviceTooSmall {
         /// The size needed, in bytes.
@@ -320,15 +321,15 @@ pub enum Error {
         /// The size found, in bytes.
         size: u64,
     },
-    /// `format` found something where the header goes and was not told to overwrite it.
+    /// `format` found data at the header's place and was not told to overwrite it.
     #[cfg(feature = "std")]
     DeviceNotBlank {
         /// The offset of the first byte that isn't zero.
         offset: u64,
-        /// What it holds, by its signature.
+        /// The data found, named by its signature.
         found: String,
     },
-    /// An offset or length that isn't a multiple of the sector size.
+    /// An offset or length is not a multiple of the sector size.
     #[cfg(feature = "std")]
     Misaligned {
         /// The offset in bytes.
@@ -338,7 +339,7 @@ pub enum Error {
         /// The sector size in bytes.
         sector_size: u32,
     },
-    /// A read or write that goes past the end of the volume.
+    /// A read or write goes past the end of the volume.
     #[cfg(feature = "std")]
     OutOfBounds {
         /// The offset in bytes.
@@ -348,48 +349,49 @@ pub enum Error {
         /// The size of the volume in bytes.
         size: u64,
     },
-    /// A write to a volume that was opened for reading.
+    /// A write to a volume that was opened read-only.
     #[cfg(feature = "std")]
     ReadOnly,
     /// Another process, or another handle of this one, holds the device or vault.
     #[cfg(feature = "std")]
     Busy {
-        /// What is held.
+        /// The device or vault that is held.
         what: String,
     },
-    /// An option that is out of its bounds; the text names it and the bounds.
+    /// An option is out of its bounds; the text names the option and the bounds.
     #[cfg(feature = "std")]
     InvalidOption(String),
-    /// A file, or the folder that one would go into, isn't there.
+    /// A file is not there, or the folder of a new file is not there.
     #[cfg(feature = "std")]
     NotFound {
-        /// What isn't there: `vault file`, for example.
+        /// The thing that is missing, such as `vault file`.
         what: &'static str,
-        /// Where it was looked for.
+        /// The path that was tried.
         path: std::path::PathBuf,
     },
-    /// Where a file was to be made, there is one. It is as it was.
+    /// A file of this name exists already. It was not changed.
     #[cfg(feature = "std")]
     AlreadyExists {
-        /// What was to be made: `vault file`, for example.
+        /// The thing to be made, such as `vault file`.
         what: &'static str,
-        /// Where.
+        /// Its path.
         path: std::path::PathBuf,
     },
     /// The device or file system failed.
     #[cfg(feature = "std")]
     Io {
-        /// What was being done.
+        /// The operation that failed.
         what: String,
-        /// What the operating system, or the device, said.
+        /// The error of the operating system or device.
         source: std::io::Error,
     },
 }
 
 #[cfg(feature = "std")]
 impl Error {
-    /// Whether a vault has said that the key may not be used: it is disabled, deleted, expired, not yet valid or gone
-    /// ([`Error::NoSuchKey`]), or access was revoked. Anything else, such as a vault that doesn't answer, is an outage.
+    /// Whether a vault says that the key may not be used: it is disabled, deleted, expired, not yet valid or gone
+    /// ([`Error::NoSuchKey`]), or access was revoked. Any other error, such as a vault that doesn't answer, is an
+    /// outage.
     pub fn is_revocation(&self) -> bool {
         matches!(
             self,
@@ -402,7 +404,7 @@ impl Error {
         )
     }
 
-    /// Wraps an I/O error with what was being done.
+    /// Wraps an I/O error with the operation that failed.
     pub(crate) fn io(what: impl Into<String>, source: std::io::Error) -> Self {
         Error::Io { what: what.into(), source }
     }

@@ -14,7 +14,7 @@ const MAGIC: [u8; 8] = *b"atrestFP";
 const VERSION: u16 = 1;
 const MAC_INFO: &str = "atrest file prefix v1";
 
-/// A slot: the prefix has two, each in a page and sector of its own, so that a write tears one at most.
+/// The size of a slot. The prefix has two, each in its own page and sector, so that a torn write damages at most one.
 const SLOT: usize = 4096;
 const SLOTS: usize = 2;
 const FIXED: usize = 36;
@@ -25,20 +25,21 @@ const _: () = assert!(FIXED + Envelope::MAX_LEN + MAC + CHECKSUM <= SLOT);
 
 /// The first bytes of an encrypted file: its own DEK, wrapped by a vault, and the nonce of its stream.
 ///
-/// What follows is the engine's data, under one of two ciphers. The form of the bytes is specified in `docs/formats.md`.
+/// The engine's data follows, under one of two ciphers. `docs/formats.md` specifies the bytes.
 ///
-/// - A [`StreamCipher`], by [`create`](Self::create) and [`open`](Self::open), for engines that append at any byte (RocksDB).
-///   Its offset 0 is the first byte behind the prefix.
-/// - A [`SectorCipher`], by [`create_sectors`](Self::create_sectors) and [`open_sectors`](Self::open_sectors), for engines
-///   that write over what is there (the pages of SQLite). They count sectors as they like.
+/// - A [`StreamCipher`], by [`create`](Self::create) and [`open`](Self::open), for engines that append at any byte
+///   (RocksDB). Its offset 0 is the first byte after the prefix.
+/// - A [`SectorCipher`], by [`create_sectors`](Self::create_sectors) and [`open_sectors`](Self::open_sectors), for
+///   engines that overwrite data in place (the pages of SQLite). The engine chooses how to number sectors.
 ///
-/// Whichever it is:
+/// For both:
 ///
-/// - **A prefix is made for each file that is made**, for a stream also for each that is truncated or used again, and never
-///   copied to another one: see [`StreamCipher`] for what two contents under one key give away. So there is no way to a new
-///   one but a fresh DEK.
-/// - A wrong key, another context or a damaged prefix is found when the file is opened. Damage to what follows isn't.
-/// - [`rotate_kek`](Self::rotate_kek) wraps the DEK anew, in place. Killed at any instant, the file opens.
+/// - **Make a new prefix for each new file.** For a stream, also make one for each file that is truncated or reused.
+///   Never copy a prefix to another file: see [`StreamCipher`] for what two contents under one key give away. So every
+///   new prefix has a fresh DEK.
+/// - Opening detects a wrong key, another context or a damaged prefix. It doesn't detect damage to the data.
+/// - [`rotate_kek`](Self::rotate_kek) wraps the DEK anew, in place. If it is killed at any instant, the file still
+///   opens.
 ///
 /// ```
 /// # let folder = tempfile::tempdir().unwrap();
@@ -67,12 +68,12 @@ const _: () = assert!(FIXED + Envelope::MAX_LEN + MAC + CHECKSUM <= SLOT);
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FilePrefix {
     slot: Slot,
-    /// Where it was found.
+    /// The number of the slot that was read.
     place: usize,
     expected: Option<Fingerprint>,
 }
 
-/// What a slot says.
+/// The content of a slot.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Slot {
     generation: u64,
@@ -88,8 +89,9 @@ impl FilePrefix {
     /// A prefix for a new file, with a fresh DEK that `vault` wraps under the latest version of its key `key`, and the cipher
     /// for the stream that follows.
     ///
-    /// `context` is what the file is part of, such as a database's id: 0 to [`MAX_CONTEXT`](crate::key::MAX_CONTEXT) bytes,
-    /// stored in the clear. It is not the file's name if the engine renames files.
+    /// `context` identifies what the file belongs to, such as a database's id. It has 0 to
+    /// [`MAX_CONTEXT`](crate::key::MAX_CONTEXT) bytes and is stored in the clear. Don't use the file's name if the
+    /// engine renames files.
     ///
     /// # Errors
     /// As [`Envelope::seal`]; [`Error::Random`].
@@ -129,7 +131,7 @@ impl FilePrefix {
         })
     }
 
-    /// The bytes to put in front of the file, [`LEN`](Self::LEN) of them.
+    /// The bytes to write at the start of the file, [`LEN`](Self::LEN) of them.
     pub fn to_bytes(&self) -> Vec<u8> {
         self.slot.to_bytes().repeat(SLOTS)
     }
@@ -137,7 +139,7 @@ impl FilePrefix {
     /// Reads the first [`LEN`](Self::LEN) bytes of a file.
     ///
     /// # Errors
-    /// [`Error::InvalidPrefix`] when neither of the two copies is sound, which says what is wrong with each;
+    /// [`Error::InvalidPrefix`] if neither of the two copies is sound (its text says what is wrong with each);
     /// [`Error::UnsupportedAlgorithm`]; [`Error::SelfTest`].
     pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
         if bytes.len() != Self::LEN {
@@ -162,23 +164,23 @@ impl FilePrefix {
         Ok(FilePrefix { slot, place, expected: None })
     }
 
-    /// Has `vault` unwrap the DEK, and gives the cipher for the stream that follows.
+    /// Has `vault` unwrap the DEK, and returns the cipher for the stream that follows.
     ///
     /// # Errors
-    /// [`Error::UnsupportedAlgorithm`] when sectors follow; [`Error::ContextMismatch`] when the file is part of something
-    /// else than `context`; [`Error::NotThisVault`]; what the vault answers; [`Error::InvalidEnvelope`] and
-    /// [`Error::InvalidPrefix`] when a MAC does not match.
+    /// [`Error::UnsupportedAlgorithm`] if sectors follow; [`Error::ContextMismatch`] if the file's context is not
+    /// `context`; [`Error::NotThisVault`]; the vault's errors; [`Error::InvalidEnvelope`] and [`Error::InvalidPrefix`]
+    /// if a MAC does not match.
     pub fn open(&self, vault: &dyn KeyVault, context: &[u8]) -> Result<Box<StreamCipher>> {
         self.refuse_unless(DekAlgorithm::Aes256Ctr, "a stream")?;
         self.open_with(vault, context, |dek| dek.stream_cipher(self.slot.nonce))
     }
 
-    /// Has `vault` unwrap the DEK, and gives the cipher for the sectors that follow. How large they are and how they are
-    /// numbered is for the engine to know.
+    /// Has `vault` unwrap the DEK, and returns the cipher for the sectors that follow. The engine must know their size
+    /// and numbering.
     ///
     /// # Errors
-    /// [`Error::UnsupportedAlgorithm`] when a stream follows; [`Error::SectorSize`], as [`SectorCipher::new`];
-    /// otherwise as [`open`](Self::open).
+    /// [`Error::UnsupportedAlgorithm`] if a stream follows; [`Error::SectorSize`], as [`SectorCipher::new`]; otherwise
+    /// as [`open`](Self::open).
     pub fn open_sectors(
         &self,
         vault: &dyn KeyVault,
@@ -210,15 +212,12 @@ impl FilePrefix {
         self
     }
 
-    /// Has `vault` unwrap the DEK, and says which it is: see [`Fingerprint`].
-    ///
-    /// # Errors
-    /// As [`open`](Self::open).
+    /// Has `vault` unwrap the DEK, and returns its [`Fingerprint`].
     pub fn fingerprint(&self, vault: &dyn KeyVault, context: &[u8]) -> Result<Fingerprint> {
         on_wiped_stack(|| self.slot.unseal(vault, context)?.fingerprint())
     }
 
-    /// Before the vault is asked for a DEK that is of no use.
+    /// Called before the vault is asked, so that it isn't asked for a DEK of no use.
     fn refuse_unless(&self, algorithm: DekAlgorithm, what: &str) -> Result<()> {
         match self.slot.envelope.dek_algorithm() {
             found if found == algorithm => Ok(()),
@@ -226,7 +225,7 @@ impl FilePrefix {
         }
     }
 
-    /// Whether it is done by [approved](crate::approval) algorithms: as [`Envelope::approval`], and as the cipher.
+    /// Whether the wrap and the cipher use [approved](crate::approval) algorithms: as [`Envelope::approval`].
     pub fn approval(&self) -> Approval {
         self.slot.envelope.approval()
     }
@@ -236,22 +235,23 @@ impl FilePrefix {
         self.slot.envelope.kek()
     }
 
-    /// What the file says it is part of. Only [`open`](Self::open) proves it.
+    /// The context that the file claims. Only [`open`](Self::open) proves it.
     pub fn context(&self) -> &[u8] {
         self.slot.envelope.context()
     }
 
-    /// Has `vault` wrap the DEK of the file on `device` anew, under the latest version of the key that wraps it now, and
-    /// returns that version. No byte behind the prefix is touched, and the file may be read and written meanwhile.
+    /// Has `vault` wrap the DEK of the file on `device` anew, under the latest version of the key that wraps it now,
+    /// and returns that version. It touches no byte after the prefix, and the file may be read and written meanwhile.
     ///
-    /// The old version must stay enabled until this returns; afterwards this file needs it no more, and its wrapped key is
-    /// in neither copy. Killed at any instant, the file opens with the old version or the new one, and this can be done
-    /// again. While it runs, nobody else may write the prefix: neither a second rotation, nor who uses the file again with
-    /// a new one. [`FileDevice::open`](crate::FileDevice::open) keeps out others that ask.
+    /// The old version must stay enabled until this returns. Afterwards this file doesn't need it, and neither copy
+    /// holds its wrapped key. If this is killed at any instant, the file opens with the old version or the new one, and
+    /// the rotation can be repeated. While it runs, nothing else may write the prefix: no second rotation, and no reuse
+    /// of the file with a new prefix. [`FileDevice::open`](crate::FileDevice::open) keeps others out that open the file
+    /// the same way.
     ///
     /// # Errors
     /// [`Error::DeviceTooSmall`]; those of [`from_bytes`](Self::from_bytes), [`open`](Self::open) and [`Envelope::seal`];
-    /// [`Error::ForeignData`] where one copy is gone and something else stands in its place, which would be destroyed;
+    /// [`Error::ForeignData`] if one copy is gone and its place holds foreign data, which this would destroy;
     /// [`Error::Io`], after which the file opens with the old version or the new one.
     pub fn rotate_kek(device: &dyn BlockDevice, vault: &dyn KeyVault, context: &[u8]) -> Result<KeyId> {
         on_wiped_stack(|| {
@@ -279,8 +279,8 @@ impl FilePrefix {
             let generation = generation.ok_or_else(|| Error::InvalidPrefix("its generation can't grow".into()))?;
             let new = Slot::sealed(generation, old.nonce, envelope, &dek);
 
-            // 1. Over the older copy, or the one that a killed rotation left torn: the other opens the file until this is
-            //    there.
+            // 1. Over the older copy, or a copy that a killed rotation left torn. The other copy opens the file until
+            //    this is written.
             // 2. Over the other, which holds the DEK under the old version.
             for place in [1 - place, place] {
                 let offset = (place * SLOT) as u64;
@@ -297,13 +297,13 @@ impl FilePrefix {
     }
 }
 
-/// What is wrong with a copy, without the words that every such error begins with.
+/// The defect of a copy, without the words that begin every such error.
 fn defect(error: Error) -> String {
     if let Error::InvalidPrefix(text) = error { text } else { format!("{error:#}") }
 }
 
-/// Whether the place of a copy may be written over: it holds a copy, whole or torn, or nothing. `other` is the copy that is
-/// sound.
+/// Whether the place of a copy may be overwritten: it holds a copy, whole or torn, or is blank. `other` is the sound
+/// copy.
 fn is_slot_or_blank(bytes: &[u8], other: &[u8]) -> bool {
     let mut sectors = bytes.chunks(512).zip(other.chunks(512));
     bytes.starts_with(&MAGIC)

@@ -1,4 +1,4 @@
-//! Files of ours in their folder: how one is opened so that nothing else in its place does harm, and how a new name lasts.
+//! File helpers: opening files so that a foreign object at the path does no harm, and making new names durable.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Read, Write};
@@ -6,23 +6,23 @@ use std::path::{Path, PathBuf};
 
 use crate::{Error, Secret};
 
-/// Whether a link in place of a file is followed.
+/// Whether to follow a symbolic link at the path.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Links {
-    /// For a path that a caller gave.
+    /// For a path from the caller.
     Follow,
-    /// For a path that we made up: only somebody else can have put a link there.
+    /// For a path of our own choice: only somebody else can have put a link there.
     Refuse,
 }
 
-/// What may stand where a file is opened.
+/// The kinds of file that may be opened.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Plain,
     Disk,
 }
 
-/// The path of a file beside another: its name with `suffix` behind it.
+/// The path of a sibling file: the same name plus `suffix`.
 pub(crate) fn beside(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
@@ -34,7 +34,7 @@ pub(crate) fn parent(path: &Path) -> &Path {
     path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-/// What an error at a file says: that it isn't there, that it is there already, or what the system says.
+/// The error for a failed file operation: the file is missing, exists already, or any other system error.
 pub(crate) fn error_at(path: &Path, what: &'static str, doing: &str, e: io::Error) -> Error {
     let folder = parent(path);
     match e.kind() {
@@ -45,7 +45,7 @@ pub(crate) fn error_at(path: &Path, what: &'static str, doing: &str, e: io::Erro
     }
 }
 
-/// Makes a file's new name last, where the system can sync folders.
+/// Makes a file's new name durable, if the system can sync folders.
 pub(crate) fn sync(path: &Path) -> io::Result<()> {
     if cfg!(unix) {
         File::open(parent(path))?.sync_all()?;
@@ -53,17 +53,17 @@ pub(crate) fn sync(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Opens a plain file; whatever else stands there is refused at once.
+/// Opens a plain file and refuses anything else at once.
 pub(crate) fn open(options: &OpenOptions, path: &Path, links: Links) -> io::Result<File> {
     open_kind(options.clone(), path, links, Kind::Plain)
 }
 
-/// Opens a plain file or a disk; whatever else stands there is refused at once.
+/// Opens a plain file or a disk and refuses anything else at once.
 pub(crate) fn open_disk(options: &OpenOptions, path: &Path) -> io::Result<File> {
     open_kind(options.clone(), path, Links::Follow, Kind::Disk)
 }
 
-/// Opens a file for reading and writing, or makes it; either way it is its owner's only.
+/// Opens a file for reading and writing, or makes it. Only its owner can access it afterwards.
 pub(crate) fn open_or_create(path: &Path, links: Links) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.read(true).write(true);
@@ -76,21 +76,21 @@ pub(crate) fn open_or_create(path: &Path, links: Links) -> io::Result<File> {
             Err(e) if e.kind() == ErrorKind::AlreadyExists => {}
             made => return made,
         }
-        // A link to nothing is not found and can't be made either.
+        // A dangling link is not found, and no file can be made there either.
         if fs::symlink_metadata(path).is_ok_and(|found| found.is_symlink()) {
             return Err(refused("a link to nothing"));
         }
     }
 }
 
-/// Takes a file of ours from all but its owner: one that somebody copied, or made before us, may be anybody's to read.
+/// Removes all access except the owner's. A copied file, or one made by an older version, may be readable by anybody.
 fn tighten(file: &File) {
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;
         let lax = |found: &fs::Metadata| found.permissions().mode() & 0o7077 != 0;
         if file.metadata().as_ref().is_ok_and(lax) {
-            // Another's file stays as it is.
+            // A file of another owner stays as it is.
             let _ = file.set_permissions(fs::Permissions::from_mode(0o600));
         }
     }
@@ -98,14 +98,14 @@ fn tighten(file: &File) {
     let _ = file;
 }
 
-/// Makes a file that must not exist yet, for its owner only, where the system knows owners.
+/// Makes a file that must not exist yet. Only its owner can access it, if the system has owners.
 pub(crate) fn create_new(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.read(true).write(true).create_new(true);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     let file = options.open(path)?;
-    // The umask may have taken the owner's rights, too.
+    // The umask may have removed the owner's rights too.
     #[cfg(unix)]
     file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o600)).inspect_err(|_| {
         let _ = fs::remove_file(path);
@@ -113,7 +113,7 @@ pub(crate) fn create_new(path: &Path) -> io::Result<File> {
     Ok(file)
 }
 
-/// Writes a file that must not exist yet, for its owner only. One that can't be finished is taken away again.
+/// Writes a file that must not exist yet, accessible by its owner only. A half-written file is removed.
 pub(crate) fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut file = create_new(path)?;
     let written = file.write_all(bytes).and_then(|()| file.sync_all()).and_then(|()| sync(path));
@@ -122,17 +122,18 @@ pub(crate) fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
     })
 }
 
-/// The new content of a file, written beside it; removed again unless it is put in place.
+/// The new content of a file, written next to it. It is removed unless it is put in place.
 pub(crate) struct NewFile<'a> {
     path: &'a Path,
     new: PathBuf,
 }
 
 impl<'a> NewFile<'a> {
-    /// Writes it beside the file of a path.
+    /// Writes `text` next to the file at `path`.
     pub(crate) fn write(path: &'a Path, text: &[u8]) -> io::Result<Self> {
         let new = beside(path, ".new");
-        // What a killed writer left there goes first: opened as it is, it would lend the vault its mode.
+        // A killed writer may have left a file there. Remove it first: its mode would otherwise become the vault's
+        // mode.
         match fs::remove_file(&new) {
             Err(e) if e.kind() != ErrorKind::NotFound => return Err(e),
             _ => {}
@@ -141,7 +142,7 @@ impl<'a> NewFile<'a> {
         Ok(NewFile { path, new })
     }
 
-    /// Gives it the file's name, for good.
+    /// Renames it to the file's name, durably.
     pub(crate) fn put_in_place(self) -> io::Result<()> {
         fs::rename(&self.new, self.path)?;
         sync(self.path)
@@ -150,7 +151,7 @@ impl<'a> NewFile<'a> {
 
 impl Drop for NewFile<'_> {
     fn drop(&mut self) {
-        // Once it is in place there is nothing of its name.
+        // After the rename no file has this name.
         let _ = fs::remove_file(&self.new);
     }
 }
@@ -182,28 +183,27 @@ fn too_large(max: u64) -> io::Error {
     io::Error::new(ErrorKind::FileTooLarge, format!("it has more than {max} bytes"))
 }
 
-/// Gives a file its name for good. Nothing that has the name already is replaced.
+/// Renames a file durably. It never replaces an existing file.
 #[cfg(feature = "managed")]
 pub(crate) fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
     match fs::hard_link(from, to) {
         Err(e) if e.kind() == ErrorKind::AlreadyExists => return Err(e),
         Ok(()) => fs::remove_file(from)?,
-        // A file system that has no links.
+        // The file system has no hard links.
         Err(_) if fs::symlink_metadata(to).is_ok() => return Err(ErrorKind::AlreadyExists.into()),
         Err(_) => fs::rename(from, to)?,
     }
     sync(to)
 }
 
-/// Opens what is read from its start to its end: a plain file, or the pipe of a program that writes now. One that
-/// nobody writes to is empty.
+/// Opens a stream: a plain file, or a pipe. A pipe without a writer reads as empty.
 pub(crate) fn open_stream(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.read(true);
     #[cfg(unix)]
     {
         use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
-        // Opening a pipe would wait for a writer; reading it should wait for what the writer has to say.
+        // Opening a pipe must not wait for a writer, but reading it must wait for the writer's data.
         let nonblock = OFlags::NONBLOCK.bits().cast_signed();
         std::os::unix::fs::OpenOptionsExt::custom_flags(&mut options, nonblock);
         let file = options.open(path)?;
@@ -219,7 +219,8 @@ fn open_kind(mut options: OpenOptions, path: &Path, links: Links, kind: Kind) ->
     #[cfg(unix)]
     {
         use rustix::fs::OFlags;
-        // A pipe would wait for its other end, and a terminal would become the process's own.
+        // Without these flags, opening a pipe waits for its other end, and a terminal becomes the process's controlling
+        // terminal.
         let mut flags = OFlags::NONBLOCK | OFlags::NOCTTY;
         flags.set(OFlags::NOFOLLOW, links == Links::Refuse);
         std::os::unix::fs::OpenOptionsExt::custom_flags(&mut options, flags.bits().cast_signed());
@@ -228,7 +229,7 @@ fn open_kind(mut options: OpenOptions, path: &Path, links: Links, kind: Kind) ->
         return Err(refused("a link"));
     }
     let file = options.open(path).map_err(|e| {
-        // Some kinds can't even be opened; what it is says more than how it failed.
+        // Some kinds can't be opened at all. Then report the kind instead of the error.
         let found = fs::metadata(path).map(|found| found.file_type());
         found.ok().and_then(|found| check(found, kind).err()).unwrap_or(e)
     })?;
@@ -243,7 +244,7 @@ fn check(found: fs::FileType, kind: Kind) -> io::Result<()> {
     #[cfg(unix)]
     {
         use std::os::unix::fs::FileTypeExt;
-        // Elsewhere than on Linux, disks are character devices too.
+        // Other systems than Linux have disks as character devices too.
         let disk = found.is_block_device() || found.is_char_device() && !cfg!(target_os = "linux");
         match () {
             () if kind == Kind::Disk && disk => return Ok(()),

@@ -1,5 +1,5 @@
-//! Known-answer tests of the hashes, each before its first use in a process (`latch`): by whoever computes a checksum or
-//! splits a key. MACs and KDFs have their own.
+//! Known-answer tests of the hashes. Checksums and the splitting of keys run one before the first use of a hash in a
+//! process (see `latch`). MACs and KDFs have their own tests.
 
 use sha1::Sha1;
 use sha2::{Digest, Sha256, Sha512};
@@ -19,7 +19,7 @@ pub(crate) fn check(hash: Algorithm) -> Result<()> {
     })
 }
 
-/// All, for who tries them anew.
+/// All hashes, for running every self-test again.
 pub(crate) const ALL: [(Algorithm, fn() -> bool); 3] =
     [(Algorithm::Sha1, sha1_is_right), (Algorithm::Sha256, sha256_is_right), (Algorithm::Sha512, sha512_is_right)];
 

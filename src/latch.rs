@@ -1,9 +1,9 @@
-//! What the known-answer self-tests have found: of each algorithm whether it was tried, and whether any has failed.
+//! The results of the known-answer self-tests: which algorithms passed, and whether any failed.
 //!
-//! Every use of an algorithm passes [`Algorithm::check`], which also asks whether it is approved ([`crate::approval`]).
+//! Every use of an algorithm calls [`Algorithm::check`], which also asks whether it is approved ([`crate::approval`]).
 //!
-//! Nothing is locked or allocated here. Two threads that use an algorithm first at the same time both try it, which does no
-//! harm; afterwards a check is two loads.
+//! Nothing is locked or allocated here. If two threads first use an algorithm at the same time, both test it, which
+//! does no harm. Afterwards a check is two loads.
 
 use core::sync::atomic::{AtomicU8, Ordering::Relaxed};
 
@@ -12,7 +12,7 @@ use crate::{Error, Result};
 
 macro_rules! algorithms {
     ($($(#[$attr:meta])* $algorithm:ident = $name:literal $(not $reason:expr)?;)*) => {
-        /// What is tried by itself: each kernel, and each algorithm over the crates below.
+        /// The units of testing: each kernel, and each algorithm built on other crates.
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
         pub(crate) enum Algorithm {
             $($(#[$attr])* $algorithm,)*
@@ -21,7 +21,7 @@ macro_rules! algorithms {
         impl Algorithm {
             const NAMES: &'static [&'static str] = &[$($(#[$attr])* $name,)*];
 
-            /// Whether it is approved, whatever for.
+            /// Whether the algorithm is approved in any use.
             #[inline(always)]
             pub(crate) const fn approval(self) -> Approval {
                 match self {
@@ -57,16 +57,16 @@ algorithms! {
     #[cfg(feature = "std")] Argon2id = "Argon2id" not UNPUBLISHED;
 }
 
-/// Why SHA-1 isn't approved here.
+/// Why SHA-1 isn't approved.
 #[cfg(feature = "std")]
 pub(crate) const SHA_1: &str = "NIST ends every use of SHA-1 by 2030";
 #[cfg(feature = "std")]
 const UNPUBLISHED: &str = "no publication of NIST's has it";
 
-/// Of each algorithm, whether it has passed.
+/// For each algorithm, whether it has passed.
 static PASSED: [AtomicU8; Algorithm::NAMES.len()] = [const { AtomicU8::new(0) }; Algorithm::NAMES.len()];
-/// The number of one that failed, counted from 1; 0 while none has. It is never taken back: what computed wrongly once isn't
-/// trusted before the process starts anew.
+/// The number of a failed algorithm, counted from 1; 0 if none failed. It is never reset: a machine that computed
+/// wrongly once isn't trusted until the process restarts.
 static FAILED: AtomicU8 = AtomicU8::new(0);
 
 /// Refuses everything once a self-test has failed.
@@ -84,11 +84,11 @@ fn refusal(failed: u8) -> Error {
 }
 
 impl Algorithm {
-    /// Tries the algorithm by `test` unless it has passed before. `test` runs in a frame of its own, on published keys.
+    /// Runs `test` unless the algorithm has passed before. `test` runs in a stack frame of its own, on published keys.
     ///
     /// # Errors
-    /// [`Error::SelfTest`] when it fails now, and when any algorithm has failed before; [`Error::NotApproved`] where approved
-    /// ones only are taken and it is none.
+    /// [`Error::SelfTest`] if it fails now or any algorithm failed before; [`Error::NotApproved`] if the process takes
+    /// approved algorithms only and this is not one.
     #[inline(always)]
     pub(crate) fn check(self, test: fn() -> bool) -> Result<()> {
         sound()?;
@@ -96,7 +96,7 @@ impl Algorithm {
         if PASSED[self as usize].load(Relaxed) == 0 { self.run(test) } else { Ok(()) }
     }
 
-    /// Tries it whether or not it has passed before, unless it may not be used at all.
+    /// Tests it even if it has passed before, unless it may not be used at all.
     #[cold]
     #[inline(never)]
     pub(crate) fn run(self, test: fn() -> bool) -> Result<()> {
@@ -113,7 +113,7 @@ impl Algorithm {
     }
 }
 
-/// Bytes from hexadecimal text, when this crate is compiled: the vectors of self-tests.
+/// Decodes hexadecimal text at compile time, for the vectors of self-tests.
 pub(crate) const fn unhex<const N: usize>(text: &[u8]) -> [u8; N] {
     assert!(text.len() == 2 * N, "two digits a byte");
     let mut bytes = [0; N];
@@ -133,7 +133,7 @@ const fn digit(digit: u8) -> u8 {
     }
 }
 
-/// Unit tests let a self-test fail, by its name, in a process of their own. No other build has a way to.
+/// Unit tests make a self-test fail, by name, in a process of their own. No other build can do this.
 #[cfg(all(test, feature = "std"))]
 fn is_spoilt(algorithm: Algorithm) -> bool {
     std::env::var("ATREST_SPOIL").is_ok_and(|name| name == Algorithm::NAMES[algorithm as usize])

@@ -1,7 +1,7 @@
 #![doc = include_str!("../docs/crate.md")]
 #![cfg_attr(not(feature = "std"), no_std)]
 #![deny(unsafe_code)]
-// Which feature a thing needs is shown where the compiler can.
+// The documentation on docs.rs shows the feature that each item needs.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 pub mod approval;

@@ -1,8 +1,8 @@
-//! What an operator needs to know, told by the facade of the crate `log` where the feature `log` is on.
+//! Events for operators. The feature `log` sends them to the facade of the crate `log`.
 //!
-//! Nothing on the way of reads and writes is told, and no secret.
+//! Reads and writes log nothing, and no event contains a secret.
 
-/// Tells of an event: `tell!(warn, "..", ..)`, with a level of the crate `log`.
+/// Logs an event: `tell!(warn, "..", ..)`, with a level of the crate `log`.
 macro_rules! tell {
     ($level:ident, $($text:tt)+) => {{
         #[cfg(feature = "log")]

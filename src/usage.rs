@@ -1,4 +1,4 @@
-//! How much a key has encrypted, and how much it may.
+//! How much a key has encrypted, and its limits.
 
 use core::sync::atomic::Ordering::Relaxed;
 
@@ -8,20 +8,20 @@ use crate::{Error, Result};
 ///
 /// | limit | blocks | source |
 /// |---|---|---|
-/// | of one data unit, refused beyond | 2^20 (16 MiB) | IEEE 1619-2018, 5.1; SP 800-38E, 4 |
+/// | for one data unit, refused beyond | 2^20 (16 MiB) | IEEE 1619-2018, 5.1; SP 800-38E, 4 |
 /// | [`DUE`](Self::DUE): time for another key | 2^44 (256 TiB) | the largest key scope of IEEE 1619-2025 |
-/// | [`MAX`](Self::MAX), refused beyond | 2^48 (4 PiB) | the birthday bound: two inputs meet with probability 2^-33, where SP 800-38D, 8, bears 2^-32 |
-/// | of all data under one key | 2^64 | IEEE 1619-2018, 5.1 |
+/// | [`MAX`](Self::MAX), refused beyond | 2^48 (4 PiB) | the birthday bound: two inputs collide with probability 2^-33; SP 800-38D, 8, accepts 2^-32 |
+/// | for all data under one key | 2^64 | IEEE 1619-2018, 5.1 |
 ///
-/// SP 800-38E and SP 800-38A have no limit of a key's blocks. The text of SP 800-38F, on wraps, and that of IEEE 1619-2025
-/// couldn't be read for this; the 2^44 is from Brož and Sedláček, *XTS mode revisited* (2025). A *key scope*
-/// is how much data lies under a key, whatever is written over it; what is counted here is every block encrypted, which is
-/// never less. Decryption doesn't count. All modes have the same two thresholds, since all of them rest on a 128-bit block.
+/// SP 800-38E and SP 800-38A don't limit a key's blocks. The texts of SP 800-38F, on wraps, and of IEEE 1619-2025 were
+/// not available; the 2^44 is from Brož and Sedláček, *XTS mode revisited* (2025). A *key scope* is the amount of data
+/// stored under a key, however often it is overwritten. This type counts every block encrypted, which is never less.
+/// Decryption doesn't count. All modes have the same two thresholds, because all of them use a 128-bit block.
 ///
-/// Counts are those of one cipher, or volume, in one process: who keeps a key longer keeps its count and gives it back
-/// ([`OpenOptions::used_blocks`](crate::OpenOptions::used_blocks), [`SectorCipher::count_in`](crate::SectorCipher::count_in)).
-/// So that counting costs nothing, a thread counts ahead by as much as it has just encrypted, 64 KiB at most; a count is
-/// right to that.
+/// A count belongs to one cipher or volume in one process. To keep a key longer, store its count and give it back with
+/// [`OpenOptions::used_blocks`](crate::OpenOptions::used_blocks) or
+/// [`SectorCipher::count_in`](crate::SectorCipher::count_in). To make counting cheap, a thread counts ahead by as much
+/// as it has just encrypted, at most 64 KiB. A count is exact to that amount.
 ///
 /// ```
 /// use atrest::{SectorCipher, SectorSize, SectorUnit};
@@ -40,53 +40,50 @@ pub struct KeyUsage {
 }
 
 impl KeyUsage {
-    /// From here on it is time for another key.
+    /// From this many blocks on, the key is due for replacement.
     pub const DUE: u64 = 1 << 44;
-    /// What a key may encrypt.
+    /// The most blocks that a key may encrypt.
     pub const MAX: u64 = 1 << 48;
 
-    /// A count that was kept.
+    /// A usage with a stored count.
     pub fn new(blocks: u64) -> Self {
         KeyUsage { blocks }
     }
 
-    /// What a KEK has done that wrapped keys of `key_len` bytes by AES-KW or AES-KWP so often: 6 blocks for each 8 bytes, at
-    /// most (SP 800-38F, 6.1). For DEKs of 64 bytes, 2^42 wraps are [`MAX`](Self::MAX).
+    /// The usage of a KEK that made `wraps` wraps of keys of `key_len` bytes by AES-KW or AES-KWP: at most 6 blocks for
+    /// each 8 bytes (SP 800-38F, 6.1). For DEKs of 64 bytes, 2^42 wraps reach [`MAX`](Self::MAX).
     pub fn of_wraps(wraps: u64, key_len: usize) -> Self {
         KeyUsage::new(wraps.saturating_mul(6).saturating_mul(key_len.div_ceil(8) as u64))
     }
 
-    /// How many blocks of 16 bytes.
+    /// The number of blocks of 16 bytes.
     pub fn blocks(self) -> u64 {
         self.blocks
     }
 
-    /// How many more there may be.
+    /// How many more blocks the key may encrypt.
     pub fn remaining(self) -> u64 {
         Self::MAX.saturating_sub(self.blocks)
     }
 
-    /// Whether it is time for another key: [`DUE`](Self::DUE) is reached.
+    /// Whether the key has reached [`DUE`](Self::DUE) and should be replaced.
     pub fn is_due(self) -> bool {
         self.blocks >= Self::DUE
     }
 
-    /// Whether nothing more may be encrypted.
+    /// Whether the key may encrypt nothing more.
     pub fn is_exhausted(self) -> bool {
         self.blocks >= Self::MAX
     }
 
-    /// Refuses `more` blocks where they are too many.
-    ///
-    /// # Errors
-    /// [`Error::KeyExhausted`].
+    /// Refuses `more` blocks if they exceed the limit.
     #[inline]
     pub(crate) fn check(self, more: u64) -> Result<()> {
         if more > self.remaining() { Err(Error::KeyExhausted { blocks: self.blocks }) } else { Ok(()) }
     }
 }
 
-/// The blocks of so many bytes.
+/// The number of blocks in `len` bytes.
 #[inline(always)]
 pub(crate) fn blocks(len: usize) -> u64 {
     len.div_ceil(16) as u64
@@ -95,7 +92,7 @@ pub(crate) fn blocks(len: usize) -> u64 {
 /// Counts what a key encrypts.
 pub(crate) struct Counter {
     total: Total,
-    /// By which a thread knows it again.
+    /// Identifies the counter in [`PAID`].
     #[cfg(feature = "std")]
     id: u64,
 }
@@ -113,15 +110,15 @@ impl Counter {
         KeyUsage::new(self.total.get())
     }
 
-    /// Counts what was encrypted elsewhere.
+    /// Adds blocks that were encrypted elsewhere.
     pub(crate) fn count_in(&self, blocks: u64) {
         self.total.add(blocks.min(KeyUsage::MAX));
     }
 
     /// Counts blocks before they are encrypted.
     ///
-    /// An addition that all threads see takes as long as a tenth of a sector, or much longer where they meet. So a thread
-    /// pays ahead for the counter that it used last.
+    /// A shared atomic addition takes a tenth of a sector's time, and much longer under contention. So a thread pays
+    /// ahead for the counter that it used last.
     ///
     /// # Errors
     /// [`Error::KeyExhausted`].
@@ -136,7 +133,7 @@ impl Counter {
         self.pay(blocks, if paid.id == self.id { paid } else { Paid { id: self.id, left: 0, used: 0 } })
     }
 
-    /// As with the standard library, at once.
+    /// Without the standard library, counts at once.
     #[cfg(not(feature = "std"))]
     #[inline(always)]
     pub(crate) fn add(&self, blocks: u64) -> Result<()> {
@@ -157,8 +154,8 @@ impl Counter {
     }
 }
 
-/// Counts how much of a stream a key has encrypted, each block once however often it is: all as far as it reaches within the
-/// first 2^48 blocks, so that there is nothing to refuse in it; and each run beyond. It can't tell a read from a write.
+/// Counts how much of a stream a key has encrypted. Within the first 2^48 blocks it counts everything up to the highest
+/// block, once, so it never refuses a run there. Beyond, it counts each run. It can't tell a read from a write.
 pub(crate) struct Reach {
     within: Total,
     beyond: Total,
@@ -190,14 +187,14 @@ impl Reach {
     }
 }
 
-/// What a thread has paid ahead.
+/// A thread's prepayment.
 #[cfg(feature = "std")]
 #[derive(Clone, Copy)]
 struct Paid {
-    /// For which counter; 0 for none.
+    /// The counter's id; 0 for none.
     id: u64,
     left: u64,
-    /// What the thread has encrypted since it last turned to this counter.
+    /// The blocks that the thread encrypted since it last switched to this counter.
     used: u64,
 }
 
@@ -209,7 +206,7 @@ std::thread_local! {
     static PAID: core::cell::Cell<Paid> = const { core::cell::Cell::new(Paid { id: 0, left: 0, used: 0 }) };
 }
 
-/// A number that only grows, and stays where it is once it is far beyond every limit.
+/// A number that only grows. It stops growing once it is far beyond every limit.
 #[cfg(target_has_atomic = "64")]
 struct Total(core::sync::atomic::AtomicU64);
 
@@ -223,7 +220,7 @@ impl Total {
         self.0.load(Relaxed)
     }
 
-    /// What is added is below 2^60, and nothing is added to what is over 2^48 but by threads that come at the same time.
+    /// Can't overflow: an addend is below 2^60, and only concurrent calls add to a total over 2^48.
     fn add(&self, blocks: u64) {
         self.0.fetch_add(blocks, Relaxed);
     }
@@ -233,7 +230,7 @@ impl Total {
     }
 }
 
-/// Where there are no atomics of 64 bits, which is on small CPUs, two calls at the same time may count as one.
+/// CPUs without 64-bit atomics are small; there, two simultaneous calls may count as one.
 #[cfg(not(target_has_atomic = "64"))]
 struct Total([core::sync::atomic::AtomicU32; 2]);
 
@@ -267,7 +264,7 @@ mod tests {
         let (a, b) = (Counter::new(), Counter::new());
         let (mut in_a, mut in_b) = (0, 0);
         for i in 0..10_000u64 {
-            // Runs of one counter, of all lengths, between calls of the other.
+            // Runs of one counter, of all lengths, with calls of the other between them.
             let blocks = 1 + i * 31 % 300;
             if (i / 7) % (1 + i / 1000) == 0 {
                 b.add(blocks).unwrap();
@@ -329,7 +326,7 @@ mod tests {
         reach.add(1 << 64, 160).unwrap();
         reach.add(PIB_4 + 1, 16).unwrap();
         assert_eq!(reach.usage().blocks(), 257 + 10 + 1);
-        // All of the first 4 PiB, and so nothing beyond any more.
+        // All of the first 4 PiB, so nothing beyond is allowed any more.
         reach.add(PIB_4, 1).unwrap();
         assert!(reach.usage().is_exhausted());
         assert!(matches!(reach.add(PIB_4 + 1, 1), Err(Error::KeyExhausted { .. })));

@@ -1,34 +1,35 @@
 //! The rules of managed disks.
 
-/// A rule of managed disks, which a request broke. In brackets its number in `docs/behaviours.md`, which is its code.
+/// A rule of managed disks that a request broke. The number in brackets is its number in `docs/behaviours.md` and its
+/// code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Rule {
-    /// A customer's vault has soft delete and purge protection (16).
+    /// A customer's vault must have soft delete and purge protection (16).
     VaultProtection = 16,
-    /// A set, its vault and its resources are in one region (18).
+    /// A set, its vault and its resources must be in one region (18).
     OneRegion = 18,
-    /// A set is deleted once nothing is in it (19).
+    /// A set can be deleted only when it is empty (19).
     SetInUse = 19,
-    /// What is under the platform's key alone has no set (20).
+    /// A resource under the platform's key alone has no set (20).
     PlatformKeyHasNoSet = 20,
-    /// After a rotation has failed, the set rotates again once its error is cleared (32).
+    /// After a failed rotation, the set rotates again only once its error is cleared (32).
     RotationFailed = 32,
-    /// A set and its vault are of one tenant (43).
+    /// A set and its vault must belong to one tenant (43).
     OneTenant = 43,
-    /// The incremental snapshots of a disk are in its set (45).
+    /// All incremental snapshots of a disk must be in its set (45).
     OneSetForSnapshots = 45,
-    /// What is under a customer's key doesn't go back under the platform's in place (46).
+    /// A resource under a customer's key can't return to the platform's key in place (46).
     NoWayBack = 46,
-    /// A set and its resources are in one subscription, and what is under a customer's key stays in it (47).
+    /// A set and its resources must be in one subscription; a resource under a customer's key stays in it (47).
     OneSubscription = 47,
-    /// An image is made and removed as a whole, with a set or none for each region and disk (49).
+    /// An image is made and removed as a whole, and names one set or none for each region and disk (49).
     ImageIsWhole = 49,
-    /// An image of a disk under a customer's key is under one too (50).
+    /// An image of a disk under a customer's key must be under a customer's key too (50).
     ImageStaysUnderCustomerKey = 50,
-    /// What was encrypted in the guest takes no customer's set (52).
+    /// A disk that was encrypted in the guest can't be in a customer's set (52).
     EncryptedInGuest = 52,
-    /// A second layer is neither added nor taken away in place (60).
+    /// A second layer can't be added or removed in place (60).
     LayersStay = 60,
 }
 

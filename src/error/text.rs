@@ -1,4 +1,4 @@
-//! What an [`Error`] says to a person: what is so, and what to do next.
+//! The text of each [`Error`]: what is wrong, and what to do next.
 
 use core::error::Error as _;
 use core::fmt;
@@ -94,7 +94,7 @@ impl Error {
             ),
             Error::Random => f.write_str("the operating system gave no random bytes"),
             Error::InvalidName(text) => f.write_str(text),
-            // `key::MAX_CONTEXT`, which this layer can't name; a test beside it compares.
+            // This is `key::MAX_CONTEXT`, which this layer can't name; a test of `key` compares them.
             Error::ContextLength { len } => write!(f, "a context has at most 1024 bytes, not {len}"),
             Error::InvalidEnvelope(text) => write!(f, "not a sound envelope: {text}"),
             Error::InvalidPrefix(text) => write!(f, "not a sound prefix of an encrypted file: {text}"),

@@ -5,8 +5,8 @@ use core::fmt;
 use std::string::String;
 use std::sync::Arc;
 
-/// How a vault failed, and why, as far as the vault says so. What implements [`KeyVault`](crate::key::KeyVault) makes one of
-/// what its connection said:
+/// How a vault failed and why, as far as the vault reports it. An implementation of [`KeyVault`](crate::key::KeyVault)
+/// makes one from the error of its connection:
 ///
 /// ```
 /// use atrest::{Error, VaultFailure};
@@ -24,18 +24,18 @@ pub struct VaultFailure {
 }
 
 impl VaultFailure {
-    /// What failed, or what the vault answered.
+    /// The operation that failed, or the vault's answer.
     pub fn new(what: impl Into<String>) -> Self {
         VaultFailure { what: what.into(), source: None }
     }
 
-    /// The same, with the error that is the reason.
+    /// Adds the error that caused it.
     pub fn caused_by(mut self, source: impl Error + Send + Sync + 'static) -> Self {
         self.source = Some(Arc::new(source));
         self
     }
 
-    /// What failed, without the reason.
+    /// The operation that failed, without the cause.
     pub fn what(&self) -> &str {
         &self.what
     }

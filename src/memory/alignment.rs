@@ -1,4 +1,4 @@
-//! What secrets are aligned to.
+//! The alignment of secrets.
 
-/// A cache line, and the widest register.
+/// The size of a cache line and of the widest register.
 pub(super) const ALIGNMENT: usize = 64;

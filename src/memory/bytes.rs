@@ -1,4 +1,4 @@
-//! Bytes that one owner holds, where secrets lie.
+//! The storage of secrets: bytes with one owner.
 
 use core::ptr::NonNull;
 use core::slice;
@@ -10,11 +10,11 @@ use super::{fork, heap, protection};
 use super::{mapping, pages};
 use crate::{Error, Result};
 
-/// Zeroed bytes that one owner holds, wiped when it lets go of them.
+/// Zeroed bytes with one owner, wiped when it is dropped.
 pub(super) struct Memory {
     start: NonNull<u8>,
     len: usize,
-    /// The process that took them: a child has zeros, or a copy that it doesn't use.
+    /// The generation of the process that allocated them. A child sees zeros, or a copy that it doesn't use.
     born: u32,
     home: Home,
 }
@@ -24,7 +24,7 @@ enum Home {
     Slot(pages::Slot),
     #[cfg(unix)]
     Mapping { size: usize, locked: bool },
-    /// Where the kernel gives no pages.
+    /// Used if the kernel gives no pages.
     Heap,
 }
 
@@ -57,17 +57,17 @@ impl Memory {
         None
     }
 
-    /// Refuses what a parent process took.
+    /// Refuses memory that a parent process allocated.
     #[inline]
     pub(super) fn check(&self) -> Result<()> {
         if self.born == fork::generation() { Ok(()) } else { Err(Error::Forked) }
     }
 
-    /// The bytes, whoever took them.
+    /// The bytes, in any process.
     #[inline]
     pub(super) fn as_slice(&self) -> &[u8] {
-        // SAFETY: `start` points to at least `len` bytes, initialised (zeroed by the kernel, the heap or who had them before)
-        // and owned by `self` until it is dropped.
+        // SAFETY: `start` points to at least `len` bytes, initialised (zeroed by the kernel, the heap or their previous
+        // owner) and owned by `self` until it is dropped.
         unsafe { slice::from_raw_parts(self.start.as_ptr(), self.len) }
     }
 
@@ -77,7 +77,7 @@ impl Memory {
         unsafe { slice::from_raw_parts_mut(self.start.as_ptr(), self.len) }
     }
 
-    /// Where the bytes are, aligned as [`alignment`](super::alignment) says.
+    /// The address of the bytes, aligned as [`alignment`](super::alignment) says.
     #[inline]
     pub(super) fn start(&self) -> NonNull<u8> {
         self.start
@@ -91,18 +91,19 @@ impl Drop for Memory {
             self.as_mut_slice().zeroize();
         }
         match &self.home {
-            // A child has pages of its own; the parent's slot is not among them.
+            // A child has its own pages; the parent's slot is not in them.
             #[cfg(unix)]
             Home::Slot(slot) if of_this_process => pages::free(slot),
             #[cfg(unix)]
             Home::Slot(_) => {}
             #[cfg(unix)]
             Home::Mapping { size, locked } => {
-                // SAFETY: `place` took the mapping so, for this owner alone. A child has it as its parent had.
+                // SAFETY: `place` took the mapping with these values, for this owner alone. A child has the same
+                // mapping as its parent.
                 unsafe { mapping::free(self.start, *size, *locked, of_this_process) };
             }
             Home::Heap => {
-                // The heap is copied to a child, so that there is something to wipe.
+                // A child has a copy of the heap, so it has bytes to wipe too.
                 self.as_mut_slice().zeroize();
                 protection::remove_heap(self.len);
                 // SAFETY: `zeroed` took it with this length, for this owner alone.

@@ -1,28 +1,28 @@
-//! Which process this is: a child that was forked has none of its parent's secrets.
+//! Detects a fork: a forked child has none of its parent's secrets.
 //!
-//! fork(2) copies the memory of all threads and the one thread that called it. A lock that another thread held stays
-//! locked in the child for ever, and what it guarded may be half changed. So what is shared is thrown away in a child and
-//! made anew, and what the parent had is refused there. The kernel tells: it gives a child zeros in place of a page that
-//! has `MADV_WIPEONFORK` (Linux 4.14), without a system call of ours. Elsewhere the number of the process does.
+//! fork(2) copies the memory of all threads, but only the thread that called it. A lock that another thread held stays
+//! locked in the child for ever, and the data under it may be half changed. So a child throws shared state away and
+//! makes it anew, and refuses its parent's secrets. The kernel reveals a fork without a system call of ours: in a
+//! child, it replaces a page that has `MADV_WIPEONFORK` (Linux 4.14) with zeros. Elsewhere, the process id reveals it.
 
 use core::ptr;
 use core::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 
 use super::mapping;
 
-/// The mark of this process: a word of a page that is zeros in a child.
+/// The mark of this process: a word in a page that is zeros in a child.
 static MARK: AtomicPtr<AtomicU32> = AtomicPtr::new(ptr::null_mut());
 
-/// The last generation that was given. A child has its parent's.
+/// The last generation given out. A child inherits its parent's.
 static LAST: AtomicU32 = AtomicU32::new(0);
 
-/// The process that `LAST` belongs to, where no page has a mark.
+/// The process id that `LAST` belongs to, if no page has a mark.
 static PROCESS: AtomicU32 = AtomicU32::new(0);
 
-/// In place of a mark, where the kernel has none to give.
+/// Stands in for a mark if the kernel can't wipe pages.
 static UNMARKED: AtomicU32 = AtomicU32::new(0);
 
-/// The number of this process among its ancestors that had secrets: never 0, and another one after each fork.
+/// The number of this process among those of its ancestors that had secrets. It is never 0 and differs after each fork.
 #[inline]
 pub(crate) fn generation() -> u32 {
     let mark = MARK.load(Ordering::Acquire);
@@ -40,7 +40,8 @@ pub(crate) fn generation() -> u32 {
 fn renew(mark: *mut AtomicU32) -> u32 {
     if mark.is_null() {
         let page = mapping::wiped_on_fork().map_or((&raw const UNMARKED).cast_mut(), |page| page.as_ptr().cast());
-        // Of two threads that are first, one gives the mark; the page of the other stays, one in a process's life.
+        // If two threads come first at once, one sets the mark. The other's page stays mapped, once in a process's
+        // life.
         let _ = MARK.compare_exchange(ptr::null_mut(), page, Ordering::AcqRel, Ordering::Acquire);
         return generation();
     }

@@ -1,4 +1,4 @@
-//! Memory for secrets from the heap: where there is no way to lock pages, or where the kernel gives none.
+//! Heap memory for secrets: used if pages can't be locked or the kernel gives none.
 
 use core::alloc::Layout;
 use core::ptr::NonNull;
@@ -15,13 +15,13 @@ pub(super) fn take(len: usize) -> NonNull<u8> {
 }
 
 /// # Safety
-/// `start` came from [`take`] of `len` bytes, and nobody uses it any more.
+/// `start` came from [`take`] with `len` bytes, and is not used any more.
 pub(super) unsafe fn free(start: NonNull<u8>, len: usize) {
-    // SAFETY: the caller vouches that the block was allocated with this layout, and is given back once.
+    // SAFETY: the caller guarantees that the block was allocated with this layout and is freed once.
     unsafe { dealloc(start.as_ptr(), layout(len)) };
 }
 
 fn layout(len: usize) -> Layout {
-    // As a slice can't be, a layout can't be longer than `isize::MAX`.
+    // A layout, like a slice, can't be longer than `isize::MAX`.
     Layout::from_size_align(len.max(1), ALIGNMENT).expect("a secret is shorter than the address space")
 }

@@ -7,9 +7,9 @@ use super::alignment::ALIGNMENT;
 use super::bytes::Memory;
 use crate::Result;
 
-/// A value that lies where secrets lie, and is wiped with its place when it is dropped.
+/// A value in the memory of secrets, wiped when it is dropped.
 ///
-/// What is moved into it leaves a copy on the stack: expand keys in place, or wipe the stack afterwards.
+/// A value moved into it leaves a copy on the stack: expand keys in place, or wipe the stack afterwards.
 pub(crate) struct Locked<T> {
     memory: Memory,
     holds: PhantomData<T>,
@@ -26,7 +26,7 @@ impl<T> Locked<T> {
         let memory = Memory::zeroed(size_of::<T>());
         let value = ManuallyDrop::new(value);
         let place = memory.start().as_ptr().cast::<ManuallyDrop<T>>();
-        // SAFETY: the place is as long as a `T`, and aligned for it by the check above; nothing is there yet.
+        // SAFETY: the memory is as long as a `T` and aligned for it, by the check above; it holds nothing yet.
         unsafe { place.write(value) };
         Locked { memory, holds: PhantomData }
     }
@@ -34,15 +34,15 @@ impl<T> Locked<T> {
     /// The value.
     ///
     /// # Errors
-    /// [`Error::Forked`](crate::Error::Forked) in a child of the process that made it, where it is zeros.
+    /// [`Error::Forked`](crate::Error::Forked) in a child of the process that made it: the value is zeros there.
     #[inline(always)]
     pub(crate) fn get(&self) -> Result<&T> {
         self.memory.check()?;
-        // SAFETY: `new` has put a `T` there, which stays until `drop`, and the process is the one that did.
+        // SAFETY: `new` put a `T` there, which stays until `drop`, and this is the process that did.
         Ok(unsafe { self.memory.start().cast::<T>().as_ref() })
     }
 
-    /// The value, to be changed. As [`get`](Self::get).
+    /// The value, for changing. As [`get`](Self::get).
     #[inline(always)]
     pub(crate) fn get_mut(&mut self) -> Result<&mut T> {
         self.memory.check()?;
@@ -54,7 +54,7 @@ impl<T> Locked<T> {
 impl<T> Drop for Locked<T> {
     fn drop(&mut self) {
         if self.memory.check().is_ok() {
-            // SAFETY: `new` has put a `T` there, which is dropped here alone. In a child there is none any more.
+            // SAFETY: `new` put a `T` there, and only this line drops it. In a child there is no `T` any more.
             unsafe { self.memory.start().cast::<T>().drop_in_place() };
         }
     }

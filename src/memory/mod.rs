@@ -1,4 +1,4 @@
-//! [`Secret`]: the one place where key bytes live; and [`Locked`], where expanded keys do.
+//! [`Secret`], the only place for key bytes, and [`Locked`], the place for expanded keys.
 
 #![allow(unsafe_code)]
 
@@ -7,7 +7,7 @@ mod alignment;
 mod fork;
 #[cfg(not(unix))]
 mod fork {
-    /// There is no fork.
+    /// This system has no fork.
     pub(crate) fn generation() -> u32 {
         1
     }
@@ -33,8 +33,8 @@ use subtle::ConstantTimeEq;
 use crate::Result;
 use bytes::Memory;
 
-/// The number of this process among its ancestors that had secrets; another one after each fork. For layers that hold
-/// locks or handles, which are of no use in a child.
+/// The number of this process among those of its ancestors that had secrets. It differs after each fork. For layers
+/// that hold locks or handles, which a child can't use.
 #[doc(hidden)]
 pub fn process_generation() -> u32 {
     fork::generation()
@@ -45,9 +45,9 @@ pub fn process_generation() -> u32 {
 ///
 /// Comparison takes the same time whatever the bytes are; `Debug` shows the length only.
 ///
-/// A child that is forked has none of its parent's secrets: on Linux the kernel gives it zeros in their place. What
-/// would use one there fails with [`Error::Forked`](crate::Error::Forked); [`expose`](Self::expose) panics, since zeros
-/// must not pass for a key. Open the vault and the volume again in the child.
+/// A forked child has none of its parent's secrets: on Linux the kernel gives it zeros instead. An operation that needs
+/// one fails there with [`Error::Forked`](crate::Error::Forked). [`expose`](Self::expose) panics, because zeros must
+/// not pass for a key. Open the vault and the volume again in the child.
 ///
 /// ```
 /// let secret = atrest::Secret::copy_from(b"correct horse");
@@ -72,35 +72,26 @@ impl Secret {
         Ok(secret)
     }
 
-    /// Copies `bytes`; wiping the original stays with the caller.
+    /// Copies `bytes`. The caller must wipe the original.
     pub fn copy_from(bytes: &[u8]) -> Self {
         let mut secret = Secret::zeroed(bytes.len());
         secret.expose_mut().copy_from_slice(bytes);
         secret
     }
 
-    /// The bytes. Named so that every place which looks at a secret can be found.
-    ///
-    /// # Panics
-    /// In a child of the process that made it.
+    /// The bytes. The name makes every place that looks at a secret easy to find.
     pub fn expose(&self) -> &[u8] {
         self.0.check().expect(NOT_HERE);
         self.0.as_slice()
     }
 
-    /// The bytes, to be written.
-    ///
-    /// # Panics
-    /// In a child of the process that made it.
+    /// The bytes, for writing.
     pub fn expose_mut(&mut self) -> &mut [u8] {
         self.0.check().expect(NOT_HERE);
         self.0.as_mut_slice()
     }
 
-    /// Says whether there is a secret to [expose](Self::expose), or this is a child of the process that made it.
-    ///
-    /// # Errors
-    /// [`Error::Forked`](crate::Error::Forked).
+    /// Checks that the secret can be [exposed](Self::expose), i.e. that this is no child of the process that made it.
     pub fn check(&self) -> Result<()> {
         self.0.check()
     }

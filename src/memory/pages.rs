@@ -1,10 +1,10 @@
-//! Pages for secrets on Unix: locked (not swapped), left out of core dumps, and zeros in a child that is forked.
+//! Pages for secrets on Unix: locked (not swapped), left out of core dumps, and zeros in a forked child.
 //!
-//! A process may lock little memory (8 MiB by default on Linux) and map few regions, and a disk service holds many keys;
-//! so secrets share pages, each cut into slots of one size, a multiple of 64 bytes. Pages come from arenas, and are locked
-//! one by one when they are first used. A secret longer than a page gets a mapping of its own. Where the kernel refuses to
-//! lock, the page is used unlocked and counted: an engine that can't start is worse than a key that may be swapped, unless
-//! its owner says otherwise.
+//! A process may lock little memory (8 MiB by default on Linux) and map few regions, and a disk service holds many
+//! keys. So secrets share pages. A page has slots of one size, a multiple of 64 bytes. Pages come from arenas, and are
+//! locked one by one on first use. A secret longer than a page gets a mapping of its own. If the kernel refuses to lock
+//! a page, it is used unlocked and counted: an engine that can't start is worse than a key that may be swapped, unless
+//! its owner demands locking.
 
 use core::ptr::{self, NonNull};
 use core::sync::atomic::{AtomicPtr, Ordering};
@@ -14,26 +14,26 @@ use super::alignment::ALIGNMENT;
 use super::mapping::{PAGE, lock, map};
 use super::{fork, protection};
 
-/// What is mapped at once, a multiple of the kernel's page everywhere.
+/// The size of one mapping, a multiple of the kernel's page size on every system.
 const ARENA: usize = 1 << 20;
 const CLASSES: usize = PAGE / ALIGNMENT;
 
-/// A part of a shared page, which belongs to one owner until it is [freed](free).
+/// A part of a shared page, with one owner until it is [freed](free).
 pub(super) struct Slot {
     page: usize,
     index: u32,
 }
 
-/// The pages of one process, which stay for its life.
+/// The pages of one process. They stay until it ends.
 struct Pages {
     generation: u32,
     inner: Mutex<Inner>,
-    /// Those of the parent, kept in sight of who looks for leaks.
+    /// The parent's pages, kept reachable so that leak checkers don't report them.
     _parents: *const Pages,
 }
 
 struct Inner {
-    /// What is left of the newest arena.
+    /// The rest of the newest arena.
     arena: *mut u8,
     left: usize,
     pages: Vec<Page>,
@@ -63,16 +63,17 @@ impl Page {
 
 static PAGES: AtomicPtr<Pages> = AtomicPtr::new(ptr::null_mut());
 
-/// The pages of this process. What a parent had is left alone: a thread that isn't here may have been changing it.
+/// The pages of this process. A parent's pages stay untouched: a thread that doesn't exist here may have been changing
+/// them.
 fn pages() -> MutexGuard<'static, Inner> {
     let generation = fork::generation();
     loop {
         let pages = PAGES.load(Ordering::Acquire);
         if !pages.is_null() {
-            // SAFETY: what `PAGES` points to came from a box that is never given back.
+            // SAFETY: `PAGES` points to the content of a box that is never freed.
             let pages = unsafe { &*pages };
             if pages.generation == generation {
-                // A panic can't happen under this lock, so what a poisoned lock guards is whole.
+                // Nothing panics under this lock, so a poisoned lock still guards consistent data.
                 return pages.inner.lock().unwrap_or_else(PoisonError::into_inner);
             }
         }
@@ -82,13 +83,13 @@ fn pages() -> MutexGuard<'static, Inner> {
             // A child has locked nothing yet.
             protection::forget_pages();
         } else {
-            // SAFETY: it came from `into_raw` above, and nobody else has seen it.
+            // SAFETY: it came from `into_raw` above, and no other thread has seen it.
             drop(unsafe { Box::from_raw(new) });
         }
     }
 }
 
-/// A slot of at least `len` bytes, which are zeros; `None` when it is longer than a page, or the kernel gives none.
+/// A slot of at least `len` zeroed bytes; `None` if `len` is longer than a page or the kernel gives no memory.
 pub(super) fn take(len: usize) -> Option<(NonNull<u8>, Slot)> {
     let units = len.div_ceil(ALIGNMENT).max(1);
     if units > CLASSES {
@@ -102,7 +103,7 @@ pub(super) fn take(len: usize) -> Option<(NonNull<u8>, Slot)> {
     let page = &mut inner.pages[number];
     let index = page.used.trailing_ones();
     page.used |= 1 << index;
-    // SAFETY: a page has this many slots, so that the slot begins within it.
+    // SAFETY: the page has this many slots, so the slot begins within it.
     let start = unsafe { page.start.add(index as usize * units * ALIGNMENT) };
     if page.used == Page::full(units) {
         inner.with_room[units - 1].pop();
@@ -110,7 +111,7 @@ pub(super) fn take(len: usize) -> Option<(NonNull<u8>, Slot)> {
     Some((NonNull::new(start)?, Slot { page: number, index }))
 }
 
-/// Gives a slot back, whose owner has wiped it.
+/// Frees a slot that its owner has wiped.
 pub(super) fn free(slot: &Slot) {
     let mut inner = pages();
     let page = &mut inner.pages[slot.page];
@@ -125,13 +126,13 @@ impl Inner {
     /// A new page for slots of this size.
     fn add(&mut self, units: usize) -> Option<usize> {
         if self.left == 0 {
-            // The kernel may refuse as much, where it gives a page.
+            // The kernel may refuse a whole arena but still give one page.
             let (arena, size) = map(ARENA).map(|at| (at, ARENA)).or_else(|| Some((map(PAGE)?, PAGE)))?;
             (self.arena, self.left) = (arena.as_ptr(), size);
         }
         let start = self.arena;
         self.left -= PAGE;
-        // SAFETY: `left` says that a page more lies in the mapping; its end is still a valid address.
+        // SAFETY: `left` says that one more page lies in the mapping; its end is still a valid address.
         self.arena = unsafe { start.add(PAGE) };
         lock(start, PAGE);
         let number = self.pages.len();

@@ -4,14 +4,14 @@ use core::sync::atomic::{AtomicU64, Ordering};
 
 use crate::{Error, Result};
 
-/// Bytes of pages that are locked, and of those that the kernel refused to lock.
+/// Bytes of pages that are locked, and of pages that the kernel refused to lock.
 static LOCKED: AtomicU64 = AtomicU64::new(0);
 static UNLOCKED: AtomicU64 = AtomicU64::new(0);
 
 /// Bytes of secrets on the heap.
 static HEAP: AtomicU64 = AtomicU64::new(0);
 
-/// How the operating system keeps the secrets of this process, all taken together.
+/// How well the operating system protects the secrets of this process, as a total.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct MemoryProtection {
@@ -27,8 +27,8 @@ impl MemoryProtection {
         self.unlocked == 0
     }
 
-    /// Refuses unless no secret can be swapped: to be asked after a vault, file or cipher was opened, as
-    /// [`OpenOptions::require_locked_memory`](crate::OpenOptions::require_locked_memory) has it asked for a volume.
+    /// Refuses unless no secret can be swapped. Call it after opening a vault, file or cipher; for a volume,
+    /// [`OpenOptions::require_locked_memory`](crate::OpenOptions::require_locked_memory) does it.
     ///
     /// # Errors
     /// [`Error::MemoryNotLocked`].
@@ -37,10 +37,10 @@ impl MemoryProtection {
     }
 }
 
-/// How the secrets of this process are kept: keys, expanded keys, and what they are derived from.
+/// How well the secrets of this process are protected: keys, expanded keys and the inputs that they are derived from.
 ///
 /// A process may lock as much as `RLIMIT_MEMLOCK` says (`ulimit -l`): 8 MiB by default on Linux, often 64 KiB in
-/// containers. An open volume takes about 1 KiB, a vault about 1 KiB. What can't be locked is used all the same, and
+/// containers. An open volume takes about 1 KiB, a vault about 1 KiB. Memory that can't be locked is still used, and
 /// counted here; [`OpenOptions::require_locked_memory`](crate::OpenOptions::require_locked_memory) refuses instead.
 ///
 /// ```
@@ -71,7 +71,7 @@ pub(super) fn remove_pages(size: usize, locked: bool) {
     pages(locked).fetch_sub(size as u64, Ordering::Relaxed);
 }
 
-/// In a child, which has no page of its own yet.
+/// Called in a child, which has no pages of its own yet.
 #[cfg(unix)]
 pub(super) fn forget_pages() {
     LOCKED.store(0, Ordering::Relaxed);
