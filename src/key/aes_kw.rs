@@ -1,4 +1,4 @@
-//! AES-KW and AES-KWP as they are: without the self-tests that come before their first use.
+//! Plain AES-KW and AES-KWP, without the self-tests that run before their first use.
 
 use aes_kw::{IV_LEN, KeyInit, KwAes128, KwAes192, KwAes256, KwpAes128, KwpAes192, KwpAes256};
 use zeroize::Zeroize;
@@ -42,7 +42,7 @@ pub(super) fn kwp_wrap<'a>(kek: &[u8], key: &[u8], out: &'a mut [u8]) -> Result<
         return Err(Error::KekLength { len: kek.len() });
     }
     let out = prefix(out, key.len().next_multiple_of(IV_LEN) + IV_LEN)?;
-    // The padding must be zero, and the crate leaves what it finds there.
+    // The padding must be zero, and the crate doesn't zero it.
     out.fill(0);
     match kek.len() {
         16 => expand::<KwpAes128>(kek)?.wrap_key(key, out),

@@ -1,4 +1,4 @@
-//! What opens a volume, and what shall open one from now on.
+//! The ways to open a volume, and the ways to protect one.
 
 use core::fmt;
 use std::io::Read;
@@ -11,33 +11,33 @@ use crate::{Error, Result, fs};
 
 /// The most bytes of a passphrase or key file, 8 MiB, for keyslots and vaults alike.
 ///
-/// It is the reference implementation's limit: whatever opens a volume there opens it here.
+/// The reference implementation has the same limit, so every passphrase that works there works here.
 pub const MAX_PASSPHRASE: usize = 8 << 20;
 
-/// What opens a volume. One type for every verb.
+/// Opens a volume. All operations take this one type.
 #[derive(Clone, Copy)]
 #[non_exhaustive]
 pub enum Credential<'a> {
     /// A vault that holds the KEK under which the volume's DEK is wrapped.
     Vault(&'a dyn KeyVault),
-    /// A passphrase, up to [`MAX_PASSPHRASE`] bytes: all of them count, a newline at the end too. None at all is one that
-    /// other programs give to volumes which shall open by themselves.
+    /// A passphrase of at most [`MAX_PASSPHRASE`] bytes. Every byte counts, including a newline at the end. Other
+    /// programs use an empty passphrase for volumes that open without asking.
     Passphrase(&'a [u8]),
-    /// A file whose bytes are the passphrase, all of them, up to [`MAX_PASSPHRASE`]; it may be empty.
+    /// A file whose whole content is the passphrase, at most [`MAX_PASSPHRASE`] bytes. It may be empty.
     KeyFile(&'a Path),
     /// The DEK itself.
     Dek(&'a Dek),
 }
 
-/// A way into a volume that is to be made: of a vault's key, a passphrase or a key file.
+/// A new way into a volume: a vault's key, a passphrase or a key file.
 #[derive(Clone, Copy)]
 #[non_exhaustive]
 pub enum Protector<'a> {
-    /// A vault, and the name of the key in it whose latest version shall wrap the DEK.
+    /// A vault, and the name of a key in it. The key's latest version wraps the DEK.
     Vault(&'a dyn KeyVault, &'a str),
     /// A passphrase of 1 byte to [`MAX_PASSPHRASE`].
     Passphrase(&'a [u8]),
-    /// A file whose bytes are the passphrase, all of them: 1 byte to [`MAX_PASSPHRASE`].
+    /// A file whose whole content is the passphrase: 1 byte to [`MAX_PASSPHRASE`].
     KeyFile(&'a Path),
 }
 
@@ -58,7 +58,7 @@ impl<'a> Passphrase<'a> {
         let failed = |e| fs::error_at(path, "key file", "reading the key file", e);
         let file = fs::open_stream(path).map_err(failed)?;
         let len = file.metadata().map_err(failed)?.len();
-        // Room for all of it at once, as a vector that grows leaves copies behind; a pipe doesn't say how much it holds.
+        // Reserve room for all of it, because a growing vector leaves copies. A pipe doesn't say how much it holds.
         let room = if len == 0 { MAX_PASSPHRASE } else { len.min(MAX_PASSPHRASE as u64) as usize };
         let mut bytes = Zeroizing::new(Vec::with_capacity(room + 32));
         file.take(MAX_PASSPHRASE as u64 + 1).read_to_end(&mut bytes).map_err(failed)?;
@@ -66,7 +66,7 @@ impl<'a> Passphrase<'a> {
         Ok(Passphrase::Read(bytes))
     }
 
-    /// The passphrase of a way in that is to be made. An empty one opens what others have made, but protects nothing.
+    /// Checks the passphrase of a new protector. An empty one can open a volume but protects nothing.
     pub(crate) fn protecting(self) -> Result<Self> {
         if self.bytes().is_empty() {
             let text = "a new passphrase or key file has 1 byte to 8 MiB, not 0 bytes";

@@ -9,7 +9,7 @@ use super::self_test;
 use crate::cipher::{CipherSpec, DmCipher};
 use crate::{Error, Result, Secret, SectorCipher, SectorSize, SectorUnit, StreamCipher};
 
-/// What a DEK is for.
+/// The algorithm that a DEK is used with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum DekAlgorithm {
@@ -26,7 +26,7 @@ pub enum DekAlgorithm {
     Aes192Cbc,
     /// AES-256-CBC: 32 bytes of key. For old volumes only.
     Aes256Cbc,
-    /// AES-256-CTR: 32 bytes of key. For files of engines ([`StreamCipher`]), one key for each.
+    /// AES-256-CTR: 32 bytes of key. For engines' files ([`StreamCipher`]), one key per file.
     Aes256Ctr,
 }
 
@@ -83,13 +83,13 @@ impl DekAlgorithm {
         Self::ALL.into_iter().find(|algorithm| algorithm.code() == code)
     }
 
-    /// What a key of `key_len` bytes is for, under a cipher of dm-crypt's that takes it.
+    /// The algorithm of a key of `key_len` bytes that dm-crypt uses with the cipher `spec`.
     pub(crate) fn for_cipher(spec: CipherSpec, key_len: usize) -> Option<Self> {
         let fits = |algorithm: &Self| algorithm.key_len() == key_len && algorithm.fits(spec);
         Self::ALL.into_iter().find(fits)
     }
 
-    /// The cipher of a new volume with a key of this algorithm, if it is fit for one.
+    /// The cipher of a new volume under a key of this algorithm; `None` if new volumes don't use it.
     pub(crate) fn new_cipher(self) -> Option<CipherSpec> {
         match self {
             DekAlgorithm::Aes128Xts | DekAlgorithm::Aes256Xts => Some(CipherSpec::AesXtsPlain64),
@@ -99,12 +99,12 @@ impl DekAlgorithm {
         }
     }
 
-    /// Whether it is XTS, as sector ciphers have it.
+    /// Whether the algorithm is XTS, which sector ciphers need.
     pub(crate) fn is_xts(self) -> bool {
         matches!(self, DekAlgorithm::Aes128Xts | DekAlgorithm::Aes256Xts)
     }
 
-    /// Whether an envelope takes a key of it: those of engines that keep their own metadata.
+    /// Whether an envelope takes a key of this algorithm: the algorithms for engines that keep their own metadata.
     pub(crate) fn is_for_engines(self) -> bool {
         self.is_xts() || self == DekAlgorithm::Aes256Ctr
     }
@@ -120,7 +120,7 @@ impl DekAlgorithm {
     }
 }
 
-/// A data encryption key: random bytes that encrypt sectors, or a stream of bytes, and are themselves only ever stored wrapped.
+/// A data encryption key: random bytes that encrypt sectors or a stream. It is only ever stored wrapped.
 ///
 /// ```
 /// use atrest::{Dek, DekAlgorithm, SectorSize, SectorUnit};
@@ -146,12 +146,13 @@ impl Dek {
         Self::from_secret(algorithm, Secret::random(algorithm.key_len())?)
     }
 
-    /// What the key is for.
+    /// The algorithm that the key is used with.
     pub fn algorithm(&self) -> DekAlgorithm {
         self.algorithm
     }
 
-    /// Expands the key for sectors of `sector_size`, numbered in `unit`s; in a box, so that no move leaves round keys behind.
+    /// Expands the key for sectors of `sector_size`, numbered in `unit`s. The box keeps moves from leaving copies of
+    /// round keys.
     ///
     /// # Errors
     /// [`Error::SectorSize`], as [`SectorCipher::new`]; [`Error::UnsupportedAlgorithm`] unless the key is for XTS.
@@ -159,7 +160,8 @@ impl Dek {
         SectorCipher::boxed(self.xts_key()?, sector_size, unit)
     }
 
-    /// Expands the key for a stream whose counter starts from `nonce`; in a box, so that no move leaves round keys behind.
+    /// Expands the key for a stream whose counter starts from `nonce`. The box keeps moves from leaving copies of round
+    /// keys.
     ///
     /// The key must be fresh for each file: see [`StreamCipher`] for what happens otherwise.
     ///
@@ -174,7 +176,7 @@ impl Dek {
         StreamCipher::boxed(self.key.expose(), nonce)
     }
 
-    /// Expands the key for a cipher of dm-crypt's.
+    /// Expands the key for a cipher of dm-crypt.
     ///
     /// # Errors
     /// [`Error::SectorSize`]; [`Error::UnsupportedAlgorithm`] when the key is for another cipher.
@@ -194,7 +196,7 @@ impl Dek {
         Ok(self.key.expose())
     }
 
-    /// Takes bytes that somebody else vouches for: a vault's answer, or the caller of `hazmat`.
+    /// Takes bytes that a vault, or the caller of `hazmat`, vouches for.
     pub(crate) fn from_secret(algorithm: DekAlgorithm, key: Secret) -> Result<Self> {
         self_test::hkdf()?;
         if key.len() != algorithm.key_len() {
@@ -207,7 +209,7 @@ impl Dek {
         Ok(Dek { algorithm, key })
     }
 
-    /// Refuses in a child of the process that made or unwrapped it.
+    /// Fails in a child of the process that made or unwrapped the key.
     pub(crate) fn check(&self) -> Result<()> {
         self.key.check()
     }
@@ -216,7 +218,8 @@ impl Dek {
         &self.key
     }
 
-    /// A 32-byte key for another use than sectors: HKDF-SHA-256 of the DEK, without salt, with `info` (RFC 5869).
+    /// Derives a 32-byte key for another use than sectors: HKDF-SHA-256 of the DEK, without salt, with `info` (RFC
+    /// 5869).
     pub(crate) fn derive(&self, info: &str) -> Secret {
         let mut derived = Secret::zeroed(32);
         Hkdf::<Sha256>::new(None, self.key.expose())
@@ -257,7 +260,7 @@ mod tests {
     fn a_key_serves_one_mode() {
         for algorithm in DekAlgorithm::ALL {
             assert_eq!(DekAlgorithm::from_code(algorithm.code()), Some(algorithm));
-            // Halves matter to XTS only.
+            // Only XTS refuses equal halves.
             let equal = Dek::from_secret(algorithm, Secret::copy_from(&[7; 64][..algorithm.key_len()]));
             assert_eq!(matches!(equal, Err(Error::EqualKeyHalves)), algorithm.is_xts());
             let dek = Dek::generate(algorithm).unwrap();

@@ -1,4 +1,4 @@
-//! What a vault says of its keys.
+//! The description that a vault gives of its keys.
 
 use serde::{Deserialize, Serialize};
 
@@ -51,7 +51,7 @@ impl KeyKind {
     }
 }
 
-/// What a vault says of one version of a key. Times are in seconds since 1970-01-01 UTC.
+/// A vault's description of one version of a key. Times are in seconds since 1970-01-01 UTC.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct KeyDescription {
@@ -65,10 +65,10 @@ pub struct KeyDescription {
     pub not_before: Option<u64>,
     /// The first second in which it has expired; `None` for never.
     pub expires: Option<u64>,
-    /// When it was made, if the vault tells: what of two versions is the newer.
+    /// The time of creation, if the vault reports it. It orders versions by age.
     pub created: Option<u64>,
-    /// Whether it unwraps only what was wrapped with a secret. Under an RSA key whoever has its public half can wrap, unless
-    /// the vault demands a MAC of its own.
+    /// Whether the key only unwraps keys that were wrapped with a secret. Anyone with the public half of an RSA key can
+    /// wrap under it, unless the vault demands a MAC of its own.
     pub authenticated: bool,
 }
 

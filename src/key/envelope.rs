@@ -13,11 +13,11 @@ const FIXED: usize = 20;
 const MAC: usize = 32;
 const MAC_INFO: &str = "atrest envelope v1";
 
-/// A wrapped DEK with all that is needed to unwrap it: the vault, key and version, the algorithms, and the context that
-/// it is bound to. Its bytes are meant to be stored beside the data; they hold no secret.
+/// A wrapped DEK with everything needed to unwrap it: the vault, key and version, the algorithms, and the context that
+/// it is bound to. Store its bytes next to the data; they hold no secret.
 ///
-/// A MAC under a key derived from the DEK covers every byte: an envelope whose key name, algorithm or context was
-/// exchanged does not open. The form of the bytes is specified in `docs/formats.md`.
+/// A MAC under a key derived from the DEK covers every byte: if the key name, algorithm or context was replaced, the
+/// envelope does not open. `docs/formats.md` specifies the bytes.
 ///
 /// ```
 /// # let folder = tempfile::tempdir().unwrap();
@@ -50,11 +50,11 @@ impl Envelope {
 
     /// Has `vault` wrap `dek` under the latest version of its key `key`, bound to `context`.
     ///
-    /// `context` is what the DEK is for, such as a disk's id: 0 to [`MAX_CONTEXT`] bytes, stored in the clear.
+    /// `context` identifies what the DEK is for, such as a disk's id: 0 to [`MAX_CONTEXT`] bytes, stored in the clear.
     ///
     /// # Errors
     /// [`Error::InvalidName`]; [`Error::ContextLength`]; [`Error::UnsupportedAlgorithm`] unless the DEK is for XTS or CTR;
-    /// what the vault answers.
+    /// the vault's errors.
     pub fn seal(dek: &Dek, vault: &dyn KeyVault, key: &str, context: &[u8]) -> Result<Self> {
         check_context(context)?;
         if !dek.algorithm().is_for_engines() {
@@ -69,8 +69,8 @@ impl Envelope {
     /// Has `vault` unwrap the DEK.
     ///
     /// # Errors
-    /// [`Error::ContextMismatch`] when the envelope is bound to another context than `context` (the vault isn't asked
-    /// then); [`Error::NotThisVault`]; what the vault answers; [`Error::InvalidEnvelope`] when the MAC does not match.
+    /// [`Error::ContextMismatch`] if the envelope is bound to another context than `context` (then the vault isn't
+    /// asked); [`Error::NotThisVault`]; the vault's errors; [`Error::InvalidEnvelope`] if the MAC does not match.
     pub fn unseal(&self, vault: &dyn KeyVault, context: &[u8]) -> Result<Dek> {
         if self.context != context {
             return Err(Error::ContextMismatch);
@@ -88,7 +88,7 @@ impl Envelope {
         &self.wrapped.kek
     }
 
-    /// What the DEK is for.
+    /// The algorithm that the DEK is used with.
     pub fn dek_algorithm(&self) -> DekAlgorithm {
         self.algorithm
     }
@@ -98,13 +98,13 @@ impl Envelope {
         self.wrapped.algorithm
     }
 
-    /// Whether it is done by [approved](crate::approval) algorithms: its MAC and what its DEK is for are, so that it is how the
-    /// DEK was wrapped.
+    /// Whether the envelope uses [approved](crate::approval) algorithms. Its MAC and its DEK always do, so this is the
+    /// approval of the wrap.
     pub fn approval(&self) -> Approval {
         self.wrapped.algorithm.approval()
     }
 
-    /// The context that the envelope says it is bound to. Only [`unseal`](Self::unseal) proves it.
+    /// The context that the envelope claims. Only [`unseal`](Self::unseal) proves it.
     pub fn context(&self) -> &[u8] {
         &self.context
     }
@@ -116,10 +116,10 @@ impl Envelope {
         bytes
     }
 
-    /// Reads what [`to_bytes`](Self::to_bytes) wrote.
+    /// Reads the bytes of [`to_bytes`](Self::to_bytes).
     ///
     /// # Errors
-    /// [`Error::InvalidEnvelope`], which says what is wrong; [`Error::UnsupportedAlgorithm`].
+    /// [`Error::InvalidEnvelope`], with a text that says what is wrong; [`Error::UnsupportedAlgorithm`].
     pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
         let bad = |text: String| Error::InvalidEnvelope(text);
         let len = bytes.len();

@@ -1,4 +1,4 @@
-//! Which DEK it is, said without saying the DEK.
+//! Identifies a DEK without revealing it.
 
 use core::fmt;
 use core::str::FromStr;
@@ -10,14 +10,14 @@ use crate::{Error, Result};
 
 const INFO: &str = "atrest fingerprint v1";
 
-/// Which DEK it is: 32 bytes that follow from the key and its algorithm, and from which nobody learns the key
-/// (HKDF-SHA-256, RFC 5869). It is no secret, and is kept where an attacker who writes to the disk can't write.
+/// Identifies a DEK: 32 bytes derived from the key and its algorithm by HKDF-SHA-256 (RFC 5869). They reveal nothing
+/// about the key and are no secret. Keep them where an attacker with write access to the disk can't change them.
 ///
-/// What lies on a disk proves that its parts belong together, under the DEK that is wrapped there. It can't prove that
-/// this is *your* DEK. Who may wrap keys under your KEK makes a volume of their own that your vault opens: with the
-/// public half of an RSA key, with `wrapKey` alone, or with another key of the same vault. If it is put in the place of
-/// yours, they can read what you write. So keep the fingerprint when a volume, envelope or file is made, and demand it
-/// when it is opened: [`OpenOptions::expect`](crate::OpenOptions::expect), [`check`](Self::check),
+/// The parts of a volume prove that they belong together, under the DEK wrapped there. They can't prove that this is
+/// *your* DEK. An attacker who may wrap keys under your KEK can make a volume that your vault opens: with the public
+/// half of an RSA key, with `wrapKey` alone, or with another key of the same vault. If the attacker puts it in place of
+/// yours, they can read the data you write to it. So keep the fingerprint when you make a volume, envelope or file, and
+/// demand it when you open it: [`OpenOptions::expect`](crate::OpenOptions::expect), [`check`](Self::check),
 /// [`FilePrefix::expect`](crate::FilePrefix::expect).
 ///
 /// ```
@@ -37,17 +37,17 @@ const INFO: &str = "atrest fingerprint v1";
 pub struct Fingerprint([u8; 32]);
 
 impl Fingerprint {
-    /// A fingerprint that was kept.
+    /// A stored fingerprint.
     pub fn from_bytes(bytes: [u8; 32]) -> Self {
         Fingerprint(bytes)
     }
 
-    /// The bytes to keep.
+    /// The bytes to store.
     pub fn to_bytes(self) -> [u8; 32] {
         self.0
     }
 
-    /// Refuses any other DEK than the one that this was taken of.
+    /// Refuses every DEK but the one with this fingerprint.
     ///
     /// # Errors
     /// [`Error::OtherDek`]; [`Error::Forked`].
@@ -57,7 +57,7 @@ impl Fingerprint {
 }
 
 impl Dek {
-    /// Which DEK this is: see [`Fingerprint`].
+    /// The fingerprint of this DEK: see [`Fingerprint`].
     ///
     /// # Errors
     /// [`Error::Forked`].
@@ -86,7 +86,7 @@ impl fmt::Debug for Fingerprint {
 impl FromStr for Fingerprint {
     type Err = Error;
 
-    /// Reads what `Display` wrote.
+    /// Reads the output of `Display`.
     fn from_str(text: &str) -> Result<Self> {
         let wrong = || Error::InvalidOption("a fingerprint is 64 digits in hexadecimal".into());
         let (digits, []) = text.as_bytes().as_chunks::<2>() else { return Err(wrong()) };

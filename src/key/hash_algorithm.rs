@@ -10,7 +10,7 @@ use sha2::{Sha256, Sha512};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum HashAlgorithm {
-    /// SHA-1. For what others have written; nothing new is made with it.
+    /// SHA-1. For reading existing headers; nothing new uses it.
     Sha1,
     /// SHA-256.
     Sha256,
@@ -26,8 +26,8 @@ impl HashAlgorithm {
         self.names()[0]
     }
 
-    /// The hash of this name, if it is known. Case doesn't count, and the names that OpenSSL has for it beside its own are
-    /// taken too, since other programs write into a header what their user typed: `SHA512`, `sha-256`, `sha2-256`.
+    /// The hash of this name, if it is known. Case doesn't count. OpenSSL's other names are taken too, because other
+    /// programs copy into a header the name that their user typed: `SHA512`, `sha-256`, `sha2-256`.
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|hash| hash.names().iter().any(|known| known.eq_ignore_ascii_case(name)))
     }
@@ -40,7 +40,7 @@ impl HashAlgorithm {
         }
     }
 
-    /// The length of what it gives, in bytes.
+    /// The length of the hash in bytes.
     pub fn output_len(self) -> usize {
         match self {
             HashAlgorithm::Sha1 => 20,
@@ -49,7 +49,7 @@ impl HashAlgorithm {
         }
     }
 
-    /// What PBKDF2 takes with this hash; see [`Kdf::cost`].
+    /// The time PBKDF2 takes with this hash; see [`Kdf::cost`].
     pub(crate) fn pbkdf2_cost(self, iterations: u32, out_len: usize) -> Duration {
         let nanoseconds = match self {
             HashAlgorithm::Sha1 | HashAlgorithm::Sha256 => 150,

@@ -1,11 +1,11 @@
-//! Doors that are easy to hurt yourself with. Search your code for this word.
+//! Functions that are easy to misuse. Search your code for this word.
 
 use crate::{Dek, DekAlgorithm, Result, Secret};
 
-/// A DEK for XTS from bytes that you bring.
+/// Makes a DEK for XTS from your own bytes.
 ///
-/// Bytes that aren't random, that another program also holds, or that encrypt two disks make a weak DEK, and nothing here
-/// can tell. Meant for moving volumes in from other systems, and for tests against published vectors.
+/// The DEK is weak if the bytes aren't random, if another program also holds them, or if they encrypt two disks. This
+/// crate can't detect that. Meant for moving volumes in from other systems, and for tests against published vectors.
 ///
 /// # Errors
 /// [`Error::KeyLength`](crate::Error::KeyLength) unless there are 32 or 64 bytes;
@@ -15,18 +15,12 @@ pub fn dek_from_bytes(bytes: &[u8]) -> Result<Dek> {
     Dek::from_secret(algorithm, Secret::copy_from(bytes))
 }
 
-/// As [`dek_from_bytes`], for an algorithm that the length doesn't tell: those of CBC, which old volumes have.
-///
-/// # Errors
-/// [`Error::KeyLength`](crate::Error::KeyLength) unless there are [`key_len`](DekAlgorithm::key_len) bytes;
-/// [`Error::EqualKeyHalves`](crate::Error::EqualKeyHalves) of a key for XTS.
+/// As [`dek_from_bytes`], for an algorithm that the length doesn't determine, such as CBC of old volumes.
 pub fn dek_from_bytes_for(algorithm: DekAlgorithm, bytes: &[u8]) -> Result<Dek> {
     Dek::from_secret(algorithm, Secret::copy_from(bytes))
 }
 
-/// The bytes of a DEK, unwrapped: whoever has them can read the disk for ever, whatever happens to the KEK.
-///
-/// Meant for opening a volume with other tools (`cryptsetup --volume-key-file`).
+/// The bytes of a DEK, unwrapped. Anyone who has them can read the disk for ever, even if the KEK is revoked.
 pub fn dek_bytes(dek: &Dek) -> Secret {
     dek.secret().clone()
 }

@@ -1,4 +1,4 @@
-//! How passphrases become keys: PBKDF2 (RFC 8018, 5.2) and Argon2 (RFC 9106), as LUKS headers name them.
+//! Derives keys from passphrases: PBKDF2 (RFC 8018, 5.2) and Argon2 (RFC 9106), as LUKS headers name them.
 
 use std::time::{Duration, Instant};
 
@@ -11,7 +11,7 @@ use crate::approval::Approval;
 use crate::arch::on_wiped_stack;
 use crate::{Error, Result, Secret, latch};
 
-/// A key derivation function and what it costs.
+/// A key derivation function and its costs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Kdf {
@@ -19,7 +19,7 @@ pub enum Kdf {
     Pbkdf2 {
         /// The hash of the HMAC.
         hash: HashAlgorithm,
-        /// Iterations, for each block of output that the hash gives.
+        /// Iterations for each block of hash output.
         iterations: u32,
     },
     /// Argon2i, version 0x13.
@@ -42,7 +42,7 @@ pub enum Kdf {
     },
 }
 
-/// Which [`Kdf`], when its costs are still to be found.
+/// The kind of a [`Kdf`] whose costs are not chosen yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum KdfKind {
@@ -54,8 +54,8 @@ pub enum KdfKind {
     Argon2id,
 }
 
-/// What a header may make its reader spend. A header without ceilings is a denial of service: anybody who can write to the
-/// disk can ask for a derivation that never ends.
+/// The most that reading a header may cost. Without limits, anybody who can write to the disk could ask for a
+/// derivation that never ends: a denial of service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct KdfLimits {
     /// The most memory of Argon2, in KiB.
@@ -66,9 +66,9 @@ pub struct KdfLimits {
     pub max_argon2_kib_passes: u64,
     /// The most lanes of Argon2.
     pub max_lanes: u32,
-    /// The most that all keyslots tried for one passphrase may take together, by [`Kdf::cost`], with the proofs of the keys
-    /// that come of them. One that is named ([`OpenOptions::keyslot`](crate::OpenOptions::keyslot)) is tried whatever it
-    /// takes within the other limits.
+    /// The most time for all keyslots tried with one passphrase, by [`Kdf::cost`], with the digests of their keys. A
+    /// keyslot that the caller names ([`OpenOptions::keyslot`](crate::OpenOptions::keyslot)) is tried even if it takes
+    /// longer; only the other limits apply.
     pub max_total: Duration,
 }
 
@@ -95,7 +95,7 @@ impl Kdf {
         }
     }
 
-    /// Whether it is [approved](crate::approval): PBKDF2 with SHA-256 or SHA-512 is, from 1000 iterations on.
+    /// Whether it is [approved](crate::approval): PBKDF2 with SHA-256 or SHA-512 and at least 1000 iterations.
     pub fn approval(&self) -> Approval {
         match self {
             Kdf::Pbkdf2 { hash: HashAlgorithm::Sha1, .. } => latch::Algorithm::Pbkdf2Sha1.approval(),
@@ -108,17 +108,17 @@ impl Kdf {
         }
     }
 
-    /// The approval of one use: a salt counts, too.
+    /// The approval of one use, which also depends on the salt.
     fn approval_with(&self, salt: &[u8]) -> Approval {
         const SHORT: Approval =
             Approval::NotApproved { algorithm: "PBKDF2", reason: "a salt of under 16 bytes (SP 800-132, 5.1)" };
         self.approval().and(if salt.len() < 16 { SHORT } else { Approval::Approved })
     }
 
-    /// Refuses what would cost more than `limits`, and costs that the function itself doesn't take.
+    /// Refuses costs over `limits`, and costs that the function itself doesn't take.
     ///
     /// # Errors
-    /// What is asked for and what is allowed, as text.
+    /// A text that names the requested cost and the limit.
     pub fn check(&self, limits: &KdfLimits) -> Result<(), String> {
         let name = self.name();
         let (memory_kib, passes, lanes) = match *self {
@@ -161,9 +161,9 @@ impl Kdf {
         Ok(())
     }
 
-    /// About how long one core of a server of 2023 takes to derive `out_len` bytes: 150 ns an iteration of PBKDF2 with SHA-1 or
-    /// SHA-256 and 600 ns with SHA-512, for each block of output that the hash gives; 1 us a pass over 1 KiB of Argon2, whatever
-    /// its lanes. It is reckoned, not measured, so that a header is taken or refused alike everywhere.
+    /// About how long one core of a server of 2023 takes to derive `out_len` bytes: 150 ns per iteration of PBKDF2 with
+    /// SHA-1 or SHA-256, and 600 ns with SHA-512, for each block of hash output; 1 us per pass over 1 KiB of Argon2,
+    /// for any number of lanes. It is computed, not measured, so that all machines accept the same headers.
     pub fn cost(&self, out_len: usize) -> Duration {
         match *self {
             Kdf::Pbkdf2 { hash, iterations } => hash.pbkdf2_cost(iterations, out_len),
@@ -173,7 +173,7 @@ impl Kdf {
         }
     }
 
-    /// As [`check`](Self::check) by the limits of default, for what is to be made: it is to open by these limits.
+    /// [Checks](Self::check) the costs of a new keyslot by the default limits, so that it opens under them.
     ///
     /// # Errors
     /// [`Error::InvalidOption`].
@@ -185,11 +185,11 @@ impl Kdf {
         )
     }
 
-    /// Derives `out_len` bytes. What a header asks for is [checked](Self::check) before.
+    /// Derives `out_len` bytes. [Check](Self::check) the costs of a header first.
     ///
     /// # Errors
-    /// [`Error::InvalidOption`] for costs, a salt (8 bytes and more) or a length (4 bytes and more) that Argon2 doesn't
-    /// take, and when there is no memory for it; [`Error::SelfTest`]; [`Error::NotApproved`].
+    /// [`Error::InvalidOption`] for costs, a salt (at least 8 bytes) or a length (at least 4 bytes) that Argon2 doesn't
+    /// take, and if there is no memory for it; [`Error::SelfTest`]; [`Error::NotApproved`].
     pub(crate) fn derive(&self, passphrase: &[u8], salt: &[u8], out_len: usize) -> Result<Secret> {
         self.approval_with(salt).require()?;
         match self {
@@ -216,18 +216,18 @@ impl Kdf {
         let mut blocks = argon2_memory(params.block_count())?;
         let argon2 = Argon2::new(algorithm, Version::V0x13, params);
         let hashed = argon2.hash_password_into_with_memory(passphrase, salt, out, &mut blocks);
-        // What is derived is a hash of the last blocks alone.
+        // The output is a hash of the last blocks, so they are secret.
         blocks.iter_mut().zeroize();
         hashed.map_err(failed)
     }
 
-    /// Costs with which one derivation of a 64-byte key takes about `target` on this machine, and at most `max_memory_kib`
-    /// of memory. They are never below 1000 iterations of PBKDF2, or 4 passes over 32 MiB of Argon2, and never above
-    /// [`KdfLimits::default`]; memory grows first, and passes when it can't.
+    /// Finds costs for which deriving a 64-byte key takes about `target` on this machine, with at most `max_memory_kib`
+    /// of memory. They are at least 1000 iterations of PBKDF2, or 4 passes over 32 MiB of Argon2, and at most
+    /// [`KdfLimits::default`]. Memory grows first; passes grow once memory can't.
     ///
     /// # Errors
-    /// [`Error::InvalidOption`]: SHA-1, which nothing new is made with; less than 32 MiB for Argon2; lanes out of 1 to
-    /// 16; no memory.
+    /// [`Error::InvalidOption`]: SHA-1, which is for old volumes only; less than 32 MiB for Argon2; fewer than 1 or
+    /// more than 16 lanes; no memory.
     pub fn benchmark(kind: KdfKind, target: Duration, max_memory_kib: u32, lanes: u32) -> Result<Kdf> {
         let limits = KdfLimits::default();
         let bad = |text: String| Err(Error::InvalidOption(text));
@@ -271,7 +271,7 @@ impl Kdf {
 const MIN_MEMORY_KIB: u32 = 32 << 10;
 const MIN_PASSES: u64 = 4;
 
-/// The bounds of a benchmark, in iterations, or KiB times passes. Time grows with them in proportion.
+/// The bounds of a benchmark, in iterations or in KiB times passes. The time is proportional to them.
 struct Work {
     least: u64,
     most: u64,
@@ -289,7 +289,7 @@ impl Work {
             let start = Instant::now();
             kdf(work).derive(b"passphrase", &[0; 32], 64)?;
             let (took, next) = (start.elapsed(), scaled(work, start.elapsed()));
-            // A short run says little: the first use of memory and the clock weigh too much in it.
+            // A short run is not precise: the first use of memory and the clock's resolution dominate it.
             if took >= target / 4 || took >= Duration::from_millis(500) || next <= work {
                 return Ok(next);
             }
@@ -298,7 +298,7 @@ impl Work {
     }
 }
 
-/// What is over the limit on all together, and how to raise it.
+/// The text for a cost over the total limit, with the way to raise it.
 pub(crate) fn too_long(cost: Duration, most: Duration) -> String {
     format!("it takes about {cost:.1?}, over the {most:.1?} that are allowed in all; raise `KdfLimits::max_total`")
 }
@@ -306,7 +306,7 @@ pub(crate) fn too_long(cost: Duration, most: Duration) -> String {
 /// The longest key of a keyslot's area, in bytes.
 const LONGEST_KEY: usize = 64;
 
-/// Memory for Argon2, which a failed allocation refuses instead of ending the process.
+/// Allocates memory for Argon2. A failed allocation is an error and doesn't end the process.
 fn argon2_memory(blocks: usize) -> Result<Vec<Block>> {
     let mut memory = Vec::new();
     let refused = |_| Error::InvalidOption(format!("there is no memory for Argon2, {blocks} KiB"));

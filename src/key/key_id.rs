@@ -61,7 +61,7 @@ impl KeyId {
     pub(crate) fn check_name(what: &str, name: &str) -> Result<()> {
         let sound = (1..=MAX_KEY_NAME).contains(&name.len())
             && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
-            // In a URL these two are steps to other places.
+            // In a URL these two refer to other paths.
             && ![".", ".."].contains(&name);
         let text = || {
             format!(

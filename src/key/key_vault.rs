@@ -1,4 +1,4 @@
-//! Where KEKs live, and what names them.
+//! The trait of vaults, and the types of its answers.
 
 use super::MAX_WRAPPED;
 use super::description::KeyDescription;
@@ -8,27 +8,27 @@ use crate::{Dek, DekAlgorithm, Error, Result, Secret};
 
 /// A place that holds KEKs and wraps DEKs under them; the KEKs never leave it.
 ///
-/// Implement it for a cloud's key service, an HSM, or whatever else keeps keys. [`FileVault`](crate::FileVault) is the
-/// one that comes with this crate. Methods may take long (a call over a network); no lock is held while they run.
+/// Implement it for a cloud's key service, an HSM or any other key store. [`FileVault`](crate::FileVault) is this
+/// crate's own implementation. A method may take long (a call over a network); no lock is held while it runs.
 pub trait KeyVault: Send + Sync {
-    /// The vault's own name, the first part of every key URL: `https://contoso.vault.example`, say. 1 to 512 visible
-    /// ASCII characters. It must stay the same for as long as something is wrapped under the vault's keys.
+    /// The vault's name, the first part of every key URL, such as `https://contoso.vault.example`: 1 to 512 visible
+    /// ASCII characters. It must stay the same as long as anything is wrapped under the vault's keys.
     fn id(&self) -> &str;
 
     /// Wraps `dek` under the latest enabled version of the key named `key`.
     ///
     /// # Errors
-    /// [`Error::NoSuchKey`], or [`Error::Vault`] with what went wrong. One for which [`Error::is_revocation`] holds says that
-    /// the key may not be used; any other counts as an outage.
+    /// [`Error::NoSuchKey`], or [`Error::Vault`] with the cause. An error with [`Error::is_revocation`] means that the
+    /// key may not be used; any other counts as an outage.
     fn wrap(&self, key: &str, dek: &Secret) -> Result<WrappedDek>;
 
-    /// Wraps `dek` under one version of a key, be it the latest or not.
+    /// Wraps `dek` under one version of a key, the latest or another.
     ///
-    /// A vault that can't be told the version leaves this as it is: then it works for the version that
+    /// If the vault's API can't choose the version, don't implement this method. It then works for the version that
     /// [`wrap`](Self::wrap) chooses.
     ///
     /// # Errors
-    /// As [`wrap`](Self::wrap); [`Error::Vault`] when the vault has wrapped under another version.
+    /// As [`wrap`](Self::wrap); [`Error::Vault`] if the vault wrapped under another version.
     fn wrap_version(&self, kek: &KeyId, dek: &Secret) -> Result<WrappedDek> {
         let wrapped = self.wrap(kek.key(), dek)?;
         if wrapped.kek != *kek {
@@ -40,31 +40,31 @@ pub trait KeyVault: Send + Sync {
         Ok(wrapped)
     }
 
-    /// Unwraps what [`wrap`](Self::wrap) made.
+    /// Unwraps the output of [`wrap`](Self::wrap).
     ///
-    /// There are three answers: `Ok(None)` when another vault made it; an error when this one did and can't unwrap it;
-    /// else the DEK.
+    /// There are three answers: `Ok(None)` if another vault made it; an error if this vault made it and can't unwrap
+    /// it; otherwise the DEK.
     ///
     /// # Errors
-    /// [`Error::UnwrapFailed`] for all that is wrong with these bytes (altered, of a wrong length, for another algorithm):
-    /// whoever writes a header chooses them, so that such an answer must not look like an outage of the vault.
-    /// [`Error::NoSuchKey`]; [`Error::Vault`] with what went wrong; otherwise as [`wrap`](Self::wrap).
+    /// [`Error::UnwrapFailed`] if these bytes are wrong in any way (altered, of a wrong length, for another algorithm).
+    /// The writer of the header chose them, so this answer must not look like an outage of the vault.
+    /// [`Error::NoSuchKey`]; [`Error::Vault`] with the cause; otherwise as [`wrap`](Self::wrap).
     fn unwrap(&self, wrapped: &WrappedDek) -> Result<Option<Secret>>;
 
-    /// What the vault says of a version of a key: the operation `get`. Without a version, of the one under which
-    /// [`wrap`](Self::wrap) would wrap; where there is none, of the latest enabled one, which has then expired or isn't valid
-    /// yet. `Ok(None)`: not supported by this vault.
+    /// Describes a version of a key: the operation `get`. Without a version, it describes the one that
+    /// [`wrap`](Self::wrap) would use. If there is none, it describes the latest enabled one, which then has expired or
+    /// isn't valid yet. `Ok(None)`: not supported by this vault.
     ///
     /// # Errors
-    /// [`Error::NoSuchKey`], [`Error::KeyDeleted`], [`Error::AccessDenied`], or [`Error::Vault`] with what went wrong;
-    /// without a version, [`Error::KeyDisabled`] when none is enabled.
+    /// [`Error::NoSuchKey`], [`Error::KeyDeleted`], [`Error::AccessDenied`], or [`Error::Vault`] with the cause;
+    /// without a version, [`Error::KeyDisabled`] if none is enabled.
     fn describe(&self, key: &str, version: Option<&str>) -> Result<Option<KeyDescription>> {
         let _ = (key, version);
         Ok(None)
     }
 }
 
-/// A DEK as a vault wrapped it, with all that is needed to unwrap it there again.
+/// A DEK wrapped by a vault, with everything needed to unwrap it there again.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WrappedDek {
     /// The key and version that wrapped it.
@@ -76,7 +76,7 @@ pub struct WrappedDek {
 }
 
 impl WrappedDek {
-    /// Has `vault` wrap a DEK, and unwrap it again: a wrapped key that can't be unwrapped is lost data.
+    /// Has `vault` wrap a DEK, then unwrap it as a check: a wrapped key that can't be unwrapped is lost data.
     pub(crate) fn wrap(vault: &dyn KeyVault, key: &str, dek: &Dek) -> Result<Self> {
         KeyId::check_name("key", key)?;
         let wrapped = vault.wrap(key, dek.secret())?;
@@ -92,8 +92,8 @@ impl WrappedDek {
         }
     }
 
-    /// Has `vault` unwrap a DEK, and checks its answer's length. `None` is 'not mine'. What is wrong with the wrapped key or
-    /// the algorithm that stands beside it is an error of `altered`: the vault isn't at fault for what it is asked.
+    /// Has `vault` unwrap a DEK, and checks the length of its answer. `None` means that another vault wrapped it. A
+    /// wrong wrapped key or algorithm is an error made by `altered`, because the vault isn't at fault for its input.
     pub(crate) fn unwrap(
         &self,
         vault: &dyn KeyVault,
@@ -101,7 +101,8 @@ impl WrappedDek {
         altered: impl FnOnce(String) -> Error,
     ) -> Result<Option<Dek>> {
         let (wanted, name) = (algorithm.key_len(), algorithm.name());
-        // RFC 3394 adds eight bytes, RFC 5649 too, after it has filled up eight; of other algorithms the length says nothing.
+        // RFC 3394 adds eight bytes. So does RFC 5649, after padding to a multiple of eight. Other algorithms have no
+        // fixed length.
         let whole = match self.algorithm {
             WrapAlgorithm::Aes256Kw | WrapAlgorithm::Aes256Kwp => Some(wanted.next_multiple_of(8) + 8),
             _ => None,
@@ -129,11 +130,11 @@ impl WrappedDek {
     }
 }
 
-/// Whose keys protect a volume. It is recorded in the volume, and bound to it.
+/// The owner of the keys that protect a volume. The volume records it and is bound to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum EncryptionType {
-    /// A key of the platform, which the customer neither sees nor manages.
+    /// A key of the platform. The customer neither sees nor manages it.
     PlatformKey,
     /// A key of the customer. The default.
     #[default]

@@ -1,8 +1,8 @@
-//! Keys: data keys ([`Dek`]), the trait of vaults, which hold the keys that wrap them ([`KeyVault`]), and the record of a
-//! wrapped data key ([`Envelope`]). The vault that comes with the crate is [`vault`](crate::vault).
+//! Keys: data keys ([`Dek`]), the trait of vaults that hold the keys to wrap them ([`KeyVault`]), and the record of a
+//! wrapped data key ([`Envelope`]). This crate's own vault is [`vault`](crate::vault).
 //!
-//! A DEK encrypts sectors; a KEK encrypts DEKs and never leaves its vault. What is stored beside the data is the wrapped
-//! DEK, with the name of the KEK that opens it.
+//! A DEK encrypts sectors; a KEK encrypts DEKs and never leaves its vault. The wrapped DEK is stored next to the data,
+//! with the name of the KEK that opens it.
 
 mod aes_kw;
 #[cfg(feature = "std")]
@@ -61,5 +61,5 @@ pub use wrap::WrapAlgorithm;
 /// The longest context that an envelope or a volume can be bound to, in bytes.
 pub const MAX_CONTEXT: usize = 1024;
 
-/// The longest wrapped DEK, in bytes: room for RSA-4096 and for the records of other vaults.
+/// The longest wrapped DEK in bytes. It has room for RSA-4096 and for the records of other vaults.
 pub const MAX_WRAPPED: usize = 1024;

@@ -1,5 +1,5 @@
-//! Known-answer tests of key wrap and of what makes keys, run once per process before the first use of each (`latch`), and
-//! all of them on demand.
+//! Known-answer tests of key wrap, hashes and key derivation. Each runs once per process before the first use of its
+//! algorithm (see `latch`); all run on demand.
 
 #[cfg(feature = "std")]
 use argon2::{Argon2, AssociatedData, ParamsBuilder, Version};
@@ -17,17 +17,18 @@ use crate::Result;
 use crate::cipher;
 use crate::latch::{Algorithm, unhex};
 
-/// Tries every algorithm, and every kernel that this CPU runs, against published vectors, in both directions, whether or not
-/// it has been tried before.
+/// Tests every algorithm, and every kernel that this CPU supports, against published vectors in both directions, even
+/// if it was tested before.
 ///
-/// Each is tried before its first use in a process anyhow; this is for a service that wants to know when it starts, or from
-/// time to time. It takes 32 KiB of memory, for Argon2. RSA keys are tried pairwise when they are generated and
-/// imported.
+/// Each algorithm is tested before its first use in a process anyway. Call this if a service should know when it
+/// starts, or from time to time. It takes 32 KiB of memory, for Argon2. RSA keys have their own pairwise test when they
+/// are generated or imported.
 ///
-/// A failure latches: from then on this process expands no key, and encrypts, decrypts, wraps, unwraps and derives nothing.
+/// A failure latches: from then on this process expands no key, and encrypts, decrypts, wraps, unwraps and derives
+/// nothing.
 ///
 /// # Errors
-/// [`Error::SelfTest`](crate::Error::SelfTest) names what failed.
+/// [`Error::SelfTest`](crate::Error::SelfTest) names the algorithm that failed.
 pub fn self_test() -> Result<()> {
     cipher::self_test::all()?;
     Algorithm::Kw.run(kw_is_right)?;
@@ -39,23 +40,23 @@ pub fn self_test() -> Result<()> {
     Ok(())
 }
 
-/// Tries AES-KW before its first use.
+/// Tests AES-KW before its first use.
 pub(super) fn kw() -> Result<()> {
     Algorithm::Kw.check(kw_is_right)
 }
 
-/// Tries AES-KWP before its first use.
+/// Tests AES-KWP before its first use.
 pub(super) fn kwp() -> Result<()> {
     Algorithm::Kwp.check(kwp_is_right)
 }
 
-/// Tries HKDF and the HMAC below it before their first use.
+/// Tests HKDF and its HMAC before their first use.
 #[cfg(feature = "std")]
 pub(crate) fn hkdf() -> Result<()> {
     Algorithm::HkdfSha256.check(hkdf_is_right)
 }
 
-/// Tries PBKDF2 with HMAC of this hash, and so the hash, before its first use.
+/// Tests PBKDF2 with HMAC of this hash, and the hash with it, before its first use.
 #[cfg(feature = "std")]
 pub(crate) fn pbkdf2(hash: HashAlgorithm) -> Result<()> {
     match hash {
@@ -65,7 +66,7 @@ pub(crate) fn pbkdf2(hash: HashAlgorithm) -> Result<()> {
     }
 }
 
-/// Tries a hash before its first use.
+/// Tests a hash before its first use.
 #[cfg(feature = "std")]
 pub(crate) fn hash(hash: HashAlgorithm) -> Result<()> {
     crate::hash::check(match hash {
@@ -75,13 +76,13 @@ pub(crate) fn hash(hash: HashAlgorithm) -> Result<()> {
     })
 }
 
-/// Tries Argon2i before its first use.
+/// Tests Argon2i before its first use.
 #[cfg(feature = "std")]
 pub(super) fn argon2i() -> Result<()> {
     Algorithm::Argon2i.check(argon2i_is_right)
 }
 
-/// Tries Argon2id before its first use.
+/// Tests Argon2id before its first use.
 #[cfg(feature = "std")]
 pub(super) fn argon2id() -> Result<()> {
     Algorithm::Argon2id.check(argon2id_is_right)
@@ -127,7 +128,7 @@ fn kwp_is_right() -> bool {
     })
 }
 
-/// HMAC: RFC 4231, 4.2. HKDF: RFC 5869, A.3, without salt as here.
+/// HMAC: RFC 4231, 4.2. HKDF: RFC 5869, A.3, without salt.
 #[cfg(feature = "std")]
 fn hkdf_is_right() -> bool {
     const MAC: [u8; 32] = unhex(b"b0344c61d8db38535ca8afceaf0bf12b881dc200c9833da726e9376c2e32cff7");
@@ -160,7 +161,8 @@ fn pbkdf2_sha256_is_right() -> bool {
     out == DERIVED
 }
 
-/// The input of RFC 6070's first vector under SHA-512, whose RFC has none; Python's `hashlib` gives the same.
+/// The input of RFC 6070's first vector, with SHA-512. No RFC has such a vector; Python's `hashlib` gives the same
+/// output.
 #[cfg(feature = "std")]
 fn pbkdf2_sha512_is_right() -> bool {
     const DERIVED: [u8; 64] = unhex(
@@ -211,7 +213,7 @@ mod tests {
         self_test().unwrap();
     }
 
-    /// Each self-test fails in a process of its own, in which nothing works any more.
+    /// Each self-test fails once, in a process of its own. Nothing works there afterwards.
     #[test]
     fn a_failure_latches_and_refuses_everything_by_name() {
         let kernels: Vec<String> =
@@ -281,7 +283,7 @@ mod tests {
             ]);
             uses
         };
-        // Lazily: whatever comes before the spoilt one works, and an open cipher works until then.
+        // Self-tests are lazy: everything before the failing one works, and an open cipher works until then.
         let open = (!spoilt.contains("kernel"))
             .then(|| SectorCipher::new(&key, SectorSize::B512, SectorUnit::Bytes512).unwrap());
         assert!(uses(&mut out).iter().any(|(_, result)| matches!(result, Err(Error::SelfTest { .. }))), "{spoilt}");

@@ -36,10 +36,10 @@ pub enum WrapAlgorithm {
     RsaOaep = 4,
     /// `RSA1_5`: RSAES-PKCS1-v1_5, RFC 8017. For old records of vaults outside this crate.
     Rsa15 = 5,
-    /// `opaque`: known only to the vault, whose wrapped keys describe themselves.
+    /// `opaque`: known only to the vault. Its wrapped keys describe themselves.
     Opaque = 6,
-    /// `RSA-OAEP-256+HS256`: as `RSA-OAEP-256`, and behind it an HMAC with SHA-256 under a key that only the vault has. Of
-    /// vault files.
+    /// `RSA-OAEP-256+HS256`: `RSA-OAEP-256`, followed by an HMAC with SHA-256 under a key that only the vault has. Used
+    /// by vault files.
     RsaOaep256Hs256 = 7,
 }
 
@@ -104,11 +104,11 @@ pub fn aes_kw_wrap<'a>(kek: &[u8], key: &[u8], out: &'a mut [u8]) -> Result<&'a 
     kw_wrap(kek, key, out)
 }
 
-/// Unwraps what [`aes_kw_wrap`] made and returns the key, the first `wrapped.len() - 8` bytes of `out`.
+/// Unwraps the output of [`aes_kw_wrap`] and returns the key, the first `wrapped.len() - 8` bytes of `out`.
 ///
 /// # Errors
-/// [`Error::KekLength`]; [`Error::WrapLength`]; [`Error::BufferTooShort`]; [`Error::UnwrapFailed`] when the integrity
-/// check fails: no byte of a key is in `out` then.
+/// [`Error::KekLength`]; [`Error::WrapLength`]; [`Error::BufferTooShort`]; [`Error::UnwrapFailed`] if the integrity
+/// check fails: then `out` holds no byte of a key.
 pub fn aes_kw_unwrap<'a>(kek: &[u8], wrapped: &[u8], out: &'a mut [u8]) -> Result<&'a [u8]> {
     self_test::kw()?;
     kw_unwrap(kek, wrapped, out)
@@ -125,12 +125,12 @@ pub fn aes_kwp_wrap<'a>(kek: &[u8], key: &[u8], out: &'a mut [u8]) -> Result<&'a
     kwp_wrap(kek, key, out)
 }
 
-/// Unwraps what [`aes_kwp_wrap`] made and returns the key. `out` needs room for `wrapped.len() - 8` bytes: the key and
-/// its padding.
+/// Unwraps the output of [`aes_kwp_wrap`] and returns the key. `out` needs room for `wrapped.len() - 8` bytes: the key
+/// and its padding.
 ///
 /// # Errors
-/// [`Error::KekLength`]; [`Error::WrapLength`]; [`Error::BufferTooShort`]; [`Error::UnwrapFailed`] when the integrity
-/// check fails: no byte of a key is in `out` then.
+/// [`Error::KekLength`]; [`Error::WrapLength`]; [`Error::BufferTooShort`]; [`Error::UnwrapFailed`] if the integrity
+/// check fails: then `out` holds no byte of a key.
 pub fn aes_kwp_unwrap<'a>(kek: &[u8], wrapped: &[u8], out: &'a mut [u8]) -> Result<&'a [u8]> {
     self_test::kwp()?;
     kwp_unwrap(kek, wrapped, out)

@@ -1,4 +1,4 @@
-//! Key derivation against Wycheproof, which has the vectors of RFC 6070, and OpenSSL.
+//! Tests key derivation against Wycheproof, which includes the vectors of RFC 6070, and against OpenSSL.
 
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ fn pbkdf2_is_that_of_wycheproof() {
         (TestName::Pbkdf2HmacSha512, HashAlgorithm::Sha512),
     ] {
         let tests = TestSet::load(name).unwrap().test_groups.into_iter().flat_map(|group| group.tests);
-        // More iterations show nothing more, and take minutes without optimisation.
+        // More iterations test nothing more, and take minutes without optimisation.
         for test in tests.filter(|test| test.iteration_count <= 100_000) {
             assert_eq!(test.result, TestResult::Valid, "{name:?} {}", test.tc_id);
             let kdf = Kdf::Pbkdf2 { hash, iterations: test.iteration_count.try_into().unwrap() };
@@ -93,7 +93,7 @@ fn costs_over_the_limits_are_refused_with_both_numbers() {
         let text = kdf.check(&limits).unwrap_err();
         assert!(texts.iter().all(|part| text.contains(part)), "{text}");
     }
-    // What cryptsetup makes on a large machine.
+    // The costs that cryptsetup chooses on a large machine.
     argon2(1 << 20, 20, 4).check(&KdfLimits::default()).unwrap();
 }
 
@@ -103,7 +103,7 @@ fn no_memory_and_unfit_input_are_errors() {
     for (salt, len) in [(&[0; 7][..], 32), (&[0; 32], 3)] {
         assert!(matches!(kdf.derive(b"pw", salt, len), Err(Error::InvalidOption(_))));
     }
-    // Half of the address space is more than any machine of 64 bits has; one of 32 bits may have it.
+    // Half of the address space is more than any 64-bit machine has. A 32-bit machine may have it.
     let blocks = if cfg!(target_pointer_width = "64") { usize::MAX / 2048 } else { usize::MAX / 1024 };
     assert!(matches!(super::argon2_memory(blocks), Err(Error::InvalidOption(_))));
 }
@@ -124,7 +124,7 @@ fn a_benchmark_keeps_its_bounds() {
         longer.check(&KdfLimits { max_memory_kib: 40 << 10, ..KdfLimits::default() }).unwrap();
         match longer {
             Kdf::Pbkdf2 { iterations, .. } => assert!(iterations > 1000),
-            // Memory stops at the limit, and then there are more passes.
+            // Memory stops at the limit; from there on, passes grow.
             Kdf::Argon2i { memory_kib, passes, lanes } | Kdf::Argon2id { memory_kib, passes, lanes } => {
                 assert!((32 << 10..=40 << 10).contains(&memory_kib) && passes >= 4 && lanes == 2, "{longer:?}");
                 assert!(passes == 4 || memory_kib == 40 << 10, "{longer:?}");
