@@ -1,4 +1,4 @@
-//! Who but the owner may use the keys of a vault, and for what.
+//! Access for identities other than the vault's owner.
 
 use core::fmt;
 
@@ -7,13 +7,13 @@ use super::body::KeyOperation;
 use crate::key::{KeyDescription, KeyId, KeyVault, WrappedDek};
 use crate::{Result, Secret};
 
-/// What an identity may do with the keys of a vault.
+/// The operations that an identity may do with the keys of a vault.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Grant {
-    /// Who.
+    /// The name of the identity.
     pub identity: String,
-    /// What.
+    /// The operations.
     pub operations: Vec<KeyOperation>,
 }
 
@@ -25,8 +25,9 @@ pub struct VaultIdentity {
 }
 
 impl FileVault {
-    /// The vault as an identity other than its owner sees it: its calls need exactly [`KeyOperation::Get`],
-    /// [`KeyOperation::WrapKey`] and [`KeyOperation::UnwrapKey`], and are refused at once when access is revoked.
+    /// The vault as seen by an identity other than its owner. The identity needs [`KeyOperation::Get`],
+    /// [`KeyOperation::WrapKey`] or [`KeyOperation::UnwrapKey`] for the call of that name. Calls are refused as soon as
+    /// access is revoked.
     pub fn as_identity(&self, name: &str) -> VaultIdentity {
         VaultIdentity { vault: self.clone(), name: name.into() }
     }

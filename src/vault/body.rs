@@ -1,4 +1,4 @@
-//! The body of a vault file: its records, and how they are written in JSON.
+//! The body of a vault file: its records and their JSON.
 
 use serde::{Deserialize, Serialize};
 
@@ -11,14 +11,14 @@ pub(super) const FORMAT: &str = "atrest-vault";
 pub(super) const VERSION: u32 = 3;
 pub(super) const DEFAULT_RETENTION_DAYS: u32 = 90;
 
-/// Where a KEK comes from.
+/// The origin of a KEK.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum KeyOrigin {
     /// The vault generated it.
     Generated,
-    /// It was brought in.
+    /// It was imported.
     Imported,
 }
 
@@ -48,7 +48,7 @@ pub(super) struct KeyRecord {
     pub(super) next_version: u32,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) deleted: Option<DeletedRecord>,
-    /// Of a purged key only its name and `next_version` are left, so that no URL ever names two keys.
+    /// A purged key keeps only its name and `next_version`, so that no URL ever names two keys.
     #[serde(default, skip_serializing_if = "core::ops::Not::not")]
     pub(super) purged: bool,
     pub(super) versions: Vec<VersionRecord>,
@@ -57,7 +57,7 @@ pub(super) struct KeyRecord {
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub(super) struct DeletedRecord {
     pub(super) at: u64,
-    /// When its retention is over.
+    /// The end of its retention.
     pub(super) until: u64,
 }
 
@@ -74,16 +74,16 @@ pub(super) struct VersionRecord {
     pub(super) expires: Option<u64>,
     /// The KEK, wrapped, in Base64.
     pub(super) kek: String,
-    /// The key of the MAC of what an RSA key wraps, as the KEK is kept; there once `authenticated` was.
+    /// The key for MACs over an RSA key's wraps, stored like the KEK. It exists once `authenticated` was set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) mac_key: Option<String>,
-    /// Whether it unwraps only what has a MAC.
+    /// Whether the version only unwraps keys with a MAC.
     #[serde(default, skip_serializing_if = "core::ops::Not::not")]
     pub(super) authenticated: bool,
 }
 
 impl VersionRecord {
-    /// Whether only who has a secret of the vault can have wrapped what this version unwraps.
+    /// Whether only an owner of the vault's secrets can have wrapped the keys that this version unwraps.
     pub(super) fn is_authenticated(&self) -> bool {
         self.kind == KeyKind::Aes256 || self.authenticated
     }
@@ -95,26 +95,26 @@ pub(super) struct GrantRecord {
     pub(super) operations: Vec<KeyOperation>,
 }
 
-/// What is done with a key of a vault.
+/// An operation with a key of a vault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum KeyOperation {
-    /// To be told of a key, without its secret: [`KeyVault::describe`](crate::KeyVault::describe).
+    /// Read a key's description, without its secret: [`KeyVault::describe`](crate::KeyVault::describe).
     #[serde(rename = "get")]
     Get,
-    /// To have a DEK wrapped: [`KeyVault::wrap`](crate::KeyVault::wrap).
+    /// Wrap a DEK: [`KeyVault::wrap`](crate::KeyVault::wrap).
     #[serde(rename = "wrapKey")]
     WrapKey,
-    /// To have a DEK unwrapped: [`KeyVault::unwrap`](crate::KeyVault::unwrap).
+    /// Unwrap a DEK: [`KeyVault::unwrap`](crate::KeyVault::unwrap).
     #[serde(rename = "unwrapKey")]
     UnwrapKey,
 }
 
 impl KeyOperation {
-    /// All that the user of a customer's key needs.
+    /// All operations that a user of a customer's key needs.
     pub const ALL: [KeyOperation; 3] = [KeyOperation::Get, KeyOperation::WrapKey, KeyOperation::UnwrapKey];
 
-    /// The name, as vaults have it.
+    /// The name, as vaults write it.
     pub fn name(self) -> &'static str {
         match self {
             KeyOperation::Get => "get",
@@ -144,7 +144,7 @@ impl Body {
         }
     }
 
-    /// Counts the file that is written next.
+    /// Counts the next written file as a new generation.
     pub(super) fn count_change(&mut self) -> Result<()> {
         let used_up =
             || Error::Vault("its file has used up its generations; make a new vault and re-wrap under it".into());

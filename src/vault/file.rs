@@ -11,7 +11,7 @@ use crate::fs::{self, Links, NewFile, beside, read_bounded};
 use crate::{Error, Result};
 
 const MAX_FILE: u64 = 64 << 20;
-/// What errors call it.
+/// The name of the file in errors.
 const VAULT: &str = "vault file";
 const LOCK_PATIENCE: Duration = Duration::from_secs(10);
 
@@ -20,8 +20,8 @@ pub(super) struct VaultFile {
 }
 
 impl VaultFile {
-    /// The files at a path. Links are followed once and for all: a file that is replaced would take the place of a link to
-    /// it, and who comes by the link would hold another lock.
+    /// The files at a path. Links are resolved once, here. Otherwise replacing the file would replace the link, and a
+    /// user of the link would take another lock.
     pub(super) fn at(path: &Path) -> Self {
         let through_folder = || Some(std::fs::canonicalize(fs::parent(path)).ok()?.join(path.file_name()?));
         let real = std::fs::canonicalize(path).ok().or_else(through_folder);
@@ -32,7 +32,7 @@ impl VaultFile {
         &self.path
     }
 
-    /// Takes the lock that writers hold. It has a file of its own, since the vault's file is replaced by a new one.
+    /// Takes the writers' lock. It is a file of its own, because the vault's file gets replaced.
     pub(super) fn lock(&self) -> Result<File> {
         let path = beside(&self.path, ".lock");
         let file =
@@ -48,7 +48,7 @@ impl VaultFile {
         }
     }
 
-    /// Makes sure that there is no vault to overwrite; a copy that has lost its vault may be all that is left of its keys.
+    /// Checks that there is no vault to overwrite. A copy without its vault may hold the only remaining keys.
     pub(super) fn check_absent(&self) -> Result<()> {
         for path in [self.path.clone(), beside(&self.path, ".bak"), beside(&self.path, ".audit")] {
             match std::fs::symlink_metadata(&path) {
@@ -64,7 +64,7 @@ impl VaultFile {
         std::fs::symlink_metadata(&self.path).is_ok()
     }
 
-    /// Whether there is the copy, which may be all that is left of a vault.
+    /// Whether there is a copy. It may be all that is left of a vault.
     pub(super) fn has_copy(&self) -> bool {
         std::fs::symlink_metadata(beside(&self.path, ".bak")).is_ok()
     }
@@ -79,7 +79,7 @@ impl VaultFile {
             ErrorKind::NotFound if intact() => damaged("it is missing", "put it in place of the missing file"),
             _ => fs::error_at(&self.path, VAULT, "reading the vault", e),
         })?;
-        // Where a vault was, something has befallen its file.
+        // If a vault was here, its file is damaged.
         let was_vault = || [".bak", ".lock", ".audit"].iter().any(|suffix| beside(&self.path, suffix).exists());
         if !Sealed::is_named(&text) && !was_vault() {
             return Err(Error::NotAVault { path: self.path.clone() });
@@ -95,15 +95,15 @@ impl VaultFile {
     /// Writes the file and its copy for the first time. The lock must be held.
     pub(super) fn create(&self, text: &[u8]) -> Result<()> {
         self.replace(text).inspect_err(|_| {
-            // Neither was there before, and one alone would stand in the way of the next attempt.
+            // Neither existed before, and one alone would block the next attempt.
             let _ = std::fs::remove_file(&self.path);
             let _ = std::fs::remove_file(beside(&self.path, ".bak"));
         })
     }
 
-    /// Replaces the copy, then the file; each is whole, old or new, at every instant. In this order the copy is never
-    /// behind what was in use. Both are written before either is replaced: without room nothing has happened. The lock must
-    /// be held.
+    /// Replaces the copy, then the file. Each is whole, old or new, at every instant. In this order the copy is never
+    /// older than the file in use. Both are written before either is replaced, so a full disk changes nothing. The lock
+    /// must be held.
     pub(super) fn replace(&self, text: &[u8]) -> Result<()> {
         if text.len() as u64 > MAX_FILE {
             return Err(Error::Vault(format!("its file would have more than {MAX_FILE} bytes").into()));

@@ -1,4 +1,4 @@
-//! The text of a vault file: a body in JSON, then one line with a checksum and a MAC of it.
+//! The text of a vault file: a body in JSON, then one line with a checksum and a MAC of the body.
 
 use base64ct::{Base64, Encoding};
 use hmac::Mac;
@@ -18,7 +18,7 @@ struct Trailer {
     mac: String,
 }
 
-/// What every version of the format has.
+/// The members that every version of the format has.
 #[derive(Deserialize)]
 struct Form {
     format: String,
@@ -55,7 +55,7 @@ impl Body {
     }
 }
 
-/// A file that is whole by its checksum, and not yet known to be the vault owner's.
+/// A file with a correct checksum. Its MAC is not verified yet.
 pub(super) struct Sealed {
     pub(super) body: Body,
     text: Vec<u8>,
@@ -63,14 +63,14 @@ pub(super) struct Sealed {
 }
 
 impl Sealed {
-    /// Whether it says that it is a vault file, or nothing at all.
+    /// Whether the text names the format of vault files, or is empty.
     pub(super) fn is_named(text: &[u8]) -> bool {
         text.is_empty() || text.windows(FORMAT.len()).any(|part| part == FORMAT.as_bytes())
     }
 
     /// Reads the text of a file.
     pub(super) fn parse(text: &[u8]) -> Result<Self, String> {
-        // Of a file that is something else it would mislead to say that it was cut off.
+        // Calling a file of another kind cut off would mislead.
         let torn =
             |what: &'static str| if Self::is_named(text) { what } else { "it is not a vault file; check the path" };
         let lines = text.strip_suffix(b"\n").ok_or_else(|| torn("its end is missing, it was cut off or torn"))?;

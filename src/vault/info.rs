@@ -1,10 +1,10 @@
-//! What a vault says of what is in it.
+//! Information about the keys in a vault.
 
 use super::body::{Body, KeyOrigin, KeyRecord};
 use crate::Result;
 use crate::key::{KeyId, KeyKind};
 
-/// What [`FileVault::keys`](crate::FileVault::keys) says of a key.
+/// A key, as [`FileVault::keys`](crate::FileVault::keys) lists it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct KeyInfo {
@@ -14,7 +14,7 @@ pub struct KeyInfo {
     pub versions: Vec<VersionInfo>,
 }
 
-/// What [`FileVault::keys`](crate::FileVault::keys) says of one version of a key. Times are in seconds since 1970-01-01
+/// One version of a key, as [`FileVault::keys`](crate::FileVault::keys) lists it. Times are in seconds since 1970-01-01
 /// UTC.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -23,9 +23,9 @@ pub struct VersionInfo {
     pub id: KeyId,
     /// The kind of the key.
     pub kind: KeyKind,
-    /// When it came into the vault.
+    /// The time when it was generated or imported.
     pub created: u64,
-    /// Where it comes from.
+    /// Its origin.
     pub origin: KeyOrigin,
     /// Whether it may be used.
     pub enabled: bool,
@@ -33,21 +33,21 @@ pub struct VersionInfo {
     pub not_before: Option<u64>,
     /// The first second in which it has expired; `None` for never.
     pub expires: Option<u64>,
-    /// Whether it unwraps only what was wrapped with a secret of the vault: see
+    /// Whether it only unwraps keys that were wrapped with a secret of the vault: see
     /// [`VersionChange::authenticated`](super::VersionChange::authenticated).
     pub authenticated: bool,
 }
 
-/// What [`FileVault::deleted_keys`](crate::FileVault::deleted_keys) says of a key. Times are in seconds since 1970-01-01
-/// UTC.
+/// A deleted key, as [`FileVault::deleted_keys`](crate::FileVault::deleted_keys) lists it. Times are in seconds since
+/// 1970-01-01 UTC.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct DeletedKey {
     /// The name.
     pub name: String,
-    /// When it was deleted.
+    /// The time of deletion.
     pub deleted: u64,
-    /// When its retention is over. Until it is purged, it can be recovered then too.
+    /// The end of its retention. It can be recovered after that too, until it is purged.
     pub retained_until: u64,
 }
 

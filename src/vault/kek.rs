@@ -1,4 +1,4 @@
-//! A KEK at work.
+//! An expanded KEK that wraps and unwraps.
 
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
@@ -15,15 +15,15 @@ pub(super) enum Kek {
     Aes(Secret),
     Rsa {
         key: RsaKey,
-        /// Under which it puts a MAC behind what it wraps.
+        /// The key for the MACs on its wraps.
         mac_key: Option<Secret>,
-        /// Whether it unwraps only what has one.
+        /// Whether it only unwraps keys with a MAC.
         authenticated: bool,
     },
 }
 
 impl Kek {
-    /// A KEK from the bytes that the vault keeps of it.
+    /// A KEK from the bytes that the vault stores.
     pub(super) fn new(kind: KeyKind, bytes: Secret) -> Result<Self> {
         match kind {
             KeyKind::Aes256 => Ok(Kek::Aes(bytes)),
@@ -31,7 +31,7 @@ impl Kek {
         }
     }
 
-    /// An RSA key that has a key for MACs, and may demand them.
+    /// An RSA key with a key for MACs. `demand`: it only unwraps keys with a MAC.
     pub(super) fn authenticated(mut self, demand: bool, with: Option<Secret>) -> Self {
         if let Kek::Rsa { mac_key, authenticated, .. } = &mut self {
             (*mac_key, *authenticated) = (with, demand);
@@ -47,7 +47,7 @@ impl Kek {
         }
     }
 
-    /// Wraps under the name that it has.
+    /// Wraps under the key's own name.
     pub(super) fn wrap(&self, id: &KeyId, dek: &Secret) -> Result<(WrapAlgorithm, Vec<u8>)> {
         match self {
             Kek::Aes(kek) => {
@@ -86,7 +86,7 @@ impl Kek {
                 matches.map_err(|_| Error::UnwrapFailed)?;
                 key.unwrap(WrapAlgorithm::RsaOaep256, bytes)
             }
-            // The key decides what it demands, not the name that stands beside the wrapped key.
+            // The key decides whether it demands a MAC, not the algorithm name stored with the wrapped key.
             (Kek::Rsa { authenticated: true, .. }, other) => {
                 let what = format!("{} without this vault's MAC, which the key demands", other.name());
                 Err(Error::UnsupportedAlgorithm(what))
@@ -96,7 +96,7 @@ impl Kek {
     }
 }
 
-/// The MAC of what an RSA key has wrapped: over the algorithm, the key's URL, and the ciphertext.
+/// The MAC of an RSA key's wrap, over the algorithm, the key's URL and the ciphertext.
 fn mac_of(key: &Secret, id: &KeyId, ciphertext: &[u8]) -> Hmac<Sha256> {
     let mac: Hmac<Sha256> = Hmac::new_from_slice(key.expose()).expect("HMAC takes a key of any length");
     let name = WrapAlgorithm::RsaOaep256Hs256.name();

@@ -1,4 +1,4 @@
-//! What the owner of a vault does with its keys.
+//! The owner's operations on a vault and its keys.
 
 use super::access::Grant;
 use super::audit::Use;
@@ -14,7 +14,7 @@ use crate::{Error, Result, Secret};
 
 const DAY: u64 = 24 * 60 * 60;
 
-/// Keys. Each change is in the audit log before it happens.
+/// Keys. Each change is logged before it happens.
 impl FileVault {
     /// The keys of the vault that aren't deleted, as the file has them now.
     ///
@@ -28,7 +28,7 @@ impl FileVault {
     /// Generates a new AES-256 key with one version.
     ///
     /// # Errors
-    /// [`Error::InvalidName`]; [`Error::KeyExists`]; [`Error::KeyDeleted`] when a deleted key has the name; those of
+    /// [`Error::InvalidName`]; [`Error::KeyExists`]; [`Error::KeyDeleted`] if a deleted key has the name; the errors of
     /// writing the file.
     pub fn create_key(&self, name: &str) -> Result<KeyId> {
         self.create_key_of(name, KeyKind::Aes256)
@@ -42,7 +42,7 @@ impl FileVault {
         self.add_key("create", name, kind, &Kek::generate(kind)?, KeyOrigin::Generated)
     }
 
-    /// Takes in a new AES-256 key, 32 bytes that you bring.
+    /// Imports a new AES-256 key from your own 32 bytes.
     ///
     /// # Errors
     /// [`Error::KekLength`]; [`Error::InvalidName`]; [`Error::KeyExists`]; [`Error::KeyDeleted`]; those of writing the file.
@@ -51,8 +51,8 @@ impl FileVault {
         self.add_key("import", name, KeyKind::Aes256, kek, KeyOrigin::Imported)
     }
 
-    /// Takes in a new RSA key that you bring: a private key of 2048, 3072 or 4096 bits in PKCS#8, as PEM or DER. It wraps by
-    /// RSA-OAEP-256, and unwraps that and RSA-OAEP with SHA-1. Wiping `pkcs8` stays with you.
+    /// Imports a new RSA key of your own: a private key of 2048, 3072 or 4096 bits in PKCS#8, as PEM or DER. It wraps
+    /// by RSA-OAEP-256, and unwraps that and RSA-OAEP with SHA-1. The caller must wipe `pkcs8`.
     ///
     /// # Errors
     /// [`Error::UnsupportedAlgorithm`] for any other key, and in a build without the feature `rsa`;
@@ -63,7 +63,7 @@ impl FileVault {
         self.add_key("import", name, kind, &kek, KeyOrigin::Imported)
     }
 
-    /// Takes in a new version of a key, RSA, as [`import_rsa_key`](Self::import_rsa_key).
+    /// Imports a new RSA version of a key, like [`import_rsa_key`](Self::import_rsa_key).
     ///
     /// # Errors
     /// As [`import_rsa_key`](Self::import_rsa_key); [`Error::NoSuchKey`] in place of [`Error::KeyExists`].
@@ -72,7 +72,7 @@ impl FileVault {
         self.add_version("importVersion", name, kind, &kek, KeyOrigin::Imported)
     }
 
-    /// Generates a new version of a key, of the kind of the one before. Older versions stay, and unwrap what they wrapped.
+    /// Generates a new version of a key, of the same kind as the last. Older versions stay and can unwrap their wraps.
     ///
     /// # Errors
     /// [`Error::NoSuchKey`]; [`Error::KeyDeleted`]; those of writing the file.
@@ -82,7 +82,7 @@ impl FileVault {
         self.add_version("rotate", name, kind, &Kek::generate(kind)?, KeyOrigin::Generated)
     }
 
-    /// Takes in a new version of a key, AES-256, 32 bytes that you bring.
+    /// Imports a new AES-256 version of a key from your own 32 bytes.
     ///
     /// # Errors
     /// [`Error::KekLength`]; [`Error::NoSuchKey`]; [`Error::KeyDeleted`]; those of writing the file.
@@ -91,11 +91,12 @@ impl FileVault {
         self.add_version("importVersion", name, KeyKind::Aes256, kek, KeyOrigin::Imported)
     }
 
-    /// Enables or disables a version of a key, changes the time in which it is valid, or whether it takes only what the vault
-    /// itself has wrapped.
+    /// Enables or disables a version of a key, changes its period of validity, or changes whether it only unwraps keys
+    /// that the vault itself wrapped.
     ///
     /// # Errors
-    /// [`Error::InvalidOption`] when it would expire before it is valid, or for an AES key that is not to be authenticated;
+    /// [`Error::InvalidOption`] if it would expire before it is valid, or for an AES key that shall not be
+    /// authenticated;
     /// [`Error::NoSuchKey`]; [`Error::KeyDeleted`]; those of writing the file.
     pub fn set_version(&self, id: &KeyId, change: VersionChange) -> Result<()> {
         self.change(Use::of_version("setVersion", id), |body, _| {
@@ -147,10 +148,10 @@ impl FileVault {
         Ok(self.body().deleted_infos())
     }
 
-    /// Takes back the deletion of a key. Its versions are as they were.
+    /// Undoes the deletion of a key. Its versions are unchanged.
     ///
     /// # Errors
-    /// [`Error::NoSuchKey`] unless there is such a deleted key; those of writing the file.
+    /// [`Error::NoSuchKey`] if no deleted key has the name; the errors of writing the file.
     pub fn recover_key(&self, name: &str) -> Result<()> {
         self.change(Use::of_key("recover", name), |body, _| {
             body.deleted_mut(name)?.deleted = None;
@@ -158,12 +159,12 @@ impl FileVault {
         })
     }
 
-    /// Destroys a deleted key, for good. **Whatever only this key can unwrap is lost**, which erases data as surely as
-    /// shredding the disk. A new key may take the name; the numbers of its versions go on where these ended.
+    /// Destroys a deleted key for good. **All data under this key alone is lost**, as surely as by shredding the disk.
+    /// A new key may take the name; its version numbers continue after the old ones.
     ///
     /// # Errors
-    /// [`Error::PurgeProtected`] before its retention is over in a vault with purge protection; [`Error::NoSuchKey`] unless
-    /// there is such a deleted key; those of writing the file.
+    /// [`Error::PurgeProtected`] before its retention is over in a vault with purge protection; [`Error::NoSuchKey`] if
+    /// no deleted key has the name; the errors of writing the file.
     pub fn hazmat_purge_key(&self, name: &str) -> Result<()> {
         let now = self.now();
         self.change(Use::of_key("purge", name), |body, _| {
@@ -178,8 +179,8 @@ impl FileVault {
         })
     }
 
-    /// Destroys one version of a key, for good. **Whatever only this version can unwrap is lost**, which erases data as
-    /// surely as shredding the disk; so re-wrap first all that you want to keep.
+    /// Destroys one version of a key for good. **All data under this version alone is lost**, as surely as by shredding
+    /// the disk. First re-wrap everything that you want to keep.
     ///
     /// # Errors
     /// [`Error::PurgeProtected`] in a vault with purge protection; [`Error::NoSuchKey`]; [`Error::KeyDeleted`]; those of
@@ -195,7 +196,7 @@ impl FileVault {
         })
     }
 
-    /// What the vault was told when it was made.
+    /// The options that the vault was made with.
     ///
     /// # Errors
     /// [`Error::DamagedVault`]; [`Error::Io`].
@@ -212,7 +213,7 @@ impl FileVault {
         })
     }
 
-    /// Turns purge protection on; nothing turns it off.
+    /// Turns purge protection on. It can't be turned off.
     ///
     /// # Errors
     /// Those of writing the file.
@@ -305,7 +306,7 @@ impl FileVault {
 }
 
 impl FileVault {
-    /// Has a version of an RSA key demand MACs, or not.
+    /// Makes a version of an RSA key demand MACs, or stop demanding them.
     fn authenticate(&self, record: &mut VersionRecord, on: bool) -> Result<()> {
         if on && record.mac_key.is_none() {
             let mac_key = Secret::random(MAC_KEY_LEN)?;
@@ -318,7 +319,7 @@ impl FileVault {
 
 /// Access.
 impl FileVault {
-    /// Lets an identity do these operations with the keys of the vault, besides what it may do already.
+    /// Allows an identity these operations with the keys of the vault, in addition to earlier grants.
     ///
     /// # Errors
     /// [`Error::InvalidName`] unless the identity is 1 to 256 visible ASCII characters; those of writing the file.
@@ -332,7 +333,7 @@ impl FileVault {
         })
     }
 
-    /// Takes all access from an identity. One that has none is no error.
+    /// Takes all access from an identity. It succeeds even if the identity has none.
     ///
     /// # Errors
     /// Those of writing the file.
@@ -340,7 +341,7 @@ impl FileVault {
         self.revoke_operations(identity, &KeyOperation::ALL)
     }
 
-    /// Takes some operations from an identity. One that it doesn't have is no error.
+    /// Takes some operations from an identity. It succeeds even if the identity doesn't have them.
     ///
     /// # Errors
     /// Those of writing the file.
@@ -351,7 +352,7 @@ impl FileVault {
         })
     }
 
-    /// Who may do what, besides the owner.
+    /// The grants of all identities. The owner needs none.
     ///
     /// # Errors
     /// [`Error::DamagedVault`]; [`Error::Io`].

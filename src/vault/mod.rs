@@ -1,4 +1,4 @@
-//! [`FileVault`]: the vault that comes with the crate, a file of KEKs.
+//! [`FileVault`]: this crate's own vault, a file of KEKs.
 
 mod access;
 mod audit;
@@ -34,22 +34,22 @@ pub use info::{DeletedKey, KeyInfo, VersionInfo};
 pub use options::{VaultOptions, VaultProperties, VersionChange};
 pub use root::{KdfCost, Unlock};
 
-/// The most keys of a vault, and the most versions of a key: the file stays readable in bounded time and memory.
+/// The most keys of a vault, and the most versions of a key. The limit bounds the time and memory for reading the file.
 const MAX_KEYS: usize = 10_000;
 
 /// The longest DEK, in bytes.
 const LONGEST_DEK: usize = 64;
 
-/// A vault in a file: named keys with versions, each wrapped under a root key that a passphrase (Argon2id) or a key file
-/// gives. Keys are AES-256, and with the feature `rsa` RSA too.
+/// A vault in a file. It holds named keys with versions, each wrapped under a root key. The root key comes from a
+/// passphrase (Argon2id) or a key file. Keys are AES-256, and with the feature `rsa` also RSA.
 ///
-/// A version wraps and unwraps while it is enabled and valid; a deleted key can be recovered until it is purged. Whoever
-/// opens the vault is its owner. Others use it by way of [`as_identity`](Self::as_identity), as far as access was
-/// [granted](Self::grant). Every use goes to an [audit log](Self::audit) before it is answered.
+/// A version wraps and unwraps while it is enabled and valid; a deleted key can be recovered until it is purged. Anyone
+/// who can open the vault is its owner. Others use it through [`as_identity`](Self::as_identity), within their
+/// [grants](Self::grant). Every use is written to an [audit log](Self::audit) before it is answered.
 ///
-/// The file is authenticated as a whole, replaced atomically, and kept twice (`NAME` and `NAME.bak`); processes take
-/// turns by a lock on `NAME.lock`; the log is `NAME.audit`. Names and dates in them are readable by anyone, keys are not.
-/// Their form is specified in `docs/formats.md`. A clone is another handle of the same vault.
+/// The whole file is authenticated, replaced atomically, and kept twice (`NAME` and `NAME.bak`). Processes exclude each
+/// other by a lock on `NAME.lock`. The log is `NAME.audit`. Anyone can read names and dates in these files, but not
+/// keys. `docs/formats.md` specifies the formats. A clone is another handle of the same vault.
 ///
 /// ```
 /// # let folder = tempfile::tempdir().unwrap();
@@ -80,7 +80,7 @@ pub struct FileVault {
     sync_uses: bool,
 }
 
-/// What all handles of a vault share.
+/// The state shared by all handles of a vault.
 struct Store {
     file: VaultFile,
     id: String,
@@ -91,8 +91,8 @@ struct Store {
 }
 
 impl FileVault {
-    /// Makes a new vault without keys. There must be no file at `path`, nor a copy (`.bak`) or log (`.audit`) of a vault
-    /// beside it.
+    /// Makes a new vault without keys. `path` must not exist, and no vault's copy (`.bak`) or log (`.audit`) may lie
+    /// next to it.
     ///
     /// # Errors
     /// [`Error::AlreadyExists`]; [`Error::NotFound`] for its folder or the root key file; [`Error::Io`]; [`Error::Busy`];
@@ -101,7 +101,7 @@ impl FileVault {
         Self::create_with(path, unlock, &VaultOptions::new())
     }
 
-    /// Makes a new vault, with a cost of Argon2id of your choice.
+    /// Makes a new vault with your own cost of Argon2id.
     ///
     /// # Errors
     /// As [`create`](Self::create), and [`Error::InvalidOption`] for a cost out of bounds.
@@ -120,8 +120,8 @@ impl FileVault {
         Self::make(file, unlock, options)
     }
 
-    /// Opens the vault at `path`, or makes one with the options where there is none. Of many processes that do this at once,
-    /// one makes it and all get the same. The options of a vault that exists stay what they are.
+    /// Opens the vault at `path`, or makes one with the options if there is none. If many processes do this at once,
+    /// one makes it and all open the same. The options of an existing vault don't change.
     ///
     /// # Errors
     /// As [`open`](Self::open) and [`create_with`](Self::create_with).
@@ -130,7 +130,7 @@ impl FileVault {
         let path = path.as_ref();
         let file = VaultFile::at(path);
         if !file.exists() {
-            // The holder of the lock may be making it; it is whole once the lock is free.
+            // Another process may hold the lock while it makes the vault. Once the lock is free, the vault is whole.
             let _lock = file.lock()?;
             if !file.exists() && !file.has_copy() {
                 return Self::make(file, unlock, options);
@@ -153,8 +153,8 @@ impl FileVault {
     /// Opens a vault.
     ///
     /// # Errors
-    /// [`Error::WrongVaultPassphrase`]; [`Error::DamagedVault`], which says what is damaged and whether the copy beside it is
-    /// intact; [`Error::NotFound`], also for the root key file; [`Error::Io`].
+    /// [`Error::WrongVaultPassphrase`]; [`Error::DamagedVault`], with a text that says what is damaged and whether the
+    /// copy is intact; [`Error::NotFound`], also for the root key file; [`Error::Io`].
     pub fn open(path: impl AsRef<Path>, unlock: Unlock<'_>) -> Result<Self> {
         let file = VaultFile::at(path.as_ref());
         let sealed = file.read()?;
@@ -170,14 +170,14 @@ impl FileVault {
         FileVault { store: Arc::new(store), clock: Arc::new(SystemClock), sync_uses: false }
     }
 
-    /// The same vault by another clock, which says what has expired and what time goes to the audit log.
+    /// The same vault with another clock. The clock decides what has expired, and gives the times in the audit log.
     pub fn with_clock(mut self, clock: Arc<dyn Clock>) -> Self {
         self.clock = clock;
         self
     }
 
-    /// The same vault, whose log reaches the disk at every use and not only at every change: a use is then still in it when
-    /// the machine loses power just after the answer. That takes as long as the disk does.
+    /// The same vault, but each use waits until its log entry is on the disk, not only each change. The entry then
+    /// survives a power loss just after the answer. This takes as long as the disk takes.
     pub fn with_synced_uses(mut self, sync: bool) -> Self {
         self.sync_uses = sync;
         self
@@ -198,10 +198,10 @@ impl FileVault {
         self.store.file.path()
     }
 
-    /// Every use of a key and every change of the vault, from the first on, each verified: a line that was changed, removed
-    /// or put elsewhere is an error. What was cut off at the end is missed as far as the last change of the vault, as far as
-    /// this handle has written, or as far as a head that is [included](AuditLog::including). A log that is put back together
-    /// with an older vault file is only missed by such a head; and whoever has the root key can write any log.
+    /// The log of every use of a key and every change of the vault, from the first on. Each entry is verified: a
+    /// changed, removed or moved line is an error. So is a missing end, up to the last change of the vault, the last
+    /// entry of this handle, or a head that is [included](AuditLog::including). Only such a head reveals that an older
+    /// log was put back together with an older vault file. An owner of the root key can write any log.
     ///
     /// # Errors
     /// [`Error::DamagedVault`]; [`Error::Io`].
@@ -210,7 +210,7 @@ impl FileVault {
         self.store.audit.read(|| self.audit_record())
     }
 
-    /// How far the audit log goes now, to be kept elsewhere. It holds no secret.
+    /// The current head of the audit log, to be kept elsewhere. It holds no secret.
     ///
     /// # Errors
     /// [`Error::DamagedVault`]; [`Error::Io`].
@@ -219,9 +219,9 @@ impl FileVault {
         self.store.audit.head(|| self.audit_record())
     }
 
-    /// How much any one of its keys can have encrypted by wrapping, at most: as if each use that the log has numbered had been
-    /// a wrap of a DEK of 64 bytes under that key. Wraps beyond [`KeyUsage::MAX`] are refused with
-    /// [`Error::KeyExhausted`]; a new vault counts anew.
+    /// The most that any one of its keys can have encrypted by wrapping. It counts each numbered use in the log as a
+    /// wrap of a 64-byte DEK under that key. Wraps beyond [`KeyUsage::MAX`] fail with [`Error::KeyExhausted`]; a new
+    /// vault starts at zero.
     ///
     /// # Errors
     /// As [`audit_head`](Self::audit_head).
@@ -229,11 +229,12 @@ impl FileVault {
         Ok(KeyUsage::of_wraps(self.audit_head()?.seq(), LONGEST_DEK))
     }
 
-    /// Puts the audit log aside, whole or damaged, into a file that must not exist yet, and begins a new one that goes on
-    /// from it. The last entry of the old log says so.
+    /// Moves the audit log, intact or damaged, into a file that must not exist yet, and begins a new log that continues
+    /// from it. The last entry of the old log records this.
     ///
     /// # Errors
-    /// [`Error::AlreadyExists`]; [`Error::Io`]; those of writing the vault's file. The log is as it was then, and the new file isn't there.
+    /// [`Error::AlreadyExists`]; [`Error::Io`]; the errors of writing the vault's file. On failure the log is unchanged
+    /// and the new file doesn't exist.
     pub fn archive_audit(&self, to: impl AsRef<Path>) -> Result<()> {
         let (store, to) = (&self.store, to.as_ref());
         let _lock = store.file.lock()?;
@@ -252,7 +253,7 @@ impl FileVault {
             log.clear();
             Ok(())
         })();
-        // Half a copy would stand in the way of the next attempt.
+        // A partial copy would block the next attempt.
         archived.inspect_err(|_| drop(std::fs::remove_file(to)))
     }
 
@@ -269,8 +270,8 @@ impl FileVault {
         self.store.body.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Reads the file anew, changes it and replaces it, all under the lock: what another process did meanwhile stays. The
-    /// log says so first; where the change then fails, the log says that too.
+    /// Reads the file again, changes it and replaces it, all under the lock, so that changes of other processes stay.
+    /// The change is logged first; if it then fails, the failure is logged too.
     fn change<T>(&self, mut used: Use, change: impl FnOnce(&mut Body, &mut Use) -> Result<T>) -> Result<T> {
         let _lock = self.store.file.lock()?;
         let mut body = self.read_verified()?;
@@ -294,7 +295,7 @@ impl FileVault {
     fn reload(&self) -> Result<()> {
         let body = self.read_verified()?;
         let mut held = self.store.body.write().unwrap_or_else(PoisonError::into_inner);
-        // Another thread may have written a newer one since this one was read.
+        // Another thread may have stored a newer body since this one was read.
         if body.generation >= held.generation {
             *held = body;
         }
@@ -302,15 +303,15 @@ impl FileVault {
     }
 
     fn read_verified(&self) -> Result<Body> {
-        // Before any lock: in a child of the process that opened it, one may be held for ever.
+        // Check before any lock: in a child of the process that opened the vault, a lock may be held for ever.
         self.store.root.check()?;
-        // Taken before the file is read: what this handle holds was in the file by then.
+        // Read the generation first: the file had at least this one when it was read.
         let seen = self.body().generation;
         let body = self.store.file.read()?.verify(&self.store.root)?;
         if (&body.id, &body.uuid) != (&self.store.id, &self.store.uuid) {
             return Err(Error::DamagedVault(format!("another vault has taken the place of {}", self.store.id)));
         }
-        // A vault that goes on from an older file gives out its versions' numbers again, to other keys.
+        // An older file would give the same version numbers again, to other keys.
         if body.generation < seen {
             return Err(Error::DamagedVault(format!(
                 "it is older (generation {}) than what this handle has read ({seen}); put the newer file back, or open it \
@@ -322,9 +323,9 @@ impl FileVault {
     }
 }
 
-/// Uses. What comes of one is in the log before it is answered.
+/// Uses. Each outcome is logged before it is answered.
 impl FileVault {
-    /// Wraps under a version, or under the one that is meant when none is told.
+    /// Wraps under the version `told`, or under the default version if `None`.
     fn wrap_as(&self, identity: Option<&str>, key: &str, told: Option<&KeyId>, dek: &Secret) -> Result<WrappedDek> {
         self.reload()?;
         let (wrapped, head) = self.logged_at(identity, KeyOperation::WrapKey, key, |body, used| {
@@ -338,7 +339,7 @@ impl FileVault {
             let (algorithm, bytes) = self.kek(version)?.wrap(&id, dek)?;
             Ok(WrappedDek { kek: id, algorithm, bytes })
         })?;
-        // What is over the limit is counted, and not given out.
+        // A wrap over the limit is counted but not returned.
         KeyUsage::of_wraps(head.seq(), dek.len()).check(1)?;
         Ok(wrapped)
     }
@@ -348,8 +349,8 @@ impl FileVault {
         if id.vault() != self.store.id {
             return Ok(None);
         }
-        // Another process may have made the version since this one read the file, or disabled or destroyed it. Only the
-        // file can tell, so where it can't be read nothing is answered from memory.
+        // Another process may have made, disabled or destroyed the version since this one read the file. Only the file
+        // can tell, so an unreadable file fails the call.
         self.reload()?;
         let dek = self.logged(identity, KeyOperation::UnwrapKey, id.key(), |body, used| {
             used.version = Some(id.version().into());
@@ -380,7 +381,7 @@ impl FileVault {
         self.logged_at(identity, operation, key, act).map(|(done, _)| done)
     }
 
-    /// As [`logged`](Self::logged); tells also how far the log goes then.
+    /// As [`logged`](Self::logged); also returns the log's head after the entry.
     fn logged_at<T>(
         &self,
         identity: Option<&str>,

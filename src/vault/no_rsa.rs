@@ -1,4 +1,4 @@
-//! In place of `rsa` in a build without it: there are no RSA keys.
+//! Replaces `rsa` in a build without it: there are no RSA keys.
 
 use crate::key::{KeyKind, WrapAlgorithm};
 use crate::{Error, Result, Secret};

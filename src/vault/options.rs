@@ -1,4 +1,4 @@
-//! What a vault is told when it is made, and what a version of a key is told later.
+//! The options of a new vault, and the changes of a key's version.
 
 use super::body::{Body, DEFAULT_RETENTION_DAYS};
 use super::root::KdfCost;
@@ -7,7 +7,7 @@ use crate::{Error, Result};
 
 const MAX_LABEL: usize = 127;
 
-/// How [`FileVault::create_with`](crate::FileVault::create_with) makes a vault.
+/// Options for making a vault with [`FileVault::create_with`](crate::FileVault::create_with).
 ///
 /// ```
 /// use atrest::vault::VaultOptions;
@@ -35,46 +35,46 @@ impl VaultOptions {
         Self::default()
     }
 
-    /// The vault's own name, the first part of its keys' URLs: `https://contoso.vault.example`, say. 1 to 512 visible ASCII
-    /// characters. No two vaults may share one.
+    /// The vault's name, the first part of its keys' URLs, such as `https://contoso.vault.example`: 1 to 512 visible
+    /// ASCII characters. No two vaults may share one.
     pub fn id(mut self, id: &str) -> Self {
         self.id = Some(id.into());
         self
     }
 
-    /// Where the vault is: 1 to 127 visible ASCII characters.
+    /// The vault's region: 1 to 127 visible ASCII characters.
     pub fn region(mut self, region: &str) -> Self {
         self.region = Some(region.into());
         self
     }
 
-    /// Whose the vault is: 1 to 127 visible ASCII characters.
+    /// The vault's tenant: 1 to 127 visible ASCII characters.
     pub fn tenant(mut self, tenant: &str) -> Self {
         self.tenant = Some(tenant.into());
         self
     }
 
-    /// For how many days a deleted key can be recovered at least: 7 to 90.
+    /// For at least how many days a deleted key can be recovered: 7 to 90.
     pub fn retention_days(mut self, days: u32) -> Self {
         self.retention_days = Some(days);
         self
     }
 
-    /// Whether nobody, the owner included, can purge a deleted key before its retention is over, or destroy a version of a
-    /// key. It can't be turned off again.
+    /// If on, nobody, not even the owner, can purge a deleted key before its retention is over, or destroy a version of
+    /// a key. It can't be turned off again.
     pub fn purge_protection(mut self, on: bool) -> Self {
         self.purge_protection = on;
         self
     }
 
-    /// Whether an expired version refuses to unwrap. By default it unwraps, as cloud vaults do: it is for whoever uses the
-    /// vault to enforce expiry.
+    /// Whether an expired version refuses to unwrap. By default it unwraps, as in cloud vaults; enforcing expiry is up
+    /// to the vault's users.
     pub fn refuse_expired(mut self, refuse: bool) -> Self {
         self.refuse_expired = refuse;
         self
     }
 
-    /// What a passphrase costs to try.
+    /// The cost of trying a passphrase.
     pub fn kdf_cost(mut self, cost: KdfCost) -> Self {
         self.cost = cost;
         self
@@ -111,25 +111,25 @@ impl VaultOptions {
     }
 }
 
-/// What [`FileVault::properties`](crate::FileVault::properties) says of a vault.
+/// The options of a vault, from [`FileVault::properties`](crate::FileVault::properties).
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct VaultProperties {
     /// The vault's own name.
     pub id: String,
-    /// Where it is, if it was told.
+    /// Its region, if one was given.
     pub region: Option<String>,
-    /// Whose it is, if it was told.
+    /// Its tenant, if one was given.
     pub tenant: Option<String>,
-    /// For how many days a deleted key can be recovered at least.
+    /// For at least how many days a deleted key can be recovered.
     pub retention_days: u32,
-    /// Whether a deleted key can't be purged before that.
+    /// Whether a deleted key can't be purged during its retention.
     pub purge_protection: bool,
     /// Whether an expired version refuses to unwrap.
     pub refuse_expired: bool,
 }
 
-/// What [`FileVault::set_version`](crate::FileVault::set_version) changes; what isn't named stays. Times are in seconds
+/// Changes for [`FileVault::set_version`](crate::FileVault::set_version). Anything not set stays. Times are in seconds
 /// since 1970-01-01 UTC.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct VersionChange {
@@ -163,16 +163,17 @@ impl VersionChange {
         self
     }
 
-    /// Whether an RSA key takes only what the vault itself has wrapped. Without this, whoever has its public half can wrap a
-    /// key of their own, which the vault then unwraps as if it were yours. With it, the vault puts a MAC behind what it
-    /// wraps, under a secret key of this version, and unwraps nothing without
-    /// ([`RsaOaep256Hs256`](crate::key::WrapAlgorithm::RsaOaep256Hs256)). The vault decides that, whatever the name of the
-    /// algorithm beside a wrapped key says.
+    /// Whether an RSA key only unwraps keys that the vault itself wrapped. Without this, anyone with its public half
+    /// can wrap a key of their own, and the vault then unwraps it as if it were yours. With it, the vault appends a MAC
+    /// to its wraps, under a secret key of this version, and refuses wraps without one
+    /// ([`RsaOaep256Hs256`](crate::key::WrapAlgorithm::RsaOaep256Hs256)). The vault's setting decides, not the
+    /// algorithm name stored with a wrapped key.
     ///
-    /// Versions that [`rotate_key`](crate::FileVault::rotate_key) makes, or that are brought in, are as the RSA version
-    /// before them. What was wrapped before it was turned on is refused while it is on: rotate the key, turn it on for the
-    /// new version, have all that is under the old one wrapped anew, then disable the old one. Turned off again, what has a
-    /// MAC unwraps too. An AES key needs no such thing, for who wraps under it has it.
+    /// New versions, by [`rotate_key`](crate::FileVault::rotate_key) or import, inherit the setting of the RSA version
+    /// before them. While it is on, the version refuses wraps from before it was turned on. So rotate the key, turn it
+    /// on for the new version, re-wrap everything under the old one, then disable the old one. After it is turned off,
+    /// the version still unwraps wraps with a MAC. AES keys don't need this: wrapping under an AES key takes the key
+    /// itself.
     pub fn authenticated(mut self, on: bool) -> Self {
         self.authenticated = Some(on);
         self

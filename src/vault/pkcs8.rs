@@ -1,4 +1,4 @@
-//! Private keys as people bring them: PKCS#8, in PEM (RFC 7468) or DER.
+//! Reads imported private keys: PKCS#8, in PEM (RFC 7468) or DER.
 
 use base64ct::{Base64, Encoding};
 use zeroize::Zeroizing;
@@ -8,7 +8,7 @@ use crate::{Error, Result, Secret};
 const BEGIN: &str = "-----BEGIN ";
 const LABEL: &str = "PRIVATE KEY-----";
 const END: &str = "-----END PRIVATE KEY-----";
-/// Several times what an RSA key of 4096 bits has.
+/// Several times the size of an RSA key of 4096 bits.
 const MAX_LEN: usize = 64 << 10;
 
 /// The DER of a private key.
@@ -33,7 +33,7 @@ pub(super) fn der(bytes: &[u8]) -> Result<Secret> {
     Ok(Secret::copy_from(&der.expose()[..len]))
 }
 
-/// What follows the beginning of a PEM text, if it is one; there may be other lines before it.
+/// The rest of a PEM text after its first line; `None` if it is not PEM. Other lines may come before it.
 fn pem(bytes: &[u8]) -> Option<&str> {
     let text = str::from_utf8(bytes).ok()?;
     text.split_once(BEGIN).map(|(_, text)| text)

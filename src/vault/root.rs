@@ -1,4 +1,4 @@
-//! The root key of a vault file, and what is derived from it.
+//! The root key of a vault file, and the keys derived from it.
 
 use std::path::Path;
 
@@ -22,7 +22,7 @@ const MAC_INFO: &[u8] = b"atrest vault mac v1";
 const AUDIT_INFO: &[u8] = b"atrest vault audit v1";
 const KEK_INFO: &[u8] = b"atrest vault kek v1";
 
-/// What opens a [`FileVault`](crate::FileVault).
+/// The credential for a [`FileVault`](crate::FileVault).
 #[derive(Clone, Copy)]
 #[non_exhaustive]
 pub enum Unlock<'a> {
@@ -63,7 +63,7 @@ impl KdfCost {
     }
 }
 
-/// How the root key comes about, as the file says it.
+/// The file's record of how to derive the root key.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct RootRecord {
     #[serde(flatten)]
@@ -79,7 +79,7 @@ enum Kdf {
     KeyFile,
 }
 
-/// The keys derived from the root key, which itself is not kept.
+/// The keys derived from the root key. The root key itself is not kept.
 pub(super) struct RootKeys {
     mac: Secret,
     kek: Secret,
@@ -100,7 +100,7 @@ impl RootKeys {
         Ok((RootRecord { kdf, salt: Base64::encode_string(&salt), verifier }, root.keys()))
     }
 
-    /// The keys of a vault that exists.
+    /// The keys of an existing vault.
     pub(super) fn unlock(record: &RootRecord, unlock: Unlock<'_>) -> Result<Self> {
         self_test::hkdf()?;
         let damaged = |what: &str| Error::DamagedVault(format!("its {what} is not sound"));
@@ -124,7 +124,7 @@ impl RootKeys {
         Hmac::new_from_slice(self.mac.expose()).expect("HMAC takes a key of any length")
     }
 
-    /// Refuses in a child of the process that opened the vault.
+    /// Fails in a child of the process that opened the vault.
     pub(super) fn check(&self) -> Result<()> {
         self.kek.check()
     }
@@ -151,7 +151,7 @@ impl RootKeys {
     }
 }
 
-/// The root key itself: 32 bytes, from which HKDF-Expand makes the others (RFC 5869).
+/// The root key: 32 bytes. HKDF-Expand derives the other keys from it (RFC 5869).
 struct RootKey(Secret);
 
 impl RootKey {
@@ -190,7 +190,7 @@ fn root_key(kdf: &Kdf, salt: &[u8], unlock: Unlock<'_>) -> Result<RootKey> {
             root.expose_mut().copy_from_slice(&prk);
             prk.as_mut_slice().zeroize();
         }
-        // The right kind of credential is part of the right credential.
+        // The wrong kind of credential is a wrong credential.
         (Kdf::Argon2id(_), _) | (Kdf::KeyFile, _) => return Err(Error::WrongVaultPassphrase),
     }
     Ok(RootKey(root))

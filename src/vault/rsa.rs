@@ -1,7 +1,7 @@
 //! RSA KEKs, by AWS-LC.
 //!
-//! What stays in memory: this crate's copies of a private key are wiped, and so is what AWS-LC frees. What AWS-LC leaves in
-//! registers and on the stack is not, and its heap is not locked, so that it can reach swap.
+//! Traces in memory: this crate wipes its copies of a private key, and AWS-LC wipes memory that it frees. AWS-LC
+//! doesn't wipe registers and the stack, and its heap is not locked, so keys on it can reach swap.
 
 use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der};
 use aws_lc_rs::rsa::{
@@ -15,7 +15,7 @@ use crate::{Error, Result, Secret};
 pub(super) struct RsaKey(PrivateDecryptingKey);
 
 impl RsaKey {
-    /// A key from what the vault keeps of it.
+    /// A key from the bytes that the vault stores.
     pub(super) fn new(kind: KeyKind, pkcs8: &Secret) -> Result<Self> {
         let key = PrivateDecryptingKey::from_pkcs8(pkcs8.expose()).map_err(|_| Error::UnwrapFailed)?;
         if kind_of(&key)? != kind {
@@ -37,7 +37,7 @@ impl RsaKey {
         to_pkcs8(&key)
     }
 
-    /// The kind of a private key that somebody brings, and the PKCS#8 that the vault keeps of it.
+    /// The kind of an imported private key, and the PKCS#8 that the vault stores.
     pub(super) fn import(pkcs8: &Secret) -> Result<(KeyKind, Secret)> {
         let key = PrivateDecryptingKey::from_pkcs8(pkcs8.expose()).map_err(|e| {
             Error::UnsupportedAlgorithm(format!("a key that is not RSA of 2048, 3072 or 4096 bits in PKCS#8 ({e})"))
@@ -47,8 +47,8 @@ impl RsaKey {
         Ok((kind, to_pkcs8(&key)?))
     }
 
-    /// The pairwise consistency test of FIPS 140-3 (IG 10.3.A): what the public half wraps, the private one unwraps, and it
-    /// isn't wrapped in the clear. A key that fails is refused by itself; others are not.
+    /// The pairwise consistency test of FIPS 140-3 (IG 10.3.A): the private half unwraps a wrap of the public half, and
+    /// the wrap is not cleartext. A failing key is refused alone; other keys still work.
     fn check_pair(&self) -> Result<()> {
         const PROBE: [u8; 32] = *b"pairwise consistency of RSA keys";
         let probe = Secret::copy_from(&PROBE);
@@ -78,7 +78,7 @@ impl RsaKey {
             WrapAlgorithm::RsaOaep => &OAEP_SHA1_MGF1SHA1,
             other => return Err(Error::UnsupportedAlgorithm(other.name().into())),
         };
-        // One error for all that can be wrong: which it was, an attacker could decrypt by (Manger, CRYPTO 2001).
+        // One error for all causes: an attacker who can tell them apart can decrypt (Manger, CRYPTO 2001).
         let failed = |_| Error::UnwrapFailed;
         let key = OaepPrivateDecryptingKey::new(self.0.clone()).map_err(failed)?;
         let mut dek = Secret::zeroed(key.min_output_size());

@@ -1,4 +1,4 @@
-//! What the records of a body allow: which names, which keys and versions, and to whom.
+//! The rules for the records of a body: names, usable keys and versions, and access.
 
 use super::body::{Body, GrantRecord, KeyOperation, KeyRecord, VersionRecord};
 use crate::key::{KeyDescription, KeyId};
@@ -8,7 +8,7 @@ const MAX_IDENTITY: usize = 256;
 const MAX_GRANTS: usize = 10_000;
 
 impl Body {
-    /// Checks the names of the vault and its keys, from which the ids of keys are made.
+    /// Checks the names of the vault and its keys. Key ids are made from them.
     pub(super) fn check_names(&self) -> Result<()> {
         let damaged = |e: Error| Error::DamagedVault(format!("one of its names is not allowed: {e}"));
         KeyId::check_vault(&self.id).map_err(damaged)?;
@@ -43,7 +43,7 @@ impl Body {
         key.ok_or_else(|| Error::NoSuchKey { key: format!("{name} among the deleted keys") })
     }
 
-    /// The version that wraps: the latest one that is enabled and valid now.
+    /// The version to wrap under: the latest one that is enabled and valid now.
     pub(super) fn to_wrap(&self, name: &str, now: u64) -> Result<&VersionRecord> {
         let versions = &self.live(name)?.versions;
         let last = versions.last().ok_or_else(|| Error::NoSuchKey { key: name.into() })?;
@@ -54,21 +54,21 @@ impl Body {
         }
     }
 
-    /// A version that is told and may wrap.
+    /// The given version, if it may wrap.
     pub(super) fn to_wrap_under(&self, id: &KeyId, now: u64) -> Result<&VersionRecord> {
         let version = self.version(id)?;
         self.check_usable(id.key(), version, now, true)?;
         Ok(version)
     }
 
-    /// A version that may unwrap.
+    /// The given version, if it may unwrap.
     pub(super) fn to_unwrap(&self, id: &KeyId, now: u64) -> Result<&VersionRecord> {
         let version = self.version(id)?;
         self.check_usable(id.key(), version, now, self.refuse_expired)?;
         Ok(version)
     }
 
-    /// A version, whether it may be used or not.
+    /// A version, usable or not.
     pub(super) fn version(&self, id: &KeyId) -> Result<&VersionRecord> {
         let missing = || Error::NoSuchKey { key: id.to_string() };
         let key = self.live(id.key()).map_err(|e| match e {
@@ -79,7 +79,7 @@ impl Body {
         found.filter(|_| id.vault() == self.id).ok_or_else(missing)
     }
 
-    /// What is said of a version; without one, of that which wraps, or else of the latest enabled one.
+    /// Describes a version. Without one, describes the version to wrap under, or else the latest enabled one.
     pub(super) fn describe(&self, name: &str, version: Option<&str>, now: u64) -> Result<KeyDescription> {
         let record = match version {
             Some(version) => self.version(&KeyId::new(&self.id, name, version)?)?,
@@ -124,7 +124,7 @@ fn check_live<'a>(key: Option<&'a KeyRecord>, name: &str) -> Result<&'a KeyRecor
 }
 
 impl Body {
-    /// Whether `identity` may do `operation` with the keys; the owner, `None`, may do all.
+    /// Checks that `identity` may do `operation`. `None` is the owner, who may do everything.
     pub(super) fn check_access(&self, identity: Option<&str>, operation: KeyOperation, key: &str) -> Result<()> {
         let Some(identity) = identity else { return Ok(()) };
         let granted = self.grants.iter().any(|g| g.identity == identity && g.operations.contains(&operation));

@@ -1,4 +1,4 @@
-//! The body of version 1: AES keys whose versions are all usable, and no options. It is read, and no longer written.
+//! The body of version 1, which has only usable AES keys and no options. It is read but no longer written.
 
 use serde::Deserialize;
 

@@ -1,4 +1,4 @@
-//! The lines of an audit log: each has a MAC over itself and the MAC of the line before.
+//! The chain of lines in an audit log. The MAC of each line covers the line and the MAC of the line before.
 
 use base64ct::{Base64, Encoding};
 use hmac::{Hmac, KeyInit, Mac};
@@ -10,78 +10,78 @@ use crate::Secret;
 const BEFORE_MAC: &[u8] = b",\"mac\":\"";
 const AFTER_MAC: &[u8] = b"\"}";
 const MAC_TEXT: usize = 44;
-/// What the next writer ends a torn line with. No single byte that changes makes this of a whole line's end.
+/// Ends a torn line; the next writer appends it. No change of a single byte turns the end of a whole line into this.
 const TORN: &[u8] = b" torn\n";
-/// The most bytes that torn lines can be: room for more of them than processes are killed in a row.
+/// The most bytes of torn lines. There is room for more torn lines than processes are ever killed in a row.
 const MAX_TORN: usize = 16 << 10;
 
-/// A chain up to some line, and what stands behind it. It goes on behind damage with the next line that is proven.
+/// The chain up to some line, and the unproven bytes after it. After damage it continues with the next proven line.
 #[derive(Clone)]
 pub(super) struct Chain {
-    /// The last entry that is proven.
+    /// The last proven entry.
     pub(super) head: AuditHead,
-    /// What stands behind `base`, with its line feeds: torn lines, or worse.
+    /// The bytes after `base`, with their line feeds: torn lines, or damage.
     pending: Vec<u8>,
-    /// The MAC that the next line goes on from: of the head, or what a line claims that isn't proven.
+    /// The MAC that the next line must continue from: the head's, or the MAC of an unproven line.
     base: Option<[u8; MAC]>,
     state: State,
-    /// Whether what was taken last has its line feed.
+    /// Whether the last line taken has its line feed.
     ended: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum State {
-    /// Nothing but torn lines can be behind the head.
+    /// Only torn lines can follow the head.
     Whole,
-    /// Something else is.
+    /// Something other than a torn line follows the head.
     Broken,
-    /// The head is known, and hasn't been seen yet.
+    /// The head is known but has not been read yet.
     Sought,
 }
 
-/// A line that is proven.
+/// A proven line.
 pub(super) struct Proven {
     pub(super) entry: AuditEntry,
-    /// Whether nothing is missing before it, and nothing in its way.
+    /// Whether it follows the entry before it, with nothing missing or foreign between them.
     pub(super) follows: bool,
 }
 
 impl Chain {
-    /// Whether nothing stands behind the last entry.
+    /// Whether nothing follows the last entry.
     pub(super) fn is_whole(&self) -> bool {
         self.pending.is_empty()
     }
 
-    /// The chain that goes on from `head` with the next line.
+    /// A chain that continues from `head` with the next line.
     pub(super) fn new(head: AuditHead) -> Self {
         Chain { head, pending: Vec::new(), base: Some(head.mac), state: State::Whole, ended: true }
     }
 
-    /// The chain by a log's last lines, of which an earlier one or none is `head`.
+    /// A chain over the last lines of a log. `head` may be one of these lines.
     pub(super) fn seek(head: AuditHead) -> Self {
         Chain { base: None, state: State::Sought, ..Chain::new(head) }
     }
 
-    /// The chain that a log should have, where it lacks entries up to `head`.
+    /// The chain of a log that lacks entries up to `head`.
     pub(super) fn lost(mut self, head: AuditHead) -> Self {
         (self.head, self.state) = (head, State::Broken);
         self
     }
 
-    /// Whether something that is no torn line stands behind the head.
+    /// Whether something other than torn lines follows the head.
     pub(super) fn is_broken(&self) -> bool {
         self.state != State::Whole
     }
 
-    /// How many bytes of torn lines are behind the head, if they can be no more than that.
+    /// The number of bytes of torn lines after the head; `None` if there may be other bytes.
     pub(super) fn torn(&self) -> Option<usize> {
         let mut pieces = self.pending.split_inclusive(|&byte| byte == b'\n');
         let torn = pieces.all(|piece| !piece.ends_with(b"\n") || piece.ends_with(TORN));
         (self.state == State::Whole && torn).then_some(self.pending.len())
     }
 
-    /// Takes a line with its line feed, or a part of one without. What comes back is proven: whoever has the root key wrote
-    /// it, after what is before it in the chain.
+    /// Takes a line with its line feed, or a part of a line without. It returns a proven line: one that an owner of the
+    /// root key wrote after the lines before it in the chain.
     pub(super) fn take(&mut self, key: &Secret, line: &[u8]) -> Option<Proven> {
         self.ended = line.ends_with(b"\n");
         let Some((covered, mac)) = line.strip_suffix(b"\n").and_then(split) else {
@@ -111,32 +111,32 @@ impl Chain {
         let parse = || serde_json::from_slice::<AuditEntry>(&[covered, b"}"].concat()).ok();
         let next = self.head.seq.checked_add(1)?;
 
-        // 1. It goes on from the line before, with the torn ones between them.
+        // 1. It continues from the line before, with torn lines between.
         if let Some(entry) = self.base.filter(|base| by(base, &self.pending)).and_then(|_| parse()) {
             let torn = self.pending.strip_suffix(b"\n").map(|torn| torn.len() as u64);
             if entry.torn == torn && entry.seq == next && self.state == State::Whole {
                 return Some(Proven { entry, follows: true });
             }
-            // What is proven, and has a number that was there already, was put there again.
+            // A proven line whose number came before was replayed.
             return (entry.seq >= next).then_some(Proven { entry, follows: false });
         }
-        // 2. It goes on from the head, and what is between them was put there later.
+        // 2. It continues from the head, and somebody inserted the bytes between later.
         if let Some(entry) = by(&self.head.mac, b"").then(parse).flatten() {
             return (entry.seq == next).then_some(Proven { entry, follows: false });
         }
-        // 3. A writer that found the log damaged says from which entry it goes on.
+        // 3. A writer that found damage names the entry that its line continues from.
         let entry = parse()?;
         let after = entry.after.filter(|after| after.seq.checked_add(1) == Some(entry.seq) && entry.seq >= next)?;
         let follows = self.state == State::Whole && self.pending.is_empty() && after == self.head;
         by(&after.mac, b"").then_some(Proven { entry, follows })
     }
 
-    /// Makes the next line, with its line feed and what must stand before it. `None`: no number is left for it.
+    /// Makes the next line, with its line feed and any bytes to write before it. `None`: the numbers are used up.
     pub(super) fn make(&mut self, key: &Secret, entry: AuditEntry) -> Option<Vec<u8>> {
         let seq = self.head.seq.checked_add(1)?;
         let mut written = Vec::new();
         let (torn, after) = match self.torn() {
-            // A line that a killed process has torn is ended, not taken away: nothing in the log is ever overwritten.
+            // A torn line is ended, not removed: nothing in the log is ever overwritten.
             Some(torn) => {
                 if torn > 0 && !self.ended {
                     written.extend_from_slice(TORN);
@@ -164,7 +164,7 @@ impl Chain {
 }
 
 impl State {
-    /// What it is after something that doesn't fit.
+    /// The state after a line that doesn't fit.
     fn max_broken(self) -> Self {
         if self == State::Whole { State::Broken } else { self }
     }
@@ -175,7 +175,7 @@ fn keyed(key: &Secret, base: &[u8; MAC], between: &[u8], covered: &[u8]) -> Hmac
     mac.chain_update(base).chain_update(between).chain_update(covered)
 }
 
-/// What the line of a head ends with.
+/// The end of the line of a head.
 pub(super) fn end_of_line(head: &AuditHead) -> Vec<u8> {
     [Base64::encode_string(&head.mac).as_bytes(), AFTER_MAC, b"\n"].concat()
 }

@@ -1,4 +1,4 @@
-//! What an audit log and its vault keep of uses, as records.
+//! The records of uses, as the audit log and its vault store them.
 
 use core::fmt;
 
@@ -18,12 +18,12 @@ pub(super) const MAC: usize = 32;
 pub struct AuditEntry {
     /// The number of the entry, from 1.
     pub seq: u64,
-    /// When, in seconds since 1970-01-01 UTC.
+    /// The time, in seconds since 1970-01-01 UTC.
     pub time: u64,
-    /// Who, if it was not the vault's owner.
+    /// The identity; `None` for the vault's owner.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub identity: Option<String>,
-    /// What: `get`, `wrapKey`, `unwrapKey`, or a change of the vault.
+    /// The operation: `get`, `wrapKey`, `unwrapKey`, or a change of the vault.
     pub operation: String,
     /// The name of the key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -31,21 +31,22 @@ pub struct AuditEntry {
     /// The version of the key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
-    /// The identity that was granted access, or that lost it.
+    /// The identity whose access was granted or revoked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subject: Option<String>,
-    /// What came of it: `ok`, or why not.
+    /// The outcome: `ok`, or the reason of the failure.
     pub outcome: String,
-    /// How many bytes of torn lines, which killed processes left behind, stand before this entry.
+    /// The number of bytes of torn lines before this entry, left by killed processes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub torn: Option<u64>,
-    /// The entry that this one goes on from, told where the vault found its log damaged or put back when it wrote this one.
+    /// The entry that this one continues from. Set if the vault found its log damaged or replaced when it wrote this
+    /// entry.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub after: Option<AuditHead>,
 }
 
-/// How far an audit log went at some time. Kept where the vault's folder can't be written from, it proves later that no
-/// entry up to it was taken away: see [`AuditLog::including`](crate::vault::AuditLog::including).
+/// The state of an audit log at some time. Keep it in a place that writers of the vault's folder can't change. Later it
+/// proves that no entry up to it was removed: see [`AuditLog::including`](crate::vault::AuditLog::including).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct AuditHead {
     pub(super) seq: u64,
@@ -89,22 +90,22 @@ impl<'de> Deserialize<'de> for AuditHead {
     }
 }
 
-/// What a vault file keeps of its audit log.
+/// The vault file's record of its audit log.
 #[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
 pub(in crate::vault) struct AuditRecord {
-    /// The head before the first entry of the log: that of the log before it, which was put elsewhere.
+    /// The head before the log's first entry: the head of the archived log before it.
     pub(super) start: AuditHead,
     /// The head at the last change of the vault.
     pub(super) anchor: AuditHead,
-    /// How long the log was then. Version 2 of the format doesn't tell.
+    /// The log's length at that change. Version 2 of the format doesn't have it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) length: Option<u64>,
-    /// The log that was put elsewhere, from when that was recorded until the next change: it may still be in place.
+    /// The last archived log. It is recorded until the next change, because the archived log may still be in place.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) archived: Option<Archived>,
 }
 
-/// A log that was put elsewhere.
+/// A log that was archived.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub(super) struct Archived {
     pub(super) length: u64,
@@ -112,7 +113,7 @@ pub(super) struct Archived {
     pub(super) sha256: [u8; 32],
 }
 
-/// A use, while it happens.
+/// A use in progress.
 #[derive(Debug, Clone, Default)]
 pub(in crate::vault) struct Use {
     pub(in crate::vault) identity: Option<String>,
@@ -136,7 +137,7 @@ impl Use {
     }
 }
 
-/// What came of a use, in a word that doesn't change when messages do.
+/// The outcome of a use, as a word that stays the same if messages change.
 pub(in crate::vault) fn outcome<T>(result: &crate::Result<T>) -> &'static str {
     match result {
         Ok(_) => "ok",

@@ -11,27 +11,27 @@ use crate::{Error, Result, Secret};
 
 const MAX_LINE: u64 = 64 << 10;
 
-/// The entries of an audit log, each verified as it comes; after an error there are no more, unless they are
-/// [asked for](Self::past_damage).
+/// The entries of an audit log, each verified as it is read. An error ends them, unless the caller [reads
+/// on](Self::past_damage).
 ///
-/// What was changed, removed or put elsewhere is an error that names the line. So is a missing end, as far as the last
-/// change of the vault, as far as this handle has written, and as far as the heads given to
-/// [`including`](Self::including). Entries that were cut off after all of these are not missed.
+/// A changed, removed or moved line is an error that names the line. So is a missing end, up to the last change of the
+/// vault, the last entry that this handle wrote, and the heads given to [`including`](Self::including). A removal of
+/// later entries is not detected.
 pub struct AuditLog {
     path: PathBuf,
     key: Secret,
     text: Option<BufReader<Take<File>>>,
-    /// How long the log was when it was opened.
+    /// The length of the log when it was opened.
     len: u64,
     chain: Chain,
     line: u64,
     /// The first line that doesn't follow from the chain.
     unfit: Option<u64>,
-    /// Whether that was told.
+    /// Whether the error for it was returned.
     told: bool,
-    /// What must come, by number.
+    /// The heads that must still come.
     expected: Vec<AuditHead>,
-    /// What was found and is to be given.
+    /// Entries and errors found but not yet returned.
     found: VecDeque<Result<AuditEntry>>,
     past_damage: bool,
     ended: bool,
@@ -57,19 +57,19 @@ impl AuditLog {
         }
     }
 
-    /// Expects the log to go at least as far as `head`, an earlier answer of
-    /// [`FileVault::audit_head`](crate::FileVault::audit_head), by way of it.
+    /// Expects the log to contain the entry of `head`, an earlier result of
+    /// [`FileVault::audit_head`](crate::FileVault::audit_head).
     pub fn including(mut self, head: AuditHead) -> Self {
         self.expected.push(head);
         self.expected.sort_by_key(|head| core::cmp::Reverse(head.seq));
-        // What was before the first entry is in the log before this one.
+        // Entries before the first one are in the log before this one.
         self.drop_expected_before(self.chain.head.seq);
         self
     }
 
-    /// Goes on after an error that tells of damage, with each entry behind it that is proven: it is what the vault wrote,
-    /// and its number says how many are missing. An entry whose line is damaged is not given, nor may the one after it be,
-    /// where the damage is in what that one goes on from.
+    /// Reads on after an error about damage and returns each proven entry after it. The vault wrote these entries, and
+    /// their numbers show how many are missing. An entry on a damaged line is not returned. The entry after it may also
+    /// be lost, if the damage is in the MAC that it continues from.
     ///
     /// ```
     /// # let folder = tempfile::tempdir().unwrap();
@@ -91,12 +91,13 @@ impl AuditLog {
         self
     }
 
-    /// How many bytes of torn lines are at the end: processes were killed while they wrote. Known after the last entry.
+    /// The number of bytes of torn lines at the end, left by processes killed while writing. Known after the last
+    /// entry.
     pub fn torn_end(&self) -> Option<u64> {
         self.chain.torn().filter(|&len| len > 0).map(|len| len as u64)
     }
 
-    /// Reads until something is found.
+    /// Reads until an entry or error is found.
     fn advance(&mut self) {
         self.check_expected();
         while self.found.is_empty() && !self.ended {
@@ -135,7 +136,7 @@ impl AuditLog {
         }
     }
 
-    /// The end of the file, or a line that it ends in the middle of.
+    /// Handles the end of the file, which may be in the middle of a line.
     fn finish(&mut self) {
         self.ended = true;
         if self.text.as_ref().is_some_and(|text| text.get_ref().limit() > 0) {
@@ -159,7 +160,7 @@ impl AuditLog {
                 self.found.push_back(Err(self.damaged(what)));
             }
         }
-        // What is missing was told.
+        // Missing entries were reported before.
         self.drop_expected_before(self.chain.head.seq);
     }
 
@@ -167,8 +168,7 @@ impl AuditLog {
         while self.expected.pop_if(|head| head.seq < seq).is_some() {}
     }
 
-    /// The error for a line that doesn't follow from entry `before`. `next` is the entry that comes after it, where that is
-    /// known.
+    /// The error for a line that doesn't follow from entry `before`. `next` is the entry after it, if known.
     fn unlike(&self, before: u64, next: u64) -> Error {
         let line = self.unfit.unwrap_or(self.line);
         let what = match next.saturating_sub(before) {
@@ -195,7 +195,7 @@ impl AuditLog {
     }
 }
 
-/// The entries after `before`, up to `last`, and a verb.
+/// The numbers of the entries after `before`, up to `last`, with a verb.
 fn missing(before: u64, last: u64) -> String {
     match before.saturating_add(1) {
         only if only == last => format!("entry {last} is"),
@@ -225,7 +225,7 @@ impl core::fmt::Debug for AuditLog {
     }
 }
 
-/// A line with its line feed, or the first part of one that is too long. Nothing is the end.
+/// A line with its line feed, or the first part of a line that is too long. Empty at the end.
 pub(super) fn next_line(text: &mut impl BufRead) -> io::Result<Vec<u8>> {
     let mut line = Vec::new();
     text.by_ref().take(MAX_LINE).read_until(b'\n', &mut line)?;

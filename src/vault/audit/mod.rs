@@ -1,4 +1,4 @@
-//! The audit log: what was done with a vault's keys, by whom, and what came of it.
+//! The audit log: each use of a vault's keys, with its user and outcome.
 
 mod chain;
 mod entry;

@@ -16,20 +16,20 @@ use crate::fs::{self, Links};
 use crate::log::tell;
 use crate::{Error, Result, Secret};
 
-/// How much of a log is read to find its end: room for dozens of lines, since one is far shorter than 4 KiB.
+/// How much of a log is read to find its end. It has room for dozens of lines, because one is much shorter than 4 KiB.
 const WINDOW: u64 = 64 << 10;
-/// How much is read where the end is damaged: what honest entries are there is not written a second time.
+/// How much is read if the end is damaged, so that the numbers of intact entries there are not used again.
 const SEARCH: u64 = 64 << 20;
-/// The most characters that are kept of a name which a stranger chose.
+/// The most characters kept of a name that a stranger chose.
 const MAX_NAME: usize = 256;
 const LOCK_PATIENCE: Duration = Duration::from_secs(10);
-/// The operation after which a log may be another one.
+/// The operation that archives a log. Afterwards the file may be another log.
 pub(in super::super) const ARCHIVE: &str = "archiveAudit";
 
 pub(in super::super) struct AuditWriter {
     path: PathBuf,
     key: Secret,
-    /// Where the log ended when this handle wrote to it last.
+    /// The end of the log when this handle last wrote to it.
     known: Mutex<Option<End>>,
 }
 
@@ -44,8 +44,8 @@ impl AuditWriter {
         AuditWriter { path, key, known: Mutex::new(None) }
     }
 
-    /// Locks the log and finds its end. `record` is what the vault file has of the log, read once the log is locked so that
-    /// it isn't put aside meanwhile.
+    /// Locks the log and finds its end. `record` reads the vault file's record of the log. It is called with the log
+    /// locked, so that the log can't be archived meanwhile.
     pub(in super::super) fn begin(&self, record: impl FnOnce() -> Result<AuditRecord>) -> Result<Appending<'_>> {
         let failed = |e| self.failed("writing", e);
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
@@ -71,7 +71,7 @@ impl AuditWriter {
         Ok(Appending { writer: self, known, file, len, chain, before: None })
     }
 
-    /// How far the log goes now.
+    /// The log's current head.
     pub(in super::super) fn head(&self, record: impl FnOnce() -> Result<AuditRecord>) -> Result<AuditHead> {
         let failed = |e| self.failed("reading", e);
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
@@ -84,11 +84,11 @@ impl AuditWriter {
         Ok(self.find_end(&file, len, &record, known.as_ref()).map_err(failed)?.head)
     }
 
-    /// The entries, from the first on.
+    /// All entries from the first on.
     pub(in super::super) fn read(&self, record: impl FnOnce() -> Result<AuditRecord>) -> Result<AuditLog> {
         let failed = |e| self.failed("reading", e);
         let known = *self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        // With the lock no line is half written.
+        // The lock ensures that no line is half written.
         let mut file = self.open_shared().map_err(failed)?;
         let record = record()?;
         if let Some((log, len)) = &mut file {
@@ -114,9 +114,9 @@ impl AuditWriter {
         Ok(Some((file, len)))
     }
 
-    /// The chain up to the end of the log, if that is not far behind where this handle has seen it.
+    /// The chain up to the end of the log, if the end is close to the one that this handle knows.
     fn known_end(&self, file: &File, len: u64, end: &End) -> io::Result<Option<Chain>> {
-        // Another process may have put the log aside and begun one that is as long.
+        // Another process may have archived the log and begun one of the same length.
         if !(end.len..=end.len + WINDOW).contains(&len) || !ends_at(file, end)? {
             return Ok(None);
         }
@@ -124,8 +124,8 @@ impl AuditWriter {
         Ok((!archived).then_some(chain))
     }
 
-    /// The chain up to the end of the log. What is damaged, or lacks entries that the vault file or this handle knows of,
-    /// makes a broken one.
+    /// The chain up to the end of the log. It is broken if the log is damaged, or lacks entries that the vault file or
+    /// this handle knows.
     fn find_end(&self, file: &File, len: u64, record: &AuditRecord, known: Option<&End>) -> io::Result<Chain> {
         let anchor = record.length.or((record.anchor == record.start).then_some(0));
         let (head, at) = match known {
@@ -155,7 +155,7 @@ impl AuditWriter {
         Ok(by_end.lost(newest))
     }
 
-    /// Takes what is between two places into a chain. Whether a log was put aside there is the second answer.
+    /// Takes the lines between two offsets into a chain. Also returns whether one of them archived the log.
     fn follow(&self, file: &File, mut chain: Chain, from: u64, to: u64) -> io::Result<(Chain, bool)> {
         let mut file = file;
         file.seek(SeekFrom::Start(from))?;
@@ -175,19 +175,19 @@ impl AuditWriter {
     }
 }
 
-/// A log that is locked, and whose end is known.
+/// A locked log with its known end.
 pub(in super::super) struct Appending<'a> {
     writer: &'a AuditWriter,
     known: MutexGuard<'a, Option<End>>,
     file: File,
     len: u64,
     chain: Chain,
-    /// What it was before the last entry.
+    /// The state before the last entry.
     before: Option<(u64, Chain)>,
 }
 
 impl Appending<'_> {
-    /// Appends an entry: one write of one line. `sync` waits for the disk.
+    /// Appends an entry with one write of one line. `sync` waits for the disk.
     pub(in super::super) fn append(&mut self, used: &Use, outcome: &str, time: u64, sync: bool) -> Result<AuditHead> {
         let entry = AuditEntry {
             seq: 0,
@@ -209,7 +209,7 @@ impl Appending<'_> {
             )
         })?;
         let written = self.write(&line, sync);
-        // What was written of a line that found no room is taken back: nothing was answered for it.
+        // If the disk is full, the partial line is removed: the use was not answered.
         written.inspect_err(|_| drop(self.file.set_len(self.len))).map_err(|e| self.writer.failed("writing", e))?;
         let before = core::mem::replace(&mut self.chain, chain);
         self.before = Some((self.len, before));
@@ -230,8 +230,8 @@ impl Appending<'_> {
         Ok(())
     }
 
-    /// Has the log say that what its last entry tells of did not happen: by one more entry or, where there is no room for
-    /// that, without the last one.
+    /// Records that the last entry's operation failed: with one more entry or, if there is no room, by removing the
+    /// last one.
     pub(in super::super) fn has_failed(&mut self, used: &Use, time: u64) {
         if self.append(used, "failed", time, true).is_err()
             && let Some((len, chain)) = self.before.take()
@@ -241,13 +241,14 @@ impl Appending<'_> {
         }
     }
 
-    /// What the vault file is to keep of the log as it is now.
+    /// The record of the log's current state for the vault file.
     pub(in super::super) fn record(&self, before: &AuditRecord) -> AuditRecord {
         let (anchor, length) = (self.chain.head, Some(self.len));
         AuditRecord { start: before.start, anchor, length, archived: None }
     }
 
-    /// Copies the log, and says what the vault file is to keep of it: once it does, the log counts as empty.
+    /// Copies the log and returns the record for the vault file. Once the file holds that record, the log counts as
+    /// empty.
     pub(in super::super) fn copy_to(&mut self, mut copy: &File, path: &Path) -> Result<AuditRecord> {
         let mut copied = || {
             self.file.rewind()?;
@@ -270,7 +271,7 @@ impl Appending<'_> {
         Ok(AuditRecord { start: self.chain.head, anchor: self.chain.head, length: Some(0), archived })
     }
 
-    /// Empties the log that was copied. Where that fails it is done by who writes to it next.
+    /// Empties the archived log. If that fails, the next writer does it.
     pub(in super::super) fn clear(mut self) {
         let _ = self.file.set_len(0).and_then(|()| self.file.sync_all());
         *self.known = None;
@@ -278,7 +279,7 @@ impl Appending<'_> {
 }
 
 impl AuditRecord {
-    /// Whether the log is one that was put elsewhere, and then not emptied since the process was killed.
+    /// Whether the log is an archived one that a killed process didn't empty.
     fn is_archived(&self, file: &File, len: u64) -> io::Result<bool> {
         let Some(archived) = self.archived.filter(|archived| archived.length == len) else { return Ok(false) };
         let (mut file, mut hash) = (file, Sha256::new());
@@ -293,7 +294,7 @@ impl AuditRecord {
     }
 }
 
-/// Whether the line of a head ends where it is said to.
+/// Whether the head's line ends at the given offset.
 fn ends_at(mut file: &File, end: &End) -> io::Result<bool> {
     let wanted = chain::end_of_line(&end.head);
     let Some(from) = end.len.checked_sub(wanted.len() as u64) else { return Ok(false) };
