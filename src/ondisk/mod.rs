@@ -1,3 +1,3 @@
-//! Formats on disk, as bytes and nothing else: parse, validate, serialise.
+//! On-disk formats, as bytes only: parse, validate, serialise.
 
 pub mod luks;

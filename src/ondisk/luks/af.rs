@@ -1,5 +1,5 @@
-//! The anti-forensic splitter (LUKS1 specification, 2.4): a key spread over so many sectors that losing some of them, when
-//! a keyslot is erased, loses the key.
+//! The anti-forensic splitter (LUKS1 specification, 2.4). It spreads a key over many sectors. Erasing a keyslot
+//! destroys the key even if only some of these sectors are really overwritten.
 
 use sha1::Sha1;
 use sha2::{Digest, Sha256, Sha512};
@@ -8,10 +8,10 @@ use zeroize::{Zeroize, Zeroizing};
 use crate::key::{HashAlgorithm, self_test};
 use crate::{Error, Result, Secret, random};
 
-/// How many stripes a key is spread over: neither version of LUKS has another number.
+/// The number of stripes that a key is spread over. Both versions of LUKS allow only this number.
 pub(crate) const STRIPES: u32 = 4000;
 
-/// Spreads `key` over `stripes` stripes of its own length.
+/// Spreads `key` over `stripes` stripes, each as long as the key.
 pub(crate) fn split(key: &[u8], stripes: u32, hash: HashAlgorithm) -> Result<Zeroizing<Vec<u8>>> {
     self_test::hash(hash)?;
     let too_large = || Error::InvalidOption(format!("{stripes} stripes of {} bytes are out of bounds", key.len()));
@@ -26,8 +26,8 @@ pub(crate) fn split(key: &[u8], stripes: u32, hash: HashAlgorithm) -> Result<Zer
     Ok(material)
 }
 
-/// Puts a key of `key_len` bytes together again. `material` has at least `key_len` times `stripes` bytes, neither of which
-/// is 0; what is behind them doesn't count.
+/// Joins the stripes to a key of `key_len` bytes. `material` has at least `key_len` times `stripes` bytes, and neither
+/// is 0; any bytes after them are ignored.
 pub(crate) fn merge(material: &[u8], key_len: usize, stripes: u32, hash: HashAlgorithm) -> Result<Secret> {
     self_test::hash(hash)?;
     let (all_but_last, rest) = material.split_at(key_len * (stripes as usize - 1));
@@ -36,7 +36,8 @@ pub(crate) fn merge(material: &[u8], key_len: usize, stripes: u32, hash: HashAlg
     Ok(key)
 }
 
-/// d of the last but one stripe: from d0 = 0, each stripe is added and the sum diffused (equation 2).
+/// The value d of the last but one stripe: starting from d0 = 0, each stripe is added and the sum diffused (equation
+/// 2).
 fn diffused(stripes: &[u8], key_len: usize, hash: HashAlgorithm) -> Secret {
     let mut sum = Secret::zeroed(key_len);
     for stripe in stripes.chunks_exact(key_len) {
@@ -50,7 +51,8 @@ fn diffused(stripes: &[u8], key_len: usize, hash: HashAlgorithm) -> Secret {
     sum
 }
 
-/// H1 of 2.4.1: each piece of the hash's length is replaced by the hash of its number and itself; the last is cut.
+/// The function H1 of 2.4.1: it replaces each piece of the hash's length by a hash of the piece's number and the piece.
+/// The last hash is cut.
 fn diffuse<H: Digest>(bytes: &mut [u8]) {
     for (i, piece) in bytes.chunks_mut(<H as Digest>::output_size()).enumerate() {
         let mut hash = H::new().chain_update((i as u32).to_be_bytes()).chain_update(&*piece).finalize();
@@ -69,7 +71,7 @@ fn xor(sum: &mut [u8], bytes: &[u8]) {
 mod tests {
     use super::*;
 
-    /// What is written is proven by cryptsetup, in the tests of `material`.
+    /// The tests of `material` have cryptsetup read the output.
     #[test]
     fn what_is_split_comes_together_again() {
         for hash in [HashAlgorithm::Sha1, HashAlgorithm::Sha256, HashAlgorithm::Sha512] {

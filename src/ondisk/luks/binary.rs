@@ -7,12 +7,12 @@ use sha2::{Digest, Sha256};
 /// The size of the binary header in bytes (section 2.1); the JSON area follows it.
 pub const BINARY_HEADER: usize = 4096;
 
-/// Sizes that one copy of the header, with its JSON area, can have in bytes (table 1). The second copy starts at this
+/// The allowed sizes in bytes of one copy of the header with its JSON area (table 1). The second copy starts at this
 /// offset.
 pub const HEADER_SIZES: [u64; 9] =
     [0x4000, 0x8000, 0x1_0000, 0x2_0000, 0x4_0000, 0x8_0000, 0x10_0000, 0x20_0000, 0x40_0000];
 
-/// The length in bytes of a label with the zero byte at its end.
+/// The length in bytes of a label with its final zero byte.
 const LABEL_LEN: usize = 48;
 
 /// The length of the salt in bytes.
@@ -23,7 +23,7 @@ const MAGIC_SECONDARY: [u8; 6] = *b"SKUL\xba\xbe";
 const VERSION: u16 = 2;
 const CHECKSUM_ALGORITHM: &str = "sha256";
 
-// Where the fields are: offset and length in bytes (figure 2).
+// The fields: offset and length in bytes (figure 2).
 const MAGIC: (usize, usize) = (0, 6);
 const VERSION_AT: (usize, usize) = (6, 2);
 const HDR_SIZE: (usize, usize) = (8, 8);
@@ -37,21 +37,21 @@ const HDR_OFFSET: (usize, usize) = (256, 8);
 const CSUM: (usize, usize) = (448, 64);
 const DIGEST: usize = 32;
 
-/// Which copy of the header.
+/// A copy of the header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Position {
     /// The first, at the beginning of the device.
     Primary,
-    /// The second, right behind the first.
+    /// The second, directly after the first.
     Secondary,
 }
 
-/// The fields of the binary header that mean something.
+/// The fields of the binary header, without padding and checksum.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BinaryHeader {
     /// The size of this copy with its JSON area, in bytes: one of [`HEADER_SIZES`].
     pub header_size: u64,
-    /// Grows with each update; the copy with the greater one is the newer.
+    /// Grows with each update; the copy with the larger number is newer.
     pub seqid: u64,
     /// A label, up to 47 bytes.
     pub label: Label,
@@ -63,8 +63,8 @@ pub struct BinaryHeader {
     pub subsystem: Label,
 }
 
-/// A label as its field of the header holds it. Nothing depends on what it says, so that any bytes are one, in whatever
-/// encoding; and all of them are kept when the header is written anew.
+/// A label as stored in its header field. Nothing interprets it, so any bytes in any encoding are valid. All bytes of
+/// the field are kept when the header is rewritten.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Label([u8; LABEL_LEN]);
 
@@ -83,13 +83,13 @@ impl Label {
         Label(field)
     }
 
-    /// Its bytes, up to a zero byte or to the 47 that it has at most.
+    /// The bytes up to the first zero byte, at most 47.
     pub fn bytes(&self) -> &[u8] {
         let most = &self.0[..LABEL_LEN - 1];
         most.split(|&byte| byte == 0).next().unwrap_or_default()
     }
 
-    /// Its text; what isn't UTF-8 shows as U+FFFD.
+    /// The text. Bytes that aren't UTF-8 show as U+FFFD.
     pub fn text(&self) -> Cow<'_, str> {
         String::from_utf8_lossy(self.bytes())
     }
@@ -102,22 +102,22 @@ impl core::fmt::Debug for Label {
 }
 
 impl BinaryHeader {
-    /// Whether a block begins like a LUKS header at `position`, of whatever version.
+    /// Whether a block begins like a LUKS header of any version at `position`.
     pub fn has_magic(block: &[u8], position: Position) -> bool {
         block.get(..MAGIC.1) == Some(&position.magic()[..])
     }
 
-    /// The version that a block with the magic says it has.
+    /// The version that a block with the magic claims.
     pub fn version(block: &[u8; BINARY_HEADER]) -> u16 {
         let bytes = field(block, VERSION_AT);
         u16::from_be_bytes([bytes[0], bytes[1]])
     }
 
-    /// Reads a binary header found at `offset` bytes from the start of the device. The checksum is
-    /// [`verify`](Self::verify)'s matter.
+    /// Reads a binary header found `offset` bytes from the start of the device. It doesn't check the checksum: see
+    /// [`verify`](Self::verify).
     ///
     /// # Errors
-    /// What is wrong, as text.
+    /// A text that says what is wrong.
     pub fn parse(block: &[u8; BINARY_HEADER], position: Position, offset: u64) -> Result<Self, String> {
         if !Self::has_magic(block, position) {
             return Err("there is no LUKS magic".into());
@@ -153,7 +153,7 @@ impl BinaryHeader {
     /// Compares the checksum in `copy`, a binary header and its JSON area, with the bytes.
     ///
     /// # Errors
-    /// What is wrong, as text.
+    /// A text that says what is wrong.
     pub fn verify(copy: &[u8]) -> Result<(), String> {
         let found = copy.get(CSUM.0..CSUM.0 + CSUM.1).ok_or("it was cut off")?;
         let (digest, rest) = found.split_at(DIGEST);
@@ -163,12 +163,12 @@ impl BinaryHeader {
         Ok(())
     }
 
-    /// The block of 4096 bytes, its checksum still zero, which no reader accepts.
+    /// The block of 4096 bytes. Its checksum is still zero, so no reader accepts it.
     pub fn encode(&self, position: Position) -> [u8; BINARY_HEADER] {
         let offset = if position == Position::Primary { 0 } else { self.header_size };
         let mut block = [0; BINARY_HEADER];
         let mut put = |(at, len): (usize, usize), bytes: &[u8]| {
-            // Strings end with a zero byte, so the last byte of theirs stays free.
+            // Strings end with a zero byte, so their last byte stays free.
             let len = bytes.len().min(len);
             block[at..at + len].copy_from_slice(&bytes[..len]);
         };
@@ -185,7 +185,7 @@ impl BinaryHeader {
         block
     }
 
-    /// Puts the checksum of `copy`, a binary header and its JSON area, into it.
+    /// Stores the checksum of `copy`, a binary header and its JSON area, in it.
     pub fn seal(copy: &mut [u8]) {
         let digest = checksum(copy);
         copy[CSUM.0..CSUM.0 + CSUM.1].fill(0);

@@ -1,4 +1,4 @@
-//! The digest that proves a volume key (section 3.4).
+//! The digest that verifies a volume key (section 3.4).
 
 use subtle::ConstantTimeEq;
 
@@ -7,12 +7,12 @@ use super::metadata::text::Object;
 use crate::key::{HashAlgorithm, self_test};
 use crate::{Error, Result, Secret};
 
-/// The most iterations that a header may ask for: a few seconds of one CPU. A header without a ceiling is a denial of
-/// service.
+/// The most iterations that a header may ask for: a few seconds of one CPU. Without a limit, a header could cause a
+/// denial of service.
 const MAX_ITERATIONS: u32 = 10_000_000;
 
-/// What an own digest costs. The key is random, so that a guess costs 2^256 anyhow; 1000 is the least that the reference
-/// implementation takes.
+/// The cost of our own digests. The key is random, so guessing it costs 2^256 anyway. 1000 is the least that the
+/// reference implementation accepts.
 const OWN_ITERATIONS: u32 = 1000;
 
 /// A digest object.
@@ -22,16 +22,16 @@ pub struct Digest {
     pub id: u32,
     /// The keyslots that hold its key.
     pub keyslots: Vec<u32>,
-    /// The segments whose key it proves.
+    /// The segments whose key it verifies.
     pub segments: Vec<u32>,
-    /// How it proves it; `None` for a type that is not known.
+    /// Its parameters; `None` for an unknown type.
     pub pbkdf2: Option<VolumeKeyDigest>,
 }
 
 /// A digest of type `pbkdf2`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VolumeKeyDigest {
-    /// The hash's name, `sha256` as a rule.
+    /// The hash's name, usually `sha256`.
     pub hash: String,
     /// Iterations of PBKDF2.
     pub iterations: u32,
@@ -42,7 +42,7 @@ pub struct VolumeKeyDigest {
 }
 
 impl Digest {
-    /// Reads a digest of a header that has these keyslots and segments.
+    /// Reads a digest of a header with these keyslots and segments.
     pub(super) fn from_json(id: u32, digest: &Object<'_>, keyslots: &[u32], segments: &[u32]) -> Result<Self, String> {
         let keyslots = references(digest, "keyslots", keyslots)?;
         let segments = references(digest, "segments", segments)?;
@@ -55,7 +55,7 @@ impl Digest {
             }),
             _ => None,
         };
-        // A digest of nothing would prove any key.
+        // An empty digest would verify any key.
         if pbkdf2.as_ref().is_some_and(|d| d.iterations == 0 || d.digest.len() < 20) {
             return Err("it has no iterations, or is shorter than 20 bytes".into());
         }
@@ -76,11 +76,11 @@ impl VolumeKeyDigest {
         Ok(VolumeKeyDigest { hash: hash.name().into(), iterations: OWN_ITERATIONS, salt: salt.to_vec(), digest })
     }
 
-    /// Refuses what would cost more to compute than a header may demand, and hashes that aren't known.
+    /// Refuses unknown hashes, and costs that a header may not demand.
     ///
     /// # Errors
-    /// [`Error::UnsupportedHeader`]: another hash than SHA-1, SHA-256 and SHA-512; over 10,000,000 iterations; a digest that
-    /// is longer than its hash, since PBKDF2 repeats all its work for each block.
+    /// [`Error::UnsupportedHeader`]: another hash than SHA-1, SHA-256 and SHA-512; over 10,000,000 iterations; a digest
+    /// longer than its hash, because PBKDF2 repeats all its work for each block.
     pub(crate) fn check(&self) -> Result<()> {
         self.checked_hash().map(|_| ())
     }
@@ -99,16 +99,16 @@ impl VolumeKeyDigest {
         Ok(hash)
     }
 
-    /// Proves `key`.
+    /// Verifies `key`.
     ///
     /// # Errors
-    /// [`Error::WrongKey`], and those of [`check`](Self::check).
+    /// [`Error::WrongKey`], and the errors of [`check`](Self::check).
     pub(crate) fn verify(&self, key: &Secret) -> Result<()> {
         let digest = self.of(key)?;
         if digest.ct_eq(&self.digest).into() { Ok(()) } else { Err(Error::WrongKey) }
     }
 
-    /// What the digest of `key` is, at the same costs and length.
+    /// The digest of `key`, with the same cost and length.
     pub(super) fn of(&self, key: &Secret) -> Result<Vec<u8>> {
         let hash = self.checked_hash()?;
         self_test::pbkdf2(hash)?;

@@ -1,4 +1,4 @@
-//! The header of LUKS1 (specification 1.2.3; sections named here are its sections). It has no checksum and one copy.
+//! The header of LUKS1 (specification 1.2.3, whose sections are cited here). It has no checksum and no second copy.
 
 use super::{Material, STRIPES, VolumeKeyDigest};
 use crate::cipher::CipherSpec;
@@ -18,7 +18,7 @@ const KEYSLOT_ALIGNMENT: u32 = 8;
 /// The data of a new volume begins at a multiple of 1 MiB, here in sectors.
 const PAYLOAD_ALIGNMENT: u32 = 2048;
 
-// Where the fields are: offset and length in bytes (figure 1).
+// The fields: offset and length in bytes (figure 1).
 const CIPHER_NAME: (usize, usize) = (8, 32);
 const CIPHER_MODE: (usize, usize) = (40, 32);
 const HASH_SPEC: (usize, usize) = (72, 32);
@@ -31,7 +31,7 @@ const UUID: (usize, usize) = (168, 40);
 const KEYSLOT: usize = 208;
 const KEYSLOT_LEN: usize = 48;
 
-// Within a keyslot (figure 2).
+// The fields of a keyslot (figure 2).
 const ACTIVE: usize = 0;
 const ITERATIONS: usize = 4;
 const SALT: usize = 8;
@@ -45,11 +45,11 @@ pub struct Luks1Header {
     pub cipher: CipherSpec,
     /// The hash of PBKDF2 and of the anti-forensic splitter.
     pub hash: HashAlgorithm,
-    /// Where the data begins, in sectors of 512 bytes; 0 if it is on another device.
+    /// The first sector of the data, in sectors of 512 bytes; 0 if the data is on another device.
     pub payload_offset: u32,
-    /// The length of the volume key in bytes, and of the keys of keyslots.
+    /// The length in bytes of the volume key, and of the keys of keyslot areas.
     pub key_len: u32,
-    /// The digest that proves the volume key.
+    /// The digest that verifies the volume key.
     pub digest: [u8; 20],
     /// Its salt.
     pub digest_salt: [u8; 32],
@@ -59,7 +59,7 @@ pub struct Luks1Header {
     pub uuid: String,
     /// The keyslots, active or not.
     pub keyslots: [Luks1Keyslot; KEYSLOTS],
-    /// The fields that name cipher, mode and hash as they were read: there is more than one way to write them.
+    /// The cipher, mode and hash fields as they were read. There is more than one way to write a name.
     names: Names,
 }
 
@@ -88,22 +88,22 @@ impl Names {
 pub struct Luks1Keyslot {
     /// Whether it holds the volume key.
     pub active: bool,
-    /// Iterations of PBKDF2; of an inactive keyslot, anything.
+    /// Iterations of PBKDF2. Arbitrary in an inactive keyslot.
     pub iterations: u32,
     /// The salt of PBKDF2.
     pub salt: [u8; 32],
-    /// Where its area begins, in sectors of 512 bytes.
+    /// The first sector of its area, in sectors of 512 bytes.
     pub material_offset: u32,
     /// Stripes of the anti-forensic splitter: 4000.
     pub stripes: u32,
 }
 
-/// Why a block is no header that can be used.
+/// The reason why a block is not a usable header.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Luks1Defect {
-    /// It isn't a sound header.
+    /// The header isn't sound.
     Invalid(String),
-    /// It is a sound header that asks for something which this version does not do.
+    /// The header is sound but asks for a feature that this version doesn't have.
     Unsupported(String),
 }
 
@@ -116,7 +116,7 @@ impl Luks1Header {
     /// Reads a header from the first [`LEN`](Self::LEN) bytes of `block`, and checks every field.
     ///
     /// # Errors
-    /// What is wrong, with the name of the field.
+    /// The defect, with the name of the field.
     pub fn parse(block: &[u8]) -> Result<Self, Luks1Defect> {
         let invalid = |text: String| Err(Invalid(text));
         let Some(block) = block.first_chunk::<{ Self::LEN }>() else {
@@ -184,7 +184,7 @@ impl Luks1Header {
         put(MK_DIGEST, &self.digest);
         put(MK_DIGEST_SALT, &self.digest_salt);
         put(MK_DIGEST_ITER, &self.digest_iterations.to_be_bytes());
-        // With a zero byte behind it, whatever was put there.
+        // Always keep a zero byte at the end, even after a longer UUID.
         put(UUID.0, &self.uuid.as_bytes()[..self.uuid.len().min(UUID.1 - 1)]);
         for (i, keyslot) in self.keyslots.iter().enumerate() {
             let at = KEYSLOT + i * KEYSLOT_LEN;
@@ -197,12 +197,12 @@ impl Luks1Header {
         block
     }
 
-    /// A header for a new volume, without an active keyslot yet; areas lie where cryptsetup puts them. The data begins at
-    /// `payload_offset` sectors, or where the next MiB does; with a detached header, on its own device, at 0.
+    /// A header for a new volume, without an active keyslot. Areas lie where cryptsetup puts them. The data begins at
+    /// `payload_offset` sectors, or else at the next MiB; with a detached header, at 0 of its own device.
     ///
     /// # Errors
     /// [`Error::InvalidOption`]: SHA-1; a payload offset within the areas; no iterations, or more than the digest may
-    /// have; a text that is no UUID. [`Error::KeyLength`]; [`Error::Random`].
+    /// have; an invalid UUID. [`Error::KeyLength`]; [`Error::Random`].
     pub(crate) fn new(
         cipher: CipherSpec,
         hash: HashAlgorithm,
@@ -254,7 +254,7 @@ impl Luks1Header {
         Ok(header)
     }
 
-    /// Proves `key`.
+    /// Verifies `key`.
     ///
     /// # Errors
     /// [`Error::WrongKey`]; [`Error::UnsupportedHeader`] for too many iterations.
@@ -262,19 +262,19 @@ impl Luks1Header {
         self.checked_digest()?.verify(key)
     }
 
-    /// The area of a keyslot, which is below 8.
+    /// The area of a keyslot. `slot` is below 8.
     pub(crate) fn material(&self, slot: usize) -> Material {
         let key_len = self.key_len as usize;
         let (cipher, af_hash, stripes) = (self.cipher, self.hash, self.keyslots[slot].stripes);
         Material { cipher, area_key_len: key_len, af_hash, stripes, key_len }
     }
 
-    /// What makes the key of a keyslot's area of a passphrase and [the salt](Luks1Keyslot::salt).
+    /// Derives the key of a keyslot's area from a passphrase and [the salt](Luks1Keyslot::salt).
     pub(crate) fn kdf(&self, slot: usize) -> Kdf {
         Kdf::Pbkdf2 { hash: self.hash, iterations: self.keyslots[slot].iterations }
     }
 
-    /// LUKS2 has digests of the same kind, with a ceiling on what they cost.
+    /// The digest in the form of LUKS2, which is the same kind. Its cost is checked.
     pub(crate) fn checked_digest(&self) -> Result<VolumeKeyDigest> {
         let digest = VolumeKeyDigest {
             hash: self.hash.name().into(),
@@ -286,7 +286,7 @@ impl Luks1Header {
         Ok(digest)
     }
 
-    /// Areas lie behind the header, apart from each other, and before the data where that is on the same device.
+    /// Checks that areas lie after the header, don't overlap, and end before data on the same device.
     fn check_areas(&self) -> Result<(), String> {
         let area = |slot: usize| {
             let first = u64::from(self.keyslots[slot].material_offset);
@@ -332,7 +332,7 @@ impl Luks1Keyslot {
     }
 }
 
-/// A text of printable ASCII that ends with a zero byte.
+/// A text of printable ASCII with a final zero byte.
 fn text<'b>(block: &'b [u8], (at, len): (usize, usize), name: &str) -> Result<&'b str, Luks1Defect> {
     let field = &block[at..at + len];
     let Some(end) = field.iter().position(|&byte| byte == 0) else {

@@ -1,4 +1,4 @@
-//! A keyslot's area, which holds the volume key: the same in LUKS1 (4.2, 4.3) and LUKS2 (3.2).
+//! A keyslot's area, which holds the volume key. It is the same in LUKS1 (4.2, 4.3) and LUKS2 (3.2).
 
 use zeroize::Zeroizing;
 
@@ -8,15 +8,15 @@ use crate::cipher::{CipherSpec, DmCipher};
 use crate::key::{HashAlgorithm, Kdf};
 use crate::{Error, Result, Secret, SectorSize};
 
-/// An area is encrypted in sectors of this size, numbered from 0, whatever sectors the data has.
+/// Areas are encrypted in sectors of this size, numbered from 0, even if the data has other sectors.
 const SECTOR: usize = 512;
 
-/// How a keyslot's area hides the volume key.
+/// The parameters that protect the volume key in a keyslot's area.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Material {
     /// The cipher of the area.
     pub(crate) cipher: CipherSpec,
-    /// The length in bytes of the key that the KDF makes, which the cipher must take.
+    /// The length in bytes of the key that the KDF derives. The cipher must take it.
     pub(crate) area_key_len: usize,
     /// The hash of the anti-forensic splitter.
     pub(crate) af_hash: HashAlgorithm,
@@ -27,18 +27,18 @@ pub(crate) struct Material {
 }
 
 impl Material {
-    /// The length of the ciphertext in bytes. Where stripes don't fill the last sector, as those of 24-byte keys don't,
-    /// there are zeros behind them (LUKS1, 2.1). Lengths that no device has come out as one that no area has.
+    /// The length of the ciphertext in bytes. If the stripes don't fill the last sector, as with 24-byte keys, zeros
+    /// follow them (LUKS1, 2.1). A length that overflows becomes `usize::MAX`, which no area has.
     pub(crate) fn len(&self) -> usize {
         let stripes = self.key_len.saturating_mul(self.stripes as usize);
         stripes.checked_next_multiple_of(SECTOR).unwrap_or(usize::MAX)
     }
 
-    /// Seals `key` for an area, under what `kdf` makes of the passphrase and salt.
+    /// Seals `key` for an area, under the key that `kdf` derives from the passphrase and salt.
     ///
     /// # Errors
-    /// [`Error::KeyLength`] when `key` isn't [`key_len`](Self::key_len) bytes long, or the cipher doesn't take the area's
-    /// key; [`Error::Random`]; those of [`Kdf::derive`].
+    /// [`Error::KeyLength`] if `key` isn't [`key_len`](Self::key_len) bytes long, or the cipher doesn't take the area's
+    /// key; [`Error::Random`]; the errors of [`Kdf::derive`].
     pub(crate) fn seal(&self, key: &Secret, kdf: &Kdf, passphrase: &[u8], salt: &[u8]) -> Result<Vec<u8>> {
         if key.len() != self.key_len {
             return Err(Error::KeyLength { len: key.len() });
@@ -48,15 +48,16 @@ impl Material {
         let mut area = Zeroizing::new(vec![0; self.len()]);
         area[..material.len()].copy_from_slice(&material);
         cipher.encrypt(0, &mut area)?;
-        // Ciphertext now, and of no more use to anybody than what is on the disk.
+        // It is ciphertext now, the same as on the disk, so it needs no wiping.
         Ok(std::mem::take(&mut *area))
     }
 
-    /// The key that a passphrase gives: a candidate, for the digest to prove. `area` is read from the device, and wiped.
+    /// The key that a passphrase gives: a candidate that the digest must verify. `area` is read from the device, and
+    /// wiped.
     ///
     /// # Errors
-    /// [`Error::LengthMismatch`] when `area` isn't [`len`](Self::len) bytes long; [`Error::KeyLength`] when the cipher
-    /// doesn't take the area's key, or a key or its stripes are of no length at all; those of [`Kdf::derive`].
+    /// [`Error::LengthMismatch`] if `area` isn't [`len`](Self::len) bytes long; [`Error::KeyLength`] if the cipher
+    /// doesn't take the area's key, or a length is zero; the errors of [`Kdf::derive`].
     pub(crate) fn open(
         &self,
         mut area: Zeroizing<Vec<u8>>,
@@ -74,7 +75,7 @@ impl Material {
         on_wiped_stack(|| af::merge(&area, self.key_len, self.stripes, self.af_hash))
     }
 
-    /// The cipher of the area. A key that it doesn't take is refused before the KDF has its cost.
+    /// The cipher of the area. A key of a wrong length is refused before the costly KDF runs.
     fn cipher(&self, kdf: &Kdf, passphrase: &[u8], salt: &[u8]) -> Result<Box<DmCipher>> {
         if !self.cipher.takes_key(self.area_key_len) {
             return Err(Error::KeyLength { len: self.area_key_len });

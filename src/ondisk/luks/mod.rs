@@ -1,8 +1,8 @@
-//! LUKS2 and LUKS1 on disk, as bytes and nothing else: parse, validate, serialise. No file, no device, no policy.
+//! LUKS2 and LUKS1 on disk, as bytes only: parse, validate, serialise. No files, no devices, no policy.
 //!
-//! The sources are the LUKS2 On-Disk Format Specification 1.1.4, whose sections are named here, and the LUKS1 On-Disk Format
-//! Specification 1.2.3, where that is said. What the crate adds to LUKS2, the token of type `atrest`, is specified in
-//! `docs/formats.md`. Both versions hide the volume key in keyslots in the same way.
+//! The sources are the LUKS2 On-Disk Format Specification 1.1.4, whose sections are cited here, and the LUKS1 On-Disk
+//! Format Specification 1.2.3, where it is named. This crate adds the token of type `atrest` to LUKS2;
+//! `docs/formats.md` specifies it. Both versions protect the volume key in keyslots in the same way.
 
 mod af;
 mod binary;

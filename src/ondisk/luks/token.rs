@@ -1,7 +1,9 @@
-//! The token of type `atrest`: a DEK wrapped under a vault's key, and a MAC over what an attacker could gain by changing.
+//! The token of type `atrest`: a DEK wrapped under a vault's key, and a MAC over the fields that an attacker could gain
+//! by changing.
 //!
-//! LUKS2 metadata carries a checksum and no authentication. So a header could be changed to a null cipher, to other
-//! sectors, to another volume's key, and still look sound. The MAC is made with a key that only who has the DEK can have.
+//! LUKS2 metadata has a checksum but no authentication. So an attacker could change a header to a null cipher, to other
+//! sectors or to another volume's key, and it would still look sound. The MAC's key is derived from the DEK, so only an
+//! owner of the DEK can make it.
 
 use base64ct::{Base64, Encoding};
 use hmac::{Hmac, KeyInit, Mac};
@@ -24,32 +26,32 @@ const MAC_INFO: &str = "atrest luks2 token v1";
 /// A token: one way into a volume.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Token {
-    /// Whose keys protect the volume.
+    /// The owner of the keys that protect the volume.
     pub encryption_type: EncryptionType,
-    /// The length of the DEK in bytes; what it is for, the header's cipher says.
+    /// The length of the DEK in bytes. The header's cipher determines its algorithm.
     pub key_size: u32,
     /// The wrapped DEK and the key that wrapped it.
     pub wrapped: WrappedDek,
-    /// What the volume is bound to, such as a disk's id.
+    /// The context that the volume is bound to, such as a disk's id.
     pub context: Vec<u8>,
-    /// How many bytes of data the volume had when the token was written. A smaller device was truncated.
+    /// The size of the volume's data in bytes when the token was written. A smaller device was truncated.
     pub data_size: u64,
     mac: [u8; MAC],
 }
 
 impl Token {
-    /// A token for a DEK, yet without its MAC.
+    /// A token for a DEK, still without its MAC.
     pub(crate) fn new(kind: EncryptionType, dek: &Dek, wrapped: WrappedDek, context: Vec<u8>, data_size: u64) -> Self {
         let key_size = dek.algorithm().key_len() as u32;
         Token { encryption_type: kind, key_size, wrapped, context, data_size, mac: [0; MAC] }
     }
 
-    /// Makes the MAC over this token and the header that it will stand in.
+    /// Makes the MAC over this token and the header that will hold it.
     pub(crate) fn seal(&mut self, dek: &Dek, uuid: &str, metadata: &Metadata) {
         self.mac = self.keyed_mac(dek, uuid, metadata).finalize().into_bytes().into();
     }
 
-    /// Proves that whoever has the DEK wrote this token and the header that it stands in.
+    /// Verifies that an owner of the DEK wrote this token and the header around it.
     ///
     /// # Errors
     /// [`Error::TamperedHeader`].
@@ -161,7 +163,7 @@ impl Metadata {
     /// The tokens of type `atrest`, ordered by number.
     ///
     /// # Errors
-    /// [`Error::InvalidHeader`] when one of them is not sound.
+    /// [`Error::InvalidHeader`] if one of them is not sound.
     pub fn tokens(&self) -> Result<Vec<(u32, Token)>> {
         let objects = objects(&root(self.text()), "tokens").map_err(Error::InvalidHeader)?;
         let ours = objects.into_iter().filter(|(_, token)| string(token, "type").is_ok_and(|kind| kind == TOKEN_TYPE));
@@ -170,16 +172,16 @@ impl Metadata {
             .collect()
     }
 
-    /// Puts a token in, in place of the one of that number if there is one.
+    /// Inserts a token, or replaces the one of the same number.
     pub(crate) fn set_token(&mut self, id: u32, token: &Token) {
         self.set_token_object(id, &token.to_json());
     }
 
-    /// Puts in a token of another program, given as JSON, under the first number that is free, which it returns.
+    /// Inserts another program's token, given as JSON, under the first free number, and returns that number.
     ///
     /// # Errors
-    /// [`Error::InvalidOption`]: no JSON object, one without `type` and `keyslots` or that names a keyslot which does not
-    /// exist, or one of this crate's own type; [`Error::NoRoom`].
+    /// [`Error::InvalidOption`]: the text is not a JSON object, lacks `type` or `keyslots`, names a keyslot that does
+    /// not exist, or has this crate's own type; [`Error::NoRoom`].
     pub fn add_foreign_token(&mut self, json: impl AsRef<[u8]>) -> Result<u32> {
         let no = |what: String| Error::InvalidOption(format!("the token: {what}"));
         let json = json.as_ref().trim_ascii();
@@ -194,8 +196,8 @@ impl Metadata {
     }
 }
 
-/// A MAC over fields, each behind its length, and lists, each behind its count, so that no two headers give the same
-/// bytes.
+/// A MAC over fields and lists. Each field follows its length, and each list its count, so that no two headers give the
+/// same bytes.
 struct Fields(Hmac<Sha256>);
 
 impl Fields {

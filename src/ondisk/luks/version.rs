@@ -1,4 +1,4 @@
-//! Which version of LUKS a device has.
+//! Detects the version of LUKS on a device.
 
 use super::{BINARY_HEADER, BinaryHeader, Position};
 
@@ -6,9 +6,9 @@ use super::{BINARY_HEADER, BinaryHeader, Position};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum LuksVersion {
-    /// The first, of 2004: one header, eight passphrases, sectors of 512 bytes.
+    /// LUKS1, of 2004: one header, eight passphrases, sectors of 512 bytes.
     Luks1,
-    /// The second, of 2017: two copies of a header in JSON, with tokens.
+    /// LUKS2, of 2017: two copies of a header in JSON, with tokens.
     Luks2,
 }
 
@@ -18,7 +18,8 @@ impl core::fmt::Display for LuksVersion {
     }
 }
 
-/// The version that the first block of a device says it has, if it has the magic of LUKS and a version that is known.
+/// The version of the LUKS header in a device's first block; `None` without the magic of LUKS or for an unknown
+/// version.
 pub fn probe_version(block: &[u8; BINARY_HEADER]) -> Option<LuksVersion> {
     if !BinaryHeader::has_magic(block, Position::Primary) {
         return None;

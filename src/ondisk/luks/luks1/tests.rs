@@ -1,4 +1,4 @@
-//! Headers that cryptsetup wrote, headers of ours that cryptsetup reads, and headers with one defect each.
+//! Headers written by cryptsetup, our headers read by cryptsetup, and headers with one defect each.
 
 use std::fs;
 use std::path::Path;
@@ -22,7 +22,7 @@ fn opened(bytes: &[u8], header: &Luks1Header, slot: usize, passphrase: &[u8]) ->
     header.material(slot).open(area, &header.kdf(slot), passphrase, &header.keyslots[slot].salt).unwrap()
 }
 
-/// What the volume key is, by cryptsetup.
+/// The volume key, dumped by cryptsetup.
 fn dumped_key(cryptsetup: &str, folder: &Path, passphrase: &[u8]) -> Vec<u8> {
     let [image, with, key] = ["image", "with", "key"].map(|name| folder.join(name));
     fs::write(&with, passphrase).unwrap();
@@ -84,7 +84,7 @@ fn volumes_of_cryptsetup_are_read() {
         let wrong = opened(&bytes, &header, 5, PASSPHRASE);
         assert!(matches!(header.verify(&wrong), Err(Error::WrongKey)));
 
-        // Where cryptsetup places things is where a new header of ours has them.
+        // A new header of ours has the same places as cryptsetup's.
         if hash != "sha1" {
             let (key, uuid) = (Secret::copy_from(&key), header.uuid.clone());
             let ours = Luks1Header::new(header.cipher, header.hash, &key, None, false, uuid, 1000).unwrap();

@@ -1,4 +1,4 @@
-//! Keyslots that cryptsetup wrote, opened, and keyslots of ours that cryptsetup opens.
+//! Keyslots of cryptsetup opened by us, and our keyslots opened by cryptsetup.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -30,7 +30,7 @@ fn word(value: &Value) -> &str {
     value.as_str().unwrap()
 }
 
-/// Keyslot 0, as cryptsetup shows the JSON of a header.
+/// Keyslot 0, from cryptsetup's JSON dump of a header.
 fn keyslot(cryptsetup: &str, image: &Path) -> Keyslot {
     let json = run(cryptsetup, &["luksDump", "--dump-json-metadata", text(image)]);
     let json: Value = serde_json::from_str(&json).unwrap();
@@ -64,7 +64,7 @@ fn digest(cryptsetup: &str, image: &Path) -> VolumeKeyDigest {
     VolumeKeyDigest { hash, iterations, salt: bytes("salt"), digest: bytes("digest") }
 }
 
-/// A LUKS2 image of cryptsetup's, its passphrase and its volume key.
+/// A LUKS2 image made by cryptsetup; returns its volume key.
 fn formatted(cryptsetup: &str, folder: &Path, args: &[&str]) -> Vec<u8> {
     let [image, passphrase, key] = ["image", "passphrase", "key"].map(|name| folder.join(name));
     fs::write(&passphrase, PASSPHRASE).unwrap();
@@ -129,7 +129,7 @@ fn keyslots_of_cryptsetup_give_the_volume_key_and_ours_open_with_cryptsetup() {
         let digest = digest(&cryptsetup, &image);
         digest.verify(&found).unwrap();
         hashes.insert(digest.hash.clone());
-        // Another passphrase gives another key, and it takes the digest to tell.
+        // Another passphrase gives another key. Only the digest reveals that it is wrong.
         let other = material.open(area(), &kdf, b"incorrect horse", &salt).unwrap();
         assert!(other.len() == key.len() && other.expose() != key, "{args:?}");
         assert!(matches!(digest.verify(&other), Err(Error::WrongKey)), "{args:?}");

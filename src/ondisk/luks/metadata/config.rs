@@ -8,10 +8,10 @@ use crate::ondisk::luks::{BINARY_HEADER, HEADER_SIZES};
 /// The most bytes of the keyslots area: the reference implementation's limit.
 pub(super) const MAX_KEYSLOTS_SIZE: u64 = 128 << 20;
 
-/// What the config object says.
+/// The content of the config object.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Config {
-    /// The keyslots area, right behind both copies of the header.
+    /// The keyslots area, directly after both copies of the header.
     pub(super) keyslots: Area,
     pub(super) flags: Vec<String>,
     pub(super) requirements: Vec<String>,
@@ -37,8 +37,8 @@ impl Config {
     }
 }
 
-/// The reference implementation writes an object with an array `mandatory`, and takes one without it for none; the
-/// specification has the array itself.
+/// The reference implementation writes an object with an array `mandatory`; without the array there are no
+/// requirements. In the specification the array itself is the value.
 fn requirements(config: &Object<'_>) -> Result<Vec<String>, String> {
     let Some(requirements) = config.get("requirements")? else { return Ok(Vec::new()) };
     match requirements.object() {

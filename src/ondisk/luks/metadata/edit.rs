@@ -1,17 +1,17 @@
-//! Changes to a header's keyslots and tokens. Each is made on a copy, which is checked as if it had been read; one that
-//! would make the header invalid leaves it as it was.
+//! Changes to a header's keyslots and tokens. Each is made on a copy, which is then checked like a header that was
+//! read. A change that would make the header invalid is dropped.
 
 use super::json::{array, free_id, member, numbered, root};
 use super::text::Raw;
 use super::{Keyslot, Metadata, Priority, WIPING_TYPE, check_room};
 use crate::{Error, Result};
 
-/// What the areas of keyslots are aligned to.
+/// The alignment of keyslot areas.
 const ALIGNMENT: u64 = 4096;
 
 impl Metadata {
-    /// Puts a passphrase's keyslot in, in place of the one of that number if there is one, and binds it to the digest of
-    /// that number and to no other. What is not known here of a keyslot of the same type stays.
+    /// Inserts a passphrase's keyslot, or replaces the one of the same number. Binds it to digest number `digest` only.
+    /// Unknown members of a replaced keyslot of the same type stay.
     ///
     /// # Errors
     /// [`Error::InvalidOption`]: a keyslot of another kind, no such digest, an area that isn't free, costs of zero.
@@ -31,8 +31,8 @@ impl Metadata {
         })
     }
 
-    /// Takes a keyslot out, also from the digests and tokens that name it. A token that then names none stays, unless it
-    /// is removed by itself.
+    /// Removes a keyslot, also from the digests and tokens that name it. A token that then names no keyslot stays until
+    /// it is removed itself.
     ///
     /// # Errors
     /// [`Error::InvalidOption`]: there is no such keyslot.
@@ -43,14 +43,14 @@ impl Metadata {
         })
     }
 
-    /// Sets when a keyslot is tried.
+    /// Sets the priority of a keyslot.
     ///
     /// # Errors
     /// [`Error::InvalidOption`]: there is no such keyslot.
     pub fn set_priority(&mut self, id: u32, priority: Priority) -> Result<()> {
         self.edit(|text| {
             let object = object(&text, "keyslots", id).and_then(Raw::object).ok_or_else(|| no_keyslot(id))?;
-            // Normal is what its absence means, and what the reference implementation writes by taking it out.
+            // Absence means normal; the reference implementation also writes normal by removing the member.
             let object = match priority {
                 Priority::Normal => object.without("priority")?,
                 other => object.with("priority", (other as u32).to_string().as_bytes())?,
@@ -59,11 +59,11 @@ impl Metadata {
         })
     }
 
-    /// Makes a keyslot one of another type that has nothing but its area, bound to no digest and no token. With
-    /// [`WIPING_TYPE`] its area is still taken, but nobody opens it: to be done before its bytes are overwritten.
+    /// Replaces a keyslot by one of type `kind` that only has the old one's area, and is bound to no digest or token.
+    /// With [`WIPING_TYPE`] the area stays reserved but can't be opened. Call it before overwriting the area.
     ///
     /// # Errors
-    /// [`Error::InvalidOption`]: there is no such keyslot, or a type that has more members.
+    /// [`Error::InvalidOption`]: there is no such keyslot, or the type needs more members.
     pub fn replace_keyslot_type(&mut self, id: u32, kind: &str) -> Result<()> {
         self.edit(|text| {
             let object = object(&text, "keyslots", id).and_then(Raw::object).ok_or_else(|| no_keyslot(id))?;
@@ -78,7 +78,7 @@ impl Metadata {
         })
     }
 
-    /// Marks a keyslot whose area is about to be overwritten: [`replace_keyslot_type`](Self::replace_keyslot_type) with
+    /// Marks a keyslot before its area is overwritten: [`replace_keyslot_type`](Self::replace_keyslot_type) with
     /// [`WIPING_TYPE`].
     ///
     /// # Errors
@@ -87,12 +87,12 @@ impl Metadata {
         self.replace_keyslot_type(id, WIPING_TYPE)
     }
 
-    /// Puts a sound token in, in place of the one of that number if there is one.
+    /// Inserts a sound token, or replaces the one of the same number.
     pub(in crate::ondisk::luks) fn set_token_object(&mut self, id: u32, json: &[u8]) {
         self.text = with(&self.text, "tokens", id, json).expect("the metadata was checked");
     }
 
-    /// Takes a token out, of whatever type.
+    /// Removes a token of any type.
     ///
     /// # Errors
     /// [`Error::InvalidOption`]: there is no such token.
@@ -103,29 +103,29 @@ impl Metadata {
         })
     }
 
-    /// Puts a token in under the first number that is free, which it returns.
+    /// Inserts a token under the first free number and returns that number.
     ///
     /// # Errors
-    /// [`Error::InvalidOption`]: no JSON object, or one without `type` and `keyslots` or that names a keyslot which does
-    /// not exist; [`Error::NoRoom`].
+    /// [`Error::InvalidOption`]: the text is not a JSON object, lacks `type` or `keyslots`, or names a keyslot that
+    /// does not exist; [`Error::NoRoom`].
     pub(in crate::ondisk::luks) fn add_token_object(&mut self, json: &[u8]) -> Result<u32> {
         let id = self.free_token_id().ok_or_else(|| Error::NoRoom("all 32 tokens are taken".into()))?;
         self.edit(|text| with(&text, "tokens", id, json))?;
         Ok(id)
     }
 
-    /// The first number that no keyslot has; `None` if all 32 are taken.
+    /// The first free keyslot number; `None` if all 32 are taken.
     pub fn free_keyslot_id(&self) -> Option<u32> {
         free_id(self.keyslots.iter().map(|keyslot| keyslot.id))
     }
 
-    /// The first number that no token has; `None` if all 32 are taken.
+    /// The first free token number; `None` if all 32 are taken.
     pub fn free_token_id(&self) -> Option<u32> {
         free_id(self.token_objects().iter().map(|token| token.id))
     }
 
-    /// Where in the keyslots area the first gap is, aligned to 4096 bytes, that takes `size` bytes. Areas of keyslots of
-    /// all kinds are taken.
+    /// The offset of the first gap of `size` bytes in the keyslots area, aligned to 4096 bytes. Keyslots of all kinds
+    /// occupy their areas.
     pub fn free_area(&self, size: u64) -> Option<u64> {
         let end = self.config.keyslots.offset + self.config.keyslots.size;
         let mut areas: Vec<_> = self.keyslots.iter().map(|keyslot| keyslot.area).collect();
@@ -157,7 +157,7 @@ fn object<'a>(text: &'a [u8], group: &str, id: u32) -> Option<Raw<'a>> {
     member(&root(text), group).ok()?.get(&id.to_string()).ok()?
 }
 
-/// The text with another numbered object in a top-level object.
+/// The text with a numbered object inserted or replaced in a top-level object.
 fn with(text: &[u8], group: &str, id: u32, object: &[u8]) -> Result<Vec<u8>, String> {
     let root = root(text);
     let group_text = member(&root, group)?.with(&id.to_string(), object)?;
@@ -171,7 +171,7 @@ fn without(text: &[u8], group: &str, id: u32) -> Result<Vec<u8>, String> {
     root.with(group, &group_text)
 }
 
-/// Has a digest or token name a keyslot, or name it no more. One of which that was true already stays as it is.
+/// Makes a digest or token name a keyslot, or not name it. It stays as it is if that was already so.
 fn rename(text: &[u8], group: &str, of: u32, keyslot: u32, named: bool) -> Result<Vec<u8>, String> {
     let found = object(text, group, of).and_then(Raw::object).ok_or_else(|| format!("there is no {group} {of}"))?;
     let id = format!("\"{keyslot}\"");
@@ -185,7 +185,7 @@ fn rename(text: &[u8], group: &str, of: u32, keyslot: u32, named: bool) -> Resul
     with(text, group, of, &found.with("keyslots", &names)?)
 }
 
-/// Takes a keyslot from all that name it.
+/// Removes a keyslot from all digests and tokens that name it.
 fn unbind(mut text: Vec<u8>, id: u32) -> Result<Vec<u8>, String> {
     for group in ["digests", "tokens"] {
         let numbers: Vec<u32> = numbered(&root(&text), group)?.into_iter().map(|(number, _)| number).collect();

@@ -1,6 +1,6 @@
-//! JSON as LUKS2 uses it: objects that have a number for their name, 64-bit integers and bytes as strings (section 3).
+//! JSON as LUKS2 uses it: objects named by numbers, and 64-bit integers and bytes as strings (section 3).
 //!
-//! Each function answers what is wrong as text, without saying in which object: its caller knows that.
+//! Errors are texts that say what is wrong but not in which object: the caller adds that.
 
 use std::borrow::Cow;
 
@@ -8,27 +8,26 @@ use base64ct::{Base64, Encoding};
 
 use super::text::{Object, Raw, check};
 
-/// The most digests, segments, keyslots or tokens that a header may hold, and so one more than their greatest number: the
-/// reference implementation's limit, which keeps tables of that size.
+/// The most digests, segments, keyslots or tokens in a header; their numbers are below it. The reference implementation
+/// has tables of this size.
 pub(super) const MAX_OBJECTS: u32 = 32;
 
 /// The most bytes of a salt or a digest.
 pub(in crate::ondisk::luks) const MAX_BINARY: usize = 1024;
 
-/// The most bytes of a text that is looked at, far over what any has: so that no copy of one, nor an error that shows it,
-/// takes much memory.
+/// The most bytes of a text that is read, far more than any real text has. It bounds the memory for copies and errors.
 const MAX_TEXT: usize = 8192;
 
-/// The most texts of a list that is looked at.
+/// The most texts of a list that is read.
 const MAX_TEXTS: usize = 1024;
 
-/// The object that a text is.
+/// Parses a text that is one object.
 pub(in crate::ondisk::luks) fn parse(text: &[u8]) -> Result<Object<'_>, String> {
     check(text)?;
     Ok(root(text))
 }
 
-/// The object of a text that was [parsed](parse) once.
+/// The object of a text that [`parse`] accepted before.
 pub(in crate::ondisk::luks) fn root(text: &[u8]) -> Object<'_> {
     Raw::new(text).object().expect("it was found to be an object")
 }
@@ -57,7 +56,7 @@ pub(super) fn numbered<'a>(root: &Object<'a>, name: &str) -> Result<Vec<(u32, Ra
             return Err(format!("a name of {} bytes is no number of one of its {name}", id.len()));
         }
         let number = parse_id(&id).ok_or_else(|| format!("{id:?} is no number of one of its {name}"))?;
-        // Also where the name is written in two ways.
+        // Also fails if the name occurs in two spellings.
         group.get(&id)?;
         numbered.push((number, value));
     }
@@ -65,17 +64,17 @@ pub(super) fn numbered<'a>(root: &Object<'a>, name: &str) -> Result<Vec<(u32, Ra
     Ok(numbered)
 }
 
-/// The least number that none of some numbered objects has.
+/// The smallest unused number.
 pub(super) fn free_id(used: impl Iterator<Item = u32> + Clone) -> Option<u32> {
     (0..MAX_OBJECTS).find(|id| used.clone().all(|other| other != *id))
 }
 
-/// A number in decimal without a sign or leading zeros, so that two names can't mean one object.
+/// A decimal number without a sign or leading zeros, so that two names can't mean one object.
 fn parse_id(id: &str) -> Option<u32> {
     id.parse().ok().filter(|number: &u32| number.to_string() == id && *number < MAX_OBJECTS)
 }
 
-/// An array of numbers of objects, each of which must exist, and none twice.
+/// An array of object numbers. Each must exist and occur once.
 pub(in crate::ondisk::luks) fn references(object: &Object<'_>, name: &str, known: &[u32]) -> Result<Vec<u32>, String> {
     let (ids, repeated) = named(object, name, known)?;
     match repeated {
@@ -84,12 +83,12 @@ pub(in crate::ondisk::luks) fn references(object: &Object<'_>, name: &str, known
     }
 }
 
-/// As [`references`], but what is named twice counts once.
+/// As [`references`], but a repeated number counts once.
 pub(super) fn distinct_references(object: &Object<'_>, name: &str, known: &[u32]) -> Result<Vec<u32>, String> {
     named(object, name, known).map(|(ids, _)| ids)
 }
 
-/// The numbers, and one that stands there twice.
+/// The numbers, and one of those that are repeated.
 fn named(object: &Object<'_>, name: &str, known: &[u32]) -> Result<(Vec<u32>, Option<u32>), String> {
     let (mut ids, mut repeated) = (Vec::new(), None);
     for value in array(object, name)? {
@@ -120,7 +119,7 @@ pub(in crate::ondisk::luks) fn string<'a>(object: &Object<'a>, name: &str) -> Re
     text(object.get(name)?.ok_or_else(missing)?)?.ok_or_else(missing)
 }
 
-/// The text that a value is, if it is one.
+/// The value as a text, if it is one.
 fn text(value: Raw<'_>) -> Result<Option<Cow<'_, str>>, String> {
     if value.bytes().len() > MAX_TEXT {
         return Err(format!("a text of it takes {} bytes, more than {MAX_TEXT}", value.bytes().len()));

@@ -1,4 +1,4 @@
-//! Keyslots: a volume key behind a passphrase, or room that a re-encryption works in (section 3.2).
+//! Keyslots: a volume key protected by a passphrase, or the work area of a re-encryption (section 3.2).
 
 use base64ct::{Base64, Encoding};
 use serde_json::{Value, json};
@@ -7,14 +7,14 @@ use super::json::{MAX_BINARY, binary, integer, member, objects, root, string, ui
 use super::text::{Object, Raw};
 use crate::ondisk::luks::STRIPES;
 
-/// The `type` of a keyslot whose area is being overwritten. It is bound to nothing, so that nobody tries to open it, but
-/// keeps its area from being given away before its key material is gone. Other programs can remove it.
+/// The `type` of a keyslot whose area is being overwritten. It is bound to nothing, so nobody tries to open it. It
+/// keeps the area from being reused before its key material is gone. Other programs can remove it.
 pub const WIPING_TYPE: &str = "atrest-wiping";
 
 /// The longest key that a keyslot stores or is encrypted with, in bytes. The reference implementation's limit.
 const MAX_KEY_SIZE: u32 = 512;
 
-/// The least bytes of a salt: what Argon2 takes (RFC 9106, section 3.1).
+/// The shortest salt in bytes that Argon2 takes (RFC 9106, section 3.1).
 const MIN_SALT: usize = 8;
 
 const SECTOR: u64 = 512;
@@ -28,18 +28,18 @@ pub struct Keyslot {
     pub key_size: u32,
     /// When it is tried.
     pub priority: Priority,
-    /// Where its bytes are.
+    /// The place of its bytes.
     pub area: Area,
-    /// What it is.
+    /// Its kind.
     pub kind: KeyslotKind,
 }
 
-/// When a keyslot is tried.
+/// The order in which keyslots are tried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub enum Priority {
-    /// Only when it is asked for by its number.
+    /// Only if the caller asks for its number.
     Ignore,
-    /// After those that are preferred.
+    /// After the preferred ones.
     #[default]
     Normal,
     /// First.
@@ -55,10 +55,10 @@ pub struct Area {
     pub size: u64,
 }
 
-/// What a keyslot is.
+/// The kind of a keyslot.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum KeyslotKind {
-    /// A passphrase's: type `luks2`, an area of type `raw`, a splitter of type `luks1`.
+    /// For a passphrase: type `luks2`, an area of type `raw`, a splitter of type `luks1`.
     Passphrase(PassphraseKeyslot),
     /// An area of a re-encryption (section 3.2.2).
     Reencrypt {
@@ -67,16 +67,17 @@ pub enum KeyslotKind {
         /// `forward` or `backward`.
         direction: String,
     },
-    /// One whose area is being overwritten: type [`WIPING_TYPE`].
+    /// Its area is being overwritten: type [`WIPING_TYPE`].
     Wiping,
-    /// Not known; its `type`.
+    /// Another `type`, which is not known.
     Other(String),
 }
 
-/// A volume key that a passphrase opens (section 3.2.1). Hashes and ciphers are as the header names them, known or not.
+/// A volume key protected by a passphrase (section 3.2.1). Hashes and ciphers have the names in the header, known or
+/// not.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PassphraseKeyslot {
-    /// How the passphrase is stretched.
+    /// The KDF for the passphrase.
     pub kdf: KeyslotKdf,
     /// The KDF's salt: 8 to 1024 bytes.
     pub salt: Vec<u8>,
@@ -86,11 +87,11 @@ pub struct PassphraseKeyslot {
     pub stripes: u32,
     /// The cipher of the area, in dm-crypt's notation.
     pub encryption: String,
-    /// The length of the area's key, which the KDF makes, in bytes.
+    /// The length in bytes of the area's key, which the KDF derives.
     pub area_key_size: u32,
 }
 
-/// A KDF and what it costs (section 3.2.5): no cost is zero, and none has a ceiling yet.
+/// A KDF and its costs (section 3.2.5). No cost is zero; upper limits are not checked here.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum KeyslotKdf {
     /// PBKDF2 with HMAC.
@@ -118,12 +119,12 @@ pub enum KeyslotKdf {
         /// Lanes.
         cpus: u32,
     },
-    /// Not known; its `type`. Another program opens the keyslot.
+    /// Another `type`, which is not known. Only another program can open the keyslot.
     Other(String),
 }
 
 impl Keyslot {
-    /// How many bytes of an area a key of `key_size` bytes takes: as many as the splitter makes of it, in whole sectors.
+    /// The number of bytes of an area for a key of `key_size` bytes: all stripes, in whole sectors.
     pub fn area_size(key_size: u32) -> u64 {
         (u64::from(key_size) * u64::from(STRIPES)).next_multiple_of(SECTOR)
     }
@@ -151,11 +152,10 @@ impl Keyslot {
         Ok(Keyslot { id, key_size, priority, area, kind })
     }
 
-    /// The object, made from `old`, the one that it replaces: what this crate does not know of an object of the same kind
-    /// stays.
+    /// The object. It keeps unknown members of `old`, the object that it replaces, if both are of the same kind.
     ///
     /// # Errors
-    /// For another kind than a passphrase's, whose objects hold more than is known here.
+    /// For any kind but a passphrase's: their objects have members that are not known here.
     pub(super) fn to_json(&self, old: Option<Raw<'_>>) -> Result<Vec<u8>, String> {
         let KeyslotKind::Passphrase(slot) = &self.kind else {
             return Err(format!("keyslot {}: only a passphrase's keyslot can be written", self.id));
@@ -180,7 +180,7 @@ impl Keyslot {
             new["priority"] = (self.priority as u32).into();
         }
         let object = merged(old, &new)?;
-        // Absent is normal.
+        // Absence means normal.
         match Raw::new(&object).object() {
             Some(object) if self.priority == Priority::Normal => object.without("priority"),
             _ => Ok(object),
@@ -188,7 +188,7 @@ impl Keyslot {
     }
 }
 
-/// `new`, with the members of `old` that it does not have, if both are of one `type`.
+/// `new`, with the members of `old` that it lacks, if both have the same `type`.
 fn merged(old: Option<Raw<'_>>, new: &Value) -> Result<Vec<u8>, String> {
     let plain = || Ok(serde_json::to_vec(new).expect("a JSON value can be written"));
     let (Some(before), Value::Object(after)) = (old.and_then(Raw::object), new) else { return plain() };

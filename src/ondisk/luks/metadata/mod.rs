@@ -1,7 +1,7 @@
 //! The JSON area (section 3).
 //!
-//! A header is read into types, which are checked; the text it came from is kept beside them and is what changes are made
-//! in, so that what this crate does not know survives byte for byte when a header is rewritten.
+//! A header is read into types, which are checked. Changes are made in the original text, which is kept too. So members
+//! that this crate doesn't know survive byte for byte when a header is rewritten.
 
 mod config;
 mod edit;
@@ -24,13 +24,13 @@ pub use keyslot::{Area, Keyslot, KeyslotKdf, KeyslotKind, PassphraseKeyslot, Pri
 pub use reencryption::Reencryption;
 pub use segment::{CryptSegment, Segment, SegmentKind, SegmentSize};
 
-/// What a header that is detached takes with its keyslots unless told otherwise, as the reference implementation has it.
+/// The default size of a detached header with its keyslots, the same as in the reference implementation.
 const ROOM: u64 = 16 << 20;
 
 /// A validated JSON area.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Metadata {
-    /// The JSON, which was found to be sound.
+    /// The JSON, already checked.
     text: Vec<u8>,
     header_size: u64,
     config: Config,
@@ -39,21 +39,21 @@ pub struct Metadata {
     digests: Vec<Digest>,
 }
 
-/// What the metadata of a new volume is made of.
+/// The parts of a new volume's metadata.
 #[derive(Debug, Clone)]
 pub struct NewMetadata {
     /// The size of one copy of the header in bytes.
     pub header_size: u64,
-    /// Where the data begins, in bytes. Keyslots have the room between the header and it.
+    /// The first byte of the data. Keyslots lie between the header and it.
     pub data_offset: u64,
     /// The sector size in bytes.
     pub sector_size: u32,
     /// The digest of the DEK.
     pub digest: VolumeKeyDigest,
-    /// The size of the keyslots area in bytes, a multiple of 4096; `None` for all the room there is up to 128 MiB, and
-    /// if detached up to 16 MiB with the header.
+    /// The size of the keyslots area in bytes, a multiple of 4096. `None` takes all available room, up to 128 MiB; in a
+    /// detached header, up to 16 MiB including the header.
     pub keyslots_size: Option<u64>,
-    /// Whether the header is on a device of its own. Then `data_offset` may be 0.
+    /// Whether the header is on its own device. Then `data_offset` may be 0.
     pub detached: bool,
     /// The cipher in dm-crypt's notation.
     pub encryption: String,
@@ -62,7 +62,7 @@ pub struct NewMetadata {
 }
 
 impl NewMetadata {
-    /// A header before its data, AES-XTS up to the end of the device, as much room for keyslots as there is.
+    /// A header before its data, AES-XTS to the end of the device, and as much room for keyslots as there is.
     pub fn new(header_size: u64, data_offset: u64, sector_size: u32, digest: VolumeKeyDigest) -> Self {
         NewMetadata {
             header_size,
@@ -83,7 +83,8 @@ impl NewMetadata {
             return bad(format!("the data offset, {}, is no multiple of 512", self.data_offset));
         }
         let header = self.header_size.saturating_mul(2);
-        // Zero is the one offset within the header that the reference implementation takes, and only if it is detached.
+        // Zero is the only offset within the header that the reference implementation accepts, and only if the header
+        // is detached.
         let end = if self.detached && self.data_offset == 0 { u64::MAX } else { self.data_offset };
         let room = if self.detached { end.min(ROOM) } else { end.min(header.saturating_add(MAX_KEYSLOTS_SIZE)) };
         let room = room.saturating_sub(header) / 4096 * 4096;
@@ -96,10 +97,10 @@ impl NewMetadata {
 }
 
 impl Metadata {
-    /// The metadata of a new volume: one segment that begins at `data_offset`, its digest, and no way in yet.
+    /// The metadata of a new volume: one segment that begins at `data_offset`, its digest, and no keyslot or token yet.
     ///
     /// # Errors
-    /// [`Error::InvalidOption`] when the parts do not fit together.
+    /// [`Error::InvalidOption`] if the parts do not fit together.
     pub fn new(new: &NewMetadata) -> Result<Self> {
         let keyslots_size = new.keyslots_size()?;
         let size = match new.segment_size {
@@ -142,7 +143,7 @@ impl Metadata {
     /// Reads the JSON area of a copy of the header of `header_size` bytes.
     ///
     /// # Errors
-    /// What is wrong, as text.
+    /// A text that says what is wrong.
     pub fn parse(area: &[u8], header_size: u64) -> Result<Self, String> {
         let end = area.iter().position(|&byte| byte == 0).ok_or("its JSON does not end with a zero byte")?;
         if area[end..].iter().any(|&byte| byte != 0) {
@@ -154,7 +155,7 @@ impl Metadata {
     /// The JSON area of `header_size` less 4096 bytes, padded with zeros.
     ///
     /// # Errors
-    /// [`Error::NoRoom`] when the JSON is too long for it.
+    /// [`Error::NoRoom`] if the JSON is too long for it.
     pub fn encode(&self, header_size: u64) -> Result<Vec<u8>> {
         let size = check_room(self.text.len(), header_size)?;
         let mut area = Vec::with_capacity(size);
@@ -168,7 +169,7 @@ impl Metadata {
         &self.text
     }
 
-    /// Whether an area of a header of this size holds just this: then it needs no reading of its own.
+    /// Whether an area of a header of this size holds exactly this metadata, so that it need not be parsed again.
     pub(crate) fn is_in(&self, area: &[u8], header_size: u64) -> bool {
         let rest = area.strip_prefix(&*self.text).filter(|_| self.header_size == header_size);
         rest.is_some_and(|rest| rest.iter().all(|&byte| byte == 0))
@@ -189,22 +190,22 @@ impl Metadata {
         &self.digests
     }
 
-    /// Mandatory requirements: features that a reader must know (section 3.5).
+    /// The mandatory requirements: features that a reader must know (section 3.5).
     pub fn requirements(&self) -> &[String] {
         &self.config.requirements
     }
 
-    /// The size in bytes of the keyslots area, which is right behind both copies of the header.
+    /// The size in bytes of the keyslots area, which is directly after both copies of the header.
     pub fn keyslots_size(&self) -> u64 {
         self.config.keyslots.size
     }
 
-    /// Flags such as `allow-discards` (section 3.5). One that is not known means nothing.
+    /// The flags, such as `allow-discards` (section 3.5). Unknown flags have no effect.
     pub fn flags(&self) -> Vec<String> {
         self.config.flags.clone()
     }
 
-    /// The tokens of all types, ordered by number, as far as every token is alike.
+    /// The tokens of all types, ordered by number, with the members that every token has.
     pub fn token_objects(&self) -> Vec<TokenInfo> {
         tokens(&root(&self.text), &self.keyslots).expect("they were checked when the header was read")
     }
@@ -220,7 +221,7 @@ impl Metadata {
     }
 }
 
-/// What every token has, of whatever type (section 3.6).
+/// The members that every token has, of any type (section 3.6).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TokenInfo {
     /// Its number.
@@ -229,7 +230,7 @@ pub struct TokenInfo {
     pub kind: String,
     /// The keyslots that it opens.
     pub keyslots: Vec<u32>,
-    /// The whole object as it stands in the header. It need not be UTF-8.
+    /// The whole object as in the header. It need not be UTF-8.
     pub json: Vec<u8>,
 }
 
@@ -241,7 +242,7 @@ fn check_tokens(root: &Object<'_>, keyslots: &[Keyslot]) -> Result<(), String> {
     objects(root, "tokens")?.into_iter().try_for_each(check)
 }
 
-/// What is looked at of any token: its type, and the keyslots that it names, of which it may name one twice.
+/// Reads the members of any token: its type, and the keyslots that it names. It may name one twice.
 fn token_members(token: &Object<'_>, known: &[u32]) -> Result<(String, Vec<u32>), String> {
     Ok((string(token, "type")?.into_owned(), distinct_references(token, "keyslots", known)?))
 }
@@ -256,7 +257,7 @@ fn tokens(root: &Object<'_>, keyslots: &[Keyslot]) -> Result<Vec<TokenInfo>, Str
     numbered(root, "tokens")?.into_iter().map(read).collect()
 }
 
-/// The size of the JSON area, if a text of `len` bytes has room there: one zero byte must end it.
+/// The size of the JSON area, if a text of `len` bytes and its final zero byte fit.
 fn check_room(len: usize, header_size: u64) -> Result<usize> {
     let size = (header_size as usize).saturating_sub(BINARY_HEADER);
     if len < size {

@@ -1,24 +1,25 @@
-//! A re-encryption in progress, as a header tells it.
+//! A re-encryption in progress, as recorded in a header.
 
 use std::borrow::Cow;
 
 use super::json::{member, objects, root, string};
 use super::{Digest, KeyslotKind, Metadata, Segment, SegmentKind, SegmentSize};
 
-/// A re-encryption that was begun and isn't finished: some sectors are under the old key, some under the new one.
+/// An unfinished re-encryption: some sectors are under the old key, some under the new one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reencryption {
     /// `reencrypt`, `encrypt` or `decrypt`; `None` if the header does not say.
     pub mode: Option<String>,
     /// `forward` or `backward`.
     pub direction: Option<String>,
-    /// How a sector that was in work at a crash is recovered: the type of the area, such as `checksum` or `journal`.
+    /// How sectors that were being rewritten at a crash are recovered: the type of the area, such as `checksum` or
+    /// `journal`.
     pub resilience: Option<String>,
-    /// How many bytes are done, as far as the segments tell.
+    /// The number of finished bytes, if the segments show it.
     pub done: Option<u64>,
-    /// How many bytes there are in all; `None` if the last segment takes what the device has.
+    /// The number of bytes in all; `None` if the last segment extends to the end of the device.
     pub total: Option<u64>,
-    /// The requirement that keeps others off: `offline-reencrypt`, or `online-reencrypt` and its version.
+    /// The requirement that keeps other programs away: `offline-reencrypt`, or `online-reencrypt` and its version.
     pub requirement: Option<String>,
 }
 
@@ -37,8 +38,8 @@ impl core::fmt::Display for Reencryption {
 }
 
 impl Metadata {
-    /// The re-encryption that is in progress, if one is: by a requirement, a keyslot of type `reencrypt`, or flags of
-    /// segments (sections 3.2.2, 3.3 and 3.5).
+    /// The re-encryption in progress, if there is one. A requirement, a keyslot of type `reencrypt`, or flags of
+    /// segments show it (sections 3.2.2, 3.3 and 3.5).
     pub fn reencryption(&self) -> Option<Reencryption> {
         let requirement = self.requirements().iter().find(|name| {
             *name == "offline-reencrypt" || *name == "online-reencrypt" || name.starts_with("online-reencrypt-v")
@@ -63,7 +64,8 @@ impl Metadata {
         string(&member(&keyslot, "area").ok()?, "type").ok().map(Cow::into_owned)
     }
 
-    /// The segments that are as the one with the flag `backup-final` says that all will be, and all segments, in bytes.
+    /// The bytes of the finished segments, and of all segments. A finished segment is encrypted like the one flagged
+    /// `backup-final`.
     fn progress(&self) -> (Option<u64>, Option<u64>) {
         let (backups, data): (Vec<&Segment>, Vec<&Segment>) = self.segments().iter().partition(|s| s.is_backup());
         let total = data.iter().try_fold(0u64, |sum, segment| bytes(segment).and_then(|n| sum.checked_add(n)));
@@ -71,7 +73,7 @@ impl Metadata {
         let (Some(last), Some(first)) = (flagged("backup-final"), flagged("backup-previous")) else {
             return (None, total);
         };
-        // With neither another key nor another cipher, what is done looks like what isn't.
+        // If key and cipher stay the same, finished and unfinished segments look alike.
         if last == first {
             return (None, total);
         }
@@ -79,7 +81,7 @@ impl Metadata {
         (done.try_fold(0u64, |sum, segment| bytes(segment).and_then(|n| sum.checked_add(n))), total)
     }
 
-    /// What tells the old encryption from the new one: key, cipher and sector size.
+    /// The parameters that differ between the old and the new encryption: key, cipher and sector size.
     fn way<'a>(&'a self, segment: &'a Segment) -> (Vec<u32>, &'a str, u32) {
         let proves = |digest: &&Digest| digest.segments.contains(&segment.id);
         let digests = self.digests().iter().filter(proves).map(|digest| digest.id).collect();
@@ -90,7 +92,7 @@ impl Metadata {
     }
 }
 
-/// Whether a segment is the one whose sectors are being rewritten.
+/// Whether the segment's sectors are being rewritten.
 fn in_work(segment: &Segment) -> bool {
     segment.flags.iter().any(|flag| flag == "in-reencryption")
 }

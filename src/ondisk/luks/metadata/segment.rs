@@ -1,4 +1,4 @@
-//! Segments: which bytes of the device hold data, and how (section 3.3).
+//! Segments: the ranges of the device that hold data, and their encryption (section 3.3).
 
 use super::json::{integer, objects, string, strings, uint64};
 use super::text::Object;
@@ -14,25 +14,25 @@ pub struct Segment {
     pub size: SegmentSize,
     /// Its flags.
     pub flags: Vec<String>,
-    /// What it holds.
+    /// Its content.
     pub kind: SegmentKind,
 }
 
-/// How large a segment is.
+/// The size of a segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SegmentSize {
-    /// As large as the device leaves room for.
+    /// To the end of the device.
     Dynamic,
-    /// This many bytes.
+    /// A fixed number of bytes.
     Bytes(u64),
 }
 
-/// What a segment holds.
+/// The content of a segment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SegmentKind {
     /// Encrypted data.
     Crypt(CryptSegment),
-    /// Something else; its `type`.
+    /// Another `type`.
     Other(String),
 }
 
@@ -50,12 +50,12 @@ pub struct CryptSegment {
 }
 
 impl Segment {
-    /// Whether it only records what was, or will be, while the device is re-encrypted: it is no part of the data.
+    /// Whether it only records the old or future state of a re-encryption. Then it is not part of the data.
     pub(crate) fn is_backup(&self) -> bool {
         self.flags.iter().any(|flag| flag.starts_with("backup-"))
     }
 
-    /// The byte behind its last one; `None` if that is over 2^64 - 1.
+    /// The byte after its last one; `None` if that is over 2^64 - 1.
     fn end(&self) -> Option<u64> {
         match self.size {
             SegmentSize::Dynamic => Some(u64::MAX),
@@ -84,7 +84,7 @@ impl Segment {
         Ok(segment)
     }
 
-    /// Checks what a segment can say by itself.
+    /// Checks that need only this segment.
     fn check(&self) -> Result<(), String> {
         if !self.offset.is_multiple_of(512) {
             return Err(format!("its offset, {}, is no multiple of 512", self.offset));
@@ -110,8 +110,8 @@ impl Segment {
     }
 }
 
-/// The segments, ordered by number. The data begins behind the keyslots area, which ends at `room`, or is on a device of
-/// its own.
+/// The segments, ordered by number. The data begins after the keyslots area, which ends at `room`, or is on its own
+/// device.
 pub(super) fn segments(root: &Object<'_>, room: u64) -> Result<Vec<Segment>, String> {
     let read = |(id, segment)| Segment::from_json(id, &segment).map_err(|what| format!("segment {id}: {what}"));
     let segments: Vec<Segment> = objects(root, "segments")?.into_iter().map(read).collect::<Result<_, _>>()?;
@@ -125,8 +125,8 @@ pub(super) fn segments(root: &Object<'_>, room: u64) -> Result<Vec<Segment>, Str
         return Err(format!("segment {}: it is behind one that is only a backup", pair[1].id));
     }
     let data: Vec<&Segment> = segments.iter().filter(|segment| !segment.is_backup()).collect();
-    // In the order of the numbers is what the volume shows; while a re-encryption moves data, its places may be in another
-    // order, with a gap where they were.
+    // The volume shows the segments in the order of their numbers. While a re-encryption moves data, their places may
+    // be in another order, with a gap at their old place.
     let moves = segments.iter().any(|segment| !segment.flags.is_empty());
     for (i, segment) in data.iter().enumerate() {
         let what = |what| Err(format!("segment {}: {what}", segment.id));

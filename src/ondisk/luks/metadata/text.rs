@@ -1,27 +1,28 @@
-//! JSON as it stands: where each value begins and ends in the text, and the text with one of them changed.
+//! JSON as raw text: finds the place of each value, and changes one value in the text.
 //!
-//! Other programs keep what they like in a header, and their writers are not strict: a number may be `NaN` or longer than
-//! any type has digits, a text in another encoding. So what the library doesn't look into is only stepped over, and a change
-//! leaves every other byte as it was. Nothing is allocated for it either, whatever a hostile header holds.
+//! Other programs may store anything in a header, and their writers are not strict: a number may be `NaN` or have more
+//! digits than any type, and a text may have another encoding. So values that the library doesn't need are only
+//! skipped, and a change keeps every other byte. Skipping allocates nothing, even for a hostile header.
 
 use std::borrow::Cow;
 use std::ops::Range;
 
-/// The most levels of nesting, from the whole to a number or a text: what the reference implementation's parser takes.
+/// The most levels of nesting, from the whole to a number or a text. The reference implementation's parser has the same
+/// limit.
 const MAX_LEVELS: u32 = 32;
 
-/// A value as it is written, without space around it.
+/// A value as written, without surrounding space.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::ondisk::luks) struct Raw<'a>(&'a [u8]);
 
-/// An object as it is written, with the places of its members.
+/// An object as written, with the places of its members.
 #[derive(Debug, Clone)]
 pub(in crate::ondisk::luks) struct Object<'a> {
     text: &'a [u8],
     members: Vec<Member>,
 }
 
-/// Places in the text of an object; a JSON area is far below 4 GiB.
+/// Offsets in the text of an object. A JSON area is far smaller than 4 GiB.
 #[derive(Debug, Clone, Copy)]
 struct Member {
     /// The name without its quotation marks.
@@ -29,10 +30,10 @@ struct Member {
     value: (u32, u32),
 }
 
-/// Checks that a text is one JSON object and nothing else, as far as its structure goes.
+/// Checks that a text is exactly one JSON object. Only the structure is checked.
 pub(super) fn check(text: &[u8]) -> Result<(), String> {
     let mut scanner = Scanner { text, at: 0 };
-    // A space before it is what the reference implementation takes for damage.
+    // The reference implementation takes a leading space for damage.
     let object = match text.first() {
         Some(b'{') => Ok(true),
         Some(b'[' | b'"' | b'n' | b't' | b'f' | b'-' | b'0'..=b'9') => Ok(false),
@@ -50,7 +51,7 @@ pub(super) fn check(text: &[u8]) -> Result<(), String> {
 }
 
 impl<'a> Raw<'a> {
-    /// The value that stands in a text which [`check`] has passed.
+    /// The value in a text that [`check`] accepted.
     pub(super) fn new(text: &'a [u8]) -> Self {
         Raw(text.trim_ascii())
     }
@@ -59,7 +60,7 @@ impl<'a> Raw<'a> {
         self.0
     }
 
-    /// The object that it is, if it is one.
+    /// The object, if it is one.
     pub(in crate::ondisk::luks) fn object(self) -> Option<Object<'a>> {
         if self.0.first() != Some(&b'{') {
             return None;
@@ -78,7 +79,7 @@ impl<'a> Raw<'a> {
         Some(Object { text: self.0, members })
     }
 
-    /// The values of the array that it is, if it is one.
+    /// The elements, if it is an array.
     pub(in crate::ondisk::luks) fn array(self) -> Option<impl Iterator<Item = Raw<'a>>> {
         if self.0.first() != Some(&b'[') {
             return None;
@@ -89,10 +90,10 @@ impl<'a> Raw<'a> {
         }))
     }
 
-    /// The string that it is, if it is one.
+    /// The string, if it is one.
     ///
     /// # Errors
-    /// What of it is no text that every reader takes for the same.
+    /// The text contains something that readers could interpret differently.
     pub(in crate::ondisk::luks) fn string(self) -> Result<Option<Cow<'a, str>>, String> {
         let Some(inner) = self.0.strip_prefix(b"\"").and_then(|rest| rest.strip_suffix(b"\"")) else { return Ok(None) };
         let text = match str::from_utf8(inner) {
@@ -103,7 +104,7 @@ impl<'a> Raw<'a> {
         if text.contains('\0') { Err("a text holds a zero byte".into()) } else { Ok(Some(text)) }
     }
 
-    /// The integer without a sign that it is, if it is one.
+    /// The unsigned integer, if it is one.
     pub(in crate::ondisk::luks) fn u64(self) -> Option<u64> {
         let plain = self.0.iter().all(u8::is_ascii_digit) && (self.0.len() == 1 || self.0.first() != Some(&b'0'));
         str::from_utf8(self.0).ok().filter(|_| plain)?.parse().ok()
@@ -114,8 +115,7 @@ impl<'a> Object<'a> {
     /// The value of a member, if there is one.
     ///
     /// # Errors
-    /// When the name stands there twice, or once more with a zero byte behind it: some readers take the first, some the
-    /// last.
+    /// The name occurs twice, or a second time with a zero byte after it: some readers take the first, some the last.
     pub(in crate::ondisk::luks) fn get(&self, name: &str) -> Result<Option<Raw<'a>>, String> {
         self.find(name).map(|found| found.map(|member| self.value(member)))
     }
@@ -124,17 +124,17 @@ impl<'a> Object<'a> {
         self.members.iter().any(|member| self.is_named(member, name))
     }
 
-    /// How many members it has.
+    /// The number of members.
     pub(super) fn len(&self) -> usize {
         self.members.len()
     }
 
-    /// Names and values, in the order in which they are written.
+    /// Names and values, in the order of the text.
     pub(super) fn iter(&self) -> impl Iterator<Item = (Cow<'a, str>, Raw<'a>)> {
         self.members.iter().map(|member| (self.name(member), self.value(member)))
     }
 
-    /// The text of the object with another value for a member, which is put at the end if it is new.
+    /// The text of the object with a member's value replaced. A new member goes to the end.
     ///
     /// # Errors
     /// As [`get`](Self::get).
@@ -150,14 +150,14 @@ impl<'a> Object<'a> {
         Ok(self.spliced(end..end, &new))
     }
 
-    /// The text of the object without a member, or as it was where there is none.
+    /// The text of the object without a member. Unchanged if the member doesn't exist.
     ///
     /// # Errors
     /// As [`get`](Self::get).
     pub(super) fn without(&self, name: &str) -> Result<Vec<u8>, String> {
         let Some(member) = self.find(name)? else { return Ok(self.text.to_vec()) };
         let index = self.members.iter().position(|other| other.name == member.name).expect("it was found among them");
-        // With the comma that parts it from its neighbour.
+        // Also removes the comma between it and its neighbour.
         let start = |member: &Member| member.name.0 as usize - 1;
         let cut = match (index.checked_sub(1).map(|before| &self.members[before]), self.members.get(index + 1)) {
             (_, Some(next)) => start(member)..start(next),
@@ -187,7 +187,7 @@ impl<'a> Object<'a> {
         Raw(&self.text[place(member.value)])
     }
 
-    /// What isn't UTF-8 in it, or no sound escape, is none of the names that are looked for.
+    /// A name with invalid UTF-8 or escapes equals none of the names that are looked up.
     fn name(&self, member: &Member) -> Cow<'a, str> {
         let (start, end) = member.name;
         let inner = &self.text[start as usize..end as usize];
@@ -198,17 +198,17 @@ impl<'a> Object<'a> {
         serde_json::from_slice::<String>(quoted).map_or_else(|_| String::from_utf8_lossy(inner), Cow::Owned)
     }
 
-    /// Whether a member has a name for a reader who ends names at a zero byte, as the reference implementation does.
+    /// Whether a reader that ends names at a zero byte, like the reference implementation, takes the member for `name`.
     fn is_named(&self, member: &Member, name: &str) -> bool {
         let (start, end) = member.name;
         let inner = &self.text[start as usize..end as usize];
-        // A name of other bytes can only be it if it is longer for its escapes.
+        // Only escapes can make a different spelling of the name, and they make it longer.
         inner == name.as_bytes() || inner.len() > name.len() && inner.contains(&b'\\') && reads_as(inner, name)
     }
 }
 
-/// Whether a text between quotation marks, with its escapes, is `name`, which is ASCII, or that with a zero byte behind it.
-/// A header can hold hundreds of thousands of names: nothing is allocated to find that they are others.
+/// Whether a text between quotation marks, with its escapes, is the ASCII text `name`, or `name` with a zero byte after
+/// it. A header can hold hundreds of thousands of names, so comparing allocates nothing.
 fn reads_as(mut written: &[u8], name: &str) -> bool {
     name.bytes().all(|byte| take_unit(&mut written) == Some(byte.into()))
         && (written.is_empty() || take_unit(&mut written) == Some(0))
@@ -250,9 +250,9 @@ struct Scanner<'a> {
 }
 
 impl Scanner<'_> {
-    /// Steps over a value and checks its structure: brackets, commas, colons, and how deep it is nested.
+    /// Skips a value and checks its structure: brackets, commas, colons and the depth of nesting.
     fn value(&mut self) -> Result<(), String> {
-        // A bit for each open bracket: 1 for that of an object. The bits are those of the levels that there may be.
+        // One bit per open bracket: 1 for an object, 0 for an array. There are as many bits as allowed levels.
         let (mut open, mut depth) = (0u32, 0u32);
         loop {
             self.space();
@@ -281,7 +281,7 @@ impl Scanner<'_> {
                 }
                 _ => self.scalar()?,
             }
-            // Behind the end of a value.
+            // After the end of a value.
             loop {
                 if depth == 0 {
                     return Ok(());
@@ -307,7 +307,7 @@ impl Scanner<'_> {
         }
     }
 
-    /// Steps over a name and the colon behind it.
+    /// Skips a name and the colon after it.
     fn name(&mut self) -> Result<(), String> {
         self.quoted().ok_or_else(|| self.odd())?;
         self.space();
@@ -318,7 +318,7 @@ impl Scanner<'_> {
         Ok(())
     }
 
-    /// Steps over a number or a word, of which other programs have more than the standard: `NaN`, `-Infinity`.
+    /// Skips a number or a word. Other programs write more than the standard allows: `NaN`, `-Infinity`.
     fn scalar(&mut self) -> Result<(), String> {
         let rest = &self.text[self.at..];
         let is_part = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'+' | b'.');
@@ -330,7 +330,7 @@ impl Scanner<'_> {
         Ok(())
     }
 
-    /// Steps over a text and says where it is within its quotation marks.
+    /// Skips a string and returns the range within its quotation marks.
     fn quoted(&mut self) -> Option<Range<usize>> {
         if self.peek() != Some(b'"') {
             return None;
@@ -347,7 +347,7 @@ impl Scanner<'_> {
         }
     }
 
-    /// Steps over a value of a text that was checked, by its brackets alone, and says where it is.
+    /// Skips a value in a checked text, looking only at brackets and quotes, and returns its range.
     fn skipped(&mut self) -> Range<usize> {
         self.space();
         let start = self.at;
@@ -381,7 +381,7 @@ impl Scanner<'_> {
         start..self.at
     }
 
-    /// Steps to the next member or element of a text that was checked, over a comma; not where `end` ends them.
+    /// Steps over a comma to the next member or element of a checked text. Returns false at `end`.
     fn next_is_item(&mut self, end: u8) -> bool {
         self.space();
         if self.peek() == Some(b',') {
