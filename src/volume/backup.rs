@@ -1,20 +1,20 @@
-//! Backups of headers: the bytes of the header and its keyslots, as `cryptsetup luksHeaderBackup` makes them.
+//! Backups of headers: the bytes of the header and its keyslots, in the form of `cryptsetup luksHeaderBackup`.
 
 use super::headers::{self, StoredHeader};
 use super::{BlockDevice, Header, MemoryDevice};
 use crate::{Error, Result};
 
-/// The most bytes of a backup: two copies of a LUKS2 header of 4 MiB, and 128 MiB of keyslots. In LUKS1 a keyslot can
-/// claim to be anywhere below 2 TiB.
+/// The most bytes of a backup: two copies of a LUKS2 header of 4 MiB each, and 128 MiB of keyslots. A LUKS1 keyslot can
+/// claim any place below 2 TiB.
 const MAX_SIZE: usize = 136 << 20;
 
 impl Header<'_> {
-    /// The header with its keyslots, as bytes that [`restore`](Self::restore) and `cryptsetup luksHeaderRestore` take.
+    /// The header with its keyslots. [`restore`](Self::restore) and `cryptsetup luksHeaderRestore` take these bytes.
     ///
-    /// A backup opens the volume with the credentials of its time, even those that were removed since.
+    /// A backup opens the volume with the credentials of its time, including those removed since.
     ///
     /// # Errors
-    /// [`Error::InvalidHeader`] for keyslots of LUKS1 that lie too far off; [`Error::DeviceTooSmall`]; [`Error::Io`].
+    /// [`Error::InvalidHeader`] for LUKS1 keyslots that lie too far away; [`Error::DeviceTooSmall`]; [`Error::Io`].
     pub fn backup(&self) -> Result<Vec<u8>> {
         let size = usize::try_from(self.size()).ok().filter(|size| *size <= MAX_SIZE);
         let size = size.ok_or_else(|| {
@@ -30,15 +30,14 @@ impl Header<'_> {
         Ok(backup)
     }
 
-    /// Writes a backup over the header of `device`, of which it must be a backup: with the same UUID, and data in the same
+    /// Writes a backup over the header of `device`. The backup must be of this volume: same UUID, and data in the same
     /// place.
     ///
-    /// Killed while it is at it, it is to be done again; no data is touched. What opens the volume afterwards is what
-    /// opened it when the backup was made.
+    /// If it is killed, repeat it; no data is touched. Afterwards the credentials of the backup's time open the volume.
     ///
     /// # Errors
-    /// [`Error::NotLuks`], [`Error::InvalidHeader`], [`Error::UnsupportedHeader`], [`Error::DeviceTooSmall`] for the backup
-    /// or the header that is there; [`Error::OtherHeader`] when it is another volume's; [`Error::ForeignData`];
+    /// [`Error::NotLuks`], [`Error::InvalidHeader`], [`Error::UnsupportedHeader`], [`Error::DeviceTooSmall`] for the
+    /// backup or the current header; [`Error::OtherHeader`] if it is another volume's; [`Error::ForeignData`];
     /// [`Error::Io`].
     pub fn restore(device: &dyn BlockDevice, backup: &[u8]) -> Result<()> {
         let backup = Backup::read(backup)?;
@@ -48,10 +47,10 @@ impl Header<'_> {
         backup.write(device, Some(&*current))
     }
 
-    /// Writes a backup to the start of `device`, whatever it holds: a damaged header, another volume's, data.
+    /// Writes a backup to the start of `device`, over any content: a damaged header, another volume's header, data.
     ///
     /// # Errors
-    /// As [`restore`](Self::restore), for the backup; [`Error::DeviceTooSmall`].
+    /// As [`restore`](Self::restore) for the backup; [`Error::DeviceTooSmall`].
     pub fn hazmat_restore(device: &dyn BlockDevice, backup: &[u8]) -> Result<()> {
         let backup = Backup::read(backup)?;
         let current = headers::load(device).ok();
@@ -59,7 +58,7 @@ impl Header<'_> {
     }
 }
 
-/// A backup that was found to be sound.
+/// A backup that was checked.
 struct Backup<'b> {
     bytes: &'b [u8],
     header: Box<dyn StoredHeader>,
@@ -87,7 +86,7 @@ impl<'b> Backup<'b> {
             return other("uuid", self.header.uuid(), current.uuid());
         }
         if self.header.key_digest() != current.key_digest() {
-            // The volume was encrypted anew, under another key.
+            // The volume was re-encrypted under another key.
             return Err(Error::OtherHeader("it has another volume key than the header".into()));
         }
         if self.header.len() != current.len() {

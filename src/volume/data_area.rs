@@ -1,23 +1,23 @@
-//! Where the data is, as a header says it, and as a device has it.
+//! The place of the data: as a header describes it, and on a real device.
 
 use super::layout::{Extent, Layout};
 use crate::cipher::CipherSpec;
 use crate::{Dek, Error, Result, SectorSize};
 
-/// The data as a header describes it, checked for what this library can do.
+/// The data as a header describes it. This library supports all of it.
 #[derive(Debug, Clone)]
 pub(super) struct DataArea {
-    /// Pieces in the order in which the volume shows them: at least one that is encrypted.
+    /// The pieces in the order in which the volume shows them. At least one is encrypted.
     pub(super) pieces: Vec<Piece>,
-    /// The cipher of all that is encrypted.
+    /// The cipher of all encrypted pieces.
     pub(super) cipher: CipherSpec,
 }
 
 #[derive(Debug, Clone)]
 pub(super) struct Piece {
-    /// Where it begins on the device, in bytes.
+    /// Its first byte on the device.
     pub(super) offset: u64,
-    /// `None` for all that follows.
+    /// `None`: to the end of the device.
     pub(super) size: Option<u64>,
     /// `None` for a piece that is not encrypted.
     pub(super) crypt: Option<Crypt>,
@@ -31,8 +31,8 @@ pub(super) struct Crypt {
 }
 
 impl DataArea {
-    /// Refuses data of which a part is not encrypted. Nothing authenticates a header of LUKS, so that whoever can write
-    /// to the disk can say of any part that it isn't.
+    /// Refuses data with an unencrypted part. Nothing authenticates a LUKS header, so anyone who can write to the disk
+    /// can declare any part unencrypted.
     pub(super) fn check_encrypted(&self) -> Result<()> {
         if self.pieces.iter().all(|piece| piece.crypt.is_some()) {
             return Ok(());
@@ -64,7 +64,7 @@ impl DataArea {
                 )));
             }
             let iv_tweak = piece.crypt.map_or(0, |crypt| crypt.iv_tweak);
-            // Neither an offset nor a sector number may go over 2^64 - 1 anywhere.
+            // No offset and no sector number may exceed 2^64 - 1.
             let end = size.checked_add(len).filter(|_| piece.offset.checked_add(len).is_some());
             let end = end.filter(|_| iv_tweak.checked_add(len / 512).is_some());
             let end = end.ok_or(Error::SectorOverflow { first_sector: iv_tweak })?;

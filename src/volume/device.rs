@@ -1,4 +1,4 @@
-//! What a volume lies on.
+//! The devices that volumes lie on.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
@@ -7,34 +7,34 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use crate::{Error, Result, fs};
 
-/// A device of bytes that can be read and written anywhere: a file, a disk, an object store's block layer, memory.
+/// A device with random access to its bytes: a file, a disk, an object store's block layer, memory.
 ///
-/// Methods take `&self` and may be called from many threads at once. The library reads and writes the header in multiples
-/// of 4096 bytes, keyslots in multiples of 512, and the data in multiples of the volume's sector size, at offsets that are
-/// such multiples too.
+/// Methods take `&self` and may be called from many threads at once. The library accesses the header in multiples of
+/// 4096 bytes, keyslots in multiples of 512, and the data in multiples of the volume's sector size. Offsets are aligned
+/// the same way.
 pub trait BlockDevice: Send + Sync {
     /// The size in bytes.
     ///
     /// # Errors
-    /// What the device says.
+    /// The device's error.
     fn size(&self) -> io::Result<u64>;
 
     /// Fills `bytes` from `offset`.
     ///
     /// # Errors
-    /// What the device says; [`io::ErrorKind::UnexpectedEof`] when it ends before `bytes` is full.
+    /// The device's error; [`io::ErrorKind::UnexpectedEof`] if the device ends before `bytes` is full.
     fn read_at(&self, offset: u64, bytes: &mut [u8]) -> io::Result<()>;
 
     /// Writes all of `bytes` at `offset`.
     ///
     /// # Errors
-    /// What the device says. A part may have been written.
+    /// The device's error. A part may have been written.
     fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()>;
 
-    /// Returns when all that was written is on stable storage, with all that is needed to find it there.
+    /// Waits until all written data is on stable storage, with the metadata needed to find it.
     ///
     /// # Errors
-    /// What the device says. What was written since the last sync may be lost.
+    /// The device's error. Data written since the last sync may be lost.
     fn sync(&self) -> io::Result<()>;
 }
 
@@ -56,7 +56,7 @@ impl<D: BlockDevice + ?Sized> BlockDevice for Arc<D> {
     }
 }
 
-/// What errors call it.
+/// The name of a device in errors.
 const IMAGE: &str = "disk or image";
 
 /// A file or a block device.
@@ -66,9 +66,9 @@ pub struct FileDevice {
 }
 
 impl FileDevice {
-    /// Opens a file or block device for reading and writing, and holds it: a second open of it fails while this lives.
+    /// Opens a file or block device for reading and writing, and locks it: a second open fails while this value lives.
     ///
-    /// The hold is an advisory lock (`flock` on Unix), which binds those who ask for it, `cryptsetup` among them.
+    /// The lock is advisory (`flock` on Unix). It only excludes programs that also take it, such as `cryptsetup`.
     ///
     /// # Errors
     /// [`Error::NotFound`]; [`Error::Io`]; [`Error::Busy`].
@@ -77,7 +77,7 @@ impl FileDevice {
         Self::held(fs::open_disk(OpenOptions::new().read(true).write(true), path), path)
     }
 
-    /// Opens a file or block device for reading. Many may do so at once, while nobody has it open for writing.
+    /// Opens a file or block device for reading. Many may do so at once, unless it is open for writing.
     ///
     /// # Errors
     /// [`Error::NotFound`]; [`Error::Io`]; [`Error::Busy`].
@@ -89,8 +89,8 @@ impl FileDevice {
         Ok(FileDevice { file })
     }
 
-    /// Makes a new file of `size` bytes, readable by its owner only, and holds it as [`open`](Self::open) does. It is
-    /// sparse where the file system can do that.
+    /// Makes a new file of `size` bytes, readable by its owner only, and locks it like [`open`](Self::open). It is
+    /// sparse if the file system supports that.
     ///
     /// # Errors
     /// [`Error::AlreadyExists`]; [`Error::NotFound`] for its folder; [`Error::Io`].
@@ -99,14 +99,14 @@ impl FileDevice {
         let device = Self::held(fs::create_new(path), path)?;
         let made = device.file.set_len(size).and_then(|()| fs::sync(path));
         made.map_err(|e| {
-            // It is this call's own, and useless.
+            // This call made the file, and it is useless.
             let _ = std::fs::remove_file(path);
             Error::io(format!("making {} of {size} bytes", path.display()), e)
         })?;
         Ok(device)
     }
 
-    /// Takes an open file as it is; who else has it open is the caller's matter.
+    /// Takes an open file. It is not locked: the caller must exclude others.
     pub fn from_file(file: File) -> Self {
         FileDevice { file }
     }
@@ -128,7 +128,7 @@ fn hold(path: &Path, locked: Result<(), TryLockError>) -> Result<()> {
 
 impl BlockDevice for FileDevice {
     fn size(&self) -> io::Result<u64> {
-        // The metadata of a block device has no size; its end has.
+        // The metadata of a block device has no size, but its end can be sought.
         let metadata = self.file.metadata()?;
         if metadata.is_file() { Ok(metadata.len()) } else { io::Seek::seek(&mut &self.file, io::SeekFrom::End(0)) }
     }
@@ -187,7 +187,7 @@ impl MemoryDevice {
         MemoryDevice { bytes: RwLock::new(bytes) }
     }
 
-    /// What the device holds.
+    /// The device's content.
     pub fn into_bytes(self) -> Vec<u8> {
         self.bytes.into_inner().unwrap_or_else(PoisonError::into_inner)
     }

@@ -32,7 +32,7 @@ pub struct FormatOptions {
     overwrite: bool,
 }
 
-/// Alignment of the data, and the least room that the header takes.
+/// The alignment of the data, and the least room for the header.
 const MIB: u64 = 1 << 20;
 
 impl Default for FormatOptions {
@@ -62,53 +62,53 @@ impl FormatOptions {
         Self::default()
     }
 
-    /// The version of LUKS. LUKS1, for machines that know nothing else, has sectors of 512 bytes, passphrases only, and
-    /// its data at 2 MiB.
+    /// The version of LUKS. LUKS1 has sectors of 512 bytes, passphrases only, and its data at 2 MiB. Use it for
+    /// machines that don't support LUKS2.
     pub fn version(mut self, version: LuksVersion) -> Self {
         self.version = version;
         self
     }
 
-    /// The sector size: 512, 1024, 2048 or 4096 bytes. A file system made for smaller sectors than this won't mount.
+    /// The sector size: 512, 1024, 2048 or 4096 bytes. A file system made for smaller sectors won't mount.
     pub fn sector_size(mut self, sector_size: SectorSize) -> Self {
         self.sector_size = sector_size;
         self
     }
 
-    /// What the DEK is for.
+    /// The algorithm of the new DEK.
     pub fn dek_algorithm(mut self, algorithm: DekAlgorithm) -> Self {
         self.algorithm = algorithm;
         self
     }
 
-    /// Where the data begins, in bytes: a multiple of 1 MiB from 1 to 128 MiB. 1 MiB leaves room for 3 passphrase
-    /// keyslots, 16 MiB for all 32. With a detached header it may be 0, which is its default then.
+    /// The first byte of the data: a multiple of 1 MiB from 1 to 128 MiB. 1 MiB leaves room for 3 passphrase keyslots,
+    /// 16 MiB for all 32. With a detached header it may be 0, which is then the default.
     pub fn data_offset(mut self, data_offset: u64) -> Self {
         self.data_offset = Some(data_offset);
         self
     }
 
-    /// The size of each of the two copies of the header's metadata, in bytes: a power of two from 16 KiB, which is its
-    /// default, to 4 MiB. 4 KiB less is the room for all keyslots and tokens together, other programs' included. Both copies
-    /// lie in front of the keyslots and the data, so that 1 MiB before the data takes up to 256 KiB of it.
+    /// The size in bytes of each of the two copies of the header's metadata: a power of two from 16 KiB, the default,
+    /// to 4 MiB. All keyslots and tokens together, including other programs', have 4 KiB less. Both copies lie before
+    /// the keyslots and the data, so data at 1 MiB allows at most 256 KiB.
     pub fn metadata_size(mut self, metadata_size: u64) -> Self {
         self.metadata_size = metadata_size;
         self
     }
 
-    /// The device that gets the header, where it shall be detached from the data: 16 MiB of it, or 2 MiB for LUKS1.
+    /// The device for a header detached from the data. The header takes 16 MiB of it, or 2 MiB for LUKS1.
     pub fn header(mut self, device: Arc<dyn BlockDevice>) -> Self {
         self.header = Some(device);
         self
     }
 
-    /// What the keyslot is like where a passphrase or key file protects the volume.
+    /// The options of the first keyslot, if a passphrase or key file protects the volume.
     pub fn keyslot(mut self, options: KeyslotOptions) -> Self {
         self.keyslot = options;
         self
     }
 
-    /// A DEK in place of a new one. Two volumes under one DEK show where they hold the same.
+    /// Uses this DEK instead of a new one. Two volumes under one DEK reveal where their contents are equal.
     pub fn hazmat_dek(mut self, dek: &Dek) -> Self {
         self.algorithm = dek.algorithm();
         self.dek = Some(dek.clone());
@@ -133,21 +133,21 @@ impl FormatOptions {
         self
     }
 
-    /// What the volume is bound to, such as a disk's id: up to [`MAX_CONTEXT`](crate::key::MAX_CONTEXT) bytes, stored in
-    /// the clear. Who opens with another context expected is refused.
+    /// The context that the volume is bound to, such as a disk's id: up to [`MAX_CONTEXT`](crate::key::MAX_CONTEXT)
+    /// bytes, stored in the clear. Opening the volume with another expected context fails.
     pub fn context(mut self, context: &[u8]) -> Self {
         self.context = context.to_vec();
         self
     }
 
-    /// Whose keys protect the volume.
+    /// The owner of the keys that protect the volume.
     pub fn encryption_type(mut self, encryption_type: EncryptionType) -> Self {
         self.encryption_type = encryption_type;
         self
     }
 
-    /// Whether to destroy what the device holds. Otherwise a device is refused if its first
-    /// [`data_offset`](Self::data_offset) bytes aren't all zero; what lies behind them isn't looked at.
+    /// Whether to destroy the device's content. Otherwise the device is refused unless its first
+    /// [`data_offset`](Self::data_offset) bytes are all zero; later bytes aren't checked.
     pub fn overwrite(mut self, overwrite: bool) -> Self {
         self.overwrite = overwrite;
         self
@@ -196,15 +196,15 @@ impl fmt::Debug for FormatOptions {
 }
 
 impl<D: BlockDevice> Volume<D> {
-    /// Makes a volume on `device`, with a new DEK, and `protector` as the way into it.
+    /// Makes a volume on `device`, with a new DEK and `protector` as its first way in.
     ///
-    /// The header is written; the data area is left as it is, and reads as noise until it is written.
+    /// Only the header is written. The data area stays as it is, and reads as noise until it is written.
     ///
     /// # Errors
     /// [`Error::DeviceNotBlank`] unless [`overwrite`](FormatOptions::overwrite) is set; [`Error::DeviceTooSmall`];
-    /// [`Error::InvalidOption`] and [`Error::SectorSize`] for options out of bounds; [`Error::NoRoom`] where a keyslot
-    /// doesn't fit in front of the data; what the vault answers; [`Error::NotApproved`]; [`Error::Io`]. Nothing is written before the vault has
-    /// wrapped the DEK and unwrapped it again.
+    /// [`Error::InvalidOption`] and [`Error::SectorSize`] for options out of bounds; [`Error::NoRoom`] if a keyslot
+    /// doesn't fit before the data; the vault's errors; [`Error::NotApproved`]; [`Error::Io`]. Nothing is written
+    /// before the vault has wrapped the DEK and unwrapped it again.
     pub fn format(device: D, protector: Protector<'_>, options: &FormatOptions) -> Result<Self> {
         let (volume, approval) = approval::observe(|| on_wiped_stack(|| Self::made(device, protector, options)));
         Ok(Volume { made_by: approval, ..volume? })
@@ -224,7 +224,7 @@ impl<D: BlockDevice> Volume<D> {
         let device_size = device.size().map_err(|e| Error::io("asking the device for its size", e))?;
         let data = header.data_area(header_device.is_some())?;
         let layout = data.layout(device_size, &dek)?;
-        // What has to be blank: all that the header may come to use, and what is before the data.
+        // This range must be blank: all room that the header may use later, and everything before the data.
         let data_offset = layout.extents[0].device_offset;
         let room = if header_device.is_some() { header.len() } else { data_offset };
         let size = on.size().map_err(|e| Error::io("asking the device for its size", e))?;
@@ -242,7 +242,7 @@ impl<D: BlockDevice> Volume<D> {
             wipe(on, room)?;
         }
         if let Err(e) = header.store_new(on, &dek, prepared) {
-            // Blank again, as far as that goes: a full disk takes a new volume once it has room.
+            // Zero the room again, so that a full disk can take a new volume once it has space.
             let _ = wipe(on, room);
             return Err(e);
         }
@@ -276,7 +276,7 @@ impl FormatOptions {
         })
     }
 
-    /// Does what a protector needs before anything is written.
+    /// Prepares the protector before anything is written.
     fn prepare<'a>(
         &self,
         protector: Protector<'a>,
@@ -305,7 +305,7 @@ impl FormatOptions {
 
 const PIECE: usize = 1 << 20;
 
-/// The offset of the first byte below `end` that isn't zero; what is behind the device's end is.
+/// The offset of the first byte below `end` that isn't zero. Bytes after the device's end count as zero.
 fn first_used(device: &dyn BlockDevice, end: u64) -> Result<Option<u64>> {
     let failed = |e| Error::io("looking whether the device is blank", e);
     let end = end.min(device.size().map_err(failed)?);
@@ -320,8 +320,8 @@ fn first_used(device: &dyn BlockDevice, end: u64) -> Result<Option<u64>> {
     Ok(None)
 }
 
-/// Overwrites the room of the header with zeros, old keyslots included. What is zero already is left, since in a file it may
-/// be a hole, for which a full disk has no room.
+/// Overwrites the room of the header, including old keyslots, with zeros. Blocks of zeros are skipped: in a file they
+/// may be holes, and a full disk has no space to fill them.
 fn wipe(device: &dyn BlockDevice, end: u64) -> Result<()> {
     let failed = |e| Error::io("wiping what the device held", e);
     let end = end.min(device.size().map_err(failed)?);

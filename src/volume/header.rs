@@ -1,4 +1,4 @@
-//! A header without the key: looked at, and changed where no key is needed.
+//! A header without its key: reading it, and changes that need no key.
 
 use core::fmt;
 use std::borrow::Cow;
@@ -11,9 +11,9 @@ use crate::{Error, Result};
 
 /// The header of a volume, locked or open.
 ///
-/// What it says is what the disk says, which nothing has proven: of a volume that is open, the MAC has been checked, of
-/// one that is locked nothing. It is what was there when this was made, or last changed through this. Changes are safe to
-/// kill at any instant.
+/// Its fields come from the disk. For an open volume their MAC was verified; for a locked one nothing was. They are a
+/// snapshot from when this value was made, or was last used to change the header. Changes are safe to kill at any
+/// instant.
 ///
 /// ```
 /// # let folder = tempfile::tempdir().unwrap();
@@ -34,9 +34,9 @@ use crate::{Error, Result};
 /// ```
 pub struct Header<'d> {
     device: &'d dyn BlockDevice,
-    /// What it says.
+    /// The content of the header.
     pub(super) stored: Box<dyn StoredHeader>,
-    /// That of the volume that this is the header of, which changes are made to.
+    /// The header of the open volume that this belongs to. Changes are made there.
     volume: Option<&'d Mutex<Box<dyn StoredHeader>>>,
     read_only: bool,
 }
@@ -51,15 +51,16 @@ impl<'d> Header<'d> {
         Ok(Header { device, stored: headers::load(device)?, volume: None, read_only: false })
     }
 
-    /// Takes a way in away. What was in a keyslot's area is overwritten; a token's bytes are, by the new header.
+    /// Removes a way into the volume. A keyslot's area is overwritten; a token's bytes are overwritten by the new
+    /// header.
     ///
     /// # Errors
-    /// [`Error::NoSuchProtector`]; [`Error::LastProtector`]: [`erase`](Self::erase) takes the last one too;
-    /// [`Error::ReadOnly`]; [`Error::UnsupportedHeader`] for a header that demands what this library does not know;
-    /// [`Error::Busy`]; [`Error::Io`].
+    /// [`Error::NoSuchProtector`]; [`Error::LastProtector`]: [`erase`](Self::erase) also removes the last one;
+    /// [`Error::ReadOnly`]; [`Error::UnsupportedHeader`] for a header with requirements that this library does not
+    /// know; [`Error::Busy`]; [`Error::Io`].
     pub fn remove_protector(&mut self, id: ProtectorId) -> Result<()> {
         self.change(Some(id), |stored, device| {
-            // What is counted has to be what the device has, also after a change that failed half-way.
+            // Count the ways in that the device really has, also after a change that failed half-way.
             stored.check_unchanged(device)?;
             let Some(is_a_way_in) = stored.is_a_way_in(id) else {
                 return Err(Error::NoSuchProtector(format!("there is no {id}")));
@@ -74,7 +75,7 @@ impl<'d> Header<'d> {
         })
     }
 
-    /// Says when a keyslot is tried.
+    /// Sets the priority of a keyslot.
     ///
     /// # Errors
     /// [`Error::NoSuchProtector`]; [`Error::UnsupportedHeader`] in LUKS1, which has no priorities; as
@@ -86,7 +87,7 @@ impl<'d> Header<'d> {
         })
     }
 
-    /// Gives the volume other labels, of up to 47 bytes each without a zero byte.
+    /// Replaces the volume's labels, of up to 47 bytes each without a zero byte.
     ///
     /// # Errors
     /// [`Error::InvalidOption`]; [`Error::UnsupportedHeader`] in LUKS1, which has no labels; as
@@ -95,36 +96,36 @@ impl<'d> Header<'d> {
         self.change(None, |stored, device| stored.set_labels(device, label, subsystem))
     }
 
-    /// Puts in a token of another program's type, as JSON, byte for byte, and returns its number. A text in it need not be
-    /// UTF-8.
+    /// Inserts a token of another program's type, given as JSON, and returns its number. The bytes are kept exactly;
+    /// they need not be UTF-8.
     ///
     /// # Errors
-    /// [`Error::InvalidOption`] when it isn't sound, or of type `atrest`; [`Error::NoRoom`]; [`Error::UnsupportedHeader`]
-    /// in LUKS1, which has no tokens; as [`remove_protector`](Self::remove_protector).
+    /// [`Error::InvalidOption`] if it isn't sound, or has the type `atrest`; [`Error::NoRoom`];
+    /// [`Error::UnsupportedHeader`] in LUKS1, which has no tokens; as [`remove_protector`](Self::remove_protector).
     pub fn import_token(&mut self, json: impl AsRef<[u8]>) -> Result<u32> {
         self.change(None, |stored, device| stored.import_token(device, json.as_ref()))
     }
 
-    /// Destroys every way in: all keyslots, with all that their room may hold, and all tokens. Nobody gets at the data any
-    /// more, however much there is of it, but who has the DEK itself or a backup of the header.
+    /// Destroys every way in: all keyslots with their whole area, and all tokens. Afterwards only somebody with the DEK
+    /// itself or a backup of the header can read the data, of any size.
     ///
     /// # Errors
-    /// [`Error::ReadOnly`]; [`Error::Busy`]; [`Error::Io`]: then it is to be done again.
+    /// [`Error::ReadOnly`]; [`Error::Busy`]; [`Error::Io`]: then repeat it.
     pub fn erase(&mut self) -> Result<()> {
         self.change(None, |stored, device| stored.erase(device))
     }
 
-    /// Does what a killed process or a damaged copy has left to do, as opening the volume does, and says whether there was
-    /// anything.
+    /// Finishes the work that a killed process or a damaged copy left, like opening the volume does. Returns whether
+    /// there was any.
     ///
     /// # Errors
-    /// [`Error::ReadOnly`]; [`Error::Busy`]; [`Error::ForeignData`] where a copy belongs and something stands that is
-    /// neither blank nor remains of a header; [`Error::Io`].
+    /// [`Error::ReadOnly`]; [`Error::Busy`]; [`Error::ForeignData`] if the place of a copy holds something neither
+    /// blank nor the remains of a header; [`Error::Io`].
     pub fn repair(&mut self) -> Result<bool> {
         self.recover(false)
     }
 
-    /// As [`repair`](Self::repair), whatever stands where a copy of the header belongs. **It is destroyed.**
+    /// As [`repair`](Self::repair), but foreign data at the place of a copy **is destroyed.**
     ///
     /// # Errors
     /// [`Error::ReadOnly`]; [`Error::Busy`]; [`Error::Io`].
@@ -142,7 +143,7 @@ impl<'d> Header<'d> {
         })
     }
 
-    /// Whether there is anything for [`repair`](Self::repair) to do.
+    /// Whether [`repair`](Self::repair) has anything to do.
     pub fn needs_repair(&self) -> bool {
         self.stored.needs_recovery()
     }
@@ -157,17 +158,17 @@ impl<'d> Header<'d> {
         self.stored.uuid()
     }
 
-    /// The label, empty where there is none. What of it isn't UTF-8 shows as U+FFFD.
+    /// The label; empty if there is none. Bytes that aren't UTF-8 show as U+FFFD.
     pub fn label(&self) -> Cow<'_, str> {
         String::from_utf8_lossy(self.label_bytes())
     }
 
-    /// The second label, empty where there is none. What of it isn't UTF-8 shows as U+FFFD.
+    /// The second label; empty if there is none. Bytes that aren't UTF-8 show as U+FFFD.
     pub fn subsystem(&self) -> Cow<'_, str> {
         String::from_utf8_lossy(self.subsystem_bytes())
     }
 
-    /// The label as bytes, up to 47 in whatever encoding, which are kept when the header is written anew.
+    /// The label as bytes, up to 47 in any encoding. Rewriting the header keeps them.
     pub fn label_bytes(&self) -> &[u8] {
         self.stored.labels().0
     }
@@ -177,22 +178,22 @@ impl<'d> Header<'d> {
         self.stored.labels().1
     }
 
-    /// The keyslots that there are, by number.
+    /// The keyslots, ordered by number.
     pub fn keyslots(&self) -> Vec<KeyslotInfo> {
         self.stored.keyslot_infos()
     }
 
-    /// The tokens, by number; none in LUKS1.
+    /// The tokens, ordered by number; none in LUKS1.
     pub fn tokens(&self) -> Vec<TokenInfo> {
         self.stored.token_infos()
     }
 
-    /// The segments of data, by number.
+    /// The segments of data, ordered by number.
     pub fn segments(&self) -> Vec<SegmentInfo> {
         self.stored.segment_infos()
     }
 
-    /// The digests that prove keys, by number.
+    /// The digests that verify keys, ordered by number.
     pub fn digests(&self) -> Vec<DigestInfo> {
         self.stored.digest_infos()
     }
@@ -202,27 +203,27 @@ impl<'d> Header<'d> {
         self.stored.flags()
     }
 
-    /// How often the header was written: its sequence number, which LUKS1 has not.
+    /// The header's sequence number, which grows with each write; `None` in LUKS1, which has none.
     pub fn epoch(&self) -> Option<u64> {
         self.stored.epoch()
     }
 
-    /// The size of one copy of the header's metadata in bytes; of LUKS1, the size of its header.
+    /// The size in bytes of one copy of the header's metadata; in LUKS1, of the header.
     pub fn metadata_size(&self) -> u64 {
         self.stored.metadata_size()
     }
 
-    /// The size of the room for keyslots in bytes, which follows the metadata.
+    /// The size in bytes of the room for keyslots, which follows the metadata.
     pub fn keyslots_size(&self) -> u64 {
         self.stored.keyslots_size()
     }
 
-    /// What a reader must know to open the volume; a reencryption that is not finished says so here.
+    /// Features that a reader must know to open the volume. An unfinished reencryption is one of them.
     pub fn requirements(&self) -> Vec<String> {
         self.stored.requirements()
     }
 
-    /// How many bytes at the start of the device the header takes with its keyslots.
+    /// The number of bytes at the start of the device that the header takes with its keyslots.
     pub fn size(&self) -> u64 {
         self.stored.len()
     }
@@ -231,13 +232,13 @@ impl<'d> Header<'d> {
         self.device
     }
 
-    /// Keeps others of this volume from changing the header meanwhile.
+    /// Locks the volume's header against other changes.
     pub(super) fn hold(&self) -> Option<MutexGuard<'d, Box<dyn StoredHeader>>> {
         self.volume.map(|volume| volume.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Changes the header: the volume's, where there is one, which other threads may have changed since this was made. What
-    /// the caller names must be what this says it is, lest another keyslot is changed that got its number meanwhile.
+    /// Changes the header, or the open volume's header, which other threads may have changed meanwhile. The keyslot or
+    /// token `named` must still be the one in this snapshot: otherwise the number may belong to another keyslot by now.
     fn change<T>(
         &mut self,
         named: Option<ProtectorId>,
@@ -257,9 +258,9 @@ impl<'d> Header<'d> {
 }
 
 impl<D: BlockDevice> Volume<D> {
-    /// The volume's header as it is now. Nothing is held: any number of these may be around, in any number of threads, and
-    /// the volume goes on. A change through one is a change of the volume's header; one that names a keyslot or token which
-    /// isn't any more what this one says is refused with [`Error::Busy`].
+    /// A snapshot of the volume's current header. It holds no lock: any number of snapshots may exist in any number of
+    /// threads. A change through one changes the volume's header. A change of a keyslot or token that differs from this
+    /// snapshot by now fails with [`Error::Busy`].
     pub fn header(&self) -> Header<'_> {
         let stored = self.locked_header().boxed();
         Header { device: self.header_device(), stored, volume: Some(&self.header), read_only: self.read_only }

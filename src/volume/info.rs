@@ -1,4 +1,4 @@
-//! What a header has, for a person or a program to look at.
+//! Descriptions of a header for people and programs.
 
 use core::fmt;
 
@@ -8,9 +8,9 @@ use crate::ondisk::luks::Priority;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ProtectorId {
-    /// A keyslot, which a passphrase or key file opens.
+    /// A keyslot, for a passphrase or key file.
     Keyslot(u32),
-    /// A token of type `atrest`, which a vault opens; or one of another type, which another program understands.
+    /// A token: of type `atrest`, for a vault, or of another type, for another program.
     Token(u32),
 }
 
@@ -29,7 +29,7 @@ impl fmt::Display for ProtectorId {
 pub struct KeyslotInfo {
     /// Its number.
     pub id: u32,
-    /// `luks2` for a passphrase's, `reencrypt`, or what else the header has; `luks1` in LUKS1.
+    /// `luks2` for a passphrase's, `reencrypt`, or another type in the header; `luks1` in LUKS1.
     pub kind: String,
     /// The length of the key in it, in bits.
     pub key_bits: u32,
@@ -45,7 +45,7 @@ pub struct KeyslotInfo {
     pub memory_kib: u32,
     /// Lanes of Argon2.
     pub lanes: u32,
-    /// How its area is encrypted, in dm-crypt's notation.
+    /// The cipher of its area, in dm-crypt's notation.
     pub cipher: String,
     /// The length of the key of its area, in bits.
     pub area_key_bits: u32,
@@ -55,13 +55,13 @@ pub struct KeyslotInfo {
     pub af_hash: String,
     /// The stripes of the anti-forensic splitter.
     pub af_stripes: u32,
-    /// Where its area begins on the device of the header, in bytes.
+    /// The first byte of its area on the header's device.
     pub area_offset: u64,
     /// The size of its area in bytes.
     pub area_size: u64,
-    /// Digests that prove its key.
+    /// The digests that verify its key.
     pub digests: Vec<u32>,
-    /// Whether its key is that of the data, by a digest of it.
+    /// Whether its key is the data's key, by one of its digests.
     pub holds_data_key: bool,
 }
 
@@ -71,15 +71,15 @@ pub struct KeyslotInfo {
 pub struct TokenInfo {
     /// Its number.
     pub id: u32,
-    /// Its type: `atrest` for ours.
+    /// Its type: `atrest` for tokens of this crate.
     pub kind: String,
-    /// The keyslots that it is for.
+    /// The keyslots that it unlocks.
     pub keyslots: Vec<u32>,
-    /// For a sound token of ours: the URL of the key that wraps the DEK.
+    /// For a sound token of type `atrest`: the URL of the key that wraps the DEK.
     pub key_url: Option<String>,
-    /// All of it, as JSON as it stands in the header. What of it isn't UTF-8 shows as U+FFFD.
+    /// The whole token as JSON, as in the header. Bytes that aren't UTF-8 show as U+FFFD.
     pub json: String,
-    /// All of it, byte for byte: what [`Header::import_token`](crate::volume::Header::import_token) takes.
+    /// The whole token, byte for byte. [`Header::import_token`](crate::volume::Header::import_token) takes these bytes.
     pub json_bytes: Vec<u8>,
 }
 
@@ -91,9 +91,9 @@ pub struct SegmentInfo {
     pub id: u32,
     /// Its type: `crypt`, `linear`, or another.
     pub kind: String,
-    /// Where it begins on the device of the data, in bytes.
+    /// Its first byte on the data's device.
     pub offset: u64,
-    /// Its size in bytes, or `None` for all that follows.
+    /// Its size in bytes; `None`: to the end of the device.
     pub size: Option<u64>,
     /// The cipher in dm-crypt's notation, or empty.
     pub cipher: String,
@@ -105,13 +105,13 @@ pub struct SegmentInfo {
     pub flags: Vec<String>,
 }
 
-/// What proves a key, as the header describes it.
+/// A digest that verifies a key, as the header describes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct DigestInfo {
     /// Its number; 0 in LUKS1, which has one.
     pub id: u32,
-    /// Its type: `pbkdf2`, or empty for one that is not known.
+    /// Its type: `pbkdf2`, or empty for an unknown one.
     pub kind: String,
     /// The hash of PBKDF2.
     pub hash: String,
@@ -121,10 +121,10 @@ pub struct DigestInfo {
     pub salt: Vec<u8>,
     /// The digest itself.
     pub digest: Vec<u8>,
-    /// The length of the key that it proves, in bits, as far as LUKS1's header, a keyslot or a token says it; else 0.
+    /// The length in bits of the key that it verifies, if LUKS1's header, a keyslot or a token shows it; otherwise 0.
     pub key_bits: u32,
     /// The keyslots that hold its key.
     pub keyslots: Vec<u32>,
-    /// The segments that are encrypted with its key. Without one, it is another key than the data's.
+    /// The segments encrypted with its key. If there are none, it is not the data's key.
     pub segments: Vec<u32>,
 }

@@ -1,34 +1,34 @@
-//! Where on a device the data of a volume is.
+//! The place of a volume's data on a device.
 
 use core::ops::Range;
 
 use crate::cipher::DmCipher;
 use crate::{Error, Result, SectorSize};
 
-/// Where the data is and how its sectors are numbered.
+/// The places of the data, and the numbers of its sectors.
 pub(super) struct Layout {
-    /// In the order of the volume's data, which they cover without a gap; at least one.
+    /// At least one, in the order of the volume's data, without gaps.
     pub(super) extents: Vec<Extent>,
     /// The size of the data in bytes, a multiple of the sector size.
     pub(super) size: u64,
     pub(super) sector_size: SectorSize,
 }
 
-/// A part of the data that lies in one place of the device.
+/// A contiguous part of the data on the device.
 pub(super) struct Extent {
-    /// Where it is in the volume, in bytes.
+    /// Its range in the volume, in bytes.
     pub(super) range: Range<u64>,
-    /// Where it begins on the device, in bytes.
+    /// Its first byte on the device.
     pub(super) device_offset: u64,
     /// The number of its first sector, in units of 512 bytes.
     pub(super) iv_tweak: u64,
-    /// `None` for what is not encrypted.
+    /// `None` if it is not encrypted.
     pub(super) cipher: Option<Box<DmCipher>>,
 }
 
-/// Where a read or write lands, or a part of it.
+/// The place of a read or write, or of a part of it.
 pub(super) struct Place<'a> {
-    /// Which part of the buffer.
+    /// The part of the buffer.
     pub(super) within: Range<usize>,
     pub(super) device_offset: u64,
     pub(super) first_sector: u64,
@@ -47,7 +47,7 @@ impl Layout {
         Ok(())
     }
 
-    /// The parts of what [`check`](Self::check) has passed. No sum can wrap: it can't for the whole size either.
+    /// The parts of a range that passed [`check`](Self::check). No sum can overflow, because the whole size doesn't.
     pub(super) fn places(&self, offset: u64, len: usize) -> impl Iterator<Item = Place<'_>> {
         let end = offset + len as u64;
         let first = self.extents.partition_point(|extent| extent.range.end <= offset);

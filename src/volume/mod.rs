@@ -35,14 +35,14 @@ pub use info::{DigestInfo, KeyslotInfo, ProtectorId, SegmentInfo, TokenInfo};
 pub use open::OpenOptions;
 pub use protect::KeyslotOptions;
 
-/// How many bytes are encrypted and handed to the device at once: a whole number of sectors of every size.
+/// The number of bytes encrypted and written at once: a whole number of sectors of any size.
 const CHUNK: usize = 128 << 10;
 
-/// An encrypted device: a header of LUKS2, or of LUKS1, and sectors of AES-XTS (`aes-xts-plain64`), or of what else an old
-/// volume has.
+/// An encrypted device: a header of LUKS2 or LUKS1, and sectors of AES-XTS (`aes-xts-plain64`), or of another cipher in
+/// an old volume.
 ///
-/// Reads and writes are in whole sectors, at byte offsets from the start of the data. Any number of threads may read and
-/// write at once; two that write the same sectors at once leave either's data in each sector, as on a disk.
+/// Reads and writes are in whole sectors, at byte offsets from the start of the data. Any number of threads may read
+/// and write at once. If two write the same sectors at once, each sector ends up with the data of either, as on a disk.
 ///
 /// ```
 /// # let folder = tempfile::tempdir().unwrap();
@@ -71,7 +71,7 @@ pub struct Volume<D> {
     data: DataArea,
     layout: Layout,
     read_only: bool,
-    /// What it was opened or made by.
+    /// The approval of opening or formatting it.
     made_by: Approval,
     /// The blocks that its key had encrypted before.
     used_blocks: u64,
@@ -79,34 +79,34 @@ pub struct Volume<D> {
 }
 
 impl<D: BlockDevice> Volume<D> {
-    /// The size of the data in bytes: what can be read and written.
+    /// The size of the data in bytes.
     pub fn size(&self) -> u64 {
         self.layout.size
     }
 
-    /// The sector size: offsets and lengths of reads and writes are multiples of it.
+    /// The sector size. Offsets and lengths of reads and writes must be multiples of it.
     pub fn sector_size(&self) -> SectorSize {
         self.layout.sector_size
     }
 
-    /// Where the data begins on the device, in bytes.
+    /// The first byte of the data on the device.
     pub fn data_offset(&self) -> u64 {
         self.layout.extents[0].device_offset
     }
 
-    /// How the data is encrypted, in dm-crypt's notation.
+    /// The cipher of the data, in dm-crypt's notation.
     pub fn cipher(&self) -> CipherSpec {
         self.data.cipher
     }
 
-    /// Whether all of it is done by [approved](crate::approval) algorithms: its cipher, and what it was opened or formatted by
-    /// (a vault's key, a KDF, the header's digest).
+    /// Whether everything uses [approved](crate::approval) algorithms: the data's cipher, and the way in which the
+    /// volume was opened or formatted (a vault's key, a KDF, the header's digest).
     pub fn approval(&self) -> Approval {
         self.made_by.and(self.data.cipher.approval())
     }
 
-    /// How much its key has encrypted: what [`OpenOptions::used_blocks`] said, and every block that was written since. To be
-    /// kept when the volume is closed, if a volume shall be told from one that is due for another key.
+    /// How much its key has encrypted: [`OpenOptions::used_blocks`] and every block written since. Store it when you
+    /// close the volume, to find out when its key is due for replacement.
     pub fn usage(&self) -> KeyUsage {
         let ciphers = self.layout.extents.iter().filter_map(|extent| extent.cipher.as_ref());
         let written = ciphers.map(|cipher| cipher.usage().blocks());
@@ -118,12 +118,12 @@ impl<D: BlockDevice> Volume<D> {
         self.read_only
     }
 
-    /// The DEK, for those who wrap it elsewhere too.
+    /// The DEK, for wrapping it elsewhere too.
     pub fn dek(&self) -> &Dek {
         &self.dek
     }
 
-    /// Which DEK it has, to be kept apart from the disk and demanded by [`OpenOptions::expect`]: see
+    /// The fingerprint of its DEK. Keep it apart from the disk and demand it with [`OpenOptions::expect`]: see
     /// [`Fingerprint`](crate::Fingerprint).
     ///
     /// # Errors
@@ -137,7 +137,7 @@ impl<D: BlockDevice> Volume<D> {
         &self.device
     }
 
-    /// Ends the volume and gives the device back. What was written and not synced may not have reached the disk.
+    /// Closes the volume and returns the device. Data that was not synced may not have reached the disk.
     pub fn into_device(self) -> D {
         self.device
     }
@@ -145,8 +145,7 @@ impl<D: BlockDevice> Volume<D> {
     /// Reads and decrypts `sectors.len()` bytes from `offset`.
     ///
     /// # Errors
-    /// [`Error::Misaligned`]; [`Error::OutOfBounds`]; [`Error::Io`]. What `sectors` holds after [`Error::Io`] is not
-    /// defined.
+    /// [`Error::Misaligned`]; [`Error::OutOfBounds`]; [`Error::Io`], after which the content of `sectors` is undefined.
     pub fn read_at(&self, offset: u64, sectors: &mut [u8]) -> Result<()> {
         self.dek.check()?;
         self.layout.check(offset, sectors.len())?;
@@ -162,7 +161,7 @@ impl<D: BlockDevice> Volume<D> {
         Ok(())
     }
 
-    /// Encrypts and writes `sectors` at `offset`. They are on the disk for sure after [`sync`](Self::sync).
+    /// Encrypts and writes `sectors` at `offset`. [`sync`](Self::sync) ensures that they are on the disk.
     ///
     /// # Errors
     /// [`Error::ReadOnly`]; [`Error::Misaligned`]; [`Error::OutOfBounds`]; [`Error::KeyExhausted`]; [`Error::Io`], after
@@ -174,7 +173,8 @@ impl<D: BlockDevice> Volume<D> {
         self.dek.check()?;
         self.layout.check(offset, sectors.len())?;
         self.usage().check(usage::blocks(sectors.len()))?;
-        // Taken out of its place while the device writes: the device may be a volume itself, and come here again.
+        // Take the buffer out while the device writes: the device may be a volume itself, and its write comes here
+        // again.
         let mut scratch = SCRATCH.with_borrow_mut(Vec::pop).unwrap_or_else(|| vec![0; CHUNK].into_boxed_slice());
         let written = self.layout.places(offset, sectors.len()).try_for_each(|place| {
             let part = &sectors[place.within.clone()];
@@ -204,22 +204,22 @@ impl<D: BlockDevice> Volume<D> {
         Ok(())
     }
 
-    /// Makes what was written last: returns when the device says that it is on the disk.
+    /// Makes earlier writes durable: waits until the device reports that they are on the disk.
     ///
     /// # Errors
-    /// [`Error::Io`]: what was written since the last sync may be lost.
+    /// [`Error::Io`]: data written since the last sync may be lost.
     pub fn sync(&self) -> Result<()> {
         self.device.sync().map_err(|e| Error::io("syncing the device", e))
     }
 }
 
 thread_local! {
-    /// Room for ciphertext on its way to the device, kept by each thread, so that a write allocates nothing: one for each
-    /// volume that lies on another.
+    /// Each thread's buffers for ciphertext on its way to the device, so that a write allocates nothing. There is one
+    /// for each volume in a stack of volumes.
     static SCRATCH: RefCell<Vec<Box<[u8]>>> = const { RefCell::new(Vec::new()) };
 }
 
-/// A volume as a device: what another volume can lie on, for two layers of encryption.
+/// A volume is a device itself. Another volume can lie on it, for two layers of encryption.
 impl<D: BlockDevice> BlockDevice for Volume<D> {
     fn size(&self) -> io::Result<u64> {
         Ok(Volume::size(self))
@@ -238,7 +238,7 @@ impl<D: BlockDevice> BlockDevice for Volume<D> {
     }
 }
 
-/// What the device below said stays what it was.
+/// Passes on the inner device's error unchanged.
 fn device_error(error: Error) -> io::Error {
     if let Error::Io { source, .. } = error { source } else { io::Error::other(error) }
 }

@@ -33,7 +33,7 @@ pub struct OpenOptions {
 }
 
 impl OpenOptions {
-    /// For reading and writing, whatever context the volume is bound to.
+    /// For reading and writing, with any context.
     pub fn new() -> Self {
         Self::default()
     }
@@ -44,77 +44,77 @@ impl OpenOptions {
         self
     }
 
-    /// The context that the volume must be bound to. Without it, a header that was swapped for that of another volume
-    /// under the same key is not noticed.
+    /// The context that the volume must be bound to. Without it, a swap with another volume's header under the same key
+    /// is not noticed.
     pub fn context(mut self, context: &[u8]) -> Self {
         self.context = Some(context.to_vec());
         self
     }
 
-    /// The DEK that the volume must have, by what [`Volume::fingerprint`] said when it was made. Without it, a volume that
-    /// somebody made under a DEK of their own, and put in the place of this one, is not noticed: see [`Fingerprint`].
+    /// The DEK that the volume must have, by its [`Volume::fingerprint`] from when it was made. Without it, nobody
+    /// notices if an attacker replaces the volume by one under their own DEK: see [`Fingerprint`].
     pub fn expect(mut self, fingerprint: Fingerprint) -> Self {
         self.expected = Some(fingerprint);
         self
     }
 
-    /// The name of the key, of any vault, that the DEK must be wrapped under. A volume that names others only is refused
-    /// before any vault is asked.
+    /// The name of the key, in any vault, that must wrap the DEK. A volume that only names other keys is refused before
+    /// any vault is asked.
     pub fn expect_key(mut self, name: &str) -> Self {
         self.expected_key = Some(name.into());
         self
     }
 
-    /// How many blocks the volume's key has encrypted before, by what [`Volume::usage`] said when it was closed. Without it,
-    /// each process counts from 0.
+    /// The number of blocks that the volume's key has encrypted before, from [`Volume::usage`] when it was closed.
+    /// Without it, each process counts from 0.
     pub fn used_blocks(mut self, blocks: u64) -> Self {
         self.used_blocks = blocks;
         self
     }
 
-    /// The device that the header is on, where it is detached from the data.
+    /// The device of the header, if it is detached from the data.
     pub fn header(mut self, device: Arc<dyn BlockDevice>) -> Self {
         self.header = Some(device);
         self
     }
 
-    /// The one keyslot on which a passphrase is tried, also when its priority is [`Priority::Ignore`]. Otherwise all others
-    /// are tried, in the order of their priority.
+    /// The only keyslot on which to try a passphrase, even if its priority is [`Priority::Ignore`]. By default all
+    /// others are tried, in the order of their priority.
     pub fn keyslot(mut self, id: u32) -> Self {
         self.keyslot = Some(id);
         self
     }
 
-    /// What a keyslot may ask for before a passphrase is tried on it. Whoever can write to the disk can write a header
-    /// that asks for any amount of time and memory.
+    /// The limits for a keyslot's costs, checked before a passphrase is tried on it. Anyone who can write to the disk
+    /// can write a header that asks for any amount of time and memory.
     pub fn kdf_limits(mut self, limits: KdfLimits) -> Self {
         self.kdf_limits = limits;
         self
     }
 
-    /// Whether to refuse with [`Error::MemoryNotLocked`] where secrets of this process, those of this volume among them, lie
-    /// in memory that may be swapped. [`memory_protection`](crate::memory_protection) says how much does.
+    /// Whether to refuse with [`Error::MemoryNotLocked`] if any secret of this process, including this volume's, may be
+    /// swapped. [`memory_protection`](crate::memory_protection) reports how much memory that is.
     pub fn require_locked_memory(mut self, require: bool) -> Self {
         self.require_locked_memory = require;
         self
     }
 
-    /// Whether to open a device that is smaller than its volume was. What is beyond its end is lost. Each open has to
-    /// insist: the volume goes on knowing its size, also after a rotation.
+    /// Whether to open a device that is smaller than its volume was. The data after its end is lost. Every open needs
+    /// this option: the volume keeps its recorded size, even after a rotation.
     pub fn hazmat_allow_truncated(mut self, allow: bool) -> Self {
         self.allow_truncated = allow;
         self
     }
 
-    /// Whether to show data of which the header says that it isn't encrypted (segments of type `linear`), and to write to
-    /// it in the clear. Unless a token of ours proves the header, whoever can write to the disk can make it say so.
+    /// Whether to show data that the header declares unencrypted (segments of type `linear`), and to write to it in the
+    /// clear. Unless a token of type `atrest` proves the header, anyone who can write to the disk can declare that.
     pub fn hazmat_allow_unencrypted(mut self, allow: bool) -> Self {
         self.allow_unencrypted = allow;
         self
     }
 
-    /// Whether to repair a copy of the header although what stands in its place is neither blank nor remains of a header.
-    /// **It is destroyed**: it may be a file system that somebody made on the device since.
+    /// Whether to repair a copy of the header even if its place holds something neither blank nor the remains of a
+    /// header. **That is destroyed**: it may be a file system made on the device since.
     pub fn hazmat_repair(mut self, repair: bool) -> Self {
         self.repair_foreign = repair;
         self
@@ -141,7 +141,7 @@ impl fmt::Debug for OpenOptions {
 }
 
 impl OpenOptions {
-    /// Finds the DEK, and proves it and the header, as far as these options demand it.
+    /// Finds the DEK, and verifies it and the header as these options demand.
     fn unlock(
         &self,
         header: &dyn StoredHeader,
@@ -160,13 +160,13 @@ impl OpenOptions {
 }
 
 impl Header<'_> {
-    /// The DEK that a credential gives: proof that it opens the volume, from the header alone. So a backup of the header, or
-    /// a detached one, shows that a passphrase or vault will do, without the data. Nothing is written.
+    /// Unlocks the DEK with a credential, from the header alone. So a backup of the header, or a detached one, is
+    /// enough to check a passphrase or vault, without the data. Nothing is written.
     ///
-    /// Of the options the context, what is expected, the keyslot and the limits count.
+    /// Of the options, the context, the expectations, the keyslot and the limits apply.
     ///
     /// # Errors
-    /// As [`Volume::open`], but for those of the data's device.
+    /// As [`Volume::open`], except the errors of the data's device.
     ///
     /// ```
     /// use atrest::volume::{Header, KeyslotOptions};
@@ -186,7 +186,7 @@ impl Header<'_> {
     /// ```
     pub fn unlock(&self, credential: Credential<'_>, options: &OpenOptions) -> Result<Dek> {
         on_wiped_stack(|| {
-            // Where the data begins doesn't matter.
+            // The start of the data doesn't matter here.
             let data = self.stored.data_area(true)?;
             options.unlock(&*self.stored, self.device(), &data, credential).map(|(dek, _)| dek)
         })
@@ -194,7 +194,7 @@ impl Header<'_> {
 }
 
 impl<D: BlockDevice> Volume<D> {
-    /// Opens the volume on `device`, which goes with a failure. To try another passphrase on it, hand over clones of an
+    /// Opens the volume on `device`, which is dropped on failure. To try several passphrases, pass clones of an
     /// [`Arc`]:
     ///
     /// ```
@@ -215,16 +215,17 @@ impl<D: BlockDevice> Volume<D> {
     /// # Ok::<(), Error>(())
     /// ```
     ///
-    /// The DEK is proven by the header's digest, and the header by the MAC in its token, before anything is written or
-    /// decrypted. What a killed process or a damaged copy of the header has left to do is then done; but where a copy
-    /// belongs and something else stands, nothing is written, and the volume opens read-only only.
+    /// Before anything is written or decrypted, the header's digest proves the DEK, and the MAC in its token proves the
+    /// header. Then the work that a killed process or a damaged copy of the header left is finished. But if foreign
+    /// data lies in the place of a copy, nothing is written, and the volume only opens read-only.
     ///
     /// # Errors
-    /// [`Error::NotLuks`]; [`Error::InvalidHeader`]; [`Error::UnsupportedHeader`]; [`Error::NotThisVault`]; what the
-    /// vault answers; [`Error::WrongPassphrase`]; [`Error::NoSuchProtector`] where no keyslot takes a passphrase;
+    /// [`Error::NotLuks`]; [`Error::InvalidHeader`]; [`Error::UnsupportedHeader`]; [`Error::NotThisVault`]; the vault's
+    /// errors; [`Error::WrongPassphrase`]; [`Error::NoSuchProtector`] if no keyslot takes a passphrase;
     /// [`Error::WrongKey`]; [`Error::TamperedHeader`]; [`Error::ContextMismatch`]; [`Error::OtherDek`];
-    /// [`Error::OtherKey`]; [`Error::DeviceTooSmall`] for a truncated device; [`Error::ForeignData`] unless [`hazmat_repair`](OpenOptions::hazmat_repair) is set;
-    /// [`Error::MemoryNotLocked`]; [`Error::NotApproved`]; [`Error::Io`].
+    /// [`Error::OtherKey`]; [`Error::DeviceTooSmall`] for a truncated device; [`Error::ForeignData`] unless
+    /// [`hazmat_repair`](OpenOptions::hazmat_repair) is set; [`Error::MemoryNotLocked`]; [`Error::NotApproved`];
+    /// [`Error::Io`].
     pub fn open(device: D, credential: Credential<'_>, options: &OpenOptions) -> Result<Self> {
         let (volume, approval) = approval::observe(|| on_wiped_stack(|| Self::proven(device, credential, options)));
         Ok(Volume { made_by: approval, ..volume? })

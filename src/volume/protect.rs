@@ -1,4 +1,4 @@
-//! Ways into a volume: made, changed, taken away.
+//! Adds, changes and removes the ways into a volume.
 
 use core::time::Duration;
 use std::sync::{MutexGuard, PoisonError};
@@ -11,7 +11,7 @@ use crate::key::{HashAlgorithm, Kdf, KdfKind, KeyVault, Passphrase, Protector, W
 use crate::ondisk::luks::{Priority, Token};
 use crate::{Error, Result};
 
-/// What a new keyslot is like. `KeyslotOptions::new()` is right for most.
+/// Options for a new keyslot. `KeyslotOptions::new()` is right for most.
 #[derive(Debug, Clone)]
 pub struct KeyslotOptions {
     id: Option<u32>,
@@ -21,13 +21,14 @@ pub struct KeyslotOptions {
     max_memory_kib: u32,
 }
 
-/// As many as the reference implementation has at most.
+/// The most lanes that the reference implementation uses.
 const LANES: u32 = 4;
 
-/// The least that a measured cost takes.
+/// The least memory of a measured cost.
 const MIN_MEMORY_KIB: u32 = 32 << 10;
 
-/// Half of the machine's memory: with more, opening the volume might end other programs. Unknown but on Linux.
+/// Half of the machine's memory. With more, opening the volume might make the system kill other programs. Only known on
+/// Linux.
 fn half_of_memory_kib() -> u32 {
     #[cfg(target_os = "linux")]
     {
@@ -47,9 +48,9 @@ impl Default for KeyslotOptions {
 }
 
 impl KeyslotOptions {
-    /// The first free keyslot, of normal priority, with Argon2id in LUKS2 and PBKDF2 in LUKS1 at a cost of 2 seconds and at
-    /// most 1 GiB or half of the memory, measured on this machine. Where [approved](crate::approval) algorithms only are taken,
-    /// LUKS2 has PBKDF2, too.
+    /// The first free keyslot, with normal priority. The KDF is Argon2id in LUKS2 and PBKDF2 in LUKS1. Its cost is
+    /// measured on this machine: 2 seconds, and at most 1 GiB or half of the memory. If the process takes
+    /// [approved](crate::approval) algorithms only, LUKS2 uses PBKDF2, too.
     pub fn new() -> Self {
         Self::default()
     }
@@ -60,31 +61,31 @@ impl KeyslotOptions {
         self
     }
 
-    /// When the keyslot is tried. LUKS1 has no priorities.
+    /// The priority of the keyslot. LUKS1 has no priorities.
     pub fn priority(mut self, priority: Priority) -> Self {
         self.priority = priority;
         self
     }
 
-    /// The key derivation and its cost, in place of what would be measured.
+    /// The key derivation and its cost, instead of a measured one.
     pub fn kdf(mut self, kdf: Kdf) -> Self {
         self.kdf = Some(kdf);
         self
     }
 
-    /// How long it shall take to open the keyslot, on a machine like this.
+    /// The time to open the keyslot on a machine like this.
     pub fn time(mut self, time: Duration) -> Self {
         self.time = time;
         self
     }
 
-    /// The most memory that the cost which is measured may take, in KiB.
+    /// The most memory for a measured cost, in KiB.
     pub fn max_memory_kib(mut self, max_memory_kib: u32) -> Self {
         self.max_memory_kib = max_memory_kib;
         self
     }
 
-    /// The key derivation of a new keyslot, in a header that may demand a hash.
+    /// The key derivation of a new keyslot, if the header may require a hash.
     pub(super) fn resolve(&self, required_hash: Option<HashAlgorithm>) -> Result<Kdf> {
         if let Some(kdf) = self.kdf {
             if matches!(kdf, Kdf::Pbkdf2 { hash: HashAlgorithm::Sha1, .. })
@@ -99,7 +100,7 @@ impl KeyslotOptions {
         match required_hash {
             None if approval::is_approved_only() => measure(KdfKind::Pbkdf2(HashAlgorithm::Sha256)),
             None => measure(KdfKind::Argon2id),
-            // An old header, which can have no other. It takes as many rounds as the slower hash.
+            // An old header, which can't use another hash. Use as many iterations as for the slower hash.
             Some(hash @ HashAlgorithm::Sha1) => match measure(KdfKind::Pbkdf2(HashAlgorithm::Sha256))? {
                 Kdf::Pbkdf2 { iterations, .. } => Ok(Kdf::Pbkdf2 { hash, iterations }),
                 other => Ok(other),
@@ -114,16 +115,16 @@ impl KeyslotOptions {
 }
 
 impl<D: BlockDevice> Volume<D> {
-    /// Makes another way into the volume, beside those that it has.
+    /// Adds another way into the volume.
     ///
-    /// A vault gets a token, and `options` are of no meaning; it is bound to the context and has the encryption type of the
-    /// tokens that are there. A passphrase or key file gets a keyslot. Killed at any instant, the volume has the new way or
-    /// has not, and those before it in any case.
+    /// A vault gets a token, and `options` have no effect; the token takes the context and encryption type of the
+    /// existing tokens. A passphrase or key file gets a keyslot. If this is killed at any instant, the volume has the
+    /// new way or not, and always keeps the earlier ones.
     ///
     /// # Errors
-    /// [`Error::ReadOnly`]; [`Error::NoRoom`] when all keyslots or tokens are taken; [`Error::InvalidOption`];
-    /// [`Error::UnsupportedHeader`] for a vault on LUKS1; [`Error::Busy`] when another program has changed the header
-    /// since the volume was opened; what the vault answers; [`Error::Io`].
+    /// [`Error::ReadOnly`]; [`Error::NoRoom`] if all keyslots or tokens are taken; [`Error::InvalidOption`];
+    /// [`Error::UnsupportedHeader`] for a vault on LUKS1; [`Error::Busy`] if another program has changed the header
+    /// since the volume was opened; the vault's errors; [`Error::Io`].
     pub fn add_protector(&self, protector: Protector<'_>, options: &KeyslotOptions) -> Result<ProtectorId> {
         on_wiped_stack(|| {
             self.check_writable()?;
@@ -132,7 +133,7 @@ impl<D: BlockDevice> Volume<D> {
                 Protector::Passphrase(passphrase) => Passphrase::given(passphrase)?.protecting()?,
                 Protector::KeyFile(path) => Passphrase::read(path)?.protecting()?,
             };
-            // Costs are measured while others can use the header.
+            // Measure the cost without the lock, so that others can use the header meanwhile.
             let required_hash = self.locked_header().required_hash();
             let new = options.keyslot(options.resolve(required_hash)?, passphrase);
             let mut header = self.locked_header();
@@ -152,14 +153,14 @@ impl<D: BlockDevice> Volume<D> {
         header.add_token(self.header_device(), &self.dek, token, &[])
     }
 
-    /// Puts a new passphrase or key file in the place of a keyslot, and returns the number of the new keyslot.
+    /// Replaces a keyslot by one with a new passphrase or key file, and returns the new keyslot's number.
     ///
-    /// The new one is made before the old one is destroyed, so that a free keyslot is needed; it takes over the priority,
-    /// unless `options` have another. Killed at any instant, or after an error, the volume opens by the old or the new
-    /// passphrase, or both.
+    /// The new keyslot is made before the old one is destroyed, so a free keyslot is needed. It inherits the priority
+    /// unless `options` set another. If this is killed at any instant, or fails, the volume opens with the old or the
+    /// new passphrase, or both.
     ///
     /// # Errors
-    /// [`Error::NoSuchProtector`]; and those of [`add_protector`](Self::add_protector).
+    /// [`Error::NoSuchProtector`]; the errors of [`add_protector`](Self::add_protector).
     pub fn change_keyslot(&self, id: u32, protector: Protector<'_>, options: &KeyslotOptions) -> Result<u32> {
         on_wiped_stack(|| {
             self.check_writable()?;
@@ -178,7 +179,8 @@ impl<D: BlockDevice> Volume<D> {
             let required_hash = header.required_hash();
             drop(header);
             let kdf = options.resolve(required_hash)?;
-            // Under one lock, so that what is removed is what was asked for, and no keyslot that got its number since.
+            // Hold one lock throughout, so that the removed keyslot is the one asked for, and not a newer one with its
+            // number.
             let mut header = self.locked_header();
             let priority = header.priority(id)?;
             if options.priority == Priority::Normal {
@@ -192,7 +194,7 @@ impl<D: BlockDevice> Volume<D> {
     }
 
     pub(super) fn check_writable(&self) -> Result<()> {
-        // Before any lock: in a child of the process that opened it, one may be held for ever.
+        // Check before any lock: in a child of the process that opened the volume, a lock may be held for ever.
         self.dek.check()?;
         if self.read_only { Err(Error::ReadOnly) } else { Ok(()) }
     }

@@ -1,4 +1,4 @@
-//! Re-wrapping the DEK: no sector is read or written.
+//! Re-wraps the DEK. No sector is read or written.
 
 use super::headers::StoredHeader;
 use super::unlock::ways_in;
@@ -9,20 +9,20 @@ use crate::ondisk::luks::Token;
 use crate::{Error, Result};
 
 impl<D: BlockDevice> Volume<D> {
-    /// Has `vault` wrap the DEK anew, under the latest version of the key that wraps it now, and returns that version.
+    /// Has `vault` wrap the DEK again, under the latest version of the key that wraps it now, and returns that version.
     ///
-    /// Reads and writes go on meanwhile. The old version must stay enabled until this returns; afterwards this volume
-    /// needs it no more. Killed at any instant, the volume opens with the old version or the new one.
+    /// Reads and writes continue meanwhile. The old version must stay enabled until this returns; afterwards this
+    /// volume doesn't need it. If this is killed at any instant, the volume opens with the old version or the new one.
     ///
     /// # Errors
-    /// [`Error::NotThisVault`] when no token names `vault`; [`Error::ReadOnly`]; what the vault answers; [`Error::Busy`]
-    /// when another program has changed the header since the volume was opened; [`Error::Io`], after which the volume
-    /// opens with the old version or the new one.
+    /// [`Error::NotThisVault`] if no token names `vault`; [`Error::ReadOnly`]; the vault's errors; [`Error::Busy`] if
+    /// another program has changed the header since the volume was opened; [`Error::Io`], after which the volume opens
+    /// with the old version or the new one.
     pub fn rotate_kek(&self, vault: &dyn KeyVault) -> Result<KeyId> {
         on_wiped_stack(|| {
             self.check_writable()?;
-            // No lock is held while a vault answers. Where another rotation was faster, this answer may be under a version
-            // that the other's caller is free to destroy; so it is asked again.
+            // No lock is held while a vault answers. If another rotation finished first, this answer may be under a
+            // version that the other's caller is free to destroy. So ask again.
             let (new_tokens, mut header) = loop {
                 let old = self.tokens_of(&**self.locked_header(), vault)?;
                 let wrap = |(id, old): &(u32, Token)| Ok((*id, self.rewrapped(old, vault)?));
@@ -38,14 +38,14 @@ impl<D: BlockDevice> Volume<D> {
         })
     }
 
-    /// Puts the volume under one key of one vault, whatever keys it was under: its genuine tokens are replaced by one, and
-    /// returns the version of the key. Passphrases stay.
+    /// Moves the volume to one key of one vault, from any keys before: one token replaces all its genuine tokens.
+    /// Returns the version of the key. Passphrases stay.
     ///
-    /// Reads and writes go on meanwhile, and no sector is touched. Killed at any instant, the volume opens with the old keys
-    /// or the new one.
+    /// Reads and writes continue meanwhile, and no sector is touched. If this is killed at any instant, the volume
+    /// opens with the old keys or the new one.
     ///
     /// # Errors
-    /// [`Error::ReadOnly`]; [`Error::UnsupportedHeader`] on LUKS1; what the vault answers; [`Error::Busy`] when another
+    /// [`Error::ReadOnly`]; [`Error::UnsupportedHeader`] on LUKS1; the vault's errors; [`Error::Busy`] if another
     /// program has changed the header since the volume was opened; [`Error::Io`].
     pub fn replace_keks(&self, vault: &dyn KeyVault, key: &str, encryption_type: EncryptionType) -> Result<KeyId> {
         on_wiped_stack(|| {
@@ -65,15 +65,15 @@ impl<D: BlockDevice> Volume<D> {
         })
     }
 
-    /// Records the size that the volume has now, which is returned in bytes, where it is known to have had another: after its
-    /// device was made larger, or made smaller on purpose and opened with
-    /// [`hazmat_allow_truncated`](crate::OpenOptions::hazmat_allow_truncated). From then on it opens without that. What opens
-    /// the volume, and the data, stay as they are. Killed at any instant, it knows the size before or this one.
+    /// Records the current size of the volume, and returns it in bytes. Use it after the device was enlarged, or was
+    /// shrunk on purpose and opened with [`hazmat_allow_truncated`](crate::OpenOptions::hazmat_allow_truncated). From
+    /// then on the volume opens without that option. Credentials and data don't change. If this is killed at any
+    /// instant, the volume has the old or the new size recorded.
     ///
-    /// Only a vault's token knows the size. Where there is none, nothing is to be done.
+    /// Only a vault's token records the size. Without one, this does nothing.
     ///
     /// # Errors
-    /// [`Error::ReadOnly`]; [`Error::Busy`] when another program has changed the header since the volume was opened;
+    /// [`Error::ReadOnly`]; [`Error::Busy`] if another program has changed the header since the volume was opened;
     /// [`Error::Io`].
     pub fn record_size(&self) -> Result<u64> {
         on_wiped_stack(|| {
@@ -96,13 +96,13 @@ impl<D: BlockDevice> Volume<D> {
         tokens.into_iter().map(|(_, token)| token.wrapped.kek).collect()
     }
 
-    /// The tokens that whoever has the DEK has written.
+    /// The tokens written by an owner of the DEK.
     #[cfg(feature = "managed")]
     pub(crate) fn genuine_tokens(&self) -> Vec<crate::ondisk::luks::Token> {
         self.locked_header().genuine_tokens(&self.dek).into_iter().map(|(_, token)| token).collect()
     }
 
-    /// The DEK as each vault has wrapped it.
+    /// The DEK as wrapped by each vault.
     pub fn wrapped_deks(&self) -> Vec<WrappedDek> {
         let tokens = self.locked_header().genuine_tokens(&self.dek);
         tokens.into_iter().map(|(_, token)| token.wrapped).collect()
@@ -113,10 +113,10 @@ impl<D: BlockDevice> Volume<D> {
         self.locked_header().uuid().to_owned()
     }
 
-    /// A token as it was, but for its wrapped DEK; yet without its MAC.
+    /// A copy of a token with a newly wrapped DEK, still without its MAC.
     fn rewrapped(&self, old: &Token, vault: &dyn KeyVault) -> Result<Token> {
         let wrapped = WrappedDek::wrap(vault, old.wrapped.kek.key(), &self.dek)?;
-        // A volume that was opened although its device is truncated stays known as such.
+        // If the volume was opened although its device is truncated, it stays recorded as truncated.
         let data_size = old.data_size.max(self.layout.size);
         Ok(Token::new(old.encryption_type, &self.dek, wrapped, old.context.clone(), data_size))
     }

@@ -1,7 +1,7 @@
-//! Signatures of other programs: what stands on a device that carries no LUKS header, or where a copy of one belongs.
+//! Signatures of other programs, for naming the content of a device without a LUKS header, or of a header copy's place.
 //!
-//! The table decides nothing by itself. A copy of a header is written over zeros and over remains of a header only, so
-//! what the table doesn't have is refused too. It gives the things that people have on disks their names.
+//! The table alone decides nothing. A header copy is only written over zeros and over the remains of a header, so
+//! content that the table doesn't know is refused too. The table names common content in errors.
 
 use core::fmt;
 use core::ops::Range;
@@ -9,12 +9,12 @@ use std::io;
 
 use super::BlockDevice;
 
-/// What a signature says.
+/// The signature of a program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Signature {
-    /// What it is the signature of, with its article.
+    /// The name of the content, with its article.
     name: &'static str,
-    /// Where it is, in bytes from the start of the device.
+    /// Its offset from the start of the device, in bytes.
     offset: u64,
     magic: &'static [u8],
 }
@@ -22,11 +22,12 @@ pub(crate) struct Signature {
 /// Blocks in which the device is read. No signature crosses the end of one.
 const BLOCK: u64 = 4096;
 
-/// From the special to the general: boot sectors and partition tables come last, since other things begin with one too.
+/// From the special to the general: boot sectors and partition tables come last, because other content begins with one
+/// too.
 ///
-/// Sources: the probes of util-linux's libblkid (`libblkid/src/superblocks`, `libblkid/src/partitions`), and where they
-/// lack it, the specification named beside it. Left out is what lies at the end of a device (md 0.90 and 1.0, DRBD,
-/// VDO's and ATARAID's metadata): a LUKS volume may well be inside such a thing.
+/// Sources: the probes of util-linux's libblkid (`libblkid/src/superblocks`, `libblkid/src/partitions`), and otherwise
+/// the specification named at the entry. Signatures at the end of a device are left out (md 0.90 and 1.0, DRBD, VDO's
+/// and ATARAID's metadata): a LUKS volume may lie inside such a device.
 const TABLE: &[Signature] = &[
     // File systems.
     of("an ext2, ext3 or ext4 file system", 1080, b"\x53\xef"),
@@ -69,7 +70,7 @@ const TABLE: &[Signature] = &[
     of("a member of a ZFS pool", 0x4000 - 40, b"\x11\x7a\x0c\xb1\x7a\xda\x10\x02"),
     of("a member of a ZFS pool", 0x2_0000 - 40, b"\x11\x7a\x0c\xb1\x7a\xda\x10\x02"),
     of("a member of a ZFS pool", 0x2_0000, b"\x0c\xb1\xba\0\0\0\0\0"),
-    // Swap ends its first page, whatever the machine's page size.
+    // Swap space has its signature at the end of its first page, for several page sizes.
     of("swap space", 4086, b"SWAPSPACE2"),
     of("swap space", 4086, b"SWAP-SPACE"),
     of("swap space", 8182, b"SWAPSPACE2"),
@@ -92,15 +93,15 @@ const TABLE: &[Signature] = &[
     of("a dm-verity hash device", 0, b"verity\0\0"),
     of("a dm-integrity device", 0, b"integrt\0"),
     of("a BitLocker volume", 3, b"-FVE-FS-"),
-    // Images of disks. Their formats' specifications: qcow2 and VMDK begin with it, VDI has it at byte 64.
+    // Disk images. By the specifications of their formats, qcow2 and VMDK begin with it, and VDI has it at byte 64.
     of("a qcow2 image", 0, b"QFI\xfb"),
     of("a VMDK image", 0, b"KDMV"),
     of("a VHDX image", 0, b"vhdxfile"),
     of("a VHD image", 0, b"conectix"),
     of("a VDI image", 64, b"\x7f\x10\xda\xbe"),
-    // Ours (docs/formats.md).
+    // This library's own (docs/formats.md).
     of("an encrypted file with a prefix of this library", 0, b"atrestFP"),
-    // Partition tables. GPT's header is in the second sector, of 512 or 4096 bytes.
+    // Partition tables. The GPT header is in the second sector, of 512 or 4096 bytes.
     of("a GPT partition table", 512, b"EFI PART"),
     of("a GPT partition table", 4096, b"EFI PART"),
     of("a BSD disklabel", 512, b"\x57\x45\x56\x82"),
@@ -112,7 +113,7 @@ const fn of(name: &'static str, offset: u64, magic: &'static [u8]) -> Signature 
 }
 
 impl Signature {
-    /// The first of the table that `device` has within a range of bytes.
+    /// The first signature of the table that `device` has within a range of bytes.
     pub(crate) fn find(device: &dyn BlockDevice, within: Range<u64>) -> io::Result<Option<Signature>> {
         let size = device.size()?;
         let mut read: Vec<(u64, Vec<u8>)> = Vec::new();
@@ -146,7 +147,7 @@ impl fmt::Display for Signature {
     }
 }
 
-/// What a device holds that carries no header, for an error's text.
+/// Describes the content of a device without a header, for an error's text.
 pub(crate) fn describe(device: &dyn BlockDevice) -> io::Result<String> {
     if let Some(signature) = Signature::find(device, 0..u64::MAX)? {
         return Ok(signature.to_string());
@@ -161,7 +162,7 @@ pub(crate) fn describe(device: &dyn BlockDevice) -> io::Result<String> {
     .into())
 }
 
-/// Whether it is text in UTF-8, of which the end may be cut off.
+/// Whether it is UTF-8 text, possibly cut off at the end.
 fn is_text(bytes: &[u8]) -> bool {
     let whole = match core::str::from_utf8(bytes) {
         Err(e) if e.error_len().is_some() => return false,

@@ -1,4 +1,4 @@
-//! From a credential to the DEK, proven.
+//! Unlocks the DEK with a credential, and verifies it.
 
 use std::time::Duration;
 
@@ -9,22 +9,22 @@ use crate::key::{Credential, DekAlgorithm, KdfLimits, KeyVault, Passphrase, too_
 use crate::ondisk::luks::Token;
 use crate::{Dek, Error, Result};
 
-/// A locked volume: its header, and what of it matters here.
+/// A locked volume: its header, and the parts that matter here.
 pub(super) struct Locked<'a> {
     pub(super) header: &'a dyn StoredHeader,
-    /// The device that the header is on.
+    /// The device of the header.
     pub(super) device: &'a dyn BlockDevice,
     pub(super) data: &'a DataArea,
-    /// The keyslot to try; otherwise all are tried.
+    /// The keyslot to try; `None` for all.
     pub(super) keyslot: Option<u32>,
     pub(super) limits: KdfLimits,
-    /// The name of the key that the DEK must be wrapped under.
+    /// The name of the key that must wrap the DEK.
     pub(super) key: Option<&'a str>,
 }
 
 impl Locked<'_> {
-    /// Finds the DEK and proves it by the digest; and, where there are tokens of ours, the header by the MAC of one. A
-    /// header without them has no MAC: it opens as it does with other tools.
+    /// Finds the DEK and verifies it by the digest. If there are tokens of type `atrest`, it also verifies the header
+    /// by the MAC of one. A header without them has no MAC: it opens as with other tools.
     pub(super) fn unlock(&self, credential: Credential<'_>) -> Result<(Dek, Option<Token>)> {
         let tokens = self.expected(self.header.tokens()?)?;
         let dek = match credential {
@@ -33,7 +33,7 @@ impl Locked<'_> {
             Credential::KeyFile(path) => self.by_passphrase(Passphrase::read(path)?.bytes())?,
             Credential::Dek(dek) => {
                 self.header.verify(dek.secret())?;
-                // The same bytes may have been given as a key of another algorithm of that length.
+                // The caller may have given the same bytes as a key of another algorithm of that length.
                 match DekAlgorithm::for_cipher(self.data.cipher, dek.algorithm().key_len()) {
                     Some(algorithm) => Dek::from_secret(algorithm, dek.secret().clone())?,
                     None => dek.clone(),
@@ -70,19 +70,19 @@ impl Locked<'_> {
             match self.by_token(vault, &token) {
                 Ok(None) => {}
                 Ok(Some(dek)) => return Ok((dek, Some(token))),
-                // Another token may name another key of the same vault, or be the one that is right.
+                // Another token may name another key of the same vault, or be the right one.
                 Err(e) => failure = failure.or(Some(e)),
             }
         }
         Err(failure.unwrap_or(Error::NotThisVault { wanted }))
     }
 
-    /// `None` when the token is another vault's.
+    /// `None` if the token is another vault's.
     fn by_token(&self, vault: &dyn KeyVault, token: &Token) -> Result<Option<Dek>> {
         let algorithm = DekAlgorithm::for_cipher(self.data.cipher, token.key_size as usize);
         let algorithm = algorithm.ok_or(Error::TamperedHeader)?;
         let Some(dek) = token.wrapped.unwrap(vault, algorithm, |_| Error::TamperedHeader)? else { return Ok(None) };
-        // The MAC first: it costs the same whatever the header asks for, and the digest does not.
+        // Verify the MAC first: its cost is constant, while the header chooses the digest's cost.
         self.header.proves(token, &dek)?;
         self.header.verify(dek.secret())?;
         Ok(Some(dek))
@@ -117,11 +117,11 @@ impl Locked<'_> {
                 Ok(attempt) => match self.by_keyslot(&attempt, passphrase) {
                     Ok(Some(dek)) => return Ok(dek),
                     Ok(None) => tried = true,
-                    // Its area can't be read, or there is no memory for it: the next one may do.
+                    // Its area can't be read, or there is no memory for it. The next keyslot may work.
                     Err(e @ (Error::Io { .. } | Error::InvalidOption(_))) => {
                         unusable.push(format!("keyslot {id}: {e:#}"))
                     }
-                    // Another may have an approved KDF.
+                    // Another keyslot may have an approved KDF.
                     Err(e @ Error::NotApproved { .. }) => refused = refused.or(Some(e)),
                     Err(e) => return Err(e),
                 },
@@ -131,7 +131,7 @@ impl Locked<'_> {
         if let Some(refused) = refused {
             return Err(refused);
         }
-        // Where a keyslot was left out, nobody knows whether the passphrase is wrong.
+        // If a keyslot was skipped, the passphrase may still be right for it.
         if !unusable.is_empty() {
             let tried = if tried { "the passphrase opens none of the other keyslots, and " } else { "" };
             return Err(Error::UnsupportedHeader(format!("{tried}{}", unusable.join("; "))));
@@ -139,7 +139,7 @@ impl Locked<'_> {
         Err(Error::WrongPassphrase)
     }
 
-    /// `None` when the passphrase isn't this keyslot's.
+    /// `None` if the passphrase isn't this keyslot's.
     fn by_keyslot(&self, attempt: &Attempt, passphrase: &[u8]) -> Result<Option<Dek>> {
         let Some(algorithm) = DekAlgorithm::for_cipher(self.data.cipher, attempt.key_len()) else { return Ok(None) };
         let key = attempt.open(self.device, passphrase)?;
@@ -151,11 +151,11 @@ impl Locked<'_> {
     }
 }
 
-/// What all keyslots of a header together may cost: thirty-two of them at the limit of one would take long enough to be
-/// an attack.
+/// The limit for all keyslots of a header together. Thirty-two keyslots at the limit of one would take long enough to
+/// be an attack.
 struct Budget {
     iterations: u32,
-    /// What there was at the beginning; none for a keyslot that was named.
+    /// The total; `None` if the caller named the keyslot.
     whole: Option<Duration>,
     spent: Duration,
 }
@@ -166,7 +166,7 @@ impl Budget {
         Budget { iterations: limits.max_pbkdf2_iterations, whole, spent: Duration::ZERO }
     }
 
-    /// Takes off what a keyslot asks for, and the digest that its key is proven by.
+    /// Subtracts the costs of a keyslot and of the digest that verifies its key.
     fn spend(&mut self, attempt: &Attempt, (iterations, digest): (u32, Duration)) -> Result<(), String> {
         if iterations > self.iterations {
             let most = self.iterations;

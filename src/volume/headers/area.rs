@@ -9,10 +9,10 @@ use crate::volume::BlockDevice;
 use crate::volume::signature::Signature;
 use crate::{Error, Result, random};
 
-/// How much is wiped at once, in bytes.
+/// The number of bytes wiped at once.
 const PIECE: u64 = 1 << 20;
 
-/// What a file system allocates at once, as a rule.
+/// The usual allocation unit of a file system.
 const BLOCK: usize = 4096;
 
 /// Reads `len` bytes of an area.
@@ -22,7 +22,7 @@ pub(super) fn read_area(device: &dyn BlockDevice, offset: u64, len: usize) -> Re
     Ok(area)
 }
 
-/// Writes an area, filled to `size` bytes with random ones, and returns when it is on the disk and can be read back.
+/// Writes an area, padded to `size` bytes with random ones. Returns when it is on the disk and was read back.
 pub(super) fn write_area(device: &dyn BlockDevice, offset: u64, mut area: Vec<u8>, size: u64) -> Result<()> {
     let used = area.len();
     area.resize(used.max(size as usize), 0);
@@ -33,14 +33,14 @@ pub(super) fn write_area(device: &dyn BlockDevice, offset: u64, mut area: Vec<u8
     check_written(device, offset, &area).map_err(failed)
 }
 
-/// Reads back what was written, and refuses a device that returns something else.
+/// Reads the bytes back, and fails if the device returns others.
 pub(super) fn check_written(device: &dyn BlockDevice, offset: u64, written: &[u8]) -> io::Result<()> {
     let mut back = vec![0; written.len()];
     device.read_at(offset, &mut back)?;
     if back == written { Ok(()) } else { Err(io::Error::other("the device returned other bytes than were written")) }
 }
 
-/// Refuses to wipe on its own account what another program has put where a keyslot was.
+/// Refuses an automatic wipe over data that another program has put in a removed keyslot's place.
 pub(super) fn check_wipeable(device: &dyn BlockDevice, area: Range<u64>) -> Result<()> {
     match Signature::find(device, area).map_err(|e| Error::io("looking at the areas of keyslots", e))? {
         None => Ok(()),
@@ -51,8 +51,8 @@ pub(super) fn check_wipeable(device: &dyn BlockDevice, area: Range<u64>) -> Resu
     }
 }
 
-/// Overwrites an area with random bytes, up to the end of the device. What reads as zeros hides nothing, and in a file
-/// it may be a hole, for which a full disk has no room; so it is left.
+/// Overwrites an area with random bytes, up to the end of the device. Zeros are skipped: they hide nothing, and in a
+/// file they may be holes, which a full disk has no space to fill.
 pub(super) fn wipe(device: &dyn BlockDevice, area: Range<u64>) -> Result<()> {
     let failed = |e| Error::io("wiping the areas of keyslots", e);
     let end = area.end.min(device.size().map_err(failed)?);
@@ -60,13 +60,13 @@ pub(super) fn wipe(device: &dyn BlockDevice, area: Range<u64>) -> Result<()> {
     device.sync().map_err(failed)
 }
 
-/// Makes sure that what will be written there has room: in a file that has holes, what reads as zeros is written as such.
-/// Otherwise a full disk could take the first copy of a header and not the second.
+/// Reserves space before a write by writing zeros into a file's holes. Otherwise a full disk could take the first copy
+/// of a header but not the second.
 pub(super) fn reserve(device: &dyn BlockDevice, place: Range<u64>) -> Result<()> {
     rewrite(device, place, |e| Error::io("making room for the header", e), false, |_| Ok(()))
 }
 
-/// Writes the blocks of a range anew that hold something, or those that don't, as `change` has changed them.
+/// Rewrites the blocks of a range that aren't zeros, or those that are, after `change` has changed them.
 pub(in crate::volume) fn rewrite(
     device: &dyn BlockDevice,
     range: Range<u64>,
@@ -87,7 +87,7 @@ pub(in crate::volume) fn rewrite(
                 change(bytes)?;
                 device.write_at(start + at as u64, bytes).map_err(failed)?;
             }
-            // The block behind the run isn't wanted.
+            // Skip the block after the run: it doesn't match.
             at += run + BLOCK;
         }
     }

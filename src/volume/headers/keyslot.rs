@@ -1,4 +1,4 @@
-//! Keyslots, whatever the format: how a passphrase is tried on one, and what a new one is made of.
+//! Keyslots of any format: trying a passphrase, and the parts of a new one.
 
 use core::ops::Range;
 use std::time::Duration;
@@ -9,22 +9,22 @@ use crate::ondisk::luks::{Material, Priority, Token};
 use crate::volume::BlockDevice;
 use crate::{Result, Secret};
 
-/// How a passphrase is tried on a keyslot.
+/// The parameters for trying a passphrase on a keyslot.
 pub(in crate::volume) struct Attempt {
     pub(super) kdf: Kdf,
     pub(super) material: Material,
     pub(super) salt: Vec<u8>,
-    /// Where its area begins on the device of the header, in bytes.
+    /// The first byte of its area on the header's device.
     pub(super) offset: u64,
 }
 
 impl Attempt {
-    /// Refuses a key derivation that asks for more than is allowed, and says what.
+    /// Refuses a key derivation over the limits, with a text that says which.
     pub(in crate::volume) fn check(&self, limits: &KdfLimits) -> Result<(), String> {
         self.kdf.check(limits)
     }
 
-    /// The time that it takes.
+    /// The time of one attempt.
     pub(in crate::volume) fn cost(&self) -> Duration {
         self.kdf.cost(self.material.area_key_len)
     }
@@ -34,19 +34,19 @@ impl Attempt {
         self.material.key_len
     }
 
-    /// The key that a passphrase gives, which is another one if the passphrase is wrong.
+    /// The key that a passphrase gives. A wrong passphrase gives another key.
     pub(in crate::volume) fn open(&self, device: &dyn BlockDevice, passphrase: &[u8]) -> Result<Secret> {
         let area = read_area(device, self.offset, self.material.len())?;
         self.material.open(area, &self.kdf, passphrase, &self.salt)
     }
 
-    /// Where the area is on the device, in bytes.
+    /// The range of the area on the device, in bytes.
     pub(super) fn area(&self) -> Range<u64> {
         self.offset..self.offset + self.material.len() as u64
     }
 }
 
-/// A keyslot that is to be made.
+/// A new keyslot.
 pub(in crate::volume) struct NewKeyslot<'a> {
     pub(in crate::volume) id: Option<u32>,
     pub(in crate::volume) kdf: Kdf,
@@ -54,7 +54,7 @@ pub(in crate::volume) struct NewKeyslot<'a> {
     pub(in crate::volume) priority: Priority,
 }
 
-/// The one way into a new volume, with all that it needs before anything is written.
+/// The first way into a new volume, prepared before anything is written.
 pub(in crate::volume) enum FirstProtector<'a> {
     Token(Token),
     Keyslot(NewKeyslot<'a>),

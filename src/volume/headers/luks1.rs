@@ -1,9 +1,9 @@
 //! A LUKS1 header on a device.
 //!
-//! There is one copy, in the first two sectors of the device, and a device may write a part of them only. So whatever
-//! decides (that a keyslot counts, that this is a header at all) lies within one sector and is written last, or first where
-//! something ends. A keyslot that doesn't count has no iterations, unless a killed process left it: then its area is to be
-//! wiped, which the next open does.
+//! There is one copy, in the first two sectors, and a device may write only some of them. So each deciding field
+//! (whether a keyslot is active, whether this is a header) lies within one sector. It is written last to begin
+//! something, and first to end it. An inactive keyslot has no iterations. If it has some, a killed process left it, and
+//! the next open wipes its area.
 
 use core::any::Any;
 use core::ops::Range;
@@ -18,27 +18,27 @@ use crate::volume::data_area::{Crypt, DataArea, Piece};
 use crate::volume::{BlockDevice, DigestInfo, KeyslotInfo, SegmentInfo};
 use crate::{Dek, Error, Result, Secret, SectorSize, random};
 
-/// What is read and written at once: the header, and what follows it up to the first area.
+/// The unit of reading and writing: the header, and the bytes up to the first area.
 const BLOCK: usize = 4096;
 const SECTOR: usize = 512;
 
-/// What the digest of a new header costs: the least that the reference implementation takes, since the key is random.
+/// The cost of a new header's digest: the least that the reference implementation accepts, because the key is random.
 const ITERATIONS: u32 = 1000;
 
 /// The `kind` of every keyslot.
 const KIND: &str = "luks1";
 
-/// A header as a device has it.
+/// A header on a device.
 #[derive(Debug, Clone)]
 pub(super) struct Luks1Store {
     header: Luks1Header,
-    /// The first block as it was read or written last.
+    /// The first block as last read or written.
     block: Vec<u8>,
-    /// A block whose writing failed: the device may hold sectors of it.
+    /// A block whose write failed. The device may hold some of its sectors.
     tried: Option<Vec<u8>>,
 }
 
-/// A header that no device has yet.
+/// A header that is not on a device yet.
 pub(super) fn create(new: &NewHeader<'_>) -> Result<Luks1Store> {
     let bad = |text: &str| Err(Error::InvalidOption(text.into()));
     if new.sector_size != SectorSize::B512 {
@@ -80,7 +80,7 @@ impl Luks1Store {
         Ok(Luks1Store { header, block, tried: None })
     }
 
-    /// Wipes the areas of keyslots that count no more, or not yet.
+    /// Wipes the areas of keyslots that are inactive but not wiped.
     fn finish_wiping(&mut self, device: &dyn BlockDevice) -> Result<()> {
         let unwiped = self.unwiped();
         if unwiped.is_empty() {
@@ -95,7 +95,7 @@ impl Luks1Store {
         self.write(device, header)
     }
 
-    /// Writes the header of a new volume: all but its beginning, then all of it.
+    /// Writes the header of a new volume: first without its beginning, then whole.
     fn write_new(&mut self, device: &dyn BlockDevice) -> Result<()> {
         let header = self.header.clone();
         self.block[..SECTOR].fill(0);
@@ -110,7 +110,7 @@ impl Luks1Store {
         Attempt { kdf, material, salt: keyslot.salt.to_vec(), offset }
     }
 
-    /// Where the data begins, in bytes.
+    /// The first byte of the data.
     fn data_offset(&self) -> u64 {
         u64::from(self.header.payload_offset) * SECTOR as u64
     }
@@ -157,7 +157,7 @@ impl StoredHeader for Luks1Store {
             let what = "its data begins at byte 0, where the header is: it is detached from its data";
             return Err(Error::UnsupportedHeader(what.into()));
         }
-        // What no credential can change, before any is tried.
+        // Check the digest before any credential is tried, because no credential can change it.
         self.header.checked_digest()?;
         let crypt = Crypt { iv_tweak: 0, sector_size: SectorSize::B512 };
         let piece = Piece { offset: self.data_offset(), size: None, crypt: Some(crypt) };
@@ -229,7 +229,7 @@ impl StoredHeader for Luks1Store {
             Some(id) => id,
             None => (0..8).find(|&id| !taken(id)).ok_or_else(|| Error::NoRoom("all 8 keyslots are taken".into()))?,
         };
-        // First as one that doesn't count.
+        // First write it as inactive.
         let mut header = self.header.clone();
         header.keyslots[id].iterations = iterations;
         header.keyslots[id].salt = random::array()?;
@@ -245,7 +245,7 @@ impl StoredHeader for Luks1Store {
     fn remove_keyslot(&mut self, device: &dyn BlockDevice, id: u32) -> Result<()> {
         self.check_unchanged(device)?;
         let mut header = self.header.clone();
-        // Also one that an attempt which failed has left to be wiped.
+        // Also accept one that a failed attempt left to be wiped.
         let keyslot = header.keyslots.get_mut(id as usize).filter(|keyslot| keyslot.active || keyslot.iterations != 0);
         keyslot.ok_or_else(|| Error::NoSuchProtector(format!("there is no keyslot {id}")))?.active = false;
         self.write(device, header)?;
@@ -256,7 +256,7 @@ impl StoredHeader for Luks1Store {
         self.check_unchanged(device)?;
         let mut header = self.header.clone();
         for keyslot in &mut header.keyslots {
-            // Those that never were in use too: their areas are wiped with the others.
+            // Also mark keyslots that were never used, so that their areas are wiped with the others.
             (keyslot.active, keyslot.iterations) = (false, keyslot.iterations.max(1));
         }
         self.write(device, header)?;
@@ -274,11 +274,11 @@ impl StoredHeader for Luks1Store {
     }
 
     fn restore(&mut self, device: &dyn BlockDevice, backup: &[u8], current: Option<&dyn StoredHeader>) -> Result<()> {
-        // Over a header there is always a header with its UUID, so that who is killed can do it again.
+        // The header always stays one with this UUID, so that a killed restore can be repeated.
         let failed = |e| Error::io("restoring the header", e);
         device.write_at(BLOCK as u64, &backup[BLOCK..]).map_err(failed)?;
         device.sync().map_err(failed)?;
-        // All but the first sector, which stays until the others are there; if both go together.
+        // If both headers fit together, write all but the first sector first. It stays until the others are written.
         let current = current.and_then(|current| <dyn Any>::downcast_ref::<Self>(current));
         let mixed = current.map(|current| [&current.block[..SECTOR], &self.block[SECTOR..]].concat());
         match mixed.filter(|mixed| Luks1Header::parse(mixed).is_ok()) {

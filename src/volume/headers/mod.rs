@@ -1,5 +1,5 @@
-//! The header of a device: found, read, changed. Each format has a room of its own; what all have is in the files beside
-//! them, and which there are is said here alone.
+//! The header of a device: finds, reads and changes it. Each format has its own folder or file; the files next to them
+//! are common to all. Only this file lists the formats.
 
 mod area;
 mod keyslot;
@@ -20,7 +20,7 @@ use crate::{Error, Result};
 use luks1::Luks1Store;
 use luks2::Luks2Store;
 
-/// Reads the header of a device, of LUKS2 the newest copy that is intact. Nothing is written.
+/// Reads the header of a device; for LUKS2, the newest intact copy. Nothing is written.
 pub(super) fn load(device: &dyn BlockDevice) -> Result<Box<dyn StoredHeader>> {
     self_test::hash(HashAlgorithm::Sha256)?; // for the checksums
     let mut start = [0; 4096];
@@ -28,14 +28,14 @@ pub(super) fn load(device: &dyn BlockDevice) -> Result<Box<dyn StoredHeader>> {
     if size >= start.len() as u64 {
         device.read_at(0, &mut start).map_err(|e| Error::io("reading the header", e))?;
     }
-    // Also where there is an intact second copy of LUKS2: it may be what a conversion to LUKS1 has left.
+    // LUKS1 wins even if there is an intact second copy of LUKS2, which may be left from a conversion to LUKS1.
     match probe_version(&start) {
         Some(LuksVersion::Luks1) => Ok(Box::new(Luks1Store::load(device)?)),
         _ => Ok(Box::new(Luks2Store::load(device)?)),
     }
 }
 
-/// A header that no device has yet.
+/// A header that is not on a device yet.
 pub(super) fn create(version: LuksVersion, new: &NewHeader<'_>) -> Result<Box<dyn StoredHeader>> {
     match version {
         LuksVersion::Luks1 => Ok(Box::new(luks1::create(new)?)),

@@ -1,22 +1,22 @@
-//! What the header of a new volume is to say.
+//! The parameters of a new volume's header.
 
 use crate::Secret;
 use crate::SectorSize;
 use crate::cipher::CipherSpec;
 
-/// What is said of a data offset that no format has.
+/// The error text for a data offset that no format supports.
 pub(in crate::volume) const BAD_DATA_OFFSET: &str =
     "the data offset must be a multiple of 1 MiB from 1 (LUKS1: 2) to 128 MiB, or 0 with a detached header";
 
-/// A header that is to be made. A format refuses what it has no place for.
+/// A new header. A format refuses parameters that it can't store.
 pub(in crate::volume) struct NewHeader<'a> {
     /// The volume key.
     pub(in crate::volume) key: &'a Secret,
     pub(in crate::volume) cipher: CipherSpec,
     pub(in crate::volume) sector_size: SectorSize,
-    /// Where the data begins, in bytes, unless where the format has it.
+    /// The first byte of the data; `None` for the format's default.
     pub(in crate::volume) data_offset: Option<u64>,
-    /// Whether the header is on a device of its own.
+    /// Whether the header is on its own device.
     pub(in crate::volume) detached: bool,
     /// The size of one copy of the metadata in bytes.
     pub(in crate::volume) metadata_size: u64,

@@ -1,16 +1,16 @@
-//! What a LUKS2 header has, for a person or a program to look at.
+//! Describes a LUKS2 header for people and programs.
 
 use crate::ondisk::luks::{
     Digest, Keyslot, KeyslotKdf, KeyslotKind, Metadata, Segment, SegmentKind, SegmentSize, WIPING_TYPE,
 };
 use crate::volume::{DigestInfo, KeyslotInfo, SegmentInfo, TokenInfo};
 
-/// The `kind` of a keyslot that a passphrase opens.
+/// The `kind` of a keyslot for a passphrase.
 pub(super) const KIND: &str = "luks2";
 
 pub(super) fn keyslot(metadata: &Metadata, keyslot: &Keyslot) -> KeyslotInfo {
     let proofs = || metadata.digests().iter().filter(|digest| digest.keyslots.contains(&keyslot.id));
-    // A keyslot for a key of another use has a digest too, but one without segments.
+    // A keyslot for a key of another use also has a digest, but one without segments.
     let mut data = metadata.segments().iter().filter(|segment| !segment.is_backup());
     let mut info = KeyslotInfo {
         id: keyslot.id,

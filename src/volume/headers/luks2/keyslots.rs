@@ -1,8 +1,8 @@
 //! The keyslots of a LUKS2 header, with their areas.
 //!
-//! A keyslot's area is written before the header names it, and a header that names it no more is written in two steps:
-//! the first marks the keyslot as one to be wiped, the second comes when its area is. So a header never names an area
-//! that holds something else, and what a killed process left is wiped at the next open.
+//! A keyslot's area is written before the header names it. A keyslot is removed in two steps: the first header marks it
+//! for wiping, the second is written after its area is wiped. So a header never names an area with other content, and
+//! the next open wipes the remains of a killed process.
 
 use core::ops::Range;
 
@@ -19,14 +19,14 @@ use crate::volume::headers::{Attempt, NewKeyslot};
 use crate::{Error, Result, Secret, random};
 
 const AREA_CIPHER: CipherSpec = CipherSpec::AesXtsPlain64;
-/// The length of an area's key where the volume's own isn't one of XTS.
+/// The length of an area's key if the volume's own key isn't for XTS.
 const AREA_KEY_LEN: usize = 64;
 const AF_HASH: HashAlgorithm = HashAlgorithm::Sha256;
 const ALIGNMENT: u64 = 4096;
 
 impl Luks2Store {
-    /// The keyslots of the data's key in the order of their priority, or the one that is `named`; for each how to try it,
-    /// or why that can't be done.
+    /// The keyslots of the data's key in the order of their priority, or only the one `named`. For each: how to try it,
+    /// or why it can't be tried.
     pub(super) fn attempts(&self, named: Option<u32>) -> Vec<(u32, Result<Attempt, String>)> {
         let wanted = |keyslot: &&Keyslot| named.map_or(keyslot.priority != Priority::Ignore, |id| id == keyslot.id);
         let mut keyslots: Vec<&Keyslot> = self.of_data_key().filter(wanted).collect();
@@ -34,7 +34,7 @@ impl Luks2Store {
         keyslots.into_iter().map(|keyslot| (keyslot.id, attempt(keyslot))).collect()
     }
 
-    /// The keyslots of the data's key that only who names them tries.
+    /// The keyslots of the data's key that are tried only if the caller names them.
     pub(super) fn ignored(&self) -> Vec<u32> {
         self.of_data_key().filter(|keyslot| keyslot.priority == Priority::Ignore).map(|keyslot| keyslot.id).collect()
     }
@@ -44,18 +44,18 @@ impl Luks2Store {
         self.metadata.keyslots().iter().filter(|keyslot| bound.contains(&keyslot.id))
     }
 
-    /// The number of the digest that a new keyslot is bound to.
+    /// The number of the digest to bind a new keyslot to.
     fn digest(&self) -> Result<u32> {
         data_digest(&self.metadata).map(|digest| digest.id).ok_or(Error::WrongKey)
     }
 
-    /// Puts `key` into a new keyslot.
+    /// Stores `key` in a new keyslot.
     pub(super) fn add_keyslot(&mut self, device: &dyn BlockDevice, key: &Secret, new: &NewKeyslot<'_>) -> Result<u32> {
         self.check_requirements()?;
         self.check_unchanged(device)?;
         let digest = self.digest()?;
         let (keyslot, area) = self.sealed_keyslot(key, new)?;
-        // Before the key is on the device, in an area that no header would name.
+        // Check first: if this fails later, the key is on the device in an area that no header names.
         self.metadata.clone().set_keyslot(&keyslot, digest)?;
         self.later(1)?;
         write_area(device, keyslot.area.offset, area, keyslot.area.size)?;
@@ -109,15 +109,15 @@ impl Luks2Store {
         Ok((keyslot, area))
     }
 
-    /// Whether the data is under XTS. Its key and that of a keyslot's area then have the same length, as the reference
-    /// implementation makes them; some readers know no other.
+    /// Whether the data is under XTS. Then its key and the key of a keyslot's area have the same length, as in the
+    /// reference implementation; some readers support nothing else.
     fn is_xts(&self) -> bool {
         self.metadata.segments().iter().any(
             |segment| matches!(&segment.kind, SegmentKind::Crypt(crypt) if crypt.encryption.starts_with("aes-xts-")),
         )
     }
 
-    /// Destroys a keyslot: what it is, and what its area holds.
+    /// Destroys a keyslot and the content of its area.
     pub(super) fn remove_keyslot(&mut self, device: &dyn BlockDevice, id: u32) -> Result<()> {
         self.check_requirements()?;
         self.later(2)?;
@@ -125,13 +125,13 @@ impl Luks2Store {
         self.finish_wiping(device)
     }
 
-    /// The keyslots that are still to be wiped, and where their areas are on the device, in bytes.
+    /// The keyslots still to be wiped, with the ranges of their areas on the device in bytes.
     pub(super) fn unwiped(&self) -> Vec<(u32, Range<u64>)> {
         let unwiped = self.metadata.keyslots().iter().filter(|keyslot| keyslot.kind == KeyslotKind::Wiping);
         unwiped.map(|Keyslot { id, area, .. }| (*id, area.offset..area.offset + area.size)).collect()
     }
 
-    /// Wipes the areas of keyslots that were removed, then forgets them.
+    /// Wipes the areas of removed keyslots, then drops them from the header.
     pub(super) fn finish_wiping(&mut self, device: &dyn BlockDevice) -> Result<()> {
         let unwiped = self.unwiped();
         if unwiped.is_empty() {
@@ -144,7 +144,7 @@ impl Luks2Store {
         self.update(device, |header| unwiped.iter().try_for_each(|(id, _)| header.metadata.remove_keyslot(*id)))
     }
 
-    /// Destroys every way in: all keyslots with the whole of their room, and all tokens.
+    /// Destroys every way in: all keyslots with their whole room, and all tokens.
     pub(super) fn erase(&mut self, device: &dyn BlockDevice) -> Result<()> {
         self.later(2)?;
         self.update(device, |header| {
@@ -154,13 +154,13 @@ impl Luks2Store {
             let tokens = header.metadata.token_objects();
             tokens.iter().try_for_each(|token| header.metadata.remove_token(token.id))
         })?;
-        // Gaps too: they may hold what was once a keyslot.
+        // Also wipe the gaps, which may hold former keyslots.
         let (first, size) = self.keyslots_area();
         wipe(device, first..first + size)?;
         self.finish_wiping(device)
     }
 
-    /// Where the keyslots' areas are: the first byte, and how many.
+    /// The place of the keyslots' areas: the first byte, and the number of bytes.
     pub(super) fn keyslots_area(&self) -> (u64, u64) {
         (2 * self.binary.header_size, self.metadata.keyslots_size())
     }

@@ -22,11 +22,11 @@ use crate::volume::{BlockDevice, DigestInfo, KeyslotInfo, SegmentInfo, TokenInfo
 use crate::{Dek, Error, Result, Secret, random};
 use segments::data_digest;
 
-/// Where the data begins unless told otherwise, as the reference implementation has it.
+/// The default offset of the data, the same as in the reference implementation.
 const DATA_OFFSET: u64 = 16 << 20;
 const MAX_LABEL: usize = 47;
 
-/// A header that no device has yet.
+/// A header that is not on a device yet.
 pub(super) fn create(new: &NewHeader<'_>) -> Result<Luks2Store> {
     if !HEADER_SIZES.contains(&new.metadata_size) {
         let text = "the metadata size must be a power of two from 16 KiB to 4 MiB";
@@ -110,7 +110,7 @@ impl StoredHeader for Luks2Store {
         let Some(digest) = data_digest(&self.metadata).and_then(|digest| digest.pbkdf2.as_ref()) else {
             return (0, Duration::ZERO);
         };
-        // By a hash that isn't known nothing is proved.
+        // A digest with an unknown hash verifies nothing, so it costs nothing.
         let hash = HashAlgorithm::from_name(&digest.hash);
         let cost = hash.map_or(Duration::ZERO, |hash| hash.pbkdf2_cost(digest.iterations, digest.digest.len()));
         (digest.iterations, cost)

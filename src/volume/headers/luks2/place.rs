@@ -1,4 +1,4 @@
-//! What stands where a damaged copy of the header belongs, and whether it may be written over.
+//! Examines the place of a damaged header copy: may it be overwritten?
 
 use core::fmt;
 
@@ -9,7 +9,7 @@ use crate::{Error, Result};
 
 const SECTOR: usize = 512;
 
-/// What a repair would destroy.
+/// Data that a repair would destroy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Foreign {
     position: Position,
@@ -18,11 +18,11 @@ pub(super) struct Foreign {
 }
 
 impl Foreign {
-    /// Looks at the place of the copy at `position`, which isn't sound. `intact` is the other.
+    /// Examines the place of the copy at `position`, which isn't sound. `intact` is the other copy.
     pub(super) fn look(device: &dyn BlockDevice, position: Position, intact: &BinaryHeader) -> Result<Option<Self>> {
         let failed = |e| Error::io(format!("looking at what is in the place of the {position} of the header"), e);
         let size = intact.header_size;
-        // Where the first copy is gone, a signature anywhere says that the device became something else.
+        // If the first copy is gone, a signature anywhere shows that the device now has another use.
         let (offset, within) =
             if position == Position::Primary { (0, 0..u64::MAX) } else { (size, size..size.saturating_mul(2)) };
         if let Some(known) = Signature::find(device, within).map_err(failed)? {
@@ -51,30 +51,30 @@ impl fmt::Display for Foreign {
     }
 }
 
-/// Zeros, or ones, which is how flash reads that was erased.
+/// Zeros, or ones: erased flash reads as ones.
 fn is_blank(bytes: &[u8]) -> bool {
     bytes.iter().all(|&byte| byte == 0) || bytes.iter().all(|&byte| byte == 0xFF)
 }
 
-/// Whether bytes are what is left of this header's copy: torn, flipped, or in part zeroed.
+/// Whether bytes are the remains of this header's copy: torn, flipped or partly zeroed.
 fn is_remnant(bytes: &[u8], position: Position, intact: &BinaryHeader) -> bool {
     if BinaryHeader::has_magic(bytes, position) {
         return true;
     }
-    // Without its magic every part has to be explained: `wipefs` takes the magic only, others zero sectors at the start.
+    // Without the magic, check every part: `wipefs` erases only the magic, other programs zero sectors at the start.
     let (binary, json) = bytes.split_at(bytes.len().min(BINARY_HEADER));
     let (first, padding) = binary.split_at(binary.len().min(SECTOR));
     let is_first = is_blank(first) || first.get(168..208).is_some_and(|uuid| is_text_field(uuid, &intact.uuid));
     is_first && is_blank(padding) && json.chunks(SECTOR).all(is_json)
 }
 
-/// Whether a field of a binary header holds a text, which zeros end.
+/// Whether a field of a binary header holds this text, followed by zeros.
 fn is_text_field(field: &[u8], text: &str) -> bool {
     let (start, rest) = field.split_at(text.len().min(field.len()));
     start == text.as_bytes() && rest.iter().all(|&byte| byte == 0)
 }
 
-/// Whether a sector may be one of a JSON area: text, up to its end in zeros.
+/// Whether a sector may be from a JSON area: text, possibly followed by zeros.
 fn is_json(sector: &[u8]) -> bool {
     let end = sector.iter().rposition(|&byte| byte != 0).map_or(0, |last| last + 1);
     let is_text = |byte: &u8| matches!(byte, b'\t' | b'\n' | b'\r' | b' '..=b'~') || *byte >= 0x80;

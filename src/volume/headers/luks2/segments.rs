@@ -1,21 +1,21 @@
-//! The data of a LUKS2 header: its segments, and the digest that proves their key.
+//! The data of a LUKS2 header: its segments, and the digest that verifies their key.
 
 use crate::cipher::CipherSpec;
 use crate::ondisk::luks::{CryptSegment, Digest, Metadata, Segment, SegmentKind, SegmentSize};
 use crate::volume::data_area::{Crypt, DataArea, Piece};
 use crate::{Error, Result, SectorSize};
 
-/// What opens what this library doesn't. OPAL drives came with cryptsetup 2.7.
+/// Advice for features that this library doesn't have. Support for OPAL drives came with cryptsetup 2.7.
 const ELSEWHERE: &str = "`cryptsetup open` may, on a kernel that has what it needs";
 
-/// The digest that proves the data's key, of a header whose [data area](data_area) can be read: all that is encrypted has
-/// the same.
+/// The digest that verifies the data's key. The header's [data area](data_area) must be readable: then all encrypted
+/// segments have the same digest.
 pub(super) fn data_digest(metadata: &Metadata) -> Option<&Digest> {
     let encrypted = metadata.segments().iter().find(|segment| matches!(segment.kind, SegmentKind::Crypt(_)));
     encrypted.and_then(|segment| proof(metadata, segment))
 }
 
-/// Where the data is, on a device where it can't begin before `header_end`.
+/// The place of the data, which can't begin before `header_end`.
 pub(super) fn data_area(metadata: &Metadata, header_end: u64) -> Result<DataArea> {
     let no = |text: String| Err(Error::UnsupportedHeader(text));
     let mut pieces = Vec::new();
@@ -52,7 +52,7 @@ pub(super) fn data_area(metadata: &Metadata, header_end: u64) -> Result<DataArea
     Ok(DataArea { pieces, cipher })
 }
 
-/// The digest of a known type that proves a segment's key.
+/// The digest of a known type that verifies a segment's key.
 fn proof<'m>(metadata: &'m Metadata, segment: &Segment) -> Option<&'m Digest> {
     metadata.digests().iter().find(|digest| digest.pbkdf2.is_some() && digest.segments.contains(&segment.id))
 }

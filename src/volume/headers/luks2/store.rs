@@ -1,4 +1,4 @@
-//! The two copies of a LUKS2 header on a device: found, chosen, repaired, replaced.
+//! The two copies of a LUKS2 header on a device: finds, chooses, repairs and replaces them.
 
 use super::place::Foreign;
 use crate::log::tell;
@@ -8,39 +8,39 @@ use crate::volume::headers::area::{check_written, reserve};
 use crate::volume::signature;
 use crate::{Error, Result, random};
 
-/// A header as a device has it.
+/// A header on a device.
 #[derive(Debug, Clone)]
 pub(in crate::volume::headers) struct Luks2Store {
-    /// The binary header of the newest intact copy. Its salt is that of this copy.
+    /// The binary header of the newest intact copy, with that copy's salt.
     pub(super) binary: BinaryHeader,
     pub(super) metadata: Metadata,
     /// The salts of both copies.
     salts: [[u8; 64]; 2],
-    /// Copies that are damaged or older, in the order in which they are to be written.
+    /// The damaged or older copies, in the order in which they must be written.
     stale: Vec<Position>,
-    /// Whether writing this header failed: the device may hold another of the same sequence number.
+    /// Whether writing this header failed. Then the device may hold another one with the same sequence number.
     unsettled: bool,
-    /// What stands in the place of a copy and may not be written over.
+    /// Foreign data in the place of a copy, which must not be overwritten.
     foreign: Option<Foreign>,
-    /// Whether it may, since the caller said so.
+    /// Whether the caller allowed overwriting it.
     overwrite_foreign: bool,
 }
 
-/// One copy, whole and sound.
+/// An intact copy.
 struct Copy {
     binary: BinaryHeader,
     metadata: Metadata,
 }
 
 impl Luks2Store {
-    /// A header that no device has yet.
+    /// A header that is not on a device yet.
     pub(super) fn new(mut binary: BinaryHeader, metadata: Metadata) -> Result<Self> {
         let salts = [random::array()?, random::array()?];
         binary.salt = salts[0];
         Ok(Self::found(Copy { binary, metadata }, salts, Vec::new(), None))
     }
 
-    /// Reads both copies and takes the newest that is intact. Nothing is written.
+    /// Reads both copies and takes the newest intact one. Nothing is written.
     pub(in crate::volume::headers) fn load(device: &dyn BlockDevice) -> Result<Self> {
         let size = device.size().map_err(|e| Error::io("asking the device for its size", e))?;
         if size < 2 * HEADER_SIZES[0] {
@@ -90,7 +90,7 @@ impl Luks2Store {
         Luks2Store { binary, metadata, salts, stale, unsettled: false, foreign, overwrite_foreign: false }
     }
 
-    /// Refuses to write where something stands that is no header's.
+    /// Refuses to write over foreign data.
     pub(super) fn check_foreign(&self) -> Result<()> {
         match &self.foreign {
             Some(foreign) if !self.overwrite_foreign => Err(Error::ForeignData(foreign.to_string())),
@@ -98,7 +98,7 @@ impl Luks2Store {
         }
     }
 
-    /// Lets the next repair write over whatever is there.
+    /// Allows the next repair to overwrite foreign data.
     pub(super) fn overwrite_foreign(&mut self) {
         self.overwrite_foreign = true;
     }
@@ -108,11 +108,11 @@ impl Luks2Store {
         !self.stale.is_empty()
     }
 
-    /// Writes damaged or older copies anew from the intact one, with a new salt as section 2.1 wants it.
+    /// Rewrites damaged or older copies from the intact one, with a new salt as section 2.1 requires.
     pub(super) fn repair(&mut self, device: &dyn BlockDevice) -> Result<()> {
         self.check_foreign()?;
         if self.unsettled {
-            // Not as a repair: the other copy may say something else under this number.
+            // Don't just repair: the other copy may have other content under this number.
             return self.store(device);
         }
         self.reserve(device)?;
@@ -128,13 +128,13 @@ impl Luks2Store {
 
     /// Writes both copies, one after the other, so that one is intact at every instant.
     ///
-    /// The sequence number grows even when writing fails: two different headers never carry the same.
+    /// The sequence number grows even if writing fails, so that two different headers never have the same number.
     pub(super) fn store(&mut self, device: &dyn BlockDevice) -> Result<()> {
         self.check_foreign()?;
         let seqid = self.later(1)?;
         self.reserve(device)?;
         self.binary.seqid = seqid;
-        // A copy that is damaged or older goes first, and the only one that is whole stays until it is replaced.
+        // A damaged or older copy goes first. The only intact copy stays until the other is written.
         self.stale = match self.stale.first() {
             Some(Position::Secondary) => vec![Position::Secondary, Position::Primary],
             _ => vec![Position::Primary, Position::Secondary],
@@ -148,31 +148,31 @@ impl Luks2Store {
         Ok(())
     }
 
-    /// The sequence number after so many changes. Asked for before the first of them, and before anything is written that
-    /// the header is to name: nobody would wipe it when there is no number left.
+    /// The sequence number after this many changes. Call it before the first change, and before writing an area that
+    /// the header will name: if the numbers are used up, nobody could wipe that area.
     pub(super) fn later(&self, changes: u64) -> Result<u64> {
         let end = || Error::UnsupportedHeader("its sequence number has come to an end, 2^64 - 1".into());
         self.binary.seqid.checked_add(changes).ok_or_else(end)
     }
 
-    /// Makes sure that nobody else has written the header since it was read or written here; theirs would be lost.
+    /// Checks that nobody else has written the header since it was read or written here; their changes would be lost.
     pub(super) fn check_unchanged(&self, device: &dyn BlockDevice) -> Result<()> {
         let found = Self::load(device)?;
-        // After an attempt of ours that failed, the device may hold anything up to that attempt's number.
+        // After a failed attempt of ours, the device may hold any header up to that attempt's number.
         let ours = if self.unsettled {
             found.binary.seqid <= self.binary.seqid
         } else {
             found.binary.seqid == self.binary.seqid && found.metadata == self.metadata
         };
         if ours && found.binary.uuid == self.binary.uuid {
-            // What somebody put there since the header was read.
+            // Foreign data may have appeared since the header was read.
             return if self.overwrite_foreign { Ok(()) } else { found.check_foreign() };
         }
         Err(Error::Busy { what: "the header, which was changed since the volume was opened,".into() })
     }
 
-    /// Writes the keyslots of a backup, from which this header was read, then the header, as one that is newer than
-    /// `current`, and over its damaged or older copy first.
+    /// Writes the keyslots of the backup that this header was read from, then the header. Its sequence number becomes
+    /// newer than `current`, and it goes over `current`'s damaged or older copy first.
     pub(super) fn restore(&mut self, device: &dyn BlockDevice, backup: &[u8], current: Option<&Self>) -> Result<()> {
         let failed = |e| Error::io("restoring the keyslots", e);
         (self.stale, self.foreign) = (Vec::new(), None);
@@ -187,8 +187,8 @@ impl Luks2Store {
         self.store(device)
     }
 
-    /// Replaces the header by an edited one. Where that fails, the device holds the old or the new one, and this says the
-    /// old.
+    /// Replaces the header by an edited one. If that fails, the device holds the old or the new one, and this value the
+    /// old one.
     pub(super) fn update<T>(
         &mut self,
         device: &dyn BlockDevice,
@@ -197,7 +197,7 @@ impl Luks2Store {
         self.check_unchanged(device)?;
         let mut new = self.clone();
         let edited = edit(&mut new)?;
-        // What has no room fails before anything is written.
+        // Fail for lack of room before anything is written.
         new.metadata.encode(new.binary.header_size)?;
         let stored = new.store(device);
         if stored.is_err() {
@@ -208,11 +208,11 @@ impl Luks2Store {
         stored.map(|()| edited)
     }
 
-    /// Refuses to change a header that demands what this library does not know.
+    /// Refuses to change a header with requirements that this library does not know.
     pub(super) fn check_requirements(&self) -> Result<()> {
         let requirements = self.metadata.requirements().join(", ");
         let what = match self.metadata.reencryption() {
-            // Flags of segments alone say nothing of how far it is: the data area is refused with them.
+            // Flags of segments alone don't show the progress. Then the data area is refused.
             Some(reencryption) if !requirements.is_empty() => {
                 format!(
                     "{reencryption}; finish it with `cryptsetup reencrypt --resume-only` (it requires {requirements})"
@@ -224,21 +224,21 @@ impl Luks2Store {
         Err(Error::UnsupportedHeader(what))
     }
 
-    /// Notes what a failed [`store`](Self::store) of `tried` may have left on the device, which may be old or new. Its
-    /// sequence number must not be used again, and the next attempt must know which copy may be broken.
+    /// Records the effects of a failed [`store`](Self::store) of `tried`; the device may hold the old or the new
+    /// header. The sequence number must not be used again, and the next attempt must know which copy may be broken.
     pub(super) fn after_failed_store(&mut self, tried: Self) {
         self.binary.seqid = tried.binary.seqid;
         self.stale = tried.stale;
         self.unsettled = true;
     }
 
-    /// Makes sure that both copies have room before either is written.
+    /// Reserves space for both copies before either is written.
     fn reserve(&self, device: &dyn BlockDevice) -> Result<()> {
         reserve(device, 0..2 * self.binary.header_size)
     }
 
-    /// Replaces one copy: first made invalid, then its JSON, then its binary header with the checksum; each synced, so
-    /// that no order in which a device loses writes can leave a mix that looks sound. Then it is read back.
+    /// Replaces one copy: invalidates it, then writes its JSON, then its binary header with the checksum. Each step is
+    /// synced, so that lost writes in any order can't leave a mix that looks sound. Then it is read back.
     fn write_copy(&self, device: &dyn BlockDevice, position: Position) -> Result<()> {
         let mut binary = self.binary.clone();
         binary.salt = self.salts[position as usize];
@@ -259,7 +259,7 @@ impl Luks2Store {
     }
 }
 
-/// Why a copy can't be used.
+/// The reason why a copy can't be used.
 enum Bad {
     NoMagic,
     Version(u16),
@@ -276,16 +276,16 @@ impl core::fmt::Display for Bad {
     }
 }
 
-/// Whether a device that is too short for a header begins as one does, or might.
+/// Whether a device that is too short for a header begins like one, or could.
 fn begins_a_header(device: &dyn BlockDevice, size: u64) -> std::io::Result<bool> {
     let mut start = vec![0; size.min(BINARY_HEADER as u64) as usize];
     device.read_at(0, &mut start)?;
-    // Of fewer bytes than the magic has, nobody can tell.
+    // With fewer bytes than the magic, it could.
     Ok(start.len() < 6 || BinaryHeader::has_magic(&start, Position::Primary))
 }
 
-/// Reads one copy, whose metadata is that of the `other` as a rule. The outer error is the device's, the inner one says what
-/// is wrong with the copy.
+/// Reads one copy. Its metadata is usually the same as the `other`'s. The outer error is the device's; the inner one
+/// says what is wrong with the copy.
 fn read_copy(
     device: &dyn BlockDevice,
     size: u64,
@@ -321,13 +321,13 @@ fn read_copy(
     if let Some(same) = other.filter(|other| other.is_in(area, binary.header_size)) {
         return Ok(Ok(Copy { binary, metadata: same.clone() }));
     }
-    // No damage, then: somebody has written it so.
+    // The checksum is right, so it isn't damaged: somebody wrote it that way.
     let odd = |what| Bad::Defect(format!("it isn't damaged (its checksum is right), but {what}"));
     let metadata = Metadata::parse(area, binary.header_size);
     Ok(metadata.map(|metadata| Copy { binary, metadata }).map_err(odd))
 }
 
-/// Looks for the second copy where it can be, since the first can't say.
+/// Searches the possible places of the second copy, because the first can't tell its size.
 fn find_secondary(device: &dyn BlockDevice, size: u64) -> Result<Result<Copy, Bad>> {
     let mut worst = Bad::NoMagic;
     for offset in HEADER_SIZES {
