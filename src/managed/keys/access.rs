@@ -1,4 +1,4 @@
-//! [`Access`]: what it takes to use the keys of a resource.
+//! [`Access`]: everything needed to use the keys of a resource.
 
 use std::sync::Arc;
 
@@ -13,8 +13,7 @@ use crate::managed::records::{EncryptionSet, Resource, ResourceName};
 use crate::managed::store::Store;
 use crate::{Clock, Error, KeyVault, Result, memory};
 
-/// The store that knows which keys a resource is under, the vaults that have them, their leases, and the devices that their
-/// wrapped DEKs lie on.
+/// The store with the keys of each resource, the vaults, the leases, and the devices that hold the wrapped DEKs.
 pub(in crate::managed) struct Access {
     pub(in crate::managed) store: Arc<Store>,
     pub(in crate::managed) backend: Arc<dyn DiskBackend>,
@@ -22,9 +21,9 @@ pub(in crate::managed) struct Access {
     pub(in crate::managed) clock: Arc<dyn Clock>,
     pub(in crate::managed) leases: Leases,
     require_locked_memory: bool,
-    /// Of calls to the platform's vault.
+    /// Limits calls to the platform's vault.
     platform_gate: Gate,
-    /// Of resources whose own headers are at fault.
+    /// Limits openings of resources with bad headers.
     pub(super) refusals: Refusals,
 }
 
@@ -53,17 +52,17 @@ impl Access {
         Now::of(&*self.clock)
     }
 
-    /// The vault of a key, asked under a set's identity.
+    /// The vault of a key, accessed under a set's identity.
     pub(in crate::managed) fn vault_of(&self, set: &EncryptionSet, key: &KeyId) -> Result<Arc<dyn KeyVault>> {
         self.vaults.vault(key.vault(), &set.identity)
     }
 
-    /// The vault that is asked for a lease.
+    /// The vault to ask for a lease.
     pub(in crate::managed) fn vault_of_lease(&self, lease: &KeyLease) -> Result<Arc<dyn KeyVault>> {
         self.vault_of(&self.store.set(&lease.set)?, &lease.key)
     }
 
-    /// A set's key, and its vault asked under the set's identity.
+    /// A set's key, with its vault accessed under the set's identity.
     pub(in crate::managed) fn kek_of(&self, set: &EncryptionSet) -> Result<Kek> {
         let vault = self.vault_of(set, &set.active_key)?;
         Ok(Kek { vault, key: Wanted::Version(set.active_key.clone()) })
@@ -75,19 +74,19 @@ impl Access {
         if lease.holds(now) { Ok(()) } else { lease.renew_now(now, &*self.vault_of(set, &set.active_key)?) }
     }
 
-    /// Refuses secrets that may be swapped, if that was asked for.
+    /// Refuses secrets that may be swapped, if the options demand it.
     pub(in crate::managed) fn check_memory(&self) -> Result<()> {
         if self.require_locked_memory { memory::require_locked() } else { Ok(()) }
     }
 
-    /// The record of a resource in use, unless it was removed and another has got its name.
+    /// The record of a resource in use. Fails if it was removed, even if another took its name.
     pub(in crate::managed) fn resource_of(&self, name: &ResourceName, id: &str) -> Result<Resource> {
         let resource = self.store.resource(name)?;
         let gone = || Error::NoSuchResource(format!("the {name} was removed"));
         (resource.id == id).then_some(resource).ok_or_else(gone)
     }
 
-    /// The platform's vault, which isn't asked for a while after it has failed.
+    /// The platform's vault behind its gate, which holds calls back for a while after a failure.
     pub(super) fn gated_platform(&self, now: Now) -> Gated<'_> {
         Gated { vault: &*self.vaults.platform, gate: &self.platform_gate, now }
     }

@@ -1,4 +1,4 @@
-//! Waits between tries: for a vault that has failed, and for a resource whose own header is at fault.
+//! Waits between retries: for a vault that failed, and for a resource with a bad header.
 
 use std::collections::HashMap;
 use std::sync::Mutex;
@@ -8,7 +8,7 @@ use crate::key::WrappedDek;
 use crate::managed::sync::lock;
 use crate::{Error, KeyVault, Result, Secret, VaultFailure};
 
-/// Keeps calls from a vault that has just failed.
+/// Holds back calls to a vault that has just failed.
 #[derive(Default)]
 pub(in crate::managed) struct Gate(Mutex<Failures>);
 
@@ -20,8 +20,8 @@ struct Failures {
 }
 
 impl Gate {
-    /// Does what asks the vault, unless it failed a moment ago: then that failure is told again. What it answers of a key, or
-    /// of the bytes that it is asked to unwrap, is no failure of the vault.
+    /// Runs `act`, which asks the vault, unless the vault failed a moment ago: then it returns that failure again. An
+    /// answer about a key, or about the bytes to unwrap, is not a failure of the vault.
     fn pass<T>(&self, now: Now, act: impl FnOnce() -> Result<T>) -> Result<T> {
         {
             let failed = lock(&self.0);
@@ -44,12 +44,12 @@ impl Gate {
     }
 }
 
-/// Whether it is too early to try again after so many failures, the last of them at `at`.
+/// Whether it is too early to retry after this number of failures, the last one at `at`.
 fn is_shut(failures: u32, at: Now, now: Now) -> bool {
     failures > 0 && !now.is_past(at, wait(failures - 1))
 }
 
-/// Whether a vault has failed, rather than refused a key or the bytes that it was asked to unwrap.
+/// Whether the vault failed, as opposed to refusing a key or the bytes to unwrap.
 fn is_outage(error: &Error) -> bool {
     matches!(
         error,
@@ -64,7 +64,7 @@ fn is_outage(error: &Error) -> bool {
     )
 }
 
-/// A vault behind a gate. Only what the vault itself answers counts there: not what is wrong with a header or a device.
+/// A vault behind a gate. Only answers of the vault itself count there, not defects of a header or a device.
 pub(in crate::managed) struct Gated<'a> {
     pub(in crate::managed) vault: &'a dyn KeyVault,
     pub(in crate::managed) gate: &'a Gate,
@@ -85,7 +85,7 @@ impl KeyVault for Gated<'_> {
     }
 }
 
-/// Keeps calls from resources that were refused a moment ago for what their own headers hold.
+/// Holds back openings of resources that were refused a moment ago because of their own headers.
 #[derive(Default)]
 pub(in crate::managed) struct Refusals(Mutex<HashMap<String, Refusal>>);
 
@@ -96,7 +96,7 @@ struct Refusal {
 }
 
 impl Refusals {
-    /// Opens the resource of an id, unless it was refused a moment ago: then that is told again.
+    /// Opens the resource of this id, unless it was refused a moment ago: then it returns that error again.
     pub(in crate::managed) fn pass<T>(&self, id: &str, now: Now, open: impl FnOnce() -> Result<T>) -> Result<T> {
         if let Some(before) = lock(&self.0).get(id)
             && is_shut(before.count, before.at, now)
@@ -109,7 +109,7 @@ impl Refusals {
         let mut refusals = lock(&self.0);
         match refused {
             Some(error) => {
-                // Those that nobody asks for any more are not kept.
+                // Drop entries of resources that nobody opens any more.
                 refusals.retain(|of, before| of == id || is_shut(before.count, before.at, now));
                 let count = refusals.get(id).map_or(0, |before| before.count).saturating_add(1);
                 refusals.insert(id.into(), Refusal { count, at: now, error });
@@ -120,7 +120,7 @@ impl Refusals {
     }
 }
 
-/// The same error again, if it says that a wrapped key or what stands beside it is wrong, or that its key may not be used.
+/// A copy of the error, if it says that a wrapped key or its record is wrong, or that its key may not be used.
 fn of_wrapped_key(error: &Error) -> Option<Error> {
     let key = String::clone;
     Some(match error {

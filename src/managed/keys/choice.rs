@@ -1,4 +1,4 @@
-//! Of the keys that a header names, the one to ask for.
+//! Chooses the key to ask for among those that a header names.
 
 use std::sync::Arc;
 
@@ -8,11 +8,11 @@ use crate::managed::records::{EncryptionSet, PlatformKeys, Resource, is_platform
 use crate::{Error, KeyVault, Result};
 
 impl Access {
-    /// Of the keys that the header of the upper layer names, the one to ask for, with its set; without one if it is the
-    /// platform's.
+    /// Chooses a key among those that the header of the upper layer names, and returns it with its set. There is no set
+    /// if it is the platform's key.
     ///
-    /// With `leased`, a key that the resource was under before it came under another is refused. To put it under another
-    /// key anything will do that still unwraps.
+    /// With `leased`, a former key of the resource is refused. For moving it to another key, any key will do that still
+    /// unwraps.
     pub(super) fn key_of(
         &self,
         resource: &Resource,
@@ -26,7 +26,7 @@ impl Access {
                 return Ok((Some(set), key));
             }
             let is_other_version = |key: &KeyId| set.in_use().any(|wanted| is_same(key, wanted));
-            // Of another key, and perhaps another vault, that the set has left.
+            // A key that the set has left, possibly in another vault.
             let is_former = |key: &KeyId| resource.proven.is_some() && set.former_keys.contains(key);
             if let Some(key) = keys.iter().find(|key| is_other_version(key) || is_former(key)).cloned() {
                 if leased {
@@ -42,7 +42,7 @@ impl Access {
         Err(not_ours(keys))
     }
 
-    /// Of the keys that the header of a layer names, the platform's.
+    /// Chooses the platform's key among those that the header of a layer names.
     pub(super) fn platform_key_of(
         &self,
         resource: &Resource,
@@ -70,7 +70,7 @@ impl Access {
         Ok(key.clone())
     }
 
-    /// Refuses the header of a layer that names a key from before the one that it was proved to be under.
+    /// Refuses the header of a layer if it names an older key than the proven one.
     fn check_not_put_back(
         &self,
         resource: &Resource,
@@ -80,7 +80,7 @@ impl Access {
         vault: impl FnOnce() -> Result<Arc<dyn KeyVault>>,
     ) -> Result<()> {
         let Some(proof) = resource.proof(layer).filter(|proof| proof.key != *key) else { return Ok(()) };
-        // Or the store is what was put back: a version that came later was found by a rotation that it doesn't know of.
+        // Or an older store was put back: then a rotation unknown to it has introduced the later version.
         if !former.contains(key) && is_same(key, &proof.key) && is_later(&*vault()?, key, &proof.key)? {
             return Ok(());
         }
@@ -92,15 +92,15 @@ impl Access {
     }
 }
 
-/// Whether the vault says of a version that it was made after another.
+/// Whether the vault says that version `key` was made after version `than`.
 fn is_later(vault: &dyn KeyVault, key: &KeyId, than: &KeyId) -> Result<bool> {
     let created = |id: &KeyId| Ok(vault.describe(id.key(), Some(id.version()))?.and_then(|said| said.created));
-    // Of one that is gone it tells nothing.
+    // A vault reports nothing about a version that is gone.
     let before: Result<_> = created(than);
     Ok(created(key)?.zip(before.unwrap_or(None)).is_some_and(|(key, than)| key > than))
 }
 
-/// The error for a header whose keys are none of those that may be asked for.
+/// The error for a header that names none of the allowed keys.
 pub(in crate::managed) fn not_ours(keys: &[KeyId]) -> Error {
     let wanted = keys.iter().map(KeyId::to_string).collect::<Vec<_>>().join(", ");
     let wanted = if wanted.is_empty() { "none, for the header names no key".into() } else { wanted };

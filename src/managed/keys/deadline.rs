@@ -1,4 +1,4 @@
-//! Calls of vaults that end by a deadline, in threads that nobody waits for.
+//! Calls of vaults that end by a deadline. They run in threads that nobody waits for.
 
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -10,20 +10,20 @@ use crate::key::{KeyDescription, KeyId, WrappedDek};
 use crate::managed::sync::lock;
 use crate::{Error, KeyVault, Result, Secret, VaultFailure};
 
-/// How many calls of one vault may hang at once. Beyond that it isn't asked: each is a thread.
+/// The most calls of one vault that may hang at once. With more it isn't asked, because each is a thread.
 const MOST_HANGING: usize = 16;
 
-/// How long a vault is waited for, and how many calls of each still hang after that.
+/// The time to wait for a vault, and the number of calls of each that still hang after it.
 pub(super) struct Deadline {
     pub(super) after: Duration,
     hanging: Mutex<HashMap<String, usize>>,
 }
 
-/// What has become of a call.
+/// The state of a call.
 enum Call<T> {
     Running,
     Done(thread::Result<Result<T>>),
-    /// Its caller has gone away.
+    /// Its caller has given up.
     Abandoned,
 }
 
@@ -32,7 +32,7 @@ impl Deadline {
         Arc::new(Deadline { after, hanging: Mutex::default() })
     }
 
-    /// Asks a vault. What it answers after the deadline is dropped.
+    /// Asks a vault. An answer after the deadline is dropped.
     pub(super) fn call<T: Send + 'static>(
         self: &Arc<Self>,
         vault: &str,
@@ -64,7 +64,7 @@ impl Deadline {
             changed.wait_timeout_while(lock(state), self.after, running).unwrap_or_else(PoisonError::into_inner);
         match core::mem::replace(&mut *state, Call::Abandoned) {
             Call::Done(Ok(answer)) => answer,
-            // As if it had been called in this thread.
+            // Panic as if the call had run in this thread.
             Call::Done(Err(panic)) => {
                 drop(state);
                 resume_unwind(panic)
@@ -76,7 +76,7 @@ impl Deadline {
         }
     }
 
-    /// A call that was given up has come back after all.
+    /// Notes that a call given up earlier has returned.
     fn returned(&self, vault: &str) {
         let mut hanging = lock(&self.hanging);
         if let Some(calls) = hanging.get_mut(vault) {
@@ -88,7 +88,7 @@ impl Deadline {
     }
 }
 
-/// A vault each of whose calls ends by the deadline, whatever it does.
+/// A vault whose calls end by the deadline.
 pub(super) struct WithDeadline {
     id: String,
     vault: Arc<dyn KeyVault>,
@@ -112,7 +112,7 @@ impl KeyVault for WithDeadline {
     }
 
     fn wrap(&self, key: &str, dek: &Secret) -> Result<WrappedDek> {
-        // A vault that hangs keeps this copy until it comes back: it may be reading it.
+        // A hanging vault may still read this copy, so it keeps the copy until it returns.
         let (key, dek) = (key.to_owned(), dek.clone());
         self.call(move |vault| vault.wrap(&key, &dek))
     }
@@ -160,7 +160,7 @@ mod tests {
         let before = asked.load(Ordering::Relaxed);
         hangs.store(false, Ordering::Relaxed);
         assert!(before <= MOST_HANGING, "{before}");
-        // Another vault is asked meanwhile; and this one again, once its calls have come back.
+        // Other vaults are asked meanwhile; this one is asked again once its calls have returned.
         let began = Instant::now();
         while deadline.call("another", || Ok(())).is_err() || ask().is_err() {
             assert!(began.elapsed() < Duration::from_secs(60));

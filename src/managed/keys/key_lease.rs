@@ -1,4 +1,4 @@
-//! The leases of all keys: asked for together, checked at each read and write.
+//! The leases of all keys. Resources share them; each read and write checks one.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,33 +11,33 @@ use crate::log::tell;
 use crate::managed::sync::{lock, try_lock};
 use crate::{Error, KeyVault, Result};
 
-/// The lease that all share which a set has under one version of a key.
+/// The lease shared by all resources of a set under one version of a key.
 pub(in crate::managed) struct KeyLease {
     pub(in crate::managed) set: String,
     pub(in crate::managed) key: KeyId,
-    /// I/O goes on from the one instant to the other: a copy of what the lease says, for a look without a lock.
+    /// I/O is allowed between these instants. They copy the lease's span, so that it can be checked without a lock.
     from: AtomicU64,
     until: AtomicU64,
     until_up: AtomicU64,
-    /// Who asks the vault; never while holding the state, which all look at.
+    /// Held by the thread that asks the vault, but never together with the state, which all threads read.
     asking: Mutex<()>,
     state: Mutex<State>,
-    /// Of calls to open what is under the key.
+    /// Limits calls to open resources under the key.
     pub(in crate::managed) gate: Gate,
 }
 
 struct State {
     lease: Lease,
-    /// When the key expires, as the vault last said.
+    /// The expiry of the key, by the vault's last answer.
     expires: Option<u64>,
-    /// Why the vault said no.
+    /// The reason of the vault's refusal.
     reason: String,
-    /// A DEK that is under the key, since a right to look at a key is none to use it.
+    /// A DEK under the key, for a trial unwrap: an identity with `get` may lack `unwrapKey`.
     sample: Option<WrappedDek>,
 }
 
 impl KeyLease {
-    /// A lease that is to be asked for.
+    /// A lease that was not asked for yet.
     fn new(set: &str, key: &KeyId, policy: LeasePolicy) -> Self {
         let state =
             State { lease: Lease::unasked(policy), expires: None, reason: "it was not asked yet".into(), sample: None };
@@ -59,8 +59,8 @@ impl KeyLease {
         Span { from: of(&self.from), until: of(&self.until), until_up: of(&self.until_up) }.holds(now)
     }
 
-    /// Asks the vault if that is due, and says whether the key may be used. Who comes while another asks waits for that
-    /// answer.
+    /// Asks the vault if that is due, and returns whether the key may be used. If another thread is asking, this waits
+    /// for its answer.
     pub(in crate::managed) fn renew(
         &self,
         now: Now,
@@ -72,7 +72,7 @@ impl KeyLease {
         if self.holds(now) { Ok(()) } else { Err(self.state().reason.clone()) }
     }
 
-    /// As [`renew`](Self::renew), but not while another asks.
+    /// As [`renew`](Self::renew), but does nothing if another thread is asking.
     pub(in crate::managed) fn renew_unless_asked(&self, now: Now, vault: impl FnOnce() -> Result<Arc<dyn KeyVault>>) {
         if let Some(turn) = try_lock(&self.asking) {
             self.ask_in_turn(now, turn, vault);
@@ -83,12 +83,12 @@ impl KeyLease {
         if self.wants_asking(now) {
             let sample = self.state().sample.clone();
             let answer = vault().and_then(|vault| self.ask(&*vault, sample.as_ref(), now));
-            // What is said to the caller is the lease's to say.
+            // The lease decides what the caller gets.
             let _ = self.note(answer, now);
         }
     }
 
-    /// The end of a key may come before it is time to ask.
+    /// A key may expire before the vault is due to be asked.
     fn wants_asking(&self, now: Now) -> bool {
         let state = self.state();
         state.lease.is_due(now) || !self.holds(now) && state.lease.is_valid()
@@ -97,7 +97,7 @@ impl KeyLease {
     /// Asks the vault now.
     ///
     /// # Errors
-    /// What it answers.
+    /// The vault's errors.
     pub(in crate::managed) fn renew_now(&self, now: Now, vault: &dyn KeyVault) -> Result<()> {
         let _turn = lock(&self.asking);
         let sample = self.state().sample.clone();
@@ -105,14 +105,14 @@ impl KeyLease {
         self.note(answer, now)
     }
 
-    /// The vault has refused the key, though nobody asked for the lease.
+    /// Notes that the vault has refused the key in another call than one for the lease.
     pub(in crate::managed) fn refused(&self, error: Error, now: Now) -> String {
         let reason = format!("{error:#}");
         let _ = self.note(Err(error), now);
         reason
     }
 
-    /// The next use asks the vault again.
+    /// Makes the next use ask the vault again.
     pub(in crate::managed) fn expire(&self) {
         let mut state = self.state();
         state.lease.expire();
@@ -124,12 +124,12 @@ impl KeyLease {
         self.state().lease.is_due(now)
     }
 
-    /// When the vault was asked last.
+    /// When the vault was last asked.
     pub(in crate::managed) fn asked(&self) -> Now {
         self.state().lease.asked()
     }
 
-    /// Takes a DEK that is under the key for what the vault is asked to unwrap.
+    /// Stores a DEK under the key for the vault's trial unwrap.
     pub(in crate::managed) fn remember(&self, sample: Option<WrappedDek>) {
         let sample = sample.filter(|sample| sample.kek == self.key);
         self.state().sample = sample;
@@ -161,7 +161,7 @@ impl KeyLease {
         answer.map(drop)
     }
 
-    /// Tells of a change in what the vault answers.
+    /// Logs a change of the vault's answer.
     fn tell(&self, before: Option<Answer>, now: Option<Answer>, reason: &str) {
         let (key, set) = (&self.key, &self.set);
         match (before, now) {
@@ -177,7 +177,7 @@ impl KeyLease {
         }
     }
 
-    /// When the key expires, if the vault lets it be used.
+    /// Asks the vault whether the key may be used, and returns its expiry.
     fn ask(&self, vault: &dyn KeyVault, sample: Option<&WrappedDek>, now: Now) -> Result<Option<u64>> {
         let key = || self.key.to_string();
         let mut expires = None;
@@ -194,7 +194,7 @@ impl KeyLease {
             expires = description.expires;
         }
         if let Some(wrapped) = sample {
-            // A vault that calls its own DEK another's doesn't have the key any more.
+            // If a vault takes its own DEK for another vault's, it doesn't have the key any more.
             vault.unwrap(wrapped)?.ok_or_else(|| Error::NotThisVault { wanted: key() })?;
         }
         Ok(expires)
@@ -218,18 +218,18 @@ impl Leases {
         leases.entry((set.to_owned(), key.clone())).or_insert_with(new).clone()
     }
 
-    /// The next use of any key of a set asks its vault again.
+    /// Makes the next use of any key of a set ask the vault again.
     pub(in crate::managed) fn expire(&self, set: &str) {
         let of_set: Vec<_> = self.lock().values().filter(|lease| lease.set == set).cloned().collect();
         of_set.iter().for_each(|lease| lease.expire());
     }
 
-    /// Forgets those of a set that is gone: another of its name is another set.
+    /// Forgets the leases of a deleted set: a new set may take its name.
     pub(in crate::managed) fn forget(&self, set: &str) {
         self.lock().retain(|(of, _), _| of != set);
     }
 
-    /// Forgets those that nobody has.
+    /// Forgets leases that nothing uses.
     pub(in crate::managed) fn tidy(&self) {
         self.lock().retain(|_, lease| Arc::strong_count(lease) > 1);
     }

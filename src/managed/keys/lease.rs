@@ -1,4 +1,4 @@
-//! For how long a disk may keep its key without asking: one state machine for revoked keys and for vaults that don't answer.
+//! How long a disk may use its key without asking: one state machine for revoked keys and for vaults that don't answer.
 //!
 //! ```text
 //!            answered                    no answer
@@ -13,12 +13,13 @@ use core::time::Duration;
 
 use crate::{Clock, Error, Result};
 
-/// An instant by two clocks, in seconds: one that tells when a key expires, but that can be put back, and one that can't.
+/// An instant by two clocks, in seconds. The wall clock decides when a key expires but can be set back; the uptime
+/// can't.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(in crate::managed) struct Now {
     /// Since 1970-01-01 UTC.
     pub(in crate::managed) wall: u64,
-    /// Since the machine began.
+    /// Since the start of the machine.
     pub(in crate::managed) up: u64,
 }
 
@@ -27,20 +28,21 @@ impl Now {
         Now { wall: clock.now(), up: clock.uptime().as_secs() }
     }
 
-    /// Whether so many seconds have passed since `then`, by either clock, or the one was put back.
+    /// Whether this number of seconds has passed since `then`, by either clock, or a clock was set back.
     pub(in crate::managed) fn is_past(self, then: Now, seconds: u64) -> bool {
         let passed = |now: u64, then: u64| now < then || now - then >= seconds;
         passed(self.wall, then.wall) || passed(self.up, then.up)
     }
 }
 
-/// From when to when a key may be used: only while both clocks say so.
+/// The span in which a key may be used. Both clocks must be in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(in crate::managed) struct Span {
-    /// It begins where it was valid, since a clock that was put back must not make it longer than it is.
+    /// The time of the last valid answer. The span ends if the clock is set back before it, so that this can't make it
+    /// longer.
     pub(in crate::managed) from: u64,
     pub(in crate::managed) until: u64,
-    /// By the clock that can't be put back: as long as the other, whatever that says meanwhile.
+    /// The end by the uptime: after the same duration, even if the wall clock is changed.
     pub(in crate::managed) until_up: u64,
 }
 
@@ -50,19 +52,19 @@ impl Span {
     }
 }
 
-/// What happens while a vault doesn't answer, which is no revocation.
+/// What happens while a vault doesn't answer. This is not a revocation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum OutagePolicy {
-    /// I/O fails when the grace has passed since the vault last answered, as it would if the key had been revoked then.
-    /// The default.
+    /// I/O fails once the grace has passed since the vault's last answer, as after a revocation at that time. The
+    /// default.
     FailAfterGrace,
-    /// I/O goes on for this long since the vault last answered. A revocation that can't be asked for meanwhile is late by
-    /// as much.
+    /// I/O continues for this time after the vault's last answer. A revocation in this time takes effect late, by up to
+    /// this time.
     ContinueFor(Duration),
 }
 
-/// How leases run.
+/// Options of leases.
 ///
 /// ```
 /// use std::time::Duration;
@@ -75,16 +77,16 @@ pub enum OutagePolicy {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct LeasePolicy {
-    /// When I/O fails at the latest after a key was disabled, deleted or expired, or access to it revoked (behaviour 36):
-    /// one hour unless told otherwise.
+    /// The longest time until I/O fails after a key was disabled, deleted or expired, or access to it revoked
+    /// (behaviour 36). The default is one hour.
     pub grace: Duration,
-    /// How long after an answer the vault is asked again: a quarter of an hour unless told otherwise. Shorter than the
-    /// grace, so that a vault which is away for a moment does no harm.
+    /// The time after an answer until the vault is asked again. The default is a quarter of an hour. It is shorter than
+    /// the grace, so that a short outage of the vault does no harm.
     pub interval: Duration,
     /// What happens while a vault doesn't answer.
     pub outage: OutagePolicy,
-    /// How long a call of a vault may take: half a minute unless told otherwise, and never longer than the grace. One that
-    /// takes longer is given up, and counts as an outage; if it ever comes back, what it says is dropped.
+    /// The longest time for a call of a vault. The default is half a minute; it is never longer than the grace. A
+    /// longer call is abandoned and counts as an outage; a late answer is dropped.
     pub deadline: Duration,
 }
 
@@ -100,13 +102,13 @@ impl Default for LeasePolicy {
 }
 
 impl LeasePolicy {
-    /// Sets when I/O fails at the latest after a revocation.
+    /// Sets the longest time until I/O fails after a revocation.
     pub fn grace(mut self, grace: Duration) -> Self {
         self.grace = grace;
         self
     }
 
-    /// Sets how long after an answer the vault is asked again.
+    /// Sets the time after an answer until the vault is asked again.
     pub fn interval(mut self, interval: Duration) -> Self {
         self.interval = interval;
         self
@@ -118,14 +120,14 @@ impl LeasePolicy {
         self
     }
 
-    /// Sets how long a call of a vault may take.
+    /// Sets the longest time for a call of a vault.
     pub fn deadline(mut self, deadline: Duration) -> Self {
         self.deadline = deadline;
         self
     }
 }
 
-/// What became of asking a vault.
+/// The outcome of asking a vault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::managed) enum Answer {
     Valid,
@@ -152,7 +154,7 @@ impl LeasePolicy {
 
 const LONGEST_GRACE: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
-/// How long to wait after so many failures before the one at hand, in seconds.
+/// How long to wait after a failure that follows `failures` earlier ones, in seconds.
 pub(in crate::managed) fn wait(failures: u32) -> u64 {
     (FIRST_WAIT << failures.min(16)).min(LONGEST_WAIT)
 }
@@ -161,17 +163,17 @@ pub(in crate::managed) fn wait(failures: u32) -> u64 {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::managed) struct Lease {
     policy: LeasePolicy,
-    /// When the vault last said that the key may be used.
+    /// When the vault last allowed the key.
     valid_at: Option<Now>,
     last: Answer,
-    /// When it was asked last, and for how long it isn't asked again.
+    /// When it was last asked, and the seconds until it is asked again.
     asked: Now,
     wait: u64,
-    /// How many times in a row it didn't answer, or said no.
+    /// How many times in a row it refused or didn't answer.
     failures: u32,
 }
 
-/// The first wait after a vault that said no, or nothing, in seconds; it doubles up to the other.
+/// The first wait after a refusal or an outage, in seconds. It doubles up to the longest.
 const FIRST_WAIT: u64 = 1;
 const LONGEST_WAIT: u64 = 60;
 
@@ -181,19 +183,19 @@ impl Lease {
         Lease { policy, valid_at: None, last: Answer::Outage, asked: Now::default(), wait: 0, failures: 0 }
     }
 
-    /// A lease that begins with a vault's yes.
+    /// A lease that begins with a positive answer.
     pub(in crate::managed) fn new(policy: LeasePolicy, now: Now) -> Self {
         let wait = policy.interval.as_secs();
         Lease { policy, valid_at: Some(now), last: Answer::Valid, asked: now, wait, failures: 0 }
     }
 
-    /// Takes what the vault answered when it was asked at `now`.
+    /// Takes the vault's answer to a question asked at `now`.
     pub(in crate::managed) fn answered(&mut self, answer: Answer, now: Now) {
         if answer == Answer::Valid {
             *self = Lease::new(self.policy, now);
             return;
         }
-        // A vault that goes away after it has said no has not said yes.
+        // A vault that is away after a refusal hasn't allowed the key.
         if self.last != Answer::Revoked {
             self.last = answer;
         }
@@ -201,43 +203,43 @@ impl Lease {
         self.failures += 1;
     }
 
-    /// What the vault answered last, if it was asked since the key was last valid.
+    /// The vault's last answer, if it was not valid.
     pub(in crate::managed) fn refusal(&self) -> Option<Answer> {
         (self.failures > 0).then_some(self.last)
     }
 
-    /// As if no vault had been asked yet.
+    /// Resets the lease as if no vault had been asked yet.
     pub(in crate::managed) fn expire(&mut self) {
         *self = Lease::unasked(self.policy);
     }
 
-    /// From when to when the key may be used, if it doesn't end before.
+    /// The span in which the key may be used; the key's own expiry shortens it.
     pub(in crate::managed) fn span(&self, expires: Option<u64>) -> Span {
         let Some(valid_at) = self.valid_at else { return Span::default() };
         let for_long = match (self.last, self.policy.outage) {
             (Answer::Revoked, _) => return Span::default(),
             (Answer::Outage, OutagePolicy::ContinueFor(limit)) => limit,
-            // Nobody has asked for too long, or nobody has answered: the key may have been revoked just after it was valid.
+            // The last answer is too old: the key may have been revoked just after it.
             _ => self.policy.grace,
         };
-        // The disk side enforces the end of a key (40): a vault may unwrap with one that has expired.
+        // The disk side enforces a key's expiry (40), because a vault may still unwrap with an expired key.
         let left = expires.map_or(u64::MAX, |expires| expires.saturating_sub(valid_at.wall));
         let for_long = for_long.as_secs().min(left);
         let [until, until_up] = [valid_at.wall, valid_at.up].map(|at| at.saturating_add(for_long));
         Span { from: valid_at.wall, until, until_up }
     }
 
-    /// Whether the vault should be asked: in time, and when the clock was put back.
+    /// Whether the vault should be asked: the wait is over, or a clock was set back.
     pub(in crate::managed) fn is_due(&self, now: Now) -> bool {
         now.is_past(self.asked, self.wait)
     }
 
-    /// When the vault was asked last.
+    /// When the vault was last asked.
     pub(in crate::managed) fn asked(&self) -> Now {
         self.asked
     }
 
-    /// Whether the vault's last word was a yes.
+    /// Whether the vault's last answer was valid.
     pub(in crate::managed) fn is_valid(&self) -> bool {
         self.last == Answer::Valid
     }
@@ -249,7 +251,7 @@ mod tests {
 
     const T: u64 = 1_700_000_000;
 
-    /// An instant at which nobody has put the clock back.
+    /// An instant with clocks that were not set back.
     fn at(wall: u64) -> Now {
         Now { wall, up: wall - T + 5000 }
     }
@@ -280,7 +282,7 @@ mod tests {
         assert!(lease.holds(T + 3599) && !lease.holds(T + 3600));
         lease.answered(Answer::Outage, at(T + 900));
         assert!(lease.holds(T + 3599) && !lease.holds(T + 3600));
-        // A clock that is put back ends it too, until the vault is asked.
+        // Setting the clock back ends it too, until the vault is asked.
         let back = Now { wall: T - 1, ..at(T + 900) };
         assert!(!lease.span(None).holds(back) && lease.is_due(back));
     }
@@ -291,7 +293,7 @@ mod tests {
         let put_back = |up: u64| Now { wall: T, up: at(T).up + up };
         assert!(lease.span(None).holds(put_back(3599)) && !lease.span(None).holds(put_back(3600)));
         assert!(!lease.is_due(put_back(899)) && lease.is_due(put_back(900)));
-        // Nor a key, nor the wait for the next question.
+        // It doesn't extend a key's expiry either, or the wait.
         assert!(lease.span(Some(T + 60)).holds(put_back(59)) && !lease.span(Some(T + 60)).holds(put_back(60)));
         lease.answered(Answer::Outage, put_back(900));
         assert!(!lease.is_due(put_back(900)) && lease.is_due(put_back(901)));

@@ -1,5 +1,5 @@
-//! Keys, and who may use them now: vaults that answer in time, leases, what is proved of the keys of a resource, and its
-//! volumes opened by the right one.
+//! Keys and their use: vaults with deadlines, leases, proofs of which keys a resource is under, and opening its volumes
+//! with the right key.
 
 mod access;
 mod backoff;

@@ -1,4 +1,4 @@
-//! A resource opened by whichever of its keys it is under.
+//! Opens a resource with the key that it is under.
 
 use std::sync::Arc;
 
@@ -11,14 +11,14 @@ use crate::managed::layers::{Layers, Only, Opening};
 use crate::managed::records::Resource;
 use crate::{Error, KeyVault, Result};
 
-/// The volumes of a resource, and the lease of the key that they are under.
+/// The open volumes of a resource, and the lease of their key.
 pub(in crate::managed) struct Opened {
     pub(in crate::managed) layers: Layers,
     pub(in crate::managed) lease: Option<Arc<KeyLease>>,
 }
 
 impl Access {
-    /// Opens the volumes of a resource by whichever of its keys it is under. With `leased`, only while the lease of that key
+    /// Opens the volumes of a resource with the key that they are under. With `leased`, only while that key's lease
     /// holds.
     pub(in crate::managed) fn open_layers(&self, resource: &Resource, leased: bool) -> Result<Opened> {
         let now = self.now();
@@ -29,7 +29,7 @@ impl Access {
     fn open_and_learn(&self, resource: &Resource, leased: bool, now: Now) -> Result<Opened> {
         let opened = self.open(resource, leased, now)?;
         self.check_memory()?;
-        // Who opens it to put it under another key notes that one.
+        // A caller that opens it to move it to another key notes that key instead.
         if leased || resource.fingerprints.is_empty() {
             self.learn(resource, &opened.layers)?;
         }
@@ -53,24 +53,24 @@ impl Access {
         let gated = Gated { vault: &*asked, gate: &lease.gate, now };
         let vault: &dyn KeyVault = if leased { &gated } else { &*asked };
         let layers = opening.finish(resource, &Only { vault, key: &key }).map_err(|e| {
-            // A right to look at a key is none to use it.
+            // Permission to read a key is not permission to use it.
             if leased && e.is_revocation() { suspended(lease.refused(e, now)) } else { e }
         })?;
-        // What the header said before is proved now.
+        // Now the header's claim is proven.
         if layers.keks().contains(&key) {
             return Ok(Opened { layers, lease: Some(lease) });
         }
         Err(Error::Busy { what: format!("the header of the {}, which was changed meanwhile", resource.full_name()) })
     }
 
-    /// Opens what is below the upper volume of a resource.
+    /// Opens the layer below the upper volume of a resource.
     pub(in crate::managed) fn begin(&self, resource: &Resource, leased: bool) -> Result<Opening> {
         let device = self.backend.open(&resource.region, &resource.id)?;
         let key_of = |keys: &[KeyId]| self.platform_key_of(resource, 1, keys, leased);
         Opening::begin(device, resource, &self.gated_platform(self.now()), key_of)
     }
 
-    /// The keys that the header of each layer names, the upper one's first. Nothing has proved it.
+    /// The keys that the header of each layer names, the upper one's first. They are not proven.
     pub(in crate::managed) fn keys_of(&self, resource: &Resource) -> Result<Vec<Vec<KeyId>>> {
         self.begin(resource, false)?.all_keys()
     }

@@ -1,4 +1,4 @@
-//! The platform's active key, and what is put under it.
+//! The platform's active key, and the volumes under it.
 
 use super::access::Access;
 use crate::key::KeyId;
@@ -8,9 +8,9 @@ use crate::managed::store::Tables;
 use crate::{EncryptionType, Result};
 
 impl Tables<'_> {
-    /// Notes that something new is under a key of the platform. A version that is new here is the newest, and what is under
-    /// the others is to be put under it. `false` says that what is under the key must be put under another first: a rotation
-    /// has done away with it.
+    /// Notes that something new is under a key of the platform. An unknown version becomes the active one, and
+    /// everything under the others must move to it. Returns `false` if a rotation has retired the key: then the new
+    /// volume must first move to another key.
     pub(in crate::managed) fn take_up(&mut self, key: &KeyId) -> Result<bool> {
         match self.platform()? {
             Some(keys) if keys.in_use().any(|known| known == key) => Ok(true),
@@ -29,7 +29,7 @@ impl Tables<'_> {
             rotation_error: None,
         });
         if keys.active_key != *key {
-            // From here on it is known that all may be under either, whatever happens.
+            // Record first that everything may be under either key, whatever happens next.
             let old = core::mem::replace(&mut keys.active_key, key.clone());
             keys.former_keys.retain(|former| former != key);
             keys.previous_keys.retain(|previous| previous != key);
@@ -41,8 +41,8 @@ impl Tables<'_> {
 }
 
 impl Access {
-    /// Puts a volume under the active key of the platform if a rotation has done away with the one that it is under, and
-    /// tells which it is under.
+    /// Moves a volume to the platform's active key if a rotation has retired its key. Returns the keys that it is
+    /// under.
     pub(in crate::managed) fn put_under_platform(&self, volume: &Layer, kind: EncryptionType) -> Result<Vec<KeyId>> {
         if let Some(keys) = self.store.platform()?
             && volume.keks().iter().any(|key| keys.former_keys.contains(key))

@@ -1,7 +1,7 @@
-//! What resources are under, as vaults have proved.
+//! Proofs of the keys that resources are under.
 //!
-//! A header can be put back to an older state, and any word in it can be edited. So it isn't believed: a key is what a
-//! volume is under once the key's vault has unwrapped the DEK, and the store keeps that.
+//! A header can be replaced by an older one, and any field in it can be edited, so it isn't trusted. A volume is under
+//! a key if the key's vault has unwrapped the volume's DEK. The store keeps these proofs.
 
 use std::sync::Mutex;
 
@@ -13,8 +13,8 @@ use crate::managed::sync::lock;
 use crate::{Error, Result};
 
 impl Access {
-    /// Keeps what an opening has proved: the keys; and of what an earlier version made the fingerprints, of which the first
-    /// open is trusted, and from then on no other DEK.
+    /// Stores what an opening has proved: the keys, and the DEKs' fingerprints if an earlier version's record has none.
+    /// Its first opening is trusted; afterwards no other DEK is accepted.
     pub(in crate::managed) fn learn(&self, resource: &Resource, layers: &Layers) -> Result<()> {
         let (name, at) = (resource.full_name(), self.clock.now());
         if resource.fingerprints.is_empty() {
@@ -28,13 +28,13 @@ impl Access {
         }
         let keys = layers.all_keks();
         if resource.clone().note_keys(&keys, at) {
-            // Without the note the data is there all the same; its status is then what was proved before.
+            // If this fails, the data is still there; the status then shows the earlier proof.
             let _ = self.note(&name, &resource.id, |of| of.note_keys(&keys, at));
         }
         Ok(())
     }
 
-    /// Notes something of a resource, unless `note` says that it is no news.
+    /// Updates a record, unless `note` returns that nothing changed.
     pub(in crate::managed) fn note(
         &self,
         name: &ResourceName,
@@ -52,15 +52,15 @@ impl Access {
     }
 }
 
-/// What a rotation has proved and not yet noted: many in one write, which takes far longer than to wrap one DEK. What is lost
-/// with a kill is proved again.
+/// Proofs of a rotation that are not stored yet. They are stored in batches, because a write takes far longer than
+/// wrapping a DEK. Proofs lost by a kill are made again.
 pub(in crate::managed) struct Notes<'s> {
     access: &'s Access,
     pending: Mutex<Vec<Note>>,
 }
 
 struct Note {
-    /// As it was before.
+    /// The record before the rotation.
     resource: Resource,
     layer: usize,
     key: KeyId,
@@ -74,7 +74,7 @@ impl<'s> Notes<'s> {
         Notes { access, pending: Mutex::default() }
     }
 
-    /// Notes that a layer of a resource has come under a key.
+    /// Adds a proof that a layer of a resource has come under a key.
     pub(in crate::managed) fn add(&self, resource: &Resource, layer: usize, key: &KeyId) -> Result<()> {
         if resource.proven_key(layer) == Some(key) {
             return Ok(());
@@ -88,7 +88,7 @@ impl<'s> Notes<'s> {
         if full { self.write() } else { Ok(()) }
     }
 
-    /// Writes down all that is noted.
+    /// Stores all proofs.
     pub(in crate::managed) fn write(&self) -> Result<()> {
         let notes = core::mem::take(&mut *lock(&self.pending));
         if notes.is_empty() {
@@ -101,7 +101,7 @@ impl<'s> Notes<'s> {
                     Err(Error::NoSuchResource(_)) => continue,
                     resource => resource?,
                 };
-                // What was proved of it since, if anything was, is the later truth.
+                // A proof made since then is newer and stays.
                 if resource.proof(layer) == before.proof(layer) && resource.note_proven(layer, key, at) {
                     tables.put_resource(&resource)?;
                 }

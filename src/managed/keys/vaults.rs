@@ -1,4 +1,4 @@
-//! How vaults are reached: the platform's, and those of customers.
+//! Access to vaults: the platform's, and those of customers.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use crate::managed::backend::{VaultDescription, VaultDirectory};
 use crate::managed::layers::{Kek, Wanted};
 use crate::{KeyVault, Result};
 
-/// All vaults, each of whose calls ends by the deadline.
+/// All vaults. Each of their calls ends by the deadline.
 pub(in crate::managed) struct Vaults {
     directory: Arc<dyn VaultDirectory>,
     /// The vault of the platform's keys.
@@ -31,19 +31,19 @@ impl Vaults {
         Vaults { directory, platform: Arc::new(WithDeadline::new(platform, &deadline)), platform_key, deadline }
     }
 
-    /// How long a call may take.
+    /// The longest time for a call.
     pub(in crate::managed) fn deadline(&self) -> Duration {
         self.deadline.after
     }
 
-    /// The vault of this name, asked under an identity.
+    /// The vault of this name, accessed under an identity.
     pub(in crate::managed) fn vault(&self, id: &str, identity: &str) -> Result<Arc<dyn KeyVault>> {
         let (directory, name, identity) = (self.directory.clone(), id.to_owned(), identity.to_owned());
         let vault = self.deadline.call(id, move || directory.vault(&name, &identity))?;
         Ok(Arc::new(WithDeadline::new(vault, &self.deadline)))
     }
 
-    /// What is known of the vault of this name.
+    /// The description of the vault of this name.
     pub(in crate::managed) fn describe(&self, id: &str) -> Result<VaultDescription> {
         let (directory, name) = (self.directory.clone(), id.to_owned());
         self.deadline.call(id, move || directory.describe(&name))

@@ -1,4 +1,4 @@
-//! The keys that something may be under, and those that it was proved to be under, as records have them.
+//! The keys in records: those that something may be under, and those that it was proved to be under.
 
 use super::{EncryptionSet, Joining, PlatformKeys, Proof, Resource};
 use crate::EncryptionType;
@@ -9,7 +9,7 @@ impl Resource {
         self.encryption_type == EncryptionType::PlatformAndCustomerKeys
     }
 
-    /// The layer that the platform's key protects, 0 for the upper one.
+    /// The layer under the platform's key; 0 is the upper one.
     pub(in crate::managed) fn platform_layer(&self) -> Option<usize> {
         if self.has_two_layers() {
             return Some(1);
@@ -17,22 +17,22 @@ impl Resource {
         (self.set.is_none() || self.joining == Some(Joining::Platform)).then_some(0)
     }
 
-    /// What a layer was last proved to be under.
+    /// The last proof of a layer's key.
     pub(in crate::managed) fn proof(&self, layer: usize) -> Option<&Proof> {
         if layer == 0 { &self.proven } else { &self.proven_lower }.as_ref()
     }
 
-    /// The key that a layer was last proved to be under.
+    /// The last proven key of a layer.
     pub(in crate::managed) fn proven_key(&self, layer: usize) -> Option<&KeyId> {
         self.proof(layer).map(|proof| &proof.key)
     }
 
-    /// The key of the platform that it was last proved to be under.
+    /// The last proven key of the platform.
     pub(in crate::managed) fn platform_key(&self) -> Option<&KeyId> {
         self.platform_layer().and_then(|layer| self.proven_key(layer))
     }
 
-    /// Notes what a layer is proved to be under, and says whether that is news.
+    /// Notes the proven key of a layer. Returns whether it changed.
     pub(in crate::managed) fn note_proven(&mut self, layer: usize, key: KeyId, now: u64) -> bool {
         let news = self.proven_key(layer) != Some(&key);
         if news {
@@ -42,7 +42,7 @@ impl Resource {
         news
     }
 
-    /// Notes how much the DEKs have encrypted, if that is more by at least `least` blocks.
+    /// Notes how much the DEKs have encrypted, if it grew by at least `least` blocks.
     pub(in crate::managed) fn note_used(&mut self, used: [u64; 2], least: u64) -> bool {
         let mut news = false;
         for (known, used) in self.used_blocks.iter_mut().zip(used) {
@@ -53,7 +53,7 @@ impl Resource {
         news
     }
 
-    /// Notes the keys that each layer is proved to be under, the upper one's first: of several, the one that was known before.
+    /// Notes the proven keys of each layer, the upper one's first. If there are several, the known one stays.
     pub(in crate::managed) fn note_keys(&mut self, keys: &[Vec<KeyId>], now: u64) -> bool {
         let mut news = false;
         for (layer, keys) in keys.iter().enumerate() {
@@ -67,7 +67,7 @@ impl Resource {
 }
 
 impl EncryptionSet {
-    /// The keys that something in it may be under, the active one first.
+    /// The keys that something in the set may be under, the active one first.
     pub(in crate::managed) fn in_use(&self) -> impl Iterator<Item = &KeyId> {
         core::iter::once(&self.active_key).chain(&self.previous_keys)
     }
@@ -90,7 +90,7 @@ pub(in crate::managed) fn is_same(a: &KeyId, b: &KeyId) -> bool {
     (a.vault(), a.key()) == (b.vault(), b.key())
 }
 
-/// Whether a key is a version of the platform's, the one that the service is set up with or one that was used before.
+/// Whether a key is a version of the platform's key: the configured one, or an earlier one.
 pub(in crate::managed) fn is_platforms(key: &KeyId, name: &str, known: Option<&PlatformKeys>) -> bool {
     let known = || known.into_iter().flat_map(|keys| keys.in_use().chain(&keys.former_keys));
     key.key() == name || known().any(|known| is_same(known, key))

@@ -1,4 +1,4 @@
-//! What the store keeps of sets and disks.
+//! The store's records of sets and disks.
 
 mod keys;
 mod text;
@@ -18,33 +18,33 @@ pub(super) const MAX_SIZE: u64 = 1 << 46;
 pub struct EncryptionSet {
     /// The name, unique among sets.
     pub name: String,
-    /// Where it is; its vault and its disks are there too.
+    /// Its region. Its vault and disks are in the same one.
     pub region: String,
-    /// Whose it is.
+    /// Its subscription.
     pub subscription: String,
     /// The tenant that its identity belongs to.
     pub tenant: String,
-    /// The identity under which it asks its vault, made with it. The vault's owner has to grant it `get`, `wrapKey` and
+    /// The identity for access to its vault, made with the set. The vault's owner must grant it `get`, `wrapKey` and
     /// `unwrapKey`.
     pub identity: String,
     /// [`CustomerKey`](EncryptionType::CustomerKey) or
     /// [`PlatformAndCustomerKeys`](EncryptionType::PlatformAndCustomerKeys).
     #[serde(with = "text::type_name")]
     pub encryption_type: EncryptionType,
-    /// The key that its disks are under, or will be when the rotation that is in progress has ended.
+    /// The key of its disks. During a rotation, the key that they are moving to.
     #[serde(with = "text::url")]
     pub active_key: KeyId,
-    /// Keys that disks may still be under, while a rotation is in progress; else empty. They must stay enabled.
+    /// The keys that disks may still be under during a rotation; otherwise empty. They must stay enabled.
     #[serde(with = "text::urls")]
     pub previous_keys: Vec<KeyId>,
-    /// Keys that it was under, the last ones. No rotation goes back to one by itself.
+    /// The most recent keys that it was under. No automatic rotation returns to one.
     #[serde(with = "text::urls")]
     pub former_keys: Vec<KeyId>,
-    /// Whether newer versions of the key are taken up as they come.
+    /// Whether it adopts newer versions of the key automatically.
     pub auto_rotation: bool,
     /// When the last rotation ended, in seconds since 1970-01-01 UTC.
     pub last_key_rotation_timestamp: Option<u64>,
-    /// What stopped a rotation. It isn't tried again until this is cleared.
+    /// The error that stopped a rotation. No rotation is tried until it is cleared.
     pub auto_key_rotation_error: Option<RotationError>,
     /// When it was made, in seconds since 1970-01-01 UTC.
     pub created: u64,
@@ -57,22 +57,22 @@ impl EncryptionSet {
     }
 }
 
-/// The platform's keys: those of everything that is in no set, and of the lower layer of what has two.
+/// The platform's keys. They protect everything outside of sets, and the lower layer of resources with two.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct PlatformKeys {
-    /// The key that all of it is under, or will be when the rotation that is in progress has ended.
+    /// The key of all these. During a rotation, the key that they are moving to.
     #[serde(with = "text::url")]
     pub active_key: KeyId,
-    /// Keys that some of it may still be under; empty once that is finished. They must stay enabled.
+    /// The keys that some may still be under during a rotation; otherwise empty. They must stay enabled.
     #[serde(with = "text::urls")]
     pub previous_keys: Vec<KeyId>,
-    /// Keys that it was under, the last ones.
+    /// The most recent keys that they were under.
     #[serde(with = "text::urls")]
     pub former_keys: Vec<KeyId>,
     /// When the last rotation ended, in seconds since 1970-01-01 UTC.
     pub last_key_rotation_timestamp: Option<u64>,
-    /// What stopped the last rotation, until one begins again.
+    /// The error that stopped the last rotation, until the next begins.
     pub rotation_error: Option<RotationError>,
 }
 
@@ -83,7 +83,7 @@ impl PlatformKeys {
     }
 }
 
-/// What stopped a rotation.
+/// The error that stopped a rotation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct RotationError {
@@ -91,11 +91,11 @@ pub struct RotationError {
     pub code: String,
     /// A text for people.
     pub message: String,
-    /// What it stopped at: `disk "db-1"`; empty if it did not come to any.
+    /// The resource at which it stopped, such as `disk "db-1"`; empty if it stopped before any.
     pub resource: String,
 }
 
-/// Where a resource comes from that is being put into a set.
+/// The origin of a resource that is moving into a set.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Joining {
@@ -105,16 +105,16 @@ pub enum Joining {
     Set(String),
 }
 
-/// What a resource is.
+/// The kind of a resource.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum ResourceKind {
-    /// A disk, which is written.
+    /// A disk, which can be written.
     Disk,
-    /// What a disk held at one instant.
+    /// A disk's content at one instant.
     Snapshot,
-    /// One copy of what an image is made of: of one disk, in one region.
+    /// One copy in an image: of one disk, in one region.
     Image,
 }
 
@@ -141,9 +141,9 @@ impl ResourceKind {
 /// The name of a resource: unique among those of its kind. It reads `disk "db-1"`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ResourceName {
-    /// What it is.
+    /// Its kind.
     pub kind: ResourceKind,
-    /// Its name. That of an image's copy is `IMAGE/REGION/NUMBER`, where the number is the disk's in the image, from 0.
+    /// Its name. A copy in an image is named `IMAGE/REGION/NUMBER`, with the number of the disk in the image, from 0.
     pub name: String,
 }
 
@@ -174,66 +174,68 @@ impl core::fmt::Display for ResourceName {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Resource {
-    /// What it is.
+    /// Its kind.
     pub kind: ResourceKind,
     /// The name, unique among those of its kind.
     pub name: String,
-    /// What its volumes are bound to, and the name of its device: a UUID that is never used again.
+    /// A UUID that is never reused. Its volumes are bound to it, and its device has this name.
     pub id: String,
-    /// Where it is.
+    /// Its region.
     pub region: String,
-    /// Whose it is.
+    /// Its subscription.
     pub subscription: String,
     /// The size of its data in bytes.
     pub size: u64,
     /// The sector size in bytes.
     pub sector_size: u32,
-    /// Whose keys protect it.
+    /// The owner of the keys that protect it.
     #[serde(with = "text::type_name")]
     pub encryption_type: EncryptionType,
-    /// The set that it is in, unless the platform's key alone protects it.
+    /// Its set; `None` if the platform's key alone protects it.
     pub set: Option<String>,
-    /// Where it comes from while it is being put into its set and not yet under its key for sure; finished at the next use.
+    /// Its origin while it moves into its set, until it is surely under the set's key. The next use finishes the move.
     pub joining: Option<Joining>,
-    /// Whether what it holds was ever encrypted in the guest.
+    /// Whether its data was ever encrypted in the guest.
     pub guest_encrypted: bool,
     /// When it was made, in seconds since 1970-01-01 UTC.
     pub created: u64,
     /// The id of the disk, snapshot or image that it was copied from.
     pub source: Option<String>,
-    /// Its place among the incremental snapshots of its source, if it is one: each holds what the ones before it don't.
+    /// Its place among the incremental snapshots of its source, if it is one. Each holds only what the earlier ones
+    /// lack.
     pub increment: Option<u64>,
-    /// What tells its DEKs from all others: that of the upper volume, then that of the lower one, if there are two. Volumes
-    /// with other DEKs are refused. Empty in what an earlier version made, until it is opened.
+    /// The fingerprints of its DEKs: of the upper volume, then of the lower one if there is one. Volumes with other
+    /// DEKs are refused. Empty in a record of an earlier version until the resource is opened.
     #[serde(default, with = "text::fingerprints")]
     pub fingerprints: Vec<Fingerprint>,
-    /// The key that its DEK is under, as its vault has proved; of two layers, the upper one's. What its header says is another
-    /// matter. None in what an earlier version made, until it is opened or rotated.
+    /// The key that its DEK is under, proved by the key's vault; with two layers, the upper one's. The header may name
+    /// another. `None` in a record of an earlier version until the resource is opened or rotated.
     #[serde(default)]
     pub proven: Option<Proof>,
-    /// The same of the lower layer, if there are two: a key of the platform.
+    /// The same for the lower layer, if there are two: a key of the platform.
     #[serde(default)]
     pub proven_lower: Option<Proof>,
-    /// How many blocks of 16 bytes its DEKs have encrypted, the upper layer's first, as was noted when it was last closed
-    /// ([`KeyUsage`](crate::KeyUsage)), and by [`maintain`](crate::managed::DiskService::maintain) after each 16 GiB: what a
-    /// process that was killed had written since is missing.
+    /// The number of 16-byte blocks that its DEKs have encrypted, the upper layer's first
+    /// ([`KeyUsage`](crate::KeyUsage)). It is noted on closing, and by
+    /// [`maintain`](crate::managed::DiskService::maintain) after each 16 GiB. Writes of a killed process since the last
+    /// note are missing.
     #[serde(default)]
     pub used_blocks: [u64; 2],
 }
 
-/// The key that a volume's DEK is under, as the key's vault has proved: it unwrapped what the volume's header holds.
+/// The key that a volume's DEK is under, proved by the key's vault: it unwrapped the DEK in the volume's header.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Proof {
     /// The key, with its version.
     #[serde(with = "text::url")]
     pub key: KeyId,
-    /// When that was first proved, in seconds since 1970-01-01 UTC.
+    /// When this was first proved, in seconds since 1970-01-01 UTC.
     pub since: u64,
 }
 
 impl Resource {
-    /// The set that it is on its way out of, into another.
+    /// The set that it is leaving for another set.
     pub(super) fn leaving(&self) -> Option<&String> {
         match &self.joining {
             Some(Joining::Set(from)) => Some(from),
@@ -241,12 +243,13 @@ impl Resource {
         }
     }
 
-    /// The id of the disk that it and its incremental snapshots, or the others beside it, are of.
+    /// The id of its disk if it is an incremental snapshot, otherwise its own id: identifies the chain of a disk and
+    /// its snapshots.
     pub(super) fn chain(&self) -> &str {
         self.place().map_or(&self.id, |(disk, _)| disk)
     }
 
-    /// The id of its disk, and its place among the disk's incremental snapshots, if it is one.
+    /// The id of its disk and its place in the chain, if it is an incremental snapshot.
     pub(super) fn place(&self) -> Option<(&str, u64)> {
         self.source.as_deref().zip(self.increment)
     }
@@ -262,7 +265,7 @@ impl Resource {
     }
 }
 
-/// The names of resources and regions, which a backend may make files of.
+/// Checks the name of a resource or region, because a backend may use it as a file name.
 pub(super) fn check_name(name: &str) -> Result<()> {
     if name.starts_with('.') {
         return Err(Error::InvalidName("the name of a resource, region or subscription begins with no '.'".into()));
@@ -270,7 +273,7 @@ pub(super) fn check_name(name: &str) -> Result<()> {
     KeyId::check_name("resource", name)
 }
 
-/// That the name of a device is a UUID as this library writes it; of anything else a backend might make a path.
+/// Checks that a device's name is a UUID as this library writes it, because a backend may use it in a path.
 pub(super) fn check_id(id: &str) -> Result<()> {
     match uuid::Uuid::try_parse(id) {
         Ok(parsed) if parsed.hyphenated().encode_lower(&mut uuid::Uuid::encode_buffer()) == id => Ok(()),

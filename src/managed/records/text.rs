@@ -1,4 +1,4 @@
-//! How keys and types are written in a record: as text.
+//! Writes keys and types as text in a record.
 
 pub(super) mod url {
     use serde::{Deserialize, Deserializer, Serializer, de::Error as _};

@@ -1,4 +1,4 @@
-//! A copy of the store, made while it is in use; and whole new stores, which are made in the same way.
+//! Copies of the store, made while it is in use; and new stores, made the same way.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use super::tables::{self, Tables};
 use crate::{Error, Result, fs, random};
 
 impl Store {
-    /// Writes what the last change left to a new file, a store by itself. Changes go on meanwhile.
+    /// Writes the state after the last change to a new file, which is a complete store. Changes continue meanwhile.
     pub(in crate::managed) fn backup(&self, to: &Path) -> Result<()> {
         made(to, |engine| {
             self.read(|from| {
@@ -31,7 +31,7 @@ impl Store {
                     copy(from, &into, INCREMENTS)?;
                     copy(from, &into, IDS)?;
                     copy(from, &into, JOINING)?;
-                    // A store of a release that kept no keys of the platform has no table of them.
+                    // A store of an older release has no table of the platform's keys.
                     if platform_table(from)?.is_some() {
                         copy(from, &into, PLATFORM)?;
                     }
@@ -42,14 +42,14 @@ impl Store {
         })
     }
 
-    /// Makes a store that holds what `fill` puts into it, at once.
+    /// Makes a store with the content that `fill` writes, in one step.
     pub(in crate::managed) fn create(to: &Path, fill: impl FnOnce(&mut Tables<'_>) -> Result<()>) -> Result<()> {
         made(to, |engine| tables::commit(engine, fill, &mut None))
     }
 }
 
-/// Copies what is noted of all records, without the devices that were being made or removed. One may have become that of a
-/// disk when the backup is put in place, and the start would remove it.
+/// Copies the record of the contents, but without the devices that were being made or removed. When the backup is
+/// restored, such a device may belong to a disk by then, and the service would remove it at its start.
 fn leave_orphans(from: &ReadTransaction, into: &WriteTransaction) -> Result<()> {
     let noted = from.open_table(META).map_err(reading)?;
     let noted =
@@ -78,8 +78,8 @@ fn copy<K: Key + 'static, V: Value + 'static>(
     Ok(())
 }
 
-/// Makes a store under a name of its own, opens it again to see that it is sound, and then gives it the name that it shall
-/// have. Nothing is replaced, and what fails leaves nothing.
+/// Makes a store under a temporary name, opens it again as a check, and then renames it. It replaces nothing, and
+/// leaves nothing on failure.
 fn made(to: &Path, fill: impl FnOnce(&Engine) -> Result<()>) -> Result<()> {
     let io = |e| Error::io(format!("making the store {}", to.display()), e);
     check_free(to)?;
@@ -98,7 +98,7 @@ fn made(to: &Path, fill: impl FnOnce(&Engine) -> Result<()>) -> Result<()> {
     made.inspect_err(|_| drop(std::fs::remove_file(&partial)))
 }
 
-/// That nothing has a name yet.
+/// Checks that a path is free.
 pub(in crate::managed) fn check_free(path: &Path) -> Result<()> {
     if std::fs::symlink_metadata(path).is_err() {
         return Ok(());
@@ -108,7 +108,7 @@ pub(in crate::managed) fn check_free(path: &Path) -> Result<()> {
     Err(Error::io(format!("making the store {}", path.display()), exists))
 }
 
-/// A name beside another that nobody else uses.
+/// A unique temporary name next to the path.
 fn partial(path: &Path) -> Result<PathBuf> {
     let mut name = path.as_os_str().to_owned();
     name.push(format!(".partial-{:08x}", u32::from_le_bytes(random::array()?)));

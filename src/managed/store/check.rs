@@ -1,17 +1,17 @@
-//! [`StoreCheck`]: what is told of a store.
+//! [`StoreCheck`]: the report of a store's check.
 
-/// What a look at a whole store found.
+/// The result of checking a whole store.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct StoreCheck {
-    /// How many changes were ever made to it. A store with fewer than it once had was put back to an earlier state: keep the
-    /// number elsewhere to tell. 0 if that can't be read.
+    /// How many changes were ever made to the store. If the number shrinks, an older store was put back; keep it
+    /// elsewhere to find out. 0 if it can't be read.
     pub changes: u64,
-    /// How many sets it has; of a store that doesn't open, of how many a record can be read.
+    /// The number of sets. In a store that can't be opened, the number of sets with a readable record.
     pub sets: u64,
-    /// How many disks, snapshots, and copies of images' disks it has, likewise.
+    /// The number of disks, snapshots, and copies of images' disks, counted the same way.
     pub resources: u64,
-    /// What is wrong, for a person: each damaged or missing record that can be named. Empty if the store is sound.
+    /// The defects, as texts: each damaged or missing record that can be named. Empty if the store is sound.
     pub defects: Vec<String>,
 }
 

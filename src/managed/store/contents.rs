@@ -1,4 +1,5 @@
-//! All records together: how many there are, and a checksum over them, so that one which is missing or of another time is told.
+//! The record of the contents: the number of all records and a checksum over them. It reveals a missing record, or one
+//! of another time.
 
 use sha2::{Digest, Sha256};
 
@@ -8,14 +9,14 @@ use super::record::{CHECKSUM, FORM, Place};
 const SUM: usize = 32;
 pub(super) const LEN: usize = 1 + 4 * 8 + SUM + CHECKSUM;
 
-/// What is in the store, in all.
+/// The summary of all records.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Contents {
     /// Grows by one with each change.
     pub(super) serial: u64,
     /// Of sets, resources and orphans.
     pub(super) counts: [u64; 3],
-    /// The hashes of all of them, one over the other.
+    /// The hashes of all records, XORed.
     sum: [u8; SUM],
 }
 
@@ -24,7 +25,8 @@ impl Contents {
         self.sum.iter_mut().zip(place.hash(record)).for_each(|(sum, byte)| *sum ^= byte);
     }
 
-    /// The number of records like this one; of the platform's keys there is one or none, and the sum tells which.
+    /// The number of records of this kind. The platform's keys have none: there is at most one record, and the sum
+    /// covers it.
     fn count_of(&mut self, place: Place<'_>) -> Option<&mut u64> {
         match place {
             Place::Set(_) => Some(&mut self.counts[0]),
@@ -39,7 +41,7 @@ impl Contents {
         self.count(place);
     }
 
-    /// Counts a record that can't be believed.
+    /// Counts a record that can't be trusted.
     pub(super) fn count(&mut self, place: Place<'_>) {
         if let Some(count) = self.count_of(place) {
             *count = count.wrapping_add(1);
@@ -53,7 +55,7 @@ impl Contents {
         }
     }
 
-    /// Why these, which were found, aren't those that were noted.
+    /// The differences between these contents, found by a survey, and the recorded ones.
     pub(super) fn differences(&self, noted: &Self) -> Vec<Defect> {
         let counts =
             ["sets", "resources", "devices to be removed"].into_iter().zip(self.counts.iter().zip(noted.counts));

@@ -1,4 +1,4 @@
-//! The database, whatever its file holds: what it does with damage is an error, even where it is a panic.
+//! The database. Any damage to its file becomes an error, even if the database panics.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -10,19 +10,19 @@ use super::errors::damaged;
 use super::file::{Backend, Gate, StoreFile};
 use crate::{Error, Result};
 
-/// How much of the file is kept in memory at most.
+/// The most bytes of the file kept in memory.
 const CACHE: usize = 64 << 20;
 
 pub(super) struct Engine {
-    /// There until this is dropped.
+    /// `Some` until this is dropped.
     database: Option<Database>,
     gate: Arc<Gate>,
-    /// It panicked once.
+    /// Whether it has panicked.
     damaged: AtomicBool,
 }
 
 impl Engine {
-    /// Every page of the last commit is checked before one is used.
+    /// Opens the database. Every page of the last commit is checked before one is used.
     pub(super) fn open(file: &Arc<StoreFile>) -> Result<Self> {
         let gate = Arc::new(Gate::default());
         let backend = Backend::new(file.clone(), gate.clone())?;
@@ -30,7 +30,8 @@ impl Engine {
         let opened = catch_unwind(AssertUnwindSafe(|| {
             Database::builder()
                 .set_cache_size(CACHE)
-                // Told once that the last commit is damaged, before the one before it is taken.
+                // Called when the last commit is found damaged, before the database would return to the commit before
+                // it.
                 .set_repair_callback(move |session| {
                     if whole && (0.2..0.5).contains(&session.progress()) {
                         session.abort();
@@ -65,7 +66,7 @@ impl Engine {
         self.damaged.load(Ordering::Relaxed)
     }
 
-    /// Whether a read or write failed: then the database does nothing more.
+    /// Whether a read or write failed. Then the database does nothing more.
     pub(super) fn has_failed(&self) -> bool {
         self.gate.failed.load(Ordering::Relaxed)
     }
@@ -73,11 +74,11 @@ impl Engine {
 
 impl Drop for Engine {
     fn drop(&mut self) {
-        // All that counts is in the file. What the database would write now could only fail.
+        // Everything that counts is in the file. Any write of the database now could only fail.
         self.gate.shut.store(true, Ordering::Relaxed);
         let database = self.database.take();
         if self.is_damaged() || std::thread::panicking() {
-            // A panic while another unwinds ends the process: its memory is left behind instead.
+            // A panic during unwinding would end the process, so leak its memory instead.
             core::mem::forget(database);
         } else if let Err(panic) = catch_unwind(AssertUnwindSafe(|| drop(database))) {
             core::mem::forget(panic);

@@ -1,4 +1,4 @@
-//! What is wrong with a store, or isn't in it.
+//! The errors of a store.
 
 use crate::Error;
 use crate::managed::records::ResourceName;
@@ -19,7 +19,7 @@ pub(super) fn writing(e: impl core::error::Error + Send + Sync + 'static) -> Err
     Error::io("writing the store", std::io::Error::other(e))
 }
 
-/// How the file isn't what was written to it, for a person.
+/// How the file differs from what was written to it, as a text.
 #[derive(Debug)]
 pub(super) struct Defect(pub(super) String);
 

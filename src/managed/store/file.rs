@@ -1,4 +1,4 @@
-//! The file that the database lies in: made for its owner only, locked, and shut to a database that is done with.
+//! The database's file: accessible by its owner only, locked, and closed to a database that is no longer in use.
 
 use std::fs::{File, TryLockError};
 use std::io;
@@ -12,28 +12,28 @@ use super::errors::damaged;
 use crate::fs::{self, Links};
 use crate::{Error, Result};
 
-/// Where redb's header has its flags, and which of them says that the last commit was written in two phases.
+/// The offset of the flags in redb's header. One flag says that the last commit was written in two phases.
 const FLAGS: usize = 9;
 const PRIMARY: u8 = 1;
 const RECOVERY: u8 = 2;
 const TWO_PHASES: u8 = 4;
-/// Where its header has its two commit slots, and a slot its transaction number and its checksum.
+/// The header's two commit slots, and the transaction number and checksum in a slot.
 const SLOTS: [usize; 2] = [64, 192];
 const SLOT_TRANSACTION: std::ops::Range<usize> = 104..112;
 const SLOT_CHECKSUM: std::ops::Range<usize> = 112..128;
 const HEADER: usize = 320;
 const MAGIC: [u8; 9] = [b'r', b'e', b'd', b'b', 0x1A, 0x0A, 0xA9, 0x0D, 0x0A];
 
-/// The file, locked for as long as this lives.
+/// The file, locked while this lives.
 #[derive(Debug)]
 pub(super) struct StoreFile {
     path: PathBuf,
     bytes: Box<dyn Bytes>,
-    /// Nothing was in it when it was opened.
+    /// Whether it was empty when it was opened.
     pub(super) is_new: bool,
 }
 
-/// What holds bytes: the file, or in a test what stands for it.
+/// The bytes of a store: the file, or a stand-in in tests.
 pub(super) trait Bytes: core::fmt::Debug + Send + Sync {
     fn len(&self) -> io::Result<u64>;
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()>;
@@ -71,7 +71,7 @@ impl StoreFile {
         Ok(StoreFile { path: path.into(), bytes: Box::new(file), is_new })
     }
 
-    /// What holds the bytes of a store in another way than a file of its own.
+    /// A store over other bytes than a file of its own.
     pub(super) fn over(path: &Path, bytes: Box<dyn Bytes>) -> Self {
         let is_new = bytes.len().is_ok_and(|len| len == 0);
         StoreFile { path: path.into(), bytes, is_new }
@@ -81,9 +81,9 @@ impl StoreFile {
         &self.path
     }
 
-    /// Takes back what was made of a new file, so that the next who opens it makes it again.
+    /// Empties a new file after a failure, so that the next opening makes it again.
     pub(super) fn empty(&self) {
-        // What can't be taken back is told by the next opening.
+        // If this fails, the next opening reports it.
         let _ = self.bytes.set_len(0);
     }
 }
@@ -117,7 +117,7 @@ impl Bytes for File {
     }
 
     fn unlock(&self) {
-        // A database that was left behind may hold the file open.
+        // A leaked database may hold the file open.
         let _ = File::unlock(self);
     }
 }
@@ -162,23 +162,23 @@ impl Bytes for File {
     }
 }
 
-/// What became of the file under one database.
+/// The state of the file under one database.
 #[derive(Debug, Default)]
 pub(super) struct Gate {
     /// A read or write failed: the database does nothing more until it is opened again.
     pub(super) failed: AtomicBool,
-    /// The database is done with: nothing of it reaches the file any more.
+    /// The database is no longer in use: none of its writes reach the file.
     pub(super) shut: AtomicBool,
-    /// While the database is opened, it sees a header that has it check every page before it uses one.
+    /// While the database opens, it sees a header that makes it check every page before use.
     pub(super) opening: AtomicBool,
 }
 
-/// The file as one database sees it.
+/// The file as seen by one database.
 #[derive(Debug)]
 pub(super) struct Backend {
     file: Arc<StoreFile>,
     gate: Arc<Gate>,
-    /// Whether the last commit was written in two phases: then it is whole, and no commit before it may stand in for it.
+    /// Whether the last commit was written in two phases. Then it is complete, and no earlier commit may replace it.
     two_phases: bool,
 }
 
@@ -197,8 +197,8 @@ impl Backend {
             if header[..FLAGS] != MAGIC {
                 return damaged("it does not begin as a store does");
             }
-            // A slot that is newer than the one in use: the second phase is yet to come, or a damaged flag points to the
-            // commit before the last. Either way the newer one counts, if all of its pages are there.
+            // The other slot is newer than the primary one: the second phase didn't happen, or a damaged flag points to
+            // the older commit. Either way, the newer one counts if all of its pages are there.
             let primary = usize::from(header[FLAGS] & PRIMARY);
             let number =
                 |slot: usize| u64::from_le_bytes(header[SLOTS[slot]..][SLOT_TRANSACTION].try_into().expect("8 bytes"));
@@ -231,14 +231,14 @@ impl StorageBackend for Backend {
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
         self.act(|bytes| {
-            // Before the memory for a length that a damaged page tells is touched.
+            // Check before `out` is touched: a damaged page may give any length.
             if offset.checked_add(out.len() as u64).is_none_or(|end| bytes.len().is_ok_and(|len| end > len)) {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
             bytes.read(offset, out)
         })?;
-        // A database that was closed in order is believed by redb, page by page. One that wasn't is checked as a whole: all
-        // are opened so. The other slot isn't looked at where the first can't be torn.
+        // redb trusts a database that was closed cleanly and checks its pages only when used; others it checks as a
+        // whole. So make every database look unclean. If the first slot can't be torn, hide the other one.
         if self.is_opening() && offset == 0 && out.len() >= HEADER {
             out[FLAGS] = out[FLAGS] & !TWO_PHASES | RECOVERY;
             if self.two_phases {
@@ -259,7 +259,7 @@ impl StorageBackend for Backend {
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
         if self.is_opening() && self.two_phases && offset == 0 && data.len() >= HEADER {
-            // As it is, whatever the database was made to believe.
+            // Write the flag as it is on disk, not as the database was made to see it.
             let mut data = data.to_vec();
             data[FLAGS] |= TWO_PHASES;
             return self.act(|bytes| bytes.write(0, &data));

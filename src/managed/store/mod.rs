@@ -1,8 +1,8 @@
-//! The fleet's records, in one file that survives being killed: `redb`, a copy-on-write B-tree with transactions.
+//! The fleet's records, in one file that survives a kill: `redb`, a copy-on-write B-tree with transactions.
 //!
-//! Its file may be damaged, and its disk full. What is damaged is told: by redb's checksums of pages, all of which are
-//! checked when the file is opened, and by checksums of our own over each record and all of them. After a write that failed
-//! the file is opened again within the process, and what is there then is what counts.
+//! Its file may get damaged, and its disk full. Damage is detected by redb's checksums of pages, which are all checked
+//! on opening, and by our own checksums over each record and over all. After a failed write, the file is opened again
+//! within the process, and its content then counts.
 
 mod backup;
 mod check;
@@ -42,25 +42,25 @@ use super::records::{EncryptionSet, PlatformKeys, Resource, ResourceKind, Resour
 use super::sync::lock;
 use crate::{Error, Result};
 
-/// How long after a try to open a store that failed a read tries again.
+/// The time between two attempts to reopen a failed store.
 const RETRY: Duration = Duration::from_secs(1);
 
 pub(super) struct Store {
     file: Arc<StoreFile>,
     engine: Mutex<Arc<Engine>>,
-    /// Who writes, or opens the file again.
+    /// Locked while writing or reopening the file.
     writing: Mutex<Writing>,
 }
 
 #[derive(Default)]
 struct Writing {
-    /// A commit failed: it may have come about, or not. What has, the next opening sees.
+    /// A commit failed, and may have happened or not. The next opening shows which.
     uncertain: bool,
     tried: Option<Instant>,
 }
 
 impl Store {
-    /// Opens the file, or makes it, and checks all that is in it.
+    /// Opens the file, or makes it, and checks all its content.
     pub(super) fn open(path: &Path) -> Result<Self> {
         Self::over(StoreFile::open(path)?)
     }
@@ -75,7 +75,7 @@ impl Store {
         Ok(Store { engine: Mutex::new(Arc::new(opened?.0)), file, writing: Mutex::default() })
     }
 
-    /// Looks at all that is in the store as the last change left it.
+    /// Checks everything in the store, as of the last change.
     pub(super) fn check(&self) -> Result<StoreCheck> {
         self.read(|store| Ok(Survey::of(store)?.told()))
     }
@@ -84,7 +84,7 @@ impl Store {
         lock(&self.engine).clone()
     }
 
-    /// Reads what the last commit left; once more after the file was opened again, where it could not be read.
+    /// Reads the state of the last commit. If that fails, opens the file again and reads once more.
     fn read<T>(&self, read: impl Fn(&ReadTransaction) -> Result<T>) -> Result<T> {
         let act = |database: &Database| read(&database.begin_read().map_err(reading)?);
         let engine = self.engine();
@@ -100,7 +100,7 @@ impl Store {
         self.engine().guarded(act)
     }
 
-    /// Opens the file again if the database has given up on it, and returns what is in it then.
+    /// Opens the file again if the database has failed, and returns its contents.
     fn reopen_failed(&self, state: &mut Writing) -> Result<Option<Contents>> {
         let engine = self.engine();
         if !engine.has_failed() || engine.is_damaged() {
@@ -130,7 +130,7 @@ impl Store {
         })
     }
 
-    /// That a name is free.
+    /// Checks that a name is free.
     pub(super) fn check_absent(&self, name: &ResourceName) -> Result<()> {
         match self.resource(name) {
             Ok(_) => Err(taken(name)),
@@ -139,7 +139,7 @@ impl Store {
         }
     }
 
-    /// The platform's keys, once anything is known to be under one.
+    /// The platform's keys, if anything is known to be under one.
     pub(super) fn platform(&self) -> Result<Option<PlatformKeys>> {
         self.read(|store| {
             let Some(table) = platform_table(store)? else { return Ok(None) };
@@ -180,7 +180,7 @@ impl Store {
         })
     }
 
-    /// The copies that an image is made of.
+    /// The copies of an image.
     pub(super) fn image(&self, name: &str) -> Result<Vec<Resource>> {
         self.read(|store| {
             let table = store.open_table(RESOURCES).map_err(reading)?;
@@ -198,7 +198,7 @@ impl Store {
         })
     }
 
-    /// What is in a set, in order; with `leaving`, also what is on its way into another.
+    /// The members of a set, in order; with `leaving`, also those that are moving into another set.
     pub(super) fn members(&self, set: &str, leaving: bool) -> Result<Vec<ResourceName>> {
         self.read(|store| {
             let table = store.open_table(MEMBERS).map_err(reading)?;
@@ -228,7 +228,7 @@ impl Store {
         })
     }
 
-    /// The resource of this id, if it is still there.
+    /// The name of the resource with this id, if it still exists.
     pub(super) fn name_of(&self, id: &str) -> Result<Option<ResourceName>> {
         self.read(|store| {
             let table = store.open_table(IDS).map_err(reading)?;
@@ -238,7 +238,7 @@ impl Store {
         })
     }
 
-    /// What was put into a set, and isn't under its key for sure.
+    /// The resources that were put into a set but are not surely under its key.
     pub(super) fn joining(&self) -> Result<Vec<ResourceName>> {
         self.read(|store| {
             let table = store.open_table(JOINING).map_err(reading)?;
@@ -252,7 +252,7 @@ impl Store {
         })
     }
 
-    /// Devices that no resource has, and their regions.
+    /// Devices without a resource, and their regions.
     pub(super) fn orphans(&self) -> Result<Vec<(String, String)>> {
         self.read(|store| {
             let table = store.open_table(ORPHANS).map_err(reading)?;
@@ -266,8 +266,8 @@ impl Store {
         })
     }
 
-    /// One transaction: all of it is on the disk when this returns, or none. One runs at a time, so that what it reads is
-    /// what it changes.
+    /// Runs one transaction: on return, all or none of it is on the disk. Only one runs at a time, so nothing changes
+    /// between its reads and its writes.
     pub(super) fn write<T>(&self, change: impl FnOnce(&mut Tables<'_>) -> Result<T>) -> Result<T> {
         let mut state = lock(&self.writing);
         self.check_writable(&mut state)?;
@@ -277,7 +277,7 @@ impl Store {
             (Ok(()), Some((changed, _))) => Ok(changed),
             (Err(e), Some((changed, serial))) => {
                 state.uncertain = true;
-                // What is there now is what counts, as after a start.
+                // The file's content now counts, as after a restart.
                 match self.reopen_failed(&mut state) {
                     Ok(Some(contents)) if contents.serial == serial => Ok(changed),
                     _ => Err(e),
@@ -288,7 +288,7 @@ impl Store {
         }
     }
 
-    /// While it isn't known what a commit that failed came to, nothing is written, and no device removed.
+    /// Fails while the outcome of a commit is unknown. Then nothing is written, and no device is removed.
     pub(super) fn check_sound(&self) -> Result<()> {
         self.check_writable(&mut lock(&self.writing))
     }

@@ -1,4 +1,5 @@
-//! The records of old stores: of those that open, as they are; of others, what remains.
+//! The records of old stores. A store that opens gives its records as they are; from another, the readable ones are
+//! salvaged.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -18,16 +19,16 @@ use super::untouched::Untouched;
 use crate::Result;
 use crate::managed::records::{EncryptionSet, PlatformKeys, Resource};
 
-/// What old stores say.
+/// The records found in old stores.
 #[derive(Default)]
 pub(in crate::managed) struct OldRecords {
-    /// By name. One of which there are versions that differ in what counts is left out.
+    /// By name. Sets whose versions differ in important fields are left out.
     pub(in crate::managed) sets: BTreeMap<String, EncryptionSet>,
-    /// By id. Several, where nothing tells which was the last.
+    /// By id. There are several if it is unknown which was the last.
     pub(in crate::managed) resources: BTreeMap<String, Vec<Resource>>,
-    /// The platform's keys, if a store that opens tells of them.
+    /// The platform's keys, if a store that opens has them.
     pub(in crate::managed) platform: Option<PlatformKeys>,
-    /// The most changes that any of them had.
+    /// The largest number of changes of any store.
     pub(in crate::managed) changes: u64,
 }
 
@@ -68,7 +69,7 @@ impl OldRecords {
         Ok(old)
     }
 
-    /// Takes what a store that opens has, where none before had it.
+    /// Takes the records of a store that opens, unless an earlier store had them.
     fn take_sound(&mut self, file: &Arc<StoreFile>) -> Result<()> {
         let engine = Engine::open(file)?;
         let contents = surveyed(&engine)?.sound()?;
@@ -102,7 +103,7 @@ impl OldRecords {
     }
 }
 
-/// Of the versions of a set's record, the last one, as far as they tell.
+/// The last version of a set's record, as far as the versions show it.
 fn latest(mut versions: Vec<EncryptionSet>) -> Option<EncryptionSet> {
     let order = |set: &EncryptionSet| (set.created, set.last_key_rotation_timestamp, set.former_keys.len());
     versions.sort_by_key(order);

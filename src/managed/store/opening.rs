@@ -1,4 +1,4 @@
-//! A store is opened, and looked through before it is used.
+//! Opens a store, and checks it before use.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use super::untouched::Untouched;
 use crate::key::{HashAlgorithm, self_test};
 use crate::{Error, Result};
 
-/// The database in the file, its records as this version writes them, and what is noted of them.
+/// Opens the database in the file, updates its records to this version, and returns it with the record of its contents.
 pub(super) fn opened(file: &Arc<StoreFile>) -> Result<(Engine, Contents)> {
     self_test::hash(HashAlgorithm::Sha256)?; // for the checksums
     let engine = Engine::open(file)?;
@@ -33,7 +33,7 @@ pub(super) fn surveyed(engine: &Engine) -> Result<Survey> {
     engine.guarded(|database| Survey::of(&database.begin_read().map_err(reading)?))
 }
 
-/// Looks at all that is in a store that no service has open. It needn't open, and isn't changed.
+/// Checks a store that no service has open. The store need not be openable, and isn't changed.
 pub(in crate::managed) fn check_file(path: &Path) -> Result<StoreCheck> {
     let untouched = Untouched::open(path)?;
     let is_empty = untouched.len().map_err(reading)? == 0;

@@ -1,4 +1,4 @@
-//! One record: what it is of, its checksum, and what it may hold.
+//! One record: its place, its checksum, and its rules.
 
 use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
@@ -6,12 +6,13 @@ use sha2::{Digest, Sha256};
 use super::errors::Defect;
 use crate::managed::records::{MAX_SIZE, Resource, ResourceKind, ResourceName, check_id, check_name};
 
-/// In front of a record: the form of what follows, and its checksum. A record of an older release begins with a brace.
+/// Before a record's JSON come the form of the record and its checksum. A record of an older release begins with a
+/// brace.
 pub(super) const FORM: u8 = 1;
 pub(super) const CHECKSUM: usize = 32;
 pub(super) const HEAD: usize = 1 + CHECKSUM;
 
-/// What a record is of: its table and key.
+/// The place of a record: its table and key.
 #[derive(Clone, Copy)]
 pub(super) enum Place<'a> {
     Set(&'a str),
@@ -52,7 +53,7 @@ impl Place<'_> {
         self.parse(self.checked(bytes)?)
     }
 
-    /// The JSON of a record.
+    /// Verifies the checksum and returns the JSON of a record.
     pub(super) fn checked<'b>(&self, bytes: &'b [u8]) -> Result<&'b [u8], Defect> {
         match bytes.split_first().and_then(|(form, rest)| Some((form, rest.split_first_chunk::<CHECKSUM>()?))) {
             Some((&FORM, (checksum, json))) if self.hash(json) == *checksum => Ok(json),
@@ -76,7 +77,7 @@ pub(super) fn parse_resource(name: &ResourceName, record: &[u8]) -> Result<Resou
     Ok(resource)
 }
 
-/// Checks a record: no size overflows later, and no name leaves its folder.
+/// Checks that no size in a record can overflow later, and no name can leave its folder.
 pub(super) fn check_resource(resource: &Resource, name: &ResourceName) -> Result<(), Defect> {
     let (size, sector_size) = (resource.size, resource.sector_size);
     let bad = |text: String| Defect(format!("the record of the {name} {text}"));

@@ -1,5 +1,5 @@
-//! What can still be read of a file that the database can't open: a record says itself what it is of, and its checksum
-//! covers that. So records are found wherever they lie; which of several versions was the last, nothing says.
+//! Salvages records from a file that the database can't open. Each record contains its own place, covered by its
+//! checksum, so it can be found at any offset. If there are several versions, nothing says which was the last.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -12,26 +12,26 @@ use super::file::Bytes;
 use super::record::{FORM, HEAD, Place};
 use crate::managed::records::{EncryptionSet, Resource, check_name};
 
-/// How many bytes are looked at in one go, and how long a record is at most.
+/// The number of bytes searched at once, and the most bytes of a record.
 const WINDOW: usize = 1 << 20;
 const LONGEST: usize = 64 << 10;
-/// How the JSON of a set begins, and that of a resource.
+/// The beginnings of the JSON of a set and of a resource.
 const SET: &[u8] = b"{\"name\":\"";
 const RESOURCE: &[u8] = b"{\"kind\":\"";
-/// The key of the record of the contents, which stands right before it.
+/// The key of the record of the contents, which is directly before it.
 const CONTENTS: &[u8] = b"contents\x01";
-/// How many records are kept at most, and versions of one.
+/// The most records that are kept, and the most versions of one.
 const MOST: usize = 1_000_000;
 const MOST_VERSIONS: usize = 64;
 
 #[derive(Default)]
 pub(super) struct Remains {
-    /// The latest note of the contents.
+    /// The latest record of the contents.
     pub(super) noted: Option<Contents>,
-    /// What has records that can be believed, and all versions of them.
+    /// The names with trustworthy records, and all versions of these.
     pub(super) sets: BTreeMap<String, Vec<EncryptionSet>>,
     pub(super) resources: BTreeMap<(u8, String), Vec<Resource>>,
-    /// What has one that can't.
+    /// The names of damaged records.
     damaged: BTreeSet<String>,
 }
 
@@ -42,7 +42,7 @@ impl Remains {
         let mut bytes = Vec::new();
         let mut at = 0;
         while at < len {
-            // A record that begins in this window is in it to its end; its checksum is before it.
+            // A record that begins in this window is in it completely; its checksum comes before it.
             let from = at.saturating_sub(HEAD as u64);
             let end = len.min(at + (WINDOW + LONGEST) as u64);
             bytes.resize((end - from) as usize, 0);
@@ -87,7 +87,7 @@ impl Remains {
         }
     }
 
-    /// Takes up a record that begins here, and says how long it is.
+    /// Takes a record that may begin at this offset, and returns its length.
     fn record<T: DeserializeOwned>(
         &mut self,
         bytes: &[u8],
@@ -96,7 +96,7 @@ impl Remains {
         put: impl Fn(&mut Self, T),
     ) -> usize {
         let Some(head) = at.checked_sub(HEAD) else { return 1 };
-        // An older release kept records without checksums: nothing tells whether they are sound.
+        // An older release wrote records without checksums, so they can't be verified.
         if bytes[head] != FORM || self.sets.len() + self.resources.len() + self.damaged.len() > MOST {
             return 1;
         }
@@ -121,7 +121,7 @@ impl Remains {
         }
     }
 
-    /// What to say of a file that the database could not open for a reason.
+    /// The report on a file that the database could not open.
     pub(super) fn told(&self, why: String) -> StoreCheck {
         let sets = self.sets.keys().map(|name| Place::Set(name).name());
         let sound: BTreeSet<_> =
@@ -153,12 +153,12 @@ fn add<T: PartialEq>(versions: &mut Vec<T>, version: T) {
     }
 }
 
-/// The place of a set for the kind 0, or of a resource.
+/// The place of a set for kind 0, otherwise of a resource.
 fn place(kind: u8, name: &str) -> Place<'_> {
     if kind == 0 { Place::Set(name) } else { Place::Resource(kind, name) }
 }
 
-/// Whose record this is, as far as it says so.
+/// The name in a record, if it can be read.
 fn told_name(json: &[u8]) -> Option<String> {
     let start = &json[..json.len().min(512)];
     let text = String::from_utf8_lossy(start);

@@ -1,4 +1,4 @@
-//! The look at all that is in the store: each record by itself, all of them together, and the tables by which they are found.
+//! A survey of the whole store: each record, all of them together, and the tables for finding them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
@@ -15,19 +15,19 @@ use super::schema::{
 use crate::Result;
 use crate::managed::records::{EncryptionSet, PlatformKeys, Resource, check_id, check_name};
 
-/// What is in the store, and what is wrong with it.
+/// The contents of the store, and its defects.
 pub(super) struct Survey {
-    /// What a change noted of all records.
+    /// The record of the contents.
     pub(super) noted: Contents,
-    /// Each damaged or missing record, and what doesn't fit.
+    /// Each damaged or missing record, and each contradiction.
     pub(super) defects: Vec<String>,
 }
 
 impl Survey {
-    /// Looks at everything, and goes on after what is wrong.
+    /// Checks everything, and continues after defects.
     ///
     /// # Errors
-    /// What keeps it from going on.
+    /// An error that prevents going on.
     pub(super) fn of(store: &ReadTransaction) -> Result<Self> {
         let meta = store.open_table(META).map_err(reading)?;
         let noted =
@@ -49,7 +49,7 @@ impl Survey {
         StoreCheck { changes: self.noted.serial, sets, resources, defects: self.defects }
     }
 
-    /// What was noted, if nothing is wrong.
+    /// The record of the contents, if there are no defects.
     pub(super) fn sound(self) -> Result<Contents> {
         match &self.defects[..] {
             [] => Ok(self.noted),
@@ -67,10 +67,10 @@ struct Look {
     found: Contents,
     defects: Vec<String>,
     sets: BTreeSet<String>,
-    /// Sets and resources that have a record which can't be believed: that it is missing is not said, too.
+    /// Sets and resources with untrustworthy records, so that they aren't also reported missing.
     unread_sets: BTreeSet<String>,
     unread: BTreeSet<Key>,
-    /// What the other tables should hold, as the records of resources tell.
+    /// The content that the other tables should have, by the records of resources.
     members: BTreeMap<(String, u8, String), bool>,
     increments: BTreeMap<(String, u64), String>,
     joining: BTreeSet<Key>,
@@ -179,7 +179,7 @@ impl Look {
         }
     }
 
-    /// The tables by which records are found. What they name and nothing else does has lost its record.
+    /// Checks the tables for finding records. If only a table names a resource, its record is lost.
     fn tables(&mut self, store: &ReadTransaction) -> Result<()> {
         let mut found = Look::default();
         for entry in store.open_table(MEMBERS).map_err(reading)?.iter().map_err(reading)? {
@@ -231,7 +231,7 @@ impl Look {
     }
 }
 
-/// Where two tables differ first.
+/// The first difference between two tables.
 fn differing<K: Ord + Debug, V: PartialEq>(one: &BTreeMap<K, V>, other: &BTreeMap<K, V>) -> Option<String> {
     let missing = |(key, value): &(&K, &V)| other.get(key) != Some(value);
     let key = one.iter().find(missing).or_else(|| other.iter().find(|(key, value)| one.get(key) != Some(value)));

@@ -1,4 +1,4 @@
-//! What a transaction changes: the records, the tables by which they are found, and what is noted of all of them.
+//! The changes of a transaction: to records, to the tables for finding them, and to the record of the contents.
 
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -13,7 +13,7 @@ use super::schema::{CONTENTS, IDS, INCREMENTS, JOINING, KEYS, MEMBERS, META, ORP
 use crate::Result;
 use crate::managed::records::{EncryptionSet, PlatformKeys, Resource, ResourceKind, ResourceName};
 
-/// The tables of a transaction that writes.
+/// The tables of a write transaction.
 pub(in crate::managed) struct Tables<'t> {
     sets: redb::Table<'t, &'static str, &'static [u8]>,
     resources: redb::Table<'t, (u8, &'static str), &'static [u8]>,
@@ -24,11 +24,11 @@ pub(in crate::managed) struct Tables<'t> {
     orphans: redb::Table<'t, &'static str, &'static str>,
     platform: redb::Table<'t, &'static str, &'static [u8]>,
     contents: Contents,
-    /// Whether the database is at work.
+    /// Whether the database is running.
     inside: &'t Cell<bool>,
 }
 
-/// While it lives, the database is at work. A panic leaves it so.
+/// Marks the database as running while it lives. A panic leaves the mark set.
 struct Inside<'t> {
     flag: &'t Cell<bool>,
     before: bool,
@@ -42,10 +42,10 @@ impl Drop for Inside<'_> {
     }
 }
 
-/// One transaction: all of it is on the disk when this returns, or none. What it comes to, and the number of the change, is in
-/// `committing` once it is being committed.
+/// Runs one transaction: on return, all or none of it is on the disk. From the commit on, `committing` holds the result
+/// and the number of the change.
 ///
-/// A panic of the database is damage. One of `change` itself goes on to the caller, and nothing is changed.
+/// A panic of the database means damage. A panic of `change` goes on to the caller, and nothing is changed.
 pub(super) fn commit<T>(
     engine: &Engine,
     change: impl FnOnce(&mut Tables<'_>) -> Result<T>,
@@ -71,14 +71,14 @@ pub(super) fn commit<T>(
 
 pub(super) fn begin(database: &Database) -> Result<WriteTransaction> {
     let mut transaction = database.begin_write().map_err(writing)?;
-    // In two phases: a damaged page can then be told from a commit that was torn.
+    // Two phases, so that a damaged page can be told from a torn commit.
     transaction.set_two_phase_commit(true);
     transaction.set_durability(Durability::Immediate).map_err(writing)?;
     Ok(transaction)
 }
 
 impl<'t> Tables<'t> {
-    /// Changes what is in the store, and returns the number of the change, or the panic of `change`.
+    /// Changes the store, and returns the number of the change, or the panic of `change`.
     fn change<T>(
         transaction: &WriteTransaction,
         change: impl FnOnce(&mut Tables<'_>) -> Result<T>,
@@ -114,7 +114,7 @@ impl<'t> Tables<'t> {
         Inside { flag: self.inside, before: self.inside.replace(true) }
     }
 
-    /// Asks the caller in between.
+    /// Calls back to the caller while the database is not running.
     fn asked(&self, wanted: &impl Fn(&Resource) -> bool, resource: &Resource) -> bool {
         self.inside.set(false);
         let answer = wanted(resource);
@@ -122,12 +122,12 @@ impl<'t> Tables<'t> {
         answer
     }
 
-    /// Counts changes from those of a store that this one is made of.
+    /// Counts changes from those of the store that this one is made from.
     pub(in crate::managed) fn begin_after(&mut self, changes: u64) {
         self.contents.serial = self.contents.serial.max(changes);
     }
 
-    /// Gives the records of an older release their checksums.
+    /// Adds checksums to the records of an older release.
     pub(super) fn seal(&mut self) -> Result<()> {
         let _inside = self.enter();
         let plain = |json: &[u8]| match json.first() {
@@ -203,7 +203,7 @@ impl<'t> Tables<'t> {
         Ok(())
     }
 
-    /// The first resource of which this holds.
+    /// The first resource for which `wanted` holds.
     pub(in crate::managed) fn find(&self, wanted: impl Fn(&Resource) -> bool) -> Result<Option<ResourceName>> {
         let _inside = self.enter();
         for entry in self.resources.iter().map_err(reading)? {
@@ -217,7 +217,7 @@ impl<'t> Tables<'t> {
         Ok(None)
     }
 
-    /// The first of what is in a set, or on its way out of it, of which this holds.
+    /// The first member of a set, including members that are leaving, for which `wanted` holds.
     pub(in crate::managed) fn find_member(
         &self,
         set: &str,
@@ -235,7 +235,7 @@ impl<'t> Tables<'t> {
         Ok(None)
     }
 
-    /// Whether anything is in a set, or on its way out of it.
+    /// Whether a set has any members, including members that are leaving.
     pub(in crate::managed) fn has_members(&self, set: &str) -> Result<bool> {
         let _inside = self.enter();
         Ok(self.members.range((set, 0, "")..(set, u8::MAX, "")).map_err(reading)?.next().is_some())
@@ -247,12 +247,12 @@ impl<'t> Tables<'t> {
         Ok(parse_resource(name, record.ok_or_else(|| missing(name))?.value())?)
     }
 
-    /// The resource of a name, if it is the one of an id.
+    /// The resource of this name, if it has this id.
     pub(in crate::managed) fn resource_of(&self, name: &ResourceName, id: &str) -> Result<Resource> {
         self.resource(name).and_then(|found| if found.id == id { Ok(found) } else { Err(missing(name)) })
     }
 
-    /// Whether there is any copy of an image's.
+    /// Whether the image has any copy.
     pub(in crate::managed) fn has_image(&self, name: &str) -> Result<bool> {
         let _inside = self.enter();
         let kind = ResourceKind::Image.code();
@@ -268,14 +268,14 @@ impl<'t> Tables<'t> {
         }
     }
 
-    /// Puts a new resource in, whose device is no orphan any more.
+    /// Inserts a new resource. Its device stops being an orphan.
     pub(in crate::managed) fn add_resource(&mut self, resource: &Resource) -> Result<()> {
         self.check_absent(&resource.full_name())?;
         self.remove_orphan(&resource.id)?;
         self.put_resource(resource)
     }
 
-    /// Puts a resource in, new or in place of itself.
+    /// Inserts a resource, or replaces it.
     pub(in crate::managed) fn put_resource(&mut self, resource: &Resource) -> Result<()> {
         let _inside = self.enter();
         let (kind, name) = (resource.kind.code(), resource.name.as_str());
@@ -303,7 +303,7 @@ impl<'t> Tables<'t> {
         self.ids.insert(resource.id.as_str(), (kind, name)).map(drop).map_err(writing)
     }
 
-    /// Takes a resource out; its device is an orphan from here on.
+    /// Removes a resource. Its device becomes an orphan.
     pub(in crate::managed) fn remove_resource(&mut self, resource: &Resource) -> Result<()> {
         let _inside = self.enter();
         let (kind, name) = (resource.kind.code(), resource.name.as_str());

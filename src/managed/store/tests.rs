@@ -1,4 +1,4 @@
-//! What a store does when its disk fails.
+//! Tests of a store whose disk fails.
 
 use std::io;
 use std::sync::Mutex;
@@ -10,11 +10,11 @@ use crate::managed::records::check_id;
 
 const ID: &str = "00000000-0000-4000-8000-00000000000";
 
-/// A disk that begins to fail, or is full.
+/// A disk that starts to fail or is full.
 #[derive(Debug, Default)]
 struct Disk {
     bytes: Mutex<Vec<u8>>,
-    /// How many writes and syncs it takes, if not all.
+    /// The number of writes and syncs that still succeed; `None` for all.
     left: Mutex<Option<u64>>,
     calls: AtomicUsize,
 }
@@ -76,8 +76,8 @@ fn orphans(store: &Store) -> Vec<String> {
     store.orphans().unwrap().into_iter().map(|(id, _)| id).collect()
 }
 
-/// At each write and sync of a change the disk is full, and then it isn't: the same store writes again, without a restart;
-/// what it said was done is there, and what it said had failed is not.
+/// The disk is full at each write and sync of a change, and then has room again. The same store writes again without a
+/// restart. Changes reported as done are there; changes reported as failed are not.
 #[test]
 fn a_store_needs_no_restart_after_its_disk_was_full() {
     let mut failed = 0;
@@ -87,7 +87,7 @@ fn a_store_needs_no_restart_after_its_disk_was_full() {
         store.write(|tables| tables.add_orphan(&id(1), "north")).unwrap();
         *lock(&disk.left) = Some(left);
         let written = store.write(|tables| tables.add_orphan(&id(2), "north"));
-        // As long as there is no room.
+        // While there is no room.
         if written.is_err() {
             failed += 1;
             assert!(store.write(|tables| tables.add_orphan(&id(3), "north")).is_err(), "{left}");
@@ -101,7 +101,7 @@ fn a_store_needs_no_restart_after_its_disk_was_full() {
         let said: Vec<_> =
             [(1, true), (2, written.is_ok()), (3, false), (4, true)].into_iter().filter(|s| s.1).collect();
         let said: Vec<_> = said.into_iter().map(|(n, _)| id(n)).collect();
-        // While the disk took no write at all, the change may have been on it already; then it stays.
+        // If the disk took no write at all, the change may have been on it already; then it stays.
         assert!(found == said || written.is_err() && found == [id(1), id(2), id(4)], "{left}: {found:?}");
         if written.is_ok() {
             break;
@@ -110,7 +110,7 @@ fn a_store_needs_no_restart_after_its_disk_was_full() {
     assert!(failed > 3, "{failed}");
 }
 
-/// A store that could not be made whole is made by the next who tries.
+/// If making a store fails, the next attempt makes it.
 #[test]
 fn a_store_that_was_begun_on_a_full_disk_is_made_anew() {
     let mut failed = 0;
@@ -130,7 +130,7 @@ fn a_store_that_was_begun_on_a_full_disk_is_made_anew() {
     assert!(failed > 3, "{failed}");
 }
 
-/// The flag that says which of two commits is the last one was damaged.
+/// Damages the flag that selects the last of two commits.
 #[test]
 fn a_flipped_flag_does_not_bring_back_the_commit_before_the_last() {
     let disk = Arc::new(Disk::default());
@@ -148,7 +148,7 @@ fn a_flipped_flag_does_not_bring_back_the_commit_before_the_last() {
     }
 }
 
-/// A name from outside is no path.
+/// A name from outside is never used as a path.
 #[test]
 fn an_id_is_a_uuid() {
     for id in [
@@ -163,7 +163,7 @@ fn an_id_is_a_uuid() {
     check_id(&id(1)).unwrap();
 }
 
-/// A store as releases before the checksums wrote it, closed in order.
+/// A store of a release without checksums, closed cleanly.
 #[test]
 fn a_store_of_an_older_release_is_read_and_sealed() {
     let folder = tempfile::tempdir().unwrap();
@@ -189,7 +189,7 @@ fn a_store_of_an_older_release_is_read_and_sealed() {
     }
 }
 
-/// Who writes to the database, past its own checksums: what is wrong or missing is told by name.
+/// Writes to the database behind the store's back: changed or missing records are reported by name.
 #[test]
 fn a_record_that_was_changed_or_lost_is_told_by_name() {
     let folder = tempfile::tempdir().unwrap();

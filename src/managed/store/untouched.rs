@@ -1,4 +1,4 @@
-//! A file that is read and never written: what the database changes when it opens a store stays in memory.
+//! A file that is only read. The changes that the database makes on opening a store stay in memory.
 
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions, TryLockError};
@@ -16,7 +16,7 @@ const PAGE: usize = 4096;
 #[derive(Debug)]
 pub(super) struct Untouched {
     file: File,
-    /// What the file is for the database, and what it has changed.
+    /// The length of the file as the database sees it, and the pages that it has changed.
     len: Mutex<u64>,
     pages: Mutex<BTreeMap<u64, Box<[u8]>>>,
 }
@@ -37,7 +37,7 @@ impl Untouched {
         Ok(Untouched { file, len, pages: Mutex::default() })
     }
 
-    /// A page as the file has it; zeros behind its end.
+    /// A page as in the file, with zeros after the file's end.
     fn page(&self, number: u64) -> io::Result<Box<[u8]>> {
         let mut page = vec![0; PAGE];
         let end = self.file.metadata()?.len();
@@ -48,7 +48,7 @@ impl Untouched {
     }
 }
 
-/// The pages of a run, each with the part of the run that is in it.
+/// The pages of a byte range, each with its part of the range.
 fn pages(offset: u64, len: usize) -> impl Iterator<Item = (u64, usize, core::ops::Range<usize>)> {
     let mut at = 0;
     core::iter::from_fn(move || {
