@@ -1,13 +1,13 @@
-//! What the service that embeds this brings: where disks are, and how vaults are reached.
+//! The interfaces that an embedding service implements: the places of disks, and the access to vaults.
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::{BlockDevice, FileDevice, KeyVault, Result};
 
-/// Where disks lie: files, a pool of block devices, an object store.
+/// A place for disks: files, a pool of block devices, an object store.
 pub trait DiskBackend: Send + Sync {
-    /// Makes a device of `size` zero bytes in a region, under a name that was never used before: a UUID.
+    /// Makes a device of `size` zero bytes in a region. Its name is a UUID that was never used before.
     ///
     /// # Errors
     /// [`Error::Io`](crate::Error::Io).
@@ -19,21 +19,21 @@ pub trait DiskBackend: Send + Sync {
     /// [`Error::Io`](crate::Error::Io); [`Error::Busy`](crate::Error::Busy).
     fn open(&self, region: &str, id: &str) -> Result<Arc<dyn BlockDevice>>;
 
-    /// Removes a device; there may be none. Who still has it open may go on until it is closed.
+    /// Removes a device, if it exists. Current users may continue until they close it.
     ///
     /// # Errors
     /// [`Error::Io`](crate::Error::Io).
     fn remove(&self, region: &str, id: &str) -> Result<()>;
 }
 
-/// Disks as files of one folder, whatever region they are in.
+/// Disks as files in one folder, for all regions.
 #[derive(Debug, Clone)]
 pub struct DiskFolder {
     folder: PathBuf,
 }
 
 impl DiskFolder {
-    /// The folder must be there.
+    /// `folder` must exist.
     pub fn new(folder: impl Into<PathBuf>) -> Self {
         DiskFolder { folder: folder.into() }
     }
@@ -59,32 +59,32 @@ impl DiskBackend for DiskFolder {
                 Err(crate::Error::io(format!("removing {}", path.display()), e))
             }
             Err(_) => Ok(()),
-            // Once the store forgets it, it must not come back.
+            // Once the store forgets the disk, its file must not reappear.
             Ok(()) => crate::fs::sync(&path).map_err(|e| crate::Error::io(format!("removing {}", path.display()), e)),
         }
     }
 }
 
-/// How the vaults of customers are reached. [`FileVaults`](super::FileVaults) are files.
+/// Access to customers' vaults. [`FileVaults`](super::FileVaults) implements it for files.
 pub trait VaultDirectory: Send + Sync {
-    /// The vault of this name, asked under an identity. The vault answers for itself whether that may do what it asks.
+    /// The vault of this name, accessed under an identity. The vault itself decides what the identity may do.
     ///
     /// # Errors
-    /// [`Error::Vault`](crate::Error::Vault) when there is none, or it can't be reached.
+    /// [`Error::Vault`](crate::Error::Vault) if there is no such vault, or it can't be reached.
     fn vault(&self, id: &str, identity: &str) -> Result<Arc<dyn KeyVault>>;
 
-    /// What is known of the vault of this name.
+    /// The description of the vault of this name.
     ///
     /// # Errors
     /// As [`vault`](Self::vault); [`Error::NotAllowed`](crate::Error::NotAllowed) for a vault that no set can have.
     fn describe(&self, id: &str) -> Result<VaultDescription>;
 }
 
-/// What a set demands of its vault.
+/// The properties of a vault that sets require.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct VaultDescription {
-    /// Where it is.
+    /// Its region.
     pub region: String,
     /// The tenant that it trusts.
     pub tenant: String,
@@ -101,13 +101,13 @@ impl VaultDescription {
         VaultDescription { region, tenant, soft_delete: false, purge_protection: false }
     }
 
-    /// Says whether deleted keys can be recovered for a while.
+    /// Sets whether deleted keys can be recovered for a while.
     pub fn soft_delete(mut self, soft_delete: bool) -> Self {
         self.soft_delete = soft_delete;
         self
     }
 
-    /// Says whether they can't be purged meanwhile.
+    /// Sets whether they can't be purged meanwhile.
     pub fn purge_protection(mut self, purge_protection: bool) -> Self {
         self.purge_protection = purge_protection;
         self

@@ -1,7 +1,7 @@
-//! What each way of encrypting a managed disk gives: four options, eight capabilities (82).
+//! The capabilities of each way to encrypt a managed disk: four options, eight capabilities (82).
 //!
-//! The table is Azure's comparison of encryption options. Each cell says what the option does, in Azure's words, and how
-//! much of that this version of the library does. The first is what a customer compares, the second what a service can
+//! The table is Azure's comparison of encryption options. Each cell says what the option does, in Azure's words, and
+//! how much of it this version of the library does. Customers compare the first; the second is what a service can
 //! promise today.
 
 use serde::{Serialize, Serializer};
@@ -28,11 +28,12 @@ impl EncryptionOption {
 
     /// The options that apply to a disk. `in_guest` says whether the guest encrypts it too.
     ///
-    /// Double encryption, under the platform's and the customer's keys, has no row of its own. Azure's table has none, and
-    /// all eight of its cells would be those of [`CustomerKey`](Self::CustomerKey): the second layer changes neither which
-    /// data are encrypted nor who controls the upper key.
+    /// Double encryption, under the platform's and the customer's keys, has no row of its own. Azure's table has none,
+    /// and all eight cells would equal those of [`CustomerKey`](Self::CustomerKey): the second layer changes neither
+    /// the encrypted data nor the owner of the upper key.
     ///
-    /// This tells what applies, not what is allowed: it answers also for a guest's disk in a customer's set (52).
+    /// This lists the options that apply, not those that are allowed: it also answers for a guest's disk in a
+    /// customer's set (52).
     pub fn of(encryption_type: EncryptionType, in_guest: bool) -> Vec<Self> {
         let at_rest = match encryption_type {
             EncryptionType::PlatformKey => Self::PlatformKey,
@@ -51,14 +52,14 @@ impl EncryptionOption {
         self.row().title
     }
 
-    /// How much of the option this version of the library has. That is part of it when cells differ.
+    /// How much of the option this version of the library has. It is `Partly` if cells differ.
     pub fn built(self) -> Built {
         let mut cells = self.row().cells.iter().map(|cell| cell.built).filter(|built| *built != Built::NotApplicable);
         let first = cells.next().unwrap_or(Built::NotApplicable);
         if cells.all(|built| built == first) { first } else { Built::Partly }
     }
 
-    /// What else there is to say of the option in this library.
+    /// A remark on the option in this library.
     pub fn remark(self) -> Option<&'static str> {
         self.row().remark
     }
@@ -73,7 +74,7 @@ impl EncryptionOption {
     }
 }
 
-/// Something that an option gives or lacks: a column of the table.
+/// A capability that an option may have: a column of the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Capability {
@@ -91,8 +92,8 @@ pub enum Capability {
     NoGuestCpu,
     /// It works for disks made from custom images.
     CustomImages,
-    /// What Microsoft Defender for Cloud says of the disk: supported if healthy. Azure adds that Defender does not detect
-    /// encryption at host.
+    /// The status of the disk in Microsoft Defender for Cloud: supported if healthy. Azure adds that Defender does not
+    /// detect encryption at host.
     Posture,
 }
 
@@ -109,7 +110,7 @@ impl Capability {
         Self::Posture,
     ];
 
-    /// The name for programs, which never changes: that of the variant in snake case, such as `temp_disk`.
+    /// The name for programs, which never changes: the variant in snake case, such as `temp_disk`.
     pub fn name(self) -> &'static str {
         COLUMNS[self as usize].0
     }
@@ -124,13 +125,13 @@ impl Capability {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Support {
-    /// Whether the option gives the capability.
+    /// Whether the option has the capability.
     pub supported: bool,
-    /// What Azure adds to its yes or no.
+    /// Azure's note on its yes or no.
     pub note: Option<&'static str>,
     /// How much of it this version of the library has.
     pub built: Built,
-    /// Why the library has only part of it, or nothing, where that is not said of the whole option.
+    /// The reason why the library has only part of it or nothing, unless the option's remark says it.
     pub remark: Option<&'static str>,
 }
 
@@ -158,22 +159,22 @@ impl Support {
     }
 }
 
-/// How much of what an option gives this version of the library has.
+/// How much of a capability this version of the library has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Built {
     /// All of it.
     Yes,
-    /// Part of it; a remark of the cell or of its option says which.
+    /// Part of it; a remark on the cell or its option says which part.
     Partly,
     /// None of it yet.
     No,
-    /// The option does not give it, so there is nothing to build.
+    /// The option doesn't have it, so there is nothing to build.
     NotApplicable,
 }
 
 impl Built {
-    /// The name for programs, which never changes: that of the variant in snake case.
+    /// The name for programs, which never changes: the variant in snake case.
     pub fn name(self) -> &'static str {
         match self {
             Built::Yes => "yes",
@@ -218,9 +219,9 @@ impl CapabilityTable {
         &self.options
     }
 
-    /// The table for a terminal, in ASCII: a grid that is Markdown too, with a line for each capability and a column for
-    /// each option; then an empty line, and what there is to say of options and cells. A cell says `partly` or `not built`
-    /// where this version of the library does less than the option.
+    /// The table for a terminal, in ASCII: a grid that is also Markdown, with a line for each capability and a column
+    /// for each option; then an empty line, and the remarks on options and cells. A cell says `partly` or `not built`
+    /// if this version of the library does less than the option.
     pub fn lines(&self) -> Vec<String> {
         let line = |title: &str, cell: &dyn Fn(EncryptionOption) -> String| {
             std::iter::once(title.to_owned()).chain(self.options.iter().map(|option| cell(*option))).collect()
@@ -244,8 +245,8 @@ impl CapabilityTable {
         lines
     }
 
-    /// The table in JSON: `options`, a list, each with its `option`, `title`, `built`, `remark` and a list `capabilities`,
-    /// each of which has its `capability` and `title` and the fields of [`Support`]. Lists are in the order of the table.
+    /// The table in JSON: a list `options`. Each has `option`, `title`, `built`, `remark`, and a list `capabilities`.
+    /// Each of these has `capability` and `title` and the fields of [`Support`]. Lists are in the order of the table.
     pub fn to_json(&self) -> String {
         serde_json::to_string_pretty(self).expect("a table has only string keys")
     }

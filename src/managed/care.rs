@@ -1,4 +1,4 @@
-//! Care of the store itself: backups, and whether all is in it.
+//! Care of the store: backups and checks.
 
 use std::path::Path;
 
@@ -7,32 +7,32 @@ use super::store::{self, StoreCheck};
 use crate::Result;
 
 impl StoreCheck {
-    /// Looks at all that is in the store at `path`, which no service has open. It needn't be one that opens, and is not
+    /// Checks the whole store at `path`, which no service may have open. The store need not be openable, and is not
     /// changed.
     ///
     /// # Errors
-    /// [`Error::Busy`](crate::Error::Busy) while a service has the store open; [`Error::Io`](crate::Error::Io) where it can't
-    /// be read at all.
+    /// [`Error::Busy`](crate::Error::Busy) while a service has the store open; [`Error::Io`](crate::Error::Io) if it
+    /// can't be read at all.
     pub fn of_file(path: impl AsRef<Path>) -> Result<Self> {
         store::check_file(path.as_ref())
     }
 }
 
 impl DiskService {
-    /// Writes a backup of the store to a new file: all sets and resources as they are at one instant, while the service goes
-    /// on. It is a store by itself: put in the place of a lost one, it opens. It is made for its owner only (0600), under
-    /// another name at first, and has its own once it is whole, on the disk, and was looked through.
+    /// Writes a backup of the store to a new file: all sets and resources at one instant, while the service continues.
+    /// The backup is a complete store: put in the place of a lost one, it opens. Only its owner can read it (0600). It
+    /// is written under a temporary name, and renamed once it is complete, on the disk and checked.
     ///
     /// # Errors
-    /// [`Error::Io`](crate::Error::Io), also if there is something of this name; then nothing of the backup stays.
+    /// [`Error::Io`](crate::Error::Io), also if the file exists already. On failure nothing is left behind.
     pub fn backup(&self, to: impl AsRef<Path>) -> Result<()> {
         self.inner.store.backup(to.as_ref())
     }
 
-    /// Looks at all that is in the store, while the service goes on.
+    /// Checks the whole store while the service continues.
     ///
     /// # Errors
-    /// [`Error::Io`](crate::Error::Io) where it can't be read on.
+    /// [`Error::Io`](crate::Error::Io) if it can't be read any further.
     pub fn check(&self) -> Result<StoreCheck> {
         self.inner.store.check()
     }

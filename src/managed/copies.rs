@@ -1,4 +1,4 @@
-//! Copies of resources: of a disk as it is now, or of what holds still.
+//! Copies of resources: of a disk at this instant, or of a snapshot or image.
 
 use std::sync::Arc;
 
@@ -10,20 +10,20 @@ use super::sync::{lock, read};
 use crate::{Error, Result};
 
 impl Inner {
-    /// Makes a copy of all that another resource holds.
+    /// Makes a copy of a resource's whole content.
     pub(super) fn make_copy(
         &self,
         from: &Resource,
         copy: Resource,
         progress: &dyn Fn(CopyProgress),
     ) -> Result<Resource> {
-        // What is copied isn't removed meanwhile, and nobody gets its name; a disk is found out when it is.
+        // A source that isn't a disk can't be removed meanwhile, nor its name reused. The removal of a disk is noticed.
         let chain = self.chains.of(from.chain());
         let _stays = (from.kind != ResourceKind::Disk).then(|| {
             let long = self.copies.of(from.chain());
             (long, read(&chain))
         });
-        // It may have been removed, or made anew for what it took over, until we had our turn.
+        // While we waited, it may have been removed, or made again to take over a deleted snapshot's chunks.
         let now = self.store.resource(&from.full_name())?;
         let is_it = now.id == from.id || from.increment.is_some() && now.place() == from.place();
         if !is_it {
@@ -40,7 +40,7 @@ impl Inner {
         })
     }
 
-    /// Copies a disk as it is now, while it may be written.
+    /// Copies a disk as of this instant, while it may be written.
     pub(super) fn copy_disk(&self, disk: &Resource, target: Target, progress: &dyn Fn(CopyProgress)) -> Result<Layers> {
         let live = self.registry.of(disk);
         let _one = lock(&live.copying);
@@ -53,7 +53,7 @@ impl Inner {
         capture.into_target()?.finish()
     }
 
-    /// Opens snapshots, each under the key of its set.
+    /// Opens snapshots, each under its set's key.
     pub(super) fn open_chain(&self, resources: &[Resource]) -> Result<Chain> {
         resources.iter().try_for_each(|resource| self.finish_before_use(resource))?;
         Chain::open(&self.registry, resources)

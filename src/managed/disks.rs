@@ -1,4 +1,4 @@
-//! Disks, and what holds for disks, snapshots and images alike.
+//! Disks, and operations on all kinds of resources.
 
 use super::copy::CopyProgress;
 use super::live::OpenDisk;
@@ -7,7 +7,7 @@ use super::service::{DiskService, not_allowed};
 use crate::error::Rule;
 use crate::{EncryptionType, Error, Result};
 
-/// A disk that is to be made: under the platform's key unless a set is named (9), with sectors of 512 bytes.
+/// Options for a new disk. By default it is under the platform's key (9), with sectors of 512 bytes.
 ///
 /// ```
 /// use atrest::managed::NewDisk;
@@ -26,26 +26,26 @@ pub struct NewDisk {
 }
 
 impl NewDisk {
-    /// A disk with a name that no other disk has, and the size of its data in bytes: a multiple of the sector size. It needs a
-    /// region and a subscription, too.
+    /// A disk with a name that no other disk has, and the size of its data in bytes: a multiple of the sector size. It
+    /// also needs a region and a subscription.
     pub fn new(name: impl Into<String>, size: u64) -> Self {
         let (name, region, subscription) = (name.into(), String::new(), String::new());
         NewDisk { name, region, subscription, size, sector_size: 512, set: None }
     }
 
-    /// Where it is.
+    /// Its region.
     pub fn region(mut self, region: impl Into<String>) -> Self {
         self.region = region.into();
         self
     }
 
-    /// Whose it is.
+    /// Its subscription.
     pub fn subscription(mut self, subscription: impl Into<String>) -> Self {
         self.subscription = subscription.into();
         self
     }
 
-    /// The size of its data in bytes, in place of that given before.
+    /// Another size of its data in bytes.
     pub fn size(mut self, size: u64) -> Self {
         self.size = size;
         self
@@ -57,14 +57,14 @@ impl NewDisk {
         self
     }
 
-    /// The set whose key shall protect it; `None` for the platform's key.
+    /// The set whose key protects it; `None` for the platform's key.
     pub fn encryption_set<'a>(mut self, set: impl Into<Option<&'a str>>) -> Self {
         self.set = set.into().map(String::from);
         self
     }
 }
 
-/// A disk that is to be made as a copy: under the platform's key unless a set is named, whatever protects the source (46).
+/// Options for a new disk that is a copy. By default it is under the platform's key, even if the source isn't (46).
 #[derive(Debug, Clone)]
 pub struct NewCopy {
     name: String,
@@ -74,24 +74,24 @@ pub struct NewCopy {
 }
 
 impl NewCopy {
-    /// A copy with a name that no other disk has. It needs a region and a subscription, too.
+    /// A copy with a name that no other disk has. It also needs a region and a subscription.
     pub fn new(name: impl Into<String>) -> Self {
         NewCopy { name: name.into(), region: String::new(), subscription: String::new(), set: None }
     }
 
-    /// Where it is.
+    /// Its region.
     pub fn region(mut self, region: impl Into<String>) -> Self {
         self.region = region.into();
         self
     }
 
-    /// Whose it is.
+    /// Its subscription.
     pub fn subscription(mut self, subscription: impl Into<String>) -> Self {
         self.subscription = subscription.into();
         self
     }
 
-    /// The set whose key shall protect it; `None` for the platform's key.
+    /// The set whose key protects it; `None` for the platform's key.
     pub fn encryption_set<'a>(mut self, set: impl Into<Option<&'a str>>) -> Self {
         self.set = set.into().map(String::from);
         self
@@ -99,12 +99,12 @@ impl NewCopy {
 }
 
 impl DiskService {
-    /// Makes a disk with a new DEK (2), under its set's key (21) or the platform's (9). Until it is written, it reads as
-    /// noise.
+    /// Makes a disk with a new DEK (2), under its set's key (21) or the platform's (9). Until it is written, it reads
+    /// as noise.
     ///
     /// # Errors
     /// [`Error::ResourceExists`]; [`Error::NoSuchResource`]; [`Error::NotAllowed`] for a set in another region or
-    /// subscription; [`Error::InvalidOption`]; what the vault answers; [`Error::Io`]. On failure nothing is left behind.
+    /// subscription; [`Error::InvalidOption`]; the vault's errors; [`Error::Io`]. On failure nothing is left behind.
     pub fn create_disk(&self, new: &NewDisk) -> Result<Resource> {
         [&new.name, &new.region, &new.subscription].into_iter().try_for_each(|name| check_name(name))?;
         if !matches!(new.sector_size, 512 | 4096) {
@@ -136,10 +136,11 @@ impl DiskService {
         self.inner.make(self.inner.in_set(disk, new.set.as_deref())?, Ok)
     }
 
-    /// Makes a disk that holds what a disk, a snapshot or an image's copy holds, with a new DEK of its own. A disk that is
-    /// written meanwhile is copied as it was when this began.
+    /// Makes a disk with the content of a disk, a snapshot or an image's copy, and with a new DEK. A disk that is
+    /// written meanwhile is copied as of the start of this call.
     ///
-    /// `progress` must not call the service for the same disk or snapshot. This is the way out of a set (46): nothing else brings data from under a customer's key under the platform's.
+    /// `progress` must not call the service for the same disk or snapshot. Copying is the only way out of a set (46):
+    /// nothing else brings data from a customer's key to the platform's.
     ///
     /// # Errors
     /// As [`create_disk`](Self::create_disk); [`Error::DiskSuspended`] while the source's key may not be used.
@@ -178,19 +179,19 @@ impl DiskService {
         self.inner.store.names(kind)
     }
 
-    /// Opens a disk. All who have one open share it, and so its vault call.
+    /// Opens a disk. All users share one opening, and so its vault call.
     ///
     /// # Errors
-    /// [`Error::NoSuchResource`]; [`Error::DiskSuspended`] while its key may not be used (38); what the vault and the device
-    /// answer.
+    /// [`Error::NoSuchResource`]; [`Error::DiskSuspended`] while its key may not be used (38); the errors of the vault
+    /// and the device.
     pub fn open_disk(&self, name: &str) -> Result<OpenDisk> {
         let name = ResourceName::disk(name);
         let live = self.inner.registry.find(&name)?;
-        // From here on nobody removes it.
+        // From here on nobody can remove it.
         let user = live.join()?;
         live.with_layers(|_| Ok(()))?;
         if self.inner.store.resource(&name)?.joining.is_some() {
-            // What a process began that was killed. Where a vault is away it is left for later: the old key still serves.
+            // Finish the move of a killed process. If a vault is away, leave it for later: the old key still works.
             match self.inner.registry.changing(&name, |live, _| self.inner.finish_joining(live)) {
                 Err(e) if e.is_revocation() => return Err(e),
                 _ => {}
@@ -200,13 +201,13 @@ impl DiskService {
         Ok(OpenDisk::new(live, user, resource.size, resource.sector_size))
     }
 
-    /// Removes a disk or a snapshot, and what it holds. What an incremental snapshot holds and later ones need goes over to
-    /// the next of them, whose data is copied for it; that needs their key.
+    /// Removes a disk or a snapshot with its content. If later incremental snapshots need content of a removed one, it
+    /// is copied to the next of them; that needs their key.
     ///
     /// # Errors
-    /// [`Error::NoSuchResource`]; [`Error::Busy`] while a user has the disk open, or a copy is made of the snapshot;
-    /// [`Error::NotAllowed`] for one of an image's copies, which are removed with the image; for an incremental snapshot that
-    /// has a later one, [`Error::DiskSuspended`] and what the vault answers; [`Error::Io`].
+    /// [`Error::NoSuchResource`]; [`Error::Busy`] while a user has the disk open, or the snapshot is being copied;
+    /// [`Error::NotAllowed`] for an image's copy, which is removed with the image; for an incremental snapshot with a
+    /// later one, [`Error::DiskSuspended`] and the vault's errors; [`Error::Io`].
     pub fn delete(&self, name: &ResourceName) -> Result<()> {
         let resource = self.inner.store.resource(name)?;
         match (resource.kind, resource.place()) {
@@ -218,11 +219,11 @@ impl DiskService {
         }
     }
 
-    /// Notes that a disk's data is encrypted in the guest. That can't be taken back (52), and its copies, snapshots and
-    /// images are known for it too.
+    /// Marks a disk's data as encrypted in the guest. The mark is permanent (52), and its copies, snapshots and images
+    /// inherit it.
     ///
     /// # Errors
-    /// [`Error::NoSuchResource`]; [`Error::NotAllowed`] for one that is under a customer's key.
+    /// [`Error::NoSuchResource`]; [`Error::NotAllowed`] for a disk under a customer's key.
     pub fn mark_guest_encrypted(&self, disk: &str) -> Result<()> {
         self.inner.store.write(|tables| {
             let mut resource = tables.resource(&ResourceName::disk(disk))?;
@@ -236,11 +237,11 @@ impl DiskService {
         })
     }
 
-    /// Moves a disk or snapshot to another subscription; a disk and its incremental snapshots go together, and so do all
-    /// copies of an image.
+    /// Moves a disk or snapshot to another subscription. A disk and its incremental snapshots move together, and so do
+    /// all copies of an image.
     ///
     /// # Errors
-    /// [`Error::NoSuchResource`]; [`Error::NotAllowed`] for what is under a customer's key (47).
+    /// [`Error::NoSuchResource`]; [`Error::NotAllowed`] for a resource under a customer's key (47).
     pub fn move_to_subscription(&self, name: &ResourceName, subscription: &str) -> Result<Resource> {
         check_name(subscription)?;
         self.inner.change_group(name, |_, names| {

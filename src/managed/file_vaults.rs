@@ -1,4 +1,4 @@
-//! [`FileVaults`]: customers' vaults that are files.
+//! [`FileVaults`]: customers' vaults in files.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, RwLock};
@@ -8,13 +8,13 @@ use super::sync::{read, write};
 use crate::error::Rule;
 use crate::{Error, FileVault, KeyVault, Result};
 
-/// Customers' vaults that are files, by their ids, for [`ServiceOptions`](super::ServiceOptions).
+/// Customers' vaults in files, by their ids, for [`ServiceOptions`](super::ServiceOptions).
 ///
-/// A set asks its vault under its own identity, so that the grants of the vault's owner decide what it may do, and the
-/// vault's log names it. Grants bind a service that keeps to this interface, not one that was broken into: a process that
+/// A set accesses its vault under its own identity. So the grants of the vault's owner decide what it may do, and the
+/// vault's log names it. Grants bind a service that uses this interface, not an attacker in the service: a process that
 /// has opened a vault file can read its keys. `SECURITY.md` says more.
 ///
-/// Vaults can be added and removed while a service uses them. Each goes by the clock of its handle:
+/// Vaults can be added and removed while a service uses them. Each uses the clock of its handle:
 /// [`FileVault::with_clock`].
 ///
 /// ```
@@ -54,8 +54,8 @@ impl FileVaults {
     /// Adds a vault under its own id.
     ///
     /// # Errors
-    /// [`Error::ResourceExists`] when one of that id is there: who could put a vault in another's place would get the DEKs
-    /// that are wrapped from then on. To take a new handle of the same vault, [`remove`](Self::remove) the old one first.
+    /// [`Error::ResourceExists`] if there is one with this id: replacing a vault by an attacker's would give away all
+    /// DEKs wrapped from then on. To use a new handle of the same vault, [`remove`](Self::remove) the old one first.
     pub fn add(&self, vault: FileVault) -> Result<()> {
         let id = vault.id().to_owned();
         let mut vaults = write(&self.vaults);
@@ -68,8 +68,8 @@ impl FileVaults {
         Ok(())
     }
 
-    /// Takes a vault out, and returns it. To the disks under its keys that is an outage, not a revocation: they work until
-    /// their lease ends, and again once it is back.
+    /// Removes a vault and returns it. For the disks under its keys this is an outage, not a revocation: they work
+    /// until their lease ends, and again once the vault is back.
     pub fn remove(&self, id: &str) -> Option<FileVault> {
         write(&self.vaults).remove(id)
     }
@@ -79,7 +79,7 @@ impl FileVaults {
         read(&self.vaults).keys().cloned().collect()
     }
 
-    /// The handle is cloned, since a vault may take its time and others are not to wait for it.
+    /// Clones the handle, because a vault may be slow and other calls must not wait for it.
     fn find(&self, id: &str) -> Result<FileVault> {
         let missing =
             || Error::Vault(format!("there is no vault {id}; open it and add it, or correct the key's URL").into());
@@ -92,10 +92,10 @@ impl VaultDirectory for FileVaults {
         Ok(Arc::new(self.find(id)?.as_identity(identity)))
     }
 
-    /// As the file says now: purge protection that is turned on later counts.
+    /// The description by the current file: purge protection that was turned on later counts.
     ///
     /// # Errors
-    /// [`Error::Vault`] when there is none; [`Error::NotAllowed`] for one that was made without a region (18) or a tenant
+    /// [`Error::Vault`] if there is no such vault; [`Error::NotAllowed`] for a vault without a region (18) or a tenant
     /// (43), which can't be compared with a set's; [`Error::DamagedVault`]; [`Error::Io`].
     fn describe(&self, id: &str) -> Result<VaultDescription> {
         let said = self.find(id)?.properties()?;
@@ -105,8 +105,8 @@ impl VaultDirectory for FileVaults {
         };
         let region = said.region.ok_or_else(|| unsaid(Rule::OneRegion, "region"))?;
         let tenant = said.tenant.ok_or_else(|| unsaid(Rule::OneTenant, "tenant"))?;
-        // A key of a vault file that is deleted can always be recovered, for 7 days at least. What can cut that short,
-        // purging the key or destroying a version, is what purge protection is about.
+        // A deleted key of a vault file can always be recovered, for at least 7 days. Purge protection forbids to cut
+        // that short by purging the key or destroying a version.
         Ok(VaultDescription { region, tenant, soft_delete: true, purge_protection: said.purge_protection })
     }
 }

@@ -7,7 +7,7 @@ use super::service::{DiskService, not_allowed};
 use crate::error::Rule;
 use crate::{Error, Result};
 
-/// An image that is to be made: a copy of each of some disks in each of some regions.
+/// Options for a new image: a copy of each given disk in each given region.
 #[derive(Debug, Clone)]
 pub struct NewImage {
     name: String,
@@ -15,7 +15,7 @@ pub struct NewImage {
     regions: Vec<ImageRegion>,
 }
 
-/// A region of an image, and its sets there, one or none for each disk.
+/// A region of an image, and one set or `None` for each disk.
 #[derive(Debug, Clone)]
 struct ImageRegion {
     region: String,
@@ -23,19 +23,19 @@ struct ImageRegion {
 }
 
 impl NewImage {
-    /// An image with a name that no other has. It needs a disk and a region, at least.
+    /// An image with a name that no other image has. It needs at least one disk and one region.
     pub fn new(name: impl Into<String>) -> Self {
         NewImage { name: name.into(), disks: Vec::new(), regions: Vec::new() }
     }
 
-    /// One more disk.
+    /// Adds a disk.
     pub fn disk(mut self, name: impl Into<String>) -> Self {
         self.disks.push(name.into());
         self
     }
 
-    /// One more region, with the set of that region for the copy of each disk, in the order of the disks; `None` for the
-    /// platform's key (49).
+    /// Adds a region, with the set for each disk's copy there, in the order of the disks; `None` for the platform's key
+    /// (49).
     pub fn region<'a>(mut self, region: impl Into<String>, sets: impl IntoIterator<Item = Option<&'a str>>) -> Self {
         let sets = sets.into_iter().map(|set| set.map(String::from)).collect();
         self.regions.push(ImageRegion { region: region.into(), sets });
@@ -44,15 +44,16 @@ impl NewImage {
 }
 
 impl DiskService {
-    /// Makes an image: of each disk a copy in each region, with a DEK of its own, all of what the disk held at one instant.
+    /// Makes an image: a copy of each disk in each region, with its own DEK. All copies of a disk have its content at
+    /// one instant.
     ///
     /// # Errors
-    /// [`Error::ResourceExists`]; [`Error::NoSuchResource`]; [`Error::NotAllowed`] unless there is one set for each region and
-    /// disk, in that region (49), and for a copy under the platform's key of a disk under a customer's (50); otherwise as
-    /// [`create_snapshot`](Self::create_snapshot). On failure nothing is left behind.
+    /// [`Error::ResourceExists`]; [`Error::NoSuchResource`]; [`Error::NotAllowed`] unless each region has one set or
+    /// `None` for each disk, in that region (49), and for a copy under the platform's key of a disk under a customer's
+    /// (50); otherwise as [`create_snapshot`](Self::create_snapshot). On failure nothing is left behind.
     pub fn create_image(&self, new: &NewImage, progress: &dyn Fn(CopyProgress)) -> Result<Vec<Resource>> {
         check_name(&new.name)?;
-        // Before any work; what counts is the look when it is added.
+        // Check before any work. The check when it is added decides.
         if !self.inner.store.image(&new.name)?.is_empty() {
             return Err(exists(&new.name));
         }
@@ -63,7 +64,7 @@ impl DiskService {
                 let size = disk.size;
                 let prepared = self.inner.prepare(copy, |layers| match made.get(first) {
                     None => self.inner.copy_disk(&disk, Target::whole(layers, size), progress),
-                    // What the first copy holds the others hold too, though the disk goes on.
+                    // The other copies copy the first one, because the disk may have changed since.
                     Some(Made { layers: first, .. }) => {
                         let mut target = Target::whole(layers, size);
                         target.fill(progress, |offset, bytes| first.read_at(offset, bytes))?;
@@ -83,7 +84,7 @@ impl DiskService {
         self.image(&new.name)
     }
 
-    /// The copies that an image is made of, by region and number of the disk.
+    /// The copies of an image, ordered by region and number of the disk.
     ///
     /// # Errors
     /// [`Error::NoSuchResource`].
@@ -97,16 +98,16 @@ impl DiskService {
         Ok(copies)
     }
 
-    /// Removes an image, all copies of it.
+    /// Removes an image with all its copies.
     ///
     /// # Errors
-    /// [`Error::NoSuchResource`]; [`Error::Busy`] while a copy of it is made; [`Error::Io`], after which the image is gone, and what is left of its copies is removed when
-    /// the service is opened next.
+    /// [`Error::NoSuchResource`]; [`Error::Busy`] while one of its copies is being copied; [`Error::Io`]: then the
+    /// image is gone, and the remains of its copies are removed when the service is opened next.
     pub fn delete_image(&self, name: &str) -> Result<()> {
         self.inner.remove(&self.image(name)?)
     }
 
-    /// For each disk, the copies that are to be made of it.
+    /// The copies to make of each disk.
     fn plan(&self, new: &NewImage) -> Result<Vec<(Resource, Vec<Resource>)>> {
         if new.disks.is_empty() || new.regions.is_empty() {
             return Err(Error::InvalidOption("an image has at least one disk and one region".into()));

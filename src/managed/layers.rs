@@ -1,4 +1,4 @@
-//! A resource's volumes: one, or two of which one lies on the other.
+//! A resource's volumes: one, or two stacked ones.
 
 use std::sync::Arc;
 
@@ -7,29 +7,29 @@ use crate::key::{DekAlgorithm, Fingerprint, KeyDescription, KeyId, WrappedDek};
 use crate::volume::{FormatOptions, Header, OpenOptions};
 use crate::{BlockDevice, Credential, EncryptionType, Error, KeyVault, Protector, Result, Secret, SectorSize, Volume};
 
-/// What the header of a layer takes, in bytes.
+/// The size of a layer's header in bytes.
 pub(super) const HEADER: u64 = 1 << 20;
 
 /// A volume on the device itself, or on another volume.
 pub(super) type Layer = Volume<Arc<dyn BlockDevice>>;
 
-/// The volumes of a resource that is open.
+/// The open volumes of a resource.
 pub(super) struct Layers {
     /// Under the customer's key, if its set has one.
     upper: Layer,
-    /// What the upper one lies on, if there are two: under the platform's key, and in another mode (60).
+    /// The volume below the upper one, if there are two. It is under the platform's key, and in another mode (60).
     lower: Option<Arc<Layer>>,
 }
 
-/// A vault, and the key of it that wraps a layer's DEK.
+/// A vault, and the name or version of its key that wraps a layer's DEK.
 pub(super) struct Kek {
     pub(super) vault: Arc<dyn KeyVault>,
     pub(super) key: Wanted,
 }
 
-/// Which key of a vault.
+/// The wanted key of a vault.
 pub(super) enum Wanted {
-    /// The latest version of the one of this name.
+    /// The latest version of the key of this name.
     Latest(String),
     /// This version.
     Version(KeyId),
@@ -43,20 +43,20 @@ impl Kek {
         }
     }
 
-    /// Finds out whether the vault wraps and unwraps under the key, before anything depends on it.
+    /// Checks that the vault wraps and unwraps under the key, before anything depends on it.
     ///
     /// # Errors
-    /// What the vault answers.
+    /// The vault's errors.
     pub(super) fn try_out(&self) -> Result<()> {
         let trial = Secret::random(32)?;
         let back = self.vault.unwrap(&self.wrap(self.name(), &trial)?)?;
         if back.is_some_and(|back| back == trial) { Ok(()) } else { Err(Error::UnwrapFailed) }
     }
 
-    /// Puts a volume under the key, and no other, unless it is; says whether it had to.
+    /// Moves a volume to this key alone, unless it is there already. Returns whether it had to.
     ///
     /// # Errors
-    /// What the vault answers; [`Error::Busy`] where the header is no more what the volume wrote.
+    /// The vault's errors; [`Error::Busy`] if the header has changed since the volume last wrote it.
     pub(super) fn put_over(&self, volume: &Layer, kind: EncryptionType) -> Result<bool> {
         if let Wanted::Version(id) = &self.key
             && volume.keks() == [id.clone()]
@@ -68,7 +68,7 @@ impl Kek {
     }
 }
 
-/// It wraps under the version that is wanted, whatever the latest one is.
+/// Wraps under the wanted version, even if it isn't the latest.
 impl KeyVault for Kek {
     fn id(&self) -> &str {
         self.vault.id()
@@ -90,7 +90,7 @@ impl KeyVault for Kek {
     }
 }
 
-/// A vault, asked for what is under one key alone: whose lease holds must not open what another key wraps.
+/// A vault that only answers for one key: a lease of this key must not open data under another key.
 pub(super) struct Only<'a> {
     pub(super) vault: &'a dyn KeyVault,
     pub(super) key: &'a KeyId,
@@ -110,14 +110,14 @@ impl KeyVault for Only<'_> {
     }
 }
 
-/// What the lower volume of two is bound to.
+/// The context of the lower volume of two.
 pub(super) fn lower_context(id: &str) -> String {
     format!("{id}/platform")
 }
 
 impl Resource {
-    /// How to open one of its volumes, 0 for the upper one: bound to the context, and with the DEK that the store knows. Who
-    /// may have a DEK wrapped could otherwise put a volume of their own in its place.
+    /// The options for opening one of its volumes, 0 for the upper one. They demand its context and the stored
+    /// fingerprint of its DEK. Otherwise an attacker who may wrap DEKs could put a volume of their own in its place.
     fn expecting(&self, layer: usize, context: &str) -> OpenOptions {
         let options = OpenOptions::new().context(context.as_bytes()).used_blocks(self.used_blocks[layer]);
         match self.fingerprints.get(layer) {
@@ -127,15 +127,15 @@ impl Resource {
     }
 }
 
-/// A resource of which all is open but the upper volume: its header can be read.
+/// A resource with everything open but the upper volume, whose header can be read.
 pub(super) struct Opening {
-    /// What the upper volume lies on: `lower`, if there are two.
+    /// The device of the upper volume: `lower`, if there are two.
     device: Arc<dyn BlockDevice>,
     lower: Option<Arc<Layer>>,
 }
 
 impl Opening {
-    /// Opens what is below the upper volume. `key_of` chooses the platform's key among those that a header names.
+    /// Opens the layer below the upper volume. `key_of` chooses the platform's key among those that a header names.
     pub(super) fn begin(
         device: Arc<dyn BlockDevice>,
         resource: &Resource,
@@ -157,20 +157,20 @@ impl Opening {
         self.lower.as_deref()
     }
 
-    /// The keys that the upper volume says it is under. Nothing has proved it yet.
+    /// The keys that the upper volume's header names. They are not proven yet.
     pub(super) fn keys(&self) -> Result<Vec<KeyId>> {
         keys_in(&self.device)
     }
 
-    /// The keys that each volume says it is under, the upper one's first.
+    /// The keys that each volume's header names, the upper one's first.
     pub(super) fn all_keys(&self) -> Result<Vec<Vec<KeyId>>> {
         core::iter::once(&self.device).chain(self.lower().map(Volume::device)).map(keys_in).collect()
     }
 
-    /// Opens the upper volume by the customer's vault, or the platform's.
+    /// Opens the upper volume with the customer's vault or the platform's.
     pub(super) fn finish(self, resource: &Resource, vault: &dyn KeyVault) -> Result<Layers> {
-        // The lower layer shows a sector that was torn below it as noise from end to end, in the place of a copy of the
-        // header too. Nothing but the upper volume is ever in there, so that no one else's data can be what is repaired.
+        // If a sector is torn below the lower layer, it reads as noise through it, also in the place of a header copy.
+        // Only the upper volume is stored there, so a repair can't destroy foreign data.
         let options = resource.expecting(0, &resource.id).hazmat_repair(self.lower.is_some());
         let upper = Volume::open(self.device, Credential::Vault(vault), &options)?;
         Ok(Layers { upper, lower: self.lower })
@@ -204,7 +204,7 @@ impl Layers {
         let lower =
             options.clone().dek_algorithm(DekAlgorithm::Aes256Hctr2).context(lower_context(&resource.id).as_bytes());
         let lower = Arc::new(Volume::format(device, Protector::Vault(platform, platform.name()), &lower)?);
-        // What a new volume shows is noise, which isn't blank.
+        // A new volume reads as noise, so it isn't blank.
         let upper = Volume::format(lower.clone() as Arc<dyn BlockDevice>, upper, &options.overwrite(true))?;
         Ok(Layers { upper, lower: Some(lower) })
     }
@@ -226,7 +226,7 @@ impl Layers {
         core::iter::once(&self.upper).chain(self.lower.as_deref())
     }
 
-    /// The volume on the device itself: of two, the lower one.
+    /// The volume directly on the device: the lower one if there are two.
     pub(super) fn bottom(&self) -> &Layer {
         self.lower.as_deref().unwrap_or(&self.upper)
     }
@@ -236,7 +236,7 @@ impl Layers {
         self.bottom().device().clone()
     }
 
-    /// What tells the DEKs from all others, as [`Resource::fingerprints`] has them.
+    /// The fingerprints of the DEKs, as in [`Resource::fingerprints`].
     pub(super) fn fingerprints(&self) -> Result<Vec<Fingerprint>> {
         self.all().map(Volume::fingerprint).collect()
     }
@@ -251,22 +251,22 @@ impl Layers {
         self.all().map(Volume::keks).collect()
     }
 
-    /// The keys that the header of each volume names now, the upper one's first: another may have been put in its place.
+    /// The keys that each volume's header names now, the upper one's first. Somebody may have replaced a header.
     pub(super) fn keys_on_device(&self) -> Result<Vec<Vec<KeyId>>> {
         self.all().map(|volume| keys_in(volume.device())).collect()
     }
 
-    /// How many blocks each DEK has encrypted, as [`Resource::used_blocks`] has them.
+    /// How many blocks each DEK has encrypted, as in [`Resource::used_blocks`].
     pub(super) fn used_blocks(&self) -> [u64; 2] {
         [Some(&self.upper), self.lower.as_deref()].map(|volume| volume.map_or(0, |volume| volume.usage().blocks()))
     }
 
-    /// The DEK of the upper volume, as a vault has wrapped it.
+    /// The upper volume's DEK as wrapped by a vault.
     pub(super) fn wrapped(&self) -> Option<WrappedDek> {
         self.upper.wrapped_deks().pop()
     }
 
-    /// Puts the upper volume under one key, and that alone, unless it is; says whether it had to.
+    /// Moves the upper volume to one key alone, unless it is there already. Returns whether it had to.
     pub(super) fn rewrap(&self, kek: &Kek, kind: EncryptionType) -> Result<bool> {
         kek.put_over(&self.upper, kind)
     }

@@ -1,4 +1,4 @@
-//! Leases kept: vaults asked in time, DEKs wiped in time.
+//! Keeps leases: asks vaults in time, and wipes DEKs in time.
 
 use core::ops::ControlFlow;
 use std::collections::{HashMap, HashSet};
@@ -14,19 +14,19 @@ use super::service::DiskService;
 use super::sync::lock;
 
 impl DiskService {
-    /// Asks the vaults that it is time to ask, some at once, and wipes the DEKs of disks whose keys may not be used. To be
-    /// called about once a minute; reads and writes do it too for their own disk, if nobody has called this for too long.
+    /// Asks the vaults that are due, several at once, and wipes the DEKs of disks whose keys may not be used. Call it
+    /// about once a minute. If it isn't called for too long, reads and writes do this for their own disk.
     ///
-    /// Neither a vault nor a disk that hangs holds it up: it waits for vaults, and then for disks, for about the
-    /// [`deadline`](super::LeasePolicy::deadline), and what is left over then is for the next call. A DEK that a read or
-    /// write is using is wiped when that ends.
+    /// A hanging vault or disk doesn't block it. It waits for vaults, and then for disks, for about the
+    /// [`deadline`](super::LeasePolicy::deadline) each, and leaves the rest to the next call. If a read or write is
+    /// using a DEK, the DEK is wiped when that ends.
     pub fn maintain(&self) {
         let inner = &self.inner;
         let (resources, now, deadline) = (inner.registry.all(), inner.keys.now(), inner.keys.vaults.deadline());
-        // First what needs no answer: a vault may let us wait.
+        // First suspend disks that need no answer, because a vault may be slow.
         resources.iter().for_each(|live| live.suspend_if_revoked());
         let leases = resources.iter().filter_map(|live| live.lease());
-        // Many share one.
+        // Many resources share a lease.
         let due: HashMap<*const KeyLease, Arc<KeyLease>> =
             leases.filter(|lease| lease.is_due(now)).map(|lease| (Arc::as_ptr(&lease), lease)).collect();
         let mut due: Vec<_> = due.into_values().collect();
@@ -36,7 +36,7 @@ impl DiskService {
             if began.elapsed() >= deadline {
                 return ControlFlow::Break(());
             }
-            // One that hangs is waited for once.
+            // Wait for a hanging vault only once.
             if !lock(&silent).contains(lease.key.vault()) {
                 let asked = Instant::now();
                 lease.renew_unless_asked(now, || inner.keys.vault_of_lease(lease));
@@ -56,8 +56,8 @@ impl DiskService {
     }
 }
 
-/// Makes what was written to disks last whose DEKs were wiped, as far as that goes by the deadline. Whoever hangs hangs in a
-/// thread that nobody waits for.
+/// Makes earlier writes durable on disks whose DEKs were wiped, within the deadline. A disk that hangs blocks a thread
+/// that nobody waits for.
 fn sync(threads: usize, deadline: Duration, resources: Vec<Arc<LiveResource>>) {
     let (count, left) = (resources.len(), Arc::new(Mutex::new(resources)));
     let (done, all_done) = channel();
@@ -70,7 +70,7 @@ fn sync(threads: usize, deadline: Duration, resources: Vec<Arc<LiveResource>>) {
                 let _ = done.send(());
             }
         };
-        // Without a thread the next user of the disk does it.
+        // Without a thread, the next user of the disk does it.
         let _ = thread::Builder::new().name("atrest-sync".into()).spawn(work);
     }
     drop(done);
@@ -81,6 +81,6 @@ fn sync(threads: usize, deadline: Duration, resources: Vec<Arc<LiveResource>>) {
             Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => break,
         }
     }
-    // What nobody has begun is for the next round.
+    // Leave the rest to the next round.
     lock(&left).clear();
 }

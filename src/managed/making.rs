@@ -1,4 +1,4 @@
-//! Resources come and go: a device with volumes under the right keys, then the record of it; and both away again.
+//! Makes resources: first a device with volumes under the right keys, then the record. Also discards unfinished ones.
 
 use super::copy::ChunkMap;
 use super::layers::{HEADER, Layers};
@@ -8,14 +8,14 @@ use super::store::Tables;
 use crate::error::Rule;
 use crate::{EncryptionType, Result};
 
-/// A resource that was made and isn't in the store yet.
+/// A new resource that is not in the store yet.
 pub(super) struct Made {
     pub(super) resource: Resource,
     pub(super) layers: Layers,
 }
 
 impl Inner {
-    /// A resource that is to hold what another holds; its kind, name and place are still those of the other.
+    /// A new resource for a copy of another; it still has the other's kind, name and place.
     pub(super) fn copy_of(&self, from: &Resource) -> Result<Resource> {
         Ok(Resource {
             id: self.new_id()?,
@@ -31,7 +31,7 @@ impl Inner {
         })
     }
 
-    /// A new resource, put into a set or under the platform's key.
+    /// A new resource in a set or under the platform's key.
     pub(super) fn in_set(&self, mut resource: Resource, set: Option<&str>) -> Result<Resource> {
         let set = set.map(|set| self.store.set(set)).transpose()?;
         if let Some(set) = &set {
@@ -42,14 +42,14 @@ impl Inner {
         Ok(resource)
     }
 
-    /// Makes the device and volumes of a new resource, and has them filled. On failure nothing is left behind; nor of what is
-    /// killed, after the next start.
+    /// Makes the device and volumes of a new resource, and fills them. On failure nothing is left behind; after a kill,
+    /// the next start removes the remains.
     pub(super) fn prepare(&self, resource: Resource, fill: impl FnOnce(Layers) -> Result<Layers>) -> Result<Made> {
         let (region, id) = (&resource.region, &resource.id);
         self.store.write(|tables| tables.add_orphan(id, region))?;
         let make = || {
             let set = resource.set.as_ref().map(|set| self.store.set(set)).transpose()?;
-            // A vault may still wrap with an expired key (40).
+            // A vault may still wrap with an expired key, so check it (40).
             set.as_ref().map_or(Ok(()), |set| self.keys.check_usable(set))?;
             let customer = set.as_ref().map(|set| self.keys.kek_of(set)).transpose()?;
             let device = self.backend.create(region, id, device_size(&resource))?;
@@ -62,16 +62,16 @@ impl Inner {
         match make().and_then(known) {
             Ok((fingerprints, layers)) => Ok(Made { resource: Resource { fingerprints, ..resource }, layers }),
             Err(e) => {
-                // It is this call's own, and nobody knows of it. What stays of it the next start removes.
+                // Nobody else knows this device. The next start removes any remains.
                 let _ = self.remove_device(region, id);
                 Err(e)
             }
         }
     }
 
-    /// Puts resources that were made into the store, in one step.
+    /// Stores new resources, in one step.
     pub(super) fn commit(&self, made: Vec<Made>, note: impl Fn(&mut Tables<'_>) -> Result<()>) -> Result<()> {
-        // The copy may have taken long.
+        // Check again, because copying may have taken long.
         let sets = made.iter().filter_map(|made| made.resource.set.as_ref());
         let usable = || sets.map(|set| self.store.set(set)).try_for_each(|set| self.keys.check_usable(&set?));
         let volumes: Vec<_> = made.iter().map(|made| (&made.resource, &made.layers)).collect();
@@ -94,25 +94,24 @@ impl Inner {
         committed
     }
 
-    /// Removes what was made and isn't wanted.
+    /// Removes a new resource that is not wanted any more.
     pub(super) fn discard(&self, made: Made) {
         let Made { resource, layers } = made;
         drop(layers);
-        // What stays of it the next start removes.
+        // The next start removes any remains.
         let _ = self.remove_device(&resource.region, &resource.id);
     }
 
-    /// Makes a new resource and puts it into the store.
+    /// Makes a new resource and stores it.
     pub(super) fn make(&self, resource: Resource, fill: impl FnOnce(Layers) -> Result<Layers>) -> Result<Resource> {
         let name = resource.full_name();
-        // Before any work; what counts is the look when it is added.
+        // Check before any work. The check when it is added decides.
         self.store.check_absent(&name)?;
         self.commit(vec![self.prepare(resource, fill)?], |_| Ok(()))?;
         self.store.resource(&name)
     }
 
-    /// Puts volumes under the active keys of their sets and of the platform, and notes something while those are the active
-    /// keys.
+    /// Moves volumes to the active keys of their sets and of the platform, and runs `note` while those keys are active.
     pub(super) fn put_under_keys<T>(
         &self,
         volumes: &[(&Resource, &Layers)],
@@ -134,7 +133,7 @@ impl Inner {
             let noted = self.store.write(|tables| {
                 for set in &sets {
                     let now = tables.set(&set.name)?.ok_or_else(|| no_set(&set.name))?;
-                    // A rotation that began meanwhile doesn't know of what is added.
+                    // A rotation that began meanwhile doesn't know the new resources.
                     if now.active_key != set.active_key {
                         return Ok(None);
                     }
@@ -153,14 +152,14 @@ impl Inner {
     }
 }
 
-/// How large the device of a resource is, in bytes. An incremental snapshot says behind its data which of it is there.
+/// The size of a resource's device in bytes. An incremental snapshot has a map of its chunks after its data.
 fn device_size(resource: &Resource) -> u64 {
     let layers = if resource.has_two_layers() { 2 } else { 1 };
     let map = resource.increment.map_or(0, |_| ChunkMap::stored_len(resource.size));
     resource.size + map + layers * HEADER
 }
 
-/// What may be in a set.
+/// Checks that a resource may be in a set.
 pub(super) fn check_member(set: &EncryptionSet, resource: &Resource) -> Result<()> {
     if set.region != resource.region {
         return not_allowed(Rule::OneRegion, "a resource and its set are in one region; use a set in the resource's");

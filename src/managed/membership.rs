@@ -1,4 +1,4 @@
-//! Into a set: under a customer's key, or under another one, without touching the data (22).
+//! Moves resources into a set: to a customer's key, or to another one, without touching the data (22).
 
 use std::sync::Arc;
 
@@ -13,16 +13,16 @@ use crate::key::KeyId;
 use crate::{EncryptionType, Error, Result};
 
 impl DiskService {
-    /// Puts a disk, or a snapshot, into a set: from under the platform's key under a customer's (22), or from under the key
-    /// of another set. A disk and its incremental snapshots go together (45). No sector is touched, and it stays open. Killed
-    /// at any instant, it is finished at the next use.
+    /// Moves a disk or a snapshot into a set: from the platform's key to a customer's (22), or from another set's key.
+    /// A disk and its incremental snapshots move together (45). No sector is touched, and it stays open. If it is
+    /// killed at any instant, the next use finishes the move.
     ///
-    /// Without a set: refused for what is under a customer's key (46).
+    /// Without a set, this refuses a resource under a customer's key (46).
     ///
     /// # Errors
-    /// [`Error::NoSuchResource`](crate::Error::NoSuchResource); [`Error::NotAllowed`](crate::Error::NotAllowed) for a set in
-    /// another place, of a kind that the disk can't become in place, or for what was ever encrypted in the guest (52); what
-    /// the vault answers; [`Error::Io`](crate::Error::Io).
+    /// [`Error::NoSuchResource`](crate::Error::NoSuchResource); [`Error::NotAllowed`](crate::Error::NotAllowed) for a
+    /// set in another place, for a set of a type that the disk can't change to in place, or for a disk that was ever
+    /// encrypted in the guest (52); the vault's errors; [`Error::Io`](crate::Error::Io).
     pub fn put_into_set(&self, name: &ResourceName, set: Option<&str>) -> Result<Resource> {
         let inner = &self.inner;
         let resource = inner.store.resource(name)?;
@@ -42,7 +42,7 @@ impl DiskService {
         };
         inner.change_group(name, |group, names| {
             for live in group {
-                // What was begun before is finished first; and what can't be opened is left where it is.
+                // First finish earlier moves. A resource that can't be opened stays where it is.
                 inner.finish_joining(live)?;
                 live.with_layers_to_rewrap(|_| Ok(()))?;
             }
@@ -54,7 +54,7 @@ impl DiskService {
     }
 }
 
-/// Whether a resource may come into a set.
+/// Checks that a resource may move into a set.
 fn check_join(set: &EncryptionSet, resource: &Resource) -> Result<()> {
     check_member(set, resource)?;
     let double = EncryptionType::PlatformAndCustomerKeys;
@@ -66,8 +66,8 @@ fn check_join(set: &EncryptionSet, resource: &Resource) -> Result<()> {
 }
 
 impl Inner {
-    /// Changes a resource with all that must stay with it: a disk and its incremental snapshots (45), or the copies of an
-    /// image in one subscription. No snapshot comes or goes meanwhile.
+    /// Changes a resource together with its group: a disk and its incremental snapshots (45), or the copies of an image
+    /// in one subscription. No snapshot is added or removed meanwhile.
     pub(super) fn change_group<T>(
         &self,
         name: &ResourceName,
@@ -86,8 +86,8 @@ impl Inner {
         act(&group, &names)
     }
 
-    /// Finds out whether resources may come into a set, and whether its key can be used: what belongs to a set whose vault
-    /// refuses could neither come under its key nor go back.
+    /// Checks that resources may move into a set, and that its key can be used. If the vault refused after the move
+    /// began, they could neither reach the set's key nor go back.
     fn check_joining(&self, names: &[ResourceName], set: &str) -> Result<()> {
         let set = self.store.set(set)?;
         let resources = names.iter().map(|name| self.store.resource(name)).collect::<Result<Vec<_>>>()?;
@@ -98,7 +98,7 @@ impl Inner {
         Ok(())
     }
 
-    /// Notes that resources belong to a set from here on: whatever happens, they come under its key.
+    /// Records that resources belong to a set. From now on they will come under its key, whatever happens.
     fn intend(&self, names: &[ResourceName], set: &str) -> Result<()> {
         self.store.write(|tables| {
             let set = tables.set(set)?.ok_or_else(|| super::service::no_set(set))?;
@@ -117,7 +117,8 @@ impl Inner {
         })
     }
 
-    /// Puts a resource under the key of the set that it was put into, if it wasn't yet. It must be the caller's to change.
+    /// Moves a resource to the key of the set that it was put into, if that is not done yet. The caller must hold its
+    /// change lock.
     pub(super) fn finish_joining(&self, live: &LiveResource) -> Result<()> {
         let resource = self.store.resource(&live.name)?;
         if resource.joining.is_none() {
@@ -126,8 +127,8 @@ impl Inner {
         self.rewrap_live(live, &resource).map(drop)
     }
 
-    /// The same before a resource is read. A set's key that may not be used suspends what is in the set, also what isn't
-    /// under it yet.
+    /// The same before a resource is read. If the set's key may not be used, its members are suspended, even those not
+    /// yet under it.
     pub(super) fn finish_before_use(&self, resource: &Resource) -> Result<()> {
         if resource.joining.is_none() {
             return Ok(());
@@ -139,16 +140,16 @@ impl Inner {
         })
     }
 
-    /// Finishes what was put into a set and isn't under its key, as far as the vaults let it.
+    /// Finishes all moves into sets, as far as the vaults allow it.
     pub(super) fn finish_all_joining(&self) -> Result<()> {
         for name in self.store.joining()? {
-            // The next round tries again; its status tells of it meanwhile.
+            // The next round tries again; meanwhile the resource's status shows it.
             let _ = self.registry.changing(&name, |live, _| self.finish_joining(live));
         }
         Ok(())
     }
 
-    /// Puts a resource under its set's active key, and says whether it had to. It must be the caller's to change.
+    /// Moves a resource to its set's active key, and returns whether it had to. The caller must hold its change lock.
     pub(super) fn rewrap_live(&self, live: &LiveResource, resource: &Resource) -> Result<bool> {
         let Some(set) = &resource.set else { return Ok(false) };
         let (result, key) = live.with_layers_to_rewrap(|layers| {
@@ -169,15 +170,15 @@ impl Inner {
             }
             Ok((noted.map(|()| had_to), key))
         })?;
-        // Its lease is that of the key that it is under, whether that could be noted or not.
+        // Its lease must match the key that it is under, even if noting failed.
         if let Some(key) = key {
             self.lease_under(live, set, &key);
         }
         result
     }
 
-    /// As [`rewrap_live`](Self::rewrap_live), of what stays in its set while that is rotated. What was proved to be under the
-    /// key, and has a header that says so, is left alone.
+    /// As [`rewrap_live`](Self::rewrap_live), for a member of a set under rotation. It skips a resource that is proven
+    /// to be under the key and whose header names it.
     pub(super) fn rewrap_member(
         &self,
         live: &LiveResource,
@@ -199,7 +200,8 @@ impl Inner {
         Ok(rewrapped)
     }
 
-    /// What is under a key is held by its lease: what can't be used under it is suspended, whatever the lease before said.
+    /// Gives the resource the lease of its key. If that key can't be used, the resource is suspended, whatever its
+    /// previous lease was.
     fn lease_under(&self, live: &LiveResource, set: &str, key: &KeyId) {
         let lease = self.keys.leases.of(set, key);
         if live.lease().is_none_or(|before| !Arc::ptr_eq(&before, &lease)) {

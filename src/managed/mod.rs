@@ -1,34 +1,34 @@
 //! Managed disks: the system that a disk service embeds.
 //!
-//! A [`DiskService`] keeps [encryption sets](EncryptionSet), and [disks, snapshots and images](Resource). A disk is under the
-//! platform's key, or under the customer's key that its set names, or under both in two layers; what is written is encrypted
-//! before it reaches the disk in any case. A disk holds its key for a lease: when the key is disabled, deleted or expired, or
-//! access to it revoked, I/O fails, the DEK is wiped, and all works again once access is back. A set's key is rotated while its
-//! disks are in use, without touching their data.
+//! A [`DiskService`] keeps [encryption sets](EncryptionSet), and [disks, snapshots and images](Resource). A disk is
+//! under the platform's key, under the customer's key of its set, or under both in two layers. In each case data is
+//! encrypted before it reaches the disk. A disk holds its key for a lease. When the key is disabled, deleted or
+//! expired, or access to it revoked, I/O fails and the DEK is wiped; the disk works again once access is back. A set's
+//! key can be rotated while its disks are in use, without touching their data.
 //!
 //! Numbers in brackets are those of `docs/behaviours.md`.
 
-// What it all stands on. From here down, each group of modules imports only those above it.
+// The foundation. From here down, each group of modules imports only those above it.
 mod backend;
 mod capabilities;
 mod parallel;
 mod records;
 mod sync;
 
-// Records that last, and the volumes of a resource.
+// Persistent records, and the volumes of a resource.
 mod layers;
 mod store;
 
-// Who may use which key now, and what it opens.
+// Permission to use keys, and opening with them.
 mod keys;
 
 // Resources in use.
 mod live;
 
-// Copies of them.
+// Copies of resources.
 mod copy;
 
-// What a service does.
+// The operations of a service.
 mod care;
 mod copies;
 mod disks;

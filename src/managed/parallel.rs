@@ -1,11 +1,10 @@
-//! Many vault calls at once, but not too many.
+//! Runs many vault calls at once, up to a limit.
 
 use core::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 
-/// Does something with every item, with up to `threads` of them at once, until it is told to break off: then no other is
-/// begun.
+/// Calls `act` for every item, on up to `threads` threads at once. After a `Break` no further call begins.
 pub(super) fn for_each<T: Sync>(threads: usize, items: &[T], act: impl Fn(&T) -> ControlFlow<()> + Sync) {
     let (next, stopped) = (AtomicUsize::new(0), AtomicBool::new(false));
     let work = || {

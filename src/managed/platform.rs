@@ -1,4 +1,4 @@
-//! The platform's keys: which of them are in use, and all that is under one put under the newest, as a set is.
+//! The platform's keys: which are in use, and the rotation of everything under them, like a set's.
 
 use serde::Serialize;
 
@@ -11,19 +11,19 @@ use super::sync::lock;
 use crate::key::KeyId;
 use crate::{Error, Result, Secret};
 
-/// What the platform's keys protect, and whether all of it is under the active one.
+/// The resources under the platform's keys, and whether all are under the active one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct PlatformReport {
-    /// The name of the key that the service is set up with.
+    /// The name of the key in the service's options.
     pub key: String,
-    /// The keys; none before anything was made.
+    /// The keys; `None` before anything was made.
     pub keys: Option<PlatformKeys>,
-    /// Whether all of it was proved to be under the active key.
+    /// Whether all resources are proven to be under the active key.
     pub finished: bool,
-    /// How much of it was.
+    /// How many are.
     pub progress: RotationProgress,
-    /// What wasn't yet: `disk "db-1"`.
+    /// Those that are not, such as `disk "db-1"`.
     pub waiting: Vec<String>,
 }
 
@@ -35,16 +35,16 @@ impl PlatformReport {
 }
 
 impl DiskService {
-    /// Puts all that is under a key of the platform under the latest version of that key: disks, snapshots and images that are
-    /// in no set, and the lower layers of those that have two. To go over to a key of another name, set the service up with
-    /// that one, and call this. What was stopped, or killed, goes on.
+    /// Moves everything under a key of the platform to that key's latest version: disks, snapshots and images outside
+    /// of sets, and the lower layers of those with two. To change to a key of another name, put that name into the
+    /// service's options and call this. A rotation that was stopped or killed is continued.
     ///
-    /// DEKs are wrapped anew, with up to `parallel` calls of the vault at once; no sector is read or written, disks stay in
-    /// use, and no customer's vault is asked. The old versions must stay enabled until this returns: until then they are in
-    /// `previous_keys` of the [report](Self::report_platform).
+    /// DEKs are wrapped again, with up to `parallel` calls of the vault at once. No sector is read or written, disks
+    /// stay in use, and no customer's vault is asked. The old versions must stay enabled until this returns; until then
+    /// they are in `previous_keys` of the [report](Self::report_platform).
     ///
     /// # Errors
-    /// What the vault and the devices answer. What stops it is noted until it is called again.
+    /// The errors of the vault and the devices. An error that stops it is noted until the next call.
     ///
     /// `progress` must not call this.
     pub fn rotate_platform(&self, progress: &(dyn Fn(RotationProgress) + Sync)) -> Result<Rotation> {
@@ -54,11 +54,11 @@ impl DiskService {
         self.inner.rotate_platform(progress)
     }
 
-    /// What the platform's keys protect, as was proved when it was put under a key, or opened, and as headers still say. No
-    /// vault is asked.
+    /// Reports the resources under the platform's keys, from the proofs (made when a resource was moved to a key, or
+    /// opened) and the current headers. No vault is asked.
     ///
     /// # Errors
-    /// [`Error::Io`] from the store. What has a header that can't be read is `waiting`.
+    /// [`Error::Io`] from the store. A resource with an unreadable header is `waiting`.
     pub fn report_platform(&self) -> Result<PlatformReport> {
         let inner = &self.inner;
         let keys = inner.store.platform()?;
@@ -82,26 +82,26 @@ impl DiskService {
 }
 
 impl Inner {
-    /// What is under a key of the platform.
+    /// The resources under a key of the platform.
     fn platform_members(&self) -> Result<Vec<Resource>> {
         let mut members = self.store.resources()?;
         members.retain(|resource| self.is_under_platform(resource));
         Ok(members)
     }
 
-    /// What is being put into a set may have come under its key already.
+    /// A resource that is moving into a set may be under the set's key already.
     fn is_under_platform(&self, resource: &Resource) -> bool {
         let joined = |key: &KeyId| resource.joining.is_some() && key.vault() != self.keys.vaults.platform.id();
         resource.platform_layer().is_some() && !resource.platform_key().is_some_and(joined)
     }
 
-    /// The version of the platform's key that everything is to be under.
+    /// The version of the platform's key that everything should be under.
     fn latest_platform_key(&self) -> Result<KeyId> {
         let (vault, name, keys) = (&*self.keys.vaults.platform, &self.keys.vaults.platform_key, self.store.platform()?);
         let active =
             keys.as_ref().filter(|keys| (keys.active_key.vault(), keys.active_key.key()) == (vault.id(), name));
         let Some(latest) = vault.describe(name, None)? else {
-            // A vault that tells nothing of its keys shows by its work which one it takes.
+            // If a vault doesn't describe its keys, a trial wrap shows which version it uses.
             let takes = vault.wrap(name, &Secret::random(32)?)?.kek;
             let from_before = active.filter(|keys| keys.knew(&takes));
             return Ok(from_before.map_or(takes, |keys| keys.active_key.clone()));
@@ -129,7 +129,7 @@ impl Inner {
         let rewrapped = until_finished(round, |rewrapped| self.finish_platform(&key, rewrapped));
         rewrapped.map(|rewrapped| Rotation { key, rewrapped }).map_err(|(at, error)| {
             let noted = RotationError::of(&error, at.as_ref());
-            // That the store failed too is less worth telling than what failed first.
+            // If noting fails too, report the first error.
             let _ = self.store.write(|tables| match tables.platform()? {
                 Some(keys) => tables.put_platform(&PlatformKeys { rotation_error: Some(noted), ..keys }),
                 None => Ok(()),
@@ -138,7 +138,8 @@ impl Inner {
         })
     }
 
-    /// Notes that a rotation has ended, unless something isn't proved to be under the key, which is named then.
+    /// Notes that a rotation has ended, unless a resource isn't proven to be under the key: then it returns that
+    /// resource's name.
     fn finish_platform(&self, key: &KeyId, rewrapped: usize) -> Result<Option<ResourceName>> {
         let now = self.clock.now();
         self.store.write(|tables| {
@@ -155,7 +156,7 @@ impl Inner {
         })
     }
 
-    /// Puts the volume of a resource that is under the platform's key under its active version, unless that was proved.
+    /// Moves the volume under the platform's key to its active version, unless it is proven to be there.
     fn rewrap_bottom(&self, name: &ResourceName, kek: &Kek, key: &KeyId, notes: &Notes<'_>) -> Result<bool> {
         let rewrapped = self.registry.changing(name, |live, resource| {
             let Some(layer) = resource.platform_layer() else { return Ok(false) };
@@ -164,7 +165,7 @@ impl Inner {
             }
             live.with_bottom_to_rewrap(|volume| {
                 if !volume.keks().iter().any(|key| key.vault() == self.keys.vaults.platform.id()) {
-                    // It was put into a set, which couldn't be noted any more.
+                    // It was moved into a set, but noting that failed.
                     return Ok(false);
                 }
                 let rewrapped = kek.put_over(volume, resource.encryption_type)?;

@@ -1,4 +1,4 @@
-//! A new store from what the headers of disks prove, and from what old stores, damaged or not, say of them.
+//! Rebuilds a store from the proofs in disks' headers, and from old stores, damaged or not.
 
 use core::ops::ControlFlow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -20,7 +20,7 @@ use crate::key::{Fingerprint, KeyId};
 use crate::volume::{Header, OpenOptions};
 use crate::{BlockDevice, Credential, EncryptionType, Error, KeyVault, Result, Volume};
 
-/// What a store is rebuilt from.
+/// The sources for rebuilding a store.
 #[derive(Debug, Clone, Default)]
 pub struct RebuildSources {
     devices: Vec<(String, String)>,
@@ -29,45 +29,46 @@ pub struct RebuildSources {
 }
 
 impl RebuildSources {
-    /// Nothing yet.
+    /// No sources yet.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// A device: its region, and the id that is its name there.
+    /// Adds a device: its region, and its id, which is its name there.
     pub fn device(mut self, region: &str, id: &str) -> Self {
         self.devices.push((region.into(), id.into()));
         self
     }
 
-    /// An old store: the damaged one, a backup, or a new one in which only the sets were made. Of those that open, the first
-    /// that knows a resource counts, and before those that don't.
+    /// Adds an old store: the damaged one, a backup, or a new one with only the sets. Stores that open come before
+    /// those that don't. Of these, the first that has a resource counts.
     pub fn store(mut self, path: impl Into<PathBuf>) -> Self {
         self.stores.push(path.into());
         self
     }
 
-    /// Whose the disks under the platform's key are that no old store knows. Without it they are told as unproven.
+    /// The subscription of disks under the platform's key that no old store has. Without it they are listed as
+    /// unproven.
     pub fn subscription(mut self, name: &str) -> Self {
         self.subscription = Some(name.into());
         self
     }
 }
 
-/// What was rebuilt, and what was not.
+/// The result of a rebuild.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Rebuilt {
-    /// Sets that the new store has.
+    /// The sets in the new store.
     pub sets: Vec<String>,
-    /// Resources that an old store has a record of, whose device was opened by its key, and fits.
+    /// Resources with a record in an old store, whose device opens with its key and matches the record.
     pub restored: Vec<ResourceName>,
-    /// Disks of which only the header tells: opened by the key, and in the store under their id, as a disk. Their name, whether
-    /// they were a snapshot or an image's copy, and what they were copied from, are lost.
+    /// Disks known from their header only. They open with their key, and are in the new store as disks named by their
+    /// id. Their name, their kind (disk, snapshot or image's copy) and their source are lost.
     pub named_by_id: Vec<ResourceName>,
-    /// Devices that are not in the new store, and why.
+    /// Devices that are not in the new store, with the reasons.
     pub unproven: Vec<Unproven>,
-    /// Resources of which an old store has a record and no device was given. They are not in the new store.
+    /// Resources with a record in an old store but without a device. They are not in the new store.
     pub missing: Vec<ResourceName>,
 }
 
@@ -75,24 +76,24 @@ pub struct Rebuilt {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Unproven {
-    /// Where it is.
+    /// Its region.
     pub region: String,
     /// Its id.
     pub id: String,
-    /// Why, for a person.
+    /// The reason, as a text.
     pub reason: String,
 }
 
-/// Makes a new store at `store`, where nothing may be yet, from disks and what old stores say of them. Nothing but that file is
-/// written.
+/// Makes a new store at `store`, which must not exist, from disks and the records in old stores. It writes only that
+/// file.
 ///
-/// Each device is opened by the key that its header names: the vault's unwrap proves the DEK, and the DEK the header. A record
-/// of an old store is taken if it is of that id, DEK, size and type. What nothing proves is listed in [`Rebuilt`] instead, with
-/// the reason. The options are those that the service is then opened with; vaults are asked under the identities of the sets
-/// that the old stores know.
+/// Each device is opened with the key that its header names: the vault's unwrap proves the DEK, and the DEK proves the
+/// header. A record of an old store is taken if it has the same id, DEK, size and type. Everything unproven is listed
+/// in [`Rebuilt`] instead, with the reason. Use the options with which the service will be opened. Vaults are accessed
+/// under the identities of the sets in the old stores.
 ///
 /// # Errors
-/// [`Error::Io`] if there is something at `store`, or an old store can't be read at all; [`Error::Busy`] while one is open.
+/// [`Error::Io`] if `store` exists, or an old store can't be read at all; [`Error::Busy`] while one is open.
 pub fn rebuild(store: impl AsRef<Path>, sources: &RebuildSources, options: &ServiceOptions) -> Result<Rebuilt> {
     let store = store.as_ref();
     store::check_free(store)?;
@@ -102,11 +103,11 @@ pub fn rebuild(store: impl AsRef<Path>, sources: &RebuildSources, options: &Serv
     let work = Rebuilding { options, sources, old: &old, vaults };
     let found: Vec<_> = sources.devices.iter().map(|_| Mutex::new(None)).collect();
     let numbers: Vec<_> = (0..found.len()).collect();
-    // The first of those that were given more than once.
+    // The first occurrence of each device.
     let first: BTreeMap<_, _> = sources.devices.iter().enumerate().rev().map(|(n, (_, id))| (id.as_str(), n)).collect();
     for_each(options.parallel.max(1), &numbers, |&n| {
         let (region, id) = &sources.devices[n];
-        // A device that is open can't be opened once more.
+        // A device that is open can't be opened again.
         let is_first = first[id.as_str()] == n;
         *lock(&found[n]) = Some(if is_first { work.look(region, id) } else { Err("it was given twice".into()) });
         ControlFlow::Continue(())
@@ -140,7 +141,7 @@ pub fn rebuild(store: impl AsRef<Path>, sources: &RebuildSources, options: &Serv
     Ok(told)
 }
 
-/// A resource that a device proves.
+/// A resource proven by a device.
 struct Found {
     resource: Resource,
     /// The keys that it is under.
@@ -181,17 +182,17 @@ struct Rebuilding<'a> {
     vaults: Vaults,
 }
 
-/// What a device proves, once its DEK was unwrapped.
+/// The facts that a device proves once its DEK is unwrapped.
 struct Proven {
     upper: Volume<Arc<dyn BlockDevice>>,
-    /// The keys that the upper volume is under, and those of the lower one, if there are two.
+    /// The keys of the upper volume, and of the lower one if there are two.
     keys: [Vec<KeyId>; 2],
     encryption_type: EncryptionType,
     fingerprints: Vec<Fingerprint>,
 }
 
 impl Proven {
-    /// Whether a record says of the keys what is so.
+    /// Whether a record names the proven keys.
     fn is_noted(&self, record: &Resource) -> bool {
         let fits = |(layer, keys): (usize, &Vec<KeyId>)| match record.proven_key(layer) {
             Some(key) => keys.contains(key),
@@ -214,7 +215,7 @@ impl Rebuilding<'_> {
                 Err(why) => unfit = Some(format!("an old store has a record of the {}, but {why}", record.full_name())),
             }
         }
-        // Of records that differ in the key alone, the one that says what is so was the last.
+        // If records differ only in the key, the one with the proven key was the last.
         let is_last = fitting.iter().any(|(noted, _)| *noted);
         fitting.retain(|(noted, _)| *noted || !is_last);
         let but_proofs = |resource: &Resource| Resource { proven: None, proven_lower: None, ..resource.clone() };
@@ -231,7 +232,7 @@ impl Rebuilding<'_> {
         }
     }
 
-    /// Opens the volumes of a device, and writes nothing.
+    /// Opens the volumes of a device without writing.
     fn open(&self, region: &str, id: &str) -> Result<Proven> {
         let device: Arc<dyn BlockDevice> = Arc::new(ReadOnly(self.options.backend.open(region, id)?));
         let lower = lower_context(id);
@@ -270,7 +271,8 @@ impl Rebuilding<'_> {
         Err(failed)
     }
 
-    /// The vaults that may have a key: the platform's, and the key's under the identity of each set that has it.
+    /// The vaults that may have a key: the platform's, and the key's vault under the identity of each set with that
+    /// key.
     fn vaults_of(&self, key: &KeyId) -> Vec<Result<Arc<dyn KeyVault>>> {
         let mut vaults = Vec::new();
         if key.vault() == self.vaults.platform.id() {
@@ -282,7 +284,7 @@ impl Rebuilding<'_> {
         vaults
     }
 
-    /// The resource of a record, if the device is its.
+    /// The resource of a record, if the device matches it.
     fn fit(&self, record: &Resource, region: &str, proven: &Proven) -> core::result::Result<Resource, String> {
         let map = record.increment.map_or(0, |_| ChunkMap::stored_len(record.size));
         let sector_size = proven.upper.sector_size().bytes();
@@ -317,7 +319,7 @@ impl Rebuilding<'_> {
         Ok(resource)
     }
 
-    /// A disk that no old store knows.
+    /// A disk that no old store has.
     fn unknown(&self, region: &str, id: &str, proven: &Proven) -> core::result::Result<Resource, String> {
         let size = proven.upper.size();
         if let Some(size) = mapped(size)
@@ -372,7 +374,7 @@ impl Rebuilding<'_> {
             && proven.keys[0].iter().all(|key| key.vault() == self.vaults.platform.id())
     }
 
-    /// A set as its record has it, with the keys that its resources were found under: they may be newer than the record.
+    /// A set's record, completed with the keys that its resources were found under. They may be newer than the record.
     fn with_keys(&self, set: &EncryptionSet, resources: &[(Resource, Vec<KeyId>)]) -> EncryptionSet {
         let mut set = set.clone();
         let members = resources.iter().filter(|(resource, _)| resource.set.as_ref() == Some(&set.name));
@@ -380,7 +382,7 @@ impl Rebuilding<'_> {
             |key: &&KeyId| is_same(&set.active_key, key) && **key != set.active_key && !set.previous_keys.contains(key);
         let (mut new, mut old): (Vec<KeyId>, Vec<KeyId>) = Default::default();
         for key in members.flat_map(|(_, keys)| keys).filter(is_new) {
-            // Under a key that the set had before, the header is what is older.
+            // If it is a former key of the set, the header is older than the record.
             let keys = if set.former_keys.contains(key) { &mut old } else { &mut new };
             if !keys.contains(key) {
                 keys.push(key.clone());
@@ -391,7 +393,7 @@ impl Rebuilding<'_> {
             let vault = self.vaults.vault(set.active_key.vault(), &set.identity).ok()?;
             vault.describe(set.active_key.key(), None).ok()?.map(|key| key.id)
         };
-        // Which of several is the last, the vault says. If it doesn't, any will do until the next rotation.
+        // If there are several, the vault says which is the latest. If it doesn't, any will do until the next rotation.
         let Some(active) =
             (new.len() > 1).then(latest).flatten().filter(|key| new.contains(key)).or(new.last().cloned())
         else {
@@ -408,7 +410,7 @@ fn open_by(device: &Arc<dyn BlockDevice>, context: &str, vault: &dyn KeyVault) -
     Volume::open(device.clone(), Credential::Vault(vault), &options)
 }
 
-/// The keys and contexts of a header's tokens. Nothing has proved them yet.
+/// The keys and contexts of a header's tokens. They are not proven yet.
 fn tokens(device: &dyn BlockDevice) -> Result<Vec<(KeyId, Vec<u8>)>> {
     let tokens = Header::load(device)?.tokens();
     let read = |token: crate::volume::TokenInfo| {
@@ -418,9 +420,9 @@ fn tokens(device: &dyn BlockDevice) -> Result<Vec<(KeyId, Vec<u8>)>> {
     Ok(tokens.into_iter().filter_map(read).collect())
 }
 
-/// Of how much data a volume of a size is the incremental snapshot, if it is one.
+/// If a volume of this size is an incremental snapshot: the size of its data.
 fn mapped(size: u64) -> Option<u64> {
-    // Both grow with each other.
+    // The device's size grows with the data's, so search by bisection.
     let (mut low, mut high) = (0, size / 512);
     while low < high {
         let middle = (low + high) / 2;
@@ -436,7 +438,7 @@ fn read_map(volume: &dyn BlockDevice, size: u64) -> Result<ChunkMap> {
     ChunkMap::from_bytes(&bytes, size)
 }
 
-/// A device that can't be written to.
+/// A device that refuses writes.
 struct ReadOnly(Arc<dyn BlockDevice>);
 
 impl BlockDevice for ReadOnly {

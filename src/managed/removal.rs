@@ -1,4 +1,4 @@
-//! Resources go: out of the store in one step, and then their devices.
+//! Removes resources: first from the store in one step, then their devices.
 
 use std::sync::Arc;
 
@@ -9,9 +9,9 @@ use super::sync::write;
 use crate::{Error, Result};
 
 impl Inner {
-    /// Takes resources that nobody uses out of the store, in one step, and their devices away.
+    /// Removes unused resources from the store, in one step, and then their devices.
     pub(super) fn remove(&self, resources: &[Resource]) -> Result<()> {
-        // A copy of a disk ends when the disk is removed; of others none is made meanwhile.
+        // Removing a disk ends a copy of it. Other kinds can't be copied meanwhile.
         let others = || resources.iter().filter(|resource| resource.kind != ResourceKind::Disk);
         others().try_for_each(|resource| self.check_uncopied(&resource.full_name(), resource.chain()))?;
         let chains: Vec<_> = others().map(|resource| self.chains.of(resource.chain())).collect();
@@ -21,7 +21,7 @@ impl Inner {
         self.remove_live(&group)
     }
 
-    /// As [`remove`](Self::remove), of what is the caller's to change.
+    /// As [`remove`](Self::remove), for resources whose change locks the caller holds.
     pub(super) fn remove_live(&self, group: &[Arc<LiveResource>]) -> Result<()> {
         let remove = || {
             group.iter().try_for_each(|live| live.begin_removal())?;
@@ -37,7 +37,7 @@ impl Inner {
         removed.iter().try_for_each(|resource| self.remove_device(&resource.region, &resource.id))
     }
 
-    /// Refuses to remove what a copy is made of; what else keeps a chain is soon over.
+    /// Refuses to remove a resource that is being copied. Other users of a chain finish soon.
     pub(super) fn check_uncopied(&self, name: &ResourceName, chain: &str) -> Result<()> {
         if self.copies.is_held(chain) {
             return Err(Error::Busy { what: format!("the {name}, of whose disk a snapshot or a copy is made") });
@@ -47,9 +47,9 @@ impl Inner {
 
     /// Removes a device that no resource has.
     pub(super) fn remove_device(&self, region: &str, id: &str) -> Result<()> {
-        // A store that failed may say at the next start that a resource has it.
+        // After a failed write, the store may say at the next start that a resource has this device.
         self.store.check_sound()?;
-        // A change that failed may have come about all the same.
+        // A change that failed may have happened all the same.
         if let Some(name) = self.store.name_of(id)? {
             return Err(Error::Busy { what: format!("the device of the {name}") });
         }

@@ -1,4 +1,4 @@
-//! What protects a resource, and whether what was configured is finished (82, 83).
+//! Reports on the protection of resources, and whether it has the configured state (82, 83).
 
 use core::ops::ControlFlow;
 use std::collections::BTreeSet;
@@ -16,26 +16,26 @@ use super::sync::{into_inner, lock};
 use crate::key::KeyId;
 use crate::{Error, KeyUsage, Result};
 
-/// Whether the keys that a resource is configured for are those that it is under.
+/// Whether a resource is under the keys that it is configured for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum ProtectionStatus {
-    /// It was proved to be under the key that it is configured for, and its header names no other.
+    /// It is proven to be under its configured key, and its header names no other.
     Finished,
-    /// It was put into its set, and is still under the key that it was under before.
+    /// It was put into its set, but is still under its previous key.
     Joining,
-    /// Its set, or the platform, is being rotated, and this resource is still under an older key.
+    /// Its set or the platform is being rotated, and it is still under an older key.
     Rotating,
-    /// What it is under was not proved yet: an earlier version made it. Open it, or rotate.
+    /// Its key is not proven yet, because an earlier version made it. Open it, or rotate.
     Unproven,
-    /// It was proved to be under a version of its key that the store has never known: the store was put back to an older state,
-    /// perhaps. Put the newest store back, or rotate, which takes the version up.
+    /// It is proven to be under a version of its key that the store doesn't know. Perhaps an older store was put back.
+    /// Put the newest store back, or rotate, which makes the store know the version.
     StoreOutdated,
-    /// Its header names another key than the one that it was proved to be under: an older header was put back, or the name
-    /// was edited. Put the newest header back, or rotate.
+    /// Its header names another key than the proven one: an older header was put back, or the name was edited. Put the
+    /// newest header back, or rotate.
     HeaderChanged,
-    /// Its header can't be read, or what is below it can't be opened; `fault` says why.
+    /// Its header can't be read, or the layer below can't be opened; `fault` says why.
     HeaderUnreadable,
 }
 
@@ -52,43 +52,43 @@ pub enum KeyAccess {
     Suspended,
 }
 
-/// What protects a disk, a snapshot, or a copy of an image's disk.
+/// A report on the protection of a disk, a snapshot, or a copy of an image's disk.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct ResourceReport {
-    /// What it is configured for.
+    /// Its configuration.
     pub resource: Resource,
-    /// Whether that is finished.
+    /// Whether the configured state is reached.
     pub status: ProtectionStatus,
-    /// Why its header can't be read.
+    /// The reason why its header can't be read.
     pub fault: Option<String>,
-    /// The keys that its header says it is under, by URL; of two layers, the upper one's. What was proved, and since when, is
-    /// in `resource`.
+    /// The URLs of the keys that its header names; with two layers, the upper one's. The proven key, and the time of
+    /// the proof, are in `resource`.
     pub keys: Vec<String>,
-    /// The same of the lower layer, if there are two.
+    /// The same for the lower layer, if there are two.
     pub lower_keys: Vec<String>,
     /// How many blocks of 16 bytes its DEKs have encrypted, the upper layer's first.
     pub used_blocks: [u64; 2],
-    /// Whether it is time for another DEK, by [`KeyUsage`]: to copy it to a new disk.
+    /// Whether its DEK is due for replacement by [`KeyUsage`]: copy it to a new disk.
     pub key_due: bool,
     /// Whether its key may be used.
     pub access: KeyAccess,
-    /// The rows of the capability table that apply to it. Behind the one for encryption at rest stands that for encryption in
-    /// the guest, if it ever was: the library can't tell whether it still is.
+    /// The rows of the capability table that apply to it. The row for encryption in the guest follows the one at rest
+    /// if the disk was ever encrypted in the guest: the library can't know whether it still is.
     pub capabilities: CapabilityTable,
 }
 
-/// What protects all that is in a set.
+/// A report on the protection of a set's members.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct SetReport {
-    /// What it is configured for.
+    /// Its configuration.
     pub set: EncryptionSet,
-    /// Whether all that is in it was proved to be under its active key.
+    /// Whether all members are proven to be under its active key.
     pub finished: bool,
-    /// How much of it was.
+    /// How many are.
     pub progress: RotationProgress,
-    /// What wasn't yet: `disk "db-1"`.
+    /// Those that are not, such as `disk "db-1"`.
     pub waiting: Vec<String>,
 }
 
@@ -107,17 +107,17 @@ impl SetReport {
 }
 
 impl DiskService {
-    /// What protects a disk, a snapshot, or a copy of an image's disk. Its header is read; no vault of a customer is asked.
+    /// Reports on a disk, a snapshot, or a copy of an image's disk. Its header is read; no customer's vault is asked.
     ///
     /// # Errors
     /// [`Error::NoSuchResource`]; [`Error::Io`] from the store. A header that can't be read is part of the report.
     pub fn report(&self, name: &ResourceName) -> Result<ResourceReport> {
-        // Nobody changes it between the looks at its record and its header.
+        // Nobody may change it between reading its record and its header.
         self.inner.registry.changing(name, |live, resource| self.inner.report(live, resource))
     }
 
-    /// The [reports](Self::report) of all disks, snapshots, and copies of images' disks. What is removed meanwhile is left
-    /// out.
+    /// The [reports](Self::report) on all disks, snapshots, and copies of images' disks. Resources removed meanwhile
+    /// are left out.
     ///
     /// # Errors
     /// As [`report`](Self::report).
@@ -134,12 +134,12 @@ impl DiskService {
         Ok(reports)
     }
 
-    /// What protects all that is in a set, as was proved when it was put under a key, or opened, and as headers still say. No
-    /// vault of a customer is asked.
+    /// Reports on a set's members, from the proofs (made when a member was moved to a key, or opened) and the current
+    /// headers. No customer's vault is asked.
     ///
     /// # Errors
-    /// [`Error::NoSuchResource`]; [`Error::Io`] from the store. What has a header that can't be read is `waiting`; its own
-    /// [report](Self::report) says why.
+    /// [`Error::NoSuchResource`]; [`Error::Io`] from the store. A member with an unreadable header is `waiting`; its
+    /// own [report](Self::report) says why.
     pub fn report_set(&self, set: &str) -> Result<SetReport> {
         let inner = &self.inner;
         let set = inner.store.set(set)?;
@@ -158,7 +158,7 @@ impl DiskService {
 }
 
 impl Inner {
-    /// Those that aren't done, in order: looked at several at once, since devices may be far away.
+    /// The members that aren't done, in order. Several are checked at once, because devices may be far away.
     pub(super) fn waiting(
         &self,
         members: &[ResourceName],
@@ -166,7 +166,7 @@ impl Inner {
     ) -> Vec<String> {
         let waiting = Mutex::new(BTreeSet::new());
         parallel::for_each(self.parallel, members, |name| {
-            // What was removed meanwhile doesn't wait.
+            // A resource removed meanwhile doesn't wait.
             if !matches!(is_done(name), Ok(true) | Err(Error::NoSuchResource(_))) {
                 lock(&waiting).insert(name.clone());
             }
@@ -183,7 +183,7 @@ impl Inner {
             true if live.is_suspended() => KeyAccess::Suspended,
             true => KeyAccess::Usable,
         };
-        // One disk that is damaged, or forged, doesn't keep others from being told of.
+        // One damaged or forged disk must not prevent reports on others.
         let (keys, fault) = match live.keys() {
             Ok(keys) => (keys, None),
             Err(Error::NoSuchResource(text)) => return Err(Error::NoSuchResource(text)),
@@ -211,7 +211,7 @@ impl Inner {
         })
     }
 
-    /// `keys` are those that the headers name, the upper one's first.
+    /// `keys` are the keys that the headers name, the upper one's first.
     fn status(&self, resource: &Resource, keys: &[&[KeyId]; 2]) -> Result<ProtectionStatus> {
         if resource.joining.is_some() {
             return Ok(ProtectionStatus::Joining);
@@ -229,20 +229,20 @@ impl Inner {
             let former = keys.as_ref().map_or(&[][..], |keys| &keys.former_keys);
             found.push(of(layer, keys.iter().flat_map(PlatformKeys::in_use).collect(), former));
         }
-        // What is wrong with one layer is to be told before what is only not finished with the other.
+        // A defect of one layer matters more than unfinished work of the other.
         Ok(found.into_iter().max_by_key(|status| *status as u8).unwrap_or(ProtectionStatus::Unproven))
     }
 }
 
-/// What is to be said of a layer, by the key that it was proved to be under, those that its header names, those that something
-/// may be under, the active one first, and those from before.
+/// The status of a layer. `proven` is its proven key, `named` the keys in its header, `in_use` the keys that something
+/// may be under (the active one first), and `former` the earlier keys.
 fn layer_status(proven: Option<&KeyId>, named: &[KeyId], in_use: &[&KeyId], former: &[KeyId]) -> ProtectionStatus {
     let Some(proven) = proven else { return ProtectionStatus::Unproven };
     match (in_use.first() == Some(&proven), named == core::slice::from_ref(proven)) {
         (true, true) => ProtectionStatus::Finished,
         (false, true) if !in_use.contains(&proven) && !former.contains(proven) => ProtectionStatus::StoreOutdated,
         (false, true) => ProtectionStatus::Rotating,
-        // It may have come under a newer key a moment before that could be noted.
+        // It may have moved to a newer key just before that could be noted.
         (false, false) if !named.is_empty() && named.iter().all(|key| in_use.contains(&key)) => {
             ProtectionStatus::Rotating
         }

@@ -1,4 +1,4 @@
-//! Rotation: every disk of a set under the newest version of its key, or under another key (26 to 33).
+//! Rotation: moves every disk of a set to the newest version of its key, or to another key (26 to 33).
 
 use core::ops::ControlFlow;
 use std::sync::Mutex;
@@ -16,7 +16,7 @@ use crate::key::KeyId;
 use crate::log::tell;
 use crate::{Error, KeyVault, Result};
 
-/// How far a rotation is.
+/// The progress of a rotation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 pub struct RotationProgress {
     /// Disks, snapshots and images that are under the new key.
@@ -25,13 +25,13 @@ pub struct RotationProgress {
     pub total: usize,
 }
 
-/// What a rotation did.
+/// The result of a rotation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Rotation {
-    /// The key that all disks, snapshots and images of the set are under.
+    /// The key that all disks, snapshots and images of the set are now under.
     pub key: KeyId,
-    /// How many were put under it now; the others were already.
+    /// How many were moved to it; the others were there already.
     pub rewrapped: usize,
 }
 
@@ -43,23 +43,24 @@ pub struct ExpiringKey {
     pub set: String,
     /// Its active key.
     pub key: KeyId,
-    /// When it expires, or has expired, in seconds since 1970-01-01 UTC.
+    /// When it expires or has expired, in seconds since 1970-01-01 UTC.
     pub expires: u64,
-    /// Whether a newer version would be taken up by itself, once there is one.
+    /// Whether a newer version would be adopted automatically.
     pub auto_rotation: bool,
 }
 
 impl DiskService {
-    /// Puts every disk, snapshot and image of a set under the latest version of its key. A rotation that was stopped, or
-    /// killed, goes on.
+    /// Moves every disk, snapshot and image of a set to the latest version of its key. A rotation that was stopped or
+    /// killed is continued.
     ///
-    /// DEKs are wrapped anew, with up to `parallel` calls of the vault at once; no sector is read or written, and disks stay
-    /// in use. The old versions must stay enabled until this returns (27): until then they are in `previous_keys` (30).
+    /// DEKs are wrapped again, with up to `parallel` calls of the vault at once. No sector is read or written, and
+    /// disks stay in use. The old versions must stay enabled until this returns (27); until then they are in
+    /// `previous_keys` (30).
     ///
     /// # Errors
-    /// [`Error::NoSuchResource`]; [`Error::NotAllowed`] while an error of an earlier rotation isn't cleared (32); what the
-    /// vault and the devices answer. What stops a rotation that has begun is noted in the set; what keeps it from beginning,
-    /// such as a key that may not be used, is not.
+    /// [`Error::NoSuchResource`]; [`Error::NotAllowed`] until the error of an earlier rotation is cleared (32); the
+    /// errors of the vault and the devices. An error that stops a running rotation is noted in the set. An error before
+    /// it starts, such as a key that may not be used, is not noted.
     ///
     /// `progress` must not call the service for the same set.
     pub fn rotate_set(&self, set: &str, progress: &(dyn Fn(RotationProgress) + Sync)) -> Result<Rotation> {
@@ -70,10 +71,11 @@ impl DiskService {
         self.inner.rotate(set, key, progress)
     }
 
-    /// Puts a set, and all that is in it, under another key, perhaps of another vault. As [`rotate_set`](Self::rotate_set).
+    /// Moves a set with all its members to another key, possibly in another vault. Otherwise as
+    /// [`rotate_set`](Self::rotate_set).
     ///
-    /// It is what to do when the key has expired (38). A key that is disabled or deleted, or may not be used any more, has to
-    /// be made usable again until this has returned: without it nobody, this service included, has the DEKs.
+    /// Use it when the key has expired (38). A key that is disabled or deleted, or may not be used any more, must first
+    /// be made usable again until this returns: without it nobody can get the DEKs, not even this service.
     ///
     /// # Errors
     /// As [`rotate_set`](Self::rotate_set); [`Error::NotAllowed`] for a vault in another region or tenant, or without soft
@@ -86,12 +88,12 @@ impl DiskService {
         self.inner.rotate(set, key.clone(), progress)
     }
 
-    /// Rotates the sets with auto-rotation whose vault has a newer version of the key, and goes on with rotations that were
-    /// killed (28). To be called every few minutes, by a thread of its own: it returns when they are done. A vault is asked at
-    /// most once in the `rotation_interval`.
+    /// Rotates the sets with auto-rotation whose vault has a newer version of the key, and continues killed rotations
+    /// (28). Call it every few minutes on its own thread: it returns when the rotations are done. A vault is asked at
+    /// most once per `rotation_interval`.
     ///
-    /// What comes of each set that was due is told. A failed rotation is not tried again until its error is cleared (32); a
-    /// vault that could not be asked is asked again at the next interval.
+    /// It returns the result for each set that was due. A failed rotation is not retried until its error is cleared
+    /// (32); a vault that could not be asked is asked again after the next interval.
     ///
     /// # Errors
     /// [`Error::Io`] from the store.
@@ -105,7 +107,7 @@ impl DiskService {
         Ok(rotated)
     }
 
-    /// Rotates a set to a key, unless somebody is about it.
+    /// Rotates a set to a key, unless another thread is rotating it.
     fn auto_rotate_set(
         &self,
         name: &str,
@@ -118,18 +120,18 @@ impl DiskService {
             Err(Error::NoSuchResource(_)) => return Ok(None),
             set => set?,
         };
-        // What somebody did meanwhile may have made it needless.
+        // Another thread may have rotated it meanwhile.
         if !set.rotates_by_itself() || set.active_key == *key && set.previous_keys.is_empty() {
             return Ok(None);
         }
         let rotation = self.inner.rotate(set, key.clone(), progress).map_err(|e| {
-            // Of a vault that doesn't answer more is to be hoped than of one that says no.
+            // An outage will probably pass, so don't note it. A refusal is noted.
             if e.is_revocation() { self.inner.stopped(name, None, e) } else { e }
         });
         rotation.map(Some)
     }
 
-    /// The sets whose active key expires within a time, or has expired (33). Every set's vault is asked.
+    /// The sets whose active key has expired or will within this time (33). Every set's vault is asked.
     ///
     /// # Errors
     /// [`Error::Io`] from the store. A vault that doesn't answer, or doesn't describe its keys, is left out.
@@ -150,7 +152,7 @@ impl DiskService {
         Ok(expiring)
     }
 
-    /// Clears what stopped a rotation, so that it may be tried again (32).
+    /// Clears the error that stopped a rotation, so that it may be tried again (32).
     ///
     /// # Errors
     /// [`Error::NoSuchResource`].
@@ -176,8 +178,8 @@ impl Inner {
         self.latest_of(&*self.keys.vault_of(set, &set.active_key)?, &set.active_key, known, by_itself)
     }
 
-    /// The latest version of a key: the active one, unless the vault has a newer. It never goes back to one that is `known`
-    /// from before: who disables a version takes it away, and with it what is under it, and means none that came before.
+    /// The latest version of a key: the active one, unless the vault has a newer. It never returns to a `known` earlier
+    /// version: an owner who disables a version wants to block everything under it, not to move it to an older version.
     pub(super) fn latest_of(
         &self,
         vault: &dyn KeyVault,
@@ -185,22 +187,23 @@ impl Inner {
         known: impl Fn(&KeyId) -> bool,
         by_itself: bool,
     ) -> Result<KeyId> {
-        // A vault that tells nothing of its keys has no newer version for us.
+        // If a vault doesn't describe its keys, it has no newer version.
         let Some(latest) = vault.describe(active.key(), None)?.filter(|latest| latest.id != *active) else {
             return Ok(active.clone());
         };
         let ours = vault.describe(active.key(), Some(active.version()))?;
         let known = known(&latest.id);
         let newer = match ours.as_ref().and_then(|ours| ours.created).zip(latest.created) {
-            // Of two made in the same second, one that was in use before is the older.
+            // If both were made in the same second, the one that was in use before is the older.
             Some((ours, latest)) => latest > ours || latest == ours && !known,
-            // Which is newer isn't known. By itself a set follows the vault only while its own version may be used.
+            // It is unknown which is newer. Automatically, a set follows the vault only while its own version may be
+            // used.
             None => !known && (!by_itself || ours.as_ref().is_some_and(|ours| ours.enabled)),
         };
         Ok(if newer { latest.id } else { active.clone() })
     }
 
-    /// The sets with auto-rotation that are to be rotated, and the keys that they are to be under.
+    /// The sets with auto-rotation to rotate, and their new keys.
     fn find_newer(&self) -> Result<Vec<(String, Result<KeyId>)>> {
         let names = self.store.set_names()?;
         let found = Mutex::new(Vec::new());
@@ -222,7 +225,7 @@ impl Inner {
         Ok(found)
     }
 
-    /// Whether it is time to look for a newer version of a set's key; it is taken for looked at then.
+    /// Whether a newer version of a set's key should be looked up now. If so, this records the lookup.
     fn should_look(&self, set: &str) -> bool {
         let (now, mut looked) = (self.keys.now(), lock(&self.looked));
         let due = looked.get(set).is_none_or(|&at| now.is_past(at, self.rotation_interval.as_secs()));
@@ -232,18 +235,18 @@ impl Inner {
         due
     }
 
-    /// Notes what stopped a rotation.
+    /// Notes the error that stopped a rotation.
     fn stopped(&self, set: &str, at: Option<&ResourceName>, error: Error) -> Error {
         tell!(warn, "the rotation of the set {set} stopped: {error}");
         let noted = RotationError::of(&error, at);
-        // That the store failed too is less worth telling than what failed first.
+        // If noting fails too, report the first error.
         let _ = self.change_set(set, |set| set.auto_key_rotation_error = Some(noted));
         error
     }
 
     fn rotate(&self, set: EncryptionSet, key: KeyId, progress: &(dyn Fn(RotationProgress) + Sync)) -> Result<Rotation> {
         let name = &set.name;
-        // A key that can't be used is found before anything is put under it.
+        // Find an unusable key before anything is put under it.
         let vault = self.keys.vault_of(&set, &key)?;
         self.keys.leases.of(name, &key).renew_now(self.keys.now(), &*vault)?;
         if set.active_key != key {
@@ -251,7 +254,7 @@ impl Inner {
         }
         let set = self.change_set(name, |set| {
             if set.active_key != key {
-                // From here on the set says that what is in it may be under either, whatever happens.
+                // Record first that members may be under either key, whatever happens next.
                 let old = core::mem::replace(&mut set.active_key, key);
                 set.former_keys.retain(|key| *key != set.active_key);
                 set.previous_keys.retain(|key| *key != set.active_key);
@@ -259,7 +262,7 @@ impl Inner {
             }
         })?;
         let round = || {
-            // Those that leave the set too: its old key may be the one that they are still under.
+            // Include members that are leaving: they may still be under this set's old key.
             let members = self.store.members(name, true).map_err(|e| (None, e))?;
             self.rewrap_all(&members, |name, notes| self.rewrap(&set, name, notes), progress)
         };
@@ -268,7 +271,8 @@ impl Inner {
         Ok(Rotation { key: set.active_key, rewrapped })
     }
 
-    /// Notes that a rotation has ended, unless something isn't proved to be under the active key, which is named then.
+    /// Notes that a rotation has ended, unless a member isn't proven to be under the active key: then it returns that
+    /// member's name.
     fn finish(&self, rotated: &EncryptionSet, rewrapped: usize) -> Result<Option<ResourceName>> {
         let now = self.clock.now();
         self.store.write(|tables| {
@@ -277,7 +281,7 @@ impl Inner {
                 Some(key) if member.set.as_ref() == Some(&set.name) && member.joining.is_none() => {
                     *key != set.active_key
                 }
-                // On its way in or out it may be under the other set's key, of which the other one's record tells.
+                // A member that is joining or leaving may be under the other set's key, which that set's record names.
                 Some(key) => set.previous_keys.contains(key),
                 None => true,
             })?;
@@ -290,7 +294,7 @@ impl Inner {
         })
     }
 
-    /// Has all put under a key, some at once, and tells of how many that was to do. The first that fails stops it.
+    /// Moves all members to a key, several at once, and returns how many had to move. The first failure stops it.
     pub(super) fn rewrap_all(
         &self,
         members: &[ResourceName],
@@ -311,7 +315,7 @@ impl Inner {
                 ControlFlow::Break(())
             }
         });
-        // Of those that were put under it, whatever stopped the others.
+        // Note those that were moved, even if others failed.
         let noted = notes.write();
         match into_inner(failure) {
             Some(failure) => Err(failure),
@@ -319,7 +323,7 @@ impl Inner {
         }
     }
 
-    /// Puts what is in a set, or leaves it, under its active key, and says whether that was to do.
+    /// Moves a current or leaving member of a set to its active key, and returns whether it had to.
     fn rewrap(&self, set: &EncryptionSet, name: &ResourceName, notes: &Notes<'_>) -> Result<bool> {
         let rewrapped = self.registry.changing(name, |live, resource| {
             let here = resource.set.as_ref() == Some(&set.name);
@@ -327,7 +331,7 @@ impl Inner {
                 None if here => self.rewrap_member(live, &resource, set, notes),
                 None => Ok(false),
                 Some(_) if here => self.rewrap_live(live, &resource),
-                // It is on its way into a set whose vault this rotation doesn't depend on.
+                // It is moving into a set whose vault this rotation must not depend on.
                 Some(Joining::Set(from)) if *from == set.name => self.rewrap_member(live, &resource, set, notes),
                 Some(_) => Ok(false),
             }
@@ -353,11 +357,11 @@ impl RotationError {
     }
 }
 
-/// What stopped a rotation, and where, if it came to anything.
+/// The error that stopped a rotation, and the resource at which it happened, if any.
 pub(super) type Stopped = (Option<ResourceName>, Error);
 
-/// Repeats a round until `finish` finds nothing that isn't proved, and tells of how many were put under the key. Once is
-/// enough, unless something came, or came back to an older key, while it went on.
+/// Repeats a round until `finish` finds no unproven resource. Returns how many were moved. One round is enough unless a
+/// resource was added, or returned to an older key, meanwhile.
 pub(super) fn until_finished(
     round: impl Fn() -> Result<usize, Stopped>,
     finish: impl Fn(usize) -> Result<Option<ResourceName>>,
@@ -379,16 +383,16 @@ pub(super) fn until_finished(
 
 const ROUNDS: usize = 4;
 
-/// Takes keys that nothing is under any more for former ones, of which the last are remembered.
+/// Moves keys that nothing is under any more to the former ones, and keeps the last of these.
 pub(super) fn retire(previous: &mut Vec<KeyId>, former: &mut Vec<KeyId>) {
     former.append(previous);
     former.drain(..former.len().saturating_sub(MAX_FORMER_KEYS));
 }
 
-/// How many keys from before are remembered.
+/// The number of former keys that are kept.
 const MAX_FORMER_KEYS: usize = 100;
 
-/// A name for programs of what stopped a rotation.
+/// A name for programs of the error that stopped a rotation.
 fn code(error: &Error) -> &'static str {
     match error {
         Error::KeyDisabled { .. } => "KeyDisabled",

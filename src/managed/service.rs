@@ -1,4 +1,4 @@
-//! [`DiskService`]: what all its parts share.
+//! [`DiskService`], and the state shared by all its parts.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -13,7 +13,7 @@ use super::sync::Named;
 use crate::error::Rule;
 use crate::{Clock, Error, KeyVault, Result, SystemClock, random};
 
-/// What a service is set up with.
+/// Options of a service.
 ///
 /// ```no_run
 /// use std::sync::Arc;
@@ -40,8 +40,8 @@ pub struct ServiceOptions {
 }
 
 impl ServiceOptions {
-    /// Where disks lie, how the vaults of customers are reached, and the vault of the platform's keys with the name of the key
-    /// in it.
+    /// The place of disks, the access to customers' vaults, and the platform's vault with the name of the platform's
+    /// key in it.
     pub fn new(
         backend: Arc<dyn DiskBackend>,
         vaults: Arc<dyn VaultDirectory>,
@@ -61,33 +61,33 @@ impl ServiceOptions {
         }
     }
 
-    /// Where time comes from: the system, unless told otherwise.
+    /// The clock. The default is the system's.
     pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
         self.clock = clock;
         self
     }
 
-    /// How leases run.
+    /// The options of leases.
     pub fn lease(mut self, lease: LeasePolicy) -> Self {
         self.lease = lease;
         self
     }
 
-    /// How many vault calls of one rotation, or of one round of [`maintain`](DiskService::maintain), are in flight at most: 8
-    /// unless told otherwise.
+    /// The most vault calls in flight at once in a rotation, or in a round of [`maintain`](DiskService::maintain). The
+    /// default is 8.
     pub fn parallel(mut self, parallel: usize) -> Self {
         self.parallel = parallel;
         self
     }
 
-    /// How often [`auto_rotate`](DiskService::auto_rotate) looks for a newer version of a set's key: every quarter of an hour, unless
-    /// told otherwise. With the time that the rotation takes it should stay below an hour (28).
+    /// How often [`auto_rotate`](DiskService::auto_rotate) looks for a newer version of a set's key. The default is
+    /// every quarter of an hour. Together with the time of the rotation it should stay below an hour (28).
     pub fn rotation_interval(mut self, interval: Duration) -> Self {
         self.rotation_interval = interval;
         self
     }
 
-    /// Refuses a disk where the system doesn't let the memory of secrets be locked, so that they could be swapped
+    /// Refuses to open a disk if the system doesn't lock the memory of secrets, which could then be swapped
     /// ([`memory_protection`](crate::memory_protection)). [`Error::MemoryNotLocked`] says what to do.
     pub fn require_locked_memory(mut self, require: bool) -> Self {
         self.require_locked_memory = require;
@@ -95,9 +95,9 @@ impl ServiceOptions {
     }
 }
 
-/// Encryption sets, managed disks, snapshots and images. All of it may be used from any number of threads.
+/// Encryption sets, managed disks, snapshots and images. It may be used from any number of threads.
 ///
-/// One process at a time has a store open.
+/// Only one process at a time can open a store.
 pub struct DiskService {
     pub(super) inner: Arc<Inner>,
 }
@@ -110,20 +110,22 @@ pub(super) struct Inner {
     pub(super) registry: Registry,
     pub(super) parallel: usize,
     pub(super) rotation_interval: Duration,
-    /// Who rotates a set.
+    /// Locked while a set is rotated.
     pub(super) rotating: Named<Mutex<()>>,
-    /// Who uses the incremental snapshots of a disk, and who adds or removes one; by the disk's id.
+    /// Read-locked while the incremental snapshots of a disk are used, and write-locked while one is added or removed;
+    /// by the disk's id.
     pub(super) chains: Named<RwLock<()>>,
-    /// Held while a copy is made that needs the snapshot, image or chain of an id: it takes too long to wait for.
+    /// Held while a snapshot, image or chain is copied, by id. Copying takes too long to wait for.
     pub(super) copies: Named<()>,
     /// When the vault of a set was last asked for a newer version of its key.
     pub(super) looked: Mutex<HashMap<String, Now>>,
 }
 
 impl DiskService {
-    /// Opens the store of a service, or makes it. What was being made or removed when the last process ended is removed.
+    /// Opens the store of a service, or makes it. It removes the remains of resources that were being made or removed
+    /// when the last process ended.
     ///
-    /// A device that can't be removed now is tried again at the next start.
+    /// If a device can't be removed now, the next start tries again.
     ///
     /// # Errors
     /// [`Error::Busy`] while another process has the store open; [`Error::InvalidOption`] for a lease policy out of bounds;
@@ -208,7 +210,7 @@ mod tests {
         let name = ResourceName::disk("d");
         let made = service.resource(&name).unwrap();
         assert_eq!(made.fingerprints.len(), 1);
-        // The record as it was before there were fingerprints.
+        // The record as it was before fingerprints.
         let mut json: serde_json::Value = serde_json::from_str(&made.to_json()).unwrap();
         json.as_object_mut().unwrap().remove("fingerprints").unwrap();
         let earlier: Resource = serde_json::from_value(json).unwrap();

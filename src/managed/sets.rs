@@ -1,4 +1,4 @@
-//! Encryption sets: made, looked at, given to another tenant, removed.
+//! Encryption sets: makes, describes, moves and removes them.
 
 use super::records::{EncryptionSet, ResourceName, check_name};
 use super::service::{DiskService, Inner, no_set, not_allowed};
@@ -6,7 +6,7 @@ use crate::error::Rule;
 use crate::key::KeyId;
 use crate::{EncryptionType, Error, Result};
 
-/// A set that is to be made: for disks under a customer's key, without automatic rotation, unless told otherwise.
+/// Options for a new set. By default it is for disks under a customer's key, without automatic rotation.
 ///
 /// ```
 /// use atrest::managed::NewSet;
@@ -28,8 +28,8 @@ pub struct NewSet {
 }
 
 impl NewSet {
-    /// A set with a name that no other set has, and the version of the key that it is to use. It needs a region, a subscription
-    /// and a tenant, too.
+    /// A set with a name that no other set has, and its version of a key. It also needs a region, a subscription and a
+    /// tenant.
     pub fn new(name: impl Into<String>, key: KeyId) -> Self {
         NewSet {
             name: name.into(),
@@ -42,31 +42,31 @@ impl NewSet {
         }
     }
 
-    /// Where it is; its vault and its resources are there, too (18).
+    /// Its region. Its vault and resources are in the same one (18).
     pub fn region(mut self, region: impl Into<String>) -> Self {
         self.region = region.into();
         self
     }
 
-    /// Whose it is.
+    /// Its subscription.
     pub fn subscription(mut self, subscription: impl Into<String>) -> Self {
         self.subscription = subscription.into();
         self
     }
 
-    /// The tenant that its identity is of; its vault is of the same (43).
+    /// The tenant of its identity. Its vault is of the same one (43).
     pub fn tenant(mut self, tenant: impl Into<String>) -> Self {
         self.tenant = tenant.into();
         self
     }
 
-    /// What protects its resources: the customer's key, or the platform's below it as well.
+    /// The keys that protect its resources: the customer's key, or also the platform's below it.
     pub fn encryption_type(mut self, encryption_type: EncryptionType) -> Self {
         self.encryption_type = encryption_type;
         self
     }
 
-    /// Another version of a key, in place of that given before.
+    /// Another version of a key.
     pub fn key(mut self, key: KeyId) -> Self {
         self.key = key;
         self
@@ -80,12 +80,13 @@ impl NewSet {
 }
 
 impl DiskService {
-    /// Makes a set, with an identity of its own, to which the vault's owner has then to grant `get`, `wrapKey` and
+    /// Makes a set with its own identity. The vault's owner must then grant this identity `get`, `wrapKey` and
     /// `unwrapKey` (17, 25).
     ///
     /// # Errors
-    /// [`Error::ResourceExists`]; [`Error::NotAllowed`] for a vault in another region (18) or tenant (43), or without soft
-    /// delete and purge protection (16), and for the type `PlatformKey`, which takes no set (20); what the directory answers.
+    /// [`Error::ResourceExists`]; [`Error::NotAllowed`] for a vault in another region (18) or tenant (43), or without
+    /// soft delete and purge protection (16), and for the type `PlatformKey`, which has no set (20); the directory's
+    /// errors.
     pub fn create_set(&self, new: &NewSet) -> Result<EncryptionSet> {
         [&new.name, &new.region, &new.subscription].into_iter().try_for_each(|name| check_name(name))?;
         if new.encryption_type == EncryptionType::PlatformKey {
@@ -133,7 +134,7 @@ impl DiskService {
         self.inner.store.set_names()
     }
 
-    /// What is in a set, in order (23).
+    /// The members of a set, in order (23).
     ///
     /// # Errors
     /// [`Error::NoSuchResource`].
@@ -142,7 +143,7 @@ impl DiskService {
         self.inner.store.members(set, false)
     }
 
-    /// Says whether newer versions of a set's key are taken up as they come.
+    /// Sets whether newer versions of a set's key are adopted automatically.
     ///
     /// # Errors
     /// [`Error::NoSuchResource`].
@@ -150,9 +151,10 @@ impl DiskService {
         self.inner.change_set(set, |set| set.auto_rotation = on).map(drop)
     }
 
-    /// Moves a set to another tenant, as happens when its subscription is transferred: it loses its identity, and so the key
-    /// (43). It gets a new identity, under which all works again once the vault's owner has granted that one access, be it in
-    /// the vault of the former tenant, which moves later or not at all. A new key must be in a vault of the new one.
+    /// Moves a set to another tenant, for example after its subscription was transferred. The set loses its identity,
+    /// and so the access to its key (43). It gets a new identity; everything works again once the vault's owner has
+    /// granted that one access. The vault may stay in the former tenant, or move later. A new key must be in a vault of
+    /// the new tenant.
     ///
     /// # Errors
     /// [`Error::NoSuchResource`].
@@ -166,7 +168,7 @@ impl DiskService {
         Ok(moved)
     }
 
-    /// Removes a set that has no disks, snapshots or images.
+    /// Removes a set without disks, snapshots or images.
     ///
     /// # Errors
     /// [`Error::NoSuchResource`]; [`Error::NotAllowed`] while it has any.
@@ -206,7 +208,7 @@ impl Inner {
         Ok(())
     }
 
-    /// Changes a set's record, and gives what it is then.
+    /// Changes a set's record and returns the new one.
     pub(super) fn change_set(&self, name: &str, change: impl FnOnce(&mut EncryptionSet)) -> Result<EncryptionSet> {
         self.store.write(|tables| {
             let mut set = tables.set(name)?.ok_or_else(|| no_set(name))?;

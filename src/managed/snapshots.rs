@@ -1,4 +1,4 @@
-//! Snapshots: what a disk held at one instant, whole or as what differs from the snapshot before.
+//! Snapshots: a disk's content at one instant, whole or as the difference to the snapshot before.
 
 use super::copy::{CHUNK, Chain, ChunkMap, CopyProgress, Target, place};
 use super::records::{Resource, ResourceKind, ResourceName, check_name};
@@ -7,7 +7,7 @@ use super::sync::write;
 use crate::error::Rule;
 use crate::{Error, Result};
 
-/// A snapshot that is to be made: one that holds all of the disk, unless told otherwise.
+/// Options for a new snapshot. By default it holds the whole disk.
 #[derive(Debug, Clone)]
 pub struct NewSnapshot {
     name: String,
@@ -17,18 +17,18 @@ pub struct NewSnapshot {
 }
 
 impl NewSnapshot {
-    /// A snapshot with a name that no other has, of a disk.
+    /// A snapshot of a disk, with a name that no other snapshot has.
     pub fn new(name: impl Into<String>, disk: impl Into<String>) -> Self {
         NewSnapshot { name: name.into(), disk: disk.into(), incremental: false, set: None }
     }
 
-    /// Whether it holds only what changed since the disk's last incremental snapshot. It is in the disk's set then (45).
+    /// Whether it only holds the changes since the disk's last incremental snapshot. Then it is in the disk's set (45).
     pub fn incremental(mut self, incremental: bool) -> Self {
         self.incremental = incremental;
         self
     }
 
-    /// The set whose key shall protect it; `None`, as without this call, for what protects the disk.
+    /// The set whose key protects it. `None`, the default: the same protection as the disk's.
     pub fn encryption_set<'a>(mut self, set: impl Into<Option<&'a str>>) -> Self {
         self.set = set.into().map(String::from);
         self
@@ -36,16 +36,16 @@ impl NewSnapshot {
 }
 
 impl DiskService {
-    /// Makes a snapshot: what the disk holds at this instant, also while it is written, under a DEK of its own (44).
+    /// Makes a snapshot of the disk at this instant, even while it is written, under its own DEK (44).
     ///
-    /// An incremental one takes room for what differs from the one before, where the backend keeps devices sparse. It is
-    /// found by reading both.
+    /// An incremental one reads the disk and the snapshot before it, and only stores the differences. It saves space if
+    /// the backend keeps devices sparse.
     ///
     /// # Errors
     /// [`Error::NoSuchResource`](crate::Error::NoSuchResource); [`Error::ResourceExists`](crate::Error::ResourceExists);
-    /// [`Error::NotAllowed`](crate::Error::NotAllowed) for a set in another place, or for another set than the disk's of an
-    /// incremental one (45); [`Error::DiskSuspended`](crate::Error::DiskSuspended) while the disk's key may not be used; what
-    /// the vault answers; [`Error::Io`](crate::Error::Io). On failure nothing is left behind.
+    /// [`Error::NotAllowed`](crate::Error::NotAllowed) for a set in another place, or for an incremental snapshot in
+    /// another set than the disk's (45); [`Error::DiskSuspended`](crate::Error::DiskSuspended) while the disk's key may
+    /// not be used; the vault's errors; [`Error::Io`](crate::Error::Io). On failure nothing is left behind.
     pub fn create_snapshot(&self, new: &NewSnapshot, progress: &dyn Fn(CopyProgress)) -> Result<Resource> {
         check_name(&new.name)?;
         let (inner, disk) = (&self.inner, ResourceName::disk(&new.disk));
@@ -79,8 +79,8 @@ impl DiskService {
 }
 
 impl Inner {
-    /// Removes an incremental snapshot. The next one takes over what it needs of it: it is made anew, and takes the place of
-    /// both in one step.
+    /// Removes an incremental snapshot. The next one takes over the chunks that it needs: it is made again, and
+    /// replaces both in one step.
     pub(super) fn delete_increment(&self, disk: &str, name: &ResourceName) -> Result<()> {
         let chain = self.chains.of(disk);
         self.check_uncopied(name, disk)?;
@@ -93,7 +93,7 @@ impl Inner {
             return self.remove_live(std::slice::from_ref(&live));
         };
         let heir = self.registry.find(next)?;
-        // In the order of their names, as all do who change several.
+        // Lock in the order of their names, as everywhere that locks several.
         let (first, second) = if name < next { (&live, &heir) } else { (&heir, &live) };
         let (_first, _second) = (first.changing(), second.changing());
         [&live, &heir].into_iter().try_for_each(|live| self.finish_joining(live))?;

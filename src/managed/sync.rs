@@ -1,4 +1,4 @@
-//! Locks that a panic of another thread doesn't take away, and locks by name.
+//! Locks that survive a panic of another thread, and locks by name.
 
 use std::collections::HashMap;
 use std::sync::{
@@ -9,7 +9,7 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Unless somebody has it.
+/// Locks it, unless another thread holds it.
 pub(super) fn try_lock<T>(mutex: &Mutex<T>) -> Option<MutexGuard<'_, T>> {
     unless_held(mutex.try_lock())
 }
@@ -22,7 +22,7 @@ pub(super) fn write<T>(shared: &RwLock<T>) -> RwLockWriteGuard<'_, T> {
     shared.write().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Unless somebody reads or writes.
+/// Locks it, unless another thread reads or writes.
 pub(super) fn try_write<T>(shared: &RwLock<T>) -> Option<RwLockWriteGuard<'_, T>> {
     unless_held(shared.try_write())
 }
@@ -55,7 +55,7 @@ impl<T: Default> Named<T> {
         locks.entry(name.to_owned()).or_default().clone()
     }
 
-    /// Whether anybody has the one of this name.
+    /// Whether anyone uses the lock of this name.
     pub(super) fn is_held(&self, name: &str) -> bool {
         lock(&self.0).get(name).is_some_and(|held| Arc::strong_count(held) > 1)
     }

@@ -1,5 +1,4 @@
-//! A copy of a disk as it was at one instant, made while the disk is written: what is about to be overwritten is copied
-//! first.
+//! Copies a disk as of one instant while the disk is written: before a chunk is overwritten, it is copied.
 
 use std::sync::{Arc, Mutex};
 
@@ -10,7 +9,7 @@ use crate::managed::live::BeforeWrite;
 use crate::managed::sync::{into_inner, lock};
 use crate::{Error, Result};
 
-/// A copy that is being made of a disk that is in use.
+/// A copy in progress of a disk in use.
 pub(in crate::managed) struct Capture {
     state: Mutex<State>,
 }
@@ -19,10 +18,10 @@ struct State {
     target: Target,
     size: u64,
     copied: ChunkMap,
-    /// Before this chunk all were copied.
+    /// All chunks before this one are copied.
     next: u64,
     done: u64,
-    /// What stopped it. Writes to the disk go on.
+    /// The error that stopped it. Writes to the disk continue.
     failure: Option<Error>,
     chunk: Vec<u8>,
 }
@@ -33,7 +32,7 @@ impl Capture {
         Capture { state: Mutex::new(State { target, size, copied, next: 0, done: 0, failure: None, chunk }) }
     }
 
-    /// Copies one more chunk, and says how far it is; `None` when there is none left.
+    /// Copies one more chunk, and returns the progress; `None` if none is left.
     pub(in crate::managed) fn copy_next(&self, disk: &Layers) -> Result<Option<CopyProgress>> {
         let state = &mut *lock(&self.state);
         if let Some(failure) = state.failure.take() {
@@ -49,7 +48,7 @@ impl Capture {
         Ok(Some(CopyProgress { done: state.done, total: state.size }))
     }
 
-    /// The copy, if all of it was made.
+    /// The copy, if it is complete.
     pub(in crate::managed) fn into_target(self: Arc<Self>) -> Result<Target> {
         let all = Arc::into_inner(self).ok_or_else(|| Error::Busy { what: "a copy that was not ended".into() })?;
         let state = into_inner(all.state);

@@ -1,4 +1,4 @@
-//! What a snapshot or an image's copy holds: an incremental snapshot needs the ones before it.
+//! The content of a snapshot or an image's copy. An incremental snapshot needs those before it.
 
 use std::sync::Arc;
 
@@ -8,19 +8,19 @@ use crate::managed::records::{Resource, ResourceName};
 use crate::managed::store::Store;
 use crate::{Error, Result};
 
-/// The snapshots that together hold what a disk held, the newest first.
+/// The snapshots that together have a disk's content, the newest first.
 pub(in crate::managed) struct Chain {
     links: Vec<Link>,
 }
 
 struct Link {
     live: Arc<LiveResource>,
-    /// What it holds; all, without one.
+    /// The chunks that it holds; `None` for all.
     map: Option<ChunkMap>,
 }
 
 impl Link {
-    /// Opens a resource, which must be under the key of its set.
+    /// Opens a resource, which must be under its set's key.
     fn open(registry: &Registry, resource: &Resource) -> Result<Self> {
         let live = registry.of(resource);
         let map = resource.increment.map(|_| {
@@ -41,7 +41,7 @@ impl Link {
 }
 
 impl Chain {
-    /// The records of what a snapshot or an image's copy needs, in the order of a chain. An incremental one must not be
+    /// The records of the snapshots or copy to read for a resource, in the order of a chain. None of them may be
     /// removed meanwhile.
     pub(in crate::managed) fn of(store: &Store, resource: &Resource) -> Result<Vec<Resource>> {
         match resource.place() {
@@ -50,20 +50,20 @@ impl Chain {
         }
     }
 
-    /// The incremental snapshots of a disk up to a place.
+    /// The incremental snapshots of a disk up to a place in its chain.
     pub(in crate::managed) fn up_to(store: &Store, disk: &str, last: u64) -> Result<Vec<Resource>> {
         let mut names = store.increments(disk)?;
         names.retain(|(place, _)| *place <= last);
         names.iter().rev().map(|(_, name): &(u64, ResourceName)| store.resource(name)).collect()
     }
 
-    /// Opens snapshots, each of which must be under the key of its set.
+    /// Opens snapshots, each of which must be under its set's key.
     pub(in crate::managed) fn open(registry: &Registry, resources: &[Resource]) -> Result<Self> {
         let links = resources.iter().map(|resource| Link::open(registry, resource)).collect::<Result<_>>()?;
         Ok(Chain { links })
     }
 
-    /// Whether any of them holds a chunk.
+    /// Whether any of them holds the chunk.
     pub(in crate::managed) fn has(&self, chunk: u64) -> bool {
         self.links.iter().any(|link| link.has(chunk))
     }

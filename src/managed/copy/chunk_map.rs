@@ -1,4 +1,4 @@
-//! Which chunks of a disk an incremental snapshot holds.
+//! The map of the chunks that an incremental snapshot holds.
 
 use sha2::{Digest, Sha256};
 
@@ -11,10 +11,10 @@ const MAGIC: &[u8; 8] = b"ATRESTCM";
 const VERSION: u32 = 1;
 /// Magic, version, chunk size, number of chunks, SHA-256 of these and the bits.
 const HEAD: usize = 8 + 4 + 4 + 8 + 32;
-/// It ends with a whole sector of any size.
+/// The stored map is a whole number of sectors of any size.
 const ALIGN: u64 = 4096;
 
-/// A bit for each chunk. Stored behind the data of the snapshot's volume, as `docs/formats.md` says.
+/// A bit for each chunk. It is stored after the data in the snapshot's volume, as `docs/formats.md` says.
 pub(in crate::managed) struct ChunkMap {
     chunks: u64,
     /// The first chunk is the lowest bit of the first byte.
@@ -22,13 +22,13 @@ pub(in crate::managed) struct ChunkMap {
 }
 
 impl ChunkMap {
-    /// The map of `size` bytes of which nothing is there.
+    /// The map of `size` bytes without any chunk.
     pub(in crate::managed) fn new(size: u64) -> Self {
         let chunks = size.div_ceil(CHUNK);
         ChunkMap { chunks, bits: vec![0; chunks.div_ceil(8) as usize] }
     }
 
-    /// How many chunks there may be.
+    /// The number of chunks.
     pub(in crate::managed) fn chunks(&self) -> u64 {
         self.chunks
     }
@@ -41,7 +41,7 @@ impl ChunkMap {
         self.bits[(chunk / 8) as usize] |= 1 << (chunk % 8);
     }
 
-    /// How many bytes the map of `size` bytes takes where it is stored.
+    /// The length of the stored map of `size` bytes.
     pub(in crate::managed) fn stored_len(size: u64) -> u64 {
         (HEAD as u64 + size.div_ceil(CHUNK).div_ceil(8)).next_multiple_of(ALIGN)
     }
@@ -59,12 +59,12 @@ impl ChunkMap {
         bytes
     }
 
-    /// Reads what [`to_bytes`](Self::to_bytes) made for `size` bytes.
+    /// Reads the output of [`to_bytes`](Self::to_bytes) for `size` bytes.
     pub(in crate::managed) fn from_bytes(bytes: &[u8], size: u64) -> Result<Self> {
         let mut map = ChunkMap::new(size);
         let expected = map.to_bytes(size);
         let bits = HEAD..HEAD + map.bits.len();
-        // All but the digest and the bits follow from the size.
+        // The size determines everything but the digest and the bits.
         let damaged = bytes.len() != expected.len() || bytes[..24] != expected[..24];
         let digest = || Sha256::new().chain_update(&bytes[..24]).chain_update(&bytes[bits.clone()]).finalize();
         if damaged || digest()[..] != bytes[24..HEAD] {
@@ -76,7 +76,7 @@ impl ChunkMap {
     }
 }
 
-/// Where a chunk of `size` bytes is, and how long: the last one may be shorter.
+/// The offset and length of a chunk of `size` bytes. The last one may be shorter.
 pub(in crate::managed) fn place(chunk: u64, size: u64) -> (u64, usize) {
     let offset = chunk * CHUNK;
     (offset, CHUNK.min(size - offset) as usize)

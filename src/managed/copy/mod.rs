@@ -1,4 +1,4 @@
-//! Copies: of a disk that is written meanwhile, and of snapshots that need the ones before them.
+//! Copies of disks in use, and of snapshots that need those before them.
 
 mod capture;
 mod chain;

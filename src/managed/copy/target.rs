@@ -1,31 +1,32 @@
-//! What is copied to: all chunks, or for an incremental snapshot those that differ from what is held before it.
+//! The target of a copy. It takes all chunks; for an incremental snapshot, only those that differ from the snapshots
+//! before it.
 
 use super::chain::Chain;
 use super::chunk_map::{CHUNK, ChunkMap, place};
 use crate::Result;
 use crate::managed::layers::Layers;
 
-/// How far a copy is.
+/// The progress of a copy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CopyProgress {
-    /// Bytes that were copied, or found to need no copy.
+    /// The bytes that were copied or needed no copy.
     pub done: u64,
-    /// Bytes of the disk.
+    /// The size of the disk in bytes.
     pub total: u64,
 }
 
-/// What is copied to.
+/// The target of a copy.
 pub(in crate::managed) struct Target {
     pub(in crate::managed) layers: Layers,
     size: u64,
-    /// For an incremental snapshot: those before it, if there are any, and what this one holds.
+    /// For an incremental snapshot: the snapshots before it, if any, and its map.
     increment: Option<Increment>,
 }
 
 struct Increment {
     before: Option<Chain>,
     map: ChunkMap,
-    /// Room for a chunk of those before it.
+    /// A buffer for a chunk of the snapshots before it.
     spare: Vec<u8>,
 }
 
@@ -35,7 +36,7 @@ impl Target {
         Target { layers, size, increment: None }
     }
 
-    /// Takes chunks that differ from what `before` holds, or all.
+    /// Takes the chunks that differ from `before`, or all chunks.
     pub(in crate::managed) fn increment(layers: Layers, size: u64, before: Option<Chain>) -> Self {
         let increment = Increment { before, map: ChunkMap::new(size), spare: vec![0; CHUNK as usize] };
         Target { layers, size, increment: Some(increment) }
@@ -55,7 +56,7 @@ impl Target {
         self.layers.write_at(chunk * CHUNK, bytes)
     }
 
-    /// Takes all that `read` reads into a buffer from an offset.
+    /// Takes all chunks. `read` reads into a buffer from an offset.
     pub(in crate::managed) fn fill(
         &mut self,
         progress: &dyn Fn(CopyProgress),
@@ -71,7 +72,7 @@ impl Target {
         Ok(())
     }
 
-    /// Says in the snapshot what it holds.
+    /// Writes the map into the snapshot.
     pub(in crate::managed) fn finish(self) -> Result<Layers> {
         if let Some(Increment { map, .. }) = self.increment {
             self.layers.write_at(self.size, &map.to_bytes(self.size))?;

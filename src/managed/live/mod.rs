@@ -1,4 +1,4 @@
-//! What is open: the resources in use, each shared by all who use it.
+//! Resources in use. All users of a resource share one instance.
 
 mod open_disk;
 mod registry;

@@ -1,4 +1,4 @@
-//! A disk that is open.
+//! An open disk.
 
 use std::sync::Arc;
 
@@ -6,8 +6,8 @@ use super::resource::LiveResource;
 use crate::managed::layers::Layers;
 use crate::{Error, Result};
 
-/// A disk that is open, for any number of threads. Nothing of it is in memory in the clear but the sectors that are asked
-/// for, and the DEK while the disk's key may be used. A clone is another handle of the same.
+/// An open disk, for any number of threads. Only the requested sectors are in memory in the clear, and the DEK while
+/// the disk's key may be used. A clone is another handle of the same disk.
 #[derive(Clone)]
 pub struct OpenDisk {
     live: Arc<LiveResource>,
@@ -32,17 +32,17 @@ impl OpenDisk {
         self.size
     }
 
-    /// The sector size in bytes: offsets and lengths are multiples of it.
+    /// The sector size in bytes. Offsets and lengths must be multiples of it.
     pub fn sector_size(&self) -> u32 {
         self.sector_size
     }
 
-    /// Whether its key may not be used, as far as is known without asking.
+    /// Whether its key may not be used, as far as is known without asking its vault.
     pub fn is_suspended(&self) -> bool {
         self.live.is_suspended()
     }
 
-    /// Reads and decrypts `sectors.len()` bytes from `offset`. What was never written reads as noise.
+    /// Reads and decrypts `sectors.len()` bytes from `offset`. Unwritten sectors read as noise.
     ///
     /// # Errors
     /// [`Error::DiskSuspended`] while its key may not be used; those of [`Volume::read_at`](crate::Volume::read_at).
@@ -60,7 +60,7 @@ impl OpenDisk {
         self.live.write_at(offset, sectors)
     }
 
-    /// Makes what was written last.
+    /// Makes earlier writes durable.
     ///
     /// # Errors
     /// As [`read_at`](Self::read_at).
@@ -68,7 +68,7 @@ impl OpenDisk {
         self.live.with_layers(Layers::sync)
     }
 
-    /// The volume may be larger by what its device has to spare.
+    /// The volume may be larger than the disk, by spare space of its device.
     fn check_end(&self, offset: u64, len: usize) -> Result<()> {
         if offset.checked_add(len as u64).is_none_or(|end| end > self.size) {
             return Err(Error::OutOfBounds { offset, len, size: self.size });

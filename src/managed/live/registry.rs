@@ -1,4 +1,4 @@
-//! [`Registry`]: who uses a resource finds the others who do.
+//! [`Registry`]: makes all users of a resource share one instance.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, Weak};
@@ -9,7 +9,7 @@ use crate::managed::keys::Access;
 use crate::managed::records::{Resource, ResourceName};
 use crate::managed::sync::lock;
 
-/// Resources in use by id, so that all who use one share it, and nobody another that has got its name.
+/// Resources in use, by id. All users of one share it, and nobody gets another one that took its name.
 pub(in crate::managed) struct Registry {
     access: Arc<Access>,
     resources: Mutex<HashMap<String, Weak<LiveResource>>>,
@@ -20,12 +20,12 @@ impl Registry {
         Registry { access, resources: Mutex::default() }
     }
 
-    /// What all who use the resource of a name share.
+    /// The shared instance of the resource with this name.
     pub(in crate::managed) fn find(&self, name: &ResourceName) -> Result<Arc<LiveResource>> {
         Ok(self.of(&self.access.store.resource(name)?))
     }
 
-    /// What all who use a resource share.
+    /// The shared instance of a resource.
     pub(in crate::managed) fn of(&self, resource: &Resource) -> Arc<LiveResource> {
         let mut resources = lock(&self.resources);
         if let Some(live) = resources.get(&resource.id).and_then(Weak::upgrade) {
@@ -36,7 +36,7 @@ impl Registry {
         live
     }
 
-    /// A resource that is the caller's to change while `act` runs.
+    /// Runs `act` while the caller alone may change the resource.
     pub(in crate::managed) fn changing<T>(
         &self,
         name: &ResourceName,
@@ -46,7 +46,7 @@ impl Registry {
             let live = self.find(name)?;
             let _alone = live.changing();
             let resource = self.access.store.resource(name)?;
-            // While we waited, another may have got the name.
+            // While we waited, another resource may have got the name.
             if resource.id == live.id {
                 return act(&live, resource);
             }

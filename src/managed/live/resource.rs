@@ -1,4 +1,4 @@
-//! A resource in use: its volumes while its key may be used, shared by all who use it.
+//! A resource in use: its volumes while its key may be used, shared by all its users.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -10,58 +10,58 @@ use crate::managed::records::{Resource, ResourceName};
 use crate::managed::sync::{lock, read, try_lock, try_write, write};
 use crate::{BlockDevice, Error, Result};
 
-/// A copy that is being made of a resource as it was at one instant: it sees what is about to be overwritten.
+/// A copy in progress of a resource as of one instant. It is called before data is overwritten.
 pub(in crate::managed) trait BeforeWrite: Send + Sync {
-    /// Copies what is about to be overwritten, as far as it wasn't yet.
+    /// Copies the data that is about to be overwritten, unless it is copied already.
     fn before_write(&self, disk: &Layers, offset: u64, len: usize);
 }
 
 pub(in crate::managed) struct LiveResource {
     access: Arc<Access>,
-    /// The name by which it was found; another resource may get it when this one is removed.
+    /// The name by which it was found. After its removal another resource may get the name.
     pub(in crate::managed) name: ResourceName,
     pub(in crate::managed) id: String,
     held: RwLock<Held>,
-    /// The lease of `held`, for who must not wait for a device that hangs.
+    /// The lease of `held`, for threads that must not wait for a hanging device.
     lease: Mutex<Option<Arc<KeyLease>>>,
-    /// The key may not be used, and somebody was using it: the last who does wipes the DEK.
+    /// The key may not be used any more, and the resource was in use: the last user wipes the DEK.
     to_wipe: AtomicBool,
-    /// What is left of volumes whose DEK was wiped, until what was written to them lasts. Whoever opens it next must find it
-    /// closed, and waits for that.
+    /// The work left after a DEK was wiped: making earlier writes durable. The next opening waits until it is done and
+    /// the device is closed.
     closing: Mutex<Option<Closing>>,
-    /// What was last noted of how much its DEKs have encrypted, so that the store needn't be asked each time.
+    /// The last noted usage of its DEKs, so that the store isn't asked each time.
     noted: Mutex<[u64; 2]>,
-    /// Who opens the volumes; the others wait, and share what comes of it.
+    /// Locked while the volumes are opened. Other threads wait and share the result.
     opening: Mutex<()>,
-    /// Who changes under which keys it is, or removes it. Of several, in the order of their names.
+    /// Locked while its keys are changed or it is removed. Several resources are locked in the order of their names.
     change: Mutex<()>,
-    /// Who copies it while it is written.
+    /// Locked while it is copied and may be written.
     pub(in crate::managed) copying: Mutex<()>,
-    /// Counts the handles that users have; under `held`.
+    /// Counts the users' handles. Protected by `held`.
     users: Arc<()>,
 }
 
-/// What volumes leave to be done when their DEK is wiped.
+/// The work left when the DEK of volumes is wiped.
 struct Closing {
     device: Arc<dyn BlockDevice>,
     used_blocks: [u64; 2],
 }
 
-/// How many blocks may be encrypted before that is noted: 16 GiB.
+/// The number of blocks encrypted before usage is noted again: 16 GiB.
 const GROWTH: u64 = 1 << 30;
 
-/// How often a use opens the volumes, if they are closed again each time.
+/// How often one use opens the volumes if they are closed again each time.
 const ATTEMPTS: usize = 16;
 
 #[derive(Default)]
 struct Held {
     /// `None` while the key may not be used: the DEK is wiped.
     layers: Option<Arc<Layers>>,
-    /// The lease of the key that it is under; the platform's key needs none.
+    /// The lease of its key; the platform's key needs none.
     lease: Option<Arc<KeyLease>>,
-    /// A copy that is being made of it as it was when the copy began.
+    /// A copy in progress of its content as of the copy's start.
     capture: Option<Arc<dyn BeforeWrite>>,
-    /// It is being removed, or was: nobody opens it any more.
+    /// It is being removed, or was removed: nobody can open it.
     removed: bool,
 }
 
@@ -70,7 +70,7 @@ impl Held {
         self.lease.as_ref().is_none_or(|lease| lease.holds(now))
     }
 
-    /// The volumes, while the key may be used.
+    /// The volumes, if the key may be used.
     fn usable(&self, now: Now) -> Option<&Arc<Layers>> {
         self.layers.as_ref().filter(|_| self.may(now))
     }
@@ -94,12 +94,12 @@ impl LiveResource {
         }
     }
 
-    /// Does something with the volumes, once the key may be used.
+    /// Runs `act` on the volumes, once the key may be used.
     pub(in crate::managed) fn with_layers<T>(&self, act: impl FnOnce(&Layers) -> Result<T>) -> Result<T> {
         self.with(|layers, _| act(layers))
     }
 
-    /// Writes, after what a copy still needs was copied.
+    /// Writes sectors. A copy in progress first copies the data that it still needs.
     pub(in crate::managed) fn write_at(&self, offset: u64, sectors: &[u8]) -> Result<()> {
         self.with(|layers, capture| {
             if let Some(capture) = capture {
@@ -109,9 +109,9 @@ impl LiveResource {
         })
     }
 
-    /// Does something with the volumes and the copy that is being made, once the key may be used.
+    /// Runs `act` on the volumes and the copy in progress, once the key may be used.
     fn with<T>(&self, act: impl FnOnce(&Layers, Option<&dyn BeforeWrite>) -> Result<T>) -> Result<T> {
-        // Between opening and use it may be suspended again, or put under another key; but not for ever.
+        // Between opening and use it may be suspended again or moved to another key, but not for ever.
         for _ in 0..ATTEMPTS {
             let held = self.read();
             if let Some(layers) = held.usable(self.now()) {
@@ -129,24 +129,24 @@ impl LiveResource {
         Err(self.suspended("its key is taken away as often as it is given"))
     }
 
-    /// Does something with the volumes to put them under another key, although the lease of the one that they are under may
-    /// be over: the vault has the last word on whether it unwraps. Nobody opens them meanwhile.
+    /// Runs `act` on the volumes to move them to another key, even if the lease of their current key has ended: the
+    /// vault decides whether it unwraps. Nobody opens them meanwhile.
     pub(in crate::managed) fn with_layers_to_rewrap<T>(&self, act: impl FnOnce(&Layers) -> Result<T>) -> Result<T> {
         let _one = lock(&self.opening);
-        // The vault is asked meanwhile: who waits to suspend it, or to write, must not wait for that.
+        // Don't hold the lock while the vault is asked: suspending or writing must not wait for it.
         let usable = self.read().usable(self.now()).cloned();
         if let Some(layers) = usable {
             return act(&layers);
         }
-        // Not kept, so that no DEK stays in memory without a lease.
+        // Don't keep it open, so that no DEK stays in memory without a lease.
         self.take_layers(&mut self.write());
         self.finish_closing();
         let opened = self.access.open_layers(&self.record()?, false)?;
         act(&opened.layers)
     }
 
-    /// Does something with the volume on its device, of two layers the lower one, to put it under another key of the
-    /// platform. No customer's key is needed for it. Nobody opens it meanwhile.
+    /// Runs `act` on the volume directly on the device (the lower of two) to move it to another key of the platform.
+    /// This needs no customer's key. Nobody opens the volume meanwhile.
     pub(in crate::managed) fn with_bottom_to_rewrap<T>(&self, act: impl FnOnce(&Layer) -> Result<T>) -> Result<T> {
         let _one = lock(&self.opening);
         let open = self.read().layers.clone();
@@ -163,7 +163,7 @@ impl LiveResource {
         act(self.access.open_layers(&resource, false)?.layers.bottom())
     }
 
-    /// From now on it is under another key, in place of what it was under.
+    /// Records that it is now under another key.
     pub(in crate::managed) fn move_to(&self, lease: Arc<KeyLease>) {
         let wrapped = self.read().layers.as_ref().map(|layers| layers.wrapped());
         if let Some(wrapped) = wrapped {
@@ -177,8 +177,8 @@ impl LiveResource {
         held.lease = lease;
     }
 
-    /// Closes the volumes, and with them wipes the DEK, unless the key may be used. Where somebody reads or writes, he does so
-    /// when he has done: his device may hang. What was written is yet to be made to last.
+    /// Closes the volumes and wipes the DEK, unless the key may be used. If a thread is reading or writing, that thread
+    /// does it at its end, because its device may hang. Earlier writes still must be made durable afterwards.
     pub(in crate::managed) fn suspend_if_revoked(&self) {
         let now = self.now();
         if self.lease().is_some_and(|lease| !lease.holds(now)) {
@@ -187,40 +187,40 @@ impl LiveResource {
         }
     }
 
-    /// If he who uses it doesn't see in time that it is to be wiped, the next round does.
+    /// If the last user misses the request to wipe, the next round does it.
     fn wipe_if_unused(&self) {
         let Some(mut held) = try_write(&self.held) else { return };
         self.to_wipe.store(false, Ordering::Relaxed);
-        // Its key may have come back meanwhile.
+        // The key may be usable again by now.
         if !held.may(self.now()) {
             self.take_layers(&mut held);
         }
     }
 
-    /// Closes the volumes, and with them wipes the DEK.
+    /// Closes the volumes, which wipes the DEK.
     fn take_layers(&self, held: &mut Held) {
         if let Some(layers) = held.layers.take() {
             *lock(&self.closing) = Some(Closing { device: layers.device(), used_blocks: layers.used_blocks() });
         }
     }
 
-    /// Whether there is something to make last, and nobody is at it.
+    /// Whether there are writes to make durable, and no thread is doing it.
     pub(in crate::managed) fn is_closing(&self) -> bool {
         try_lock(&self.closing).is_some_and(|closing| closing.is_some())
     }
 
-    /// Makes what was written before the DEK was wiped last, as far as that goes, and lets go of the device.
+    /// Makes the writes before the wipe durable, if possible, and closes the device.
     pub(in crate::managed) fn finish_closing(&self) {
-        // Under the lock to the end.
+        // Keep the lock to the end.
         let mut closing = lock(&self.closing);
         if let Some(Closing { device, used_blocks }) = closing.take() {
-            // Whoever syncs later does so by other volumes, and is to be right.
+            // A later sync through other volumes must cover these writes too.
             let _ = device.sync();
             self.note_used(used_blocks, 1);
         }
     }
 
-    /// Notes how much its DEKs have encrypted, if that is much more than was noted. Not while it is being closed.
+    /// Notes how much its DEKs have encrypted, if it grew much. Does nothing while the volumes are being closed.
     pub(in crate::managed) fn note_growth(&self) {
         let Some(layers) = self.held.try_read().ok().and_then(|held| held.layers.clone()) else { return };
         let (used, mut noted) = (layers.used_blocks(), lock(&self.noted));
@@ -230,7 +230,7 @@ impl LiveResource {
         }
     }
 
-    /// A count that can't be noted is noted the next time.
+    /// If noting fails, the next note covers it.
     fn note_used(&self, used: [u64; 2], least: u64) {
         let _ = self.access.note(&self.name, &self.id, |of| of.note_used(used, least));
     }
@@ -240,14 +240,14 @@ impl LiveResource {
         self.read().layers.as_ref().map(|layers| layers.used_blocks())
     }
 
-    /// Takes part in its use; not once it is being removed.
+    /// Registers a user, unless it is being removed.
     pub(in crate::managed) fn join(&self) -> Result<Arc<()>> {
         let held = self.read();
         let gone = || Error::NoSuchResource(format!("the {} was removed", self.name));
         (!held.removed).then(|| self.users.clone()).ok_or_else(gone)
     }
 
-    /// From here on nobody opens it, unless somebody has it open.
+    /// From now on nobody can open it. Fails if a user has it open.
     pub(in crate::managed) fn begin_removal(&self) -> Result<()> {
         let mut held = self.write();
         if self.is_open() {
@@ -257,19 +257,19 @@ impl LiveResource {
         Ok(())
     }
 
-    /// It stays after all.
+    /// Cancels the removal.
     pub(in crate::managed) fn cancel_removal(&self) {
         self.write().removed = false;
     }
 
-    /// Closes the volumes; the next use opens them anew.
+    /// Closes the volumes. The next use opens them again.
     pub(in crate::managed) fn close(&self) {
         let mut held = self.write();
         self.set_lease(&mut held, None);
         *held = Held { removed: held.removed, ..Held::default() };
     }
 
-    /// Whether its key may be used, as far as is known without asking.
+    /// Whether its key may not be used, as far as is known without asking its vault.
     pub(in crate::managed) fn is_suspended(&self) -> bool {
         self.read().usable(self.now()).is_none()
     }
@@ -279,14 +279,14 @@ impl LiveResource {
         Arc::strong_count(&self.users) > 1
     }
 
-    /// The keys that the header of each layer names, the upper one's first. Nothing has proved it.
+    /// The keys that the header of each layer names, the upper one's first. They are not proven.
     pub(in crate::managed) fn keys(&self) -> Result<Vec<Vec<KeyId>>> {
         let _one = lock(&self.opening);
         let open = self.read().layers.clone();
         open.map_or_else(|| self.access.keys_of(&self.record()?), |layers| layers.keys_on_device())
     }
 
-    /// The keys that the header on its device names: of two layers, the lower one's. No vault is asked for it.
+    /// The keys that the header directly on its device names (the lower of two layers). No vault is asked.
     pub(in crate::managed) fn bottom_keys(&self) -> Result<Vec<KeyId>> {
         let _one = lock(&self.opening);
         let open = self.read().layers.clone();
@@ -299,29 +299,29 @@ impl LiveResource {
         }
     }
 
-    /// Whether the upper layer was proved to be under a key, and its header says that and nothing else.
+    /// Whether the upper layer is proven to be under this key, and its header names only this key.
     pub(in crate::managed) fn is_under(&self, resource: &Resource, key: &KeyId) -> Result<bool> {
         let says_so = |keys: &Vec<KeyId>| keys == core::slice::from_ref(key);
         Ok(resource.proven_key(0) == Some(key) && self.keys()?.first().is_some_and(says_so))
     }
 
-    /// The same of the layer that the platform's key protects.
+    /// The same for the layer under the platform's key.
     pub(in crate::managed) fn bottom_is_under(&self, resource: &Resource, key: &KeyId) -> Result<bool> {
         Ok(resource.platform_key() == Some(key) && self.bottom_keys()? == core::slice::from_ref(key))
     }
 
-    /// The lease that it is under now, if it needs one.
+    /// Its current lease, if it needs one.
     pub(in crate::managed) fn lease(&self) -> Option<Arc<KeyLease>> {
         lock(&self.lease).clone()
     }
 
-    /// Begins a copy of what it holds now: no write is under way, and none comes before it is noted.
+    /// Begins a copy of its current content: no write is in progress, and none starts before the copy is registered.
     pub(in crate::managed) fn begin_capture(&self, capture: Arc<dyn BeforeWrite>) -> Capturing<'_> {
         self.write().capture = Some(capture);
         Capturing(self)
     }
 
-    /// Waits for who changes it, and keeps others from it.
+    /// Locks it against changes by others.
     pub(in crate::managed) fn changing(&self) -> MutexGuard<'_, ()> {
         lock(&self.change)
     }
@@ -337,7 +337,7 @@ impl LiveResource {
             }
             (held.layers.is_some(), held.lease.clone())
         };
-        // Where the key is known, its lease is asked before anything is opened.
+        // If the key is known, check its lease before opening anything.
         if let Some(lease) = lease {
             lease.renew(now, || self.access.vault_of_lease(&lease)).map_err(|reason| {
                 self.suspend_if_revoked();
@@ -383,10 +383,10 @@ impl LiveResource {
 }
 
 impl Drop for LiveResource {
-    /// The last who used it has gone.
+    /// The last user is gone.
     fn drop(&mut self) {
         let held = self.held.get_mut().unwrap_or_else(PoisonError::into_inner);
-        // What was removed has no record, and a child of a fork has no business with its parent's.
+        // A removed resource has no record, and a forked child must not touch its parent's.
         if let Some(layers) = held.layers.take().filter(|layers| !held.removed && layers.fingerprints().is_ok()) {
             let used = layers.used_blocks();
             drop(layers);
@@ -395,11 +395,11 @@ impl Drop for LiveResource {
     }
 }
 
-/// While it lives, writes are preceded by the copy of what they overwrite.
+/// While it lives, writes first copy the data that they overwrite.
 pub(in crate::managed) struct Capturing<'r>(&'r LiveResource);
 
 impl Capturing<'_> {
-    /// Does something with the volumes, once the key may be used.
+    /// Runs `act` on the volumes, once the key may be used.
     ///
     /// # Errors
     /// [`Error::NoSuchResource`] if the resource was closed meanwhile.
