@@ -14,20 +14,21 @@ use crate::memory::Locked;
 use crate::usage::{self, Counter, KeyUsage};
 use crate::{Error, Result};
 
-/// How a segment is encrypted, in dm-crypt's notation.
+/// The encryption of a segment, in dm-crypt's notation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum CipherSpec {
-    /// `aes-xts-plain64`: XTS-AES, the tweak is the sector number.
+    /// `aes-xts-plain64`: XTS-AES. The tweak is the sector number.
     AesXtsPlain64,
-    /// `aes-hctr2-plain64`: AES-256-HCTR2, a wide-block mode: who changes a byte of a sector turns all of it into noise, and
-    /// who sees the disk twice sees which sectors changed and not where in them. It is slower than XTS.
+    /// `aes-hctr2-plain64`: AES-256-HCTR2, a wide-block mode. If an attacker changes one byte of a sector, the whole
+    /// sector becomes noise. Comparing two copies of the disk shows which sectors changed, but not where in them. It is
+    /// slower than XTS.
     AesHctr2Plain64,
-    /// `aes-xts-plain`: the same with the low 32 bits of the sector number, so that tweaks repeat after 2 TiB.
+    /// `aes-xts-plain`: XTS-AES. The tweak is the low 32 bits of the sector number, so tweaks repeat after 2 TiB.
     AesXtsPlain,
-    /// `aes-cbc-essiv:sha256`: AES-CBC, the IV is the sector number encrypted under the SHA-256 of the key.
+    /// `aes-cbc-essiv:sha256`: AES-CBC. The IV is the sector number encrypted under the SHA-256 of the key.
     AesCbcEssivSha256,
-    /// `aes-cbc-plain64`: AES-CBC, the IV is the sector number.
+    /// `aes-cbc-plain64`: AES-CBC. The IV is the sector number.
     AesCbcPlain64,
 }
 
@@ -51,8 +52,8 @@ impl CipherSpec {
         }
     }
 
-    /// The cipher of this name, if it is known. A hash behind `plain` or `plain64` (`aes-xts-plain64:sha256`, as QEMU can
-    /// be asked to write) means nothing, to dm-crypt neither: only ESSIV has one.
+    /// The cipher of this name, if it is known. A hash after `plain` or `plain64` (`aes-xts-plain64:sha256`, an option
+    /// of QEMU) has no effect, as in dm-crypt: only ESSIV uses one.
     pub fn from_name(name: &str) -> Option<Self> {
         let plain = name.split_once(':').map(|(cipher, _)| cipher).filter(|cipher| !cipher.ends_with("-essiv"));
         Self::ALL.into_iter().find(|spec| spec.name() == plain.unwrap_or(name))
@@ -67,8 +68,8 @@ impl CipherSpec {
         }
     }
 
-    /// Whether it is for old volumes only: CBC, which lets who writes to the disk flip bits as they like; and 32-bit
-    /// sector numbers.
+    /// Whether it is for old volumes only. CBC is, because an attacker who writes to the disk can flip chosen bits; and
+    /// so are 32-bit sector numbers.
     pub fn is_legacy(self) -> bool {
         !matches!(self, CipherSpec::AesXtsPlain64 | CipherSpec::AesHctr2Plain64)
     }
@@ -87,11 +88,10 @@ impl CipherSpec {
     }
 }
 
-/// A cipher of dm-crypt's over runs of sectors, whose numbers count 512-byte units whatever the sector size (as LUKS2 has
-/// it).
+/// A dm-crypt cipher over runs of sectors. Sector numbers count 512-byte units for every sector size, as in LUKS2.
 ///
-/// One value serves any number of threads; nothing is allocated or locked after it is made. Its round keys are wiped when
-/// it is dropped.
+/// One value serves any number of threads. It allocates and locks nothing after it is made. Its round keys are wiped
+/// when it is dropped.
 ///
 /// ```
 /// use atrest::SectorSize;
@@ -107,7 +107,7 @@ impl CipherSpec {
 /// # Ok::<(), atrest::Error>(())
 /// ```
 pub struct DmCipher {
-    /// With the secrets as a whole: the gaps in it are filled with what was on the stack when it was put here.
+    /// In the memory of secrets as a whole, because moving it there fills its padding with bytes of the stack.
     engine: Locked<Engine>,
     used: Counter,
     spec: CipherSpec,
@@ -121,11 +121,12 @@ enum Engine {
 }
 
 impl DmCipher {
-    /// Expands `key`, in a box: the move into it leaves no key on the stack.
+    /// Expands `key` in a box. The move into the box leaves no key on the stack.
     ///
     /// # Errors
-    /// [`Error::KeyLength`] for what the cipher doesn't [take](CipherSpec::takes_key); [`Error::EqualKeyHalves`] of an XTS
-    /// key; [`Error::SectorSize`] when `sector_size` isn't a multiple of 512; [`Error::SelfTest`]; [`Error::NotApproved`].
+    /// [`Error::KeyLength`] if the cipher doesn't [take](CipherSpec::takes_key) the key's length;
+    /// [`Error::EqualKeyHalves`] for an XTS key; [`Error::SectorSize`] if `sector_size` isn't a multiple of 512;
+    /// [`Error::SelfTest`]; [`Error::NotApproved`].
     pub fn boxed(spec: CipherSpec, key: &[u8], sector_size: SectorSize) -> Result<Box<Self>> {
         on_wiped_stack(|| Self::expand(spec, key, sector_size))
     }
@@ -155,7 +156,7 @@ impl DmCipher {
         Ok(Box::new(DmCipher { engine: Locked::new(engine), used: Counter::new(), spec, sector_size }))
     }
 
-    /// How it encrypts.
+    /// The cipher.
     pub fn spec(&self) -> CipherSpec {
         self.spec
     }
@@ -180,7 +181,8 @@ impl DmCipher {
     /// `first_sector` is the number of the first sector of `sectors`, in units of 512 bytes.
     ///
     /// # Errors
-    /// [`Error::PartialSector`]; [`Error::SectorOverflow`]; [`Error::KeyExhausted`]; [`Error::NotApproved`]. `sectors` is untouched then.
+    /// [`Error::PartialSector`]; [`Error::SectorOverflow`]; [`Error::KeyExhausted`]; [`Error::NotApproved`]. Then
+    /// `sectors` is unchanged.
     pub fn encrypt(&self, first_sector: u64, sectors: &mut [u8]) -> Result<()> {
         self.in_place(Direction::Encrypt, first_sector, sectors)
     }
@@ -196,7 +198,7 @@ impl DmCipher {
     /// Encrypts a run of consecutive sectors from `src` to `dst`.
     ///
     /// # Errors
-    /// [`Error::LengthMismatch`] and those of [`encrypt`](Self::encrypt). `dst` is untouched then.
+    /// [`Error::LengthMismatch`] and the errors of [`encrypt`](Self::encrypt). Then `dst` is unchanged.
     pub fn encrypt_to(&self, first_sector: u64, src: &[u8], dst: &mut [u8]) -> Result<()> {
         self.to(Direction::Encrypt, first_sector, src, dst)
     }
@@ -209,7 +211,7 @@ impl DmCipher {
         self.to(Direction::Decrypt, first_sector, src, dst)
     }
 
-    /// Says whether [`encrypt`](Self::encrypt) would take a run of `len` bytes.
+    /// Checks whether [`encrypt`](Self::encrypt) would take a run of `len` bytes.
     ///
     /// # Errors
     /// As [`encrypt`](Self::encrypt).
@@ -232,7 +234,7 @@ impl DmCipher {
         self.crypt(direction, first, dst)
     }
 
-    /// Whether a run may be had, all of it, before any of it is.
+    /// Checks and counts a whole run before any of it is encrypted.
     #[inline]
     fn check_and_count(&self, direction: Direction, first: u64, len: usize) -> Result<()> {
         self.spec.approval().require()?;
@@ -240,7 +242,7 @@ impl DmCipher {
         if direction == Direction::Encrypt { self.used.add(usage::blocks(len)) } else { Ok(()) }
     }
 
-    /// A run that was checked and counted.
+    /// Encrypts or decrypts a run that was checked and counted.
     fn crypt(&self, direction: Direction, first: u64, sectors: &mut [u8]) -> Result<()> {
         let sector_size = self.sector_size.bytes() as usize;
         match self.engine.get()? {
@@ -258,7 +260,7 @@ impl DmCipher {
         let sector_size = u64::from(self.sector_size.bytes());
         let step = sector_size / 512;
         let (mut number, mut left) = (first as u32, data);
-        // Cut where the 32 bits of `plain` wrap; not always to 0, when large sectors aren't aligned to their size.
+        // Cut where the 32 bits of `plain` wrap. They don't wrap to 0 if large sectors aren't aligned to their size.
         while !left.is_empty() {
             let before_wrap = ((1 << 32) - u64::from(number)).div_ceil(step);
             let len = (before_wrap * sector_size).min(left.len() as u64) as usize;

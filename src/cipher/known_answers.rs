@@ -1,5 +1,5 @@
-//! Known answers of AES-XTS, tried on each kernel before its first use. The keys are published ones, so that what a test
-//! leaves on the stack is no secret.
+//! Known answers of AES-XTS, for testing each kernel before its first use. The keys are published, so a test leaves no
+//! secrets on the stack.
 
 use aes::cipher::inout::InOutBuf;
 
@@ -7,7 +7,7 @@ use crate::Result;
 use crate::arch::{DataUnits, Direction, Kernel, KernelKind, Store};
 use crate::latch::{Algorithm, unhex};
 
-/// Tries a kernel before its first use.
+/// Tests a kernel before its first use.
 ///
 /// # Errors
 /// [`Error::SelfTest`](crate::Error::SelfTest).
@@ -28,8 +28,8 @@ pub(super) fn of_kernel(kind: KernelKind) -> (Algorithm, fn() -> bool) {
     }
 }
 
-/// IEEE 1619-2007, annex B: two data units in one run (vectors 4 and 5, AES-128), one (vector 10, AES-256) and one whose last
-/// block is stolen (vector 15), in both directions.
+/// IEEE 1619-2007, annex B, in both directions: two data units in one run (vectors 4 and 5, AES-128), one unit (vector
+/// 10, AES-256), and one with ciphertext stealing (vector 15).
 #[inline(never)]
 fn kernel_is_right(kind: KernelKind) -> bool {
     let counting: [u8; 512] = core::array::from_fn(|i| i as u8);
@@ -78,7 +78,7 @@ const KEY_15: [u8; 32] = unhex(b"fffefdfcfbfaf9f8f7f6f5f4f3f2f1f0bfbebdbcbbbab9b
 const STOLEN: ([u8; 17], [u8; 17]) =
     (unhex(b"000102030405060708090a0b0c0d0e0f10"), unhex(b"6c1625db4671522d3d7599601de7ca09ed"));
 
-/// The ciphertext of vector 4, which is the plaintext of vector 5: data units 0 and 1 under one key.
+/// The ciphertext of vector 4, which is also the plaintext of vector 5: data units 0 and 1 under one key.
 const VECTOR_4: [u8; 512] = unhex(
     b"\
     27a7479befa1d476489f308cd4cfa6e2a96e4bbe3208ff25287dd3819616e89cc78cf7f5e543445f8333d8fa7f56000005279fa5d8b5e4ad\

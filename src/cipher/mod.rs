@@ -1,8 +1,8 @@
 //! The sector engine: XTS-AES over runs of sectors (IEEE 1619-2018, NIST SP 800-38E); and AES-CTR over streams of bytes
 //! ([`StreamCipher`]), for files that are read and written at any byte.
 //!
-//! XTS hides what a sector holds from somebody who sees the disk once. It does not detect changes, and it shows which
-//! 16-byte blocks of a sector changed to somebody who sees the disk twice. The README says more.
+//! XTS protects a sector's content against an attacker who sees the disk once. It does not detect changes. To an
+//! attacker who sees the disk twice, it reveals which 16-byte blocks of a sector changed. The README says more.
 
 #[cfg(feature = "std")]
 mod cbc;
@@ -36,10 +36,10 @@ pub const BLOCK: usize = 16;
 /// The largest data unit: 2^20 blocks, 16 MiB (IEEE 1619-2018, 5.1; SP 800-38E, 4).
 pub const MAX_DATA_UNIT: usize = BLOCK << 20;
 
-/// An expanded XTS key together with how sectors are cut and numbered.
+/// An expanded XTS key, with the size and numbering of sectors.
 ///
-/// One value serves any number of threads; nothing is allocated or locked after it is made. Its round keys are wiped
-/// when it is dropped. `first_sector` of a run counts in the [`SectorUnit`] that it was made with.
+/// One value serves any number of threads. It allocates and locks nothing after it is made. Its round keys are wiped
+/// when it is dropped. The argument `first_sector` counts in the cipher's [`SectorUnit`].
 ///
 /// ```
 /// use atrest::{Error, SectorCipher, SectorSize, SectorUnit};
@@ -63,7 +63,7 @@ pub struct SectorCipher {
     used: Counter,
     sector_size: SectorSize,
     unit: SectorUnit,
-    /// In place of padding, in which a move would take along what was on the stack, pieces of keys for one.
+    /// Replaces padding. A move could fill padding with bytes of the stack, such as pieces of keys.
     _rest: [u8; REST],
 }
 
@@ -77,7 +77,7 @@ impl SectorCipher {
     /// `key` is the data key followed by the tweak key: 32 bytes for AES-128-XTS, 64 bytes for AES-256-XTS.
     ///
     /// # Errors
-    /// [`Error::KeyLength`]; [`Error::EqualKeyHalves`]; [`Error::SectorSize`] when `unit` is one of 512 bytes and
+    /// [`Error::KeyLength`]; [`Error::EqualKeyHalves`]; [`Error::SectorSize`] if `unit` counts 512 bytes and
     /// `sector_size` isn't a multiple of 512.
     #[inline(always)]
     pub fn new(key: &[u8], sector_size: SectorSize, unit: SectorUnit) -> Result<Self> {
@@ -86,10 +86,10 @@ impl SectorCipher {
         cipher
     }
 
-    /// Expands `key` for one kernel, to measure it or to compare it with another.
+    /// Expands `key` for one kernel, to measure it or to compare it with others.
     ///
     /// # Errors
-    /// As [`new`](Self::new); [`Error::KernelUnavailable`] when this CPU can't run it.
+    /// As [`new`](Self::new); [`Error::KernelUnavailable`] if this CPU can't run it.
     #[inline(always)]
     pub fn with_kernel(key: &[u8], sector_size: SectorSize, unit: SectorUnit, kind: KernelKind) -> Result<Self> {
         let cipher = Self::expand(key, sector_size, unit, Some(kind));
@@ -105,13 +105,13 @@ impl SectorCipher {
             SectorCipher::expand(key, sector_size, unit, None).map(std::boxed::Box::new)
         }
         let cipher = expand(key, sector_size, unit);
-        // Deeper by the copy that goes into the box.
+        // The copy into the box used more of the stack.
         crate::arch::wipe_stack();
         cipher
     }
 
-    /// Not inlined, unlike its callers: so the copies of keys that moves leave behind are all in frames which
-    /// [`wipe_expansion`] covers, or in that of whoever holds the cipher.
+    /// Not inlined, unlike its callers. So all copies of keys that moves leave are in frames that [`wipe_expansion`]
+    /// covers, or in the frame of the cipher's owner.
     #[inline(never)]
     fn expand(key: &[u8], sector_size: SectorSize, unit: SectorUnit, kind: Option<KernelKind>) -> Result<Self> {
         let (data_key, tweak_key) = halves(key)?;
@@ -145,7 +145,7 @@ impl SectorCipher {
         self.kernel.kind()
     }
 
-    /// Whether it is [approved](crate::approval): XTS-AES is, for storage.
+    /// Whether it is [approved](crate::approval). XTS-AES is approved for storage.
     pub fn approval(&self) -> Approval {
         Approval::Approved
     }
@@ -160,7 +160,7 @@ impl SectorCipher {
         self.used.count_in(blocks);
     }
 
-    /// What sector numbers count.
+    /// The unit of sector numbers.
     pub fn sector_unit(&self) -> SectorUnit {
         self.unit
     }
@@ -170,8 +170,8 @@ impl SectorCipher {
     /// `first_sector` is the number of the first sector of `sectors`, counted in this cipher's [`SectorUnit`].
     ///
     /// # Errors
-    /// [`Error::PartialSector`]; [`Error::SectorNumber`]; [`Error::SectorOverflow`]; [`Error::KeyExhausted`]. `sectors` is
-    /// untouched then.
+    /// [`Error::PartialSector`]; [`Error::SectorNumber`]; [`Error::SectorOverflow`]; [`Error::KeyExhausted`]. Then
+    /// `sectors` is unchanged.
     #[inline]
     pub fn encrypt(&self, first_sector: u64, sectors: &mut [u8]) -> Result<()> {
         self.run(Direction::Encrypt, first_sector, InOutBuf::from(sectors), Store::Cache)
@@ -189,7 +189,7 @@ impl SectorCipher {
     /// Encrypts a run of consecutive sectors from `src` to `dst`.
     ///
     /// # Errors
-    /// [`Error::LengthMismatch`] and those of [`encrypt`](Self::encrypt). `dst` is untouched then.
+    /// [`Error::LengthMismatch`] and the errors of [`encrypt`](Self::encrypt). Then `dst` is unchanged.
     pub fn encrypt_to(&self, first_sector: u64, src: &[u8], dst: &mut [u8]) -> Result<()> {
         self.run(Direction::Encrypt, first_sector, two_buffers(src, dst)?, Store::Cache)
     }
@@ -204,10 +204,9 @@ impl SectorCipher {
 
     /// Encrypts a run of consecutive sectors from `src` to `dst`, past the cache.
     ///
-    /// For output that is larger than the cache, or that nobody reads soon: it then neither evicts what the cache holds
-    /// nor is fetched before it is overwritten. It needs a `dst` aligned to 64 bytes; with another it is
-    /// [`encrypt_to`](Self::encrypt_to), as it is on CPUs without such stores. For output that stays in the cache it is
-    /// slower.
+    /// Use it for output that is larger than the cache or isn't read soon. The output then doesn't evict the cache's
+    /// content, and isn't fetched before it is overwritten. `dst` must be aligned to 64 bytes. Otherwise, and on CPUs
+    /// without such stores, this is [`encrypt_to`](Self::encrypt_to). It is slower for output that stays in the cache.
     ///
     /// # Errors
     /// As [`encrypt_to`](Self::encrypt_to).
@@ -224,14 +223,14 @@ impl SectorCipher {
         self.run(Direction::Decrypt, first_sector, two_buffers(src, dst)?, Store::Stream)
     }
 
-    /// Encrypts one data unit in place under a 128-bit tweak, for engines that number blocks in their own way.
+    /// Encrypts one data unit in place under a 128-bit tweak, for engines with their own block numbers.
     ///
-    /// `unit` has any length from 16 bytes to [`MAX_DATA_UNIT`], whatever the sector size; the last block is stolen from
-    /// where the length isn't a multiple of 16 (IEEE 1619-2018, 5.3.2). `tweak` is the data unit's number as 16
-    /// little-endian bytes; no two data units under one key may have the same.
+    /// `unit` may have any length from 16 bytes to [`MAX_DATA_UNIT`], independent of the sector size. If the length
+    /// isn't a multiple of 16, the last block uses ciphertext stealing (IEEE 1619-2018, 5.3.2). `tweak` is the data
+    /// unit's number as 16 little-endian bytes. Never use a tweak for two data units under one key.
     ///
     /// # Errors
-    /// [`Error::DataUnitLength`]; [`Error::KeyExhausted`]. `unit` is untouched then.
+    /// [`Error::DataUnitLength`]; [`Error::KeyExhausted`]. Then `unit` is unchanged.
     pub fn encrypt_unit(&self, tweak: [u8; 16], unit: &mut [u8]) -> Result<()> {
         self.one_unit(Direction::Encrypt, tweak, InOutBuf::from(unit))
     }
@@ -247,7 +246,7 @@ impl SectorCipher {
     /// Encrypts one data unit under a 128-bit tweak from `src` to `dst`. As [`encrypt_unit`](Self::encrypt_unit).
     ///
     /// # Errors
-    /// [`Error::LengthMismatch`] and those of [`encrypt_unit`](Self::encrypt_unit). `dst` is untouched then.
+    /// [`Error::LengthMismatch`] and the errors of [`encrypt_unit`](Self::encrypt_unit). Then `dst` is unchanged.
     pub fn encrypt_unit_to(&self, tweak: [u8; 16], src: &[u8], dst: &mut [u8]) -> Result<()> {
         self.one_unit(Direction::Encrypt, tweak, two_buffers(src, dst)?)
     }
@@ -269,7 +268,7 @@ impl SectorCipher {
         self.crypt_run(direction, first, data, store)
     }
 
-    /// A run that was checked and counted.
+    /// Encrypts or decrypts a run that was checked and counted.
     #[inline]
     fn crypt_run(&self, direction: Direction, first: u64, data: InOutBuf<'_, '_, u8>, store: Store) -> Result<()> {
         let step = self.unit.units_per_sector(self.sector_size);
@@ -278,7 +277,7 @@ impl SectorCipher {
         self.kernel.crypt(direction, units, data, store)
     }
 
-    /// Says whether [`encrypt`](Self::encrypt) would take a run of `len` bytes.
+    /// Checks whether [`encrypt`](Self::encrypt) would take a run of `len` bytes.
     ///
     /// # Errors
     /// As [`encrypt`](Self::encrypt).
@@ -330,14 +329,14 @@ fn check_run(size: SectorSize, unit: SectorUnit, first_sector: u64, len: usize) 
     unit.check_number(size, first_sector)?;
     let sector_size = size.bytes();
     if len == sector_size as usize {
-        return Ok(()); // without the divisions, which show in the time of one sector
+        return Ok(()); // skips the divisions, which are measurable for one sector
     }
     if !len.is_multiple_of(sector_size as usize) {
         return Err(Error::PartialSector { len, sector_size });
     }
     let more_sectors = (len / sector_size as usize).saturating_sub(1);
     let step = unit.units_per_sector(size);
-    // In 128 bits this can't wrap: a length is below 2^64 and a step at most 128.
+    // 128 bits can't overflow: a length is below 2^64 and a step at most 128.
     if more_sectors as u128 * u128::from(step) > u128::from(u64::MAX - first_sector) {
         return Err(Error::SectorOverflow { first_sector });
     }

@@ -1,23 +1,23 @@
-//! Runs of sectors that lie in several pieces of memory: the vectors of `readv` and `writev`.
+//! Runs of sectors in several pieces of memory, like the vectors of `readv` and `writev`.
 
 use super::SectorCipher;
 use crate::{Error, Result, usage};
 
-/// What is done with a segment.
+/// The operation on a segment.
 type InPlace = fn(&SectorCipher, u64, &mut [u8]) -> Result<()>;
 
-/// What is done with a piece that source and destination have in one.
+/// The operation on a piece that is contiguous in both source and destination.
 type ToPiece = fn(&SectorCipher, u64, &[u8], &mut [u8]) -> Result<()>;
 
 impl SectorCipher {
     /// Encrypts a run of consecutive sectors that lie in several segments, in place.
     ///
-    /// The segments follow one another on the disk: the first sector of one has the number behind the last of the segment
-    /// before. Each is a whole number of sectors; it may be empty.
+    /// The segments follow one another on the disk: the first sector of each has the number after the last sector of
+    /// the segment before. Each is a whole number of sectors, and may be empty.
     ///
     /// # Errors
     /// [`Error::PartialSector`] for the first segment that isn't a whole number of sectors; [`Error::SectorOverflow`];
-    /// [`Error::KeyExhausted`]. All segments are untouched then.
+    /// [`Error::KeyExhausted`]. Then all segments are unchanged.
     pub fn encrypt_segments(&self, first_sector: u64, segments: &mut [&mut [u8]]) -> Result<()> {
         self.check_usage(segments.iter().map(|segment| segment.len()))?;
         self.segments(first_sector, segments, Self::encrypt)
@@ -32,11 +32,12 @@ impl SectorCipher {
         self.segments(first_sector, segments, Self::decrypt)
     }
 
-    /// Encrypts a run of consecutive sectors from the segments of `src` to those of `dst`, each cut in its own way.
+    /// Encrypts a run of consecutive sectors from the segments of `src` to those of `dst`, which may be divided
+    /// differently.
     ///
     /// # Errors
-    /// [`Error::LengthMismatch`] when `src` and `dst` differ in their whole length; and those of
-    /// [`encrypt_segments`](Self::encrypt_segments). All of `dst` is untouched then.
+    /// [`Error::LengthMismatch`] if `src` and `dst` differ in their total length; the errors of
+    /// [`encrypt_segments`](Self::encrypt_segments). Then all of `dst` is unchanged.
     pub fn encrypt_segments_to(&self, first_sector: u64, src: &[&[u8]], dst: &mut [&mut [u8]]) -> Result<()> {
         self.check_usage(src.iter().map(|segment| segment.len()))?;
         self.segments_to(first_sector, src, dst, Self::encrypt_to)
@@ -51,7 +52,7 @@ impl SectorCipher {
         self.segments_to(first_sector, src, dst, Self::decrypt_to)
     }
 
-    /// Refuses what the key may not encrypt before any of it is.
+    /// Refuses a run over the key's limit before any of it is encrypted.
     fn check_usage(&self, lengths: impl Iterator<Item = usize>) -> Result<()> {
         self.usage().check(lengths.map(usage::blocks).fold(0, u64::saturating_add))
     }
@@ -77,7 +78,7 @@ impl SectorCipher {
             let mut to = &mut **segment;
             while !to.is_empty() {
                 if from.is_empty() {
-                    // The lengths are equal, so there is one where a byte of `dst` is left.
+                    // The total lengths are equal, so there is a source for each byte of `dst`.
                     from = sources.next().copied().unwrap_or_default();
                     continue;
                 }
@@ -91,8 +92,8 @@ impl SectorCipher {
         Ok(())
     }
 
-    /// Says whether [`encrypt_segments`](Self::encrypt_segments) would take segments of these lengths, and returns how many
-    /// bytes they have together.
+    /// Checks whether [`encrypt_segments`](Self::encrypt_segments) would take segments of these lengths, and returns
+    /// their total length.
     ///
     /// # Errors
     /// As [`encrypt_segments`](Self::encrypt_segments).
@@ -106,8 +107,8 @@ impl SectorCipher {
         Ok(all)
     }
 
-    /// The number of the sector behind a run of `len` bytes that begins at `sector`. Behind the last sector that there is
-    /// comes 0.
+    /// The number of the sector after a run of `len` bytes that begins at `sector`. After the last possible sector it
+    /// is 0.
     pub fn sector_behind(&self, sector: u64, len: usize) -> u64 {
         let sectors = (len / self.sector_size.bytes() as usize) as u64;
         sector.wrapping_add(sectors * u64::from(self.unit.units_per_sector(self.sector_size)))

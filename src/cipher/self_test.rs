@@ -1,5 +1,5 @@
-//! The known-answer tests of all ciphers. Each lies with its cipher, and is run once per process before the first use of
-//! that (`latch`).
+//! The known-answer tests of all ciphers. Each is next to its cipher, and runs once per process before the cipher's
+//! first use (see `latch`).
 
 #[cfg(feature = "std")]
 use super::{cbc, hctr2};
@@ -8,7 +8,7 @@ use crate::Result;
 use crate::arch::KernelKind;
 use crate::latch::Algorithm;
 
-/// Tries all that this CPU can run, anew.
+/// Runs the tests of all ciphers and kernels that this CPU supports, even if they ran before.
 ///
 /// # Errors
 /// [`Error::SelfTest`](crate::Error::SelfTest).
