@@ -29,7 +29,7 @@ macro_rules! free {
 /// A slice of an input.
 macro_rules! bytes {
     ($start:expr, $len:expr) => {{
-        // SAFETY: by the header's contract (BUFFERS, MEMORY) there are as many bytes, which nobody changes meanwhile.
+        // SAFETY: by the header's contract (BUFFERS, MEMORY) there are so many bytes, and nobody changes them meanwhile.
         unsafe { crate::buffers::bytes($start.cast(), $len, stringify!($start)) }?
     }};
 }
@@ -37,7 +37,7 @@ macro_rules! bytes {
 /// A slice of a buffer that is read and written in place, or an output without a capacity.
 macro_rules! bytes_mut {
     ($start:expr, $len:expr) => {{
-        // SAFETY: by the header's contract (BUFFERS, MEMORY) there are as many bytes, which nobody uses meanwhile.
+        // SAFETY: by the header's contract (BUFFERS, MEMORY) there are so many bytes, and nobody uses them meanwhile.
         unsafe { crate::buffers::bytes_mut($start.cast(), $len, stringify!($start)) }?
     }};
 }
@@ -45,7 +45,7 @@ macro_rules! bytes_mut {
 /// A slice of an input of structs.
 macro_rules! slice {
     ($start:expr, $count:expr) => {{
-        // SAFETY: by the header's contract (BUFFERS, MEMORY) there are as many, which nobody changes meanwhile.
+        // SAFETY: by the header's contract (BUFFERS, MEMORY) there are so many, and nobody changes them meanwhile.
         unsafe { crate::buffers::slice($start, $count, stringify!($start)) }?
     }};
 }
@@ -53,7 +53,7 @@ macro_rules! slice {
 /// An array of an input.
 macro_rules! array {
     ($start:expr) => {{
-        // SAFETY: by the comment of the function there are as many bytes as the array has.
+        // SAFETY: by the comment of the function there are all bytes of the array.
         *unsafe { crate::args::array($start, stringify!($start)) }?
     }};
 }
@@ -92,7 +92,7 @@ macro_rules! path {
 /// A struct that C filled, of any size that it had in a version.
 macro_rules! structure {
     ($structure:expr) => {{
-        // SAFETY: by the header's contract (STRUCTS, MEMORY) there are as many bytes as its first member says.
+        // SAFETY: by the header's contract (STRUCTS, MEMORY) its first member is the number of bytes there.
         unsafe { crate::structs::read($structure, stringify!($structure)) }?
     }};
 }
@@ -108,7 +108,7 @@ macro_rules! out {
 /// A place for a struct that the library fills, whose first member says how large it is.
 macro_rules! struct_out {
     ($out:expr) => {{
-        // SAFETY: by the header's contract (STRUCTS, OUTPUTS, MEMORY) there are as many bytes as its first member says,
+        // SAFETY: by the header's contract (STRUCTS, OUTPUTS, MEMORY) its first member is the number of bytes there,
         // which can be written until the function returns.
         unsafe { crate::output::StructOut::new($out, stringify!($out)) }?
     }};
@@ -142,7 +142,7 @@ macro_rules! whole_text_out {
 /// If `start` isn't NULL, `N` bytes from there can be read during `'a`, and nobody writes them.
 #[inline]
 pub(crate) unsafe fn array<'a, const N: usize>(start: *const u8, argument: &str) -> Result<&'a [u8; N]> {
-    // SAFETY: an array of bytes has no alignment; that it is there, if it isn't NULL, the caller vouches for.
+    // SAFETY: an array of bytes has no alignment; the caller guarantees that it is there if it isn't NULL.
     unsafe { start.cast::<[u8; N]>().as_ref() }.ok_or_else(|| Failure::null(argument))
 }
 
@@ -152,7 +152,7 @@ pub(crate) unsafe fn c_str<'a>(text: *const c_char, argument: &str) -> Result<&'
     if text.is_null() {
         return Err(Failure::null(argument));
     }
-    // SAFETY: `text` isn't NULL, checked above; the rest the caller vouches for.
+    // SAFETY: `text` isn't NULL, checked above; the caller guarantees the rest.
     Ok(unsafe { CStr::from_ptr(text) })
 }
 

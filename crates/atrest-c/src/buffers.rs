@@ -12,7 +12,7 @@ pub(crate) unsafe fn bytes<'a>(start: *const u8, len: usize, argument: &str) -> 
     if !has_bytes(start, len, argument)? {
         return Ok(&[]);
     }
-    // SAFETY: `start` isn't NULL and `len` isn't over `isize::MAX`, checked above; the rest the caller vouches for.
+    // SAFETY: `start` isn't NULL and `len` isn't over `isize::MAX`, checked above; the caller guarantees the rest.
     Ok(unsafe { slice::from_raw_parts(start, len) })
 }
 
@@ -23,7 +23,7 @@ pub(crate) unsafe fn bytes_mut<'a>(start: *mut u8, len: usize, argument: &str) -
     if !has_bytes(start, len, argument)? {
         return Ok(&mut []);
     }
-    // SAFETY: `start` isn't NULL and `len` isn't over `isize::MAX`, checked above; the rest the caller vouches for.
+    // SAFETY: `start` isn't NULL and `len` isn't over `isize::MAX`, checked above; the caller guarantees the rest.
     Ok(unsafe { slice::from_raw_parts_mut(start, len) })
 }
 
@@ -35,7 +35,7 @@ pub(crate) unsafe fn slice<'a, T>(start: *const T, count: usize, argument: &str)
     if !has_bytes(start.cast(), len, argument)? {
         return Ok(&[]);
     }
-    // SAFETY: `start` isn't NULL and the length isn't over `isize::MAX`, checked above; the rest the caller vouches for.
+    // SAFETY: `start` isn't NULL and the length isn't over `isize::MAX`, checked above; the caller guarantees the rest.
     Ok(unsafe { slice::from_raw_parts(start, count) })
 }
 

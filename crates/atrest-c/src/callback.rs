@@ -11,7 +11,7 @@ use crate::status::*;
 /// What C hands to its own callbacks.
 pub(crate) struct User(pub(crate) *mut c_void);
 
-// SAFETY: the library only hands it on, and the header's contract (CALLBACKS) says that any thread may do so.
+// SAFETY: the library only passes it on, and the header's contract (CALLBACKS) lets any thread do so.
 unsafe impl Send for User {}
 // SAFETY: as above.
 unsafe impl Sync for User {}

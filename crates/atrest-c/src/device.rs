@@ -95,7 +95,7 @@ pub unsafe extern "C" fn atrest_device_create_file(
 pub unsafe extern "C" fn atrest_device_memory(size: usize, out: *mut *mut atrest_device) -> atrest_status {
     run(|| {
         let out = out!(out);
-        // An allocation that fails without this question would end the process.
+        // Try first, because a failed allocation would end the process.
         let room = Vec::<u8>::new().try_reserve_exact(size);
         room.map_err(|_| Failure::new(ATREST_ERR_NO_MEMORY, format!("there is no memory for {size} bytes")))?;
         out.handle(Arc::new(MemoryDevice::new(size)));

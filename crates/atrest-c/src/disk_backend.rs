@@ -163,7 +163,7 @@ fn check(doing: &str, region: &str, id: &str, status: atrest_status) -> Result<(
 
 /// The device that a callback gave away.
 fn device(given: *mut atrest_device, callback: &str, id: &str) -> Result<Arc<dyn BlockDevice>, Error> {
-    // SAFETY: by the comment of the callback it is a handle that nobody else uses, and that is the library's to free.
+    // SAFETY: by the comment of the callback it is a handle that nobody else uses, and the library must free it.
     let device = unsafe { handle::take(given, "out") };
     device.map(|device| *device).map_err(|e| {
         let what = format!("the {callback} callback gave no device {id}: {e}");

@@ -240,7 +240,7 @@ pub unsafe extern "C" fn atrest_disk_service_create_image(
             sets = vec![None; disks.len().saturating_mul(regions.len())];
         }
         for (n, &region) in regions.iter().enumerate() {
-            // The library refuses any number of sets but one for each disk.
+            // The library refuses any other number of sets than one for each disk.
             let most = if n + 1 == regions.len() { sets.len() } else { disks.len().min(sets.len()) };
             new = new.region(text!(region), sets.drain(..most));
         }

@@ -256,7 +256,7 @@ pub(crate) unsafe fn service_options(c: &atrest_disk_service_options) -> Result<
     let mut options = ServiceOptions::new(backend, vaults, handle!(c.platform).shared(), text!(c.platform_key))
         .lease(lease)
         .require_locked_memory(flag("require_locked_memory", c.require_locked_memory)?);
-    // What is zero stays as the library has it.
+    // Zero keeps the library's default.
     if !c.clock.is_null() {
         options = options.clock(handle!(c.clock).get());
     }

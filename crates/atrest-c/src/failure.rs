@@ -37,7 +37,7 @@ pub(crate) fn run(body: impl FnOnce() -> Result) -> atrest_status {
 /// Inlined, for the sake of calls as short as that on one sector; what is not the good end is not.
 #[inline(always)]
 pub(crate) fn compute(body: impl FnOnce() -> Result) -> atrest_status {
-    // What a panic leaves half done is locks and caches, which the library takes up again or makes anew.
+    // A panic only leaves locks and caches half done. The library reuses these locks and rebuilds the caches.
     match catch_unwind(AssertUnwindSafe(body)) {
         Ok(Ok(())) => ATREST_OK,
         Ok(Err(failure)) => remember(failure),
@@ -61,7 +61,7 @@ thread_local! {
 fn remember(failure: Failure) -> atrest_status {
     let before = errno::errno();
     let text = CString::new(failure.text.replace('\0', "\u{fffd}")).unwrap_or_default();
-    // When the thread is ending there is no place for the message any more.
+    // An ending thread has no place for the message any more.
     let _ = LAST.try_with(|last| last.replace(text));
     let _ = LAST_RULE.try_with(|last| last.set(failure.rule));
     errno::set_errno(before);
@@ -156,7 +156,7 @@ impl CallbackFailed {
     /// The failure of the callback that has just answered so, if it is one.
     #[inline]
     pub(crate) fn of(status: atrest_status) -> Result<(), Self> {
-        // Taken in any case: what a callback said that then succeeded is not said of the next one.
+        // Always take it: the message of a callback that then succeeded must not be used for the next one.
         let failure = CallbackFailed::new(status);
         if status == ATREST_OK { Ok(()) } else { Err(failure) }
     }

@@ -57,7 +57,7 @@ pub(crate) unsafe fn borrow<'a, H: Handle>(handle: *const H, argument: &str) -> 
     if !header.is_aligned() {
         return Err(not_a::<H>(argument, 0));
     }
-    // SAFETY: the caller vouches that there is a header, live or in quarantine.
+    // SAFETY: the caller guarantees that there is a header, live or in quarantine.
     let header = unsafe { &*header };
     let tag = header.tag.load(Ordering::Acquire);
     if tag != u32::from_ne_bytes(H::TAG) {
@@ -98,13 +98,13 @@ pub(crate) unsafe fn take<H: Handle>(handle: *mut H, argument: &str) -> Result<B
     if !header.is_aligned() {
         return Err(not_a::<H>(argument, 0));
     }
-    // SAFETY: the caller vouches that there is a header, live or in quarantine.
+    // SAFETY: the caller guarantees that there is a header, live or in quarantine.
     let Header { tag, generation, object } = unsafe { &*header };
     if *generation != process_generation() {
         return Err(forked(argument));
     }
     let (live, freed) = (u32::from_ne_bytes(H::TAG), u32::from_ne_bytes(FREED));
-    // Of two threads that free at once, one gets the object.
+    // If two threads free it at once, only one gets the object.
     if let Err(tag) = tag.compare_exchange(live, freed, Ordering::AcqRel, Ordering::Acquire) {
         return Err(not_a::<H>(argument, tag));
     }
@@ -117,7 +117,7 @@ pub(crate) unsafe fn take<H: Handle>(handle: *mut H, argument: &str) -> Result<B
 /// A header on its way out; the address of one from `Box::into_raw`.
 struct Kept(*mut Header);
 
-// SAFETY: `Kept` owns its header alone but for late calls of C, which touch nothing in it but the atomic tag.
+// SAFETY: `Kept` owns its header alone. Late calls of C only touch its atomic tag.
 unsafe impl Send for Kept {}
 
 static KEPT: Mutex<VecDeque<Kept>> = Mutex::new(VecDeque::new());
@@ -129,7 +129,7 @@ fn keep(header: *mut Header) {
     let generation = process_generation();
     let keeper = KEEPER.compare_exchange(0, generation, Ordering::AcqRel, Ordering::Acquire);
     if keeper.is_err_and(|keeper| keeper != generation) {
-        // In a child, a thread of the parent may hold the lock for ever. The header is left, and so is told as freed.
+        // In a child, a thread of the parent may hold the lock for ever. So leak the header, which is marked as freed.
         return;
     }
     let mut kept = KEPT.lock().unwrap_or_else(PoisonError::into_inner);

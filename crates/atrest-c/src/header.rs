@@ -346,7 +346,7 @@ impl LoadedHeader {
     fn change<T>(&self, change: impl FnOnce(&mut Header<'_>) -> Result<T, Error>) -> Result<T> {
         let mut last = self.lock();
         let changed = change(&mut self.reload(&last)?);
-        // A change that failed may have come to the device all the same.
+        // A failed change may have reached the device all the same.
         if let Ok(header) = Header::load(&*self.device) {
             *last = Arc::new(Snapshot::of(&header));
         }

@@ -270,7 +270,7 @@ fn with_keyslot(keyslot: &KeyslotInfo, each: impl FnOnce(*const atrest_keyslot_i
 
 fn with_token(token: &TokenInfo, each: impl FnOnce(*const atrest_token_info) -> atrest_status) -> Result {
     let kind = c_text(&token.kind);
-    // As it stands there: no header holds a zero byte in its JSON.
+    // Unchanged: no header has a zero byte in its JSON.
     let json = CString::new(&*token.json_bytes).unwrap_or_else(|_| c_text(&token.json));
     let key_url = token.key_url.as_deref().map(c_text);
     let info = atrest_token_info {

@@ -86,7 +86,7 @@ type Algorithm = for<'a> fn(kek: &[u8], input: &[u8], out: &'a mut [u8]) -> Resu
 
 /// Works in memory that is wiped, so that nothing reaches `out` unless all went well, whatever overlaps.
 fn apply(algorithm: Algorithm, kek: &[u8], input: &[u8], out: BytesOut<'_>) -> Result {
-    // The longest output of all: the longest key, padded, with the check value.
+    // The longest output: the longest key, padded, with the check value.
     let mut scratch = Secret::zeroed(input.len().min(2 * wrap::MAX_KEY) + 16);
     out.put(algorithm(kek, input, scratch.expose_mut())?)
 }

@@ -186,7 +186,7 @@ pub unsafe extern "C" fn atrest_kdf_benchmark(
     })
 }
 
-// What `KeyslotOptions::new()` has.
+// The values of `KeyslotOptions::new()`.
 const TIME_MS: u32 = 2000;
 const MAX_MEMORY_KIB: u32 = 1 << 20;
 const LANES: u32 = 4;

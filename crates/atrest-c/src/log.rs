@@ -41,7 +41,7 @@ pub unsafe extern "C" fn atrest_set_log(
             ATREST_LOG_INFO => LevelFilter::Info,
             other => return Err(Failure::bad_enum("level", other)),
         };
-        // Set once in a process: it is this library's own copy of the facade, so no other logger can be there.
+        // Set once per process. The facade is this library's own copy, so no other logger can be set.
         static INSTALLED: Once = Once::new();
         INSTALLED.call_once(|| drop(log::set_logger(&CallbackLog)));
         let mut hook = HOOK.write().unwrap_or_else(PoisonError::into_inner);
@@ -62,7 +62,7 @@ struct CallbackLog;
 
 impl Log for CallbackLog {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        // Crates below use the facade too; what they say is for their developers.
+        // Dependencies log too; their events are for their developers.
         metadata.target() == "atrest"
     }
 

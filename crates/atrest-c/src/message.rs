@@ -59,7 +59,7 @@ pub unsafe extern "C" fn atrest_set_callback_message(message: *const c_char) -> 
     })
 }
 
-// The library's own numbers.
+// The numbers must be the library's.
 const _: () = assert!(
     ATREST_RULE_VAULT_PROTECTION == Rule::VaultProtection.code()
         && ATREST_RULE_ONE_REGION == Rule::OneRegion.code()

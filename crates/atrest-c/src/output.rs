@@ -22,7 +22,7 @@ impl<T> Out<T> {
     }
 
     pub(crate) fn set(self, value: T) {
-        // SAFETY: it isn't NULL, which `new` checked, and the caller of `new` vouched for the rest.
+        // SAFETY: `new` checked that it isn't NULL; the caller of `new` guarantees the rest.
         unsafe { self.0.write(value) }
     }
 }
@@ -48,7 +48,7 @@ impl<T: SizedStruct> StructOut<T> {
     /// If `out` isn't NULL, it points to a `usize`, and as many bytes as that says can be written there for as long as
     /// this lives.
     pub(crate) unsafe fn new(out: *mut T, argument: &str) -> Result<Self> {
-        // SAFETY: the caller vouches for a `usize`.
+        // SAFETY: the caller guarantees a `usize` there.
         let size = unsafe { structs::size(out, argument) }?;
         Ok(StructOut { out, size })
     }
@@ -57,7 +57,7 @@ impl<T: SizedStruct> StructOut<T> {
     pub(crate) fn set(self, value: T) {
         let first = size_of::<usize>();
         let from = ptr::from_ref(&value).cast::<u8>();
-        // SAFETY: `size` is that of a version, so that no less than a `usize` and no more than a `T`; from `new` on, that
+        // SAFETY: `size` is that of a version, so it is at least a `usize` and at most a `T`; since `new`, that
         // many bytes can be written.
         unsafe { ptr::copy_nonoverlapping(from.add(first), self.out.cast::<u8>().add(first), self.size - first) };
     }
@@ -85,7 +85,7 @@ impl<'a> BytesOut<'a> {
     /// Refuses a buffer that has no room for `needed` bytes, and says so in the length.
     pub(crate) fn check(&self, needed: usize) -> Result {
         if needed > self.capacity {
-            // SAFETY: `len` isn't NULL, which `new` checked, and the caller of `new` vouched for the rest.
+            // SAFETY: `new` checked that `len` isn't NULL; the caller of `new` guarantees the rest.
             unsafe { self.len.write(needed) };
             return Err(Failure::too_short(self.argument, needed));
         }
@@ -94,9 +94,9 @@ impl<'a> BytesOut<'a> {
 
     pub(crate) fn put(self, bytes: &[u8]) -> Result {
         self.check(bytes.len())?;
-        // SAFETY: `len` isn't NULL, which `new` checked, and the caller of `new` vouched for the rest.
+        // SAFETY: `new` checked that `len` isn't NULL; the caller of `new` guarantees the rest.
         unsafe { self.len.write(bytes.len()) };
-        // SAFETY: the buffer has room, checked above and vouched for by the caller of `new`; `copy` allows an overlap, and
+        // SAFETY: the buffer has room: checked above, and guaranteed by the caller of `new`. `copy` allows an overlap, and
         // a NULL buffer has capacity 0, so that nothing is copied.
         unsafe { ptr::copy(bytes.as_ptr(), self.buffer, bytes.len()) };
         Ok(())
@@ -146,13 +146,13 @@ impl<'a> TextOut<'a> {
     /// A text of another program, in whatever encoding; without a zero byte.
     pub(crate) fn put_bytes(self, text: &[u8]) -> Result {
         if !self.len.is_null() {
-            // SAFETY: it isn't NULL, and the caller of `new` vouched for the rest.
+            // SAFETY: it isn't NULL; the caller of `new` guarantees the rest.
             unsafe { self.len.write(text.len()) };
         }
         if text.len() >= self.capacity {
             return Err(Failure::too_short(self.argument, text.len() + 1));
         }
-        // SAFETY: the buffer has room, checked above and vouched for by the caller of `new`.
+        // SAFETY: the buffer has room: checked above, and guaranteed by the caller of `new`.
         unsafe { ptr::copy(text.as_ptr(), self.buffer, text.len()) };
         // SAFETY: `text.len()` is below the capacity, so the place is within the buffer.
         let end = unsafe { self.buffer.add(text.len()) };

@@ -147,7 +147,7 @@ fn pieces<'a>(src: &'a [atrest_segment], dst: &'a [atrest_segment]) -> impl Iter
         let (Some(f), Some(t)) = (from, to) else { return None };
         let len = f.len.min(t.len);
         let rest = |segment: atrest_segment| {
-            // Wrapping only in name: it stays within the segment.
+            // It can't wrap, because it stays within the segment.
             let base = segment.base.cast::<u8>().wrapping_add(len).cast();
             (segment.len > len).then_some(atrest_segment { base, len: segment.len - len })
         };

@@ -23,7 +23,7 @@ pub(crate) unsafe fn size<T: SizedStruct>(from: *const T, argument: &str) -> Res
     if from.is_null() {
         return Err(Failure::null(argument));
     }
-    // SAFETY: the caller vouches for a `usize` there, and that is the first member.
+    // SAFETY: the caller guarantees a `usize` there, the first member.
     let size = unsafe { from.cast::<usize>().read_unaligned() };
     if size != size_of::<T>() && !T::EARLIER.contains(&size) {
         let text = format!("`{argument}` has struct_size {size}, not {}: begin with the _INIT macro", size_of::<T>());
@@ -37,10 +37,10 @@ pub(crate) unsafe fn size<T: SizedStruct>(from: *const T, argument: &str) -> Res
 /// # Safety
 /// If `from` isn't NULL, it points to a `usize` and to as many bytes as that says, of a `T` of some version.
 pub(crate) unsafe fn read<T: SizedStruct>(from: *const T, argument: &str) -> Result<T> {
-    // SAFETY: the caller vouches for more than this demands.
+    // SAFETY: the caller guarantees more than this demands.
     let size = unsafe { size(from, argument) }?;
     let mut copy = MaybeUninit::<T>::zeroed();
-    // SAFETY: `size` bytes are there to be read, for which the caller vouches, and fit, since no version was larger.
+    // SAFETY: the caller guarantees `size` readable bytes, and they fit, because no version was larger.
     unsafe { ptr::copy_nonoverlapping(from.cast::<u8>(), copy.as_mut_ptr().cast(), size) };
     // SAFETY: every member is one that C wrote, or zero, which `SizedStruct` allows.
     Ok(unsafe { copy.assume_init() })

@@ -401,7 +401,7 @@ pub(crate) fn put_url(out: Option<TextOut<'_>>, id: &KeyId) -> Result {
     out.map_or(Ok(()), |out| out.put(&id.to_string()))
 }
 
-// The library's own numbers.
+// The numbers must be the library's.
 const _: () = assert!(
     ATREST_KEY_AES_256 == KeyKind::Aes256.code()
         && ATREST_KEY_RSA_2048 == KeyKind::Rsa2048.code()

@@ -218,7 +218,7 @@ impl KeyVault for CallbackVault {
 
     fn describe(&self, key: &str, version: Option<&str>) -> Result<Option<KeyDescription>, Error> {
         let Some(describe) = self.describe else { return Ok(None) };
-        // Also to check the names, which are then short enough.
+        // This also checks the names and their lengths.
         let asked = KeyId::new(&self.id, key, version.unwrap_or("latest"))?;
         let key_name = c_text(key)?;
         let mut said = atrest_key_description {
@@ -321,7 +321,7 @@ fn c_text(text: &str) -> Result<CString, Error> {
 
 const _: () = assert!(ATREST_WRAPPED_MAX == atrest::key::MAX_WRAPPED);
 
-// The library's own numbers.
+// The numbers must be the library's.
 const _: () = assert!(
     ATREST_WRAP_A256KW == WrapAlgorithm::Aes256Kw.code() as u32
         && ATREST_WRAP_A256KWP == WrapAlgorithm::Aes256Kwp.code() as u32

@@ -214,7 +214,7 @@ impl VaultDirectory for CallbackDirectory {
             Ok(()) => {}
             Err(e) => return Err(failed("open_vault", id, identity, e)),
         }
-        // SAFETY: by the comment of the member it is a handle that nobody else uses, and that is the library's to free.
+        // SAFETY: by the comment of the member it is a handle that nobody else uses, and the library must free it.
         let vault = unsafe { handle::take(given, "out") };
         let vault = vault.map_err(|e| Error::Vault(format!("its open_vault callback gave none: {e}").into()))?;
         if vault.get().id() != id {
