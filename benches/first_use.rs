@@ -1,5 +1,5 @@
-//! What the first use of each algorithm in a process takes, with its self-test, and what a later one does: medians, each
-//! first use in a process of its own. The difference is the self-test, and the first touch of code and memory.
+//! Times the first use of each algorithm in a process, with its self-test, and a later use: medians, with each first
+//! use in a process of its own. The difference is the self-test, and the first access to code and memory.
 
 use std::hint::black_box;
 use std::process::Command;
@@ -10,7 +10,7 @@ use atrest::key::{HashAlgorithm, Kdf, KdfKind, wrap};
 use atrest::{Dek, DekAlgorithm, SectorCipher, SectorSize, SectorUnit, StreamCipher, self_test};
 
 const ROUNDS: usize = 31;
-/// Which use a process of our own is to time.
+/// The use that this child process measures.
 const USE: &str = "ATREST_FIRST_USE";
 const KEY: [u8; 64] = {
     let mut key = [7; 64];
@@ -22,7 +22,7 @@ type Use = Box<dyn Fn()>;
 
 fn uses() -> Vec<(String, Use)> {
     let dm = |spec| move || drop(black_box(DmCipher::boxed(spec, &KEY[..32], SectorSize::B512)));
-    // The least that a derivation is measured by: 1000 iterations, or 4 passes over 32 MiB.
+    // The cheapest derivation that can be measured: 1000 iterations, or 4 passes over 32 MiB.
     let kdf = |kind| move || drop(black_box(Kdf::benchmark(kind, Duration::from_nanos(1), 32 << 10, 1)));
     let mut uses: Vec<(String, Use)> = Vec::new();
     for kind in KernelKind::available() {
@@ -72,7 +72,7 @@ fn main() {
     }
 }
 
-/// Prints how many nanoseconds the first use took, and the median of later ones.
+/// Prints the nanoseconds of the first use, and the median of later ones.
 fn time(used: &Use) {
     let once = || {
         let start = Instant::now();

@@ -1,8 +1,8 @@
-//! A fleet of managed disks: how long it takes, and how often its vault is asked, to make, list, open and rotate it.
+//! A fleet of managed disks: the time and the number of vault calls for making, listing, opening and rotating it.
 //!
 //! `cargo bench --bench fleet -- --disks 100000 --open 10000 --store FOLDER`
 //!
-//! Devices are in memory and keep what was written alone. Each vault call takes a millisecond.
+//! Devices are in memory and only keep written pages. Each vault call takes a millisecond.
 
 use std::collections::{BTreeMap, HashMap};
 use std::io;
@@ -22,14 +22,14 @@ const VAULT: &str = "https://contoso.vault.example";
 const CALL: Duration = Duration::from_millis(1);
 const PAGE: u64 = 4096;
 
-/// A device that keeps pages that aren't zero.
+/// A device that only keeps pages that aren't zero.
 struct Sparse {
     size: u64,
     pages: RwLock<HashMap<u64, Box<[u8]>>>,
 }
 
 impl Sparse {
-    /// The pages of a run, each with the part of the run that is in it.
+    /// The pages of a byte range, each with its part of the range.
     fn pages(offset: u64, len: usize) -> impl Iterator<Item = (u64, usize, core::ops::Range<usize>)> {
         let mut at = 0;
         core::iter::from_fn(move || {
@@ -103,7 +103,7 @@ impl DiskBackend for Devices {
     }
 }
 
-/// A vault that counts.
+/// A vault that counts its calls.
 #[derive(Default)]
 struct Vault {
     id: String,
@@ -137,7 +137,7 @@ impl Vault {
         [id.version().parse().expect("a version"); 32]
     }
 
-    /// What was counted since the last time.
+    /// The counts since the last call.
     fn told(&self) -> String {
         let calls = std::mem::take(&mut *self.calls.lock().unwrap());
         let calls: Vec<_> = calls.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
@@ -218,7 +218,7 @@ impl Fleet {
     }
 }
 
-/// Does something for each of `count` disks, from some threads.
+/// Runs `act` for each of `count` disks, on several threads.
 fn each(threads: usize, count: usize, act: impl Fn(usize) -> Result<()> + Sync) -> Result<()> {
     let (next, failure) = (AtomicUsize::new(0), Mutex::new(None));
     std::thread::scope(|scope| {
@@ -250,7 +250,7 @@ fn main() -> Result<()> {
     let customer = Arc::new(Vault::new(VAULT, CALL));
     let fleet = Fleet { customer: customer.clone(), devices: Arc::default(), store: store.clone() };
     let done = measure(&fleet, disks, open.min(disks));
-    // It is this run's own; that it stays is no failure of the run.
+    // It is this run's own file. If it stays, the run hasn't failed.
     let _ = std::fs::remove_file(store);
     done
 }

@@ -1,4 +1,4 @@
-//! A secret made and dropped, alone and beside a million others.
+//! Makes and drops a secret, alone and with a million others.
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use std::hint::black_box;

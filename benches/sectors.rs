@@ -1,8 +1,8 @@
-//! The sector engine: runs of sectors in place, 256 KiB a call, beside `xts-mode` doing the same work; and the stream
-//! engine.
+//! The sector engine: runs of sectors in place, 256 KiB a call, compared with `xts-mode` doing the same work; and the
+//! stream engine.
 //!
-//! Buffers begin at a random page offset in each round, so that no figure hangs on one lucky alignment. Compare figures
-//! of one run with each other; machines and their load differ.
+//! Buffers begin at a random page offset in each round, so that no figure depends on one lucky alignment. Only compare
+//! figures of one run: machines and their load differ.
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use proptest::prelude::RngExt;
@@ -67,7 +67,7 @@ fn sectors(c: &mut Criterion) {
     });
 }
 
-/// Pieces of a stream, none of which begins at a block.
+/// Pieces of a stream that don't begin at a block.
 fn streams(c: &mut Criterion) {
     let cipher = StreamCipher::new(&[7; 32], [9; 16]).unwrap();
     let mut memory = vec![0u8; TOTAL];

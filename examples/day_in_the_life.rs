@@ -1,5 +1,5 @@
-//! A day of a disk service: sets, disks of all three types, a rotation, a key that is taken away and given back,
-//! snapshots, and the way from a customer's key back to the platform's. `day_in_the_life.c` plays the same in C.
+//! A day of a disk service: sets, disks of all three types, a rotation, a key that is revoked and restored, snapshots,
+//! and the way from a customer's key back to the platform's. `day_in_the_life.c` does the same in C.
 //!
 //! `cargo run --example day_in_the_life`
 
@@ -26,7 +26,7 @@ fn main() -> ExitCode {
     match day() {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
-            // Who closed the pipe, as `head` does, wants to hear no more.
+            // The reader of the pipe closed it, as `head` does. It wants no more output.
             if e.downcast_ref::<io::Error>().is_none_or(|e| e.kind() != ErrorKind::BrokenPipe) {
                 eprintln!("error: {e:#}");
             }
@@ -37,7 +37,7 @@ fn main() -> ExitCode {
 
 fn day() -> Result<()> {
     let folder = tempfile::tempdir()?;
-    // A clock that is turned by hand, so that an hour takes no time.
+    // A clock set by hand, so that an hour takes no time.
     let clock = Arc::new(ManualClock::new(MORNING));
 
     step("08:00", "The platform has a vault of its own, and Contoso brings one with a key")?;
@@ -185,14 +185,14 @@ fn snapshot(service: &DiskService, name: &str, incremental: bool) -> Result<()> 
     Ok(())
 }
 
-/// What a disk holds at an offset.
+/// The content of a disk at an offset.
 fn read(service: &DiskService, disk: &str, offset: u64) -> Result<Vec<u8>> {
     let mut bytes = vec![0; 4096];
     service.open_disk(disk)?.read_at(offset, &mut bytes)?;
     Ok(bytes)
 }
 
-/// A sector that tells what it is.
+/// A sector with this text.
 fn page(text: &str) -> Vec<u8> {
     let mut bytes = format!("{text} was here").into_bytes();
     bytes.resize(4096, b'.');

@@ -1,5 +1,5 @@
-//! What a header of LUKS1 or LUKS2 says, in the layout of `cryptsetup luksDump`, and which credentials could open the
-//! volume. Nothing of it is proven: whoever can write to the disk can write it.
+//! Prints a LUKS1 or LUKS2 header in the layout of `cryptsetup luksDump`, and the credentials that could open the
+//! volume. None of it is proven: anyone who can write to the disk can write it.
 //!
 //! `cargo run --example luks_dump DEVICE [--header FILE]`
 
@@ -33,7 +33,7 @@ fn main() -> ExitCode {
     let error = match dump(&path) {
         Err(e) => format!("{e:#}"),
         Ok(text) => match io::Write::write_all(&mut io::stdout(), text.as_bytes()) {
-            // Who closed the pipe, as `head` does, has read enough.
+            // The reader of the pipe closed it, as `head` does. It has read enough.
             Err(e) if e.kind() != ErrorKind::BrokenPipe => format!("standard output: {e}"),
             _ => return ExitCode::SUCCESS,
         },
@@ -42,7 +42,7 @@ fn main() -> ExitCode {
     ExitCode::FAILURE
 }
 
-/// The header of a device, or of the file that it was detached to.
+/// The header of a device, or of the file with its detached header.
 pub fn dump(path: &Path) -> Result<String, Box<dyn std::error::Error>> {
     // An error here names the path.
     let device = FileDevice::open_read_only(path)?;
@@ -157,7 +157,7 @@ fn luks2_keyslot(out: &mut String, keyslot: &KeyslotInfo) -> std::fmt::Result {
     keyslot.digests.iter().try_for_each(|digest| writeln!(out, "\tDigest ID:  {digest}"))
 }
 
-/// What `cryptsetup` doesn't say: who could open the volume, and what keeps everybody from it.
+/// Facts that `cryptsetup` doesn't print: which credentials could open the volume, and what prevents opening it at all.
 fn ways_in(out: &mut String, header: &Header<'_>) -> std::fmt::Result {
     writeln!(out, "\nWays in:")?;
     for keyslot in header.keyslots() {
@@ -215,7 +215,7 @@ fn counted(count: u32, what: &str) -> String {
     format!("{count} {what}{plural}")
 }
 
-/// Bytes in lines of `width`, each but the first after `indent`.
+/// Bytes in lines of `width`; all lines but the first are indented by `indent`.
 fn hex(bytes: &[u8], width: usize, indent: &str) -> String {
     let line = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x} ")).collect::<String>();
     bytes.chunks(width).map(line).collect::<Vec<_>>().join(&format!("\n{indent}"))
@@ -225,7 +225,7 @@ fn names(names: &[String]) -> String {
     names.iter().map(|name| shown(name)).collect::<Vec<_>>().join(" ")
 }
 
-/// A text of the header without what a terminal would obey.
+/// A text of the header without control characters for a terminal.
 fn shown(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { '?' } else { c }).collect()
 }

@@ -1,4 +1,4 @@
-//! A volume's life: made, written, opened again, read, and its KEK rotated.
+//! The life of a volume: made, written, opened again, read, and its KEK rotated.
 //!
 //! `cargo run --example volume [FOLDER]`; without a folder, in a temporary one.
 
@@ -26,7 +26,7 @@ fn main() -> ExitCode {
     };
     match done {
         Ok(said) => {
-            // If nobody reads it, that is fine.
+            // It is fine if nobody reads it.
             let _ = writeln!(io::stdout(), "{said}");
             ExitCode::SUCCESS
         }
@@ -52,7 +52,7 @@ fn life_of_a_volume(folder: &Path) -> Result<String, Box<dyn Error>> {
     volume.sync()?;
     drop(volume);
 
-    // Later: the vault opens it, if it is the disk that is meant.
+    // Later: the vault opens it, if it is the right disk.
     let vault = FileVault::open(&keys, Unlock::KeyFile(&root))?;
     let options = OpenOptions::new().context(b"disk-17");
     let volume = Volume::open(FileDevice::open(&disk)?, Credential::Vault(&vault), &options)?;

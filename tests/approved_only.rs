@@ -1,5 +1,5 @@
-//! Once a process takes approved algorithms only, every other is refused at each door by its name, and the approved ones go
-//! on. The switch is the process's, and has no way back: so this program has one test of it.
+//! Once a process takes approved algorithms only, every other algorithm is refused by name at each entry point, and
+//! approved ones still work. The switch is process-wide and permanent, so this program has only one test of it.
 
 #![cfg(feature = "std")]
 

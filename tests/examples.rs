@@ -1,4 +1,4 @@
-//! The examples as their users run them: what they refuse and in which words, and that they destroy nothing.
+//! The examples as users run them: their refusals and messages, and that they destroy nothing.
 
 #![cfg(all(feature = "managed", unix))]
 

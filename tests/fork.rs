@@ -1,4 +1,4 @@
-//! A child that was forked has none of its parent's keys, is told so, and makes new ones; it never hangs.
+//! A forked child has none of its parent's keys, gets an error for them, and makes new ones. It never hangs.
 
 #![cfg(all(feature = "std", target_os = "linux"))]
 

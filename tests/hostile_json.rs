@@ -1,5 +1,5 @@
-//! Headers whose JSON area is as large as one can be, 4 MiB, and full of what costs a reader most: what it takes in memory
-//! and time to load one and to write it anew.
+//! Headers with a JSON area of the largest size, 4 MiB, full of the costliest content. Measures the memory and time for
+//! loading and rewriting one.
 
 #![cfg(feature = "std")]
 

@@ -1,5 +1,5 @@
-//! A store whose file was damaged: the service that is opened upon it says so, or tells the truth. It doesn't panic, it
-//! doesn't end the process, and it takes no longer than it should. `ATREST_STORE_CASES` sets how many copies are damaged.
+//! A damaged store file: a service opened on it reports the damage or tells the truth. It doesn't panic or end the
+//! process, and takes no longer than it should. `ATREST_STORE_CASES` sets the number of damaged copies.
 
 #![cfg(feature = "managed")]
 

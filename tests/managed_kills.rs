@@ -1,7 +1,7 @@
-//! A process that makes, writes, copies, moves, rotates and removes disks in files, killed at random instants: what it had
-//! finished is there, what it was at is there or not, and no file is left over.
+//! A process that makes, writes, copies, moves, rotates and removes disks in files is killed at random instants.
+//! Finished operations are there, the current one may be, and no file is left over.
 //!
-//! `ATREST_KILLS` says how often it is killed.
+//! `ATREST_KILLS` sets the number of kills.
 
 #![cfg(feature = "managed")]
 

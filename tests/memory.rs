@@ -1,4 +1,4 @@
-//! What the kernel says of the memory that keys lie in, and that they lie nowhere else.
+//! The kernel's report on the memory that keys lie in, and a check that they lie nowhere else.
 
 #![cfg(all(feature = "std", target_os = "linux"))]
 

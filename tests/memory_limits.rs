@@ -1,5 +1,5 @@
-//! Where the system lets a process lock little memory or none, secrets work all the same; whoever asks is told, and who
-//! demands locked memory is refused.
+//! If the system lets a process lock little or no memory, secrets still work. The library reports it on request, and
+//! refuses if the caller demands locked memory.
 
 #![cfg(all(feature = "std", target_os = "linux"))]
 

@@ -1,5 +1,5 @@
-//! A system that gives no random bytes: this program has a `getrandom` of its own, which the library gets in the place of
-//! the C library's. A program by itself, since nobody else here wants it.
+//! A system that gives no random bytes. This program has its own `getrandom`, which replaces the C library's. It is a
+//! program by itself, because no other test wants that.
 
 #![cfg(all(feature = "std", target_os = "linux", target_env = "gnu"))]
 

@@ -1,5 +1,5 @@
-//! Builds the two libraries that are loaded at run time, each under the release profile that its users would have:
-//! `libatrest`, to call through its C ABI, and the peers over the `aes` crate, which want codegen-units = 1.
+//! Builds the two libraries that are loaded at run time, each under its users' release profile: `libatrest`, called
+//! through its C ABI, and the peers over the `aes` crate, which need codegen-units = 1.
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -15,14 +15,14 @@ fn main() {
     library("RUSTCRYPTO", &here.join("rustcrypto"), "rustcrypto_peers", &out.join("rustcrypto"));
 }
 
-/// Builds a package's shared library and passes its path on, or why there is none.
+/// Builds a package's shared library and passes on its path, or the reason why there is none.
 fn library(name: &str, package: &Path, file: &str, target_dir: &Path) {
     let built = Command::new(env::var_os("CARGO").expect("cargo sets it"))
         .args(["build", "--release", "--locked", "--manifest-path"])
         .arg(package.join("Cargo.toml"))
         .arg("--target-dir")
         .arg(target_dir)
-        // Else `cargo clippy` of this package would reach in here.
+        // Otherwise `cargo clippy` of this package would affect this build.
         .env_remove("RUSTC_WORKSPACE_WRAPPER")
         .output();
     let why = match built {

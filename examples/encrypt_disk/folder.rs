@@ -1,8 +1,8 @@
-//! The folder of the result, which is whole or not there, and in which nothing is replaced but what this program made.
+//! The folder of the result. It is complete or not there, and only this program's own files in it are ever replaced.
 //!
-//! A run makes all of its files in a folder beside it, `NAME.partial`, and puts that in place at the end. Each of the two
-//! has a file that marks it as made here: in the result it lists what else the folder holds, and in the other it is locked
-//! for as long as a run is at work.
+//! A run makes all of its files in a folder next to it, `NAME.partial`, which replaces the result at the end. Each of
+//! the two has a file that marks it as made here. The result's marker lists the other files. The other folder's marker
+//! is locked while a run is at work.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, TryLockError};
@@ -16,19 +16,19 @@ const MARKER: &str = ".encrypt_disk";
 const HEADING: &str = "Made by the example encrypt_disk of atrest, which replaces this folder if it holds just this:\n";
 
 pub struct Folder {
-    /// Where the result goes.
+    /// The place of the result.
     pub result: PathBuf,
-    /// Where it is made.
+    /// The folder where it is made.
     pub partial: PathBuf,
     /// The marker in `partial`, locked.
     marker: File,
 }
 
 impl Folder {
-    /// Looks whether the result may go there, and makes the folder beside it.
+    /// Checks whether the result may go there, and makes the folder next to it.
     pub fn begin(dir: &Path) -> Result<Self> {
         let dir = std::path::absolute(dir).context(|| dir.display())?;
-        // Beside a folder, and not beside a link to it.
+        // Next to the folder itself, not to a link to it.
         let result = match dir.canonicalize() {
             Ok(found) => found,
             Err(_) => {
@@ -45,27 +45,27 @@ impl Folder {
         let marker = lock(&partial)?;
         let folder = Folder { result, partial, marker };
         folder.recover()?;
-        // What a killed run left.
+        // Remove the remains of a killed run.
         folder.clear().context(|| folder.partial.display())?;
         (&folder.marker).write_all(HEADING.as_bytes()).context(|| folder.partial.display())?;
         Ok(folder)
     }
 
-    /// Puts what was made in the place of an earlier result, which goes.
+    /// Replaces an earlier result by the new one, and removes the earlier.
     pub fn finish(mut self) -> Result<()> {
         let made = list(&self.partial).context(|| self.partial.display())?;
         self.marker.write_all(lines(&made).as_bytes()).context(|| self.partial.display())?;
         self.marker.sync_all().context(|| self.partial.display())?;
-        // Much may have happened since the start.
+        // Check again: it may have changed since the start.
         let earlier = check(&self.result)?;
         match put_in_place(&self.partial, &self.result).context(|| self.result.display())? {
-            // File by file, so that what somebody puts there now stays.
+            // Remove file by file, so that files added meanwhile stay.
             Some(old) => remove(&old, &earlier).context(|| old.display()),
             None => Ok(()),
         }
     }
 
-    /// Goes on where a run was killed between the renames of `put_in_place`.
+    /// Continues if a run was killed between the renames of `put_in_place`.
     fn recover(&self) -> Result<()> {
         let aside = beside(&self.result, ".old");
         if !is_ours(&aside) {
@@ -78,7 +78,7 @@ impl Folder {
         remove(&aside, &listing).context(|| aside.display())
     }
 
-    /// Removes all that `partial` holds but the marker.
+    /// Removes everything in `partial` except the marker.
     fn clear(&self) -> io::Result<()> {
         for entry in fs::read_dir(&self.partial)? {
             let entry = entry?;
@@ -93,20 +93,20 @@ impl Folder {
 }
 
 impl Drop for Folder {
-    /// Removes the parts of a run that failed; after one that succeeded there are none.
+    /// Removes the files of a failed run. A successful run has left none.
     fn drop(&mut self) {
         let stopped = same_file(&self.marker, &self.partial.join(MARKER));
         if stopped && self.clear().is_ok() {
-            // The marker goes last: without it nobody knows whose the rest is.
+            // Remove the marker last: without it nobody knows who made the rest.
             let _ = fs::remove_file(self.partial.join(MARKER)).and_then(|()| fs::remove_dir(&self.partial));
         }
     }
 }
 
-/// What a folder holds: the path of each file and folder in it, and what tells whether somebody changed it.
+/// The content of a folder: the path of each file and folder in it, with data that reveals a change.
 type Listing = BTreeMap<PathBuf, String>;
 
-/// What an earlier run made; refused if there is anything else.
+/// The files of an earlier run. Fails if there are any others.
 fn check(result: &Path) -> Result<Listing> {
     let found = match list(result) {
         Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Listing::new()),
@@ -160,9 +160,9 @@ fn line(path: &Path, state: &str) -> String {
     format!("{}: {state}", path.display())
 }
 
-/// Removes what is listed, and the folder if that was all.
+/// Removes the listed files, and the folder if it is then empty.
 fn remove(folder: &Path, listing: &Listing) -> io::Result<()> {
-    // What is in a folder sorts behind it.
+    // The content of a folder sorts after the folder.
     for path in listing.keys().rev().map(|path| folder.join(path)) {
         if path.symlink_metadata()?.is_dir() { fs::remove_dir(path)? } else { fs::remove_file(path)? }
     }
@@ -172,7 +172,7 @@ fn remove(folder: &Path, listing: &Listing) -> io::Result<()> {
     fs::remove_dir(folder)
 }
 
-/// Makes the folder `partial`, or takes it over from a run that was killed, and locks its marker.
+/// Makes the folder `partial`, or takes it over from a killed run, and locks its marker.
 fn lock(partial: &Path) -> Result<File> {
     let foreign = || -> Result<File> {
         Err(format!("{} is in the way, and this program did not make it: move it elsewhere", partial.display()).into())
@@ -196,7 +196,7 @@ fn lock(partial: &Path) -> Result<File> {
     }
     let mut heading = String::new();
     let read = marker.read_to_string(&mut heading).and_then(|_| marker.rewind());
-    // A run that was killed at its very start has left an empty one.
+    // A run killed at its very start has left an empty marker.
     let ours = read.is_ok() && (heading.starts_with(HEADING) || HEADING.starts_with(&heading));
     if ours { Ok(marker) } else { foreign() }
 }
@@ -205,7 +205,7 @@ fn is_ours(folder: &Path) -> bool {
     fs::read_to_string(folder.join(MARKER)).is_ok_and(|marker| marker.starts_with(HEADING))
 }
 
-/// Puts a folder in the place of another, if there is one, and returns where that is then.
+/// Moves a folder to a place. Returns the new place of the folder that was there, if any.
 fn put_in_place(new: &Path, place: &Path) -> io::Result<Option<PathBuf>> {
     if !place.exists() {
         return fs::rename(new, place).map(|()| None);
@@ -213,7 +213,7 @@ fn put_in_place(new: &Path, place: &Path) -> io::Result<Option<PathBuf>> {
     #[cfg(target_os = "linux")]
     {
         use rustix::fs::{CWD, RenameFlags, renameat_with};
-        // Both at once, where the file system can do that.
+        // Exchange both atomically, if the file system can.
         if renameat_with(CWD, new, CWD, place, RenameFlags::EXCHANGE).is_ok() {
             return Ok(Some(new.to_owned()));
         }
@@ -229,7 +229,7 @@ fn beside(path: &Path, suffix: &str) -> PathBuf {
     name.into()
 }
 
-/// Whether a file is still the one of that name.
+/// Whether the path still names this open file.
 fn same_file(file: &File, path: &Path) -> bool {
     #[cfg(unix)]
     {

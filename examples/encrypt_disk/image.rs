@@ -1,4 +1,4 @@
-//! The image that is encrypted: opened and looked at before anything is made, or made here.
+//! The image to encrypt: opened and checked before anything is made, or made here.
 
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom};
@@ -13,7 +13,7 @@ pub struct Image {
     file: File,
 }
 
-/// What containers of disks begin with, and what `qemu-img` calls them. Their bytes are not those of a disk.
+/// The first bytes of disk containers, and their names in `qemu-img`. Their bytes are not a raw disk.
 const CONTAINERS: [(&[u8], &str); 5] = [
     (b"QFI\xfb", "qcow2"),
     (b"vhdxfile", "VHDX"),
@@ -26,7 +26,7 @@ impl Image {
     /// Opens a raw image, or a block device.
     pub fn open(path: &Path) -> Result<Self> {
         let context = || path.display();
-        // Looked at first, since to open a FIFO waits for a writer.
+        // Check first, because opening a FIFO waits for a writer.
         let kind = fs::metadata(path).context(context)?.file_type();
         let refuse = |what: &str| Err(format!("{}: {what}", path.display()).into());
         if kind.is_dir() {
@@ -38,7 +38,7 @@ impl Image {
         let mut file = File::open(path).context(context)?;
         let mut start = Vec::new();
         (&mut file).take(64).read_to_end(&mut start).context(context)?;
-        // Of a block device, too, the end tells the size.
+        // Seeking to the end gives the size of a block device too.
         let size = file.seek(SeekFrom::End(0)).context(context)?;
         if size == 0 {
             return refuse("it is empty; there is nothing to encrypt");
@@ -53,7 +53,7 @@ impl Image {
         Ok(Image { path: path.to_owned(), size, file })
     }
 
-    /// An ext4 file system that holds this project's files; without `mke2fs`, an archive of them.
+    /// An ext4 file system with this project's files; without `mke2fs`, an archive of them.
     pub fn make(folder: &Path) -> Result<Self> {
         let project = Path::new(env!("CARGO_MANIFEST_DIR"));
         let (path, files) = (folder.join("disk.img"), folder.join("files"));
@@ -79,7 +79,7 @@ impl Image {
         Image::open(&path)
     }
 
-    /// Reads all of a part.
+    /// Reads a whole part.
     pub fn read_at(&self, offset: u64, bytes: &mut [u8]) -> Result<()> {
         let mut file = &self.file;
         let read = file.seek(SeekFrom::Start(offset)).and_then(|_| file.read_exact(bytes));

@@ -1,4 +1,4 @@
-//! The main job on real input: a disk image goes onto an encrypted disk under a vault's key, and comes out again.
+//! The main use on real input: encrypts a disk image to a disk under a vault's key, and reads it back.
 //!
 //! `cargo run --release --example encrypt_disk [-- IMAGE]`
 
@@ -54,7 +54,7 @@ fn main() -> ExitCode {
     match stop_when_interrupted().and_then(|()| run(&args)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
-            // Who closed the pipe, as `head` does, wants to hear no more.
+            // The reader of the pipe closed it, as `head` does. It wants no more output.
             let closed = e.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == ErrorKind::BrokenPipe);
             if !closed {
                 eprintln!("error: {e:#}");
@@ -64,7 +64,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Has Ctrl-C end the program where it can still remove what it made; a second one ends it at once.
+/// Makes Ctrl-C end the program where it can still remove its files; a second Ctrl-C ends it at once.
 fn stop_when_interrupted() -> Result<()> {
     for &signal in signal_hook::consts::TERM_SIGNALS {
         signal_hook::flag::register_conditional_shutdown(signal, 130, INTERRUPTED.clone())?;
@@ -172,7 +172,7 @@ fn encrypt(place: &Place, image: Option<Image>) -> Result<()> {
     }
 }
 
-/// The files of this run: where they are made, and shown where they will be.
+/// The files of this run: the folder where they are made, and the final folder that is shown.
 struct Place {
     result: PathBuf,
     dir: PathBuf,
@@ -197,13 +197,13 @@ impl Place {
         }
     }
 
-    /// Where a file will be.
+    /// The final path of a file.
     fn shown(&self, path: &Path) -> PathBuf {
         path.strip_prefix(&self.dir).map_or_else(|_| path.to_owned(), |name| self.result.join(name))
     }
 }
 
-/// The service that keeps disks. Here one vault holds the customer's key and the platform's, which no disk is under.
+/// The service that keeps disks. Here one vault holds the customer's key and also the platform's, which no disk uses.
 fn open_service(place: &Place, vault: &FileVault) -> Result<DiskService> {
     let vaults = FileVaults::new();
     vaults.add(vault.clone())?;
@@ -218,7 +218,7 @@ fn open_service(place: &Place, vault: &FileVault) -> Result<DiskService> {
     Ok(DiskService::open(&place.store, options)?)
 }
 
-/// The disk without the service: the volume that it is.
+/// The disk without the service: the volume itself.
 fn open_volume(file: &Path, disk: &Resource, vault: &FileVault) -> Result<Volume<FileDevice>> {
     let options = OpenOptions::new().context(disk.id.as_bytes());
     Ok(Volume::open(FileDevice::open(file)?, Credential::Vault(vault), &options)?)
@@ -232,7 +232,7 @@ fn copy_in(image: &Image, disk: &OpenDisk) -> Result<Duration> {
     Ok(start.elapsed())
 }
 
-/// Compares all of the disk with the image.
+/// Compares the whole disk with the image.
 fn verify(image: &Image, disk: &OpenDisk) -> Result<Duration> {
     let start = Instant::now();
     let mut decrypted = vec![0; CHUNK];
@@ -265,12 +265,12 @@ fn for_chunks(image: &Image, what: &'static str, mut work: impl FnMut(u64, &[u8]
     Ok(())
 }
 
-/// Which kernel the sector engine has here, and how fast it is alone.
+/// The kernel of the sector engine here, and its speed alone.
 fn engine_speed() -> Result<String> {
     let cipher = Dek::generate(DekAlgorithm::Aes256Xts)?.sector_cipher(SectorSize::B512, SectorUnit::Bytes512)?;
     let mut sectors = vec![0; 256 << 10];
     let len = sectors.len() as f64;
-    // The best of many passes: what else the machine does shows least in it.
+    // The best of many passes shows the machine's other activity least.
     let mut best: Option<Duration> = None;
     let start = Instant::now();
     while start.elapsed() < Duration::from_millis(100) {
@@ -289,7 +289,7 @@ fn cryptsetup_agrees(place: &Place, file: &Path, bits: usize) -> Option<bool> {
     Some(status.success())
 }
 
-/// A path as a shell wants it.
+/// A path quoted for a shell.
 fn quoted(path: &Path) -> String {
     let text = path.display().to_string();
     let plain = text.bytes().all(|b| b.is_ascii_alphanumeric() || b"/._-".contains(&b));
@@ -313,7 +313,7 @@ fn say(line: &str) -> Result<()> {
     print(&format!("   {line}"))
 }
 
-/// `println!` panics when nobody reads any more.
+/// `println!` panics if the reader has closed the pipe.
 fn print(line: &str) -> Result<()> {
     match writeln!(io::stdout(), "{line}") {
         Err(e) if e.kind() == ErrorKind::BrokenPipe => Err(e.into()),
@@ -329,7 +329,7 @@ fn unless_interrupted() -> Result<()> {
     }
 }
 
-/// What an operation was about, in front of why it failed.
+/// Adds the subject of an operation to its error.
 trait Context<T> {
     fn context<D: Display>(self, what: impl FnOnce() -> D) -> Result<T>;
 }

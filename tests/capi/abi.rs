@@ -1,7 +1,7 @@
-//! The numbers that a compiler puts into programs in C: `tests/capi/abi_values.h` lists them, and they never change.
+//! The numbers that a compiler puts into C programs. `tests/capi/abi_values.h` lists them, and they never change.
 //!
-//! `ATREST_BLESS=1` adds what is new to the list. It refuses what would break a program; for what no release had yet, take
-//! its lines out of the list by hand before.
+//! `ATREST_BLESS=1` adds new numbers to the list. It refuses changes that would break a program. For numbers that no
+//! release has had, first remove their lines from the list by hand.
 
 #![cfg(all(target_os = "linux", target_pointer_width = "64"))]
 

@@ -1,5 +1,5 @@
-//! `include/atrest.hpp`: programs in C++17 and C++20 with each compiler, each way to tell of failures, and sanitizers;
-//! what its calls cost; and that it has all that C has.
+//! `include/atrest.hpp`: programs in C++17 and C++20 with each compiler, each way to report failures, and sanitizers;
+//! the cost of its calls; and that it covers all of C's functions.
 
 #![cfg(target_os = "linux")]
 

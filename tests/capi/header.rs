@@ -1,4 +1,4 @@
-//! `include/atrest.h`: made from `crates/atrest-c/src`, committed, and compared with what `crates/atrest-c/src` says now.
+//! `include/atrest.h`: generated from `crates/atrest-c/src`, committed, and compared with the current source.
 
 use std::fmt::Write;
 use std::fs;

@@ -1,4 +1,4 @@
-//! What C can't provoke in the C interface: panics, handles in great number, structs of older programs.
+//! Cases of the C interface that C can't provoke: panics, very many handles, structs of older programs.
 
 #![allow(dead_code, non_camel_case_types, unused_macros)] // the modules are used in part
 

@@ -1,4 +1,4 @@
-//! What the libraries export: exactly what `include/symbols.txt` lists, which may only grow.
+//! The exports of the libraries: exactly those listed in `include/symbols.txt`, which may only grow.
 
 #![cfg(target_os = "linux")]
 

@@ -1,4 +1,4 @@
-//! A device that remembers what was done to it, fails when told, and knows what a crash could have left.
+//! A device that logs operations, fails on demand, and computes the images that a crash could leave.
 
 use std::io;
 use std::sync::Mutex;
@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use atrest::{BlockDevice, Error, Result};
 
-/// Opens a file that was closed a moment ago. A process that another test of this program starts has its lock, too, until it
-/// has become the program that it is to run.
+/// Opens a file that was closed a moment ago. If another test is starting a process, that process also holds the file's
+/// lock until its exec.
 pub fn reopen<T>(open: impl Fn() -> Result<T>) -> Result<T> {
     let began = Instant::now();
     loop {
@@ -19,7 +19,7 @@ pub fn reopen<T>(open: impl Fn() -> Result<T>) -> Result<T> {
     }
 }
 
-/// What can be asked of a device, apart from its size.
+/// An operation of a device, except for asking its size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Call {
     Read,
@@ -39,10 +39,10 @@ pub struct TestDevice(Mutex<State>);
 
 struct State {
     bytes: Vec<u8>,
-    /// What is on stable storage for sure; kept while a fault is to come.
+    /// The bytes that are surely on stable storage. Kept only while a fault is armed.
     synced: Vec<u8>,
     log: Vec<Op>,
-    /// The call to fail, how many of its kind go well before, and whether a failed sync loses what it was to keep.
+    /// The call to fail, how many of its kind succeed before, and whether a failed sync loses the unsynced writes.
     fault: Option<(Call, usize, bool)>,
 }
 
@@ -59,7 +59,7 @@ impl TestDevice {
         edit(&mut self.0.lock().unwrap().bytes);
     }
 
-    /// What was done since the last time.
+    /// The operations since the last call.
     pub fn take_log(&self) -> Vec<Op> {
         std::mem::take(&mut self.0.lock().unwrap().log)
     }
@@ -68,14 +68,14 @@ impl TestDevice {
         self.0.lock().unwrap().log.len()
     }
 
-    /// Makes one call fail, after `before` of its kind have gone well: a write half-way.
+    /// Makes one call fail after `before` calls of its kind: a write fails half-way.
     pub fn fail(&self, call: Call, before: usize, lose: bool) {
         let mut state = self.0.lock().unwrap();
         state.fault = Some((call, before, lose));
         state.synced = state.bytes.clone();
     }
 
-    /// Takes a fault back, and says whether it was still to come.
+    /// Disarms the fault, and returns whether it was still armed.
     pub fn heal(&self) -> bool {
         self.0.lock().unwrap().fault.take().is_some()
     }
@@ -143,15 +143,15 @@ impl BlockDevice for TestDevice {
 
 const SECTOR: usize = 512;
 
-/// Calls `check` with every image that a crash could have left of a device which held `before`, somewhere in `log`:
-/// after each write, what was written since the last sync is there or isn't, sector by sector, in any combination (all
-/// that were torn at one place, all with one sector missing or alone, and some random ones). `places` bounds how many
-/// sectors of a write are looked at by themselves. Returns how many images there were.
+/// Calls `check` with every image that a crash during `log` could leave of a device with the content `before`. After
+/// each write, any sector written since the last sync may be there or not (all writes torn at one place, all but one
+/// sector, only one sector, and some random subsets). `places` limits how many single sectors of a write are tried.
+/// Returns the number of images.
 pub fn crash_images(before: &[u8], log: &[Op], places: usize, mut check: impl FnMut(&str, Vec<u8>)) -> usize {
     crash_images_at(before, log, places, |_, what, image| check(what, image))
 }
 
-/// As [`crash_images`]; `check` is also told in which operation of the log it was, or after which sync.
+/// As [`crash_images`]. `check` also gets the index of the operation in the log that crashed, or of the last sync.
 pub fn crash_images_at(before: &[u8], log: &[Op], places: usize, mut check: impl FnMut(usize, &str, Vec<u8>)) -> usize {
     let (mut count, at) = (0, core::cell::Cell::new(0));
     let mut emit = |what: String, image: Vec<u8>| {
@@ -193,7 +193,7 @@ fn put(image: &mut [u8], sectors: &[(usize, Vec<u8>)]) {
     }
 }
 
-/// Which of `n` sectors made it to the disk.
+/// The sectors of `n` that reached the disk.
 fn subsets(n: usize, places: usize, seed: u64) -> Vec<(String, Vec<bool>)> {
     let step = n.div_ceil(places).max(1);
     let places: Vec<usize> = (0..n).step_by(step).collect();
@@ -207,7 +207,7 @@ fn subsets(n: usize, places: usize, seed: u64) -> Vec<(String, Vec<bool>)> {
     let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
     for r in 0..if n > 1 { 8 } else { 0 } {
         let coin = |_| {
-            // xorshift64: any noise will do, as long as it is the same each time.
+            // xorshift64: any noise will do if it is the same each time.
             state ^= state << 13;
             state ^= state >> 7;
             state ^= state << 17;

@@ -1,5 +1,5 @@
-//! A model of a fleet: who is in what, what must be refused and by which rule, what every disk and snapshot holds, and
-//! when its key must, may or must not be usable. It knows the rules, and nothing of how the service keeps them.
+//! A model of a fleet: the members of sets, the rule behind each refusal, the content of every disk and snapshot, and
+//! when its key must, may or must not be usable. It knows the rules but nothing of their implementation.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,10 +8,10 @@ use atrest::{EncryptionType, Error, Result};
 
 pub const CHUNK: usize = 64 << 10;
 pub const SECTOR: usize = 4096;
-/// Two chunks, and a sector of a third.
+/// Two chunks and one sector of a third.
 pub const SECTORS: usize = 2 * CHUNK / SECTOR + 1;
 
-/// What a call may come to.
+/// The outcome of a call.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Out {
     Ok,
@@ -44,7 +44,7 @@ impl Out {
     }
 }
 
-/// Whether a key can be used, as far as the rules tell.
+/// Whether a key can be used, by the rules.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Access {
     Never,
@@ -61,7 +61,7 @@ impl Access {
         }
     }
 
-    /// All of several, each of which can be used or not.
+    /// The access to all of several keys together.
     pub fn all(several: impl IntoIterator<Item = Access>) -> Access {
         several.into_iter().min().unwrap_or(Access::Must)
     }
@@ -71,7 +71,7 @@ impl Access {
     }
 }
 
-/// A version of a vault's key: which vault, which version.
+/// A version of a vault's key: the vault and the version.
 pub type Key = (usize, usize);
 
 #[derive(Clone, Debug)]
@@ -81,21 +81,21 @@ pub struct Set {
     pub contoso: bool,
     pub active: Key,
     pub auto: bool,
-    /// A rotation failed, and wasn't cleared.
+    /// A rotation failed, and its error was not cleared.
     pub error: bool,
 }
 
 #[derive(Clone, Debug)]
 pub struct Res {
-    /// What its incremental snapshots name it by.
+    /// The id that its incremental snapshots use for it.
     pub uid: u64,
     pub set: Option<String>,
     pub region: &'static str,
     pub subscription: &'static str,
     pub guest: bool,
-    /// What was written to each sector; of the others nothing is known.
+    /// The content written to each sector; `None` if unknown.
     pub data: Vec<Option<u32>>,
-    /// The keys of which it is under one.
+    /// It is under one of these keys.
     pub under: BTreeSet<Key>,
     /// The disk's uid and its place, if it is an incremental snapshot.
     pub increment: Option<(u64, u64)>,
@@ -107,7 +107,7 @@ impl Res {
     }
 }
 
-/// A customer's vault, as its owner has set it.
+/// A customer's vault with its owner's settings.
 #[derive(Clone, Debug, Default)]
 pub struct Owner {
     pub versions: usize,
@@ -118,21 +118,21 @@ pub struct Owner {
     pub granted: BTreeSet<String>,
 }
 
-/// What is known of the lease of a set and a key.
+/// The history of the lease of a set and a key.
 #[derive(Clone, Debug)]
 struct Track {
-    /// Since when the key can be used without a break.
+    /// Since when the key has been usable without a break.
     ok_since: Option<u64>,
     last_ok: Option<u64>,
-    /// Since when the vault would say no.
+    /// Since when the vault would refuse.
     no_since: Option<u64>,
-    /// It was asked for, and the vault said no.
+    /// The vault was asked, and refused.
     noticed: bool,
 }
 
 pub const GRACE: u64 = 3600;
 const INTERVAL: u64 = 900;
-/// A vault that said no, or nothing, is asked again after so many seconds at the latest.
+/// After a refusal or an outage, a vault is asked again within this many seconds.
 pub const LONGEST_WAIT: u64 = 60;
 
 #[derive(Default)]
@@ -156,7 +156,7 @@ impl Fleet {
         self.uids
     }
 
-    /// Whether the vault would wrap and unwrap by this key for the set. It would by one that has expired, too (40).
+    /// Whether the vault would wrap and unwrap with this key for the set. It also would with an expired one (40).
     pub fn unwraps(&self, set: &Set, key: Key) -> bool {
         let owner = &self.owners[key.0];
         !owner.away && !owner.disabled && !owner.off.contains(&key.1) && owner.granted.contains(&set.identity)
@@ -166,7 +166,7 @@ impl Fleet {
         set.is_none_or(|set| self.unwraps(&self.sets[set], self.sets[set].active))
     }
 
-    /// Whether what is new can come under the set's key. One that has expired serves, at most, until its lease asks again.
+    /// Whether a new resource can come under the set's key. An expired key works at most until its lease is renewed.
     pub fn makes_in(&self, set: Option<&str>) -> Access {
         let may = |set: &str| self.ok(&self.sets[set], self.sets[set].active, self.now);
         match (self.wraps_in(set), set.is_none_or(may)) {
@@ -182,7 +182,7 @@ impl Fleet {
         self.unwraps(set, key) && (expires == 0 || now < expires)
     }
 
-    /// Takes note of what the owners' doings and the clock have come to. After every step.
+    /// Updates the histories after a step of the owners or the clock. Call it after every step.
     pub fn tick(&mut self) {
         let keys: Vec<Key> = (0..2).flat_map(|v| (1..=self.owners[v].versions).map(move |n| (v, n))).collect();
         let sets = self.sets.clone();
@@ -190,7 +190,7 @@ impl Fleet {
         for (name, set) in &sets {
             for &key in &keys {
                 let (ok, away, now) = (self.ok(set, key, self.now), self.owners[key.0].away, self.now);
-                // A key that can be used from the start was never asked for in vain.
+                // A key that is usable from the start has never been refused.
                 let new = Track { ok_since: ok.then_some(0), last_ok: None, no_since: None, noticed: false };
                 let track = self.tracks.entry((name.clone(), key)).or_insert(new);
                 if ok {
@@ -218,7 +218,7 @@ impl Fleet {
         self.now = to;
     }
 
-    /// The service asks for what is due.
+    /// The service asks the vaults that are due.
     pub fn maintained(&mut self) {
         for track in self.tracks.values_mut() {
             let said_no = track.no_since.is_some_and(|since| self.now - since >= LONGEST_WAIT);
@@ -227,8 +227,8 @@ impl Fleet {
         }
     }
 
-    /// A use of a resource failed: if the vault says no now, it was asked, and all who share the key have lost it. But a
-    /// failure of the vault itself is told for a while without asking it again.
+    /// A use of a resource failed. If the vault refuses now, it was asked, and all users of the key have lost it. But a
+    /// failure of the vault itself is returned for a while without asking again.
     pub fn refused<T>(&mut self, name: &ResourceName, result: &Result<T>) {
         if matches!(result, Err(Error::Vault(_))) {
             return;
@@ -240,12 +240,12 @@ impl Fleet {
         }
     }
 
-    /// All of a set's leases were ended.
+    /// All leases of a set were ended.
     pub fn ended(&mut self, of: &str) {
         self.tracks.iter_mut().filter(|((set, _), _)| set == of).for_each(|(_, track)| track.noticed = true);
     }
 
-    /// Whether what a resource holds can be used; `open` says that somebody has it open.
+    /// Whether a resource's content can be used; `open` says that somebody has it open.
     pub fn access(&self, res: &Res, open: bool) -> Access {
         let Some(name) = &res.set else { return Access::Must };
         let by = |&key: &Key| {
@@ -261,14 +261,14 @@ impl Fleet {
         if by.len() == 1 { by.into_iter().next().unwrap() } else { Access::May }
     }
 
-    /// Whether a resource can be put under another key: the lease doesn't matter, if only the vault unwraps.
+    /// Whether a resource can be moved to another key. The lease doesn't matter if the vault unwraps.
     pub fn access_to_rewrap(&self, res: &Res) -> Access {
         let Some(name) = &res.set else { return Access::Must };
         let all = res.under.iter().all(|&key| self.unwraps(&self.sets[name], key));
         if all { Access::Must } else { Access::May }
     }
 
-    /// A disk and its incremental snapshots, whichever of them is named; else what is named.
+    /// A disk with its incremental snapshots if `name` is one of them; otherwise only the named resource.
     pub fn group(&self, name: &ResourceName) -> Vec<ResourceName> {
         let chain = self.all[name].chain();
         let disk = self.all.iter().filter(|(_, res)| res.uid == chain).map(|(name, _)| name.clone());
@@ -286,7 +286,7 @@ impl Fleet {
         found.into_iter().map(|(_, name)| name).collect()
     }
 
-    /// Whether a snapshot can be read, with those that it needs.
+    /// Whether a snapshot can be read, with the snapshots that it needs.
     pub fn access_to_read(&self, name: &ResourceName, open: bool) -> Access {
         let res = &self.all[name];
         let Some((disk, place)) = res.increment else { return self.access(res, open) };
@@ -294,7 +294,7 @@ impl Fleet {
         Access::all(needed.filter(|res| res.increment.unwrap().1 <= place).map(|res| self.access(res, false)))
     }
 
-    /// What the rules say of a resource in a set.
+    /// The rule that refuses a resource in a set, if any.
     pub fn refusal(&self, res: &Res, set: Option<&str>) -> Option<Out> {
         let set = set?;
         if !self.sets.contains_key(set) {
@@ -312,7 +312,7 @@ impl Fleet {
         self.all.keys().filter(|name| name.kind == kind).map(|name| name.name.clone()).collect()
     }
 
-    /// The resource is under its set's active key now, and that alone.
+    /// The resource is now under its set's active key only.
     pub fn settle(&mut self, name: &ResourceName) {
         let res = self.all.get_mut(name).unwrap();
         res.under = res.set.iter().map(|set| self.sets[set].active).collect();

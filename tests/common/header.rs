@@ -1,11 +1,11 @@
-//! LUKS2 headers, read and edited by the letter of the specification and without the crate's own code.
+//! Reads and edits LUKS2 headers, strictly by the specification and without the crate's code.
 
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 /// The size of a copy of the headers that the crate writes.
 pub const COPY: usize = 0x4000;
-/// Where its JSON begins.
+/// The offset of its JSON.
 pub const JSON: usize = 0x1000;
 const CHECKSUM: std::ops::Range<usize> = 448..512;
 

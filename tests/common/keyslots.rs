@@ -1,4 +1,4 @@
-//! Small volumes with passphrases, of both versions, with the header in front of the data or detached from it.
+//! Small volumes with passphrases, of both versions, with the header before the data or detached from it.
 
 use std::cell::RefCell;
 use std::collections::HashSet;
@@ -16,7 +16,7 @@ use super::header::{COPY, JSON};
 use super::vaults::MemoryVault;
 use super::volumes::{SIZE, holds_plain, plain, shared};
 
-/// The passphrase that no operation touches, the one that goes, and the one that comes.
+/// The passphrase that no operation touches, the one that is removed, and the one that is added.
 pub const KEEP: &[u8] = b"keep";
 pub const OLD: &[u8] = b"old";
 pub const NEW: &[u8] = b"new";
@@ -27,7 +27,7 @@ pub fn cost() -> KeyslotOptions {
     KeyslotOptions::new().kdf(Kdf::Pbkdf2 { hash: HashAlgorithm::Sha256, iterations: 1000 })
 }
 
-/// What kind of volume.
+/// The kind of a volume.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Kind {
     pub version: LuksVersion,
@@ -46,24 +46,24 @@ impl Kind {
         self.version == LuksVersion::Luks1
     }
 
-    /// The bytes of the device under test: of the header's when it is detached.
+    /// The bytes of the device under test: the header's device if the header is detached.
     pub fn device_size(self) -> usize {
         let header = if self.is_luks1() { 2 * MIB } else { MIB };
         match self.detached {
-            // LUKS2 takes 16 MiB for keyslots on a device of their own, unless data in front of which it might lie is near.
+            // LUKS2 takes 16 MiB for keyslots on a device of their own, unless the data offset is lower.
             true => header,
             false => header + SIZE,
         }
     }
 
-    /// The numbers of the keyslots of `KEEP`, `OLD` and `NEW`. Of LUKS1 the seventh lies across the end of a sector.
+    /// The numbers of the keyslots of `KEEP`, `OLD` and `NEW`. In LUKS1 the seventh crosses a sector boundary.
     pub fn ids(self) -> [u32; 3] {
         if self.is_luks1() { [0, 6, 7] } else { [0, 1, 2] }
     }
 
     pub fn format_options(self) -> FormatOptions {
         let options = FormatOptions::new().version(self.version).keyslot(cost()).dek_algorithm(DekAlgorithm::Aes128Xts);
-        // Detached, the data begins there too, so that the header takes no more than this.
+        // With a detached header the data offset is the same, so that the header takes no more than this.
         if self.is_luks1() && self.detached {
             options
         } else {
@@ -75,8 +75,8 @@ impl Kind {
         if self.is_luks1() { SIZE } else { MIB + SIZE }
     }
 
-    /// Formats `device`, the header's if it is detached, with `KEEP`, and writes the data. Returns the volume, which is not
-    /// written to again, and the data device's bytes where there is one.
+    /// Formats `device` (the header's device if it is detached) with `KEEP`, and writes the data. Returns the volume,
+    /// which is not written to again, and the data device's bytes if there is one.
     pub fn format(self, device: Arc<TestDevice>) -> Result<Vec<u8>> {
         let keep = Protector::Passphrase(KEEP);
         if !self.detached {
@@ -90,7 +90,7 @@ impl Kind {
         Ok(volume.into_device().into_bytes())
     }
 
-    /// Opens a volume whose header's device is `device`.
+    /// Opens a volume with its header on `device`.
     pub fn open(
         self,
         device: Arc<TestDevice>,
@@ -108,15 +108,15 @@ impl Kind {
     }
 }
 
-/// A volume that has `KEEP` and `OLD`, and of LUKS2 a token: what an operation begins with.
+/// The start of an operation: a volume with `KEEP` and `OLD`, and in LUKS2 a token.
 pub struct World {
     pub kind: Kind,
     pub vault: MemoryVault,
     /// The bytes of the device under test.
     pub before: Vec<u8>,
-    /// The data device's, where the header is detached.
+    /// The bytes of the data device, if the header is detached.
     pub data: Vec<u8>,
-    /// Headers and areas whose ways in were tried: most crashes leave the same, and trying costs time.
+    /// Headers and areas that were checked. Most crashes leave the same ones, and a check is slow.
     tried: RefCell<HashSet<Vec<u8>>>,
 }
 
@@ -134,7 +134,7 @@ impl World {
         World { before: device.bytes(), ..world }
     }
 
-    /// The volume on `device`, opened by `KEEP`.
+    /// The volume on `device`, opened with `KEEP`.
     pub fn volume(&self, device: &Arc<TestDevice>) -> Volume<Arc<dyn BlockDevice>> {
         self.open(device, Credential::Passphrase(KEEP)).unwrap()
     }
@@ -143,7 +143,7 @@ impl World {
         self.kind.open(device.clone(), &self.data, credential, OpenOptions::new())
     }
 
-    /// Checks that each way in of the header opens the volume, read-only, and that the data is there.
+    /// Checks that each way in opens the volume read-only, and that the data is there.
     pub fn check_ways_in(&self, what: &str, device: &Arc<TestDevice>) {
         let header = Header::load(device).unwrap();
         let bytes = device.bytes();
@@ -176,7 +176,7 @@ impl World {
     }
 }
 
-/// What a header says that operations change, as text.
+/// The parts of a header that operations change, as text.
 pub fn described(device: &dyn BlockDevice) -> String {
     let header = Header::load(device).unwrap();
     let mut keyslots: Vec<String> = Vec::new();
@@ -198,11 +198,11 @@ pub fn area(image: &[u8], id: u32) -> std::ops::Range<usize> {
     let device = MemoryDevice::from_bytes(image.to_vec());
     let keyslots = Header::load(&device).unwrap().keyslots();
     let keyslot = keyslots.iter().find(|keyslot| keyslot.id == id).unwrap();
-    // Key material, without what fills the area up.
+    // The key material, without the padding of the area.
     keyslot.area_offset as usize..keyslot.area_offset as usize + keyslot.key_bits as usize / 8 * 4000
 }
 
-/// Whether a sector of `area` is still as it was.
+/// Whether any sector of `area` is unchanged.
 pub fn left_over(area: std::ops::Range<usize>, was: &[u8], is: &[u8]) -> bool {
     was[area.clone()].chunks(512).zip(is[area].chunks(512)).any(|(was, is)| was == is)
 }

@@ -1,4 +1,4 @@
-//! Code blocks of our Markdown, each behind a comment that names it, and their replacement by `ATREST_BLESS=1`.
+//! Named code blocks of our Markdown, each after a comment with its name, and their replacement with `ATREST_BLESS=1`.
 
 use std::path::{Path, PathBuf};
 use std::{env, fs};
@@ -16,13 +16,13 @@ impl Markdown {
         Markdown { path, text: text.replace("\r\n", "\n") }
     }
 
-    /// What stands behind `<!-- KIND: ` in each comment of that kind.
+    /// The names in the comments `<!-- KIND: NAME -->`.
     pub fn names(&self, kind: &str) -> Vec<String> {
         let comments = self.text.lines().filter_map(|line| line.strip_prefix(&format!("<!-- {kind}: ")));
         comments.map(|rest| rest.strip_suffix(" -->").expect("a comment ends on its line").to_owned()).collect()
     }
 
-    /// The code block behind the comment, with the line feed of its last line.
+    /// The code block after the comment, including its last line feed.
     pub fn block(&self, kind: &str, name: &str) -> &str {
         let (start, end) = self.place(kind, name);
         &self.text[start..end]

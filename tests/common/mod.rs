@@ -1,4 +1,4 @@
-//! What tests share: vaults that open fast, and the programs of other people that we compare with.
+//! Helpers shared by tests: vaults that open fast, and other people's programs to compare with.
 
 #![allow(dead_code)] // each test file uses its part
 

@@ -1,4 +1,4 @@
-//! XTS as others do it: the crate `xts-mode`, and OpenSSL by way of Python's `cryptography`.
+//! XTS by others: the crate `xts-mode`, and OpenSSL through Python's `cryptography`.
 
 use aes::cipher::{BlockCipherDecrypt, BlockCipherEncrypt, BlockSizeUser, KeyInit, consts::U16};
 use aes::{Aes128, Aes256};

@@ -1,4 +1,4 @@
-//! The programs of other people that we compare with.
+//! Other people's programs to compare with.
 
 #![allow(dead_code)] // each test file uses its part
 
@@ -7,8 +7,8 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-/// A program that is no part of this project, if it is installed. If it isn't, says so where `cargo test` can't hide it,
-/// and fails when `ATREST_REQUIRE_PEERS=1`.
+/// An external program, if it is installed. If not, it says so in a way that `cargo test` can't hide, and fails with
+/// `ATREST_REQUIRE_PEERS=1`.
 pub fn peer(program: &str, probe: &[&str]) -> Option<String> {
     let found = Command::new(program).args(probe).output().is_ok_and(|output| output.status.success());
     if found {
@@ -19,7 +19,7 @@ pub fn peer(program: &str, probe: &[&str]) -> Option<String> {
         std::env::var_os("ATREST_REQUIRE_PEERS").is_none_or(|v| v != "1"),
         "{test} needs {program}, which is missing"
     );
-    // Not `eprintln!`, whose output `cargo test` keeps to itself when a test passes.
+    // Not `eprintln!`: `cargo test` hides its output if a test passes.
     let _ = writeln!(std::io::stderr(), "SKIPPED {test}: {program} {} does not work here", probe.join(" "));
     None
 }
@@ -42,7 +42,7 @@ pub fn run(program: &str, args: &[&str]) -> String {
     stdout
 }
 
-/// Runs a program, whatever comes of it.
+/// Runs a program and returns its output, even if it fails.
 pub fn run_any(program: &str, args: &[&str]) -> Output {
     Command::new(program).args(args).output().unwrap_or_else(|e| panic!("{program}: {e}"))
 }
@@ -71,7 +71,7 @@ pub fn pipe(program: &str, args: &[&str], input: &[u8]) -> Vec<u8> {
     let mut child = command.spawn().unwrap_or_else(|e| panic!("{program}: {e}"));
     let mut stdin = child.stdin.take().unwrap();
     let output = std::thread::scope(|scope| {
-        // A pipe holds little: who does not read while writing may wait for ever.
+        // Write and read at the same time: a pipe holds little, and one side could block for ever.
         scope.spawn(move || drop(stdin.write_all(input)));
         child.wait_with_output().unwrap()
     });

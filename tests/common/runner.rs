@@ -1,4 +1,4 @@
-//! Does what a random step says, to a service and to the model, and compares them.
+//! Runs random steps on a service and on the model, and compares them.
 
 mod resources;
 mod rotation;
@@ -18,7 +18,7 @@ use atrest::managed::{
 use super::fleet::{Access, Fleet, Key, Out, Res, SECTOR, SECTORS, Set};
 use super::world::{Customer, OTHER_VAULT, T, VAULT, World, new_disk, new_set, quiet};
 
-/// A step. Numbers name things of small pools, so that steps meet each other's.
+/// A step. Numbers select from small pools, so that steps affect the same things.
 #[derive(Clone, Debug)]
 pub enum Op {
     CreateSet { name: u8, both: bool, auto: bool },
@@ -54,12 +54,12 @@ pub enum Op {
 
 pub struct Runner {
     world: World,
-    /// `None` for a moment, while it is restarted.
+    /// `None` during a restart.
     service: Option<DiskService>,
     fleet: Fleet,
     handles: BTreeMap<u8, OpenDisk>,
     stamp: u32,
-    /// When this service was last told to auto-rotate.
+    /// When this service was last asked to auto-rotate.
     looked: Option<u64>,
     doing: String,
 }
@@ -74,7 +74,7 @@ fn set_name(n: u8) -> String {
     format!("set-{n}")
 }
 
-/// Where one in twelve is made that a set can't take.
+/// One place in twelve is one that no set accepts.
 fn place(odd: u8) -> (&'static str, &'static str) {
     (if odd == 0 { "south" } else { "north" }, if odd == 1 { "two" } else { "one" })
 }
@@ -99,7 +99,7 @@ impl Runner {
         self.world.customer([VAULT, OTHER_VAULT][vault]).clone()
     }
 
-    /// Checks what came of a call, and says whether it succeeded.
+    /// Checks the outcome of a call, and returns whether it succeeded.
     #[track_caller]
     fn came<T: core::fmt::Debug>(&self, outs: &[Out], result: &Result<T>) -> bool {
         let came = Out::of(result).filter(|out| outs.contains(out));
@@ -107,7 +107,7 @@ impl Runner {
         result.is_ok()
     }
 
-    /// One of all resources, or none.
+    /// One of all resources, or a missing one.
     fn pick(&self, at: u8) -> ResourceName {
         let all = &self.fleet.all;
         let found = (!all.is_empty()).then(|| all.keys().nth(usize::from(at) % all.len()).unwrap().clone());
@@ -203,7 +203,7 @@ impl Runner {
                 if new {
                     self.world.platform.rotate();
                 }
-                // Whatever the owners of other vaults do.
+                // The other vaults' owners don't matter.
                 self.came(&[Out::Ok], &self.service().rotate_platform(&quiet));
                 let report = self.service().report_platform().unwrap();
                 assert!(report.finished, "{}: {report:?}", self.doing);
@@ -231,7 +231,7 @@ impl Runner {
         }
     }
 
-    /// What the owners of the vaults do.
+    /// Steps of the vaults' owners.
     fn own(&mut self, op: &Op) {
         let vault = match op {
             Op::NewVersion(vault)

@@ -1,4 +1,4 @@
-//! A vault that is no part of the crate: keys in memory, wrapped by the crate `aes-kw` directly.
+//! A vault outside of the crate: keys in memory, wrapped by the crate `aes-kw` directly.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -12,7 +12,7 @@ pub struct MemoryVault {
     id: String,
     /// The KEK of each version; `None` where it was destroyed.
     versions: Mutex<Vec<Option<[u8; 32]>>>,
-    /// How often it was asked.
+    /// How often it was called.
     pub asked: AtomicUsize,
 }
 
@@ -26,7 +26,7 @@ impl MemoryVault {
     /// Makes a new version.
     pub fn rotate(&self) {
         let mut versions = self.versions.lock().unwrap();
-        // Any KEK will do, as long as no two are equal.
+        // Any KEKs will do if no two are equal.
         let kek = core::array::from_fn(|i| (i + versions.len() * 37 + self.id.len()) as u8);
         versions.push(Some(kek));
     }
@@ -78,7 +78,7 @@ impl KeyVault for MemoryVault {
     }
 }
 
-/// What a vault that is broken or hostile answers.
+/// The wrong answer of a broken or hostile vault.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Lie {
     /// Unwraps to another key of the right length.
@@ -87,17 +87,17 @@ pub enum Lie {
     KeyOfLength(usize),
     /// Unwraps to a key whose halves are equal.
     EqualHalves,
-    /// Unwraps to nothing: 'not mine'.
+    /// Unwraps to nothing, as if another vault had wrapped it.
     NotMine,
-    /// Says that it wrapped under another key.
+    /// Claims to have wrapped under another key.
     AnotherName,
-    /// Says that another vault wrapped it.
+    /// Claims that another vault wrapped it.
     AnotherVault,
     /// Gives a wrapped key of this length.
     WrappedOfLength(usize),
 }
 
-/// A [`MemoryVault`] that tells one lie.
+/// A [`MemoryVault`] with one wrong answer.
 pub struct LyingVault<'a>(pub &'a MemoryVault, pub Lie);
 
 impl KeyVault for LyingVault<'_> {

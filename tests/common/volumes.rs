@@ -1,4 +1,4 @@
-//! Small volumes to break.
+//! Small volumes for damage tests.
 
 use std::sync::Arc;
 
@@ -7,16 +7,16 @@ use atrest::{BlockDevice, Credential, FormatOptions, OpenOptions, Protector, Res
 use super::device::TestDevice;
 use super::vaults::MemoryVault;
 
-/// Where the data of these volumes begins.
+/// The offset of the data in these volumes.
 pub const DATA: usize = 1 << 20;
-/// How much data they hold.
+/// The size of their data.
 pub const SIZE: usize = 16 << 10;
 
 pub fn options() -> FormatOptions {
     FormatOptions::new().data_offset(DATA as u64)
 }
 
-/// What is written to the data area.
+/// The content of the data area.
 pub fn plain() -> Vec<u8> {
     (0..SIZE).map(|i| (i / 5) as u8).collect()
 }
@@ -45,12 +45,12 @@ pub fn look(image: Vec<u8>, vault: &MemoryVault) -> Result<Volume<TestDevice>> {
     Volume::open(TestDevice::new(image), Credential::Vault(vault), &OpenOptions::new().read_only(true))
 }
 
-/// A device under test that a volume has, and the test too.
+/// A device under test that both the volume and the test use.
 pub fn shared(image: Vec<u8>) -> Arc<TestDevice> {
     Arc::new(TestDevice::new(image))
 }
 
-/// Checks that a volume holds what was written.
+/// Whether a volume has the content of [`plain`].
 pub fn holds_plain<D: BlockDevice>(volume: &Volume<D>) -> bool {
     let mut bytes = vec![0; SIZE];
     volume.read_at(0, &mut bytes).is_ok() && bytes == plain()

@@ -1,4 +1,4 @@
-//! A fleet of managed disks in memory: devices that log what is done, and customers' vaults whose owners can turn
+//! A fleet of managed disks in memory: devices that log operations, and customers' vaults whose owners can turn
 //! everything off.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -20,15 +20,15 @@ use super::vaults::MemoryVault;
 
 pub const T: u64 = 1_700_000_000;
 
-/// A customer's vault, whose owner can turn everything off.
+/// A customer's vault. Its owner can turn everything off.
 pub struct Customer {
     pub vault: MemoryVault,
     pub versions: AtomicUsize,
     pub disabled: AtomicBool,
-    /// Versions that are disabled by themselves.
+    /// Versions that are disabled individually.
     pub off: Mutex<BTreeSet<usize>>,
     pub away: AtomicBool,
-    /// How long each call takes, in microseconds.
+    /// The duration of each call in microseconds.
     pub takes: AtomicU64,
     /// When the key expires; 0 for never.
     pub expires: AtomicU64,
@@ -37,13 +37,13 @@ pub struct Customer {
     pub unwraps: AtomicUsize,
     pub looks: AtomicUsize,
     pub fail_wrap_at: AtomicUsize,
-    /// It doesn't answer, and doesn't say so.
+    /// It never answers.
     pub hangs: AtomicBool,
-    /// Nor when it is asked to wrap.
+    /// It never answers a wrap.
     pub hangs_to_wrap: AtomicBool,
-    /// It may be looked at, but is too busy to unwrap.
+    /// It answers `get`, but is too busy to unwrap.
     pub throttles: AtomicBool,
-    /// Of which version `expires` is told; 0 for all.
+    /// The version that `expires` applies to; 0 for all.
     pub expires_of: AtomicUsize,
     /// All calls.
     pub calls: AtomicUsize,
@@ -87,7 +87,7 @@ impl Customer {
     }
 }
 
-/// The vault, asked under an identity.
+/// The vault as accessed by an identity.
 pub struct Asked {
     pub customer: Arc<Customer>,
     pub identity: String,
@@ -174,7 +174,7 @@ impl VaultDirectory for Vaults {
     }
 }
 
-/// Disks in memory, of which every operation is logged. Each is open once at a time, as files are.
+/// Disks in memory with a log of every operation. Each can be open only once at a time, like a file.
 #[derive(Default)]
 pub struct Disks(pub Mutex<BTreeMap<String, Arc<TestDevice>>>, Mutex<HashMap<String, Weak<Held>>>, Mutex<Option<Film>>);
 
@@ -187,18 +187,18 @@ struct Held {
 }
 
 impl Disks {
-    /// Devices that hold this.
+    /// Devices with the given contents.
     pub fn of(images: impl IntoIterator<Item = (String, Vec<u8>)>) -> Self {
         let devices = images.into_iter().map(|(id, bytes)| (id, Arc::new(TestDevice::new(bytes))));
         Disks(Mutex::new(devices.collect()), Mutex::default(), Mutex::default())
     }
 
-    /// From here on `film` is called before every write and sync, with the device's id.
+    /// From now on `film` is called before every write and sync, with the device's id.
     pub fn film(&self, film: Option<Film>) {
         *self.2.lock().unwrap() = film;
     }
 
-    /// What all hold.
+    /// The content of all devices.
     pub fn images(&self) -> BTreeMap<String, Vec<u8>> {
         self.0.lock().unwrap().iter().map(|(id, device)| (id.clone(), device.bytes())).collect()
     }
@@ -287,7 +287,7 @@ impl World {
         self.service_over(&self.folder.path().join("store"))
     }
 
-    /// A service whose store is another file.
+    /// A service with another store file.
     pub fn service_over(&self, store: &Path) -> Result<DiskService> {
         reopen(|| DiskService::open(store, self.options()))
     }
@@ -305,7 +305,7 @@ impl World {
         &self.vaults.0[id]
     }
 
-    /// A set of the type, its identity granted access.
+    /// Makes a set of this type and grants its identity access.
     pub fn set(&self, service: &DiskService, name: &str, encryption_type: EncryptionType) {
         let set = service.create_set(&new_set(name, encryption_type)).unwrap();
         self.customer(VAULT).granted.lock().unwrap().push(set.identity);
@@ -337,12 +337,12 @@ pub fn text(n: u8) -> Vec<u8> {
     format!("what disk {n} holds is nobody's business. ").into_bytes().into_iter().cycle().take(8192).collect()
 }
 
-/// A disk that is to be made as a copy, where the others are.
+/// Options for a new copy in the same place as the others.
 pub fn copy_to(name: &str, set: Option<&str>) -> NewCopy {
     NewCopy::new(name).region("north").subscription("one").encryption_set(set)
 }
 
-/// A snapshot that is to be made, in the set of its disk.
+/// Options for a new snapshot in the set of its disk.
 pub fn snapshot_of(disk: &str, name: &str, incremental: bool) -> NewSnapshot {
     NewSnapshot::new(name, disk).incremental(incremental)
 }

@@ -1,4 +1,4 @@
-//! Builds the calls to Valgrind, for which its headers are needed.
+//! Builds the calls to Valgrind. They need its headers.
 
 fn main() {
     println!("cargo::rerun-if-changed=src/requests.c");

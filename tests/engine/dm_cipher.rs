@@ -1,4 +1,4 @@
-//! dm-crypt's ciphers against OpenSSL, by way of Python's `cryptography`.
+//! dm-crypt's ciphers against OpenSSL, through Python's `cryptography`.
 
 use crate::common::{hex, pipe, python, unhex};
 use atrest::cipher::{CipherSpec, DmCipher};

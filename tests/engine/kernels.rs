@@ -1,4 +1,5 @@
-//! Every kernel of this CPU against the portable one, which the published vectors and other implementations prove.
+//! Every kernel of this CPU against the portable one. Published vectors and other implementations verify the portable
+//! one.
 
 use atrest::cipher::KernelKind;
 use atrest::{Error, SectorCipher, SectorSize, SectorUnit};

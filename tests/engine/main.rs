@@ -1,4 +1,5 @@
-//! The ciphers: AES-XTS and its kernels, the modes of `dm-crypt`, streams; by published vectors, models and other programs.
+//! The ciphers: AES-XTS and its kernels, the modes of `dm-crypt`, and streams, by published vectors, models and other
+//! programs.
 
 #[path = "../common/mod.rs"]
 mod common;

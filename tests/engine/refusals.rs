@@ -1,4 +1,4 @@
-//! What the sector engine refuses, and that it touches nothing then.
+//! The calls that the sector engine refuses, and that it then changes nothing.
 
 use atrest::cipher::MAX_DATA_UNIT;
 use atrest::{Error, SectorCipher, SectorSize, SectorUnit};

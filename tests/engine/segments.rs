@@ -1,4 +1,4 @@
-//! Runs in several pieces of memory, and output past the cache, against one run in one piece.
+//! Runs in several pieces of memory, and output past the cache, compared with one run in one piece.
 
 use atrest::cipher::KernelKind;
 use atrest::{Error, SectorCipher, SectorSize, SectorUnit};

@@ -1,6 +1,7 @@
 //! No key byte outlives a cipher in its memory, or a call on the stack below it.
 //!
-//! The stack of a build without optimisation holds a copy of everything, so it is looked at in release builds.
+//! A build without optimisation leaves copies of everything on the stack, so the stack is only checked in release
+//! builds.
 
 use std::hint::black_box;
 use std::mem::MaybeUninit;

@@ -1,6 +1,6 @@
-//! A disk that is full: a small file system in memory (tmpfs) that has room for so many pages or files more, for every
-//! number until the operation succeeds. What failed isn't done, nothing is left half-made, and once there is room it goes on,
-//! without a restart.
+//! A full disk: a small file system in memory (tmpfs) with room for some more pages or files, for every number up to
+//! success of the operation. A failed operation has no effect and leaves nothing half-made. Once there is room, work
+//! goes on without a restart.
 
 #![cfg(all(feature = "std", target_os = "linux"))]
 

@@ -1,4 +1,4 @@
-//! A service of managed disks, whose store and whose disks are files on the full disk.
+//! A service of managed disks with its store and its disks on the full disk.
 
 use std::collections::BTreeMap;
 use std::fs;

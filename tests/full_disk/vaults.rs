@@ -1,4 +1,4 @@
-//! The files of a vault: itself, its copy, its log, and a root key file.
+//! The files of a vault: the vault, its copy, its log, and a root key file.
 
 use std::fs;
 use std::path::Path;

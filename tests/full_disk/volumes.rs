@@ -1,4 +1,4 @@
-//! Volumes in sparse files: what is written where nothing was yet takes room.
+//! Volumes in sparse files: writing to a hole takes space.
 
 use std::fs;
 use std::path::Path;

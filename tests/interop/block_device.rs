@@ -1,4 +1,4 @@
-//! A volume on a real block device: a loop device over a file, where this machine lets us have one.
+//! A volume on a real block device: a loop device over a file, if this machine allows one.
 
 use std::os::unix::fs::FileTypeExt;
 use std::path::Path;

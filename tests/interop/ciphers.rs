@@ -1,4 +1,4 @@
-//! The ciphers and hashes of old volumes, which `cryptsetup` formats and OpenSSL fills.
+//! The ciphers and hashes of old volumes, formatted by `cryptsetup` and filled by OpenSSL.
 
 use atrest::volume::Header;
 use atrest::{Error, MemoryDevice, OpenOptions, Protector};

@@ -1,4 +1,4 @@
-//! What is taken away is gone: from the image's bytes, and for `cryptsetup`.
+//! Removed keys and data are really gone: from the image's bytes, and for `cryptsetup`.
 
 use std::collections::HashSet;
 use std::ops::Range;

@@ -1,4 +1,4 @@
-//! What else `cryptsetup` writes into a header: read by us, and kept when we change something else.
+//! Other contents that `cryptsetup` writes into a header: we read them, and keep them when we change something else.
 
 use std::fs;
 

@@ -1,5 +1,5 @@
-//! Images that both sides open in turn. We do so without a lock: a child that another test starts at the time would hold
-//! it until it has become the program that it is to run.
+//! Images that both sides open in turn. We open them without a lock: a child process that another test starts at that
+//! time would inherit the lock until its exec.
 
 use std::fs::{self, File};
 use std::io;

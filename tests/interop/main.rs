@@ -1,4 +1,4 @@
-//! Volumes that other programs write and we read, and that we write and others read: `cryptsetup`, `qemu-img`, the readers
+//! Volumes written by other programs and read by us, and the reverse: `cryptsetup`, `qemu-img`, and the readers
 //! dissect.fve and OpenSSL. Each cell of the tables is counted, and the counts are printed.
 
 #![cfg(all(feature = "std", unix))]

@@ -1,4 +1,4 @@
-//! Versions, key derivations, key lengths, sector sizes, headers attached and detached: each made by either side.
+//! Versions, key derivations, key lengths, sector sizes, and headers attached and detached, each made by either side.
 
 use atrest::key::{DekAlgorithm, HashAlgorithm, Kdf};
 use atrest::volume::LuksVersion;

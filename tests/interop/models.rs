@@ -1,5 +1,5 @@
-//! Readers and writers of the data that share no code with us: OpenSSL by way of Python's `cryptography`, told what the
-//! header says, and dissect.fve, which reads the header itself.
+//! Readers and writers of the data that share no code with us: OpenSSL through Python's `cryptography`, with the
+//! parameters from the header, and dissect.fve, which reads the header itself.
 
 use serde_json::{Value, json};
 

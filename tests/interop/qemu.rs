@@ -1,4 +1,4 @@
-//! LUKS1 as QEMU has it: data included, in both directions.
+//! LUKS1 by QEMU, with data, in both directions.
 
 use std::fs;
 use std::path::Path;

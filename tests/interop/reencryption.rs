@@ -1,4 +1,4 @@
-//! Data that `cryptsetup` encrypts in user space, and reencryptions that it has not finished.
+//! Data that `cryptsetup` encrypts in user space, and its unfinished reencryptions.
 
 use std::fs;
 use std::process::{Command, Stdio};

@@ -1,5 +1,5 @@
-//! Segments that no tool writes on its own: numbered otherwise, of a size, several, and not encrypted. `cryptsetup` agrees
-//! that they are sound; OpenSSL is the model of what they hold.
+//! Segments that no tool writes itself: with other numbers or sizes, several, and unencrypted. `cryptsetup` agrees that
+//! they are sound; OpenSSL is the model of their content.
 
 use atrest::{Error, FormatOptions, OpenOptions, SectorSize};
 use serde_json::{Value, json};

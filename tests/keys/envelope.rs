@@ -1,4 +1,4 @@
-//! The record of a wrapped DEK: what it opens to, and that nothing else opens.
+//! The record of a wrapped DEK: it opens to the right DEK, and nothing else opens.
 
 use std::sync::atomic::Ordering;
 

@@ -1,4 +1,4 @@
-//! The prefix of an encrypted file: what it opens to, that nothing else opens, and that no crash loses it.
+//! The prefix of an encrypted file: it opens to the right key, nothing else opens, and no crash loses it.
 
 use std::sync::atomic::Ordering;
 

@@ -1,4 +1,4 @@
-//! docs/formats.md, held against the library and against a second implementation that was written from it.
+//! Compares docs/formats.md with the library, and with a second implementation written from it.
 
 use std::fs;
 use std::path::Path;

@@ -1,5 +1,5 @@
-//! Data-encryption keys: wrapped by a KEK, in envelopes and in the prefix of a file; what is written where, and how much a key
-//! has encrypted.
+//! Data-encryption keys: wrapped by a KEK, in envelopes and in the prefix of a file; the bytes of each format; and the
+//! count of what a key has encrypted.
 
 #[path = "../common/mod.rs"]
 mod common;

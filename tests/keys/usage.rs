@@ -1,4 +1,4 @@
-//! What a key has encrypted is counted, told, and refused where it would be too much.
+//! The usage of a key is counted, reported, and limited.
 
 use crate::common::vault_at;
 use atrest::cipher::{CipherSpec, DmCipher};

@@ -1,4 +1,4 @@
-//! Volumes of ours, seen by the reference implementation of LUKS2.
+//! Our volumes, checked by the reference implementation of LUKS2.
 
 use crate::common::device::reopen;
 use crate::common::{cryptsetup, run, run_any, text, vault_at};

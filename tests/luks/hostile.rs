@@ -1,4 +1,4 @@
-//! Headers with one defect each: refused by the library with its own words, and compared with the reference
+//! Headers with one defect each: the library refuses each with its own message, compared with the reference
 //! implementation's verdict.
 
 use std::io::Write;

@@ -1,4 +1,4 @@
-//! Passphrases: keyslots made, changed and taken away by either side, and by both in turn.
+//! Passphrases: keyslots added, changed and removed by either side, and by both in turn.
 
 use std::path::Path;
 use std::sync::Arc;

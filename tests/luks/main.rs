@@ -1,4 +1,4 @@
-//! LUKS headers: keyslots, tokens and metadata beside `cryptsetup`, headers of other programs, and hostile ones.
+//! LUKS headers: keyslots, tokens and metadata compared with `cryptsetup`, headers of other programs, and hostile ones.
 
 #![cfg(feature = "std")]
 

@@ -1,4 +1,4 @@
-//! What errors say where people were misled: the cause, and what to do next. Each is a situation that somebody was in.
+//! Error messages in situations that misled people: each names the cause and the next step.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

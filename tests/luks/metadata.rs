@@ -1,4 +1,4 @@
-//! Keyslots and tokens of a header, read and edited; cryptsetup made the headers and judges the edits.
+//! Keyslots and tokens of a header, read and edited. cryptsetup made the headers and judges the edits.
 
 use crate::common::header::{self, COPY, JSON};
 use crate::common::{cryptsetup, run, run_any, text};

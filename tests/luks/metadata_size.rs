@@ -1,4 +1,4 @@
-//! The room that a header has for its JSON: what is told when it is full, and how a volume gets more.
+//! The room for JSON in a header: the error when it is full, and how to give a volume more.
 
 use std::fs::{self, File};
 

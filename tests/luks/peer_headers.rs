@@ -1,5 +1,5 @@
-//! What other programs put into headers and the library has no need of: a volume opens all the same, and a header that is
-//! written anew gives each byte of it back.
+//! Header contents of other programs that the library doesn't need: a volume opens all the same, and rewriting the
+//! header keeps every byte of them.
 
 use std::fs;
 

@@ -1,4 +1,4 @@
-//! Headers that cryptsetup makes, of every kind that it can make here: none may be refused as invalid.
+//! Headers of every kind that cryptsetup can make here: none may be refused as invalid.
 
 use std::fs::File;
 use std::path::Path;

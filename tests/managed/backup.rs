@@ -1,4 +1,4 @@
-//! Backups of the store while it is used, and the look through a store: what is wrong is told by name, and nothing is changed.
+//! Backups of a store in use, and checks of a store: defects are named, and nothing is changed.
 
 use std::collections::BTreeSet;
 use std::fs;

@@ -1,4 +1,4 @@
-//! The capability table (82), held against Azure's own, which is transcribed here.
+//! Compares the capability table (82) with Azure's own, which is transcribed here.
 
 use std::collections::BTreeSet;
 

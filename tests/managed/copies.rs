@@ -1,4 +1,4 @@
-//! Snapshots, images and copies of managed disks, by the numbers of the behaviours that they have.
+//! Snapshots, images and copies of managed disks, by the numbers of their behaviours.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;

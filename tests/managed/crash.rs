@@ -1,6 +1,6 @@
-//! Kills at every write: the store as it was at that instant, the device that was written torn in every way that the disk
-//! allows, and the other devices as they were. The service that is opened upon it has everything, finishes what was begun,
-//! and has no device too many and none too few.
+//! Kills at every write: the store as of that instant, the written device torn in every way that the disk allows, and
+//! the other devices as they were. A service opened on the result has everything, finishes the work in progress, and
+//! has exactly the right devices.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};

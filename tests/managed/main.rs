@@ -1,4 +1,5 @@
-//! Managed disks: sets, leases, rotations, snapshots and copies, in fleets that crash, are damaged, and lose access to keys.
+//! Managed disks: sets, leases, rotations, snapshots and copies, in fleets that crash, get damaged, and lose access to
+//! keys.
 
 #![cfg(feature = "managed")]
 

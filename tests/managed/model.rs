@@ -1,7 +1,9 @@
-//! Random fleets against a model of the rules (`crate::common::fleet`): after every step all names, members and devices are those
-//! of the model, every refusal is by the rule's number, and every read gives what was written or fails as a lease may.
+//! Random fleets against a model of the rules (`crate::common::fleet`). After every step, all names, members and
+//! devices equal the model's, every refusal has the rule's number, and every read returns the written data or fails as
+//! a lease allows.
 //!
-//! `ATREST_MODEL_CASES` says how many fleets are tried, other ones each time; without it, the same few are each time.
+//! `ATREST_MODEL_CASES` sets the number of fleets, which differ each time. Without it, the same few fleets run each
+//! time.
 
 use crate::common::runner::{Op, Runner};
 use proptest::prelude::*;

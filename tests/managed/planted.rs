@@ -1,4 +1,4 @@
-//! A managed disk that somebody replaced by a volume under a DEK of their own, which its vault has wrapped.
+//! A managed disk that an attacker replaced by a volume under their own DEK, wrapped by the disk's vault.
 
 use std::time::Duration;
 

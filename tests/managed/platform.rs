@@ -1,4 +1,5 @@
-//! The platform's key rotated: all that is under it, the lower layers of double encryption too, by one call that resumes.
+//! Rotation of the platform's key: one call that can be resumed moves everything under it, including the lower layers
+//! of double encryption.
 
 use std::sync::atomic::Ordering::Relaxed;
 

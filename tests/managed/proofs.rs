@@ -1,5 +1,5 @@
-//! What rotations and reports believe: what a vault has proved, not what a header says. An attacker, or a careless restore,
-//! edits the key that a header names, or puts an older header back.
+//! Rotations and reports rely on the vault's proofs, not on a header's claims. An attacker or a careless restore edits
+//! the key that a header names, or puts an older header back.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;

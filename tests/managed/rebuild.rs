@@ -1,4 +1,4 @@
-//! A store that is lost or damaged, rebuilt from the headers of disks: what they prove is there, and what they don't is said.
+//! Rebuilding a lost or damaged store from disks' headers: everything proven is restored, and the rest is reported.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;

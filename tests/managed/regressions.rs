@@ -1,5 +1,5 @@
-//! What was wrong with managed disks once, each with the steps that showed it: found by random fleets, by threads, and by
-//! looking.
+//! Former defects of managed disks, each with the steps that showed it: found by random fleets, by threads, and by
+//! review.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};

@@ -1,5 +1,5 @@
-//! What a report says of managed disks (82, 83), held against their headers as the library's own reader of headers, and
-//! nothing of `managed`, shows them.
+//! Compares reports on managed disks (82, 83) with their headers, read by the library's own header reader without
+//! `managed`.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! Managed disks, by the numbers of the behaviours that they have.
+//! Managed disks, by the numbers of their behaviours.
 
 use std::sync::Mutex;
 use std::sync::atomic::Ordering;

@@ -1,4 +1,5 @@
-//! One tenant can't shut out others: what is wrong with one disk's header is that disk's, and no outage of a vault.
+//! One tenant can't shut out others: a defect of one disk's header affects only that disk, and is not an outage of its
+//! vault.
 
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;

@@ -1,7 +1,7 @@
-//! Disks in use by many threads while their set is rotated, they are copied, and their key is taken away and given back:
-//! no byte is ever wrong, no use fails but by a suspension, and nobody waits for ever.
+//! Disks used by many threads while their set is rotated, they are copied, and access to their key is revoked and
+//! restored: no byte is ever wrong, a use only fails by a suspension, and nobody waits for ever.
 //!
-//! `ATREST_THREADS_SECONDS` says for how long.
+//! `ATREST_THREADS_SECONDS` sets the duration.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc;

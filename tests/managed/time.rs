@@ -1,4 +1,4 @@
-//! Leases and time: clocks that are put back, vaults that never answer, devices that hang.
+//! Leases and time: clocks that are set back, vaults that never answer, devices that hang.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};

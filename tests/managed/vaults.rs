@@ -1,4 +1,4 @@
-//! Managed disks whose keys are in vaults that are files, compared with what the vaults' own logs say.
+//! Managed disks with keys in vault files, compared with the vaults' own logs.
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -1,5 +1,5 @@
-//! What the table of docs/behaviours.md calls done, or done in part, is walked by tests that name its number: the first line
-//! of such a test is `// Behaviours 26, 30 to 32`, and may go on in words.
+//! Each behaviour that docs/behaviours.md calls done, fully or in part, has tests that name its number. The first line
+//! of such a test is `// Behaviours 26, 30 to 32`, and may continue in words.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;

@@ -1,5 +1,5 @@
-//! The structure of the source: modules are a stack, no two files import each other, directly or round a corner, and what
-//! may be done in one place only (unsafe code, exported symbols) is done there only.
+//! The structure of the source: modules form a stack, no two files import each other directly or indirectly, and some
+//! things (unsafe code, exported symbols) are allowed in one place only.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;

@@ -1,4 +1,4 @@
-//! What is said of this project and how it is built: the README, SECURITY.md and its promises, the layers of the source.
+//! Checks the project's pages and structure: the README, SECURITY.md and its promises, the layers of the source.
 
 mod behaviours;
 mod layering;

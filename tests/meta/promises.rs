@@ -1,4 +1,4 @@
-//! What SECURITY.md promises and no test of a subject holds; and that the tests which it names exist.
+//! Promises of SECURITY.md that no other test covers, and that the tests which it names exist.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,4 +1,4 @@
-//! The pages for users show files of this repository, and their links lead somewhere.
+//! The pages for users show files of this repository, and their links work.
 
 use std::fs;
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! A vault file as others than its owner see it.
+//! A vault file as seen by identities other than its owner.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! The audit log of a vault file: what is in it, and what of an attack on it shows.
+//! The audit log of a vault file: its content, and which attacks on it are detected.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,5 +1,5 @@
-//! The audit log at its edges: the last numbers, older logs, forged ends, killed writers and archives. What it says afterwards
-//! is true, and what the vault wrote can be read.
+//! Edge cases of the audit log: the last numbers, older logs, forged ends, killed writers and archives. Its reports are
+//! true, and the vault's entries stay readable.
 
 use std::fs;
 use std::io::{BufRead, BufReader};

@@ -1,4 +1,4 @@
-//! The vault in a file, damaged, torn, altered, or put back in time.
+//! A vault file that is damaged, torn, altered, or replaced by an older one.
 
 use std::fs;
 use std::io::Write;

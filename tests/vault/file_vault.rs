@@ -1,4 +1,4 @@
-//! The vault in a file: its life, its credentials, and its file read by somebody else.
+//! The life of a vault file, its credentials, and another program reading it.
 
 use std::path::Path;
 

@@ -1,4 +1,4 @@
-//! The files of a vault, where something else stands in their place, the umask is odd, or the disk is full.
+//! The files of a vault, with foreign objects in their place, an odd umask, or a full disk.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};

@@ -1,4 +1,4 @@
-//! Vaults in files: their keys and versions, who may use them, the audit log, damage, and many processes at once.
+//! Vault files: keys and versions, access, the audit log, damage, and many processes at once.
 
 #![cfg(feature = "std")]
 

@@ -1,4 +1,4 @@
-//! RSA keys in a vault file, against OpenSSL, Python and Wycheproof; and the refusal of all other keys.
+//! RSA keys in a vault file, against OpenSSL, Python and Wycheproof; and that all other keys are refused.
 
 use crate::common::vault_at;
 use atrest::Error;

@@ -1,6 +1,6 @@
 //! Crashes: every state that a device can be in after one, for every operation that writes a header.
 //!
-//! What was written since the last sync may be on the disk or not, in any order, sector by sector of 512 bytes.
+//! Each 512-byte sector written since the last sync may be on the disk or not, in any order.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! What other programs put on a device is not written over by opening or repairing what is left of a volume there.
+//! Opening or repairing the remains of a volume doesn't overwrite data that other programs put on the device.
 
 use std::fs::{self, File};
 use std::path::Path;

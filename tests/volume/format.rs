@@ -1,4 +1,4 @@
-//! Making volumes, and devices that are too small, not blank, or cut off.
+//! Making volumes, also on devices that are too small, not blank, or cut off.
 
 use crate::common::device::{Op, TestDevice};
 use crate::common::header;

@@ -1,4 +1,4 @@
-//! `Volume::header`: what it says stays, nothing is held, and changes are made to the header as it is.
+//! `Volume::header`: the snapshot doesn't change, no lock is held, and changes apply to the current header.
 
 use std::sync::mpsc;
 use std::time::Duration;

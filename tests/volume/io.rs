@@ -1,4 +1,4 @@
-//! Reading and writing a volume, against a plain array of bytes and against XTS as others do it.
+//! Reading and writing a volume, compared with a plain array of bytes and with other implementations of XTS.
 
 use std::sync::Arc;
 

@@ -1,9 +1,9 @@
-//! Crashes of what is done to keyslots, tokens and labels: after each, what was not touched opens the volume, what was
-//! touched is as before or as after, and the next open leaves nothing half-done.
+//! Crashes of operations on keyslots, tokens and labels. After each, untouched credentials open the volume, a touched
+//! one is as before or as after, and the next open leaves nothing half-done.
 //!
-//! What a crash may leave, once the volume was opened again: of `change_keyslot` the old passphrase, the new one, or both;
-//! of all others the state before or after. Of `erase` also that nothing opens and `Header::repair` has something to do; of
-//! `restore` anything that `restore`, done again, makes good.
+//! The allowed states once the volume was opened again: after `change_keyslot`, the old passphrase, the new one, or
+//! both; after all others, the state before or after. After `erase`, also that nothing opens and `Header::repair` has
+//! work to do; after `restore`, any state that repeating `restore` repairs.
 
 use std::collections::HashSet;
 use std::ops::Range;

@@ -1,4 +1,4 @@
-//! What is done to keyslots on devices whose reads, writes and syncs fail, and from many threads at once.
+//! Operations on keyslots with devices whose reads, writes and syncs fail, and from many threads at once.
 
 use std::sync::Arc;
 

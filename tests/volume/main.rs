@@ -1,4 +1,4 @@
-//! Volumes: I/O, formatting, protectors and their rotation; crashes, devices that fail, and headers that were tampered with.
+//! Volumes: I/O, formatting, protectors and their rotation; crashes, failing devices, and tampered headers.
 
 #![cfg(feature = "std")]
 

@@ -1,4 +1,4 @@
-//! What an attacker made under a DEK of their own, and put in the place of somebody else's, is told from it.
+//! A volume that an attacker made under their own DEK and put in place of another is detected.
 
 use std::sync::{Arc, Mutex};
 

@@ -1,4 +1,4 @@
-//! A new version of the KEK: no sector moves, and the old version is needed no more.
+//! A new version of the KEK: no sector moves, and the old version is no longer needed.
 
 use std::sync::{Arc, Mutex};
 

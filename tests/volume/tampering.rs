@@ -1,4 +1,4 @@
-//! Headers changed by somebody without keys, who makes the checksum right again. cryptsetup takes most of them.
+//! Headers changed by an attacker without keys, with a correct checksum. cryptsetup accepts most of them.
 
 use std::time::{Duration, Instant};
 

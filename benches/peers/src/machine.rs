@@ -1,8 +1,8 @@
-//! The machine that is measured on.
+//! The measured machine.
 
 use std::{fs, thread};
 
-/// The name of the CPU, as far as it tells.
+/// The name of the CPU, as far as it is known.
 pub fn cpu() -> String {
     let info = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let field = |name: &str| {
@@ -16,7 +16,7 @@ pub fn cpu() -> String {
     }
 }
 
-/// The features that decide who can do what.
+/// The features that decide which kernels can run.
 pub fn features() -> String {
     #[cfg(target_arch = "x86_64")]
     let all = [
@@ -44,7 +44,7 @@ pub fn features() -> String {
     }
 }
 
-/// How many CPUs there are, and how busy they were before this.
+/// The number of CPUs, and their load before the run.
 pub fn load() -> String {
     let cpus = thread::available_parallelism().map_or(1, usize::from);
     let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();

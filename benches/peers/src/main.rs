@@ -1,4 +1,4 @@
-//! `atrest` side by side with its peers, in one process and in one run: see README.md.
+//! `atrest` compared with its peers, in one process and one run: see README.md.
 
 mod machine;
 mod measure;

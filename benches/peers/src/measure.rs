@@ -1,32 +1,32 @@
-//! Rounds in which everybody has a turn.
+//! Rounds in which every contender has a turn.
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use crate::memory::{Buffer, PAGE};
 
-/// How long a turn takes at least: far above what the clock resolves, far below what a scheduler gives.
+/// The least duration of a turn: far above the clock's resolution, far below a scheduler's time slice.
 const TURN: Duration = Duration::from_micros(150);
 
-/// Who takes turns: does the work once, on the slice given. None is absent.
+/// A contender: does the work once, on the given slice. `None` if absent.
 pub type Work<'a> = Option<Box<dyn FnMut(&mut [u8]) + 'a>>;
 
-/// Seconds for the work once.
+/// Seconds for one repetition of the work.
 #[derive(Clone, Copy)]
 pub struct Timing {
     pub median: f64,
-    /// The distance of the quartiles, as a part of the median.
+    /// The distance of the quartiles, relative to the median.
     pub spread: f64,
 }
 
-/// Lets everybody have a turn in each of `rounds` rounds, after one that doesn't count.
+/// Gives every contender a turn in each of `rounds` rounds, after a first round that doesn't count.
 ///
-/// In a round all get the same offset in a page, another one in the next; who begins changes too. So neither an
-/// alignment nor the machine's other load favours anybody.
+/// In a round all get the same offset in a page, and in the next round another one. The order changes too. So neither
+/// an alignment nor the machine's other load favours any contender.
 pub fn interleave(contenders: &mut [Work], buffer: &mut Buffer, rounds: usize) -> Vec<Option<Timing>> {
     let mut random = 0x9e37_79b9_7f4a_7c15u64;
     let mut offset = || {
-        // Xorshift; a multiple of 16, as every allocator gives.
+        // Xorshift; a multiple of 16, as from every allocator.
         random ^= random << 13;
         random ^= random >> 7;
         random ^= random << 17;

@@ -1,9 +1,9 @@
 //! Buffers, and the two passes over memory that bound every cipher out of cache.
 
-/// The page whose offsets are tried.
+/// The page in which offsets vary.
 pub const PAGE: usize = 4096;
 
-/// Memory that can be taken at any offset within a page.
+/// Memory that can start at any offset within a page.
 pub struct Buffer {
     memory: Vec<u8>,
     start: usize,
@@ -11,21 +11,21 @@ pub struct Buffer {
 }
 
 impl Buffer {
-    /// `len` bytes that have been written to, so that no page is missing.
+    /// `len` bytes that were written to, so that all pages are mapped.
     pub fn new(len: usize) -> Self {
         let memory = vec![0x5a; len + 2 * PAGE];
         let start = memory.as_ptr().align_offset(PAGE);
         Buffer { memory, start, len }
     }
 
-    /// The buffer, beginning `offset` bytes after a page begins.
+    /// The buffer, `offset` bytes after the start of a page.
     pub fn at(&mut self, offset: usize) -> &mut [u8] {
         assert!(offset < PAGE);
         &mut self.memory[self.start + offset..][..self.len]
     }
 }
 
-/// Reads and writes all of `data`, with nearly no work between: nobody can encrypt in place faster than this.
+/// Reads and writes all of `data`, with nearly no work between. Encryption in place can't be faster.
 pub fn xor(data: &mut [u8]) {
     const AHEAD: usize = 8192;
     const LINES: usize = 256;

@@ -1,4 +1,4 @@
-//! One table as a picture: a panel for each size of sector, a bar for each row.
+//! Plots a table: a panel for each sector size, a bar for each row.
 
 use std::fmt::Write;
 
@@ -8,13 +8,13 @@ use crate::tables::Results;
 
 const LABELS: f64 = 150.0;
 const PANEL: f64 = 200.0;
-/// Within a panel, room for the figure at the end of a bar.
+/// Room in a panel for the figure at the end of a bar.
 const FIGURE: f64 = 48.0;
 const TOP: f64 = 84.0;
 const LINE: f64 = 22.0;
 const MARGIN: f64 = 16.0;
 
-/// An SVG that reads on light and dark pages.
+/// An SVG that is readable on light and dark pages.
 pub fn svg(results: &Results) -> String {
     let width = MARGIN + LABELS + PANEL * results.columns.len() as f64 + MARGIN;
     let height = TOP + LINE * results.rows.len() as f64 + 44.0;

@@ -1,10 +1,10 @@
-//! What is printed: Markdown that can be read as it is.
+//! The printed report: Markdown that is readable as it is.
 
 use crate::machine;
 use crate::peer::{Missing, Peer};
 use crate::tables::Results;
 
-/// The machine, and who is there.
+/// The machine, and the contenders.
 pub fn head(peers: &[Peer], missing: &[Missing]) {
     println!("# AES-XTS side by side\n");
     println!("- CPU: {}", machine::cpu());

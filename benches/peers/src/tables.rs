@@ -1,4 +1,4 @@
-//! What is measured.
+//! The measurements.
 
 use std::thread;
 
@@ -7,27 +7,27 @@ use crate::memory::{self, Buffer};
 use crate::peer::{Direction, Job, Peer, Role};
 use crate::verify::{SECTORS, key};
 
-/// What fits into the second level cache of every CPU, and what a storage engine reads or writes at once.
+/// Fits into the second level cache of every CPU, and is a typical I/O size of storage engines.
 const NEAR: usize = 256 << 10;
 const GIB: f64 = (1u64 << 30) as f64;
 
-/// How much is done.
+/// The amount of work.
 pub struct Effort {
     pub rounds: usize,
-    /// Bytes that are far from the CPU, and how often these are gone through.
+    /// The size of memory far from the CPU, and the number of rounds over it.
     pub far: usize,
     pub far_rounds: usize,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Table {
-    /// 256 KiB in cache, for a key of so many bytes.
+    /// 256 KiB in cache, for a key of this many bytes.
     Near { key: u8, direction: Direction },
-    /// Memory out of cache, by so many threads.
+    /// Memory out of cache, with this many threads.
     Far { threads: usize },
     /// One call on one sector.
     Call,
-    /// From the bytes of a key to what encrypts, and back to nothing.
+    /// From the bytes of a key to a cipher, and freeing it.
     SetUp,
 }
 
@@ -54,16 +54,16 @@ pub struct Results {
     pub title: String,
     pub columns: Vec<String>,
     pub rows: Vec<Row>,
-    /// Whether figures are times, of which less is better.
+    /// Whether figures are times, so that less is better.
     pub times: bool,
-    /// The largest distance of two quartiles, as a part of the median.
+    /// The largest distance of two quartiles, relative to the median.
     pub spread: f64,
 }
 
 pub struct Row {
     pub name: String,
     pub role: Role,
-    /// GiB/s or ns, one a column.
+    /// GiB/s or ns, one per column.
     pub figures: Vec<Option<f64>>,
 }
 
@@ -150,7 +150,7 @@ impl Table {
         results
     }
 
-    /// The C ABI shows only where calls are short; what is not XTS has no sectors.
+    /// The C ABI matters only for short calls; contenders without XTS have no sectors.
     fn includes(self, role: Role) -> bool {
         match self {
             Table::Near { .. } | Table::Far { .. } => role != Role::CAbi,
@@ -168,7 +168,7 @@ impl Results {
         self.spread = timings.iter().flatten().map(|timing| timing.spread).fold(self.spread, f64::max);
     }
 
-    /// How fast a figure is, `atrest` with its default kernel being 1.
+    /// The speed of a figure relative to `atrest` with its default kernel.
     pub fn ratio(&self, column: usize, figure: f64) -> Option<f64> {
         let of_default = self.rows.iter().find(|row| row.role == Role::Default)?.figures[column]?;
         Some(if self.times { of_default / figure } else { figure / of_default })
@@ -179,13 +179,13 @@ fn size(bytes: usize) -> String {
     if bytes < 1024 { format!("{bytes} B") } else { format!("{} KiB", bytes >> 10) }
 }
 
-/// All that is given, in one thread.
+/// All data, in one thread.
 fn whole<'a>(peer: &Peer, job: &Job) -> Work<'a> {
     let mut peer = peer.make(job)?;
     Some(Box::new(move |data| peer.crypt(7, data)))
 }
 
-/// All that is given, in equal parts for so many threads.
+/// All data, in equal parts for several threads.
 fn split<'a>(peer: &Peer, job: &Job, threads: usize) -> Work<'a> {
     let mut each = (0..threads).map(|_| peer.make(job)).collect::<Option<Vec<_>>>()?;
     let sector = job.sector;

@@ -1,18 +1,18 @@
-//! Nobody is measured who doesn't give the right bytes.
+//! Checks that all contenders give the right bytes before they are measured.
 
 use crate::memory::Buffer;
 use crate::peer::{Direction, Job, Peer, Role};
 
 pub const SECTORS: [usize; 4] = [512, 4096, 16_384, 65_536];
 
-/// A key of `len` bytes, in which no two are the same.
+/// A key of `len` different bytes.
 pub fn key(len: u8) -> Vec<u8> {
     (0..len).collect()
 }
 
 /// Compares all peers with the first, in every size of key and sector, both ways.
 pub fn all(peers: &[Peer]) -> Result<(), String> {
-    // More sectors than anybody takes at once, an odd number of them.
+    // An odd number of sectors, more than any contender takes at once.
     const COUNT: usize = 67;
     let (reference, others) = peers.split_first().ok_or("no peers")?;
     for key in [key(32), key(64)] {
@@ -52,7 +52,8 @@ pub fn all(peers: &[Peer]) -> Result<(), String> {
     Ok(())
 }
 
-/// What is not XTS is compared with the examples of FIPS 197, C.1 and C.3, whose keys are the data keys used here.
+/// Contenders without XTS are compared with the examples of FIPS 197, C.1 and C.3. The keys of these are the data keys
+/// used here.
 fn ceiling(peer: &Peer, key: &[u8]) -> Result<(), String> {
     let plain: [u8; 16] = std::array::from_fn(|i| i as u8 * 0x11);
     let right: u128 = match key.len() {

@@ -1,13 +1,13 @@
-//! Runs a part of this program in a process of its own, which may end, hang, or take too much memory.
+//! Runs a part of this program in a child process, which may end, hang, or take too much memory.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::Duration;
 
-/// How long a child may say nothing.
+/// How long a child may print nothing.
 pub const PATIENCE: Duration = Duration::from_secs(20);
-/// How much address space it has, in KiB.
+/// The limit of its address space in KiB.
 const MEMORY: u32 = 8 << 20;
 
 pub struct Running {

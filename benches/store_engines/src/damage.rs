@@ -1,5 +1,5 @@
-//! Damaged files: what an engine makes of copies of a sound store in which bits, bytes or pages are wrong, or that are cut
-//! off. A record has a checksum of its own in no engine but ours, so that it is compared with the truth.
+//! Damaged files: how an engine handles copies of a sound store with wrong bits, bytes or pages, or cut off. Only our
+//! engine has checksums of records, so records are compared with the truth.
 
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -15,7 +15,7 @@ const RECORDS: usize = 400;
 const COMMITS: usize = 40;
 const SLOW: Duration = Duration::from_secs(5);
 
-/// What became of a case, and what that is for the user of an engine.
+/// The outcomes of a case, and their meaning for a user of an engine.
 pub const OUTCOMES: [(&str, &str); 8] = [
     ("ended", "the process ended: a signal, or an abort"),
     ("hung", "no answer within 20 s"),
@@ -27,7 +27,7 @@ pub const OUTCOMES: [(&str, &str); 8] = [
     ("truth", "all records as they were"),
 ];
 
-/// Numbers that are the same in every run: SplitMix64.
+/// Pseudo-random numbers, the same in every run: SplitMix64.
 struct Numbers(u64);
 
 impl Numbers {
@@ -40,7 +40,7 @@ impl Numbers {
     }
 }
 
-/// A sound store, closed in order and as a kill leaves it, and what it held after each commit.
+/// A sound store, closed cleanly and as left by a kill, and its content after each commit.
 struct Sound {
     images: [Vec<(PathBuf, Vec<u8>)>; 2],
     states: Vec<Map>,
@@ -92,7 +92,7 @@ fn make(engine: &str, folder: &Path) -> Sound {
 
 fn damage(image: &mut [(PathBuf, Vec<u8>)], case: usize) -> String {
     let mut numbers = Numbers(case as u64);
-    // A page that holds something, of a file of the store; LMDB's lock is made anew at each start.
+    // A page with content in a file of the store. LMDB's lock file is made again at each start.
     let pages: Vec<(usize, usize)> = (0..image.len())
         .filter(|&file| image[file].0 != Path::new("lock.mdb"))
         .flat_map(|file| (0..image[file].1.len().div_ceil(PAGE)).map(move |page| (file, page * PAGE)))
@@ -156,7 +156,7 @@ fn judge(engine: &str, folder: &Path, states: &[Map]) -> &'static str {
     let found = (|| {
         let mut store = open(engine, folder, true)?;
         let found = store.load()?;
-        // What was damaged may be where a change goes.
+        // A change may touch the damaged place.
         store.put(&[(key(RECORDS), value(RECORDS))])?;
         let mut changed = store.load()?;
         changed.remove(&key(RECORDS));
@@ -172,7 +172,7 @@ fn judge(engine: &str, folder: &Path, states: &[Map]) -> &'static str {
     }
 }
 
-/// In a process of its own.
+/// Runs in a child process.
 pub fn child(engine: &str, folder: &Path, from: usize, to: usize) {
     let sound = make(engine, folder);
     for case in from..to {

@@ -1,4 +1,4 @@
-//! What the engines have in common, and each of them.
+//! The engines, and their common interface.
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
@@ -12,15 +12,15 @@ use crate::service::Service;
 pub type Map = BTreeMap<String, Vec<u8>>;
 pub type Told<T> = Result<T, String>;
 
-/// A store that is open.
+/// An open store.
 pub trait Engine {
-    /// Puts records in by one transaction, which is on the disk when this returns.
+    /// Stores records in one transaction, which is on the disk when this returns.
     fn put(&mut self, records: &[(String, Vec<u8>)]) -> Told<()>;
 
     /// All records.
     fn load(&mut self) -> Told<Map>;
 
-    /// Brings what is in a journal to where it lies in the long run.
+    /// Moves the content of a journal to its permanent place.
     fn settle(&mut self) -> Told<()> {
         Ok(())
     }
@@ -28,7 +28,7 @@ pub trait Engine {
 
 pub const NAMES: [&str; 5] = ["redb", "sqlite", "lmdb", "fjall", "atrest"];
 
-/// Opens the store in a folder, or makes it. With `check`, all of it is checked first, by what the engine has for that.
+/// Opens the store in a folder, or makes it. With `check`, first runs the engine's own check of the whole store.
 pub fn open(name: &str, folder: &Path, check: bool) -> Told<Box<dyn Engine>> {
     Ok(match name {
         "redb" => Box::new(Redb::open(folder, check)?),
@@ -90,7 +90,7 @@ struct Sqlite(rusqlite::Connection);
 impl Sqlite {
     fn open(folder: &Path, check: bool) -> Told<Self> {
         let connection = rusqlite::Connection::open(folder.join("store")).map_err(told)?;
-        // What its authors advise for a file that isn't trusted.
+        // SQLite's advice for untrusted files.
         let cautious = "PRAGMA trusted_schema = OFF; PRAGMA cell_size_check = ON; PRAGMA mmap_size = 0;";
         connection.execute_batch(cautious).map_err(told)?;
         connection.pragma_update(None, "journal_mode", "WAL").map_err(told)?;

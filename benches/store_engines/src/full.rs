@@ -1,4 +1,4 @@
-//! A full disk: a small tmpfs. It is filled by the store, then there is room again.
+//! A full disk: a small tmpfs that the store fills. Then there is room again.
 
 use std::fs;
 use std::path::Path;
@@ -8,7 +8,8 @@ use crate::child::{PATIENCE, Running};
 use crate::engines::open;
 use crate::{key, value};
 
-/// In a process of its own, for it may end: `filled N`, then `wrote` or `refused`, by the store that was open, then `again`.
+/// Runs in a child process, because it may end. Prints `filled N`, then `wrote` or `refused` by the store that was
+/// open, then `again`.
 pub fn child(engine: &str, folder: &Path) {
     let store_folder = folder.join("store");
     fs::create_dir(&store_folder).unwrap();
@@ -34,7 +35,7 @@ pub fn child(engine: &str, folder: &Path) {
     drop(store);
     let mut store = open(engine, &store_folder, true).unwrap();
     let found = store.load().unwrap().len();
-    // The change that failed may have come about all the same.
+    // The failed change may have happened all the same.
     println!("again {} acknowledged {n}", found);
     match store.put(&[(key(n + 1), value(n + 1))]) {
         Ok(()) => println!("wrote"),

@@ -1,4 +1,4 @@
-//! Killed at a random moment while it writes: what was said to be done must be there.
+//! Kills at a random moment during writes: acknowledged commits must be there.
 
 use std::path::Path;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use crate::child::{PATIENCE, Running};
 use crate::engines::open;
 use crate::{key, value};
 
-/// In a process of its own: writes from where it was left, and says of each commit that it is done.
+/// Runs in a child process: continues writing after the last record, and acknowledges each commit.
 pub fn child(engine: &str, folder: &Path) {
     let mut store = open(engine, folder, false).unwrap();
     for n in store.load().unwrap().len().. {
@@ -16,7 +16,7 @@ pub fn child(engine: &str, folder: &Path) {
     }
 }
 
-/// How many commits were done, how many of them were lost, and how often the store did not open again.
+/// The number of commits, how many of them were lost, and how often the store did not open again.
 pub fn run(engine: &str, rounds: usize) -> (usize, usize, usize) {
     let folder = crate::folder();
     let path = folder.to_str().unwrap();
@@ -24,14 +24,14 @@ pub fn run(engine: &str, rounds: usize) -> (usize, usize, usize) {
     for round in 0..rounds {
         let mut child = Running::start(&["kill-child", engine, path]);
         let mut last = child.line(PATIENCE).ok();
-        // Spread over what one commit and what many take.
+        // Spread from the duration of one commit to that of many.
         std::thread::sleep(Duration::from_micros((round * 7919 % 40_000) as u64));
         child.kill();
         while let Ok(line) = child.line(Duration::from_millis(200)) {
             last = Some(line);
         }
         let expected = last.map_or(done, |line| line.parse::<usize>().unwrap() + 1);
-        // In a process of its own, as after a start.
+        // In a child process, as after a start.
         let checker = Running::start(&["count-child", engine, path]);
         let found = checker.line(PATIENCE).ok().and_then(|line| line.parse::<usize>().ok());
         let mut checker = checker;
@@ -51,7 +51,7 @@ pub fn run(engine: &str, rounds: usize) -> (usize, usize, usize) {
     (done, lost, closed)
 }
 
-/// In a process of its own: how many records there are, if each is what it was.
+/// Runs in a child process: counts the records, if each is right.
 pub fn count(engine: &str, folder: &Path) {
     let mut store = open(engine, folder, true).unwrap();
     let found = store.load().unwrap();

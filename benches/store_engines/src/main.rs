@@ -1,4 +1,4 @@
-//! The engines that the store of managed disks could have, judged alike: see README.md.
+//! Compares the candidate engines for the store of managed disks: see README.md.
 
 mod child;
 mod damage;
@@ -13,12 +13,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use engines::NAMES;
 
-/// A name, as of a disk.
+/// A name like a disk's.
 fn key(n: usize) -> String {
     format!("disk-{n:06}")
 }
 
-/// A record, about as long as that of a disk.
+/// A record about as long as a disk's.
 fn value(n: usize) -> Vec<u8> {
     let id = uuid::Builder::from_random_bytes((n as u128).wrapping_mul(0x9E37_79B9_7F4A_7C15_F39C_C060).to_le_bytes());
     let id = id.into_uuid();
@@ -33,7 +33,7 @@ fn value(n: usize) -> Vec<u8> {
     .into_bytes()
 }
 
-/// A new folder, in that for temporary files.
+/// A new folder among the temporary files.
 fn folder() -> PathBuf {
     static COUNT: AtomicUsize = AtomicUsize::new(0);
     let n = COUNT.fetch_add(1, Ordering::Relaxed);

@@ -1,4 +1,4 @@
-//! The library's own store, as a service has it: redb behind checksums and guards. A record is a set.
+//! The library's own store as a service uses it: redb with checksums and guards. A record is a set.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -12,7 +12,7 @@ use crate::engines::{Engine, Map, Told, told};
 
 pub struct Service(DiskService);
 
-/// A vault that remembers what it has wrapped.
+/// A vault that remembers the DEKs that it wrapped.
 #[derive(Default)]
 struct Vault(Mutex<HashMap<Vec<u8>, Secret>>);
 
@@ -63,7 +63,7 @@ impl Service {
 }
 
 impl Engine for Service {
-    /// Each in a transaction of its own. The value is the library's.
+    /// Each record in a transaction of its own. The value is the library's.
     fn put(&mut self, records: &[(String, Vec<u8>)]) -> Told<()> {
         for (key, _) in records {
             let set = NewSet::new(key.clone(), KeyId::new(VAULT, "disks", "1").map_err(told)?).region("north").subscription("one").tenant("contoso").encryption_type(EncryptionType::CustomerKey).auto_rotation(false);

@@ -1,4 +1,4 @@
-//! Speed, and memory, with as many records as a large fleet has disks.
+//! Speed and memory use with as many records as a large fleet has disks.
 
 use std::fs;
 use std::path::Path;
@@ -19,7 +19,7 @@ fn peak_mib() -> u64 {
 fn bytes(folder: &Path) -> u64 {
     let each = |entry: fs::DirEntry| match entry.metadata().unwrap() {
         found if found.is_dir() => bytes(&entry.path()),
-        // What is allocated: some files have holes.
+        // The allocated size: some files have holes.
         found => std::os::unix::fs::MetadataExt::blocks(&found) * 512,
     };
     fs::read_dir(folder).unwrap().map(|entry| each(entry.unwrap())).sum()
@@ -45,9 +45,9 @@ pub fn child(engine: &str, folder: &Path, step: &str, count: usize) {
     let loaded = begun.elapsed().as_secs_f64();
     let mut puts: Vec<Duration> = (0..PUTS)
         .map(|n| {
-            // Another record each time, all over the table; ours are made once.
+            // Another record each time, from all over the table; our engine makes each record once.
             let n = if engine == "atrest" { found + n } else { n * 7919 % count };
-            // SQLite writes nothing where nothing changes.
+            // SQLite writes nothing if nothing changes.
             let record = (key(n), value(n + step.len()));
             let begun = Instant::now();
             store.put(&[record]).unwrap();
@@ -65,7 +65,7 @@ fn step(engine: &str, folder: &Path, step: &str, count: usize) -> Vec<f64> {
     line.split(' ').filter_map(|word| word.parse().ok()).collect()
 }
 
-/// Made (s), size (MiB), opened (s), opened and checked (s), all loaded (s), one put (s), memory at most (MiB).
+/// Made (s), size (MiB), opened (s), opened and checked (s), all loaded (s), one put (s), most memory (MiB).
 pub fn run(engine: &str, count: usize) -> Option<[f64; 7]> {
     let folder = crate::folder();
     let made = step(engine, &folder, "make", count);

@@ -7,7 +7,7 @@ fn or(outs: impl IntoIterator<Item = Out>, more: Out) -> Vec<Out> {
 }
 
 impl Runner {
-    /// What may come of making a resource: a refusal, or what the keys of source and set allow.
+    /// The possible outcomes of making a resource: a refusal, or the outcomes by the keys of source and set.
     fn outs_of_making(&self, name: &ResourceName, res: &Res, set: Option<&str>, source: Access) -> Vec<Out> {
         if let Some(refusal) = self.fleet.refusal(res, set) {
             return vec![refusal];
@@ -40,7 +40,7 @@ impl Runner {
         }
     }
 
-    /// The model of a copy, whose place is still that of its source.
+    /// The model of a copy. Its place is still that of its source.
     fn copied(&mut self, from: &ResourceName, set: Option<String>) -> Option<Res> {
         let (uid, from) = (self.fleet.uid(), self.fleet.all.get(from)?);
         Some(Res { uid, set, under: Default::default(), increment: None, ..from.clone() })
@@ -79,7 +79,7 @@ impl Runner {
         let mut outs = self.outs_of_making(&name, &res, set.as_deref(), self.readable(&disk));
         if incremental {
             let before = self.fleet.increments(from.uid);
-            // Those before it are opened first.
+            // The snapshots before it are opened first.
             let needed = before.last().map_or(Access::Must, |last| self.fleet.access_to_read(last, false));
             outs = if set != from.set {
                 vec![Out::Rule("45")]
@@ -261,7 +261,7 @@ impl Runner {
         }
     }
 
-    /// Opens all there is, and compares what it holds; keys must be usable.
+    /// Opens everything and compares its content. All keys must be usable.
     fn check_all(&self) {
         let service = self.service();
         for (name, res) in &self.fleet.all {
@@ -278,7 +278,7 @@ impl Runner {
         }
     }
 
-    /// Gives everything back, and looks whether anything was lost (39); then rotates all, and takes the old versions away.
+    /// Restores all access and checks that nothing was lost (39). Then rotates all sets and destroys the old versions.
     pub fn end(mut self) {
         self.doing = "the end".into();
         for vault in 0..2 {

@@ -1,9 +1,9 @@
-//! Steps that rotate, and the comparison of all records.
+//! Rotation steps, and the comparison of all records.
 
 use super::*;
 
 impl Runner {
-    /// What a rotation of a set to a key may come to, unless a rule forbids it.
+    /// The outcome of rotating a set to a key, unless a rule forbids it.
     fn rotation(&self, name: &str, to: Key) -> Access {
         let set = &self.fleet.sets[name];
         if !self.fleet.ok(set, to, self.fleet.now) {
@@ -13,7 +13,7 @@ impl Runner {
         Access::all(members.iter().map(|name| self.fleet.access_to_rewrap(&self.fleet.all[name])))
     }
 
-    /// Notes a rotation that ended, or one that stopped.
+    /// Records a rotation that finished or stopped.
     fn rotated(&mut self, name: &str, to: Key, ended: bool) {
         let record = self.service().encryption_set(name).unwrap();
         let (active, previous) = (key_of(&record.active_key), record.previous_keys.len());
@@ -22,7 +22,7 @@ impl Runner {
         assert!(active == to || !ended && active == before, "{}: {active:?}", self.doing);
         let set = self.fleet.sets.get_mut(name).unwrap();
         (set.active, set.error) = (active, record.auto_key_rotation_error.is_some());
-        // What stopped a rotation that had begun is noted.
+        // An error that stops a running rotation is noted.
         assert!(ended || set.error || active == before, "{}: 32", self.doing);
         for member in &members {
             self.fleet.all.get_mut(member).unwrap().under.insert(active);
@@ -83,7 +83,7 @@ impl Runner {
             let ended = self.came(&self.rotation(name, to).outs(), result);
             self.rotated(name, to, ended);
         }
-        // A set that was made since may have been looked at now, and isn't again for a while.
+        // A newer set may have been looked at now, and isn't looked at again for a while.
         if due {
             self.looked = Some(self.fleet.now);
         }
@@ -96,7 +96,7 @@ impl Runner {
         self.looked = None;
     }
 
-    /// The records are those of the model, and no device is left over or missing.
+    /// The records equal the model's, and there is a device for each resource and no other.
     pub(super) fn compare(&self) {
         let (service, fleet) = (self.service(), &self.fleet);
         assert!(service.encryption_sets().unwrap().iter().eq(fleet.sets.keys()), "{}", self.doing);

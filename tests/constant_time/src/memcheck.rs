@@ -1,8 +1,8 @@
-//! Keys and data are marked as undefined for Valgrind's memcheck, which then reports every branch and every address that
+//! Marks keys and data as undefined for Valgrind's memcheck. It then reports every branch and every address that
 //! depends on them.
 //!
-//! Each case says how many findings there were, and which number is right. First come two functions that leak: if they
-//! aren't found, nothing would be.
+//! Each case prints its number of findings and the right number. First come two functions that leak: if they aren't
+//! found, the test itself is broken.
 
 use std::ffi::c_void;
 use std::hint::black_box;

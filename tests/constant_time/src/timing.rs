@@ -1,10 +1,11 @@
-//! Whether times tell secrets: for kernels that Valgrind can't run, too.
+//! Tests whether timing reveals secrets, also for kernels that Valgrind can't run.
 //!
-//! As dudect does it (Reparaz, Balasch, Verbauwhede: "Dude, is my code constant time?", 2017): the same call on one fixed
-//! secret and on random ones, in random order; Welch's t-test then says whether the two differ in time. A difference is a
-//! finding when it is there in every attempt, in the same direction, since other things that a machine does come and go.
+//! The method is dudect's (Reparaz, Balasch, Verbauwhede: "Dude, is my code constant time?", 2017). The same call runs
+//! on one fixed secret and on random ones, in random order. Welch's t-test then says whether the two differ in time. A
+//! difference is a finding only if it appears in every attempt, in the same direction, because a machine's other
+//! activity comes and goes.
 //!
-//! First comes a function that leaks: if it isn't found, nothing would be.
+//! First comes a function that leaks: if it isn't found, the test itself is broken.
 
 use std::hint::black_box;
 use std::process::ExitCode;

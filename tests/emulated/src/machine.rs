@@ -1,5 +1,5 @@
-//! What an operating system and a C library would give: a way in and out, a line of output, and the functions on memory
-//! that the compiler calls.
+//! Replaces an operating system and a C library: start and exit, a line of output, and the memory functions that the
+//! compiler calls.
 
 use core::arch::{asm, global_asm};
 use core::fmt::{self, Write};

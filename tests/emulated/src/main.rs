@@ -1,7 +1,7 @@
 //! The VAES-512 kernel against published vectors and the portable kernel, on a machine without an operating system.
 //!
-//! The emulator is slow, and the portable kernel the slowest in it. So that computes one long run, of which shorter ones
-//! are parts: from the same sector on its beginning, up to the same last sector its end.
+//! The emulator is slow, and the portable kernel is the slowest in it. So the portable kernel computes one long run.
+//! Shorter runs are parts of it: from the same first sector its beginning, and to the same last sector its end.
 
 #![no_std]
 #![no_main]

@@ -1,4 +1,4 @@
-//! Buffers: static, since there is no allocator.
+//! Static buffers, because there is no allocator.
 
 /// The longest run of sectors.
 pub const LONGEST: usize = 512 << 10;

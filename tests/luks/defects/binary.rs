@@ -1,4 +1,4 @@
-//! Defects of the binary headers, of two copies that differ, and of devices that end early.
+//! Defects of the binary headers, of two copies that differ, and of devices that are too short.
 
 use serde_json::json;
 

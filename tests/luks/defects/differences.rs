@@ -1,4 +1,4 @@
-//! Where cryptsetup (2.6.1) judges an image otherwise than the library, and why.
+//! The images that cryptsetup (2.6.1) judges differently from the library, with the reasons.
 
 /// A reason, and the images of which cryptsetup, by `open --test-passphrase --volume-key-file`, opens what the library
 /// refuses.

@@ -1,5 +1,5 @@
-//! LUKS2 images that each have one defect, and are named for it. All are made from one sound header, edited by the letter
-//! of the specification and sealed again, as somebody without keys can.
+//! LUKS2 images with one defect each, and named after it. All are made from one sound header, edited by the
+//! specification and sealed again, as an attacker without keys can.
 
 #![allow(dead_code)] // each test file uses its part
 

@@ -1,4 +1,5 @@
-//! Defects of the JSON as text, and of what every object has: numbers, names, top-level objects; the config object.
+//! Defects of the JSON as text, of members that every object has (numbers, names, top-level objects), and of the config
+//! object.
 
 use serde_json::{Value, json};
 

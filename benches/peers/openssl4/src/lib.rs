@@ -1,11 +1,11 @@
 //! The few functions of OpenSSL 4 that the comparison calls.
 //!
-//! OpenSSL is linked statically and the program exports none of its symbols, so a libcrypto that is loaded while the
-//! program runs keeps its own.
+//! OpenSSL is linked statically, and the program exports none of its symbols. So a libcrypto loaded at run time uses
+//! its own.
 
 use std::ffi::{c_char, c_int, c_uchar, c_ulong, c_void};
 
-/// Why OpenSSL 4 could not be built, if it could not.
+/// The reason why OpenSSL 4 could not be built, if it could not.
 pub const MISSING: Option<&str> = option_env!("OPENSSL4_MISSING");
 
 macro_rules! functions {
@@ -37,7 +37,7 @@ functions! {
     fn EVP_CIPHER_CTX_new() -> *mut c_void;
     /// Frees a context.
     fn EVP_CIPHER_CTX_free(context: *mut c_void);
-    /// Sets the algorithm, the key and the IV of a context; what is null stays.
+    /// Sets the algorithm, the key and the IV of a context. A null argument changes nothing.
     fn EVP_CipherInit_ex(
         context: *mut c_void, cipher: *const c_void, engine: *mut c_void, key: *const c_uchar, iv: *const c_uchar,
         encrypt: c_int

@@ -1,5 +1,5 @@
-//! What one can have from RustCrypto: `xts-mode`, the `aes` crate in batches with tweaks of one's own, and the `aes`
-//! crate without tweaks, which no XTS over it can exceed.
+//! The options with RustCrypto: `xts-mode`; the `aes` crate in batches with own tweaks; and the `aes` crate without
+//! tweaks, which limits any XTS built on it.
 //!
 //! A C interface, because Rust has no stable one between libraries.
 
@@ -12,11 +12,11 @@ use xts_mode::{Xts128, get_tweak_default};
 type Block = Array<u8, U16>;
 
 const BLOCK: usize = 16;
-/// 1 KiB, what `aes` takes at once on the widest CPU.
+/// 1 KiB: the stride of `aes` on the widest CPU.
 const BATCH: usize = 64;
 
-/// How many blocks to give to `aes` at once: what is left over of its stride it does block by block, and its stride with
-/// VAES on 256 bits is 30 blocks, everywhere else a divisor of 64.
+/// The number of blocks to pass to `aes` at once. It processes the rest after its last stride block by block. Its
+/// stride with VAES on 256 bits is 30 blocks, and everywhere else a divisor of 64.
 fn batch() -> usize {
     #[cfg(target_arch = "x86_64")]
     if is_x86_feature_detected!("vaes") && !is_x86_feature_detected!("avx512f") {
@@ -107,7 +107,7 @@ fn xor(blocks: &mut [Block], tweaks: &[Block]) {
     }
 }
 
-/// Not XTS: every block by itself.
+/// Not XTS: every block on its own.
 struct Ecb<C: Aes> {
     data: C,
     batch: usize,
@@ -141,7 +141,7 @@ fn make<C: Aes + 'static>(peer: u32, key: &[u8], sector: usize) -> Option<Box<dy
 /// An expanded key.
 pub struct Peer(Box<dyn Crypt>);
 
-/// Expands a key: `peer` is 0 for batches, 1 for `xts-mode`, 2 for no tweaks. Null when an argument is wrong.
+/// Expands a key: `peer` is 0 for batches, 1 for `xts-mode`, 2 for no tweaks. Null if an argument is wrong.
 ///
 /// # Safety
 /// `key` points to `key_len` bytes.

@@ -5,7 +5,7 @@ use atrest::{SectorCipher, SectorSize, SectorUnit};
 
 use super::{Crypt, Direction, Job, Peer, Role};
 
-/// The default, then the other kernels that this CPU can run.
+/// The default kernel, then the others that this CPU can run.
 pub fn kernels() -> Vec<Peer> {
     let kernels = KernelKind::available().enumerate().map(|(i, kind)| {
         let name = format!("atrest, {}", kind.name());

@@ -1,5 +1,5 @@
-//! The three libraries with OpenSSL's interface: AWS-LC, OpenSSL 4 as this program builds it, OpenSSL 3 as the system has
-//! it. They take one sector a call, and a new IV before it.
+//! The three libraries with OpenSSL's interface: AWS-LC, OpenSSL 4 built by this program, and the system's OpenSSL 3.
+//! They take one sector per call, and a new IV before it.
 
 use std::ffi::{c_char, c_int, c_void};
 use std::ptr;

@@ -1,4 +1,4 @@
-//! libgcrypt as the system has it. It takes one sector a call, and counts sectors by itself.
+//! The system's libgcrypt. It takes one sector per call, and counts sectors itself.
 
 use std::ffi::{c_char, c_int, c_uint, c_void};
 use std::ptr;
@@ -12,7 +12,7 @@ type Close = unsafe extern "C" fn(*mut c_void);
 type Set = unsafe extern "C" fn(*mut c_void, *const c_void, usize) -> c_uint;
 type Run = unsafe extern "C" fn(*mut c_void, *mut c_void, usize, *const c_void, usize) -> c_uint;
 
-// Of gcrypt.h.
+// From gcrypt.h.
 const INITIALIZATION_FINISHED: c_uint = 38;
 const AES128: c_int = 7;
 const AES256: c_int = 9;

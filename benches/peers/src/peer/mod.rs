@@ -1,4 +1,4 @@
-//! What is compared: `atrest` with each kernel, and its peers.
+//! The contenders: `atrest` with each kernel, and its peers.
 
 mod atrest;
 mod c_abi;
@@ -11,13 +11,13 @@ use std::ffi::{CStr, c_char};
 
 use libloading::Library;
 
-/// Encrypts or decrypts runs of consecutive sectors in place, with a key, a direction and a sector size that are fixed.
+/// Encrypts or decrypts runs of consecutive sectors in place, with a fixed key, direction and sector size.
 pub trait Crypt: Send {
-    /// `sectors` is a whole number of sectors, the first of which has the number `first`.
+    /// `sectors` is a whole number of sectors. `first` is the number of the first one.
     fn crypt(&mut self, first: u64, sectors: &mut [u8]);
 }
 
-/// What a [`Crypt`] is made for.
+/// The parameters of a [`Crypt`].
 #[derive(Clone, Copy)]
 pub struct Job<'a> {
     /// The data key and the tweak key: 32 or 64 bytes.
@@ -34,14 +34,14 @@ pub enum Direction {
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Role {
-    /// `atrest` as its users have it: all else is compared with it.
+    /// `atrest` with its default kernel; everything else is compared with it.
     Default,
     /// `atrest` with a kernel other than the default one.
     Kernel,
-    /// `atrest` through its C ABI, which only matters where a call is short.
+    /// `atrest` through its C ABI, which only matters for short calls.
     CAbi,
     Peer,
-    /// Not XTS: a limit for some.
+    /// Not XTS: a limit for some peers.
     Ceiling,
 }
 
@@ -52,7 +52,7 @@ pub struct Peer {
     make: Box<Make>,
 }
 
-/// Expands a key, unless the peer doesn't have its size.
+/// Expands a key; `None` if the peer doesn't support its size.
 type Make = dyn Fn(&Job) -> Option<Box<dyn Crypt>>;
 
 impl Peer {
@@ -60,19 +60,19 @@ impl Peer {
         Peer { name: name.to_owned(), about: about.to_owned(), role, make: Box::new(make) }
     }
 
-    /// Expands the key of `job`, unless the peer doesn't have that size of key.
+    /// Expands the key of `job`; `None` if the peer doesn't support its size.
     pub fn make(&self, job: &Job) -> Option<Box<dyn Crypt>> {
         (self.make)(job)
     }
 }
 
-/// A peer that can't be had on this machine.
+/// A peer that is not available on this machine.
 pub struct Missing {
     pub name: &'static str,
     pub why: String,
 }
 
-/// All that there is here, the default of `atrest` first, and what is not here.
+/// All contenders on this machine, the default of `atrest` first, and the missing ones.
 pub fn all() -> (Vec<Peer>, Vec<Missing>) {
     let mut peers = atrest::kernels();
     let mut missing = Vec::new();
@@ -92,10 +92,10 @@ pub fn all() -> (Vec<Peer>, Vec<Missing>) {
     (peers, missing)
 }
 
-/// Loads a library for good, apart from all others: what it defines serves nobody else.
+/// Loads a library for good, separate from all others: nothing else uses its symbols.
 fn load(file: &str) -> Result<&'static Library, String> {
-    // SAFETY: the libraries that are loaded here are the system's or built with this program, and do nothing while they
-    // are loaded that would disturb it. libloading loads with RTLD_LOCAL.
+    // SAFETY: the loaded libraries are the system's or built with this program, and do nothing on loading that would
+    // disturb it. libloading loads with RTLD_LOCAL.
     let library =
         unsafe { Library::new(file) }.map_err(|error| error.source().map_or(error.to_string(), |e| e.to_string()))?;
     Ok(Box::leak(Box::new(library)))
@@ -111,10 +111,7 @@ unsafe fn function<F: Copy>(library: &'static Library, name: &str) -> Result<F, 
     symbol.map(|symbol| *symbol).map_err(|error| error.to_string())
 }
 
-/// A string that a library keeps for good.
-///
-/// # Safety
-/// `text` is null or points to a C string that stays.
+/// A string that a library keeps for ever.
 unsafe fn text(text: *const c_char) -> String {
     if text.is_null() {
         return String::new();

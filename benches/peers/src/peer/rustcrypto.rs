@@ -1,4 +1,4 @@
-//! The peers over the `aes` crate: a library of their own, because they want a release profile of their own.
+//! The peers over the `aes` crate. They are a library of their own, because they need their own release profile.
 
 use std::ffi::c_void;
 
