@@ -1,8 +1,8 @@
 //! Arguments: from pointers of C to checked Rust values.
 //!
-//! The macros are used in the bodies of `unsafe extern "C"` functions alone, on those functions' own arguments. What
-//! they take for granted of a pointer is what the header demands of every caller; its first comment and the functions'
-//! own ones are the contract that the SAFETY comments here name.
+//! Only the bodies of `unsafe extern "C"` functions use these macros, on their own arguments. The macros rely on the
+//! pointers being as the header demands. The header's first comment and the functions' own comments are the contract
+//! that the SAFETY comments name.
 
 use core::ffi::{CStr, c_char};
 use std::path::Path;
@@ -18,7 +18,7 @@ macro_rules! handle {
     }};
 }
 
-/// Ends a handle.
+/// Frees a handle.
 macro_rules! free {
     ($handle:expr) => {{
         // SAFETY: by the header's contract (HANDLES, THREADS) the handle is this library's, and nobody uses it any more.
@@ -34,7 +34,7 @@ macro_rules! bytes {
     }};
 }
 
-/// A slice of a buffer that is read and written in place, or an output without a capacity.
+/// A slice of a buffer that is read and written in place, or of an output without a capacity.
 macro_rules! bytes_mut {
     ($start:expr, $len:expr) => {{
         // SAFETY: by the header's contract (BUFFERS, MEMORY) there are so many bytes, and nobody uses them meanwhile.
@@ -74,7 +74,7 @@ macro_rules! c_bytes {
     }};
 }
 
-/// A text that may be left out.
+/// An optional text.
 macro_rules! optional_text {
     ($text:expr) => {
         if $text.is_null() { None } else { Some(text!($text)) }
@@ -89,7 +89,7 @@ macro_rules! path {
     }};
 }
 
-/// A struct that C filled, of any size that it had in a version.
+/// A struct that C filled, of any size that it had in some version.
 macro_rules! structure {
     ($structure:expr) => {{
         // SAFETY: by the header's contract (STRUCTS, MEMORY) its first member is the number of bytes there.
@@ -97,7 +97,7 @@ macro_rules! structure {
     }};
 }
 
-/// A place for a value.
+/// An output for a value.
 macro_rules! out {
     ($out:expr) => {{
         // SAFETY: by the header's contract (OUTPUTS, MEMORY) it can be written until the function returns.
@@ -105,7 +105,7 @@ macro_rules! out {
     }};
 }
 
-/// A place for a struct that the library fills, whose first member says how large it is.
+/// An output for a struct that the library fills. Its first member is its size.
 macro_rules! struct_out {
     ($out:expr) => {{
         // SAFETY: by the header's contract (STRUCTS, OUTPUTS, MEMORY) its first member is the number of bytes there,
@@ -114,7 +114,7 @@ macro_rules! struct_out {
     }};
 }
 
-/// A place for bytes, with its capacity and length.
+/// An output for bytes, with its capacity and length.
 macro_rules! bytes_out {
     ($buffer:expr, $capacity:expr, $len:expr) => {{
         // SAFETY: by the header's contract (BUFFERS, MEMORY) both can be written until the function returns.
@@ -122,7 +122,7 @@ macro_rules! bytes_out {
     }};
 }
 
-/// A place for a text, with its capacity and length.
+/// An output for a text, with its capacity and length.
 macro_rules! text_out {
     ($buffer:expr, $capacity:expr, $len:expr) => {{
         // SAFETY: by the header's contract (TEXT, MEMORY) both can be written until the function returns.
@@ -130,7 +130,7 @@ macro_rules! text_out {
     }};
 }
 
-/// A place for a text that may be left out (NULL), but must have room for any.
+/// An optional output for a text (NULL for none), which must have room for any text.
 macro_rules! whole_text_out {
     ($buffer:expr, $capacity:expr, $needed:expr) => {{
         // SAFETY: by the header's contract (TEXT, MEMORY) it can be written until the function returns.
@@ -171,9 +171,10 @@ pub(crate) fn path<'a>(path: &'a CStr, argument: &str) -> Result<&'a Path> {
     utf8(path, argument).map(Path::new)
 }
 
-/// Whether source and destination of `len` bytes are the same.
+/// Whether source and destination of `len` bytes are the same memory.
 ///
-/// Rust has no slice for memory that overlaps another that is written, so whatever isn't the same must be apart.
+/// Rust has no slice for memory that overlaps other memory being written, so source and destination must otherwise be
+/// separate.
 #[inline]
 pub(crate) fn in_place(src: *const u8, dst: *const u8, len: usize) -> Result<bool> {
     if src != dst && src.addr().abs_diff(dst.addr()) < len {
@@ -182,7 +183,7 @@ pub(crate) fn in_place(src: *const u8, dst: *const u8, len: usize) -> Result<boo
     Ok(src == dst)
 }
 
-/// Refuses flags that aren't known.
+/// Refuses unknown flags.
 pub(crate) fn check_flags(flags: u32, known: u32) -> Result {
     if flags & !known != 0 {
         let text = format!("`flags` is {flags:#x}, in which {:#x} isn't known", flags & !known);
@@ -191,7 +192,7 @@ pub(crate) fn check_flags(flags: u32, known: u32) -> Result {
     Ok(())
 }
 
-/// A number that says yes or no.
+/// A number that means yes or no.
 pub(crate) fn flag(argument: &str, value: u32) -> Result<bool> {
     match value {
         0 => Ok(false),

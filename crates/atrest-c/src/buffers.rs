@@ -1,4 +1,4 @@
-//! Buffers of C, checked: what inputs and outputs share.
+//! Checked buffers of C, for both inputs and outputs.
 
 use core::slice;
 
@@ -39,7 +39,7 @@ pub(crate) unsafe fn slice<'a, T>(start: *const T, count: usize, argument: &str)
     Ok(unsafe { slice::from_raw_parts(start, count) })
 }
 
-/// Whether there is a byte at all. NULL is a buffer only when it is empty.
+/// Whether the buffer has any bytes. NULL is a buffer only if it is empty.
 #[inline]
 pub(crate) fn has_bytes(start: *const u8, len: usize, argument: &str) -> Result<bool> {
     if len > isize::MAX as usize {

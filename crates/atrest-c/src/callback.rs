@@ -1,4 +1,4 @@
-//! What callbacks are given and what they give back.
+//! Arguments and results of callbacks.
 
 use core::ffi::{CStr, c_char, c_void};
 use std::ffi::CString;
@@ -8,7 +8,7 @@ use atrest::Error;
 use crate::failure::{CallbackFailed, Failure, Result};
 use crate::status::*;
 
-/// What C hands to its own callbacks.
+/// The `user` pointer that C passes to its own callbacks.
 pub(crate) struct User(pub(crate) *mut c_void);
 
 // SAFETY: the library only passes it on, and the header's contract (CALLBACKS) lets any thread do so.
@@ -16,13 +16,13 @@ unsafe impl Send for User {}
 // SAFETY: as above.
 unsafe impl Sync for User {}
 
-/// Tells a callback a text, and takes its answer.
+/// Calls a callback with a text, and returns its result.
 pub(crate) fn with_text(text: &str, each: impl FnOnce(*const c_char) -> atrest_status) -> Result {
     let text = c_text(text);
     CallbackFailed::check(each(text.as_ptr()))
 }
 
-/// A text for C. One that comes from JSON may have a zero byte.
+/// A text for C. A text from JSON may contain a zero byte.
 pub(crate) fn c_text(text: &str) -> CString {
     CString::new(text.replace('\0', "\u{fffd}")).unwrap_or_default()
 }
@@ -39,13 +39,13 @@ pub(crate) fn filled<const N: usize>(text: &str, member: &str) -> Result<[c_char
     Ok(filled)
 }
 
-/// The text that a callback put into a member of a struct, if it ends and is UTF-8.
+/// The text that a callback wrote into a member of a struct, if it has an end and is UTF-8.
 pub(crate) fn text_of<const N: usize>(member: &[c_char; N]) -> Option<String> {
     let bytes = member.map(|byte| byte as u8);
     CStr::from_bytes_until_nul(&bytes).ok()?.to_str().ok().map(String::from)
 }
 
-/// What it means that a vault's callback failed: that the key is revoked, or an outage.
+/// The meaning of a vault callback's failure: the key is revoked, or an outage.
 pub(crate) fn vault_failed(
     what: String,
     identity: &str,

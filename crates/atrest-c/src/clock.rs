@@ -1,8 +1,8 @@
 //! CLOCKS
 //!
-//! Where time comes from: what has expired, when a vault is asked again, what goes into records and logs. Where no clock is
-//! given, it is the operating system's. Times are in seconds since 1970-01-01 UTC. A clock can be put back; leases therefore
-//! count by the time since the machine began, too, and end when either says so.
+//! The clock decides what has expired and when a vault is asked again, and gives the times in records and logs. The
+//! default is the operating system's clock. Times are in seconds since 1970-01-01 UTC. A clock can be set back, so
+//! leases also count the time since the machine started, and end when either clock says so.
 
 use core::ffi::c_void;
 use std::sync::Arc;
@@ -19,20 +19,21 @@ use crate::structs::SizedStruct;
 /// A clock. Freed by atrest_clock_free.
 pub struct atrest_clock;
 
-/// A clock of the caller's. Several threads may ask it at once.
+/// A clock of the caller. Several threads may call it at once.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct atrest_clock_callbacks {
     /// Set by ATREST_CLOCK_CALLBACKS_INIT.
     pub struct_size: usize,
-    /// Handed to every callback. It must stay valid until release() is called.
+    /// Passed to every callback. It must stay valid until release() is called.
     pub user: *mut c_void,
-    /// The time. It is asked at every read and write of a managed disk, so it must be fast, and can't fail.
+    /// The time. It is called at every read and write of a managed disk, so it must be fast. It can't fail.
     pub now: Option<unsafe extern "C" fn(user: *mut c_void) -> u64>,
-    /// Called once, when the clock and all that go by it are freed. May be NULL.
+    /// Called once, when the clock and everything that uses it are freed. May be NULL.
     pub release: Option<unsafe extern "C" fn(user: *mut c_void)>,
-    /// How long ago something was that doesn't change, in milliseconds: it never goes back, and goes on while the machine is
-    /// suspended. It is asked as often as the time, and can't fail. NULL for the operating system's, CLOCK_BOOTTIME on Linux.
+    /// The time since a fixed point, in milliseconds. It never goes back, and also counts while the machine is
+    /// suspended. It is called as often as the time, and can't fail. NULL for the operating system's, CLOCK_BOOTTIME on
+    /// Linux.
     pub uptime: Option<unsafe extern "C" fn(user: *mut c_void) -> u64>,
 }
 
@@ -41,7 +42,7 @@ unsafe impl SizedStruct for atrest_clock_callbacks {
     const EARLIER: &'static [usize] = &[core::mem::offset_of!(atrest_clock_callbacks, uptime)];
 }
 
-/// Makes a clock that stands at `now` until it is told to move: for tests, and to see what an hour will bring.
+/// Makes a clock that stands at `now` until it is set or moved: for tests, and for simulations.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn atrest_clock_manual(now: u64, out: *mut *mut atrest_clock) -> atrest_status {
     run(|| {
@@ -72,7 +73,7 @@ pub unsafe extern "C" fn atrest_clock_from_callbacks(
     })
 }
 
-/// Frees a clock. What goes by it keeps it.
+/// Frees a clock. Everything that uses it keeps it.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn atrest_clock_free(clock: *mut atrest_clock) {
     free!(clock);
@@ -88,8 +89,8 @@ pub unsafe extern "C" fn atrest_clock_now(clock: *const atrest_clock, out: *mut 
     })
 }
 
-/// Sets a clock of atrest_clock_manual, forwards or back, for all that go by it, as one sets a machine's clock: no time
-/// passes, by which leases count, too.
+/// Sets a clock of atrest_clock_manual, forwards or back, for everything that uses it, like setting a machine's clock.
+/// The uptime, which leases also count by, stays.
 ///
 /// Errors: ATREST_ERR_UNSUPPORTED for a clock of callbacks.
 #[unsafe(no_mangle)]
@@ -100,7 +101,7 @@ pub unsafe extern "C" fn atrest_clock_set(clock: *mut atrest_clock, now: u64) ->
     })
 }
 
-/// Moves a clock of atrest_clock_manual forwards, for all that go by it: so much time passes.
+/// Moves a clock of atrest_clock_manual and its uptime forwards, for everything that uses it.
 ///
 /// Errors: ATREST_ERR_UNSUPPORTED for a clock of callbacks.
 #[unsafe(no_mangle)]
@@ -111,7 +112,7 @@ pub unsafe extern "C" fn atrest_clock_advance(clock: *mut atrest_clock, seconds:
     })
 }
 
-/// What is behind an `atrest_clock`.
+/// The object of an `atrest_clock`.
 pub(crate) enum AnyClock {
     Manual(Arc<ManualClock>),
     Callbacks(Arc<CallbackClock>),

@@ -1,7 +1,7 @@
 //! DATA ENCRYPTION KEYS
 //!
-//! A DEK encrypts sectors, or the bytes of a file. It is stored wrapped only: in an envelope, which is bytes to be kept beside the data, or in
-//! the header of a volume.
+//! A DEK encrypts sectors, or the bytes of a file. It is only stored wrapped: in an envelope, i.e. bytes to store next
+//! to the data, or in the header of a volume.
 
 use core::ffi::{c_char, c_void};
 
@@ -25,7 +25,7 @@ pub const ATREST_AES_256_CBC: u32 = 5;
 /// AES-256-HCTR2, 32 bytes of key. For a second layer: a volume below another of AES-XTS.
 pub const ATREST_AES_256_HCTR2: u32 = 6;
 
-/// AES-256-CTR, 32 bytes of key. For files of engines, one key for each: see atrest_stream_cipher.
+/// AES-256-CTR, 32 bytes of key. For engines' files, one key per file: see atrest_stream_cipher.
 pub const ATREST_AES_256_CTR: u32 = 7;
 
 /// The most bytes of a context.
@@ -33,13 +33,13 @@ pub const ATREST_CONTEXT_MAX: usize = 1024;
 /// The most bytes of an envelope.
 pub const ATREST_ENVELOPE_MAX: usize = 3124;
 
-/// A data encryption key, in memory that is locked and left out of core dumps where the operating system allows it.
-/// Freed by atrest_dek_free, which wipes it.
+/// A data encryption key, in memory that is locked and left out of core dumps if the operating system allows it. Freed
+/// by atrest_dek_free, which wipes it.
 pub struct atrest_dek;
 
-/// Generates a DEK. `algorithm` is ATREST_AES_256_XTS or another ATREST_AES_*. A DEK makes ciphers of
-/// its own mode only: one for XTS sector ciphers, one for CTR stream ciphers. Both go into envelopes, and those for CBC
-/// and HCTR2 into volumes only.
+/// Generates a DEK. `algorithm` is ATREST_AES_256_XTS or another ATREST_AES_*. A DEK only makes ciphers of its own
+/// mode: one for XTS makes sector ciphers, one for CTR stream ciphers. Both of these go into envelopes; DEKs for CBC
+/// and HCTR2 only go into volumes.
 ///
 /// Errors: ATREST_ERR_BAD_ENUM; ATREST_ERR_RANDOM.
 #[unsafe(no_mangle)]
@@ -51,13 +51,13 @@ pub unsafe extern "C" fn atrest_dek_generate(algorithm: u32, out: *mut *mut atre
     })
 }
 
-/// Wipes and frees a DEK. Ciphers and volumes made from it stay as they are.
+/// Wipes and frees a DEK. Ciphers and volumes made from it stay valid.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn atrest_dek_free(dek: *mut atrest_dek) {
     free!(dek);
 }
 
-/// What a DEK is for: one of ATREST_AES_*.
+/// The algorithm of a DEK: one of ATREST_AES_*.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn atrest_dek_algorithm(dek: *const atrest_dek, out: *mut u32) -> atrest_status {
     run(|| {
@@ -76,12 +76,13 @@ pub unsafe extern "C" fn atrest_dek_algorithm(dek: *const atrest_dek, out: *mut 
     })
 }
 
-/// The bytes of a fingerprint.
+/// The length of a fingerprint in bytes.
 pub const ATREST_FINGERPRINT_SIZE: usize = 32;
 
-/// Which DEK it is: 32 bytes that follow from the key, and from which nobody learns it. Keep them where who writes to the
-/// disk can't write, and compare: whoever may wrap keys under your KEK, with the public half of an RSA key for one, can
-/// make a volume or envelope of their own that your vault opens, and put it in the place of yours.
+/// Identifies a DEK: 32 bytes derived from the key, which reveal nothing about it. Keep them where an attacker with
+/// write access to the disk can't change them, and compare. An attacker who may wrap keys under your KEK, for example
+/// with the public half of an RSA key, can make a volume or envelope that your vault opens, and put it in place of
+/// yours.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn atrest_dek_fingerprint(dek: *const atrest_dek, fingerprint: *mut u8) -> atrest_status {
     run(|| {
@@ -91,14 +92,15 @@ pub unsafe extern "C" fn atrest_dek_fingerprint(dek: *const atrest_dek, fingerpr
     })
 }
 
-/// Has `vault` wrap a DEK under the latest version of the key `key_name`, and puts all that is needed to unwrap it
-/// into `envelope`, of at most ATREST_ENVELOPE_MAX bytes. An envelope holds no secret.
+/// Has `vault` wrap a DEK under the latest version of the key `key_name`, and puts everything needed to unwrap it into
+/// `envelope`, at most ATREST_ENVELOPE_MAX bytes. An envelope holds no secret.
 ///
-/// `context` is what the DEK is for, such as the id of a disk: up to ATREST_CONTEXT_MAX bytes, stored in the clear.
-/// Who unwraps must expect the same context, so that envelopes can't be exchanged.
+/// `context` identifies what the DEK is for, such as the id of a disk: up to ATREST_CONTEXT_MAX bytes, stored in the
+/// clear. Unwrapping needs the same context, so that envelopes can't be exchanged.
 ///
 /// Errors: ATREST_ERR_INVALID_NAME; ATREST_ERR_NO_SUCH_KEY; ATREST_ERR_CONTEXT_LENGTH; ATREST_ERR_UNSUPPORTED_ALGORITHM
-/// for a DEK that is for neither XTS nor CTR; ATREST_ERR_BUFFER_TOO_SHORT, after the vault was asked; what the vault answers.
+/// for a DEK that is neither for XTS nor for CTR; ATREST_ERR_BUFFER_TOO_SHORT, after the vault was asked; the vault's
+/// errors.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn atrest_envelope_seal(
     dek: *const atrest_dek,
@@ -119,9 +121,8 @@ pub unsafe extern "C" fn atrest_envelope_seal(
 
 /// Has `vault` unwrap the DEK of an envelope, which must be bound to `context`.
 ///
-/// Errors: ATREST_ERR_INVALID_ENVELOPE, also when it was altered; ATREST_ERR_CONTEXT_MISMATCH;
-/// ATREST_ERR_NOT_THIS_VAULT; ATREST_ERR_NO_SUCH_KEY when the version was destroyed; ATREST_ERR_UNWRAP_FAILED; what
-/// the vault answers.
+/// Errors: ATREST_ERR_INVALID_ENVELOPE, also if it was altered; ATREST_ERR_CONTEXT_MISMATCH; ATREST_ERR_NOT_THIS_VAULT;
+/// ATREST_ERR_NO_SUCH_KEY if the version was destroyed; ATREST_ERR_UNWRAP_FAILED; the vault's errors.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn atrest_envelope_unseal(
     vault: *const atrest_vault,
@@ -139,8 +140,8 @@ pub unsafe extern "C" fn atrest_envelope_unseal(
     })
 }
 
-/// The URL of the key version that wrapped an envelope's DEK, so that the right vault can be asked. It is not proven
-/// before the DEK is unwrapped.
+/// The URL of the key version that wrapped an envelope's DEK, for choosing the vault to ask. It is not proven before
+/// the DEK is unwrapped.
 ///
 /// Errors: ATREST_ERR_INVALID_ENVELOPE; ATREST_ERR_UNSUPPORTED_ALGORITHM; ATREST_ERR_BUFFER_TOO_SHORT.
 #[unsafe(no_mangle)]
@@ -157,8 +158,8 @@ pub unsafe extern "C" fn atrest_envelope_key_url(
     })
 }
 
-/// A DEK from 32 or 64 bytes that the caller brings. Bytes that aren't random, that another program also holds, or
-/// that encrypt two disks make a weak DEK, and nothing here can tell. Wiping `bytes` stays with the caller.
+/// Makes a DEK from the caller's own 32 or 64 bytes. The DEK is weak if the bytes aren't random, if another program
+/// also holds them, or if they encrypt two disks; the library can't detect that. The caller must wipe `bytes`.
 ///
 /// Errors: ATREST_ERR_KEY_LENGTH; ATREST_ERR_EQUAL_KEY_HALVES.
 #[unsafe(no_mangle)]
@@ -174,8 +175,8 @@ pub unsafe extern "C" fn atrest_hazmat_dek_from_bytes(
     })
 }
 
-/// The bytes of a DEK. Whoever has them can read the disk for ever, whatever happens to the KEK. Wiping `bytes` stays
-/// with the caller.
+/// The bytes of a DEK. Anyone who has them can read the disk for ever, even if the KEK is revoked. The caller must wipe
+/// `bytes`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn atrest_hazmat_dek_bytes(
     dek: *const atrest_dek,

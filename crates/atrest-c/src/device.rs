@@ -1,7 +1,7 @@
 //! DEVICES
 //!
-//! What a volume lies on: bytes that can be read and written anywhere. A volume keeps its device, so the handle of the
-//! device may be freed as soon as the volume is there.
+//! A device is the place of a volume: bytes with random access. A volume keeps its device, so the device's handle may
+//! be freed as soon as the volume exists.
 
 use core::ffi::{c_char, c_void};
 use std::io;
@@ -16,33 +16,32 @@ use crate::handle::Handle;
 use crate::status::{ATREST_ERR_NO_MEMORY, atrest_status};
 use crate::structs::SizedStruct;
 
-/// Flag: nothing will be written; open the volume with ATREST_OPEN_READ_ONLY. Others may open the file in the same way
+/// Flag: nothing will be written; open the volume with ATREST_OPEN_READ_ONLY. Others may open the file the same way
 /// meanwhile.
 pub const ATREST_DEVICE_READ_ONLY: u32 = 1;
 
 /// A device. Freed by atrest_device_free.
 pub struct atrest_device;
 
-/// A device of the caller's. Callbacks return ATREST_OK, or any other number when they fail, for which the call ends
-/// with ATREST_ERR_CALLBACK_FAILED. Several threads may call them at once.
+/// A device of the caller. Callbacks return ATREST_OK; any other number is a failure, and the call ends with
+/// ATREST_ERR_CALLBACK_FAILED. Several threads may call them at once.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct atrest_device_callbacks {
     /// Set by ATREST_DEVICE_CALLBACKS_INIT.
     pub struct_size: usize,
-    /// Handed to every callback. It must stay valid until release() is called.
+    /// Passed to every callback. It must stay valid until release() is called.
     pub user: *mut c_void,
     /// The size of the device in bytes.
     pub size: u64,
     /// Fills `bytes` with `len` bytes from `offset`. The library stays below `size`.
     pub read_at:
         Option<unsafe extern "C" fn(user: *mut c_void, offset: u64, bytes: *mut c_void, len: usize) -> atrest_status>,
-    /// Writes `len` bytes at `offset`. NULL for a device that can't be written: open its volume with
-    /// ATREST_OPEN_READ_ONLY.
+    /// Writes `len` bytes at `offset`. NULL for a read-only device: open its volume with ATREST_OPEN_READ_ONLY.
     pub write_at:
         Option<unsafe extern "C" fn(user: *mut c_void, offset: u64, bytes: *const c_void, len: usize) -> atrest_status>,
-    /// Returns when all that was written is on stable storage. Needed where write_at is: a volume that is killed while
-    /// its header is written can be opened again only if the order of writes was kept.
+    /// Waits until all written data is on stable storage. Required with write_at: a volume that is killed while its
+    /// header is written only opens again if the order of writes was kept.
     pub sync: Option<unsafe extern "C" fn(user: *mut c_void) -> atrest_status>,
     /// Called once, when every handle of the device and every volume on it are freed. May be NULL.
     pub release: Option<unsafe extern "C" fn(user: *mut c_void)>,
@@ -51,8 +50,8 @@ pub struct atrest_device_callbacks {
 // SAFETY: `struct_size` is the first member; pointers may be NULL, and `Option`s of functions are `None` then.
 unsafe impl SizedStruct for atrest_device_callbacks {}
 
-/// Opens a file or block device and holds it: a second open, by whatever process, gives ATREST_ERR_BUSY, as long as it
-/// respects flock(). `flags` is 0 or ATREST_DEVICE_READ_ONLY.
+/// Opens a file or block device and locks it with flock(): a second open of the library, or of another program that
+/// uses flock(), fails with ATREST_ERR_BUSY. `flags` is 0 or ATREST_DEVICE_READ_ONLY.
 ///
 /// Errors: ATREST_ERR_NOT_FOUND; ATREST_ERR_BUSY; ATREST_ERR_IO; ATREST_ERR_BAD_ENUM for a flag that isn't known.
 #[unsafe(no_mangle)]
@@ -71,8 +70,8 @@ pub unsafe extern "C" fn atrest_device_open_file(
     })
 }
 
-/// Makes a new file of `size` bytes, sparse where that is possible and readable by its owner only, and holds it as
-/// atrest_device_open_file does. There must be no file at `path`.
+/// Makes a new file of `size` bytes, sparse if possible and readable by its owner only, and locks it like
+/// atrest_device_open_file. `path` must not exist.
 ///
 /// Errors: ATREST_ERR_ALREADY_EXISTS; ATREST_ERR_NOT_FOUND for its folder; ATREST_ERR_IO.
 #[unsafe(no_mangle)]
@@ -88,7 +87,7 @@ pub unsafe extern "C" fn atrest_device_create_file(
     })
 }
 
-/// Makes a device of `size` zero bytes in memory. It is gone when it and every volume on it are freed.
+/// Makes a device of `size` zero bytes in memory. Its content is lost when it and every volume on it are freed.
 ///
 /// Errors: ATREST_ERR_NO_MEMORY.
 #[unsafe(no_mangle)]
@@ -105,7 +104,7 @@ pub unsafe extern "C" fn atrest_device_memory(size: usize, out: *mut *mut atrest
 
 /// Makes a device of callbacks. The struct is copied. release() is not called when this fails.
 ///
-/// Errors: ATREST_ERR_NULL_ARGUMENT for read_at(), and for sync() where there is write_at().
+/// Errors: ATREST_ERR_NULL_ARGUMENT for read_at(), and for sync() if there is write_at().
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn atrest_device_from_callbacks(
     callbacks: *const atrest_device_callbacks,
@@ -123,7 +122,7 @@ pub unsafe extern "C" fn atrest_device_from_callbacks(
     })
 }
 
-/// Another handle of the same device, to be freed for itself: for a callback that has to give one away.
+/// Makes another handle of the same device, to be freed separately. Use it in a callback that must give a handle away.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn atrest_device_clone(
     device: *const atrest_device,
@@ -136,13 +135,13 @@ pub unsafe extern "C" fn atrest_device_clone(
     })
 }
 
-/// Frees a device, unless a volume is on it: then the volume's end does.
+/// Frees a device. If a volume is on it, the device stays until the volume is freed.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn atrest_device_free(device: *mut atrest_device) {
     free!(device);
 }
 
-/// What is behind an `atrest_device`, and below a volume.
+/// The object of an `atrest_device`. Volumes lie on it.
 pub(crate) type Device = Arc<dyn BlockDevice>;
 
 impl Handle for atrest_device {

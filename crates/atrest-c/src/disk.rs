@@ -1,7 +1,7 @@
 //! OPEN DISKS
 //!
-//! A managed disk that is open. All who have one open share it, and so the calls of its vault. Nothing of it is in memory in
-//! the clear but the sectors that are asked for, and the DEK while the disk's key may be used.
+//! An open managed disk. All users share one opening, and so its vault calls. Only the requested sectors are in memory
+//! in the clear, and the DEK while the disk's key may be used.
 
 use core::ffi::{c_char, c_void};
 
@@ -17,8 +17,8 @@ pub struct atrest_disk;
 
 /// Opens a disk.
 ///
-/// Errors: ATREST_ERR_NO_SUCH_RESOURCE; ATREST_ERR_DISK_SUSPENDED while its key may not be used; what the vault and the
-/// device answer.
+/// Errors: ATREST_ERR_NO_SUCH_RESOURCE; ATREST_ERR_DISK_SUSPENDED while its key may not be used; the errors of the
+/// vault and the device.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn atrest_disk_service_open_disk(
     service: *const atrest_disk_service,
@@ -32,15 +32,15 @@ pub unsafe extern "C" fn atrest_disk_service_open_disk(
     })
 }
 
-/// Frees an open disk. IT DOES NOT SYNC: call atrest_disk_sync first, or what was written last may not be on the disk. It may
-/// outlive its service, whose store stays open as long.
+/// Frees an open disk. IT DOES NOT SYNC: call atrest_disk_sync first, or the last writes may not be on the disk. It may
+/// outlive its service; then the store stays open as long.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn atrest_disk_free(disk: *mut atrest_disk) {
     free!(disk);
 }
 
-/// Reads and decrypts `len` bytes at `offset`. Both are multiples of the sector size. What was never written reads as noise.
-/// After ATREST_ERR_IO and ATREST_ERR_CALLBACK_FAILED it isn't defined what `sectors` holds.
+/// Reads and decrypts `len` bytes at `offset`. Both are multiples of the sector size. Unwritten sectors read as noise.
+/// After ATREST_ERR_IO and ATREST_ERR_CALLBACK_FAILED the content of `sectors` is undefined.
 ///
 /// Errors: ATREST_ERR_DISK_SUSPENDED while its key may not be used; ATREST_ERR_MISALIGNED; ATREST_ERR_OUT_OF_BOUNDS;
 /// ATREST_ERR_IO; ATREST_ERR_CALLBACK_FAILED.
@@ -68,7 +68,7 @@ pub unsafe extern "C" fn atrest_disk_write_at(
     run(|| Ok(handle!(disk).write_at(offset, bytes!(sectors, len))?))
 }
 
-/// Returns when all that was written is on stable storage. If it fails, what was written since the last time may be lost.
+/// Waits until all written data is on stable storage. If it fails, data written since the last sync may be lost.
 ///
 /// Errors: ATREST_ERR_DISK_SUSPENDED while its key may not be used; ATREST_ERR_IO; ATREST_ERR_CALLBACK_FAILED.
 #[unsafe(no_mangle)]
@@ -87,7 +87,7 @@ pub unsafe extern "C" fn atrest_disk_name(
     run(|| text_out!(name, name_cap, name_len).put(handle!(disk).name()))
 }
 
-/// The size of the data in bytes: what can be read and written.
+/// The size of the data in bytes.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn atrest_disk_size(disk: *const atrest_disk, out: *mut u64) -> atrest_status {
     run(|| {
@@ -107,8 +107,8 @@ pub unsafe extern "C" fn atrest_disk_sector_size(disk: *const atrest_disk, out: 
     })
 }
 
-/// 1 if its key may not be used, as far as is known without asking, otherwise 0. A machine one of whose disks says so after
-/// atrest_disk_service_maintain is to be shut down.
+/// 1 if its key may not be used, as far as is known without asking, otherwise 0. Shut down a machine if one of its
+/// disks is suspended after atrest_disk_service_maintain.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn atrest_disk_is_suspended(disk: *const atrest_disk, out: *mut u32) -> atrest_status {
     run(|| {

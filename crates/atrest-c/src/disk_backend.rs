@@ -1,7 +1,7 @@
 //! WHERE DISKS LIE
 //!
-//! A disk service makes a device for each layer of each disk, snapshot and image in a backend. One kind comes with the
-//! library, a folder; the caller makes any other out of callbacks: a pool of block devices, say, or an object store.
+//! A disk service makes a device for each layer of each disk, snapshot and image in a backend. The library has one
+//! kind, a folder; the caller can make any other from callbacks, such as a pool of block devices or an object store.
 
 use core::ffi::{c_char, c_void};
 use core::ptr;
@@ -20,19 +20,18 @@ use crate::structs::SizedStruct;
 /// A backend. Freed by atrest_disk_backend_free.
 pub struct atrest_disk_backend;
 
-/// A backend of the caller's. Callbacks return ATREST_OK; ATREST_ERR_BUSY when somebody else holds the device; or any other
-/// number when they fail, for which the call ends with ATREST_ERR_CALLBACK_FAILED. Several threads may call them at once.
+/// A backend of the caller. Callbacks return ATREST_OK, or ATREST_ERR_BUSY if somebody else holds the device. Any other
+/// number is a failure, and the call ends with ATREST_ERR_CALLBACK_FAILED. Several threads may call them at once.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct atrest_disk_backend_callbacks {
     /// Set by ATREST_DISK_BACKEND_CALLBACKS_INIT.
     pub struct_size: usize,
-    /// Handed to every callback. It must stay valid until release() is called.
+    /// Passed to every callback. It must stay valid until release() is called.
     pub user: *mut c_void,
-    /// Makes a device of `size` zero bytes in a region, under an id that was never used before, of 36 characters, and puts
-    /// a handle of it into `out`. The library frees the handle; a backend that needs one itself gives away that of
-    /// atrest_device_clone. What is made must last as long as the device is synced: its name, too, must then be on stable
-    /// storage.
+    /// Makes a device of `size` zero bytes in a region, under an id of 36 characters that was never used before, and
+    /// puts a handle of it into `out`. The library frees the handle; a backend that needs a handle itself should give
+    /// away one of atrest_device_clone. Syncing the device must also make its name durable.
     pub create: Option<
         unsafe extern "C" fn(
             user: *mut c_void,
@@ -51,8 +50,8 @@ pub struct atrest_disk_backend_callbacks {
             out: *mut *mut atrest_device,
         ) -> atrest_status,
     >,
-    /// Removes a device; that there is none is no failure. Who still has it open may go on until it is closed. When it
-    /// returns, the device must not come back.
+    /// Removes a device, if it exists. Current users may continue until they close it. After this returns, the device
+    /// must not reappear.
     pub remove:
         Option<unsafe extern "C" fn(user: *mut c_void, region: *const c_char, id: *const c_char) -> atrest_status>,
     /// Called once, when the backend and every disk service that uses it are freed. May be NULL.
@@ -62,7 +61,7 @@ pub struct atrest_disk_backend_callbacks {
 // SAFETY: `struct_size` is the first member; pointers may be NULL, and `Option`s of functions are `None` then.
 unsafe impl SizedStruct for atrest_disk_backend_callbacks {}
 
-/// Makes a backend of files in one folder, whatever region they are in. The folder must be there.
+/// Makes a backend of files in one folder, for all regions. The folder must exist.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn atrest_disk_backend_folder(
     path: *const c_char,

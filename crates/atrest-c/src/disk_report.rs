@@ -1,10 +1,10 @@
 //! REPORTS
 //!
-//! What protects a disk, and whether what it is configured for is finished. Headers are read for it; no vault of a customer
-//! is asked.
+//! Reports on the protection of disks, and whether it has the configured state. Headers are read for this; no
+//! customer's vault is asked.
 //!
-//! The capability table compares the ways of encrypting a disk: what each gives, in Azure's words, and how much of that this
-//! version of the library does.
+//! The capability table compares the ways to encrypt a disk: the capabilities of each, in Azure's words, and how much
+//! of each this version of the library has.
 
 use core::ffi::c_char;
 
@@ -18,21 +18,21 @@ use crate::failure::{Failure, Result, run};
 use crate::status::{ATREST_ERR_OTHER, atrest_status};
 use crate::structs::SizedStruct;
 
-/// It was proved to be under the key that it is configured for, and its header names no other.
+/// It is proven to be under its configured key, and its header names no other.
 pub const ATREST_PROTECTION_FINISHED: u32 = 1;
-/// It was put into its set, and is still under the key that it was under before.
+/// It was put into its set, but is still under its previous key.
 pub const ATREST_PROTECTION_JOINING: u32 = 2;
-/// Its set, or the platform, is being rotated, and it is still under an older key.
+/// Its set or the platform is being rotated, and it is still under an older key.
 pub const ATREST_PROTECTION_ROTATING: u32 = 3;
-/// What it is under was not proved yet: an earlier version made it. Open it, or rotate.
+/// Its key is not proven yet, because an earlier version made it. Open it, or rotate.
 pub const ATREST_PROTECTION_UNPROVEN: u32 = 4;
-/// Its header names another key than the one that it was proved to be under: an older header was put back, or the name was
-/// edited. Put the newest header back, or rotate.
+/// Its header names another key than the proven one: an older header was put back, or the name was edited. Put the
+/// newest header back, or rotate.
 pub const ATREST_PROTECTION_HEADER_CHANGED: u32 = 5;
-/// It was proved to be under a version of its key that the store has never known: the store was put back to an older state,
-/// perhaps. Put the newest store back, or rotate, which takes the version up.
+/// It is proven to be under a version of its key that the store doesn't know. Perhaps an older store was put back. Put
+/// the newest store back, or rotate, which makes the store know the version.
 pub const ATREST_PROTECTION_STORE_OUTDATED: u32 = 6;
-/// Its header can't be read, or what is below it can't be opened; the report in JSON says why.
+/// Its header can't be read, or the layer below can't be opened; the report in JSON says why.
 pub const ATREST_PROTECTION_HEADER_UNREADABLE: u32 = 7;
 
 /// Nobody has it open.
@@ -42,7 +42,7 @@ pub const ATREST_ACCESS_USABLE: u32 = 2;
 /// It is open, and I/O fails until its key may be used again.
 pub const ATREST_ACCESS_SUSPENDED: u32 = 3;
 
-/// What a program decides by of a report.
+/// A report's fields for programs.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct atrest_report {
@@ -57,18 +57,18 @@ pub struct atrest_report {
 // SAFETY: `struct_size` is the first member, and numbers may be zero.
 unsafe impl SizedStruct for atrest_report {}
 
-/// What a program decides by of the report of a set.
+/// The fields of a set's report, for programs.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct atrest_set_report {
     /// Set by ATREST_SET_REPORT_INIT.
     pub struct_size: usize,
-    /// How many disks, snapshots and copies of images' disks were proved to be under the active key, and have headers that
-    /// say so.
+    /// The number of disks, snapshots and copies of images' disks that are proven to be under the active key, with
+    /// headers that name it.
     pub done: u64,
-    /// How many there are.
+    /// The number of all of them.
     pub total: u64,
-    /// 1 if that is all, and no rotation is in progress; otherwise 0.
+    /// 1 if all are, and no rotation is in progress; otherwise 0.
     pub finished: u32,
     /// 0.
     pub reserved: u32,
@@ -77,8 +77,8 @@ pub struct atrest_set_report {
 // SAFETY: `struct_size` is the first member, and numbers may be zero.
 unsafe impl SizedStruct for atrest_set_report {}
 
-/// Whether a disk, snapshot, or copy of an image's disk is under the key that it is configured for, in `out`, which starts
-/// from ATREST_REPORT_INIT.
+/// Writes into `out`, which starts from ATREST_REPORT_INIT, whether a disk, snapshot, or copy of an image's disk is
+/// under its configured key.
 ///
 /// Errors: ATREST_ERR_NO_SUCH_RESOURCE; ATREST_ERR_BAD_ENUM; ATREST_ERR_IO from the store.
 #[unsafe(no_mangle)]
@@ -115,8 +115,8 @@ pub unsafe extern "C" fn atrest_disk_service_report(
     })
 }
 
-/// The whole report of a disk, snapshot, or copy of an image's disk, in JSON: its record, the keys that its header names, and
-/// the rows of the capability table that apply to it.
+/// The whole report on a disk, snapshot, or copy of an image's disk, in JSON: its record, the keys that its header
+/// names, and the rows of the capability table that apply to it.
 ///
 /// Errors: those of atrest_disk_service_report.
 #[unsafe(no_mangle)]
@@ -134,7 +134,7 @@ pub unsafe extern "C" fn atrest_disk_service_report_json(
     })
 }
 
-/// How much of what is in a set is under its active key, in `out`, which starts from ATREST_SET_REPORT_INIT.
+/// Writes into `out`, which starts from ATREST_SET_REPORT_INIT, how many members of a set are under its active key.
 ///
 /// Errors: those of atrest_disk_service_report.
 #[unsafe(no_mangle)]
@@ -161,8 +161,9 @@ fn of_keys(progress: &RotationProgress, finished: bool) -> atrest_set_report {
     }
 }
 
-/// How much of what the platform's keys protect is under the active one, in `out`, which starts from ATREST_SET_REPORT_INIT:
-/// what is in no set, and the lower layers of what has two. What it comes to is told as of a set.
+/// Writes into `out`, which starts from ATREST_SET_REPORT_INIT, how many resources under the platform's keys are under
+/// the active one: those outside of sets, and the lower layers of those with two. The fields are those of a set's
+/// report.
 ///
 /// Errors: ATREST_ERR_IO.
 #[unsafe(no_mangle)]
@@ -178,7 +179,8 @@ pub unsafe extern "C" fn atrest_disk_service_report_platform(
     })
 }
 
-/// The whole report of the platform's keys, in JSON: which they are, and the names of what isn't under the active one yet.
+/// The whole report on the platform's keys, in JSON: the keys, and the names of the resources that aren't under the
+/// active one yet.
 ///
 /// Errors: ATREST_ERR_IO.
 #[unsafe(no_mangle)]
@@ -191,7 +193,7 @@ pub unsafe extern "C" fn atrest_disk_service_report_platform_json(
     run(|| text_out!(json, json_cap, json_len).put(&handle!(service).report_platform()?.to_json()))
 }
 
-/// The whole report of a set, in JSON: its record, and the names of what isn't under its active key yet.
+/// The whole report on a set, in JSON: its record, and the names of the members that aren't under its active key yet.
 ///
 /// Errors: those of atrest_disk_service_report.
 #[unsafe(no_mangle)]
@@ -208,8 +210,8 @@ pub unsafe extern "C" fn atrest_disk_service_report_set_json(
     })
 }
 
-/// The capability table in JSON: the rows that apply to a disk of `encryption_type`, ATREST_*_KEY or _KEYS, which the guest
-/// encrypts too if `in_guest` is 1; or, for 0 and 0, the whole table.
+/// The capability table in JSON: the rows that apply to a disk of `encryption_type`, ATREST_*_KEY or _KEYS, which the
+/// guest encrypts too if `in_guest` is 1. With 0 and 0, the whole table.
 ///
 /// Errors: ATREST_ERR_BAD_ENUM.
 #[unsafe(no_mangle)]
@@ -223,7 +225,7 @@ pub unsafe extern "C" fn atrest_capability_table_json(
     run(|| text_out!(json, json_cap, json_len).put(&table(encryption_type, in_guest)?.to_json()))
 }
 
-/// The capability table as a text of lines, in ASCII: a grid, and what there is to say of its cells. Otherwise as
+/// The capability table as lines of ASCII text: a grid, and the remarks on its cells. Otherwise as
 /// atrest_capability_table_json.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn atrest_capability_table_text(

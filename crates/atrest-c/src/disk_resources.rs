@@ -1,12 +1,12 @@
 //! DISKS, SNAPSHOTS AND IMAGES
 //!
-//! A disk is written; a snapshot is what a disk held at one instant; an image is a copy of some disks, in one region or in
-//! several. Each has a DEK of its own. One of them is named by its kind, ATREST_RESOURCE_*, and its name, which is unique
-//! among those of its kind: 1 to 127 letters, digits, '-', '_' and '.', of which the first isn't '.'. The name of an image's
-//! copy is IMAGE/REGION/NUMBER, where the number is the disk's in the image, from 0.
+//! A disk can be written; a snapshot is a disk's content at one instant; an image is a copy of some disks, in one
+//! region or in several. Each has its own DEK. A kind, ATREST_RESOURCE_*, and a name identify one of them. The name is
+//! unique within its kind: 1 to 127 letters, digits, '-', '_' and '.', and it doesn't begin with '.'. A copy in an
+//! image is named IMAGE/REGION/NUMBER, with the number of the disk in the image, from 0.
 //!
-//! Every function here that names something fails with ATREST_ERR_NO_SUCH_RESOURCE if there is none of that name, and with
-//! ATREST_ERR_BAD_ENUM for a kind that isn't known.
+//! Every function here that names something fails with ATREST_ERR_NO_SUCH_RESOURCE if it doesn't exist, and with
+//! ATREST_ERR_BAD_ENUM for an unknown kind.
 
 use core::ffi::{c_char, c_void};
 
@@ -27,10 +27,10 @@ pub const ATREST_RESOURCE_SNAPSHOT: u32 = 2;
 /// A copy of an image's disk.
 pub const ATREST_RESOURCE_IMAGE: u32 = 3;
 
-/// A buffer of this many bytes has room for the id of a disk, snapshot or image, and its zero byte.
+/// The size of a buffer for the id of a disk, snapshot or image, with its zero byte.
 pub const ATREST_ID_SIZE: usize = 37;
 
-/// A disk that is to be made.
+/// Options of a new disk.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct atrest_new_disk {
@@ -38,16 +38,16 @@ pub struct atrest_new_disk {
     pub struct_size: usize,
     /// A name that no other disk has.
     pub name: *const c_char,
-    /// Where it is.
+    /// Its region.
     pub region: *const c_char,
-    /// Whose it is.
+    /// Its subscription.
     pub subscription: *const c_char,
-    /// The set whose key shall protect it. NULL for the platform's key.
+    /// The set whose key protects it. NULL for the platform's key.
     pub set: *const c_char,
-    /// The size of its data in bytes, a multiple of the sector size, up to 64 TiB. Left 0 for a copy, which has that of its
-    /// source.
+    /// The size of its data in bytes, a multiple of the sector size, up to 64 TiB. Leave it 0 for a copy, which has its
+    /// source's size.
     pub size: u64,
-    /// 512 or 4096 bytes. 0 is 512. Left 0 for a copy.
+    /// 512 or 4096 bytes. 0 is 512. Leave it 0 for a copy.
     pub sector_size: u32,
     /// 0.
     pub reserved: u32,
@@ -56,7 +56,7 @@ pub struct atrest_new_disk {
 // SAFETY: `struct_size` is the first member, and pointers and numbers may be zero.
 unsafe impl SizedStruct for atrest_new_disk {}
 
-/// A snapshot that is to be made.
+/// Options of a new snapshot.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct atrest_new_snapshot {
@@ -66,10 +66,10 @@ pub struct atrest_new_snapshot {
     pub name: *const c_char,
     /// The name of the disk.
     pub disk: *const c_char,
-    /// The set whose key shall protect it. NULL for the disk's set, or the platform's key if the disk has none. An incremental
-    /// snapshot shares the disk's.
+    /// The set whose key protects it. NULL for the disk's set, or the platform's key if the disk has none. An
+    /// incremental snapshot is always in the disk's set.
     pub set: *const c_char,
-    /// 1 if it shall hold only what differs from the last incremental snapshot of the disk; the first one holds all.
+    /// 1 if it only holds the changes since the disk's last incremental snapshot. The first one holds everything.
     pub incremental: u32,
     /// 0.
     pub reserved: u32,
@@ -78,7 +78,7 @@ pub struct atrest_new_snapshot {
 // SAFETY: `struct_size` is the first member, and pointers and numbers may be zero.
 unsafe impl SizedStruct for atrest_new_snapshot {}
 
-/// An image that is to be made.
+/// Options of a new image.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct atrest_new_image {
@@ -86,25 +86,26 @@ pub struct atrest_new_image {
     pub struct_size: usize,
     /// A name that no other image has.
     pub name: *const c_char,
-    /// The names of the disks that it is made of.
+    /// The names of its disks.
     pub disks: *const *const c_char,
-    /// How many there are.
+    /// The number of disks.
     pub disks_count: usize,
-    /// The regions that it shall be in.
+    /// Its regions.
     pub regions: *const *const c_char,
-    /// How many there are.
+    /// The number of regions.
     pub regions_count: usize,
-    /// For each region, and in it for each disk, the set of that region whose key shall protect the copy, or NULL for the
-    /// platform's key: that of disk `d` in region `r` is `sets[r * disks_count + d]`. NULL for the platform's key everywhere.
+    /// For each region, and in it for each disk, the set of that region whose key protects the copy, or NULL for the
+    /// platform's key: the set of disk `d` in region `r` is `sets[r * disks_count + d]`. NULL for the platform's key
+    /// everywhere.
     pub sets: *const *const c_char,
-    /// How many there are: as many as disks times regions.
+    /// The number of sets: disks times regions.
     pub sets_count: usize,
 }
 
 // SAFETY: `struct_size` is the first member, and pointers and numbers may be zero.
 unsafe impl SizedStruct for atrest_new_image {}
 
-/// What a program decides by of a disk, snapshot, or copy of an image's disk.
+/// The fields of a disk, snapshot, or copy of an image's disk, for programs.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct atrest_resource_info {
@@ -118,17 +119,17 @@ pub struct atrest_resource_info {
     pub size: u64,
     /// The sector size in bytes.
     pub sector_size: u32,
-    /// 1 while it is being put into its set and not yet under its key for sure, otherwise 0.
+    /// 1 while it is moving into its set and not surely under the set's key, otherwise 0.
     pub joining: u32,
-    /// 1 if what it holds was ever encrypted in the guest, otherwise 0.
+    /// 1 if its data was ever encrypted in the guest, otherwise 0.
     pub guest_encrypted: u32,
     /// 1 for an incremental snapshot, otherwise 0.
     pub incremental: u32,
     /// When it was made.
     pub created: u64,
-    /// A UUID that is never used again: the name of its device in the backend.
+    /// A UUID that is never reused: the name of its device in the backend.
     pub id: [c_char; ATREST_ID_SIZE],
-    /// The set that it is in; empty if the platform's key alone protects it.
+    /// Its set; empty if the platform's key alone protects it.
     pub set: [c_char; ATREST_NAME_SIZE],
 }
 
@@ -138,8 +139,8 @@ unsafe impl SizedStruct for atrest_resource_info {}
 /// Makes a disk with a new DEK, under its set's key or the platform's. Until it is written, it reads as noise.
 ///
 /// Errors: ATREST_ERR_RESOURCE_EXISTS; ATREST_ERR_INVALID_NAME; ATREST_ERR_NOT_ALLOWED for a set in another region or
-/// subscription; ATREST_ERR_INVALID_OPTION for the size; ATREST_ERR_SECTOR_SIZE; what the vault and the backend answer. On
-/// failure nothing is left behind.
+/// subscription; ATREST_ERR_INVALID_OPTION for the size; ATREST_ERR_SECTOR_SIZE; the errors of the vault and the
+/// backend. On failure nothing is left behind.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn atrest_disk_service_create_disk(
     service: *const atrest_disk_service,
@@ -157,9 +158,9 @@ pub unsafe extern "C" fn atrest_disk_service_create_disk(
     })
 }
 
-/// Makes a disk that holds what a disk, a snapshot or an image's copy holds, with a new DEK. A disk that is written meanwhile
-/// is copied as it was when this began. It is the way out of a set: nothing else brings data from under a customer's key
-/// under the platform's. `progress` may be NULL.
+/// Makes a disk with the content of a disk, a snapshot or an image's copy, and with a new DEK. A disk that is written
+/// meanwhile is copied as of the start of this call. Copying is the only way out of a set: nothing else brings data
+/// from a customer's key to the platform's. `progress` may be NULL.
 ///
 /// Errors: those of atrest_disk_service_create_disk; ATREST_ERR_INVALID_OPTION for a size that isn't 0;
 /// ATREST_ERR_DISK_SUSPENDED while the source's key may not be used.
@@ -188,12 +189,13 @@ pub unsafe extern "C" fn atrest_disk_service_create_disk_from(
     })
 }
 
-/// Makes a snapshot: what the disk holds at this instant, also while it is written, under a DEK of its own. An incremental
-/// one takes room for what differs from the one before, where the backend keeps devices sparse. `progress` may be NULL.
+/// Makes a snapshot of the disk at this instant, even while it is written, under its own DEK. An incremental one only
+/// stores the differences to the one before; it saves space if the backend keeps devices sparse. `progress` may be
+/// NULL.
 ///
-/// Errors: ATREST_ERR_RESOURCE_EXISTS; ATREST_ERR_INVALID_NAME; ATREST_ERR_NOT_ALLOWED for a set in another place, or for
-/// another set than the disk's of an incremental one; ATREST_ERR_DISK_SUSPENDED while the disk's key may not be used; what
-/// the vault and the backend answer. On failure nothing is left behind.
+/// Errors: ATREST_ERR_RESOURCE_EXISTS; ATREST_ERR_INVALID_NAME; ATREST_ERR_NOT_ALLOWED for a set in another place, or
+/// for an incremental snapshot in another set than the disk's; ATREST_ERR_DISK_SUSPENDED while the disk's key may not
+/// be used; the errors of the vault and the backend. On failure nothing is left behind.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn atrest_disk_service_create_snapshot(
     service: *const atrest_disk_service,
@@ -211,12 +213,12 @@ pub unsafe extern "C" fn atrest_disk_service_create_snapshot(
     })
 }
 
-/// Makes an image: of each disk a copy in each region, with a DEK of its own, all of what the disk held at one instant.
-/// `progress`, which may be NULL, is told of one copy after the other.
+/// Makes an image: a copy of each disk in each region, with its own DEK. All copies of a disk have its content at one
+/// instant. `progress`, which may be NULL, is called for one copy after the other.
 ///
 /// Errors: ATREST_ERR_RESOURCE_EXISTS; ATREST_ERR_INVALID_NAME; ATREST_ERR_INVALID_OPTION without a disk or a region;
-/// ATREST_ERR_NOT_ALLOWED unless there is one set for each region and disk, in that region, and for a copy under the
-/// platform's key of a disk under a customer's; otherwise as atrest_disk_service_create_snapshot.
+/// ATREST_ERR_NOT_ALLOWED unless there is one set or NULL for each region and disk, in that region, and for a copy
+/// under the platform's key of a disk under a customer's; otherwise as atrest_disk_service_create_snapshot.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn atrest_disk_service_create_image(
     service: *const atrest_disk_service,
@@ -249,7 +251,7 @@ pub unsafe extern "C" fn atrest_disk_service_create_image(
     })
 }
 
-/// What a program decides by of a disk, snapshot, or copy of an image's disk, in `out`, which starts from
+/// Writes the fields of a disk, snapshot, or copy of an image's disk into `out`, which starts from
 /// ATREST_RESOURCE_INFO_INIT.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn atrest_disk_service_describe(
@@ -281,8 +283,9 @@ pub unsafe extern "C" fn atrest_disk_service_describe_json(
     })
 }
 
-/// Calls `each` with the name of every disk, snapshot, or copy of an image's disk, in order. The text is valid during the
-/// callback only. `each` returns ATREST_OK to go on; anything else ends the list with ATREST_ERR_CALLBACK_FAILED.
+/// Calls `each` with the name of every disk, snapshot, or copy of an image's disk, in order. The text is valid during
+/// the callback only. `each` returns ATREST_OK to continue; anything else ends the list with
+/// ATREST_ERR_CALLBACK_FAILED.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn atrest_disk_service_list(
     service: *const atrest_disk_service,
@@ -298,8 +301,8 @@ pub unsafe extern "C" fn atrest_disk_service_list(
     })
 }
 
-/// Calls `each` with the name of every copy that an image is made of, in order of the regions and of the numbers: the
-/// copies are ATREST_RESOURCE_IMAGE. Otherwise as atrest_disk_service_list.
+/// Calls `each` with the name of every copy of an image, ordered by regions and numbers. The copies have the kind
+/// ATREST_RESOURCE_IMAGE. Otherwise as atrest_disk_service_list.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn atrest_disk_service_list_image(
     service: *const atrest_disk_service,
@@ -315,12 +318,12 @@ pub unsafe extern "C" fn atrest_disk_service_list_image(
     })
 }
 
-/// Puts a disk or snapshot into a set: from under the platform's key under a customer's, or from under the key of another
-/// set. A disk and its incremental snapshots go together. No sector is touched, and it stays open. Killed at any instant, it
-/// is finished at the next use. `set` may be NULL, which is refused for what is under a customer's key.
+/// Moves a disk or snapshot into a set: from the platform's key to a customer's, or from another set's key. A disk and
+/// its incremental snapshots move together. No sector is touched, and it stays open. If it is killed at any instant,
+/// the next use finishes the move. `set` may be NULL, which is refused for a resource under a customer's key.
 ///
-/// Errors: ATREST_ERR_NOT_ALLOWED for a set in another place, of a kind that the disk can't become in place, or for what was
-/// ever encrypted in the guest; what the vault and the devices answer.
+/// Errors: ATREST_ERR_NOT_ALLOWED for a set in another place, for a set of a type that the disk can't change to in
+/// place, or for a disk that was ever encrypted in the guest; the errors of the vault and the devices.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn atrest_disk_service_put_into_set(
     service: *const atrest_disk_service,
@@ -335,10 +338,10 @@ pub unsafe extern "C" fn atrest_disk_service_put_into_set(
     })
 }
 
-/// Notes that a disk's data is encrypted in the guest. That can't be taken back, and its copies, snapshots and images are
-/// known for it too.
+/// Marks a disk's data as encrypted in the guest. The mark is permanent, and its copies, snapshots and images inherit
+/// it.
 ///
-/// Errors: ATREST_ERR_NOT_ALLOWED for one that is under a customer's key.
+/// Errors: ATREST_ERR_NOT_ALLOWED for a disk under a customer's key.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn atrest_disk_service_mark_guest_encrypted(
     service: *const atrest_disk_service,
@@ -347,10 +350,10 @@ pub unsafe extern "C" fn atrest_disk_service_mark_guest_encrypted(
     run(|| Ok(handle!(service).mark_guest_encrypted(text!(disk))?))
 }
 
-/// Moves a disk or snapshot to another subscription. A disk and its incremental snapshots go together, and so do all copies
-/// of an image.
+/// Moves a disk or snapshot to another subscription. A disk and its incremental snapshots move together, and so do all
+/// copies of an image.
 ///
-/// Errors: ATREST_ERR_NOT_ALLOWED for what is under a customer's key; ATREST_ERR_INVALID_NAME.
+/// Errors: ATREST_ERR_NOT_ALLOWED for a resource under a customer's key; ATREST_ERR_INVALID_NAME.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn atrest_disk_service_move_to_subscription(
     service: *const atrest_disk_service,
@@ -365,12 +368,12 @@ pub unsafe extern "C" fn atrest_disk_service_move_to_subscription(
     })
 }
 
-/// Removes a disk or a snapshot, and what it holds. What an incremental snapshot holds and later ones need goes over to the
-/// next of them, whose data is copied for it; that needs their key.
+/// Removes a disk or a snapshot with its content. If later incremental snapshots need content of a removed one, it is
+/// copied to the next of them; that needs their key.
 ///
-/// Errors: ATREST_ERR_BUSY while somebody has the disk open, or a copy is made of the snapshot; ATREST_ERR_NOT_ALLOWED for
-/// one of an image's copies; for an incremental snapshot that has a later one, ATREST_ERR_DISK_SUSPENDED and what the vault
-/// answers; what the backend answers.
+/// Errors: ATREST_ERR_BUSY while somebody has the disk open, or the snapshot is being copied; ATREST_ERR_NOT_ALLOWED
+/// for an image's copy; for an incremental snapshot with a later one, ATREST_ERR_DISK_SUSPENDED and the vault's errors;
+/// the backend's errors.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn atrest_disk_service_delete(
     service: *const atrest_disk_service,
@@ -380,10 +383,10 @@ pub unsafe extern "C" fn atrest_disk_service_delete(
     run(|| Ok(handle!(service).delete(&resource_name(kind, text!(name))?)?))
 }
 
-/// Removes an image, all copies of it.
+/// Removes an image with all its copies.
 ///
-/// Errors: ATREST_ERR_BUSY while a copy of it is made; what the backend answers, after which the image is gone, and what is
-/// left of its copies is removed when the service is opened next.
+/// Errors: ATREST_ERR_BUSY while one of its copies is being copied; the backend's errors: then the image is gone, and
+/// the remains of its copies are removed when the service is opened next.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn atrest_disk_service_delete_image(
     service: *const atrest_disk_service,

@@ -1,21 +1,21 @@
 //! DISK SERVICE
 //!
-//! Managed disks: what a program that offers disks to others embeds. A service keeps encryption sets, disks, snapshots and
-//! images. A disk is under the platform's key, under the customer's key that its set names, or under both in two layers.
-//! It holds its key for a lease: when the key is disabled, deleted or expired, or access to it revoked, I/O fails with
-//! ATREST_ERR_DISK_SUSPENDED, the DEK is wiped, and all works again once access is back.
+//! Managed disks, for embedding in a program that offers disks to others. A service keeps encryption sets, disks,
+//! snapshots and images. A disk is under the platform's key, under the customer's key of its set, or under both in two
+//! layers. It holds its key for a lease. When the key is disabled, deleted or expired, or access to it revoked, I/O
+//! fails with ATREST_ERR_DISK_SUSPENDED and the DEK is wiped; the disk works again once access is back.
 //!
-//! What the rules of managed disks forbid is refused with ATREST_ERR_NOT_ALLOWED. The message says what to do instead,
-//! and atrest_last_rule() which rule it is.
+//! A request that breaks a rule of managed disks fails with ATREST_ERR_NOT_ALLOWED. The message names the alternative,
+//! and atrest_last_rule() the rule.
 //!
 //! The service does nothing by itself: call atrest_disk_service_maintain about once a minute, and
-//! atrest_disk_service_auto_rotate every few minutes, each from a thread of its own.
+//! atrest_disk_service_auto_rotate every few minutes, each on its own thread.
 //!
-//! RECORDS      What is made is named by kind and name, and asked for by them: what a program decides by is in a struct
-//!              (atrest_set_info, atrest_resource_info), and the whole record in a JSON text, for logs and interfaces. The
-//!              text is what Rust's to_json() gives. Later versions may add members to it.
-//! LISTS        A list calls `each` for every entry. So nobody has to know before how long it is, and no vault is asked a
-//!              second time for the sake of a buffer that was too short.
+//! RECORDS      A kind and a name identify each resource. Its fields for programs are in a struct (atrest_set_info,
+//!              atrest_resource_info), and the whole record is a JSON text, for logs and interfaces: the text of Rust's
+//!              to_json(). Later versions may add members to it.
+//! LISTS        A list calls `each` for every entry. So its length need not be known before, and no vault is asked a
+//!              second time because a buffer was too short.
 
 use core::ffi::{c_char, c_void};
 use core::ptr;
@@ -40,43 +40,45 @@ use crate::vault_directory::atrest_vault_directory;
 /// A disk service. Freed by atrest_disk_service_free.
 pub struct atrest_disk_service;
 
-/// Told how far something long is: of a copy, bytes; of a rotation, disks, snapshots and images. It may be called from
-/// several threads at once, which wait for it.
+/// Reports progress: of a copy in bytes; of a rotation in disks, snapshots and images. It may be called from several
+/// threads at once, which wait for it.
 pub type atrest_progress = Option<unsafe extern "C" fn(user: *mut c_void, done: u64, total: u64)>;
 
-/// What a service is set up with. It keeps what it needs of the handles, so they may be freed.
+/// Options of a service. It keeps references to the handles, so they may be freed.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct atrest_disk_service_options {
     /// Set by ATREST_DISK_SERVICE_OPTIONS_INIT.
     pub struct_size: usize,
-    /// Where disks lie.
+    /// The place of disks.
     pub backend: *const atrest_disk_backend,
-    /// How the vaults of customers are reached. NULL if there are none.
+    /// The access to customers' vaults. NULL if there are none.
     pub vaults: *const atrest_vault_directory,
     /// The vault of the platform's keys. The service needs get, wrapKey and unwrapKey.
     pub platform: *const atrest_vault,
     /// The name of the platform's key in it.
     pub platform_key: *const c_char,
-    /// Where time comes from. NULL is the operating system's clock.
+    /// The clock. NULL is the operating system's.
     pub clock: *const atrest_clock,
-    /// When I/O fails at the latest after a key was disabled, deleted or expired, or access to it revoked. 0 is 3600.
+    /// The longest time until I/O fails after a key was disabled, deleted or expired, or access to it revoked. 0 is
+    /// 3600.
     pub grace_seconds: u64,
-    /// How long after an answer a vault is asked again; shorter than the grace, so that a vault which is away for a moment
-    /// does no harm. 0 is 900.
+    /// The time after an answer until a vault is asked again. It is shorter than the grace, so that a short outage of a
+    /// vault does no harm. 0 is 900.
     pub interval_seconds: u64,
-    /// For how long I/O goes on since a vault last answered, while it doesn't answer. A revocation that can't be asked for
-    /// meanwhile is late by as much. 0: as if the key had been revoked then, the grace.
+    /// How long I/O continues after a vault's last answer while the vault doesn't answer. A revocation in this time
+    /// takes effect late, by up to this time. 0 is the grace, as after a revocation.
     pub outage_seconds: u64,
-    /// How often atrest_disk_service_auto_rotate asks a vault for a newer version of a set's key; with the time that the
-    /// rotation takes, it should stay below an hour. 0 is 900.
+    /// How often atrest_disk_service_auto_rotate asks a vault for a newer version of a set's key. Together with the
+    /// time of the rotation it should stay below an hour. 0 is 900.
     pub rotation_interval_seconds: u64,
-    /// How many calls of a vault are in flight at most, in one rotation or one round of atrest_disk_service_maintain. 0 is 8.
+    /// The most calls of a vault in flight at once, in one rotation or one round of atrest_disk_service_maintain. 0 is
+    /// 8.
     pub parallel: usize,
-    /// How long a call of a vault may take. One that takes longer is given up, and counts as an outage. 0 is 30.
+    /// The longest time for a call of a vault. A longer call is abandoned and counts as an outage. 0 is 30.
     pub deadline_seconds: u64,
-    /// 1 to refuse disks with ATREST_ERR_MEMORY_NOT_LOCKED where the system doesn't let the memory of secrets be locked, so
-    /// that they could be swapped (atrest_memory_protection); otherwise 0.
+    /// 1 to refuse disks with ATREST_ERR_MEMORY_NOT_LOCKED if the system doesn't lock the memory of secrets, which
+    /// could then be swapped (atrest_memory_protection); otherwise 0.
     pub require_locked_memory: u32,
     /// 0.
     pub reserved: u32,
@@ -90,20 +92,20 @@ unsafe impl SizedStruct for atrest_disk_service_options {
     ];
 }
 
-/// What became of a set that was due for a rotation. It and its texts are valid during the callback only.
+/// The result for a set that was due for a rotation. It and its texts are valid during the callback only.
 #[repr(C)]
 pub struct atrest_rotated {
-    /// The size of this struct in the library that runs.
+    /// The size of this struct in the running library.
     pub struct_size: usize,
     /// The name of the set.
     pub set: *const c_char,
-    /// The key that all in the set are under now. NULL if the rotation failed.
+    /// The key that the whole set is now under. NULL if the rotation failed.
     pub key_url: *const c_char,
-    /// How many were put under it.
+    /// How many resources were moved to it.
     pub rewrapped: u64,
-    /// Why the rotation failed, as atrest_last_error_message would say it. NULL if it did not.
+    /// Why the rotation failed, as in atrest_last_error_message. NULL if it did not.
     pub message: *const c_char,
-    /// ATREST_OK, or what atrest_disk_service_rotate_set would have returned.
+    /// ATREST_OK, or the status that atrest_disk_service_rotate_set would have returned.
     pub status: atrest_status,
     /// 0.
     pub reserved: u32,
@@ -112,7 +114,7 @@ pub struct atrest_rotated {
 /// A set whose active key expires soon. It and its texts are valid during the callback only.
 #[repr(C)]
 pub struct atrest_expiring_key {
-    /// The size of this struct in the library that runs.
+    /// The size of this struct in the running library.
     pub struct_size: usize,
     /// The name of the set.
     pub set: *const c_char,
@@ -120,15 +122,15 @@ pub struct atrest_expiring_key {
     pub key_url: *const c_char,
     /// When that expires, or has expired.
     pub expires: u64,
-    /// 1 if a newer version would be taken up by itself, once there is one; otherwise 0.
+    /// 1 if a newer version would be adopted automatically, otherwise 0.
     pub auto_rotation: u32,
     /// 0.
     pub reserved: u32,
 }
 
-/// Opens the store of a service, a file, or makes it. One process at a time has it open, until the service and all its
-/// disks are freed. What was being made or removed when the last process ended is removed; what can't be removed now is
-/// tried again at the next start.
+/// Opens the store of a service, a file, or makes it. Only one process at a time can have it open, until the service
+/// and all its disks are freed. It removes the remains of resources that were being made or removed when the last
+/// process ended. If some can't be removed now, the next start tries again.
 ///
 /// Errors: ATREST_ERR_BUSY while the store is open already; ATREST_ERR_NULL_ARGUMENT, also for the options `backend`,
 /// `platform` and `platform_key`; ATREST_ERR_INVALID_OPTION unless the interval is shorter than the grace, and the grace 30
@@ -154,8 +156,8 @@ pub unsafe extern "C" fn atrest_disk_service_free(service: *mut atrest_disk_serv
     free!(service);
 }
 
-/// Asks the vaults that it is time to ask, and wipes the DEKs of disks whose keys may not be used. Reads and writes do it
-/// too for their own disk; but a disk that nobody reads keeps its DEK in memory until this is called.
+/// Asks the vaults that are due, and wipes the DEKs of disks whose keys may not be used. Reads and writes also do this
+/// for their own disk; but a disk that nobody reads keeps its DEK in memory until this is called.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn atrest_disk_service_maintain(service: *const atrest_disk_service) -> atrest_status {
     run(|| {
@@ -164,12 +166,12 @@ pub unsafe extern "C" fn atrest_disk_service_maintain(service: *const atrest_dis
     })
 }
 
-/// Finishes what was put into a set and isn't under its key yet, rotates the sets with auto-rotation whose vault has a newer
-/// version of the key, goes on with rotations that were killed, and returns when they are done. Then it calls `each` for
-/// every set that was due. A failed rotation is not tried again until atrest_disk_service_clear_rotation_error; a vault that
-/// could not be asked is asked again at the next interval.
+/// Finishes moves into sets, rotates the sets with auto-rotation whose vault has a newer version of the key, continues
+/// killed rotations, and returns when they are done. Then it calls `each` for every set that was due. A failed rotation
+/// is not retried until atrest_disk_service_clear_rotation_error; a vault that could not be asked is asked again after
+/// the next interval.
 ///
-/// `progress` may be NULL; both get `user`. `each` returns ATREST_OK to go on; anything else ends the list with
+/// `progress` may be NULL; both get `user`. `each` returns ATREST_OK to continue; anything else ends the list with
 /// ATREST_ERR_CALLBACK_FAILED.
 ///
 /// Errors: ATREST_ERR_IO from the store.
@@ -207,9 +209,9 @@ pub unsafe extern "C" fn atrest_disk_service_auto_rotate(
     })
 }
 
-/// Calls `each` for every set whose active key expires within a time, or has expired. Every set's vault is asked; one that
-/// doesn't answer, or doesn't describe its keys, is left out. `each` returns ATREST_OK to go on; anything else ends the list with
-/// ATREST_ERR_CALLBACK_FAILED.
+/// Calls `each` for every set whose active key has expired or will within this time. Every set's vault is asked; a
+/// vault that doesn't answer, or doesn't describe its keys, is left out. `each` returns ATREST_OK to continue; anything
+/// else ends the list with ATREST_ERR_CALLBACK_FAILED.
 ///
 /// Errors: ATREST_ERR_IO from the store.
 #[unsafe(no_mangle)]
@@ -239,7 +241,7 @@ pub unsafe extern "C" fn atrest_disk_service_expiring_keys(
 }
 
 /// # Safety
-/// The members are what the header demands of those who open a service.
+/// The members satisfy the header's contract for opening a service.
 pub(crate) unsafe fn service_options(c: &atrest_disk_service_options) -> Result<ServiceOptions> {
     let vaults: Arc<dyn VaultDirectory> =
         if c.vaults.is_null() { Arc::new(FileVaults::new()) } else { handle!(c.vaults).get() };
@@ -275,13 +277,13 @@ impl Handle for atrest_disk_service {
     const NAME: &'static str = "atrest_disk_service";
 }
 
-/// Tells C how far a rotation is.
+/// Passes the progress of a rotation to C.
 pub(crate) fn of_rotation(progress: atrest_progress, user: *mut c_void) -> impl Fn(RotationProgress) + Sync {
     let user = User(user);
     move |at| tell(progress, &user, at.done as u64, at.total as u64)
 }
 
-/// Tells C how far a copy is.
+/// Passes the progress of a copy to C.
 pub(crate) fn of_copy(progress: atrest_progress, user: *mut c_void) -> impl Fn(CopyProgress) {
     let user = User(user);
     move |at| tell(progress, &user, at.done, at.total)

@@ -1,11 +1,11 @@
 //! ENCRYPTION SETS
 //!
-//! A set is the key, identity and kind of encryption that many disks share. It asks its vault under an identity of its own,
-//! which is made with it: the vault's owner has to grant that one get, wrapKey and unwrapKey (atrest_vault_grant) before
-//! the first disk can be made in it. The names of sets, regions and subscriptions consist of 1 to 127 letters, digits, '-',
-//! '_' and '.', and don't begin with '.'.
+//! A set is the key, identity and kind of encryption that many disks share. It accesses its vault under its own
+//! identity, which is made with the set. The vault's owner must grant this identity get, wrapKey and unwrapKey
+//! (atrest_vault_grant) before the first disk can be made in the set. The names of sets, regions and subscriptions
+//! consist of 1 to 127 letters, digits, '-', '_' and '.', and don't begin with '.'.
 //!
-//! Every function here that names a set fails with ATREST_ERR_NO_SUCH_RESOURCE if there is none of that name.
+//! Every function here that names a set fails with ATREST_ERR_NO_SUCH_RESOURCE if there is no set of that name.
 
 use core::ffi::{c_char, c_void};
 
@@ -25,10 +25,10 @@ use crate::vault::ATREST_KEY_URL_SIZE;
 use crate::vault_callbacks::ATREST_NAME_SIZE;
 use crate::volume_options::ATREST_CUSTOMER_KEY;
 
-/// A buffer of this many bytes has room for the identity of any set, and its zero byte.
+/// The size of a buffer for the identity of any set, with its zero byte.
 pub const ATREST_IDENTITY_SIZE: usize = 257;
 
-/// A set that is to be made.
+/// Options of a new set.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct atrest_new_set {
@@ -36,24 +36,24 @@ pub struct atrest_new_set {
     pub struct_size: usize,
     /// A name that no other set has.
     pub name: *const c_char,
-    /// Where it is; its vault and its disks are there too.
+    /// Its region. Its vault and disks are in the same one.
     pub region: *const c_char,
-    /// Whose it is; its disks are theirs too.
+    /// Its subscription. Its disks are in the same one.
     pub subscription: *const c_char,
-    /// The tenant that its identity shall belong to, and that its vault trusts.
+    /// The tenant of its identity. Its vault must trust this tenant.
     pub tenant: *const c_char,
     /// The URL of the version of the key.
     pub key_url: *const c_char,
     /// ATREST_CUSTOMER_KEY or ATREST_PLATFORM_AND_CUSTOMER_KEYS. 0 is ATREST_CUSTOMER_KEY.
     pub encryption_type: u32,
-    /// 1 if newer versions of the key are taken up as they come, by atrest_disk_service_auto_rotate.
+    /// 1 if atrest_disk_service_auto_rotate adopts newer versions of the key.
     pub auto_rotation: u32,
 }
 
 // SAFETY: `struct_size` is the first member, and pointers and numbers may be zero.
 unsafe impl SizedStruct for atrest_new_set {}
 
-/// What a program decides by of a set.
+/// A set's fields for programs.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct atrest_set_info {
@@ -61,21 +61,21 @@ pub struct atrest_set_info {
     pub struct_size: usize,
     /// ATREST_CUSTOMER_KEY or ATREST_PLATFORM_AND_CUSTOMER_KEYS.
     pub encryption_type: u32,
-    /// 1 if newer versions of the key are taken up as they come, otherwise 0.
+    /// 1 if newer versions of the key are adopted automatically, otherwise 0.
     pub auto_rotation: u32,
     /// When it was made.
     pub created: u64,
     /// When the last rotation ended; 0 if there was none.
     pub last_key_rotation_timestamp: u64,
-    /// How many keys, besides the active one, disks may still be under: some while a rotation is in progress, otherwise
-    /// none. They must stay enabled. Their URLs are in the record.
+    /// The number of other keys that disks may still be under: some during a rotation, otherwise none. They must stay
+    /// enabled. Their URLs are in the record.
     pub previous_keys: u64,
-    /// The identity under which it asks its vault.
+    /// The identity for access to its vault.
     pub identity: [c_char; ATREST_IDENTITY_SIZE],
-    /// The URL of the key that its disks are under, or will be when the rotation that is in progress has ended.
+    /// The URL of the key of its disks. During a rotation, the key that they are moving to.
     pub active_key: [c_char; ATREST_KEY_URL_SIZE],
-    /// What stopped a rotation, such as "KeyDisabled"; empty if nothing did. What it stopped at, and a text for people, are in
-    /// the record.
+    /// The error that stopped a rotation, such as "KeyDisabled"; empty if none did. The resource at which it stopped,
+    /// and a text for people, are in the record.
     pub rotation_error: [c_char; ATREST_NAME_SIZE],
 }
 
@@ -84,9 +84,9 @@ unsafe impl SizedStruct for atrest_set_info {}
 
 /// Makes a set.
 ///
-/// Errors: ATREST_ERR_RESOURCE_EXISTS; ATREST_ERR_INVALID_NAME, also for a text that is no URL of a version;
+/// Errors: ATREST_ERR_RESOURCE_EXISTS; ATREST_ERR_INVALID_NAME, also unless `key_url` is the URL of a version;
 /// ATREST_ERR_NOT_ALLOWED for a vault in another region or tenant, or without soft delete and purge protection, and for
-/// ATREST_PLATFORM_KEY, which takes no set; ATREST_ERR_BAD_ENUM; what the directory of vaults answers.
+/// ATREST_PLATFORM_KEY, which has no set; ATREST_ERR_BAD_ENUM; the errors of the directory of vaults.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn atrest_disk_service_create_set(
     service: *const atrest_disk_service,
@@ -110,7 +110,7 @@ pub unsafe extern "C" fn atrest_disk_service_create_set(
     })
 }
 
-/// What a program decides by of a set, in `out`, which starts from ATREST_SET_INFO_INIT.
+/// Writes a set's fields for programs into `out`, which starts from ATREST_SET_INFO_INIT.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn atrest_disk_service_describe_set(
     service: *const atrest_disk_service,
@@ -139,8 +139,8 @@ pub unsafe extern "C" fn atrest_disk_service_describe_set_json(
     })
 }
 
-/// Calls `each` with the name of every set, in order. `each` returns ATREST_OK to go on; anything else ends the list with
-/// ATREST_ERR_CALLBACK_FAILED.
+/// Calls `each` with the name of every set, in order. `each` returns ATREST_OK to continue; anything else ends the list
+/// with ATREST_ERR_CALLBACK_FAILED.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn atrest_disk_service_encryption_sets(
     service: *const atrest_disk_service,
@@ -154,8 +154,8 @@ pub unsafe extern "C" fn atrest_disk_service_encryption_sets(
     })
 }
 
-/// Calls `each` with the kind (ATREST_RESOURCE_*) and name of everything that is in a set, in order. `each` returns
-/// ATREST_OK to go on; anything else ends the list with ATREST_ERR_CALLBACK_FAILED.
+/// Calls `each` with the kind (ATREST_RESOURCE_*) and name of every member of a set, in order. `each` returns ATREST_OK
+/// to continue; anything else ends the list with ATREST_ERR_CALLBACK_FAILED.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn atrest_disk_service_members(
     service: *const atrest_disk_service,
@@ -174,14 +174,16 @@ pub unsafe extern "C" fn atrest_disk_service_members(
     })
 }
 
-/// Puts every disk, snapshot and image of a set under the latest version of its key. A rotation that was stopped, or killed,
-/// goes on. No sector is read or written, and disks stay in use. THE OLD VERSIONS MUST STAY ENABLED UNTIL THIS RETURNS.
+/// Moves every disk, snapshot and image of a set to the latest version of its key. A rotation that was stopped or
+/// killed is continued. No sector is read or written, and disks stay in use. THE OLD VERSIONS MUST STAY ENABLED UNTIL
+/// THIS RETURNS.
 ///
-/// `progress` may be NULL. How many were put under the key goes to `rewrapped`, which may be NULL; the others were already.
+/// `progress` may be NULL. The number of resources moved goes to `rewrapped`, which may be NULL; the others were under
+/// the key already.
 ///
-/// Errors: ATREST_ERR_NOT_ALLOWED while an error of an earlier rotation isn't cleared; what the vault and the devices
-/// answer. What stops a rotation that has begun is noted in the set; what keeps it from beginning, such as a key that may not
-/// be used, is not.
+/// Errors: ATREST_ERR_NOT_ALLOWED until the error of an earlier rotation is cleared; the errors of the vault and the
+/// devices. An error that stops a running rotation is noted in the set. An error before it starts, such as a key that
+/// may not be used, is not noted.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn atrest_disk_service_rotate_set(
     service: *const atrest_disk_service,
@@ -198,13 +200,13 @@ pub unsafe extern "C" fn atrest_disk_service_rotate_set(
     })
 }
 
-/// Puts a set, and all that is in it, under another key, perhaps of another vault. Otherwise as
+/// Moves a set with all its members to another key, possibly in another vault. Otherwise as
 /// atrest_disk_service_rotate_set.
 ///
-/// It is what to do when the key has expired. A key that is disabled or deleted, or may not be used any more, has to be
-/// made usable again until this has returned: without it nobody, this service included, has the DEKs.
+/// Use it when the key has expired. A key that is disabled or deleted, or may not be used any more, must first be made
+/// usable again until this returns: without it nobody can get the DEKs, not even this service.
 ///
-/// Errors: those of atrest_disk_service_rotate_set; ATREST_ERR_INVALID_NAME for a text that is no URL of a version;
+/// Errors: those of atrest_disk_service_rotate_set; ATREST_ERR_INVALID_NAME unless the text is the URL of a version;
 /// ATREST_ERR_NOT_ALLOWED for a vault in another region or tenant, or without soft delete and purge protection.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn atrest_disk_service_change_key(
@@ -223,11 +225,12 @@ pub unsafe extern "C" fn atrest_disk_service_change_key(
     })
 }
 
-/// Puts all that is under a key of the platform under the latest version of that key: disks, snapshots and images that are in
-/// no set, and the lower layers of those that have two. Otherwise as atrest_disk_service_rotate_set, but that no error has to
-/// be cleared: calling it again goes on. No customer's vault is asked. THE OLD VERSIONS MUST STAY ENABLED UNTIL THIS RETURNS.
+/// Moves everything under a key of the platform to that key's latest version: disks, snapshots and images outside of
+/// sets, and the lower layers of those with two. Otherwise as atrest_disk_service_rotate_set, but no error has to be
+/// cleared: calling it again continues. No customer's vault is asked. THE OLD VERSIONS MUST STAY ENABLED UNTIL THIS
+/// RETURNS.
 ///
-/// Errors: what the vault and the devices answer; it is noted in the report.
+/// Errors: the errors of the vault and the devices, which are also noted in the report.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn atrest_disk_service_rotate_platform(
     service: *const atrest_disk_service,
@@ -243,7 +246,7 @@ pub unsafe extern "C" fn atrest_disk_service_rotate_platform(
     })
 }
 
-/// Clears what stopped a rotation, so that it may be tried again.
+/// Clears the error that stopped a rotation, so that it may be tried again.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn atrest_disk_service_clear_rotation_error(
     service: *const atrest_disk_service,
@@ -252,7 +255,7 @@ pub unsafe extern "C" fn atrest_disk_service_clear_rotation_error(
     run(|| Ok(handle!(service).clear_rotation_error(text!(set))?))
 }
 
-/// Says whether newer versions of a set's key are taken up as they come: 1 or 0.
+/// Sets whether newer versions of a set's key are adopted automatically: 1 or 0.
 ///
 /// Errors: ATREST_ERR_BAD_ENUM.
 #[unsafe(no_mangle)]
@@ -264,9 +267,9 @@ pub unsafe extern "C" fn atrest_disk_service_set_auto_rotation(
     run(|| Ok(handle!(service).set_auto_rotation(text!(set), flag("on", on)?)?))
 }
 
-/// Moves a set to another tenant, as happens when its subscription is transferred: it loses its identity, and so the key. It
-/// gets a new identity, under which all works again once the vault's owner has granted that one access, be it in the vault of
-/// the former tenant, which moves later or not at all. A new key must be in a vault of the new one.
+/// Moves a set to another tenant, for example after its subscription was transferred. The set loses its identity, and
+/// so the access to its key. It gets a new identity; everything works again once the vault's owner has granted that one
+/// access. The vault may stay in the former tenant, or move later. A new key must be in a vault of the new tenant.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn atrest_disk_service_move_set_to_tenant(
     service: *const atrest_disk_service,

@@ -1,7 +1,7 @@
 //! CARE OF A STORE
 //!
-//! A service's store says whose its disks are; the disks themselves hold their data and their keys. So a store is backed up
-//! while it is used, looked through, and rebuilt from the disks when it is lost or damaged.
+//! A service's store records the owners of its disks; the disks themselves hold their data and keys. So a store can be
+//! backed up while it is used, checked, and rebuilt from the disks if it is lost or damaged.
 
 use core::ffi::{c_char, c_void};
 use core::ptr;
@@ -15,66 +15,67 @@ use crate::output::StructOut;
 use crate::status::{ATREST_ERR_INVALID_OPTION, atrest_status};
 use crate::structs::SizedStruct;
 
-/// Restored: an old store has a record of it, and its device was opened by its key and fits.
+/// Restored: an old store has a record of it, and its device opens with its key and matches the record.
 pub const ATREST_REBUILT_RESTORED: u32 = 1;
-/// A disk of which only its header tells: it is in the new store under its id. Its name, whether it was a snapshot or an
-/// image's copy, and what it was copied from, are lost.
+/// A disk known from its header only. It is in the new store under its id. Its name, its kind (disk, snapshot or
+/// image's copy) and its source are lost.
 pub const ATREST_REBUILT_NAMED_BY_ID: u32 = 2;
 /// A device that is not in the new store; `reason` says why.
 pub const ATREST_REBUILT_UNPROVEN: u32 = 3;
-/// An old store has a record of it, and no device was given. It is not in the new store.
+/// An old store has a record of it, but no device was given. It is not in the new store.
 pub const ATREST_REBUILT_MISSING: u32 = 4;
 
-/// What a look at a whole store found.
+/// The result of checking a whole store.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct atrest_store_check {
     /// Set by ATREST_STORE_CHECK_INIT.
     pub struct_size: usize,
-    /// How many changes were ever made to it. A store with fewer than it once had was put back to an earlier state: keep the
-    /// number elsewhere to tell. 0 if that can't be read.
+    /// How many changes were ever made to the store. If the number shrinks, an older store was put back; keep it
+    /// elsewhere to find out. 0 if it can't be read.
     pub changes: u64,
-    /// How many sets it has; of a store that doesn't open, of how many a record can be read.
+    /// The number of sets. In a store that can't be opened, the number of sets with a readable record.
     pub sets: u64,
-    /// How many disks, snapshots, and copies of images' disks it has, likewise.
+    /// The number of disks, snapshots, and copies of images' disks, counted the same way.
     pub resources: u64,
-    /// How many things are wrong. 0 if the store is sound.
+    /// The number of defects. 0 if the store is sound.
     pub defects: u64,
 }
 
 // SAFETY: `struct_size` is the first member, and numbers may be zero.
 unsafe impl SizedStruct for atrest_store_check {}
 
-/// What a store is rebuilt from.
+/// The sources for rebuilding a store.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct atrest_rebuild_sources {
     /// Set by ATREST_REBUILD_SOURCES_INIT.
     pub struct_size: usize,
-    /// The ids of the devices: UUIDs, the names that the backend has them under.
+    /// The ids of the devices: UUIDs, which are their names in the backend.
     pub ids: *const *const c_char,
-    /// How many there are.
+    /// The number of ids.
     pub ids_count: usize,
     /// The region of each of them.
     pub regions: *const *const c_char,
-    /// How many there are: as many as ids.
+    /// The number of regions, the same as of ids.
     pub regions_count: usize,
-    /// Paths of old stores: the damaged one, backups, or a new one in which only the sets were made. Of those that open, the
-    /// first that knows a resource counts, and before those that don't.
+    /// Paths of old stores: the damaged one, backups, or a new one with only the sets. Stores that open come before
+    /// those that don't. Of these, the first that has a resource counts.
     pub stores: *const *const c_char,
-    /// How many there are.
+    /// The number of stores.
     pub stores_count: usize,
-    /// Whose the disks under the platform's key are that no old store knows. NULL: they are ATREST_REBUILT_UNPROVEN.
+    /// The subscription of disks under the platform's key that no old store has. NULL: they are
+    /// ATREST_REBUILT_UNPROVEN.
     pub subscription: *const c_char,
 }
 
 // SAFETY: `struct_size` is the first member, and pointers and numbers may be zero.
 unsafe impl SizedStruct for atrest_rebuild_sources {}
 
-/// What became of a device or a record. It and its texts are valid during the callback only.
+/// The result for a device or a record. It and its texts are valid during the callback only.
 #[repr(C)]
 pub struct atrest_rebuilt {
-    /// The size of this struct in the library that runs.
+    /// The size of this struct in the running library.
     pub struct_size: usize,
     /// ATREST_REBUILT_*.
     pub outcome: u32,
@@ -82,17 +83,17 @@ pub struct atrest_rebuilt {
     pub kind: u32,
     /// The resource's name, or the device's id for ATREST_REBUILT_UNPROVEN.
     pub name: *const c_char,
-    /// Where the device is, for ATREST_REBUILT_UNPROVEN; else NULL.
+    /// The region of the device, for ATREST_REBUILT_UNPROVEN; otherwise NULL.
     pub region: *const c_char,
-    /// Why it is not in the new store, for ATREST_REBUILT_UNPROVEN; else NULL.
+    /// The reason why it is not in the new store, for ATREST_REBUILT_UNPROVEN; otherwise NULL.
     pub reason: *const c_char,
 }
 
-/// Writes a backup of a service's store to a new file: all sets and resources as they are at one instant, while the service
-/// goes on. It is a store by itself: put in the place of a lost one, it opens. It is made for its owner only (0600), under
-/// another name at first, and has its own once it is whole, on the disk, and was looked through.
+/// Writes a backup of a service's store to a new file: all sets and resources at one instant, while the service
+/// continues. The backup is a complete store: put in the place of a lost one, it opens. Only its owner can read it
+/// (0600). It is written under a temporary name, and renamed once it is complete, on the disk and checked.
 ///
-/// Errors: ATREST_ERR_IO, also if there is something of this name; then nothing of the backup stays.
+/// Errors: ATREST_ERR_IO, also if the file exists already. On failure nothing is left behind.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn atrest_disk_service_backup(
     service: *const atrest_disk_service,
@@ -105,12 +106,12 @@ pub unsafe extern "C" fn atrest_disk_service_backup(
     })
 }
 
-/// Looks at all that is in a service's store, while the service goes on. Calls `each`, which may be NULL, with every defect,
-/// a text for people that is valid during the callback only: each damaged or missing record that can be named. `each` returns
-/// ATREST_OK to go on; anything else ends the list with ATREST_ERR_CALLBACK_FAILED. `out` starts from
+/// Checks a service's whole store while the service continues. Calls `each`, which may be NULL, with every defect: a
+/// text for people that is valid during the callback only, about each damaged or missing record that can be named.
+/// `each` returns ATREST_OK to continue; anything else ends the list with ATREST_ERR_CALLBACK_FAILED. `out` starts from
 /// ATREST_STORE_CHECK_INIT.
 ///
-/// Errors: ATREST_ERR_IO where the store can't be read on. A defect is none.
+/// Errors: ATREST_ERR_IO if the store can't be read any further. A defect is not an error.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn atrest_disk_service_check(
     service: *const atrest_disk_service,
@@ -124,10 +125,11 @@ pub unsafe extern "C" fn atrest_disk_service_check(
     })
 }
 
-/// Looks at all that is in a store that no service has open. It needn't be one that opens, and is not changed. Otherwise as
+/// Checks a whole store that no service has open. The store need not be openable, and is not changed. Otherwise as
 /// atrest_disk_service_check.
 ///
-/// Errors: ATREST_ERR_BUSY while a service has the store open; ATREST_ERR_IO where it can't be read at all. A defect is none.
+/// Errors: ATREST_ERR_BUSY while a service has the store open; ATREST_ERR_IO if it can't be read at all. A defect is
+/// not an error.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn atrest_store_check_file(
     path: *const c_char,
@@ -141,16 +143,16 @@ pub unsafe extern "C" fn atrest_store_check_file(
     })
 }
 
-/// Makes a new store at `path`, where nothing may be yet, from disks and what old stores say of them. Nothing but that file
-/// is written. Each device is opened by the key that its header names: the vault's unwrap proves the DEK, and the DEK the
-/// header. A record of an old store is taken if it is of that id, DEK, size and type. The options are those that the service
-/// is then opened with; vaults are asked under the identities of the sets that the old stores know.
+/// Makes a new store at `path`, which must not exist, from disks and the records in old stores. It writes only that
+/// file. Each device is opened with the key that its header names: the vault's unwrap proves the DEK, and the DEK
+/// proves the header. A record of an old store is taken if it has the same id, DEK, size and type. Use the options with
+/// which the service will be opened. Vaults are accessed under the identities of the sets in the old stores.
 ///
-/// Then it calls `each`, which may be NULL, with what became of every device and record. `each` returns ATREST_OK to go on;
-/// anything else ends the list with ATREST_ERR_CALLBACK_FAILED, after the store was made.
+/// Then it calls `each`, which may be NULL, with the result for every device and record. `each` returns ATREST_OK to
+/// continue; anything else ends the list with ATREST_ERR_CALLBACK_FAILED, after the store was made.
 ///
-/// Errors: ATREST_ERR_IO if there is something at `path`, or an old store can't be read at all; ATREST_ERR_BUSY while one is
-/// open; ATREST_ERR_INVALID_OPTION unless there are as many regions as ids.
+/// Errors: ATREST_ERR_IO if `path` exists, or an old store can't be read at all; ATREST_ERR_BUSY while one is open;
+/// ATREST_ERR_INVALID_OPTION unless there are as many regions as ids.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn atrest_store_rebuild(
     path: *const c_char,

@@ -1,4 +1,4 @@
-//! How a call fails: from errors and panics to a status and a message.
+//! Turns errors and panics into a status and a message.
 
 use core::ffi::c_char;
 use core::fmt;
@@ -11,19 +11,19 @@ use atrest::Error;
 
 use crate::status::*;
 
-/// What a body of a C function returns.
+/// The result of the body of a C function.
 pub(crate) type Result<T = (), E = Failure> = core::result::Result<T, E>;
 
 /// A status that isn't OK, with its message.
 pub(crate) struct Failure {
     status: atrest_status,
     text: String,
-    /// The rule of managed disks that was broken, ATREST_RULE_*; 0 for none.
+    /// The broken rule of managed disks, ATREST_RULE_*; 0 for none.
     rule: u32,
 }
 
-/// Runs the body of a C function. Every function that can fail goes through here, or through [`compute`], so that nothing
-/// unwinds into C, and errno is what it was.
+/// Runs the body of a C function. Every function that can fail uses this or [`compute`], so that no panic unwinds into
+/// C, and errno stays unchanged.
 #[inline(always)]
 pub(crate) fn run(body: impl FnOnce() -> Result) -> atrest_status {
     let before = errno::errno();
@@ -32,9 +32,9 @@ pub(crate) fn run(body: impl FnOnce() -> Result) -> atrest_status {
     status
 }
 
-/// As [`run`], for a body that asks nothing of the system while all goes well, and so leaves errno alone.
+/// As [`run`], for a body that makes no system calls while it succeeds, and so leaves errno unchanged.
 ///
-/// Inlined, for the sake of calls as short as that on one sector; what is not the good end is not.
+/// Inlined for calls as short as one sector; the failure path is not inlined.
 #[inline(always)]
 pub(crate) fn compute(body: impl FnOnce() -> Result) -> atrest_status {
     // A panic only leaves locks and caches half done. The library reuses these locks and rebuilds the caches.
@@ -123,8 +123,7 @@ impl From<Error> for Failure {
     }
 }
 
-/// A callback's answer that isn't OK, and what the callback said of it. It travels through the library as the source of an
-/// [`Error::Io`].
+/// A callback's failure, with its own message. It travels through the library as the source of an [`Error::Io`].
 #[derive(Debug)]
 pub(crate) struct CallbackFailed {
     status: atrest_status,
@@ -132,11 +131,11 @@ pub(crate) struct CallbackFailed {
 }
 
 thread_local! {
-    /// What the callback that is running on this thread says of its failure.
+    /// The message that the running callback set on this thread.
     static CALLBACK_MESSAGE: RefCell<Option<String>> = const { RefCell::new(None) };
 }
 
-/// Keeps what a callback says until it has returned.
+/// Keeps a callback's message until the callback has returned.
 pub(crate) fn set_callback_message(text: &str) {
     let _ = CALLBACK_MESSAGE.try_with(|message| message.replace(Some(text.into())));
 }
@@ -148,12 +147,12 @@ impl CallbackFailed {
         CallbackFailed { status, message }
     }
 
-    /// What a callback's answer means for the call.
+    /// Converts a callback's return value to a result.
     pub(crate) fn check(status: atrest_status) -> Result {
         Ok(Self::of(status)?)
     }
 
-    /// The failure of the callback that has just answered so, if it is one.
+    /// The failure of the callback that has just returned this value, if it is one.
     #[inline]
     pub(crate) fn of(status: atrest_status) -> Result<(), Self> {
         // Always take it: the message of a callback that then succeeded must not be used for the next one.

@@ -1,13 +1,13 @@
 //! ENCRYPTED FILES
 //!
 //! The prefix of an encrypted file: its own DEK, wrapped by a vault, and the nonce of its stream, in the first
-//! ATREST_FILE_PREFIX_SIZE bytes. What follows is the engine's data, under one of two ciphers: a stream cipher, whose offset
-//! 0 is the first byte behind the prefix, for engines that append at any byte; or a sector cipher, for engines that write
-//! over what is there, and that count sectors as they like. The one sort of file doesn't open as the other.
+//! ATREST_FILE_PREFIX_SIZE bytes. The engine's data follows, under one of two ciphers: a stream cipher, whose offset 0
+//! is the first byte after the prefix, for engines that append at any byte; or a sector cipher, for engines that
+//! overwrite data in place and choose the numbering of sectors. A file of one sort doesn't open as the other.
 //!
-//! Make a prefix for each file that is made, for a stream also for each that is truncated or used again, and never copy one
-//! to another file: see STREAM CIPHER for what two contents under one key give away. A wrong key, another context or a
-//! damaged prefix is found when the file is opened; damage to the data isn't.
+//! Make a new prefix for each new file. For a stream, also make one for each file that is truncated or reused. Never
+//! copy a prefix to another file: see STREAM CIPHER for what two contents under one key give away. Opening detects a
+//! wrong key, another context or a damaged prefix. It doesn't detect damage to the data.
 
 use core::ffi::{c_char, c_void};
 
@@ -21,17 +21,17 @@ use crate::status::atrest_status;
 use crate::stream_cipher::atrest_stream_cipher;
 use crate::vault::{ATREST_KEY_URL_SIZE, atrest_vault, put_url};
 
-/// The bytes of a prefix.
+/// The length of a prefix in bytes.
 pub const ATREST_FILE_PREFIX_SIZE: usize = 8192;
 
-/// Makes the prefix of a new file, of ATREST_FILE_PREFIX_SIZE bytes, and the cipher for its data. The DEK is fresh, and
+/// Makes the prefix of a new file, ATREST_FILE_PREFIX_SIZE bytes, and the cipher for its data. The DEK is fresh, and
 /// wrapped by `vault` under the latest version of the key `key_name`.
 ///
-/// `context` is what the file is part of, such as the id of a database: up to ATREST_CONTEXT_MAX bytes, stored in the
-/// clear. Who opens the file must expect the same. It is not the file's name if the engine renames files.
+/// `context` identifies what the file belongs to, such as the id of a database: up to ATREST_CONTEXT_MAX bytes, stored
+/// in the clear. Opening the file needs the same context. Don't use the file's name if the engine renames files.
 ///
 /// Errors: ATREST_ERR_INVALID_NAME; ATREST_ERR_NO_SUCH_KEY; ATREST_ERR_CONTEXT_LENGTH; ATREST_ERR_RANDOM;
-/// ATREST_ERR_BUFFER_TOO_SHORT; what the vault answers.
+/// ATREST_ERR_BUFFER_TOO_SHORT; the vault's errors.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn atrest_file_prefix_create(
     vault: *const atrest_vault,
@@ -86,10 +86,10 @@ pub unsafe extern "C" fn atrest_file_prefix_create_sectors(
 /// Has `vault` unwrap the DEK of a file, whose first ATREST_FILE_PREFIX_SIZE bytes are `prefix`, and makes the cipher
 /// for its data.
 ///
-/// Errors: ATREST_ERR_INVALID_PREFIX for another length, and when both copies in it are damaged or it was altered;
-/// ATREST_ERR_INVALID_ENVELOPE, also when it was altered; ATREST_ERR_CONTEXT_MISMATCH; ATREST_ERR_NOT_THIS_VAULT;
-/// ATREST_ERR_NO_SUCH_KEY when the version was destroyed; ATREST_ERR_UNWRAP_FAILED; ATREST_ERR_UNSUPPORTED_ALGORITHM for a
-/// file of sectors; what the vault answers.
+/// Errors: ATREST_ERR_INVALID_PREFIX for another length, and if both copies in it are damaged or it was altered;
+/// ATREST_ERR_INVALID_ENVELOPE, also if it was altered; ATREST_ERR_CONTEXT_MISMATCH; ATREST_ERR_NOT_THIS_VAULT;
+/// ATREST_ERR_NO_SUCH_KEY if the version was destroyed; ATREST_ERR_UNWRAP_FAILED; ATREST_ERR_UNSUPPORTED_ALGORITHM for
+/// a file of sectors; the vault's errors.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn atrest_file_prefix_open(
     vault: *const atrest_vault,
@@ -107,7 +107,7 @@ pub unsafe extern "C" fn atrest_file_prefix_open(
     })
 }
 
-/// As atrest_file_prefix_open, for a file of sectors, which are cut and numbered as when it was made.
+/// As atrest_file_prefix_open, for a file of sectors. Give the same size and numbering as when it was made.
 ///
 /// Errors: ATREST_ERR_SECTOR_SIZE; ATREST_ERR_BAD_ENUM; ATREST_ERR_UNSUPPORTED_ALGORITHM for a file with a stream; otherwise
 /// those of atrest_file_prefix_open.
@@ -131,17 +131,17 @@ pub unsafe extern "C" fn atrest_file_prefix_open_sectors(
     })
 }
 
-/// Has `vault` wrap the DEK of the file on `device` anew, under the latest version of the key that wraps it now. No byte
-/// behind the prefix is touched, and the file may be read and written meanwhile. Killed at any instant, it opens
-/// with the old version or the new one, and this can be done again.
+/// Has `vault` wrap the DEK of the file on `device` again, under the latest version of the key that wraps it now. It
+/// touches no byte after the prefix, and the file may be read and written meanwhile. If it is killed at any instant,
+/// the file opens with the old version or the new one, and the rotation can be repeated.
 ///
-/// While this runs, nobody else may write the prefix: neither a second rotation, nor who uses the file again with a new
-/// one. atrest_device_open_file keeps out others that ask.
+/// While this runs, nothing else may write the prefix: no second rotation, and no reuse of the file with a new prefix.
+/// atrest_device_open_file keeps others out that open the file the same way.
 ///
 /// The URL of the new version goes to `url`, which may be NULL; otherwise it needs room for ATREST_KEY_URL_SIZE bytes.
 ///
-/// Errors: ATREST_ERR_DEVICE_TOO_SMALL; those of atrest_file_prefix_open; what the vault and the device answer. After a
-/// failure of the device, too, the file opens with the old version or the new one.
+/// Errors: ATREST_ERR_DEVICE_TOO_SMALL; those of atrest_file_prefix_open; the errors of the vault and the device. Even
+/// after a failure of the device, the file opens with the old version or the new one.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn atrest_file_prefix_rotate_kek(
     device: *mut atrest_device,
@@ -158,8 +158,9 @@ pub unsafe extern "C" fn atrest_file_prefix_rotate_kek(
     })
 }
 
-/// Which DEK a file has, in ATREST_FINGERPRINT_SIZE bytes: see atrest_dek_fingerprint. Kept apart from the file, and compared
-/// before its data is used, it tells a file that somebody made under a DEK of their own. The vault unwraps the DEK for it.
+/// The fingerprint of a file's DEK, ATREST_FINGERPRINT_SIZE bytes: see atrest_dek_fingerprint. Keep it apart from the
+/// file and compare it before using the data: it reveals a file that an attacker made under their own DEK. The vault
+/// must unwrap the DEK for this.
 ///
 /// Errors: those of atrest_file_prefix_open, for files of either sort.
 #[unsafe(no_mangle)]
@@ -179,8 +180,8 @@ pub unsafe extern "C" fn atrest_file_prefix_fingerprint(
     })
 }
 
-/// The URL of the key version that wrapped the DEK of a file, so that the right vault can be asked. It is not proven
-/// before the file is opened.
+/// The URL of the key version that wrapped the DEK of a file, for choosing the vault to ask. It is not proven before
+/// the file is opened.
 ///
 /// Errors: ATREST_ERR_INVALID_PREFIX; ATREST_ERR_UNSUPPORTED_ALGORITHM; ATREST_ERR_BUFFER_TOO_SHORT.
 #[unsafe(no_mangle)]

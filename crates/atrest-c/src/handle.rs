@@ -1,11 +1,11 @@
-//! Handles: what an opaque pointer points to, and how a freed or foreign one is told apart.
+//! Handles: the object of an opaque pointer, and detecting freed or foreign handles.
 //!
 //! A handle is a small header on the heap: a tag that names its type, and a pointer to the object. Freeing swaps the
-//! tag and drops the object at once, but keeps the header for a while, so that using the handle again, or freeing it
-//! again, reads a header that says so instead of memory that belongs to somebody else.
+//! tag and drops the object at once, but keeps the header for a while. So using or freeing the handle again reads a
+//! header that says so, instead of memory of another owner.
 //!
-//! A header also says which process made it. In a child that was forked a parent's handle is refused before anything
-//! behind it is touched: its keys aren't there, and its locks may be held by threads that aren't.
+//! A header also records its process. In a forked child a parent's handle is refused before its object is touched: its
+//! keys aren't there, and its locks may be held by threads that don't exist.
 
 use core::sync::atomic::{AtomicU32, Ordering};
 use std::collections::VecDeque;
@@ -18,9 +18,9 @@ use crate::status::{ATREST_ERR_FORKED, ATREST_ERR_INVALID_HANDLE};
 
 /// An opaque type of the C header.
 pub(crate) trait Handle {
-    /// What it stands for.
+    /// The Rust object.
     type Object: Send + Sync;
-    /// Four letters that no other type has.
+    /// A tag of four letters, unique to the type.
     const TAG: [u8; 4];
     /// Its name in C.
     const NAME: &'static str;
@@ -37,7 +37,7 @@ struct Header {
     object: *mut (),
 }
 
-/// Makes a handle, which [`free`] ends.
+/// Makes a handle. [`free`] frees it.
 pub(crate) fn new<H: Handle>(object: Box<H::Object>) -> *mut H {
     let object = Box::into_raw(object).cast();
     let (tag, generation) = (AtomicU32::new(u32::from_ne_bytes(H::TAG)), process_generation());
@@ -46,7 +46,8 @@ pub(crate) fn new<H: Handle>(object: Box<H::Object>) -> *mut H {
 
 /// The object of a handle.
 ///
-/// # Safety `handle` is NULL or comes from [`new`], and if it was freed then not more than [`QUARANTINE`] handles ago.
+/// # Safety
+/// `handle` is NULL or comes from [`new`], and if it was freed then not more than [`QUARANTINE`] handles ago.
 /// Nobody frees it during `'a`.
 #[inline]
 pub(crate) unsafe fn borrow<'a, H: Handle>(handle: *const H, argument: &str) -> Result<&'a H::Object> {
@@ -70,11 +71,11 @@ pub(crate) unsafe fn borrow<'a, H: Handle>(handle: *const H, argument: &str) -> 
     Ok(unsafe { &*header.object.cast::<H::Object>() })
 }
 
-/// Drops the object of a handle. NULL and handles that were freed, are of another type or of a parent process are left
-/// alone; the latter three leave a message.
+/// Drops the object of a handle. It leaves alone NULL, and handles that were freed, have another type or belong to a
+/// parent process; the latter three leave a message.
 ///
 /// # Safety
-/// As [`borrow`]; and nobody uses the object any more.
+/// As [`borrow`]; and the object is not used any more.
 pub(crate) unsafe fn free<H: Handle>(handle: *mut H) {
     if handle.is_null() {
         return;
@@ -86,7 +87,7 @@ pub(crate) unsafe fn free<H: Handle>(handle: *mut H) {
     });
 }
 
-/// Ends a handle, and gives what was behind it.
+/// Frees a handle and returns its object.
 ///
 /// # Safety
 /// As [`free`].
@@ -114,7 +115,7 @@ pub(crate) unsafe fn take<H: Handle>(handle: *mut H, argument: &str) -> Result<B
     Ok(unsafe { Box::from_raw(object.cast::<H::Object>()) })
 }
 
-/// A header on its way out; the address of one from `Box::into_raw`.
+/// A freed header in quarantine; its address from `Box::into_raw`.
 struct Kept(*mut Header);
 
 // SAFETY: `Kept` owns its header alone. Late calls of C only touch its atomic tag.

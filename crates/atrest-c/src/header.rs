@@ -1,11 +1,11 @@
 //! HEADERS
 //!
-//! The header of a volume that is locked: looked at, and changed where no key is needed. What it says is what the disk
-//! says, which nothing has proven. It may be attached to its data, detached from it, or a backup in a file.
+//! The header of a locked volume: reading it, and changes that need no key. Its fields come from the disk and are not
+//! proven. It may be attached to its data, detached from it, or a backup in a file.
 //!
-//! A handle holds what the header said when it was loaded, or changed by this handle. Changes are safe to kill at any
-//! instant. They are refused with ATREST_ERR_BUSY when somebody else has changed the header meanwhile: load it anew. In the
-//! same way a volume that is open on the device refuses to change a header that was changed here.
+//! A handle holds the header as of its loading, or its last change by this handle. Changes are safe to kill at any
+//! instant. They fail with ATREST_ERR_BUSY if somebody else has changed the header meanwhile: load it again. In the
+//! same way, a volume that is open on the device refuses to change a header that was changed here.
 
 use core::ffi::{c_char, c_void};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -28,7 +28,7 @@ pub struct atrest_header;
 /// Reads the header of a device. Nothing is written.
 ///
 /// Errors: ATREST_ERR_NOT_LUKS; ATREST_ERR_INVALID_HEADER; ATREST_ERR_UNSUPPORTED_HEADER; ATREST_ERR_DEVICE_TOO_SMALL;
-/// what the device answers.
+/// the device's errors.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn atrest_header_load(device: *mut atrest_device, out: *mut *mut atrest_header) -> atrest_status {
     run(|| {
@@ -38,7 +38,7 @@ pub unsafe extern "C" fn atrest_header_load(device: *mut atrest_device, out: *mu
     })
 }
 
-/// Frees a header, which stays as it is on the device.
+/// Frees a header. It stays unchanged on the device.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn atrest_header_free(header: *mut atrest_header) {
     free!(header);
@@ -54,7 +54,7 @@ pub unsafe extern "C" fn atrest_header_version(header: *const atrest_header, out
     })
 }
 
-/// The UUID, as a text of 36 characters as a rule.
+/// The UUID, usually a text of 36 characters.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn atrest_header_uuid(
     header: *const atrest_header,
@@ -65,7 +65,7 @@ pub unsafe extern "C" fn atrest_header_uuid(
     run(|| text_out!(uuid, uuid_cap, uuid_len).put(&handle!(header).snapshot().uuid))
 }
 
-/// The label, up to 47 bytes in whatever encoding, empty where there is none.
+/// The label, up to 47 bytes in any encoding; empty if there is none.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn atrest_header_label(
     header: *const atrest_header,
@@ -76,7 +76,7 @@ pub unsafe extern "C" fn atrest_header_label(
     run(|| text_out!(label, label_cap, label_len).put_bytes(&handle!(header).snapshot().label))
 }
 
-/// The second label, up to 47 bytes in whatever encoding, empty where there is none.
+/// The second label, up to 47 bytes in any encoding; empty if there is none.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn atrest_header_subsystem(
     header: *const atrest_header,
@@ -87,7 +87,7 @@ pub unsafe extern "C" fn atrest_header_subsystem(
     run(|| text_out!(subsystem, subsystem_cap, subsystem_len).put_bytes(&handle!(header).snapshot().subsystem))
 }
 
-/// How often the header was written: its sequence number.
+/// The header's sequence number, which grows with each write.
 ///
 /// Errors: ATREST_ERR_UNSUPPORTED for LUKS1, which has none.
 #[unsafe(no_mangle)]
@@ -100,7 +100,7 @@ pub unsafe extern "C" fn atrest_header_epoch(header: *const atrest_header, out: 
     })
 }
 
-/// How many bytes at the start of the device the header takes with its keyslots: the length of a backup.
+/// The number of bytes at the start of the device that the header takes with its keyslots: the length of a backup.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn atrest_header_size(header: *const atrest_header, out: *mut u64) -> atrest_status {
     run(|| {
@@ -110,7 +110,7 @@ pub unsafe extern "C" fn atrest_header_size(header: *const atrest_header, out: *
     })
 }
 
-/// The size of one copy of the metadata in bytes, of which LUKS2 has two.
+/// The size in bytes of one copy of the metadata. LUKS2 has two copies.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn atrest_header_metadata_size(header: *const atrest_header, out: *mut u64) -> atrest_status {
     run(|| {
@@ -120,7 +120,7 @@ pub unsafe extern "C" fn atrest_header_metadata_size(header: *const atrest_heade
     })
 }
 
-/// The size of the room for keyslots in bytes, which follows the metadata.
+/// The size in bytes of the room for keyslots, which follows the metadata.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn atrest_header_keyslots_size(header: *const atrest_header, out: *mut u64) -> atrest_status {
     run(|| {
@@ -130,7 +130,7 @@ pub unsafe extern "C" fn atrest_header_keyslots_size(header: *const atrest_heade
     })
 }
 
-/// 1 if there is anything for atrest_header_repair to do, otherwise 0.
+/// 1 if atrest_header_repair has anything to do, otherwise 0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn atrest_header_needs_repair(header: *const atrest_header, out: *mut u32) -> atrest_status {
     run(|| {
@@ -140,29 +140,29 @@ pub unsafe extern "C" fn atrest_header_needs_repair(header: *const atrest_header
     })
 }
 
-/// Does what a killed process or a damaged copy has left to do, as opening the volume does. If there is nothing, nothing is
-/// written.
+/// Finishes the work that a killed process or a damaged copy left, like opening the volume does. If there is none,
+/// nothing is written.
 ///
-/// Errors: ATREST_ERR_BUSY; ATREST_ERR_FOREIGN_DATA where a copy belongs and something stands that is neither blank nor
-/// remains of a header; what the device answers.
+/// Errors: ATREST_ERR_BUSY; ATREST_ERR_FOREIGN_DATA if the place of a copy holds something neither blank nor the
+/// remains of a header; the device's errors.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn atrest_header_repair(header: *mut atrest_header) -> atrest_status {
     run(|| handle!(header).change(|header| header.repair()).map(drop))
 }
 
-/// As atrest_header_repair, whatever stands where a copy of the header belongs. IT IS DESTROYED: it may be a file system
-/// that somebody made on the device since.
+/// As atrest_header_repair, but foreign data at the place of a copy IS DESTROYED: it may be a file system made on the
+/// device since.
 ///
-/// Errors: ATREST_ERR_BUSY; what the device answers.
+/// Errors: ATREST_ERR_BUSY; the device's errors.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn atrest_hazmat_header_repair(header: *mut atrest_header) -> atrest_status {
     run(|| handle!(header).change(|header| header.hazmat_repair()).map(drop))
 }
 
-/// Gives the volume other labels, of up to 47 bytes each. An empty text is none.
+/// Replaces the volume's labels, of up to 47 bytes each. An empty text removes a label.
 ///
-/// Errors: ATREST_ERR_INVALID_OPTION; ATREST_ERR_UNSUPPORTED_HEADER in LUKS1, which has no labels, and for a header that
-/// demands what this library does not know; ATREST_ERR_BUSY; what the device answers.
+/// Errors: ATREST_ERR_INVALID_OPTION; ATREST_ERR_UNSUPPORTED_HEADER in LUKS1, which has no labels, and for a header
+/// with requirements that this library does not know; ATREST_ERR_BUSY; the device's errors.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn atrest_header_set_label(
     header: *mut atrest_header,
@@ -175,7 +175,7 @@ pub unsafe extern "C" fn atrest_header_set_label(
     })
 }
 
-/// Says when a keyslot is tried: `priority` is ATREST_PRIORITY_*.
+/// Sets the priority of a keyslot: `priority` is ATREST_PRIORITY_*.
 ///
 /// Errors: ATREST_ERR_NO_SUCH_PROTECTOR; ATREST_ERR_BAD_ENUM; ATREST_ERR_UNSUPPORTED_HEADER in LUKS1, which has no
 /// priorities; those of atrest_header_set_label.
@@ -191,17 +191,17 @@ pub unsafe extern "C" fn atrest_header_set_priority(
     })
 }
 
-/// Takes a keyslot away, and overwrites what was in it. A backup of the header still has it.
+/// Removes a keyslot and overwrites its content. A backup of the header still has it.
 ///
-/// Errors: ATREST_ERR_NO_SUCH_PROTECTOR; ATREST_ERR_LAST_PROTECTOR: atrest_header_erase takes the last one too;
-/// ATREST_ERR_UNSUPPORTED_HEADER for a header that demands what this library does not know; ATREST_ERR_BUSY; what the
-/// device answers.
+/// Errors: ATREST_ERR_NO_SUCH_PROTECTOR; ATREST_ERR_LAST_PROTECTOR: atrest_header_erase also removes the last one;
+/// ATREST_ERR_UNSUPPORTED_HEADER for a header with requirements that this library does not know; ATREST_ERR_BUSY; the
+/// device's errors.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn atrest_header_remove_keyslot(header: *mut atrest_header, id: u32) -> atrest_status {
     run(|| handle!(header).change(|header| header.remove_protector(ProtectorId::Keyslot(id))))
 }
 
-/// Takes a token away: a vault's, or another program's.
+/// Removes a token: a vault's, or another program's.
 ///
 /// Errors: those of atrest_header_remove_keyslot; ATREST_ERR_NO_SUCH_PROTECTOR in LUKS1, which has none.
 #[unsafe(no_mangle)]
@@ -209,10 +209,10 @@ pub unsafe extern "C" fn atrest_header_remove_token(header: *mut atrest_header, 
     run(|| handle!(header).change(|header| header.remove_protector(ProtectorId::Token(id))))
 }
 
-/// Puts in a token of another program's type, as JSON, byte for byte, and its number into `id`. A text in it need not be
-/// UTF-8.
+/// Inserts a token of another program's type, given as JSON, and puts its number into `id`. The bytes are kept exactly;
+/// they need not be UTF-8.
 ///
-/// Errors: ATREST_ERR_INVALID_OPTION when it isn't sound, or of the type "atrest"; ATREST_ERR_NO_ROOM;
+/// Errors: ATREST_ERR_INVALID_OPTION if it isn't sound, or has the type "atrest"; ATREST_ERR_NO_ROOM;
 /// ATREST_ERR_UNSUPPORTED_HEADER in LUKS1, which has no tokens; those of atrest_header_set_label.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn atrest_header_import_token(
@@ -227,11 +227,11 @@ pub unsafe extern "C" fn atrest_header_import_token(
     })
 }
 
-/// The DEK that a credential gives, as a new handle: proof that it opens the volume, from the header alone, which may be a
-/// backup. Nothing is written. Of `options`, which may be NULL, the context, what is expected, the keyslot and the limits of
-/// KDFs count.
+/// Unlocks the DEK with a credential, from the header alone, and returns it as a new handle. So a backup of the header
+/// is enough to check a credential. Nothing is written. Of `options`, which may be NULL, the context, the expectations,
+/// the keyslot and the KDF limits apply.
 ///
-/// Errors: those of atrest_volume_open, but for those of the data's device; ATREST_ERR_BUSY.
+/// Errors: those of atrest_volume_open, except for the data's device; ATREST_ERR_BUSY.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn atrest_header_unlock(
     header: *const atrest_header,
@@ -247,21 +247,21 @@ pub unsafe extern "C" fn atrest_header_unlock(
     })
 }
 
-/// Destroys every way in: all keyslots, with all that their room may hold, and all tokens. NOBODY GETS AT THE DATA ANY
-/// MORE, however much there is of it, but who has the DEK itself or a backup of the header.
+/// Destroys every way in: all keyslots with their whole room, and all tokens. AFTERWARDS ONLY SOMEBODY WITH THE DEK
+/// ITSELF OR A BACKUP OF THE HEADER CAN READ THE DATA, of any size.
 ///
-/// Errors: ATREST_ERR_BUSY; what the device answers: then it is to be done again.
+/// Errors: ATREST_ERR_BUSY; the device's errors: then repeat it.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn atrest_header_erase(header: *mut atrest_header) -> atrest_status {
     run(|| handle!(header).change(|header| header.erase()))
 }
 
-/// The header with its keyslots, as bytes that atrest_header_restore and `cryptsetup luksHeaderRestore` take: as many as
-/// atrest_header_size says.
+/// The header with its keyslots, atrest_header_size bytes. atrest_header_restore and `cryptsetup luksHeaderRestore`
+/// take these bytes.
 ///
-/// A backup opens the volume with the credentials of its time, even those that were removed since.
+/// A backup opens the volume with the credentials of its time, including those removed since.
 ///
-/// Errors: ATREST_ERR_BUSY; ATREST_ERR_BUFFER_TOO_SHORT; what the device answers.
+/// Errors: ATREST_ERR_BUSY; ATREST_ERR_BUFFER_TOO_SHORT; the device's errors.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn atrest_header_backup(
     header: *const atrest_header,
@@ -276,13 +276,13 @@ pub unsafe extern "C" fn atrest_header_backup(
     })
 }
 
-/// Writes a backup over the header of a device, of which it must be a backup: with the same UUID, and data in the same
-/// place. No data is touched. Killed while it is at it, it is to be done again. What opens the volume afterwards is what
-/// opened it when the backup was made. Handles of the header, and volumes that are open, have to be opened anew.
+/// Writes a backup over the header of a device. The backup must be of this volume: same UUID, and data in the same
+/// place. No data is touched. If it is killed, repeat it. Afterwards the credentials of the backup's time open the
+/// volume. Open handles of the header and open volumes must be opened again.
 ///
-/// Errors: ATREST_ERR_NOT_LUKS, ATREST_ERR_INVALID_HEADER, ATREST_ERR_UNSUPPORTED_HEADER and ATREST_ERR_DEVICE_TOO_SMALL
-/// for the backup or the header that is there; ATREST_ERR_OTHER_HEADER when it is another volume's;
-/// ATREST_ERR_FOREIGN_DATA, as atrest_header_repair; what the device answers.
+/// Errors: ATREST_ERR_NOT_LUKS, ATREST_ERR_INVALID_HEADER, ATREST_ERR_UNSUPPORTED_HEADER and
+/// ATREST_ERR_DEVICE_TOO_SMALL for the backup or the current header; ATREST_ERR_OTHER_HEADER if it is another volume's;
+/// ATREST_ERR_FOREIGN_DATA, as atrest_header_repair; the device's errors.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn atrest_header_restore(
     device: *mut atrest_device,
@@ -292,9 +292,9 @@ pub unsafe extern "C" fn atrest_header_restore(
     run(|| Ok(Header::restore(&**handle!(device), bytes!(backup, backup_len))?))
 }
 
-/// Writes a backup to the start of a device, WHATEVER IT HOLDS: a damaged header, another volume's, data.
+/// Writes a backup to the start of a device, OVER ANY CONTENT: a damaged header, another volume's header, data.
 ///
-/// Errors: those of atrest_header_restore, for the backup; ATREST_ERR_DEVICE_TOO_SMALL.
+/// Errors: those of atrest_header_restore for the backup; ATREST_ERR_DEVICE_TOO_SMALL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn atrest_hazmat_header_restore(
     device: *mut atrest_device,
@@ -304,14 +304,14 @@ pub unsafe extern "C" fn atrest_hazmat_header_restore(
     run(|| Ok(Header::hazmat_restore(&**handle!(device), bytes!(backup, backup_len))?))
 }
 
-/// What is behind an `atrest_header`. A [`Header`] borrows its device, and so lives for one call only; what it said the
-/// last time is kept, and compared with what it says then.
+/// The object of an `atrest_header`. A [`Header`] borrows its device, so it lives for one call only. Its content is
+/// kept and compared at the next call.
 pub(crate) struct LoadedHeader {
     device: Device,
     last: Mutex<Arc<Snapshot>>,
 }
 
-/// All that a header says.
+/// The whole content of a header.
 #[derive(PartialEq)]
 pub(crate) struct Snapshot {
     version: LuksVersion,
@@ -337,7 +337,7 @@ impl LoadedHeader {
         Ok(LoadedHeader { device, last: Mutex::new(Arc::new(snapshot)) })
     }
 
-    /// What the header said the last time. No lock is held on it, so that a callback may do with the header what it likes.
+    /// The content as of the last call. No lock is held on it, so a callback may use the header freely.
     pub(crate) fn snapshot(&self) -> Arc<Snapshot> {
         Arc::clone(&self.lock())
     }
@@ -353,13 +353,13 @@ impl LoadedHeader {
         Ok(changed?)
     }
 
-    /// Does something with the header that does not change it.
+    /// Runs a function that does not change the header.
     fn with<T>(&self, use_it: impl FnOnce(&Header<'_>) -> Result<T, Error>) -> Result<T> {
         let last = self.lock();
         Ok(use_it(&self.reload(&last)?)?)
     }
 
-    /// The header, if it still is what it was.
+    /// The header, if it is unchanged.
     fn reload(&self, last: &Snapshot) -> Result<Header<'_>> {
         let header = Header::load(&*self.device)?;
         if Snapshot::of(&header) != *last {

@@ -1,8 +1,8 @@
 //! WHAT A HEADER LISTS
 //!
-//! Each function here calls `each` with `user` for every entry of a header, by number. What it is given, and what that
-//! points to, is valid during the callback only. `each` returns ATREST_OK to go on; anything else ends the list with
-//! ATREST_ERR_CALLBACK_FAILED.
+//! Each function here calls `each` with `user` for every entry of a header, ordered by number. The arguments, and the
+//! data they point to, are valid during the callback only. `each` returns ATREST_OK to continue; anything else ends the
+//! list with ATREST_ERR_CALLBACK_FAILED.
 
 use core::ffi::{c_char, c_void};
 use core::ptr;
@@ -16,16 +16,16 @@ use crate::header::atrest_header;
 use crate::keyslots::c_priority;
 use crate::status::atrest_status;
 
-/// A keyslot, as the header describes it. What it hasn't is 0 or an empty text.
+/// A keyslot, as the header describes it. Missing values are 0 or an empty text.
 #[repr(C)]
 pub struct atrest_keyslot_info {
-    /// The size of this struct in the library that runs.
+    /// The size of this struct in the running library.
     pub struct_size: usize,
     /// Its number.
     pub id: u32,
     /// ATREST_PRIORITY_*: when it is tried.
     pub priority: u32,
-    /// "luks2" for a passphrase's, "luks1" in LUKS1, "reencrypt", or what else the header has.
+    /// "luks2" for a passphrase's, "luks1" in LUKS1, "reencrypt", or another type in the header.
     pub kind: *const c_char,
     /// The length of the key in it, in bits.
     pub key_bits: u32,
@@ -47,32 +47,32 @@ pub struct atrest_keyslot_info {
     pub salt: *const u8,
     /// The length of the salt.
     pub salt_len: usize,
-    /// How its area is encrypted, in dm-crypt's notation.
+    /// The cipher of its area, in dm-crypt's notation.
     pub cipher: *const c_char,
     /// The hash of the anti-forensic splitter.
     pub af_hash: *const c_char,
     /// The stripes of the anti-forensic splitter.
     pub af_stripes: u32,
-    /// How many digests prove its key.
+    /// The number of digests that verify its key.
     pub digests_count: u32,
     /// Their numbers.
     pub digests: *const u32,
-    /// Where its area begins on the device of the header, in bytes.
+    /// The first byte of its area on the header's device.
     pub area_offset: u64,
     /// The size of its area in bytes.
     pub area_size: u64,
-    /// 1 if its key is that of the data, by a digest of it; otherwise 0.
+    /// 1 if its key is the data's key, by one of its digests; otherwise 0.
     pub holds_data_key: u32,
 }
 
 /// A token, as the header describes it.
 #[repr(C)]
 pub struct atrest_token_info {
-    /// The size of this struct in the library that runs.
+    /// The size of this struct in the running library.
     pub struct_size: usize,
     /// Its number.
     pub id: u32,
-    /// How many keyslots it is for.
+    /// The number of keyslots that it unlocks.
     pub keyslots_count: u32,
     /// Their numbers.
     pub keyslots: *const u32,
@@ -80,49 +80,49 @@ pub struct atrest_token_info {
     pub kind: *const c_char,
     /// For a sound token of a vault, the URL of the key that wraps the DEK; otherwise NULL.
     pub key_url: *const c_char,
-    /// All of it, as JSON.
+    /// The whole token as JSON.
     pub json: *const c_char,
 }
 
-/// A segment of data, as the header describes it. What it hasn't is 0 or an empty text.
+/// A segment of data, as the header describes it. Missing values are 0 or an empty text.
 #[repr(C)]
 pub struct atrest_segment_info {
-    /// The size of this struct in the library that runs.
+    /// The size of this struct in the running library.
     pub struct_size: usize,
     /// Its number.
     pub id: u32,
     /// The sector size in bytes.
     pub sector_size: u32,
-    /// Its type: "crypt", "linear" for data that isn't encrypted, or another.
+    /// Its type: "crypt", "linear" for unencrypted data, or another.
     pub kind: *const c_char,
     /// The cipher in dm-crypt's notation.
     pub cipher: *const c_char,
-    /// Where it begins on the device of the data, in bytes.
+    /// Its first byte on the data's device.
     pub offset: u64,
-    /// Its size in bytes. 0 is all that follows.
+    /// Its size in bytes. 0: to the end of the device.
     pub size: u64,
     /// The number of its first sector, in units of 512 bytes.
     pub iv_tweak: u64,
-    /// Its flags, each ended by a zero byte, the last by two.
+    /// Its flags, each with a final zero byte. Another zero byte ends the list.
     pub flags: *const c_char,
 }
 
-/// What proves a key, as the header describes it. What it hasn't is 0 or an empty text.
+/// A digest that verifies a key, as the header describes it. Missing values are 0 or an empty text.
 #[repr(C)]
 pub struct atrest_digest_info {
-    /// The size of this struct in the library that runs.
+    /// The size of this struct in the running library.
     pub struct_size: usize,
     /// Its number; 0 in LUKS1, which has one.
     pub id: u32,
-    /// The length of the key that it proves in bits, if LUKS1's header, a keyslot or a token says it.
+    /// The length in bits of the key that it verifies, if LUKS1's header, a keyslot or a token shows it.
     pub key_bits: u32,
-    /// Its type: "pbkdf2", or empty for one that isn't known.
+    /// Its type: "pbkdf2", or empty for an unknown one.
     pub kind: *const c_char,
     /// The hash of PBKDF2.
     pub hash: *const c_char,
     /// Iterations of PBKDF2.
     pub iterations: u32,
-    /// How many keyslots hold its key.
+    /// The number of keyslots that hold its key.
     pub keyslots_count: u32,
     /// Their numbers.
     pub keyslots: *const u32,
@@ -134,13 +134,13 @@ pub struct atrest_digest_info {
     pub digest: *const u8,
     /// The length of the digest.
     pub digest_len: usize,
-    /// The numbers of the segments that are encrypted with its key.
+    /// The numbers of the segments encrypted with its key.
     pub segments: *const u32,
-    /// How many there are. If none, it is another key than the data's.
+    /// The number of these segments. If 0, it is not the data's key.
     pub segments_count: u32,
 }
 
-/// The keyslots that there are.
+/// Lists the keyslots.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn atrest_header_keyslots(
     header: *const atrest_header,
@@ -157,7 +157,7 @@ pub unsafe extern "C" fn atrest_header_keyslots(
     })
 }
 
-/// The tokens: none in LUKS1.
+/// Lists the tokens; none in LUKS1.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn atrest_header_tokens(
     header: *const atrest_header,
@@ -174,7 +174,7 @@ pub unsafe extern "C" fn atrest_header_tokens(
     })
 }
 
-/// The segments of data.
+/// Lists the segments of data.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn atrest_header_segments(
     header: *const atrest_header,
@@ -191,7 +191,7 @@ pub unsafe extern "C" fn atrest_header_segments(
     })
 }
 
-/// The digests that prove keys.
+/// Lists the digests that verify keys.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn atrest_header_digests(
     header: *const atrest_header,
@@ -208,8 +208,8 @@ pub unsafe extern "C" fn atrest_header_digests(
     })
 }
 
-/// What a reader must know to open the volume; a reencryption that is not finished says so here. This library opens no
-/// volume that has any.
+/// Lists features that a reader must know to open the volume. An unfinished reencryption is one of them. This library
+/// opens no volume that has any.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn atrest_header_requirements(
     header: *const atrest_header,
@@ -223,7 +223,7 @@ pub unsafe extern "C" fn atrest_header_requirements(
     })
 }
 
-/// Flags of the header, such as "allow-discards", which a reader need not know.
+/// Lists flags of the header, such as "allow-discards", which a reader need not know.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn atrest_header_flags(
     header: *const atrest_header,

@@ -1,7 +1,7 @@
 //! KEY WRAP
 //!
 //! AES key wrap, KW (RFC 3394) and KWP with padding (RFC 5649), NIST SP 800-38F. A KEK has 16, 24 or 32 bytes. `out`
-//! may be where the input is.
+//! may be the same memory as the input.
 
 use core::ffi::c_void;
 
@@ -12,7 +12,7 @@ use crate::failure::{Result, run};
 use crate::output::BytesOut;
 use crate::status::atrest_status;
 
-/// Wraps `key` by AES-KW. `key` has a multiple of 8 from 16 to 4096 bytes; 8 more come out.
+/// Wraps `key` by AES-KW. `key` has a multiple of 8 from 16 to 4096 bytes. The output is 8 bytes longer.
 ///
 /// Errors: ATREST_ERR_KEK_LENGTH; ATREST_ERR_WRAP_LENGTH; ATREST_ERR_BUFFER_TOO_SHORT.
 #[unsafe(no_mangle)]
@@ -28,7 +28,7 @@ pub unsafe extern "C" fn atrest_aes_kw_wrap(
     run(|| apply(wrap::aes_kw_wrap, bytes!(kek, kek_len), bytes!(key, key_len), bytes_out!(out, out_cap, out_len)))
 }
 
-/// Unwraps what atrest_aes_kw_wrap made. 8 bytes less come out.
+/// Unwraps the output of atrest_aes_kw_wrap. The key is 8 bytes shorter.
 ///
 /// Errors: those of atrest_aes_kw_wrap; ATREST_ERR_UNWRAP_FAILED.
 #[unsafe(no_mangle)]
@@ -47,7 +47,7 @@ pub unsafe extern "C" fn atrest_aes_kw_unwrap(
     })
 }
 
-/// Wraps `key` by AES-KWP. `key` has 1 to 4096 bytes; 8 more, rounded up to a multiple of 8, come out.
+/// Wraps `key` by AES-KWP. `key` has 1 to 4096 bytes. The output is 8 bytes longer, rounded up to a multiple of 8.
 ///
 /// Errors: those of atrest_aes_kw_wrap.
 #[unsafe(no_mangle)]
@@ -63,7 +63,7 @@ pub unsafe extern "C" fn atrest_aes_kwp_wrap(
     run(|| apply(wrap::aes_kwp_wrap, bytes!(kek, kek_len), bytes!(key, key_len), bytes_out!(out, out_cap, out_len)))
 }
 
-/// Unwraps what atrest_aes_kwp_wrap made.
+/// Unwraps the output of atrest_aes_kwp_wrap.
 ///
 /// Errors: those of atrest_aes_kw_wrap; ATREST_ERR_UNWRAP_FAILED.
 #[unsafe(no_mangle)]
@@ -84,7 +84,7 @@ pub unsafe extern "C" fn atrest_aes_kwp_unwrap(
 
 type Algorithm = for<'a> fn(kek: &[u8], input: &[u8], out: &'a mut [u8]) -> Result<&'a [u8], Error>;
 
-/// Works in memory that is wiped, so that nothing reaches `out` unless all went well, whatever overlaps.
+/// Works in memory that is wiped, so that `out` only gets a successful result, even if buffers overlap.
 fn apply(algorithm: Algorithm, kek: &[u8], input: &[u8], out: BytesOut<'_>) -> Result {
     // The longest output: the longest key, padded, with the check value.
     let mut scratch = Secret::zeroed(input.len().min(2 * wrap::MAX_KEY) + 16);

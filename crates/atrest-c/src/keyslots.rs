@@ -1,8 +1,8 @@
 //! WAYS INTO A VOLUME
 //!
-//! A volume opens by a credential: a vault that unwraps its DEK, a passphrase, a key file whose bytes are a passphrase,
-//! or the DEK itself. What opens it stands in its header: a vault's wrapped DEK in a token, a passphrase's in a keyslot,
-//! which costs time and memory to try, by a key derivation function (KDF).
+//! A credential opens a volume: a vault that unwraps its DEK, a passphrase, a key file whose content is a passphrase,
+//! or the DEK itself. The header stores a vault's wrapped DEK in a token, and a passphrase's in a keyslot. Trying a
+//! keyslot costs time and memory, by a key derivation function (KDF).
 
 use core::ffi::c_char;
 use core::time::Duration;
@@ -19,23 +19,23 @@ use crate::status::atrest_status;
 use crate::structs::SizedStruct;
 use crate::vault::atrest_vault;
 
-/// A vault that holds the KEK under which the DEK is wrapped.
+/// A vault that holds the KEK for the DEK.
 pub const ATREST_CREDENTIAL_VAULT: u32 = 1;
 /// The DEK itself.
 pub const ATREST_CREDENTIAL_DEK: u32 = 2;
 /// A passphrase.
 pub const ATREST_CREDENTIAL_PASSPHRASE: u32 = 3;
-/// A file whose bytes are the passphrase, all of them.
+/// A file whose whole content is the passphrase.
 pub const ATREST_CREDENTIAL_KEY_FILE: u32 = 4;
 
-/// A vault, and a key in it whose latest version wraps the DEK. It gets a token, which LUKS1 has no place for.
+/// A vault, and a key in it whose latest version wraps the DEK. It gets a token, which LUKS1 doesn't support.
 pub const ATREST_PROTECTOR_VAULT: u32 = 1;
 /// A passphrase. It gets a keyslot.
 pub const ATREST_PROTECTOR_PASSPHRASE: u32 = 3;
-/// A file whose bytes are the passphrase, all of them. It gets a keyslot.
+/// A file whose whole content is the passphrase. It gets a keyslot.
 pub const ATREST_PROTECTOR_KEY_FILE: u32 = 4;
 
-/// PBKDF2 with HMAC (RFC 8018): all that LUKS1 knows.
+/// PBKDF2 with HMAC (RFC 8018): the only KDF of LUKS1.
 pub const ATREST_KDF_PBKDF2: u32 = 1;
 /// Argon2i (RFC 9106).
 pub const ATREST_KDF_ARGON2I: u32 = 2;
@@ -46,50 +46,50 @@ pub const ATREST_KDF_ARGON2ID: u32 = 3;
 pub const ATREST_HASH_SHA256: u32 = 1;
 /// SHA-512.
 pub const ATREST_HASH_SHA512: u32 = 2;
-/// SHA-1. For headers of LUKS1 that have it already.
+/// SHA-1. For LUKS1 headers that use it already.
 pub const ATREST_HASH_SHA1: u32 = 3;
 
-/// Tried after those that are preferred.
+/// Tried after the preferred ones.
 pub const ATREST_PRIORITY_NORMAL: u32 = 0;
 /// Tried first.
 pub const ATREST_PRIORITY_PREFER: u32 = 1;
-/// Tried only when it is asked for by its number.
+/// Tried only if the caller asks for its number.
 pub const ATREST_PRIORITY_IGNORE: u32 = 2;
 
-/// Flag: the member `id` counts. Otherwise the keyslot is the first that is free.
+/// Flag: use the member `id`. Otherwise the first free keyslot is used.
 pub const ATREST_KEYSLOT_ID: u32 = 1;
 
-/// What opens a volume.
+/// The credential for a volume.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct atrest_credential {
     /// Set by ATREST_CREDENTIAL_INIT.
     pub struct_size: usize,
-    /// ATREST_CREDENTIAL_*: which of the members below is meant. There is no default.
+    /// ATREST_CREDENTIAL_*: selects the members below. There is no default.
     pub kind: u32,
     /// For ATREST_CREDENTIAL_VAULT.
     pub vault: *const atrest_vault,
     /// For ATREST_CREDENTIAL_DEK.
     pub dek: *const atrest_dek,
-    /// For ATREST_CREDENTIAL_PASSPHRASE: 1 byte to 8 MiB, all of which count, a newline at the end too. It needs no zero
-    /// byte at its end, isn't copied, and its wiping stays with the caller.
+    /// For ATREST_CREDENTIAL_PASSPHRASE: 1 byte to 8 MiB. Every byte counts, including a newline at the end. It needs
+    /// no zero byte at its end and isn't copied. The caller must wipe it.
     pub passphrase: *const c_char,
     /// The length of the passphrase.
     pub passphrase_len: usize,
-    /// For ATREST_CREDENTIAL_KEY_FILE: its path. What is read from it is wiped.
+    /// For ATREST_CREDENTIAL_KEY_FILE: its path. The bytes read from it are wiped.
     pub key_file: *const c_char,
 }
 
 // SAFETY: `struct_size` is the first member, and pointers and numbers may be zero.
 unsafe impl SizedStruct for atrest_credential {}
 
-/// A way into a volume that is to be made.
+/// A new way into a volume.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct atrest_protector {
     /// Set by ATREST_PROTECTOR_INIT.
     pub struct_size: usize,
-    /// ATREST_PROTECTOR_*: which of the members below are meant. There is no default.
+    /// ATREST_PROTECTOR_*: selects the members below. There is no default.
     pub kind: u32,
     /// For ATREST_PROTECTOR_VAULT.
     pub vault: *const atrest_vault,
@@ -99,14 +99,14 @@ pub struct atrest_protector {
     pub passphrase: *const c_char,
     /// The length of the passphrase.
     pub passphrase_len: usize,
-    /// For ATREST_PROTECTOR_KEY_FILE: its path. It has 1 byte to 8 MiB; what is read from it is wiped.
+    /// For ATREST_PROTECTOR_KEY_FILE: its path. It has 1 byte to 8 MiB; the bytes read from it are wiped.
     pub key_file: *const c_char,
 }
 
 // SAFETY: `struct_size` is the first member, and pointers and numbers may be zero.
 unsafe impl SizedStruct for atrest_protector {}
 
-/// A KDF and what it costs.
+/// A KDF and its costs.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct atrest_kdf {
@@ -129,7 +129,7 @@ pub struct atrest_kdf {
 // SAFETY: `struct_size` is the first member, and numbers may be zero.
 unsafe impl SizedStruct for atrest_kdf {}
 
-/// What a new keyslot is like.
+/// Options of a new keyslot.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct atrest_keyslot_options {
@@ -141,27 +141,27 @@ pub struct atrest_keyslot_options {
     pub id: u32,
     /// ATREST_PRIORITY_*. LUKS1 has no priorities.
     pub priority: u32,
-    /// How long it shall take to open the keyslot on a machine like this, in milliseconds, where `kdf` is NULL. 0 is
-    /// 2000.
+    /// The time to open the keyslot on a machine like this, in milliseconds, if `kdf` is NULL. 0 is 2000.
     pub time_ms: u32,
-    /// The most memory that this may take, in KiB: at least 32 MiB. 0 is 1 GiB, or half of the machine's memory.
+    /// The most memory for this, in KiB: at least 32 MiB. 0 is 1 GiB, or half of the machine's memory.
     pub max_memory_kib: u32,
-    /// The KDF and its costs. NULL is what is measured on this machine: Argon2id with 4 lanes, or PBKDF2 in LUKS1.
+    /// The KDF and its costs. NULL measures costs on this machine: for Argon2id with 4 lanes, or PBKDF2 in LUKS1.
     pub kdf: *const atrest_kdf,
 }
 
 // SAFETY: `struct_size` is the first member, and pointers and numbers may be zero.
 unsafe impl SizedStruct for atrest_keyslot_options {}
 
-/// Finds the costs with which a KDF takes about `time_ms` milliseconds on this machine and at most `max_memory_kib` of
-/// memory, and puts them into `out`, which starts from ATREST_KDF_INIT. `kind` is ATREST_KDF_*. `hash` is for PBKDF2,
-/// `max_memory_kib` and `lanes` are for Argon2; each may be 0, and is then ATREST_HASH_SHA256, 2000, 1 GiB, and 4 lanes.
+/// Finds costs for which a KDF takes about `time_ms` milliseconds on this machine, with at most `max_memory_kib` of
+/// memory, and puts them into `out`, which starts from ATREST_KDF_INIT. `kind` is ATREST_KDF_*. `hash` is for PBKDF2;
+/// `max_memory_kib` and `lanes` are for Argon2. If 0, `hash` is ATREST_HASH_SHA256, `time_ms` is 2000, `max_memory_kib`
+/// is 1 GiB, and `lanes` is 4.
 ///
-/// The costs are never below 1000 iterations of PBKDF2, or 4 passes over 32 MiB of Argon2, however slow the machine.
-/// Measuring takes about as long as what is measured.
+/// The costs are at least 1000 iterations of PBKDF2, or 4 passes over 32 MiB of Argon2, on any machine. Measuring takes
+/// about as long as the measured derivation.
 ///
 /// Errors: ATREST_ERR_BAD_ENUM; ATREST_ERR_INVALID_OPTION for ATREST_HASH_SHA1, memory below 32 MiB, lanes over 16, and
-/// when there is no memory; ATREST_ERR_STRUCT_SIZE.
+/// if there is no memory; ATREST_ERR_STRUCT_SIZE.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn atrest_kdf_benchmark(
     kind: u32,
@@ -191,7 +191,7 @@ const TIME_MS: u32 = 2000;
 const MAX_MEMORY_KIB: u32 = 1 << 20;
 const LANES: u32 = 4;
 
-/// What a struct of C stands for, for as long as the pointers in it are good.
+/// Converts a struct of C. The result is valid as long as the pointers in it.
 pub(crate) fn credential<'a>(credential: &atrest_credential) -> Result<Credential<'a>> {
     Ok(match credential.kind {
         ATREST_CREDENTIAL_VAULT => Credential::Vault(handle!(credential.vault).get()),
@@ -214,7 +214,7 @@ pub(crate) fn protector<'a>(protector: &atrest_protector) -> Result<Protector<'a
     })
 }
 
-/// The options behind a pointer that may be NULL.
+/// The options at a pointer that may be NULL.
 pub(crate) fn keyslot_options(options: *const atrest_keyslot_options) -> Result<KeyslotOptions> {
     let mut made = KeyslotOptions::new();
     if options.is_null() {

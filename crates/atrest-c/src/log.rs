@@ -1,7 +1,7 @@
 //! LOG
 //!
-//! What an operator needs to know of what goes on by itself: a key that was revoked, a vault that doesn't answer, a header
-//! that was repaired, a rotation that failed. What a call returns isn't told here again.
+//! Events that operators need to know: a revoked key, a vault that doesn't answer, a repaired header, a failed
+//! rotation. Results that a call returns are not logged.
 
 use core::ffi::{c_char, c_void};
 use std::sync::{Once, PoisonError, RwLock};
@@ -16,16 +16,16 @@ use crate::status::atrest_status;
 pub const ATREST_LOG_ERROR: u32 = 1;
 /// Something is wrong and will get worse.
 pub const ATREST_LOG_WARN: u32 = 2;
-/// Something happened that belongs to the normal course.
+/// A normal event.
 pub const ATREST_LOG_INFO: u32 = 3;
 
 type EachEvent = unsafe extern "C" fn(user: *mut c_void, level: u32, message: *const c_char);
 
-/// Has `log` called for each event of `level`, ATREST_LOG_*, or worse, in this process; NULL for no more. It takes the place
-/// of the function that was set before, which isn't called any more once this returns.
+/// Makes the library call `log` for each event of `level`, ATREST_LOG_*, or worse in this process; NULL stops it. It
+/// replaces the previous function, which isn't called any more once this returns.
 ///
-/// The message is in English, without secrets, and valid during the call. `log` may be called from any thread, also while a
-/// call of this library goes on there: it must not call this library.
+/// The message is in English, without secrets, and valid during the call. `log` may be called from any thread, also
+/// during a call of this library there, so it must not call this library.
 ///
 /// Errors: ATREST_ERR_BAD_ENUM.
 #[unsafe(no_mangle)]

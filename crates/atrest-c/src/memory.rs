@@ -1,15 +1,15 @@
 //! THE MEMORY OF SECRETS
 //!
-//! Keys, expanded ones too, lie in pages that stay in memory, are left out of core dumps, and are zeros in a child that
-//! is forked, where the system allows it.
+//! Keys, also expanded ones, lie in pages that stay in memory, are left out of core dumps, and are zeros in a forked
+//! child, if the system supports it.
 
 use crate::failure::run;
 use crate::status::atrest_status;
 
-/// How many bytes of pages hold secrets of this process: `locked` is of those that stay in memory, `unlocked` of those that
-/// may be written to swap, since the system refused to lock them. A process may lock as much as RLIMIT_MEMLOCK says; an
-/// open volume takes about 1 KiB, a vault too. ATREST_OPEN_REQUIRE_LOCKED_MEMORY refuses a volume where `unlocked`
-/// isn't 0.
+/// The bytes of pages with secrets of this process: `locked` counts those that stay in memory, `unlocked` those that
+/// may be written to swap because the system refused to lock them. A process may lock as much as RLIMIT_MEMLOCK says;
+/// an open volume takes about 1 KiB, a vault too. With ATREST_OPEN_REQUIRE_LOCKED_MEMORY a volume is refused unless
+/// `unlocked` is 0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn atrest_memory_protection(locked: *mut u64, unlocked: *mut u64) -> atrest_status {
     run(|| {

@@ -1,7 +1,6 @@
-//! Outputs. They are checked before the work begins, and written when it has succeeded.
+//! Outputs. They are checked before the work begins, and written after it has succeeded.
 //!
-//! No Rust reference to an output is made, so that C may pass memory that was never written, or that overlaps an
-//! input.
+//! No Rust reference to an output is made. So C may pass uninitialised memory, or memory that overlaps an input.
 
 use core::ffi::c_char;
 use core::ptr;
@@ -11,7 +10,7 @@ use crate::failure::{Failure, Result};
 use crate::handle::{self, Handle};
 use crate::structs::{self, SizedStruct};
 
-/// A place for one value.
+/// An output for one value.
 pub(crate) struct Out<T>(*mut T);
 
 impl<T> Out<T> {
@@ -37,7 +36,7 @@ impl<H: Handle> Out<*mut H> {
     }
 }
 
-/// A place for a struct of any size that it had in a version.
+/// An output for a struct of any size that it had in some version.
 pub(crate) struct StructOut<T> {
     out: *mut T,
     size: usize,
@@ -45,15 +44,14 @@ pub(crate) struct StructOut<T> {
 
 impl<T: SizedStruct> StructOut<T> {
     /// # Safety
-    /// If `out` isn't NULL, it points to a `usize`, and as many bytes as that says can be written there for as long as
-    /// this lives.
+    /// If `out` isn't NULL, it points to a `usize`, and that many bytes can be written there for as long as this lives.
     pub(crate) unsafe fn new(out: *mut T, argument: &str) -> Result<Self> {
         // SAFETY: the caller guarantees a `usize` there.
         let size = unsafe { structs::size(out, argument) }?;
         Ok(StructOut { out, size })
     }
 
-    /// Fills it as far as the caller knows its members. It keeps its size.
+    /// Fills the members that the caller's version has. The size member stays.
     pub(crate) fn set(self, value: T) {
         let first = size_of::<usize>();
         let from = ptr::from_ref(&value).cast::<u8>();
@@ -63,7 +61,7 @@ impl<T: SizedStruct> StructOut<T> {
     }
 }
 
-/// A place for bytes.
+/// An output for bytes.
 pub(crate) struct BytesOut<'a> {
     buffer: *mut u8,
     capacity: usize,
@@ -82,7 +80,7 @@ impl<'a> BytesOut<'a> {
         Ok(BytesOut { buffer, capacity, len, argument })
     }
 
-    /// Refuses a buffer that has no room for `needed` bytes, and says so in the length.
+    /// Refuses a buffer without room for `needed` bytes, and stores the needed length.
     pub(crate) fn check(&self, needed: usize) -> Result {
         if needed > self.capacity {
             // SAFETY: `new` checked that `len` isn't NULL; the caller of `new` guarantees the rest.
@@ -103,7 +101,7 @@ impl<'a> BytesOut<'a> {
     }
 }
 
-/// A place for a text, which gets a zero byte at its end.
+/// An output for a text, which gets a final zero byte.
 pub(crate) struct TextOut<'a> {
     buffer: *mut u8,
     capacity: usize,
@@ -119,7 +117,7 @@ impl<'a> TextOut<'a> {
         Ok(TextOut { buffer: buffer.cast(), capacity, len, argument })
     }
 
-    /// A place that is optional as a whole, for a text that must not be lost: it is refused at once if it is short.
+    /// An optional output for a text that must not be lost: it is refused at once if it is too short.
     ///
     /// # Safety
     /// As [`new`](Self::new).
@@ -143,7 +141,7 @@ impl<'a> TextOut<'a> {
         self.put_bytes(text.as_bytes())
     }
 
-    /// A text of another program, in whatever encoding; without a zero byte.
+    /// A text of another program in any encoding, without a zero byte.
     pub(crate) fn put_bytes(self, text: &[u8]) -> Result {
         if !self.len.is_null() {
             // SAFETY: it isn't NULL; the caller of `new` guarantees the rest.

@@ -3,8 +3,8 @@
 //! XTS-AES over runs of sectors (IEEE 1619-2018, NIST SP 800-38E), for engines that do their own input and output.
 //! Encrypting and decrypting neither allocate nor lock; any number of threads may use one cipher.
 //!
-//! XTS keeps what a sector holds secret from somebody who sees the disk once. It does not notice changes, and shows
-//! which 16-byte blocks of a sector changed to somebody who sees the disk twice.
+//! XTS protects a sector's content against an attacker who sees the disk once. It does not detect changes. To an
+//! attacker who sees the disk twice, it reveals which 16-byte blocks of a sector changed.
 
 use core::ffi::c_void;
 
@@ -16,7 +16,7 @@ use crate::failure::{Failure, compute, run};
 use crate::handle::Handle;
 use crate::status::atrest_status;
 
-/// The body of a function from `src` to `dst`: by one method where they are the same, else by another.
+/// The body of a function from `src` to `dst`: one method if they are the same, otherwise another.
 macro_rules! from_to {
     ($cipher:expr, $number:expr, $src:expr, $dst:expr, $len:expr, $in_place:ident, $to:ident) => {
         compute(move || {
@@ -29,17 +29,17 @@ macro_rules! from_to {
     };
 }
 
-/// Sector numbers count units of 512 bytes, whatever the sector size: plain64 of dm-crypt and LUKS. Sectors of 4096
-/// bytes have the numbers 0, 8, 16 and so on; numbers between them are refused, since sectors numbered 0, 1, 2 would share
+/// Sector numbers count units of 512 bytes for any sector size: plain64 of dm-crypt and LUKS. Sectors of 4096 bytes
+/// have the numbers 0, 8, 16 and so on; numbers between them are refused, because sectors numbered 0, 1, 2 would share
 /// tweaks.
 pub const ATREST_UNIT_512: u32 = 1;
-/// Sector numbers count sectors or pages: 0, 1, 2 at any size. It is plain64 with iv_large_sectors of dm-crypt.
+/// Sector numbers count sectors or pages: 0, 1, 2 for any size. dm-crypt's plain64 with iv_large_sectors.
 pub const ATREST_UNIT_SECTOR: u32 = 2;
-/// As ATREST_UNIT_512, from any number on: plain64 of dm-crypt with an offset that isn't a multiple of the sector size.
-/// Runs whose numbers overlap share tweaks, and nothing here notices it.
+/// As ATREST_UNIT_512, starting at any number: dm-crypt's plain64 with an offset that isn't a multiple of the sector
+/// size. Runs with overlapping numbers share tweaks, and this isn't detected.
 pub const ATREST_UNIT_512_ANY_OFFSET: u32 = 3;
 
-/// An expanded XTS key, with how sectors are cut and numbered. Freed by atrest_sector_cipher_free, which wipes it.
+/// An expanded XTS key, with the size and numbering of sectors. Freed by atrest_sector_cipher_free, which wipes it.
 pub struct atrest_sector_cipher;
 
 /// Expands a DEK for sectors of `sector_size`, 512 to 65,536 bytes, numbered by `sector_unit`, ATREST_UNIT_*. A size
@@ -67,7 +67,7 @@ pub unsafe extern "C" fn atrest_sector_cipher_free(cipher: *mut atrest_sector_ci
 }
 
 /// Encrypts `len` bytes of consecutive sectors in place. `first_sector` is the number of the first one. `sectors` is
-/// untouched unless the function returns ATREST_OK.
+/// unchanged unless the function returns ATREST_OK.
 ///
 /// Errors: ATREST_ERR_PARTIAL_SECTOR; ATREST_ERR_SECTOR_NUMBER; ATREST_ERR_SECTOR_OVERFLOW; ATREST_ERR_KEY_EXHAUSTED.
 #[unsafe(no_mangle)]
@@ -118,11 +118,11 @@ pub unsafe extern "C" fn atrest_sector_cipher_decrypt_to(
     from_to!(cipher, first_sector, src, dst, len, decrypt, decrypt_to)
 }
 
-/// Encrypts one data unit in place under a tweak of 16 bytes, for engines that number blocks in their own way.
+/// Encrypts one data unit in place under a tweak of 16 bytes, for engines with their own block numbers.
 ///
-/// `len` is 16 bytes to 16 MiB, whatever the sector size; ciphertext is stolen where it isn't a multiple of 16.
-/// `tweak` is the number of the data unit as 16 little-endian bytes. No two data units under one key may have the same
-/// tweak.
+/// `len` is 16 bytes to 16 MiB, independent of the sector size. If it isn't a multiple of 16, ciphertext stealing is
+/// used. `tweak` is the number of the data unit as 16 little-endian bytes. Never use a tweak for two data units under
+/// one key.
 ///
 /// Errors: ATREST_ERR_DATA_UNIT_LENGTH.
 #[unsafe(no_mangle)]
@@ -175,8 +175,8 @@ pub unsafe extern "C" fn atrest_sector_cipher_decrypt_unit_to(
 
 /// Encrypts as atrest_sector_cipher_encrypt_to does, but writes `dst` past the cache.
 ///
-/// For output that is larger than the cache, or that nobody reads soon. It needs a `dst` that is aligned to 64 bytes and
-/// isn't `src`; otherwise it is atrest_sector_cipher_encrypt_to. For output that stays in the cache it is slower.
+/// Use it for output that is larger than the cache or isn't read soon. `dst` must be aligned to 64 bytes and must not
+/// be `src`; otherwise this is atrest_sector_cipher_encrypt_to. It is slower for output that stays in the cache.
 ///
 /// Errors: as atrest_sector_cipher_encrypt_to.
 #[unsafe(no_mangle)]
@@ -211,7 +211,7 @@ pub(crate) fn unit_of(sector_unit: u32) -> Result<SectorUnit, Failure> {
     }
 }
 
-/// How many blocks of 16 bytes the cipher has encrypted: see ATREST_BLOCKS_DUE.
+/// The number of 16-byte blocks that the cipher has encrypted: see ATREST_BLOCKS_DUE.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn atrest_sector_cipher_usage(
     cipher: *const atrest_sector_cipher,
@@ -224,7 +224,7 @@ pub unsafe extern "C" fn atrest_sector_cipher_usage(
     })
 }
 
-/// Counts blocks that the key of a cipher has encrypted elsewhere: in an earlier process, or by another cipher.
+/// Adds blocks that the cipher's key has encrypted elsewhere: in an earlier process, or with another cipher.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn atrest_sector_cipher_count_in(
     cipher: *const atrest_sector_cipher,

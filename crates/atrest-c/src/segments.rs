@@ -1,6 +1,6 @@
 //! SEGMENTS
 //!
-//! Runs of sectors that lie in several pieces of memory: the vectors of readv and writev.
+//! Runs of sectors in several pieces of memory, like the vectors of readv and writev.
 
 use core::ffi::c_void;
 
@@ -54,20 +54,20 @@ macro_rules! segments_to {
     };
 }
 
-/// A piece of a run of sectors in memory: a `struct iovec` by another name.
+/// A piece of a run of sectors in memory, like a `struct iovec`.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct atrest_segment {
-    /// Where it begins. NULL if it is empty.
+    /// Its first byte. NULL if it is empty.
     pub base: *mut c_void,
     /// Its length: whole sectors, or 0.
     pub len: usize,
 }
 
-/// Encrypts a run of consecutive sectors that lie in `count` segments, in place.
+/// Encrypts a run of consecutive sectors in `count` segments, in place.
 ///
-/// The segments follow one another on the disk: the first sector of one has the number behind the last of the segment
-/// before. They must not overlap. All lengths are checked before the first segment is touched.
+/// The segments follow one another on the disk: the first sector of each has the number after the last sector of the
+/// segment before. They must not overlap. All lengths are checked before the first segment is changed.
 ///
 /// Errors: those of atrest_sector_cipher_encrypt.
 #[unsafe(no_mangle)]
@@ -91,11 +91,12 @@ pub unsafe extern "C" fn atrest_sector_cipher_decrypt_segments(
     segments!(cipher, first_sector, segments, count, decrypt)
 }
 
-/// Encrypts a run of consecutive sectors from the segments `src` to the segments `dst`, each cut in its own way.
+/// Encrypts a run of consecutive sectors from the segments `src` to the segments `dst`, which may be divided
+/// differently.
 ///
-/// Both are as those of atrest_sector_cipher_encrypt_segments, and of the same length as a whole. Where a piece goes to the
-/// memory that it comes from, it is encrypted in place; other than that, source and destination must not overlap. What is
-/// checked of it are pieces that overlap with where they go to. All is checked before the first segment is touched.
+/// Both follow the rules of atrest_sector_cipher_encrypt_segments, and have the same total length. A piece whose source
+/// and destination are the same memory is encrypted in place. Otherwise source and destination must not overlap; this
+/// is only checked for each piece and its own destination. All checks are made before the first segment is changed.
 ///
 /// Errors: ATREST_ERR_LENGTH_MISMATCH; ATREST_ERR_OVERLAP; those of atrest_sector_cipher_encrypt_segments.
 #[unsafe(no_mangle)]
@@ -123,7 +124,7 @@ pub unsafe extern "C" fn atrest_sector_cipher_decrypt_segments_to(
     segments_to!(cipher, first_sector, src, src_count, dst, dst_count, decrypt, decrypt_to)
 }
 
-/// Checks all segments, before the first is touched, and returns their length.
+/// Checks all segments before the first is changed, and returns their total length.
 fn check(cipher: &SectorCipher, first_sector: u64, segments: &[atrest_segment]) -> Result<usize> {
     for segment in segments {
         has_bytes(segment.base.cast(), segment.len, "base")?;
@@ -131,14 +132,14 @@ fn check(cipher: &SectorCipher, first_sector: u64, segments: &[atrest_segment]) 
     Ok(cipher.check_segments(first_sector, segments.iter().map(|segment| segment.len))?)
 }
 
-/// What lies in one piece on both sides.
+/// A piece that is contiguous in both source and destination.
 struct Piece {
     src: *mut c_void,
     dst: *mut c_void,
     len: usize,
 }
 
-/// Cuts two runs of segments of one length where either is cut.
+/// Cuts two runs of segments of equal length wherever either has a boundary.
 fn pieces<'a>(src: &'a [atrest_segment], dst: &'a [atrest_segment]) -> impl Iterator<Item = Piece> + 'a {
     let full = |segments: &'a [atrest_segment]| segments.iter().copied().filter(|segment| segment.len > 0);
     let (mut sources, mut destinations) = (full(src), full(dst));

@@ -1,14 +1,14 @@
 //! SELF-TESTS, APPROVED ALGORITHMS, LIMITS OF KEYS
 //!
-//! Each algorithm, and each kernel that this CPU runs, is tried against published vectors before its first use in a
-//! process. When one computes wrongly, everything is refused with ATREST_ERR_SELF_TEST from then on.
+//! Each algorithm, and each kernel that this CPU supports, is tested against published vectors before its first use in
+//! a process. If one computes wrongly, everything is refused with ATREST_ERR_SELF_TEST from then on.
 //!
-//! A program may demand approved algorithms only, those of NIST's publications as of SP 800-131A Rev. 2: AES-XTS (as
-//! aes-xts-plain64), AES-CTR, AES-KW, RSA-OAEP with SHA-256, and PBKDF2 with SHA-256 or SHA-512, 1000 iterations and a
-//! salt of 16 bytes or more. THE LIBRARY IS NO VALIDATED MODULE, and this doesn't make it one.
+//! A program may demand approved algorithms only, i.e. those of NIST's publications as of SP 800-131A Rev. 2: AES-XTS
+//! (as aes-xts-plain64), AES-CTR, AES-KW, RSA-OAEP with SHA-256, and PBKDF2 with SHA-256 or SHA-512, at least 1000
+//! iterations and a salt of at least 16 bytes. THE LIBRARY IS NOT A VALIDATED MODULE, and this doesn't make it one.
 //!
-//! A key may encrypt 2^48 blocks of 16 bytes (4 PiB), and is due for another from 2^44 (256 TiB) on. Counts are those of
-//! one handle in one process, right to 64 KiB for each thread, and decryption doesn't count.
+//! A key may encrypt 2^48 blocks of 16 bytes (4 PiB), and is due for replacement from 2^44 (256 TiB) on. A count
+//! belongs to one handle in one process, and is exact to 64 KiB per thread. Decryption doesn't count.
 
 use core::ffi::c_char;
 
@@ -19,31 +19,31 @@ use crate::failure::{Result, run};
 use crate::output::{Out, TextOut};
 use crate::status::atrest_status;
 
-/// Done by approved algorithms alone.
+/// Only approved algorithms were used.
 pub const ATREST_APPROVED: u32 = 1;
-/// Done in part by a vault that doesn't tell how (ATREST_WRAP_OPAQUE), and otherwise by approved algorithms.
+/// A vault did part of it with an algorithm it doesn't name (ATREST_WRAP_OPAQUE); the rest is approved.
 pub const ATREST_APPROVED_ELSEWHERE: u32 = 2;
-/// Not, or not all of it, done by approved algorithms.
+/// Some of it is not approved.
 pub const ATREST_NOT_APPROVED: u32 = 3;
 
-/// From so many blocks on it is time for another key: copy the data to where there is one.
+/// From this many blocks on, a key is due for replacement: copy the data to a place with a fresh key.
 pub const ATREST_BLOCKS_DUE: u64 = 17592186044416;
-/// As many blocks as a key may encrypt; more are refused with ATREST_ERR_KEY_EXHAUSTED.
+/// The most blocks that a key may encrypt; more are refused with ATREST_ERR_KEY_EXHAUSTED.
 pub const ATREST_BLOCKS_MAX: u64 = 281474976710656;
 
 const _: () = assert!(ATREST_BLOCKS_DUE == KeyUsage::DUE && ATREST_BLOCKS_MAX == KeyUsage::MAX);
 
-/// Tries every algorithm and kernel, whether or not it has been tried before. It takes under a millisecond.
+/// Tests every algorithm and kernel, even if it was tested before. It takes under a millisecond.
 ///
-/// Errors: ATREST_ERR_SELF_TEST, whose message names what failed.
+/// Errors: ATREST_ERR_SELF_TEST; the message names the algorithm that failed.
 #[unsafe(no_mangle)]
 pub extern "C" fn atrest_self_test() -> atrest_status {
     run(|| Ok(atrest::self_test()?))
 }
 
-/// Takes approved algorithms only, in this process from now on: whatever needs another is refused with
-/// ATREST_ERR_NOT_APPROVED, whose message names it, also by handles that are there already. There is no way back. Call it
-/// first of all.
+/// From now on this process takes approved algorithms only. Any use of another one is refused with
+/// ATREST_ERR_NOT_APPROVED, also by existing handles; the message names the algorithm. There is no way back. Call it
+/// first.
 #[unsafe(no_mangle)]
 pub extern "C" fn atrest_approved_only() -> atrest_status {
     run(|| {
@@ -61,7 +61,7 @@ pub unsafe extern "C" fn atrest_is_approved_only(out: *mut u32) -> atrest_status
     })
 }
 
-/// Begins an observation of what this thread does, which atrest_approval_since_reset ends.
+/// Begins an observation of this thread, which atrest_approval_since_reset ends.
 #[unsafe(no_mangle)]
 pub extern "C" fn atrest_approval_reset() -> atrest_status {
     run(|| {
@@ -70,9 +70,9 @@ pub extern "C" fn atrest_approval_reset() -> atrest_status {
     })
 }
 
-/// Whether this thread has used approved algorithms alone since atrest_approval_reset, or since it began: ATREST_APPROVED,
-/// ATREST_APPROVED_ELSEWHERE or ATREST_NOT_APPROVED. `text` is for people and says what wasn't; it and `text_len` may be
-/// NULL together. What other threads do isn't seen.
+/// Whether this thread has used approved algorithms only since atrest_approval_reset, or since it started:
+/// ATREST_APPROVED, ATREST_APPROVED_ELSEWHERE or ATREST_NOT_APPROVED. `text` is for people and names the unapproved
+/// algorithm; it and `text_len` may be NULL together. Other threads are not observed.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn atrest_approval_since_reset(
     approval: *mut u32,
@@ -87,7 +87,7 @@ pub unsafe extern "C" fn atrest_approval_since_reset(
     })
 }
 
-/// Writes an approval, and its text if that is wanted.
+/// Writes an approval, and its text if the caller wants it.
 pub(crate) fn put(approval: Approval, out: Out<u32>, text: Option<TextOut<'_>>) -> Result {
     text.map_or(Ok(()), |text| text.put(&approval.to_string()))?;
     out.set(match approval {

@@ -1,13 +1,13 @@
 //! STATUS
 //!
-//! The number of a status never changes and is never used again for another. 1 to 99 are mistakes in how the library
-//! is called, 100 to 199 come from the sector engine and key wrap, 200 to 299 from keys and vaults, 300 to 399 from
-//! volumes, 400 to 499 from the machine below.
+//! The number of a status never changes and is never reused for another. 1 to 99 are mistakes in calls of the library,
+//! 100 to 199 come from the sector engine and key wrap, 200 to 299 from keys and vaults, 300 to 399 from volumes, 400
+//! to 499 from the system.
 
 use core::ffi::{CStr, c_char};
 
-/// What came of a call: one of the constants ATREST_OK and ATREST_ERR_*. Take a number that isn't listed here, from a
-/// later version of the library, for a failure.
+/// The result of a call: one of the constants ATREST_OK and ATREST_ERR_*. Treat a number that isn't listed here, from a
+/// later version of the library, as a failure.
 pub type atrest_status = u32;
 
 /// Success.
@@ -15,39 +15,39 @@ pub const ATREST_OK: u32 = 0;
 
 /// A pointer that must not be NULL is NULL.
 pub const ATREST_ERR_NULL_ARGUMENT: u32 = 1;
-/// A handle that was freed, or one of another type.
+/// A handle was freed, or is of another type.
 pub const ATREST_ERR_INVALID_HANDLE: u32 = 2;
-/// A number that is none of the constants allowed here, or a flag that isn't known.
+/// A number is none of the constants allowed here, or a flag isn't known.
 pub const ATREST_ERR_BAD_ENUM: u32 = 3;
-/// The struct_size of a struct is none that this version knows. Begin with the struct's _INIT macro.
+/// The struct_size of a struct is unknown to this version. Begin with the struct's _INIT macro.
 pub const ATREST_ERR_STRUCT_SIZE: u32 = 4;
 /// A text isn't UTF-8.
 pub const ATREST_ERR_NOT_UTF8: u32 = 5;
 /// Source and destination overlap in part. They may be the same, or apart.
 pub const ATREST_ERR_OVERLAP: u32 = 6;
-/// The output buffer is too short; the length says what is needed.
+/// The output buffer is too short; the length says how many bytes are needed.
 pub const ATREST_ERR_BUFFER_TOO_SHORT: u32 = 7;
-/// A length that no buffer can have: it is over half of the address space.
+/// No buffer can have this length: it is over half of the address space.
 pub const ATREST_ERR_LENGTH: u32 = 8;
-/// The handle's kind can't do this: a vault of callbacks can't make keys, for example.
+/// This kind of handle can't do this: a vault of callbacks can't make keys, for example.
 pub const ATREST_ERR_UNSUPPORTED: u32 = 9;
-/// A callback of the caller's failed; the message has the number that it returned.
+/// A callback of the caller failed; the message has the number that it returned.
 pub const ATREST_ERR_CALLBACK_FAILED: u32 = 10;
-/// An option that is out of its bounds; the message names it and the bounds.
+/// An option is out of its bounds; the message names the option and the bounds.
 pub const ATREST_ERR_INVALID_OPTION: u32 = 11;
-/// The library failed within, which is a defect of it: please report the message.
+/// The library failed internally. This is a defect: please report the message.
 pub const ATREST_ERR_PANIC: u32 = 90;
-/// A failure for which this version has no status of its own.
+/// A failure that has no status of its own in this version.
 pub const ATREST_ERR_OTHER: u32 = 91;
 
-/// A key of a length that its cipher doesn't take: XTS has 32 bytes (AES-128-XTS) or 64 (AES-256-XTS), CBC 16, 24 or 32,
-/// CTR and HCTR2 32.
+/// The cipher doesn't take a key of this length. XTS takes 32 bytes (AES-128-XTS) or 64 (AES-256-XTS), CBC 16, 24 or
+/// 32, CTR and HCTR2 32.
 pub const ATREST_ERR_KEY_LENGTH: u32 = 100;
 /// The two halves of an XTS key are equal, which SP 800-38E and FIPS 140 (IG C.I) forbid.
 pub const ATREST_ERR_EQUAL_KEY_HALVES: u32 = 101;
-/// A sector size that isn't supported here.
+/// This sector size isn't supported here.
 pub const ATREST_ERR_SECTOR_SIZE: u32 = 102;
-/// A buffer that isn't a whole number of sectors.
+/// A buffer isn't a whole number of sectors.
 pub const ATREST_ERR_PARTIAL_SECTOR: u32 = 103;
 /// Source and destination differ in length.
 pub const ATREST_ERR_LENGTH_MISMATCH: u32 = 104;
@@ -67,24 +67,24 @@ pub const ATREST_ERR_KERNEL_UNAVAILABLE: u32 = 110;
 pub const ATREST_ERR_STREAM_OVERFLOW: u32 = 111;
 /// The self-test of an algorithm failed: this CPU or this build computes wrongly. Nothing that needs it works any more.
 pub const ATREST_ERR_SELF_TEST: u32 = 112;
-/// An algorithm that isn't approved, after atrest_approved_only; the message names it.
+/// The algorithm isn't approved, and atrest_approved_only was called; the message names it.
 pub const ATREST_ERR_NOT_APPROVED: u32 = 113;
-/// A key has encrypted as much as it may: see ATREST_BLOCKS_MAX. It still decrypts.
+/// The key has encrypted as much as it may: see ATREST_BLOCKS_MAX. It can still decrypt.
 pub const ATREST_ERR_KEY_EXHAUSTED: u32 = 114;
-/// The number of a first sector lies between two sectors: see ATREST_UNIT_512.
+/// The first sector number falls inside a sector: see ATREST_UNIT_512.
 pub const ATREST_ERR_SECTOR_NUMBER: u32 = 115;
 
-/// An algorithm that this version does not know or cannot use here.
+/// This version does not know the algorithm, or can't use it here.
 pub const ATREST_ERR_UNSUPPORTED_ALGORITHM: u32 = 200;
-/// The name of a vault, key or version that isn't well formed.
+/// The name of a vault, key or version isn't well formed.
 pub const ATREST_ERR_INVALID_NAME: u32 = 201;
-/// A context of over ATREST_CONTEXT_MAX bytes.
+/// The context is longer than ATREST_CONTEXT_MAX bytes.
 pub const ATREST_ERR_CONTEXT_LENGTH: u32 = 202;
-/// Bytes that are no envelope, or one that was altered.
+/// The bytes are not an envelope, or it was altered.
 pub const ATREST_ERR_INVALID_ENVELOPE: u32 = 203;
-/// An envelope or volume is bound to another context than the one expected, or was altered.
+/// The envelope or volume is bound to another context than expected, or was altered.
 pub const ATREST_ERR_CONTEXT_MISMATCH: u32 = 204;
-/// The vault asked is not the one that wrapped the DEK; the message names the one that did.
+/// Another vault wrapped the DEK; the message names it.
 pub const ATREST_ERR_NOT_THIS_VAULT: u32 = 205;
 /// The vault has no such key, or no such version of it.
 pub const ATREST_ERR_NO_SUCH_KEY: u32 = 206;
@@ -94,7 +94,7 @@ pub const ATREST_ERR_KEY_EXISTS: u32 = 207;
 pub const ATREST_ERR_WRONG_PASSPHRASE: u32 = 208;
 /// A vault's file is damaged; the message says how, and what to do.
 pub const ATREST_ERR_DAMAGED_VAULT: u32 = 209;
-/// A vault gave an answer that is out of its bounds.
+/// A vault failed, or its answer was out of bounds.
 pub const ATREST_ERR_VAULT: u32 = 210;
 /// The version of the key, or every version of it, is disabled. Enable it in its vault to use it again.
 pub const ATREST_ERR_KEY_DISABLED: u32 = 211;
@@ -104,13 +104,13 @@ pub const ATREST_ERR_KEY_DELETED: u32 = 212;
 pub const ATREST_ERR_KEY_EXPIRED: u32 = 213;
 /// The version of the key isn't valid yet. Wait, or move its not-before time.
 pub const ATREST_ERR_KEY_NOT_YET_VALID: u32 = 214;
-/// The vault does not let the identity do that with the key: it was never granted, or access was revoked.
+/// The vault denies the identity the operation on the key: access was never granted, or was revoked.
 pub const ATREST_ERR_ACCESS_DENIED: u32 = 215;
 /// The vault's purge protection keeps the key: only a whole key, deleted and past its retention, can be purged.
 pub const ATREST_ERR_PURGE_PROTECTED: u32 = 216;
-/// Bytes that are no prefix of an encrypted file, or one that is damaged or was altered; the message says how.
+/// The bytes are not the prefix of an encrypted file, or it was damaged or altered; the message says how.
 pub const ATREST_ERR_INVALID_PREFIX: u32 = 217;
-/// The DEK is another one than expected: something else has been put in the place of what should be there.
+/// The DEK is not the expected one: something else was put in its place.
 pub const ATREST_ERR_OTHER_DEK: u32 = 218;
 /// The DEK is wrapped under another key than expected.
 pub const ATREST_ERR_OTHER_KEY: u32 = 219;
@@ -119,47 +119,47 @@ pub const ATREST_ERR_OTHER_KEY: u32 = 219;
 pub const ATREST_ERR_NOT_LUKS: u32 = 300;
 /// No copy of the LUKS header is intact; the message says what is wrong with each.
 pub const ATREST_ERR_INVALID_HEADER: u32 = 301;
-/// A sound LUKS header that asks for something which this version does not do.
+/// The LUKS header is sound but asks for a feature that this version doesn't have.
 pub const ATREST_ERR_UNSUPPORTED_HEADER: u32 = 302;
 /// The header's MAC does not match: somebody without the DEK changed it.
 pub const ATREST_ERR_TAMPERED_HEADER: u32 = 303;
 /// The key is not the key of this volume.
 pub const ATREST_ERR_WRONG_KEY: u32 = 304;
-/// The device is smaller than what it must hold, or than it was.
+/// The device is smaller than its required content, or than it was.
 pub const ATREST_ERR_DEVICE_TOO_SMALL: u32 = 305;
-/// There is something on the device, and formatting was not told to overwrite it.
+/// The device holds data, and formatting was not told to overwrite it.
 pub const ATREST_ERR_DEVICE_NOT_BLANK: u32 = 306;
 /// An offset or length isn't a multiple of the sector size.
 pub const ATREST_ERR_MISALIGNED: u32 = 307;
 /// A read or write goes past the end of the volume.
 pub const ATREST_ERR_OUT_OF_BOUNDS: u32 = 308;
-/// A write to a volume that was opened for reading.
+/// A write to a volume that was opened read-only.
 pub const ATREST_ERR_READ_ONLY: u32 = 309;
-/// There is no keyslot or token of that number, or none that the credential could open.
+/// No keyslot or token has this number, or the credential opens none.
 pub const ATREST_ERR_NO_SUCH_PROTECTOR: u32 = 310;
-/// It is the last way into the volume: add another before, or erase the header.
+/// This is the last way into the volume: add another first, or erase the header.
 pub const ATREST_ERR_LAST_PROTECTOR: u32 = 311;
 /// The header has no room for another keyslot or token.
 pub const ATREST_ERR_NO_ROOM: u32 = 312;
-/// A backup of a header is that of another volume.
+/// The header backup is of another volume.
 pub const ATREST_ERR_OTHER_HEADER: u32 = 313;
-/// Where a damaged copy of a header belongs, there is something that is neither blank nor remains of a header, such as a
-/// file system that somebody made since; the message names it. Nothing was written.
+/// Something foreign lies at the place of a damaged header copy: neither blank nor the remains of a header, such as a
+/// newer file system. The message names it. Nothing was written.
 pub const ATREST_ERR_FOREIGN_DATA: u32 = 314;
 
-/// A managed disk's key may not be used now: it was disabled, deleted or expired, access to it revoked, or its vault did
-/// not answer for too long.
+/// A managed disk's key may not be used now: it was disabled, deleted or expired, access to it was revoked, or its
+/// vault didn't answer for too long.
 pub const ATREST_ERR_DISK_SUSPENDED: u32 = 350;
-/// There is no set or disk of that name.
+/// No set, disk, snapshot or image has this name.
 pub const ATREST_ERR_NO_SUCH_RESOURCE: u32 = 351;
-/// There is a set or disk of that name already.
+/// A set, disk, snapshot or image of this name exists already.
 pub const ATREST_ERR_RESOURCE_EXISTS: u32 = 352;
-/// Something that the rules of managed disks forbid; the message says which, and what to do instead.
+/// The rules of managed disks forbid this; the message names the rule and the alternative.
 pub const ATREST_ERR_NOT_ALLOWED: u32 = 353;
-/// The header of a disk, snapshot or image is from before it came under the key that it is under: an older one was put back.
+/// The header of a disk, snapshot or image is an older one that was put back: it names a former key.
 pub const ATREST_ERR_OLDER_HEADER: u32 = 354;
 
-/// The file system or device failed; the message has what it said.
+/// The file system or device failed; the message has its error.
 pub const ATREST_ERR_IO: u32 = 400;
 /// Another process, or another handle of this one, holds the device or vault.
 pub const ATREST_ERR_BUSY: u32 = 401;
@@ -167,18 +167,18 @@ pub const ATREST_ERR_BUSY: u32 = 401;
 pub const ATREST_ERR_RANDOM: u32 = 402;
 /// There is not enough memory.
 pub const ATREST_ERR_NO_MEMORY: u32 = 403;
-/// A handle or key was made by the parent of this process. A child that was forked has none of its parent's secrets: open
-/// the vault and the volume again in the child.
+/// The parent of this process made the handle or key. A forked child has none of its parent's secrets: open the vault
+/// and the volume again in the child.
 pub const ATREST_ERR_FORKED: u32 = 404;
-/// The operating system refuses to lock the memory of secrets, and locked memory was asked for.
+/// The operating system refused to lock the memory of secrets, which the caller demanded.
 pub const ATREST_ERR_MEMORY_NOT_LOCKED: u32 = 405;
-/// A file, or the folder that one would go into, isn't there; the message names it.
+/// A file is not there, or the folder of a new file is not there; the message names it.
 pub const ATREST_ERR_NOT_FOUND: u32 = 406;
-/// Where a file was to be made, there is one. It is as it was; the message names it.
+/// A file of this name exists already, and was not changed; the message names it.
 pub const ATREST_ERR_ALREADY_EXISTS: u32 = 407;
 
-/// The name of a status, such as "ATREST_ERR_WRONG_KEY"; "unknown status" for a number that isn't one. Never NULL. The
-/// text lives as long as the program.
+/// The name of a status, such as "ATREST_ERR_WRONG_KEY"; "unknown status" for any other number. Never NULL. The text
+/// lives as long as the program.
 #[unsafe(no_mangle)]
 pub extern "C" fn atrest_status_name(status: atrest_status) -> *const c_char {
     let found = NAMES.iter().find(|(number, _)| *number == status);

@@ -3,13 +3,13 @@
 //! AES-256 in counter mode (NIST SP 800-38A) over a stream of bytes, for engines whose files are read and written at
 //! any byte. Applying it neither allocates nor locks; any number of threads may use one cipher.
 //!
-//! ONE KEY, ONE FILE. No two contents may ever be encrypted at the same offset under the same key and nonce: who sees
-//! both, say those of a file before and after it was truncated and written anew, has their difference (XOR), and often
-//! the contents. So a file gets a fresh DEK whenever it is made, truncated or used again, and it is appended to, not
-//! changed. atrest_file_prefix_create makes such a key.
+//! ONE KEY, ONE FILE. Never encrypt two contents at the same offset under the same key and nonce. Anyone who sees both,
+//! such as a file before and after it was truncated and rewritten, learns their difference (XOR), and often the
+//! contents. So a file needs a fresh DEK whenever it is made, truncated or reused, and data must be appended, not
+//! overwritten. atrest_file_prefix_create makes such a key.
 //!
-//! The mode keeps secret what a file holds. It notices no change: who can write to the file can flip any bit of the
-//! plaintext that they like, and no other. Authenticate above, and take a new key before 2^52 bytes (4 PiB).
+//! The mode hides a file's content but detects no change: an attacker who can write to the file can flip any bits of
+//! the plaintext. Authenticate in a layer above, and take a new key before 2^52 bytes (4 PiB).
 
 use core::ffi::c_void;
 
@@ -21,7 +21,7 @@ use crate::failure::run;
 use crate::handle::Handle;
 use crate::status::atrest_status;
 
-/// The bytes of a nonce.
+/// The length of a nonce in bytes.
 pub const ATREST_NONCE_SIZE: usize = 16;
 
 /// An expanded key for one stream of bytes. Freed by atrest_stream_cipher_free, which wipes it.
@@ -50,10 +50,10 @@ pub unsafe extern "C" fn atrest_stream_cipher_free(cipher: *mut atrest_stream_ci
     free!(cipher);
 }
 
-/// Encrypts or decrypts `len` bytes in place, which is the same. The first of them is at `offset` of the stream, any
-/// number. `data` is untouched unless the function returns ATREST_OK.
+/// Encrypts or decrypts `len` bytes in place; both are the same operation. The first byte is at `offset` of the stream,
+/// any number. `data` is unchanged unless the function returns ATREST_OK.
 ///
-/// Errors: ATREST_ERR_STREAM_OVERFLOW; ATREST_ERR_KEY_EXHAUSTED, beyond 4 PiB only.
+/// Errors: ATREST_ERR_STREAM_OVERFLOW; ATREST_ERR_KEY_EXHAUSTED, only beyond 4 PiB.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn atrest_stream_cipher_apply(
     cipher: *const atrest_stream_cipher,
@@ -84,8 +84,8 @@ pub unsafe extern "C" fn atrest_stream_cipher_apply_to(
     })
 }
 
-/// How many blocks of 16 bytes of its stream the cipher has encrypted or decrypted, which is as far as they reach: see
-/// ATREST_BLOCKS_DUE.
+/// The number of 16-byte blocks of its stream that the cipher has encrypted or decrypted, counted up to the highest
+/// block: see ATREST_BLOCKS_DUE.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn atrest_stream_cipher_usage(
     cipher: *const atrest_stream_cipher,

@@ -1,4 +1,4 @@
-//! Structs that C fills, or has filled: their first member says how long they are.
+//! Structs filled by C or by the library. Their first member is their size.
 
 use core::mem::{MaybeUninit, size_of};
 use core::ptr;
@@ -9,13 +9,13 @@ use crate::status::ATREST_ERR_STRUCT_SIZE;
 /// A `repr(C)` struct whose first member is `struct_size: usize`.
 ///
 /// # Safety
-/// The first member is as said, and a value of zero bytes alone is a valid one.
+/// The first member is as said, and a value of only zero bytes is valid.
 pub(crate) unsafe trait SizedStruct: Copy {
     /// Its sizes in earlier versions, before members were added at its end.
     const EARLIER: &'static [usize] = &[];
 }
 
-/// The size of a struct of C, if it is one of a version.
+/// The size of a C struct, if some version had it.
 ///
 /// # Safety
 /// If `from` isn't NULL, it points to a `usize`.
@@ -32,10 +32,10 @@ pub(crate) unsafe fn size<T: SizedStruct>(from: *const T, argument: &str) -> Res
     Ok(size)
 }
 
-/// Copies a struct; members that came after the version it was made for are zero.
+/// Copies a struct. Members that its version doesn't have are zero.
 ///
 /// # Safety
-/// If `from` isn't NULL, it points to a `usize` and to as many bytes as that says, of a `T` of some version.
+/// If `from` isn't NULL, it points to a `usize` and to that many bytes, of a `T` of some version.
 pub(crate) unsafe fn read<T: SizedStruct>(from: *const T, argument: &str) -> Result<T> {
     // SAFETY: the caller guarantees more than this demands.
     let size = unsafe { size(from, argument) }?;

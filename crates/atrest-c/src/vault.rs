@@ -1,11 +1,11 @@
 //! VAULTS
 //!
-//! A vault holds KEKs, which wrap DEKs and never leave it. One kind comes with the library: a file. The caller makes
-//! any other out of callbacks (next section); it wraps and unwraps, but its keys are managed where they live.
+//! A vault holds KEKs, which wrap DEKs and never leave it. The library has one kind: a file. The caller can make any
+//! other kind from callbacks (next section). Such a vault wraps and unwraps, but its keys are managed elsewhere.
 //!
-//! A KEK has a name and versions. The latest version that is enabled and valid wraps; older ones still unwrap what they wrapped. The URL of a
-//! version is VAULT/keys/NAME/VERSION, where VAULT is the id of the vault. Names and versions consist of 1 to 127
-//! letters, digits, '-', '_' and '.'; an id consists of 1 to 512 visible ASCII characters.
+//! A KEK has a name and versions. The latest enabled and valid version wraps; older ones can still unwrap their wraps.
+//! The URL of a version is VAULT/keys/NAME/VERSION, where VAULT is the id of the vault. Names and versions consist of 1
+//! to 127 letters, digits, '-', '_' and '.'; an id consists of 1 to 512 visible ASCII characters.
 
 use core::ffi::{c_char, c_void};
 use core::ptr;
@@ -23,12 +23,12 @@ use crate::output::TextOut;
 use crate::status::{ATREST_ERR_INVALID_OPTION, ATREST_ERR_UNSUPPORTED, atrest_status};
 use crate::structs::SizedStruct;
 
-/// A buffer of this many bytes has room for the URL of any version of a key, and its zero byte.
+/// The size of a buffer for the URL of any version of a key, with its zero byte.
 pub const ATREST_KEY_URL_SIZE: usize = 774;
 
 /// The vault generated the key.
 pub const ATREST_ORIGIN_GENERATED: u32 = 1;
-/// The key was brought in.
+/// The key was imported.
 pub const ATREST_ORIGIN_IMPORTED: u32 = 2;
 
 /// An AES key of 256 bits.
@@ -43,7 +43,7 @@ pub const ATREST_KEY_RSA_4096: u32 = 4;
 /// A vault. Freed by atrest_vault_free.
 pub struct atrest_vault;
 
-/// What opens a vault file: a passphrase or a root key file, exactly one of them.
+/// The credential for a vault file: either a passphrase or a root key file.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct atrest_unlock {
@@ -55,8 +55,8 @@ pub struct atrest_unlock {
     pub passphrase_len: usize,
     /// The path of a root key file, of 32 bytes to 1 MiB. NULL for none.
     pub key_file: *const c_char,
-    /// What a new vault's passphrase costs to try, by Argon2id: KiB of memory, at least 8 for each lane, at most 1
-    /// GiB. All three costs 0 is 64 MiB, 3 passes and 4 lanes (RFC 9106). Not looked at when a vault is opened.
+    /// The cost of trying a new vault's passphrase, by Argon2id: KiB of memory, at least 8 for each lane, at most 1
+    /// GiB. If all three costs are 0, they are 64 MiB, 3 passes and 4 lanes (RFC 9106). Ignored when a vault is opened.
     pub kdf_memory_kib: u32,
     /// Passes over the memory, 1 to 64.
     pub kdf_passes: u32,
@@ -67,10 +67,10 @@ pub struct atrest_unlock {
 // SAFETY: `struct_size` is the first member, and pointers and numbers may be zero.
 unsafe impl SizedStruct for atrest_unlock {}
 
-/// What atrest_vault_keys says of one version of a key. It and its texts are valid during the callback only.
+/// One version of a key, as atrest_vault_keys lists it. It and its texts are valid during the callback only.
 #[repr(C)]
 pub struct atrest_key_version {
-    /// The size of this struct in the library that runs.
+    /// The size of this struct in the running library.
     pub struct_size: usize,
     /// The name of the key.
     pub key_name: *const c_char,
@@ -78,9 +78,9 @@ pub struct atrest_key_version {
     pub version: *const c_char,
     /// Both, in a URL.
     pub url: *const c_char,
-    /// When the version came into the vault, in seconds since 1970-01-01 UTC; 0 when it isn't known.
+    /// When the version was generated or imported, in seconds since 1970-01-01 UTC; 0 if unknown.
     pub created: u64,
-    /// ATREST_ORIGIN_*; 0 when it isn't known.
+    /// ATREST_ORIGIN_*; 0 if unknown.
     pub origin: u32,
     /// ATREST_KEY_*.
     pub kind: u32,
@@ -90,16 +90,16 @@ pub struct atrest_key_version {
     pub not_before: u64,
     /// The first second in which it has expired; 0 for never.
     pub expires: u64,
-    /// 1 if it unwraps only what was wrapped with a secret: see ATREST_CHANGE_AUTHENTICATED.
+    /// 1 if it only unwraps keys that were wrapped with a secret: see ATREST_CHANGE_AUTHENTICATED.
     pub authenticated: u32,
 }
 
-/// Makes a new vault file without keys. There must be no file at `path`. Beside it there will be `path`.bak, a copy,
-/// `path`.lock, and `path`.audit, the log of every use. The vault is safe to use from several processes.
+/// Makes a new vault file without keys. `path` must not exist. Next to it this makes `path`.bak, a copy, `path`.lock,
+/// and `path`.audit, the log of every use. Several processes may use the vault at once.
 ///
-/// Errors: ATREST_ERR_ALREADY_EXISTS; ATREST_ERR_NOT_FOUND for its folder or the key file; ATREST_ERR_IO; ATREST_ERR_BUSY;
-/// ATREST_ERR_INVALID_OPTION for costs, a passphrase or a key file out of bounds, or when there is not exactly one of the
-/// latter two.
+/// Errors: ATREST_ERR_ALREADY_EXISTS; ATREST_ERR_NOT_FOUND for its folder or the key file; ATREST_ERR_IO;
+/// ATREST_ERR_BUSY; ATREST_ERR_INVALID_OPTION for costs, a passphrase or a key file out of bounds, or unless there is
+/// exactly one of the latter two.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn atrest_vault_create_file(
     path: *const c_char,
@@ -115,7 +115,7 @@ pub unsafe extern "C" fn atrest_vault_create_file(
     })
 }
 
-/// Opens a vault file. With a passphrase this takes as long as its costs say, by default a good part of a second.
+/// Opens a vault file. With a passphrase this takes as long as its cost, by default a good part of a second.
 ///
 /// Errors: ATREST_ERR_WRONG_PASSPHRASE, also for a wrong key file; ATREST_ERR_DAMAGED_VAULT; ATREST_ERR_NOT_FOUND, also for
 /// the key file; ATREST_ERR_IO; ATREST_ERR_INVALID_OPTION.
@@ -133,7 +133,7 @@ pub unsafe extern "C" fn atrest_vault_open_file(
     })
 }
 
-/// Writes a new root key file of 32 random bytes, readable by its owner only. There must be no file at `path`.
+/// Writes a new root key file of 32 random bytes, readable by its owner only. `path` must not exist.
 ///
 /// Errors: ATREST_ERR_ALREADY_EXISTS; ATREST_ERR_NOT_FOUND for its folder; ATREST_ERR_IO.
 #[unsafe(no_mangle)]
@@ -141,7 +141,7 @@ pub unsafe extern "C" fn atrest_vault_generate_key_file(path: *const c_char) -> 
     run(|| Ok(FileVault::generate_key_file(path!(path))?))
 }
 
-/// Another handle of the same vault, to be freed for itself: for a callback that has to give one away.
+/// Makes another handle of the same vault, to be freed separately. Use it in a callback that must give a handle away.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn atrest_vault_clone(vault: *const atrest_vault, out: *mut *mut atrest_vault) -> atrest_status {
     run(|| {
@@ -151,8 +151,8 @@ pub unsafe extern "C" fn atrest_vault_clone(vault: *const atrest_vault, out: *mu
     })
 }
 
-/// Another handle of the same vault file, which goes by `clock`: it says what has expired and when a deleted key may be
-/// purged, and what time goes to the audit log. So do the handles that are made of the new one.
+/// Makes another handle of the same vault file with the clock `clock`. The clock decides what has expired and when a
+/// deleted key may be purged, and gives the times in the audit log. Handles made from the new one use it too.
 ///
 /// Errors: ATREST_ERR_UNSUPPORTED for a vault that isn't the owner's handle of a vault file.
 #[unsafe(no_mangle)]
@@ -168,13 +168,13 @@ pub unsafe extern "C" fn atrest_vault_with_clock(
     })
 }
 
-/// Frees a vault. Volumes and keys that it opened stay as they are.
+/// Frees a vault. Volumes and keys opened with it stay valid.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn atrest_vault_free(vault: *mut atrest_vault) {
     free!(vault);
 }
 
-/// The id of a vault. For a vault file it is made when the file is.
+/// The id of a vault. A vault file gets its id when it is made.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn atrest_vault_id(
     vault: *const atrest_vault,
@@ -185,8 +185,8 @@ pub unsafe extern "C" fn atrest_vault_id(
     run(|| text_out!(id, id_cap, id_len).put(handle!(vault).get().id()))
 }
 
-/// Generates a new key in a vault file, with one version, whose URL goes to `url`. `url` may be NULL; otherwise it
-/// needs room for ATREST_KEY_URL_SIZE bytes, whatever the URL's length.
+/// Generates a new key in a vault file, with one version, and puts that version's URL into `url`. `url` may be NULL;
+/// otherwise it needs room for ATREST_KEY_URL_SIZE bytes, even if the URL is shorter.
 ///
 /// Errors: ATREST_ERR_INVALID_NAME; ATREST_ERR_KEY_EXISTS; ATREST_ERR_BUSY; ATREST_ERR_DAMAGED_VAULT; ATREST_ERR_IO;
 /// ATREST_ERR_UNSUPPORTED for a vault of callbacks, as with all functions that manage keys.
@@ -204,9 +204,10 @@ pub unsafe extern "C" fn atrest_vault_create_key(
     })
 }
 
-/// Generates a new version of a key in a vault file; from now on it wraps. `url` is as in atrest_vault_create_key.
+/// Generates a new version of a key in a vault file. From now on this version wraps. `url` is as in
+/// atrest_vault_create_key.
 ///
-/// Errors: ATREST_ERR_NO_SUCH_KEY, and those of the vault's file.
+/// Errors: ATREST_ERR_NO_SUCH_KEY; the errors of the vault's file.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn atrest_vault_rotate_key(
     vault: *mut atrest_vault,
@@ -221,10 +222,10 @@ pub unsafe extern "C" fn atrest_vault_rotate_key(
     })
 }
 
-/// Takes a new key of 32 bytes, which the caller brings, into a vault file. `url` is as in atrest_vault_create_key.
-/// Wiping `kek` stays with the caller.
+/// Imports a new key, the caller's own 32 bytes, into a vault file. `url` is as in atrest_vault_create_key. The caller
+/// must wipe `kek`.
 ///
-/// Errors: ATREST_ERR_KEK_LENGTH, and those of atrest_vault_create_key.
+/// Errors: ATREST_ERR_KEK_LENGTH; those of atrest_vault_create_key.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn atrest_vault_import_key(
     vault: *mut atrest_vault,
@@ -242,8 +243,7 @@ pub unsafe extern "C" fn atrest_vault_import_key(
     })
 }
 
-/// Takes a new version of a key, of 32 bytes which the caller brings, into a vault file. Otherwise as
-/// atrest_vault_import_key.
+/// Imports a new version of a key, the caller's own 32 bytes, into a vault file. Otherwise as atrest_vault_import_key.
 ///
 /// Errors: ATREST_ERR_KEK_LENGTH; ATREST_ERR_NO_SUCH_KEY; those of the vault's file.
 #[unsafe(no_mangle)]
@@ -263,8 +263,8 @@ pub unsafe extern "C" fn atrest_vault_import_version(
     })
 }
 
-/// Calls `each` for every version of every key in a vault file, as the file has them now, the oldest version of a key
-/// first. `each` returns ATREST_OK to go on; anything else ends the list with ATREST_ERR_CALLBACK_FAILED.
+/// Calls `each` for every version of every key in the current vault file, the oldest version of a key first. `each`
+/// returns ATREST_OK to continue; anything else ends the list with ATREST_ERR_CALLBACK_FAILED.
 ///
 /// Errors: those of the vault's file.
 #[unsafe(no_mangle)]
@@ -285,10 +285,10 @@ pub unsafe extern "C" fn atrest_vault_keys(
     })
 }
 
-/// Destroys one version of a key in a vault file, for good. WHATEVER ONLY THIS VERSION CAN UNWRAP IS LOST: that erases
-/// data as surely as shredding the disk. Rotate the KEK of volumes and wrap DEKs anew first.
+/// Destroys one version of a key in a vault file for good. ALL DATA UNDER THIS VERSION ALONE IS LOST, as surely as by
+/// shredding the disk. Rotate the KEK of volumes and wrap DEKs again first.
 ///
-/// Errors: ATREST_ERR_INVALID_NAME for a text that is no URL of a version; ATREST_ERR_NO_SUCH_KEY;
+/// Errors: ATREST_ERR_INVALID_NAME unless the text is the URL of a version; ATREST_ERR_NO_SUCH_KEY;
 /// ATREST_ERR_PURGE_PROTECTED; those of the vault's file.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn atrest_hazmat_vault_destroy_version(
@@ -301,11 +301,11 @@ pub unsafe extern "C" fn atrest_hazmat_vault_destroy_version(
     })
 }
 
-/// What is behind an `atrest_vault`.
+/// The object of an `atrest_vault`.
 #[derive(Clone)]
 pub(crate) struct Vault {
     any: Arc<dyn KeyVault>,
-    /// What manages the keys: the owner's handle of a vault file, or why there is none.
+    /// Manages the keys: the owner's handle of a vault file, or the reason why there is none.
     owner: Result<FileVault, String>,
 }
 
@@ -316,12 +316,12 @@ impl Handle for atrest_vault {
 }
 
 impl Vault {
-    /// A vault file, as its owner has it.
+    /// A vault file, opened by its owner.
     pub(crate) fn owned(vault: FileVault) -> Self {
         Vault { any: Arc::new(vault.clone()), owner: Ok(vault) }
     }
 
-    /// A vault whose keys are managed elsewhere; `why` says where.
+    /// A vault with keys managed elsewhere; `why` says where.
     pub(crate) fn used(vault: impl KeyVault + 'static, why: impl Into<String>) -> Self {
         Vault { any: Arc::new(vault), owner: Err(why.into()) }
     }
@@ -330,7 +330,7 @@ impl Vault {
         &*self.any
     }
 
-    /// For those who keep it.
+    /// A shared handle for owners that keep the vault.
     pub(crate) fn shared(&self) -> Arc<dyn KeyVault> {
         self.any.clone()
     }
@@ -350,7 +350,7 @@ pub(crate) fn kdf_cost(unlock: &atrest_unlock) -> KdfCost {
 
 pub(crate) type EachVersion = unsafe extern "C" fn(*mut c_void, *const atrest_key_version) -> atrest_status;
 
-/// Tells C of a version of a key.
+/// Passes a version of a key to C.
 pub(crate) fn tell_version(
     each: EachVersion,
     user: *mut c_void,
@@ -392,7 +392,7 @@ pub(crate) fn with_unlock<T>(c: &atrest_unlock, use_it: impl FnOnce(Unlock<'_>) 
     }?)
 }
 
-/// Refuses a name that no key has. It is told before a short buffer is, since more room would not help.
+/// Refuses an impossible name. It must come before the check for a short buffer, because more room would not help.
 pub(crate) fn check_name(key_name: &str) -> Result {
     KeyId::new("any", key_name, "1").map(drop).map_err(Failure::from)
 }

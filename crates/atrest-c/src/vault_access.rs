@@ -1,11 +1,11 @@
 //! ACCESS TO A VAULT FILE, AND ITS AUDIT LOG
 //!
-//! Whoever opens a vault file is its owner. Others use it by a handle of atrest_vault_as_identity, as far as the owner
-//! granted it, for atrest_vault_describe (get) and for whatever wraps and unwraps DEKs.
+//! Anyone who can open a vault file is its owner. Others use a handle of atrest_vault_as_identity, within the owner's
+//! grants, for atrest_vault_describe (get) and for all functions that wrap and unwrap DEKs.
 //!
-//! Every use and every change is in the log before it is answered. Each entry is chained to the one before, so that a
-//! changed, removed or added one shows; entries cut off at the end show as far as the last change of the vault, and as far
-//! as a head that was kept elsewhere.
+//! Every use and every change is logged before it is answered. Each entry is chained to the one before, so that a
+//! changed, removed or added entry is detected. Entries cut off at the end are detected up to the last change of the
+//! vault, and up to a head that was kept elsewhere.
 //!
 //! All functions here fail with ATREST_ERR_UNSUPPORTED for a vault that isn't the owner's handle of a vault file, and with
 //! the errors of the vault's file: ATREST_ERR_BUSY, ATREST_ERR_DAMAGED_VAULT, ATREST_ERR_IO.
@@ -21,46 +21,46 @@ use crate::failure::{CallbackFailed, Failure, Result, run};
 use crate::status::atrest_status;
 use crate::vault::{Vault, atrest_vault};
 
-/// To be told of a key.
+/// Reading a key's description.
 pub const ATREST_OPERATION_GET: u32 = 1;
-/// To have a DEK wrapped.
+/// Wrapping a DEK.
 pub const ATREST_OPERATION_WRAP_KEY: u32 = 2;
-/// To have a DEK unwrapped.
+/// Unwrapping a DEK.
 pub const ATREST_OPERATION_UNWRAP_KEY: u32 = 4;
 
-/// A buffer of this many bytes has room for any head of an audit log, and its zero byte.
+/// The size of a buffer for any head of an audit log, with its zero byte.
 pub const ATREST_AUDIT_HEAD_SIZE: usize = 66;
 
 /// An entry of the audit log. It and its texts are valid during the callback only.
 #[repr(C)]
 pub struct atrest_audit_entry {
-    /// The size of this struct in the library that runs.
+    /// The size of this struct in the running library.
     pub struct_size: usize,
     /// The number of the entry, from 1.
     pub seq: u64,
-    /// When, in seconds since 1970-01-01 UTC.
+    /// The time, in seconds since 1970-01-01 UTC.
     pub time: u64,
-    /// Who; NULL for the vault's owner.
+    /// The identity; NULL for the vault's owner.
     pub identity: *const c_char,
-    /// What: "get", "wrapKey", "unwrapKey", or a change of the vault.
+    /// The operation: "get", "wrapKey", "unwrapKey", or a change of the vault.
     pub operation: *const c_char,
     /// The name of the key, or NULL.
     pub key_name: *const c_char,
     /// The version of the key, or NULL.
     pub version: *const c_char,
-    /// The identity that was granted access, or that lost it, or NULL.
+    /// The identity whose access was granted or revoked, or NULL.
     pub subject: *const c_char,
-    /// What came of it: "ok", or why not.
+    /// The outcome: "ok", or the reason of the failure.
     pub outcome: *const c_char,
-    /// How many bytes of torn lines, which killed processes left behind, stand before this entry.
+    /// The number of bytes of torn lines before this entry, left by killed processes.
     pub torn: u64,
-    /// The number of the entry that this one goes on from, where the vault found its log damaged or put back when it wrote
-    /// this one; else 0.
+    /// The number of the entry that this one continues from, if the vault found its log damaged or replaced when it
+    /// wrote this entry; otherwise 0.
     pub after: u64,
 }
 
-/// Lets an identity (1 to 256 visible ASCII characters) do `operations`, ATREST_OPERATION_* added up, besides what it may
-/// do already.
+/// Allows an identity (1 to 256 visible ASCII characters) `operations`, ATREST_OPERATION_* added up, in addition to
+/// earlier grants.
 ///
 /// Errors: ATREST_ERR_INVALID_NAME; ATREST_ERR_BAD_ENUM; ATREST_ERR_INVALID_OPTION for no operation.
 #[unsafe(no_mangle)]
@@ -72,7 +72,7 @@ pub unsafe extern "C" fn atrest_vault_grant(
     run(|| Ok(handle!(vault).file()?.grant(text!(identity), &operations_of(operations)?)?))
 }
 
-/// Takes `operations` from an identity. One that it doesn't have is no error.
+/// Takes `operations` from an identity. It succeeds even if the identity doesn't have them.
 ///
 /// Errors: ATREST_ERR_BAD_ENUM.
 #[unsafe(no_mangle)]
@@ -84,7 +84,7 @@ pub unsafe extern "C" fn atrest_vault_revoke(
     run(|| Ok(handle!(vault).file()?.revoke_operations(text!(identity), &operations_of(operations)?)?))
 }
 
-/// Calls `each` for every identity that has access. `each` returns ATREST_OK to go on; anything else ends the list with
+/// Calls `each` for every identity with access. `each` returns ATREST_OK to continue; anything else ends the list with
 /// ATREST_ERR_CALLBACK_FAILED.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn atrest_vault_grants(
@@ -105,8 +105,8 @@ pub unsafe extern "C" fn atrest_vault_grants(
     })
 }
 
-/// The vault as an identity other than its owner sees it. What it isn't granted fails with ATREST_ERR_ACCESS_DENIED, from
-/// the moment at which access is revoked.
+/// The vault as seen by an identity other than its owner. Operations without a grant fail with
+/// ATREST_ERR_ACCESS_DENIED, as soon as access is revoked.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn atrest_vault_as_identity(
     vault: *const atrest_vault,
@@ -122,12 +122,12 @@ pub unsafe extern "C" fn atrest_vault_as_identity(
     })
 }
 
-/// Calls `each` for every entry of the audit log, each verified. `head` is an earlier answer of atrest_vault_audit_head by
-/// way of which the log must go, or NULL. `each` returns ATREST_OK to go on; anything else ends the list with
-/// ATREST_ERR_CALLBACK_FAILED.
+/// Calls `each` for every entry of the audit log, each verified. `head` is NULL or an earlier result of
+/// atrest_vault_audit_head whose entry the log must contain. `each` returns ATREST_OK to continue; anything else ends
+/// the list with ATREST_ERR_CALLBACK_FAILED.
 ///
-/// Errors: ATREST_ERR_DAMAGED_VAULT, with the line, when an entry was changed, removed or added;
-/// ATREST_ERR_INVALID_OPTION for a text that is no head.
+/// Errors: ATREST_ERR_DAMAGED_VAULT, with the line, if an entry was changed, removed or added;
+/// ATREST_ERR_INVALID_OPTION unless the text is a head.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn atrest_vault_audit(
     vault: *const atrest_vault,
@@ -144,8 +144,8 @@ pub unsafe extern "C" fn atrest_vault_audit(
     })
 }
 
-/// As atrest_vault_audit, and goes on behind damage with each entry that is proven there: it is what the vault wrote, and its
-/// number says how many are missing.
+/// As atrest_vault_audit, but continues after damage with each entry that is proven there. The vault wrote these
+/// entries, and their numbers show how many are missing.
 ///
 /// Errors: as atrest_vault_audit; ATREST_ERR_DAMAGED_VAULT comes after the last entry, with the first damage.
 #[unsafe(no_mangle)]
@@ -168,7 +168,8 @@ pub unsafe extern "C" fn atrest_vault_audit_past_damage(
     })
 }
 
-/// How far the audit log goes now, as a text without secrets, to be kept where the vault's folder can't be written from.
+/// The current head of the audit log, as a text without secrets. Keep it in a place that writers of the vault's folder
+/// can't change.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn atrest_vault_audit_head(
     vault: *const atrest_vault,
@@ -179,9 +180,9 @@ pub unsafe extern "C" fn atrest_vault_audit_head(
     run(|| text_out!(head, head_cap, head_len).put(&handle!(vault).file()?.audit_head()?.to_string()))
 }
 
-/// How many blocks of 16 bytes any one key of a vault's file can have encrypted by wrapping, at most: as if each use that the
-/// log has numbered had been a wrap of ATREST_DEK_MAX bytes under that key. Beyond ATREST_BLOCKS_MAX it wraps no more
-/// (ATREST_ERR_KEY_EXHAUSTED); from ATREST_BLOCKS_DUE on it is time for another vault.
+/// The most blocks of 16 bytes that any one key of a vault's file can have encrypted by wrapping. It counts each
+/// numbered use in the log as a wrap of ATREST_DEK_MAX bytes under that key. Beyond ATREST_BLOCKS_MAX the vault stops
+/// wrapping (ATREST_ERR_KEY_EXHAUSTED); from ATREST_BLOCKS_DUE on it is due for replacement.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn atrest_vault_usage(vault: *const atrest_vault, blocks: *mut u64) -> atrest_status {
     run(|| {
@@ -191,8 +192,8 @@ pub unsafe extern "C" fn atrest_vault_usage(vault: *const atrest_vault, blocks: 
     })
 }
 
-/// Puts the audit log aside, whole or damaged, into a file that must not exist yet, and begins a new one that goes on from
-/// it.
+/// Moves the audit log, intact or damaged, into a file that must not exist yet, and begins a new log that continues
+/// from it.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn atrest_vault_archive_audit(vault: *mut atrest_vault, path: *const c_char) -> atrest_status {
     run(|| Ok(handle!(vault).file()?.archive_audit(path!(path))?))
@@ -208,7 +209,7 @@ fn audit_log(vault: &FileVault, head: Option<&str>) -> Result<AuditLog> {
 
 type EachEntry = unsafe extern "C" fn(*mut c_void, *const atrest_audit_entry) -> atrest_status;
 
-/// Tells C of an entry.
+/// Passes an entry to C.
 fn tell_entry(each: EachEntry, user: *mut c_void, entry: &AuditEntry) -> Result {
     let text = |text: &str| CString::new(text).unwrap_or_default();
     let optional = |member: &Option<String>| member.as_deref().map(text);

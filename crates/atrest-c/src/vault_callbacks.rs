@@ -1,6 +1,6 @@
 //! VAULTS OF CALLBACKS
 //!
-//! A vault that the caller makes: for a cloud's key service, an HSM, or whatever else keeps keys.
+//! A vault made by the caller, for a cloud's key service, an HSM, or any other key store.
 
 use core::ffi::{CStr, c_char, c_void};
 use std::ffi::CString;
@@ -25,45 +25,46 @@ pub const ATREST_WRAP_RSA_OAEP_256: u32 = 3;
 pub const ATREST_WRAP_RSA_OAEP: u32 = 4;
 /// RSA1_5: RSAES-PKCS1-v1_5, RFC 8017. For old records.
 pub const ATREST_WRAP_RSA1_5: u32 = 5;
-/// Known only to the vault, whose wrapped keys describe themselves.
+/// Known only to the vault. Its wrapped keys describe themselves.
 pub const ATREST_WRAP_OPAQUE: u32 = 6;
 
-/// RSA-OAEP-256+HS256: as RSA-OAEP-256, and behind it a MAC of the vault file that wrapped it.
+/// RSA-OAEP-256+HS256: RSA-OAEP-256, followed by a MAC of the vault file that wrapped it.
 pub const ATREST_WRAP_RSA_OAEP_256_HS256: u32 = 7;
 
 /// The most bytes of a wrapped DEK.
 pub const ATREST_WRAPPED_MAX: usize = 1024;
 /// The most bytes of a DEK.
 pub const ATREST_DEK_MAX: usize = 64;
-/// A buffer of this many bytes has room for any name of a key or of a version, and its zero byte.
+/// The size of a buffer for the name of any key or version, with its zero byte.
 pub const ATREST_NAME_SIZE: usize = 128;
 
-/// A DEK as a vault wrapped it. The library owns it: wrap() fills the members from `version` on, unwrap() reads all.
+/// A DEK as wrapped by a vault. The library owns it: wrap() fills the members from `version` on, unwrap() reads all.
 #[repr(C)]
 pub struct atrest_wrapped_dek {
-    /// The size of this struct in the library that runs.
+    /// The size of this struct in the running library.
     pub struct_size: usize,
-    /// The id of the vault that wrapped, or is to wrap, which may be another than the one that is asked.
+    /// The id of the vault that wrapped the DEK, which may be another one, or that shall wrap it.
     pub vault_id: *const c_char,
     /// The name of the key.
     pub key_name: *const c_char,
-    /// The version of the key. When wrap() is called, it is the version that is to wrap, or empty for the latest. What has
-    /// wrapped goes here; a vault that can't be told a version puts its latest here, and is refused if that is another.
+    /// The version of the key. When wrap() is called, it is the version to use, or empty for the latest. wrap() stores
+    /// the version that it used. A vault that can't choose the version stores its latest here, and is refused if that
+    /// is another one.
     pub version: [c_char; ATREST_NAME_SIZE],
-    /// How it was wrapped: ATREST_WRAP_*.
+    /// The algorithm of the wrap: ATREST_WRAP_*.
     pub algorithm: u32,
-    /// How many bytes were wrapped: 1 to ATREST_WRAPPED_MAX.
+    /// The number of wrapped bytes: 1 to ATREST_WRAPPED_MAX.
     pub bytes_len: usize,
     /// The wrapped bytes.
     pub bytes: [u8; ATREST_WRAPPED_MAX],
 }
 
-/// What a vault says of a version of a key. The library owns it: describe() fills the members from `version` on.
+/// A vault's description of a version of a key. The library owns it: describe() fills the members from `version` on.
 #[repr(C)]
 pub struct atrest_key_description {
-    /// The size of this struct in the library that runs.
+    /// The size of this struct in the running library.
     pub struct_size: usize,
-    /// The version that is asked for; if it is empty, the one that wrap() would take, which goes here.
+    /// The requested version. If it is empty, describe() stores the one that wrap() would use.
     pub version: [c_char; ATREST_NAME_SIZE],
     /// ATREST_KEY_*.
     pub kind: u32,
@@ -73,26 +74,26 @@ pub struct atrest_key_description {
     pub not_before: u64,
     /// The first second in which it has expired; 0 for never.
     pub expires: u64,
-    /// When it was made; 0 if that isn't known. It says which of two versions is the newer: a set that rotates by itself
-    /// never goes back.
+    /// When it was made; 0 if unknown. It orders versions by age: a set with auto-rotation never returns to an older
+    /// one.
     pub created: u64,
 }
 
-/// What a vault of the caller's can do. An answer that is out of its bounds is refused with ATREST_ERR_VAULT.
+/// The callbacks of a vault. An answer out of bounds is refused with ATREST_ERR_VAULT.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct atrest_vault_callbacks {
     /// Set by ATREST_VAULT_CALLBACKS_INIT.
     pub struct_size: usize,
-    /// Handed to every callback. It must stay valid until release() is called.
+    /// Passed to every callback. It must stay valid until release() is called.
     pub user: *mut c_void,
-    /// The id of the vault, the first part of its keys' URLs: "https://contoso.vault.example", say. It must stay the
-    /// same for as long as something is wrapped under the vault's keys. Copied.
+    /// The id of the vault, the first part of its keys' URLs, such as "https://contoso.vault.example". It must stay the
+    /// same as long as anything is wrapped under the vault's keys. Copied.
     pub id: *const c_char,
-    /// Wraps `dek` under the key `wrapped->key_name`, and fills `wrapped`. Returns ATREST_OK; what revokes the key:
+    /// Wraps `dek` under the key `wrapped->key_name`, and fills `wrapped`. Returns ATREST_OK. These revoke the key:
     /// ATREST_ERR_NO_SUCH_KEY, ATREST_ERR_KEY_DISABLED, ATREST_ERR_KEY_DELETED, ATREST_ERR_KEY_EXPIRED,
-    /// ATREST_ERR_KEY_NOT_YET_VALID or ATREST_ERR_ACCESS_DENIED; or any other number, which counts as an outage, and for
-    /// which the call ends with ATREST_ERR_CALLBACK_FAILED.
+    /// ATREST_ERR_KEY_NOT_YET_VALID and ATREST_ERR_ACCESS_DENIED. Any other number counts as an outage, and the call
+    /// ends with ATREST_ERR_CALLBACK_FAILED.
     pub wrap: Option<
         unsafe extern "C" fn(
             user: *mut c_void,
@@ -101,9 +102,9 @@ pub struct atrest_vault_callbacks {
             wrapped: *mut atrest_wrapped_dek,
         ) -> atrest_status,
     >,
-    /// Unwraps what wrap() made into `dek`, which has room for `dek_cap` bytes, and sets `dek_len`. Returns ATREST_OK;
-    /// ATREST_ERR_NOT_THIS_VAULT when another vault wrapped it; ATREST_ERR_UNWRAP_FAILED for all that is wrong with the
-    /// wrapped bytes, which is no outage; otherwise as wrap().
+    /// Unwraps the output of wrap() into `dek`, which has room for `dek_cap` bytes, and sets `dek_len`. Returns
+    /// ATREST_OK; ATREST_ERR_NOT_THIS_VAULT if another vault wrapped it; ATREST_ERR_UNWRAP_FAILED if the wrapped bytes
+    /// are wrong in any way, which is not an outage; otherwise as wrap().
     pub unwrap: Option<
         unsafe extern "C" fn(
             user: *mut c_void,
@@ -115,8 +116,8 @@ pub struct atrest_vault_callbacks {
     >,
     /// Called once, when every handle of the vault and every disk service that uses it are freed. May be NULL.
     pub release: Option<unsafe extern "C" fn(user: *mut c_void)>,
-    /// Fills `said` of a version of the key `key_name`. May be NULL: not supported. Returns ATREST_OK, or as
-    /// wrap(); ATREST_ERR_UNSUPPORTED also says that it isn't supported.
+    /// Describes a version of the key `key_name` in `said`. May be NULL: not supported. Returns ATREST_OK, or as
+    /// wrap(); ATREST_ERR_UNSUPPORTED also means that it isn't supported.
     pub describe: Option<
         unsafe extern "C" fn(
             user: *mut c_void,

@@ -1,7 +1,7 @@
 //! CUSTOMERS' VAULTS
 //!
-//! How a disk service reaches the vaults of customers: by a directory, which knows them by their ids. One kind comes with
-//! the library, a list of vault files; the caller makes any other out of callbacks.
+//! A disk service reaches customers' vaults through a directory, which knows them by their ids. The library has one
+//! kind, a list of vault files; the caller can make any other from callbacks.
 
 use core::ffi::{c_char, c_void};
 use core::ptr;
@@ -21,34 +21,35 @@ use crate::vault_callbacks::ATREST_NAME_SIZE;
 /// A directory of vaults. Freed by atrest_vault_directory_free.
 pub struct atrest_vault_directory;
 
-/// What a set demands of its vault. The library owns it: describe() fills the members from `soft_delete` on.
+/// The properties of a vault that sets require. The library owns it: describe() fills the members from `soft_delete`
+/// on.
 #[repr(C)]
 pub struct atrest_vault_description {
-    /// The size of this struct in the library that runs.
+    /// The size of this struct in the running library.
     pub struct_size: usize,
     /// 1 if deleted keys can be recovered for a while, otherwise 0.
     pub soft_delete: u32,
     /// 1 if they can't be purged meanwhile, otherwise 0.
     pub purge_protection: u32,
-    /// Where the vault is.
+    /// The vault's region.
     pub region: [c_char; ATREST_NAME_SIZE],
     /// The tenant that it trusts.
     pub tenant: [c_char; ATREST_NAME_SIZE],
 }
 
-/// A directory of the caller's. An answer that is out of its bounds is refused with ATREST_ERR_VAULT. Several threads may
-/// call it at once.
+/// A directory of the caller. An answer out of bounds is refused with ATREST_ERR_VAULT. Several threads may call it at
+/// once.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct atrest_vault_directory_callbacks {
     /// Set by ATREST_VAULT_DIRECTORY_CALLBACKS_INIT.
     pub struct_size: usize,
-    /// Handed to every callback. It must stay valid until release() is called.
+    /// Passed to every callback. It must stay valid until release() is called.
     pub user: *mut c_void,
-    /// Puts a handle of the vault `vault_id`, which asks it under `identity`, into `out`. The library frees the handle:
-    /// atrest_vault_as_identity, atrest_vault_clone and atrest_vault_from_callbacks make such a one. It is called each time
-    /// that a vault is asked, so that it should neither wait for the vault nor derive a key from a passphrase. Returns
-    /// ATREST_OK; ATREST_ERR_VAULT when there is no such vault; otherwise as wrap() of a vault of callbacks.
+    /// Puts a handle of the vault `vault_id`, accessed under `identity`, into `out`. The library frees the handle.
+    /// atrest_vault_as_identity, atrest_vault_clone and atrest_vault_from_callbacks make such handles. This is called
+    /// each time that a vault is asked, so it should neither wait for the vault nor derive a key from a passphrase.
+    /// Returns ATREST_OK; ATREST_ERR_VAULT if there is no such vault; otherwise as wrap() of a vault of callbacks.
     pub open_vault: Option<
         unsafe extern "C" fn(
             user: *mut c_void,
@@ -72,7 +73,7 @@ pub struct atrest_vault_directory_callbacks {
 // SAFETY: `struct_size` is the first member; pointers may be NULL, and `Option`s of functions are `None` then.
 unsafe impl SizedStruct for atrest_vault_directory_callbacks {}
 
-/// Makes a directory of vault files, without any yet.
+/// Makes an empty directory of vault files.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn atrest_vault_directory_new(out: *mut *mut atrest_vault_directory) -> atrest_status {
     run(|| {
@@ -82,11 +83,11 @@ pub unsafe extern "C" fn atrest_vault_directory_new(out: *mut *mut atrest_vault_
     })
 }
 
-/// Adds a vault file under its own id, also while services use the directory. `vault` is its owner's handle, and goes by
-/// its clock; each set asks under its own identity, which the vault's owner has to grant access. The vault needs a region and
-/// a tenant, and purge protection: see atrest_vault_options.
+/// Adds a vault file under its own id, also while services use the directory. `vault` is its owner's handle, and its
+/// clock is used. Each set uses its own identity, which needs a grant of the vault's owner. The vault needs a region
+/// and a tenant, and purge protection: see atrest_vault_options.
 ///
-/// Errors: ATREST_ERR_RESOURCE_EXISTS when one of that id is there; ATREST_ERR_UNSUPPORTED for a vault that isn't the
+/// Errors: ATREST_ERR_RESOURCE_EXISTS if there is one with this id; ATREST_ERR_UNSUPPORTED for a vault that isn't the
 /// owner's handle of a vault file, and for a directory of callbacks.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn atrest_vault_directory_add(
@@ -103,10 +104,11 @@ pub unsafe extern "C" fn atrest_vault_directory_add(
     })
 }
 
-/// Takes a vault out. To the disks under its keys that is an outage, not a revocation: they work until their lease ends, and
-/// again once it is back.
+/// Removes a vault. For the disks under its keys this is an outage, not a revocation: they work until their lease ends,
+/// and again once the vault is back.
 ///
-/// Errors: ATREST_ERR_NO_SUCH_RESOURCE when none of that id is there; ATREST_ERR_UNSUPPORTED for a directory of callbacks.
+/// Errors: ATREST_ERR_NO_SUCH_RESOURCE if there is none with this id; ATREST_ERR_UNSUPPORTED for a directory of
+/// callbacks.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn atrest_vault_directory_remove(
     directory: *mut atrest_vault_directory,
@@ -119,8 +121,8 @@ pub unsafe extern "C" fn atrest_vault_directory_remove(
     })
 }
 
-/// Calls `each` with the id of every vault, in order. The text is valid during the callback only. `each` returns ATREST_OK
-/// to go on; anything else ends the list with ATREST_ERR_CALLBACK_FAILED.
+/// Calls `each` with the id of every vault, in order. The text is valid during the callback only. `each` returns
+/// ATREST_OK to continue; anything else ends the list with ATREST_ERR_CALLBACK_FAILED.
 ///
 /// Errors: ATREST_ERR_UNSUPPORTED for a directory of callbacks.
 #[unsafe(no_mangle)]
@@ -163,7 +165,7 @@ pub unsafe extern "C" fn atrest_vault_directory_free(directory: *mut atrest_vaul
     free!(directory);
 }
 
-/// What is behind an `atrest_vault_directory`.
+/// The object of an `atrest_vault_directory`.
 pub(crate) enum Directory {
     Files(Arc<FileVaults>),
     Callbacks(Arc<CallbackDirectory>),

@@ -3,7 +3,7 @@
 //! A version of a key wraps and unwraps while it is enabled and valid. A deleted key does neither; it can be recovered
 //! until it is purged, which a vault with purge protection refuses before the retention is over.
 //!
-//! RSA keys need a library that was built with the feature `rsa`; without it, what would make or use one fails with
+//! RSA keys need a library built with the feature `rsa`; without it, making or using one fails with
 //! ATREST_ERR_UNSUPPORTED_ALGORITHM.
 //!
 //! All functions here fail with ATREST_ERR_UNSUPPORTED for a vault that isn't the owner's handle of a vault file, unless
@@ -25,50 +25,50 @@ use crate::vault::{
     tell_version, with_unlock,
 };
 
-/// `enabled` is to be changed.
+/// Change `enabled`.
 pub const ATREST_CHANGE_ENABLED: u32 = 1;
-/// `not_before` is to be changed.
+/// Change `not_before`.
 pub const ATREST_CHANGE_NOT_BEFORE: u32 = 2;
-/// `expires` is to be changed.
+/// Change `expires`.
 pub const ATREST_CHANGE_EXPIRES: u32 = 4;
-/// `authenticated` is to be changed: whether an RSA key takes only what the vault itself has wrapped. Without this, whoever
-/// has its public half can wrap a key of their own, which the vault then unwraps as if it were yours. With it the vault puts
-/// a MAC behind what it wraps, under a secret key of this version, and unwraps nothing without. Versions that follow are as
-/// the one before. What was wrapped before it was turned on is refused while it is on: rotate the key, turn it on for the new
-/// version, have all that is under the old one wrapped anew, then disable the old one.
+/// Change `authenticated`: whether an RSA key only unwraps keys that the vault itself wrapped. Without this, anyone
+/// with its public half can wrap a key of their own, and the vault then unwraps it as if it were yours. With it, the
+/// vault appends a MAC to its wraps, under a secret key of this version, and refuses wraps without one. Later versions
+/// inherit the setting. While it is on, the version refuses wraps from before it was turned on: rotate the key, turn it
+/// on for the new version, wrap everything under the old one again, then disable the old one.
 pub const ATREST_CHANGE_AUTHENTICATED: u32 = 8;
 
-/// How a vault file is made.
+/// Options of a new vault file.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct atrest_vault_options {
     /// Set by ATREST_VAULT_OPTIONS_INIT.
     pub struct_size: usize,
-    /// The id of the vault, the first part of its keys' URLs: "https://contoso.vault.example", say. NULL for a random one
-    /// that begins with "urn:uuid:".
+    /// The id of the vault, the first part of its keys' URLs, such as "https://contoso.vault.example". NULL for a
+    /// random one that begins with "urn:uuid:".
     pub id: *const c_char,
-    /// Where the vault is: 1 to 127 visible ASCII characters. NULL for nowhere in particular.
+    /// The vault's region: 1 to 127 visible ASCII characters. NULL for none.
     pub region: *const c_char,
-    /// Whose the vault is: 1 to 127 visible ASCII characters. NULL for nobody in particular.
+    /// The vault's tenant: 1 to 127 visible ASCII characters. NULL for none.
     pub tenant: *const c_char,
-    /// For how many days a deleted key can be recovered at least: 7 to 90. 0 for 90.
+    /// For at least how many days a deleted key can be recovered: 7 to 90. 0 for 90.
     pub retention_days: u32,
-    /// 1 if nobody may purge a key before that, nor destroy a version of one. It can't be turned off again.
+    /// 1 if nobody may purge a key before that, or destroy a version of one. It can't be turned off again.
     pub purge_protection: u32,
-    /// 1 if an expired version refuses to unwrap. By default it unwraps, as cloud vaults do.
+    /// 1 if an expired version refuses to unwrap. By default it unwraps, as in cloud vaults.
     pub refuse_expired: u32,
 }
 
 // SAFETY: `struct_size` is the first member, and pointers and numbers may be zero.
 unsafe impl SizedStruct for atrest_vault_options {}
 
-/// What changes of a version of a key.
+/// Changes of a version of a key.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct atrest_version_change {
     /// Set by ATREST_VERSION_CHANGE_INIT.
     pub struct_size: usize,
-    /// Which of the members below count: ATREST_CHANGE_*, added up.
+    /// The members below to apply: ATREST_CHANGE_*, added up.
     pub changes: u32,
     /// 1 to enable the version, 0 to disable it.
     pub enabled: u32,
@@ -76,7 +76,7 @@ pub struct atrest_version_change {
     pub not_before: u64,
     /// The first second in which it has expired; 0 for never.
     pub expires: u64,
-    /// 1 if it is to take only what the vault itself has wrapped, 0 if not.
+    /// 1 if it shall only unwrap keys that the vault itself wrapped, 0 if not.
     pub authenticated: u32,
 }
 
@@ -85,20 +85,20 @@ unsafe impl SizedStruct for atrest_version_change {
     const EARLIER: &'static [usize] = &[core::mem::offset_of!(atrest_version_change, authenticated)];
 }
 
-/// What atrest_vault_deleted_keys says of a key. It and its text are valid during the callback only.
+/// A deleted key, as atrest_vault_deleted_keys lists it. It and its text are valid during the callback only.
 #[repr(C)]
 pub struct atrest_deleted_key {
-    /// The size of this struct in the library that runs.
+    /// The size of this struct in the running library.
     pub struct_size: usize,
     /// The name of the key.
     pub key_name: *const c_char,
     /// When it was deleted, in seconds since 1970-01-01 UTC.
     pub deleted: u64,
-    /// When its retention is over. Until it is purged, it can be recovered then too.
+    /// The end of its retention. It can be recovered after that too, until it is purged.
     pub retained_until: u64,
 }
 
-/// The options of a new vault, whose texts live as long as the call.
+/// The options of a new vault. Their texts live as long as the call.
 macro_rules! vault_options {
     ($unlock:expr, $options:expr) => {{
         let mut made = VaultOptions::new().kdf_cost(kdf_cost($unlock));
@@ -143,11 +143,11 @@ pub unsafe extern "C" fn atrest_vault_create_file_with(
     })
 }
 
-/// Opens the vault file at `path`, or makes one where there is none. Of many processes and threads that do this at once, one
-/// makes it and all get the same. `options` may be NULL; those of a vault that exists stay what they are.
+/// Opens the vault file at `path`, or makes one if there is none. If many processes and threads do this at once, one
+/// makes it and all open the same. `options` may be NULL; the options of an existing vault don't change.
 ///
-/// Errors: those of atrest_vault_open_file and atrest_vault_create_file_with but ATREST_ERR_ALREADY_EXISTS, which remains for
-/// what is left of another vault beside `path`.
+/// Errors: those of atrest_vault_open_file and atrest_vault_create_file_with. ATREST_ERR_ALREADY_EXISTS only means that
+/// remains of another vault lie next to `path`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn atrest_vault_open_or_create(
     path: *const c_char,
@@ -166,7 +166,7 @@ pub unsafe extern "C" fn atrest_vault_open_or_create(
 
 /// As atrest_vault_create_key, for a key of the kind ATREST_KEY_*.
 ///
-/// Errors: ATREST_ERR_BAD_ENUM; ATREST_ERR_UNSUPPORTED for RSA in a library without it; ATREST_ERR_KEY_DELETED when a
+/// Errors: ATREST_ERR_BAD_ENUM; ATREST_ERR_UNSUPPORTED for RSA in a library without it; ATREST_ERR_KEY_DELETED if a
 /// deleted key has the name; those of atrest_vault_create_key.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn atrest_vault_create_key_of(
@@ -187,8 +187,8 @@ pub unsafe extern "C" fn atrest_vault_create_key_of(
     })
 }
 
-/// Takes a new RSA key, which the caller brings, into a vault file: a private key of 2048, 3072 or 4096 bits in PKCS#8,
-/// as PEM or DER. It wraps by RSA-OAEP-256, and unwraps that and RSA-OAEP. Wiping `pkcs8` stays with the caller.
+/// Imports the caller's own RSA key into a vault file: a private key of 2048, 3072 or 4096 bits in PKCS#8, as PEM or
+/// DER. It wraps by RSA-OAEP-256, and unwraps that and RSA-OAEP. The caller must wipe `pkcs8`.
 ///
 /// Errors: ATREST_ERR_UNSUPPORTED in a library without RSA; ATREST_ERR_UNSUPPORTED_ALGORITHM for another kind of key;
 /// ATREST_ERR_INVALID_OPTION for another form; those of atrest_vault_import_key.
@@ -208,7 +208,7 @@ pub unsafe extern "C" fn atrest_vault_import_rsa_key(
     })
 }
 
-/// Takes a new version of a key, RSA, into a vault file. Otherwise as atrest_vault_import_rsa_key.
+/// Imports a new RSA version of a key into a vault file. Otherwise as atrest_vault_import_rsa_key.
 ///
 /// Errors: ATREST_ERR_NO_SUCH_KEY; those of atrest_vault_import_rsa_key.
 #[unsafe(no_mangle)]
@@ -227,12 +227,12 @@ pub unsafe extern "C" fn atrest_vault_import_rsa_version(
     })
 }
 
-/// Calls `each` once, with what any vault says of a version of a key; if `version` is NULL, of the one that would wrap,
-/// or else of the latest enabled one.
+/// Calls `each` once with the description of a version of a key in any vault. If `version` is NULL, it is the version
+/// that would wrap, or else the latest enabled one.
 ///
-/// Errors: ATREST_ERR_NO_SUCH_KEY; ATREST_ERR_KEY_DELETED; ATREST_ERR_KEY_DISABLED when none is enabled;
+/// Errors: ATREST_ERR_NO_SUCH_KEY; ATREST_ERR_KEY_DELETED; ATREST_ERR_KEY_DISABLED if none is enabled;
 /// ATREST_ERR_ACCESS_DENIED; ATREST_ERR_UNSUPPORTED for a vault of callbacks that doesn't describe keys;
-/// ATREST_ERR_CALLBACK_FAILED when `each` doesn't return ATREST_OK.
+/// ATREST_ERR_CALLBACK_FAILED if `each` doesn't return ATREST_OK.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn atrest_vault_describe(
     vault: *const atrest_vault,
@@ -252,11 +252,11 @@ pub unsafe extern "C" fn atrest_vault_describe(
     })
 }
 
-/// Enables or disables a version of a key, changes the time in which it is valid, or whether it takes only what the vault
-/// itself has wrapped.
+/// Enables or disables a version of a key, changes its period of validity, or changes whether it only unwraps keys that
+/// the vault itself wrapped.
 ///
-/// Errors: ATREST_ERR_INVALID_NAME for a text that is no URL of a version; ATREST_ERR_BAD_ENUM for `changes`;
-/// ATREST_ERR_INVALID_OPTION when it would expire before it is valid, or for an AES key that is not to be authenticated;
+/// Errors: ATREST_ERR_INVALID_NAME unless the text is the URL of a version; ATREST_ERR_BAD_ENUM for `changes`;
+/// ATREST_ERR_INVALID_OPTION if it would expire before it is valid, or for an AES key that shall not be authenticated;
 /// ATREST_ERR_NO_SUCH_KEY; ATREST_ERR_KEY_DELETED.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn atrest_vault_set_version(
@@ -295,18 +295,18 @@ pub unsafe extern "C" fn atrest_vault_delete_key(vault: *mut atrest_vault, key_n
     run(|| Ok(handle!(vault).file()?.delete_key(text!(key_name))?))
 }
 
-/// Takes back the deletion of a key. Its versions are as they were.
+/// Undoes the deletion of a key. Its versions are unchanged.
 ///
-/// Errors: ATREST_ERR_NO_SUCH_KEY unless there is such a deleted key.
+/// Errors: ATREST_ERR_NO_SUCH_KEY if no deleted key has the name.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn atrest_vault_recover_key(vault: *mut atrest_vault, key_name: *const c_char) -> atrest_status {
     run(|| Ok(handle!(vault).file()?.recover_key(text!(key_name))?))
 }
 
-/// Destroys a deleted key, for good. WHATEVER ONLY THIS KEY CAN UNWRAP IS LOST. A new key may take its name; the numbers
-/// of its versions go on where these ended.
+/// Destroys a deleted key for good. ALL DATA UNDER THIS KEY ALONE IS LOST. A new key may take its name; its version
+/// numbers continue after the old ones.
 ///
-/// Errors: ATREST_ERR_NO_SUCH_KEY unless there is such a deleted key; ATREST_ERR_PURGE_PROTECTED.
+/// Errors: ATREST_ERR_NO_SUCH_KEY if no deleted key has the name; ATREST_ERR_PURGE_PROTECTED.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn atrest_hazmat_vault_purge_key(
     vault: *mut atrest_vault,
@@ -315,13 +315,13 @@ pub unsafe extern "C" fn atrest_hazmat_vault_purge_key(
     run(|| Ok(handle!(vault).file()?.hazmat_purge_key(text!(key_name))?))
 }
 
-/// Turns the purge protection of a vault file on. Nothing turns it off.
+/// Turns the purge protection of a vault file on. It can't be turned off.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn atrest_vault_enable_purge_protection(vault: *mut atrest_vault) -> atrest_status {
     run(|| Ok(handle!(vault).file()?.enable_purge_protection()?))
 }
 
-/// Calls `each` for every deleted key. `each` returns ATREST_OK to go on; anything else ends the list with
+/// Calls `each` for every deleted key. `each` returns ATREST_OK to continue; anything else ends the list with
 /// ATREST_ERR_CALLBACK_FAILED.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn atrest_vault_deleted_keys(

@@ -25,7 +25,7 @@ const _: () = assert!(ATREST_VERSION_MAJOR == number(env!("CARGO_PKG_VERSION_MAJ
 const _: () = assert!(ATREST_VERSION_MINOR == number(env!("CARGO_PKG_VERSION_MINOR")));
 const _: () = assert!(ATREST_VERSION_PATCH == number(env!("CARGO_PKG_VERSION_PATCH")));
 
-/// The version of the library that runs, such as "0.1.0". The text lives as long as the program.
+/// The version of the running library, such as "0.1.0". The text lives as long as the program.
 #[unsafe(no_mangle)]
 pub extern "C" fn atrest_version() -> *const c_char {
     VERSION.as_ptr()

@@ -1,8 +1,8 @@
 //! VOLUMES
 //!
-//! An encrypted device: a header of LUKS2 or LUKS1, which any Linux machine can check, and sectors of AES-XTS
-//! (aes-xts-plain64), or of what else an old volume has. The header may be on a device of its own. Reads and writes are in
-//! whole sectors. Any number of threads may read and write one volume at once.
+//! A volume is an encrypted device: a header of LUKS2 or LUKS1, which any Linux machine can check, and sectors of
+//! AES-XTS (aes-xts-plain64), or of another cipher in an old volume. The header may be on its own device. Reads and
+//! writes are in whole sectors. Any number of threads may read and write one volume at once.
 
 use core::ffi::{c_char, c_void};
 use std::ffi::CString;
@@ -26,16 +26,16 @@ use crate::volume_options::*;
 /// A volume. Freed by atrest_volume_free.
 pub struct atrest_volume;
 
-/// Makes a volume on `device`, with a new DEK, and `protector` as the way into it. `options` may be NULL. The data area
+/// Makes a volume on `device`, with a new DEK and `protector` as its first way in. `options` may be NULL. The data area
 /// isn't written, and reads as noise until it is.
 ///
-/// Nothing is written before a vault has wrapped the DEK and unwrapped it again. With a passphrase this takes as long as
-/// its keyslot's KDF, and measuring that: some seconds, unless `options` say otherwise.
+/// Nothing is written before a vault has wrapped the DEK and unwrapped it again. With a passphrase this takes as long
+/// as its keyslot's KDF and the measuring of its cost: some seconds, unless `options` set another cost.
 ///
-/// Errors: ATREST_ERR_DEVICE_NOT_BLANK; ATREST_ERR_DEVICE_TOO_SMALL; ATREST_ERR_INVALID_OPTION,
-/// ATREST_ERR_SECTOR_SIZE, ATREST_ERR_BAD_ENUM and ATREST_ERR_CONTEXT_LENGTH for options and passphrases out of bounds;
-/// ATREST_ERR_NO_ROOM where a keyslot doesn't fit in front of the data; ATREST_ERR_INVALID_NAME; ATREST_ERR_NO_SUCH_KEY;
-/// ATREST_ERR_NOT_FOUND and ATREST_ERR_IO for a key file; what the vault and the devices answer.
+/// Errors: ATREST_ERR_DEVICE_NOT_BLANK; ATREST_ERR_DEVICE_TOO_SMALL; ATREST_ERR_INVALID_OPTION, ATREST_ERR_SECTOR_SIZE,
+/// ATREST_ERR_BAD_ENUM and ATREST_ERR_CONTEXT_LENGTH for options and passphrases out of bounds; ATREST_ERR_NO_ROOM if a
+/// keyslot doesn't fit before the data; ATREST_ERR_INVALID_NAME; ATREST_ERR_NO_SUCH_KEY; ATREST_ERR_NOT_FOUND and
+/// ATREST_ERR_IO for a key file; the errors of the vault and the devices.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn atrest_volume_format(
     device: *mut atrest_device,
@@ -51,16 +51,17 @@ pub unsafe extern "C" fn atrest_volume_format(
     })
 }
 
-/// Opens the volume on `device`. `options` may be NULL. The DEK is proven by the header's digest, and the header by
-/// the MAC of a vault's token where it has one, before anything is decrypted or written. A damaged copy of the header is
+/// Opens the volume on `device`. `options` may be NULL. Before anything is decrypted or written, the header's digest
+/// proves the DEK, and the MAC of a vault's token, if there is one, proves the header. A damaged copy of the header is
 /// repaired from the intact one.
 ///
-/// Errors: ATREST_ERR_NOT_LUKS; ATREST_ERR_INVALID_HEADER; ATREST_ERR_UNSUPPORTED_HEADER, also for keyslots that ask for
-/// more than `options` allow; ATREST_ERR_NOT_THIS_VAULT, whose message names the key that is needed;
-/// ATREST_ERR_WRONG_PASSPHRASE, also for a key file; ATREST_ERR_NO_SUCH_PROTECTOR where no keyslot takes a passphrase;
+/// Errors: ATREST_ERR_NOT_LUKS; ATREST_ERR_INVALID_HEADER; ATREST_ERR_UNSUPPORTED_HEADER, also for keyslots that ask
+/// for more than `options` allow; ATREST_ERR_NOT_THIS_VAULT, whose message names the key that is needed;
+/// ATREST_ERR_WRONG_PASSPHRASE, also for a key file; ATREST_ERR_NO_SUCH_PROTECTOR if no keyslot takes a passphrase;
 /// ATREST_ERR_WRONG_KEY; ATREST_ERR_TAMPERED_HEADER; ATREST_ERR_CONTEXT_MISMATCH; ATREST_ERR_DEVICE_TOO_SMALL for a
-/// truncated device; ATREST_ERR_FOREIGN_DATA where a copy of the header is gone and something else stands in its place,
-/// unless it is opened read-only; ATREST_ERR_INVALID_OPTION for a passphrase out of bounds; what the vault and the devices answer.
+/// truncated device; ATREST_ERR_FOREIGN_DATA if a copy of the header is gone and its place holds foreign data, unless
+/// it is opened read-only; ATREST_ERR_INVALID_OPTION for a passphrase out of bounds; the errors of the vault and the
+/// devices.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn atrest_volume_open(
     device: *mut atrest_device,
@@ -76,15 +77,15 @@ pub unsafe extern "C" fn atrest_volume_open(
     })
 }
 
-/// Frees a volume and wipes its keys. IT DOES NOT SYNC: call atrest_volume_sync first, or what was written last may
-/// not be on the disk.
+/// Frees a volume and wipes its keys. IT DOES NOT SYNC: call atrest_volume_sync first, or the last writes may not be on
+/// the disk.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn atrest_volume_free(volume: *mut atrest_volume) {
     free!(volume);
 }
 
 /// Reads and decrypts `len` bytes at `offset` from the start of the data. Both are multiples of the sector size. After
-/// ATREST_ERR_IO and ATREST_ERR_CALLBACK_FAILED it isn't defined what `sectors` holds.
+/// ATREST_ERR_IO and ATREST_ERR_CALLBACK_FAILED the content of `sectors` is undefined.
 ///
 /// Errors: ATREST_ERR_MISALIGNED; ATREST_ERR_OUT_OF_BOUNDS; ATREST_ERR_IO; ATREST_ERR_CALLBACK_FAILED.
 #[unsafe(no_mangle)]
@@ -111,8 +112,7 @@ pub unsafe extern "C" fn atrest_volume_write_at(
     run(|| Ok(handle!(volume).write_at(offset, bytes!(sectors, len))?))
 }
 
-/// Returns when all that was written is on stable storage. If it fails, what was written since the last time may be
-/// lost.
+/// Waits until all written data is on stable storage. If it fails, data written since the last sync may be lost.
 ///
 /// Errors: ATREST_ERR_IO; ATREST_ERR_CALLBACK_FAILED.
 #[unsafe(no_mangle)]
@@ -120,13 +120,14 @@ pub unsafe extern "C" fn atrest_volume_sync(volume: *mut atrest_volume) -> atres
     run(|| Ok(handle!(volume).sync()?))
 }
 
-/// Has `vault` wrap the DEK anew, under the latest version of the key that wraps it now. No sector is touched, and
-/// reads and writes go on meanwhile. Killed at any instant, the volume opens with the old version or the new one.
+/// Has `vault` wrap the DEK again, under the latest version of the key that wraps it now. No sector is touched, and
+/// reads and writes continue meanwhile. If it is killed at any instant, the volume opens with the old version or the
+/// new one.
 ///
 /// The URL of the new version goes to `url`, which may be NULL; otherwise it needs room for ATREST_KEY_URL_SIZE bytes.
 ///
-/// Errors: ATREST_ERR_NOT_THIS_VAULT; ATREST_ERR_READ_ONLY; what the vault and the device answer. After a failure of
-/// the device, too, the volume opens with the old version or the new one.
+/// Errors: ATREST_ERR_NOT_THIS_VAULT; ATREST_ERR_READ_ONLY; the errors of the vault and the device. Even after a
+/// failure of the device, the volume opens with the old version or the new one.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn atrest_volume_rotate_kek(
     volume: *mut atrest_volume,
@@ -140,15 +141,15 @@ pub unsafe extern "C" fn atrest_volume_rotate_kek(
     })
 }
 
-/// Makes another way into a volume, beside those that it has, and puts its number into `id`: that of a token if
-/// `protector` is a vault, otherwise that of a keyslot. `options` may be NULL, and mean nothing for a vault, whose token is
-/// bound to the context of the tokens that are there. Killed at any instant, the volume has the new way or has not, and
-/// those before it in any case.
+/// Adds another way into a volume, and puts its number into `id`: the number of a token if `protector` is a vault,
+/// otherwise of a keyslot. `options` may be NULL, and have no effect for a vault, whose token takes the context of the
+/// existing tokens. If it is killed at any instant, the volume has the new way or not, and always keeps the earlier
+/// ones.
 ///
-/// Errors: ATREST_ERR_NO_ROOM when all keyslots or tokens are taken; ATREST_ERR_READ_ONLY; ATREST_ERR_INVALID_OPTION and
+/// Errors: ATREST_ERR_NO_ROOM if all keyslots or tokens are taken; ATREST_ERR_READ_ONLY; ATREST_ERR_INVALID_OPTION and
 /// ATREST_ERR_BAD_ENUM for options and passphrases out of bounds; ATREST_ERR_UNSUPPORTED_HEADER for a vault on LUKS1;
-/// ATREST_ERR_BUSY when another program has changed the header since the volume was opened; what the vault and the device
-/// answer.
+/// ATREST_ERR_BUSY if another program has changed the header since the volume was opened; the errors of the vault and
+/// the device.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn atrest_volume_add_protector(
     volume: *mut atrest_volume,
@@ -166,10 +167,10 @@ pub unsafe extern "C" fn atrest_volume_add_protector(
     })
 }
 
-/// Puts a new passphrase or key file in the place of a keyslot, and the number of the new keyslot into `new_id`. The new
-/// one is made before the old one is destroyed, so that a free keyslot is needed. It takes over the priority, unless
-/// `options`, which may be NULL, have another than ATREST_PRIORITY_NORMAL. Killed at any instant, the volume opens by the
-/// old or the new passphrase, or both.
+/// Replaces a keyslot by one with a new passphrase or key file, and puts the new keyslot's number into `new_id`. The
+/// new keyslot is made before the old one is destroyed, so a free keyslot is needed. It inherits the priority, unless
+/// `options`, which may be NULL, set another than ATREST_PRIORITY_NORMAL. If it is killed at any instant, the volume
+/// opens with the old or the new passphrase, or both.
 ///
 /// Errors: ATREST_ERR_NO_SUCH_PROTECTOR; ATREST_ERR_INVALID_OPTION for a vault; those of atrest_volume_add_protector.
 #[unsafe(no_mangle)]
@@ -187,16 +188,16 @@ pub unsafe extern "C" fn atrest_volume_change_keyslot(
     })
 }
 
-/// Takes a keyslot away, and overwrites what was in it. A backup of the header still has it.
+/// Removes a keyslot and overwrites its content. A backup of the header still has it.
 ///
-/// Errors: ATREST_ERR_NO_SUCH_PROTECTOR; ATREST_ERR_LAST_PROTECTOR: atrest_header_erase takes the last one too;
-/// ATREST_ERR_READ_ONLY; ATREST_ERR_BUSY as in atrest_volume_add_protector; what the device answers.
+/// Errors: ATREST_ERR_NO_SUCH_PROTECTOR; ATREST_ERR_LAST_PROTECTOR: atrest_header_erase also removes the last one;
+/// ATREST_ERR_READ_ONLY; ATREST_ERR_BUSY as in atrest_volume_add_protector; the device's errors.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn atrest_volume_remove_keyslot(volume: *mut atrest_volume, id: u32) -> atrest_status {
     run(|| Ok(handle!(volume).header().remove_protector(ProtectorId::Keyslot(id))?))
 }
 
-/// Takes a token away: a vault's, or another program's.
+/// Removes a token: a vault's, or another program's.
 ///
 /// Errors: those of atrest_volume_remove_keyslot; ATREST_ERR_NO_SUCH_PROTECTOR in LUKS1, which has none.
 #[unsafe(no_mangle)]
@@ -204,7 +205,7 @@ pub unsafe extern "C" fn atrest_volume_remove_token(volume: *mut atrest_volume, 
     run(|| Ok(handle!(volume).header().remove_protector(ProtectorId::Token(id))?))
 }
 
-/// The size of the data in bytes: what can be read and written.
+/// The size of the data in bytes.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn atrest_volume_size(volume: *const atrest_volume, out: *mut u64) -> atrest_status {
     run(|| {
@@ -224,7 +225,7 @@ pub unsafe extern "C" fn atrest_volume_sector_size(volume: *const atrest_volume,
     })
 }
 
-/// Where the data begins on the device, in bytes.
+/// The first byte of the data on the device.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn atrest_volume_data_offset(volume: *const atrest_volume, out: *mut u64) -> atrest_status {
     run(|| {
@@ -234,7 +235,7 @@ pub unsafe extern "C" fn atrest_volume_data_offset(volume: *const atrest_volume,
     })
 }
 
-/// How the data is encrypted, in dm-crypt's notation, such as "aes-xts-plain64".
+/// The cipher of the data, in dm-crypt's notation, such as "aes-xts-plain64".
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn atrest_volume_cipher(
     volume: *const atrest_volume,
@@ -245,8 +246,8 @@ pub unsafe extern "C" fn atrest_volume_cipher(
     run(|| text_out!(cipher, cipher_cap, cipher_len).put(handle!(volume).cipher().name()))
 }
 
-/// How many blocks of 16 bytes the volume's key has encrypted: the option `used_blocks`, and what was written since. Compare
-/// it with ATREST_BLOCKS_DUE, and keep it when the volume is closed.
+/// The number of 16-byte blocks that the volume's key has encrypted: the option `used_blocks` and all writes since.
+/// Compare it with ATREST_BLOCKS_DUE, and store it when you close the volume.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn atrest_volume_usage(volume: *const atrest_volume, blocks: *mut u64) -> atrest_status {
     run(|| {
@@ -256,7 +257,7 @@ pub unsafe extern "C" fn atrest_volume_usage(volume: *const atrest_volume, block
     })
 }
 
-/// Whether the volume is done by approved algorithms: its cipher, and what it was opened or formatted by. As
+/// Whether the volume uses approved algorithms: its cipher, and the way in which it was opened or formatted. As
 /// atrest_approval_since_reset.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn atrest_volume_approval(
@@ -284,12 +285,12 @@ pub unsafe extern "C" fn atrest_volume_uuid(
     run(|| text_out!(uuid, uuid_cap, uuid_len).put(&handle!(volume).uuid()))
 }
 
-/// Records the size that the volume has now, where a vault's token says that it had another: after its device was made larger,
-/// or smaller on purpose (ATREST_OPEN_HAZMAT_ALLOW_TRUNCATED). From then on it opens as it is. The size in bytes goes to
-/// `size`, which may be NULL.
+/// Records the current size of the volume, if a vault's token records another. Use it after the device was enlarged, or
+/// was shrunk on purpose (ATREST_OPEN_HAZMAT_ALLOW_TRUNCATED). From then on the volume opens without that flag. The
+/// size in bytes goes to `size`, which may be NULL.
 ///
-/// Errors: ATREST_ERR_READ_ONLY; ATREST_ERR_BUSY when another program has changed the header since the volume was opened; what
-/// the device answers.
+/// Errors: ATREST_ERR_READ_ONLY; ATREST_ERR_BUSY if another program has changed the header since the volume was opened;
+/// the device's errors.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn atrest_volume_record_size(volume: *mut atrest_volume, size: *mut u64) -> atrest_status {
     run(|| {
@@ -303,7 +304,8 @@ pub unsafe extern "C" fn atrest_volume_record_size(volume: *mut atrest_volume, s
     })
 }
 
-/// Which DEK the volume has, in 32 bytes: see atrest_dek_fingerprint. Compare it before the first read or write.
+/// The fingerprint of the volume's DEK, 32 bytes: see atrest_dek_fingerprint. Compare it before the first read or
+/// write.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn atrest_volume_fingerprint(
     volume: *const atrest_volume,
@@ -316,7 +318,7 @@ pub unsafe extern "C" fn atrest_volume_fingerprint(
     })
 }
 
-/// The DEK of the volume, as a new handle, for those who wrap it elsewhere too.
+/// The DEK of the volume, as a new handle, for wrapping it elsewhere too.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn atrest_volume_dek(volume: *const atrest_volume, out: *mut *mut atrest_dek) -> atrest_status {
     run(|| {
@@ -327,7 +329,7 @@ pub unsafe extern "C" fn atrest_volume_dek(volume: *const atrest_volume, out: *m
 }
 
 /// Calls `each` with the URL of every key version that can unwrap the volume's DEK. The URL is valid during the
-/// callback only. `each` returns ATREST_OK to go on; anything else ends the list with ATREST_ERR_CALLBACK_FAILED.
+/// callback only. `each` returns ATREST_OK to continue; anything else ends the list with ATREST_ERR_CALLBACK_FAILED.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn atrest_volume_key_urls(
     volume: *const atrest_volume,

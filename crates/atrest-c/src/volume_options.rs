@@ -21,27 +21,27 @@ pub const ATREST_CUSTOMER_KEY: u32 = 2;
 /// Both do, in two layers.
 pub const ATREST_PLATFORM_AND_CUSTOMER_KEYS: u32 = 3;
 
-/// Flag: destroy what the device holds. Otherwise a device that isn't blank is refused.
+/// Flag: destroy the device's content. Otherwise a device that isn't blank is refused.
 pub const ATREST_FORMAT_OVERWRITE: u32 = 1;
 
-/// LUKS1, for machines that know nothing else: sectors of 512 bytes, passphrases only, data at 2 MiB.
+/// LUKS1, for machines that don't support LUKS2: sectors of 512 bytes, passphrases only, data at 2 MiB.
 pub const ATREST_LUKS1: u32 = 1;
 /// LUKS2.
 pub const ATREST_LUKS2: u32 = 2;
 
 /// Flag: write nothing at all, neither data nor a repair of the header.
 pub const ATREST_OPEN_READ_ONLY: u32 = 1;
-/// Flag: open a device that is smaller than its volume was. What was beyond its end is lost.
+/// Flag: open a device that is smaller than its volume was. The data after its end is lost.
 pub const ATREST_OPEN_HAZMAT_ALLOW_TRUNCATED: u32 = 2;
-/// Flag: the member `keyslot` counts.
+/// Flag: use the member `keyslot`.
 pub const ATREST_OPEN_KEYSLOT: u32 = 4;
-/// Flag: show data of which the header says that it isn't encrypted, and write to it in the clear. Unless a vault's token
-/// proves the header, whoever can write to the disk can make it say so.
+/// Flag: show data that the header declares unencrypted, and write to it in the clear. Unless a vault's token proves
+/// the header, anyone who can write to the disk can declare that.
 pub const ATREST_OPEN_HAZMAT_ALLOW_UNENCRYPTED: u32 = 8;
-/// Flag: repair a copy of the header although what stands in its place is neither blank nor remains of a header. IT IS
-/// DESTROYED: it may be a file system that somebody made on the device since.
+/// Flag: repair a copy of the header even if its place holds something neither blank nor the remains of a header. THAT
+/// IS DESTROYED: it may be a file system made on the device since.
 pub const ATREST_OPEN_HAZMAT_REPAIR: u32 = 16;
-/// Flag: refuse where secrets of this process lie in memory that may be swapped: see atrest_memory_protection.
+/// Flag: refuse if secrets of this process lie in memory that may be swapped: see atrest_memory_protection.
 pub const ATREST_OPEN_REQUIRE_LOCKED_MEMORY: u32 = 32;
 
 /// Options for formatting a volume.
@@ -52,15 +52,15 @@ pub struct atrest_format_options {
     pub struct_size: usize,
     /// 0 or ATREST_FORMAT_OVERWRITE.
     pub flags: u32,
-    /// 512, 1024, 2048 or 4096 bytes. 0 is 512. A file system made for smaller sectors than this won't mount.
+    /// 512, 1024, 2048 or 4096 bytes. 0 is 512. A file system made for smaller sectors won't mount.
     pub sector_size: u32,
     /// ATREST_AES_128_XTS, ATREST_AES_256_XTS or ATREST_AES_256_HCTR2. 0 is ATREST_AES_256_XTS.
     pub dek_algorithm: u32,
     /// ATREST_*_KEY or _KEYS; recorded in the volume. 0 is ATREST_CUSTOMER_KEY.
     pub encryption_type: u32,
-    /// Where the data begins on the device: a multiple of 1 MiB, up to 128 MiB. 1 MiB leaves room for 3 passphrases, 16
-    /// MiB for all 32. 0 is 16 MiB, as cryptsetup has it; 2 MiB for LUKS1; the start of the device if the header is
-    /// detached.
+    /// The first byte of the data on the device: a multiple of 1 MiB, up to 128 MiB. 1 MiB leaves room for 3
+    /// passphrases, 16 MiB for all 32. 0 is 16 MiB, as in cryptsetup; 2 MiB for LUKS1; the start of the device if the
+    /// header is detached.
     pub data_offset: u64,
     /// A UUID of 16 bytes. NULL is a random one.
     pub uuid: *const u8,
@@ -68,23 +68,23 @@ pub struct atrest_format_options {
     pub label: *const c_char,
     /// A second label of up to 47 bytes. NULL is none.
     pub subsystem: *const c_char,
-    /// What the volume is bound to, such as the id of a disk: up to ATREST_CONTEXT_MAX bytes, stored in the clear. It
-    /// needs a vault, in whose token it is kept.
+    /// The context that the volume is bound to, such as the id of a disk: up to ATREST_CONTEXT_MAX bytes, stored in the
+    /// clear. It is stored in a vault's token, so it needs a vault.
     pub context: *const c_void,
     /// The length of the context.
     pub context_len: usize,
     /// ATREST_LUKS1 or ATREST_LUKS2. 0 is ATREST_LUKS2.
     pub luks_version: u32,
-    /// The device that gets the header, where it shall be detached from the data: 16 MiB of it, or 2 MiB for LUKS1. NULL
-    /// is the device of the data.
+    /// The device for a header detached from the data. The header takes 16 MiB of it, or 2 MiB for LUKS1. NULL is the
+    /// device of the data.
     pub header: *mut atrest_device,
-    /// What the keyslot is like where a passphrase or key file protects the volume. May be NULL.
+    /// Options of the keyslot, if a passphrase or key file protects the volume. May be NULL.
     pub keyslot: *const atrest_keyslot_options,
-    /// A DEK in place of a new one; `dek_algorithm` is of no meaning then. TWO VOLUMES UNDER ONE DEK SHOW WHERE THEY HOLD
-    /// THE SAME. NULL is a new one.
+    /// Use this DEK instead of a new one; then `dek_algorithm` has no effect. TWO VOLUMES UNDER ONE DEK REVEAL WHERE
+    /// THEIR CONTENTS ARE EQUAL. NULL makes a new one.
     pub hazmat_dek: *const atrest_dek,
-    /// The size of each of the two copies of the header's metadata, in bytes: a power of two from 16 KiB to 4 MiB. 4 KiB less
-    /// is the room for all keyslots and tokens together. 1 MiB before the data takes up to 256 KiB of it. 0 is 16 KiB.
+    /// The size in bytes of each of the two copies of the header's metadata: a power of two from 16 KiB to 4 MiB. All
+    /// keyslots and tokens together have 4 KiB less. Data at 1 MiB allows at most 256 KiB. 0 is 16 KiB.
     pub metadata_size: u64,
 }
 
@@ -93,7 +93,7 @@ unsafe impl SizedStruct for atrest_format_options {
     const EARLIER: &'static [usize] = &[core::mem::offset_of!(atrest_format_options, metadata_size)];
 }
 
-/// How to open a volume.
+/// Options for opening a volume.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct atrest_open_options {
@@ -101,18 +101,18 @@ pub struct atrest_open_options {
     pub struct_size: usize,
     /// 0 or ATREST_OPEN_*, combined by `|`.
     pub flags: u32,
-    /// The context that the volume must be bound to. NULL is whatever it is bound to: then nobody notices a header
-    /// that was exchanged for that of another volume under the same key.
+    /// The context that the volume must be bound to. NULL accepts any: then nobody notices a swap with another volume's
+    /// header under the same key.
     pub context: *const c_void,
     /// The length of the context.
     pub context_len: usize,
-    /// The device that the header is on, where it is detached from the data. NULL is the device of the data.
+    /// The device of the header, if it is detached from the data. NULL is the device of the data.
     pub header: *mut atrest_device,
-    /// With ATREST_OPEN_KEYSLOT: the one keyslot on which a passphrase is tried, also one of ATREST_PRIORITY_IGNORE.
-    /// Otherwise all others are tried, in the order of their priority.
+    /// With ATREST_OPEN_KEYSLOT: the only keyslot on which to try a passphrase, even with ATREST_PRIORITY_IGNORE. By
+    /// default all others are tried, in the order of their priority.
     pub keyslot: u32,
-    /// The most memory of Argon2 that a keyslot may ask for before a passphrase is tried on it, in KiB. Whoever can write
-    /// to the disk can write a header that asks for any amount. 0 is 4 GiB.
+    /// The most memory of Argon2 in KiB that a keyslot may ask for, checked before a passphrase is tried on it. Anyone
+    /// who can write to the disk can write a header that asks for any amount. 0 is 4 GiB.
     pub kdf_max_memory_kib: u32,
     /// The most work of Argon2: memory in KiB times passes. 0 is 64 GiB.
     pub kdf_max_kib_passes: u64,
@@ -120,18 +120,18 @@ pub struct atrest_open_options {
     pub kdf_max_iterations: u32,
     /// The most lanes of Argon2. 0 is 16.
     pub kdf_max_lanes: u32,
-    /// The most that all keyslots tried for one passphrase may take together, in milliseconds of one core of a server of
-    /// 2023, by what their headers ask for. One that is named (ATREST_OPEN_KEYSLOT) is tried whatever it takes within the
-    /// other limits. 0 is 10,000.
+    /// The most time for all keyslots tried with one passphrase, by the costs in their headers, in milliseconds of one
+    /// core of a server of 2023. A keyslot that the caller names (ATREST_OPEN_KEYSLOT) is tried even if it takes
+    /// longer; only the other limits apply. 0 is 10,000.
     pub kdf_max_total_ms: u64,
-    /// The fingerprint that the DEK must have, ATREST_FINGERPRINT_SIZE bytes (atrest_volume_fingerprint, kept apart from the
-    /// disk): a volume that somebody made under a DEK of their own is refused with ATREST_ERR_OTHER_DEK before anything is
-    /// written or decrypted. NULL is any.
+    /// The fingerprint that the DEK must have, ATREST_FINGERPRINT_SIZE bytes (atrest_volume_fingerprint, kept apart
+    /// from the disk). A volume that an attacker made under their own DEK is refused with ATREST_ERR_OTHER_DEK before
+    /// anything is written or decrypted. NULL accepts any.
     pub expected_fingerprint: *const u8,
-    /// The name of the key of a vault that the DEK must be wrapped under; others are refused with ATREST_ERR_OTHER_KEY. NULL
-    /// is any.
+    /// The name of the vault's key that must wrap the DEK; others are refused with ATREST_ERR_OTHER_KEY. NULL accepts
+    /// any.
     pub expected_key: *const c_char,
-    /// How many blocks the volume's key has encrypted before, by what atrest_volume_usage said when it was closed.
+    /// The number of blocks that the volume's key has encrypted before, from atrest_volume_usage when it was closed.
     pub used_blocks: u64,
 }
 
