@@ -38,7 +38,7 @@ const _: () = assert!(FIXED + Envelope::MAX_LEN + MAC + CHECKSUM <= SLOT);
 ///   Never copy a prefix to another file: see [`StreamCipher`] for what two contents under one key give away. So every
 ///   new prefix has a fresh DEK.
 /// - Opening detects a wrong key, another context or a damaged prefix. It doesn't detect damage to the data.
-/// - [`rotate_kek`](Self::rotate_kek) wraps the DEK anew, in place. If it is killed at any instant, the file still
+/// - [`rotate_kek`](Self::rotate_kek) wraps the DEK again, in place. If it is killed at any instant, the file still
 ///   opens.
 ///
 /// ```
@@ -240,7 +240,7 @@ impl FilePrefix {
         self.slot.envelope.context()
     }
 
-    /// Has `vault` wrap the DEK of the file on `device` anew, under the latest version of the key that wraps it now,
+    /// Has `vault` wrap the DEK of the file on `device` again, under the latest version of the key that wraps it now,
     /// and returns that version. It touches no byte after the prefix, and the file may be read and written meanwhile.
     ///
     /// The old version must stay enabled until this returns. Afterwards this file doesn't need it, and neither copy

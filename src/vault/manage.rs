@@ -37,7 +37,8 @@ impl FileVault {
     /// Generates a new key of some kind with one version.
     ///
     /// # Errors
-    /// As [`create_key`](Self::create_key); [`Error::UnsupportedAlgorithm`] for RSA in a build without the feature `rsa`.
+    /// As [`create_key`](Self::create_key); [`Error::UnsupportedAlgorithm`] for RSA in a build without the feature
+    /// `rsa`.
     pub fn create_key_of(&self, name: &str, kind: KeyKind) -> Result<KeyId> {
         self.add_key("create", name, kind, &Kek::generate(kind)?, KeyOrigin::Generated)
     }
@@ -45,7 +46,8 @@ impl FileVault {
     /// Imports a new AES-256 key from your own 32 bytes.
     ///
     /// # Errors
-    /// [`Error::KekLength`]; [`Error::InvalidName`]; [`Error::KeyExists`]; [`Error::KeyDeleted`]; those of writing the file.
+    /// [`Error::KekLength`]; [`Error::InvalidName`]; [`Error::KeyExists`]; [`Error::KeyDeleted`]; the errors of writing
+    /// the file.
     pub fn import_key(&self, name: &str, kek: &Secret) -> Result<KeyId> {
         check_kek(kek)?;
         self.add_key("import", name, KeyKind::Aes256, kek, KeyOrigin::Imported)
@@ -56,8 +58,8 @@ impl FileVault {
     ///
     /// # Errors
     /// [`Error::UnsupportedAlgorithm`] for any other key, and in a build without the feature `rsa`;
-    /// [`Error::InvalidOption`] for any other form; [`Error::InvalidName`]; [`Error::KeyExists`]; [`Error::KeyDeleted`];
-    /// those of writing the file.
+    /// [`Error::InvalidOption`] for any other form; [`Error::InvalidName`]; [`Error::KeyExists`];
+    /// [`Error::KeyDeleted`]; the errors of writing the file.
     pub fn import_rsa_key(&self, name: &str, pkcs8: &[u8]) -> Result<KeyId> {
         let (kind, kek) = RsaKey::import(&pkcs8::der(pkcs8)?)?;
         self.add_key("import", name, kind, &kek, KeyOrigin::Imported)
@@ -75,7 +77,7 @@ impl FileVault {
     /// Generates a new version of a key, of the same kind as the last. Older versions stay and can unwrap their wraps.
     ///
     /// # Errors
-    /// [`Error::NoSuchKey`]; [`Error::KeyDeleted`]; those of writing the file.
+    /// [`Error::NoSuchKey`]; [`Error::KeyDeleted`]; the errors of writing the file.
     pub fn rotate_key(&self, name: &str) -> Result<KeyId> {
         self.reload()?;
         let kind = self.body().live(name)?.versions.last().map_or(KeyKind::Aes256, |version| version.kind);
@@ -85,7 +87,7 @@ impl FileVault {
     /// Imports a new AES-256 version of a key from your own 32 bytes.
     ///
     /// # Errors
-    /// [`Error::KekLength`]; [`Error::NoSuchKey`]; [`Error::KeyDeleted`]; those of writing the file.
+    /// [`Error::KekLength`]; [`Error::NoSuchKey`]; [`Error::KeyDeleted`]; the errors of writing the file.
     pub fn import_version(&self, name: &str, kek: &Secret) -> Result<KeyId> {
         check_kek(kek)?;
         self.add_version("importVersion", name, KeyKind::Aes256, kek, KeyOrigin::Imported)
@@ -97,7 +99,7 @@ impl FileVault {
     /// # Errors
     /// [`Error::InvalidOption`] if it would expire before it is valid, or for an AES key that shall not be
     /// authenticated;
-    /// [`Error::NoSuchKey`]; [`Error::KeyDeleted`]; those of writing the file.
+    /// [`Error::NoSuchKey`]; [`Error::KeyDeleted`]; the errors of writing the file.
     pub fn set_version(&self, id: &KeyId, change: VersionChange) -> Result<()> {
         self.change(Use::of_version("setVersion", id), |body, _| {
             let version = body.version(id)?.version;
@@ -129,7 +131,7 @@ impl FileVault {
     /// Deletes a key, with all its versions. It can be recovered until it is purged, and until then its name is taken.
     ///
     /// # Errors
-    /// [`Error::NoSuchKey`]; [`Error::KeyDeleted`]; those of writing the file.
+    /// [`Error::NoSuchKey`]; [`Error::KeyDeleted`]; the errors of writing the file.
     pub fn delete_key(&self, name: &str) -> Result<()> {
         let at = self.now();
         self.change(Use::of_key("delete", name), |body, _| {
@@ -183,8 +185,8 @@ impl FileVault {
     /// the disk. First re-wrap everything that you want to keep.
     ///
     /// # Errors
-    /// [`Error::PurgeProtected`] in a vault with purge protection; [`Error::NoSuchKey`]; [`Error::KeyDeleted`]; those of
-    /// writing the file.
+    /// [`Error::PurgeProtected`] in a vault with purge protection; [`Error::NoSuchKey`]; [`Error::KeyDeleted`]; the
+    /// errors of writing the file.
     pub fn hazmat_destroy_version(&self, id: &KeyId) -> Result<()> {
         self.change(Use::of_version("destroyVersion", id), |body, _| {
             let version = body.version(id)?.version;
@@ -322,7 +324,7 @@ impl FileVault {
     /// Allows an identity these operations with the keys of the vault, in addition to earlier grants.
     ///
     /// # Errors
-    /// [`Error::InvalidName`] unless the identity is 1 to 256 visible ASCII characters; those of writing the file.
+    /// [`Error::InvalidName`] unless the identity is 1 to 256 visible ASCII characters; the errors of writing the file.
     pub fn grant(&self, identity: &str, operations: &[KeyOperation]) -> Result<()> {
         check_identity(identity)?;
         self.change(Use::of_identity("grant", identity), |body, _| {

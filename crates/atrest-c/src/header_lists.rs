@@ -150,7 +150,7 @@ pub unsafe extern "C" fn atrest_header_keyslots(
     run(|| {
         let (header, each) = (handle!(header).snapshot(), each.ok_or_else(|| Failure::null("each"))?);
         header.keyslots.iter().try_for_each(|keyslot| {
-            // SAFETY: by the header's contract (CALLBACKS) it can be called with its `user`; what it is given lives until
+            // SAFETY: by the header's contract (CALLBACKS) it can be called with its `user`; its argument lives until
             // it returns.
             with_keyslot(keyslot, |info| unsafe { each(user, info) })
         })
@@ -167,7 +167,7 @@ pub unsafe extern "C" fn atrest_header_tokens(
     run(|| {
         let (header, each) = (handle!(header).snapshot(), each.ok_or_else(|| Failure::null("each"))?);
         header.tokens.iter().try_for_each(|token| {
-            // SAFETY: by the header's contract (CALLBACKS) it can be called with its `user`; what it is given lives until
+            // SAFETY: by the header's contract (CALLBACKS) it can be called with its `user`; its argument lives until
             // it returns.
             with_token(token, |info| unsafe { each(user, info) })
         })
@@ -184,7 +184,7 @@ pub unsafe extern "C" fn atrest_header_segments(
     run(|| {
         let (header, each) = (handle!(header).snapshot(), each.ok_or_else(|| Failure::null("each"))?);
         header.segments.iter().try_for_each(|segment| {
-            // SAFETY: by the header's contract (CALLBACKS) it can be called with its `user`; what it is given lives until
+            // SAFETY: by the header's contract (CALLBACKS) it can be called with its `user`; its argument lives until
             // it returns.
             with_segment(segment, |info| unsafe { each(user, info) })
         })
@@ -201,7 +201,7 @@ pub unsafe extern "C" fn atrest_header_digests(
     run(|| {
         let (header, each) = (handle!(header).snapshot(), each.ok_or_else(|| Failure::null("each"))?);
         header.digests.iter().try_for_each(|digest| {
-            // SAFETY: by the header's contract (CALLBACKS) it can be called with its `user`; what it is given lives until
+            // SAFETY: by the header's contract (CALLBACKS) it can be called with its `user`; its argument lives until
             // it returns.
             with_digest(digest, |info| unsafe { each(user, info) })
         })
