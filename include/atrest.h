@@ -3087,7 +3087,7 @@ typedef struct {
     // The number of regions, the same as of ids.
     size_t regions_count;
     // Paths of old stores: the damaged one, backups, or a new one with only the sets. Stores that open come before
-    // those that don't. Of these, the first that has a resource counts.
+    // those that don't. Of the former, the first that has a resource counts.
     const char *const *stores;
     // The number of stores.
     size_t stores_count;

@@ -77,6 +77,9 @@ impl KeyUsage {
     }
 
     /// Refuses `more` blocks if they exceed the limit.
+    ///
+    /// # Errors
+    /// [`Error::KeyExhausted`].
     #[inline]
     pub(crate) fn check(self, more: u64) -> Result<()> {
         if more > self.remaining() { Err(Error::KeyExhausted { blocks: self.blocks }) } else { Ok(()) }

@@ -16,11 +16,17 @@ pub fn dek_from_bytes(bytes: &[u8]) -> Result<Dek> {
 }
 
 /// As [`dek_from_bytes`], for an algorithm that the length doesn't determine, such as CBC of old volumes.
+///
+/// # Errors
+/// [`Error::KeyLength`](crate::Error::KeyLength) unless there are [`key_len`](DekAlgorithm::key_len) bytes;
+/// [`Error::EqualKeyHalves`](crate::Error::EqualKeyHalves) for an XTS key.
 pub fn dek_from_bytes_for(algorithm: DekAlgorithm, bytes: &[u8]) -> Result<Dek> {
     Dek::from_secret(algorithm, Secret::copy_from(bytes))
 }
 
 /// The bytes of a DEK, unwrapped. Anyone who has them can read the disk for ever, even if the KEK is revoked.
+///
+/// Meant for opening a volume with other tools (`cryptsetup --volume-key-file`).
 pub fn dek_bytes(dek: &Dek) -> Secret {
     dek.secret().clone()
 }

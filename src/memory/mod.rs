@@ -80,18 +80,27 @@ impl Secret {
     }
 
     /// The bytes. The name makes every place that looks at a secret easy to find.
+    ///
+    /// # Panics
+    /// In a child of the process that made it.
     pub fn expose(&self) -> &[u8] {
         self.0.check().expect(NOT_HERE);
         self.0.as_slice()
     }
 
     /// The bytes, for writing.
+    ///
+    /// # Panics
+    /// In a child of the process that made it.
     pub fn expose_mut(&mut self) -> &mut [u8] {
         self.0.check().expect(NOT_HERE);
         self.0.as_mut_slice()
     }
 
     /// Checks that the secret can be [exposed](Self::expose), i.e. that this is no child of the process that made it.
+    ///
+    /// # Errors
+    /// [`Error::Forked`](crate::Error::Forked).
     pub fn check(&self) -> Result<()> {
         self.0.check()
     }

@@ -60,7 +60,7 @@ pub struct atrest_rebuild_sources {
     /// The number of regions, the same as of ids.
     pub regions_count: usize,
     /// Paths of old stores: the damaged one, backups, or a new one with only the sets. Stores that open come before
-    /// those that don't. Of these, the first that has a resource counts.
+    /// those that don't. Of the former, the first that has a resource counts.
     pub stores: *const *const c_char,
     /// The number of stores.
     pub stores_count: usize,

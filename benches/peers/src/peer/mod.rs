@@ -112,6 +112,9 @@ unsafe fn function<F: Copy>(library: &'static Library, name: &str) -> Result<F, 
 }
 
 /// A string that a library keeps for ever.
+///
+/// # Safety
+/// `text` is null or points to a C string that stays.
 unsafe fn text(text: *const c_char) -> String {
     if text.is_null() {
         return String::new();
