@@ -98,7 +98,7 @@ impl fmt::Display for Approval {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Approval::Approved => f.write_str("approved"),
-            Approval::Elsewhere => f.write_str("done in part by a vault that doesn't tell how"),
+            Approval::Elsewhere => f.write_str("done in part by a vault that doesn't name its algorithm"),
             Approval::NotApproved { algorithm, reason } => write!(f, "{algorithm} is not approved: {reason}"),
         }
     }

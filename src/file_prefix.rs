@@ -213,6 +213,9 @@ impl FilePrefix {
     }
 
     /// Has `vault` unwrap the DEK, and returns its [`Fingerprint`].
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
     pub fn fingerprint(&self, vault: &dyn KeyVault, context: &[u8]) -> Result<Fingerprint> {
         on_wiped_stack(|| self.slot.unseal(vault, context)?.fingerprint())
     }
@@ -268,8 +271,9 @@ impl FilePrefix {
             let FilePrefix { slot: old, place, .. } = Self::from_bytes(&bytes)?;
             if !is_slot_or_blank(&bytes[(1 - place) * SLOT..][..SLOT], &old.to_bytes()) {
                 return Err(Error::ForeignData(format!(
-                    "the file's prefix has one copy only; in the place of the other, at byte {}, is something that is \
-                     neither blank nor remains of a prefix: keep it if it is of use, then write the prefix's bytes anew and rotate",
+                    "the file's prefix has one copy only; the place of the other, at byte {}, holds data that is \
+                     neither blank nor the remains of a prefix: save it if you need it, then write the prefix's bytes \
+                     again and rotate",
                     (1 - place) * SLOT
                 )));
             }
@@ -289,7 +293,9 @@ impl FilePrefix {
                 let found = &mut bytes[..SLOT];
                 device.read_at(offset, found).map_err(io("reading"))?;
                 if found != new.to_bytes() {
-                    return Err(io("writing")(std::io::Error::other("what was written is not what is there")));
+                    return Err(io("writing")(std::io::Error::other(
+                        "the device returned other bytes than were written",
+                    )));
                 }
             }
             Ok(new.envelope.kek().clone())
@@ -367,13 +373,13 @@ impl Slot {
         }
         let len = field(10) as usize;
         if len > Envelope::MAX_LEN {
-            return Err(bad(format!("an envelope of {len} bytes, where {} are the most", Envelope::MAX_LEN)));
+            return Err(bad(format!("an envelope of {len} bytes, more than {}", Envelope::MAX_LEN)));
         }
         let (fixed, rest) = covered.split_at(FIXED);
         let (envelope, rest) = rest.split_at(len);
         let (mac, rest) = rest.split_at(MAC);
         if rest.iter().any(|&byte| byte != 0) {
-            return Err(bad("there is something behind its MAC".into()));
+            return Err(bad("there are bytes after its MAC".into()));
         }
         let envelope = Envelope::from_bytes(envelope)?;
         if !matches!(envelope.dek_algorithm(), DekAlgorithm::Aes256Ctr | DekAlgorithm::Aes256Xts) {

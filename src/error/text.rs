@@ -40,8 +40,9 @@ impl Error {
             }
             Error::SectorNumber { first_sector, units_per_sector } => write!(
                 f,
-                "sector {first_sector} doesn't begin at a sector: numbers count units of 512 bytes, so that each is a multiple \
-                 of {units_per_sector}; multiply page numbers by {units_per_sector}, or count whole sectors (SectorUnit::Sector)"
+                "number {first_sector} falls inside a sector: numbers count units of 512 bytes, so the first one must \
+                 be a multiple of {units_per_sector}; multiply page numbers by {units_per_sector}, or count whole \
+                 sectors (SectorUnit::Sector)"
             ),
             Error::StreamOverflow { offset } => {
                 write!(f, "a run that starts at offset {offset} of a stream goes past the last one, 2^64 - 1")
@@ -56,14 +57,14 @@ impl Error {
             ),
             Error::NotApproved { algorithm, reason } => write!(
                 f,
-                "{algorithm} is not approved ({reason}), and this process takes approved algorithms only. Approved are AES-XTS, \
-                 AES-CTR, AES-KW, RSA-OAEP-256, and PBKDF2 with SHA-256 or SHA-512, 1000 iterations and a salt of 16 bytes or \
-                 more; what exists under another can be converted by a process without `approved_only`"
+                "{algorithm} is not approved ({reason}), and this process takes approved algorithms only. Approved are \
+                 AES-XTS, AES-CTR, AES-KW, RSA-OAEP-256, and PBKDF2 with SHA-256 or SHA-512, at least 1000 iterations \
+                 and a salt of at least 16 bytes; a process without `approved_only` can convert existing data"
             ),
             Error::KeyExhausted { blocks } => write!(
                 f,
-                "its key has encrypted {blocks} blocks of 16 bytes, and may encrypt 2^48 (4 PiB): copy the data to where there \
-                 is a fresh key. Reading goes on"
+                "its key has encrypted {blocks} blocks of 16 bytes, and may encrypt 2^48 (4 PiB): copy the data to a \
+                 place with a fresh key. Reading still works"
             ),
             Error::KernelUnavailable { kind } => write!(f, "this CPU can't run the kernel {kind}"),
             Error::KekLength { len } => write!(f, "a key-encryption key is 16, 24 or 32 bytes long, not {len}"),
@@ -84,8 +85,8 @@ impl Error {
         match self {
             Error::UnsupportedAlgorithm(name) => write!(f, "the algorithm {name:?} is not supported here"),
             Error::Forked => f.write_str(
-                "this key was made by the parent of this process, and a child that is forked has none of its parent's \
-                 keys: open the vault and the volume again in the child",
+                "the parent of this process made this key, and a forked child has none of its parent's keys: open the \
+                 vault and the volume again in the child",
             ),
             Error::MemoryNotLocked { unlocked } => write!(
                 f,
@@ -102,8 +103,8 @@ impl Error {
                 "the wrapped key is bound to another context than the one expected, or its record was altered",
             ),
             Error::OtherDek => f.write_str(
-                "its data key is another one than expected: somebody has put something else in its place. Don't use it; \
-                 look for the right one, or a backup of its header",
+                "its data key is not the expected one: something else was put in its place. Don't use it; look for the \
+                 right one, or a backup of its header",
             ),
             Error::OtherKey { expected, found } => {
                 write!(f, "its data key is expected under the key {expected:?}, and is wrapped by {found}")
@@ -134,13 +135,13 @@ impl Error {
             ),
             Error::WrongPassphrase => {
                 f.write_str(
-                    "the passphrase or key file is wrong: nothing here opens by it. Every byte of a key file counts, a newline \
-                     at its end too",
+                    "the passphrase or key file is wrong: it opens nothing here. Every byte of a key file counts, \
+                     including a newline at its end",
                 )
             }
             Error::WrongVaultPassphrase => f.write_str(
-                "the passphrase or root key file does not open the vault: it takes the one that it was made with, every byte \
-                 of it",
+                "the passphrase or root key file does not open the vault: every byte must be the same as when the vault \
+                 was made",
             ),
             Error::NotAVault { path } => write!(f, "{} is not a vault file; check the path", path.display()),
             Error::DamagedVault(text) => write!(f, "the vault's file is damaged: {text}"),
@@ -150,9 +151,9 @@ impl Error {
             #[cfg(feature = "managed")]
             Error::OlderHeader { resource, found, proven } => write!(
                 f,
-                "an older header was put back on the {resource}: it names {found}, and it was proved to be under {proven} \
-                 since. Put the newest header back; or, if there is none, enable the old key and rotate, which puts it under \
-                 the active key again"
+                "an older header was put back on the {resource}: it names {found}, but the resource was proven to be \
+                 under {proven} later. Put the newest header back; or, if there is none, enable the old key and rotate, \
+                 which moves it to the active key again"
             ),
             #[cfg(feature = "managed")]
             Error::NoSuchResource(text) | Error::ResourceExists(text) => f.write_str(text),
@@ -160,16 +161,16 @@ impl Error {
             Error::NotAllowed { text, .. } => f.write_str(text),
             Error::NotLuks { found } => write!(
                 f,
-                "the device carries no LUKS header; it holds {found}. Check that it is the right device; if its header is \
-                 detached, give the header's device too; a header that was lost comes back from a backup only. To format \
-                 the device destroys what it holds"
+                "the device carries no LUKS header; it holds {found}. Check that it is the right device; if its header \
+                 is detached, give the header's device too; only a backup brings back a lost header. Formatting the \
+                 device destroys its content"
             ),
             Error::ForeignData(text) => write!(f, "{text}; nothing was written"),
             Error::InvalidHeader(text) => write!(f, "no LUKS header that can be used: {text}"),
             Error::UnsupportedHeader(text) => write!(f, "the LUKS header is not supported: {text}"),
             Error::TamperedHeader => f.write_str(
-                "the header's MAC does not match: its segment, cipher, digest, uuid or token was changed by somebody \
-                 without the DEK; restore a backup of the header",
+                "the header's MAC does not match: somebody without the DEK changed its segment, cipher, digest, uuid or \
+                 token; restore a backup of the header",
             ),
             Error::WrongKey => f.write_str("the key is not the key of this volume"),
             Error::NoSuchProtector(text) | Error::NoRoom(text) => f.write_str(text),
@@ -182,10 +183,10 @@ impl Error {
             Error::DeviceTooSmall { needed, size } => {
                 write!(
                     f,
-                    "the device has {size} bytes where {needed} are needed. The data of a new volume begins behind its header, at \
-                     `data_offset`: at 16 MiB, or from 1 MiB (LUKS1: 2 MiB) on, or at 0 with a detached `header`; with one \
-                     sector there a device is large enough. Where there is a volume, its device was truncated: `hazmat_allow_truncated` opens what is left, and \
-                     `record_size` makes that its size"
+                    "the device has {size} bytes where {needed} are needed. The data of a new volume begins after its \
+                     header, at `data_offset`: 16 MiB by default, at least 1 MiB (LUKS1: 2 MiB), or 0 with a detached \
+                     `header`; the device needs room for one more sector. If the device has a volume, it was truncated: \
+                     `hazmat_allow_truncated` opens the rest, and `record_size` records the new size"
                 )
             }
             Error::DeviceNotBlank { offset, found } => write!(

@@ -249,8 +249,8 @@ impl DiskService {
                 for name in names {
                     let mut resource = tables.resource(name)?;
                     if resource.set.is_some() {
-                        let text = "what is under a customer's key doesn't move between subscriptions; copy its data to a \
-                                    new disk there";
+                        let text = "a resource under a customer's key can't move between subscriptions; copy its data \
+                                    to a new disk there";
                         return not_allowed(Rule::OneSubscription, text);
                     }
                     resource.subscription = subscription.into();

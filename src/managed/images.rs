@@ -115,7 +115,7 @@ impl DiskService {
         if new.regions.iter().any(|region| region.sets.len() != new.disks.len()) {
             return not_allowed(
                 Rule::ImageIsWhole,
-                "an image has one set, or none, for each region and each disk; name as many as it has disks",
+                "an image has one set or none for each disk in each region; name as many sets as it has disks",
             );
         }
         let plan_disk = |(number, disk): (usize, &String)| {

@@ -171,8 +171,8 @@ pub(super) fn check_member(set: &EncryptionSet, resource: &Resource) -> Result<(
         );
     }
     if resource.guest_encrypted {
-        let text = "what was ever encrypted in the guest can't come under a customer's key; copy the decrypted files to a new \
-                    disk";
+        let text = "a disk that was ever encrypted in the guest can't come under a customer's key; copy the decrypted \
+                    files to a new disk";
         return not_allowed(Rule::EncryptedInGuest, text);
     }
     Ok(())

@@ -36,8 +36,8 @@ impl DiskService {
                     "an image under a customer's key doesn't go back; make a disk of it that isn't in a set",
                 );
             }
-            let text = "what is under a customer's key can't go back under the platform's in place; copy all data to a new disk \
-                        that isn't in a set";
+            let text = "a resource under a customer's key can't go back to the platform's in place; copy its data to a \
+                        new disk outside of sets";
             return not_allowed(Rule::NoWayBack, text);
         };
         inner.change_group(name, |group, names| {

@@ -41,7 +41,7 @@ impl RebuildSources {
     }
 
     /// Adds an old store: the damaged one, a backup, or a new one with only the sets. Stores that open come before
-    /// those that don't. Of these, the first that has a resource counts.
+    /// those that don't. Of the former, the first that has a resource counts.
     pub fn store(mut self, path: impl Into<PathBuf>) -> Self {
         self.stores.push(path.into());
         self
@@ -224,7 +224,7 @@ impl Rebuilding<'_> {
         let keys = proven.keys[0].clone();
         match (fitting.pop(), unfit) {
             (Some(_), _) if !fitting.is_empty() => {
-                Err("an old store has several records of it, and nothing tells which was the last".into())
+                Err("an old store has several records of it, and it is unknown which was the last".into())
             }
             (Some(resource), _) => Ok(Found { resource, keys, is_known: true }),
             (None, Some(why)) => Err(why),
@@ -325,7 +325,7 @@ impl Rebuilding<'_> {
         if let Some(size) = mapped(size)
             && read_map(&proven.upper, size).is_ok()
         {
-            return Err("it is an incremental snapshot, and no old store knows of which disk".into());
+            return Err("it is an incremental snapshot, and no old store knows its disk".into());
         }
         let set = if self.is_platform(proven) {
             None
@@ -336,8 +336,7 @@ impl Rebuilding<'_> {
             };
             let sets: Vec<_> = self.old.sets.values().filter(fits).collect();
             let [set] = sets[..] else {
-                let text =
-                    "no old store knows it, and of the sets that have its key there isn't exactly one in its region";
+                let text = "no old store knows it, and its region doesn't have exactly one set with its key";
                 return Err(text.into());
             };
             Some(set)

@@ -40,7 +40,7 @@ impl Inner {
     /// Refuses to remove a resource that is being copied. Other users of a chain finish soon.
     pub(super) fn check_uncopied(&self, name: &ResourceName, chain: &str) -> Result<()> {
         if self.copies.is_held(chain) {
-            return Err(Error::Busy { what: format!("the {name}, of whose disk a snapshot or a copy is made") });
+            return Err(Error::Busy { what: format!("the {name} (a snapshot or a copy of its disk is being made)") });
         }
         Ok(())
     }

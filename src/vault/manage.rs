@@ -116,7 +116,7 @@ impl FileVault {
             }
             if let Some(authenticated) = change.authenticated {
                 if record.kind == KeyKind::Aes256 && !authenticated {
-                    return Err(Error::InvalidOption("what is wrapped under an AES key is authenticated by it".into()));
+                    return Err(Error::InvalidOption("an AES key always authenticates its wraps".into()));
                 }
                 if record.kind != KeyKind::Aes256 {
                     self.authenticate(record, authenticated)?;

@@ -314,8 +314,8 @@ impl FileVault {
         // An older file would give the same version numbers again, to other keys.
         if body.generation < seen {
             return Err(Error::DamagedVault(format!(
-                "it is older (generation {}) than what this handle has read ({seen}); put the newer file back, or open it \
-                 anew",
+                "it is older (generation {}) than the file that this handle has read ({seen}); put the newer file back, \
+                 or open the vault again",
                 body.generation
             )));
         }

@@ -157,7 +157,7 @@ pub(crate) fn describe(device: &dyn BlockDevice) -> io::Result<String> {
     Ok(match &start[..] {
         start if start.iter().all(|&byte| byte == 0) => "zeros where a header begins",
         start if is_text(start) => "text",
-        _ => "bytes that no signature tells anything of",
+        _ => "bytes without a known signature",
     }
     .into())
 }

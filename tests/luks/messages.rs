@@ -39,7 +39,7 @@ fn open(bytes: Vec<u8>, options: &OpenOptions) -> Error {
 #[test]
 fn a_device_without_a_header_is_not_to_be_formatted_first() {
     let (vault, _) = image();
-    for (bytes, found) in [(vec![0; 1 << 20], "zeros"), (vec![0xA5; 1 << 20], "bytes that no signature")] {
+    for (bytes, found) in [(vec![0; 1 << 20], "zeros"), (vec![0xA5; 1 << 20], "bytes without a known signature")] {
         let error = look(bytes, &vault).map(drop).unwrap_err();
         says(&error, &["no LUKS header", found, "detached", "backup"], &["format it"]);
     }
@@ -221,7 +221,7 @@ fn a_file_that_is_no_volume_is_named_and_not_to_be_formatted() {
         (b"Dear Anna,\n".repeat(10_000), "text"),
         (vec![0; 512], "zeros"),
         (b"QFI\xfb\0\0\0\x03".to_vec(), "qcow2"),
-        (vec![0xA5; 700], "bytes that no signature"),
+        (vec![0xA5; 700], "bytes without a known signature"),
     ] {
         let error = look(bytes, &vault).map(drop).unwrap_err();
         assert!(matches!(error, Error::NotLuks { .. }), "{error:?}");

@@ -283,7 +283,7 @@ fn edits_that_would_make_a_header_invalid_are_refused_and_change_nothing() {
         (r#"{"type":"x"}"#, "its keyslots is missing"),
         (r#"{"keyslots":[]}"#, "its type is missing"),
         (r#"{"type":"x","keyslots":["9"]}"#, "\"9\" of the keyslots"),
-        (r#"{"type":"x","keyslots":[],"keyslots":[]}"#, "stands twice"),
+        (r#"{"type":"x","keyslots":[],"keyslots":[]}"#, "occurs twice"),
         (r#"{"type":"atrest","keyslots":[]}"#, "sealed to its header"),
     ] {
         refused(metadata.add_foreign_token(token), says);

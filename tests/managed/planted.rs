@@ -98,7 +98,7 @@ fn a_managed_disk_is_not_replaced_by_one_under_a_planted_dek() {
         let planted = plant(vault, &id, honest.len(), kind);
         device.edit(|image| image.copy_from_slice(&planted));
         let error = service.open_disk(disk).and_then(|disk| disk.write_at(0, &SECRET)).unwrap_err();
-        assert!(error.to_string().contains("another one than expected"), "{disk}: {error:?}");
+        assert!(error.to_string().contains("not the expected one"), "{disk}: {error:?}");
         assert!(device.bytes() == planted, "{disk}");
         device.edit(|image| image.copy_from_slice(&honest));
         world.clock.advance(Duration::from_secs(60));

@@ -127,7 +127,7 @@ fn json_that_is_not_sound_is_refused_with_its_defect() {
         ("nothing", b"", "JSON is not sound"),
         ("an empty object", b"{}", "config"),
         ("no end", &[b' '; COPY - JSON], "does not end"),
-        ("a second text", b"{}\0{}", "behind the end"),
+        ("a second text", b"{}\0{}", "after the end"),
     ];
     for (name, json, says) in cases {
         let mut broken = image.clone();

@@ -126,7 +126,7 @@ impl LiveResource {
             drop(held);
             self.resume()?;
         }
-        Err(self.suspended("its key is taken away as often as it is given"))
+        Err(self.suspended("its key is revoked as often as it is granted"))
     }
 
     /// Runs `act` on the volumes to move them to another key, even if the lease of their current key has ended: the

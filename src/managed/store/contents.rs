@@ -61,7 +61,7 @@ impl Contents {
             ["sets", "resources", "devices to be removed"].into_iter().zip(self.counts.iter().zip(noted.counts));
         let mut defects: Vec<_> = counts
             .filter(|(_, (found, noted))| **found != *noted)
-            .map(|(what, (found, noted))| Defect(format!("it has {found} {what} where it should have {noted}")))
+            .map(|(what, (found, noted))| Defect(format!("it has {found} {what} but should have {noted}")))
             .collect();
         if defects.is_empty() && self.sum != noted.sum {
             defects.push(Defect("one of its records is of another time than the others, or missing".into()));

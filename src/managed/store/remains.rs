@@ -138,10 +138,10 @@ impl Remains {
                 let missing = [("sets", sets, noted.counts[0]), ("resources", resources, noted.counts[1])];
                 let missing = missing.iter().filter(|(_, found, noted)| found < noted);
                 defects.extend(missing.map(|(what, found, noted)| {
-                    format!("{found} {what} have a record that can be read, where there should be {noted}")
+                    format!("{found} {what} have a readable record, but there should be {noted}")
                 }));
             }
-            None => defects.push("the record of its contents can't be found: how much is missing can't be told".into()),
+            None => defects.push("the record of its contents can't be found: it is unknown how much is missing".into()),
         }
         StoreCheck { changes: self.noted.as_ref().map_or(0, |noted| noted.serial), sets, resources, defects }
     }

@@ -212,7 +212,7 @@ impl Look {
         for (id, key) in &found.ids {
             if !known.contains(key) {
                 let name = Place::Resource(key.0, &key.1).name();
-                self.defects.push(format!("the record of the {name} is missing, whose device is {id}"));
+                self.defects.push(format!("the record of the {name} is missing; its device is {id}"));
             }
         }
         let unread: BTreeSet<&String> = self.unread.iter().map(|(_, name)| name).collect();

@@ -211,7 +211,7 @@ fn a_record_that_was_changed_or_lost_is_told_by_name() {
             let record = place.sealed(json("../../x").as_bytes());
             t.open_table(RESOURCES).unwrap().insert((1, "d"), record.as_slice()).unwrap();
         }),
-        ("record of the disk \"d\" is missing, whose device is 00000000-0000-4000-8000-000000000001", &|t| {
+        ("record of the disk \"d\" is missing; its device is 00000000-0000-4000-8000-000000000001", &|t| {
             t.open_table(RESOURCES).unwrap().remove((1, "d")).unwrap();
         }),
         ("table of ids", &|t| {

@@ -299,7 +299,7 @@ impl Luks1Header {
                 return bad("is within the header");
             }
             if self.payload_offset != 0 && end > u64::from(self.payload_offset) {
-                return bad(&format!("puts its end behind the payload-offset, {}", self.payload_offset));
+                return bad(&format!("puts its end after the payload-offset, {}", self.payload_offset));
             }
             if let Some(other) = (0..slot).find(|&other| area(other).0 < end && first < area(other).1) {
                 return bad(&format!("makes it overlap key-slot-{}", other + 1));

@@ -190,7 +190,7 @@ impl AuditLog {
             return self.put_aside();
         }
         Error::DamagedVault(format!(
-            "the audit log {path}: {what}; read past the damage what is proven, then archive the log"
+            "the audit log {path}: {what}; read the proven entries past the damage, then archive the log"
         ))
     }
 }

@@ -66,7 +66,7 @@ impl AuditWriter {
         };
         if !chain.is_whole() {
             let path = self.path.display();
-            tell!(warn, "the audit log {path} ends in something that is no entry; it goes on behind that");
+            tell!(warn, "the audit log {path} ends in bytes that are no entry; new entries follow them");
         }
         Ok(Appending { writer: self, known, file, len, chain, before: None })
     }

@@ -111,7 +111,7 @@ impl Maker {
             (
                 "segments-backup-first",
                 &[("0", 0, None, Some("backup-final")), ("1", 0, None, None)],
-                Refused("it is behind one that is only a backup"),
+                Refused("it follows one that is only a backup"),
             ),
             (
                 "segments-of-a-reencryption",

@@ -59,14 +59,14 @@ impl Maker {
         self.text("json-with-a-zero-byte-in-a-text", Refused("a text holds a zero byte"), |text| {
             text.replacen("\"crypt\"", "\"crypt\\u0000linear\"", 1).into()
         });
-        self.text("json-with-a-zero-byte-in-a-name", Refused("\"config\" stands twice"), |text| {
+        self.text("json-with-a-zero-byte-in-a-name", Refused("\"config\" occurs twice"), |text| {
             text.replacen("\"config\":", "\"config\\u0000\":{},\"config\":", 1).into()
         });
         self.text("json-without-an-end", Refused("does not end with a zero byte"), |text| {
             format!("{text:ROOM$}").into()
         });
-        self.text("json-and-bytes-behind-it", Refused("bytes behind the end"), |text| format!("{text}\0x").into());
-        self.text("json-and-a-byte-at-the-end-of-its-area", Refused("bytes behind the end"), |text| {
+        self.text("json-and-bytes-behind-it", Refused("bytes after the end"), |text| format!("{text}\0x").into());
+        self.text("json-and-a-byte-at-the-end-of-its-area", Refused("bytes after the end"), |text| {
             let mut bytes = text.as_bytes().to_vec();
             bytes.resize(ROOM - 1, 0);
             bytes.push(b'x');
@@ -74,15 +74,15 @@ impl Maker {
         });
         let twice = |name: &str, value: &str| format!("\"{name}\":{value},\"{name}\":");
         for (at, name, value, says) in [
-            ("json-segments-twice", "segments", "{}", "\"segments\" stands twice"),
-            ("json-config-twice", "config", "{}", "\"config\" stands twice"),
-            ("json-encryption-twice", "encryption", "\"cipher_null-ecb\"", "\"encryption\" stands twice"),
-            ("json-salt-twice", "salt", "\"\"", "\"salt\" stands twice"),
-            ("json-keyslot-twice", "1", "{}", "\"1\" stands twice"),
+            ("json-segments-twice", "segments", "{}", "\"segments\" occurs twice"),
+            ("json-config-twice", "config", "{}", "\"config\" occurs twice"),
+            ("json-encryption-twice", "encryption", "\"cipher_null-ecb\"", "\"encryption\" occurs twice"),
+            ("json-salt-twice", "salt", "\"\"", "\"salt\" occurs twice"),
+            ("json-keyslot-twice", "1", "{}", "\"1\" occurs twice"),
         ] {
             self.text(at, Refused(says), |text| text.replacen(&format!("\"{name}\":"), &twice(name, value), 1).into());
         }
-        self.text("json-with-an-escaped-name-twice", Refused("\"config\" stands twice"), |text| {
+        self.text("json-with-an-escaped-name-twice", Refused("\"config\" occurs twice"), |text| {
             text.replacen("\"config\":", "\"c\\u006fnfig\":{},\"config\":", 1).into()
         });
         self.top_level();

@@ -122,7 +122,7 @@ pub(super) fn segments(root: &Object<'_>, room: u64) -> Result<Vec<Segment>, Str
         return Err(format!("it has no segment {at}, but one of a higher number"));
     }
     if let Some(pair) = segments.windows(2).find(|pair| pair[0].is_backup() && !pair[1].is_backup()) {
-        return Err(format!("segment {}: it is behind one that is only a backup", pair[1].id));
+        return Err(format!("segment {}: it follows one that is only a backup", pair[1].id));
     }
     let data: Vec<&Segment> = segments.iter().filter(|segment| !segment.is_backup()).collect();
     // The volume shows the segments in the order of their numbers. While a re-encryption moves data, their places may
@@ -136,7 +136,7 @@ pub(super) fn segments(root: &Object<'_>, room: u64) -> Result<Vec<Segment>, Str
         }
         let Some(next) = data.get(i + 1) else { break };
         if segment.size == SegmentSize::Dynamic {
-            return what("it takes what the device has, but is not the last");
+            return what("it extends to the end of the device, but is not the last");
         }
         if end != next.offset && !moves {
             return what("the next one does not begin where it ends");

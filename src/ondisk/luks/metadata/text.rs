@@ -175,7 +175,7 @@ impl<'a> Object<'a> {
         let mut named = self.members.iter().filter(|member| self.is_named(member, name));
         let found = named.next();
         if named.next().is_some() {
-            return Err(format!("the name {name:?} stands twice in an object"));
+            return Err(format!("the name {name:?} occurs twice in an object"));
         }
         match found {
             Some(member) if self.name(member) != name => Err("a name holds a zero byte".into()),

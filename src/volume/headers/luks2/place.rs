@@ -42,7 +42,7 @@ impl fmt::Display for Foreign {
         write!(f, "the {position} of the header is gone, and repairing it would destroy ")?;
         match known {
             Some(signature) => write!(f, "{signature}")?,
-            None => write!(f, "what is at byte {offset}, which is neither blank nor remains of a header")?,
+            None => write!(f, "the data at byte {offset}, which is neither blank nor the remains of a header")?,
         }
         f.write_str(
             ": open the volume read-only; or if that may be destroyed, repair the header with `hazmat_repair` (which \

@@ -6,7 +6,7 @@ use crate::volume::data_area::{Crypt, DataArea, Piece};
 use crate::{Error, Result, SectorSize};
 
 /// Advice for features that this library doesn't have. Support for OPAL drives came with cryptsetup 2.7.
-const ELSEWHERE: &str = "`cryptsetup open` may, on a kernel that has what it needs";
+const ELSEWHERE: &str = "`cryptsetup open` may open it, if the kernel supports it";
 
 /// The digest that verifies the data's key. The header's [data area](data_area) must be readable: then all encrypted
 /// segments have the same digest.

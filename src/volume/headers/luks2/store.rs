@@ -120,7 +120,7 @@ impl Luks2Store {
             self.salts[position as usize] = random::array()?;
             self.write_copy(device, position)?;
             self.stale.remove(0);
-            tell!(info, "a damaged or older copy of the header of the volume {} was written anew", self.binary.uuid);
+            tell!(info, "a damaged or older copy of the header of the volume {} was rewritten", self.binary.uuid);
         }
         (self.foreign, self.overwrite_foreign) = (None, false);
         Ok(())
