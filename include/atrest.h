@@ -905,7 +905,7 @@ atrest_status atrest_vault_audit_head(const atrest_vault *vault, char *head, siz
 
 // The most blocks of 16 bytes that any one key of a vault's file can have encrypted by wrapping. It counts each
 // numbered use in the log as a wrap of ATREST_DEK_MAX bytes under that key. Beyond ATREST_BLOCKS_MAX the vault stops
-// wrapping (ATREST_ERR_KEY_EXHAUSTED); from ATREST_BLOCKS_DUE on it is due for replacement.
+// wrapping (ATREST_ERR_KEY_EXHAUSTED). At ATREST_BLOCKS_DUE it becomes due for replacement.
 atrest_status atrest_vault_usage(const atrest_vault *vault, uint64_t *blocks);
 
 // Moves the audit log, intact or damaged, into a file that must not exist yet, and begins a new log that continues
@@ -947,7 +947,8 @@ atrest_status atrest_vault_archive_audit(atrest_vault *vault, const char *path);
 // The size of a buffer for the name of any key or version, with its zero byte.
 #define ATREST_NAME_SIZE 128
 
-// A DEK as wrapped by a vault. The library owns it: wrap() fills the members from `version` on, unwrap() reads all.
+// A DEK as wrapped by a vault. The library owns it: wrap() fills `version` and the members after it, and unwrap() reads
+// all.
 typedef struct {
     // The size of this struct in the running library.
     size_t struct_size;
@@ -967,7 +968,8 @@ typedef struct {
     uint8_t bytes[ATREST_WRAPPED_MAX];
 } atrest_wrapped_dek;
 
-// A vault's description of a version of a key. The library owns it: describe() fills the members from `version` on.
+// A vault's description of a version of a key. The library owns it: describe() fills `version` and the members after
+// it.
 typedef struct {
     // The size of this struct in the running library.
     size_t struct_size;

@@ -198,7 +198,7 @@ impl FileVault {
         self.store.file.path()
     }
 
-    /// The log of every use of a key and every change of the vault, from the first on. Each entry is verified: a
+    /// The log of every use of a key and every change of the vault, starting with the first. Each entry is verified: a
     /// changed, removed or moved line is an error. So is a missing end, up to the last change of the vault, the last
     /// entry of this handle, or a head that is [included](AuditLog::including). Only such a head reveals that an older
     /// log was put back together with an older vault file. An owner of the root key can write any log.

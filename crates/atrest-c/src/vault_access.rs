@@ -182,7 +182,7 @@ pub unsafe extern "C" fn atrest_vault_audit_head(
 
 /// The most blocks of 16 bytes that any one key of a vault's file can have encrypted by wrapping. It counts each
 /// numbered use in the log as a wrap of ATREST_DEK_MAX bytes under that key. Beyond ATREST_BLOCKS_MAX the vault stops
-/// wrapping (ATREST_ERR_KEY_EXHAUSTED); from ATREST_BLOCKS_DUE on it is due for replacement.
+/// wrapping (ATREST_ERR_KEY_EXHAUSTED). At ATREST_BLOCKS_DUE it becomes due for replacement.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn atrest_vault_usage(vault: *const atrest_vault, blocks: *mut u64) -> atrest_status {
     run(|| {

@@ -38,7 +38,8 @@ pub const ATREST_DEK_MAX: usize = 64;
 /// The size of a buffer for the name of any key or version, with its zero byte.
 pub const ATREST_NAME_SIZE: usize = 128;
 
-/// A DEK as wrapped by a vault. The library owns it: wrap() fills the members from `version` on, unwrap() reads all.
+/// A DEK as wrapped by a vault. The library owns it: wrap() fills `version` and the members after it, and unwrap() reads
+/// all.
 #[repr(C)]
 pub struct atrest_wrapped_dek {
     /// The size of this struct in the running library.
@@ -59,7 +60,8 @@ pub struct atrest_wrapped_dek {
     pub bytes: [u8; ATREST_WRAPPED_MAX],
 }
 
-/// A vault's description of a version of a key. The library owns it: describe() fills the members from `version` on.
+/// A vault's description of a version of a key. The library owns it: describe() fills `version` and the members after
+/// it.
 #[repr(C)]
 pub struct atrest_key_description {
     /// The size of this struct in the running library.

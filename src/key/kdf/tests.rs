@@ -124,7 +124,7 @@ fn a_benchmark_keeps_its_bounds() {
         longer.check(&KdfLimits { max_memory_kib: 40 << 10, ..KdfLimits::default() }).unwrap();
         match longer {
             Kdf::Pbkdf2 { iterations, .. } => assert!(iterations > 1000),
-            // Memory stops at the limit; from there on, passes grow.
+            // Memory stops at the limit; then passes grow.
             Kdf::Argon2i { memory_kib, passes, lanes } | Kdf::Argon2id { memory_kib, passes, lanes } => {
                 assert!((32 << 10..=40 << 10).contains(&memory_kib) && passes >= 4 && lanes == 2, "{longer:?}");
                 assert!(passes == 4 || memory_kib == 40 << 10, "{longer:?}");

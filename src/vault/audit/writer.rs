@@ -84,7 +84,7 @@ impl AuditWriter {
         Ok(self.find_end(&file, len, &record, known.as_ref()).map_err(failed)?.head)
     }
 
-    /// All entries from the first on.
+    /// All entries, starting with the first.
     pub(in super::super) fn read(&self, record: impl FnOnce() -> Result<AuditRecord>) -> Result<AuditLog> {
         let failed = |e| self.failed("reading", e);
         let known = *self.known.lock().unwrap_or_else(PoisonError::into_inner);
