@@ -31,6 +31,16 @@ impl<T> Locked<T> {
         Locked { memory, holds: PhantomData }
     }
 
+    /// A place of zeros, to be filled where it is.
+    ///
+    /// # Safety
+    /// It is a `T`.
+    #[inline(always)]
+    pub(crate) unsafe fn zeroed() -> Self {
+        const { assert!(align_of::<T>() <= ALIGNMENT) };
+        Locked { memory: Memory::zeroed(size_of::<T>()), holds: PhantomData }
+    }
+
     /// The value.
     ///
     /// # Errors
@@ -38,7 +48,7 @@ impl<T> Locked<T> {
     #[inline(always)]
     pub(crate) fn get(&self) -> Result<&T> {
         self.memory.check()?;
-        // SAFETY: `new` has put a `T` there, which stays until `drop`, and the process is the one that did.
+        // SAFETY: there is a `T` from the start, which stays until `drop`, and the process is the one that did.
         Ok(unsafe { self.memory.start().cast::<T>().as_ref() })
     }
 
@@ -54,7 +64,7 @@ impl<T> Locked<T> {
 impl<T> Drop for Locked<T> {
     fn drop(&mut self) {
         if self.memory.check().is_ok() {
-            // SAFETY: `new` has put a `T` there, which is dropped here alone. In a child there is none any more.
+            // SAFETY: there is a `T`, which is dropped here alone. In a child there is none any more.
             unsafe { self.memory.start().cast::<T>().drop_in_place() };
         }
     }
