@@ -11,7 +11,7 @@ use crate::approval::{Approval, is_approved_only};
 use crate::{Error, Result};
 
 macro_rules! algorithms {
-    ($($(#[$attr:meta])* $algorithm:ident = $name:literal $(not $reason:expr)?;)*) => {
+    ($($(#[$attr:meta])* $algorithm:ident = $name:literal $(not $refused:literal $reason:expr)?;)*) => {
         /// The units of testing: each kernel, and each algorithm built on other crates.
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
         pub(crate) enum Algorithm {
@@ -25,12 +25,12 @@ macro_rules! algorithms {
             #[inline(always)]
             pub(crate) const fn approval(self) -> Approval {
                 match self {
-                    $($(#[$attr])* Algorithm::$algorithm => algorithms!(@ $name $($reason)?),)*
+                    $($(#[$attr])* Algorithm::$algorithm => algorithms!(@ $($refused $reason)?),)*
                 }
             }
         }
     };
-    (@ $name:literal) => { Approval::Approved };
+    (@) => { Approval::Approved };
     (@ $name:literal $reason:expr) => { Approval::NotApproved { algorithm: $name, reason: $reason } };
 }
 
@@ -40,23 +40,37 @@ algorithms! {
     XtsVaes256 = "AES-XTS (kernel VAES-256)";
     XtsVaes512 = "AES-XTS (kernel VAES-512)";
     XtsArmv8 = "AES-XTS (kernel ARMv8)";
-    Ctr = "AES-CTR";
+    CtrPortable = "AES-CTR (kernel portable)";
+    CtrAesNi = "AES-CTR (kernel AES-NI)";
+    CtrVaes256 = "AES-CTR (kernel VAES-256)";
+    CtrVaes512 = "AES-CTR (kernel VAES-512)";
+    CtrArmv8 = "AES-CTR (kernel ARMv8)";
     Kw = "AES-KW";
     Kwp = "AES-KWP";
-    #[cfg(feature = "std")] Cbc = "AES-CBC"
-        not "its IVs can be predicted or come again, which SP 800-38A, appendix C, forbids";
-    #[cfg(feature = "std")] Hctr2 = "AES-HCTR2" not UNPUBLISHED;
-    #[cfg(feature = "std")] Sha1 = "SHA-1" not SHA_1;
+    #[cfg(feature = "std")] CbcPortable = "AES-CBC (kernel portable)" not "AES-CBC" PREDICTED;
+    #[cfg(feature = "std")] CbcAesNi = "AES-CBC (kernel AES-NI)" not "AES-CBC" PREDICTED;
+    #[cfg(feature = "std")] CbcVaes256 = "AES-CBC (kernel VAES-256)" not "AES-CBC" PREDICTED;
+    #[cfg(feature = "std")] CbcVaes512 = "AES-CBC (kernel VAES-512)" not "AES-CBC" PREDICTED;
+    #[cfg(feature = "std")] CbcArmv8 = "AES-CBC (kernel ARMv8)" not "AES-CBC" PREDICTED;
+    #[cfg(feature = "std")] Hctr2Portable = "AES-HCTR2 (kernel portable)" not "AES-HCTR2" UNPUBLISHED;
+    #[cfg(feature = "std")] Hctr2AesNi = "AES-HCTR2 (kernel AES-NI)" not "AES-HCTR2" UNPUBLISHED;
+    #[cfg(feature = "std")] Hctr2Vaes256 = "AES-HCTR2 (kernel VAES-256)" not "AES-HCTR2" UNPUBLISHED;
+    #[cfg(feature = "std")] Hctr2Vaes512 = "AES-HCTR2 (kernel VAES-512)" not "AES-HCTR2" UNPUBLISHED;
+    #[cfg(feature = "std")] Hctr2Armv8 = "AES-HCTR2 (kernel ARMv8)" not "AES-HCTR2" UNPUBLISHED;
+    #[cfg(feature = "std")] Sha1 = "SHA-1" not "SHA-1" SHA_1;
     #[cfg(feature = "std")] Sha256 = "SHA-256";
     #[cfg(feature = "std")] Sha512 = "SHA-512";
     #[cfg(feature = "std")] HkdfSha256 = "HKDF-SHA-256";
-    #[cfg(feature = "std")] Pbkdf2Sha1 = "PBKDF2-HMAC-SHA-1" not SHA_1;
+    #[cfg(feature = "std")] Pbkdf2Sha1 = "PBKDF2-HMAC-SHA-1" not "PBKDF2-HMAC-SHA-1" SHA_1;
     #[cfg(feature = "std")] Pbkdf2Sha256 = "PBKDF2-HMAC-SHA-256";
     #[cfg(feature = "std")] Pbkdf2Sha512 = "PBKDF2-HMAC-SHA-512";
-    #[cfg(feature = "std")] Argon2i = "Argon2i" not UNPUBLISHED;
-    #[cfg(feature = "std")] Argon2id = "Argon2id" not UNPUBLISHED;
+    #[cfg(feature = "std")] Argon2i = "Argon2i" not "Argon2i" UNPUBLISHED;
+    #[cfg(feature = "std")] Argon2id = "Argon2id" not "Argon2id" UNPUBLISHED;
 }
 
+/// Why CBC isn't approved for sectors.
+#[cfg(feature = "std")]
+const PREDICTED: &str = "its IVs can be predicted or come again, which SP 800-38A, appendix C, forbids";
 /// Why SHA-1 isn't approved.
 #[cfg(feature = "std")]
 pub(crate) const SHA_1: &str = "NIST ends every use of SHA-1 by 2030";

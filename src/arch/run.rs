@@ -22,7 +22,7 @@ pub(crate) struct DataUnits {
     /// The number of the first data unit.
     pub(crate) first: u128,
     /// By how much the number grows from one data unit to the next.
-    pub(crate) step: u128,
+    pub(crate) step: u64,
     /// The length of a data unit in bytes: at least 16, and a divisor of the buffer's length.
     pub(crate) len: usize,
 }

@@ -10,10 +10,12 @@ const AES: usize = 8 << 10;
 /// The same where the `aes` crate works on 512 bits at once: it spreads each round key over a register of its own, has
 /// fewer registers than that takes, and puts 64 blocks beside them.
 const WIDE_AES: usize = 16 << 10;
-/// What expanding a key for a fused kernel takes: few copies of the round keys, and little else. It was 3.1 KiB.
-const FUSED: usize = 4 << 10;
+/// What expanding a key for a fused kernel takes: round keys lie where they are to stay, and little else is needed.
+const FUSED: usize = 1 << 10;
 /// What a keystream takes: 2.8 KiB. Short calls are many, and the wiping is most of what they take.
 const KEYSTREAM: usize = 4 << 10;
+/// What a fused kernel may leave of the data, the hashes and the keystream that its registers don't hold.
+const SCRAPS: usize = 1 << 10;
 /// What hashes, MACs and KDFs of a key take.
 #[cfg(feature = "std")]
 const DEEP: usize = 32 << 10;
@@ -37,6 +39,12 @@ pub(crate) fn wipe_expansion(kind: Option<KernelKind>) {
 #[inline(always)]
 pub(crate) fn wipe_keystream() {
     if aes_is_wide() { wipe::<WIDE_AES>() } else { wipe::<KEYSTREAM>() }
+}
+
+/// After a fused kernel other than that of XTS, which wipes its own memory.
+#[inline(always)]
+pub(crate) fn wipe_scraps() {
+    wipe::<SCRAPS>()
 }
 
 /// Makes a call that goes deep (hashes, MACs and KDFs of a key), and wipes what it leaves on the stack.

@@ -19,6 +19,17 @@ impl<T> Wiped<T> {
         Wiped(ManuallyDrop::new(value))
     }
 
+    /// A place of zeros.
+    ///
+    /// # Safety
+    /// It is a `T`.
+    #[cfg(not(feature = "std"))]
+    #[inline(always)]
+    pub(crate) unsafe fn zeroed() -> Self {
+        // SAFETY: the caller vouches for it.
+        Wiped::new(unsafe { core::mem::zeroed() })
+    }
+
     /// The value. It is always there; the other places for expanded keys can lose theirs.
     #[cfg(not(feature = "std"))]
     #[inline(always)]

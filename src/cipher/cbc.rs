@@ -1,133 +1,66 @@
 //! AES-CBC that starts anew in each sector, for volumes of old (SP 800-38A, 6.2).
 
-use aes::cipher::{Array, BlockCipherDecrypt, BlockCipherEncrypt, BlockSizeUser, KeyInit, consts::U16};
-use aes::{Aes128, Aes192, Aes256};
 use sha2::{Digest, Sha256};
 use zeroize::Zeroize;
 
-use super::BLOCK;
-use crate::arch::{Direction, wipe_stack};
+use super::{BLOCK, KernelKind};
+use crate::arch::{CbcKernel, Direction};
 use crate::latch::{Algorithm, unhex};
 use crate::{Error, Result};
 
-type Block = Array<u8, U16>;
-
-/// The `aes` crate works on up to 64 blocks at once and treats the rest of a call block by block.
-const BATCH: usize = 64;
-
-/// An expanded key. The `aes` crate wipes what it expands.
-pub(super) struct Cbc {
-    data: Data,
-    iv: Iv,
-}
-
-enum Data {
-    Aes128(Aes128),
-    Aes192(Aes192),
-    Aes256(Aes256),
-}
+/// An expanded key.
+pub(super) struct Cbc(CbcKernel);
 
 /// What the first block of a sector is chained to: its number as 16 little-endian bytes.
-#[allow(clippy::large_enum_variant)] // it stands in the cipher's box
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Iv {
-    /// As it is, for all to know: who chooses what is written can mark a disk so that the mark shows in the ciphertext.
+    /// As it is, for all to know: anyone who chooses what is written can mark a disk so that the mark shows in the ciphertext.
     Plain64,
     /// Encrypted under the SHA-256 of the key.
-    Essiv(Aes256),
-}
-
-impl Iv {
-    pub(super) fn essiv_sha256(key: &[u8]) -> Self {
-        let mut hash = Sha256::digest(key);
-        let iv = Iv::Essiv(Aes256::new_from_slice(&hash).expect("SHA-256 gives 32 bytes"));
-        hash.as_mut_slice().zeroize();
-        iv
-    }
-
-    fn of(&self, sector: u64) -> Block {
-        let mut block = Block::from(u128::from(sector).to_le_bytes());
-        if let Iv::Essiv(aes) = self {
-            aes.encrypt_block(&mut block);
-        }
-        block
-    }
+    EssivSha256,
 }
 
 impl Cbc {
-    pub(super) fn new(key: &[u8], iv: Iv) -> Result<Self> {
-        let wrong = |_| Error::KeyLength { len: key.len() };
-        let data = match key.len() {
-            16 => Data::Aes128(Aes128::new_from_slice(key).map_err(wrong)?),
-            24 => Data::Aes192(Aes192::new_from_slice(key).map_err(wrong)?),
-            _ => Data::Aes256(Aes256::new_from_slice(key).map_err(wrong)?),
-        };
-        Ok(Cbc { data, iv })
+    /// From a key of 16, 24 or 32 bytes. The portable kernel takes those of 24, whichever is asked for.
+    pub(super) fn new(key: &[u8], iv: Iv, kind: KernelKind) -> Result<Self> {
+        if !matches!(key.len(), 16 | 24 | 32) {
+            return Err(Error::KeyLength { len: key.len() });
+        }
+        let kind = if key.len() == 24 { KernelKind::Portable } else { kind };
+        let mut hash: Option<[u8; 32]> = (iv == Iv::EssivSha256).then(|| Sha256::digest(key).into());
+        let kernel = CbcKernel::expand(kind, key, hash.as_ref());
+        hash.zeroize();
+        kernel?.map(Cbc).ok_or_else(|| Error::KernelUnavailable { kind: kind.name() })
     }
 
     /// A run of whole sectors of `sector_size` bytes, numbered in units of 512 bytes.
-    pub(super) fn crypt(&self, direction: Direction, first: u64, sector_size: usize, data: &mut [u8]) {
-        match &self.data {
-            Data::Aes128(aes) => self.iv.crypt(aes, direction, first, sector_size, data),
-            Data::Aes192(aes) => self.iv.crypt(aes, direction, first, sector_size, data),
-            Data::Aes256(aes) => self.iv.crypt(aes, direction, first, sector_size, data),
-        }
-        // The `aes` crate spreads round keys over the stack.
-        wipe_stack();
+    pub(super) fn crypt(&self, direction: Direction, first: u64, sector_size: usize, data: &mut [u8]) -> Result<()> {
+        self.0.crypt(direction, first, (sector_size / 512) as u64, sector_size, data)
     }
 }
 
-impl Iv {
-    /// Not inlined, so that what it leaves on the stack is below its caller, who wipes it.
-    #[inline(never)]
-    fn crypt<C>(&self, aes: &C, direction: Direction, first: u64, sector_size: usize, data: &mut [u8])
-    where
-        C: BlockSizeUser<BlockSize = U16> + BlockCipherEncrypt + BlockCipherDecrypt,
-    {
-        let (blocks, _) = Block::slice_as_chunks_mut(data);
-        let (per_sector, step) = (sector_size / BLOCK, (sector_size / 512) as u64);
-        // Behind the last sector that there is comes none, so that a number which wraps isn't used.
-        let number = |sector: usize| first.wrapping_add(sector as u64 * step);
-        match direction {
-            Direction::Encrypt => {
-                for (i, sector) in blocks.chunks_mut(per_sector).enumerate() {
-                    let mut chain = self.of(number(i));
-                    for block in sector {
-                        xor(block, &chain);
-                        aes.encrypt_block(block);
-                        chain = *block;
-                    }
-                }
-            }
-            Direction::Decrypt => {
-                let (mut before, mut masks) = (Block::default(), [Block::default(); BATCH]);
-                for (i, batch) in blocks.chunks_mut(BATCH).enumerate() {
-                    for (j, (mask, block)) in masks.iter_mut().zip(&*batch).enumerate() {
-                        let at = i * BATCH + j;
-                        let is_first = at.is_multiple_of(per_sector);
-                        *mask = if is_first { self.of(number(at / per_sector)) } else { before };
-                        before = *block;
-                    }
-                    aes.decrypt_blocks(batch);
-                    for (block, mask) in batch.iter_mut().zip(&masks) {
-                        xor(block, mask);
-                    }
-                }
-            }
-        }
-    }
-}
-
-/// Tries AES-CBC before its first use.
+/// Tries a kernel before its first use.
 ///
 /// # Errors
 /// [`Error::SelfTest`](crate::Error::SelfTest).
-pub(super) fn check() -> Result<()> {
+pub(super) fn check(kind: KernelKind) -> Result<()> {
     crate::hash::check(Algorithm::Sha256)?;
-    Algorithm::Cbc.check(is_right)
+    let (algorithm, test) = of_kernel(kind);
+    algorithm.check(test)
+}
+
+pub(super) fn of_kernel(kind: KernelKind) -> (Algorithm, fn() -> bool) {
+    match kind {
+        KernelKind::Portable => (Algorithm::CbcPortable, || is_right(KernelKind::Portable)),
+        KernelKind::AesNi => (Algorithm::CbcAesNi, || is_right(KernelKind::AesNi)),
+        KernelKind::Vaes256 => (Algorithm::CbcVaes256, || is_right(KernelKind::Vaes256)),
+        KernelKind::Vaes512 => (Algorithm::CbcVaes512, || is_right(KernelKind::Vaes512)),
+        KernelKind::Armv8 => (Algorithm::CbcArmv8, || is_right(KernelKind::Armv8)),
+    }
 }
 
 /// SP 800-38A, F.2.1 to F.2.6. Their IV goes into the plaintext: sector 0 has an IV of zeros.
-pub(super) fn is_right() -> bool {
+fn is_right(kind: KernelKind) -> bool {
     const KEY_128: [u8; 16] = unhex(b"2b7e151628aed2a6abf7158809cf4f3c");
     const KEY_192: [u8; 24] = unhex(b"8e73b0f7da0e6452c810f32b809079e562f8ead2522c6b7b");
     const KEY_256: [u8; 32] = unhex(b"603deb1015ca71be2b73aef0857d77811f352c073b6108d72d9810a30914dff4");
@@ -143,18 +76,38 @@ pub(super) fn is_right() -> bool {
     ]
     .into_iter()
     .all(|(key, ciphertext): (&[u8], [u8; 32])| {
-        let Ok(cipher) = Cbc::new(key, Iv::Plain64) else { return false };
+        let Ok(cipher) = Cbc::new(key, Iv::Plain64, kind) else { return false };
         let mut data = masked;
-        cipher.crypt(Direction::Encrypt, 0, 512, &mut data);
-        let encrypts = data == ciphertext;
-        cipher.crypt(Direction::Decrypt, 0, 512, &mut data);
-        encrypts && data == masked
+        let mut crypt = |direction| cipher.crypt(direction, 0, 512, &mut data).is_ok().then_some(data);
+        crypt(Direction::Encrypt) == Some(ciphertext) && crypt(Direction::Decrypt) == Some(masked)
     })
 }
 
-#[inline(always)]
-fn xor(block: &mut Block, mask: &Block) {
-    for (byte, mask) in block.iter_mut().zip(mask) {
-        *byte ^= mask;
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The portable kernel is over a crate of others, so it is a witness of its own.
+    #[test]
+    fn kernels_agree_at_every_number_of_blocks() {
+        for (len, iv) in [(16, Iv::Plain64), (32, Iv::Plain64), (16, Iv::EssivSha256), (32, Iv::EssivSha256)] {
+            let key: Vec<u8> = (0..len).map(|i| i * 5 + 1).collect();
+            let portable = Cbc::new(&key, iv, KernelKind::Portable).unwrap();
+            for blocks in (1..=140).chain([255, 256, 257, 1024]) {
+                for sector_size in [512, 4096] {
+                    let plaintext: Vec<u8> = (0..blocks * 16).map(|i| (i ^ i >> 5) as u8).collect();
+                    let mut expected = plaintext.clone();
+                    portable.crypt(Direction::Encrypt, 77, sector_size, &mut expected).unwrap();
+                    for kind in KernelKind::available() {
+                        let cipher = Cbc::new(&key, iv, kind).unwrap();
+                        let mut data = plaintext.clone();
+                        cipher.crypt(Direction::Encrypt, 77, sector_size, &mut data).unwrap();
+                        assert!(data == expected, "{kind:?}, {blocks} blocks of {sector_size}");
+                        cipher.crypt(Direction::Decrypt, 77, sector_size, &mut data).unwrap();
+                        assert!(data == plaintext, "{kind:?}, {blocks} blocks of {sector_size}");
+                    }
+                }
+            }
+        }
     }
 }

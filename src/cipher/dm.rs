@@ -6,7 +6,7 @@ use aes::cipher::inout::InOutBuf;
 
 use super::cbc::{self, Cbc, Iv};
 use super::hctr2::{self, Hctr2};
-use super::{SectorCipher, SectorSize, SectorUnit, check_run, two_buffers};
+use super::{KernelKind, SectorCipher, SectorSize, SectorUnit, check_run, two_buffers};
 use crate::approval::Approval;
 use crate::arch::{Direction, Store, on_wiped_stack};
 use crate::latch::Algorithm;
@@ -79,11 +79,11 @@ impl CipherSpec {
     pub fn approval(self) -> Approval {
         match self {
             CipherSpec::AesXtsPlain64 => Approval::Approved,
-            CipherSpec::AesHctr2Plain64 => Algorithm::Hctr2.approval(),
+            CipherSpec::AesHctr2Plain64 => Algorithm::Hctr2Portable.approval(),
             CipherSpec::AesXtsPlain => {
                 Approval::NotApproved { algorithm: self.name(), reason: "its tweaks come twice after 2 TiB" }
             }
-            CipherSpec::AesCbcEssivSha256 | CipherSpec::AesCbcPlain64 => Algorithm::Cbc.approval(),
+            CipherSpec::AesCbcEssivSha256 | CipherSpec::AesCbcPlain64 => Algorithm::CbcPortable.approval(),
         }
     }
 }
@@ -116,8 +116,8 @@ pub struct DmCipher {
 
 enum Engine {
     Xts(SectorCipher),
-    Cbc(Locked<Cbc>),
-    Hctr2(Locked<Hctr2>),
+    Cbc(Cbc),
+    Hctr2(Hctr2),
 }
 
 impl DmCipher {
@@ -139,19 +139,20 @@ impl DmCipher {
             return Err(Error::SectorSize { size: u64::from(sector_size.bytes()) });
         }
         spec.approval().require()?;
+        let kind = KernelKind::best();
         if matches!(spec, CipherSpec::AesCbcEssivSha256 | CipherSpec::AesCbcPlain64) {
-            cbc::check()?;
+            cbc::check(kind)?;
         }
         let engine = match spec {
             CipherSpec::AesXtsPlain64 | CipherSpec::AesXtsPlain => {
                 Engine::Xts(SectorCipher::expand(key, sector_size, SectorUnit::Bytes512AnyOffset, None)?)
             }
             CipherSpec::AesHctr2Plain64 => {
-                hctr2::check()?;
-                Engine::Hctr2(Locked::new(Hctr2::new(key)?))
+                hctr2::check(kind)?;
+                Engine::Hctr2(Hctr2::new(key, kind)?)
             }
-            CipherSpec::AesCbcEssivSha256 => Engine::Cbc(Locked::new(Cbc::new(key, Iv::essiv_sha256(key))?)),
-            CipherSpec::AesCbcPlain64 => Engine::Cbc(Locked::new(Cbc::new(key, Iv::Plain64)?)),
+            CipherSpec::AesCbcEssivSha256 => Engine::Cbc(Cbc::new(key, Iv::EssivSha256, kind)?),
+            CipherSpec::AesCbcPlain64 => Engine::Cbc(Cbc::new(key, Iv::Plain64, kind)?),
         };
         Ok(Box::new(DmCipher { engine: Locked::new(engine), used: Counter::new(), spec, sector_size }))
     }
@@ -247,8 +248,8 @@ impl DmCipher {
         let sector_size = self.sector_size.bytes() as usize;
         match self.engine.get()? {
             Engine::Xts(xts) => self.xts(xts, direction, first, InOutBuf::from(sectors))?,
-            Engine::Cbc(cbc) => cbc.get()?.crypt(direction, first, sector_size, sectors),
-            Engine::Hctr2(hctr2) => hctr2.get()?.crypt(direction, first, sector_size, sectors),
+            Engine::Cbc(cbc) => cbc.crypt(direction, first, sector_size, sectors)?,
+            Engine::Hctr2(hctr2) => hctr2.crypt(direction, first, sector_size, sectors)?,
         }
         Ok(())
     }

@@ -1,112 +1,52 @@
-//! HCTR2, a wide-block mode: each byte of a sector's ciphertext hangs on each byte of its plaintext.
+//! HCTR2, a wide-block mode: each byte of a sector's ciphertext depends on each byte of its plaintext.
 //!
-//! Crowley, Huckleberry and Biggers, *Length-preserving encryption with HCTR2* (2021), whose names are used here. The
-//! tweak is that of dm-crypt: the sector number as a little-endian integer of 32 bytes.
+//! Crowley, Huckleberry and Biggers, *Length-preserving encryption with HCTR2* (2021). The tweak is that of dm-crypt: the
+//! sector number as a little-endian integer of 32 bytes.
 
-use aes::Aes256;
-use aes::cipher::{Array, BlockCipherDecrypt, BlockCipherEncrypt, KeyInit, consts::U16};
-use polyval::Polyval;
-use polyval::universal_hash::UniversalHash;
-
-use super::BLOCK;
-use crate::arch::{Direction, wipe_stack};
+use super::KernelKind;
+use crate::arch::{Direction, Hctr2Kernel};
 use crate::latch::{Algorithm, unhex};
 use crate::{Error, Result};
 
-type Block = Array<u8, U16>;
-
-/// The `aes` crate works on up to 64 blocks at once and treats the rest of a call block by block.
-const BATCH: usize = 64;
-/// The length of the tweak in bytes: what Linux gives `hctr2(aes)`.
-const TWEAK: usize = 32;
-
-/// An expanded key. The crates below wipe what they expand.
-pub(super) struct Hctr2 {
-    aes: Aes256,
-    /// POLYVAL under the key h.
-    hash: Polyval,
-    /// L
-    mask: Block,
-}
+/// An expanded key.
+pub(super) struct Hctr2(Hctr2Kernel);
 
 impl Hctr2 {
-    pub(super) fn new(key: &[u8]) -> Result<Self> {
-        let aes = Aes256::new_from_slice(key).map_err(|_| Error::KeyLength { len: key.len() })?;
-        let (mut h, mut mask) = (number(0), number(1));
-        aes.encrypt_block(&mut h);
-        aes.encrypt_block(&mut mask);
-        Ok(Hctr2 { aes, hash: Polyval::new(&h), mask })
+    pub(super) fn new(key: &[u8], kind: KernelKind) -> Result<Self> {
+        let key = key.try_into().map_err(|_| Error::KeyLength { len: key.len() })?;
+        let kernel = Hctr2Kernel::expand(kind, key)?;
+        kernel.map(Hctr2).ok_or_else(|| Error::KernelUnavailable { kind: kind.name() })
     }
 
     /// A run of whole sectors of `sector_size` bytes, a multiple of the block, numbered in units of 512 bytes.
-    pub(super) fn crypt(&self, direction: Direction, first: u64, sector_size: usize, data: &mut [u8]) {
-        let step = (sector_size / 512) as u64;
-        for (i, sector) in data.chunks_mut(sector_size).enumerate() {
-            let mut tweak = [0; TWEAK];
-            // Behind the last sector that there is comes none, so that a number which wraps isn't used.
-            tweak[..8].copy_from_slice(&first.wrapping_add(i as u64 * step).to_le_bytes());
-            self.sector(direction, &tweak, sector);
-        }
-        // The crates below spread keys over the stack.
-        wipe_stack();
-    }
-
-    /// Encrypt, or decrypt (figure 1): the first block of a sector is M or U, the others are N or V.
-    ///
-    /// Not inlined, so that what it leaves on the stack is below its caller, who wipes it.
-    #[inline(never)]
-    fn sector(&self, direction: Direction, tweak: &[u8], sector: &mut [u8]) {
-        let (blocks, _) = Block::slice_as_chunks_mut(sector);
-        let Some((first, rest)) = blocks.split_first_mut() else { return };
-        // MM, or UU
-        let before = xor(first, &self.hash(tweak, rest));
-        let mut after = before;
-        match direction {
-            Direction::Encrypt => self.aes.encrypt_block(&mut after),
-            Direction::Decrypt => self.aes.decrypt_block(&mut after),
-        }
-        let seed = xor(&xor(&before, &after), &self.mask);
-        self.xctr(&seed, rest);
-        *first = xor(&after, &self.hash(tweak, rest));
-    }
-
-    /// H: POLYVAL of the tweak's length, the tweak, and whole blocks.
-    fn hash(&self, tweak: &[u8], blocks: &[Block]) -> Block {
-        let mut hash = self.hash.clone();
-        hash.update(&[number(2 * 8 * tweak.len() as u128 + 2)]);
-        hash.update_padded(tweak);
-        hash.update(blocks);
-        hash.finalize()
-    }
-
-    /// XCTR: the i-th block, counted from 1, is under the encryption of i xor `seed`.
-    fn xctr(&self, seed: &Block, blocks: &mut [Block]) {
-        let mut stream = [Block::default(); BATCH];
-        for (i, batch) in blocks.chunks_mut(BATCH).enumerate() {
-            let stream = &mut stream[..batch.len()];
-            for (j, block) in stream.iter_mut().enumerate() {
-                *block = xor(seed, &number((i * BATCH + j + 1) as u128));
-            }
-            self.aes.encrypt_blocks(stream);
-            for (block, stream) in batch.iter_mut().zip(&*stream) {
-                *block = xor(block, stream);
-            }
-        }
+    pub(super) fn crypt(&self, direction: Direction, first: u64, sector_size: usize, data: &mut [u8]) -> Result<()> {
+        self.0.crypt(direction, [u128::from(first), 0], (sector_size / 512) as u64, sector_size, data)
     }
 }
 
-/// Tries HCTR2 before its first use.
+/// Tries a kernel before its first use.
 ///
 /// # Errors
 /// [`Error::SelfTest`](crate::Error::SelfTest).
-pub(super) fn check() -> Result<()> {
-    Algorithm::Hctr2.check(is_right)
+pub(super) fn check(kind: KernelKind) -> Result<()> {
+    let (algorithm, test) = of_kernel(kind);
+    algorithm.check(test)
+}
+
+pub(super) fn of_kernel(kind: KernelKind) -> (Algorithm, fn() -> bool) {
+    match kind {
+        KernelKind::Portable => (Algorithm::Hctr2Portable, || is_right(KernelKind::Portable)),
+        KernelKind::AesNi => (Algorithm::Hctr2AesNi, || is_right(KernelKind::AesNi)),
+        KernelKind::Vaes256 => (Algorithm::Hctr2Vaes256, || is_right(KernelKind::Vaes256)),
+        KernelKind::Vaes512 => (Algorithm::Hctr2Vaes512, || is_right(KernelKind::Vaes512)),
+        KernelKind::Armv8 => (Algorithm::Hctr2Armv8, || is_right(KernelKind::Armv8)),
+    }
 }
 
 /// The authors' vector of 48 bytes, in both directions.
-pub(super) fn is_right() -> bool {
+fn is_right(kind: KernelKind) -> bool {
     const KEY: [u8; 32] = unhex(b"0365036e4de6e84e8bbe22194831eed9a09121be6289de78d9b036a33cce43d5");
-    const VECTOR_TWEAK: [u8; TWEAK] = unhex(b"a9c34be70ffc6dbf5627211cfcd604105f43e23035296c1090f1bf61ed0f8a91");
+    const VECTOR_TWEAK: [u8; 32] = unhex(b"a9c34be70ffc6dbf5627211cfcd604105f43e23035296c1090f1bf61ed0f8a91");
     const PLAINTEXT: [u8; 48] = unhex(
         b"07aa0226b498115e3341215151632c7200ab32a71cc83c9c250e8b9adf85ed2d\
         f4f2bc55ca926d22fd223b424c0b74ec",
@@ -115,30 +55,28 @@ pub(super) fn is_right() -> bool {
         b"7bb1436dd8726cf6676a00c4f1f0f5a4fc6091ab460b15fcd7c12815a1fcf768\
         8ecc276200645672a617d73f67801058",
     );
-    let Ok(cipher) = Hctr2::new(&KEY) else { return false };
+    let Ok(cipher) = Hctr2::new(&KEY, kind) else { return false };
+    let (mut one, mut two) = ([0; 16], [0; 16]);
+    one.copy_from_slice(&VECTOR_TWEAK[..16]);
+    two.copy_from_slice(&VECTOR_TWEAK[16..]);
+    let tweak = [u128::from_le_bytes(one), u128::from_le_bytes(two)];
     let mut data = PLAINTEXT;
-    cipher.sector(Direction::Encrypt, &VECTOR_TWEAK, &mut data);
-    let encrypts = data == CIPHERTEXT;
-    cipher.sector(Direction::Decrypt, &VECTOR_TWEAK, &mut data);
-    encrypts && data == PLAINTEXT
+    let mut crypt = |direction| cipher.0.crypt(direction, tweak, 0, data.len(), &mut data).is_ok().then_some(data);
+    crypt(Direction::Encrypt) == Some(CIPHERTEXT) && crypt(Direction::Decrypt) == Some(PLAINTEXT)
 }
-
-/// bin: a number as a block, little-endian.
-fn number(number: u128) -> Block {
-    Block::from(number.to_le_bytes())
-}
-
-#[inline(always)]
-fn xor(a: &Block, b: &Block) -> Block {
-    Block::from((u128::from_ne_bytes((*a).into()) ^ u128::from_ne_bytes((*b).into())).to_ne_bytes())
-}
-
-const _: () = assert!(TWEAK.is_multiple_of(BLOCK));
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn run(kind: KernelKind, direction: Direction, key: &[u8], tweak: &[u8], data: &[u8]) -> Vec<u8> {
+        let halves = [0, 16].map(|at| u128::from_le_bytes(tweak[at..at + 16].try_into().unwrap()));
+        let mut data = data.to_vec();
+        Hctr2::new(key, kind).unwrap().0.crypt(direction, halves, 0, data.len(), &mut data).unwrap();
+        data
+    }
+
+    /// Those with a tweak of 32 bytes, which sectors have, for every kernel.
     #[test]
     fn the_vectors_of_the_authors() {
         let bytes = |hex: &str| -> Vec<u8> {
@@ -150,14 +88,32 @@ mod tests {
         for line in vectors {
             let fields: Vec<Vec<u8>> = line.split(' ').map(bytes).collect();
             let [key, tweak, plaintext, ciphertext] = &fields[..] else { panic!("{line}") };
-            let cipher = Hctr2::new(key).unwrap();
-            let mut data = plaintext.clone();
-            cipher.sector(Direction::Encrypt, tweak, &mut data);
-            assert_eq!(&data, ciphertext, "{line}");
-            cipher.sector(Direction::Decrypt, tweak, &mut data);
-            assert_eq!(&data, plaintext, "{line}");
+            if tweak.len() != 32 {
+                continue;
+            }
+            for kind in KernelKind::available() {
+                assert_eq!(&run(kind, Direction::Encrypt, key, tweak, plaintext), ciphertext, "{kind:?}: {line}");
+                assert_eq!(&run(kind, Direction::Decrypt, key, tweak, ciphertext), plaintext, "{kind:?}: {line}");
+            }
             passed += 1;
         }
-        assert_eq!(passed, 20);
+        assert!(passed > 0);
+    }
+
+    /// The portable kernel is over crates of others, so it is a witness of its own.
+    #[test]
+    fn kernels_agree_at_every_number_of_blocks() {
+        let key: Vec<u8> = (0..32).map(|i| i * 7 + 3).collect();
+        let tweak: Vec<u8> = (0..32).map(|i| 255 - i).collect();
+        for blocks in (1..=140).chain([255, 256, 257, 1024]) {
+            let plaintext: Vec<u8> = (0..blocks * 16).map(|i| (i ^ i >> 5) as u8).collect();
+            let expected = run(KernelKind::Portable, Direction::Encrypt, &key, &tweak, &plaintext);
+            for kind in KernelKind::available() {
+                let ciphertext = run(kind, Direction::Encrypt, &key, &tweak, &plaintext);
+                assert!(ciphertext == expected, "{kind:?}, {blocks} blocks");
+                let back = run(kind, Direction::Decrypt, &key, &tweak, &ciphertext);
+                assert!(back == plaintext, "{kind:?}, {blocks} blocks");
+            }
+        }
     }
 }

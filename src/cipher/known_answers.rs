@@ -4,7 +4,7 @@
 use aes::cipher::inout::InOutBuf;
 
 use crate::Result;
-use crate::arch::{DataUnits, Direction, Kernel, KernelKind, Store};
+use crate::arch::{DataUnits, Direction, KernelKind, Store, XtsKernel};
 use crate::latch::{Algorithm, unhex};
 
 /// Tests a kernel before its first use.
@@ -53,8 +53,8 @@ fn kernel_is_right(kind: KernelKind) -> bool {
 fn round_trip(kind: KernelKind, key: &[u8], units: DataUnits, data: &mut [u8], ciphertext: &[u8]) -> bool {
     let (data_key, tweak_key) = key.split_at(key.len() / 2);
     let mut kernel = match kind {
-        KernelKind::Portable => Kernel::portable(data_key, tweak_key),
-        _ => match Kernel::blank(kind) {
+        KernelKind::Portable => XtsKernel::portable(data_key, tweak_key),
+        _ => match XtsKernel::blank(kind) {
             Some(kernel) => kernel,
             None => return false,
         },

@@ -26,7 +26,7 @@ use aes::cipher::inout::InOutBuf;
 use subtle::ConstantTimeEq;
 
 use crate::approval::Approval;
-use crate::arch::{DataUnits, Direction, Kernel, Store, wipe_expansion};
+use crate::arch::{DataUnits, Direction, Store, XtsKernel, wipe_expansion};
 use crate::usage::{self, Counter, KeyUsage};
 use crate::{Error, Result, latch};
 
@@ -59,7 +59,7 @@ pub const MAX_DATA_UNIT: usize = BLOCK << 20;
 /// # Ok::<(), atrest::Error>(())
 /// ```
 pub struct SectorCipher {
-    kernel: Kernel,
+    kernel: XtsKernel,
     used: Counter,
     sector_size: SectorSize,
     unit: SectorUnit,
@@ -68,8 +68,8 @@ pub struct SectorCipher {
 }
 
 const MORE: usize = size_of::<Counter>() + size_of::<SectorSize>() + size_of::<SectorUnit>();
-const REST: usize = MORE.next_multiple_of(align_of::<Kernel>()) - MORE;
-const _: () = assert!(size_of::<SectorCipher>() == size_of::<Kernel>() + MORE + REST);
+const REST: usize = MORE.next_multiple_of(align_of::<XtsKernel>()) - MORE;
+const _: () = assert!(size_of::<SectorCipher>() == size_of::<XtsKernel>() + MORE + REST);
 
 impl SectorCipher {
     /// Expands `key` for sectors of `sector_size`, numbered in `unit`s.
@@ -105,8 +105,7 @@ impl SectorCipher {
             SectorCipher::expand(key, sector_size, unit, None).map(std::boxed::Box::new)
         }
         let cipher = expand(key, sector_size, unit);
-        // The copy into the box used more of the stack.
-        crate::arch::wipe_stack();
+        wipe_expansion(cipher.as_ref().ok().map(|cipher| cipher.kernel()));
         cipher
     }
 
@@ -128,9 +127,9 @@ impl SectorCipher {
         known_answers::xts(kind)?;
         let with = |kernel| SectorCipher { kernel, used: Counter::new(), sector_size, unit, _rest: [0; REST] };
         if kind == KernelKind::Portable {
-            return Ok(with(Kernel::portable(data_key, tweak_key)));
+            return Ok(with(XtsKernel::portable(data_key, tweak_key)));
         }
-        let mut cipher = with(Kernel::blank(kind).ok_or_else(|| Error::KernelUnavailable { kind: kind.name() })?);
+        let mut cipher = with(XtsKernel::blank(kind).ok_or_else(|| Error::KernelUnavailable { kind: kind.name() })?);
         cipher.kernel.expand(data_key, tweak_key)?;
         Ok(cipher)
     }
@@ -273,7 +272,7 @@ impl SectorCipher {
     fn crypt_run(&self, direction: Direction, first: u64, data: InOutBuf<'_, '_, u8>, store: Store) -> Result<()> {
         let step = self.unit.units_per_sector(self.sector_size);
         let len = self.sector_size.bytes() as usize;
-        let units = DataUnits { first: u128::from(first), step: u128::from(step), len };
+        let units = DataUnits { first: u128::from(first), step: u64::from(step), len };
         self.kernel.crypt(direction, units, data, store)
     }
 

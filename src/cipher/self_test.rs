@@ -6,7 +6,6 @@ use super::{cbc, hctr2};
 use super::{known_answers, stream};
 use crate::Result;
 use crate::arch::KernelKind;
-use crate::latch::Algorithm;
 
 /// Runs the tests of all ciphers and kernels that this CPU supports, even if they ran before.
 ///
@@ -16,14 +15,19 @@ pub(crate) fn all() -> Result<()> {
     for (algorithm, test) in KernelKind::available().map(known_answers::of_kernel) {
         algorithm.run(test)?;
     }
-    Algorithm::Ctr.run(stream::is_right)?;
+    for (algorithm, test) in KernelKind::available().map(stream::of_kernel) {
+        algorithm.run(test)?;
+    }
     #[cfg(feature = "std")]
     {
         for (algorithm, test) in crate::hash::ALL {
             algorithm.run(test)?;
         }
-        Algorithm::Cbc.run(cbc::is_right)?;
-        Algorithm::Hctr2.run(hctr2::is_right)?;
+        for kind in KernelKind::available() {
+            for (algorithm, test) in [cbc::of_kernel(kind), hctr2::of_kernel(kind)] {
+                algorithm.run(test)?;
+            }
+        }
     }
     Ok(())
 }

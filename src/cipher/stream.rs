@@ -1,15 +1,10 @@
 //! The stream engine: AES-256 in counter mode (NIST SP 800-38A, 6.5), addressed by byte offset.
 
-use aes::Aes256;
-use aes::cipher::KeyInit;
 use aes::cipher::inout::InOutBuf;
-use ctr::CtrCore;
-use ctr::cipher::{InnerIvInit, StreamCipher as _, StreamCipherCoreWrapper, StreamCipherSeek};
-use ctr::flavors::Ctr128BE;
 
-use super::{BLOCK, two_buffers};
+use super::{BLOCK, KernelKind, two_buffers};
 use crate::approval::Approval;
-use crate::arch::{Place, wipe_keystream, wipe_stack};
+use crate::arch::{CtrKernel, wipe_expansion};
 use crate::latch::{self, Algorithm, unhex};
 use crate::usage::{KeyUsage, Reach};
 use crate::{Error, Result};
@@ -47,13 +42,9 @@ use crate::{Error, Result};
 /// # Ok::<(), atrest::Error>(())
 /// ```
 pub struct StreamCipher {
-    keys: Place<Inner>,
+    kernel: CtrKernel,
+    nonce: u128,
     used: Reach,
-}
-
-struct Inner {
-    aes: Aes256,
-    nonce: [u8; BLOCK],
 }
 
 impl StreamCipher {
@@ -63,30 +54,39 @@ impl StreamCipher {
     /// [`Error::KeyLength`].
     #[inline(always)]
     pub fn new(key: &[u8], nonce: [u8; 16]) -> Result<Self> {
-        check()?;
-        let cipher = Self::expand(key, nonce);
-        wipe_stack();
+        Self::with_kernel(key, nonce, KernelKind::best())
+    }
+
+    /// Expands a key for one kernel, to measure it or to compare it with another.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new); [`Error::KernelUnavailable`] when this CPU can't run it.
+    #[inline(always)]
+    pub fn with_kernel(key: &[u8], nonce: [u8; 16], kind: KernelKind) -> Result<Self> {
+        check(kind)?;
+        let cipher = Self::expand(key, nonce, kind);
+        wipe_expansion(Some(kind));
         cipher
     }
 
     /// As [`new`](Self::new), in a box. The move into it leaves no key on the stack.
     #[cfg(feature = "std")]
     pub(crate) fn boxed(key: &[u8], nonce: [u8; 16]) -> Result<std::boxed::Box<Self>> {
-        check()?;
-        #[inline(never)]
-        fn expand(key: &[u8], nonce: [u8; 16]) -> Result<std::boxed::Box<StreamCipher>> {
-            StreamCipher::expand(key, nonce).map(std::boxed::Box::new)
-        }
-        let cipher = expand(key, nonce);
-        wipe_stack();
-        cipher
+        Self::new(key, nonce).map(std::boxed::Box::new)
     }
 
     /// Not inlined, so that what it leaves on the stack is below its caller, who wipes it.
     #[inline(never)]
-    fn expand(key: &[u8], nonce: [u8; 16]) -> Result<Self> {
-        let aes = Aes256::new_from_slice(key).map_err(|_| Error::KeyLength { len: key.len() })?;
-        Ok(StreamCipher { keys: Place::new(Inner { aes, nonce }), used: Reach::new() })
+    fn expand(key: &[u8], nonce: [u8; 16], kind: KernelKind) -> Result<Self> {
+        let key = key.try_into().map_err(|_| Error::KeyLength { len: key.len() })?;
+        let kernel = CtrKernel::expand(kind, key)?;
+        let kernel = kernel.ok_or_else(|| Error::KernelUnavailable { kind: kind.name() })?;
+        Ok(StreamCipher { kernel, nonce: u128::from_be_bytes(nonce), used: Reach::new() })
+    }
+
+    /// The kernel that does the work.
+    pub fn kernel(&self) -> KernelKind {
+        self.kernel.kind()
     }
 
     /// Whether it is [approved](crate::approval): AES-CTR is, as long as each key and nonce are for one stream, which only
@@ -122,22 +122,9 @@ impl StreamCipher {
         if u128::from(offset) + data.len() as u128 > 1 << 64 {
             return Err(Error::StreamOverflow { offset });
         }
-        let keys = self.keys.get()?;
         self.used.add(u128::from(offset) + data.len() as u128, data.len())?;
-        Self::xor_keystream(keys, offset, data);
-        // The `aes` crate spreads round keys over the stack, and keystream is left there too.
-        wipe_keystream();
-        Ok(())
-    }
-
-    /// Not inlined, so that what it leaves on the stack is below its caller, who wipes it.
-    #[inline(never)]
-    fn xor_keystream(keys: &Inner, offset: u64, data: InOutBuf<'_, '_, u8>) {
-        const SHORT: &str = "2^60 blocks are fewer than the counter has";
-        let counter = CtrCore::<_, Ctr128BE>::inner_iv_init(&keys.aes, (&keys.nonce).into());
-        let mut stream = StreamCipherCoreWrapper::from_core(counter);
-        stream.try_seek(offset).expect(SHORT);
-        stream.try_apply_keystream_inout(data).expect(SHORT);
+        let block = self.nonce.wrapping_add(u128::from(offset / BLOCK as u64));
+        self.kernel.apply(block, (offset % BLOCK as u64) as usize, data)
     }
 }
 
@@ -147,16 +134,30 @@ impl core::fmt::Debug for StreamCipher {
     }
 }
 
-/// Tries AES-CTR before its first use.
+/// Tries a kernel before its first use.
 #[inline(always)]
-fn check() -> Result<()> {
-    Algorithm::Ctr.check(is_right)
+fn check(kind: KernelKind) -> Result<()> {
+    let (algorithm, test) = of_kernel(kind);
+    algorithm.check(test)
 }
 
-/// SP 800-38A, F.5.5 and F.5.6; from the second block on, too.
+pub(super) fn of_kernel(kind: KernelKind) -> (Algorithm, fn() -> bool) {
+    match kind {
+        KernelKind::Portable => (Algorithm::CtrPortable, || is_right(KernelKind::Portable)),
+        KernelKind::AesNi => (Algorithm::CtrAesNi, || is_right(KernelKind::AesNi)),
+        KernelKind::Vaes256 => (Algorithm::CtrVaes256, || is_right(KernelKind::Vaes256)),
+        KernelKind::Vaes512 => (Algorithm::CtrVaes512, || is_right(KernelKind::Vaes512)),
+        KernelKind::Armv8 => (Algorithm::CtrArmv8, || is_right(KernelKind::Armv8)),
+    }
+}
+
+/// SP 800-38A, F.5.5 and F.5.6; from the second block on, too. A kernel that this CPU can't run is told where it is made.
 #[inline(never)]
-pub(super) fn is_right() -> bool {
-    let Ok(cipher) = StreamCipher::expand(&KEY, NONCE) else { return false };
+fn is_right(kind: KernelKind) -> bool {
+    let cipher = match StreamCipher::expand(&KEY, NONCE, kind) {
+        Ok(cipher) => cipher,
+        Err(error) => return matches!(error, Error::KernelUnavailable { .. }),
+    };
     let mut data = PLAINTEXT;
     let mut part = [0; 16];
     part.copy_from_slice(&PLAINTEXT[16..]);

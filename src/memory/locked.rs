@@ -31,6 +31,16 @@ impl<T> Locked<T> {
         Locked { memory, holds: PhantomData }
     }
 
+    /// A place of zeros, to be filled where it is.
+    ///
+    /// # Safety
+    /// It is a `T`.
+    #[inline(always)]
+    pub(crate) unsafe fn zeroed() -> Self {
+        const { assert!(align_of::<T>() <= ALIGNMENT) };
+        Locked { memory: Memory::zeroed(size_of::<T>()), holds: PhantomData }
+    }
+
     /// The value.
     ///
     /// # Errors
@@ -38,7 +48,7 @@ impl<T> Locked<T> {
     #[inline(always)]
     pub(crate) fn get(&self) -> Result<&T> {
         self.memory.check()?;
-        // SAFETY: `new` put a `T` there, which stays until `drop`, and this is the process that did.
+        // SAFETY: there is a `T` from the start, which stays until `drop`, and this is the process that made it.
         Ok(unsafe { self.memory.start().cast::<T>().as_ref() })
     }
 
@@ -54,7 +64,7 @@ impl<T> Locked<T> {
 impl<T> Drop for Locked<T> {
     fn drop(&mut self) {
         if self.memory.check().is_ok() {
-            // SAFETY: `new` put a `T` there, and only this line drops it. In a child there is no `T` any more.
+            // SAFETY: there is a `T`, and only this line drops it. In a child there is no `T` any more.
             unsafe { self.memory.start().cast::<T>().drop_in_place() };
         }
     }

@@ -2,6 +2,7 @@
 
 use crate::common::{hex, pipe, python, unhex};
 use aes::cipher::{BlockCipherEncrypt, KeyInit};
+use atrest::cipher::KernelKind;
 use atrest::{Error, StreamCipher};
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -18,6 +19,15 @@ fn model(key: &[u8], nonce: [u8; 16], offset: u64, data: &mut [u8]) {
     }
 }
 
+/// One for each kernel that this CPU runs.
+fn ciphers(key: &[u8], nonce: [u8; 16]) -> impl Iterator<Item = StreamCipher> {
+    KernelKind::available().map(move |kind| {
+        let cipher = StreamCipher::with_kernel(key, nonce, kind).unwrap();
+        assert_eq!(cipher.kernel(), kind);
+        cipher
+    })
+}
+
 /// SP 800-38A, F.5.5 and F.5.6.
 #[test]
 fn the_vectors_of_nist() {
@@ -31,18 +41,19 @@ fn the_vectors_of_nist() {
         "601ec313775789a5b7a7f504bbf3d228f443e3ca4d62b59aca84e990cacaf5c5",
         "2b0930daa23de94ce87017ba2d84988ddfc9c58db67aada613c2dd08457941a6",
     ));
-    let cipher = StreamCipher::new(&key, nonce).unwrap();
-    let mut data = plaintext.clone();
-    cipher.apply(0, &mut data).unwrap();
-    assert_eq!(hex(&data), hex(&ciphertext));
-    cipher.apply(0, &mut data).unwrap();
-    assert_eq!(data, plaintext);
-    // Any part of it by itself.
-    for start in 0..64 {
-        for end in start..=64 {
-            let mut part = vec![0; end - start];
-            cipher.apply_to(start as u64, &plaintext[start..end], &mut part).unwrap();
-            assert_eq!(part, ciphertext[start..end], "{start}..{end}");
+    for cipher in ciphers(&key, nonce) {
+        let mut data = plaintext.clone();
+        cipher.apply(0, &mut data).unwrap();
+        assert_eq!(hex(&data), hex(&ciphertext));
+        cipher.apply(0, &mut data).unwrap();
+        assert_eq!(data, plaintext);
+        // Any part of it by itself.
+        for start in 0..64 {
+            for end in start..=64 {
+                let mut part = vec![0; end - start];
+                cipher.apply_to(start as u64, &plaintext[start..end], &mut part).unwrap();
+                assert_eq!(part, ciphertext[start..end], "{start}..{end}");
+            }
         }
     }
 }
@@ -51,11 +62,13 @@ fn the_vectors_of_nist() {
 fn the_counter_wraps_at_128_bits() {
     for below in [0u128, 1, 7, 63, 64, 65, 129] {
         for nonce in [u128::MAX - below, u128::from(u64::MAX) - below, u128::from(u32::MAX) - below] {
-            let cipher = StreamCipher::new(&[3; 32], nonce.to_be_bytes()).unwrap();
-            let (mut data, mut wanted) = (vec![0; 4099], vec![0; 4099]);
-            cipher.apply(13, &mut data).unwrap();
+            let mut wanted = vec![0; 4099];
             model(&[3; 32], nonce.to_be_bytes(), 13, &mut wanted);
-            assert_eq!(data, wanted, "{nonce:x}");
+            for cipher in ciphers(&[3; 32], nonce.to_be_bytes()) {
+                let mut data = vec![0; 4099];
+                cipher.apply(13, &mut data).unwrap();
+                assert_eq!(data, wanted, "{nonce:x} {:?}", cipher.kernel());
+            }
         }
     }
 }
@@ -127,10 +140,12 @@ proptest! {
     ) {
         let mut wanted = data.clone();
         model(&key, nonce, offset, &mut wanted);
+        for cipher in ciphers(&key, nonce) {
+            let mut other = vec![0; data.len()];
+            cipher.apply_to(offset, &data, &mut other).unwrap();
+            prop_assert_eq!(&other, &wanted);
+        }
         let cipher = StreamCipher::new(&key, nonce).unwrap();
-        let mut other = vec![0; data.len()];
-        cipher.apply_to(offset, &data, &mut other).unwrap();
-        prop_assert_eq!(&other, &wanted);
         // In pieces, from the last to the first.
         let (mut pieces, mut at) = (Vec::new(), 0);
         for cut in cuts {

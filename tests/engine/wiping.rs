@@ -273,19 +273,21 @@ fn no_call_of_a_stream_cipher_leaves_a_key_or_keystream_on_the_stack() {
     }
     let key = key(32);
     let needles = ctr_needles(&key, 7);
-    let mut made = vec![0; DEPTH / 8];
-    clear_stack();
-    let cipher = StreamCipher::new(&key, 7u128.to_be_bytes()).unwrap();
-    read_stack(&mut made);
-    assert_eq!(found(&made, &needles), Vec::new(), "key set-up");
     let dek = atrest::hazmat::dek_from_bytes_for(atrest::DekAlgorithm::Aes256Ctr, &key).unwrap();
     let mut boxed = None;
     let made = stack_after(&mut || boxed = Some(dek.stream_cipher([0; 16]).unwrap()));
     assert_eq!(found(&made, &needles), Vec::new(), "key set-up, in a box");
-    let mut bytes = vec![0xA5; 8192];
-    for (offset, len) in [(0, 1), (0, 16), (5, 100), (16, 1000), (3, 8192), (4096, 4096)] {
-        let applied = stack_after(&mut || cipher.apply(offset, &mut bytes[..len]).unwrap());
-        assert_eq!(found(&applied, &needles), Vec::new(), "{len} bytes at {offset}");
+    for kind in KernelKind::available() {
+        let mut made = vec![0; DEPTH / 8];
+        clear_stack();
+        let cipher = StreamCipher::with_kernel(&key, 7u128.to_be_bytes(), kind).unwrap();
+        read_stack(&mut made);
+        assert_eq!(found(&made, &needles), Vec::new(), "{kind:?}: key set-up");
+        let mut bytes = vec![0xA5; 8192];
+        for (offset, len) in [(0, 1), (0, 16), (5, 100), (16, 1000), (3, 8192), (4096, 4096)] {
+            let applied = stack_after(&mut || cipher.apply(offset, &mut bytes[..len]).unwrap());
+            assert_eq!(found(&applied, &needles), Vec::new(), "{kind:?}: {len} bytes at {offset}");
+        }
     }
 }
 

@@ -33,6 +33,15 @@ struct Options {
     #[arg(long, value_name = "TEXT")]
     filter: Option<String>,
 
+    /// An earlier build of libatrest.so, to be measured too: before and after in one run. It needs the C functions of
+    /// today that this benchmark calls.
+    #[arg(long, value_name = "libatrest.so")]
+    baseline: Option<PathBuf>,
+
+    /// The fastest round instead of the median one: for a busy machine, where a median tells of the others' work.
+    #[arg(long)]
+    best: bool,
+
     /// Where to write the plot [default: plot.svg beside the README of this benchmark]
     #[arg(long, value_name = "PATH")]
     svg: Option<PathBuf>,
@@ -40,9 +49,16 @@ struct Options {
 
 fn main() -> ExitCode {
     let options = Options::parse();
-    let (peers, missing) = peer::all();
+    let (mut peers, missing) = peer::all();
+    match options.baseline.as_deref().map(peer::baseline).transpose() {
+        Ok(baseline) => peers.extend(baseline),
+        Err(why) => {
+            eprintln!("error: --baseline: {why}");
+            return ExitCode::FAILURE;
+        }
+    }
 
-    report::head(&peers, &missing);
+    report::head(&peers, &missing, options.best);
     if let Err(difference) = verify::all(&peers) {
         eprintln!("error: {difference}");
         return ExitCode::FAILURE;
@@ -50,9 +66,10 @@ fn main() -> ExitCode {
     println!("All gave the same bytes, both ways.\n");
 
     let effort = if options.quick {
-        tables::Effort { rounds: options.rounds.div_ceil(20), far: 64 << 20, far_rounds: 3 }
+        tables::Effort { rounds: options.rounds.div_ceil(20), far: 64 << 20, far_rounds: 3, best: options.best }
     } else {
-        tables::Effort { rounds: options.rounds, far: 256 << 20, far_rounds: options.rounds.div_ceil(15).max(3) }
+        let far_rounds = options.rounds.div_ceil(15).max(3);
+        tables::Effort { rounds: options.rounds, far: 256 << 20, far_rounds, best: options.best }
     };
     let filter = options.filter.as_deref().unwrap_or_default().to_lowercase();
     let mut plotted = None;

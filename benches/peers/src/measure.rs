@@ -15,6 +15,8 @@ pub type Work<'a> = Option<Box<dyn FnMut(&mut [u8]) + 'a>>;
 #[derive(Clone, Copy)]
 pub struct Timing {
     pub median: f64,
+    /// In the fastest round.
+    pub best: f64,
     /// The distance of the quartiles, relative to the median.
     pub spread: f64,
 }
@@ -67,5 +69,5 @@ fn timing(mut samples: Vec<f64>) -> Option<Timing> {
     samples.sort_by(f64::total_cmp);
     let at = |part: f64| samples.get((samples.len() as f64 * part) as usize).copied();
     let (low, median, high) = (at(0.25)?, at(0.5)?, at(0.75)?);
-    Some(Timing { median, spread: (high - low) / median })
+    Some(Timing { median, best: samples[0], spread: (high - low) / median })
 }

@@ -50,7 +50,7 @@ pub fn svg(results: &Results) -> String {
             };
             let look = match row.role {
                 Role::Default => r##"fill="#0969da""##,
-                Role::Kernel | Role::CAbi => r##"fill="#a5cdf8""##,
+                Role::Kernel | Role::CAbi | Role::Baseline => r##"fill="#a5cdf8""##,
                 Role::Peer => r##"fill="#afb8c1""##,
                 Role::Ceiling => r##"fill="none" stroke="#57606a" stroke-dasharray="3 2""##,
             };

@@ -5,12 +5,13 @@ use crate::peer::{Missing, Peer};
 use crate::tables::Results;
 
 /// The machine, and the contenders.
-pub fn head(peers: &[Peer], missing: &[Missing]) {
+pub fn head(peers: &[Peer], missing: &[Missing], best: bool) {
     println!("# AES-XTS side by side\n");
     println!("- CPU: {}", machine::cpu());
     println!("- Features: {}", machine::features());
     println!("- {}\n", machine::load());
-    println!("A figure is the median of all rounds. In brackets: the speed relative to atrest's default kernel.\n");
+    let which = if best { "fastest" } else { "median" };
+    println!("A figure is the {which} of all rounds. In brackets: the speed relative to atrest's default kernel.\n");
     let width = peers.iter().map(|peer| peer.name.len()).max().unwrap_or(0);
     println!("| {:<width$} | what it is |", "");
     println!("|{:-<1$}|------------|", "", width + 2);

@@ -17,6 +17,8 @@ pub struct Effort {
     /// The size of memory far from the CPU, and the number of rounds over it.
     pub far: usize,
     pub far_rounds: usize,
+    /// Whether figures are those of the fastest round.
+    pub best: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -27,6 +29,8 @@ pub enum Table {
     Far { threads: usize },
     /// One call on one sector.
     Call,
+    /// One call on a few sectors of 512 bytes.
+    Few,
     /// From the bytes of a key to a cipher, and freeing it.
     SetUp,
 }
@@ -35,7 +39,7 @@ pub enum Table {
 pub const PLOTTED: Table = Table::Near { key: 64, direction: Direction::Encrypt };
 
 /// All tables, in the order in which they are printed.
-pub fn all() -> [Table; 8] {
+pub fn all() -> [Table; 9] {
     let near = |key, direction| Table::Near { key, direction };
     [
         PLOTTED,
@@ -45,6 +49,7 @@ pub fn all() -> [Table; 8] {
         Table::Far { threads: 1 },
         Table::Far { threads: 2 },
         Table::Call,
+        Table::Few,
         Table::SetUp,
     ]
 }
@@ -58,6 +63,8 @@ pub struct Results {
     pub times: bool,
     /// The largest distance of two quartiles, relative to the median.
     pub spread: f64,
+    /// Whether figures are those of the fastest round.
+    best: bool,
 }
 
 pub struct Row {
@@ -79,6 +86,7 @@ impl Table {
                 format!("AES-256-XTS, encrypt, {} MiB in place, out of cache, {threads}, GiB/s", effort.far >> 20)
             }
             Table::Call => "AES-256-XTS, encrypt, one call on one sector, ns".to_owned(),
+            Table::Few => "AES-256-XTS, encrypt, one call on so many sectors of 512 B, ns".to_owned(),
             Table::SetUp => "Key set-up: from key bytes to a cipher on the heap, and freeing it, ns".to_owned(),
         }
     }
@@ -88,8 +96,9 @@ impl Table {
             title: self.title(effort),
             columns: Vec::new(),
             rows: Vec::new(),
-            times: matches!(self, Table::Call | Table::SetUp),
+            times: matches!(self, Table::Call | Table::Few | Table::SetUp),
             spread: 0.0,
+            best: effort.best,
         };
         let peers: Vec<&Peer> = peers.iter().filter(|peer| self.includes(peer.role)).collect();
         let rows = peers.iter().map(|peer| (peer.name.as_str(), peer.role));
@@ -137,6 +146,16 @@ impl Table {
                     results.add(&size(sector), &timings, |seconds| seconds * 1e9);
                 }
             }
+            Table::Few => {
+                let key = key(64);
+                for count in [1, 2, 3, 4, 6, 8, 12, 16] {
+                    let mut buffer = Buffer::new(count * 512);
+                    let job = Job { key: &key, direction: Direction::Encrypt, sector: 512 };
+                    let mut work: Vec<_> = peers.iter().map(|peer| whole(peer, &job)).collect();
+                    let timings = interleave(&mut work, &mut buffer, effort.rounds);
+                    results.add(&count.to_string(), &timings, |seconds| seconds * 1e9);
+                }
+            }
             Table::SetUp => {
                 for len in [64, 32] {
                     let (key, mut buffer) = (key(len), Buffer::new(0));
@@ -154,7 +173,7 @@ impl Table {
     fn includes(self, role: Role) -> bool {
         match self {
             Table::Near { .. } | Table::Far { .. } => role != Role::CAbi,
-            Table::Call | Table::SetUp => role != Role::Ceiling,
+            Table::Call | Table::Few | Table::SetUp => role != Role::Ceiling,
         }
     }
 }
@@ -163,7 +182,7 @@ impl Results {
     fn add(&mut self, column: &str, timings: &[Option<Timing>], figure: impl Fn(f64) -> f64) {
         self.columns.push(column.to_owned());
         for (row, timing) in self.rows.iter_mut().zip(timings) {
-            row.figures.push(timing.map(|timing| figure(timing.median)));
+            row.figures.push(timing.map(|timing| figure(if self.best { timing.best } else { timing.median })));
         }
         self.spread = timings.iter().flatten().map(|timing| timing.spread).fold(self.spread, f64::max);
     }

@@ -3,12 +3,13 @@
 use core::arch::aarch64::*;
 
 use super::denied::{DENIED, Feature};
-use super::kernel;
 use super::keys::XtsKeys;
 use super::tweaks::ByMultiplying;
 use super::vector::{Vector, Words};
+use super::work::Work;
+use super::xts::{self, Cut};
 use crate::arch::kind::KernelKind;
-use crate::arch::run::{DataUnits, Direction};
+use crate::arch::run::Direction;
 
 /// Calls an intrinsic on vectors that exist already.
 macro_rules! with {
@@ -21,7 +22,7 @@ macro_rules! with {
 
 /// One block: NEON, AES and PMULL.
 #[derive(Clone, Copy)]
-pub(super) struct Neon(uint8x16_t);
+pub(in crate::arch) struct Neon(uint8x16_t);
 
 impl Neon {
     #[inline(always)]
@@ -42,6 +43,7 @@ impl Neon {
 
 impl Vector for Neon {
     const LANES: usize = 1;
+    const REGISTERS: usize = 32;
     type One = Neon;
 
     #[inline(always)]
@@ -54,6 +56,18 @@ impl Vector for Neon {
     unsafe fn splat(from: *const u8) -> Self {
         // SAFETY: the caller vouches for 16 bytes and the CPU.
         Neon(unsafe { vld1q_u8(from) })
+    }
+
+    #[inline(always)]
+    unsafe fn number(number: u128) -> Self {
+        // SAFETY: the caller vouches for the CPU.
+        Self::from_halves(unsafe { vcombine_u64(vcreate_u64(number as u64), vcreate_u64((number >> 64) as u64)) })
+    }
+
+    #[inline(always)]
+    unsafe fn numbers(first: u128, _step: u64) -> Self {
+        // SAFETY: the caller vouches for the CPU.
+        unsafe { Self::number(first) }
     }
 
     #[inline(always)]
@@ -104,6 +118,11 @@ impl Vector for Neon {
     }
 
     #[inline(always)]
+    fn add_halves(self, other: Self) -> Self {
+        Neon::from_halves(with!(vaddq_u64(self.halves(), other.halves())))
+    }
+
+    #[inline(always)]
     fn shift_left(self, counts: Self) -> Self {
         Neon::from_halves(with!(vshlq_u64(self.halves(), vreinterpretq_s64_u64(counts.halves()))))
     }
@@ -135,6 +154,48 @@ impl Vector for Neon {
     fn multiply_high(self, by: Self) -> Self {
         let (a, b) = (with!(vgetq_lane_u64::<1>(self.halves())), with!(vgetq_lane_u64::<0>(by.halves())));
         Neon(with!(vreinterpretq_u8_p128(vmull_p64(a, b))))
+    }
+
+    #[inline(always)]
+    fn high_to_low(self, zero: Self) -> Self {
+        Neon::from_halves(with!(vzip2q_u64(self.halves(), zero.halves())))
+    }
+
+    #[inline(always)]
+    fn reverse_bytes(self) -> Self {
+        Neon(with!(vrev64q_u8(self.0))).swap_halves()
+    }
+
+    #[inline(always)]
+    fn multiply_high_by_high(self, by: Self) -> Self {
+        let (a, b) = (with!(vgetq_lane_u64::<1>(self.halves())), with!(vgetq_lane_u64::<1>(by.halves())));
+        Neon(with!(vreinterpretq_u8_p128(vmull_p64(a, b))))
+    }
+
+    #[inline(always)]
+    fn multiply_low_by_high(self, by: Self) -> Self {
+        let (a, b) = (with!(vgetq_lane_u64::<0>(self.halves())), with!(vgetq_lane_u64::<1>(by.halves())));
+        Neon(with!(vreinterpretq_u8_p128(vmull_p64(a, b))))
+    }
+
+    #[inline(always)]
+    fn spread(one: Neon) -> Self {
+        one
+    }
+
+    #[inline(always)]
+    fn in_first_lane(one: Neon) -> Self {
+        one
+    }
+
+    #[inline(always)]
+    fn first_lane(self) -> Neon {
+        self
+    }
+
+    #[inline(always)]
+    fn fold(self) -> Neon {
+        self
     }
 
     /// The hardware's own prefetchers serve; the instruction has no stable intrinsic.
@@ -178,16 +239,32 @@ pub(super) fn expand(keys: &mut XtsKeys, data_key: &[u8], tweak_key: &[u8]) {
 }
 
 /// # Safety
-/// As [`kernel::run`].
+/// As [`xts::run`].
 #[target_feature(enable = "neon,aes")]
 pub(super) unsafe fn armv8<const STREAM: bool>(
     k: *const XtsKeys,
     d: Direction,
-    u: DataUnits,
+    first: u128,
+    cut: Cut,
     src: *const u8,
     dst: *mut u8,
     len: usize,
 ) {
     // SAFETY: this function's own target features are those of `Neon`; the rest is the caller's promise.
-    unsafe { kernel::run::<Neon, ByMultiplying, 8, STREAM>(k, d, u, src, dst, len) }
+    unsafe { xts::run::<Neon, ByMultiplying, 8, STREAM>(k, d, first, cut, src, dst, len) }
+}
+
+/// Does a job by a kernel.
+///
+/// # Safety
+/// The CPU can run it; and what the job demands.
+#[inline(always)]
+pub(super) unsafe fn run<W: Work>(_kind: KernelKind, work: W) {
+    #[target_feature(enable = "neon,aes")]
+    unsafe fn armv8<W: Work>(work: W) {
+        // SAFETY: this function's own target features are those of `Neon`; the rest is the caller's promise.
+        unsafe { work.run::<Neon, 8>() }
+    }
+    // SAFETY: the caller's promises are passed on; there is one kernel here.
+    unsafe { armv8(work) }
 }

@@ -8,7 +8,8 @@ pub(super) const DENIED: Option<Feature> = match option_env!("ATREST_DENY") {
         b"aes" => Some(Feature::Aes),
         b"vaes" => Some(Feature::Vaes),
         b"avx512" => Some(Feature::Avx512),
-        _ => panic!("ATREST_DENY is none of aes, vaes and avx512"),
+        b"products" => Some(Feature::Products),
+        _ => panic!("ATREST_DENY is none of aes, vaes, avx512 and products"),
     },
 };
 
@@ -18,4 +19,6 @@ pub(super) enum Feature {
     Aes,
     Vaes,
     Avx512,
+    /// The form of the kernel for AVX-512 that is for CPUs of Intel.
+    Products,
 }

@@ -7,27 +7,52 @@ const MAX: usize = 15;
 
 /// Round keys in the order in which they are used, and what the fused kernel makes of them. [`Kernel`](crate::arch::Kernel)
 /// wipes them with the place that they lie in.
-#[repr(C, align(16))]
+///
+/// It is aligned to a cache line, and each key to its size, so that no key lies in two lines.
+#[repr(C, align(64))]
 pub(super) struct RoundKeys {
     keys: [[u8; 16]; MAX],
-    count: usize,
     last: [u8; 16],
     /// The first round key xor the last.
     first_and_last: [u8; 16],
     /// K x^64 xor K in GF(2^128), K being the last round key: it takes `T xor K` to `T x^64 xor K`.
     step: [u8; 16],
     zero: [u8; 16],
+    count: usize,
 }
 
 impl RoundKeys {
-    const EMPTY: RoundKeys = RoundKeys {
-        keys: [[0; 16]; MAX],
-        count: 0,
-        last: [0; 16],
-        first_and_last: [0; 16],
-        step: [0; 16],
-        zero: [0; 16],
-    };
+    /// Expands keys of 16 or 32 bytes, all of one length, together, since each step of one waits for the step before.
+    ///
+    /// # Safety
+    /// The CPU has the instructions of `V`.
+    #[inline(always)]
+    pub(super) unsafe fn expand<V: Words, const N: usize>(keys: [&[u8]; N], to: [&mut RoundKeys; N]) {
+        // SAFETY: the caller vouches for the CPU.
+        unsafe {
+            match keys[0].len() {
+                16 => expand_128::<V, N>(keys, to),
+                32 => expand_256::<V, N>(keys, to),
+                _ => unreachable!("the caller has checked the length"),
+            }
+        }
+    }
+
+    /// The keys of the equivalent inverse cipher (FIPS 197, 5.3.5).
+    ///
+    /// # Safety
+    /// The CPU has the instructions of `V`.
+    #[inline(always)]
+    pub(super) unsafe fn invert<V: Vector>(&self, to: &mut RoundKeys) {
+        // SAFETY: the caller vouches for the CPU.
+        unsafe {
+            match self.count {
+                MAX => invert::<V, MAX>(&self.keys, &mut to.keys),
+                _ => invert::<V, 11>(&self.keys, &mut to.keys),
+            }
+        }
+        to.finish(self.count);
+    }
 
     /// Fills in what follows from the first `count` of `keys`.
     #[inline(always)]
@@ -117,37 +142,25 @@ impl KeyPointer {
 }
 
 /// The keys of XTS: to encrypt and decrypt data, and to encrypt tweaks.
-pub(super) struct XtsKeys {
+#[repr(C)]
+pub(in crate::arch) struct XtsKeys {
     pub(super) encrypt: RoundKeys,
     pub(super) decrypt: RoundKeys,
     pub(super) tweak: RoundKeys,
 }
 
 impl XtsKeys {
-    pub(super) const EMPTY: XtsKeys =
-        XtsKeys { encrypt: RoundKeys::EMPTY, decrypt: RoundKeys::EMPTY, tweak: RoundKeys::EMPTY };
-
     /// Expands two keys of 16 or 32 bytes.
     ///
     /// # Safety
     /// The CPU has the instructions of `V`.
     #[inline(always)]
     pub(super) unsafe fn expand<V: Words>(&mut self, data_key: &[u8], tweak_key: &[u8]) {
-        // SAFETY: the caller vouches for the CPU, and blocks of a key have the 16 bytes of one block.
-        let count = unsafe {
-            match (data_key.as_chunks(), tweak_key.as_chunks()) {
-                (([one, two], []), ([three, four], [])) => {
-                    expand_256::<V>([one, two], [three, four], &mut self.encrypt.keys, &mut self.tweak.keys)
-                }
-                (([one], []), ([two], [])) => expand_128::<V>(one, two, &mut self.encrypt.keys, &mut self.tweak.keys),
-                _ => unreachable!("the caller has checked the length"),
-            }
-        };
-        self.encrypt.finish(count);
-        self.tweak.finish(count);
         // SAFETY: the caller vouches for the CPU.
-        unsafe { invert::<V>(&self.encrypt.keys[..count], &mut self.decrypt.keys) };
-        self.decrypt.finish(count);
+        unsafe {
+            RoundKeys::expand::<V, 2>([data_key, tweak_key], [&mut self.encrypt, &mut self.tweak]);
+            self.encrypt.invert::<V>(&mut self.decrypt);
+        }
     }
 }
 
@@ -157,54 +170,56 @@ type Keys = [[u8; 16]; MAX];
 const ROUND_CONSTANTS: [[u32; 4]; 10] =
     [[0x01; 4], [0x02; 4], [0x04; 4], [0x08; 4], [0x10; 4], [0x20; 4], [0x40; 4], [0x80; 4], [0x1b; 4], [0x36; 4]];
 
-/// Both keys at once, since each step waits for the one before.
-///
 /// # Safety
-/// The CPU has the instructions of `V`.
+/// The CPU has the instructions of `V`. All keys have 32 bytes.
 #[inline(always)]
-unsafe fn expand_256<V: Words>(one: [&[u8; 16]; 2], two: [&[u8; 16]; 2], a: &mut Keys, b: &mut Keys) -> usize {
-    // SAFETY: round keys have the 16 bytes of one block; the caller vouches for the CPU.
+unsafe fn expand_256<V: Words, const N: usize>(keys: [&[u8]; N], to: [&mut RoundKeys; N]) {
+    // SAFETY: a key has two blocks, and a round key one; the caller vouches for the CPU.
     unsafe {
         let zero = V::splat([0; 16].as_ptr());
-        let [mut a0, mut a1] = one.map(|key| V::load(key.as_ptr()));
-        let [mut b0, mut b1] = two.map(|key| V::load(key.as_ptr()));
+        let mut low = keys.map(|key| V::load(key.as_ptr()));
+        let mut high = keys.map(|key| V::load(key[16..].as_ptr()));
         for step in 0..7 {
-            a0.store(a[2 * step].as_mut_ptr());
-            a1.store(a[2 * step + 1].as_mut_ptr());
-            b0.store(b[2 * step].as_mut_ptr());
-            b1.store(b[2 * step + 1].as_mut_ptr());
             let constant = V::load(ROUND_CONSTANTS[step].as_ptr().cast());
-            a0 = next(a0, a1.last_word().rotate_words(), constant);
-            b0 = next(b0, b1.last_word().rotate_words(), constant);
+            for i in 0..N {
+                low[i].store(to[i].keys[2 * step].as_mut_ptr());
+                high[i].store(to[i].keys[2 * step + 1].as_mut_ptr());
+            }
+            for i in 0..N {
+                low[i] = next(low[i], high[i].last_word().rotate_words(), constant);
+            }
             if step < 6 {
-                a1 = next(a1, a0.last_word(), zero);
-                b1 = next(b1, b0.last_word(), zero);
+                for i in 0..N {
+                    high[i] = next(high[i], low[i].last_word(), zero);
+                }
             }
         }
-        a0.store(a[14].as_mut_ptr());
-        b0.store(b[14].as_mut_ptr());
+        for (low, to) in low.into_iter().zip(to) {
+            low.store(to.keys[14].as_mut_ptr());
+            to.finish(15);
+        }
     }
-    15
 }
 
 /// # Safety
-/// As [`expand_256`].
+/// As [`expand_256`], for keys of 16 bytes.
 #[inline(always)]
-unsafe fn expand_128<V: Words>(one: &[u8; 16], two: &[u8; 16], a: &mut Keys, b: &mut Keys) -> usize {
-    // SAFETY: round keys have the 16 bytes of one block; the caller vouches for the CPU.
+unsafe fn expand_128<V: Words, const N: usize>(keys: [&[u8]; N], to: [&mut RoundKeys; N]) {
+    // SAFETY: a key has one block, and so has a round key; the caller vouches for the CPU.
     unsafe {
-        let (mut a0, mut b0) = (V::load(one.as_ptr()), V::load(two.as_ptr()));
+        let mut last = keys.map(|key| V::load(key.as_ptr()));
         for step in 0..10 {
-            a0.store(a[step].as_mut_ptr());
-            b0.store(b[step].as_mut_ptr());
             let constant = V::load(ROUND_CONSTANTS[step].as_ptr().cast());
-            a0 = next(a0, a0.last_word().rotate_words(), constant);
-            b0 = next(b0, b0.last_word().rotate_words(), constant);
+            for i in 0..N {
+                last[i].store(to[i].keys[step].as_mut_ptr());
+                last[i] = next(last[i], last[i].last_word().rotate_words(), constant);
+            }
         }
-        a0.store(a[10].as_mut_ptr());
-        b0.store(b[10].as_mut_ptr());
+        for (last, to) in last.into_iter().zip(to) {
+            last.store(to.keys[10].as_mut_ptr());
+            to.finish(11);
+        }
     }
-    11
 }
 
 /// Each word of `key` xor all before it, xor SubWord of `word` xor `constant`. A block of four equal words is the same after
@@ -216,19 +231,20 @@ fn next<V: Words>(key: V, word: V, constant: V) -> V {
 }
 
 /// The round keys of the equivalent inverse cipher: backwards, the middle ones through InvMixColumns, which is a round of
-/// decryption behind the last round of encryption, since these undo each other's SubBytes and ShiftRows.
+/// decryption behind the last round of encryption, since these undo each other's SubBytes and ShiftRows. Of so many, as a
+/// constant: the loop is as short as the schedule itself then.
 ///
 /// # Safety
 /// The CPU has the instructions of `V`.
 #[inline(always)]
-unsafe fn invert<V: Vector>(encrypt: &[[u8; 16]], decrypt: &mut Keys) {
-    let last = encrypt.len() - 1;
-    for (i, (key, backwards)) in decrypt.iter_mut().zip(encrypt.iter().rev()).enumerate() {
+unsafe fn invert<V: Vector, const COUNT: usize>(encrypt: &Keys, decrypt: &mut Keys) {
+    for i in 0..COUNT {
         // SAFETY: a round key has the 16 bytes of one block; the caller vouches for the CPU.
         unsafe {
-            let (zero, block) = (V::splat([0; 16].as_ptr()), V::load(backwards.as_ptr()));
-            let block = if i != 0 && i != last { block.encrypt_last(zero).decrypt_round(zero) } else { block };
-            block.store(key.as_mut_ptr());
+            let (zero, block) = (V::splat([0; 16].as_ptr()), V::load(encrypt[COUNT - 1 - i].as_ptr()));
+            let middle = i != 0 && i != COUNT - 1;
+            let block = if middle { block.encrypt_last(zero).decrypt_round(zero) } else { block };
+            block.store(decrypt[i].as_mut_ptr());
         }
     }
 }

@@ -1,10 +1,18 @@
-//! Kernels on the AES instructions of the CPU: one text ([`kernel`]) over vectors of any width ([`vector`]).
+//! Kernels on the AES instructions of the CPU: each mode written once ([`xts`], [`ctr`], [`hctr2`], [`cbc`]) over vectors of any
+//! width ([`vector`]).
 
+mod aes;
+mod cbc;
+mod ctr;
 mod denied;
-mod kernel;
+mod hctr2;
 mod keys;
+mod numbers;
+mod polyval;
 mod tweaks;
 mod vector;
+mod work;
+mod xts;
 
 #[cfg(target_arch = "aarch64")]
 mod aarch64;
@@ -16,66 +24,173 @@ use aarch64 as cpu;
 #[cfg(target_arch = "x86_64")]
 use x86_64 as cpu;
 
-use aes::cipher::inout::InOutBuf;
+use core::sync::atomic::{AtomicU8, Ordering};
+
+use ::aes::cipher::inout::InOutBuf;
 
 use super::kind::KernelKind;
 use super::run::{DataUnits, Direction, Store};
-use keys::XtsKeys;
+pub(super) use cbc::CbcKeys;
+pub(super) use ctr::CtrKeys;
+pub(super) use hctr2::Hctr2Keys;
+pub(super) use keys::XtsKeys;
+#[cfg(target_arch = "x86_64")]
+use tweaks::{ByMultiplying, ByProducts};
+use work::Work;
+use xts::Cut;
 
 /// What streamed stores need: the size of the widest register, and of a cache line.
 const ALIGNMENT: usize = 64;
 
-/// An expanded key, and the kernel to use it with. It exists only where the CPU can run that kernel.
+/// A kernel that this CPU can run.
+#[derive(Clone, Copy)]
 pub(super) struct Fused {
-    keys: XtsKeys,
     kind: KernelKind,
+    /// Of the two forms of a kernel, the one without shifts.
+    #[cfg(target_arch = "x86_64")]
+    by_products: bool,
 }
 
 impl Fused {
-    /// Whether this CPU can run a kernel.
+    /// Whether this CPU can run a kernel. It is asked once: the answers come one by one, and a key is expanded in less.
+    #[inline]
     pub(super) fn has(kind: KernelKind) -> bool {
-        cpu::has(kind)
+        static KERNELS: AtomicU8 = AtomicU8::new(0);
+        const ASKED: u8 = 1 << 7;
+        let mut kernels = KERNELS.load(Ordering::Relaxed);
+        if kernels == 0 {
+            let all = KernelKind::ALL.into_iter().filter(|&kind| cpu::has(kind));
+            kernels = all.fold(ASKED, |kernels, kind| kernels | 1 << kind as u8);
+            KERNELS.store(kernels, Ordering::Relaxed);
+        }
+        kernels & 1 << kind as u8 != 0
     }
 
-    /// Without keys, unless the CPU can't run this kernel.
+    /// The kernel, unless this CPU can't run it.
     #[inline(always)]
-    pub(super) fn blank(kind: KernelKind) -> Option<Self> {
-        cpu::has(kind).then_some(Fused { keys: XtsKeys::EMPTY, kind })
+    pub(super) fn of(kind: KernelKind) -> Option<Self> {
+        Self::has(kind).then(|| Fused {
+            kind,
+            #[cfg(target_arch = "x86_64")]
+            by_products: kind == KernelKind::Vaes512 && cpu::shifts_displace_aes(),
+        })
+    }
+
+    pub(super) fn kind(self) -> KernelKind {
+        self.kind
+    }
+
+    #[inline(always)]
+    fn work(self, work: impl Work) {
+        // SAFETY: `of` has seen that the CPU can run `kind`. What a job demands is promised where it is made.
+        unsafe { cpu::run(self.kind, work) }
     }
 
     /// Expands two keys of 16 or two of 32 bytes.
     #[inline(always)]
-    pub(super) fn expand(&mut self, data_key: &[u8], tweak_key: &[u8]) {
-        // SAFETY: the CPU has the instructions of this kernel, or it would not exist, and so those of the narrowest one of its
-        // family.
-        unsafe { cpu::expand(&mut self.keys, data_key, tweak_key) };
+    pub(super) fn expand_xts(self, keys: &mut XtsKeys, data_key: &[u8], tweak_key: &[u8]) {
+        // SAFETY: the CPU has the instructions of this kernel, and so those of the narrowest one of its family.
+        unsafe { cpu::expand(keys, data_key, tweak_key) };
     }
 
+    /// XTS. The caller, `SectorCipher`, has checked the units.
     #[inline]
-    pub(super) fn crypt(&self, direction: Direction, units: DataUnits, data: InOutBuf<'_, '_, u8>, store: Store) {
-        let (k, d, u, len) = (&raw const self.keys, direction, units, data.len());
+    pub(super) fn xts(
+        self,
+        keys: &XtsKeys,
+        direction: Direction,
+        units: DataUnits,
+        data: InOutBuf<'_, '_, u8>,
+        store: Store,
+    ) {
+        let (k, d, len) = (&raw const *keys, direction, data.len());
+        let (first, cut) = (units.first, Cut { len: units.len, step: units.step });
         let (src, dst) = data.into_raw();
         let stream = store == Store::Stream && dst.addr().is_multiple_of(ALIGNMENT);
-        // SAFETY: `blank` has seen that the CPU can run `kind`. The buffers of an `InOutBuf` are the same or do not overlap,
-        // and `len` bytes long; `dst` is aligned if it is streamed to; the caller, `SectorCipher`, has checked the units.
+        // SAFETY: `of` has seen that the CPU can run `kind`. The buffers of an `InOutBuf` are the same or do not overlap,
+        // and `len` bytes long; `dst` is aligned if it is streamed to.
         unsafe {
             match (self.kind, stream) {
                 #[cfg(target_arch = "x86_64")]
-                (KernelKind::AesNi, false) => cpu::aes_ni::<false>(k, d, u, src, dst, len),
+                (KernelKind::AesNi, false) => cpu::aes_ni::<false>(k, d, first, cut, src, dst, len),
                 #[cfg(target_arch = "x86_64")]
-                (KernelKind::AesNi, true) => cpu::aes_ni::<true>(k, d, u, src, dst, len),
+                (KernelKind::AesNi, true) => cpu::aes_ni::<true>(k, d, first, cut, src, dst, len),
                 #[cfg(target_arch = "x86_64")]
-                (KernelKind::Vaes256, false) => cpu::vaes_256::<false>(k, d, u, src, dst, len),
+                (KernelKind::Vaes256, false) => cpu::vaes_256::<false>(k, d, first, cut, src, dst, len),
                 #[cfg(target_arch = "x86_64")]
-                (KernelKind::Vaes256, true) => cpu::vaes_256::<true>(k, d, u, src, dst, len),
+                (KernelKind::Vaes256, true) => cpu::vaes_256::<true>(k, d, first, cut, src, dst, len),
                 #[cfg(target_arch = "x86_64")]
-                (KernelKind::Vaes512, false) => cpu::vaes_512::<false>(k, d, u, src, dst, len),
-                #[cfg(target_arch = "x86_64")]
-                (KernelKind::Vaes512, true) => cpu::vaes_512::<true>(k, d, u, src, dst, len),
+                (KernelKind::Vaes512, _) => {
+                    let run = match (self.by_products, stream) {
+                        (false, false) => cpu::vaes_512::<ByMultiplying, false>,
+                        (false, true) => cpu::vaes_512::<ByMultiplying, true>,
+                        (true, false) => cpu::vaes_512::<ByProducts, false>,
+                        (true, true) => cpu::vaes_512::<ByProducts, true>,
+                    };
+                    run(k, d, first, cut, src, dst, len)
+                }
                 #[cfg(target_arch = "aarch64")]
-                (KernelKind::Armv8, _) => cpu::armv8::<false>(k, d, u, src, dst, len),
+                (KernelKind::Armv8, _) => cpu::armv8::<false>(k, d, first, cut, src, dst, len),
                 _ => unreachable!("`has` says no to kernels of other CPUs"),
             }
         }
+    }
+
+    /// Expands a key of 32 bytes.
+    pub(super) fn expand_ctr(self, keys: &mut CtrKeys, key: &[u8; 32]) {
+        self.work(ctr::Expand { keys, key });
+    }
+
+    /// CTR from byte `skip`, below 16, of the block of `counter` on.
+    #[inline]
+    pub(super) fn ctr(self, keys: &CtrKeys, counter: u128, skip: usize, data: InOutBuf<'_, '_, u8>) {
+        let len = data.len();
+        let (src, dst) = data.into_raw();
+        // The keys and buffers are borrowed; those of an `InOutBuf` are the same or do not overlap.
+        self.work(ctr::Apply { keys, counter, skip, src, dst, len });
+    }
+
+    /// Expands a key of 32 bytes.
+    #[cfg(feature = "std")]
+    pub(super) fn expand_hctr2(self, keys: &mut Hctr2Keys, key: &[u8; 32]) {
+        self.work(hctr2::Expand { keys, key });
+    }
+
+    /// HCTR2 of whole sectors in place, as [`Hctr2Kernel::crypt`](super::Hctr2Kernel::crypt) has it.
+    #[cfg(feature = "std")]
+    pub(super) fn hctr2(
+        self,
+        keys: &Hctr2Keys,
+        direction: Direction,
+        tweak: [u128; 2],
+        step: u64,
+        sector_size: usize,
+        data: &mut [u8],
+    ) {
+        let (data, len) = (data.as_mut_ptr(), data.len());
+        // The keys and the buffer are borrowed.
+        self.work(hctr2::Sectors { keys, direction, tweak, step, sector_size, data, len });
+    }
+
+    /// Expands a key of 16 or 32 bytes, and that of ESSIV if there is one.
+    #[cfg(feature = "std")]
+    pub(super) fn expand_cbc(self, keys: &mut CbcKeys, key: &[u8], essiv: Option<&[u8; 32]>) {
+        self.work(cbc::Expand { keys, key, essiv });
+    }
+
+    /// CBC of whole sectors in place, as [`CbcKernel::crypt`](super::CbcKernel::crypt) has it.
+    #[cfg(feature = "std")]
+    pub(super) fn cbc(
+        self,
+        keys: &CbcKeys,
+        direction: Direction,
+        first: u64,
+        step: u64,
+        sector_size: usize,
+        data: &mut [u8],
+    ) {
+        let (data, len) = (data.as_mut_ptr(), data.len());
+        // As in `hctr2`.
+        self.work(cbc::Sectors { keys, direction, first, step, sector_size, data, len });
     }
 }

@@ -3,10 +3,10 @@
 use core::hint::black_box;
 use core::mem::MaybeUninit;
 
+use super::aes::BLOCK;
 use super::keys::KeyPointer;
 use super::vector::{Bytes, Doubling, Vector};
 
-pub(super) const BLOCK: usize = 16;
 /// The blocks of a stride, and its bytes.
 pub(super) const STRIDE: usize = 64;
 pub(super) const STRIDE_BYTES: usize = STRIDE * BLOCK;
@@ -19,6 +19,8 @@ pub(super) trait Produce<V: Vector> {
     const ACTIVE: bool;
     /// For how many slots a state serves: a chunk at least.
     const SLOTS: usize;
+    /// Whether the rounds stay a loop. Unrolled, they may lose what is to be between them.
+    const ROLLED: bool = false;
     /// What is kept in registers from one slot to the next.
     type State;
 
@@ -79,6 +81,32 @@ impl<const SMALL: bool> Expand<SMALL> {
         let units = unsafe { [scratch.first.add(one).cast_const(), scratch.first.add(two).cast_const()] };
         Expand { keys, units }
     }
+
+    /// The first tweak of the data unit that a slot belongs to, in each lane. It is read where it is used: with the tweak in a
+    /// register nothing would keep the compiler from making all tweaks before the rounds instead of between them.
+    ///
+    /// # Safety
+    /// As [`Produce::make`].
+    #[inline(always)]
+    unsafe fn unit<V: Vector>(&self, slot: usize) -> V {
+        // SAFETY: `new` was promised first tweaks there.
+        unsafe { V::splat(self.units[usize::from(slot * V::LANES >= STRIDE / 2)].cast()) }
+    }
+}
+
+/// As [`Expand`], for the first stride, before which nothing is written and nothing is to be done meanwhile.
+#[derive(Clone, Copy)]
+pub(super) struct Begin<V, const SMALL: bool> {
+    keys: KeyPointer,
+    /// The first tweaks, in each lane.
+    units: [V; 2],
+}
+
+impl<V: Vector, const SMALL: bool> Begin<V, SMALL> {
+    #[inline(always)]
+    pub(super) fn new(keys: KeyPointer, units: [V; 2]) -> Self {
+        Begin { keys, units }
+    }
 }
 
 /// One of the ways to multiply by powers of x.
@@ -86,6 +114,10 @@ pub(super) trait Method<V: Vector> {
     type Step: Produce<V> + From<Step>;
     type Small: Produce<V> + From<Expand<true>>;
     type Large: Produce<V> + From<Expand<false>>;
+    /// What has the first tweaks of all soonest.
+    type Start<const SMALL: bool>: Produce<V> + From<Begin<V, SMALL>>;
+    /// How many bytes it may overwrite behind the tweaks of a stride.
+    const SLACK: usize;
 }
 
 /// Makes the first `blocks` tweaks, half a stride or all of it, with nothing to interleave.
@@ -115,6 +147,8 @@ impl<V: Vector> Method<V> for ByMultiplying {
     type Step = Multiplied<Step>;
     type Small = Multiplied<Expand<true>>;
     type Large = Multiplied<Expand<false>>;
+    type Start<const SMALL: bool> = Multiplied<Begin<V, SMALL>>;
+    const SLACK: usize = 0;
 }
 
 pub(super) struct Multiplied<P>(P);
@@ -129,6 +163,7 @@ impl<P> From<P> for Multiplied<P> {
 impl<V: Vector> Produce<V> for Multiplied<Step> {
     const ACTIVE: bool = true;
     const SLOTS: usize = 8;
+    const ROLLED: bool = true;
     type State = (V, V, V);
 
     #[inline(always)]
@@ -150,24 +185,91 @@ impl<V: Vector> Produce<V> for Multiplied<Step> {
 
 impl<V: Vector, const SMALL: bool> Produce<V> for Multiplied<Expand<SMALL>> {
     const ACTIVE: bool = true;
-    const SLOTS: usize = 8;
-    type State = [V; 2];
+    const SLOTS: usize = STRIDE;
+    type State = ();
 
     #[inline(always)]
-    unsafe fn begin(&self, slot: usize) -> [V; 2] {
-        let one = usize::from(slot * V::LANES >= STRIDE / 2);
-        // SAFETY: the CPU is as the caller says, and `units` point to first tweaks.
-        unsafe { [V::splat(self.0.units[one].cast()), V::splat(self.0.units[1].cast())] }
+    unsafe fn begin(&self, _slot: usize) {}
+
+    #[inline(always)]
+    unsafe fn make(&self, _state: &mut (), _half: usize, round: usize, slot: usize, next: *mut u8) {
+        // SAFETY: the caller vouches for it.
+        unsafe { shifted::<V, SMALL>(self.0.keys, self.0.unit(slot), slot + round, next) }
+    }
+}
+
+impl<V: Vector, const SMALL: bool> Produce<V> for Multiplied<Begin<V, SMALL>> {
+    const ACTIVE: bool = true;
+    const SLOTS: usize = 8;
+    type State = V;
+
+    #[inline(always)]
+    unsafe fn begin(&self, slot: usize) -> V {
+        self.0.units[usize::from(slot * V::LANES >= STRIDE / 2)]
     }
 
     #[inline(always)]
-    unsafe fn make(&self, state: &mut [V; 2], half: usize, round: usize, slot: usize, next: *mut u8) {
-        let slot = slot + round;
-        let k = slot * V::LANES % if SMALL { STRIDE / 2 } else { STRIDE };
-        // SAFETY: the CPU is as the caller says, and `slot` is within a stride, `LANES` blocks each.
+    unsafe fn make(&self, state: &mut V, _half: usize, round: usize, slot: usize, next: *mut u8) {
+        // SAFETY: the caller vouches for it.
+        unsafe { shifted::<V, SMALL>(self.0.keys, *state, slot + round, next) }
+    }
+}
+
+/// Writes the tweaks of a slot, those of a data unit that begins with `first`.
+///
+/// # Safety
+/// As [`Produce::make`].
+#[inline(always)]
+unsafe fn shifted<V: Vector, const SMALL: bool>(keys: KeyPointer, first: V, slot: usize, next: *mut u8) {
+    let k = slot * V::LANES % if SMALL { STRIDE / 2 } else { STRIDE };
+    // SAFETY: the CPU is as the caller says, and `slot` is within a stride, `LANES` blocks each.
+    unsafe {
+        let (left, right) = (V::load(LEFT[k..].as_ptr().cast()), V::load(RIGHT[k..].as_ptr().cast()));
+        times_x_to_the(left, right, first).xor(keys.last()).store(next.add(slot * V::BYTES));
+    }
+}
+
+/// As [`ByMultiplying`], but without shifts: on Intel's CPUs those of 512 bits take the place of AES instructions, and
+/// carry-less multiplications don't.
+pub(super) struct ByProducts;
+
+impl<V: Vector> Method<V> for ByProducts {
+    type Step = Multiplied<Step>;
+    type Small = Products<Expand<true>>;
+    type Large = Products<Expand<false>>;
+    type Start<const SMALL: bool> = Multiplied<Begin<V, SMALL>>;
+    const SLACK: usize = 0;
+}
+
+pub(super) struct Products<P>(P);
+
+impl<P> From<P> for Products<P> {
+    #[inline(always)]
+    fn from(produce: P) -> Self {
+        Products(produce)
+    }
+}
+
+impl<V: Vector, const SMALL: bool> Produce<V> for Products<Expand<SMALL>> {
+    const ACTIVE: bool = true;
+    const SLOTS: usize = STRIDE;
+    const ROLLED: bool = true;
+    type State = (V, V);
+
+    #[inline(always)]
+    unsafe fn begin(&self, _slot: usize) -> (V, V) {
+        // SAFETY: the caller vouches for the CPU.
+        unsafe { (V::splat(REDUCE.as_ptr()), self.0.keys.zero()) }
+    }
+
+    #[inline(always)]
+    unsafe fn make(&self, state: &mut (V, V), _half: usize, round: usize, slot: usize, next: *mut u8) {
+        let ((reduce, zero), at) = (*state, slot + round);
+        let k = at * V::LANES % if SMALL { STRIDE / 2 } else { STRIDE };
+        // SAFETY: the CPU is as the caller says, and `at` is within a stride, `LANES` blocks each.
         unsafe {
-            let (left, right) = (V::load(LEFT[k..].as_ptr().cast()), V::load(RIGHT[k..].as_ptr().cast()));
-            times_x_to_the(left, right, state[half]).xor(self.0.keys.last()).store(next.add(slot * V::BYTES));
+            let (power, last) = (V::load(POWERS[k..].as_ptr().cast()), self.0.keys.last());
+            times_power(self.0.unit(slot), power, reduce, zero).xor(last).store(next.add(at * V::BYTES));
         }
     }
 }
@@ -182,6 +284,8 @@ impl<V: Doubling> Method<V> for ByDoubling {
     type Step = Doubled<Step>;
     type Small = Doubled<Expand<true>>;
     type Large = Doubled<Expand<false>>;
+    type Start<const SMALL: bool> = Doubled<Begin<V, SMALL>>;
+    const SLACK: usize = SLACK;
 }
 
 /// How many tweaks come from one by doubling: half a stride, which is a data unit where a stride holds two.
@@ -227,16 +331,27 @@ impl<V: Doubling, const SMALL: bool> Produce<V> for Doubled<Expand<SMALL>> {
     #[inline(always)]
     unsafe fn begin(&self, slot: usize) -> Run<V> {
         let Expand { keys, units } = self.0;
-        // SAFETY: `units` point to first tweaks, the tables have an entry for each block, and the CPU is as the caller says.
-        unsafe {
-            let tweaks = V::gather(units[slot / RUN].cast(), units[1].cast());
-            if SMALL {
-                return Run::new(tweaks, keys);
-            }
-            let left = V::gather(LEFT[slot].as_ptr().cast(), LEFT[RUN].as_ptr().cast());
-            let right = V::gather(RIGHT[slot].as_ptr().cast(), RIGHT[RUN].as_ptr().cast());
-            Run::new(times_x_to_the(left, right, tweaks), keys)
-        }
+        // SAFETY: `units` point to first tweaks, and the CPU is as the caller says.
+        unsafe { Run::of::<SMALL>(V::gather(units[slot / RUN].cast(), units[1].cast()), slot, keys) }
+    }
+
+    #[inline(always)]
+    unsafe fn make(&self, state: &mut Run<V>, _half: usize, round: usize, slot: usize, next: *mut u8) {
+        // SAFETY: the caller vouches for it.
+        unsafe { state.next(round, slot, next) }
+    }
+}
+
+impl<V: Doubling, const SMALL: bool> Produce<V> for Doubled<Begin<V, SMALL>> {
+    const ACTIVE: bool = true;
+    const SLOTS: usize = RUN;
+    type State = Run<V>;
+
+    #[inline(always)]
+    unsafe fn begin(&self, slot: usize) -> Run<V> {
+        let Begin { keys, units } = self.0;
+        // SAFETY: the CPU is as the caller says.
+        unsafe { Run::of::<SMALL>(units[slot / RUN].beside(units[1]), slot, keys) }
     }
 
     #[inline(always)]
@@ -256,6 +371,23 @@ pub(super) struct Run<V> {
 }
 
 impl<V: Doubling> Run<V> {
+    /// The run from `slot` on, and that half a stride later, of data units whose first tweaks are those in `tweaks`.
+    ///
+    /// # Safety
+    /// The CPU has the instructions of `V`; `slot` is 0 or half a stride.
+    #[inline(always)]
+    unsafe fn of<const SMALL: bool>(tweaks: V, slot: usize, keys: KeyPointer) -> Self {
+        if SMALL {
+            return Run::new(tweaks, keys);
+        }
+        // SAFETY: the tables have an entry for each block; the caller vouches for the CPU.
+        unsafe {
+            let left = V::gather(LEFT[slot].as_ptr().cast(), LEFT[RUN].as_ptr().cast());
+            let right = V::gather(RIGHT[slot].as_ptr().cast(), RIGHT[RUN].as_ptr().cast());
+            Run::new(times_x_to_the(left, right, tweaks), keys)
+        }
+    }
+
     #[inline(always)]
     fn new(tweak: V, keys: KeyPointer) -> Self {
         Run { tweak, leaving: tweak.leaving(), keys }
@@ -292,6 +424,8 @@ impl<V: Doubling + Bytes> Method<V> for ByMoving {
     type Step = Moved<Step>;
     type Small = Doubled<Expand<true>>;
     type Large = Multiplied<Expand<false>>;
+    type Start<const SMALL: bool> = Multiplied<Begin<V, SMALL>>;
+    const SLACK: usize = SLACK;
 }
 
 pub(super) struct Moved<P>(P);
@@ -405,6 +539,14 @@ unsafe fn times_x_to_the<V: Vector>(left: V, right: V, tweak: V) -> V {
     tweak.shift_left(left).xor3(carry, carry.multiply_low(reduce))
 }
 
+/// t x^k by products: those of both halves with `power`, x^k, the latter's moved up by x^64; what leaves there comes back
+/// times x^7 + x^2 + x + 1.
+#[inline(always)]
+fn times_power<V: Vector>(tweak: V, power: V, reduce: V, zero: V) -> V {
+    let high = tweak.multiply_high(power);
+    tweak.multiply_low(power).xor3(high.low_to_high(zero), high.multiply_high(reduce))
+}
+
 /// From `T xor K` to `T x^64 xor K`: the low half moves up by x^64; the high half leaves, and comes back times
 /// x^7 + x^2 + x + 1.
 #[inline(always)]
@@ -430,10 +572,23 @@ const fn shift_counts(right: bool) -> [[u64; 2]; STRIDE] {
     counts
 }
 
+/// x^j for each block j of a stride.
+static POWERS: [[u64; 2]; STRIDE] = powers();
+
+const fn powers() -> [[u64; 2]; STRIDE] {
+    let mut powers = [[0; 2]; STRIDE];
+    let mut j = 0;
+    while j < STRIDE {
+        powers[j][0] = 1 << j;
+        j += 1;
+    }
+    powers
+}
+
 /// What may be overwritten behind the tweaks of a stride: the size of the widest register.
 const SLACK: usize = 64;
 /// A stride's tweaks with what may be overwritten behind them.
-pub(super) const TWEAK_BYTES: usize = STRIDE_BYTES + SLACK;
+const TWEAK_BYTES: usize = STRIDE_BYTES + SLACK;
 
 /// Memory for tweaks.
 #[repr(C, align(64))]
@@ -466,25 +621,47 @@ impl Scratch {
         Scratch { tweaks: [one.cast(), two.cast()], first: first.cast(), used_tweaks: [0; 2], used_first: 0 }
     }
 
+    /// The first tweak of a data unit of the group, in each lane.
+    ///
+    /// # Safety
+    /// The CPU has the instructions of `V`, and the tweak was written.
     #[inline(always)]
-    pub(super) fn used(&mut self, tweak_bytes: [usize; 2]) {
+    pub(super) unsafe fn first_tweak<V: Vector>(&self, unit: usize) -> V {
+        // SAFETY: the caller vouches for it.
+        unsafe { V::splat(self.first.add(unit).cast()) }
+    }
+
+    /// Of both strides, so many blocks, and what may be overwritten behind them.
+    #[inline(always)]
+    pub(super) fn used(&mut self, blocks: [usize; 2]) {
         let [one, two] = self.used_tweaks;
-        self.used_tweaks = [one.max(tweak_bytes[0]), two.max(tweak_bytes[1])];
+        self.used_tweaks = [one.max(blocks[0]), two.max(blocks[1])];
     }
 
     #[inline(always)]
-    pub(super) fn wipe<V: Vector>(&mut self) {
-        let ([one, two], [used_one, used_two]) = (self.tweaks, self.used_tweaks);
+    pub(super) fn wipe<V: Vector, M: Method<V>>(&mut self) {
+        /// How many registers go before the compiler is told that somebody looks at the zeros. Told only at the end, it would
+        /// call `memset`, which takes longer.
+        const AT_ONCE: usize = 8;
+        let used = |blocks| if blocks == 0 { 0 } else { blocks * BLOCK + M::SLACK };
+        let ([one, two], [used_one, used_two]) = (self.tweaks, self.used_tweaks.map(used));
         for (area, used) in [(one, used_one), (two, used_two), (self.first.cast(), self.used_first)] {
-            // SAFETY: `used` never exceeds an area, and a kernel runs only on a CPU that has the instructions of `V`.
-            unsafe {
-                let zero = V::splat([0; BLOCK].as_ptr());
-                for offset in (0..used).step_by(V::BYTES) {
-                    zero.store(area.add(offset));
+            // SAFETY: a kernel runs only on a CPU that has the instructions of `V`.
+            let zero = unsafe { V::splat([0; BLOCK].as_ptr()) };
+            let clear = |offset, registers| {
+                for i in 0..registers {
+                    // SAFETY: `used` never exceeds an area.
+                    unsafe { zero.store(area.add(offset + i * V::BYTES)) };
                 }
+                black_box(area);
+            };
+            let whole = used - used % (AT_ONCE * V::BYTES);
+            for offset in (0..whole).step_by(AT_ONCE * V::BYTES) {
+                clear(offset, AT_ONCE);
             }
-            // The compiler must take it that somebody looks at the zeros.
-            black_box(area);
+            for offset in (whole..used).step_by(V::BYTES) {
+                clear(offset, 1);
+            }
         }
     }
 }

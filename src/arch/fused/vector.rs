@@ -3,7 +3,8 @@
 /// A register that holds `LANES` AES blocks.
 ///
 /// A value of an implementing type is proof that this CPU has the instructions of that type: the only ways to make one are
-/// [`load`](Vector::load) and [`splat`](Vector::splat), whose callers vouch for it. All other methods build on that.
+/// [`load`](Vector::load), [`splat`](Vector::splat), [`number`](Vector::number) and [`numbers`](Vector::numbers), whose
+/// callers vouch for it. All other methods build on that.
 ///
 /// A block is also an element of GF(2^128) as XTS has it: bytes are little endian, so that `low` and `high` are the two
 /// 64-bit halves of the polynomial.
@@ -13,8 +14,11 @@ pub(super) trait Vector: Copy {
     /// The size in bytes.
     const BYTES: usize = 16 * Self::LANES;
 
+    /// How many registers there are.
+    const REGISTERS: usize;
+
     /// The register of one block of the same family.
-    type One: Vector;
+    type One: Words + Vector<One = Self::One>;
 
     /// Reads `BYTES` bytes, aligned or not.
     ///
@@ -27,6 +31,19 @@ pub(super) trait Vector: Copy {
     /// # Safety
     /// The CPU has the instructions of this type, and `from` is valid for reads of 16 bytes.
     unsafe fn splat(from: *const u8) -> Self;
+
+    /// A number in each lane, from general registers: a block that is written in two halves and read whole would wait until
+    /// all stores before it are done.
+    ///
+    /// # Safety
+    /// The CPU has the instructions of this type.
+    unsafe fn number(number: u128) -> Self;
+
+    /// `first` in the first lane, and in each next one the number that is larger by `step`, all in 64 bits but `first`.
+    ///
+    /// # Safety
+    /// The CPU has the instructions of this type.
+    unsafe fn numbers(first: u128, step: u64) -> Self;
 
     /// Writes `BYTES` bytes, aligned or not.
     ///
@@ -61,6 +78,9 @@ pub(super) trait Vector: Copy {
     /// The last round of the equivalent inverse cipher.
     fn decrypt_last(self, key: Self) -> Self;
 
+    /// Adds halves of 64 bits.
+    fn add_halves(self, other: Self) -> Self;
+
     /// Shifts each 64-bit half left by the count in the same half of `counts`; 64 and more give 0.
     fn shift_left(self, counts: Self) -> Self;
 
@@ -79,6 +99,30 @@ pub(super) trait Vector: Copy {
     /// The carry-less product of each block's high half with the low half of `by`.
     fn multiply_high(self, by: Self) -> Self;
 
+    /// Moves the high half of each block to the low half, and that of `zero` to the high one.
+    fn high_to_low(self, zero: Self) -> Self;
+
+    /// Reverses the 16 bytes of each block.
+    fn reverse_bytes(self) -> Self;
+
+    /// The carry-less product of each block's high half with that of `by`.
+    fn multiply_high_by_high(self, by: Self) -> Self;
+
+    /// The carry-less product of each block's low half with the high half of `by`.
+    fn multiply_low_by_high(self, by: Self) -> Self;
+
+    /// A block in each lane.
+    fn spread(one: Self::One) -> Self;
+
+    /// A block in the first lane, and zeros in the others.
+    fn in_first_lane(one: Self::One) -> Self;
+
+    /// The block in the first lane.
+    fn first_lane(self) -> Self::One;
+
+    /// The xor of all lanes.
+    fn fold(self) -> Self::One;
+
     /// Asks for the cache line at `at`, which need not be valid.
     fn prefetch(at: *const u8);
 }
@@ -90,6 +134,9 @@ pub(super) trait Doubling: Vector {
     /// # Safety
     /// The CPU has the instructions of this type, and both are valid for reads of 16 bytes.
     unsafe fn gather(one: *const u8, two: *const u8) -> Self;
+
+    /// The first lane, and the second, if there is one, of `other`.
+    fn beside(self, other: Self) -> Self;
 
     /// Writes the first lane to `one`, and the second, if there is one, to `two`. What lies behind may be overwritten with
     /// anything: behind `two` if `keep`, else behind `one`.
@@ -109,9 +156,6 @@ pub(super) trait Doubling: Vector {
 
     /// Adds words of 32 bits.
     fn add_words(self, other: Self) -> Self;
-
-    /// Adds halves of 64 bits.
-    fn add_halves(self, other: Self) -> Self;
 }
 
 /// A vector whose bytes can be moved, for [`ByMoving`](super::tweaks::ByMoving).

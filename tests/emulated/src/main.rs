@@ -12,7 +12,7 @@ mod memory;
 use core::fmt::{self, Display, Formatter};
 
 use atrest::cipher::KernelKind;
-use atrest::{Error, SectorCipher, SectorSize, SectorUnit};
+use atrest::{Error, SectorCipher, SectorSize, SectorUnit, StreamCipher};
 use machine::say;
 use memory::{Buffer, LONGEST};
 
@@ -37,6 +37,7 @@ extern "C" fn rust_main() {
         ("tweaks", Test::tweaks),
         ("streaming", Test::streaming),
         ("segments", Test::segments),
+        ("streams", Test::streams),
     ] {
         let before = test.tally.checks;
         cases(&mut test);
@@ -188,6 +189,22 @@ impl Test {
             wide.encrypt_unit(tweak, self.one.put(&[0; 1024], 0)).unwrap();
             let what = Case { call: "encrypt_unit of zeros", key_len: 64, size: 1024, count: 1, first: number };
             self.tally.check(self.one.is(self.expected.get()), what);
+        }
+    }
+
+    /// AES-CTR in every length up to a chunk and more, from any byte of a block, and where the counter's halves wrap.
+    fn streams(&mut self) {
+        let key: [u8; 32] = core::array::from_fn(|i| (i * 29 + 5) as u8);
+        for nonce in [7, u128::from(u64::MAX) - 20, u128::MAX - 20] {
+            let [portable, wide] = [KernelKind::Portable, KIND]
+                .map(|kind| StreamCipher::with_kernel(&key, nonce.to_be_bytes(), kind).unwrap());
+            for len in (0..400).chain((400..2300).step_by(61)).chain([4096, 65_537]) {
+                let (plain, offset) = (&self.plain[..len], len as u64 * 7 % 1000);
+                let what = Case { call: "apply", key_len: 32, size: len as u32, count: 1, first: offset };
+                portable.apply(offset, self.expected.put(plain, 0)).unwrap();
+                wide.apply(offset, self.one.put(plain, OFFSETS[len % OFFSETS.len()])).unwrap();
+                self.tally.check(self.one.is(self.expected.get()), what);
+            }
         }
     }
 

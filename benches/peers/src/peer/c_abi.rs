@@ -1,6 +1,7 @@
-//! `atrest` through its C ABI, `libatrest.so`.
+//! `atrest` through its C ABI, `libatrest.so`: the one of this checkout, and an earlier one to compare it with.
 
 use std::ffi::c_void;
+use std::path::Path;
 use std::ptr;
 
 use super::{Crypt, Direction, Job, Peer, Role, function, load};
@@ -23,8 +24,20 @@ struct Functions {
     decrypt: Run,
 }
 
+/// The library that was built with this benchmark.
 pub fn find() -> Result<Vec<Peer>, String> {
-    let library = load(option_env!("C_ABI").ok_or(option_env!("C_ABI_MISSING").unwrap_or("not built"))?)?;
+    let file = option_env!("C_ABI").ok_or(option_env!("C_ABI_MISSING").unwrap_or("not built"))?;
+    Ok(vec![peer(file, "atrest, C ABI", "the default kernel, through libatrest", Role::CAbi)?])
+}
+
+/// The library of an earlier build.
+pub fn baseline(file: &Path) -> Result<Peer, String> {
+    let name = file.to_str().ok_or("the path is not UTF-8")?;
+    peer(name, "atrest, baseline", "an earlier build, through its C ABI", Role::Baseline)
+}
+
+fn peer(file: &str, name: &str, about: &str, role: Role) -> Result<Peer, String> {
+    let library = load(file)?;
     // SAFETY: the types above are those of include/atrest.h.
     let functions = unsafe {
         Functions {
@@ -37,7 +50,7 @@ pub fn find() -> Result<Vec<Peer>, String> {
         }
     };
     let make = move |job: &Job| Some(Box::new(Cipher::new(functions, job)) as Box<dyn Crypt>);
-    Ok(vec![Peer::new("atrest, C ABI", "the default kernel, through libatrest", Role::CAbi, make)])
+    Ok(Peer::new(name, about, role, make))
 }
 
 struct Cipher {

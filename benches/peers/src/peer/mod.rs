@@ -8,6 +8,7 @@ mod rustcrypto;
 
 use std::error::Error;
 use std::ffi::{CStr, c_char};
+use std::path::Path;
 
 use libloading::Library;
 
@@ -40,6 +41,8 @@ pub enum Role {
     Kernel,
     /// `atrest` through its C ABI, which only matters for short calls.
     CAbi,
+    /// `atrest` as it was, through its C ABI.
+    Baseline,
     Peer,
     /// Not XTS: a limit for some peers.
     Ceiling,
@@ -64,6 +67,11 @@ impl Peer {
     pub fn make(&self, job: &Job) -> Option<Box<dyn Crypt>> {
         (self.make)(job)
     }
+}
+
+/// An earlier build of `libatrest.so`.
+pub fn baseline(file: &Path) -> Result<Peer, String> {
+    c_abi::baseline(file)
 }
 
 /// A peer that is not available on this machine.

@@ -1,4 +1,4 @@
-//! The portable kernel: XTS over the `aes` crate, in batches.
+//! XTS over the `aes` crate, in batches.
 //!
 //! The crate takes the AES instructions of the CPU where there are any, and is constant time everywhere. It works on up
 //! to 64 blocks at once and treats the rest of a call block by block, so batches are 64 blocks (1 KiB), also across the
@@ -8,35 +8,57 @@ use aes::cipher::inout::InOutBuf;
 use aes::cipher::{Array, BlockCipherDecrypt, BlockCipherEncrypt, BlockSizeUser, KeyInit, consts::U16};
 use zeroize::Zeroize;
 
-use super::run::{DataUnits, Direction};
-
-pub(crate) type Aes128Xts = Xts<aes::Aes128>;
-pub(crate) type Aes256Xts = Xts<aes::Aes256>;
+use crate::arch::run::{DataUnits, Direction};
 
 type Block = Array<u8, U16>;
 const BLOCK: usize = 16;
 const BATCH: usize = 64;
 
 /// The two expanded keys of XTS. The `aes` crate wipes them on drop.
-pub(crate) struct Xts<C> {
+#[allow(clippy::large_enum_variant)] // it stands in the cipher's place
+pub(crate) enum Xts {
+    Aes128(Pair<aes::Aes128>),
+    Aes256(Pair<aes::Aes256>),
+}
+
+impl Xts {
+    /// From two keys of 16 or two of 32 bytes.
+    pub(crate) fn new(data_key: &[u8], tweak_key: &[u8]) -> Self {
+        match data_key.len() {
+            16 => Xts::Aes128(Pair::new(data_key, tweak_key)),
+            _ => Xts::Aes256(Pair::new(data_key, tweak_key)),
+        }
+    }
+
+    pub(crate) fn crypt(&self, direction: Direction, units: DataUnits, data: InOutBuf<'_, '_, u8>) {
+        match self {
+            Xts::Aes128(keys) => keys.crypt(direction, units, data),
+            Xts::Aes256(keys) => keys.crypt(direction, units, data),
+        }
+    }
+}
+
+/// Two keys of one size.
+pub(crate) struct Pair<C> {
     data: C,
     tweak: C,
 }
 
-impl<C> Xts<C>
+impl<C> Pair<C>
 where
     C: KeyInit + BlockSizeUser<BlockSize = U16> + BlockCipherEncrypt + BlockCipherDecrypt,
 {
-    pub(crate) fn new(data_key: &[u8], tweak_key: &[u8]) -> Self {
+    fn new(data_key: &[u8], tweak_key: &[u8]) -> Self {
         let expand = |key| C::new_from_slice(key).expect("the caller has checked the length");
-        Xts { data: expand(data_key), tweak: expand(tweak_key) }
+        Pair { data: expand(data_key), tweak: expand(tweak_key) }
     }
 
     /// Not inlined, so that what it leaves on the stack is below its caller, who wipes it.
     #[inline(never)]
-    pub(crate) fn crypt(&self, direction: Direction, units: DataUnits, data: InOutBuf<'_, '_, u8>) {
+    fn crypt(&self, direction: Direction, units: DataUnits, data: InOutBuf<'_, '_, u8>) {
         let mut scratch = Scratch { first: [Block::default(); BATCH], tweaks: [Block::default(); BATCH] };
         let DataUnits { first: mut number, step, len } = units;
+        let step = u128::from(step);
         for group in pieces(data, len * BATCH) {
             let count = group.len() / len;
             for (i, tweak) in scratch.first[..count].iter_mut().enumerate() {

@@ -16,19 +16,33 @@
 use core::hint::black_box;
 use core::mem::MaybeUninit;
 
-use super::keys::{KeyPointer, MIDDLE_ROUNDS, MORE_ROUNDS, XtsKeys};
+use super::aes::{BLOCK, crypt, one_round, rounds_from};
+use super::keys::{KeyPointer, XtsKeys};
+use super::numbers::Numbers;
 use super::tweaks::{
-    BLOCK, Expand, GROUP, Method, Multiplied, Nothing, Produce, STRIDE, STRIDE_BYTES, Scratch, Step, TWEAK_BYTES, fill,
-    next_tweak,
+    Begin, Expand, GROUP, Method, Multiplied, Nothing, Produce, STRIDE, STRIDE_BYTES, Scratch, Step, fill, next_tweak,
 };
 use super::vector::Vector;
-use crate::arch::run::{DataUnits, Direction};
+use crate::arch::run::Direction;
 
 /// Registers in lock step where the kernel's own number doesn't fit.
 const CHAINS: usize = 8;
-/// How far ahead memory is fetched, and from which size of a run on.
+/// How far ahead memory is fetched, and from which size of a run on. By and by, between the rounds: a CPU has few buffers
+/// for lines on their way, and what is read now waits for those behind which many were asked for at once.
 const PREFETCH_AHEAD: usize = 8 << 10;
 const PREFETCH_FROM: usize = 512 << 10;
+/// The bytes of a cache line.
+const LINE: usize = 64;
+
+/// How a run is cut into data units. Small enough to be passed in registers, as the number of the first one is: through
+/// memory, the latter would be written in halves and read whole, which waits until all stores before are done.
+#[derive(Clone, Copy)]
+pub(super) struct Cut {
+    /// The length of a data unit in bytes.
+    pub(super) len: usize,
+    /// By how much the number grows from one data unit to the next.
+    pub(super) step: u64,
+}
 
 /// Encrypts or decrypts whole data units with `C` registers in lock step.
 ///
@@ -40,7 +54,8 @@ const PREFETCH_FROM: usize = 512 << 10;
 pub(super) unsafe fn run<V: Vector, M: Method<V>, const C: usize, const STREAM: bool>(
     keys: *const XtsKeys,
     direction: Direction,
-    units: DataUnits,
+    first: u128,
+    units: Cut,
     src: *const u8,
     dst: *mut u8,
     len: usize,
@@ -51,10 +66,10 @@ pub(super) unsafe fn run<V: Vector, M: Method<V>, const C: usize, const STREAM: 
         let (encrypt, decrypt) = (&raw const (*keys).encrypt, &raw const (*keys).decrypt);
         match direction {
             Direction::Encrypt => {
-                groups::<V, M, C, false, STREAM>(KeyPointer::new(encrypt), tweak, units, src, dst, len)
+                groups::<V, M, C, false, STREAM>(KeyPointer::new(encrypt), tweak, first, units, src, dst, len)
             }
             Direction::Decrypt => {
-                groups::<V, M, C, true, STREAM>(KeyPointer::new(decrypt), tweak, units, src, dst, len)
+                groups::<V, M, C, true, STREAM>(KeyPointer::new(decrypt), tweak, first, units, src, dst, len)
             }
         }
     }
@@ -66,7 +81,8 @@ pub(super) unsafe fn run<V: Vector, M: Method<V>, const C: usize, const STREAM: 
 unsafe fn groups<V: Vector, M: Method<V>, const C: usize, const DECRYPT: bool, const STREAM: bool>(
     keys: KeyPointer,
     tweak_keys: KeyPointer,
-    units: DataUnits,
+    first: u128,
+    units: Cut,
     mut src: *const u8,
     mut dst: *mut u8,
     len: usize,
@@ -76,7 +92,21 @@ unsafe fn groups<V: Vector, M: Method<V>, const C: usize, const DECRYPT: bool, c
     let small = units.len * 2 == STRIDE_BYTES;
     let fits = small || units.len.is_multiple_of(STRIDE_BYTES);
     let prefetch = len >= PREFETCH_FROM;
-    let mut number = units.first;
+    if len == units.len && fits && V::REGISTERS > 16 {
+        // By itself, since what it takes to go on to further ones shows in the time of one sector. With fewer registers the
+        // compiler would put the tweak on the stack, where nothing wipes it.
+        let group = Group { small, blocks: units.len / BLOCK, count: 1 };
+        // SAFETY: one data unit is at `src` and `dst`, and the CPU is as the caller says.
+        unsafe {
+            let [first] = crypt::<V, 1, false>(tweak_keys, [V::number(first)]);
+            strides::<V, M, C, DECRYPT, STREAM>(keys, group, first, &mut scratch, src, dst, prefetch);
+        }
+        if STREAM {
+            V::fence();
+        }
+        return scratch.wipe::<V, M>();
+    }
+    let mut number = first;
     // A division shows in the time of one sector.
     let mut left = if len == units.len { 1 } else { len / units.len };
     while left > 0 {
@@ -87,7 +117,8 @@ unsafe fn groups<V: Vector, M: Method<V>, const C: usize, const DECRYPT: bool, c
         // SAFETY: `count` data units are left at `src` and `dst`, and `scratch` has their first tweaks.
         unsafe {
             if fits {
-                strides::<V, M, C, DECRYPT, STREAM>(keys, group, &mut scratch, src, dst, prefetch);
+                let first = scratch.first_tweak(0);
+                strides::<V, M, C, DECRYPT, STREAM>(keys, group, first, &mut scratch, src, dst, prefetch);
             } else {
                 for i in 0..count {
                     let (src, dst) = (src.add(i * units.len), dst.add(i * units.len));
@@ -97,13 +128,13 @@ unsafe fn groups<V: Vector, M: Method<V>, const C: usize, const DECRYPT: bool, c
             src = src.add(count * units.len);
             dst = dst.add(count * units.len);
         }
-        number = number.wrapping_add(count as u128 * units.step);
+        number = number.wrapping_add(count as u128 * u128::from(units.step));
         left -= count;
     }
     if STREAM {
         V::fence();
     }
-    scratch.wipe::<V>();
+    scratch.wipe::<V, M>();
 }
 
 /// A group of data units whose strides are whole.
@@ -118,11 +149,13 @@ struct Group {
 }
 
 /// # Safety
-/// As [`run`], for the data units of `group`, whose first tweaks `scratch` has.
+/// As [`run`], for the data units of `group`, the first of which has the tweak `first`; `scratch` has those of all, if there
+/// are more.
 #[inline(always)]
 unsafe fn strides<V: Vector, M: Method<V>, const C: usize, const DECRYPT: bool, const STREAM: bool>(
     keys: KeyPointer,
     group: Group,
+    first: V,
     scratch: &mut Scratch,
     mut src: *const u8,
     mut dst: *mut u8,
@@ -137,32 +170,29 @@ unsafe fn strides<V: Vector, M: Method<V>, const C: usize, const DECRYPT: bool, 
     unsafe {
         if strides > 0 {
             if group.small {
-                fill::<V, _>(M::Small::from(Expand::new(keys, scratch, 0, 1)), now, STRIDE);
+                let units = [first, scratch.first_tweak(1)];
+                fill::<V, _>(M::Start::from(Begin::<V, true>::new(keys, units)), now, STRIDE);
             } else {
-                fill::<V, _>(M::Large::from(Expand::new(keys, scratch, 0, 0)), now, STRIDE);
+                fill::<V, _>(M::Start::from(Begin::<V, false>::new(keys, [first; 2])), now, STRIDE);
             }
-            scratch.used([TWEAK_BYTES; 2]);
+            scratch.used([STRIDE, if strides > 1 { STRIDE } else { 0 }]);
         }
         for stride in 0..strides {
-            if prefetch {
-                for line in (0..STRIDE_BYTES).step_by(64) {
-                    V::prefetch(src.wrapping_add(PREFETCH_AHEAD + line));
-                }
-            }
+            let ahead = src.wrapping_add(if prefetch { PREFETCH_AHEAD } else { 1024 });
             position += 1;
             if stride + 1 == strides {
-                chunks::<V, C, DECRYPT, STREAM, _>(keys, src, dst, now, next, &Nothing);
+                chunks::<V, C, DECRYPT, STREAM, _>(keys, src, dst, ahead, now, next, &Nothing);
             } else if position < per_unit {
                 let step = Step::new(keys, now);
-                chunks::<V, C, DECRYPT, STREAM, _>(keys, src, dst, now, next, &M::Step::from(step));
+                chunks::<V, C, DECRYPT, STREAM, _>(keys, src, dst, ahead, now, next, &M::Step::from(step));
             } else {
                 (unit, position) = (unit + units, 0);
                 if group.small {
                     let expand = M::Small::from(Expand::new(keys, scratch, unit, unit + 1));
-                    chunks::<V, C, DECRYPT, STREAM, _>(keys, src, dst, now, next, &expand);
+                    chunks::<V, C, DECRYPT, STREAM, _>(keys, src, dst, ahead, now, next, &expand);
                 } else {
                     let expand = M::Large::from(Expand::new(keys, scratch, unit, unit));
-                    chunks::<V, C, DECRYPT, STREAM, _>(keys, src, dst, now, next, &expand);
+                    chunks::<V, C, DECRYPT, STREAM, _>(keys, src, dst, ahead, now, next, &expand);
                 }
             }
             (now, next) = (next, now);
@@ -170,11 +200,11 @@ unsafe fn strides<V: Vector, M: Method<V>, const C: usize, const DECRYPT: bool, 
             dst = dst.add(STRIDE_BYTES);
         }
         if group.small && !group.count.is_multiple_of(2) {
-            let last = group.count - 1;
-            fill::<V, _>(Multiplied::from(Expand::<true>::new(keys, scratch, last, last)), now, STRIDE / 2);
-            scratch.used([STRIDE_BYTES / 2, 0]);
+            let last = if group.count == 1 { first } else { scratch.first_tweak(group.count - 1) };
+            fill::<V, _>(Multiplied::from(Begin::<V, true>::new(keys, [last; 2])), now, STRIDE / 2);
+            scratch.used([STRIDE / 2, 0]);
             for slot in (0..STRIDE / 2 / V::LANES).step_by(CHAINS) {
-                chunk::<V, CHAINS, DECRYPT, STREAM, _>(keys, src, dst, now, next, slot, &Nothing, &mut ());
+                chunk::<V, CHAINS, DECRYPT, STREAM, _>(keys, src, dst, src, now, next, slot, &Nothing, &mut ());
             }
         }
     }
@@ -199,11 +229,12 @@ unsafe fn odd_unit<V: Vector, M: Method<V>, const C: usize, const DECRYPT: bool>
     let [mut now, mut next] = scratch.tweaks;
     // SAFETY: all pointers stay within the caller's buffers and `scratch`; tweaks are written before they are read.
     unsafe {
-        fill::<V, _>(M::Large::from(Expand::new(keys, scratch, index, index)), now, STRIDE);
-        scratch.used(if blocks < STRIDE { [TWEAK_BYTES, 0] } else { [TWEAK_BYTES; 2] });
+        let first = scratch.first_tweak(index);
+        fill::<V, _>(M::Start::from(Begin::<V, false>::new(keys, [first; 2])), now, STRIDE);
+        scratch.used([STRIDE, if blocks < STRIDE { 0 } else { STRIDE }]);
         while blocks >= STRIDE {
             let step = Step::new(keys, now);
-            chunks::<V, C, DECRYPT, false, _>(keys, src, dst, now, next, &M::Step::from(step));
+            chunks::<V, C, DECRYPT, false, _>(keys, src, dst, src, now, next, &M::Step::from(step));
             (now, next) = (next, now);
             src = src.add(STRIDE_BYTES);
             dst = dst.add(STRIDE_BYTES);
@@ -216,19 +247,19 @@ unsafe fn odd_unit<V: Vector, M: Method<V>, const C: usize, const DECRYPT: bool>
             whole.then(|| slot - registers)
         };
         while let Some(slot) = take(CHAINS) {
-            chunk::<V, CHAINS, DECRYPT, false, _>(keys, src, dst, now, next, slot, &Nothing, &mut ());
+            chunk::<V, CHAINS, DECRYPT, false, _>(keys, src, dst, src, now, next, slot, &Nothing, &mut ());
         }
         if let Some(slot) = take(4) {
-            chunk::<V, 4, DECRYPT, false, _>(keys, src, dst, now, next, slot, &Nothing, &mut ());
+            chunk::<V, 4, DECRYPT, false, _>(keys, src, dst, src, now, next, slot, &Nothing, &mut ());
         }
         if let Some(slot) = take(2) {
-            chunk::<V, 2, DECRYPT, false, _>(keys, src, dst, now, next, slot, &Nothing, &mut ());
+            chunk::<V, 2, DECRYPT, false, _>(keys, src, dst, src, now, next, slot, &Nothing, &mut ());
         }
         if let Some(slot) = take(1) {
-            chunk::<V, 1, DECRYPT, false, _>(keys, src, dst, now, next, slot, &Nothing, &mut ());
+            chunk::<V, 1, DECRYPT, false, _>(keys, src, dst, src, now, next, slot, &Nothing, &mut ());
         }
         for block in slot * V::LANES..blocks {
-            chunk::<V::One, 1, DECRYPT, false, _>(keys, src, dst, now, next, block, &Nothing, &mut ());
+            chunk::<V::One, 1, DECRYPT, false, _>(keys, src, dst, src, now, next, block, &Nothing, &mut ());
         }
         if partial != 0 {
             let at = blocks * BLOCK;
@@ -266,7 +297,7 @@ unsafe fn steal<V: Vector, const DECRYPT: bool>(
         // As in `Scratch::new`: the compiler must not know that writing a block can't change keys.
         let at = black_box(block.as_mut_ptr());
         // SAFETY: the CPU is as the caller of `run` says; both arrays have the 16 bytes of one block.
-        unsafe { chunk::<V::One, 1, DECRYPT, false, _>(keys, at, at, tweak.as_ptr(), at, 0, &Nothing, &mut ()) };
+        unsafe { chunk::<V::One, 1, DECRYPT, false, _>(keys, at, at, at, tweak.as_ptr(), at, 0, &Nothing, &mut ()) };
     };
     block(&mut stolen, one);
     last[partial..].copy_from_slice(&stolen[partial..]);
@@ -291,6 +322,7 @@ unsafe fn chunks<V: Vector, const C: usize, const DECRYPT: bool, const STREAM: b
     keys: KeyPointer,
     src: *const u8,
     dst: *mut u8,
+    ahead: *const u8,
     now: *const u8,
     next: *mut u8,
     produce: &P,
@@ -302,7 +334,7 @@ unsafe fn chunks<V: Vector, const C: usize, const DECRYPT: bool, const STREAM: b
             if slot > 0 && slot.is_multiple_of(P::SLOTS) {
                 state = produce.begin(slot);
             }
-            chunk::<V, C, DECRYPT, STREAM, P>(keys, src, dst, now, next, slot, produce, &mut state);
+            chunk::<V, C, DECRYPT, STREAM, P>(keys, src, dst, ahead, now, next, slot, produce, &mut state);
         }
     }
 }
@@ -319,6 +351,7 @@ unsafe fn chunk<V: Vector, const C: usize, const DECRYPT: bool, const STREAM: bo
     keys: KeyPointer,
     src: *const u8,
     dst: *mut u8,
+    ahead: *const u8,
     now: *const u8,
     next: *mut u8,
     slot: usize,
@@ -336,22 +369,17 @@ unsafe fn chunk<V: Vector, const C: usize, const DECRYPT: bool, const STREAM: bo
             *block = block.xor3(V::load(src.add(offset)), V::load(now.add(offset)));
         }
         // 2. The middle rounds; in each of the first eight, a tweak of the next stride for each eight registers.
-        for round in 0..8 {
-            one_round::<V, C, DECRYPT>(&mut blocks, keys.round(1 + round));
-            if P::ACTIVE {
-                for (half, eighth) in (0..C).step_by(8).enumerate() {
-                    produce.make(state, half, round, slot + eighth, next);
-                }
+        if P::ROLLED {
+            // The compiler must not unroll it, or it would put all tweaks before the rounds.
+            for round in 0..black_box(8) {
+                round_and_tweaks::<V, C, DECRYPT, P>(keys, &mut blocks, round, slot, ahead, next, produce, state);
+            }
+        } else {
+            for round in 0..8 {
+                round_and_tweaks::<V, C, DECRYPT, P>(keys, &mut blocks, round, slot, ahead, next, produce, state);
             }
         }
-        for round in 8..MIDDLE_ROUNDS {
-            one_round::<V, C, DECRYPT>(&mut blocks, keys.round(1 + round));
-        }
-        if keys.is_aes_256() {
-            for round in MIDDLE_ROUNDS..MIDDLE_ROUNDS + MORE_ROUNDS {
-                one_round::<V, C, DECRYPT>(&mut blocks, keys.round(1 + round));
-            }
-        }
+        rounds_from::<V, C, DECRYPT>(keys, &mut blocks, 8);
         // 3. The last round key and the tweak, in one.
         for (i, block) in blocks.iter().enumerate() {
             let offset = at + i * V::BYTES;
@@ -366,66 +394,69 @@ unsafe fn chunk<V: Vector, const C: usize, const DECRYPT: bool, const STREAM: bo
     }
 }
 
-/// One middle round of all registers.
+/// One of the first eight rounds, with what is done meanwhile.
+///
+/// # Safety
+/// As [`chunk`]; `round` is below 8.
 #[inline(always)]
-fn one_round<V: Vector, const C: usize, const DECRYPT: bool>(blocks: &mut [V; C], key: V) {
-    for block in blocks {
-        *block = if DECRYPT { block.decrypt_round(key) } else { block.encrypt_round(key) };
+#[allow(clippy::too_many_arguments)] // as in `chunk`
+unsafe fn round_and_tweaks<V: Vector, const C: usize, const DECRYPT: bool, P: Produce<V>>(
+    keys: KeyPointer,
+    blocks: &mut [V; C],
+    round: usize,
+    slot: usize,
+    ahead: *const u8,
+    next: *mut u8,
+    produce: &P,
+    state: &mut P::State,
+) {
+    // SAFETY: the caller vouches for all of it.
+    unsafe {
+        one_round::<V, C, DECRYPT>(blocks, keys.round(1 + round));
+        for eight_lines in (0..C * V::BYTES).step_by(8 * LINE) {
+            V::prefetch(ahead.wrapping_add(slot * V::BYTES + eight_lines + round * LINE));
+        }
+        if P::ACTIVE {
+            for (half, eighth) in (0..C).step_by(8).enumerate() {
+                produce.make(state, half, round, slot + eighth, next);
+            }
+        }
     }
 }
 
 /// Encrypts the numbers of `count` data units into `scratch.first`.
 ///
 /// # Safety
-/// The CPU has the instructions of `V`; `count` is 1 to `GROUP`.
+/// The CPU has the instructions of `V`; `count` is 1 to `GROUP`. The numbers of more than one are below 2^64.
 #[inline(always)]
-unsafe fn first_tweaks<V: Vector>(keys: KeyPointer, first: u128, step: u128, count: usize, scratch: &mut Scratch) {
-    let registers = count.div_ceil(V::LANES);
-    // More than one register go eight at a time; the numbers behind the last are made and not used.
-    let registers = if registers == 1 { 1 } else { registers.next_multiple_of(CHAINS) };
-    let to = scratch.first;
-    scratch.used_first = scratch.used_first.max(registers * V::BYTES);
-    let mut number = first;
-    for i in 0..registers * V::LANES {
-        // SAFETY: there is room for `GROUP` blocks, a multiple of eight registers of any type.
-        unsafe { to.add(i).write(number.to_le_bytes()) };
-        number = number.wrapping_add(step);
-    }
-    // SAFETY: the numbers are written, and the CPU is as the caller says.
+unsafe fn first_tweaks<V: Vector>(keys: KeyPointer, first: u128, step: u64, count: usize, scratch: &mut Scratch) {
+    let to = scratch.first.cast::<u8>();
+    // SAFETY: there is room for `GROUP` blocks, a multiple of eight registers of any type; the caller vouches for the CPU.
     unsafe {
-        if registers == 1 {
-            encrypt_registers::<V, 1>(keys, to.cast());
-        } else {
-            for register in (0..registers).step_by(CHAINS) {
-                encrypt_registers::<V, CHAINS>(keys, to.cast::<u8>().add(register * V::BYTES));
-            }
+        let mut numbers = Numbers::<V>::new(first, step);
+        let (mut done, needed) = (0, count.div_ceil(V::LANES));
+        // The numbers behind the last are made and not used.
+        while done < needed {
+            let at = to.add(done * V::BYTES);
+            done += match needed - done {
+                1 => store(crypt::<V, 1, false>(keys, numbers.take()), at),
+                2..=4 => store(crypt::<V, 4, false>(keys, numbers.take()), at),
+                _ => store(crypt::<V, CHAINS, false>(keys, numbers.take()), at),
+            };
         }
+        scratch.used_first = scratch.used_first.max(done * V::BYTES);
     }
 }
 
-/// AES alone, in place.
+/// Writes registers, and says how many.
 ///
 /// # Safety
-/// The CPU has the instructions of `V`; `at` is valid for reads and writes of `C` registers.
+/// `to` is valid for writes of `C` registers.
 #[inline(always)]
-unsafe fn encrypt_registers<V: Vector, const C: usize>(keys: KeyPointer, at: *mut u8) {
-    // SAFETY: the caller vouches for it.
-    unsafe {
-        let mut blocks: [V; C] = [keys.round(0); C];
-        for (i, block) in blocks.iter_mut().enumerate() {
-            *block = block.xor(V::load(at.add(i * V::BYTES)));
-        }
-        for round in 0..MIDDLE_ROUNDS {
-            one_round::<V, C, false>(&mut blocks, keys.round(1 + round));
-        }
-        if keys.is_aes_256() {
-            for round in MIDDLE_ROUNDS..MIDDLE_ROUNDS + MORE_ROUNDS {
-                one_round::<V, C, false>(&mut blocks, keys.round(1 + round));
-            }
-        }
-        let key = keys.last();
-        for (i, block) in blocks.iter().enumerate() {
-            block.encrypt_last(key).store(at.add(i * V::BYTES));
-        }
+unsafe fn store<V: Vector, const C: usize>(registers: [V; C], to: *mut u8) -> usize {
+    for (i, register) in registers.into_iter().enumerate() {
+        // SAFETY: the caller vouches for it.
+        unsafe { register.store(to.add(i * V::BYTES)) };
     }
+    C
 }

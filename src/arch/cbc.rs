@@ -1,0 +1,59 @@
+//! AES-CBC in sectors by whichever kernel.
+
+use super::fused::{CbcKeys, Fused};
+use super::kernel::{Kernel, Key};
+use super::kind::KernelKind;
+use super::portable::cbc::Cbc;
+use super::run::Direction;
+use super::stack::{wipe_scraps, wipe_stack};
+use crate::Result;
+
+/// A key of AES, and that of ESSIV where there is one.
+pub(crate) struct CbcKernel(Kernel<CbcKeys, Cbc>);
+
+impl CbcKernel {
+    /// Expands a key of 16, 24 or 32 bytes, and that of ESSIV if there is one; unless the kernel can't be had: a fused one
+    /// takes no key of 24 bytes.
+    ///
+    /// # Errors
+    /// As [`Place::get_mut`](super::Place::get_mut).
+    pub(crate) fn expand(kind: KernelKind, key: &[u8], essiv: Option<&[u8; 32]>) -> Result<Option<Self>> {
+        if kind == KernelKind::Portable {
+            return Ok(Some(CbcKernel(Kernel::portable(Cbc::new(key, essiv)))));
+        }
+        let Some(fused) = Fused::of(kind).filter(|_| matches!(key.len(), 16 | 32)) else { return Ok(None) };
+        // SAFETY: keys are arrays of bytes, their number, and `false`.
+        let mut kernel = unsafe { Kernel::zeroed(fused) };
+        if let Some((fused, keys)) = kernel.fused_mut()? {
+            fused.expand_cbc(keys, key, essiv);
+        }
+        Ok(Some(CbcKernel(kernel)))
+    }
+
+    /// Encrypts or decrypts whole sectors in place, a multiple of 16 bytes. `first` is the number of the first, which grows by
+    /// `step` from one to the next.
+    ///
+    /// # Errors
+    /// As [`Place::get`](super::Place::get). `data` is untouched then.
+    pub(crate) fn crypt(
+        &self,
+        direction: Direction,
+        first: u64,
+        step: u64,
+        sector_size: usize,
+        data: &mut [u8],
+    ) -> Result<()> {
+        match self.0.key()? {
+            Key::Fused(fused, keys) => {
+                fused.cbc(keys, direction, first, step, sector_size, data);
+                wipe_scraps();
+            }
+            Key::Portable(keys) => {
+                keys.crypt(direction, first, step, sector_size, data);
+                // The `aes` crate spreads round keys over the stack.
+                wipe_stack();
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,64 @@
+//! AES-256 in counter mode by whichever kernel.
+
+use aes::cipher::inout::InOutBuf;
+
+use super::fused::{CtrKeys, Fused};
+use super::kernel::{Kernel, Key};
+use super::kind::KernelKind;
+use super::portable::ctr::Ctr;
+use super::stack::{wipe_keystream, wipe_scraps};
+use crate::Result;
+
+/// A key of AES-256.
+pub(crate) struct CtrKernel(Kernel<CtrKeys, Ctr>);
+
+impl CtrKernel {
+    /// Expands a key, unless this CPU can't run the kernel.
+    ///
+    /// # Errors
+    /// As [`Place::get_mut`](super::Place::get_mut).
+    #[inline(always)]
+    pub(crate) fn expand(kind: KernelKind, key: &[u8; 32]) -> Result<Option<Self>> {
+        if kind == KernelKind::Portable {
+            return Ok(Some(Self::portable(key)));
+        }
+        let Some(fused) = Fused::of(kind) else { return Ok(None) };
+        // SAFETY: keys are arrays of bytes and their number.
+        let mut kernel = unsafe { Kernel::zeroed(fused) };
+        if let Some((fused, keys)) = kernel.fused_mut()? {
+            fused.expand_ctr(keys, key);
+        }
+        Ok(Some(CtrKernel(kernel)))
+    }
+
+    /// Not inlined, so that the stack that it takes is not taken where another kernel is made.
+    #[inline(never)]
+    fn portable(key: &[u8; 32]) -> Self {
+        CtrKernel(Kernel::portable(Ctr::new(key)))
+    }
+
+    /// The kernel that does the work.
+    pub(crate) fn kind(&self) -> KernelKind {
+        self.0.kind()
+    }
+
+    /// Xors `data` with the keystream from byte `skip`, below 16, of the block of `counter` on.
+    ///
+    /// # Errors
+    /// As [`Place::get`](super::Place::get). `data` is untouched then.
+    #[inline]
+    pub(crate) fn apply(&self, counter: u128, skip: usize, data: InOutBuf<'_, '_, u8>) -> Result<()> {
+        match self.0.key()? {
+            Key::Fused(fused, keys) => {
+                fused.ctr(keys, counter, skip, data);
+                wipe_scraps();
+            }
+            Key::Portable(keys) => {
+                keys.apply(counter, skip, data);
+                // The `aes` crate spreads round keys over the stack, and keystream is left there too.
+                wipe_keystream();
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,173 @@
+//! x86-64: its vectors, and the entries to the kernels: AES-NI (128 bits), VAES with AVX2 (256), VAES with AVX-512.
+
+/// Calls an intrinsic on vectors that exist already.
+macro_rules! with {
+    ($operation:expr) => {
+        // SAFETY: the operands are vectors of the types below. There is no vector on a CPU without its instructions:
+        // who makes one by `load` or `splat` vouches for that. Intrinsics on registers alone need nothing else.
+        unsafe { $operation }
+    };
+}
+
+mod xmm;
+mod ymm;
+mod zmm;
+
+use core::arch::x86_64::__cpuid;
+use core::sync::atomic::{AtomicU8, Ordering};
+
+use super::denied::{DENIED, Feature};
+use super::keys::XtsKeys;
+use super::tweaks::{ByDoubling, ByMoving, Method};
+use super::work::Work;
+use super::xts::{self, Cut};
+use crate::arch::kind::KernelKind;
+use crate::arch::run::Direction;
+use xmm::Xmm;
+use ymm::Ymm;
+use zmm::Zmm;
+
+/// Whether this CPU and its operating system can run a kernel.
+pub(super) fn has(kind: KernelKind) -> bool {
+    #[cfg(feature = "std")]
+    macro_rules! detected {
+        ($feature:tt) => {
+            std::arch::is_x86_feature_detected!($feature)
+        };
+    }
+    // Without std there is nobody to ask the operating system; what the compiler was told holds.
+    #[cfg(not(feature = "std"))]
+    macro_rules! detected {
+        ($feature:tt) => {
+            cfg!(target_feature = $feature)
+        };
+    }
+    let aes =
+        || detected!("aes") && detected!("pclmulqdq") && detected!("ssse3") && !matches!(DENIED, Some(Feature::Aes));
+    let vaes = || {
+        aes()
+            && detected!("avx2")
+            && detected!("vaes")
+            && detected!("vpclmulqdq")
+            && !matches!(DENIED, Some(Feature::Vaes))
+    };
+    match kind {
+        KernelKind::AesNi => aes(),
+        KernelKind::Vaes256 => vaes(),
+        KernelKind::Vaes512 => {
+            vaes() && detected!("avx512f") && detected!("avx512bw") && !matches!(DENIED, Some(Feature::Avx512))
+        }
+        _ => false,
+    }
+}
+
+/// Whether shifts of 512 bits take the place of AES instructions, for which [`ByProducts`](super::tweaks::ByProducts) is: on
+/// Intel's CPUs. AMD's have AES on two other ports, or take multiplications there.
+pub(super) fn shifts_displace_aes() -> bool {
+    if matches!(DENIED, Some(Feature::Products)) {
+        return false;
+    }
+    const UNKNOWN: u8 = 0;
+    const NO: u8 = 1;
+    const YES: u8 = 2;
+    // Asked once, since a hypervisor answers in the place of the CPU, which takes long.
+    static ANSWER: AtomicU8 = AtomicU8::new(UNKNOWN);
+    match ANSWER.load(Ordering::Relaxed) {
+        UNKNOWN => {
+            #[allow(unused_unsafe)] // safe from Rust 1.94 on
+            // SAFETY: x86-64 has the instruction, and every CPU has leaf 0.
+            let vendor = unsafe { __cpuid(0) };
+            let [one, two, three] = [vendor.ebx, vendor.edx, vendor.ecx].map(u32::to_le_bytes);
+            let intel = [one, two, three].as_flattened() == b"GenuineIntel";
+            ANSWER.store(if intel { YES } else { NO }, Ordering::Relaxed);
+            intel
+        }
+        answer => answer == YES,
+    }
+}
+
+/// Expands two keys of 16 or 32 bytes.
+#[target_feature(enable = "aes,pclmulqdq,ssse3")]
+pub(super) fn expand(keys: &mut XtsKeys, data_key: &[u8], tweak_key: &[u8]) {
+    // SAFETY: this function's own target features are those of `Xmm`.
+    unsafe { keys.expand::<Xmm>(data_key, tweak_key) }
+}
+
+/// # Safety
+/// As [`xts::run`].
+#[target_feature(enable = "aes,pclmulqdq,ssse3")]
+pub(super) unsafe fn aes_ni<const STREAM: bool>(
+    k: *const XtsKeys,
+    d: Direction,
+    first: u128,
+    cut: Cut,
+    src: *const u8,
+    dst: *mut u8,
+    len: usize,
+) {
+    // SAFETY: this function's own target features are those of `Xmm`; the rest is the caller's promise.
+    unsafe { xts::run::<Xmm, ByDoubling, 8, STREAM>(k, d, first, cut, src, dst, len) }
+}
+
+/// # Safety
+/// As [`xts::run`].
+#[target_feature(enable = "aes,pclmulqdq,ssse3,avx2,vaes,vpclmulqdq")]
+pub(super) unsafe fn vaes_256<const STREAM: bool>(
+    k: *const XtsKeys,
+    d: Direction,
+    first: u128,
+    cut: Cut,
+    src: *const u8,
+    dst: *mut u8,
+    len: usize,
+) {
+    // SAFETY: this function's own target features are those of `Ymm`; the rest is the caller's promise.
+    unsafe { xts::run::<Ymm, ByMoving, 8, STREAM>(k, d, first, cut, src, dst, len) }
+}
+
+/// # Safety
+/// As [`xts::run`].
+#[target_feature(enable = "aes,pclmulqdq,ssse3,avx2,vaes,vpclmulqdq,avx512f,avx512bw")]
+pub(super) unsafe fn vaes_512<M: Method<Zmm>, const STREAM: bool>(
+    k: *const XtsKeys,
+    d: Direction,
+    first: u128,
+    cut: Cut,
+    src: *const u8,
+    dst: *mut u8,
+    len: usize,
+) {
+    // SAFETY: this function's own target features are those of `Zmm`; the rest is the caller's promise.
+    unsafe { xts::run::<Zmm, M, 16, STREAM>(k, d, first, cut, src, dst, len) }
+}
+
+/// Does a job by a kernel.
+///
+/// # Safety
+/// The CPU can run it; and what the job demands.
+#[inline(always)]
+pub(super) unsafe fn run<W: Work>(kind: KernelKind, work: W) {
+    #[target_feature(enable = "aes,pclmulqdq,ssse3")]
+    unsafe fn aes_ni<W: Work>(work: W) {
+        // SAFETY: this function's own target features are those of `Xmm`; the rest is the caller's promise.
+        unsafe { work.run::<Xmm, 8>() }
+    }
+    #[target_feature(enable = "aes,pclmulqdq,ssse3,avx2,vaes,vpclmulqdq")]
+    unsafe fn vaes_256<W: Work>(work: W) {
+        // SAFETY: as above, of `Ymm`.
+        unsafe { work.run::<Ymm, 8>() }
+    }
+    #[target_feature(enable = "aes,pclmulqdq,ssse3,avx2,vaes,vpclmulqdq,avx512f,avx512bw")]
+    unsafe fn vaes_512<W: Work>(work: W) {
+        // SAFETY: as above, of `Zmm`.
+        unsafe { work.run::<Zmm, 16>() }
+    }
+    // SAFETY: the caller's promises are passed on.
+    unsafe {
+        match kind {
+            KernelKind::Vaes512 => vaes_512(work),
+            KernelKind::Vaes256 => vaes_256(work),
+            _ => aes_ni(work),
+        }
+    }
+}

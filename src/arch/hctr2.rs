@@ -1,0 +1,58 @@
+//! AES-HCTR2 by whichever kernel.
+
+use super::fused::{Fused, Hctr2Keys};
+use super::kernel::{Kernel, Key};
+use super::kind::KernelKind;
+use super::portable::hctr2::Hctr2;
+use super::run::Direction;
+use super::stack::{wipe_scraps, wipe_stack};
+use crate::Result;
+
+/// A key of AES-256, and what follows from it.
+pub(crate) struct Hctr2Kernel(Kernel<Hctr2Keys, Hctr2>);
+
+impl Hctr2Kernel {
+    /// Expands a key, unless this CPU can't run the kernel.
+    ///
+    /// # Errors
+    /// As [`Place::get_mut`](super::Place::get_mut).
+    pub(crate) fn expand(kind: KernelKind, key: &[u8; 32]) -> Result<Option<Self>> {
+        if kind == KernelKind::Portable {
+            return Ok(Some(Hctr2Kernel(Kernel::portable(Hctr2::new(key)))));
+        }
+        let Some(fused) = Fused::of(kind) else { return Ok(None) };
+        // SAFETY: keys are arrays of bytes and their number.
+        let mut kernel = unsafe { Kernel::zeroed(fused) };
+        if let Some((fused, keys)) = kernel.fused_mut()? {
+            fused.expand_hctr2(keys, key);
+        }
+        Ok(Some(Hctr2Kernel(kernel)))
+    }
+
+    /// Encrypts or decrypts whole sectors in place, a multiple of 16 bytes. `tweak` is that of the first sector, 32 bytes as two
+    /// little-endian numbers, the first of which grows by `step` from one sector to the next.
+    ///
+    /// # Errors
+    /// As [`Place::get`](super::Place::get). `data` is untouched then.
+    pub(crate) fn crypt(
+        &self,
+        direction: Direction,
+        tweak: [u128; 2],
+        step: u64,
+        sector_size: usize,
+        data: &mut [u8],
+    ) -> Result<()> {
+        match self.0.key()? {
+            Key::Fused(fused, keys) => {
+                fused.hctr2(keys, direction, tweak, step, sector_size, data);
+                wipe_scraps();
+            }
+            Key::Portable(keys) => {
+                keys.crypt(direction, tweak, step, sector_size, data);
+                // The crates below it spread keys over the stack.
+                wipe_stack();
+            }
+        }
+        Ok(())
+    }
+}

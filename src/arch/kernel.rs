@@ -1,0 +1,69 @@
+//! An expanded key in the form that its kernel wants.
+
+use super::Place;
+use super::fused::Fused;
+use super::kind::KernelKind;
+use super::wiped::Wiped;
+use crate::Result;
+
+/// The key of one mode: `F` for the kernels on the AES instructions of the CPU, `P` for the portable one.
+pub(super) struct Kernel<F, P>(Wiped<Expanded<F, P>>);
+
+// Without an allocator there is no box to put the larger keys in, and one cipher serves a whole device.
+#[allow(clippy::large_enum_variant)]
+enum Expanded<F, P> {
+    Fused(Fused, Place<F>),
+    Portable(Place<P>),
+}
+
+/// The key, to be used by the kernel that it was expanded for.
+pub(super) enum Key<'a, F, P> {
+    Fused(Fused, &'a F),
+    Portable(&'a P),
+}
+
+impl<F, P> Kernel<F, P> {
+    /// A key of zeros for a fused kernel, to be expanded where it is to stay: a move would leave a copy behind, and take time.
+    ///
+    /// # Safety
+    /// A place of zeros is an `F`.
+    #[inline(always)]
+    pub(super) unsafe fn zeroed(fused: Fused) -> Self {
+        // SAFETY: the caller vouches for it.
+        Kernel(Wiped::new(Expanded::Fused(fused, unsafe { Place::zeroed() })))
+    }
+
+    #[inline(always)]
+    pub(super) fn portable(key: P) -> Self {
+        Kernel(Wiped::new(Expanded::Portable(Place::new(key))))
+    }
+
+    pub(super) fn kind(&self) -> KernelKind {
+        match &*self.0 {
+            Expanded::Fused(fused, _) => fused.kind(),
+            Expanded::Portable(_) => KernelKind::Portable,
+        }
+    }
+
+    /// # Errors
+    /// As [`Place::get`].
+    #[inline(always)]
+    pub(super) fn key(&self) -> Result<Key<'_, F, P>> {
+        Ok(match &*self.0 {
+            Expanded::Fused(fused, key) => Key::Fused(*fused, key.get()?),
+            Expanded::Portable(key) => Key::Portable(key.get()?),
+        })
+    }
+
+    /// The place of the key of a fused kernel.
+    ///
+    /// # Errors
+    /// As [`Place::get`].
+    #[inline(always)]
+    pub(super) fn fused_mut(&mut self) -> Result<Option<(Fused, &mut F)>> {
+        match &mut *self.0 {
+            Expanded::Fused(fused, key) => Ok(Some((*fused, key.get_mut()?))),
+            Expanded::Portable(_) => Ok(None),
+        }
+    }
+}
