@@ -43,7 +43,6 @@ impl Neon {
 
 impl Vector for Neon {
     const LANES: usize = 1;
-    const REGISTERS: usize = 32;
     type One = Neon;
 
     #[inline(always)]

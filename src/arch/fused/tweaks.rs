@@ -19,7 +19,8 @@ pub(super) trait Produce<V: Vector> {
     const ACTIVE: bool;
     /// For how many slots a state serves: a chunk at least.
     const SLOTS: usize;
-    /// Whether the rounds stay a loop. Unrolled, they may lose what is to be between them.
+    /// Whether the rounds stay a loop. With four lanes the compiler unrolls the loop and then moves all tweaks before the
+    /// rounds.
     const ROLLED: bool = false;
     /// What is kept in registers from one slot to the next.
     type State;
@@ -94,28 +95,13 @@ impl<const SMALL: bool> Expand<SMALL> {
     }
 }
 
-/// As [`Expand`], for the first stride, before which nothing is written and nothing is to be done meanwhile.
-#[derive(Clone, Copy)]
-pub(super) struct Begin<V, const SMALL: bool> {
-    keys: KeyPointer,
-    /// The first tweaks, in each lane.
-    units: [V; 2],
-}
-
-impl<V: Vector, const SMALL: bool> Begin<V, SMALL> {
-    #[inline(always)]
-    pub(super) fn new(keys: KeyPointer, units: [V; 2]) -> Self {
-        Begin { keys, units }
-    }
-}
-
 /// One of the ways to multiply by powers of x.
 pub(super) trait Method<V: Vector> {
     type Step: Produce<V> + From<Step>;
     type Small: Produce<V> + From<Expand<true>>;
     type Large: Produce<V> + From<Expand<false>>;
     /// What has the first tweaks of all soonest.
-    type Start<const SMALL: bool>: Produce<V> + From<Begin<V, SMALL>>;
+    type Start<const SMALL: bool>: Produce<V> + From<Expand<SMALL>>;
     /// How many bytes it may overwrite behind the tweaks of a stride.
     const SLACK: usize;
 }
@@ -147,7 +133,7 @@ impl<V: Vector> Method<V> for ByMultiplying {
     type Step = Multiplied<Step>;
     type Small = Multiplied<Expand<true>>;
     type Large = Multiplied<Expand<false>>;
-    type Start<const SMALL: bool> = Multiplied<Begin<V, SMALL>>;
+    type Start<const SMALL: bool> = Multiplied<Expand<SMALL>>;
     const SLACK: usize = 0;
 }
 
@@ -163,7 +149,7 @@ impl<P> From<P> for Multiplied<P> {
 impl<V: Vector> Produce<V> for Multiplied<Step> {
     const ACTIVE: bool = true;
     const SLOTS: usize = 8;
-    const ROLLED: bool = true;
+    const ROLLED: bool = V::LANES == 4;
     type State = (V, V, V);
 
     #[inline(always)]
@@ -186,6 +172,7 @@ impl<V: Vector> Produce<V> for Multiplied<Step> {
 impl<V: Vector, const SMALL: bool> Produce<V> for Multiplied<Expand<SMALL>> {
     const ACTIVE: bool = true;
     const SLOTS: usize = STRIDE;
+    const ROLLED: bool = V::LANES == 4;
     type State = ();
 
     #[inline(always)]
@@ -193,39 +180,14 @@ impl<V: Vector, const SMALL: bool> Produce<V> for Multiplied<Expand<SMALL>> {
 
     #[inline(always)]
     unsafe fn make(&self, _state: &mut (), _half: usize, round: usize, slot: usize, next: *mut u8) {
-        // SAFETY: the caller vouches for it.
-        unsafe { shifted::<V, SMALL>(self.0.keys, self.0.unit(slot), slot + round, next) }
-    }
-}
-
-impl<V: Vector, const SMALL: bool> Produce<V> for Multiplied<Begin<V, SMALL>> {
-    const ACTIVE: bool = true;
-    const SLOTS: usize = 8;
-    type State = V;
-
-    #[inline(always)]
-    unsafe fn begin(&self, slot: usize) -> V {
-        self.0.units[usize::from(slot * V::LANES >= STRIDE / 2)]
-    }
-
-    #[inline(always)]
-    unsafe fn make(&self, state: &mut V, _half: usize, round: usize, slot: usize, next: *mut u8) {
-        // SAFETY: the caller vouches for it.
-        unsafe { shifted::<V, SMALL>(self.0.keys, *state, slot + round, next) }
-    }
-}
-
-/// Writes the tweaks of a slot, those of a data unit that begins with `first`.
-///
-/// # Safety
-/// As [`Produce::make`].
-#[inline(always)]
-unsafe fn shifted<V: Vector, const SMALL: bool>(keys: KeyPointer, first: V, slot: usize, next: *mut u8) {
-    let k = slot * V::LANES % if SMALL { STRIDE / 2 } else { STRIDE };
-    // SAFETY: the CPU is as the caller says, and `slot` is within a stride, `LANES` blocks each.
-    unsafe {
-        let (left, right) = (V::load(LEFT[k..].as_ptr().cast()), V::load(RIGHT[k..].as_ptr().cast()));
-        times_x_to_the(left, right, first).xor(keys.last()).store(next.add(slot * V::BYTES));
+        let at = slot + round;
+        let k = at * V::LANES % if SMALL { STRIDE / 2 } else { STRIDE };
+        // SAFETY: the CPU is as the caller says, and `at` is within a stride, `LANES` blocks each.
+        unsafe {
+            let (left, right) = (V::load(LEFT[k..].as_ptr().cast()), V::load(RIGHT[k..].as_ptr().cast()));
+            let tweak = times_x_to_the(left, right, self.0.unit(slot)).xor(self.0.keys.last());
+            tweak.store(next.add(at * V::BYTES));
+        }
     }
 }
 
@@ -237,7 +199,7 @@ impl<V: Vector> Method<V> for ByProducts {
     type Step = Multiplied<Step>;
     type Small = Products<Expand<true>>;
     type Large = Products<Expand<false>>;
-    type Start<const SMALL: bool> = Multiplied<Begin<V, SMALL>>;
+    type Start<const SMALL: bool> = Multiplied<Expand<SMALL>>;
     const SLACK: usize = 0;
 }
 
@@ -253,7 +215,7 @@ impl<P> From<P> for Products<P> {
 impl<V: Vector, const SMALL: bool> Produce<V> for Products<Expand<SMALL>> {
     const ACTIVE: bool = true;
     const SLOTS: usize = STRIDE;
-    const ROLLED: bool = true;
+    const ROLLED: bool = V::LANES == 4;
     type State = (V, V);
 
     #[inline(always)]
@@ -284,7 +246,7 @@ impl<V: Doubling> Method<V> for ByDoubling {
     type Step = Doubled<Step>;
     type Small = Doubled<Expand<true>>;
     type Large = Doubled<Expand<false>>;
-    type Start<const SMALL: bool> = Doubled<Begin<V, SMALL>>;
+    type Start<const SMALL: bool> = Doubled<Expand<SMALL>>;
     const SLACK: usize = SLACK;
 }
 
@@ -331,27 +293,16 @@ impl<V: Doubling, const SMALL: bool> Produce<V> for Doubled<Expand<SMALL>> {
     #[inline(always)]
     unsafe fn begin(&self, slot: usize) -> Run<V> {
         let Expand { keys, units } = self.0;
-        // SAFETY: `units` point to first tweaks, and the CPU is as the caller says.
-        unsafe { Run::of::<SMALL>(V::gather(units[slot / RUN].cast(), units[1].cast()), slot, keys) }
-    }
-
-    #[inline(always)]
-    unsafe fn make(&self, state: &mut Run<V>, _half: usize, round: usize, slot: usize, next: *mut u8) {
-        // SAFETY: the caller vouches for it.
-        unsafe { state.next(round, slot, next) }
-    }
-}
-
-impl<V: Doubling, const SMALL: bool> Produce<V> for Doubled<Begin<V, SMALL>> {
-    const ACTIVE: bool = true;
-    const SLOTS: usize = RUN;
-    type State = Run<V>;
-
-    #[inline(always)]
-    unsafe fn begin(&self, slot: usize) -> Run<V> {
-        let Begin { keys, units } = self.0;
-        // SAFETY: the CPU is as the caller says.
-        unsafe { Run::of::<SMALL>(units[slot / RUN].beside(units[1]), slot, keys) }
+        // SAFETY: `units` point to first tweaks, the tables have an entry for each block, and the CPU is as the caller says.
+        unsafe {
+            let tweaks = V::gather(units[slot / RUN].cast(), units[1].cast());
+            if SMALL {
+                return Run::new(tweaks, keys);
+            }
+            let left = V::gather(LEFT[slot].as_ptr().cast(), LEFT[RUN].as_ptr().cast());
+            let right = V::gather(RIGHT[slot].as_ptr().cast(), RIGHT[RUN].as_ptr().cast());
+            Run::new(times_x_to_the(left, right, tweaks), keys)
+        }
     }
 
     #[inline(always)]
@@ -371,23 +322,6 @@ pub(super) struct Run<V> {
 }
 
 impl<V: Doubling> Run<V> {
-    /// The run from `slot` on, and that half a stride later, of data units whose first tweaks are those in `tweaks`.
-    ///
-    /// # Safety
-    /// The CPU has the instructions of `V`; `slot` is 0 or half a stride.
-    #[inline(always)]
-    unsafe fn of<const SMALL: bool>(tweaks: V, slot: usize, keys: KeyPointer) -> Self {
-        if SMALL {
-            return Run::new(tweaks, keys);
-        }
-        // SAFETY: the tables have an entry for each block; the caller vouches for the CPU.
-        unsafe {
-            let left = V::gather(LEFT[slot].as_ptr().cast(), LEFT[RUN].as_ptr().cast());
-            let right = V::gather(RIGHT[slot].as_ptr().cast(), RIGHT[RUN].as_ptr().cast());
-            Run::new(times_x_to_the(left, right, tweaks), keys)
-        }
-    }
-
     #[inline(always)]
     fn new(tweak: V, keys: KeyPointer) -> Self {
         Run { tweak, leaving: tweak.leaving(), keys }
@@ -424,7 +358,7 @@ impl<V: Doubling + Bytes> Method<V> for ByMoving {
     type Step = Moved<Step>;
     type Small = Doubled<Expand<true>>;
     type Large = Multiplied<Expand<false>>;
-    type Start<const SMALL: bool> = Multiplied<Begin<V, SMALL>>;
+    type Start<const SMALL: bool> = Multiplied<Expand<SMALL>>;
     const SLACK: usize = SLACK;
 }
 
@@ -619,16 +553,6 @@ impl Scratch {
             unsafe { (&raw mut (*memory).tweaks[0], &raw mut (*memory).tweaks[1], &raw mut (*memory).first) };
 
         Scratch { tweaks: [one.cast(), two.cast()], first: first.cast(), used_tweaks: [0; 2], used_first: 0 }
-    }
-
-    /// The first tweak of a data unit of the group, in each lane.
-    ///
-    /// # Safety
-    /// The CPU has the instructions of `V`, and the tweak was written.
-    #[inline(always)]
-    pub(super) unsafe fn first_tweak<V: Vector>(&self, unit: usize) -> V {
-        // SAFETY: the caller vouches for it.
-        unsafe { V::splat(self.first.add(unit).cast()) }
     }
 
     /// Of both strides, so many blocks, and what may be overwritten behind them.

@@ -14,9 +14,6 @@ pub(super) trait Vector: Copy {
     /// The size in bytes.
     const BYTES: usize = 16 * Self::LANES;
 
-    /// How many registers there are.
-    const REGISTERS: usize;
-
     /// The register of one block of the same family.
     type One: Words + Vector<One = Self::One>;
 
@@ -134,9 +131,6 @@ pub(super) trait Doubling: Vector {
     /// # Safety
     /// The CPU has the instructions of this type, and both are valid for reads of 16 bytes.
     unsafe fn gather(one: *const u8, two: *const u8) -> Self;
-
-    /// The first lane, and the second, if there is one, of `other`.
-    fn beside(self, other: Self) -> Self;
 
     /// Writes the first lane to `one`, and the second, if there is one, to `two`. What lies behind may be overwritten with
     /// anything: behind `two` if `keep`, else behind `one`.

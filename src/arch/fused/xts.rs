@@ -20,7 +20,7 @@ use super::aes::{BLOCK, crypt, one_round, rounds_from};
 use super::keys::{KeyPointer, XtsKeys};
 use super::numbers::Numbers;
 use super::tweaks::{
-    Begin, Expand, GROUP, Method, Multiplied, Nothing, Produce, STRIDE, STRIDE_BYTES, Scratch, Step, fill, next_tweak,
+    Expand, GROUP, Method, Multiplied, Nothing, Produce, STRIDE, STRIDE_BYTES, Scratch, Step, fill, next_tweak,
 };
 use super::vector::Vector;
 use crate::arch::run::Direction;
@@ -92,14 +92,14 @@ unsafe fn groups<V: Vector, M: Method<V>, const C: usize, const DECRYPT: bool, c
     let small = units.len * 2 == STRIDE_BYTES;
     let fits = small || units.len.is_multiple_of(STRIDE_BYTES);
     let prefetch = len >= PREFETCH_FROM;
-    if len == units.len && fits && V::REGISTERS > 16 {
-        // By itself, since what it takes to go on to further ones shows in the time of one sector. With fewer registers the
-        // compiler would put the tweak on the stack, where nothing wipes it.
+    if len == units.len && fits {
+        // A path of its own: the work of going on to further data units shows in the time of one sector.
         let group = Group { small, blocks: units.len / BLOCK, count: 1 };
         // SAFETY: one data unit is at `src` and `dst`, and the CPU is as the caller says.
         unsafe {
-            let [first] = crypt::<V, 1, false>(tweak_keys, [V::number(first)]);
-            strides::<V, M, C, DECRYPT, STREAM>(keys, group, first, &mut scratch, src, dst, prefetch);
+            let tweak = crypt::<V, 1, false>(tweak_keys, [V::number(first)]);
+            scratch.used_first = V::BYTES * store(tweak, scratch.first.cast());
+            strides::<V, M, C, DECRYPT, STREAM>(keys, group, &mut scratch, src, dst, prefetch);
         }
         if STREAM {
             V::fence();
@@ -117,8 +117,7 @@ unsafe fn groups<V: Vector, M: Method<V>, const C: usize, const DECRYPT: bool, c
         // SAFETY: `count` data units are left at `src` and `dst`, and `scratch` has their first tweaks.
         unsafe {
             if fits {
-                let first = scratch.first_tweak(0);
-                strides::<V, M, C, DECRYPT, STREAM>(keys, group, first, &mut scratch, src, dst, prefetch);
+                strides::<V, M, C, DECRYPT, STREAM>(keys, group, &mut scratch, src, dst, prefetch);
             } else {
                 for i in 0..count {
                     let (src, dst) = (src.add(i * units.len), dst.add(i * units.len));
@@ -149,13 +148,11 @@ struct Group {
 }
 
 /// # Safety
-/// As [`run`], for the data units of `group`, the first of which has the tweak `first`; `scratch` has those of all, if there
-/// are more.
+/// As [`run`], for the data units of `group`, whose first tweaks `scratch` has.
 #[inline(always)]
 unsafe fn strides<V: Vector, M: Method<V>, const C: usize, const DECRYPT: bool, const STREAM: bool>(
     keys: KeyPointer,
     group: Group,
-    first: V,
     scratch: &mut Scratch,
     mut src: *const u8,
     mut dst: *mut u8,
@@ -170,10 +167,9 @@ unsafe fn strides<V: Vector, M: Method<V>, const C: usize, const DECRYPT: bool, 
     unsafe {
         if strides > 0 {
             if group.small {
-                let units = [first, scratch.first_tweak(1)];
-                fill::<V, _>(M::Start::from(Begin::<V, true>::new(keys, units)), now, STRIDE);
+                fill::<V, _>(M::Start::from(Expand::<true>::new(keys, scratch, 0, 1)), now, STRIDE);
             } else {
-                fill::<V, _>(M::Start::from(Begin::<V, false>::new(keys, [first; 2])), now, STRIDE);
+                fill::<V, _>(M::Start::from(Expand::<false>::new(keys, scratch, 0, 0)), now, STRIDE);
             }
             scratch.used([STRIDE, if strides > 1 { STRIDE } else { 0 }]);
         }
@@ -200,8 +196,8 @@ unsafe fn strides<V: Vector, M: Method<V>, const C: usize, const DECRYPT: bool, 
             dst = dst.add(STRIDE_BYTES);
         }
         if group.small && !group.count.is_multiple_of(2) {
-            let last = if group.count == 1 { first } else { scratch.first_tweak(group.count - 1) };
-            fill::<V, _>(Multiplied::from(Begin::<V, true>::new(keys, [last; 2])), now, STRIDE / 2);
+            let last = group.count - 1;
+            fill::<V, _>(Multiplied::from(Expand::<true>::new(keys, scratch, last, last)), now, STRIDE / 2);
             scratch.used([STRIDE / 2, 0]);
             for slot in (0..STRIDE / 2 / V::LANES).step_by(CHAINS) {
                 chunk::<V, CHAINS, DECRYPT, STREAM, _>(keys, src, dst, src, now, next, slot, &Nothing, &mut ());
@@ -229,8 +225,7 @@ unsafe fn odd_unit<V: Vector, M: Method<V>, const C: usize, const DECRYPT: bool>
     let [mut now, mut next] = scratch.tweaks;
     // SAFETY: all pointers stay within the caller's buffers and `scratch`; tweaks are written before they are read.
     unsafe {
-        let first = scratch.first_tweak(index);
-        fill::<V, _>(M::Start::from(Begin::<V, false>::new(keys, [first; 2])), now, STRIDE);
+        fill::<V, _>(M::Start::from(Expand::<false>::new(keys, scratch, index, index)), now, STRIDE);
         scratch.used([STRIDE, if blocks < STRIDE { 0 } else { STRIDE }]);
         while blocks >= STRIDE {
             let step = Step::new(keys, now);

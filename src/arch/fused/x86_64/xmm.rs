@@ -10,7 +10,6 @@ pub(in crate::arch) struct Xmm(pub(super) __m128i);
 
 impl Vector for Xmm {
     const LANES: usize = 1;
-    const REGISTERS: usize = 16;
     type One = Xmm;
 
     #[inline(always)]
@@ -173,11 +172,6 @@ impl Doubling for Xmm {
     unsafe fn gather(one: *const u8, _two: *const u8) -> Self {
         // SAFETY: the caller vouches for 16 bytes and the CPU.
         unsafe { Self::load(one) }
-    }
-
-    #[inline(always)]
-    fn beside(self, _other: Self) -> Self {
-        self
     }
 
     #[inline(always)]

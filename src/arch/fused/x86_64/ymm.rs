@@ -11,7 +11,6 @@ pub(in crate::arch) struct Ymm(pub(super) __m256i);
 
 impl Vector for Ymm {
     const LANES: usize = 2;
-    const REGISTERS: usize = 16;
     type One = Xmm;
 
     #[inline(always)]
@@ -174,11 +173,6 @@ impl Doubling for Ymm {
     unsafe fn gather(one: *const u8, two: *const u8) -> Self {
         // SAFETY: the caller vouches for 16 bytes at both, and the CPU.
         Ymm(unsafe { _mm256_loadu2_m128i(two.cast(), one.cast()) })
-    }
-
-    #[inline(always)]
-    fn beside(self, other: Self) -> Self {
-        Ymm(with!(_mm256_blend_epi32::<0b1111_0000>(self.0, other.0)))
     }
 
     /// Through memory, since `vextracti128` takes the place of an AES instruction on Zen 3. The read is volatile, or the

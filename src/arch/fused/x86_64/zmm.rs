@@ -14,7 +14,6 @@ pub(in crate::arch) struct Zmm(pub(super) __m512i);
 
 impl Vector for Zmm {
     const LANES: usize = 4;
-    const REGISTERS: usize = 32;
     type One = Xmm;
 
     #[inline(always)]
