@@ -95,6 +95,13 @@ impl<const SMALL: bool> Expand<SMALL> {
     }
 }
 
+/// As [`Expand`], of one data unit whose first tweak is in a register, for its first stride.
+pub(super) struct Known<V> {
+    pub(super) keys: KeyPointer,
+    /// The first tweak, in each lane.
+    pub(super) unit: V,
+}
+
 /// One of the ways to multiply by powers of x.
 pub(super) trait Method<V: Vector> {
     type Step: Produce<V> + From<Step>;
@@ -187,6 +194,25 @@ impl<V: Vector, const SMALL: bool> Produce<V> for Multiplied<Expand<SMALL>> {
             let (left, right) = (V::load(LEFT[k..].as_ptr().cast()), V::load(RIGHT[k..].as_ptr().cast()));
             let tweak = times_x_to_the(left, right, self.0.unit(slot)).xor(self.0.keys.last());
             tweak.store(next.add(at * V::BYTES));
+        }
+    }
+}
+
+impl<V: Vector> Produce<V> for Multiplied<Known<V>> {
+    const ACTIVE: bool = true;
+    const SLOTS: usize = STRIDE;
+    type State = ();
+
+    #[inline(always)]
+    unsafe fn begin(&self, _slot: usize) {}
+
+    #[inline(always)]
+    unsafe fn make(&self, _state: &mut (), _half: usize, round: usize, slot: usize, next: *mut u8) {
+        let (at, k) = (slot + round, (slot + round) * V::LANES);
+        // SAFETY: the CPU is as the caller says, and `at` is within a stride, `LANES` blocks each.
+        unsafe {
+            let (left, right) = (V::load(LEFT[k..].as_ptr().cast()), V::load(RIGHT[k..].as_ptr().cast()));
+            times_x_to_the(left, right, self.0.unit).xor(self.0.keys.last()).store(next.add(at * V::BYTES));
         }
     }
 }

@@ -20,7 +20,7 @@ use super::aes::{BLOCK, crypt, one_round, rounds_from};
 use super::keys::{KeyPointer, XtsKeys};
 use super::numbers::Numbers;
 use super::tweaks::{
-    Expand, GROUP, Method, Multiplied, Nothing, Produce, STRIDE, STRIDE_BYTES, Scratch, Step, fill, next_tweak,
+    Expand, GROUP, Known, Method, Multiplied, Nothing, Produce, STRIDE, STRIDE_BYTES, Scratch, Step, fill, next_tweak,
 };
 use super::vector::Vector;
 use crate::arch::run::Direction;
@@ -92,13 +92,16 @@ unsafe fn groups<V: Vector, M: Method<V>, const C: usize, const DECRYPT: bool, c
     let small = units.len * 2 == STRIDE_BYTES;
     let fits = small || units.len.is_multiple_of(STRIDE_BYTES);
     let prefetch = len >= PREFETCH_FROM;
-    if len == units.len && fits {
-        // A path of its own: the work of going on to further data units shows in the time of one sector.
+    if len == units.len && fits && V::LANES == 4 {
+        // A path of its own: the work of going on to further data units, and the way of the first tweak through memory, show
+        // in the time of one sector. Narrower vectors have too few registers: the tweak would be put on the stack.
         let group = Group { small, blocks: units.len / BLOCK, count: 1 };
         // SAFETY: one data unit is at `src` and `dst`, and the CPU is as the caller says.
         unsafe {
-            let tweak = crypt::<V, 1, false>(tweak_keys, [V::number(first)]);
-            scratch.used_first = V::BYTES * store(tweak, scratch.first.cast());
+            let [unit] = crypt::<V, 1, false>(tweak_keys, [V::number(first)]);
+            let blocks = group.blocks.min(STRIDE);
+            fill::<V, _>(Multiplied::from(Known { keys, unit }), scratch.tweaks[0], blocks);
+            scratch.used([blocks, if group.blocks > STRIDE { STRIDE } else { 0 }]);
             strides::<V, M, C, DECRYPT, STREAM>(keys, group, &mut scratch, src, dst, prefetch);
         }
         if STREAM {
@@ -117,6 +120,7 @@ unsafe fn groups<V: Vector, M: Method<V>, const C: usize, const DECRYPT: bool, c
         // SAFETY: `count` data units are left at `src` and `dst`, and `scratch` has their first tweaks.
         unsafe {
             if fits {
+                first_stride::<V, M>(keys, group, &mut scratch);
                 strides::<V, M, C, DECRYPT, STREAM>(keys, group, &mut scratch, src, dst, prefetch);
             } else {
                 for i in 0..count {
@@ -147,8 +151,30 @@ struct Group {
     count: usize,
 }
 
+/// Makes the tweaks of the first stride of a group, or of a lone small data unit.
+///
 /// # Safety
-/// As [`run`], for the data units of `group`, whose first tweaks `scratch` has.
+/// The CPU has the instructions of `V`, and `scratch` has the first tweaks of the group.
+#[inline(always)]
+unsafe fn first_stride<V: Vector, M: Method<V>>(keys: KeyPointer, group: Group, scratch: &mut Scratch) {
+    let [now, _] = scratch.tweaks;
+    // SAFETY: the caller vouches for it.
+    unsafe {
+        if !group.small {
+            fill::<V, _>(M::Start::from(Expand::<false>::new(keys, scratch, 0, 0)), now, STRIDE);
+        } else if group.count > 1 {
+            fill::<V, _>(M::Start::from(Expand::<true>::new(keys, scratch, 0, 1)), now, STRIDE);
+        } else {
+            fill::<V, _>(Multiplied::from(Expand::<true>::new(keys, scratch, 0, 0)), now, STRIDE / 2);
+        }
+    }
+    let blocks = group.count * group.blocks;
+    scratch.used([blocks.min(STRIDE), if blocks > STRIDE { STRIDE } else { 0 }]);
+}
+
+/// # Safety
+/// As [`run`], for the data units of `group`, whose first tweaks `scratch` has, if they are several, and those of the first
+/// stride in any case.
 #[inline(always)]
 unsafe fn strides<V: Vector, M: Method<V>, const C: usize, const DECRYPT: bool, const STREAM: bool>(
     keys: KeyPointer,
@@ -165,14 +191,6 @@ unsafe fn strides<V: Vector, M: Method<V>, const C: usize, const DECRYPT: bool, 
     let (mut unit, mut position) = (0, 0);
     // SAFETY: all pointers stay within the caller's buffers and `scratch`; tweaks are written before they are read.
     unsafe {
-        if strides > 0 {
-            if group.small {
-                fill::<V, _>(M::Start::from(Expand::<true>::new(keys, scratch, 0, 1)), now, STRIDE);
-            } else {
-                fill::<V, _>(M::Start::from(Expand::<false>::new(keys, scratch, 0, 0)), now, STRIDE);
-            }
-            scratch.used([STRIDE, if strides > 1 { STRIDE } else { 0 }]);
-        }
         for stride in 0..strides {
             let ahead = src.wrapping_add(if prefetch { PREFETCH_AHEAD } else { 1024 });
             position += 1;
@@ -196,9 +214,10 @@ unsafe fn strides<V: Vector, M: Method<V>, const C: usize, const DECRYPT: bool, 
             dst = dst.add(STRIDE_BYTES);
         }
         if group.small && !group.count.is_multiple_of(2) {
-            let last = group.count - 1;
-            fill::<V, _>(Multiplied::from(Expand::<true>::new(keys, scratch, last, last)), now, STRIDE / 2);
-            scratch.used([STRIDE / 2, 0]);
+            if strides > 0 {
+                let last = group.count - 1;
+                fill::<V, _>(Multiplied::from(Expand::<true>::new(keys, scratch, last, last)), now, STRIDE / 2);
+            }
             for slot in (0..STRIDE / 2 / V::LANES).step_by(CHAINS) {
                 chunk::<V, CHAINS, DECRYPT, STREAM, _>(keys, src, dst, src, now, next, slot, &Nothing, &mut ());
             }
