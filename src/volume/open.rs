@@ -215,8 +215,8 @@ impl<D: BlockDevice> Volume<D> {
     /// # Ok::<(), Error>(())
     /// ```
     ///
-    /// The DEK is proven by the header's digest, and the header by the MAC in its token, before anything is written or
-    /// decrypted. What a killed process or a damaged copy of the header has left to do is then done; but where a copy
+    /// The DEK is proven by the MAC in the token that a vault unwrapped, or by the header's digest, and the header by such a
+    /// MAC where there is one, before anything is written or decrypted. What a killed process or a damaged copy of the header has left to do is then done; but where a copy
     /// belongs and something else stands, nothing is written, and the volume opens read-only only.
     ///
     /// # Errors
