@@ -64,18 +64,17 @@ impl Locked<'_> {
         Ok(expected)
     }
 
-    fn by_vault(&self, vault: &dyn KeyVault, tokens: Vec<(u32, Token)>) -> Result<(Dek, Option<Token>)> {
-        let wanted = ways_in(&tokens);
+    fn by_vault(&self, vault: &dyn KeyVault, mut tokens: Vec<(u32, Token)>) -> Result<(Dek, Option<Token>)> {
         let mut failure = None;
-        for (_, token) in tokens {
-            match self.by_token(vault, &token) {
+        for at in 0..tokens.len() {
+            match self.by_token(vault, &tokens[at].1) {
                 Ok(None) => {}
-                Ok(Some(dek)) => return Ok((dek, Some(token))),
+                Ok(Some(dek)) => return Ok((dek, Some(tokens.swap_remove(at).1))),
                 // Another token may name another key of the same vault, or be the one that is right.
                 Err(e) => failure = failure.or(Some(e)),
             }
         }
-        Err(failure.unwrap_or(Error::NotThisVault { wanted }))
+        Err(failure.unwrap_or_else(|| Error::NotThisVault { wanted: ways_in(&tokens) }))
     }
 
     /// `None` when the token is another vault's.
