@@ -9,6 +9,8 @@ use super::unlock::Locked;
 use super::{BlockDevice, Header, Volume};
 use crate::approval::{self, Approval};
 use crate::arch::on_wiped_stack;
+#[cfg(feature = "managed")]
+use crate::key::KeyId;
 use crate::key::{Credential, Fingerprint, KdfLimits};
 #[cfg(doc)]
 use crate::ondisk::luks::Priority;
@@ -226,14 +228,30 @@ impl<D: BlockDevice> Volume<D> {
     /// [`Error::OtherKey`]; [`Error::DeviceTooSmall`] for a truncated device; [`Error::ForeignData`] unless [`hazmat_repair`](OpenOptions::hazmat_repair) is set;
     /// [`Error::MemoryNotLocked`]; [`Error::NotApproved`]; [`Error::Io`].
     pub fn open(device: D, credential: Credential<'_>, options: &OpenOptions) -> Result<Self> {
-        let (volume, approval) = approval::observe(|| on_wiped_stack(|| Self::proven(device, credential, options)));
+        let header = headers::load(options.header.as_deref().unwrap_or(&device))?;
+        Self::open_by(header, device, credential, options)
+    }
+
+    /// Opens the volume of a header that was read from where it is.
+    fn open_by(
+        header: Box<dyn StoredHeader>,
+        device: D,
+        credential: Credential<'_>,
+        options: &OpenOptions,
+    ) -> Result<Self> {
+        let (volume, approval) =
+            approval::observe(|| on_wiped_stack(|| Self::proven(header, device, credential, options)));
         Ok(Volume { made_by: approval, ..volume? })
     }
 
-    fn proven(device: D, credential: Credential<'_>, options: &OpenOptions) -> Result<Self> {
+    fn proven(
+        mut header: Box<dyn StoredHeader>,
+        device: D,
+        credential: Credential<'_>,
+        options: &OpenOptions,
+    ) -> Result<Self> {
         let header_device = options.header.clone();
         let on: &dyn BlockDevice = header_device.as_deref().unwrap_or(&device);
-        let mut header = headers::load(on)?;
         let data = header.data_area(header_device.is_some())?;
         if !options.allow_unencrypted {
             data.check_encrypted()?;
@@ -264,5 +282,32 @@ impl<D: BlockDevice> Volume<D> {
             used_blocks,
             header,
         })
+    }
+}
+
+/// A device and the header on it, which was read once: to look at the keys that it names, and to open it by one of them.
+#[cfg(feature = "managed")]
+pub(crate) struct Closed<D> {
+    device: D,
+    header: Box<dyn StoredHeader>,
+}
+
+#[cfg(feature = "managed")]
+impl<D: BlockDevice> Closed<D> {
+    /// Reads the header. Nothing is written.
+    pub(crate) fn load(device: D) -> Result<Self> {
+        Ok(Closed { header: headers::load(&device)?, device })
+    }
+
+    /// The keys that the header names. Nothing has proved it.
+    pub(crate) fn keks(&self) -> Vec<KeyId> {
+        // Of tokens that aren't sound the opening tells.
+        let tokens = self.header.tokens().unwrap_or_default();
+        tokens.into_iter().map(|(_, token)| token.wrapped.kek).collect()
+    }
+
+    /// As [`Volume::open`], with a header that isn't detached.
+    pub(crate) fn open(self, credential: Credential<'_>, options: &OpenOptions) -> Result<Volume<D>> {
+        Volume::open_by(self.header, self.device, credential, options)
     }
 }
