@@ -8,7 +8,7 @@ use crate::key::KeyKind;
 use crate::{Error, Result};
 
 pub(super) const FORMAT: &str = "atrest-vault";
-pub(super) const VERSION: u32 = 3;
+pub(super) const VERSION: u32 = 4;
 pub(super) const DEFAULT_RETENTION_DAYS: u32 = 90;
 
 /// Where a KEK comes from.
@@ -128,7 +128,7 @@ impl Body {
     pub(super) fn new(uuid: String, root: RootRecord) -> Self {
         Body {
             format: FORMAT.into(),
-            version: VERSION,
+            version: Self::version_with(&root),
             id: format!("urn:uuid:{uuid}"),
             uuid,
             region: None,
@@ -142,6 +142,11 @@ impl Body {
             keys: Vec::new(),
             grants: Vec::new(),
         }
+    }
+
+    /// The version of the format that a file with such a root has.
+    pub(super) fn version_with(root: &RootRecord) -> u32 {
+        if root.is_of_version_4() { VERSION } else { 3 }
     }
 
     /// Counts the file that is written next.
