@@ -22,7 +22,7 @@ use crate::latch::{Algorithm, unhex};
 ///
 /// Each is tried before its first use in a process anyhow; this is for a service that wants to know when it starts, or from
 /// time to time. It takes 32 KiB of memory, for Argon2. RSA keys are tried pairwise when they are generated and
-/// imported.
+/// imported; one that is imported and fails is refused by itself.
 ///
 /// A failure latches: from then on this process expands no key, and encrypts, decrypts, wraps, unwraps and derives nothing.
 ///
@@ -224,6 +224,10 @@ mod tests {
         }
         for name in latch::names() {
             if name.contains("kernel") && !kernels.iter().any(|kernel| kernel == name) {
+                continue;
+            }
+            // A pair of keys is tried where it is generated, and has its test there.
+            if name.contains("pairwise") {
                 continue;
             }
             let child = Command::new(&this)
