@@ -193,7 +193,7 @@ impl Upper {
 
 /// The keys that the header on a device names.
 pub(super) fn keys_in(device: &Arc<dyn BlockDevice>) -> Result<Vec<KeyId>> {
-    Ok(Closed::load(device.clone())?.keks())
+    Closed::keks_on(device)
 }
 
 impl Layers {

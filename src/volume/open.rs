@@ -306,6 +306,11 @@ impl<D: BlockDevice> Closed<D> {
         tokens.into_iter().map(|(_, token)| token.wrapped.kek).collect()
     }
 
+    /// As [`keks`](Self::keks), of a device that is only looked at.
+    pub(crate) fn keks_on(device: &D) -> Result<Vec<KeyId>> {
+        headers::keks(device)
+    }
+
     /// As [`Volume::open`], with a header that isn't detached.
     pub(crate) fn open(self, credential: Credential<'_>, options: &OpenOptions) -> Result<Volume<D>> {
         Volume::open_by(self.header, self.device, credential, options)
