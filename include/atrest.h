@@ -58,6 +58,7 @@
 //   MESSAGES
 //   LOG
 //   CLOCKS
+//   KEY DERIVATION
 //   VAULTS
 //   KEYS OF A VAULT FILE
 //   ACCESS TO A VAULT FILE, AND ITS AUDIT LOG
@@ -499,6 +500,62 @@ atrest_status atrest_clock_set(atrest_clock *clock, uint64_t now);
 atrest_status atrest_clock_advance(atrest_clock *clock, uint64_t seconds);
 
 // ---------------------------------------------------------------------------------------------------------------------
+// KEY DERIVATION
+//
+// How passphrases become keys: those of volumes' keyslots, and of vault files.
+
+// PBKDF2 with HMAC (RFC 8018): all that LUKS1 knows.
+#define ATREST_KDF_PBKDF2 1
+
+// Argon2i (RFC 9106).
+#define ATREST_KDF_ARGON2I 2
+
+// Argon2id (RFC 9106).
+#define ATREST_KDF_ARGON2ID 3
+
+// SHA-256.
+#define ATREST_HASH_SHA256 1
+
+// SHA-512.
+#define ATREST_HASH_SHA512 2
+
+// SHA-1. For headers of LUKS1 that have it already.
+#define ATREST_HASH_SHA1 3
+
+// A KDF and what it costs.
+typedef struct {
+    // Set by ATREST_KDF_INIT.
+    size_t struct_size;
+    // ATREST_KDF_*. There is no default.
+    uint32_t kind;
+    // For PBKDF2: the hash, ATREST_HASH_*. 0 is ATREST_HASH_SHA256.
+    uint32_t hash;
+    // For PBKDF2: iterations, 1 to 50,000,000.
+    uint32_t iterations;
+    // For Argon2: memory in KiB, at least 8 for each lane, at most 4 GiB.
+    uint32_t memory_kib;
+    // For Argon2: passes over the memory, at least 1. Memory times passes is at most 64 GiB.
+    uint32_t passes;
+    // For Argon2: lanes, 1 to 16.
+    uint32_t lanes;
+} atrest_kdf;
+
+// The first value of an atrest_kdf.
+#define ATREST_KDF_INIT {sizeof(atrest_kdf), 0, 0, 0, 0, 0, 0}
+
+// Finds the costs with which a KDF takes about `time_ms` milliseconds on this machine and at most `max_memory_kib` of
+// memory, and puts them into `out`, which starts from ATREST_KDF_INIT. `kind` is ATREST_KDF_*. `hash` is for PBKDF2,
+// `max_memory_kib` and `lanes` are for Argon2; each may be 0, and is then ATREST_HASH_SHA256, 2000, 1 GiB, and 4 lanes.
+//
+// The costs are never below 1000 iterations of PBKDF2, or 4 passes over 32 MiB of Argon2, however slow the machine.
+// Measuring takes about as long as what is measured.
+//
+// Errors: ATREST_ERR_BAD_ENUM; ATREST_ERR_INVALID_OPTION for ATREST_HASH_SHA1, memory below 32 MiB, lanes over 16, and
+// when there is no memory; ATREST_ERR_STRUCT_SIZE.
+atrest_status atrest_kdf_benchmark(uint32_t kind, uint32_t hash, uint32_t time_ms, uint32_t max_memory_kib,
+    uint32_t lanes, atrest_kdf *out);
+
+// ---------------------------------------------------------------------------------------------------------------------
 // VAULTS
 //
 // A vault holds KEKs, which wrap DEKs and never leave it. The library has one kind: a file. The caller can make any
@@ -542,17 +599,21 @@ typedef struct {
     size_t passphrase_len;
     // The path of a root key file, of 32 bytes to 1 MiB. NULL for none.
     const char *key_file;
-    // The cost of trying a new vault's passphrase, by Argon2id: KiB of memory, at least 8 for each lane, at most 1
-    // GiB. If all three costs are 0, they are 64 MiB, 3 passes and 4 lanes (RFC 9106). Ignored when a vault is opened.
+    // What a new vault's passphrase costs to try, by Argon2id: KiB of memory, at least 8 for each lane, at most 1
+    // GiB. All three costs 0 is 64 MiB, 3 passes and 4 lanes (RFC 9106); or after atrest_approved_only, PBKDF2 with
+    // SHA-256 and 600,000 iterations. Not looked at when a vault is opened.
     uint32_t kdf_memory_kib;
     // Passes over the memory, 1 to 64.
     uint32_t kdf_passes;
     // Lanes, 1 to 16.
     uint32_t kdf_lanes;
+    // In place of these three, the KDF with its costs: ATREST_KDF_ARGON2ID in the same bounds, or ATREST_KDF_PBKDF2 with
+    // SHA-256 or SHA-512 and 1000 to 10,000,000 iterations. NULL for none.
+    const atrest_kdf *kdf;
 } atrest_unlock;
 
 // The first value of an atrest_unlock.
-#define ATREST_UNLOCK_INIT {sizeof(atrest_unlock), 0, 0, 0, 0, 0, 0}
+#define ATREST_UNLOCK_INIT {sizeof(atrest_unlock), 0, 0, 0, 0, 0, 0, 0}
 
 // One version of a key, as atrest_vault_keys lists it. It and its texts are valid during the callback only.
 typedef struct {
@@ -748,6 +809,18 @@ atrest_status atrest_vault_create_file_with(const char *path, const atrest_unloc
 // remains of another vault lie next to `path`.
 atrest_status atrest_vault_open_or_create(const char *path, const atrest_unlock *unlock,
     const atrest_vault_options *options, atrest_vault **out);
+
+// Gives a vault file the passphrase or root key file of `unlock` in place of what it has; the KDF is as for a new vault. The
+// same passphrase with another KDF moves it from Argon2id to PBKDF2, or back. Keys, grants and the log stay, and so does what
+// was wrapped. Other handles that have the file open, but clones of this one, are refused with ATREST_ERR_DAMAGED_VAULT until
+// they open it anew. Killed at any instant, the vault opens by the old or by the new one.
+//
+// A copy of the file from before opens by the old one, and holds the same keys: if somebody may have both, rotate the keys.
+//
+// Errors: ATREST_ERR_INVALID_OPTION for costs, a passphrase or a key file out of bounds; ATREST_ERR_NOT_APPROVED;
+// ATREST_ERR_BUSY where another thread has just changed it; ATREST_ERR_DAMAGED_VAULT; ATREST_ERR_NOT_FOUND for the key file;
+// ATREST_ERR_IO; ATREST_ERR_UNSUPPORTED for a vault that isn't a file's owner's.
+atrest_status atrest_vault_change_unlock(atrest_vault *vault, const atrest_unlock *unlock);
 
 // As atrest_vault_create_key, for a key of the kind ATREST_KEY_*.
 //
@@ -1566,25 +1639,7 @@ atrest_status atrest_approval_since_reset(uint32_t *approval, char *text, size_t
 // A file whose whole content is the passphrase. It gets a keyslot.
 #define ATREST_PROTECTOR_KEY_FILE 4
 
-// PBKDF2 with HMAC (RFC 8018): the only KDF of LUKS1.
-#define ATREST_KDF_PBKDF2 1
-
-// Argon2i (RFC 9106).
-#define ATREST_KDF_ARGON2I 2
-
-// Argon2id (RFC 9106).
-#define ATREST_KDF_ARGON2ID 3
-
-// SHA-256.
-#define ATREST_HASH_SHA256 1
-
-// SHA-512.
-#define ATREST_HASH_SHA512 2
-
-// SHA-1. For LUKS1 headers that use it already.
-#define ATREST_HASH_SHA1 3
-
-// Tried after the preferred ones.
+// Tried after those that are preferred.
 #define ATREST_PRIORITY_NORMAL 0
 
 // Tried first.
@@ -1596,28 +1651,7 @@ atrest_status atrest_approval_since_reset(uint32_t *approval, char *text, size_t
 // Flag: use the member `id`. Otherwise the first free keyslot is used.
 #define ATREST_KEYSLOT_ID 1
 
-// A KDF and its costs.
-typedef struct {
-    // Set by ATREST_KDF_INIT.
-    size_t struct_size;
-    // ATREST_KDF_*. There is no default.
-    uint32_t kind;
-    // For PBKDF2: the hash, ATREST_HASH_*. 0 is ATREST_HASH_SHA256.
-    uint32_t hash;
-    // For PBKDF2: iterations, 1 to 50,000,000.
-    uint32_t iterations;
-    // For Argon2: memory in KiB, at least 8 for each lane, at most 4 GiB.
-    uint32_t memory_kib;
-    // For Argon2: passes over the memory, at least 1. Memory times passes is at most 64 GiB.
-    uint32_t passes;
-    // For Argon2: lanes, 1 to 16.
-    uint32_t lanes;
-} atrest_kdf;
-
-// The first value of an atrest_kdf.
-#define ATREST_KDF_INIT {sizeof(atrest_kdf), 0, 0, 0, 0, 0, 0}
-
-// The credential for a volume.
+// What opens a volume.
 typedef struct {
     // Set by ATREST_CREDENTIAL_INIT.
     size_t struct_size;
@@ -1680,19 +1714,6 @@ typedef struct {
 
 // The first value of an atrest_keyslot_options.
 #define ATREST_KEYSLOT_OPTIONS_INIT {sizeof(atrest_keyslot_options), 0, 0, 0, 0, 0, 0}
-
-// Finds costs for which a KDF takes about `time_ms` milliseconds on this machine, with at most `max_memory_kib` of
-// memory, and puts them into `out`, which starts from ATREST_KDF_INIT. `kind` is ATREST_KDF_*. `hash` is for PBKDF2;
-// `max_memory_kib` and `lanes` are for Argon2. If 0, `hash` is ATREST_HASH_SHA256, `time_ms` is 2000, `max_memory_kib`
-// is 1 GiB, and `lanes` is 4.
-//
-// The costs are at least 1000 iterations of PBKDF2, or 4 passes over 32 MiB of Argon2, on any machine. Measuring takes
-// about as long as the measured derivation.
-//
-// Errors: ATREST_ERR_BAD_ENUM; ATREST_ERR_INVALID_OPTION for ATREST_HASH_SHA1, memory below 32 MiB, lanes over 16, and
-// if there is no memory; ATREST_ERR_STRUCT_SIZE.
-atrest_status atrest_kdf_benchmark(uint32_t kind, uint32_t hash, uint32_t time_ms, uint32_t max_memory_kib,
-    uint32_t lanes, atrest_kdf *out);
 
 // ---------------------------------------------------------------------------------------------------------------------
 // HOW VOLUMES ARE MADE AND OPENED

@@ -905,6 +905,49 @@ struct key_vault_calls {
 // ---------------------------------------------------------------------------------------------------------------------
 // VAULTS
 
+// A KDF and what it costs.
+class kdf {
+public:
+    [[nodiscard]] static kdf pbkdf2(std::uint32_t iterations, hash_kind hash = hash_kind::sha256) noexcept {
+        kdf one(kdf_kind::pbkdf2);
+        one.c_.hash = static_cast<std::uint32_t>(hash);
+        one.c_.iterations = iterations;
+        return one;
+    }
+    [[nodiscard]] static kdf argon2id(std::uint32_t memory_kib, std::uint32_t passes, std::uint32_t lanes) noexcept {
+        return argon2(kdf_kind::argon2id, memory_kib, passes, lanes);
+    }
+    [[nodiscard]] static kdf argon2i(std::uint32_t memory_kib, std::uint32_t passes, std::uint32_t lanes) noexcept {
+        return argon2(kdf_kind::argon2i, memory_kib, passes, lanes);
+    }
+    // The costs that take about `time_ms` on this machine. 0 is the default, as in atrest_kdf_benchmark.
+    [[nodiscard]] static result<kdf> benchmark(kdf_kind kind, std::uint32_t time_ms = 0,
+                                               std::uint32_t max_memory_kib = 0, std::uint32_t lanes = 0,
+                                               hash_kind hash = hash_kind::sha256) {
+        kdf out(kind);
+        if (const atrest_status status
+            = atrest_kdf_benchmark(static_cast<std::uint32_t>(kind), static_cast<std::uint32_t>(hash), time_ms,
+                                   max_memory_kib, lanes, &out.c_);
+            status != ATREST_OK)
+            return detail::failed<kdf>(status);
+        return out;
+    }
+
+    [[nodiscard]] const atrest_kdf &c() const noexcept { return c_; }
+
+private:
+    explicit kdf(kdf_kind kind) noexcept { c_.kind = static_cast<std::uint32_t>(kind); }
+    static kdf argon2(kdf_kind kind, std::uint32_t memory_kib, std::uint32_t passes, std::uint32_t lanes) noexcept {
+        kdf one(kind);
+        one.c_.memory_kib = memory_kib;
+        one.c_.passes = passes;
+        one.c_.lanes = lanes;
+        return one;
+    }
+
+    atrest_kdf c_ = detail::init<atrest_kdf>();
+};
+
 // What opens a vault file.
 class unlock {
 public:
@@ -920,11 +963,18 @@ public:
         by.key_file_ = file.get();
         return by;
     }
-    // What a new vault's passphrase costs to try.
+    // What a new vault's passphrase costs to try by Argon2id, in place of what was said before.
     unlock &kdf(std::uint32_t memory_kib, std::uint32_t passes, std::uint32_t lanes) noexcept {
         c_.kdf_memory_kib = memory_kib;
         c_.kdf_passes = passes;
         c_.kdf_lanes = lanes;
+        kdf_.reset();
+        return *this;
+    }
+    // What it is stretched by, in place of what was said before.
+    unlock &kdf(const atrest::kdf &kdf) noexcept {
+        this->kdf(0, 0, 0);
+        kdf_ = kdf;
         return *this;
     }
 
@@ -932,6 +982,7 @@ public:
     [[nodiscard]] atrest_unlock c() const noexcept {
         atrest_unlock c = c_;
         c.key_file = key_file_.get();
+        c.kdf = kdf_ ? &kdf_->c() : nullptr;
         return c;
     }
 
@@ -940,6 +991,7 @@ private:
 
     atrest_unlock c_ = detail::init<atrest_unlock>();
     detail::copied key_file_;
+    std::optional<atrest::kdf> kdf_;
 };
 
 // How a vault file is made. As atrest_vault_options.
@@ -1014,6 +1066,11 @@ public:
     }
     static result<void> generate_key_file(path file) {
         return detail::done(atrest_vault_generate_key_file(file.get()));
+    }
+    // Gives the vault another passphrase or key file; its keys stay. Others that have the file open must open it anew.
+    result<void> change_unlock(const unlock &by) {
+        const atrest_unlock c = by.c();
+        return detail::done(atrest_vault_change_unlock(get(), &c));
     }
 
     // A vault of the caller's, which lives until this and all that uses it are freed; if it fails, it ends at once.
@@ -1600,49 +1657,6 @@ inline result<std::string> rotate_kek(device &file, const vault &keys, octets co
 
 // ---------------------------------------------------------------------------------------------------------------------
 // WAYS INTO A VOLUME
-
-// A KDF and what it costs.
-class kdf {
-public:
-    [[nodiscard]] static kdf pbkdf2(std::uint32_t iterations, hash_kind hash = hash_kind::sha256) noexcept {
-        kdf one(kdf_kind::pbkdf2);
-        one.c_.hash = static_cast<std::uint32_t>(hash);
-        one.c_.iterations = iterations;
-        return one;
-    }
-    [[nodiscard]] static kdf argon2id(std::uint32_t memory_kib, std::uint32_t passes, std::uint32_t lanes) noexcept {
-        return argon2(kdf_kind::argon2id, memory_kib, passes, lanes);
-    }
-    [[nodiscard]] static kdf argon2i(std::uint32_t memory_kib, std::uint32_t passes, std::uint32_t lanes) noexcept {
-        return argon2(kdf_kind::argon2i, memory_kib, passes, lanes);
-    }
-    // The costs that take about `time_ms` on this machine. 0 is the default, as in atrest_kdf_benchmark.
-    [[nodiscard]] static result<kdf> benchmark(kdf_kind kind, std::uint32_t time_ms = 0,
-                                               std::uint32_t max_memory_kib = 0, std::uint32_t lanes = 0,
-                                               hash_kind hash = hash_kind::sha256) {
-        kdf out(kind);
-        if (const atrest_status status
-            = atrest_kdf_benchmark(static_cast<std::uint32_t>(kind), static_cast<std::uint32_t>(hash), time_ms,
-                                   max_memory_kib, lanes, &out.c_);
-            status != ATREST_OK)
-            return detail::failed<kdf>(status);
-        return out;
-    }
-
-    [[nodiscard]] const atrest_kdf &c() const noexcept { return c_; }
-
-private:
-    explicit kdf(kdf_kind kind) noexcept { c_.kind = static_cast<std::uint32_t>(kind); }
-    static kdf argon2(kdf_kind kind, std::uint32_t memory_kib, std::uint32_t passes, std::uint32_t lanes) noexcept {
-        kdf one(kind);
-        one.c_.memory_kib = memory_kib;
-        one.c_.passes = passes;
-        one.c_.lanes = lanes;
-        return one;
-    }
-
-    atrest_kdf c_ = detail::init<atrest_kdf>();
-};
 
 // What opens a volume: a vault, a DEK, a passphrase or a key file. What it is made of must live until the volume is
 // open.

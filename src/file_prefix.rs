@@ -8,7 +8,7 @@ use crate::approval::Approval;
 use crate::arch::on_wiped_stack;
 use crate::key::{DekAlgorithm, Fingerprint, HashAlgorithm, KeyId, KeyVault, self_test};
 use crate::volume::BlockDevice;
-use crate::{Dek, Envelope, Error, Result, Secret, SectorCipher, SectorSize, SectorUnit, StreamCipher};
+use crate::{Dek, Envelope, Error, Result, Secret, SectorCipher, SectorSize, SectorUnit, StreamCipher, zeros};
 
 const MAGIC: [u8; 8] = *b"atrestFP";
 const VERSION: u16 = 1;
@@ -314,7 +314,7 @@ fn is_slot_or_blank(bytes: &[u8], other: &[u8]) -> bool {
     let mut sectors = bytes.chunks(512).zip(other.chunks(512));
     bytes.starts_with(&MAGIC)
         || bytes.iter().all(|&byte| byte == 0xFF)
-        || sectors.all(|(sector, other)| sector == other || sector.iter().all(|&byte| byte == 0))
+        || sectors.all(|(sector, other)| sector == other || zeros::is_zero(sector))
 }
 
 impl Slot {
@@ -378,8 +378,8 @@ impl Slot {
         let (fixed, rest) = covered.split_at(FIXED);
         let (envelope, rest) = rest.split_at(len);
         let (mac, rest) = rest.split_at(MAC);
-        if rest.iter().any(|&byte| byte != 0) {
-            return Err(bad("there are bytes after its MAC".into()));
+        if !zeros::is_zero(rest) {
+            return Err(bad("there is something behind its MAC".into()));
         }
         let envelope = Envelope::from_bytes(envelope)?;
         if !matches!(envelope.dek_algorithm(), DekAlgorithm::Aes256Ctr | DekAlgorithm::Aes256Xts) {

@@ -64,8 +64,9 @@ algorithms! {
     #[cfg(feature = "std")] Pbkdf2Sha1 = "PBKDF2-HMAC-SHA-1" not "PBKDF2-HMAC-SHA-1" SHA_1;
     #[cfg(feature = "std")] Pbkdf2Sha256 = "PBKDF2-HMAC-SHA-256";
     #[cfg(feature = "std")] Pbkdf2Sha512 = "PBKDF2-HMAC-SHA-512";
-    #[cfg(feature = "std")] Argon2i = "Argon2i" not "Argon2i" UNPUBLISHED;
-    #[cfg(feature = "std")] Argon2id = "Argon2id" not "Argon2id" UNPUBLISHED;
+    #[cfg(feature = "std")] Argon2i = "Argon2i" not UNPUBLISHED;
+    #[cfg(feature = "std")] Argon2id = "Argon2id" not UNPUBLISHED;
+    #[cfg(feature = "rsa")] RsaPair = "RSA-OAEP (pairwise)";
 }
 
 /// Why CBC isn't approved for sectors.
@@ -118,12 +119,18 @@ impl Algorithm {
         if !self.approval().is_approved() && is_approved_only() {
             return Ok(());
         }
-        if !test() || is_spoilt(self) {
-            FAILED.store(self as u8 + 1, Relaxed);
-            return sound();
-        }
+        self.judge(test())?;
         PASSED[self as usize].store(1, Relaxed);
         Ok(())
+    }
+
+    /// Latches a failure that was found in a test.
+    pub(crate) fn judge(self, passed: bool) -> Result<()> {
+        sound()?;
+        if !passed || is_spoilt(self) {
+            FAILED.store(self as u8 + 1, Relaxed);
+        }
+        sound()
     }
 }
 

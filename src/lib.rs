@@ -33,6 +33,8 @@ mod usage;
 pub mod vault;
 #[cfg(feature = "std")]
 pub mod volume;
+#[cfg(feature = "std")]
+mod zeros;
 
 pub use approval::{Approval, approved_only};
 pub use cipher::{SectorCipher, SectorSize, SectorUnit, StreamCipher};

@@ -1,4 +1,4 @@
-//! Nothing is allocated between a caller's buffer and the device.
+//! Nothing is allocated between a caller's buffer and the device, and little where a volume is opened.
 
 #![cfg(feature = "std")]
 
@@ -6,10 +6,11 @@ mod common;
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
+use std::sync::Arc;
 
 use atrest::{
-    BlockDevice, Credential, FileDevice, FormatOptions, OpenOptions, Protector, SectorCipher, SectorSize, SectorUnit,
-    StreamCipher, Volume,
+    BlockDevice, Credential, FileDevice, FormatOptions, MemoryDevice, OpenOptions, Protector, SectorCipher, SectorSize,
+    SectorUnit, StreamCipher, Volume,
 };
 use common::vaults::MemoryVault;
 
@@ -18,34 +19,43 @@ struct Counting;
 thread_local! {
     /// How often this thread allocated. Other threads are the test harness's own.
     static ALLOCATIONS: Cell<usize> = const { Cell::new(0) };
+    /// How many bytes it has allocated and not given back.
+    static HELD: Cell<isize> = const { Cell::new(0) };
 }
 
-fn count() {
+fn count(size: usize) {
     // While a thread ends, its count may be gone already.
     let _ = ALLOCATIONS.try_with(|count| count.set(count.get() + 1));
+    hold(size as isize);
+}
+
+fn hold(size: isize) {
+    let _ = HELD.try_with(|held| held.set(held.get() + size));
 }
 
 // SAFETY: every call goes to the system's allocator with the same arguments; counting allocates nothing.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        count();
+        count(layout.size());
         // SAFETY: the caller's promises are those that the system's allocator asks for.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, ptr: *mut u8, layout: Layout) {
+        hold(-(layout.size() as isize));
         // SAFETY: as above; `ptr` came from the system's allocator.
         unsafe { System.dealloc(ptr, layout) }
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        count();
+        count(layout.size());
         // SAFETY: as above.
         unsafe { System.alloc_zeroed(layout) }
     }
 
     unsafe fn realloc(&self, ptr: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
-        count();
+        count(new_size);
+        hold(-(layout.size() as isize));
         // SAFETY: as above; `ptr` came from the system's allocator.
         unsafe { System.realloc(ptr, layout, new_size) }
     }
@@ -114,6 +124,25 @@ fn a_volume_in_use_allocates_nothing() {
         let device = FileDevice::open(&path).unwrap();
         check(&Volume::open(device, Credential::Vault(&vault), &OpenOptions::new()).unwrap());
     }
+}
+
+#[test]
+fn a_volume_is_opened_with_few_allocations_and_holds_little() {
+    let vault = MemoryVault::new("memory:one");
+    let options = FormatOptions::new().data_offset(1 << 20).context(b"disk-17");
+    let device = Arc::new(MemoryDevice::new(2 << 20));
+    Volume::format(device.clone(), Protector::Vault(&vault, "disks"), &options).unwrap();
+    let options = OpenOptions::new().context(b"disk-17");
+    let open = || Volume::open(device.clone(), Credential::Vault(&vault), &options).unwrap();
+    // Expanded keys and the DEK lie with the secrets, whose pages are taken by the first volume.
+    let _first = open();
+    let (mut volume, before) = (None, HELD.get());
+    let allocated = allocations(|| volume = Some(open()));
+    let held = HELD.get() - before;
+    assert!(allocated <= 60, "{allocated} allocations");
+    assert!((1..=4096).contains(&held), "{held} bytes");
+    drop(volume);
+    assert_eq!(HELD.get(), before);
 }
 
 fn check<D: BlockDevice>(volume: &Volume<D>) {

@@ -11,7 +11,7 @@ use std::time::Duration;
 use atrest::approval::{self, Approval, approved_only, is_approved_only};
 use atrest::cipher::{CipherSpec, DmCipher};
 use atrest::key::{HashAlgorithm, Kdf, KdfKind, KeyId, KeyVault, WrapAlgorithm, WrappedDek, wrap};
-use atrest::vault::{FileVault, Unlock, VaultOptions};
+use atrest::vault::{FileVault, KdfCost, Unlock, VaultOptions};
 use atrest::volume::KeyslotOptions;
 use atrest::{
     Credential, Dek, DekAlgorithm, Envelope, Error, FileDevice, FilePrefix, FormatOptions, MemoryDevice, OpenOptions,
@@ -175,6 +175,9 @@ fn each_algorithm_that_is_not_approved_is_refused_at_each_door() {
         isnt(algorithm, peers_volume(image).unwrap().approval());
     }
     isnt("Argon2id", approval::observe(|| FileVault::open(at("passphrase.vault"), Unlock::Passphrase(PASSPHRASE))).1);
+    let moved = vault_at(&at("moved.vault"));
+    moved.change_unlock(Unlock::Passphrase(PASSPHRASE), Some(PBKDF2)).unwrap();
+    let by_moved = format(Protector::Vault(&moved, "disks"), &options()).unwrap();
     assert!(approval::observe(|| FileVault::open(at("keys.vault"), Unlock::KeyFile(&root))).1.is_approved());
 
     assert!(!is_approved_only());
@@ -225,13 +228,31 @@ fn each_algorithm_that_is_not_approved_is_refused_at_each_door() {
     }
     refused("prefix", "RSA-OAEP with SHA-1", prefix.open(&oaep, b"7"));
     refused("FileVault", "Argon2id", FileVault::open(at("passphrase.vault"), Unlock::Passphrase(PASSPHRASE)));
-    refused("FileVault", "Argon2id", FileVault::create(at("new.vault"), Unlock::Passphrase(PASSPHRASE)));
+    let text = FileVault::open(at("passphrase.vault"), Unlock::Passphrase(PASSPHRASE)).unwrap_err().to_string();
+    assert!(text.contains("`FileVault::change_unlock` moves"), "{text}");
+    let create = |options| FileVault::create_with(at("new.vault"), Unlock::Passphrase(PASSPHRASE), &options);
+    refused("FileVault", "Argon2id", create(VaultOptions::new().kdf_cost(KdfCost::default())));
+    refused("FileVault", "Argon2id", create(VaultOptions::new().kdf(ARGON2)));
+    refused("FileVault", "Argon2id", moved.change_unlock(Unlock::Passphrase(PW), Some(ARGON2)));
     refused("benchmark", "Argon2id", Kdf::benchmark(KdfKind::Argon2id, Duration::from_millis(1), 32 << 10, 1));
 
     // All else goes on, and says that it is approved.
     let (_, seen) = approval::observe(|| {
         self_test().unwrap();
         drop(passphrase_vault); // its root key is derived already
+        // A passphrase is stretched by PBKDF2 unless another KDF is named, and one that was moved to it opens.
+        for name in ["made.vault", "changed.vault"] {
+            let vault = match name {
+                "made.vault" => FileVault::create(at(name), Unlock::Passphrase(PW)),
+                _ => FileVault::create(at(name), Unlock::KeyFile(&root)),
+            };
+            vault.unwrap().change_unlock(Unlock::Passphrase(PASSPHRASE), None).unwrap();
+            let text = std::fs::read_to_string(at(name)).unwrap();
+            assert!(text.contains("\"kdf\": \"pbkdf2\"") && text.contains("\"iterations\": 600000"), "{text}");
+        }
+        FileVault::open(at("made.vault"), Unlock::Passphrase(PASSPHRASE)).unwrap();
+        let moved = FileVault::open(at("moved.vault"), Unlock::Passphrase(PASSPHRASE)).unwrap();
+        assert!(open(by_moved.device(), Credential::Vault(&moved)).is_ok());
         let vault = FileVault::open(at("keys.vault"), Unlock::KeyFile(&root)).unwrap();
         let volume = format(Protector::Vault(&vault, "disks"), &options()).unwrap();
         volume.write_at(0, &[7; 1024]).unwrap();

@@ -260,6 +260,9 @@ def root_key(root, key):
     assert len(salt) == 32
     if root["kdf"] == "key-file":
         return mac_of(salt, key)  # HKDF-Extract
+    if root["kdf"] == "pbkdf2":
+        assert root["hash"] in ("sha256", "sha512") and 1000 <= root["iterations"] <= 10_000_000
+        return hashlib.pbkdf2_hmac(root["hash"], key, salt, root["iterations"], 32)
     assert root["kdf"] == "argon2id"
     cost = {"iterations": root["passes"], "lanes": root["lanes"], "memory_cost": root["memory_kib"]}
     return Argon2id(salt=salt, length=32, **cost).derive(key)
@@ -296,7 +299,8 @@ def vault_make(uuid, root, key, keys, grants, changes, uses):
         log += f'{covered},"mac":"{b64(mac)}"}}\n'
         heads.append(f"{seq}:{b64(mac)}")
         ends.append(len(log))
-    body = {"format": "atrest-vault", "version": 3, "uuid": uuid, "id": f"urn:uuid:{uuid}", "region": "westeurope",
+    version = 4 if root["kdf"] == "pbkdf2" else 3
+    body = {"format": "atrest-vault", "version": version, "uuid": uuid, "id": f"urn:uuid:{uuid}", "region": "westeurope",
             "tenant": "contoso", "retention_days": 90, "purge_protection": True, "refuse_expired": False,
             "generation": 1 + len(changes),
             "audit": {"start": heads[0], "anchor": heads[len(changes)], "length": ends[len(changes)]},
@@ -311,12 +315,15 @@ def vault_open(data, key, log):
     text, trailer = data[:end], json.loads(data[end:])
     assert hashlib.sha256(text).digest() == unb64(trailer["sha256"])
     body = json.loads(text)
-    assert (body["format"], body["version"]) == ("atrest-vault", 3)
+    later = body["root"]["kdf"] == "pbkdf2" or "audit_key" in body["root"]
+    assert (body["format"], body["version"]) == ("atrest-vault", 4 if later else 3)
     prk = root_key(body["root"], key)
     assert hkdf_expand(prk, "atrest vault verifier v1") == unb64(body["root"]["verifier"]), "wrong key"
     assert hmac.compare_digest(mac_of(hkdf_expand(prk, "atrest vault mac v1"), text), unb64(trailer["mac"])), "MAC"
-    audit_check(body["audit"], log, hkdf_expand(prk, "atrest vault audit v1"))
     kek = hkdf_expand(prk, "atrest vault kek v1")
+    audit_key = body["root"].get("audit_key")
+    audit_check(body["audit"], log,
+                aes_key_unwrap(kek, unb64(audit_key)) if audit_key else hkdf_expand(prk, "atrest vault audit v1"))
     assert all(version["kind"] == "AES-256" for key in body["keys"] for version in key["versions"])
     return {f"{body['id']}/keys/{key['name']}/{version['version']}": aes_key_unwrap(kek, unb64(version["kek"]))
             for key in body["keys"] for version in key["versions"]}
@@ -398,6 +405,8 @@ def make(text, folder):
     ])
     cost = {"kdf": "argon2id", "memory_kib": 64, "passes": 1, "lanes": 1, "salt": b64(raw["vault-salt"])}
     by_passphrase = vault_make_version_1(inputs["vault-uuid"], 1, cost, inputs["passphrase"].encode())
+    cost = {"kdf": "pbkdf2", "hash": "sha256", "iterations": 1000, "salt": b64(raw["vault-salt"])}
+    by_pbkdf2, _ = vault_make(inputs["vault-uuid"], cost, inputs["passphrase"].encode(), [], [], [], [])
 
     url = f"urn:uuid:{inputs['vault-uuid']}/keys/disks/2"
     dek, context = raw["dek"], inputs["context"].encode()
@@ -433,7 +442,7 @@ def make(text, folder):
         "keys.vault": vault, "keys.vault.audit": log, "passphrase.vault": by_passphrase, "root.key": raw["key-file"],
         "envelope.bin": envelope, "volume.img": image,
         # The blocks of the text.
-        "vault.txt": vault, "audit.txt": log, "passphrase-vault.txt": by_passphrase, "envelope.txt": dump(envelope),
+        "vault.txt": vault, "audit.txt": log, "passphrase-vault.txt": by_passphrase, "pbkdf2-vault.txt": by_pbkdf2, "envelope.txt": dump(envelope),
         "file-prefix.txt": dump(slot), "file-data.txt": dump(file_data),
         "file-sectors.txt": dump(sectors_slot),
         "token.txt": json.dumps(token, indent=2) + "\n", "metadata.txt": area + "\n", "mac-input.txt": dump(mac_input),

@@ -457,6 +457,7 @@ fn prepare(caller: &mut Caller<'_>, there: u8) {
             kdf_memory_kib: 0,
             kdf_passes: 0,
             kdf_lanes: 0,
+            kdf: null_mut(),
         };
         let mut options: sys::atrest_vault_options = core::mem::zeroed();
         options.struct_size = size_of::<sys::atrest_vault_options>();

@@ -52,6 +52,11 @@ impl KeyId {
         &self.version
     }
 
+    /// As `Display` has it, in one allocation.
+    pub(crate) fn url(&self) -> String {
+        [&self.vault, "/keys/", &self.key, "/", &self.version].concat()
+    }
+
     pub(crate) fn check_vault(vault: &str) -> Result<()> {
         let sound = (1..=MAX_VAULT_ID).contains(&vault.len()) && vault.bytes().all(|b| b.is_ascii_graphic());
         let text = || format!("the name of a vault is 1 to {MAX_VAULT_ID} visible ASCII characters");

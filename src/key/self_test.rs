@@ -20,9 +20,9 @@ use crate::latch::{Algorithm, unhex};
 /// Tests every algorithm, and every kernel that this CPU supports, against published vectors in both directions, even
 /// if it was tested before.
 ///
-/// Each algorithm is tested before its first use in a process anyway. Call this if a service should know when it
-/// starts, or from time to time. It takes 32 KiB of memory, for Argon2. RSA keys have their own pairwise test when they
-/// are generated or imported.
+/// Each is tried before its first use in a process anyhow; this is for a service that wants to know when it starts, or from
+/// time to time. It takes 32 KiB of memory, for Argon2. RSA keys are tried pairwise when they are generated and
+/// imported; one that is imported and fails is refused by itself.
 ///
 /// A failure latches: from then on this process expands no key, and encrypts, decrypts, wraps, unwraps and derives
 /// nothing.
@@ -232,6 +232,10 @@ mod tests {
         }
         for name in latch::names() {
             if name.contains("kernel") && !kernels.iter().any(|kernel| kernel == name) {
+                continue;
+            }
+            // A pair of keys is tried where it is generated, and has its test there.
+            if name.contains("pairwise") {
                 continue;
             }
             let child = Command::new(&this)

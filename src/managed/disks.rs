@@ -190,14 +190,15 @@ impl DiskService {
         // From here on nobody can remove it.
         let user = live.join()?;
         live.with_layers(|_| Ok(()))?;
-        if self.inner.store.resource(&name)?.joining.is_some() {
-            // Finish the move of a killed process. If a vault is away, leave it for later: the old key still works.
+        let mut resource = self.inner.store.resource(&name)?;
+        if resource.joining.is_some() {
+            // What a process began that was killed. Where a vault is away it is left for later: the old key still serves.
             match self.inner.registry.changing(&name, |live, _| self.inner.finish_joining(live)) {
                 Err(e) if e.is_revocation() => return Err(e),
                 _ => {}
             }
+            resource = self.inner.store.resource(&name)?;
         }
-        let resource = self.inner.store.resource(&name)?;
         Ok(OpenDisk::new(live, user, resource.size, resource.sector_size))
     }
 

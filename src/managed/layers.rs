@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::records::Resource;
 use crate::key::{DekAlgorithm, Fingerprint, KeyDescription, KeyId, WrappedDek};
-use crate::volume::{FormatOptions, Header, OpenOptions};
+use crate::volume::{Closed, FormatOptions, OpenOptions};
 use crate::{BlockDevice, Credential, EncryptionType, Error, KeyVault, Protector, Result, Secret, SectorSize, Volume};
 
 /// The size of a layer's header in bytes.
@@ -127,7 +127,7 @@ impl Resource {
     }
 }
 
-/// A resource with everything open but the upper volume, whose header can be read.
+/// A resource of which all is open but the upper volume.
 pub(super) struct Opening {
     /// The device of the upper volume: `lower`, if there are two.
     device: Arc<dyn BlockDevice>,
@@ -145,10 +145,11 @@ impl Opening {
         if !resource.has_two_layers() {
             return Ok(Opening { device, lower: None });
         }
-        let key = key_of(&keys_in(&device)?)?;
+        let closed = Closed::load(device)?;
+        let key = key_of(&closed.keks())?;
         let options = resource.expecting(1, &lower_context(&resource.id));
         let vault = Only { vault: platform, key: &key };
-        let lower = Arc::new(Volume::open(device, Credential::Vault(&vault), &options)?);
+        let lower = Arc::new(closed.open(Credential::Vault(&vault), &options)?);
         Ok(Opening { device: lower.clone(), lower: Some(lower) })
     }
 
@@ -157,30 +158,42 @@ impl Opening {
         self.lower.as_deref()
     }
 
-    /// The keys that the upper volume's header names. They are not proven yet.
-    pub(super) fn keys(&self) -> Result<Vec<KeyId>> {
-        keys_in(&self.device)
+    /// Reads the header of the upper volume.
+    pub(super) fn upper(self) -> Result<Upper> {
+        Ok(Upper { closed: Closed::load(self.device)?, lower: self.lower })
     }
 
     /// The keys that each volume's header names, the upper one's first.
     pub(super) fn all_keys(&self) -> Result<Vec<Vec<KeyId>>> {
         core::iter::once(&self.device).chain(self.lower().map(Volume::device)).map(keys_in).collect()
     }
+}
 
-    /// Opens the upper volume with the customer's vault or the platform's.
-    pub(super) fn finish(self, resource: &Resource, vault: &dyn KeyVault) -> Result<Layers> {
-        // If a sector is torn below the lower layer, it reads as noise through it, also in the place of a header copy.
-        // Only the upper volume is stored there, so a repair can't destroy foreign data.
+/// The upper volume of a resource, of which the header was read.
+pub(super) struct Upper {
+    closed: Closed<Arc<dyn BlockDevice>>,
+    lower: Option<Arc<Layer>>,
+}
+
+impl Upper {
+    /// The keys that it says it is under. Nothing has proved it yet.
+    pub(super) fn keys(&self) -> Vec<KeyId> {
+        self.closed.keks()
+    }
+
+    /// Opens it by the customer's vault, or the platform's.
+    pub(super) fn open(self, resource: &Resource, vault: &dyn KeyVault) -> Result<Layers> {
+        // The lower layer shows a sector that was torn below it as noise from end to end, in the place of a copy of the
+        // header too. Nothing but the upper volume is ever in there, so that no one else's data can be what is repaired.
         let options = resource.expecting(0, &resource.id).hazmat_repair(self.lower.is_some());
-        let upper = Volume::open(self.device, Credential::Vault(vault), &options)?;
+        let upper = self.closed.open(Credential::Vault(vault), &options)?;
         Ok(Layers { upper, lower: self.lower })
     }
 }
 
 /// The keys that the header on a device names.
 pub(super) fn keys_in(device: &Arc<dyn BlockDevice>) -> Result<Vec<KeyId>> {
-    let urls = Header::load(device)?.tokens().into_iter().filter_map(|token| token.key_url);
-    Ok(urls.filter_map(|url| url.parse().ok()).collect())
+    Closed::keks_on(device)
 }
 
 impl Layers {

@@ -8,7 +8,7 @@ use crate::key::KeyKind;
 use crate::{Error, Result};
 
 pub(super) const FORMAT: &str = "atrest-vault";
-pub(super) const VERSION: u32 = 3;
+pub(super) const VERSION: u32 = 4;
 pub(super) const DEFAULT_RETENTION_DAYS: u32 = 90;
 
 /// The origin of a KEK.
@@ -128,7 +128,7 @@ impl Body {
     pub(super) fn new(uuid: String, root: RootRecord) -> Self {
         Body {
             format: FORMAT.into(),
-            version: VERSION,
+            version: Self::version_with(&root),
             id: format!("urn:uuid:{uuid}"),
             uuid,
             region: None,
@@ -144,7 +144,12 @@ impl Body {
         }
     }
 
-    /// Counts the next written file as a new generation.
+    /// The version of the format that a file with such a root has.
+    pub(super) fn version_with(root: &RootRecord) -> u32 {
+        if root.is_of_version_4() { VERSION } else { 3 }
+    }
+
+    /// Counts the file that is written next.
     pub(super) fn count_change(&mut self) -> Result<()> {
         let used_up =
             || Error::Vault("its file has used up its generations; make a new vault and re-wrap under it".into());

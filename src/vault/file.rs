@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::format::Sealed;
 use crate::fs::{self, Links, NewFile, beside, read_bounded};
+use crate::key::{HashAlgorithm, self_test};
 use crate::{Error, Result};
 
 const MAX_FILE: u64 = 64 << 20;
@@ -70,6 +71,8 @@ impl VaultFile {
     }
 
     pub(super) fn read(&self) -> Result<Sealed> {
+        // For the checksum. A process that computes wrongly must not call a file damaged.
+        self_test::hash(HashAlgorithm::Sha256)?;
         let copy = beside(&self.path, ".bak");
         let intact = || read_bounded(&copy, MAX_FILE).is_ok_and(|text| Sealed::parse(&text).is_ok());
         let damaged = |what: &str, hint: &str| {

@@ -295,7 +295,7 @@ impl FileVault {
             enabled: true,
             not_before: None,
             expires: None,
-            kek: self.store.root.wrap_kek(kind, kek)?,
+            kek: self.root().wrap_kek(kind, kek)?,
             mac_key: None,
             authenticated: false,
         };
@@ -312,7 +312,7 @@ impl FileVault {
     fn authenticate(&self, record: &mut VersionRecord, on: bool) -> Result<()> {
         if on && record.mac_key.is_none() {
             let mac_key = Secret::random(MAC_KEY_LEN)?;
-            record.mac_key = Some(self.store.root.wrap_kek(KeyKind::Aes256, &mac_key)?);
+            record.mac_key = Some(self.root().wrap_kek(KeyKind::Aes256, &mac_key)?);
         }
         record.authenticated = on;
         Ok(())

@@ -3,6 +3,7 @@
 mod access;
 mod audit;
 mod body;
+mod change_root;
 mod file;
 mod format;
 mod info;
@@ -20,7 +21,7 @@ use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use crate::key::{KeyDescription, KeyId, KeyKind, KeyVault, WrappedDek};
-use crate::{Clock, Error, KeyUsage, Result, Secret, SystemClock, fs, random};
+use crate::{Clock, Error, KeyUsage, Result, Secret, SystemClock, fs, process_generation, random};
 use audit::{AuditWriter, Use};
 use body::{Body, VersionRecord};
 use file::VaultFile;
@@ -40,8 +41,8 @@ const MAX_KEYS: usize = 10_000;
 /// The longest DEK, in bytes.
 const LONGEST_DEK: usize = 64;
 
-/// A vault in a file. It holds named keys with versions, each wrapped under a root key. The root key comes from a
-/// passphrase (Argon2id) or a key file. Keys are AES-256, and with the feature `rsa` also RSA.
+/// A vault in a file: named keys with versions, each wrapped under a root key that a passphrase (Argon2id or PBKDF2) or a key
+/// file gives. Keys are AES-256, and with the feature `rsa` RSA too.
 ///
 /// A version wraps and unwraps while it is enabled and valid; a deleted key can be recovered until it is purged. Anyone
 /// who can open the vault is its owner. Others use it through [`as_identity`](Self::as_identity), within their
@@ -85,7 +86,10 @@ struct Store {
     file: VaultFile,
     id: String,
     uuid: String,
-    root: RootKeys,
+    /// Others once the passphrase or the root key file was changed.
+    root: RwLock<Arc<RootKeys>>,
+    /// The process that opened it.
+    process: u32,
     body: RwLock<Body>,
     audit: AuditWriter,
 }
@@ -143,7 +147,7 @@ impl FileVault {
     fn make(file: VaultFile, unlock: Unlock<'_>, options: &VaultOptions) -> Result<Self> {
         file.check_absent()?;
         let uuid = uuid::Builder::from_random_bytes(random::array()?).into_uuid().to_string();
-        let (root_record, root) = RootKeys::new(unlock, options.cost)?;
+        let (root_record, root) = RootKeys::new(unlock, options.kdf)?;
         let mut body = Body::new(uuid, root_record);
         options.apply(&mut body);
         file.create(&body.seal(&root))?;
@@ -166,7 +170,8 @@ impl FileVault {
     fn new(file: VaultFile, root: RootKeys, body: Body) -> Self {
         let audit = AuditWriter::new(fs::beside(file.path(), ".audit"), root.audit.clone());
         let (id, uuid) = (body.id.clone(), body.uuid.clone());
-        let store = Store { file, id, uuid, root, body: RwLock::new(body), audit };
+        let (root, process) = (RwLock::new(Arc::new(root)), process_generation());
+        let store = Store { file, id, uuid, root, process, body: RwLock::new(body), audit };
         FileVault { store: Arc::new(store), clock: Arc::new(SystemClock), sync_uses: false }
     }
 
@@ -266,6 +271,10 @@ impl FileVault {
         self.clock.now()
     }
 
+    fn root(&self) -> Arc<RootKeys> {
+        self.store.root.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     fn body(&self) -> RwLockReadGuard<'_, Body> {
         self.store.body.read().unwrap_or_else(PoisonError::into_inner)
     }
@@ -287,7 +296,7 @@ impl FileVault {
 
     /// Writes the file. The lock must be held.
     fn replace(&self, body: Body) -> Result<()> {
-        self.store.file.replace(&body.seal(&self.store.root))?;
+        self.store.file.replace(&body.seal(&self.root()))?;
         *self.store.body.write().unwrap_or_else(PoisonError::into_inner) = body;
         Ok(())
     }
@@ -303,11 +312,18 @@ impl FileVault {
     }
 
     fn read_verified(&self) -> Result<Body> {
-        // Check before any lock: in a child of the process that opened the vault, a lock may be held for ever.
-        self.store.root.check()?;
-        // Read the generation first: the file had at least this one when it was read.
+        // Before any lock: in a child of the process that opened it, one may be held for ever.
+        if self.store.process != process_generation() {
+            return Err(Error::Forked);
+        }
+        // Taken before the file is read: what this handle holds was in the file by then.
         let seen = self.body().generation;
-        let body = self.store.file.read()?.verify(&self.store.root)?;
+        let root = self.root();
+        let body = match self.store.file.read()?.verify(&root) {
+            // A clone of this handle has just changed it: what is in the file now is under that.
+            Err(_) if !Arc::ptr_eq(&root, &self.root()) => self.store.file.read()?.verify(&self.root())?,
+            body => body?,
+        };
         if (&body.id, &body.uuid) != (&self.store.id, &self.store.uuid) {
             return Err(Error::DamagedVault(format!("another vault has taken the place of {}", self.store.id)));
         }
@@ -401,7 +417,7 @@ impl FileVault {
     }
 
     fn kek(&self, version: &VersionRecord) -> Result<Kek> {
-        let root = &self.store.root;
+        let root = self.root();
         let mac_key = version.mac_key.as_deref().map(|key| root.unwrap_kek(KeyKind::Aes256, key)).transpose()?;
         let kek = Kek::new(version.kind, root.unwrap_kek(version.kind, &version.kek)?)?;
         Ok(kek.authenticated(version.authenticated, mac_key))

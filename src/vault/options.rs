@@ -2,7 +2,7 @@
 
 use super::body::{Body, DEFAULT_RETENTION_DAYS};
 use super::root::KdfCost;
-use crate::key::KeyId;
+use crate::key::{Kdf, KeyId};
 use crate::{Error, Result};
 
 const MAX_LABEL: usize = 127;
@@ -26,7 +26,7 @@ pub struct VaultOptions {
     retention_days: Option<u32>,
     purge_protection: bool,
     refuse_expired: bool,
-    pub(super) cost: KdfCost,
+    pub(super) kdf: Option<Kdf>,
 }
 
 impl VaultOptions {
@@ -74,9 +74,16 @@ impl VaultOptions {
         self
     }
 
-    /// The cost of trying a passphrase.
-    pub fn kdf_cost(mut self, cost: KdfCost) -> Self {
-        self.cost = cost;
+    /// What a passphrase costs to try by Argon2id.
+    pub fn kdf_cost(self, cost: KdfCost) -> Self {
+        self.kdf(cost.into())
+    }
+
+    /// What a passphrase is stretched by, and what that costs: Argon2id in the bounds of [`KdfCost`], or PBKDF2 with SHA-256 or
+    /// SHA-512 and 1000 to 10,000,000 iterations. Otherwise it is Argon2id at [`KdfCost::default`]; or where
+    /// [approved](crate::approval) algorithms only are taken, PBKDF2 with SHA-256 and 600,000 iterations.
+    pub fn kdf(mut self, kdf: Kdf) -> Self {
+        self.kdf = Some(kdf);
         self
     }
 

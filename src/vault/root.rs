@@ -11,7 +11,8 @@ use subtle::ConstantTimeEq;
 use zeroize::Zeroize;
 
 use super::kek::AES_LEN;
-use crate::key::{self, KeyKind, MAX_PASSPHRASE, self_test, wrap};
+use crate::approval::{Approval, is_approved_only};
+use crate::key::{self, HashAlgorithm, KeyKind, MAX_PASSPHRASE, self_test, wrap};
 use crate::{Error, Result, Secret, fs, random};
 
 const SALT: usize = 32;
@@ -26,7 +27,7 @@ const KEK_INFO: &[u8] = b"atrest vault kek v1";
 #[derive(Clone, Copy)]
 #[non_exhaustive]
 pub enum Unlock<'a> {
-    /// A passphrase, stretched by Argon2id: 1 byte to [`MAX_PASSPHRASE`].
+    /// A passphrase, stretched by Argon2id or PBKDF2: 1 byte to [`MAX_PASSPHRASE`].
     Passphrase(&'a [u8]),
     /// A file of at least 32 and at most 2^20 random bytes; see
     /// [`generate_key_file`](crate::FileVault::generate_key_file).
@@ -63,70 +64,174 @@ impl KdfCost {
     }
 }
 
-/// The file's record of how to derive the root key.
+impl From<KdfCost> for key::Kdf {
+    fn from(KdfCost { memory_kib, passes, lanes }: KdfCost) -> Self {
+        key::Kdf::Argon2id { memory_kib, passes, lanes }
+    }
+}
+
+/// The cost of PBKDF2 with HMAC (RFC 8018).
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+struct Pbkdf2Cost {
+    hash: Pbkdf2Hash,
+    iterations: u32,
+}
+
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Pbkdf2Hash {
+    Sha256,
+    Sha512,
+}
+
+impl Pbkdf2Cost {
+    /// What OWASP's cheat sheet on storing passwords asks for (2023): a tenth of a second.
+    const DEFAULT: key::Kdf = key::Kdf::Pbkdf2 { hash: HashAlgorithm::Sha256, iterations: 600_000 };
+
+    /// At least what SP 800-132, 5.2, demands, and at most some seconds of one CPU.
+    fn check(self) -> Result<Self> {
+        if !(1000..=10_000_000).contains(&self.iterations) {
+            let text = format!("{} iterations of PBKDF2 are out of bounds: 1000 to 10,000,000", self.iterations);
+            return Err(Error::InvalidOption(text));
+        }
+        Ok(self)
+    }
+
+    fn kdf(self) -> key::Kdf {
+        let hash = match self.hash {
+            Pbkdf2Hash::Sha256 => HashAlgorithm::Sha256,
+            Pbkdf2Hash::Sha512 => HashAlgorithm::Sha512,
+        };
+        key::Kdf::Pbkdf2 { hash, iterations: self.iterations }
+    }
+}
+
+/// How the root key comes about, as the file says it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct RootRecord {
     #[serde(flatten)]
     kdf: Kdf,
     salt: String,
     verifier: String,
+    /// The key of the log, wrapped as a KEK is, once the root key is another than the log began with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    audit_key: Option<String>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(tag = "kdf", rename_all = "kebab-case")]
 enum Kdf {
     Argon2id(KdfCost),
+    Pbkdf2(Pbkdf2Cost),
     KeyFile,
 }
 
-/// The keys derived from the root key. The root key itself is not kept.
+impl RootRecord {
+    /// Whether version 3 of the format has no such root.
+    pub(super) fn is_of_version_4(&self) -> bool {
+        self.audit_key.is_some() || matches!(self.kdf, Kdf::Pbkdf2(_))
+    }
+}
+
+impl Kdf {
+    /// How a passphrase is to be stretched.
+    fn new(kdf: Option<key::Kdf>) -> Result<Self> {
+        let default = || if is_approved_only() { Pbkdf2Cost::DEFAULT } else { KdfCost::default().into() };
+        let kdf = match kdf.unwrap_or_else(default) {
+            key::Kdf::Argon2id { memory_kib, passes, lanes } => Kdf::Argon2id(KdfCost { memory_kib, passes, lanes }),
+            key::Kdf::Pbkdf2 { hash: HashAlgorithm::Sha256, iterations } => {
+                Kdf::Pbkdf2(Pbkdf2Cost { hash: Pbkdf2Hash::Sha256, iterations })
+            }
+            key::Kdf::Pbkdf2 { hash: HashAlgorithm::Sha512, iterations } => {
+                Kdf::Pbkdf2(Pbkdf2Cost { hash: Pbkdf2Hash::Sha512, iterations })
+            }
+            _ => {
+                let text = "a vault's passphrase is stretched by Argon2id, or by PBKDF2 with SHA-256 or SHA-512";
+                return Err(Error::InvalidOption(text.into()));
+            }
+        };
+        kdf.check()?;
+        Ok(kdf)
+    }
+
+    fn check(&self) -> Result<()> {
+        match self {
+            Kdf::Argon2id(cost) => cost.check().map(drop),
+            Kdf::Pbkdf2(cost) => cost.check().map(drop),
+            Kdf::KeyFile => Ok(()),
+        }
+    }
+
+    /// What stretches a passphrase, if one opens the vault.
+    fn stretches(&self) -> Option<key::Kdf> {
+        match self {
+            Kdf::Argon2id(cost) => Some((*cost).into()),
+            Kdf::Pbkdf2(cost) => Some(cost.kdf()),
+            Kdf::KeyFile => None,
+        }
+    }
+}
+
+/// The keys derived from the root key, which itself is not kept.
 pub(super) struct RootKeys {
     mac: Secret,
     kek: Secret,
     pub(super) audit: Secret,
+    salt: String,
 }
 
 impl RootKeys {
     /// A new salt, the record of it, and the keys.
-    pub(super) fn new(unlock: Unlock<'_>, cost: KdfCost) -> Result<(RootRecord, Self)> {
+    pub(super) fn new(unlock: Unlock<'_>, kdf: Option<key::Kdf>) -> Result<(RootRecord, Self)> {
         self_test::hkdf()?;
         let salt: [u8; SALT] = random::array()?;
         let kdf = match unlock {
-            Unlock::Passphrase(_) => Kdf::Argon2id(cost.check()?),
+            Unlock::Passphrase(_) => Kdf::new(kdf)?,
             Unlock::KeyFile(_) => Kdf::KeyFile,
         };
         let root = root_key(&kdf, &salt, unlock)?;
         let verifier = Base64::encode_string(root.expand(VERIFIER_INFO).expose());
-        Ok((RootRecord { kdf, salt: Base64::encode_string(&salt), verifier }, root.keys()))
+        let salt = Base64::encode_string(&salt);
+        Ok((RootRecord { kdf, salt: salt.clone(), verifier, audit_key: None }, root.keys(salt)))
+    }
+
+    /// As [`new`](Self::new), in place of these: the log goes on under its key.
+    pub(super) fn replaced(&self, unlock: Unlock<'_>, kdf: Option<key::Kdf>) -> Result<(RootRecord, Self)> {
+        let (mut record, mut keys) = Self::new(unlock, kdf)?;
+        record.audit_key = Some(keys.wrap_kek(KeyKind::Aes256, &self.audit)?);
+        keys.audit = self.audit.clone();
+        Ok((record, keys))
+    }
+
+    /// Whether these are the keys of a record's root, as far as that can be told without its secret.
+    pub(super) fn are_of(&self, record: &RootRecord) -> bool {
+        self.salt == record.salt
     }
 
     /// The keys of an existing vault.
     pub(super) fn unlock(record: &RootRecord, unlock: Unlock<'_>) -> Result<Self> {
         self_test::hkdf()?;
         let damaged = |what: &str| Error::DamagedVault(format!("its {what} is not sound"));
-        if let Kdf::Argon2id(cost) = record.kdf {
-            cost.check().map_err(|e| Error::DamagedVault(e.to_string()))?;
-        }
+        record.kdf.check().map_err(|e| Error::DamagedVault(e.to_string()))?;
         let salt = Base64::decode_vec(&record.salt).map_err(|_| damaged("salt"))?;
         if salt.len() != SALT {
             return Err(damaged("salt"));
         }
         let verifier = Base64::decode_vec(&record.verifier).map_err(|_| damaged("verifier"))?;
         let root = root_key(&record.kdf, &salt, unlock)?;
-        if root.expand(VERIFIER_INFO).expose().ct_eq(&verifier).into() {
-            return Ok(root.keys());
+        if !bool::from(root.expand(VERIFIER_INFO).expose().ct_eq(&verifier)) {
+            return Err(Error::WrongVaultPassphrase);
         }
-        Err(Error::WrongVaultPassphrase)
+        let mut keys = root.keys(record.salt.clone());
+        if let Some(wrapped) = &record.audit_key {
+            keys.audit = keys.unwrap_kek(KeyKind::Aes256, wrapped).map_err(|_| damaged("audit_key"))?;
+        }
+        Ok(keys)
     }
 
     /// The MAC of the file's body.
     pub(super) fn mac(&self) -> Hmac<Sha256> {
         Hmac::new_from_slice(self.mac.expose()).expect("HMAC takes a key of any length")
-    }
-
-    /// Fails in a child of the process that opened the vault.
-    pub(super) fn check(&self) -> Result<()> {
-        self.kek.check()
     }
 
     /// Wraps the bytes of a KEK: an AES key by AES-KW, any other, of any length, by AES-KWP.
@@ -164,22 +269,28 @@ impl RootKey {
         out
     }
 
-    fn keys(&self) -> RootKeys {
-        RootKeys { mac: self.expand(MAC_INFO), kek: self.expand(KEK_INFO), audit: self.expand(AUDIT_INFO) }
+    fn keys(&self, salt: String) -> RootKeys {
+        RootKeys { mac: self.expand(MAC_INFO), kek: self.expand(KEK_INFO), audit: self.expand(AUDIT_INFO), salt }
     }
 }
 
+/// What is said of a vault whose passphrase is stretched by Argon2id.
+const HOW_TO_APPROVE: &str =
+    "no publication of NIST's has it; `FileVault::change_unlock` moves a vault's passphrase to PBKDF2";
+
 fn root_key(kdf: &Kdf, salt: &[u8], unlock: Unlock<'_>) -> Result<RootKey> {
     let mut root = Secret::zeroed(32);
-    match (kdf, unlock) {
-        (Kdf::Argon2id(cost), Unlock::Passphrase(passphrase)) => {
+    match (kdf.stretches(), unlock) {
+        (Some(kdf), Unlock::Passphrase(passphrase)) => {
             if !(1..=MAX_PASSPHRASE).contains(&passphrase.len()) {
                 return Err(Error::InvalidOption("a passphrase has 1 byte to 8 MiB".into()));
             }
-            let KdfCost { memory_kib, passes, lanes } = *cost;
-            root = key::Kdf::Argon2id { memory_kib, passes, lanes }.derive(passphrase, salt, root.len())?;
+            if let (true, Approval::NotApproved { algorithm, .. }) = (is_approved_only(), kdf.approval()) {
+                return Err(Error::NotApproved { algorithm, reason: HOW_TO_APPROVE });
+            }
+            root = kdf.derive(passphrase, salt, root.len())?;
         }
-        (Kdf::KeyFile, Unlock::KeyFile(path)) => {
+        (None, Unlock::KeyFile(path)) => {
             let bytes =
                 fs::read_secret(path, MAX_KEY_FILE).map_err(|e| fs::error_at(path, "root key file", "reading", e))?;
             if bytes.len() < MIN_KEY_FILE {
@@ -190,8 +301,8 @@ fn root_key(kdf: &Kdf, salt: &[u8], unlock: Unlock<'_>) -> Result<RootKey> {
             root.expose_mut().copy_from_slice(&prk);
             prk.as_mut_slice().zeroize();
         }
-        // The wrong kind of credential is a wrong credential.
-        (Kdf::Argon2id(_), _) | (Kdf::KeyFile, _) => return Err(Error::WrongVaultPassphrase),
+        // The right kind of credential is part of the right credential.
+        (Some(_), Unlock::KeyFile(_)) | (None, Unlock::Passphrase(_)) => return Err(Error::WrongVaultPassphrase),
     }
     Ok(RootKey(root))
 }
@@ -208,5 +319,17 @@ mod tests {
             let result = KdfCost { memory_kib, passes, lanes }.check();
             assert!(matches!(result, Err(Error::InvalidOption(_))), "{memory_kib} {passes} {lanes}");
         }
+        let pbkdf2 = |hash, iterations| Kdf::new(Some(key::Kdf::Pbkdf2 { hash, iterations }));
+        for hash in [HashAlgorithm::Sha256, HashAlgorithm::Sha512] {
+            for iterations in [1000, 10_000_000] {
+                pbkdf2(hash, iterations).unwrap();
+            }
+            for iterations in [0, 999, 10_000_001, u32::MAX] {
+                assert!(matches!(pbkdf2(hash, iterations), Err(Error::InvalidOption(_))), "{hash:?} {iterations}");
+            }
+        }
+        assert!(matches!(pbkdf2(HashAlgorithm::Sha1, 1_000_000), Err(Error::InvalidOption(_))));
+        let argon2i = key::Kdf::Argon2i { memory_kib: 64, passes: 1, lanes: 1 };
+        assert!(matches!(Kdf::new(Some(argon2i)), Err(Error::InvalidOption(_))));
     }
 }

@@ -10,6 +10,7 @@ use aws_lc_rs::rsa::{
 };
 
 use crate::key::{KeyKind, WrapAlgorithm};
+use crate::latch::{self, Algorithm};
 use crate::{Error, Result, Secret};
 
 pub(super) struct RsaKey(PrivateDecryptingKey);
@@ -33,8 +34,10 @@ impl RsaKey {
         };
         let failed = |_| Error::Vault(format!("AWS-LC could not generate an {} key", kind.name()).into());
         let key = PrivateDecryptingKey::generate(size).map_err(failed)?;
-        RsaKey(key.clone()).check_pair()?;
-        to_pkcs8(&key)
+        let pair = RsaKey(key);
+        // What makes a wrong pair makes another, or computes wrongly: nothing is to be trusted to it any more.
+        Algorithm::RsaPair.judge(unwraps_of(&pair, &pair))?;
+        to_pkcs8(&pair.0)
     }
 
     /// The kind of an imported private key, and the PKCS#8 that the vault stores.
@@ -42,27 +45,17 @@ impl RsaKey {
         let key = PrivateDecryptingKey::from_pkcs8(pkcs8.expose()).map_err(|e| {
             Error::UnsupportedAlgorithm(format!("a key that is not RSA of 2048, 3072 or 4096 bits in PKCS#8 ({e})"))
         })?;
-        let kind = kind_of(&key)?;
-        RsaKey(key.clone()).check_pair()?;
-        Ok((kind, to_pkcs8(&key)?))
-    }
-
-    /// The pairwise consistency test of FIPS 140-3 (IG 10.3.A): the private half unwraps a wrap of the public half, and
-    /// the wrap is not cleartext. A failing key is refused alone; other keys still work.
-    fn check_pair(&self) -> Result<()> {
-        const PROBE: [u8; 32] = *b"pairwise consistency of RSA keys";
-        let probe = Secret::copy_from(&PROBE);
-        let consistent = self.wrap(&probe).and_then(|(algorithm, wrapped)| {
-            let unwrapped = self.unwrap(algorithm, &wrapped)?;
-            Ok(unwrapped.expose() == PROBE && !wrapped.windows(PROBE.len()).any(|window| window == PROBE))
-        });
-        match consistent {
-            Ok(true) => Ok(()),
-            _ => Err(Error::SelfTest { algorithm: "RSA-OAEP (pairwise, of this key)" }),
+        let pair = RsaKey(key);
+        let kind = kind_of(&pair.0)?;
+        // Somebody else made it, so that it is refused by itself, and others are not.
+        if !unwraps_of(&pair, &pair) {
+            return Err(Error::SelfTest { algorithm: "RSA-OAEP (pairwise, of this key)" });
         }
+        Ok((kind, to_pkcs8(&pair.0)?))
     }
 
     pub(super) fn wrap(&self, dek: &Secret) -> Result<(WrapAlgorithm, Vec<u8>)> {
+        latch::sound()?;
         let too_long = || Error::WrapLength { len: dek.len() };
         let key = OaepPublicEncryptingKey::new(self.0.public_key()).map_err(|_| too_long())?;
         let mut bytes = vec![0; key.ciphertext_size()];
@@ -73,6 +66,7 @@ impl RsaKey {
     }
 
     pub(super) fn unwrap(&self, algorithm: WrapAlgorithm, wrapped: &[u8]) -> Result<Secret> {
+        latch::sound()?;
         let algorithm = match algorithm {
             WrapAlgorithm::RsaOaep256 => &OAEP_SHA256_MGF1SHA256,
             WrapAlgorithm::RsaOaep => &OAEP_SHA1_MGF1SHA1,
@@ -85,6 +79,17 @@ impl RsaKey {
         let len = key.decrypt(algorithm, wrapped, dek.expose_mut(), None).map_err(failed)?.len();
         Ok(Secret::copy_from(&dek.expose()[..len]))
     }
+}
+
+/// The pairwise consistency test of FIPS 140-3 (IG 10.3.A): what the public half of one wraps, the private half of the other
+/// unwraps, and it isn't wrapped in the clear. The two are one key, but in a test.
+fn unwraps_of(public: &RsaKey, private: &RsaKey) -> bool {
+    const PROBE: [u8; 32] = *b"pairwise consistency of RSA keys";
+    let consistent = public.wrap(&Secret::copy_from(&PROBE)).and_then(|(algorithm, wrapped)| {
+        let unwrapped = private.unwrap(algorithm, &wrapped)?;
+        Ok(unwrapped.expose() == PROBE && !wrapped.windows(PROBE.len()).any(|window| window == PROBE))
+    });
+    consistent.unwrap_or(false)
 }
 
 fn kind_of(key: &PrivateDecryptingKey) -> Result<KeyKind> {
@@ -100,3 +105,6 @@ fn to_pkcs8(key: &PrivateDecryptingKey) -> Result<Secret> {
     let pkcs8: Pkcs8V1Der<'_> = key.as_der().map_err(|_| Error::Vault("AWS-LC could not write an RSA key".into()))?;
     Ok(Secret::copy_from(pkcs8.as_ref()))
 }
+
+#[cfg(test)]
+mod tests;

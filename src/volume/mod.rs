@@ -32,6 +32,8 @@ pub use device::{BlockDevice, FileDevice, MemoryDevice};
 pub use format::FormatOptions;
 pub use header::Header;
 pub use info::{DigestInfo, KeyslotInfo, ProtectorId, SegmentInfo, TokenInfo};
+#[cfg(feature = "managed")]
+pub(crate) use open::Closed;
 pub use open::OpenOptions;
 pub use protect::KeyslotOptions;
 

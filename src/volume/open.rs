@@ -9,6 +9,8 @@ use super::unlock::Locked;
 use super::{BlockDevice, Header, Volume};
 use crate::approval::{self, Approval};
 use crate::arch::on_wiped_stack;
+#[cfg(feature = "managed")]
+use crate::key::KeyId;
 use crate::key::{Credential, Fingerprint, KdfLimits};
 #[cfg(doc)]
 use crate::ondisk::luks::Priority;
@@ -215,9 +217,9 @@ impl<D: BlockDevice> Volume<D> {
     /// # Ok::<(), Error>(())
     /// ```
     ///
-    /// Before anything is written or decrypted, the header's digest proves the DEK, and the MAC in its token proves the
-    /// header. Then the work that a killed process or a damaged copy of the header left is finished. But if foreign
-    /// data lies in the place of a copy, nothing is written, and the volume only opens read-only.
+    /// The DEK is proven by the MAC in the token that a vault unwrapped, or by the header's digest, and the header by such a
+    /// MAC where there is one, before anything is written or decrypted. What a killed process or a damaged copy of the header has left to do is then done; but where a copy
+    /// belongs and something else stands, nothing is written, and the volume opens read-only only.
     ///
     /// # Errors
     /// [`Error::NotLuks`]; [`Error::InvalidHeader`]; [`Error::UnsupportedHeader`]; [`Error::NotThisVault`]; the vault's
@@ -227,14 +229,30 @@ impl<D: BlockDevice> Volume<D> {
     /// [`hazmat_repair`](OpenOptions::hazmat_repair) is set; [`Error::MemoryNotLocked`]; [`Error::NotApproved`];
     /// [`Error::Io`].
     pub fn open(device: D, credential: Credential<'_>, options: &OpenOptions) -> Result<Self> {
-        let (volume, approval) = approval::observe(|| on_wiped_stack(|| Self::proven(device, credential, options)));
+        let header = headers::load(options.header.as_deref().unwrap_or(&device))?;
+        Self::open_by(header, device, credential, options)
+    }
+
+    /// Opens the volume of a header that was read from where it is.
+    fn open_by(
+        header: Box<dyn StoredHeader>,
+        device: D,
+        credential: Credential<'_>,
+        options: &OpenOptions,
+    ) -> Result<Self> {
+        let (volume, approval) =
+            approval::observe(|| on_wiped_stack(|| Self::proven(header, device, credential, options)));
         Ok(Volume { made_by: approval, ..volume? })
     }
 
-    fn proven(device: D, credential: Credential<'_>, options: &OpenOptions) -> Result<Self> {
+    fn proven(
+        mut header: Box<dyn StoredHeader>,
+        device: D,
+        credential: Credential<'_>,
+        options: &OpenOptions,
+    ) -> Result<Self> {
         let header_device = options.header.clone();
         let on: &dyn BlockDevice = header_device.as_deref().unwrap_or(&device);
-        let mut header = headers::load(on)?;
         let data = header.data_area(header_device.is_some())?;
         if !options.allow_unencrypted {
             data.check_encrypted()?;
@@ -265,5 +283,37 @@ impl<D: BlockDevice> Volume<D> {
             used_blocks,
             header,
         })
+    }
+}
+
+/// A device and the header on it, which was read once: to look at the keys that it names, and to open it by one of them.
+#[cfg(feature = "managed")]
+pub(crate) struct Closed<D> {
+    device: D,
+    header: Box<dyn StoredHeader>,
+}
+
+#[cfg(feature = "managed")]
+impl<D: BlockDevice> Closed<D> {
+    /// Reads the header. Nothing is written.
+    pub(crate) fn load(device: D) -> Result<Self> {
+        Ok(Closed { header: headers::load(&device)?, device })
+    }
+
+    /// The keys that the header names. Nothing has proved it.
+    pub(crate) fn keks(&self) -> Vec<KeyId> {
+        // Of tokens that aren't sound the opening tells.
+        let tokens = self.header.tokens().unwrap_or_default();
+        tokens.into_iter().map(|(_, token)| token.wrapped.kek).collect()
+    }
+
+    /// As [`keks`](Self::keks), of a device that is only looked at.
+    pub(crate) fn keks_on(device: &D) -> Result<Vec<KeyId>> {
+        headers::keks(device)
+    }
+
+    /// As [`Volume::open`], with a header that isn't detached.
+    pub(crate) fn open(self, credential: Credential<'_>, options: &OpenOptions) -> Result<Volume<D>> {
+        Volume::open_by(self.header, self.device, credential, options)
     }
 }

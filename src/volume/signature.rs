@@ -8,6 +8,7 @@ use core::ops::Range;
 use std::io;
 
 use super::BlockDevice;
+use crate::zeros;
 
 /// The signature of a program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -155,7 +156,7 @@ pub(crate) fn describe(device: &dyn BlockDevice) -> io::Result<String> {
     let mut start = vec![0; device.size()?.min(BLOCK) as usize];
     device.read_at(0, &mut start)?;
     Ok(match &start[..] {
-        start if start.iter().all(|&byte| byte == 0) => "zeros where a header begins",
+        start if zeros::is_zero(start) => "zeros where a header begins",
         start if is_text(start) => "text",
         _ => "bytes without a known signature",
     }

@@ -125,6 +125,24 @@ void atrest_clock_free(atrest_clock *clock);
 atrest_status atrest_clock_now(const atrest_clock *clock, uint64_t *out);
 atrest_status atrest_clock_set(atrest_clock *clock, uint64_t now);
 atrest_status atrest_clock_advance(atrest_clock *clock, uint64_t seconds);
+#define ATREST_KDF_PBKDF2 1
+#define ATREST_KDF_ARGON2I 2
+#define ATREST_KDF_ARGON2ID 3
+#define ATREST_HASH_SHA256 1
+#define ATREST_HASH_SHA512 2
+#define ATREST_HASH_SHA1 3
+typedef struct {
+    size_t struct_size;
+    uint32_t kind;
+    uint32_t hash;
+    uint32_t iterations;
+    uint32_t memory_kib;
+    uint32_t passes;
+    uint32_t lanes;
+} atrest_kdf;
+#define ATREST_KDF_INIT {sizeof(atrest_kdf), 0, 0, 0, 0, 0, 0}
+atrest_status atrest_kdf_benchmark(uint32_t kind, uint32_t hash, uint32_t time_ms, uint32_t max_memory_kib,
+    uint32_t lanes, atrest_kdf *out);
 #define ATREST_KEY_URL_SIZE 774
 #define ATREST_ORIGIN_GENERATED 1
 #define ATREST_ORIGIN_IMPORTED 2
@@ -141,8 +159,9 @@ typedef struct {
     uint32_t kdf_memory_kib;
     uint32_t kdf_passes;
     uint32_t kdf_lanes;
+    const atrest_kdf *kdf;
 } atrest_unlock;
-#define ATREST_UNLOCK_INIT {sizeof(atrest_unlock), 0, 0, 0, 0, 0, 0}
+#define ATREST_UNLOCK_INIT {sizeof(atrest_unlock), 0, 0, 0, 0, 0, 0, 0}
 typedef struct {
     size_t struct_size;
     const char *key_name;
@@ -205,6 +224,7 @@ atrest_status atrest_vault_create_file_with(const char *path, const atrest_unloc
     const atrest_vault_options *options, atrest_vault **out);
 atrest_status atrest_vault_open_or_create(const char *path, const atrest_unlock *unlock,
     const atrest_vault_options *options, atrest_vault **out);
+atrest_status atrest_vault_change_unlock(atrest_vault *vault, const atrest_unlock *unlock);
 atrest_status atrest_vault_create_key_of(atrest_vault *vault, const char *key_name, uint32_t kind, char *url,
     size_t url_cap);
 atrest_status atrest_vault_import_rsa_key(atrest_vault *vault, const char *key_name, const void *pkcs8,
@@ -421,26 +441,10 @@ atrest_status atrest_approval_since_reset(uint32_t *approval, char *text, size_t
 #define ATREST_PROTECTOR_VAULT 1
 #define ATREST_PROTECTOR_PASSPHRASE 3
 #define ATREST_PROTECTOR_KEY_FILE 4
-#define ATREST_KDF_PBKDF2 1
-#define ATREST_KDF_ARGON2I 2
-#define ATREST_KDF_ARGON2ID 3
-#define ATREST_HASH_SHA256 1
-#define ATREST_HASH_SHA512 2
-#define ATREST_HASH_SHA1 3
 #define ATREST_PRIORITY_NORMAL 0
 #define ATREST_PRIORITY_PREFER 1
 #define ATREST_PRIORITY_IGNORE 2
 #define ATREST_KEYSLOT_ID 1
-typedef struct {
-    size_t struct_size;
-    uint32_t kind;
-    uint32_t hash;
-    uint32_t iterations;
-    uint32_t memory_kib;
-    uint32_t passes;
-    uint32_t lanes;
-} atrest_kdf;
-#define ATREST_KDF_INIT {sizeof(atrest_kdf), 0, 0, 0, 0, 0, 0}
 typedef struct {
     size_t struct_size;
     uint32_t kind;
@@ -471,8 +475,6 @@ typedef struct {
     const atrest_kdf *kdf;
 } atrest_keyslot_options;
 #define ATREST_KEYSLOT_OPTIONS_INIT {sizeof(atrest_keyslot_options), 0, 0, 0, 0, 0, 0}
-atrest_status atrest_kdf_benchmark(uint32_t kind, uint32_t hash, uint32_t time_ms, uint32_t max_memory_kib,
-    uint32_t lanes, atrest_kdf *out);
 #define ATREST_PLATFORM_KEY 1
 #define ATREST_CUSTOMER_KEY 2
 #define ATREST_PLATFORM_AND_CUSTOMER_KEYS 3

@@ -109,6 +109,17 @@ int main(int argc, char **argv)
     IS(ATREST_ERR_NULL_ARGUMENT, atrest_is_approved_only(NULL));
     OK(atrest_is_approved_only(&only));
     CHECK(only == 0);
+    // Moved to PBKDF2, the same passphrase opens it here.
+    atrest_vault *moved = new_vault("moved");
+    atrest_kdf kdf = ATREST_KDF_INIT;
+    kdf.kind = ATREST_KDF_PBKDF2;
+    kdf.iterations = 1000;
+    unlock = with_passphrase("passphrase");
+    unlock.kdf_memory_kib = unlock.kdf_passes = unlock.kdf_lanes = 0;
+    unlock.kdf = &kdf;
+    OK(atrest_vault_change_unlock(moved, &unlock));
+    OK(atrest_vault_create_key(moved, "more", NULL, 0));
+    atrest_vault_free(moved);
     OK(atrest_approved_only());
     OK(atrest_is_approved_only(&only));
     CHECK(only == 1);
@@ -116,6 +127,20 @@ int main(int argc, char **argv)
     unlock = with_passphrase("passphrase");
     NO_HANDLE(atrest_vault, ATREST_ERR_NOT_APPROVED, atrest_vault_open_file(in_folder("passphrase"), &unlock, &out));
     CHECK(strstr(atrest_last_error_message(), "Argon2id is not approved") != NULL);
+    CHECK(strstr(atrest_last_error_message(), "change_unlock") != NULL);
+    OK(atrest_vault_open_file(in_folder("moved"), &unlock, &moved));
+    // So does a new one unless another KDF is named.
+    unlock.kdf_memory_kib = unlock.kdf_passes = unlock.kdf_lanes = 0;
+    atrest_vault *made;
+    OK(atrest_vault_create_file(in_folder("made"), &unlock, &made));
+    unlock.kdf_memory_kib = 64;
+    unlock.kdf_passes = unlock.kdf_lanes = 1;
+    IS(ATREST_ERR_NOT_APPROVED, atrest_vault_change_unlock(made, &unlock));
+    NO_HANDLE(atrest_vault, ATREST_ERR_NOT_APPROVED, atrest_vault_create_file(in_folder("costs"), &unlock, &out));
+    unlock.kdf_memory_kib = unlock.kdf_passes = unlock.kdf_lanes = 0;
+    OK(atrest_vault_change_unlock(made, &unlock));
+    atrest_vault_free(made);
+    atrest_vault_free(moved);
     IS(ATREST_ERR_NOT_APPROVED, atrest_volume_read_at(hctr2, 0, bytes, 4096));
     IS(ATREST_ERR_NOT_APPROVED, atrest_volume_write_at(hctr2, 0, bytes, 4096));
     OK(atrest_volume_write_at(volume, 0, bytes, 4096));

@@ -263,6 +263,16 @@ void vaults()
     vault = atrest::vault();
     vault = GOT(atrest::vault::open_file(in_folder("all.vault"), by));
     CHECK(GOT(vault.id()) == "https://contoso.vault.example");
+    auto by_passphrase = atrest::unlock::passphrase("p").kdf(64, 1, 1);
+    CHECK(by_passphrase.c().kdf == nullptr && by_passphrase.c().kdf_lanes == 1);
+    by_passphrase.kdf(atrest::kdf::pbkdf2(1000, atrest::hash_kind::sha512));
+    const atrest::unlock copied = by_passphrase;
+    CHECK(copied.c().kdf->iterations == 1000 && copied.c().kdf != by_passphrase.c().kdf && copied.c().kdf_lanes == 0);
+    GOT(vault.change_unlock(copied));
+    FAILS(ATREST_ERR_WRONG_PASSPHRASE, atrest::vault::open_file(in_folder("all.vault"), by));
+    GOT(atrest::vault::open_file(in_folder("all.vault"), atrest::unlock::passphrase("p")));
+    FAILS(ATREST_ERR_INVALID_OPTION, vault.change_unlock(by_passphrase.kdf(atrest::kdf::argon2i(64, 1, 1))));
+    GOT(vault.change_unlock(by));
     // Longer than the first guess of the wrapper.
     const std::string long_id = "https://" + std::string(200, 'v') + ".example";
     const auto long_options = atrest::vault_options().id(long_id);

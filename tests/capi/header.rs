@@ -7,12 +7,13 @@ use std::path::{Path, PathBuf};
 use atrest::key::KeyId;
 
 /// The files of `crates/atrest-c/src` that C sees, in the order of the header's sections.
-const SECTIONS: [&str; 31] = [
+const SECTIONS: [&str; 32] = [
     "version",
     "status",
     "message",
     "log",
     "clock",
+    "kdf",
     "vault",
     "vault_keys",
     "vault_access",

@@ -56,11 +56,32 @@ static void vault_files(void)
     bad = unlock;
     bad.kdf_lanes = 17;
     NO_HANDLE(atrest_vault, ATREST_ERR_INVALID_OPTION, atrest_vault_create_file(in_folder("v"), &bad, &out));
+    atrest_kdf kdf = ATREST_KDF_INIT;
+    bad = unlock;
+    bad.kdf = &kdf;
+    NO_HANDLE(atrest_vault, ATREST_ERR_INVALID_OPTION, atrest_vault_create_file(in_folder("v"), &bad, &out));
+    bad.kdf_memory_kib = bad.kdf_passes = bad.kdf_lanes = 0;
+    NO_HANDLE(atrest_vault, ATREST_ERR_BAD_ENUM, atrest_vault_create_file(in_folder("v"), &bad, &out));
+    kdf.kind = ATREST_KDF_PBKDF2;
+    kdf.iterations = 999;
+    NO_HANDLE(atrest_vault, ATREST_ERR_INVALID_OPTION, atrest_vault_create_file(in_folder("v"), &bad, &out));
+    kdf.iterations = 1000;
+    kdf.hash = ATREST_HASH_SHA1;
+    NO_HANDLE(atrest_vault, ATREST_ERR_INVALID_OPTION, atrest_vault_create_file(in_folder("v"), &bad, &out));
+    kdf.hash = ATREST_HASH_SHA512;
+    kdf.struct_size = 1;
+    NO_HANDLE(atrest_vault, ATREST_ERR_STRUCT_SIZE, atrest_vault_create_file(in_folder("v"), &bad, &out));
     NO_HANDLE(atrest_vault, ATREST_ERR_NOT_FOUND, atrest_vault_open_file(in_folder("v"), &unlock, &out));
 
     atrest_vault *vault = new_vault("v");
     NO_HANDLE(atrest_vault, ATREST_ERR_ALREADY_EXISTS, atrest_vault_create_file(in_folder("v"), &unlock, &out));
     NO_HANDLE(atrest_vault, ATREST_ERR_WRONG_PASSPHRASE, atrest_vault_open_file(in_folder("v"), &wrong, &out));
+    IS(ATREST_ERR_NULL_ARGUMENT, atrest_vault_change_unlock(NULL, &unlock));
+    IS(ATREST_ERR_NULL_ARGUMENT, atrest_vault_change_unlock(vault, NULL));
+    IS(ATREST_ERR_STRUCT_SIZE, atrest_vault_change_unlock(vault, &bad));
+    kdf.struct_size = sizeof kdf;
+    bad.passphrase = NULL;
+    IS(ATREST_ERR_INVALID_OPTION, atrest_vault_change_unlock(vault, &bad));
     IS(ATREST_ERR_NULL_ARGUMENT, atrest_vault_generate_key_file(NULL));
     IS(ATREST_ERR_ALREADY_EXISTS, atrest_vault_generate_key_file(in_folder("v")));
 

@@ -8,12 +8,12 @@ use crate::common::{PASSPHRASE, pipe, python, run, text, unhex, vault_at};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use atrest::key::{KeyKind, KeyVault};
-use atrest::vault::{FileVault, KdfCost, KeyOperation, KeyOrigin, Unlock};
+use atrest::key::{HashAlgorithm, Kdf, KeyKind, KeyVault};
+use atrest::vault::{FileVault, KdfCost, KeyOperation, KeyOrigin, Unlock, VaultOptions};
 use atrest::{Credential, Dek, DekAlgorithm, Envelope, Error, FileDevice, FilePrefix, FormatOptions, MemoryDevice};
 use atrest::{OpenOptions, Protector, Secret, SectorSize, SectorUnit, Volume, hazmat};
 
-const BLOCKS: [&str; 12] = [
+const BLOCKS: [&str; 13] = [
     "envelope",
     "file-prefix",
     "file-data",
@@ -26,6 +26,7 @@ const BLOCKS: [&str; 12] = [
     "vault",
     "audit",
     "passphrase-vault",
+    "pbkdf2-vault",
 ];
 
 /// The examples as the text has them.
@@ -147,6 +148,21 @@ fn the_vault_of_the_text_opens_with_its_passphrase_only() {
     let again = open(examples.input("passphrase").as_bytes()).unwrap();
     assert_eq!((again.id(), again.keys().unwrap().len()), (vault.id(), 1));
     assert_eq!(again.audit().unwrap().map(Result::unwrap).count(), 1);
+}
+
+#[test]
+fn the_vault_of_the_text_opens_by_pbkdf2() {
+    let examples = Examples::read();
+    let path = examples.folder.path().join("pbkdf2.vault");
+    fs::write(&path, examples.block("pbkdf2-vault")).unwrap();
+    let open = |passphrase: &[u8]| FileVault::open(&path, Unlock::Passphrase(passphrase));
+    let vault = open(examples.input("passphrase").as_bytes()).unwrap();
+    assert!(vault.keys().unwrap().is_empty());
+    assert!(matches!(open(b"correct horse battery stable"), Err(Error::WrongVaultPassphrase)));
+    vault.create_key("disks").unwrap();
+    let text = fs::read_to_string(&path).unwrap();
+    assert!(text.contains("\"version\": 4,\n  \"uuid\"") && text.contains("\"iterations\": 1000,"), "{text}");
+    assert_eq!(open(examples.input("passphrase").as_bytes()).unwrap().keys().unwrap().len(), 1);
 }
 
 /// The example of the text as it was when version 1 was the only one.
@@ -402,8 +418,21 @@ fn the_second_implementation_opens_what_the_library_makes() {
     let by_file = FileVault::create_with_cost(path("file.vault"), Unlock::KeyFile(&path("root.key")), cost).unwrap();
     by_file.create_key("disks").unwrap();
     let passphrase = format!("pass:{}", str::from_utf8(PASSPHRASE).unwrap());
+    let pbkdf2 = VaultOptions::new().kdf(Kdf::Pbkdf2 { hash: HashAlgorithm::Sha512, iterations: 1000 });
+    let by_pbkdf2 = FileVault::create_with(path("pbkdf2.vault"), Unlock::Passphrase(PASSPHRASE), &pbkdf2).unwrap();
+    by_pbkdf2.create_key("disks").unwrap();
+    // Its log began under another root.
+    let changed = FileVault::create_with(path("changed.vault"), Unlock::KeyFile(&path("root.key")), &pbkdf2).unwrap();
+    changed.create_key("disks").unwrap();
+    let cheap = Kdf::Argon2id { memory_kib: 64, passes: 1, lanes: 1 };
+    changed.change_unlock(Unlock::Passphrase(PASSPHRASE), Some(cheap)).unwrap();
 
-    for (vault, key) in [(&by_passphrase, passphrase.as_str()), (&by_file, text(&path("root.key")))] {
+    for (vault, key) in [
+        (&by_passphrase, passphrase.as_str()),
+        (&by_file, text(&path("root.key"))),
+        (&by_pbkdf2, &passphrase),
+        (&changed, &passphrase),
+    ] {
         for (number, (algorithm, sector_size)) in [
             (DekAlgorithm::Aes256Xts, 512),
             (DekAlgorithm::Aes256Xts, 4096),

@@ -14,7 +14,7 @@ const LAYERS: [&[&str]; 8] = [
     &["cipher"],
     &["arch"],
     &["memory"],
-    &["error", "approval", "latch", "usage", "hash", "random", "fs", "clock", "log"],
+    &["error", "approval", "latch", "usage", "hash", "random", "fs", "clock", "log", "zeros"],
 ];
 
 /// The stack inside `managed` below its operations, from the top: folders and files.

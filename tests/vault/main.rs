@@ -9,6 +9,7 @@ mod damage;
 mod file_vault;
 #[cfg(unix)]
 mod files;
+mod passphrase;
 mod rsa;
 mod sharing;
 mod states;

@@ -7,15 +7,14 @@
 use core::ffi::c_char;
 use core::time::Duration;
 
-use atrest::key::{HashAlgorithm, Kdf, KdfKind};
 use atrest::volume::KeyslotOptions;
 use atrest::volume::Priority;
 use atrest::{Credential, Protector};
 
 use crate::args::check_flags;
 use crate::dek::atrest_dek;
-use crate::failure::{Failure, Result, run};
-use crate::status::atrest_status;
+use crate::failure::{Failure, Result};
+use crate::kdf::{atrest_kdf, kdf};
 use crate::structs::SizedStruct;
 use crate::vault::atrest_vault;
 
@@ -35,21 +34,7 @@ pub const ATREST_PROTECTOR_PASSPHRASE: u32 = 3;
 /// A file whose whole content is the passphrase. It gets a keyslot.
 pub const ATREST_PROTECTOR_KEY_FILE: u32 = 4;
 
-/// PBKDF2 with HMAC (RFC 8018): the only KDF of LUKS1.
-pub const ATREST_KDF_PBKDF2: u32 = 1;
-/// Argon2i (RFC 9106).
-pub const ATREST_KDF_ARGON2I: u32 = 2;
-/// Argon2id (RFC 9106).
-pub const ATREST_KDF_ARGON2ID: u32 = 3;
-
-/// SHA-256.
-pub const ATREST_HASH_SHA256: u32 = 1;
-/// SHA-512.
-pub const ATREST_HASH_SHA512: u32 = 2;
-/// SHA-1. For LUKS1 headers that use it already.
-pub const ATREST_HASH_SHA1: u32 = 3;
-
-/// Tried after the preferred ones.
+/// Tried after those that are preferred.
 pub const ATREST_PRIORITY_NORMAL: u32 = 0;
 /// Tried first.
 pub const ATREST_PRIORITY_PREFER: u32 = 1;
@@ -106,30 +91,7 @@ pub struct atrest_protector {
 // SAFETY: `struct_size` is the first member, and pointers and numbers may be zero.
 unsafe impl SizedStruct for atrest_protector {}
 
-/// A KDF and its costs.
-#[repr(C)]
-#[derive(Clone, Copy)]
-pub struct atrest_kdf {
-    /// Set by ATREST_KDF_INIT.
-    pub struct_size: usize,
-    /// ATREST_KDF_*. There is no default.
-    pub kind: u32,
-    /// For PBKDF2: the hash, ATREST_HASH_*. 0 is ATREST_HASH_SHA256.
-    pub hash: u32,
-    /// For PBKDF2: iterations, 1 to 50,000,000.
-    pub iterations: u32,
-    /// For Argon2: memory in KiB, at least 8 for each lane, at most 4 GiB.
-    pub memory_kib: u32,
-    /// For Argon2: passes over the memory, at least 1. Memory times passes is at most 64 GiB.
-    pub passes: u32,
-    /// For Argon2: lanes, 1 to 16.
-    pub lanes: u32,
-}
-
-// SAFETY: `struct_size` is the first member, and numbers may be zero.
-unsafe impl SizedStruct for atrest_kdf {}
-
-/// Options of a new keyslot.
+/// What a new keyslot is like.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct atrest_keyslot_options {
@@ -152,46 +114,7 @@ pub struct atrest_keyslot_options {
 // SAFETY: `struct_size` is the first member, and pointers and numbers may be zero.
 unsafe impl SizedStruct for atrest_keyslot_options {}
 
-/// Finds costs for which a KDF takes about `time_ms` milliseconds on this machine, with at most `max_memory_kib` of
-/// memory, and puts them into `out`, which starts from ATREST_KDF_INIT. `kind` is ATREST_KDF_*. `hash` is for PBKDF2;
-/// `max_memory_kib` and `lanes` are for Argon2. If 0, `hash` is ATREST_HASH_SHA256, `time_ms` is 2000, `max_memory_kib`
-/// is 1 GiB, and `lanes` is 4.
-///
-/// The costs are at least 1000 iterations of PBKDF2, or 4 passes over 32 MiB of Argon2, on any machine. Measuring takes
-/// about as long as the measured derivation.
-///
-/// Errors: ATREST_ERR_BAD_ENUM; ATREST_ERR_INVALID_OPTION for ATREST_HASH_SHA1, memory below 32 MiB, lanes over 16, and
-/// if there is no memory; ATREST_ERR_STRUCT_SIZE.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn atrest_kdf_benchmark(
-    kind: u32,
-    hash: u32,
-    time_ms: u32,
-    max_memory_kib: u32,
-    lanes: u32,
-    out: *mut atrest_kdf,
-) -> atrest_status {
-    run(|| {
-        let out = struct_out!(out);
-        let kind = match kind {
-            ATREST_KDF_PBKDF2 => KdfKind::Pbkdf2(hash_algorithm(hash, "hash")?),
-            ATREST_KDF_ARGON2I => KdfKind::Argon2i,
-            ATREST_KDF_ARGON2ID => KdfKind::Argon2id,
-            other => return Err(Failure::bad_enum("kind", other)),
-        };
-        let or = |given: u32, default: u32| if given == 0 { default } else { given };
-        let time = Duration::from_millis(or(time_ms, TIME_MS).into());
-        out.set(c_kdf(&Kdf::benchmark(kind, time, or(max_memory_kib, MAX_MEMORY_KIB), or(lanes, LANES))?));
-        Ok(())
-    })
-}
-
-// The values of `KeyslotOptions::new()`.
-const TIME_MS: u32 = 2000;
-const MAX_MEMORY_KIB: u32 = 1 << 20;
-const LANES: u32 = 4;
-
-/// Converts a struct of C. The result is valid as long as the pointers in it.
+/// What a struct of C stands for, for as long as the pointers in it are good.
 pub(crate) fn credential<'a>(credential: &atrest_credential) -> Result<Credential<'a>> {
     Ok(match credential.kind {
         ATREST_CREDENTIAL_VAULT => Credential::Vault(handle!(credential.vault).get()),
@@ -253,45 +176,4 @@ pub(crate) fn c_priority(priority: Priority) -> u32 {
         Priority::Prefer => ATREST_PRIORITY_PREFER,
         Priority::Ignore => ATREST_PRIORITY_IGNORE,
     }
-}
-
-fn kdf(c: &atrest_kdf) -> Result<Kdf> {
-    let atrest_kdf { memory_kib, passes, lanes, iterations, .. } = *c;
-    match c.kind {
-        ATREST_KDF_PBKDF2 => Ok(Kdf::Pbkdf2 { hash: hash_algorithm(c.hash, "kdf.hash")?, iterations }),
-        ATREST_KDF_ARGON2I => Ok(Kdf::Argon2i { memory_kib, passes, lanes }),
-        ATREST_KDF_ARGON2ID => Ok(Kdf::Argon2id { memory_kib, passes, lanes }),
-        other => Err(Failure::bad_enum("kdf.kind", other)),
-    }
-}
-
-fn c_kdf(kdf: &Kdf) -> atrest_kdf {
-    let struct_size = size_of::<atrest_kdf>();
-    let mut c = atrest_kdf { struct_size, kind: 0, hash: 0, iterations: 0, memory_kib: 0, passes: 0, lanes: 0 };
-    match *kdf {
-        Kdf::Pbkdf2 { hash, iterations } => {
-            (c.kind, c.iterations) = (ATREST_KDF_PBKDF2, iterations);
-            c.hash = HASHES.iter().find(|(_, known)| *known == hash).map_or(0, |(number, _)| *number);
-        }
-        Kdf::Argon2i { memory_kib, passes, lanes } => {
-            (c.kind, c.memory_kib, c.passes, c.lanes) = (ATREST_KDF_ARGON2I, memory_kib, passes, lanes);
-        }
-        Kdf::Argon2id { memory_kib, passes, lanes } => {
-            (c.kind, c.memory_kib, c.passes, c.lanes) = (ATREST_KDF_ARGON2ID, memory_kib, passes, lanes);
-        }
-        _ => {}
-    }
-    c
-}
-
-const HASHES: [(u32, HashAlgorithm); 3] = [
-    (ATREST_HASH_SHA256, HashAlgorithm::Sha256),
-    (ATREST_HASH_SHA512, HashAlgorithm::Sha512),
-    (ATREST_HASH_SHA1, HashAlgorithm::Sha1),
-];
-
-fn hash_algorithm(number: u32, argument: &str) -> Result<HashAlgorithm> {
-    let wanted = if number == 0 { ATREST_HASH_SHA256 } else { number };
-    let found = HASHES.iter().find(|(known, _)| *known == wanted);
-    found.map(|(_, hash)| *hash).ok_or_else(|| Failure::bad_enum(argument, number))
 }

@@ -71,6 +71,7 @@ mod file_prefix;
 mod handle;
 mod header;
 mod header_lists;
+mod kdf;
 mod key_wrap;
 mod keyslots;
 mod log;

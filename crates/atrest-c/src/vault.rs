@@ -12,13 +12,14 @@ use core::ptr;
 use std::ffi::CString;
 use std::sync::Arc;
 
-use atrest::key::{KeyDescription, KeyId, KeyKind, KeyVault};
-use atrest::vault::{FileVault, KdfCost, KeyOrigin, Unlock};
+use atrest::key::{Kdf, KeyDescription, KeyId, KeyKind, KeyVault};
+use atrest::vault::{FileVault, KdfCost, KeyOrigin, Unlock, VaultOptions};
 use atrest::{Error, Secret};
 
 use crate::clock::atrest_clock;
 use crate::failure::{CallbackFailed, Failure, Result, run};
 use crate::handle::Handle;
+use crate::kdf::{atrest_kdf, kdf};
 use crate::output::TextOut;
 use crate::status::{ATREST_ERR_INVALID_OPTION, ATREST_ERR_UNSUPPORTED, atrest_status};
 use crate::structs::SizedStruct;
@@ -55,17 +56,23 @@ pub struct atrest_unlock {
     pub passphrase_len: usize,
     /// The path of a root key file, of 32 bytes to 1 MiB. NULL for none.
     pub key_file: *const c_char,
-    /// The cost of trying a new vault's passphrase, by Argon2id: KiB of memory, at least 8 for each lane, at most 1
-    /// GiB. If all three costs are 0, they are 64 MiB, 3 passes and 4 lanes (RFC 9106). Ignored when a vault is opened.
+    /// What a new vault's passphrase costs to try, by Argon2id: KiB of memory, at least 8 for each lane, at most 1
+    /// GiB. All three costs 0 is 64 MiB, 3 passes and 4 lanes (RFC 9106); or after atrest_approved_only, PBKDF2 with
+    /// SHA-256 and 600,000 iterations. Not looked at when a vault is opened.
     pub kdf_memory_kib: u32,
     /// Passes over the memory, 1 to 64.
     pub kdf_passes: u32,
     /// Lanes, 1 to 16.
     pub kdf_lanes: u32,
+    /// In place of these three, the KDF with its costs: ATREST_KDF_ARGON2ID in the same bounds, or ATREST_KDF_PBKDF2 with
+    /// SHA-256 or SHA-512 and 1000 to 10,000,000 iterations. NULL for none.
+    pub kdf: *const atrest_kdf,
 }
 
 // SAFETY: `struct_size` is the first member, and pointers and numbers may be zero.
-unsafe impl SizedStruct for atrest_unlock {}
+unsafe impl SizedStruct for atrest_unlock {
+    const EARLIER: &'static [usize] = &[core::mem::offset_of!(atrest_unlock, kdf)];
+}
 
 /// One version of a key, as atrest_vault_keys lists it. It and its texts are valid during the callback only.
 #[repr(C)]
@@ -108,8 +115,8 @@ pub unsafe extern "C" fn atrest_vault_create_file(
 ) -> atrest_status {
     run(|| {
         let (path, unlock, out) = (path!(path), structure!(unlock), out!(out));
-        let cost = kdf_cost(&unlock);
-        let vault = with_unlock(&unlock, |unlock| FileVault::create_with_cost(path, unlock, cost))?;
+        let options = vault_options(&unlock)?;
+        let vault = with_unlock(&unlock, |unlock| FileVault::create_with(path, unlock, &options))?;
         out.handle(Vault::owned(vault));
         Ok(())
     })
@@ -341,11 +348,22 @@ impl Vault {
     }
 }
 
-pub(crate) fn kdf_cost(unlock: &atrest_unlock) -> KdfCost {
-    match (unlock.kdf_memory_kib, unlock.kdf_passes, unlock.kdf_lanes) {
-        (0, 0, 0) => KdfCost::default(),
-        (memory_kib, passes, lanes) => KdfCost { memory_kib, passes, lanes },
+/// What a passphrase is to be stretched by, if that is said.
+pub(crate) fn vault_kdf(unlock: &atrest_unlock) -> Result<Option<Kdf>> {
+    match (unlock.kdf_memory_kib, unlock.kdf_passes, unlock.kdf_lanes, unlock.kdf.is_null()) {
+        (0, 0, 0, true) => Ok(None),
+        (0, 0, 0, false) => kdf(&structure!(unlock.kdf)).map(Some),
+        (memory_kib, passes, lanes, true) => Ok(Some(KdfCost { memory_kib, passes, lanes }.into())),
+        _ => {
+            let text = "`unlock` must have either a kdf or the costs of Argon2id";
+            Err(Failure::new(ATREST_ERR_INVALID_OPTION, text))
+        }
     }
+}
+
+/// The options of a new vault, as far as what opens it tells them.
+pub(crate) fn vault_options(unlock: &atrest_unlock) -> Result<VaultOptions> {
+    Ok(vault_kdf(unlock)?.map_or_else(VaultOptions::new, |kdf| VaultOptions::new().kdf(kdf)))
 }
 
 pub(crate) type EachVersion = unsafe extern "C" fn(*mut c_void, *const atrest_key_version) -> atrest_status;

@@ -14,15 +14,15 @@ use core::ptr;
 use std::ffi::CString;
 
 use atrest::key::{KeyId, KeyKind};
-use atrest::vault::{FileVault, VaultOptions, VersionChange};
+use atrest::vault::{FileVault, VersionChange};
 
 use crate::args::{check_flags, flag};
 use crate::failure::{CallbackFailed, Failure, Result, run};
 use crate::status::{ATREST_ERR_UNSUPPORTED, atrest_status};
 use crate::structs::SizedStruct;
 use crate::vault::{
-    ATREST_KEY_URL_SIZE, Vault, atrest_key_version, atrest_unlock, atrest_vault, check_name, kdf_cost, put_url,
-    tell_version, with_unlock,
+    ATREST_KEY_URL_SIZE, Vault, atrest_key_version, atrest_unlock, atrest_vault, check_name, put_url, tell_version,
+    vault_kdf, vault_options, with_unlock,
 };
 
 /// Change `enabled`.
@@ -101,7 +101,7 @@ pub struct atrest_deleted_key {
 /// The options of a new vault. Their texts live as long as the call.
 macro_rules! vault_options {
     ($unlock:expr, $options:expr) => {{
-        let mut made = VaultOptions::new().kdf_cost(kdf_cost($unlock));
+        let mut made = vault_options($unlock)?;
         if !$options.is_null() {
             let options = structure!($options);
             if !options.id.is_null() {
@@ -161,6 +161,28 @@ pub unsafe extern "C" fn atrest_vault_open_or_create(
         let vault = with_unlock(&unlock, |unlock| FileVault::open_or_create(path, unlock, &options))?;
         out.handle(Vault::owned(vault));
         Ok(())
+    })
+}
+
+/// Gives a vault file the passphrase or root key file of `unlock` in place of what it has; the KDF is as for a new vault. The
+/// same passphrase with another KDF moves it from Argon2id to PBKDF2, or back. Keys, grants and the log stay, and so does what
+/// was wrapped. Other handles that have the file open, but clones of this one, are refused with ATREST_ERR_DAMAGED_VAULT until
+/// they open it anew. Killed at any instant, the vault opens by the old or by the new one.
+///
+/// A copy of the file from before opens by the old one, and holds the same keys: if somebody may have both, rotate the keys.
+///
+/// Errors: ATREST_ERR_INVALID_OPTION for costs, a passphrase or a key file out of bounds; ATREST_ERR_NOT_APPROVED;
+/// ATREST_ERR_BUSY where another thread has just changed it; ATREST_ERR_DAMAGED_VAULT; ATREST_ERR_NOT_FOUND for the key file;
+/// ATREST_ERR_IO; ATREST_ERR_UNSUPPORTED for a vault that isn't a file's owner's.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn atrest_vault_change_unlock(
+    vault: *mut atrest_vault,
+    unlock: *const atrest_unlock,
+) -> atrest_status {
+    run(|| {
+        let (vault, unlock) = (handle!(vault).file()?, structure!(unlock));
+        let kdf = vault_kdf(&unlock)?;
+        with_unlock(&unlock, |unlock| vault.change_unlock(unlock, kdf))
     })
 }
 

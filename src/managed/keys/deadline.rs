@@ -6,6 +6,7 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
+use super::workers::Workers;
 use crate::key::{KeyDescription, KeyId, WrappedDek};
 use crate::managed::sync::lock;
 use crate::{Error, KeyVault, Result, Secret, VaultFailure};
@@ -17,6 +18,7 @@ const MOST_HANGING: usize = 16;
 pub(super) struct Deadline {
     pub(super) after: Duration,
     hanging: Mutex<HashMap<String, usize>>,
+    workers: Workers,
 }
 
 /// The state of a call.
@@ -29,7 +31,7 @@ enum Call<T> {
 
 impl Deadline {
     pub(super) fn new(after: Duration) -> Arc<Self> {
-        Arc::new(Deadline { after, hanging: Mutex::default() })
+        Arc::new(Deadline { after, hanging: Mutex::default(), workers: Workers::default() })
     }
 
     /// Asks a vault. An answer after the deadline is dropped.
@@ -55,8 +57,8 @@ impl Deadline {
             changed.notify_one();
         };
         let no_thread =
-            |e| Error::Vault(VaultFailure::new(format!("no thread could be started to ask {vault}")).caused_by(e));
-        thread::Builder::new().name("atrest-vault".into()).spawn(work).map_err(no_thread)?;
+            |e| Error::Vault(VaultFailure::new(format!("there is no thread in which to ask {vault}")).caused_by(e));
+        self.workers.start(Box::new(work)).map_err(no_thread)?;
 
         let (state, changed) = &*call;
         let running = |state: &mut Call<T>| matches!(state, Call::Running);

@@ -11,6 +11,7 @@ mod open;
 mod platform;
 mod proofs;
 mod vaults;
+mod workers;
 
 pub(super) use access::Access;
 pub(super) use choice::not_ours;

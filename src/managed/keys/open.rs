@@ -37,10 +37,10 @@ impl Access {
     }
 
     fn open(&self, resource: &Resource, leased: bool, now: Now) -> Result<Opened> {
-        let opening = self.begin(resource, leased)?;
-        let (set, key) = self.key_of(resource, &opening.keys()?, leased)?;
+        let upper = self.begin(resource, leased)?.upper()?;
+        let (set, key) = self.key_of(resource, &upper.keys(), leased)?;
         let Some(set) = set else {
-            let layers = opening.finish(resource, &Only { vault: &self.gated_platform(now), key: &key })?;
+            let layers = upper.open(resource, &Only { vault: &self.gated_platform(now), key: &key })?;
             return Ok(Opened { layers, lease: None });
         };
         let vault = || self.vault_of(&set, &key);
@@ -52,15 +52,11 @@ impl Access {
         let asked = vault()?;
         let gated = Gated { vault: &*asked, gate: &lease.gate, now };
         let vault: &dyn KeyVault = if leased { &gated } else { &*asked };
-        let layers = opening.finish(resource, &Only { vault, key: &key }).map_err(|e| {
-            // Permission to read a key is not permission to use it.
+        let layers = upper.open(resource, &Only { vault, key: &key }).map_err(|e| {
+            // A right to look at a key is none to use it.
             if leased && e.is_revocation() { suspended(lease.refused(e, now)) } else { e }
         })?;
-        // Now the header's claim is proven.
-        if layers.keks().contains(&key) {
-            return Ok(Opened { layers, lease: Some(lease) });
-        }
-        Err(Error::Busy { what: format!("the header of the {}, which was changed meanwhile", resource.full_name()) })
+        Ok(Opened { layers, lease: Some(lease) })
     }
 
     /// Opens the layer below the upper volume of a resource.

@@ -27,8 +27,11 @@ impl Access {
             });
         }
         let keys = layers.all_keks();
-        if resource.clone().note_keys(&keys, at) {
-            // If this fails, the data is still there; the status then shows the earlier proof.
+        let is_known = |(layer, keys): (usize, &Vec<KeyId>)| {
+            keys.is_empty() || resource.proven_key(layer).is_some_and(|known| keys.contains(known))
+        };
+        if !keys.iter().enumerate().all(is_known) {
+            // Without the note the data is there all the same; its status is then what was proved before.
             let _ = self.note(&name, &resource.id, |of| of.note_keys(&keys, at));
         }
         Ok(())

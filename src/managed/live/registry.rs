@@ -42,11 +42,16 @@ impl Registry {
         name: &ResourceName,
         act: impl FnOnce(&Arc<LiveResource>, Resource) -> Result<T>,
     ) -> Result<T> {
+        let store = &self.access.store;
         loop {
-            let live = self.find(name)?;
+            let unchanged = store.changes();
+            let mut resource = store.resource(name)?;
+            let live = self.of(&resource);
             let _alone = live.changing();
-            let resource = self.access.store.resource(name)?;
-            // While we waited, another resource may have got the name.
+            if unchanged.is_none() || store.changes() != unchanged {
+                resource = store.resource(name)?;
+            }
+            // While we waited, another may have got the name.
             if resource.id == live.id {
                 return act(&live, resource);
             }

@@ -281,9 +281,18 @@ impl LiveResource {
 
     /// The keys that the header of each layer names, the upper one's first. They are not proven.
     pub(in crate::managed) fn keys(&self) -> Result<Vec<Vec<KeyId>>> {
+        self.keys_by(None)
+    }
+
+    /// As [`keys`](Self::keys), by a record of it that the caller has.
+    fn keys_by(&self, record: Option<&Resource>) -> Result<Vec<Vec<KeyId>>> {
         let _one = lock(&self.opening);
         let open = self.read().layers.clone();
-        open.map_or_else(|| self.access.keys_of(&self.record()?), |layers| layers.keys_on_device())
+        match (open, record) {
+            (Some(layers), _) => layers.keys_on_device(),
+            (None, Some(resource)) => self.access.keys_of(resource),
+            (None, None) => self.access.keys_of(&self.record()?),
+        }
     }
 
     /// The keys that the header directly on its device names (the lower of two layers). No vault is asked.
@@ -302,7 +311,7 @@ impl LiveResource {
     /// Whether the upper layer is proven to be under this key, and its header names only this key.
     pub(in crate::managed) fn is_under(&self, resource: &Resource, key: &KeyId) -> Result<bool> {
         let says_so = |keys: &Vec<KeyId>| keys == core::slice::from_ref(key);
-        Ok(resource.proven_key(0) == Some(key) && self.keys()?.first().is_some_and(says_so))
+        Ok(resource.proven_key(0) == Some(key) && self.keys_by(Some(resource))?.first().is_some_and(says_so))
     }
 
     /// The same for the layer under the platform's key.

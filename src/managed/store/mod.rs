@@ -20,6 +20,7 @@ mod tables;
 mod untouched;
 
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -50,6 +51,24 @@ pub(super) struct Store {
     engine: Mutex<Arc<Engine>>,
     /// Locked while writing or reopening the file.
     writing: Mutex<Writing>,
+    /// How often a change has begun and ended: an odd number while one goes on.
+    changes: AtomicU64,
+}
+
+/// While it lives, a change goes on.
+struct Changing<'s>(&'s AtomicU64);
+
+impl<'s> Changing<'s> {
+    fn begin(changes: &'s AtomicU64) -> Self {
+        changes.fetch_add(1, Ordering::SeqCst);
+        Changing(changes)
+    }
+}
+
+impl Drop for Changing<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
 }
 
 #[derive(Default)]
@@ -72,7 +91,12 @@ impl Store {
                 file.empty();
             }
         });
-        Ok(Store { engine: Mutex::new(Arc::new(opened?.0)), file, writing: Mutex::default() })
+        Ok(Store {
+            engine: Mutex::new(Arc::new(opened?.0)),
+            file,
+            writing: Mutex::default(),
+            changes: AtomicU64::new(0),
+        })
     }
 
     /// Checks everything in the store, as of the last change.
@@ -270,6 +294,7 @@ impl Store {
     /// between its reads and its writes.
     pub(super) fn write<T>(&self, change: impl FnOnce(&mut Tables<'_>) -> Result<T>) -> Result<T> {
         let mut state = lock(&self.writing);
+        let _changing = Changing::begin(&self.changes);
         self.check_writable(&mut state)?;
         let engine = self.engine();
         let mut committing = None;
@@ -288,7 +313,13 @@ impl Store {
         }
     }
 
-    /// Fails while the outcome of a commit is unknown. Then nothing is written, and no device is removed.
+    /// A number that is another after each change: what was read while it stays the same is still so. `None` while a change
+    /// goes on.
+    pub(super) fn changes(&self) -> Option<u64> {
+        Some(self.changes.load(Ordering::SeqCst)).filter(|changes| changes.is_multiple_of(2))
+    }
+
+    /// While it isn't known what a commit that failed came to, nothing is written, and no device removed.
     pub(super) fn check_sound(&self) -> Result<()> {
         self.check_writable(&mut lock(&self.writing))
     }

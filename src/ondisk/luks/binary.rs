@@ -4,6 +4,8 @@ use std::borrow::Cow;
 
 use sha2::{Digest, Sha256};
 
+use crate::zeros;
+
 /// The size of the binary header in bytes (section 2.1); the JSON area follows it.
 pub const BINARY_HEADER: usize = 4096;
 
@@ -157,7 +159,7 @@ impl BinaryHeader {
     pub fn verify(copy: &[u8]) -> Result<(), String> {
         let found = copy.get(CSUM.0..CSUM.0 + CSUM.1).ok_or("it was cut off")?;
         let (digest, rest) = found.split_at(DIGEST);
-        if digest != checksum(copy) || rest.iter().any(|&byte| byte != 0) {
+        if digest != checksum(copy) || !zeros::is_zero(rest) {
             return Err("its checksum does not match".into());
         }
         Ok(())

@@ -95,7 +95,7 @@ impl Token {
             "version": VERSION,
             "encryption_type": self.encryption_type.name(),
             "key_size": self.key_size,
-            "key_url": self.wrapped.kek.to_string(),
+            "key_url": self.wrapped.kek.url(),
             "algorithm": self.wrapped.algorithm.name(),
             "wrapped_dek": Base64::encode_string(&self.wrapped.bytes),
             "context": Base64::encode_string(&self.context),
@@ -112,7 +112,7 @@ impl Token {
         mac.field(uuid);
         mac.field(self.encryption_type.name());
         mac.field(self.key_size.to_be_bytes());
-        mac.field(self.wrapped.kek.to_string());
+        mac.field(self.wrapped.kek.url());
         mac.field(self.wrapped.algorithm.name());
         mac.field(&self.wrapped.bytes);
         mac.field(&self.context);

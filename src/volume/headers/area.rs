@@ -7,7 +7,7 @@ use zeroize::Zeroizing;
 
 use crate::volume::BlockDevice;
 use crate::volume::signature::Signature;
-use crate::{Error, Result, random};
+use crate::{Error, Result, random, zeros};
 
 /// The number of bytes wiped at once.
 const PIECE: u64 = 1 << 20;
@@ -80,7 +80,7 @@ pub(in crate::volume) fn rewrite(
         device.read_at(start, piece).map_err(failed)?;
         let mut at = 0;
         while at < piece.len() {
-            let is_wanted = |block: &[u8]| block.iter().any(|&byte| byte != 0) == used;
+            let is_wanted = |block: &[u8]| zeros::is_zero(block) != used;
             let run = piece[at..].chunks(BLOCK).take_while(|block| is_wanted(block)).map(<[u8]>::len).sum::<usize>();
             if run > 0 {
                 let bytes = &mut piece[at..at + run];

@@ -14,6 +14,8 @@ pub(super) use new::{BAD_DATA_OFFSET, NewHeader};
 pub(super) use stored::StoredHeader;
 
 use super::BlockDevice;
+#[cfg(feature = "managed")]
+use crate::key::KeyId;
 use crate::key::{HashAlgorithm, self_test};
 use crate::ondisk::luks::{LuksVersion, probe_version};
 use crate::{Error, Result};
@@ -35,10 +37,25 @@ pub(super) fn load(device: &dyn BlockDevice) -> Result<Box<dyn StoredHeader>> {
     }
 }
 
-/// A header that is not on a device yet.
+/// The keys that the header of a device names. Nothing is proved by it, nor written.
+#[cfg(feature = "managed")]
+pub(super) fn keks(device: &dyn BlockDevice) -> Result<Vec<KeyId>> {
+    self_test::hash(HashAlgorithm::Sha256)?; // for the checksums
+    let tokens = match Luks2Store::glance(device)? {
+        Some(metadata) => metadata.tokens(),
+        None => load(device)?.tokens(),
+    };
+    // Of tokens that aren't sound the opening tells.
+    Ok(tokens.unwrap_or_default().into_iter().map(|(_, token)| token.wrapped.kek).collect())
+}
+
+/// A header that no device has yet.
 pub(super) fn create(version: LuksVersion, new: &NewHeader<'_>) -> Result<Box<dyn StoredHeader>> {
     match version {
         LuksVersion::Luks1 => Ok(Box::new(luks1::create(new)?)),
         LuksVersion::Luks2 => Ok(Box::new(luks2::create(new)?)),
     }
 }
+
+#[cfg(all(test, feature = "managed"))]
+mod tests;

@@ -37,8 +37,9 @@ pub(in crate::ondisk::luks) type Numbered<'a> = (u32, Object<'a>);
 
 /// The numbered objects of a top-level object, ordered by number.
 pub(in crate::ondisk::luks) fn objects<'a>(root: &Object<'a>, name: &str) -> Result<Vec<Numbered<'a>>, String> {
-    let mut objects = Vec::new();
-    for (number, object) in numbered(root, name)? {
+    let numbered = numbered(root, name)?;
+    let mut objects = Vec::with_capacity(numbered.len());
+    for (number, object) in numbered {
         objects.push((number, object.object().ok_or_else(|| format!("{name} {number} is no object"))?));
     }
     Ok(objects)
@@ -50,7 +51,7 @@ pub(super) fn numbered<'a>(root: &Object<'a>, name: &str) -> Result<Vec<(u32, Ra
     if group.len() > MAX_OBJECTS as usize {
         return Err(format!("it has {} {name}, more than {MAX_OBJECTS}", group.len()));
     }
-    let mut numbered = Vec::new();
+    let mut numbered = Vec::with_capacity(group.len());
     for (id, value) in group.iter() {
         if id.len() > MAX_TEXT {
             return Err(format!("a name of {} bytes is no number of one of its {name}", id.len()));
@@ -71,7 +72,8 @@ pub(super) fn free_id(used: impl Iterator<Item = u32> + Clone) -> Option<u32> {
 
 /// A decimal number without a sign or leading zeros, so that two names can't mean one object.
 fn parse_id(id: &str) -> Option<u32> {
-    id.parse().ok().filter(|number: &u32| number.to_string() == id && *number < MAX_OBJECTS)
+    let is_plain = id.bytes().all(|byte| byte.is_ascii_digit()) && (id == "0" || !id.starts_with('0'));
+    id.parse().ok().filter(|number| is_plain && *number < MAX_OBJECTS)
 }
 
 /// An array of object numbers. Each must exist and occur once.

@@ -15,7 +15,7 @@ use base64ct::{Base64, Encoding};
 use serde_json::json;
 
 use super::{BINARY_HEADER, Digest, VolumeKeyDigest};
-use crate::{Error, Result};
+use crate::{Error, Result, zeros};
 use config::{Config, MAX_KEYSLOTS_SIZE};
 use json::{distinct_references, numbered, objects, root, string};
 use text::Object;
@@ -146,8 +146,8 @@ impl Metadata {
     /// A text that says what is wrong.
     pub fn parse(area: &[u8], header_size: u64) -> Result<Self, String> {
         let end = area.iter().position(|&byte| byte == 0).ok_or("its JSON does not end with a zero byte")?;
-        if area[end..].iter().any(|&byte| byte != 0) {
-            return Err("there are bytes after the end of its JSON".into());
+        if !zeros::is_zero(&area[end..]) {
+            return Err("there are bytes behind the end of its JSON".into());
         }
         Self::from_text(area[..end].to_vec(), header_size)
     }
@@ -172,7 +172,7 @@ impl Metadata {
     /// Whether an area of a header of this size holds exactly this metadata, so that it need not be parsed again.
     pub(crate) fn is_in(&self, area: &[u8], header_size: u64) -> bool {
         let rest = area.strip_prefix(&*self.text).filter(|_| self.header_size == header_size);
-        rest.is_some_and(|rest| rest.iter().all(|&byte| byte == 0))
+        rest.is_some_and(zeros::is_zero)
     }
 
     /// The keyslots, ordered by number.

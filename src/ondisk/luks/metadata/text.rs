@@ -11,7 +11,10 @@ use std::ops::Range;
 /// limit.
 const MAX_LEVELS: u32 = 32;
 
-/// A value as written, without surrounding space.
+/// How many members an object has as a rule, at most.
+const USUAL_MEMBERS: usize = 11;
+
+/// A value as it is written, without space around it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::ondisk::luks) struct Raw<'a>(&'a [u8]);
 
@@ -66,7 +69,8 @@ impl<'a> Raw<'a> {
             return None;
         }
         let mut scanner = Scanner { text: self.0, at: 1 };
-        let mut members = Vec::new();
+        // As many as our own objects have at most: what a reader looks up takes one allocation.
+        let mut members = Vec::with_capacity(USUAL_MEMBERS);
         while scanner.next_is_item(b'}') {
             let name = scanner.quoted()?;
             scanner.space();

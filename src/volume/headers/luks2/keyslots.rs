@@ -44,16 +44,19 @@ impl Luks2Store {
         self.metadata.keyslots().iter().filter(|keyslot| bound.contains(&keyslot.id))
     }
 
-    /// The number of the digest to bind a new keyslot to.
-    fn digest(&self) -> Result<u32> {
-        data_digest(&self.metadata).map(|digest| digest.id).ok_or(Error::WrongKey)
+    /// The number of the digest that a new keyslot for `key` is bound to. It must be that of the key, which isn't known of a
+    /// volume that a vault has opened: a keyslot bound to another would never open.
+    fn digest_of(&self, key: &Secret) -> Result<u32> {
+        let digest = data_digest(&self.metadata).ok_or(Error::WrongKey)?;
+        digest.pbkdf2.as_ref().ok_or(Error::WrongKey)?.verify(key)?;
+        Ok(digest.id)
     }
 
     /// Stores `key` in a new keyslot.
     pub(super) fn add_keyslot(&mut self, device: &dyn BlockDevice, key: &Secret, new: &NewKeyslot<'_>) -> Result<u32> {
         self.check_requirements()?;
         self.check_unchanged(device)?;
-        let digest = self.digest()?;
+        let digest = self.digest_of(key)?;
         let (keyslot, area) = self.sealed_keyslot(key, new)?;
         // Check first: if this fails later, the key is on the device in an area that no header names.
         self.metadata.clone().set_keyslot(&keyslot, digest)?;
@@ -72,7 +75,7 @@ impl Luks2Store {
     ) -> Result<()> {
         let (keyslot, area) = self.sealed_keyslot(key, new)?;
         write_area(device, keyslot.area.offset, area, keyslot.area.size)?;
-        self.metadata.set_keyslot(&keyslot, self.digest()?)?;
+        self.metadata.set_keyslot(&keyslot, self.digest_of(key)?)?;
         self.store(device)
     }
 

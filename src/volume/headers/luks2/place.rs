@@ -5,7 +5,7 @@ use core::fmt;
 use crate::ondisk::luks::{BINARY_HEADER, BinaryHeader, Position};
 use crate::volume::BlockDevice;
 use crate::volume::signature::Signature;
-use crate::{Error, Result};
+use crate::{Error, Result, zeros};
 
 const SECTOR: usize = 512;
 
@@ -53,7 +53,7 @@ impl fmt::Display for Foreign {
 
 /// Zeros, or ones: erased flash reads as ones.
 fn is_blank(bytes: &[u8]) -> bool {
-    bytes.iter().all(|&byte| byte == 0) || bytes.iter().all(|&byte| byte == 0xFF)
+    zeros::is_zero(bytes) || bytes.iter().all(|&byte| byte == 0xFF)
 }
 
 /// Whether bytes are the remains of this header's copy: torn, flipped or partly zeroed.
@@ -71,7 +71,7 @@ fn is_remnant(bytes: &[u8], position: Position, intact: &BinaryHeader) -> bool {
 /// Whether a field of a binary header holds this text, followed by zeros.
 fn is_text_field(field: &[u8], text: &str) -> bool {
     let (start, rest) = field.split_at(text.len().min(field.len()));
-    start == text.as_bytes() && rest.iter().all(|&byte| byte == 0)
+    start == text.as_bytes() && zeros::is_zero(rest)
 }
 
 /// Whether a sector may be from a JSON area: text, possibly followed by zeros.

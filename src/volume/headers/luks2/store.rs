@@ -50,19 +50,24 @@ impl Luks2Store {
             }
             return Err(Error::DeviceTooSmall { needed: 2 * HEADER_SIZES[0], size });
         }
-        let primary = read_copy(device, size, Position::Primary, 0, None)?;
-        let secondary = match &primary {
-            Ok(copy) => read_copy(device, size, Position::Secondary, copy.binary.header_size, Some(&copy.metadata))?,
-            Err(_) => find_secondary(device, size)?,
+        let mut bytes = Vec::new();
+        let primary = read_copy(device, size, Position::Primary, 0, &mut bytes)?;
+        let (primary, secondary) = match primary.and_then(|binary| Copy::parse(binary, &bytes)) {
+            Ok(first) => match read_copy(device, size, Position::Secondary, first.binary.header_size, &mut bytes)? {
+                // As a rule they say the same, and the second needs no reading of its own.
+                Ok(second) if first.metadata.is_in(&bytes[BINARY_HEADER..], second.header_size) => {
+                    let (salts, stale) = ([first.binary.salt, second.salt], older(&first.binary, &second));
+                    let binary = if stale == [Position::Primary] { second } else { first.binary };
+                    return Ok(Self::found(Copy { binary, ..first }, salts, stale, None));
+                }
+                second => (Ok(first), second.and_then(|binary| Copy::parse(binary, &bytes))),
+            },
+            Err(bad) => (Err(bad), find_secondary(device, size, &mut bytes)?),
         };
         match (primary, secondary) {
             (Ok(first), Ok(second)) => {
-                let salts = [first.binary.salt, second.binary.salt];
-                let (newer, stale) = match first.binary.seqid.cmp(&second.binary.seqid) {
-                    core::cmp::Ordering::Less => (second, vec![Position::Primary]),
-                    core::cmp::Ordering::Equal => (first, Vec::new()),
-                    core::cmp::Ordering::Greater => (first, vec![Position::Secondary]),
-                };
+                let (salts, stale) = ([first.binary.salt, second.binary.salt], older(&first.binary, &second.binary));
+                let newer = if stale == [Position::Primary] { second } else { first };
                 Ok(Self::found(newer, salts, stale, None))
             }
             (Ok(first), Err(_)) => {
@@ -83,6 +88,27 @@ impl Luks2Store {
                 Err(Error::InvalidHeader(format!("{}: {first}; {}: {second}", Position::Primary, Position::Secondary)))
             }
         }
+    }
+
+    /// What the header says by its first copy alone, for half of what it takes to read it: where that is sound, and the second
+    /// one isn't newer.
+    pub(in crate::volume::headers) fn glance(device: &dyn BlockDevice) -> Result<Option<Metadata>> {
+        let size = device.size().map_err(|e| Error::io("asking the device for its size", e))?;
+        let mut bytes = Vec::new();
+        let Ok(first) = read_copy(device, size, Position::Primary, 0, &mut bytes)? else { return Ok(None) };
+        let offset = first.header_size;
+        if offset.saturating_mul(2) > size {
+            return Ok(None);
+        }
+        let mut block = [0; BINARY_HEADER];
+        let failed = |e| Error::io(format!("reading the {} of the header", Position::Secondary), e);
+        device.read_at(offset, &mut block).map_err(failed)?;
+        // Of a number that a torn block says nothing is believed but that it isn't greater.
+        let isnt_newer = |second: BinaryHeader| second.header_size == offset && second.seqid <= first.seqid;
+        if !BinaryHeader::parse(&block, Position::Secondary, offset).is_ok_and(isnt_newer) {
+            return Ok(None);
+        }
+        Ok(Metadata::parse(&bytes[BINARY_HEADER..], offset).ok())
     }
 
     fn found(newest: Copy, salts: [[u8; 64]; 2], stale: Vec<Position>, foreign: Option<Foreign>) -> Self {
@@ -284,15 +310,34 @@ fn begins_a_header(device: &dyn BlockDevice, size: u64) -> std::io::Result<bool>
     Ok(start.len() < 6 || BinaryHeader::has_magic(&start, Position::Primary))
 }
 
-/// Reads one copy. Its metadata is usually the same as the `other`'s. The outer error is the device's; the inner one
-/// says what is wrong with the copy.
+impl Copy {
+    /// The copy of which `bytes` were read.
+    fn parse(binary: BinaryHeader, bytes: &[u8]) -> Result<Self, Bad> {
+        // No damage, then: somebody has written it so.
+        let odd = |what| Bad::Defect(format!("it isn't damaged (its checksum is right), but {what}"));
+        let metadata = Metadata::parse(&bytes[BINARY_HEADER..], binary.header_size);
+        metadata.map(|metadata| Copy { binary, metadata }).map_err(odd)
+    }
+}
+
+/// Which of the two copies is older, if one is.
+fn older(first: &BinaryHeader, second: &BinaryHeader) -> Vec<Position> {
+    match first.seqid.cmp(&second.seqid) {
+        core::cmp::Ordering::Less => vec![Position::Primary],
+        core::cmp::Ordering::Equal => Vec::new(),
+        core::cmp::Ordering::Greater => vec![Position::Secondary],
+    }
+}
+
+/// Reads one copy into `bytes`, whose checksum is then right. The outer error is the device's, the inner one says what is
+/// wrong with the copy.
 fn read_copy(
     device: &dyn BlockDevice,
     size: u64,
     position: Position,
     offset: u64,
-    other: Option<&Metadata>,
-) -> Result<Result<Copy, Bad>> {
+    bytes: &mut Vec<u8>,
+) -> Result<Result<BinaryHeader, Bad>> {
     let failed = |e| Error::io(format!("reading the {position} of the header"), e);
     let mut block = [0; BINARY_HEADER];
     if offset.checked_add(BINARY_HEADER as u64).is_none_or(|end| end > size) {
@@ -312,26 +357,18 @@ fn read_copy(
     if offset + binary.header_size > size {
         return Ok(Err(Bad::Defect("it was cut off".into())));
     }
-    let mut copy = vec![0; binary.header_size as usize];
-    device.read_at(offset, &mut copy).map_err(failed)?;
-    if let Err(what) = BinaryHeader::verify(&copy) {
-        return Ok(Err(Bad::Defect(what)));
-    }
-    let area = &copy[BINARY_HEADER..];
-    if let Some(same) = other.filter(|other| other.is_in(area, binary.header_size)) {
-        return Ok(Ok(Copy { binary, metadata: same.clone() }));
-    }
-    // The checksum is right, so it isn't damaged: somebody wrote it that way.
-    let odd = |what| Bad::Defect(format!("it isn't damaged (its checksum is right), but {what}"));
-    let metadata = Metadata::parse(area, binary.header_size);
-    Ok(metadata.map(|metadata| Copy { binary, metadata }).map_err(odd))
+    bytes.resize(binary.header_size as usize, 0);
+    bytes[..BINARY_HEADER].copy_from_slice(&block);
+    device.read_at(offset + BINARY_HEADER as u64, &mut bytes[BINARY_HEADER..]).map_err(failed)?;
+    Ok(BinaryHeader::verify(bytes).map(|()| binary).map_err(Bad::Defect))
 }
 
-/// Searches the possible places of the second copy, because the first can't tell its size.
-fn find_secondary(device: &dyn BlockDevice, size: u64) -> Result<Result<Copy, Bad>> {
+/// Looks for the second copy where it can be, since the first can't say.
+fn find_secondary(device: &dyn BlockDevice, size: u64, bytes: &mut Vec<u8>) -> Result<Result<Copy, Bad>> {
     let mut worst = Bad::NoMagic;
     for offset in HEADER_SIZES {
-        match read_copy(device, size, Position::Secondary, offset, None)? {
+        let found = read_copy(device, size, Position::Secondary, offset, bytes)?;
+        match found.and_then(|binary| Copy::parse(binary, bytes)) {
             Ok(copy) if copy.binary.header_size == offset => return Ok(Ok(copy)),
             Ok(_) => worst = Bad::Defect(format!("a copy at offset {offset} has another size")),
             Err(Bad::NoMagic) => {}

@@ -1,0 +1,67 @@
+//! Another passphrase or root key file for a vault that exists.
+
+use std::sync::{Arc, PoisonError};
+
+use super::FileVault;
+use super::audit::{self, Use};
+use super::body::{Body, VersionRecord};
+use super::root::{RootKeys, Unlock};
+use crate::key::{Kdf, KeyKind};
+use crate::{Error, Result};
+
+impl FileVault {
+    /// Gives the vault another passphrase or root key file; `kdf` is as in [`VaultOptions::kdf`](super::VaultOptions::kdf),
+    /// and `None` for what a new vault has now. The same passphrase with another `kdf` moves the vault from Argon2id to
+    /// PBKDF2, or back. Keys, grants and the log stay, and so does what was wrapped.
+    ///
+    /// This handle and its clones go on. Others that have the vault open, in this process and in others, are refused with
+    /// [`Error::DamagedVault`] until they open it anew. Killed at any instant, the vault opens by the old or by the new one.
+    ///
+    /// **A copy of the file from before opens by the old one**, and holds the same keys. If somebody may have both, rotate the
+    /// keys and put all that is under the old versions under the new ones.
+    ///
+    /// # Errors
+    /// [`Error::InvalidOption`] for a passphrase, root key file or cost out of bounds; [`Error::NotApproved`];
+    /// [`Error::Busy`] where another thread has just changed it; [`Error::DamagedVault`]; [`Error::NotFound`] for the root key
+    /// file; [`Error::Io`].
+    pub fn change_unlock(&self, unlock: Unlock<'_>, kdf: Option<Kdf>) -> Result<()> {
+        self.reload()?;
+        let old = self.root();
+        // Before the lock: nobody else waits for the KDF.
+        let (record, new) = old.replaced(unlock, kdf)?;
+        let store = &self.store;
+        let _lock = store.file.lock()?;
+        let mut body = self.read_verified()?;
+        if !Arc::ptr_eq(&old, &self.root()) {
+            return Err(Error::Busy { what: "the vault, whose passphrase or root key file was just changed,".into() });
+        }
+        let rewrapped = body.rewrap(&old, &new);
+        let used = Use { operation: "changeUnlock", ..Use::default() };
+        let mut log = store.audit.begin(|| Ok(body.audit))?;
+        log.append(&used, audit::outcome(&rewrapped), self.now(), true)?;
+        rewrapped?;
+        (body.version, body.root) = (Body::version_with(&record), record);
+        body.audit = log.record(&body.audit);
+        // Nobody sees the one without the other, nor the file without both.
+        let mut held = store.body.write().unwrap_or_else(PoisonError::into_inner);
+        let mut root = store.root.write().unwrap_or_else(PoisonError::into_inner);
+        let replaced = body.count_change().and_then(|()| store.file.replace(&body.seal(&new)));
+        replaced.inspect_err(|_| log.has_failed(&used, self.now()))?;
+        (*root, *held) = (Arc::new(new), body);
+        Ok(())
+    }
+}
+
+impl Body {
+    /// Puts every KEK under another root.
+    fn rewrap(&mut self, old: &RootKeys, new: &RootKeys) -> Result<()> {
+        let rewrap = |kind, wrapped: &str| new.wrap_kek(kind, &old.unwrap_kek(kind, wrapped)?);
+        for VersionRecord { kind, kek, mac_key, .. } in self.keys.iter_mut().flat_map(|key| &mut key.versions) {
+            *kek = rewrap(*kind, kek)?;
+            if let Some(key) = mac_key {
+                *key = rewrap(KeyKind::Aes256, key)?;
+            }
+        }
+        Ok(())
+    }
+}
