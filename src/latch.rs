@@ -64,8 +64,8 @@ algorithms! {
     #[cfg(feature = "std")] Pbkdf2Sha1 = "PBKDF2-HMAC-SHA-1" not "PBKDF2-HMAC-SHA-1" SHA_1;
     #[cfg(feature = "std")] Pbkdf2Sha256 = "PBKDF2-HMAC-SHA-256";
     #[cfg(feature = "std")] Pbkdf2Sha512 = "PBKDF2-HMAC-SHA-512";
-    #[cfg(feature = "std")] Argon2i = "Argon2i" not UNPUBLISHED;
-    #[cfg(feature = "std")] Argon2id = "Argon2id" not UNPUBLISHED;
+    #[cfg(feature = "std")] Argon2i = "Argon2i" not "Argon2i" UNPUBLISHED;
+    #[cfg(feature = "std")] Argon2id = "Argon2id" not "Argon2id" UNPUBLISHED;
     #[cfg(feature = "rsa")] RsaPair = "RSA-OAEP (pairwise)";
 }
 
