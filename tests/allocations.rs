@@ -124,6 +124,7 @@ fn check<D: BlockDevice>(volume: &Volume<D>) {
         for len in [4096, 128 << 10, 300 << 10] {
             volume.write_at(4096, &buffer[..len]).unwrap();
             volume.read_at(4096, &mut buffer[..len]).unwrap();
+            volume.write_in_place(4096, &mut buffer[..len]).unwrap();
         }
         volume.sync().unwrap();
     });

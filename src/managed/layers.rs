@@ -217,6 +217,10 @@ impl Layers {
         self.upper.write_at(offset, sectors)
     }
 
+    pub(super) fn write_in_place(&self, offset: u64, sectors: &mut [u8]) -> Result<()> {
+        self.upper.write_in_place(offset, sectors)
+    }
+
     pub(super) fn sync(&self) -> Result<()> {
         self.upper.sync()
     }

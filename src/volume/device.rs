@@ -31,6 +31,15 @@ pub trait BlockDevice: Send + Sync {
     /// What the device says. A part may have been written.
     fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()>;
 
+    /// As [`write_at`](Self::write_at), from a buffer that may be changed, for devices that change what they write: a
+    /// [`Volume`](crate::Volume) encrypts it where it lies. What `bytes` holds afterwards is not defined.
+    ///
+    /// # Errors
+    /// As [`write_at`](Self::write_at).
+    fn write_in_place(&self, offset: u64, bytes: &mut [u8]) -> io::Result<()> {
+        self.write_at(offset, bytes)
+    }
+
     /// Returns when all that was written is on stable storage, with all that is needed to find it there.
     ///
     /// # Errors
@@ -49,6 +58,10 @@ impl<D: BlockDevice + ?Sized> BlockDevice for Arc<D> {
 
     fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
         (**self).write_at(offset, bytes)
+    }
+
+    fn write_in_place(&self, offset: u64, bytes: &mut [u8]) -> io::Result<()> {
+        (**self).write_in_place(offset, bytes)
     }
 
     fn sync(&self) -> io::Result<()> {

@@ -7,6 +7,7 @@ mod format;
 mod header;
 mod headers;
 mod info;
+mod io;
 mod layout;
 mod open;
 mod protect;
@@ -14,18 +15,16 @@ mod rotate;
 pub(crate) mod signature;
 mod unlock;
 
-use core::cell::RefCell;
 use core::fmt;
-use std::io;
 use std::sync::{Arc, Mutex};
 
 use crate::approval::Approval;
 use crate::cipher::CipherSpec;
-use crate::usage::{self, KeyUsage};
-use crate::{Dek, Error, Result, SectorSize};
+use crate::usage::KeyUsage;
+use crate::{Dek, Result, SectorSize};
 use data_area::DataArea;
 use headers::StoredHeader;
-use layout::{Layout, Place};
+use layout::Layout;
 
 pub use crate::ondisk::luks::{Label, LuksVersion, Priority};
 pub use device::{BlockDevice, FileDevice, MemoryDevice};
@@ -34,9 +33,6 @@ pub use header::Header;
 pub use info::{DigestInfo, KeyslotInfo, ProtectorId, SegmentInfo, TokenInfo};
 pub use open::OpenOptions;
 pub use protect::KeyslotOptions;
-
-/// How many bytes are encrypted and handed to the device at once: a whole number of sectors of every size.
-const CHUNK: usize = 128 << 10;
 
 /// An encrypted device: a header of LUKS2, or of LUKS1, and sectors of AES-XTS (`aes-xts-plain64`), or of what else an old
 /// volume has.
@@ -141,106 +137,6 @@ impl<D: BlockDevice> Volume<D> {
     pub fn into_device(self) -> D {
         self.device
     }
-
-    /// Reads and decrypts `sectors.len()` bytes from `offset`.
-    ///
-    /// # Errors
-    /// [`Error::Misaligned`]; [`Error::OutOfBounds`]; [`Error::Io`]. What `sectors` holds after [`Error::Io`] is not
-    /// defined.
-    pub fn read_at(&self, offset: u64, sectors: &mut [u8]) -> Result<()> {
-        self.dek.check()?;
-        self.layout.check(offset, sectors.len())?;
-        let len = sectors.len();
-        for place in self.layout.places(offset, len) {
-            let part = &mut sectors[place.within];
-            let read = self.device.read_at(place.device_offset, part);
-            read.map_err(|e| Error::io(format!("reading {len} bytes at offset {offset}"), e))?;
-            if let Some(cipher) = place.cipher {
-                cipher.decrypt(place.first_sector, part)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Encrypts and writes `sectors` at `offset`. They are on the disk for sure after [`sync`](Self::sync).
-    ///
-    /// # Errors
-    /// [`Error::ReadOnly`]; [`Error::Misaligned`]; [`Error::OutOfBounds`]; [`Error::KeyExhausted`]; [`Error::Io`], after
-    /// which a part may have been written.
-    pub fn write_at(&self, offset: u64, sectors: &[u8]) -> Result<()> {
-        if self.read_only {
-            return Err(Error::ReadOnly);
-        }
-        self.dek.check()?;
-        self.layout.check(offset, sectors.len())?;
-        self.usage().check(usage::blocks(sectors.len()))?;
-        // Taken out of its place while the device writes: the device may be a volume itself, and come here again.
-        let mut scratch = SCRATCH.with_borrow_mut(Vec::pop).unwrap_or_else(|| vec![0; CHUNK].into_boxed_slice());
-        let written = self.layout.places(offset, sectors.len()).try_for_each(|place| {
-            let part = &sectors[place.within.clone()];
-            let failed = |e| Error::io(format!("writing {} bytes at offset {offset}", sectors.len()), e);
-            self.write_chunks(place, part, &mut scratch, failed)
-        });
-        SCRATCH.with_borrow_mut(|spare| spare.push(scratch));
-        written
-    }
-
-    fn write_chunks(
-        &self,
-        place: Place<'_>,
-        sectors: &[u8],
-        scratch: &mut [u8],
-        failed: impl Fn(io::Error) -> Error,
-    ) -> Result<()> {
-        let Place { mut device_offset, mut first_sector, cipher, .. } = place;
-        let Some(cipher) = cipher else { return self.device.write_at(device_offset, sectors).map_err(failed) };
-        for chunk in sectors.chunks(CHUNK) {
-            let ciphertext = &mut scratch[..chunk.len()];
-            cipher.encrypt_to(first_sector, chunk, ciphertext)?;
-            self.device.write_at(device_offset, ciphertext).map_err(&failed)?;
-            device_offset += chunk.len() as u64;
-            first_sector += (chunk.len() / 512) as u64;
-        }
-        Ok(())
-    }
-
-    /// Makes what was written last: returns when the device says that it is on the disk.
-    ///
-    /// # Errors
-    /// [`Error::Io`]: what was written since the last sync may be lost.
-    pub fn sync(&self) -> Result<()> {
-        self.device.sync().map_err(|e| Error::io("syncing the device", e))
-    }
-}
-
-thread_local! {
-    /// Room for ciphertext on its way to the device, kept by each thread, so that a write allocates nothing: one for each
-    /// volume that lies on another.
-    static SCRATCH: RefCell<Vec<Box<[u8]>>> = const { RefCell::new(Vec::new()) };
-}
-
-/// A volume as a device: what another volume can lie on, for two layers of encryption.
-impl<D: BlockDevice> BlockDevice for Volume<D> {
-    fn size(&self) -> io::Result<u64> {
-        Ok(Volume::size(self))
-    }
-
-    fn read_at(&self, offset: u64, bytes: &mut [u8]) -> io::Result<()> {
-        Volume::read_at(self, offset, bytes).map_err(device_error)
-    }
-
-    fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        Volume::write_at(self, offset, bytes).map_err(device_error)
-    }
-
-    fn sync(&self) -> io::Result<()> {
-        Volume::sync(self).map_err(device_error)
-    }
-}
-
-/// What the device below said stays what it was.
-fn device_error(error: Error) -> io::Error {
-    if let Error::Io { source, .. } = error { source } else { io::Error::other(error) }
 }
 
 impl<D> fmt::Debug for Volume<D> {

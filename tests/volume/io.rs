@@ -1,6 +1,8 @@
 //! Reading and writing a volume, against a plain array of bytes and against XTS as others do it.
 
+use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use crate::common::device::reopen;
 use crate::common::model;
@@ -54,8 +56,14 @@ fn compare<D: BlockDevice>(volume: &Volume<D>, ops: &[Op]) {
         match *op {
             Op::Write(at, len, seed) => {
                 let bytes: Vec<u8> = (0..len).map(|i| (i / 16) as u8 ^ seed).collect();
-                volume.write_at(at as u64, &bytes).unwrap();
                 plain[at..at + len].copy_from_slice(&bytes);
+                if seed % 2 == 0 {
+                    volume.write_at(at as u64, &bytes).unwrap();
+                } else {
+                    let mut bytes = bytes;
+                    volume.write_in_place(at as u64, &mut bytes).unwrap();
+                    assert!(len == 0 || bytes != plain[at..at + len], "the buffer holds ciphertext");
+                }
             }
             Op::Read(at, len) => {
                 let mut bytes = vec![0xEE; len];
@@ -108,6 +116,7 @@ fn a_range_that_is_no_whole_number_of_sectors_is_refused() {
             let error = volume.read_at(at, &mut bytes).unwrap_err();
             assert!(right(&error) && error.to_string().contains(&sector_size.bytes().to_string()), "{error}");
             assert!(right(&volume.write_at(at, &bytes).unwrap_err()));
+            assert!(right(&volume.write_in_place(at, &mut bytes).unwrap_err()));
             assert_eq!(bytes, vec![0xEE; n]);
         }
     }
@@ -125,6 +134,9 @@ fn a_range_past_the_end_is_refused_and_an_empty_one_at_the_end_is_not() {
         assert!(matches!(error, Error::OutOfBounds { offset, len, size } if (offset, len, size) == (at, n, end)));
         assert!(error.to_string().contains(&end.to_string()), "{error}");
         assert!(matches!(volume.write_at(at, &vec![0; n]), Err(Error::OutOfBounds { .. })));
+        let mut bytes = vec![7; n];
+        assert!(matches!(volume.write_in_place(at, &mut bytes), Err(Error::OutOfBounds { .. })));
+        assert_eq!(bytes, vec![7; n]);
     }
     volume.read_at(end, &mut []).unwrap();
     volume.write_at(end, &[]).unwrap();
@@ -152,8 +164,10 @@ fn a_volume_opened_for_reading_refuses_to_be_written() {
     let volume = Volume::open(device, Credential::Vault(&vault), &OpenOptions::new().read_only(true)).unwrap();
     assert!(volume.is_read_only());
     assert!(matches!(volume.write_at(0, &[1; 512]), Err(Error::ReadOnly)));
+    let mut sector = [1; 512];
+    assert!(matches!(volume.write_in_place(0, &mut sector), Err(Error::ReadOnly)));
+    assert_eq!(sector, [1; 512]);
     assert!(matches!(volume.rotate_kek(&vault), Err(Error::ReadOnly)));
-    let mut sector = [0; 512];
     volume.read_at(0, &mut sector).unwrap();
     assert_eq!(sector, [7; 512]);
     assert!(volume.into_device().into_bytes() == before);
@@ -209,6 +223,38 @@ fn threads_read_and_write_at_once() {
     });
 }
 
+/// A device that counts its writes.
+struct Counted(MemoryDevice, AtomicUsize);
+
+impl BlockDevice for Counted {
+    fn size(&self) -> io::Result<u64> {
+        self.0.size()
+    }
+
+    fn read_at(&self, offset: u64, bytes: &mut [u8]) -> io::Result<()> {
+        self.0.read_at(offset, bytes)
+    }
+
+    fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        self.1.fetch_add(1, Relaxed);
+        self.0.write_at(offset, bytes)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.0.sync()
+    }
+}
+
+#[test]
+fn a_write_in_place_is_one_write_of_the_device() {
+    let vault = MemoryVault::new("memory:one");
+    let device = Counted(MemoryDevice::new(MIB + DATA), AtomicUsize::new(0));
+    let volume = Volume::format(device, Protector::Vault(&vault, "disks"), &options(SectorSize::B512)).unwrap();
+    let before = volume.device().1.load(Relaxed);
+    volume.write_in_place(0, &mut vec![7; DATA]).unwrap();
+    assert_eq!(volume.device().1.load(Relaxed), before + 1);
+}
+
 #[test]
 fn a_volume_lies_on_a_volume() {
     let vault = MemoryVault::new("memory:one");
@@ -217,7 +263,10 @@ fn a_volume_lies_on_a_volume() {
     let lower = Volume::format(disk.clone(), Protector::Vault(&vault, "disks"), &options).unwrap();
     let upper = Volume::format(lower, Protector::Vault(&vault, "disks"), &options).unwrap();
     let plain: Vec<u8> = (0..DATA).map(|i| (i / 3) as u8).collect();
-    upper.write_at(0, &plain).unwrap();
+    // Half of it each way; both go through the lower volume in the scratch or the buffer itself.
+    let (first, second) = plain.split_at(DATA / 2);
+    upper.write_at(0, first).unwrap();
+    upper.write_in_place(DATA as u64 / 2, &mut second.to_vec()).unwrap();
 
     let mut raw = vec![0; DATA];
     disk.read_at(2 * MIB as u64, &mut raw).unwrap();

@@ -57,7 +57,17 @@ impl OpenDisk {
     /// As [`read_at`](Self::read_at).
     pub fn write_at(&self, offset: u64, sectors: &[u8]) -> Result<()> {
         self.check_end(offset, sectors.len())?;
-        self.live.write_at(offset, sectors)
+        self.live.write_with(offset, sectors.len(), |layers| layers.write_at(offset, sectors))
+    }
+
+    /// As [`write_at`](Self::write_at), from a buffer that may be changed: see
+    /// [`Volume::write_in_place`](crate::Volume::write_in_place).
+    ///
+    /// # Errors
+    /// As [`read_at`](Self::read_at).
+    pub fn write_in_place(&self, offset: u64, sectors: &mut [u8]) -> Result<()> {
+        self.check_end(offset, sectors.len())?;
+        self.live.write_with(offset, sectors.len(), |layers| layers.write_in_place(offset, sectors))
     }
 
     /// Makes what was written last.

@@ -99,13 +99,18 @@ impl LiveResource {
         self.with(|layers, _| act(layers))
     }
 
-    /// Writes, after what a copy still needs was copied.
-    pub(in crate::managed) fn write_at(&self, offset: u64, sectors: &[u8]) -> Result<()> {
+    /// Writes `len` bytes by `write`, after what a copy still needs was copied.
+    pub(in crate::managed) fn write_with(
+        &self,
+        offset: u64,
+        len: usize,
+        write: impl FnOnce(&Layers) -> Result<()>,
+    ) -> Result<()> {
         self.with(|layers, capture| {
             if let Some(capture) = capture {
-                capture.before_write(layers, offset, sectors.len());
+                capture.before_write(layers, offset, len);
             }
-            layers.write_at(offset, sectors)
+            write(layers)
         })
     }
 
