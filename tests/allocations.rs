@@ -6,6 +6,7 @@ mod common;
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
+use std::io::{IoSlice, IoSliceMut};
 
 use atrest::{
     BlockDevice, Credential, FileDevice, FormatOptions, OpenOptions, Protector, SectorCipher, SectorSize, SectorUnit,
@@ -125,6 +126,9 @@ fn check<D: BlockDevice>(volume: &Volume<D>) {
             volume.write_at(4096, &buffer[..len]).unwrap();
             volume.read_at(4096, &mut buffer[..len]).unwrap();
             volume.write_in_place(4096, &mut buffer[..len]).unwrap();
+            let (first, second) = buffer[..len].split_at_mut(len / 4096 / 2 * 4096);
+            volume.write_vectored_at(4096, &[IoSlice::new(first), IoSlice::new(second)]).unwrap();
+            volume.read_vectored_at(4096, &mut [IoSliceMut::new(first), IoSliceMut::new(second)]).unwrap();
         }
         volume.sync().unwrap();
     });

@@ -1,5 +1,6 @@
 //! A resource's volumes: one, or two of which one lies on the other.
 
+use std::io::{IoSlice, IoSliceMut};
 use std::sync::Arc;
 
 use super::records::Resource;
@@ -219,6 +220,14 @@ impl Layers {
 
     pub(super) fn write_in_place(&self, offset: u64, sectors: &mut [u8]) -> Result<()> {
         self.upper.write_in_place(offset, sectors)
+    }
+
+    pub(super) fn read_vectored_at(&self, offset: u64, sectors: &mut [IoSliceMut<'_>]) -> Result<()> {
+        self.upper.read_vectored_at(offset, sectors)
+    }
+
+    pub(super) fn write_vectored_at(&self, offset: u64, sectors: &[IoSlice<'_>]) -> Result<()> {
+        self.upper.write_vectored_at(offset, sectors)
     }
 
     pub(super) fn sync(&self) -> Result<()> {

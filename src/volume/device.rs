@@ -1,11 +1,7 @@
 //! What a volume lies on.
 
-use std::fs::{File, OpenOptions, TryLockError};
-use std::io;
-use std::path::{Path, PathBuf};
+use std::io::{self, IoSlice, IoSliceMut};
 use std::sync::{Arc, PoisonError, RwLock};
-
-use crate::{Error, Result, fs};
 
 /// A device of bytes that can be read and written anywhere: a file, a disk, an object store's block layer, memory.
 ///
@@ -40,6 +36,31 @@ pub trait BlockDevice: Send + Sync {
         self.write_at(offset, bytes)
     }
 
+    /// As [`read_at`](Self::read_at), into several buffers one after the other: `preadv`. By itself it reads each buffer alone.
+    ///
+    /// # Errors
+    /// As [`read_at`](Self::read_at).
+    fn read_vectored_at(&self, mut offset: u64, buffers: &mut [IoSliceMut<'_>]) -> io::Result<()> {
+        for buffer in buffers {
+            self.read_at(offset, buffer)?;
+            offset += buffer.len() as u64;
+        }
+        Ok(())
+    }
+
+    /// As [`write_at`](Self::write_at), from several buffers one after the other: `pwritev`. By itself it writes each buffer
+    /// alone.
+    ///
+    /// # Errors
+    /// As [`write_at`](Self::write_at).
+    fn write_vectored_at(&self, mut offset: u64, buffers: &[IoSlice<'_>]) -> io::Result<()> {
+        for buffer in buffers {
+            self.write_at(offset, buffer)?;
+            offset += buffer.len() as u64;
+        }
+        Ok(())
+    }
+
     /// Returns when all that was written is on stable storage, with all that is needed to find it there.
     ///
     /// # Errors
@@ -64,122 +85,16 @@ impl<D: BlockDevice + ?Sized> BlockDevice for Arc<D> {
         (**self).write_in_place(offset, bytes)
     }
 
+    fn read_vectored_at(&self, offset: u64, buffers: &mut [IoSliceMut<'_>]) -> io::Result<()> {
+        (**self).read_vectored_at(offset, buffers)
+    }
+
+    fn write_vectored_at(&self, offset: u64, buffers: &[IoSlice<'_>]) -> io::Result<()> {
+        (**self).write_vectored_at(offset, buffers)
+    }
+
     fn sync(&self) -> io::Result<()> {
         (**self).sync()
-    }
-}
-
-/// What errors call it.
-const IMAGE: &str = "disk or image";
-
-/// A file or a block device.
-#[derive(Debug)]
-pub struct FileDevice {
-    file: File,
-}
-
-impl FileDevice {
-    /// Opens a file or block device for reading and writing, and holds it: a second open of it fails while this lives.
-    ///
-    /// The hold is an advisory lock (`flock` on Unix), which binds those who ask for it, `cryptsetup` among them.
-    ///
-    /// # Errors
-    /// [`Error::NotFound`]; [`Error::Io`]; [`Error::Busy`].
-    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
-        let path = path.as_ref();
-        Self::held(fs::open_disk(OpenOptions::new().read(true).write(true), path), path)
-    }
-
-    /// Opens a file or block device for reading. Many may do so at once, while nobody has it open for writing.
-    ///
-    /// # Errors
-    /// [`Error::NotFound`]; [`Error::Io`]; [`Error::Busy`].
-    pub fn open_read_only(path: impl AsRef<Path>) -> Result<Self> {
-        let path = path.as_ref();
-        let file = fs::open_disk(OpenOptions::new().read(true), path);
-        let file = file.map_err(|e| fs::error_at(path, IMAGE, "opening", e))?;
-        hold(path, file.try_lock_shared())?;
-        Ok(FileDevice { file })
-    }
-
-    /// Makes a new file of `size` bytes, readable by its owner only, and holds it as [`open`](Self::open) does. It is
-    /// sparse where the file system can do that.
-    ///
-    /// # Errors
-    /// [`Error::AlreadyExists`]; [`Error::NotFound`] for its folder; [`Error::Io`].
-    pub fn create(path: impl AsRef<Path>, size: u64) -> Result<Self> {
-        let path = path.as_ref();
-        let device = Self::held(fs::create_new(path), path)?;
-        let made = device.file.set_len(size).and_then(|()| fs::sync(path));
-        made.map_err(|e| {
-            // It is this call's own, and useless.
-            let _ = std::fs::remove_file(path);
-            Error::io(format!("making {} of {size} bytes", path.display()), e)
-        })?;
-        Ok(device)
-    }
-
-    /// Takes an open file as it is; who else has it open is the caller's matter.
-    pub fn from_file(file: File) -> Self {
-        FileDevice { file }
-    }
-
-    fn held(opened: io::Result<File>, path: &Path) -> Result<Self> {
-        let file = opened.map_err(|e| fs::error_at(path, IMAGE, "opening", e))?;
-        hold(path, file.try_lock())?;
-        Ok(FileDevice { file })
-    }
-}
-
-fn hold(path: &Path, locked: Result<(), TryLockError>) -> Result<()> {
-    let what = || PathBuf::from(path).display().to_string();
-    locked.map_err(|e| match e {
-        TryLockError::WouldBlock => Error::Busy { what: what() },
-        TryLockError::Error(e) => Error::io(format!("locking {}", what()), e),
-    })
-}
-
-impl BlockDevice for FileDevice {
-    fn size(&self) -> io::Result<u64> {
-        // The metadata of a block device has no size; its end has.
-        let metadata = self.file.metadata()?;
-        if metadata.is_file() { Ok(metadata.len()) } else { io::Seek::seek(&mut &self.file, io::SeekFrom::End(0)) }
-    }
-
-    #[cfg(unix)]
-    fn read_at(&self, offset: u64, bytes: &mut [u8]) -> io::Result<()> {
-        std::os::unix::fs::FileExt::read_exact_at(&self.file, bytes, offset)
-    }
-
-    #[cfg(unix)]
-    fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        std::os::unix::fs::FileExt::write_all_at(&self.file, bytes, offset)
-    }
-
-    #[cfg(windows)]
-    fn read_at(&self, mut offset: u64, mut bytes: &mut [u8]) -> io::Result<()> {
-        while !bytes.is_empty() {
-            match std::os::windows::fs::FileExt::seek_read(&self.file, bytes, offset)? {
-                0 => return Err(io::ErrorKind::UnexpectedEof.into()),
-                n => (bytes, offset) = (&mut bytes[n..], offset + n as u64),
-            }
-        }
-        Ok(())
-    }
-
-    #[cfg(windows)]
-    fn write_at(&self, mut offset: u64, mut bytes: &[u8]) -> io::Result<()> {
-        while !bytes.is_empty() {
-            match std::os::windows::fs::FileExt::seek_write(&self.file, bytes, offset)? {
-                0 => return Err(io::ErrorKind::WriteZero.into()),
-                n => (bytes, offset) = (&bytes[n..], offset + n as u64),
-            }
-        }
-        Ok(())
-    }
-
-    fn sync(&self) -> io::Result<()> {
-        self.file.sync_data()
     }
 }
 

@@ -62,4 +62,11 @@ impl Layout {
             }
         })
     }
+
+    /// The place of what [`check`](Self::check) has passed, if all of it lies in one, as it does but for volumes of several
+    /// segments.
+    pub(super) fn one_place(&self, offset: u64, len: usize) -> Option<Place<'_>> {
+        let mut places = self.places(offset, len);
+        places.next().filter(|_| places.next().is_none())
+    }
 }

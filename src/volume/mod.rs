@@ -3,6 +3,7 @@
 mod backup;
 mod data_area;
 mod device;
+mod file_device;
 mod format;
 mod header;
 mod headers;
@@ -27,7 +28,8 @@ use headers::StoredHeader;
 use layout::Layout;
 
 pub use crate::ondisk::luks::{Label, LuksVersion, Priority};
-pub use device::{BlockDevice, FileDevice, MemoryDevice};
+pub use device::{BlockDevice, MemoryDevice};
+pub use file_device::FileDevice;
 pub use format::FormatOptions;
 pub use header::Header;
 pub use info::{DigestInfo, KeyslotInfo, ProtectorId, SegmentInfo, TokenInfo};

@@ -1,6 +1,8 @@
 //! Segments that no tool writes on its own: numbered otherwise, of a size, several, and not encrypted. `cryptsetup` agrees
 //! that they are sound; OpenSSL is the model of what they hold.
 
+use std::io::{IoSlice, IoSliceMut};
+
 use atrest::{Error, FormatOptions, OpenOptions, SectorSize};
 use serde_json::{Value, json};
 
@@ -127,7 +129,16 @@ fn segments_as_a_model_reads_them() {
                 volume.read_at(from as u64, &mut read).unwrap();
                 assert!(read == plain[from..to], "{name}");
             }
-            volume.write_at(0, &changed).unwrap();
+            let middle = size / 2 / 4096 * 4096;
+            let (first, second) = read.split_at_mut(middle);
+            volume.read_vectored_at(0, &mut [IoSliceMut::new(first), IoSliceMut::new(second)]).unwrap();
+            assert!(read == plain, "{name}");
+            // Each byte twice, in two ways.
+            let (first, second) = changed.split_at(middle);
+            volume.write_vectored_at(0, &[IoSlice::new(&plain[..middle]), IoSlice::new(second)]).unwrap();
+            volume.write_in_place(0, &mut [first, second].concat()).unwrap();
+            volume.write_at(0, first).unwrap();
+            volume.write_vectored_at(middle as u64, &[IoSlice::new(second)]).unwrap();
         };
         image.ours_by(atrest::Credential::Passphrase(b"one"), options, both).unwrap_or_else(|e| panic!("{name}: {e}"));
         cells.we_read();

@@ -1,6 +1,6 @@
 //! Reading and writing a volume, against a plain array of bytes and against XTS as others do it.
 
-use std::io;
+use std::io::{self, IoSlice, IoSliceMut};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
@@ -46,6 +46,38 @@ fn ops(sector: usize) -> impl Strategy<Value = Vec<Op>> {
     proptest::collection::vec(op, 1..12)
 }
 
+/// Pieces of 1, 2, 3 .. sectors, and an empty one.
+fn pieces(mut bytes: &mut [u8], sector: usize) -> Vec<&mut [u8]> {
+    let mut pieces = vec![];
+    for sectors in 1.. {
+        if bytes.is_empty() {
+            break;
+        }
+        let (piece, rest) = bytes.split_at_mut((sectors * sector).min(bytes.len()));
+        pieces.push(piece);
+        bytes = rest;
+    }
+    pieces.insert(pieces.len() / 2, &mut []);
+    pieces
+}
+
+/// One of the ways to write.
+fn write<D: BlockDevice>(volume: &Volume<D>, way: u8, at: u64, mut bytes: Vec<u8>) {
+    match way % 3 {
+        0 => volume.write_at(at, &bytes).unwrap(),
+        1 => {
+            let plain = bytes.clone();
+            volume.write_in_place(at, &mut bytes).unwrap();
+            assert!(bytes.is_empty() || bytes != plain, "the buffer holds ciphertext");
+        }
+        _ => {
+            let pieces = pieces(&mut bytes, volume.sector_size().bytes() as usize);
+            let pieces: Vec<_> = pieces.into_iter().map(|piece| IoSlice::new(piece)).collect();
+            volume.write_vectored_at(at, &pieces).unwrap();
+        }
+    }
+}
+
 /// Does the operations on a volume and on plain bytes, which must stay the same; then decrypts what lies on the device
 /// without the crate.
 fn compare<D: BlockDevice>(volume: &Volume<D>, ops: &[Op]) {
@@ -57,17 +89,16 @@ fn compare<D: BlockDevice>(volume: &Volume<D>, ops: &[Op]) {
             Op::Write(at, len, seed) => {
                 let bytes: Vec<u8> = (0..len).map(|i| (i / 16) as u8 ^ seed).collect();
                 plain[at..at + len].copy_from_slice(&bytes);
-                if seed % 2 == 0 {
-                    volume.write_at(at as u64, &bytes).unwrap();
-                } else {
-                    let mut bytes = bytes;
-                    volume.write_in_place(at as u64, &mut bytes).unwrap();
-                    assert!(len == 0 || bytes != plain[at..at + len], "the buffer holds ciphertext");
-                }
+                write(volume, seed, at as u64, bytes);
             }
             Op::Read(at, len) => {
                 let mut bytes = vec![0xEE; len];
-                volume.read_at(at as u64, &mut bytes).unwrap();
+                if len / sector % 2 == 0 {
+                    volume.read_at(at as u64, &mut bytes).unwrap();
+                } else {
+                    let mut pieces: Vec<_> = pieces(&mut bytes, sector).into_iter().map(IoSliceMut::new).collect();
+                    volume.read_vectored_at(at as u64, &mut pieces).unwrap();
+                }
                 assert!(bytes == plain[at..at + len], "{len} bytes at {at}");
             }
         }
@@ -117,6 +148,8 @@ fn a_range_that_is_no_whole_number_of_sectors_is_refused() {
             assert!(right(&error) && error.to_string().contains(&sector_size.bytes().to_string()), "{error}");
             assert!(right(&volume.write_at(at, &bytes).unwrap_err()));
             assert!(right(&volume.write_in_place(at, &mut bytes).unwrap_err()));
+            assert!(right(&volume.read_vectored_at(at, &mut [IoSliceMut::new(&mut bytes)]).unwrap_err()));
+            assert!(right(&volume.write_vectored_at(at, &[IoSlice::new(&bytes)]).unwrap_err()));
             assert_eq!(bytes, vec![0xEE; n]);
         }
     }
@@ -253,6 +286,45 @@ fn a_write_in_place_is_one_write_of_the_device() {
     let before = volume.device().1.load(Relaxed);
     volume.write_in_place(0, &mut vec![7; DATA]).unwrap();
     assert_eq!(volume.device().1.load(Relaxed), before + 1);
+}
+
+#[test]
+fn buffers_that_make_whole_sectors_only_together_are_refused() {
+    let (_, volume) = volume(SectorSize::B512);
+    let (mut a, mut b) = ([1; 256], [1; 256]);
+    let written = volume.write_vectored_at(0, &[IoSlice::new(&a), IoSlice::new(&b)]);
+    assert!(matches!(written, Err(Error::Misaligned { len: 256, .. })));
+    let read = volume.read_vectored_at(0, &mut [IoSliceMut::new(&mut a), IoSliceMut::new(&mut b)]);
+    assert!(matches!(read, Err(Error::Misaligned { len: 256, .. })));
+    assert_eq!((a, b), ([1; 256], [1; 256]));
+}
+
+#[test]
+fn more_buffers_than_the_kernel_takes_at_once_are_read_and_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let vault = MemoryVault::new("memory:one");
+    let device = FileDevice::create(folder.path().join("image"), 3 * MIB as u64).unwrap();
+    let plain: Vec<u8> = (0..2500 * 512).map(|i| (i / 11) as u8).collect();
+    let pieces: Vec<_> = plain.chunks(512).map(IoSlice::new).collect();
+    let mut back = vec![0; plain.len()];
+
+    device.write_vectored_at(4096, &pieces).unwrap();
+    device.read_at(4096, &mut back).unwrap();
+    assert!(back == plain);
+    back.fill(0);
+    device.read_vectored_at(4096, &mut back.chunks_mut(512).map(IoSliceMut::new).collect::<Vec<_>>()).unwrap();
+    assert!(back == plain);
+    let mut beyond = [0; 1024];
+    let (first, second) = beyond.split_at_mut(512);
+    let read = device.read_vectored_at(3 * MIB as u64 - 512, &mut [IoSliceMut::new(first), IoSliceMut::new(second)]);
+    assert_eq!(read.unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
+
+    let options = options(SectorSize::B512).overwrite(true);
+    let volume = Volume::format(device, Protector::Vault(&vault, "disks"), &options).unwrap();
+    volume.write_vectored_at(512, &pieces).unwrap();
+    back.fill(0);
+    volume.read_vectored_at(512, &mut back.chunks_mut(512).map(IoSliceMut::new).collect::<Vec<_>>()).unwrap();
+    assert!(back == plain);
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! A disk that is open.
 
+use std::io::{IoSlice, IoSliceMut};
 use std::sync::Arc;
 
 use super::resource::LiveResource;
@@ -70,6 +71,25 @@ impl OpenDisk {
         self.live.write_with(offset, sectors.len(), |layers| layers.write_in_place(offset, sectors))
     }
 
+    /// As [`read_at`](Self::read_at), into several buffers one after the other, each a whole number of sectors.
+    ///
+    /// # Errors
+    /// As [`read_at`](Self::read_at).
+    pub fn read_vectored_at(&self, offset: u64, sectors: &mut [IoSliceMut<'_>]) -> Result<()> {
+        self.check_end(offset, sum(sectors.iter().map(|piece| piece.len())))?;
+        self.live.with_layers(|layers| layers.read_vectored_at(offset, sectors))
+    }
+
+    /// As [`write_at`](Self::write_at), from several buffers one after the other, each a whole number of sectors.
+    ///
+    /// # Errors
+    /// As [`read_at`](Self::read_at).
+    pub fn write_vectored_at(&self, offset: u64, sectors: &[IoSlice<'_>]) -> Result<()> {
+        let len = sum(sectors.iter().map(|piece| piece.len()));
+        self.check_end(offset, len)?;
+        self.live.write_with(offset, len, |layers| layers.write_vectored_at(offset, sectors))
+    }
+
     /// Makes what was written last.
     ///
     /// # Errors
@@ -85,6 +105,11 @@ impl OpenDisk {
         }
         Ok(())
     }
+}
+
+/// Several buffers may be the same memory, so that no sum of them is out of the question.
+fn sum(lengths: impl Iterator<Item = usize>) -> usize {
+    lengths.fold(0, usize::saturating_add)
 }
 
 impl core::fmt::Debug for OpenDisk {
