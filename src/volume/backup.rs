@@ -1,5 +1,6 @@
 //! Backups of headers: the bytes of the header and its keyslots, as `cryptsetup luksHeaderBackup` makes them.
 
+use super::aligned::Aligned;
 use super::headers::{self, StoredHeader};
 use super::{BlockDevice, Header, MemoryDevice};
 use crate::{Error, Result};
@@ -41,7 +42,7 @@ impl Header<'_> {
     /// or the header that is there; [`Error::OtherHeader`] when it is another volume's; [`Error::ForeignData`];
     /// [`Error::Io`].
     pub fn restore(device: &dyn BlockDevice, backup: &[u8]) -> Result<()> {
-        let backup = Backup::read(backup)?;
+        let (device, backup) = (&Aligned::new(device), Backup::read(backup)?);
         let current = headers::load(device)?;
         backup.check_same(&*current)?;
         current.check_foreign()?;
@@ -53,7 +54,7 @@ impl Header<'_> {
     /// # Errors
     /// As [`restore`](Self::restore), for the backup; [`Error::DeviceTooSmall`].
     pub fn hazmat_restore(device: &dyn BlockDevice, backup: &[u8]) -> Result<()> {
-        let backup = Backup::read(backup)?;
+        let (device, backup) = (&Aligned::new(device), Backup::read(backup)?);
         let current = headers::load(device).ok();
         backup.write(device, current.as_deref())
     }

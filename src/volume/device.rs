@@ -1,5 +1,6 @@
 //! What a volume lies on.
 
+use core::num::NonZero;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -7,7 +8,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 ///
 /// Methods take `&self` and may be called from many threads at once. The library reads and writes the header in multiples
 /// of 4096 bytes, keyslots in multiples of 512, and the data in multiples of the volume's sector size, at offsets that are
-/// such multiples too.
+/// such multiples too; and all of it in multiples of [`alignment`](Self::alignment).
 pub trait BlockDevice: Send + Sync {
     /// The size in bytes.
     ///
@@ -61,6 +62,13 @@ pub trait BlockDevice: Send + Sync {
         Ok(())
     }
 
+    /// What offsets, lengths and addresses of reads and writes have to be multiples of, as with `O_DIRECT`: a power of two.
+    /// What isn't, the library reads and writes by a buffer that is; so buffers and sectors that are aligned are faster.
+    /// Beyond 4096, a crash while a header is written may damage both of its copies.
+    fn alignment(&self) -> NonZero<usize> {
+        NonZero::<usize>::MIN
+    }
+
     /// Returns when all that was written is on stable storage, with all that is needed to find it there.
     ///
     /// # Errors
@@ -68,35 +76,45 @@ pub trait BlockDevice: Send + Sync {
     fn sync(&self) -> io::Result<()>;
 }
 
-impl<D: BlockDevice + ?Sized> BlockDevice for Arc<D> {
-    fn size(&self) -> io::Result<u64> {
-        (**self).size()
-    }
+macro_rules! forward {
+    ($($pointer:ty),*) => {$(
+        impl<D: BlockDevice + ?Sized> BlockDevice for $pointer {
+            fn size(&self) -> io::Result<u64> {
+                (**self).size()
+            }
 
-    fn read_at(&self, offset: u64, bytes: &mut [u8]) -> io::Result<()> {
-        (**self).read_at(offset, bytes)
-    }
+            fn read_at(&self, offset: u64, bytes: &mut [u8]) -> io::Result<()> {
+                (**self).read_at(offset, bytes)
+            }
 
-    fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        (**self).write_at(offset, bytes)
-    }
+            fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+                (**self).write_at(offset, bytes)
+            }
 
-    fn write_in_place(&self, offset: u64, bytes: &mut [u8]) -> io::Result<()> {
-        (**self).write_in_place(offset, bytes)
-    }
+            fn write_in_place(&self, offset: u64, bytes: &mut [u8]) -> io::Result<()> {
+                (**self).write_in_place(offset, bytes)
+            }
 
-    fn read_vectored_at(&self, offset: u64, buffers: &mut [IoSliceMut<'_>]) -> io::Result<()> {
-        (**self).read_vectored_at(offset, buffers)
-    }
+            fn read_vectored_at(&self, offset: u64, buffers: &mut [IoSliceMut<'_>]) -> io::Result<()> {
+                (**self).read_vectored_at(offset, buffers)
+            }
 
-    fn write_vectored_at(&self, offset: u64, buffers: &[IoSlice<'_>]) -> io::Result<()> {
-        (**self).write_vectored_at(offset, buffers)
-    }
+            fn write_vectored_at(&self, offset: u64, buffers: &[IoSlice<'_>]) -> io::Result<()> {
+                (**self).write_vectored_at(offset, buffers)
+            }
 
-    fn sync(&self) -> io::Result<()> {
-        (**self).sync()
-    }
+            fn alignment(&self) -> NonZero<usize> {
+                (**self).alignment()
+            }
+
+            fn sync(&self) -> io::Result<()> {
+                (**self).sync()
+            }
+        }
+    )*};
 }
+
+forward!(&D, Arc<D>);
 
 /// A device in memory, for tests and for volumes that must not touch a disk.
 #[derive(Debug, Default)]

@@ -1,5 +1,6 @@
 //! Files and block devices as what a volume lies on.
 
+use core::num::NonZero;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
 #[cfg(any(target_os = "linux", target_os = "android"))]
@@ -23,6 +24,7 @@ const IMAGE: &str = "disk or image";
 #[derive(Debug)]
 pub struct FileDevice {
     file: File,
+    alignment: NonZero<usize>,
 }
 
 impl FileDevice {
@@ -46,7 +48,7 @@ impl FileDevice {
         let file = fs::open_disk(OpenOptions::new().read(true), path);
         let file = file.map_err(|e| fs::error_at(path, IMAGE, "opening", e))?;
         hold(path, file.try_lock_shared())?;
-        Ok(FileDevice { file })
+        Ok(Self::from_file(file))
     }
 
     /// Makes a new file of `size` bytes, readable by its owner only, and holds it as [`open`](Self::open) does. It is
@@ -66,15 +68,41 @@ impl FileDevice {
         Ok(device)
     }
 
-    /// Takes an open file as it is; who else has it open is the caller's matter.
+    /// Takes an open file as it is; who else has it open is the caller's matter. It may be one that was opened with
+    /// `O_DIRECT`.
     pub fn from_file(file: File) -> Self {
-        FileDevice { file }
+        let alignment = direct::alignment(&file);
+        FileDevice { file, alignment }
+    }
+
+    /// From here on reads and writes go past the page cache (`O_DIRECT`), on Linux. Buffers, offsets and lengths that are
+    /// multiples of [`alignment`](BlockDevice::alignment), 512 or 4096 bytes as a rule, go to the disk as they are.
+    ///
+    /// # Errors
+    /// [`Error::Io`] where the file system or the operating system can't do that.
+    ///
+    /// ```no_run
+    /// # use atrest::{Credential, FileDevice, OpenOptions, Volume};
+    /// let device = FileDevice::open("disk.img")?.direct_io()?;
+    /// let volume = Volume::open(device, Credential::Passphrase(b"secret"), &OpenOptions::new())?;
+    /// # Ok::<(), atrest::Error>(())
+    /// ```
+    pub fn direct_io(mut self) -> Result<Self> {
+        direct::turn_on(&self.file).map_err(|e| Error::io("turning on direct I/O (O_DIRECT)", e))?;
+        self.alignment = direct::alignment(&self.file);
+        Ok(self)
+    }
+
+    /// The file, for who reads and writes it in another way, such as `io_uring`: see
+    /// [`Volume::begin_read`](crate::Volume::begin_read).
+    pub fn file(&self) -> &File {
+        &self.file
     }
 
     fn held(opened: io::Result<File>, path: &Path) -> Result<Self> {
         let file = opened.map_err(|e| fs::error_at(path, IMAGE, "opening", e))?;
         hold(path, file.try_lock())?;
-        Ok(FileDevice { file })
+        Ok(Self::from_file(file))
     }
 }
 
@@ -151,7 +179,54 @@ impl BlockDevice for FileDevice {
         Ok(())
     }
 
+    fn alignment(&self) -> NonZero<usize> {
+        self.alignment
+    }
+
     fn sync(&self) -> io::Result<()> {
         self.file.sync_data()
+    }
+}
+
+/// I/O past the page cache.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+mod direct {
+    use core::num::NonZero;
+    use std::fs::File;
+    use std::io;
+
+    use rustix::fs::{AtFlags, OFlags, StatxFlags, fcntl_getfl, fcntl_setfl, statx};
+
+    /// What is enough wherever the kernel doesn't say what it needs: a page.
+    const PAGE: u32 = 4096;
+
+    pub(super) fn turn_on(file: &File) -> io::Result<()> {
+        Ok(fcntl_setfl(file, fcntl_getfl(file)? | OFlags::DIRECT)?)
+    }
+
+    /// What a file asks of offsets, lengths and addresses.
+    pub(super) fn alignment(file: &File) -> NonZero<usize> {
+        if !fcntl_getfl(file).is_ok_and(|flags| flags.contains(OFlags::DIRECT)) {
+            return NonZero::<usize>::MIN;
+        }
+        let told = statx(file, c"", AtFlags::EMPTY_PATH, StatxFlags::DIOALIGN).ok();
+        let told = told.map(|told| told.stx_dio_mem_align.max(told.stx_dio_offset_align));
+        let alignment = told.filter(|told| told.is_power_of_two()).unwrap_or(PAGE);
+        NonZero::new(alignment as usize).unwrap_or(NonZero::<usize>::MIN)
+    }
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+mod direct {
+    use core::num::NonZero;
+    use std::fs::File;
+    use std::io;
+
+    pub(super) fn turn_on(_: &File) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    pub(super) fn alignment(_: &File) -> NonZero<usize> {
+        NonZero::<usize>::MIN
     }
 }

@@ -4,6 +4,7 @@ use core::fmt;
 use std::borrow::Cow;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use super::aligned::Aligned;
 use super::headers::{self, StoredHeader};
 use super::{BlockDevice, DigestInfo, KeyslotInfo, ProtectorId, SegmentInfo, TokenInfo, Volume};
 use crate::ondisk::luks::{LuksVersion, Priority};
@@ -33,7 +34,7 @@ use crate::{Error, Result};
 /// # Ok::<(), atrest::Error>(())
 /// ```
 pub struct Header<'d> {
-    device: &'d dyn BlockDevice,
+    device: Aligned<&'d dyn BlockDevice>,
     /// What it says.
     pub(super) stored: Box<dyn StoredHeader>,
     /// That of the volume that this is the header of, which changes are made to.
@@ -48,7 +49,8 @@ impl<'d> Header<'d> {
     /// [`Error::NotLuks`]; [`Error::InvalidHeader`]; [`Error::UnsupportedHeader`]; [`Error::DeviceTooSmall`];
     /// [`Error::Io`].
     pub fn load(device: &'d dyn BlockDevice) -> Result<Self> {
-        Ok(Header { device, stored: headers::load(device)?, volume: None, read_only: false })
+        let device = Aligned::new(device);
+        Ok(Header { stored: headers::load(&device)?, device, volume: None, read_only: false })
     }
 
     /// Takes a way in away. What was in a keyslot's area is overwritten; a token's bytes are, by the new header.
@@ -227,8 +229,8 @@ impl<'d> Header<'d> {
         self.stored.len()
     }
 
-    pub(super) fn device(&self) -> &'d dyn BlockDevice {
-        self.device
+    pub(super) fn device(&self) -> &dyn BlockDevice {
+        &self.device
     }
 
     /// Keeps others of this volume from changing the header meanwhile.
@@ -246,11 +248,11 @@ impl<'d> Header<'d> {
         if self.read_only {
             return Err(Error::ReadOnly);
         }
-        let Some(mut held) = self.hold() else { return change(&mut *self.stored, self.device) };
+        let Some(mut held) = self.hold() else { return change(&mut *self.stored, &self.device) };
         if named.is_some_and(|id| !held.has_same(id, &*self.stored)) {
             return Err(Error::Busy { what: "the header, which was changed since it was asked for,".into() });
         }
-        let changed = change(&mut **held, self.device);
+        let changed = change(&mut **held, &self.device);
         self.stored = held.boxed();
         changed
     }
@@ -262,7 +264,12 @@ impl<D: BlockDevice> Volume<D> {
     /// isn't any more what this one says is refused with [`Error::Busy`].
     pub fn header(&self) -> Header<'_> {
         let stored = self.locked_header().boxed();
-        Header { device: self.header_device(), stored, volume: Some(&self.header), read_only: self.read_only }
+        Header {
+            device: Aligned::new(self.header_device()),
+            stored,
+            volume: Some(&self.header),
+            read_only: self.read_only,
+        }
     }
 }
 

@@ -1,14 +1,15 @@
 //! Reading and writing a volume.
 
-use core::cell::RefCell;
 use std::io::{self, IoSlice, IoSliceMut};
 
 use super::layout::Place;
+use super::scratch::{CHUNK, with_scratch};
 use super::{BlockDevice, Volume};
 use crate::{Error, Result, usage};
 
-/// How many bytes are encrypted and handed to the device at once: a whole number of sectors of every size.
-const CHUNK: usize = 128 << 10;
+/// How much is written at once to a device that takes whole blocks only: that isn't cached as a rule, and each write waits for
+/// the disk.
+const DIRECT_CHUNK: usize = 1 << 20;
 
 impl<D: BlockDevice> Volume<D> {
     /// Reads and decrypts `sectors.len()` bytes from `offset`.
@@ -37,7 +38,7 @@ impl<D: BlockDevice> Volume<D> {
     /// which a part may have been written.
     pub fn write_at(&self, offset: u64, sectors: &[u8]) -> Result<()> {
         self.check_write(offset, sectors.len())?;
-        with_scratch(|scratch| {
+        self.with_scratch(|scratch| {
             let failed = |e| write_failed(offset, sectors.len(), e);
             let mut places = self.layout.places(offset, sectors.len());
             places.try_for_each(|place| self.write_gathered(&place, [&sectors[place.within.clone()]], scratch, failed))
@@ -89,7 +90,9 @@ impl<D: BlockDevice> Volume<D> {
         let Some(place) = self.layout.one_place(offset, len) else {
             return each_piece(offset, slices(sectors), |at, piece| self.write_at(at, piece));
         };
-        with_scratch(|scratch| self.write_gathered(&place, slices(sectors), scratch, |e| write_failed(offset, len, e)))
+        self.with_scratch(|scratch| {
+            self.write_gathered(&place, slices(sectors), scratch, |e| write_failed(offset, len, e))
+        })
     }
 
     /// How many bytes pieces have together, of which each is a whole number of sectors.
@@ -117,6 +120,11 @@ impl<D: BlockDevice> Volume<D> {
         }
         self.check_read(offset, len)?;
         self.usage().check(usage::blocks(len))
+    }
+
+    fn with_scratch<T>(&self, act: impl FnOnce(&mut [u8]) -> T) -> T {
+        let block = self.device.block();
+        with_scratch(if block == 1 { CHUNK } else { DIRECT_CHUNK.next_multiple_of(block) }, block, act)
     }
 
     /// Encrypts pieces that follow one another on the device, and writes them together.
@@ -193,21 +201,6 @@ fn read_failed(offset: u64, len: usize, e: io::Error) -> Error {
 
 fn write_failed(offset: u64, len: usize, e: io::Error) -> Error {
     Error::io(format!("writing {len} bytes at offset {offset}"), e)
-}
-
-/// Does something with room for ciphertext, which is taken out of its place meanwhile: the device may be a volume itself, and
-/// come here again.
-fn with_scratch<T>(act: impl FnOnce(&mut [u8]) -> T) -> T {
-    let mut scratch = SCRATCH.with_borrow_mut(Vec::pop).unwrap_or_else(|| vec![0; CHUNK].into_boxed_slice());
-    let done = act(&mut scratch);
-    SCRATCH.with_borrow_mut(|spare| spare.push(scratch));
-    done
-}
-
-thread_local! {
-    /// Room for ciphertext on its way to the device, kept by each thread, so that a write allocates nothing: one for each
-    /// volume that lies on another.
-    static SCRATCH: RefCell<Vec<Box<[u8]>>> = const { RefCell::new(Vec::new()) };
 }
 
 /// A volume as a device: what another volume can lie on, for two layers of encryption.

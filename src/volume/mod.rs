@@ -1,5 +1,6 @@
 //! [`Volume`]: an encrypted device.
 
+mod aligned;
 mod backup;
 mod data_area;
 mod device;
@@ -13,6 +14,7 @@ mod layout;
 mod open;
 mod protect;
 mod rotate;
+mod scratch;
 pub(crate) mod signature;
 mod unlock;
 
@@ -23,6 +25,7 @@ use crate::approval::Approval;
 use crate::cipher::CipherSpec;
 use crate::usage::KeyUsage;
 use crate::{Dek, Result, SectorSize};
+use aligned::Aligned;
 use data_area::DataArea;
 use headers::StoredHeader;
 use layout::Layout;
@@ -62,9 +65,9 @@ pub use protect::KeyslotOptions;
 /// # Ok::<(), atrest::Error>(())
 /// ```
 pub struct Volume<D> {
-    device: D,
+    device: Aligned<D>,
     /// The device of a detached header.
-    header_device: Option<Arc<dyn BlockDevice>>,
+    header_device: Option<Aligned<Arc<dyn BlockDevice>>>,
     dek: Dek,
     data: DataArea,
     layout: Layout,
@@ -132,12 +135,12 @@ impl<D: BlockDevice> Volume<D> {
 
     /// The device below.
     pub fn device(&self) -> &D {
-        &self.device
+        self.device.get()
     }
 
     /// Ends the volume and gives the device back. What was written and not synced may not have reached the disk.
     pub fn into_device(self) -> D {
-        self.device
+        self.device.into_inner()
     }
 }
 

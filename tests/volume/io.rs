@@ -13,10 +13,10 @@ use atrest::{
 };
 use proptest::prelude::*;
 
-const MIB: usize = 1 << 20;
-const DATA: usize = MIB * 3 / 8;
+pub const MIB: usize = 1 << 20;
+pub const DATA: usize = MIB * 3 / 8;
 
-fn options(sector_size: SectorSize) -> FormatOptions {
+pub fn options(sector_size: SectorSize) -> FormatOptions {
     FormatOptions::new().data_offset(MIB as u64).sector_size(sector_size)
 }
 
@@ -29,13 +29,13 @@ fn volume(sector_size: SectorSize) -> (MemoryVault, Volume<MemoryDevice>) {
 
 /// A read or a write: where, how long, and which byte it writes.
 #[derive(Debug, Clone)]
-enum Op {
+pub enum Op {
     Read(usize, usize),
     Write(usize, usize, u8),
 }
 
 /// Operations on whole sectors, some of them longer than what is encrypted at once (128 KiB).
-fn ops(sector: usize) -> impl Strategy<Value = Vec<Op>> {
+pub fn ops(sector: usize) -> impl Strategy<Value = Vec<Op>> {
     let sectors = DATA / sector;
     let range = (0..=sectors, prop_oneof![4 => 0..20usize, 1 => 0..=sectors])
         .prop_map(move |(at, len)| (at * sector, len.min(sectors - at) * sector));
@@ -81,6 +81,15 @@ fn write<D: BlockDevice>(volume: &Volume<D>, way: u8, at: u64, mut bytes: Vec<u8
 /// Does the operations on a volume and on plain bytes, which must stay the same; then decrypts what lies on the device
 /// without the crate.
 fn compare<D: BlockDevice>(volume: &Volume<D>, ops: &[Op]) {
+    compare_with(volume, ops, |offset, bytes| volume.device().read_at(offset, bytes));
+}
+
+/// As [`compare`], where what lies on the device is read in another way.
+pub fn compare_with<D: BlockDevice>(
+    volume: &Volume<D>,
+    ops: &[Op],
+    read_raw: impl FnOnce(u64, &mut [u8]) -> io::Result<()>,
+) {
     let sector = volume.sector_size().bytes() as usize;
     let mut plain = vec![0; DATA];
     volume.write_at(0, &plain).unwrap();
@@ -104,7 +113,7 @@ fn compare<D: BlockDevice>(volume: &Volume<D>, ops: &[Op]) {
         }
     }
     let mut raw = vec![0; DATA];
-    volume.device().read_at(volume.data_offset(), &mut raw).unwrap();
+    read_raw(volume.data_offset(), &mut raw).unwrap();
     assert!(raw != plain);
     let dek = hazmat::dek_bytes(volume.dek());
     model::decrypt(dek.expose(), 0, sector as u64 / 512, sector, &mut raw);
