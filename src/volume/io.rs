@@ -108,13 +108,13 @@ impl<D: BlockDevice> Volume<D> {
         Ok(all)
     }
 
-    fn check_read(&self, offset: u64, len: usize) -> Result<()> {
+    pub(super) fn check_read(&self, offset: u64, len: usize) -> Result<()> {
         self.dek.check()?;
         self.layout.check(offset, len)
     }
 
     /// Whether a write may be had, all of it, before any of it is.
-    fn check_write(&self, offset: u64, len: usize) -> Result<()> {
+    pub(super) fn check_write(&self, offset: u64, len: usize) -> Result<()> {
         if self.read_only {
             return Err(Error::ReadOnly);
         }
@@ -199,7 +199,7 @@ fn read_failed(offset: u64, len: usize, e: io::Error) -> Error {
     Error::io(format!("reading {len} bytes at offset {offset}"), e)
 }
 
-fn write_failed(offset: u64, len: usize, e: io::Error) -> Error {
+pub(super) fn write_failed(offset: u64, len: usize, e: io::Error) -> Error {
     Error::io(format!("writing {len} bytes at offset {offset}"), e)
 }
 

@@ -3,7 +3,7 @@
 
 use std::io::{IoSlice, IoSliceMut};
 
-use atrest::{Error, FormatOptions, OpenOptions, SectorSize};
+use atrest::{BlockDevice, Error, FormatOptions, OpenOptions, SectorSize};
 use serde_json::{Value, json};
 
 use crate::Cells;
@@ -133,6 +133,22 @@ fn segments_as_a_model_reads_them() {
             let (first, second) = read.split_at_mut(middle);
             volume.read_vectored_at(0, &mut [IoSliceMut::new(first), IoSliceMut::new(second)]).unwrap();
             assert!(read == plain, "{name}");
+            // One's own reads stay within a part.
+            let mut starts = vec![0];
+            starts.extend(parts.iter().scan(0, |at, part| {
+                *at += part.len as u64;
+                Some(*at)
+            }));
+            for (part, &at) in parts.iter().zip(&starts) {
+                let run = volume.begin_read(at, part.len).unwrap();
+                assert_eq!(run.device_offset(), part.offset, "{name}");
+                volume.device().read_at(run.device_offset(), &mut read[..part.len]).unwrap();
+                volume.complete_read(&run, &mut read[..part.len]).unwrap();
+                assert!(read[..part.len] == plain[at as usize..][..part.len], "{name}");
+            }
+            if parts.len() > 1 {
+                assert!(matches!(volume.begin_read(0, size), Err(Error::UnsupportedHeader(_))), "{name}");
+            }
             // Each byte twice, in two ways.
             let (first, second) = changed.split_at(middle);
             volume.write_vectored_at(0, &[IoSlice::new(&plain[..middle]), IoSlice::new(second)]).unwrap();

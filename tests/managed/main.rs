@@ -14,6 +14,7 @@ mod rebuild;
 mod regressions;
 mod report;
 mod service;
+mod submit;
 mod tenants;
 mod threads;
 mod time;

@@ -358,3 +358,57 @@ fn a_volume_lies_on_a_volume() {
     model::decrypt(hazmat::dek_bytes(upper.dek()).expose(), 0, 1, 512, &mut raw);
     assert!(raw == plain);
 }
+
+#[test]
+fn a_caller_that_does_its_own_io_reads_and_writes_what_others_do() {
+    for (sector_size, step) in [(SectorSize::B512, 1), (SectorSize::B4096, 8)] {
+        let (_, volume) = volume(sector_size);
+        let plain: Vec<u8> = (0..32_768).map(|i| (i / 3) as u8).collect();
+        let key = hazmat::dek_bytes(volume.dek());
+        for (at, in_place) in [(0, true), (8192, false), (DATA as u64 - 32_768, true)] {
+            let mut sectors = plain.clone();
+            let run = if in_place {
+                volume.begin_write(at, &mut sectors).unwrap()
+            } else {
+                volume.begin_write_from(at, &plain, &mut sectors).unwrap()
+            };
+            assert_eq!((run.offset(), run.device_offset(), run.len()), (at, MIB as u64 + at, plain.len()));
+            let mut model = sectors.clone();
+            model::decrypt(key.expose(), at / 512, step, sector_size.bytes() as usize, &mut model);
+            assert!(model == plain, "what is to be written is not what xts-mode decrypts");
+
+            volume.device().write_at(run.device_offset(), &sectors).unwrap();
+            let mut back = vec![0; plain.len()];
+            volume.read_at(at, &mut back).unwrap();
+            assert!(back == plain);
+            let read = volume.begin_read(at, back.len()).unwrap();
+            volume.device().read_at(read.device_offset(), &mut back).unwrap();
+            volume.complete_read(&read, &mut back).unwrap();
+            assert!(back == plain);
+        }
+    }
+}
+
+#[test]
+fn what_a_caller_can_not_read_or_write_itself_is_refused_and_changes_nothing() {
+    let (vault, volume) = volume(SectorSize::B512);
+    let (end, mut plain, mut out) = (volume.size(), [7; 1024], [8; 512]);
+    assert!(matches!(volume.begin_read(256, 512), Err(Error::Misaligned { .. })));
+    assert!(matches!(volume.begin_read(end, 512), Err(Error::OutOfBounds { .. })));
+    assert!(matches!(volume.begin_write(end - 512, &mut plain), Err(Error::OutOfBounds { .. })));
+    assert!(matches!(volume.begin_write_from(0, &plain, &mut out), Err(Error::LengthMismatch { src: 1024, dst: 512 })));
+    let read = volume.begin_read(0, 512).unwrap();
+    assert!(matches!(volume.complete_read(&read, &mut plain), Err(Error::LengthMismatch { src: 512, dst: 1024 })));
+    // A request of nothing is one, also at the end.
+    for at in [0, end] {
+        let read = volume.begin_read(at, 0).unwrap();
+        assert_eq!(read.device_offset(), MIB as u64 + at);
+        volume.complete_read(&read, &mut []).unwrap();
+        volume.begin_write(at, &mut []).unwrap();
+    }
+    let options = OpenOptions::new().read_only(true);
+    let volume = Volume::open(volume.into_device(), Credential::Vault(&vault), &options).unwrap();
+    assert!(matches!(volume.begin_write(0, &mut plain), Err(Error::ReadOnly)));
+    assert!(matches!(volume.begin_write_from(0, &plain[..512], &mut out), Err(Error::ReadOnly)));
+    assert_eq!((plain, out), ([7; 1024], [8; 512]));
+}

@@ -1,9 +1,11 @@
 //! What is open: the resources in use, each shared by all who use it.
 
+mod in_flight;
 mod open_disk;
 mod registry;
 mod resource;
 
+pub use in_flight::DeviceWrite;
 pub use open_disk::OpenDisk;
 pub(super) use registry::Registry;
 pub(super) use resource::{BeforeWrite, LiveResource};

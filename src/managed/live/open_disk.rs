@@ -3,8 +3,10 @@
 use std::io::{IoSlice, IoSliceMut};
 use std::sync::Arc;
 
+use super::in_flight::DeviceWrite;
 use super::resource::LiveResource;
 use crate::managed::layers::Layers;
+use crate::volume::DeviceRun;
 use crate::{Error, Result};
 
 /// A disk that is open, for any number of threads. Nothing of it is in memory in the clear but the sectors that are asked
@@ -88,6 +90,53 @@ impl OpenDisk {
         let len = sum(sectors.iter().map(|piece| piece.len()));
         self.check_end(offset, len)?;
         self.live.write_with(offset, len, |layers| layers.write_vectored_at(offset, sectors))
+    }
+
+    /// Says where on the disk's device `len` bytes from `offset` are, below all layers: the one that the backend opens for it.
+    /// The caller reads them, and hands them to [`complete_read`](Self::complete_read). Nothing is held meanwhile. As
+    /// [`Volume::begin_read`](crate::Volume::begin_read).
+    ///
+    /// # Errors
+    /// As [`read_at`](Self::read_at).
+    pub fn begin_read(&self, offset: u64, len: usize) -> Result<DeviceRun> {
+        self.check_end(offset, len)?;
+        self.live.with_layers(|layers| layers.begin_read(offset, len))
+    }
+
+    /// Decrypts what was read, while the disk's key may be used: not any more once it was revoked, whenever the read began.
+    ///
+    /// # Errors
+    /// [`Error::LengthMismatch`] for a buffer of another length than the read's; as [`read_at`](Self::read_at). What
+    /// `sectors` hold then is ciphertext.
+    pub fn complete_read(&self, read: &DeviceRun, sectors: &mut [u8]) -> Result<()> {
+        self.check_end(read.offset(), read.len())?;
+        self.live.with_layers(|layers| layers.complete_read(read, sectors))
+    }
+
+    /// Encrypts `sectors` where they lie, and says where on the disk's device the caller is to write them, who drops what is
+    /// returned once that is done. As [`Volume::begin_write`](crate::Volume::begin_write).
+    ///
+    /// A snapshot that begins waits for the writes that are under way. Those that begin meanwhile are done here, before this
+    /// returns; to write the same once more does no harm.
+    ///
+    /// # Errors
+    /// As [`write_at`](Self::write_at).
+    pub fn begin_write(&self, offset: u64, sectors: &mut [u8]) -> Result<DeviceWrite> {
+        let len = sectors.len();
+        self.check_end(offset, len)?;
+        self.live.begin_write(offset, len, |layers| Ok((layers.begin_write(offset, sectors)?, &*sectors)))
+    }
+
+    /// As [`begin_write`](Self::begin_write), of `sectors` that must not be changed, such as a guest's memory: `ciphertext`,
+    /// of the same length, is what the caller is to write.
+    ///
+    /// # Errors
+    /// [`Error::LengthMismatch`]; as [`write_at`](Self::write_at).
+    pub fn begin_write_from(&self, offset: u64, sectors: &[u8], ciphertext: &mut [u8]) -> Result<DeviceWrite> {
+        self.check_end(offset, sectors.len())?;
+        self.live.begin_write(offset, sectors.len(), |layers| {
+            Ok((layers.begin_write_from(offset, sectors, ciphertext)?, &*ciphertext))
+        })
     }
 
     /// Makes what was written last.

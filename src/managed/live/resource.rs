@@ -3,11 +3,13 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
+use super::in_flight::{DeviceWrite, InFlight};
 use crate::key::KeyId;
 use crate::managed::keys::{Access, KeyLease, Now};
 use crate::managed::layers::{Layer, Layers, keys_in};
 use crate::managed::records::{Resource, ResourceName};
 use crate::managed::sync::{lock, read, try_lock, try_write, write};
+use crate::volume::DeviceRun;
 use crate::{BlockDevice, Error, Result};
 
 /// A copy that is being made of a resource as it was at one instant: it sees what is about to be overwritten.
@@ -37,6 +39,8 @@ pub(in crate::managed) struct LiveResource {
     change: Mutex<()>,
     /// Who copies it while it is written.
     pub(in crate::managed) copying: Mutex<()>,
+    /// The writes that callers do themselves.
+    in_flight: Arc<InFlight>,
     /// Counts the handles that users have; under `held`.
     users: Arc<()>,
 }
@@ -61,6 +65,8 @@ struct Held {
     lease: Option<Arc<KeyLease>>,
     /// A copy that is being made of it as it was when the copy began.
     capture: Option<Arc<dyn BeforeWrite>>,
+    /// A copy is about to begin: no write that its caller does may begin before it.
+    draining: bool,
     /// It is being removed, or was: nobody opens it any more.
     removed: bool,
 }
@@ -90,6 +96,7 @@ impl LiveResource {
             opening: Mutex::default(),
             change: Mutex::default(),
             copying: Mutex::default(),
+            in_flight: Arc::default(),
             users: Arc::default(),
         }
     }
@@ -114,13 +121,40 @@ impl LiveResource {
         })
     }
 
+    /// Begins a write of `len` bytes that the caller does, after what a copy still needs was copied.
+    pub(in crate::managed) fn begin_write<'b>(
+        &self,
+        offset: u64,
+        len: usize,
+        encrypt: impl FnOnce(&Layers) -> Result<(DeviceRun, &'b [u8])>,
+    ) -> Result<DeviceWrite> {
+        self.with_held(|layers, held| {
+            if let Some(capture) = &held.capture {
+                capture.before_write(layers, offset, len);
+            }
+            let (run, ciphertext) = encrypt(layers)?;
+            if !held.draining {
+                return Ok(DeviceWrite::counted(run, &self.in_flight));
+            }
+            // The copy that begins waits for all that was begun before. A caller who had to wait for it in turn, instead of
+            // completing those, would wait for ever.
+            layers.write_ciphertext(&run, ciphertext)?;
+            Ok(DeviceWrite::done(run))
+        })
+    }
+
     /// Does something with the volumes and the copy that is being made, once the key may be used.
     fn with<T>(&self, act: impl FnOnce(&Layers, Option<&dyn BeforeWrite>) -> Result<T>) -> Result<T> {
+        self.with_held(|layers, held| act(layers, held.capture.as_deref()))
+    }
+
+    /// Does something with the volumes and what belongs to them, once the key may be used.
+    fn with_held<T>(&self, act: impl FnOnce(&Layers, &Held) -> Result<T>) -> Result<T> {
         // Between opening and use it may be suspended again, or put under another key; but not for ever.
         for _ in 0..ATTEMPTS {
             let held = self.read();
             if let Some(layers) = held.usable(self.now()) {
-                let done = act(layers, held.capture.as_deref());
+                let done = act(layers, &held);
                 drop(held);
                 if self.to_wipe.load(Ordering::Relaxed) {
                     self.wipe_if_unused();
@@ -271,7 +305,7 @@ impl LiveResource {
     pub(in crate::managed) fn close(&self) {
         let mut held = self.write();
         self.set_lease(&mut held, None);
-        *held = Held { removed: held.removed, ..Held::default() };
+        *held = Held { removed: held.removed, draining: held.draining, ..Held::default() };
     }
 
     /// Whether its key may be used, as far as is known without asking.
@@ -322,7 +356,10 @@ impl LiveResource {
 
     /// Begins a copy of what it holds now: no write is under way, and none comes before it is noted.
     pub(in crate::managed) fn begin_capture(&self, capture: Arc<dyn BeforeWrite>) -> Capturing<'_> {
-        self.write().capture = Some(capture);
+        self.write().draining = true;
+        self.in_flight.wait_for_none();
+        let mut held = self.write();
+        (held.draining, held.capture) = (false, Some(capture));
         Capturing(self)
     }
 

@@ -1,0 +1,75 @@
+//! Writes that callers do themselves, and that a copy of a disk as it is now has to wait for.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+
+use crate::managed::sync::lock;
+use crate::volume::DeviceRun;
+
+/// How many writes of a resource are under way.
+#[derive(Default)]
+pub(super) struct InFlight {
+    writes: AtomicUsize,
+    none: Condvar,
+    /// Of who waits for none.
+    waiting: Mutex<()>,
+}
+
+impl InFlight {
+    /// Waits until none is under way. The caller sees to it that none begins.
+    pub(super) fn wait_for_none(&self) {
+        let mut waiting = lock(&self.waiting);
+        while self.writes.load(Ordering::Acquire) > 0 {
+            waiting = self.none.wait(waiting).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+}
+
+/// A write of an [`OpenDisk`](super::OpenDisk) that its caller does on the device. Drop it when the device has answered, be
+/// it with a failure: from then on a snapshot may rely on what lies there.
+#[must_use = "the write is over when this is dropped"]
+pub struct DeviceWrite {
+    run: DeviceRun,
+    /// `None` for one that was done already.
+    counted: Option<Arc<InFlight>>,
+}
+
+impl DeviceWrite {
+    /// A write that begins now.
+    pub(super) fn counted(run: DeviceRun, in_flight: &Arc<InFlight>) -> Self {
+        in_flight.writes.fetch_add(1, Ordering::Relaxed);
+        DeviceWrite { run, counted: Some(in_flight.clone()) }
+    }
+
+    /// One that lies on the device already; that the caller writes the same once more does no harm.
+    pub(super) fn done(run: DeviceRun) -> Self {
+        DeviceWrite { run, counted: None }
+    }
+
+    /// Where on the device the caller is to write.
+    pub fn run(&self) -> &DeviceRun {
+        &self.run
+    }
+
+    /// The same as [`DeviceRun::device_offset`].
+    pub fn device_offset(&self) -> u64 {
+        self.run.device_offset()
+    }
+}
+
+impl Drop for DeviceWrite {
+    fn drop(&mut self) {
+        let Some(in_flight) = &self.counted else { return };
+        if in_flight.writes.fetch_sub(1, Ordering::AcqRel) == 1 {
+            // Not between a look of who waits and his sleep.
+            let _waiting = lock(&in_flight.waiting);
+            in_flight.none.notify_all();
+        }
+    }
+}
+
+impl core::fmt::Debug for DeviceWrite {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("DeviceWrite").field("run", &self.run).finish_non_exhaustive()
+    }
+}
