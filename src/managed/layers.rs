@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::records::Resource;
 use crate::key::{DekAlgorithm, Fingerprint, KeyDescription, KeyId, WrappedDek};
-use crate::volume::{DeviceRun, FormatOptions, Header, OpenOptions};
+use crate::volume::{FormatOptions, Header, OpenOptions};
 use crate::{BlockDevice, Credential, EncryptionType, Error, KeyVault, Protector, Result, Secret, SectorSize, Volume};
 
 /// What the header of a layer takes, in bytes.
@@ -231,42 +231,34 @@ impl Layers {
     }
 
     /// As [`Volume::begin_read`], on the device below all layers.
-    pub(super) fn begin_read(&self, offset: u64, len: usize) -> Result<DeviceRun> {
-        let run = self.upper.begin_read(offset, len)?;
-        self.through(run, |lower| lower.begin_read(run.device_offset(), len))
+    pub(super) fn begin_read(&self, offset: u64, len: usize) -> Result<u64> {
+        let below = self.upper.begin_read(offset, len)?;
+        self.lower.as_ref().map_or(Ok(below), |lower| lower.begin_read(below, len))
     }
 
     /// As [`Volume::complete_read`].
-    pub(super) fn complete_read(&self, read: &DeviceRun, sectors: &mut [u8]) -> Result<()> {
-        read.check_len(sectors)?;
-        let run = self.upper.begin_read(read.offset(), sectors.len())?;
+    pub(super) fn complete_read(&self, offset: u64, sectors: &mut [u8]) -> Result<()> {
         if let Some(lower) = &self.lower {
-            lower.complete_read(&lower.begin_read(run.device_offset(), sectors.len())?, sectors)?;
+            lower.complete_read(self.upper.begin_read(offset, sectors.len())?, sectors)?;
         }
-        self.upper.complete_read(&run, sectors)
+        self.upper.complete_read(offset, sectors)
     }
 
     /// As [`Volume::begin_write`].
-    pub(super) fn begin_write(&self, offset: u64, sectors: &mut [u8]) -> Result<DeviceRun> {
-        let run = self.upper.begin_write(offset, sectors)?;
-        self.through(run, |lower| lower.begin_write(run.device_offset(), sectors))
+    pub(super) fn begin_write(&self, offset: u64, sectors: &mut [u8]) -> Result<u64> {
+        let below = self.upper.begin_write(offset, sectors)?;
+        self.lower.as_ref().map_or(Ok(below), |lower| lower.begin_write(below, sectors))
     }
 
     /// As [`Volume::begin_write_from`].
-    pub(super) fn begin_write_from(&self, offset: u64, sectors: &[u8], ciphertext: &mut [u8]) -> Result<DeviceRun> {
-        let run = self.upper.begin_write_from(offset, sectors, ciphertext)?;
-        self.through(run, |lower| lower.begin_write(run.device_offset(), ciphertext))
-    }
-
-    /// A run of the upper volume, by the lower one, if there are two.
-    fn through(&self, run: DeviceRun, lower: impl FnOnce(&Layer) -> Result<DeviceRun>) -> Result<DeviceRun> {
-        let Some(volume) = &self.lower else { return Ok(run) };
-        Ok(DeviceRun::new(run.offset(), lower(volume)?.device_offset(), run.len()))
+    pub(super) fn begin_write_from(&self, offset: u64, sectors: &[u8], ciphertext: &mut [u8]) -> Result<u64> {
+        let below = self.upper.begin_write_from(offset, sectors, ciphertext)?;
+        self.lower.as_ref().map_or(Ok(below), |lower| lower.begin_write(below, ciphertext))
     }
 
     /// Writes what [`begin_write`](Self::begin_write) has encrypted.
-    pub(super) fn write_ciphertext(&self, run: &DeviceRun, ciphertext: &[u8]) -> Result<()> {
-        self.bottom().write_ciphertext(run, ciphertext)
+    pub(super) fn write_ciphertext(&self, device_offset: u64, ciphertext: &[u8]) -> Result<()> {
+        self.bottom().write_ciphertext(device_offset, ciphertext)
     }
 
     pub(super) fn sync(&self) -> Result<()> {

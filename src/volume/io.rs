@@ -199,7 +199,7 @@ fn read_failed(offset: u64, len: usize, e: io::Error) -> Error {
     Error::io(format!("reading {len} bytes at offset {offset}"), e)
 }
 
-pub(super) fn write_failed(offset: u64, len: usize, e: io::Error) -> Error {
+fn write_failed(offset: u64, len: usize, e: io::Error) -> Error {
     Error::io(format!("writing {len} bytes at offset {offset}"), e)
 }
 

@@ -39,7 +39,6 @@ pub use header::Header;
 pub use info::{DigestInfo, KeyslotInfo, ProtectorId, SegmentInfo, TokenInfo};
 pub use open::OpenOptions;
 pub use protect::KeyslotOptions;
-pub use submit::DeviceRun;
 
 /// An encrypted device: a header of LUKS2, or of LUKS1, and sectors of AES-XTS (`aes-xts-plain64`), or of what else an old
 /// volume has.

@@ -75,9 +75,8 @@ fn read_sector(disk: &OpenDisk, device: &TestDevice, offset: u64, sector: &mut [
     if round.is_multiple_of(2) {
         return disk.read_at(offset, sector);
     }
-    let read = disk.begin_read(offset, sector.len())?;
-    device.read_at(read.device_offset(), sector).unwrap();
-    disk.complete_read(&read, sector)
+    device.read_at(disk.begin_read(offset, sector.len())?, sector).unwrap();
+    disk.complete_read(offset, sector)
 }
 
 fn write_sector(disk: &OpenDisk, device: &TestDevice, offset: u64, mut sector: Vec<u8>, round: u64) -> Result<()> {

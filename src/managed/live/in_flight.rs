@@ -4,7 +4,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 use crate::managed::sync::lock;
-use crate::volume::DeviceRun;
 
 /// How many writes of a resource are under way.
 #[derive(Default)]
@@ -29,31 +28,26 @@ impl InFlight {
 /// it with a failure: from then on a snapshot may rely on what lies there.
 #[must_use = "the write is over when this is dropped"]
 pub struct DeviceWrite {
-    run: DeviceRun,
+    device_offset: u64,
     /// `None` for one that was done already.
     counted: Option<Arc<InFlight>>,
 }
 
 impl DeviceWrite {
     /// A write that begins now.
-    pub(super) fn counted(run: DeviceRun, in_flight: &Arc<InFlight>) -> Self {
+    pub(super) fn counted(device_offset: u64, in_flight: &Arc<InFlight>) -> Self {
         in_flight.writes.fetch_add(1, Ordering::Relaxed);
-        DeviceWrite { run, counted: Some(in_flight.clone()) }
+        DeviceWrite { device_offset, counted: Some(in_flight.clone()) }
     }
 
     /// One that lies on the device already; that the caller writes the same once more does no harm.
-    pub(super) fn done(run: DeviceRun) -> Self {
-        DeviceWrite { run, counted: None }
+    pub(super) fn done(device_offset: u64) -> Self {
+        DeviceWrite { device_offset, counted: None }
     }
 
-    /// Where on the device the caller is to write.
-    pub fn run(&self) -> &DeviceRun {
-        &self.run
-    }
-
-    /// The same as [`DeviceRun::device_offset`].
+    /// Where on the device the caller is to write, in bytes.
     pub fn device_offset(&self) -> u64 {
-        self.run.device_offset()
+        self.device_offset
     }
 }
 
@@ -70,6 +64,6 @@ impl Drop for DeviceWrite {
 
 impl core::fmt::Debug for DeviceWrite {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.debug_struct("DeviceWrite").field("run", &self.run).finish_non_exhaustive()
+        f.debug_struct("DeviceWrite").field("device_offset", &self.device_offset).finish_non_exhaustive()
     }
 }

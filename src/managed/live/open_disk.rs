@@ -6,7 +6,6 @@ use std::sync::Arc;
 use super::in_flight::DeviceWrite;
 use super::resource::LiveResource;
 use crate::managed::layers::Layers;
-use crate::volume::DeviceRun;
 use crate::{Error, Result};
 
 /// A disk that is open, for any number of threads. Nothing of it is in memory in the clear but the sectors that are asked
@@ -92,13 +91,13 @@ impl OpenDisk {
         self.live.write_with(offset, len, |layers| layers.write_vectored_at(offset, sectors))
     }
 
-    /// Says where on the disk's device `len` bytes from `offset` are, below all layers: the one that the backend opens for it.
-    /// The caller reads them, and hands them to [`complete_read`](Self::complete_read). Nothing is held meanwhile. As
-    /// [`Volume::begin_read`](crate::Volume::begin_read).
+    /// Says where on the disk's device, the one that the backend opens for it, `len` bytes from `offset` are: the offset there
+    /// in bytes, below all layers. The caller reads them, and hands them to [`complete_read`](Self::complete_read). Nothing is
+    /// held meanwhile. As [`Volume::begin_read`](crate::Volume::begin_read).
     ///
     /// # Errors
     /// As [`read_at`](Self::read_at).
-    pub fn begin_read(&self, offset: u64, len: usize) -> Result<DeviceRun> {
+    pub fn begin_read(&self, offset: u64, len: usize) -> Result<u64> {
         self.check_end(offset, len)?;
         self.live.with_layers(|layers| layers.begin_read(offset, len))
     }
@@ -106,11 +105,10 @@ impl OpenDisk {
     /// Decrypts what was read, while the disk's key may be used: not any more once it was revoked, whenever the read began.
     ///
     /// # Errors
-    /// [`Error::LengthMismatch`] for a buffer of another length than the read's; as [`read_at`](Self::read_at). What
-    /// `sectors` hold then is ciphertext.
-    pub fn complete_read(&self, read: &DeviceRun, sectors: &mut [u8]) -> Result<()> {
-        self.check_end(read.offset(), read.len())?;
-        self.live.with_layers(|layers| layers.complete_read(read, sectors))
+    /// As [`read_at`](Self::read_at). `sectors` hold ciphertext then.
+    pub fn complete_read(&self, offset: u64, sectors: &mut [u8]) -> Result<()> {
+        self.check_end(offset, sectors.len())?;
+        self.live.with_layers(|layers| layers.complete_read(offset, sectors))
     }
 
     /// Encrypts `sectors` where they lie, and says where on the disk's device the caller is to write them, who drops what is

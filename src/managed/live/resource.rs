@@ -9,7 +9,6 @@ use crate::managed::keys::{Access, KeyLease, Now};
 use crate::managed::layers::{Layer, Layers, keys_in};
 use crate::managed::records::{Resource, ResourceName};
 use crate::managed::sync::{lock, read, try_lock, try_write, write};
-use crate::volume::DeviceRun;
 use crate::{BlockDevice, Error, Result};
 
 /// A copy that is being made of a resource as it was at one instant: it sees what is about to be overwritten.
@@ -126,20 +125,20 @@ impl LiveResource {
         &self,
         offset: u64,
         len: usize,
-        encrypt: impl FnOnce(&Layers) -> Result<(DeviceRun, &'b [u8])>,
+        encrypt: impl FnOnce(&Layers) -> Result<(u64, &'b [u8])>,
     ) -> Result<DeviceWrite> {
         self.with_held(|layers, held| {
             if let Some(capture) = &held.capture {
                 capture.before_write(layers, offset, len);
             }
-            let (run, ciphertext) = encrypt(layers)?;
+            let (device_offset, ciphertext) = encrypt(layers)?;
             if !held.draining {
-                return Ok(DeviceWrite::counted(run, &self.in_flight));
+                return Ok(DeviceWrite::counted(device_offset, &self.in_flight));
             }
             // The copy that begins waits for all that was begun before. A caller who had to wait for it in turn, instead of
             // completing those, would wait for ever.
-            layers.write_ciphertext(&run, ciphertext)?;
-            Ok(DeviceWrite::done(run))
+            layers.write_ciphertext(device_offset, ciphertext)?;
+            Ok(DeviceWrite::done(device_offset))
         })
     }
 
