@@ -83,6 +83,7 @@
 //   ENCRYPTION SETS
 //   DISKS, SNAPSHOTS AND IMAGES
 //   OPEN DISKS
+//   ENGINES
 //   REPORTS
 //   CARE OF A STORE
 //
@@ -1337,6 +1338,10 @@ atrest_status atrest_aes_kwp_unwrap(const void *kek, size_t kek_len, const void 
 // meanwhile.
 #define ATREST_DEVICE_READ_ONLY 1
 
+// Flag: read and write past the page cache (O_DIRECT), on Linux. Buffers, offsets and lengths that are multiples of what the
+// file system wants, 512 or 4096 bytes as a rule, go to the disk as they are; anything else by a buffer of the library's.
+#define ATREST_DEVICE_DIRECT_IO 2
+
 // A device. Freed by atrest_device_free.
 typedef struct atrest_device atrest_device;
 
@@ -1359,15 +1364,17 @@ typedef struct {
     atrest_status (*sync)(void *user);
     // Called once, when every handle of the device and every volume on it are freed. May be NULL.
     void (*release)(void *user);
+    // What offsets, lengths and addresses must be multiples of, as with O_DIRECT: a power of two. 0 is 1.
+    size_t alignment;
 } atrest_device_callbacks;
 
 // The first value of an atrest_device_callbacks.
-#define ATREST_DEVICE_CALLBACKS_INIT {sizeof(atrest_device_callbacks), 0, 0, 0, 0, 0, 0}
+#define ATREST_DEVICE_CALLBACKS_INIT {sizeof(atrest_device_callbacks), 0, 0, 0, 0, 0, 0, 0}
 
 // Opens a file or block device and holds it: a second open, by whatever process, gives ATREST_ERR_BUSY, as long as it
-// respects flock(). `flags` is 0 or ATREST_DEVICE_READ_ONLY.
+// respects flock(). `flags` is 0 or ATREST_DEVICE_*, combined by `|`.
 //
-// Errors: ATREST_ERR_NOT_FOUND; ATREST_ERR_BUSY; ATREST_ERR_IO; ATREST_ERR_BAD_ENUM for a flag that isn't known.
+// Errors: ATREST_ERR_NOT_FOUND; ATREST_ERR_BUSY; ATREST_ERR_IO, also where there is no direct I/O; ATREST_ERR_BAD_ENUM for a flag that isn't known.
 atrest_status atrest_device_open_file(const char *path, uint32_t flags, atrest_device **out);
 
 // Makes a new file of `size` bytes, sparse where that is possible and readable by its owner only, and holds it as
@@ -1383,7 +1390,8 @@ atrest_status atrest_device_memory(size_t size, atrest_device **out);
 
 // Makes a device of callbacks. The struct is copied. release() is not called when this fails.
 //
-// Errors: ATREST_ERR_NULL_ARGUMENT for read_at(), and for sync() where there is write_at().
+// Errors: ATREST_ERR_NULL_ARGUMENT for read_at(), and for sync() where there is write_at(); ATREST_ERR_INVALID_OPTION for an
+// alignment that is no power of two.
 atrest_status atrest_device_from_callbacks(const atrest_device_callbacks *callbacks, atrest_device **out);
 
 // Another handle of the same device, to be freed for itself: for a callback that has to give one away.
@@ -2897,6 +2905,121 @@ atrest_status atrest_disk_sector_size(const atrest_disk *disk, uint32_t *out);
 // 1 if its key may not be used, as far as is known without asking, otherwise 0. A machine one of whose disks says so after
 // atrest_disk_service_maintain is to be shut down.
 atrest_status atrest_disk_is_suspended(const atrest_disk *disk, uint32_t *out);
+
+// ---------------------------------------------------------------------------------------------------------------------
+// ENGINES
+//
+// What engines need beyond whole buffers and calls that wait: buffers that may be changed, the vectors of readv and writev,
+// and I/O that the caller does itself, in a queue of io_uring, vhost-user or SPDK. Between the beginning and the completion
+// of a request the caller reads or writes the device, at an offset that it is told:
+//
+//   atrest_volume_begin_write(volume, offset, sectors, len, &device_offset);  // sectors hold ciphertext now
+//   ... write len bytes of sectors at device_offset of the device ...
+//
+//   atrest_volume_begin_read(volume, offset, len, &device_offset);
+//   ... read len bytes at device_offset of the device into sectors ...
+//   atrest_volume_complete_read(volume, offset, sectors, len);
+
+// Encrypts `sectors` where they lie, and writes them at `offset` in one piece. Afterwards `sectors` hold ciphertext. This is the
+// fastest way to write much at once.
+//
+// Errors: those of atrest_volume_write_at. `sectors` are untouched then, but for ATREST_ERR_IO and ATREST_ERR_CALLBACK_FAILED.
+atrest_status atrest_volume_write_in_place(atrest_volume *volume, uint64_t offset, void *sectors, size_t len);
+
+// As atrest_volume_read_at, into `count` segments one after the other, each a whole number of sectors.
+//
+// Errors: those of atrest_volume_read_at; ATREST_ERR_OVERLAP for segments that do.
+atrest_status atrest_volume_read_vectored_at(const atrest_volume *volume, uint64_t offset,
+    const atrest_segment *segments, size_t count);
+
+// As atrest_volume_write_at, from `count` segments one after the other, each a whole number of sectors.
+//
+// Errors: those of atrest_volume_write_at.
+atrest_status atrest_volume_write_vectored_at(atrest_volume *volume, uint64_t offset, const atrest_segment *segments,
+    size_t count);
+
+// Says where on the volume's device `len` bytes from `offset` are. The caller reads them, and hands them to
+// atrest_volume_complete_read. Nothing is held meanwhile: a read may be given up.
+//
+// Errors: those of atrest_volume_read_at but for the device's; ATREST_ERR_UNSUPPORTED_HEADER where they lie in several
+// segments of the volume.
+atrest_status atrest_volume_begin_read(const atrest_volume *volume, uint64_t offset, size_t len,
+    uint64_t *device_offset);
+
+// Decrypts `len` bytes in place that were read from where those at `offset` are.
+//
+// Errors: those of atrest_volume_begin_read. `sectors` are ciphertext then.
+atrest_status atrest_volume_complete_read(const atrest_volume *volume, uint64_t offset, void *sectors, size_t len);
+
+// Encrypts `sectors` where they lie, and says where on the volume's device the caller is to write them.
+// They are on the disk for sure once that is done, and the device is synced.
+//
+// Errors: those of atrest_volume_write_at but for the device's; ATREST_ERR_UNSUPPORTED_HEADER where they lie in several segments of the volume.
+// `sectors` are untouched then.
+atrest_status atrest_volume_begin_write(atrest_volume *volume, uint64_t offset, void *sectors, size_t len,
+    uint64_t *device_offset);
+
+// As atrest_volume_begin_write, of `sectors` that must not be changed, such as a guest's memory: `ciphertext`, `len` bytes too, is
+// what the caller is to write.
+//
+// Errors: those of atrest_volume_begin_write; ATREST_ERR_OVERLAP for buffers that overlap in part.
+atrest_status atrest_volume_begin_write_from(atrest_volume *volume, uint64_t offset, const void *sectors,
+    void *ciphertext, size_t len, uint64_t *device_offset);
+
+// Encrypts `sectors` where they lie, and writes them at `offset` in one piece. Afterwards `sectors` hold ciphertext. This is the
+// fastest way to write much at once.
+//
+// Errors: those of atrest_disk_write_at. `sectors` are untouched then, but for ATREST_ERR_IO and ATREST_ERR_CALLBACK_FAILED.
+atrest_status atrest_disk_write_in_place(atrest_disk *disk, uint64_t offset, void *sectors, size_t len);
+
+// As atrest_disk_read_at, into `count` segments one after the other, each a whole number of sectors.
+//
+// Errors: those of atrest_disk_read_at; ATREST_ERR_OVERLAP for segments that do.
+atrest_status atrest_disk_read_vectored_at(const atrest_disk *disk, uint64_t offset, const atrest_segment *segments,
+    size_t count);
+
+// As atrest_disk_write_at, from `count` segments one after the other, each a whole number of sectors.
+//
+// Errors: those of atrest_disk_write_at.
+atrest_status atrest_disk_write_vectored_at(atrest_disk *disk, uint64_t offset, const atrest_segment *segments,
+    size_t count);
+
+// Says where on the disk's device, the one that the backend opens for it, below all layers, `len` bytes from `offset` are. The caller reads them, and hands them
+// to atrest_disk_complete_read. Nothing is held meanwhile: a read may be given up.
+//
+// Errors: those of atrest_disk_read_at but for the device's; ATREST_ERR_UNSUPPORTED_HEADER where they lie in several segments of the volume.
+atrest_status atrest_disk_begin_read(const atrest_disk *disk, uint64_t offset, size_t len, uint64_t *device_offset);
+
+// Decrypts `len` bytes in place that were read from where those at `offset` are.
+//
+// It is decrypted while the disk's key may be used: not any more once it was revoked, whenever the read began.
+//
+// Errors: those of atrest_disk_begin_read. `sectors` are ciphertext then.
+atrest_status atrest_disk_complete_read(const atrest_disk *disk, uint64_t offset, void *sectors, size_t len);
+
+// Encrypts `sectors` where they lie, and says where on the disk's device the caller is to write them.
+// When the device has answered, be it with a failure, atrest_disk_complete_write ends the write.
+//
+// A snapshot that begins waits for the writes that are under way. Those that begin meanwhile are written by this call; to write
+// the same once more does no harm.
+//
+// Errors: those of atrest_disk_write_at but for the device's; ATREST_ERR_UNSUPPORTED_HEADER where they lie in several segments of the volume.
+// `sectors` are untouched then.
+atrest_status atrest_disk_begin_write(atrest_disk *disk, uint64_t offset, void *sectors, size_t len,
+    uint64_t *device_offset);
+
+// As atrest_disk_begin_write, of `sectors` that must not be changed, such as a guest's memory: `ciphertext`, `len` bytes too, is
+// what the caller is to write.
+//
+// Errors: those of atrest_disk_begin_write; ATREST_ERR_OVERLAP for buffers that overlap in part.
+atrest_status atrest_disk_begin_write_from(atrest_disk *disk, uint64_t offset, const void *sectors, void *ciphertext,
+    size_t len, uint64_t *device_offset);
+
+// Ends a write that this handle of the disk began, whichever: when as many were ended as were begun, none is under way.
+// atrest_disk_free ends all that are left.
+//
+// Errors: ATREST_ERR_INVALID_OPTION where none is under way.
+atrest_status atrest_disk_complete_write(atrest_disk *disk);
 
 // ---------------------------------------------------------------------------------------------------------------------
 // REPORTS

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use atrest::key::KeyId;
 
 /// The files of `crates/atrest-c/src` that C sees, in the order of the header's sections.
-const SECTIONS: [&str; 31] = [
+const SECTIONS: [&str; 32] = [
     "version",
     "status",
     "message",
@@ -37,6 +37,7 @@ const SECTIONS: [&str; 31] = [
     "disk_sets",
     "disk_resources",
     "disk",
+    "engines",
     "disk_report",
     "disk_store",
 ];
