@@ -1,6 +1,6 @@
 //! Writes that callers do themselves, and that a copy of a disk as it is now has to wait for.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 use crate::managed::sync::lock;
@@ -9,8 +9,10 @@ use crate::managed::sync::lock;
 #[derive(Default)]
 pub(super) struct InFlight {
     writes: AtomicUsize,
+    /// Somebody waits for none. To wake nobody would be a system call, too.
+    is_awaited: AtomicBool,
     none: Condvar,
-    /// Of who waits for none.
+    /// Of who waits.
     waiting: Mutex<()>,
 }
 
@@ -18,9 +20,12 @@ impl InFlight {
     /// Waits until none is under way. The caller sees to it that none begins.
     pub(super) fn wait_for_none(&self) {
         let mut waiting = lock(&self.waiting);
-        while self.writes.load(Ordering::Acquire) > 0 {
+        // Who ends the last write looks at this after that, so that one of the two sees what the other did.
+        self.is_awaited.store(true, Ordering::SeqCst);
+        while self.writes.load(Ordering::SeqCst) > 0 {
             waiting = self.none.wait(waiting).unwrap_or_else(PoisonError::into_inner);
         }
+        self.is_awaited.store(false, Ordering::SeqCst);
     }
 }
 
@@ -54,7 +59,7 @@ impl DeviceWrite {
 impl Drop for DeviceWrite {
     fn drop(&mut self) {
         let Some(in_flight) = &self.counted else { return };
-        if in_flight.writes.fetch_sub(1, Ordering::AcqRel) == 1 {
+        if in_flight.writes.fetch_sub(1, Ordering::SeqCst) == 1 && in_flight.is_awaited.load(Ordering::SeqCst) {
             // Not between a look of who waits and his sleep.
             let _waiting = lock(&in_flight.waiting);
             in_flight.none.notify_all();
