@@ -6,12 +6,14 @@ use std::num::NonZero;
 use std::sync::Arc;
 
 use crate::common::device::reopen;
+use crate::common::model;
 use crate::common::vaults::MemoryVault;
 use crate::io::{DATA, MIB, Op, compare_with, ops, options};
 use atrest::key::Kdf;
 use atrest::volume::{Header, KeyslotOptions, ProtectorId};
 use atrest::{
     BlockDevice, Credential, FileDevice, FormatOptions, MemoryDevice, OpenOptions, Protector, SectorSize, Volume,
+    hazmat,
 };
 use proptest::prelude::*;
 
@@ -179,5 +181,34 @@ fn a_file_opened_with_o_direct_holds_what_was_written() {
         let mut back = vec![0; plain.len()];
         volume.read_at(8192, &mut back).unwrap();
         assert!(back == plain);
+    }
+}
+
+#[test]
+fn large_requests_reach_a_device_of_whole_blocks_in_pieces() {
+    // More than a MiB, which is one piece, and no multiple of it.
+    const LARGE: usize = 3 * MIB + 3 * 4096;
+    let vault = MemoryVault::new("memory:one");
+    for (sector_size, alignment) in [(SectorSize::B512, 512), (SectorSize::B4096, 4096), (SectorSize::B4096, 16384)] {
+        let device = Strict::new(MIB + 4 * MIB, alignment);
+        let volume = Volume::format(device, Protector::Vault(&vault, "disks"), &options(sector_size)).unwrap();
+        let plain: Vec<u8> = (0..LARGE).map(|i| (i / 9) as u8).collect();
+        // Where the buffer begins decides whether it goes straight through.
+        for shift in [0, 1] {
+            let mut buffer = vec![0; LARGE + alignment + 1];
+            let start = buffer.as_ptr().addr().next_multiple_of(alignment) - buffer.as_ptr().addr() + shift;
+            let sectors = &mut buffer[start..][..LARGE];
+            sectors.copy_from_slice(&plain);
+            volume.write_in_place(16384, sectors).unwrap();
+            let mut raw = vec![0; LARGE];
+            volume.device().0.read_at(MIB as u64 + 16384, &mut raw).unwrap();
+            assert!(raw == *sectors && raw != plain);
+            let (dek, size) = (hazmat::dek_bytes(volume.dek()), sector_size.bytes() as usize);
+            model::decrypt(dek.expose(), 32, size as u64 / 512, size, &mut raw);
+            assert!(raw == plain, "the data area is not what xts-mode decrypts");
+            sectors.fill(0);
+            volume.read_at(16384, sectors).unwrap();
+            assert!(*sectors == plain);
+        }
     }
 }
