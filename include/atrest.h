@@ -2920,8 +2920,8 @@ atrest_status atrest_disk_is_suspended(const atrest_disk *disk, uint32_t *out);
 //   ... read len bytes at device_offset of the device into sectors ...
 //   atrest_volume_complete_read(volume, offset, sectors, len);
 
-// Encrypts `sectors` where they lie, and writes them at `offset` in one piece; by direct I/O a MiB at a time. Afterwards
-// `sectors` hold ciphertext.
+// Encrypts `sectors` where they lie, and writes them at `offset` in one piece. Afterwards `sectors` hold
+// ciphertext.
 //
 // Errors: those of atrest_volume_write_at. `sectors` are untouched then, but for ATREST_ERR_IO and ATREST_ERR_CALLBACK_FAILED.
 atrest_status atrest_volume_write_in_place(atrest_volume *volume, uint64_t offset, void *sectors, size_t len);
@@ -2966,8 +2966,8 @@ atrest_status atrest_volume_begin_write(atrest_volume *volume, uint64_t offset, 
 atrest_status atrest_volume_begin_write_from(atrest_volume *volume, uint64_t offset, const void *sectors,
     void *ciphertext, size_t len, uint64_t *device_offset);
 
-// Encrypts `sectors` where they lie, and writes them at `offset` in one piece; by direct I/O a MiB at a time. Afterwards
-// `sectors` hold ciphertext.
+// Encrypts `sectors` where they lie, and writes them at `offset` in one piece. Afterwards `sectors` hold
+// ciphertext.
 //
 // Errors: those of atrest_disk_write_at. `sectors` are untouched then, but for ATREST_ERR_IO and ATREST_ERR_CALLBACK_FAILED.
 atrest_status atrest_disk_write_in_place(atrest_disk *disk, uint64_t offset, void *sectors, size_t len);

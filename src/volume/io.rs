@@ -20,13 +20,15 @@ impl<D: BlockDevice> Volume<D> {
     pub fn read_at(&self, offset: u64, sectors: &mut [u8]) -> Result<()> {
         let len = sectors.len();
         self.check_read(offset, len)?;
-        self.layout.places(offset, len).try_for_each(|place| {
-            self.in_pieces(&place, &mut sectors[place.within.clone()], |device_offset, first_sector, piece| {
-                let read = self.device.read_at(device_offset, piece);
-                read.map_err(|e| read_failed(offset, len, e))?;
-                place.cipher.map_or(Ok(()), |cipher| cipher.decrypt(first_sector, piece))
-            })
-        })
+        for place in self.layout.places(offset, len) {
+            let part = &mut sectors[place.within];
+            let read = self.device.read_at(place.device_offset, part);
+            read.map_err(|e| read_failed(offset, len, e))?;
+            if let Some(cipher) = place.cipher {
+                cipher.decrypt(place.first_sector, part)?;
+            }
+        }
+        Ok(())
     }
 
     /// Encrypts and writes `sectors` at `offset`. They are on the disk for sure after [`sync`](Self::sync).
@@ -44,8 +46,7 @@ impl<D: BlockDevice> Volume<D> {
     }
 
     /// As [`write_at`](Self::write_at), from a buffer that may be changed: `sectors` are encrypted where they lie, and handed
-    /// to the device in one piece; a device that takes whole blocks only, as with `O_DIRECT`, gets a MiB at a time. Afterwards
-    /// `sectors` hold ciphertext.
+    /// to the device in one piece. Afterwards `sectors` hold ciphertext.
     ///
     /// # Errors
     /// As [`write_at`](Self::write_at). `sectors` are untouched then, but for [`Error::Io`].
@@ -53,28 +54,11 @@ impl<D: BlockDevice> Volume<D> {
         let len = sectors.len();
         self.check_write(offset, len)?;
         self.layout.places(offset, len).try_for_each(|place| {
-            self.in_pieces(&place, &mut sectors[place.within.clone()], |device_offset, first_sector, piece| {
-                place.cipher.map_or(Ok(()), |cipher| cipher.encrypt(first_sector, piece))?;
-                self.device.write_in_place(device_offset, piece).map_err(|e| write_failed(offset, len, e))
-            })
-        })
-    }
-
-    /// Does something with the pieces of what lies in one place: their offsets on the device and first sectors are told. There
-    /// is one, unless the device takes whole blocks only: what is read or written in large requests there is out of the cache
-    /// before, or after, the cipher has had it.
-    fn in_pieces(
-        &self,
-        place: &Place<'_>,
-        sectors: &mut [u8],
-        mut act: impl FnMut(u64, u64, &mut [u8]) -> Result<()>,
-    ) -> Result<()> {
-        if self.device.block() == 1 || sectors.len() <= DIRECT_CHUNK {
-            return act(place.device_offset, place.first_sector, sectors);
-        }
-        let len = DIRECT_CHUNK.next_multiple_of(self.device.block());
-        sectors.chunks_mut(len).zip((0..).step_by(len)).try_for_each(|(piece, into)| {
-            act(place.device_offset + into as u64, place.first_sector + (into / 512) as u64, piece)
+            let part = &mut sectors[place.within];
+            if let Some(cipher) = place.cipher {
+                cipher.encrypt(place.first_sector, part)?;
+            }
+            self.device.write_in_place(place.device_offset, part).map_err(|e| write_failed(offset, len, e))
         })
     }
 

@@ -185,8 +185,8 @@ fn a_file_opened_with_o_direct_holds_what_was_written() {
 }
 
 #[test]
-fn large_requests_reach_a_device_of_whole_blocks_in_pieces() {
-    // More than a MiB, which is one piece, and no multiple of it.
+fn large_requests_reach_a_device_of_whole_blocks() {
+    // More than a MiB, of which copies go by, and no multiple of it.
     const LARGE: usize = 3 * MIB + 3 * 4096;
     let vault = MemoryVault::new("memory:one");
     for (sector_size, alignment) in [(SectorSize::B512, 512), (SectorSize::B4096, 4096), (SectorSize::B4096, 16384)] {
@@ -206,6 +206,10 @@ fn large_requests_reach_a_device_of_whole_blocks_in_pieces() {
             let (dek, size) = (hazmat::dek_bytes(volume.dek()), sector_size.bytes() as usize);
             model::decrypt(dek.expose(), 32, size as u64 / 512, size, &mut raw);
             assert!(raw == plain, "the data area is not what xts-mode decrypts");
+            sectors.fill(0);
+            volume.read_at(16384, sectors).unwrap();
+            assert!(*sectors == plain);
+            volume.write_at(16384, &plain).unwrap();
             sectors.fill(0);
             volume.read_at(16384, sectors).unwrap();
             assert!(*sectors == plain);

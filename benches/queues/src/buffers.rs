@@ -17,4 +17,8 @@ impl Buffers {
     pub fn block(&mut self, n: usize) -> &mut [u8] {
         &mut self.bytes[self.start + n * BLOCK..][..BLOCK]
     }
+
+    pub fn all(&mut self, len: usize) -> &mut [u8] {
+        &mut self.bytes[self.start..][..len]
+    }
 }

@@ -10,12 +10,12 @@ use atrest::key::KeyId;
 use atrest::managed::{DiskFolder, DiskService, FileVaults, NewDisk, NewSet, OpenDisk, ResourceName, ServiceOptions};
 use atrest::vault::{KeyOperation, Unlock, VaultOptions};
 use atrest::{
-    EncryptionType, FileDevice, FileVault, FormatOptions, Protector, SectorCipher, SectorSize, SectorUnit, Volume,
-    hazmat,
+    BlockDevice, EncryptionType, FileDevice, FileVault, FormatOptions, Protector, SectorCipher, SectorSize, SectorUnit,
+    Volume, hazmat,
 };
 
 use crate::ring::Direction::{Read, Write};
-use crate::{BLOCK, Buffers, Ring, Way, offsets};
+use crate::{BLOCK, Buffers, Ring, SIZE, Way, offsets};
 
 pub struct Disks {
     /// The cipher of `volume`, by hand.
@@ -143,6 +143,59 @@ impl Disks {
         ));
         ways
     }
+}
+
+const LARGE: usize = 16 << 20;
+
+impl Disks {
+    /// Large requests, one after the other, beside the same without encryption.
+    pub fn large_writes(&self) -> Vec<Way<'_>> {
+        let volume = &self.volume;
+        let [mut a, mut b, mut c] = [(); 3].map(|()| Buffers::new(LARGE / BLOCK));
+        vec![
+            (
+                "pwrite of what is encrypted",
+                Box::new(move |time| {
+                    each_large(time, |at| volume.device().write_at(volume.data_offset() + at, a.all(LARGE)).unwrap())
+                }),
+            ),
+            (
+                "Volume::write_at",
+                Box::new(move |time| each_large(time, |at| volume.write_at(at, b.all(LARGE)).unwrap())),
+            ),
+            (
+                "Volume::write_in_place",
+                Box::new(move |time| each_large(time, |at| volume.write_in_place(at, c.all(LARGE)).unwrap())),
+            ),
+        ]
+    }
+
+    pub fn large_reads(&self) -> Vec<Way<'_>> {
+        let volume = &self.volume;
+        let [mut a, mut b] = [(); 2].map(|()| Buffers::new(LARGE / BLOCK));
+        vec![
+            (
+                "pread of what is encrypted",
+                Box::new(move |time| {
+                    each_large(time, |at| volume.device().read_at(volume.data_offset() + at, a.all(LARGE)).unwrap())
+                }),
+            ),
+            ("Volume::read_at", Box::new(move |time| each_large(time, |at| volume.read_at(at, b.all(LARGE)).unwrap()))),
+        ]
+    }
+}
+
+/// One large request after the other; how many MiB they were.
+fn each_large(time: Duration, mut act: impl FnMut(u64)) -> u64 {
+    let (end, mut mib) = (Instant::now() + time, 0);
+    for at in (0..SIZE - LARGE as u64).step_by(LARGE).cycle() {
+        act(at);
+        mib += LARGE as u64 >> 20;
+        if Instant::now() >= end {
+            break;
+        }
+    }
+    mib
 }
 
 /// What one block costs the CPU, in several ways.

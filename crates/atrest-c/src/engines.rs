@@ -61,8 +61,8 @@ macro_rules! begin_write_from {
     }};
 }
 
-/// Encrypts `sectors` where they lie, and writes them at `offset` in one piece; by direct I/O a MiB at a time. Afterwards
-/// `sectors` hold ciphertext.
+/// Encrypts `sectors` where they lie, and writes them at `offset` in one piece. Afterwards `sectors` hold
+/// ciphertext.
 ///
 /// Errors: those of atrest_volume_write_at. `sectors` are untouched then, but for ATREST_ERR_IO and ATREST_ERR_CALLBACK_FAILED.
 #[unsafe(no_mangle)]
@@ -173,8 +173,8 @@ pub unsafe extern "C" fn atrest_volume_begin_write_from(
     })
 }
 
-/// Encrypts `sectors` where they lie, and writes them at `offset` in one piece; by direct I/O a MiB at a time. Afterwards
-/// `sectors` hold ciphertext.
+/// Encrypts `sectors` where they lie, and writes them at `offset` in one piece. Afterwards `sectors` hold
+/// ciphertext.
 ///
 /// Errors: those of atrest_disk_write_at. `sectors` are untouched then, but for ATREST_ERR_IO and ATREST_ERR_CALLBACK_FAILED.
 #[unsafe(no_mangle)]
