@@ -102,7 +102,7 @@ pub fn compare_with<D: BlockDevice>(
             }
             Op::Read(at, len) => {
                 let mut bytes = vec![0xEE; len];
-                if len / sector % 2 == 0 {
+                if (len / sector).is_multiple_of(2) {
                     volume.read_at(at as u64, &mut bytes).unwrap();
                 } else {
                     let mut pieces: Vec<_> = pieces(&mut bytes, sector).into_iter().map(IoSliceMut::new).collect();
