@@ -83,6 +83,7 @@
 //   ENCRYPTION SETS
 //   DISKS, SNAPSHOTS AND IMAGES
 //   OPEN DISKS
+//   ENGINES
 //   REPORTS
 //   CARE OF A STORE
 //
@@ -502,7 +503,1071 @@ atrest_status atrest_clock_advance(atrest_clock *clock, uint64_t seconds);
 // ---------------------------------------------------------------------------------------------------------------------
 // KEY DERIVATION
 //
-// How passphrases become keys: those of volumes' keyslots, and of vault files.
+// A vault holds KEKs, which wrap DEKs and never leave it. One kind comes with the library: a file. The caller makes
+// any other out of callbacks (next section); it wraps and unwraps, but its keys are managed where they live.
+//
+// A KEK has a name and versions. The latest version that is enabled and valid wraps; older ones still unwrap what they wrapped. The URL of a
+// version is VAULT/keys/NAME/VERSION, where VAULT is the id of the vault. Names and versions consist of 1 to 127
+// letters, digits, '-', '_' and '.'; an id consists of 1 to 512 visible ASCII characters.
+
+// A buffer of this many bytes has room for the URL of any version of a key, and its zero byte.
+#define ATREST_KEY_URL_SIZE 774
+
+// The vault generated the key.
+#define ATREST_ORIGIN_GENERATED 1
+
+// The key was brought in.
+#define ATREST_ORIGIN_IMPORTED 2
+
+// An AES key of 256 bits.
+#define ATREST_KEY_AES_256 1
+
+// An RSA key of 2048 bits.
+#define ATREST_KEY_RSA_2048 2
+
+// An RSA key of 3072 bits.
+#define ATREST_KEY_RSA_3072 3
+
+// An RSA key of 4096 bits.
+#define ATREST_KEY_RSA_4096 4
+
+// A vault. Freed by atrest_vault_free.
+typedef struct atrest_vault atrest_vault;
+
+// What opens a vault file: a passphrase or a root key file, exactly one of them.
+typedef struct {
+    // Set by ATREST_UNLOCK_INIT.
+    size_t struct_size;
+    // A passphrase of 1 byte to 8 MiB; it needs no zero byte at its end. NULL for none.
+    const char *passphrase;
+    // The length of the passphrase.
+    size_t passphrase_len;
+    // The path of a root key file, of 32 bytes to 1 MiB. NULL for none.
+    const char *key_file;
+    // What a new vault's passphrase costs to try, by Argon2id: KiB of memory, at least 8 for each lane, at most 1
+    // GiB. All three costs 0 is 64 MiB, 3 passes and 4 lanes (RFC 9106). Not looked at when a vault is opened.
+    uint32_t kdf_memory_kib;
+    // Passes over the memory, 1 to 64.
+    uint32_t kdf_passes;
+    // Lanes, 1 to 16.
+    uint32_t kdf_lanes;
+} atrest_unlock;
+
+// The first value of an atrest_unlock.
+#define ATREST_UNLOCK_INIT {sizeof(atrest_unlock), 0, 0, 0, 0, 0, 0}
+
+// What atrest_vault_keys says of one version of a key. It and its texts are valid during the callback only.
+typedef struct {
+    // The size of this struct in the library that runs.
+    size_t struct_size;
+    // The name of the key.
+    const char *key_name;
+    // The version of the key.
+    const char *version;
+    // Both, in a URL.
+    const char *url;
+    // When the version came into the vault, in seconds since 1970-01-01 UTC; 0 when it isn't known.
+    uint64_t created;
+    // ATREST_ORIGIN_*; 0 when it isn't known.
+    uint32_t origin;
+    // ATREST_KEY_*.
+    uint32_t kind;
+    // 1 if the version may be used, 0 if it is disabled.
+    uint32_t enabled;
+    // The first second in which it may be used; 0 for any.
+    uint64_t not_before;
+    // The first second in which it has expired; 0 for never.
+    uint64_t expires;
+    // 1 if it unwraps only what was wrapped with a secret: see ATREST_CHANGE_AUTHENTICATED.
+    uint32_t authenticated;
+} atrest_key_version;
+
+// Makes a new vault file without keys. There must be no file at `path`. Beside it there will be `path`.bak, a copy,
+// `path`.lock, and `path`.audit, the log of every use. The vault is safe to use from several processes.
+//
+// Errors: ATREST_ERR_ALREADY_EXISTS; ATREST_ERR_NOT_FOUND for its folder or the key file; ATREST_ERR_IO; ATREST_ERR_BUSY;
+// ATREST_ERR_INVALID_OPTION for costs, a passphrase or a key file out of bounds, or when there is not exactly one of the
+// latter two.
+atrest_status atrest_vault_create_file(const char *path, const atrest_unlock *unlock, atrest_vault **out);
+
+// Opens a vault file. With a passphrase this takes as long as its costs say, by default a good part of a second.
+//
+// Errors: ATREST_ERR_WRONG_PASSPHRASE, also for a wrong key file; ATREST_ERR_DAMAGED_VAULT; ATREST_ERR_NOT_FOUND, also for
+// the key file; ATREST_ERR_IO; ATREST_ERR_INVALID_OPTION.
+atrest_status atrest_vault_open_file(const char *path, const atrest_unlock *unlock, atrest_vault **out);
+
+// Writes a new root key file of 32 random bytes, readable by its owner only. There must be no file at `path`.
+//
+// Errors: ATREST_ERR_ALREADY_EXISTS; ATREST_ERR_NOT_FOUND for its folder; ATREST_ERR_IO.
+atrest_status atrest_vault_generate_key_file(const char *path);
+
+// Another handle of the same vault, to be freed for itself: for a callback that has to give one away.
+atrest_status atrest_vault_clone(const atrest_vault *vault, atrest_vault **out);
+
+// Another handle of the same vault file, which goes by `clock`: it says what has expired and when a deleted key may be
+// purged, and what time goes to the audit log. So do the handles that are made of the new one.
+//
+// Errors: ATREST_ERR_UNSUPPORTED for a vault that isn't the owner's handle of a vault file.
+atrest_status atrest_vault_with_clock(const atrest_vault *vault, const atrest_clock *clock, atrest_vault **out);
+
+// Frees a vault. Volumes and keys that it opened stay as they are.
+void atrest_vault_free(atrest_vault *vault);
+
+// The id of a vault. For a vault file it is made when the file is.
+atrest_status atrest_vault_id(const atrest_vault *vault, char *id, size_t id_cap, size_t *id_len);
+
+// Generates a new key in a vault file, with one version, whose URL goes to `url`. `url` may be NULL; otherwise it
+// needs room for ATREST_KEY_URL_SIZE bytes, whatever the URL's length.
+//
+// Errors: ATREST_ERR_INVALID_NAME; ATREST_ERR_KEY_EXISTS; ATREST_ERR_BUSY; ATREST_ERR_DAMAGED_VAULT; ATREST_ERR_IO;
+// ATREST_ERR_UNSUPPORTED for a vault of callbacks, as with all functions that manage keys.
+atrest_status atrest_vault_create_key(atrest_vault *vault, const char *key_name, char *url, size_t url_cap);
+
+// Generates a new version of a key in a vault file; from now on it wraps. `url` is as in atrest_vault_create_key.
+//
+// Errors: ATREST_ERR_NO_SUCH_KEY, and those of the vault's file.
+atrest_status atrest_vault_rotate_key(atrest_vault *vault, const char *key_name, char *url, size_t url_cap);
+
+// Takes a new key of 32 bytes, which the caller brings, into a vault file. `url` is as in atrest_vault_create_key.
+// Wiping `kek` stays with the caller.
+//
+// Errors: ATREST_ERR_KEK_LENGTH, and those of atrest_vault_create_key.
+atrest_status atrest_vault_import_key(atrest_vault *vault, const char *key_name, const void *kek, size_t kek_len,
+    char *url, size_t url_cap);
+
+// Takes a new version of a key, of 32 bytes which the caller brings, into a vault file. Otherwise as
+// atrest_vault_import_key.
+//
+// Errors: ATREST_ERR_KEK_LENGTH; ATREST_ERR_NO_SUCH_KEY; those of the vault's file.
+atrest_status atrest_vault_import_version(atrest_vault *vault, const char *key_name, const void *kek, size_t kek_len,
+    char *url, size_t url_cap);
+
+// Calls `each` for every version of every key in a vault file, as the file has them now, the oldest version of a key
+// first. `each` returns ATREST_OK to go on; anything else ends the list with ATREST_ERR_CALLBACK_FAILED.
+//
+// Errors: those of the vault's file.
+atrest_status atrest_vault_keys(const atrest_vault *vault, atrest_status (*each)(void *user,
+    const atrest_key_version *version), void *user);
+
+// Destroys one version of a key in a vault file, for good. WHATEVER ONLY THIS VERSION CAN UNWRAP IS LOST: that erases
+// data as surely as shredding the disk. Rotate the KEK of volumes and wrap DEKs anew first.
+//
+// Errors: ATREST_ERR_INVALID_NAME for a text that is no URL of a version; ATREST_ERR_NO_SUCH_KEY;
+// ATREST_ERR_PURGE_PROTECTED; those of the vault's file.
+atrest_status atrest_hazmat_vault_destroy_version(atrest_vault *vault, const char *key_url);
+
+// ---------------------------------------------------------------------------------------------------------------------
+// KEYS OF A VAULT FILE
+//
+// A version of a key wraps and unwraps while it is enabled and valid. A deleted key does neither; it can be recovered
+// until it is purged, which a vault with purge protection refuses before the retention is over.
+//
+// RSA keys need a library that was built with the feature `rsa`; without it, what would make or use one fails with
+// ATREST_ERR_UNSUPPORTED_ALGORITHM.
+//
+// All functions here fail with ATREST_ERR_UNSUPPORTED for a vault that isn't the owner's handle of a vault file, unless
+// said otherwise, and with the errors of the vault's file: ATREST_ERR_BUSY, ATREST_ERR_DAMAGED_VAULT, ATREST_ERR_IO.
+
+// `enabled` is to be changed.
+#define ATREST_CHANGE_ENABLED 1
+
+// `not_before` is to be changed.
+#define ATREST_CHANGE_NOT_BEFORE 2
+
+// `expires` is to be changed.
+#define ATREST_CHANGE_EXPIRES 4
+
+// `authenticated` is to be changed: whether an RSA key takes only what the vault itself has wrapped. Without this, whoever
+// has its public half can wrap a key of their own, which the vault then unwraps as if it were yours. With it the vault puts
+// a MAC behind what it wraps, under a secret key of this version, and unwraps nothing without. Versions that follow are as
+// the one before. What was wrapped before it was turned on is refused while it is on: rotate the key, turn it on for the new
+// version, have all that is under the old one wrapped anew, then disable the old one.
+#define ATREST_CHANGE_AUTHENTICATED 8
+
+// How a vault file is made.
+typedef struct {
+    // Set by ATREST_VAULT_OPTIONS_INIT.
+    size_t struct_size;
+    // The id of the vault, the first part of its keys' URLs: "https://contoso.vault.example", say. NULL for a random one
+    // that begins with "urn:uuid:".
+    const char *id;
+    // Where the vault is: 1 to 127 visible ASCII characters. NULL for nowhere in particular.
+    const char *region;
+    // Whose the vault is: 1 to 127 visible ASCII characters. NULL for nobody in particular.
+    const char *tenant;
+    // For how many days a deleted key can be recovered at least: 7 to 90. 0 for 90.
+    uint32_t retention_days;
+    // 1 if nobody may purge a key before that, nor destroy a version of one. It can't be turned off again.
+    uint32_t purge_protection;
+    // 1 if an expired version refuses to unwrap. By default it unwraps, as cloud vaults do.
+    uint32_t refuse_expired;
+} atrest_vault_options;
+
+// The first value of an atrest_vault_options.
+#define ATREST_VAULT_OPTIONS_INIT {sizeof(atrest_vault_options), 0, 0, 0, 0, 0, 0}
+
+// What changes of a version of a key.
+typedef struct {
+    // Set by ATREST_VERSION_CHANGE_INIT.
+    size_t struct_size;
+    // Which of the members below count: ATREST_CHANGE_*, added up.
+    uint32_t changes;
+    // 1 to enable the version, 0 to disable it.
+    uint32_t enabled;
+    // The first second, since 1970-01-01 UTC, in which it may be used; 0 for any.
+    uint64_t not_before;
+    // The first second in which it has expired; 0 for never.
+    uint64_t expires;
+    // 1 if it is to take only what the vault itself has wrapped, 0 if not.
+    uint32_t authenticated;
+} atrest_version_change;
+
+// The first value of an atrest_version_change.
+#define ATREST_VERSION_CHANGE_INIT {sizeof(atrest_version_change), 0, 0, 0, 0, 0}
+
+// What atrest_vault_deleted_keys says of a key. It and its text are valid during the callback only.
+typedef struct {
+    // The size of this struct in the library that runs.
+    size_t struct_size;
+    // The name of the key.
+    const char *key_name;
+    // When it was deleted, in seconds since 1970-01-01 UTC.
+    uint64_t deleted;
+    // When its retention is over. Until it is purged, it can be recovered then too.
+    uint64_t retained_until;
+} atrest_deleted_key;
+
+// As atrest_vault_create_file, with options. `options` may be NULL.
+//
+// Errors: ATREST_ERR_INVALID_OPTION and ATREST_ERR_INVALID_NAME for an option; those of atrest_vault_create_file.
+atrest_status atrest_vault_create_file_with(const char *path, const atrest_unlock *unlock,
+    const atrest_vault_options *options, atrest_vault **out);
+
+// Opens the vault file at `path`, or makes one where there is none. Of many processes and threads that do this at once, one
+// makes it and all get the same. `options` may be NULL; those of a vault that exists stay what they are.
+//
+// Errors: those of atrest_vault_open_file and atrest_vault_create_file_with but ATREST_ERR_ALREADY_EXISTS, which remains for
+// what is left of another vault beside `path`.
+atrest_status atrest_vault_open_or_create(const char *path, const atrest_unlock *unlock,
+    const atrest_vault_options *options, atrest_vault **out);
+
+// As atrest_vault_create_key, for a key of the kind ATREST_KEY_*.
+//
+// Errors: ATREST_ERR_BAD_ENUM; ATREST_ERR_UNSUPPORTED for RSA in a library without it; ATREST_ERR_KEY_DELETED when a
+// deleted key has the name; those of atrest_vault_create_key.
+atrest_status atrest_vault_create_key_of(atrest_vault *vault, const char *key_name, uint32_t kind, char *url,
+    size_t url_cap);
+
+// Takes a new RSA key, which the caller brings, into a vault file: a private key of 2048, 3072 or 4096 bits in PKCS#8,
+// as PEM or DER. It wraps by RSA-OAEP-256, and unwraps that and RSA-OAEP. Wiping `pkcs8` stays with the caller.
+//
+// Errors: ATREST_ERR_UNSUPPORTED in a library without RSA; ATREST_ERR_UNSUPPORTED_ALGORITHM for another kind of key;
+// ATREST_ERR_INVALID_OPTION for another form; those of atrest_vault_import_key.
+atrest_status atrest_vault_import_rsa_key(atrest_vault *vault, const char *key_name, const void *pkcs8,
+    size_t pkcs8_len, char *url, size_t url_cap);
+
+// Takes a new version of a key, RSA, into a vault file. Otherwise as atrest_vault_import_rsa_key.
+//
+// Errors: ATREST_ERR_NO_SUCH_KEY; those of atrest_vault_import_rsa_key.
+atrest_status atrest_vault_import_rsa_version(atrest_vault *vault, const char *key_name, const void *pkcs8,
+    size_t pkcs8_len, char *url, size_t url_cap);
+
+// Calls `each` once, with what any vault says of a version of a key; if `version` is NULL, of the one that would wrap,
+// or else of the latest enabled one.
+//
+// Errors: ATREST_ERR_NO_SUCH_KEY; ATREST_ERR_KEY_DELETED; ATREST_ERR_KEY_DISABLED when none is enabled;
+// ATREST_ERR_ACCESS_DENIED; ATREST_ERR_UNSUPPORTED for a vault of callbacks that doesn't describe keys;
+// ATREST_ERR_CALLBACK_FAILED when `each` doesn't return ATREST_OK.
+atrest_status atrest_vault_describe(const atrest_vault *vault, const char *key_name, const char *version,
+    atrest_status (*each)(void *user, const atrest_key_version *version), void *user);
+
+// Enables or disables a version of a key, changes the time in which it is valid, or whether it takes only what the vault
+// itself has wrapped.
+//
+// Errors: ATREST_ERR_INVALID_NAME for a text that is no URL of a version; ATREST_ERR_BAD_ENUM for `changes`;
+// ATREST_ERR_INVALID_OPTION when it would expire before it is valid, or for an AES key that is not to be authenticated;
+// ATREST_ERR_NO_SUCH_KEY; ATREST_ERR_KEY_DELETED.
+atrest_status atrest_vault_set_version(atrest_vault *vault, const char *key_url, const atrest_version_change *change);
+
+// Deletes a key, with all its versions. It can be recovered until it is purged, and until then its name is taken.
+//
+// Errors: ATREST_ERR_NO_SUCH_KEY; ATREST_ERR_KEY_DELETED.
+atrest_status atrest_vault_delete_key(atrest_vault *vault, const char *key_name);
+
+// Takes back the deletion of a key. Its versions are as they were.
+//
+// Errors: ATREST_ERR_NO_SUCH_KEY unless there is such a deleted key.
+atrest_status atrest_vault_recover_key(atrest_vault *vault, const char *key_name);
+
+// Destroys a deleted key, for good. WHATEVER ONLY THIS KEY CAN UNWRAP IS LOST. A new key may take its name; the numbers
+// of its versions go on where these ended.
+//
+// Errors: ATREST_ERR_NO_SUCH_KEY unless there is such a deleted key; ATREST_ERR_PURGE_PROTECTED.
+atrest_status atrest_hazmat_vault_purge_key(atrest_vault *vault, const char *key_name);
+
+// Turns the purge protection of a vault file on. Nothing turns it off.
+atrest_status atrest_vault_enable_purge_protection(atrest_vault *vault);
+
+// Calls `each` for every deleted key. `each` returns ATREST_OK to go on; anything else ends the list with
+// ATREST_ERR_CALLBACK_FAILED.
+atrest_status atrest_vault_deleted_keys(const atrest_vault *vault, atrest_status (*each)(void *user,
+    const atrest_deleted_key *key), void *user);
+
+// ---------------------------------------------------------------------------------------------------------------------
+// ACCESS TO A VAULT FILE, AND ITS AUDIT LOG
+//
+// Whoever opens a vault file is its owner. Others use it by a handle of atrest_vault_as_identity, as far as the owner
+// granted it, for atrest_vault_describe (get) and for whatever wraps and unwraps DEKs.
+//
+// Every use and every change is in the log before it is answered. Each entry is chained to the one before, so that a
+// changed, removed or added one shows; entries cut off at the end show as far as the last change of the vault, and as far
+// as a head that was kept elsewhere.
+//
+// All functions here fail with ATREST_ERR_UNSUPPORTED for a vault that isn't the owner's handle of a vault file, and with
+// the errors of the vault's file: ATREST_ERR_BUSY, ATREST_ERR_DAMAGED_VAULT, ATREST_ERR_IO.
+
+// To be told of a key.
+#define ATREST_OPERATION_GET 1
+
+// To have a DEK wrapped.
+#define ATREST_OPERATION_WRAP_KEY 2
+
+// To have a DEK unwrapped.
+#define ATREST_OPERATION_UNWRAP_KEY 4
+
+// A buffer of this many bytes has room for any head of an audit log, and its zero byte.
+#define ATREST_AUDIT_HEAD_SIZE 66
+
+// An entry of the audit log. It and its texts are valid during the callback only.
+typedef struct {
+    // The size of this struct in the library that runs.
+    size_t struct_size;
+    // The number of the entry, from 1.
+    uint64_t seq;
+    // When, in seconds since 1970-01-01 UTC.
+    uint64_t time;
+    // Who; NULL for the vault's owner.
+    const char *identity;
+    // What: "get", "wrapKey", "unwrapKey", or a change of the vault.
+    const char *operation;
+    // The name of the key, or NULL.
+    const char *key_name;
+    // The version of the key, or NULL.
+    const char *version;
+    // The identity that was granted access, or that lost it, or NULL.
+    const char *subject;
+    // What came of it: "ok", or why not.
+    const char *outcome;
+    // How many bytes of torn lines, which killed processes left behind, stand before this entry.
+    uint64_t torn;
+    // The number of the entry that this one goes on from, where the vault found its log damaged or put back when it wrote
+    // this one; else 0.
+    uint64_t after;
+} atrest_audit_entry;
+
+// Lets an identity (1 to 256 visible ASCII characters) do `operations`, ATREST_OPERATION_* added up, besides what it may
+// do already.
+//
+// Errors: ATREST_ERR_INVALID_NAME; ATREST_ERR_BAD_ENUM; ATREST_ERR_INVALID_OPTION for no operation.
+atrest_status atrest_vault_grant(atrest_vault *vault, const char *identity, uint32_t operations);
+
+// Takes `operations` from an identity. One that it doesn't have is no error.
+//
+// Errors: ATREST_ERR_BAD_ENUM.
+atrest_status atrest_vault_revoke(atrest_vault *vault, const char *identity, uint32_t operations);
+
+// Calls `each` for every identity that has access. `each` returns ATREST_OK to go on; anything else ends the list with
+// ATREST_ERR_CALLBACK_FAILED.
+atrest_status atrest_vault_grants(const atrest_vault *vault, atrest_status (*each)(void *user, const char *identity,
+    uint32_t operations), void *user);
+
+// The vault as an identity other than its owner sees it. What it isn't granted fails with ATREST_ERR_ACCESS_DENIED, from
+// the moment at which access is revoked.
+atrest_status atrest_vault_as_identity(const atrest_vault *vault, const char *identity, atrest_vault **out);
+
+// Calls `each` for every entry of the audit log, each verified. `head` is an earlier answer of atrest_vault_audit_head by
+// way of which the log must go, or NULL. `each` returns ATREST_OK to go on; anything else ends the list with
+// ATREST_ERR_CALLBACK_FAILED.
+//
+// Errors: ATREST_ERR_DAMAGED_VAULT, with the line, when an entry was changed, removed or added;
+// ATREST_ERR_INVALID_OPTION for a text that is no head.
+atrest_status atrest_vault_audit(const atrest_vault *vault, const char *head, atrest_status (*each)(void *user,
+    const atrest_audit_entry *entry), void *user);
+
+// As atrest_vault_audit, and goes on behind damage with each entry that is proven there: it is what the vault wrote, and its
+// number says how many are missing.
+//
+// Errors: as atrest_vault_audit; ATREST_ERR_DAMAGED_VAULT comes after the last entry, with the first damage.
+atrest_status atrest_vault_audit_past_damage(const atrest_vault *vault, const char *head,
+    atrest_status (*each)(void *user, const atrest_audit_entry *entry), void *user);
+
+// How far the audit log goes now, as a text without secrets, to be kept where the vault's folder can't be written from.
+atrest_status atrest_vault_audit_head(const atrest_vault *vault, char *head, size_t head_cap, size_t *head_len);
+
+// How many blocks of 16 bytes any one key of a vault's file can have encrypted by wrapping, at most: as if each use that the
+// log has numbered had been a wrap of ATREST_DEK_MAX bytes under that key. Beyond ATREST_BLOCKS_MAX it wraps no more
+// (ATREST_ERR_KEY_EXHAUSTED); from ATREST_BLOCKS_DUE on it is time for another vault.
+atrest_status atrest_vault_usage(const atrest_vault *vault, uint64_t *blocks);
+
+// Puts the audit log aside, whole or damaged, into a file that must not exist yet, and begins a new one that goes on from
+// it.
+atrest_status atrest_vault_archive_audit(atrest_vault *vault, const char *path);
+
+// ---------------------------------------------------------------------------------------------------------------------
+// VAULTS OF CALLBACKS
+//
+// A vault that the caller makes: for a cloud's key service, an HSM, or whatever else keeps keys.
+
+// A256KW: AES-256 key wrap, RFC 3394.
+#define ATREST_WRAP_A256KW 1
+
+// A256KWP: AES-256 key wrap with padding, RFC 5649.
+#define ATREST_WRAP_A256KWP 2
+
+// RSA-OAEP-256: RSAES-OAEP with SHA-256, RFC 8017.
+#define ATREST_WRAP_RSA_OAEP_256 3
+
+// RSA-OAEP: RSAES-OAEP with SHA-1, RFC 8017. For old records.
+#define ATREST_WRAP_RSA_OAEP 4
+
+// RSA1_5: RSAES-PKCS1-v1_5, RFC 8017. For old records.
+#define ATREST_WRAP_RSA1_5 5
+
+// Known only to the vault, whose wrapped keys describe themselves.
+#define ATREST_WRAP_OPAQUE 6
+
+// RSA-OAEP-256+HS256: as RSA-OAEP-256, and behind it a MAC of the vault file that wrapped it.
+#define ATREST_WRAP_RSA_OAEP_256_HS256 7
+
+// The most bytes of a wrapped DEK.
+#define ATREST_WRAPPED_MAX 1024
+
+// The most bytes of a DEK.
+#define ATREST_DEK_MAX 64
+
+// A buffer of this many bytes has room for any name of a key or of a version, and its zero byte.
+#define ATREST_NAME_SIZE 128
+
+// A DEK as a vault wrapped it. The library owns it: wrap() fills the members from `version` on, unwrap() reads all.
+typedef struct {
+    // The size of this struct in the library that runs.
+    size_t struct_size;
+    // The id of the vault that wrapped, or is to wrap, which may be another than the one that is asked.
+    const char *vault_id;
+    // The name of the key.
+    const char *key_name;
+    // The version of the key. When wrap() is called, it is the version that is to wrap, or empty for the latest. What has
+    // wrapped goes here; a vault that can't be told a version puts its latest here, and is refused if that is another.
+    char version[ATREST_NAME_SIZE];
+    // How it was wrapped: ATREST_WRAP_*.
+    uint32_t algorithm;
+    // How many bytes were wrapped: 1 to ATREST_WRAPPED_MAX.
+    size_t bytes_len;
+    // The wrapped bytes.
+    uint8_t bytes[ATREST_WRAPPED_MAX];
+} atrest_wrapped_dek;
+
+// What a vault says of a version of a key. The library owns it: describe() fills the members from `version` on.
+typedef struct {
+    // The size of this struct in the library that runs.
+    size_t struct_size;
+    // The version that is asked for; if it is empty, the one that wrap() would take, which goes here.
+    char version[ATREST_NAME_SIZE];
+    // ATREST_KEY_*.
+    uint32_t kind;
+    // 1 if the version may be used, 0 if it is disabled.
+    uint32_t enabled;
+    // The first second, since 1970-01-01 UTC, in which it may be used; 0 for any.
+    uint64_t not_before;
+    // The first second in which it has expired; 0 for never.
+    uint64_t expires;
+    // When it was made; 0 if that isn't known. It says which of two versions is the newer: a set that rotates by itself
+    // never goes back.
+    uint64_t created;
+} atrest_key_description;
+
+// What a vault of the caller's can do. An answer that is out of its bounds is refused with ATREST_ERR_VAULT.
+typedef struct {
+    // Set by ATREST_VAULT_CALLBACKS_INIT.
+    size_t struct_size;
+    // Handed to every callback. It must stay valid until release() is called.
+    void *user;
+    // The id of the vault, the first part of its keys' URLs: "https://contoso.vault.example", say. It must stay the
+    // same for as long as something is wrapped under the vault's keys. Copied.
+    const char *id;
+    // Wraps `dek` under the key `wrapped->key_name`, and fills `wrapped`. Returns ATREST_OK; what revokes the key:
+    // ATREST_ERR_NO_SUCH_KEY, ATREST_ERR_KEY_DISABLED, ATREST_ERR_KEY_DELETED, ATREST_ERR_KEY_EXPIRED,
+    // ATREST_ERR_KEY_NOT_YET_VALID or ATREST_ERR_ACCESS_DENIED; or any other number, which counts as an outage, and for
+    // which the call ends with ATREST_ERR_CALLBACK_FAILED.
+    atrest_status (*wrap)(void *user, const uint8_t *dek, size_t dek_len, atrest_wrapped_dek *wrapped);
+    // Unwraps what wrap() made into `dek`, which has room for `dek_cap` bytes, and sets `dek_len`. Returns ATREST_OK;
+    // ATREST_ERR_NOT_THIS_VAULT when another vault wrapped it; ATREST_ERR_UNWRAP_FAILED for all that is wrong with the
+    // wrapped bytes, which is no outage; otherwise as wrap().
+    atrest_status (*unwrap)(void *user, const atrest_wrapped_dek *wrapped, uint8_t *dek, size_t dek_cap,
+        size_t *dek_len);
+    // Called once, when every handle of the vault and every disk service that uses it are freed. May be NULL.
+    void (*release)(void *user);
+    // Fills `said` of a version of the key `key_name`. May be NULL: not supported. Returns ATREST_OK, or as
+    // wrap(); ATREST_ERR_UNSUPPORTED also says that it isn't supported.
+    atrest_status (*describe)(void *user, const char *key_name, atrest_key_description *said);
+} atrest_vault_callbacks;
+
+// The first value of an atrest_vault_callbacks.
+#define ATREST_VAULT_CALLBACKS_INIT {sizeof(atrest_vault_callbacks), 0, 0, 0, 0, 0, 0}
+
+// Makes a vault of callbacks. The struct is copied. release() is not called when this fails.
+//
+// Errors: ATREST_ERR_NULL_ARGUMENT, also for wrap() and unwrap(); ATREST_ERR_INVALID_NAME for the id.
+atrest_status atrest_vault_from_callbacks(const atrest_vault_callbacks *callbacks, atrest_vault **out);
+
+// ---------------------------------------------------------------------------------------------------------------------
+// DATA ENCRYPTION KEYS
+//
+// A DEK encrypts sectors, or the bytes of a file. It is stored wrapped only: in an envelope, which is bytes to be kept beside the data, or in
+// the header of a volume.
+
+// AES-128-XTS, 32 bytes of key.
+#define ATREST_AES_128_XTS 1
+
+// AES-256-XTS, 64 bytes of key.
+#define ATREST_AES_256_XTS 2
+
+// AES-128-CBC, 16 bytes of key. For old volumes only.
+#define ATREST_AES_128_CBC 3
+
+// AES-192-CBC, 24 bytes of key. For old volumes only.
+#define ATREST_AES_192_CBC 4
+
+// AES-256-CBC, 32 bytes of key. For old volumes only.
+#define ATREST_AES_256_CBC 5
+
+// AES-256-HCTR2, 32 bytes of key. For a second layer: a volume below another of AES-XTS.
+#define ATREST_AES_256_HCTR2 6
+
+// AES-256-CTR, 32 bytes of key. For files of engines, one key for each: see atrest_stream_cipher.
+#define ATREST_AES_256_CTR 7
+
+// The most bytes of a context.
+#define ATREST_CONTEXT_MAX 1024
+
+// The most bytes of an envelope.
+#define ATREST_ENVELOPE_MAX 3124
+
+// The bytes of a fingerprint.
+#define ATREST_FINGERPRINT_SIZE 32
+
+// A data encryption key, in memory that is locked and left out of core dumps where the operating system allows it.
+// Freed by atrest_dek_free, which wipes it.
+typedef struct atrest_dek atrest_dek;
+
+// Generates a DEK. `algorithm` is ATREST_AES_256_XTS or another ATREST_AES_*. A DEK makes ciphers of
+// its own mode only: one for XTS sector ciphers, one for CTR stream ciphers. Both go into envelopes, and those for CBC
+// and HCTR2 into volumes only.
+//
+// Errors: ATREST_ERR_BAD_ENUM; ATREST_ERR_RANDOM.
+atrest_status atrest_dek_generate(uint32_t algorithm, atrest_dek **out);
+
+// Wipes and frees a DEK. Ciphers and volumes made from it stay as they are.
+void atrest_dek_free(atrest_dek *dek);
+
+// What a DEK is for: one of ATREST_AES_*.
+atrest_status atrest_dek_algorithm(const atrest_dek *dek, uint32_t *out);
+
+// Which DEK it is: 32 bytes that follow from the key, and from which nobody learns it. Keep them where who writes to the
+// disk can't write, and compare: whoever may wrap keys under your KEK, with the public half of an RSA key for one, can
+// make a volume or envelope of their own that your vault opens, and put it in the place of yours.
+atrest_status atrest_dek_fingerprint(const atrest_dek *dek, uint8_t *fingerprint);
+
+// Has `vault` wrap a DEK under the latest version of the key `key_name`, and puts all that is needed to unwrap it
+// into `envelope`, of at most ATREST_ENVELOPE_MAX bytes. An envelope holds no secret.
+//
+// `context` is what the DEK is for, such as the id of a disk: up to ATREST_CONTEXT_MAX bytes, stored in the clear.
+// Who unwraps must expect the same context, so that envelopes can't be exchanged.
+//
+// Errors: ATREST_ERR_INVALID_NAME; ATREST_ERR_NO_SUCH_KEY; ATREST_ERR_CONTEXT_LENGTH; ATREST_ERR_UNSUPPORTED_ALGORITHM
+// for a DEK that is for neither XTS nor CTR; ATREST_ERR_BUFFER_TOO_SHORT, after the vault was asked; what the vault answers.
+atrest_status atrest_envelope_seal(const atrest_dek *dek, const atrest_vault *vault, const char *key_name,
+    const void *context, size_t context_len, void *envelope, size_t envelope_cap, size_t *envelope_len);
+
+// Has `vault` unwrap the DEK of an envelope, which must be bound to `context`.
+//
+// Errors: ATREST_ERR_INVALID_ENVELOPE, also when it was altered; ATREST_ERR_CONTEXT_MISMATCH;
+// ATREST_ERR_NOT_THIS_VAULT; ATREST_ERR_NO_SUCH_KEY when the version was destroyed; ATREST_ERR_UNWRAP_FAILED; what
+// the vault answers.
+atrest_status atrest_envelope_unseal(const atrest_vault *vault, const void *envelope, size_t envelope_len,
+    const void *context, size_t context_len, atrest_dek **out);
+
+// The URL of the key version that wrapped an envelope's DEK, so that the right vault can be asked. It is not proven
+// before the DEK is unwrapped.
+//
+// Errors: ATREST_ERR_INVALID_ENVELOPE; ATREST_ERR_UNSUPPORTED_ALGORITHM; ATREST_ERR_BUFFER_TOO_SHORT.
+atrest_status atrest_envelope_key_url(const void *envelope, size_t envelope_len, char *url, size_t url_cap,
+    size_t *url_len);
+
+// A DEK from 32 or 64 bytes that the caller brings. Bytes that aren't random, that another program also holds, or
+// that encrypt two disks make a weak DEK, and nothing here can tell. Wiping `bytes` stays with the caller.
+//
+// Errors: ATREST_ERR_KEY_LENGTH; ATREST_ERR_EQUAL_KEY_HALVES.
+atrest_status atrest_hazmat_dek_from_bytes(const void *bytes, size_t bytes_len, atrest_dek **out);
+
+// The bytes of a DEK. Whoever has them can read the disk for ever, whatever happens to the KEK. Wiping `bytes` stays
+// with the caller.
+atrest_status atrest_hazmat_dek_bytes(const atrest_dek *dek, void *bytes, size_t bytes_cap, size_t *bytes_len);
+
+// ---------------------------------------------------------------------------------------------------------------------
+// SECTOR CIPHER
+//
+// XTS-AES over runs of sectors (IEEE 1619-2018, NIST SP 800-38E), for engines that do their own input and output.
+// Encrypting and decrypting neither allocate nor lock; any number of threads may use one cipher.
+//
+// XTS keeps what a sector holds secret from somebody who sees the disk once. It does not notice changes, and shows
+// which 16-byte blocks of a sector changed to somebody who sees the disk twice.
+
+// Sector numbers count units of 512 bytes, whatever the sector size: plain64 of dm-crypt and LUKS. Sectors of 4096
+// bytes have the numbers 0, 8, 16 and so on; numbers between them are refused, since sectors numbered 0, 1, 2 would share
+// tweaks.
+#define ATREST_UNIT_512 1
+
+// Sector numbers count sectors or pages: 0, 1, 2 at any size. It is plain64 with iv_large_sectors of dm-crypt.
+#define ATREST_UNIT_SECTOR 2
+
+// As ATREST_UNIT_512, from any number on: plain64 of dm-crypt with an offset that isn't a multiple of the sector size.
+// Runs whose numbers overlap share tweaks, and nothing here notices it.
+#define ATREST_UNIT_512_ANY_OFFSET 3
+
+// An expanded XTS key, with how sectors are cut and numbered. Freed by atrest_sector_cipher_free, which wipes it.
+typedef struct atrest_sector_cipher atrest_sector_cipher;
+
+// Expands a DEK for sectors of `sector_size`, 512 to 65,536 bytes, numbered by `sector_unit`, ATREST_UNIT_*. A size
+// that isn't a multiple of 512 needs ATREST_UNIT_SECTOR. The DEK may be freed afterwards.
+//
+// Errors: ATREST_ERR_SECTOR_SIZE; ATREST_ERR_BAD_ENUM; ATREST_ERR_UNSUPPORTED_ALGORITHM for a DEK that isn't for XTS.
+atrest_status atrest_sector_cipher_new(const atrest_dek *dek, uint32_t sector_size, uint32_t sector_unit,
+    atrest_sector_cipher **out);
+
+// Wipes and frees a cipher.
+void atrest_sector_cipher_free(atrest_sector_cipher *cipher);
+
+// Encrypts `len` bytes of consecutive sectors in place. `first_sector` is the number of the first one. `sectors` is
+// untouched unless the function returns ATREST_OK.
+//
+// Errors: ATREST_ERR_PARTIAL_SECTOR; ATREST_ERR_SECTOR_NUMBER; ATREST_ERR_SECTOR_OVERFLOW; ATREST_ERR_KEY_EXHAUSTED.
+atrest_status atrest_sector_cipher_encrypt(const atrest_sector_cipher *cipher, uint64_t first_sector, void *sectors,
+    size_t len);
+
+// Decrypts sectors in place, as atrest_sector_cipher_encrypt encrypts them.
+atrest_status atrest_sector_cipher_decrypt(const atrest_sector_cipher *cipher, uint64_t first_sector, void *sectors,
+    size_t len);
+
+// Encrypts `len` bytes of consecutive sectors from `src` to `dst`, which may be the same but must not overlap in
+// part.
+//
+// Errors: ATREST_ERR_OVERLAP; those of atrest_sector_cipher_encrypt.
+atrest_status atrest_sector_cipher_encrypt_to(const atrest_sector_cipher *cipher, uint64_t first_sector,
+    const void *src, void *dst, size_t len);
+
+// Decrypts sectors from `src` to `dst`, as atrest_sector_cipher_encrypt_to encrypts them.
+atrest_status atrest_sector_cipher_decrypt_to(const atrest_sector_cipher *cipher, uint64_t first_sector,
+    const void *src, void *dst, size_t len);
+
+// Encrypts one data unit in place under a tweak of 16 bytes, for engines that number blocks in their own way.
+//
+// `len` is 16 bytes to 16 MiB, whatever the sector size; ciphertext is stolen where it isn't a multiple of 16.
+// `tweak` is the number of the data unit as 16 little-endian bytes. No two data units under one key may have the same
+// tweak.
+//
+// Errors: ATREST_ERR_DATA_UNIT_LENGTH.
+atrest_status atrest_sector_cipher_encrypt_unit(const atrest_sector_cipher *cipher, const uint8_t *tweak, void *unit,
+    size_t len);
+
+// Decrypts a data unit in place, as atrest_sector_cipher_encrypt_unit encrypts it.
+atrest_status atrest_sector_cipher_decrypt_unit(const atrest_sector_cipher *cipher, const uint8_t *tweak, void *unit,
+    size_t len);
+
+// Encrypts a data unit, as atrest_sector_cipher_encrypt_unit does, from `src` to `dst`, which may be the same but
+// must not overlap in part.
+//
+// Errors: ATREST_ERR_OVERLAP; ATREST_ERR_DATA_UNIT_LENGTH.
+atrest_status atrest_sector_cipher_encrypt_unit_to(const atrest_sector_cipher *cipher, const uint8_t *tweak,
+    const void *src, void *dst, size_t len);
+
+// Decrypts a data unit from `src` to `dst`, as atrest_sector_cipher_encrypt_unit_to encrypts it.
+atrest_status atrest_sector_cipher_decrypt_unit_to(const atrest_sector_cipher *cipher, const uint8_t *tweak,
+    const void *src, void *dst, size_t len);
+
+// Encrypts as atrest_sector_cipher_encrypt_to does, but writes `dst` past the cache.
+//
+// For output that is larger than the cache, or that nobody reads soon. It needs a `dst` that is aligned to 64 bytes and
+// isn't `src`; otherwise it is atrest_sector_cipher_encrypt_to. For output that stays in the cache it is slower.
+//
+// Errors: as atrest_sector_cipher_encrypt_to.
+atrest_status atrest_sector_cipher_encrypt_streaming(const atrest_sector_cipher *cipher, uint64_t first_sector,
+    const void *src, void *dst, size_t len);
+
+// Decrypts past the cache, as atrest_sector_cipher_encrypt_streaming encrypts.
+atrest_status atrest_sector_cipher_decrypt_streaming(const atrest_sector_cipher *cipher, uint64_t first_sector,
+    const void *src, void *dst, size_t len);
+
+// How many blocks of 16 bytes the cipher has encrypted: see ATREST_BLOCKS_DUE.
+atrest_status atrest_sector_cipher_usage(const atrest_sector_cipher *cipher, uint64_t *blocks);
+
+// Counts blocks that the key of a cipher has encrypted elsewhere: in an earlier process, or by another cipher.
+atrest_status atrest_sector_cipher_count_in(const atrest_sector_cipher *cipher, uint64_t blocks);
+
+// ---------------------------------------------------------------------------------------------------------------------
+// SEGMENTS
+//
+// Runs of sectors that lie in several pieces of memory: the vectors of readv and writev.
+
+// A piece of a run of sectors in memory: a `struct iovec` by another name.
+typedef struct {
+    // Where it begins. NULL if it is empty.
+    void *base;
+    // Its length: whole sectors, or 0.
+    size_t len;
+} atrest_segment;
+
+// Encrypts a run of consecutive sectors that lie in `count` segments, in place.
+//
+// The segments follow one another on the disk: the first sector of one has the number behind the last of the segment
+// before. They must not overlap. All lengths are checked before the first segment is touched.
+//
+// Errors: those of atrest_sector_cipher_encrypt.
+atrest_status atrest_sector_cipher_encrypt_segments(const atrest_sector_cipher *cipher, uint64_t first_sector,
+    const atrest_segment *segments, size_t count);
+
+// Decrypts segments in place, as atrest_sector_cipher_encrypt_segments encrypts them.
+atrest_status atrest_sector_cipher_decrypt_segments(const atrest_sector_cipher *cipher, uint64_t first_sector,
+    const atrest_segment *segments, size_t count);
+
+// Encrypts a run of consecutive sectors from the segments `src` to the segments `dst`, each cut in its own way.
+//
+// Both are as those of atrest_sector_cipher_encrypt_segments, and of the same length as a whole. Where a piece goes to the
+// memory that it comes from, it is encrypted in place; other than that, source and destination must not overlap. What is
+// checked of it are pieces that overlap with where they go to. All is checked before the first segment is touched.
+//
+// Errors: ATREST_ERR_LENGTH_MISMATCH; ATREST_ERR_OVERLAP; those of atrest_sector_cipher_encrypt_segments.
+atrest_status atrest_sector_cipher_encrypt_segments_to(const atrest_sector_cipher *cipher, uint64_t first_sector,
+    const atrest_segment *src, size_t src_count, const atrest_segment *dst, size_t dst_count);
+
+// Decrypts from segments to segments, as atrest_sector_cipher_encrypt_segments_to encrypts them.
+atrest_status atrest_sector_cipher_decrypt_segments_to(const atrest_sector_cipher *cipher, uint64_t first_sector,
+    const atrest_segment *src, size_t src_count, const atrest_segment *dst, size_t dst_count);
+
+// ---------------------------------------------------------------------------------------------------------------------
+// STREAM CIPHER
+//
+// AES-256 in counter mode (NIST SP 800-38A) over a stream of bytes, for engines whose files are read and written at
+// any byte. Applying it neither allocates nor locks; any number of threads may use one cipher.
+//
+// ONE KEY, ONE FILE. No two contents may ever be encrypted at the same offset under the same key and nonce: who sees
+// both, say those of a file before and after it was truncated and written anew, has their difference (XOR), and often
+// the contents. So a file gets a fresh DEK whenever it is made, truncated or used again, and it is appended to, not
+// changed. atrest_file_prefix_create makes such a key.
+//
+// The mode keeps secret what a file holds. It notices no change: who can write to the file can flip any bit of the
+// plaintext that they like, and no other. Authenticate above, and take a new key before 2^52 bytes (4 PiB).
+
+// The bytes of a nonce.
+#define ATREST_NONCE_SIZE 16
+
+// An expanded key for one stream of bytes. Freed by atrest_stream_cipher_free, which wipes it.
+typedef struct atrest_stream_cipher atrest_stream_cipher;
+
+// Expands a DEK of ATREST_AES_256_CTR for the stream whose counter starts from `nonce`, ATREST_NONCE_SIZE bytes: a
+// big-endian number that grows by 1 for every 16 bytes, and wraps. The DEK may be freed afterwards.
+//
+// Errors: ATREST_ERR_UNSUPPORTED_ALGORITHM for a DEK that isn't for CTR.
+atrest_status atrest_stream_cipher_new(const atrest_dek *dek, const uint8_t *nonce, atrest_stream_cipher **out);
+
+// Wipes and frees a cipher.
+void atrest_stream_cipher_free(atrest_stream_cipher *cipher);
+
+// Encrypts or decrypts `len` bytes in place, which is the same. The first of them is at `offset` of the stream, any
+// number. `data` is untouched unless the function returns ATREST_OK.
+//
+// Errors: ATREST_ERR_STREAM_OVERFLOW; ATREST_ERR_KEY_EXHAUSTED, beyond 4 PiB only.
+atrest_status atrest_stream_cipher_apply(const atrest_stream_cipher *cipher, uint64_t offset, void *data, size_t len);
+
+// Encrypts or decrypts `len` bytes from `src` to `dst`, which may be the same but must not overlap in part.
+//
+// Errors: ATREST_ERR_OVERLAP; ATREST_ERR_STREAM_OVERFLOW.
+atrest_status atrest_stream_cipher_apply_to(const atrest_stream_cipher *cipher, uint64_t offset, const void *src,
+    void *dst, size_t len);
+
+// How many blocks of 16 bytes of its stream the cipher has encrypted or decrypted, which is as far as they reach: see
+// ATREST_BLOCKS_DUE.
+atrest_status atrest_stream_cipher_usage(const atrest_stream_cipher *cipher, uint64_t *blocks);
+
+// ---------------------------------------------------------------------------------------------------------------------
+// KEY WRAP
+//
+// AES key wrap, KW (RFC 3394) and KWP with padding (RFC 5649), NIST SP 800-38F. A KEK has 16, 24 or 32 bytes. `out`
+// may be where the input is.
+
+// Wraps `key` by AES-KW. `key` has a multiple of 8 from 16 to 4096 bytes; 8 more come out.
+//
+// Errors: ATREST_ERR_KEK_LENGTH; ATREST_ERR_WRAP_LENGTH; ATREST_ERR_BUFFER_TOO_SHORT.
+atrest_status atrest_aes_kw_wrap(const void *kek, size_t kek_len, const void *key, size_t key_len, void *out,
+    size_t out_cap, size_t *out_len);
+
+// Unwraps what atrest_aes_kw_wrap made. 8 bytes less come out.
+//
+// Errors: those of atrest_aes_kw_wrap; ATREST_ERR_UNWRAP_FAILED.
+atrest_status atrest_aes_kw_unwrap(const void *kek, size_t kek_len, const void *wrapped, size_t wrapped_len, void *out,
+    size_t out_cap, size_t *out_len);
+
+// Wraps `key` by AES-KWP. `key` has 1 to 4096 bytes; 8 more, rounded up to a multiple of 8, come out.
+//
+// Errors: those of atrest_aes_kw_wrap.
+atrest_status atrest_aes_kwp_wrap(const void *kek, size_t kek_len, const void *key, size_t key_len, void *out,
+    size_t out_cap, size_t *out_len);
+
+// Unwraps what atrest_aes_kwp_wrap made.
+//
+// Errors: those of atrest_aes_kw_wrap; ATREST_ERR_UNWRAP_FAILED.
+atrest_status atrest_aes_kwp_unwrap(const void *kek, size_t kek_len, const void *wrapped, size_t wrapped_len, void *out,
+    size_t out_cap, size_t *out_len);
+
+// ---------------------------------------------------------------------------------------------------------------------
+// DEVICES
+//
+// What a volume lies on: bytes that can be read and written anywhere. A volume keeps its device, so the handle of the
+// device may be freed as soon as the volume is there.
+
+// Flag: nothing will be written; open the volume with ATREST_OPEN_READ_ONLY. Others may open the file in the same way
+// meanwhile.
+#define ATREST_DEVICE_READ_ONLY 1
+
+// Flag: read and write past the page cache (O_DIRECT), on Linux. Buffers, offsets and lengths that are multiples of what the
+// file system wants, 512 or 4096 bytes as a rule, go to the disk as they are; anything else by a buffer of the library's.
+#define ATREST_DEVICE_DIRECT_IO 2
+
+// A device. Freed by atrest_device_free.
+typedef struct atrest_device atrest_device;
+
+// A device of the caller's. Callbacks return ATREST_OK, or any other number when they fail, for which the call ends
+// with ATREST_ERR_CALLBACK_FAILED. Several threads may call them at once.
+typedef struct {
+    // Set by ATREST_DEVICE_CALLBACKS_INIT.
+    size_t struct_size;
+    // Handed to every callback. It must stay valid until release() is called.
+    void *user;
+    // The size of the device in bytes.
+    uint64_t size;
+    // Fills `bytes` with `len` bytes from `offset`. The library stays below `size`.
+    atrest_status (*read_at)(void *user, uint64_t offset, void *bytes, size_t len);
+    // Writes `len` bytes at `offset`. NULL for a device that can't be written: open its volume with
+    // ATREST_OPEN_READ_ONLY.
+    atrest_status (*write_at)(void *user, uint64_t offset, const void *bytes, size_t len);
+    // Returns when all that was written is on stable storage. Needed where write_at is: a volume that is killed while
+    // its header is written can be opened again only if the order of writes was kept.
+    atrest_status (*sync)(void *user);
+    // Called once, when every handle of the device and every volume on it are freed. May be NULL.
+    void (*release)(void *user);
+    // What offsets, lengths and addresses must be multiples of, as with O_DIRECT: a power of two. 0 is 1.
+    size_t alignment;
+} atrest_device_callbacks;
+
+// The first value of an atrest_device_callbacks.
+#define ATREST_DEVICE_CALLBACKS_INIT {sizeof(atrest_device_callbacks), 0, 0, 0, 0, 0, 0, 0}
+
+// Opens a file or block device and holds it: a second open, by whatever process, gives ATREST_ERR_BUSY, as long as it
+// respects flock(). `flags` is 0 or ATREST_DEVICE_*, combined by `|`.
+//
+// Errors: ATREST_ERR_NOT_FOUND; ATREST_ERR_BUSY; ATREST_ERR_IO, also where there is no direct I/O; ATREST_ERR_BAD_ENUM for a flag that isn't known.
+atrest_status atrest_device_open_file(const char *path, uint32_t flags, atrest_device **out);
+
+// Makes a new file of `size` bytes, sparse where that is possible and readable by its owner only, and holds it as
+// atrest_device_open_file does. There must be no file at `path`.
+//
+// Errors: ATREST_ERR_ALREADY_EXISTS; ATREST_ERR_NOT_FOUND for its folder; ATREST_ERR_IO.
+atrest_status atrest_device_create_file(const char *path, uint64_t size, atrest_device **out);
+
+// Makes a device of `size` zero bytes in memory. It is gone when it and every volume on it are freed.
+//
+// Errors: ATREST_ERR_NO_MEMORY.
+atrest_status atrest_device_memory(size_t size, atrest_device **out);
+
+// Makes a device of callbacks. The struct is copied. release() is not called when this fails.
+//
+// Errors: ATREST_ERR_NULL_ARGUMENT for read_at(), and for sync() where there is write_at(); ATREST_ERR_INVALID_OPTION for an
+// alignment that is no power of two.
+atrest_status atrest_device_from_callbacks(const atrest_device_callbacks *callbacks, atrest_device **out);
+
+// Another handle of the same device, to be freed for itself: for a callback that has to give one away.
+atrest_status atrest_device_clone(const atrest_device *device, atrest_device **out);
+
+// Frees a device, unless a volume is on it: then the volume's end does.
+void atrest_device_free(atrest_device *device);
+
+// ---------------------------------------------------------------------------------------------------------------------
+// ENCRYPTED FILES
+//
+// The prefix of an encrypted file: its own DEK, wrapped by a vault, and the nonce of its stream, in the first
+// ATREST_FILE_PREFIX_SIZE bytes. What follows is the engine's data, under one of two ciphers: a stream cipher, whose offset
+// 0 is the first byte behind the prefix, for engines that append at any byte; or a sector cipher, for engines that write
+// over what is there, and that count sectors as they like. The one sort of file doesn't open as the other.
+//
+// Make a prefix for each file that is made, for a stream also for each that is truncated or used again, and never copy one
+// to another file: see STREAM CIPHER for what two contents under one key give away. A wrong key, another context or a
+// damaged prefix is found when the file is opened; damage to the data isn't.
+
+// The bytes of a prefix.
+#define ATREST_FILE_PREFIX_SIZE 8192
+
+// Makes the prefix of a new file, of ATREST_FILE_PREFIX_SIZE bytes, and the cipher for its data. The DEK is fresh, and
+// wrapped by `vault` under the latest version of the key `key_name`.
+//
+// `context` is what the file is part of, such as the id of a database: up to ATREST_CONTEXT_MAX bytes, stored in the
+// clear. Who opens the file must expect the same. It is not the file's name if the engine renames files.
+//
+// Errors: ATREST_ERR_INVALID_NAME; ATREST_ERR_NO_SUCH_KEY; ATREST_ERR_CONTEXT_LENGTH; ATREST_ERR_RANDOM;
+// ATREST_ERR_BUFFER_TOO_SHORT; what the vault answers.
+atrest_status atrest_file_prefix_create(const atrest_vault *vault, const char *key_name, const void *context,
+    size_t context_len, void *prefix, size_t prefix_cap, size_t *prefix_len, atrest_stream_cipher **out);
+
+// As atrest_file_prefix_create, for a file of sectors under AES-256-XTS. `sector_size` and `sector_unit` are those of
+// atrest_sector_cipher_new; the file doesn't record them.
+//
+// Errors: ATREST_ERR_SECTOR_SIZE; ATREST_ERR_BAD_ENUM; those of atrest_file_prefix_create.
+atrest_status atrest_file_prefix_create_sectors(const atrest_vault *vault, const char *key_name, const void *context,
+    size_t context_len, uint32_t sector_size, uint32_t sector_unit, void *prefix, size_t prefix_cap, size_t *prefix_len,
+    atrest_sector_cipher **out);
+
+// Has `vault` unwrap the DEK of a file, whose first ATREST_FILE_PREFIX_SIZE bytes are `prefix`, and makes the cipher
+// for its data.
+//
+// Errors: ATREST_ERR_INVALID_PREFIX for another length, and when both copies in it are damaged or it was altered;
+// ATREST_ERR_INVALID_ENVELOPE, also when it was altered; ATREST_ERR_CONTEXT_MISMATCH; ATREST_ERR_NOT_THIS_VAULT;
+// ATREST_ERR_NO_SUCH_KEY when the version was destroyed; ATREST_ERR_UNWRAP_FAILED; ATREST_ERR_UNSUPPORTED_ALGORITHM for a
+// file of sectors; what the vault answers.
+atrest_status atrest_file_prefix_open(const atrest_vault *vault, const void *prefix, size_t prefix_len,
+    const void *context, size_t context_len, atrest_stream_cipher **out);
+
+// As atrest_file_prefix_open, for a file of sectors, which are cut and numbered as when it was made.
+//
+// Errors: ATREST_ERR_SECTOR_SIZE; ATREST_ERR_BAD_ENUM; ATREST_ERR_UNSUPPORTED_ALGORITHM for a file with a stream; otherwise
+// those of atrest_file_prefix_open.
+atrest_status atrest_file_prefix_open_sectors(const atrest_vault *vault, const void *prefix, size_t prefix_len,
+    const void *context, size_t context_len, uint32_t sector_size, uint32_t sector_unit, atrest_sector_cipher **out);
+
+// Has `vault` wrap the DEK of the file on `device` anew, under the latest version of the key that wraps it now. No byte
+// behind the prefix is touched, and the file may be read and written meanwhile. Killed at any instant, it opens
+// with the old version or the new one, and this can be done again.
+//
+// While this runs, nobody else may write the prefix: neither a second rotation, nor who uses the file again with a new
+// one. atrest_device_open_file keeps out others that ask.
+//
+// The URL of the new version goes to `url`, which may be NULL; otherwise it needs room for ATREST_KEY_URL_SIZE bytes.
+//
+// Errors: ATREST_ERR_DEVICE_TOO_SMALL; those of atrest_file_prefix_open; what the vault and the device answer. After a
+// failure of the device, too, the file opens with the old version or the new one.
+atrest_status atrest_file_prefix_rotate_kek(atrest_device *device, const atrest_vault *vault, const void *context,
+    size_t context_len, char *url, size_t url_cap);
+
+// Which DEK a file has, in ATREST_FINGERPRINT_SIZE bytes: see atrest_dek_fingerprint. Kept apart from the file, and compared
+// before its data is used, it tells a file that somebody made under a DEK of their own. The vault unwraps the DEK for it.
+//
+// Errors: those of atrest_file_prefix_open, for files of either sort.
+atrest_status atrest_file_prefix_fingerprint(const atrest_vault *vault, const void *prefix, size_t prefix_len,
+    const void *context, size_t context_len, uint8_t *fingerprint);
+
+// The URL of the key version that wrapped the DEK of a file, so that the right vault can be asked. It is not proven
+// before the file is opened.
+//
+// Errors: ATREST_ERR_INVALID_PREFIX; ATREST_ERR_UNSUPPORTED_ALGORITHM; ATREST_ERR_BUFFER_TOO_SHORT.
+atrest_status atrest_file_prefix_key_url(const void *prefix, size_t prefix_len, char *url, size_t url_cap,
+    size_t *url_len);
+
+// ---------------------------------------------------------------------------------------------------------------------
+// THE MEMORY OF SECRETS
+//
+// Keys, expanded ones too, lie in pages that stay in memory, are left out of core dumps, and are zeros in a child that
+// is forked, where the system allows it.
+
+// How many bytes of pages hold secrets of this process: `locked` is of those that stay in memory, `unlocked` of those that
+// may be written to swap, since the system refused to lock them. A process may lock as much as RLIMIT_MEMLOCK says; an
+// open volume takes about 1 KiB, a vault too. ATREST_OPEN_REQUIRE_LOCKED_MEMORY refuses a volume where `unlocked`
+// isn't 0.
+atrest_status atrest_memory_protection(uint64_t *locked, uint64_t *unlocked);
+
+// ---------------------------------------------------------------------------------------------------------------------
+// SELF-TESTS, APPROVED ALGORITHMS, LIMITS OF KEYS
+//
+// Each algorithm, and each kernel that this CPU runs, is tried against published vectors before its first use in a
+// process. When one computes wrongly, everything is refused with ATREST_ERR_SELF_TEST from then on.
+//
+// A program may demand approved algorithms only, those of NIST's publications as of SP 800-131A Rev. 2: AES-XTS (as
+// aes-xts-plain64), AES-CTR, AES-KW, RSA-OAEP with SHA-256, and PBKDF2 with SHA-256 or SHA-512, 1000 iterations and a
+// salt of 16 bytes or more. THE LIBRARY IS NO VALIDATED MODULE, and this doesn't make it one.
+//
+// A key may encrypt 2^48 blocks of 16 bytes (4 PiB), and is due for another from 2^44 (256 TiB) on. Counts are those of
+// one handle in one process, right to 64 KiB for each thread, and decryption doesn't count.
+
+// Done by approved algorithms alone.
+#define ATREST_APPROVED 1
+
+// Done in part by a vault that doesn't tell how (ATREST_WRAP_OPAQUE), and otherwise by approved algorithms.
+#define ATREST_APPROVED_ELSEWHERE 2
+
+// Not, or not all of it, done by approved algorithms.
+#define ATREST_NOT_APPROVED 3
+
+// From so many blocks on it is time for another key: copy the data to where there is one.
+#define ATREST_BLOCKS_DUE 17592186044416
+
+// As many blocks as a key may encrypt; more are refused with ATREST_ERR_KEY_EXHAUSTED.
+#define ATREST_BLOCKS_MAX 281474976710656
+
+// Tries every algorithm and kernel, whether or not it has been tried before. It takes under a millisecond.
+//
+// Errors: ATREST_ERR_SELF_TEST, whose message names what failed.
+atrest_status atrest_self_test(void);
+
+// Takes approved algorithms only, in this process from now on: whatever needs another is refused with
+// ATREST_ERR_NOT_APPROVED, whose message names it, also by handles that are there already. There is no way back. Call it
+// first of all.
+atrest_status atrest_approved_only(void);
+
+// 1 after atrest_approved_only was called, 0 before.
+atrest_status atrest_is_approved_only(uint32_t *out);
+
+// Begins an observation of what this thread does, which atrest_approval_since_reset ends.
+atrest_status atrest_approval_reset(void);
+
+// Whether this thread has used approved algorithms alone since atrest_approval_reset, or since it began: ATREST_APPROVED,
+// ATREST_APPROVED_ELSEWHERE or ATREST_NOT_APPROVED. `text` is for people and says what wasn't; it and `text_len` may be
+// NULL together. What other threads do isn't seen.
+atrest_status atrest_approval_since_reset(uint32_t *approval, char *text, size_t text_cap, size_t *text_len);
+
+// ---------------------------------------------------------------------------------------------------------------------
+// WAYS INTO A VOLUME
+//
+// A volume opens by a credential: a vault that unwraps its DEK, a passphrase, a key file whose bytes are a passphrase,
+// or the DEK itself. What opens it stands in its header: a vault's wrapped DEK in a token, a passphrase's in a keyslot,
+// which costs time and memory to try, by a key derivation function (KDF).
+
+// A vault that holds the KEK under which the DEK is wrapped.
+#define ATREST_CREDENTIAL_VAULT 1
+
+// The DEK itself.
+#define ATREST_CREDENTIAL_DEK 2
+
+// A passphrase.
+#define ATREST_CREDENTIAL_PASSPHRASE 3
+
+// A file whose bytes are the passphrase, all of them.
+#define ATREST_CREDENTIAL_KEY_FILE 4
+
+// A vault, and a key in it whose latest version wraps the DEK. It gets a token, which LUKS1 has no place for.
+#define ATREST_PROTECTOR_VAULT 1
+
+// A passphrase. It gets a keyslot.
+#define ATREST_PROTECTOR_PASSPHRASE 3
+
+// A file whose bytes are the passphrase, all of them. It gets a keyslot.
+#define ATREST_PROTECTOR_KEY_FILE 4
 
 // PBKDF2 with HMAC (RFC 8018): all that LUKS1 knows.
 #define ATREST_KDF_PBKDF2 1
@@ -2935,6 +4000,121 @@ atrest_status atrest_disk_sector_size(const atrest_disk *disk, uint32_t *out);
 // 1 if its key may not be used, as far as is known without asking, otherwise 0. Shut down a machine if one of its
 // disks is suspended after atrest_disk_service_maintain.
 atrest_status atrest_disk_is_suspended(const atrest_disk *disk, uint32_t *out);
+
+// ---------------------------------------------------------------------------------------------------------------------
+// ENGINES
+//
+// What engines need beyond whole buffers and calls that wait: buffers that may be changed, the vectors of readv and writev,
+// and I/O that the caller does itself, in a queue of io_uring, vhost-user or SPDK. Between the beginning and the completion
+// of a request the caller reads or writes the device, at an offset that it is told:
+//
+//   atrest_volume_begin_write(volume, offset, sectors, len, &device_offset);  // sectors hold ciphertext now
+//   ... write len bytes of sectors at device_offset of the device ...
+//
+//   atrest_volume_begin_read(volume, offset, len, &device_offset);
+//   ... read len bytes at device_offset of the device into sectors ...
+//   atrest_volume_complete_read(volume, offset, sectors, len);
+
+// Encrypts `sectors` where they lie, and writes them at `offset` in one piece. Afterwards `sectors` hold
+// ciphertext.
+//
+// Errors: those of atrest_volume_write_at. `sectors` are untouched then, but for ATREST_ERR_IO and ATREST_ERR_CALLBACK_FAILED.
+atrest_status atrest_volume_write_in_place(atrest_volume *volume, uint64_t offset, void *sectors, size_t len);
+
+// As atrest_volume_read_at, into `count` segments one after the other, each a whole number of sectors.
+//
+// Errors: those of atrest_volume_read_at; ATREST_ERR_OVERLAP for segments that do.
+atrest_status atrest_volume_read_vectored_at(const atrest_volume *volume, uint64_t offset,
+    const atrest_segment *segments, size_t count);
+
+// As atrest_volume_write_at, from `count` segments one after the other, each a whole number of sectors.
+//
+// Errors: those of atrest_volume_write_at.
+atrest_status atrest_volume_write_vectored_at(atrest_volume *volume, uint64_t offset, const atrest_segment *segments,
+    size_t count);
+
+// Says where on the volume's device `len` bytes from `offset` are. The caller reads them, and hands them to
+// atrest_volume_complete_read. Nothing is held meanwhile: a read may be given up.
+//
+// Errors: those of atrest_volume_read_at but for the device's; ATREST_ERR_UNSUPPORTED_HEADER where they lie in several
+// segments of the volume.
+atrest_status atrest_volume_begin_read(const atrest_volume *volume, uint64_t offset, size_t len,
+    uint64_t *device_offset);
+
+// Decrypts `len` bytes in place that were read from where those at `offset` are.
+//
+// Errors: those of atrest_volume_begin_read. `sectors` are ciphertext then.
+atrest_status atrest_volume_complete_read(const atrest_volume *volume, uint64_t offset, void *sectors, size_t len);
+
+// Encrypts `sectors` where they lie, and says where on the volume's device the caller is to write them.
+// They are on the disk for sure once that is done, and the device is synced.
+//
+// Errors: those of atrest_volume_write_at but for the device's; ATREST_ERR_UNSUPPORTED_HEADER where they lie in several segments of the volume.
+// `sectors` are untouched then.
+atrest_status atrest_volume_begin_write(atrest_volume *volume, uint64_t offset, void *sectors, size_t len,
+    uint64_t *device_offset);
+
+// As atrest_volume_begin_write, of `sectors` that must not be changed, such as a guest's memory: `ciphertext`, `len` bytes too, is
+// what the caller is to write.
+//
+// Errors: those of atrest_volume_begin_write; ATREST_ERR_OVERLAP for buffers that overlap in part.
+atrest_status atrest_volume_begin_write_from(atrest_volume *volume, uint64_t offset, const void *sectors,
+    void *ciphertext, size_t len, uint64_t *device_offset);
+
+// Encrypts `sectors` where they lie, and writes them at `offset` in one piece. Afterwards `sectors` hold
+// ciphertext.
+//
+// Errors: those of atrest_disk_write_at. `sectors` are untouched then, but for ATREST_ERR_IO and ATREST_ERR_CALLBACK_FAILED.
+atrest_status atrest_disk_write_in_place(atrest_disk *disk, uint64_t offset, void *sectors, size_t len);
+
+// As atrest_disk_read_at, into `count` segments one after the other, each a whole number of sectors.
+//
+// Errors: those of atrest_disk_read_at; ATREST_ERR_OVERLAP for segments that do.
+atrest_status atrest_disk_read_vectored_at(const atrest_disk *disk, uint64_t offset, const atrest_segment *segments,
+    size_t count);
+
+// As atrest_disk_write_at, from `count` segments one after the other, each a whole number of sectors.
+//
+// Errors: those of atrest_disk_write_at.
+atrest_status atrest_disk_write_vectored_at(atrest_disk *disk, uint64_t offset, const atrest_segment *segments,
+    size_t count);
+
+// Says where on the disk's device, the one that the backend opens for it, below all layers, `len` bytes from `offset` are. The caller reads them, and hands them
+// to atrest_disk_complete_read. Nothing is held meanwhile: a read may be given up.
+//
+// Errors: those of atrest_disk_read_at but for the device's; ATREST_ERR_UNSUPPORTED_HEADER where they lie in several segments of the volume.
+atrest_status atrest_disk_begin_read(const atrest_disk *disk, uint64_t offset, size_t len, uint64_t *device_offset);
+
+// Decrypts `len` bytes in place that were read from where those at `offset` are.
+//
+// It is decrypted while the disk's key may be used: not any more once it was revoked, whenever the read began.
+//
+// Errors: those of atrest_disk_begin_read. `sectors` are ciphertext then.
+atrest_status atrest_disk_complete_read(const atrest_disk *disk, uint64_t offset, void *sectors, size_t len);
+
+// Encrypts `sectors` where they lie, and says where on the disk's device the caller is to write them.
+// When the device has answered, be it with a failure, atrest_disk_complete_write ends the write.
+//
+// A snapshot that begins waits for the writes that are under way. Those that begin meanwhile are written by this call; to write
+// the same once more does no harm.
+//
+// Errors: those of atrest_disk_write_at but for the device's; ATREST_ERR_UNSUPPORTED_HEADER where they lie in several segments of the volume.
+// `sectors` are untouched then.
+atrest_status atrest_disk_begin_write(atrest_disk *disk, uint64_t offset, void *sectors, size_t len,
+    uint64_t *device_offset);
+
+// As atrest_disk_begin_write, of `sectors` that must not be changed, such as a guest's memory: `ciphertext`, `len` bytes too, is
+// what the caller is to write.
+//
+// Errors: those of atrest_disk_begin_write; ATREST_ERR_OVERLAP for buffers that overlap in part.
+atrest_status atrest_disk_begin_write_from(atrest_disk *disk, uint64_t offset, const void *sectors, void *ciphertext,
+    size_t len, uint64_t *device_offset);
+
+// Ends a write that this handle of the disk began, whichever: when as many were ended as were begun, none is under way.
+// atrest_disk_free ends all that are left.
+//
+// Errors: ATREST_ERR_INVALID_OPTION where none is under way.
+atrest_status atrest_disk_complete_write(atrest_disk *disk);
 
 // ---------------------------------------------------------------------------------------------------------------------
 // REPORTS

@@ -1523,6 +1523,8 @@ public:
     [[nodiscard]] virtual std::uint64_t size() const = 0;
     // Whether nothing can be written. Asked once, by device::from; then write_at and sync are never called.
     [[nodiscard]] virtual bool read_only() const { return false; }
+    // What offsets, lengths and addresses must be multiples of: a power of two. Asked once, by device::from.
+    [[nodiscard]] virtual std::size_t alignment() const { return 1; }
     // Fills `bytes` from `offset`; it stays below size().
     virtual result<void> read_at(std::uint64_t offset, mutable_bytes bytes) = 0;
     // Writes all of `bytes` at `offset`; it stays below size().
@@ -1558,6 +1560,8 @@ public:
     using handle::handle;
 
     [[nodiscard]] static result<device> open_file(path file) { return open(file, 0); }
+    // With ATREST_DEVICE_*, combined by `|`.
+    [[nodiscard]] static result<device> open_file(path file, std::uint32_t flags) { return open(file, flags); }
     [[nodiscard]] static result<device> open_file_read_only(path file) { return open(file, ATREST_DEVICE_READ_ONLY); }
     [[nodiscard]] static result<device> create_file(path file, std::uint64_t size) {
         return detail::handle_of<device>([&](auto out) { return atrest_device_create_file(file.get(), size, out); });
@@ -1570,6 +1574,7 @@ public:
     [[nodiscard]] static result<device> from(std::unique_ptr<block_device> below) {
         auto callbacks = detail::init<atrest_device_callbacks>();
         callbacks.size = below ? below->size() : 0;
+        callbacks.alignment = below ? below->alignment() : 1;
         callbacks.read_at = detail::block_device_calls::read_at;
         if (below && !below->read_only()) {
             callbacks.write_at = detail::block_device_calls::write_at;
@@ -1862,6 +1867,38 @@ public:
     }
     result<void> write_at(std::uint64_t offset, const_bytes sectors) {
         return detail::done(atrest_volume_write_at(get(), offset, sectors.data(), sectors.size()));
+    }
+    // The same from a buffer that may be changed, without a copy: `sectors` hold ciphertext afterwards.
+    result<void> write_in_place(std::uint64_t offset, mutable_bytes sectors) {
+        return detail::done(atrest_volume_write_in_place(get(), offset, sectors.data(), sectors.size()));
+    }
+    // Several pieces of memory one after the other, each a whole number of sectors.
+    result<void> read_vectored_at(std::uint64_t offset, atrest::segments sectors) const {
+        return detail::done(atrest_volume_read_vectored_at(get(), offset, sectors.data(), sectors.size()));
+    }
+    result<void> write_vectored_at(std::uint64_t offset, atrest::segments sectors) {
+        return detail::done(atrest_volume_write_vectored_at(get(), offset, sectors.data(), sectors.size()));
+    }
+    // I/O that the caller does, at the offset on the device that is returned: section ENGINES of atrest.h.
+    [[nodiscard]] result<std::uint64_t> begin_read(std::uint64_t offset, std::size_t len) const {
+        return detail::value_of<std::uint64_t>([&](auto out) { return atrest_volume_begin_read(get(), offset, len, out); });
+    }
+    result<void> complete_read(std::uint64_t offset, mutable_bytes sectors) const {
+        return detail::done(atrest_volume_complete_read(get(), offset, sectors.data(), sectors.size()));
+    }
+    [[nodiscard]] result<std::uint64_t> begin_write(std::uint64_t offset, mutable_bytes sectors) {
+        return detail::value_of<std::uint64_t>([&](auto out) {
+            return atrest_volume_begin_write(get(), offset, sectors.data(), sectors.size(), out);
+        });
+    }
+    // `ciphertext` has the length of `sectors`, or the call ends with ATREST_ERR_LENGTH_MISMATCH.
+    [[nodiscard]] result<std::uint64_t> begin_write_from(std::uint64_t offset, const_bytes sectors,
+                                                         mutable_bytes ciphertext) {
+        if (sectors.size() != ciphertext.size())
+            return detail::different_lengths<std::uint64_t>();
+        return detail::value_of<std::uint64_t>([&](auto out) {
+            return atrest_volume_begin_write_from(get(), offset, sectors.data(), ciphertext.data(), sectors.size(), out);
+        });
     }
     result<void> sync() { return detail::done(atrest_volume_sync(get())); }
 
@@ -2425,6 +2462,40 @@ public:
     result<void> write_at(std::uint64_t offset, const_bytes sectors) {
         return detail::done(atrest_disk_write_at(get(), offset, sectors.data(), sectors.size()));
     }
+    // The same from a buffer that may be changed, without a copy: `sectors` hold ciphertext afterwards.
+    result<void> write_in_place(std::uint64_t offset, mutable_bytes sectors) {
+        return detail::done(atrest_disk_write_in_place(get(), offset, sectors.data(), sectors.size()));
+    }
+    // Several pieces of memory one after the other, each a whole number of sectors.
+    result<void> read_vectored_at(std::uint64_t offset, atrest::segments sectors) const {
+        return detail::done(atrest_disk_read_vectored_at(get(), offset, sectors.data(), sectors.size()));
+    }
+    result<void> write_vectored_at(std::uint64_t offset, atrest::segments sectors) {
+        return detail::done(atrest_disk_write_vectored_at(get(), offset, sectors.data(), sectors.size()));
+    }
+    // I/O that the caller does, at the offset on the device that is returned: section ENGINES of atrest.h.
+    [[nodiscard]] result<std::uint64_t> begin_read(std::uint64_t offset, std::size_t len) const {
+        return detail::value_of<std::uint64_t>([&](auto out) { return atrest_disk_begin_read(get(), offset, len, out); });
+    }
+    result<void> complete_read(std::uint64_t offset, mutable_bytes sectors) const {
+        return detail::done(atrest_disk_complete_read(get(), offset, sectors.data(), sectors.size()));
+    }
+    [[nodiscard]] result<std::uint64_t> begin_write(std::uint64_t offset, mutable_bytes sectors) {
+        return detail::value_of<std::uint64_t>([&](auto out) {
+            return atrest_disk_begin_write(get(), offset, sectors.data(), sectors.size(), out);
+        });
+    }
+    // `ciphertext` has the length of `sectors`, or the call ends with ATREST_ERR_LENGTH_MISMATCH.
+    [[nodiscard]] result<std::uint64_t> begin_write_from(std::uint64_t offset, const_bytes sectors,
+                                                         mutable_bytes ciphertext) {
+        if (sectors.size() != ciphertext.size())
+            return detail::different_lengths<std::uint64_t>();
+        return detail::value_of<std::uint64_t>([&](auto out) {
+            return atrest_disk_begin_write_from(get(), offset, sectors.data(), ciphertext.data(), sectors.size(), out);
+        });
+    }
+    // Once for each write that was begun, when the device has answered.
+    result<void> complete_write() { return detail::done(atrest_disk_complete_write(get())); }
     result<void> sync() { return detail::done(atrest_disk_sync(get())); }
 
     [[nodiscard]] result<std::string> name() const {

@@ -76,6 +76,8 @@ mod guides {
     mod block {}
     #[doc = include_str!("../docs/integrate/btree.md")]
     mod btree {}
+    #[doc = include_str!("../docs/integrate/hypervisor.md")]
+    mod hypervisor {}
     #[doc = include_str!("../docs/integrate/lsm.md")]
     mod lsm {}
     #[doc = include_str!("../docs/integrate/object.md")]

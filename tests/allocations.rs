@@ -6,7 +6,7 @@ mod common;
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
-use std::sync::Arc;
+use std::io::{IoSlice, IoSliceMut};
 
 use atrest::{
     BlockDevice, Credential, FileDevice, FormatOptions, MemoryDevice, OpenOptions, Protector, SectorCipher, SectorSize,
@@ -123,6 +123,10 @@ fn a_volume_in_use_allocates_nothing() {
         );
         let device = FileDevice::open(&path).unwrap();
         check(&Volume::open(device, Credential::Vault(&vault), &OpenOptions::new()).unwrap());
+        // Past the page cache, what isn't aligned goes by a buffer of its own.
+        if let Ok(device) = FileDevice::open(&path).unwrap().direct_io() {
+            check(&Volume::open(device, Credential::Vault(&vault), &OpenOptions::new()).unwrap());
+        }
     }
 }
 
@@ -149,10 +153,15 @@ fn check<D: BlockDevice>(volume: &Volume<D>) {
     // More than is encrypted at once (128 KiB).
     let mut buffer = vec![7; 300 << 10];
     volume.write_at(0, &buffer[..4096]).unwrap();
+    volume.read_at(0, &mut buffer[1..4097]).unwrap();
     let allocated = allocations(|| {
         for len in [4096, 128 << 10, 300 << 10] {
             volume.write_at(4096, &buffer[..len]).unwrap();
             volume.read_at(4096, &mut buffer[..len]).unwrap();
+            volume.write_in_place(4096, &mut buffer[..len]).unwrap();
+            let (first, second) = buffer[..len].split_at_mut(len / 4096 / 2 * 4096);
+            volume.write_vectored_at(4096, &[IoSlice::new(first), IoSlice::new(second)]).unwrap();
+            volume.read_vectored_at(4096, &mut [IoSliceMut::new(first), IoSliceMut::new(second)]).unwrap();
         }
         volume.sync().unwrap();
     });

@@ -24,7 +24,7 @@
 static char *disk, *vault_file, *root_key, *key_file, *key_name, *context;
 static char *passphrase;
 static size_t passphrase_len;
-static int read_only;
+static int read_only, direct_io;
 static uint64_t create_size;
 static uint32_t sector_size;
 
@@ -140,6 +140,8 @@ static int plugin_config(const char *key, const char *value)
         return nbdkit_parse_uint32_t("sector-size", value, &sector_size);
     if (strcmp(key, "read-only") == 0)
         return (read_only = nbdkit_parse_bool(value)) == -1 ? -1 : 0;
+    if (strcmp(key, "direct-io") == 0)
+        return (direct_io = nbdkit_parse_bool(value)) == -1 ? -1 : 0;
     if (strcmp(key, "create") == 0) {
         int64_t size = nbdkit_parse_size(value);
         create_size = size > 0 ? (uint64_t)size : 0;
@@ -247,8 +249,8 @@ static int open_volume(atrest_volume **opened)
         credential.key_file = key_file;
     }
     options.flags = read_only ? ATREST_OPEN_READ_ONLY : 0;
-    result = checked(atrest_device_open_file(disk, read_only ? ATREST_DEVICE_READ_ONLY : 0, &device),
-                     "opening the disk");
+    uint32_t flags = (read_only ? ATREST_DEVICE_READ_ONLY : 0) | (direct_io ? ATREST_DEVICE_DIRECT_IO : 0);
+    result = checked(atrest_device_open_file(disk, flags, &device), "opening the disk");
     if (result == 0) {
         result = checked(atrest_volume_open(device, &credential, &options, opened), "opening the volume");
         atrest_device_free(device);
@@ -376,6 +378,7 @@ static struct nbdkit_plugin plugin = {
         "key-file=FILE      Without vault=: a file whose bytes are such a passphrase.\n"
         "context=TEXT       With vault=: what the volume must be bound to.\n"
         "read-only=true     Write nothing at all.\n"
+        "direct-io=true     Read and write past the page cache.\n"
         "create=SIZE        Make the volume, in a new file. With vault=, key=NAME is its key there.\n"
         "sector-size=BYTES  With create=: 512 (default), 1024, 2048 or 4096.",
     .config = plugin_config,

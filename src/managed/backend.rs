@@ -30,12 +30,23 @@ pub trait DiskBackend: Send + Sync {
 #[derive(Debug, Clone)]
 pub struct DiskFolder {
     folder: PathBuf,
+    direct_io: bool,
 }
 
 impl DiskFolder {
     /// `folder` must exist.
     pub fn new(folder: impl Into<PathBuf>) -> Self {
-        DiskFolder { folder: folder.into() }
+        DiskFolder { folder: folder.into(), direct_io: false }
+    }
+
+    /// Says whether disks are read and written past the page cache: see [`FileDevice::direct_io`].
+    pub fn direct_io(mut self, direct_io: bool) -> Self {
+        self.direct_io = direct_io;
+        self
+    }
+
+    fn device(&self, file: FileDevice) -> Result<Arc<dyn BlockDevice>> {
+        Ok(Arc::new(if self.direct_io { file.direct_io()? } else { file }))
     }
 
     fn path(&self, id: &str) -> PathBuf {
@@ -45,11 +56,11 @@ impl DiskFolder {
 
 impl DiskBackend for DiskFolder {
     fn create(&self, _: &str, id: &str, size: u64) -> Result<Arc<dyn BlockDevice>> {
-        Ok(Arc::new(FileDevice::create(self.path(id), size)?))
+        self.device(FileDevice::create(self.path(id), size)?)
     }
 
     fn open(&self, _: &str, id: &str) -> Result<Arc<dyn BlockDevice>> {
-        Ok(Arc::new(FileDevice::open(self.path(id))?))
+        self.device(FileDevice::open(self.path(id))?)
     }
 
     fn remove(&self, _: &str, id: &str) -> Result<()> {

@@ -1,5 +1,6 @@
 //! A resource's volumes: one, or two stacked ones.
 
+use std::io::{IoSlice, IoSliceMut};
 use std::sync::Arc;
 
 use super::records::Resource;
@@ -228,6 +229,49 @@ impl Layers {
 
     pub(super) fn write_at(&self, offset: u64, sectors: &[u8]) -> Result<()> {
         self.upper.write_at(offset, sectors)
+    }
+
+    pub(super) fn write_in_place(&self, offset: u64, sectors: &mut [u8]) -> Result<()> {
+        self.upper.write_in_place(offset, sectors)
+    }
+
+    pub(super) fn read_vectored_at(&self, offset: u64, sectors: &mut [IoSliceMut<'_>]) -> Result<()> {
+        self.upper.read_vectored_at(offset, sectors)
+    }
+
+    pub(super) fn write_vectored_at(&self, offset: u64, sectors: &[IoSlice<'_>]) -> Result<()> {
+        self.upper.write_vectored_at(offset, sectors)
+    }
+
+    /// As [`Volume::begin_read`], on the device below all layers.
+    pub(super) fn begin_read(&self, offset: u64, len: usize) -> Result<u64> {
+        let below = self.upper.begin_read(offset, len)?;
+        self.lower.as_ref().map_or(Ok(below), |lower| lower.begin_read(below, len))
+    }
+
+    /// As [`Volume::complete_read`].
+    pub(super) fn complete_read(&self, offset: u64, sectors: &mut [u8]) -> Result<()> {
+        if let Some(lower) = &self.lower {
+            lower.complete_read(self.upper.begin_read(offset, sectors.len())?, sectors)?;
+        }
+        self.upper.complete_read(offset, sectors)
+    }
+
+    /// As [`Volume::begin_write`].
+    pub(super) fn begin_write(&self, offset: u64, sectors: &mut [u8]) -> Result<u64> {
+        let below = self.upper.begin_write(offset, sectors)?;
+        self.lower.as_ref().map_or(Ok(below), |lower| lower.begin_write(below, sectors))
+    }
+
+    /// As [`Volume::begin_write_from`].
+    pub(super) fn begin_write_from(&self, offset: u64, sectors: &[u8], ciphertext: &mut [u8]) -> Result<u64> {
+        let below = self.upper.begin_write_from(offset, sectors, ciphertext)?;
+        self.lower.as_ref().map_or(Ok(below), |lower| lower.begin_write(below, ciphertext))
+    }
+
+    /// Writes what [`begin_write`](Self::begin_write) has encrypted.
+    pub(super) fn write_ciphertext(&self, device_offset: u64, ciphertext: &[u8]) -> Result<()> {
+        self.bottom().write_ciphertext(device_offset, ciphertext)
     }
 
     pub(super) fn sync(&self) -> Result<()> {

@@ -54,7 +54,7 @@ pub use disks::{NewCopy, NewDisk};
 pub use file_vaults::FileVaults;
 pub use images::NewImage;
 pub use keys::{LeasePolicy, OutagePolicy};
-pub use live::OpenDisk;
+pub use live::{DeviceWrite, OpenDisk};
 pub use platform::PlatformReport;
 pub use rebuild::{RebuildSources, Rebuilt, Unproven, rebuild};
 pub use records::{EncryptionSet, Joining, PlatformKeys, Proof, Resource, ResourceKind, ResourceName, RotationError};

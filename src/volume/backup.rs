@@ -1,5 +1,6 @@
 //! Backups of headers: the bytes of the header and its keyslots, in the form of `cryptsetup luksHeaderBackup`.
 
+use super::aligned::Aligned;
 use super::headers::{self, StoredHeader};
 use super::{BlockDevice, Header, MemoryDevice};
 use crate::{Error, Result};
@@ -40,7 +41,7 @@ impl Header<'_> {
     /// backup or the current header; [`Error::OtherHeader`] if it is another volume's; [`Error::ForeignData`];
     /// [`Error::Io`].
     pub fn restore(device: &dyn BlockDevice, backup: &[u8]) -> Result<()> {
-        let backup = Backup::read(backup)?;
+        let (device, backup) = (&Aligned::new(device), Backup::read(backup)?);
         let current = headers::load(device)?;
         backup.check_same(&*current)?;
         current.check_foreign()?;
@@ -52,7 +53,7 @@ impl Header<'_> {
     /// # Errors
     /// As [`restore`](Self::restore) for the backup; [`Error::DeviceTooSmall`].
     pub fn hazmat_restore(device: &dyn BlockDevice, backup: &[u8]) -> Result<()> {
-        let backup = Backup::read(backup)?;
+        let (device, backup) = (&Aligned::new(device), Backup::read(backup)?);
         let current = headers::load(device).ok();
         backup.write(device, current.as_deref())
     }

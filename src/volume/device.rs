@@ -1,17 +1,14 @@
 //! The devices that volumes lie on.
 
-use std::fs::{File, OpenOptions, TryLockError};
-use std::io;
-use std::path::{Path, PathBuf};
+use core::num::NonZero;
+use std::io::{self, IoSlice, IoSliceMut};
 use std::sync::{Arc, PoisonError, RwLock};
 
-use crate::{Error, Result, fs};
-
-/// A device with random access to its bytes: a file, a disk, an object store's block layer, memory.
+/// A device of bytes that can be read and written anywhere: a file, a disk, an object store's block layer, memory.
 ///
-/// Methods take `&self` and may be called from many threads at once. The library accesses the header in multiples of
-/// 4096 bytes, keyslots in multiples of 512, and the data in multiples of the volume's sector size. Offsets are aligned
-/// the same way.
+/// Methods take `&self` and may be called from many threads at once. The library reads and writes the header in multiples
+/// of 4096 bytes, keyslots in multiples of 512, and the data in multiples of the volume's sector size, at offsets that are
+/// such multiples too; and all of it in multiples of [`alignment`](Self::alignment).
 pub trait BlockDevice: Send + Sync {
     /// The size in bytes.
     ///
@@ -31,144 +28,93 @@ pub trait BlockDevice: Send + Sync {
     /// The device's error. A part may have been written.
     fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()>;
 
-    /// Waits until all written data is on stable storage, with the metadata needed to find it.
+    /// As [`write_at`](Self::write_at), from a buffer that may be changed, for devices that change what they write: a
+    /// [`Volume`](crate::Volume) encrypts it where it lies. What `bytes` holds afterwards is not defined.
+    ///
+    /// # Errors
+    /// As [`write_at`](Self::write_at).
+    fn write_in_place(&self, offset: u64, bytes: &mut [u8]) -> io::Result<()> {
+        self.write_at(offset, bytes)
+    }
+
+    /// As [`read_at`](Self::read_at), into several buffers one after the other: `preadv`. By itself it reads each buffer alone.
+    ///
+    /// # Errors
+    /// As [`read_at`](Self::read_at).
+    fn read_vectored_at(&self, mut offset: u64, buffers: &mut [IoSliceMut<'_>]) -> io::Result<()> {
+        for buffer in buffers {
+            self.read_at(offset, buffer)?;
+            offset += buffer.len() as u64;
+        }
+        Ok(())
+    }
+
+    /// As [`write_at`](Self::write_at), from several buffers one after the other: `pwritev`. By itself it writes each buffer
+    /// alone.
+    ///
+    /// # Errors
+    /// As [`write_at`](Self::write_at).
+    fn write_vectored_at(&self, mut offset: u64, buffers: &[IoSlice<'_>]) -> io::Result<()> {
+        for buffer in buffers {
+            self.write_at(offset, buffer)?;
+            offset += buffer.len() as u64;
+        }
+        Ok(())
+    }
+
+    /// What offsets, lengths and addresses of reads and writes have to be multiples of, as with `O_DIRECT`: a power of two.
+    /// What isn't, the library reads and writes by a buffer that is; so buffers and sectors that are aligned are faster.
+    /// Beyond 4096, a crash while a header is written may damage both of its copies.
+    fn alignment(&self) -> NonZero<usize> {
+        NonZero::<usize>::MIN
+    }
+
+    /// Returns when all that was written is on stable storage, with all that is needed to find it there.
     ///
     /// # Errors
     /// The device's error. Data written since the last sync may be lost.
     fn sync(&self) -> io::Result<()>;
 }
 
-impl<D: BlockDevice + ?Sized> BlockDevice for Arc<D> {
-    fn size(&self) -> io::Result<u64> {
-        (**self).size()
-    }
+macro_rules! forward {
+    ($($pointer:ty),*) => {$(
+        impl<D: BlockDevice + ?Sized> BlockDevice for $pointer {
+            fn size(&self) -> io::Result<u64> {
+                (**self).size()
+            }
 
-    fn read_at(&self, offset: u64, bytes: &mut [u8]) -> io::Result<()> {
-        (**self).read_at(offset, bytes)
-    }
+            fn read_at(&self, offset: u64, bytes: &mut [u8]) -> io::Result<()> {
+                (**self).read_at(offset, bytes)
+            }
 
-    fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        (**self).write_at(offset, bytes)
-    }
+            fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+                (**self).write_at(offset, bytes)
+            }
 
-    fn sync(&self) -> io::Result<()> {
-        (**self).sync()
-    }
-}
+            fn write_in_place(&self, offset: u64, bytes: &mut [u8]) -> io::Result<()> {
+                (**self).write_in_place(offset, bytes)
+            }
 
-/// The name of a device in errors.
-const IMAGE: &str = "disk or image";
+            fn read_vectored_at(&self, offset: u64, buffers: &mut [IoSliceMut<'_>]) -> io::Result<()> {
+                (**self).read_vectored_at(offset, buffers)
+            }
 
-/// A file or a block device.
-#[derive(Debug)]
-pub struct FileDevice {
-    file: File,
-}
+            fn write_vectored_at(&self, offset: u64, buffers: &[IoSlice<'_>]) -> io::Result<()> {
+                (**self).write_vectored_at(offset, buffers)
+            }
 
-impl FileDevice {
-    /// Opens a file or block device for reading and writing, and locks it: a second open fails while this value lives.
-    ///
-    /// The lock is advisory (`flock` on Unix). It only excludes programs that also take it, such as `cryptsetup`.
-    ///
-    /// # Errors
-    /// [`Error::NotFound`]; [`Error::Io`]; [`Error::Busy`].
-    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
-        let path = path.as_ref();
-        Self::held(fs::open_disk(OpenOptions::new().read(true).write(true), path), path)
-    }
+            fn alignment(&self) -> NonZero<usize> {
+                (**self).alignment()
+            }
 
-    /// Opens a file or block device for reading. Many may do so at once, unless it is open for writing.
-    ///
-    /// # Errors
-    /// [`Error::NotFound`]; [`Error::Io`]; [`Error::Busy`].
-    pub fn open_read_only(path: impl AsRef<Path>) -> Result<Self> {
-        let path = path.as_ref();
-        let file = fs::open_disk(OpenOptions::new().read(true), path);
-        let file = file.map_err(|e| fs::error_at(path, IMAGE, "opening", e))?;
-        hold(path, file.try_lock_shared())?;
-        Ok(FileDevice { file })
-    }
-
-    /// Makes a new file of `size` bytes, readable by its owner only, and locks it like [`open`](Self::open). It is
-    /// sparse if the file system supports that.
-    ///
-    /// # Errors
-    /// [`Error::AlreadyExists`]; [`Error::NotFound`] for its folder; [`Error::Io`].
-    pub fn create(path: impl AsRef<Path>, size: u64) -> Result<Self> {
-        let path = path.as_ref();
-        let device = Self::held(fs::create_new(path), path)?;
-        let made = device.file.set_len(size).and_then(|()| fs::sync(path));
-        made.map_err(|e| {
-            // This call made the file, and it is useless.
-            let _ = std::fs::remove_file(path);
-            Error::io(format!("making {} of {size} bytes", path.display()), e)
-        })?;
-        Ok(device)
-    }
-
-    /// Takes an open file. It is not locked: the caller must exclude others.
-    pub fn from_file(file: File) -> Self {
-        FileDevice { file }
-    }
-
-    fn held(opened: io::Result<File>, path: &Path) -> Result<Self> {
-        let file = opened.map_err(|e| fs::error_at(path, IMAGE, "opening", e))?;
-        hold(path, file.try_lock())?;
-        Ok(FileDevice { file })
-    }
-}
-
-fn hold(path: &Path, locked: Result<(), TryLockError>) -> Result<()> {
-    let what = || PathBuf::from(path).display().to_string();
-    locked.map_err(|e| match e {
-        TryLockError::WouldBlock => Error::Busy { what: what() },
-        TryLockError::Error(e) => Error::io(format!("locking {}", what()), e),
-    })
-}
-
-impl BlockDevice for FileDevice {
-    fn size(&self) -> io::Result<u64> {
-        // The metadata of a block device has no size, but its end can be sought.
-        let metadata = self.file.metadata()?;
-        if metadata.is_file() { Ok(metadata.len()) } else { io::Seek::seek(&mut &self.file, io::SeekFrom::End(0)) }
-    }
-
-    #[cfg(unix)]
-    fn read_at(&self, offset: u64, bytes: &mut [u8]) -> io::Result<()> {
-        std::os::unix::fs::FileExt::read_exact_at(&self.file, bytes, offset)
-    }
-
-    #[cfg(unix)]
-    fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        std::os::unix::fs::FileExt::write_all_at(&self.file, bytes, offset)
-    }
-
-    #[cfg(windows)]
-    fn read_at(&self, mut offset: u64, mut bytes: &mut [u8]) -> io::Result<()> {
-        while !bytes.is_empty() {
-            match std::os::windows::fs::FileExt::seek_read(&self.file, bytes, offset)? {
-                0 => return Err(io::ErrorKind::UnexpectedEof.into()),
-                n => (bytes, offset) = (&mut bytes[n..], offset + n as u64),
+            fn sync(&self) -> io::Result<()> {
+                (**self).sync()
             }
         }
-        Ok(())
-    }
-
-    #[cfg(windows)]
-    fn write_at(&self, mut offset: u64, mut bytes: &[u8]) -> io::Result<()> {
-        while !bytes.is_empty() {
-            match std::os::windows::fs::FileExt::seek_write(&self.file, bytes, offset)? {
-                0 => return Err(io::ErrorKind::WriteZero.into()),
-                n => (bytes, offset) = (&bytes[n..], offset + n as u64),
-            }
-        }
-        Ok(())
-    }
-
-    fn sync(&self) -> io::Result<()> {
-        self.file.sync_data()
-    }
+    )*};
 }
+
+forward!(&D, Arc<D>);
 
 /// A device in memory, for tests and for volumes that must not touch a disk.
 #[derive(Debug, Default)]

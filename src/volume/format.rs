@@ -3,6 +3,7 @@
 use core::fmt;
 use std::sync::{Arc, Mutex};
 
+use super::aligned::Aligned;
 use super::headers::{self, BAD_DATA_OFFSET, FirstProtector, NewHeader, StoredHeader, rewrite};
 use super::signature;
 use super::{BlockDevice, KeyslotOptions, Volume};
@@ -212,8 +213,11 @@ impl<D: BlockDevice> Volume<D> {
 
     fn made(device: D, protector: Protector<'_>, options: &FormatOptions) -> Result<Self> {
         options.check()?;
-        let header_device = options.header.clone();
-        let on: &dyn BlockDevice = header_device.as_deref().unwrap_or(&device);
+        let (device, header_device) = (Aligned::new(device), options.header.clone().map(Aligned::new));
+        let on = match &header_device {
+            Some(header_device) => header_device as &dyn BlockDevice,
+            None => &device,
+        };
         let dek = match &options.dek {
             Some(dek) => dek.clone(),
             None => Dek::generate(options.algorithm)?,

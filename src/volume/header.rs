@@ -4,6 +4,7 @@ use core::fmt;
 use std::borrow::Cow;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use super::aligned::Aligned;
 use super::headers::{self, StoredHeader};
 use super::{BlockDevice, DigestInfo, KeyslotInfo, ProtectorId, SegmentInfo, TokenInfo, Volume};
 use crate::ondisk::luks::{LuksVersion, Priority};
@@ -33,8 +34,8 @@ use crate::{Error, Result};
 /// # Ok::<(), atrest::Error>(())
 /// ```
 pub struct Header<'d> {
-    device: &'d dyn BlockDevice,
-    /// The content of the header.
+    device: Aligned<&'d dyn BlockDevice>,
+    /// What it says.
     pub(super) stored: Box<dyn StoredHeader>,
     /// The header of the open volume that this belongs to. Changes are made there.
     volume: Option<&'d Mutex<Box<dyn StoredHeader>>>,
@@ -48,7 +49,8 @@ impl<'d> Header<'d> {
     /// [`Error::NotLuks`]; [`Error::InvalidHeader`]; [`Error::UnsupportedHeader`]; [`Error::DeviceTooSmall`];
     /// [`Error::Io`].
     pub fn load(device: &'d dyn BlockDevice) -> Result<Self> {
-        Ok(Header { device, stored: headers::load(device)?, volume: None, read_only: false })
+        let device = Aligned::new(device);
+        Ok(Header { stored: headers::load(&device)?, device, volume: None, read_only: false })
     }
 
     /// Removes a way into the volume. A keyslot's area is overwritten; a token's bytes are overwritten by the new
@@ -228,8 +230,8 @@ impl<'d> Header<'d> {
         self.stored.len()
     }
 
-    pub(super) fn device(&self) -> &'d dyn BlockDevice {
-        self.device
+    pub(super) fn device(&self) -> &dyn BlockDevice {
+        &self.device
     }
 
     /// Locks the volume's header against other changes.
@@ -247,11 +249,11 @@ impl<'d> Header<'d> {
         if self.read_only {
             return Err(Error::ReadOnly);
         }
-        let Some(mut held) = self.hold() else { return change(&mut *self.stored, self.device) };
+        let Some(mut held) = self.hold() else { return change(&mut *self.stored, &self.device) };
         if named.is_some_and(|id| !held.has_same(id, &*self.stored)) {
             return Err(Error::Busy { what: "the header, which was changed since it was asked for,".into() });
         }
-        let changed = change(&mut **held, self.device);
+        let changed = change(&mut **held, &self.device);
         self.stored = held.boxed();
         changed
     }
@@ -263,7 +265,12 @@ impl<D: BlockDevice> Volume<D> {
     /// snapshot by now fails with [`Error::Busy`].
     pub fn header(&self) -> Header<'_> {
         let stored = self.locked_header().boxed();
-        Header { device: self.header_device(), stored, volume: Some(&self.header), read_only: self.read_only }
+        Header {
+            device: Aligned::new(self.header_device()),
+            stored,
+            volume: Some(&self.header),
+            read_only: self.read_only,
+        }
     }
 }
 

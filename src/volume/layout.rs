@@ -51,15 +51,29 @@ impl Layout {
     pub(super) fn places(&self, offset: u64, len: usize) -> impl Iterator<Item = Place<'_>> {
         let end = offset + len as u64;
         let first = self.extents.partition_point(|extent| extent.range.end <= offset);
-        self.extents[first..].iter().take_while(move |extent| extent.range.start < end).map(move |extent| {
-            let (from, to) = (extent.range.start.max(offset), extent.range.end.min(end));
-            let into = from - extent.range.start;
-            Place {
-                within: (from - offset) as usize..(to - offset) as usize,
-                device_offset: extent.device_offset + into,
-                first_sector: extent.iv_tweak + into / 512,
-                cipher: extent.cipher.as_deref(),
-            }
-        })
+        let extents = self.extents[first..].iter().take_while(move |extent| extent.range.start < end);
+        extents.map(move |extent| extent.place(offset..end))
+    }
+
+    /// The place of what [`check`](Self::check) has passed, if all of it lies in one, as it does but for volumes of several
+    /// segments.
+    pub(super) fn one_place(&self, offset: u64, len: usize) -> Option<Place<'_>> {
+        let end = offset + len as u64;
+        let extent = self.extents.iter().find(|extent| end <= extent.range.end)?;
+        (extent.range.start <= offset).then(|| extent.place(offset..end))
+    }
+}
+
+impl Extent {
+    /// Where that part of a request lands which is here.
+    fn place(&self, request: Range<u64>) -> Place<'_> {
+        let (from, to) = (self.range.start.max(request.start), self.range.end.min(request.end));
+        let into = from - self.range.start;
+        Place {
+            within: (from - request.start) as usize..(to - request.start) as usize,
+            device_offset: self.device_offset + into,
+            first_sector: self.iv_tweak + into / 512,
+            cipher: self.cipher.as_deref(),
+        }
     }
 }

@@ -3,6 +3,7 @@
 use core::fmt;
 use std::sync::{Arc, Mutex};
 
+use super::aligned::Aligned;
 use super::data_area::DataArea;
 use super::headers::{self, StoredHeader};
 use super::unlock::Locked;
@@ -245,14 +246,13 @@ impl<D: BlockDevice> Volume<D> {
         Ok(Volume { made_by: approval, ..volume? })
     }
 
-    fn proven(
-        mut header: Box<dyn StoredHeader>,
-        device: D,
-        credential: Credential<'_>,
-        options: &OpenOptions,
-    ) -> Result<Self> {
-        let header_device = options.header.clone();
-        let on: &dyn BlockDevice = header_device.as_deref().unwrap_or(&device);
+    fn proven(device: D, credential: Credential<'_>, options: &OpenOptions) -> Result<Self> {
+        let (device, header_device) = (Aligned::new(device), options.header.clone().map(Aligned::new));
+        let on = match &header_device {
+            Some(header_device) => header_device as &dyn BlockDevice,
+            None => &device,
+        };
+        let mut header = headers::load(on)?;
         let data = header.data_area(header_device.is_some())?;
         if !options.allow_unencrypted {
             data.check_encrypted()?;

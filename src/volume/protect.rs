@@ -200,7 +200,10 @@ impl<D: BlockDevice> Volume<D> {
     }
 
     pub(super) fn header_device(&self) -> &dyn BlockDevice {
-        self.header_device.as_deref().unwrap_or(&self.device)
+        match &self.header_device {
+            Some(device) => device,
+            None => &self.device,
+        }
     }
 
     pub(super) fn locked_header(&self) -> MutexGuard<'_, Box<dyn StoredHeader>> {

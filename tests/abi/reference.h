@@ -390,6 +390,7 @@ atrest_status atrest_aes_kwp_wrap(const void *kek, size_t kek_len, const void *k
 atrest_status atrest_aes_kwp_unwrap(const void *kek, size_t kek_len, const void *wrapped, size_t wrapped_len, void *out,
     size_t out_cap, size_t *out_len);
 #define ATREST_DEVICE_READ_ONLY 1
+#define ATREST_DEVICE_DIRECT_IO 2
 typedef struct atrest_device atrest_device;
 typedef struct {
     size_t struct_size;
@@ -399,8 +400,9 @@ typedef struct {
     atrest_status (*write_at)(void *user, uint64_t offset, const void *bytes, size_t len);
     atrest_status (*sync)(void *user);
     void (*release)(void *user);
+    size_t alignment;
 } atrest_device_callbacks;
-#define ATREST_DEVICE_CALLBACKS_INIT {sizeof(atrest_device_callbacks), 0, 0, 0, 0, 0, 0}
+#define ATREST_DEVICE_CALLBACKS_INIT {sizeof(atrest_device_callbacks), 0, 0, 0, 0, 0, 0, 0}
 atrest_status atrest_device_open_file(const char *path, uint32_t flags, atrest_device **out);
 atrest_status atrest_device_create_file(const char *path, uint64_t size, atrest_device **out);
 atrest_status atrest_device_memory(size_t size, atrest_device **out);
@@ -857,6 +859,30 @@ atrest_status atrest_disk_name(const atrest_disk *disk, char *name, size_t name_
 atrest_status atrest_disk_size(const atrest_disk *disk, uint64_t *out);
 atrest_status atrest_disk_sector_size(const atrest_disk *disk, uint32_t *out);
 atrest_status atrest_disk_is_suspended(const atrest_disk *disk, uint32_t *out);
+atrest_status atrest_volume_write_in_place(atrest_volume *volume, uint64_t offset, void *sectors, size_t len);
+atrest_status atrest_volume_read_vectored_at(const atrest_volume *volume, uint64_t offset,
+    const atrest_segment *segments, size_t count);
+atrest_status atrest_volume_write_vectored_at(atrest_volume *volume, uint64_t offset, const atrest_segment *segments,
+    size_t count);
+atrest_status atrest_volume_begin_read(const atrest_volume *volume, uint64_t offset, size_t len,
+    uint64_t *device_offset);
+atrest_status atrest_volume_complete_read(const atrest_volume *volume, uint64_t offset, void *sectors, size_t len);
+atrest_status atrest_volume_begin_write(atrest_volume *volume, uint64_t offset, void *sectors, size_t len,
+    uint64_t *device_offset);
+atrest_status atrest_volume_begin_write_from(atrest_volume *volume, uint64_t offset, const void *sectors,
+    void *ciphertext, size_t len, uint64_t *device_offset);
+atrest_status atrest_disk_write_in_place(atrest_disk *disk, uint64_t offset, void *sectors, size_t len);
+atrest_status atrest_disk_read_vectored_at(const atrest_disk *disk, uint64_t offset, const atrest_segment *segments,
+    size_t count);
+atrest_status atrest_disk_write_vectored_at(atrest_disk *disk, uint64_t offset, const atrest_segment *segments,
+    size_t count);
+atrest_status atrest_disk_begin_read(const atrest_disk *disk, uint64_t offset, size_t len, uint64_t *device_offset);
+atrest_status atrest_disk_complete_read(const atrest_disk *disk, uint64_t offset, void *sectors, size_t len);
+atrest_status atrest_disk_begin_write(atrest_disk *disk, uint64_t offset, void *sectors, size_t len,
+    uint64_t *device_offset);
+atrest_status atrest_disk_begin_write_from(atrest_disk *disk, uint64_t offset, const void *sectors, void *ciphertext,
+    size_t len, uint64_t *device_offset);
+atrest_status atrest_disk_complete_write(atrest_disk *disk);
 #define ATREST_PROTECTION_FINISHED 1
 #define ATREST_PROTECTION_JOINING 2
 #define ATREST_PROTECTION_ROTATING 3

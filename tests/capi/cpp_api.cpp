@@ -572,6 +572,20 @@ void volumes()
     GOT(volume.read_at(8192, sectors));
     CHECK(sectors == plain);
     FAILS(ATREST_ERR_MISALIGNED, volume.read_at(1, sectors));
+    bytes changed = plain;
+    GOT(volume.write_in_place(0, changed));
+    CHECK(changed != plain);
+    const atrest_segment whole[1] = {{sectors.data(), sectors.size()}};
+    GOT(volume.read_vectored_at(0, whole));
+    CHECK(sectors == plain);
+    GOT(volume.write_vectored_at(4096, whole));
+    CHECK(GOT(volume.begin_read(4096, 4096)) == GOT(volume.data_offset()) + 4096);
+    CHECK(GOT(volume.begin_write(0, sectors)) == GOT(volume.data_offset()) && sectors == changed);
+    CHECK(GOT(volume.begin_write_from(0, plain, sectors)) == GOT(volume.data_offset()) && sectors == changed);
+    GOT(volume.complete_read(0, sectors));
+    CHECK(sectors == plain);
+    bytes shorter(512);
+    FAILS(ATREST_ERR_LENGTH_MISMATCH, volume.begin_write_from(0, plain, shorter));
     FAILS(ATREST_ERR_OUT_OF_BOUNDS, volume.write_at(16 << 20, sectors));
 
     GOT(vault.rotate_key("disks"));

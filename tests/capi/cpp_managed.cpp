@@ -252,6 +252,21 @@ void files()
         GOT(disk.read_at(4096, sectors));
         CHECK(sectors == plain && !GOT(disk.is_suspended()));
         FAILS(ATREST_ERR_MISALIGNED, disk.read_at(1, sectors));
+        const atrest_segment whole[1] = {{sectors.data(), sectors.size()}};
+        GOT(disk.write_vectored_at(8192, whole));
+        GOT(disk.write_in_place(8192, sectors));
+        CHECK(sectors != plain);
+        const auto changed = sectors;
+        GOT(disk.read_vectored_at(8192, whole));
+        CHECK(sectors == plain);
+        const std::uint64_t at = GOT(disk.begin_write(8192, sectors));
+        CHECK(sectors == changed && GOT(disk.begin_read(8192, 4096)) == at);
+        CHECK(GOT(disk.begin_write_from(8192, plain, sectors)) == at && sectors == changed);
+        GOT(disk.complete_read(8192, sectors));
+        CHECK(sectors == plain);
+        GOT(disk.complete_write());
+        GOT(disk.complete_write());
+        FAILS(ATREST_ERR_INVALID_OPTION, disk.complete_write());
     }
 
     // Copies, with progress.

@@ -38,6 +38,7 @@ const SECTIONS: [&str; 32] = [
     "disk_sets",
     "disk_resources",
     "disk",
+    "engines",
     "disk_report",
     "disk_store",
 ];

@@ -1,6 +1,59 @@
 // Use and misuse of managed disks, snapshots and images: made, shared by sets, copied, rotated, revoked.
 #include "misuse_managed.h"
 
+// What engines need, on two handles of one disk.
+static void engines(atrest_disk *disk, atrest_disk *other)
+{
+    unsigned char plain[1024], cipher[1024], back[1024];
+    uint64_t at = 77, end = 64 << 10;
+    memset(plain, 9, sizeof plain);
+    memset(cipher, 9, sizeof cipher);
+    NO_BYTES(ATREST_ERR_NULL_ARGUMENT, atrest_disk_write_in_place(NULL, 0, bytes, 512));
+    NO_BYTES(ATREST_ERR_OUT_OF_BOUNDS, atrest_disk_write_in_place(disk, end, bytes, 512));
+    OK(atrest_disk_write_in_place(disk, 8192, cipher, 1024));
+    CHECK(memcmp(cipher, plain, 1024) != 0);
+    atrest_segment two[2] = {{back, 512}, {back + 512, 512}}, twice[2] = {{bytes, 512}, {bytes + 100, 512}};
+    NO_BYTES(ATREST_ERR_OVERLAP, atrest_disk_read_vectored_at(other, 8192, twice, 2));
+    IS(ATREST_ERR_OUT_OF_BOUNDS, atrest_disk_read_vectored_at(other, end - 512, two, 2));
+    IS(ATREST_ERR_OUT_OF_BOUNDS, atrest_disk_write_vectored_at(other, end - 512, two, 2));
+    IS(ATREST_ERR_NULL_ARGUMENT, atrest_disk_read_vectored_at(other, 8192, NULL, 2));
+    IS(ATREST_ERR_NULL_ARGUMENT, atrest_disk_write_vectored_at(NULL, 8192, two, 2));
+    OK(atrest_disk_read_vectored_at(other, 8192, two, 2));
+    CHECK(memcmp(back, plain, 1024) == 0);
+    memset(back, 8, sizeof back);
+    OK(atrest_disk_write_vectored_at(other, 8192, two, 2));
+    memset(back, 0, sizeof back);
+    OK(atrest_disk_read_at(disk, 8192, back, 1024));
+    CHECK(back[0] == 8 && back[1023] == 8);
+
+    IS(ATREST_ERR_NULL_ARGUMENT, atrest_disk_begin_read(NULL, 0, 512, &at));
+    IS(ATREST_ERR_NULL_ARGUMENT, atrest_disk_begin_read(disk, 0, 512, NULL));
+    IS(ATREST_ERR_OUT_OF_BOUNDS, atrest_disk_begin_read(disk, end, 512, &at));
+    NO_BYTES(ATREST_ERR_MISALIGNED, atrest_disk_complete_read(disk, 0, bytes, 100));
+    NO_BYTES(ATREST_ERR_NULL_ARGUMENT, atrest_disk_begin_write(disk, 0, NULL, 512, &at));
+    NO_BYTES(ATREST_ERR_NULL_ARGUMENT, atrest_disk_begin_write(disk, 0, bytes, 512, NULL));
+    NO_BYTES(ATREST_ERR_OVERLAP, atrest_disk_begin_write_from(disk, 0, bytes + 1, bytes, 512, &at));
+    NO_BYTES(ATREST_ERR_OUT_OF_BOUNDS, atrest_disk_begin_write_from(disk, end, plain, bytes, 512, &at));
+    IS(ATREST_ERR_NULL_ARGUMENT, atrest_disk_complete_write(NULL));
+    IS(ATREST_ERR_INVALID_OPTION, atrest_disk_complete_write(disk));
+    CHECK(at == 77);
+    // The data of a disk of one layer is behind its header of 1 MiB.
+    OK(atrest_disk_begin_write_from(disk, 8192, plain, cipher, 1024, &at));
+    CHECK(at == (1 << 20) + 8192);
+    memcpy(back, plain, sizeof back);
+    OK(atrest_disk_begin_write(disk, 8192, back, 1024, &at));
+    CHECK(memcmp(back, cipher, 1024) == 0);
+    OK(atrest_disk_complete_write(disk));
+    IS(ATREST_ERR_INVALID_OPTION, atrest_disk_complete_write(other));
+    OK(atrest_disk_complete_write(disk));
+    IS(ATREST_ERR_INVALID_OPTION, atrest_disk_complete_write(disk));
+    at = 0;
+    OK(atrest_disk_begin_read(other, 8192, 1024, &at));
+    CHECK(at == (1 << 20) + 8192);
+    OK(atrest_disk_complete_read(other, 8192, back, 1024));
+    CHECK(memcmp(back, plain, 1024) == 0);
+}
+
 static void disks(void)
 {
     atrest_new_disk disk = new_disk("a", NULL), bad;
@@ -86,6 +139,7 @@ static void disks(void)
     NO_BYTES(ATREST_ERR_NULL_ARGUMENT, atrest_disk_read_at(other, 0, NULL, 512));
     OK(atrest_disk_read_at(other, 4096, bytes, 4096));
     CHECK(memcmp(bytes, sectors, 4096) == 0);
+    engines(open, other);
     uint64_t size = 0;
     uint32_t number = 77;
     IS(ATREST_ERR_NULL_ARGUMENT, atrest_disk_size(open, NULL));
@@ -395,6 +449,11 @@ static void revocation_and_order(void)
     CHECK(suspended == 1);
     NO_BYTES(ATREST_ERR_DISK_SUSPENDED, atrest_disk_read_at(disk, 4096, bytes, 4096));
     IS(ATREST_ERR_DISK_SUSPENDED, atrest_disk_write_at(disk, 4096, bytes, 4096));
+    uint64_t at = 77;
+    NO_BYTES(ATREST_ERR_DISK_SUSPENDED, atrest_disk_complete_read(disk, 4096, bytes, 4096));
+    NO_BYTES(ATREST_ERR_DISK_SUSPENDED, atrest_disk_begin_write(disk, 4096, bytes, 4096, &at));
+    IS(ATREST_ERR_DISK_SUSPENDED, atrest_disk_begin_read(disk, 4096, 4096, &at));
+    CHECK(at == 77);
     IS(ATREST_ERR_DISK_SUSPENDED, atrest_disk_sync(disk));
     CHECK(strstr(atrest_last_error_message(), "grant it") != NULL);
     NO_HANDLE(atrest_disk, ATREST_ERR_DISK_SUSPENDED, atrest_disk_service_open_disk(service, "a", &out));

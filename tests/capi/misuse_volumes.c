@@ -50,9 +50,12 @@ static void devices(void)
     OK(atrest_device_create_file(in_folder("device"), 4096, &device));
     NO_HANDLE(atrest_device, ATREST_ERR_ALREADY_EXISTS, atrest_device_create_file(in_folder("device"), 10, &out));
     NO_HANDLE(atrest_device, ATREST_ERR_BUSY, atrest_device_open_file(in_folder("device"), 0, &out));
-    NO_HANDLE(atrest_device, ATREST_ERR_BAD_ENUM, atrest_device_open_file(in_folder("device"), 2, &out));
+    NO_HANDLE(atrest_device, ATREST_ERR_BAD_ENUM, atrest_device_open_file(in_folder("device"), 4, &out));
     atrest_device_free(device);
     atrest_device_free(device);
+    // Not every file system can do that.
+    if (atrest_device_open_file(in_folder("device"), ATREST_DEVICE_DIRECT_IO, &device) == ATREST_OK)
+        atrest_device_free(device);
 
     atrest_device_callbacks callbacks = ATREST_DEVICE_CALLBACKS_INIT;
     NO_HANDLE(atrest_device, ATREST_ERR_NULL_ARGUMENT, atrest_device_from_callbacks(NULL, &out));
@@ -60,8 +63,79 @@ static void devices(void)
     callbacks.read_at = read_at;
     callbacks.write_at = write_at;
     NO_HANDLE(atrest_device, ATREST_ERR_NULL_ARGUMENT, atrest_device_from_callbacks(&callbacks, &out));
+    callbacks.sync = sync_disk;
+    callbacks.alignment = 1000;
+    NO_HANDLE(atrest_device, ATREST_ERR_INVALID_OPTION, atrest_device_from_callbacks(&callbacks, &out));
     callbacks.struct_size += 8;
     NO_HANDLE(atrest_device, ATREST_ERR_STRUCT_SIZE, atrest_device_from_callbacks(&callbacks, &out));
+}
+
+// What engines need: in place, in segments, and by I/O of their own.
+static void engines(atrest_volume *volume, uint64_t size, uint64_t data)
+{
+    unsigned char plain[8192], back[8192], cipher[8192];
+    uint64_t at = 77;
+    for (size_t i = 0; i < sizeof plain; i++)
+        plain[i] = (unsigned char)(i / 5);
+    NO_BYTES(ATREST_ERR_NULL_ARGUMENT, atrest_volume_write_in_place(NULL, 0, bytes, 4096));
+    NO_BYTES(ATREST_ERR_NULL_ARGUMENT, atrest_volume_write_in_place(volume, 0, NULL, 4096));
+    NO_BYTES(ATREST_ERR_MISALIGNED, atrest_volume_write_in_place(volume, 0, bytes, 512));
+    NO_BYTES(ATREST_ERR_OUT_OF_BOUNDS, atrest_volume_write_in_place(volume, size, bytes, 4096));
+    memcpy(cipher, plain, sizeof cipher);
+    OK(atrest_volume_write_in_place(volume, 4096, cipher, 8192));
+    CHECK(memcmp(cipher, plain, 8192) != 0 && memcmp(cipher, disk.memory + data + 4096, 8192) == 0);
+    OK(atrest_volume_read_at(volume, 4096, back, 8192));
+    CHECK(memcmp(back, plain, 8192) == 0);
+
+    atrest_segment two[2] = {{plain, 4096}, {plain + 4096, 4096}}, twice[2] = {{bytes, 4096}, {bytes, 4096}};
+    atrest_segment part[1] = {{bytes, 100}}, null[1] = {{NULL, 4096}}, into[3] = {{back + 4096, 4096}, {NULL, 0}, {back, 4096}};
+    IS(ATREST_ERR_NULL_ARGUMENT, atrest_volume_write_vectored_at(NULL, 0, two, 2));
+    IS(ATREST_ERR_NULL_ARGUMENT, atrest_volume_write_vectored_at(volume, 0, NULL, 2));
+    IS(ATREST_ERR_NULL_ARGUMENT, atrest_volume_write_vectored_at(volume, 0, null, 1));
+    IS(ATREST_ERR_MISALIGNED, atrest_volume_write_vectored_at(volume, 0, part, 1));
+    IS(ATREST_ERR_OUT_OF_BOUNDS, atrest_volume_write_vectored_at(volume, size - 4096, two, 2));
+    NO_BYTES(ATREST_ERR_NULL_ARGUMENT, atrest_volume_read_vectored_at(NULL, 0, part, 1));
+    NO_BYTES(ATREST_ERR_NULL_ARGUMENT, atrest_volume_read_vectored_at(volume, 0, null, 1));
+    NO_BYTES(ATREST_ERR_MISALIGNED, atrest_volume_read_vectored_at(volume, 0, part, 1));
+    NO_BYTES(ATREST_ERR_OVERLAP, atrest_volume_read_vectored_at(volume, 0, twice, 2));
+    OK(atrest_volume_write_vectored_at(volume, 0, two, 2));
+    OK(atrest_volume_read_vectored_at(volume, 0, into, 3));
+    CHECK(memcmp(back + 4096, plain, 4096) == 0 && memcmp(back, plain + 4096, 4096) == 0);
+    OK(atrest_volume_write_vectored_at(volume, 0, NULL, 0));
+
+    IS(ATREST_ERR_NULL_ARGUMENT, atrest_volume_begin_read(NULL, 0, 4096, &at));
+    IS(ATREST_ERR_NULL_ARGUMENT, atrest_volume_begin_read(volume, 0, 4096, NULL));
+    IS(ATREST_ERR_MISALIGNED, atrest_volume_begin_read(volume, 1, 4096, &at));
+    IS(ATREST_ERR_OUT_OF_BOUNDS, atrest_volume_begin_read(volume, size, 4096, &at));
+    NO_BYTES(ATREST_ERR_NULL_ARGUMENT, atrest_volume_complete_read(NULL, 0, bytes, 4096));
+    NO_BYTES(ATREST_ERR_NULL_ARGUMENT, atrest_volume_complete_read(volume, 0, NULL, 4096));
+    NO_BYTES(ATREST_ERR_MISALIGNED, atrest_volume_complete_read(volume, 0, bytes, 100));
+    NO_BYTES(ATREST_ERR_OUT_OF_BOUNDS, atrest_volume_complete_read(volume, size, bytes, 4096));
+    NO_BYTES(ATREST_ERR_NULL_ARGUMENT, atrest_volume_begin_write(NULL, 0, bytes, 4096, &at));
+    NO_BYTES(ATREST_ERR_NULL_ARGUMENT, atrest_volume_begin_write(volume, 0, NULL, 4096, &at));
+    NO_BYTES(ATREST_ERR_NULL_ARGUMENT, atrest_volume_begin_write(volume, 0, bytes, 4096, NULL));
+    NO_BYTES(ATREST_ERR_MISALIGNED, atrest_volume_begin_write(volume, 0, bytes, 100, &at));
+    NO_BYTES(ATREST_ERR_NULL_ARGUMENT, atrest_volume_begin_write_from(volume, 0, NULL, bytes, 4096, &at));
+    NO_BYTES(ATREST_ERR_NULL_ARGUMENT, atrest_volume_begin_write_from(volume, 0, plain, NULL, 4096, &at));
+    NO_BYTES(ATREST_ERR_NULL_ARGUMENT, atrest_volume_begin_write_from(volume, 0, plain, bytes, 4096, NULL));
+    NO_BYTES(ATREST_ERR_OVERLAP, atrest_volume_begin_write_from(volume, 0, bytes + 16, bytes, 2048, &at));
+    NO_BYTES(ATREST_ERR_OUT_OF_BOUNDS, atrest_volume_begin_write_from(volume, size, plain, bytes, 4096, &at));
+    CHECK(at == 77);
+    OK(atrest_volume_begin_write_from(volume, 8192, plain, cipher, 8192, &at));
+    CHECK(at == data + 8192);
+    memcpy(back, plain, sizeof back);
+    OK(atrest_volume_begin_write(volume, 8192, back, 8192, &at));
+    CHECK(memcmp(back, cipher, 8192) == 0);
+    memcpy(disk.memory + at, back, 8192);
+    OK(atrest_volume_read_at(volume, 8192, back, 8192));
+    CHECK(memcmp(back, plain, 8192) == 0);
+    OK(atrest_volume_begin_read(volume, 8192, 8192, &at));
+    memcpy(back, disk.memory + at, 8192);
+    OK(atrest_volume_complete_read(volume, 8192, back, 8192));
+    CHECK(memcmp(back, plain, 8192) == 0);
+    // The same buffer is one in place.
+    OK(atrest_volume_begin_write_from(volume, 8192, back, back, 8192, &at));
+    CHECK(memcmp(back, cipher, 8192) == 0);
 }
 
 static atrest_device *new_disk(void)
@@ -185,6 +259,7 @@ static void reading_and_writing(atrest_volume *volume, const atrest_vault *vault
     OK(atrest_volume_write_at(volume, 0, marked, 4096));
     OK(atrest_volume_read_at(volume, 0, bytes, 4096));
     CHECK(memcmp(bytes, marked, 4096) == 0 && memcmp(bytes, disk.memory + offset, 4096) != 0);
+    engines(volume, size, offset);
 
     NO_BYTES(ATREST_ERR_NULL_ARGUMENT, atrest_volume_rotate_kek(NULL, vault, TEXT, sizeof bytes));
     NO_BYTES(ATREST_ERR_NULL_ARGUMENT, atrest_volume_rotate_kek(volume, NULL, TEXT, sizeof bytes));
@@ -294,6 +369,9 @@ static void opening(atrest_device *device, const atrest_vault *vault, const atre
     options.flags = ATREST_OPEN_READ_ONLY;
     OK(atrest_volume_open(device, &credential, &options, &volume));
     IS(ATREST_ERR_READ_ONLY, atrest_volume_write_at(volume, 0, marked, 4096));
+    uint64_t at;
+    NO_BYTES(ATREST_ERR_READ_ONLY, atrest_volume_write_in_place(volume, 0, bytes, 4096));
+    NO_BYTES(ATREST_ERR_READ_ONLY, atrest_volume_begin_write(volume, 0, bytes, 4096, &at));
     IS(ATREST_ERR_READ_ONLY, atrest_volume_rotate_kek(volume, vault, NULL, 0));
     atrest_volume_free(volume);
     atrest_volume_free(volume);

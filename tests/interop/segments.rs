@@ -1,7 +1,9 @@
 //! Segments that no tool writes itself: with other numbers or sizes, several, and unencrypted. `cryptsetup` agrees that
 //! they are sound; OpenSSL is the model of their content.
 
-use atrest::{Error, FormatOptions, OpenOptions, SectorSize};
+use std::io::{IoSlice, IoSliceMut};
+
+use atrest::{BlockDevice, Error, FormatOptions, OpenOptions, SectorSize};
 use serde_json::{Value, json};
 
 use crate::Cells;
@@ -127,7 +129,31 @@ fn segments_as_a_model_reads_them() {
                 volume.read_at(from as u64, &mut read).unwrap();
                 assert!(read == plain[from..to], "{name}");
             }
-            volume.write_at(0, &changed).unwrap();
+            let middle = size / 2 / 4096 * 4096;
+            let (first, second) = read.split_at_mut(middle);
+            volume.read_vectored_at(0, &mut [IoSliceMut::new(first), IoSliceMut::new(second)]).unwrap();
+            assert!(read == plain, "{name}");
+            // One's own reads stay within a part.
+            let mut starts = vec![0];
+            starts.extend(parts.iter().scan(0, |at, part| {
+                *at += part.len as u64;
+                Some(*at)
+            }));
+            for (part, &at) in parts.iter().zip(&starts) {
+                assert_eq!(volume.begin_read(at, part.len).unwrap(), part.offset, "{name}");
+                volume.device().read_at(part.offset, &mut read[..part.len]).unwrap();
+                volume.complete_read(at, &mut read[..part.len]).unwrap();
+                assert!(read[..part.len] == plain[at as usize..][..part.len], "{name}");
+            }
+            if parts.len() > 1 {
+                assert!(matches!(volume.begin_read(0, size), Err(Error::UnsupportedHeader(_))), "{name}");
+            }
+            // Each byte twice, in two ways.
+            let (first, second) = changed.split_at(middle);
+            volume.write_vectored_at(0, &[IoSlice::new(&plain[..middle]), IoSlice::new(second)]).unwrap();
+            volume.write_in_place(0, &mut [first, second].concat()).unwrap();
+            volume.write_at(0, first).unwrap();
+            volume.write_vectored_at(middle as u64, &[IoSlice::new(second)]).unwrap();
         };
         image.ours_by(atrest::Credential::Passphrase(b"one"), options, both).unwrap_or_else(|e| panic!("{name}: {e}"));
         cells.we_read();

@@ -15,6 +15,7 @@ mod rebuild;
 mod regressions;
 mod report;
 mod service;
+mod submit;
 mod tenants;
 mod threads;
 mod time;

@@ -4,14 +4,15 @@
 //! `ATREST_THREADS_SECONDS` sets the duration.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::common::device::TestDevice;
 use crate::common::world::{VAULT, World, new_disk, quiet};
 use atrest::EncryptionType::{CustomerKey, PlatformAndCustomerKeys};
 use atrest::managed::{DiskService, NewCopy, NewSnapshot, OpenDisk, ResourceKind, ResourceName, Rule};
-use atrest::{Error, Result};
+use atrest::{BlockDevice, Error, Result};
 
 const SECTOR: usize = 4096;
 const CHUNK: u64 = 64 << 10;
@@ -69,8 +70,26 @@ fn add(count: &AtomicUsize) {
     count.fetch_add(1, Ordering::Relaxed);
 }
 
+/// Reads a sector, by turns on the device itself.
+fn read_sector(disk: &OpenDisk, device: &TestDevice, offset: u64, sector: &mut [u8], round: u64) -> Result<()> {
+    if round.is_multiple_of(2) {
+        return disk.read_at(offset, sector);
+    }
+    device.read_at(disk.begin_read(offset, sector.len())?, sector).unwrap();
+    disk.complete_read(offset, sector)
+}
+
+fn write_sector(disk: &OpenDisk, device: &TestDevice, offset: u64, mut sector: Vec<u8>, round: u64) -> Result<()> {
+    if round.is_multiple_of(3) {
+        return disk.write_at(offset, &sector);
+    }
+    let write = disk.begin_write(offset, &mut sector)?;
+    device.write_at(write.device_offset(), &sector).unwrap();
+    Ok(())
+}
+
 /// Writes its own sectors of all disks, and reads them back.
-fn write(writer: usize, disks: &[OpenDisk], stop: &AtomicBool, counts: &Counts) {
+fn write(writer: usize, disks: &[(OpenDisk, Arc<TestDevice>)], stop: &AtomicBool, counts: &Counts) {
     let sectors = SIZE as usize / SECTOR;
     let mut written = vec![0; disks.len() * sectors];
     let mut back = vec![0; SECTOR];
@@ -79,12 +98,12 @@ fn write(writer: usize, disks: &[OpenDisk], stop: &AtomicBool, counts: &Counts) 
         if stop.load(Ordering::Relaxed) {
             break;
         }
-        let (disk, n) = (&disks[at / sectors], at % sectors);
+        let ((disk, device), n) = (&disks[at / sectors], at % sectors);
         let offset = (n * SECTOR) as u64;
-        if worked("reading back", disk.read_at(offset, &mut back)) {
+        if worked("reading back", read_sector(disk, device, offset, &mut back, round)) {
             assert_eq!(round_of(&back), (writer as u64, written[at]), "sector {n} of {}", disk.name());
         }
-        if worked("writing", disk.write_at(offset, &sector(writer, round))) {
+        if worked("writing", write_sector(disk, device, offset, sector(writer, round), round)) {
             written[at] = round;
             add(&counts.writes);
         } else {
@@ -94,7 +113,7 @@ fn write(writer: usize, disks: &[OpenDisk], stop: &AtomicBool, counts: &Counts) 
     }
     // When all is back, so is the data.
     for (at, &round) in written.iter().enumerate().filter(|(_, round)| **round > 0) {
-        let (disk, n) = (&disks[at / sectors], at % sectors);
+        let ((disk, _), n) = (&disks[at / sectors], at % sectors);
         while !worked("reading at the end", disk.read_at((n * SECTOR) as u64, &mut back)) {
             thread::sleep(Duration::from_millis(1));
         }
@@ -147,7 +166,7 @@ fn play(seconds: u64) {
             // From the start, each sector says whose it is.
             let all: Vec<_> = (0..SIZE as usize / SECTOR).flat_map(|n| sector(n % WRITERS, 0)).collect();
             disk.write_at(0, &all).unwrap();
-            disk
+            (disk, world.device(&service, &name))
         })
         .collect();
     let (stop, end, counts) =
@@ -165,7 +184,7 @@ fn play(seconds: u64) {
         scope.spawn(|| {
             let mut bytes = vec![0; SIZE as usize];
             while going() {
-                for disk in &disks {
+                for (disk, _) in &disks {
                     if worked("reading all", disk.read_at(0, &mut bytes)) {
                         let mine = |(n, sector): (usize, &[u8])| round_of(sector).0 == (n % WRITERS) as u64;
                         assert!(bytes.chunks(SECTOR).enumerate().all(mine), "{}", disk.name());

@@ -2,6 +2,7 @@
 
 #![cfg(feature = "std")]
 
+mod alignment;
 mod crash;
 mod faults;
 mod foreign_data;

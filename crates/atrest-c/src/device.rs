@@ -4,6 +4,7 @@
 //! be freed as soon as the volume exists.
 
 use core::ffi::{c_char, c_void};
+use core::num::NonZero;
 use std::io;
 use std::sync::Arc;
 
@@ -13,12 +14,15 @@ use crate::args::check_flags;
 use crate::callback::User;
 use crate::failure::{CallbackFailed, Failure, run};
 use crate::handle::Handle;
-use crate::status::{ATREST_ERR_NO_MEMORY, atrest_status};
+use crate::status::{ATREST_ERR_INVALID_OPTION, ATREST_ERR_NO_MEMORY, atrest_status};
 use crate::structs::SizedStruct;
 
 /// Flag: nothing will be written; open the volume with ATREST_OPEN_READ_ONLY. Others may open the file the same way
 /// meanwhile.
 pub const ATREST_DEVICE_READ_ONLY: u32 = 1;
+/// Flag: read and write past the page cache (O_DIRECT), on Linux. Buffers, offsets and lengths that are multiples of what the
+/// file system wants, 512 or 4096 bytes as a rule, go to the disk as they are; anything else by a buffer of the library's.
+pub const ATREST_DEVICE_DIRECT_IO: u32 = 2;
 
 /// A device. Freed by atrest_device_free.
 pub struct atrest_device;
@@ -45,15 +49,20 @@ pub struct atrest_device_callbacks {
     pub sync: Option<unsafe extern "C" fn(user: *mut c_void) -> atrest_status>,
     /// Called once, when every handle of the device and every volume on it are freed. May be NULL.
     pub release: Option<unsafe extern "C" fn(user: *mut c_void)>,
+    /// What offsets, lengths and addresses must be multiples of, as with O_DIRECT: a power of two. 0 is 1.
+    pub alignment: usize,
 }
 
-// SAFETY: `struct_size` is the first member; pointers may be NULL, and `Option`s of functions are `None` then.
-unsafe impl SizedStruct for atrest_device_callbacks {}
+// SAFETY: `struct_size` is the first member; pointers may be NULL, `Option`s of functions are `None` then, and numbers may be
+// zero.
+unsafe impl SizedStruct for atrest_device_callbacks {
+    const EARLIER: &'static [usize] = &[core::mem::offset_of!(atrest_device_callbacks, alignment)];
+}
 
-/// Opens a file or block device and locks it with flock(): a second open of the library, or of another program that
-/// uses flock(), fails with ATREST_ERR_BUSY. `flags` is 0 or ATREST_DEVICE_READ_ONLY.
+/// Opens a file or block device and holds it: a second open, by whatever process, gives ATREST_ERR_BUSY, as long as it
+/// respects flock(). `flags` is 0 or ATREST_DEVICE_*, combined by `|`.
 ///
-/// Errors: ATREST_ERR_NOT_FOUND; ATREST_ERR_BUSY; ATREST_ERR_IO; ATREST_ERR_BAD_ENUM for a flag that isn't known.
+/// Errors: ATREST_ERR_NOT_FOUND; ATREST_ERR_BUSY; ATREST_ERR_IO, also where there is no direct I/O; ATREST_ERR_BAD_ENUM for a flag that isn't known.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn atrest_device_open_file(
     path: *const c_char,
@@ -62,10 +71,12 @@ pub unsafe extern "C" fn atrest_device_open_file(
 ) -> atrest_status {
     run(|| {
         let (path, out) = (path!(path), out!(out));
-        check_flags(flags, ATREST_DEVICE_READ_ONLY)?;
-        let read_only = flags & ATREST_DEVICE_READ_ONLY != 0;
-        let device = if read_only { FileDevice::open_read_only(path) } else { FileDevice::open(path) }?;
-        out.handle(Arc::new(device));
+        check_flags(flags, ATREST_DEVICE_READ_ONLY | ATREST_DEVICE_DIRECT_IO)?;
+        let is_set = |flag: u32| flags & flag != 0;
+        let opened =
+            if is_set(ATREST_DEVICE_READ_ONLY) { FileDevice::open_read_only(path) } else { FileDevice::open(path) };
+        let device = opened?;
+        out.handle(Arc::new(if is_set(ATREST_DEVICE_DIRECT_IO) { device.direct_io()? } else { device }));
         Ok(())
     })
 }
@@ -104,7 +115,8 @@ pub unsafe extern "C" fn atrest_device_memory(size: usize, out: *mut *mut atrest
 
 /// Makes a device of callbacks. The struct is copied. release() is not called when this fails.
 ///
-/// Errors: ATREST_ERR_NULL_ARGUMENT for read_at(), and for sync() if there is write_at().
+/// Errors: ATREST_ERR_NULL_ARGUMENT for read_at(), and for sync() where there is write_at(); ATREST_ERR_INVALID_OPTION for an
+/// alignment that is no power of two.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn atrest_device_from_callbacks(
     callbacks: *const atrest_device_callbacks,
@@ -116,8 +128,13 @@ pub unsafe extern "C" fn atrest_device_from_callbacks(
         if c.write_at.is_some() && c.sync.is_none() {
             return Err(Failure::null("callbacks.sync"));
         }
-        let (write_at, sync, release) = (c.write_at, c.sync, c.release);
-        out.handle(Arc::new(CallbackDevice { user: User(c.user), size: c.size, read_at, write_at, sync, release }));
+        let alignment = NonZero::new(c.alignment).unwrap_or(NonZero::<usize>::MIN);
+        if !alignment.is_power_of_two() {
+            let text = format!("`callbacks.alignment` is {alignment}, which is no power of two");
+            return Err(Failure::new(ATREST_ERR_INVALID_OPTION, text));
+        }
+        let (user, write_at, sync, release) = (User(c.user), c.write_at, c.sync, c.release);
+        out.handle(Arc::new(CallbackDevice { user, size: c.size, alignment, read_at, write_at, sync, release }));
         Ok(())
     })
 }
@@ -154,6 +171,7 @@ impl Handle for atrest_device {
 struct CallbackDevice {
     user: User,
     size: u64,
+    alignment: NonZero<usize>,
     read_at: unsafe extern "C" fn(*mut c_void, u64, *mut c_void, usize) -> atrest_status,
     write_at: Option<unsafe extern "C" fn(*mut c_void, u64, *const c_void, usize) -> atrest_status>,
     sync: Option<unsafe extern "C" fn(*mut c_void) -> atrest_status>,
@@ -185,6 +203,10 @@ impl BlockDevice for CallbackDevice {
         };
         // SAFETY: by the header's contract (CALLBACKS) it can be called with its `user`; `bytes` lives until it returns.
         done(unsafe { write_at(self.user.0, offset, bytes.as_ptr().cast(), bytes.len()) })
+    }
+
+    fn alignment(&self) -> NonZero<usize> {
+        self.alignment
     }
 
     fn sync(&self) -> io::Result<()> {

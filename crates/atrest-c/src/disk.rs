@@ -4,8 +4,11 @@
 //! in the clear, and the DEK while the disk's key may be used.
 
 use core::ffi::{c_char, c_void};
+use core::ops::Deref;
+use std::sync::{Mutex, PoisonError};
 
-use atrest::managed::OpenDisk;
+use atrest::Result;
+use atrest::managed::{DeviceWrite, OpenDisk};
 
 use crate::disk_service::atrest_disk_service;
 use crate::failure::run;
@@ -27,7 +30,7 @@ pub unsafe extern "C" fn atrest_disk_service_open_disk(
 ) -> atrest_status {
     run(|| {
         let (service, name, out) = (handle!(service), text!(name), out!(out));
-        out.handle(service.open_disk(name)?);
+        out.handle(Disk::new(service.open_disk(name)?));
         Ok(())
     })
 }
@@ -118,8 +121,48 @@ pub unsafe extern "C" fn atrest_disk_is_suspended(disk: *const atrest_disk, out:
     })
 }
 
+/// What is behind an `atrest_disk`.
+pub(crate) struct Disk {
+    disk: OpenDisk,
+    /// The writes that the caller does itself. All are alike.
+    writes: Mutex<Vec<DeviceWrite>>,
+}
+
+impl Disk {
+    fn new(disk: OpenDisk) -> Self {
+        Disk { disk, writes: Mutex::default() }
+    }
+
+    pub(crate) fn begin_write(&self, offset: u64, sectors: &mut [u8]) -> Result<u64> {
+        Ok(self.under_way(self.disk.begin_write(offset, sectors)?))
+    }
+
+    pub(crate) fn begin_write_from(&self, offset: u64, sectors: &[u8], ciphertext: &mut [u8]) -> Result<u64> {
+        Ok(self.under_way(self.disk.begin_write_from(offset, sectors, ciphertext)?))
+    }
+
+    fn under_way(&self, write: DeviceWrite) -> u64 {
+        let device_offset = write.device_offset();
+        self.writes.lock().unwrap_or_else(PoisonError::into_inner).push(write);
+        device_offset
+    }
+
+    /// Ends a write, if one is under way.
+    pub(crate) fn end_write(&self) -> Option<()> {
+        self.writes.lock().unwrap_or_else(PoisonError::into_inner).pop().map(drop)
+    }
+}
+
+impl Deref for Disk {
+    type Target = OpenDisk;
+
+    fn deref(&self) -> &OpenDisk {
+        &self.disk
+    }
+}
+
 impl Handle for atrest_disk {
-    type Object = OpenDisk;
+    type Object = Disk;
     const TAG: [u8; 4] = *b"dsk\x01";
     const NAME: &'static str = "atrest_disk";
 }

@@ -66,6 +66,7 @@ mod disk_resources;
 mod disk_service;
 mod disk_sets;
 mod disk_store;
+mod engines;
 mod failure;
 mod file_prefix;
 mod handle;

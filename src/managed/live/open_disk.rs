@@ -1,7 +1,9 @@
 //! An open disk.
 
+use std::io::{IoSlice, IoSliceMut};
 use std::sync::Arc;
 
+use super::in_flight::DeviceWrite;
 use super::resource::LiveResource;
 use crate::managed::layers::Layers;
 use crate::{Error, Result};
@@ -57,7 +59,82 @@ impl OpenDisk {
     /// As [`read_at`](Self::read_at).
     pub fn write_at(&self, offset: u64, sectors: &[u8]) -> Result<()> {
         self.check_end(offset, sectors.len())?;
-        self.live.write_at(offset, sectors)
+        self.live.write_with(offset, sectors.len(), |layers| layers.write_at(offset, sectors))
+    }
+
+    /// As [`write_at`](Self::write_at), from a buffer that may be changed: see
+    /// [`Volume::write_in_place`](crate::Volume::write_in_place).
+    ///
+    /// # Errors
+    /// As [`read_at`](Self::read_at).
+    pub fn write_in_place(&self, offset: u64, sectors: &mut [u8]) -> Result<()> {
+        self.check_end(offset, sectors.len())?;
+        self.live.write_with(offset, sectors.len(), |layers| layers.write_in_place(offset, sectors))
+    }
+
+    /// As [`read_at`](Self::read_at), into several buffers one after the other, each a whole number of sectors.
+    ///
+    /// # Errors
+    /// As [`read_at`](Self::read_at).
+    pub fn read_vectored_at(&self, offset: u64, sectors: &mut [IoSliceMut<'_>]) -> Result<()> {
+        self.check_end(offset, sum(sectors.iter().map(|piece| piece.len())))?;
+        self.live.with_layers(|layers| layers.read_vectored_at(offset, sectors))
+    }
+
+    /// As [`write_at`](Self::write_at), from several buffers one after the other, each a whole number of sectors.
+    ///
+    /// # Errors
+    /// As [`read_at`](Self::read_at).
+    pub fn write_vectored_at(&self, offset: u64, sectors: &[IoSlice<'_>]) -> Result<()> {
+        let len = sum(sectors.iter().map(|piece| piece.len()));
+        self.check_end(offset, len)?;
+        self.live.write_with(offset, len, |layers| layers.write_vectored_at(offset, sectors))
+    }
+
+    /// Says where on the disk's device, the one that the backend opens for it, `len` bytes from `offset` are: the offset there
+    /// in bytes, below all layers. The caller reads them, and hands them to [`complete_read`](Self::complete_read). Nothing is
+    /// held meanwhile. As [`Volume::begin_read`](crate::Volume::begin_read).
+    ///
+    /// # Errors
+    /// As [`read_at`](Self::read_at).
+    pub fn begin_read(&self, offset: u64, len: usize) -> Result<u64> {
+        self.check_end(offset, len)?;
+        self.live.with_layers(|layers| layers.begin_read(offset, len))
+    }
+
+    /// Decrypts what was read, while the disk's key may be used: not any more once it was revoked, whenever the read began.
+    ///
+    /// # Errors
+    /// As [`read_at`](Self::read_at). `sectors` hold ciphertext then.
+    pub fn complete_read(&self, offset: u64, sectors: &mut [u8]) -> Result<()> {
+        self.check_end(offset, sectors.len())?;
+        self.live.with_layers(|layers| layers.complete_read(offset, sectors))
+    }
+
+    /// Encrypts `sectors` where they lie, and says where on the disk's device the caller is to write them, who drops what is
+    /// returned once that is done. As [`Volume::begin_write`](crate::Volume::begin_write).
+    ///
+    /// A snapshot that begins waits for the writes that are under way. Those that begin meanwhile are done here, before this
+    /// returns; to write the same once more does no harm.
+    ///
+    /// # Errors
+    /// As [`write_at`](Self::write_at).
+    pub fn begin_write(&self, offset: u64, sectors: &mut [u8]) -> Result<DeviceWrite> {
+        let len = sectors.len();
+        self.check_end(offset, len)?;
+        self.live.begin_write(offset, len, |layers| Ok((layers.begin_write(offset, sectors)?, &*sectors)))
+    }
+
+    /// As [`begin_write`](Self::begin_write), of `sectors` that must not be changed, such as a guest's memory: `ciphertext`,
+    /// of the same length, is what the caller is to write.
+    ///
+    /// # Errors
+    /// [`Error::LengthMismatch`]; as [`write_at`](Self::write_at).
+    pub fn begin_write_from(&self, offset: u64, sectors: &[u8], ciphertext: &mut [u8]) -> Result<DeviceWrite> {
+        self.check_end(offset, sectors.len())?;
+        self.live.begin_write(offset, sectors.len(), |layers| {
+            Ok((layers.begin_write_from(offset, sectors, ciphertext)?, &*ciphertext))
+        })
     }
 
     /// Makes earlier writes durable.
@@ -75,6 +152,11 @@ impl OpenDisk {
         }
         Ok(())
     }
+}
+
+/// Several buffers may be the same memory, so that no sum of them is out of the question.
+fn sum(lengths: impl Iterator<Item = usize>) -> usize {
+    lengths.fold(0, usize::saturating_add)
 }
 
 impl core::fmt::Debug for OpenDisk {

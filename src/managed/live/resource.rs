@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
+use super::in_flight::{DeviceWrite, InFlight};
 use crate::key::KeyId;
 use crate::managed::keys::{Access, KeyLease, Now};
 use crate::managed::layers::{Layer, Layers, keys_in};
@@ -37,7 +38,9 @@ pub(in crate::managed) struct LiveResource {
     change: Mutex<()>,
     /// Locked while it is copied and may be written.
     pub(in crate::managed) copying: Mutex<()>,
-    /// Counts the users' handles. Protected by `held`.
+    /// The writes that callers do themselves.
+    in_flight: Arc<InFlight>,
+    /// Counts the handles that users have; under `held`.
     users: Arc<()>,
 }
 
@@ -61,7 +64,9 @@ struct Held {
     lease: Option<Arc<KeyLease>>,
     /// A copy in progress of its content as of the copy's start.
     capture: Option<Arc<dyn BeforeWrite>>,
-    /// It is being removed, or was removed: nobody can open it.
+    /// A copy is about to begin: no write that its caller does may begin before it.
+    draining: bool,
+    /// It is being removed, or was: nobody opens it any more.
     removed: bool,
 }
 
@@ -90,6 +95,7 @@ impl LiveResource {
             opening: Mutex::default(),
             change: Mutex::default(),
             copying: Mutex::default(),
+            in_flight: Arc::default(),
             users: Arc::default(),
         }
     }
@@ -99,23 +105,55 @@ impl LiveResource {
         self.with(|layers, _| act(layers))
     }
 
-    /// Writes sectors. A copy in progress first copies the data that it still needs.
-    pub(in crate::managed) fn write_at(&self, offset: u64, sectors: &[u8]) -> Result<()> {
+    /// Writes `len` bytes by `write`, after what a copy still needs was copied.
+    pub(in crate::managed) fn write_with(
+        &self,
+        offset: u64,
+        len: usize,
+        write: impl FnOnce(&Layers) -> Result<()>,
+    ) -> Result<()> {
         self.with(|layers, capture| {
             if let Some(capture) = capture {
-                capture.before_write(layers, offset, sectors.len());
+                capture.before_write(layers, offset, len);
             }
-            layers.write_at(offset, sectors)
+            write(layers)
+        })
+    }
+
+    /// Begins a write of `len` bytes that the caller does, after what a copy still needs was copied.
+    pub(in crate::managed) fn begin_write<'b>(
+        &self,
+        offset: u64,
+        len: usize,
+        encrypt: impl FnOnce(&Layers) -> Result<(u64, &'b [u8])>,
+    ) -> Result<DeviceWrite> {
+        self.with_held(|layers, held| {
+            if let Some(capture) = &held.capture {
+                capture.before_write(layers, offset, len);
+            }
+            let (device_offset, ciphertext) = encrypt(layers)?;
+            if !held.draining {
+                return Ok(DeviceWrite::counted(device_offset, &self.in_flight));
+            }
+            // The copy that begins waits for all that was begun before. A caller who had to wait for it in turn, instead of
+            // completing those, would wait for ever.
+            layers.write_ciphertext(device_offset, ciphertext)?;
+            Ok(DeviceWrite::done(device_offset))
         })
     }
 
     /// Runs `act` on the volumes and the copy in progress, once the key may be used.
     fn with<T>(&self, act: impl FnOnce(&Layers, Option<&dyn BeforeWrite>) -> Result<T>) -> Result<T> {
-        // Between opening and use it may be suspended again or moved to another key, but not for ever.
+        self.with_held(|layers, held| act(layers, held.capture.as_deref()))
+    }
+
+    /// Does something with the volumes and what belongs to them, once the key may be used.
+    fn with_held<T>(&self, act: impl FnOnce(&Layers, &Held) -> Result<T>) -> Result<T> {
+        // Between opening and use it may be suspended again, or put under another key; but not for ever.
         for _ in 0..ATTEMPTS {
             let held = self.read();
             if let Some(layers) = held.usable(self.now()) {
-                let done = act(layers, held.capture.as_deref());
+                let done = act(layers, &held);
                 drop(held);
                 if self.to_wipe.load(Ordering::Relaxed) {
                     self.wipe_if_unused();
@@ -266,7 +304,7 @@ impl LiveResource {
     pub(in crate::managed) fn close(&self) {
         let mut held = self.write();
         self.set_lease(&mut held, None);
-        *held = Held { removed: held.removed, ..Held::default() };
+        *held = Held { removed: held.removed, draining: held.draining, ..Held::default() };
     }
 
     /// Whether its key may not be used, as far as is known without asking its vault.
@@ -326,7 +364,10 @@ impl LiveResource {
 
     /// Begins a copy of its current content: no write is in progress, and none starts before the copy is registered.
     pub(in crate::managed) fn begin_capture(&self, capture: Arc<dyn BeforeWrite>) -> Capturing<'_> {
-        self.write().capture = Some(capture);
+        self.write().draining = true;
+        self.in_flight.wait_for_none();
+        let mut held = self.write();
+        (held.draining, held.capture) = (false, Some(capture));
         Capturing(self)
     }
 

@@ -1,0 +1,74 @@
+//! Writes that callers do themselves, and that a copy of a disk as it is now has to wait for.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+
+use crate::managed::sync::lock;
+
+/// How many writes of a resource are under way.
+#[derive(Default)]
+pub(super) struct InFlight {
+    writes: AtomicUsize,
+    /// Somebody waits for none. To wake nobody would be a system call, too.
+    is_awaited: AtomicBool,
+    none: Condvar,
+    /// Of who waits.
+    waiting: Mutex<()>,
+}
+
+impl InFlight {
+    /// Waits until none is under way. The caller sees to it that none begins.
+    pub(super) fn wait_for_none(&self) {
+        let mut waiting = lock(&self.waiting);
+        // Who ends the last write looks at this after that, so that one of the two sees what the other did.
+        self.is_awaited.store(true, Ordering::SeqCst);
+        while self.writes.load(Ordering::SeqCst) > 0 {
+            waiting = self.none.wait(waiting).unwrap_or_else(PoisonError::into_inner);
+        }
+        self.is_awaited.store(false, Ordering::SeqCst);
+    }
+}
+
+/// A write of an [`OpenDisk`](super::OpenDisk) that its caller does on the device. Drop it when the device has answered, be
+/// it with a failure: from then on a snapshot may rely on what lies there.
+#[must_use = "the write is over when this is dropped"]
+pub struct DeviceWrite {
+    device_offset: u64,
+    /// `None` for one that was done already.
+    counted: Option<Arc<InFlight>>,
+}
+
+impl DeviceWrite {
+    /// A write that begins now.
+    pub(super) fn counted(device_offset: u64, in_flight: &Arc<InFlight>) -> Self {
+        in_flight.writes.fetch_add(1, Ordering::Relaxed);
+        DeviceWrite { device_offset, counted: Some(in_flight.clone()) }
+    }
+
+    /// One that lies on the device already; that the caller writes the same once more does no harm.
+    pub(super) fn done(device_offset: u64) -> Self {
+        DeviceWrite { device_offset, counted: None }
+    }
+
+    /// Where on the device the caller is to write, in bytes.
+    pub fn device_offset(&self) -> u64 {
+        self.device_offset
+    }
+}
+
+impl Drop for DeviceWrite {
+    fn drop(&mut self) {
+        let Some(in_flight) = &self.counted else { return };
+        if in_flight.writes.fetch_sub(1, Ordering::SeqCst) == 1 && in_flight.is_awaited.load(Ordering::SeqCst) {
+            // Not between a look of who waits and his sleep.
+            let _waiting = lock(&in_flight.waiting);
+            in_flight.none.notify_all();
+        }
+    }
+}
+
+impl core::fmt::Debug for DeviceWrite {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("DeviceWrite").field("device_offset", &self.device_offset).finish_non_exhaustive()
+    }
+}

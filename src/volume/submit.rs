@@ -1,0 +1,96 @@
+//! I/O that its caller does: the volume says where, encrypts before and decrypts after.
+
+use super::layout::Place;
+use super::{BlockDevice, Volume};
+use crate::{Error, Result};
+
+/// For engines with queues, such as those of `io_uring`, vhost-user and SPDK, which do their own I/O and don't wait for it:
+/// between the beginning and the completion of a request the caller reads or writes the device, in whatever way.
+///
+/// ```
+/// use atrest::{BlockDevice, FormatOptions, MemoryDevice, Protector, Volume};
+/// # use atrest::volume::KeyslotOptions;
+/// # use atrest::key::Kdf;
+/// # let cheap = KeyslotOptions::new().kdf(Kdf::Argon2id { memory_kib: 64, passes: 1, lanes: 1 });
+/// # let options = FormatOptions::new().keyslot(cheap);
+/// # let volume = Volume::format(MemoryDevice::new(20 << 20), Protector::Passphrase(b"secret"), &options)?;
+///
+/// let mut sectors = [7; 4096];
+/// let device_offset = volume.begin_write(8192, &mut sectors)?; // `sectors` hold ciphertext now
+/// volume.device().write_at(device_offset, &sectors).unwrap(); // or a queue's entry
+///
+/// let device_offset = volume.begin_read(8192, 4096)?;
+/// volume.device().read_at(device_offset, &mut sectors).unwrap(); // or a queue's entry
+/// volume.complete_read(8192, &mut sectors)?;
+/// assert_eq!(sectors, [7; 4096]);
+/// # Ok::<(), atrest::Error>(())
+/// ```
+impl<D: BlockDevice> Volume<D> {
+    /// Says where on the device `len` bytes from `offset` are: the offset there in bytes. The caller reads them, and hands them
+    /// to [`complete_read`](Self::complete_read). Nothing is held meanwhile: a read may be given up.
+    ///
+    /// # Errors
+    /// [`Error::Misaligned`]; [`Error::OutOfBounds`]; [`Error::UnsupportedHeader`] where they lie in several segments.
+    pub fn begin_read(&self, offset: u64, len: usize) -> Result<u64> {
+        self.check_read(offset, len)?;
+        Ok(self.place_of(offset, len)?.device_offset)
+    }
+
+    /// Decrypts what was read: `sectors` are those from `offset`, as the device has them.
+    ///
+    /// # Errors
+    /// Those of [`begin_read`](Self::begin_read). `sectors` are untouched then.
+    pub fn complete_read(&self, offset: u64, sectors: &mut [u8]) -> Result<()> {
+        self.check_read(offset, sectors.len())?;
+        let Place { first_sector, cipher, .. } = self.place_of(offset, sectors.len())?;
+        cipher.map_or(Ok(()), |cipher| cipher.decrypt(first_sector, sectors))
+    }
+
+    /// Encrypts `sectors` where they lie, and says where on the device the caller is to write them. They are on the disk for
+    /// sure once that is done, and the device is synced.
+    ///
+    /// # Errors
+    /// [`Error::ReadOnly`]; [`Error::KeyExhausted`]; those of [`begin_read`](Self::begin_read). `sectors` are untouched then.
+    pub fn begin_write(&self, offset: u64, sectors: &mut [u8]) -> Result<u64> {
+        let place = self.writable(offset, sectors.len())?;
+        place.cipher.map_or(Ok(()), |cipher| cipher.encrypt(place.first_sector, sectors))?;
+        Ok(place.device_offset)
+    }
+
+    /// As [`begin_write`](Self::begin_write), of `sectors` that must not be changed, such as a guest's memory: `ciphertext`,
+    /// of the same length, is what the caller is to write.
+    ///
+    /// # Errors
+    /// [`Error::LengthMismatch`]; those of [`begin_write`](Self::begin_write). `ciphertext` is untouched then.
+    pub fn begin_write_from(&self, offset: u64, sectors: &[u8], ciphertext: &mut [u8]) -> Result<u64> {
+        let place = self.writable(offset, sectors.len())?;
+        if sectors.len() != ciphertext.len() {
+            return Err(Error::LengthMismatch { src: sectors.len(), dst: ciphertext.len() });
+        }
+        match place.cipher {
+            Some(cipher) => cipher.encrypt_to(place.first_sector, sectors, ciphertext)?,
+            None => ciphertext.copy_from_slice(sectors),
+        }
+        Ok(place.device_offset)
+    }
+
+    /// Does what the caller is to do after [`begin_write`](Self::begin_write).
+    #[cfg(feature = "managed")]
+    pub(crate) fn write_ciphertext(&self, device_offset: u64, ciphertext: &[u8]) -> Result<()> {
+        let written = self.device.write_at(device_offset, ciphertext);
+        let what = || format!("writing {} bytes at offset {device_offset} of the device", ciphertext.len());
+        written.map_err(|e| Error::io(what(), e))
+    }
+
+    fn writable(&self, offset: u64, len: usize) -> Result<Place<'_>> {
+        self.check_write(offset, len)?;
+        self.place_of(offset, len)
+    }
+
+    fn place_of(&self, offset: u64, len: usize) -> Result<Place<'_>> {
+        self.layout.one_place(offset, len).ok_or_else(|| {
+            let text = "the request lies in several segments of the volume; use read_at and write_at, which cut it";
+            Error::UnsupportedHeader(text.into())
+        })
+    }
+}
