@@ -218,9 +218,10 @@ impl<D: BlockDevice> Volume<D> {
     /// # Ok::<(), Error>(())
     /// ```
     ///
-    /// The DEK is proven by the MAC in the token that a vault unwrapped, or by the header's digest, and the header by such a
-    /// MAC where there is one, before anything is written or decrypted. What a killed process or a damaged copy of the header has left to do is then done; but where a copy
-    /// belongs and something else stands, nothing is written, and the volume opens read-only only.
+    /// Before anything is written or decrypted, the DEK is proven by the MAC in the token that a vault unwrapped, or by the
+    /// header's digest; and the header by such a MAC if there is one. Then this finishes what a killed process left, and
+    /// repairs a damaged copy of the header. Where foreign data stands in the place of a copy, nothing is written, and the
+    /// volume opens only for reading.
     ///
     /// # Errors
     /// [`Error::NotLuks`]; [`Error::InvalidHeader`]; [`Error::UnsupportedHeader`]; [`Error::NotThisVault`]; the vault's
@@ -230,29 +231,38 @@ impl<D: BlockDevice> Volume<D> {
     /// [`hazmat_repair`](OpenOptions::hazmat_repair) is set; [`Error::MemoryNotLocked`]; [`Error::NotApproved`];
     /// [`Error::Io`].
     pub fn open(device: D, credential: Credential<'_>, options: &OpenOptions) -> Result<Self> {
-        let header = headers::load(options.header.as_deref().unwrap_or(&device))?;
-        Self::open_by(header, device, credential, options)
+        let (device, header_device) = (Aligned::new(device), options.header.clone().map(Aligned::new));
+        let header = match &header_device {
+            Some(header_device) => headers::load(header_device),
+            None => headers::load(&device),
+        }?;
+        Self::open_by(header, device, header_device, credential, options)
     }
 
     /// Opens the volume of a header that was read from where it is.
     fn open_by(
         header: Box<dyn StoredHeader>,
-        device: D,
+        device: Aligned<D>,
+        header_device: Option<Aligned<Arc<dyn BlockDevice>>>,
         credential: Credential<'_>,
         options: &OpenOptions,
     ) -> Result<Self> {
         let (volume, approval) =
-            approval::observe(|| on_wiped_stack(|| Self::proven(header, device, credential, options)));
+            approval::observe(|| on_wiped_stack(|| Self::proven(header, device, header_device, credential, options)));
         Ok(Volume { made_by: approval, ..volume? })
     }
 
-    fn proven(device: D, credential: Credential<'_>, options: &OpenOptions) -> Result<Self> {
-        let (device, header_device) = (Aligned::new(device), options.header.clone().map(Aligned::new));
+    fn proven(
+        mut header: Box<dyn StoredHeader>,
+        device: Aligned<D>,
+        header_device: Option<Aligned<Arc<dyn BlockDevice>>>,
+        credential: Credential<'_>,
+        options: &OpenOptions,
+    ) -> Result<Self> {
         let on = match &header_device {
             Some(header_device) => header_device as &dyn BlockDevice,
             None => &device,
         };
-        let mut header = headers::load(on)?;
         let data = header.data_area(header_device.is_some())?;
         if !options.allow_unencrypted {
             data.check_encrypted()?;
@@ -289,7 +299,7 @@ impl<D: BlockDevice> Volume<D> {
 /// A device and the header on it, which was read once: to look at the keys that it names, and to open it by one of them.
 #[cfg(feature = "managed")]
 pub(crate) struct Closed<D> {
-    device: D,
+    device: Aligned<D>,
     header: Box<dyn StoredHeader>,
 }
 
@@ -297,6 +307,7 @@ pub(crate) struct Closed<D> {
 impl<D: BlockDevice> Closed<D> {
     /// Reads the header. Nothing is written.
     pub(crate) fn load(device: D) -> Result<Self> {
+        let device = Aligned::new(device);
         Ok(Closed { header: headers::load(&device)?, device })
     }
 
@@ -309,11 +320,11 @@ impl<D: BlockDevice> Closed<D> {
 
     /// As [`keks`](Self::keks), of a device that is only looked at.
     pub(crate) fn keks_on(device: &D) -> Result<Vec<KeyId>> {
-        headers::keks(device)
+        headers::keks(&Aligned::new(device))
     }
 
     /// As [`Volume::open`], with a header that isn't detached.
     pub(crate) fn open(self, credential: Credential<'_>, options: &OpenOptions) -> Result<Volume<D>> {
-        Volume::open_by(self.header, self.device, credential, options)
+        Volume::open_by(self.header, self.device, None, credential, options)
     }
 }
