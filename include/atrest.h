@@ -390,9 +390,6 @@ const char *atrest_status_name(atrest_status status);
 // The incremental snapshots of a disk are in its set (45).
 #define ATREST_RULE_ONE_SET_FOR_SNAPSHOTS 45
 
-// What is under a customer's key doesn't go back under the platform's in place (46).
-#define ATREST_RULE_NO_WAY_BACK 46
-
 // A set and its resources are in one subscription, and what is under a customer's key stays in it (47).
 #define ATREST_RULE_ONE_SUBSCRIPTION 47
 
@@ -2814,7 +2811,8 @@ atrest_status atrest_disk_service_list_image(const atrest_disk_service *service,
 
 // Puts a disk or snapshot into a set: from under the platform's key under a customer's, or from under the key of another
 // set. A disk and its incremental snapshots go together. No sector is touched, and it stays open. Killed at any instant, it
-// is finished at the next use. `set` may be NULL, which is refused for what is under a customer's key.
+// is finished at the next use. Nothing takes it out of its set again: to leave the customer's key, copy the data to a new
+// disk without a set, by atrest_disk_service_create_disk_from.
 //
 // Errors: ATREST_ERR_NOT_ALLOWED for a set in another place, of a kind that the disk can't become in place, or for what was
 // ever encrypted in the guest; what the vault and the devices answer.

@@ -18,8 +18,6 @@ pub enum Rule {
     OneTenant = 43,
     /// The incremental snapshots of a disk are in its set (45).
     OneSetForSnapshots = 45,
-    /// What is under a customer's key doesn't go back under the platform's in place (46).
-    NoWayBack = 46,
     /// A set and its resources are in one subscription, and what is under a customer's key stays in it (47).
     OneSubscription = 47,
     /// An image is made and removed as a whole, with a set or none for each region and disk (49).

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::keys::Notes;
 use super::live::LiveResource;
 use super::making::check_member;
-use super::records::{EncryptionSet, Joining, Resource, ResourceKind, ResourceName};
+use super::records::{EncryptionSet, Joining, Resource, ResourceName};
 use super::service::{DiskService, Inner, not_allowed};
 use super::sync::write;
 use crate::error::Rule;
@@ -17,29 +17,15 @@ impl DiskService {
     /// of another set. A disk and its incremental snapshots go together (45). No sector is touched, and it stays open. Killed
     /// at any instant, it is finished at the next use.
     ///
-    /// Without a set: refused for what is under a customer's key (46).
+    /// Nothing takes it out of its set again (46). To leave the customer's key, copy the data to a new disk without a set:
+    /// [`create_disk_from`](Self::create_disk_from).
     ///
     /// # Errors
     /// [`Error::NoSuchResource`](crate::Error::NoSuchResource); [`Error::NotAllowed`](crate::Error::NotAllowed) for a set in
     /// another place, of a kind that the disk can't become in place, or for what was ever encrypted in the guest (52); what
     /// the vault answers; [`Error::Io`](crate::Error::Io).
-    pub fn put_into_set(&self, name: &ResourceName, set: Option<&str>) -> Result<Resource> {
+    pub fn put_into_set(&self, name: &ResourceName, set: &str) -> Result<Resource> {
         let inner = &self.inner;
-        let resource = inner.store.resource(name)?;
-        let Some(set) = set else {
-            if resource.set.is_none() {
-                return Ok(resource);
-            }
-            if resource.kind == ResourceKind::Image {
-                return not_allowed(
-                    Rule::ImageStaysUnderCustomerKey,
-                    "an image under a customer's key doesn't go back; make a disk of it that isn't in a set",
-                );
-            }
-            let text = "what is under a customer's key can't go back under the platform's in place; copy all data to a new disk \
-                        that isn't in a set";
-            return not_allowed(Rule::NoWayBack, text);
-        };
         inner.change_group(name, |group, names| {
             for live in group {
                 // What was begun before is finished first; and what can't be opened is left where it is.

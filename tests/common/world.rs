@@ -368,7 +368,6 @@ pub fn number(rule: Rule) -> &'static str {
         Rule::RotationFailed => "32",
         Rule::OneTenant => "43",
         Rule::OneSetForSnapshots => "45",
-        Rule::NoWayBack => "46",
         Rule::OneSubscription => "47",
         Rule::ImageIsWhole => "49",
         Rule::ImageStaysUnderCustomerKey => "50",

@@ -53,7 +53,7 @@ fn a_copy_holds_what_its_source_held_under_whatever_key() {
     service.create_disk(&new_disk("x", Some("s"))).unwrap();
     let disk = service.open_disk("x").unwrap();
     disk.write_at(4096, &text(1)).unwrap();
-    assert_eq!(rule(service.put_into_set(&ResourceName::disk("x"), None)), "46");
+    assert!(matches!(service.put_into_set(&ResourceName::disk("x"), ""), Err(Error::NoSuchResource(_))));
     for (name, set, kind) in
         [("p", None, PlatformKey), ("c", Some("s"), CustomerKey), ("b", Some("d"), PlatformAndCustomerKeys)]
     {
@@ -215,14 +215,14 @@ fn what_the_rules_forbid_is_refused_with_the_way_out() {
         assert_eq!(rule(service.move_to_subscription(&name, "two")), "47");
     }
     assert_eq!(service.move_to_subscription(&ResourceName::disk("p"), "two").unwrap().subscription, "two");
-    assert_eq!(rule(service.put_into_set(&ResourceName::disk("p"), Some("s"))), "47");
+    assert_eq!(rule(service.put_into_set(&ResourceName::disk("p"), "s")), "47");
     service.move_to_subscription(&ResourceName::disk("p"), "one").unwrap();
     assert_eq!(rule(service.mark_guest_encrypted("x")), "52");
     service.mark_guest_encrypted("p").unwrap();
-    assert_eq!(rule(service.put_into_set(&ResourceName::disk("p"), Some("s"))), "52");
+    assert_eq!(rule(service.put_into_set(&ResourceName::disk("p"), "s")), "52");
     // Its copies hold the same.
     service.create_snapshot(&snapshot_of("p", "sp", false), &still).unwrap();
-    assert_eq!(rule(service.put_into_set(&ResourceName::snapshot("sp"), Some("s"))), "52");
+    assert_eq!(rule(service.put_into_set(&ResourceName::snapshot("sp"), "s")), "52");
     assert_eq!(rule(service.create_disk_from(&ResourceName::snapshot("sp"), &copy_to("c", Some("s")), &still)), "52");
     assert!(
         service.create_disk_from(&ResourceName::snapshot("sp"), &copy_to("c", None), &still).unwrap().guest_encrypted
@@ -243,7 +243,7 @@ fn a_disk_and_its_incremental_snapshots_move_and_rotate_together() {
     }
     service.create_snapshot(&snapshot_of("x", "full", false), &still).unwrap();
     // Named by one of the snapshots; a full one stands alone.
-    service.put_into_set(&ResourceName::snapshot("i-1"), Some("s")).unwrap();
+    service.put_into_set(&ResourceName::snapshot("i-1"), "s").unwrap();
     let mut members = service.members("s").unwrap();
     members.sort();
     let all: Vec<_> = ["i-0", "i-1", "i-2"].map(ResourceName::snapshot).into_iter().collect();
@@ -258,7 +258,7 @@ fn a_disk_and_its_incremental_snapshots_move_and_rotate_together() {
     let key = world.customer(VAULT).key(2);
     let other = service.create_set(&new_set("t", CustomerKey).key(key)).unwrap();
     world.customer(VAULT).granted.lock().unwrap().push(other.identity);
-    service.put_into_set(&ResourceName::snapshot("i-0"), Some("t")).unwrap();
+    service.put_into_set(&ResourceName::snapshot("i-0"), "t").unwrap();
     assert_eq!(service.members("t").unwrap(), all);
     assert!(restored(&service, "i-1")[4096..][..8192] == text(1));
 }

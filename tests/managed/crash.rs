@@ -231,12 +231,12 @@ fn a_move_into_a_set_that_is_killed_is_finished() {
         let name = ResourceName::disk(disk);
         let act = |_: &World, service: &DiskService| {
             service.rotate_set("t", &quiet).unwrap();
-            service.put_into_set(&name, Some("t")).unwrap();
+            service.put_into_set(&name, "t").unwrap();
         };
         killed(&format!("putting {disk}"), 2, most(), act, |what, world, service, before| {
             assert!(contents(&service) == *before, "{what}");
             // A write comes only after the record.
-            service.put_into_set(&name, Some("t")).unwrap_or_else(|e| panic!("{what}: {e}"));
+            service.put_into_set(&name, "t").unwrap_or_else(|e| panic!("{what}: {e}"));
             let members: Vec<_> = service.members("t").unwrap().iter().map(ToString::to_string).collect();
             assert!(with.iter().all(|name| members.iter().any(|member| member == name)), "{what}: {members:?}");
             for member in service.members("t").unwrap() {

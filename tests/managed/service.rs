@@ -69,7 +69,7 @@ fn what_a_set_must_not_be_is_refused_by_its_rule() {
     assert_eq!(rule(service.create_disk(&new_disk("x", Some("s")).subscription("two"))), "47");
     assert!(matches!(service.create_disk(&new_disk("x", Some("none"))), Err(Error::NoSuchResource(_))));
     service.create_disk(&new_disk("x", Some("s"))).unwrap();
-    assert_eq!(rule(service.put_into_set(&ResourceName::disk("x"), Some("both"))), "60");
+    assert_eq!(rule(service.put_into_set(&ResourceName::disk("x"), "both")), "60");
     assert_eq!(rule(service.delete_set("s")), "19");
     service.delete(&ResourceName::disk("x")).unwrap();
     service.delete_set("s").unwrap();
@@ -280,7 +280,7 @@ fn a_disk_comes_under_a_customers_key_while_it_is_in_use() {
     let disk = service.open_disk("x").unwrap();
     disk.write_at(0, &text(0)).unwrap();
     let before = world.device(&service, "x").bytes();
-    assert_eq!(service.put_into_set(&ResourceName::disk("x"), Some("s")).unwrap().encryption_type, CustomerKey);
+    assert_eq!(service.put_into_set(&ResourceName::disk("x"), "s").unwrap().encryption_type, CustomerKey);
     assert!(world.device(&service, "x").bytes()[HEADER..] == before[HEADER..]);
     let mut back = vec![0; 8192];
     disk.read_at(0, &mut back).unwrap();
@@ -304,7 +304,7 @@ fn a_move_into_a_set_that_was_killed_is_finished_at_the_next_use() {
     let customer = world.customer(VAULT);
     // The first is to see whether the key can be used at all.
     customer.fail_wrap_at.store(customer.wraps.load(Ordering::Relaxed) + 2, Ordering::Relaxed);
-    assert!(service.put_into_set(&ResourceName::disk("x"), Some("s")).is_err());
+    assert!(service.put_into_set(&ResourceName::disk("x"), "s").is_err());
     assert!(world.device(&service, "x").bytes() == before);
     drop(service);
     let service = world.service();

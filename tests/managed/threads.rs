@@ -209,7 +209,7 @@ fn play(seconds: u64) {
                 if !going() {
                     break;
                 }
-                if tolerated("a move", service.put_into_set(&ResourceName::disk("disk-1"), Some(set))) {
+                if tolerated("a move", service.put_into_set(&ResourceName::disk("disk-1"), set)) {
                     add(&counts.moves);
                 }
                 thread::sleep(Duration::from_millis(5));

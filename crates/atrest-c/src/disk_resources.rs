@@ -317,7 +317,8 @@ pub unsafe extern "C" fn atrest_disk_service_list_image(
 
 /// Puts a disk or snapshot into a set: from under the platform's key under a customer's, or from under the key of another
 /// set. A disk and its incremental snapshots go together. No sector is touched, and it stays open. Killed at any instant, it
-/// is finished at the next use. `set` may be NULL, which is refused for what is under a customer's key.
+/// is finished at the next use. Nothing takes it out of its set again: to leave the customer's key, copy the data to a new
+/// disk without a set, by atrest_disk_service_create_disk_from.
 ///
 /// Errors: ATREST_ERR_NOT_ALLOWED for a set in another place, of a kind that the disk can't become in place, or for what was
 /// ever encrypted in the guest; what the vault and the devices answer.
@@ -330,7 +331,7 @@ pub unsafe extern "C" fn atrest_disk_service_put_into_set(
 ) -> atrest_status {
     run(|| {
         let (service, name) = (handle!(service), resource_name(kind, text!(name))?);
-        service.put_into_set(&name, optional_text!(set))?;
+        service.put_into_set(&name, text!(set))?;
         Ok(())
     })
 }

@@ -21,8 +21,6 @@ pub const ATREST_RULE_ROTATION_FAILED: u32 = 32;
 pub const ATREST_RULE_ONE_TENANT: u32 = 43;
 /// The incremental snapshots of a disk are in its set (45).
 pub const ATREST_RULE_ONE_SET_FOR_SNAPSHOTS: u32 = 45;
-/// What is under a customer's key doesn't go back under the platform's in place (46).
-pub const ATREST_RULE_NO_WAY_BACK: u32 = 46;
 /// A set and its resources are in one subscription, and what is under a customer's key stays in it (47).
 pub const ATREST_RULE_ONE_SUBSCRIPTION: u32 = 47;
 /// An image is made and removed as a whole, with a set or none for each region and disk (49).
@@ -68,7 +66,6 @@ const _: () = assert!(
         && ATREST_RULE_ROTATION_FAILED == Rule::RotationFailed.code()
         && ATREST_RULE_ONE_TENANT == Rule::OneTenant.code()
         && ATREST_RULE_ONE_SET_FOR_SNAPSHOTS == Rule::OneSetForSnapshots.code()
-        && ATREST_RULE_NO_WAY_BACK == Rule::NoWayBack.code()
         && ATREST_RULE_ONE_SUBSCRIPTION == Rule::OneSubscription.code()
         && ATREST_RULE_IMAGE_IS_WHOLE == Rule::ImageIsWhole.code()
         && ATREST_RULE_IMAGE_STAYS_UNDER_CUSTOMER_KEY == Rule::ImageStaysUnderCustomerKey.code()
