@@ -2902,8 +2902,8 @@ atrest_status atrest_disk_is_suspended(const atrest_disk *disk, uint32_t *out);
 // What protects a disk, and whether what it is configured for is finished. Headers are read for it; no vault of a customer
 // is asked.
 //
-// The capability table compares the ways of encrypting a disk: what each gives, in Azure's words, and how much of that this
-// version of the library does.
+// The capability table compares the ways of encrypting a disk: what each gives, in Azure's words, and what of that this
+// library doesn't do.
 
 // It was proved to be under the key that it is configured for, and its header names no other.
 #define ATREST_PROTECTION_FINISHED 1

@@ -48,7 +48,7 @@ mod snapshots;
 
 pub use crate::error::Rule;
 pub use backend::{DiskBackend, DiskFolder, VaultDescription, VaultDirectory};
-pub use capabilities::{Built, Capability, CapabilityTable, EncryptionOption, Support};
+pub use capabilities::{Capability, CapabilityTable, EncryptionOption, Support};
 pub use copy::CopyProgress;
 pub use disks::{NewCopy, NewDisk};
 pub use file_vaults::FileVaults;

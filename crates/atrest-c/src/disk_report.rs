@@ -3,8 +3,8 @@
 //! What protects a disk, and whether what it is configured for is finished. Headers are read for it; no vault of a customer
 //! is asked.
 //!
-//! The capability table compares the ways of encrypting a disk: what each gives, in Azure's words, and how much of that this
-//! version of the library does.
+//! The capability table compares the ways of encrypting a disk: what each gives, in Azure's words, and what of that this
+//! library doesn't do.
 
 use core::ffi::c_char;
 
