@@ -3,12 +3,16 @@
 //! A variant is a thing that a caller can act upon, so that each has a C status of its own. The text of an error says
 //! what was wrong and what to do next, and nothing about a secret but its name.
 
+#[cfg(feature = "std")]
+mod refusal;
 #[cfg(feature = "managed")]
 mod rule;
 mod text;
 #[cfg(feature = "std")]
 mod vault_failure;
 
+#[cfg(feature = "std")]
+pub use refusal::KeyRefusal;
 #[cfg(feature = "managed")]
 pub use rule::Rule;
 
@@ -172,50 +176,18 @@ pub enum Error {
         /// The key, or keys, that can unwrap.
         wanted: String,
     },
-    /// The vault has no such key or version.
+    /// The vault refuses the key.
     #[cfg(feature = "std")]
-    NoSuchKey {
+    KeyRefused {
         /// The key's URL or name.
         key: String,
+        /// Why.
+        reason: KeyRefusal,
     },
     /// A key of this name exists already.
     #[cfg(feature = "std")]
     KeyExists {
         /// The name of the key.
-        key: String,
-    },
-    /// The version of the key, or every version of it, is disabled.
-    #[cfg(feature = "std")]
-    KeyDisabled {
-        /// The key's URL or name.
-        key: String,
-    },
-    /// The key is deleted; until it is purged, its vault can recover it.
-    #[cfg(feature = "std")]
-    KeyDeleted {
-        /// The key's URL or name.
-        key: String,
-    },
-    /// The version of the key has expired.
-    #[cfg(feature = "std")]
-    KeyExpired {
-        /// The key's URL or name.
-        key: String,
-    },
-    /// The version of the key isn't valid yet.
-    #[cfg(feature = "std")]
-    KeyNotYetValid {
-        /// The key's URL or name.
-        key: String,
-    },
-    /// The vault does not let the identity do that with the key: it was never granted, or access was revoked.
-    #[cfg(feature = "std")]
-    AccessDenied {
-        /// Who asked.
-        identity: String,
-        /// For what: `get`, `wrapKey` or `unwrapKey`.
-        operation: String,
-        /// The key's URL or name.
         key: String,
     },
     /// The vault protects its keys from being destroyed before their retention is over.
@@ -388,18 +360,15 @@ pub enum Error {
 
 #[cfg(feature = "std")]
 impl Error {
-    /// Whether a vault has said that the key may not be used: it is disabled, deleted, expired, not yet valid or gone
-    /// ([`Error::NoSuchKey`]), or access was revoked. Anything else, such as a vault that doesn't answer, is an outage.
+    /// Whether a vault has said that the key may not be used ([`Error::KeyRefused`]). Anything else, such as a vault that
+    /// doesn't answer, is an outage.
     pub fn is_revocation(&self) -> bool {
-        matches!(
-            self,
-            Error::KeyDisabled { .. }
-                | Error::KeyDeleted { .. }
-                | Error::KeyExpired { .. }
-                | Error::KeyNotYetValid { .. }
-                | Error::NoSuchKey { .. }
-                | Error::AccessDenied { .. }
-        )
+        matches!(self, Error::KeyRefused { .. })
+    }
+
+    /// A vault refuses a key.
+    pub(crate) fn key_refused(key: impl Into<String>, reason: KeyRefusal) -> Self {
+        Error::KeyRefused { key: key.into(), reason }
     }
 
     /// Wraps an I/O error with what was being done.

@@ -18,8 +18,8 @@ pub trait KeyVault: Send + Sync {
     /// Wraps `dek` under the latest enabled version of the key named `key`.
     ///
     /// # Errors
-    /// [`Error::NoSuchKey`], or [`Error::Vault`] with what went wrong. One for which [`Error::is_revocation`] holds says that
-    /// the key may not be used; any other counts as an outage.
+    /// [`Error::KeyRefused`] when the key may not be used; any other, such as [`Error::Vault`] with what went wrong, counts as
+    /// an outage.
     fn wrap(&self, key: &str, dek: &Secret) -> Result<WrappedDek>;
 
     /// Wraps `dek` under one version of a key, be it the latest or not.
@@ -48,7 +48,7 @@ pub trait KeyVault: Send + Sync {
     /// # Errors
     /// [`Error::UnwrapFailed`] for all that is wrong with these bytes (altered, of a wrong length, for another algorithm):
     /// whoever writes a header chooses them, so that such an answer must not look like an outage of the vault.
-    /// [`Error::NoSuchKey`]; [`Error::Vault`] with what went wrong; otherwise as [`wrap`](Self::wrap).
+    /// Otherwise as [`wrap`](Self::wrap).
     fn unwrap(&self, wrapped: &WrappedDek) -> Result<Option<Secret>>;
 
     /// What the vault says of a version of a key: the operation `get`. Without a version, of the one under which
@@ -56,8 +56,8 @@ pub trait KeyVault: Send + Sync {
     /// yet. `Ok(None)`: not supported by this vault.
     ///
     /// # Errors
-    /// [`Error::NoSuchKey`], [`Error::KeyDeleted`], [`Error::AccessDenied`], or [`Error::Vault`] with what went wrong;
-    /// without a version, [`Error::KeyDisabled`] when none is enabled.
+    /// [`Error::KeyRefused`] for a key that is missing or deleted, where access is denied, and, without a version, where none is
+    /// enabled; [`Error::Vault`] with what went wrong.
     fn describe(&self, key: &str, version: Option<&str>) -> Result<Option<KeyDescription>> {
         let _ = (key, version);
         Ok(None)

@@ -10,7 +10,7 @@ use super::rsa::RsaKey;
 use super::rules::check_identity;
 use super::{FileVault, MAX_KEYS, pkcs8};
 use crate::key::{KeyId, KeyKind};
-use crate::{Error, Result, Secret};
+use crate::{Error, KeyRefusal, Result, Secret};
 
 const DAY: u64 = 24 * 60 * 60;
 
@@ -28,7 +28,7 @@ impl FileVault {
     /// Generates a new AES-256 key with one version.
     ///
     /// # Errors
-    /// [`Error::InvalidName`]; [`Error::KeyExists`]; [`Error::KeyDeleted`] when a deleted key has the name; those of
+    /// [`Error::InvalidName`]; [`Error::KeyExists`]; [`KeyRefusal::Deleted`] when a deleted key has the name; those of
     /// writing the file.
     pub fn create_key(&self, name: &str) -> Result<KeyId> {
         self.create_key_of(name, KeyKind::Aes256)
@@ -45,7 +45,7 @@ impl FileVault {
     /// Takes in a new AES-256 key, 32 bytes that you bring.
     ///
     /// # Errors
-    /// [`Error::KekLength`]; [`Error::InvalidName`]; [`Error::KeyExists`]; [`Error::KeyDeleted`]; those of writing the file.
+    /// [`Error::KekLength`]; [`Error::InvalidName`]; [`Error::KeyExists`]; [`KeyRefusal::Deleted`]; those of writing the file.
     pub fn import_key(&self, name: &str, kek: &Secret) -> Result<KeyId> {
         check_kek(kek)?;
         self.add_key("import", name, KeyKind::Aes256, kek, KeyOrigin::Imported)
@@ -56,7 +56,7 @@ impl FileVault {
     ///
     /// # Errors
     /// [`Error::UnsupportedAlgorithm`] for any other key, and in a build without the feature `rsa`;
-    /// [`Error::InvalidOption`] for any other form; [`Error::InvalidName`]; [`Error::KeyExists`]; [`Error::KeyDeleted`];
+    /// [`Error::InvalidOption`] for any other form; [`Error::InvalidName`]; [`Error::KeyExists`]; [`KeyRefusal::Deleted`];
     /// those of writing the file.
     pub fn import_rsa_key(&self, name: &str, pkcs8: &[u8]) -> Result<KeyId> {
         let (kind, kek) = RsaKey::import(&pkcs8::der(pkcs8)?)?;
@@ -66,7 +66,7 @@ impl FileVault {
     /// Takes in a new version of a key, RSA, as [`import_rsa_key`](Self::import_rsa_key).
     ///
     /// # Errors
-    /// As [`import_rsa_key`](Self::import_rsa_key); [`Error::NoSuchKey`] in place of [`Error::KeyExists`].
+    /// As [`import_rsa_key`](Self::import_rsa_key); [`KeyRefusal::Missing`] in place of [`Error::KeyExists`].
     pub fn import_rsa_version(&self, name: &str, pkcs8: &[u8]) -> Result<KeyId> {
         let (kind, kek) = RsaKey::import(&pkcs8::der(pkcs8)?)?;
         self.add_version("importVersion", name, kind, &kek, KeyOrigin::Imported)
@@ -75,7 +75,7 @@ impl FileVault {
     /// Generates a new version of a key, of the kind of the one before. Older versions stay, and unwrap what they wrapped.
     ///
     /// # Errors
-    /// [`Error::NoSuchKey`]; [`Error::KeyDeleted`]; those of writing the file.
+    /// [`KeyRefusal::Missing`]; [`KeyRefusal::Deleted`]; those of writing the file.
     pub fn rotate_key(&self, name: &str) -> Result<KeyId> {
         self.reload()?;
         let kind = self.body().live(name)?.versions.last().map_or(KeyKind::Aes256, |version| version.kind);
@@ -85,7 +85,7 @@ impl FileVault {
     /// Takes in a new version of a key, AES-256, 32 bytes that you bring.
     ///
     /// # Errors
-    /// [`Error::KekLength`]; [`Error::NoSuchKey`]; [`Error::KeyDeleted`]; those of writing the file.
+    /// [`Error::KekLength`]; [`KeyRefusal::Missing`]; [`KeyRefusal::Deleted`]; those of writing the file.
     pub fn import_version(&self, name: &str, kek: &Secret) -> Result<KeyId> {
         check_kek(kek)?;
         self.add_version("importVersion", name, KeyKind::Aes256, kek, KeyOrigin::Imported)
@@ -96,13 +96,13 @@ impl FileVault {
     ///
     /// # Errors
     /// [`Error::InvalidOption`] when it would expire before it is valid, or for an AES key that is not to be authenticated;
-    /// [`Error::NoSuchKey`]; [`Error::KeyDeleted`]; those of writing the file.
+    /// [`KeyRefusal::Missing`]; [`KeyRefusal::Deleted`]; those of writing the file.
     pub fn set_version(&self, id: &KeyId, change: VersionChange) -> Result<()> {
         self.change(Use::of_version("setVersion", id), |body, _| {
             let version = body.version(id)?.version;
             let versions = &mut body.live_mut(id.key())?.versions;
             let record = versions.iter_mut().find(|record| record.version == version);
-            let record = record.ok_or_else(|| Error::NoSuchKey { key: id.to_string() })?;
+            let record = record.ok_or_else(|| Error::key_refused(id.to_string(), KeyRefusal::Missing))?;
             let not_before = change.not_before.unwrap_or(record.not_before);
             let expires = change.expires.unwrap_or(record.expires);
             if let (Some(not_before), Some(expires)) = (not_before, expires)
@@ -128,7 +128,7 @@ impl FileVault {
     /// Deletes a key, with all its versions. It can be recovered until it is purged, and until then its name is taken.
     ///
     /// # Errors
-    /// [`Error::NoSuchKey`]; [`Error::KeyDeleted`]; those of writing the file.
+    /// [`KeyRefusal::Missing`]; [`KeyRefusal::Deleted`]; those of writing the file.
     pub fn delete_key(&self, name: &str) -> Result<()> {
         let at = self.now();
         self.change(Use::of_key("delete", name), |body, _| {
@@ -150,7 +150,7 @@ impl FileVault {
     /// Takes back the deletion of a key. Its versions are as they were.
     ///
     /// # Errors
-    /// [`Error::NoSuchKey`] unless there is such a deleted key; those of writing the file.
+    /// [`KeyRefusal::Missing`] unless there is such a deleted key; those of writing the file.
     pub fn recover_key(&self, name: &str) -> Result<()> {
         self.change(Use::of_key("recover", name), |body, _| {
             body.deleted_mut(name)?.deleted = None;
@@ -162,7 +162,7 @@ impl FileVault {
     /// shredding the disk. A new key may take the name; the numbers of its versions go on where these ended.
     ///
     /// # Errors
-    /// [`Error::PurgeProtected`] before its retention is over in a vault with purge protection; [`Error::NoSuchKey`] unless
+    /// [`Error::PurgeProtected`] before its retention is over in a vault with purge protection; [`KeyRefusal::Missing`] unless
     /// there is such a deleted key; those of writing the file.
     pub fn hazmat_purge_key(&self, name: &str) -> Result<()> {
         let now = self.now();
@@ -182,7 +182,7 @@ impl FileVault {
     /// surely as shredding the disk; so re-wrap first all that you want to keep.
     ///
     /// # Errors
-    /// [`Error::PurgeProtected`] in a vault with purge protection; [`Error::NoSuchKey`]; [`Error::KeyDeleted`]; those of
+    /// [`Error::PurgeProtected`] in a vault with purge protection; [`KeyRefusal::Missing`]; [`KeyRefusal::Deleted`]; those of
     /// writing the file.
     pub fn hazmat_destroy_version(&self, id: &KeyId) -> Result<()> {
         self.change(Use::of_version("destroyVersion", id), |body, _| {
@@ -237,7 +237,7 @@ impl FileVault {
             let full = body.keys.len() >= MAX_KEYS;
             match body.key_mut(name) {
                 Some(key) if key.purged => key.purged = false,
-                Some(key) if key.deleted.is_some() => return Err(Error::KeyDeleted { key: name.into() }),
+                Some(key) if key.deleted.is_some() => return Err(Error::key_refused(name, KeyRefusal::Deleted)),
                 Some(_) => return Err(Error::KeyExists { key: name.into() }),
                 None if full => {
                     let text = format!("a vault file holds at most {MAX_KEYS} keys, purged ones included");

@@ -8,7 +8,7 @@ use crate::common::world::{
 };
 use crate::common::{python, run};
 use atrest::managed::{CopyProgress, DiskService, NewImage, OpenDisk, ResourceKind, ResourceName};
-use atrest::{Credential, Error, MemoryDevice, OpenOptions, Volume};
+use atrest::{Credential, Error, KeyRefusal, MemoryDevice, OpenOptions, Volume};
 
 use atrest::EncryptionType::{CustomerKey, PlatformAndCustomerKeys, PlatformKey};
 
@@ -373,7 +373,7 @@ fn an_expired_key_is_left_behind_for_a_new_one() {
     let service = world.service();
     let back_to = atrest::key::KeyId::new(VAULT, "disks", "1").unwrap();
     let error = service.change_key("s", &back_to, &quiet).unwrap_err();
-    assert!(matches!(error, Error::KeyDisabled { .. }), "{error:?}");
+    assert!(matches!(error, Error::KeyRefused { reason: KeyRefusal::Disabled, .. }), "{error:?}");
     assert_eq!(service.encryption_set("s").unwrap().auto_key_rotation_error.unwrap().code, "KeyDisabled");
 }
 

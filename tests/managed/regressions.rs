@@ -13,7 +13,7 @@ use crate::common::world::{
 use atrest::EncryptionType::{CustomerKey, PlatformAndCustomerKeys};
 use atrest::key::KeyId;
 use atrest::managed::{CopyProgress, NewCopy, NewImage, NewSnapshot, ResourceName};
-use atrest::{Error, volume::Header};
+use atrest::{Error, KeyRefusal, volume::Header};
 
 const CHUNK: usize = 64 << 10;
 
@@ -380,7 +380,10 @@ fn a_set_that_may_not_use_its_key_takes_no_disk() {
     service.create_disk(&new_disk("x", None)).unwrap();
     service.open_disk("x").unwrap().write_at(0, &text(0)).unwrap();
     let name = ResourceName::disk("x");
-    assert!(matches!(service.put_into_set(&name, "s"), Err(Error::AccessDenied { .. })));
+    assert!(matches!(
+        service.put_into_set(&name, "s"),
+        Err(Error::KeyRefused { reason: KeyRefusal::AccessDenied { .. }, .. })
+    ));
     let disk = service.resource(&name).unwrap();
     assert_eq!((disk.set, disk.joining), (None, None));
     let mut back = vec![0; 8192];

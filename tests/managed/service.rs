@@ -8,7 +8,7 @@ use crate::common::device::Op;
 use crate::common::world::{Customer, OTHER_VAULT, T, VAULT, World, new_disk, new_set, quiet, rule, text};
 use atrest::key::KeyId;
 use atrest::managed::{OutagePolicy, ResourceKind, ResourceName, RotationProgress};
-use atrest::{EncryptionType, Error};
+use atrest::{EncryptionType, Error, KeyRefusal};
 
 const HEADER: usize = 1 << 20;
 
@@ -82,7 +82,10 @@ fn a_set_without_access_makes_no_disk_and_leaves_none() {
     let world = World::new();
     let service = world.service();
     service.create_set(&new_set("s", CustomerKey)).unwrap();
-    assert!(matches!(service.create_disk(&new_disk("x", Some("s"))), Err(Error::AccessDenied { .. })));
+    assert!(matches!(
+        service.create_disk(&new_disk("x", Some("s"))),
+        Err(Error::KeyRefused { reason: KeyRefusal::AccessDenied { .. }, .. })
+    ));
     assert!(service.names(ResourceKind::Disk).unwrap().is_empty() && world.disks.0.lock().unwrap().is_empty());
 }
 
@@ -259,7 +262,10 @@ fn a_set_moves_to_the_key_of_another_vault() {
     let disk = service.open_disk("x").unwrap();
     disk.write_at(0, &text(0)).unwrap();
     let key = KeyId::new(OTHER_VAULT, "disks", "1").unwrap();
-    assert!(matches!(service.change_key("s", &key, &quiet), Err(Error::AccessDenied { .. })));
+    assert!(matches!(
+        service.change_key("s", &key, &quiet),
+        Err(Error::KeyRefused { reason: KeyRefusal::AccessDenied { .. }, .. })
+    ));
     service.clear_rotation_error("s").unwrap();
     world.customer(OTHER_VAULT).granted.lock().unwrap().push(service.encryption_set("s").unwrap().identity);
     service.change_key("s", &key, &quiet).unwrap();

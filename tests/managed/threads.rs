@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use crate::common::world::{VAULT, World, new_disk, quiet};
 use atrest::EncryptionType::{CustomerKey, PlatformAndCustomerKeys};
 use atrest::managed::{DiskService, NewCopy, NewSnapshot, OpenDisk, ResourceKind, ResourceName, Rule};
-use atrest::{Error, Result};
+use atrest::{Error, KeyRefusal, Result};
 
 const SECTOR: usize = 4096;
 const CHUNK: u64 = 64 << 10;
@@ -125,7 +125,7 @@ fn tolerated<T: core::fmt::Debug>(what: &str, result: Result<T>) -> bool {
         Ok(_) => true,
         Err(
             Error::DiskSuspended { .. }
-            | Error::KeyDisabled { .. }
+            | Error::KeyRefused { reason: KeyRefusal::Disabled, .. }
             | Error::NotAllowed { rule: Rule::RotationFailed, .. },
         ) => false,
         Err(e) => panic!("{what}: {e:?}"),
