@@ -134,38 +134,38 @@ impl WrappedDek {
 #[non_exhaustive]
 pub enum EncryptionType {
     /// A key of the platform, which the customer neither sees nor manages.
-    PlatformKey,
+    PlatformKey = 1,
     /// A key of the customer. The default.
     #[default]
-    CustomerKey,
+    CustomerKey = 2,
     /// Two layers: one under a key of the platform, one under a key of the customer.
-    PlatformAndCustomerKeys,
+    PlatformAndCustomerKeys = 3,
 }
 
 impl EncryptionType {
-    const ALL: [(EncryptionType, u32, &'static str); 3] = [
-        (EncryptionType::PlatformKey, 1, "platform-key"),
-        (EncryptionType::CustomerKey, 2, "customer-key"),
-        (EncryptionType::PlatformAndCustomerKeys, 3, "platform-and-customer-keys"),
+    const ALL: [(EncryptionType, &'static str); 3] = [
+        (EncryptionType::PlatformKey, "platform-key"),
+        (EncryptionType::CustomerKey, "customer-key"),
+        (EncryptionType::PlatformAndCustomerKeys, "platform-and-customer-keys"),
     ];
 
     /// The name, as LUKS2 tokens carry it.
     pub fn name(self) -> &'static str {
-        Self::ALL.iter().find(|(kind, ..)| *kind == self).map_or("", |(.., name)| name)
+        Self::ALL.iter().find(|(kind, _)| *kind == self).map_or("", |(_, name)| name)
     }
 
     /// The number, as the C ABI carries it.
-    pub fn code(self) -> u32 {
-        Self::ALL.iter().find(|(kind, ..)| *kind == self).map_or(0, |(_, code, _)| *code)
+    pub const fn code(self) -> u32 {
+        self as u32
     }
 
     /// The type of this name, if there is one.
     pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.iter().find(|(.., n)| *n == name).map(|(kind, ..)| *kind)
+        Self::ALL.iter().find(|(_, n)| *n == name).map(|(kind, _)| *kind)
     }
 
     /// The type of this number, if there is one.
     pub fn from_code(code: u32) -> Option<Self> {
-        Self::ALL.iter().find(|(_, c, _)| *c == code).map(|(kind, ..)| *kind)
+        Self::ALL.iter().map(|(kind, _)| *kind).find(|kind| kind.code() == code)
     }
 }

@@ -231,3 +231,10 @@ fn kdf_limits(c: &atrest_open_options) -> KdfLimits {
         max_total: if c.kdf_max_total_ms == 0 { max_total } else { Duration::from_millis(c.kdf_max_total_ms) },
     }
 }
+
+// The library's own numbers.
+const _: () = assert!(
+    ATREST_PLATFORM_KEY == EncryptionType::PlatformKey.code()
+        && ATREST_CUSTOMER_KEY == EncryptionType::CustomerKey.code()
+        && ATREST_PLATFORM_AND_CUSTOMER_KEYS == EncryptionType::PlatformAndCustomerKeys.code()
+);
