@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
-use super::copy::{CHUNK, Capture, Chain, CopyProgress, Target};
+use super::chunk_map::CHUNK;
+use super::copy::{Capture, Chain, CopyProgress, Target};
 use super::layers::Layers;
+use super::live::Capturing;
 use super::records::{Resource, ResourceKind};
 use super::service::Inner;
 use super::sync::{lock, read};
@@ -30,7 +32,7 @@ impl Inner {
             return Err(Error::NoSuchResource(format!("the {} was removed", from.full_name())));
         }
         self.make(copy, |layers| {
-            let mut target = Target::whole(layers, now.size);
+            let target = Target::whole(layers, now.size);
             if from.kind == ResourceKind::Disk {
                 return self.copy_disk(from, target, progress);
             }
@@ -46,11 +48,7 @@ impl Inner {
         let _one = lock(&live.copying);
         let capture = Arc::new(Capture::new(target, disk.size));
         let capturing = live.begin_capture(capture.clone());
-        while let Some(at) = capturing.with_layers(|layers| capture.copy_next(layers))? {
-            progress(at);
-        }
-        capturing.end()?;
-        capture.into_target()?.finish()
+        finish(capture, capturing, progress)
     }
 
     /// Opens snapshots, each under the key of its set.
@@ -58,4 +56,20 @@ impl Inner {
         resources.iter().try_for_each(|resource| self.finish_before_use(resource))?;
         Chain::open(&self.registry, resources)
     }
+}
+
+/// Copies what no write has copied, and ends the copy.
+fn finish(capture: Arc<Capture>, capturing: Capturing<'_>, progress: &dyn Fn(CopyProgress)) -> Result<Layers> {
+    for chunk in capture.left().iter() {
+        capturing.with_layers(|layers| {
+            capture.copy(layers, chunk);
+            Ok(())
+        })?;
+        if capture.has_failed() {
+            break;
+        }
+        progress(capture.progress());
+    }
+    capturing.end()?;
+    capture.into_target()?.finish()
 }

@@ -65,7 +65,7 @@ impl DiskService {
                     None => self.inner.copy_disk(&disk, Target::whole(layers, size), progress),
                     // What the first copy holds the others hold too, though the disk goes on.
                     Some(Made { layers: first, .. }) => {
-                        let mut target = Target::whole(layers, size);
+                        let target = Target::whole(layers, size);
                         target.fill(progress, |offset, bytes| first.read_at(offset, bytes))?;
                         target.finish()
                     }

@@ -1,6 +1,6 @@
 //! Resources come and go: a device with volumes under the right keys, then the record of it; and both away again.
 
-use super::copy::ChunkMap;
+use super::chunk_map::ChunkMap;
 use super::layers::{HEADER, Layers};
 use super::records::{EncryptionSet, Resource};
 use super::service::{Inner, no_set, not_allowed};

@@ -30,6 +30,7 @@ mod copy;
 
 // What a service does.
 mod care;
+mod chunk_map;
 mod copies;
 mod disks;
 mod file_vaults;

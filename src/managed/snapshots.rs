@@ -1,6 +1,7 @@
 //! Snapshots: what a disk held at one instant, whole or as what differs from the snapshot before.
 
-use super::copy::{CHUNK, Chain, ChunkMap, CopyProgress, Target, place};
+use super::chunk_map::{CHUNK, ChunkMap, place};
+use super::copy::{Chain, CopyProgress, Target};
 use super::records::{Resource, ResourceKind, ResourceName, check_name};
 use super::service::{DiskService, Inner, not_allowed};
 use super::sync::write;
@@ -108,7 +109,7 @@ impl Inner {
         };
         let both = Chain::open(&self.registry, &[after.clone(), old.clone()])?;
         let made = self.prepare(merged, |layers| {
-            let mut target = Target::increment(layers, after.size, None);
+            let target = Target::increment(layers, after.size, None);
             let mut bytes = vec![0; CHUNK as usize];
             for chunk in 0..ChunkMap::new(after.size).chunks() {
                 if !both.has(chunk) {

@@ -12,9 +12,9 @@ use atrest::{Credential, Error, KeyRefusal, MemoryDevice, OpenOptions, Volume};
 
 use atrest::EncryptionType::{CustomerKey, PlatformAndCustomerKeys, PlatformKey};
 
-const CHUNK: usize = 64 << 10;
+pub const CHUNK: usize = 64 << 10;
 
-fn content(disk: &OpenDisk) -> Vec<u8> {
+pub fn content(disk: &OpenDisk) -> Vec<u8> {
     let mut bytes = vec![0; disk.size() as usize];
     disk.read_at(0, &mut bytes).unwrap();
     bytes
@@ -35,7 +35,7 @@ fn check_map(world: &World, device: Vec<u8>, size: u64, expected: &[bool]) {
 }
 
 /// What a snapshot holds, by way of a disk that is made of it.
-fn restored(service: &DiskService, snapshot: &str) -> Vec<u8> {
+pub fn restored(service: &DiskService, snapshot: &str) -> Vec<u8> {
     let from = ResourceName::snapshot(snapshot);
     service.create_disk_from(&from, &copy_to("restored", None), &still).unwrap();
     let bytes = content(&service.open_disk("restored").unwrap());

@@ -4,6 +4,7 @@
 
 mod backup;
 mod capabilities;
+mod captures;
 mod copies;
 mod crash;
 mod model;

@@ -6,4 +6,4 @@ mod resource;
 
 pub use open_disk::OpenDisk;
 pub(super) use registry::Registry;
-pub(super) use resource::{BeforeWrite, LiveResource};
+pub(super) use resource::{BeforeWrite, Capturing, LiveResource};
