@@ -39,8 +39,9 @@ impl NewSnapshot {
 impl DiskService {
     /// Makes a snapshot: what the disk holds at this instant, also while it is written, under a DEK of its own (44).
     ///
-    /// An incremental one takes room for what differs from the one before, where the backend keeps devices sparse. It is
-    /// found by reading both.
+    /// An incremental one takes room for what was written since the one before, where the backend keeps devices sparse. While
+    /// the disk stays open the service knows what that is, and reads nothing else. The first one after the disk was opened, or
+    /// its key was suspended, reads the disk and the snapshots before it, and takes what differs.
     ///
     /// # Errors
     /// [`Error::NoSuchResource`](crate::Error::NoSuchResource); [`Error::ResourceExists`](crate::Error::ResourceExists);
@@ -70,11 +71,11 @@ impl DiskService {
             return not_allowed(Rule::OneSetForSnapshots, text);
         }
         let last = inner.store.increments(&from.id)?.last().map(|(place, _)| *place);
-        snapshot.increment = Some(last.map_or(0, |last| last + 1));
-        let before = last.map(|last| Chain::up_to(&inner.store, &from.id, last)).transpose()?;
-        let before = before.map(|before| inner.open_chain(&before)).transpose()?;
+        let place = last.map_or(0, |last| last + 1);
+        snapshot.increment = Some(place);
+        let before = last.map_or(Ok(None), |last| inner.open_before(&from, last))?;
         inner.make(inner.in_set(snapshot, set)?, |layers| {
-            inner.copy_disk(&from, Target::increment(layers, from.size, before), progress)
+            inner.copy_changes(&from, layers, (place, last), before, progress)
         })
     }
 }

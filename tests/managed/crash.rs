@@ -297,3 +297,31 @@ fn what_is_made_is_there_whole_or_not_at_all() {
         devices_fit(world, &service, what);
     });
 }
+
+#[test]
+fn what_was_written_before_a_kill_is_in_the_snapshots_after_it() {
+    // Behaviour 44
+    let act = |_: &World, service: &DiskService| {
+        let disk = service.open_disk("c").unwrap();
+        for n in 3..5 {
+            disk.write_at(64 << 10, &[n; 4096]).unwrap();
+            snapshot(service, "c", &format!("i-{n}"), true);
+        }
+        disk.write_at(0, &[5; 4096]).unwrap();
+        disk.write_at(64 << 10, &[5; 4096]).unwrap();
+    };
+    killed("writing between snapshots", 1, most(), act, |what, _, service, before| {
+        let now = contents(&service);
+        for (name, bytes) in before.iter().filter(|(name, _)| *name != "disk \"c\"") {
+            assert!(now.get(name) == Some(bytes), "{what}: {name}");
+        }
+        let disk = service.open_disk("c").unwrap();
+        for n in 0..2 {
+            let (name, held) =
+                (ResourceName::snapshot(format!("after-{n}")), content(&service, &ResourceName::disk("c")));
+            snapshot(&service, "c", &name.name, true);
+            assert!(content(&service, &name) == held, "{what}: {name}");
+            disk.write_at(0, &[n; 4096]).unwrap();
+        }
+    });
+}

@@ -20,7 +20,7 @@ pub(in crate::managed) struct Capture {
     size: u64,
     /// The chunks that somebody copies, or has copied: who adds one copies it.
     claimed: ChunkMap,
-    /// The chunks that may be written, because they were copied.
+    /// The chunks that may be written, because they were copied or need no copy.
     copied: ChunkMap,
     done: AtomicU64,
     /// What stopped it. Writes to the disk go on.
@@ -31,17 +31,20 @@ pub(in crate::managed) struct Capture {
 }
 
 impl Capture {
-    pub(in crate::managed) fn new(target: Target, size: u64) -> Self {
-        Capture {
-            target,
-            size,
-            claimed: ChunkMap::new(size),
-            copied: ChunkMap::new(size),
-            done: AtomicU64::new(0),
-            failure: OnceLock::new(),
-            waiting: Mutex::default(),
-            one_more: Condvar::new(),
-        }
+    /// A copy of all chunks.
+    pub(in crate::managed) fn whole(target: Target, size: u64) -> Self {
+        Self::of(target, size, ChunkMap::new(size), ChunkMap::new(size))
+    }
+
+    /// A copy of some chunks; the others need none.
+    pub(in crate::managed) fn of_changes(target: Target, size: u64, changed: &ChunkMap) -> Self {
+        Self::of(target, size, changed.complement(), changed.complement())
+    }
+
+    fn of(target: Target, size: u64, claimed: ChunkMap, copied: ChunkMap) -> Self {
+        let done = copied.iter().map(|chunk| place(chunk, size).1 as u64).sum();
+        let (done, failure) = (AtomicU64::new(done), OnceLock::new());
+        Capture { target, size, claimed, copied, done, failure, waiting: Mutex::default(), one_more: Condvar::new() }
     }
 
     /// The chunks that are still to be copied.

@@ -1,5 +1,6 @@
 //! What is open: the resources in use, each shared by all who use it.
 
+mod changes;
 mod open_disk;
 mod registry;
 mod resource;

@@ -3,7 +3,9 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
+use super::changes::Changes;
 use crate::key::KeyId;
+use crate::managed::chunk_map::ChunkMap;
 use crate::managed::keys::{Access, KeyLease, Now};
 use crate::managed::layers::{Layer, Layers, keys_in};
 use crate::managed::records::{Resource, ResourceName};
@@ -61,6 +63,8 @@ struct Held {
     lease: Option<Arc<KeyLease>>,
     /// A copy that is being made of it as it was when the copy began.
     capture: Option<Arc<dyn BeforeWrite>>,
+    /// What was written since the last incremental snapshot, if it is known; not beyond the life of `layers`.
+    changes: Option<Changes>,
     /// It is being removed, or was: nobody opens it any more.
     removed: bool,
 }
@@ -101,21 +105,24 @@ impl LiveResource {
 
     /// Writes, after what a copy still needs was copied.
     pub(in crate::managed) fn write_at(&self, offset: u64, sectors: &[u8]) -> Result<()> {
-        self.with(|layers, capture| {
-            if let Some(capture) = capture {
+        self.with(|layers, held| {
+            if let Some(changes) = &held.changes {
+                changes.note(offset, sectors.len());
+            }
+            if let Some(capture) = &held.capture {
                 capture.before_write(layers, offset, sectors.len());
             }
             layers.write_at(offset, sectors)
         })
     }
 
-    /// Does something with the volumes and the copy that is being made, once the key may be used.
-    fn with<T>(&self, act: impl FnOnce(&Layers, Option<&dyn BeforeWrite>) -> Result<T>) -> Result<T> {
+    /// Does something with the volumes and what goes on with them, once the key may be used.
+    fn with<T>(&self, act: impl FnOnce(&Layers, &Held) -> Result<T>) -> Result<T> {
         // Between opening and use it may be suspended again, or put under another key; but not for ever.
         for _ in 0..ATTEMPTS {
             let held = self.read();
             if let Some(layers) = held.usable(self.now()) {
-                let done = act(layers, held.capture.as_deref());
+                let done = act(layers, &held);
                 drop(held);
                 if self.to_wipe.load(Ordering::Relaxed) {
                     self.wipe_if_unused();
@@ -199,6 +206,7 @@ impl LiveResource {
 
     /// Closes the volumes, and with them wipes the DEK.
     fn take_layers(&self, held: &mut Held) {
+        held.changes = None;
         if let Some(layers) = held.layers.take() {
             *lock(&self.closing) = Some(Closing { device: layers.device(), used_blocks: layers.used_blocks() });
         }
@@ -321,6 +329,27 @@ impl LiveResource {
         Capturing(self)
     }
 
+    /// Whether it is known what was written since the incremental snapshot at a place.
+    pub(in crate::managed) fn knows_changes_since(&self, place: u64) -> bool {
+        self.read().changes.as_ref().is_some_and(|changes| changes.are_since(place))
+    }
+
+    /// The same for the incremental snapshot at `place` of a disk of `size` bytes: `begin` is told what was written since the
+    /// one at `last`, if that is known. What is written from here on is noted for the snapshot after it.
+    pub(in crate::managed) fn begin_increment<C: BeforeWrite + 'static>(
+        &self,
+        (place, last): (u64, Option<u64>),
+        size: u64,
+        begin: impl FnOnce(Option<ChunkMap>) -> Arc<C>,
+    ) -> (Arc<C>, Capturing<'_>) {
+        let next = Changes::new(place, size);
+        let mut held = self.write();
+        let before = held.changes.replace(next).filter(|changes| last.is_some_and(|last| changes.are_since(last)));
+        let capture = begin(before.map(Changes::into_chunks));
+        held.capture = Some(capture.clone());
+        (capture, Capturing(self))
+    }
+
     /// Waits for who changes it, and keeps others from it.
     pub(in crate::managed) fn changing(&self) -> MutexGuard<'_, ()> {
         lock(&self.change)
@@ -404,7 +433,7 @@ impl Capturing<'_> {
     /// # Errors
     /// [`Error::NoSuchResource`] if the resource was closed meanwhile.
     pub(in crate::managed) fn with_layers<T>(&self, act: impl FnOnce(&Layers) -> Result<T>) -> Result<T> {
-        self.0.with(|layers, capture| if capture.is_some() { act(layers) } else { Err(self.gone()) })
+        self.0.with(|layers, held| if held.capture.is_some() { act(layers) } else { Err(self.gone()) })
     }
 
     /// Ends the copy.
