@@ -145,7 +145,7 @@ fn measure(folder: &Path, mib: u64, chain: u64) -> Result<()> {
     timed("an incremental one of what changed", &|| snapshot("inc-2", true))?;
     timed("one of nothing", &|| snapshot("inc-3", true))?;
     for n in 4..chain {
-        disk.write_at(n * 7 % mib << 20, &[n as u8; PAGE as usize])?;
+        disk.write_at((n * 7 % mib) << 20, &[n as u8; PAGE as usize])?;
         let name = format!("inc-{n}");
         if [4, chain - 1].contains(&n) {
             timed(&format!("one of a page, behind {n} others"), &|| snapshot(&name, true))?;

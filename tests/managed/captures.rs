@@ -106,7 +106,7 @@ fn a_snapshot_is_of_one_instant_beside_many_writers() {
             }
             stop.store(true, Ordering::Relaxed);
         });
-        let mut before = vec![0; PARTS];
+        let mut before = [0; PARTS];
         for (n, _) in names {
             let held = restored(&service, &format!("{name}-{n}"));
             for (part, before) in before.iter_mut().enumerate() {
