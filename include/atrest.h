@@ -391,10 +391,7 @@ const char *atrest_status_name(atrest_status status);
 // All incremental snapshots of a disk must be in its set (45).
 #define ATREST_RULE_ONE_SET_FOR_SNAPSHOTS 45
 
-// A resource under a customer's key can't return to the platform's key in place (46).
-#define ATREST_RULE_NO_WAY_BACK 46
-
-// A set and its resources must be in one subscription; a resource under a customer's key stays in it (47).
+// A set and its resources are in one subscription, and what is under a customer's key stays in it (47).
 #define ATREST_RULE_ONE_SUBSCRIPTION 47
 
 // An image is made and removed as a whole, and names one set or none for each region and disk (49).
@@ -3915,9 +3912,10 @@ atrest_status atrest_disk_service_list(const atrest_disk_service *service, uint3
 atrest_status atrest_disk_service_list_image(const atrest_disk_service *service, const char *image,
     atrest_status (*each)(void *user, const char *name), void *user);
 
-// Moves a disk or snapshot into a set: from the platform's key to a customer's, or from another set's key. A disk and
-// its incremental snapshots move together. No sector is touched, and it stays open. If it is killed at any instant,
-// the next use finishes the move. `set` may be NULL, which is refused for a resource under a customer's key.
+// Puts a disk or snapshot into a set: from under the platform's key under a customer's, or from under the key of another
+// set. A disk and its incremental snapshots go together. No sector is touched, and it stays open. Killed at any instant, it
+// is finished at the next use. Nothing takes it out of its set again: to leave the customer's key, copy the data to a new
+// disk without a set, by atrest_disk_service_create_disk_from.
 //
 // Errors: ATREST_ERR_NOT_ALLOWED for a set in another place, for a set of a type that the disk can't change to in
 // place, or for a disk that was ever encrypted in the guest; the errors of the vault and the devices.
@@ -4122,8 +4120,8 @@ atrest_status atrest_disk_complete_write(atrest_disk *disk);
 // Reports on the protection of disks, and whether it has the configured state. Headers are read for this; no
 // customer's vault is asked.
 //
-// The capability table compares the ways to encrypt a disk: the capabilities of each, in Azure's words, and how much
-// of each this version of the library has.
+// The capability table compares the ways of encrypting a disk: what each gives, in Azure's words, and what of that this
+// library doesn't do.
 
 // It is proven to be under its configured key, and its header names no other.
 #define ATREST_PROTECTION_FINISHED 1

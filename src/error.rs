@@ -3,12 +3,16 @@
 //! Each variant is a case that a caller can act upon, and has a C status of its own. The text of an error says what was
 //! wrong and what to do next. It names secrets but never shows them.
 
+#[cfg(feature = "std")]
+mod refusal;
 #[cfg(feature = "managed")]
 mod rule;
 mod text;
 #[cfg(feature = "std")]
 mod vault_failure;
 
+#[cfg(feature = "std")]
+pub use refusal::KeyRefusal;
 #[cfg(feature = "managed")]
 pub use rule::Rule;
 
@@ -173,11 +177,13 @@ pub enum Error {
         /// The key, or keys, that can unwrap.
         wanted: String,
     },
-    /// The vault has no such key or version.
+    /// The vault refuses the key.
     #[cfg(feature = "std")]
-    NoSuchKey {
+    KeyRefused {
         /// The key's URL or name.
         key: String,
+        /// Why.
+        reason: KeyRefusal,
     },
     /// A key of this name exists already.
     #[cfg(feature = "std")]
@@ -185,41 +191,7 @@ pub enum Error {
         /// The name of the key.
         key: String,
     },
-    /// The version of the key, or every version of it, is disabled.
-    #[cfg(feature = "std")]
-    KeyDisabled {
-        /// The key's URL or name.
-        key: String,
-    },
-    /// The key is deleted; until it is purged, its vault can recover it.
-    #[cfg(feature = "std")]
-    KeyDeleted {
-        /// The key's URL or name.
-        key: String,
-    },
-    /// The version of the key has expired.
-    #[cfg(feature = "std")]
-    KeyExpired {
-        /// The key's URL or name.
-        key: String,
-    },
-    /// The version of the key isn't valid yet.
-    #[cfg(feature = "std")]
-    KeyNotYetValid {
-        /// The key's URL or name.
-        key: String,
-    },
-    /// The vault denies this identity the operation on the key: access was never granted, or was revoked.
-    #[cfg(feature = "std")]
-    AccessDenied {
-        /// The caller's identity in the vault.
-        identity: String,
-        /// The operation: `get`, `wrapKey` or `unwrapKey`.
-        operation: String,
-        /// The key's URL or name.
-        key: String,
-    },
-    /// The vault doesn't let its keys be destroyed before their retention is over.
+    /// The vault protects its keys from being destroyed before their retention is over.
     #[cfg(feature = "std")]
     PurgeProtected {
         /// The key's URL or name.
@@ -389,19 +361,15 @@ pub enum Error {
 
 #[cfg(feature = "std")]
 impl Error {
-    /// Whether a vault says that the key may not be used: it is disabled, deleted, expired, not yet valid or gone
-    /// ([`Error::NoSuchKey`]), or access was revoked. Any other error, such as a vault that doesn't answer, is an
-    /// outage.
+    /// Whether a vault has said that the key may not be used ([`Error::KeyRefused`]). Anything else, such as a vault that
+    /// doesn't answer, is an outage.
     pub fn is_revocation(&self) -> bool {
-        matches!(
-            self,
-            Error::KeyDisabled { .. }
-                | Error::KeyDeleted { .. }
-                | Error::KeyExpired { .. }
-                | Error::KeyNotYetValid { .. }
-                | Error::NoSuchKey { .. }
-                | Error::AccessDenied { .. }
-        )
+        matches!(self, Error::KeyRefused { .. })
+    }
+
+    /// A vault refuses a key.
+    pub(crate) fn key_refused(key: impl Into<String>, reason: KeyRefusal) -> Self {
+        Error::KeyRefused { key: key.into(), reason }
     }
 
     /// Wraps an I/O error with the operation that failed.

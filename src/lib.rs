@@ -40,9 +40,9 @@ pub use approval::{Approval, approved_only};
 pub use cipher::{SectorCipher, SectorSize, SectorUnit, StreamCipher};
 #[cfg(feature = "std")]
 pub use clock::{Clock, ManualClock, SystemClock};
-#[cfg(feature = "std")]
-pub use error::VaultFailure;
 pub use error::{Error, Result};
+#[cfg(feature = "std")]
+pub use error::{KeyRefusal, VaultFailure};
 #[cfg(feature = "std")]
 pub use file_prefix::FilePrefix;
 pub use key::self_test;

@@ -7,6 +7,7 @@ mod common;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::io::{IoSlice, IoSliceMut};
+use std::sync::Arc;
 
 use atrest::{
     BlockDevice, Credential, FileDevice, FormatOptions, MemoryDevice, OpenOptions, Protector, SectorCipher, SectorSize,

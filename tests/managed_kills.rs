@@ -130,7 +130,7 @@ fn do_step(world: &World, service: &DiskService, step: &[String]) {
         }
         ["delete", n] => service.delete(&disk(n)),
         ["drop", n] => service.delete(&snapshot(n)),
-        ["put", n, set] => service.put_into_set(&disk(n), Some(set)).map(drop),
+        ["put", n, set] => service.put_into_set(&disk(n), set).map(drop),
         ["rotate"] => {
             world.customer(VAULT).rotate();
             ["s", "t", "both"].into_iter().try_for_each(|set| service.rotate_set(set, &quiet).map(drop))

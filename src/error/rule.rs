@@ -19,9 +19,7 @@ pub enum Rule {
     OneTenant = 43,
     /// All incremental snapshots of a disk must be in its set (45).
     OneSetForSnapshots = 45,
-    /// A resource under a customer's key can't return to the platform's key in place (46).
-    NoWayBack = 46,
-    /// A set and its resources must be in one subscription; a resource under a customer's key stays in it (47).
+    /// A set and its resources are in one subscription, and what is under a customer's key stays in it (47).
     OneSubscription = 47,
     /// An image is made and removed as a whole, and names one set or none for each region and disk (49).
     ImageIsWhole = 49,

@@ -2,15 +2,16 @@ use super::*;
 
 #[test]
 fn only_what_a_vault_says_of_a_key_is_a_revocation() {
-    let key = || "disks".to_owned();
-    for refused in [
-        Error::KeyDisabled { key: key() },
-        Error::KeyDeleted { key: key() },
-        Error::KeyExpired { key: key() },
-        Error::KeyNotYetValid { key: key() },
-        Error::NoSuchKey { key: key() },
-        Error::AccessDenied { identity: "set-1".into(), operation: "unwrapKey".into(), key: key() },
+    let denied = || KeyRefusal::AccessDenied { identity: "set-1".into(), operation: "unwrapKey".into() };
+    for reason in [
+        KeyRefusal::Disabled,
+        KeyRefusal::Deleted,
+        KeyRefusal::Expired,
+        KeyRefusal::NotYetValid,
+        KeyRefusal::Missing,
+        denied(),
     ] {
+        let refused = Error::KeyRefused { key: "disks".into(), reason };
         assert!(refused.is_revocation(), "{refused}");
         assert!(refused.to_string().contains("disks"), "{refused}");
     }

@@ -110,24 +110,8 @@ impl Error {
                 write!(f, "its data key is expected under the key {expected:?}, and is wrapped by {found}")
             }
             Error::NotThisVault { wanted } => write!(f, "this vault did not wrap the key; it takes {wanted}"),
-            Error::NoSuchKey { key } => write!(f, "the vault has no key {key:?}"),
+            Error::KeyRefused { key, reason } => reason.fmt_of(key, f),
             Error::KeyExists { key } => write!(f, "the vault has a key {key:?} already; rotate it for a new version"),
-            Error::KeyDisabled { key } => {
-                write!(f, "the key {key:?} is disabled; enable it in its vault to use it again")
-            }
-            Error::KeyDeleted { key } => {
-                write!(f, "the key {key:?} is deleted; recover it in its vault to use it again")
-            }
-            Error::KeyExpired { key } => {
-                write!(f, "the key {key:?} has expired; rotate it, or move its expiry, in its vault")
-            }
-            Error::KeyNotYetValid { key } => {
-                write!(f, "the key {key:?} is not valid yet; wait, or move its not-before time, in its vault")
-            }
-            Error::AccessDenied { identity, operation, key } => write!(
-                f,
-                "the vault denies {identity:?} the operation {operation} on the key {key:?}; have the vault's owner grant it"
-            ),
             Error::PurgeProtected { key } => write!(
                 f,
                 "the vault's purge protection keeps the key {key:?}: only a whole key, deleted and past its retention, can \

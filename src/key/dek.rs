@@ -66,7 +66,7 @@ impl DekAlgorithm {
     }
 
     /// The number, as envelopes and the C ABI carry it.
-    pub fn code(self) -> u16 {
+    pub const fn code(self) -> u16 {
         match self {
             DekAlgorithm::Aes128Xts => 1,
             DekAlgorithm::Aes256Xts => 2,

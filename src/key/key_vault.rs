@@ -18,8 +18,8 @@ pub trait KeyVault: Send + Sync {
     /// Wraps `dek` under the latest enabled version of the key named `key`.
     ///
     /// # Errors
-    /// [`Error::NoSuchKey`], or [`Error::Vault`] with the cause. An error with [`Error::is_revocation`] means that the
-    /// key may not be used; any other counts as an outage.
+    /// [`Error::KeyRefused`] when the key may not be used; any other, such as [`Error::Vault`] with what went wrong, counts as
+    /// an outage.
     fn wrap(&self, key: &str, dek: &Secret) -> Result<WrappedDek>;
 
     /// Wraps `dek` under one version of a key, the latest or another.
@@ -46,9 +46,9 @@ pub trait KeyVault: Send + Sync {
     /// it; otherwise the DEK.
     ///
     /// # Errors
-    /// [`Error::UnwrapFailed`] if these bytes are wrong in any way (altered, of a wrong length, for another algorithm).
-    /// The writer of the header chose them, so this answer must not look like an outage of the vault.
-    /// [`Error::NoSuchKey`]; [`Error::Vault`] with the cause; otherwise as [`wrap`](Self::wrap).
+    /// [`Error::UnwrapFailed`] for all that is wrong with these bytes (altered, of a wrong length, for another algorithm):
+    /// whoever writes a header chooses them, so that such an answer must not look like an outage of the vault.
+    /// Otherwise as [`wrap`](Self::wrap).
     fn unwrap(&self, wrapped: &WrappedDek) -> Result<Option<Secret>>;
 
     /// Describes a version of a key: the operation `get`. Without a version, it describes the one that
@@ -56,8 +56,8 @@ pub trait KeyVault: Send + Sync {
     /// isn't valid yet. `Ok(None)`: not supported by this vault.
     ///
     /// # Errors
-    /// [`Error::NoSuchKey`], [`Error::KeyDeleted`], [`Error::AccessDenied`], or [`Error::Vault`] with the cause;
-    /// without a version, [`Error::KeyDisabled`] if none is enabled.
+    /// [`Error::KeyRefused`] for a key that is missing or deleted, where access is denied, and, without a version, where none is
+    /// enabled; [`Error::Vault`] with what went wrong.
     fn describe(&self, key: &str, version: Option<&str>) -> Result<Option<KeyDescription>> {
         let _ = (key, version);
         Ok(None)
@@ -134,39 +134,39 @@ impl WrappedDek {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum EncryptionType {
-    /// A key of the platform. The customer neither sees nor manages it.
-    PlatformKey,
+    /// A key of the platform, which the customer neither sees nor manages.
+    PlatformKey = 1,
     /// A key of the customer. The default.
     #[default]
-    CustomerKey,
+    CustomerKey = 2,
     /// Two layers: one under a key of the platform, one under a key of the customer.
-    PlatformAndCustomerKeys,
+    PlatformAndCustomerKeys = 3,
 }
 
 impl EncryptionType {
-    const ALL: [(EncryptionType, u32, &'static str); 3] = [
-        (EncryptionType::PlatformKey, 1, "platform-key"),
-        (EncryptionType::CustomerKey, 2, "customer-key"),
-        (EncryptionType::PlatformAndCustomerKeys, 3, "platform-and-customer-keys"),
+    const ALL: [(EncryptionType, &'static str); 3] = [
+        (EncryptionType::PlatformKey, "platform-key"),
+        (EncryptionType::CustomerKey, "customer-key"),
+        (EncryptionType::PlatformAndCustomerKeys, "platform-and-customer-keys"),
     ];
 
     /// The name, as LUKS2 tokens carry it.
     pub fn name(self) -> &'static str {
-        Self::ALL.iter().find(|(kind, ..)| *kind == self).map_or("", |(.., name)| name)
+        Self::ALL.iter().find(|(kind, _)| *kind == self).map_or("", |(_, name)| name)
     }
 
     /// The number, as the C ABI carries it.
-    pub fn code(self) -> u32 {
-        Self::ALL.iter().find(|(kind, ..)| *kind == self).map_or(0, |(_, code, _)| *code)
+    pub const fn code(self) -> u32 {
+        self as u32
     }
 
     /// The type of this name, if there is one.
     pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.iter().find(|(.., n)| *n == name).map(|(kind, ..)| *kind)
+        Self::ALL.iter().find(|(_, n)| *n == name).map(|(kind, _)| *kind)
     }
 
     /// The type of this number, if there is one.
     pub fn from_code(code: u32) -> Option<Self> {
-        Self::ALL.iter().find(|(_, c, _)| *c == code).map(|(kind, ..)| *kind)
+        Self::ALL.iter().map(|(kind, _)| *kind).find(|kind| kind.code() == code)
     }
 }

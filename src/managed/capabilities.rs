@@ -1,8 +1,7 @@
 //! The capabilities of each way to encrypt a managed disk: four options, eight capabilities (82).
 //!
-//! The table is Azure's comparison of encryption options. Each cell says what the option does, in Azure's words, and
-//! how much of it this version of the library does. Customers compare the first; the second is what a service can
-//! promise today.
+//! The table is Azure's comparison of encryption options. Each cell says what the option gives, in Azure's words, and what of
+//! it this library doesn't do. The first is what a customer compares, the second what a service must not promise.
 
 use serde::{Serialize, Serializer};
 
@@ -52,21 +51,20 @@ impl EncryptionOption {
         self.row().title
     }
 
-    /// How much of the option this version of the library has. It is `Partly` if cells differ.
-    pub fn built(self) -> Built {
-        let mut cells = self.row().cells.iter().map(|cell| cell.built).filter(|built| *built != Built::NotApplicable);
-        let first = cells.next().unwrap_or(Built::NotApplicable);
-        if cells.all(|built| built == first) { first } else { Built::Partly }
-    }
-
-    /// A remark on the option in this library.
+    /// What else there is to say of the option.
     pub fn remark(self) -> Option<&'static str> {
         self.row().remark
     }
 
+    /// What this library doesn't do of the option, whatever the capability. `None`: it takes the option.
+    pub fn limit(self) -> Option<&'static str> {
+        self.row().limit
+    }
+
     /// The cell of this option and a capability.
     pub fn support(self, capability: Capability) -> Support {
-        self.row().cells[capability as usize]
+        let cell = self.row().cells[capability as usize];
+        Support { limit: cell.limit.or(self.limit().filter(|_| cell.supported)), ..cell }
     }
 
     fn row(self) -> &'static Row {
@@ -129,59 +127,27 @@ pub struct Support {
     pub supported: bool,
     /// Azure's note on its yes or no.
     pub note: Option<&'static str>,
-    /// How much of it this version of the library has.
-    pub built: Built,
-    /// The reason why the library has only part of it or nothing, unless the option's remark says it.
-    pub remark: Option<&'static str>,
+    /// What this library doesn't do of what the option gives; `None` where it does all.
+    pub limit: Option<&'static str>,
 }
 
 impl Support {
-    const fn new(supported: bool, built: Built) -> Self {
-        Support { supported, note: None, built, remark: None }
+    const fn new(supported: bool) -> Self {
+        Support { supported, note: None, limit: None }
     }
 
     const fn note(self, note: &'static str) -> Self {
         Support { note: Some(note), ..self }
     }
 
-    const fn remark(self, remark: &'static str) -> Self {
-        Support { remark: Some(remark), ..self }
+    const fn limit(self, limit: &'static str) -> Self {
+        Support { limit: Some(limit), ..self }
     }
 
-    /// The cell in a word or two.
+    /// The cell in a word, with a star where the library has a limit.
     fn text(self) -> String {
         let answer = if self.supported { "yes" } else { "no" };
-        match self.built {
-            Built::Yes | Built::NotApplicable => answer.into(),
-            Built::Partly => format!("{answer}, partly"),
-            Built::No => format!("{answer}, not built"),
-        }
-    }
-}
-
-/// How much of a capability this version of the library has.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Built {
-    /// All of it.
-    Yes,
-    /// Part of it; a remark on the cell or its option says which part.
-    Partly,
-    /// None of it yet.
-    No,
-    /// The option doesn't have it, so there is nothing to build.
-    NotApplicable,
-}
-
-impl Built {
-    /// The name for programs, which never changes: the variant in snake case.
-    pub fn name(self) -> &'static str {
-        match self {
-            Built::Yes => "yes",
-            Built::Partly => "partly",
-            Built::No => "no",
-            Built::NotApplicable => "not_applicable",
-        }
+        format!("{answer}{}", if self.limit.is_some() { " *" } else { "" })
     }
 }
 
@@ -219,9 +185,9 @@ impl CapabilityTable {
         &self.options
     }
 
-    /// The table for a terminal, in ASCII: a grid that is also Markdown, with a line for each capability and a column
-    /// for each option; then an empty line, and the remarks on options and cells. A cell says `partly` or `not built`
-    /// if this version of the library does less than the option.
+    /// The table for a terminal, in ASCII: a grid that is Markdown too, with a line for each capability and a column for
+    /// each option; then an empty line, and what there is to say of options and cells. A cell has a star where this library
+    /// doesn't do all that the option gives.
     pub fn lines(&self) -> Vec<String> {
         let line = |title: &str, cell: &dyn Fn(EncryptionOption) -> String| {
             std::iter::once(title.to_owned()).chain(self.options.iter().map(|option| cell(*option))).collect()
@@ -230,7 +196,6 @@ impl CapabilityTable {
         for capability in Capability::ALL {
             grid.push(line(capability.title(), &|option| option.support(*capability).text()));
         }
-        grid.push(line("Built in this version of atrest", &|option| option.built().name().into()));
 
         let width = |column: usize| grid.iter().map(|line| line[column].len()).max().unwrap_or(0);
         let widths: Vec<usize> = (0..=self.options.len()).map(width).collect();
@@ -245,8 +210,8 @@ impl CapabilityTable {
         lines
     }
 
-    /// The table in JSON: a list `options`. Each has `option`, `title`, `built`, `remark`, and a list `capabilities`.
-    /// Each of these has `capability` and `title` and the fields of [`Support`]. Lists are in the order of the table.
+    /// The table in JSON: `options`, a list, each with its `option`, `title`, `remark`, `limit` and a list `capabilities`, each
+    /// of which has its `capability` and `title` and the fields of [`Support`]. Lists are in the order of the table.
     pub fn to_json(&self) -> String {
         serde_json::to_string_pretty(self).expect("a table has only string keys")
     }
@@ -257,10 +222,12 @@ impl CapabilityTable {
             let (name, title) = (option.name(), option.title());
             notes.push(format!("{name}: {title}"));
             notes.extend(option.remark().map(|text| format!("{name}: {text}")));
+            notes.extend(option.limit().map(|text| format!("{name} *: {text}")));
             for capability in Capability::ALL {
-                let Support { note, remark, .. } = option.support(*capability);
-                let texts = note.into_iter().chain(remark);
-                notes.extend(texts.map(|text| format!("{name}, {}: {text}", capability.title())));
+                let Support { note, limit, .. } = option.support(*capability);
+                let limit = limit.filter(|_| limit != option.limit());
+                notes.extend(note.map(|text| format!("{name}, {}: {text}", capability.title())));
+                notes.extend(limit.map(|text| format!("{name} *, {}: {text}", capability.title())));
             }
         }
         notes
@@ -277,7 +244,7 @@ macro_rules! serialize_as_name {
     )+};
 }
 
-serialize_as_name!(EncryptionOption, Capability, Built);
+serialize_as_name!(EncryptionOption, Capability);
 
 impl Serialize for CapabilityTable {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
@@ -290,8 +257,8 @@ impl Serialize for CapabilityTable {
         struct Line {
             option: EncryptionOption,
             title: &'static str,
-            built: Built,
             remark: Option<&'static str>,
+            limit: Option<&'static str>,
             capabilities: Vec<Cell>,
         }
 
@@ -306,8 +273,8 @@ impl Serialize for CapabilityTable {
         let line = |option: EncryptionOption| Line {
             option,
             title: option.title(),
-            built: option.built(),
             remark: option.remark(),
+            limit: option.limit(),
             capabilities: Capability::ALL
                 .iter()
                 .map(|&capability| Cell { capability, title: capability.title(), support: option.support(capability) })
@@ -321,6 +288,7 @@ struct Row {
     name: &'static str,
     title: &'static str,
     remark: Option<&'static str>,
+    limit: Option<&'static str>,
     /// In the order of [`Capability`].
     cells: [Support; 8],
 }
@@ -343,36 +311,36 @@ const TABLE: [Row; 4] = [
         name: "sse_pmk",
         title: "Encryption at rest with platform-managed key (SSE+PMK)",
         remark: None,
+        limit: None,
         cells: [YES, NO, NO, NO, NO, YES, YES, UNHEALTHY],
     },
     Row {
         name: "sse_cmk",
         title: "Encryption at rest with customer-managed key (SSE+CMK)",
         remark: Some("double encryption, under platform and customer keys, counts as this option"),
+        limit: None,
         cells: [YES, NO, NO, NO, YES, YES, YES, UNHEALTHY],
     },
     Row {
         name: "guest",
         title: "Azure Disk Encryption",
-        remark: Some("Linux volumes (LUKS) are built; Windows volumes (BitLocker) are not built yet"),
-        cells: [LINUX, GUEST_TEMP_DISK, GUEST_CACHES, LINUX, LINUX, NO, NO_LINUX_IMAGES, HEALTHY],
+        remark: None,
+        limit: Some("this library opens volumes of Linux (LUKS), none of Windows (BitLocker)"),
+        cells: [YES, GUEST_TEMP_DISK, GUEST_CACHES, YES, YES, NO, NO_LINUX_IMAGES, HEALTHY],
     },
     Row {
         name: "host",
         title: "Encryption at Host",
-        remark: Some("encryption at host is not built yet"),
-        cells: [HOST, HOST, HOST, HOST, HOST, HOST, HOST, HOST_UNHEALTHY],
+        remark: None,
+        limit: Some("this library doesn't encrypt at the host"),
+        cells: [YES, YES, YES, YES, YES, YES, YES, UNHEALTHY],
     },
 ];
 
-const YES: Support = Support::new(true, Built::Yes);
-const NO: Support = Support::new(false, Built::NotApplicable);
-const UNHEALTHY: Support = NO.note(UNHEALTHY_NOTE);
-const LINUX: Support = Support::new(true, Built::Partly);
-const GUEST_TEMP_DISK: Support = Support::new(true, Built::No).remark("temporary disks are not built yet");
-const GUEST_CACHES: Support = Support::new(true, Built::No).remark("caches are not built yet");
+const YES: Support = Support::new(true);
+const NO: Support = Support::new(false);
+const UNHEALTHY: Support = NO.note("Unhealthy, not applicable if exempt");
+const GUEST_TEMP_DISK: Support = YES.limit("this library doesn't encrypt temporary disks");
+const GUEST_CACHES: Support = YES.limit("this library doesn't encrypt caches");
 const NO_LINUX_IMAGES: Support = NO.note("Does not work for custom Linux images");
-const HEALTHY: Support = Support::new(true, Built::No).note("Healthy").remark("nothing is reported to Defender");
-const HOST: Support = Support::new(true, Built::No);
-const HOST_UNHEALTHY: Support = Support { supported: false, ..HOST }.note(UNHEALTHY_NOTE);
-const UNHEALTHY_NOTE: &str = "Unhealthy, not applicable if exempt";
+const HEALTHY: Support = YES.note("Healthy").limit("this library reports nothing to Defender");

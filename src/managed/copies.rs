@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
-use super::copy::{CHUNK, Capture, Chain, CopyProgress, Target};
+use super::chunk_map::CHUNK;
+use super::copy::{Capture, Chain, CopyProgress, Target};
 use super::layers::Layers;
+use super::live::Capturing;
 use super::records::{Resource, ResourceKind};
 use super::service::Inner;
 use super::sync::{lock, read};
@@ -30,7 +32,7 @@ impl Inner {
             return Err(Error::NoSuchResource(format!("the {} was removed", from.full_name())));
         }
         self.make(copy, |layers| {
-            let mut target = Target::whole(layers, now.size);
+            let target = Target::whole(layers, now.size);
             if from.kind == ResourceKind::Disk {
                 return self.copy_disk(from, target, progress);
             }
@@ -44,13 +46,40 @@ impl Inner {
     pub(super) fn copy_disk(&self, disk: &Resource, target: Target, progress: &dyn Fn(CopyProgress)) -> Result<Layers> {
         let live = self.registry.of(disk);
         let _one = lock(&live.copying);
-        let capture = Arc::new(Capture::new(target, disk.size));
+        let capture = Arc::new(Capture::whole(target, disk.size));
         let capturing = live.begin_capture(capture.clone());
-        while let Some(at) = capturing.with_layers(|layers| capture.copy_next(layers))? {
-            progress(at);
+        finish(capture, capturing, progress)
+    }
+
+    /// Copies what was written to a disk since its last incremental snapshot, at `last`, into the one at `place`, while it may
+    /// be written. Where that isn't known, it is found by reading the disk and the snapshots before, which are opened by
+    /// [`open_before`](Self::open_before).
+    pub(super) fn copy_changes(
+        &self,
+        disk: &Resource,
+        layers: Layers,
+        (place, last): (u64, Option<u64>),
+        before: Option<Chain>,
+        progress: &dyn Fn(CopyProgress),
+    ) -> Result<Layers> {
+        let (live, size) = (self.registry.of(disk), disk.size);
+        let _one = lock(&live.copying);
+        let (capture, capturing) = live.begin_increment((place, last), size, |changed| {
+            Arc::new(match changed {
+                Some(changed) => Capture::of_changes(Target::increment(layers, size, None), size, &changed),
+                // If the disk was closed since it was looked at, nothing is compared and all is taken.
+                None => Capture::whole(Target::increment(layers, size, before), size),
+            })
+        });
+        finish(capture, capturing, progress)
+    }
+
+    /// The incremental snapshots of a disk up to `last`, unless it is known what was written since.
+    pub(super) fn open_before(&self, disk: &Resource, last: u64) -> Result<Option<Chain>> {
+        if self.registry.of(disk).knows_changes_since(last) {
+            return Ok(None);
         }
-        capturing.end()?;
-        capture.into_target()?.finish()
+        self.open_chain(&Chain::up_to(&self.store, &disk.id, last)?).map(Some)
     }
 
     /// Opens snapshots, each under its set's key.
@@ -58,4 +87,24 @@ impl Inner {
         resources.iter().try_for_each(|resource| self.finish_before_use(resource))?;
         Chain::open(&self.registry, resources)
     }
+}
+
+/// Copies what no write has copied, and ends the copy.
+fn finish(capture: Arc<Capture>, capturing: Capturing<'_>, progress: &dyn Fn(CopyProgress)) -> Result<Layers> {
+    let left = capture.left();
+    if left.iter().next().is_none() {
+        progress(capture.progress());
+    }
+    for chunk in left.iter() {
+        capturing.with_layers(|layers| {
+            capture.copy(layers, chunk);
+            Ok(())
+        })?;
+        if capture.has_failed() {
+            break;
+        }
+        progress(capture.progress());
+    }
+    capturing.end()?;
+    capture.into_target()?.finish()
 }

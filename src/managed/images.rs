@@ -66,7 +66,7 @@ impl DiskService {
                     None => self.inner.copy_disk(&disk, Target::whole(layers, size), progress),
                     // The other copies copy the first one, because the disk may have changed since.
                     Some(Made { layers: first, .. }) => {
-                        let mut target = Target::whole(layers, size);
+                        let target = Target::whole(layers, size);
                         target.fill(progress, |offset, bytes| first.read_at(offset, bytes))?;
                         target.finish()
                     }

@@ -1,6 +1,6 @@
 //! Makes resources: first a device with volumes under the right keys, then the record. Also discards unfinished ones.
 
-use super::copy::ChunkMap;
+use super::chunk_map::ChunkMap;
 use super::layers::{HEADER, Layers};
 use super::records::{EncryptionSet, Resource};
 use super::service::{Inner, no_set, not_allowed};

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::keys::Notes;
 use super::live::LiveResource;
 use super::making::check_member;
-use super::records::{EncryptionSet, Joining, Resource, ResourceKind, ResourceName};
+use super::records::{EncryptionSet, Joining, Resource, ResourceName};
 use super::service::{DiskService, Inner, not_allowed};
 use super::sync::write;
 use crate::error::Rule;
@@ -17,29 +17,15 @@ impl DiskService {
     /// A disk and its incremental snapshots move together (45). No sector is touched, and it stays open. If it is
     /// killed at any instant, the next use finishes the move.
     ///
-    /// Without a set, this refuses a resource under a customer's key (46).
+    /// Nothing takes it out of its set again (46). To leave the customer's key, copy the data to a new disk without a set:
+    /// [`create_disk_from`](Self::create_disk_from).
     ///
     /// # Errors
-    /// [`Error::NoSuchResource`](crate::Error::NoSuchResource); [`Error::NotAllowed`](crate::Error::NotAllowed) for a
-    /// set in another place, for a set of a type that the disk can't change to in place, or for a disk that was ever
-    /// encrypted in the guest (52); the vault's errors; [`Error::Io`](crate::Error::Io).
-    pub fn put_into_set(&self, name: &ResourceName, set: Option<&str>) -> Result<Resource> {
+    /// [`Error::NoSuchResource`](crate::Error::NoSuchResource); [`Error::NotAllowed`](crate::Error::NotAllowed) for a set in
+    /// another place, of a kind that the disk can't become in place, or for what was ever encrypted in the guest (52); what
+    /// the vault answers; [`Error::Io`](crate::Error::Io).
+    pub fn put_into_set(&self, name: &ResourceName, set: &str) -> Result<Resource> {
         let inner = &self.inner;
-        let resource = inner.store.resource(name)?;
-        let Some(set) = set else {
-            if resource.set.is_none() {
-                return Ok(resource);
-            }
-            if resource.kind == ResourceKind::Image {
-                return not_allowed(
-                    Rule::ImageStaysUnderCustomerKey,
-                    "an image under a customer's key doesn't go back; make a disk of it that isn't in a set",
-                );
-            }
-            let text = "a resource under a customer's key can't go back to the platform's in place; copy its data to a \
-                        new disk outside of sets";
-            return not_allowed(Rule::NoWayBack, text);
-        };
         inner.change_group(name, |group, names| {
             for live in group {
                 // First finish earlier moves. A resource that can't be opened stays where it is.

@@ -30,6 +30,7 @@ mod copy;
 
 // The operations of a service.
 mod care;
+mod chunk_map;
 mod copies;
 mod disks;
 mod file_vaults;
@@ -48,7 +49,7 @@ mod snapshots;
 
 pub use crate::error::Rule;
 pub use backend::{DiskBackend, DiskFolder, VaultDescription, VaultDirectory};
-pub use capabilities::{Built, Capability, CapabilityTable, EncryptionOption, Support};
+pub use capabilities::{Capability, CapabilityTable, EncryptionOption, Support};
 pub use copy::CopyProgress;
 pub use disks::{NewCopy, NewDisk};
 pub use file_vaults::FileVaults;

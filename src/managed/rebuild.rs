@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 
 use base64ct::{Base64, Encoding};
 
-use super::copy::ChunkMap;
+use super::chunk_map::ChunkMap;
 use super::keys::{Vaults, not_ours};
 use super::layers::lower_context;
 use super::parallel::for_each;

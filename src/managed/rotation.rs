@@ -14,7 +14,7 @@ use super::sync::{into_inner, lock, try_lock};
 use crate::error::Rule;
 use crate::key::KeyId;
 use crate::log::tell;
-use crate::{Error, KeyVault, Result};
+use crate::{Error, KeyRefusal, KeyVault, Result};
 
 /// The progress of a rotation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
@@ -395,11 +395,13 @@ const MAX_FORMER_KEYS: usize = 100;
 /// A name for programs of the error that stopped a rotation.
 fn code(error: &Error) -> &'static str {
     match error {
-        Error::KeyDisabled { .. } => "KeyDisabled",
-        Error::KeyDeleted { .. } | Error::NoSuchKey { .. } => "KeyNotFound",
-        Error::KeyExpired { .. } => "KeyExpired",
-        Error::KeyNotYetValid { .. } => "KeyNotYetValid",
-        Error::AccessDenied { .. } => "AccessDenied",
+        Error::KeyRefused { reason, .. } => match reason {
+            KeyRefusal::Missing | KeyRefusal::Deleted => "KeyNotFound",
+            KeyRefusal::Disabled => "KeyDisabled",
+            KeyRefusal::Expired => "KeyExpired",
+            KeyRefusal::NotYetValid => "KeyNotYetValid",
+            KeyRefusal::AccessDenied { .. } => "AccessDenied",
+        },
         Error::DiskSuspended { .. } => "DiskSuspended",
         Error::Vault(_) | Error::NotAVault { .. } | Error::DamagedVault(_) => "VaultFailed",
         Error::NotFound { .. } | Error::Io { .. } => "DeviceFailed",

@@ -1,6 +1,7 @@
 //! Snapshots: a disk's content at one instant, whole or as the difference to the snapshot before.
 
-use super::copy::{CHUNK, Chain, ChunkMap, CopyProgress, Target, place};
+use super::chunk_map::{CHUNK, ChunkMap, place};
+use super::copy::{Chain, CopyProgress, Target};
 use super::records::{Resource, ResourceKind, ResourceName, check_name};
 use super::service::{DiskService, Inner, not_allowed};
 use super::sync::write;
@@ -38,8 +39,9 @@ impl NewSnapshot {
 impl DiskService {
     /// Makes a snapshot of the disk at this instant, even while it is written, under its own DEK (44).
     ///
-    /// An incremental one reads the disk and the snapshot before it, and only stores the differences. It saves space if
-    /// the backend keeps devices sparse.
+    /// An incremental one takes room for what was written since the one before, where the backend keeps devices sparse. While
+    /// the disk stays open the service knows what that is, and reads nothing else. The first one after the disk was opened, or
+    /// its key was suspended, reads the disk and the snapshots before it, and takes what differs.
     ///
     /// # Errors
     /// [`Error::NoSuchResource`](crate::Error::NoSuchResource); [`Error::ResourceExists`](crate::Error::ResourceExists);
@@ -69,11 +71,11 @@ impl DiskService {
             return not_allowed(Rule::OneSetForSnapshots, text);
         }
         let last = inner.store.increments(&from.id)?.last().map(|(place, _)| *place);
-        snapshot.increment = Some(last.map_or(0, |last| last + 1));
-        let before = last.map(|last| Chain::up_to(&inner.store, &from.id, last)).transpose()?;
-        let before = before.map(|before| inner.open_chain(&before)).transpose()?;
+        let place = last.map_or(0, |last| last + 1);
+        snapshot.increment = Some(place);
+        let before = last.map_or(Ok(None), |last| inner.open_before(&from, last))?;
         inner.make(inner.in_set(snapshot, set)?, |layers| {
-            inner.copy_disk(&from, Target::increment(layers, from.size, before), progress)
+            inner.copy_changes(&from, layers, (place, last), before, progress)
         })
     }
 }
@@ -108,7 +110,7 @@ impl Inner {
         };
         let both = Chain::open(&self.registry, &[after.clone(), old.clone()])?;
         let made = self.prepare(merged, |layers| {
-            let mut target = Target::increment(layers, after.size, None);
+            let target = Target::increment(layers, after.size, None);
             let mut bytes = vec![0; CHUNK as usize];
             for chunk in 0..ChunkMap::new(after.size).chunks() {
                 if !both.has(chunk) {

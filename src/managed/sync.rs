@@ -2,7 +2,8 @@
 
 use std::collections::HashMap;
 use std::sync::{
-    Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, TryLockError, TryLockResult,
+    Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, TryLockError,
+    TryLockResult,
 };
 
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -29,6 +30,11 @@ pub(super) fn try_write<T>(shared: &RwLock<T>) -> Option<RwLockWriteGuard<'_, T>
 
 pub(super) fn into_inner<T>(mutex: Mutex<T>) -> T {
     mutex.into_inner().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Waits to be notified.
+pub(super) fn wait<'g, T>(condition: &Condvar, guard: MutexGuard<'g, T>) -> MutexGuard<'g, T> {
+    condition.wait(guard).unwrap_or_else(PoisonError::into_inner)
 }
 
 fn unless_held<G>(locked: TryLockResult<G>) -> Option<G> {

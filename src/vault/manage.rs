@@ -10,7 +10,7 @@ use super::rsa::RsaKey;
 use super::rules::check_identity;
 use super::{FileVault, MAX_KEYS, pkcs8};
 use crate::key::{KeyId, KeyKind};
-use crate::{Error, Result, Secret};
+use crate::{Error, KeyRefusal, Result, Secret};
 
 const DAY: u64 = 24 * 60 * 60;
 
@@ -28,7 +28,7 @@ impl FileVault {
     /// Generates a new AES-256 key with one version.
     ///
     /// # Errors
-    /// [`Error::InvalidName`]; [`Error::KeyExists`]; [`Error::KeyDeleted`] if a deleted key has the name; the errors of
+    /// [`Error::InvalidName`]; [`Error::KeyExists`]; [`KeyRefusal::Deleted`] when a deleted key has the name; those of
     /// writing the file.
     pub fn create_key(&self, name: &str) -> Result<KeyId> {
         self.create_key_of(name, KeyKind::Aes256)
@@ -46,8 +46,7 @@ impl FileVault {
     /// Imports a new AES-256 key from your own 32 bytes.
     ///
     /// # Errors
-    /// [`Error::KekLength`]; [`Error::InvalidName`]; [`Error::KeyExists`]; [`Error::KeyDeleted`]; the errors of writing
-    /// the file.
+    /// [`Error::KekLength`]; [`Error::InvalidName`]; [`Error::KeyExists`]; [`KeyRefusal::Deleted`]; those of writing the file.
     pub fn import_key(&self, name: &str, kek: &Secret) -> Result<KeyId> {
         check_kek(kek)?;
         self.add_key("import", name, KeyKind::Aes256, kek, KeyOrigin::Imported)
@@ -58,8 +57,8 @@ impl FileVault {
     ///
     /// # Errors
     /// [`Error::UnsupportedAlgorithm`] for any other key, and in a build without the feature `rsa`;
-    /// [`Error::InvalidOption`] for any other form; [`Error::InvalidName`]; [`Error::KeyExists`];
-    /// [`Error::KeyDeleted`]; the errors of writing the file.
+    /// [`Error::InvalidOption`] for any other form; [`Error::InvalidName`]; [`Error::KeyExists`]; [`KeyRefusal::Deleted`];
+    /// those of writing the file.
     pub fn import_rsa_key(&self, name: &str, pkcs8: &[u8]) -> Result<KeyId> {
         let (kind, kek) = RsaKey::import(&pkcs8::der(pkcs8)?)?;
         self.add_key("import", name, kind, &kek, KeyOrigin::Imported)
@@ -68,7 +67,7 @@ impl FileVault {
     /// Imports a new RSA version of a key, like [`import_rsa_key`](Self::import_rsa_key).
     ///
     /// # Errors
-    /// As [`import_rsa_key`](Self::import_rsa_key); [`Error::NoSuchKey`] in place of [`Error::KeyExists`].
+    /// As [`import_rsa_key`](Self::import_rsa_key); [`KeyRefusal::Missing`] in place of [`Error::KeyExists`].
     pub fn import_rsa_version(&self, name: &str, pkcs8: &[u8]) -> Result<KeyId> {
         let (kind, kek) = RsaKey::import(&pkcs8::der(pkcs8)?)?;
         self.add_version("importVersion", name, kind, &kek, KeyOrigin::Imported)
@@ -77,7 +76,7 @@ impl FileVault {
     /// Generates a new version of a key, of the same kind as the last. Older versions stay and can unwrap their wraps.
     ///
     /// # Errors
-    /// [`Error::NoSuchKey`]; [`Error::KeyDeleted`]; the errors of writing the file.
+    /// [`KeyRefusal::Missing`]; [`KeyRefusal::Deleted`]; those of writing the file.
     pub fn rotate_key(&self, name: &str) -> Result<KeyId> {
         self.reload()?;
         let kind = self.body().live(name)?.versions.last().map_or(KeyKind::Aes256, |version| version.kind);
@@ -87,7 +86,7 @@ impl FileVault {
     /// Imports a new AES-256 version of a key from your own 32 bytes.
     ///
     /// # Errors
-    /// [`Error::KekLength`]; [`Error::NoSuchKey`]; [`Error::KeyDeleted`]; the errors of writing the file.
+    /// [`Error::KekLength`]; [`KeyRefusal::Missing`]; [`KeyRefusal::Deleted`]; those of writing the file.
     pub fn import_version(&self, name: &str, kek: &Secret) -> Result<KeyId> {
         check_kek(kek)?;
         self.add_version("importVersion", name, KeyKind::Aes256, kek, KeyOrigin::Imported)
@@ -97,15 +96,14 @@ impl FileVault {
     /// that the vault itself wrapped.
     ///
     /// # Errors
-    /// [`Error::InvalidOption`] if it would expire before it is valid, or for an AES key that shall not be
-    /// authenticated;
-    /// [`Error::NoSuchKey`]; [`Error::KeyDeleted`]; the errors of writing the file.
+    /// [`Error::InvalidOption`] when it would expire before it is valid, or for an AES key that is not to be authenticated;
+    /// [`KeyRefusal::Missing`]; [`KeyRefusal::Deleted`]; those of writing the file.
     pub fn set_version(&self, id: &KeyId, change: VersionChange) -> Result<()> {
         self.change(Use::of_version("setVersion", id), |body, _| {
             let version = body.version(id)?.version;
             let versions = &mut body.live_mut(id.key())?.versions;
             let record = versions.iter_mut().find(|record| record.version == version);
-            let record = record.ok_or_else(|| Error::NoSuchKey { key: id.to_string() })?;
+            let record = record.ok_or_else(|| Error::key_refused(id.to_string(), KeyRefusal::Missing))?;
             let not_before = change.not_before.unwrap_or(record.not_before);
             let expires = change.expires.unwrap_or(record.expires);
             if let (Some(not_before), Some(expires)) = (not_before, expires)
@@ -131,7 +129,7 @@ impl FileVault {
     /// Deletes a key, with all its versions. It can be recovered until it is purged, and until then its name is taken.
     ///
     /// # Errors
-    /// [`Error::NoSuchKey`]; [`Error::KeyDeleted`]; the errors of writing the file.
+    /// [`KeyRefusal::Missing`]; [`KeyRefusal::Deleted`]; those of writing the file.
     pub fn delete_key(&self, name: &str) -> Result<()> {
         let at = self.now();
         self.change(Use::of_key("delete", name), |body, _| {
@@ -153,7 +151,7 @@ impl FileVault {
     /// Undoes the deletion of a key. Its versions are unchanged.
     ///
     /// # Errors
-    /// [`Error::NoSuchKey`] if no deleted key has the name; the errors of writing the file.
+    /// [`KeyRefusal::Missing`] unless there is such a deleted key; those of writing the file.
     pub fn recover_key(&self, name: &str) -> Result<()> {
         self.change(Use::of_key("recover", name), |body, _| {
             body.deleted_mut(name)?.deleted = None;
@@ -165,8 +163,8 @@ impl FileVault {
     /// A new key may take the name; its version numbers continue after the old ones.
     ///
     /// # Errors
-    /// [`Error::PurgeProtected`] before its retention is over in a vault with purge protection; [`Error::NoSuchKey`] if
-    /// no deleted key has the name; the errors of writing the file.
+    /// [`Error::PurgeProtected`] before its retention is over in a vault with purge protection; [`KeyRefusal::Missing`] unless
+    /// there is such a deleted key; those of writing the file.
     pub fn hazmat_purge_key(&self, name: &str) -> Result<()> {
         let now = self.now();
         self.change(Use::of_key("purge", name), |body, _| {
@@ -185,8 +183,8 @@ impl FileVault {
     /// the disk. First re-wrap everything that you want to keep.
     ///
     /// # Errors
-    /// [`Error::PurgeProtected`] in a vault with purge protection; [`Error::NoSuchKey`]; [`Error::KeyDeleted`]; the
-    /// errors of writing the file.
+    /// [`Error::PurgeProtected`] in a vault with purge protection; [`KeyRefusal::Missing`]; [`KeyRefusal::Deleted`]; those of
+    /// writing the file.
     pub fn hazmat_destroy_version(&self, id: &KeyId) -> Result<()> {
         self.change(Use::of_version("destroyVersion", id), |body, _| {
             let version = body.version(id)?.version;
@@ -240,7 +238,7 @@ impl FileVault {
             let full = body.keys.len() >= MAX_KEYS;
             match body.key_mut(name) {
                 Some(key) if key.purged => key.purged = false,
-                Some(key) if key.deleted.is_some() => return Err(Error::KeyDeleted { key: name.into() }),
+                Some(key) if key.deleted.is_some() => return Err(Error::key_refused(name, KeyRefusal::Deleted)),
                 Some(_) => return Err(Error::KeyExists { key: name.into() }),
                 None if full => {
                     let text = format!("a vault file holds at most {MAX_KEYS} keys, purged ones included");

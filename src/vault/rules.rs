@@ -2,7 +2,7 @@
 
 use super::body::{Body, GrantRecord, KeyOperation, KeyRecord, VersionRecord};
 use crate::key::{KeyDescription, KeyId};
-use crate::{Error, Result};
+use crate::{Error, KeyRefusal, Result};
 
 const MAX_IDENTITY: usize = 256;
 const MAX_GRANTS: usize = 10_000;
@@ -29,7 +29,7 @@ impl Body {
     /// A key that exists and isn't deleted.
     pub(super) fn live_mut(&mut self, name: &str) -> Result<&mut KeyRecord> {
         self.live(name)?;
-        self.key_mut(name).ok_or_else(|| Error::NoSuchKey { key: name.into() })
+        self.key_mut(name).ok_or_else(|| Error::key_refused(name, KeyRefusal::Missing))
     }
 
     /// A key in any state, purged ones included.
@@ -40,13 +40,13 @@ impl Body {
     /// A deleted key.
     pub(super) fn deleted_mut(&mut self, name: &str) -> Result<&mut KeyRecord> {
         let key = self.key_mut(name).filter(|key| key.deleted.is_some());
-        key.ok_or_else(|| Error::NoSuchKey { key: format!("{name} among the deleted keys") })
+        key.ok_or_else(|| Error::key_refused(format!("{name} among the deleted keys"), KeyRefusal::Missing))
     }
 
     /// The version to wrap under: the latest one that is enabled and valid now.
     pub(super) fn to_wrap(&self, name: &str, now: u64) -> Result<&VersionRecord> {
         let versions = &self.live(name)?.versions;
-        let last = versions.last().ok_or_else(|| Error::NoSuchKey { key: name.into() })?;
+        let last = versions.last().ok_or_else(|| Error::key_refused(name, KeyRefusal::Missing))?;
         let usable = |version: &&VersionRecord| self.check_usable(name, version, now, true).is_ok();
         match versions.iter().rev().find(usable) {
             Some(version) => Ok(version),
@@ -70,9 +70,11 @@ impl Body {
 
     /// A version, usable or not.
     pub(super) fn version(&self, id: &KeyId) -> Result<&VersionRecord> {
-        let missing = || Error::NoSuchKey { key: id.to_string() };
+        let missing = || Error::key_refused(id.to_string(), KeyRefusal::Missing);
         let key = self.live(id.key()).map_err(|e| match e {
-            Error::KeyDeleted { .. } => Error::KeyDeleted { key: id.to_string() },
+            Error::KeyRefused { reason: KeyRefusal::Deleted, .. } => {
+                Error::key_refused(id.to_string(), KeyRefusal::Deleted)
+            }
             _ => missing(),
         })?;
         let found = key.versions.iter().find(|version| version.version.to_string() == id.version());
@@ -88,8 +90,8 @@ impl Body {
                 Err(e) => {
                     let enabled = self.live(name)?.versions.iter().rev().find(|version| version.enabled);
                     enabled.ok_or(match e {
-                        Error::NoSuchKey { .. } => e,
-                        _ => Error::KeyDisabled { key: name.into() },
+                        Error::KeyRefused { reason: KeyRefusal::Missing, .. } => e,
+                        _ => Error::key_refused(name, KeyRefusal::Disabled),
                     })?
                 }
             },
@@ -103,13 +105,13 @@ impl Body {
     fn check_usable(&self, name: &str, version: &VersionRecord, now: u64, refuse_expired: bool) -> Result<()> {
         let key = || format!("{}/keys/{name}/{}", self.id, version.version);
         if !version.enabled {
-            return Err(Error::KeyDisabled { key: key() });
+            return Err(Error::key_refused(key(), KeyRefusal::Disabled));
         }
         if version.not_before.is_some_and(|not_before| now < not_before) {
-            return Err(Error::KeyNotYetValid { key: key() });
+            return Err(Error::key_refused(key(), KeyRefusal::NotYetValid));
         }
         if refuse_expired && version.expires.is_some_and(|expires| now >= expires) {
-            return Err(Error::KeyExpired { key: key() });
+            return Err(Error::key_refused(key(), KeyRefusal::Expired));
         }
         Ok(())
     }
@@ -117,9 +119,9 @@ impl Body {
 
 fn check_live<'a>(key: Option<&'a KeyRecord>, name: &str) -> Result<&'a KeyRecord> {
     match key {
-        Some(key) if key.deleted.is_some() => Err(Error::KeyDeleted { key: name.into() }),
+        Some(key) if key.deleted.is_some() => Err(Error::key_refused(name, KeyRefusal::Deleted)),
         Some(key) if !key.purged => Ok(key),
-        _ => Err(Error::NoSuchKey { key: name.into() }),
+        _ => Err(Error::key_refused(name, KeyRefusal::Missing)),
     }
 }
 
@@ -128,8 +130,8 @@ impl Body {
     pub(super) fn check_access(&self, identity: Option<&str>, operation: KeyOperation, key: &str) -> Result<()> {
         let Some(identity) = identity else { return Ok(()) };
         let granted = self.grants.iter().any(|g| g.identity == identity && g.operations.contains(&operation));
-        let (who, what, key) = (identity.to_owned(), operation.name().to_owned(), key.to_owned());
-        granted.then_some(()).ok_or(Error::AccessDenied { identity: who, operation: what, key })
+        let denied = || KeyRefusal::AccessDenied { identity: identity.into(), operation: operation.name().into() };
+        granted.then_some(()).ok_or_else(|| Error::key_refused(key, denied()))
     }
 
     pub(super) fn grant(&mut self, identity: &str, operations: &[KeyOperation]) -> Result<()> {

@@ -114,9 +114,7 @@ const DAY: &str = r#"06:00  The platform and its customer Contoso have a vault e
     "research" is suspended: the key "https://contoso.vault.example/keys/disks/2" is disabled; enable it in its vault to use it again
 12:00  Contoso enables the key. All is there.
 13:00  Snapshots of payroll: a full one, and incremental ones around a change.
-14:00  Payroll is to leave Contoso's key.
-  payroll, in place: ATREST_ERR_NOT_ALLOWED
-    a resource under a customer's key can't go back to the platform's in place; copy its data to a new disk outside of sets
+14:00  Payroll is to leave Contoso's key: copies of it go under the platform's.
 15:00  Contoso has deleted the key.
   payroll: ATREST_ERR_DISK_SUSPENDED
     "payroll" is suspended: the key "https://contoso.vault.example/keys/disks/2" is deleted; recover it in its vault to use it again

@@ -183,9 +183,8 @@ static void membership(void)
     IS(ATREST_ERR_NO_SUCH_RESOURCE, PUT(ATREST_RESOURCE_DISK, "z", "s"));
     IS(ATREST_ERR_NO_SUCH_RESOURCE, PUT(ATREST_RESOURCE_DISK, "a", "t"));
     FORBIDDEN("60", PUT(ATREST_RESOURCE_DISK, "a", "double"));
-    OK(PUT(ATREST_RESOURCE_DISK, "a", NULL));
     OK(PUT(ATREST_RESOURCE_DISK, "a", "s"));
-    FORBIDDEN("46", PUT(ATREST_RESOURCE_DISK, "a", NULL));
+    IS(ATREST_ERR_NULL_ARGUMENT, PUT(ATREST_RESOURCE_DISK, "a", NULL));
     CHECK(strcmp(described(ATREST_RESOURCE_DISK, "a").set, "s") == 0);
     CHECK(described(ATREST_RESOURCE_DISK, "a").encryption_type == ATREST_CUSTOMER_KEY);
     IS(ATREST_ERR_CALLBACK_FAILED, atrest_disk_service_members(service, "s", stop_member, &calls));

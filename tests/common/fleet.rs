@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use atrest::managed::{ResourceKind, ResourceName};
-use atrest::{EncryptionType, Error, Result};
+use atrest::{EncryptionType, Error, KeyRefusal, Result};
 
 pub const CHUNK: usize = 64 << 10;
 pub const SECTOR: usize = 4096;
@@ -34,9 +34,9 @@ impl Out {
             Err(Error::Busy { .. }) => Out::Busy,
             Err(
                 Error::DiskSuspended { .. }
-                | Error::KeyDisabled { .. }
-                | Error::KeyExpired { .. }
-                | Error::AccessDenied { .. }
+                | Error::KeyRefused { reason: KeyRefusal::Disabled, .. }
+                | Error::KeyRefused { reason: KeyRefusal::Expired, .. }
+                | Error::KeyRefused { reason: KeyRefusal::AccessDenied { .. }, .. }
                 | Error::Vault(_),
             ) => Out::NoAccess,
             Err(_) => return None,

@@ -29,7 +29,7 @@ pub enum Op {
     Image { name: u8, disk: u8, second: Option<u8>, set: Option<u8>, south: bool },
     Delete(u8),
     DeleteImage(u8),
-    Put { at: u8, set: Option<u8> },
+    Put { at: u8, set: u8 },
     Guest(u8),
     Move { at: u8, two: bool },
     NewVersion(u8),
@@ -167,7 +167,7 @@ impl Runner {
                         .retain(|name, _| name.kind != ResourceKind::Image || !name.name.starts_with(&prefix));
                 }
             }
-            Op::Put { at, set } => self.put(&self.pick(at), set.map(set_name)),
+            Op::Put { at, set } => self.put(&self.pick(at), set_name(set)),
             Op::Guest(n) => {
                 let name = ResourceName::disk(disk_name(n));
                 let out = match self.fleet.all.get(&name) {

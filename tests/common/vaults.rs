@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use aes_kw::{KeyInit, KwAes256};
 use atrest::key::{KeyId, WrapAlgorithm, WrappedDek};
-use atrest::{Error, KeyVault, Result, Secret};
+use atrest::{Error, KeyRefusal, KeyVault, Result, Secret};
 
 /// A vault with one key, `disks`, whose first version is 1.
 pub struct MemoryVault {
@@ -43,7 +43,7 @@ impl KeyVault for MemoryVault {
 
     fn wrap(&self, key: &str, dek: &Secret) -> Result<WrappedDek> {
         if key != "disks" {
-            return Err(Error::NoSuchKey { key: key.into() });
+            return Err(Error::KeyRefused { key: key.into(), reason: KeyRefusal::Missing });
         }
         let latest = self.versions.lock().unwrap().len();
         self.wrap_version(&KeyId::new(&self.id, key, &latest.to_string())?, dek)
@@ -53,7 +53,9 @@ impl KeyVault for MemoryVault {
         self.asked.fetch_add(1, Ordering::Relaxed);
         let versions = self.versions.lock().unwrap();
         let kek = versions.get(id.version().parse::<usize>().unwrap() - 1).copied().flatten();
-        let kek = kek.filter(|_| id.key() == "disks").ok_or_else(|| Error::NoSuchKey { key: id.to_string() })?;
+        let kek = kek
+            .filter(|_| id.key() == "disks")
+            .ok_or_else(|| Error::KeyRefused { key: id.to_string(), reason: KeyRefusal::Missing })?;
         let mut bytes = vec![0; dek.len() + 8];
         KwAes256::new(&kek.into()).wrap_key(dek.expose(), &mut bytes).unwrap();
         Ok(WrappedDek { kek: id.clone(), algorithm: WrapAlgorithm::Aes256Kw, bytes })
@@ -70,7 +72,7 @@ impl KeyVault for MemoryVault {
         let versions = self.versions.lock().unwrap();
         let version = wrapped.kek.version().parse::<usize>().ok().and_then(|v| v.checked_sub(1));
         let kek = version.and_then(|v| *versions.get(v)?).filter(|_| wrapped.kek.key() == "disks");
-        let kek = kek.ok_or_else(|| Error::NoSuchKey { key: wrapped.kek.to_string() })?;
+        let kek = kek.ok_or_else(|| Error::KeyRefused { key: wrapped.kek.to_string(), reason: KeyRefusal::Missing })?;
         let mut dek = Secret::zeroed(wrapped.bytes.len().saturating_sub(8));
         let unwrapped = KwAes256::new(&kek.into()).unwrap_key(&wrapped.bytes, dek.expose_mut());
         unwrapped.map_err(|_| Error::UnwrapFailed)?;

@@ -13,7 +13,7 @@ use atrest::managed::{
     CopyProgress, DiskBackend, DiskService, LeasePolicy, NewCopy, NewDisk, NewSet, NewSnapshot, ResourceName,
     RotationProgress, Rule, ServiceOptions, VaultDescription, VaultDirectory,
 };
-use atrest::{BlockDevice, EncryptionType, Error, KeyVault, ManualClock, Result, Secret};
+use atrest::{BlockDevice, EncryptionType, Error, KeyRefusal, KeyVault, ManualClock, Result, Secret};
 
 use super::device::{TestDevice, reopen};
 use super::vaults::MemoryVault;
@@ -106,7 +106,7 @@ impl Asked {
         }
         if !self.customer.granted.lock().unwrap().contains(&self.identity) {
             let (identity, operation, key) = (self.identity.clone(), operation.into(), "disks".into());
-            return Err(Error::AccessDenied { identity, operation, key });
+            return Err(Error::KeyRefused { key, reason: KeyRefusal::AccessDenied { identity, operation } });
         }
         Ok(())
     }
@@ -130,7 +130,7 @@ impl KeyVault for Asked {
             return Err(Error::Vault("it broke down".into()));
         }
         if self.customer.is_disabled(key.version()) {
-            return Err(Error::KeyDisabled { key: key.to_string() });
+            return Err(Error::KeyRefused { key: key.to_string(), reason: KeyRefusal::Disabled });
         }
         self.customer.vault.wrap_version(key, dek)
     }
@@ -142,7 +142,7 @@ impl KeyVault for Asked {
             return Err(Error::Vault("it has too much to do".into()));
         }
         if self.customer.is_disabled(wrapped.kek.version()) {
-            return Err(Error::KeyDisabled { key: wrapped.kek.to_string() });
+            return Err(Error::KeyRefused { key: wrapped.kek.to_string(), reason: KeyRefusal::Disabled });
         }
         self.customer.vault.unwrap(wrapped)
     }
@@ -368,7 +368,6 @@ pub fn number(rule: Rule) -> &'static str {
         Rule::RotationFailed => "32",
         Rule::OneTenant => "43",
         Rule::OneSetForSnapshots => "45",
-        Rule::NoWayBack => "46",
         Rule::OneSubscription => "47",
         Rule::ImageIsWhole => "49",
         Rule::ImageStaysUnderCustomerKey => "50",

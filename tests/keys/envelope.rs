@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use crate::common::vaults::{Lie, LyingVault, MemoryVault};
 use crate::common::{hex, pipe, python, vault_at};
 use atrest::key::{DekAlgorithm, MAX_CONTEXT, WrapAlgorithm};
-use atrest::{Dek, Envelope, Error, hazmat};
+use atrest::{Dek, Envelope, Error, KeyRefusal, hazmat};
 use proptest::prelude::*;
 
 const CONTEXT: &[u8] = b"disk-17";
@@ -68,7 +68,7 @@ fn no_flip_of_a_bit_opens() {
                     error,
                     Error::InvalidEnvelope(_)
                         | Error::NotThisVault { .. }
-                        | Error::NoSuchKey { .. }
+                        | Error::KeyRefused { reason: KeyRefusal::Missing, .. }
                         | Error::UnwrapFailed
                 ),
                 _ if at < wrapped => matches!(error, Error::UnwrapFailed),
@@ -141,8 +141,14 @@ fn a_key_that_is_gone_is_named() {
     vault.rotate();
     vault.destroy(1);
     let error = open(&bytes, &vault).unwrap_err();
-    assert!(matches!(&error, Error::NoSuchKey { key } if key == "memory:one/keys/disks/1"), "{error:?}");
-    assert!(matches!(Envelope::seal(&dek, &vault, "tapes", b""), Err(Error::NoSuchKey { .. })));
+    assert!(
+        matches!(&error, Error::KeyRefused { key, reason: KeyRefusal::Missing } if key == "memory:one/keys/disks/1"),
+        "{error:?}"
+    );
+    assert!(matches!(
+        Envelope::seal(&dek, &vault, "tapes", b""),
+        Err(Error::KeyRefused { reason: KeyRefusal::Missing, .. })
+    ));
     assert!(matches!(Envelope::seal(&dek, &vault, "no/key", b""), Err(Error::InvalidName(_))));
 }
 

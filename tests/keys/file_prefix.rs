@@ -6,7 +6,9 @@ use crate::common::device::{Call, TestDevice, crash_images};
 use crate::common::vault_at;
 use crate::common::vaults::{Lie, LyingVault, MemoryVault};
 use atrest::key::{KeyVault, MAX_CONTEXT};
-use atrest::{Dek, DekAlgorithm, Envelope, Error, FileDevice, FilePrefix, SectorSize, SectorUnit, StreamCipher};
+use atrest::{
+    Dek, DekAlgorithm, Envelope, Error, FileDevice, FilePrefix, KeyRefusal, SectorSize, SectorUnit, StreamCipher,
+};
 use proptest::prelude::*;
 use sha2::{Digest, Sha256};
 
@@ -118,7 +120,7 @@ fn what_is_changed_together_with_its_checksum_is_refused_by_the_mac() {
                 Error::InvalidEnvelope(_)
                     | Error::InvalidPrefix(_)
                     | Error::NotThisVault { .. }
-                    | Error::NoSuchKey { .. }
+                    | Error::KeyRefused { reason: KeyRefusal::Missing, .. }
                     | Error::UnwrapFailed
                     | Error::ContextMismatch
             ),
@@ -147,7 +149,10 @@ fn what_is_refused() {
     let imposter = LyingVault(&vault, Lie::AnotherKey);
     assert!(matches!(prefix.open(&imposter, CONTEXT), Err(Error::InvalidEnvelope(_))));
     assert!(matches!(FilePrefix::create(&imposter, "disks", CONTEXT), Err(Error::Vault(_))));
-    assert!(matches!(FilePrefix::create(&vault, "tapes", CONTEXT), Err(Error::NoSuchKey { .. })));
+    assert!(matches!(
+        FilePrefix::create(&vault, "tapes", CONTEXT),
+        Err(Error::KeyRefused { reason: KeyRefusal::Missing, .. })
+    ));
     let long = FilePrefix::create(&vault, "disks", &[1; MAX_CONTEXT + 1]);
     assert!(matches!(long, Err(Error::ContextLength { len: 1025 })));
     let (longest, _) = FilePrefix::create(&vault, "disks", &[1; MAX_CONTEXT]).unwrap();
@@ -235,7 +240,7 @@ fn a_rotation_leaves_nothing_of_the_old_version_and_touches_no_data() {
     assert!(!after.windows(40).any(|window| window == wrapped), "the old wrapped key is still there");
     vault.destroy(1);
     open(&after, &vault).unwrap();
-    assert!(matches!(open(&before, &vault), Err(Error::NoSuchKey { .. })));
+    assert!(matches!(open(&before, &vault), Err(Error::KeyRefused { reason: KeyRefusal::Missing, .. })));
 }
 
 #[test]

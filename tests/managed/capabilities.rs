@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use atrest::EncryptionType;
-use atrest::managed::{Built, Capability, CapabilityTable, EncryptionOption};
+use atrest::managed::{Capability, CapabilityTable, EncryptionOption};
 use serde_json::Value;
 
 /// "Overview of managed disk encryption options", 02/14/2022, with the marks of yes and no as words and without bold type.
@@ -83,9 +83,6 @@ fn names_are_stable() {
     for capability in Capability::ALL {
         assert_eq!(capability.name(), snake_case(&format!("{capability:?}")));
     }
-    for built in [Built::Yes, Built::Partly, Built::No, Built::NotApplicable] {
-        assert_eq!(built.name(), snake_case(&format!("{built:?}")));
-    }
 }
 
 fn snake_case(name: &str) -> String {
@@ -102,8 +99,9 @@ fn the_json_is_the_table() {
     for ((option, row), (title, answers)) in EncryptionOption::ALL.iter().zip(rows).zip(azure) {
         assert_eq!(row["option"], option.name());
         assert_eq!(row["title"], title);
-        assert_eq!(row["built"], option.built().name());
         assert_eq!(row["remark"], text_or_null(option.remark()));
+        assert_eq!(row["limit"], text_or_null(option.limit()));
+        assert_eq!(row.as_object().unwrap().len(), 5);
         let cells = row["capabilities"].as_array().unwrap();
         assert_eq!(cells.len(), answers.len());
         for ((capability, cell), (title, supported, note)) in Capability::ALL.iter().zip(cells).zip(answers) {
@@ -112,9 +110,8 @@ fn the_json_is_the_table() {
             assert_eq!(cell["title"], title);
             assert_eq!(cell["supported"], supported, "{option:?}, {title}");
             assert_eq!(cell["note"], text_or_null(note.as_deref()));
-            assert_eq!(cell["built"], ours.built.name());
-            assert_eq!(cell["remark"], text_or_null(ours.remark));
-            assert_eq!(cell.as_object().unwrap().len(), 6);
+            assert_eq!(cell["limit"], text_or_null(ours.limit));
+            assert_eq!(cell.as_object().unwrap().len(), 5);
         }
     }
 }
@@ -140,12 +137,12 @@ fn the_text_is_a_grid_with_notes_under_it() {
 
     // Azure's answers, the other way round: a line for each capability, a column for each option.
     let lines = cells(grid);
-    assert_eq!(lines.len(), 1 + 8 + 1, "{text}");
+    assert_eq!(lines.len(), 1 + 8, "{text}");
     for (column, (option, (title, answers))) in EncryptionOption::ALL.iter().zip(azure()).enumerate() {
         assert_eq!(lines[0][column + 1], option.name());
         assert!(notes.contains(&format!("{}: {title}", option.name())), "{text}");
         for (line, (title, supported, note)) in lines[1..].iter().zip(answers) {
-            let answer = line[column + 1].split(',').next().unwrap();
+            let answer = line[column + 1].trim_end_matches(" *");
             assert_eq!((line[0].as_str(), answer), (title.as_str(), if supported { "yes" } else { "no" }), "{text}");
             let note = note.map(|note| format!("{}, {title}: {note}", option.name()));
             assert!(note.is_none_or(|note| notes.lines().any(|line| line == note)), "{text}");
@@ -154,50 +151,50 @@ fn the_text_is_a_grid_with_notes_under_it() {
 }
 
 #[test]
-fn what_is_not_built_says_so() {
+fn what_the_library_does_not_do_is_told() {
+    use {Capability as C, EncryptionOption as O};
     // Encryption at host: no cell of it.
-    assert_eq!(EncryptionOption::Host.built(), Built::No);
-    assert!(EncryptionOption::Host.remark().unwrap().contains("not built yet"));
-    for capability in Capability::ALL {
-        assert_eq!(EncryptionOption::Host.support(*capability).built, Built::No, "{capability:?}");
+    assert!(O::Host.limit().unwrap().contains("doesn't encrypt at the host"));
+    for capability in C::ALL.iter().filter(|capability| O::Host.support(**capability).supported) {
+        assert_eq!(O::Host.support(*capability).limit, O::Host.limit(), "{capability:?}");
     }
     // In the guest: Linux, but not Windows; neither temporary disks nor caches.
-    assert_eq!(EncryptionOption::Guest.built(), Built::Partly);
-    let remark = EncryptionOption::Guest.remark().unwrap();
-    assert!(remark.contains("LUKS") && remark.contains("(BitLocker) are not built yet"), "{remark}");
-    assert_eq!(EncryptionOption::Guest.support(Capability::AtRest).built, Built::Partly);
-    for capability in [Capability::TempDisk, Capability::Caches] {
-        assert_eq!(EncryptionOption::Guest.support(capability).built, Built::No, "{capability:?}");
+    let limit = O::Guest.limit().unwrap();
+    assert!(limit.contains("LUKS") && limit.contains("none of Windows (BitLocker)"), "{limit}");
+    assert_eq!(O::Guest.support(C::AtRest).limit, O::Guest.limit());
+    for (capability, what) in [(C::TempDisk, "temporary disks"), (C::Caches, "caches"), (C::Posture, "Defender")] {
+        assert!(O::Guest.support(capability).limit.unwrap().contains(what), "{capability:?}");
+    }
+    // At rest: all of it.
+    for option in [O::PlatformKey, O::CustomerKey] {
+        assert_eq!(option.limit(), None);
+        assert!(C::ALL.iter().all(|capability| option.support(*capability).limit.is_none()), "{option:?}");
     }
 
     // Text and JSON tell.
     let table = CapabilityTable::whole();
-    let grid = cells(&table.lines().join("\n"));
+    let lines = table.lines();
+    let (grid, text) = (cells(&lines.join("\n")), lines.join("\n"));
     let json: Value = serde_json::from_str(&table.to_json()).unwrap();
-    for (column, option) in EncryptionOption::ALL.iter().enumerate() {
-        assert_eq!(grid[9][column + 1], option.built().name());
-        for (line, capability) in Capability::ALL.iter().enumerate() {
-            let built = option.support(*capability).built;
-            let text = &grid[line + 1][column + 1];
-            assert_eq!(text.ends_with(", not built"), built == Built::No, "{text}");
-            assert_eq!(text.ends_with(", partly"), built == Built::Partly, "{text}");
-            let cell = &json["options"][column]["capabilities"][line];
-            assert_eq!(cell["built"] == "no", built == Built::No, "{cell}");
+    for (column, option) in O::ALL.iter().enumerate() {
+        assert_eq!(json["options"][column]["limit"], text_or_null(option.limit()));
+        for (line, capability) in C::ALL.iter().enumerate() {
+            let limit = option.support(*capability).limit;
+            let marked = grid[line + 1][column + 1].ends_with(" *");
+            assert_eq!(marked, limit.is_some(), "{option:?}, {capability:?}");
+            assert_eq!(json["options"][column]["capabilities"][line]["limit"], text_or_null(limit));
+            assert!(limit.is_none_or(|limit| text.contains(&format!(": {limit}"))), "{text}");
         }
     }
 }
 
-/// Nothing is claimed of a cell that the option itself does not give, and what is built only in part is explained.
+/// What an option doesn't give has no limit of the library's.
 #[test]
-fn what_is_built_agrees_with_what_is_supported() {
+fn limits_are_of_what_is_supported() {
     for option in EncryptionOption::ALL {
         for capability in Capability::ALL {
             let cell = option.support(*capability);
-            match cell.built {
-                Built::Yes => assert!(cell.supported, "{option:?}, {capability:?}"),
-                Built::NotApplicable => assert!(!cell.supported, "{option:?}, {capability:?}"),
-                _ => assert!(cell.remark.or(option.remark()).is_some(), "{option:?}, {capability:?}"),
-            }
+            assert!(cell.supported || cell.limit.is_none(), "{option:?}, {capability:?}");
         }
     }
 }

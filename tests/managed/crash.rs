@@ -231,12 +231,12 @@ fn a_move_into_a_set_that_is_killed_is_finished() {
         let name = ResourceName::disk(disk);
         let act = |_: &World, service: &DiskService| {
             service.rotate_set("t", &quiet).unwrap();
-            service.put_into_set(&name, Some("t")).unwrap();
+            service.put_into_set(&name, "t").unwrap();
         };
         killed(&format!("putting {disk}"), 2, most(), act, |what, world, service, before| {
             assert!(contents(&service) == *before, "{what}");
             // A write comes only after the record.
-            service.put_into_set(&name, Some("t")).unwrap_or_else(|e| panic!("{what}: {e}"));
+            service.put_into_set(&name, "t").unwrap_or_else(|e| panic!("{what}: {e}"));
             let members: Vec<_> = service.members("t").unwrap().iter().map(ToString::to_string).collect();
             assert!(with.iter().all(|name| members.iter().any(|member| member == name)), "{what}: {members:?}");
             for member in service.members("t").unwrap() {
@@ -295,5 +295,33 @@ fn what_is_made_is_there_whole_or_not_at_all() {
             snapshot(&service, "b", "j-1", true);
         }
         devices_fit(world, &service, what);
+    });
+}
+
+#[test]
+fn what_was_written_before_a_kill_is_in_the_snapshots_after_it() {
+    // Behaviour 44
+    let act = |_: &World, service: &DiskService| {
+        let disk = service.open_disk("c").unwrap();
+        for n in 3..5 {
+            disk.write_at(64 << 10, &[n; 4096]).unwrap();
+            snapshot(service, "c", &format!("i-{n}"), true);
+        }
+        disk.write_at(0, &[5; 4096]).unwrap();
+        disk.write_at(64 << 10, &[5; 4096]).unwrap();
+    };
+    killed("writing between snapshots", 1, most(), act, |what, _, service, before| {
+        let now = contents(&service);
+        for (name, bytes) in before.iter().filter(|(name, _)| *name != "disk \"c\"") {
+            assert!(now.get(name) == Some(bytes), "{what}: {name}");
+        }
+        let disk = service.open_disk("c").unwrap();
+        for n in 0..2 {
+            let (name, held) =
+                (ResourceName::snapshot(format!("after-{n}")), content(&service, &ResourceName::disk("c")));
+            snapshot(&service, "c", &name.name, true);
+            assert!(content(&service, &name) == held, "{what}: {name}");
+            disk.write_at(0, &[n; 4096]).unwrap();
+        }
     });
 }

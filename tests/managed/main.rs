@@ -5,6 +5,7 @@
 
 mod backup;
 mod capabilities;
+mod captures;
 mod copies;
 mod crash;
 mod model;

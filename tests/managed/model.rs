@@ -22,7 +22,7 @@ fn op() -> impl Strategy<Value = Op> {
             .prop_map(|(name, disk, second, set, south)| Op::Image { name, disk, second, set, south }),
         4 => any::<u8>().prop_map(Op::Delete),
         1 => (0..2u8).prop_map(Op::DeleteImage),
-        6 => (any::<u8>(), proptest::option::weighted(0.9, 0..4u8)).prop_map(|(at, set)| Op::Put { at, set }),
+        6 => (any::<u8>(), 0..4u8).prop_map(|(at, set)| Op::Put { at, set }),
         1 => n.clone().prop_map(Op::Guest),
         1 => (any::<u8>(), any::<bool>()).prop_map(|(at, two)| Op::Move { at, two }),
         2 => (0..2u8).prop_map(Op::NewVersion),

@@ -133,7 +133,7 @@ fn a_disk_put_into_a_set_leaves_the_platforms_key() {
     let world = World::new();
     let service = fleet(&world);
     world.platform.rotate();
-    service.put_into_set(&ResourceName::disk("q"), Some("s")).unwrap();
+    service.put_into_set(&ResourceName::disk("q"), "s").unwrap();
     assert_eq!(service.rotate_platform(&quiet).unwrap().rewrapped, 3);
     assert_eq!(bottom(&world, &service, &ResourceName::disk("q")), [world.customer(VAULT).key(1).to_string()]);
     assert!(service.report_platform().unwrap().finished);
@@ -148,7 +148,7 @@ fn a_disk_half_way_into_a_set_is_not_left_under_an_old_key() {
     let customer = world.customer(VAULT);
     // The first wrap is a trial.
     customer.fail_wrap_at.store(customer.wraps.load(Relaxed) + 2, Relaxed);
-    service.put_into_set(&ResourceName::disk("q"), Some("s")).unwrap_err();
+    service.put_into_set(&ResourceName::disk("q"), "s").unwrap_err();
     world.platform.rotate();
     service.rotate_platform(&quiet).unwrap();
     assert!(service.report_platform().unwrap().finished);

@@ -9,7 +9,7 @@ use crate::common::header;
 use crate::common::world::{OTHER_VAULT, T, VAULT, World, new_disk, quiet, text};
 use atrest::EncryptionType::{CustomerKey, PlatformAndCustomerKeys};
 use atrest::managed::{DiskService, ProtectionStatus, ResourceName};
-use atrest::{Error, Result};
+use atrest::{Error, KeyRefusal, Result};
 
 const HEADER: usize = 1 << 20;
 
@@ -139,7 +139,7 @@ fn a_header_from_before_a_rotation_is_told_and_can_be_taken_up_again() {
     let service = world.service();
     put_back(&device, &old);
     world.customer(VAULT).off.lock().unwrap().insert(1);
-    assert!(matches!(service.rotate_set("s", &quiet), Err(Error::KeyDisabled { .. })));
+    assert!(matches!(service.rotate_set("s", &quiet), Err(Error::KeyRefused { reason: KeyRefusal::Disabled, .. })));
     assert!(!service.report_set("s").unwrap().finished);
     world.customer(VAULT).off.lock().unwrap().remove(&1);
     service.clear_rotation_error("s").unwrap();

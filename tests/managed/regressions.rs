@@ -13,7 +13,7 @@ use crate::common::world::{
 use atrest::EncryptionType::{CustomerKey, PlatformAndCustomerKeys};
 use atrest::key::KeyId;
 use atrest::managed::{CopyProgress, NewCopy, NewImage, NewSnapshot, ResourceName};
-use atrest::{Error, volume::Header};
+use atrest::{Error, KeyRefusal, volume::Header};
 
 const CHUNK: usize = 64 << 10;
 
@@ -208,7 +208,7 @@ fn snapshots_that_a_kill_left_on_their_way_into_a_set_get_there() {
     let customer = world.customer(VAULT);
     // The first wrap is a trial; of the three that count the second fails.
     customer.fail_wrap_at.store(customer.wraps.load(Relaxed) + 3, Relaxed);
-    assert!(service.put_into_set(&ResourceName::disk("x"), Some("s")).is_err());
+    assert!(service.put_into_set(&ResourceName::disk("x"), "s").is_err());
     drop(service);
     let service = world.service();
     assert!(!service.report_set("s").unwrap().finished);
@@ -368,7 +368,7 @@ fn a_group_moves_together_between_subscriptions() {
     service.create_snapshot(&snapshot_of("x", "i0", true), &still).unwrap();
     service.move_to_subscription(&ResourceName::snapshot("i0"), "two").unwrap();
     assert_eq!(service.resource(&ResourceName::disk("x")).unwrap().subscription, "two");
-    assert_eq!(rule(service.put_into_set(&ResourceName::disk("x"), Some("s"))), "47");
+    assert_eq!(rule(service.put_into_set(&ResourceName::disk("x"), "s")), "47");
 }
 
 #[test]
@@ -380,7 +380,10 @@ fn a_set_that_may_not_use_its_key_takes_no_disk() {
     service.create_disk(&new_disk("x", None)).unwrap();
     service.open_disk("x").unwrap().write_at(0, &text(0)).unwrap();
     let name = ResourceName::disk("x");
-    assert!(matches!(service.put_into_set(&name, Some("s")), Err(Error::AccessDenied { .. })));
+    assert!(matches!(
+        service.put_into_set(&name, "s"),
+        Err(Error::KeyRefused { reason: KeyRefusal::AccessDenied { .. }, .. })
+    ));
     let disk = service.resource(&name).unwrap();
     assert_eq!((disk.set, disk.joining), (None, None));
     let mut back = vec![0; 8192];
@@ -472,7 +475,7 @@ fn what_is_on_its_way_into_a_set_whose_key_is_away_is_suspended() {
     let customer = world.customer(VAULT);
     // The first wrap is a trial, the second is the disk's.
     customer.fail_wrap_at.store(customer.wraps.load(Relaxed) + 3, Relaxed);
-    assert!(service.put_into_set(&ResourceName::disk("x"), Some("s")).is_err());
+    assert!(service.put_into_set(&ResourceName::disk("x"), "s").is_err());
     customer.disabled.store(true, Relaxed);
     let (name, region, subscription) = ("copy", "north", "one");
     let new = NewCopy::new(name).region(region).subscription(subscription);
@@ -495,7 +498,7 @@ fn a_snapshot_whose_move_into_a_set_was_interrupted_is_removed() {
     let customer = world.customer(VAULT);
     // The first is to see whether the key can be used at all, the second is for the disk.
     customer.fail_wrap_at.store(customer.wraps.load(Relaxed) + 3, Relaxed);
-    assert!(service.put_into_set(&ResourceName::disk("x"), Some("s")).is_err());
+    assert!(service.put_into_set(&ResourceName::disk("x"), "s").is_err());
     let (old, new) = (ResourceName::snapshot("i-0"), ResourceName::snapshot("i-1"));
     assert!([&old, &new].into_iter().all(|name| service.resource(name).unwrap().joining.is_some()));
     service.delete(&old).unwrap();

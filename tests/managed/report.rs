@@ -101,7 +101,7 @@ fn configured_and_finished_are_told_apart() {
     service.create_disk(&new_disk("late", None)).unwrap();
     // The first wrap is a trial.
     customer.fail_wrap_at.store(customer.wraps.load(Ordering::Relaxed) + 2, Ordering::Relaxed);
-    assert!(service.put_into_set(&ResourceName::disk("late"), Some("s")).is_err());
+    assert!(service.put_into_set(&ResourceName::disk("late"), "s").is_err());
     let report = service.report(&ResourceName::disk("late")).unwrap();
     assert_eq!((report.status, report.resource.encryption_type), (ProtectionStatus::Joining, CustomerKey));
     assert!(report.keys[0].starts_with("platform/"));

@@ -8,7 +8,7 @@ use crate::common::device::Op;
 use crate::common::world::{Customer, OTHER_VAULT, T, VAULT, World, new_disk, new_set, quiet, rule, text};
 use atrest::key::KeyId;
 use atrest::managed::{OutagePolicy, ResourceKind, ResourceName, RotationProgress};
-use atrest::{EncryptionType, Error};
+use atrest::{EncryptionType, Error, KeyRefusal};
 
 const HEADER: usize = 1 << 20;
 
@@ -69,7 +69,7 @@ fn what_a_set_must_not_be_is_refused_by_its_rule() {
     assert_eq!(rule(service.create_disk(&new_disk("x", Some("s")).subscription("two"))), "47");
     assert!(matches!(service.create_disk(&new_disk("x", Some("none"))), Err(Error::NoSuchResource(_))));
     service.create_disk(&new_disk("x", Some("s"))).unwrap();
-    assert_eq!(rule(service.put_into_set(&ResourceName::disk("x"), Some("both"))), "60");
+    assert_eq!(rule(service.put_into_set(&ResourceName::disk("x"), "both")), "60");
     assert_eq!(rule(service.delete_set("s")), "19");
     service.delete(&ResourceName::disk("x")).unwrap();
     service.delete_set("s").unwrap();
@@ -82,7 +82,10 @@ fn a_set_without_access_makes_no_disk_and_leaves_none() {
     let world = World::new();
     let service = world.service();
     service.create_set(&new_set("s", CustomerKey)).unwrap();
-    assert!(matches!(service.create_disk(&new_disk("x", Some("s"))), Err(Error::AccessDenied { .. })));
+    assert!(matches!(
+        service.create_disk(&new_disk("x", Some("s"))),
+        Err(Error::KeyRefused { reason: KeyRefusal::AccessDenied { .. }, .. })
+    ));
     assert!(service.names(ResourceKind::Disk).unwrap().is_empty() && world.disks.0.lock().unwrap().is_empty());
 }
 
@@ -259,7 +262,10 @@ fn a_set_moves_to_the_key_of_another_vault() {
     let disk = service.open_disk("x").unwrap();
     disk.write_at(0, &text(0)).unwrap();
     let key = KeyId::new(OTHER_VAULT, "disks", "1").unwrap();
-    assert!(matches!(service.change_key("s", &key, &quiet), Err(Error::AccessDenied { .. })));
+    assert!(matches!(
+        service.change_key("s", &key, &quiet),
+        Err(Error::KeyRefused { reason: KeyRefusal::AccessDenied { .. }, .. })
+    ));
     service.clear_rotation_error("s").unwrap();
     world.customer(OTHER_VAULT).granted.lock().unwrap().push(service.encryption_set("s").unwrap().identity);
     service.change_key("s", &key, &quiet).unwrap();
@@ -280,7 +286,7 @@ fn a_disk_comes_under_a_customers_key_while_it_is_in_use() {
     let disk = service.open_disk("x").unwrap();
     disk.write_at(0, &text(0)).unwrap();
     let before = world.device(&service, "x").bytes();
-    assert_eq!(service.put_into_set(&ResourceName::disk("x"), Some("s")).unwrap().encryption_type, CustomerKey);
+    assert_eq!(service.put_into_set(&ResourceName::disk("x"), "s").unwrap().encryption_type, CustomerKey);
     assert!(world.device(&service, "x").bytes()[HEADER..] == before[HEADER..]);
     let mut back = vec![0; 8192];
     disk.read_at(0, &mut back).unwrap();
@@ -304,7 +310,7 @@ fn a_move_into_a_set_that_was_killed_is_finished_at_the_next_use() {
     let customer = world.customer(VAULT);
     // The first is to see whether the key can be used at all.
     customer.fail_wrap_at.store(customer.wraps.load(Ordering::Relaxed) + 2, Ordering::Relaxed);
-    assert!(service.put_into_set(&ResourceName::disk("x"), Some("s")).is_err());
+    assert!(service.put_into_set(&ResourceName::disk("x"), "s").is_err());
     assert!(world.device(&service, "x").bytes() == before);
     drop(service);
     let service = world.service();

@@ -10,9 +10,10 @@ use std::time::{Duration, Instant};
 
 use crate::common::device::TestDevice;
 use crate::common::world::{VAULT, World, new_disk, quiet};
+use atrest::BlockDevice;
 use atrest::EncryptionType::{CustomerKey, PlatformAndCustomerKeys};
 use atrest::managed::{DiskService, NewCopy, NewSnapshot, OpenDisk, ResourceKind, ResourceName, Rule};
-use atrest::{BlockDevice, Error, Result};
+use atrest::{Error, KeyRefusal, Result};
 
 const SECTOR: usize = 4096;
 const CHUNK: u64 = 64 << 10;
@@ -144,7 +145,7 @@ fn tolerated<T: core::fmt::Debug>(what: &str, result: Result<T>) -> bool {
         Ok(_) => true,
         Err(
             Error::DiskSuspended { .. }
-            | Error::KeyDisabled { .. }
+            | Error::KeyRefused { reason: KeyRefusal::Disabled, .. }
             | Error::NotAllowed { rule: Rule::RotationFailed, .. },
         ) => false,
         Err(e) => panic!("{what}: {e:?}"),
@@ -228,7 +229,7 @@ fn play(seconds: u64) {
                 if !going() {
                     break;
                 }
-                if tolerated("a move", service.put_into_set(&ResourceName::disk("disk-1"), Some(set))) {
+                if tolerated("a move", service.put_into_set(&ResourceName::disk("disk-1"), set)) {
                     add(&counts.moves);
                 }
                 thread::sleep(Duration::from_millis(5));

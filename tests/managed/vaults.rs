@@ -11,7 +11,7 @@ use atrest::managed::{
     ServiceOptions, VaultDescription, VaultDirectory,
 };
 use atrest::vault::{AuditEntry, FileVault, KeyOperation, Unlock, VaultOptions, VersionChange};
-use atrest::{Clock, EncryptionType, Error, KeyVault, ManualClock, Result};
+use atrest::{Clock, EncryptionType, Error, KeyRefusal, KeyVault, ManualClock, Result};
 
 const T: u64 = 1_700_000_000;
 const VAULT: &str = "https://contoso.vault.example";
@@ -186,7 +186,10 @@ fn a_disk_waits_for_the_grant_of_the_vaults_owner() {
     let identity = service.create_set(&new_set("s", VAULT)).unwrap().identity;
     let made = || service.create_disk(&new_disk("x", Some("s"))).and_then(|_| service.open_disk("x"));
     let error = made().unwrap_err();
-    assert!(matches!(&error, Error::AccessDenied { identity: denied, .. } if *denied == identity), "{error:?}");
+    let Error::KeyRefused { reason: KeyRefusal::AccessDenied { identity: denied, .. }, .. } = &error else {
+        panic!("{error:?}");
+    };
+    assert_eq!(*denied, identity);
     assert!(service.names(ResourceKind::Disk).unwrap().is_empty());
     assert_eq!(world.disks().read_dir().unwrap().count(), 0);
     // Neither another's grant nor two thirds of one will do.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::common::{PASSPHRASE, vault_at};
 use atrest::key::{KeyVault, WrappedDek};
 use atrest::vault::{FileVault, KeyOperation, Unlock};
-use atrest::{Dek, DekAlgorithm, Envelope, Error, Secret};
+use atrest::{Dek, DekAlgorithm, Envelope, Error, KeyRefusal, Secret};
 
 fn outcomes(vault: &dyn KeyVault, wrapped: &WrappedDek) -> [Result<(), Error>; 3] {
     let dek = Secret::copy_from(&[7; 32]);
@@ -29,7 +29,7 @@ fn each_operation_needs_its_own_grant() {
         for (operation, outcome) in KeyOperation::ALL.into_iter().zip(outcomes(&set, &wrapped)) {
             match outcome {
                 Ok(()) => assert!(granted.contains(&operation), "{bits} {operation:?}"),
-                Err(Error::AccessDenied { identity, operation: denied, .. }) => {
+                Err(Error::KeyRefused { reason: KeyRefusal::AccessDenied { identity, operation: denied }, .. }) => {
                     assert!(!granted.contains(&operation), "{bits} {operation:?}");
                     assert_eq!((identity.as_str(), denied.as_str()), ("set-1", operation.name()));
                 }
@@ -62,7 +62,10 @@ fn what_another_process_revokes_is_refused_at_once() {
     assert!(error.is_revocation() && error.to_string().contains("unwrapKey"), "{error}");
     service.describe("disks", None).unwrap();
     owner.revoke("set-1").unwrap();
-    assert!(matches!(service.describe("disks", None), Err(Error::AccessDenied { .. })));
+    assert!(matches!(
+        service.describe("disks", None),
+        Err(Error::KeyRefused { reason: KeyRefusal::AccessDenied { .. }, .. })
+    ));
     owner.grant("set-1", &KeyOperation::ALL).unwrap();
     assert_eq!(envelope.unseal(&*service, b"").unwrap(), dek);
     // When the vault can't be read, nobody knows whether access was revoked: an outage, which is not a revocation.
@@ -77,8 +80,17 @@ fn a_denied_identity_learns_nothing_of_the_keys() {
     let vault = vault_at(&folder.path().join("keys.vault"));
     let set = vault.as_identity("set-1");
     for key in ["disks", "no such key"] {
-        assert!(matches!(set.describe(key, None), Err(Error::AccessDenied { .. })), "{key}");
-        assert!(matches!(set.wrap(key, &Secret::zeroed(32)), Err(Error::AccessDenied { .. })), "{key}");
+        assert!(
+            matches!(set.describe(key, None), Err(Error::KeyRefused { reason: KeyRefusal::AccessDenied { .. }, .. })),
+            "{key}"
+        );
+        assert!(
+            matches!(
+                set.wrap(key, &Secret::zeroed(32)),
+                Err(Error::KeyRefused { reason: KeyRefusal::AccessDenied { .. }, .. })
+            ),
+            "{key}"
+        );
     }
 }
 

@@ -5,7 +5,7 @@ use std::path::Path;
 use crate::common::{PASSPHRASE, hex, pipe, python, text, vault_at};
 use atrest::key::KeyId;
 use atrest::vault::{FileVault, KdfCost, KeyOrigin, Unlock};
-use atrest::{Dek, DekAlgorithm, Envelope, Error, KeyVault, Secret};
+use atrest::{Dek, DekAlgorithm, Envelope, Error, KeyRefusal, KeyVault, Secret};
 
 const CHEAP: KdfCost = KdfCost { memory_kib: 64, passes: 1, lanes: 1 };
 
@@ -67,7 +67,9 @@ fn names_and_keys_that_do_not_fit_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     let vault = vault_at(&folder.path().join("keys.vault"));
     assert!(matches!(vault.create_key("disks"), Err(Error::KeyExists { key }) if key == "disks"));
-    assert!(matches!(vault.rotate_key("tapes"), Err(Error::NoSuchKey { key }) if key == "tapes"));
+    assert!(
+        matches!(vault.rotate_key("tapes"), Err(Error::KeyRefused { key, reason: KeyRefusal::Missing }) if key == "tapes")
+    );
     for name in ["", "a/b", "a b", "é", &"x".repeat(128)] {
         assert!(matches!(vault.create_key(name), Err(Error::InvalidName(_))), "{name:?}");
     }
@@ -91,12 +93,20 @@ fn a_destroyed_version_opens_nothing_and_its_number_is_not_used_again() {
     assert_eq!(envelope.kek(), &second);
     vault.hazmat_destroy_version(&second).unwrap();
     for vault in [&vault, &open(&path).unwrap()] {
-        assert!(matches!(envelope.unseal(vault, b""), Err(Error::NoSuchKey { key }) if key == second.to_string()));
+        assert!(
+            matches!(envelope.unseal(vault, b""), Err(Error::KeyRefused { key, reason: KeyRefusal::Missing }) if key == second.to_string())
+        );
         assert_eq!(versions(vault, "disks"), ["1"]);
     }
-    assert!(matches!(vault.hazmat_destroy_version(&second), Err(Error::NoSuchKey { .. })));
+    assert!(matches!(
+        vault.hazmat_destroy_version(&second),
+        Err(Error::KeyRefused { reason: KeyRefusal::Missing, .. })
+    ));
     let elsewhere = KeyId::new("urn:uuid:0", "disks", "1").unwrap();
-    assert!(matches!(vault.hazmat_destroy_version(&elsewhere), Err(Error::NoSuchKey { .. })));
+    assert!(matches!(
+        vault.hazmat_destroy_version(&elsewhere),
+        Err(Error::KeyRefused { reason: KeyRefusal::Missing, .. })
+    ));
     assert_eq!(vault.rotate_key("disks").unwrap().version(), "3");
 }
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::common::{PASSPHRASE, vault_at};
 use atrest::key::KeyVault;
 use atrest::vault::{FileVault, KdfCost, Unlock, VersionChange};
-use atrest::{Credential, Error, FileDevice, OpenOptions, Secret, Volume};
+use atrest::{Credential, Error, FileDevice, KeyRefusal, OpenOptions, Secret, Volume};
 
 const FOLDER: &str = "ATREST_TEST_VAULT_FILES";
 
@@ -70,7 +70,7 @@ fn a_handle_answers_nothing_from_memory() {
         let _ = fs::remove_file(&path);
         fs::write(&path, &sound).unwrap();
     }
-    assert!(matches!(handle.unwrap(&wrapped), Err(Error::KeyDeleted { .. })));
+    assert!(matches!(handle.unwrap(&wrapped), Err(Error::KeyRefused { reason: KeyRefusal::Deleted, .. })));
 }
 
 #[test]

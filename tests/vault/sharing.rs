@@ -8,7 +8,7 @@ use std::thread;
 use crate::common::{PASSPHRASE, peer, vault_at};
 use atrest::key::KeyVault;
 use atrest::vault::{FileVault, KdfCost, Unlock, VaultOptions};
-use atrest::{Dek, DekAlgorithm, Envelope, Error};
+use atrest::{Dek, DekAlgorithm, Envelope, Error, KeyRefusal};
 
 const ROTATIONS: usize = 20;
 const VAULT: &str = "ATREST_TEST_ROTATE_VAULT";
@@ -133,7 +133,10 @@ fn a_version_that_another_handle_destroyed_unwraps_no_more() {
     let envelope = Envelope::seal(&dek, &second, "disks", b"").unwrap();
     first.hazmat_destroy_version(envelope.kek()).unwrap();
     let error = envelope.unseal(&second, b"").unwrap_err();
-    assert!(matches!(&error, atrest::Error::NoSuchKey { key } if *key == envelope.kek().to_string()), "{error:?}");
+    assert!(
+        matches!(&error, atrest::Error::KeyRefused { key, reason: KeyRefusal::Missing } if *key == envelope.kek().to_string()),
+        "{error:?}"
+    );
 }
 
 #[test]

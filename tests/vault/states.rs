@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::common::PASSPHRASE;
 use atrest::key::{KeyId, KeyKind, KeyVault, WrappedDek};
 use atrest::vault::{FileVault, KdfCost, Unlock, VaultOptions, VersionChange};
-use atrest::{Error, ManualClock, Result, Secret};
+use atrest::{Error, KeyRefusal, ManualClock, Result, Secret};
 
 const START: u64 = 1_700_000_000;
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -66,14 +66,19 @@ fn a_disabled_version_is_refused_until_it_is_enabled_again() {
     let wrapped = fixture.wrap().unwrap();
     vault.set_version(&first, VersionChange::new().enabled(false)).unwrap();
     for error in [fixture.unwrap(&wrapped).unwrap_err(), fixture.wrap().unwrap_err()] {
-        assert!(matches!(&error, Error::KeyDisabled { key } if *key == first.to_string()), "{error:?}");
+        assert!(
+            matches!(&error, Error::KeyRefused { key, reason: KeyRefusal::Disabled } if *key == first.to_string()),
+            "{error:?}"
+        );
     }
-    assert!(matches!(vault.describe("disks", None), Err(Error::KeyDisabled { key }) if key == "disks"));
+    assert!(
+        matches!(vault.describe("disks", None), Err(Error::KeyRefused { key, reason: KeyRefusal::Disabled }) if key == "disks")
+    );
     assert!(!vault.describe("disks", Some("1")).unwrap().unwrap().enabled);
     // A new version wraps; what the old one wrapped stays out of reach.
     assert_eq!(vault.rotate_key("disks").unwrap(), fixture.version(2));
     assert_eq!(fixture.wrap().unwrap().kek, fixture.version(2));
-    assert!(matches!(fixture.unwrap(&wrapped), Err(Error::KeyDisabled { .. })));
+    assert!(matches!(fixture.unwrap(&wrapped), Err(Error::KeyRefused { reason: KeyRefusal::Disabled, .. })));
     vault.set_version(&first, VersionChange::new().enabled(true)).unwrap();
     fixture.unwrap(&wrapped).unwrap().unwrap();
 }
@@ -101,7 +106,9 @@ fn the_latest_version_that_may_be_used_wraps() {
     // Where none may be used, the latest says why, and the latest enabled one is described.
     fixture.clock.set(START + 6);
     vault.set_version(&fixture.version(1), VersionChange::new().enabled(false)).unwrap();
-    assert!(matches!(wraps(), Err(Error::KeyNotYetValid { key }) if key == fixture.version(3).to_string()));
+    assert!(
+        matches!(wraps(), Err(Error::KeyRefused { key, reason: KeyRefusal::NotYetValid }) if key == fixture.version(3).to_string())
+    );
     assert_eq!(described(vault), "3");
     vault.set_version(&fixture.version(3), VersionChange::new().enabled(false)).unwrap();
     let said = vault.describe("disks", None).unwrap().unwrap();
@@ -116,10 +123,12 @@ fn an_expired_version_unwraps_unless_the_vault_was_told_otherwise() {
         fixture.vault.set_version(&fixture.version(1), VersionChange::new().expires(Some(START + 60))).unwrap();
         fixture.unwrap(&wrapped).unwrap();
         fixture.clock.advance(Duration::from_secs(60));
-        assert!(matches!(fixture.wrap(), Err(Error::KeyExpired { .. })));
+        assert!(matches!(fixture.wrap(), Err(Error::KeyRefused { reason: KeyRefusal::Expired, .. })));
         match fixture.unwrap(&wrapped) {
             Ok(Some(_)) => assert!(!refuse),
-            Err(Error::KeyExpired { key }) => assert!(refuse && key == fixture.version(1).to_string()),
+            Err(Error::KeyRefused { key, reason: KeyRefusal::Expired }) => {
+                assert!(refuse && key == fixture.version(1).to_string())
+            }
             other => panic!("{other:?}"),
         }
         fixture.vault.set_version(&fixture.version(1), VersionChange::new().expires(None)).unwrap();
@@ -133,8 +142,8 @@ fn a_version_that_is_not_yet_valid_neither_wraps_nor_unwraps() {
     let wrapped = fixture.wrap().unwrap();
     let first = fixture.version(1);
     fixture.vault.set_version(&first, VersionChange::new().not_before(Some(START + 60))).unwrap();
-    assert!(matches!(fixture.unwrap(&wrapped), Err(Error::KeyNotYetValid { .. })));
-    assert!(matches!(fixture.wrap(), Err(Error::KeyNotYetValid { .. })));
+    assert!(matches!(fixture.unwrap(&wrapped), Err(Error::KeyRefused { reason: KeyRefusal::NotYetValid, .. })));
+    assert!(matches!(fixture.wrap(), Err(Error::KeyRefused { reason: KeyRefusal::NotYetValid, .. })));
     fixture.clock.advance(Duration::from_secs(60));
     fixture.unwrap(&wrapped).unwrap();
     // A version can't expire before it is valid, by whichever end is moved.
@@ -147,7 +156,7 @@ fn a_version_that_is_not_yet_valid_neither_wraps_nor_unwraps() {
     }
     fixture.vault.set_version(&first, VersionChange::new().not_before(None).expires(Some(1))).unwrap();
     let missing = fixture.vault.set_version(&fixture.version(2), VersionChange::new());
-    assert!(matches!(missing, Err(Error::NoSuchKey { .. })));
+    assert!(matches!(missing, Err(Error::KeyRefused { reason: KeyRefusal::Missing, .. })));
 }
 
 #[test]
@@ -158,7 +167,9 @@ fn a_deleted_key_can_be_recovered_until_it_is_purged() {
     vault.create_key("tapes").unwrap();
     let (wrapped, first) = (fixture.wrap().unwrap(), fixture.version(1));
     vault.delete_key("disks").unwrap();
-    assert!(matches!(fixture.unwrap(&wrapped), Err(Error::KeyDeleted { key }) if key == first.to_string()));
+    assert!(
+        matches!(fixture.unwrap(&wrapped), Err(Error::KeyRefused { key, reason: KeyRefusal::Deleted }) if key == first.to_string())
+    );
     for refused in [
         fixture.wrap().map(drop),
         vault.describe("disks", None).map(drop),
@@ -170,7 +181,7 @@ fn a_deleted_key_can_be_recovered_until_it_is_purged() {
         vault.hazmat_destroy_version(&first),
         vault.delete_key("disks"),
     ] {
-        assert!(matches!(refused, Err(Error::KeyDeleted { .. })), "{refused:?}");
+        assert!(matches!(refused, Err(Error::KeyRefused { reason: KeyRefusal::Deleted, .. })), "{refused:?}");
     }
     assert_eq!(vault.keys().unwrap().iter().map(|key| key.name.as_str()).collect::<Vec<_>>(), ["tapes"]);
     let deleted = fixture.again().deleted_keys().unwrap();
@@ -182,17 +193,20 @@ fn a_deleted_key_can_be_recovered_until_it_is_purged() {
     fixture.clock.advance(100 * DAY);
     vault.recover_key("disks").unwrap();
     fixture.unwrap(&wrapped).unwrap().unwrap();
-    assert!(matches!(vault.recover_key("disks"), Err(Error::NoSuchKey { .. })));
-    assert!(matches!(vault.hazmat_purge_key("disks"), Err(Error::NoSuchKey { .. })), "a key in use was purged");
+    assert!(matches!(vault.recover_key("disks"), Err(Error::KeyRefused { reason: KeyRefusal::Missing, .. })));
+    assert!(
+        matches!(vault.hazmat_purge_key("disks"), Err(Error::KeyRefused { reason: KeyRefusal::Missing, .. })),
+        "a key in use was purged"
+    );
 
     vault.delete_key("disks").unwrap();
     vault.hazmat_purge_key("disks").unwrap();
-    assert!(matches!(fixture.unwrap(&wrapped), Err(Error::NoSuchKey { .. })));
-    assert!(matches!(vault.recover_key("disks"), Err(Error::NoSuchKey { .. })));
+    assert!(matches!(fixture.unwrap(&wrapped), Err(Error::KeyRefused { reason: KeyRefusal::Missing, .. })));
+    assert!(matches!(vault.recover_key("disks"), Err(Error::KeyRefused { reason: KeyRefusal::Missing, .. })));
     assert!(vault.deleted_keys().unwrap().is_empty());
     // The name is free, and the old URL never names the new key.
     assert_eq!(vault.create_key("disks").unwrap(), fixture.version(2));
-    assert!(matches!(fixture.unwrap(&wrapped), Err(Error::NoSuchKey { .. })));
+    assert!(matches!(fixture.unwrap(&wrapped), Err(Error::KeyRefused { reason: KeyRefusal::Missing, .. })));
     fixture.unwrap(&fixture.wrap().unwrap()).unwrap().unwrap();
 }
 
@@ -278,11 +292,20 @@ fn a_version_that_is_told_wraps_while_it_may_be_used_and_no_other_does() {
         assert_eq!(fixture.unwrap(&wrapped).unwrap().unwrap().expose(), dek().expose());
     }
     fixture.vault.set_version(&first, VersionChange::new().enabled(false)).unwrap();
-    assert!(matches!(fixture.vault.wrap_version(&first, &dek()), Err(Error::KeyDisabled { .. })));
+    assert!(matches!(
+        fixture.vault.wrap_version(&first, &dek()),
+        Err(Error::KeyRefused { reason: KeyRefusal::Disabled, .. })
+    ));
     assert_eq!(fixture.vault.wrap_version(&second, &dek()).unwrap().kek, second);
-    assert!(matches!(fixture.vault.wrap_version(&fixture.version(3), &dek()), Err(Error::NoSuchKey { .. })));
+    assert!(matches!(
+        fixture.vault.wrap_version(&fixture.version(3), &dek()),
+        Err(Error::KeyRefused { reason: KeyRefusal::Missing, .. })
+    ));
     let elsewhere = KeyId::new("https://fabrikam.vault.example", "disks", "2").unwrap();
-    assert!(matches!(fixture.vault.wrap_version(&elsewhere, &dek()), Err(Error::NoSuchKey { .. })));
+    assert!(matches!(
+        fixture.vault.wrap_version(&elsewhere, &dek()),
+        Err(Error::KeyRefused { reason: KeyRefusal::Missing, .. })
+    ));
     let last = fixture.vault.audit().unwrap().last().unwrap().unwrap();
     assert_eq!((last.operation.as_str(), last.version.as_deref()), ("wrapKey", Some("2")));
 }

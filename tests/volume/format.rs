@@ -5,7 +5,7 @@ use crate::common::header;
 use crate::common::vaults::{Lie, LyingVault, MemoryVault};
 use crate::common::volumes::{DATA, SIZE, holds_plain, image, look, options, plain};
 use atrest::key::{DekAlgorithm, MAX_CONTEXT};
-use atrest::{Credential, Error, FormatOptions, MemoryDevice, OpenOptions, Protector, SectorSize, Volume};
+use atrest::{Credential, Error, FormatOptions, KeyRefusal, MemoryDevice, OpenOptions, Protector, SectorSize, Volume};
 
 fn format(size: usize, options: &FormatOptions) -> atrest::Result<Volume<TestDevice>> {
     Volume::format(TestDevice::new(vec![0; size]), Protector::Vault(&MemoryVault::new("memory:one"), "disks"), options)
@@ -147,7 +147,7 @@ fn nothing_is_written_when_the_vault_fails_or_lies() {
         assert!(matches!(error, Error::Vault(_) | Error::EqualKeyHalves), "{lie:?}: {error:?}");
     }
     let error = Volume::format(device.clone(), Protector::Vault(&vault, "tapes"), &options()).unwrap_err();
-    assert!(matches!(&error, Error::NoSuchKey { key } if key == "tapes"));
+    assert!(matches!(&error, Error::KeyRefused { key, reason: KeyRefusal::Missing } if key == "tapes"));
     assert!(device.take_log().iter().all(|op| matches!(op, Op::Read { .. })));
 }
 

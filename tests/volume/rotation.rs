@@ -8,7 +8,7 @@ use crate::common::vault_at;
 use crate::common::vaults::{Lie, LyingVault, MemoryVault};
 use crate::common::volumes::{DATA, SIZE, holds_plain, image, image_with, look, open, options, plain, shared};
 use atrest::key::WrappedDek;
-use atrest::{Credential, Error, KeyVault, OpenOptions, Protector, Secret, Volume, hazmat};
+use atrest::{Credential, Error, KeyRefusal, KeyVault, OpenOptions, Protector, Secret, Volume, hazmat};
 
 #[test]
 fn after_a_rotation_the_old_version_can_be_destroyed() {
@@ -43,7 +43,10 @@ fn without_a_rotation_a_destroyed_version_takes_the_data_with_it() {
     vault.rotate();
     vault.destroy(1);
     let error = look(image, &vault).unwrap_err();
-    assert!(matches!(&error, Error::NoSuchKey { key } if key == "memory:one/keys/disks/1"), "{error:?}");
+    assert!(
+        matches!(&error, Error::KeyRefused { key, reason: KeyRefusal::Missing } if key == "memory:one/keys/disks/1"),
+        "{error:?}"
+    );
 }
 
 #[test]

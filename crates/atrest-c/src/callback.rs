@@ -3,10 +3,10 @@
 use core::ffi::{CStr, c_char, c_void};
 use std::ffi::CString;
 
-use atrest::Error;
+use atrest::{Error, KeyRefusal};
 
-use crate::failure::{CallbackFailed, Failure, Result};
-use crate::status::*;
+use crate::failure::{CallbackFailed, Failure, Result, refusal_status};
+use crate::status::atrest_status;
 
 /// The `user` pointer that C passes to its own callbacks.
 pub(crate) struct User(pub(crate) *mut c_void);
@@ -53,13 +53,17 @@ pub(crate) fn vault_failed(
     key: String,
     failed: CallbackFailed,
 ) -> Error {
-    match failed.status() {
-        ATREST_ERR_NO_SUCH_KEY => Error::NoSuchKey { key },
-        ATREST_ERR_KEY_DISABLED => Error::KeyDisabled { key },
-        ATREST_ERR_KEY_DELETED => Error::KeyDeleted { key },
-        ATREST_ERR_KEY_EXPIRED => Error::KeyExpired { key },
-        ATREST_ERR_KEY_NOT_YET_VALID => Error::KeyNotYetValid { key },
-        ATREST_ERR_ACCESS_DENIED => Error::AccessDenied { identity: identity.into(), operation: operation.into(), key },
-        _ => Error::Io { what, source: failed.into_io() },
+    let denied = KeyRefusal::AccessDenied { identity: identity.into(), operation: operation.into() };
+    let refusals = [
+        KeyRefusal::Missing,
+        KeyRefusal::Disabled,
+        KeyRefusal::Deleted,
+        KeyRefusal::Expired,
+        KeyRefusal::NotYetValid,
+        denied,
+    ];
+    match refusals.into_iter().find(|reason| refusal_status(reason) == failed.status()) {
+        Some(reason) => Error::KeyRefused { key, reason },
+        None => Error::Io { what, source: failed.into_io() },
     }
 }

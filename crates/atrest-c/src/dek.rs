@@ -5,7 +5,7 @@
 
 use core::ffi::{c_char, c_void};
 
-use atrest::{Dek, DekAlgorithm, Envelope, Error, hazmat};
+use atrest::{Dek, DekAlgorithm, Envelope, hazmat};
 
 use crate::failure::{Failure, Result, run};
 use crate::handle::Handle;
@@ -62,16 +62,7 @@ pub unsafe extern "C" fn atrest_dek_free(dek: *mut atrest_dek) {
 pub unsafe extern "C" fn atrest_dek_algorithm(dek: *const atrest_dek, out: *mut u32) -> atrest_status {
     run(|| {
         let (dek, out) = (handle!(dek), out!(out));
-        out.set(match dek.algorithm() {
-            DekAlgorithm::Aes128Xts => ATREST_AES_128_XTS,
-            DekAlgorithm::Aes256Xts => ATREST_AES_256_XTS,
-            DekAlgorithm::Aes128Cbc => ATREST_AES_128_CBC,
-            DekAlgorithm::Aes192Cbc => ATREST_AES_192_CBC,
-            DekAlgorithm::Aes256Cbc => ATREST_AES_256_CBC,
-            DekAlgorithm::Aes256Hctr2 => ATREST_AES_256_HCTR2,
-            DekAlgorithm::Aes256Ctr => ATREST_AES_256_CTR,
-            other => return Err(Error::UnsupportedAlgorithm(other.name().into()).into()),
-        });
+        out.set(dek.algorithm().code().into());
         Ok(())
     })
 }
@@ -197,17 +188,19 @@ impl Handle for atrest_dek {
 }
 
 pub(crate) fn dek_algorithm(number: u32) -> Result<DekAlgorithm> {
-    match number {
-        ATREST_AES_128_XTS => Ok(DekAlgorithm::Aes128Xts),
-        ATREST_AES_256_XTS => Ok(DekAlgorithm::Aes256Xts),
-        ATREST_AES_128_CBC => Ok(DekAlgorithm::Aes128Cbc),
-        ATREST_AES_192_CBC => Ok(DekAlgorithm::Aes192Cbc),
-        ATREST_AES_256_CBC => Ok(DekAlgorithm::Aes256Cbc),
-        ATREST_AES_256_HCTR2 => Ok(DekAlgorithm::Aes256Hctr2),
-        ATREST_AES_256_CTR => Ok(DekAlgorithm::Aes256Ctr),
-        other => Err(Failure::bad_enum("algorithm", other)),
-    }
+    let algorithm = u16::try_from(number).ok().and_then(DekAlgorithm::from_code);
+    algorithm.ok_or_else(|| Failure::bad_enum("algorithm", number))
 }
 
 const _: () = assert!(ATREST_CONTEXT_MAX == atrest::key::MAX_CONTEXT);
 const _: () = assert!(ATREST_ENVELOPE_MAX == Envelope::MAX_LEN);
+// The library's own numbers.
+const _: () = assert!(
+    ATREST_AES_128_XTS == DekAlgorithm::Aes128Xts.code() as u32
+        && ATREST_AES_256_XTS == DekAlgorithm::Aes256Xts.code() as u32
+        && ATREST_AES_128_CBC == DekAlgorithm::Aes128Cbc.code() as u32
+        && ATREST_AES_192_CBC == DekAlgorithm::Aes192Cbc.code() as u32
+        && ATREST_AES_256_CBC == DekAlgorithm::Aes256Cbc.code() as u32
+        && ATREST_AES_256_HCTR2 == DekAlgorithm::Aes256Hctr2.code() as u32
+        && ATREST_AES_256_CTR == DekAlgorithm::Aes256Ctr.code() as u32
+);

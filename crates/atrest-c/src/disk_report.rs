@@ -3,8 +3,8 @@
 //! Reports on the protection of disks, and whether it has the configured state. Headers are read for this; no
 //! customer's vault is asked.
 //!
-//! The capability table compares the ways to encrypt a disk: the capabilities of each, in Azure's words, and how much
-//! of each this version of the library has.
+//! The capability table compares the ways of encrypting a disk: what each gives, in Azure's words, and what of that this
+//! library doesn't do.
 
 use core::ffi::c_char;
 

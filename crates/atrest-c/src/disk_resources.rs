@@ -318,9 +318,10 @@ pub unsafe extern "C" fn atrest_disk_service_list_image(
     })
 }
 
-/// Moves a disk or snapshot into a set: from the platform's key to a customer's, or from another set's key. A disk and
-/// its incremental snapshots move together. No sector is touched, and it stays open. If it is killed at any instant,
-/// the next use finishes the move. `set` may be NULL, which is refused for a resource under a customer's key.
+/// Puts a disk or snapshot into a set: from under the platform's key under a customer's, or from under the key of another
+/// set. A disk and its incremental snapshots go together. No sector is touched, and it stays open. Killed at any instant, it
+/// is finished at the next use. Nothing takes it out of its set again: to leave the customer's key, copy the data to a new
+/// disk without a set, by atrest_disk_service_create_disk_from.
 ///
 /// Errors: ATREST_ERR_NOT_ALLOWED for a set in another place, for a set of a type that the disk can't change to in
 /// place, or for a disk that was ever encrypted in the guest; the errors of the vault and the devices.
@@ -333,7 +334,7 @@ pub unsafe extern "C" fn atrest_disk_service_put_into_set(
 ) -> atrest_status {
     run(|| {
         let (service, name) = (handle!(service), resource_name(kind, text!(name))?);
-        service.put_into_set(&name, optional_text!(set))?;
+        service.put_into_set(&name, text!(set))?;
         Ok(())
     })
 }

@@ -9,7 +9,6 @@
 
 use core::ffi::{c_char, c_void};
 
-use atrest::EncryptionType;
 use atrest::key::KeyId;
 use atrest::managed::{EncryptionSet, NewSet, Rotation};
 
@@ -23,7 +22,7 @@ use crate::status::atrest_status;
 use crate::structs::SizedStruct;
 use crate::vault::ATREST_KEY_URL_SIZE;
 use crate::vault_callbacks::ATREST_NAME_SIZE;
-use crate::volume_options::ATREST_CUSTOMER_KEY;
+use crate::volume_options::encryption_type;
 
 /// The size of a buffer for the identity of any set, with its zero byte.
 pub const ATREST_IDENTITY_SIZE: usize = 257;
@@ -94,16 +93,11 @@ pub unsafe extern "C" fn atrest_disk_service_create_set(
 ) -> atrest_status {
     run(|| {
         let (service, set) = (handle!(service), structure!(set));
-        let encryption_type = match set.encryption_type {
-            0 => ATREST_CUSTOMER_KEY,
-            given => given,
-        };
-        let bad_enum = || Failure::bad_enum("set.encryption_type", set.encryption_type);
         let new = NewSet::new(text!(set.name), text!(set.key_url).parse::<KeyId>()?)
             .region(text!(set.region))
             .subscription(text!(set.subscription))
             .tenant(text!(set.tenant))
-            .encryption_type(EncryptionType::from_code(encryption_type).ok_or_else(bad_enum)?)
+            .encryption_type(encryption_type("set.encryption_type", set.encryption_type)?)
             .auto_rotation(flag("set.auto_rotation", set.auto_rotation)?);
         service.create_set(&new)?;
         Ok(())

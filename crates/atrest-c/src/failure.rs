@@ -7,7 +7,7 @@ use std::cell::{Cell, RefCell};
 use std::ffi::CString;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use atrest::Error;
+use atrest::{Error, KeyRefusal};
 
 use crate::status::*;
 
@@ -215,13 +215,8 @@ fn status_of(error: &Error) -> atrest_status {
         Error::OtherDek => ATREST_ERR_OTHER_DEK,
         Error::OtherKey { .. } => ATREST_ERR_OTHER_KEY,
         Error::NotThisVault { .. } => ATREST_ERR_NOT_THIS_VAULT,
-        Error::NoSuchKey { .. } => ATREST_ERR_NO_SUCH_KEY,
+        Error::KeyRefused { reason, .. } => refusal_status(reason),
         Error::KeyExists { .. } => ATREST_ERR_KEY_EXISTS,
-        Error::KeyDisabled { .. } => ATREST_ERR_KEY_DISABLED,
-        Error::KeyDeleted { .. } => ATREST_ERR_KEY_DELETED,
-        Error::KeyExpired { .. } => ATREST_ERR_KEY_EXPIRED,
-        Error::KeyNotYetValid { .. } => ATREST_ERR_KEY_NOT_YET_VALID,
-        Error::AccessDenied { .. } => ATREST_ERR_ACCESS_DENIED,
         Error::PurgeProtected { .. } => ATREST_ERR_PURGE_PROTECTED,
         Error::WrongPassphrase | Error::WrongVaultPassphrase => ATREST_ERR_WRONG_PASSPHRASE,
         Error::NotAVault { .. } | Error::DamagedVault(_) => ATREST_ERR_DAMAGED_VAULT,
@@ -254,6 +249,19 @@ fn status_of(error: &Error) -> atrest_status {
         Error::NotFound { .. } => ATREST_ERR_NOT_FOUND,
         Error::AlreadyExists { .. } => ATREST_ERR_ALREADY_EXISTS,
         Error::Io { .. } => ATREST_ERR_IO,
+        _ => ATREST_ERR_OTHER,
+    }
+}
+
+/// The status of a key that its vault refuses, as functions return it and callbacks of a vault do.
+pub(crate) fn refusal_status(reason: &KeyRefusal) -> atrest_status {
+    match reason {
+        KeyRefusal::Missing => ATREST_ERR_NO_SUCH_KEY,
+        KeyRefusal::Disabled => ATREST_ERR_KEY_DISABLED,
+        KeyRefusal::Deleted => ATREST_ERR_KEY_DELETED,
+        KeyRefusal::Expired => ATREST_ERR_KEY_EXPIRED,
+        KeyRefusal::NotYetValid => ATREST_ERR_KEY_NOT_YET_VALID,
+        KeyRefusal::AccessDenied { .. } => ATREST_ERR_ACCESS_DENIED,
         _ => ATREST_ERR_OTHER,
     }
 }

@@ -21,9 +21,7 @@ pub const ATREST_RULE_ROTATION_FAILED: u32 = 32;
 pub const ATREST_RULE_ONE_TENANT: u32 = 43;
 /// All incremental snapshots of a disk must be in its set (45).
 pub const ATREST_RULE_ONE_SET_FOR_SNAPSHOTS: u32 = 45;
-/// A resource under a customer's key can't return to the platform's key in place (46).
-pub const ATREST_RULE_NO_WAY_BACK: u32 = 46;
-/// A set and its resources must be in one subscription; a resource under a customer's key stays in it (47).
+/// A set and its resources are in one subscription, and what is under a customer's key stays in it (47).
 pub const ATREST_RULE_ONE_SUBSCRIPTION: u32 = 47;
 /// An image is made and removed as a whole, and names one set or none for each region and disk (49).
 pub const ATREST_RULE_IMAGE_IS_WHOLE: u32 = 49;
@@ -68,7 +66,6 @@ const _: () = assert!(
         && ATREST_RULE_ROTATION_FAILED == Rule::RotationFailed.code()
         && ATREST_RULE_ONE_TENANT == Rule::OneTenant.code()
         && ATREST_RULE_ONE_SET_FOR_SNAPSHOTS == Rule::OneSetForSnapshots.code()
-        && ATREST_RULE_NO_WAY_BACK == Rule::NoWayBack.code()
         && ATREST_RULE_ONE_SUBSCRIPTION == Rule::OneSubscription.code()
         && ATREST_RULE_IMAGE_IS_WHOLE == Rule::ImageIsWhole.code()
         && ATREST_RULE_IMAGE_STAYS_UNDER_CUSTOMER_KEY == Rule::ImageStaysUnderCustomerKey.code()

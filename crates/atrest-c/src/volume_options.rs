@@ -149,12 +149,7 @@ pub(crate) fn format_options(c: &atrest_format_options) -> Result<FormatOptions>
     if c.dek_algorithm != 0 {
         options = options.dek_algorithm(dek_algorithm(c.dek_algorithm)?);
     }
-    options = options.encryption_type(match c.encryption_type {
-        ATREST_PLATFORM_KEY => EncryptionType::PlatformKey,
-        0 | ATREST_CUSTOMER_KEY => EncryptionType::CustomerKey,
-        ATREST_PLATFORM_AND_CUSTOMER_KEYS => EncryptionType::PlatformAndCustomerKeys,
-        other => return Err(Failure::bad_enum("options.encryption_type", other)),
-    });
+    options = options.encryption_type(encryption_type("options.encryption_type", c.encryption_type)?);
     if c.data_offset != 0 {
         options = options.data_offset(c.data_offset);
     }
@@ -209,6 +204,14 @@ pub(crate) fn open_options(c: &atrest_open_options) -> Result<OpenOptions> {
     Ok(if c.context.is_null() { options } else { options.context(context) })
 }
 
+/// The type of this number; 0 stands for the customer's key.
+pub(crate) fn encryption_type(member: &str, number: u32) -> Result<EncryptionType> {
+    match number {
+        0 => Ok(EncryptionType::CustomerKey),
+        _ => EncryptionType::from_code(number).ok_or_else(|| Failure::bad_enum(member, number)),
+    }
+}
+
 const OPEN_FLAGS: u32 = ATREST_OPEN_READ_ONLY
     | ATREST_OPEN_HAZMAT_ALLOW_TRUNCATED
     | ATREST_OPEN_KEYSLOT
@@ -228,3 +231,10 @@ fn kdf_limits(c: &atrest_open_options) -> KdfLimits {
         max_total: if c.kdf_max_total_ms == 0 { max_total } else { Duration::from_millis(c.kdf_max_total_ms) },
     }
 }
+
+// The library's own numbers.
+const _: () = assert!(
+    ATREST_PLATFORM_KEY == EncryptionType::PlatformKey.code()
+        && ATREST_CUSTOMER_KEY == EncryptionType::CustomerKey.code()
+        && ATREST_PLATFORM_AND_CUSTOMER_KEYS == EncryptionType::PlatformAndCustomerKeys.code()
+);

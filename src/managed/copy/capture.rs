@@ -1,85 +1,123 @@
-//! Copies a disk as of one instant while the disk is written: before a chunk is overwritten, it is copied.
+//! A copy of a disk as it was at one instant, made while the disk is written: what is about to be overwritten is copied
+//! first.
+//!
+//! A write to a chunk that was copied takes no lock. A write to another chunk copies that one, or waits until who is at it
+//! has done; it never waits for another chunk.
 
-use std::sync::{Arc, Mutex};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, OnceLock};
 
-use super::chunk_map::{CHUNK, ChunkMap, place};
 use super::target::{CopyProgress, Target};
+use crate::managed::chunk_map::{ChunkMap, place, touched};
 use crate::managed::layers::Layers;
 use crate::managed::live::BeforeWrite;
-use crate::managed::sync::{into_inner, lock};
+use crate::managed::sync::{lock, wait};
 use crate::{Error, Result};
 
 /// A copy in progress of a disk in use.
 pub(in crate::managed) struct Capture {
-    state: Mutex<State>,
-}
-
-struct State {
     target: Target,
     size: u64,
+    /// The chunks that somebody copies, or has copied: who adds one copies it.
+    claimed: ChunkMap,
+    /// The chunks that may be written, because they were copied or need no copy.
     copied: ChunkMap,
-    /// All chunks before this one are copied.
-    next: u64,
-    done: u64,
-    /// The error that stopped it. Writes to the disk continue.
-    failure: Option<Error>,
-    chunk: Vec<u8>,
+    done: AtomicU64,
+    /// What stopped it. Writes to the disk go on.
+    failure: OnceLock<Error>,
+    /// For who waits for a chunk that another copies. Held for a look at `copied` only.
+    waiting: Mutex<()>,
+    one_more: Condvar,
 }
 
 impl Capture {
-    pub(in crate::managed) fn new(target: Target, size: u64) -> Self {
-        let (copied, chunk) = (ChunkMap::new(size), vec![0; CHUNK as usize]);
-        Capture { state: Mutex::new(State { target, size, copied, next: 0, done: 0, failure: None, chunk }) }
+    /// A copy of all chunks.
+    pub(in crate::managed) fn whole(target: Target, size: u64) -> Self {
+        Self::of(target, size, ChunkMap::new(size), ChunkMap::new(size))
     }
 
-    /// Copies one more chunk, and returns the progress; `None` if none is left.
-    pub(in crate::managed) fn copy_next(&self, disk: &Layers) -> Result<Option<CopyProgress>> {
-        let state = &mut *lock(&self.state);
-        if let Some(failure) = state.failure.take() {
-            return Err(failure);
+    /// A copy of some chunks; the others need none.
+    pub(in crate::managed) fn of_changes(target: Target, size: u64, changed: &ChunkMap) -> Self {
+        Self::of(target, size, changed.complement(), changed.complement())
+    }
+
+    fn of(target: Target, size: u64, claimed: ChunkMap, copied: ChunkMap) -> Self {
+        let done = copied.iter().map(|chunk| place(chunk, size).1 as u64).sum();
+        let (done, failure) = (AtomicU64::new(done), OnceLock::new());
+        Capture { target, size, claimed, copied, done, failure, waiting: Mutex::default(), one_more: Condvar::new() }
+    }
+
+    /// The chunks that are still to be copied.
+    pub(in crate::managed) fn left(&self) -> ChunkMap {
+        self.copied.complement()
+    }
+
+    /// How far it is.
+    pub(in crate::managed) fn progress(&self) -> CopyProgress {
+        CopyProgress { done: self.done.load(Ordering::Relaxed), total: self.size }
+    }
+
+    pub(in crate::managed) fn has_failed(&self) -> bool {
+        self.failure.get().is_some()
+    }
+
+    /// Copies a chunk, unless it was; then it may be written.
+    pub(in crate::managed) fn copy(&self, disk: &Layers, chunk: u64) {
+        if self.copied.has(chunk) {
+            return;
         }
-        while state.next < state.copied.chunks() && state.copied.has(state.next) {
-            state.next += 1;
+        if !self.claimed.add(chunk) {
+            let mut waiting = lock(&self.waiting);
+            while !self.copied.has(chunk) {
+                waiting = wait(&self.one_more, waiting);
+            }
+            return;
         }
-        if state.next == state.copied.chunks() {
-            return Ok(None);
+        let claim = Claim { capture: self, chunk };
+        let (offset, len) = place(chunk, self.size);
+        let mut bytes = vec![0; len];
+        let copied = disk.read_at(offset, &mut bytes).and_then(|()| self.target.put(chunk, &bytes));
+        match copied {
+            Ok(()) => drop(self.done.fetch_add(len as u64, Ordering::Relaxed)),
+            Err(e) => drop(self.failure.set(e)),
         }
-        state.copy(disk, state.next)?;
-        Ok(Some(CopyProgress { done: state.done, total: state.size }))
+        drop(claim);
     }
 
     /// The copy, if it is complete.
     pub(in crate::managed) fn into_target(self: Arc<Self>) -> Result<Target> {
         let all = Arc::into_inner(self).ok_or_else(|| Error::Busy { what: "a copy that was not ended".into() })?;
-        let state = into_inner(all.state);
-        state.failure.map_or(Ok(state.target), Err)
+        all.failure.into_inner().map_or(Ok(all.target), Err)
     }
 }
 
 impl BeforeWrite for Capture {
     fn before_write(&self, disk: &Layers, offset: u64, len: usize) {
-        let state = &mut *lock(&self.state);
-        let end = offset.saturating_add(len as u64).min(state.size);
-        for chunk in offset / CHUNK..end.div_ceil(CHUNK) {
-            if state.failure.is_some() {
+        for chunk in touched(offset, len, self.size) {
+            if self.has_failed() {
                 return;
             }
-            state.failure = state.copy(disk, chunk).err();
+            self.copy(disk, chunk);
         }
     }
 }
 
-impl State {
-    fn copy(&mut self, disk: &Layers, chunk: u64) -> Result<()> {
-        if self.copied.has(chunk) {
-            return Ok(());
+/// A chunk that is being copied. However that ends, who waits for it goes on.
+struct Claim<'c> {
+    capture: &'c Capture,
+    chunk: u64,
+}
+
+impl Drop for Claim<'_> {
+    fn drop(&mut self) {
+        let Claim { capture, chunk } = self;
+        if std::thread::panicking() {
+            let text = "a device panicked while a part of the disk was copied";
+            let _ = capture.failure.set(Error::io("copying the disk", std::io::Error::other(text)));
         }
-        let (offset, len) = place(chunk, self.size);
-        let bytes = &mut self.chunk[..len];
-        disk.read_at(offset, bytes)?;
-        self.target.put(chunk, bytes)?;
-        self.copied.add(chunk);
-        self.done += len as u64;
-        Ok(())
+        capture.copied.add(*chunk);
+        // Between its look and its sleep nobody misses this.
+        drop(lock(&capture.waiting));
+        capture.one_more.notify_all();
     }
 }

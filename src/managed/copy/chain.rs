@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::chunk_map::{CHUNK, ChunkMap};
+use crate::managed::chunk_map::{CHUNK, ChunkMap};
 use crate::managed::live::{LiveResource, Registry};
 use crate::managed::records::{Resource, ResourceName};
 use crate::managed::store::Store;

@@ -2,8 +2,8 @@
 //! before it.
 
 use super::chain::Chain;
-use super::chunk_map::{CHUNK, ChunkMap, place};
 use crate::Result;
+use crate::managed::chunk_map::{CHUNK, ChunkMap, place};
 use crate::managed::layers::Layers;
 
 /// The progress of a copy.
@@ -26,8 +26,6 @@ pub(in crate::managed) struct Target {
 struct Increment {
     before: Option<Chain>,
     map: ChunkMap,
-    /// A buffer for a chunk of the snapshots before it.
-    spare: Vec<u8>,
 }
 
 impl Target {
@@ -36,18 +34,18 @@ impl Target {
         Target { layers, size, increment: None }
     }
 
-    /// Takes the chunks that differ from `before`, or all chunks.
+    /// Takes chunks that differ from what `before` holds, or all that it is given.
     pub(in crate::managed) fn increment(layers: Layers, size: u64, before: Option<Chain>) -> Self {
-        let increment = Increment { before, map: ChunkMap::new(size), spare: vec![0; CHUNK as usize] };
-        Target { layers, size, increment: Some(increment) }
+        Target { layers, size, increment: Some(Increment { before, map: ChunkMap::new(size) }) }
     }
 
-    pub(in crate::managed) fn put(&mut self, chunk: u64, bytes: &[u8]) -> Result<()> {
-        if let Some(Increment { before, map, spare }) = &mut self.increment {
+    /// Takes a chunk, from any thread.
+    pub(in crate::managed) fn put(&self, chunk: u64, bytes: &[u8]) -> Result<()> {
+        if let Some(Increment { before, map }) = &self.increment {
             if let Some(before) = before {
-                let spare = &mut spare[..bytes.len()];
-                before.read_chunk(chunk, spare)?;
-                if spare == bytes {
+                let mut held = vec![0; bytes.len()];
+                before.read_chunk(chunk, &mut held)?;
+                if held == bytes {
                     return Ok(());
                 }
             }
@@ -58,7 +56,7 @@ impl Target {
 
     /// Takes all chunks. `read` reads into a buffer from an offset.
     pub(in crate::managed) fn fill(
-        &mut self,
+        &self,
         progress: &dyn Fn(CopyProgress),
         read: impl Fn(u64, &mut [u8]) -> Result<()>,
     ) -> Result<()> {

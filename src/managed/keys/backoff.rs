@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use super::lease::{Now, wait};
 use crate::key::WrappedDek;
 use crate::managed::sync::lock;
-use crate::{Error, KeyVault, Result, Secret, VaultFailure};
+use crate::{Error, KeyRefusal, KeyVault, Result, Secret, VaultFailure};
 
 /// Holds back calls to a vault that has just failed.
 #[derive(Default)]
@@ -122,7 +122,6 @@ impl Refusals {
 
 /// A copy of the error, if it says that a wrapped key or its record is wrong, or that its key may not be used.
 fn of_wrapped_key(error: &Error) -> Option<Error> {
-    let key = String::clone;
     Some(match error {
         Error::TamperedHeader => Error::TamperedHeader,
         Error::UnwrapFailed => Error::UnwrapFailed,
@@ -130,11 +129,9 @@ fn of_wrapped_key(error: &Error) -> Option<Error> {
         Error::OtherDek => Error::OtherDek,
         Error::WrapLength { len } => Error::WrapLength { len: *len },
         Error::UnsupportedAlgorithm(name) => Error::UnsupportedAlgorithm(name.clone()),
-        Error::NoSuchKey { key: of } => Error::NoSuchKey { key: key(of) },
-        Error::KeyDisabled { key: of } => Error::KeyDisabled { key: key(of) },
-        Error::KeyDeleted { key: of } => Error::KeyDeleted { key: key(of) },
-        Error::KeyExpired { key: of } => Error::KeyExpired { key: key(of) },
-        Error::KeyNotYetValid { key: of } => Error::KeyNotYetValid { key: key(of) },
+        // An identity that is granted access is to have it at once.
+        Error::KeyRefused { reason: KeyRefusal::AccessDenied { .. }, .. } => return None,
+        Error::KeyRefused { key, reason } => Error::key_refused(key, reason.clone()),
         _ => return None,
     })
 }

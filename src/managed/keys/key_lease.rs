@@ -9,7 +9,7 @@ use super::lease::{Answer, Lease, LeasePolicy, Now, Span};
 use crate::key::{KeyId, WrappedDek};
 use crate::log::tell;
 use crate::managed::sync::{lock, try_lock};
-use crate::{Error, KeyVault, Result};
+use crate::{Error, KeyRefusal, KeyVault, Result};
 
 /// The lease shared by all resources of a set under one version of a key.
 pub(in crate::managed) struct KeyLease {
@@ -183,13 +183,13 @@ impl KeyLease {
         let mut expires = None;
         if let Some(description) = vault.describe(self.key.key(), Some(self.key.version()))? {
             if !description.enabled {
-                return Err(Error::KeyDisabled { key: key() });
+                return Err(Error::key_refused(key(), KeyRefusal::Disabled));
             }
             if description.has_expired(now.wall) {
-                return Err(Error::KeyExpired { key: key() });
+                return Err(Error::key_refused(key(), KeyRefusal::Expired));
             }
             if description.is_early(now.wall) {
-                return Err(Error::KeyNotYetValid { key: key() });
+                return Err(Error::key_refused(key(), KeyRefusal::NotYetValid));
             }
             expires = description.expires;
         }

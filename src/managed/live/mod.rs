@@ -1,11 +1,16 @@
 //! Resources in use. All users of a resource share one instance.
 
+mod before_write;
+mod capturing;
+mod changes;
 mod in_flight;
 mod open_disk;
 mod registry;
 mod resource;
 
+pub(super) use before_write::BeforeWrite;
+pub(super) use capturing::Capturing;
 pub use in_flight::DeviceWrite;
 pub use open_disk::OpenDisk;
 pub(super) use registry::Registry;
-pub(super) use resource::{BeforeWrite, LiveResource};
+pub(super) use resource::LiveResource;

@@ -3,6 +3,8 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
+use super::before_write::BeforeWrite;
+use super::changes::Changes;
 use super::in_flight::{DeviceWrite, InFlight};
 use crate::key::KeyId;
 use crate::managed::keys::{Access, KeyLease, Now};
@@ -10,12 +12,6 @@ use crate::managed::layers::{Layer, Layers, keys_in};
 use crate::managed::records::{Resource, ResourceName};
 use crate::managed::sync::{lock, read, try_lock, try_write, write};
 use crate::{BlockDevice, Error, Result};
-
-/// A copy in progress of a resource as of one instant. It is called before data is overwritten.
-pub(in crate::managed) trait BeforeWrite: Send + Sync {
-    /// Copies the data that is about to be overwritten, unless it is copied already.
-    fn before_write(&self, disk: &Layers, offset: u64, len: usize);
-}
 
 pub(in crate::managed) struct LiveResource {
     access: Arc<Access>,
@@ -39,7 +35,7 @@ pub(in crate::managed) struct LiveResource {
     /// Locked while it is copied and may be written.
     pub(in crate::managed) copying: Mutex<()>,
     /// The writes that callers do themselves.
-    in_flight: Arc<InFlight>,
+    pub(super) in_flight: Arc<InFlight>,
     /// Counts the handles that users have; under `held`.
     users: Arc<()>,
 }
@@ -57,15 +53,17 @@ const GROWTH: u64 = 1 << 30;
 const ATTEMPTS: usize = 16;
 
 #[derive(Default)]
-struct Held {
+pub(super) struct Held {
     /// `None` while the key may not be used: the DEK is wiped.
     layers: Option<Arc<Layers>>,
     /// The lease of its key; the platform's key needs none.
     lease: Option<Arc<KeyLease>>,
     /// A copy in progress of its content as of the copy's start.
-    capture: Option<Arc<dyn BeforeWrite>>,
+    pub(super) capture: Option<Arc<dyn BeforeWrite>>,
     /// A copy is about to begin: no write that its caller does may begin before it.
-    draining: bool,
+    pub(super) draining: bool,
+    /// The chunks written since the last incremental snapshot, if they are known; no longer than `layers` live.
+    pub(super) changes: Option<Changes>,
     /// It is being removed, or was: nobody opens it any more.
     removed: bool,
 }
@@ -78,6 +76,16 @@ impl Held {
     /// The volumes, if the key may be used.
     fn usable(&self, now: Now) -> Option<&Arc<Layers>> {
         self.layers.as_ref().filter(|_| self.may(now))
+    }
+
+    /// Notes a write of `len` bytes, and copies the old data that a copy in progress still needs.
+    fn before_write(&self, layers: &Layers, offset: u64, len: usize) {
+        if let Some(changes) = &self.changes {
+            changes.note(offset, len);
+        }
+        if let Some(capture) = &self.capture {
+            capture.before_write(layers, offset, len);
+        }
     }
 }
 
@@ -105,50 +113,41 @@ impl LiveResource {
         self.with(|layers, _| act(layers))
     }
 
-    /// Writes `len` bytes by `write`, after what a copy still needs was copied.
+    /// Writes `len` bytes by `write`, after copying the old data that a copy in progress still needs.
     pub(in crate::managed) fn write_with(
         &self,
         offset: u64,
         len: usize,
         write: impl FnOnce(&Layers) -> Result<()>,
     ) -> Result<()> {
-        self.with(|layers, capture| {
-            if let Some(capture) = capture {
-                capture.before_write(layers, offset, len);
-            }
+        self.with(|layers, held| {
+            held.before_write(layers, offset, len);
             write(layers)
         })
     }
 
-    /// Begins a write of `len` bytes that the caller does, after what a copy still needs was copied.
+    /// Begins a write of `len` bytes that the caller does, after copying the old data that a copy in progress still needs.
     pub(in crate::managed) fn begin_write<'b>(
         &self,
         offset: u64,
         len: usize,
         encrypt: impl FnOnce(&Layers) -> Result<(u64, &'b [u8])>,
     ) -> Result<DeviceWrite> {
-        self.with_held(|layers, held| {
-            if let Some(capture) = &held.capture {
-                capture.before_write(layers, offset, len);
-            }
+        self.with(|layers, held| {
+            held.before_write(layers, offset, len);
             let (device_offset, ciphertext) = encrypt(layers)?;
             if !held.draining {
                 return Ok(DeviceWrite::counted(device_offset, &self.in_flight));
             }
-            // The copy that begins waits for all that was begun before. A caller who had to wait for it in turn, instead of
-            // completing those, would wait for ever.
+            // The copy that begins waits for all writes that began before it. A caller that waited for the copy in turn,
+            // instead of completing its writes, would wait for ever.
             layers.write_ciphertext(device_offset, ciphertext)?;
             Ok(DeviceWrite::done(device_offset))
         })
     }
 
-    /// Runs `act` on the volumes and the copy in progress, once the key may be used.
-    fn with<T>(&self, act: impl FnOnce(&Layers, Option<&dyn BeforeWrite>) -> Result<T>) -> Result<T> {
-        self.with_held(|layers, held| act(layers, held.capture.as_deref()))
-    }
-
-    /// Does something with the volumes and what belongs to them, once the key may be used.
-    fn with_held<T>(&self, act: impl FnOnce(&Layers, &Held) -> Result<T>) -> Result<T> {
+    /// Runs `act` on the volumes and what belongs to them, once the key may be used.
+    pub(super) fn with<T>(&self, act: impl FnOnce(&Layers, &Held) -> Result<T>) -> Result<T> {
         // Between opening and use it may be suspended again, or put under another key; but not for ever.
         for _ in 0..ATTEMPTS {
             let held = self.read();
@@ -237,6 +236,7 @@ impl LiveResource {
 
     /// Closes the volumes, which wipes the DEK.
     fn take_layers(&self, held: &mut Held) {
+        held.changes = None;
         if let Some(layers) = held.layers.take() {
             *lock(&self.closing) = Some(Closing { device: layers.device(), used_blocks: layers.used_blocks() });
         }
@@ -362,15 +362,6 @@ impl LiveResource {
         lock(&self.lease).clone()
     }
 
-    /// Begins a copy of its current content: no write is in progress, and none starts before the copy is registered.
-    pub(in crate::managed) fn begin_capture(&self, capture: Arc<dyn BeforeWrite>) -> Capturing<'_> {
-        self.write().draining = true;
-        self.in_flight.wait_for_none();
-        let mut held = self.write();
-        (held.draining, held.capture) = (false, Some(capture));
-        Capturing(self)
-    }
-
     /// Locks it against changes by others.
     pub(in crate::managed) fn changing(&self) -> MutexGuard<'_, ()> {
         lock(&self.change)
@@ -419,11 +410,11 @@ impl LiveResource {
         self.access.now()
     }
 
-    fn read(&self) -> RwLockReadGuard<'_, Held> {
+    pub(super) fn read(&self) -> RwLockReadGuard<'_, Held> {
         read(&self.held)
     }
 
-    fn write(&self) -> RwLockWriteGuard<'_, Held> {
+    pub(super) fn write(&self) -> RwLockWriteGuard<'_, Held> {
         write(&self.held)
     }
 
@@ -442,36 +433,5 @@ impl Drop for LiveResource {
             drop(layers);
             self.note_used(used, 1);
         }
-    }
-}
-
-/// While it lives, writes first copy the data that they overwrite.
-pub(in crate::managed) struct Capturing<'r>(&'r LiveResource);
-
-impl Capturing<'_> {
-    /// Runs `act` on the volumes, once the key may be used.
-    ///
-    /// # Errors
-    /// [`Error::NoSuchResource`] if the resource was closed meanwhile.
-    pub(in crate::managed) fn with_layers<T>(&self, act: impl FnOnce(&Layers) -> Result<T>) -> Result<T> {
-        self.0.with(|layers, capture| if capture.is_some() { act(layers) } else { Err(self.gone()) })
-    }
-
-    /// Ends the copy.
-    ///
-    /// # Errors
-    /// As [`with_layers`](Self::with_layers).
-    pub(in crate::managed) fn end(self) -> Result<()> {
-        self.0.write().capture.take().map(drop).ok_or_else(|| self.gone())
-    }
-
-    fn gone(&self) -> Error {
-        Error::NoSuchResource(format!("the {} was removed while it was copied", self.0.name))
-    }
-}
-
-impl Drop for Capturing<'_> {
-    fn drop(&mut self) {
-        self.0.write().capture = None;
     }
 }

@@ -141,12 +141,7 @@ impl Use {
 pub(in crate::vault) fn outcome<T>(result: &crate::Result<T>) -> &'static str {
     match result {
         Ok(_) => "ok",
-        Err(Error::AccessDenied { .. }) => "access-denied",
-        Err(Error::NoSuchKey { .. }) => "no-such-key",
-        Err(Error::KeyDisabled { .. }) => "key-disabled",
-        Err(Error::KeyDeleted { .. }) => "key-deleted",
-        Err(Error::KeyExpired { .. }) => "key-expired",
-        Err(Error::KeyNotYetValid { .. }) => "key-not-yet-valid",
+        Err(Error::KeyRefused { reason, .. }) => reason.name(),
         Err(Error::KeyExists { .. }) => "key-exists",
         Err(Error::PurgeProtected { .. }) => "purge-protected",
         Err(Error::UnwrapFailed) => "unwrap-failed",

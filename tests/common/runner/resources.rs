@@ -166,17 +166,12 @@ impl Runner {
         }
     }
 
-    pub(super) fn put(&mut self, name: &ResourceName, set: Option<String>) {
-        let result = self.service().put_into_set(name, set.as_deref());
-        let Some(res) = self.fleet.all.get(name).cloned() else {
+    pub(super) fn put(&mut self, name: &ResourceName, set: String) {
+        let result = self.service().put_into_set(name, &set);
+        if !self.fleet.all.contains_key(name) {
             self.came(&[Out::Missing], &result);
             return;
-        };
-        let Some(set) = set else {
-            let rule = if name.kind == ResourceKind::Image { "50" } else { "46" };
-            self.came(&[if res.set.is_some() { Out::Rule(rule) } else { Out::Ok }], &result);
-            return;
-        };
+        }
         let group = self.fleet.group(name);
         let refusal = |name: &ResourceName| {
             let res = &self.fleet.all[name];

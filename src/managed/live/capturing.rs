@@ -1,0 +1,79 @@
+//! A copy of a resource that is being made while the resource is written.
+
+use std::sync::{Arc, RwLockWriteGuard};
+
+use super::before_write::BeforeWrite;
+use super::changes::Changes;
+use super::resource::{Held, LiveResource};
+use crate::managed::chunk_map::ChunkMap;
+use crate::managed::layers::Layers;
+use crate::{Error, Result};
+
+impl LiveResource {
+    /// Begins a copy of its current content: no write is in progress, and none starts before the copy is registered.
+    pub(in crate::managed) fn begin_capture(&self, capture: Arc<dyn BeforeWrite>) -> Capturing<'_> {
+        self.write_without_writes().capture = Some(capture);
+        Capturing(self)
+    }
+
+    /// Whether the chunks written since the incremental snapshot at a place are known.
+    pub(in crate::managed) fn knows_changes_since(&self, place: u64) -> bool {
+        self.read().changes.as_ref().is_some_and(|changes| changes.are_since(place))
+    }
+
+    /// As [`begin_capture`](Self::begin_capture), for the incremental snapshot at `place` of a disk of `size` bytes. `begin` gets
+    /// the chunks written since the snapshot at `last`, if they are known. Later writes are noted for the next snapshot.
+    pub(in crate::managed) fn begin_increment<C: BeforeWrite + 'static>(
+        &self,
+        (place, last): (u64, Option<u64>),
+        size: u64,
+        begin: impl FnOnce(Option<ChunkMap>) -> Arc<C>,
+    ) -> (Arc<C>, Capturing<'_>) {
+        let next = Changes::new(place, size);
+        let mut held = self.write_without_writes();
+        let before = held.changes.replace(next).filter(|changes| last.is_some_and(|last| changes.are_since(last)));
+        let capture = begin(before.map(Changes::into_chunks));
+        held.capture = Some(capture.clone());
+        (capture, Capturing(self))
+    }
+
+    /// What is held, at an instant when no write is under way, not even one that its caller does.
+    fn write_without_writes(&self) -> RwLockWriteGuard<'_, Held> {
+        self.write().draining = true;
+        self.in_flight.wait_for_none();
+        let mut held = self.write();
+        held.draining = false;
+        held
+    }
+}
+
+/// While it lives, writes first copy the data that they overwrite.
+pub(in crate::managed) struct Capturing<'r>(pub(super) &'r LiveResource);
+
+impl Capturing<'_> {
+    /// Runs `act` on the volumes, once the key may be used.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchResource`] if the resource was closed meanwhile.
+    pub(in crate::managed) fn with_layers<T>(&self, act: impl FnOnce(&Layers) -> Result<T>) -> Result<T> {
+        self.0.with(|layers, held| if held.capture.is_some() { act(layers) } else { Err(self.gone()) })
+    }
+
+    /// Ends the copy.
+    ///
+    /// # Errors
+    /// As [`with_layers`](Self::with_layers).
+    pub(in crate::managed) fn end(self) -> Result<()> {
+        self.0.write().capture.take().map(drop).ok_or_else(|| self.gone())
+    }
+
+    fn gone(&self) -> Error {
+        Error::NoSuchResource(format!("the {} was removed while it was copied", self.0.name))
+    }
+}
+
+impl Drop for Capturing<'_> {
+    fn drop(&mut self) {
+        self.0.write().capture = None;
+    }
+}
