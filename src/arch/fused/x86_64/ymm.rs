@@ -181,8 +181,8 @@ impl Doubling for Ymm {
         Ymm(with!(_mm256_blend_epi32::<0b1111_0000>(self.0, other.0)))
     }
 
-    /// Through memory, since `vextracti128` takes the place of an AES instruction on Zen 3. The read is volatile, or the
-    /// compiler would make it that.
+    /// Goes through memory, since `vextracti128` takes the place of an AES instruction on Zen 3. The read is volatile,
+    /// or the compiler would turn it into `vextracti128`.
     #[inline(always)]
     unsafe fn scatter(self, one: *mut u8, two: *mut u8, keep: bool) {
         // SAFETY: the caller vouches for it.
