@@ -180,7 +180,7 @@ fn a_folder_with_something_else_in_it_is_left_alone() {
     std::os::unix::fs::symlink("elsewhere", bench.path("result")).unwrap();
     refuses(&["elsewhere/root.key"]);
     fs::remove_file(bench.path("result")).unwrap();
-    // What a run made, with a file of somebody's beside, and within.
+    // The result of a run, with foreign files beside it and within it.
     bench.result();
     for name in ["result/notes", "result/disks/notes"] {
         fs::write(bench.path(name), b"mine").unwrap();
@@ -279,7 +279,7 @@ fn a_reader_that_has_read_enough_ends_a_program_without_a_word() {
     }
     fs::remove_dir_all(bench.path("volume")).unwrap();
     assert_eq!(contents(&bench.root), before);
-    // It is told if nothing can be written otherwise.
+    // The failure is reported if nothing can be written otherwise.
     if let Ok(full) = File::options().write(true).open("/dev/full") {
         let done = bench.encrypt_disk("image").stdout(full).stderr(Stdio::piped()).output().unwrap();
         refused(&done, &["standard output", "No space left"]);

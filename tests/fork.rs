@@ -95,7 +95,7 @@ fn a_child_has_no_keys_of_its_parent_and_makes_its_own() {
         so!(forked(volume.write_at(0, &[0; 512])));
         so!(forked(volume.rotate_kek(&vault)));
         so!(forked(vault.create_key("more")));
-        // Dropping what was the parent's harms nobody.
+        // Dropping the parent's objects is harmless.
         drop((secret, long, cipher, stream, dek));
         let new = Secret::copy_from(&stored);
         so!(new.expose() == stored);
@@ -108,7 +108,7 @@ fn a_child_has_no_keys_of_its_parent_and_makes_its_own() {
     });
     assert_eq!(ended, 0, "the line that wasn't so");
 
-    // What the parent has is as it was.
+    // The parent's objects are unchanged.
     let mut back = [0; 4096];
     volume.read_at(0, &mut back).unwrap();
     assert_eq!(back, [7; 4096]);
@@ -120,7 +120,7 @@ fn a_child_has_no_keys_of_its_parent_and_makes_its_own() {
             atrest::vault::Unlock::Passphrase(common::PASSPHRASE),
         )
         .unwrap();
-        // A child of the other test may hold what this process had locked when it was forked.
+        // A child of the other test may hold a lock that this process held when it was forked.
         let device = reopen(|| FileDevice::open(folder.path().join("disk"))).unwrap();
         let volume = Volume::open(device, Credential::Vault(&vault), &OpenOptions::new()).unwrap();
         let mut back = [0; 4096];

@@ -54,7 +54,7 @@ fn mappings() -> Vec<Mapping> {
     mappings
 }
 
-/// One test at a time looks at memory, and nobody changes it meanwhile.
+/// One test at a time looks at memory, and nothing changes it meanwhile.
 static ALONE: Mutex<()> = Mutex::new(());
 
 fn alone() -> MutexGuard<'static, ()> {

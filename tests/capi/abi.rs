@@ -112,7 +112,7 @@ fn what_breaks_programs_is_found() {
     assert_eq!(broken("SIZE(a", "MEMBER(a, z, 12)\nSIZE(a"), "MEMBER(a, z, 12) is where programs have padding");
 }
 
-/// What of the old numbers a program could stumble over.
+/// The changes from the old numbers that could break a program.
 fn broken(old: &Numbers, now: &Numbers) -> Vec<String> {
     let mut broken = Vec::new();
     for (key, &value) in old {
@@ -126,7 +126,7 @@ fn broken(old: &Numbers, now: &Numbers) -> Vec<String> {
     }
     for (key, offset) in now.iter().filter(|(key, _)| !old.contains_key(*key)) {
         let name = key.strip_prefix("MEMBER(").map(|rest| rest.split(',').next().unwrap());
-        // Its size must tell whether a program set it.
+        // Its size must show whether a program set it.
         if name.and_then(|name| old.get(&format!("SIZE({name}"))).is_some_and(|size| offset < size) {
             broken.push(format!("{key}, {offset}) is where programs have padding"));
         }

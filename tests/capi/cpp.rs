@@ -176,7 +176,7 @@ fn calls(code: &[String]) -> Vec<&str> {
     called.map(|line| line.split_whitespace().nth(1).unwrap()).collect()
 }
 
-/// An instruction without the label that it jumps to, and the name of what it calls but for C's.
+/// An instruction without its jump label, and the name of its callee except for functions of C.
 #[cfg(target_arch = "x86_64")]
 fn unnamed(line: &str) -> String {
     let (operation, operands) = line.split_once(' ').unwrap_or((line, ""));

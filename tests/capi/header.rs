@@ -174,7 +174,7 @@ fn header() -> String {
     header + END
 }
 
-/// What cbindgen makes of a file, each kind of struct that C fills followed by its initialiser.
+/// cbindgen's output for a file, each kind of struct that C fills followed by its initialiser.
 fn declarations(section: &str) -> String {
     let config = cbindgen::Config::from_file(root().join("cbindgen.toml")).unwrap();
     let mut builder = cbindgen::Builder::new().with_config(config).with_src(path(section));

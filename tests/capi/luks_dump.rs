@@ -151,7 +151,7 @@ impl Bench {
         pipe(&self.cryptsetup, &["token", "import", "--json-file", "-", image], json.as_bytes());
     }
 
-    /// What both examples print, which must be the same.
+    /// The output of both examples, which must be the same.
     fn dump(&self, arguments: &[&str]) -> String {
         let dump = example::dump(arguments.last().unwrap().as_ref()).unwrap();
         for program in &self.programs {

@@ -82,7 +82,7 @@ static void vault_files(void)
     NO_BYTES(ATREST_ERR_INVALID_NAME, atrest_vault_create_key(vault, "a/b", TEXT, sizeof bytes));
     NO_BYTES(ATREST_ERR_KEY_EXISTS, atrest_vault_create_key(vault, "disks", TEXT, sizeof bytes));
     NO_BYTES(ATREST_ERR_BUFFER_TOO_SHORT, atrest_vault_create_key(vault, "new", TEXT, ATREST_KEY_URL_SIZE - 1));
-    // A name that is refused is told first: more room would not help.
+    // A refused name is reported first: more room would not help.
     NO_BYTES(ATREST_ERR_INVALID_NAME, atrest_vault_create_key(vault, "a/b", TEXT, 10));
     NO_BYTES(ATREST_ERR_INVALID_NAME, atrest_vault_create_key_of(vault, "a/b", ATREST_KEY_AES_256, TEXT, 10));
     NO_BYTES(ATREST_ERR_INVALID_NAME, atrest_vault_rotate_key(vault, "a/b", TEXT, 10));
@@ -108,7 +108,7 @@ static void vault_files(void)
     atrest_vault_free(vault);
 }
 
-// A vault of callbacks that misbehaves as told.
+// A vault of callbacks that misbehaves on request.
 static struct {
     atrest_status wrap, unwrap;
     const char *version;

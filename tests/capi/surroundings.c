@@ -234,7 +234,7 @@ static long locked_kib(void)
 }
 
 // Locks end at a fork (mlock(2)), and a daemon forks: keys that it has afterwards must be in locked memory again.
-// What its parent had is refused there before anything behind it is touched, and may be freed.
+// The child refuses its parent's handles before anything behind them is touched, and may free them.
 static void a_fork(void)
 {
     unsigned char sector[512] = {0};

@@ -52,7 +52,7 @@ static void fill(struct mine *my)
 
 static void use_cipher(struct mine *my)
 {
-    // What round 0 gave was made by one thread alone.
+    // The result of round 0 was made by one thread alone.
     MUST_OK(atrest_sector_cipher_encrypt_to(cipher, first_sector(my), my->plain, my->found, LENGTH));
     MUST(my->round != 0 || memcmp(my->found, my->cipher, LENGTH) == 0);
     MUST(memcmp(my->found, my->plain, LENGTH) != 0);
@@ -123,7 +123,7 @@ static void *work(void *user)
     return NULL;
 }
 
-// What each thread needs, made while there is only one.
+// The objects that each thread needs, made while there is only one.
 static void begin(struct mine *my, int number)
 {
     atrest_dek *dek;

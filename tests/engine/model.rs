@@ -52,7 +52,7 @@ proptest! {
         model::encrypt(&key, first, step, size as usize, &mut wanted);
 
         let cipher = SectorCipher::new(&key, SectorSize::new(size).unwrap(), unit).unwrap();
-        // The run lies anywhere in a larger buffer, whose other bytes are no business of the engine.
+        // The run lies anywhere in a larger buffer. The engine must not touch the other bytes.
         let mut buffer = vec![0xEE; before + len + after];
         let run = before..before + len;
         buffer[run.clone()].copy_from_slice(&plaintext);

@@ -164,7 +164,7 @@ proptest! {
     }
 }
 
-/// OpenSSL's CTR knows no offset: the counter is set to that of the block, and what is before the byte is dropped.
+/// OpenSSL's CTR has no offset. So the counter is set to the block's, and the bytes before the offset are dropped.
 const OPENSSL: &str = r#"
 import sys
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes

@@ -41,7 +41,7 @@ fn needles(key: &[u8]) -> Vec<u64> {
 fn cbc_needles(key: &[u8]) -> Vec<u64> {
     let mut secret = [schedule(key), schedule(&Sha256::digest(key))].concat();
     if let Ok(aes) = aes::Aes256::new_from_slice(key) {
-        // What HCTR2 makes of it: the key of its hash, and L.
+        // HCTR2's values derived from the key: the key of its hash, and L.
         for number in [0u128, 1] {
             let mut block = number.to_le_bytes().into();
             aes.encrypt_block(&mut block);
@@ -160,7 +160,7 @@ const DM_CIPHERS: [(CipherSpec, usize); 8] = [
 /// How much of the stack is looked at.
 const DEPTH: usize = 24 << 10;
 
-/// Runs something, then copies what it left on the stack.
+/// Runs something, then copies its remains on the stack.
 #[inline(never)]
 fn stack_after(work: &mut dyn FnMut()) -> Vec<u64> {
     let mut copy = vec![0; DEPTH / 8];

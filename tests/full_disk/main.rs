@@ -98,7 +98,7 @@ impl Disk {
         }
     }
 
-    /// Takes away what fills it.
+    /// Removes the filler.
     fn make_room(&self) {
         let _ = fs::remove_dir_all(self.filler());
     }
@@ -132,7 +132,7 @@ fn names(folder: &Path) -> Vec<String> {
     names
 }
 
-/// Writes a file in which what is zero is a hole.
+/// Writes a file with holes for its zeros.
 fn put(image: &[u8], path: &Path) {
     let file = File::create(path).unwrap();
     file.set_len(image.len() as u64).unwrap();

@@ -21,7 +21,7 @@ fn open(world: &World, folder: &Path) -> Result<DiskService> {
     DiskService::open(folder.join("store"), options)
 }
 
-/// What there is, without what is random.
+/// The state without its random parts.
 fn told(service: &DiskService) -> Vec<String> {
     let mut told = Vec::new();
     for name in service.encryption_sets().unwrap() {

@@ -268,7 +268,7 @@ fn persistent_flags_of_cryptsetup_are_read() {
     if !have_cryptsetup() {
         return;
     }
-    // What `open --persistent` writes can't be had without device-mapper; the flags are as it writes them.
+    // `open --persistent` needs device-mapper, so its output can't be had here. The flags are as it writes them.
     let image = Image::with_header(false);
     luks_format(&image, &["--sector-size", "1024"]);
     let flags = json!(["allow-discards", "no-read-workqueue"]);

@@ -43,7 +43,7 @@ impl Config {
         if self.version == LuksVersion::Luks1 { "luks1" } else { "luks2" }
     }
 
-    /// How `cryptsetup` is told of the key derivation.
+    /// The options of `cryptsetup` for the key derivation.
     fn cost(&self) -> Vec<&'static str> {
         match self.kdf {
             "pbkdf2" => CHEAP_PBKDF2.to_vec(),
@@ -135,7 +135,7 @@ fn we_make_volumes_that_cryptsetup_opens() {
     cells.print();
 }
 
-/// The volume opens for us, and is what it was made to be.
+/// The library opens the volume and finds the expected properties.
 fn opens_as_it_should(image: &Image, config: Config, key: &[u8]) {
     let uuid = image.uuid();
     let check = |volume: &crate::image::Open| {
@@ -188,7 +188,7 @@ fn keyslots_by_both(image: &Image, config: Config, cells: &mut Cells) {
     cells.they_read();
 }
 
-/// What we write is read by OpenSSL and by dissect.fve; what OpenSSL writes is read by us.
+/// OpenSSL and dissect.fve read our volumes, and we read those of OpenSSL.
 fn data_both_ways(python: &str, made: &[(Config, Image, Vec<u8>)], cells: &mut Cells) {
     let (first, last, other) = (noise(LEN, 1), noise(LEN, 2), noise(LEN, 3));
     let mut runs = Vec::new();

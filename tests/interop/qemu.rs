@@ -25,7 +25,7 @@ fn luks(image: &Image) -> String {
     format!("driver=luks,file.filename={},key-secret=s", image.path())
 }
 
-/// What QEMU reads of the volume, all of it.
+/// The whole volume as QEMU reads it.
 fn convert_out(image: &Image, passphrase: &str) -> Vec<u8> {
     let out = image.file("out");
     let object = secret(image, "s", passphrase);

@@ -64,7 +64,7 @@ fn data_that_cryptsetup_encrypts_in_place() {
             assert!(dissect(&python, &[start])[0] == changed, "{what}");
             cells.they_read();
         }
-        // `cryptsetup` decrypts what we wrote.
+        // `cryptsetup` decrypts our writes.
         let header = image.file("exported");
         let decrypt = ["--decrypt", "--force-offline-reencrypt", "--header", &header];
         reencrypt(&image, &decrypt);
@@ -82,7 +82,7 @@ fn volume(plain: &[u8], sector_size: SectorSize) -> Image {
     image
 }
 
-/// What of the data is as it shall be at the end, by the letter of section 3.3 of the specification.
+/// The parts of the data that are already in their final state, by the letter of section 3.3 of the specification.
 fn progress(root: &Value) -> (u64, u64) {
     let segments = root["segments"].as_object().unwrap();
     let flag = |segment: &Value, flag: &str| {

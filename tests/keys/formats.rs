@@ -114,7 +114,7 @@ fn the_vault_of_the_text_opens() {
     let uses = [("wrapKey", "ok"), ("unwrapKey", "access-denied")];
     assert_eq!(shown, [&[("create", "ok"), ("importVersion", "ok"), ("grant", "ok")][..], &uses].concat());
 
-    // What it wraps is wrapped under the KEK of the text.
+    // It wraps under the KEK of the text.
     let dek = unhex(examples.input("dek"));
     let wrapped = vault.wrap("disks", &Secret::copy_from(&dek)).unwrap();
     let mut unwrapped = [0; 64];
@@ -348,7 +348,7 @@ fn the_library_writes_the_header_of_the_text() {
     }
     assert_eq!(header, wanted);
 
-    // The JSON is the same to the byte, but for what is random: of the same length each.
+    // The JSON is the same to the byte, except for the random parts. Each of these has the same length.
     let end = image[4096..].iter().position(|&byte| byte == 0).unwrap();
     let area = str::from_utf8(&image[4096..4096 + end]).unwrap();
     let metadata: Value = serde_json::from_str(area).unwrap();
@@ -377,7 +377,7 @@ fn the_second_implementation_makes_the_examples() {
     named.retain(|name| name != "inputs");
     assert_eq!(named, BLOCKS, "an example that nothing holds against the code");
 
-    // Whole, its volume opens without repair, and both sectors are what was written.
+    // Its volume opens without repair, and both sectors are as written.
     let key = made.join("root.key");
     let vault = FileVault::open(made.join("keys.vault"), Unlock::KeyFile(&key)).unwrap();
     let image = fs::read(made.join("volume.img")).unwrap();

@@ -126,7 +126,7 @@ fn a_keyslot_written_anew_is_the_same_to_cryptsetup() {
     let before = device.json();
     let mut metadata = device.metadata();
     let slots = metadata.keyslots().to_vec();
-    // Replaced in its place, with what others have put there.
+    // Replaced in its place, with the additions of other programs.
     let mut image = device.bytes();
     header::edit_json(&mut image, |json| {
         json["keyslots"]["1"]["note"] = json!("kept");

@@ -29,7 +29,7 @@ fn is_full<T: std::fmt::Debug>(result: Result<T, Error>) {
     }
 }
 
-/// systemd and others keep tokens of kilobytes. What they leave no room for is told as such, and writes nothing.
+/// systemd and others keep tokens of kilobytes. If these leave no room, the error says so, and nothing is written.
 #[test]
 fn a_header_that_is_full_says_so_and_stays_as_it_is() {
     let (vault, image) = image();
@@ -124,7 +124,7 @@ fn sizes_that_the_format_has_not_are_refused() {
     ] {
         assert!(matches!(format(&options), Err(Error::InvalidOption(_))));
     }
-    // What leaves no room for a keyslot before the data.
+    // Sizes that leave no room for a keyslot before the data.
     assert!(matches!(format(&options().metadata_size(512 * KIB)), Err(Error::NoRoom(_))));
     assert!(matches!(format(&options().metadata_size(1024 * KIB)), Err(Error::InvalidOption(_))));
     format(&options().metadata_size(256 * KIB)).unwrap();

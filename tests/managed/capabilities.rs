@@ -187,7 +187,7 @@ fn what_is_not_built_says_so() {
     }
 }
 
-/// Nothing is claimed of a cell that the option itself does not give, and what is built only in part is explained.
+/// The table claims nothing that the option itself does not give, and explains each part that is built only in part.
 #[test]
 fn what_is_built_agrees_with_what_is_supported() {
     for option in EncryptionOption::ALL {

@@ -34,7 +34,7 @@ fn check_map(world: &World, device: Vec<u8>, size: u64, expected: &[bool]) {
     assert_eq!(there, (0..expected.len()).filter(|&n| expected[n]).collect::<Vec<_>>());
 }
 
-/// What a snapshot holds, by way of a disk that is made of it.
+/// The content of a snapshot, read through a disk that is made of it.
 fn restored(service: &DiskService, snapshot: &str) -> Vec<u8> {
     let from = ResourceName::snapshot(snapshot);
     service.create_disk_from(&from, &copy_to("restored", None), &still).unwrap();
@@ -79,7 +79,7 @@ fn snapshots_hold_what_the_disk_held_and_incremental_ones_only_what_differs() {
     service.create_disk(&new_disk("x", Some("s")).size(size)).unwrap();
     let disk = service.open_disk("x").unwrap();
     let mut held = Vec::new();
-    // Which chunks are written before each snapshot, and so what each takes.
+    // The chunks written before each snapshot, and so the chunks in each.
     let written: [&[usize]; 5] = [&[0, 3, 10], &[3], &[], &[2, 10], &[0, 3]];
     for (n, chunks) in written.iter().enumerate() {
         for &chunk in *chunks {
@@ -105,7 +105,7 @@ fn snapshots_hold_what_the_disk_held_and_incremental_ones_only_what_differs() {
     for (n, held) in held.iter().enumerate() {
         assert!(restored(&service, &format!("inc-{n}")) == *held, "{n}");
     }
-    // Any of them may go, and the others keep what they hold; also after a restart.
+    // Any snapshot can be deleted, and the others keep their content, also after a restart.
     let mut left: Vec<usize> = (0..5).collect();
     for gone in [1, 0, 4, 2] {
         service.delete(&ResourceName::snapshot(format!("inc-{gone}"))).unwrap();
@@ -281,7 +281,7 @@ fn what_was_killed_half_way_leaves_nothing() {
         assert!(killed.join().is_err());
     });
     assert_eq!(world.disks.0.lock().unwrap().len(), 3);
-    // What was begun takes no more of what the disk holds.
+    // A copy that was begun takes no more of the disk's content.
     let taken = world.disks.0.lock().unwrap().values().map(|device| device.bytes()).collect::<Vec<_>>();
     disk.write_at(2 * CHUNK as u64, &text(7)).unwrap();
     let now = world.disks.0.lock().unwrap().values().map(|device| device.bytes()).collect::<Vec<_>>();
@@ -337,7 +337,7 @@ fn a_newer_version_is_taken_up_by_itself_and_an_old_one_is_told_of() {
     assert!(service.auto_rotate(&quiet).unwrap().is_empty());
     service.clear_rotation_error("s").unwrap();
     assert_eq!(service.auto_rotate(&quiet).unwrap()[0].1.as_ref().unwrap().rewrapped, 1);
-    // Who must do it by hand is told in time.
+    // An operator with manual work is warned in time.
     let now = T + 4 * 900;
     customer.expires.store(now + 10 * 86400, Ordering::Relaxed);
     let within = |days: u64| service.expiring_keys(Duration::from_secs(days * 86400)).unwrap();
@@ -366,7 +366,7 @@ fn an_expired_key_is_left_behind_for_a_new_one() {
     let mut back = vec![0; 8192];
     disk.read_at(0, &mut back).unwrap();
     assert!(back == text(0));
-    // A disabled key is another matter: nobody has the DEK without it.
+    // A disabled key is a different case: nobody has the DEK without it.
     world.customer(OTHER_VAULT).disabled.store(true, Ordering::Relaxed);
     customer.expires.store(0, Ordering::Relaxed);
     drop((disk, service));

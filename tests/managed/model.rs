@@ -46,7 +46,7 @@ fn op() -> impl Strategy<Value = Op> {
     ]
 }
 
-/// What bears on leases, for the fleet that [`storm`] begins with.
+/// The settings that affect leases, for the fleet that [`storm`] begins with.
 fn lease_op() -> impl Strategy<Value = Op> {
     prop_oneof![
         3 => any::<bool>().prop_map(|on| Op::Disable { vault: 0, on }),
@@ -74,7 +74,7 @@ fn storm() -> impl Strategy<Value = Steps> {
     proptest::collection::vec(lease_op(), 1..100).prop_map(move |ops| Steps(begin().chain(ops).collect()))
 }
 
-/// A step a line, when a failure is told.
+/// One step a line, for the report of a failure.
 #[derive(Clone)]
 struct Steps(Vec<Op>);
 

@@ -178,7 +178,7 @@ fn an_older_header_under_a_disk_in_use_is_told() {
     assert_eq!(status(&service, "b"), ProtectionStatus::HeaderChanged);
     assert!(!service.report_set("s").unwrap().finished);
     assert!(matches!(service.rotate_set("s", &quiet), Err(Error::Busy { .. })));
-    // What is open goes on.
+    // Open disks go on.
     open.write_at(0, &text(1)).unwrap();
 }
 
@@ -272,7 +272,7 @@ fn an_older_store_is_told_by_its_disks_and_catches_up() {
     world.customer(VAULT).off.lock().unwrap().insert(1);
     drop(service);
     std::fs::write(&path, older).unwrap();
-    // What the disks hold is not lost for it.
+    // The disks' data is not lost.
     let service = world.service();
     assert_eq!(status(&service, "a"), ProtectionStatus::HeaderChanged, "nothing has proved the newer key yet");
     read(&service, "a").unwrap();

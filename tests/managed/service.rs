@@ -127,7 +127,7 @@ fn a_revoked_key_ends_io_and_comes_back() {
 
 #[test]
 fn without_anybody_to_ask_io_ends_with_the_grace() {
-    // Behaviour 36: nobody calls `maintain`, and the vault is asked by the read that comes after the grace.
+    // Behaviour 36: without calls of `maintain`, the first read after the grace asks the vault.
     let world = World::new();
     let service = world.service();
     world.set(&service, "s", CustomerKey);
@@ -286,7 +286,7 @@ fn a_disk_comes_under_a_customers_key_while_it_is_in_use() {
     disk.read_at(0, &mut back).unwrap();
     assert!(back == text(0));
     assert_eq!(service.members("s").unwrap(), [ResourceName::disk("x")]);
-    // Who had it open all the time loses it with the key.
+    // A user with the disk open all the time loses it with the key.
     world.customer(VAULT).disabled.store(true, Ordering::Relaxed);
     world.clock.advance(Duration::from_secs(3600));
     assert!(matches!(disk.read_at(0, &mut back), Err(Error::DiskSuspended { .. })));

@@ -19,7 +19,7 @@ const SIZE: u64 = 3 * CHUNK;
 const DISKS: usize = 3;
 const WRITERS: usize = 10;
 
-/// Fails the test if `act` takes much longer than it should: who waits then waits for ever.
+/// Fails the test if `act` takes much longer than it should, so that a deadlock is noticed.
 fn watched(seconds: u64, act: impl FnOnce() + Send + 'static) {
     let (done, wait) = mpsc::channel();
     let acting = thread::spawn(move || {
@@ -34,13 +34,13 @@ fn watched(seconds: u64, act: impl FnOnce() + Send + 'static) {
     }
 }
 
-/// A sector that says whose it is, and how often it was written.
+/// A sector that names its owner and the number of its writes.
 fn sector(writer: usize, round: u64) -> Vec<u8> {
     let word = [(writer as u64).to_le_bytes(), round.to_le_bytes()].concat();
     word.into_iter().cycle().take(SECTOR).collect()
 }
 
-/// Whose a sector is, and its round; all of it must say the same.
+/// The owner of a sector and its round. The whole sector must agree.
 fn round_of(bytes: &[u8]) -> (u64, u64) {
     assert!(bytes.chunks(16).all(|word| word == &bytes[..16]), "a sector of two");
     let word = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap());
@@ -102,7 +102,7 @@ fn write(writer: usize, disks: &[OpenDisk], stop: &AtomicBool, counts: &Counts) 
     }
 }
 
-/// Every sector of a copy is one that its writer wrote, or noise that nobody wrote.
+/// Every sector of a copy is one that its writer wrote, or unwritten noise.
 fn check_copy(service: &DiskService, from: &ResourceName) {
     let (name, region, subscription) = ("restored", "north", "one");
     match service.create_disk_from(from, &NewCopy::new(name).region(region).subscription(subscription), &|_| ()) {
@@ -119,7 +119,7 @@ fn check_copy(service: &DiskService, from: &ResourceName) {
     service.delete(&ResourceName::disk("restored")).unwrap();
 }
 
-/// What fails here fails by the key that is away.
+/// Failures here come only from the missing key.
 fn tolerated<T: core::fmt::Debug>(what: &str, result: Result<T>) -> bool {
     match result {
         Ok(_) => true,
@@ -144,7 +144,7 @@ fn play(seconds: u64) {
             let (name, set) = (format!("disk-{n}"), Some(sets[n]));
             service.create_disk(&new_disk(&name, set).size(SIZE)).unwrap();
             let disk = service.open_disk(&name).unwrap();
-            // From the start, each sector says whose it is.
+            // From the start, each sector names its owner.
             let all: Vec<_> = (0..SIZE as usize / SECTOR).flat_map(|n| sector(n % WRITERS, 0)).collect();
             disk.write_at(0, &all).unwrap();
             disk
@@ -173,7 +173,7 @@ fn play(seconds: u64) {
                 }
             }
         });
-        // Rotations, of which some fail by the key.
+        // Rotations. Some fail because of the key.
         scope.spawn(|| {
             while going() {
                 customer.rotate();
@@ -185,7 +185,7 @@ fn play(seconds: u64) {
                 }
             }
         });
-        // Snapshots, full ones and incremental ones, of which one in the middle goes.
+        // Full and incremental snapshots. One in the middle is deleted.
         scope.spawn(|| {
             for n in 0.. {
                 if !going() {

@@ -32,7 +32,7 @@ enum Op {
     Write(usize, usize, u8),
 }
 
-/// Operations on whole sectors, some of them longer than what is encrypted at once (128 KiB).
+/// Operations on whole sectors. Some are longer than the unit of encryption (128 KiB).
 fn ops(sector: usize) -> impl Strategy<Value = Vec<Op>> {
     let sectors = DATA / sector;
     let range = (0..=sectors, prop_oneof![4 => 0..20usize, 1 => 0..=sectors])

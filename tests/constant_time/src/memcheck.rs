@@ -122,7 +122,7 @@ fn secret(bytes: &[u8]) -> Vec<u8> {
     copy
 }
 
-/// What anybody may know, although it was made of secrets.
+/// Public values, although they were made of secrets.
 fn public(bytes: &[u8]) {
     // SAFETY: as in `secret`.
     unsafe { make_defined(bytes.as_ptr().cast(), bytes.len()) };

@@ -11,7 +11,7 @@ unsafe extern "C" {
     safe fn shutdown() -> !;
 }
 
-/// Port 0xE9, what is written to which Bochs prints.
+/// Port 0xE9. Bochs prints the bytes written to it.
 pub struct Output;
 
 impl Write for Output {
