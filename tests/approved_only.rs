@@ -25,7 +25,7 @@ const PBKDF2: Kdf = Kdf::Pbkdf2 { hash: HashAlgorithm::Sha256, iterations: 1000 
 const FEW: Kdf = Kdf::Pbkdf2 { hash: HashAlgorithm::Sha256, iterations: 999 };
 const PW: &[u8] = b"a passphrase";
 
-/// Says that it wraps by another algorithm than the one it has.
+/// Claims to wrap by another algorithm than its real one.
 struct Claims<'a>(&'a FileVault, WrapAlgorithm);
 
 impl KeyVault for Claims<'_> {
@@ -228,7 +228,7 @@ fn each_algorithm_that_is_not_approved_is_refused_at_each_door() {
     refused("FileVault", "Argon2id", FileVault::create(at("new.vault"), Unlock::Passphrase(PASSPHRASE)));
     refused("benchmark", "Argon2id", Kdf::benchmark(KdfKind::Argon2id, Duration::from_millis(1), 32 << 10, 1));
 
-    // All else goes on, and says that it is approved.
+    // Everything else goes on, and reports that it is approved.
     let (_, seen) = approval::observe(|| {
         self_test().unwrap();
         drop(passphrase_vault); // its root key is derived already

@@ -48,7 +48,7 @@ impl Bench {
         command
     }
 
-    /// A run that succeeded, and all that is here then.
+    /// A successful run, and all files afterwards.
     fn result(&self) -> BTreeMap<PathBuf, Vec<u8>> {
         let done = self.encrypt_disk("image").output().unwrap();
         assert!(done.status.success(), "{}", said(&done));
@@ -169,7 +169,7 @@ fn a_folder_with_something_else_in_it_is_left_alone() {
         refused(&bench.encrypt_disk("image").output().unwrap(), &[parts, &["--dir"]].concat());
         assert_eq!(contents(&bench.root), before);
     };
-    // A folder of somebody's, though its files have names that this program uses, too.
+    // A foreign folder, with files that have names of this program.
     fs::create_dir_all(bench.path("result/disks")).unwrap();
     fs::write(bench.path("result/disks/mine.img"), b"mine").unwrap();
     refuses(&["result/disks"]);
@@ -187,7 +187,7 @@ fn a_folder_with_something_else_in_it_is_left_alone() {
         refuses(&[name]);
         fs::remove_file(bench.path(name)).unwrap();
     }
-    // A file of that run which somebody has changed since.
+    // A file of that run that was changed since.
     bench.result();
     fs::write(bench.path("result/disk.dek"), b"another key").unwrap();
     refuses(&["result/disk.dek"]);

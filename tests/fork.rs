@@ -28,8 +28,8 @@ const SIGKILL: i32 = 9;
 const PANIC: u32 = 254;
 const HUNG: i32 = 255;
 
-/// Runs `work` in a child: 0 when it ended well, the line of what wasn't so, or another number for a panic or a child that
-/// hangs.
+/// Runs `work` in a child. Returns 0 for a good end, the line of the failed check, or another number for a panic or a
+/// child that hangs.
 fn in_child(work: impl FnOnce() -> Result<(), u32>) -> i32 {
     // SAFETY: the child calls what is tried here, and ends without running what the test harness has registered.
     let child = unsafe { fork() };

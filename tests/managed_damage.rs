@@ -208,7 +208,7 @@ fn a_damaged_store_says_so_or_tells_the_truth() {
             told += count.parse::<usize>().unwrap();
             break;
         }
-        // It ended within a case: the rest goes on without it.
+        // It ended within a case: the others go on without that one.
         let log = String::from_utf8_lossy(&child.stderr);
         wrong.push(format!(
             "{last}: it ended the process, {}: {}",

@@ -203,7 +203,7 @@ fn stamps(bytes: &[u8]) -> BTreeSet<u64> {
     bytes.chunks(8).map(|word| u64::from_le_bytes(word.try_into().unwrap())).collect()
 }
 
-/// Compares all that there is with the journal.
+/// Compares the whole state with the journal.
 fn check(folder: &Path, service: &DiskService, state: &State, half_written: Option<(&ResourceName, u64)>) {
     let mut ids = BTreeSet::new();
     let mut names = BTreeSet::new();
@@ -304,7 +304,7 @@ fn a_process_that_is_killed_again_and_again_loses_nothing_that_it_finished() {
             assert!(service.encryption_set(set).unwrap().previous_keys.is_empty());
         }
         drop((world, service));
-        // The old versions are needed no more.
+        // The old versions are not needed any more.
         let (world, service) = open(folder, state.versions);
         (1..state.versions).for_each(|version| world.customer(VAULT).vault.destroy(version as usize));
         check(folder, &service, &state, None);

@@ -201,7 +201,7 @@ void empty_handles()
     FAILS(null, header.erase());
     FAILS(null, header.needs_repair());
 
-    // An empty vault or DEK where there is a device.
+    // An empty vault or DEK in a call with a device.
     const atrest::device disk = GOT(atrest::device::memory(1 << 20));
     FAILS(null, atrest::volume::format(disk, {vault, "k"}));
     FAILS(null, atrest::vault::from(nullptr));

@@ -17,7 +17,7 @@ enum class failing { no, by_status, by_status_ok, by_bad_alloc, by_other, by_no_
 
 std::atomic<int> alive{0};
 
-// Fails as it is told; this is what a callback of one's own would do in its own way.
+// Fails on request, as a user's callback would fail in its own way.
 atrest::result<void> fail_as_told(failing how, atrest_status status)
 {
     switch (how) {
@@ -212,7 +212,7 @@ void vaults()
     keys.keys[keys.latest] = bytes(32, 0x22);
     GOT(dek.seal(vault, "disks", "disk-17"));
 
-    // A volume keeps no vault; the vault's end is that of the object.
+    // A volume keeps no vault: the vault ends with its object.
     CHECK(alive == 1);
     vault.reset();
     CHECK(alive == 0);

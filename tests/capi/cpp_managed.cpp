@@ -26,7 +26,7 @@ std::string key(int version)
     return std::string(CONTOSO) + "/keys/disks/" + std::to_string(version);
 }
 
-// Fails, by an exception where there are any.
+// Fails, by an exception if exceptions are enabled.
 template <class T> atrest::result<T> break_down()
 {
 #if defined(__cpp_exceptions)
@@ -297,7 +297,7 @@ void files()
     GOT(service.delete_resource(resource::snapshot, "third"));
 #endif
 
-    // Rotation, by hand and by itself.
+    // Rotation, on request and automatic.
     GOT(contoso.rotate_key("disks"));
     told = 0;
     CHECK(GOT(service.rotate_set("set", count)) == 4 && told > 0);

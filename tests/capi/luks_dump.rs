@@ -160,7 +160,7 @@ impl Bench {
         dump
     }
 
-    /// What both examples print, in which all that `cryptsetup` prints under the same label must be the same.
+    /// The output of both examples. Everything that `cryptsetup` prints under the same label must be the same.
     fn compare(&self, arguments: &[&str], at_least: usize) -> String {
         let dump = self.dump(arguments);
         let theirs = run(&self.cryptsetup, &[&["luksDump"], arguments].concat());

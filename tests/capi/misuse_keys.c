@@ -383,7 +383,7 @@ static void ciphers(const atrest_dek *dek)
     OK(atrest_sector_cipher_encrypt(pages, 1, bytes, 4096));
     atrest_sector_cipher_free(pages);
 
-    // All segments are looked at before the first is touched.
+    // All segments are checked before the first is touched.
     const atrest_segment null_base[] = {{bytes, 512}, {NULL, 512}}, partial[] = {{bytes, 512}, {bytes + 512, 100}};
     const atrest_segment two[] = {{bytes, 512}, {NULL, 0}, {bytes + 512, 512}};
     NO_BYTES(ATREST_ERR_NULL_ARGUMENT, atrest_sector_cipher_encrypt_segments(NULL, 0, two, 3));
@@ -436,7 +436,7 @@ static void ciphers(const atrest_dek *dek)
     NO_BYTES(ATREST_ERR_LENGTH_MISMATCH, atrest_sector_cipher_encrypt_segments_to(cipher, 0, from, 3, shorter, 1));
     NO_BYTES(ATREST_ERR_PARTIAL_SECTOR, atrest_sector_cipher_encrypt_segments_to(cipher, 0, uneven, 2, out, 2));
     NO_BYTES(ATREST_ERR_SECTOR_OVERFLOW, atrest_sector_cipher_encrypt_segments_to(cipher, UINT64_MAX, from, 3, out, 2));
-    // The second piece overlaps in part with where it goes to; the first is not touched either.
+    // The second piece overlaps in part with its destination. The first is not touched either.
     NO_BYTES(ATREST_ERR_OVERLAP, atrest_sector_cipher_encrypt_segments_to(cipher, 0, beside, 2, out, 2));
 
     atrest_sector_cipher_free(cipher);

@@ -420,7 +420,7 @@ static void outage_and_revocation(void)
     OK(atrest_disk_read_at(disk, 0, bytes, sizeof bytes));
     CHECK(memcmp(bytes, marked, sizeof bytes) == 0);
 
-    // A clock that stands, or is put back, doesn't lengthen it: the uptime goes on.
+    // A clock that stands still, or is put back, doesn't lengthen it: the uptime goes on.
     vault_list.answer = 77;
     the_uptime += 7201 * 1000;
     OK(atrest_disk_service_maintain(service));

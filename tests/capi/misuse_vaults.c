@@ -106,7 +106,7 @@ static void options(void)
     CHECK(fopen(in_folder("p"), "r") == NULL);
     OK(atrest_vault_open_or_create(in_folder("p"), &unlock, &options, &vault));
     atrest_vault_free(vault);
-    // The id of the options is that of a new vault only.
+    // The id in the options is for a new vault only.
     options.id = "https://another.vault.example";
     OK(atrest_vault_open_or_create(in_folder("p"), &unlock, &options, &vault));
     OK(atrest_vault_id(vault, TEXT, sizeof bytes, NULL));

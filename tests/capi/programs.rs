@@ -33,8 +33,8 @@ pub fn built(source: &str) -> Vec<Program> {
     built_as(&C, source)
 }
 
-/// The program in a standard of C with the static library, and in C++ with the shared one: each language and each library
-/// once, since the other pairs would say no more.
+/// The program in a standard of C with the static library, and in C++ with the shared one. Each language and each
+/// library runs once, since the other pairs would show nothing new.
 pub fn built_as(c: &[&str], source: &str) -> Vec<Program> {
     let source = root().join(source);
     match peer("c++", &["--version"]) {
@@ -73,7 +73,7 @@ impl Object {
 }
 
 impl Program {
-    /// The folder that it is in, which goes with it.
+    /// The folder of the program. It is removed with the program.
     pub fn folder(&self) -> &Path {
         self.folder.path()
     }

@@ -1,5 +1,5 @@
-// Eight threads that share a sector cipher, a volume and a vault: each has sectors of its own, and finds in them what
-// it wrote, while one of them rotates the key that the vault wraps with.
+// Eight threads share a sector cipher, a volume and a vault. Each has sectors of its own, and reads back its own
+// writes, while one thread rotates the key that the vault wraps with.
 //
 //     threads FOLDER [ROUNDS]
 #ifndef _GNU_SOURCE
@@ -173,7 +173,7 @@ int main(int argc, char **argv)
         CHECK(pthread_join(mine[i].thread, NULL) == 0);
     atrest_volume_free(volume);
 
-    // All of it is on the disk, which the latest version of the key opens.
+    // All data is on the disk, and the latest version of the key opens it.
     atrest_credential credential = ATREST_CREDENTIAL_INIT;
     credential.kind = ATREST_CREDENTIAL_VAULT;
     credential.vault = vault;

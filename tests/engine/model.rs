@@ -19,7 +19,7 @@ fn shape() -> impl Strategy<Value = (u32, usize)> {
     prop_oneof![3 => small, 2 => page, 1 => any]
 }
 
-/// The numbers at which arithmetic goes wrong, if it does: around 0, 2^32 and 2^64, anywhere else too.
+/// Numbers likely to reveal arithmetic errors: around 0, 2^32 and 2^64, and anywhere else.
 fn first_sector() -> impl Strategy<Value = u64> {
     let edge = (1u64 << 32) - 300;
     prop_oneof![0..300u64, edge..edge + 600, u64::MAX - 300..=u64::MAX, any::<u64>()]

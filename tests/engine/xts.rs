@@ -3,7 +3,7 @@
 use crate::common::{python, run, unhex};
 use atrest::{Error, SectorCipher, SectorSize, SectorUnit};
 
-/// One data unit, every way there is to crypt it.
+/// One data unit, encrypted and decrypted by every call.
 fn check(name: &str, key: &[u8], tweak: [u8; 16], plaintext: &[u8], ciphertext: &[u8]) {
     let cipher = SectorCipher::new(key, SectorSize::B512, SectorUnit::Bytes512).unwrap();
     let mut out = vec![0; plaintext.len()];

@@ -222,7 +222,7 @@ fn data_both_ways(python: &str, made: &[(Config, Image, Vec<u8>)], cells: &mut C
         passphrase: "one".into(),
         len: LEN,
     };
-    // dissect.fve 4.6 takes the length of the volume's key for that of a keyslot's area, where ours has 512 bits always.
+    // dissect.fve 4.6 takes the length of the volume's key for that of a keyslot's area. Ours always has 512 bits.
     let ours = |keyslot: &KeyslotInfo| keyslot.area_key_bits == keyslot.key_bits;
     let readable = |(_, image, _): &&(Config, Image, Vec<u8>)| image.with_our_header(|h| h.keyslots().iter().all(ours));
     let readable: Vec<_> = made.iter().filter(readable).collect();

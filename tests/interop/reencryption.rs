@@ -149,7 +149,7 @@ fn a_reencryption_that_was_only_begun_is_refused_until_it_is_done() {
         assert_eq!(new, image.their_dek("one"), "{resilience}");
         cells.we_read();
     }
-    // And the other way of beginning: data that is to be encrypted.
+    // The other start: data that is still to be encrypted.
     let image = Image::blank(0);
     image.edit(|bytes| {
         *bytes = plain.clone();

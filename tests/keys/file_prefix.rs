@@ -265,7 +265,7 @@ fn no_crash_of_a_rotation_loses_a_file() {
     let vault = MemoryVault::new("memory:one");
     let whole = file(&vault);
     vault.rotate();
-    // From a whole prefix, and from those that a crash of a rotation left: the first copy torn, or the second.
+    // From a whole prefix, and from those left by a crash of a rotation: the first or the second copy is torn.
     let mut starts = vec![whole.clone()];
     let device = TestDevice::new(whole.clone());
     FilePrefix::rotate_kek(&device, &vault, CONTEXT).unwrap();

@@ -149,7 +149,7 @@ fn the_vault_of_the_text_opens_with_its_passphrase_only() {
     assert_eq!(again.audit().unwrap().map(Result::unwrap).count(), 1);
 }
 
-/// The example of the text as it was when version 1 was the only one.
+/// The example of the text from the time when version 1 was the only one.
 #[test]
 fn a_vault_of_version_1_unwraps_and_becomes_one_of_version_3() {
     let examples = Examples::read();
@@ -176,7 +176,7 @@ fn a_vault_of_version_1_unwraps_and_becomes_one_of_version_3() {
     assert_eq!(vault.audit().unwrap().map(Result::unwrap).count(), 4);
 }
 
-/// The example of the text as it was when version 2 was the latest, and its log.
+/// The example of the text from the time when version 2 was the latest, and its log.
 #[test]
 fn a_vault_of_version_2_unwraps_and_becomes_one_of_version_3() {
     let examples = Examples::read();
@@ -238,7 +238,7 @@ fn the_file_of_sectors_of_the_text_opens() {
     assert_eq!(prefix.to_bytes(), slot.repeat(2));
     let (vault, context) = (examples.vault(), examples.input("context").as_bytes());
     let cipher = prefix.open_sectors(&vault, context, SectorSize::B4096, SectorUnit::Bytes512).unwrap();
-    // The DEK is that of the volume: so sector 8 is the one that the text shows of it.
+    // The DEK belongs to the volume, so sector 8 is the one shown in the text.
     let mut sector = examples.input("plaintext").as_bytes().to_vec();
     sector.resize(4096, 0);
     cipher.encrypt(8, &mut sector).unwrap();

@@ -219,7 +219,7 @@ fn tokens_of_others_are_carried_byte_for_byte() {
 
     let volume = image.open().unwrap();
     volume.header().set_label("new", "").unwrap();
-    // Nothing of the metadata was changed, so that no byte of them was.
+    // The metadata was not changed, so all its bytes are the same.
     assert_eq!([area(&image.bytes(), 0), area(&image.bytes(), 1)], [old.clone(), old]);
     let cheap = KeyslotOptions::new().kdf(CHEAP);
     volume.add_protector(Protector::Passphrase(b"second"), &cheap).unwrap();
@@ -270,7 +270,7 @@ fn a_backup_of_a_header_proves_a_passphrase_alone() {
         let Some(image) = Image::new(b"a passphrase", &[&["--type", version], kdf].concat()) else { return };
         let (path, backup) = (image.path("image"), image.path("backup"));
         run(&image.cryptsetup, &["luksHeaderBackup", "--header-backup-file", &backup, &path]);
-        // Nothing but the backup is left.
+        // Only the backup is left.
         let fingerprint = image.open().unwrap().fingerprint().unwrap();
         fs::remove_file(&path).unwrap();
         let before = fs::read(&backup).unwrap();

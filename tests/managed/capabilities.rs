@@ -161,7 +161,7 @@ fn what_is_not_built_says_so() {
     for capability in Capability::ALL {
         assert_eq!(EncryptionOption::Host.support(*capability).built, Built::No, "{capability:?}");
     }
-    // In the guest: Linux, but not Windows; neither temporary disks nor caches.
+    // In the guest: Linux, but not Windows, temporary disks or caches.
     assert_eq!(EncryptionOption::Guest.built(), Built::Partly);
     let remark = EncryptionOption::Guest.remark().unwrap();
     assert!(remark.contains("LUKS") && remark.contains("(BitLocker) are not built yet"), "{remark}");

@@ -128,7 +128,7 @@ fn a_snapshot_is_of_one_instant_although_the_disk_is_written() {
     let size = 40 * CHUNK as u64;
     service.create_disk(&new_disk("x", None).size(size)).unwrap();
     let disk = service.open_disk("x").unwrap();
-    // Each sector says in which round it was written; a round goes from the end to the start, against the copy.
+    // Each sector has the number of its round. A round goes from the end to the start, against the copy.
     let write = |round: u8| {
         for sector in (0..size / 4096).rev() {
             disk.write_at(sector * 4096, &[round; 4096]).unwrap();

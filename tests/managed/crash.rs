@@ -139,7 +139,7 @@ fn killed(
     disks.film(None);
     let last = (std::fs::read(world.folder.path().join("store")).unwrap(), images(&disks, &first));
     drop(service);
-    // Devices that are gone have no log; of those whole writes are looked at.
+    // Deleted devices have no log. Their whole writes are tried.
     let logs: BTreeMap<String, Vec<Op>> =
         disks.0.lock().unwrap().iter().map(|(id, device)| (id.clone(), device.take_log())).collect();
     let frames = std::mem::take(&mut *frames.lock().unwrap());
@@ -177,7 +177,7 @@ fn killed(
     assert!(frames.len() > 4 && count > 20, "{what}: only {count}");
 }
 
-/// How many crash points of a test are looked at: `ATREST_CRASH_POINTS`.
+/// The number of crash points of a test to try: `ATREST_CRASH_POINTS`.
 fn most() -> usize {
     std::env::var("ATREST_CRASH_POINTS").ok().and_then(|n| n.parse().ok()).unwrap_or(4)
 }

@@ -188,7 +188,7 @@ fn a_header_put_back_during_a_rotation_is_under_the_older_key_again() {
     let old = header_of(&device);
     let customer = world.customer(VAULT);
     customer.rotate();
-    // The first wrap is a trial, the next one is that of a.
+    // The first wrap is a trial, and the next one is for a.
     let stop = |at| customer.fail_wrap_at.store(customer.wraps.load(Relaxed) + at, Relaxed);
     stop(4);
     service.rotate_set("s", &quiet).unwrap_err();

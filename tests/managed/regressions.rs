@@ -154,7 +154,7 @@ fn a_rotation_with_nothing_to_do_asks_nothing_of_each_disk() {
 
 #[test]
 fn what_fails_is_asked_less_and_less_often() {
-    // A disk of two layers that is suspended; a vault that may be looked at but doesn't unwrap; a clock that was put back.
+    // A suspended disk of two layers, a vault that can be queried but doesn't unwrap, and a clock that was put back.
     let world = World::new();
     let service = world.service();
     world.set(&service, "s", PlatformAndCustomerKeys);
@@ -493,7 +493,7 @@ fn a_snapshot_whose_move_into_a_set_was_interrupted_is_removed() {
         service.create_snapshot(&snapshot_of("x", &format!("i-{n}"), true), &still).unwrap();
     }
     let customer = world.customer(VAULT);
-    // The first is to see whether the key can be used at all, the second is for the disk.
+    // The first shows whether the key can be used at all. The second is for the disk.
     customer.fail_wrap_at.store(customer.wraps.load(Relaxed) + 3, Relaxed);
     assert!(service.put_into_set(&ResourceName::disk("x"), Some("s")).is_err());
     let (old, new) = (ResourceName::snapshot("i-0"), ResourceName::snapshot("i-1"));

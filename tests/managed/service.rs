@@ -34,7 +34,7 @@ fn disks_of_all_types_keep_what_they_hold_and_show_nothing() {
         assert!(!bytes.windows(12).any(|window| window == &plain[..12]), "{name}");
     }
     drop(service);
-    // The store and the headers are all that there is.
+    // The whole state is the store and the headers.
     let service = world.service();
     assert_eq!(service.names(ResourceKind::Disk).unwrap(), ["c", "d", "p"]);
     assert_eq!(service.members("customers").unwrap(), [ResourceName::disk("c")]);
@@ -203,7 +203,7 @@ fn a_rotation_moves_every_disk_and_touches_no_data() {
         }
         assert!(device.bytes()[2 * HEADER..] == before[2 * HEADER..]);
     }
-    // Again: there is nothing to do. The old version is needed no more.
+    // Again: nothing is left to do. The old version is not needed any more.
     assert_eq!(service.rotate_set("s", &quiet).unwrap().rewrapped, 0);
     world.customer(VAULT).vault.destroy(1);
     let mut back = vec![0; 8192];
@@ -234,7 +234,7 @@ fn a_rotation_that_fails_says_so_and_goes_on_when_told() {
     assert!(error.message.contains("it broke down") && error.resource.starts_with("disk \"disk-"), "{error:?}");
     assert_eq!((set.active_key, set.previous_keys), (new.clone(), vec![customer.key(1)]));
     assert_eq!(rule(service.rotate_set("s", &quiet)), "32");
-    // Half of them are under either key, and all can be used.
+    // Half of them are under each key, and all can be used.
     drop(service);
     let service = world.service();
     for n in 0..5 {
@@ -302,7 +302,7 @@ fn a_move_into_a_set_that_was_killed_is_finished_at_the_next_use() {
     service.open_disk("x").unwrap().write_at(0, &text(0)).unwrap();
     let before = world.device(&service, "x").bytes();
     let customer = world.customer(VAULT);
-    // The first is to see whether the key can be used at all.
+    // The first shows whether the key can be used at all.
     customer.fail_wrap_at.store(customer.wraps.load(Ordering::Relaxed) + 2, Ordering::Relaxed);
     assert!(service.put_into_set(&ResourceName::disk("x"), Some("s")).is_err());
     assert!(world.device(&service, "x").bytes() == before);

@@ -1,5 +1,5 @@
 //! Disks used by many threads while their set is rotated, they are copied, and access to their key is revoked and
-//! restored: no byte is ever wrong, a use only fails by a suspension, and nobody waits for ever.
+//! restored. No byte is ever wrong, a use fails only by a suspension, and no thread waits for ever.
 //!
 //! `ATREST_THREADS_SECONDS` sets the duration.
 
@@ -203,7 +203,7 @@ fn play(seconds: u64) {
                 }
             }
         });
-        // One disk goes to and fro between two sets.
+        // One disk moves between two sets.
         scope.spawn(|| {
             for set in ["t", "s"].into_iter().cycle() {
                 if !going() {
@@ -215,7 +215,8 @@ fn play(seconds: u64) {
                 thread::sleep(Duration::from_millis(5));
             }
         });
-        // The key goes and comes, by turns before and after the grace; somebody looks after the leases.
+        // The key is taken away and given back, alternately before and after the grace. One thread maintains the
+        // leases.
         while Instant::now() < end {
             for (off, by) in [(true, 900), (true, 60), (false, 60), (false, 1), (true, 3600), (false, 60)] {
                 customer.disabled.store(off, Ordering::Relaxed);

@@ -63,7 +63,7 @@ fn a_clock_that_is_put_back_again_and_again_keeps_no_revoked_disk_alive() {
     service.create_disk(&new_disk("x", Some("s"))).unwrap();
     let disk = service.open_disk("x").unwrap();
     world.customer(VAULT).disabled.store(true, Relaxed);
-    // For a week, it is never later than an hour after the revocation, as the clock on the wall has it.
+    // For a week, the wall clock is never later than an hour after the revocation.
     let mut worked = 0;
     for _ in 0..168 {
         world.clock.advance(seconds(59 * 60));
@@ -115,7 +115,7 @@ fn a_vault_that_never_answers_keeps_no_dek_and_holds_up_nothing() {
     let customer = world.customer(VAULT);
     customer.hangs.store(true, Relaxed);
     let release = || customer.hangs.store(false, Relaxed);
-    // It is asked, in vain; I/O goes on for the grace.
+    // The vault is asked in vain. I/O goes on for the grace.
     world.clock.advance(seconds(900));
     assert!(maintain(&service, release) < seconds(5));
     assert!(disks.iter().all(|disk| read(disk).is_ok()));

@@ -21,7 +21,7 @@ fn holds(bytes: &[u8], part: &[u8]) -> bool {
     bytes.windows(part.len()).any(|window| window == part)
 }
 
-/// Whether a key, or eight bytes of it, stands somewhere, as it is or written as text.
+/// Whether a key, or eight bytes of it, occurs anywhere, in bytes or as text.
 fn holds_key(bytes: &[u8], key: &[u8]) -> bool {
     let raw = key.windows(8).any(|part| holds(bytes, part));
     let encoded = Base64::encode_string(key);

@@ -138,7 +138,7 @@ fn no_changed_byte_goes_unseen_and_its_line_is_named() {
             text[offset] = byte ^ 1;
             fs::write(fixture.log(), &text).unwrap();
             if n == lines.len() - 1 && byte == b'\n' {
-                // The last line without its end is a torn one, and no more than a truncation.
+                // The last line without its end is torn. That is the same as a truncation.
                 assert_eq!(fixture.read().unwrap().len(), 7);
             } else {
                 let fault = fixture.fault();
@@ -262,7 +262,7 @@ fn a_torn_line_is_tolerated_and_noted() {
         fs::write(fixture.log(), &text).unwrap();
         assert!(fixture.fault().contains("line 8 "));
     }
-    // A whole line that doesn't fit is not taken for a torn one, even when the log goes on behind it.
+    // A whole line that doesn't fit is not treated as a torn one, even when the log goes on behind it.
     let mut changed = lines.clone();
     changed[7] = changed[7].replace("no-such-key", "ok");
     fixture.write(&changed);
@@ -387,7 +387,7 @@ fn a_log_is_put_aside_and_goes_on_in_a_new_file() {
     assert!(archived.lines().last().unwrap().contains("{\"seq\":10,") && archived.contains("archiveAudit"));
     // A head of the old log is not expected in the new one.
     assert_eq!(fixture.vault.audit().unwrap().including(head).map(Result::unwrap).count(), 1);
-    // A damaged log is put aside as it is, and the new one is sound.
+    // A damaged log is put aside unchanged, and the new one is sound.
     fixture.write(&["garbage\n".to_owned()]);
     assert!(fixture.read().is_err());
     fixture.open().archive_audit(fixture.folder.path().join("older.audit")).unwrap();

@@ -296,7 +296,7 @@ fn what_is_proven_behind_damage_is_read_wherever_that_is() {
         kept.map(|(_, entry)| entry.clone()).collect::<Vec<_>>()
     };
     for n in 0..lines.len() - 1 {
-        // Of each byte that changes: its line is lost, and the next one where it can't be proven without.
+        // Each changed byte loses its line. It also loses the next line if that can't be proven without.
         for at in (0..lines[n].len()).step_by(3).chain([lines[n].len() - 1]) {
             let mut edited = lines.clone();
             edited[n][at] ^= 2;
@@ -305,7 +305,7 @@ fn what_is_proven_behind_damage_is_read_wherever_that_is() {
             assert!(damage[0].contains(&format!("line {} ", n + 1)), "{damage:?}");
             let in_mac = at > lines[n].len() - 60;
             assert!(found == without(&[n]) || in_mac && found == without(&[n, n + 1]), "line {n} at {at}: {damage:?}");
-            // The last entries prove themselves by nothing where the one before them is gone.
+            // Nothing proves the last entries if the one before them is missing.
             assert!(damage.len() == 1 || n + 3 > lines.len(), "{damage:?}");
         }
         // A missing line takes only the next one with it, whose MAC covers it.
@@ -325,7 +325,7 @@ fn what_is_proven_behind_damage_is_read_wherever_that_is() {
             assert!(damage.len() == 1 && damage[0].contains(&format!("line {} ", n + 2)), "{damage:?}");
         }
     }
-    // It goes on behind the damage, in a new process too, and after it all is proven again.
+    // It goes on behind the damage, in a new process too, and all later entries are proven again.
     let mut edited = lines.clone();
     edited[4][20] ^= 2;
     fixture.put(&edited.concat());

@@ -56,7 +56,7 @@ impl Fixture {
         format!("{body}{trailer}\n").into_bytes()
     }
 
-    /// The value of a field that is a string, as the file has it.
+    /// The value of a string field, as written in the file.
     fn value(&self, name: &str) -> String {
         let text = str::from_utf8(&self.sound).unwrap();
         let rest = text.split_once(&format!("\"{name}\": \"")).unwrap().1;
@@ -177,7 +177,7 @@ fn a_writer_that_was_killed_between_the_copy_and_the_file_has_changed_nothing() 
 
 #[test]
 fn a_change_that_could_not_be_written_has_not_happened_and_the_copy_is_never_behind() {
-    // Something that can't be removed stands where each of the two files is to be written.
+    // In the place of each of the two new files stands something that can't be removed.
     for name in ["keys.vault.bak.new", "keys.vault.new"] {
         let fixture = fixture();
         let vault = fixture.open().unwrap();
@@ -228,7 +228,7 @@ fn a_file_that_went_back_in_time_is_neither_used_nor_written_over() {
     assert!(says(&handle.keys().unwrap_err(), "older"));
     assert!(matches!(Envelope::seal(&dek, &handle, "disks", b""), Err(Error::DamagedVault(_))));
     assert_eq!(fs::read(&vault.path).unwrap(), vault.sound);
-    // It answers nothing from memory; and it goes on when the newer file is back.
+    // It answers nothing from memory, and goes on when the newer file is back.
     assert!(says(&envelope.unseal(&handle, b"").unwrap_err(), "older"));
     fs::write(&vault.path, newer).unwrap();
     assert_eq!(envelope.unseal(&handle, b"").unwrap(), dek);

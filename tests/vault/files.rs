@@ -253,7 +253,7 @@ fn a_log_without_room_stays_sound() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("keys.vault");
     let vault = vault_at(&path);
-    // As long as the limit of 16 KiB but for some bytes: no line fits in whole.
+    // Nearly as long as the limit of 16 KiB: no whole line fits.
     let log = beside(&path, ".audit");
     let dek = Secret::copy_from(&[7; 32]);
     let mut name = "x".to_owned();

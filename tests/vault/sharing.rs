@@ -188,7 +188,7 @@ fn open_or_create_makes_no_vault_in_place_of_one_that_does_not_open() {
     // Its file is lost, and the copy is left.
     std::fs::remove_file(&path).unwrap();
     assert!(matches!(open(PASSPHRASE), Err(Error::DamagedVault(text)) if text.contains("put it in place")));
-    // And somebody's file is no vault.
+    // A foreign file is no vault.
     std::fs::write(&path, b"a letter\n").unwrap();
     assert!(matches!(open(PASSPHRASE), Err(Error::DamagedVault(_))));
     assert_eq!(std::fs::read(&path).unwrap(), b"a letter\n");

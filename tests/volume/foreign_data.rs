@@ -49,7 +49,7 @@ const SIZE: u64 = 512 << 20;
 const START: usize = 1 << 20;
 
 impl Maker {
-    /// The first bytes of a device that the program has written; `None` where there is no such program.
+    /// The first bytes of a device that the program has written, or `None` without such a program.
     fn start(&self, path: &Path) -> Option<Vec<u8>> {
         peer("sh", &["-c", &format!("command -v {}", self.program)])?;
         File::create(path).unwrap().set_len(SIZE).unwrap();
@@ -68,8 +68,8 @@ impl Maker {
     }
 }
 
-/// A volume whose device begins as another program has left it, but for the second copy of the header, and the volume's
-/// device as it was.
+/// The device of a volume after another program wrote its first bytes. The second copy of the header is intact, and so
+/// is the rest of the device.
 fn overwritten(start: &[u8], image: &[u8]) -> Vec<u8> {
     let mut mixed = image.to_vec();
     mixed[..COPY].copy_from_slice(&start[..COPY]);
@@ -166,7 +166,7 @@ fn what_is_left_of_a_header_is_repaired() {
     }
 }
 
-/// Somebody makes a file system while the volume is open: no change of the header goes over it.
+/// A file system is made while the volume is open: no change of the header overwrites it.
 #[test]
 fn a_volume_that_is_open_does_not_write_over_what_came_since() {
     let (vault, image) = image();
@@ -183,7 +183,7 @@ fn a_volume_that_is_open_does_not_write_over_what_came_since() {
     assert!(device.bytes() == before);
 }
 
-/// The area of a keyslot that a killed process left to be wiped may have become somebody's.
+/// The area of a keyslot that a killed process left to be wiped may hold foreign data by now.
 #[test]
 fn an_area_is_not_wiped_over_what_another_program_made() {
     let (vault, image) = image();

@@ -44,7 +44,7 @@ fn ops(sector: usize) -> impl Strategy<Value = Vec<Op>> {
     proptest::collection::vec(op, 1..12)
 }
 
-/// Does the operations on a volume and on plain bytes, which must stay the same; then decrypts what lies on the device
+/// Does the operations on a volume and on plain bytes, which must stay the same. Then decrypts the device's content
 /// without the crate.
 fn compare<D: BlockDevice>(volume: &Volume<D>, ops: &[Op]) {
     let sector = volume.sector_size().bytes() as usize;

@@ -19,13 +19,13 @@ use atrest::volume::{Header, ProtectorId};
 use atrest::{BlockDevice, Credential, Error, Protector, Result, Volume};
 use sha2::{Digest, Sha256};
 
-/// How many sectors of a write are looked at by themselves.
+/// The number of sectors of a write that are tried one by one.
 const PLACES: usize = 8;
-/// About how many images of one operation are looked at.
+/// The approximate number of images of one operation to try.
 const MOST: usize = 16;
 const SECOND: usize = 3;
 
-/// The images that crashes leave, without those that are equal, all of settled states and about `most` others; and how many there are.
+/// The images that crashes leave, without duplicates: all of settled states and about `most` others. Also their number.
 fn images(before: &[u8], log: &[Op], most: usize) -> (Vec<(String, Vec<u8>)>, usize) {
     let written = log.iter().filter_map(|op| match op {
         Op::Write { offset, bytes } => Some(*offset as usize..*offset as usize + bytes.len()),
@@ -352,7 +352,7 @@ fn a_crash_of_restore_is_made_good_by_another() {
         remove(&volume, ProtectorId::Keyslot(kind.ids()[1])).unwrap();
         volume.add_protector(Protector::Passphrase(NEW), &cost().id(kind.ids()[2])).unwrap();
         drop(volume);
-        // Which of the copies is the one that must not be touched first differs.
+        // The copy that must not be touched first differs between the cases.
         for damaged in [None, Some(0), Some(1)].into_iter().filter(|which| which.is_none() || !kind.is_luks1()) {
             let device = shared(device.bytes());
             device.edit(|bytes| damaged.map_or((), |which| bytes[which * header::COPY + 600..][..6000].fill(0x77)));

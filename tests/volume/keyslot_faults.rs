@@ -68,7 +68,7 @@ fn what_failed_can_be_done_again() {
                         );
                     }
                     match act(&world, &volume) {
-                        // It was done as far as the device goes.
+                        // It was done as far as the device allows.
                         Ok(()) | Err(Error::NoSuchProtector(_)) => {}
                         // LUKS1 has one header, and the device's content counts.
                         Err(Error::NoRoom(_)) if kind.is_luks1() => {

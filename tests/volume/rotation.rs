@@ -26,7 +26,7 @@ fn after_a_rotation_the_old_version_can_be_destroyed() {
     vault.hazmat_destroy_version(&first).unwrap();
     drop(volume);
 
-    // Each copy of the header by itself is enough.
+    // Each copy of the header is enough by itself.
     for which in 0..2 {
         let mut image = device.bytes();
         image[which * COPY..(which + 1) * COPY].fill(0);

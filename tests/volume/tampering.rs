@@ -20,7 +20,7 @@ enum As {
     Unsupported(&'static str),
     /// `InvalidHeader` whose text contains this, for every credential.
     Invalid(&'static str),
-    /// `WrongKey` for the DEK; for the vault `TamperedHeader`, since the MAC is looked at first.
+    /// `WrongKey` for the DEK. For the vault `TamperedHeader`, since the MAC is checked first.
     WrongKey,
     /// `TamperedHeader` for the DEK; for the vault an error whose text contains this.
     TamperedOr(&'static str),
@@ -105,7 +105,7 @@ fn an_edited_digest_is_refused() {
         ("iterations", json!(4_294_967_295u32), As::Unsupported("4294967295")),
         ("hash", json!("sha512"), As::WrongKey),
         ("hash", json!("md5"), As::Unsupported("md5")),
-        // PBKDF2 would take as many times the work as the hash goes into it.
+        // PBKDF2 would take a multiple of the work: one pass for each length of the hash.
         ("digest", bytes64(33), As::Unsupported("33 bytes")),
         ("digest", bytes64(1023), As::Unsupported("1023 bytes")),
         ("type", json!("argon2id"), As::Unsupported("digest")),

@@ -24,7 +24,7 @@ impl Write for Output {
     }
 }
 
-/// Prints a line, marked so that `run` finds it among those of the emulator.
+/// Prints a line, marked so that `run` can distinguish it from the emulator's.
 macro_rules! say {
     ($($arguments:tt)*) => {{
         use core::fmt::Write;

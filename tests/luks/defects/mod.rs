@@ -71,8 +71,9 @@ pub fn defects() -> (Dek, Vec<Defect>) {
     (dek, make.list)
 }
 
-/// A header of the library's with two keyslots more, a pbkdf2 and an argon2id one, which hold nothing, and without its
-/// token, whose MAC would refuse what the checks under test let pass. The token, with its DEK, is given apart.
+/// A header of the library's with two more keyslots, a pbkdf2 and an argon2id one, which hold nothing. Its token is
+/// removed: the token's MAC would refuse images that the checks under test accept. The token is given apart, with its
+/// DEK.
 fn sound() -> (Dek, Value, Vec<u8>) {
     let vault = MemoryVault::new("memory:one");
     let volume =
