@@ -56,8 +56,8 @@ build_example() {
     cc -std=c99 -I"$root/include" "$root/examples/$1.c" $(static_library) -o "$2"
 }
 
-# What examples/volume.c makes, in $work: a vault, and a volume that it opens. A program of another language reads it by
-# libatrest.so, and is to print $wanted.
+# Makes the output of examples/volume.c in $work: a vault, and a volume that it opens. A program of another language reads
+# the volume by libatrest.so, and must print $wanted.
 make_volume() {
     build_libraries
     build_example volume "$work/volume"
