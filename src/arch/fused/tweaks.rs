@@ -125,7 +125,7 @@ pub(super) trait Method<V: Vector> {
 /// Makes the first `blocks` tweaks, half a stride or all of it, without interleaving.
 ///
 /// # Safety
-/// The CPU has the instructions of `V`; `to` is valid for writes of the tweaks, and what `produce` reads is there.
+/// The CPU has the instructions of `V`; `to` is valid for writes of the tweaks, and `produce`'s reads are valid.
 #[inline(always)]
 pub(super) unsafe fn fill<V: Vector, P: Produce<V>>(produce: P, to: *mut u8, blocks: usize) {
     // SAFETY: the caller vouches for all of it.

@@ -11,7 +11,7 @@ const BLOCK: usize = 16;
 /// The `aes` crate works on up to 64 blocks at once. It treats the rest of a call block by block.
 const BATCH: usize = 64;
 
-/// An expanded key. The `aes` crate wipes what it expands.
+/// An expanded key. The `aes` crate wipes its expanded keys.
 pub(crate) struct Cbc {
     data: Data,
     iv: Iv,
