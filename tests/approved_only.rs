@@ -25,7 +25,7 @@ const PBKDF2: Kdf = Kdf::Pbkdf2 { hash: HashAlgorithm::Sha256, iterations: 1000 
 const FEW: Kdf = Kdf::Pbkdf2 { hash: HashAlgorithm::Sha256, iterations: 999 };
 const PW: &[u8] = b"a passphrase";
 
-/// Says that it wraps by another algorithm than the one it has.
+/// Claims to wrap by another algorithm than its real one.
 struct Claims<'a>(&'a FileVault, WrapAlgorithm);
 
 impl KeyVault for Claims<'_> {
@@ -60,7 +60,7 @@ fn by_passphrase(kdf: Kdf) -> FormatOptions {
     options().keyslot(KeyslotOptions::new().kdf(kdf))
 }
 
-/// A copy of what is on a device.
+/// A copy of a device's content.
 fn copy(device: &MemoryDevice) -> MemoryDevice {
     use atrest::BlockDevice;
     let mut bytes = vec![0; device.size().unwrap() as usize];
@@ -108,13 +108,13 @@ fn each_algorithm_that_is_not_approved_is_refused_at_each_door() {
     let by_vault = Protector::Vault(&vault, "disks");
     let key: [u8; 64] = core::array::from_fn(|i| i as u8);
 
-    // What exists already.
+    // Objects that exist already.
     let xts = format(by_vault, &options()).unwrap();
     let hctr2 = format(by_vault, &options().dek_algorithm(DekAlgorithm::Aes256Hctr2)).unwrap();
     let argon2 = format(Protector::Passphrase(PW), &by_passphrase(ARGON2)).unwrap();
     let argon2i = format(Protector::Passphrase(PW), &by_passphrase(ARGON2I)).unwrap();
     let few = format(Protector::Passphrase(PW), &by_passphrase(FEW)).unwrap();
-    // Two ways in, of which the first is refused.
+    // Two protectors. The first is refused.
     let both = format(Protector::Passphrase(b"another"), &by_passphrase(ARGON2)).unwrap();
     both.add_protector(Protector::Passphrase(PW), &KeyslotOptions::new().kdf(PBKDF2)).unwrap();
     let oaep = Claims(&vault, WrapAlgorithm::RsaOaep);
@@ -151,7 +151,7 @@ fn each_algorithm_that_is_not_approved_is_refused_at_each_door() {
         Volume::open(FileDevice::open(image)?, Credential::Passphrase(PW), &OpenOptions::new().read_only(true))
     };
 
-    // The indicator says beforehand what will be refused.
+    // The indicator announces the refusals.
     let isnt = |what: &str, approval: Approval| match approval {
         Approval::NotApproved { algorithm, .. } => assert_eq!(algorithm, what),
         other => panic!("{what}: {other:?}"),
@@ -236,7 +236,7 @@ fn each_algorithm_that_is_not_approved_is_refused_at_each_door() {
     refused("FileVault", "Argon2id", moved.change_unlock(Unlock::Passphrase(PW), Some(ARGON2)));
     refused("benchmark", "Argon2id", Kdf::benchmark(KdfKind::Argon2id, Duration::from_millis(1), 32 << 10, 1));
 
-    // All else goes on, and says that it is approved.
+    // Everything else goes on, and reports that it is approved.
     let (_, seen) = approval::observe(|| {
         self_test().unwrap();
         drop(passphrase_vault); // its root key is derived already
@@ -282,6 +282,6 @@ fn each_algorithm_that_is_not_approved_is_refused_at_each_door() {
         wrap::aes_kwp_wrap(&key[..32], &key, &mut wrapped).unwrap();
     });
     assert_eq!(seen, Approval::Approved);
-    // What a vault does elsewhere is its own matter, and said to be.
+    // A vault's work elsewhere is its own responsibility, and is reported as such.
     assert_eq!(format(Protector::Vault(&opaque, "disks"), &options()).unwrap().approval(), Approval::Elsewhere);
 }

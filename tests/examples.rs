@@ -48,7 +48,7 @@ impl Bench {
         command
     }
 
-    /// A run that succeeded, and all that is here then.
+    /// A successful run, and all files afterwards.
     fn result(&self) -> BTreeMap<PathBuf, Vec<u8>> {
         let done = self.encrypt_disk("image").output().unwrap();
         assert!(done.status.success(), "{}", said(&done));
@@ -169,7 +169,7 @@ fn a_folder_with_something_else_in_it_is_left_alone() {
         refused(&bench.encrypt_disk("image").output().unwrap(), &[parts, &["--dir"]].concat());
         assert_eq!(contents(&bench.root), before);
     };
-    // A folder of somebody's, though its files have names that this program uses, too.
+    // A foreign folder, with files that have names of this program.
     fs::create_dir_all(bench.path("result/disks")).unwrap();
     fs::write(bench.path("result/disks/mine.img"), b"mine").unwrap();
     refuses(&["result/disks"]);
@@ -180,14 +180,14 @@ fn a_folder_with_something_else_in_it_is_left_alone() {
     std::os::unix::fs::symlink("elsewhere", bench.path("result")).unwrap();
     refuses(&["elsewhere/root.key"]);
     fs::remove_file(bench.path("result")).unwrap();
-    // What a run made, with a file of somebody's beside, and within.
+    // The result of a run, with foreign files beside it and within it.
     bench.result();
     for name in ["result/notes", "result/disks/notes"] {
         fs::write(bench.path(name), b"mine").unwrap();
         refuses(&[name]);
         fs::remove_file(bench.path(name)).unwrap();
     }
-    // A file of that run which somebody has changed since.
+    // A file of that run that was changed since.
     bench.result();
     fs::write(bench.path("result/disk.dek"), b"another key").unwrap();
     refuses(&["result/disk.dek"]);
@@ -279,7 +279,7 @@ fn a_reader_that_has_read_enough_ends_a_program_without_a_word() {
     }
     fs::remove_dir_all(bench.path("volume")).unwrap();
     assert_eq!(contents(&bench.root), before);
-    // It is told if nothing can be written otherwise.
+    // The failure is reported if nothing can be written otherwise.
     if let Ok(full) = File::options().write(true).open("/dev/full") {
         let done = bench.encrypt_disk("image").stdout(full).stderr(Stdio::piped()).output().unwrap();
         refused(&done, &["standard output", "No space left"]);

@@ -28,8 +28,8 @@ const SIGKILL: i32 = 9;
 const PANIC: u32 = 254;
 const HUNG: i32 = 255;
 
-/// Runs `work` in a child: 0 when it ended well, the line of what wasn't so, or another number for a panic or a child that
-/// hangs.
+/// Runs `work` in a child. Returns 0 for a good end, the line of the failed check, or another number for a panic or a
+/// child that hangs.
 fn in_child(work: impl FnOnce() -> Result<(), u32>) -> i32 {
     // SAFETY: the child calls what is tried here, and ends without running what the test harness has registered.
     let child = unsafe { fork() };
@@ -95,7 +95,7 @@ fn a_child_has_no_keys_of_its_parent_and_makes_its_own() {
         so!(forked(volume.write_at(0, &[0; 512])));
         so!(forked(volume.rotate_kek(&vault)));
         so!(forked(vault.create_key("more")));
-        // Dropping what was the parent's harms nobody.
+        // Dropping the parent's objects is harmless.
         drop((secret, long, cipher, stream, dek));
         let new = Secret::copy_from(&stored);
         so!(new.expose() == stored);
@@ -108,7 +108,7 @@ fn a_child_has_no_keys_of_its_parent_and_makes_its_own() {
     });
     assert_eq!(ended, 0, "the line that wasn't so");
 
-    // What the parent has is as it was.
+    // The parent's objects are unchanged.
     let mut back = [0; 4096];
     volume.read_at(0, &mut back).unwrap();
     assert_eq!(back, [7; 4096]);
@@ -120,7 +120,7 @@ fn a_child_has_no_keys_of_its_parent_and_makes_its_own() {
             atrest::vault::Unlock::Passphrase(common::PASSPHRASE),
         )
         .unwrap();
-        // A child of the other test may hold what this process had locked when it was forked.
+        // A child of the other test may hold a lock that this process held when it was forked.
         let device = reopen(|| FileDevice::open(folder.path().join("disk"))).unwrap();
         let volume = Volume::open(device, Credential::Vault(&vault), &OpenOptions::new()).unwrap();
         let mut back = [0; 4096];

@@ -63,7 +63,7 @@ static ALLOCATOR: Measuring = Measuring;
 const SIZE: usize = 4 << 20;
 const DATA: usize = 10 << 20;
 
-/// The most memory that the library may take beyond what the device itself does.
+/// The most memory that the library may use beyond that of the device.
 const MOST_MEMORY: usize = 64 << 20;
 
 /// For each copy the metadata of a volume of the library's, with `filler` put in by `edit` until the area is full.
@@ -78,7 +78,7 @@ fn image(sound: &[u8], place: &str, unit: &str) -> Vec<u8> {
     let text = json.to_string();
     let (before, after) = text.split_once("\"filler\":\"here\"").unwrap();
     let count = (SIZE - JSON - text.len() - 16) / unit.len();
-    // A list, or members, of which each has the name that the unit gives it.
+    // A list, or members, each with the name that the unit gives it.
     let filler = match unit.starts_with('"') && unit.contains(':') {
         true => format!("{}\"z\":0", unit.repeat(count)),
         false => format!("\"filler\":[{}0]", unit.repeat(count)),
@@ -96,7 +96,7 @@ fn image(sound: &[u8], place: &str, unit: &str) -> Vec<u8> {
     image
 }
 
-/// What `act` takes in memory beyond what there was, and how long.
+/// The memory that `act` takes beyond the memory in use before, and its time.
 fn cost<T>(act: impl FnOnce() -> T) -> (T, usize, Duration) {
     let before = NOW.load(Relaxed);
     MOST.store(before, Relaxed);
@@ -106,7 +106,7 @@ fn cost<T>(act: impl FnOnce() -> T) -> (T, usize, Duration) {
     (done, MOST.load(Relaxed) - before, took - start)
 }
 
-/// What this thread has had of a processor: others may keep the machine busy meanwhile.
+/// The processor time of this thread: other processes may keep the machine busy.
 fn spent() -> Duration {
     static FIRST: LazyLock<Instant> = LazyLock::new(Instant::now);
     let told = std::fs::read_to_string("/proc/thread-self/schedstat").ok();
@@ -147,7 +147,7 @@ fn four_mebibytes_of_json_cost_little_whatever_they_hold() {
         for &unit in units {
             let device = MemoryDevice::from_bytes(image(&sound, place, unit));
             let (loaded, memory, took) = cost(|| Header::load(&device).map(|header| header.tokens().len()));
-            // In a group that has numbers for names, whatever it is is refused; elsewhere it is nobody's business.
+            // In a group with numbers as names it is always refused. Elsewhere the library ignores it.
             assert_eq!(loaded.is_ok(), !["/keyslots", "/tokens"].contains(&place), "{place} {unit}: {loaded:?}");
             assert!(memory <= MOST_MEMORY, "{place} {unit}: loading took {memory} bytes");
             assert!(took <= Duration::from_millis(load), "{place} {unit}: loading took {took:?}");

@@ -18,7 +18,7 @@ use common::world::{World, copy_to, new_disk, new_set, snapshot_of, still};
 const PAGE: usize = 4096;
 const VARIABLE: &str = "ATREST_STORE_DAMAGE";
 
-/// All that a service tells of what it has.
+/// The complete state that a service reports.
 fn told(service: &DiskService) -> Result<String> {
     let mut told = String::new();
     for set in service.encryption_sets()? {
@@ -121,7 +121,7 @@ fn damage(bytes: &mut Vec<u8>, case: usize) -> String {
     }
 }
 
-/// What must hold of one damaged copy; else what doesn't.
+/// Checks one damaged copy. Returns the broken property, if any.
 fn judge(world: &World, path: &Path, bytes: &[u8], truth: &str) -> std::result::Result<bool, String> {
     std::fs::write(path, bytes).unwrap();
     let check = StoreCheck::of_file(path).map_err(|e| format!("no look through it: {e:?}"))?;
@@ -208,7 +208,7 @@ fn a_damaged_store_says_so_or_tells_the_truth() {
             told += count.parse::<usize>().unwrap();
             break;
         }
-        // It ended within a case: the rest goes on without it.
+        // It ended within a case: the others go on without that one.
         let log = String::from_utf8_lossy(&child.stderr);
         wrong.push(format!(
             "{last}: it ended the process, {}: {}",

@@ -45,11 +45,11 @@ fn open(folder: &Path, versions: u64) -> (World, DiskService) {
     (world, service)
 }
 
-/// What the journal says: what there is, and what it holds; of a disk that was never written, nothing is known.
+/// The state by the journal: the resources and their content. Nothing is known of a disk that was never written.
 #[derive(Default, Debug)]
 struct State {
     all: BTreeMap<ResourceName, Option<u64>>,
-    /// What is in a set; the others never will be.
+    /// The disks in a set. The others will never be in one.
     sets: BTreeMap<ResourceName, String>,
     versions: u64,
     stamp: u64,
@@ -140,7 +140,7 @@ fn do_step(world: &World, service: &DiskService, step: &[String]) {
     .unwrap_or_else(|e| panic!("{step:?}: {e:?}"));
 }
 
-/// What to do next, from what there is: any noise will do.
+/// Chooses the next step from the current state, at random.
 fn next_step(state: &State, noise: u64) -> Vec<String> {
     let pick = |n: u64| (noise >> n) % 5;
     let (n, m) = (pick(8), pick(16));
@@ -162,7 +162,7 @@ fn next_step(state: &State, noise: u64) -> Vec<String> {
     text.split(' ').map(String::from).collect()
 }
 
-/// The process that is killed. It does nothing in a run of its own.
+/// The process that is killed. Run on its own, it does nothing.
 #[test]
 fn child() {
     let Some(folder) = std::env::var_os(FOLDER) else { return };
@@ -203,7 +203,7 @@ fn stamps(bytes: &[u8]) -> BTreeSet<u64> {
     bytes.chunks(8).map(|word| u64::from_le_bytes(word.try_into().unwrap())).collect()
 }
 
-/// Compares all that there is with the journal.
+/// Compares the whole state with the journal.
 fn check(folder: &Path, service: &DiskService, state: &State, half_written: Option<(&ResourceName, u64)>) {
     let mut ids = BTreeSet::new();
     let mut names = BTreeSet::new();
@@ -304,7 +304,7 @@ fn a_process_that_is_killed_again_and_again_loses_nothing_that_it_finished() {
             assert!(service.encryption_set(set).unwrap().previous_keys.is_empty());
         }
         drop((world, service));
-        // The old versions are needed no more.
+        // The old versions are not needed any more.
         let (world, service) = open(folder, state.versions);
         (1..state.versions).for_each(|version| world.customer(VAULT).vault.destroy(version as usize));
         check(folder, &service, &state, None);

@@ -14,7 +14,7 @@ use atrest::{
 };
 use common::vault_at;
 
-/// A mapping of this process, as /proc/self/smaps has it.
+/// A mapping of this process, from /proc/self/smaps.
 #[derive(Debug)]
 struct Mapping {
     start: u64,
@@ -54,7 +54,7 @@ fn mappings() -> Vec<Mapping> {
     mappings
 }
 
-/// One test at a time looks at memory, and nobody changes it meanwhile.
+/// One test at a time looks at memory, and nothing changes it meanwhile.
 static ALONE: Mutex<()> = Mutex::new(());
 
 fn alone() -> MutexGuard<'static, ()> {
@@ -69,8 +69,8 @@ fn holding<'a>(key: &Secret, mappings: impl Iterator<Item = &'a Mapping>) -> Vec
     for mapping in mappings {
         for at in (mapping.start..mapping.end - 8).step_by(8) {
             let at = std::ptr::with_exposed_provenance::<u64>(at as usize);
-            // SAFETY: the kernel says that the mapping can be read; it is of this process alone, and no other thread runs
-            // that could end it. Keys are aligned to 64 bytes. What is there is read as whatever it is.
+            // SAFETY: the kernel says that the mapping can be read. It belongs to this process alone, and no other
+            // thread runs that could end it. Keys are aligned to 64 bytes. Any bytes there are valid.
             let same = |part: &&*const u64| unsafe {
                 at.read_volatile() == part.read_volatile() && at.add(1).read_volatile() == part.add(1).read_volatile()
             };
@@ -82,8 +82,8 @@ fn holding<'a>(key: &Secret, mappings: impl Iterator<Item = &'a Mapping>) -> Vec
     found
 }
 
-/// What would be in a core dump. A build without optimisation leaves copies of everything on stacks, so that there the
-/// heap alone is looked at.
+/// The content of a core dump. A build without optimisation leaves copies of everything on stacks, so there only the
+/// heap is searched.
 fn dumped(mapping: &&Mapping) -> bool {
     let heap_only = cfg!(debug_assertions);
     mapping.own && !mapping.has("dd") && !mapping.name.starts_with("[v") && (!heap_only || mapping.name == "[heap]")

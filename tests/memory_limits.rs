@@ -17,7 +17,7 @@ fn what_cannot_be_locked_is_told_and_can_be_refused() {
     if let Ok(limit) = std::env::var(LIMIT) {
         return with_limit(limit.parse().unwrap());
     }
-    // Root may lock whatever it likes, so that the program gives the right up.
+    // Root may lock any amount, so the program gives up that right.
     let root = is_root();
     if root && peer("setpriv", &["--version"]).is_none() {
         return;

@@ -18,7 +18,7 @@ extern "C" fn getrandom(bytes: *mut u8, len: usize, _: u32) -> isize {
         unsafe { *__errno_location() = EIO };
         return -1;
     }
-    // SAFETY: the caller lends that many bytes. What is put there matters to nobody, as long as halves of keys differ.
+    // SAFETY: the caller lends that many bytes. Any content will do, as long as halves of keys differ.
     let bytes = unsafe { std::slice::from_raw_parts_mut(bytes, len) };
     bytes.iter_mut().enumerate().for_each(|(n, byte)| *byte = n as u8);
     len as isize

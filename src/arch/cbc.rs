@@ -1,4 +1,4 @@
-//! AES-CBC in sectors by whichever kernel.
+//! AES-CBC in sectors, by any kernel.
 
 use super::fused::{CbcKeys, Fused};
 use super::kernel::{Kernel, Key};
@@ -8,12 +8,12 @@ use super::run::Direction;
 use super::stack::{wipe_scraps, wipe_stack};
 use crate::Result;
 
-/// A key of AES, and that of ESSIV where there is one.
+/// An AES key, and the ESSIV key if the mode has one.
 pub(crate) struct CbcKernel(Kernel<CbcKeys, Cbc>);
 
 impl CbcKernel {
-    /// Expands a key of 16, 24 or 32 bytes, and that of ESSIV if there is one; unless the kernel can't be had: a fused one
-    /// takes no key of 24 bytes.
+    /// Expands a key of 16, 24 or 32 bytes, and the ESSIV key if there is one. Returns `None` if the kernel is
+    /// unavailable. A fused kernel takes no key of 24 bytes.
     ///
     /// # Errors
     /// As [`Place::get_mut`](super::Place::get_mut).
@@ -30,8 +30,8 @@ impl CbcKernel {
         Ok(Some(CbcKernel(kernel)))
     }
 
-    /// Encrypts or decrypts whole sectors in place, a multiple of 16 bytes. `first` is the number of the first, which grows by
-    /// `step` from one to the next.
+    /// Encrypts or decrypts whole sectors in place, a multiple of 16 bytes. `first` is the number of the first sector.
+    /// The number grows by `step` from one sector to the next.
     ///
     /// # Errors
     /// As [`Place::get`](super::Place::get). `data` is untouched then.

@@ -1,4 +1,4 @@
-//! AES-256 in counter mode by whichever kernel.
+//! AES-256 in counter mode, by any kernel.
 
 use aes::cipher::inout::InOutBuf;
 
@@ -9,11 +9,11 @@ use super::portable::ctr::Ctr;
 use super::stack::{wipe_keystream, wipe_scraps};
 use crate::Result;
 
-/// A key of AES-256.
+/// An AES-256 key.
 pub(crate) struct CtrKernel(Kernel<CtrKeys, Ctr>);
 
 impl CtrKernel {
-    /// Expands a key, unless this CPU can't run the kernel.
+    /// Expands a key. Returns `None` if this CPU can't run the kernel.
     ///
     /// # Errors
     /// As [`Place::get_mut`](super::Place::get_mut).
@@ -31,18 +31,18 @@ impl CtrKernel {
         Ok(Some(CtrKernel(kernel)))
     }
 
-    /// Not inlined, so that the stack that it takes is not taken where another kernel is made.
+    /// Not inlined, so that its stack is not used where another kernel is made.
     #[inline(never)]
     fn portable(key: &[u8; 32]) -> Self {
         CtrKernel(Kernel::portable(Ctr::new(key)))
     }
 
-    /// The kernel that does the work.
+    /// The kernel in use.
     pub(crate) fn kind(&self) -> KernelKind {
         self.0.kind()
     }
 
-    /// Xors `data` with the keystream from byte `skip`, below 16, of the block of `counter` on.
+    /// Xors `data` with the keystream, starting at byte `skip` of the block of `counter`. `skip` is below 16.
     ///
     /// # Errors
     /// As [`Place::get`](super::Place::get). `data` is untouched then.
@@ -55,7 +55,7 @@ impl CtrKernel {
             }
             Key::Portable(keys) => {
                 keys.apply(counter, skip, data);
-                // The `aes` crate spreads round keys over the stack, and keystream is left there too.
+                // The `aes` crate spreads round keys over the stack and leaves keystream there too.
                 wipe_keystream();
             }
         }

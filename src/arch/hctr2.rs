@@ -1,4 +1,4 @@
-//! AES-HCTR2 by whichever kernel.
+//! AES-HCTR2, by any kernel.
 
 use super::fused::{Fused, Hctr2Keys};
 use super::kernel::{Kernel, Key};
@@ -8,11 +8,11 @@ use super::run::Direction;
 use super::stack::{wipe_scraps, wipe_stack};
 use crate::Result;
 
-/// A key of AES-256, and what follows from it.
+/// An AES-256 key and the values derived from it.
 pub(crate) struct Hctr2Kernel(Kernel<Hctr2Keys, Hctr2>);
 
 impl Hctr2Kernel {
-    /// Expands a key, unless this CPU can't run the kernel.
+    /// Expands a key. Returns `None` if this CPU can't run the kernel.
     ///
     /// # Errors
     /// As [`Place::get_mut`](super::Place::get_mut).
@@ -29,8 +29,8 @@ impl Hctr2Kernel {
         Ok(Some(Hctr2Kernel(kernel)))
     }
 
-    /// Encrypts or decrypts whole sectors in place, a multiple of 16 bytes. `tweak` is that of the first sector, 32 bytes as two
-    /// little-endian numbers, the first of which grows by `step` from one sector to the next.
+    /// Encrypts or decrypts whole sectors in place, a multiple of 16 bytes. `tweak` is the tweak of the first sector:
+    /// 32 bytes as two little-endian numbers. The first number grows by `step` from one sector to the next.
     ///
     /// # Errors
     /// As [`Place::get`](super::Place::get). `data` is untouched then.
@@ -49,7 +49,7 @@ impl Hctr2Kernel {
             }
             Key::Portable(keys) => {
                 keys.crypt(direction, tweak, step, sector_size, data);
-                // The crates below it spread keys over the stack.
+                // The underlying crates spread keys over the stack.
                 wipe_stack();
             }
         }

@@ -1,4 +1,4 @@
-//! An expanded key in the form that its kernel wants.
+//! An expanded key in the form that its kernel needs.
 
 use super::Place;
 use super::fused::Fused;
@@ -6,27 +6,28 @@ use super::kind::KernelKind;
 use super::wiped::Wiped;
 use crate::Result;
 
-/// The key of one mode: `F` for the kernels on the AES instructions of the CPU, `P` for the portable one.
+/// The key of one mode: `F` for the fused kernels (on the CPU's AES instructions), `P` for the portable one.
 pub(super) struct Kernel<F, P>(Wiped<Expanded<F, P>>);
 
-// Without an allocator there is no box to put the larger keys in, and one cipher serves a whole device.
+// Without an allocator the larger keys can't be boxed, and one cipher serves a whole device.
 #[allow(clippy::large_enum_variant)]
 enum Expanded<F, P> {
     Fused(Fused, Place<F>),
     Portable(Place<P>),
 }
 
-/// The key, to be used by the kernel that it was expanded for.
+/// The key. Only the kernel that it was expanded for uses it.
 pub(super) enum Key<'a, F, P> {
     Fused(Fused, &'a F),
     Portable(&'a P),
 }
 
 impl<F, P> Kernel<F, P> {
-    /// A key of zeros for a fused kernel, to be expanded where it is to stay: a move would leave a copy behind, and take time.
+    /// A key of zeros for a fused kernel. The caller expands it in place: a move would leave a copy behind and take
+    /// time.
     ///
     /// # Safety
-    /// A place of zeros is an `F`.
+    /// All bytes zero is a valid `F`.
     #[inline(always)]
     pub(super) unsafe fn zeroed(fused: Fused) -> Self {
         // SAFETY: the caller vouches for it.

@@ -1,4 +1,4 @@
-//! Kernels: the inner loops of the ciphers, chosen once, when a key is expanded.
+//! Kernels: the inner loops of the ciphers. A kernel is chosen once, when a key is expanded.
 //!
 //! A kernel trusts its caller: the ciphers ([`cipher`](crate::cipher)) have checked every length and number.
 
@@ -42,14 +42,14 @@ pub(crate) use xts::XtsKernel;
 
 use fused::Fused;
 
-/// Where expanded keys lie: with the secrets, or where nobody allocates, in the cipher itself.
+/// The place of expanded keys: with the other secrets or, without an allocator, in the cipher itself.
 #[cfg(feature = "std")]
 pub(crate) use crate::memory::Locked as Place;
 #[cfg(not(feature = "std"))]
 pub(crate) use wiped::Wiped as Place;
 
 impl KernelKind {
-    /// From the widest to the one that every CPU runs.
+    /// From the widest to the portable kernel, which runs on every CPU.
     const ALL: [KernelKind; 5] =
         [KernelKind::Vaes512, KernelKind::Vaes256, KernelKind::AesNi, KernelKind::Armv8, KernelKind::Portable];
 
@@ -58,7 +58,7 @@ impl KernelKind {
         Self::ALL.into_iter().filter(|&kind| kind == KernelKind::Portable || Fused::has(kind))
     }
 
-    /// The one that is used unless another is asked for.
+    /// The default kernel.
     pub(crate) fn best() -> KernelKind {
         Self::available().next().unwrap_or(KernelKind::Portable)
     }

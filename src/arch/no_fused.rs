@@ -1,11 +1,11 @@
-//! In place of the fused kernels where there are none for the CPU.
+//! Replaces the fused kernels on CPUs that have none.
 
 use aes::cipher::inout::InOutBuf;
 
 use super::kind::KernelKind;
 use super::run::{DataUnits, Direction, Store};
 
-/// Never made.
+/// Has no values.
 #[derive(Clone, Copy)]
 pub(super) enum Fused {}
 

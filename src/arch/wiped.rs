@@ -1,4 +1,4 @@
-//! A value whose place is wiped whole.
+//! A value whose whole place is wiped.
 
 use core::mem::{ManuallyDrop, MaybeUninit};
 use core::ops::{Deref, DerefMut};
@@ -9,8 +9,8 @@ use zeroize::Zeroize;
 #[cfg(not(feature = "std"))]
 use crate::Result;
 
-/// Keys that wipe their place on drop: not only themselves, since where they take less than the largest variant, the rest
-/// holds whatever was on the stack when they were put here.
+/// Keys that wipe their place on drop. They wipe the whole place and not only their own bytes: if the keys are smaller
+/// than the largest variant, the rest of the place still holds old bytes of the stack.
 #[repr(align(16))] // so that it is wiped by whole words on every machine
 pub(crate) struct Wiped<T>(ManuallyDrop<T>);
 
@@ -22,7 +22,7 @@ impl<T> Wiped<T> {
     /// A place of zeros.
     ///
     /// # Safety
-    /// It is a `T`.
+    /// All bytes zero is a valid `T`.
     #[cfg(not(feature = "std"))]
     #[inline(always)]
     pub(crate) unsafe fn zeroed() -> Self {
@@ -30,14 +30,14 @@ impl<T> Wiped<T> {
         Wiped::new(unsafe { core::mem::zeroed() })
     }
 
-    /// The value. It is always there; the other places for expanded keys can lose theirs.
+    /// The value. It is always there. Other places for expanded keys can lose theirs.
     #[cfg(not(feature = "std"))]
     #[inline(always)]
     pub(crate) fn get(&self) -> Result<&T> {
         Ok(self)
     }
 
-    /// The value, to be changed. As [`get`](Self::get).
+    /// The value, mutably. As [`get`](Self::get).
     #[cfg(not(feature = "std"))]
     #[inline(always)]
     pub(crate) fn get_mut(&mut self) -> Result<&mut T> {
@@ -63,11 +63,11 @@ impl<T> DerefMut for Wiped<T> {
 
 impl<T> Drop for Wiped<T> {
     fn drop(&mut self) {
-        // SAFETY: it is dropped here alone, and not used afterwards.
+        // SAFETY: the value is dropped only here, and not used afterwards.
         unsafe { ManuallyDrop::drop(&mut self.0) };
         let place = (&raw mut *self).cast::<MaybeUninit<u64>>();
-        // SAFETY: the place is this value's own, its alignment and so its size are multiples of 16 bytes, and any bytes make
-        // a number.
+        // SAFETY: the place belongs to this value. Its alignment, and so its size, is a multiple of 16 bytes. Any bytes
+        // are a valid number.
         unsafe { slice::from_raw_parts_mut(place, size_of::<Self>() / 8) }.zeroize();
     }
 }

@@ -1,4 +1,4 @@
-//! XTS by whichever kernel.
+//! XTS, by any kernel.
 
 use aes::cipher::inout::InOutBuf;
 
@@ -14,14 +14,15 @@ use crate::Result;
 pub(crate) struct XtsKernel(Kernel<XtsKeys, Xts>);
 
 impl XtsKernel {
-    /// A fused kernel without keys, unless this CPU can't run it. [`portable`](Self::portable) makes the portable one.
+    /// A fused kernel without keys, or `None` if this CPU can't run it. [`portable`](Self::portable) makes the portable
+    /// one.
     #[inline(always)]
     pub(crate) fn blank(kind: KernelKind) -> Option<Self> {
         // SAFETY: keys are arrays of bytes and their number.
         Fused::of(kind).map(|fused| XtsKernel(unsafe { Kernel::zeroed(fused) }))
     }
 
-    /// Expands two keys of 16 or two of 32 bytes each where they are to stay.
+    /// Expands two keys of 16 or two of 32 bytes each, in place.
     ///
     /// # Errors
     /// As [`Place::get_mut`](super::Place::get_mut).
@@ -33,19 +34,19 @@ impl XtsKernel {
         Ok(())
     }
 
-    /// Expands two keys of 16 or two of 32 bytes each for the portable kernel. Not inlined, so that the stack that it takes is
-    /// not taken where another kernel is made.
+    /// Expands two keys of 16 or two of 32 bytes each for the portable kernel. Not inlined, so that its stack is not
+    /// used where another kernel is made.
     #[inline(never)]
     pub(crate) fn portable(data_key: &[u8], tweak_key: &[u8]) -> Self {
         XtsKernel(Kernel::portable(Xts::new(data_key, tweak_key)))
     }
 
-    /// The kernel that does the work.
+    /// The kernel in use.
     pub(crate) fn kind(&self) -> KernelKind {
         self.0.kind()
     }
 
-    /// Encrypts or decrypts whole data units: one dispatch for the whole run.
+    /// Encrypts or decrypts whole data units, with one dispatch for the whole run.
     ///
     /// # Errors
     /// As [`Place::get`](super::Place::get). `data` is untouched then.

@@ -1,4 +1,4 @@
-//! AES-CBC that starts anew in each sector, for volumes of old (SP 800-38A, 6.2).
+//! AES-CBC with a new chain in each sector (SP 800-38A, 6.2), for old volumes.
 
 use sha2::{Digest, Sha256};
 use zeroize::Zeroize;
@@ -11,17 +11,18 @@ use crate::{Error, Result};
 /// An expanded key.
 pub(super) struct Cbc(CbcKernel);
 
-/// What the first block of a sector is chained to: its number as 16 little-endian bytes.
+/// The IV of a sector: its number as 16 little-endian bytes.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Iv {
-    /// As it is, for all to know: anyone who chooses what is written can mark a disk so that the mark shows in the ciphertext.
+    /// The plain number, which is public. Anyone who chooses the plaintext can mark a disk so that the mark shows in
+    /// the ciphertext.
     Plain64,
     /// Encrypted under the SHA-256 of the key.
     EssivSha256,
 }
 
 impl Cbc {
-    /// From a key of 16, 24 or 32 bytes. The portable kernel takes those of 24, whichever is asked for.
+    /// From a key of 16, 24 or 32 bytes. The portable kernel serves keys of 24 bytes, whatever `kind` says.
     pub(super) fn new(key: &[u8], iv: Iv, kind: KernelKind) -> Result<Self> {
         if !matches!(key.len(), 16 | 24 | 32) {
             return Err(Error::KeyLength { len: key.len() });
@@ -59,7 +60,7 @@ pub(super) fn of_kernel(kind: KernelKind) -> (Algorithm, fn() -> bool) {
     }
 }
 
-/// SP 800-38A, F.2.1 to F.2.6. Their IV goes into the plaintext: sector 0 has an IV of zeros.
+/// SP 800-38A, F.2.1 to F.2.6. Sector 0 has an IV of zeros, so their IV is xored into the plaintext.
 fn is_right(kind: KernelKind) -> bool {
     const KEY_128: [u8; 16] = unhex(b"2b7e151628aed2a6abf7158809cf4f3c");
     const KEY_192: [u8; 24] = unhex(b"8e73b0f7da0e6452c810f32b809079e562f8ead2522c6b7b");
@@ -87,7 +88,7 @@ fn is_right(kind: KernelKind) -> bool {
 mod tests {
     use super::*;
 
-    /// The portable kernel is over a crate of others, so it is a witness of its own.
+    /// The portable kernel uses another author's crate, so it is an independent reference.
     #[test]
     fn kernels_agree_at_every_number_of_blocks() {
         for (len, iv) in [(16, Iv::Plain64), (32, Iv::Plain64), (16, Iv::EssivSha256), (32, Iv::EssivSha256)] {

@@ -1,7 +1,7 @@
 //! HCTR2, a wide-block mode: each byte of a sector's ciphertext depends on each byte of its plaintext.
 //!
-//! Crowley, Huckleberry and Biggers, *Length-preserving encryption with HCTR2* (2021). The tweak is that of dm-crypt: the
-//! sector number as a little-endian integer of 32 bytes.
+//! Crowley, Huckleberry and Biggers, *Length-preserving encryption with HCTR2* (2021). The tweak is that of dm-crypt:
+//! the sector number as a little-endian integer of 32 bytes.
 
 use super::KernelKind;
 use crate::arch::{Direction, Hctr2Kernel};
@@ -76,7 +76,7 @@ mod tests {
         data
     }
 
-    /// Those with a tweak of 32 bytes, which sectors have, for every kernel.
+    /// The vectors with a tweak of 32 bytes, the size for sectors, for every kernel.
     #[test]
     fn the_vectors_of_the_authors() {
         let bytes = |hex: &str| -> Vec<u8> {
@@ -100,7 +100,7 @@ mod tests {
         assert!(passed > 0);
     }
 
-    /// The portable kernel is over crates of others, so it is a witness of its own.
+    /// The portable kernel uses other authors' crates, so it is an independent reference.
     #[test]
     fn kernels_agree_at_every_number_of_blocks() {
         let key: Vec<u8> = (0..32).map(|i| i * 7 + 3).collect();

@@ -9,25 +9,27 @@ use crate::latch::{self, Algorithm, unhex};
 use crate::usage::{KeyUsage, Reach};
 use crate::{Error, Result};
 
-/// An expanded key for one stream of bytes, which is read and written at any offset and in any length: AES-256-CTR.
+/// An expanded AES-256-CTR key for one stream of bytes. The stream can be read and written at any offset and in any
+/// length.
 ///
-/// The byte at `offset` is under byte `offset` modulo 16 of AES(`nonce` + `offset` / 16), where the nonce is a 128-bit
-/// big-endian number that wraps at 2^128. Encryption and decryption are the same.
+/// The byte at `offset` is xored with byte `offset` modulo 16 of AES(`nonce` + `offset` / 16). The nonce is a 128-bit
+/// big-endian number that wraps at 2^128. Encryption and decryption are the same operation.
 ///
-/// **One key and nonce are for one stream, and each offset of it is for one content.** Anyone who sees two contents that were
-/// encrypted at the same offset under the same key and nonce, say those of a file before and after it was truncated and
-/// written anew, has the difference (XOR) of the two, and often both. So a file gets a fresh key whenever it is made,
-/// truncated or used again, and its contents are appended to and not changed. That the nonce is fresh as well is no
-/// substitute: then it must also be far enough from every other under that key.
+/// **Use a key and nonce for one stream only, and each offset of it for one content only.** Suppose that two contents
+/// are encrypted at the same offset under the same key and nonce, for example before and after a file is truncated and
+/// written anew. Anyone who sees both ciphertexts has the difference (XOR) of the two plaintexts, and often both
+/// plaintexts. So give a file a fresh key whenever it is made, truncated or used again. Append to its contents, and do
+/// not change them. A fresh nonce alone is no substitute: it must also be far enough from every other nonce under that
+/// key.
 ///
-/// What the mode doesn't do: it **detects no change**, and who can write to the file can flip any bit of the plaintext
-/// that they like, and no other. Authenticate above. It takes streams of 2^64 bytes; by the birthday bound of a 128-bit
-/// block cipher, what tells a key's output from noise grows with the square of its length: 2^-33 at 2^48 blocks (4 PiB),
-/// 2^-9 at the end of the longest stream. Take another key before 4 PiB: [`usage`](Self::usage) counts, and a stream that
-/// has used that much is refused more beyond ([`KeyUsage`]).
+/// The mode **detects no change**. Anyone who can write to the file can flip chosen bits of the plaintext. Authenticate
+/// in a layer above. A stream can have 2^64 bytes. By the birthday bound of a 128-bit block cipher, the advantage of
+/// telling a key's output from noise grows with the square of its length: 2^-33 at 2^48 blocks (4 PiB), 2^-9 at the end
+/// of the longest stream. Take another key before 4 PiB: [`usage`](Self::usage) counts the use, and calls beyond 4 PiB
+/// are refused once that much is used ([`KeyUsage`]).
 ///
-/// One value serves any number of threads; nothing is allocated or locked after it is made. Its round keys are wiped when
-/// it is dropped.
+/// One value serves any number of threads. After its creation nothing is allocated or locked. Its round keys are wiped
+/// when it is dropped.
 ///
 /// ```
 /// use atrest::StreamCipher;
@@ -48,7 +50,7 @@ pub struct StreamCipher {
 }
 
 impl StreamCipher {
-    /// Expands a key of 32 bytes for the stream whose counter starts from `nonce`.
+    /// Expands a key of 32 bytes for a stream whose counter starts from `nonce`.
     ///
     /// # Errors
     /// [`Error::KeyLength`].
@@ -75,7 +77,7 @@ impl StreamCipher {
         Self::new(key, nonce).map(std::boxed::Box::new)
     }
 
-    /// Not inlined, so that what it leaves on the stack is below its caller, who wipes it.
+    /// Not inlined, so that it leaves its data on the stack below its caller. The caller wipes that part.
     #[inline(never)]
     fn expand(key: &[u8], nonce: [u8; 16], kind: KernelKind) -> Result<Self> {
         let key = key.try_into().map_err(|_| Error::KeyLength { len: key.len() })?;
@@ -84,23 +86,23 @@ impl StreamCipher {
         Ok(StreamCipher { kernel, nonce: u128::from_be_bytes(nonce), used: Reach::new() })
     }
 
-    /// The kernel that does the work.
+    /// The kernel in use.
     pub fn kernel(&self) -> KernelKind {
         self.kernel.kind()
     }
 
-    /// Whether it is [approved](crate::approval): AES-CTR is, as long as each key and nonce are for one stream, which only
-    /// the caller knows.
+    /// Whether it is [approved](crate::approval). AES-CTR is approved as long as each key and nonce are for one stream.
+    /// Only the caller knows that.
     pub fn approval(&self) -> Approval {
         Approval::Approved
     }
 
-    /// How much of its stream it has encrypted or decrypted: as far as that reaches.
+    /// The use of its key so far: everything up to the highest offset reached.
     pub fn usage(&self) -> KeyUsage {
         self.used.usage()
     }
 
-    /// Encrypts or decrypts bytes in place; the first of them is at `offset` of the stream.
+    /// Encrypts or decrypts bytes in place. The first one is at `offset` of the stream.
     ///
     /// # Errors
     /// [`Error::StreamOverflow`]; [`Error::KeyExhausted`], beyond 4 PiB only. `data` is untouched then.
@@ -151,7 +153,8 @@ pub(super) fn of_kernel(kind: KernelKind) -> (Algorithm, fn() -> bool) {
     }
 }
 
-/// SP 800-38A, F.5.5 and F.5.6; from the second block on, too. A kernel that this CPU can't run is told where it is made.
+/// SP 800-38A, F.5.5 and F.5.6, also from the second block on. A kernel that this CPU can't run passes here. Its
+/// constructor reports it.
 #[inline(never)]
 fn is_right(kind: KernelKind) -> bool {
     let cipher = match StreamCipher::expand(&KEY, NONCE, kind) {

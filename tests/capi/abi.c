@@ -1,4 +1,4 @@
-// The numbers that programs were compiled with are those of the header, and the library knows the statuses by name.
+// The numbers in compiled programs are those of the header, and the library knows the statuses by name.
 #include <atrest.h>
 #include <stdio.h>
 #include <string.h>

@@ -26,7 +26,7 @@ const BEGIN: &str = "\
 // Made by ATREST_BLESS=1 cargo test --package atrest-c --test abi, which adds lines and changes none.
 ";
 
-/// A number, by all that stands before it in its line: `MEMBER(atrest_segment, len` is 8.
+/// A number, keyed by the text before it in its line: `MEMBER(atrest_segment, len` is 8.
 type Numbers = BTreeMap<String, u64>;
 
 #[test]
@@ -65,7 +65,7 @@ fn the_numbers_in_programs_stay() {
     }
 }
 
-/// The structs of earlier programs are those that the library takes.
+/// The library accepts the structs of earlier programs.
 #[test]
 fn earlier_sizes_are_taken() {
     let (_, now) = numbers();
@@ -112,7 +112,7 @@ fn what_breaks_programs_is_found() {
     assert_eq!(broken("SIZE(a", "MEMBER(a, z, 12)\nSIZE(a"), "MEMBER(a, z, 12) is where programs have padding");
 }
 
-/// What of the old numbers a program could stumble over.
+/// The changes from the old numbers that could break a program.
 fn broken(old: &Numbers, now: &Numbers) -> Vec<String> {
     let mut broken = Vec::new();
     for (key, &value) in old {
@@ -126,7 +126,7 @@ fn broken(old: &Numbers, now: &Numbers) -> Vec<String> {
     }
     for (key, offset) in now.iter().filter(|(key, _)| !old.contains_key(*key)) {
         let name = key.strip_prefix("MEMBER(").map(|rest| rest.split(',').next().unwrap());
-        // Its size must tell whether a program set it.
+        // Its size must show whether a program set it.
         if name.and_then(|name| old.get(&format!("SIZE({name}"))).is_some_and(|size| offset < size) {
             broken.push(format!("{key}, {offset}) is where programs have padding"));
         }
@@ -178,7 +178,7 @@ fn numbers() -> (Vec<String>, Numbers) {
     (lines, numbers)
 }
 
-/// The member that a line of a struct declares: `const char *id;`, `void (*release)(void *user);`. A line that goes on
+/// The member that a line of a struct declares: `const char *id;`, `void (*release)(void *user);`. A continuation line
 /// with the arguments of a callback declares none.
 fn declared(line: &str) -> Option<&str> {
     let pointer = line.split_once("(*").map(|(_, rest)| rest.split(')').next().unwrap());

@@ -50,8 +50,8 @@ fn managed_disks() {
     checks_pass("tests/capi/cpp_managed.cpp", 2);
 }
 
-/// Has each compiler look at a program in each way, each in another language, and runs what comes of each way: of `sanitized`
-/// by the second compiler, with sanitizers, of the others by the first.
+/// Compiles a program with each compiler in each way, for each language, and runs the results. The second compiler
+/// makes the `sanitized` ones, with sanitizers. The first compiler makes the others.
 fn checks_pass(source: &str, sanitized: usize) {
     let Some(gcc) = peer(COMPILERS[0], &["--version"]) else { return };
     let clang = peer(COMPILERS[1], &["--version"]);
@@ -123,8 +123,8 @@ fn the_ways_to_tell_of_failures_can_be_mixed() {
     }
 }
 
-/// With exceptions, a call through the header is the same instructions as a call of C whose status is looked at. With
-/// results it is one call, and a test of the status, and nothing else unless it fails.
+/// With exceptions, a call through the header compiles to the same instructions as a C call with a check of its status.
+/// With results it is one call and a test of the status, and nothing else unless it fails.
 #[test]
 #[cfg(target_arch = "x86_64")]
 fn calls_cost_what_they_cost_in_c() {
@@ -155,7 +155,7 @@ fn calls_cost_what_they_cost_in_c() {
     }
 }
 
-/// The instructions of a function, with those that the compiler put aside as unlikely.
+/// The instructions of a function, including those that the compiler moved away as unlikely.
 #[cfg(target_arch = "x86_64")]
 fn instructions(listing: &str, function: &str) -> Vec<String> {
     let mut code = Vec::new();
@@ -176,7 +176,7 @@ fn calls(code: &[String]) -> Vec<&str> {
     called.map(|line| line.split_whitespace().nth(1).unwrap()).collect()
 }
 
-/// An instruction without the label that it jumps to, and the name of what it calls but for C's.
+/// An instruction without its jump label, and the name of its callee except for functions of C.
 #[cfg(target_arch = "x86_64")]
 fn unnamed(line: &str) -> String {
     let (operation, operands) = line.split_once(' ').unwrap_or((line, ""));

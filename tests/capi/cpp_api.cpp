@@ -1,4 +1,4 @@
-// All that atrest.hpp has, used once, and what it makes of misuse.
+// All of atrest.hpp, used once, and its handling of misuse.
 #include "cpp_check.hpp"
 
 #include <filesystem>
@@ -122,7 +122,7 @@ void moves()
     std::swap(first, second);
     CHECK(second.get() == raw && !first);
 
-    // What is assigned to frees what it had: C knows handles that were freed.
+    // The target of an assignment frees its old object: C knows handles that were freed.
     std::uint32_t algorithm = 0;
     second = GOT(atrest::dek::generate(atrest::dek_algorithm::aes_128_xts));
     CHECK(atrest_dek_algorithm(raw, &algorithm) == ATREST_ERR_INVALID_HANDLE);
@@ -201,7 +201,7 @@ void empty_handles()
     FAILS(null, header.erase());
     FAILS(null, header.needs_repair());
 
-    // An empty vault or DEK where there is a device.
+    // An empty vault or DEK in a call with a device.
     const atrest::device disk = GOT(atrest::device::memory(1 << 20));
     FAILS(null, atrest::volume::format(disk, {vault, "k"}));
     FAILS(null, atrest::vault::from(nullptr));
@@ -287,7 +287,7 @@ void vaults()
     FAILS(ATREST_ERR_KEK_LENGTH, vault.import_key("short", pattern(31)));
     FAILS(ATREST_ERR_BAD_ENUM, vault.create_key("odd", atrest::key_kind(99)));
     FAILS(ATREST_ERR_KEY_EXISTS, vault.create_key("disks"));
-    // Both RSA functions; what they say depends on how the library was built.
+    // Both RSA functions. Their results depend on the build of the library.
 #ifdef ATREST_NO_EXCEPTIONS
     CHECK(!vault.import_rsa_key("rsa", pattern(99)) && !vault.import_rsa_version("rsa", pattern(99)));
 #else
@@ -366,7 +366,7 @@ void vaults()
         CHECK(entry.seq == ++proven && entry.after == 0);
     }));
     CHECK(proven == entries);
-    // One whose number is beyond the end.
+    // An object with a number beyond the end.
     proven = 0;
     FAILS(ATREST_ERR_DAMAGED_VAULT, vault.audit_past_damage("9" + head, [&](const atrest_audit_entry &) { proven++; }));
     CHECK(proven == entries);

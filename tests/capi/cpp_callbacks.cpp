@@ -1,4 +1,4 @@
-// Vaults and devices that are C++ objects: how long they live, and what becomes of their failures.
+// Vaults and devices that are C++ objects: their lifetime, and the handling of their failures.
 #include "cpp_check.hpp"
 
 #include <atomic>
@@ -17,7 +17,7 @@ enum class failing { no, by_status, by_status_ok, by_bad_alloc, by_other, by_no_
 
 std::atomic<int> alive{0};
 
-// Fails as it is told; this is what a callback of one's own would do in its own way.
+// Fails on request, as a user's callback would fail in its own way.
 atrest::result<void> fail_as_told(failing how, atrest_status status)
 {
     switch (how) {
@@ -203,7 +203,7 @@ void vaults()
     keys.wrap = keys.describe = failing::no;
     GOT(atrest::dek::unseal(vault, envelope, "disk-17"));
 
-    // What doesn't fit isn't cut off.
+    // A text that doesn't fit isn't cut off.
     keys.latest = std::string(ATREST_NAME_SIZE, 'v');
     keys.keys[keys.latest] = bytes(32, 0x22);
     FAILS(ATREST_ERR_CALLBACK_FAILED, dek.seal(vault, "disks", "disk-17"));
@@ -212,12 +212,12 @@ void vaults()
     keys.keys[keys.latest] = bytes(32, 0x22);
     GOT(dek.seal(vault, "disks", "disk-17"));
 
-    // A volume keeps no vault; the vault's end is that of the object.
+    // A volume keeps no vault: the vault ends with its object.
     CHECK(alive == 1);
     vault.reset();
     CHECK(alive == 0);
 
-    // What makes no vault doesn't stay.
+    // An object that makes no vault doesn't stay.
     keys.id = "not an id";
     FAILS(ATREST_ERR_INVALID_NAME, atrest::vault::from(std::make_unique<key_service>(keys)));
     keys.id = std::string("https://contoso\0.example", 24);
@@ -260,7 +260,7 @@ void devices()
     disk.status = ATREST_ERR_NO_ROOM;
     disk.read = failing::by_status;
     FAILS(ATREST_ERR_CALLBACK_FAILED, volume.read_at(0, sectors));
-    // And what the callback says of it, by a failure or by an exception.
+    // And the callback's own text, by a failure or by an exception.
     CHECK(std::strstr(atrest_last_error_message(), "no luck") != nullptr);
 #if defined(__cpp_exceptions)
     disk.read = failing::by_other;
@@ -304,7 +304,7 @@ void devices()
     GOT(atrest::volume::open(device, vault));
 }
 
-// What the function given to a list throws arrives, and the library goes on as before.
+// An exception of the function given to a list arrives, and the library goes on as before.
 void lists()
 {
 #if defined(__cpp_exceptions)

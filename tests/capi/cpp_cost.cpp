@@ -1,4 +1,4 @@
-// What calls through atrest.hpp cost: cpp.rs compiles this with optimisation and compares the instructions of each
+// The cost of calls through atrest.hpp: cpp.rs compiles this with optimisation and compares the instructions of each
 // pair, c_X and cpp_X.
 #include <atrest.hpp>
 

@@ -26,7 +26,7 @@ std::string key(int version)
     return std::string(CONTOSO) + "/keys/disks/" + std::to_string(version);
 }
 
-// Fails, by an exception where there are any.
+// Fails, by an exception if exceptions are enabled.
 template <class T> atrest::result<T> break_down()
 {
 #if defined(__cpp_exceptions)
@@ -299,7 +299,7 @@ void files()
                                                                {resource::image, "image/north/0"}};
     CHECK(members == in_set);
 
-    // What progress throws arrives when all is done.
+    // An exception of the progress callback arrives when all is done.
 #if defined(__cpp_exceptions)
     bool thrown = false;
     try {
@@ -312,7 +312,7 @@ void files()
     GOT(service.delete_resource(resource::snapshot, "third"));
 #endif
 
-    // Rotation, by hand and by itself.
+    // Rotation, on request and automatic.
     GOT(contoso.rotate_key("disks"));
     told = 0;
     CHECK(GOT(service.rotate_set("set", count)) == 4 && told > 0);
@@ -354,7 +354,7 @@ void files()
     CHECK(GOT(atrest::capability_table_json()).size() > GOT(atrest::capability_table_json(customer, false)).size());
     CHECK(GOT(atrest::capability_table_text()).size() > GOT(atrest::capability_table_text(customer, true)).size());
 
-    // Moves, and what they are refused for.
+    // Moves, and the reasons for their refusals.
     GOT(service.put_into_set(resource::disk, "plain", "other"));
     GOT(service.create_disk(small("guest")));
     GOT(service.mark_guest_encrypted("guest"));
@@ -383,7 +383,7 @@ void files()
         GOT(service.maintain());
         GOT(open.read_at(4096, sectors));
         GOT(atrest::set_log(nullptr));
-        // An operator is told when the key goes and when it is back, once each.
+        // The operator gets one event when the key goes and one when it is back.
         CHECK(events.size() == 2 && events[0].find("error: the key") == 0
               && events[0].find("may not be used") != std::string::npos
               && events[1].find("may be used again") != std::string::npos);
@@ -428,7 +428,7 @@ void files()
     CHECK(GOT(service.encryption_sets()) == names{"other"});
 }
 
-// The same on objects of the caller's, and what becomes of their failures.
+// The same on objects of the caller's, and the handling of their failures.
 void objects()
 {
     std::atomic<std::uint64_t> hands{1800000000};

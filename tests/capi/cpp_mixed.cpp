@@ -1,6 +1,6 @@
-// One program whose files tell of failures in different ways: compiled three times, with PART as 0 (exceptions), 1
-// (ATREST_NO_EXCEPTIONS) and 2 (-fno-exceptions), and linked into one. Were two ways to share the name of a function,
-// the linker would keep one for both.
+// One program whose files report failures in different ways. It is compiled three times, with PART as 0 (exceptions), 1
+// (ATREST_NO_EXCEPTIONS) and 2 (-fno-exceptions), and linked into one. If two ways shared the name of a function, the
+// linker would keep one for both.
 #include <atrest.hpp>
 #include <cstdio>
 

@@ -89,7 +89,7 @@ fn most_of_the_header_is_documentation() {
     assert!(share >= 60, "{} lines of comment, {} others: {share} %", docs.len(), rest.len());
 }
 
-/// The calls that the top of the header names as those that a program needs are there.
+/// The calls at the top of the header, named as those that a program needs, exist.
 #[test]
 fn the_twelve_calls_are_there() {
     let header = header();
@@ -149,7 +149,7 @@ fn buffers_of_the_sizes_given_have_room_for_the_longest_names() {
     let longest = KeyId::new(&vault, &name, &name).unwrap().to_string();
     assert_eq!(size("ATREST_KEY_URL_SIZE"), longest.len() + 1);
     assert_eq!(size("ATREST_NAME_SIZE"), name.len() + 1);
-    // The identity of a set is its name between "des-" and a UUID, and that of anybody else has at most 256 characters.
+    // The identity of a set is its name between "des-" and a UUID. Any other identity has at most 256 characters.
     assert_eq!(size("ATREST_ID_SIZE"), "01234567-89ab-cdef-0123-456789abcdef".len() + 1);
     assert!(size("ATREST_IDENTITY_SIZE") >= ("des--".len() + name.len() + size("ATREST_ID_SIZE")).max(256 + 1));
     assert!(KeyId::new(&(vault.clone() + "v"), &name, &name).is_err());
@@ -176,7 +176,7 @@ fn header() -> String {
     header + END
 }
 
-/// What cbindgen makes of a file, each kind of struct that C fills followed by its initialiser.
+/// cbindgen's output for a file, each kind of struct that C fills followed by its initialiser.
 fn declarations(section: &str) -> String {
     let config = cbindgen::Config::from_file(root().join("cbindgen.toml")).unwrap();
     let mut builder = cbindgen::Builder::new().with_config(config).with_src(path(section));

@@ -78,7 +78,7 @@ impl Handle for counter {
     const NAME: &'static str = "counter";
 }
 
-/// The quarantine is one for all threads, and these tests count on what is in it.
+/// The quarantine is shared by all threads, and these tests rely on its content.
 static QUARANTINE: Mutex<()> = Mutex::new(());
 
 #[test]

@@ -151,7 +151,7 @@ impl Bench {
         pipe(&self.cryptsetup, &["token", "import", "--json-file", "-", image], json.as_bytes());
     }
 
-    /// What both examples print, which must be the same.
+    /// The output of both examples, which must be the same.
     fn dump(&self, arguments: &[&str]) -> String {
         let dump = example::dump(arguments.last().unwrap().as_ref()).unwrap();
         for program in &self.programs {
@@ -160,7 +160,7 @@ impl Bench {
         dump
     }
 
-    /// What both examples print, in which all that `cryptsetup` prints under the same label must be the same.
+    /// The output of both examples. Everything that `cryptsetup` prints under the same label must be the same.
     fn compare(&self, arguments: &[&str], at_least: usize) -> String {
         let dump = self.dump(arguments);
         let theirs = run(&self.cryptsetup, &[&["luksDump"], arguments].concat());

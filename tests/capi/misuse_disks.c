@@ -381,7 +381,7 @@ static void rotation(void)
     FORBIDDEN("16", SET_KEY("https://unprotected/keys/disks/1"));
     CHECK(rewrapped == 77 && calls == 0);
 
-    // What keeps a rotation from beginning stands in nobody's way.
+    // A rotation that can't begin blocks nothing: it leaves no rotation error.
     IS(ATREST_ERR_NO_SUCH_KEY, SET_KEY(KEY("2")));
     CHECK(rewrapped == 77 && calls == 0 && described_set("s").rotation_error[0] == 0);
     IS(ATREST_ERR_NULL_ARGUMENT, atrest_disk_service_clear_rotation_error(service, NULL));
@@ -469,7 +469,7 @@ static void revocation_and_order(void)
     OK(atrest_clock_advance(the_clock, 60));
     OK(atrest_disk_sync(disk));
 
-    // All is freed but the disk, which keeps what it needs, and the store.
+    // Everything is freed except the disk, with the objects that it needs, and the store.
     atrest_disk_service_free(service);
     IS(ATREST_ERR_INVALID_HANDLE, atrest_disk_service_encryption_sets(service, add_name, NULL));
     atrest_disk_service_free(service);

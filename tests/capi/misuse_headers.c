@@ -355,7 +355,7 @@ static void restoring(atrest_device *device, atrest_header *header)
     OK(atrest_header_tokens(header, each_token, &listed));
     CHECK(listed == 0);
 
-    // A handle that doesn't know of that says what it knew, and changes nothing.
+    // A handle that doesn't know of that reports its old state, and changes nothing.
     OK(atrest_header_epoch(stale, &before));
     IS(ATREST_ERR_BUSY, atrest_header_set_label(stale, "", ""));
     IS(ATREST_ERR_BUSY, atrest_header_erase(stale));

@@ -103,7 +103,7 @@ static void vault_files(void)
     NO_BYTES(ATREST_ERR_INVALID_NAME, atrest_vault_create_key(vault, "a/b", TEXT, sizeof bytes));
     NO_BYTES(ATREST_ERR_KEY_EXISTS, atrest_vault_create_key(vault, "disks", TEXT, sizeof bytes));
     NO_BYTES(ATREST_ERR_BUFFER_TOO_SHORT, atrest_vault_create_key(vault, "new", TEXT, ATREST_KEY_URL_SIZE - 1));
-    // A name that is refused is told first: more room would not help.
+    // A refused name is reported first: more room would not help.
     NO_BYTES(ATREST_ERR_INVALID_NAME, atrest_vault_create_key(vault, "a/b", TEXT, 10));
     NO_BYTES(ATREST_ERR_INVALID_NAME, atrest_vault_create_key_of(vault, "a/b", ATREST_KEY_AES_256, TEXT, 10));
     NO_BYTES(ATREST_ERR_INVALID_NAME, atrest_vault_rotate_key(vault, "a/b", TEXT, 10));
@@ -129,7 +129,7 @@ static void vault_files(void)
     atrest_vault_free(vault);
 }
 
-// A vault of callbacks that misbehaves as told.
+// A vault of callbacks that misbehaves on request.
 static struct {
     atrest_status wrap, unwrap;
     const char *version;
@@ -404,7 +404,7 @@ static void ciphers(const atrest_dek *dek)
     OK(atrest_sector_cipher_encrypt(pages, 1, bytes, 4096));
     atrest_sector_cipher_free(pages);
 
-    // All segments are looked at before the first is touched.
+    // All segments are checked before the first is touched.
     const atrest_segment null_base[] = {{bytes, 512}, {NULL, 512}}, partial[] = {{bytes, 512}, {bytes + 512, 100}};
     const atrest_segment two[] = {{bytes, 512}, {NULL, 0}, {bytes + 512, 512}};
     NO_BYTES(ATREST_ERR_NULL_ARGUMENT, atrest_sector_cipher_encrypt_segments(NULL, 0, two, 3));
@@ -457,7 +457,7 @@ static void ciphers(const atrest_dek *dek)
     NO_BYTES(ATREST_ERR_LENGTH_MISMATCH, atrest_sector_cipher_encrypt_segments_to(cipher, 0, from, 3, shorter, 1));
     NO_BYTES(ATREST_ERR_PARTIAL_SECTOR, atrest_sector_cipher_encrypt_segments_to(cipher, 0, uneven, 2, out, 2));
     NO_BYTES(ATREST_ERR_SECTOR_OVERFLOW, atrest_sector_cipher_encrypt_segments_to(cipher, UINT64_MAX, from, 3, out, 2));
-    // The second piece overlaps in part with where it goes to; the first is not touched either.
+    // The second piece overlaps in part with its destination. The first is not touched either.
     NO_BYTES(ATREST_ERR_OVERLAP, atrest_sector_cipher_encrypt_segments_to(cipher, 0, beside, 2, out, 2));
 
     atrest_sector_cipher_free(cipher);

@@ -1,4 +1,4 @@
-// Use and misuse of what a service of managed disks is made of, of the service, and of its sets.
+// Use and misuse of the parts of a service of managed disks, of the service, and of its sets.
 #include "misuse_managed.h"
 
 static void clocks_and_handles(void)
@@ -345,7 +345,7 @@ static void care_of_a_store(void)
     OK(atrest_store_check_file(rebuilt, NULL, NULL, &check));
     CHECK(check.defects == 0 && check.changes > changes && check.resources == 1);
     remove(rebuilt);
-    // The store is made, whatever a callback says of the list.
+    // The store is made, for every answer of a callback about the list.
     calls = 0;
     IS(ATREST_ERR_CALLBACK_FAILED, atrest_store_rebuild(rebuilt, &options, &from, stop_rebuilt, &calls));
     OK(atrest_store_check_file(rebuilt, NULL, NULL, &check));

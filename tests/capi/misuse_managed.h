@@ -1,4 +1,4 @@
-// What misuse_managed*.c share: a customer's vault, the platform's, and what a service of disks is made of.
+// Shared by misuse_managed*.c: a customer's vault, the platform's, and the parts of a service of disks.
 #ifndef MISUSE_MANAGED_H
 #define MISUSE_MANAGED_H
 
@@ -15,7 +15,7 @@ static atrest_vault_directory *vaults;
 static atrest_disk_backend *backend;
 static atrest_disk_service *service;
 
-// The last failure broke the rule of a number, and says what to do.
+// The last failure broke the rule of a number. Its text gives the next step.
 static inline void rule(const char *number)
 {
     CHECK(atrest_last_rule() == strtoul(number, NULL, 10));

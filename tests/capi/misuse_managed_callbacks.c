@@ -1,4 +1,5 @@
-// Use and misuse of managed disks whose devices, vaults and clock are callbacks, which fail, lie, and are used by threads.
+// Use and misuse of managed disks with devices, vaults and a clock that are callbacks. The callbacks fail and lie, and
+// threads use them.
 #include "misuse_managed.h"
 
 #include <pthread.h>
@@ -12,7 +13,7 @@
         }                                                                                           \
     } while (0)
 
-// What a callback does in place of its work.
+// The behaviour of a callback in place of its work.
 enum lie { HONEST, FAILS, IS_BUSY, GIVES_NOTHING, GIVES_FREED, GIVES_ANOTHER_TYPE, GIVES_SMALL, GIVES_DIRTY };
 
 // A backend in memory. It keeps a handle of each device and gives others away.
@@ -101,7 +102,7 @@ static void release_pool(void *user)
 // A vault with versions 1 to 4 of one key, as the caller's own client of a key service would be.
 static struct key_service {
     int latest, ignores_version, released, opened, described;
-    // What is answered in place of the work; for wrap, after so many calls more.
+    // The answer in place of the work; for wrap, after so many calls more.
     atrest_status wrap, unwrap, describe;
     int wraps_left;
 } key_service;
@@ -346,7 +347,7 @@ static void directory_that_lies(void)
            atrest_disk_service_create_disk(service, &disk));
         key_service.wrap = ATREST_OK;
     }
-    // What failed left nothing, and the other types of handle are as they were.
+    // The failed call left nothing, and the other types of handle are unchanged.
     CHECK(pool.count == 0);
     OK(atrest_clock_now(the_clock, &the_time));
 }
@@ -378,7 +379,7 @@ static void backend_that_lies(void)
     }
     pool.open = HONEST;
 
-    // A disk that can't be removed is gone all the same; what is left of it is removed when the service starts anew.
+    // A disk that can't be removed is gone all the same. Its remains are removed when the service starts anew.
     pool.remove = FAILS;
     IS(ATREST_ERR_CALLBACK_FAILED, atrest_disk_service_delete(service, ATREST_RESOURCE_DISK, "a"));
     IS(ATREST_ERR_NO_SUCH_RESOURCE, atrest_disk_service_delete(service, ATREST_RESOURCE_DISK, "a"));
@@ -419,7 +420,7 @@ static void outage_and_revocation(void)
     OK(atrest_disk_read_at(disk, 0, bytes, sizeof bytes));
     CHECK(memcmp(bytes, marked, sizeof bytes) == 0);
 
-    // A clock that stands, or is put back, doesn't lengthen it: the uptime goes on.
+    // A clock that stands still, or is put back, doesn't lengthen it: the uptime goes on.
     vault_list.answer = 77;
     the_uptime += 7201 * 1000;
     OK(atrest_disk_service_maintain(service));
@@ -428,7 +429,7 @@ static void outage_and_revocation(void)
     the_uptime += 60 * 1000;
     OK(atrest_disk_read_at(disk, 0, bytes, sizeof bytes));
 
-    // A refusal isn't, whoever says it, and however it is said.
+    // A refusal isn't an outage, from any callback and in any form.
     struct {
         atrest_status *says, what;
     } refusals[] = {{&vault_list.answer, ATREST_ERR_ACCESS_DENIED}, {&key_service.describe, ATREST_ERR_KEY_DISABLED},
@@ -453,7 +454,7 @@ static void versions(void)
     key_service.latest = 2;
     OK(ROTATE);
     CHECK(rewrapped == 1 && strcmp(described_set("s").active_key, KEY("2")) == 0);
-    // A vault that is told a version wraps under it, be it the latest or not; one that can't be told is refused.
+    // A vault that takes a version wraps under it, even if it isn't the latest. A vault that can't take one is refused.
     key_service.latest = 3;
     key_service.ignores_version = 1;
     atrest_new_disk disk = new_disk("b", "s");
@@ -466,7 +467,7 @@ static void versions(void)
     key_service.wrap = 77;
     IS(ATREST_ERR_CALLBACK_FAILED, ROTATE);
     CHECK(rewrapped == 1 && !described_set("s").rotation_error[0]);
-    // The key is tried out before anything is put under it. What fails after that is noted, and must be cleared.
+    // The key is tried before anything is put under it. A later failure is noted, and must be cleared.
     key_service.wraps_left = 1;
     IS(ATREST_ERR_CALLBACK_FAILED, ROTATE);
     CHECK(rewrapped == 1 && described_set("s").rotation_error[0]);
@@ -523,7 +524,7 @@ static void threads(void)
         CHECK(pthread_join(thread[i], NULL) == 0);
     CHECK(failures == 0 && calls > 8);
 
-    // The handles go before what they belong to; what was given is released once, with the last that needs it.
+    // The handles are freed before the objects that use them. Each given object is released once, with its last user.
     atrest_clock_free(the_clock);
     atrest_vault_directory_free(vaults);
     atrest_disk_backend_free(backend);

@@ -206,7 +206,7 @@ static void prefixes(atrest_vault *vault)
     NO_HANDLE(atrest_stream_cipher, ATREST_ERR_NOT_THIS_VAULT,
               atrest_file_prefix_open(other, prefix, size, "db", 2, &out));
 
-    // A file that is made, rotated and opened; first its device is refused for what it is not.
+    // A file that is made, rotated and opened. First, a device that is too small and one without a prefix are refused.
     memcpy(file, prefix, size);
     memset(file + size, 7, 100);
     OK(atrest_stream_cipher_apply(cipher, 0, file + size, 100));

@@ -1,4 +1,5 @@
-// Use and misuse of a vault file's versions, deletions, identities and log, and of a vault of callbacks that tells of keys.
+// Use and misuse of a vault file's versions, deletions, identities and log, and of a vault of callbacks that describes
+// keys.
 #include "checks.h"
 
 typedef struct {
@@ -14,7 +15,7 @@ static atrest_status see(void *user, const atrest_key_version *version)
     seen *s = (seen *)user;
     CHECK(version->struct_size == sizeof *version && strcmp(version->key_name, "disks") == 0);
     CHECK(strstr(version->url, "/keys/disks/") != NULL);
-    // Who wraps under an AES key has it.
+    // Wrapping under an AES key needs the key.
     CHECK(version->authenticated == (version->kind == ATREST_KEY_AES_256));
     s->calls++;
     s->kind = version->kind;
@@ -54,7 +55,7 @@ static atrest_status count_entry(void *user, const atrest_audit_entry *entry)
 {
     CHECK(entry->struct_size == sizeof *entry && entry->seq == (uint64_t)++*(int *)user && entry->torn == 0);
     CHECK(entry->operation != NULL && entry->outcome != NULL && entry->time > 1600000000);
-    // The grant of no operation failed. What is denied names no version.
+    // The grant of no operation failed. A denied use names no version.
     const char *outcome = entry->seq == 2 ? "failed" : entry->identity && !entry->version ? "access-denied" : "ok";
     return strcmp(entry->outcome, outcome) == 0 ? ATREST_OK : 5;
 }
@@ -105,7 +106,7 @@ static void options(void)
     CHECK(fopen(in_folder("p"), "r") == NULL);
     OK(atrest_vault_open_or_create(in_folder("p"), &unlock, &options, &vault));
     atrest_vault_free(vault);
-    // The id of the options is that of a new vault only.
+    // The id in the options is for a new vault only.
     options.id = "https://another.vault.example";
     OK(atrest_vault_open_or_create(in_folder("p"), &unlock, &options, &vault));
     OK(atrest_vault_id(vault, TEXT, sizeof bytes, NULL));
@@ -286,7 +287,7 @@ static void access_and_audit(const atrest_dek *dek)
     entries = 0;
     IS(ATREST_ERR_DAMAGED_VAULT, atrest_vault_audit_past_damage(owner, head, count_entry, &entries));
     CHECK(entries >= 8);
-    // A line in its middle is changed: what is behind it is told, and then the damage.
+    // A line in the middle is changed: the lines behind it are listed, and then the damage.
     FILE *log = fopen(in_folder("a.audit"), "r+b");
     CHECK(log != NULL && fseek(log, 200, SEEK_SET) == 0 && fputc(1, log) == 1 && fclose(log) == 0);
     last_entry = 0;
@@ -300,12 +301,12 @@ static void access_and_audit(const atrest_dek *dek)
     atrest_vault_free(vault);
 }
 
-// A vault of callbacks that tells of keys.
+// A vault of callbacks that describes keys.
 static atrest_status told;
 static const char *told_version;
 static uint32_t told_kind;
 
-// What a callback says of its failure.
+// The error text of a callback.
 static const char *told_why;
 
 static atrest_status answered(void)
@@ -378,7 +379,7 @@ static void callbacks(const atrest_dek *dek)
     IS(ATREST_ERR_UNSUPPORTED, atrest_vault_describe(vault, "disks", NULL, see, &s));
     told = 4711;
     IS(ATREST_ERR_CALLBACK_FAILED, atrest_vault_describe(vault, "disks", NULL, see, &s));
-    // What the callback says reaches the message of this call and of no other.
+    // The callback's text reaches the message of this call and of no other.
     IS(ATREST_ERR_NULL_ARGUMENT, atrest_set_callback_message(NULL));
     told_why = "connection refused";
     IS(ATREST_ERR_CALLBACK_FAILED, atrest_vault_describe(vault, "disks", NULL, see, &s));
@@ -399,7 +400,7 @@ static void callbacks(const atrest_dek *dek)
     atrest_vault_free(vault);
 }
 
-// Events are told to a function that was set, and to none after that.
+// Events are passed to a function while it is set, and to none after that.
 static unsigned told_events;
 static char told_event[512];
 

@@ -1,7 +1,7 @@
 // Misuse of devices and volumes.
 #include "checks.h"
 
-// A device of callbacks that fails when told.
+// A device of callbacks that fails on request.
 static struct {
     unsigned char *memory;
     int fail_read, fail_write, fail_sync, released;

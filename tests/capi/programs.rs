@@ -15,7 +15,7 @@ pub const C: [&str; 3] = ["-x", "c", "-std=c99"];
 pub const C11: [&str; 3] = ["-x", "c", "-std=c11"];
 pub const CPP: [&str; 3] = ["-x", "c++", "-std=c++17"];
 
-/// What `--print native-static-libs` says, less what a C compiler adds by itself.
+/// The output of `--print native-static-libs`, less the libraries that a C compiler adds by itself.
 pub const NATIVE: [&str; 3] = ["-lpthread", "-ldl", "-lm"];
 
 /// A program that was compiled and linked, in a folder of its own.
@@ -23,7 +23,7 @@ pub struct Program {
     folder: TempDir,
 }
 
-/// What the program prints, given a folder, in each language and with each library.
+/// The output of the program, given a folder, in each language and with each library.
 pub fn everywhere(source: &str) -> Vec<String> {
     outputs(&built(source))
 }
@@ -33,8 +33,8 @@ pub fn built(source: &str) -> Vec<Program> {
     built_as(&C, source)
 }
 
-/// The program in a standard of C with the static library, and in C++ with the shared one: each language and each library
-/// once, since the other pairs would say no more.
+/// The program in a standard of C with the static library, and in C++ with the shared one. Each language and each
+/// library runs once, since the other pairs would show nothing new.
 pub fn built_as(c: &[&str], source: &str) -> Vec<Program> {
     let source = root().join(source);
     match peer("c++", &["--version"]) {
@@ -46,7 +46,7 @@ pub fn built_as(c: &[&str], source: &str) -> Vec<Program> {
     }
 }
 
-/// What a program in C++ prints, given a folder, with each library.
+/// The output of a C++ program, given a folder, with each library.
 pub fn everywhere_in_cpp(source: &str) -> Vec<String> {
     let Some(cxx) = peer("c++", &["--version"]) else { return Vec::new() };
     outputs(&with_each_library(&cxx, &CPP, &root().join(source)))
@@ -73,12 +73,12 @@ impl Object {
 }
 
 impl Program {
-    /// The folder that it is in, which goes with it.
+    /// The folder of the program. It is removed with the program.
     pub fn folder(&self) -> &Path {
         self.folder.path()
     }
 
-    /// What it prints; fails the test if it fails.
+    /// Its output. Fails the test if it fails.
     pub fn run(&self, arguments: &[&str]) -> String {
         // A library of the same name that is installed must not take the place of ours.
         succeed(Command::new(self.path()).args(arguments).current_dir(self.folder()).env_remove("LD_LIBRARY_PATH"))
@@ -120,7 +120,7 @@ fn linked(compiler: &str, object: &Object, library: &[String]) -> Program {
     program
 }
 
-/// What a command prints; fails the test if it fails.
+/// The output of a command. Fails the test if it fails.
 pub fn succeed(command: &mut Command) -> String {
     let output = command.output().unwrap_or_else(|e| panic!("{command:?}: {e}"));
     let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));

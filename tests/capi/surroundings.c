@@ -1,5 +1,5 @@
-// What a call must leave as it was, be it a success or a failure: errno, the locale, the signal mask, the handlers of
-// signals, the file mode mask. And a fork, over which locked memory must be locked again.
+// State that every call must leave unchanged, on success and on failure: errno, the locale, the signal mask, the
+// handlers of signals, the file mode mask. It also tests a fork, after which locked memory must be locked again.
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
@@ -20,7 +20,7 @@ static struct sigaction handlers_before[NSIG];
 
 static void remember_surroundings(void)
 {
-    // One that every system has, and that isn't the one a program begins with.
+    // A locale that every system has, and that isn't the initial one of a program.
     CHECK(setlocale(LC_ALL, "C.UTF-8") != NULL);
     snprintf(locale_before, sizeof locale_before, "%s", setlocale(LC_ALL, NULL));
     sigset_t blocked;
@@ -234,7 +234,7 @@ static long locked_kib(void)
 }
 
 // Locks end at a fork (mlock(2)), and a daemon forks: keys that it has afterwards must be in locked memory again.
-// What its parent had is refused there before anything behind it is touched, and may be freed.
+// The child refuses its parent's handles before anything behind them is touched, and may free them.
 static void a_fork(void)
 {
     unsigned char sector[512] = {0};

@@ -44,7 +44,7 @@ fn the_header_declares_every_symbol() {
     }
 }
 
-/// `failure::run` turns a panic into a status; what stands outside of it would abort the program.
+/// `failure::run` turns a panic into a status. A panic outside of it would abort the program.
 #[test]
 fn no_function_does_anything_where_a_panic_is_not_caught() {
     const CATCH: [&str; 6] = ["run(", "compute(", "free!(", "from_to!(", "segments!(", "segments_to!("];

@@ -1,5 +1,5 @@
-// Eight threads that share a sector cipher, a volume and a vault: each has sectors of its own, and finds in them what
-// it wrote, while one of them rotates the key that the vault wraps with.
+// Eight threads share a sector cipher, a volume and a vault. Each has sectors of its own, and reads back its own
+// writes, while one thread rotates the key that the vault wraps with.
 //
 //     threads FOLDER [ROUNDS]
 #ifndef _GNU_SOURCE
@@ -52,7 +52,7 @@ static void fill(struct mine *my)
 
 static void use_cipher(struct mine *my)
 {
-    // What round 0 gave was made by one thread alone.
+    // The result of round 0 was made by one thread alone.
     MUST_OK(atrest_sector_cipher_encrypt_to(cipher, first_sector(my), my->plain, my->found, LENGTH));
     MUST(my->round != 0 || memcmp(my->found, my->cipher, LENGTH) == 0);
     MUST(memcmp(my->found, my->plain, LENGTH) != 0);
@@ -123,7 +123,7 @@ static void *work(void *user)
     return NULL;
 }
 
-// What each thread needs, made while there is only one.
+// The objects that each thread needs, made while there is only one.
 static void begin(struct mine *my, int number)
 {
     atrest_dek *dek;
@@ -173,7 +173,7 @@ int main(int argc, char **argv)
         CHECK(pthread_join(mine[i].thread, NULL) == 0);
     atrest_volume_free(volume);
 
-    // All of it is on the disk, which the latest version of the key opens.
+    // All data is on the disk, and the latest version of the key opens it.
     atrest_credential credential = ATREST_CREDENTIAL_INIT;
     credential.kind = ATREST_CREDENTIAL_VAULT;
     credential.vault = vault;

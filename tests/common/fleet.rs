@@ -245,7 +245,7 @@ impl Fleet {
         self.tracks.iter_mut().filter(|((set, _), _)| set == of).for_each(|(_, track)| track.noticed = true);
     }
 
-    /// Whether a resource's content can be used; `open` says that somebody has it open.
+    /// Whether a resource's content can be used. `open` means that it is open somewhere.
     pub fn access(&self, res: &Res, open: bool) -> Access {
         let Some(name) = &res.set else { return Access::Must };
         let by = |&key: &Key| {

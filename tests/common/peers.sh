@@ -1,4 +1,4 @@
-# What the scripts share that try the project against other programs. Bash sources it, under `set -euo pipefail`.
+# Shared code of the scripts that try the project against other programs. Bash sources it, under `set -euo pipefail`.
 #
 # Status 0: all is well. 77: it can't be done here; the last line is the reason. With ATREST_REQUIRE_PEERS=1, as in CI,
 # a tool that is missing is an error.
@@ -18,7 +18,7 @@ need() {
     done
 }
 
-# passes WHAT COMMAND...: says so where the command succeeds, and ends the script where it doesn't.
+# passes WHAT COMMAND...: reports success of the command, and ends the script on a failure.
 passes() {
     local what=$1 output
     shift
@@ -26,7 +26,7 @@ passes() {
     echo "ok: $what"
 }
 
-# fails WHAT WORDS COMMAND...: the command fails, and says WORDS, of which the log is in $output afterwards.
+# fails WHAT WORDS COMMAND...: the command fails, and says WORDS. Its log is in $output afterwards.
 fails() {
     local what=$1 words=$2
     shift 2
@@ -45,7 +45,7 @@ build_libraries() {
     libraries=$(cd "$root" && cd "$target" && pwd)/release
 }
 
-# The static library to a C compiler, and what it needs itself.
+# The static library for a C compiler, and the libraries that it needs.
 static_library() {
     echo "$libraries/libatrest.a" -lm -lpthread -ldl
 }
@@ -56,8 +56,8 @@ build_example() {
     cc -std=c99 -I"$root/include" "$root/examples/$1.c" $(static_library) -o "$2"
 }
 
-# What examples/volume.c makes, in $work: a vault, and a volume that it opens. A program of another language reads it by
-# libatrest.so, and is to print $wanted.
+# Makes the output of examples/volume.c in $work: a vault, and a volume that it opens. A program of another language reads
+# the volume by libatrest.so, and must print $wanted.
 make_volume() {
     build_libraries
     build_example volume "$work/volume"

@@ -20,7 +20,7 @@ fn key_lengths(spec: CipherSpec) -> Vec<usize> {
     (0..100).filter(|&len| spec.takes_key(len)).collect()
 }
 
-/// Sectors, the first of which has the number `first`.
+/// Sectors numbered from `first` on.
 struct Run {
     spec: CipherSpec,
     key: Vec<u8>,

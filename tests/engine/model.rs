@@ -19,7 +19,7 @@ fn shape() -> impl Strategy<Value = (u32, usize)> {
     prop_oneof![3 => small, 2 => page, 1 => any]
 }
 
-/// The numbers at which arithmetic goes wrong, if it does: around 0, 2^32 and 2^64, anywhere else too.
+/// Numbers likely to reveal arithmetic errors: around 0, 2^32 and 2^64, and anywhere else.
 fn first_sector() -> impl Strategy<Value = u64> {
     let edge = (1u64 << 32) - 300;
     prop_oneof![0..300u64, edge..edge + 600, u64::MAX - 300..=u64::MAX, any::<u64>()]
@@ -52,7 +52,7 @@ proptest! {
         model::encrypt(&key, first, step, size as usize, &mut wanted);
 
         let cipher = SectorCipher::new(&key, SectorSize::new(size).unwrap(), unit).unwrap();
-        // The run lies anywhere in a larger buffer, whose other bytes are no business of the engine.
+        // The run lies anywhere in a larger buffer. The engine must not touch the other bytes.
         let mut buffer = vec![0xEE; before + len + after];
         let run = before..before + len;
         buffer[run.clone()].copy_from_slice(&plaintext);

@@ -9,7 +9,7 @@ fn cipher(size: u32, unit: SectorUnit) -> SectorCipher {
     SectorCipher::new(&KEY, SectorSize::new(size).unwrap(), unit).unwrap()
 }
 
-/// Runs all four calls for a run, which must be refused in the same way and leave every buffer as it was.
+/// Runs all four calls for a run. All must refuse it in the same way and leave every buffer unchanged.
 fn refused(cipher: &SectorCipher, first: u64, len: usize, is_right: impl Fn(Error) -> bool) {
     let (src, mut data) = (vec![0xAA; len], vec![0xAA; len]);
     assert!(is_right(cipher.encrypt(first, &mut data).unwrap_err()));
@@ -96,8 +96,8 @@ fn a_number_between_two_sectors_is_refused() {
     assert!(error.contains("multiply page numbers by 8") && error.contains("SectorUnit::Sector"), "{error}");
 }
 
-/// Pages that an engine numbers 0, 1, 2, ... each have a tweak of their own, or are refused; by `xts-mode`, whose sectors
-/// are numbered in that way.
+/// If an engine numbers pages 0, 1, 2, ..., each page has a tweak of its own, or is refused. The reference is
+/// `xts-mode`, which numbers sectors in that way.
 #[test]
 fn pages_numbered_by_ones_never_share_a_tweak() {
     let xts = xts_mode::Xts128::new(

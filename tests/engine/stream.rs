@@ -121,7 +121,7 @@ fn many_threads_share_a_cipher() {
     assert!(whole == wanted);
 }
 
-/// The offsets at which arithmetic goes wrong, if it does: around 0, 2^32 blocks and 2^64, anywhere else too.
+/// Offsets likely to reveal arithmetic errors: around 0, 2^32 blocks and 2^64, and anywhere else.
 fn offset() -> impl Strategy<Value = u64> {
     let edge = (1u64 << 36) - 3000;
     prop_oneof![0..300u64, edge..edge + 6000, u64::MAX - 9000..=u64::MAX - 5000, 0..=u64::MAX - 5000]
@@ -164,7 +164,7 @@ proptest! {
     }
 }
 
-/// OpenSSL's CTR knows no offset: the counter is set to that of the block, and what is before the byte is dropped.
+/// OpenSSL's CTR has no offset. So the counter is set to the block's, and the bytes before the offset are dropped.
 const OPENSSL: &str = r#"
 import sys
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes

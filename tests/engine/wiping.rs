@@ -41,7 +41,7 @@ fn needles(key: &[u8]) -> Vec<u64> {
 fn cbc_needles(key: &[u8]) -> Vec<u64> {
     let mut secret = [schedule(key), schedule(&Sha256::digest(key))].concat();
     if let Ok(aes) = aes::Aes256::new_from_slice(key) {
-        // What HCTR2 makes of it: the key of its hash, and L.
+        // HCTR2's values derived from the key: the key of its hash, and L.
         for number in [0u128, 1] {
             let mut block = number.to_le_bytes().into();
             aes.encrypt_block(&mut block);
@@ -115,8 +115,8 @@ fn a_dropped_cipher_leaves_no_key_in_its_memory() {
                 let cipher = (*place).write(cipher);
                 cipher.encrypt(SECTOR, &mut [0; 2048]).unwrap();
                 let live = std::slice::from_raw_parts(black_box(memory.as_ptr()), WORDS + 2).to_vec();
-                // They lie with the secrets, where `memory` looks for them. A build without optimisation leaves what was on the
-                // stack in the gaps between fields.
+                // They lie with the secrets, where `memory` looks for them. A build without optimisation leaves old
+                // stack bytes in the gaps between fields.
                 assert!(cfg!(debug_assertions) || found(&live, &needles).is_empty(), "{kind:?} {len}");
                 (*place).assume_init_drop();
             }
@@ -133,8 +133,8 @@ fn a_dropped_cipher_of_dm_crypt_leaves_no_key_in_its_memory() {
         let needles = if spec.name().contains("xts") { needles(&key) } else { cbc_needles(&key) };
         let cipher = Box::into_raw(DmCipher::boxed(spec, &key, SectorSize::B512).unwrap());
         let words = size_of::<DmCipher>() / 8;
-        // SAFETY: the memory is that of the box until it is given back, and aligned for words. What is there after the drop
-        // is read as whatever it is.
+        // SAFETY: the memory belongs to the box until it is given back, and is aligned for words. Any bytes there after
+        // the drop are valid words.
         let dead: Vec<u64> = unsafe {
             (*cipher).encrypt(SECTOR, &mut [0; 2048]).unwrap();
             std::ptr::drop_in_place(cipher);
@@ -157,10 +157,10 @@ const DM_CIPHERS: [(CipherSpec, usize); 8] = [
     (CipherSpec::AesCbcPlain64, 32),
 ];
 
-/// How much of the stack is looked at.
+/// The depth of the stack that is searched.
 const DEPTH: usize = 24 << 10;
 
-/// Runs something, then copies what it left on the stack.
+/// Runs something, then copies its remains on the stack.
 #[inline(never)]
 fn stack_after(work: &mut dyn FnMut()) -> Vec<u64> {
     let mut copy = vec![0; DEPTH / 8];
@@ -181,8 +181,8 @@ fn read_stack(copy: &mut [u64]) {
     let top = black_box(&raw const here).expose_provenance() & !7;
     for (i, word) in copy.iter_mut().enumerate() {
         let below: *const u64 = std::ptr::with_exposed_provenance(top - 8 * (i + 1));
-        // SAFETY: `clear_stack` has just used this much of this thread's stack, so it is mapped. What is there is what
-        // finished calls have left; it is read as whatever it is.
+        // SAFETY: `clear_stack` has just used this much of this thread's stack, so it is mapped. Finished calls have
+        // left the bytes there, and any bytes are valid words.
         *word = unsafe { below.read_volatile() };
     }
 }
@@ -254,8 +254,8 @@ fn a_dropped_stream_cipher_leaves_no_key_in_its_memory() {
     let key = key(32);
     let needles = ctr_needles(&key, 7);
     let cipher = Box::into_raw(Box::new(StreamCipher::new(&key, 7u128.to_be_bytes()).unwrap()));
-    // SAFETY: the memory is that of the box until it is given back, and aligned for words. What is there after the drop
-    // is read as whatever it is.
+    // SAFETY: the memory belongs to the box until it is given back, and is aligned for words. Any bytes there after the
+    // drop are valid words.
     let dead: Vec<u64> = unsafe {
         (*cipher).apply(1, &mut [0; 2048]).unwrap();
         std::ptr::drop_in_place(cipher);

@@ -3,7 +3,7 @@
 use crate::common::{python, run, unhex};
 use atrest::{Error, SectorCipher, SectorSize, SectorUnit};
 
-/// One data unit, every way there is to crypt it.
+/// One data unit, encrypted and decrypted by every call.
 fn check(name: &str, key: &[u8], tweak: [u8; 16], plaintext: &[u8], ciphertext: &[u8]) {
     let cipher = SectorCipher::new(key, SectorSize::B512, SectorUnit::Bytes512).unwrap();
     let mut out = vec![0; plaintext.len()];
@@ -57,7 +57,7 @@ fn the_vectors_of_ieee_1619_hold() {
 
 #[test]
 fn the_chained_vectors_of_ieee_1619_hold_as_one_run() {
-    // Vectors 4 to 6 encrypt what the one before gave, under the numbers 0, 1, 2; so do 7 to 9 under 253, 254, 255.
+    // Vectors 4 to 6 encrypt the output of the one before, under the numbers 0, 1, 2. So do 7 to 9 under 253, 254, 255.
     // Decrypted as one run, the ciphertexts give the plaintexts in a row.
     let lines: Vec<Vec<&str>> =
         include_str!("../vectors/ieee1619.txt").lines().map(|line| line.split(' ').collect()).collect();
@@ -103,7 +103,7 @@ fn the_vectors_of_nist_hold() {
     assert_eq!(checked, 2800);
 }
 
-/// Checks every vector of a file of CAVP whose data unit is whole bytes, and returns how many these were.
+/// Checks every vector of a CAVP file whose data unit is whole bytes, and returns their number.
 fn check_response_file(name: &str, text: &str) -> usize {
     let mut checked = 0;
     for record in text.split("COUNT = ").skip(1) {

@@ -34,8 +34,8 @@ enum Room {
     Files(u64),
 }
 
-/// Runs a test, whose full name is `name`, in a process of its own with a small disk, of `mib` MiB. Mounting one is for who may: root, or
-/// anybody in a user namespace of their own.
+/// Runs a test, whose full name is `name`, in a process of its own with a small disk of `mib` MiB. Mounting one needs
+/// root, or a user namespace of one's own.
 fn on_a_small_disk(name: &str, mib: u64, test: fn(&Disk)) {
     if let Some(root) = std::env::var_os(FOLDER) {
         return test(&Disk { root: root.into() });
@@ -76,7 +76,7 @@ impl Disk {
         folder
     }
 
-    /// Fills the disk, but for this.
+    /// Fills the disk, except for this much.
     fn leave(&self, room: Room) {
         self.make_room();
         fs::create_dir(self.filler()).unwrap();
@@ -98,7 +98,7 @@ impl Disk {
         }
     }
 
-    /// Takes away what fills it.
+    /// Removes the filler.
     fn make_room(&self) {
         let _ = fs::remove_dir_all(self.filler());
     }
@@ -132,7 +132,7 @@ fn names(folder: &Path) -> Vec<String> {
     names
 }
 
-/// Writes a file in which what is zero is a hole.
+/// Writes a file with holes for its zeros.
 fn put(image: &[u8], path: &Path) {
     let file = File::create(path).unwrap();
     file.set_len(image.len() as u64).unwrap();

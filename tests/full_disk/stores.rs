@@ -21,7 +21,7 @@ fn open(world: &World, folder: &Path) -> Result<DiskService> {
     DiskService::open(folder.join("store"), options)
 }
 
-/// What there is, without what is random.
+/// The state without its random parts.
 fn told(service: &DiskService) -> Vec<String> {
     let mut told = Vec::new();
     for name in service.encryption_sets().unwrap() {
@@ -43,7 +43,7 @@ fn told(service: &DiskService) -> Vec<String> {
     told
 }
 
-/// All of a folder, as it is before each attempt.
+/// The whole content of a folder, as before each attempt.
 fn files(folder: &Path) -> BTreeMap<String, Vec<u8>> {
     super::names(folder).into_iter().map(|name| (name.clone(), fs::read(folder.join(name)).unwrap())).collect()
 }
@@ -87,7 +87,7 @@ fn fresh(disk: &Disk, files: &BTreeMap<String, Vec<u8>>) -> std::path::PathBuf {
     folder
 }
 
-/// The disks are there, and those of the store and no others.
+/// The disks exist: those of the store and no others.
 fn check_disks(service: &DiskService, folder: &Path, what: &str) {
     let open = service.open_disk("disk-1").unwrap_or_else(|e| panic!("{what}: {e:?}"));
     let mut read = vec![0; text(1).len()];

@@ -138,7 +138,7 @@ fn a_change_is_made_or_not_and_the_log_says_which() {
         for case in CHANGES {
             let mut failed = 0;
             for uses in USES {
-                // Files are few whatever the log's length.
+                // The number of files is small for every length of the log.
                 disk.with_less_room(&ROOMS[..if uses == 0 { 2 } else { 1 }], |room| {
                     let (folder, vault, id) = vault(disk, uses);
                     (case.prepare)(&vault, &id);

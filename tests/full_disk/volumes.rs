@@ -20,7 +20,7 @@ fn options(version: LuksVersion) -> FormatOptions {
     FormatOptions::new().version(version).keyslot(cost()).data_offset(DATA)
 }
 
-/// Volumes with two passphrases, and of LUKS2 a vault's token; what is written is where nothing else was.
+/// Volumes with two passphrases, and in LUKS2 a vault's token. The written data lies in a place that was blank before.
 fn image(version: LuksVersion, vault: &MemoryVault) -> Vec<u8> {
     let device = MemoryDevice::new((DATA + SIZE) as usize);
     let volume = Volume::format(device, Protector::Passphrase(KEEP), &options(version)).unwrap();
@@ -36,7 +36,8 @@ fn open<D: BlockDevice>(device: D, read_only: bool) -> Volume<D> {
     Volume::open(device, Credential::Passphrase(KEEP), &OpenOptions::new().read_only(read_only)).unwrap()
 }
 
-/// What the header in a file says, whoever has the file open; and it opens, with its data.
+/// The content of the header in a file, even while another handle has the file open. Also opens the volume and checks
+/// its data.
 fn found(path: &Path) -> String {
     let device = MemoryDevice::from_bytes(fs::read(path).unwrap());
     let opens = |passphrase| {
@@ -76,7 +77,7 @@ fn a_header_is_changed_or_not() {
             let image = image(version, &vault);
             vault.rotate();
             for (name, _, change) in CHANGES.iter().filter(|(_, both, _)| *both || version == LuksVersion::Luks2) {
-                // What is so with all the room that there is.
+                // The properties with enough room.
                 let path = disk.folder().join("disk");
                 put(&image, &path);
                 let before = found(&path);

@@ -66,7 +66,7 @@ fn old_ciphers_and_hashes_of_cryptsetup() {
         assert_eq!(run.key, image.their_dek("one"), "{what}");
         assert!(!image.opens("two"), "{what}");
         cells.we_read();
-        // A LUKS1 header names the one hash that all its keyslots have.
+        // A LUKS1 header names one hash for all its keyslots.
         let cost = if kind == "luks1" { cost_of(hash) } else { cheap_pbkdf2() };
         image.ours("one", |volume| volume.add_protector(Protector::Passphrase(b"two"), &cost).unwrap());
         assert!(image.theirs("two"), "{what}");

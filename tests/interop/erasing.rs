@@ -41,10 +41,10 @@ fn area(image: &Image, id: u32) -> Range<usize> {
     })
 }
 
-/// What three keyslots and all that is in front of them take.
+/// The size of three keyslots and all data in front of them.
 const HEADER: usize = 2 << 20;
 
-/// No piece of what was there is left anywhere in the header: neither in its place nor moved.
+/// No piece of the old content is left anywhere in the header, neither in its place nor moved.
 fn is_gone(before: &[u8], after: &[u8], area: Range<usize>) {
     let windows: HashSet<&[u8]> = after[..HEADER].chunks(16).collect();
     for piece in before[area].chunks(16).filter(|piece| piece.iter().any(|&byte| byte != 0)) {
@@ -123,7 +123,7 @@ fn an_erased_volume_has_no_way_in() {
             let slots = dump.matches("ENABLED").count() + dump.matches(": luks2").count();
             assert_eq!(slots, 0, "{kind}: {dump}");
             cells.they_read();
-            // Who has kept the key still gets in, and can make another way.
+            // A holder of the key still gets in, and can add another protector.
             if version == LuksVersion::Luks2 {
                 std::fs::write(image.file("dek"), &dek).unwrap();
                 let (file, path) = (image.file("dek"), image.path());
@@ -132,7 +132,7 @@ fn an_erased_volume_has_no_way_in() {
                 assert!(run_any("cryptsetup", &open).status.success(), "{kind}");
             }
         }
-        // What `cryptsetup` has erased is no way in for us.
+        // An erased header of `cryptsetup` doesn't open for us.
         for image in made(version, kind) {
             image.cryptsetup(&["luksErase", "-q", &image.path()]);
             let error = image.refused("one", OpenOptions::new());
@@ -156,7 +156,7 @@ fn an_erased_token_is_nowhere_in_the_header() {
         assert!(image.theirs("one"));
         image.ours_by(Credential::Vault(&vault), OpenOptions::new(), |_| ()).unwrap();
         let token = header::json(&image.bytes(), 0)["tokens"]["0"].clone();
-        // Whatever text of it is long enough to be nowhere else by chance.
+        // Each piece of text that is long enough not to occur elsewhere by chance.
         let texts: Vec<String> = strings(&token).into_iter().filter(|text| text.len() >= 40).collect();
         assert!(!texts.is_empty(), "{token}");
         image.with_our_header(|header: &mut Header<'_>| {

@@ -254,7 +254,7 @@ fn tokens_flags_and_members_of_others_are_kept() {
     image.with_our_header(|header| header.remove_protector(ProtectorId::Token(id)).unwrap());
     assert_eq!(metadata(&image), expected);
     cells.they_read();
-    // A keyslot goes, and with it its mention in tokens; they stay.
+    // A keyslot is removed, and so is its mention in tokens. The tokens stay.
     image.with_our_header(|header| header.remove_protector(ProtectorId::Keyslot(1)).unwrap());
     let left = metadata(&image);
     assert_eq!((&left["tokens"]["0"]["keyslots"], &left["tokens"]["3"]["keyslots"]), (&json!([]), &json!([])));
@@ -268,7 +268,7 @@ fn persistent_flags_of_cryptsetup_are_read() {
     if !have_cryptsetup() {
         return;
     }
-    // What `open --persistent` writes can't be had without device-mapper; the flags are as it writes them.
+    // `open --persistent` needs device-mapper, so its output can't be had here. The flags are as it writes them.
     let image = Image::with_header(false);
     luks_format(&image, &["--sector-size", "1024"]);
     let flags = json!(["allow-discards", "no-read-workqueue"]);

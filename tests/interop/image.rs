@@ -13,7 +13,7 @@ use atrest::{Dek, hazmat};
 
 use crate::common::{cryptsetup, run, run_any, text};
 
-/// What `cryptsetup` is told so that a keyslot costs little.
+/// Options of `cryptsetup` for a cheap keyslot.
 pub const CHEAP_ARGON2: [&str; 6] = ["--pbkdf-force-iterations", "4", "--pbkdf-memory", "32", "--pbkdf-parallel", "1"];
 pub const CHEAP_PBKDF2: [&str; 4] = ["--pbkdf", "pbkdf2", "--pbkdf-force-iterations", "1000"];
 
@@ -43,7 +43,7 @@ pub struct Image {
     pub detached: bool,
 }
 
-/// A file without a lock. What is synced is nobody's business here.
+/// A file without a lock. Syncing does nothing here.
 pub struct Unlocked(File);
 
 impl Unlocked {
@@ -126,7 +126,7 @@ impl Image {
         fs::write(self.path(), bytes).unwrap();
     }
 
-    /// What `cryptsetup` says to a command about the header.
+    /// The output of a `cryptsetup` command about the header.
     pub fn cryptsetup(&self, args: &[&str]) -> String {
         run("cryptsetup", args)
     }

@@ -37,17 +37,17 @@ impl Cells {
         Cells { table, ours: 0, theirs: 0 }
     }
 
-    /// A peer has read what we wrote, and what it read was right.
+    /// A peer has read our data, and has read it right.
     fn they_read(&mut self) {
         self.ours += 1;
     }
 
-    /// We have read what a peer wrote, and what we read was right.
+    /// We have read a peer's data, and have read it right.
     fn we_read(&mut self) {
         self.theirs += 1;
     }
 
-    /// Tells how many there were, where `cargo test` can't hide it.
+    /// Prints the counts, where `cargo test` can't hide them.
     fn print(self) {
         let Cells { table, ours, theirs } = self;
         let both = ours + theirs;

@@ -43,7 +43,7 @@ impl Config {
         if self.version == LuksVersion::Luks1 { "luks1" } else { "luks2" }
     }
 
-    /// How `cryptsetup` is told of the key derivation.
+    /// The options of `cryptsetup` for the key derivation.
     fn cost(&self) -> Vec<&'static str> {
         match self.kdf {
             "pbkdf2" => CHEAP_PBKDF2.to_vec(),
@@ -135,7 +135,7 @@ fn we_make_volumes_that_cryptsetup_opens() {
     cells.print();
 }
 
-/// The volume opens for us, and is what it was made to be.
+/// The library opens the volume and finds the expected properties.
 fn opens_as_it_should(image: &Image, config: Config, key: &[u8]) {
     let uuid = image.uuid();
     let check = |volume: &crate::image::Open| {
@@ -188,7 +188,7 @@ fn keyslots_by_both(image: &Image, config: Config, cells: &mut Cells) {
     cells.they_read();
 }
 
-/// What we write is read by OpenSSL and by dissect.fve; what OpenSSL writes is read by us.
+/// OpenSSL and dissect.fve read our volumes, and we read those of OpenSSL.
 fn data_both_ways(python: &str, made: &[(Config, Image, Vec<u8>)], cells: &mut Cells) {
     let (first, last, other) = (noise(LEN, 1), noise(LEN, 2), noise(LEN, 3));
     let mut runs = Vec::new();
@@ -222,7 +222,7 @@ fn data_both_ways(python: &str, made: &[(Config, Image, Vec<u8>)], cells: &mut C
         passphrase: "one".into(),
         len: LEN,
     };
-    // dissect.fve 4.6 takes the length of the volume's key for that of a keyslot's area, where ours has 512 bits always.
+    // dissect.fve 4.6 takes the length of the volume's key for that of a keyslot's area. Ours always has 512 bits.
     let ours = |keyslot: &KeyslotInfo| keyslot.area_key_bits == keyslot.key_bits;
     let readable = |(_, image, _): &&(Config, Image, Vec<u8>)| image.with_our_header(|h| h.keyslots().iter().all(ours));
     let readable: Vec<_> = made.iter().filter(readable).collect();

@@ -57,7 +57,7 @@ for run in json.loads(sys.stdin.readline()):
             sys.stdout.buffer.write(crypt('decryptor', run, image.read(run['len'])))
 ";
 
-/// What OpenSSL makes of each run.
+/// OpenSSL's output for each run.
 pub fn decrypt(python: &str, runs: &[Run]) -> Vec<Vec<u8>> {
     let jobs: Vec<Value> = runs.iter().map(Run::job).collect();
     let out = pipe(python, &["-c", OPENSSL], serde_json::to_string(&jobs).unwrap().as_bytes());
@@ -95,7 +95,7 @@ for start in json.loads(sys.stdin.readline()):
         sys.stdout.buffer.write(luks.open().read(start['len']))
 ";
 
-/// What dissect.fve reads of each.
+/// The content of each as dissect.fve reads it.
 pub fn dissect(python: &str, starts: &[Start]) -> Vec<Vec<u8>> {
     let job = |s: &Start| json!({ "header": s.header, "data": s.data, "passphrase": s.passphrase, "len": s.len });
     let jobs: Vec<Value> = starts.iter().map(job).collect();

@@ -25,7 +25,7 @@ fn luks(image: &Image) -> String {
     format!("driver=luks,file.filename={},key-secret=s", image.path())
 }
 
-/// What QEMU reads of the volume, all of it.
+/// The whole volume as QEMU reads it.
 fn convert_out(image: &Image, passphrase: &str) -> Vec<u8> {
     let out = image.file("out");
     let object = secret(image, "s", passphrase);
@@ -41,8 +41,8 @@ fn read(image: &Image, passphrase: &str) -> Vec<u8> {
     })
 }
 
-/// QEMU 10 measures its PBKDF2 for seconds, whatever `iter-time` says; and it ends by an assertion where the key has 192
-/// bits, since its keyslots are no whole number of sectors then.
+/// QEMU 10 measures its PBKDF2 for seconds and ignores `iter-time`. It ends by an assertion if the key has 192 bits,
+/// since its keyslots are no whole number of sectors then.
 #[test]
 fn qemu_makes_volumes_that_we_read_and_write() {
     if !have_qemu() {

@@ -64,7 +64,7 @@ fn data_that_cryptsetup_encrypts_in_place() {
             assert!(dissect(&python, &[start])[0] == changed, "{what}");
             cells.they_read();
         }
-        // `cryptsetup` decrypts what we wrote.
+        // `cryptsetup` decrypts our writes.
         let header = image.file("exported");
         let decrypt = ["--decrypt", "--force-offline-reencrypt", "--header", &header];
         reencrypt(&image, &decrypt);
@@ -82,7 +82,7 @@ fn volume(plain: &[u8], sector_size: SectorSize) -> Image {
     image
 }
 
-/// What of the data is as it shall be at the end, by the letter of section 3.3 of the specification.
+/// The parts of the data that are already in their final state, by the letter of section 3.3 of the specification.
 fn progress(root: &Value) -> (u64, u64) {
     let segments = root["segments"].as_object().unwrap();
     let flag = |segment: &Value, flag: &str| {
@@ -149,7 +149,7 @@ fn a_reencryption_that_was_only_begun_is_refused_until_it_is_done() {
         assert_eq!(new, image.their_dek("one"), "{resilience}");
         cells.we_read();
     }
-    // And the other way of beginning: data that is to be encrypted.
+    // The other start: data that is still to be encrypted.
     let image = Image::blank(0);
     image.edit(|bytes| {
         *bytes = plain.clone();

@@ -11,8 +11,8 @@ use crate::common::{header, python};
 use crate::image::{Image, cheap_pbkdf2, have_cryptsetup, noise};
 use crate::models::{Run, decrypt, encrypt};
 
-/// A part of the volume: where it is, its size, and for what is encrypted the number of its first sector and the size of
-/// its sectors.
+/// A part of the volume: its place and size. An encrypted part also has the number of its first sector and its sector
+/// size.
 #[derive(Clone, Copy)]
 struct Part {
     offset: u64,
@@ -31,7 +31,7 @@ fn linear(offset: u64, len: usize) -> Part {
     Part { offset: DATA + offset, len, crypt: None }
 }
 
-/// Makes a volume of these parts, the last one without a size if it is to be `open`, with the image as long as they need.
+/// Makes a volume of these parts, with an image of the necessary size. If `open`, the last part has no size.
 fn made_of(parts: &[Part], open: bool) -> (Image, Vec<u8>) {
     let image = Image::with_header(false);
     let key = image.format("one", FormatOptions::new().keyslot(cheap_pbkdf2()));

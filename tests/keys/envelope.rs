@@ -226,7 +226,7 @@ proptest! {
     #[test]
     fn any_bytes_are_refused_without_a_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
         prop_assert!(Envelope::from_bytes(&bytes).is_err());
-        // The same behind a head that is sound, so that what comes later is looked at too.
+        // The same behind a sound head, so that the later fields are checked too.
         let head = *b"atrestEV\0\x01\0\x02\0\x01";
         prop_assert!(Envelope::from_bytes(&[&head[..], &bytes].concat()).is_err());
         let url = b"memory:one/keys/disks/1";

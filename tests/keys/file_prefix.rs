@@ -17,7 +17,7 @@ const LEN: usize = FilePrefix::LEN;
 const SLOT: usize = LEN / 2;
 const DATA: usize = 1000;
 
-/// A file under version 1 of the vault's key, whose data are zeros: what is there is the keystream.
+/// A file under version 1 of the vault's key. Its data are zeros, so the stored bytes are the keystream.
 fn file(vault: &MemoryVault) -> Vec<u8> {
     let (prefix, cipher) = FilePrefix::create(vault, "disks", CONTEXT).unwrap();
     let mut file = prefix.to_bytes();
@@ -32,7 +32,7 @@ fn keystream(cipher: &StreamCipher) -> Vec<u8> {
     data
 }
 
-/// Opens a file, and checks that its data are what they were.
+/// Opens a file, and checks that its data are unchanged.
 fn open(file: &[u8], vault: &dyn KeyVault) -> atrest::Result<FilePrefix> {
     let prefix = FilePrefix::from_bytes(&file[..LEN])?;
     let cipher = prefix.open(vault, CONTEXT)?;
@@ -40,7 +40,7 @@ fn open(file: &[u8], vault: &dyn KeyVault) -> atrest::Result<FilePrefix> {
     Ok(prefix)
 }
 
-/// A slot whose checksum is right, whatever was done to it.
+/// A slot with a right checksum after any edit.
 fn with_checksum(slot: &mut [u8]) {
     let checksum = Sha256::digest(&slot[..SLOT - 32]);
     slot[SLOT - 32..].copy_from_slice(&checksum);
@@ -84,7 +84,7 @@ fn one_damaged_copy_is_no_harm_and_two_are_refused() {
         }
     }
     let said = FilePrefix::from_bytes(&[0; LEN]).unwrap_err().to_string();
-    // What is wrong with both is said once.
+    // A defect of both is reported once.
     assert!(
         said.matches("atrestFP").count() == 1 && said.matches("prefix of an encrypted file").count() == 1,
         "{said}"
@@ -270,7 +270,7 @@ fn no_crash_of_a_rotation_loses_a_file() {
     let vault = MemoryVault::new("memory:one");
     let whole = file(&vault);
     vault.rotate();
-    // From a whole prefix, and from those that a crash of a rotation left: the first copy torn, or the second.
+    // From a whole prefix, and from those left by a crash of a rotation: the first or the second copy is torn.
     let mut starts = vec![whole.clone()];
     let device = TestDevice::new(whole.clone());
     FilePrefix::rotate_kek(&device, &vault, CONTEXT).unwrap();

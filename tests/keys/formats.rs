@@ -115,7 +115,7 @@ fn the_vault_of_the_text_opens() {
     let uses = [("wrapKey", "ok"), ("unwrapKey", "access-denied")];
     assert_eq!(shown, [&[("create", "ok"), ("importVersion", "ok"), ("grant", "ok")][..], &uses].concat());
 
-    // What it wraps is wrapped under the KEK of the text.
+    // It wraps under the KEK of the text.
     let dek = unhex(examples.input("dek"));
     let wrapped = vault.wrap("disks", &Secret::copy_from(&dek)).unwrap();
     let mut unwrapped = [0; 64];
@@ -192,7 +192,7 @@ fn a_vault_of_version_1_unwraps_and_becomes_one_of_version_3() {
     assert_eq!(vault.audit().unwrap().map(Result::unwrap).count(), 4);
 }
 
-/// The example of the text as it was when version 2 was the latest, and its log.
+/// The example of the text from the time when version 2 was the latest, and its log.
 #[test]
 fn a_vault_of_version_2_unwraps_and_becomes_one_of_version_3() {
     let examples = Examples::read();
@@ -254,7 +254,7 @@ fn the_file_of_sectors_of_the_text_opens() {
     assert_eq!(prefix.to_bytes(), slot.repeat(2));
     let (vault, context) = (examples.vault(), examples.input("context").as_bytes());
     let cipher = prefix.open_sectors(&vault, context, SectorSize::B4096, SectorUnit::Bytes512).unwrap();
-    // The DEK is that of the volume: so sector 8 is the one that the text shows of it.
+    // The DEK belongs to the volume, so sector 8 is the one shown in the text.
     let mut sector = examples.input("plaintext").as_bytes().to_vec();
     sector.resize(4096, 0);
     cipher.encrypt(8, &mut sector).unwrap();
@@ -364,7 +364,7 @@ fn the_library_writes_the_header_of_the_text() {
     }
     assert_eq!(header, wanted);
 
-    // The JSON is the same to the byte, but for what is random: of the same length each.
+    // The JSON is the same to the byte, except for the random parts. Each of these has the same length.
     let end = image[4096..].iter().position(|&byte| byte == 0).unwrap();
     let area = str::from_utf8(&image[4096..4096 + end]).unwrap();
     let metadata: Value = serde_json::from_str(area).unwrap();
@@ -393,7 +393,7 @@ fn the_second_implementation_makes_the_examples() {
     named.retain(|name| name != "inputs");
     assert_eq!(named, BLOCKS, "an example that nothing holds against the code");
 
-    // Whole, its volume opens without repair, and both sectors are what was written.
+    // Its volume opens without repair, and both sectors are as written.
     let key = made.join("root.key");
     let vault = FileVault::open(made.join("keys.vault"), Unlock::KeyFile(&key)).unwrap();
     let image = fs::read(made.join("volume.img")).unwrap();

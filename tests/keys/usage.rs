@@ -35,7 +35,7 @@ fn every_encryption_of_a_sector_cipher_counts_and_no_decryption() {
         (128, &|cipher, a, _| cipher.encrypt(0, a)),
         (128, &|cipher, a, b| cipher.encrypt_to(0, a, b)),
         (128, &|cipher, a, b| cipher.encrypt_streaming(0, a, b)),
-        // The last block is stolen from: 3 blocks of which one is partial.
+        // The last block takes part in ciphertext stealing: 3 blocks, one of them partial.
         (3, &|cipher, a, _| cipher.encrypt_unit([1; 16], &mut a[..33])),
         (3, &|cipher, a, b| cipher.encrypt_unit_to([1; 16], &a[..33], &mut b[..33])),
         (128, &|cipher, a, _| cipher.encrypt_segments(0, &mut a.chunks_mut(512).collect::<Vec<_>>())),
@@ -63,7 +63,7 @@ fn every_encryption_of_a_sector_cipher_counts_and_no_decryption() {
     cipher.decrypt_unit_to([1; 16], &a[..33], &mut b[..33]).unwrap();
     cipher.decrypt_segments(0, &mut a.chunks_mut(512).collect::<Vec<_>>()).unwrap();
     assert_eq!(cipher.usage().blocks(), KeyUsage::MAX);
-    // What is refused for another reason doesn't count.
+    // A call that is refused for another reason doesn't count.
     let cipher = sector_cipher(0);
     assert!(cipher.encrypt(0, &mut a[..100]).is_err() && cipher.encrypt_unit([0; 16], &mut a[..15]).is_err());
     assert_eq!(cipher.usage(), KeyUsage::default());

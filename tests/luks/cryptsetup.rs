@@ -57,7 +57,7 @@ fn cryptsetup_accepts_what_we_write() {
         assert!(right.status.success(), "{}", String::from_utf8_lossy(&right.stderr));
         assert!(!open(wrong).status.success(), "cryptsetup takes a wrong key");
 
-        // A rotation is a header that cryptsetup accepts too, and what it adds to a header of ours we keep.
+        // A rotation gives a header that cryptsetup accepts too, and we keep its additions to a header of ours.
         vault.rotate_key("disks").unwrap();
         let volume =
             Volume::open(reopen(|| FileDevice::open(image)).unwrap(), Credential::Vault(&vault), &OpenOptions::new())

@@ -75,7 +75,7 @@ fn no_damage_to_the_json_makes_the_library_panic_or_write_what_it_would_not_read
         for _ in 0..=random(3) {
             let at = random(len);
             match random(4) {
-                // Mostly what keeps the JSON sound, so that what lies behind is reached.
+                // Mostly edits that keep the JSON sound, so that later checks are reached.
                 0 => area[at] = random(256) as u8,
                 1 if area[at].is_ascii_digit() => area[at] = b'0' + random(10) as u8,
                 2 => {
@@ -113,7 +113,7 @@ fn limit(defect: &Defect) -> Duration {
     Duration::from_secs(if CRYPTSETUP_HANGS.contains(&defect.name) { 10 } else { 90 })
 }
 
-/// What cryptsetup makes of an image.
+/// cryptsetup's verdict on an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Peer {
     Opens,
@@ -130,7 +130,7 @@ fn cryptsetup_agrees_or_is_known_to_differ() {
     let key = folder.path().join("key");
     std::fs::write(&key, hazmat::dek_bytes(&dek).expose()).unwrap();
     let verdict = |args: &[&str], path: &Path, defect: &Defect| {
-        // Anew each time: cryptsetup repairs what it reads.
+        // Anew each time: cryptsetup repairs the images that it reads.
         let (head, size) = defect.sparse();
         let mut file = std::fs::File::create(path).unwrap();
         file.write_all(head).unwrap();

@@ -182,7 +182,7 @@ fn a_keyslot_of_another_key_is_no_way_in() {
 
     let device = reopen(|| FileDevice::open(&image)).unwrap();
     let mut header = Header::load(&device).unwrap();
-    // It has a digest of its own, but no data that this digest is for.
+    // It has a digest of its own, but no data for it.
     let keyslots = header.keyslots();
     assert_eq!(keyslots.iter().map(|k| (k.id, k.holds_data_key)).collect::<Vec<_>>(), [(0, true), (1, false)]);
     let digests = header.digests();

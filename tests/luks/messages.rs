@@ -105,7 +105,7 @@ fn a_header_asks_for_ten_seconds_at_most() {
     let volume = Volume::format(MemoryDevice::new(2 << 20), Protector::Passphrase(b"0"), &options().keyslot(cost()));
     let sound = volume.unwrap().into_device().into_bytes();
     for (kdf, seconds) in [
-        // 11 GiB in all, of which the machine needs none before it refuses.
+        // 11 GiB in all. The machine needs none of it before the refusal.
         (serde_json::json!({"type": "argon2id", "memory": 1 << 20, "time": 11, "cpus": 4}), "11.5s"),
         (serde_json::json!({"type": "pbkdf2", "hash": "sha512", "iterations": 20_000_000}), "12.0s"),
         (serde_json::json!({"type": "pbkdf2", "hash": "sha256", "iterations": 40_000_000}), "12.0s"),

@@ -126,7 +126,7 @@ fn a_keyslot_written_anew_is_the_same_to_cryptsetup() {
     let before = device.json();
     let mut metadata = device.metadata();
     let slots = metadata.keyslots().to_vec();
-    // Replaced in its place, with what others have put there.
+    // Replaced in its place, with the additions of other programs.
     let mut image = device.bytes();
     header::edit_json(&mut image, |json| {
         json["keyslots"]["1"]["note"] = json!("kept");
@@ -135,7 +135,7 @@ fn a_keyslot_written_anew_is_the_same_to_cryptsetup() {
     let mut noted = read(&image);
     noted.set_keyslot(&slots[1], 0).unwrap();
     assert_eq!(noted, read(&image));
-    // A KDF of another kind takes nothing over from the one before, and the rest stays.
+    // A KDF of another kind inherits nothing from the one before. The rest stays.
     let mut other = slots[0].clone();
     other.id = 1;
     other.area = slots[1].area;

@@ -29,7 +29,7 @@ fn is_full<T: std::fmt::Debug>(result: Result<T, Error>) {
     }
 }
 
-/// systemd and others keep tokens of kilobytes. What they leave no room for is told as such, and writes nothing.
+/// systemd and others keep tokens of kilobytes. If these leave no room, the error says so, and nothing is written.
 #[test]
 fn a_header_that_is_full_says_so_and_stays_as_it_is() {
     let (vault, image) = image();
@@ -42,7 +42,7 @@ fn a_header_that_is_full_says_so_and_stays_as_it_is() {
     let other = MemoryVault::new("memory:another");
     is_full(volume.add_protector(Protector::Vault(&other, "disks"), &cost()));
     assert!(device.bytes() == before && holds_plain(&open(shared(before), &vault).unwrap()));
-    // The header goes on to be changed.
+    // The header can still be changed.
     let tokens = volume.header().tokens();
     let large = tokens.iter().find(|token| token.kind == "x").unwrap();
     volume.header().remove_protector(atrest::volume::ProtectorId::Token(large.id)).unwrap();
@@ -73,7 +73,7 @@ fn a_volume_may_have_more_room_and_cryptsetup_reads_it() {
         let volume = Volume::format(device, Protector::Passphrase(b"first"), &options).unwrap();
         assert_eq!(volume.header().metadata_size(), kib * KIB);
         assert_eq!(volume.data_offset(), 16 << 20);
-        // As much as there is room for, but for a kilobyte or two that the rest takes.
+        // The largest size with room, except for a kilobyte or two for the rest.
         let len = (kib * KIB) as usize - 4096 - 2500;
         let id = volume.header().import_token(token(len)).unwrap();
         volume.add_protector(Protector::Passphrase(b"second"), &cost()).map(drop).unwrap();
@@ -124,7 +124,7 @@ fn sizes_that_the_format_has_not_are_refused() {
     ] {
         assert!(matches!(format(&options), Err(Error::InvalidOption(_))));
     }
-    // What leaves no room for a keyslot before the data.
+    // Sizes that leave no room for a keyslot before the data.
     assert!(matches!(format(&options().metadata_size(512 * KIB)), Err(Error::NoRoom(_))));
     assert!(matches!(format(&options().metadata_size(1024 * KIB)), Err(Error::InvalidOption(_))));
     format(&options().metadata_size(256 * KIB)).unwrap();

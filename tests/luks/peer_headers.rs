@@ -77,7 +77,7 @@ fn an_empty_passphrase_opens_what_others_made_and_makes_nothing() {
                 assert!(matches!(&made, Err(Error::InvalidOption(text)) if text.contains("0 bytes")), "{made:?}");
             }
         }
-        // What was empty becomes a passphrase.
+        // An empty passphrase becomes a real one.
         volume.change_keyslot(0, Protector::Passphrase(b"not empty"), &cheap).unwrap();
         drop(volume);
         assert!(image.open().is_err());
@@ -186,7 +186,7 @@ fn requirements_that_ask_for_nothing_are_none() {
     assert_eq!(header::json(&image.bytes(), 0)["config"]["requirements"], json!({}));
 }
 
-/// What stands in a token is the business of the program that it is of. cryptsetup takes each of these, and gives it back.
+/// The content of a token belongs to its program. cryptsetup takes each of these, and returns it.
 #[test]
 fn tokens_of_others_are_carried_byte_for_byte() {
     let tokens: [&[u8]; 7] = [
@@ -219,7 +219,7 @@ fn tokens_of_others_are_carried_byte_for_byte() {
 
     let volume = image.open().unwrap();
     volume.header().set_label("new", "").unwrap();
-    // Nothing of the metadata was changed, so that no byte of them was.
+    // The metadata was not changed, so all its bytes are the same.
     assert_eq!([area(&image.bytes(), 0), area(&image.bytes(), 1)], [old.clone(), old]);
     let cheap = KeyslotOptions::new().kdf(CHEAP);
     volume.add_protector(Protector::Passphrase(b"second"), &cheap).unwrap();
@@ -229,7 +229,7 @@ fn tokens_of_others_are_carried_byte_for_byte() {
     assert_eq!((0..tokens.len()).map(exported).collect::<Vec<_>>(), before);
     assert!(image.cryptsetup_opens());
 
-    // What is bound to a keyslot that goes is unbound from it, and from it alone.
+    // Objects bound to a removed keyslot are unbound from it, and from it alone.
     let volume = image.open().unwrap();
     let id = volume.change_keyslot(0, Protector::Passphrase(b"third"), &cheap).unwrap();
     drop(volume);
@@ -258,7 +258,7 @@ fn a_keyslot_of_an_unknown_kdf_keeps_nobody_from_the_others() {
     drop(volume);
     let kdf = header::json(&image.bytes(), 0)["keyslots"]["0"]["kdf"].clone();
     assert_eq!(kdf, json!({"type": "balloon", "space": 7, "note": null}));
-    // Nobody knows whether it is the unknown one's.
+    // It may belong to the unknown one; this can't be known.
     let refused = image.open_with(Credential::Passphrase(b"a passphrase")).unwrap_err().to_string();
     assert!(refused.contains("keyslot 0 has the key derivation \"balloon\""), "{refused}");
 }
@@ -270,7 +270,7 @@ fn a_backup_of_a_header_proves_a_passphrase_alone() {
         let Some(image) = Image::new(b"a passphrase", &[&["--type", version], kdf].concat()) else { return };
         let (path, backup) = (image.path("image"), image.path("backup"));
         run(&image.cryptsetup, &["luksHeaderBackup", "--header-backup-file", &backup, &path]);
-        // Nothing but the backup is left.
+        // Only the backup is left.
         let fingerprint = image.open().unwrap().fingerprint().unwrap();
         fs::remove_file(&path).unwrap();
         let before = fs::read(&backup).unwrap();

@@ -137,8 +137,8 @@ fn headers_of_reencryptions_that_were_begun_are_accepted() {
 /// A segment: its number, type, offset, size and flag.
 type Part = (&'static str, &'static str, &'static str, &'static str, Option<&'static str>);
 
-/// Segments as cryptsetup 2.6.1 left them when it was killed, and those that the one digest names. While data moves, they
-/// lie in any order and leave gaps.
+/// Segments as cryptsetup 2.6.1 left them when it was killed, and the segments that the digest names. While data moves,
+/// they lie in any order and leave gaps.
 #[test]
 fn headers_of_reencryptions_that_were_killed_are_accepted() {
     let encrypting: &[Part] = &[

@@ -93,7 +93,7 @@ fn a_backup_in_place_of_a_lost_store_opens_and_is_used() {
     service.backup(&backup).unwrap();
     assert_eq!(service.check().unwrap().defects, [""; 0]);
     assert_eq!(StoreCheck::of_file(&backup).unwrap(), service.check().unwrap());
-    // It is open: who looks at the file would see half a change.
+    // The file is open: a reader would see half a change.
     assert!(matches!(StoreCheck::of_file(&store), Err(Error::Busy { .. })));
     drop(service);
     fs::rename(&backup, &store).unwrap();
@@ -141,7 +141,7 @@ fn a_backup_replaces_nothing() {
 
 const SMALL: &str = "ATREST_SMALL_DISK";
 
-/// Runs in a process of its own, which has a small disk mounted for itself.
+/// Runs in a process of its own, with a small disk mounted for it.
 #[test]
 fn a_backup_on_a_small_disk() {
     let Some(small) = std::env::var_os(SMALL) else { return };
@@ -233,7 +233,7 @@ fn a_look_names_each_damaged_record_and_changes_nothing() {
         assert_eq!(fs::read(&path).unwrap(), bytes, "it was changed");
         assert!(world.try_service().is_err(), "{name}");
     }
-    // Nothing at all, and what is no store.
+    // An empty file, and a file that is no store.
     fs::write(&path, b"").unwrap();
     assert!(!StoreCheck::of_file(&path).unwrap().is_sound());
     assert_eq!(fs::metadata(&path).unwrap().len(), 0);
@@ -244,7 +244,7 @@ fn a_look_names_each_damaged_record_and_changes_nothing() {
     assert!(!path.exists());
 }
 
-/// What is made to be slow to look through: records in records, without an end, deep.
+/// A file made to be slow to check: deeply nested records without an end.
 #[test]
 fn a_look_takes_no_longer_than_the_file_is_long() {
     let folder = tempfile::tempdir().unwrap();

@@ -79,7 +79,7 @@ fn snapshots_hold_what_the_disk_held_and_incremental_ones_only_what_differs() {
     service.create_disk(&new_disk("x", Some("s")).size(size)).unwrap();
     let disk = service.open_disk("x").unwrap();
     let mut held = Vec::new();
-    // Which chunks are written before each snapshot, and so what each takes.
+    // The chunks written before each snapshot, and so the chunks in each.
     let written: [&[usize]; 5] = [&[0, 3, 10], &[3], &[], &[2, 10], &[0, 3]];
     for (n, chunks) in written.iter().enumerate() {
         for &chunk in *chunks {
@@ -105,7 +105,7 @@ fn snapshots_hold_what_the_disk_held_and_incremental_ones_only_what_differs() {
     for (n, held) in held.iter().enumerate() {
         assert!(restored(&service, &format!("inc-{n}")) == *held, "{n}");
     }
-    // Any of them may go, and the others keep what they hold; also after a restart.
+    // Any snapshot can be deleted, and the others keep their content, also after a restart.
     let mut left: Vec<usize> = (0..5).collect();
     for gone in [1, 0, 4, 2] {
         service.delete(&ResourceName::snapshot(format!("inc-{gone}"))).unwrap();
@@ -128,7 +128,7 @@ fn a_snapshot_is_of_one_instant_although_the_disk_is_written() {
     let size = 40 * CHUNK as u64;
     service.create_disk(&new_disk("x", None).size(size)).unwrap();
     let disk = service.open_disk("x").unwrap();
-    // Each sector says in which round it was written; a round goes from the end to the start, against the copy.
+    // Each sector has the number of its round. A round goes from the end to the start, against the copy.
     let write = |round: u8| {
         for sector in (0..size / 4096).rev() {
             disk.write_at(sector * 4096, &[round; 4096]).unwrap();
@@ -281,7 +281,7 @@ fn what_was_killed_half_way_leaves_nothing() {
         assert!(killed.join().is_err());
     });
     assert_eq!(world.disks.0.lock().unwrap().len(), 3);
-    // What was begun takes no more of what the disk holds.
+    // A copy that was begun takes no more of the disk's content.
     let taken = world.disks.0.lock().unwrap().values().map(|device| device.bytes()).collect::<Vec<_>>();
     disk.write_at(2 * CHUNK as u64, &text(7)).unwrap();
     let now = world.disks.0.lock().unwrap().values().map(|device| device.bytes()).collect::<Vec<_>>();
@@ -337,7 +337,7 @@ fn a_newer_version_is_taken_up_by_itself_and_an_old_one_is_told_of() {
     assert!(service.auto_rotate(&quiet).unwrap().is_empty());
     service.clear_rotation_error("s").unwrap();
     assert_eq!(service.auto_rotate(&quiet).unwrap()[0].1.as_ref().unwrap().rewrapped, 1);
-    // Who must do it by hand is told in time.
+    // An operator with manual work is warned in time.
     let now = T + 4 * 900;
     customer.expires.store(now + 10 * 86400, Ordering::Relaxed);
     let within = |days: u64| service.expiring_keys(Duration::from_secs(days * 86400)).unwrap();
@@ -366,7 +366,7 @@ fn an_expired_key_is_left_behind_for_a_new_one() {
     let mut back = vec![0; 8192];
     disk.read_at(0, &mut back).unwrap();
     assert!(back == text(0));
-    // A disabled key is another matter: nobody has the DEK without it.
+    // A disabled key is a different case: nobody has the DEK without it.
     world.customer(OTHER_VAULT).disabled.store(true, Ordering::Relaxed);
     customer.expires.store(0, Ordering::Relaxed);
     drop((disk, service));

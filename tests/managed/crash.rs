@@ -23,14 +23,14 @@ struct Frame {
 
 type Images = BTreeMap<String, Arc<Vec<u8>>>;
 
-/// What all devices hold; those that are as before are shared.
+/// The content of all devices. Unchanged devices are shared.
 fn images(disks: &Disks, before: &Images) -> Images {
     let shared =
         |id: &String, bytes: Vec<u8>| before.get(id).filter(|old| ***old == bytes).cloned().unwrap_or(bytes.into());
     disks.images().into_iter().map(|(id, bytes)| (id.clone(), shared(&id, bytes))).collect()
 }
 
-/// A fleet of all types, and what each resource of it holds from 4096 on.
+/// A fleet of all types, and the content of each resource from 4096 on.
 fn fleet(world: &World) -> DiskService {
     let service = world.service();
     world.set(&service, "s", CustomerKey);
@@ -57,7 +57,7 @@ fn snapshot(service: &DiskService, disk: &str, name: &str, incremental: bool) {
     service.create_snapshot(&new, &|_| ()).unwrap();
 }
 
-/// What everything holds.
+/// The content of everything.
 fn contents(service: &DiskService) -> BTreeMap<String, Vec<u8>> {
     let mut contents = BTreeMap::new();
     for kind in [ResourceKind::Disk, ResourceKind::Snapshot, ResourceKind::Image] {
@@ -108,7 +108,7 @@ fn devices_fit(world: &World, service: &DiskService, what: &str) {
     assert!(world.disks.0.lock().unwrap().keys().eq(&ids), "{what}");
 }
 
-/// Kills `act` at every write and sync, and calls `check` with what came of it. At most `most` images are looked at.
+/// Kills `act` at every write and sync, and calls `check` with the result. It tries at most `most` images.
 fn killed(
     what: &str,
     versions: usize,
@@ -128,7 +128,7 @@ fn killed(
     let first = images(&disks, &Images::new());
     let filmed = disks.clone();
     disks.film(Some(Arc::new(move |id: &str| {
-        // One write after the other, whoever writes.
+        // One write after the other, from any thread.
         let mut film = film.lock().unwrap();
         let at = filmed.0.lock().unwrap()[id].log_len();
         let images = images(&filmed, film.last().map_or(&Images::new(), |frame| &frame.images));
@@ -139,7 +139,7 @@ fn killed(
     disks.film(None);
     let last = (std::fs::read(world.folder.path().join("store")).unwrap(), images(&disks, &first));
     drop(service);
-    // Devices that are gone have no log; of those whole writes are looked at.
+    // Deleted devices have no log. Their whole writes are tried.
     let logs: BTreeMap<String, Vec<Op>> =
         disks.0.lock().unwrap().iter().map(|(id, device)| (id.clone(), device.take_log())).collect();
     let frames = std::mem::take(&mut *frames.lock().unwrap());
@@ -177,7 +177,7 @@ fn killed(
     assert!(frames.len() > 4 && count > 20, "{what}: only {count}");
 }
 
-/// How many crash points of a test are looked at: `ATREST_CRASH_POINTS`.
+/// The number of crash points of a test to try: `ATREST_CRASH_POINTS`.
 fn most() -> usize {
     std::env::var("ATREST_CRASH_POINTS").ok().and_then(|n| n.parse().ok()).unwrap_or(4)
 }
@@ -210,7 +210,7 @@ fn a_rotation_of_the_platforms_key_that_is_killed_goes_on() {
     };
     killed("rotating the platform's key", 1, most(), act, |what, world, service, before| {
         world.platform.rotate();
-        // Whatever was proved, nothing is lost, and what is told to be finished is.
+        // In every state of the proofs nothing is lost, and a rotation reported as finished is finished.
         let report = service.report_platform().unwrap();
         assert!(contents(&service) == *before, "{what}");
         if report.finished && report.keys.unwrap().active_key.version() == "2" {
@@ -290,7 +290,7 @@ fn what_is_made_is_there_whole_or_not_at_all() {
         if let Some(snapshot) = now.get("snapshot \"j-1\"") {
             assert!(snapshot == &before["disk \"b\""], "{what}");
         }
-        // What isn't there can be made.
+        // A missing resource can be made.
         if !now.contains_key("snapshot \"j-1\"") {
             snapshot(&service, "b", "j-1", true);
         }

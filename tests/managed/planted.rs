@@ -9,10 +9,10 @@ use atrest::key::DekAlgorithm;
 use atrest::managed::ResourceName;
 use atrest::{Credential, EncryptionType, Error, FormatOptions, OpenOptions, Protector, SectorSize, Volume};
 
-/// What only who knows their DEK can read.
+/// Content that only a holder of their DEK can read.
 const SECRET: [u8; 4096] = [0x5E; 4096];
 
-/// A volume of their own on a device of this size, as a managed disk with one layer has it.
+/// The attackers' own volume on a device of this size, in the form of a managed disk with one layer.
 fn plant(vault: &MemoryVault, id: &str, len: usize, kind: EncryptionType) -> Vec<u8> {
     let options = FormatOptions::new()
         .sector_size(SectorSize::B4096)

@@ -74,7 +74,7 @@ fn all_that_is_under_the_platforms_key_comes_under_its_newest_version() {
     assert_eq!(keys.former_keys.iter().map(ToString::to_string).collect::<Vec<_>>(), [url(1)]);
     assert!(keys.last_key_rotation_timestamp.is_some());
 
-    // The old version isn't needed any more: neither by what is open, nor after a restart.
+    // The old version isn't needed any more, neither by open disks nor after a restart.
     world.platform.destroy(1);
     open.write_at(0, &text(1)).unwrap();
     drop(open);
@@ -105,7 +105,7 @@ fn a_rotation_of_the_platforms_key_that_fails_goes_on_where_it_was() {
     drop(service);
     let service = world.service();
     assert_eq!(service.report(&ResourceName::disk("q")).unwrap().status, ProtectionStatus::Rotating);
-    // What is still under the old version opens meanwhile.
+    // Disks still under the old version open meanwhile.
     read(&service, "q").unwrap();
     let rewrapped = service.rotate_platform(&quiet).unwrap().rewrapped;
     assert!((1..=4).contains(&rewrapped));

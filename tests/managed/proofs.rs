@@ -178,7 +178,7 @@ fn an_older_header_under_a_disk_in_use_is_told() {
     assert_eq!(status(&service, "b"), ProtectionStatus::HeaderChanged);
     assert!(!service.report_set("s").unwrap().finished);
     assert!(matches!(service.rotate_set("s", &quiet), Err(Error::Busy { .. })));
-    // What is open goes on.
+    // Open disks go on.
     open.write_at(0, &text(1)).unwrap();
 }
 
@@ -188,7 +188,7 @@ fn a_header_put_back_during_a_rotation_is_under_the_older_key_again() {
     let old = header_of(&device);
     let customer = world.customer(VAULT);
     customer.rotate();
-    // The first wrap is a trial, the next one is that of a.
+    // The first wrap is a trial, and the next one is for a.
     let stop = |at| customer.fail_wrap_at.store(customer.wraps.load(Relaxed) + at, Relaxed);
     stop(4);
     service.rotate_set("s", &quiet).unwrap_err();
@@ -272,7 +272,7 @@ fn an_older_store_is_told_by_its_disks_and_catches_up() {
     world.customer(VAULT).off.lock().unwrap().insert(1);
     drop(service);
     std::fs::write(&path, older).unwrap();
-    // What the disks hold is not lost for it.
+    // The disks' data is not lost.
     let service = world.service();
     assert_eq!(status(&service, "a"), ProtectionStatus::HeaderChanged, "nothing has proved the newer key yet");
     read(&service, "a").unwrap();

@@ -15,7 +15,7 @@ use atrest::{EncryptionType, Error, FormatOptions, Protector, SectorSize, Volume
 const SETS: [(&str, EncryptionType); 2] =
     [("one", EncryptionType::CustomerKey), ("two", EncryptionType::PlatformAndCustomerKeys)];
 
-/// All that a service tells of what it has.
+/// The complete state that a service reports.
 fn told(service: &DiskService) -> String {
     let mut told = String::new();
     for set in service.encryption_sets().unwrap() {

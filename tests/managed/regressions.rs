@@ -63,7 +63,7 @@ fn a_disk_that_was_opened_is_not_deleted_nor_another_of_its_name_used() {
             while !stop.load(Relaxed) {
                 let before = deleted.load(Relaxed);
                 let Ok(disk) = service.open_disk("x") else { continue };
-                // From here on nobody deletes it; one that was on its way may have ended since `before`.
+                // From here on nothing deletes it. A deletion that was under way may have ended since `before`.
                 let opened = deleted.load(Relaxed);
                 std::thread::sleep(Duration::from_millis(2));
                 let gone = deleted.load(Relaxed) > opened + 1 || deleted.load(Relaxed) > opened && before == opened;
@@ -154,7 +154,7 @@ fn a_rotation_with_nothing_to_do_asks_nothing_of_each_disk() {
 
 #[test]
 fn what_fails_is_asked_less_and_less_often() {
-    // A disk of two layers that is suspended; a vault that may be looked at but doesn't unwrap; a clock that was put back.
+    // A suspended disk of two layers, a vault that can be queried but doesn't unwrap, and a clock that was put back.
     let world = World::new();
     let service = world.service();
     world.set(&service, "s", PlatformAndCustomerKeys);
@@ -234,7 +234,7 @@ fn a_key_that_can_not_be_used_stops_no_auto_rotation() {
 
 #[test]
 fn a_set_that_was_put_under_an_older_version_follows_its_vault_again() {
-    // Behaviour 28: what was made later is newer, though the set has been under it.
+    // Behaviour 28: a version made later is newer, even if the set was under it before.
     let world = World::new();
     let service = world.service();
     world.set(&service, "s", CustomerKey);
@@ -333,7 +333,7 @@ fn a_vault_that_hangs_holds_up_nobody_else() {
     std::thread::scope(|scope| {
         scope.spawn(|| service.maintain());
         std::thread::sleep(Duration::from_millis(200));
-        // Another round, and a move of the set whose vault hangs, don't wait for it.
+        // Another round, and a move of the set with the hanging vault, don't wait for it.
         service.maintain();
         assert!(y.is_suspended());
         service.move_set_to_tenant("s", "fabrikam").unwrap();
@@ -373,7 +373,7 @@ fn a_group_moves_together_between_subscriptions() {
 
 #[test]
 fn a_set_that_may_not_use_its_key_takes_no_disk() {
-    // Behaviours 22, 25: what was put into it could not be opened any more, nor taken out again.
+    // Behaviours 22, 25: a disk put into the set could not be opened any more, nor taken out again.
     let world = World::new();
     let service = world.service();
     service.create_set(&new_set("s", CustomerKey)).unwrap();
@@ -393,7 +393,7 @@ fn a_set_that_may_not_use_its_key_takes_no_disk() {
 
 #[test]
 fn a_vault_that_goes_away_after_it_has_said_no_gives_nothing_back() {
-    // Behaviour 36: a disk that nobody had touched since the revocation worked again.
+    // Behaviour 36: a disk without any use since the revocation worked again.
     let world = World::new();
     let service = world.service();
     world.set(&service, "s", CustomerKey);
@@ -414,7 +414,7 @@ fn a_vault_that_goes_away_after_it_has_said_no_gives_nothing_back() {
 
 #[test]
 fn a_copy_of_a_snapshot_that_is_just_merged_away_is_no_copy_of_another() {
-    // Behaviour 44: it held what the snapshot before it held.
+    // Behaviour 44: it had the content of the snapshot before it.
     let world = World::new();
     let service = Arc::new(world.service());
     service.create_disk(&new_disk("x", None)).unwrap();
@@ -423,7 +423,7 @@ fn a_copy_of_a_snapshot_that_is_just_merged_away_is_no_copy_of_another() {
         let (name, disk) = (format!("i-{n}"), "x");
         service.create_snapshot(&NewSnapshot::new(name, disk).incremental(true), &|_| ()).unwrap();
     }
-    // While the third takes over what it needs of the second, the second is still there to be named.
+    // While the third takes over the chunks that it needs from the second, the second still exists under its name.
     let (copying, of) = (Arc::new(Mutex::new(None)), service.clone());
     let (started, begun) = (copying.clone(), AtomicBool::new(false));
     world.disks.film(Some(Arc::new(move |_: &str| {
@@ -496,7 +496,7 @@ fn a_snapshot_whose_move_into_a_set_was_interrupted_is_removed() {
         service.create_snapshot(&snapshot_of("x", &format!("i-{n}"), true), &still).unwrap();
     }
     let customer = world.customer(VAULT);
-    // The first is to see whether the key can be used at all, the second is for the disk.
+    // The first shows whether the key can be used at all. The second is for the disk.
     customer.fail_wrap_at.store(customer.wraps.load(Relaxed) + 3, Relaxed);
     assert!(service.put_into_set(&ResourceName::disk("x"), "s").is_err());
     let (old, new) = (ResourceName::snapshot("i-0"), ResourceName::snapshot("i-1"));

@@ -150,14 +150,14 @@ fn a_report_tells_how_much_a_disks_key_has_encrypted() {
         assert_eq!(service.resource(&ResourceName::disk(disk)).unwrap().used_blocks, while_open);
         assert!(!service.report(&ResourceName::disk(disk)).unwrap().key_due);
     }
-    // The next process counts on; and when it is time for another key, that is told.
+    // The next process goes on counting, and reports when another key is due.
     drop(service);
     let service = world.service();
     let before = service.report(&ResourceName::disk("one")).unwrap().used_blocks[0];
     let open = service.open_disk("one").unwrap();
     open.write_at(0, &[7; 4096]).unwrap();
     assert!(service.report(&ResourceName::disk("one")).unwrap().used_blocks[0] >= before + 256);
-    // What is copied has a new key.
+    // A copy has a new key.
     service.create_disk_from(&ResourceName::disk("one"), &copy_to("copy", None), &still).unwrap();
     let copy = service.report(&ResourceName::disk("copy")).unwrap().used_blocks[0];
     assert!((4096..3 * 4096).contains(&copy), "64 KiB were written: {copy}");

@@ -34,7 +34,7 @@ fn disks_of_all_types_keep_what_they_hold_and_show_nothing() {
         assert!(!bytes.windows(12).any(|window| window == &plain[..12]), "{name}");
     }
     drop(service);
-    // The store and the headers are all that there is.
+    // The whole state is the store and the headers.
     let service = world.service();
     assert_eq!(service.names(ResourceKind::Disk).unwrap(), ["c", "d", "p"]);
     assert_eq!(service.members("customers").unwrap(), [ResourceName::disk("c")]);
@@ -130,7 +130,7 @@ fn a_revoked_key_ends_io_and_comes_back() {
 
 #[test]
 fn without_anybody_to_ask_io_ends_with_the_grace() {
-    // Behaviour 36: nobody calls `maintain`, and the vault is asked by the read that comes after the grace.
+    // Behaviour 36: without calls of `maintain`, the first read after the grace asks the vault.
     let world = World::new();
     let service = world.service();
     world.set(&service, "s", CustomerKey);
@@ -206,7 +206,7 @@ fn a_rotation_moves_every_disk_and_touches_no_data() {
         }
         assert!(device.bytes()[2 * HEADER..] == before[2 * HEADER..]);
     }
-    // Again: there is nothing to do. The old version is needed no more.
+    // Again: nothing is left to do. The old version is not needed any more.
     assert_eq!(service.rotate_set("s", &quiet).unwrap().rewrapped, 0);
     world.customer(VAULT).vault.destroy(1);
     let mut back = vec![0; 8192];
@@ -237,7 +237,7 @@ fn a_rotation_that_fails_says_so_and_goes_on_when_told() {
     assert!(error.message.contains("it broke down") && error.resource.starts_with("disk \"disk-"), "{error:?}");
     assert_eq!((set.active_key, set.previous_keys), (new.clone(), vec![customer.key(1)]));
     assert_eq!(rule(service.rotate_set("s", &quiet)), "32");
-    // Half of them are under either key, and all can be used.
+    // Half of them are under each key, and all can be used.
     drop(service);
     let service = world.service();
     for n in 0..5 {
@@ -292,7 +292,7 @@ fn a_disk_comes_under_a_customers_key_while_it_is_in_use() {
     disk.read_at(0, &mut back).unwrap();
     assert!(back == text(0));
     assert_eq!(service.members("s").unwrap(), [ResourceName::disk("x")]);
-    // Who had it open all the time loses it with the key.
+    // A user with the disk open all the time loses it with the key.
     world.customer(VAULT).disabled.store(true, Ordering::Relaxed);
     world.clock.advance(Duration::from_secs(3600));
     assert!(matches!(disk.read_at(0, &mut back), Err(Error::DiskSuspended { .. })));
@@ -308,7 +308,7 @@ fn a_move_into_a_set_that_was_killed_is_finished_at_the_next_use() {
     service.open_disk("x").unwrap().write_at(0, &text(0)).unwrap();
     let before = world.device(&service, "x").bytes();
     let customer = world.customer(VAULT);
-    // The first is to see whether the key can be used at all.
+    // The first shows whether the key can be used at all.
     customer.fail_wrap_at.store(customer.wraps.load(Ordering::Relaxed) + 2, Ordering::Relaxed);
     assert!(service.put_into_set(&ResourceName::disk("x"), "s").is_err());
     assert!(world.device(&service, "x").bytes() == before);

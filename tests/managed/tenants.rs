@@ -40,7 +40,7 @@ fn forge(image: &mut [u8], edit: Edit) {
 
 #[test]
 fn forged_disks_keep_no_honest_disk_closed() {
-    // A tenant whose disks are in the platform's key's care, in one layer or two, opens a forged one each second.
+    // A tenant with disks under the platform's key, in one layer or two, opens a forged one each second.
     for (what, edit) in FORGERIES {
         let world = World::new();
         let service = world.service();
@@ -93,7 +93,7 @@ fn a_forged_disk_is_asked_for_less_and_less_often() {
     }
     assert_eq!(world.platform.asked.load(Relaxed) - asked, 1);
     service.open_disk("honest").unwrap();
-    // What was put right opens again, a minute later at the latest.
+    // A repaired disk opens again, a minute later at the latest.
     device.edit(|image| image.copy_from_slice(&sound));
     world.clock.advance(Duration::from_secs(60));
     service.open_disk("x").unwrap();

@@ -1,5 +1,5 @@
 //! Disks used by many threads while their set is rotated, they are copied, and access to their key is revoked and
-//! restored: no byte is ever wrong, a use only fails by a suspension, and nobody waits for ever.
+//! restored. No byte is ever wrong, a use fails only by a suspension, and no thread waits for ever.
 //!
 //! `ATREST_THREADS_SECONDS` sets the duration.
 
@@ -21,7 +21,7 @@ const SIZE: u64 = 3 * CHUNK;
 const DISKS: usize = 3;
 const WRITERS: usize = 10;
 
-/// Fails the test if `act` takes much longer than it should: who waits then waits for ever.
+/// Fails the test if `act` takes much longer than it should, so that a deadlock is noticed.
 fn watched(seconds: u64, act: impl FnOnce() + Send + 'static) {
     let (done, wait) = mpsc::channel();
     let acting = thread::spawn(move || {
@@ -36,13 +36,13 @@ fn watched(seconds: u64, act: impl FnOnce() + Send + 'static) {
     }
 }
 
-/// A sector that says whose it is, and how often it was written.
+/// A sector that names its owner and the number of its writes.
 fn sector(writer: usize, round: u64) -> Vec<u8> {
     let word = [(writer as u64).to_le_bytes(), round.to_le_bytes()].concat();
     word.into_iter().cycle().take(SECTOR).collect()
 }
 
-/// Whose a sector is, and its round; all of it must say the same.
+/// The owner of a sector and its round. The whole sector must agree.
 fn round_of(bytes: &[u8]) -> (u64, u64) {
     assert!(bytes.chunks(16).all(|word| word == &bytes[..16]), "a sector of two");
     let word = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap());
@@ -122,7 +122,7 @@ fn write(writer: usize, disks: &[(OpenDisk, Arc<TestDevice>)], stop: &AtomicBool
     }
 }
 
-/// Every sector of a copy is one that its writer wrote, or noise that nobody wrote.
+/// Every sector of a copy is one that its writer wrote, or unwritten noise.
 fn check_copy(service: &DiskService, from: &ResourceName) {
     let (name, region, subscription) = ("restored", "north", "one");
     match service.create_disk_from(from, &NewCopy::new(name).region(region).subscription(subscription), &|_| ()) {
@@ -139,7 +139,7 @@ fn check_copy(service: &DiskService, from: &ResourceName) {
     service.delete(&ResourceName::disk("restored")).unwrap();
 }
 
-/// What fails here fails by the key that is away.
+/// Failures here come only from the missing key.
 fn tolerated<T: core::fmt::Debug>(what: &str, result: Result<T>) -> bool {
     match result {
         Ok(_) => true,
@@ -164,7 +164,7 @@ fn play(seconds: u64) {
             let (name, set) = (format!("disk-{n}"), Some(sets[n]));
             service.create_disk(&new_disk(&name, set).size(SIZE)).unwrap();
             let disk = service.open_disk(&name).unwrap();
-            // From the start, each sector says whose it is.
+            // From the start, each sector names its owner.
             let all: Vec<_> = (0..SIZE as usize / SECTOR).flat_map(|n| sector(n % WRITERS, 0)).collect();
             disk.write_at(0, &all).unwrap();
             (disk, world.device(&service, &name))
@@ -193,7 +193,7 @@ fn play(seconds: u64) {
                 }
             }
         });
-        // Rotations, of which some fail by the key.
+        // Rotations. Some fail because of the key.
         scope.spawn(|| {
             while going() {
                 customer.rotate();
@@ -205,7 +205,7 @@ fn play(seconds: u64) {
                 }
             }
         });
-        // Snapshots, full ones and incremental ones, of which one in the middle goes.
+        // Full and incremental snapshots. One in the middle is deleted.
         scope.spawn(|| {
             for n in 0.. {
                 if !going() {
@@ -223,7 +223,7 @@ fn play(seconds: u64) {
                 }
             }
         });
-        // One disk goes to and fro between two sets.
+        // One disk moves between two sets.
         scope.spawn(|| {
             for set in ["t", "s"].into_iter().cycle() {
                 if !going() {
@@ -235,7 +235,8 @@ fn play(seconds: u64) {
                 thread::sleep(Duration::from_millis(5));
             }
         });
-        // The key goes and comes, by turns before and after the grace; somebody looks after the leases.
+        // The key is taken away and given back, alternately before and after the grace. One thread maintains the
+        // leases.
         while Instant::now() < end {
             for (off, by) in [(true, 900), (true, 60), (false, 60), (false, 1), (true, 3600), (false, 60)] {
                 customer.disabled.store(off, Ordering::Relaxed);

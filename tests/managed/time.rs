@@ -30,7 +30,7 @@ fn is_suspended(result: Result<()>) -> bool {
     matches!(result, Err(Error::DiskSuspended { .. }))
 }
 
-/// Whether a disk's device is free. Who holds it has its DEK.
+/// Whether a disk's device is free. The holder of the device has its DEK.
 fn is_closed(world: &World, service: &DiskService, disk: &str) -> bool {
     let id = service.resource(&ResourceName::disk(disk)).unwrap().id;
     world.disks.open("north", &id).is_ok()
@@ -63,7 +63,7 @@ fn a_clock_that_is_put_back_again_and_again_keeps_no_revoked_disk_alive() {
     service.create_disk(&new_disk("x", Some("s"))).unwrap();
     let disk = service.open_disk("x").unwrap();
     world.customer(VAULT).disabled.store(true, Relaxed);
-    // For a week, it is never later than an hour after the revocation, as the clock on the wall has it.
+    // For a week, the wall clock is never later than an hour after the revocation.
     let mut worked = 0;
     for _ in 0..168 {
         world.clock.advance(seconds(59 * 60));
@@ -115,7 +115,7 @@ fn a_vault_that_never_answers_keeps_no_dek_and_holds_up_nothing() {
     let customer = world.customer(VAULT);
     customer.hangs.store(true, Relaxed);
     let release = || customer.hangs.store(false, Relaxed);
-    // It is asked, in vain; I/O goes on for the grace.
+    // The vault is asked in vain. I/O goes on for the grace.
     world.clock.advance(seconds(900));
     assert!(maintain(&service, release) < seconds(5));
     assert!(disks.iter().all(|disk| read(disk).is_ok()));
@@ -127,7 +127,7 @@ fn a_vault_that_never_answers_keeps_no_dek_and_holds_up_nothing() {
     assert!(disks.iter().all(|disk| is_suspended(read(disk))));
     assert!(began.elapsed() < seconds(20));
     read(&y).unwrap();
-    // A rotation, and whoever opens another disk, are told so, too.
+    // A rotation, and opening another disk, fail with the same error.
     assert!(service.rotate_set("s", &quiet).is_err());
     assert!(service.open_disk("d0").is_err());
     release();
@@ -136,7 +136,7 @@ fn a_vault_that_never_answers_keeps_no_dek_and_holds_up_nothing() {
     assert!(disks.iter().all(|disk| read(disk).is_ok()));
 }
 
-/// Three disks in a set, of which the first's device hangs in writes and syncs while the flag is up.
+/// Three disks in a set. The first one's device hangs in writes and syncs while the flag is up.
 struct Stuck {
     world: World,
     service: DiskService,
@@ -210,7 +210,7 @@ fn a_sync_that_hangs_keeps_no_other_disks_dek() {
     let suspended = s.disks.iter().all(OpenDisk::is_suspended);
     s.stuck.store(false, Relaxed);
     assert!(healthy && suspended);
-    // What was written lasts, and is there when the key is back.
+    // The data lasts, and is there when the key is back.
     s.world.customer(VAULT).disabled.store(false, Relaxed);
     s.world.clock.advance(seconds(60));
     for disk in &s.disks {

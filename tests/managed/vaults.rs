@@ -116,7 +116,7 @@ fn read(disk: &OpenDisk) -> Result<Vec<u8>> {
 
 fn quiet(_: RotationProgress) {}
 
-/// What was done with the vault's keys since some entry: not what was changed in the vault.
+/// The uses of the vault's keys since some entry, without the changes of the vault.
 fn uses(vault: &FileVault, since: u64) -> Vec<AuditEntry> {
     let entries = vault.audit().unwrap().map(Result::unwrap).filter(|entry| entry.seq > since);
     entries.filter(|entry| KeyOperation::ALL.iter().any(|operation| operation.name() == entry.operation)).collect()
@@ -139,7 +139,7 @@ fn a_vault_is_described_as_its_file_says() {
     later.enable_purge_protection().unwrap();
     assert_eq!(world.vaults.describe("later").unwrap(), near(true));
     assert_eq!(world.vaults.ids(), [VAULT, "later"]);
-    // Whose id is taken can't take the other's place.
+    // A vault with a taken id can't replace the other one.
     std::fs::create_dir(world.folder.path().join("evil")).unwrap();
     let impostor = make(&world.folder, &world.clock, "evil/contoso", &placed(VAULT));
     assert!(matches!(world.vaults.add(impostor), Err(Error::ResourceExists(text)) if text.contains(VAULT)));
@@ -217,7 +217,7 @@ fn a_disk_waits_for_the_grant_of_the_vaults_owner() {
 fn what_the_owner_takes_away_ends_io_and_what_comes_back_restores_it() {
     // Behaviours 35, 36, 38, 39, 40
     type Turn = fn(&FileVault, &str) -> Result<()>;
-    // What the owner does, undoes, and what the log says of the use that ends I/O.
+    // Actions of the owner, their reversals, and the log's entry for the use that ends I/O.
     let triggers: [(Turn, Turn, &str); 4] = [
         (|vault, set| vault.revoke(set), |vault, set| vault.grant(set, &KeyOperation::ALL), "access-denied"),
         (|vault, _| vault.delete_key("disks"), |vault, _| vault.recover_key("disks"), "key-deleted"),
@@ -321,7 +321,7 @@ fn every_use_of_a_key_is_in_the_vaults_log_with_its_set() {
         for operation in KeyOperation::ALL {
             assert!(used.iter().any(|entry| entry.operation == operation.name()), "{operation:?}: {used:?}");
         }
-        // While it has its key, its I/O asks nobody.
+        // While the disk has its key, its I/O asks no vault.
         let before = seq(&world.customer);
         disk.write_at(8192, &text(2)).unwrap();
         read(&disk).unwrap();

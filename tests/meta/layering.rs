@@ -58,7 +58,7 @@ fn no_module_names_what_stands_above_it() {
 #[test]
 fn managed_disks_are_a_stack_too_and_one_file_of_them_knows_vault_files() {
     let edges = Source::read("src").edges();
-    // What isn't named in the stack is an operation, and stands at its top.
+    // A file outside the list is an operation, and stands at the top of the stack.
     let place = |file: &str| {
         let name = module(file.strip_prefix("managed/")?);
         Some(BELOW_OPERATIONS.iter().position(|layer| layer.contains(&name.as_str())).map_or(0, |n| n + 1))
@@ -172,7 +172,7 @@ fn module(file: &str) -> String {
     file.split(['/', '.']).next().unwrap().to_owned()
 }
 
-/// The files of a library, and what their modules have by which name.
+/// The files of a library, and the names in their modules.
 struct Source {
     /// By their paths from the root, with `/` between folders.
     texts: BTreeMap<String, String>,
@@ -182,7 +182,7 @@ struct Source {
 #[derive(Default)]
 struct Module {
     file: String,
-    /// What a `use` gives a name to.
+    /// The target of a name that a `use` introduces.
     bound: BTreeMap<String, Vec<String>>,
     /// Names that are defined here.
     items: BTreeSet<String>,
@@ -249,7 +249,7 @@ impl Source {
         edges
     }
 
-    /// What a path means in a module.
+    /// The meaning of a path in a module.
     fn resolve(&self, here: &[String], path: &[String], depth: usize) -> Option<Target> {
         assert!(depth < 32, "{path:?} in {here:?} leads nowhere");
         let mut at = here.to_vec();
@@ -258,7 +258,7 @@ impl Source {
                 "crate" if i == 0 => at.clear(),
                 "self" => {}
                 "super" => drop(at.pop()),
-                // All names of a module: of its file, as far as that can be told.
+                // All names of a module: those of its file, as far as this reader can see.
                 "*" => return self.modules.get(&at).map(|module| Target::Item(module.file.clone())),
                 name => {
                     let module = self.modules.get(&at)?;
@@ -347,7 +347,7 @@ impl Module {
     }
 }
 
-/// The files of each circle, with what ties it.
+/// The files of each circle, with the imports that tie it.
 fn circles(edges: &BTreeSet<(String, String)>) -> Vec<String> {
     let reach = |from: &String| {
         let (mut seen, mut next) = (BTreeSet::new(), vec![from.clone()]);

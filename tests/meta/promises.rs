@@ -21,7 +21,7 @@ fn holds(bytes: &[u8], part: &[u8]) -> bool {
     bytes.windows(part.len()).any(|window| window == part)
 }
 
-/// Whether a key, or eight bytes of it, stands somewhere, as it is or written as text.
+/// Whether a key, or eight bytes of it, occurs anywhere, in bytes or as text.
 fn holds_key(bytes: &[u8], key: &[u8]) -> bool {
     let raw = key.windows(8).any(|part| holds(bytes, part));
     let encoded = Base64::encode_string(key);
@@ -33,7 +33,7 @@ fn a_volume_shows_neither_its_data_nor_its_key_and_has_a_key_of_its_own() {
     let vault = MemoryVault::new("memory:one");
     let made: Vec<(Vec<u8>, Vec<u8>)> = (0..2)
         .map(|_| {
-            // As it is unless it is told otherwise.
+            // The default setting.
             let options = FormatOptions::new().data_offset(DATA as u64);
             let device = MemoryDevice::new(DATA + SIZE);
             let volume = Volume::format(device, Protector::Vault(&vault, "disks"), &options).unwrap();
@@ -64,7 +64,7 @@ fn passphrases_are_stretched_as_said_unless_told_otherwise() {
     let device = volume.into_device();
     let keyslots = Header::load(&device).unwrap().keyslots();
     assert_eq!((keyslots.len(), keyslots[0].kdf.as_str()), (1, "argon2id"));
-    // How much is a matter of the machine: up to 1 GiB, and not less than what other programs begin with.
+    // The amount depends on the machine: up to 1 GiB, and at least the minimum of other programs.
     assert!((32 << 10..=1 << 20).contains(&keyslots[0].memory_kib), "{} KiB", keyslots[0].memory_kib);
 
     let folder = tempfile::tempdir().unwrap();
@@ -137,7 +137,7 @@ fn the_tests_that_security_names_exist() {
     }
 }
 
-/// What a disk service keeps by itself holds no key.
+/// The files that a disk service keeps hold no key.
 #[cfg(feature = "managed")]
 #[test]
 fn the_store_of_a_service_holds_no_key() {

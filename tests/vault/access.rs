@@ -36,7 +36,7 @@ fn each_operation_needs_its_own_grant() {
                 Err(other) => panic!("{other:?}"),
             }
         }
-        // Nobody else gains by it, and the owner needs no grant.
+        // Nobody else gains access by it, and the owner needs no grant.
         assert!(outcomes(&vault.as_identity("set-2"), &wrapped).iter().all(Result::is_err));
         assert!(outcomes(&vault.as_identity("set-"), &wrapped).iter().all(Result::is_err));
         assert!(outcomes(&vault, &wrapped).iter().all(Result::is_ok));
@@ -49,7 +49,7 @@ fn what_another_process_revokes_is_refused_at_once() {
     let path = folder.path().join("keys.vault");
     let owner = vault_at(&path);
     owner.grant("set-1", &KeyOperation::ALL).unwrap();
-    // An owner of the handle is not needed: it is what a disk encryption set keeps.
+    // An owner of the handle is not needed: a disk encryption set keeps only this.
     let service: Arc<dyn KeyVault> = {
         let vault = FileVault::open(&path, Unlock::Passphrase(PASSPHRASE)).unwrap();
         Arc::new(vault.as_identity("set-1"))
@@ -68,7 +68,7 @@ fn what_another_process_revokes_is_refused_at_once() {
     ));
     owner.grant("set-1", &KeyOperation::ALL).unwrap();
     assert_eq!(envelope.unseal(&*service, b"").unwrap(), dek);
-    // When the vault can't be read, nobody knows whether access was revoked: an outage, which is not a revocation.
+    // While the vault can't be read, revocation is unknown: this is an outage, not a revocation.
     std::fs::rename(&path, folder.path().join("away")).unwrap();
     let error = envelope.unseal(&*service, b"").unwrap_err();
     assert!(!error.is_revocation(), "{error:?}");

@@ -138,7 +138,7 @@ fn no_changed_byte_goes_unseen_and_its_line_is_named() {
             text[offset] = byte ^ 1;
             fs::write(fixture.log(), &text).unwrap();
             if n == lines.len() - 1 && byte == b'\n' {
-                // The last line without its end is a torn one, and no more than a truncation.
+                // The last line without its end is torn. That is the same as a truncation.
                 assert_eq!(fixture.read().unwrap().len(), 7);
             } else {
                 let fault = fixture.fault();
@@ -249,10 +249,10 @@ fn a_torn_line_is_tolerated_and_noted() {
         vault.describe("disks", None).unwrap();
         let entries = fixture.read().unwrap();
         let noted: Vec<_> = entries.iter().map(|entry| entry.torn).collect();
-        // With what ends it, ` torn`.
+        // With its ending, ` torn`.
         assert_eq!(noted[7..], [Some(len as u64 + 5), None]);
         assert!(noted[..7].iter().all(Option::is_none));
-        // What is left of the torn line is part of the evidence.
+        // The remains of the torn line are part of the evidence.
         let mut text = fs::read(fixture.log()).unwrap();
         let at = lines[..7].iter().map(String::len).sum::<usize>();
         text[at] ^= 1;
@@ -262,7 +262,7 @@ fn a_torn_line_is_tolerated_and_noted() {
         fs::write(fixture.log(), &text).unwrap();
         assert!(fixture.fault().contains("line 8 "));
     }
-    // A whole line that doesn't fit is not taken for a torn one, even when the log goes on behind it.
+    // A whole line that doesn't fit is not treated as a torn one, even when the log goes on behind it.
     let mut changed = lines.clone();
     changed[7] = changed[7].replace("no-such-key", "ok");
     fixture.write(&changed);
@@ -281,7 +281,7 @@ fn a_log_that_lost_only_its_last_line_feed_goes_on_and_is_sound() {
     fixture.open().describe("disks", None).unwrap();
     let entries = fixture.read().unwrap();
     assert!(entries.iter().map(|entry| entry.seq).eq(1..=entries.len() as u64));
-    // Whether the line counts that nobody was answered for is the writer's choice.
+    // The writer chooses whether a line without an answered use counts.
     assert!((2..=3).contains(&(entries.len() - before)), "{} entries after {before}", entries.len());
     assert!(fs::read_to_string(fixture.log()).unwrap().starts_with(&torn));
 }
@@ -346,7 +346,7 @@ fn many_threads_and_processes_write_one_log() {
     assert!(entries.iter().all(|entry| entry.torn.is_none()));
 }
 
-/// What the test above runs in another process; by itself it does nothing.
+/// The work of another process in the test above. Run on its own, it does nothing.
 #[test]
 fn the_second_process() {
     if let Some(path) = std::env::var_os(VAULT) {
@@ -387,7 +387,7 @@ fn a_log_is_put_aside_and_goes_on_in_a_new_file() {
     assert!(archived.lines().last().unwrap().contains("{\"seq\":10,") && archived.contains("archiveAudit"));
     // A head of the old log is not expected in the new one.
     assert_eq!(fixture.vault.audit().unwrap().including(head).map(Result::unwrap).count(), 1);
-    // A damaged log is put aside as it is, and the new one is sound.
+    // A damaged log is put aside unchanged, and the new one is sound.
     fixture.write(&["garbage\n".to_owned()]);
     assert!(fixture.read().is_err());
     fixture.open().archive_audit(fixture.folder.path().join("older.audit")).unwrap();

@@ -18,7 +18,7 @@ use sha2::{Digest, Sha256};
 
 const NO_MAC: &str = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
 
-/// A vault with a key file, of which `changes` are 1 and the rest of its log uses.
+/// A vault with a key file. Its log has `changes` changes, and otherwise uses.
 struct Fixture {
     folder: tempfile::TempDir,
 }
@@ -39,7 +39,7 @@ impl Fixture {
         self.folder.path().join(name)
     }
 
-    /// A handle that knows nothing but what the files say.
+    /// A handle that knows only the content of the files.
     fn open(&self) -> FileVault {
         FileVault::open(self.path("keys.vault"), Unlock::KeyFile(&self.path("root.key"))).unwrap()
     }
@@ -65,7 +65,7 @@ impl Fixture {
         self.open().audit().unwrap().collect::<Result<_>>().unwrap()
     }
 
-    /// What is proven, and what was said of damage.
+    /// The proven entries, and the reported damage.
     fn past_damage(&self) -> (Vec<AuditEntry>, Vec<String>) {
         let (mut entries, mut damage) = (Vec::new(), Vec::new());
         for entry in self.open().audit().unwrap().past_damage() {
@@ -76,7 +76,7 @@ impl Fixture {
             }
         }
         assert!(entries.windows(2).all(|pair| pair[0].seq < pair[1].seq), "{:?}", seqs(&entries));
-        // Who doesn't ask for more has the same, up to the first damage.
+        // Plain reading gives the same, up to the first damage.
         let strict: Vec<_> = self.open().audit().unwrap().collect();
         let sound = strict.iter().take_while(|entry| entry.is_ok()).count();
         assert_eq!(strict.len(), sound + usize::from(!damage.is_empty()));
@@ -139,7 +139,7 @@ fn the_last_numbers_are_used_and_none_after_them() {
         assert_eq!(head.seq(), u64::MAX);
         assert_eq!(vault.audit().unwrap().including(head).map(Result::unwrap).count(), 2);
         assert_eq!(vault.keys().unwrap().len(), 2, "no change that isn't in the log");
-        // What is missing is told there, too.
+        // Missing entries are reported there, too.
         fixture.put(b"");
         let damage = vault.audit().unwrap().including(head).find_map(Result::err).unwrap().to_string();
         assert!(damage.contains(&format!("entries {} to {}", u64::MAX - 1, u64::MAX)), "{damage}");
@@ -168,7 +168,7 @@ fn a_vault_wraps_no_more_than_its_keys_bear() {
     let wrapped = due.wrap("disks", &dek).unwrap();
     let full = at((1 << 48) / 48 + 1);
     assert!(matches!(full.wrap("disks", &dek), Err(Error::KeyExhausted { .. })));
-    // What was wrapped is not lost.
+    // Wrapped keys are not lost.
     assert!(full.unwrap(&wrapped).unwrap().unwrap() == dek);
 }
 
@@ -194,7 +194,7 @@ fn the_last_generation_of_the_file_is_the_last() {
     );
 }
 
-/// A line that nobody with the root key wrote.
+/// A line written without the root key.
 fn forged(seq: u64) -> String {
     format!("{{\"seq\":{seq},\"time\":0,\"operation\":\"get\",\"outcome\":\"ok\",\"mac\":\"{NO_MAC}\"}}\n")
 }
@@ -268,7 +268,7 @@ fn a_log_that_was_put_back_is_told_as_such_and_what_is_there_is_read() {
             assert!(by_handle.contains(&missing(last)), "{by_handle}");
             assert_eq!(handle.audit_head().unwrap().seq(), last);
 
-            // Afterwards it goes on behind what is missing, and numbers are not given twice.
+            // Afterwards the vault goes on behind the missing entries, and uses no number twice.
             handle.describe("disks", None).unwrap();
             fixture.use_it();
             let (entries, damage) = fixture.past_damage();
@@ -296,7 +296,7 @@ fn what_is_proven_behind_damage_is_read_wherever_that_is() {
         kept.map(|(_, entry)| entry.clone()).collect::<Vec<_>>()
     };
     for n in 0..lines.len() - 1 {
-        // Of each byte that changes: its line is lost, and the next one where it can't be proven without.
+        // Each changed byte loses its line. It also loses the next line if that can't be proven without.
         for at in (0..lines[n].len()).step_by(3).chain([lines[n].len() - 1]) {
             let mut edited = lines.clone();
             edited[n][at] ^= 2;
@@ -305,16 +305,16 @@ fn what_is_proven_behind_damage_is_read_wherever_that_is() {
             assert!(damage[0].contains(&format!("line {} ", n + 1)), "{damage:?}");
             let in_mac = at > lines[n].len() - 60;
             assert!(found == without(&[n]) || in_mac && found == without(&[n, n + 1]), "line {n} at {at}: {damage:?}");
-            // The last entries prove themselves by nothing where the one before them is gone.
+            // Nothing proves the last entries if the one before them is missing.
             assert!(damage.len() == 1 || n + 3 > lines.len(), "{damage:?}");
         }
-        // A line that is gone takes none with it but the next, whose MAC goes on from it.
+        // A missing line takes only the next one with it, whose MAC covers it.
         let mut edited = lines.clone();
         edited.remove(n);
         fixture.put(&edited.concat());
         let (found, damage) = fixture.past_damage();
         assert!(found == without(&[n, n + 1]) && damage[0].contains(&format!("line {} ", n + 1)), "{damage:?}");
-        // One that was put there, be it a forged one or one of before, takes none.
+        // An inserted line, forged or from before, takes none.
         for added in [forged(n as u64 + 2).as_bytes(), b"garbage\n", &lines[n / 2], &[b'x'; 200_000], b"\n"] {
             let added = added.strip_suffix(b"\n").unwrap_or(added);
             let mut edited = lines.clone();
@@ -325,7 +325,7 @@ fn what_is_proven_behind_damage_is_read_wherever_that_is() {
             assert!(damage.len() == 1 && damage[0].contains(&format!("line {} ", n + 2)), "{damage:?}");
         }
     }
-    // It goes on behind the damage, in a new process too, and after it all is proven again.
+    // It goes on behind the damage, in a new process too, and all later entries are proven again.
     let mut edited = lines.clone();
     edited[4][20] ^= 2;
     fixture.put(&edited.concat());
@@ -340,7 +340,7 @@ fn what_is_proven_behind_damage_is_read_wherever_that_is() {
     assert_eq!(seqs(&fixture.read()), [13]);
 }
 
-/// A second reader, written from docs/formats.md: for each log, the numbers of what is proven.
+/// A second reader, written from docs/formats.md. For each log it gives the numbers of the proven entries.
 const READER: &str = "
 import base64, hmac, json, re, sys
 vault, key, *logs = sys.argv[1:]
@@ -480,7 +480,7 @@ fn an_archive_that_was_killed_leaves_a_sound_log() {
 
 const KILLED: &str = "ATREST_TEST_AUDIT_KILLED";
 
-/// What the test below has another process do, until it is killed; by itself it does nothing.
+/// The work of another process in the test below, until it is killed. Run on its own, it does nothing.
 #[test]
 fn the_process_that_is_killed() {
     let Some(folder) = std::env::var_os(KILLED).map(PathBuf::from) else { return };
@@ -521,7 +521,7 @@ fn no_entry_is_lost_by_kills_in_the_middle_of_archives() {
         names.sort();
         for name in &names {
             let text = fs::read_to_string(name).unwrap();
-            // A copy whose process was killed is the beginning of what still stands elsewhere.
+            // A copy by a killed process is a prefix of the content that still exists elsewhere.
             let whole = text.split_inclusive('\n').filter(|line| line.ends_with("\"}\n"));
             let seqs = whole.map(|line| serde_json::from_str::<AuditEntry>(line).unwrap().seq);
             let new: Vec<u64> = seqs.filter(|seq| all.last().is_none_or(|last| seq > last)).collect();
@@ -559,7 +559,7 @@ fn writers_that_were_killed_in_a_row_leave_a_sound_log() {
         fixture.log()[before.len()..].to_vec()
     };
     let first = writes(&sound);
-    // The second and third are killed wherever they may be, above all in what ends the line before theirs.
+    // The second and third are killed anywhere, mostly in the bytes that end the line before theirs.
     for torn in [1, 2, 40, first.len() - 2, first.len() - 1] {
         let once = [&sound[..], &first[..torn]].concat();
         let second = writes(&once);
@@ -580,7 +580,7 @@ fn writers_that_were_killed_in_a_row_leave_a_sound_log() {
                 assert_eq!(seqs(&entries), [1, 2, 3, 4, 5]);
                 assert!(entries[3].torn.unwrap() >= (log.len() - sound.len()) as u64 - 1);
                 assert!(entries.iter().all(|entry| entry.after.is_none()));
-                // What is left of the torn lines is part of the evidence.
+                // The remains of the torn lines are part of the evidence.
                 let mut changed = fixture.log();
                 changed[sound.len()] ^= 1;
                 fixture.put(&changed);

@@ -56,7 +56,7 @@ impl Fixture {
         format!("{body}{trailer}\n").into_bytes()
     }
 
-    /// The value of a field that is a string, as the file has it.
+    /// The value of a string field, as written in the file.
     fn value(&self, name: &str) -> String {
         let text = str::from_utf8(&self.sound).unwrap();
         let rest = text.split_once(&format!("\"{name}\": \"")).unwrap().1;
@@ -68,7 +68,7 @@ fn says(error: &Error, what: &str) -> bool {
     matches!(error, Error::DamagedVault(text) if text.contains(what))
 }
 
-/// Only a program with the root key can write such a file; it is told as damage when it is opened, not by later calls.
+/// Only a program with the root key can write such a file. Opening reports it as damage, later calls don't.
 #[test]
 fn a_name_that_no_vault_gives_is_told_at_open() {
     let folder = tempfile::tempdir().unwrap();
@@ -105,7 +105,7 @@ fn no_flip_of_a_bit_opens_and_the_copy_beside_it_repairs() {
     for bit in 0..text.len() * 8 {
         text[bit / 8] ^= 1 << (bit % 8);
         let error = vault.open_with(&text).unwrap_err();
-        // What the checksum or the form of the file gives away names the copy; what only the MAC does can't.
+        // Damage found by the checksum or the form of the file names the copy. Damage found only by the MAC can't.
         assert!(matches!(&error, Error::DamagedVault(_)), "bit {bit}: {error:?}");
         assert!(says(&error, "put it in place") || says(&error, "MAC"), "bit {bit}: {error:?}");
         text[bit / 8] ^= 1 << (bit % 8);
@@ -121,7 +121,7 @@ fn a_torn_file_is_refused_at_every_length() {
     for len in 0..vault.sound.len() {
         let error = vault.open_with(&vault.sound[..len]).unwrap_err();
         assert!(says(&error, text(&vault.path)) && says(&error, "put it in place"), "{len}: {error:?}");
-        // What a file system may leave of a file that was not synced.
+        // Possible remains of a file that was not synced.
         let mut zeros = vault.sound.clone();
         zeros[len..].fill(0);
         assert!(matches!(vault.open_with(&zeros), Err(Error::DamagedVault(_))), "{len}");
@@ -177,7 +177,7 @@ fn a_writer_that_was_killed_between_the_copy_and_the_file_has_changed_nothing() 
 
 #[test]
 fn a_change_that_could_not_be_written_has_not_happened_and_the_copy_is_never_behind() {
-    // Something that can't be removed stands where each of the two files is to be written.
+    // In the place of each of the two new files stands something that can't be removed.
     for name in ["keys.vault.bak.new", "keys.vault.new"] {
         let fixture = fixture();
         let vault = fixture.open().unwrap();
@@ -193,7 +193,7 @@ fn a_change_that_could_not_be_written_has_not_happened_and_the_copy_is_never_beh
         // Tried again, it destroys the version in both files.
         vault.hazmat_destroy_version(&first).unwrap();
         assert_eq!(fs::read(fixture.bak()).unwrap(), fs::read(&fixture.path).unwrap());
-        // Who follows the error's advice has all keys that were in use.
+        // A user who follows the error's advice has all keys that were in use.
         fs::write(&fixture.path, b"garbage").unwrap();
         fs::copy(fixture.bak(), &fixture.path).unwrap();
         assert_eq!(envelope.unseal(&fixture.open().unwrap(), b"").unwrap(), dek);
@@ -228,7 +228,7 @@ fn a_file_that_went_back_in_time_is_neither_used_nor_written_over() {
     assert!(says(&handle.keys().unwrap_err(), "older"));
     assert!(matches!(Envelope::seal(&dek, &handle, "disks", b""), Err(Error::DamagedVault(_))));
     assert_eq!(fs::read(&vault.path).unwrap(), vault.sound);
-    // It answers nothing from memory; and it goes on when the newer file is back.
+    // It answers nothing from memory, and goes on when the newer file is back.
     assert!(says(&envelope.unseal(&handle, b"").unwrap_err(), "older"));
     fs::write(&vault.path, newer).unwrap();
     assert_eq!(envelope.unseal(&handle, b"").unwrap(), dek);

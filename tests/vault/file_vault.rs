@@ -202,7 +202,7 @@ fn the_files_are_for_their_owner_only() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("keys.vault");
     let vault = vault_at(&path);
-    // What a killed writer, or somebody with another mask, left behind must not lend its mode to the new file.
+    // A file left behind by a killed writer, or with another umask, must not lend its mode to the new file.
     for name in ["keys.vault.new", "keys.vault.bak.new"] {
         std::fs::write(folder.path().join(name), "left behind").unwrap();
         std::fs::set_permissions(folder.path().join(name), std::fs::Permissions::from_mode(0o666)).unwrap();

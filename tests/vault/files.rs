@@ -14,7 +14,7 @@ use atrest::{Credential, Error, FileDevice, KeyRefusal, OpenOptions, Secret, Vol
 
 const FOLDER: &str = "ATREST_TEST_VAULT_FILES";
 
-/// Runs what might hang, and ends the test if it does.
+/// Runs code that might hang, and ends the test if it does.
 fn in_time<T: Send + 'static>(act: impl FnOnce() -> T + Send + 'static) -> T {
     let (done, result) = mpsc::channel();
     std::thread::spawn(move || done.send(act()));
@@ -90,7 +90,7 @@ fn what_is_no_file_is_refused_at_once() {
             make(&victim);
             let error = in_time(move || open(&path).and_then(|vault| vault.create_key("tapes")).unwrap_err());
             let text = said(&error);
-            // A link to a vault is followed, to what is a device here.
+            // A link to a vault is followed; here it leads to a device.
             let named = if what == "link" && suffix.is_empty() { "device" } else { what };
             assert!(text.contains(named), "{what} at {suffix}: {text}");
         }
@@ -172,7 +172,7 @@ fn child(limit: &str, job: &str, folder: &Path) {
     assert!(done.status.success(), "{limit}: {}", String::from_utf8_lossy(&done.stderr));
 }
 
-/// What the tests below have another process do. Without them it has nothing to do.
+/// The work of another process in the tests below. Run on its own, it does nothing.
 #[test]
 fn the_child() {
     let Some(folder) = std::env::var_os(FOLDER).map(PathBuf::from) else { return };
@@ -253,7 +253,7 @@ fn a_log_without_room_stays_sound() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("keys.vault");
     let vault = vault_at(&path);
-    // As long as the limit of 16 KiB but for some bytes: no line fits in whole.
+    // Nearly as long as the limit of 16 KiB: no whole line fits.
     let log = beside(&path, ".audit");
     let dek = Secret::copy_from(&[7; 32]);
     let mut name = "x".to_owned();

@@ -176,7 +176,7 @@ sys.stdout.buffer.write(private.decrypt(sys.stdin.buffer.read(), oaep))
         }
     }
 
-    /// A key whose wraps are authenticated, from the first on.
+    /// A key with authenticated wraps from the first on.
     fn authenticated(vault: &FileVault, name: &str) -> KeyId {
         let id = vault.create_key_of(name, KeyKind::Rsa2048).unwrap();
         vault.set_version(&id, VersionChange::new().authenticated(true)).unwrap();
@@ -200,7 +200,7 @@ sys.stdout.buffer.write(private.decrypt(sys.stdin.buffer.read(), oaep))
         let again = FileVault::open(&path, Unlock::Passphrase(crate::common::PASSPHRASE)).unwrap();
         assert_eq!(again.unwrap(&wrapped).unwrap().unwrap().expose(), dek().expose());
 
-        // Neither what was wrapped without a MAC, whatever it is called, nor one whose MAC was taken off.
+        // Refuses a key wrapped without a MAC under any algorithm name, and one whose MAC was removed.
         let as_algorithm = |bytes: &[u8], algorithm| WrappedDek { kek: id.clone(), algorithm, bytes: bytes.to_vec() };
         for algorithm in [WrapAlgorithm::RsaOaep256, WrapAlgorithm::RsaOaep] {
             for bytes in [&plain.bytes[..], &wrapped.bytes[..256], &wrapped.bytes] {
@@ -310,7 +310,7 @@ sys.stdout.buffer.write(again + mac(again))
         assert_eq!(vault.unwrap(&made).unwrap().unwrap().expose(), dek().expose());
     }
 
-    /// Who has nothing but the public half of the owner's key, and writes to the disk.
+    /// An attacker with only the public half of the owner's key and write access to the disk.
     struct PublicHalf {
         openssl: String,
         public: std::path::PathBuf,
@@ -375,12 +375,12 @@ sys.stdout.buffer.write(again + mac(again))
             }
             result
         };
-        // Nothing on the disk tells it.
+        // Nothing on the disk reveals it.
         assert_eq!(open(&plain, OpenOptions::new()).unwrap(), owners_uuid);
         // The fingerprint does.
         assert!(matches!(open(&plain, OpenOptions::new().expect(kept)), Err(Error::OtherDek)));
 
-        // So does the vault itself, where the key demands MACs, whatever the token says.
+        // If the key demands MACs, the vault itself refuses too, for any token.
         vault.set_version(&id, VersionChange::new().authenticated(true)).unwrap();
         owners.rotate_kek(&vault).unwrap();
         let owners = owners.into_device().into_bytes();
@@ -434,7 +434,7 @@ sys.stdout.buffer.write(again + mac(again))
             (TestName::Rsa2048Sha256Mgf1Sha256, WrapAlgorithm::RsaOaep256),
             (TestName::Rsa3072Sha256Mgf1Sha256, WrapAlgorithm::RsaOaep256),
             (TestName::Rsa4096Sha256Mgf1Sha256, WrapAlgorithm::RsaOaep256),
-            // Other hashes, as whatever they are.
+            // Other hashes, under any name.
             (TestName::Rsa2048Sha256Mgf1Sha1, WrapAlgorithm::RsaOaep256),
             (TestName::Rsa2048Sha512Mgf1Sha512, WrapAlgorithm::RsaOaep256),
         ] {

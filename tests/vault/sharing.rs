@@ -41,7 +41,7 @@ fn two_handles_that_rotate_at_once_lose_no_version() {
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let reader = scope.spawn(|| {
-            // Whoever reads meanwhile finds a whole file at every instant.
+            // A concurrent reader finds a whole file at every instant.
             let mut last = 0;
             while !done.load(Ordering::Relaxed) {
                 let now = count(&path);
@@ -95,7 +95,7 @@ fn two_processes_that_rotate_at_once_lose_no_version() {
     assert_eq!(count(&path), 1 + 2 * ROTATIONS);
 }
 
-/// What the test above runs in another process; by itself it does nothing.
+/// The work of another process in the test above. Run on its own, it does nothing.
 #[test]
 fn the_second_process() {
     if let Some(path) = std::env::var_os(VAULT) {
@@ -117,7 +117,7 @@ fn a_second_handle_sees_what_the_first_made() {
         let envelope = Envelope::seal(&dek, &first, key, b"").unwrap();
         assert_eq!(envelope.unseal(&second, b"").unwrap(), dek);
     }
-    // Wrapping takes the latest version, whoever made it.
+    // Wrapping takes the latest version, made by any process.
     first.rotate_key("disks").unwrap();
     assert_eq!(Envelope::seal(&dek, &second, "disks", b"").unwrap().kek().version(), "3");
     assert_eq!(second.keys().unwrap(), first.keys().unwrap());
@@ -191,7 +191,7 @@ fn open_or_create_makes_no_vault_in_place_of_one_that_does_not_open() {
     // Its file is lost, and the copy is left.
     std::fs::remove_file(&path).unwrap();
     assert!(matches!(open(PASSPHRASE), Err(Error::DamagedVault(text)) if text.contains("put it in place")));
-    // And somebody's file is no vault.
+    // A foreign file is no vault.
     std::fs::write(&path, b"a letter\n").unwrap();
     assert!(matches!(open(PASSPHRASE), Err(Error::DamagedVault(_))));
     assert_eq!(std::fs::read(&path).unwrap(), b"a letter\n");

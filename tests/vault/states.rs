@@ -39,7 +39,7 @@ impl Fixture {
         self.vault.wrap("disks", &dek())
     }
 
-    /// What both handles say of a wrapped DEK.
+    /// The answers of both handles for a wrapped DEK.
     fn unwrap(&self, wrapped: &WrappedDek) -> Result<Option<Secret>> {
         let other = self.again().unwrap(wrapped);
         let this = self.vault.unwrap(wrapped);
@@ -75,7 +75,7 @@ fn a_disabled_version_is_refused_until_it_is_enabled_again() {
         matches!(vault.describe("disks", None), Err(Error::KeyRefused { key, reason: KeyRefusal::Disabled }) if key == "disks")
     );
     assert!(!vault.describe("disks", Some("1")).unwrap().unwrap().enabled);
-    // A new version wraps; what the old one wrapped stays out of reach.
+    // A new version wraps. DEKs wrapped by the old one stay out of reach.
     assert_eq!(vault.rotate_key("disks").unwrap(), fixture.version(2));
     assert_eq!(fixture.wrap().unwrap().kek, fixture.version(2));
     assert!(matches!(fixture.unwrap(&wrapped), Err(Error::KeyRefused { reason: KeyRefusal::Disabled, .. })));
@@ -146,7 +146,7 @@ fn a_version_that_is_not_yet_valid_neither_wraps_nor_unwraps() {
     assert!(matches!(fixture.wrap(), Err(Error::KeyRefused { reason: KeyRefusal::NotYetValid, .. })));
     fixture.clock.advance(Duration::from_secs(60));
     fixture.unwrap(&wrapped).unwrap();
-    // A version can't expire before it is valid, by whichever end is moved.
+    // A version can't expire before it is valid, whichever date is changed.
     for change in [
         VersionChange::new().expires(Some(START + 60)),
         VersionChange::new().expires(Some(0)),

@@ -70,7 +70,7 @@ fn a_crash_of_format_over_an_older_volume_leaves_one_of_both_or_none() {
     survived("format over another volume", count, 200);
 }
 
-/// Opens what a crash left, which repairs it, and checks that nothing is lost.
+/// Opens the image that a crash left, which repairs it, and checks that nothing is lost.
 fn recovers(what: &str, image: Vec<u8>, vault: &MemoryVault) -> (String, Vec<u8>, Vec<Op>) {
     let device = shared(image);
     let volume = open(device.clone(), vault).unwrap_or_else(|e| panic!("{what}: {e:?}"));

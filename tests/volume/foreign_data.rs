@@ -49,7 +49,7 @@ const SIZE: u64 = 512 << 20;
 const START: usize = 1 << 20;
 
 impl Maker {
-    /// The first bytes of a device that the program has written; `None` where there is no such program.
+    /// The first bytes of a device that the program has written, or `None` without such a program.
     fn start(&self, path: &Path) -> Option<Vec<u8>> {
         peer("sh", &["-c", &format!("command -v {}", self.program)])?;
         File::create(path).unwrap().set_len(SIZE).unwrap();
@@ -68,17 +68,17 @@ impl Maker {
     }
 }
 
-/// A volume whose device begins as another program has left it, but for the second copy of the header, and the volume's
-/// device as it was.
+/// The device of a volume after another program wrote its first bytes. The second copy of the header is intact, and so
+/// is the rest of the device.
 fn overwritten(start: &[u8], image: &[u8]) -> Vec<u8> {
     let mut mixed = image.to_vec();
     mixed[..COPY].copy_from_slice(&start[..COPY]);
-    // What the header's keyslots have there, a signature may lie upon.
+    // A signature may overlap the keyslots of the header there.
     mixed[2 * COPY..START].copy_from_slice(&start[2 * COPY..START]);
     mixed
 }
 
-/// Everything that could write is refused and writes nothing; reading goes on; and who insists gets the volume back.
+/// Every write is refused and writes nothing. Reading goes on. Only an explicit request gets the volume back.
 fn is_kept(bytes: &[u8], vault: &MemoryVault, says: &str) {
     let named = |result: Result<(), Error>, what: &str| match result {
         Err(Error::ForeignData(found)) => assert!(found.contains(says), "{what}: {found}, not {says}"),
@@ -114,7 +114,7 @@ fn a_copy_of_the_header_is_not_repaired_over_what_another_program_made() {
     for maker in &MAKERS {
         let Some(start) = maker.start(&path) else { continue };
         is_kept(&overwritten(&start, &image), &vault, maker.says);
-        // And where nothing is left of the volume, the message says what there is.
+        // If nothing is left of the volume, the message names the foreign content.
         let error = look([&start[..], &image[START..]].concat(), &vault).unwrap_err();
         let Error::NotLuks { found } = &error else { panic!("{}: {error:?}", maker.says) };
         assert!(found.contains(maker.says), "{found}, not {}", maker.says);
@@ -122,7 +122,7 @@ fn a_copy_of_the_header_is_not_repaired_over_what_another_program_made() {
     }
 }
 
-/// What no table knows is somebody's too.
+/// Data without a known signature is foreign data, too.
 #[test]
 fn a_copy_of_the_header_is_not_repaired_over_bytes_that_nobody_knows() {
     let (vault, image) = image();
@@ -136,7 +136,7 @@ fn a_copy_of_the_header_is_not_repaired_over_bytes_that_nobody_knows() {
             let says = format!("byte {}", which * COPY);
             is_kept(&bytes, &vault, &says);
         }
-        // A text, over a header of which the rest is there.
+        // A text over a header, the rest of which is intact.
         let mut bytes = image.clone();
         let copy = &mut bytes[which * COPY..];
         copy[..512].fill(b' ');
@@ -166,7 +166,7 @@ fn what_is_left_of_a_header_is_repaired() {
     }
 }
 
-/// Somebody makes a file system while the volume is open: no change of the header goes over it.
+/// A file system is made while the volume is open: no change of the header overwrites it.
 #[test]
 fn a_volume_that_is_open_does_not_write_over_what_came_since() {
     let (vault, image) = image();
@@ -183,7 +183,7 @@ fn a_volume_that_is_open_does_not_write_over_what_came_since() {
     assert!(device.bytes() == before);
 }
 
-/// The area of a keyslot that a killed process left to be wiped may have become somebody's.
+/// The area of a keyslot that a killed process left to be wiped may hold foreign data by now.
 #[test]
 fn an_area_is_not_wiped_over_what_another_program_made() {
     let (vault, image) = image();
@@ -235,7 +235,7 @@ fn a_prefix_is_not_rotated_over_what_is_no_prefix() {
     }
 }
 
-/// What the reference implementation does with the same device: it refuses and writes nothing.
+/// The reference implementation on the same device: it refuses and writes nothing.
 #[test]
 fn cryptsetup_refuses_the_same() {
     let (Some(cryptsetup), Some(_)) = (cryptsetup(), peer("mkfs.ext4", &["-V"])) else { return };

@@ -77,7 +77,7 @@ fn options_out_of_bounds_are_refused() {
 fn a_key_for_cbc_makes_no_volume_and_destroys_none() {
     let vault = MemoryVault::new("memory:one");
     let device = std::sync::Arc::new(TestDevice::new(vec![1; DATA + SIZE]));
-    // AES-256-CBC among them, whose key is as long as one for XTS.
+    // AES-256-CBC is among them. Its key is as long as one for XTS.
     for algorithm in [DekAlgorithm::Aes128Cbc, DekAlgorithm::Aes192Cbc, DekAlgorithm::Aes256Cbc] {
         let options = options().overwrite(true).dek_algorithm(algorithm);
         let error = Volume::format(device.clone(), Protector::Vault(&vault, "disks"), &options).unwrap_err();
@@ -121,7 +121,7 @@ fn a_device_that_is_not_blank_is_refused_and_left_alone() {
         assert!(matches!(error, Error::DeviceNotBlank { offset, .. } if offset == at as u64), "{error:?}");
         assert!(error.to_string().contains(&format!("byte {at})")) && error.to_string().contains("overwrite"));
         assert!(device.bytes() == bytes && device.take_log().iter().all(|op| matches!(op, Op::Read { .. })));
-        // Told to, it wipes the room of the header, and no more.
+        // On request it wipes the room of the header, and no more.
         let volume = Volume::format(device, Protector::Vault(&vault, "disks"), &options().overwrite(true)).unwrap();
         let image = volume.device().bytes();
         assert!(header::is_whole(&image) && image[2 * header::COPY..].iter().all(|&byte| byte == 0));

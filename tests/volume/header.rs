@@ -27,13 +27,13 @@ fn a_damaged_copy_is_repaired_from_the_other() {
         for (name, damage) in DAMAGES {
             let mut damaged = image.clone();
             damage(&mut damaged[which * COPY..2 * COPY]);
-            // Who only reads changes nothing.
+            // A reader changes nothing.
             let device = shared(damaged.clone());
             let options = OpenOptions::new().read_only(true);
             let volume = Volume::open(device.clone(), Credential::Vault(&vault), &options).unwrap();
             assert!(holds_plain(&volume), "{name}");
             assert!(device.bytes() == damaged && !device.take_log().iter().any(|op| matches!(op, Op::Write { .. })));
-            // Who writes repairs first.
+            // A writer repairs first.
             let volume = open(device.clone(), &vault).unwrap();
             assert!(holds_plain(&volume), "{name}");
             let repaired = device.bytes();
@@ -41,7 +41,7 @@ fn a_damaged_copy_is_repaired_from_the_other() {
             assert!(repaired[2 * COPY..] == image[2 * COPY..]);
             let other = 1 - which;
             assert!(header::copy(&repaired, other) == header::copy(&image, other), "the intact copy was written");
-            // A repaired copy has a new salt (section 2.1), whatever the damage left of the old one.
+            // A repaired copy has a new salt (section 2.1), for every kind of damage to the old one.
             assert_ne!(header::copy(&repaired, which)[104..168], header::copy(&image, which)[104..168], "{name}");
         }
     }
@@ -186,7 +186,7 @@ fn opening_a_sound_volume_writes_nothing_and_reads_no_data() {
 #[test]
 fn a_luks1_header_is_not_repaired_into_luks2() {
     let (vault, mut image) = image();
-    // What a conversion to LUKS1 could leave: the second copy still whole.
+    // A possible remainder of a conversion to LUKS1: the second copy is still whole.
     image[7] = 1;
     let device = shared(image.clone());
     let error = open(device.clone(), &vault).unwrap_err();

@@ -32,7 +32,7 @@ fn two_headers_in_one_expression_and_the_volume_besides() {
         let (vault, volume) = volume();
         let text = format!("{} {}", volume.header().label(), volume.header().uuid());
         assert_eq!(text, "blue 07070707-0707-0707-0707-070707070707");
-        // While one is around, all else goes on.
+        // While one exists, everything else goes on.
         let mut header = volume.header();
         vault.rotate();
         volume.rotate_kek(&vault).unwrap();

@@ -19,13 +19,13 @@ use atrest::volume::{Header, ProtectorId};
 use atrest::{BlockDevice, Credential, Error, Protector, Result, Volume};
 use sha2::{Digest, Sha256};
 
-/// How many sectors of a write are looked at by themselves.
+/// The number of sectors of a write that are tried one by one.
 const PLACES: usize = 8;
-/// About how many images of one operation are looked at.
+/// The approximate number of images of one operation to try.
 const MOST: usize = 16;
 const SECOND: usize = 3;
 
-/// The images that crashes leave, without those that are equal, all of settled states and about `most` others; and how many there are.
+/// The images that crashes leave, without duplicates: all of settled states and about `most` others. Also their number.
 fn images(before: &[u8], log: &[Op], most: usize) -> (Vec<(String, Vec<u8>)>, usize) {
     let written = log.iter().filter_map(|op| match op {
         Op::Write { offset, bytes } => Some(*offset as usize..*offset as usize + bytes.len()),
@@ -57,7 +57,7 @@ fn images(before: &[u8], log: &[Op], most: usize) -> (Vec<(String, Vec<u8>)>, us
     (images, count)
 }
 
-/// Opens what a crash left by a passphrase that was not touched, and checks all that must hold then.
+/// Opens the image that a crash left by an untouched passphrase, and checks all properties that must hold then.
 fn recovers(
     world: &World,
     what: &str,
@@ -81,7 +81,7 @@ fn recovers(
     (described(&device), image, log)
 }
 
-/// Crashes an operation everywhere. `middle` says what else than the state before and after there may be.
+/// Crashes an operation everywhere. `middle` lists the allowed states besides those before and after.
 fn crash(name: &str, world: &World, middle: &[&str], act: impl FnOnce(&Volume<Arc<dyn BlockDevice>>) -> Result<()>) {
     let kind = world.kind;
     let device = shared(world.before.clone());
@@ -95,7 +95,7 @@ fn crash(name: &str, world: &World, middle: &[&str], act: impl FnOnce(&Volume<Ar
     let mut gone = vec![];
     let [_, old, new] = kind.ids();
     gone.push((old, area(&world.before, old), &world.before[..]));
-    // LUKS1 says beforehand where a new keyslot comes. In LUKS2 what is left is useless without its salt.
+    // LUKS1 announces the place of a new keyslot. In LUKS2 the remains are useless without the salt.
     if kind.is_luks1() && Header::load(&device).unwrap().keyslots().iter().any(|keyslot| keyslot.id == new) {
         gone.push((new, area(&after, new), &after[..]));
     }
@@ -130,7 +130,7 @@ fn crash(name: &str, world: &World, middle: &[&str], act: impl FnOnce(&Volume<Ar
     peers_accept(world, name, images.iter().map(|(_, image)| image));
 }
 
-/// Has cryptsetup look at some of the images, as the crash left them, and open them by what was not touched.
+/// cryptsetup checks some of the images as the crash left them, and opens them by an untouched passphrase.
 fn peers_accept<'i>(world: &World, name: &str, images: impl ExactSizeIterator<Item = &'i Vec<u8>>) {
     let Some(cryptsetup) = cryptsetup() else { return };
     let folder = tempfile::tempdir().unwrap();
@@ -352,7 +352,7 @@ fn a_crash_of_restore_is_made_good_by_another() {
         remove(&volume, ProtectorId::Keyslot(kind.ids()[1])).unwrap();
         volume.add_protector(Protector::Passphrase(NEW), &cost().id(kind.ids()[2])).unwrap();
         drop(volume);
-        // Which of the copies is the one that must not be touched first differs.
+        // The copy that must not be touched first differs between the cases.
         for damaged in [None, Some(0), Some(1)].into_iter().filter(|which| which.is_none() || !kind.is_luks1()) {
             let device = shared(device.bytes());
             device.edit(|bytes| damaged.map_or((), |which| bytes[which * header::COPY + 600..][..6000].fill(0x77)));
@@ -388,7 +388,7 @@ fn backups_are_those_of_cryptsetup_and_of_this_volume_key() {
         remove(&world.volume(&device), ProtectorId::Keyslot(world.kind.ids()[1])).unwrap();
         Header::restore(&device, &theirs).unwrap();
         world.check_ways_in("restored", &device);
-        // Of the same UUID, but encrypted anew: nobody would get at the data again.
+        // The same UUID, but encrypted anew: the data would be lost for good.
         let uuid = [7; 16];
         let other = |device: Arc<TestDevice>| {
             Volume::format(device, Protector::Passphrase(KEEP), &world.kind.format_options().uuid(uuid)).unwrap();

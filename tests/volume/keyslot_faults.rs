@@ -58,7 +58,8 @@ fn what_failed_can_be_done_again() {
                     );
                     assert!(holds_plain(&volume), "{what}");
                     volume.write_at(0, &plain()).unwrap();
-                    // Whatever the failed one has left, a repair in between must not mix it with what the volume knows.
+                    // Whatever the failed operation left, a repair in between must not mix it with the volume's own
+                    // state.
                     if n % 2 == 1 && volume.header().needs_repair() {
                         volume.header().repair().unwrap_or_else(|e| panic!("{what}, repair: {e:?}"));
                         assert!(
@@ -67,9 +68,9 @@ fn what_failed_can_be_done_again() {
                         );
                     }
                     match act(&world, &volume) {
-                        // It was done as far as the device goes.
+                        // It was done as far as the device allows.
                         Ok(()) | Err(Error::NoSuchProtector(_)) => {}
-                        // Of LUKS1 there is one header, and what the device has of it counts.
+                        // LUKS1 has one header, and the device's content counts.
                         Err(Error::NoRoom(_)) if kind.is_luks1() => {
                             let ids: Vec<u32> = volume.header().keyslots().iter().map(|keyslot| keyslot.id).collect();
                             assert_eq!(ids, kind.ids(), "{what}");
@@ -206,7 +207,7 @@ fn a_header_whose_numbers_come_to_an_end_is_refused_before_anything_is_written()
     refused("restore", Header::restore(&device, &backup));
     assert!(device.bytes() == before, "a restore was refused, and wrote");
 
-    // One before it: what takes two changes, of which the first forgets a keyslot, isn't begun.
+    // One before the end: an operation of two changes, the first of which forgets a keyslot, isn't begun.
     let device = numbered(&world.before, u64::MAX - 1);
     let volume = world.volume(&device);
     let before = device.bytes();

@@ -18,7 +18,7 @@ fn volume(vault: &dyn KeyVault, key: &str) -> Volume<MemoryDevice> {
     Volume::format(MemoryDevice::new(2 << 20), Protector::Vault(vault, key), &options).unwrap()
 }
 
-/// A vault with a key for disks and one that is the attacker's, who may only wrap under either.
+/// A vault with a key for disks and an attacker's key. The attacker may only wrap, under either.
 fn two_keys(folder: &tempfile::TempDir) -> FileVault {
     let vault = vault_at(&folder.path().join("keys.vault"));
     vault.create_key("others").unwrap();
@@ -26,7 +26,7 @@ fn two_keys(folder: &tempfile::TempDir) -> FileVault {
     vault
 }
 
-/// The attacker's own program: it wraps by the right that it has, and knows what it wrapped.
+/// The attacker's own program. It may wrap, and knows the keys that it wrapped.
 struct Attacker {
     vault: VaultIdentity,
     wrapped: Mutex<Vec<(Vec<u8>, Secret)>>,
@@ -79,7 +79,7 @@ fn a_planted_volume_is_refused_before_anything_is_written() {
     let kept: Fingerprint = owners.fingerprint().unwrap().to_string().parse().unwrap();
     let strict = || OpenOptions::new().context(CONTEXT).expect(kept);
 
-    // Who may wrap, and nothing else, under the same key or another one of the vault.
+    // An attacker that may only wrap, under the same key or another one of the vault.
     for key in ["disks", "others"] {
         let planted = volume(&Attacker::new(&vault), key);
         let uuid = planted.uuid();
@@ -98,7 +98,7 @@ fn a_planted_volume_is_refused_before_anything_is_written() {
         assert!(Arc::into_inner(device).unwrap().into_bytes() == before, "a refusal writes nothing");
     }
 
-    // What is the owner's opens, and its fingerprint stays through a rotation.
+    // The owner's volume opens, and its fingerprint stays through a rotation.
     vault.rotate_key("disks").unwrap();
     owners.rotate_kek(&vault).unwrap();
     let again = Volume::open(owners.into_device(), Credential::Vault(&vault), &strict().expect_key("disks")).unwrap();

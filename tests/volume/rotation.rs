@@ -26,7 +26,7 @@ fn after_a_rotation_the_old_version_can_be_destroyed() {
     vault.hazmat_destroy_version(&first).unwrap();
     drop(volume);
 
-    // Each copy of the header by itself is enough.
+    // Each copy of the header is enough by itself.
     for which in 0..2 {
         let mut image = device.bytes();
         image[which * COPY..(which + 1) * COPY].fill(0);
@@ -69,7 +69,7 @@ fn a_rotation_reads_and_writes_no_data() {
     let rotated = device.bytes();
     assert!(rotated[2 * COPY..] == image[2 * COPY..]);
     assert!(header::is_whole(&rotated) && header::seqid(&rotated, 0) == header::seqid(&image, 0) + 1);
-    // What the token does not say about the key stays.
+    // Properties of the key that the token does not have stay unchanged.
     let (mut before, mut after) = (header::json(&image, 0), header::json(&rotated, 0));
     for field in ["key_url", "wrapped_dek", "mac"] {
         assert_ne!(before["tokens"]["0"][field].take(), after["tokens"]["0"][field].take(), "{field}");
@@ -244,7 +244,7 @@ fn a_new_size_is_recorded_by_who_asks() {
     volume.record_size().unwrap();
     assert!(device.bytes() == recorded);
 
-    // Grown: a device that is cut back to what it was before is found out.
+    // Grown: a device that is cut back to its earlier size is detected.
     let mut grown = device.bytes();
     grown.resize(DATA + SIZE + 8192, 0);
     let device = shared(grown);
@@ -265,7 +265,7 @@ fn a_forged_token_is_neither_rotated_nor_believed() {
             .unwrap();
     let real = volume.keks();
     let mut image = volume.into_device().bytes();
-    // What somebody without any key can write: another key of the vault, another context; the real token moves behind.
+    // An edit possible without any key: another key of the vault, another context. The real token moves behind.
     header::edit_json(&mut image, |json| {
         let real = json["tokens"]["0"].clone();
         let mut forged = real.clone();

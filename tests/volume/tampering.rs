@@ -11,16 +11,16 @@ use atrest::{Credential, Dek, Error, OpenOptions, Protector, Volume};
 use base64ct::{Base64, Encoding};
 use serde_json::{Value, json};
 
-/// What a header must be refused as: by a vault, and by the DEK itself.
+/// The expected refusal of a header: by a vault, and by the DEK itself.
 #[derive(Clone, Copy, Debug)]
 enum As {
-    /// `TamperedHeader`, whatever opens it.
+    /// `TamperedHeader`, for every credential.
     Tampered,
-    /// `UnsupportedHeader` whose text contains this, whatever opens it.
+    /// `UnsupportedHeader` whose text contains this, for every credential.
     Unsupported(&'static str),
-    /// `InvalidHeader` whose text contains this, whatever opens it.
+    /// `InvalidHeader` whose text contains this, for every credential.
     Invalid(&'static str),
-    /// `WrongKey` for the DEK; for the vault `TamperedHeader`, since the MAC is looked at first.
+    /// `WrongKey` for the DEK. For the vault `TamperedHeader`, since the MAC is checked first.
     WrongKey,
     /// `TamperedHeader` for the DEK; for the vault an error whose text contains this.
     TamperedOr(&'static str),
@@ -105,7 +105,7 @@ fn an_edited_digest_is_refused() {
         ("iterations", json!(4_294_967_295u32), As::Unsupported("4294967295")),
         ("hash", json!("sha512"), As::WrongKey),
         ("hash", json!("md5"), As::Unsupported("md5")),
-        // PBKDF2 would take as many times the work as the hash goes into it.
+        // PBKDF2 would take a multiple of the work: one pass for each length of the hash.
         ("digest", bytes64(33), As::Unsupported("33 bytes")),
         ("digest", bytes64(1023), As::Unsupported("1023 bytes")),
         ("type", json!("argon2id"), As::Unsupported("digest")),
@@ -195,9 +195,9 @@ fn a_header_of_another_volume_is_refused_by_who_expects_a_context() {
         let error = open(&swapped, context).unwrap_err();
         assert!(matches!(error, Error::ContextMismatch), "{error:?}");
     }
-    // Who expects none reads noise, as `OpenOptions::context` says.
+    // Without an expected context, the reader gets noise, as `OpenOptions::context` says.
     assert!(!holds_plain(&look(swapped, &vault).unwrap()));
-    // A volume without a token of ours is bound to nothing, and so not to what is expected.
+    // A volume without a token of ours is bound to no context, so it can't match the expected one.
     let dek = dek(&mine, &vault);
     let mut stripped = mine.clone();
     header::edit_json(&mut stripped, |json| json["tokens"] = json!({}));

@@ -14,8 +14,8 @@ use crate::arch::run::Direction;
 /// Calls an intrinsic on vectors that exist already.
 macro_rules! with {
     ($operation:expr) => {
-        // SAFETY: the operands are vectors of the type below. There is no vector on a CPU without its instructions: who
-        // makes one by `load` or `splat` vouches for that. Intrinsics on registers alone need nothing else.
+        // SAFETY: the operands are vectors of the type below. No vector exists on a CPU without its instructions: the
+        // caller of `load` or `splat` vouches for that. Intrinsics on registers alone need nothing else.
         unsafe { $operation }
     };
 }
@@ -95,7 +95,7 @@ impl Vector for Neon {
         self.xor(b).xor(c)
     }
 
-    /// AESE adds a key before it substitutes; that of the round before, then, which LLVM moves into the instruction.
+    /// AESE adds a key before it substitutes. LLVM moves the key addition of the round before into the instruction.
     #[inline(always)]
     fn encrypt_round(self, key: Self) -> Self {
         Neon(with!(vaesmcq_u8(vaeseq_u8(self.0, Self::zero())))).xor(key)
@@ -126,7 +126,7 @@ impl Vector for Neon {
         Neon::from_halves(with!(vshlq_u64(self.halves(), vreinterpretq_s64_u64(counts.halves()))))
     }
 
-    /// A shift to the left by a negative count.
+    /// Shifts left by a negative count.
     #[inline(always)]
     fn shift_right(self, counts: Self) -> Self {
         let negative = with!(vnegq_s64(vreinterpretq_s64_u64(counts.halves())));
@@ -197,7 +197,7 @@ impl Vector for Neon {
         self
     }
 
-    /// The hardware's own prefetchers serve; the instruction has no stable intrinsic.
+    /// Does nothing: the instruction has no stable intrinsic, and the hardware's own prefetchers are enough.
     #[inline(always)]
     fn prefetch(_at: *const u8) {}
 }
@@ -224,7 +224,7 @@ impl Words for Neon {
 pub(super) fn has(kind: KernelKind) -> bool {
     #[cfg(feature = "std")]
     let aes = std::arch::is_aarch64_feature_detected!("aes");
-    // Without std there is nobody to ask the operating system; what the compiler was told holds.
+    // Without std nothing can ask the operating system, so the compiler's target features count.
     #[cfg(not(feature = "std"))]
     let aes = cfg!(target_feature = "aes");
     kind == KernelKind::Armv8 && aes && !matches!(DENIED, Some(Feature::Aes))
@@ -253,10 +253,10 @@ pub(super) unsafe fn armv8<const STREAM: bool>(
     unsafe { xts::run::<Neon, ByMultiplying, 8, STREAM>(k, d, first, cut, src, dst, len) }
 }
 
-/// Does a job by a kernel.
+/// Runs a job on a kernel.
 ///
 /// # Safety
-/// The CPU can run it; and what the job demands.
+/// The CPU can run the kernel, and the job's own demands are met.
 #[inline(always)]
 pub(super) unsafe fn run<W: Work>(_kind: KernelKind, work: W) {
     #[target_feature(enable = "neon,aes")]

@@ -1,7 +1,7 @@
 //! The rounds of AES (FIPS 197) over several registers in lock step, which hides the latency of the instructions.
 //!
-//! Arrays of registers are filled and changed by loops: `map` and `from_fn` of an array may become calls, compiled without the
-//! instructions of the kernel, and leave what they get on the stack.
+//! Loops fill and change arrays of registers. `map` and `from_fn` of an array may become calls. Such a call is compiled
+//! without the kernel's instructions, and leaves its arguments on the stack.
 
 use super::keys::{KeyPointer, MIDDLE_ROUNDS, MORE_ROUNDS};
 use super::vector::Vector;
@@ -39,7 +39,7 @@ pub(super) unsafe fn rounds_from<V: Vector, const C: usize, const DECRYPT: bool>
     }
 }
 
-/// All of AES for whole registers. `DECRYPT` wants the keys of the equivalent inverse cipher.
+/// All of AES for whole registers. `DECRYPT` needs the keys of the equivalent inverse cipher.
 ///
 /// # Safety
 /// As [`rounds_from`].

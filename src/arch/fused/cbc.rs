@@ -1,4 +1,4 @@
-//! AES-CBC that starts anew in each sector (SP 800-38A, 6.2). Decryption takes many blocks at once; encryption can't.
+//! AES-CBC with a new chain in each sector (SP 800-38A, 6.2). Decryption takes many blocks at once. Encryption can't.
 
 use super::aes::{BLOCK, crypt, rounds_from};
 use super::keys::{KeyPointer, RoundKeys};
@@ -13,12 +13,12 @@ const CHAINS: usize = 8;
 pub(in crate::arch) struct CbcKeys {
     encrypt: RoundKeys,
     decrypt: RoundKeys,
-    /// The key of ESSIV, where the numbers of sectors are encrypted.
+    /// The ESSIV key, which encrypts sector numbers. Unused without ESSIV.
     iv: RoundKeys,
     essiv: bool,
 }
 
-/// Expands a key of 16 or 32 bytes, and that of ESSIV if there is one.
+/// Expands a key of 16 or 32 bytes, and the ESSIV key if there is one.
 pub(super) struct Expand<'a> {
     pub(super) keys: &'a mut CbcKeys,
     pub(super) key: &'a [u8],
@@ -43,12 +43,12 @@ impl Work for Expand<'_> {
 
 /// Encrypts or decrypts whole sectors in place.
 ///
-/// `keys` live. `data` is valid for reads and writes of `len` bytes, a multiple of 16; the last sector may be shorter than
-/// `sector_size`, which is a multiple of 16 and not 0.
+/// `keys` live. `data` is valid for reads and writes of `len` bytes, a multiple of 16. `sector_size` is a multiple of
+/// 16 and not 0. The last sector may be shorter.
 pub(super) struct Sectors {
     pub(super) keys: *const CbcKeys,
     pub(super) direction: Direction,
-    /// The number of the first sector, and by how much it grows.
+    /// The number of the first sector, and its increment from one sector to the next.
     pub(super) first: u64,
     pub(super) step: u64,
     pub(super) sector_size: usize,
@@ -63,7 +63,7 @@ impl Work for Sectors {
         let mut at = 0;
         while at < self.len {
             let blocks = (self.len - at).min(self.sector_size) / BLOCK;
-            // SAFETY: so many blocks are left at `at`; the caller vouches for all else.
+            // SAFETY: `blocks` blocks are left at `at`; the caller vouches for all else.
             unsafe {
                 let data = self.data.add(at);
                 let mut iv = V::One::number(u128::from(number));
@@ -78,7 +78,7 @@ impl Work for Sectors {
                 }
             }
             at += self.sector_size;
-            // Behind the last sector that there is comes none, so that a number which wraps isn't used.
+            // No sector follows the last one, so a number that wraps is never used.
             number = number.wrapping_add(self.step);
         }
     }
@@ -99,7 +99,7 @@ unsafe fn encrypt<V: Vector>(keys: KeyPointer, iv: V, data: *mut u8, blocks: usi
     }
 }
 
-/// From the end to the start, since each block needs the ciphertext of the one before it.
+/// Decrypts from the end to the start, since each block needs the ciphertext of the one before it.
 ///
 /// # Safety
 /// As [`Sectors`], for one sector of `blocks` blocks.
@@ -132,7 +132,7 @@ unsafe fn decrypt<V: Vector>(keys: KeyPointer, iv: V::One, data: *mut u8, blocks
     }
 }
 
-/// The IV, and behind it the blocks at `data` but for the last of a register.
+/// One register: the IV, followed by the blocks at `data`.
 ///
 /// # Safety
 /// The CPU has the instructions of `V`, and `data` is valid for reads of a register.
@@ -148,7 +148,8 @@ unsafe fn behind<V: Vector>(iv: V::One, data: *const u8) -> V {
     }
 }
 
-/// `C` registers. `before` are the blocks before those of the first one; else they lie before `data`.
+/// Decrypts `C` registers. `before` holds the ciphertext blocks that precede those of the first register. Without it
+/// they are read from memory, from one block before `data` on.
 ///
 /// # Safety
 /// As [`Sectors`], for `C` registers, and for a block before them if there is no `before`.

@@ -1,7 +1,7 @@
 //! AES in counter mode (SP 800-38A, 6.5) with a counter of 128 bits.
 //!
-//! Counters are kept as numbers, and their bytes are reversed where they become blocks. Only the lower half of a counter
-//! goes up within a run of blocks, so a run ends where that half wraps.
+//! Counters are kept as numbers. Their bytes are reversed where they become blocks. Only the lower half of a counter is
+//! incremented within a run of blocks, so a run ends where that half wraps.
 
 use core::hint::black_box;
 
@@ -11,7 +11,7 @@ use super::numbers::Numbers;
 use super::vector::Vector;
 use super::work::Work;
 
-/// How far ahead memory is fetched, and from which length on, as in XTS.
+/// The distance of prefetches in bytes, and the shortest run that prefetches, as in XTS.
 const PREFETCH_AHEAD: usize = 8 << 10;
 const PREFETCH_FROM: usize = 512 << 10;
 /// The bytes of a cache line.
@@ -34,10 +34,10 @@ impl Work for Expand<'_> {
     }
 }
 
-/// Xors bytes with the keystream from byte `skip` of the block of `counter` on.
+/// Xors bytes with the keystream, starting at byte `skip` of the block of `counter`.
 ///
-/// `keys` live. `src` is valid for reads and `dst` for writes of `len` bytes; they are the same or do not overlap. `skip` is
-/// below 16.
+/// `keys` live. `src` is valid for reads and `dst` for writes of `len` bytes; they are the same or do not overlap.
+/// `skip` is below 16.
 pub(super) struct Apply {
     pub(super) keys: *const CtrKeys,
     pub(super) counter: u128,
@@ -76,7 +76,7 @@ impl Work for Apply {
     }
 }
 
-/// Whole blocks. The lower half of the counter doesn't wrap but behind the last.
+/// Whole blocks. The lower half of the counter may wrap only after the last block.
 ///
 /// # Safety
 /// As [`Apply`], for `count` blocks.
@@ -117,7 +117,7 @@ unsafe fn blocks<V: Vector, const C: usize>(
     }
 }
 
-/// Registers of keystream, from as many of counters, over as many of data.
+/// Xors `C` registers of data with keystream from as many registers of counters.
 ///
 /// # Safety
 /// As [`Apply`], for `C` registers.
@@ -157,7 +157,7 @@ unsafe fn chunk<V: Vector, const C: usize>(
 #[inline(always)]
 unsafe fn partial<V: Vector>(keys: KeyPointer, counter: u128, skip: usize, src: *const u8, dst: *mut u8, len: usize) {
     let mut block = [0u8; BLOCK];
-    // The compiler must not know that writing the block can't change keys, or it would read these ahead.
+    // The compiler must not know that writing the block can't change keys, or it would read the keys ahead.
     let at = black_box(block.as_mut_ptr());
     // SAFETY: `skip + len` is at most 16; the caller vouches for the rest.
     unsafe {

@@ -1,7 +1,7 @@
-//! Features of the CPU that are not used, for tests.
+//! CPU features that tests can switch off.
 
-/// What the CPU is taken not to have, so that tests see each kernel as the default: `ATREST_DENY=vaes cargo test`. It is
-/// read when this crate is compiled.
+/// The feature to treat as absent, so that tests can make each kernel the default: `ATREST_DENY=vaes cargo test`. The
+/// variable is read when this crate is compiled.
 pub(super) const DENIED: Option<Feature> = match option_env!("ATREST_DENY") {
     None => None,
     Some(name) => match name.as_bytes() {
@@ -13,12 +13,12 @@ pub(super) const DENIED: Option<Feature> = match option_env!("ATREST_DENY") {
     },
 };
 
-/// Each is of use to a kernel only where those before it are there.
+/// A kernel can use a feature only together with those before it.
 #[derive(Clone, Copy)]
 pub(super) enum Feature {
     Aes,
     Vaes,
     Avx512,
-    /// The form of the kernel for AVX-512 that is for CPUs of Intel.
+    /// The form of the AVX-512 kernel for Intel's CPUs.
     Products,
 }

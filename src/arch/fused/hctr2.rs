@@ -1,9 +1,9 @@
-//! AES-HCTR2 over whole sectors (Crowley, Huckleberry and Biggers, *Length-preserving encryption with HCTR2*, 2021, figure 1,
-//! whose names are used here).
+//! AES-HCTR2 over whole sectors. The names are those of figure 1 in Crowley, Huckleberry and Biggers,
+//! *Length-preserving encryption with HCTR2*, 2021.
 //!
-//! A sector is taken twice: POLYVAL of its plaintext, and then XCTR, between whose rounds goes POLYVAL of the ciphertext that
-//! the registers before gave. The first block of a sector is no part of either; it takes part in both under such values that
-//! it adds nothing, so that all registers are whole.
+//! Each sector takes two passes. The first computes POLYVAL of the input. The second is XCTR. Between its rounds it
+//! computes POLYVAL of the output of the registers before. The first block of a sector belongs to neither. Both passes
+//! still include it, with values that make it add nothing, so that all registers are whole.
 
 use core::hint::black_box;
 
@@ -19,10 +19,11 @@ use crate::arch::run::Direction;
 const CHAINS: usize = 8;
 /// The most blocks that are hashed together: eight of the widest register.
 const MOST: usize = CHAINS * 4;
-/// How many sectors have their first blocks encrypted together. One by one, each would wait the whole latency of AES.
+/// The number of sectors whose first blocks are encrypted together. One by one, each would wait the whole latency of
+/// AES.
 const GROUP: usize = 8;
 
-/// An expanded key. A place of zeros is one, though of no use.
+/// An expanded key. All bytes zero is a valid but useless key.
 #[repr(C)]
 pub(in crate::arch) struct Hctr2Keys {
     encrypt: RoundKeys,
@@ -31,7 +32,7 @@ pub(in crate::arch) struct Hctr2Keys {
     powers: [[u8; BLOCK]; MOST],
     /// L
     mask: [u8; BLOCK],
-    /// What the length of the tweak, the first block of every hash, comes to by the block behind the tweak.
+    /// The contribution of the tweak's length to the hash of the tweak. The length is the first block of every hash.
     length: [u8; BLOCK],
 }
 
@@ -57,7 +58,7 @@ impl Work for Expand<'_> {
                 power.store(place.as_mut_ptr());
                 power = polyval::dot(power, h);
             }
-            // The tweak has two blocks, and so 256 bits; whole blocks follow.
+            // The tweak has two blocks, so 256 bits. Whole blocks follow.
             let length = V::One::number(2 * 256 + 2);
             polyval::dot(polyval::dot(length, h), h).store(keys.length.as_mut_ptr());
         }
@@ -66,14 +67,14 @@ impl Work for Expand<'_> {
 
 /// Encrypts or decrypts whole sectors in place.
 ///
-/// `keys` live. `data` is valid for reads and writes of `len` bytes, a multiple of 16; the last sector may be shorter than
-/// `sector_size`, which is a multiple of 16 and not 0.
+/// `keys` live. `data` is valid for reads and writes of `len` bytes, a multiple of 16. `sector_size` is a multiple of
+/// 16 and not 0. The last sector may be shorter.
 pub(super) struct Sectors {
     pub(super) keys: *const Hctr2Keys,
     pub(super) direction: Direction,
     /// The tweak of the first sector: 32 bytes as two little-endian numbers.
     pub(super) tweak: [u128; 2],
-    /// By how much the first of the two grows from one sector to the next.
+    /// The increment of the first of the two from one sector to the next.
     pub(super) step: u64,
     pub(super) sector_size: usize,
     pub(super) data: *mut u8,
@@ -86,7 +87,7 @@ impl Work for Sectors {
         let Sectors { keys, direction, tweak: [mut number, rest], step, sector_size, mut data, mut len } = self;
         while len > 0 {
             let group = len.min(GROUP * sector_size);
-            // SAFETY: as many bytes are left at `data`; the caller vouches for all else.
+            // SAFETY: `group` bytes are left at `data`; the caller vouches for all else.
             unsafe {
                 sectors::<V>(keys, direction, [number, rest], step, sector_size, data, group);
                 data = data.add(group);
@@ -97,10 +98,11 @@ impl Work for Sectors {
     }
 }
 
-/// What is known of the sectors of a group between their two passes, a block each.
+/// Values kept between the two passes over a group: one block of each kind for each sector.
 #[repr(C, align(64))]
 struct Between {
-    /// The hash of the tweak, which goes on with the block at index 1: what stands at index 0 is multiplied by h with it.
+    /// The hash of the tweak, before its last multiplication by h. It takes the place of the block at index 0 and is
+    /// multiplied there. The hash goes on with the block at index 1.
     tweaks: [[u8; BLOCK]; GROUP],
     /// MM or UU; then S
     seeds: [[u8; BLOCK]; GROUP],
@@ -121,7 +123,7 @@ unsafe fn sectors<V: Vector>(
     len: usize,
 ) {
     let mut memory = Between { tweaks: [[0; BLOCK]; GROUP], seeds: [[0; BLOCK]; GROUP], firsts: [[0; BLOCK]; GROUP] };
-    // The compiler must not know that what is written here can't be keys, or it would read these ahead.
+    // The compiler must not know that writes here can't change keys, or it would read the keys ahead.
     let between = black_box(&raw mut memory);
     let count = len.div_ceil(sector_size);
     let blocks = |sector: usize| (len - sector * sector_size).min(sector_size) / BLOCK;
@@ -135,7 +137,7 @@ unsafe fn sectors<V: Vector>(
             let number = V::One::number(one.wrapping_add(i as u128 * u128::from(step)));
             let after_length = V::One::number(two).xor(V::One::load((*keys).length.as_ptr()));
             let tweak = polyval::dot(number, powers.from(1)).xor(after_length);
-            // M or U. At index 0 it is taken out of the hash, since it is in there, too.
+            // M or U. The hash reads the block at index 0, too, so the state cancels it.
             let first = V::One::load(data);
             first.xor(hash::<V>(powers, first.xor(tweak), data, blocks(i))).store(seeds.add(i * BLOCK));
             tweak.store(tweaks.add(i * BLOCK));
@@ -167,10 +169,10 @@ unsafe fn sectors<V: Vector>(
 struct Powers(*const Hctr2Keys);
 
 impl Powers {
-    /// A register of them, from the given one down.
+    /// A register of powers, from the given one down.
     ///
     /// # Safety
-    /// The keys live, the CPU has the instructions of `V`, and `power` is a register's lanes at least and `MOST` at most.
+    /// The keys live, the CPU has the instructions of `V`, and `power` is between a register's lanes and `MOST`.
     #[inline(always)]
     unsafe fn from<V: Vector>(self, power: usize) -> V {
         // SAFETY: the caller vouches for it.
@@ -178,7 +180,7 @@ impl Powers {
     }
 }
 
-/// POLYVAL of whole blocks, `state` being what those before came to.
+/// POLYVAL of whole blocks. `state` is the hash of the blocks before.
 ///
 /// # Safety
 /// As [`Sectors`], for `blocks` blocks to read.
@@ -203,7 +205,7 @@ unsafe fn hash<V: Vector>(powers: Powers, mut state: V::One, src: *const u8, blo
     state
 }
 
-/// As [`hash`], for `registers` of them, `MOST` blocks at most.
+/// As [`hash`], for `registers` registers, `MOST` blocks at most.
 ///
 /// # Safety
 /// As [`hash`].
@@ -221,7 +223,7 @@ unsafe fn hash_registers<V: Vector>(powers: Powers, state: V::One, src: *const u
     }
 }
 
-/// XCTR of all blocks from index 1 on, and POLYVAL of what that gives. The block at index 0 becomes zeros.
+/// XCTR of all blocks from index 1 on, and POLYVAL of the result. The block at index 0 becomes zeros.
 ///
 /// # Safety
 /// As [`Sectors`], for one sector of `blocks` blocks.
@@ -234,7 +236,7 @@ unsafe fn xctr_and_hash<V: Vector>(
     blocks: usize,
 ) -> V::One {
     let chunk = CHAINS * V::LANES;
-    // SAFETY: the caller vouches for it; `at` stays within `blocks`, and what is hashed is written.
+    // SAFETY: the caller vouches for it; `at` stays within `blocks`, and blocks are written before they are hashed.
     unsafe {
         let (aes, powers) = (KeyPointer::new(&raw const (*keys).encrypt), Powers(keys));
         let mut numbers = Numbers::<V>::new(0, 1);
@@ -265,8 +267,8 @@ unsafe fn xctr_and_hash<V: Vector>(
     state
 }
 
-/// `C` registers of XCTR, from their numbers; `mask` is the seed xor the first round key. If `first`, the first block becomes
-/// zeros: it is not under XCTR, and what it would be under must not be seen.
+/// `C` registers of XCTR, from their numbers. `mask` is the seed xor the first round key. If `first`, the first block
+/// becomes zeros: XCTR doesn't cover it, and its keystream must not leak.
 ///
 /// # Safety
 /// As [`Sectors`], for `C` registers.
@@ -282,7 +284,7 @@ unsafe fn xctr<V: Vector, const C: usize>(keys: KeyPointer, mut blocks: [V; C], 
     }
 }
 
-/// As [`xctr`], and between the rounds POLYVAL of as many registers before `data`.
+/// As [`xctr`], with POLYVAL of as many registers before `data` between the rounds.
 ///
 /// # Safety
 /// As [`Sectors`], for `CHAINS` registers, and as many before them.
@@ -304,7 +306,7 @@ unsafe fn xctr_and_hash_before<V: Vector>(
         one_round::<V, CHAINS, false>(&mut blocks, keys.round(1));
         let first = V::load(before).xor(V::in_first_lane(state));
         let mut products = Products::new(first, powers.from(CHAINS * V::LANES));
-        // The compiler must not unroll it, or it would put all products before or behind the rounds.
+        // The compiler must not unroll this loop, or it would put all products before or after the rounds.
         for round in 1..black_box(CHAINS) {
             one_round::<V, CHAINS, false>(&mut blocks, keys.round(1 + round));
             products.add(V::load(before.add(round * V::BYTES)), powers.from((CHAINS - round) * V::LANES));
@@ -315,7 +317,7 @@ unsafe fn xctr_and_hash_before<V: Vector>(
     }
 }
 
-/// The last round, over the data.
+/// The last round, applied to the data.
 ///
 /// # Safety
 /// As [`xctr`].

@@ -1,28 +1,29 @@
-//! The AES key schedule (FIPS 197, 5.2), by the round instructions themselves: no table, no branch on the key.
+//! The AES key schedule (FIPS 197, 5.2), computed by the round instructions. It has no table and no branch on the key.
 
 use super::vector::{Vector, Words};
 
 /// The most round keys: 14 rounds of AES-256 and the first addition.
 const MAX: usize = 15;
 
-/// Round keys in the order in which they are used, and what the fused kernel makes of them. [`Kernel`](crate::arch::Kernel)
-/// wipes them with the place that they lie in.
+/// Round keys in the order of use, and values that the fused kernels derive from them. [`Kernel`](crate::arch::Kernel)
+/// wipes them together with their place.
 ///
-/// It is aligned to a cache line, and each key to its size, so that no key lies in two lines.
+/// The struct is aligned to a cache line and each key to its size, so that no key lies in two lines.
 #[repr(C, align(64))]
 pub(super) struct RoundKeys {
     keys: [[u8; 16]; MAX],
     last: [u8; 16],
     /// The first round key xor the last.
     first_and_last: [u8; 16],
-    /// K x^64 xor K in GF(2^128), K being the last round key: it takes `T xor K` to `T x^64 xor K`.
+    /// K x^64 xor K in GF(2^128), where K is the last round key. It takes `T xor K` to `T x^64 xor K`.
     step: [u8; 16],
     zero: [u8; 16],
     count: usize,
 }
 
 impl RoundKeys {
-    /// Expands keys of 16 or 32 bytes, all of one length, together, since each step of one waits for the step before.
+    /// Expands keys of 16 or 32 bytes, all of one length. They are expanded together, since each step of one key waits
+    /// for the step before.
     ///
     /// # Safety
     /// The CPU has the instructions of `V`.
@@ -54,7 +55,7 @@ impl RoundKeys {
         to.finish(self.count);
     }
 
-    /// Fills in what follows from the first `count` of `keys`.
+    /// Fills in the values derived from the first `count` of `keys`.
     #[inline(always)]
     fn finish(&mut self, count: usize) {
         let last = u128::from_le_bytes(self.keys[count - 1]);
@@ -68,15 +69,15 @@ impl RoundKeys {
     }
 }
 
-/// Round keys as kernels see them: by a pointer, not a reference. The compiler can't know then that what a kernel writes
-/// is not the keys, and so reads each key where it is used. Knowing it, it would read them all ahead of the loop, run out
-/// of registers, and put them on the stack.
+/// Round keys as kernels see them: a pointer, not a reference. The compiler must assume that a kernel's writes may
+/// change the keys, so it reads each key where it is used. With a reference it would read all keys ahead of the loop,
+/// run out of registers, and put them on the stack.
 #[derive(Clone, Copy)]
 pub(super) struct KeyPointer(*const RoundKeys);
 
-/// The rounds between the first key and the last: as many as all of AES has.
+/// The rounds between the first round key and the last that all key sizes have.
 pub(super) const MIDDLE_ROUNDS: usize = 9;
-/// The further ones of AES-256.
+/// The further middle rounds of AES-256.
 pub(super) const MORE_ROUNDS: usize = 4;
 
 impl KeyPointer {
@@ -85,7 +86,7 @@ impl KeyPointer {
         KeyPointer(keys)
     }
 
-    /// Whether there are [`MORE_ROUNDS`].
+    /// Whether the keys have [`MORE_ROUNDS`].
     ///
     /// # Safety
     /// The keys still live.
@@ -95,10 +96,10 @@ impl KeyPointer {
         unsafe { (*self.0).count == MAX }
     }
 
-    /// The key of a round, 0 being the one before the first round.
+    /// The key of a round. Key 0 is added before the first round.
     ///
     /// # Safety
-    /// The keys still live, `round` is one of theirs, and the CPU has the instructions of `V`.
+    /// The keys still live, they have a round `round`, and the CPU has the instructions of `V`.
     #[inline(always)]
     pub(super) unsafe fn round<V: Vector>(self, round: usize) -> V {
         // SAFETY: the caller vouches for all of it.
@@ -121,8 +122,8 @@ impl KeyPointer {
         unsafe { V::splat((&raw const (*self.0).first_and_last).cast()) }
     }
 
-    /// Zero that the compiler does not know to be zero: to unpack with it would become a byte shift, which takes the ports
-    /// of AES on Zen 5.
+    /// Zero, hidden from the compiler. It would turn an unpack with a known zero into a byte shift, which takes the
+    /// ports of AES on Zen 5.
     ///
     /// # Safety
     /// As [`round`](Self::round).
@@ -222,17 +223,17 @@ unsafe fn expand_128<V: Words, const N: usize>(keys: [&[u8]; N], to: [&mut Round
     }
 }
 
-/// Each word of `key` xor all before it, xor SubWord of `word` xor `constant`. A block of four equal words is the same after
-/// ShiftRows, so that the last round of AES is SubBytes alone.
+/// Each word of `key` xor all words before it, xor SubWord of `word` xor `constant`. ShiftRows doesn't change a block
+/// of four equal words, so the last round of AES is SubBytes alone.
 #[inline(always)]
 fn next<V: Words>(key: V, word: V, constant: V) -> V {
     let pairs = key.xor(key.up_one_word());
     pairs.xor3(pairs.up_one_word().up_one_word(), word.encrypt_last(constant))
 }
 
-/// The round keys of the equivalent inverse cipher: backwards, the middle ones through InvMixColumns, which is a round of
-/// decryption behind the last round of encryption, since these undo each other's SubBytes and ShiftRows. Of so many, as a
-/// constant: the loop is as short as the schedule itself then.
+/// The round keys of the equivalent inverse cipher, in reverse order. The middle ones go through InvMixColumns: a last
+/// round of encryption followed by a middle round of decryption. These two undo each other's SubBytes and ShiftRows.
+/// The count is a constant, which makes the loop as short as the key schedule itself.
 ///
 /// # Safety
 /// The CPU has the instructions of `V`.

@@ -1,5 +1,5 @@
-//! Kernels on the AES instructions of the CPU: each mode written once ([`xts`], [`ctr`], [`hctr2`], [`cbc`]) over vectors of any
-//! width ([`vector`]).
+//! Kernels on the AES instructions of the CPU. Each mode ([`xts`], [`ctr`], [`hctr2`], [`cbc`]) is written once, over
+//! vectors of any width ([`vector`]).
 
 mod aes;
 mod cbc;
@@ -39,20 +39,20 @@ use tweaks::{ByMultiplying, ByProducts};
 use work::Work;
 use xts::Cut;
 
-/// What streamed stores need: the size of the widest register, and of a cache line.
+/// The alignment that streamed stores need: the size of the widest register, and of a cache line.
 const ALIGNMENT: usize = 64;
 
 /// A kernel that this CPU can run.
 #[derive(Clone, Copy)]
 pub(super) struct Fused {
     kind: KernelKind,
-    /// Of the two forms of a kernel, the one without shifts.
+    /// Whether to use the form of the kernel without shifts.
     #[cfg(target_arch = "x86_64")]
     by_products: bool,
 }
 
 impl Fused {
-    /// Whether this CPU can run a kernel. It is asked once: the answers come one by one, and a key is expanded in less.
+    /// Whether this CPU can run a kernel. The answers are cached: detection takes longer than expanding a key.
     #[inline]
     pub(super) fn has(kind: KernelKind) -> bool {
         static KERNELS: AtomicU8 = AtomicU8::new(0);
@@ -66,7 +66,7 @@ impl Fused {
         kernels & 1 << kind as u8 != 0
     }
 
-    /// The kernel, unless this CPU can't run it.
+    /// The kernel, or `None` if this CPU can't run it.
     #[inline(always)]
     pub(super) fn of(kind: KernelKind) -> Option<Self> {
         Self::has(kind).then(|| Fused {
@@ -82,14 +82,14 @@ impl Fused {
 
     #[inline(always)]
     fn work(self, work: impl Work) {
-        // SAFETY: `of` has seen that the CPU can run `kind`. What a job demands is promised where it is made.
+        // SAFETY: `of` has checked that the CPU can run `kind`. The maker of a job promises the job's own demands.
         unsafe { cpu::run(self.kind, work) }
     }
 
     /// Expands two keys of 16 or two of 32 bytes.
     #[inline(always)]
     pub(super) fn expand_xts(self, keys: &mut XtsKeys, data_key: &[u8], tweak_key: &[u8]) {
-        // SAFETY: the CPU has the instructions of this kernel, and so those of the narrowest one of its family.
+        // SAFETY: the CPU has the instructions of this kernel, and so of the narrowest one of its family.
         unsafe { cpu::expand(keys, data_key, tweak_key) };
     }
 
@@ -107,8 +107,8 @@ impl Fused {
         let (first, cut) = (units.first, Cut { len: units.len, step: units.step });
         let (src, dst) = data.into_raw();
         let stream = store == Store::Stream && dst.addr().is_multiple_of(ALIGNMENT);
-        // SAFETY: `of` has seen that the CPU can run `kind`. The buffers of an `InOutBuf` are the same or do not overlap,
-        // and `len` bytes long; `dst` is aligned if it is streamed to.
+        // SAFETY: `of` has checked that the CPU can run `kind`. The buffers of an `InOutBuf` are the same or do not
+        // overlap, and are `len` bytes long. `dst` is aligned if `stream`.
         unsafe {
             match (self.kind, stream) {
                 #[cfg(target_arch = "x86_64")]
@@ -141,12 +141,12 @@ impl Fused {
         self.work(ctr::Expand { keys, key });
     }
 
-    /// CTR from byte `skip`, below 16, of the block of `counter` on.
+    /// CTR, starting at byte `skip` of the block of `counter`. `skip` is below 16.
     #[inline]
     pub(super) fn ctr(self, keys: &CtrKeys, counter: u128, skip: usize, data: InOutBuf<'_, '_, u8>) {
         let len = data.len();
         let (src, dst) = data.into_raw();
-        // The keys and buffers are borrowed; those of an `InOutBuf` are the same or do not overlap.
+        // The keys and buffers are borrowed. The buffers of an `InOutBuf` are the same or do not overlap.
         self.work(ctr::Apply { keys, counter, skip, src, dst, len });
     }
 
@@ -156,7 +156,7 @@ impl Fused {
         self.work(hctr2::Expand { keys, key });
     }
 
-    /// HCTR2 of whole sectors in place, as [`Hctr2Kernel::crypt`](super::Hctr2Kernel::crypt) has it.
+    /// HCTR2 of whole sectors in place, as in [`Hctr2Kernel::crypt`](super::Hctr2Kernel::crypt).
     #[cfg(feature = "std")]
     pub(super) fn hctr2(
         self,
@@ -172,13 +172,13 @@ impl Fused {
         self.work(hctr2::Sectors { keys, direction, tweak, step, sector_size, data, len });
     }
 
-    /// Expands a key of 16 or 32 bytes, and that of ESSIV if there is one.
+    /// Expands a key of 16 or 32 bytes, and the ESSIV key if there is one.
     #[cfg(feature = "std")]
     pub(super) fn expand_cbc(self, keys: &mut CbcKeys, key: &[u8], essiv: Option<&[u8; 32]>) {
         self.work(cbc::Expand { keys, key, essiv });
     }
 
-    /// CBC of whole sectors in place, as [`CbcKernel::crypt`](super::CbcKernel::crypt) has it.
+    /// CBC of whole sectors in place, as in [`CbcKernel::crypt`](super::CbcKernel::crypt).
     #[cfg(feature = "std")]
     pub(super) fn cbc(
         self,

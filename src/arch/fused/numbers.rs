@@ -2,7 +2,7 @@
 
 use super::vector::Vector;
 
-/// Numbers at equal distances, one in each lane. All go up in their lower 64 bits alone.
+/// Numbers at equal distances, one in each lane. Only their lower 64 bits are incremented.
 pub(super) struct Numbers<V> {
     next: V,
     step: V,

@@ -2,10 +2,10 @@
 
 use super::vector::Vector;
 
-/// x^127 + x^126 + x^121, less the x^64 that it stands for.
+/// x^127 + x^126 + x^121, divided by x^64.
 const REDUCE: u128 = 0xc200_0000_0000_0000;
 
-/// A sum of products, not reduced: three parts of 128 bits in each lane, which overlap by 64.
+/// A sum of products, not reduced. Each lane has three parts of 128 bits, which overlap by 64 bits.
 pub(super) struct Products<V>([V; 3]);
 
 impl<V: Vector> Products<V> {
@@ -24,7 +24,7 @@ impl<V: Vector> Products<V> {
         self.0 = [low.xor(a.multiply_low(b)), middle, high.xor(a.multiply_high_by_high(b))];
     }
 
-    /// The element that all lanes come to together.
+    /// The sum of all lanes, reduced to one element.
     #[inline(always)]
     pub(super) fn reduce(self) -> V::One {
         let [low, middle, high] = self.0;

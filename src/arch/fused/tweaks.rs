@@ -1,4 +1,4 @@
-//! Tweaks: how those of the next stride come about, and the memory that they lie in.
+//! Tweaks: the ways to compute those of the next stride, and the memory for them.
 
 use core::hint::black_box;
 use core::mem::MaybeUninit;
@@ -10,26 +10,26 @@ use super::vector::{Bytes, Doubling, Vector};
 /// The blocks of a stride, and its bytes.
 pub(super) const STRIDE: usize = 64;
 pub(super) const STRIDE_BYTES: usize = STRIDE * BLOCK;
-/// How many data units have their first tweaks computed together.
+/// The number of data units whose first tweaks are computed together.
 pub(super) const GROUP: usize = 64;
 
-/// How the tweaks of the next stride come about, eight slots at a time.
+/// A way to compute the tweaks of the next stride, eight slots at a time.
 pub(super) trait Produce<V: Vector> {
-    /// Whether there are any.
+    /// Whether it makes any tweaks.
     const ACTIVE: bool;
-    /// For how many slots a state serves: a chunk at least.
+    /// The number of slots that one state serves: at least a chunk.
     const SLOTS: usize;
     /// Whether the rounds stay a loop. With four lanes the compiler unrolls the loop and then moves all tweaks before the
     /// rounds.
     const ROLLED: bool = false;
-    /// What is kept in registers from one slot to the next.
+    /// The values kept in registers from one slot to the next.
     type State;
 
     /// # Safety
     /// The CPU has the instructions of `V`; `slot` is within a stride, a multiple of eight.
     unsafe fn begin(&self, slot: usize) -> Self::State;
 
-    /// Writes one of the eight tweaks from `slot` on, in the order of `round`, 0 to 7. `half` says whether it is in the
+    /// Writes one of the eight tweaks from `slot` on. The calls come in the order of `round`, 0 to 7. `half` is the
     /// first or second half of a chunk of 16 registers.
     ///
     /// # Safety
@@ -37,7 +37,7 @@ pub(super) trait Produce<V: Vector> {
     unsafe fn make(&self, state: &mut Self::State, half: usize, round: usize, slot: usize, next: *mut u8);
 }
 
-/// No tweaks: the last stride.
+/// Makes no tweaks, for the last stride.
 pub(super) struct Nothing;
 
 impl<V: Vector> Produce<V> for Nothing {
@@ -52,7 +52,7 @@ impl<V: Vector> Produce<V> for Nothing {
     unsafe fn make(&self, _state: &mut (), _half: usize, _round: usize, _slot: usize, _next: *mut u8) {}
 }
 
-/// The tweaks of this stride times x^64: the data unit goes on.
+/// The tweaks of this stride times x^64, for a data unit that goes on.
 #[derive(Clone, Copy)]
 pub(super) struct Step {
     keys: KeyPointer,
@@ -66,7 +66,8 @@ impl Step {
     }
 }
 
-/// The first tweak of a data unit times x^j for each block j; of two data units where a stride holds two, `SMALL` ones.
+/// The first tweak of a data unit times x^j for each block j. A stride holds two `SMALL` data units; then this is for
+/// both.
 #[derive(Clone, Copy)]
 pub(super) struct Expand<const SMALL: bool> {
     keys: KeyPointer,
@@ -83,8 +84,8 @@ impl<const SMALL: bool> Expand<SMALL> {
         Expand { keys, units }
     }
 
-    /// The first tweak of the data unit that a slot belongs to, in each lane. It is read where it is used: with the tweak in a
-    /// register nothing would keep the compiler from making all tweaks before the rounds instead of between them.
+    /// The first tweak of the slot's data unit, in each lane. It is read where it is used: with the tweak in a
+    /// register, the compiler could make all tweaks before the rounds instead of between them.
     ///
     /// # Safety
     /// As [`Produce::make`].
@@ -102,7 +103,7 @@ pub(super) struct Known<V> {
     pub(super) unit: V,
 }
 
-/// One of the ways to multiply by powers of x.
+/// A way to multiply by powers of x.
 pub(super) trait Method<V: Vector> {
     type Step: Produce<V> + From<Step>;
     type Small: Produce<V> + From<Expand<true>>;
@@ -113,10 +114,10 @@ pub(super) trait Method<V: Vector> {
     const SLACK: usize;
 }
 
-/// Makes the first `blocks` tweaks, half a stride or all of it, with nothing to interleave.
+/// Makes the first `blocks` tweaks, half a stride or all of it, without interleaving.
 ///
 /// # Safety
-/// The CPU has the instructions of `V`; `to` is valid for writes of the tweaks, and what `produce` reads is there.
+/// The CPU has the instructions of `V`; `to` is valid for writes of the tweaks, and `produce`'s reads are valid.
 #[inline(always)]
 pub(super) unsafe fn fill<V: Vector, P: Produce<V>>(produce: P, to: *mut u8, blocks: usize) {
     // SAFETY: the caller vouches for all of it.
@@ -133,7 +134,7 @@ pub(super) unsafe fn fill<V: Vector, P: Produce<V>>(produce: P, to: *mut u8, blo
     }
 }
 
-/// Each tweak on its own, by a carry-less multiplication.
+/// Makes each tweak on its own, by a carry-less multiplication.
 pub(super) struct ByMultiplying;
 
 impl<V: Vector> Method<V> for ByMultiplying {
@@ -217,8 +218,8 @@ impl<V: Vector> Produce<V> for Multiplied<Known<V>> {
     }
 }
 
-/// As [`ByMultiplying`], but without shifts: on Intel's CPUs those of 512 bits take the place of AES instructions, and
-/// carry-less multiplications don't.
+/// As [`ByMultiplying`], but without shifts in [`Expand`]. On Intel's CPUs 512-bit shifts take the place of AES
+/// instructions, and carry-less multiplications don't.
 pub(super) struct ByProducts;
 
 impl<V: Vector> Method<V> for ByProducts {
@@ -262,10 +263,10 @@ impl<V: Vector, const SMALL: bool> Produce<V> for Products<Expand<SMALL>> {
     }
 }
 
-/// Each tweak by doubling the one before, in [runs](RUN); a second lane makes the run that lies behind.
+/// Makes each tweak by doubling the one before, in [runs](RUN). A second lane makes the run that follows.
 ///
-/// It takes a carry-less multiplication for a run only, and as few instructions as possible for each tweak: on Zen 3 the
-/// former takes the place of AES instructions, and so does, in part, any other on vectors.
+/// It takes one carry-less multiplication for each run, and as few instructions as possible for each tweak. On Zen 3 a
+/// multiplication takes the place of AES instructions. So does, in part, any other vector instruction.
 pub(super) struct ByDoubling;
 
 impl<V: Doubling> Method<V> for ByDoubling {
@@ -276,7 +277,8 @@ impl<V: Doubling> Method<V> for ByDoubling {
     const SLACK: usize = SLACK;
 }
 
-/// How many tweaks come from one by doubling: half a stride, which is a data unit where a stride holds two.
+/// The number of tweaks that come from one by doubling: half a stride, which is a whole data unit if a stride holds
+/// two.
 const RUN: usize = STRIDE / 2;
 
 pub(super) struct Doubled<P>(P);
@@ -338,10 +340,10 @@ impl<V: Doubling, const SMALL: bool> Produce<V> for Doubled<Expand<SMALL>> {
     }
 }
 
-/// The next tweak of a run.
+/// The state of a run: its next tweak.
 pub(super) struct Run<V> {
     tweak: V,
-    /// The words whose top bits are the ones to leave the halves of `tweak` now; the lower bits leave later. No bit that
+    /// Words whose top bits are the next to leave the halves of `tweak`. Their lower bits leave later. No bit that
     /// comes back gets up there within a run.
     leaving: V,
     keys: KeyPointer,
@@ -353,16 +355,17 @@ impl<V: Doubling> Run<V> {
         Run { tweak, leaving: tweak.leaving(), keys }
     }
 
-    /// Writes `T xor K` for block `slot + round`, and goes on to the next.
+    /// Writes `T xor K` for block `slot + round`, and goes on to the next block.
     ///
     /// # Safety
     /// The CPU has the instructions of `V`; `next` has a stride and `SLACK` bytes; `round` is below 8.
     #[inline(always)]
     unsafe fn next(&mut self, round: usize, slot: usize, next: *mut u8) {
         let one = next.wrapping_add((slot + round) * BLOCK);
-        // SAFETY: the blocks are within a stride. What lies behind the first lane's is too, and made later, but for the last
-        // of a run, which is one of the last of eight; behind the second lane's last one lies the slack. The caller vouches
-        // for the CPU.
+        // SAFETY: the blocks are within a stride. Before round 7 the write may also overwrite the block behind the
+        // first lane's. That block is within the stride, too, and is made later: a run ends only in round 7. In round 7
+        // the write may overwrite the block behind the second lane's. That one is made later or, at the end of the run,
+        // lies in the slack. The caller vouches for the CPU.
         let carry = unsafe {
             self.tweak.xor(self.keys.last()).scatter(one, one.wrapping_add(RUN * BLOCK), round == 7);
             V::splat(COME_BACK.as_ptr().cast())
@@ -372,12 +375,12 @@ impl<V: Doubling> Run<V> {
     }
 }
 
-/// What comes back of the bit that leaves the high half, x^7 + x^2 + x + 1 at the low end of the low half; and of that which
-/// leaves the low half, 1 at the low end of the high half.
+/// The values that leaving bits come back as. The bit that leaves the high half comes back as x^7 + x^2 + x + 1 at the
+/// low end of the low half. The bit that leaves the low half comes back as 1 at the low end of the high half.
 static COME_BACK: [u32; 4] = [0x87, 0, 1, 0];
 
-/// Both: each tweak of a data unit that goes on by [moving bytes](Moved), which takes more to begin with, and those of small
-/// ones by doubling.
+/// Combines the methods. A data unit that goes on gets its tweaks by [moving bytes](Moved), which takes more
+/// instructions to begin with. Small data units get them by doubling. Large data units begin by multiplication.
 pub(super) struct ByMoving;
 
 impl<V: Doubling + Bytes> Method<V> for ByMoving {
@@ -414,7 +417,7 @@ impl<V: Bytes> Produce<V> for Moved<Step> {
 
     #[inline(always)]
     unsafe fn make(&self, state: &mut Octet<V>, _half: usize, round: usize, slot: usize, next: *mut u8) {
-        // SAFETY: the slots that are eight blocks apart from `slot / 8` on are within a stride, and so in `next`.
+        // SAFETY: the slots from `slot / 8` on, eight blocks apart, are within a stride and so in `next`.
         unsafe {
             if round > 0 {
                 state.step(round);
@@ -424,17 +427,17 @@ impl<V: Bytes> Produce<V> for Moved<Step> {
     }
 }
 
-/// Up to eight tweaks, from each to the next x^8.
+/// Up to eight tweaks. Each is the one before times x^8.
 pub(super) struct Octet<V> {
     tweak: V,
-    /// What each byte that leaves `tweak` comes back as, in the order of the bytes: 16 bits.
+    /// For each byte that leaves `tweak`, the 16 bits that it comes back as, in the order of the bytes.
     carries: V,
 }
 
 impl<V: Bytes> Octet<V> {
     #[inline(always)]
     fn new(tweak: V) -> Self {
-        // Times x^7 + x^2 + x + 1. What comes back does not leave again within a run.
+        // Times x^7 + x^2 + x + 1. Bits that come back do not leave again within a run.
         let leaving = tweak.high_bytes();
         let carries =
             leaving.xor(leaving.shift_words::<1>()).xor3(leaving.shift_words::<2>(), leaving.shift_words::<7>());
@@ -453,7 +456,7 @@ impl<V: Bytes> Octet<V> {
     }
 }
 
-/// Where to find, in [`Octet::carries`], what comes back in each step; for two lanes.
+/// For each step, the indices in [`Octet::carries`] of the bytes that come back, for two lanes.
 static PICK: [[[u8; BLOCK]; 2]; 7] = pick();
 
 const fn pick() -> [[[u8; BLOCK]; 2]; 7] {
@@ -471,10 +474,11 @@ const fn pick() -> [[[u8; BLOCK]; 2]; 7] {
     pick
 }
 
-/// The tweak of the block behind that of `tweak`.
+/// Computes the tweak of the next block from that at `tweak`.
 ///
 /// # Safety
-/// The CPU has the instructions of `V`, a type of one block; `tweak` is valid for reads and `to` for writes of 16 bytes.
+/// The CPU has the instructions of `V`, a type of one block; `tweak` is valid for reads and `to` for writes of 16
+/// bytes.
 #[inline(always)]
 pub(super) unsafe fn next_tweak<V: Vector>(keys: KeyPointer, tweak: *const u8, to: *mut u8) {
     // SAFETY: the caller vouches for all of it.
@@ -485,9 +489,9 @@ pub(super) unsafe fn next_tweak<V: Vector>(keys: KeyPointer, tweak: *const u8, t
     }
 }
 
-/// t x^k is t << k, with the bits that leave the low half (in `carry`, high) and those that leave the high half (in
-/// `carry`, low) put back; the latter times x^7 + x^2 + x + 1, the 1 of which `carry` itself is. `left` and `right` are the
-/// shift counts of each lane's k, which is below 64.
+/// t x^k is t << k with the leaving bits put back. `carry` holds the bits that leave the low half in its high half, and
+/// those that leave the high half in its low half. The latter come back times x^7 + x^2 + x + 1; `carry` itself is the
+/// term for the 1. `left` and `right` are the shift counts of each lane's k, which is below 64.
 ///
 /// # Safety
 /// The CPU has the instructions of `V`.
@@ -499,22 +503,22 @@ unsafe fn times_x_to_the<V: Vector>(left: V, right: V, tweak: V) -> V {
     tweak.shift_left(left).xor3(carry, carry.multiply_low(reduce))
 }
 
-/// t x^k by products: those of both halves with `power`, x^k, the latter's moved up by x^64; what leaves there comes back
-/// times x^7 + x^2 + x + 1.
+/// t x^k by the products of both halves with `power`, which is x^k. The product of the high half moves up by x^64. Bits
+/// that leave there come back times x^7 + x^2 + x + 1.
 #[inline(always)]
 fn times_power<V: Vector>(tweak: V, power: V, reduce: V, zero: V) -> V {
     let high = tweak.multiply_high(power);
     tweak.multiply_low(power).xor3(high.low_to_high(zero), high.multiply_high(reduce))
 }
 
-/// From `T xor K` to `T x^64 xor K`: the low half moves up by x^64; the high half leaves, and comes back times
+/// Computes `T x^64 xor K` from `T xor K`. The low half moves up by x^64. The high half leaves and comes back times
 /// x^7 + x^2 + x + 1.
 #[inline(always)]
 fn times_x64<V: Vector>(tweak: V, reduce: V, zero: V, step: V) -> V {
     tweak.multiply_high(reduce).xor3(tweak.low_to_high(zero), step)
 }
 
-/// x^7 + x^2 + x + 1, to which x^128 is congruent (IEEE 1619-2018, 5.2); and the same without the 1.
+/// x^7 + x^2 + x + 1, which is congruent to x^128 (IEEE 1619-2018, 5.2), and the same without the 1.
 const REDUCE: [u8; BLOCK] = [0x87, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
 const REDUCE_LESS_ONE: [u8; BLOCK] = [0x86, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
 
@@ -545,9 +549,9 @@ const fn powers() -> [[u64; 2]; STRIDE] {
     powers
 }
 
-/// What may be overwritten behind the tweaks of a stride: the size of the widest register.
+/// The bytes that may be overwritten behind the tweaks of a stride: the size of the widest register.
 const SLACK: usize = 64;
-/// A stride's tweaks with what may be overwritten behind them.
+/// A stride's tweaks with the slack behind them.
 const TWEAK_BYTES: usize = STRIDE_BYTES + SLACK;
 
 /// Memory for tweaks.
@@ -557,8 +561,8 @@ pub(super) struct Memory {
     first: [[u8; BLOCK]; GROUP],
 }
 
-/// The use of [`Memory`]. Tweaks are as good as a piece of the tweak key, so they are wiped; and only as much as was used,
-/// since clearing 3 KiB would show in the time of one sector.
+/// Access to [`Memory`]. Tweaks are as sensitive as a part of the tweak key, so they are wiped. Only the used part is
+/// wiped, since clearing 3 KiB would noticeably slow down a single sector.
 pub(super) struct Scratch {
     /// The tweaks of this stride and the next, in turn.
     pub(super) tweaks: [*mut u8; 2],
@@ -571,8 +575,8 @@ pub(super) struct Scratch {
 impl Scratch {
     #[inline(always)]
     pub(super) fn new(memory: &mut MaybeUninit<Memory>) -> Self {
-        // The compiler must not know where this points, or it would see that writing tweaks can't change keys, read keys
-        // ahead of the loops, and put them on the stack.
+        // The compiler must not know where this points. Otherwise it would see that writing tweaks can't change keys,
+        // read keys ahead of the loops, and put them on the stack.
         let memory = black_box(memory.as_mut_ptr());
         // SAFETY: these are places within `memory`; nothing is read.
         let (one, two, first) =
@@ -590,8 +594,8 @@ impl Scratch {
 
     #[inline(always)]
     pub(super) fn wipe<V: Vector, M: Method<V>>(&mut self) {
-        /// How many registers go before the compiler is told that somebody looks at the zeros. Told only at the end, it would
-        /// call `memset`, which takes longer.
+        /// The number of registers cleared before each `black_box`. With a single `black_box` at the end the compiler
+        /// would call `memset`, which takes longer.
         const AT_ONCE: usize = 8;
         let used = |blocks| if blocks == 0 { 0 } else { blocks * BLOCK + M::SLACK };
         let ([one, two], [used_one, used_two]) = (self.tweaks, self.used_tweaks.map(used));

@@ -1,15 +1,15 @@
-//! What a kernel asks of a vector register.
+//! The operations that a kernel needs of a vector register.
 
 /// A register that holds `LANES` AES blocks.
 ///
-/// A value of an implementing type is proof that this CPU has the instructions of that type: the only ways to make one are
-/// [`load`](Vector::load), [`splat`](Vector::splat), [`number`](Vector::number) and [`numbers`](Vector::numbers), whose
-/// callers vouch for it. All other methods build on that.
+/// A value of an implementing type is proof that this CPU has the instructions of that type. The only ways to make one
+/// are [`load`](Vector::load), [`splat`](Vector::splat), [`number`](Vector::number) and [`numbers`](Vector::numbers).
+/// Their callers vouch for the CPU. All other methods rely on that.
 ///
-/// A block is also an element of GF(2^128) as XTS has it: bytes are little endian, so that `low` and `high` are the two
+/// A block is also an element of GF(2^128) as XTS defines it. Bytes are little endian, so `low` and `high` are the two
 /// 64-bit halves of the polynomial.
 pub(super) trait Vector: Copy {
-    /// How many blocks there are in a register.
+    /// The number of blocks in a register.
     const LANES: usize;
     /// The size in bytes.
     const BYTES: usize = 16 * Self::LANES;
@@ -29,14 +29,14 @@ pub(super) trait Vector: Copy {
     /// The CPU has the instructions of this type, and `from` is valid for reads of 16 bytes.
     unsafe fn splat(from: *const u8) -> Self;
 
-    /// A number in each lane, from general registers: a block that is written in two halves and read whole would wait until
-    /// all stores before it are done.
+    /// A number in each lane, from general registers. Through memory it would be written in two halves and read whole.
+    /// Such a read waits until all earlier stores are done.
     ///
     /// # Safety
     /// The CPU has the instructions of this type.
     unsafe fn number(number: u128) -> Self;
 
-    /// `first` in the first lane, and in each next one the number that is larger by `step`, all in 64 bits but `first`.
+    /// `first` in the first lane. The number in each further lane is larger by `step`, added in its low 64 bits alone.
     ///
     /// # Safety
     /// The CPU has the instructions of this type.
@@ -48,11 +48,11 @@ pub(super) trait Vector: Copy {
     /// `to` is valid for writes of `BYTES` bytes.
     unsafe fn store(self, to: *mut u8);
 
-    /// Writes `BYTES` bytes past the cache, where the CPU can do that; [`fence`](Self::fence) then orders them before later
-    /// writes.
+    /// Writes `BYTES` bytes past the cache, if the CPU can do that. [`fence`](Self::fence) then orders them before
+    /// later writes.
     ///
     /// # Safety
-    /// `to` is valid for writes of `BYTES` bytes, and aligned to as many.
+    /// `to` is valid for writes of `BYTES` bytes, and aligned to `BYTES`.
     unsafe fn stream(self, to: *mut u8);
 
     /// Makes streamed writes visible before later ones.
@@ -87,7 +87,7 @@ pub(super) trait Vector: Copy {
     /// Exchanges the halves of each block.
     fn swap_halves(self) -> Self;
 
-    /// Moves the low half of each block to the high half, and that of `zero` to the low one.
+    /// Moves the low half of each block to the high half, and the low half of `zero` to the low half.
     fn low_to_high(self, zero: Self) -> Self;
 
     /// The carry-less product of each block's low half with that of `by`.
@@ -96,7 +96,7 @@ pub(super) trait Vector: Copy {
     /// The carry-less product of each block's high half with the low half of `by`.
     fn multiply_high(self, by: Self) -> Self;
 
-    /// Moves the high half of each block to the low half, and that of `zero` to the high one.
+    /// Moves the high half of each block to the low half, and the high half of `zero` to the high half.
     fn high_to_low(self, zero: Self) -> Self;
 
     /// Reverses the 16 bytes of each block.
@@ -136,11 +136,12 @@ pub(super) trait Doubling: Vector {
     /// anything: behind `two` if `keep`, else behind `one`.
     ///
     /// # Safety
-    /// Both are valid for writes of 16 bytes, and aligned to as many; the one behind which is written, of `BYTES`.
+    /// Both are valid for writes of 16 bytes, and aligned to 16. The one whose following bytes may be overwritten is
+    /// valid for writes of `BYTES`.
     unsafe fn scatter(self, one: *mut u8, two: *mut u8, keep: bool);
 
-    /// Of each block's four words of 32 bits the last, the last, the second and the second: those whose bits leave a half
-    /// when it is shifted to the left, 32 times over.
+    /// The last, the last, the second and the second of each block's four 32-bit words. Their bits leave the halves in
+    /// 32 shifts to the left.
     fn leaving(self) -> Self;
 
     /// All ones in the words whose top bit is set, and zero in the others.
@@ -169,12 +170,12 @@ pub(super) trait Bytes: Vector {
 
 /// A block as the key schedule sees it: four words of 32 bits.
 pub(super) trait Words: Vector {
-    /// Four times the last word.
+    /// The last word, four times.
     fn last_word(self) -> Self;
 
-    /// Rotates each word by a byte: the first one becomes the last (RotWord of FIPS 197, 5.2).
+    /// Rotates each word by a byte: the first byte becomes the last (RotWord of FIPS 197, 5.2).
     fn rotate_words(self) -> Self;
 
-    /// Moves each word up by one place; the last leaves, and zero comes in.
+    /// Moves each word up by one place. The last word leaves, and zero comes in.
     fn up_one_word(self) -> Self;
 }

@@ -1,16 +1,16 @@
 //! The fused kernel: XTS with tweaks and rounds in one loop, for any [`Vector`].
 //!
-//! How a run of sectors goes through, from the outside in:
+//! The steps of a run of sectors, from the outside in:
 //!
-//! 1. [`run`] takes data units in groups of 64, whose first tweaks (the encrypted numbers) it computes together. One by
-//!    one, each would wait the whole latency of AES.
-//! 2. A group is cut into *strides* of 64 blocks (1 KiB): two sectors of 512 bytes, or a part of a larger one. The tweaks
-//!    of a stride lie in memory, since registers are full of data.
+//! 1. [`run`] takes data units in groups of 64. It computes the first tweaks (the encrypted numbers) of a group
+//!    together. One by one, each would wait the whole latency of AES.
+//! 2. A group is cut into *strides* of 64 blocks (1 KiB): two sectors of 512 bytes, or a part of a larger one. The
+//!    tweaks of a stride lie in memory, since registers are full of data.
 //! 3. [`chunk`] takes `C` registers at a time in lock step through the rounds, which hides the latency of the AES
-//!    instructions; and between the rounds it makes tweaks of the next stride, on ports that AES leaves free, by the
-//!    [method](Method) that the CPU is best at.
+//!    instructions. Between the rounds it makes tweaks of the next stride, on ports that AES leaves free, by the
+//!    [method](Method) that suits the CPU best.
 //!
-//! What is stored as a tweak is `T xor K`, K being the last round key: the last round then adds key and tweak in one
+//! Tweaks are stored as `T xor K`, where K is the last round key. So the last round adds key and tweak in one
 //! instruction. Data units that don't fit this pattern go through [`odd_unit`], one at a time.
 
 use core::hint::black_box;
@@ -27,20 +27,22 @@ use crate::arch::run::Direction;
 
 /// Registers in lock step where the kernel's own number doesn't fit.
 const CHAINS: usize = 8;
-/// How far ahead memory is fetched, and from which size of a run on. By and by, between the rounds: a CPU has few buffers
-/// for lines on their way, and what is read now waits for those behind which many were asked for at once.
+/// The distance of prefetches in bytes, and the shortest run that prefetches. The prefetches are spread over the
+/// rounds: a CPU has few buffers for lines in flight, and many requests at once would delay the reads that are needed
+/// now.
 const PREFETCH_AHEAD: usize = 8 << 10;
 const PREFETCH_FROM: usize = 512 << 10;
 /// The bytes of a cache line.
 const LINE: usize = 64;
 
-/// How a run is cut into data units. Small enough to be passed in registers, as the number of the first one is: through
-/// memory, the latter would be written in halves and read whole, which waits until all stores before are done.
+/// The size and numbering of a run's data units. It is small enough to be passed in registers. The number of the first
+/// data unit is passed in registers, too: through memory it would be written in halves and read whole, and such a read
+/// waits until all earlier stores are done.
 #[derive(Clone, Copy)]
 pub(super) struct Cut {
     /// The length of a data unit in bytes.
     pub(super) len: usize,
-    /// By how much the number grows from one data unit to the next.
+    /// The increment of the number from one data unit to the next.
     pub(super) step: u64,
 }
 
@@ -48,8 +50,8 @@ pub(super) struct Cut {
 ///
 /// # Safety
 /// The CPU has the instructions of `V`. `keys` live. `src` is valid for reads and `dst` for writes of `len` bytes; they
-/// are the same or do not overlap. `units.len` is at least 16 and divides `len`. If `STREAM`, `dst` is aligned to the size
-/// of a register.
+/// are the same or do not overlap. `units.len` is at least 16 and divides `len`. If `STREAM`, `dst` is aligned to the
+/// size of a register.
 #[inline(always)]
 pub(super) unsafe fn run<V: Vector, M: Method<V>, const C: usize, const STREAM: bool>(
     keys: *const XtsKeys,
@@ -110,7 +112,7 @@ unsafe fn groups<V: Vector, M: Method<V>, const C: usize, const DECRYPT: bool, c
         return scratch.wipe::<V, M>();
     }
     let mut number = first;
-    // A division shows in the time of one sector.
+    // A division would noticeably slow down a single sector.
     let mut left = if len == units.len { 1 } else { len / units.len };
     while left > 0 {
         let count = left.min(GROUP);
@@ -147,7 +149,7 @@ struct Group {
     small: bool,
     /// The blocks of a data unit.
     blocks: usize,
-    /// How many data units there are.
+    /// The number of data units.
     count: usize,
 }
 
@@ -185,7 +187,7 @@ unsafe fn strides<V: Vector, M: Method<V>, const C: usize, const DECRYPT: bool, 
     prefetch: bool,
 ) {
     let strides = group.count * group.blocks / STRIDE;
-    // How many strides to a data unit, and how many data units to a stride.
+    // Strides per data unit, and data units per stride.
     let (per_unit, units) = if group.small { (1, 2) } else { (group.blocks / STRIDE, 1) };
     let [mut now, mut next] = scratch.tweaks;
     let (mut unit, mut position) = (0, 0);
@@ -225,7 +227,7 @@ unsafe fn strides<V: Vector, M: Method<V>, const C: usize, const DECRYPT: bool, 
     }
 }
 
-/// One data unit of any other length, its first tweak at `index` in `scratch` (IEEE 1619-2018, 5.3.2 and 5.4.2).
+/// One data unit of any other length (IEEE 1619-2018, 5.3.2 and 5.4.2). Its first tweak is at `index` in `scratch`.
 ///
 /// # Safety
 /// As [`run`], for one data unit of `len` bytes.
@@ -239,7 +241,7 @@ unsafe fn odd_unit<V: Vector, M: Method<V>, const C: usize, const DECRYPT: bool>
     mut dst: *mut u8,
 ) {
     let (whole, partial) = (len / BLOCK, len % BLOCK);
-    // Where the last block is partial, the whole one before it is treated with it.
+    // A partial last block is processed together with the whole one before it.
     let mut blocks = if partial == 0 { whole } else { whole - 1 };
     let [mut now, mut next] = scratch.tweaks;
     // SAFETY: all pointers stay within the caller's buffers and `scratch`; tweaks are written before they are read.
@@ -282,7 +284,7 @@ unsafe fn odd_unit<V: Vector, M: Method<V>, const C: usize, const DECRYPT: bool>
     }
 }
 
-/// The last whole block and the partial one of a data unit, the tweak of the former at `tweak`.
+/// The last whole block and the partial one of a data unit. `tweak` points to the tweak of the former.
 ///
 /// # Safety
 /// As [`run`], for 16 and `partial` bytes; `tweak` is valid for reads of 16 bytes.
@@ -305,7 +307,7 @@ unsafe fn steal<V: Vector, const DECRYPT: bool>(
         src.copy_to_nonoverlapping(stolen.as_mut_ptr(), BLOCK);
         src.add(BLOCK).copy_to_nonoverlapping(last.as_mut_ptr(), partial);
     }
-    // Decryption meets the two tweaks in the other order.
+    // Decryption uses the two tweaks in reverse order.
     let (one, two) = if DECRYPT { (&after, &before) } else { (&before, &after) };
     let block = |block: &mut [u8; BLOCK], tweak: &[u8; BLOCK]| {
         // As in `Scratch::new`: the compiler must not know that writing a block can't change keys.
@@ -353,12 +355,12 @@ unsafe fn chunks<V: Vector, const C: usize, const DECRYPT: bool, const STREAM: b
     }
 }
 
-/// `C` registers from `slot` on, in lock step: C = E(P xor T) xor T; and as many tweaks of the next stride.
+/// `C` registers from `slot` on, in lock step: C = E(P xor T) xor T. It also makes as many tweaks of the next stride.
 ///
 /// # Safety
-/// The CPU has the instructions of `V`. For slots from `slot` to `slot + C`, `src` and `now` are valid for reads, `dst` for
-/// writes, and `next` for writes if `P` makes tweaks; a slot is `V::BYTES` bytes. `src` and `dst` are the same or do not
-/// overlap.
+/// The CPU has the instructions of `V`. For slots from `slot` to `slot + C`, `src` and `now` are valid for reads, `dst`
+/// for writes, and `next` for writes if `P` makes tweaks. A slot is `V::BYTES` bytes. `src` and `dst` are the same or
+/// do not overlap.
 #[inline(always)]
 #[allow(clippy::too_many_arguments)] // all of it is inlined into one loop
 unsafe fn chunk<V: Vector, const C: usize, const DECRYPT: bool, const STREAM: bool, P: Produce<V>>(
@@ -373,18 +375,18 @@ unsafe fn chunk<V: Vector, const C: usize, const DECRYPT: bool, const STREAM: bo
     state: &mut P::State,
 ) {
     let at = slot * V::BYTES;
-    // SAFETY: offsets are those of slots `slot` to `slot + C`, which the caller vouches for, as for the CPU.
+    // SAFETY: offsets are those of slots `slot` to `slot + C`. The caller vouches for these and for the CPU.
     unsafe {
-        // 1. The first round key and the tweak. The tweak carries the last round key, which is taken out again.
+        // 1. The first round key and the tweak. The tweak contains the last round key, which is cancelled here.
         let key: V = keys.first_and_last();
         let mut blocks = [key; C];
         for (i, block) in blocks.iter_mut().enumerate() {
             let offset = at + i * V::BYTES;
             *block = block.xor3(V::load(src.add(offset)), V::load(now.add(offset)));
         }
-        // 2. The middle rounds; in each of the first eight, a tweak of the next stride for each eight registers.
+        // 2. The middle rounds. Each of the first eight makes a tweak of the next stride for every eight registers.
         if P::ROLLED {
-            // The compiler must not unroll it, or it would put all tweaks before the rounds.
+            // The compiler must not unroll this loop, or it would put all tweaks before the rounds.
             for round in 0..black_box(8) {
                 round_and_tweaks::<V, C, DECRYPT, P>(keys, &mut blocks, round, slot, ahead, next, produce, state);
             }
@@ -394,7 +396,7 @@ unsafe fn chunk<V: Vector, const C: usize, const DECRYPT: bool, const STREAM: bo
             }
         }
         rounds_from::<V, C, DECRYPT>(keys, &mut blocks, 8);
-        // 3. The last round key and the tweak, in one.
+        // 3. The last round key and the tweak, in one instruction.
         for (i, block) in blocks.iter().enumerate() {
             let offset = at + i * V::BYTES;
             let tweak = V::load(now.add(offset));
@@ -408,7 +410,7 @@ unsafe fn chunk<V: Vector, const C: usize, const DECRYPT: bool, const STREAM: bo
     }
 }
 
-/// One of the first eight rounds, with what is done meanwhile.
+/// One of the first eight rounds, with its prefetches and tweaks.
 ///
 /// # Safety
 /// As [`chunk`]; `round` is below 8.
@@ -445,11 +447,12 @@ unsafe fn round_and_tweaks<V: Vector, const C: usize, const DECRYPT: bool, P: Pr
 #[inline(always)]
 unsafe fn first_tweaks<V: Vector>(keys: KeyPointer, first: u128, step: u64, count: usize, scratch: &mut Scratch) {
     let to = scratch.first.cast::<u8>();
-    // SAFETY: there is room for `GROUP` blocks, a multiple of eight registers of any type; the caller vouches for the CPU.
+    // SAFETY: there is room for `GROUP` blocks, a multiple of eight registers of any type; the caller vouches for the
+    // CPU.
     unsafe {
         let mut numbers = Numbers::<V>::new(first, step);
         let (mut done, needed) = (0, count.div_ceil(V::LANES));
-        // The numbers behind the last are made and not used.
+        // Numbers beyond the last are made but not used.
         while done < needed {
             let at = to.add(done * V::BYTES);
             done += match needed - done {
@@ -462,7 +465,7 @@ unsafe fn first_tweaks<V: Vector>(keys: KeyPointer, first: u128, step: u64, coun
     }
 }
 
-/// Writes registers, and says how many.
+/// Writes registers, and returns their number.
 ///
 /// # Safety
 /// `to` is valid for writes of `C` registers.

@@ -1,4 +1,4 @@
-//! AES-CBC in sectors over the crate `aes`.
+//! AES-CBC in sectors, on the `aes` crate.
 
 use aes::cipher::{Array, BlockCipherDecrypt, BlockCipherEncrypt, BlockSizeUser, KeyInit, consts::U16};
 use aes::{Aes128, Aes192, Aes256};
@@ -8,10 +8,10 @@ use crate::arch::run::Direction;
 type Block = Array<u8, U16>;
 
 const BLOCK: usize = 16;
-/// The `aes` crate works on up to 64 blocks at once and treats the rest of a call block by block.
+/// The `aes` crate works on up to 64 blocks at once. It treats the rest of a call block by block.
 const BATCH: usize = 64;
 
-/// An expanded key. The `aes` crate wipes what it expands.
+/// An expanded key. The `aes` crate wipes its expanded keys.
 pub(crate) struct Cbc {
     data: Data,
     iv: Iv,
@@ -23,8 +23,8 @@ enum Data {
     Aes256(Aes256),
 }
 
-/// What the first block of a sector is chained to: its number as 16 little-endian bytes.
-#[allow(clippy::large_enum_variant)] // it stands in the cipher's place
+/// The IV of a sector: its number as 16 little-endian bytes.
+#[allow(clippy::large_enum_variant)] // it lies in the cipher's place
 enum Iv {
     Plain64,
     Essiv(Aes256),
@@ -69,7 +69,7 @@ impl Iv {
         block
     }
 
-    /// Not inlined, so that what it leaves on the stack is below its caller, who wipes it.
+    /// Not inlined, so that it leaves its data on the stack below its caller. The caller wipes that part.
     #[inline(never)]
     fn crypt<C>(&self, aes: &C, run: Run, data: &mut [u8])
     where
@@ -78,7 +78,7 @@ impl Iv {
         let (blocks, _) = Block::slice_as_chunks_mut(data);
         let Run { direction, first, step, sector_size } = run;
         let per_sector = sector_size / BLOCK;
-        // Behind the last sector that there is comes none, so that a number which wraps isn't used.
+        // No sector follows the last one, so a number that wraps is never used.
         let number = |sector: usize| first.wrapping_add(sector as u64 * step);
         match direction {
             Direction::Encrypt => {

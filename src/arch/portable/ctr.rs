@@ -1,4 +1,4 @@
-//! AES-256 in counter mode over the crate `ctr`.
+//! AES-256 in counter mode, on the `ctr` crate.
 
 use aes::Aes256;
 use aes::cipher::KeyInit;
@@ -15,7 +15,7 @@ impl Ctr {
         Ctr(Aes256::new(key.into()))
     }
 
-    /// Not inlined, so that what it leaves on the stack is below its caller, who wipes it.
+    /// Not inlined, so that it leaves its data on the stack below its caller. The caller wipes that part.
     #[inline(never)]
     pub(crate) fn apply(&self, counter: u128, skip: usize, data: InOutBuf<'_, '_, u8>) {
         const SHORT: &str = "what memory holds is fewer than the counter has";

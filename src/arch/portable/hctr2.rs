@@ -1,6 +1,6 @@
-//! AES-HCTR2 over the crates `aes` and `polyval`.
+//! AES-HCTR2, on the crates `aes` and `polyval`.
 //!
-//! Crowley, Huckleberry and Biggers, *Length-preserving encryption with HCTR2* (2021), whose names are used here.
+//! The names are those of Crowley, Huckleberry and Biggers, *Length-preserving encryption with HCTR2* (2021).
 
 use aes::Aes256;
 use aes::cipher::{Array, BlockCipherDecrypt, BlockCipherEncrypt, KeyInit, consts::U16};
@@ -11,10 +11,10 @@ use crate::arch::run::Direction;
 
 type Block = Array<u8, U16>;
 
-/// The `aes` crate works on up to 64 blocks at once and treats the rest of a call block by block.
+/// The `aes` crate works on up to 64 blocks at once. It treats the rest of a call block by block.
 const BATCH: usize = 64;
 
-/// An expanded key. The crates wipe what they expand.
+/// An expanded key. The crates wipe their expanded keys.
 pub(crate) struct Hctr2 {
     aes: Aes256,
     /// POLYVAL under the key h.
@@ -42,7 +42,7 @@ impl Hctr2 {
         data: &mut [u8],
     ) {
         for (i, sector) in data.chunks_mut(sector_size).enumerate() {
-            // Behind the last sector that there is comes none, so that a number which wraps isn't used.
+            // No sector follows the last one, so a number that wraps is never used.
             let number = first.wrapping_add(i as u128 * u128::from(step));
             let tweak = [number.to_le_bytes(), rest.to_le_bytes()];
             self.sector(direction, tweak.as_flattened(), sector);
@@ -51,7 +51,7 @@ impl Hctr2 {
 
     /// Encrypt, or decrypt (figure 1): the first block of a sector is M or U, the others are N or V.
     ///
-    /// Not inlined, so that what it leaves on the stack is below its caller, who wipes it.
+    /// Not inlined, so that it leaves its data on the stack below its caller. The caller wipes that part.
     #[inline(never)]
     pub(crate) fn sector(&self, direction: Direction, tweak: &[u8], sector: &mut [u8]) {
         let (blocks, _) = Block::slice_as_chunks_mut(sector);
@@ -77,7 +77,7 @@ impl Hctr2 {
         hash.finalize()
     }
 
-    /// XCTR: the i-th block, counted from 1, is under the encryption of i xor `seed`.
+    /// XCTR: the i-th block, counted from 1, is xored with the encryption of i xor `seed`.
     fn xctr(&self, seed: &Block, blocks: &mut [Block]) {
         let mut stream = [Block::default(); BATCH];
         for (i, batch) in blocks.chunks_mut(BATCH).enumerate() {

@@ -1,5 +1,5 @@
-//! The portable kernels, over crates that run on every CPU. They take its AES instructions where there are any, and constant
-//! time everywhere.
+//! The portable kernels, built on crates that run on every CPU. They use the CPU's AES instructions where it has them.
+//! They take constant time everywhere.
 
 #[cfg(feature = "std")]
 pub(super) mod cbc;

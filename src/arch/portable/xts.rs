@@ -1,8 +1,8 @@
-//! XTS over the `aes` crate, in batches.
+//! XTS on the `aes` crate, in batches.
 //!
-//! The crate takes the AES instructions of the CPU where there are any, and is constant time everywhere. It works on up
-//! to 64 blocks at once and treats the rest of a call block by block, so batches are 64 blocks (1 KiB), also across the
-//! boundaries of sectors; and the first tweaks of 64 sectors are computed together.
+//! The crate uses the CPU's AES instructions where it has them, and takes constant time everywhere. It works on up to
+//! 64 blocks at once and treats the rest of a call block by block. So a batch is 64 blocks (1 KiB), also across sector
+//! boundaries, and the first tweaks of 64 sectors are computed together.
 
 use aes::cipher::inout::InOutBuf;
 use aes::cipher::{Array, BlockCipherDecrypt, BlockCipherEncrypt, BlockSizeUser, KeyInit, consts::U16};
@@ -15,7 +15,7 @@ const BLOCK: usize = 16;
 const BATCH: usize = 64;
 
 /// The two expanded keys of XTS. The `aes` crate wipes them on drop.
-#[allow(clippy::large_enum_variant)] // it stands in the cipher's place
+#[allow(clippy::large_enum_variant)] // it lies in the cipher's place
 pub(crate) enum Xts {
     Aes128(Pair<aes::Aes128>),
     Aes256(Pair<aes::Aes256>),
@@ -53,7 +53,7 @@ where
         Pair { data: expand(data_key), tweak: expand(tweak_key) }
     }
 
-    /// Not inlined, so that what it leaves on the stack is below its caller, who wipes it.
+    /// Not inlined, so that it leaves its data on the stack below its caller. The caller wipes that part.
     #[inline(never)]
     fn crypt(&self, direction: Direction, units: DataUnits, data: InOutBuf<'_, '_, u8>) {
         let mut scratch = Scratch { first: [Block::default(); BATCH], tweaks: [Block::default(); BATCH] };
@@ -62,7 +62,8 @@ where
         for group in pieces(data, len * BATCH) {
             let count = group.len() / len;
             for (i, tweak) in scratch.first[..count].iter_mut().enumerate() {
-                // Only the number of a caller's own tweak can reach 2^128, and then there is one data unit: no wrap.
+                // A number near 2^128 comes only from a caller's own tweak. Then there is one data unit, so the wrapped
+                // number is never used.
                 *tweak = Block::from(number.wrapping_add(i as u128 * step).to_le_bytes());
             }
             self.tweak.encrypt_blocks(&mut scratch.first[..count]);
@@ -103,7 +104,7 @@ where
     fn stealing_unit(&self, direction: Direction, index: usize, s: &mut Scratch, unit: InOutBuf<'_, '_, u8>) {
         let partial = unit.len() % BLOCK;
         let whole = unit.len() - partial;
-        // All blocks but the last whole one and the partial one are like in any other data unit.
+        // All blocks except the last whole one and the partial one are treated as in any other data unit.
         let (head, mut tail) = unit.split_at(whole - BLOCK);
         let mut tweak = number(&s.first[index]);
         for batch in pieces(head, BATCH * BLOCK) {
@@ -114,7 +115,7 @@ where
             }
             self.batch(direction, &s.tweaks[..count], batch);
         }
-        // Decryption meets the two last tweaks in the other order.
+        // Decryption uses the last two tweaks in reverse order.
         let (before, after) = (Block::from(tweak.to_le_bytes()), Block::from(times_x(tweak).to_le_bytes()));
         let (first, second) = if direction == Direction::Encrypt { (before, after) } else { (after, before) };
 
@@ -150,7 +151,7 @@ where
 }
 
 /// Tweaks on the stack: the encrypted numbers of up to 64 data units, and the tweaks of up to 64 blocks. Both are as
-/// good as a piece of the tweak key, so they are wiped.
+/// sensitive as a part of the tweak key, so they are wiped.
 struct Scratch {
     first: [Block; BATCH],
     tweaks: [Block; BATCH],
@@ -173,7 +174,7 @@ fn times_x(tweak: u128) -> u128 {
     (tweak << 1) ^ ((tweak >> 127).wrapping_neg() & 0x87)
 }
 
-/// Cuts a buffer into pieces of `len` bytes; the last may be shorter.
+/// Cuts a buffer into pieces of `len` bytes. The last piece may be shorter.
 fn pieces<'i, 'o>(data: InOutBuf<'i, 'o, u8>, len: usize) -> impl Iterator<Item = InOutBuf<'i, 'o, u8>> {
     let mut left = Some(data);
     core::iter::from_fn(move || {

@@ -83,7 +83,7 @@ impl Runner {
             let ended = self.came(&self.rotation(name, to).outs(), result);
             self.rotated(name, to, ended);
         }
-        // A newer set may have been looked at now, and isn't looked at again for a while.
+        // A newer set may have been checked now, and isn't checked again for a while.
         if due {
             self.looked = Some(self.fleet.now);
         }

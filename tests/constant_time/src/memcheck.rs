@@ -24,11 +24,11 @@ const NONE: RangeInclusive<u32> = 0..=0;
 const SOME: RangeInclusive<u32> = 1..=1_000;
 /// The one branch by which the caller learns that both halves of a key are equal.
 const VERDICT: RangeInclusive<u32> = 1..=1;
-/// That a key wasn't wrapped so: `aes-kw` finds it in one comparison of 64 bits, and where the compiler doesn't make one branch
-/// of both, this crate asks for what `aes-kw` found.
+/// The branches by which the caller learns that a key wasn't wrapped so. `aes-kw` finds it in one comparison of 64
+/// bits. If the compiler doesn't merge the two branches into one, this crate branches on the result of `aes-kw`, too.
 const VERDICT_PASSED_ON: RangeInclusive<u32> = 1..=2;
-/// RFC 5649 says in the plaintext how long the key is. `aes-kw` looks at that and at the padding behind it, once it has seen
-/// by the rest of the integrity check that the KEK is right; the caller learns the length.
+/// In RFC 5649 the plaintext contains the length of the key. `aes-kw` checks that length and the padding behind it
+/// after the rest of the integrity check has shown that the KEK is right. The caller learns the length.
 const VERDICT_AND_LENGTH: RangeInclusive<u32> = 1..=20;
 
 fn main() -> ExitCode {
@@ -122,7 +122,7 @@ fn secret(bytes: &[u8]) -> Vec<u8> {
     copy
 }
 
-/// What anybody may know, although it was made of secrets.
+/// Public values, although they were made of secrets.
 fn public(bytes: &[u8]) {
     // SAFETY: as in `secret`.
     unsafe { make_defined(bytes.as_ptr().cast(), bytes.len()) };

@@ -1,4 +1,4 @@
-// What is asked of Valgrind. Outside of it these do nothing.
+// Requests to Valgrind. Outside of it these do nothing.
 #include <stddef.h>
 #include <valgrind/memcheck.h>
 #include <valgrind/valgrind.h>

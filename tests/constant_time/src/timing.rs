@@ -128,7 +128,7 @@ impl Random {
     }
 }
 
-/// Cycles, or what comes next to them.
+/// Cycles, or the closest substitute.
 fn now() -> u64 {
     #[cfg(target_arch = "x86_64")]
     // SAFETY: every x86-64 has both instructions.

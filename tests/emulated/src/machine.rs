@@ -11,7 +11,7 @@ unsafe extern "C" {
     safe fn shutdown() -> !;
 }
 
-/// Port 0xE9, what is written to which Bochs prints.
+/// Port 0xE9. Bochs prints the bytes written to it.
 pub struct Output;
 
 impl Write for Output {
@@ -24,7 +24,7 @@ impl Write for Output {
     }
 }
 
-/// Prints a line, marked so that `run` finds it among those of the emulator.
+/// Prints a line, marked so that `run` can distinguish it from the emulator's.
 macro_rules! say {
     ($($arguments:tt)*) => {{
         use core::fmt::Write;

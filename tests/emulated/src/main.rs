@@ -74,7 +74,7 @@ impl Tally {
     fn check(&mut self, right: bool, what: impl Display) {
         self.checks += 1;
         self.failures += u32::from(!right);
-        // The first few tell enough.
+        // The first few are enough.
         if !right && self.failures <= 50 {
             say!("FAILED {what}");
         }
@@ -280,7 +280,7 @@ impl Begin {
     }
 }
 
-/// What is named where it fails.
+/// The name shown on a failure.
 struct Case {
     call: &'static str,
     key_len: usize,

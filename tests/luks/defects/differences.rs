@@ -1,7 +1,7 @@
 //! The images that cryptsetup (2.6.1) judges differently from the library, with the reasons.
 
-/// A reason, and the images of which cryptsetup, by `open --test-passphrase --volume-key-file`, opens what the library
-/// refuses.
+/// A reason, and the images that the library refuses but that cryptsetup opens by `open --test-passphrase
+/// --volume-key-file`.
 pub const CRYPTSETUP_OPENS: &[(&str, &[&str])] = &[
     (
         "it ends texts of the binary header itself, takes any bytes for text, and compares no more of the checksum than \

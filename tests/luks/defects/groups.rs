@@ -92,7 +92,7 @@ impl Maker {
             token.as_object_mut().unwrap().remove(member);
             self.set(name, "/tokens/0", token, Refused(says));
         }
-        // The MAC covers neither keyslots nor what others add, so that the token is as it was.
+        // The MAC covers neither keyslots nor additions of others, so the token is unchanged.
         self.set("atrest-beside-keyslots", "/tokens/0", ours, Opens);
     }
 }

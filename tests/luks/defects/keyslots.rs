@@ -92,7 +92,7 @@ impl Maker {
         self.reencrypt_keyslots(end);
     }
 
-    /// The keyslot of a re-encryption, which nothing but that keyslot and a digest tells of.
+    /// The keyslot of a re-encryption. Only that keyslot and a digest reveal it.
     fn reencrypt_keyslots(&mut self, end: usize) {
         let slot = json!({
             "type": "reencrypt", "mode": "reencrypt", "direction": "forward", "key_size": 1,
@@ -112,7 +112,7 @@ impl Maker {
         }
     }
 
-    /// Keyslots that are well formed and ask for more than a header may, or for what isn't known.
+    /// Well-formed keyslots that ask for more than a header may, or for unknown features.
     pub(super) fn costs(&mut self) {
         for (name, slot, pointer, value, says) in [
             ("pbkdf2-iterations-huge", 0, "/kdf/iterations", json!(4_294_967_295u32), "4294967295"),

@@ -20,14 +20,14 @@ use crate::common::vaults::MemoryVault;
 use crate::common::volumes::{DATA, SIZE, options};
 pub use Expect::{Keyslot, Opens, Refused};
 
-/// What must come of an image.
+/// The expected result for an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Expect {
-    /// It is refused, whatever opens it, with an error whose text contains this.
+    /// It is refused for every credential, with an error whose text contains this.
     Refused(&'static str),
     /// Its DEK opens it. Its only keyslot is refused, before it costs anything, with an error whose text contains this.
     Keyslot(&'static str),
-    /// Its DEK opens it: a copy is sound, or what is odd means nothing.
+    /// Its DEK opens it: a copy is sound, or the oddity has no meaning.
     Opens,
 }
 
@@ -71,8 +71,9 @@ pub fn defects() -> (Dek, Vec<Defect>) {
     (dek, make.list)
 }
 
-/// A header of the library's with two keyslots more, a pbkdf2 and an argon2id one, which hold nothing, and without its
-/// token, whose MAC would refuse what the checks under test let pass. The token, with its DEK, is given apart.
+/// A header of the library's with two more keyslots, a pbkdf2 and an argon2id one, which hold nothing. Its token is
+/// removed: the token's MAC would refuse images that the checks under test accept. The token is given apart, with its
+/// DEK.
 fn sound() -> (Dek, Value, Vec<u8>) {
     let vault = MemoryVault::new("memory:one");
     let volume =
@@ -125,7 +126,7 @@ impl Maker {
         self.list.push(Defect { name, expect, head, len });
     }
 
-    /// One whose metadata were edited.
+    /// An image with edited metadata.
     fn json(&mut self, name: &'static str, expect: Expect, edit: impl Fn(&mut Value)) {
         let mut head = self.sound.clone();
         header::edit_json(&mut head, edit);
@@ -140,7 +141,7 @@ impl Maker {
         });
     }
 
-    /// One for each that lacks what a JSON pointer names.
+    /// An image for each missing target of a JSON pointer.
     fn gone(&mut self, name: &'static str, pointer: &str, expect: Expect) {
         self.json(name, expect, |json| {
             let (parent, last) = pointer.rsplit_once('/').unwrap();
@@ -148,7 +149,7 @@ impl Maker {
         });
     }
 
-    /// One whose JSON was edited as text.
+    /// An image whose JSON was edited as text.
     fn text(&mut self, name: &'static str, expect: Expect, edit: impl Fn(&str) -> Vec<u8>) {
         let text = edit(&header::json(&self.sound, 0).to_string());
         self.copy(name, expect, |_, copy| {
@@ -157,7 +158,7 @@ impl Maker {
         });
     }
 
-    /// One in which each copy, whose number is given, was edited as bytes.
+    /// An image in which each copy was edited as bytes. The edit gets the number of the copy.
     fn copy(&mut self, name: &'static str, expect: Expect, edit: impl Fn(usize, &mut [u8])) {
         let mut head = self.sound.clone();
         for which in 0..2 {

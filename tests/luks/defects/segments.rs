@@ -139,7 +139,7 @@ impl Maker {
                 json["digests"]["0"]["segments"] = parts.iter().map(|part| json!(part.0)).collect::<Value>();
             });
         }
-        // Two whose places are sound, the second one's members changed.
+        // Two segments in sound places, with the second one's members changed.
         for (name, change, says) in [
             ("segments-a-part-not-encrypted", json!({"type": "linear"}), "hazmat_allow_unencrypted"),
             ("segments-of-two-ciphers", json!({"encryption": "aes-xts-plain"}), "different ciphers or keys"),

@@ -89,7 +89,7 @@ impl Maker {
         self.numbers();
     }
 
-    /// Top-level objects, and what objects in them are called.
+    /// Top-level objects, and the names of objects in them.
     fn top_level(&mut self) {
         for (name, group, says) in [
             ("keyslots-missing", "keyslots", "it has no keyslots object"),

@@ -1,10 +1,11 @@
-//! x86-64: its vectors, and the entries to the kernels: AES-NI (128 bits), VAES with AVX2 (256), VAES with AVX-512.
+//! The vectors of x86-64 and the entries to the kernels: AES-NI (128 bits), VAES with AVX2 (256), VAES with AVX-512
+//! (512).
 
 /// Calls an intrinsic on vectors that exist already.
 macro_rules! with {
     ($operation:expr) => {
-        // SAFETY: the operands are vectors of the types below. There is no vector on a CPU without its instructions:
-        // who makes one by `load` or `splat` vouches for that. Intrinsics on registers alone need nothing else.
+        // SAFETY: the operands are vectors of the types below. No vector exists on a CPU without its instructions: the
+        // caller of `load` or `splat` vouches for that. Intrinsics on registers alone need nothing else.
         unsafe { $operation }
     };
 }
@@ -35,7 +36,7 @@ pub(super) fn has(kind: KernelKind) -> bool {
             std::arch::is_x86_feature_detected!($feature)
         };
     }
-    // Without std there is nobody to ask the operating system; what the compiler was told holds.
+    // Without std nothing can ask the operating system, so the compiler's target features count.
     #[cfg(not(feature = "std"))]
     macro_rules! detected {
         ($feature:tt) => {
@@ -61,8 +62,9 @@ pub(super) fn has(kind: KernelKind) -> bool {
     }
 }
 
-/// Whether shifts of 512 bits take the place of AES instructions, for which [`ByProducts`](super::tweaks::ByProducts) is: on
-/// Intel's CPUs. AMD's have AES on two other ports, or take multiplications there.
+/// Whether 512-bit shifts take the place of AES instructions. That holds on Intel's CPUs, and
+/// [`ByProducts`](super::tweaks::ByProducts) is for them. AMD's CPUs have AES on two other ports, or run
+/// multiplications on the ports of AES.
 pub(super) fn shifts_displace_aes() -> bool {
     if matches!(DENIED, Some(Feature::Products)) {
         return false;
@@ -70,7 +72,7 @@ pub(super) fn shifts_displace_aes() -> bool {
     const UNKNOWN: u8 = 0;
     const NO: u8 = 1;
     const YES: u8 = 2;
-    // Asked once, since a hypervisor answers in the place of the CPU, which takes long.
+    // Cached, since a hypervisor answers in place of the CPU, which takes long.
     static ANSWER: AtomicU8 = AtomicU8::new(UNKNOWN);
     match ANSWER.load(Ordering::Relaxed) {
         UNKNOWN => {
@@ -141,10 +143,10 @@ pub(super) unsafe fn vaes_512<M: Method<Zmm>, const STREAM: bool>(
     unsafe { xts::run::<Zmm, M, 16, STREAM>(k, d, first, cut, src, dst, len) }
 }
 
-/// Does a job by a kernel.
+/// Runs a job on a kernel.
 ///
 /// # Safety
-/// The CPU can run it; and what the job demands.
+/// The CPU can run the kernel, and the job's own demands are met.
 #[inline(always)]
 pub(super) unsafe fn run<W: Work>(kind: KernelKind, work: W) {
     #[target_feature(enable = "aes,pclmulqdq,ssse3")]

@@ -89,7 +89,7 @@ impl Vector for Xmm {
         Xmm(with!(_mm_add_epi64(self.0, other.0)))
     }
 
-    /// SSE2 shifts both halves by one count, the low half of `counts`; kernels give both halves the same.
+    /// SSE2 shifts both halves by one count, the low half of `counts`. Kernels give both halves the same count.
     #[inline(always)]
     fn shift_left(self, counts: Self) -> Self {
         Xmm(with!(_mm_sll_epi64(self.0, counts.0)))

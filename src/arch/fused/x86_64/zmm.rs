@@ -8,7 +8,7 @@ use crate::arch::fused::vector::Vector;
 
 /// Four blocks: VAES, VPCLMULQDQ, AVX-512F and AVX-512BW.
 ///
-/// `vpunpcklqdq` and qword shifts run beside AES on Zen 5, where `vpslldq`, `vpshufb` and rotates would take its ports.
+/// On Zen 5, `vpunpcklqdq` and qword shifts run beside AES, while `vpslldq`, `vpshufb` and rotates take its ports.
 #[derive(Clone, Copy)]
 pub(in crate::arch) struct Zmm(pub(super) __m512i);
 
