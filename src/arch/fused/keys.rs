@@ -180,8 +180,8 @@ unsafe fn expand_256<V: Words, const N: usize>(keys: [&[u8]; N], to: [&mut Round
         let zero = V::splat([0; 16].as_ptr());
         let mut low = keys.map(|key| V::load(key.as_ptr()));
         let mut high = keys.map(|key| V::load(key[16..].as_ptr()));
-        for step in 0..7 {
-            let constant = V::load(ROUND_CONSTANTS[step].as_ptr().cast());
+        for (step, constant) in ROUND_CONSTANTS[..7].iter().enumerate() {
+            let constant = V::load(constant.as_ptr().cast());
             for i in 0..N {
                 low[i].store(to[i].keys[2 * step].as_mut_ptr());
                 high[i].store(to[i].keys[2 * step + 1].as_mut_ptr());
@@ -209,8 +209,8 @@ unsafe fn expand_128<V: Words, const N: usize>(keys: [&[u8]; N], to: [&mut Round
     // SAFETY: a key has one block, and so has a round key; the caller vouches for the CPU.
     unsafe {
         let mut last = keys.map(|key| V::load(key.as_ptr()));
-        for step in 0..10 {
-            let constant = V::load(ROUND_CONSTANTS[step].as_ptr().cast());
+        for (step, constant) in ROUND_CONSTANTS.iter().enumerate() {
+            let constant = V::load(constant.as_ptr().cast());
             for i in 0..N {
                 last[i].store(to[i].keys[step].as_mut_ptr());
                 last[i] = next(last[i], last[i].last_word().rotate_words(), constant);
