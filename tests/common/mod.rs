@@ -49,3 +49,13 @@ pub fn unhex(text: &str) -> Vec<u8> {
 pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
+
+/// Sets a flag when it is dropped, also by a panic: a scope that waits for threads which look at the flag then ends, and the
+/// panic is seen.
+pub struct SetOnDrop<'f>(pub &'f std::sync::atomic::AtomicBool);
+
+impl Drop for SetOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, std::sync::atomic::Ordering::Relaxed);
+    }
+}

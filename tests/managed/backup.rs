@@ -8,6 +8,7 @@ use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use crate::common::SetOnDrop;
 use crate::common::peers::peer;
 use crate::common::world::{World, new_disk, snapshot_of, still, text};
 use atrest::managed::{DiskService, ResourceKind, ResourceName, StoreCheck};
@@ -49,6 +50,7 @@ fn backups_that_are_made_while_the_store_is_written_are_whole() {
                 service.delete(&ResourceName::disk("passing")).unwrap();
             }
         });
+        let _stops = SetOnDrop(&stop);
         for n in 0..12 {
             let path = world.folder.path().join(format!("backup-{n}"));
             let before = [0, 1].map(|writer| made[writer].load(Ordering::SeqCst));
@@ -56,7 +58,6 @@ fn backups_that_are_made_while_the_store_is_written_are_whole() {
             let after = [0, 1].map(|writer| made[writer].load(Ordering::SeqCst));
             backups.push((path, before, after));
         }
-        stop.store(true, Ordering::Relaxed);
     });
     drop(service);
     let devices = world.disks.images().len();

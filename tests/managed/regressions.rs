@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use crate::common::SetOnDrop;
 use crate::common::device::Call;
 use crate::common::header::edit_json;
 use crate::common::world::{
@@ -72,6 +73,7 @@ fn a_disk_that_was_opened_is_not_deleted_nor_another_of_its_name_used() {
                 }
             }
         });
+        let _stops = SetOnDrop(&stop);
         let began = Instant::now();
         while began.elapsed() < seconds(2) {
             let _ = service.create_disk(&new_disk("x", None));
@@ -79,7 +81,6 @@ fn a_disk_that_was_opened_is_not_deleted_nor_another_of_its_name_used() {
                 deleted.fetch_add(1, Relaxed);
             }
         }
-        stop.store(true, Relaxed);
     });
     assert_eq!(outlived.into_inner(), 0);
 }
@@ -266,12 +267,12 @@ fn nobody_is_told_that_a_key_was_taken_away_while_it_is_only_rotated() {
                 }
             });
         }
+        let _stops = SetOnDrop(&stop);
         let began = Instant::now();
         while began.elapsed() < seconds(3) {
             world.customer(VAULT).rotate();
             service.rotate_set("s", &quiet).unwrap();
         }
-        stop.store(true, Relaxed);
     });
     let failures = failures.into_inner().unwrap();
     assert!(failures.is_empty(), "{} failures: {}", failures.len(), failures[0]);

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use crate::common::SetOnDrop;
 use crate::common::device::{Op, TestDevice};
 use crate::common::world::{VAULT, World, copy_to, new_disk, snapshot_of, still};
 use atrest::EncryptionType::{CustomerKey, PlatformAndCustomerKeys};
@@ -205,10 +206,11 @@ fn snapshots_are_of_one_instant_although_one_thread_keeps_writes_under_way() {
             queue.into_iter().for_each(|write| complete(&device, write));
             to
         });
+        let stops = SetOnDrop(&stop);
         for n in 0..snapshots {
             service.create_snapshot(&snapshot_of("x", &format!("s-{n}"), n % 2 == 1), &still).unwrap();
         }
-        stop.store(true, Ordering::Relaxed);
+        drop(stops);
         written = writer.join().unwrap();
     });
     let mut last = 0;
