@@ -2,12 +2,15 @@
 //! vectors of any width ([`vector`]).
 
 mod aes;
+#[cfg(feature = "std")]
 mod cbc;
 mod ctr;
 mod denied;
+#[cfg(feature = "std")]
 mod hctr2;
 mod keys;
 mod numbers;
+#[cfg(feature = "std")]
 mod polyval;
 mod tweaks;
 mod vector;
@@ -30,8 +33,10 @@ use ::aes::cipher::inout::InOutBuf;
 
 use super::kind::KernelKind;
 use super::run::{DataUnits, Direction, Store};
+#[cfg(feature = "std")]
 pub(super) use cbc::CbcKeys;
 pub(super) use ctr::CtrKeys;
+#[cfg(feature = "std")]
 pub(super) use hctr2::Hctr2Keys;
 pub(super) use keys::XtsKeys;
 #[cfg(target_arch = "x86_64")]

@@ -8,6 +8,7 @@
 ///
 /// A block is also an element of GF(2^128) as XTS defines it. Bytes are little endian, so `low` and `high` are the two
 /// 64-bit halves of the polynomial.
+#[cfg_attr(not(feature = "std"), allow(dead_code))] // HCTR2 needs std, and some methods are for it alone.
 pub(super) trait Vector: Copy {
     /// The number of blocks in a register.
     const LANES: usize;
