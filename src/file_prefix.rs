@@ -379,7 +379,7 @@ impl Slot {
         let (envelope, rest) = rest.split_at(len);
         let (mac, rest) = rest.split_at(MAC);
         if !zeros::is_zero(rest) {
-            return Err(bad("there is something behind its MAC".into()));
+            return Err(bad("there are bytes after its MAC".into()));
         }
         let envelope = Envelope::from_bytes(envelope)?;
         if !matches!(envelope.dek_algorithm(), DekAlgorithm::Aes256Ctr | DekAlgorithm::Aes256Xts) {

@@ -57,7 +57,7 @@ impl Deadline {
             changed.notify_one();
         };
         let no_thread =
-            |e| Error::Vault(VaultFailure::new(format!("there is no thread in which to ask {vault}")).caused_by(e));
+            |e| Error::Vault(VaultFailure::new(format!("no thread could be started to ask {vault}")).caused_by(e));
         self.workers.start(Box::new(work)).map_err(no_thread)?;
 
         let (state, changed) = &*call;

@@ -147,7 +147,7 @@ impl Metadata {
     pub fn parse(area: &[u8], header_size: u64) -> Result<Self, String> {
         let end = area.iter().position(|&byte| byte == 0).ok_or("its JSON does not end with a zero byte")?;
         if !zeros::is_zero(&area[end..]) {
-            return Err("there are bytes behind the end of its JSON".into());
+            return Err("there are bytes after the end of its JSON".into());
         }
         Self::from_text(area[..end].to_vec(), header_size)
     }
