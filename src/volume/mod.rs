@@ -131,7 +131,7 @@ impl<D: BlockDevice> Volume<D> {
     /// [`Fingerprint`](crate::Fingerprint).
     ///
     /// # Errors
-    /// [`Error::Forked`].
+    /// [`Error::Forked`](crate::Error::Forked).
     pub fn fingerprint(&self) -> Result<crate::Fingerprint> {
         self.dek.fingerprint()
     }

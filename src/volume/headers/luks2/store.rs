@@ -90,8 +90,8 @@ impl Luks2Store {
         }
     }
 
-    /// What the header says by its first copy alone, for half of what it takes to read it: where that is sound, and the second
-    /// one isn't newer.
+    /// The header by its first copy alone, at half the cost of reading both: if that copy is sound, and the second isn't newer.
+    #[cfg(feature = "managed")]
     pub(in crate::volume::headers) fn glance(device: &dyn BlockDevice) -> Result<Option<Metadata>> {
         let size = device.size().map_err(|e| Error::io("asking the device for its size", e))?;
         let mut bytes = Vec::new();
