@@ -1,10 +1,10 @@
 //! Threads for calls that may hang. One whose call has returned waits for the next: to make a thread takes longer than most
 //! calls.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::thread;
+use std::thread::{self, JoinHandle, ThreadId};
 use std::time::Duration;
 
 use crate::arch::on_wiped_stack;
@@ -34,6 +34,9 @@ struct State {
     calls: VecDeque<Call>,
     /// How many threads wait, less those for which there is a call.
     idle: usize,
+    /// The threads that wait.
+    waiting: HashSet<ThreadId>,
+    threads: HashMap<ThreadId, JoinHandle<()>>,
     ended: bool,
 }
 
@@ -43,7 +46,9 @@ impl Workers {
         let mut state = lock(&self.0.state);
         let process = process_generation();
         if state.process != process {
-            *state = State { process, ..State::default() };
+            let of_parent = core::mem::replace(&mut *state, State { process, ..State::default() });
+            // Dropping a handle would detach its thread, which isn't here.
+            core::mem::forget(of_parent.threads);
         }
         if state.idle > 0 {
             state.idle -= 1;
@@ -51,16 +56,28 @@ impl Workers {
             self.0.changed.notify_one();
             return Ok(());
         }
-        drop(state);
         let shared = self.0.clone();
-        thread::Builder::new().name("atrest-vault".into()).spawn(move || shared.work(call)).map(drop)
+        // Under the lock, so that the thread finds its handle when it ends.
+        let thread = thread::Builder::new().name("atrest-vault".into()).spawn(move || shared.work(call))?;
+        state.threads.insert(thread.thread().id(), thread);
+        Ok(())
     }
 }
 
 impl Drop for Workers {
+    /// Ends the threads that wait. One whose call hangs ends by itself, if ever.
     fn drop(&mut self) {
-        lock(&self.0.state).ended = true;
+        let mut state = lock(&self.0.state);
+        state.ended = true;
+        // A child has none of the threads. With a call to take, a thread may hang in it.
+        let all = state.process == process_generation() && state.calls.is_empty();
+        let waiting = if all { core::mem::take(&mut state.waiting) } else { HashSet::new() };
+        let ended: Vec<_> = waiting.iter().filter_map(|thread| state.threads.remove(thread)).collect();
+        drop(state);
         self.0.changed.notify_all();
+        for thread in ended {
+            let _ = thread.join();
+        }
     }
 }
 
@@ -78,13 +95,17 @@ impl Shared {
 
     /// The next call, unless none comes for a while.
     fn next(&self) -> Option<Call> {
+        let this = thread::current().id();
         let mut state = lock(&self.state);
         state.idle += 1;
+        state.waiting.insert(this);
         let none = |state: &mut State| state.calls.is_empty() && !state.ended;
         (state, _) = self.changed.wait_timeout_while(state, IDLE, none).unwrap_or_else(PoisonError::into_inner);
+        state.waiting.remove(&this);
         let call = state.calls.pop_front();
         if call.is_none() {
             state.idle -= 1;
+            state.threads.remove(&this);
         }
         call
     }
@@ -134,8 +155,6 @@ mod tests {
         idle(9);
         let shared = workers.0.clone();
         drop(workers);
-        while lock(&shared.state).idle > 0 || Arc::strong_count(&shared) > 1 {
-            thread::yield_now();
-        }
+        assert_eq!((lock(&shared.state).idle, Arc::strong_count(&shared)), (0, 1));
     }
 }
