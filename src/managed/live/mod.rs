@@ -3,6 +3,7 @@
 mod before_write;
 mod capturing;
 mod changes;
+mod ended;
 mod in_flight;
 mod open_disk;
 mod registry;

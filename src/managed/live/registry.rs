@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, Weak};
 
+use super::ended::Ended;
 use super::resource::LiveResource;
 use crate::Result;
 use crate::managed::keys::Access;
@@ -12,7 +13,8 @@ use crate::managed::sync::lock;
 /// Resources in use, by id. All users of one share it, and nobody gets another one that took its name.
 pub(in crate::managed) struct Registry {
     access: Arc<Access>,
-    resources: Mutex<HashMap<String, Weak<LiveResource>>>,
+    /// Of one whose last user has gone it is kept until its device is closed.
+    resources: Mutex<HashMap<String, (Weak<LiveResource>, Arc<Ended>)>>,
 }
 
 impl Registry {
@@ -28,11 +30,13 @@ impl Registry {
     /// The shared instance of a resource.
     pub(in crate::managed) fn of(&self, resource: &Resource) -> Arc<LiveResource> {
         let mut resources = lock(&self.resources);
-        if let Some(live) = resources.get(&resource.id).and_then(Weak::upgrade) {
+        let last = resources.get(&resource.id);
+        if let Some(live) = last.and_then(|(live, _)| live.upgrade()) {
             return live;
         }
-        let live = Arc::new(LiveResource::new(self.access.clone(), resource));
-        resources.insert(resource.id.clone(), Arc::downgrade(&live));
+        let last = last.map(|(_, ended)| ended.clone());
+        let live = Arc::new(LiveResource::new(self.access.clone(), resource, last));
+        resources.insert(resource.id.clone(), (Arc::downgrade(&live), live.ended()));
         live
     }
 
@@ -61,7 +65,7 @@ impl Registry {
     /// All resources in use.
     pub(in crate::managed) fn all(&self) -> Vec<Arc<LiveResource>> {
         let mut resources = lock(&self.resources);
-        resources.retain(|_, live| live.strong_count() > 0);
-        resources.values().filter_map(Weak::upgrade).collect()
+        resources.retain(|_, (live, ended)| live.strong_count() > 0 || !ended.is_set());
+        resources.values().filter_map(|(live, _)| live.upgrade()).collect()
     }
 }

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, Rw
 
 use super::before_write::BeforeWrite;
 use super::changes::Changes;
+use super::ended::Ended;
 use super::in_flight::{DeviceWrite, InFlight};
 use crate::key::KeyId;
 use crate::managed::keys::{Access, KeyLease, Now};
@@ -38,6 +39,8 @@ pub(in crate::managed) struct LiveResource {
     pub(super) in_flight: Arc<InFlight>,
     /// Counts the handles that users have; under `held`.
     users: Arc<()>,
+    last: Option<Arc<Ended>>,
+    ended: Arc<Ended>,
 }
 
 /// The work left when the DEK of volumes is wiped.
@@ -90,7 +93,8 @@ impl Held {
 }
 
 impl LiveResource {
-    pub(super) fn new(access: Arc<Access>, resource: &Resource) -> Self {
+    /// `last` is of the instance before, whose last user may be closing the device now.
+    pub(super) fn new(access: Arc<Access>, resource: &Resource, last: Option<Arc<Ended>>) -> Self {
         LiveResource {
             access,
             name: resource.full_name(),
@@ -105,7 +109,14 @@ impl LiveResource {
             copying: Mutex::default(),
             in_flight: Arc::default(),
             users: Arc::default(),
+            last,
+            ended: Arc::default(),
         }
+    }
+
+    /// Whether it has let go of its device.
+    pub(super) fn ended(&self) -> Arc<Ended> {
+        self.ended.clone()
     }
 
     /// Runs `act` on the volumes, once the key may be used.
@@ -251,6 +262,9 @@ impl LiveResource {
     pub(in crate::managed) fn finish_closing(&self) {
         // Keep the lock to the end.
         let mut closing = lock(&self.closing);
+        if let Some(last) = &self.last {
+            last.wait();
+        }
         if let Some(Closing { device, used_blocks }) = closing.take() {
             // A later sync through other volumes must cover these writes too.
             let _ = device.sync();
@@ -260,8 +274,9 @@ impl LiveResource {
 
     /// Notes how much its DEKs have encrypted, if it grew much. Does nothing while the volumes are being closed.
     pub(in crate::managed) fn note_growth(&self) {
-        let Some(layers) = self.held.try_read().ok().and_then(|held| held.layers.clone()) else { return };
-        let (used, mut noted) = (layers.used_blocks(), lock(&self.noted));
+        // The volumes aren't kept meanwhile: a suspension would leave the device open, and the next use finds it busy.
+        let used = self.held.try_read().ok().and_then(|held| held.layers.as_ref().map(|layers| layers.used_blocks()));
+        let (Some(used), mut noted) = (used, lock(&self.noted)) else { return };
         if used.iter().zip(*noted).any(|(used, noted)| used.saturating_sub(noted) >= GROWTH) {
             *noted = used;
             self.note_used(used, GROWTH);
@@ -326,6 +341,10 @@ impl LiveResource {
     fn keys_by(&self, record: Option<&Resource>) -> Result<Vec<Vec<KeyId>>> {
         let _one = lock(&self.opening);
         let open = self.read().layers.clone();
+        if open.is_none() {
+            // The device of a suspended disk may still be open.
+            self.finish_closing();
+        }
         match (open, record) {
             (Some(layers), _) => layers.keys_on_device(),
             (None, Some(resource)) => self.access.keys_of(resource),
@@ -340,6 +359,7 @@ impl LiveResource {
         match open {
             Some(layers) => keys_in(layers.bottom().device()),
             None => {
+                self.finish_closing();
                 let resource = self.record()?;
                 keys_in(&self.access.backend.open(&resource.region, &resource.id)?)
             }
@@ -427,10 +447,15 @@ impl Drop for LiveResource {
     /// The last user is gone.
     fn drop(&mut self) {
         let held = self.held.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let removed = held.removed;
+        let layers = held.layers.take();
+        drop(self.closing.get_mut().unwrap_or_else(PoisonError::into_inner).take());
         // A removed resource has no record, and a forked child must not touch its parent's.
-        if let Some(layers) = held.layers.take().filter(|layers| !held.removed && layers.fingerprints().is_ok()) {
-            let used = layers.used_blocks();
-            drop(layers);
+        let noted = layers.as_ref().is_some_and(|layers| !removed && layers.fingerprints().is_ok());
+        let used = layers.as_ref().filter(|_| noted).map(|layers| layers.used_blocks());
+        drop(layers);
+        self.ended.set();
+        if let Some(used) = used {
             self.note_used(used, 1);
         }
     }
