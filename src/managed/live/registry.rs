@@ -13,9 +13,11 @@ use crate::managed::sync::lock;
 /// Resources in use, by id. All users of one share it, and nobody gets another one that took its name.
 pub(in crate::managed) struct Registry {
     access: Arc<Access>,
-    /// Of one whose last user has gone it is kept until its device is closed.
-    resources: Mutex<HashMap<String, (Weak<LiveResource>, Arc<Ended>)>>,
+    resources: Mutex<HashMap<String, Entry>>,
 }
+
+/// A resource in use. The entry stays until the device is closed, which is after the last user has gone.
+type Entry = (Weak<LiveResource>, Arc<Ended>);
 
 impl Registry {
     pub(in crate::managed) fn new(access: Arc<Access>) -> Self {
