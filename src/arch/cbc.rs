@@ -18,16 +18,13 @@ impl CbcKernel {
     /// # Errors
     /// As [`Place::get_mut`](super::Place::get_mut).
     pub(crate) fn expand(kind: KernelKind, key: &[u8], essiv: Option<&[u8; 32]>) -> Result<Option<Self>> {
-        if kind == KernelKind::Portable {
-            return Ok(Some(CbcKernel(Kernel::portable(Cbc::new(key, essiv)))));
+        if kind != KernelKind::Portable && !matches!(key.len(), 16 | 32) {
+            return Ok(None);
         }
-        let Some(fused) = Fused::of(kind).filter(|_| matches!(key.len(), 16 | 32)) else { return Ok(None) };
+        let expand = |fused: Fused, keys: &mut CbcKeys| fused.expand_cbc(keys, key, essiv);
         // SAFETY: keys are arrays of bytes, their number, and `false`.
-        let mut kernel = unsafe { Kernel::zeroed(fused) };
-        if let Some((fused, keys)) = kernel.fused_mut()? {
-            fused.expand_cbc(keys, key, essiv);
-        }
-        Ok(Some(CbcKernel(kernel)))
+        let kernel = unsafe { Kernel::expanded(kind, || Cbc::new(key, essiv), expand) };
+        Ok(kernel?.map(CbcKernel))
     }
 
     /// Encrypts or decrypts whole sectors in place, a multiple of 16 bytes. `first` is the number of the first sector.

@@ -2,7 +2,7 @@
 
 use aes::cipher::inout::InOutBuf;
 
-use super::fused::{CtrKeys, Fused};
+use super::fused::CtrKeys;
 use super::kernel::{Kernel, Key};
 use super::kind::KernelKind;
 use super::portable::ctr::Ctr;
@@ -19,22 +19,9 @@ impl CtrKernel {
     /// As [`Place::get_mut`](super::Place::get_mut).
     #[inline(always)]
     pub(crate) fn expand(kind: KernelKind, key: &[u8; 32]) -> Result<Option<Self>> {
-        if kind == KernelKind::Portable {
-            return Ok(Some(Self::portable(key)));
-        }
-        let Some(fused) = Fused::of(kind) else { return Ok(None) };
         // SAFETY: keys are arrays of bytes and their number.
-        let mut kernel = unsafe { Kernel::zeroed(fused) };
-        if let Some((fused, keys)) = kernel.fused_mut()? {
-            fused.expand_ctr(keys, key);
-        }
-        Ok(Some(CtrKernel(kernel)))
-    }
-
-    /// Not inlined, so that its stack is not used where another kernel is made.
-    #[inline(never)]
-    fn portable(key: &[u8; 32]) -> Self {
-        CtrKernel(Kernel::portable(Ctr::new(key)))
+        let kernel = unsafe { Kernel::expanded(kind, || Ctr::new(key), |fused, keys| fused.expand_ctr(keys, key)) };
+        Ok(kernel?.map(CtrKernel))
     }
 
     /// The kernel in use.

@@ -1,6 +1,6 @@
 //! AES-HCTR2, by any kernel.
 
-use super::fused::{Fused, Hctr2Keys};
+use super::fused::Hctr2Keys;
 use super::kernel::{Kernel, Key};
 use super::kind::KernelKind;
 use super::portable::hctr2::Hctr2;
@@ -17,16 +17,9 @@ impl Hctr2Kernel {
     /// # Errors
     /// As [`Place::get_mut`](super::Place::get_mut).
     pub(crate) fn expand(kind: KernelKind, key: &[u8; 32]) -> Result<Option<Self>> {
-        if kind == KernelKind::Portable {
-            return Ok(Some(Hctr2Kernel(Kernel::portable(Hctr2::new(key)))));
-        }
-        let Some(fused) = Fused::of(kind) else { return Ok(None) };
         // SAFETY: keys are arrays of bytes and their number.
-        let mut kernel = unsafe { Kernel::zeroed(fused) };
-        if let Some((fused, keys)) = kernel.fused_mut()? {
-            fused.expand_hctr2(keys, key);
-        }
-        Ok(Some(Hctr2Kernel(kernel)))
+        let kernel = unsafe { Kernel::expanded(kind, || Hctr2::new(key), |fused, keys| fused.expand_hctr2(keys, key)) };
+        Ok(kernel?.map(Hctr2Kernel))
     }
 
     /// Encrypts or decrypts whole sectors in place, a multiple of 16 bytes. `tweak` is the tweak of the first sector:

@@ -34,6 +34,36 @@ impl<F, P> Kernel<F, P> {
         Kernel(Wiped::new(Expanded::Fused(fused, unsafe { Place::zeroed() })))
     }
 
+    /// Expands a key for a kernel: by `portable` or, in its place, by `expand`. Returns `None` if this CPU can't run it.
+    ///
+    /// # Errors
+    /// As [`Place::get_mut`].
+    ///
+    /// # Safety
+    /// As [`zeroed`](Self::zeroed).
+    #[inline(always)]
+    pub(super) unsafe fn expanded(
+        kind: KernelKind,
+        portable: impl FnOnce() -> P,
+        expand: impl FnOnce(Fused, &mut F),
+    ) -> Result<Option<Self>> {
+        /// Not inlined, so that its stack is not used where another kernel is made.
+        #[inline(never)]
+        fn made<F, P>(portable: impl FnOnce() -> P) -> Kernel<F, P> {
+            Kernel::portable(portable())
+        }
+        if kind == KernelKind::Portable {
+            return Ok(Some(made(portable)));
+        }
+        let Some(fused) = Fused::of(kind) else { return Ok(None) };
+        // SAFETY: the caller vouches for it.
+        let mut kernel = unsafe { Self::zeroed(fused) };
+        if let Some((fused, keys)) = kernel.fused_mut()? {
+            expand(fused, keys);
+        }
+        Ok(Some(kernel))
+    }
+
     #[inline(always)]
     pub(super) fn portable(key: P) -> Self {
         Kernel(Wiped::new(Expanded::Portable(Place::new(key))))

@@ -8,14 +8,9 @@ use core::hint::black_box;
 use super::aes::{BLOCK, one_round, rounds_from};
 use super::keys::{KeyPointer, RoundKeys};
 use super::numbers::Numbers;
+use super::prefetch::{self, LINE};
 use super::vector::Vector;
 use super::work::Work;
-
-/// The distance of prefetches in bytes, and the shortest run that prefetches, as in XTS.
-const PREFETCH_AHEAD: usize = 8 << 10;
-const PREFETCH_FROM: usize = 512 << 10;
-/// The bytes of a cache line.
-const LINE: usize = 64;
 
 /// An expanded key.
 pub(in crate::arch) struct CtrKeys(RoundKeys);
@@ -51,7 +46,7 @@ impl Work for Apply {
     #[inline(always)]
     unsafe fn run<V: Vector, const C: usize>(self) {
         let Apply { keys, mut counter, skip, mut src, mut dst, mut len } = self;
-        let prefetch = len >= PREFETCH_FROM;
+        let distance = prefetch::distance(len, C * V::BYTES);
         // SAFETY: the caller vouches for the CPU, the keys and the buffers, and no more than `len` bytes are taken.
         unsafe {
             let keys = KeyPointer::new(&raw const (*keys).0);
@@ -65,7 +60,7 @@ impl Work for Apply {
             while left > 0 {
                 let until_wrap = (u64::MAX - counter as u64) as usize;
                 let count = left.min(until_wrap.saturating_add(1));
-                blocks::<V, C>(keys, counter, src, dst, count, prefetch);
+                blocks::<V, C>(keys, counter, src, dst, count, distance);
                 (src, dst, left) = (src.add(count * BLOCK), dst.add(count * BLOCK), left - count);
                 counter = counter.wrapping_add(count as u128);
             }
@@ -87,7 +82,7 @@ unsafe fn blocks<V: Vector, const C: usize>(
     src: *const u8,
     dst: *mut u8,
     count: usize,
-    prefetch: bool,
+    distance: usize,
 ) {
     let mut at = 0;
     // SAFETY: the caller vouches for the CPU; `at` stays within `count`.
@@ -95,7 +90,7 @@ unsafe fn blocks<V: Vector, const C: usize>(
         let mut counters = Numbers::<V>::new(first, 1);
         while count - at >= C * V::LANES {
             let (src, dst) = (src.add(at * BLOCK), dst.add(at * BLOCK));
-            let ahead = src.wrapping_add(if prefetch { PREFETCH_AHEAD } else { C * V::BYTES });
+            let ahead = src.wrapping_add(distance);
             chunk::<V, C>(keys, counters.take(), src, dst, ahead);
             at += C * V::LANES;
         }

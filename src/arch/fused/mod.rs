@@ -12,6 +12,7 @@ mod keys;
 mod numbers;
 #[cfg(feature = "std")]
 mod polyval;
+mod prefetch;
 mod tweaks;
 mod vector;
 mod work;

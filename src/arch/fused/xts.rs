@@ -19,6 +19,7 @@ use core::mem::MaybeUninit;
 use super::aes::{BLOCK, crypt, one_round, rounds_from};
 use super::keys::{KeyPointer, XtsKeys};
 use super::numbers::Numbers;
+use super::prefetch::{self, LINE};
 use super::tweaks::{
     Expand, GROUP, Known, Method, Multiplied, Nothing, Produce, STRIDE, STRIDE_BYTES, Scratch, Step, fill, next_tweak,
 };
@@ -27,13 +28,6 @@ use crate::arch::run::Direction;
 
 /// Registers in lock step where the kernel's own number doesn't fit.
 const CHAINS: usize = 8;
-/// The distance of prefetches in bytes, and the shortest run that prefetches. The prefetches are spread over the
-/// rounds: a CPU has few buffers for lines in flight, and many requests at once would delay the reads that are needed
-/// now.
-const PREFETCH_AHEAD: usize = 8 << 10;
-const PREFETCH_FROM: usize = 512 << 10;
-/// The bytes of a cache line.
-const LINE: usize = 64;
 
 /// The size and numbering of a run's data units. It is small enough to be passed in registers. The number of the first
 /// data unit is passed in registers, too: through memory it would be written in halves and read whole, and such a read
@@ -93,7 +87,7 @@ unsafe fn groups<V: Vector, M: Method<V>, const C: usize, const DECRYPT: bool, c
     let mut scratch = Scratch::new(&mut memory);
     let small = units.len * 2 == STRIDE_BYTES;
     let fits = small || units.len.is_multiple_of(STRIDE_BYTES);
-    let prefetch = len >= PREFETCH_FROM;
+    let distance = prefetch::distance(len, STRIDE_BYTES);
     if len == units.len && fits && V::LANES == 4 {
         // A path of its own: the work of going on to further data units, and the way of the first tweak through memory, show
         // in the time of one sector. Narrower vectors have too few registers: the tweak would be put on the stack.
@@ -104,7 +98,7 @@ unsafe fn groups<V: Vector, M: Method<V>, const C: usize, const DECRYPT: bool, c
             let blocks = group.blocks.min(STRIDE);
             fill::<V, _>(Multiplied::from(Known { keys, unit }), scratch.tweaks[0], blocks);
             scratch.used([blocks, if group.blocks > STRIDE { STRIDE } else { 0 }]);
-            strides::<V, M, C, DECRYPT, STREAM>(keys, group, &mut scratch, src, dst, prefetch);
+            strides::<V, M, C, DECRYPT, STREAM>(keys, group, &mut scratch, src, dst, distance);
         }
         if STREAM {
             V::fence();
@@ -123,7 +117,7 @@ unsafe fn groups<V: Vector, M: Method<V>, const C: usize, const DECRYPT: bool, c
         unsafe {
             if fits {
                 first_stride::<V, M>(keys, group, &mut scratch);
-                strides::<V, M, C, DECRYPT, STREAM>(keys, group, &mut scratch, src, dst, prefetch);
+                strides::<V, M, C, DECRYPT, STREAM>(keys, group, &mut scratch, src, dst, distance);
             } else {
                 for i in 0..count {
                     let (src, dst) = (src.add(i * units.len), dst.add(i * units.len));
@@ -184,7 +178,7 @@ unsafe fn strides<V: Vector, M: Method<V>, const C: usize, const DECRYPT: bool, 
     scratch: &mut Scratch,
     mut src: *const u8,
     mut dst: *mut u8,
-    prefetch: bool,
+    distance: usize,
 ) {
     let strides = group.count * group.blocks / STRIDE;
     // Strides per data unit, and data units per stride.
@@ -194,7 +188,7 @@ unsafe fn strides<V: Vector, M: Method<V>, const C: usize, const DECRYPT: bool, 
     // SAFETY: all pointers stay within the caller's buffers and `scratch`; tweaks are written before they are read.
     unsafe {
         for stride in 0..strides {
-            let ahead = src.wrapping_add(if prefetch { PREFETCH_AHEAD } else { 1024 });
+            let ahead = src.wrapping_add(distance);
             position += 1;
             if stride + 1 == strides {
                 chunks::<V, C, DECRYPT, STREAM, _>(keys, src, dst, ahead, now, next, &Nothing);
