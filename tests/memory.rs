@@ -100,7 +100,7 @@ fn no_key_of_an_open_volume_would_be_in_a_core() {
     let volume = Volume::open(device, Credential::Vault(&vault), &OpenOptions::new()).unwrap();
     volume.write_at(0, &[7; 65536]).unwrap();
     volume.read_at(0, &mut [0; 65536]).unwrap();
-    let key = atrest::hazmat::dek_bytes(volume.dek());
+    let key = atrest::hazmat::dek_bytes(&volume.dek());
     check(&key, volume, "XTS");
 }
 

@@ -160,7 +160,7 @@ fn encrypt(place: &Place, image: Option<Image>) -> Result<()> {
 
     step(9, "The disk is a LUKS2 volume: any Linux machine opens it without this library, given its DEK")?;
     let volume = open_volume(&file, &disk, &vault)?;
-    write_private(&place.dek, hazmat::dek_bytes(volume.dek()).expose()).context(|| place.dek.display())?;
+    write_private(&place.dek, hazmat::dek_bytes(&volume.dek()).expose()).context(|| place.dek.display())?;
     let bits = volume.dek().algorithm().key_len() * 8;
     drop(volume);
     let (dek, disk) = (quoted(&place.shown(&place.dek)), quoted(&place.shown(&file)));

@@ -1,16 +1,23 @@
 //! The place of the data: as a header describes it, and on a real device.
 
-use super::layout::{Extent, Layout};
+use core::ops::Range;
+
+use super::keys::{Keys, Under};
+use super::layout::{Closed, Extent, Layout};
 use crate::cipher::CipherSpec;
-use crate::{Dek, Error, Result, SectorSize};
+use crate::{Error, Result, SectorSize};
 
 /// The data as a header describes it. This library supports all of it.
 #[derive(Debug, Clone)]
 pub(super) struct DataArea {
     /// The pieces in the order in which the volume shows them. At least one is encrypted.
     pub(super) pieces: Vec<Piece>,
-    /// The cipher of all encrypted pieces.
+    /// The cipher of all encrypted pieces; during a re-encryption, of those that are done.
     pub(super) cipher: CipherSpec,
+    /// Whether a re-encryption of it has begun and is not finished.
+    pub(super) moves: bool,
+    /// The part of the volume that a killed re-encryption was rewriting, in bytes.
+    pub(super) torn: Option<Range<u64>>,
 }
 
 #[derive(Debug, Clone)]
@@ -28,6 +35,8 @@ pub(super) struct Crypt {
     /// The number of its first sector, in units of 512 bytes.
     pub(super) iv_tweak: u64,
     pub(super) sector_size: SectorSize,
+    pub(super) cipher: CipherSpec,
+    pub(super) under: Under,
 }
 
 impl DataArea {
@@ -45,7 +54,7 @@ impl DataArea {
     }
 
     /// The data of a device of `device_size` bytes.
-    pub(super) fn layout(&self, device_size: u64, dek: &Dek) -> Result<Layout> {
+    pub(super) fn layout(&self, device_size: u64, keys: &mut Keys) -> Result<Layout> {
         let sizes = self.pieces.iter().filter_map(|piece| piece.crypt).map(|crypt| crypt.sector_size);
         let sector_size = sizes.max_by_key(|size| size.bytes()).unwrap_or(SectorSize::B512);
         let unit = u64::from(sector_size.bytes());
@@ -68,10 +77,12 @@ impl DataArea {
             let end = size.checked_add(len).filter(|_| piece.offset.checked_add(len).is_some());
             let end = end.filter(|_| iv_tweak.checked_add(len / 512).is_some());
             let end = end.ok_or(Error::SectorOverflow { first_sector: iv_tweak })?;
-            let cipher = piece.crypt.map(|crypt| dek.dm_cipher(self.cipher, crypt.sector_size)).transpose()?;
+            let cipher =
+                piece.crypt.map(|crypt| keys.cipher(crypt.under, crypt.cipher, crypt.sector_size)).transpose()?;
             extents.push(Extent { range: size..end, device_offset: piece.offset, iv_tweak, cipher });
             size = end;
         }
-        Ok(Layout { extents, size, sector_size })
+        let closed = self.torn.clone().map(|range| Closed { range, stuck: true });
+        Ok(Layout { extents, size, sector_size, closed })
     }
 }

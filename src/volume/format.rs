@@ -5,6 +5,8 @@ use std::sync::{Arc, Mutex};
 
 use super::aligned::Aligned;
 use super::headers::{self, BAD_DATA_OFFSET, FirstProtector, NewHeader, StoredHeader, rewrite};
+use super::keys::{Key, Keys};
+use super::live::Live;
 use super::signature;
 use super::{BlockDevice, KeyslotOptions, Volume};
 use crate::approval::{self, Approval};
@@ -227,7 +229,8 @@ impl<D: BlockDevice> Volume<D> {
         let mut header = headers::create(options.version, &options.new_header(&dek, uuid)?)?;
         let device_size = device.size().map_err(|e| Error::io("asking the device for its size", e))?;
         let data = header.data_area(header_device.is_some())?;
-        let layout = data.layout(device_size, &dek)?;
+        let mut keys = Keys::new(Key::new(dek.clone(), 0), None);
+        let layout = data.layout(device_size, &mut keys)?;
         // This range must be blank: all room that the header may use later, and everything before the data.
         let data_offset = layout.extents[0].device_offset;
         let room = if header_device.is_some() { header.len() } else { data_offset };
@@ -254,12 +257,9 @@ impl<D: BlockDevice> Volume<D> {
         Ok(Volume {
             device,
             header_device,
-            dek,
-            data,
-            layout,
+            live: Live::new(keys, data, layout),
             read_only: false,
             made_by: Approval::Approved,
-            used_blocks: 0,
             header,
         })
     }

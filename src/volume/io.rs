@@ -3,9 +3,10 @@
 use std::io::{self, IoSlice, IoSliceMut};
 
 use super::layout::Place;
+use super::live::InUse;
 use super::scratch::{CHUNK, with_scratch};
 use super::{BlockDevice, Volume};
-use crate::{Error, Result, usage};
+use crate::{Error, Result};
 
 /// How much is written at once to a device that takes whole blocks only: that isn't cached as a rule, and each write waits for
 /// the disk.
@@ -19,8 +20,8 @@ impl<D: BlockDevice> Volume<D> {
     /// defined.
     pub fn read_at(&self, offset: u64, sectors: &mut [u8]) -> Result<()> {
         let len = sectors.len();
-        self.check_read(offset, len)?;
-        for place in self.layout.places(offset, len) {
+        let state = self.live.open(offset, len)?;
+        for place in state.layout.places(offset, len) {
             let part = &mut sectors[place.within];
             let read = self.device.read_at(place.device_offset, part);
             read.map_err(|e| read_failed(offset, len, e))?;
@@ -37,10 +38,10 @@ impl<D: BlockDevice> Volume<D> {
     /// [`Error::ReadOnly`]; [`Error::Misaligned`]; [`Error::OutOfBounds`]; [`Error::KeyExhausted`]; [`Error::Io`], after
     /// which a part may have been written.
     pub fn write_at(&self, offset: u64, sectors: &[u8]) -> Result<()> {
-        self.check_write(offset, sectors.len())?;
+        let state = self.open_for_write(offset, sectors.len())?;
         self.with_scratch(|scratch| {
             let failed = |e| write_failed(offset, sectors.len(), e);
-            let mut places = self.layout.places(offset, sectors.len());
+            let mut places = state.layout.places(offset, sectors.len());
             places.try_for_each(|place| self.write_gathered(&place, [&sectors[place.within.clone()]], scratch, failed))
         })
     }
@@ -52,8 +53,8 @@ impl<D: BlockDevice> Volume<D> {
     /// As [`write_at`](Self::write_at). `sectors` are untouched then, but for [`Error::Io`].
     pub fn write_in_place(&self, offset: u64, sectors: &mut [u8]) -> Result<()> {
         let len = sectors.len();
-        self.check_write(offset, len)?;
-        self.layout.places(offset, len).try_for_each(|place| {
+        let state = self.open_for_write(offset, len)?;
+        state.layout.places(offset, len).try_for_each(|place| {
             let part = &mut sectors[place.within];
             if let Some(cipher) = place.cipher {
                 cipher.encrypt(place.first_sector, part)?;
@@ -69,8 +70,9 @@ impl<D: BlockDevice> Volume<D> {
     /// As [`read_at`](Self::read_at).
     pub fn read_vectored_at(&self, offset: u64, sectors: &mut [IoSliceMut<'_>]) -> Result<()> {
         let len = self.check_pieces(offset, sectors.iter().map(|piece| piece.len()))?;
-        self.check_read(offset, len)?;
-        let Some(place) = self.layout.one_place(offset, len) else {
+        let state = self.live.open(offset, len)?;
+        let Some(place) = state.layout.one_place(offset, len) else {
+            drop(state);
             return each_piece(offset, slices_mut(sectors), |at, piece| self.read_at(at, piece));
         };
         let read = self.device.read_vectored_at(place.device_offset, sectors);
@@ -86,8 +88,9 @@ impl<D: BlockDevice> Volume<D> {
     /// As [`write_at`](Self::write_at).
     pub fn write_vectored_at(&self, offset: u64, sectors: &[IoSlice<'_>]) -> Result<()> {
         let len = self.check_pieces(offset, sectors.iter().map(|piece| piece.len()))?;
-        self.check_write(offset, len)?;
-        let Some(place) = self.layout.one_place(offset, len) else {
+        let state = self.open_for_write(offset, len)?;
+        let Some(place) = state.layout.one_place(offset, len) else {
+            drop(state);
             return each_piece(offset, slices(sectors), |at, piece| self.write_at(at, piece));
         };
         self.with_scratch(|scratch| {
@@ -97,7 +100,7 @@ impl<D: BlockDevice> Volume<D> {
 
     /// How many bytes pieces have together, of which each is a whole number of sectors.
     fn check_pieces(&self, offset: u64, lengths: impl Iterator<Item = usize>) -> Result<usize> {
-        let sector_size = self.layout.sector_size.bytes();
+        let sector_size = self.sector_size().bytes();
         let mut all = 0usize;
         for len in lengths {
             if !len.is_multiple_of(sector_size as usize) {
@@ -108,18 +111,14 @@ impl<D: BlockDevice> Volume<D> {
         Ok(all)
     }
 
-    pub(super) fn check_read(&self, offset: u64, len: usize) -> Result<()> {
-        self.dek.check()?;
-        self.layout.check(offset, len)
-    }
-
-    /// Whether a write may be had, all of it, before any of it is.
-    pub(super) fn check_write(&self, offset: u64, len: usize) -> Result<()> {
+    /// The state for a write, which may be had, all of it, before any of it is.
+    pub(super) fn open_for_write(&self, offset: u64, len: usize) -> Result<InUse> {
         if self.read_only {
             return Err(Error::ReadOnly);
         }
-        self.check_read(offset, len)?;
-        self.usage().check(usage::blocks(len))
+        let state = self.live.open(offset, len)?;
+        state.check_usage(len)?;
+        Ok(state)
     }
 
     fn with_scratch<T>(&self, act: impl FnOnce(&mut [u8]) -> T) -> T {

@@ -1,6 +1,7 @@
 //! The place of a volume's data on a device.
 
 use core::ops::Range;
+use std::sync::Arc;
 
 use crate::cipher::DmCipher;
 use crate::{Error, Result, SectorSize};
@@ -12,6 +13,17 @@ pub(super) struct Layout {
     /// The size of the data in bytes, a multiple of the sector size.
     pub(super) size: u64,
     pub(super) sector_size: SectorSize,
+    /// The part that a re-encryption is about to rewrite.
+    pub(super) closed: Option<Closed>,
+}
+
+/// A part of a volume that can't be read or written for a while.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Closed {
+    /// In the volume, in bytes.
+    pub(super) range: Range<u64>,
+    /// Whether rewriting it failed, so that it stays closed until somebody tries again.
+    pub(super) stuck: bool,
 }
 
 /// A contiguous part of the data on the device.
@@ -23,7 +35,7 @@ pub(super) struct Extent {
     /// The number of its first sector, in units of 512 bytes.
     pub(super) iv_tweak: u64,
     /// `None` if it is not encrypted.
-    pub(super) cipher: Option<Box<DmCipher>>,
+    pub(super) cipher: Option<Arc<DmCipher>>,
 }
 
 /// The place of a read or write, or of a part of it.

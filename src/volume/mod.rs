@@ -10,7 +10,9 @@ mod header;
 mod headers;
 mod info;
 mod io;
+mod keys;
 mod layout;
+mod live;
 mod open;
 mod protect;
 mod rotate;
@@ -27,9 +29,8 @@ use crate::cipher::CipherSpec;
 use crate::usage::KeyUsage;
 use crate::{Dek, Result, SectorSize};
 use aligned::Aligned;
-use data_area::DataArea;
 use headers::StoredHeader;
-use layout::Layout;
+use live::Live;
 
 pub use crate::ondisk::luks::{Label, LuksVersion, Priority};
 pub use device::{BlockDevice, MemoryDevice};
@@ -71,50 +72,44 @@ pub struct Volume<D> {
     device: Aligned<D>,
     /// The device of a detached header.
     header_device: Option<Aligned<Arc<dyn BlockDevice>>>,
-    dek: Dek,
-    data: DataArea,
-    layout: Layout,
+    live: Live,
     read_only: bool,
     /// The approval of opening or formatting it.
     made_by: Approval,
-    /// The blocks that its key had encrypted before.
-    used_blocks: u64,
     header: Mutex<Box<dyn StoredHeader>>,
 }
 
 impl<D: BlockDevice> Volume<D> {
     /// The size of the data in bytes.
     pub fn size(&self) -> u64 {
-        self.layout.size
+        self.live.get().layout.size
     }
 
     /// The sector size. Offsets and lengths of reads and writes must be multiples of it.
     pub fn sector_size(&self) -> SectorSize {
-        self.layout.sector_size
+        self.live.get().layout.sector_size
     }
 
     /// The first byte of the data on the device.
     pub fn data_offset(&self) -> u64 {
-        self.layout.extents[0].device_offset
+        self.live.get().layout.extents[0].device_offset
     }
 
     /// The cipher of the data, in dm-crypt's notation.
     pub fn cipher(&self) -> CipherSpec {
-        self.data.cipher
+        self.live.get().data.cipher
     }
 
     /// Whether everything uses [approved](crate::approval) algorithms: the data's cipher, and the way in which the
     /// volume was opened or formatted (a vault's key, a KDF, the header's digest).
     pub fn approval(&self) -> Approval {
-        self.made_by.and(self.data.cipher.approval())
+        self.made_by.and(self.cipher().approval())
     }
 
     /// How much its key has encrypted: [`OpenOptions::used_blocks`] and every block written since. Store it when you
     /// close the volume, to find out when its key is due for replacement.
     pub fn usage(&self) -> KeyUsage {
-        let ciphers = self.layout.extents.iter().filter_map(|extent| extent.cipher.as_ref());
-        let written = ciphers.map(|cipher| cipher.usage().blocks());
-        KeyUsage::new(written.fold(self.used_blocks, u64::saturating_add))
+        self.live.get().keys.current.usage()
     }
 
     /// Whether writes are refused.
@@ -122,9 +117,9 @@ impl<D: BlockDevice> Volume<D> {
         self.read_only
     }
 
-    /// The DEK, for wrapping it elsewhere too.
-    pub fn dek(&self) -> &Dek {
-        &self.dek
+    /// The DEK, for wrapping it elsewhere too. During a re-encryption, the new one.
+    pub fn dek(&self) -> Arc<Dek> {
+        self.live.get().keys.current.dek.clone()
     }
 
     /// The fingerprint of its DEK. Keep it apart from the disk and demand it with [`OpenOptions::expect`]: see
@@ -133,7 +128,7 @@ impl<D: BlockDevice> Volume<D> {
     /// # Errors
     /// [`Error::Forked`](crate::Error::Forked).
     pub fn fingerprint(&self) -> Result<crate::Fingerprint> {
-        self.dek.fingerprint()
+        self.dek().fingerprint()
     }
 
     /// The device below.
@@ -149,10 +144,11 @@ impl<D: BlockDevice> Volume<D> {
 
 impl<D> fmt::Debug for Volume<D> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = self.live.get();
         f.debug_struct("Volume")
-            .field("cipher", &self.data.cipher)
-            .field("size", &self.layout.size)
-            .field("sector_size", &self.layout.sector_size)
+            .field("cipher", &state.data.cipher)
+            .field("size", &state.layout.size)
+            .field("sector_size", &state.layout.sector_size)
             .field("read_only", &self.read_only)
             .finish_non_exhaustive()
     }

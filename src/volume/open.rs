@@ -6,6 +6,8 @@ use std::sync::{Arc, Mutex};
 use super::aligned::Aligned;
 use super::data_area::DataArea;
 use super::headers::{self, StoredHeader};
+use super::keys::{Key, Keys};
+use super::live::Live;
 use super::unlock::Locked;
 use super::{BlockDevice, Header, Volume};
 use crate::approval::{self, Approval};
@@ -269,7 +271,8 @@ impl<D: BlockDevice> Volume<D> {
         }
         let (dek, token) = options.unlock(&*header, on, &data, credential)?;
         let device_size = device.size().map_err(|e| Error::io("asking the device for its size", e))?;
-        let layout = data.layout(device_size, &dek)?;
+        let mut keys = Keys::new(Key::new(dek, options.used_blocks), None);
+        let layout = data.layout(device_size, &mut keys)?;
         if options.require_locked_memory {
             crate::memory::require_locked()?;
         }
@@ -281,18 +284,8 @@ impl<D: BlockDevice> Volume<D> {
         if header.needs_recovery() && !options.read_only {
             header.recover(on, options.repair_foreign)?;
         }
-        let (read_only, used_blocks, header) = (options.read_only, options.used_blocks, Mutex::new(header));
-        Ok(Volume {
-            device,
-            header_device,
-            dek,
-            data,
-            layout,
-            read_only,
-            made_by: Approval::Approved,
-            used_blocks,
-            header,
-        })
+        let (live, header) = (Live::new(keys, data, layout), Mutex::new(header));
+        Ok(Volume { device, header_device, live, read_only: options.read_only, made_by: Approval::Approved, header })
     }
 }
 

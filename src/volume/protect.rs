@@ -137,7 +137,7 @@ impl<D: BlockDevice> Volume<D> {
             let required_hash = self.locked_header().required_hash();
             let new = options.keyslot(options.resolve(required_hash)?, passphrase);
             let mut header = self.locked_header();
-            let id = header.add_keyslot(self.header_device(), self.dek.secret(), &new)?;
+            let id = header.add_keyslot(self.header_device(), self.dek().secret(), &new)?;
             Ok(ProtectorId::Keyslot(id))
         })
     }
@@ -145,12 +145,12 @@ impl<D: BlockDevice> Volume<D> {
     fn add_token(&self, vault: &dyn KeyVault, key: &str) -> Result<u32> {
         self.locked_header().check_takes_tokens()?;
         // No lock is held while a vault answers.
-        let wrapped = WrappedDek::wrap(vault, key, &self.dek)?;
+        let wrapped = WrappedDek::wrap(vault, key, &self.dek())?;
         let mut header = self.locked_header();
-        let like = header.genuine_tokens(&self.dek).into_iter().map(|(_, token)| token).next();
+        let like = header.genuine_tokens(&self.dek()).into_iter().map(|(_, token)| token).next();
         let (kind, context) = like.map_or_else(Default::default, |token| (token.encryption_type, token.context));
-        let token = Token::new(kind, &self.dek, wrapped, context, self.layout.size);
-        header.add_token(self.header_device(), &self.dek, token, &[])
+        let token = Token::new(kind, &self.dek(), wrapped, context, self.size());
+        header.add_token(self.header_device(), &self.dek(), token, &[])
     }
 
     /// Replaces a keyslot by one with a new passphrase or key file, and returns the new keyslot's number.
@@ -187,7 +187,7 @@ impl<D: BlockDevice> Volume<D> {
                 options.priority = priority;
             }
             let new = options.keyslot(kdf, passphrase);
-            let new = header.add_keyslot(self.header_device(), self.dek.secret(), &new)?;
+            let new = header.add_keyslot(self.header_device(), self.dek().secret(), &new)?;
             header.remove_keyslot(self.header_device(), id)?;
             Ok(new)
         })
@@ -195,7 +195,7 @@ impl<D: BlockDevice> Volume<D> {
 
     pub(super) fn check_writable(&self) -> Result<()> {
         // Check before any lock: in a child of the process that opened the volume, a lock may be held for ever.
-        self.dek.check()?;
+        self.live.get().keys.check()?;
         if self.read_only { Err(Error::ReadOnly) } else { Ok(()) }
     }
 

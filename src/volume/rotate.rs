@@ -33,7 +33,7 @@ impl<D: BlockDevice> Volume<D> {
                 }
             };
             let kek = new_tokens[0].1.wrapped.kek.clone();
-            header.put_tokens(self.header_device(), &self.dek, new_tokens)?;
+            header.put_tokens(self.header_device(), &self.dek(), new_tokens)?;
             Ok(kek)
         })
     }
@@ -50,17 +50,17 @@ impl<D: BlockDevice> Volume<D> {
     pub fn replace_keks(&self, vault: &dyn KeyVault, key: &str, encryption_type: EncryptionType) -> Result<KeyId> {
         on_wiped_stack(|| {
             self.check_writable()?;
-            let wrapped = WrappedDek::wrap(vault, key, &self.dek)?;
+            let wrapped = WrappedDek::wrap(vault, key, &self.dek())?;
             let kek = wrapped.kek.clone();
             let mut header = self.locked_header();
-            let old = header.genuine_tokens(&self.dek);
+            let old = header.genuine_tokens(&self.dek());
             let (context, data_size) = match old.first() {
-                Some((_, token)) => (token.context.clone(), token.data_size.max(self.layout.size)),
-                None => (Vec::new(), self.layout.size),
+                Some((_, token)) => (token.context.clone(), token.data_size.max(self.size())),
+                None => (Vec::new(), self.size()),
             };
-            let token = Token::new(encryption_type, &self.dek, wrapped, context, data_size);
+            let token = Token::new(encryption_type, &self.dek(), wrapped, context, data_size);
             let old: Vec<u32> = old.into_iter().map(|(id, _)| id).collect();
-            header.add_token(self.header_device(), &self.dek, token, &old)?;
+            header.add_token(self.header_device(), &self.dek(), token, &old)?;
             Ok(kek)
         })
     }
@@ -79,32 +79,32 @@ impl<D: BlockDevice> Volume<D> {
         on_wiped_stack(|| {
             self.check_writable()?;
             let mut header = self.locked_header();
-            let mut tokens = header.genuine_tokens(&self.dek);
-            tokens.retain(|(_, token)| token.data_size != self.layout.size);
+            let mut tokens = header.genuine_tokens(&self.dek());
+            tokens.retain(|(_, token)| token.data_size != self.size());
             if tokens.is_empty() {
-                return Ok(self.layout.size);
+                return Ok(self.size());
             }
-            tokens.iter_mut().for_each(|(_, token)| token.data_size = self.layout.size);
-            header.put_tokens(self.header_device(), &self.dek, tokens)?;
-            Ok(self.layout.size)
+            tokens.iter_mut().for_each(|(_, token)| token.data_size = self.size());
+            header.put_tokens(self.header_device(), &self.dek(), tokens)?;
+            Ok(self.size())
         })
     }
 
     /// The keys that can unwrap this volume's DEK.
     pub fn keks(&self) -> Vec<KeyId> {
-        let tokens = self.locked_header().genuine_tokens(&self.dek);
+        let tokens = self.locked_header().genuine_tokens(&self.dek());
         tokens.into_iter().map(|(_, token)| token.wrapped.kek).collect()
     }
 
     /// The tokens written by an owner of the DEK.
     #[cfg(feature = "managed")]
     pub(crate) fn genuine_tokens(&self) -> Vec<crate::ondisk::luks::Token> {
-        self.locked_header().genuine_tokens(&self.dek).into_iter().map(|(_, token)| token).collect()
+        self.locked_header().genuine_tokens(&self.dek()).into_iter().map(|(_, token)| token).collect()
     }
 
     /// The DEK as wrapped by each vault.
     pub fn wrapped_deks(&self) -> Vec<WrappedDek> {
-        let tokens = self.locked_header().genuine_tokens(&self.dek);
+        let tokens = self.locked_header().genuine_tokens(&self.dek());
         tokens.into_iter().map(|(_, token)| token.wrapped).collect()
     }
 
@@ -115,15 +115,15 @@ impl<D: BlockDevice> Volume<D> {
 
     /// A copy of a token with a newly wrapped DEK, still without its MAC.
     fn rewrapped(&self, old: &Token, vault: &dyn KeyVault) -> Result<Token> {
-        let wrapped = WrappedDek::wrap(vault, old.wrapped.kek.key(), &self.dek)?;
+        let wrapped = WrappedDek::wrap(vault, old.wrapped.kek.key(), &self.dek())?;
         // If the volume was opened although its device is truncated, it stays recorded as truncated.
-        let data_size = old.data_size.max(self.layout.size);
-        Ok(Token::new(old.encryption_type, &self.dek, wrapped, old.context.clone(), data_size))
+        let data_size = old.data_size.max(self.size());
+        Ok(Token::new(old.encryption_type, &self.dek(), wrapped, old.context.clone(), data_size))
     }
 
     /// The genuine tokens that name `vault`, with their numbers: at least one.
     fn tokens_of(&self, header: &dyn StoredHeader, vault: &dyn KeyVault) -> Result<Vec<(u32, Token)>> {
-        let genuine = header.genuine_tokens(&self.dek);
+        let genuine = header.genuine_tokens(&self.dek());
         let wanted = ways_in(&genuine);
         let ours: Vec<_> = genuine.into_iter().filter(|(_, token)| token.wrapped.kek.vault() == vault.id()).collect();
         if ours.is_empty() { Err(Error::NotThisVault { wanted }) } else { Ok(ours) }

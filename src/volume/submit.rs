@@ -1,11 +1,15 @@
 //! I/O that its caller does: the volume says where, encrypts before and decrypts after.
 
 use super::layout::Place;
+use super::live::State;
 use super::{BlockDevice, Volume};
 use crate::{Error, Result};
 
 /// For engines with queues, such as those of `io_uring`, vhost-user and SPDK, which do their own I/O and don't wait for it:
 /// between the beginning and the completion of a request the caller reads or writes the device, in whatever way.
+///
+/// During a re-encryption these fail with [`Error::Busy`]. A request may not be under way when one begins: the volume
+/// doesn't know of it, and its sectors may be elsewhere, or under another key, when it completes.
 ///
 /// ```
 /// use atrest::{BlockDevice, FormatOptions, MemoryDevice, Protector, Volume};
@@ -32,8 +36,8 @@ impl<D: BlockDevice> Volume<D> {
     /// # Errors
     /// [`Error::Misaligned`]; [`Error::OutOfBounds`]; [`Error::UnsupportedHeader`] where they lie in several segments.
     pub fn begin_read(&self, offset: u64, len: usize) -> Result<u64> {
-        self.check_read(offset, len)?;
-        Ok(self.place_of(offset, len)?.device_offset)
+        let state = self.live.open(offset, len)?;
+        Ok(place_of(&state, offset, len)?.device_offset)
     }
 
     /// Decrypts what was read: `sectors` are those from `offset`, as the device has them.
@@ -41,8 +45,8 @@ impl<D: BlockDevice> Volume<D> {
     /// # Errors
     /// Those of [`begin_read`](Self::begin_read). `sectors` are untouched then.
     pub fn complete_read(&self, offset: u64, sectors: &mut [u8]) -> Result<()> {
-        self.check_read(offset, sectors.len())?;
-        let Place { first_sector, cipher, .. } = self.place_of(offset, sectors.len())?;
+        let state = self.live.open(offset, sectors.len())?;
+        let Place { first_sector, cipher, .. } = place_of(&state, offset, sectors.len())?;
         cipher.map_or(Ok(()), |cipher| cipher.decrypt(first_sector, sectors))
     }
 
@@ -52,7 +56,8 @@ impl<D: BlockDevice> Volume<D> {
     /// # Errors
     /// [`Error::ReadOnly`]; [`Error::KeyExhausted`]; those of [`begin_read`](Self::begin_read). `sectors` are untouched then.
     pub fn begin_write(&self, offset: u64, sectors: &mut [u8]) -> Result<u64> {
-        let place = self.writable(offset, sectors.len())?;
+        let state = self.open_for_write(offset, sectors.len())?;
+        let place = place_of(&state, offset, sectors.len())?;
         place.cipher.map_or(Ok(()), |cipher| cipher.encrypt(place.first_sector, sectors))?;
         Ok(place.device_offset)
     }
@@ -63,7 +68,8 @@ impl<D: BlockDevice> Volume<D> {
     /// # Errors
     /// [`Error::LengthMismatch`]; those of [`begin_write`](Self::begin_write). `ciphertext` is untouched then.
     pub fn begin_write_from(&self, offset: u64, sectors: &[u8], ciphertext: &mut [u8]) -> Result<u64> {
-        let place = self.writable(offset, sectors.len())?;
+        let state = self.open_for_write(offset, sectors.len())?;
+        let place = place_of(&state, offset, sectors.len())?;
         if sectors.len() != ciphertext.len() {
             return Err(Error::LengthMismatch { src: sectors.len(), dst: ciphertext.len() });
         }
@@ -81,16 +87,16 @@ impl<D: BlockDevice> Volume<D> {
         let what = || format!("writing {} bytes at offset {device_offset} of the device", ciphertext.len());
         written.map_err(|e| Error::io(what(), e))
     }
+}
 
-    fn writable(&self, offset: u64, len: usize) -> Result<Place<'_>> {
-        self.check_write(offset, len)?;
-        self.place_of(offset, len)
+fn place_of(state: &State, offset: u64, len: usize) -> Result<Place<'_>> {
+    if state.data.moves {
+        let what =
+            "the volume, whose re-encryption moves what is read and written (use read_at and write_at meanwhile),";
+        return Err(Error::Busy { what: what.into() });
     }
-
-    fn place_of(&self, offset: u64, len: usize) -> Result<Place<'_>> {
-        self.layout.one_place(offset, len).ok_or_else(|| {
-            let text = "the request lies in several segments of the volume; use read_at and write_at, which cut it";
-            Error::UnsupportedHeader(text.into())
-        })
-    }
+    state.layout.one_place(offset, len).ok_or_else(|| {
+        let text = "the request lies in several segments of the volume; use read_at and write_at, which cut it";
+        Error::UnsupportedHeader(text.into())
+    })
 }

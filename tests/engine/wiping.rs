@@ -308,7 +308,7 @@ fn opening_a_volume_leaves_no_key_on_the_stack() {
     let made = Volume::format(MemoryDevice::new(2 << 20), Protector::Vault(&vault, "disks"), &options).unwrap();
     let mut after = vec![0; DEPTH / 8];
     read_stack(&mut after);
-    let dek = atrest::hazmat::dek_bytes(made.dek());
+    let dek = atrest::hazmat::dek_bytes(&made.dek());
     let raw: Vec<u64> = dek.expose().chunks_exact(8).map(|b| u64::from_le_bytes(b.try_into().unwrap())).collect();
     assert_eq!(found(&after, &raw), Vec::new(), "format");
     let device = made.into_device();

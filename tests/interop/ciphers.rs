@@ -57,7 +57,7 @@ fn old_ciphers_and_hashes_of_cryptsetup() {
                 path: path.clone(),
                 offset: volume.data_offset(),
                 len: LEN,
-                key: dek(volume.dek()),
+                key: dek(&volume.dek()),
                 cipher: cipher.into(),
                 sector_size: sector_size.into(),
                 first: 0,

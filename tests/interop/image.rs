@@ -188,7 +188,7 @@ impl Image {
     pub fn format(&self, passphrase: &str, options: FormatOptions) -> Vec<u8> {
         let options = if self.detached { options.header(self.header_device()) } else { options };
         let protector = Protector::Passphrase(passphrase.as_bytes());
-        dek(Volume::format(Unlocked::open(&self.path()), protector, &options).unwrap().dek())
+        dek(&Volume::format(Unlocked::open(&self.path()), protector, &options).unwrap().dek())
     }
 
     /// Does something with the header, without a key.

@@ -37,7 +37,7 @@ fn encrypted(path: &Path, vault: &MemoryVault, sector_size: SectorSize, plain: &
         volume.write_at((i << 20) as u64, piece).unwrap();
     }
     volume.sync().unwrap();
-    hazmat::dek_bytes(volume.dek()).expose().to_vec()
+    hazmat::dek_bytes(&volume.dek()).expose().to_vec()
 }
 
 /// Whether e2fsck finds a whole file system in some bytes, with the files in it that went in.

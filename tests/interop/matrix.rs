@@ -139,7 +139,7 @@ fn we_make_volumes_that_cryptsetup_opens() {
 fn opens_as_it_should(image: &Image, config: Config, key: &[u8]) {
     let uuid = image.uuid();
     let check = |volume: &crate::image::Open| {
-        assert_eq!(dek(volume.dek()), key, "{config:?}");
+        assert_eq!(dek(&volume.dek()), key, "{config:?}");
         assert_eq!(volume.cipher().name(), "aes-xts-plain64", "{config:?}");
         assert_eq!(volume.sector_size().bytes(), config.sector_size, "{config:?}");
         assert_eq!(volume.data_offset(), their_offset(image), "{config:?}");

@@ -136,7 +136,7 @@ fn a_reencryption_that_was_only_begun_is_refused_until_it_is_done() {
     let plain = noise(SIZE, 22);
     for resilience in ["checksum", "journal", "none"] {
         let image = volume(&plain, SectorSize::B512);
-        let old = image.ours("one", |volume| dek(volume.dek()));
+        let old = image.ours("one", |volume| dek(&volume.dek()));
         let how = ["--init-only", "--force-offline-reencrypt", "--resilience", resilience];
         reencrypt(&image, &[&how[..], &CHEAP_PBKDF2].concat());
         let text = is_left_alone(&image);
@@ -144,7 +144,7 @@ fn a_reencryption_that_was_only_begun_is_refused_until_it_is_done() {
         cells.we_read();
         reencrypt(&image, &["--resume-only", "--force-offline-reencrypt"]);
         holds(&image, &plain);
-        let new = image.ours("one", |volume| dek(volume.dek()));
+        let new = image.ours("one", |volume| dek(&volume.dek()));
         assert_ne!(new, old, "{resilience}");
         assert_eq!(new, image.their_dek("one"), "{resilience}");
         cells.we_read();

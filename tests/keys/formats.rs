@@ -324,7 +324,7 @@ fn the_volume_of_the_text_opens() {
     let context = examples.input("context").as_bytes();
     let device = MemoryDevice::from_bytes(examples.volume());
     let volume = Volume::open(device, Credential::Vault(&vault), &OpenOptions::new().context(context)).unwrap();
-    assert_eq!(hazmat::dek_bytes(volume.dek()).expose(), unhex(examples.input("dek")));
+    assert_eq!(hazmat::dek_bytes(&volume.dek()).expose(), unhex(examples.input("dek")));
     assert_eq!(volume.uuid(), examples.input("volume-uuid"));
     assert_eq!((volume.size(), volume.data_offset()), (8192, 1 << 20));
     assert_eq!(volume.sector_size(), SectorSize::B4096);
@@ -460,7 +460,7 @@ fn the_second_implementation_opens_what_the_library_makes() {
                 vault.rotate_key("disks").unwrap();
                 volume.rotate_kek(vault).unwrap();
             }
-            let volume_dek = hazmat::dek_bytes(volume.dek());
+            let volume_dek = hazmat::dek_bytes(&volume.dek());
             drop(volume);
 
             let args = [&script(), "open", text(vault.path()), key, text(&envelope), "disk-17", text(&image)];

@@ -31,7 +31,7 @@ fn cryptsetup_accepts_what_we_write() {
         let volume = Volume::format(device, Protector::Vault(&vault, "disks"), &options).unwrap();
         let cipher = volume.cipher().name();
         assert_eq!(cipher.contains("hctr2"), algorithm == DekAlgorithm::Aes256Hctr2);
-        let dek = hazmat::dek_bytes(volume.dek());
+        let dek = hazmat::dek_bytes(&volume.dek());
         std::fs::write(key, dek.expose()).unwrap();
         std::fs::write(wrong, vec![0x77; dek.len()]).unwrap();
         drop(volume);

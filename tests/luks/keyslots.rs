@@ -60,7 +60,7 @@ fn cryptsetup_opens_ours_and_we_open_its_changes() {
         let volume = Volume::format(device, Protector::Passphrase(b"one"), &options).unwrap();
         volume.write_at(0, &[7; 512]).unwrap();
         volume.add_protector(Protector::KeyFile(Path::new(&files.key("two"))), &cost).unwrap();
-        let dek = hazmat::dek_bytes(volume.dek()).expose().to_vec();
+        let dek = hazmat::dek_bytes(&volume.dek()).expose().to_vec();
         drop(volume);
 
         let theirs = |key: &str| {

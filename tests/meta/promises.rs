@@ -39,7 +39,7 @@ fn a_volume_shows_neither_its_data_nor_its_key_and_has_a_key_of_its_own() {
             let volume = Volume::format(device, Protector::Vault(&vault, "disks"), &options).unwrap();
             assert_eq!(volume.dek().algorithm(), DekAlgorithm::Aes256Xts);
             volume.write_at(0, &text()).unwrap();
-            let key = hazmat::dek_bytes(volume.dek()).expose().to_vec();
+            let key = hazmat::dek_bytes(&volume.dek()).expose().to_vec();
             (volume.into_device().into_bytes(), key)
         })
         .collect();
@@ -153,7 +153,7 @@ fn the_store_of_a_service_holds_no_key() {
     let credential = Credential::Vault(&world.customer(VAULT).vault);
     let volume = Volume::open(device, credential, &OpenOptions::new().read_only(true)).unwrap();
     let store = fs::read(world.folder.path().join("store")).unwrap();
-    let dek = hazmat::dek_bytes(volume.dek());
+    let dek = hazmat::dek_bytes(&volume.dek());
     assert!(!holds_key(&store, dek.expose()));
     // The search finds one that is there.
     assert!(holds_key(hex(dek.expose()).as_bytes(), dek.expose()));

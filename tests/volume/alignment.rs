@@ -203,7 +203,7 @@ fn large_requests_reach_a_device_of_whole_blocks() {
             let mut raw = vec![0; LARGE];
             volume.device().0.read_at(MIB as u64 + 16384, &mut raw).unwrap();
             assert!(raw == *sectors && raw != plain);
-            let (dek, size) = (hazmat::dek_bytes(volume.dek()), sector_size.bytes() as usize);
+            let (dek, size) = (hazmat::dek_bytes(&volume.dek()), sector_size.bytes() as usize);
             model::decrypt(dek.expose(), 32, size as u64 / 512, size, &mut raw);
             assert!(raw == plain, "the data area is not what xts-mode decrypts");
             sectors.fill(0);

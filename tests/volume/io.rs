@@ -115,7 +115,7 @@ pub fn compare_with<D: BlockDevice>(
     let mut raw = vec![0; DATA];
     read_raw(volume.data_offset(), &mut raw).unwrap();
     assert!(raw != plain);
-    let dek = hazmat::dek_bytes(volume.dek());
+    let dek = hazmat::dek_bytes(&volume.dek());
     model::decrypt(dek.expose(), 0, sector as u64 / 512, sector, &mut raw);
     assert!(raw == plain, "the data area is not what xts-mode decrypts");
 }
@@ -237,7 +237,7 @@ fn sectors_beyond_2_tib_have_numbers_beyond_32_bits() {
             volume.read_at(at, &mut read).unwrap();
             assert!(read == plain);
             volume.device().read_at(at + MIB as u64, &mut raw).unwrap();
-            let dek = hazmat::dek_bytes(volume.dek());
+            let dek = hazmat::dek_bytes(&volume.dek());
             model::decrypt(dek.expose(), at / 512, step, sector_size.bytes() as usize, &mut raw);
             assert!(raw == plain, "at {at}");
         }
@@ -352,10 +352,10 @@ fn a_volume_lies_on_a_volume() {
     let mut raw = vec![0; DATA];
     disk.read_at(2 * MIB as u64, &mut raw).unwrap();
     let keys = [upper.device(), &Volume::open(disk, Credential::Vault(&vault), &OpenOptions::new()).unwrap()];
-    let lower_dek = hazmat::dek_bytes(keys[0].dek());
+    let lower_dek = hazmat::dek_bytes(&keys[0].dek());
     assert_eq!(keys[0].dek(), keys[1].dek());
     model::decrypt(lower_dek.expose(), MIB as u64 / 512, 1, 512, &mut raw);
-    model::decrypt(hazmat::dek_bytes(upper.dek()).expose(), 0, 1, 512, &mut raw);
+    model::decrypt(hazmat::dek_bytes(&upper.dek()).expose(), 0, 1, 512, &mut raw);
     assert!(raw == plain);
 }
 
@@ -364,7 +364,7 @@ fn a_caller_that_does_its_own_io_reads_and_writes_what_others_do() {
     for (sector_size, step) in [(SectorSize::B512, 1), (SectorSize::B4096, 8)] {
         let (_, volume) = volume(sector_size);
         let plain: Vec<u8> = (0..32_768).map(|i| (i / 3) as u8).collect();
-        let key = hazmat::dek_bytes(volume.dek());
+        let key = hazmat::dek_bytes(&volume.dek());
         for (at, in_place) in [(0, true), (8192, false), (DATA as u64 - 32_768, true)] {
             let mut sectors = plain.clone();
             let device_offset = if in_place {

@@ -18,7 +18,7 @@ fn after_a_rotation_the_old_version_can_be_destroyed() {
     let device = shared(vec![0; DATA + SIZE]);
     let volume = Volume::format(device.clone(), Protector::Vault(&vault, "disks"), &options()).unwrap();
     volume.write_at(0, &plain()).unwrap();
-    let dek = hazmat::dek_bytes(volume.dek());
+    let dek = hazmat::dek_bytes(&volume.dek());
     let first = volume.keks()[0].clone();
     let second = vault.rotate_key("disks").unwrap();
     assert_eq!(volume.rotate_kek(&vault).unwrap(), second);
@@ -32,7 +32,7 @@ fn after_a_rotation_the_old_version_can_be_destroyed() {
         image[which * COPY..(which + 1) * COPY].fill(0);
         let volume = Volume::open(shared(image), Credential::Vault(&vault), &OpenOptions::new()).unwrap();
         assert!(holds_plain(&volume) && volume.keks() == [second.clone()]);
-        assert_eq!(hazmat::dek_bytes(volume.dek()), dek);
+        assert_eq!(hazmat::dek_bytes(&volume.dek()), dek);
     }
 }
 

@@ -49,7 +49,7 @@ fn refused(name: &str, image: &[u8], vault: &MemoryVault, dek: &Dek, wanted: As)
 }
 
 fn dek(image: &[u8], vault: &MemoryVault) -> Dek {
-    look(image.to_vec(), vault).unwrap().dek().clone()
+    (*look(image.to_vec(), vault).unwrap().dek()).clone()
 }
 
 fn bytes64(len: usize) -> Value {

@@ -46,7 +46,7 @@ impl Disks {
         let format = FormatOptions::new().sector_size(SectorSize::B4096);
         let device = FileDevice::create(at("volume"), (16 << 20) + size).unwrap().direct_io().unwrap();
         let volume = Volume::format(device, Protector::Vault(&platform, "floor"), &format).unwrap();
-        let dek = hazmat::dek_bytes(volume.dek());
+        let dek = hazmat::dek_bytes(&volume.dek());
         let cipher = SectorCipher::new(dek.expose(), SectorSize::B4096, SectorUnit::Bytes512).unwrap();
         fill(size, |offset, bytes| volume.write_at(offset, bytes).unwrap());
 

@@ -323,7 +323,7 @@ pub unsafe extern "C" fn atrest_volume_fingerprint(
 pub unsafe extern "C" fn atrest_volume_dek(volume: *const atrest_volume, out: *mut *mut atrest_dek) -> atrest_status {
     run(|| {
         let (volume, out) = (handle!(volume), out!(out));
-        out.handle(volume.dek().clone());
+        out.handle((*volume.dek()).clone());
         Ok(())
     })
 }

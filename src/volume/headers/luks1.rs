@@ -15,6 +15,7 @@ use crate::cipher::CipherSpec;
 use crate::key::{HashAlgorithm, Kdf};
 use crate::ondisk::luks::{HEADER_SIZES, Luks1Defect, Luks1Header, LuksVersion, Priority, STRIPES};
 use crate::volume::data_area::{Crypt, DataArea, Piece};
+use crate::volume::keys::Under;
 use crate::volume::{BlockDevice, DigestInfo, KeyslotInfo, SegmentInfo};
 use crate::{Dek, Error, Result, Secret, SectorSize, random};
 
@@ -159,9 +160,10 @@ impl StoredHeader for Luks1Store {
         }
         // Check the digest before any credential is tried, because no credential can change it.
         self.header.checked_digest()?;
-        let crypt = Crypt { iv_tweak: 0, sector_size: SectorSize::B512 };
+        let cipher = self.header.cipher;
+        let crypt = Crypt { iv_tweak: 0, sector_size: SectorSize::B512, cipher, under: Under::Current };
         let piece = Piece { offset: self.data_offset(), size: None, crypt: Some(crypt) };
-        Ok(DataArea { pieces: vec![piece], cipher: self.header.cipher })
+        Ok(DataArea { pieces: vec![piece], cipher, moves: false, torn: None })
     }
 
     fn check_unchanged(&mut self, device: &dyn BlockDevice) -> Result<()> {

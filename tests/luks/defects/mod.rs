@@ -103,7 +103,7 @@ fn sound() -> (Dek, Value, Vec<u8>) {
         json["digests"]["0"]["keyslots"] = json!(["0", "1"]);
         json["tokens"] = json!({});
     });
-    (volume.dek().clone(), token, head)
+    ((*volume.dek()).clone(), token, head)
 }
 
 /// The size of a keyslot's area: 64 bytes in 4000 stripes, up to a multiple of 4096.

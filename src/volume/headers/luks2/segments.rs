@@ -3,6 +3,7 @@
 use crate::cipher::CipherSpec;
 use crate::ondisk::luks::{CryptSegment, Digest, Metadata, Segment, SegmentKind, SegmentSize};
 use crate::volume::data_area::{Crypt, DataArea, Piece};
+use crate::volume::keys::Under;
 use crate::{Error, Result, SectorSize};
 
 /// Advice for features that this library doesn't have. Support for OPAL drives came with cryptsetup 2.7.
@@ -31,7 +32,7 @@ pub(super) fn data_area(metadata: &Metadata, header_end: u64) -> Result<DataArea
                 if *cipher.get_or_insert(spec) != spec || digest.get_or_insert(proof).id != proof.id {
                     return no("its segments have different ciphers or keys".into());
                 }
-                Some(checked(crypt)?)
+                Some(checked(crypt, spec)?)
             }
             SegmentKind::Other(kind) => {
                 return no(format!("its segment is of type {kind:?}, not \"crypt\"; {ELSEWHERE}"));
@@ -49,7 +50,7 @@ pub(super) fn data_area(metadata: &Metadata, header_end: u64) -> Result<DataArea
         return no("none of its segments is encrypted: they are of type \"linear\"".into());
     };
     digest.pbkdf2.as_ref().map_or(Ok(()), |proof| proof.check())?;
-    Ok(DataArea { pieces, cipher })
+    Ok(DataArea { pieces, cipher, moves: false, torn: None })
 }
 
 /// The digest of a known type that verifies a segment's key.
@@ -63,13 +64,14 @@ fn spec(crypt: &CryptSegment) -> Result<CipherSpec> {
     spec.ok_or_else(|| Error::UnsupportedHeader(unknown()))
 }
 
-fn checked(crypt: &CryptSegment) -> Result<Crypt> {
+fn checked(crypt: &CryptSegment, cipher: CipherSpec) -> Result<Crypt> {
     if crypt.integrity {
         return Err(Error::UnsupportedHeader(format!("its sectors carry integrity tags; {ELSEWHERE}")));
     }
     match crypt.sector_size {
         size @ (512 | 1024 | 2048 | 4096) => {
-            Ok(Crypt { iv_tweak: crypt.iv_tweak, sector_size: SectorSize::new(size)? })
+            let sector_size = SectorSize::new(size)?;
+            Ok(Crypt { iv_tweak: crypt.iv_tweak, sector_size, cipher, under: Under::Current })
         }
         size => Err(Error::UnsupportedHeader(format!("its sectors have {size} bytes"))),
     }
