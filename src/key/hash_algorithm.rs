@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use hmac::Hmac;
 use sha1::Sha1;
-use sha2::{Sha256, Sha512};
+use sha2::{Digest, Sha256, Sha512};
 
 /// A hash that LUKS headers name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -46,6 +46,15 @@ impl HashAlgorithm {
             HashAlgorithm::Sha1 => 20,
             HashAlgorithm::Sha256 => 32,
             HashAlgorithm::Sha512 => 64,
+        }
+    }
+
+    /// Hashes `bytes` into `out`, which has the hash's length.
+    pub(crate) fn digest_to(self, bytes: &[u8], out: &mut [u8]) {
+        match self {
+            HashAlgorithm::Sha1 => out.copy_from_slice(&Sha1::digest(bytes)),
+            HashAlgorithm::Sha256 => out.copy_from_slice(&Sha256::digest(bytes)),
+            HashAlgorithm::Sha512 => out.copy_from_slice(&Sha512::digest(bytes)),
         }
     }
 

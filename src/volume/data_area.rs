@@ -1,9 +1,8 @@
 //! The place of the data: as a header describes it, and on a real device.
 
-use core::ops::Range;
-
 use super::keys::{Keys, Under};
 use super::layout::{Closed, Extent, Layout};
+use super::moving::Moving;
 use crate::cipher::CipherSpec;
 use crate::{Error, Result, SectorSize};
 
@@ -14,10 +13,8 @@ pub(super) struct DataArea {
     pub(super) pieces: Vec<Piece>,
     /// The cipher of all encrypted pieces; during a re-encryption, of those that are done.
     pub(super) cipher: CipherSpec,
-    /// Whether a re-encryption of it has begun and is not finished.
-    pub(super) moves: bool,
-    /// The part of the volume that a killed re-encryption was rewriting, in bytes.
-    pub(super) torn: Option<Range<u64>>,
+    /// The re-encryption that has begun and is not finished.
+    pub(super) moving: Option<Moving>,
 }
 
 #[derive(Debug, Clone)]
@@ -82,7 +79,8 @@ impl DataArea {
             extents.push(Extent { range: size..end, device_offset: piece.offset, iv_tweak, cipher });
             size = end;
         }
-        let closed = self.torn.clone().map(|range| Closed { range, stuck: true });
+        let hot = self.moving.as_ref().and_then(|moving| moving.hot.clone());
+        let closed = hot.map(|range| Closed { range, stuck: true });
         Ok(Layout { extents, size, sector_size, closed })
     }
 }

@@ -8,6 +8,7 @@ use super::headers::{self, BAD_DATA_OFFSET, FirstProtector, NewHeader, StoredHea
 use super::keys::{Key, Keys};
 use super::live::Live;
 use super::signature;
+use super::steps::Steps;
 use super::{BlockDevice, KeyslotOptions, Volume};
 use crate::approval::{self, Approval};
 use crate::arch::on_wiped_stack;
@@ -261,6 +262,7 @@ impl<D: BlockDevice> Volume<D> {
             read_only: false,
             made_by: Approval::Approved,
             header,
+            steps: Steps::default(),
         })
     }
 }

@@ -7,6 +7,7 @@ use crate::cipher::DmCipher;
 use crate::{Error, Result, SectorSize};
 
 /// The places of the data, and the numbers of its sectors.
+#[derive(Clone)]
 pub(super) struct Layout {
     /// At least one, in the order of the volume's data, without gaps.
     pub(super) extents: Vec<Extent>,
@@ -27,6 +28,7 @@ pub(super) struct Closed {
 }
 
 /// A contiguous part of the data on the device.
+#[derive(Clone)]
 pub(super) struct Extent {
     /// Its range in the volume, in bytes.
     pub(super) range: Range<u64>,

@@ -13,11 +13,14 @@ mod io;
 mod keys;
 mod layout;
 mod live;
+mod moving;
 mod open;
 mod protect;
+mod reencrypt;
 mod rotate;
 mod scratch;
 pub(crate) mod signature;
+mod steps;
 mod submit;
 mod unlock;
 
@@ -31,6 +34,7 @@ use crate::{Dek, Result, SectorSize};
 use aligned::Aligned;
 use headers::StoredHeader;
 use live::Live;
+use steps::Steps;
 
 pub use crate::ondisk::luks::{Label, LuksVersion, Priority};
 pub use device::{BlockDevice, MemoryDevice};
@@ -42,6 +46,8 @@ pub use info::{DigestInfo, KeyslotInfo, ProtectorId, SegmentInfo, TokenInfo};
 pub(crate) use open::Closed;
 pub use open::OpenOptions;
 pub use protect::KeyslotOptions;
+pub use reencrypt::{ReencryptOptions, Resilience};
+pub use steps::ReencryptionProgress;
 
 /// An encrypted device: a header of LUKS2, or of LUKS1, and sectors of AES-XTS (`aes-xts-plain64`), or of what else an old
 /// volume has.
@@ -77,6 +83,7 @@ pub struct Volume<D> {
     /// The approval of opening or formatting it.
     made_by: Approval,
     header: Mutex<Box<dyn StoredHeader>>,
+    steps: Steps,
 }
 
 impl<D: BlockDevice> Volume<D> {

@@ -8,6 +8,7 @@ use super::data_area::DataArea;
 use super::headers::{self, StoredHeader};
 use super::keys::{Key, Keys};
 use super::live::Live;
+use super::steps::Steps;
 use super::unlock::Locked;
 use super::{BlockDevice, Header, Volume};
 use crate::approval::{self, Approval};
@@ -17,7 +18,7 @@ use crate::key::KeyId;
 use crate::key::{Credential, Fingerprint, KdfLimits};
 #[cfg(doc)]
 use crate::ondisk::luks::Priority;
-use crate::ondisk::luks::Token;
+use crate::ondisk::luks::{Mode, Plan, Token};
 use crate::{Dek, Error, Result};
 
 /// How to open a volume. `OpenOptions::new()` is right for most.
@@ -31,6 +32,7 @@ pub struct OpenOptions {
     allow_truncated: bool,
     allow_unencrypted: bool,
     repair_foreign: bool,
+    ignore_tokens: bool,
     require_locked_memory: bool,
     expected: Option<Fingerprint>,
     expected_key: Option<String>,
@@ -124,6 +126,14 @@ impl OpenOptions {
         self.repair_foreign = repair;
         self
     }
+
+    /// Whether a passphrase or a DEK opens a volume although no token of type `atrest` in it proves the header, as after
+    /// another program has re-encrypted it. Nothing then proves where the data is and how it is encrypted, as in any volume
+    /// without such a token. Remove the old token and add the vault again; then the header is proven.
+    pub fn hazmat_ignore_tokens(mut self, ignore: bool) -> Self {
+        self.ignore_tokens = ignore;
+        self
+    }
 }
 
 impl fmt::Debug for OpenOptions {
@@ -137,6 +147,7 @@ impl fmt::Debug for OpenOptions {
             .field("allow_truncated", &self.allow_truncated)
             .field("allow_unencrypted", &self.allow_unencrypted)
             .field("repair_foreign", &self.repair_foreign)
+            .field("ignore_tokens", &self.ignore_tokens)
             .field("require_locked_memory", &self.require_locked_memory)
             .field("expected", &self.expected)
             .field("expected_key", &self.expected_key)
@@ -153,14 +164,50 @@ impl OpenOptions {
         device: &dyn BlockDevice,
         data: &DataArea,
         credential: Credential<'_>,
-    ) -> Result<(Dek, Option<Token>)> {
-        let (keyslot, limits, key) = (self.keyslot, self.kdf_limits, self.expected_key.as_deref());
-        let (dek, token) = Locked { header, device, data, keyslot, limits, key }.unlock(credential)?;
+    ) -> Result<(Dek, Option<Dek>, Option<Token>)> {
+        let (keyslot, limits, key, ignore_tokens) =
+            (self.keyslot, self.kdf_limits, self.expected_key.as_deref(), self.ignore_tokens);
+        let cipher = data.cipher;
+        let locked = Locked { header, device, cipher, keyslot, limits, key, ignore_tokens };
+        let (dek, token) = locked.unlock(credential)?;
         if self.context.as_deref().is_some_and(|wanted| token.as_ref().is_none_or(|t| t.context != wanted)) {
             return Err(Error::ContextMismatch);
         }
-        self.expected.map_or(Ok(()), |expected| expected.check(&dek))?;
-        Ok((dek, token))
+        let previous = match &data.moving {
+            Some(moving) => Self::prove_reencryption(&locked, &moving.plan, &dek, credential)?,
+            None => None,
+        };
+        if let Some(expected) = self.expected {
+            // A re-encryption binds both keys: only an owner of the old one can have begun it.
+            let is_previous = previous.as_ref().is_some_and(|previous| expected.check(previous).is_ok());
+            if !is_previous {
+                expected.check(&dek)?;
+            }
+        }
+        Ok((dek, previous, token))
+    }
+
+    /// Proves that an owner of both keys has begun a re-encryption. Returns the old key, if it is another.
+    fn prove_reencryption(
+        locked: &Locked<'_>,
+        plan: &Plan,
+        dek: &Dek,
+        credential: Credential<'_>,
+    ) -> Result<Option<Dek>> {
+        let (header, key) = (locked.header, Some(dek.secret()));
+        match plan.mode {
+            Mode::Encrypt => header.verify_reencryption(plan, None, key).map(|()| None),
+            Mode::Decrypt => header.verify_reencryption(plan, key, None).map(|()| None),
+            Mode::Reencrypt if plan.old == plan.new => header.verify_reencryption(plan, key, key).map(|()| None),
+            Mode::Reencrypt => {
+                let of_previous = header.of_previous_key().ok_or(Error::TamperedHeader)?;
+                let cipher = plan.previous_cipher().ok_or(Error::TamperedHeader)?;
+                let previous = Locked { header: &*of_previous, cipher, keyslot: None, ..*locked };
+                let previous = previous.unlock_previous(dek, credential)?;
+                header.verify_reencryption(plan, Some(previous.secret()), key)?;
+                Ok(Some(previous))
+            }
+        }
     }
 }
 
@@ -193,7 +240,7 @@ impl Header<'_> {
         on_wiped_stack(|| {
             // The start of the data doesn't matter here.
             let data = self.stored.data_area(true)?;
-            options.unlock(&*self.stored, self.device(), &data, credential).map(|(dek, _)| dek)
+            options.unlock(&*self.stored, self.device(), &data, credential).map(|(dek, _, _)| dek)
         })
     }
 }
@@ -269,9 +316,9 @@ impl<D: BlockDevice> Volume<D> {
         if !options.allow_unencrypted {
             data.check_encrypted()?;
         }
-        let (dek, token) = options.unlock(&*header, on, &data, credential)?;
+        let (dek, previous, token) = options.unlock(&*header, on, &data, credential)?;
         let device_size = device.size().map_err(|e| Error::io("asking the device for its size", e))?;
-        let mut keys = Keys::new(Key::new(dek, options.used_blocks), None);
+        let mut keys = Keys::new(Key::new(dek, options.used_blocks), previous.map(|previous| Key::new(previous, 0)));
         let layout = data.layout(device_size, &mut keys)?;
         if options.require_locked_memory {
             crate::memory::require_locked()?;
@@ -285,7 +332,10 @@ impl<D: BlockDevice> Volume<D> {
             header.recover(on, options.repair_foreign)?;
         }
         let (live, header) = (Live::new(keys, data, layout), Mutex::new(header));
-        Ok(Volume { device, header_device, live, read_only: options.read_only, made_by: Approval::Approved, header })
+        let (read_only, made_by, steps) = (options.read_only, Approval::Approved, Steps::default());
+        let volume = Volume { device, header_device, live, read_only, made_by, header, steps };
+        volume.finish_torn_step()?;
+        Ok(volume)
     }
 }
 

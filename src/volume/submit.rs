@@ -90,7 +90,7 @@ impl<D: BlockDevice> Volume<D> {
 }
 
 fn place_of(state: &State, offset: u64, len: usize) -> Result<Place<'_>> {
-    if state.data.moves {
+    if state.data.moving.is_some() {
         let what =
             "the volume, whose re-encryption moves what is read and written (use read_at and write_at meanwhile),";
         return Err(Error::Busy { what: what.into() });

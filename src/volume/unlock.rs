@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::BlockDevice;
-use super::data_area::DataArea;
 use super::headers::{Attempt, StoredHeader};
+use crate::cipher::CipherSpec;
 use crate::key::{Credential, DekAlgorithm, KdfLimits, KeyVault, Passphrase, too_long};
 use crate::ondisk::luks::Token;
 use crate::{Dek, Error, Result};
@@ -14,12 +14,15 @@ pub(super) struct Locked<'a> {
     pub(super) header: &'a dyn StoredHeader,
     /// The device of the header.
     pub(super) device: &'a dyn BlockDevice,
-    pub(super) data: &'a DataArea,
+    /// The cipher of the key.
+    pub(super) cipher: CipherSpec,
     /// The keyslot to try; `None` for all.
     pub(super) keyslot: Option<u32>,
     pub(super) limits: KdfLimits,
     /// The name of the key that must wrap the DEK.
     pub(super) key: Option<&'a str>,
+    /// Whether the header needs no MAC of a token of ours.
+    pub(super) ignore_tokens: bool,
 }
 
 impl Locked<'_> {
@@ -35,22 +38,40 @@ impl Locked<'_> {
             Credential::Dek(dek) => {
                 self.header.verify(dek.secret())?;
                 // The caller may have given the same bytes as a key of another algorithm of that length.
-                match DekAlgorithm::for_cipher(self.data.cipher, dek.algorithm().key_len()) {
+                match DekAlgorithm::for_cipher(self.cipher, dek.algorithm().key_len()) {
                     Some(algorithm) => Dek::from_secret(algorithm, dek.secret().clone())?,
                     None => dek.clone(),
                 }
             }
         };
-        let refuse = !tokens.is_empty();
+        let refuse = !tokens.is_empty() && !self.ignore_tokens;
         let token = tokens.into_iter().map(|(_, token)| token).find(|token| self.header.proves(token, &dek).is_ok());
         if token.is_none() && refuse {
             return Err(Error::TamperedHeader);
         }
-        if !self.data.cipher.takes_key(dek.algorithm().key_len()) {
-            let (cipher, bits) = (self.data.cipher.name(), dek.algorithm().key_len() * 8);
+        if !self.cipher.takes_key(dek.algorithm().key_len()) {
+            let (cipher, bits) = (self.cipher.name(), dek.algorithm().key_len() * 8);
             return Err(Error::UnsupportedHeader(format!("its cipher, {cipher:?}, takes no key of {bits} bits")));
         }
         Ok((dek, token))
+    }
+
+    /// The old key of a re-encryption: from the header, which has it wrapped under the new one if this library began the
+    /// re-encryption; or by the same passphrase as the new one. `self` is of the old key.
+    pub(super) fn unlock_previous(&self, new: &Dek, credential: Credential<'_>) -> Result<Dek> {
+        let key = match (self.header.previous_key(new)?, credential) {
+            (Some(key), _) => key,
+            (None, Credential::Passphrase(passphrase)) => {
+                return self.by_passphrase(Passphrase::given(passphrase)?.bytes()).map_err(no_previous);
+            }
+            (None, Credential::KeyFile(path)) => {
+                return self.by_passphrase(Passphrase::read(path)?.bytes()).map_err(no_previous);
+            }
+            (None, _) => return Err(no_previous(Error::WrongPassphrase)),
+        };
+        self.header.verify(&key)?;
+        let algorithm = DekAlgorithm::for_cipher(self.cipher, key.len()).ok_or(Error::TamperedHeader)?;
+        Dek::from_secret(algorithm, key)
     }
 
     /// The tokens that name the expected key.
@@ -79,7 +100,7 @@ impl Locked<'_> {
 
     /// `None` if the token is another vault's.
     fn by_token(&self, vault: &dyn KeyVault, token: &Token) -> Result<Option<Dek>> {
-        let algorithm = DekAlgorithm::for_cipher(self.data.cipher, token.key_size as usize);
+        let algorithm = DekAlgorithm::for_cipher(self.cipher, token.key_size as usize);
         let algorithm = algorithm.ok_or(Error::TamperedHeader)?;
         let Some(dek) = token.wrapped.unwrap(vault, algorithm, |_| Error::TamperedHeader)? else { return Ok(None) };
         // The MAC proves the DEK, and more than the header's digest would. Its key follows from the DEK, and no two DEKs give
@@ -144,7 +165,7 @@ impl Locked<'_> {
 
     /// `None` if the passphrase isn't this keyslot's.
     fn by_keyslot(&self, attempt: &Attempt, passphrase: &[u8]) -> Result<Option<Dek>> {
-        let Some(algorithm) = DekAlgorithm::for_cipher(self.data.cipher, attempt.key_len()) else { return Ok(None) };
+        let Some(algorithm) = DekAlgorithm::for_cipher(self.cipher, attempt.key_len()) else { return Ok(None) };
         let key = attempt.open(self.device, passphrase)?;
         match self.header.verify(&key) {
             Ok(()) => Dek::from_secret(algorithm, key).map(Some),
@@ -187,6 +208,17 @@ impl Budget {
         }
         self.spent = spent;
         Ok(())
+    }
+}
+
+/// A re-encryption that another program began needs one passphrase for both keys.
+fn no_previous(e: Error) -> Error {
+    match e {
+        Error::WrongPassphrase | Error::NoSuchProtector(_) => Error::UnsupportedHeader(
+            "a re-encryption of it is not finished, and the credential opens the new key only; use a passphrase that opens              the old key too, with which it was begun"
+                .into(),
+        ),
+        other => other,
     }
 }
 

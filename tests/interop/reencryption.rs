@@ -1,11 +1,16 @@
 //! Data that `cryptsetup` encrypts in user space, and its unfinished reencryptions.
 
-use std::fs;
 use std::process::{Command, Stdio};
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
+use std::{fs, io};
 
-use atrest::volume::{Header, ProtectorId};
-use atrest::{Error, FormatOptions, MemoryDevice, OpenOptions, SectorSize};
+use atrest::volume::{Header, ProtectorId, ReencryptOptions, Resilience};
+use atrest::{
+    BlockDevice, Credential, DekAlgorithm, Error, FormatOptions, MemoryDevice, OpenOptions, Protector, SectorSize,
+    Volume,
+};
 use serde_json::Value;
 
 use crate::Cells;
@@ -108,15 +113,13 @@ fn progress(root: &Value) -> (u64, u64) {
     (done, all)
 }
 
-/// Refused by every verb, and not a byte of it changed.
-fn is_left_alone(image: &Image) -> String {
-    let error = image.refused("one", OpenOptions::new());
-    let Error::UnsupportedHeader(text) = &error else { panic!("{error}") };
-    assert!(text.contains("--resume-only"), "{text}");
+/// Refused by every verb that changes a header, and not a byte of it changed.
+fn header_is_left_alone(image: &Image) {
     let device = MemoryDevice::from_bytes(image.bytes());
     let mut header = Header::load(&device).unwrap();
     assert!(!header.requirements().is_empty());
-    assert!(matches!(header.set_label("x", ""), Err(Error::UnsupportedHeader(_))));
+    let Err(Error::UnsupportedHeader(text)) = header.set_label("x", "") else { panic!("a label was set") };
+    assert!(text.contains("--resume-only"), "{text}");
     let removed = header.remove_protector(ProtectorId::Keyslot(0));
     assert!(matches!(removed, Err(Error::UnsupportedHeader(_) | Error::LastProtector)), "{removed:?}");
     assert!(header.import_token(r#"{"type":"x","keyslots":[]}"#).is_err());
@@ -124,41 +127,80 @@ fn is_left_alone(image: &Image) -> String {
     assert!(matches!(Header::restore(&device, &backup), Err(Error::UnsupportedHeader(_))));
     drop(header);
     assert!(device.into_bytes() == image.bytes());
-    text.clone()
+}
+
+/// Has us finish what `cryptsetup` began, with a write before and after.
+fn we_finish(image: &Image, plain: &mut [u8]) {
+    let written = noise(64 << 10, 99);
+    let sectors = image.ours("one", |volume| {
+        let last = plain.len() - written.len();
+        volume.write_at(0, &written).unwrap();
+        let mut progress = volume.reencrypt_step(128 << 10).unwrap();
+        while !progress.is_finished() {
+            progress = volume.reencrypt_step(128 << 10).unwrap();
+        }
+        volume.write_at(last as u64, &written).unwrap();
+        assert!(volume.reencryption().is_none());
+        volume.sector_size().bytes()
+    });
+    let last = plain.len() - written.len();
+    plain[..written.len()].copy_from_slice(&written);
+    plain[last..].copy_from_slice(&written);
+    let (new, theirs) = (image.ours("one", |volume| dek(&volume.dek())), image.their_dek("one"));
+    assert_eq!(new, theirs, "{sectors}");
+    assert!(image.with_our_header(|header| header.requirements().is_empty() && header.keyslots().len() == 1));
+    holds(image, plain);
+}
+
+/// An independent reader finds `plain`.
+fn they_read(python: &str, image: &Image, plain: &[u8]) {
+    let start = Start { header: image.path(), data: image.path(), passphrase: "one".into(), len: plain.len() };
+    assert!(dissect(python, &[start])[0] == plain);
 }
 
 #[test]
-fn a_reencryption_that_was_only_begun_is_refused_until_it_is_done() {
-    if !have_cryptsetup() {
-        return;
-    }
+fn we_finish_what_cryptsetup_only_began() {
+    let (true, Some(python)) = (have_cryptsetup(), python("dissect.fve.luks")) else { return };
     let mut cells = Cells::of("reencryptions begun");
-    let plain = noise(SIZE, 22);
-    for resilience in ["checksum", "journal", "none"] {
+    for (resilience, more) in [
+        ("checksum", &[][..]),
+        ("journal", &[]),
+        ("checksum", &["--sector-size", "4096"]),
+        ("journal", &["--sector-size", "2048"]),
+        ("checksum", &["--resilience-hash", "sha512"]),
+    ] {
+        let mut plain = noise(SIZE, 22);
         let image = volume(&plain, SectorSize::B512);
         let old = image.ours("one", |volume| dek(&volume.dek()));
         let how = ["--init-only", "--force-offline-reencrypt", "--resilience", resilience];
-        reencrypt(&image, &[&how[..], &CHEAP_PBKDF2].concat());
-        let text = is_left_alone(&image);
-        assert!(text.contains("0 bytes are done") || text.contains("0 of"), "{text}");
+        reencrypt(&image, &[&how[..], more, &CHEAP_PBKDF2].concat());
+        header_is_left_alone(&image);
+        let progress = image.ours("one", |volume| volume.reencryption()).unwrap();
+        assert_eq!((progress.done, progress.total), (0, SIZE as u64));
         cells.we_read();
-        reencrypt(&image, &["--resume-only", "--force-offline-reencrypt"]);
-        holds(&image, &plain);
-        let new = image.ours("one", |volume| dek(&volume.dek()));
-        assert_ne!(new, old, "{resilience}");
-        assert_eq!(new, image.their_dek("one"), "{resilience}");
-        cells.we_read();
+        we_finish(&image, &mut plain);
+        assert_ne!(image.ours("one", |volume| dek(&volume.dek())), old, "{resilience}");
+        they_read(&python, &image, &plain);
+        cells.they_read();
     }
-    // The other start: data that is still to be encrypted.
-    let image = Image::blank(0);
-    image.edit(|bytes| {
-        *bytes = plain.clone();
-        bytes.resize(SIZE + (32 << 20), 0);
-    });
-    let how = ["--encrypt", "--init-only", "--type", "luks2", "--reduce-device-size", "32M"];
-    reencrypt(&image, &[&how[..], &CHEAP_PBKDF2].concat());
-    let text = is_left_alone(&image);
-    assert!(text.contains("encrypt"), "{text}");
+    cells.print();
+}
+
+#[test]
+fn what_we_cannot_finish_is_read_or_refused_and_cryptsetup_finishes_it() {
+    if !have_cryptsetup() {
+        return;
+    }
+    let mut cells = Cells::of("reencryptions of other kinds");
+    let plain = noise(SIZE, 22);
+    let image = volume(&plain, SectorSize::B512);
+    reencrypt(
+        &image,
+        &[&["--init-only", "--force-offline-reencrypt", "--resilience", "none"][..], &CHEAP_PBKDF2].concat(),
+    );
+    holds(&image, &plain);
+    let step = image.ours("one", |volume| volume.reencrypt_step(1));
+    assert!(matches!(&step, Err(Error::UnsupportedHeader(text)) if text.contains("--resume-only")), "{step:?}");
     cells.we_read();
     reencrypt(&image, &["--resume-only", "--force-offline-reencrypt"]);
     holds(&image, &plain);
@@ -167,29 +209,111 @@ fn a_reencryption_that_was_only_begun_is_refused_until_it_is_done() {
 }
 
 #[test]
-fn a_reencryption_that_was_killed_is_refused_with_its_progress() {
-    if !have_cryptsetup() {
-        return;
-    }
+fn we_finish_what_cryptsetup_was_killed_in() {
+    let (true, Some(python)) = (have_cryptsetup(), python("dissect.fve.luks")) else { return };
     let mut cells = Cells::of("reencryptions killed");
-    let plain = noise(8 * SIZE, 23);
     for resilience in ["checksum", "journal"] {
+        let mut plain = noise(8 * SIZE, 23);
         let image = volume(&plain, SectorSize::B4096);
         assert!(kill_half_way(&image, resilience), "{resilience}: it was always faster than we");
         let (done, all) = progress(&header::json(&image.bytes(), newest(&image)));
         assert!(0 < done && done < all, "{resilience}: {done} of {all}");
-        let text = is_left_alone(&image);
-        assert!(
-            text.contains(&format!("{done} of ")) || text.contains(&format!("{done} bytes are done")),
-            "{done}: {text}"
-        );
-        cells.we_read();
-        image.cryptsetup(&["repair", "-q", "--key-file", &image.key("one"), &image.path()]);
-        reencrypt(&image, &["--resume-only", "--force-offline-reencrypt"]);
+        header_is_left_alone(&image);
         holds(&image, &plain);
+        let ours = image.ours("one", |volume| volume.reencryption()).unwrap();
+        assert!((done..=done + (64 << 10)).contains(&ours.done), "{resilience}: {ours:?}, not {done}");
         cells.we_read();
+        we_finish(&image, &mut plain);
+        they_read(&python, &image, &plain);
+        cells.they_read();
     }
     cells.print();
+}
+
+/// What we begin and are stopped in at many places, `cryptsetup` repairs and finishes.
+#[test]
+fn cryptsetup_finishes_what_we_were_killed_in() {
+    let (true, Some(python)) = (have_cryptsetup(), python("dissect.fve.luks")) else { return };
+    let mut cells = Cells::of("reencryptions of ours killed");
+    // A zone takes some 16 writes, the beginning some 8: these are places in the beginning, in three zones, and in some the
+    // write of the data is torn.
+    let places = [3, 6, 9, 12, 15, 16, 17, 18, 19, 20, 23, 26, 31, 35, 36, 37, 41, 50];
+    for (first, (resilience, old, new, algorithm)) in [
+        (Resilience::Checksum, 512, 512, None),
+        (Resilience::Journal, 512, 512, None),
+        (Resilience::Checksum, 512, 4096, None),
+        (Resilience::Journal, 4096, 512, Some(DekAlgorithm::Aes128Xts)),
+        (Resilience::Checksum, 4096, 2048, Some(DekAlgorithm::Aes128Xts)),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let plain = noise(SIZE, 24);
+        let start = volume(&plain, SectorSize::new(old).unwrap());
+        let whole = start.bytes();
+        let options = ReencryptOptions::new().resilience(resilience).keyslot(cheap_pbkdf2());
+        let options = options.sector_size(SectorSize::new(new).unwrap());
+        let options = algorithm.into_iter().fold(options, ReencryptOptions::dek_algorithm);
+        for writes in places.into_iter().skip(first % 3).step_by(3) {
+            let device = Stopping::new(whole.clone(), writes);
+            let credential = Credential::Passphrase(b"one");
+            let volume = Volume::open(device, credential, &OpenOptions::new()).unwrap();
+            let begun = volume.begin_reencryption(&[Protector::Passphrase(b"one")], &options);
+            let stopped = begun.is_err() || (0..50).any(|_| volume.reencrypt_step(96 << 10).is_err());
+            let image = Image::blank(0);
+            image.edit(|bytes| *bytes = volume.into_device().into_bytes());
+            let has_begun = !image.with_our_header(|header| header.requirements().is_empty());
+            if has_begun {
+                image.cryptsetup(&["repair", "-q", "--key-file", &image.key("one"), &image.path()]);
+                reencrypt(&image, &["--resume-only", "--force-offline-reencrypt"]);
+            }
+            holds(&image, &plain);
+            they_read(&python, &image, &plain);
+            assert!(stopped || !has_begun);
+            assert_eq!(image.ours("one", |volume| dek(&volume.dek())), image.their_dek("one"));
+            cells.they_read();
+        }
+    }
+    cells.print();
+}
+
+/// A device that stops in a write: half of it is written, and nothing after it.
+struct Stopping {
+    device: MemoryDevice,
+    left: AtomicUsize,
+}
+
+impl Stopping {
+    fn new(bytes: Vec<u8>, writes: usize) -> Self {
+        Stopping { device: MemoryDevice::from_bytes(bytes), left: AtomicUsize::new(writes) }
+    }
+
+    fn into_bytes(self) -> Vec<u8> {
+        self.device.into_bytes()
+    }
+}
+
+impl BlockDevice for Stopping {
+    fn size(&self) -> io::Result<u64> {
+        self.device.size()
+    }
+
+    fn read_at(&self, offset: u64, bytes: &mut [u8]) -> io::Result<()> {
+        self.device.read_at(offset, bytes)
+    }
+
+    fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        match self.left.load(Relaxed) {
+            0 => return Err(io::Error::other("it has stopped")),
+            1 => self.device.write_at(offset, &bytes[..bytes.len() / 2 / 4096 * 4096])?,
+            _ => self.device.write_at(offset, bytes)?,
+        }
+        if self.left.fetch_sub(1, Relaxed) == 1 { Err(io::Error::other("it stops")) } else { Ok(()) }
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// The copy with the larger sequence number.

@@ -10,6 +10,7 @@ mod digest;
 mod luks1;
 mod material;
 mod metadata;
+mod previous_key;
 mod token;
 mod version;
 
@@ -19,8 +20,8 @@ pub use digest::{Digest, VolumeKeyDigest};
 pub use luks1::{Luks1Defect, Luks1Header, Luks1Keyslot};
 pub(crate) use material::Material;
 pub use metadata::{
-    Area, CryptSegment, Keyslot, KeyslotKdf, KeyslotKind, Metadata, NewMetadata, PassphraseKeyslot, Priority,
-    Reencryption, Segment, SegmentKind, SegmentSize, TokenInfo, WIPING_TYPE,
+    Area, CryptSegment, Direction, Keyslot, KeyslotKdf, KeyslotKind, Metadata, Mode, NewMetadata, PassphraseKeyslot,
+    Plan, Priority, Proven, Reencryption, Resilience, Segment, SegmentKind, SegmentSize, TokenInfo, WIPING_TYPE,
 };
 pub use token::{TOKEN_TYPE, Token};
 pub use version::{LuksVersion, probe_version};

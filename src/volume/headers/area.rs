@@ -34,7 +34,7 @@ pub(super) fn write_area(device: &dyn BlockDevice, offset: u64, mut area: Vec<u8
 }
 
 /// Reads the bytes back, and fails if the device returns others.
-pub(super) fn check_written(device: &dyn BlockDevice, offset: u64, written: &[u8]) -> io::Result<()> {
+pub(in crate::volume) fn check_written(device: &dyn BlockDevice, offset: u64, written: &[u8]) -> io::Result<()> {
     let mut back = vec![0; written.len()];
     device.read_at(offset, &mut back)?;
     if back == written { Ok(()) } else { Err(io::Error::other("the device returned other bytes than were written")) }

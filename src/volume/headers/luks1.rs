@@ -163,7 +163,7 @@ impl StoredHeader for Luks1Store {
         let cipher = self.header.cipher;
         let crypt = Crypt { iv_tweak: 0, sector_size: SectorSize::B512, cipher, under: Under::Current };
         let piece = Piece { offset: self.data_offset(), size: None, crypt: Some(crypt) };
-        Ok(DataArea { pieces: vec![piece], cipher, moves: false, torn: None })
+        Ok(DataArea { pieces: vec![piece], cipher, moving: None })
     }
 
     fn check_unchanged(&mut self, device: &dyn BlockDevice) -> Result<()> {

@@ -8,9 +8,9 @@ mod luks2;
 mod new;
 mod stored;
 
-pub(super) use area::rewrite;
+pub(super) use area::{check_written, rewrite};
 pub(super) use keyslot::{Attempt, FirstProtector, NewKeyslot};
-pub(super) use new::{BAD_DATA_OFFSET, NewHeader};
+pub(super) use new::{BAD_DATA_OFFSET, NewHeader, NewKey, NewReencryption};
 pub(super) use stored::StoredHeader;
 
 use super::BlockDevice;

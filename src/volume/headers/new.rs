@@ -1,8 +1,9 @@
 //! The parameters of a new volume's header.
 
-use crate::Secret;
-use crate::SectorSize;
+use super::NewKeyslot;
 use crate::cipher::CipherSpec;
+use crate::ondisk::luks::{CryptSegment, Resilience, Token};
+use crate::{Dek, Secret, SectorSize};
 
 /// The error text for a data offset that no format supports.
 pub(in crate::volume) const BAD_DATA_OFFSET: &str =
@@ -23,4 +24,23 @@ pub(in crate::volume) struct NewHeader<'a> {
     pub(in crate::volume) uuid: String,
     pub(in crate::volume) label: &'a str,
     pub(in crate::volume) subsystem: &'a str,
+}
+
+/// A new key of a volume, with the ways in to it.
+pub(in crate::volume) struct NewKey<'a> {
+    pub(in crate::volume) dek: &'a Dek,
+    pub(in crate::volume) keyslots: Vec<NewKeyslot<'a>>,
+    /// Still without their MACs.
+    pub(in crate::volume) tokens: Vec<Token>,
+}
+
+/// The beginning of a re-encryption.
+pub(in crate::volume) struct NewReencryption<'a> {
+    pub(in crate::volume) old: &'a Secret,
+    pub(in crate::volume) key: NewKey<'a>,
+    /// How the data will be encrypted.
+    pub(in crate::volume) last: CryptSegment,
+    pub(in crate::volume) resilience: Resilience,
+    /// The size of the volume in bytes.
+    pub(in crate::volume) size: u64,
 }

@@ -6,9 +6,11 @@ use std::time::Duration;
 
 use super::area::check_wipeable;
 use super::keyslot::{Attempt, FirstProtector, NewKeyslot};
+use super::new::NewReencryption;
 use crate::key::HashAlgorithm;
-use crate::ondisk::luks::{LuksVersion, Priority, TOKEN_TYPE, Token};
+use crate::ondisk::luks::{LuksVersion, Plan, Priority, TOKEN_TYPE, Token};
 use crate::volume::data_area::DataArea;
+use crate::volume::moving::Moving;
 use crate::volume::{BlockDevice, DigestInfo, KeyslotInfo, ProtectorId, SegmentInfo, TokenInfo};
 use crate::{Dek, Error, Result, Secret};
 
@@ -152,6 +154,38 @@ pub(in crate::volume) trait StoredHeader: Any + Send + Sync {
 
     /// Writes this header, read from a backup, and the keyslots of the backup over the `current` header.
     fn restore(&mut self, device: &dyn BlockDevice, backup: &[u8], current: Option<&dyn StoredHeader>) -> Result<()>;
+
+    // Re-encryption.
+
+    /// This header, asked about the old key of a re-encryption.
+    fn of_previous_key(&self) -> Option<Box<dyn StoredHeader>> {
+        None
+    }
+
+    /// The old key, if the header has it wrapped under the new one. Nothing has proved it.
+    fn previous_key(&self, _new: &Dek) -> Result<Option<Secret>> {
+        Ok(None)
+    }
+
+    /// Verifies that an owner of both keys has begun the re-encryption.
+    fn verify_reencryption(&self, _plan: &Plan, _old: Option<&Secret>, _new: Option<&Secret>) -> Result<()> {
+        Err(Error::TamperedHeader)
+    }
+
+    /// Records that a re-encryption begins.
+    fn begin_reencryption(&mut self, _device: &dyn BlockDevice, _new: NewReencryption<'_>) -> Result<Plan> {
+        Err(self.lacks("a re-encryption"))
+    }
+
+    /// Records how far it is, of a volume of `size` bytes.
+    fn record_progress(&mut self, _: &dyn BlockDevice, _dek: &Dek, _moving: &Moving, _size: u64) -> Result<()> {
+        Err(self.lacks("a re-encryption"))
+    }
+
+    /// Records its end, and wipes what was only for it.
+    fn finish_reencryption(&mut self, _device: &dyn BlockDevice, _dek: &Dek, _plan: &Plan) -> Result<()> {
+        Err(self.lacks("a re-encryption"))
+    }
 
     // Descriptions for people and programs.
 

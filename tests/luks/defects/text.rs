@@ -224,7 +224,7 @@ impl Maker {
         for (name, value, says) in [
             ("requirements-unknown", "time-travel", "it requires time-travel"),
             ("requirements-online-reencrypt", "online-reencrypt", "it requires online-reencrypt"),
-            ("requirements-online-reencrypt-v2", "online-reencrypt-v2", "it requires online-reencrypt-v2"),
+            ("requirements-online-reencrypt-v2", "online-reencrypt-v2", "its re-encryption has no keyslot"),
             ("requirements-offline-reencrypt", "offline-reencrypt", "it requires offline-reencrypt"),
         ] {
             self.set(name, requirements, mandatory(json!([value])), Refused(says));

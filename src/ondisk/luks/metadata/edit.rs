@@ -140,7 +140,7 @@ impl Metadata {
         gap.checked_add(size).filter(|to| *to <= end).map(|_| gap)
     }
 
-    fn edit(&mut self, change: impl FnOnce(Vec<u8>) -> Result<Vec<u8>, String>) -> Result<()> {
+    pub(super) fn edit(&mut self, change: impl FnOnce(Vec<u8>) -> Result<Vec<u8>, String>) -> Result<()> {
         let text = change(self.text.clone()).map_err(Error::InvalidOption)?;
         check_room(text.len(), self.header_size)?;
         *self = Self::from_text(text, self.header_size).map_err(Error::InvalidOption)?;
@@ -158,17 +158,24 @@ fn object<'a>(text: &'a [u8], group: &str, id: u32) -> Option<Raw<'a>> {
 }
 
 /// The text with a numbered object inserted or replaced in a top-level object.
-fn with(text: &[u8], group: &str, id: u32, object: &[u8]) -> Result<Vec<u8>, String> {
+pub(super) fn with(text: &[u8], group: &str, id: u32, object: &[u8]) -> Result<Vec<u8>, String> {
     let root = root(text);
     let group_text = member(&root, group)?.with(&id.to_string(), object)?;
     root.with(group, &group_text)
 }
 
 /// The text without a numbered object of a top-level object.
-fn without(text: &[u8], group: &str, id: u32) -> Result<Vec<u8>, String> {
+pub(super) fn without(text: &[u8], group: &str, id: u32) -> Result<Vec<u8>, String> {
     let root = root(text);
     let group_text = member(&root, group)?.without(&id.to_string())?;
     root.with(group, &group_text)
+}
+
+/// Replaces a list of numbers in a numbered object of a top-level object.
+pub(super) fn set_list(text: &[u8], group: &str, of: u32, name: &str, numbers: &[u32]) -> Result<Vec<u8>, String> {
+    let found = object(text, group, of).and_then(Raw::object).ok_or_else(|| format!("there is no {group} {of}"))?;
+    let numbers: Vec<String> = numbers.iter().map(u32::to_string).collect();
+    with(text, group, of, &found.with(name, serde_json::json!(numbers).to_string().as_bytes())?)
 }
 
 /// Makes a digest or token name a keyslot, or not name it. It stays as it is if that was already so.

@@ -7,6 +7,7 @@ mod config;
 mod edit;
 pub(super) mod json;
 mod keyslot;
+mod plan;
 mod reencryption;
 mod segment;
 pub(super) mod text;
@@ -21,6 +22,7 @@ use json::{distinct_references, numbered, objects, root, string};
 use text::Object;
 
 pub use keyslot::{Area, Keyslot, KeyslotKdf, KeyslotKind, PassphraseKeyslot, Priority, WIPING_TYPE};
+pub use plan::{Direction, Mode, Plan, Proven, Resilience};
 pub use reencryption::Reencryption;
 pub use segment::{CryptSegment, Segment, SegmentKind, SegmentSize};
 

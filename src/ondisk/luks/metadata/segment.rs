@@ -1,5 +1,7 @@
 //! Segments: the ranges of the device that hold data, and their encryption (section 3.3).
 
+use serde_json::{Value, json};
+
 use super::json::{integer, objects, string, strings, uint64};
 use super::text::Object;
 
@@ -61,6 +63,29 @@ impl Segment {
             SegmentSize::Dynamic => Some(u64::MAX),
             SegmentSize::Bytes(size) => self.offset.checked_add(size),
         }
+    }
+
+    /// The object. Of a segment with integrity tags, whose members aren't known here, it would lack some.
+    pub(super) fn to_json(&self) -> Value {
+        let size = match self.size {
+            SegmentSize::Dynamic => "dynamic".into(),
+            SegmentSize::Bytes(size) => size.to_string(),
+        };
+        let mut object = match &self.kind {
+            SegmentKind::Other(kind) => json!({"type": kind, "offset": self.offset.to_string(), "size": size}),
+            SegmentKind::Crypt(crypt) => json!({
+                "type": "crypt",
+                "offset": self.offset.to_string(),
+                "size": size,
+                "iv_tweak": crypt.iv_tweak.to_string(),
+                "encryption": crypt.encryption,
+                "sector_size": crypt.sector_size,
+            }),
+        };
+        if !self.flags.is_empty() {
+            object["flags"] = json!(self.flags);
+        }
+        object
     }
 
     fn from_json(id: u32, segment: &Object<'_>) -> Result<Self, String> {

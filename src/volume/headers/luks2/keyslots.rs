@@ -40,14 +40,14 @@ impl Luks2Store {
     }
 
     fn of_data_key(&self) -> impl Iterator<Item = &Keyslot> {
-        let bound = data_digest(&self.metadata).map_or(&[][..], |digest| &digest.keyslots);
+        let bound = data_digest(&self.metadata, self.under).map_or(&[][..], |digest| &digest.keyslots);
         self.metadata.keyslots().iter().filter(|keyslot| bound.contains(&keyslot.id))
     }
 
     /// The number of the digest that a new keyslot for `key` is bound to. It must be that of the key, which isn't known of a
     /// volume that a vault has opened: a keyslot bound to another would never open.
     fn digest_of(&self, key: &Secret) -> Result<u32> {
-        let digest = data_digest(&self.metadata).ok_or(Error::WrongKey)?;
+        let digest = data_digest(&self.metadata, self.under).ok_or(Error::WrongKey)?;
         digest.pbkdf2.as_ref().ok_or(Error::WrongKey)?.verify(key)?;
         Ok(digest.id)
     }
@@ -80,7 +80,7 @@ impl Luks2Store {
     }
 
     /// A keyslot for `key` in a free place, and the bytes of its area.
-    fn sealed_keyslot(&self, key: &Secret, new: &NewKeyslot<'_>) -> Result<(Keyslot, Vec<u8>)> {
+    pub(super) fn sealed_keyslot(&self, key: &Secret, new: &NewKeyslot<'_>) -> Result<(Keyslot, Vec<u8>)> {
         let taken = |id: u32| self.metadata.keyslots().iter().any(|keyslot| keyslot.id == id);
         let id = match new.id {
             Some(id) if taken(id) => return Err(Error::NoRoom(format!("there is a keyslot {id} already"))),

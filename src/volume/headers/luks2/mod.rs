@@ -2,7 +2,9 @@
 
 mod describe;
 mod keyslots;
+mod moving;
 mod place;
+mod reencrypt;
 mod segments;
 mod store;
 
@@ -12,12 +14,15 @@ use core::any::Any;
 use core::ops::Range;
 use std::time::Duration;
 
-use super::{Attempt, FirstProtector, NewHeader, NewKeyslot, StoredHeader};
+use super::{Attempt, FirstProtector, NewHeader, NewKeyslot, NewReencryption, StoredHeader};
 use crate::key::HashAlgorithm;
 use crate::ondisk::luks::{
-    BinaryHeader, HEADER_SIZES, Label, LuksVersion, Metadata, NewMetadata, Priority, SALT_LEN, Token, VolumeKeyDigest,
+    BinaryHeader, HEADER_SIZES, Label, LuksVersion, Metadata, NewMetadata, Plan, Priority, SALT_LEN, Token,
+    VolumeKeyDigest,
 };
 use crate::volume::data_area::DataArea;
+use crate::volume::keys::Under;
+use crate::volume::moving::Moving;
 use crate::volume::{BlockDevice, DigestInfo, KeyslotInfo, SegmentInfo, TokenInfo};
 use crate::{Dek, Error, Result, Secret, random};
 use segments::data_digest;
@@ -82,9 +87,12 @@ impl StoredHeader for Luks2Store {
     }
 
     fn data_area(&self, detached: bool) -> Result<DataArea> {
-        self.check_requirements()?;
+        self.check_readable()?;
         let header_end = if detached { 0 } else { 2 * self.binary.header_size };
-        segments::data_area(&self.metadata, header_end)
+        match self.metadata.plan().map_err(Error::UnsupportedHeader)? {
+            Some(plan) => moving::data_area(&self.metadata, plan, header_end),
+            None => segments::data_area(&self.metadata, header_end),
+        }
     }
 
     fn check_requirements(&self) -> Result<()> {
@@ -96,7 +104,7 @@ impl StoredHeader for Luks2Store {
     }
 
     fn verify(&self, key: &Secret) -> Result<()> {
-        let digest = data_digest(&self.metadata).and_then(|digest| digest.pbkdf2.as_ref());
+        let digest = data_digest(&self.metadata, self.under).and_then(|digest| digest.pbkdf2.as_ref());
         digest.ok_or(Error::WrongKey)?.verify(key)
     }
 
@@ -107,7 +115,7 @@ impl StoredHeader for Luks2Store {
     }
 
     fn digest_cost(&self) -> (u32, Duration) {
-        let Some(digest) = data_digest(&self.metadata).and_then(|digest| digest.pbkdf2.as_ref()) else {
+        let Some(digest) = data_digest(&self.metadata, self.under).and_then(|digest| digest.pbkdf2.as_ref()) else {
             return (0, Duration::ZERO);
         };
         // A digest with an unknown hash verifies nothing, so it costs nothing.
@@ -218,6 +226,32 @@ impl StoredHeader for Luks2Store {
 
     fn restore(&mut self, device: &dyn BlockDevice, backup: &[u8], current: Option<&dyn StoredHeader>) -> Result<()> {
         Luks2Store::restore(self, device, backup, current.and_then(|current| <dyn Any>::downcast_ref(current)))
+    }
+
+    fn of_previous_key(&self) -> Option<Box<dyn StoredHeader>> {
+        let mut header = self.clone();
+        header.under = Under::Previous;
+        Some(Box::new(header))
+    }
+
+    fn previous_key(&self, new: &Dek) -> Result<Option<Secret>> {
+        self.metadata.previous_key(new)
+    }
+
+    fn verify_reencryption(&self, plan: &Plan, old: Option<&Secret>, new: Option<&Secret>) -> Result<()> {
+        Luks2Store::verify_reencryption(self, plan, old, new)
+    }
+
+    fn begin_reencryption(&mut self, device: &dyn BlockDevice, new: NewReencryption<'_>) -> Result<Plan> {
+        Luks2Store::begin_reencryption(self, device, new)
+    }
+
+    fn record_progress(&mut self, device: &dyn BlockDevice, dek: &Dek, moving: &Moving, size: u64) -> Result<()> {
+        Luks2Store::record_progress(self, device, dek, moving, size)
+    }
+
+    fn finish_reencryption(&mut self, device: &dyn BlockDevice, dek: &Dek, plan: &Plan) -> Result<()> {
+        Luks2Store::finish_reencryption(self, device, dek, plan)
     }
 
     fn labels(&self) -> (&[u8], &[u8]) {

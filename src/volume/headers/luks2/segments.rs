@@ -9,14 +9,18 @@ use crate::{Error, Result, SectorSize};
 /// Advice for features that this library doesn't have. Support for OPAL drives came with cryptsetup 2.7.
 const ELSEWHERE: &str = "`cryptsetup open` may open it, if the kernel supports it";
 
-/// The digest that verifies the data's key. The header's [data area](data_area) must be readable: then all encrypted
-/// segments have the same digest.
-pub(super) fn data_digest(metadata: &Metadata) -> Option<&Digest> {
+/// The digest that verifies one of the data's keys; but for a re-encryption there is only one. The header's
+/// [data area](data_area) must be readable: then all encrypted segments have the same digest.
+pub(super) fn data_digest(metadata: &Metadata, under: Under) -> Option<&Digest> {
+    if let Ok(Some(plan)) = metadata.plan() {
+        let id = if under == Under::Previous { plan.old } else { plan.new.or(plan.old) };
+        return metadata.digests().iter().find(|digest| Some(digest.id) == id && digest.pbkdf2.is_some());
+    }
     let encrypted = metadata.segments().iter().find(|segment| matches!(segment.kind, SegmentKind::Crypt(_)));
     encrypted.and_then(|segment| proof(metadata, segment))
 }
 
-/// The place of the data, which can't begin before `header_end`.
+/// The place of the data, without a re-encryption, which can't begin before `header_end`.
 pub(super) fn data_area(metadata: &Metadata, header_end: u64) -> Result<DataArea> {
     let no = |text: String| Err(Error::UnsupportedHeader(text));
     let mut pieces = Vec::new();
@@ -50,7 +54,7 @@ pub(super) fn data_area(metadata: &Metadata, header_end: u64) -> Result<DataArea
         return no("none of its segments is encrypted: they are of type \"linear\"".into());
     };
     digest.pbkdf2.as_ref().map_or(Ok(()), |proof| proof.check())?;
-    Ok(DataArea { pieces, cipher, moves: false, torn: None })
+    Ok(DataArea { pieces, cipher, moving: None })
 }
 
 /// The digest of a known type that verifies a segment's key.
@@ -58,13 +62,13 @@ fn proof<'m>(metadata: &'m Metadata, segment: &Segment) -> Option<&'m Digest> {
     metadata.digests().iter().find(|digest| digest.pbkdf2.is_some() && digest.segments.contains(&segment.id))
 }
 
-fn spec(crypt: &CryptSegment) -> Result<CipherSpec> {
+pub(super) fn spec(crypt: &CryptSegment) -> Result<CipherSpec> {
     let spec = CipherSpec::from_name(&crypt.encryption);
     let unknown = || format!("its cipher is {:?}, which is not known; {ELSEWHERE}", crypt.encryption);
     spec.ok_or_else(|| Error::UnsupportedHeader(unknown()))
 }
 
-fn checked(crypt: &CryptSegment, cipher: CipherSpec) -> Result<Crypt> {
+pub(super) fn checked(crypt: &CryptSegment, cipher: CipherSpec) -> Result<Crypt> {
     if crypt.integrity {
         return Err(Error::UnsupportedHeader(format!("its sectors carry integrity tags; {ELSEWHERE}")));
     }
@@ -77,7 +81,7 @@ fn checked(crypt: &CryptSegment, cipher: CipherSpec) -> Result<Crypt> {
     }
 }
 
-fn check_place(segment: &Segment, sector_size: u32, header_end: u64) -> Result<()> {
+pub(super) fn check_place(segment: &Segment, sector_size: u32, header_end: u64) -> Result<()> {
     let no = |text: String| Err(Error::UnsupportedHeader(text));
     if !segment.flags.is_empty() {
         return no(format!("its segment carries the flags {}", segment.flags.join(", ")));

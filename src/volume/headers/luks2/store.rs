@@ -5,6 +5,7 @@ use crate::log::tell;
 use crate::ondisk::luks::{BINARY_HEADER, BinaryHeader, HEADER_SIZES, Metadata, Position};
 use crate::volume::BlockDevice;
 use crate::volume::headers::area::{check_written, reserve};
+use crate::volume::keys::Under;
 use crate::volume::signature;
 use crate::{Error, Result, random};
 
@@ -24,6 +25,8 @@ pub(in crate::volume::headers) struct Luks2Store {
     foreign: Option<Foreign>,
     /// Whether the caller allowed overwriting it.
     overwrite_foreign: bool,
+    /// The key that this header is asked about. Only a re-encryption has two.
+    pub(super) under: Under,
 }
 
 /// An intact copy.
@@ -113,7 +116,16 @@ impl Luks2Store {
 
     fn found(newest: Copy, salts: [[u8; 64]; 2], stale: Vec<Position>, foreign: Option<Foreign>) -> Self {
         let Copy { binary, metadata } = newest;
-        Luks2Store { binary, metadata, salts, stale, unsettled: false, foreign, overwrite_foreign: false }
+        Luks2Store {
+            binary,
+            metadata,
+            salts,
+            stale,
+            unsettled: false,
+            foreign,
+            overwrite_foreign: false,
+            under: Under::Current,
+        }
     }
 
     /// Refuses to write over foreign data.
@@ -234,18 +246,30 @@ impl Luks2Store {
         stored.map(|()| edited)
     }
 
-    /// Refuses to change a header with requirements that this library does not know.
+    /// Refuses to change a header with requirements that this library does not know, or during a re-encryption.
     pub(super) fn check_requirements(&self) -> Result<()> {
-        let requirements = self.metadata.requirements().join(", ");
+        self.check_readable()?;
+        match self.metadata.reencryption() {
+            Some(reencryption) if !self.metadata.requirements().is_empty() => Err(Error::UnsupportedHeader(format!(
+                "{reencryption}; finish it (`reencrypt_step`, or `cryptsetup reencrypt --resume-only`)"
+            ))),
+            _ => Ok(()),
+        }
+    }
+
+    /// Refuses to read the data of a header with requirements that this library does not know.
+    pub(super) fn check_readable(&self) -> Result<()> {
+        let known = |name: &&String| matches!(name.as_str(), "online-reencrypt-v2" | "online-reencrypt-v3");
+        let (known, others): (Vec<&String>, Vec<&String>) = self.metadata.requirements().iter().partition(known);
+        if others.is_empty() {
+            return Ok(());
+        }
+        let requirements = others.iter().chain(&known).map(|name| name.as_str()).collect::<Vec<_>>().join(", ");
         let what = match self.metadata.reencryption() {
-            // Flags of segments alone don't show the progress. Then the data area is refused.
-            Some(reencryption) if !requirements.is_empty() => {
-                format!(
-                    "{reencryption}; finish it with `cryptsetup reencrypt --resume-only` (it requires {requirements})"
-                )
-            }
-            _ if requirements.is_empty() => return Ok(()),
-            _ => format!("it requires {requirements}; a newer `cryptsetup` may know it"),
+            Some(reencryption) => format!(
+                "{reencryption}; finish it with `cryptsetup reencrypt --resume-only` (it requires {requirements})"
+            ),
+            None => format!("it requires {requirements}; a newer `cryptsetup` may know it"),
         };
         Err(Error::UnsupportedHeader(what))
     }

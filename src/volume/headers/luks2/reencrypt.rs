@@ -1,0 +1,134 @@
+//! A re-encryption in a LUKS2 header: its beginning, its progress and its end.
+
+use super::moving::starts_at_zero;
+use super::store::Luks2Store;
+use crate::ondisk::luks::{Direction, Mode, Plan, Resilience, Segment, SegmentKind, Token, VolumeKeyDigest};
+use crate::volume::BlockDevice;
+use crate::volume::headers::area::write_area;
+use crate::volume::headers::{NewKey, NewReencryption};
+use crate::volume::moving::Moving;
+use crate::{Dek, Error, Result, Secret, random};
+
+impl Luks2Store {
+    /// Records that a re-encryption begins. The areas of new keyslots are written first.
+    pub(super) fn begin_reencryption(&mut self, device: &dyn BlockDevice, new: NewReencryption<'_>) -> Result<Plan> {
+        self.check_requirements()?;
+        self.check_unchanged(device)?;
+        let mut header = self.clone();
+        let metadata = &mut header.metadata;
+        let (old_digest, data) = match metadata.segments() {
+            [data] => (metadata.digests().iter().find(|d| d.segments.contains(&data.id)).map(|d| d.id), data.clone()),
+            _ => return Err(Error::UnsupportedHeader("a volume of several segments can't be re-encrypted".into())),
+        };
+        if !starts_at_zero(&data) {
+            let text = "a volume whose first sector isn't number 0 can't be re-encrypted";
+            return Err(Error::UnsupportedHeader(text.into()));
+        }
+        let digest = VolumeKeyDigest::new(new.key.dek.secret(), random::array()?)?;
+        let digest = metadata.add_digest(&digest)?;
+        let areas = header.add_key(&new.key, digest)?;
+        let last = Segment { kind: SegmentKind::Crypt(new.last), ..data.clone() };
+        let plan = header.plan(&new.resilience, Mode::Reencrypt, Direction::Forward, [data, last])?;
+        let plan = Plan { old: old_digest, new: Some(digest), ..plan };
+        let moving = Moving { plan, boundary: 0, hot: None };
+        let keys = (Some(new.old), Some(new.key.dek.secret()));
+        header.metadata.begin(&moving.plan, &moving.segments(new.size), keys, random::array()?)?;
+        header.metadata.remove_previous_key()?;
+        header.metadata.add_previous_key(new.key.dek, new.old)?;
+        header.put_new_tokens(&new.key)?;
+        self.put(device, header, areas)?;
+        Ok(moving.plan)
+    }
+
+    /// Binds new keyslots to a digest. The areas are still to be written.
+    fn add_key(&mut self, key: &NewKey<'_>, digest: u32) -> Result<Vec<(u64, Vec<u8>, u64)>> {
+        let add = |new| {
+            let (keyslot, area) = self.sealed_keyslot(key.dek.secret(), new)?;
+            self.metadata.set_keyslot(&keyslot, digest)?;
+            Ok((keyslot.area.offset, area, keyslot.area.size))
+        };
+        key.keyslots.iter().map(add).collect()
+    }
+
+    /// Replaces all tokens of ours: those of the old key open nothing any more.
+    fn put_new_tokens(&mut self, key: &NewKey<'_>) -> Result<()> {
+        for (id, _) in self.metadata.tokens()? {
+            self.metadata.remove_token(id)?;
+        }
+        for token in &key.tokens {
+            let full = || Error::NoRoom("all 32 tokens are taken".into());
+            let id = self.metadata.free_token_id().ok_or_else(full)?;
+            self.seal(key.dek, id, token.clone());
+        }
+        Ok(())
+    }
+
+    fn plan(
+        &self,
+        resilience: &Resilience,
+        mode: Mode,
+        direction: Direction,
+        [previous, last]: [Segment; 2],
+    ) -> Result<Plan> {
+        let area = self.metadata.largest_free_area();
+        let full = |what: &str| Error::NoRoom(format!("the header has no room for {what} of a re-encryption"));
+        let keyslot = self.metadata.free_keyslot_id().ok_or_else(|| full("the keyslot"))?;
+        if area.size == 0 {
+            return Err(full("the area"));
+        }
+        let resilience = resilience.clone();
+        Ok(Plan { keyslot, mode, direction, resilience, area, previous, last, moved: None, old: None, new: None })
+    }
+
+    /// Writes areas, and then the header that names them.
+    fn put(&mut self, device: &dyn BlockDevice, header: Self, areas: Vec<(u64, Vec<u8>, u64)>) -> Result<()> {
+        header.metadata.encode(header.binary.header_size)?;
+        self.later(1)?;
+        for (offset, area, size) in areas {
+            write_area(device, offset, area, size)?;
+        }
+        self.update(device, |new| {
+            new.metadata = header.metadata;
+            Ok(())
+        })
+    }
+
+    /// Records how far a re-encryption is. The tokens of an owner of the key are sealed again.
+    pub(super) fn record_progress(
+        &mut self,
+        device: &dyn BlockDevice,
+        dek: &Dek,
+        moving: &Moving,
+        size: u64,
+    ) -> Result<()> {
+        let tokens = self.genuine(dek)?;
+        self.update(device, |header| {
+            header.metadata.set_segments(&moving.plan, &moving.segments(size))?;
+            tokens.into_iter().for_each(|(id, token)| header.seal(dek, id, token));
+            Ok(())
+        })
+    }
+
+    /// Records the end of a re-encryption, and wipes what was only for it.
+    pub(super) fn finish_reencryption(&mut self, device: &dyn BlockDevice, dek: &Dek, plan: &Plan) -> Result<()> {
+        let tokens = self.genuine(dek)?;
+        self.later(3)?;
+        self.update(device, |header| {
+            header.metadata.finish(plan, plan.done())?;
+            header.metadata.remove_previous_key()?;
+            tokens.into_iter().for_each(|(id, token)| header.seal(dek, id, token));
+            Ok(())
+        })?;
+        self.finish_wiping(device)
+    }
+
+    fn genuine(&self, dek: &Dek) -> Result<Vec<(u32, Token)>> {
+        let is_genuine = |token: &Token| token.verify(dek, &self.binary.uuid, &self.metadata).is_ok();
+        Ok(self.metadata.tokens()?.into_iter().filter(|(_, token)| is_genuine(token)).collect())
+    }
+
+    /// Verifies by its digest that an owner of both keys has begun the re-encryption.
+    pub(super) fn verify_reencryption(&self, plan: &Plan, old: Option<&Secret>, new: Option<&Secret>) -> Result<()> {
+        self.metadata.verify_plan(plan, old, new)
+    }
+}

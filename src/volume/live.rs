@@ -1,0 +1,106 @@
+//! What reads and writes need of a volume: its keys and the places of its data. A re-encryption replaces it while they
+//! go on.
+
+use core::ops::Range;
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+use arc_swap::{ArcSwap, Guard};
+
+use super::data_area::DataArea;
+use super::keys::Keys;
+use super::layout::Layout;
+use crate::{Error, Result, usage};
+
+/// One state of a volume. It never changes; the next one takes its place.
+pub(super) struct State {
+    pub(super) keys: Keys,
+    pub(super) data: DataArea,
+    pub(super) layout: Layout,
+    /// Dropped with the state, which the receiver of [`Live::gone`] notices.
+    _user: Sender<()>,
+}
+
+/// A state in use. While it is held, the places that it shows stay right.
+pub(super) type InUse = Guard<Arc<State>>;
+
+/// The current state of a volume.
+pub(super) struct Live {
+    state: ArcSwap<State>,
+    /// Notices when the last user of the current state is gone.
+    gone: Mutex<Receiver<()>>,
+    /// For those who wait for a closed part to open.
+    changed: (Mutex<()>, Condvar),
+}
+
+impl Live {
+    pub(super) fn new(keys: Keys, data: DataArea, layout: Layout) -> Self {
+        let (user, gone) = mpsc::channel();
+        let state = ArcSwap::from_pointee(State { keys, data, layout, _user: user });
+        Live { state, gone: Mutex::new(gone), changed: (Mutex::new(()), Condvar::new()) }
+    }
+
+    /// The current state.
+    #[inline]
+    pub(super) fn get(&self) -> InUse {
+        self.state.load()
+    }
+
+    /// The state for a read or write of `len` bytes, of which none is closed. Waits until that is so.
+    #[inline]
+    pub(super) fn open(&self, offset: u64, len: usize) -> Result<InUse> {
+        let state = self.get();
+        state.keys.check()?;
+        state.layout.check(offset, len)?;
+        if state.layout.closed.is_none() { Ok(state) } else { self.opened(state, offset..offset + len as u64) }
+    }
+
+    #[cold]
+    fn opened(&self, mut state: InUse, wanted: Range<u64>) -> Result<InUse> {
+        loop {
+            match &state.layout.closed {
+                Some(closed) if closed.range.start < wanted.end && wanted.start < closed.range.end => {
+                    if closed.stuck {
+                        let what = "a part of the volume whose re-encryption failed; repeat the step, which opens it,";
+                        return Err(Error::Busy { what: what.into() });
+                    }
+                }
+                _ => return Ok(state),
+            }
+            let seen = Arc::as_ptr(&state);
+            // Whoever replaces the state waits until nobody uses this one.
+            drop(state);
+            let mut lock = self.lock_changed();
+            while Arc::as_ptr(&self.get()) == seen {
+                lock = self.changed.1.wait(lock).unwrap_or_else(PoisonError::into_inner);
+            }
+            drop(lock);
+            state = self.get();
+            state.layout.check(wanted.start, (wanted.end - wanted.start) as usize)?;
+        }
+    }
+
+    /// Replaces the state. Returns when no read or write uses the one before.
+    pub(super) fn replace(&self, keys: Keys, data: DataArea, layout: Layout) {
+        let (user, gone) = mpsc::channel();
+        let mut last = self.gone.lock().unwrap_or_else(PoisonError::into_inner);
+        let old = self.state.swap(Arc::new(State { keys, data, layout, _user: user }));
+        drop(self.lock_changed());
+        self.changed.1.notify_all();
+        drop(old);
+        // It fails when the last state with the sender is gone.
+        let _ = core::mem::replace(&mut *last, gone).recv();
+    }
+
+    fn lock_changed(&self) -> MutexGuard<'_, ()> {
+        self.changed.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// Whether a write of `len` bytes is within the limits of the keys.
+    #[inline]
+    pub(super) fn check_usage(&self, len: usize) -> Result<()> {
+        self.keys.check_usage(usage::blocks(len))
+    }
+}

@@ -1,0 +1,278 @@
+//! Re-encryption of an open volume: its data moves to another key, cipher or sector size, while threads read and write.
+//!
+//! It goes zone by zone. A zone is closed: who wants to read or write there waits, and what is under way there ends. Then
+//! what was there is read; what a crash is recovered from is written to an area in the header's room, and the header says
+//! that the zone is being rewritten; the zone is rewritten; and the header says that it is done. Each of these is on the
+//! disk before the next. The header says it in the terms of LUKS2, so that `cryptsetup` finishes what was begun here.
+
+mod options;
+mod zone;
+
+use core::ops::{ControlFlow, Range};
+use std::time::Instant;
+
+pub use options::{ReencryptOptions, Resilience};
+
+use super::headers::{NewKey, NewReencryption, StoredHeader};
+use super::keys::{Key, Keys};
+use super::layout::Closed;
+use super::moving::Moving;
+use super::steps::ReencryptionProgress;
+use super::{BlockDevice, Volume};
+use crate::arch::on_wiped_stack;
+use crate::key::{DekAlgorithm, Passphrase, Protector, WrappedDek};
+use crate::ondisk::luks::{self, CryptSegment, Token};
+use crate::{Dek, Error, Result};
+use zone::Zone;
+
+/// How much is rewritten at once, as far as the header has room for its checksums or its copy.
+const ZONE: u64 = 16 << 20;
+
+impl<D: BlockDevice> Volume<D> {
+    /// Begins to move the data to a new DEK, and to another cipher or sector size if the options say so. Nothing of the
+    /// data is rewritten yet: see [`reencrypt_step`](Self::reencrypt_step).
+    ///
+    /// `protectors` are the ways into the new key, and from now on the ways into the volume. Vaults that wrap the old key
+    /// are no way in any more; old passphrases stay in the header until the end, for other tools, which need both keys.
+    /// Tokens keep their context and encryption type. If this is killed at any instant, the volume opens as before, or by
+    /// the new protectors.
+    ///
+    /// ```
+    /// # use atrest::volume::KeyslotOptions;
+    /// # use atrest::key::Kdf;
+    /// use atrest::volume::ReencryptOptions;
+    /// use atrest::{FormatOptions, MemoryDevice, Protector, Volume};
+    /// # let cheap = KeyslotOptions::new().kdf(Kdf::Argon2id { memory_kib: 64, passes: 1, lanes: 1 });
+    /// # let options = FormatOptions::new().keyslot(cheap.clone());
+    ///
+    /// let volume = Volume::format(MemoryDevice::new(20 << 20), Protector::Passphrase(b"secret"), &options)?;
+    /// volume.write_at(0, &[7; 4096])?;
+    /// let old = volume.fingerprint()?;
+    ///
+    /// let options = ReencryptOptions::new();
+    /// # let options = options.keyslot(cheap);
+    /// volume.begin_reencryption(&[Protector::Passphrase(b"secret")], &options)?;
+    /// while !volume.reencrypt_step(1 << 20)?.is_finished() {
+    ///     // Reads and writes go on, here and in other threads.
+    /// }
+    /// let mut sectors = [0; 4096];
+    /// volume.read_at(0, &mut sectors)?;
+    /// assert_eq!(sectors, [7; 4096]);
+    /// assert_ne!(volume.fingerprint()?, old);
+    /// # Ok::<(), atrest::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Busy`] if one has begun already, or another program has changed the header; [`Error::InvalidOption`] without
+    /// a protector, or if the size is no whole number of new sectors; [`Error::NoRoom`]; [`Error::UnsupportedHeader`] for
+    /// LUKS1, and for volumes of several segments; [`Error::ReadOnly`]; the vaults' errors; [`Error::Io`].
+    pub fn begin_reencryption(&self, protectors: &[Protector<'_>], options: &ReencryptOptions) -> Result<()> {
+        on_wiped_stack(|| {
+            self.check_writable()?;
+            let _alone = self.steps.lock();
+            let state = self.live.get();
+            if state.data.moving.is_some() {
+                let what = "the volume, a re-encryption of which has begun already,";
+                return Err(Error::Busy { what: what.into() });
+            }
+            let (old, size, sector_size) = (state.keys.current.clone(), state.layout.size, state.layout.sector_size);
+            drop(state);
+            let usual = old.dek.algorithm().new_cipher().map_or(DekAlgorithm::Aes256Xts, |_| old.dek.algorithm());
+            let dek = match &options.dek {
+                Some(dek) => dek.clone(),
+                None => Dek::generate(options.algorithm.unwrap_or(usual))?,
+            };
+            let cipher = dek.algorithm().new_cipher().ok_or_else(|| {
+                Error::InvalidOption(format!("no volume is encrypted with {}", dek.algorithm().name()))
+            })?;
+            let new_size = options.sector_size.unwrap_or(sector_size).bytes();
+            if ![512, 1024, 2048, 4096].contains(&new_size) || !size.is_multiple_of(u64::from(new_size)) {
+                let text = format!("{size} bytes of data can't be in sectors of {new_size} bytes");
+                return Err(Error::InvalidOption(text));
+            }
+            let key = self.new_key(&dek, size, protectors, options)?;
+            let block = new_size.max(sector_size.bytes());
+            let resilience = match options.resilience {
+                Resilience::Checksum => luks::Resilience::Checksum { hash: "sha256".into(), block },
+                Resilience::Journal => luks::Resilience::Journal,
+            };
+            let encryption = cipher.name().into();
+            let last = CryptSegment { iv_tweak: 0, encryption, sector_size: new_size, integrity: false };
+            let new = NewReencryption { old: old.dek.secret(), key, last, resilience, size };
+            let mut header = self.locked_header();
+            header.begin_reencryption(self.header_device(), new)?;
+            self.publish(&**header, Keys::new(Key::new(dek, 0), Some(old)))
+        })
+    }
+
+    fn new_key<'a>(
+        &self,
+        dek: &'a Dek,
+        size: u64,
+        protectors: &[Protector<'a>],
+        options: &ReencryptOptions,
+    ) -> Result<NewKey<'a>> {
+        if protectors.is_empty() {
+            return Err(Error::InvalidOption("the new key needs a protector: a vault's key or a passphrase".into()));
+        }
+        let like = self.locked_header().genuine_tokens(&self.dek()).into_iter().map(|(_, token)| token).next();
+        let (kind, context) = like.map_or_else(Default::default, |token| (token.encryption_type, token.context));
+        let required_hash = self.locked_header().required_hash();
+        let mut key = NewKey { dek, keyslots: Vec::new(), tokens: Vec::new() };
+        for protector in protectors {
+            let passphrase = match *protector {
+                Protector::Vault(vault, name) => {
+                    // No lock is held while a vault answers.
+                    let wrapped = WrappedDek::wrap(vault, name, dek)?;
+                    key.tokens.push(Token::new(kind, dek, wrapped, context.clone(), size));
+                    continue;
+                }
+                Protector::Passphrase(passphrase) => Passphrase::given(passphrase)?.protecting()?,
+                Protector::KeyFile(path) => Passphrase::read(path)?.protecting()?,
+            };
+            key.keyslots.push(options.keyslot.keyslot(options.keyslot.resolve(required_hash)?, passphrase));
+        }
+        Ok(key)
+    }
+
+    /// How far the re-encryption is; `None` if there is none.
+    pub fn reencryption(&self) -> Option<ReencryptionProgress> {
+        let state = self.live.get();
+        let moving = state.data.moving.as_ref()?;
+        let (done, total) = (moving.done(state.layout.size), state.layout.size);
+        drop(state);
+        Some(self.steps.lock().progress(done, total))
+    }
+
+    /// Re-encrypts about `budget` bytes, at least one sector, in zones of up to 16 MiB. Other threads read and write
+    /// meanwhile, and wait only if they want what is in the zone. After the last step the old key is gone. Each zone costs
+    /// some twenty syncs, so that a budget of 1 MiB or more is wise.
+    ///
+    /// Call it as often as you can afford. It may be killed at any instant; the volume opens afterwards, here or on
+    /// another machine, and goes on.
+    ///
+    /// # Errors
+    /// [`Error::ReadOnly`]; [`Error::Busy`] if another program has changed the header; [`Error::KeyExhausted`];
+    /// [`Error::Io`]. What was being rewritten stays closed then, with [`Error::Busy`] for who wants it, until a step
+    /// succeeds.
+    pub fn reencrypt_step(&self, budget: u64) -> Result<ReencryptionProgress> {
+        on_wiped_stack(|| {
+            self.check_writable()?;
+            let mut spent = self.steps.lock();
+            let mut rest = budget;
+            loop {
+                let begun = Instant::now();
+                let detached = self.header_device.is_some();
+                let moving = self.locked_header().data_area(detached)?.moving;
+                let size = self.size();
+                let Some(moving) = moving else { return Ok(spent.progress(size, size)) };
+                let zone = self.next_zone(&moving, size, rest)?;
+                let len = zone.end - zone.start;
+                self.rewrite(&moving, &zone, size)?;
+                spent.bytes += len;
+                spent.time += begun.elapsed();
+                rest = rest.saturating_sub(len);
+                let after = moving.after(&zone);
+                let (done, finished) = (after.done(size), after.next(size, 1).is_none());
+                if finished || rest == 0 {
+                    return Ok(spent.progress(done, size));
+                }
+            }
+        })
+    }
+
+    /// Re-encrypts until it is finished, or until `each` breaks, which is called after each zone.
+    ///
+    /// # Errors
+    /// Those of [`reencrypt_step`](Self::reencrypt_step).
+    pub fn reencrypt(
+        &self,
+        mut each: impl FnMut(&ReencryptionProgress) -> ControlFlow<()>,
+    ) -> Result<ReencryptionProgress> {
+        loop {
+            let progress = self.reencrypt_step(ZONE)?;
+            if progress.is_finished() || each(&progress).is_break() {
+                return Ok(progress);
+            }
+        }
+    }
+
+    /// What is rewritten next: what a step before has failed to rewrite, or the next zone.
+    fn next_zone(&self, moving: &Moving, size: u64, budget: u64) -> Result<Range<u64>> {
+        if let Some(hot) = &moving.hot {
+            return Ok(hot.clone());
+        }
+        if let Some(closed) = &self.live.get().layout.closed {
+            return Ok(closed.range.clone());
+        }
+        let len = zone::max_len(&moving.plan, ZONE.min(budget))?;
+        // The last zone of all was done with the end of the re-encryption, in one write of the header.
+        Ok(moving.next(size, len).unwrap_or(size..size))
+    }
+
+    /// Rewrites a zone, or finishes what was begun of it. If that fails, the zone stays closed: the device may say that it
+    /// is being rewritten, and then nothing in it may change.
+    fn rewrite(&self, moving: &Moving, zone: &Range<u64>, size: u64) -> Result<()> {
+        self.close(zone, false);
+        let rewritten = self.rewrite_closed(moving, zone, size);
+        if rewritten.is_err() {
+            self.close(zone, true);
+        }
+        rewritten
+    }
+
+    fn rewrite_closed(&self, moving: &Moving, range: &Range<u64>, size: u64) -> Result<()> {
+        let keys = self.live.get().keys.clone();
+        let dek = keys.current.dek.clone();
+        let (device, header_device) = (&self.device as &dyn BlockDevice, self.header_device());
+        let zone = Zone::new(&moving.plan, range.clone(), keys.clone(), device, header_device)?;
+        if moving.hot.is_none() && !range.is_empty() {
+            let mut data = zone.read()?;
+            zone.protect(&data)?;
+            let hot = Moving { hot: Some(range.clone()), ..moving.clone() };
+            self.locked_header().record_progress(header_device, &dek, &hot, size)?;
+            zone.write(&mut data)?;
+        } else {
+            zone.recover()?;
+        }
+        let after = moving.after(range);
+        let mut header = self.locked_header();
+        if after.next(size, 1).is_some() {
+            header.record_progress(header_device, &dek, &after, size)?;
+            return self.publish(&**header, keys);
+        }
+        header.finish_reencryption(header_device, &dek, &moving.plan)?;
+        self.publish(&**header, Keys::new(keys.current, None))
+    }
+
+    /// Closes a part of the volume. Returns when nobody reads or writes there.
+    fn close(&self, range: &Range<u64>, stuck: bool) {
+        let state = self.live.get();
+        let (keys, data, mut layout) = (state.keys.clone(), state.data.clone(), state.layout.clone());
+        drop(state);
+        layout.closed = (!range.is_empty()).then(|| Closed { range: range.clone(), stuck });
+        self.live.replace(keys, data, layout);
+    }
+
+    /// Has reads and writes follow what the header says.
+    fn publish(&self, header: &dyn StoredHeader, mut keys: Keys) -> Result<()> {
+        let data = header.data_area(self.header_device.is_some())?;
+        let device_size = self.device.size().map_err(|e| Error::io("asking the device for its size", e))?;
+        let layout = data.layout(device_size, &mut keys)?;
+        self.live.replace(keys, data, layout);
+        Ok(())
+    }
+
+    /// Finishes the step in which a re-encryption was killed, on opening.
+    pub(super) fn finish_torn_step(&self) -> Result<()> {
+        let Some(moving) = self.live.get().data.moving.clone() else { return Ok(()) };
+        let Some(hot) = moving.hot.clone() else { return Ok(()) };
+        if self.read_only {
+            return Err(Error::UnsupportedHeader(
+                "a re-encryption of it was killed while it rewrote a part; open it once for writing, which finishes that part"
+                    .into(),
+            ));
+        }
+        self.rewrite(&moving, &hot, self.size())
+    }
+}

@@ -1,0 +1,185 @@
+//! A zone: reading what was there, keeping what a crash is recovered from, and writing what will be.
+
+use core::ops::Range;
+use std::sync::Arc;
+
+use zeroize::Zeroizing;
+
+use crate::cipher::DmCipher;
+use crate::key::{HashAlgorithm, self_test};
+use crate::ondisk::luks::{Mode, Plan, Resilience, Segment, SegmentKind};
+use crate::volume::BlockDevice;
+use crate::volume::headers::check_written;
+use crate::volume::keys::{Keys, Under};
+use crate::volume::moving;
+use crate::{Error, Result, SectorSize};
+
+/// How much is decrypted and encrypted at once, so that it stays in the CPU's cache.
+const PIECE: usize = 128 << 10;
+
+/// A part of a volume that is being rewritten.
+pub(super) struct Zone<'a> {
+    plan: &'a Plan,
+    range: Range<u64>,
+    device: &'a dyn BlockDevice,
+    header_device: &'a dyn BlockDevice,
+    old: Option<Arc<DmCipher>>,
+    new: Option<Arc<DmCipher>>,
+}
+
+/// How much can be rewritten at once, up to `wanted`, in whole sectors, but at least one.
+pub(super) fn max_len(plan: &Plan, wanted: u64) -> Result<u64> {
+    let unit = unit(plan);
+    let room = match &plan.resilience {
+        Resilience::Checksum { hash, .. } => plan.area.size / checksum(hash)?.output_len() as u64 * unit,
+        Resilience::Journal => plan.area.size,
+        // Data goes no further than this in one step, so that it doesn't land on data that is still to be moved.
+        Resilience::Shift(size) => return Ok(*size),
+        Resilience::None | Resilience::Other(_) => {
+            return Err(Error::UnsupportedHeader(
+                "its re-encryption can't be recovered from a crash (resilience \"none\"); finish it with \
+                 `cryptsetup reencrypt --resume-only`"
+                    .into(),
+            ));
+        }
+    };
+    match room.min(wanted.max(unit)) / unit * unit {
+        0 => Err(Error::NoRoom("the header has no room for a step of the re-encryption".into())),
+        len => Ok(len),
+    }
+}
+
+/// What is recovered as a whole: a sector of either kind, or a block that has a checksum.
+fn unit(plan: &Plan) -> u64 {
+    let size = |segment: &Segment| match &segment.kind {
+        SegmentKind::Crypt(crypt) => crypt.sector_size,
+        SegmentKind::Other(_) => 512,
+    };
+    let block = if let Resilience::Checksum { block, .. } = plan.resilience { block } else { 512 };
+    u64::from(size(&plan.previous).max(size(&plan.last)).max(block))
+}
+
+fn checksum(name: &str) -> Result<HashAlgorithm> {
+    let hash = HashAlgorithm::from_name(name)
+        .ok_or_else(|| Error::UnsupportedHeader(format!("its re-encryption has checksums by the hash {name:?}")))?;
+    self_test::hash(hash)?;
+    Ok(hash)
+}
+
+impl<'a> Zone<'a> {
+    pub(super) fn new(
+        plan: &'a Plan,
+        range: Range<u64>,
+        mut keys: Keys,
+        device: &'a dyn BlockDevice,
+        header_device: &'a dyn BlockDevice,
+    ) -> Result<Self> {
+        let mut expand = |segment: &Segment, under| match &segment.kind {
+            SegmentKind::Crypt(crypt) => {
+                let spec = moving::cipher(segment).ok_or(Error::TamperedHeader)?;
+                keys.cipher(under, spec, SectorSize::new(crypt.sector_size)?).map(Some)
+            }
+            SegmentKind::Other(_) => Ok(None),
+        };
+        let under = if plan.mode == Mode::Reencrypt { Under::Previous } else { Under::Current };
+        let (old, new) = (expand(&plan.previous, under)?, expand(&plan.last, Under::Current)?);
+        Ok(Zone { plan, range, device, header_device, old, new })
+    }
+
+    fn len(&self) -> usize {
+        (self.range.end - self.range.start) as usize
+    }
+
+    /// Reads what was there, as it is on the device.
+    pub(super) fn read(&self) -> Result<Zeroizing<Vec<u8>>> {
+        let from = self.plan.old_place(self.range.start).ok_or(Error::TamperedHeader)?;
+        self.read_from(self.device, from)
+    }
+
+    fn read_from(&self, device: &dyn BlockDevice, offset: u64) -> Result<Zeroizing<Vec<u8>>> {
+        // The data of a device that is encrypted in place is plain.
+        let mut data = Zeroizing::new(vec![0; self.len()]);
+        device.read_at(offset, &mut data).map_err(|e| Error::io("reading what is to be re-encrypted", e))?;
+        Ok(data)
+    }
+
+    /// Keeps what is needed to recover from a crash, on the disk.
+    pub(super) fn protect(&self, data: &[u8]) -> Result<()> {
+        let failed = |e| Error::io("keeping what a crash of the re-encryption is recovered from", e);
+        // What others wrote, and what was read, must not be lost in a crash: the checksums are of that.
+        self.device.sync().map_err(failed)?;
+        let kept = match &self.plan.resilience {
+            Resilience::Checksum { hash, .. } => &self.checksums(hash, data)?[..],
+            Resilience::Journal => data,
+            _ => return Ok(()),
+        };
+        self.header_device.write_at(self.plan.area.offset, kept).map_err(failed)?;
+        self.header_device.sync().map_err(failed)?;
+        check_written(self.header_device, self.plan.area.offset, kept).map_err(failed)
+    }
+
+    fn checksums(&self, hash: &str, data: &[u8]) -> Result<Vec<u8>> {
+        let hash = checksum(hash)?;
+        let unit = unit(self.plan) as usize;
+        let mut checksums = vec![0; data.len().div_ceil(unit) * hash.output_len()];
+        let places = checksums.chunks_mut(hash.output_len());
+        data.chunks(unit).zip(places).for_each(|(block, place)| hash.digest_to(block, place));
+        Ok(checksums)
+    }
+
+    /// Encrypts what was read under the new key, and writes it. It is on the disk when this returns.
+    pub(super) fn write(&self, data: &mut [u8]) -> Result<()> {
+        for (at, piece) in (self.range.start..).step_by(PIECE).zip(data.chunks_mut(PIECE)) {
+            self.convert(at, piece)?;
+        }
+        self.write_new(self.range.start, data)?;
+        self.sync()
+    }
+
+    fn convert(&self, at: u64, piece: &mut [u8]) -> Result<()> {
+        self.old.as_ref().map_or(Ok(()), |old| old.decrypt(at / 512, piece))?;
+        self.new.as_ref().map_or(Ok(()), |new| new.encrypt(at / 512, piece))
+    }
+
+    fn write_new(&self, at: u64, data: &mut [u8]) -> Result<()> {
+        let to = self.plan.new_place(at).ok_or(Error::TamperedHeader)?;
+        self.device.write_in_place(to, data).map_err(|e| Error::io("writing what was re-encrypted", e))
+    }
+
+    fn sync(&self) -> Result<()> {
+        self.device.sync().map_err(|e| Error::io("syncing what was re-encrypted", e))
+    }
+
+    /// Finishes a zone of which nobody knows how much was rewritten.
+    pub(super) fn recover(&self) -> Result<()> {
+        match &self.plan.resilience {
+            Resilience::Checksum { hash, .. } => self.recover_by_checksums(hash),
+            Resilience::Journal => self.write(&mut self.read_from(self.header_device, self.plan.area.offset)?),
+            // The old place is as it was.
+            Resilience::Shift(_) => self.write(&mut self.read()?),
+            Resilience::None | Resilience::Other(_) => Err(Error::TamperedHeader),
+        }
+    }
+
+    fn recover_by_checksums(&self, hash: &str) -> Result<()> {
+        let unit = unit(self.plan) as usize;
+        let mut data = self.read()?;
+        let found = self.checksums(hash, &data)?;
+        let mut kept = vec![0; found.len()];
+        if kept.len() as u64 > self.plan.area.size {
+            return Err(Error::TamperedHeader);
+        }
+        let reading = |e| Error::io("reading the checksums of the re-encryption", e);
+        self.header_device.read_at(self.plan.area.offset, &mut kept).map_err(reading)?;
+        let len = checksum(hash)?.output_len();
+        let blocks = data.chunks_mut(unit).zip(kept.chunks(len).zip(found.chunks(len)));
+        for (at, (block, (kept, found))) in (self.range.start..).step_by(unit).zip(blocks) {
+            // A block that is still what it was has its checksum.
+            if found == kept {
+                self.convert(at, block)?;
+                self.write_new(at, block)?;
+            }
+        }
+        self.sync()
+    }
+}
