@@ -4,6 +4,7 @@ use super::keys::{Keys, Under};
 use super::layout::{Closed, Extent, Layout};
 use super::moving::Moving;
 use crate::cipher::CipherSpec;
+use crate::ondisk::luks::Mode;
 use crate::{Error, Result, SectorSize};
 
 /// The data as a header describes it. This library supports all of it.
@@ -40,6 +41,13 @@ impl DataArea {
     /// Refuses data with an unencrypted part. Nothing authenticates a LUKS header, so anyone who can write to the disk
     /// can declare any part unencrypted.
     pub(super) fn check_encrypted(&self) -> Result<()> {
+        if self.moving.as_ref().is_some_and(|moving| moving.plan.mode != Mode::Reencrypt) {
+            return Err(Error::UnsupportedHeader(
+                "its encryption or decryption in place is not finished, and a part of it is plain; `hazmat_allow_unencrypted` \
+                 opens it, and then `reencrypt_step` goes on"
+                    .into(),
+            ));
+        }
         if self.pieces.iter().all(|piece| piece.crypt.is_some()) {
             return Ok(());
         }

@@ -26,7 +26,7 @@ pub struct FormatOptions {
     dek: Option<Dek>,
     data_offset: Option<u64>,
     metadata_size: u64,
-    header: Option<Arc<dyn BlockDevice>>,
+    pub(super) header: Option<Arc<dyn BlockDevice>>,
     keyslot: KeyslotOptions,
     uuid: Option<[u8; 16]>,
     label: String,
@@ -166,7 +166,7 @@ impl FormatOptions {
         self.algorithm.new_cipher().ok_or_else(old)
     }
 
-    fn check(&self) -> Result<()> {
+    pub(super) fn check(&self) -> Result<()> {
         if !matches!(self.sector_size.bytes(), 512 | 1024 | 2048 | 4096) {
             return Err(Error::SectorSize { size: u64::from(self.sector_size.bytes()) });
         }
@@ -221,13 +221,7 @@ impl<D: BlockDevice> Volume<D> {
             Some(header_device) => header_device as &dyn BlockDevice,
             None => &device,
         };
-        let dek = match &options.dek {
-            Some(dek) => dek.clone(),
-            None => Dek::generate(options.algorithm)?,
-        };
-        let uuid = uuid::Builder::from_random_bytes(random::array()?).into_uuid();
-        let uuid = options.uuid.map_or(uuid, uuid::Uuid::from_bytes).to_string();
-        let mut header = headers::create(options.version, &options.new_header(&dek, uuid)?)?;
+        let (dek, mut header) = options.new_volume()?;
         let device_size = device.size().map_err(|e| Error::io("asking the device for its size", e))?;
         let data = header.data_area(header_device.is_some())?;
         let mut keys = Keys::new(Key::new(dek.clone(), 0), None);
@@ -268,6 +262,30 @@ impl<D: BlockDevice> Volume<D> {
 }
 
 impl FormatOptions {
+    /// The DEK and the header of a new volume, which is on no device yet.
+    pub(super) fn new_volume(&self) -> Result<(Dek, Box<dyn StoredHeader>)> {
+        let dek = match &self.dek {
+            Some(dek) => dek.clone(),
+            None => Dek::generate(self.algorithm)?,
+        };
+        let uuid = uuid::Builder::from_random_bytes(random::array()?).into_uuid();
+        let uuid = self.uuid.map_or(uuid, uuid::Uuid::from_bytes).to_string();
+        let header = headers::create(self.version, &self.new_header(&dek, uuid)?)?;
+        Ok((dek, header))
+    }
+
+    pub(super) fn luks_version(&self) -> LuksVersion {
+        self.version
+    }
+
+    pub(super) fn sector_bytes(&self) -> u32 {
+        self.sector_size.bytes()
+    }
+
+    pub(super) fn overwrites(&self) -> bool {
+        self.overwrite
+    }
+
     fn new_header<'a>(&'a self, dek: &'a Dek, uuid: String) -> Result<NewHeader<'a>> {
         Ok(NewHeader {
             key: dek.secret(),
@@ -283,7 +301,7 @@ impl FormatOptions {
     }
 
     /// Prepares the protector before anything is written.
-    fn prepare<'a>(
+    pub(super) fn prepare<'a>(
         &self,
         protector: Protector<'a>,
         dek: &Dek,
@@ -313,7 +331,7 @@ impl FormatOptions {
 const PIECE: usize = 64 << 10;
 
 /// The offset of the first byte below `end` that isn't zero. Bytes after the device's end count as zero.
-fn first_used(device: &dyn BlockDevice, end: u64) -> Result<Option<u64>> {
+pub(super) fn first_used(device: &dyn BlockDevice, end: u64) -> Result<Option<u64>> {
     let failed = |e| Error::io("looking whether the device is blank", e);
     let end = end.min(device.size().map_err(failed)?);
     let mut piece = vec![0; PIECE];

@@ -43,6 +43,12 @@ impl Plan {
         }
     }
 
+    /// Where those bytes are, on the device.
+    pub(super) fn moved_range(&self) -> Option<Range<u64>> {
+        let offset = self.moved.as_ref()?.offset;
+        Some(offset..offset.checked_add(self.moved_size())?)
+    }
+
     fn digests(&self, segment: &Segment, is_hot: bool, is_new: bool) -> Vec<u32> {
         let mut digests = Vec::new();
         if matches!(segment.kind, SegmentKind::Crypt(_)) {

@@ -9,6 +9,7 @@ mod ciphers;
 mod erasing;
 mod features;
 mod image;
+mod in_place;
 mod independent;
 mod matrix;
 mod models;

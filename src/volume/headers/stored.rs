@@ -4,11 +4,11 @@ use core::any::Any;
 use core::ops::Range;
 use std::time::Duration;
 
-use super::area::check_wipeable;
+use super::area::{check_wipeable, wipe};
 use super::keyslot::{Attempt, FirstProtector, NewKeyslot};
-use super::new::NewReencryption;
+use super::new::{NewEncryption, NewReencryption};
 use crate::key::HashAlgorithm;
-use crate::ondisk::luks::{LuksVersion, Plan, Priority, TOKEN_TYPE, Token};
+use crate::ondisk::luks::{LuksVersion, Plan, Priority, Resilience, TOKEN_TYPE, Token};
 use crate::volume::data_area::DataArea;
 use crate::volume::moving::Moving;
 use crate::volume::{BlockDevice, DigestInfo, KeyslotInfo, ProtectorId, SegmentInfo, TokenInfo};
@@ -175,6 +175,27 @@ pub(in crate::volume) trait StoredHeader: Any + Send + Sync {
     /// Records that a re-encryption begins.
     fn begin_reencryption(&mut self, _device: &dyn BlockDevice, _new: NewReencryption<'_>) -> Result<Plan> {
         Err(self.lacks("a re-encryption"))
+    }
+
+    /// Writes the header of plain data that is to be encrypted in place, with its first way in.
+    fn store_encryption(
+        &mut self,
+        _device: &dyn BlockDevice,
+        _dek: &Dek,
+        _protector: FirstProtector<'_>,
+        _new: NewEncryption,
+    ) -> Result<()> {
+        Err(self.lacks("an encryption in place"))
+    }
+
+    /// Records that a decryption in place begins.
+    fn begin_decryption(&mut self, _: &dyn BlockDevice, _dek: &Dek, _: Resilience, _size: u64) -> Result<()> {
+        Err(self.lacks("a decryption in place"))
+    }
+
+    /// Destroys the header of data that is plain again.
+    fn wipe(&self, device: &dyn BlockDevice) -> Result<()> {
+        wipe(device, 0..self.len())
     }
 
     /// Records how far it is, of a volume of `size` bytes.

@@ -5,25 +5,33 @@
 //! that the zone is being rewritten; the zone is rewritten; and the header says that it is done. Each of these is on the
 //! disk before the next. The header says it in the terms of LUKS2, so that `cryptsetup` finishes what was begun here.
 
+mod decrypt;
+mod encrypt;
+mod file_system;
+mod intent;
 mod options;
 mod zone;
 
 use core::ops::{ControlFlow, Range};
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 pub use options::{ReencryptOptions, Resilience};
 
+use super::aligned::Aligned;
 use super::headers::{NewKey, NewReencryption, StoredHeader};
 use super::keys::{Key, Keys};
 use super::layout::Closed;
+use super::live::Live;
 use super::moving::Moving;
-use super::steps::ReencryptionProgress;
+use super::steps::{ReencryptionProgress, Steps};
 use super::{BlockDevice, Volume};
+use crate::approval::Approval;
 use crate::arch::on_wiped_stack;
 use crate::key::{DekAlgorithm, Passphrase, Protector, WrappedDek};
-use crate::ondisk::luks::{self, CryptSegment, Token};
+use crate::ondisk::luks::{CryptSegment, Mode, Token};
 use crate::{Dek, Error, Result};
-use zone::Zone;
+use zone::{Zone, overwrite};
 
 /// How much is rewritten at once, as far as the header has room for its checksums or its copy.
 const ZONE: u64 = 16 << 20;
@@ -70,11 +78,8 @@ impl<D: BlockDevice> Volume<D> {
         on_wiped_stack(|| {
             self.check_writable()?;
             let _alone = self.steps.lock();
+            self.check_still()?;
             let state = self.live.get();
-            if state.data.moving.is_some() {
-                let what = "the volume, a re-encryption of which has begun already,";
-                return Err(Error::Busy { what: what.into() });
-            }
             let (old, size, sector_size) = (state.keys.current.clone(), state.layout.size, state.layout.sector_size);
             drop(state);
             let usual = old.dek.algorithm().new_cipher().map_or(DekAlgorithm::Aes256Xts, |_| old.dek.algorithm());
@@ -92,10 +97,7 @@ impl<D: BlockDevice> Volume<D> {
             }
             let key = self.new_key(&dek, size, protectors, options)?;
             let block = new_size.max(sector_size.bytes());
-            let resilience = match options.resilience {
-                Resilience::Checksum => luks::Resilience::Checksum { hash: "sha256".into(), block },
-                Resilience::Journal => luks::Resilience::Journal,
-            };
+            let resilience = options.resilience.stored(block);
             let encryption = cipher.name().into();
             let last = CryptSegment { iv_tweak: 0, encryption, sector_size: new_size, integrity: false };
             let new = NewReencryption { old: old.dek.secret(), key, last, resilience, size };
@@ -103,6 +105,15 @@ impl<D: BlockDevice> Volume<D> {
             header.begin_reencryption(self.header_device(), new)?;
             self.publish(&**header, Keys::new(Key::new(dek, 0), Some(old)))
         })
+    }
+
+    /// Refuses a second re-encryption beside one that has begun.
+    fn check_still(&self) -> Result<()> {
+        if self.live.get().data.moving.is_none() {
+            return Ok(());
+        }
+        let what = "the volume, a re-encryption of which has begun already,";
+        Err(Error::Busy { what: what.into() })
     }
 
     fn new_key<'a>(
@@ -206,8 +217,8 @@ impl<D: BlockDevice> Volume<D> {
             return Ok(closed.range.clone());
         }
         let len = zone::max_len(&moving.plan, ZONE.min(budget))?;
-        // The last zone of all was done with the end of the re-encryption, in one write of the header.
-        Ok(moving.next(size, len).unwrap_or(size..size))
+        let boundary = moving.boundary.min(size);
+        Ok(moving.next(size, len).unwrap_or(boundary..boundary))
     }
 
     /// Rewrites a zone, or finishes what was begun of it. If that fails, the zone stays closed: the device may say that it
@@ -241,7 +252,16 @@ impl<D: BlockDevice> Volume<D> {
             header.record_progress(header_device, &dek, &after, size)?;
             return self.publish(&**header, keys);
         }
-        header.finish_reencryption(header_device, &dek, &moving.plan)?;
+        if let Some(moved) = after.plan.moved_range() {
+            // A crash is recovered from what was moved, so the header says first that it isn't needed.
+            header.record_progress(header_device, &dek, &after, size)?;
+            overwrite(device, moved)?;
+        }
+        if after.plan.mode == Mode::Decrypt {
+            return self.finish_decryption(&**header, keys, &after.plan);
+        }
+        // The last zone is done with the end of the re-encryption, in one write of the header.
+        header.finish_reencryption(header_device, &dek, &after.plan)?;
         self.publish(&**header, Keys::new(keys.current, None))
     }
 
@@ -252,6 +272,27 @@ impl<D: BlockDevice> Volume<D> {
         drop(state);
         layout.closed = (!range.is_empty()).then(|| Closed { range: range.clone(), stuck });
         self.live.replace(keys, data, layout);
+    }
+
+    /// A volume whose header was just written.
+    fn opened(
+        header: Box<dyn StoredHeader>,
+        device: Aligned<D>,
+        header_device: Option<Aligned<Arc<dyn BlockDevice>>>,
+        mut keys: Keys,
+    ) -> Result<Self> {
+        let data = header.data_area(header_device.is_some())?;
+        let device_size = device.size().map_err(|e| Error::io("asking the device for its size", e))?;
+        let layout = data.layout(device_size, &mut keys)?;
+        Ok(Volume {
+            device,
+            header_device,
+            live: Live::new(keys, data, layout),
+            read_only: false,
+            made_by: Approval::Approved,
+            header: Mutex::new(header),
+            steps: Steps::default(),
+        })
     }
 
     /// Has reads and writes follow what the header says.

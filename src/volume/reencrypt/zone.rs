@@ -9,10 +9,10 @@ use crate::cipher::DmCipher;
 use crate::key::{HashAlgorithm, self_test};
 use crate::ondisk::luks::{Mode, Plan, Resilience, Segment, SegmentKind};
 use crate::volume::BlockDevice;
-use crate::volume::headers::check_written;
+use crate::volume::headers::{check_written, rewrite};
 use crate::volume::keys::{Keys, Under};
 use crate::volume::moving;
-use crate::{Error, Result, SectorSize};
+use crate::{Error, Result, SectorSize, random};
 
 /// How much is decrypted and encrypted at once, so that it stays in the CPU's cache.
 const PIECE: usize = 128 << 10;
@@ -47,6 +47,13 @@ pub(super) fn max_len(plan: &Plan, wanted: u64) -> Result<u64> {
         0 => Err(Error::NoRoom("the header has no room for a step of the re-encryption".into())),
         len => Ok(len),
     }
+}
+
+/// Overwrites plain data that was moved, with noise.
+pub(super) fn overwrite(device: &dyn BlockDevice, range: Range<u64>) -> Result<()> {
+    let failed = |e| Error::io("overwriting the plain data that was moved", e);
+    rewrite(device, range, failed, true, random::fill)?;
+    device.sync().map_err(failed)
 }
 
 /// What is recovered as a whole: a sector of either kind, or a block that has a checksum.

@@ -14,10 +14,10 @@ use core::any::Any;
 use core::ops::Range;
 use std::time::Duration;
 
-use super::{Attempt, FirstProtector, NewHeader, NewKeyslot, NewReencryption, StoredHeader};
+use super::{Attempt, FirstProtector, NewEncryption, NewHeader, NewKeyslot, NewReencryption, StoredHeader};
 use crate::key::HashAlgorithm;
 use crate::ondisk::luks::{
-    BinaryHeader, HEADER_SIZES, Label, LuksVersion, Metadata, NewMetadata, Plan, Priority, SALT_LEN, Token,
+    BinaryHeader, HEADER_SIZES, Label, LuksVersion, Metadata, NewMetadata, Plan, Priority, Resilience, SALT_LEN, Token,
     VolumeKeyDigest,
 };
 use crate::volume::data_area::DataArea;
@@ -244,6 +244,26 @@ impl StoredHeader for Luks2Store {
 
     fn begin_reencryption(&mut self, device: &dyn BlockDevice, new: NewReencryption<'_>) -> Result<Plan> {
         Luks2Store::begin_reencryption(self, device, new)
+    }
+
+    fn store_encryption(
+        &mut self,
+        device: &dyn BlockDevice,
+        dek: &Dek,
+        protector: FirstProtector<'_>,
+        new: NewEncryption,
+    ) -> Result<()> {
+        Luks2Store::store_encryption(self, device, dek, protector, new)
+    }
+
+    fn begin_decryption(
+        &mut self,
+        device: &dyn BlockDevice,
+        dek: &Dek,
+        resilience: Resilience,
+        size: u64,
+    ) -> Result<()> {
+        Luks2Store::begin_decryption(self, device, dek, &resilience, size)
     }
 
     fn record_progress(&mut self, device: &dyn BlockDevice, dek: &Dek, moving: &Moving, size: u64) -> Result<()> {

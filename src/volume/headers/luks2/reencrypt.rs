@@ -2,34 +2,33 @@
 
 use super::moving::starts_at_zero;
 use super::store::Luks2Store;
-use crate::ondisk::luks::{Direction, Mode, Plan, Resilience, Segment, SegmentKind, Token, VolumeKeyDigest};
+use crate::ondisk::luks::{
+    Direction, Mode, Plan, Resilience, Segment, SegmentKind, SegmentSize, Token, VolumeKeyDigest,
+};
 use crate::volume::BlockDevice;
 use crate::volume::headers::area::write_area;
-use crate::volume::headers::{NewKey, NewReencryption};
+use crate::volume::headers::{FirstProtector, NewEncryption, NewKey, NewReencryption};
 use crate::volume::moving::Moving;
 use crate::{Dek, Error, Result, Secret, random};
+
+/// The boundary before anything is done.
+fn first(direction: Direction) -> u64 {
+    if direction == Direction::Forward { 0 } else { u64::MAX }
+}
 
 impl Luks2Store {
     /// Records that a re-encryption begins. The areas of new keyslots are written first.
     pub(super) fn begin_reencryption(&mut self, device: &dyn BlockDevice, new: NewReencryption<'_>) -> Result<Plan> {
         self.check_requirements()?;
         self.check_unchanged(device)?;
+        let (data, old_digest) = self.whole()?;
         let mut header = self.clone();
-        let metadata = &mut header.metadata;
-        let (old_digest, data) = match metadata.segments() {
-            [data] => (metadata.digests().iter().find(|d| d.segments.contains(&data.id)).map(|d| d.id), data.clone()),
-            _ => return Err(Error::UnsupportedHeader("a volume of several segments can't be re-encrypted".into())),
-        };
-        if !starts_at_zero(&data) {
-            let text = "a volume whose first sector isn't number 0 can't be re-encrypted";
-            return Err(Error::UnsupportedHeader(text.into()));
-        }
         let digest = VolumeKeyDigest::new(new.key.dek.secret(), random::array()?)?;
-        let digest = metadata.add_digest(&digest)?;
+        let digest = header.metadata.add_digest(&digest)?;
         let areas = header.add_key(&new.key, digest)?;
         let last = Segment { kind: SegmentKind::Crypt(new.last), ..data.clone() };
         let plan = header.plan(&new.resilience, Mode::Reencrypt, Direction::Forward, [data, last])?;
-        let plan = Plan { old: old_digest, new: Some(digest), ..plan };
+        let plan = Plan { old: Some(old_digest), new: Some(digest), ..plan };
         let moving = Moving { plan, boundary: 0, hot: None };
         let keys = (Some(new.old), Some(new.key.dek.secret()));
         header.metadata.begin(&moving.plan, &moving.segments(new.size), keys, random::array()?)?;
@@ -38,6 +37,81 @@ impl Luks2Store {
         header.put_new_tokens(&new.key)?;
         self.put(device, header, areas)?;
         Ok(moving.plan)
+    }
+
+    /// Writes the header of plain data that is to be encrypted in place. `self` is of the encrypted volume, and on no device
+    /// yet.
+    pub(super) fn store_encryption(
+        &mut self,
+        device: &dyn BlockDevice,
+        dek: &Dek,
+        protector: FirstProtector<'_>,
+        new: NewEncryption,
+    ) -> Result<()> {
+        let key = match protector {
+            FirstProtector::Token(token) => NewKey { dek, keyslots: Vec::new(), tokens: vec![token] },
+            FirstProtector::Keyslot(keyslot) => NewKey { dek, keyslots: vec![keyslot], tokens: Vec::new() },
+        };
+        let (last, digest) = self.whole()?;
+        let areas = self.add_key(&key, digest)?;
+        let linear = Segment { kind: SegmentKind::Other("linear".into()), ..last.clone() };
+        let moved =
+            new.moved.map(|(offset, size)| Segment { offset, size: SegmentSize::Bytes(size), ..linear.clone() });
+        let (previous, direction) = match &moved {
+            Some(_) => (Segment { offset: 0, size: SegmentSize::Bytes(new.size), ..linear }, Direction::Backward),
+            None => (linear, Direction::Forward),
+        };
+        let mut plan = self.plan(&new.resilience, Mode::Encrypt, direction, [previous, last])?;
+        if moved.is_some() {
+            // Nothing is kept there: a crash is recovered from what was not moved yet.
+            plan.area.size = 4096;
+        }
+        let moving = Moving { plan: Plan { moved, new: Some(digest), ..plan }, boundary: first(direction), hot: None };
+        let keys = (None, Some(dek.secret()));
+        self.metadata.begin(&moving.plan, &moving.segments(new.size), keys, random::array()?)?;
+        self.put_new_tokens(&key)?;
+        self.metadata.encode(self.binary.header_size)?;
+        for (offset, area, size) in areas {
+            write_area(device, offset, area, size)?;
+        }
+        self.store(device)
+    }
+
+    /// Records that a decryption in place begins. The last sectors are first, as in the reference implementation.
+    pub(super) fn begin_decryption(
+        &mut self,
+        device: &dyn BlockDevice,
+        dek: &Dek,
+        resilience: &Resilience,
+        size: u64,
+    ) -> Result<()> {
+        self.check_requirements()?;
+        self.check_unchanged(device)?;
+        let tokens = self.genuine(dek)?;
+        let (previous, digest) = self.whole()?;
+        let last = Segment { kind: SegmentKind::Other("linear".into()), ..previous.clone() };
+        let plan = self.plan(resilience, Mode::Decrypt, Direction::Backward, [previous, last])?;
+        let plan = Plan { old: Some(digest), ..plan };
+        let moving = Moving { plan, boundary: first(Direction::Backward), hot: None };
+        let mut header = self.clone();
+        let keys = (Some(dek.secret()), None);
+        header.metadata.begin(&moving.plan, &moving.segments(size), keys, random::array()?)?;
+        tokens.into_iter().for_each(|(id, token)| header.seal(dek, id, token));
+        self.put(device, header, Vec::new())
+    }
+
+    /// The only segment, with its digest.
+    fn whole(&self) -> Result<(Segment, u32)> {
+        let no = |text: &str| Err(Error::UnsupportedHeader(text.into()));
+        let [data] = self.metadata.segments() else { return no("a volume of several segments can't be re-encrypted") };
+        if !starts_at_zero(data) {
+            return no("a volume whose first sector isn't number 0 can't be re-encrypted");
+        }
+        let digest = self.metadata.digests().iter().find(|digest| digest.segments.contains(&data.id));
+        match digest {
+            Some(digest) => Ok((data.clone(), digest.id)),
+            None => no("no digest proves its key"),
+        }
     }
 
     /// Binds new keyslots to a digest. The areas are still to be written.

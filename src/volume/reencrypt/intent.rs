@@ -1,0 +1,101 @@
+//! The header of an encryption in place, kept in the free end of the device until it is at the start.
+//!
+//! The start of the device holds plain data until the header is written over it, which is many writes. If they are cut off,
+//! the start is neither data nor a header. So the whole header lies in the free end first; who begins the encryption again
+//! finds it there, and writes it. It is wiped once the header is in its place.
+
+use sha2::{Digest, Sha256};
+
+use super::super::BlockDevice;
+use super::super::headers::check_written;
+use crate::{Error, Result};
+
+const MAGIC: &[u8; 16] = b"atrest in-place\0";
+/// The magic, the size of the header, its hash.
+const FIXED: usize = 16 + 8 + 32;
+/// What is before the header.
+const BLOCK: usize = 4096;
+
+/// How far data can be moved, in steps of its least.
+const SHIFTS: core::ops::RangeInclusive<u64> = 1..=128;
+const MIB: u64 = 1 << 20;
+
+pub(super) struct Intent {
+    /// Its first byte on the device.
+    offset: u64,
+    /// By how much the data is to be moved.
+    shift: u64,
+    header: Vec<u8>,
+}
+
+impl Intent {
+    /// Looks for one in the free end of a device of `size` bytes. Whoever could write there can have made it: only a
+    /// credential that opens its header proves it.
+    pub(super) fn find(device: &dyn BlockDevice, size: u64) -> Result<Option<Self>> {
+        let shifts = SHIFTS.map(|n| n * MIB).take_while(|shift| 2 * shift < size);
+        for shift in shifts {
+            if let Some(header) = Self::header_at(device, size - 2 * shift, shift)? {
+                return Ok(Some(Intent { offset: size - 2 * shift, shift, header }));
+            }
+        }
+        Ok(None)
+    }
+
+    fn header_at(device: &dyn BlockDevice, offset: u64, room: u64) -> Result<Option<Vec<u8>>> {
+        let failed = |e| Error::io("looking for what was begun before", e);
+        let mut block = vec![0; BLOCK];
+        device.read_at(offset, &mut block).map_err(failed)?;
+        let len = u64::from_le_bytes(block[16..24].try_into().expect("there are 8 bytes"));
+        if !block.starts_with(MAGIC) || len == 0 || len > room - BLOCK as u64 {
+            return Ok(None);
+        }
+        let mut header = vec![0; len as usize];
+        device.read_at(offset + BLOCK as u64, &mut header).map_err(failed)?;
+        Ok((Sha256::digest(&header)[..] == block[24..FIXED]).then_some(header))
+    }
+
+    /// Writes one, and returns when it is on the disk. `image` is the start of a device with the header.
+    pub(super) fn write(device: &dyn BlockDevice, size: u64, shift: u64, image: &[u8]) -> Result<Self> {
+        let offset = size - 2 * shift;
+        let failed = |e| Error::io("keeping the header in the free end of the device", e);
+        let used = image.iter().rposition(|&byte| byte != 0).map_or(0, |last| last + 1).next_multiple_of(BLOCK);
+        if (used + BLOCK) as u64 > shift {
+            return Err(Error::NoRoom("the free end of the device has no room for the header".into()));
+        }
+        let header = image[..used].to_vec();
+        let mut block = vec![0; BLOCK];
+        block[..16].copy_from_slice(MAGIC);
+        block[16..24].copy_from_slice(&(used as u64).to_le_bytes());
+        block[24..FIXED].copy_from_slice(&Sha256::digest(&header));
+        device.write_at(offset + BLOCK as u64, &header).map_err(failed)?;
+        device.sync().map_err(failed)?;
+        device.write_at(offset, &block).map_err(failed)?;
+        device.sync().map_err(failed)?;
+        check_written(device, offset, &block).map_err(failed)?;
+        check_written(device, offset + BLOCK as u64, &header).map_err(failed)?;
+        Ok(Intent { offset, shift, header })
+    }
+
+    pub(super) fn shift(&self) -> u64 {
+        self.shift
+    }
+
+    pub(super) fn header(&self) -> &[u8] {
+        &self.header
+    }
+
+    /// Writes the header to the start of the device, with zeros up to the data, and wipes the copy.
+    pub(super) fn carry_out(self, device: &dyn BlockDevice) -> Result<()> {
+        let failed = |e| Error::io("writing the header over the start of the data, which was moved", e);
+        let zeros = vec![0; MIB as usize];
+        let used = self.header.len() as u64;
+        for at in (used..self.shift).step_by(MIB as usize) {
+            device.write_at(at, &zeros[..(self.shift - at).min(MIB) as usize]).map_err(failed)?;
+        }
+        device.write_at(0, &self.header).map_err(failed)?;
+        device.sync().map_err(failed)?;
+        check_written(device, 0, &self.header).map_err(failed)?;
+        device.write_at(self.offset, &vec![0; BLOCK + self.header.len()]).map_err(failed)?;
+        device.sync().map_err(failed)
+    }
+}
