@@ -61,6 +61,15 @@ impl Layout {
         Ok(())
     }
 
+    /// Leaves out what is beyond `size`, which is a whole number of sectors, and not zero.
+    pub(super) fn cut(&mut self, size: u64) {
+        self.extents.retain(|extent| extent.range.start < size);
+        if let Some(last) = self.extents.last_mut() {
+            last.range.end = last.range.end.min(size);
+        }
+        self.size = size;
+    }
+
     /// The parts of a range that passed [`check`](Self::check). No sum can overflow, because the whole size doesn't.
     pub(super) fn places(&self, offset: u64, len: usize) -> impl Iterator<Item = Place<'_>> {
         let end = offset + len as u64;

@@ -17,6 +17,7 @@ mod moving;
 mod open;
 mod protect;
 mod reencrypt;
+mod resize;
 mod rotate;
 mod scratch;
 pub(crate) mod signature;

@@ -78,16 +78,20 @@ impl<D: BlockDevice> Volume<D> {
     pub fn record_size(&self) -> Result<u64> {
         on_wiped_stack(|| {
             self.check_writable()?;
-            let mut header = self.locked_header();
-            let mut tokens = header.genuine_tokens(&self.dek());
-            tokens.retain(|(_, token)| token.data_size != self.size());
-            if tokens.is_empty() {
-                return Ok(self.size());
-            }
-            tokens.iter_mut().for_each(|(_, token)| token.data_size = self.size());
-            header.put_tokens(self.header_device(), &self.dek(), tokens)?;
-            Ok(self.size())
+            self.recorded_size()
         })
+    }
+
+    pub(super) fn recorded_size(&self) -> Result<u64> {
+        let mut header = self.locked_header();
+        let (dek, size) = (self.dek(), self.size());
+        let mut tokens = header.genuine_tokens(&dek);
+        tokens.retain(|(_, token)| token.data_size != size);
+        if !tokens.is_empty() {
+            tokens.iter_mut().for_each(|(_, token)| token.data_size = size);
+            header.put_tokens(self.header_device(), &dek, tokens)?;
+        }
+        Ok(size)
     }
 
     /// The keys that can unwrap this volume's DEK.

@@ -108,7 +108,7 @@ impl<D: BlockDevice> Volume<D> {
     }
 
     /// Refuses a second re-encryption beside one that has begun.
-    fn check_still(&self) -> Result<()> {
+    pub(in crate::volume) fn check_still(&self) -> Result<()> {
         if self.live.get().data.moving.is_none() {
             return Ok(());
         }
