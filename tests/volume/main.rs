@@ -4,6 +4,7 @@
 
 mod alignment;
 mod crash;
+mod discard;
 mod faults;
 mod foreign_data;
 mod format;
