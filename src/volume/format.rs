@@ -258,6 +258,7 @@ impl<D: BlockDevice> Volume<D> {
             data,
             layout,
             read_only: false,
+            discards: false,
             made_by: Approval::Approved,
             used_blocks: 0,
             header,

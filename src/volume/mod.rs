@@ -4,6 +4,7 @@ mod aligned;
 mod backup;
 mod data_area;
 mod device;
+mod discard;
 mod file_device;
 mod format;
 mod header;
@@ -75,6 +76,7 @@ pub struct Volume<D> {
     data: DataArea,
     layout: Layout,
     read_only: bool,
+    discards: bool,
     /// The approval of opening or formatting it.
     made_by: Approval,
     /// The blocks that its key had encrypted before.

@@ -226,6 +226,9 @@ impl BlockDevice for Held {
         self.film.iter().for_each(|film| film(&self.id));
         self.device.write_at(offset, bytes)
     }
+    fn discard(&self, offset: u64, len: u64) -> io::Result<()> {
+        self.device.discard(offset, len)
+    }
     fn sync(&self) -> io::Result<()> {
         self.film.iter().for_each(|film| film(&self.id));
         self.device.sync()

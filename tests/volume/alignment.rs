@@ -179,7 +179,8 @@ fn a_file_opened_with_o_direct_holds_what_was_written() {
     let vault = MemoryVault::new("memory:one");
     // Not where temporary files are as a rule: that may be a file system in memory.
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-    let (small, large) = ([Op::Write(512, 200 * 1024, 1), Op::Read(1024, 4096)], [Op::Write(4096, 300 * 1024, 2)]);
+    let small = [Op::Write(512, 200 * 1024, 1), Op::Read(1024, 4096), Op::Zero(1536, 9 * 1024)];
+    let large = [Op::Write(4096, 300 * 1024, 2), Op::Zero(8192, 200 * 1024)];
     for (sector_size, ops) in [(SectorSize::B512, &small[..]), (SectorSize::B4096, &large[..])] {
         let path = folder.path().join(sector_size.bytes().to_string());
         let device = FileDevice::create(&path, (MIB + DATA) as u64).unwrap();

@@ -16,6 +16,7 @@ mod keyslot_faults;
 mod planted;
 mod rotation;
 mod tampering;
+mod zeroes;
 
 #[path = "../common/mod.rs"]
 mod common;
