@@ -262,6 +262,7 @@ pub struct World {
     pub lease: LeasePolicy,
     pub platform: Arc<MemoryVault>,
     pub require_locked_memory: bool,
+    pub discard: bool,
 }
 
 pub const VAULT: &str = "https://contoso.vault.example";
@@ -279,6 +280,7 @@ impl World {
             lease: LeasePolicy::default(),
             platform: Arc::new(MemoryVault::new("platform")),
             require_locked_memory: false,
+            discard: false,
         }
     }
 
@@ -302,6 +304,7 @@ impl World {
             .parallel(3)
             .rotation_interval(Duration::from_secs(900))
             .require_locked_memory(self.require_locked_memory)
+            .discard(self.discard)
     }
 
     pub fn customer(&self, id: &str) -> &Arc<Customer> {
