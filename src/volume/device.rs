@@ -147,8 +147,11 @@ macro_rules! forward {
 
 forward!(&D, Arc<D>);
 
-/// Writes `len` zeros in pieces.
-pub(super) fn write_zeros(device: &(impl BlockDevice + ?Sized), offset: u64, len: u64) -> io::Result<()> {
+/// Writes `len` zeros in pieces: what [`BlockDevice::write_zeroes`] does by itself, for a device whose own way isn't always there.
+///
+/// # Errors
+/// As [`BlockDevice::write_at`].
+pub fn write_zeros(device: &(impl BlockDevice + ?Sized), offset: u64, len: u64) -> io::Result<()> {
     if len == 0 {
         return Ok(());
     }

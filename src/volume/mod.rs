@@ -33,7 +33,7 @@ use headers::StoredHeader;
 use layout::Layout;
 
 pub use crate::ondisk::luks::{Label, LuksVersion, Priority};
-pub use device::{BlockDevice, MemoryDevice};
+pub use device::{BlockDevice, MemoryDevice, write_zeros};
 pub use file_device::FileDevice;
 pub use format::FormatOptions;
 pub use header::Header;
