@@ -84,6 +84,7 @@
 //   DISKS, SNAPSHOTS AND IMAGES
 //   OPEN DISKS
 //   ENGINES
+//   ZEROS AND FREE BLOCKS
 //   REPORTS
 //   CARE OF A STORE
 //
@@ -1441,10 +1442,15 @@ typedef struct {
     void (*release)(void *user);
     // What offsets, lengths and addresses must be multiples of, as with O_DIRECT: a power of two. 0 is 1.
     size_t alignment;
+    // Makes `len` bytes from `offset` zeros. NULL, or ATREST_ERR_UNSUPPORTED: they are written by write_at().
+    atrest_status (*write_zeroes)(void *user, uint64_t offset, uint64_t len);
+    // Hears that nobody needs `len` bytes from `offset`, so that their room can be given to others; what they read as is not
+    // defined until they are written again. NULL, or ATREST_ERR_UNSUPPORTED: nothing happens.
+    atrest_status (*discard)(void *user, uint64_t offset, uint64_t len);
 } atrest_device_callbacks;
 
 // The first value of an atrest_device_callbacks.
-#define ATREST_DEVICE_CALLBACKS_INIT {sizeof(atrest_device_callbacks), 0, 0, 0, 0, 0, 0, 0}
+#define ATREST_DEVICE_CALLBACKS_INIT {sizeof(atrest_device_callbacks), 0, 0, 0, 0, 0, 0, 0, 0, 0}
 
 // Opens a file or block device and holds it: a second open, by whatever process, gives ATREST_ERR_BUSY, as long as it
 // respects flock(). `flags` is 0 or ATREST_DEVICE_*, combined by `|`.
@@ -1760,6 +1766,10 @@ typedef struct {
 
 // Flag: refuse if secrets of this process lie in memory that may be swapped: see atrest_memory_protection.
 #define ATREST_OPEN_REQUIRE_LOCKED_MEMORY 32
+
+// Flag: pass atrest_volume_discard on to the device. THAT TELLS WHOEVER SEES THE DEVICE WHICH BLOCKS ARE FREE, and so how full
+// the volume is and what file system it holds. A header's flag "allow-discards" has no effect: nothing authenticates it.
+#define ATREST_OPEN_DISCARD 64
 
 // Options for formatting a volume.
 typedef struct {
@@ -2459,10 +2469,15 @@ typedef struct {
     uint32_t require_locked_memory;
     // 0.
     uint32_t reserved;
+    // 1 to pass atrest_disk_discard on to the devices. THAT TELLS WHOEVER SEES A DEVICE WHICH BLOCKS ARE FREE, and so how full
+    // a disk is and what file system it holds. Otherwise 0.
+    uint32_t discard;
+    // 0.
+    uint32_t reserved_2;
 } atrest_disk_service_options;
 
 // The first value of an atrest_disk_service_options.
-#define ATREST_DISK_SERVICE_OPTIONS_INIT {sizeof(atrest_disk_service_options), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
+#define ATREST_DISK_SERVICE_OPTIONS_INIT {sizeof(atrest_disk_service_options), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
 
 // Reports progress: of a copy in bytes; of a rotation in disks, snapshots and images. It may be called from several
 // threads at once, which wait for it.
@@ -3056,6 +3071,42 @@ atrest_status atrest_disk_begin_write_from(atrest_disk *disk, uint64_t offset, c
 //
 // Errors: ATREST_ERR_INVALID_OPTION where none is under way.
 atrest_status atrest_disk_complete_write(atrest_disk *disk);
+
+// ---------------------------------------------------------------------------------------------------------------------
+// ZEROS AND FREE BLOCKS
+//
+// Zeros without a buffer, and hints that nobody needs a range any more. A discard tells whoever sees the device which blocks
+// are free, so it does nothing unless that is allowed: by ATREST_OPEN_DISCARD for a volume, and by the option `discard` of a
+// service for its disks.
+
+// Makes `len` bytes at `offset` from the start of the data zeros. Both are multiples of the sector size. They are encrypted
+// like any data: nobody sees on the device where they are.
+//
+// Errors: those of atrest_volume_write_at.
+atrest_status atrest_volume_write_zeroes(atrest_volume *volume, uint64_t offset, uint64_t len);
+
+// Tells the device that nobody needs `len` bytes at `offset`, so that it can give their room to others. What they read as is
+// not defined until they are written again: what they held, or noise. Without ATREST_OPEN_DISCARD nothing happens.
+//
+// Errors: those of atrest_volume_write_at, whether discards are allowed or not.
+atrest_status atrest_volume_discard(atrest_volume *volume, uint64_t offset, uint64_t len);
+
+// 1 if discards reach the device, otherwise 0.
+atrest_status atrest_volume_discards(const atrest_volume *volume, uint32_t *out);
+
+// As atrest_volume_write_zeroes. A snapshot that begins meanwhile may hold a part of the zeros.
+//
+// Errors: those of atrest_disk_write_at.
+atrest_status atrest_disk_write_zeroes(atrest_disk *disk, uint64_t offset, uint64_t len);
+
+// As atrest_volume_discard. A snapshot in progress copies the range before. Without the option `discard` of the service
+// nothing happens.
+//
+// Errors: those of atrest_disk_write_at.
+atrest_status atrest_disk_discard(atrest_disk *disk, uint64_t offset, uint64_t len);
+
+// 1 if discards reach the device, otherwise 0.
+atrest_status atrest_disk_discards(const atrest_disk *disk, uint32_t *out);
 
 // ---------------------------------------------------------------------------------------------------------------------
 // REPORTS

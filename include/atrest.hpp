@@ -1521,7 +1521,7 @@ public:
 
     // The size in bytes. Asked once, by device::from.
     [[nodiscard]] virtual std::uint64_t size() const = 0;
-    // Whether nothing can be written. Asked once, by device::from; then write_at and sync are never called.
+    // Whether nothing can be written. Asked once, by device::from; then only read_at is called.
     [[nodiscard]] virtual bool read_only() const { return false; }
     // What offsets, lengths and addresses must be multiples of: a power of two. Asked once, by device::from.
     [[nodiscard]] virtual std::size_t alignment() const { return 1; }
@@ -1529,6 +1529,16 @@ public:
     virtual result<void> read_at(std::uint64_t offset, mutable_bytes bytes) = 0;
     // Writes all of `bytes` at `offset`; it stays below size().
     virtual result<void> write_at(std::uint64_t offset, const_bytes bytes) = 0;
+    // Makes `len` bytes from `offset` zeros. By itself it can't, and they are written by write_at.
+    virtual result<void> write_zeroes(std::uint64_t offset, std::uint64_t len) {
+        static_cast<void>(offset), static_cast<void>(len);
+        return fail(ATREST_ERR_UNSUPPORTED);
+    }
+    // Hears that nobody needs `len` bytes from `offset`. By itself it does nothing.
+    virtual result<void> discard(std::uint64_t offset, std::uint64_t len) {
+        static_cast<void>(offset), static_cast<void>(len);
+        return result<void>();
+    }
     // Returns when all that was written is on stable storage.
     virtual result<void> sync() = 0;
 };
@@ -1544,6 +1554,16 @@ struct block_device_calls {
     static atrest_status write_at(void *user, std::uint64_t offset, const void *bytes, std::size_t len) {
         return guarded([&] {
             return status_of([&] { return static_cast<block_device *>(user)->write_at(offset, {bytes, len}); });
+        });
+    }
+    static atrest_status write_zeroes(void *user, std::uint64_t offset, std::uint64_t len) {
+        return guarded([&] {
+            return status_of([&] { return static_cast<block_device *>(user)->write_zeroes(offset, len); });
+        });
+    }
+    static atrest_status discard(void *user, std::uint64_t offset, std::uint64_t len) {
+        return guarded([&] {
+            return status_of([&] { return static_cast<block_device *>(user)->discard(offset, len); });
         });
     }
     static atrest_status sync(void *user) {
@@ -1578,6 +1598,8 @@ public:
         callbacks.read_at = detail::block_device_calls::read_at;
         if (below && !below->read_only()) {
             callbacks.write_at = detail::block_device_calls::write_at;
+            callbacks.write_zeroes = detail::block_device_calls::write_zeroes;
+            callbacks.discard = detail::block_device_calls::discard;
             callbacks.sync = detail::block_device_calls::sync;
         }
         return detail::object_of<device>(std::move(below), callbacks, detail::block_device_calls::release,
@@ -1806,6 +1828,7 @@ public:
     open_options &read_only() noexcept { return flag(ATREST_OPEN_READ_ONLY); }
     open_options &hazmat_allow_truncated() noexcept { return flag(ATREST_OPEN_HAZMAT_ALLOW_TRUNCATED); }
     open_options &require_locked_memory() noexcept { return flag(ATREST_OPEN_REQUIRE_LOCKED_MEMORY); }
+    open_options &discard() noexcept { return flag(ATREST_OPEN_DISCARD); }
     open_options &hazmat_allow_unencrypted() noexcept { return flag(ATREST_OPEN_HAZMAT_ALLOW_UNENCRYPTED); }
     open_options &hazmat_repair() noexcept { return flag(ATREST_OPEN_HAZMAT_REPAIR); }
     open_options &keyslot(std::uint32_t id) noexcept { return c_.keyslot = id, flag(ATREST_OPEN_KEYSLOT); }
@@ -1899,6 +1922,17 @@ public:
         return detail::value_of<std::uint64_t>([&](auto out) {
             return atrest_volume_begin_write_from(get(), offset, sectors.data(), ciphertext.data(), sectors.size(), out);
         });
+    }
+    // A range in bytes, without a buffer.
+    result<void> write_zeroes(std::uint64_t offset, std::uint64_t len) {
+        return detail::done(atrest_volume_write_zeroes(get(), offset, len));
+    }
+    // With open_options::discard only.
+    result<void> discard(std::uint64_t offset, std::uint64_t len) {
+        return detail::done(atrest_volume_discard(get(), offset, len));
+    }
+    [[nodiscard]] result<bool> discards() const {
+        return detail::enum_of<bool>([&](auto out) { return atrest_volume_discards(get(), out); });
     }
     result<void> sync() { return detail::done(atrest_volume_sync(get())); }
 
@@ -2320,6 +2354,7 @@ public:
     disk_service_options &require_locked_memory(bool require = true) noexcept {
         return c_.require_locked_memory = require, *this;
     }
+    disk_service_options &discard(bool pass_on = true) noexcept { return c_.discard = pass_on, *this; }
     disk_service_options &deadline_seconds(std::uint64_t deadline) noexcept { return c_.deadline_seconds = deadline, *this; }
     disk_service_options &grace_seconds(std::uint64_t grace) noexcept { return c_.grace_seconds = grace, *this; }
     disk_service_options &interval_seconds(std::uint64_t every) noexcept { return c_.interval_seconds = every, *this; }
@@ -2496,6 +2531,17 @@ public:
     }
     // Once for each write that was begun, when the device has answered.
     result<void> complete_write() { return detail::done(atrest_disk_complete_write(get())); }
+    // A range in bytes, without a buffer.
+    result<void> write_zeroes(std::uint64_t offset, std::uint64_t len) {
+        return detail::done(atrest_disk_write_zeroes(get(), offset, len));
+    }
+    // With disk_service_options::discard only.
+    result<void> discard(std::uint64_t offset, std::uint64_t len) {
+        return detail::done(atrest_disk_discard(get(), offset, len));
+    }
+    [[nodiscard]] result<bool> discards() const {
+        return detail::enum_of<bool>([&](auto out) { return atrest_disk_discards(get(), out); });
+    }
     result<void> sync() { return detail::done(atrest_disk_sync(get())); }
 
     [[nodiscard]] result<std::string> name() const {

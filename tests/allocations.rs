@@ -123,7 +123,7 @@ fn a_volume_in_use_allocates_nothing() {
                 .unwrap(),
         );
         let device = FileDevice::open(&path).unwrap();
-        check(&Volume::open(device, Credential::Vault(&vault), &OpenOptions::new()).unwrap());
+        check(&Volume::open(device, Credential::Vault(&vault), &OpenOptions::new().discard(true)).unwrap());
         // Past the page cache, what isn't aligned goes by a buffer of its own.
         if let Ok(device) = FileDevice::open(&path).unwrap().direct_io() {
             check(&Volume::open(device, Credential::Vault(&vault), &OpenOptions::new()).unwrap());
@@ -158,6 +158,8 @@ fn check<D: BlockDevice>(volume: &Volume<D>) {
     let allocated = allocations(|| {
         for len in [4096, 128 << 10, 300 << 10] {
             volume.write_at(4096, &buffer[..len]).unwrap();
+            volume.write_zeroes(4096, len as u64).unwrap();
+            volume.discard(4096, len as u64).unwrap();
             volume.read_at(4096, &mut buffer[..len]).unwrap();
             volume.write_in_place(4096, &mut buffer[..len]).unwrap();
             let (first, second) = buffer[..len].split_at_mut(len / 4096 / 2 * 4096);

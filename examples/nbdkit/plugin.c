@@ -24,7 +24,7 @@
 static char *disk, *vault_file, *root_key, *key_file, *key_name, *context;
 static char *passphrase;
 static size_t passphrase_len;
-static int read_only, direct_io;
+static int read_only, direct_io, discard;
 static uint64_t create_size;
 static uint32_t sector_size;
 
@@ -142,6 +142,8 @@ static int plugin_config(const char *key, const char *value)
         return (read_only = nbdkit_parse_bool(value)) == -1 ? -1 : 0;
     if (strcmp(key, "direct-io") == 0)
         return (direct_io = nbdkit_parse_bool(value)) == -1 ? -1 : 0;
+    if (strcmp(key, "discard") == 0)
+        return (discard = nbdkit_parse_bool(value)) == -1 ? -1 : 0;
     if (strcmp(key, "create") == 0) {
         int64_t size = nbdkit_parse_size(value);
         create_size = size > 0 ? (uint64_t)size : 0;
@@ -248,7 +250,7 @@ static int open_volume(atrest_volume **opened)
         credential.passphrase_len = passphrase_len;
         credential.key_file = key_file;
     }
-    options.flags = read_only ? ATREST_OPEN_READ_ONLY : 0;
+    options.flags = (read_only ? ATREST_OPEN_READ_ONLY : 0) | (discard ? ATREST_OPEN_DISCARD : 0);
     uint32_t flags = (read_only ? ATREST_DEVICE_READ_ONLY : 0) | (direct_io ? ATREST_DEVICE_DIRECT_IO : 0);
     result = checked(atrest_device_open_file(disk, flags, &device), "opening the disk");
     if (result == 0) {
@@ -345,8 +347,26 @@ static int plugin_can_multi_conn(void *handle)
     return 1;
 }
 
-// nbdkit makes writes of zeros into writes, and FUA into a flush, since the plugin has none of its own. There is no trim:
-// it would show which sectors are in use, and a hole doesn't read as zeros here, but as what zeros decrypt to.
+// Trim shows on the disk which sectors are in use, so it is there only if the command line says so.
+static int plugin_can_trim(void *handle)
+{
+    (void)handle;
+    uint32_t discards = 0;
+    return checked(atrest_volume_discards(volume, &discards), "asking for discards") == -1 ? -1 : (int)discards;
+}
+
+static int plugin_can_zero(void *handle)
+{
+    return plugin_can_write(handle);
+}
+
+// Clients may ask for zeros that are quicker than other data. They are none here, and are told so at once.
+static int plugin_can_fast_zero(void *handle)
+{
+    return plugin_can_write(handle);
+}
+
+// nbdkit makes FUA into a flush, since the plugin has none of its own.
 
 static int plugin_pread(void *handle, void *buffer, uint32_t count, uint64_t offset, uint32_t flags)
 {
@@ -358,6 +378,23 @@ static int plugin_pwrite(void *handle, const void *buffer, uint32_t count, uint6
 {
     (void)handle, (void)flags;
     return checked(atrest_volume_write_at(volume, offset, buffer, count), "writing");
+}
+
+// Zeros are encrypted and written. A hole (NBDKIT_FLAG_MAY_TRIM) wouldn't read as zeros, but as what zeros decrypt to.
+static int plugin_zero(void *handle, uint32_t count, uint64_t offset, uint32_t flags)
+{
+    (void)handle;
+    if (flags & NBDKIT_FLAG_FAST_ZERO) {
+        nbdkit_set_error(EOPNOTSUPP);
+        return -1;
+    }
+    return checked(atrest_volume_write_zeroes(volume, offset, count), "writing zeros");
+}
+
+static int plugin_trim(void *handle, uint32_t count, uint64_t offset, uint32_t flags)
+{
+    (void)handle, (void)flags;
+    return checked(atrest_volume_discard(volume, offset, count), "discarding");
 }
 
 static int plugin_flush(void *handle, uint32_t flags)
@@ -379,6 +416,7 @@ static struct nbdkit_plugin plugin = {
         "context=TEXT       With vault=: what the volume must be bound to.\n"
         "read-only=true     Write nothing at all.\n"
         "direct-io=true     Read and write past the page cache.\n"
+        "discard=true       Let clients trim. The disk then shows which sectors are in use.\n"
         "create=SIZE        Make the volume, in a new file. With vault=, key=NAME is its key there.\n"
         "sector-size=BYTES  With create=: 512 (default), 1024, 2048 or 4096.",
     .config = plugin_config,
@@ -392,9 +430,14 @@ static struct nbdkit_plugin plugin = {
     .get_size = plugin_get_size,
     .block_size = plugin_block_size,
     .can_write = plugin_can_write,
+    .can_trim = plugin_can_trim,
+    .can_zero = plugin_can_zero,
+    .can_fast_zero = plugin_can_fast_zero,
     .can_multi_conn = plugin_can_multi_conn,
     .pread = plugin_pread,
     .pwrite = plugin_pwrite,
+    .zero = plugin_zero,
+    .trim = plugin_trim,
     .flush = plugin_flush,
 };
 

@@ -127,8 +127,8 @@ pub(super) fn place(chunk: u64, size: u64) -> (u64, usize) {
 }
 
 /// The chunks of `size` bytes that a run of bytes lies in.
-pub(super) fn touched(offset: u64, len: usize, size: u64) -> Range<u64> {
-    offset / CHUNK..offset.saturating_add(len as u64).min(size).div_ceil(CHUNK)
+pub(super) fn touched(offset: u64, len: u64, size: u64) -> Range<u64> {
+    offset / CHUNK..offset.saturating_add(len).min(size).div_ceil(CHUNK)
 }
 
 #[cfg(test)]
@@ -176,5 +176,6 @@ mod tests {
         assert_eq!(touched(CHUNK - 512, 1024, size), 0..2);
         assert_eq!(touched(3 * CHUNK, 512, size), 3..4);
         assert_eq!(touched(CHUNK, 1 << 30, size), 1..4);
+        assert_eq!(touched(CHUNK, u64::MAX, size), 1..4);
     }
 }

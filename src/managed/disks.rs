@@ -199,7 +199,7 @@ impl DiskService {
             }
             resource = self.inner.store.resource(&name)?;
         }
-        Ok(OpenDisk::new(live, user, resource.size, resource.sector_size))
+        Ok(OpenDisk::new(live, user, &resource, self.inner.discard))
     }
 
     /// Removes a disk or a snapshot with its content. If later incremental snapshots need content of a removed one, it

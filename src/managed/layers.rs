@@ -120,7 +120,9 @@ impl Resource {
     /// The options for opening one of its volumes, 0 for the upper one. They demand its context and the stored
     /// fingerprint of its DEK. Otherwise an attacker who may wrap DEKs could put a volume of their own in its place.
     fn expecting(&self, layer: usize, context: &str) -> OpenOptions {
-        let options = OpenOptions::new().context(context.as_bytes()).used_blocks(self.used_blocks[layer]);
+        // What the service doesn't allow comes to no layer.
+        let options = OpenOptions::new().discard(true);
+        let options = options.context(context.as_bytes()).used_blocks(self.used_blocks[layer]);
         match self.fingerprints.get(layer) {
             Some(fingerprint) => options.expect(*fingerprint),
             None => options,
@@ -241,6 +243,14 @@ impl Layers {
 
     pub(super) fn write_vectored_at(&self, offset: u64, sectors: &[IoSlice<'_>]) -> Result<()> {
         self.upper.write_vectored_at(offset, sectors)
+    }
+
+    pub(super) fn write_zeroes(&self, offset: u64, len: u64) -> Result<()> {
+        self.upper.write_zeroes(offset, len)
+    }
+
+    pub(super) fn discard(&self, offset: u64, len: u64) -> Result<()> {
+        self.upper.discard(offset, len)
     }
 
     /// As [`Volume::begin_read`], on the device below all layers.

@@ -37,6 +37,7 @@ pub struct ServiceOptions {
     pub(super) parallel: usize,
     pub(super) rotation_interval: Duration,
     pub(super) require_locked_memory: bool,
+    pub(super) discard: bool,
 }
 
 impl ServiceOptions {
@@ -58,6 +59,7 @@ impl ServiceOptions {
             parallel: 8,
             rotation_interval: Duration::from_secs(900),
             require_locked_memory: false,
+            discard: false,
         }
     }
 
@@ -93,6 +95,13 @@ impl ServiceOptions {
         self.require_locked_memory = require;
         self
     }
+
+    /// Whether [`OpenDisk::discard`](super::OpenDisk::discard) is passed on to the devices. It is not by default, because **it
+    /// tells whoever sees a device which blocks are free**: see [`OpenOptions::discard`](crate::OpenOptions::discard).
+    pub fn discard(mut self, discard: bool) -> Self {
+        self.discard = discard;
+        self
+    }
 }
 
 /// Encryption sets, managed disks, snapshots and images. It may be used from any number of threads.
@@ -110,6 +119,8 @@ pub(super) struct Inner {
     pub(super) registry: Registry,
     pub(super) parallel: usize,
     pub(super) rotation_interval: Duration,
+    /// Whether open disks pass discards on.
+    pub(super) discard: bool,
     /// Locked while a set is rotated.
     pub(super) rotating: Named<Mutex<()>>,
     /// Read-locked while the incremental snapshots of a disk are used, and write-locked while one is added or removed;
@@ -145,6 +156,7 @@ impl DiskService {
             keys,
             parallel: options.parallel.max(1),
             rotation_interval: options.rotation_interval,
+            discard: options.discard,
             rotating: Named::default(),
             chains: Named::default(),
             copies: Named::default(),
@@ -203,6 +215,7 @@ mod tests {
             parallel: 1,
             rotation_interval: std::time::Duration::from_secs(900),
             require_locked_memory: false,
+            discard: false,
         };
         let service = DiskService::open(folder.path().join("store"), options).unwrap();
         let new = NewDisk::new("d", 64 << 10).region("north").subscription("one").sector_size(4096);

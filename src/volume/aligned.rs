@@ -1,10 +1,12 @@
 //! [`Aligned`]: any read and write, on a device that takes whole blocks at aligned addresses only.
 
 use core::num::NonZero;
+use core::ops::Range;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::sync::{PoisonError, RwLock};
 
 use super::BlockDevice;
+use super::device::{whole_blocks, write_zeros};
 use super::scratch::{CHUNK, with_scratch};
 
 /// A device that takes what its own [`alignment`](BlockDevice::alignment) doesn't allow, too. What is aligned goes straight
@@ -70,7 +72,7 @@ impl<D: BlockDevice> Aligned<D> {
         &self,
         offset: u64,
         len: usize,
-        mut act: impl FnMut(u64, &mut [u8], usize, core::ops::Range<usize>) -> io::Result<()>,
+        mut act: impl FnMut(u64, &mut [u8], usize, Range<usize>) -> io::Result<()>,
     ) -> io::Result<()> {
         let block = self.alignment;
         with_scratch(CHUNK.next_multiple_of(block), block, |scratch| {
@@ -99,7 +101,7 @@ impl<D: BlockDevice> Aligned<D> {
 
     #[cold]
     fn write_by_blocks(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        let write = |at, run: &mut [u8], before: usize, part: core::ops::Range<usize>| {
+        let write = |at, run: &mut [u8], before: usize, part: Range<usize>| {
             let (end, len) = (before + part.len(), run.len());
             let (first, last) = (before != 0, !self.divides(end));
             if first {
@@ -170,6 +172,22 @@ impl<D: BlockDevice> BlockDevice for Aligned<D> {
             offset += buffer.len() as u64;
         }
         Ok(())
+    }
+
+    /// The ragged ends are written.
+    fn write_zeroes(&self, offset: u64, len: u64) -> io::Result<()> {
+        let Some(whole) = whole_blocks(offset, len, self.alignment as u64) else {
+            return write_zeros(self, offset, len);
+        };
+        write_zeros(self, offset, whole.start - offset)?;
+        self.write_whole(|| self.device.write_zeroes(whole.start, whole.end - whole.start))?;
+        write_zeros(self, whole.end, offset + len - whole.end)
+    }
+
+    /// The ragged ends stay.
+    fn discard(&self, offset: u64, len: u64) -> io::Result<()> {
+        let whole = whole_blocks(offset, len, self.alignment as u64);
+        whole.map_or(Ok(()), |whole| self.write_whole(|| self.device.discard(whole.start, whole.end - whole.start)))
     }
 
     /// It takes everything.

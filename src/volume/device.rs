@@ -1,8 +1,11 @@
 //! The devices that volumes lie on.
 
 use core::num::NonZero;
+use core::ops::Range;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::sync::{Arc, PoisonError, RwLock};
+
+use super::scratch::{CHUNK, with_scratch};
 
 /// A device of bytes that can be read and written anywhere: a file, a disk, an object store's block layer, memory.
 ///
@@ -62,6 +65,26 @@ pub trait BlockDevice: Send + Sync {
         Ok(())
     }
 
+    /// Makes `len` bytes from `offset` zeros. By itself it writes zeros in pieces; a device that has a shorter way should take
+    /// that.
+    ///
+    /// # Errors
+    /// As [`write_at`](Self::write_at).
+    fn write_zeroes(&self, offset: u64, len: u64) -> io::Result<()> {
+        write_zeros(self, offset, len)
+    }
+
+    /// Says that nobody needs what lies in `len` bytes from `offset`, so that the device can give their room to others. It is a
+    /// hint, and by itself nothing happens: a device may do it for all of them, for some or for none. What they read as is not
+    /// defined until they are written again; the bytes around them stay.
+    ///
+    /// # Errors
+    /// The device's error. That it can't give room back is none.
+    fn discard(&self, offset: u64, len: u64) -> io::Result<()> {
+        let _ = (offset, len);
+        Ok(())
+    }
+
     /// What offsets, lengths and addresses of reads and writes have to be multiples of, as with `O_DIRECT`: a power of two.
     /// What isn't, the library reads and writes by a buffer that is; so buffers and sectors that are aligned are faster.
     /// Beyond 4096, a crash while a header is written may damage both of its copies.
@@ -103,6 +126,14 @@ macro_rules! forward {
                 (**self).write_vectored_at(offset, buffers)
             }
 
+            fn write_zeroes(&self, offset: u64, len: u64) -> io::Result<()> {
+                (**self).write_zeroes(offset, len)
+            }
+
+            fn discard(&self, offset: u64, len: u64) -> io::Result<()> {
+                (**self).discard(offset, len)
+            }
+
             fn alignment(&self) -> NonZero<usize> {
                 (**self).alignment()
             }
@@ -115,6 +146,29 @@ macro_rules! forward {
 }
 
 forward!(&D, Arc<D>);
+
+/// Writes `len` zeros in pieces: what [`BlockDevice::write_zeroes`] does by itself, for a device whose own way isn't always there.
+///
+/// # Errors
+/// As [`BlockDevice::write_at`].
+pub fn write_zeros(device: &(impl BlockDevice + ?Sized), offset: u64, len: u64) -> io::Result<()> {
+    if len == 0 {
+        return Ok(());
+    }
+    let block = device.alignment().get();
+    let most = CHUNK.next_multiple_of(block);
+    let room = usize::try_from(len).map_or(most, |len| len.min(most));
+    with_scratch(room, block, |zeros| {
+        zeros.fill(0);
+        let mut done = 0;
+        while done < len {
+            let now = (len - done).min(room as u64);
+            device.write_at(offset + done, &zeros[..now as usize])?;
+            done += now;
+        }
+        Ok(())
+    })
+}
 
 /// A device in memory, for tests and for volumes that must not touch a disk.
 #[derive(Debug, Default)]
@@ -158,12 +212,31 @@ impl BlockDevice for MemoryDevice {
         Ok(())
     }
 
+    fn write_zeroes(&self, offset: u64, len: u64) -> io::Result<()> {
+        let mut held = self.bytes.write().unwrap_or_else(PoisonError::into_inner);
+        let range = usize::try_from(len).ok().and_then(|len| range(offset, len, held.len()));
+        held[range.ok_or(io::ErrorKind::WriteZero)?].fill(0);
+        Ok(())
+    }
+
+    /// They are zeros then; no memory is given back.
+    fn discard(&self, offset: u64, len: u64) -> io::Result<()> {
+        self.write_zeroes(offset, len)
+    }
+
     fn sync(&self) -> io::Result<()> {
         Ok(())
     }
 }
 
-fn range(offset: u64, len: usize, size: usize) -> Option<core::ops::Range<usize>> {
+/// The whole blocks of a range of bytes, if it has one.
+pub(super) fn whole_blocks(offset: u64, len: u64, block: u64) -> Option<Range<u64>> {
+    let start = offset.checked_next_multiple_of(block)?;
+    let end = offset.checked_add(len)? / block * block;
+    (start < end).then_some(start..end)
+}
+
+fn range(offset: u64, len: usize, size: usize) -> Option<Range<usize>> {
     let start = usize::try_from(offset).ok()?;
     let end = start.checked_add(len).filter(|&end| end <= size)?;
     Some(start..end)

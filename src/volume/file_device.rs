@@ -8,14 +8,22 @@ use std::io::{IoSlice, IoSliceMut};
 use std::path::{Path, PathBuf};
 
 #[cfg(any(target_os = "linux", target_os = "android"))]
-use rustix::io::retry_on_intr;
+use rustix::fs::{FallocateFlags, fallocate};
+#[cfg(any(target_os = "linux", target_os = "android"))]
+use rustix::io::{Errno, retry_on_intr};
 
 use super::BlockDevice;
+#[cfg(any(target_os = "linux", target_os = "android"))]
+use super::device::{whole_blocks, write_zeros};
 use crate::{Error, Result, fs};
 
 /// How many buffers the kernel takes at once (`UIO_MAXIOV`). What it left of them is read or written buffer by buffer.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 const IOV_MAX: usize = 1024;
+
+/// What a discard has to be made of, in bytes: no file system and no disk has larger blocks, as a rule.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+const BLOCK: u64 = 4096;
 
 /// What errors call it.
 const IMAGE: &str = "disk or image";
@@ -177,6 +185,32 @@ impl BlockDevice for FileDevice {
             }
         }
         Ok(())
+    }
+
+    /// The file system or the disk does it, and no zero is written, where it can (`FALLOC_FL_ZERO_RANGE`).
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    fn write_zeroes(&self, offset: u64, len: u64) -> io::Result<()> {
+        if len == 0 {
+            return Ok(());
+        }
+        match retry_on_intr(|| fallocate(&self.file, FallocateFlags::ZERO_RANGE, offset, len)) {
+            // A block device does so with whole blocks of its own only (EINVAL), but takes any write.
+            Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => write_zeros(self, offset, len),
+            done => Ok(done?),
+        }
+    }
+
+    /// The file gets a hole there, and the disk the blocks back, where the file system or the disk can do that
+    /// (`FALLOC_FL_PUNCH_HOLE`): those of 4096 bytes that lie in the range as a whole.
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    fn discard(&self, offset: u64, len: u64) -> io::Result<()> {
+        let Some(blocks) = whole_blocks(offset, len, BLOCK) else { return Ok(()) };
+        let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        match retry_on_intr(|| fallocate(&self.file, flags, blocks.start, blocks.end - blocks.start)) {
+            // A block device with larger blocks says EINVAL.
+            Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => Ok(()),
+            done => Ok(done?),
+        }
     }
 
     fn alignment(&self) -> NonZero<usize> {

@@ -254,6 +254,7 @@ impl<D: BlockDevice> Volume<D> {
             header_device,
             live: Live::new(keys, data, layout),
             read_only: false,
+            discards: false,
             made_by: Approval::Approved,
             header,
             steps: Steps::default(),

@@ -121,7 +121,7 @@ impl<D: BlockDevice> Volume<D> {
         Ok(state)
     }
 
-    fn with_scratch<T>(&self, act: impl FnOnce(&mut [u8]) -> T) -> T {
+    pub(super) fn with_scratch<T>(&self, act: impl FnOnce(&mut [u8]) -> T) -> T {
         let block = self.device.block();
         with_scratch(if block == 1 { CHUNK } else { DIRECT_CHUNK.next_multiple_of(block) }, block, act)
     }
@@ -226,6 +226,14 @@ impl<D: BlockDevice> BlockDevice for Volume<D> {
 
     fn write_vectored_at(&self, offset: u64, buffers: &[IoSlice<'_>]) -> io::Result<()> {
         Volume::write_vectored_at(self, offset, buffers).map_err(device_error)
+    }
+
+    fn write_zeroes(&self, offset: u64, len: u64) -> io::Result<()> {
+        Volume::write_zeroes(self, offset, len).map_err(device_error)
+    }
+
+    fn discard(&self, offset: u64, len: u64) -> io::Result<()> {
+        Volume::discard(self, offset, len).map_err(device_error)
     }
 
     fn sync(&self) -> io::Result<()> {

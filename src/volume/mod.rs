@@ -4,6 +4,7 @@ mod aligned;
 mod backup;
 mod data_area;
 mod device;
+mod discard;
 mod file_device;
 mod format;
 mod header;
@@ -38,7 +39,7 @@ use live::Live;
 use steps::Steps;
 
 pub use crate::ondisk::luks::{Label, LuksVersion, Priority};
-pub use device::{BlockDevice, MemoryDevice};
+pub use device::{BlockDevice, MemoryDevice, write_zeros};
 pub use file_device::FileDevice;
 pub use format::FormatOptions;
 pub use header::Header;
@@ -81,6 +82,7 @@ pub struct Volume<D> {
     header_device: Option<Aligned<Arc<dyn BlockDevice>>>,
     live: Live,
     read_only: bool,
+    discards: bool,
     /// The approval of opening or formatting it.
     made_by: Approval,
     header: Mutex<Box<dyn StoredHeader>>,

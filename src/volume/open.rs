@@ -25,6 +25,7 @@ use crate::{Dek, Error, Result};
 #[derive(Clone, Default)]
 pub struct OpenOptions {
     read_only: bool,
+    discard: bool,
     context: Option<Vec<u8>>,
     header: Option<Arc<dyn BlockDevice>>,
     keyslot: Option<u32>,
@@ -48,6 +49,31 @@ impl OpenOptions {
     /// Whether to write nothing at all: neither data nor a repair of the header.
     pub fn read_only(mut self, read_only: bool) -> Self {
         self.read_only = read_only;
+        self
+    }
+
+    /// Whether [`Volume::discard`] is passed on to the device. It is not by default, because **it tells whoever sees the device
+    /// which blocks are free**, and so how full the volume is and what file system it holds.
+    ///
+    /// Of `--allow-discards --persistent`, `cryptsetup` stores a flag in the header, `allow-discards`, and obeys it from then on.
+    /// This option alone counts here: nothing authenticates the flag, and anyone who can write to the disk could set it. Who
+    /// trusts it asks for it:
+    ///
+    /// ```
+    /// # use atrest::volume::{Header, KeyslotOptions};
+    /// # use atrest::{Credential, FormatOptions, MemoryDevice, OpenOptions, Protector, Volume, key::Kdf};
+    /// # let cheap = KeyslotOptions::new().kdf(Kdf::Argon2id { memory_kib: 64, passes: 1, lanes: 1 });
+    /// # let format = FormatOptions::new().keyslot(cheap);
+    /// # let device = std::sync::Arc::new(MemoryDevice::new(20 << 20));
+    /// # Volume::format(device.clone(), Protector::Passphrase(b"secret"), &format)?;
+    /// let flags = Header::load(&device)?.flags();
+    /// let options = OpenOptions::new().discard(flags.iter().any(|flag| flag == "allow-discards"));
+    /// let volume = Volume::open(device, Credential::Passphrase(b"secret"), &options)?;
+    /// # assert!(!volume.discards());
+    /// # Ok::<(), atrest::Error>(())
+    /// ```
+    pub fn discard(mut self, discard: bool) -> Self {
+        self.discard = discard;
         self
     }
 
@@ -140,6 +166,7 @@ impl fmt::Debug for OpenOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("OpenOptions")
             .field("read_only", &self.read_only)
+            .field("discard", &self.discard)
             .field("context", &self.context)
             .field("detached", &self.header.is_some())
             .field("keyslot", &self.keyslot)
@@ -331,11 +358,19 @@ impl<D: BlockDevice> Volume<D> {
         if header.needs_recovery() && !options.read_only {
             header.recover(on, options.repair_foreign)?;
         }
-        let (live, header) = (Live::new(keys, data, layout), Mutex::new(header));
-        let (read_only, made_by, steps) = (options.read_only, Approval::Approved, Steps::default());
-        let volume = Volume { device, header_device, live, read_only, made_by, header, steps };
-        volume.finish_torn_step()?;
-        Ok(volume)
+        let (read_only, used_blocks, header) = (options.read_only, options.used_blocks, Mutex::new(header));
+        Ok(Volume {
+            device,
+            header_device,
+            dek,
+            data,
+            layout,
+            read_only,
+            discards: options.discard,
+            made_by: Approval::Approved,
+            used_blocks,
+            header,
+        })
     }
 }
 

@@ -400,8 +400,10 @@ typedef struct {
     atrest_status (*sync)(void *user);
     void (*release)(void *user);
     size_t alignment;
+    atrest_status (*write_zeroes)(void *user, uint64_t offset, uint64_t len);
+    atrest_status (*discard)(void *user, uint64_t offset, uint64_t len);
 } atrest_device_callbacks;
-#define ATREST_DEVICE_CALLBACKS_INIT {sizeof(atrest_device_callbacks), 0, 0, 0, 0, 0, 0, 0}
+#define ATREST_DEVICE_CALLBACKS_INIT {sizeof(atrest_device_callbacks), 0, 0, 0, 0, 0, 0, 0, 0, 0}
 atrest_status atrest_device_open_file(const char *path, uint32_t flags, atrest_device **out);
 atrest_status atrest_device_create_file(const char *path, uint64_t size, atrest_device **out);
 atrest_status atrest_device_memory(size_t size, atrest_device **out);
@@ -488,6 +490,7 @@ typedef struct {
 #define ATREST_OPEN_HAZMAT_ALLOW_UNENCRYPTED 8
 #define ATREST_OPEN_HAZMAT_REPAIR 16
 #define ATREST_OPEN_REQUIRE_LOCKED_MEMORY 32
+#define ATREST_OPEN_DISCARD 64
 typedef struct {
     size_t struct_size;
     uint32_t flags;
@@ -705,8 +708,10 @@ typedef struct {
     uint64_t deadline_seconds;
     uint32_t require_locked_memory;
     uint32_t reserved;
+    uint32_t discard;
+    uint32_t reserved_2;
 } atrest_disk_service_options;
-#define ATREST_DISK_SERVICE_OPTIONS_INIT {sizeof(atrest_disk_service_options), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
+#define ATREST_DISK_SERVICE_OPTIONS_INIT {sizeof(atrest_disk_service_options), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
 typedef void (*atrest_progress)(void *user, uint64_t done, uint64_t total);
 typedef struct {
     size_t struct_size;
@@ -882,6 +887,12 @@ atrest_status atrest_disk_begin_write(atrest_disk *disk, uint64_t offset, void *
 atrest_status atrest_disk_begin_write_from(atrest_disk *disk, uint64_t offset, const void *sectors, void *ciphertext,
     size_t len, uint64_t *device_offset);
 atrest_status atrest_disk_complete_write(atrest_disk *disk);
+atrest_status atrest_volume_write_zeroes(atrest_volume *volume, uint64_t offset, uint64_t len);
+atrest_status atrest_volume_discard(atrest_volume *volume, uint64_t offset, uint64_t len);
+atrest_status atrest_volume_discards(const atrest_volume *volume, uint32_t *out);
+atrest_status atrest_disk_write_zeroes(atrest_disk *disk, uint64_t offset, uint64_t len);
+atrest_status atrest_disk_discard(atrest_disk *disk, uint64_t offset, uint64_t len);
+atrest_status atrest_disk_discards(const atrest_disk *disk, uint32_t *out);
 #define ATREST_PROTECTION_FINISHED 1
 #define ATREST_PROTECTION_JOINING 2
 #define ATREST_PROTECTION_ROTATING 3

@@ -584,6 +584,14 @@ void volumes()
     CHECK(GOT(volume.begin_write_from(0, plain, sectors)) == GOT(volume.data_offset()) && sectors == changed);
     GOT(volume.complete_read(0, sectors));
     CHECK(sectors == plain);
+    GOT(volume.write_zeroes(0, 8192));
+    GOT(volume.read_at(0, sectors));
+    CHECK(sectors == bytes(4096) && !GOT(volume.discards()));
+    GOT(volume.discard(8192, 4096));
+    GOT(volume.read_at(8192, sectors));
+    CHECK(sectors == plain);
+    FAILS(ATREST_ERR_MISALIGNED, volume.write_zeroes(0, 512));
+    FAILS(ATREST_ERR_OUT_OF_BOUNDS, volume.discard(16 << 20, 4096));
     bytes shorter(512);
     FAILS(ATREST_ERR_LENGTH_MISMATCH, volume.begin_write_from(0, plain, shorter));
     FAILS(ATREST_ERR_OUT_OF_BOUNDS, volume.write_at(16 << 20, sectors));
@@ -610,6 +618,7 @@ void volumes()
     CHECK(sectors == plain);
     const atrest::dek dek = GOT(volume.dek());
     GOT(atrest::volume::open(device, dek));
+    CHECK(GOT(GOT(atrest::volume::open(device, vault, atrest::open_options().discard())).discards()));
     {
         const atrest::volume worn = GOT(atrest::volume::open(device, vault, atrest::open_options().used_blocks(77)));
         CHECK(GOT(worn.usage()) == 77 && GOT(worn.approval()).is == atrest::approval::kind::approved);

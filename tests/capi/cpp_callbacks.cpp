@@ -50,6 +50,7 @@ public:
         atrest_status status = ATREST_ERR_IO;
         bool read_only = false;
         int syncs = 0;
+        std::uint64_t discarded = 0;
     };
 
     explicit memory_disk(state &how) : state_(how) { alive++; }
@@ -65,6 +66,12 @@ public:
     atrest::result<void> write_at(std::uint64_t offset, atrest::const_bytes in) override
     {
         std::memcpy(&state_.data[static_cast<std::size_t>(offset)], in.data(), in.size());
+        return fail_as_told(state_.write, state_.status);
+    }
+    atrest::result<void> discard(std::uint64_t offset, std::uint64_t len) override
+    {
+        std::memset(&state_.data[static_cast<std::size_t>(offset)], 0xdd, static_cast<std::size_t>(len));
+        state_.discarded += len;
         return fail_as_told(state_.write, state_.status);
     }
     atrest::result<void> sync() override
@@ -277,8 +284,24 @@ void devices()
     disk.read = disk.write = disk.sync = failing::no;
     GOT(volume.read_at(0, sectors));
     CHECK(sectors == plain);
+    GOT(volume.write_zeroes(4096, 4096));
+    GOT(volume.read_at(4096, sectors));
+    CHECK(sectors == bytes(4096) && disk.discarded == 0);
     volume.reset();
     CHECK(alive == 1);
+
+    device = GOT(atrest::device::from(std::make_unique<memory_disk>(disk)));
+    volume = GOT(atrest::volume::open(device, vault, atrest::open_options().discard()));
+    device.reset();
+    GOT(volume.discard(4096, 8192));
+    CHECK(disk.discarded == 8192 && disk.data[(16 << 20) + 4096] == 0xdd);
+    disk.write = failing::by_status;
+    FAILS(ATREST_ERR_CALLBACK_FAILED, volume.discard(4096, 8192));
+    FAILS(ATREST_ERR_CALLBACK_FAILED, volume.write_zeroes(4096, 8192));
+    disk.write = failing::no;
+    GOT(volume.read_at(0, sectors));
+    CHECK(sectors == plain);
+    volume.reset();
 
     disk.read_only = true;
     device = GOT(atrest::device::from(std::make_unique<memory_disk>(disk)));

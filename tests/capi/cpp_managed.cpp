@@ -264,6 +264,13 @@ void files()
         CHECK(GOT(disk.begin_write_from(8192, plain, sectors)) == at && sectors == changed);
         GOT(disk.complete_read(8192, sectors));
         CHECK(sectors == plain);
+        GOT(disk.write_zeroes(12288, 4096));
+        GOT(disk.read_at(12288, sectors));
+        CHECK(sectors == decltype(sectors){} && !GOT(disk.discards()));
+        GOT(disk.discard(4096, 4096));
+        GOT(disk.read_at(4096, sectors));
+        CHECK(sectors == plain);
+        FAILS(ATREST_ERR_OUT_OF_BOUNDS, disk.write_zeroes(64 << 10, 4096));
         GOT(disk.complete_write());
         GOT(disk.complete_write());
         FAILS(ATREST_ERR_INVALID_OPTION, disk.complete_write());

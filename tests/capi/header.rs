@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use atrest::key::KeyId;
 
 /// The files of `crates/atrest-c/src` that C sees, in the order of the header's sections.
-const SECTIONS: [&str; 33] = [
+const SECTIONS: [&str; 34] = [
     "version",
     "status",
     "message",
@@ -39,6 +39,7 @@ const SECTIONS: [&str; 33] = [
     "disk_resources",
     "disk",
     "engines",
+    "discard",
     "disk_report",
     "disk_store",
 ];

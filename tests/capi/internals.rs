@@ -7,6 +7,10 @@
 mod args;
 #[path = "../../crates/atrest-c/src/buffers.rs"]
 mod buffers;
+#[path = "../../crates/atrest-c/src/callback.rs"]
+mod callback;
+#[path = "../../crates/atrest-c/src/device.rs"]
+mod device;
 #[path = "../../crates/atrest-c/src/failure.rs"]
 mod failure;
 #[path = "../../crates/atrest-c/src/handle.rs"]
@@ -20,10 +24,11 @@ mod status;
 #[path = "../../crates/atrest-c/src/structs.rs"]
 mod structs;
 
-use std::ffi::CStr;
+use std::ffi::{CStr, c_void};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use atrest::BlockDevice;
 use failure::{Failure, run};
 use handle::Handle;
 use status::*;
@@ -160,5 +165,91 @@ fn a_struct_is_filled_as_far_as_an_older_program_knows_it() {
     assert_eq!(filled(16), (16, 1, 8));
     for size in [0, 8, 15, 17, 23, 25, usize::MAX] {
         assert_eq!(filled(size), (size, 7, 8));
+    }
+}
+
+/// What a device of callbacks holds, and how often its ways to zero and to discard were taken.
+struct Held {
+    bytes: [u8; 64 << 10],
+    zeroed: usize,
+    discarded: usize,
+    status: atrest_status,
+}
+
+unsafe extern "C" fn read_at(_: *mut c_void, _: u64, _: *mut c_void, _: usize) -> atrest_status {
+    ATREST_OK
+}
+
+unsafe extern "C" fn write_at(user: *mut c_void, offset: u64, from: *const c_void, len: usize) -> atrest_status {
+    // SAFETY: `user` is a `Held` that nobody else uses now, and `from` has as many bytes.
+    let (held, from) = unsafe { (&mut *user.cast::<Held>(), std::slice::from_raw_parts(from.cast::<u8>(), len)) };
+    held.bytes[offset as usize..][..len].copy_from_slice(from);
+    ATREST_OK
+}
+
+unsafe extern "C" fn write_zeroes(user: *mut c_void, offset: u64, len: u64) -> atrest_status {
+    // SAFETY: `user` is a `Held` that nobody else uses now.
+    let held = unsafe { &mut *user.cast::<Held>() };
+    held.zeroed += 1;
+    if held.status == ATREST_OK {
+        held.bytes[offset as usize..][..len as usize].fill(0);
+    }
+    held.status
+}
+
+unsafe extern "C" fn discard(user: *mut c_void, offset: u64, len: u64) -> atrest_status {
+    // SAFETY: `user` is a `Held` that nobody else uses now.
+    let held = unsafe { &mut *user.cast::<Held>() };
+    held.discarded += 1;
+    held.bytes[offset as usize..][..len as usize].fill(0xDD);
+    held.status
+}
+
+unsafe extern "C" fn sync(_: *mut c_void) -> atrest_status {
+    ATREST_OK
+}
+
+#[test]
+fn a_device_of_callbacks_zeroes_by_its_own_way_or_by_writing_and_discards_if_it_can() {
+    type Callbacks = device::atrest_device_callbacks;
+    // A program that was built before the last two members, and one that has them.
+    let sizes = [std::mem::offset_of!(Callbacks, write_zeroes), size_of::<Callbacks>()];
+    for (struct_size, status, ways, works) in [
+        (sizes[0], ATREST_ERR_IO, false, true),
+        (sizes[1], ATREST_OK, true, true),
+        (sizes[1], ATREST_ERR_UNSUPPORTED, true, true),
+        (sizes[1], ATREST_ERR_IO, true, false),
+    ] {
+        let mut held = Held { bytes: [7; 64 << 10], zeroed: 0, discarded: 0, status };
+        let user = (&raw mut held).cast::<c_void>();
+        let (mut made, size) = (std::ptr::null_mut(), 64 << 10);
+        let callbacks = Callbacks {
+            struct_size,
+            user,
+            size,
+            read_at: Some(read_at),
+            write_at: Some(write_at),
+            sync: Some(sync),
+            release: None,
+            alignment: 512,
+            write_zeroes: Some(write_zeroes),
+            discard: Some(discard),
+        };
+        // SAFETY: the struct is as large as it says, at least, and `held` outlives the device.
+        let device = unsafe {
+            assert_eq!(device::atrest_device_from_callbacks(&raw const callbacks, &raw mut made), ATREST_OK);
+            handle::take(made, "made").unwrap_or_else(|_| panic!("no handle"))
+        };
+        assert_eq!(device.write_zeroes(512, 40 << 10).is_ok(), works);
+        assert_eq!(device.discard(48 << 10, 4096).is_ok(), works);
+        for (at, len) in [(0, size + 512), (size, 512), (512, u64::MAX)] {
+            assert!(device.write_zeroes(at, len).is_err() && device.discard(at, len).is_err());
+        }
+        drop(device);
+        assert_eq!((held.zeroed, held.discarded), (ways.into(), ways.into()));
+        let zeros = if works { 0 } else { 7 };
+        assert!(held.bytes[512..][..40 << 10].iter().all(|&byte| byte == zeros), "{struct_size} {status}");
+        assert!(held.bytes[..512].iter().chain(&held.bytes[(40 << 10) + 512..48 << 10]).all(|&byte| byte == 7));
+        assert_eq!(held.bytes[48 << 10], if ways { 0xDD } else { 7 });
     }
 }

@@ -54,6 +54,36 @@ static void engines(atrest_disk *disk, atrest_disk *other)
     CHECK(memcmp(back, plain, 1024) == 0);
 }
 
+// Ranges without a buffer, on two handles of one disk of a service that allows no discards.
+static void ranges(atrest_disk *disk, atrest_disk *other)
+{
+    unsigned char plain[1024], back[1024];
+    uint64_t end = 64 << 10;
+    uint32_t says = 77;
+    IS(ATREST_ERR_NULL_ARGUMENT, atrest_disk_discards(NULL, &says));
+    IS(ATREST_ERR_NULL_ARGUMENT, atrest_disk_discards(disk, NULL));
+    CHECK(says == 77);
+    OK(atrest_disk_discards(disk, &says));
+    CHECK(says == 0);
+#define BAD_RANGE(wanted, disk, offset, len)                                                        \
+    do {                                                                                            \
+        IS(wanted, atrest_disk_write_zeroes(disk, offset, len));                                    \
+        IS(wanted, atrest_disk_discard(disk, offset, len));                                         \
+    } while (0)
+    BAD_RANGE(ATREST_ERR_NULL_ARGUMENT, NULL, 0, 512);
+    BAD_RANGE(ATREST_ERR_MISALIGNED, disk, 1, 512);
+    BAD_RANGE(ATREST_ERR_MISALIGNED, disk, 0, UINT64_MAX);
+    BAD_RANGE(ATREST_ERR_OUT_OF_BOUNDS, disk, end - 512, 1024);
+    BAD_RANGE(ATREST_ERR_OUT_OF_BOUNDS, disk, 512, UINT64_MAX - 511);
+    memset(plain, 5, sizeof plain);
+    OK(atrest_disk_write_at(disk, 512, plain, 1024));
+    OK(atrest_disk_write_zeroes(other, 512, 512));
+    OK(atrest_disk_discard(other, 512, 1024));
+    memset(plain, 0, 512);
+    OK(atrest_disk_read_at(disk, 512, back, 1024));
+    CHECK(memcmp(back, plain, 1024) == 0);
+}
+
 static void disks(void)
 {
     atrest_new_disk disk = new_disk("a", NULL), bad;
@@ -140,6 +170,7 @@ static void disks(void)
     OK(atrest_disk_read_at(other, 4096, bytes, 4096));
     CHECK(memcmp(bytes, sectors, 4096) == 0);
     engines(open, other);
+    ranges(open, other);
     uint64_t size = 0;
     uint32_t number = 77;
     IS(ATREST_ERR_NULL_ARGUMENT, atrest_disk_size(open, NULL));

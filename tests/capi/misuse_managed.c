@@ -116,6 +116,9 @@ static void services(void)
     bad = options;
     bad.clock = PASSED_AS(atrest_clock, contoso);
     NO_HANDLE(atrest_disk_service, ATREST_ERR_INVALID_HANDLE, OPEN(&bad));
+    bad = options;
+    bad.discard = 2;
+    NO_HANDLE(atrest_disk_service, ATREST_ERR_BAD_ENUM, OPEN(&bad));
     NO_HANDLE(atrest_disk_service, ATREST_ERR_IO, atrest_disk_service_open(in_folder("none/store"), &options, &out));
     CHECK(fopen(path, "r") == NULL);
 

@@ -5,6 +5,8 @@
 static struct {
     unsigned char *memory;
     int fail_read, fail_write, fail_sync, released;
+    atrest_status fail_discard;
+    uint64_t discarded_from, discarded;
 } disk;
 
 #define DISK_SIZE ((size_t)2 << 20)
@@ -22,6 +24,17 @@ static atrest_status write_at(void *user, uint64_t offset, const void *from, siz
     if (disk.fail_write)
         return 6;
     memcpy(disk.memory + offset, from, count);
+    return ATREST_OK;
+}
+
+static atrest_status discard(void *user, uint64_t offset, uint64_t count)
+{
+    CHECK(user == &disk && offset + count <= DISK_SIZE);
+    if (disk.fail_discard != ATREST_OK)
+        return disk.fail_discard;
+    memset(disk.memory + offset, 0xDD, count);
+    disk.discarded_from = offset;
+    disk.discarded += count;
     return ATREST_OK;
 }
 
@@ -68,6 +81,53 @@ static void devices(void)
     NO_HANDLE(atrest_device, ATREST_ERR_INVALID_OPTION, atrest_device_from_callbacks(&callbacks, &out));
     callbacks.struct_size += 8;
     NO_HANDLE(atrest_device, ATREST_ERR_STRUCT_SIZE, atrest_device_from_callbacks(&callbacks, &out));
+}
+
+// Ranges without a buffer. Discards are allowed or not.
+static void ranges(atrest_volume *volume, uint64_t size, uint64_t data, int discards)
+{
+    unsigned char plain[8192], back[8192];
+    uint32_t says = 77;
+    IS(ATREST_ERR_NULL_ARGUMENT, atrest_volume_discards(NULL, &says));
+    IS(ATREST_ERR_NULL_ARGUMENT, atrest_volume_discards(volume, NULL));
+    CHECK(says == 77);
+    OK(atrest_volume_discards(volume, &says));
+    CHECK(says == (uint32_t)discards);
+#define BAD_RANGE(wanted, volume, offset, len)                                                      \
+    do {                                                                                            \
+        IS(wanted, atrest_volume_write_zeroes(volume, offset, len));                                \
+        IS(wanted, atrest_volume_discard(volume, offset, len));                                     \
+    } while (0)
+    BAD_RANGE(ATREST_ERR_NULL_ARGUMENT, NULL, 0, 4096);
+    BAD_RANGE(ATREST_ERR_MISALIGNED, volume, 512, 4096);
+    BAD_RANGE(ATREST_ERR_MISALIGNED, volume, 0, 512);
+    BAD_RANGE(ATREST_ERR_OUT_OF_BOUNDS, volume, size, 4096);
+    BAD_RANGE(ATREST_ERR_OUT_OF_BOUNDS, volume, 4096, UINT64_MAX - 4095);
+    BAD_RANGE(ATREST_ERR_OUT_OF_BOUNDS, volume, UINT64_MAX - 4095, 4096);
+    memset(plain, 5, sizeof plain);
+    OK(atrest_volume_write_at(volume, 4096, plain, 8192));
+    disk.fail_write = 1;
+    IS(ATREST_ERR_CALLBACK_FAILED, atrest_volume_write_zeroes(volume, 4096, 4096));
+    disk.fail_write = 0;
+    OK(atrest_volume_write_zeroes(volume, 4096, 4096));
+    OK(atrest_volume_write_zeroes(volume, size, 0));
+    memset(plain, 0, 4096);
+    OK(atrest_volume_read_at(volume, 4096, back, 8192));
+    CHECK(memcmp(back, plain, 8192) == 0 && memcmp(disk.memory + data + 4096, plain, 4096) != 0);
+
+    disk.discarded = 0;
+    OK(atrest_volume_discard(volume, 0, 0));
+    OK(atrest_volume_discard(volume, 4096, 4096));
+    CHECK(disk.discarded == (discards ? 4096u : 0));
+    CHECK(!discards || (disk.discarded_from == data + 4096 && disk.memory[data + 4096] == 0xDD));
+    OK(atrest_volume_read_at(volume, 8192, back, 4096));
+    CHECK(memcmp(back, plain + 4096, 4096) == 0);
+    disk.fail_discard = 8;
+    IS(discards ? ATREST_ERR_CALLBACK_FAILED : ATREST_OK, atrest_volume_discard(volume, 4096, 4096));
+    // That it can't is no failure.
+    disk.fail_discard = ATREST_ERR_UNSUPPORTED;
+    OK(atrest_volume_discard(volume, 4096, 4096));
+    disk.fail_discard = ATREST_OK;
 }
 
 // What engines need: in place, in segments, and by I/O of their own.
@@ -145,6 +205,7 @@ static atrest_device *new_disk(void)
     callbacks.size = DISK_SIZE;
     callbacks.read_at = read_at;
     callbacks.write_at = write_at;
+    callbacks.discard = discard;
     callbacks.sync = sync_disk;
     callbacks.release = release_disk;
     atrest_device *device;
@@ -260,6 +321,7 @@ static void reading_and_writing(atrest_volume *volume, const atrest_vault *vault
     OK(atrest_volume_read_at(volume, 0, bytes, 4096));
     CHECK(memcmp(bytes, marked, 4096) == 0 && memcmp(bytes, disk.memory + offset, 4096) != 0);
     engines(volume, size, offset);
+    ranges(volume, size, offset, 0);
 
     NO_BYTES(ATREST_ERR_NULL_ARGUMENT, atrest_volume_rotate_kek(NULL, vault, TEXT, sizeof bytes));
     NO_BYTES(ATREST_ERR_NULL_ARGUMENT, atrest_volume_rotate_kek(volume, NULL, TEXT, sizeof bytes));
@@ -311,7 +373,7 @@ static void opening(atrest_device *device, const atrest_vault *vault, const atre
     NO_VOLUME(ATREST_ERR_INVALID_HANDLE, &bad, NULL);
 
     atrest_open_options options = ATREST_OPEN_OPTIONS_INIT;
-    options.flags = 64;
+    options.flags = 128;
     NO_VOLUME(ATREST_ERR_BAD_ENUM, &credential, &options);
     options.flags = ATREST_OPEN_READ_ONLY;
     options.context = "disk-18";
@@ -366,12 +428,18 @@ static void opening(atrest_device *device, const atrest_vault *vault, const atre
     OK(atrest_volume_record_size(volume, &recorded));
     CHECK(recorded != 77);
     atrest_volume_free(volume);
+    options.flags = ATREST_OPEN_DISCARD;
+    OK(atrest_volume_open(device, &credential, &options, &volume));
+    ranges(volume, recorded, 1 << 20, 1);
+    atrest_volume_free(volume);
     options.flags = ATREST_OPEN_READ_ONLY;
     OK(atrest_volume_open(device, &credential, &options, &volume));
     IS(ATREST_ERR_READ_ONLY, atrest_volume_write_at(volume, 0, marked, 4096));
     uint64_t at;
     NO_BYTES(ATREST_ERR_READ_ONLY, atrest_volume_write_in_place(volume, 0, bytes, 4096));
     NO_BYTES(ATREST_ERR_READ_ONLY, atrest_volume_begin_write(volume, 0, bytes, 4096, &at));
+    IS(ATREST_ERR_READ_ONLY, atrest_volume_write_zeroes(volume, 0, 4096));
+    IS(ATREST_ERR_READ_ONLY, atrest_volume_discard(volume, 0, 4096));
     IS(ATREST_ERR_READ_ONLY, atrest_volume_rotate_kek(volume, vault, NULL, 0));
     atrest_volume_free(volume);
     atrest_volume_free(volume);

@@ -125,6 +125,13 @@ impl BlockDevice for TestDevice {
         Ok(())
     }
 
+    /// What was discarded is worth nothing afterwards.
+    fn discard(&self, offset: u64, len: u64) -> io::Result<()> {
+        let range = offset as usize..(offset + len) as usize;
+        self.0.lock().unwrap().bytes.get_mut(range).ok_or(io::ErrorKind::WriteZero)?.fill(0xDD);
+        Ok(())
+    }
+
     fn sync(&self) -> io::Result<()> {
         let mut state = self.0.lock().unwrap();
         state.log.push(Op::Sync);

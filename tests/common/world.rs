@@ -226,6 +226,9 @@ impl BlockDevice for Held {
         self.film.iter().for_each(|film| film(&self.id));
         self.device.write_at(offset, bytes)
     }
+    fn discard(&self, offset: u64, len: u64) -> io::Result<()> {
+        self.device.discard(offset, len)
+    }
     fn sync(&self) -> io::Result<()> {
         self.film.iter().for_each(|film| film(&self.id));
         self.device.sync()
@@ -259,6 +262,7 @@ pub struct World {
     pub lease: LeasePolicy,
     pub platform: Arc<MemoryVault>,
     pub require_locked_memory: bool,
+    pub discard: bool,
 }
 
 pub const VAULT: &str = "https://contoso.vault.example";
@@ -276,6 +280,7 @@ impl World {
             lease: LeasePolicy::default(),
             platform: Arc::new(MemoryVault::new("platform")),
             require_locked_memory: false,
+            discard: false,
         }
     }
 
@@ -299,6 +304,7 @@ impl World {
             .parallel(3)
             .rotation_interval(Duration::from_secs(900))
             .require_locked_memory(self.require_locked_memory)
+            .discard(self.discard)
     }
 
     pub fn customer(&self, id: &str) -> &Arc<Customer> {

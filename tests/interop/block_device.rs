@@ -50,3 +50,41 @@ fn a_volume_lies_on_a_block_device() {
         run(&cryptsetup, &["isLuks", "--type", "luks2", &device.0]);
     }
 }
+
+#[test]
+fn a_block_device_zeroes_and_gives_blocks_back() {
+    use std::os::unix::fs::MetadataExt;
+    if peer("losetup", &["-f"]).is_none() {
+        return;
+    }
+    // Not where temporary files are as a rule: that may be a file system in memory.
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let file = folder.path().join("disk");
+    let mut model: Vec<u8> = (0..4u32 << 20).map(|i| (i >> 9) as u8 | 1).collect();
+    std::fs::write(&file, &model).unwrap();
+    let loops = Loop(run("losetup", &["-f", "--show", text(&file)]).trim().to_owned());
+    let disk = FileDevice::open(&loops.0).unwrap();
+    let compare = |model: &[u8]| {
+        let mut read = vec![0; model.len()];
+        disk.read_at(0, &mut read).unwrap();
+        assert!(read == model);
+    };
+    // Its own blocks, and what is no whole block.
+    for (at, len) in [(0, 512), (4096, 1 << 20), (2 << 20, 100), ((3 << 20) + 7, 9000)] {
+        disk.write_zeroes(at as u64, len as u64).unwrap();
+        model[at..at + len].fill(0);
+        compare(&model);
+    }
+    assert!(disk.write_zeroes(4 << 20, 512).is_err(), "a disk does not grow");
+    disk.sync().unwrap();
+    let before = std::fs::metadata(&file).unwrap().blocks();
+    disk.discard((2 << 20) - 512, (1 << 20) + 1024).unwrap();
+    disk.sync().unwrap();
+    let after = std::fs::metadata(&file).unwrap().blocks();
+    if after == before {
+        return eprintln!("SKIPPED: loop devices here give nothing back");
+    }
+    assert!(after <= before - (1 << 20) / 512, "{after} of {before} sectors are left");
+    model[2 << 20..3 << 20].fill(0);
+    compare(&model);
+}

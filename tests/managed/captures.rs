@@ -230,7 +230,12 @@ impl Model<'_> {
                 for _ in 0..=self.below(3) {
                     let (byte, pages) = (self.below(256) as u8, 1 + self.below(20));
                     let page = self.below(size / PAGE as u64 - pages + 1);
-                    disk.write_at(page * PAGE as u64, &vec![byte; pages as usize * PAGE]).unwrap();
+                    let (at, len) = (page * PAGE as u64, pages * PAGE as u64);
+                    match self.below(4) {
+                        0 => disk.write_zeroes(at, len).unwrap(),
+                        1 => disk.discard(at, len).unwrap(),
+                        _ => disk.write_at(at, &vec![byte; len as usize]).unwrap(),
+                    }
                 }
             }
             n @ 6..10 => assert!(self.snapshot(&service, &disk, n != 9, None)),
@@ -295,7 +300,7 @@ fn whatever_happens_between_snapshots_they_hold_what_the_disk_held() {
     let size = 9 * CHUNK as u64 + PAGE as u64;
     let seeds = std::env::var("ATREST_SNAPSHOT_SEEDS").ok().and_then(|n| n.parse().ok()).unwrap_or(2);
     for seed in 1..=seeds {
-        let world = World::new();
+        let world = World { discard: true, ..World::new() };
         let service = world.service();
         world.set(&service, "s", CustomerKey);
         service.create_disk(&new_disk("x", Some("s")).size(size)).unwrap();

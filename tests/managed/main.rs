@@ -21,6 +21,7 @@ mod tenants;
 mod threads;
 mod time;
 mod vaults;
+mod zeroes;
 
 #[path = "../common/mod.rs"]
 mod common;

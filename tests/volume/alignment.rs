@@ -3,7 +3,7 @@
 
 use std::io;
 use std::num::NonZero;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use crate::common::device::reopen;
 use crate::common::model;
@@ -18,16 +18,37 @@ use atrest::{
 use proptest::prelude::*;
 
 /// A device that refuses what isn't aligned, as the kernel does with `O_DIRECT`.
-struct Strict(MemoryDevice, usize);
+pub struct Strict(pub MemoryDevice, usize, Mutex<Vec<Room>>);
+
+/// A call that zeroes or discards: which, where, and how long.
+pub type Room = (&'static str, u64, u64);
 
 impl Strict {
-    fn new(size: usize, alignment: usize) -> Self {
-        Strict(MemoryDevice::new(size), alignment)
+    pub fn new(size: usize, alignment: usize) -> Self {
+        Self::from_bytes(vec![0; size], alignment)
+    }
+
+    pub fn from_bytes(bytes: Vec<u8>, alignment: usize) -> Self {
+        Strict(MemoryDevice::from_bytes(bytes), alignment, Mutex::default())
+    }
+
+    /// The calls that zero or discard, since this was asked last.
+    pub fn calls(&self) -> Vec<Room> {
+        std::mem::take(&mut self.2.lock().unwrap())
     }
 
     fn check(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        let aligned = [offset as usize, bytes.len(), bytes.as_ptr().addr()].iter().all(|n| n.is_multiple_of(self.1));
+        self.check_all(&[offset, bytes.len() as u64, bytes.as_ptr().addr() as u64])
+    }
+
+    fn check_all(&self, numbers: &[u64]) -> io::Result<()> {
+        let aligned = numbers.iter().all(|n| n.is_multiple_of(self.1 as u64));
         if aligned { Ok(()) } else { Err(io::ErrorKind::InvalidInput.into()) }
+    }
+
+    fn called(&self, call: Room) -> io::Result<()> {
+        self.2.lock().unwrap().push(call);
+        self.check_all(&[call.1, call.2])
     }
 }
 
@@ -44,6 +65,16 @@ impl BlockDevice for Strict {
     fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
         self.check(offset, bytes)?;
         self.0.write_at(offset, bytes)
+    }
+
+    fn write_zeroes(&self, offset: u64, len: u64) -> io::Result<()> {
+        self.called(("write_zeroes", offset, len))?;
+        self.0.write_zeroes(offset, len)
+    }
+
+    fn discard(&self, offset: u64, len: u64) -> io::Result<()> {
+        self.called(("discard", offset, len))?;
+        self.0.discard(offset, len)
     }
 
     fn alignment(&self) -> NonZero<usize> {
@@ -148,7 +179,8 @@ fn a_file_opened_with_o_direct_holds_what_was_written() {
     let vault = MemoryVault::new("memory:one");
     // Not where temporary files are as a rule: that may be a file system in memory.
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-    let (small, large) = ([Op::Write(512, 200 * 1024, 1), Op::Read(1024, 4096)], [Op::Write(4096, 300 * 1024, 2)]);
+    let small = [Op::Write(512, 200 * 1024, 1), Op::Read(1024, 4096), Op::Zero(1536, 9 * 1024)];
+    let large = [Op::Write(4096, 300 * 1024, 2), Op::Zero(8192, 200 * 1024)];
     for (sector_size, ops) in [(SectorSize::B512, &small[..]), (SectorSize::B4096, &large[..])] {
         let path = folder.path().join(sector_size.bytes().to_string());
         let device = FileDevice::create(&path, (MIB + DATA) as u64).unwrap();

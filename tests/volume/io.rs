@@ -27,11 +27,12 @@ fn volume(sector_size: SectorSize) -> (MemoryVault, Volume<MemoryDevice>) {
     (vault, volume)
 }
 
-/// A read or a write: where, how long, and which byte it writes.
+/// A read or a write: where, how long, and which byte it writes; or zeros.
 #[derive(Debug, Clone)]
 pub enum Op {
     Read(usize, usize),
     Write(usize, usize, u8),
+    Zero(usize, usize),
 }
 
 /// Operations on whole sectors, some of them longer than what is encrypted at once (128 KiB).
@@ -39,9 +40,10 @@ pub fn ops(sector: usize) -> impl Strategy<Value = Vec<Op>> {
     let sectors = DATA / sector;
     let range = (0..=sectors, prop_oneof![4 => 0..20usize, 1 => 0..=sectors])
         .prop_map(move |(at, len)| (at * sector, len.min(sectors - at) * sector));
-    let op = (range, any::<Option<u8>>()).prop_map(|((at, len), byte)| match byte {
-        Some(byte) => Op::Write(at, len, byte),
-        None => Op::Read(at, len),
+    let op = (range, 0..4, any::<u8>()).prop_map(|((at, len), kind, byte)| match kind {
+        0 => Op::Read(at, len),
+        1 => Op::Zero(at, len),
+        _ => Op::Write(at, len, byte),
     });
     proptest::collection::vec(op, 1..12)
 }
@@ -100,6 +102,10 @@ pub fn compare_with<D: BlockDevice>(
                 plain[at..at + len].copy_from_slice(&bytes);
                 write(volume, seed, at as u64, bytes);
             }
+            Op::Zero(at, len) => {
+                plain[at..at + len].fill(0);
+                volume.write_zeroes(at as u64, len as u64).unwrap();
+            }
             Op::Read(at, len) => {
                 let mut bytes = vec![0xEE; len];
                 if (len / sector).is_multiple_of(2) {
@@ -112,6 +118,9 @@ pub fn compare_with<D: BlockDevice>(
             }
         }
     }
+    let mut back = vec![0; DATA];
+    volume.read_at(0, &mut back).unwrap();
+    assert!(back == plain);
     let mut raw = vec![0; DATA];
     read_raw(volume.data_offset(), &mut raw).unwrap();
     assert!(raw != plain);

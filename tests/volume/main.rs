@@ -4,6 +4,7 @@
 
 mod alignment;
 mod crash;
+mod discard;
 mod faults;
 mod foreign_data;
 mod format;
@@ -16,6 +17,7 @@ mod planted;
 mod resize;
 mod rotation;
 mod tampering;
+mod zeroes;
 
 #[path = "../common/mod.rs"]
 mod common;

@@ -8,13 +8,14 @@ use core::num::NonZero;
 use std::io;
 use std::sync::Arc;
 
+use atrest::volume::write_zeros;
 use atrest::{BlockDevice, FileDevice, MemoryDevice};
 
 use crate::args::check_flags;
 use crate::callback::User;
 use crate::failure::{CallbackFailed, Failure, run};
 use crate::handle::Handle;
-use crate::status::{ATREST_ERR_INVALID_OPTION, ATREST_ERR_NO_MEMORY, atrest_status};
+use crate::status::{ATREST_ERR_INVALID_OPTION, ATREST_ERR_NO_MEMORY, ATREST_ERR_UNSUPPORTED, atrest_status};
 use crate::structs::SizedStruct;
 
 /// Flag: nothing will be written; open the volume with ATREST_OPEN_READ_ONLY. Others may open the file the same way
@@ -51,12 +52,20 @@ pub struct atrest_device_callbacks {
     pub release: Option<unsafe extern "C" fn(user: *mut c_void)>,
     /// What offsets, lengths and addresses must be multiples of, as with O_DIRECT: a power of two. 0 is 1.
     pub alignment: usize,
+    /// Makes `len` bytes from `offset` zeros. NULL, or ATREST_ERR_UNSUPPORTED: they are written by write_at().
+    pub write_zeroes: Option<unsafe extern "C" fn(user: *mut c_void, offset: u64, len: u64) -> atrest_status>,
+    /// Hears that nobody needs `len` bytes from `offset`, so that their room can be given to others; what they read as is not
+    /// defined until they are written again. NULL, or ATREST_ERR_UNSUPPORTED: nothing happens.
+    pub discard: Option<unsafe extern "C" fn(user: *mut c_void, offset: u64, len: u64) -> atrest_status>,
 }
 
 // SAFETY: `struct_size` is the first member; pointers may be NULL, `Option`s of functions are `None` then, and numbers may be
 // zero.
 unsafe impl SizedStruct for atrest_device_callbacks {
-    const EARLIER: &'static [usize] = &[core::mem::offset_of!(atrest_device_callbacks, alignment)];
+    const EARLIER: &'static [usize] = &[
+        core::mem::offset_of!(atrest_device_callbacks, alignment),
+        core::mem::offset_of!(atrest_device_callbacks, write_zeroes),
+    ];
 }
 
 /// Opens a file or block device and holds it: a second open, by whatever process, gives ATREST_ERR_BUSY, as long as it
@@ -133,8 +142,17 @@ pub unsafe extern "C" fn atrest_device_from_callbacks(
             let text = format!("`callbacks.alignment` is {alignment}, which is no power of two");
             return Err(Failure::new(ATREST_ERR_INVALID_OPTION, text));
         }
-        let (user, write_at, sync, release) = (User(c.user), c.write_at, c.sync, c.release);
-        out.handle(Arc::new(CallbackDevice { user, size: c.size, alignment, read_at, write_at, sync, release }));
+        out.handle(Arc::new(CallbackDevice {
+            user: User(c.user),
+            size: c.size,
+            alignment,
+            read_at,
+            write_at: c.write_at,
+            write_zeroes: c.write_zeroes,
+            discard: c.discard,
+            sync: c.sync,
+            release: c.release,
+        }));
         Ok(())
     })
 }
@@ -174,14 +192,33 @@ struct CallbackDevice {
     alignment: NonZero<usize>,
     read_at: unsafe extern "C" fn(*mut c_void, u64, *mut c_void, usize) -> atrest_status,
     write_at: Option<unsafe extern "C" fn(*mut c_void, u64, *const c_void, usize) -> atrest_status>,
+    write_zeroes: Option<OnRange>,
+    discard: Option<OnRange>,
     sync: Option<unsafe extern "C" fn(*mut c_void) -> atrest_status>,
     release: Option<unsafe extern "C" fn(*mut c_void)>,
 }
 
+/// A function that is told an offset and a length.
+type OnRange = unsafe extern "C" fn(*mut c_void, u64, u64) -> atrest_status;
+
 impl CallbackDevice {
-    fn check(&self, offset: u64, len: usize) -> io::Result<()> {
-        let fits = offset.checked_add(len as u64).is_some_and(|end| end <= self.size);
+    fn check(&self, offset: u64, len: u64) -> io::Result<()> {
+        let fits = offset.checked_add(len).is_some_and(|end| end <= self.size);
         fits.then_some(()).ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
+    }
+
+    /// Calls a function that may be missing, or may say that it can't; then this is `None`.
+    fn on_range(&self, act: Option<OnRange>, offset: u64, len: u64) -> io::Result<Option<()>> {
+        self.check(offset, len)?;
+        if self.write_at.is_none() {
+            return Err(io::ErrorKind::PermissionDenied.into());
+        }
+        let Some(act) = act else { return Ok(None) };
+        // SAFETY: by the header's contract (CALLBACKS) it can be called with its `user`.
+        match CallbackFailed::of(unsafe { act(self.user.0, offset, len) }) {
+            Err(failed) if failed.status() == ATREST_ERR_UNSUPPORTED => Ok(None),
+            done => done.map(Some).map_err(CallbackFailed::into_io),
+        }
     }
 }
 
@@ -191,18 +228,27 @@ impl BlockDevice for CallbackDevice {
     }
 
     fn read_at(&self, offset: u64, bytes: &mut [u8]) -> io::Result<()> {
-        self.check(offset, bytes.len())?;
+        self.check(offset, bytes.len() as u64)?;
         // SAFETY: by the header's contract (CALLBACKS) it can be called with its `user`; `bytes` lives until it returns.
         done(unsafe { (self.read_at)(self.user.0, offset, bytes.as_mut_ptr().cast(), bytes.len()) })
     }
 
     fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        self.check(offset, bytes.len())?;
+        self.check(offset, bytes.len() as u64)?;
         let Some(write_at) = self.write_at else {
             return Err(io::ErrorKind::PermissionDenied.into());
         };
         // SAFETY: by the header's contract (CALLBACKS) it can be called with its `user`; `bytes` lives until it returns.
         done(unsafe { write_at(self.user.0, offset, bytes.as_ptr().cast(), bytes.len()) })
+    }
+
+    fn write_zeroes(&self, offset: u64, len: u64) -> io::Result<()> {
+        let zeroed = self.on_range(self.write_zeroes, offset, len)?;
+        zeroed.map_or_else(|| write_zeros(self, offset, len), Ok)
+    }
+
+    fn discard(&self, offset: u64, len: u64) -> io::Result<()> {
+        self.on_range(self.discard, offset, len).map(drop)
     }
 
     fn alignment(&self) -> NonZero<usize> {

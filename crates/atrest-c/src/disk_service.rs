@@ -82,6 +82,11 @@ pub struct atrest_disk_service_options {
     pub require_locked_memory: u32,
     /// 0.
     pub reserved: u32,
+    /// 1 to pass atrest_disk_discard on to the devices. THAT TELLS WHOEVER SEES A DEVICE WHICH BLOCKS ARE FREE, and so how full
+    /// a disk is and what file system it holds. Otherwise 0.
+    pub discard: u32,
+    /// 0.
+    pub reserved_2: u32,
 }
 
 // SAFETY: `struct_size` is the first member, and pointers and numbers may be zero.
@@ -89,6 +94,7 @@ unsafe impl SizedStruct for atrest_disk_service_options {
     const EARLIER: &'static [usize] = &[
         core::mem::offset_of!(atrest_disk_service_options, deadline_seconds),
         core::mem::offset_of!(atrest_disk_service_options, require_locked_memory),
+        core::mem::offset_of!(atrest_disk_service_options, discard),
     ];
 }
 
@@ -257,7 +263,8 @@ pub(crate) unsafe fn service_options(c: &atrest_disk_service_options) -> Result<
         .deadline(seconds(c.deadline_seconds, default.deadline));
     let mut options = ServiceOptions::new(backend, vaults, handle!(c.platform).shared(), text!(c.platform_key))
         .lease(lease)
-        .require_locked_memory(flag("require_locked_memory", c.require_locked_memory)?);
+        .require_locked_memory(flag("require_locked_memory", c.require_locked_memory)?)
+        .discard(flag("discard", c.discard)?);
     // Zero keeps the library's default.
     if !c.clock.is_null() {
         options = options.clock(handle!(c.clock).get());

@@ -59,6 +59,7 @@ mod callback;
 mod clock;
 mod dek;
 mod device;
+mod discard;
 mod disk;
 mod disk_backend;
 mod disk_report;

@@ -43,6 +43,9 @@ pub const ATREST_OPEN_HAZMAT_ALLOW_UNENCRYPTED: u32 = 8;
 pub const ATREST_OPEN_HAZMAT_REPAIR: u32 = 16;
 /// Flag: refuse if secrets of this process lie in memory that may be swapped: see atrest_memory_protection.
 pub const ATREST_OPEN_REQUIRE_LOCKED_MEMORY: u32 = 32;
+/// Flag: pass atrest_volume_discard on to the device. THAT TELLS WHOEVER SEES THE DEVICE WHICH BLOCKS ARE FREE, and so how full
+/// the volume is and what file system it holds. A header's flag "allow-discards" has no effect: nothing authenticates it.
+pub const ATREST_OPEN_DISCARD: u32 = 64;
 
 /// Options for formatting a volume.
 #[repr(C)]
@@ -186,6 +189,7 @@ pub(crate) fn open_options(c: &atrest_open_options) -> Result<OpenOptions> {
         .hazmat_allow_unencrypted(is_set(ATREST_OPEN_HAZMAT_ALLOW_UNENCRYPTED))
         .hazmat_repair(is_set(ATREST_OPEN_HAZMAT_REPAIR))
         .require_locked_memory(is_set(ATREST_OPEN_REQUIRE_LOCKED_MEMORY))
+        .discard(is_set(ATREST_OPEN_DISCARD))
         .kdf_limits(kdf_limits(c))
         .used_blocks(c.used_blocks);
     if is_set(ATREST_OPEN_KEYSLOT) {
@@ -217,7 +221,8 @@ const OPEN_FLAGS: u32 = ATREST_OPEN_READ_ONLY
     | ATREST_OPEN_KEYSLOT
     | ATREST_OPEN_HAZMAT_ALLOW_UNENCRYPTED
     | ATREST_OPEN_HAZMAT_REPAIR
-    | ATREST_OPEN_REQUIRE_LOCKED_MEMORY;
+    | ATREST_OPEN_REQUIRE_LOCKED_MEMORY
+    | ATREST_OPEN_DISCARD;
 
 fn kdf_limits(c: &atrest_open_options) -> KdfLimits {
     let or = |given: u32, default: u32| if given == 0 { default } else { given };

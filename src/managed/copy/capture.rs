@@ -92,7 +92,7 @@ impl Capture {
 }
 
 impl BeforeWrite for Capture {
-    fn before_write(&self, disk: &Layers, offset: u64, len: usize) {
+    fn before_write(&self, disk: &Layers, offset: u64, len: u64) {
         for chunk in touched(offset, len, self.size) {
             if self.has_failed() {
                 return;

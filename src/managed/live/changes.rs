@@ -22,7 +22,7 @@ impl Changes {
     }
 
     /// Notes what is about to be written, before the device has any of it.
-    pub(super) fn note(&self, offset: u64, len: usize) {
+    pub(super) fn note(&self, offset: u64, len: u64) {
         for chunk in touched(offset, len, self.size) {
             self.chunks.add(chunk);
         }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::in_flight::DeviceWrite;
 use super::resource::LiveResource;
 use crate::managed::layers::Layers;
+use crate::managed::records::Resource;
 use crate::{Error, Result};
 
 /// An open disk, for any number of threads. Only the requested sectors are in memory in the clear, and the DEK while
@@ -17,11 +18,16 @@ pub struct OpenDisk {
     _user: Arc<()>,
     size: u64,
     sector_size: u32,
+    discards: bool,
 }
 
+/// The most that is zeroed or discarded as one write, and what it begins and ends at a multiple of: a snapshot that begins
+/// meanwhile waits for no more, nor does the wiping of the key.
+const PIECE: u64 = 8 << 20;
+
 impl OpenDisk {
-    pub(in crate::managed) fn new(live: Arc<LiveResource>, user: Arc<()>, size: u64, sector_size: u32) -> Self {
-        OpenDisk { live, _user: user, size, sector_size }
+    pub(in crate::managed) fn new(live: Arc<LiveResource>, user: Arc<()>, disk: &Resource, discards: bool) -> Self {
+        OpenDisk { live, _user: user, size: disk.size, sector_size: disk.sector_size, discards }
     }
 
     /// The name of the disk.
@@ -59,7 +65,7 @@ impl OpenDisk {
     /// As [`read_at`](Self::read_at).
     pub fn write_at(&self, offset: u64, sectors: &[u8]) -> Result<()> {
         self.check_end(offset, sectors.len())?;
-        self.live.write_with(offset, sectors.len(), |layers| layers.write_at(offset, sectors))
+        self.live.write_with(offset, sectors.len() as u64, |layers| layers.write_at(offset, sectors))
     }
 
     /// As [`write_at`](Self::write_at), from a buffer that may be changed: see
@@ -69,7 +75,7 @@ impl OpenDisk {
     /// As [`read_at`](Self::read_at).
     pub fn write_in_place(&self, offset: u64, sectors: &mut [u8]) -> Result<()> {
         self.check_end(offset, sectors.len())?;
-        self.live.write_with(offset, sectors.len(), |layers| layers.write_in_place(offset, sectors))
+        self.live.write_with(offset, sectors.len() as u64, |layers| layers.write_in_place(offset, sectors))
     }
 
     /// As [`read_at`](Self::read_at), into several buffers one after the other, each a whole number of sectors.
@@ -88,7 +94,36 @@ impl OpenDisk {
     pub fn write_vectored_at(&self, offset: u64, sectors: &[IoSlice<'_>]) -> Result<()> {
         let len = sum(sectors.iter().map(|piece| piece.len()));
         self.check_end(offset, len)?;
-        self.live.write_with(offset, len, |layers| layers.write_vectored_at(offset, sectors))
+        self.live.write_with(offset, len as u64, |layers| layers.write_vectored_at(offset, sectors))
+    }
+
+    /// Makes `len` bytes from `offset` zeros, encrypted as any other data: see
+    /// [`Volume::write_zeroes`](crate::Volume::write_zeroes). A snapshot that begins meanwhile may hold a part of them.
+    ///
+    /// # Errors
+    /// As [`write_at`](Self::write_at). A part may have been written then.
+    pub fn write_zeroes(&self, offset: u64, len: u64) -> Result<()> {
+        self.check_range(offset, len)?;
+        self.in_pieces(offset, len, |layers, at, len| layers.write_zeroes(at, len))
+    }
+
+    /// Tells the device that nobody needs `len` bytes from `offset`; what they read as is not defined until they are written
+    /// again. See [`Volume::discard`](crate::Volume::discard). A snapshot in progress copies them before. Only what
+    /// [`ServiceOptions::discard`](crate::managed::ServiceOptions::discard) allows is passed on; without it nothing happens.
+    ///
+    /// # Errors
+    /// [`Error::Misaligned`] and [`Error::OutOfBounds`], whether it is allowed or not; as [`read_at`](Self::read_at).
+    pub fn discard(&self, offset: u64, len: u64) -> Result<()> {
+        self.check_range(offset, len)?;
+        if !self.discards {
+            return Ok(());
+        }
+        self.in_pieces(offset, len, |layers, at, len| layers.discard(at, len))
+    }
+
+    /// Whether [`discard`](Self::discard) reaches the device.
+    pub fn discards(&self) -> bool {
+        self.discards
     }
 
     /// Says where on the disk's device, the one that the backend opens for it, `len` bytes from `offset` are: the offset there
@@ -143,6 +178,29 @@ impl OpenDisk {
     /// As [`read_at`](Self::read_at).
     pub fn sync(&self) -> Result<()> {
         self.live.with_layers(Layers::sync)
+    }
+
+    /// Changes a range piece by piece.
+    fn in_pieces(&self, offset: u64, len: u64, act: impl Fn(&Layers, u64, u64) -> Result<()>) -> Result<()> {
+        let (mut at, end) = (offset, offset + len);
+        while at < end {
+            let now = (end - at).min(PIECE - at % PIECE);
+            self.live.write_with(at, now, |layers| act(layers, at, now))?;
+            at += now;
+        }
+        Ok(())
+    }
+
+    /// Whether a range may be changed, all of it, before any of it is.
+    fn check_range(&self, offset: u64, len: u64) -> Result<()> {
+        let (sector_size, counted) = (self.sector_size, usize::try_from(len).unwrap_or(usize::MAX));
+        if !offset.is_multiple_of(sector_size.into()) || !len.is_multiple_of(sector_size.into()) {
+            return Err(Error::Misaligned { offset, len: counted, sector_size });
+        }
+        if offset.checked_add(len).is_none_or(|end| end > self.size) {
+            return Err(Error::OutOfBounds { offset, len: counted, size: self.size });
+        }
+        Ok(())
     }
 
     /// The volume may be larger than the disk, by spare space of its device.

@@ -82,7 +82,7 @@ impl Held {
     }
 
     /// Notes a write of `len` bytes, and copies the old data that a copy in progress still needs.
-    fn before_write(&self, layers: &Layers, offset: u64, len: usize) {
+    fn before_write(&self, layers: &Layers, offset: u64, len: u64) {
         if let Some(changes) = &self.changes {
             changes.note(offset, len);
         }
@@ -124,11 +124,11 @@ impl LiveResource {
         self.with(|layers, _| act(layers))
     }
 
-    /// Writes `len` bytes by `write`, after copying the old data that a copy in progress still needs.
+    /// Changes `len` bytes by `write`, after copying the old data that a copy in progress still needs.
     pub(in crate::managed) fn write_with(
         &self,
         offset: u64,
-        len: usize,
+        len: u64,
         write: impl FnOnce(&Layers) -> Result<()>,
     ) -> Result<()> {
         self.with(|layers, held| {
@@ -145,7 +145,7 @@ impl LiveResource {
         encrypt: impl FnOnce(&Layers) -> Result<(u64, &'b [u8])>,
     ) -> Result<DeviceWrite> {
         self.with(|layers, held| {
-            held.before_write(layers, offset, len);
+            held.before_write(layers, offset, len as u64);
             let (device_offset, ciphertext) = encrypt(layers)?;
             if !held.draining {
                 return Ok(DeviceWrite::counted(device_offset, &self.in_flight));

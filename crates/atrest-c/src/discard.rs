@@ -1,0 +1,69 @@
+//! ZEROS AND FREE BLOCKS
+//!
+//! Zeros without a buffer, and hints that nobody needs a range any more. A discard tells whoever sees the device which blocks
+//! are free, so it does nothing unless that is allowed: by ATREST_OPEN_DISCARD for a volume, and by the option `discard` of a
+//! service for its disks.
+
+use crate::disk::atrest_disk;
+use crate::failure::run;
+use crate::status::atrest_status;
+use crate::volume::atrest_volume;
+
+/// Makes `len` bytes at `offset` from the start of the data zeros. Both are multiples of the sector size. They are encrypted
+/// like any data: nobody sees on the device where they are.
+///
+/// Errors: those of atrest_volume_write_at.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn atrest_volume_write_zeroes(
+    volume: *mut atrest_volume,
+    offset: u64,
+    len: u64,
+) -> atrest_status {
+    run(|| Ok(handle!(volume).write_zeroes(offset, len)?))
+}
+
+/// Tells the device that nobody needs `len` bytes at `offset`, so that it can give their room to others. What they read as is
+/// not defined until they are written again: what they held, or noise. Without ATREST_OPEN_DISCARD nothing happens.
+///
+/// Errors: those of atrest_volume_write_at, whether discards are allowed or not.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn atrest_volume_discard(volume: *mut atrest_volume, offset: u64, len: u64) -> atrest_status {
+    run(|| Ok(handle!(volume).discard(offset, len)?))
+}
+
+/// 1 if discards reach the device, otherwise 0.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn atrest_volume_discards(volume: *const atrest_volume, out: *mut u32) -> atrest_status {
+    run(|| {
+        let (volume, out) = (handle!(volume), out!(out));
+        out.set(volume.discards().into());
+        Ok(())
+    })
+}
+
+/// As atrest_volume_write_zeroes. A snapshot that begins meanwhile may hold a part of the zeros.
+///
+/// Errors: those of atrest_disk_write_at.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn atrest_disk_write_zeroes(disk: *mut atrest_disk, offset: u64, len: u64) -> atrest_status {
+    run(|| Ok(handle!(disk).write_zeroes(offset, len)?))
+}
+
+/// As atrest_volume_discard. A snapshot in progress copies the range before. Without the option `discard` of the service
+/// nothing happens.
+///
+/// Errors: those of atrest_disk_write_at.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn atrest_disk_discard(disk: *mut atrest_disk, offset: u64, len: u64) -> atrest_status {
+    run(|| Ok(handle!(disk).discard(offset, len)?))
+}
+
+/// 1 if discards reach the device, otherwise 0.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn atrest_disk_discards(disk: *const atrest_disk, out: *mut u32) -> atrest_status {
+    run(|| {
+        let (disk, out) = (handle!(disk), out!(out));
+        out.set(disk.discards().into());
+        Ok(())
+    })
+}

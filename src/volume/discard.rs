@@ -1,0 +1,77 @@
+//! Zeroing a volume, and discarding parts of it.
+
+use super::{BlockDevice, Volume};
+use crate::{Error, Result};
+
+/// Zeros, and room that is given back.
+impl<D: BlockDevice> Volume<D> {
+    /// Makes `len` bytes from `offset` zeros. As any other data they are encrypted and written, so that nobody sees on the
+    /// device where they are; this saves the caller the buffer.
+    ///
+    /// # Errors
+    /// As [`write_at`](Self::write_at).
+    pub fn write_zeroes(&self, offset: u64, len: u64) -> Result<()> {
+        pieces(offset, len).try_for_each(|(at, len)| self.check_write(at, len))?;
+        let failed = |e| Error::io(format!("writing {len} zeros at offset {offset}"), e);
+        let write = |scratch: &mut [u8], (at, len)| {
+            self.layout.places(at, len).try_for_each(|place| {
+                let Some(cipher) = place.cipher else {
+                    let len = place.within.len() as u64;
+                    return self.device.write_zeroes(place.device_offset, len).map_err(failed);
+                };
+                let (mut at, mut sector, mut left) = (place.device_offset, place.first_sector, place.within.len());
+                while left > 0 {
+                    let now = left.min(scratch.len());
+                    let sectors = &mut scratch[..now];
+                    sectors.fill(0);
+                    cipher.encrypt(sector, sectors)?;
+                    self.device.write_in_place(at, sectors).map_err(failed)?;
+                    (at, sector, left) = (at + now as u64, sector + now as u64 / 512, left - now);
+                }
+                Ok(())
+            })
+        };
+        self.with_scratch(|scratch| pieces(offset, len).try_for_each(|piece| write(scratch, piece)))
+    }
+
+    /// Tells the device that nobody needs `len` bytes from `offset`, so that it can give their room to others: a hint, also
+    /// known as trim. What they read as is not defined until they are written again: what they held, or noise, because also
+    /// zeros below are decrypted. For zeros there is [`write_zeroes`](Self::write_zeroes).
+    ///
+    /// Only what [`OpenOptions::discard`](crate::OpenOptions::discard) allows is passed on. Without it nothing happens, and that
+    /// is no failure: who discards needs no other way for a volume that doesn't.
+    ///
+    /// # Errors
+    /// [`Error::ReadOnly`]; [`Error::Misaligned`] and [`Error::OutOfBounds`], whether it is allowed or not; [`Error::Io`], after
+    /// which a part may have been discarded.
+    pub fn discard(&self, offset: u64, len: u64) -> Result<()> {
+        if self.read_only {
+            return Err(Error::ReadOnly);
+        }
+        pieces(offset, len).try_for_each(|(at, len)| self.check_read(at, len))?;
+        if !self.discards {
+            return Ok(());
+        }
+        let mut places = pieces(offset, len).flat_map(|(at, len)| self.layout.places(at, len));
+        places.try_for_each(|place| {
+            let discarded = self.device.discard(place.device_offset, place.within.len() as u64);
+            discarded.map_err(|e| Error::io(format!("discarding {len} bytes at offset {offset}"), e))
+        })
+    }
+
+    /// Whether [`discard`](Self::discard) reaches the device.
+    pub fn discards(&self) -> bool {
+        self.discards && !self.read_only
+    }
+}
+
+/// A range in pieces that a `usize` counts. Where that has 64 bits it is one piece.
+fn pieces(offset: u64, len: u64) -> impl Iterator<Item = (u64, usize)> {
+    /// Whole sectors of any size.
+    const MOST: usize = usize::MAX / 4096 * 4096;
+    let pieces = core::iter::successors(Some((offset, len)), |(offset, len)| {
+        let later = len.checked_sub(MOST as u64).filter(|later| *later > 0)?;
+        Some((offset.saturating_add(MOST as u64), later))
+    });
+    pieces.map(|(offset, len)| (offset, usize::try_from(len).map_or(MOST, |len| len.min(MOST))))
+}
