@@ -11,10 +11,14 @@ impl<D: BlockDevice> Volume<D> {
     /// # Errors
     /// As [`write_at`](Self::write_at).
     pub fn write_zeroes(&self, offset: u64, len: u64) -> Result<()> {
-        pieces(offset, len).try_for_each(|(at, len)| self.check_write(at, len))?;
+        if self.read_only {
+            return Err(Error::ReadOnly);
+        }
+        self.check_pieces_of(offset, len)?;
         let failed = |e| Error::io(format!("writing {len} zeros at offset {offset}"), e);
         let write = |scratch: &mut [u8], (at, len)| {
-            self.layout.places(at, len).try_for_each(|place| {
+            let state = self.open_for_write(at, len)?;
+            state.layout.places(at, len).try_for_each(|place| {
                 let Some(cipher) = place.cipher else {
                     let len = place.within.len() as u64;
                     return self.device.write_zeroes(place.device_offset, len).map_err(failed);
@@ -48,15 +52,24 @@ impl<D: BlockDevice> Volume<D> {
         if self.read_only {
             return Err(Error::ReadOnly);
         }
-        pieces(offset, len).try_for_each(|(at, len)| self.check_read(at, len))?;
+        self.check_pieces_of(offset, len)?;
         if !self.discards {
             return Ok(());
         }
-        let mut places = pieces(offset, len).flat_map(|(at, len)| self.layout.places(at, len));
-        places.try_for_each(|place| {
-            let discarded = self.device.discard(place.device_offset, place.within.len() as u64);
-            discarded.map_err(|e| Error::io(format!("discarding {len} bytes at offset {offset}"), e))
+        pieces(offset, len).try_for_each(|(at, piece)| {
+            let state = self.live.open(at, piece)?;
+            state.layout.places(at, piece).try_for_each(|place| {
+                let discarded = self.device.discard(place.device_offset, place.within.len() as u64);
+                discarded.map_err(|e| Error::io(format!("discarding {len} bytes at offset {offset}"), e))
+            })
         })
+    }
+
+    /// Refuses a range of which a part can't be had, before anything is done.
+    fn check_pieces_of(&self, offset: u64, len: u64) -> Result<()> {
+        let state = self.live.get();
+        state.keys.check()?;
+        pieces(offset, len).try_for_each(|(at, len)| state.layout.check(at, len))
     }
 
     /// Whether [`discard`](Self::discard) reaches the device.
@@ -65,13 +78,13 @@ impl<D: BlockDevice> Volume<D> {
     }
 }
 
-/// A range in pieces that a `usize` counts. Where that has 64 bits it is one piece.
+/// A range in pieces, so that a re-encryption never waits for all of it.
 fn pieces(offset: u64, len: u64) -> impl Iterator<Item = (u64, usize)> {
     /// Whole sectors of any size.
-    const MOST: usize = usize::MAX / 4096 * 4096;
+    const MOST: u64 = 16 << 20;
     let pieces = core::iter::successors(Some((offset, len)), |(offset, len)| {
-        let later = len.checked_sub(MOST as u64).filter(|later| *later > 0)?;
-        Some((offset.saturating_add(MOST as u64), later))
+        let later = len.checked_sub(MOST).filter(|later| *later > 0)?;
+        Some((offset.saturating_add(MOST), later))
     });
-    pieces.map(|(offset, len)| (offset, usize::try_from(len).map_or(MOST, |len| len.min(MOST))))
+    pieces.map(|(offset, len)| (offset, len.min(MOST) as usize))
 }

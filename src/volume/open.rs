@@ -358,19 +358,18 @@ impl<D: BlockDevice> Volume<D> {
         if header.needs_recovery() && !options.read_only {
             header.recover(on, options.repair_foreign)?;
         }
-        let (read_only, used_blocks, header) = (options.read_only, options.used_blocks, Mutex::new(header));
-        Ok(Volume {
+        let volume = Volume {
             device,
             header_device,
-            dek,
-            data,
-            layout,
-            read_only,
+            live: Live::new(keys, data, layout),
+            read_only: options.read_only,
             discards: options.discard,
             made_by: Approval::Approved,
-            used_blocks,
-            header,
-        })
+            header: Mutex::new(header),
+            steps: Steps::default(),
+        };
+        volume.finish_torn_step()?;
+        Ok(volume)
     }
 }
 

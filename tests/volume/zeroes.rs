@@ -104,7 +104,7 @@ fn zeros_go_into_every_segment_and_are_ciphertext_where_it_is_encrypted() {
         plain[at..at + len].fill(0);
         assert!(content(&volume) == plain, "{len} zeros at {at}");
     }
-    let (raw, key) = (volume.device().bytes(), hazmat::dek_bytes(volume.dek()));
+    let (raw, key) = (volume.device().bytes(), hazmat::dek_bytes(&volume.dek()));
     for (at, len, crypt) in parts {
         let mut part = raw[MIB + at..][..len].to_vec();
         match crypt {

@@ -289,6 +289,7 @@ impl<D: BlockDevice> Volume<D> {
             header_device,
             live: Live::new(keys, data, layout),
             read_only: false,
+            discards: false,
             made_by: Approval::Approved,
             header: Mutex::new(header),
             steps: Steps::default(),
