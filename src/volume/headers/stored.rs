@@ -153,6 +153,11 @@ pub(in crate::volume) trait StoredHeader: Any + Send + Sync {
     /// Writes this header, read from a backup, and the keyslots of the backup over the `current` header.
     fn restore(&mut self, device: &dyn BlockDevice, backup: &[u8], current: Option<&dyn StoredHeader>) -> Result<()>;
 
+    /// Replaces it on the device by a header of LUKS2, and returns that one; `None` if it is of LUKS2.
+    fn convert_to_luks2(&mut self, _device: &dyn BlockDevice) -> Result<Option<Box<dyn StoredHeader>>> {
+        Ok(None)
+    }
+
     // Descriptions for people and programs.
 
     /// The label and the second label.
