@@ -2065,6 +2065,8 @@ public:
         const atrest_open_options how = options.c();
         return detail::handle_of<dek>([&](auto out) { return atrest_header_unlock(get(), &c, &how, out); });
     }
+    // LUKS1 to LUKS2 in place.
+    result<void> convert_to_luks2() { return detail::done(atrest_header_convert_to_luks2(get())); }
     // DESTROYS EVERY WAY IN.
     result<void> erase() { return detail::done(atrest_header_erase(get())); }
     [[nodiscard]] result<std::vector<std::uint8_t>> backup() const {

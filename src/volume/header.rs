@@ -108,6 +108,23 @@ impl<'d> Header<'d> {
         self.change(None, |stored, device| stored.import_token(device, json.as_ref()))
     }
 
+    /// Converts LUKS1 to LUKS2 in place, as `cryptsetup convert --type luks2` does. Data, volume key, UUID and keyslots
+    /// stay, and no credential is needed. Also the header of an open volume can be converted. A header of LUKS2 stays
+    /// as it is.
+    ///
+    /// It is safe to kill at any instant: afterwards each passphrase opens the volume, by LUKS1 or LUKS2, and another
+    /// call finishes the conversion. Keyslots keep their numbers unless it was killed. At least one of the eight must be
+    /// unused. A backup of the LUKS1 header no longer fits; make a new one.
+    ///
+    /// # Errors
+    /// [`Error::NoRoom`] if all keyslots are taken, or if the data begins too early for a header of LUKS2;
+    /// [`Error::UnsupportedHeader`] for keyslots in unusual places, and for a header that can't be opened;
+    /// [`Error::ForeignData`] for the metadata of luksmeta; [`Error::DeviceTooSmall`] for a detached header or a backup
+    /// without room for one of LUKS2; [`Error::ReadOnly`]; [`Error::Busy`]; [`Error::Io`]: then repeat it.
+    pub fn convert_to_luks2(&mut self) -> Result<()> {
+        self.change(None, headers::convert_to_luks2)
+    }
+
     /// Destroys every way in: all keyslots with their whole area, and all tokens. Afterwards only somebody with the DEK
     /// itself or a backup of the header can read the data, of any size.
     ///
@@ -244,16 +261,16 @@ impl<'d> Header<'d> {
     fn change<T>(
         &mut self,
         named: Option<ProtectorId>,
-        change: impl FnOnce(&mut dyn StoredHeader, &dyn BlockDevice) -> Result<T>,
+        change: impl FnOnce(&mut Box<dyn StoredHeader>, &dyn BlockDevice) -> Result<T>,
     ) -> Result<T> {
         if self.read_only {
             return Err(Error::ReadOnly);
         }
-        let Some(mut held) = self.hold() else { return change(&mut *self.stored, &self.device) };
+        let Some(mut held) = self.hold() else { return change(&mut self.stored, &self.device) };
         if named.is_some_and(|id| !held.has_same(id, &*self.stored)) {
             return Err(Error::Busy { what: "the header, which was changed since it was asked for,".into() });
         }
-        let changed = change(&mut **held, &self.device);
+        let changed = change(&mut held, &self.device);
         self.stored = held.boxed();
         changed
     }

@@ -578,6 +578,7 @@ atrest_status atrest_header_remove_token(atrest_header *header, uint32_t id);
 atrest_status atrest_header_import_token(atrest_header *header, const char *json, uint32_t *id);
 atrest_status atrest_header_unlock(const atrest_header *header, const atrest_credential *credential,
     const atrest_open_options *options, atrest_dek **out);
+atrest_status atrest_header_convert_to_luks2(atrest_header *header);
 atrest_status atrest_header_erase(atrest_header *header);
 atrest_status atrest_header_backup(const atrest_header *header, void *backup, size_t backup_cap, size_t *backup_len);
 atrest_status atrest_header_restore(atrest_device *device, const void *backup, size_t backup_len);

@@ -458,6 +458,12 @@ static void luks1(const atrest_vault *vault)
     IS(ATREST_ERR_NO_SUCH_PROTECTOR, atrest_header_remove_token(header, 0));
     OK(atrest_header_remove_keyslot(header, 0));
     IS(ATREST_ERR_LAST_PROTECTOR, atrest_header_remove_keyslot(header, 1));
+    IS(ATREST_ERR_NULL_ARGUMENT, atrest_header_convert_to_luks2(NULL));
+    OK(atrest_header_convert_to_luks2(header));
+    OK(atrest_header_convert_to_luks2(header));
+    OK(atrest_header_version(header, &version));
+    CHECK(version == ATREST_LUKS2);
+    OK(atrest_header_set_label(header, "one", "two"));
     OK(atrest_header_erase(header));
     atrest_header_free(header);
     atrest_device_free(device);

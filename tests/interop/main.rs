@@ -6,6 +6,7 @@
 #[cfg(target_os = "linux")]
 mod block_device;
 mod ciphers;
+mod conversion;
 mod erasing;
 mod features;
 mod image;

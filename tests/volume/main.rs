@@ -3,6 +3,7 @@
 #![cfg(feature = "std")]
 
 mod alignment;
+mod conversion;
 mod crash;
 mod discard;
 mod faults;

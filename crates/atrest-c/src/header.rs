@@ -247,6 +247,20 @@ pub unsafe extern "C" fn atrest_header_unlock(
     })
 }
 
+/// Converts LUKS1 to LUKS2 in place, as `cryptsetup convert --type luks2` does. Data, volume key, UUID and keyslots
+/// stay, and no credential is needed. A header of LUKS2 stays as it is. If it is killed or fails, each passphrase still
+/// opens the volume: repeat it. At least one of the eight keyslots must be unused. A backup of the LUKS1 header no longer
+/// fits; make a new one.
+///
+/// Errors: ATREST_ERR_NO_ROOM if all keyslots are taken, or if the data begins too early for a header of LUKS2;
+/// ATREST_ERR_UNSUPPORTED_HEADER for keyslots in unusual places, and for a header that can't be opened;
+/// ATREST_ERR_FOREIGN_DATA for the metadata of luksmeta; ATREST_ERR_DEVICE_TOO_SMALL for a detached header or a backup
+/// without room for one of LUKS2; ATREST_ERR_BUSY; the device's errors.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn atrest_header_convert_to_luks2(header: *mut atrest_header) -> atrest_status {
+    run(|| handle!(header).change(|header| header.convert_to_luks2()))
+}
+
 /// Destroys every way in: all keyslots with their whole room, and all tokens. AFTERWARDS ONLY SOMEBODY WITH THE DEK
 /// ITSELF OR A BACKUP OF THE HEADER CAN READ THE DATA, of any size.
 ///

@@ -1,5 +1,7 @@
 //! The header of LUKS1 (specification 1.2.3, whose sections are cited here). It has no checksum and no second copy.
 
+mod convert;
+
 use super::{Material, STRIPES, VolumeKeyDigest};
 use crate::cipher::CipherSpec;
 use crate::key::{HashAlgorithm, Kdf};

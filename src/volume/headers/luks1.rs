@@ -5,6 +5,8 @@
 //! something, and first to end it. An inactive keyslot has no iterations. If it has some, a killed process left it, and
 //! the next open wipes its area.
 
+mod convert;
+
 use core::any::Any;
 use core::ops::Range;
 use std::time::Duration;
@@ -290,6 +292,12 @@ impl StoredHeader for Luks1Store {
             }
             None => self.write_new(device),
         }
+    }
+
+    fn convert_to_luks2(&mut self, device: &dyn BlockDevice) -> Result<Option<Box<dyn StoredHeader>>> {
+        // Refuses what couldn't be opened afterwards.
+        self.data_area(true)?;
+        Ok(Some(Box::new(self.convert(device)?)))
     }
 
     fn metadata_size(&self) -> u64 {

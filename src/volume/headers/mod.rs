@@ -37,6 +37,36 @@ pub(super) fn load(device: &dyn BlockDevice) -> Result<Box<dyn StoredHeader>> {
     }
 }
 
+/// Converts a header to LUKS2. Also finishes an attempt that failed or was killed.
+pub(super) fn convert_to_luks2(stored: &mut Box<dyn StoredHeader>, device: &dyn BlockDevice) -> Result<()> {
+    follow(stored, device)?;
+    if stored.needs_recovery() {
+        stored.recover(device, false)?;
+    }
+    match stored.convert_to_luks2(device) {
+        Ok(Some(new)) => *stored = new,
+        Ok(None) => {}
+        Err(error) => {
+            // If this fails too, the next attempt does it.
+            let _ = follow(stored, device);
+            return Err(error);
+        }
+    }
+    Ok(())
+}
+
+/// Takes the header of LUKS2 that a failed conversion may have left on the device.
+fn follow(stored: &mut Box<dyn StoredHeader>, device: &dyn BlockDevice) -> Result<()> {
+    if stored.version() == LuksVersion::Luks1 {
+        let found = load(device)?;
+        let identity = |header: &dyn StoredHeader| (header.uuid().to_owned(), header.key_digest());
+        if found.version() == LuksVersion::Luks2 && identity(&*found) == identity(&**stored) {
+            *stored = found;
+        }
+    }
+    Ok(())
+}
+
 /// The keys that the header of a device names. Nothing is proved by it, nor written.
 #[cfg(feature = "managed")]
 pub(super) fn keks(device: &dyn BlockDevice) -> Result<Vec<KeyId>> {

@@ -9,6 +9,9 @@ use crate::volume::keys::Under;
 use crate::volume::signature;
 use crate::{Error, Result, random};
 
+/// The unit that a disk writes as a whole.
+const SECTOR: usize = 512;
+
 /// A header on a device.
 #[derive(Debug, Clone)]
 pub(in crate::volume::headers) struct Luks2Store {
@@ -37,7 +40,7 @@ struct Copy {
 
 impl Luks2Store {
     /// A header that is not on a device yet.
-    pub(super) fn new(mut binary: BinaryHeader, metadata: Metadata) -> Result<Self> {
+    pub(in crate::volume::headers) fn new(mut binary: BinaryHeader, metadata: Metadata) -> Result<Self> {
         let salts = [random::array()?, random::array()?];
         binary.salt = salts[0];
         Ok(Self::found(Copy { binary, metadata }, salts, Vec::new(), None))
@@ -184,6 +187,25 @@ impl Luks2Store {
         self.unsettled = false;
         (self.foreign, self.overwrite_foreign) = (None, false);
         Ok(())
+    }
+
+    /// Writes this header over one of LUKS1 with this first block. Nothing in the places of the two copies is used by
+    /// LUKS1. At every instant one of the two headers is whole: the module of the conversion has the reasons.
+    pub(in crate::volume::headers) fn store_over_luks1(
+        &mut self,
+        device: &dyn BlockDevice,
+        luks1: &[u8],
+    ) -> Result<()> {
+        self.binary.seqid = self.later(1)?;
+        self.write_copy(device, Position::Secondary)?;
+        // This sector ends LUKS1. Without a checksum it doesn't begin a primary copy.
+        let mut block = self.binary.encode(Position::Primary);
+        block[SECTOR..].copy_from_slice(&luks1[SECTOR..BINARY_HEADER]);
+        let failed = |e| Error::io("replacing the header of LUKS1", e);
+        device.write_at(0, &block).map_err(failed)?;
+        device.sync().map_err(failed)?;
+        check_written(device, 0, &block).map_err(failed)?;
+        self.write_copy(device, Position::Primary)
     }
 
     /// The sequence number after this many changes. Call it before the first change, and before writing an area that
