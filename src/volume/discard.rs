@@ -35,7 +35,7 @@ impl<D: BlockDevice> Volume<D> {
                 Ok(())
             })
         };
-        self.with_scratch(|scratch| pieces(offset, len).try_for_each(|piece| write(scratch, piece)))
+        self.with_scratch(|scratch| pieces(offset, len, WRITTEN).try_for_each(|piece| write(scratch, piece)))
     }
 
     /// Tells the device that nobody needs `len` bytes from `offset`, so that it can give their room to others: a hint, also
@@ -56,7 +56,7 @@ impl<D: BlockDevice> Volume<D> {
         if !self.discards {
             return Ok(());
         }
-        pieces(offset, len).try_for_each(|(at, piece)| {
+        pieces(offset, len, MOST).try_for_each(|(at, piece)| {
             let state = self.live.open(at, piece)?;
             state.layout.places(at, piece).try_for_each(|place| {
                 let discarded = self.device.discard(place.device_offset, place.within.len() as u64);
@@ -69,7 +69,7 @@ impl<D: BlockDevice> Volume<D> {
     fn check_pieces_of(&self, offset: u64, len: u64) -> Result<()> {
         let state = self.live.get();
         state.keys.check()?;
-        pieces(offset, len).try_for_each(|(at, len)| state.layout.check(at, len))
+        pieces(offset, len, MOST).try_for_each(|(at, len)| state.layout.check(at, len))
     }
 
     /// Whether [`discard`](Self::discard) reaches the device.
@@ -78,13 +78,16 @@ impl<D: BlockDevice> Volume<D> {
     }
 }
 
-/// A range in pieces, so that a re-encryption never waits for all of it.
-fn pieces(offset: u64, len: u64) -> impl Iterator<Item = (u64, usize)> {
-    /// Whole sectors of any size.
-    const MOST: u64 = 16 << 20;
-    let pieces = core::iter::successors(Some((offset, len)), |(offset, len)| {
-        let later = len.checked_sub(MOST).filter(|later| *later > 0)?;
-        Some((offset.saturating_add(MOST), later))
+/// As much as is written while a re-encryption would wait for it.
+const WRITTEN: usize = 16 << 20;
+/// Whole sectors of any size.
+const MOST: usize = usize::MAX / 4096 * 4096;
+
+/// A range in pieces that a `usize` counts.
+fn pieces(offset: u64, len: u64, most: usize) -> impl Iterator<Item = (u64, usize)> {
+    let pieces = core::iter::successors(Some((offset, len)), move |(offset, len)| {
+        let later = len.checked_sub(most as u64).filter(|later| *later > 0)?;
+        Some((offset.saturating_add(most as u64), later))
     });
-    pieces.map(|(offset, len)| (offset, len.min(MOST) as usize))
+    pieces.map(move |(offset, len)| (offset, usize::try_from(len).map_or(most, |len| len.min(most))))
 }

@@ -78,7 +78,7 @@ fn same(what: &str, old: &Old, keyslots: &[u32], cells: &mut Cells) {
             let mut read = vec![0; LEN];
             volume.read_at(0, &mut read).unwrap();
             assert!(read == old.plain, "{what}, {step}: other data came out");
-            assert_eq!(dek(volume.dek()), key, "{what}, {step}");
+            assert_eq!(dek(&volume.dek()), key, "{what}, {step}");
             assert_eq!(volume.header().version(), LuksVersion::Luks2, "{what}, {step}");
         });
     };

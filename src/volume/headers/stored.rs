@@ -160,6 +160,59 @@ pub(in crate::volume) trait StoredHeader: Any + Send + Sync {
         Ok(None)
     }
 
+    // Re-encryption.
+
+    /// This header, asked about the old key of a re-encryption.
+    fn of_previous_key(&self) -> Option<Box<dyn StoredHeader>> {
+        None
+    }
+
+    /// The old key, if the header has it wrapped under the new one. Nothing has proved it.
+    fn previous_key(&self, _new: &Dek) -> Result<Option<Secret>> {
+        Ok(None)
+    }
+
+    /// Verifies that an owner of both keys has begun the re-encryption.
+    fn verify_reencryption(&self, _plan: &Plan, _old: Option<&Secret>, _new: Option<&Secret>) -> Result<()> {
+        Err(Error::TamperedHeader)
+    }
+
+    /// Records that a re-encryption begins.
+    fn begin_reencryption(&mut self, _device: &dyn BlockDevice, _new: NewReencryption<'_>) -> Result<Plan> {
+        Err(self.lacks("a re-encryption"))
+    }
+
+    /// Writes the header of plain data that is to be encrypted in place, with its first way in.
+    fn store_encryption(
+        &mut self,
+        _device: &dyn BlockDevice,
+        _dek: &Dek,
+        _protector: FirstProtector<'_>,
+        _new: NewEncryption,
+    ) -> Result<()> {
+        Err(self.lacks("an encryption in place"))
+    }
+
+    /// Records that a decryption in place begins.
+    fn begin_decryption(&mut self, _: &dyn BlockDevice, _dek: &Dek, _: Resilience, _size: u64) -> Result<()> {
+        Err(self.lacks("a decryption in place"))
+    }
+
+    /// Destroys the header of data that is plain again.
+    fn wipe(&self, device: &dyn BlockDevice) -> Result<()> {
+        wipe(device, 0..self.len())
+    }
+
+    /// Records how far it is, of a volume of `size` bytes.
+    fn record_progress(&mut self, _: &dyn BlockDevice, _dek: &Dek, _moving: &Moving, _size: u64) -> Result<()> {
+        Err(self.lacks("a re-encryption"))
+    }
+
+    /// Records its end, and wipes what was only for it.
+    fn finish_reencryption(&mut self, _device: &dyn BlockDevice, _dek: &Dek, _plan: &Plan) -> Result<()> {
+        Err(self.lacks("a re-encryption"))
+    }
+
     // Descriptions for people and programs.
 
     /// The label and the second label.
