@@ -13,7 +13,8 @@ fn noise(len: usize) -> Vec<u8> {
     (0..len as u32).map(|i| (i.wrapping_mul(0x9E37_79B9) >> 24) as u8 | 1).collect()
 }
 
-fn content(device: &impl BlockDevice) -> Vec<u8> {
+/// What lies on a device.
+pub fn content(device: &impl BlockDevice) -> Vec<u8> {
     let mut bytes = vec![0; device.size().unwrap() as usize];
     device.read_at(0, &mut bytes).unwrap();
     bytes

@@ -17,6 +17,7 @@ use crate::alignment::Strict;
 use crate::common::device::{Call, TestDevice};
 use crate::common::vaults::MemoryVault;
 use crate::common::{header, model, volumes};
+use crate::discard;
 use crate::io::{DATA, MIB, compare_with, ops, options};
 
 fn opened<D: BlockDevice>(device: D, vault: &MemoryVault, options: OpenOptions) -> Volume<D> {
@@ -61,12 +62,16 @@ type Part = (usize, usize, Option<(u64, usize)>);
 
 /// A volume of several segments, two of other sector sizes and one that is not encrypted, and what lies where.
 fn of_segments() -> (Volume<Arc<TestDevice>>, [Part; 4]) {
+    of_segments_on(volumes::shared)
+}
+
+/// The same on a device that is made of what lies on it.
+fn of_segments_on<D: BlockDevice>(make: impl FnOnce(Vec<u8>) -> D) -> (Volume<D>, [Part; 4]) {
     let kdf = Kdf::Pbkdf2 { hash: atrest::key::HashAlgorithm::Sha256, iterations: 1000 };
     let format = volumes::options().keyslot(KeyslotOptions::new().kdf(kdf));
-    let device = volumes::shared(vec![0; MIB + DATA]);
-    drop(Volume::format(device.clone(), Protector::Passphrase(b"one"), &format).unwrap());
+    let made = Volume::format(MemoryDevice::new(MIB + DATA), Protector::Passphrase(b"one"), &format).unwrap();
     let parts =
-        [(144 << 10, Some((5, 512))), (8 << 10, None), (200 << 10, Some((8, 4096))), (32 << 10, Some((77, 1024)))];
+        [(144 << 10, Some((5, 512))), (40 << 10, None), (168 << 10, Some((8, 4096))), (32 << 10, Some((77, 1024)))];
     let mut at = 0;
     let parts = parts.map(|(len, crypt)| {
         at += len;
@@ -87,24 +92,37 @@ fn of_segments() -> (Volume<Arc<TestDevice>>, [Part; 4]) {
             root["digests"]["0"]["segments"] = json!(["0", "2", "3"]);
         });
     };
-    device.edit(edit);
+    let mut image = made.into_device().into_bytes();
+    edit(&mut image);
     let options = OpenOptions::new().hazmat_allow_unencrypted(true).discard(true);
-    (Volume::open(device, Credential::Passphrase(b"one"), &options).unwrap(), parts)
+    (Volume::open(make(image), Credential::Passphrase(b"one"), &options).unwrap(), parts)
 }
 
 #[test]
 fn zeros_go_into_every_segment_and_are_ciphertext_where_it_is_encrypted() {
     let (volume, parts) = of_segments();
+    zeros_go_into_every_segment(&volume, parts, |device| device.bytes());
+    // Where the segment that is not encrypted is zeroed, blocks are zeroed by the device, and parts of them are written.
+    let (volume, parts) = of_segments_on(|bytes| Strict::from_bytes(bytes, 16 << 10));
+    zeros_go_into_every_segment(&volume, parts, |device| discard::content(&device.0));
+    let blocks = volume.device().calls();
+    let part = MIB as u64 + (144 << 10)..MIB as u64 + (184 << 10);
+    assert!(blocks.contains(&("write_zeroes", part.start + (16 << 10), 16 << 10)), "{blocks:?}");
+    assert!(blocks.iter().all(|&(_, at, len)| part.contains(&at) && at + len <= part.end), "{blocks:?}");
+}
+
+fn zeros_go_into_every_segment<D: BlockDevice>(volume: &Volume<D>, parts: [Part; 4], raw: impl FnOnce(&D) -> Vec<u8>) {
     let mut plain: Vec<u8> = (0..DATA).map(|i| (i / 5) as u8 | 1).collect();
     assert_eq!(volume.size(), DATA as u64);
     volume.write_at(0, &plain).unwrap();
     // Within each, across each border, and all.
-    for (at, len) in [(4096, 8192), (140 << 10, 8 << 10), (144 << 10, 4096), (148 << 10, 12 << 10), (0, 376 << 10)] {
+    for (at, len) in [(1, 2), (35, 2), (36, 1), (37, 8), (45, 2), (60, 7), (87, 1), (0, 94)] {
+        let (at, len) = (at * 4096, len * 4096);
         volume.write_zeroes(at as u64, len as u64).unwrap();
         plain[at..at + len].fill(0);
-        assert!(content(&volume) == plain, "{len} zeros at {at}");
+        assert!(content(volume) == plain, "{len} zeros at {at}");
     }
-    let (raw, key) = (volume.device().bytes(), hazmat::dek_bytes(&volume.dek()));
+    let (raw, key) = (raw(volume.device()), hazmat::dek_bytes(&volume.dek()));
     for (at, len, crypt) in parts {
         let mut part = raw[MIB + at..][..len].to_vec();
         match crypt {
