@@ -1,0 +1,158 @@
+//! Volumes under the dm-crypt of a stock kernel, in a guest: what either side wrote, the other reads. See README.md beside this.
+
+#![cfg(all(feature = "std", target_os = "linux"))]
+
+#[path = "../common/mod.rs"]
+mod common;
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use atrest::key::{DekAlgorithm, HashAlgorithm, Kdf};
+use atrest::volume::{KeyslotOptions, LuksVersion};
+use atrest::{Credential, Error, FileDevice, FormatOptions, OpenOptions, Protector, Result, SectorSize, Volume};
+use sha2::{Digest, Sha256};
+
+use common::device::reopen;
+use common::{hex, run, text};
+
+const PASSPHRASE: &[u8] = b"pw"; // that of the scripts
+const DATA_OFFSET: u64 = 16 << 20; // as of cryptsetup
+const SIZE: u64 = 8 << 20;
+
+/// A disk of the guest. The first word of its name says what luks.sh does with it.
+struct Disk {
+    name: &'static str,
+    make: fn(&Path),
+}
+
+const DISKS: [Disk; 10] = [
+    Disk { name: "new-luks1-128", make: |path| drop(format(path, luks1(DekAlgorithm::Aes128Xts))) },
+    Disk { name: "new-luks1-256", make: |path| drop(format(path, luks1(DekAlgorithm::Aes256Xts))) },
+    Disk { name: "new-luks2-128", make: |path| drop(format(path, luks2(DekAlgorithm::Aes128Xts, 512, PBKDF2))) },
+    Disk { name: "new-luks2-256", make: |path| drop(format(path, luks2(DekAlgorithm::Aes256Xts, 4096, PBKDF2))) },
+    Disk { name: "new-argon2-128", make: |path| drop(format(path, luks2(DekAlgorithm::Aes128Xts, 4096, ARGON2))) },
+    Disk { name: "files-luks2", make: |path| with_files(path, luks2(DekAlgorithm::Aes256Xts, 512, ARGON2)) },
+    Disk { name: "guest-luks1", make: blank },
+    Disk { name: "guest-luks2", make: blank },
+    Disk { name: "guest-luks2-4096", make: blank },
+    Disk { name: "online", make: |path| with_files(path, luks2(DekAlgorithm::Aes128Xts, 512, PBKDF2)) },
+];
+
+const PBKDF2: Kdf = Kdf::Pbkdf2 { hash: HashAlgorithm::Sha256, iterations: 1000 };
+const ARGON2: Kdf = Kdf::Argon2id { memory_kib: 1024, passes: 4, lanes: 1 };
+
+fn luks1(algorithm: DekAlgorithm) -> FormatOptions {
+    let keyslot = KeyslotOptions::new().kdf(PBKDF2);
+    FormatOptions::new().version(LuksVersion::Luks1).dek_algorithm(algorithm).keyslot(keyslot)
+}
+
+fn luks2(algorithm: DekAlgorithm, sector_size: u32, kdf: Kdf) -> FormatOptions {
+    let sector_size = SectorSize::new(sector_size).unwrap();
+    FormatOptions::new().dek_algorithm(algorithm).sector_size(sector_size).keyslot(KeyslotOptions::new().kdf(kdf))
+}
+
+fn blank(path: &Path) {
+    File::create(path).unwrap().set_len(DATA_OFFSET + SIZE).unwrap();
+}
+
+/// An empty volume of ours.
+fn format(path: &Path, options: FormatOptions) -> Volume<FileDevice> {
+    let device = FileDevice::create(path, DATA_OFFSET + SIZE).unwrap();
+    Volume::format(device, Protector::Passphrase(PASSPHRASE), &options.data_offset(DATA_OFFSET)).unwrap()
+}
+
+/// A volume of ours, into which we write a file system with files.
+fn with_files(path: &Path, options: FormatOptions) {
+    let plain = path.with_extension("plain");
+    file_system(&plain);
+    format(path, options).write_at(0, &fs::read(plain).unwrap()).unwrap();
+}
+
+/// A plain image of a file system with files, and the file SUMS of their sums.
+fn file_system(path: &Path) {
+    let folder = path.with_extension("files");
+    fs::create_dir(&folder).unwrap();
+    let mut sums = String::new();
+    for (name, len) in [("small", 100), ("large", 1_000_000)] {
+        let bytes: Vec<u8> = (0..len).map(|i: u32| (i.wrapping_mul(0x9E37_79B9) >> 24) as u8).collect();
+        sums += &format!("{}  {name}\n", sha256(&bytes));
+        fs::write(folder.join(name), bytes).unwrap();
+    }
+    fs::write(folder.join("SUMS"), sums).unwrap();
+    File::create(path).unwrap().set_len(SIZE).unwrap();
+    run("mkfs.ext4", &["-q", "-b", "4096", "-d", text(&folder), text(path)]);
+}
+
+fn sha256(bytes: &[u8]) -> String {
+    hex(&Sha256::digest(bytes))
+}
+
+/// Runs a script in the guest, and returns the sums of the volumes that it tells.
+fn boot(script: &str, disks: &[PathBuf]) -> BTreeMap<String, String> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/guest");
+    let mut command = Command::new(folder.join("run"));
+    command.arg(folder.join(script)).args(disks).stderr(Stdio::inherit());
+    let output = command.output().unwrap();
+    let console = String::from_utf8_lossy(&output.stdout);
+    println!("{console}");
+    assert!(output.status.success(), "{script}: {}:\n{console}", output.status);
+    let sums = console.lines().filter_map(|line| line.trim_end().strip_prefix("sha256 ")?.split_once(' '));
+    sums.map(|(disk, sum)| (disk.to_owned(), sum.to_owned())).collect()
+}
+
+fn open(path: &Path) -> Result<Volume<FileDevice>> {
+    reopen(|| Volume::open(FileDevice::open(path)?, Credential::Passphrase(PASSPHRASE), &OpenOptions::new()))
+}
+
+/// The sum of a whole volume, as we read it.
+fn sum(volume: &Volume<FileDevice>) -> String {
+    let mut bytes = vec![0; volume.size() as usize];
+    volume.read_at(0, &mut bytes).unwrap();
+    sha256(&bytes)
+}
+
+#[test]
+#[ignore = "boots a kernel in an emulator: see tests/guest/README.md"]
+fn the_kernel_and_we_read_the_same() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |disk: &Disk| folder.path().join(disk.name).with_extension("img");
+    let paths: Vec<PathBuf> = DISKS.iter().map(path).collect();
+    for (disk, path) in DISKS.iter().zip(&paths) {
+        (disk.make)(path);
+    }
+    let sums = boot("luks.sh", &paths);
+    for (disk, path) in DISKS.iter().zip(&paths) {
+        let volume = open(path).unwrap_or_else(|e| panic!("{}: {e}", disk.name));
+        assert_eq!(Some(&sum(&volume)), sums.get(disk.name), "{}", disk.name);
+    }
+    let online = open(paths.last().unwrap()).unwrap();
+    assert_eq!(online.dek().algorithm(), DekAlgorithm::Aes256Xts, "its key was one for AES-128");
+}
+
+#[test]
+#[ignore = "boots a kernel in an emulator: see tests/guest/README.md"]
+fn a_reencryption_that_lost_its_power() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("cut.img");
+    with_files(&path, luks2(DekAlgorithm::Aes128Xts, 512, PBKDF2));
+    let before = sum(&open(&path).unwrap());
+    let sums = boot("cut.sh", std::slice::from_ref(&path));
+    assert_eq!(Some(&before), sums.get("cut"));
+    is_half_way(&path);
+    // The peer finishes it from here.
+    let key = folder.path().join("key");
+    fs::write(&key, PASSPHRASE).unwrap();
+    for args in [&["repair"][..], &["reencrypt", "--resume-only", "--force-offline-reencrypt"]] {
+        run("cryptsetup", &[args, &["-q", "--key-file", text(&key), text(&path)]].concat());
+    }
+    assert_eq!(sum(&open(&path).unwrap()), before);
+}
+
+/// What we do today with a re-encryption that somebody has begun: we refuse it, and say how far it is and what finishes it.
+fn is_half_way(path: &Path) {
+    let Err(Error::UnsupportedHeader(text)) = open(path) else { panic!("it opens") };
+    assert!(text.contains("--resume-only") && text.contains(" of "), "{text}");
+}
