@@ -1830,6 +1830,7 @@ public:
     open_options &require_locked_memory() noexcept { return flag(ATREST_OPEN_REQUIRE_LOCKED_MEMORY); }
     open_options &discard() noexcept { return flag(ATREST_OPEN_DISCARD); }
     open_options &hazmat_allow_unencrypted() noexcept { return flag(ATREST_OPEN_HAZMAT_ALLOW_UNENCRYPTED); }
+    open_options &hazmat_ignore_tokens() noexcept { return flag(ATREST_OPEN_HAZMAT_IGNORE_TOKENS); }
     open_options &hazmat_repair() noexcept { return flag(ATREST_OPEN_HAZMAT_REPAIR); }
     open_options &keyslot(std::uint32_t id) noexcept { return c_.keyslot = id, flag(ATREST_OPEN_KEYSLOT); }
     open_options &context(octets context) { return context_ = context, *this; }
@@ -1859,6 +1860,36 @@ private:
     atrest_open_options c_ = detail::init<atrest_open_options>();
     detail::copied context_, key_;
     std::optional<fingerprint> fingerprint_;
+};
+
+// ATREST_RESILIENCE_*.
+enum class resilience : std::uint32_t {
+    checksum = ATREST_RESILIENCE_CHECKSUM,
+    journal = ATREST_RESILIENCE_JOURNAL,
+};
+
+// How a volume is re-encrypted. As atrest_reencrypt_options. The DEK must live until the call returns.
+class reencrypt_options {
+public:
+    reencrypt_options &algorithm(dek_algorithm algorithm) noexcept {
+        return c_.dek_algorithm = static_cast<std::uint32_t>(algorithm), *this;
+    }
+    reencrypt_options &sector_size(std::uint32_t size) noexcept { return c_.sector_size = size, *this; }
+    reencrypt_options &by(resilience how) noexcept { return c_.resilience = static_cast<std::uint32_t>(how), *this; }
+    reencrypt_options &keyslot(const keyslot_options &keyslot) { return keyslot_ = keyslot, *this; }
+    reencrypt_options &hazmat_dek(const dek &key) noexcept { return c_.hazmat_dek = key.get(), *this; }
+
+    // Hands what C needs to `call`, for its duration, and returns what that returns.
+    template <class F> auto with_c(F &&call) const {
+        atrest_reencrypt_options c = c_;
+        const atrest_keyslot_options keyslot = keyslot_ ? keyslot_->c() : atrest_keyslot_options{};
+        c.keyslot = keyslot_ ? &keyslot : nullptr;
+        return call(&std::as_const(c));
+    }
+
+private:
+    atrest_reencrypt_options c_ = detail::init<atrest_reencrypt_options>();
+    std::optional<keyslot_options> keyslot_;
 };
 
 // ---------------------------------------------------------------------------------------------------------------------
@@ -1935,6 +1966,45 @@ public:
         return detail::enum_of<bool>([&](auto out) { return atrest_volume_discards(get(), out); });
     }
     result<void> sync() { return detail::done(atrest_volume_sync(get())); }
+
+    // Moves the data to a new DEK, for which these are the ways in: reencrypt_step does it.
+    result<void> begin_reencryption(const std::vector<protector> &by, const reencrypt_options &options = {}) {
+        std::vector<atrest_protector> c;
+        std::vector<const atrest_protector *> pointers;
+        c.reserve(by.size());
+        for (const protector &one : by)
+            pointers.push_back(&c.emplace_back(one.c()));
+        return options.with_c([&](auto c_options) {
+            return detail::done(
+                atrest_volume_begin_reencryption(get(), pointers.data(), pointers.size(), c_options));
+        });
+    }
+    // Encrypts a plain device where its data lies: reencrypt_step does it.
+    [[nodiscard]] static result<volume> begin_encryption(const device &on, const protector &by,
+                                                         const format_options &options, std::uint64_t free_at_end) {
+        const atrest_protector c = by.c();
+        return options.with_c([&](auto c_options) {
+            return detail::handle_of<volume>(
+                [&](auto out) { return atrest_volume_begin_encryption(on.get(), &c, c_options, free_at_end, out); });
+        });
+    }
+    // Decrypts a volume with a detached header where its data lies: reencrypt_step does it.
+    result<void> begin_decryption(resilience how = resilience::checksum) {
+        return detail::done(atrest_volume_begin_decryption(get(), static_cast<std::uint32_t>(how)));
+    }
+    // Re-encrypts about so many bytes, while other threads read and write.
+    result<atrest_reencryption_progress> reencrypt_step(std::uint64_t budget) {
+        return detail::struct_of<atrest_reencryption_progress>(
+            [&](auto out) { return atrest_volume_reencrypt_step(get(), budget, out); });
+    }
+    [[nodiscard]] result<atrest_reencryption_progress> reencryption() const {
+        return detail::struct_of<atrest_reencryption_progress>(
+            [&](auto out) { return atrest_volume_reencryption(get(), out); });
+    }
+    // Returns the new size. 0 follows the device.
+    result<std::uint64_t> resize(std::uint64_t size = 0) {
+        return detail::value_of<std::uint64_t>([&](auto out) { return atrest_volume_resize(get(), size, out); });
+    }
 
     // Returns the URL of the version that wraps from now on.
     result<std::string> rotate_kek(const vault &keys) {

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use atrest::key::KeyId;
 
 /// The files of `crates/atrest-c/src` that C sees, in the order of the header's sections.
-const SECTIONS: [&str; 34] = [
+const SECTIONS: [&str; 35] = [
     "version",
     "status",
     "message",
@@ -40,6 +40,7 @@ const SECTIONS: [&str; 34] = [
     "disk",
     "engines",
     "discard",
+    "reencrypt",
     "disk_report",
     "disk_store",
 ];

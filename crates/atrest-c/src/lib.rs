@@ -80,6 +80,7 @@ mod log;
 mod memory;
 mod message;
 mod output;
+mod reencrypt;
 mod sector_cipher;
 mod segments;
 mod self_test;

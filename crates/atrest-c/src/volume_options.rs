@@ -46,6 +46,9 @@ pub const ATREST_OPEN_REQUIRE_LOCKED_MEMORY: u32 = 32;
 /// Flag: pass atrest_volume_discard on to the device. THAT TELLS WHOEVER SEES THE DEVICE WHICH BLOCKS ARE FREE, and so how full
 /// the volume is and what file system it holds. A header's flag "allow-discards" has no effect: nothing authenticates it.
 pub const ATREST_OPEN_DISCARD: u32 = 64;
+/// Flag: a passphrase or a DEK opens a volume although no token of this library in it proves the header, as after another program
+/// has re-encrypted it. Remove the old token then, and add the vault again.
+pub const ATREST_OPEN_HAZMAT_IGNORE_TOKENS: u32 = 128;
 
 /// Options for formatting a volume.
 #[repr(C)]
@@ -188,6 +191,7 @@ pub(crate) fn open_options(c: &atrest_open_options) -> Result<OpenOptions> {
         .hazmat_allow_truncated(is_set(ATREST_OPEN_HAZMAT_ALLOW_TRUNCATED))
         .hazmat_allow_unencrypted(is_set(ATREST_OPEN_HAZMAT_ALLOW_UNENCRYPTED))
         .hazmat_repair(is_set(ATREST_OPEN_HAZMAT_REPAIR))
+        .hazmat_ignore_tokens(is_set(ATREST_OPEN_HAZMAT_IGNORE_TOKENS))
         .require_locked_memory(is_set(ATREST_OPEN_REQUIRE_LOCKED_MEMORY))
         .discard(is_set(ATREST_OPEN_DISCARD))
         .kdf_limits(kdf_limits(c))
@@ -221,6 +225,7 @@ const OPEN_FLAGS: u32 = ATREST_OPEN_READ_ONLY
     | ATREST_OPEN_KEYSLOT
     | ATREST_OPEN_HAZMAT_ALLOW_UNENCRYPTED
     | ATREST_OPEN_HAZMAT_REPAIR
+    | ATREST_OPEN_HAZMAT_IGNORE_TOKENS
     | ATREST_OPEN_REQUIRE_LOCKED_MEMORY
     | ATREST_OPEN_DISCARD;
 
