@@ -13,6 +13,7 @@ mod io;
 mod keyslot_crash;
 mod keyslot_faults;
 mod planted;
+mod reencrypt;
 mod rotation;
 mod tampering;
 

@@ -222,10 +222,10 @@ impl<D: BlockDevice> Volume<D> {
     }
 
     fn rewrite_closed(&self, moving: &Moving, range: &Range<u64>, size: u64) -> Result<()> {
-        let keys = self.live.get().keys.clone();
+        let mut keys = self.live.get().keys.clone();
         let dek = keys.current.dek.clone();
         let (device, header_device) = (&self.device as &dyn BlockDevice, self.header_device());
-        let zone = Zone::new(&moving.plan, range.clone(), keys.clone(), device, header_device)?;
+        let zone = Zone::new(&moving.plan, range.clone(), &mut keys, device, header_device)?;
         if moving.hot.is_none() && !range.is_empty() {
             let mut data = zone.read()?;
             zone.protect(&data)?;

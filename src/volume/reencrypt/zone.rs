@@ -51,12 +51,8 @@ pub(super) fn max_len(plan: &Plan, wanted: u64) -> Result<u64> {
 
 /// What is recovered as a whole: a sector of either kind, or a block that has a checksum.
 fn unit(plan: &Plan) -> u64 {
-    let size = |segment: &Segment| match &segment.kind {
-        SegmentKind::Crypt(crypt) => crypt.sector_size,
-        SegmentKind::Other(_) => 512,
-    };
     let block = if let Resilience::Checksum { block, .. } = plan.resilience { block } else { 512 };
-    u64::from(size(&plan.previous).max(size(&plan.last)).max(block))
+    u64::from(plan.sector_size().max(block))
 }
 
 fn checksum(name: &str) -> Result<HashAlgorithm> {
@@ -70,7 +66,7 @@ impl<'a> Zone<'a> {
     pub(super) fn new(
         plan: &'a Plan,
         range: Range<u64>,
-        mut keys: Keys,
+        keys: &mut Keys,
         device: &'a dyn BlockDevice,
         header_device: &'a dyn BlockDevice,
     ) -> Result<Self> {
