@@ -83,6 +83,8 @@ impl Luks2Store {
     /// Writes areas, and then the header that names them.
     fn put(&mut self, device: &dyn BlockDevice, header: Self, areas: Vec<(u64, Vec<u8>, u64)>) -> Result<()> {
         header.metadata.encode(header.binary.header_size)?;
+        // An attempt before that failed may have left a header that names these areas: they were its only ways in.
+        self.settle(device)?;
         self.later(1)?;
         for (offset, area, size) in areas {
             write_area(device, offset, area, size)?;
