@@ -6,7 +6,7 @@ use atrest::volume::{ReencryptOptions, Resilience};
 use atrest::{BlockDevice, Credential, FormatOptions, OpenOptions, Protector, Result, SectorSize, Volume};
 
 use super::device::TestDevice;
-use super::keyslots::cost;
+use super::keyslots::{NEW, OLD, cost};
 use super::vaults::MemoryVault;
 use super::volumes::{DATA, shared};
 
@@ -34,6 +34,11 @@ impl Case {
     /// The size that all I/O has to be in meanwhile.
     pub fn unit(self) -> usize {
         self.old.max(self.new) as usize
+    }
+
+    /// What the device has to write whole or not at all: to tell by checksums what was written takes blocks.
+    pub fn atom(self) -> usize {
+        if self.resilience == Resilience::Checksum { self.unit() } else { 512 }
     }
 
     pub fn options(self) -> ReencryptOptions {
@@ -116,4 +121,30 @@ pub fn content<D: BlockDevice>(volume: &Volume<D>) -> Vec<u8> {
 pub fn finish<D: BlockDevice>(volume: &Volume<D>, budget: u64) {
     while !volume.reencrypt_step(budget).unwrap().is_finished() {}
     assert!(volume.reencryption().is_none());
+}
+
+/// Who opens the volume: before the beginning, 0, and after it, 1.
+pub enum Keys {
+    Vaults([MemoryVault; 2]),
+    Passphrases,
+}
+
+impl Keys {
+    pub fn vaults() -> Self {
+        Keys::Vaults(vaults())
+    }
+
+    pub fn credential(&self, which: usize) -> Credential<'_> {
+        match self {
+            Keys::Vaults(vaults) => Credential::Vault(&vaults[which]),
+            Keys::Passphrases => Credential::Passphrase([OLD, NEW][which]),
+        }
+    }
+
+    pub fn protector(&self, which: usize) -> Protector<'_> {
+        match self {
+            Keys::Vaults(vaults) => Protector::Vault(&vaults[which], "disks"),
+            Keys::Passphrases => Protector::Passphrase([OLD, NEW][which]),
+        }
+    }
 }

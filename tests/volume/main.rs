@@ -14,6 +14,8 @@ mod keyslot_crash;
 mod keyslot_faults;
 mod planted;
 mod reencrypt;
+mod reencrypt_crash;
+mod reencrypt_faults;
 mod rotation;
 mod tampering;
 
