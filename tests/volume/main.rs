@@ -16,6 +16,7 @@ mod planted;
 mod reencrypt;
 mod reencrypt_crash;
 mod reencrypt_faults;
+mod reencrypt_io;
 mod rotation;
 mod tampering;
 
