@@ -17,6 +17,7 @@ mod reencrypt;
 mod reencrypt_crash;
 mod reencrypt_faults;
 mod reencrypt_io;
+mod reencrypt_kills;
 mod rotation;
 mod tampering;
 
