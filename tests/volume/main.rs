@@ -16,6 +16,7 @@ mod planted;
 mod reencrypt;
 mod reencrypt_crash;
 mod reencrypt_faults;
+mod reencrypt_hostile;
 mod reencrypt_io;
 mod reencrypt_kills;
 mod rotation;
