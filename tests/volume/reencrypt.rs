@@ -6,6 +6,7 @@ use atrest::{
     BlockDevice, Credential, Dek, DekAlgorithm, Error, FormatOptions, OpenOptions, Protector, SectorSize, Volume,
     hazmat,
 };
+use base64ct::{Base64, Encoding};
 use serde_json::json;
 
 use crate::common::header;
@@ -260,6 +261,7 @@ fn a_vault_is_added_after_a_passphrase_alone() {
 fn the_header_is_edited_afterwards_and_not_meanwhile_but_keys_of_vaults_rotate() {
     let [one, two] = vaults();
     let (disks, volume, plain) = start(PLAIN, SIZE, &one);
+    let early = volume.header().backup().unwrap();
     volume
         .begin_reencryption(&[Protector::Vault(&two, "disks"), Protector::Passphrase(NEW)], &PLAIN.options())
         .unwrap();
@@ -279,8 +281,12 @@ fn the_header_is_edited_afterwards_and_not_meanwhile_but_keys_of_vaults_rotate()
     unsupported(snapshot.remove_protector(ProtectorId::Keyslot(keyslot)));
     unsupported(snapshot.remove_protector(ProtectorId::Token(token)));
     unsupported(volume.change_keyslot(keyslot, Protector::Passphrase(OLD), &cost()).map(drop));
-    assert!(disks.header.bytes() == before);
     assert_eq!(snapshot.requirements(), ["online-reencrypt-v2"]);
+    drop(snapshot);
+    let backup = volume.header().backup().unwrap();
+    unsupported(Header::restore(&disks.header, &early));
+    unsupported(Header::restore(&disks.header, &backup));
+    assert!(disks.header.bytes() == before);
 
     two.rotate();
     assert_eq!(volume.rotate_kek(&two).unwrap().version(), "2");
@@ -294,6 +300,8 @@ fn the_header_is_edited_afterwards_and_not_meanwhile_but_keys_of_vaults_rotate()
     assert_eq!(volume.record_size().unwrap(), SIZE as u64);
     finish(&volume, 1 << 20);
     two.destroy(2);
+    let restored = Header::restore(&disks.header, &early);
+    assert!(matches!(restored, Err(Error::OtherHeader(_))), "{restored:?}");
     volume.header().set_label("x", "").unwrap();
     volume.add_protector(Protector::Passphrase(OLD), &cost()).unwrap();
     drop(volume);
@@ -487,4 +495,79 @@ fn a_truncated_device_is_refused_and_keeps_its_data() {
     let volume = disks.open(Credential::Vault(&two)).unwrap();
     assert!(content(&volume) == plain);
     assert_eq!(volume.sector_size(), SectorSize::B512);
+}
+
+/// What the digest of a re-encryption is over, by the letter of the specification (figure 6).
+fn proof(json: &serde_json::Value, keyslot: &str, keys: [&[u8]; 2]) -> Vec<u8> {
+    let number = |value: &serde_json::Value| value.as_str().unwrap().parse::<u64>().unwrap().to_be_bytes();
+    let text = |value: &serde_json::Value| value.as_str().unwrap().as_bytes().to_vec();
+    let short = |value: &serde_json::Value| (value.as_u64().unwrap() as u32).to_be_bytes();
+    let slot = &json["keyslots"][keyslot];
+    let area = &slot["area"];
+    let mut bytes = [&b"v2"[..], keys[0], keys[1]].concat();
+    [&slot["mode"], &slot["direction"], &area["type"]].into_iter().for_each(|field| bytes.extend(text(field)));
+    [&area["offset"], &area["size"]].into_iter().for_each(|field| bytes.extend(number(field)));
+    bytes.extend(text(&area["hash"]));
+    bytes.extend(short(&area["sector_size"]));
+    for flag in ["backup-previous", "backup-final"] {
+        let segments = json["segments"].as_object().unwrap();
+        let segment = segments.values().find(|segment| segment["flags"] == json!([flag])).unwrap();
+        bytes.extend(text(&segment["type"]));
+        bytes.extend(number(&segment["offset"]));
+        bytes.extend(text(&segment["size"])); // "dynamic"
+        bytes.extend(number(&segment["iv_tweak"]));
+        bytes.extend(text(&segment["encryption"]));
+        bytes.extend(short(&segment["sector_size"]));
+    }
+    bytes
+}
+
+#[test]
+fn what_is_all_done_and_not_finished_is_finished_from_either_end() {
+    // As another tool leaves it that is killed between the last zone and the end.
+    let disks = PLAIN.disks(SIZE);
+    let volume = disks.format(Protector::Passphrase(OLD), PLAIN.format_options());
+    let (plain, old) = (noise(SIZE, 6), hazmat::dek_bytes(&volume.dek()).expose().to_vec());
+    volume.write_at(0, &plain).unwrap();
+    volume.begin_reencryption(&[Protector::Passphrase(NEW)], &PLAIN.options()).unwrap();
+    let header = disks.data.bytes()[..DATA].to_vec();
+    finish(&volume, 1 << 20);
+    let new = hazmat::dek_bytes(&volume.dek()).expose().to_vec();
+    drop(volume);
+    disks.data.edit(|bytes| bytes[..DATA].copy_from_slice(&header));
+    for direction in ["forward", "backward"] {
+        let disks = disks.copy();
+        disks.data.edit(|bytes| {
+            header::edit_json(bytes, |json| {
+                let is_of = |json: &serde_json::Value, group: &str, field: &str, value: serde_json::Value| {
+                    let found = json[group].as_object().unwrap().iter().find(|(_, object)| object[field] == value);
+                    found.unwrap_or_else(|| panic!("{json:#}")).0.clone()
+                };
+                let last = is_of(json, "segments", "flags", json!(["backup-final"]));
+                let digest = is_of(json, "digests", "segments", json!([last]));
+                let slot = is_of(json, "keyslots", "type", json!("reencrypt"));
+                let proves = is_of(json, "digests", "keyslots", json!([slot]));
+                let mut data = json["segments"][&last].clone();
+                data.as_object_mut().unwrap().remove("flags");
+                json["segments"]["0"] = data;
+                json["keyslots"][&slot]["direction"] = json!(direction);
+                for (_, found) in json["digests"].as_object_mut().unwrap() {
+                    found["segments"].as_array_mut().unwrap().retain(|segment| segment != "0");
+                }
+                json["digests"][&digest]["segments"].as_array_mut().unwrap().push(json!("0"));
+                let proof = proof(json, &slot, [&old, &new]);
+                let salt = Base64::decode_vec(json["digests"][&proves]["salt"].as_str().unwrap()).unwrap();
+                let mut bytes = [0; 32];
+                pbkdf2::pbkdf2_hmac::<sha2::Sha256>(&proof, &salt, 1000, &mut bytes);
+                let ours = &json["digests"][&proves]["digest"] == &Base64::encode_string(&bytes);
+                assert_eq!(ours, direction == "forward", "our digest isn't that of the specification");
+                json["digests"][&proves]["digest"] = json!(Base64::encode_string(&bytes));
+            });
+        });
+        let volume = disks.open(Credential::Passphrase(NEW)).unwrap();
+        assert!(content(&volume) == plain, "{direction}");
+        assert!(volume.reencrypt_step(1).unwrap().is_finished(), "{direction}");
+        assert!(content(&volume) == plain, "{direction}");
+        is_ordinary(&disks, 512);
+    }
 }

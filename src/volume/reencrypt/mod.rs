@@ -205,8 +205,9 @@ impl<D: BlockDevice> Volume<D> {
             return Ok(closed.range.clone());
         }
         let len = zone::max_len(&moving.plan, ZONE.min(budget))?;
-        // The last zone of all was done with the end of the re-encryption, in one write of the header.
-        Ok(moving.next(size, len).unwrap_or(size..size))
+        // Nothing is left to rewrite if another program was killed between its last zone and the end.
+        let end = moving.boundary.min(size);
+        Ok(moving.next(size, len).unwrap_or(end..end))
     }
 
     /// Rewrites a zone, or finishes what was begun of it. If that fails, the zone stays closed: the device may say that it
