@@ -75,7 +75,7 @@ fn every_pair_of_sector_sizes_keeps_the_data_and_what_is_written_meanwhile() {
                 progress.done > before && progress.done.is_multiple_of(case.unit() as u64),
                 "{case:?}: {progress:?}"
             );
-            assert_eq!(progress.rate.is_some(), true);
+            assert!(progress.rate.is_some());
             before = progress.done;
             if progress.is_finished() {
                 break;
@@ -559,7 +559,7 @@ fn what_is_all_done_and_not_finished_is_finished_from_either_end() {
                 let salt = Base64::decode_vec(json["digests"][&proves]["salt"].as_str().unwrap()).unwrap();
                 let mut bytes = [0; 32];
                 pbkdf2::pbkdf2_hmac::<sha2::Sha256>(&proof, &salt, 1000, &mut bytes);
-                let ours = &json["digests"][&proves]["digest"] == &Base64::encode_string(&bytes);
+                let ours = json["digests"][&proves]["digest"] == Base64::encode_string(&bytes);
                 assert_eq!(ours, direction == "forward", "our digest isn't that of the specification");
                 json["digests"][&proves]["digest"] = json!(Base64::encode_string(&bytes));
             });

@@ -199,7 +199,7 @@ fn crash(case: Case, keys: &Keys, seed: u64, most: usize) -> (usize, [usize; 3])
         assert!(model.may_be(&found, time, synced), "{case:?} {what}: other data than was written");
         seen[which] += 1;
         let is_write = |logged: &Logged| matches!(logged.op, Op::Write { .. });
-        if seed % 4 == 0 && recovery.iter().any(is_write) {
+        if seed.is_multiple_of(4) && recovery.iter().any(is_write) {
             for Crash { what: again, disks, .. } in crashes(&start, &recovery, atom, seed, 4).0 {
                 let (_, now, _) = survives(case, keys, &format!("{what}, then again {again}"), &disks);
                 assert!(now == found, "{case:?} {what}, then again {again}");

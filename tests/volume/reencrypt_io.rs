@@ -70,13 +70,13 @@ fn work(volume: &Volume<Arc<TestDevice>>, unit: usize, writer: usize, model: &mu
 }
 
 /// Has threads read and write while `act` is done.
-fn meanwhile(volume: &Volume<Arc<TestDevice>>, unit: usize, model: &mut Vec<u8>, act: impl FnOnce()) -> usize {
+fn meanwhile(volume: &Volume<Arc<TestDevice>>, unit: usize, model: &mut [u8], act: impl FnOnce()) -> usize {
     let stop = AtomicBool::new(false);
     let models: Vec<(Vec<u8>, usize)> = thread::scope(|scope| {
         let stop = &stop;
         let _stops = SetOnDrop(stop);
         let one = |writer| {
-            let mut model = model.clone();
+            let mut model = model.to_vec();
             scope.spawn(move || {
                 let rounds = work(volume, unit, writer, &mut model, stop);
                 (model, rounds)
