@@ -36,8 +36,19 @@ impl Luks2Store {
         header.metadata.remove_previous_key()?;
         header.metadata.add_previous_key(new.key.dek, new.old)?;
         header.put_new_tokens(&new.key)?;
+        header.check_room_for_steps(&moving.plan, new.size)?;
         self.put(device, header, areas)?;
         Ok(moving.plan)
+    }
+
+    /// Refuses to begin what couldn't go on: while a zone is rewritten, a header says more than before.
+    fn check_room_for_steps(&self, plan: &Plan, size: u64) -> Result<()> {
+        // Three parts, each as large as the volume or larger, so that no number of a step has more digits.
+        let part = size.saturating_mul(4).clamp(4096 * 3, 1 << 60) / 3 / 4096 * 4096;
+        let most = Moving { plan: plan.clone(), boundary: part, hot: Some(part..2 * part) };
+        let mut metadata = self.metadata.clone();
+        metadata.set_segments(plan, &most.segments(3 * part))?;
+        metadata.encode(self.binary.header_size).map(drop)
     }
 
     /// Binds new keyslots to a digest. The areas are still to be written.
