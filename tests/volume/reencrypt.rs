@@ -9,6 +9,7 @@ use atrest::{
 use base64ct::{Base64, Encoding};
 use serde_json::json;
 
+use crate::common::device::{Call, Op};
 use crate::common::header;
 use crate::common::keyslots::{NEW, OLD, cost};
 use crate::common::model;
@@ -569,5 +570,62 @@ fn what_is_all_done_and_not_finished_is_finished_from_either_end() {
         assert!(volume.reencrypt_step(1).unwrap().is_finished(), "{direction}");
         assert!(content(&volume) == plain, "{direction}");
         is_ordinary(&disks, 512);
+    }
+}
+
+#[test]
+fn what_begins_has_room_in_the_header_for_all_that_it_will_say() {
+    let [one, two] = vaults();
+    let (mut begun, mut refused) = (0, 0);
+    for pad in (7000..10_500).step_by(125) {
+        let (disks, volume, plain) = start(PLAIN, SIZE, &one);
+        let token = json!({"type": "x", "keyslots": [], "pad": "x".repeat(pad)});
+        volume.header().import_token(token.to_string()).unwrap();
+        let before = disks.data.bytes();
+        match volume.begin_reencryption(&[Protector::Vault(&two, "disks")], &PLAIN.options()) {
+            Ok(()) => {
+                begun += 1;
+                finish(&volume, 16 << 10);
+            }
+            Err(Error::NoRoom(_)) => {
+                refused += 1;
+                assert!(disks.data.bytes() == before, "{pad}");
+            }
+            Err(error) => panic!("{pad}: {error:?}"),
+        }
+        assert!(content(&volume) == plain, "{pad}");
+    }
+    assert!(begun > 2 && refused > 2, "{begun} {refused}");
+}
+
+#[test]
+fn who_has_an_older_header_leaves_what_a_crash_is_recovered_from_alone() {
+    let [one, two] = vaults();
+    for resilience in [Resilience::Checksum, Resilience::Journal] {
+        let case = Case { resilience, ..PLAIN };
+        let (disks, volume, plain) = start(case, SIZE, &one);
+        volume.begin_reencryption(&[Protector::Vault(&two, "disks")], &case.options()).unwrap();
+        // A device without a lock, opened twice.
+        let late = disks.open(Credential::Vault(&two)).unwrap();
+        volume.reencrypt_step(16 << 10).unwrap();
+        let stopped = (0..20).find(|n| {
+            disks.data.take_log();
+            disks.data.fail(Call::Write, *n, false);
+            volume.reencrypt_step(16 << 10).unwrap_err();
+            disks.data.take_log().iter().any(|op| matches!(op, Op::Write { offset, .. } if *offset >= DATA as u64))
+        });
+        assert!(stopped.is_some());
+        drop(volume);
+        let before = disks.data.bytes();
+        let stepped = late.reencrypt_step(16 << 10);
+        assert!(matches!(stepped, Err(Error::Busy { .. })), "{stepped:?}");
+        assert!(disks.data.bytes() == before, "{resilience:?}");
+        drop(late);
+        // A torn zone is for who may write.
+        let read_only = disks.open_with(Credential::Vault(&two), OpenOptions::new().read_only(true));
+        assert!(matches!(&read_only, Err(Error::UnsupportedHeader(text)) if text.contains("for writing")));
+        assert!(disks.data.bytes() == before);
+        let volume = disks.open(Credential::Vault(&two)).unwrap();
+        assert!(content(&volume) == plain, "{resilience:?}");
     }
 }

@@ -225,6 +225,8 @@ impl<D: BlockDevice> Volume<D> {
         let mut keys = self.live.get().keys.clone();
         let dek = keys.current.dek.clone();
         let (device, header_device) = (&self.device as &dyn BlockDevice, self.header_device());
+        // Whoever has changed the header may need what is kept for a crash, and what is in the zone.
+        self.locked_header().check_unchanged(header_device)?;
         let zone = Zone::new(&moving.plan, range.clone(), &mut keys, device, header_device)?;
         if moving.hot.is_none() && !range.is_empty() {
             let mut data = zone.read()?;
