@@ -3,8 +3,8 @@
 use atrest::key::EncryptionType;
 use atrest::volume::{Header, LuksVersion, ProtectorId, ReencryptOptions, Resilience};
 use atrest::{
-    BlockDevice, Credential, Dek, DekAlgorithm, Error, FormatOptions, OpenOptions, Protector, SectorSize, Volume,
-    hazmat,
+    BlockDevice, Credential, Dek, DekAlgorithm, Error, FormatOptions, KeyUsage, OpenOptions, Protector, SectorSize,
+    Volume, hazmat,
 };
 use base64ct::{Base64, Encoding};
 use serde_json::json;
@@ -628,4 +628,20 @@ fn who_has_an_older_header_leaves_what_a_crash_is_recovered_from_alone() {
         let volume = disks.open(Credential::Vault(&two)).unwrap();
         assert!(content(&volume) == plain, "{resilience:?}");
     }
+}
+
+#[test]
+fn a_key_that_may_encrypt_nothing_more_is_replaced() {
+    let [one, two] = vaults();
+    let (disks, volume, plain) = start(PLAIN, SIZE, &one);
+    drop(volume);
+    let options = OpenOptions::new().used_blocks(KeyUsage::MAX);
+    let volume = disks.open_with(Credential::Vault(&one), options).unwrap();
+    let exhausted = |volume: &Volume<_>| matches!(volume.write_at(0, &[7; 512]), Err(Error::KeyExhausted { .. }));
+    assert!(exhausted(&volume));
+    volume.begin_reencryption(&[Protector::Vault(&two, "disks")], &PLAIN.options()).unwrap();
+    assert!(exhausted(&volume), "some of it would be under the old key");
+    finish(&volume, 20 << 10);
+    assert!(content(&volume) == plain);
+    volume.write_at(0, &[7; 512]).unwrap();
 }
