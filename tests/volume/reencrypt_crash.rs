@@ -5,11 +5,15 @@
 //! recovered by checksums, in whole blocks of the larger sector size, as the options demand. `ATREST_CRASHES` sets how many
 //! images of each case are tried.
 
-use crate::common::device::{Op, now, subsets};
+use std::io;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::sync::{Arc, Mutex};
+
+use crate::common::device::{Op, TestDevice, now, subsets};
 use crate::common::header;
 use crate::common::reencryption::{Case, Disks, Keys, content, finish, noise};
 use crate::common::volumes::{DATA, shared};
-use atrest::Error;
+use atrest::{BlockDevice, Error, OpenOptions, Volume};
 
 const SIZE: usize = 48 << 10;
 const ZONE: u64 = 16 << 10;
@@ -17,7 +21,6 @@ const ZONE: u64 = 16 << 10;
 const PLACES: usize = 4;
 
 /// What a volume may hold after a crash: what each sector was at the last sync, or any of what was written to it since.
-#[derive(Default)]
 struct Model {
     before: Vec<u8>,
     /// The time, the offset, and what was written.
@@ -151,7 +154,7 @@ pub fn survives(case: Case, keys: &Keys, what: &str, disks: &Disks) -> (usize, V
         assert!(volume.reencryption().is_none(), "{case:?} {what}");
         volume.begin_reencryption(&[keys.protector(1)], &case.options()).unwrap();
     }
-    finish(&volume, ZONE);
+    finish(&volume, 1 << 20);
     assert!(content(&volume) == found, "{case:?} {what}");
     assert_eq!(volume.sector_size().bytes(), case.new);
     drop(volume);
@@ -161,35 +164,93 @@ pub fn survives(case: Case, keys: &Keys, what: &str, disks: &Disks) -> (usize, V
     (which, found, recovery)
 }
 
-/// Crashes a re-encryption with writes in between. Returns the number of all images, and of those that were tried: which the
-/// old credential opens, which the new one does, and those of crashes in a recovery.
+/// A device at each third write and sync of which somebody else does something.
+struct Interrupted {
+    device: Arc<TestDevice>,
+    other: Mutex<Option<Box<dyn FnMut() + Send>>>,
+    calls: AtomicUsize,
+}
+
+impl Interrupted {
+    fn interrupt(&self) {
+        if self.calls.fetch_add(1, SeqCst).is_multiple_of(3) {
+            self.act();
+        }
+    }
+
+    /// Has the other one act, whom nobody interrupts.
+    fn act(&self) {
+        let Some(mut other) = self.other.lock().unwrap().take() else { return };
+        other();
+        *self.other.lock().unwrap() = Some(other);
+    }
+}
+
+impl BlockDevice for Interrupted {
+    fn size(&self) -> io::Result<u64> {
+        self.device.size()
+    }
+
+    fn read_at(&self, offset: u64, bytes: &mut [u8]) -> io::Result<()> {
+        self.device.read_at(offset, bytes)
+    }
+
+    fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        self.interrupt();
+        self.device.write_at(offset, bytes)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.interrupt();
+        self.device.sync()
+    }
+}
+
+/// Crashes a re-encryption with writes in between, also between the writes of each step. Returns the number of all images, and
+/// of those that were tried: which the old credential opens, which the new one does, and those of crashes in a recovery.
 fn crash(case: Case, keys: &Keys, seed: u64, most: usize) -> (usize, [usize; 3]) {
     let disks = case.disks(SIZE);
     let volume = disks.format(keys.protector(0), case.format_options());
-    let mut model = Model { before: noise(SIZE, seed), writes: Vec::new() };
-    volume.write_at(0, &model.before).unwrap();
+    let first = noise(SIZE, seed);
+    volume.write_at(0, &first).unwrap();
     volume.sync().unwrap();
+    drop(volume);
     let before = disks.copy();
+    let device =
+        Arc::new(Interrupted { device: disks.data.clone(), other: Mutex::default(), calls: Default::default() });
+    let options = OpenOptions::new();
+    let options = if case.detached { options.header(disks.header.clone()) } else { options };
+    let volume = Arc::new(Volume::open(device.clone(), keys.credential(0), &options).unwrap());
     take_log(&disks);
-    let mut write = |unit: usize| {
-        let sectors = SIZE / case.unit();
-        let bytes = noise(2 * case.unit(), unit as u64 + 1000);
-        let offset = unit * 5 % (sectors - 1) * case.unit();
-        model.writes.push((now(), offset, bytes.clone()));
-        volume.write_at(offset as u64, &bytes).unwrap();
+    let writes = Arc::new(Mutex::new(Vec::new()));
+    let (log, weak, turns) = (writes.clone(), Arc::downgrade(&volume), Arc::new(AtomicUsize::new(seed as usize)));
+    let write = move || {
+        let volume = weak.upgrade().unwrap();
+        let done = volume.reencryption().map_or(0, |progress| progress.done as usize);
+        let n = turns.fetch_add(1, SeqCst) as u64;
+        let bytes = noise((1 + n as usize % 2) * case.unit(), n + 1000);
+        let dice = u64::from_le_bytes(noise(8, n).try_into().unwrap()) as usize;
+        let offset = dice % ((SIZE - bytes.len()) / case.unit() + 1) * case.unit();
+        // Who writes to the zone waits for it, which is waiting here.
+        if offset + bytes.len() <= done || offset >= done + ZONE as usize {
+            log.lock().unwrap().push((now(), offset, bytes.clone()));
+            volume.write_at(offset as u64, &bytes).unwrap();
+        }
     };
+    *device.other.lock().unwrap() = Some(Box::new(write));
     volume.begin_reencryption(&[keys.protector(1)], &case.options()).unwrap();
-    let mut n = seed as usize;
     loop {
-        (0..3).for_each(|i| write(n + i));
+        (0..3).for_each(|_| device.act());
         if volume.reencrypt_step(ZONE).unwrap().is_finished() {
             break;
         }
-        (3..5).for_each(|i| write(n + i));
+        (0..2).for_each(|_| device.act());
         volume.sync().unwrap();
-        n += 5;
     }
+    *device.other.lock().unwrap() = None;
     drop(volume);
+    let model = Model { before: first, writes: std::mem::take(&mut *writes.lock().unwrap()) };
+    assert!(model.writes.len() > 3, "{case:?}: {} writes", model.writes.len());
     let atom = case.atom();
     let (images, count) = crashes(&before, &take_log(&disks), atom, seed, most);
     let mut seen = [0; 3];
