@@ -1,7 +1,10 @@
 //! Re-encryptions on devices whose reads, writes, syncs and questions for the size fail: each fails in turn. A step that
 //! failed is repeated, or the volume is opened again; either way nothing is lost.
 
-use std::sync::Arc;
+use std::io;
+use std::ops::Range;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::sync::{Arc, Mutex};
 
 use crate::common::device::{Call, TestDevice};
 use crate::common::header;
@@ -9,7 +12,7 @@ use crate::common::reencryption::{Case, Disks, Keys, content, finish, noise};
 use crate::common::volumes::DATA;
 use crate::reencrypt_crash::{crashes, survives as survives_crash, take_log};
 use atrest::volume::Resilience;
-use atrest::{Error, Result, Volume};
+use atrest::{BlockDevice, Error, OpenOptions, Result, Volume};
 
 const SIZE: usize = 32 << 10;
 const ZONE: u64 = 16 << 10;
@@ -238,4 +241,71 @@ fn an_opening_that_fails_in_its_recovery_is_repeated() {
             }
         }
     }
+}
+
+/// A page cache: a sync that fails drops what it was to write, and reads go on to return it. So do file systems of Linux.
+struct Cached {
+    cache: Mutex<Vec<u8>>,
+    disk: Mutex<Vec<u8>>,
+    dirty: Mutex<Vec<Range<usize>>>,
+    /// How many syncs succeed before one fails.
+    left: AtomicUsize,
+}
+
+impl BlockDevice for Cached {
+    fn size(&self) -> io::Result<u64> {
+        Ok(self.cache.lock().unwrap().len() as u64)
+    }
+
+    fn read_at(&self, offset: u64, bytes: &mut [u8]) -> io::Result<()> {
+        bytes.copy_from_slice(&self.cache.lock().unwrap()[offset as usize..][..bytes.len()]);
+        Ok(())
+    }
+
+    fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        let range = offset as usize..offset as usize + bytes.len();
+        self.cache.lock().unwrap()[range.clone()].copy_from_slice(bytes);
+        self.dirty.lock().unwrap().push(range);
+        Ok(())
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        let dirty = std::mem::take(&mut *self.dirty.lock().unwrap());
+        if self.left.fetch_sub(1, SeqCst) == 1 {
+            return Err(io::Error::other("a sync that was to fail"));
+        }
+        let (cache, mut disk) = (self.cache.lock().unwrap(), self.disk.lock().unwrap());
+        dirty.into_iter().for_each(|range| disk[range.clone()].copy_from_slice(&cache[range]));
+        Ok(())
+    }
+}
+
+#[test]
+fn what_a_failed_sync_has_dropped_from_the_cache_is_written_again() {
+    let mut count = 0;
+    for case in CASES.into_iter().filter(|case| !case.detached) {
+        let keys = Keys::vaults();
+        let start = case.disks(SIZE);
+        let plain = noise(SIZE, 11);
+        start.format(keys.protector(0), case.format_options()).write_at(0, &plain).unwrap();
+        for n in 1.. {
+            let (cache, disk) = (Mutex::new(start.data.bytes()), Mutex::new(start.data.bytes()));
+            let device = Arc::new(Cached { cache, disk, dirty: Mutex::default(), left: AtomicUsize::new(usize::MAX) });
+            let volume = Volume::open(device.clone(), keys.credential(0), &OpenOptions::new()).unwrap();
+            device.left.store(n, SeqCst);
+            let begin = || volume.begin_reencryption(&[keys.protector(1)], &case.options());
+            begin().or_else(|_| begin()).unwrap();
+            while !volume.reencrypt_step(ZONE).or_else(|_| volume.reencrypt_step(ZONE)).unwrap().is_finished() {}
+            drop(volume);
+            let survived = device.disk.lock().unwrap().clone();
+            let volume = Volume::open(Arc::new(TestDevice::new(survived)), keys.credential(1), &OpenOptions::new());
+            assert!(content(&volume.unwrap()) == plain, "{case:?}, sync {n}");
+            if device.left.load(SeqCst) < usize::MAX / 2 {
+                break;
+            }
+            count += 1;
+        }
+    }
+    println!("{count} dropped syncs survived");
+    assert!(count > 80, "{count}");
 }

@@ -174,9 +174,10 @@ impl<'a> Zone<'a> {
             // A block that is still what it was has its checksum.
             if found == kept {
                 self.convert(at, block)?;
-                self.write_new(at, block)?;
             }
         }
+        // All of it: what was rewritten may be in a cache only, which a sync that failed took for written.
+        self.write_new(self.range.start, &mut data)?;
         self.sync()
     }
 }
