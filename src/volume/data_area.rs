@@ -58,10 +58,17 @@ impl DataArea {
         ))
     }
 
+    /// Whether nothing of it is encrypted: it was decrypted in place.
+    pub(super) fn is_plain(&self) -> bool {
+        self.moving.is_none() && self.pieces.iter().all(|piece| piece.crypt.is_none())
+    }
+
     /// The data of a device of `device_size` bytes.
     pub(super) fn layout(&self, device_size: u64, keys: &mut Keys) -> Result<Layout> {
         let sizes = self.pieces.iter().filter_map(|piece| piece.crypt).map(|crypt| crypt.sector_size);
-        let sector_size = sizes.max_by_key(|size| size.bytes()).unwrap_or(SectorSize::B512);
+        // During a re-encryption the same all the time, also while all pieces are still, or already, of the smaller size.
+        let both = self.moving.as_ref().map(|moving| SectorSize::new(moving.plan.sector_size())).transpose()?;
+        let sector_size = sizes.chain(both).max_by_key(|size| size.bytes()).unwrap_or(SectorSize::B512);
         let unit = u64::from(sector_size.bytes());
         let mut extents = Vec::new();
         let mut size = 0u64;

@@ -17,6 +17,8 @@ pub(super) struct State {
     pub(super) keys: Keys,
     pub(super) data: DataArea,
     pub(super) layout: Layout,
+    /// How many states were before it. An address tells no states apart: another may be where one was.
+    number: u64,
     /// Dropped with the state, which the receiver of [`Live::gone`] notices.
     _user: Sender<()>,
 }
@@ -36,7 +38,7 @@ pub(super) struct Live {
 impl Live {
     pub(super) fn new(keys: Keys, data: DataArea, layout: Layout) -> Self {
         let (user, gone) = mpsc::channel();
-        let state = ArcSwap::from_pointee(State { keys, data, layout, _user: user });
+        let state = ArcSwap::from_pointee(State { keys, data, layout, number: 0, _user: user });
         Live { state, gone: Mutex::new(gone), changed: (Mutex::new(()), Condvar::new()) }
     }
 
@@ -67,11 +69,11 @@ impl Live {
                 }
                 _ => return Ok(state),
             }
-            let seen = Arc::as_ptr(&state);
+            let seen = state.number;
             // Whoever replaces the state waits until nobody uses this one.
             drop(state);
             let mut lock = self.lock_changed();
-            while Arc::as_ptr(&self.get()) == seen {
+            while self.get().number == seen {
                 lock = self.changed.1.wait(lock).unwrap_or_else(PoisonError::into_inner);
             }
             drop(lock);
@@ -84,7 +86,8 @@ impl Live {
     pub(super) fn replace(&self, keys: Keys, data: DataArea, layout: Layout) {
         let (user, gone) = mpsc::channel();
         let mut last = self.gone.lock().unwrap_or_else(PoisonError::into_inner);
-        let old = self.state.swap(Arc::new(State { keys, data, layout, _user: user }));
+        let number = self.get().number + 1;
+        let old = self.state.swap(Arc::new(State { keys, data, layout, number, _user: user }));
         drop(self.lock_changed());
         self.changed.1.notify_all();
         drop(old);

@@ -30,6 +30,15 @@ impl Plan {
         self.last.offset.checked_add(at)
     }
 
+    /// The larger of the sector sizes before and afterwards, in bytes.
+    pub(super) fn sector_size(&self) -> u32 {
+        let size = |segment: &Segment| match &segment.kind {
+            SegmentKind::Crypt(crypt) => crypt.sector_size,
+            SegmentKind::Other(_) => 512,
+        };
+        size(&self.previous).max(size(&self.last))
+    }
+
     /// The cipher before, if it is known.
     pub(super) fn previous_cipher(&self) -> Option<CipherSpec> {
         cipher(&self.previous)

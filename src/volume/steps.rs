@@ -1,5 +1,6 @@
 //! The steps of a re-encryption in this process.
 
+use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use core::time::Duration;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -27,25 +28,27 @@ impl ReencryptionProgress {
     }
 }
 
-/// The steps that were done in this process. Its lock keeps them apart.
+/// The steps that were done in this process. Its lock keeps them apart; how far they are is told without it.
 #[derive(Default)]
-pub(super) struct Steps(Mutex<Spent>);
-
-#[derive(Default)]
-pub(super) struct Spent {
-    pub(super) bytes: u64,
-    pub(super) time: Duration,
+pub(super) struct Steps {
+    alone: Mutex<()>,
+    bytes: AtomicU64,
+    nanoseconds: AtomicU64,
 }
 
 impl Steps {
-    pub(super) fn lock(&self) -> MutexGuard<'_, Spent> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(super) fn lock(&self) -> MutexGuard<'_, ()> {
+        self.alone.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
 
-impl Spent {
+    pub(super) fn add(&self, bytes: u64, time: Duration) {
+        self.bytes.fetch_add(bytes, Relaxed);
+        self.nanoseconds.fetch_add(time.as_nanos() as u64, Relaxed);
+    }
+
     pub(super) fn progress(&self, done: u64, total: u64) -> ReencryptionProgress {
-        let rate = (!self.time.is_zero()).then(|| (self.bytes as f64 / self.time.as_secs_f64()) as u64);
+        let time = Duration::from_nanos(self.nanoseconds.load(Relaxed));
+        let rate = (!time.is_zero()).then(|| (self.bytes.load(Relaxed) as f64 / time.as_secs_f64()) as u64);
         ReencryptionProgress { done, total, rate }
     }
 }

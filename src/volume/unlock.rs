@@ -69,7 +69,8 @@ impl Locked<'_> {
             }
             (None, _) => return Err(no_previous(Error::WrongPassphrase)),
         };
-        self.header.verify(&key)?;
+        // An owner of the new key put it there, beside the digest that proves it.
+        self.header.verify(&key).map_err(|e| if let Error::WrongKey = e { Error::TamperedHeader } else { e })?;
         let algorithm = DekAlgorithm::for_cipher(self.cipher, key.len()).ok_or(Error::TamperedHeader)?;
         Dek::from_secret(algorithm, key)
     }

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -19,12 +20,14 @@ pub fn reopen<T>(open: impl Fn() -> Result<T>) -> Result<T> {
     }
 }
 
-/// An operation of a device, except for asking its size.
+/// An operation of a device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Call {
     Read,
     Write,
     Sync,
+    /// Asking its size, which isn't logged.
+    Size,
 }
 
 #[derive(Clone, Debug)]
@@ -34,6 +37,14 @@ pub enum Op {
     Sync,
 }
 
+/// Orders the operations of all devices.
+static CLOCK: AtomicUsize = AtomicUsize::new(0);
+
+/// A time after all operations that have ended, and before all that have not begun.
+pub fn now() -> usize {
+    CLOCK.fetch_add(1, SeqCst)
+}
+
 /// A device in memory, under test.
 pub struct TestDevice(Mutex<State>);
 
@@ -41,14 +52,17 @@ struct State {
     bytes: Vec<u8>,
     /// The bytes that are surely on stable storage. Kept only while a fault is armed.
     synced: Vec<u8>,
-    log: Vec<Op>,
+    /// The operations with their times.
+    log: Vec<(usize, Op)>,
     /// The call to fail, how many of its kind succeed before, and whether a failed sync loses the unsynced writes.
     fault: Option<(Call, usize, bool)>,
+    /// What a write that fails half-way writes whole or not at all.
+    atom: usize,
 }
 
 impl TestDevice {
     pub fn new(bytes: Vec<u8>) -> Self {
-        TestDevice(Mutex::new(State { bytes, synced: Vec::new(), log: Vec::new(), fault: None }))
+        TestDevice(Mutex::new(State { bytes, synced: Vec::new(), log: Vec::new(), fault: None, atom: 1 }))
     }
 
     pub fn bytes(&self) -> Vec<u8> {
@@ -61,6 +75,11 @@ impl TestDevice {
 
     /// The operations since the last call.
     pub fn take_log(&self) -> Vec<Op> {
+        self.take_timed_log().into_iter().map(|(_, op)| op).collect()
+    }
+
+    /// As [`take_log`](Self::take_log), with the times of the operations.
+    pub fn take_timed_log(&self) -> Vec<(usize, Op)> {
         std::mem::take(&mut self.0.lock().unwrap().log)
     }
 
@@ -73,6 +92,11 @@ impl TestDevice {
         let mut state = self.0.lock().unwrap();
         state.fault = Some((call, before, lose));
         state.synced = state.bytes.clone();
+    }
+
+    /// Has a write that fails write whole parts of so many bytes.
+    pub fn set_atom(&self, atom: usize) {
+        self.0.lock().unwrap().atom = atom;
     }
 
     /// Disarms the fault, and returns whether it was still armed.
@@ -96,12 +120,17 @@ impl State {
 
 impl BlockDevice for TestDevice {
     fn size(&self) -> io::Result<u64> {
-        Ok(self.0.lock().unwrap().bytes.len() as u64)
+        let mut state = self.0.lock().unwrap();
+        if state.fails(Call::Size) {
+            state.fault = None;
+            return Err(io::Error::other("a question for the size that was to fail"));
+        }
+        Ok(state.bytes.len() as u64)
     }
 
     fn read_at(&self, offset: u64, bytes: &mut [u8]) -> io::Result<()> {
         let mut state = self.0.lock().unwrap();
-        state.log.push(Op::Read { offset, len: bytes.len() });
+        state.log.push((now(), Op::Read { offset, len: bytes.len() }));
         if state.fails(Call::Read) {
             state.fault = None;
             return Err(io::Error::other("a read that was to fail"));
@@ -114,8 +143,8 @@ impl BlockDevice for TestDevice {
     fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
         let mut state = self.0.lock().unwrap();
         let fails = state.fails(Call::Write);
-        let bytes = if fails { &bytes[..bytes.len() / 2] } else { bytes };
-        state.log.push(Op::Write { offset, bytes: bytes.to_vec() });
+        let bytes = if fails { &bytes[..bytes.len() / 2 / state.atom * state.atom] } else { bytes };
+        state.log.push((now(), Op::Write { offset, bytes: bytes.to_vec() }));
         let range = offset as usize..offset as usize + bytes.len();
         state.bytes.get_mut(range).ok_or(io::ErrorKind::WriteZero)?.copy_from_slice(bytes);
         if fails {
@@ -134,7 +163,7 @@ impl BlockDevice for TestDevice {
 
     fn sync(&self) -> io::Result<()> {
         let mut state = self.0.lock().unwrap();
-        state.log.push(Op::Sync);
+        state.log.push((now(), Op::Sync));
         if state.fails(Call::Sync) {
             if state.fault.take().is_some_and(|(.., lose)| lose) {
                 state.bytes = state.synced.clone();
@@ -200,8 +229,8 @@ fn put(image: &mut [u8], sectors: &[(usize, Vec<u8>)]) {
     }
 }
 
-/// The sectors of `n` that reached the disk.
-fn subsets(n: usize, places: usize, seed: u64) -> Vec<(String, Vec<bool>)> {
+/// The sectors of `n` that reached the disk, in many ways.
+pub fn subsets(n: usize, places: usize, seed: u64) -> Vec<(String, Vec<bool>)> {
     let step = n.div_ceil(places).max(1);
     let places: Vec<usize> = (0..n).step_by(step).collect();
     let mut subsets = vec![("all lost".into(), vec![false; n]), ("all kept".into(), vec![true; n])];

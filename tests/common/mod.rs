@@ -13,6 +13,8 @@ pub mod keyslots;
 pub mod markdown;
 pub mod model;
 pub mod peers;
+#[cfg(feature = "std")]
+pub mod reencryption;
 #[cfg(feature = "managed")]
 pub mod runner;
 #[cfg(feature = "std")]

@@ -4,7 +4,7 @@ use core::any::Any;
 use core::ops::Range;
 use std::time::Duration;
 
-use super::area::{check_wipeable, wipe};
+use super::area::{check_wipeable, rewrite};
 use super::keyslot::{Attempt, FirstProtector, NewKeyslot};
 use super::new::{NewEncryption, NewReencryption};
 use crate::key::HashAlgorithm;
@@ -198,9 +198,15 @@ pub(in crate::volume) trait StoredHeader: Any + Send + Sync {
         Err(self.lacks("a decryption in place"))
     }
 
-    /// Destroys the header of data that is plain again.
+    /// Destroys the header of data that is plain again. Its copies become zeros first: if this is killed, a copy that is
+    /// left repairs the other.
     fn wipe(&self, device: &dyn BlockDevice) -> Result<()> {
-        wipe(device, 0..self.len())
+        let failed = |e| Error::io("destroying the header", e);
+        rewrite(device, 0..self.len(), failed, true, |block| {
+            block.fill(0);
+            Ok(())
+        })?;
+        device.sync().map_err(failed)
     }
 
     /// Records how far it is, of a volume of `size` bytes.

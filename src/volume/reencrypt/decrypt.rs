@@ -35,20 +35,26 @@ impl<D: BlockDevice> Volume<D> {
             let (keys, size, sector_size) = (state.keys.clone(), state.layout.size, state.layout.sector_size);
             drop(state);
             let resilience = resilience.stored(sector_size.bytes());
+            let device_size = self.device_size()?;
             let mut header = self.locked_header();
             header.begin_decryption(self.header_device(), &keys.current.dek, resilience, size)?;
-            self.publish(&**header, keys)
+            self.publish(&**header, keys, device_size)
         })
     }
 
     /// Destroys the header. The volume stays open, over plain data.
-    pub(super) fn finish_decryption(&self, header: &dyn StoredHeader, mut keys: Keys, plan: &Plan) -> Result<()> {
+    pub(super) fn finish_decryption(
+        &self,
+        header: &dyn StoredHeader,
+        mut keys: Keys,
+        plan: &Plan,
+        device_size: u64,
+    ) -> Result<()> {
         header.wipe(self.header_device())?;
         let size = if let SegmentSize::Bytes(size) = plan.last.size { Some(size) } else { None };
         let pieces = vec![Piece { offset: plan.last.offset, size, crypt: None }];
         let cipher = self.live.get().data.cipher;
         let data = DataArea { pieces, cipher, moving: None };
-        let device_size = self.device.size().map_err(|e| Error::io("asking the device for its size", e))?;
         let layout = data.layout(device_size, &mut keys)?;
         self.live.replace(keys, data, layout);
         Ok(())

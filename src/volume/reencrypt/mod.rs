@@ -101,9 +101,10 @@ impl<D: BlockDevice> Volume<D> {
             let encryption = cipher.name().into();
             let last = CryptSegment { iv_tweak: 0, encryption, sector_size: new_size, integrity: false };
             let new = NewReencryption { old: old.dek.secret(), key, last, resilience, size };
+            let device_size = self.device_size()?;
             let mut header = self.locked_header();
             header.begin_reencryption(self.header_device(), new)?;
-            self.publish(&**header, Keys::new(Key::new(dek, 0), Some(old)))
+            self.publish(&**header, Keys::new(Key::new(dek, 0), Some(old)), device_size)
         })
     }
 
@@ -150,9 +151,7 @@ impl<D: BlockDevice> Volume<D> {
     pub fn reencryption(&self) -> Option<ReencryptionProgress> {
         let state = self.live.get();
         let moving = state.data.moving.as_ref()?;
-        let (done, total) = (moving.done(state.layout.size), state.layout.size);
-        drop(state);
-        Some(self.steps.lock().progress(done, total))
+        Some(self.steps.progress(moving.done(state.layout.size), state.layout.size))
     }
 
     /// Re-encrypts about `budget` bytes, at least one sector, in zones of up to 16 MiB. Other threads read and write
@@ -169,24 +168,28 @@ impl<D: BlockDevice> Volume<D> {
     pub fn reencrypt_step(&self, budget: u64) -> Result<ReencryptionProgress> {
         on_wiped_stack(|| {
             self.check_writable()?;
-            let mut spent = self.steps.lock();
+            let _alone = self.steps.lock();
             let mut rest = budget;
+            if self.live.get().data.is_plain() {
+                // What was decrypted has no header any more.
+                return Ok(self.steps.progress(self.size(), self.size()));
+            }
             loop {
                 let begun = Instant::now();
                 let detached = self.header_device.is_some();
                 let moving = self.locked_header().data_area(detached)?.moving;
+                self.catch_up(moving.as_ref())?;
                 let size = self.size();
-                let Some(moving) = moving else { return Ok(spent.progress(size, size)) };
+                let Some(moving) = moving else { return Ok(self.steps.progress(size, size)) };
                 let zone = self.next_zone(&moving, size, rest)?;
                 let len = zone.end - zone.start;
                 self.rewrite(&moving, &zone, size)?;
-                spent.bytes += len;
-                spent.time += begun.elapsed();
+                self.steps.add(len, begun.elapsed());
                 rest = rest.saturating_sub(len);
                 let after = moving.after(&zone);
                 let (done, finished) = (after.done(size), after.next(size, 1).is_none());
                 if finished || rest == 0 {
-                    return Ok(spent.progress(done, size));
+                    return Ok(self.steps.progress(done, size));
                 }
             }
         })
@@ -217,26 +220,29 @@ impl<D: BlockDevice> Volume<D> {
             return Ok(closed.range.clone());
         }
         let len = zone::max_len(&moving.plan, ZONE.min(budget))?;
-        let boundary = moving.boundary.min(size);
-        Ok(moving.next(size, len).unwrap_or(boundary..boundary))
+        // Nothing is left to rewrite if another program was killed between its last zone and the end.
+        let end = moving.boundary.min(size);
+        Ok(moving.next(size, len).unwrap_or(end..end))
     }
 
     /// Rewrites a zone, or finishes what was begun of it. If that fails, the zone stays closed: the device may say that it
     /// is being rewritten, and then nothing in it may change.
     fn rewrite(&self, moving: &Moving, zone: &Range<u64>, size: u64) -> Result<()> {
         self.close(zone, false);
-        let rewritten = self.rewrite_closed(moving, zone, size);
-        if rewritten.is_err() {
-            self.close(zone, true);
-        }
-        rewritten
+        let unless_done = Stuck(self, zone);
+        self.rewrite_closed(moving, zone, size)?;
+        core::mem::forget(unless_done);
+        Ok(())
     }
 
     fn rewrite_closed(&self, moving: &Moving, range: &Range<u64>, size: u64) -> Result<()> {
-        let keys = self.live.get().keys.clone();
+        let device_size = self.device_size()?;
+        let mut keys = self.live.get().keys.clone();
         let dek = keys.current.dek.clone();
         let (device, header_device) = (&self.device as &dyn BlockDevice, self.header_device());
-        let zone = Zone::new(&moving.plan, range.clone(), keys.clone(), device, header_device)?;
+        // Whoever has changed the header may need what is kept for a crash, and what is in the zone.
+        self.locked_header().check_unchanged(header_device)?;
+        let zone = Zone::new(&moving.plan, range.clone(), &mut keys, device, header_device)?;
         if moving.hot.is_none() && !range.is_empty() {
             let mut data = zone.read()?;
             zone.protect(&data)?;
@@ -250,7 +256,7 @@ impl<D: BlockDevice> Volume<D> {
         let mut header = self.locked_header();
         if after.next(size, 1).is_some() {
             header.record_progress(header_device, &dek, &after, size)?;
-            return self.publish(&**header, keys);
+            return self.publish(&**header, keys, device_size);
         }
         if let Some(moved) = after.plan.moved_range() {
             // A crash is recovered from what was moved, so the header says first that it isn't needed.
@@ -258,11 +264,11 @@ impl<D: BlockDevice> Volume<D> {
             overwrite(device, moved)?;
         }
         if after.plan.mode == Mode::Decrypt {
-            return self.finish_decryption(&**header, keys, &after.plan);
+            return self.finish_decryption(&**header, keys, &after.plan, device_size);
         }
         // The last zone is done with the end of the re-encryption, in one write of the header.
         header.finish_reencryption(header_device, &dek, &after.plan)?;
-        self.publish(&**header, Keys::new(keys.current, None))
+        self.publish(&**header, Keys::new(keys.current, None), device_size)
     }
 
     /// Closes a part of the volume. Returns when nobody reads or writes there.
@@ -296,13 +302,39 @@ impl<D: BlockDevice> Volume<D> {
         })
     }
 
-    /// Has reads and writes follow what the header says.
-    fn publish(&self, header: &dyn StoredHeader, mut keys: Keys) -> Result<()> {
+    /// Has reads and writes follow what the header says. The device is asked for its size before the header is written: when
+    /// it is, nothing must keep them from that.
+    fn publish(&self, header: &dyn StoredHeader, mut keys: Keys, device_size: u64) -> Result<()> {
         let data = header.data_area(self.header_device.is_some())?;
-        let device_size = self.device.size().map_err(|e| Error::io("asking the device for its size", e))?;
         let layout = data.layout(device_size, &mut keys)?;
         self.live.replace(keys, data, layout);
         Ok(())
+    }
+
+    fn device_size(&self) -> Result<u64> {
+        self.device.size().map_err(|e| Error::io("asking the device for its size", e))
+    }
+
+    /// Does what was to follow the header of a step before, if that failed. What that step did must not be done again.
+    fn catch_up(&self, moving: Option<&Moving>) -> Result<()> {
+        let boundary = |moving: Option<&Moving>| moving.map(|moving| moving.boundary);
+        let state = self.live.get();
+        if boundary(moving) == boundary(state.data.moving.as_ref()) {
+            return Ok(());
+        }
+        let (mut keys, has_begun) = (state.keys.clone(), state.data.moving.is_some());
+        drop(state);
+        let mut header = self.locked_header();
+        if moving.is_none() {
+            keys.previous = None;
+            if header.needs_recovery() {
+                header.recover(self.header_device(), false)?;
+            }
+        } else if !has_begun {
+            let what = "the volume, whose re-encryption has begun though that failed (open it again),";
+            return Err(Error::Busy { what: what.into() });
+        }
+        self.publish(&**header, keys, self.device_size()?)
     }
 
     /// Finishes the step in which a re-encryption was killed, on opening.
@@ -316,5 +348,14 @@ impl<D: BlockDevice> Volume<D> {
             ));
         }
         self.rewrite(&moving, &hot, self.size())
+    }
+}
+
+/// Leaves a zone closed when it is dropped, for who waits for it to know.
+struct Stuck<'a, D: BlockDevice>(&'a Volume<D>, &'a Range<u64>);
+
+impl<D: BlockDevice> Drop for Stuck<'_, D> {
+    fn drop(&mut self) {
+        self.0.close(self.1, true);
     }
 }

@@ -89,7 +89,9 @@ impl StoredHeader for Luks2Store {
     fn data_area(&self, detached: bool) -> Result<DataArea> {
         self.check_readable()?;
         let header_end = if detached { 0 } else { 2 * self.binary.header_size };
-        match self.metadata.plan().map_err(Error::UnsupportedHeader)? {
+        let requirements = || self.metadata.requirements().join(", ");
+        let odd = |what| Error::UnsupportedHeader(format!("{what}, though the header requires {}", requirements()));
+        match self.metadata.plan().map_err(odd)? {
             Some(plan) => moving::data_area(&self.metadata, plan, header_end),
             None => segments::data_area(&self.metadata, header_end),
         }

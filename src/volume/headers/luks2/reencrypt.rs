@@ -35,6 +35,7 @@ impl Luks2Store {
         header.metadata.remove_previous_key()?;
         header.metadata.add_previous_key(new.key.dek, new.old)?;
         header.put_new_tokens(&new.key)?;
+        header.check_room_for_steps(&moving.plan, new.size)?;
         self.put(device, header, areas)?;
         Ok(moving.plan)
     }
@@ -70,7 +71,7 @@ impl Luks2Store {
         let keys = (None, Some(dek.secret()));
         self.metadata.begin(&moving.plan, &moving.segments(new.size), keys, random::array()?)?;
         self.put_new_tokens(&key)?;
-        self.metadata.encode(self.binary.header_size)?;
+        self.check_room_for_steps(&moving.plan, new.size)?;
         for (offset, area, size) in areas {
             write_area(device, offset, area, size)?;
         }
@@ -97,6 +98,7 @@ impl Luks2Store {
         let keys = (Some(dek.secret()), None);
         header.metadata.begin(&moving.plan, &moving.segments(size), keys, random::array()?)?;
         tokens.into_iter().for_each(|(id, token)| header.seal(dek, id, token));
+        header.check_room_for_steps(&moving.plan, size)?;
         self.put(device, header, Vec::new())
     }
 
@@ -112,6 +114,16 @@ impl Luks2Store {
             Some(digest) => Ok((data.clone(), digest.id)),
             None => no("no digest proves its key"),
         }
+    }
+
+    /// Refuses to begin what couldn't go on: while a zone is rewritten, a header says more than before.
+    fn check_room_for_steps(&self, plan: &Plan, size: u64) -> Result<()> {
+        // Three parts, each as large as the volume or larger, so that no number of a step has more digits.
+        let part = size.saturating_mul(4).clamp(4096 * 3, 1 << 60) / 3 / 4096 * 4096;
+        let most = Moving { plan: plan.clone(), boundary: part, hot: Some(part..2 * part) };
+        let mut metadata = self.metadata.clone();
+        metadata.set_segments(plan, &most.segments(3 * part))?;
+        metadata.encode(self.binary.header_size).map(drop)
     }
 
     /// Binds new keyslots to a digest. The areas are still to be written.
@@ -157,6 +169,8 @@ impl Luks2Store {
     /// Writes areas, and then the header that names them.
     fn put(&mut self, device: &dyn BlockDevice, header: Self, areas: Vec<(u64, Vec<u8>, u64)>) -> Result<()> {
         header.metadata.encode(header.binary.header_size)?;
+        // An attempt before that failed may have left a header that names these areas: they were its only ways in.
+        self.settle(device)?;
         self.later(1)?;
         for (offset, area, size) in areas {
             write_area(device, offset, area, size)?;

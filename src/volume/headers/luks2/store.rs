@@ -268,6 +268,11 @@ impl Luks2Store {
         stored.map(|()| edited)
     }
 
+    /// Writes this header again if an attempt to replace it failed: the device may hold what was to replace it.
+    pub(super) fn settle(&mut self, device: &dyn BlockDevice) -> Result<()> {
+        if self.unsettled { self.store(device) } else { Ok(()) }
+    }
+
     /// Refuses to change a header with requirements that this library does not know, or during a re-encryption.
     pub(super) fn check_requirements(&self) -> Result<()> {
         self.check_readable()?;
