@@ -85,6 +85,7 @@
 //   OPEN DISKS
 //   ENGINES
 //   ZEROS AND FREE BLOCKS
+//   RE-ENCRYPTION
 //   REPORTS
 //   CARE OF A STORE
 //
@@ -1771,6 +1772,10 @@ typedef struct {
 // the volume is and what file system it holds. A header's flag "allow-discards" has no effect: nothing authenticates it.
 #define ATREST_OPEN_DISCARD 64
 
+// Flag: a passphrase or a DEK opens a volume although no token of this library in it proves the header, as after another program
+// has re-encrypted it. Remove the old token then, and add the vault again.
+#define ATREST_OPEN_HAZMAT_IGNORE_TOKENS 128
+
 // Options for formatting a volume.
 typedef struct {
     // Set by ATREST_FORMAT_OPTIONS_INIT.
@@ -3118,6 +3123,115 @@ atrest_status atrest_disk_discard(atrest_disk *disk, uint64_t offset, uint64_t l
 
 // 1 if discards reach the device, otherwise 0.
 atrest_status atrest_disk_discards(const atrest_disk *disk, uint32_t *out);
+
+// ---------------------------------------------------------------------------------------------------------------------
+// RE-ENCRYPTION
+//
+// The data of a volume moves to a new DEK, cipher or sector size; a plain device becomes a volume; a volume becomes plain. It
+// is begun once, and then done in steps, as many and as large as the caller can afford, while other threads read and write:
+//
+//   atrest_volume_begin_reencryption(volume, &by, 1, NULL);
+//   do {
+//       atrest_volume_reencrypt_step(volume, 16 << 20, &progress);
+//   } while (progress.under_way);
+//
+// The process may be killed at any instant: open the volume again, and go on with the steps. On the disk it is LUKS2's own
+// re-encryption: `cryptsetup reencrypt --resume-only` can finish it, too.
+
+// A crash is recovered from by checksums of each sector: the device must write a sector as a whole or not at all, as disks and
+// file systems do.
+#define ATREST_RESILIENCE_CHECKSUM 1
+
+// By a copy of what was there, with twice the writes.
+#define ATREST_RESILIENCE_JOURNAL 2
+
+// How a volume is re-encrypted.
+typedef struct {
+    // Set by ATREST_REENCRYPT_OPTIONS_INIT.
+    size_t struct_size;
+    // The algorithm of the new DEK, as in atrest_format_options. 0 is the one before, or ATREST_AES_256_XTS for a volume under
+    // an old cipher.
+    uint32_t dek_algorithm;
+    // The new sector size: 512, 1024, 2048 or 4096 bytes. 0 is the one before. From the beginning on, reads and writes are in
+    // whole sectors of the larger size.
+    uint32_t sector_size;
+    // ATREST_RESILIENCE_*. 0 is ATREST_RESILIENCE_CHECKSUM.
+    uint32_t resilience;
+    // Options for each new keyslot. May be NULL.
+    const atrest_keyslot_options *keyslot;
+    // Use this DEK instead of a new one. NULL makes a new one.
+    const atrest_dek *hazmat_dek;
+} atrest_reencrypt_options;
+
+// The first value of an atrest_reencrypt_options.
+#define ATREST_REENCRYPT_OPTIONS_INIT {sizeof(atrest_reencrypt_options), 0, 0, 0, 0, 0}
+
+// How far a re-encryption is.
+typedef struct {
+    // Set by ATREST_REENCRYPTION_PROGRESS_INIT.
+    size_t struct_size;
+    // 1 while it is not finished, otherwise 0.
+    uint32_t under_way;
+    // The number of bytes that are done.
+    uint64_t done;
+    // The number of bytes in all.
+    uint64_t total;
+    // The bytes a second of the steps of this process; 0 before the first one.
+    uint64_t rate;
+    // The time that the rest takes at this rate, in milliseconds, without pauses between steps; 0 if it isn't known.
+    uint64_t time_left_ms;
+} atrest_reencryption_progress;
+
+// The first value of an atrest_reencryption_progress.
+#define ATREST_REENCRYPTION_PROGRESS_INIT {sizeof(atrest_reencryption_progress), 0, 0, 0, 0, 0}
+
+// Begins to move the data to a new DEK. `protectors` points to `count` pointers: the ways into the new DEK, and from now on the
+// ways into the volume. Nothing of the data is rewritten yet. `options` may be NULL. If it is killed at any instant, the volume
+// opens as before, or by the new protectors.
+//
+// Errors: ATREST_ERR_BUSY if one has begun already; ATREST_ERR_INVALID_OPTION without a protector, or for a size that is no
+// whole number of new sectors; ATREST_ERR_NO_ROOM; ATREST_ERR_UNSUPPORTED_HEADER for LUKS1 (atrest_header_convert_to_luks2);
+// ATREST_ERR_READ_ONLY; the errors of the vaults and the device.
+atrest_status atrest_volume_begin_reencryption(atrest_volume *volume, const atrest_protector *const *protectors,
+    size_t count, const atrest_reencrypt_options *options);
+
+// Begins to encrypt the plain data of `device` where it lies, and opens it as a volume: atrest_volume_reencrypt_step does it.
+// With a header of its own device (`options`, which may be NULL), the data stays where it is, and `free_at_end` is 0. Otherwise
+// the data moves towards the end by the data offset, 16 MiB by default, and `free_at_end` bytes at the end, at least twice as
+// many, must hold nothing: shrink a file system first. Until it is finished, the volume opens with
+// ATREST_OPEN_HAZMAT_ALLOW_UNENCRYPTED. If it is killed before it returns, call it again with the same arguments.
+//
+// Errors: ATREST_ERR_BUSY if the device has a header already; ATREST_ERR_DEVICE_NOT_BLANK for the device of the header;
+// ATREST_ERR_INVALID_OPTION if what is on the device is larger than what is left for it; those of atrest_volume_format.
+atrest_status atrest_volume_begin_encryption(atrest_device *device, const atrest_protector *protector,
+    const atrest_format_options *options, uint64_t free_at_end, atrest_volume **out);
+
+// Begins to decrypt the data where it lies, which needs a detached header. The last step destroys the header. `resilience` is
+// ATREST_RESILIENCE_*. Until it is finished, the volume opens with ATREST_OPEN_HAZMAT_ALLOW_UNENCRYPTED.
+//
+// Errors: ATREST_ERR_UNSUPPORTED_HEADER unless the header is detached; those of atrest_volume_begin_reencryption.
+atrest_status atrest_volume_begin_decryption(atrest_volume *volume, uint32_t resilience);
+
+// Re-encrypts about `budget` bytes, at least one sector, in zones of up to 16 MiB. Others read and write meanwhile, and wait
+// only for what is in the zone. `progress`, which may be NULL, starts from ATREST_REENCRYPTION_PROGRESS_INIT. Without a
+// re-encryption nothing is done.
+//
+// Errors: ATREST_ERR_READ_ONLY; ATREST_ERR_BUSY if another program has changed the header; ATREST_ERR_KEY_EXHAUSTED; the
+// device's errors. What was being rewritten stays closed then, with ATREST_ERR_BUSY for who wants it, until a step succeeds.
+atrest_status atrest_volume_reencrypt_step(atrest_volume *volume, uint64_t budget,
+    atrest_reencryption_progress *progress);
+
+// How far the re-encryption of a volume is. `progress` starts from ATREST_REENCRYPTION_PROGRESS_INIT; all is 0 if there is
+// none.
+atrest_status atrest_volume_reencryption(const atrest_volume *volume, atrest_reencryption_progress *progress);
+
+// Changes the size of the data, while others read and write. 0 follows the device, after it was enlarged. Another size cuts off
+// what is beyond it: before the device is made smaller, and after what is on the volume. The new size goes to `new_size`, which
+// may be NULL. A vault's token records it.
+//
+// Errors: ATREST_ERR_INVALID_OPTION for no whole number of sectors, or more than the device has; ATREST_ERR_BUSY during a
+// re-encryption; ATREST_ERR_READ_ONLY; the device's errors.
+atrest_status atrest_volume_resize(atrest_volume *volume, uint64_t size, uint64_t *new_size);
 
 // ---------------------------------------------------------------------------------------------------------------------
 // REPORTS

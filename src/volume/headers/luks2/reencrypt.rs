@@ -118,6 +118,10 @@ impl Luks2Store {
 
     /// Refuses to begin what couldn't go on: while a zone is rewritten, a header says more than before.
     fn check_room_for_steps(&self, plan: &Plan, size: u64) -> Result<()> {
+        if plan.moved.is_some() {
+            // It is a new header, which has room. Its numbers have to fit the device.
+            return self.metadata.encode(self.binary.header_size).map(drop);
+        }
         // Three parts, each as large as the volume or larger, so that no number of a step has more digits.
         let part = size.saturating_mul(4).clamp(4096 * 3, 1 << 60) / 3 / 4096 * 4096;
         let most = Moving { plan: plan.clone(), boundary: part, hot: Some(part..2 * part) };
