@@ -385,6 +385,21 @@ template <class T, class F> result<T> value_of(F &&call) {
     return out;
 }
 
+// A struct of C as its _INIT macro has it.
+template <class T> T init() noexcept {
+    T structure{};
+    structure.struct_size = sizeof structure;
+    return structure;
+}
+
+// The struct that a function fills.
+template <class T, class F> result<T> struct_of(F &&call) {
+    auto out = init<T>();
+    if (const atrest_status status = call(&out); status != ATREST_OK)
+        return failed<T>(status);
+    return out;
+}
+
 // As value_of, for an enum.
 template <class E, class F> result<E> enum_of(F &&call) {
     std::uint32_t out = 0;
@@ -438,13 +453,6 @@ template <class F> result<std::vector<std::uint8_t>> bytes_of(std::size_t room, 
         if (!again)
             return out;
     }
-}
-
-// A struct of C as its _INIT macro has it.
-template <class T> T init() noexcept {
-    T structure{};
-    structure.struct_size = sizeof structure;
-    return structure;
 }
 
 // A copy of a text or of bytes, or NULL. A std::optional would be the same, but of one GCC 12 warns that it may not be
@@ -2391,14 +2399,6 @@ template <class Call> result<std::uint64_t> rewrapped(const progress &progress, 
     telling.end();
     if (status != ATREST_OK)
         return failed<std::uint64_t>(status);
-    return out;
-}
-
-// The struct that a function fills.
-template <class T, class F> result<T> struct_of(F &&call) {
-    auto out = init<T>();
-    if (const atrest_status status = call(&out); status != ATREST_OK)
-        return failed<T>(status);
     return out;
 }
 

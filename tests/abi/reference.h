@@ -491,6 +491,7 @@ typedef struct {
 #define ATREST_OPEN_HAZMAT_REPAIR 16
 #define ATREST_OPEN_REQUIRE_LOCKED_MEMORY 32
 #define ATREST_OPEN_DISCARD 64
+#define ATREST_OPEN_HAZMAT_IGNORE_TOKENS 128
 typedef struct {
     size_t struct_size;
     uint32_t flags;
@@ -894,6 +895,35 @@ atrest_status atrest_volume_discards(const atrest_volume *volume, uint32_t *out)
 atrest_status atrest_disk_write_zeroes(atrest_disk *disk, uint64_t offset, uint64_t len);
 atrest_status atrest_disk_discard(atrest_disk *disk, uint64_t offset, uint64_t len);
 atrest_status atrest_disk_discards(const atrest_disk *disk, uint32_t *out);
+#define ATREST_RESILIENCE_CHECKSUM 1
+#define ATREST_RESILIENCE_JOURNAL 2
+typedef struct {
+    size_t struct_size;
+    uint32_t dek_algorithm;
+    uint32_t sector_size;
+    uint32_t resilience;
+    const atrest_keyslot_options *keyslot;
+    const atrest_dek *hazmat_dek;
+} atrest_reencrypt_options;
+#define ATREST_REENCRYPT_OPTIONS_INIT {sizeof(atrest_reencrypt_options), 0, 0, 0, 0, 0}
+typedef struct {
+    size_t struct_size;
+    uint32_t under_way;
+    uint64_t done;
+    uint64_t total;
+    uint64_t rate;
+    uint64_t time_left_ms;
+} atrest_reencryption_progress;
+#define ATREST_REENCRYPTION_PROGRESS_INIT {sizeof(atrest_reencryption_progress), 0, 0, 0, 0, 0}
+atrest_status atrest_volume_begin_reencryption(atrest_volume *volume, const atrest_protector *const *protectors,
+    size_t count, const atrest_reencrypt_options *options);
+atrest_status atrest_volume_begin_encryption(atrest_device *device, const atrest_protector *protector,
+    const atrest_format_options *options, uint64_t free_at_end, atrest_volume **out);
+atrest_status atrest_volume_begin_decryption(atrest_volume *volume, uint32_t resilience);
+atrest_status atrest_volume_reencrypt_step(atrest_volume *volume, uint64_t budget,
+    atrest_reencryption_progress *progress);
+atrest_status atrest_volume_reencryption(const atrest_volume *volume, atrest_reencryption_progress *progress);
+atrest_status atrest_volume_resize(atrest_volume *volume, uint64_t size, uint64_t *new_size);
 #define ATREST_PROTECTION_FINISHED 1
 #define ATREST_PROTECTION_JOINING 2
 #define ATREST_PROTECTION_ROTATING 3

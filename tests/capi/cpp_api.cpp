@@ -596,6 +596,31 @@ void volumes()
     FAILS(ATREST_ERR_LENGTH_MISMATCH, volume.begin_write_from(0, plain, shorter));
     FAILS(ATREST_ERR_OUT_OF_BOUNDS, volume.write_at(16 << 20, sectors));
 
+    CHECK(GOT(volume.resize(1 << 20)) == 1 << 20);
+    FAILS(ATREST_ERR_INVALID_OPTION, volume.resize(1));
+    GOT(volume.resize());
+    const auto before = GOT(volume.fingerprint());
+    FAILS(ATREST_ERR_INVALID_OPTION, volume.begin_reencryption({}));
+    GOT(volume.begin_reencryption({atrest::protector(vault, "disks")}, atrest::reencrypt_options()
+                                                                          .algorithm(atrest::dek_algorithm::aes_256_xts)
+                                                                          .sector_size(4096)
+                                                                          .by(atrest::resilience::journal)
+                                                                          .keyslot(cheap())));
+    CHECK(GOT(volume.reencryption()).under_way == 1);
+    while (GOT(volume.reencrypt_step(4 << 20)).under_way != 0) {}
+    CHECK(GOT(volume.fingerprint()) != before && GOT(volume.reencryption()).total == 0);
+    FAILS(ATREST_ERR_UNSUPPORTED_HEADER, volume.begin_decryption());
+    {
+        const auto plain_device = GOT(atrest::device::memory(4096 << 4)), apart = GOT(atrest::device::memory(16 << 20));
+        auto beside = atrest::format_options().header(apart).keyslot(cheap());
+        auto taken = GOT(atrest::volume::begin_encryption(plain_device, atrest::protector::passphrase("x"), beside, 0));
+        while (GOT(taken.reencrypt_step(1 << 20)).under_way != 0) {}
+        GOT(taken.begin_decryption(atrest::resilience::checksum));
+        while (GOT(taken.reencrypt_step(1 << 20)).under_way != 0) {}
+    }
+    GOT(volume.read_at(8192, sectors));
+    CHECK(sectors == plain);
+
     GOT(vault.rotate_key("disks"));
     CHECK(GOT(volume.rotate_kek(vault)) == url.substr(0, url.size() - 1) + "2");
     CHECK(GOT(volume.add_protector(atrest::protector::passphrase("first"), cheap())) == 0);
@@ -620,7 +645,7 @@ void volumes()
     GOT(atrest::volume::open(device, dek));
     CHECK(GOT(GOT(atrest::volume::open(device, vault, atrest::open_options().discard())).discards()));
     {
-        const atrest::volume worn = GOT(atrest::volume::open(device, vault, atrest::open_options().used_blocks(77)));
+        const atrest::volume worn = GOT(atrest::volume::open(device, vault, atrest::open_options().used_blocks(77).hazmat_ignore_tokens()));
         CHECK(GOT(worn.usage()) == 77 && GOT(worn.approval()).is == atrest::approval::kind::approved);
     }
     GOT(atrest::volume::open(device, atrest::credential::passphrase("third")));

@@ -13,7 +13,7 @@ use common::{cryptsetup, peer, pipe, run, text};
 use library::root;
 use programs::{C, CPP, WARNINGS, built, everywhere, succeed};
 
-const PROGRAMS: [&str; 18] = [
+const PROGRAMS: [&str; 20] = [
     "examples/quickstart.c",
     "examples/volume.c",
     "examples/sectors.c",
@@ -21,9 +21,11 @@ const PROGRAMS: [&str; 18] = [
     "examples/luks_dump.c",
     "examples/luks_keyslots.c",
     "examples/day_in_the_life.c",
+    "examples/reencrypt.c",
     "tests/capi/misuse_keys.c",
     "tests/capi/misuse_vaults.c",
     "tests/capi/misuse_volumes.c",
+    "tests/capi/misuse_reencrypt.c",
     "tests/capi/misuse_headers.c",
     "tests/capi/misuse_managed.c",
     "tests/capi/misuse_disks.c",
@@ -72,6 +74,13 @@ fn custom_vault() {
             ["v0", "v1"].map(|v| format!("the volume opens with https://contoso.vault.example/keys/disks/{v}\n"));
         assert!(output.starts_with(&urls.concat()), "{output}");
         assert!(output.ends_with("the vault is gone\n"), "{output}");
+    }
+}
+
+#[test]
+fn reencrypt() {
+    for output in everywhere("examples/reencrypt.c") {
+        assert!(output.ends_with("48 of 48 MiB\nthe key is another, and all writes are there\n"), "{output}");
     }
 }
 
