@@ -1,7 +1,7 @@
 //! The place of the data: as a header describes it, and on a real device.
 
 use super::keys::{Keys, Under};
-use super::layout::{Closed, Extent, Layout};
+use super::layout::{Closed, Extent, Layout, Why};
 use super::moving::Moving;
 use crate::cipher::CipherSpec;
 use crate::ondisk::luks::Mode;
@@ -95,7 +95,7 @@ impl DataArea {
             size = end;
         }
         let hot = self.moving.as_ref().and_then(|moving| moving.hot.clone());
-        let closed = hot.map(|range| Closed { range, stuck: true });
+        let closed = hot.map(|range| Closed { range, why: Why::Failed });
         Ok(Layout { extents, size, sector_size, closed })
     }
 }

@@ -57,7 +57,7 @@ impl<D: BlockDevice> Volume<D> {
             return Ok(());
         }
         pieces(offset, len, MOST).try_for_each(|(at, piece)| {
-            let state = self.live.open(at, piece)?;
+            let state = self.live.to_write(at, piece)?;
             state.layout.places(at, piece).try_for_each(|place| {
                 let discarded = self.device.discard(place.device_offset, place.within.len() as u64);
                 discarded.map_err(|e| Error::io(format!("discarding {len} bytes at offset {offset}"), e))

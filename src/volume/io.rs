@@ -20,7 +20,7 @@ impl<D: BlockDevice> Volume<D> {
     /// defined.
     pub fn read_at(&self, offset: u64, sectors: &mut [u8]) -> Result<()> {
         let len = sectors.len();
-        let state = self.live.open(offset, len)?;
+        let state = self.live.to_read(offset, len)?;
         for place in state.layout.places(offset, len) {
             let part = &mut sectors[place.within];
             let read = self.device.read_at(place.device_offset, part);
@@ -70,7 +70,7 @@ impl<D: BlockDevice> Volume<D> {
     /// As [`read_at`](Self::read_at).
     pub fn read_vectored_at(&self, offset: u64, sectors: &mut [IoSliceMut<'_>]) -> Result<()> {
         let len = self.check_pieces(offset, sectors.iter().map(|piece| piece.len()))?;
-        let state = self.live.open(offset, len)?;
+        let state = self.live.to_read(offset, len)?;
         let Some(place) = state.layout.one_place(offset, len) else {
             drop(state);
             return each_piece(offset, slices_mut(sectors), |at, piece| self.read_at(at, piece));
@@ -116,7 +116,7 @@ impl<D: BlockDevice> Volume<D> {
         if self.read_only {
             return Err(Error::ReadOnly);
         }
-        let state = self.live.open(offset, len)?;
+        let state = self.live.to_write(offset, len)?;
         state.check_usage(len)?;
         Ok(state)
     }

@@ -18,13 +18,23 @@ pub(super) struct Layout {
     pub(super) closed: Option<Closed>,
 }
 
-/// A part of a volume that can't be read or written for a while.
+/// A part of a volume that can't be written, or not be read either, for a while.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Closed {
     /// In the volume, in bytes.
     pub(super) range: Range<u64>,
-    /// Whether rewriting it failed, so that it stays closed until somebody tries again.
-    pub(super) stuck: bool,
+    pub(super) why: Why,
+}
+
+/// Why a part is closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Why {
+    /// It is about to be rewritten, and must not change; it can be read.
+    Kept,
+    /// It is being rewritten.
+    Rewritten,
+    /// Rewriting it failed. It stays closed until somebody tries again.
+    Failed,
 }
 
 /// A contiguous part of the data on the device.

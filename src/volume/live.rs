@@ -9,7 +9,7 @@ use arc_swap::{ArcSwap, Guard};
 
 use super::data_area::DataArea;
 use super::keys::Keys;
-use super::layout::Layout;
+use super::layout::{Layout, Why};
 use crate::{Error, Result, usage};
 
 /// One state of a volume. It never changes; the next one takes its place.
@@ -48,23 +48,42 @@ impl Live {
         self.state.load()
     }
 
-    /// The state for a read or write of `len` bytes, of which none is closed. Waits until that is so.
+    /// The state for a read of `len` bytes, of which none is closed. Waits until that is so.
     #[inline]
-    pub(super) fn open(&self, offset: u64, len: usize) -> Result<InUse> {
+    pub(super) fn to_read(&self, offset: u64, len: usize) -> Result<InUse> {
+        self.open(offset, len, |why| why == Why::Kept)
+    }
+
+    /// As [`to_read`](Self::to_read), for a write.
+    #[inline]
+    pub(super) fn to_write(&self, offset: u64, len: usize) -> Result<InUse> {
+        self.open(offset, len, |_| false)
+    }
+
+    #[inline]
+    fn open(&self, offset: u64, len: usize, may: impl Fn(Why) -> bool) -> Result<InUse> {
         let state = self.get();
         state.keys.check()?;
         state.layout.check(offset, len)?;
-        if state.layout.closed.is_none() { Ok(state) } else { self.opened(state, offset..offset + len as u64) }
+        match state.layout.closed {
+            None => Ok(state),
+            Some(_) => self.opened(state, offset..offset + len as u64, &may),
+        }
     }
 
     #[cold]
-    fn opened(&self, mut state: InUse, wanted: Range<u64>) -> Result<InUse> {
+    fn opened(&self, mut state: InUse, wanted: Range<u64>, may: &dyn Fn(Why) -> bool) -> Result<InUse> {
         loop {
             match &state.layout.closed {
                 Some(closed) if closed.range.start < wanted.end && wanted.start < closed.range.end => {
-                    if closed.stuck {
-                        let what = "a part of the volume whose re-encryption failed; repeat the step, which opens it,";
-                        return Err(Error::Busy { what: what.into() });
+                    match closed.why {
+                        Why::Failed => {
+                            let what =
+                                "a part of the volume whose re-encryption failed; repeat the step, which opens it,";
+                            return Err(Error::Busy { what: what.into() });
+                        }
+                        why if may(why) => return Ok(state),
+                        _ => {}
                     }
                 }
                 _ => return Ok(state),

@@ -4,6 +4,8 @@ use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use core::time::Duration;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use zeroize::Zeroizing;
+
 /// How far a re-encryption is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ReencryptionProgress {
@@ -31,14 +33,15 @@ impl ReencryptionProgress {
 /// The steps that were done in this process. Its lock keeps them apart; how far they are is told without it.
 #[derive(Default)]
 pub(super) struct Steps {
-    alone: Mutex<()>,
+    /// The room for a zone, so that not each zone makes it anew. It is wiped when the volume or the re-encryption ends.
+    room: Mutex<Zeroizing<Vec<u8>>>,
     bytes: AtomicU64,
     nanoseconds: AtomicU64,
 }
 
 impl Steps {
-    pub(super) fn lock(&self) -> MutexGuard<'_, ()> {
-        self.alone.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(super) fn lock(&self) -> MutexGuard<'_, Zeroizing<Vec<u8>>> {
+        self.room.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn add(&self, bytes: u64, time: Duration) {

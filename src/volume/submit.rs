@@ -36,7 +36,7 @@ impl<D: BlockDevice> Volume<D> {
     /// # Errors
     /// [`Error::Misaligned`]; [`Error::OutOfBounds`]; [`Error::UnsupportedHeader`] where they lie in several segments.
     pub fn begin_read(&self, offset: u64, len: usize) -> Result<u64> {
-        let state = self.live.open(offset, len)?;
+        let state = self.live.to_read(offset, len)?;
         Ok(place_of(&state, offset, len)?.device_offset)
     }
 
@@ -45,7 +45,7 @@ impl<D: BlockDevice> Volume<D> {
     /// # Errors
     /// Those of [`begin_read`](Self::begin_read). `sectors` are untouched then.
     pub fn complete_read(&self, offset: u64, sectors: &mut [u8]) -> Result<()> {
-        let state = self.live.open(offset, sectors.len())?;
+        let state = self.live.to_read(offset, sectors.len())?;
         let Place { first_sector, cipher, .. } = place_of(&state, offset, sectors.len())?;
         cipher.map_or(Ok(()), |cipher| cipher.decrypt(first_sector, sectors))
     }

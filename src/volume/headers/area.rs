@@ -35,9 +35,15 @@ pub(super) fn write_area(device: &dyn BlockDevice, offset: u64, mut area: Vec<u8
 
 /// Reads the bytes back, and fails if the device returns others.
 pub(in crate::volume) fn check_written(device: &dyn BlockDevice, offset: u64, written: &[u8]) -> io::Result<()> {
-    let mut back = vec![0; written.len()];
-    device.read_at(offset, &mut back)?;
-    if back == written { Ok(()) } else { Err(io::Error::other("the device returned other bytes than were written")) }
+    let mut back = vec![0; written.len().min(PIECE as usize)];
+    for (at, piece) in (offset..).step_by(PIECE as usize).zip(written.chunks(PIECE as usize)) {
+        let back = &mut back[..piece.len()];
+        device.read_at(at, back)?;
+        if back != piece {
+            return Err(io::Error::other("the device returned other bytes than were written"));
+        }
+    }
+    Ok(())
 }
 
 /// Refuses an automatic wipe over data that another program has put in a removed keyslot's place.

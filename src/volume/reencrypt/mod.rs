@@ -1,7 +1,7 @@
 //! Re-encryption of an open volume: its data moves to another key, cipher or sector size, while threads read and write.
 //!
-//! It goes zone by zone. A zone is closed: who wants to read or write there waits, and what is under way there ends. Then
-//! what was there is read; what a crash is recovered from is written to an area in the header's room, and the header says
+//! It goes zone by zone. A zone is closed: who wants to write there waits, and from the time when it is rewritten who wants to
+//! read there, too; and what is under way there ends. First what was there is read; what a crash is recovered from is written to an area in the header's room, and the header says
 //! that the zone is being rewritten; the zone is rewritten; and the header says that it is done. Each of these is on the
 //! disk before the next. The header says it in the terms of LUKS2, so that `cryptsetup` finishes what was begun here.
 
@@ -21,7 +21,7 @@ pub use options::{ReencryptOptions, Resilience};
 use super::aligned::Aligned;
 use super::headers::{NewKey, NewReencryption, StoredHeader};
 use super::keys::{Key, Keys};
-use super::layout::Closed;
+use super::layout::{Closed, Why};
 use super::live::Live;
 use super::moving::Moving;
 use super::steps::{ReencryptionProgress, Steps};
@@ -31,6 +31,7 @@ use crate::arch::on_wiped_stack;
 use crate::key::{DekAlgorithm, Passphrase, Protector, WrappedDek};
 use crate::ondisk::luks::{CryptSegment, Mode, Token};
 use crate::{Dek, Error, Result};
+use zeroize::Zeroizing;
 use zone::{Zone, overwrite};
 
 /// How much is rewritten at once, as far as the header has room for its checksums or its copy.
@@ -168,7 +169,7 @@ impl<D: BlockDevice> Volume<D> {
     pub fn reencrypt_step(&self, budget: u64) -> Result<ReencryptionProgress> {
         on_wiped_stack(|| {
             self.check_writable()?;
-            let _alone = self.steps.lock();
+            let mut room = self.steps.lock();
             let mut rest = budget;
             if self.live.get().data.is_plain() {
                 // What was decrypted has no header any more.
@@ -183,11 +184,14 @@ impl<D: BlockDevice> Volume<D> {
                 let Some(moving) = moving else { return Ok(self.steps.progress(size, size)) };
                 let zone = self.next_zone(&moving, size, rest)?;
                 let len = zone.end - zone.start;
-                self.rewrite(&moving, &zone, size)?;
+                self.rewrite(&moving, &zone, size, &mut room)?;
                 self.steps.add(len, begun.elapsed());
                 rest = rest.saturating_sub(len);
                 let after = moving.after(&zone);
                 let (done, finished) = (after.done(size), after.next(size, 1).is_none());
+                if finished {
+                    *room = Zeroizing::default();
+                }
                 if finished || rest == 0 {
                     return Ok(self.steps.progress(done, size));
                 }
@@ -227,15 +231,16 @@ impl<D: BlockDevice> Volume<D> {
 
     /// Rewrites a zone, or finishes what was begun of it. If that fails, the zone stays closed: the device may say that it
     /// is being rewritten, and then nothing in it may change.
-    fn rewrite(&self, moving: &Moving, zone: &Range<u64>, size: u64) -> Result<()> {
-        self.close(zone, false);
+    fn rewrite(&self, moving: &Moving, zone: &Range<u64>, size: u64, room: &mut Vec<u8>) -> Result<()> {
+        let is_known = moving.hot.is_none() && self.live.get().layout.closed.is_none();
+        self.close(zone, if is_known { Why::Kept } else { Why::Rewritten });
         let unless_done = Stuck(self, zone);
-        self.rewrite_closed(moving, zone, size)?;
+        self.rewrite_closed(moving, zone, size, room)?;
         core::mem::forget(unless_done);
         Ok(())
     }
 
-    fn rewrite_closed(&self, moving: &Moving, range: &Range<u64>, size: u64) -> Result<()> {
+    fn rewrite_closed(&self, moving: &Moving, range: &Range<u64>, size: u64, room: &mut Vec<u8>) -> Result<()> {
         let device_size = self.device_size()?;
         let mut keys = self.live.get().keys.clone();
         let dek = keys.current.dek.clone();
@@ -244,13 +249,14 @@ impl<D: BlockDevice> Volume<D> {
         self.locked_header().check_unchanged(header_device)?;
         let zone = Zone::new(&moving.plan, range.clone(), &mut keys, device, header_device)?;
         if moving.hot.is_none() && !range.is_empty() {
-            let mut data = zone.read()?;
-            zone.protect(&data)?;
+            zone.read(room)?;
+            zone.protect(room)?;
             let hot = Moving { hot: Some(range.clone()), ..moving.clone() };
             self.locked_header().record_progress(header_device, &dek, &hot, size)?;
-            zone.write(&mut data)?;
+            self.close(range, Why::Rewritten);
+            zone.write(room)?;
         } else {
-            zone.recover()?;
+            zone.recover(room)?;
         }
         let after = moving.after(range);
         let mut header = self.locked_header();
@@ -271,12 +277,12 @@ impl<D: BlockDevice> Volume<D> {
         self.publish(&**header, Keys::new(keys.current, None), device_size)
     }
 
-    /// Closes a part of the volume. Returns when nobody reads or writes there.
-    fn close(&self, range: &Range<u64>, stuck: bool) {
+    /// Closes a part of the volume. Returns when nobody does there what must not be done.
+    fn close(&self, range: &Range<u64>, why: Why) {
         let state = self.live.get();
         let (keys, data, mut layout) = (state.keys.clone(), state.data.clone(), state.layout.clone());
         drop(state);
-        layout.closed = (!range.is_empty()).then(|| Closed { range: range.clone(), stuck });
+        layout.closed = (!range.is_empty()).then(|| Closed { range: range.clone(), why });
         self.live.replace(keys, data, layout);
     }
 
@@ -347,7 +353,7 @@ impl<D: BlockDevice> Volume<D> {
                     .into(),
             ));
         }
-        self.rewrite(&moving, &hot, self.size())
+        self.rewrite(&moving, &hot, self.size(), &mut Zeroizing::default())
     }
 }
 
@@ -356,6 +362,6 @@ struct Stuck<'a, D: BlockDevice>(&'a Volume<D>, &'a Range<u64>);
 
 impl<D: BlockDevice> Drop for Stuck<'_, D> {
     fn drop(&mut self) {
-        self.0.close(self.1, true);
+        self.0.close(self.1, Why::Failed);
     }
 }

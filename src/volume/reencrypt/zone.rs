@@ -3,7 +3,7 @@
 use core::ops::Range;
 use std::sync::Arc;
 
-use zeroize::Zeroizing;
+use zeroize::Zeroize;
 
 use crate::cipher::DmCipher;
 use crate::key::{HashAlgorithm, self_test};
@@ -94,16 +94,18 @@ impl<'a> Zone<'a> {
     }
 
     /// Reads what was there, as it is on the device.
-    pub(super) fn read(&self) -> Result<Zeroizing<Vec<u8>>> {
-        let from = self.plan.old_place(self.range.start).ok_or(Error::TamperedHeader)?;
-        self.read_from(self.device, from)
+    pub(super) fn read(&self, data: &mut Vec<u8>) -> Result<()> {
+        self.read_from(self.device, self.plan.old_place(self.range.start).ok_or(Error::TamperedHeader)?, data)
     }
 
-    fn read_from(&self, device: &dyn BlockDevice, offset: u64) -> Result<Zeroizing<Vec<u8>>> {
-        // The data of a device that is encrypted in place is plain.
-        let mut data = Zeroizing::new(vec![0; self.len()]);
-        device.read_at(offset, &mut data).map_err(|e| Error::io("reading what is to be re-encrypted", e))?;
-        Ok(data)
+    fn read_from(&self, device: &dyn BlockDevice, offset: u64, data: &mut Vec<u8>) -> Result<()> {
+        if data.capacity() < self.len() {
+            // It would be copied, and what was there would stay.
+            data.zeroize();
+            *data = vec![0; self.len()];
+        }
+        data.resize(self.len(), 0);
+        device.read_at(offset, data).map_err(|e| Error::io("reading what is to be re-encrypted", e))
     }
 
     /// Keeps what is needed to recover from a crash, on the disk.
@@ -154,24 +156,30 @@ impl<'a> Zone<'a> {
     }
 
     /// Finishes a zone of which nobody knows how much was rewritten.
-    pub(super) fn recover(&self) -> Result<()> {
+    pub(super) fn recover(&self, data: &mut Vec<u8>) -> Result<()> {
         // Nobody proves the length of a zone in a header without a token of ours.
         if self.range.end - self.range.start > max_len(self.plan, u64::MAX)? {
             return Err(Error::TamperedHeader);
         }
         match &self.plan.resilience {
-            Resilience::Checksum { hash, .. } => self.recover_by_checksums(hash),
-            Resilience::Journal => self.write(&mut self.read_from(self.header_device, self.plan.area.offset)?),
+            Resilience::Checksum { hash, .. } => self.recover_by_checksums(hash, data),
+            Resilience::Journal => {
+                self.read_from(self.header_device, self.plan.area.offset, data)?;
+                self.write(data)
+            }
             // The old place is as it was.
-            Resilience::Shift(_) => self.write(&mut self.read()?),
+            Resilience::Shift(_) => {
+                self.read(data)?;
+                self.write(data)
+            }
             Resilience::None | Resilience::Other(_) => Err(Error::TamperedHeader),
         }
     }
 
-    fn recover_by_checksums(&self, hash: &str) -> Result<()> {
+    fn recover_by_checksums(&self, hash: &str, data: &mut Vec<u8>) -> Result<()> {
         let unit = unit(self.plan) as usize;
-        let mut data = self.read()?;
-        let found = self.checksums(hash, &data)?;
+        self.read(data)?;
+        let found = self.checksums(hash, data)?;
         let mut kept = vec![0; found.len()];
         let reading = |e| Error::io("reading the checksums of the re-encryption", e);
         self.header_device.read_at(self.plan.area.offset, &mut kept).map_err(reading)?;
@@ -184,7 +192,7 @@ impl<'a> Zone<'a> {
             }
         }
         // All of it: what was rewritten may be in a cache only, which a sync that failed took for written.
-        self.write_new(self.range.start, &mut data)?;
+        self.write_new(self.range.start, data)?;
         self.sync()
     }
 }
