@@ -114,23 +114,28 @@ fn beside(image: &Path) {
             while_done();
             (calls.load(Relaxed) - before) as f64 / begun.elapsed().as_secs_f64()
         };
-        let mut alone = rate(&mut || thread::sleep(Duration::from_secs(3)));
-        let with = rate(&mut || finish(&volume, Resilience::Checksum));
-        // As a service does that leaves the disk to others for as long as each step took.
-        let paced = rate(&mut || {
+        let pause = || thread::sleep(Duration::from_secs(3));
+        let mut alone = rate(&mut || pause());
+        let mut beside = Vec::new();
+        for budget in [16 * MIB, MIB, MIB / 4] {
+            let done = || volume.reencryption().map_or(SIZE, |progress| progress.done);
             let options = ReencryptOptions::new().keyslot(keyslot());
             volume.begin_reencryption(&[BY], &options).expect("it can be begun");
-            let mut finished = false;
-            while !finished {
-                let step = || finished = volume.reencrypt_step(4 * MIB).expect("it goes on").is_finished();
-                thread::sleep(2 * timed(step));
-            }
-        });
-        alone = alone.max(rate(&mut || thread::sleep(Duration::from_secs(3))));
+            let begun = Instant::now();
+            let with = rate(&mut || {
+                while begun.elapsed() < Duration::from_secs(3)
+                    && !volume.reencrypt_step(budget).expect("it goes on").is_finished()
+                {}
+            });
+            beside.push((budget, with, done() as f64 / MIB as f64 / begun.elapsed().as_secs_f64()));
+            volume.reencrypt(|_| std::ops::ControlFlow::Continue(())).expect("it can be finished");
+        }
+        alone = alone.max(rate(&mut || pause()));
         stop.store(true, Relaxed);
-        println!(
-            "random 4 KiB a second: {alone:.0} alone, {with:.0} beside a re-encryption, ratio {:.2}",
-            with / alone
-        );
+        println!("random 4 KiB a second, past the cache: {alone:.0} alone");
+        for (budget, with, speed) in beside {
+            let (budget, ratio) = (budget / 1024, with / alone);
+            println!("  beside steps of {budget:>5} KiB, {speed:>3.0} MiB/s: {with:>6.0}, ratio {ratio:.2}");
+        }
     });
 }
