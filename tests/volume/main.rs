@@ -11,6 +11,7 @@ mod foreign_data;
 mod format;
 mod header;
 mod header_snapshot;
+mod in_place_crash;
 mod io;
 mod keyslot_crash;
 mod keyslot_faults;

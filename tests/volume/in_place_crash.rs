@@ -1,0 +1,196 @@
+//! Crashes at every write of an encryption and of a decryption in place: all data is there, and what was begun is finished.
+
+use std::io;
+use std::sync::Arc;
+
+use atrest::volume::Resilience;
+use atrest::{BlockDevice, Credential, Error, FormatOptions, OpenOptions, Protector, Result, SectorSize, Volume};
+
+use crate::common::device::{TestDevice, crash_images};
+use crate::common::keyslots::cost;
+
+const MIB: usize = 1 << 20;
+const BY: Protector<'static> = Protector::Passphrase(b"one");
+/// How many single sectors of a write are lost alone, or kept.
+const PLACES: usize = 3;
+
+/// A part of a device, as a device: so that the log of one is the order of the writes to both.
+#[derive(Clone)]
+struct Part {
+    device: Arc<TestDevice>,
+    start: usize,
+    len: usize,
+}
+
+impl BlockDevice for Part {
+    fn size(&self) -> io::Result<u64> {
+        Ok(self.len as u64)
+    }
+
+    fn read_at(&self, offset: u64, bytes: &mut [u8]) -> io::Result<()> {
+        if offset as usize + bytes.len() > self.len {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        self.device.read_at(self.start as u64 + offset, bytes)
+    }
+
+    fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        assert!(offset as usize + bytes.len() <= self.len);
+        self.device.write_at(self.start as u64 + offset, bytes)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.device.sync()
+    }
+}
+
+/// What is done to which device.
+#[derive(Clone, Copy, Debug)]
+enum Kind {
+    /// Two zones of 1 MiB and a half.
+    Shift,
+    Beside,
+    Decrypt(Resilience),
+}
+
+struct World {
+    kind: Kind,
+    sector_size: SectorSize,
+    plain: Vec<u8>,
+}
+
+impl World {
+    fn new(kind: Kind, sector_size: SectorSize) -> Self {
+        let len = if matches!(kind, Kind::Shift) { 2 * MIB + MIB / 2 } else { 96 << 10 };
+        let plain = (0..len as u32).map(|i| (i.wrapping_mul(0x9E37_79B9) >> 21) as u8 ^ (i >> 9) as u8).collect();
+        World { kind, sector_size, plain }
+    }
+
+    fn options(&self) -> FormatOptions {
+        FormatOptions::new().keyslot(cost()).sector_size(self.sector_size)
+    }
+
+    /// The header's device and that of the data.
+    fn parts(&self, image: Vec<u8>) -> (Arc<TestDevice>, Part, Part) {
+        let device = Arc::new(TestDevice::new(image));
+        let len = device.bytes().len();
+        let start = if matches!(self.kind, Kind::Shift) { 0 } else { 16 * MIB };
+        let header = Part { device: device.clone(), start: 0, len: start };
+        let data = Part { device: device.clone(), start, len: len - start };
+        (device, header, data)
+    }
+
+    /// The device before: plain, or encrypted.
+    fn before(&self) -> Vec<u8> {
+        if matches!(self.kind, Kind::Shift) {
+            let mut image = self.plain.clone();
+            image.resize(self.plain.len() + 2 * MIB, 0);
+            return image;
+        }
+        let mut image = vec![0; 16 * MIB];
+        image.extend(&self.plain);
+        if let Kind::Decrypt(_) = self.kind {
+            let (device, header, data) = self.parts(image);
+            let volume = Volume::format(data, BY, &self.options().header(Arc::new(header))).unwrap();
+            volume.write_at(0, &self.plain).unwrap();
+            return device.bytes();
+        }
+        image
+    }
+
+    fn begin(&self, header: Part, data: Part) -> Result<Volume<Part>> {
+        match self.kind {
+            Kind::Shift => Volume::begin_encryption(data, BY, &self.options().data_offset(MIB as u64), 2 * MIB as u64),
+            Kind::Beside => {
+                Volume::begin_encryption(data, BY, &self.options().header(Arc::new(header)).overwrite(true), 0)
+            }
+            Kind::Decrypt(resilience) => {
+                let volume = self.open(header, data)?;
+                match volume.begin_decryption(resilience) {
+                    Ok(()) | Err(Error::Busy { .. }) => Ok(volume),
+                    Err(e) => Err(e),
+                }
+            }
+        }
+    }
+
+    fn open(&self, header: Part, data: Part) -> Result<Volume<Part>> {
+        let options = OpenOptions::new().hazmat_allow_unencrypted(true);
+        let options = if header.len == 0 { options } else { options.header(Arc::new(header)) };
+        Volume::open(data, Credential::Passphrase(b"one"), &options)
+    }
+
+    fn finish(&self, volume: &Volume<Part>) {
+        while !volume.reencrypt_step(40 << 10).unwrap().is_finished() {}
+    }
+
+    /// What a crash left is finished, and holds the data.
+    fn check(&self, what: &str, image: Vec<u8>) {
+        let (device, header, data) = self.parts(image);
+        let volume = match self.open(header.clone(), data.clone()) {
+            Ok(volume) => match self.kind {
+                Kind::Decrypt(resilience) => match volume.begin_decryption(resilience) {
+                    Ok(()) | Err(Error::Busy { .. }) => volume,
+                    // Opening it has finished the last zone, and with it all.
+                    Err(_) => return assert!(device.bytes()[16 * MIB..] == self.plain, "{what}: it isn't plain"),
+                },
+                _ => volume,
+            },
+            // The header of what is decrypted goes last.
+            Err(Error::NotLuks { .. }) if matches!(self.kind, Kind::Decrypt(_)) => {
+                assert!(device.bytes()[16 * MIB..] == self.plain, "{what}: its header is gone too early");
+                return;
+            }
+            Err(_) => self.begin(header, data).unwrap_or_else(|e| panic!("{what}: {e}")),
+        };
+        let mut read = vec![0; self.plain.len()];
+        volume.read_at(0, &mut read).unwrap();
+        assert!(read == self.plain, "{what}: other data came out");
+        if volume.reencryption().is_some() {
+            self.finish(&volume);
+        }
+        volume.read_at(0, &mut read).unwrap();
+        assert!(read == self.plain, "{what}: other data came out at the end");
+        drop(volume);
+        let bytes = device.bytes();
+        if let Kind::Decrypt(_) = self.kind {
+            assert!(bytes[16 * MIB..] == self.plain, "{what}: it isn't plain");
+        } else {
+            let sectors: Vec<&[u8]> = self.plain.chunks(512).step_by(97).collect();
+            assert!(!bytes.chunks(512).any(|sector| sectors.contains(&sector)), "{what}: a part is left plain");
+        }
+    }
+}
+
+#[test]
+fn a_crash_of_an_encryption_or_decryption_in_place_loses_nothing() {
+    let most = std::env::var("ATREST_CRASHES").ok().and_then(|most| most.parse().ok()).unwrap_or(10);
+    let (mut tried, mut all) = (0, 0);
+    for (kind, sector_size) in [
+        (Kind::Shift, SectorSize::B512),
+        (Kind::Shift, SectorSize::B4096),
+        (Kind::Beside, SectorSize::B512),
+        (Kind::Decrypt(Resilience::Checksum), SectorSize::B512),
+        (Kind::Decrypt(Resilience::Journal), SectorSize::B4096),
+    ] {
+        let world = World::new(kind, sector_size);
+        let before = world.before();
+        let (device, header, data) = world.parts(before.clone());
+        let volume = world.begin(header, data).unwrap();
+        world.finish(&volume);
+        drop(volume);
+        let log = device.take_log();
+        world.check("at the end", device.bytes());
+        let count = crash_images(&before, &log, PLACES, |_, _| ());
+        let mut nth = 0;
+        crash_images(&before, &log, PLACES, |what, image| {
+            if nth % usize::div_ceil(count, most) == 0 {
+                world.check(&format!("{kind:?} {sector_size:?}, {what}"), image);
+                tried += 1;
+            }
+            nth += 1;
+        });
+        all += count;
+    }
+    println!("{tried} crashes of {all} survived");
+}
