@@ -247,6 +247,11 @@ impl<'a> Writer<'a> {
             "char*const" | "char*const*" | "constchar*const" => {
                 format!("let ({name}, {name}_count) = c.texts(\"{name}\");")
             }
+            // Pointers to structs: one of them, or none.
+            _ if target.strip_suffix("*const").is_some_and(|of| self.header.structs.contains_key(of)) => {
+                let structure = self.structure(target.trim_end_matches("*const"), "one");
+                format!("{structure}\nlet {name} = c.structure([one]);\nlet count = usize::from(!c.null(\"count\"));")
+            }
             _ if target.ends_with('*') => {
                 format!("let {name} = c.out_handle(\"{}\");", target.trim_end_matches('*'))
             }

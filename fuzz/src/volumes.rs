@@ -165,7 +165,7 @@ fn header_bytes(disk: &Disk<'_>) -> Vec<u8> {
 }
 
 fn use_volume(disk: &Arc<Disk<'static>>, volume: Opened, how: &How) {
-    assert_eq!(hazmat::dek_bytes(volume.dek()).expose(), hazmat::dek_bytes(&DEK).expose(), "another DEK");
+    assert_eq!(hazmat::dek_bytes(&volume.dek()).expose(), hazmat::dek_bytes(&DEK).expose(), "another DEK");
     let sector = volume.sector_size().bytes() as usize;
     let held = first_bytes(&volume);
     if matches!(how.credential(), Credential::Vault(_)) {

@@ -137,9 +137,8 @@ impl World {
                 _ => volume,
             },
             // The header of what is decrypted goes last.
-            Err(Error::NotLuks { .. }) if matches!(self.kind, Kind::Decrypt(_)) => {
-                assert!(device.bytes()[16 * MIB..] == self.plain, "{what}: its header is gone too early");
-                return;
+            Err(e) if matches!(self.kind, Kind::Decrypt(_)) => {
+                return assert!(device.bytes()[16 * MIB..] == self.plain, "{what}: its header is gone too early: {e}");
             }
             Err(_) => self.begin(header, data).unwrap_or_else(|e| panic!("{what}: {e}")),
         };

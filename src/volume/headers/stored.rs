@@ -198,15 +198,19 @@ pub(in crate::volume) trait StoredHeader: Any + Send + Sync {
         Err(self.lacks("a decryption in place"))
     }
 
-    /// Destroys the header of data that is plain again. Its copies become zeros first: if this is killed, a copy that is
-    /// left repairs the other.
+    /// Destroys the header of data that is plain again, one copy after the other: if this is killed, the second copy is whole
+    /// until the first is gone.
     fn wipe(&self, device: &dyn BlockDevice) -> Result<()> {
         let failed = |e| Error::io("destroying the header", e);
-        rewrite(device, 0..self.len(), failed, true, |block| {
-            block.fill(0);
-            Ok(())
-        })?;
-        device.sync().map_err(failed)
+        let copy = self.metadata_size();
+        for part in [0..copy, copy..2 * copy, 2 * copy..self.len()] {
+            rewrite(device, part, failed, true, |block| {
+                block.fill(0);
+                Ok(())
+            })?;
+            device.sync().map_err(failed)?;
+        }
+        Ok(())
     }
 
     /// Records how far it is, of a volume of `size` bytes.

@@ -12,7 +12,8 @@ use crate::{Error, Result};
 impl<D: BlockDevice> Volume<D> {
     /// Begins to decrypt the data where it lies. The header must be [detached](crate::FormatOptions::header): the data then
     /// is where a plain device has it. Nothing is rewritten yet: [`reencrypt_step`](Self::reencrypt_step) does it, from the
-    /// end, and destroys the header after the last step. What is written to a part that is done is plain on the device.
+    /// end, and destroys the header after the last step. If it is killed in that, the data is plain, and a part of the header may be
+    /// left, which opens nothing. What is written to a part that is done is plain on the device.
     ///
     /// Until it is finished, the volume opens with
     /// [`hazmat_allow_unencrypted`](crate::OpenOptions::hazmat_allow_unencrypted).

@@ -46,7 +46,7 @@ impl Intent {
         let mut block = vec![0; BLOCK];
         device.read_at(offset, &mut block).map_err(failed)?;
         let len = u64::from_le_bytes(block[16..24].try_into().expect("there are 8 bytes"));
-        if !block.starts_with(MAGIC) || len == 0 || len > room - BLOCK as u64 {
+        if !block.starts_with(MAGIC) || len < BLOCK as u64 || len > room - BLOCK as u64 {
             return Ok(None);
         }
         let mut header = vec![0; len as usize];
@@ -92,7 +92,12 @@ impl Intent {
         for at in (used..self.shift).step_by(MIB as usize) {
             device.write_at(at, &zeros[..(self.shift - at).min(MIB) as usize]).map_err(failed)?;
         }
-        device.write_at(0, &self.header).map_err(failed)?;
+        // Nobody comes back here once the header is whole: what it names is there before. Section 2.1 has the size of a copy.
+        let copy = u64::from_be_bytes(self.header[8..16].try_into().expect("there are 8 bytes"));
+        let (copies, areas) = self.header.split_at(copy.saturating_mul(2).min(used) as usize);
+        device.write_at(copies.len() as u64, areas).map_err(failed)?;
+        device.sync().map_err(failed)?;
+        device.write_at(0, copies).map_err(failed)?;
         device.sync().map_err(failed)?;
         check_written(device, 0, &self.header).map_err(failed)?;
         device.write_at(self.offset, &vec![0; BLOCK + self.header.len()]).map_err(failed)?;
