@@ -1,16 +1,15 @@
 //! Making a volume.
 
 use core::fmt;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use super::aligned::Aligned;
 use super::headers::{self, BAD_DATA_OFFSET, FirstProtector, NewHeader, StoredHeader, rewrite};
 use super::keys::{Key, Keys};
 use super::live::Live;
 use super::signature;
-use super::steps::Steps;
 use super::{BlockDevice, KeyslotOptions, Volume};
-use crate::approval::{self, Approval};
+use crate::approval;
 use crate::arch::on_wiped_stack;
 use crate::cipher::CipherSpec;
 use crate::key::{DekAlgorithm, EncryptionType, Passphrase, Protector, WrappedDek, check_context};
@@ -234,11 +233,7 @@ impl<D: BlockDevice> Volume<D> {
             return Err(Error::DeviceTooSmall { needed: header.len(), size });
         }
         let used = first_used(on, room)?;
-        if let Some(offset) = used.filter(|_| !options.overwrite) {
-            let found = signature::describe(on).map_err(|e| Error::io("looking at what the device holds", e))?;
-            return Err(Error::DeviceNotBlank { offset, found });
-        }
-
+        options.check_blank(on, used)?;
         let prepared = options.prepare(protector, &dek, &*header, layout.size)?;
         if used.is_some() {
             wipe(on, room)?;
@@ -248,17 +243,7 @@ impl<D: BlockDevice> Volume<D> {
             let _ = wipe(on, room);
             return Err(e);
         }
-        let header = Mutex::new(header);
-        Ok(Volume {
-            device,
-            header_device,
-            live: Live::new(keys, data, layout),
-            read_only: false,
-            discards: false,
-            made_by: Approval::Approved,
-            header,
-            steps: Steps::default(),
-        })
+        Ok(Self::new(device, header_device, Live::new(keys, data, layout), header))
     }
 }
 
@@ -283,8 +268,11 @@ impl FormatOptions {
         self.sector_size.bytes()
     }
 
-    pub(super) fn overwrites(&self) -> bool {
-        self.overwrite
+    /// Refuses a device that holds something at the byte `used`, unless that may be destroyed.
+    pub(super) fn check_blank(&self, device: &dyn BlockDevice, used: Option<u64>) -> Result<()> {
+        let Some(offset) = used.filter(|_| !self.overwrite) else { return Ok(()) };
+        let found = signature::describe(device).map_err(|e| Error::io("looking at what the device holds", e))?;
+        Err(Error::DeviceNotBlank { offset, found })
     }
 
     fn new_header<'a>(&'a self, dek: &'a Dek, uuid: String) -> Result<NewHeader<'a>> {

@@ -90,6 +90,25 @@ pub struct Volume<D> {
 }
 
 impl<D: BlockDevice> Volume<D> {
+    /// A volume that can be written, without discards. What has made it is approved until somebody says otherwise.
+    fn new(
+        device: Aligned<D>,
+        header_device: Option<Aligned<Arc<dyn BlockDevice>>>,
+        live: Live,
+        header: Box<dyn StoredHeader>,
+    ) -> Self {
+        Volume {
+            device,
+            header_device,
+            live,
+            read_only: false,
+            discards: false,
+            made_by: Approval::Approved,
+            header: Mutex::new(header),
+            steps: Steps::default(),
+        }
+    }
+
     /// The size of the data in bytes.
     pub fn size(&self) -> u64 {
         self.live.get().layout.size

@@ -1,17 +1,16 @@
 //! Opening a volume.
 
 use core::fmt;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use super::aligned::Aligned;
 use super::data_area::DataArea;
 use super::headers::{self, StoredHeader};
 use super::keys::{Key, Keys};
 use super::live::Live;
-use super::steps::Steps;
 use super::unlock::Locked;
 use super::{BlockDevice, Header, Volume};
-use crate::approval::{self, Approval};
+use crate::approval;
 use crate::arch::on_wiped_stack;
 #[cfg(feature = "managed")]
 use crate::key::KeyId;
@@ -358,16 +357,8 @@ impl<D: BlockDevice> Volume<D> {
         if header.needs_recovery() && !options.read_only {
             header.recover(on, options.repair_foreign)?;
         }
-        let volume = Volume {
-            device,
-            header_device,
-            live: Live::new(keys, data, layout),
-            read_only: options.read_only,
-            discards: options.discard,
-            made_by: Approval::Approved,
-            header: Mutex::new(header),
-            steps: Steps::default(),
-        };
+        let volume = Self::new(device, header_device, Live::new(keys, data, layout), header);
+        let volume = Volume { read_only: options.read_only, discards: options.discard, ..volume };
         volume.finish_torn_step()?;
         Ok(volume)
     }

@@ -106,8 +106,7 @@ impl<D: BlockDevice> Volume<D> {
         if room < header.len() {
             return Err(Error::DeviceTooSmall { needed: header.len(), size: room });
         }
-        let used = first_used(&header_device, header.len())?.filter(|_| !options.overwrites());
-        refuse_used(&header_device, used)?;
+        options.check_blank(&header_device, first_used(&header_device, header.len())?)?;
         let first = options.prepare(protector, &dek, &*header, size)?;
         let resilience = Resilience::Checksum.stored(options.sector_bytes());
         let new = NewEncryption { resilience, size, moved: None };
@@ -195,12 +194,6 @@ fn refuse_begun(device: &dyn BlockDevice) -> Result<()> {
         Err(e @ Error::Io { .. }) => Err(e),
         Err(_) => Ok(()),
     }
-}
-
-fn refuse_used(device: &dyn BlockDevice, used: Option<u64>) -> Result<()> {
-    let Some(offset) = used else { return Ok(()) };
-    let found = super::super::signature::describe(device);
-    Err(Error::DeviceNotBlank { offset, found: found.map_err(|e| Error::io("looking at what the device holds", e))? })
 }
 
 /// Copies a part of the device, which is on the disk when this returns.

@@ -13,7 +13,7 @@ mod options;
 mod zone;
 
 use core::ops::{ControlFlow, Range};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Instant;
 
 pub use options::{ReencryptOptions, Resilience};
@@ -24,9 +24,8 @@ use super::keys::{Key, Keys};
 use super::layout::{Closed, Why};
 use super::live::Live;
 use super::moving::Moving;
-use super::steps::{ReencryptionProgress, Steps};
+use super::steps::ReencryptionProgress;
 use super::{BlockDevice, Volume};
-use crate::approval::Approval;
 use crate::arch::on_wiped_stack;
 use crate::key::{DekAlgorithm, Passphrase, Protector, WrappedDek};
 use crate::ondisk::luks::{CryptSegment, Mode, Token};
@@ -297,16 +296,7 @@ impl<D: BlockDevice> Volume<D> {
         let data = header.data_area(header_device.is_some())?;
         let device_size = device.size().map_err(|e| Error::io("asking the device for its size", e))?;
         let layout = data.layout(device_size, &mut keys)?;
-        Ok(Volume {
-            device,
-            header_device,
-            live: Live::new(keys, data, layout),
-            read_only: false,
-            discards: false,
-            made_by: Approval::Approved,
-            header: Mutex::new(header),
-            steps: Steps::default(),
-        })
+        Ok(Self::new(device, header_device, Live::new(keys, data, layout), header))
     }
 
     /// Has reads and writes follow what the header says. The device is asked for its size before the header is written: when

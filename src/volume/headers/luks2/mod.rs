@@ -241,7 +241,7 @@ impl StoredHeader for Luks2Store {
     }
 
     fn verify_reencryption(&self, plan: &Plan, old: Option<&Secret>, new: Option<&Secret>) -> Result<()> {
-        Luks2Store::verify_reencryption(self, plan, old, new)
+        self.metadata.verify_plan(plan, old, new)
     }
 
     fn begin_reencryption(&mut self, device: &dyn BlockDevice, new: NewReencryption<'_>) -> Result<Plan> {
@@ -265,7 +265,7 @@ impl StoredHeader for Luks2Store {
         resilience: Resilience,
         size: u64,
     ) -> Result<()> {
-        Luks2Store::begin_decryption(self, device, dek, &resilience, size)
+        Luks2Store::begin_decryption(self, device, dek, resilience, size)
     }
 
     fn record_progress(&mut self, device: &dyn BlockDevice, dek: &Dek, moving: &Moving, size: u64) -> Result<()> {

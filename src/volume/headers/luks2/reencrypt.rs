@@ -9,7 +9,7 @@ use crate::volume::BlockDevice;
 use crate::volume::headers::area::write_area;
 use crate::volume::headers::{FirstProtector, NewEncryption, NewKey, NewReencryption};
 use crate::volume::moving::Moving;
-use crate::{Dek, Error, Result, Secret, random};
+use crate::{Dek, Error, Result, random};
 
 /// The boundary before anything is done.
 fn first(direction: Direction) -> u64 {
@@ -83,7 +83,7 @@ impl Luks2Store {
         &mut self,
         device: &dyn BlockDevice,
         dek: &Dek,
-        resilience: &Resilience,
+        resilience: Resilience,
         size: u64,
     ) -> Result<()> {
         self.check_requirements()?;
@@ -91,7 +91,7 @@ impl Luks2Store {
         let tokens = self.genuine(dek)?;
         let (previous, digest) = self.whole()?;
         let last = Segment { kind: SegmentKind::Other("linear".into()), ..previous.clone() };
-        let plan = self.plan(resilience, Mode::Decrypt, Direction::Backward, [previous, last])?;
+        let plan = self.plan(&resilience, Mode::Decrypt, Direction::Backward, [previous, last])?;
         let plan = Plan { old: Some(digest), ..plan };
         let moving = Moving { plan, boundary: first(Direction::Backward), hot: None };
         let mut header = self.clone();
@@ -217,10 +217,5 @@ impl Luks2Store {
     fn genuine(&self, dek: &Dek) -> Result<Vec<(u32, Token)>> {
         let is_genuine = |token: &Token| token.verify(dek, &self.binary.uuid, &self.metadata).is_ok();
         Ok(self.metadata.tokens()?.into_iter().filter(|(_, token)| is_genuine(token)).collect())
-    }
-
-    /// Verifies by its digest that an owner of both keys has begun the re-encryption.
-    pub(super) fn verify_reencryption(&self, plan: &Plan, old: Option<&Secret>, new: Option<&Secret>) -> Result<()> {
-        self.metadata.verify_plan(plan, old, new)
     }
 }
