@@ -76,7 +76,7 @@ fn managed_disks_are_a_stack_too_and_one_file_of_them_knows_vault_files() {
 
 #[test]
 fn no_two_files_import_each_other_even_round_a_corner() {
-    for root in ["src", "crates/atrest-c/src"] {
+    for root in ["src", "crates/atrest-c/src", "crates/atrest-host/src"] {
         let source = Source::read(root);
         let circles = circles(&source.edges());
         assert!(circles.is_empty(), "circles in {root}:\n{}", circles.join("\n"));
@@ -105,7 +105,7 @@ fn the_library_exports_no_symbols() {
 
 #[test]
 fn files_are_short_enough_to_read() {
-    for root in ["src", "crates/atrest-c/src"] {
+    for root in ["src", "crates/atrest-c/src", "crates/atrest-host/src"] {
         for (file, text) in Source::read(root).texts {
             let max = if file.starts_with("arch/") { MAX_KERNEL_LINES } else { MAX_LINES };
             let lines = text.lines().count();
@@ -218,7 +218,7 @@ impl Source {
         }
         let mut texts = BTreeMap::new();
         walk(&PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(root), "", &mut texts);
-        assert!(texts.len() > 20, "{root}: {:?}", texts.keys());
+        assert!(texts.len() >= 15, "{root}: {:?}", texts.keys());
         Self::parse(texts)
     }
 

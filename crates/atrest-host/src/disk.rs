@@ -1,0 +1,162 @@
+//! What is served: a disk in the clear, as a machine sees it.
+
+use atrest::managed::OpenDisk;
+use atrest::{BlockDevice, Error, Result, Volume};
+
+/// A disk in the clear, as a machine sees it. Offsets and lengths are in bytes, and multiples of the sector size.
+///
+/// A server checks what a client asks for against [`size`](Self::size) and [`sector_size`](Self::sector_size) before it calls.
+/// Methods are called from many threads at once.
+pub trait Disk: Send + Sync {
+    /// The size in bytes.
+    fn size(&self) -> u64;
+
+    /// The sector size in bytes: what a machine sees as the disk's logical blocks.
+    fn sector_size(&self) -> u32;
+
+    /// Whether writes are refused.
+    fn is_read_only(&self) -> bool {
+        false
+    }
+
+    /// Whether [`discard`](Self::discard) does anything.
+    fn discards(&self) -> bool {
+        false
+    }
+
+    /// Fills `sectors` from `offset`.
+    ///
+    /// # Errors
+    /// Any: the machine gets an I/O error.
+    fn read_at(&self, offset: u64, sectors: &mut [u8]) -> Result<()>;
+
+    /// Writes `sectors` at `offset`. What `sectors` holds afterwards is not defined, since they are encrypted where they lie.
+    ///
+    /// # Errors
+    /// As [`read_at`](Self::read_at). A part may have been written.
+    fn write_at(&self, offset: u64, sectors: &mut [u8]) -> Result<()>;
+
+    /// Makes `len` bytes from `offset` zeros.
+    ///
+    /// # Errors
+    /// As [`write_at`](Self::write_at).
+    fn write_zeroes(&self, offset: u64, len: u64) -> Result<()>;
+
+    /// Says that nobody needs `len` bytes from `offset`.
+    ///
+    /// # Errors
+    /// As [`write_at`](Self::write_at).
+    fn discard(&self, offset: u64, len: u64) -> Result<()> {
+        let _ = (offset, len);
+        Ok(())
+    }
+
+    /// Returns when all that was written before is on stable storage.
+    ///
+    /// # Errors
+    /// As [`read_at`](Self::read_at). What was written since the last flush may be lost.
+    fn flush(&self) -> Result<()>;
+}
+
+/// A managed disk, whose key is used as long as its vault allows it.
+impl Disk for OpenDisk {
+    fn size(&self) -> u64 {
+        OpenDisk::size(self)
+    }
+
+    fn sector_size(&self) -> u32 {
+        OpenDisk::sector_size(self)
+    }
+
+    fn discards(&self) -> bool {
+        OpenDisk::discards(self)
+    }
+
+    fn read_at(&self, offset: u64, sectors: &mut [u8]) -> Result<()> {
+        OpenDisk::read_at(self, offset, sectors)
+    }
+
+    fn write_at(&self, offset: u64, sectors: &mut [u8]) -> Result<()> {
+        OpenDisk::write_in_place(self, offset, sectors)
+    }
+
+    fn write_zeroes(&self, offset: u64, len: u64) -> Result<()> {
+        OpenDisk::write_zeroes(self, offset, len)
+    }
+
+    fn discard(&self, offset: u64, len: u64) -> Result<()> {
+        OpenDisk::discard(self, offset, len)
+    }
+
+    fn flush(&self) -> Result<()> {
+        self.sync()
+    }
+}
+
+/// A volume, opened for writing.
+impl<D: BlockDevice> Disk for Volume<D> {
+    fn size(&self) -> u64 {
+        Volume::size(self)
+    }
+
+    fn sector_size(&self) -> u32 {
+        Volume::sector_size(self).bytes()
+    }
+
+    fn discards(&self) -> bool {
+        Volume::discards(self)
+    }
+
+    fn read_at(&self, offset: u64, sectors: &mut [u8]) -> Result<()> {
+        Volume::read_at(self, offset, sectors)
+    }
+
+    fn write_at(&self, offset: u64, sectors: &mut [u8]) -> Result<()> {
+        Volume::write_in_place(self, offset, sectors)
+    }
+
+    fn write_zeroes(&self, offset: u64, len: u64) -> Result<()> {
+        Volume::write_zeroes(self, offset, len)
+    }
+
+    fn discard(&self, offset: u64, len: u64) -> Result<()> {
+        Volume::discard(self, offset, len)
+    }
+
+    fn flush(&self) -> Result<()> {
+        self.sync()
+    }
+}
+
+/// **A device in the clear**: what a machine writes lies on it as it is. It is there to compare with, in tests and benches.
+pub struct HazmatPlain<D>(pub D);
+
+impl<D: BlockDevice> Disk for HazmatPlain<D> {
+    fn size(&self) -> u64 {
+        self.0.size().map_or(0, |size| size / 512 * 512)
+    }
+
+    fn sector_size(&self) -> u32 {
+        512
+    }
+
+    fn read_at(&self, offset: u64, sectors: &mut [u8]) -> Result<()> {
+        self.0.read_at(offset, sectors).map_err(|e| io("reading the device", e))
+    }
+
+    fn write_at(&self, offset: u64, sectors: &mut [u8]) -> Result<()> {
+        self.0.write_at(offset, sectors).map_err(|e| io("writing the device", e))
+    }
+
+    fn write_zeroes(&self, offset: u64, len: u64) -> Result<()> {
+        self.0.write_zeroes(offset, len).map_err(|e| io("writing the device", e))
+    }
+
+    fn flush(&self) -> Result<()> {
+        self.0.sync().map_err(|e| io("flushing the device", e))
+    }
+}
+
+pub(crate) fn io(what: impl Into<String>, source: std::io::Error) -> Error {
+    Error::Io { what: what.into(), source }
+}

@@ -1,0 +1,17 @@
+//! Encryption at host: disks of [`atrest`], served to virtual machines.
+//!
+//! A guest sees a plain disk. What leaves the host is ciphertext.
+#![cfg(target_os = "linux")]
+#![deny(unsafe_code)]
+
+mod buffer;
+mod disk;
+mod nbd;
+mod serve;
+mod socket;
+mod vhost_user;
+
+pub use disk::{Disk, HazmatPlain};
+pub use nbd::Nbd;
+pub use serve::{Serve, Served};
+pub use vhost_user::VhostUser;

@@ -1,0 +1,320 @@
+//! The requests of a connection, served by as many threads as it takes.
+//!
+//! A thread reads a request, lets another thread read the next one, serves its own and writes the reply. So requests that come
+//! together are served together, in any order, as the protocol allows.
+
+use std::io::{self, IoSlice, Read, Write};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread::Scope;
+
+use atrest::{Error, Result};
+
+use super::negotiation::Agreed;
+use super::wire::*;
+use crate::Disk;
+use crate::buffer::Buffer;
+use crate::socket::is_gone;
+
+/// The most that is read or written at once. What is longer is served in pieces.
+const PIECE: usize = 1 << 20;
+
+/// The half of a connection that requests come from.
+pub(super) trait Requests: Read + Send {
+    /// Whether another request is there already, as far as that is known without waiting.
+    fn more(&self) -> bool;
+}
+
+/// One connection in the transmission phase.
+pub(super) struct Transmission<'a, R, W> {
+    disk: &'a dyn Disk,
+    agreed: Agreed,
+    most: usize,
+    /// `None` once no more requests will be read.
+    requests: Mutex<Option<R>>,
+    replies: Mutex<W>,
+    /// The threads that there are, and those of them that wait for a request.
+    threads: AtomicUsize,
+    idle: AtomicUsize,
+}
+
+impl<'a, R: Requests, W: Write + Send> Transmission<'a, R, W> {
+    /// `most` is the number of requests that are served at once.
+    pub(super) fn new(disk: &'a dyn Disk, agreed: Agreed, most: usize, requests: R, replies: W) -> Self {
+        Transmission {
+            disk,
+            agreed,
+            most,
+            requests: Mutex::new(Some(requests)),
+            replies: Mutex::new(replies),
+            threads: AtomicUsize::new(1),
+            idle: AtomicUsize::new(0),
+        }
+    }
+
+    /// Serves requests until the client is gone, or has broken the protocol.
+    pub(super) fn serve(&self) {
+        std::thread::scope(|scope| self.work(scope));
+    }
+
+    fn work<'scope>(&'scope self, scope: &'scope Scope<'scope, '_>) {
+        let mut buffer = Buffer::new(PIECE);
+        loop {
+            self.idle.fetch_add(1, Ordering::Relaxed);
+            let mut requests = lock(&self.requests);
+            self.idle.fetch_sub(1, Ordering::Relaxed);
+            match self.next(&mut requests, &mut buffer) {
+                Ok(Some((request, taken))) => {
+                    // A lone request is served before the next is waited for: waking another thread would take longer. A
+                    // flush may take long.
+                    let alone = request.kind != FLUSH && !requests.as_ref().is_some_and(Requests::more);
+                    if !alone {
+                        drop(requests);
+                        self.add_thread(scope);
+                        if self.answer(&request, taken, &mut buffer).is_err() {
+                            *lock(&self.requests) = None;
+                        }
+                    } else if self.answer(&request, taken, &mut buffer).is_err() {
+                        *requests = None;
+                    }
+                }
+                Ok(None) => return *requests = None,
+                Err(error) => {
+                    if !is_gone(&error) {
+                        log::warn!("a client's connection ends: {error}");
+                    }
+                    return *requests = None;
+                }
+            }
+        }
+    }
+
+    /// Adds a thread where all others have something to do.
+    fn add_thread<'scope>(&'scope self, scope: &'scope Scope<'scope, '_>) {
+        if self.idle.load(Ordering::Relaxed) > 0 || self.threads.load(Ordering::Relaxed) >= self.most {
+            return;
+        }
+        self.threads.fetch_add(1, Ordering::Relaxed);
+        let name = std::thread::current().name().unwrap_or("nbd").to_owned();
+        if let Err(error) = std::thread::Builder::new().name(name).spawn_scoped(scope, move || self.work(scope)) {
+            self.threads.fetch_sub(1, Ordering::Relaxed);
+            log::warn!("a client's requests are served by fewer threads: {error}");
+        }
+    }
+
+    /// Reads the next request, and what is to be written into `buffer`. `None`: there will be no more. The second of the pair
+    /// says how a request went whose data were too long for the buffer, or wrong: they are gone already.
+    fn next(&self, requests: &mut Option<R>, buffer: &mut Buffer) -> io::Result<Option<(Request, Option<Outcome>)>> {
+        let Some(stream) = requests else { return Ok(None) };
+        let mut header = [0; Request::LEN];
+        stream.read_exact(&mut header)?;
+        let request = Request::parse(&header).ok_or_else(|| invalid("a client's request isn't one"))?;
+        match request.kind {
+            DISCONNECT => return Ok(None),
+            WRITE if request.len > MAX_PAYLOAD => return Err(invalid("a client writes more at once than it may")),
+            WRITE => {}
+            _ => return Ok(Some((request, None))),
+        }
+        if let Err(error) = self.check(&request) {
+            discard(stream, request.len, buffer)?;
+            return Ok(Some((request, Some(Err(error)))));
+        }
+        if request.len as usize <= PIECE {
+            stream.read_exact(buffer.of(request.len as usize))?;
+            return Ok(Some((request, None)));
+        }
+        let mut outcome = Ok(());
+        for (at, len) in pieces(request.len) {
+            let piece = buffer.of(len);
+            stream.read_exact(piece)?;
+            if outcome.is_ok() {
+                outcome = failed(self.disk.write_at(request.offset + at, piece));
+            }
+        }
+        Ok(Some((request, Some(outcome))))
+    }
+
+    /// Serves a request, and writes its reply. An error is one of the connection.
+    fn answer(&self, request: &Request, taken: Option<Outcome>, buffer: &mut Buffer) -> io::Result<()> {
+        let outcome = match taken {
+            Some(outcome) => outcome.and_then(|()| self.flush_if(request)),
+            None => match (self.check(request), request.kind) {
+                (Ok(()), READ) => return self.read(request, buffer),
+                (Err(error), READ) => return self.fail(request, error),
+                (Ok(()), BLOCK_STATUS) => return self.block_status(request),
+                (Ok(()), _) => self.change(request, buffer),
+                (Err(error), _) => Err(error),
+            },
+        };
+        match outcome {
+            Ok(()) => self.reply(&[&simple_reply(request.cookie, 0)]),
+            Err(error) => self.fail(request, error),
+        }
+    }
+
+    /// Whether the request is one that can be served, of sectors that are there.
+    fn check(&self, request: &Request) -> Outcome {
+        let allowed = match request.kind {
+            READ if self.agreed.structured => DF | FUA,
+            WRITE | TRIM => FUA,
+            WRITE_ZEROES => FUA | NO_HOLE,
+            READ | FLUSH => FUA,
+            BLOCK_STATUS if self.agreed.allocation => REQ_ONE | FUA,
+            _ => return Err(EINVAL),
+        };
+        if request.flags & !allowed != 0 || (request.kind == TRIM && !self.disk.discards()) {
+            return Err(EINVAL);
+        }
+        if self.disk.is_read_only() && matches!(request.kind, WRITE | TRIM | WRITE_ZEROES) {
+            return Err(EPERM);
+        }
+        if request.kind == FLUSH {
+            return if (request.offset, request.len) == (0, 0) { Ok(()) } else { Err(EINVAL) };
+        }
+        let (unit, len) = (u64::from(self.disk.sector_size()), u64::from(request.len));
+        if len == 0 || !request.offset.is_multiple_of(unit) || !len.is_multiple_of(unit) {
+            return Err(EINVAL);
+        }
+        if request.offset.checked_add(len).is_none_or(|end| end > self.disk.size()) {
+            return Err(if matches!(request.kind, WRITE | WRITE_ZEROES) { ENOSPC } else { EINVAL });
+        }
+        Ok(())
+    }
+
+    fn change(&self, request: &Request, buffer: &mut Buffer) -> Outcome {
+        let (offset, len) = (request.offset, request.len);
+        failed(match request.kind {
+            WRITE => self.disk.write_at(offset, buffer.of(len as usize)),
+            WRITE_ZEROES => self.disk.write_zeroes(offset, len.into()),
+            TRIM => self.disk.discard(offset, len.into()),
+            _ => return failed(self.disk.flush()),
+        })?;
+        self.flush_if(request)
+    }
+
+    /// Makes a request durable that asks for it.
+    fn flush_if(&self, request: &Request) -> Outcome {
+        if request.flags & FUA == 0 { Ok(()) } else { failed(self.disk.flush()) }
+    }
+
+    fn read(&self, request: &Request, buffer: &mut Buffer) -> io::Result<()> {
+        let Request { cookie, offset, len, .. } = *request;
+        if len > MAX_PAYLOAD {
+            return self.fail(request, EINVAL);
+        }
+        if len as usize <= PIECE {
+            let data = buffer.of(len as usize);
+            if let Err(error) = failed(self.disk.read_at(offset, data)) {
+                return self.fail(request, error);
+            }
+            return if self.agreed.structured {
+                self.reply(&[&chunk(cookie, DONE, CHUNK_DATA, 8 + len), &offset.to_be_bytes(), data])
+            } else {
+                self.reply(&[&simple_reply(cookie, 0), data])
+            };
+        }
+        if !self.agreed.structured {
+            return self.long_read(request, buffer);
+        }
+        if request.flags & DF != 0 {
+            return self.fail(request, EOVERFLOW);
+        }
+        for (at, len) in pieces(request.len) {
+            let (data, offset) = (buffer.of(len), offset + at);
+            if let Err(error) = failed(self.disk.read_at(offset, data)) {
+                return self.fail(request, error);
+            }
+            let flags = if at + len as u64 == u64::from(request.len) { DONE } else { 0 };
+            self.reply(&[&chunk(cookie, flags, CHUNK_DATA, 8 + len as u32), &offset.to_be_bytes(), data])?;
+        }
+        Ok(())
+    }
+
+    /// A read in pieces, whose reply has no way to say that a later piece failed: then the connection ends.
+    fn long_read(&self, request: &Request, buffer: &mut Buffer) -> io::Result<()> {
+        let mut replies: Option<MutexGuard<'_, W>> = None;
+        for (at, len) in pieces(request.len) {
+            let data = buffer.of(len);
+            match (failed(self.disk.read_at(request.offset + at, data)), &mut replies) {
+                (Ok(()), Some(replies)) => write_all(&mut **replies, &[data])?,
+                (Ok(()), none) => {
+                    let replies = none.insert(lock(&self.replies));
+                    write_all(&mut **replies, &[&simple_reply(request.cookie, 0), data])?;
+                }
+                (Err(error), None) => return self.fail(request, error),
+                (Err(_), Some(_)) => return Err(io::Error::other("a read failed in the middle of its reply")),
+            }
+        }
+        Ok(())
+    }
+
+    fn block_status(&self, request: &Request) -> io::Result<()> {
+        // All that was ever written, and all that wasn't, is data.
+        let extent = [request.len.to_be_bytes(), 0u32.to_be_bytes()];
+        let header = chunk(request.cookie, DONE, CHUNK_BLOCK_STATUS, 4 + 8);
+        self.reply(&[&header, &ALLOCATION_ID.to_be_bytes(), extent.as_flattened()])
+    }
+
+    fn fail(&self, request: &Request, error: u32) -> io::Result<()> {
+        if self.agreed.structured && matches!(request.kind, READ | BLOCK_STATUS) {
+            let header = chunk(request.cookie, DONE, CHUNK_ERROR, 4 + 2);
+            return self.reply(&[&header, &error.to_be_bytes(), &[0; 2]]);
+        }
+        self.reply(&[&simple_reply(request.cookie, error)])
+    }
+
+    fn reply(&self, parts: &[&[u8]]) -> io::Result<()> {
+        write_all(&mut *lock(&self.replies), parts)
+    }
+}
+
+/// How a request went: the number of its error.
+type Outcome = std::result::Result<(), u32>;
+
+/// What a client is told of a failure. The log has the rest.
+fn failed(result: Result<()>) -> Outcome {
+    result.map_err(|error| {
+        log::warn!("a client's request failed: {error:#}");
+        match error {
+            Error::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull => ENOSPC,
+            _ => EIO,
+        }
+    })
+}
+
+/// Offset and length of the parts that fit into the buffer.
+fn pieces(len: u32) -> impl Iterator<Item = (u64, usize)> {
+    (0..len).step_by(PIECE).map(move |at| (u64::from(at), PIECE.min((len - at) as usize)))
+}
+
+/// Reads what nobody needs.
+fn discard(stream: &mut impl Read, len: u32, buffer: &mut Buffer) -> io::Result<()> {
+    pieces(len).try_for_each(|(_, len)| stream.read_exact(buffer.of(len)))
+}
+
+/// Writes all parts, in as few calls as the stream takes.
+fn write_all(stream: &mut impl Write, parts: &[&[u8]]) -> io::Result<()> {
+    let mut slices: [IoSlice<'_>; 3] = [const { &[] as &[u8] }; 3].map(IoSlice::new);
+    for (slice, part) in slices.iter_mut().zip(parts) {
+        *slice = IoSlice::new(part);
+    }
+    let mut slices = &mut slices[..parts.len()];
+    while slices.iter().any(|slice| !slice.is_empty()) {
+        match stream.write_vectored(slices) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(written) => IoSlice::advance_slices(&mut slices, written),
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
+    stream.flush()
+}
+
+/// A thread that panicked is told of by the scope. What it held is no longer used then: the connection ends.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn invalid(what: &'static str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, what)
+}

@@ -1,0 +1,138 @@
+//! The threads that talk to clients.
+
+use std::collections::HashMap;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::{Builder, JoinHandle, sleep};
+use std::time::Duration;
+
+use atrest::Result;
+use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
+
+use super::listening::Listening;
+use super::stream::Stream;
+use crate::disk::io;
+
+/// Serves clients until it is dropped. Then it ends their connections, and waits for what is under way.
+pub(crate) struct Server {
+    clients: Arc<Clients>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Server {
+    /// Serves up to `most` clients at once, each in a thread of its own. More are turned away.
+    pub(crate) fn start(
+        listening: Listening,
+        name: &str,
+        most: usize,
+        serve: impl Fn(Stream) + Send + Sync + 'static,
+    ) -> Result<Self> {
+        let starting = |e| io("starting to serve a disk", e);
+        let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).map_err(|e| starting(e.into()))?;
+        let clients = Arc::new(Clients { most, wake, stopping: AtomicBool::new(false), open: Mutex::default() });
+        let (shared, serve, name) = (clients.clone(), Arc::new(serve), name.to_owned());
+        let thread = Builder::new().name(name.clone()).spawn(move || {
+            let mut threads = Vec::new();
+            while shared.wait(&listening) {
+                match listening.listener.accept() {
+                    Ok(stream) => threads.extend(shared.clone().serve(stream, &name, serve.clone())),
+                    Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
+                    Err(e) => {
+                        // Such as too many open files. Nothing is gained by asking again at once.
+                        log::warn!("a client could not be let in: {e}");
+                        sleep(Duration::from_millis(100));
+                    }
+                }
+                threads.retain(|thread: &JoinHandle<()>| !thread.is_finished());
+            }
+            for thread in threads {
+                // A panic has been told of by its own thread.
+                let _ = thread.join();
+            }
+        });
+        Ok(Server { clients, thread: Some(thread.map_err(starting)?) })
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.clients.stop();
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Who is connected.
+struct Clients {
+    most: usize,
+    wake: OwnedFd,
+    stopping: AtomicBool,
+    open: Mutex<HashMap<u64, Stream>>,
+}
+
+/// One who is connected, as long as this lives.
+struct Client {
+    clients: Arc<Clients>,
+    number: u64,
+}
+
+impl Clients {
+    /// Waits until somebody knocks. Returns `false` once the server stops.
+    fn wait(&self, listening: &Listening) -> bool {
+        let mut events = [PollFd::new(&listening.listener, PollFlags::IN), PollFd::new(&self.wake, PollFlags::IN)];
+        // A failure, such as an interruption, shows again where the connection is accepted.
+        let _ = poll(&mut events, None);
+        !self.stopping.load(Ordering::Acquire)
+    }
+
+    fn serve(
+        self: Arc<Self>,
+        stream: Stream,
+        name: &str,
+        serve: Arc<impl Fn(Stream) + Send + Sync + 'static>,
+    ) -> Option<JoinHandle<()>> {
+        let client = self.admit(&stream)?;
+        let thread = Builder::new().name(name.to_owned()).spawn(move || {
+            let _client = client;
+            serve(stream);
+        });
+        thread.inspect_err(|e| log::warn!("a client was turned away, because it can't have a thread: {e}")).ok()
+    }
+
+    fn admit(self: Arc<Self>, stream: &Stream) -> Option<Client> {
+        let kept = stream.try_clone().inspect_err(|e| log::warn!("a client could not be let in: {e}")).ok()?;
+        let mut open = self.open();
+        if self.stopping.load(Ordering::Acquire) {
+            return None;
+        }
+        if open.len() >= self.most {
+            log::warn!("a client was turned away: {} are connected", open.len());
+            return None;
+        }
+        let number = (0..).find(|number| !open.contains_key(number))?;
+        open.insert(number, kept);
+        drop(open);
+        Some(Client { clients: self, number })
+    }
+
+    fn stop(&self) {
+        self.stopping.store(true, Ordering::Release);
+        let woken = rustix::io::write(&self.wake, &1u64.to_ne_bytes());
+        debug_assert!(woken.is_ok(), "an eventfd takes a one");
+        self.open().values().for_each(Stream::shutdown);
+    }
+
+    /// A map of connections is right whatever panicked while it was locked.
+    fn open(&self) -> MutexGuard<'_, HashMap<u64, Stream>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        self.clients.open().remove(&self.number);
+    }
+}

@@ -1,0 +1,85 @@
+//! vhost-user-blk: a disk for a virtual machine, over a Unix socket and the guest's own memory.
+//!
+//! The messages are those of the crate `vhost`; the rings those of `virtio-queue`. The back end is our own, since the one of
+//! `vhost-user-backend` keeps no track of requests under way, so that a guest would lose some when this process dies.
+
+mod backend;
+mod chain;
+mod channel;
+mod device;
+mod inflight;
+mod request;
+mod ring;
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use atrest::Result;
+use vhost::vhost_user::{BackendReqHandler, Error};
+
+use crate::Disk;
+use crate::serve::{Serve, Served};
+use crate::socket::{Listening, Server, Stream};
+
+use backend::Backend;
+use channel::Channel;
+
+/// Serves a disk to a virtual machine as vhost-user-blk, at a Unix socket. One machine at a time can be connected.
+///
+/// QEMU, of at least version 6, is told of it so, with the guest's memory shared:
+/// ```text
+/// -object memory-backend-memfd,id=mem,size=2G,share=on -machine memory-backend=mem
+/// -chardev socket,id=disk,path=/run/vm1.sock,reconnect=1 -device vhost-user-blk-pci,chardev=disk
+/// ```
+#[derive(Debug, Clone)]
+pub struct VhostUser {
+    socket: PathBuf,
+    queues: u16,
+}
+
+impl VhostUser {
+    /// `socket` is made with access for this user alone. A socket that nobody listens at any more is replaced.
+    pub fn new(socket: impl Into<PathBuf>) -> Self {
+        VhostUser { socket: socket.into(), queues: 1 }
+    }
+
+    /// The most queues that a machine may use, each with a thread of its own. The default is 1.
+    pub fn queues(mut self, queues: u16) -> Self {
+        self.queues = queues.clamp(1, 64);
+        self
+    }
+}
+
+impl Serve for VhostUser {
+    fn serve(&self, disk: Arc<dyn Disk>, id: &str) -> Result<Served> {
+        let (id, queues): (Arc<str>, _) = (id.into(), self.queues);
+        let channel = Channel::default();
+        let told = channel.clone();
+        let server = Server::start(Listening::unix(&self.socket)?, id.clone().as_ref(), 1, move |stream| {
+            let backend = Arc::new(Mutex::new(Backend::new(disk.clone(), id.clone(), queues)));
+            if let Err(error) = talk(stream, &backend, &channel) {
+                log::warn!("the connection of the disk {id} ends: {error}");
+            }
+            channel.close();
+            backend.lock().unwrap_or_else(PoisonError::into_inner).stop();
+        })?;
+        Ok(Served { server, address: None, resized: Box::new(move || told.tell_of_change()) })
+    }
+}
+
+/// Does what the front end says, until it is gone.
+fn talk(stream: Stream, backend: &Arc<Mutex<Backend>>, channel: &Channel) -> Result<(), Error> {
+    let Stream::Unix(stream) = stream else { return Ok(()) };
+    let looked_at = stream.try_clone().map_err(Error::ReqHandlerError)?;
+    let mut handler = BackendReqHandler::from_stream(stream, backend.clone());
+    loop {
+        channel.look(&looked_at);
+        match handler.handle_request() {
+            Ok(()) => {}
+            Err(Error::Disconnected | Error::SocketBroken(_)) => return Ok(()),
+            // The front end is told by the answer, where there is one, and may go on.
+            Err(Error::ReqHandlerError(error)) => log::warn!("a front end's message was refused: {error}"),
+            Err(error) => return Err(error),
+        }
+    }
+}

@@ -1,0 +1,188 @@
+//! One request of a guest (virtio 1.2, section 5.2.6): from its descriptors to its status.
+//!
+//! All that a guest says may be a lie. A request that can't be understood gets an I/O error where there is room for a status.
+
+use std::ops::Range;
+
+use atrest::Result;
+use vm_memory::GuestMemoryMmap;
+
+use super::chain::{Chain, Outside};
+use super::device::{MAX_RANGE, MAX_RANGES, SECTOR};
+use crate::Disk;
+use crate::buffer::Buffer;
+
+/// The header of a request: type, reserved, sector.
+const HEADER: usize = 16;
+
+/// The length of a disk's id.
+const ID: usize = 20;
+
+/// A segment of a discard, or of a write of zeros: sector, number of sectors, flags.
+const RANGE: usize = 16;
+
+/// The most that is copied at once: it stays in the cache of a core between the cipher and the copy.
+const PIECE: usize = 256 << 10;
+
+const OK: u8 = 0;
+const IO_ERROR: u8 = 1;
+const UNSUPPORTED: u8 = 2;
+
+/// What a request asks for.
+const READ: u32 = 0;
+const WRITE: u32 = 1;
+const FLUSH: u32 = 4;
+const GET_ID: u32 = 8;
+const DISCARD: u32 = 11;
+const WRITE_ZEROES: u32 = 13;
+
+/// The flag of a range of zeros that may become a hole.
+const UNMAP: u32 = 1;
+
+/// A request has failed, with the status that the guest gets.
+struct Failed(u8);
+
+impl From<Outside> for Failed {
+    fn from(_: Outside) -> Self {
+        Failed(IO_ERROR)
+    }
+}
+
+/// A disk with its id, for one queue of a guest.
+pub(super) struct Executor<'a> {
+    disk: &'a dyn Disk,
+    id: [u8; ID],
+    /// What lies in the guest's memory is copied here, so that the guest can't change it while it is worked on.
+    buffer: Buffer,
+}
+
+impl<'a> Executor<'a> {
+    pub(super) fn new(disk: &'a dyn Disk, id: &str) -> Self {
+        let mut padded = [0; ID];
+        for (byte, of) in padded.iter_mut().zip(id.bytes()) {
+            *byte = of;
+        }
+        Executor { disk, id: padded, buffer: Buffer::new(PIECE) }
+    }
+
+    /// Does what a request asks for, and returns how many bytes of the guest's memory were written.
+    pub(super) fn execute(&mut self, memory: &GuestMemoryMmap, chain: &Chain) -> u32 {
+        let Some(room) = chain.writable.len().checked_sub(1) else { return 0 }; // nowhere to say how it went
+        let (status, written) = match self.answer(memory, chain, room) {
+            Ok(written) => (OK, written),
+            Err(Failed(status)) => (status, 0),
+        };
+        match chain.writable.write(memory, room, &[status]) {
+            Ok(()) => u32::try_from(written + 1).unwrap_or(u32::MAX),
+            Err(Outside) => 0,
+        }
+    }
+
+    /// Returns how many bytes of data were written to the guest.
+    fn answer(&mut self, memory: &GuestMemoryMmap, chain: &Chain, room: u64) -> Result<u64, Failed> {
+        let mut header = [0; HEADER];
+        chain.readable.read(memory, 0, &mut header)?;
+        let payload = chain.readable.len() - HEADER as u64;
+        let (kind, sector) = (u32_at(&header, 0), u64_at(&header, 8));
+        match kind {
+            READ => self.read(memory, chain, sector, room),
+            WRITE => self.write(memory, chain, sector, payload).map(|()| 0),
+            FLUSH => logged(self.disk.flush()).map(|()| 0),
+            GET_ID if room >= ID as u64 => Ok(chain.writable.write(memory, 0, &self.id).map(|()| ID as u64)?),
+            GET_ID => Err(Failed(IO_ERROR)),
+            DISCARD | WRITE_ZEROES => self.ranges(memory, chain, kind, payload).map(|()| 0),
+            _ => Err(Failed(UNSUPPORTED)),
+        }
+    }
+
+    fn read(&mut self, memory: &GuestMemoryMmap, chain: &Chain, sector: u64, len: u64) -> Result<u64, Failed> {
+        let range = self.range(sector, len)?;
+        for piece in pieces(&range) {
+            let buffer = self.buffer.of((piece.end - piece.start) as usize);
+            logged(self.disk.read_at(piece.start, buffer))?;
+            chain.writable.write(memory, piece.start - range.start, buffer)?;
+        }
+        Ok(len)
+    }
+
+    fn write(&mut self, memory: &GuestMemoryMmap, chain: &Chain, sector: u64, len: u64) -> Result<(), Failed> {
+        let range = self.range(sector, len)?;
+        self.writes()?;
+        for piece in pieces(&range) {
+            let buffer = self.buffer.of((piece.end - piece.start) as usize);
+            chain.readable.read(memory, HEADER as u64 + piece.start - range.start, buffer)?;
+            logged(self.disk.write_at(piece.start, buffer))?;
+        }
+        Ok(())
+    }
+
+    fn ranges(&mut self, memory: &GuestMemoryMmap, chain: &Chain, kind: u32, len: u64) -> Result<(), Failed> {
+        if kind == DISCARD && !self.disk.discards() {
+            return Err(Failed(UNSUPPORTED));
+        }
+        self.writes()?;
+        if len == 0 || !len.is_multiple_of(RANGE as u64) || len / RANGE as u64 > u64::from(MAX_RANGES) {
+            return Err(Failed(IO_ERROR));
+        }
+        // All of them are checked before the first is done, in one copy of what the guest says.
+        let mut bytes = [0; RANGE * MAX_RANGES as usize];
+        let bytes = &mut bytes[..len as usize];
+        chain.readable.read(memory, HEADER as u64, bytes)?;
+        let allowed = if kind == WRITE_ZEROES { UNMAP } else { 0 };
+        for range in bytes.chunks_exact(RANGE) {
+            if u32_at(range, 12) & !allowed != 0 {
+                return Err(Failed(UNSUPPORTED));
+            }
+            if u32_at(range, 8) > MAX_RANGE {
+                return Err(Failed(IO_ERROR));
+            }
+            self.range(u64_at(range, 0), u64::from(u32_at(range, 8)) * SECTOR)?;
+        }
+        for range in bytes.chunks_exact(RANGE) {
+            let Range { start, end } = self.range(u64_at(range, 0), u64::from(u32_at(range, 8)) * SECTOR)?;
+            let result = match kind {
+                DISCARD => self.disk.discard(start, end - start),
+                _ => self.disk.write_zeroes(start, end - start),
+            };
+            logged(result)?;
+        }
+        Ok(())
+    }
+
+    /// The bytes of the disk that a request is about, if there are such.
+    fn range(&self, sector: u64, len: u64) -> Result<Range<u64>, Failed> {
+        let (size, unit) = (self.disk.size(), u64::from(self.disk.sector_size()));
+        let start = sector.checked_mul(SECTOR).ok_or(Failed(IO_ERROR))?;
+        let end = start.checked_add(len).ok_or(Failed(IO_ERROR))?;
+        if end > size || !start.is_multiple_of(unit) || !len.is_multiple_of(unit) {
+            return Err(Failed(IO_ERROR));
+        }
+        Ok(start..end)
+    }
+
+    fn writes(&self) -> Result<(), Failed> {
+        if self.disk.is_read_only() { Err(Failed(IO_ERROR)) } else { Ok(()) }
+    }
+}
+
+/// What the guest is told of a failure is that there was one. The log has the rest.
+fn logged(result: Result<()>) -> Result<(), Failed> {
+    result.map_err(|error| {
+        log::warn!("a guest's request failed: {error:#}");
+        Failed(IO_ERROR)
+    })
+}
+
+/// The parts of a range that fit into the buffer.
+fn pieces(range: &Range<u64>) -> impl Iterator<Item = Range<u64>> + use<> {
+    let end = range.end;
+    range.clone().step_by(PIECE).map(move |start| start..end.min(start + PIECE as u64))
+}
+
+fn u32_at(bytes: &[u8], at: usize) -> u32 {
+    u32::from_le_bytes(bytes[at..at + 4].try_into().expect("four bytes"))
+}
+
+fn u64_at(bytes: &[u8], at: usize) -> u64 {
+    u64::from_le_bytes(bytes[at..at + 8].try_into().expect("eight bytes"))
+}

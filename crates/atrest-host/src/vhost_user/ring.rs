@@ -1,0 +1,186 @@
+//! A virtqueue, with the thread that serves it.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+
+use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
+use virtio_queue::{Queue, QueueOwnedT, QueueT};
+use vm_memory::{GuestAddress, GuestMemoryMmap};
+
+use super::chain::{Broken, Chain};
+use super::inflight::InflightQueue;
+use super::request::Executor;
+use crate::Disk;
+
+/// All that a thread needs to serve a queue. It owns that while it runs, and gives back what has changed.
+pub(super) struct Ring {
+    pub(super) disk: Arc<dyn Disk>,
+    pub(super) id: Arc<str>,
+    pub(super) memory: Arc<GuestMemoryMmap>,
+    pub(super) queue: Queue,
+    pub(super) kick: Arc<File>,
+    pub(super) call: Option<Arc<File>>,
+    pub(super) inflight: Option<InflightQueue>,
+}
+
+/// A thread that serves a queue.
+pub(super) struct Running {
+    thread: JoinHandle<u16>,
+    stop: Arc<Stop>,
+}
+
+struct Stop {
+    asked: AtomicBool,
+    wake: OwnedFd,
+}
+
+impl Running {
+    /// Starts to serve a queue.
+    pub(super) fn start(ring: Ring, name: String) -> io::Result<Self> {
+        let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+        let stop = Arc::new(Stop { asked: AtomicBool::new(false), wake });
+        let asked = stop.clone();
+        let thread = std::thread::Builder::new().name(name).spawn(move || ring.serve(&asked))?;
+        Ok(Running { thread, stop })
+    }
+
+    /// Stops once the requests that were taken are done, and returns which one of the available ring is the next.
+    pub(super) fn stop(self) -> u16 {
+        self.stop.asked.store(true, Ordering::Release);
+        let woken = rustix::io::write(&self.stop.wake, &1u64.to_ne_bytes());
+        debug_assert!(woken.is_ok(), "an eventfd takes a one");
+        self.thread.join().expect("a queue's thread doesn't panic")
+    }
+}
+
+impl Ring {
+    /// Serves the queue until it is told to stop, or until the guest has broken it.
+    fn serve(mut self, stop: &Stop) -> u16 {
+        let disk = self.disk.clone();
+        let id = self.id.clone();
+        if let Err(error) = self.run(&mut Executor::new(&*disk, &id), stop) {
+            log::warn!("a queue of the disk {id} is out of order, and is served no more: {error}");
+        }
+        self.queue.next_avail()
+    }
+
+    fn run(&mut self, executor: &mut Executor<'_>, stop: &Stop) -> Result<(), String> {
+        let memory = self.memory.clone();
+        let memory = &*memory;
+        if !self.queue.is_valid(memory) {
+            return Err("its rings aren't in the guest's memory".into());
+        }
+        let mut chain = Chain::default();
+        self.recover(memory, executor, &mut chain)?;
+        loop {
+            self.queue.disable_notification(memory).map_err(text)?;
+            while let Some(head) = self.next(memory)? {
+                if let Some(inflight) = &mut self.inflight {
+                    inflight.take(head).map_err(text)?;
+                }
+                self.execute(memory, executor, &mut chain, head)?;
+                self.notify(memory)?;
+                if stop.asked.load(Ordering::Acquire) {
+                    return Ok(());
+                }
+            }
+            if !self.queue.enable_notification(memory).map_err(text)? && !self.wait(stop)? {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Does again what was under way when the process before this one died.
+    fn recover(
+        &mut self,
+        memory: &GuestMemoryMmap,
+        executor: &mut Executor<'_>,
+        chain: &mut Chain,
+    ) -> Result<(), String> {
+        let used = self.queue.used_idx(memory, Ordering::Acquire).map_err(text)?.0;
+        self.queue.set_next_used(used);
+        let Some(inflight) = &mut self.inflight else { return Ok(()) };
+        let again = inflight.recover(used).map_err(text)?;
+        self.queue.set_next_avail(used.wrapping_add(u16::try_from(again.len()).map_err(text)?));
+        if again.is_empty() {
+            return Ok(());
+        }
+        for head in again {
+            self.execute(memory, executor, chain, head)?;
+        }
+        self.notify(memory)
+    }
+
+    /// The first descriptor of the next request.
+    fn next(&mut self, memory: &GuestMemoryMmap) -> Result<Option<u16>, String> {
+        let head = self.queue.iter(memory).map_err(text)?.next().map(|chain| chain.head_index());
+        match head {
+            Some(head) if head >= self.queue.size() => Err(format!("it has no descriptor {head}")),
+            head => Ok(head),
+        }
+    }
+
+    /// Does a request, and gives it back to the guest.
+    fn execute(
+        &mut self,
+        memory: &GuestMemoryMmap,
+        executor: &mut Executor<'_>,
+        chain: &mut Chain,
+        head: u16,
+    ) -> Result<(), String> {
+        let table = GuestAddress(self.queue.desc_table());
+        let written = match chain.read(memory, table, self.queue.size(), head) {
+            Ok(()) => executor.execute(memory, chain),
+            Err(Broken(what)) => {
+                log::warn!("a request of a guest has {what}; it gets no answer");
+                0
+            }
+        };
+        if let Some(inflight) = &mut self.inflight {
+            inflight.giving_back(head).map_err(text)?;
+        }
+        self.queue.add_used(memory, head, written).map_err(text)?;
+        if let Some(inflight) = &mut self.inflight {
+            inflight.given_back(head, self.queue.next_used()).map_err(text)?;
+        }
+        Ok(())
+    }
+
+    /// Tells the guest that requests were given back, if it wants to know.
+    fn notify(&mut self, memory: &GuestMemoryMmap) -> Result<(), String> {
+        if self.queue.needs_notification(memory).map_err(text)?
+            && let Some(call) = &self.call
+        {
+            // It fails where the counter is full: the guest has been told often enough then.
+            let _ = rustix::io::write(call, &1u64.to_ne_bytes());
+        }
+        Ok(())
+    }
+
+    /// Waits until the guest has something new. Returns `false` if the thread is to stop.
+    fn wait(&self, stop: &Stop) -> Result<bool, String> {
+        let mut events = [PollFd::new(&*self.kick, PollFlags::IN), PollFd::new(&stop.wake, PollFlags::IN)];
+        match poll(&mut events, None) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(text(error)),
+        }
+        if stop.asked.load(Ordering::Acquire) {
+            return Ok(false);
+        }
+        if events[0].revents().contains(PollFlags::IN) {
+            // The file may be one that never blocks, and have been read meanwhile.
+            let _ = rustix::io::read(&*self.kick, &mut [0; 8]);
+        } else if !events[0].revents().is_empty() {
+            return Err("its guest is gone".into());
+        }
+        Ok(true)
+    }
+}
+
+fn text(error: impl std::fmt::Display) -> String {
+    error.to_string()
+}
