@@ -142,6 +142,7 @@ fn the_detector_finds_imports_and_circles() {
         ("// crate::Bee\n/* crate::Bee /* */ */ const S: &str = \"crate::Bee\";", &[]),
         ("const S: &str = r#\"crate::Bee \" \"#; const Q: char = '\"'; fn f<'a>() {}", &[]),
         ("use std::fmt; fn f() { fmt::Bee }", &[]),
+        ("fn f() -> impl Iterator<Item = u8> + use<> { use crate::c::sea; sea() }", &["c.rs"]),
     ] {
         let expected: Vec<String> = to.iter().map(|to| format!("a.rs {to}")).collect();
         assert_eq!(of_a(text), expected, "{text}");
@@ -303,7 +304,8 @@ impl Module {
                     depth -= 1;
                     inner.retain(|begin| *begin < depth);
                 }
-                "use" => {
+                // In a bound, `use<..>` names what a type captures.
+                "use" if after(1) != "<" => {
                     let is_public = before(1) == "pub" || before(1) == ")";
                     let (end, mut imports) = use_tree(tokens, i + 1, &[]);
                     for import in &mut imports {
