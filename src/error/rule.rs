@@ -27,6 +27,8 @@ pub enum Rule {
     ImageStaysUnderCustomerKey = 50,
     /// A disk that was encrypted in the guest can't be in a customer's set (52).
     EncryptedInGuest = 52,
+    /// Encryption at host and encryption in the guest exclude each other (56).
+    EncryptedAtHost = 56,
     /// A second layer can't be added or removed in place (60).
     LayersStay = 60,
 }

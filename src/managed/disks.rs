@@ -125,6 +125,7 @@ impl DiskService {
             set: None,
             joining: None,
             guest_encrypted: false,
+            host_encrypted: false,
             created: self.inner.clock.now(),
             source: None,
             increment: None,
@@ -224,7 +225,7 @@ impl DiskService {
     /// inherit it.
     ///
     /// # Errors
-    /// [`Error::NoSuchResource`]; [`Error::NotAllowed`] for a disk under a customer's key.
+    /// [`Error::NoSuchResource`]; [`Error::NotAllowed`] for a disk under a customer's key (52), or encrypted at the host (56).
     pub fn mark_guest_encrypted(&self, disk: &str) -> Result<()> {
         self.inner.store.write(|tables| {
             let mut resource = tables.resource(&ResourceName::disk(disk))?;
@@ -233,7 +234,31 @@ impl DiskService {
                             platform's key";
                 return not_allowed(Rule::EncryptedInGuest, text);
             }
+            if resource.host_encrypted {
+                let text = "a disk that is encrypted at the host can't be encrypted in the guest too; end its encryption at the \
+                            host first";
+                return not_allowed(Rule::EncryptedAtHost, text);
+            }
             resource.guest_encrypted = true;
+            tables.put_resource(&resource)
+        })
+    }
+
+    /// Says whether a disk is encrypted at the host of the machine that it is attached to: the host has this library, and what
+    /// it sends to the storage is ciphertext (53). The storage doesn't encrypt it again (54). It has a row of the capability
+    /// table of its own, and can't be encrypted in the guest meanwhile.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchResource`]; [`Error::NotAllowed`] for a disk that was ever encrypted in the guest (56).
+    pub fn set_host_encryption(&self, disk: &str, on: bool) -> Result<()> {
+        self.inner.store.write(|tables| {
+            let mut resource = tables.resource(&ResourceName::disk(disk))?;
+            if on && resource.guest_encrypted {
+                let text = "a disk that was ever encrypted in the guest can't be encrypted at the host; copy the decrypted data to \
+                            a new disk";
+                return not_allowed(Rule::EncryptedAtHost, text);
+            }
+            resource.host_encrypted = on;
             tables.put_resource(&resource)
         })
     }

@@ -20,6 +20,7 @@ impl Inner {
         Ok(Resource {
             id: self.new_id()?,
             joining: None,
+            host_encrypted: false,
             created: self.clock.now(),
             source: Some(from.id.clone()),
             increment: None,

@@ -356,6 +356,7 @@ impl Rebuilding<'_> {
             set: set.map(|set| set.name.clone()),
             joining: None,
             guest_encrypted: false,
+            host_encrypted: false,
             created: 0,
             source: None,
             increment: None,

@@ -196,7 +196,10 @@ impl Inner {
             None => self.status(&resource, &[&upper, &lower])?,
         };
         let used_blocks = live.used_blocks().unwrap_or(resource.used_blocks);
-        let options = EncryptionOption::of(resource.encryption_type, resource.guest_encrypted);
+        let mut options = EncryptionOption::of(resource.encryption_type, resource.guest_encrypted);
+        if resource.host_encrypted {
+            options.push(EncryptionOption::Host);
+        }
         let urls = |keys: &[KeyId]| keys.iter().map(KeyId::to_string).collect();
         Ok(ResourceReport {
             resource,

@@ -157,6 +157,40 @@ impl<D: BlockDevice> Disk for HazmatPlain<D> {
     }
 }
 
+/// A disk that may only be read.
+pub(crate) struct ReadOnly<D>(pub(crate) D);
+
+impl<D: Disk> Disk for ReadOnly<D> {
+    fn size(&self) -> u64 {
+        self.0.size()
+    }
+
+    fn sector_size(&self) -> u32 {
+        self.0.sector_size()
+    }
+
+    fn is_read_only(&self) -> bool {
+        true
+    }
+
+    fn read_at(&self, offset: u64, sectors: &mut [u8]) -> Result<()> {
+        self.0.read_at(offset, sectors)
+    }
+
+    fn write_at(&self, _: u64, _: &mut [u8]) -> Result<()> {
+        Err(Error::ReadOnly)
+    }
+
+    fn write_zeroes(&self, _: u64, _: u64) -> Result<()> {
+        Err(Error::ReadOnly)
+    }
+
+    /// Nothing was written by this.
+    fn flush(&self) -> Result<()> {
+        Ok(())
+    }
+}
+
 pub(crate) fn io(what: impl Into<String>, source: std::io::Error) -> Error {
     Error::Io { what: what.into(), source }
 }

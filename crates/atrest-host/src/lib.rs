@@ -6,12 +6,16 @@
 
 mod buffer;
 mod disk;
+mod host;
+mod maintenance;
 mod nbd;
 mod serve;
 mod socket;
+mod temporary;
 mod vhost_user;
 
 pub use disk::{Disk, HazmatPlain};
+pub use host::{Attachment, Host, HostOptions, NewTemporary};
 pub use nbd::Nbd;
 pub use serve::{Serve, Served};
 pub use vhost_user::VhostUser;

@@ -197,6 +197,9 @@ pub struct Resource {
     pub joining: Option<Joining>,
     /// Whether its data was ever encrypted in the guest.
     pub guest_encrypted: bool,
+    /// Whether it is encrypted at the host: see [`set_host_encryption`](crate::managed::DiskService::set_host_encryption).
+    #[serde(default)]
+    pub host_encrypted: bool,
     /// When it was made, in seconds since 1970-01-01 UTC.
     pub created: u64,
     /// The id of the disk, snapshot or image that it was copied from.

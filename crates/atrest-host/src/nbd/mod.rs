@@ -56,7 +56,7 @@ impl Nbd {
         Nbd { place: Place::HazmatTcp(address.into()), ..Self::unix("") }
     }
 
-    /// The most clients at once. The default is 16.
+    /// The most clients at once; more wait. The default is 16.
     pub fn connections(mut self, connections: usize) -> Self {
         self.connections = connections.max(1);
         self

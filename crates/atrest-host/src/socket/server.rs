@@ -22,7 +22,7 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Serves up to `most` clients at once, each in a thread of its own. More are turned away.
+    /// Serves up to `most` clients at once, each in a thread of its own. More wait.
     pub(crate) fn start(
         listening: Listening,
         name: &str,
@@ -36,6 +36,9 @@ impl Server {
         let thread = Builder::new().name(name.clone()).spawn(move || {
             let mut threads = Vec::new();
             while shared.wait(&listening) {
+                if shared.is_full() {
+                    continue;
+                }
                 match listening.listener.accept() {
                     Ok(stream) => threads.extend(shared.clone().serve(stream, &name, serve.clone())),
                     Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
@@ -80,12 +83,25 @@ struct Client {
 }
 
 impl Clients {
-    /// Waits until somebody knocks. Returns `false` once the server stops.
+    /// Waits until somebody knocks and there is room. Returns `false` once the server stops.
     fn wait(&self, listening: &Listening) -> bool {
-        let mut events = [PollFd::new(&listening.listener, PollFlags::IN), PollFd::new(&self.wake, PollFlags::IN)];
+        let of_listener = if self.is_full() { PollFlags::empty() } else { PollFlags::IN };
+        let mut events = [PollFd::new(&self.wake, PollFlags::IN), PollFd::new(&listening.listener, of_listener)];
         // A failure, such as an interruption, shows again where the connection is accepted.
         let _ = poll(&mut events, None);
+        // It never blocks.
+        let _ = rustix::io::read(&self.wake, &mut [0; 8]);
         !self.stopping.load(Ordering::Acquire)
+    }
+
+    fn is_full(&self) -> bool {
+        self.open().len() >= self.most
+    }
+
+    /// Ends the wait.
+    fn wake(&self) {
+        let woken = rustix::io::write(&self.wake, &1u64.to_ne_bytes());
+        debug_assert!(woken.is_ok(), "an eventfd takes a one");
     }
 
     fn serve(
@@ -108,10 +124,6 @@ impl Clients {
         if self.stopping.load(Ordering::Acquire) {
             return None;
         }
-        if open.len() >= self.most {
-            log::warn!("a client was turned away: {} are connected", open.len());
-            return None;
-        }
         let number = (0..).find(|number| !open.contains_key(number))?;
         open.insert(number, kept);
         drop(open);
@@ -120,8 +132,7 @@ impl Clients {
 
     fn stop(&self) {
         self.stopping.store(true, Ordering::Release);
-        let woken = rustix::io::write(&self.wake, &1u64.to_ne_bytes());
-        debug_assert!(woken.is_ok(), "an eventfd takes a one");
+        self.wake();
         self.open().values().for_each(Stream::shutdown);
     }
 
@@ -134,5 +145,6 @@ impl Clients {
 impl Drop for Client {
     fn drop(&mut self) {
         self.clients.open().remove(&self.number);
+        self.clients.wake();
     }
 }

@@ -20,6 +20,7 @@ use vm_memory::{GuestAddress, GuestMemoryMmap, GuestRegionMmap};
 
 use super::device;
 use super::inflight::Inflight;
+use super::mapped::has;
 use super::ring::{Ring, Running};
 use crate::Disk;
 
@@ -147,6 +148,9 @@ impl Backend {
 
 impl Region {
     fn map(region: &VhostUserMemoryRegion, file: File) -> Result<Self> {
+        if !has(&file, region.mmap_offset, region.memory_size) {
+            return Err(Error::InvalidParam);
+        }
         let mapped = region.mmap_region(file)?;
         let mapped = GuestRegionMmap::new(mapped, GuestAddress(region.guest_phys_addr)).ok_or(Error::InvalidParam)?;
         let VhostUserMemoryRegion { guest_phys_addr: guest, user_addr: front_end, memory_size: len, .. } = *region;

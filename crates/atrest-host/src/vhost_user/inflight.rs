@@ -11,6 +11,8 @@ use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
 use vhost::vhost_user::message::VhostUserInflight;
 use vm_memory::{Bytes, FileOffset, MmapRegion, VolatileMemory, VolatileMemoryError, VolatileSlice};
 
+use super::mapped::has;
+
 /// The header: features (8 bytes), version (2), number of descriptors (2), last one that was given back (2), index of the
 /// used ring (2).
 const HEADER: usize = 16;
@@ -64,7 +66,7 @@ impl Inflight {
     /// Memory that the front end kept.
     pub(super) fn open(told: &VhostUserInflight, file: File) -> std::io::Result<Self> {
         let len = queue_len(told.queue_size) * usize::from(told.num_queues);
-        if told.mmap_size < len as u64 {
+        if told.mmap_size < len as u64 || !has(&file, told.mmap_offset, len as u64) {
             return Err(std::io::ErrorKind::InvalidInput.into());
         }
         let region =
@@ -164,7 +166,7 @@ mod tests {
     fn what_was_under_way_comes_again_in_its_order() {
         let (inflight, told, file) = Inflight::new(&asked()).unwrap();
         let mut queue = inflight.queue(1).unwrap();
-        assert_eq!(queue.recover(7).unwrap(), []);
+        assert_eq!(queue.recover(7).unwrap(), [0u16; 0]);
         for head in [3, 0, 2] {
             queue.take(head).unwrap();
         }
@@ -180,7 +182,7 @@ mod tests {
         queue.take(0).unwrap();
         assert_eq!(again(&told, &file).recover(9).unwrap(), [2, 0]);
         // The other queue has nothing to do with it.
-        assert_eq!(inflight.queue(0).unwrap().recover(0).unwrap(), []);
+        assert_eq!(inflight.queue(0).unwrap().recover(0).unwrap(), [0u16; 0]);
         assert!(inflight.queue(2).is_none());
     }
 
