@@ -1,20 +1,21 @@
 //! vhost-user-blk: what a guest sees of its disk, what a hostile one gets, and what a server that died leaves to the next.
 #![cfg(target_os = "linux")]
 
+#[path = "../common/disk.rs"]
+mod disk;
 mod machine;
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use atrest::{Error, Result};
-use atrest_host::{Disk, Serve, Served, VhostUser};
+use atrest::Error;
+use atrest_host::{Serve, Served, VhostUser};
 use tempfile::TempDir;
 
+use disk::{SIZE, TestDisk, pattern};
 use machine::*;
-
-const SIZE: usize = 1 << 20;
 
 // Requests, by the numbers of virtio.
 const IN: u32 = 0;
@@ -23,91 +24,6 @@ const FLUSH: u32 = 4;
 const GET_ID: u32 = 8;
 const DISCARD: u32 = 11;
 const WRITE_ZEROES: u32 = 13;
-
-/// A disk in memory that counts, waits and fails as it is told.
-struct TestDisk {
-    bytes: Mutex<Vec<u8>>,
-    sector_size: u32,
-    read_only: bool,
-    writes: AtomicUsize,
-    flushes: AtomicUsize,
-    discards: Mutex<Vec<(u64, u64)>>,
-    fails: AtomicBool,
-    /// While it is locked, writes wait.
-    gate: Mutex<()>,
-}
-
-impl TestDisk {
-    fn new() -> Self {
-        TestDisk {
-            bytes: Mutex::new((0..SIZE).map(|i| (i / 512 + i) as u8).collect()),
-            sector_size: 512,
-            read_only: false,
-            writes: AtomicUsize::new(0),
-            flushes: AtomicUsize::new(0),
-            discards: Mutex::default(),
-            fails: AtomicBool::new(false),
-            gate: Mutex::new(()),
-        }
-    }
-
-    fn check(&self) -> Result<()> {
-        let source = std::io::ErrorKind::Other.into();
-        if self.fails.load(Ordering::SeqCst) { Err(Error::Io { what: "this".into(), source }) } else { Ok(()) }
-    }
-
-    fn content(&self, at: usize, len: usize) -> Vec<u8> {
-        self.bytes.lock().unwrap()[at..at + len].to_vec()
-    }
-}
-
-impl Disk for TestDisk {
-    fn size(&self) -> u64 {
-        self.bytes.lock().unwrap().len() as u64
-    }
-
-    fn sector_size(&self) -> u32 {
-        self.sector_size
-    }
-
-    fn is_read_only(&self) -> bool {
-        self.read_only
-    }
-
-    fn discards(&self) -> bool {
-        true
-    }
-
-    fn read_at(&self, offset: u64, sectors: &mut [u8]) -> Result<()> {
-        self.check()?;
-        sectors.copy_from_slice(&self.content(offset as usize, sectors.len()));
-        Ok(())
-    }
-
-    fn write_at(&self, offset: u64, sectors: &mut [u8]) -> Result<()> {
-        drop(self.gate.lock().unwrap());
-        self.check()?;
-        self.writes.fetch_add(1, Ordering::SeqCst);
-        self.bytes.lock().unwrap()[offset as usize..][..sectors.len()].copy_from_slice(sectors);
-        // As one that encrypts them where they lie.
-        sectors.fill(0xcc);
-        Ok(())
-    }
-
-    fn write_zeroes(&self, offset: u64, len: u64) -> Result<()> {
-        self.write_at(offset, &mut vec![0; len as usize])
-    }
-
-    fn discard(&self, offset: u64, len: u64) -> Result<()> {
-        self.discards.lock().unwrap().push((offset, len));
-        self.check()
-    }
-
-    fn flush(&self) -> Result<()> {
-        self.flushes.fetch_add(1, Ordering::SeqCst);
-        self.check()
-    }
-}
 
 /// A disk that is served at a socket.
 struct World {
@@ -135,10 +51,6 @@ impl World {
     fn boot(&self) -> Machine {
         Machine::boot(&self.socket)
     }
-}
-
-fn pattern(len: usize, seed: u8) -> Vec<u8> {
-    (0..len).map(|i| (i as u8).wrapping_mul(31) ^ (i >> 8) as u8 ^ seed).collect()
 }
 
 #[test]
