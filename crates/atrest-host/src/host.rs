@@ -22,6 +22,9 @@ use crate::temporary::TemporaryDisk;
 /// As much of an image is copied at once.
 const PIECE: usize = 1 << 20;
 
+/// The region and the subscription of temporary disks, which have none.
+const LOCAL: &str = "host";
+
 /// What a host needs beside its service.
 ///
 /// ```no_run
@@ -253,7 +256,8 @@ impl Host {
             Err(Error::NoSuchResource(_)) => {}
             Err(error) => return Err(error),
         }
-        self.local.create_disk(&NewDisk::new(full_name, new.size).sector_size(new.sector_size.bytes()))?;
+        let disk = NewDisk::new(full_name, new.size).sector_size(new.sector_size.bytes());
+        self.local.create_disk(&disk.region(LOCAL).subscription(LOCAL))?;
         let open = self.local.open_disk(full_name)?;
         fill(&open, new.image.as_deref())?;
         self.local.set_host_encryption(full_name, true)?;
