@@ -235,14 +235,14 @@ fn a_revoked_key_is_an_error_and_comes_back() {
         error
     };
     assert_eq!(read(), 0);
-    world.enable_key(false);
+    world.enable(&world.key, false);
     assert_eq!(read(), 5, "EIO");
     let begun = Instant::now();
     while !world.host.attachments()[0].suspended {
         assert!(begun.elapsed() < Duration::from_secs(20));
         std::thread::sleep(Duration::from_millis(10));
     }
-    world.enable_key(true);
+    world.enable(&world.key, true);
     assert_eq!(read(), 0);
 }
 

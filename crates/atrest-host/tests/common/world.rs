@@ -74,9 +74,9 @@ impl World {
         self.folder.join("sockets").join(name)
     }
 
-    /// Disables the customer's key, or enables it again. What hangs on it is told at the next look.
-    pub fn enable_key(&self, on: bool) {
-        self.customer.set_version(&self.key, VersionChange::new().enabled(on)).unwrap();
+    /// Disables a version of the customer's key, or enables it again. What hangs on it is told at the next look.
+    pub fn enable(&self, key: &KeyId, on: bool) {
+        self.customer.set_version(key, VersionChange::new().enabled(on)).unwrap();
         self.clock.advance(Duration::from_secs(3600));
     }
 }

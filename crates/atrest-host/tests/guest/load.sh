@@ -1,0 +1,33 @@
+# Works on two disks while their server is killed, and the key of its set is rotated, disabled and enabled again.
+dmesg -n 1 # the kernel need not tell of errors that are wanted
+for name in vhost nbd; do
+    mkfs.ext4 -q -b 4096 -O ^has_journal /disk/$name || exit 1
+    mkdir -p /mnt/$name
+    mount /disk/$name /mnt/$name || exit 1
+done
+for round in 1 2 3 4 5 6; do
+    for name in vhost nbd; do
+        cd /mnt/$name
+        dd if=/dev/urandom of=$round bs=16k count=32 conv=fsync 2> /dev/null || exit 1
+        sha256sum $round >> sums
+        sync
+    done
+    echo "guest: round $round"
+done
+cd /
+echo 3 > /proc/sys/vm/drop_caches
+for name in vhost nbd; do
+    (cd /mnt/$name && sha256sum -c sums > /dev/null) || exit 1
+    umount /mnt/$name
+    e2fsck -fn /disk/$name > /dev/null || exit 1
+done
+echo "guest: all is there"
+for name in vhost nbd; do
+    while dd if=/disk/$name of=/dev/null bs=4k count=1 iflag=direct 2> /dev/null; do sleep 1; done
+    echo "guest: $name fails"
+done
+for name in vhost nbd; do
+    until dd if=/disk/$name of=/dev/null bs=4k count=1 iflag=direct 2> /dev/null; do sleep 1; done
+    echo "guest: $name goes on"
+    e2fsck -fn /disk/$name > /dev/null || exit 1
+done
