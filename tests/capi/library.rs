@@ -7,7 +7,8 @@ use std::sync::OnceLock;
 /// The folder with libatrest.a and libatrest.so, built anew if their sources changed.
 ///
 /// Cargo builds no library for an integration test that can't link it as Rust, so this asks for it, in the profile that
-/// the test itself was built in.
+/// the test itself was built in. It names a test, too: with the features that tests need of the dependencies, `cargo test`
+/// has built these already.
 pub fn folder() -> &'static Path {
     static FOLDER: OnceLock<PathBuf> = OnceLock::new();
     FOLDER.get_or_init(|| {
@@ -19,7 +20,7 @@ pub fn folder() -> &'static Path {
             name => name,
         };
         let built = Command::new(env!("CARGO"))
-            .args(["build", "--quiet", "--offline", "--package", "atrest-c", "--profile", profile, "--target-dir"])
+            .args(["build", "--quiet", "--offline", "--lib", "--test", "header", "--profile", profile, "--target-dir"])
             .arg(folder.parent().unwrap())
             .current_dir(root())
             .output()

@@ -2,7 +2,7 @@
 
 use core::arch::aarch64::*;
 
-use super::denied::{DENIED, Feature};
+use super::denied::{Feature, is_denied};
 use super::keys::XtsKeys;
 use super::tweaks::ByMultiplying;
 use super::vector::{Vector, Words};
@@ -227,7 +227,7 @@ pub(super) fn has(kind: KernelKind) -> bool {
     // Without std nothing can ask the operating system, so the compiler's target features count.
     #[cfg(not(feature = "std"))]
     let aes = cfg!(target_feature = "aes");
-    kind == KernelKind::Armv8 && aes && !matches!(DENIED, Some(Feature::Aes))
+    kind == KernelKind::Armv8 && aes && !is_denied(Feature::Aes)
 }
 
 /// Expands two keys of 16 or 32 bytes.

@@ -1,24 +1,40 @@
 //! CPU features that tests can switch off.
 
-/// The feature to treat as absent, so that tests can make each kernel the default: `ATREST_DENY=vaes cargo test`. The
-/// variable is read when this crate is compiled.
-pub(super) const DENIED: Option<Feature> = match option_env!("ATREST_DENY") {
-    None => None,
-    Some(name) => match name.as_bytes() {
-        b"aes" => Some(Feature::Aes),
-        b"vaes" => Some(Feature::Vaes),
-        b"avx512" => Some(Feature::Avx512),
-        b"products" => Some(Feature::Products),
-        _ => panic!("ATREST_DENY is none of aes, vaes, avx512 and products"),
-    },
-};
+/// Whether to treat a feature as absent, so that tests can make each kernel the default: `ATREST_DENY=vaes cargo test`.
+///
+/// The variable is read when this crate is compiled. With debug assertions it is read when a program runs instead, so that
+/// the same programs are tried with each feature denied.
+pub(super) fn is_denied(feature: Feature) -> bool {
+    #[cfg(all(feature = "std", debug_assertions))]
+    let denied = std::env::var_os("ATREST_DENY").map(|name| Feature::named(name.as_encoded_bytes()));
+    #[cfg(not(all(feature = "std", debug_assertions)))]
+    let denied = const {
+        match option_env!("ATREST_DENY") {
+            None => None,
+            Some(name) => Some(Feature::named(name.as_bytes())),
+        }
+    };
+    denied == Some(feature)
+}
 
 /// A kernel can use a feature only together with those before it.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq)]
 pub(super) enum Feature {
     Aes,
     Vaes,
     Avx512,
     /// The form of the AVX-512 kernel for Intel's CPUs.
     Products,
+}
+
+impl Feature {
+    const fn named(name: &[u8]) -> Self {
+        match name {
+            b"aes" => Feature::Aes,
+            b"vaes" => Feature::Vaes,
+            b"avx512" => Feature::Avx512,
+            b"products" => Feature::Products,
+            _ => panic!("ATREST_DENY is none of aes, vaes, avx512 and products"),
+        }
+    }
 }

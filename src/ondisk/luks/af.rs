@@ -2,6 +2,7 @@
 //! destroys the key even if only some of these sectors are really overwritten.
 
 use sha1::Sha1;
+use sha2::digest::Output;
 use sha2::{Digest, Sha256, Sha512};
 use zeroize::{Zeroize, Zeroizing};
 
@@ -39,26 +40,27 @@ pub(crate) fn merge(material: &[u8], key_len: usize, stripes: u32, hash: HashAlg
 /// The value d of the last but one stripe: starting from d0 = 0, each stripe is added and the sum diffused (equation
 /// 2).
 fn diffused(stripes: &[u8], key_len: usize, hash: HashAlgorithm) -> Secret {
-    let mut sum = Secret::zeroed(key_len);
-    for stripe in stripes.chunks_exact(key_len) {
-        xor(sum.expose_mut(), stripe);
-        match hash {
-            HashAlgorithm::Sha1 => diffuse::<Sha1>(sum.expose_mut()),
-            HashAlgorithm::Sha256 => diffuse::<Sha256>(sum.expose_mut()),
-            HashAlgorithm::Sha512 => diffuse::<Sha512>(sum.expose_mut()),
-        }
+    match hash {
+        HashAlgorithm::Sha1 => diffused_by::<Sha1>(stripes, key_len),
+        HashAlgorithm::Sha256 => diffused_by::<Sha256>(stripes, key_len),
+        HashAlgorithm::Sha512 => diffused_by::<Sha512>(stripes, key_len),
     }
-    sum
 }
 
-/// The function H1 of 2.4.1: it replaces each piece of the hash's length by a hash of the piece's number and the piece.
-/// The last hash is cut.
-fn diffuse<H: Digest>(bytes: &mut [u8]) {
-    for (i, piece) in bytes.chunks_mut(<H as Digest>::output_size()).enumerate() {
-        let mut hash = H::new().chain_update((i as u32).to_be_bytes()).chain_update(&*piece).finalize();
-        piece.copy_from_slice(&hash[..piece.len()]);
-        hash.as_mut_slice().zeroize();
+/// The function H1 of 2.4.1 diffuses: it replaces each piece of the hash's length by a hash of the piece's number and the
+/// piece. The last hash is cut.
+fn diffused_by<H: Digest>(stripes: &[u8], key_len: usize) -> Secret {
+    let mut sum = Secret::zeroed(key_len);
+    let mut hash = Output::<H>::default(); // one for all, since there are thousands
+    for stripe in stripes.chunks_exact(key_len) {
+        xor(sum.expose_mut(), stripe);
+        for (i, piece) in sum.expose_mut().chunks_mut(<H as Digest>::output_size()).enumerate() {
+            H::new().chain_update((i as u32).to_be_bytes()).chain_update(&*piece).finalize_into(&mut hash);
+            piece.copy_from_slice(&hash[..piece.len()]);
+        }
     }
+    hash.as_mut_slice().zeroize();
+    sum
 }
 
 fn xor(sum: &mut [u8], bytes: &[u8]) {

@@ -17,7 +17,7 @@ mod zmm;
 use core::arch::x86_64::__cpuid;
 use core::sync::atomic::{AtomicU8, Ordering};
 
-use super::denied::{DENIED, Feature};
+use super::denied::{Feature, is_denied};
 use super::keys::XtsKeys;
 use super::tweaks::{ByDoubling, ByMoving, Method};
 use super::work::Work;
@@ -43,21 +43,13 @@ pub(super) fn has(kind: KernelKind) -> bool {
             cfg!(target_feature = $feature)
         };
     }
-    let aes =
-        || detected!("aes") && detected!("pclmulqdq") && detected!("ssse3") && !matches!(DENIED, Some(Feature::Aes));
-    let vaes = || {
-        aes()
-            && detected!("avx2")
-            && detected!("vaes")
-            && detected!("vpclmulqdq")
-            && !matches!(DENIED, Some(Feature::Vaes))
-    };
+    let aes = || detected!("aes") && detected!("pclmulqdq") && detected!("ssse3") && !is_denied(Feature::Aes);
+    let vaes =
+        || aes() && detected!("avx2") && detected!("vaes") && detected!("vpclmulqdq") && !is_denied(Feature::Vaes);
     match kind {
         KernelKind::AesNi => aes(),
         KernelKind::Vaes256 => vaes(),
-        KernelKind::Vaes512 => {
-            vaes() && detected!("avx512f") && detected!("avx512bw") && !matches!(DENIED, Some(Feature::Avx512))
-        }
+        KernelKind::Vaes512 => vaes() && detected!("avx512f") && detected!("avx512bw") && !is_denied(Feature::Avx512),
         _ => false,
     }
 }
@@ -66,9 +58,6 @@ pub(super) fn has(kind: KernelKind) -> bool {
 /// [`ByProducts`](super::tweaks::ByProducts) is for them. AMD's CPUs have AES on two other ports, or run
 /// multiplications on the ports of AES.
 pub(super) fn shifts_displace_aes() -> bool {
-    if matches!(DENIED, Some(Feature::Products)) {
-        return false;
-    }
     const UNKNOWN: u8 = 0;
     const NO: u8 = 1;
     const YES: u8 = 2;
@@ -80,7 +69,7 @@ pub(super) fn shifts_displace_aes() -> bool {
             // SAFETY: x86-64 has the instruction, and every CPU has leaf 0.
             let vendor = unsafe { __cpuid(0) };
             let [one, two, three] = [vendor.ebx, vendor.edx, vendor.ecx].map(u32::to_le_bytes);
-            let intel = [one, two, three].as_flattened() == b"GenuineIntel";
+            let intel = [one, two, three].as_flattened() == b"GenuineIntel" && !is_denied(Feature::Products);
             ANSWER.store(if intel { YES } else { NO }, Ordering::Relaxed);
             intel
         }
