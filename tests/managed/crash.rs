@@ -37,7 +37,8 @@ fn fleet(world: &World) -> DiskService {
     world.set(&service, "t", CustomerKey);
     world.set(&service, "both", PlatformAndCustomerKeys);
     for (n, (name, set)) in (0..).zip([("p", None), ("c", Some("s")), ("b", Some("both"))]) {
-        service.create_disk(&new_disk(name, set).size(SIZE)).unwrap();
+        let sector_size = if name == "b" { 512 } else { 4096 };
+        service.create_disk(&new_disk(name, set).size(SIZE).sector_size(sector_size)).unwrap();
         service.open_disk(name).unwrap().write_at(4096, &text(n)).unwrap();
     }
     for (disk, name, incremental) in
@@ -324,4 +325,53 @@ fn what_was_written_before_a_kill_is_in_the_snapshots_after_it() {
             disk.write_at(0, &[n; 4096]).unwrap();
         }
     });
+}
+
+#[test]
+fn a_new_dek_that_is_killed_half_way_goes_on() {
+    // Behaviours 78, 83
+    for disk in ["c", "b"] {
+        let name = ResourceName::disk(disk);
+        let finish = |service: &DiskService, what: &str| loop {
+            let step = service.reencrypt_step(disk, 36 << 10);
+            if step.unwrap_or_else(|e| panic!("{what}: {e}")).is_finished() {
+                break;
+            }
+        };
+        let act = |_: &World, service: &DiskService| {
+            let open = service.open_disk(disk).unwrap();
+            let mut held = vec![0; SIZE as usize];
+            open.read_at(0, &mut held).unwrap();
+            service.rekey_disk(disk).unwrap();
+            // Writes go on, of what is there already.
+            for at in [0, 48 << 10] {
+                open.write_at(at, &held[at as usize..][..8192]).unwrap();
+                service.reencrypt_step(disk, 36 << 10).unwrap();
+            }
+            finish(service, "");
+        };
+        let mut seen = [0; 3];
+        killed(&format!("rekeying {disk}"), 1, most(), act, |what, world, service, before| {
+            assert!(contents(&service) == *before, "{what}");
+            let record = service.resource(&name).unwrap();
+            let old = match &record.reencryption {
+                None => {
+                    service.rekey_disk(disk).unwrap();
+                    record.fingerprints[0]
+                }
+                Some(of) => of.former.unwrap_or(record.fingerprints[0]),
+            };
+            seen[record.reencryption.as_ref().map_or(0, |of| 1 + usize::from(of.is_finished()))] += 1;
+            finish(&service, what);
+            assert!(service.report(&name).unwrap().reencryption.unwrap().finished, "{what}");
+            assert_ne!(service.resource(&name).unwrap().fingerprints[0], old, "{what}");
+            drop(service);
+            assert!(contents(&world.service()) == *before, "{what}: under the new DEK");
+        });
+        println!(
+            "{disk}: {} before the order was stored, {} before its end was, {} after that",
+            seen[0], seen[1], seen[2]
+        );
+        assert!(seen[1] > 0 && seen[2] > 0, "{seen:?}");
+    }
 }

@@ -14,6 +14,7 @@ mod platform;
 mod proofs;
 mod rebuild;
 mod regressions;
+mod rekey;
 mod report;
 mod service;
 mod submit;
