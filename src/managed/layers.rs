@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::records::Resource;
 use crate::key::{DekAlgorithm, Fingerprint, KeyDescription, KeyId, WrappedDek};
 use crate::volume::{
-    Closed, Expected, FormatOptions, KnownDek, OpenOptions, ReencryptOptions, ReencryptionProgress, Resilience,
+    Begun, Closed, Expected, FormatOptions, KnownDek, OpenOptions, ReencryptOptions, ReencryptionProgress, Resilience,
 };
 use crate::{
     BlockDevice, Credential, Dek, EncryptionType, Error, KeyVault, Protector, Result, Secret, SectorSize, Volume,
@@ -14,6 +14,9 @@ use crate::{
 
 /// The size of a layer's header in bytes.
 pub(super) const HEADER: u64 = 1 << 20;
+
+/// What an encryption in place needs at the end of the device: room for the header, and to move the data by as much.
+pub(super) const ROOM: u64 = 2 * HEADER;
 
 /// A volume on the device itself, or on another volume.
 pub(super) type Layer = Volume<Arc<dyn BlockDevice>>;
@@ -217,7 +220,32 @@ pub(super) fn keys_in(device: &Arc<dyn BlockDevice>) -> Result<Vec<KeyId>> {
     Closed::keks_on(device)
 }
 
+/// The options of a resource's volume, the upper one of two.
+fn options_of(resource: &Resource) -> Result<FormatOptions> {
+    let sector_size = SectorSize::new(resource.sector_size)?;
+    let options = FormatOptions::new().sector_size(sector_size).data_offset(HEADER).context(resource.id.as_bytes());
+    Ok(options.encryption_type(resource.encryption_type))
+}
+
 impl Layers {
+    /// Begins to encrypt a plain image where it lies under this DEK, wrapped by this key: with its header at the start, for which
+    /// the device has [`ROOM`] at its end.
+    pub(super) fn begin_in_place(
+        device: Arc<dyn BlockDevice>,
+        resource: &Resource,
+        dek: &Dek,
+        kek: &Kek,
+    ) -> Result<Fingerprint> {
+        let options = options_of(resource)?.hazmat_dek(dek);
+        let protector = Protector::Vault(kek, kek.name());
+        Volume::begin_encryption(device, protector, &options, ROOM).and_then(|volume| volume.fingerprint())
+    }
+
+    /// What an encryption in place that was begun has left on a device.
+    pub(super) fn begun_in_place(device: &Arc<dyn BlockDevice>) -> Result<Begun> {
+        Volume::begun_encryption(device)
+    }
+
     /// Makes the volumes of a new resource, the upper one under `customer`, if its set has a key.
     pub(super) fn format(
         device: Arc<dyn BlockDevice>,
@@ -225,11 +253,7 @@ impl Layers {
         platform: &Kek,
         customer: Option<&Kek>,
     ) -> Result<Self> {
-        let options = FormatOptions::new()
-            .sector_size(SectorSize::new(resource.sector_size)?)
-            .data_offset(HEADER)
-            .context(resource.id.as_bytes())
-            .encryption_type(resource.encryption_type);
+        let options = options_of(resource)?;
         let upper = customer.unwrap_or(platform);
         let upper = Protector::Vault(upper, upper.name());
         if !resource.has_two_layers() {

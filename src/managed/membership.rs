@@ -29,6 +29,7 @@ impl DiskService {
         let inner = &self.inner;
         inner.change_group(name, |group, names| {
             for live in group {
+                inner.begun_import(live, live.record()?)?;
                 // First finish earlier moves. A resource that can't be opened stays where it is.
                 inner.finish_joining(live)?;
                 live.with_layers_to_rewrap(|_| Ok(()))?;

@@ -35,6 +35,7 @@ mod copies;
 mod disks;
 mod file_vaults;
 mod images;
+mod import;
 mod maintain;
 mod making;
 mod membership;

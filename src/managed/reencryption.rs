@@ -10,6 +10,7 @@
 
 use std::sync::Arc;
 
+use super::layers::Kek;
 use super::live::LiveResource;
 use super::records::{Reencryption, ReencryptionKind, Resource, ResourceKind, ResourceName};
 use super::service::{DiskService, Inner};
@@ -51,7 +52,7 @@ impl DiskService {
         })
     }
 
-    /// Re-encrypts about `budget` bytes of a disk, for which that was ordered. Others read and write it meanwhile, and wait only
+    /// Re-encrypts about `budget` bytes of a disk, for which that was ordered, or [encrypts](Self::import_disk) them. Others read and write it meanwhile, and wait only
     /// for the zone of up to 16 MiB that is being rewritten: see [`Volume::reencrypt_step`](crate::Volume::reencrypt_step).
     ///
     /// Call it as often as the disk can afford, until it [is finished](ReencryptionProgress::is_finished). Unless the disk is
@@ -98,32 +99,12 @@ impl DiskService {
 impl Inner {
     /// Begins what was ordered, or notes that it has begun, unless that is noted already. The caller must hold the disk's change
     /// lock.
-    fn begin_reencryption(&self, live: &LiveResource) -> Result<()> {
+    pub(super) fn begin_reencryption(&self, live: &LiveResource) -> Result<()> {
         let resource = live.record()?;
         let Some(order) = resource.unfinished().filter(|order| order.begun.is_none()) else { return Ok(()) };
-        let (has_begun, algorithm) = live.with_layers(|layers| {
-            let has_begun = order.fingerprint == Some(layers.fingerprint()?);
-            Ok((has_begun, layers.dek_algorithm()))
-        })?;
-        if !has_begun {
-            let kek = match &resource.set {
-                Some(set) => {
-                    let set = self.store.set(set)?;
-                    // A vault may still wrap with an expired key (40).
-                    self.keys.check_usable(&set)?;
-                    self.keys.kek_of(&set)?
-                }
-                None => self.keys.vaults.platform_kek(),
-            };
-            let dek = Dek::generate(algorithm)?;
-            let fingerprint = dek.fingerprint()?;
-            // Nothing on the device is under the DEK that may have been noted before.
-            self.change(live, |resource| {
-                if let Some(order) = resource.unfinished_mut() {
-                    order.fingerprint = Some(fingerprint);
-                }
-            })?;
-            live.begin_rewriting(|layers| layers.begin_rekey(&dek, &kek))?;
+        match order.kind {
+            ReencryptionKind::Rekey => self.begin_rekey(live, &resource, order)?,
+            ReencryptionKind::EncryptInPlace => self.begin_in_place(live, &resource, order)?,
         }
         let now = self.clock.now();
         let noted = self.rewrap_and_note(live, &resource, |resource, layers| {
@@ -133,6 +114,35 @@ impl Inner {
             true
         });
         noted.map(drop)
+    }
+
+    /// Begins to re-encrypt a disk under a new DEK, unless that has begun.
+    fn begin_rekey(&self, live: &LiveResource, resource: &Resource, order: &Reencryption) -> Result<()> {
+        let (has_begun, algorithm) = live.with_layers(|layers| {
+            let has_begun = order.fingerprint == Some(layers.fingerprint()?);
+            Ok((has_begun, layers.dek_algorithm()))
+        })?;
+        if has_begun {
+            return Ok(());
+        }
+        let (kek, dek) = (self.kek_for(resource)?, Dek::generate(algorithm)?);
+        let fingerprint = dek.fingerprint()?;
+        // Nothing on the device is under the DEK that may have been noted before.
+        self.change(live, |resource| {
+            if let Some(order) = resource.unfinished_mut() {
+                order.fingerprint = Some(fingerprint);
+            }
+        })?;
+        live.begin_rewriting(|layers| layers.begin_rekey(&dek, &kek))
+    }
+
+    /// The key for a new DEK of a resource.
+    pub(super) fn kek_for(&self, resource: &Resource) -> Result<Kek> {
+        let Some(set) = &resource.set else { return Ok(self.keys.vaults.platform_kek()) };
+        let set = self.store.set(set)?;
+        // A vault may still wrap with an expired key (40).
+        self.keys.check_usable(&set)?;
+        self.keys.kek_of(&set)
     }
 
     /// Rewrites a zone, and notes the progress.
@@ -156,7 +166,7 @@ impl Inner {
     }
 
     /// Changes the record of a resource in use.
-    fn change(&self, live: &LiveResource, change: impl FnOnce(&mut Resource)) -> Result<()> {
+    pub(super) fn change(&self, live: &LiveResource, change: impl FnOnce(&mut Resource)) -> Result<()> {
         self.store.write(|tables| {
             let mut resource = tables.resource_of(&live.name, &live.id)?;
             change(&mut resource);

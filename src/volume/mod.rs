@@ -52,6 +52,8 @@ pub use info::{DigestInfo, KeyslotInfo, ProtectorId, SegmentInfo, TokenInfo};
 pub(crate) use open::Closed;
 pub use open::OpenOptions;
 pub use protect::KeyslotOptions;
+#[cfg(feature = "managed")]
+pub(crate) use reencrypt::Begun;
 pub use reencrypt::{ReencryptOptions, Resilience};
 pub use steps::ReencryptionProgress;
 

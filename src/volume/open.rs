@@ -203,6 +203,14 @@ impl fmt::Debug for OpenOptions {
 }
 
 impl OpenOptions {
+    /// Whether a record says what may be plain.
+    fn has_record(&self) -> bool {
+        #[cfg(feature = "managed")]
+        return self.by_record.is_some();
+        #[cfg(not(feature = "managed"))]
+        return false;
+    }
+
     /// Finds the DEK, and verifies it and the header as these options demand.
     fn unlock(
         &self,
@@ -359,7 +367,7 @@ impl<D: BlockDevice> Volume<D> {
             None => &device,
         };
         let data = header.data_area(header_device.is_some())?;
-        if !options.allow_unencrypted {
+        if !options.allow_unencrypted && !options.has_record() {
             data.check_encrypted()?;
         }
         let (dek, previous, token) = options.unlock(&*header, on, &data, credential)?;
@@ -372,6 +380,9 @@ impl<D: BlockDevice> Volume<D> {
             let previous = keys.previous.as_ref().map(|previous| &*previous.dek);
             let used = expected.check(&keys.current.dek, previous, done)?;
             keys.count_from(used);
+            if !options.allow_unencrypted {
+                data.check_encrypted()?;
+            }
         }
         if options.require_locked_memory {
             crate::memory::require_locked()?;

@@ -8,6 +8,7 @@ mod capabilities;
 mod captures;
 mod copies;
 mod crash;
+mod import;
 mod model;
 mod planted;
 mod platform;

@@ -320,6 +320,16 @@ impl LiveResource {
         self.write().removed = false;
     }
 
+    /// Runs `act` on the device while the volumes are closed and stay so; not if they are open.
+    pub(in crate::managed) fn while_closed(&self, act: impl FnOnce() -> Result<()>) -> Result<()> {
+        let _one = lock(&self.opening);
+        if self.read().layers.is_some() {
+            return Ok(());
+        }
+        self.finish_closing();
+        act()
+    }
+
     /// Closes the volumes, and makes the writes before that durable. The next use opens them again.
     pub(super) fn shut(&self) {
         self.take_layers(&mut self.write());

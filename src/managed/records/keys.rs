@@ -57,6 +57,11 @@ impl Resource {
         self.unfinished().is_some_and(|reencryption| reencryption.kind == ReencryptionKind::EncryptInPlace)
     }
 
+    /// Whether it is still to become a volume.
+    pub(in crate::managed) fn is_to_be_imported(&self) -> bool {
+        self.is_partly_plain() && self.unfinished().is_some_and(|reencryption| reencryption.begun.is_none())
+    }
+
     /// Notes that a re-encryption is finished, whose DEK has encrypted so many blocks.
     pub(in crate::managed) fn note_reencrypted(&mut self, used: u64, now: u64) {
         let Some(done) = self.reencryption.as_mut().filter(|reencryption| !reencryption.is_finished()) else { return };

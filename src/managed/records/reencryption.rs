@@ -11,6 +11,8 @@ use crate::key::Fingerprint;
 pub struct Reencryption {
     /// What it does.
     pub kind: ReencryptionKind,
+    /// The image that is to become the disk's device, by the name that the backend knows, until it has begun.
+    pub image: Option<String>,
     /// The fingerprint of the new DEK. `None` until it is made.
     #[serde(with = "text::fingerprint")]
     pub fingerprint: Option<Fingerprint>,
@@ -47,6 +49,7 @@ impl Reencryption {
     pub(in crate::managed) fn ordered(kind: ReencryptionKind, total: u64, now: u64) -> Self {
         Reencryption {
             kind,
+            image: None,
             fingerprint: None,
             former: None,
             used_blocks: 0,
@@ -61,6 +64,7 @@ impl Reencryption {
     /// Notes that the header says that it has begun.
     pub(in crate::managed) fn note_begun(&mut self, now: u64) {
         self.begun = self.begun.or(Some(now));
+        self.image = None;
     }
 
     /// Whether its end was noted.
