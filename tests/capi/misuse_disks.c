@@ -497,7 +497,7 @@ static void reencryption(void)
     OK(atrest_disk_service_reencryption(service, "a", &progress));
     CHECK(progress.under_way == 1 && progress.done == 0 && progress.total == 64 << 10);
     OK(atrest_disk_service_reencrypting(service, add_name, names));
-    CHECK(strcmp(names, "a,") == 0);
+    CHECK(strcmp(names, "a;") == 0);
     NO_BYTES(ATREST_ERR_BUSY, atrest_disk_begin_write(disk, 0, bytes, 512, &at));
     OK(STEP("a"));
     CHECK(progress.under_way == 1 && progress.done == 16 << 10);
