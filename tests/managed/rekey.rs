@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use crate::common::SetOnDrop;
-use crate::common::device::TestDevice;
+use crate::common::device::{Call, TestDevice};
 use crate::common::vaults::MemoryVault;
 use crate::common::world::{T, VAULT, World, copy_to, new_disk, quiet, snapshot_of, still, text};
 use atrest::EncryptionType::{CustomerKey, PlatformAndCustomerKeys};
@@ -319,6 +319,39 @@ fn a_vault_that_fails_leaves_an_order_that_the_first_step_begins() {
     let service = world.service();
     finish(&service, &service.reencrypting().unwrap()[0]);
     assert!(read(&service, "d").unwrap() == content(1));
+}
+
+/// `ATREST_FAULTS` tries each write and sync.
+#[test]
+fn a_device_that_fails_half_way_loses_nothing_and_it_goes_on() {
+    let step = if std::env::var_os("ATREST_FAULTS").is_some() { 1 } else { 11 };
+    for call in [Call::Write, Call::Sync] {
+        let (_world, service, device) = one();
+        let (mut at, mut failed) = (0, 0);
+        loop {
+            device.fail(call, at, true);
+            let all = || {
+                service.rekey_disk("d")?;
+                while !service.reencrypt_step("d", STEP)?.is_finished() {}
+                Ok::<(), Error>(())
+            };
+            let done = all();
+            if device.heal() {
+                done.unwrap();
+                break;
+            }
+            failed += usize::from(done.is_err());
+            if service.reencrypting().unwrap().is_empty() {
+                // It failed before the order was stored, or after the end.
+                service.rekey_disk("d").unwrap();
+            }
+            finish(&service, "d");
+            assert!(read(&service, "d").unwrap() == content(1), "{call:?} {at}");
+            at += step;
+        }
+        println!("{call:?}: {failed} failures, up to the number {at}");
+        assert!(failed > 2);
+    }
 }
 
 fn is_older<T: core::fmt::Debug>(result: Result<T>) -> bool {

@@ -64,7 +64,7 @@ impl Resource {
 
     /// Notes that a re-encryption is finished, whose DEK has encrypted so many blocks.
     pub(in crate::managed) fn note_reencrypted(&mut self, used: u64, now: u64) {
-        let Some(done) = self.reencryption.as_mut().filter(|reencryption| !reencryption.is_finished()) else { return };
+        let Some(done) = self.reencryption.as_mut().filter(|of| !of.is_finished()) else { return };
         (done.finished, done.done) = (Some(now), done.total);
         let Some(new) = done.fingerprint else { return };
         if done.kind == ReencryptionKind::Rekey {
