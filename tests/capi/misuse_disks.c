@@ -468,13 +468,13 @@ static void rotation(void)
 static void reencryption(void)
 {
     atrest_reencryption_progress progress = ATREST_REENCRYPTION_PROGRESS_INIT;
-    atrest_new_disk new = new_copy("imported", "s");
+    atrest_new_disk plan = new_copy("imported", "s");
     atrest_disk *disk;
     char names[200] = "";
     unsigned char plain[1024];
     uint64_t at = 77;
 #define STEP(name) atrest_disk_service_reencrypt_step(service, name, 16 << 10, &progress)
-#define IMPORT(new, image) atrest_disk_service_import_disk(service, new, image)
+#define IMPORT(plan, image) atrest_disk_service_import_disk(service, plan, image)
     IS(ATREST_ERR_NULL_ARGUMENT, atrest_disk_service_rekey_disk(NULL, "a"));
     IS(ATREST_ERR_NULL_ARGUMENT, atrest_disk_service_rekey_disk(service, NULL));
     IS(ATREST_ERR_NO_SUCH_RESOURCE, atrest_disk_service_rekey_disk(service, "nobody"));
@@ -519,15 +519,15 @@ static void reencryption(void)
     CHECK(file != NULL && fseek(file, (1 << 20) - 1, SEEK_SET) == 0 && fputc('x', file) == 'x' && fclose(file) == 0);
     image = in_folder("plain.img");
     IS(ATREST_ERR_NULL_ARGUMENT, IMPORT(NULL, image));
-    IS(ATREST_ERR_NULL_ARGUMENT, IMPORT(&new, NULL));
-    IS(ATREST_ERR_NOT_FOUND, IMPORT(&new, "no such image"));
-    new.size = 4096;
-    IS(ATREST_ERR_INVALID_OPTION, IMPORT(&new, image));
-    new.size = 0;
-    new.name = "a";
-    IS(ATREST_ERR_RESOURCE_EXISTS, IMPORT(&new, image));
-    new.name = "imported";
-    OK(IMPORT(&new, image));
+    IS(ATREST_ERR_NULL_ARGUMENT, IMPORT(&plan, NULL));
+    IS(ATREST_ERR_NOT_FOUND, IMPORT(&plan, "no such image"));
+    plan.size = 4096;
+    IS(ATREST_ERR_INVALID_OPTION, IMPORT(&plan, image));
+    plan.size = 0;
+    plan.name = "a";
+    IS(ATREST_ERR_RESOURCE_EXISTS, IMPORT(&plan, image));
+    plan.name = "imported";
+    OK(IMPORT(&plan, image));
     OK(atrest_disk_service_reencryption(service, "imported", &progress));
     CHECK(progress.under_way == 1 && progress.total == 1 << 20);
     do {
