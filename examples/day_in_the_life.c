@@ -1,5 +1,5 @@
 // A day of a service that offers disks: a customer's key protects some, is rotated, is disabled and comes back; snapshots
-// are taken, and a disk leaves the customer's key by way of a copy.
+// are taken, a disk leaves the customer's key by way of a copy, and another gets a new DEK while it is in use.
 //
 //     cc day_in_the_life.c -latrest -o day_in_the_life && ./day_in_the_life FOLDER
 //
@@ -306,6 +306,30 @@ int main(int argc, char **argv)
     atrest_disk_free(copy);
     check(atrest_vault_recover_key(contoso, "disks"), "recovering the key");
 
+    // An archive comes as a plain file, and becomes a disk where it lies; the steps encrypt it.
+    FILE *archive = fopen(in(folder, "archive.img"), "wb");
+    must(archive != NULL && fseek(archive, SIZE - 1, SEEK_SET) == 0 && fputc(0, archive) == 0 && fclose(archive) == 0,
+         "an archive was made");
+    atrest_new_disk imported = new_disk("archive", "customer");
+    check(atrest_disk_service_import_disk(service, &imported, in(folder, "archive.img")), "importing the archive");
+    // Somebody may have seen the DEK of payroll. To wrap it again wouldn't help: it gets a new one, while it is in use.
+    check(atrest_disk_service_rekey_disk(service, "payroll"), "ordering a new DEK");
+    printf("15:30  Re-encrypted in steps:");
+    int steps[2] = {0, 0};
+    const char *rewritten[2] = {"archive", "payroll"};
+    for (int i = 0; i < 2; i++) {
+        atrest_reencryption_progress progress = ATREST_REENCRYPTION_PROGRESS_INIT;
+        do {
+            check(atrest_disk_service_reencrypt_step(service, rewritten[i], SIZE / 2, &progress), "re-encrypting");
+            steps[i]++;
+        } while (progress.under_way);
+        must(progress.done == progress.total, "all of it is done");
+        printf("%s %s", i ? "," : "", rewritten[i]);
+    }
+    printf(".\n");
+    must(steps[1] > 1, "payroll took some steps");
+    holds(disks[1], 255, "and a bonus");
+
     printf("16:00  The service starts anew. Its disks: ");
     for (int i = 0; i < 3; i++)
         atrest_disk_free(disks[i]);
@@ -314,7 +338,7 @@ int main(int argc, char **argv)
     int count = 0;
     check(atrest_disk_service_list(service, ATREST_RESOURCE_DISK, print_name, &count), "listing");
     printf(".\n");
-    must(count == 6, "there are six disks");
+    must(count == 7, "there are seven disks");
     for (int i = 0; i < 3; i++) {
         disks[i] = open_disk(service, names[i]);
         holds(disks[i], 0, names[i]);

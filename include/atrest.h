@@ -86,6 +86,7 @@
 //   ENGINES
 //   ZEROS AND FREE BLOCKS
 //   RE-ENCRYPTION
+//   RE-ENCRYPTION OF DISKS
 //   REPORTS
 //   CARE OF A STORE
 //
@@ -333,7 +334,8 @@ const char *atrest_version(void);
 // The rules of managed disks forbid this; the message names the rule and the alternative.
 #define ATREST_ERR_NOT_ALLOWED 353
 
-// The header of a disk, snapshot or image is an older one that was put back: it names a former key.
+// The header of a disk, snapshot or image is an older one that was put back: it names a former key, or is from before a
+// re-encryption or an earlier step of it; or the whole device is.
 #define ATREST_ERR_OLDER_HEADER 354
 
 // The file system or device failed; the message has its error.
@@ -2409,10 +2411,19 @@ typedef struct {
     atrest_status (*remove)(void *user, const char *region, const char *id);
     // Called once, when the backend and every disk service that uses it are freed. May be NULL.
     void (*release)(void *user);
+    // Puts a handle of an existing plain image into `out`, to look at it before atrest_disk_service_import_disk takes it in.
+    // The library frees it. `image` is what was given to that. May be NULL, and so may be adopt_image(): then no image is
+    // taken in.
+    atrest_status (*open_image)(void *user, const char *region, const char *image, atrest_device **out);
+    // Makes an image the device of this id, grows it with zeros to `size` bytes, and puts a handle of it into `out`. It has this
+    // name only from then on, also after a crash. After a failure or a kill it is called again with the same arguments: the
+    // image may be the device already.
+    atrest_status (*adopt_image)(void *user, const char *region, const char *id, const char *image, uint64_t size,
+        atrest_device **out);
 } atrest_disk_backend_callbacks;
 
 // The first value of an atrest_disk_backend_callbacks.
-#define ATREST_DISK_BACKEND_CALLBACKS_INIT {sizeof(atrest_disk_backend_callbacks), 0, 0, 0, 0, 0}
+#define ATREST_DISK_BACKEND_CALLBACKS_INIT {sizeof(atrest_disk_backend_callbacks), 0, 0, 0, 0, 0, 0, 0}
 
 // Makes a backend of files in one folder, for all regions. The folder must exist.
 atrest_status atrest_disk_backend_folder(const char *path, atrest_disk_backend **out);
@@ -2437,8 +2448,9 @@ void atrest_disk_backend_free(atrest_disk_backend *backend);
 // A request that breaks a rule of managed disks fails with ATREST_ERR_NOT_ALLOWED. The message names the alternative,
 // and atrest_last_rule() the rule.
 //
-// The service does nothing by itself: call atrest_disk_service_maintain about once a minute, and
-// atrest_disk_service_auto_rotate every few minutes, each on its own thread.
+// The service does nothing by itself: call atrest_disk_service_maintain about once a minute,
+// atrest_disk_service_auto_rotate every few minutes, and atrest_disk_service_reencrypt_step while there is anything to
+// re-encrypt, each on its own thread.
 //
 // RECORDS      A kind and a name identify each resource. Its fields for programs are in a struct (atrest_set_info,
 //              atrest_resource_info), and the whole record is a JSON text, for logs and interfaces: the text of Rust's
@@ -3232,6 +3244,62 @@ atrest_status atrest_volume_reencryption(const atrest_volume *volume, atrest_ree
 // Errors: ATREST_ERR_INVALID_OPTION for no whole number of sectors, or more than the device has; ATREST_ERR_BUSY during a
 // re-encryption; ATREST_ERR_READ_ONLY; the device's errors.
 atrest_status atrest_volume_resize(atrest_volume *volume, uint64_t size, uint64_t *new_size);
+
+// ---------------------------------------------------------------------------------------------------------------------
+// RE-ENCRYPTION OF DISKS
+//
+// A managed disk gets a new DEK, or a plain image becomes a disk where it lies. It is ordered once, and then done in steps, as
+// many and as large as the caller can afford, while others read and write the disk:
+//
+//   atrest_disk_service_rekey_disk(service, "db-17");
+//   do {
+//       atrest_disk_service_reencrypt_step(service, "db-17", 16 << 20, &progress);
+//   } while (progress.under_way);
+//
+// The process may be killed at any instant: atrest_disk_service_reencrypting says which disks aren't finished.
+
+// Orders a new DEK for a disk, and begins to re-encrypt its data under it. A rotation only wraps the DEK under another key; after
+// this, also a copy of the old DEK reads nothing any more. Of a disk with two layers, the one under the customer's key gets
+// it. Snapshots keep their own DEKs. Until it is finished, atrest_disk_begin_read and atrest_disk_begin_write fail with
+// ATREST_ERR_BUSY; this call waits for the writes that were begun so before. If it fails after the order was stored, the first
+// step begins.
+//
+// Errors: ATREST_ERR_NO_SUCH_RESOURCE; ATREST_ERR_BUSY if one was ordered already and is not finished;
+// ATREST_ERR_DISK_SUSPENDED while its key may not be used; ATREST_ERR_NO_ROOM; the errors of the vault and the device.
+atrest_status atrest_disk_service_rekey_disk(const atrest_disk_service *service, const char *disk);
+
+// Makes an existing plain image a disk. The image becomes the disk's device, which the backend moves and grows by 2 MiB; the steps
+// encrypt it. `image` is the name by which the backend knows it: in a folder, the path of a file on the same file system. The
+// size in `disk` is that of the image, at least 1 MiB, or 0. What is encrypted is never encrypted twice. If it fails or is killed
+// after its record was stored, opening the disk goes on, or a step.
+//
+// Errors: those of atrest_disk_service_create_disk; ATREST_ERR_INVALID_OPTION for another size, for an image that has a LUKS header
+// already, and for a backend that takes in no images; ATREST_ERR_NOT_ALLOWED for a set with two layers.
+atrest_status atrest_disk_service_import_disk(const atrest_disk_service *service, const atrest_new_disk *disk,
+    const char *image);
+
+// Re-encrypts about `budget` bytes of a disk for which that was ordered. Others read and write meanwhile, and wait only for the zone
+// of up to 16 MiB that is being rewritten. Unless the disk is open, each call asks its vault. `progress`, which may be NULL,
+// starts from ATREST_REENCRYPTION_PROGRESS_INIT. If nothing was ordered, nothing is done.
+//
+// Errors: ATREST_ERR_NO_SUCH_RESOURCE; ATREST_ERR_DISK_SUSPENDED while its key may not be used; ATREST_ERR_OLDER_HEADER if an older
+// device or header was put back; the errors of the vault and the device. What was being rewritten stays closed after a failure of
+// the device, with ATREST_ERR_BUSY for who wants it, until a step succeeds.
+atrest_status atrest_disk_service_reencrypt_step(const atrest_disk_service *service, const char *disk, uint64_t budget,
+    atrest_reencryption_progress *progress);
+
+// How far the last re-encryption of a disk is, by the store: no vault and no device is asked. `progress` starts from
+// ATREST_REENCRYPTION_PROGRESS_INIT; `under_way` is 1 from the order until it is finished, and `rate` is 0. All is 0 if none was
+// ever ordered.
+//
+// Errors: ATREST_ERR_NO_SUCH_RESOURCE.
+atrest_status atrest_disk_service_reencryption(const atrest_disk_service *service, const char *disk,
+    atrest_reencryption_progress *progress);
+
+// Calls `each` with the name of every disk for which a re-encryption was ordered that is not finished, in order. Otherwise as
+// atrest_disk_service_list.
+atrest_status atrest_disk_service_reencrypting(const atrest_disk_service *service, atrest_status (*each)(void *user,
+    const char *name), void *user);
 
 // ---------------------------------------------------------------------------------------------------------------------
 // REPORTS

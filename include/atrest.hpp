@@ -2276,6 +2276,17 @@ public:
     [[nodiscard]] virtual result<device> open(const std::string &region, const std::string &id) = 0;
     // That there is none is no failure. When it returns, the device must not come back.
     virtual result<void> remove(const std::string &region, const std::string &id) = 0;
+    // An existing plain image, for disk_service::import_disk to look at. Without these two, none is taken in.
+    [[nodiscard]] virtual result<device> open_image(const std::string &region, const std::string &image) {
+        static_cast<void>(region), static_cast<void>(image);
+        return fail<device>(ATREST_ERR_UNSUPPORTED);
+    }
+    // Makes it the device of this id, of `size` bytes: what it holds, and zeros. It may be that device already.
+    [[nodiscard]] virtual result<device> adopt_image(const std::string &region, const std::string &id,
+                                                     const std::string &image, std::uint64_t size) {
+        static_cast<void>(region), static_cast<void>(id), static_cast<void>(image), static_cast<void>(size);
+        return fail<device>(ATREST_ERR_UNSUPPORTED);
+    }
 };
 
 namespace detail {
@@ -2293,6 +2304,18 @@ struct device_pool_calls {
     }
     static atrest_status remove(void *user, const char *region, const char *id) {
         return guarded([&] { return status_of([&] { return static_cast<device_pool *>(user)->remove(region, id); }); });
+    }
+    static atrest_status open_image(void *user, const char *region, const char *image, atrest_device **out) {
+        return guarded([&] {
+            return give<device>(out, [&] { return static_cast<device_pool *>(user)->open_image(region, image); });
+        });
+    }
+    static atrest_status adopt_image(void *user, const char *region, const char *id, const char *image,
+                                     std::uint64_t size, atrest_device **out) {
+        return guarded([&] {
+            return give<device>(
+                out, [&] { return static_cast<device_pool *>(user)->adopt_image(region, id, image, size); });
+        });
     }
     static void release(void *user) noexcept { delete static_cast<device_pool *>(user); }
 };
@@ -2314,6 +2337,8 @@ public:
         callbacks.create = detail::device_pool_calls::create;
         callbacks.open = detail::device_pool_calls::open;
         callbacks.remove = detail::device_pool_calls::remove;
+        callbacks.open_image = detail::device_pool_calls::open_image;
+        callbacks.adopt_image = detail::device_pool_calls::adopt_image;
         return detail::object_of<disk_backend>(std::move(pool), callbacks, detail::device_pool_calls::release,
                                                atrest_disk_backend_from_callbacks);
     }
@@ -2791,6 +2816,29 @@ public:
     }
     result<void> delete_image(text image) const {
         return detail::done(atrest_disk_service_delete_image(get(), image.get()));
+    }
+
+    // Re-encryption of disks: one is ordered, and then done in steps.
+
+    result<void> rekey_disk(text disk) const {
+        return detail::done(atrest_disk_service_rekey_disk(get(), disk.get()));
+    }
+    // An existing plain image becomes a disk. Its size may be left out.
+    result<void> import_disk(const new_disk &disk, text image) const {
+        const atrest_new_disk c = disk.c();
+        return detail::done(atrest_disk_service_import_disk(get(), &c, image.get()));
+    }
+    result<atrest_reencryption_progress> reencrypt_step(text disk, std::uint64_t budget) const {
+        return detail::struct_of<atrest_reencryption_progress>(
+            [&](auto out) { return atrest_disk_service_reencrypt_step(get(), disk.get(), budget, out); });
+    }
+    [[nodiscard]] result<atrest_reencryption_progress> reencryption(text disk) const {
+        return detail::struct_of<atrest_reencryption_progress>(
+            [&](auto out) { return atrest_disk_service_reencryption(get(), disk.get(), out); });
+    }
+    // The disks that are not finished.
+    [[nodiscard]] result<std::vector<std::string>> reencrypting() const {
+        return detail::texts_of([&](auto... visit) { return atrest_disk_service_reencrypting(get(), visit...); });
     }
 
     // Reports.

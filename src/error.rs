@@ -237,6 +237,14 @@ pub enum Error {
         /// The key that it was last proved to be under.
         proven: String,
     },
+    /// The device of a disk, or its header, is from before a re-encryption of the disk, or from an earlier time in one.
+    #[cfg(feature = "managed")]
+    OlderDevice {
+        /// The resource, such as `disk "db-1"`.
+        resource: String,
+        /// What shows that.
+        found: String,
+    },
     /// No set, disk, snapshot or image has this name.
     #[cfg(feature = "managed")]
     NoSuchResource(String),

@@ -140,6 +140,12 @@ impl Error {
                  which moves it to the active key again"
             ),
             #[cfg(feature = "managed")]
+            Error::OlderDevice { resource, found } => write!(
+                f,
+                "an older device or header was put back on the {resource}: {found}. Put the newest back: with this one, what \
+                 was re-encrypted since would be lost"
+            ),
+            #[cfg(feature = "managed")]
             Error::NoSuchResource(text) | Error::ResourceExists(text) => f.write_str(text),
             #[cfg(feature = "managed")]
             Error::NotAllowed { text, .. } => f.write_str(text),

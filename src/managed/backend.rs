@@ -1,32 +1,60 @@
 //! The interfaces that an embedding service implements: the places of disks, and the access to vaults.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::{BlockDevice, FileDevice, KeyVault, Result};
+use crate::{BlockDevice, Error, FileDevice, KeyVault, Result};
 
 /// A place for disks: files, a pool of block devices, an object store.
 pub trait DiskBackend: Send + Sync {
     /// Makes a device of `size` zero bytes in a region. Its name is a UUID that was never used before.
     ///
     /// # Errors
-    /// [`Error::Io`](crate::Error::Io).
+    /// [`Error::Io`].
     fn create(&self, region: &str, id: &str, size: u64) -> Result<Arc<dyn BlockDevice>>;
 
     /// Opens a device.
     ///
     /// # Errors
-    /// [`Error::Io`](crate::Error::Io); [`Error::Busy`](crate::Error::Busy).
+    /// [`Error::Io`]; [`Error::Busy`].
     fn open(&self, region: &str, id: &str) -> Result<Arc<dyn BlockDevice>>;
+
+    /// Opens an existing plain image, by whatever name the backend knows images, to look at it before it is imported. Nothing
+    /// is written.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`]; [`Error::Busy`]; [`Error::Io`];
+    /// [`Error::InvalidOption`] by default: the backend takes in no images.
+    fn open_image(&self, region: &str, image: &str) -> Result<Arc<dyn BlockDevice>> {
+        let _ = (region, image);
+        Err(no_images())
+    }
+
+    /// Makes such an image the device of this id, and grows it with zeros to `size` bytes. It then has this name only. If it
+    /// was killed or failed, it is called again with the same arguments, and finishes: the image may be the device already.
+    ///
+    /// # Errors
+    /// As [`open_image`](Self::open_image).
+    fn adopt_image(&self, region: &str, id: &str, image: &str, size: u64) -> Result<Arc<dyn BlockDevice>> {
+        let _ = (region, id, image, size);
+        Err(no_images())
+    }
 
     /// Removes a device, if it exists. Current users may continue until they close it.
     ///
     /// # Errors
-    /// [`Error::Io`](crate::Error::Io).
+    /// [`Error::Io`].
     fn remove(&self, region: &str, id: &str) -> Result<()>;
 }
 
-/// Disks as files in one folder, for all regions.
+fn no_images() -> Error {
+    Error::InvalidOption(
+        "this backend can't make an existing image a disk; make a disk, and copy the data into it".into(),
+    )
+}
+
+/// Disks as files in one folder, for all regions. Images are files, named by their path; one that is imported must be on the same
+/// file system as the folder, since it is moved there.
 #[derive(Debug, Clone)]
 pub struct DiskFolder {
     folder: PathBuf,
@@ -63,15 +91,41 @@ impl DiskBackend for DiskFolder {
         self.device(FileDevice::open(self.path(id))?)
     }
 
+    fn open_image(&self, _: &str, image: &str) -> Result<Arc<dyn BlockDevice>> {
+        let is_file = std::fs::symlink_metadata(image).map(|found| found.is_file());
+        if is_file.is_ok_and(|is_file| !is_file) {
+            return Err(Error::InvalidOption(format!("the image {image:?} is no plain file")));
+        }
+        Ok(Arc::new(FileDevice::open_read_only(image)?))
+    }
+
+    fn adopt_image(&self, _: &str, id: &str, image: &str, size: u64) -> Result<Arc<dyn BlockDevice>> {
+        let (image, path) = (Path::new(image), self.path(id));
+        let failed = |e| Error::io(format!("moving {} to {}", image.display(), path.display()), e);
+        if !path.try_exists().map_err(failed)? {
+            // Nobody has it open, nor will in between.
+            let _held = FileDevice::open(image)?;
+            std::fs::rename(image, &path).map_err(failed)?;
+            crate::fs::sync(image).map_err(failed)?;
+        }
+        crate::fs::sync(&path).map_err(failed)?;
+        let device = FileDevice::open(&path)?;
+        let growing = |e| Error::io(format!("growing {} to {size} bytes", path.display()), e);
+        if device.size().map_err(growing)? < size {
+            device.file().set_len(size).and_then(|()| device.file().sync_all()).map_err(growing)?;
+        }
+        self.device(device)
+    }
+
     fn remove(&self, _: &str, id: &str) -> Result<()> {
         let path = self.path(id);
         match std::fs::remove_file(&path) {
             Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
-                Err(crate::Error::io(format!("removing {}", path.display()), e))
+                Err(Error::io(format!("removing {}", path.display()), e))
             }
             Err(_) => Ok(()),
             // Once the store forgets the disk, its file must not reappear.
-            Ok(()) => crate::fs::sync(&path).map_err(|e| crate::Error::io(format!("removing {}", path.display()), e)),
+            Ok(()) => crate::fs::sync(&path).map_err(|e| Error::io(format!("removing {}", path.display()), e)),
         }
     }
 }
@@ -81,13 +135,13 @@ pub trait VaultDirectory: Send + Sync {
     /// The vault of this name, accessed under an identity. The vault itself decides what the identity may do.
     ///
     /// # Errors
-    /// [`Error::Vault`](crate::Error::Vault) if there is no such vault, or it can't be reached.
+    /// [`Error::Vault`] if there is no such vault, or it can't be reached.
     fn vault(&self, id: &str, identity: &str) -> Result<Arc<dyn KeyVault>>;
 
     /// The description of the vault of this name.
     ///
     /// # Errors
-    /// As [`vault`](Self::vault); [`Error::NotAllowed`](crate::Error::NotAllowed) for a vault that no set can have.
+    /// As [`vault`](Self::vault); [`Error::NotAllowed`] for a vault that no set can have.
     fn describe(&self, id: &str) -> Result<VaultDescription>;
 }
 

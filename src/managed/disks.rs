@@ -3,7 +3,7 @@
 use super::copy::CopyProgress;
 use super::live::OpenDisk;
 use super::records::{MAX_SIZE, Resource, ResourceKind, ResourceName, check_name};
-use super::service::{DiskService, not_allowed};
+use super::service::{DiskService, Inner, not_allowed};
 use crate::error::Rule;
 use crate::{EncryptionType, Error, Result};
 
@@ -18,9 +18,9 @@ use crate::{EncryptionType, Error, Result};
 #[derive(Debug, Clone)]
 pub struct NewDisk {
     name: String,
-    region: String,
+    pub(super) region: String,
     subscription: String,
-    size: u64,
+    pub(super) size: u64,
     sector_size: u32,
     set: Option<String>,
 }
@@ -106,35 +106,7 @@ impl DiskService {
     /// [`Error::ResourceExists`]; [`Error::NoSuchResource`]; [`Error::NotAllowed`] for a set in another region or
     /// subscription; [`Error::InvalidOption`]; the vault's errors; [`Error::Io`]. On failure nothing is left behind.
     pub fn create_disk(&self, new: &NewDisk) -> Result<Resource> {
-        [&new.name, &new.region, &new.subscription].into_iter().try_for_each(|name| check_name(name))?;
-        if !matches!(new.sector_size, 512 | 4096) {
-            return Err(Error::SectorSize { size: new.sector_size.into() });
-        }
-        if new.size == 0 || !new.size.is_multiple_of(new.sector_size.into()) || new.size > MAX_SIZE {
-            return Err(Error::InvalidOption("a disk has a whole number of sectors, up to 64 TiB".into()));
-        }
-        let disk = Resource {
-            kind: ResourceKind::Disk,
-            name: new.name.clone(),
-            id: self.inner.new_id()?,
-            region: new.region.clone(),
-            subscription: new.subscription.clone(),
-            size: new.size,
-            sector_size: new.sector_size,
-            encryption_type: EncryptionType::PlatformKey,
-            set: None,
-            joining: None,
-            guest_encrypted: false,
-            host_encrypted: false,
-            created: self.inner.clock.now(),
-            source: None,
-            increment: None,
-            fingerprints: Vec::new(),
-            proven: None,
-            proven_lower: None,
-            used_blocks: [0; 2],
-        };
-        self.inner.make(self.inner.in_set(disk, new.set.as_deref())?, Ok)
+        self.inner.make(self.inner.new_disk(new)?, Ok)
     }
 
     /// Makes a disk with the content of a disk, a snapshot or an image's copy, and with a new DEK. A disk that is
@@ -190,6 +162,7 @@ impl DiskService {
         let live = self.inner.registry.find(&name)?;
         // From here on nobody can remove it.
         let user = live.join()?;
+        self.inner.begin_import(&live)?;
         live.with_layers(|_| Ok(()))?;
         let mut resource = self.inner.store.resource(&name)?;
         if resource.joining.is_some() {
@@ -286,5 +259,41 @@ impl DiskService {
             })?;
             self.inner.store.resource(name)
         })
+    }
+}
+
+impl Inner {
+    /// The record of a new disk.
+    pub(super) fn new_disk(&self, new: &NewDisk) -> Result<Resource> {
+        [&new.name, &new.region, &new.subscription].into_iter().try_for_each(|name| check_name(name))?;
+        if !matches!(new.sector_size, 512 | 4096) {
+            return Err(Error::SectorSize { size: new.sector_size.into() });
+        }
+        if new.size == 0 || !new.size.is_multiple_of(new.sector_size.into()) || new.size > MAX_SIZE {
+            return Err(Error::InvalidOption("a disk has a whole number of sectors, up to 64 TiB".into()));
+        }
+        let disk = Resource {
+            kind: ResourceKind::Disk,
+            name: new.name.clone(),
+            id: self.new_id()?,
+            region: new.region.clone(),
+            subscription: new.subscription.clone(),
+            size: new.size,
+            sector_size: new.sector_size,
+            encryption_type: EncryptionType::PlatformKey,
+            set: None,
+            joining: None,
+            guest_encrypted: false,
+            host_encrypted: false,
+            created: self.clock.now(),
+            source: None,
+            increment: None,
+            fingerprints: Vec::new(),
+            proven: None,
+            proven_lower: None,
+            used_blocks: [0; 2],
+            reencryption: None,
+        };
+        self.in_set(disk, new.set.as_deref())
     }
 }

@@ -5,11 +5,18 @@ use std::sync::Arc;
 
 use super::records::Resource;
 use crate::key::{DekAlgorithm, Fingerprint, KeyDescription, KeyId, WrappedDek};
-use crate::volume::{Closed, FormatOptions, OpenOptions};
-use crate::{BlockDevice, Credential, EncryptionType, Error, KeyVault, Protector, Result, Secret, SectorSize, Volume};
+use crate::volume::{
+    Begun, Closed, Expected, FormatOptions, KnownDek, OpenOptions, ReencryptOptions, ReencryptionProgress, Resilience,
+};
+use crate::{
+    BlockDevice, Credential, Dek, EncryptionType, Error, KeyVault, Protector, Result, Secret, SectorSize, Volume,
+};
 
 /// The size of a layer's header in bytes.
 pub(super) const HEADER: u64 = 1 << 20;
+
+/// What an encryption in place needs at the end of the device: room for the header, and to move the data by as much.
+pub(super) const ROOM: u64 = 2 * HEADER;
 
 /// A volume on the device itself, or on another volume.
 pub(super) type Layer = Volume<Arc<dyn BlockDevice>>;
@@ -117,16 +124,30 @@ pub(super) fn lower_context(id: &str) -> String {
 }
 
 impl Resource {
-    /// The options for opening one of its volumes, 0 for the upper one. They demand its context and the stored
-    /// fingerprint of its DEK. Otherwise an attacker who may wrap DEKs could put a volume of their own in its place.
+    /// The options for opening one of its volumes, 0 for the upper one. They demand its context and the DEKs that the store
+    /// knows. Otherwise an attacker who may wrap DEKs could put a volume of their own in its place.
     fn expecting(&self, layer: usize, context: &str) -> OpenOptions {
         // What the service doesn't allow comes to no layer.
         let options = OpenOptions::new().discard(true);
         let options = options.context(context.as_bytes()).used_blocks(self.used_blocks[layer]);
-        match self.fingerprints.get(layer) {
-            Some(fingerprint) => options.expect(*fingerprint),
+        match self.expected(layer) {
+            Some(expected) => options.by_record(expected).hazmat_allow_unencrypted(self.is_partly_plain()),
             None => options,
         }
+    }
+
+    /// The DEKs of one of its volumes, and how far a re-encryption is; `None` in a record of an earlier version.
+    pub(super) fn expected(&self, layer: usize) -> Option<Expected> {
+        let known = KnownDek { fingerprint: *self.fingerprints.get(layer)?, used_blocks: self.used_blocks[layer] };
+        let (owner, dek) = (self.full_name().to_string(), Some(known));
+        let none = Expected { owner, dek, new: None, done: None, former: None };
+        let Some(of) = self.reencryption.as_ref().filter(|_| layer == 0) else { return Some(none) };
+        if of.is_finished() {
+            return Some(Expected { former: of.former, ..none });
+        }
+        let new = |fingerprint| KnownDek { fingerprint, used_blocks: of.used_blocks };
+        let dek = dek.filter(|_| !self.is_partly_plain());
+        Some(Expected { dek, new: of.fingerprint.map(new), done: of.begun.map(|_| of.done), ..none })
     }
 }
 
@@ -199,7 +220,32 @@ pub(super) fn keys_in(device: &Arc<dyn BlockDevice>) -> Result<Vec<KeyId>> {
     Closed::keks_on(device)
 }
 
+/// The options of a resource's volume, the upper one of two.
+fn options_of(resource: &Resource) -> Result<FormatOptions> {
+    let sector_size = SectorSize::new(resource.sector_size)?;
+    let options = FormatOptions::new().sector_size(sector_size).data_offset(HEADER).context(resource.id.as_bytes());
+    Ok(options.encryption_type(resource.encryption_type))
+}
+
 impl Layers {
+    /// Begins to encrypt a plain image where it lies under this DEK, wrapped by this key: with its header at the start, for which
+    /// the device has [`ROOM`] at its end.
+    pub(super) fn begin_in_place(
+        device: Arc<dyn BlockDevice>,
+        resource: &Resource,
+        dek: &Dek,
+        kek: &Kek,
+    ) -> Result<Fingerprint> {
+        let options = options_of(resource)?.hazmat_dek(dek);
+        let protector = Protector::Vault(kek, kek.name());
+        Volume::begin_encryption(device, protector, &options, ROOM).and_then(|volume| volume.fingerprint())
+    }
+
+    /// What an encryption in place that was begun has left on a device.
+    pub(super) fn begun_in_place(device: &Arc<dyn BlockDevice>) -> Result<Begun> {
+        Volume::begun_encryption(device)
+    }
+
     /// Makes the volumes of a new resource, the upper one under `customer`, if its set has a key.
     pub(super) fn format(
         device: Arc<dyn BlockDevice>,
@@ -207,11 +253,7 @@ impl Layers {
         platform: &Kek,
         customer: Option<&Kek>,
     ) -> Result<Self> {
-        let options = FormatOptions::new()
-            .sector_size(SectorSize::new(resource.sector_size)?)
-            .data_offset(HEADER)
-            .context(resource.id.as_bytes())
-            .encryption_type(resource.encryption_type);
+        let options = options_of(resource)?;
         let upper = customer.unwrap_or(platform);
         let upper = Protector::Vault(upper, upper.name());
         if !resource.has_two_layers() {
@@ -331,6 +373,35 @@ impl Layers {
     /// The upper volume's DEK as wrapped by a vault.
     pub(super) fn wrapped(&self) -> Option<WrappedDek> {
         self.upper.wrapped_deks().pop()
+    }
+
+    /// The algorithm of the upper volume's DEK.
+    pub(super) fn dek_algorithm(&self) -> DekAlgorithm {
+        self.upper.dek().algorithm()
+    }
+
+    /// Begins to re-encrypt the upper volume under this DEK, wrapped by this key.
+    pub(super) fn begin_rekey(&self, dek: &Dek, kek: &Kek) -> Result<()> {
+        // A larger sector may be torn, where the device writes sectors of 512 bytes.
+        let resilience =
+            if self.upper.sector_size() == SectorSize::B512 { Resilience::Checksum } else { Resilience::Journal };
+        let options = ReencryptOptions::new().hazmat_dek(dek).resilience(resilience);
+        self.upper.begin_reencryption(&[Protector::Vault(kek, kek.name())], &options)
+    }
+
+    /// Re-encrypts about `budget` bytes of the upper volume, if that has begun.
+    pub(super) fn reencrypt_step(&self, budget: u64) -> Result<ReencryptionProgress> {
+        self.upper.reencrypt_step(budget)
+    }
+
+    /// How far the re-encryption of the upper volume is, if one is under way.
+    pub(super) fn reencryption(&self) -> Option<ReencryptionProgress> {
+        self.upper.reencryption()
+    }
+
+    /// The fingerprint of the upper volume's DEK; during a re-encryption, of the new one.
+    pub(super) fn fingerprint(&self) -> Result<Fingerprint> {
+        self.upper.fingerprint()
     }
 
     /// Moves the upper volume to one key alone, unless it is there already. Returns whether it had to.

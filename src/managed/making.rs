@@ -28,6 +28,7 @@ impl Inner {
             proven: None,
             proven_lower: None,
             used_blocks: [0; 2],
+            reencryption: None,
             ..from.clone()
         })
     }

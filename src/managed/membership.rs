@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::keys::Notes;
+use super::layers::Layers;
 use super::live::LiveResource;
 use super::making::check_member;
 use super::records::{EncryptionSet, Joining, Resource, ResourceName};
@@ -28,6 +29,7 @@ impl DiskService {
         let inner = &self.inner;
         inner.change_group(name, |group, names| {
             for live in group {
+                inner.begun_import(live, live.record()?)?;
                 // First finish earlier moves. A resource that can't be opened stays where it is.
                 inner.finish_joining(live)?;
                 live.with_layers_to_rewrap(|_| Ok(()))?;
@@ -137,27 +139,38 @@ impl Inner {
 
     /// Moves a resource to its set's active key, and returns whether it had to. The caller must hold its change lock.
     pub(super) fn rewrap_live(&self, live: &LiveResource, resource: &Resource) -> Result<bool> {
-        let Some(set) = &resource.set else { return Ok(false) };
+        if resource.set.is_none() { Ok(false) } else { self.rewrap_and_note(live, resource, |_, _| false) }
+    }
+
+    /// Moves a resource to its set's active key, or to one of the platform's in use, and notes that with what `note` changes.
+    /// `note` says whether there is any. Returns whether it had to move into its set's key. The caller must hold its change lock.
+    pub(super) fn rewrap_and_note(
+        &self,
+        live: &LiveResource,
+        resource: &Resource,
+        note: impl Fn(&mut Resource, &Layers) -> bool,
+    ) -> Result<bool> {
+        let set = resource.set.as_deref();
         let (result, key) = live.with_layers_to_rewrap(|layers| {
-            let active = self.store.set(set)?.active_key;
-            let had_to = layers.keks() != [active];
+            let active = set.map(|set| self.store.set(set)).transpose()?.map(|set| set.active_key);
+            let had_to = active.is_some_and(|active| layers.keks() != [active]);
             let now = self.clock.now();
             let noted = self.put_under_keys(&[(resource, layers)], |tables| {
-                let mut joined = tables.resource(&live.name)?;
-                let joining = joined.joining.take().is_some();
-                if joined.note_keys(&layers.all_keks(), now) || joining {
-                    tables.put_resource(&joined)?;
+                let mut record = tables.resource(&live.name)?;
+                let joining = record.joining.take().is_some();
+                if record.note_keys(&layers.all_keks(), now) | note(&mut record, layers) || joining {
+                    tables.put_resource(&record)?;
                 }
                 Ok(())
             });
-            let key = layers.keks().pop();
-            if let Some(key) = &key {
+            let key = set.zip(layers.keks().pop());
+            if let Some((set, key)) = &key {
                 self.keys.leases.of(set, key).remember(layers.wrapped());
             }
             Ok((noted.map(|()| had_to), key))
         })?;
         // Its lease must match the key that it is under, even if noting failed.
-        if let Some(key) = key {
+        if let Some((set, key)) = key {
             self.lease_under(live, set, &key);
         }
         result

@@ -35,17 +35,20 @@ mod copies;
 mod disks;
 mod file_vaults;
 mod images;
+mod import;
 mod maintain;
 mod making;
 mod membership;
 mod platform;
 mod rebuild;
+mod reencryption;
 mod removal;
 mod report;
 mod rotation;
 mod service;
 mod sets;
 mod snapshots;
+mod under_way;
 
 pub use crate::error::Rule;
 pub use backend::{DiskBackend, DiskFolder, VaultDescription, VaultDirectory};
@@ -58,8 +61,11 @@ pub use keys::{LeasePolicy, OutagePolicy};
 pub use live::{DeviceWrite, OpenDisk};
 pub use platform::PlatformReport;
 pub use rebuild::{RebuildSources, Rebuilt, Unproven, rebuild};
-pub use records::{EncryptionSet, Joining, PlatformKeys, Proof, Resource, ResourceKind, ResourceName, RotationError};
-pub use report::{KeyAccess, ProtectionStatus, ResourceReport, SetReport};
+pub use records::{
+    EncryptionSet, Joining, PlatformKeys, Proof, Reencryption, ReencryptionKind, Resource, ResourceKind, ResourceName,
+    RotationError,
+};
+pub use report::{KeyAccess, ProtectionStatus, ReencryptionReport, ResourceReport, SetReport};
 pub use rotation::{ExpiringKey, Rotation, RotationProgress};
 pub use service::{DiskService, ServiceOptions};
 pub use sets::NewSet;

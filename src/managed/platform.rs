@@ -159,6 +159,7 @@ impl Inner {
     /// Moves the volume under the platform's key to its active version, unless it is proven to be there.
     fn rewrap_bottom(&self, name: &ResourceName, kek: &Kek, key: &KeyId, notes: &Notes<'_>) -> Result<bool> {
         let rewrapped = self.registry.changing(name, |live, resource| {
+            let resource = self.begun_import(live, resource)?;
             let Some(layer) = resource.platform_layer() else { return Ok(false) };
             if live.bottom_is_under(&resource, key)? {
                 return Ok(false);

@@ -16,6 +16,7 @@ use super::records::{EncryptionSet, Joining, Resource, ResourceKind, ResourceNam
 use super::service::ServiceOptions;
 use super::store::{self, OldRecords, Store};
 use super::sync::{into_inner, lock};
+use super::under_way::{caught_up, stage, under_way};
 use crate::key::{Fingerprint, KeyId};
 use crate::volume::{Header, OpenOptions};
 use crate::{BlockDevice, Credential, EncryptionType, Error, KeyVault, Result, Volume};
@@ -188,6 +189,7 @@ struct Proven {
     /// The keys of the upper volume, and of the lower one if there are two.
     keys: [Vec<KeyId>; 2],
     encryption_type: EncryptionType,
+    /// Of the upper volume, until a re-encryption is finished, that of the old DEK.
     fingerprints: Vec<Fingerprint>,
 }
 
@@ -209,7 +211,9 @@ impl Rebuilding<'_> {
         let proven = self.open(region, id).map_err(text)?;
         let records = self.old.resources.get(id).map_or(&[][..], Vec::as_slice);
         let (mut fitting, mut unfit) = (Vec::<(bool, Resource)>::new(), None);
-        for record in records {
+        // A re-encryption only goes on: where it is farthest was the last.
+        let last = records.iter().map(stage).max();
+        for record in records.iter().filter(|record| Some(stage(record)) == last) {
             match self.fit(record, region, &proven) {
                 Ok(resource) => fitting.push((proven.is_noted(record), resource)),
                 Err(why) => unfit = Some(format!("an old store has a record of the {}, but {why}", record.full_name())),
@@ -262,7 +266,10 @@ impl Rebuilding<'_> {
                     let genuine = upper.genuine_tokens();
                     let encryption_type = genuine.first().ok_or(Error::TamperedHeader)?.encryption_type;
                     let keys = [genuine.into_iter().map(|token| token.wrapped.kek).collect(), Vec::new()];
-                    let fingerprints = vec![upper.fingerprint()?];
+                    let fingerprints = vec![match upper.previous_fingerprint()? {
+                        Some(old) => old,
+                        None => upper.fingerprint()?,
+                    }];
                     return Ok(Proven { upper, keys, encryption_type, fingerprints });
                 }
                 Err(e) => failed = e,
@@ -291,9 +298,11 @@ impl Rebuilding<'_> {
         if record.region != region {
             return Err(format!("in the region {:?}", record.region));
         }
-        if !record.fingerprints.is_empty() && record.fingerprints != proven.fingerprints {
-            return Err("with another DEK".into());
-        }
+        let mut resource =
+            caught_up(record, &proven.upper, &proven.fingerprints, self.options.clock.now()).map_err(|e| match e {
+                Error::OtherDek => "with another DEK".into(),
+                e => format!("{e:#}"),
+            })?;
         if record.encryption_type != proven.encryption_type || record.sector_size != sector_size {
             return Err("of another encryption type or sector size".into());
         }
@@ -314,7 +323,6 @@ impl Rebuilding<'_> {
         if let Some(set) = record.set.iter().chain(record.leaving()).find(|set| !self.old.sets.contains_key(*set)) {
             return Err(format!("the record of the set {set:?} can't be read, or is there in several versions"));
         }
-        let mut resource = Resource { fingerprints: proven.fingerprints.clone(), ..record.clone() };
         resource.note_keys(&proven.keys, self.options.clock.now());
         Ok(resource)
     }
@@ -364,6 +372,7 @@ impl Rebuilding<'_> {
             proven: None,
             proven_lower: None,
             used_blocks: [0; 2],
+            reencryption: under_way(&proven.upper, self.options.clock.now()).map_err(|e| format!("{e:#}"))?,
         };
         resource.note_keys(&proven.keys, self.options.clock.now());
         Ok(resource)
@@ -406,7 +415,9 @@ impl Rebuilding<'_> {
 }
 
 fn open_by(device: &Arc<dyn BlockDevice>, context: &str, vault: &dyn KeyVault) -> Result<Volume<Arc<dyn BlockDevice>>> {
-    let options = OpenOptions::new().read_only(true).context(context.as_bytes());
+    // A token's MAC proves that an owner of the DEK began to encrypt it in place.
+    let options = OpenOptions::new().read_only(true).leave_torn(true).hazmat_allow_unencrypted(true);
+    let options = options.context(context.as_bytes());
     Volume::open(device.clone(), Credential::Vault(vault), &options)
 }
 

@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::capabilities::{CapabilityTable, EncryptionOption};
 use super::live::LiveResource;
 use super::parallel;
-use super::records::{EncryptionSet, PlatformKeys, Resource, ResourceKind, ResourceName};
+use super::records::{EncryptionSet, PlatformKeys, ReencryptionKind, Resource, ResourceKind, ResourceName};
 use super::rotation::RotationProgress;
 use super::service::{DiskService, Inner};
 use super::sync::{into_inner, lock};
@@ -69,13 +69,30 @@ pub struct ResourceReport {
     pub lower_keys: Vec<String>,
     /// How many blocks of 16 bytes its DEKs have encrypted, the upper layer's first.
     pub used_blocks: [u64; 2],
-    /// Whether its DEK is due for replacement by [`KeyUsage`]: copy it to a new disk.
+    /// Whether a DEK that its data is under is due for replacement by [`KeyUsage`]: see
+    /// [`rekey_disk`](DiskService::rekey_disk).
     pub key_due: bool,
     /// Whether its key may be used.
     pub access: KeyAccess,
+    /// How far the last re-encryption of its data is, if one was ordered.
+    pub reencryption: Option<ReencryptionReport>,
     /// The rows of the capability table that apply to it. The row for encryption in the guest follows the one at rest
     /// if the disk was ever encrypted in the guest: the library can't know whether it still is.
     pub capabilities: CapabilityTable,
+}
+
+/// How far a re-encryption of a disk's data is. It is configured when it was ordered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct ReencryptionReport {
+    /// What it does.
+    pub kind: ReencryptionKind,
+    /// The number of bytes that are done.
+    pub done: u64,
+    /// The number of bytes in all.
+    pub total: u64,
+    /// Whether it is finished.
+    pub finished: bool,
 }
 
 /// A report on the protection of a set's members.
@@ -195,7 +212,9 @@ impl Inner {
             Some(_) => ProtectionStatus::HeaderUnreadable,
             None => self.status(&resource, &[&upper, &lower])?,
         };
-        let used_blocks = live.used_blocks().unwrap_or(resource.used_blocks);
+        let mut now = resource.clone();
+        let used_blocks = live.used_blocks().unwrap_or(now.used_now().map(|used| *used));
+        let is_due = |used: &[u64; 2]| used.iter().any(|&blocks| KeyUsage::new(blocks).is_due());
         let mut options = EncryptionOption::of(resource.encryption_type, resource.guest_encrypted);
         if resource.host_encrypted {
             options.push(EncryptionOption::Host);
@@ -208,8 +227,14 @@ impl Inner {
             keys: urls(&upper),
             lower_keys: urls(&lower),
             used_blocks,
-            key_due: used_blocks.iter().any(|&blocks| KeyUsage::new(blocks).is_due()),
+            key_due: is_due(&used_blocks) || is_due(&now.used_blocks),
             access,
+            reencryption: now.reencryption.as_ref().map(|of| ReencryptionReport {
+                kind: of.kind,
+                done: of.done,
+                total: of.total,
+                finished: of.is_finished(),
+            }),
             capabilities: CapabilityTable::of(&options),
         })
     }

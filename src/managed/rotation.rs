@@ -326,6 +326,7 @@ impl Inner {
     /// Moves a current or leaving member of a set to its active key, and returns whether it had to.
     fn rewrap(&self, set: &EncryptionSet, name: &ResourceName, notes: &Notes<'_>) -> Result<bool> {
         let rewrapped = self.registry.changing(name, |live, resource| {
+            let resource = self.begun_import(live, resource)?;
             let here = resource.set.as_ref() == Some(&set.name);
             match &resource.joining {
                 None if here => self.rewrap_member(live, &resource, set, notes),

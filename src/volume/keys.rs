@@ -68,6 +68,15 @@ impl Keys {
         key.cipher(spec, sector_size)
     }
 
+    /// Sets the numbers of blocks that the current and the previous key had encrypted before this process.
+    #[cfg(feature = "managed")]
+    pub(super) fn count_from(&mut self, [current, previous]: [u64; 2]) {
+        self.current.used_before = current;
+        if let Some(key) = &mut self.previous {
+            key.used_before = previous;
+        }
+    }
+
     /// Refuses in a child of the process that has the keys.
     pub(super) fn check(&self) -> Result<()> {
         self.current.dek.check()

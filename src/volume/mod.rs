@@ -5,6 +5,8 @@ mod backup;
 mod data_area;
 mod device;
 mod discard;
+#[cfg(feature = "managed")]
+mod expected;
 mod file_device;
 mod format;
 mod header;
@@ -40,6 +42,8 @@ use steps::Steps;
 
 pub use crate::ondisk::luks::{Label, LuksVersion, Priority};
 pub use device::{BlockDevice, MemoryDevice, write_zeros};
+#[cfg(feature = "managed")]
+pub(crate) use expected::{Expected, KnownDek};
 pub use file_device::FileDevice;
 pub use format::FormatOptions;
 pub use header::Header;
@@ -48,6 +52,8 @@ pub use info::{DigestInfo, KeyslotInfo, ProtectorId, SegmentInfo, TokenInfo};
 pub(crate) use open::Closed;
 pub use open::OpenOptions;
 pub use protect::KeyslotOptions;
+#[cfg(feature = "managed")]
+pub(crate) use reencrypt::Begun;
 pub use reencrypt::{ReencryptOptions, Resilience};
 pub use steps::ReencryptionProgress;
 
@@ -158,6 +164,21 @@ impl<D: BlockDevice> Volume<D> {
     /// [`Error::Forked`](crate::Error::Forked).
     pub fn fingerprint(&self) -> Result<crate::Fingerprint> {
         self.dek().fingerprint()
+    }
+
+    /// The fingerprint of the old DEK, during a re-encryption from one.
+    #[cfg(feature = "managed")]
+    pub(crate) fn previous_fingerprint(&self) -> Result<Option<crate::Fingerprint>> {
+        self.live.get().keys.previous.as_ref().map(|previous| previous.dek.fingerprint()).transpose()
+    }
+
+    /// Checks that its keys, and a re-encryption under way, are as a record says.
+    #[cfg(feature = "managed")]
+    pub(crate) fn check_record(&self, expected: &Expected) -> Result<()> {
+        let state = self.live.get();
+        let done = state.data.moving.as_ref().map(|moving| moving.done(state.layout.size));
+        let previous = state.keys.previous.as_ref().map(|previous| &*previous.dek);
+        expected.check(&state.keys.current.dek, previous, done).map(drop)
     }
 
     /// The device below.

@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use super::aligned::Aligned;
 use super::data_area::DataArea;
+#[cfg(feature = "managed")]
+use super::expected::Expected;
 use super::headers::{self, StoredHeader};
 use super::keys::{Key, Keys};
 use super::live::Live;
@@ -37,6 +39,9 @@ pub struct OpenOptions {
     expected: Option<Fingerprint>,
     expected_key: Option<String>,
     used_blocks: u64,
+    #[cfg(feature = "managed")]
+    by_record: Option<Expected>,
+    leave_torn: bool,
 }
 
 impl OpenOptions {
@@ -101,6 +106,21 @@ impl OpenOptions {
     /// Without it, each process counts from 0.
     pub fn used_blocks(mut self, blocks: u64) -> Self {
         self.used_blocks = blocks;
+        self
+    }
+
+    /// The keys that the volume must have, and the re-encryption that may be under way, by a record that is kept apart from the
+    /// device. Without it, an older header is not noticed if it is of the same key.
+    #[cfg(feature = "managed")]
+    pub(crate) fn by_record(mut self, expected: Expected) -> Self {
+        self.by_record = Some(expected);
+        self
+    }
+
+    /// Whether to leave a zone as it is in which a re-encryption was killed. It can't be read then.
+    #[cfg(feature = "managed")]
+    pub(crate) fn leave_torn(mut self, leave: bool) -> Self {
+        self.leave_torn = leave;
         self
     }
 
@@ -183,6 +203,14 @@ impl fmt::Debug for OpenOptions {
 }
 
 impl OpenOptions {
+    /// Whether a record says what may be plain.
+    fn has_record(&self) -> bool {
+        #[cfg(feature = "managed")]
+        return self.by_record.is_some();
+        #[cfg(not(feature = "managed"))]
+        return false;
+    }
+
     /// Finds the DEK, and verifies it and the header as these options demand.
     fn unlock(
         &self,
@@ -339,13 +367,23 @@ impl<D: BlockDevice> Volume<D> {
             None => &device,
         };
         let data = header.data_area(header_device.is_some())?;
-        if !options.allow_unencrypted {
+        if !options.allow_unencrypted && !options.has_record() {
             data.check_encrypted()?;
         }
         let (dek, previous, token) = options.unlock(&*header, on, &data, credential)?;
         let device_size = device.size().map_err(|e| Error::io("asking the device for its size", e))?;
         let mut keys = Keys::new(Key::new(dek, options.used_blocks), previous.map(|previous| Key::new(previous, 0)));
         let layout = data.layout(device_size, &mut keys)?;
+        #[cfg(feature = "managed")]
+        if let Some(expected) = &options.by_record {
+            let done = data.moving.as_ref().map(|moving| moving.done(layout.size));
+            let previous = keys.previous.as_ref().map(|previous| &*previous.dek);
+            let used = expected.check(&keys.current.dek, previous, done)?;
+            keys.count_from(used);
+            if !options.allow_unencrypted {
+                data.check_encrypted()?;
+            }
+        }
         if options.require_locked_memory {
             crate::memory::require_locked()?;
         }
@@ -359,7 +397,9 @@ impl<D: BlockDevice> Volume<D> {
         }
         let volume = Self::new(device, header_device, Live::new(keys, data, layout), header);
         let volume = Volume { read_only: options.read_only, discards: options.discard, ..volume };
-        volume.finish_torn_step()?;
+        if !options.leave_torn {
+            volume.finish_torn_step()?;
+        }
         Ok(volume)
     }
 }

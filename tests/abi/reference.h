@@ -688,8 +688,11 @@ typedef struct {
     atrest_status (*open)(void *user, const char *region, const char *id, atrest_device **out);
     atrest_status (*remove)(void *user, const char *region, const char *id);
     void (*release)(void *user);
+    atrest_status (*open_image)(void *user, const char *region, const char *image, atrest_device **out);
+    atrest_status (*adopt_image)(void *user, const char *region, const char *id, const char *image, uint64_t size,
+        atrest_device **out);
 } atrest_disk_backend_callbacks;
-#define ATREST_DISK_BACKEND_CALLBACKS_INIT {sizeof(atrest_disk_backend_callbacks), 0, 0, 0, 0, 0}
+#define ATREST_DISK_BACKEND_CALLBACKS_INIT {sizeof(atrest_disk_backend_callbacks), 0, 0, 0, 0, 0, 0, 0}
 atrest_status atrest_disk_backend_folder(const char *path, atrest_disk_backend **out);
 atrest_status atrest_disk_backend_from_callbacks(const atrest_disk_backend_callbacks *callbacks,
     atrest_disk_backend **out);
@@ -924,6 +927,15 @@ atrest_status atrest_volume_reencrypt_step(atrest_volume *volume, uint64_t budge
     atrest_reencryption_progress *progress);
 atrest_status atrest_volume_reencryption(const atrest_volume *volume, atrest_reencryption_progress *progress);
 atrest_status atrest_volume_resize(atrest_volume *volume, uint64_t size, uint64_t *new_size);
+atrest_status atrest_disk_service_rekey_disk(const atrest_disk_service *service, const char *disk);
+atrest_status atrest_disk_service_import_disk(const atrest_disk_service *service, const atrest_new_disk *disk,
+    const char *image);
+atrest_status atrest_disk_service_reencrypt_step(const atrest_disk_service *service, const char *disk, uint64_t budget,
+    atrest_reencryption_progress *progress);
+atrest_status atrest_disk_service_reencryption(const atrest_disk_service *service, const char *disk,
+    atrest_reencryption_progress *progress);
+atrest_status atrest_disk_service_reencrypting(const atrest_disk_service *service, atrest_status (*each)(void *user,
+    const char *name), void *user);
 #define ATREST_PROTECTION_FINISHED 1
 #define ATREST_PROTECTION_JOINING 2
 #define ATREST_PROTECTION_ROTATING 3

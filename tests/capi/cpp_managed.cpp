@@ -126,6 +126,21 @@ public:
         return atrest::result<void>();
     }
 
+    // An image of a pool is a device of zeros, of this size.
+    atrest::result<atrest::device> open_image(const std::string &, const std::string &image) override
+    {
+        if (broken || image != "plain")
+            return break_down<atrest::device>();
+        return atrest::device::memory(1 << 20);
+    }
+
+    atrest::result<atrest::device> adopt_image(const std::string &region, const std::string &id,
+                                               const std::string &image, std::uint64_t size) override
+    {
+        CHECK(image == "plain" && size > 1 << 20);
+        return create(region, id, size);
+    }
+
     static inline bool gives_nothing = false;
 
 private:
@@ -350,6 +365,16 @@ void files()
     GOT(service.expiring_keys(1000, [&](const atrest_expiring_key &one) { expiring += one.set; }));
     CHECK(expiring == "set");
 
+    // A disk gets a new DEK, and a plain image becomes a disk: both in steps.
+    CHECK(GOT(service.reencryption("secret")).total == 0);
+    GOT(service.rekey_disk("secret"));
+    CHECK(GOT(service.reencrypting()) == std::vector<std::string>{"secret"});
+    FAILS(ATREST_ERR_BUSY, service.rekey_disk("secret"));
+    while (GOT(service.reencrypt_step("secret", 1 << 20)).under_way != 0) {
+    }
+    CHECK(GOT(service.reencryption("secret")).under_way == 0 && GOT(service.reencrypting()).empty());
+    FAILS(ATREST_ERR_NOT_FOUND, service.import_disk(copy("imported"), "no such image"));
+
     // Reports.
     const atrest_report report = GOT(service.report(resource::disk, "secret"));
     CHECK(report.status == ATREST_PROTECTION_FINISHED && report.access == ATREST_ACCESS_CLOSED);
@@ -466,6 +491,15 @@ void objects()
         FAILS(ATREST_ERR_CALLBACK_FAILED, service.change_key("set", key(1)));
         one_vault::region = "north";
         GOT(service.change_key("set", key(1)));
+        FAILS(ATREST_ERR_CALLBACK_FAILED, service.import_disk(copy("imported"), "another"));
+        GOT(service.import_disk(copy("imported").set("set"), "plain"));
+        while (GOT(service.reencrypt_step("imported", 1 << 20)).under_way != 0) {
+        }
+        CHECK(GOT(service.reencryption("imported")).total == 1 << 20);
+        std::array<unsigned char, 4096> sectors{1};
+        GOT(GOT(service.open_disk("imported")).read_at(4096, sectors));
+        CHECK(sectors == decltype(sectors){});
+        GOT(service.delete_resource(resource::disk, "imported"));
         CHECK(GOT(service.list(resource::disk)) == names{"disk"});
         last = GOT(service.open_disk("disk"));
     }

@@ -127,7 +127,8 @@ const DAY: &str = r#"06:00  The platform and its customer Contoso have a vault e
 15:00  Contoso has deleted the key.
   payroll: ATREST_ERR_DISK_SUSPENDED
     "payroll" is suspended: the key "https://contoso.vault.example/keys/disks/2" is deleted; recover it in its vault to use it again
-16:00  The service starts anew. Its disks: payroll, payroll-evening, payroll-full, payroll-noon, research, web.
+15:30  Re-encrypted in steps: archive, payroll.
+16:00  The service starts anew. Its disks: archive, payroll, payroll-evening, payroll-full, payroll-noon, research, web.
 17:00  Nothing is left open.
 "#;
 

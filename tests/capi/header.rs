@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use atrest::key::KeyId;
 
 /// The files of `crates/atrest-c/src` that C sees, in the order of the header's sections.
-const SECTIONS: [&str; 35] = [
+const SECTIONS: [&str; 36] = [
     "version",
     "status",
     "message",
@@ -41,6 +41,7 @@ const SECTIONS: [&str; 35] = [
     "engines",
     "discard",
     "reencrypt",
+    "disk_reencrypt",
     "disk_report",
     "disk_store",
 ];

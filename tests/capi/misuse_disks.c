@@ -464,6 +464,82 @@ static void rotation(void)
     CHECK(calls == 2);
 }
 
+// A new DEK for a disk in use, and a plain image that becomes a disk.
+static void reencryption(void)
+{
+    atrest_reencryption_progress progress = ATREST_REENCRYPTION_PROGRESS_INIT;
+    atrest_new_disk plan = new_copy("imported", "s");
+    atrest_disk *disk;
+    char names[200] = "";
+    unsigned char plain[1024];
+    uint64_t at = 77;
+#define STEP(name) atrest_disk_service_reencrypt_step(service, name, 16 << 10, &progress)
+#define IMPORT(plan, image) atrest_disk_service_import_disk(service, plan, image)
+    IS(ATREST_ERR_NULL_ARGUMENT, atrest_disk_service_rekey_disk(NULL, "a"));
+    IS(ATREST_ERR_NULL_ARGUMENT, atrest_disk_service_rekey_disk(service, NULL));
+    IS(ATREST_ERR_NO_SUCH_RESOURCE, atrest_disk_service_rekey_disk(service, "nobody"));
+    IS(ATREST_ERR_NO_SUCH_RESOURCE, STEP("nobody"));
+    IS(ATREST_ERR_NULL_ARGUMENT, STEP(NULL));
+    IS(ATREST_ERR_NULL_ARGUMENT, atrest_disk_service_reencrypt_step(NULL, "a", 1, NULL));
+    IS(ATREST_ERR_NO_SUCH_RESOURCE, atrest_disk_service_reencryption(service, "nobody", &progress));
+    IS(ATREST_ERR_NULL_ARGUMENT, atrest_disk_service_reencryption(service, "a", NULL));
+    IS(ATREST_ERR_NULL_ARGUMENT, atrest_disk_service_reencrypting(service, NULL, names));
+    progress.struct_size = 0;
+    IS(ATREST_ERR_STRUCT_SIZE, STEP("a"));
+    IS(ATREST_ERR_STRUCT_SIZE, atrest_disk_service_reencryption(service, "a", &progress));
+    progress.struct_size = sizeof progress;
+    OK(atrest_disk_service_reencryption(service, "a", &progress));
+    CHECK(progress.under_way == 0 && progress.done == 0 && progress.total == 0);
+
+    OK(atrest_disk_service_open_disk(service, "a", &disk));
+    OK(atrest_disk_service_rekey_disk(service, "a"));
+    IS(ATREST_ERR_BUSY, atrest_disk_service_rekey_disk(service, "a"));
+    OK(atrest_disk_service_reencryption(service, "a", &progress));
+    CHECK(progress.under_way == 1 && progress.done == 0 && progress.total == 64 << 10);
+    OK(atrest_disk_service_reencrypting(service, add_name, names));
+    CHECK(strcmp(names, "a;") == 0);
+    NO_BYTES(ATREST_ERR_BUSY, atrest_disk_begin_write(disk, 0, bytes, 512, &at));
+    OK(STEP("a"));
+    CHECK(progress.under_way == 1 && progress.done == 16 << 10);
+    memset(plain, 5, sizeof plain);
+    OK(atrest_disk_write_at(disk, 0, plain, sizeof plain));
+    do {
+        OK(STEP("a"));
+    } while (progress.under_way);
+    CHECK(progress.done == progress.total);
+    OK(atrest_disk_service_reencryption(service, "a", &progress));
+    CHECK(progress.under_way == 0 && progress.done == 64 << 10);
+    OK(atrest_disk_read_at(disk, 0, plain, sizeof plain));
+    CHECK(plain[0] == 5 && plain[1023] == 5);
+    atrest_disk_free(disk);
+    OK(atrest_disk_service_reencrypt_step(service, "a", 1, NULL));
+
+    const char *image = in_folder("plain.img");
+    FILE *file = fopen(image, "wb");
+    CHECK(file != NULL && fseek(file, (1 << 20) - 1, SEEK_SET) == 0 && fputc('x', file) == 'x' && fclose(file) == 0);
+    image = in_folder("plain.img");
+    IS(ATREST_ERR_NULL_ARGUMENT, IMPORT(NULL, image));
+    IS(ATREST_ERR_NULL_ARGUMENT, IMPORT(&plan, NULL));
+    IS(ATREST_ERR_NOT_FOUND, IMPORT(&plan, "no such image"));
+    plan.size = 4096;
+    IS(ATREST_ERR_INVALID_OPTION, IMPORT(&plan, image));
+    plan.size = 0;
+    plan.name = "a";
+    IS(ATREST_ERR_RESOURCE_EXISTS, IMPORT(&plan, image));
+    plan.name = "imported";
+    OK(IMPORT(&plan, image));
+    OK(atrest_disk_service_reencryption(service, "imported", &progress));
+    CHECK(progress.under_way == 1 && progress.total == 1 << 20);
+    do {
+        OK(STEP("imported"));
+    } while (progress.under_way);
+    OK(atrest_disk_service_open_disk(service, "imported", &disk));
+    OK(atrest_disk_read_at(disk, (1 << 20) - 1024, plain, sizeof plain));
+    CHECK(plain[1022] == 0 && plain[1023] == 'x');
+    atrest_disk_free(disk);
+    OK(atrest_disk_service_delete(service, ATREST_RESOURCE_DISK, "imported"));
+}
+
 static void revocation_and_order(void)
 {
     atrest_disk_service_options options = setup();
@@ -531,6 +607,7 @@ int main(int argc, char **argv)
     copies();
     images();
     rotation();
+    reencryption();
     revocation_and_order();
     printf("%d checks passed\n", passed);
     return 0;

@@ -5,12 +5,15 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
-use crate::common::device::{Op, crash_images_at};
+use crate::common::device::{Op, TestDevice, crash_images_at};
 use crate::common::world::{Disks, VAULT, World, new_disk, quiet, text};
 use atrest::EncryptionType::{CustomerKey, PlatformAndCustomerKeys};
 use atrest::managed::{DiskService, NewCopy, NewImage, NewSnapshot, ResourceKind, ResourceName};
 
 const SIZE: u64 = (64 << 10) + 4096;
+
+/// The image that a test imports.
+const IMAGE: &str = "image";
 
 /// The instant before a write or a sync.
 struct Frame {
@@ -37,7 +40,8 @@ fn fleet(world: &World) -> DiskService {
     world.set(&service, "t", CustomerKey);
     world.set(&service, "both", PlatformAndCustomerKeys);
     for (n, (name, set)) in (0..).zip([("p", None), ("c", Some("s")), ("b", Some("both"))]) {
-        service.create_disk(&new_disk(name, set).size(SIZE)).unwrap();
+        let sector_size = if name == "b" { 512 } else { 4096 };
+        service.create_disk(&new_disk(name, set).size(SIZE).sector_size(sector_size)).unwrap();
         service.open_disk(name).unwrap().write_at(4096, &text(n)).unwrap();
     }
     for (disk, name, incremental) in
@@ -55,6 +59,17 @@ fn fleet(world: &World) -> DiskService {
 fn snapshot(service: &DiskService, disk: &str, name: &str, incremental: bool) {
     let new = NewSnapshot::new(name, disk).incremental(incremental);
     service.create_snapshot(&new, &|_| ()).unwrap();
+}
+
+/// A plain image of two zones, of which the second is smaller.
+fn image() -> Vec<u8> {
+    text(9).into_iter().cycle().take((1 << 20) + (64 << 10)).collect()
+}
+
+/// Whether a sector has a part of an image's text, which begins again after 40 bytes.
+pub fn is_plain_in(device: &[u8]) -> bool {
+    let needle = &text(9)[..17];
+    device.chunks(512).any(|sector| sector[..64].windows(17).any(|part| part == needle))
 }
 
 /// The content of everything.
@@ -105,7 +120,8 @@ fn devices_fit(world: &World, service: &DiskService, what: &str) {
         ids.extend(names.map(|name| service.resource(&ResourceName { kind, name }).unwrap().id));
     }
     ids.sort();
-    assert!(world.disks.0.lock().unwrap().keys().eq(&ids), "{what}");
+    let devices = world.disks.0.lock().unwrap();
+    assert!(devices.keys().filter(|id| !id.starts_with(IMAGE)).eq(&ids), "{what}");
 }
 
 /// Kills `act` at every write and sync, and calls `check` with the result. It tries at most `most` images.
@@ -148,8 +164,10 @@ fn killed(
             check("before it", n, frame.images.clone());
         }
         for (id, log) in &logs {
-            let blank = || vec![0; frames.iter().find_map(|frame| frame.images.get(id)).map_or(0, |image| image.len())];
-            let start = first.get(id).map_or_else(blank, |image| image.to_vec());
+            // What was made meanwhile, before its first write.
+            let made =
+                || frames.iter().find_map(|frame| frame.images.get(id)).map_or(Vec::new(), |image| image.to_vec());
+            let start = first.get(id).map_or_else(made, |image| image.to_vec());
             crash_images_at(&start, log, 1, |at, torn, image| {
                 let Some(n) = frames.iter().position(|frame| frame.device == *id && frame.at == at) else { return };
                 let mut images = frames[n].images.clone();
@@ -324,4 +342,98 @@ fn what_was_written_before_a_kill_is_in_the_snapshots_after_it() {
             disk.write_at(0, &[n; 4096]).unwrap();
         }
     });
+}
+
+#[test]
+fn a_new_dek_that_is_killed_half_way_goes_on() {
+    // Behaviours 78, 83
+    for disk in ["c", "b"] {
+        let name = ResourceName::disk(disk);
+        let finish = |service: &DiskService, what: &str| loop {
+            let step = service.reencrypt_step(disk, 36 << 10);
+            if step.unwrap_or_else(|e| panic!("{what}: {e}")).is_finished() {
+                break;
+            }
+        };
+        let act = |_: &World, service: &DiskService| {
+            let open = service.open_disk(disk).unwrap();
+            let mut held = vec![0; SIZE as usize];
+            open.read_at(0, &mut held).unwrap();
+            service.rekey_disk(disk).unwrap();
+            // Writes go on, of what is there already.
+            for at in [0, 48 << 10] {
+                open.write_at(at, &held[at as usize..][..8192]).unwrap();
+                service.reencrypt_step(disk, 36 << 10).unwrap();
+            }
+            finish(service, "");
+        };
+        let mut seen = [0; 3];
+        killed(&format!("rekeying {disk}"), 1, most(), act, |what, world, service, before| {
+            assert!(contents(&service) == *before, "{what}");
+            let record = service.resource(&name).unwrap();
+            let old = match &record.reencryption {
+                None => {
+                    service.rekey_disk(disk).unwrap();
+                    record.fingerprints[0]
+                }
+                Some(of) => of.former.unwrap_or(record.fingerprints[0]),
+            };
+            seen[record.reencryption.as_ref().map_or(0, |of| 1 + usize::from(of.is_finished()))] += 1;
+            finish(&service, what);
+            assert!(service.report(&name).unwrap().reencryption.unwrap().finished, "{what}");
+            assert_ne!(service.resource(&name).unwrap().fingerprints[0], old, "{what}");
+            drop(service);
+            assert!(contents(&world.service()) == *before, "{what}: under the new DEK");
+        });
+        println!(
+            "{disk}: {} before the order was stored, {} before its end was, {} after that",
+            seen[0], seen[1], seen[2]
+        );
+        assert!(seen[1] > 0 && seen[2] > 0, "{seen:?}");
+    }
+}
+
+#[test]
+fn an_import_that_is_killed_goes_on_and_encrypts_nothing_twice() {
+    // Behaviours 77, 78
+    let name = ResourceName::disk("imported");
+    let finish = |service: &DiskService, what: &str| loop {
+        let step = service.reencrypt_step("imported", 4096);
+        if step.unwrap_or_else(|e| panic!("{what}: {e}")).is_finished() {
+            break;
+        }
+    };
+    let act = |world: &World, service: &DiskService| {
+        world.disks.0.lock().unwrap().insert(IMAGE.into(), Arc::new(TestDevice::new(image())));
+        service.import_disk(&new_disk("imported", Some("s")).size(0), IMAGE).unwrap();
+        let open = service.open_disk("imported").unwrap();
+        for at in [0, 1 << 20] {
+            open.write_at(at, &image()[at as usize..][..8192]).unwrap();
+        }
+        finish(service, "");
+    };
+    let whole = |service: &DiskService, what: &str| {
+        let open = service.open_disk("imported").unwrap_or_else(|e| panic!("{what}: {e}"));
+        let mut bytes = vec![0; image().len()];
+        open.read_at(0, &mut bytes).unwrap();
+        assert!(bytes == image(), "{what}");
+    };
+    let mut seen = [0; 2];
+    killed("importing", 1, 2 * most(), act, |what, world, service, before| {
+        let record = service.resource(&name).unwrap();
+        seen[usize::from(record.reencryption.as_ref().unwrap().begun.is_some())] += 1;
+        whole(&service, what);
+        finish(&service, what);
+        whole(&service, what);
+        assert!(service.report(&name).unwrap().reencryption.unwrap().finished, "{what}");
+        drop(service);
+        let device = world.disks.0.lock().unwrap()[&record.id].bytes();
+        assert!(!is_plain_in(&device), "{what}: a part is plain");
+        let service = world.service();
+        whole(&service, what);
+        service.delete(&name).unwrap();
+        assert!(contents(&service) == *before, "{what}");
+    });
+    println!("importing: {} before it was noted that it had begun, {} after that", seen[0], seen[1]);
+    assert!(seen[0] > 0 && seen[1] > 1, "{seen:?}");
 }

@@ -56,10 +56,36 @@ pub struct atrest_disk_backend_callbacks {
         Option<unsafe extern "C" fn(user: *mut c_void, region: *const c_char, id: *const c_char) -> atrest_status>,
     /// Called once, when the backend and every disk service that uses it are freed. May be NULL.
     pub release: Option<unsafe extern "C" fn(user: *mut c_void)>,
+    /// Puts a handle of an existing plain image into `out`, to look at it before atrest_disk_service_import_disk takes it in.
+    /// The library frees it. `image` is what was given to that. May be NULL, and so may be adopt_image(): then no image is
+    /// taken in.
+    pub open_image: Option<
+        unsafe extern "C" fn(
+            user: *mut c_void,
+            region: *const c_char,
+            image: *const c_char,
+            out: *mut *mut atrest_device,
+        ) -> atrest_status,
+    >,
+    /// Makes an image the device of this id, grows it with zeros to `size` bytes, and puts a handle of it into `out`. It has this
+    /// name only from then on, also after a crash. After a failure or a kill it is called again with the same arguments: the
+    /// image may be the device already.
+    pub adopt_image: Option<
+        unsafe extern "C" fn(
+            user: *mut c_void,
+            region: *const c_char,
+            id: *const c_char,
+            image: *const c_char,
+            size: u64,
+            out: *mut *mut atrest_device,
+        ) -> atrest_status,
+    >,
 }
 
 // SAFETY: `struct_size` is the first member; pointers may be NULL, and `Option`s of functions are `None` then.
-unsafe impl SizedStruct for atrest_disk_backend_callbacks {}
+unsafe impl SizedStruct for atrest_disk_backend_callbacks {
+    const EARLIER: &'static [usize] = &[core::mem::offset_of!(atrest_disk_backend_callbacks, open_image)];
+}
 
 /// Makes a backend of files in one folder, for all regions. The folder must exist.
 #[unsafe(no_mangle)]
@@ -90,6 +116,7 @@ pub unsafe extern "C" fn atrest_disk_backend_from_callbacks(
             open: c.open.ok_or_else(|| Failure::null("callbacks.open"))?,
             remove: c.remove.ok_or_else(|| Failure::null("callbacks.remove"))?,
             release: c.release,
+            images: c.open_image.zip(c.adopt_image),
         }));
         Ok(())
     })
@@ -115,6 +142,25 @@ struct CallbackBackend {
     open: unsafe extern "C" fn(*mut c_void, *const c_char, *const c_char, *mut *mut atrest_device) -> atrest_status,
     remove: unsafe extern "C" fn(*mut c_void, *const c_char, *const c_char) -> atrest_status,
     release: Option<unsafe extern "C" fn(*mut c_void)>,
+    images: Option<(OpenImage, AdoptImage)>,
+}
+
+type OpenImage =
+    unsafe extern "C" fn(*mut c_void, *const c_char, *const c_char, *mut *mut atrest_device) -> atrest_status;
+type AdoptImage = unsafe extern "C" fn(
+    *mut c_void,
+    *const c_char,
+    *const c_char,
+    *const c_char,
+    u64,
+    *mut *mut atrest_device,
+) -> atrest_status;
+
+impl CallbackBackend {
+    fn images(&self) -> Result<(OpenImage, AdoptImage), Error> {
+        let text = "the backend has no callbacks open_image and adopt_image, and takes in no images";
+        self.images.ok_or_else(|| Error::InvalidOption(text.into()))
+    }
 }
 
 impl DiskBackend for CallbackBackend {
@@ -132,6 +178,25 @@ impl DiskBackend for CallbackBackend {
         let status = unsafe { (self.open)(self.user.0, c_region.as_ptr(), c_id.as_ptr(), &raw mut given) };
         check("opening", region, id, status)?;
         device(given, "open", id)
+    }
+
+    fn open_image(&self, region: &str, image: &str) -> Result<Arc<dyn BlockDevice>, Error> {
+        let (open, _) = self.images()?;
+        let (c_region, c_image, mut given) = (c_text(region), c_text(image), ptr::null_mut());
+        // SAFETY: by the header's contract (CALLBACKS) it can be called with its `user`; the rest lives until it returns.
+        let status = unsafe { open(self.user.0, c_region.as_ptr(), c_image.as_ptr(), &raw mut given) };
+        check("opening the image for", region, image, status)?;
+        device(given, "open_image", image)
+    }
+
+    fn adopt_image(&self, region: &str, id: &str, image: &str, size: u64) -> Result<Arc<dyn BlockDevice>, Error> {
+        let (_, adopt) = self.images()?;
+        let (c_region, c_id, c_image, mut given) = (c_text(region), c_text(id), c_text(image), ptr::null_mut());
+        // SAFETY: by the header's contract (CALLBACKS) it can be called with its `user`; the rest lives until it returns.
+        let status =
+            unsafe { adopt(self.user.0, c_region.as_ptr(), c_id.as_ptr(), c_image.as_ptr(), size, &raw mut given) };
+        check("making an image", region, id, status)?;
+        device(given, "adopt_image", id)
     }
 
     fn remove(&self, region: &str, id: &str) -> Result<(), Error> {

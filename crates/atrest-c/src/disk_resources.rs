@@ -148,14 +148,19 @@ pub unsafe extern "C" fn atrest_disk_service_create_disk(
 ) -> atrest_status {
     run(|| {
         let (service, disk) = (handle!(service), structure!(disk));
-        let new = NewDisk::new(text!(disk.name), disk.size)
-            .region(text!(disk.region))
-            .subscription(text!(disk.subscription))
-            .sector_size(if disk.sector_size == 0 { 512 } else { disk.sector_size })
-            .encryption_set(optional_text!(disk.set));
+        // SAFETY: by the header's contract (STRUCTS, TEXT) its members are what this function demands.
+        let new = unsafe { new_disk(&disk) }?;
         service.create_disk(&new)?;
         Ok(())
     })
+}
+
+/// # Safety
+/// The texts are valid or NULL.
+pub(crate) unsafe fn new_disk(disk: &atrest_new_disk) -> Result<NewDisk> {
+    let new = NewDisk::new(text!(disk.name), disk.size).region(text!(disk.region));
+    let new = new.subscription(text!(disk.subscription)).encryption_set(optional_text!(disk.set));
+    Ok(new.sector_size(if disk.sector_size == 0 { 512 } else { disk.sector_size }))
 }
 
 /// Makes a disk with the content of a disk, a snapshot or an image's copy, and with a new DEK. A disk that is written

@@ -8,8 +8,9 @@
 //! A request that breaks a rule of managed disks fails with ATREST_ERR_NOT_ALLOWED. The message names the alternative,
 //! and atrest_last_rule() the rule.
 //!
-//! The service does nothing by itself: call atrest_disk_service_maintain about once a minute, and
-//! atrest_disk_service_auto_rotate every few minutes, each on its own thread.
+//! The service does nothing by itself: call atrest_disk_service_maintain about once a minute,
+//! atrest_disk_service_auto_rotate every few minutes, and atrest_disk_service_reencrypt_step while there is anything to
+//! re-encrypt, each on its own thread.
 //!
 //! RECORDS      A kind and a name identify each resource. Its fields for programs are in a struct (atrest_set_info,
 //!              atrest_resource_info), and the whole record is a JSON text, for logs and interfaces: the text of Rust's

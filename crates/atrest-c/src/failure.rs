@@ -225,7 +225,7 @@ fn status_of(error: &Error) -> atrest_status {
         Error::NoSuchResource(_) => ATREST_ERR_NO_SUCH_RESOURCE,
         Error::ResourceExists(_) => ATREST_ERR_RESOURCE_EXISTS,
         Error::NotAllowed { .. } => ATREST_ERR_NOT_ALLOWED,
-        Error::OlderHeader { .. } => ATREST_ERR_OLDER_HEADER,
+        Error::OlderHeader { .. } | Error::OlderDevice { .. } => ATREST_ERR_OLDER_HEADER,
         Error::NotLuks { .. } => ATREST_ERR_NOT_LUKS,
         Error::ForeignData(_) => ATREST_ERR_FOREIGN_DATA,
         Error::InvalidHeader(_) => ATREST_ERR_INVALID_HEADER,

@@ -62,6 +62,7 @@ mod device;
 mod discard;
 mod disk;
 mod disk_backend;
+mod disk_reencrypt;
 mod disk_report;
 mod disk_resources;
 mod disk_service;

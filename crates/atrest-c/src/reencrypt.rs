@@ -211,7 +211,7 @@ fn resilience_of(argument: &str, number: u32) -> Result<Resilience> {
     }
 }
 
-fn described(progress: Option<ReencryptionProgress>) -> atrest_reencryption_progress {
+pub(crate) fn described(progress: Option<ReencryptionProgress>) -> atrest_reencryption_progress {
     let struct_size = size_of::<atrest_reencryption_progress>();
     let mut c = atrest_reencryption_progress { struct_size, under_way: 0, done: 0, total: 0, rate: 0, time_left_ms: 0 };
     if let Some(progress) = progress {

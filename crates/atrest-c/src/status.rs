@@ -156,7 +156,8 @@ pub const ATREST_ERR_NO_SUCH_RESOURCE: u32 = 351;
 pub const ATREST_ERR_RESOURCE_EXISTS: u32 = 352;
 /// The rules of managed disks forbid this; the message names the rule and the alternative.
 pub const ATREST_ERR_NOT_ALLOWED: u32 = 353;
-/// The header of a disk, snapshot or image is an older one that was put back: it names a former key.
+/// The header of a disk, snapshot or image is an older one that was put back: it names a former key, or is from before a
+/// re-encryption or an earlier step of it; or the whole device is.
 pub const ATREST_ERR_OLDER_HEADER: u32 = 354;
 
 /// The file system or device failed; the message has its error.

@@ -127,6 +127,9 @@ fn of_wrapped_key(error: &Error) -> Option<Error> {
         Error::UnwrapFailed => Error::UnwrapFailed,
         Error::WrongKey => Error::WrongKey,
         Error::OtherDek => Error::OtherDek,
+        Error::OlderDevice { resource, found } => {
+            Error::OlderDevice { resource: resource.clone(), found: found.clone() }
+        }
         Error::WrapLength { len } => Error::WrapLength { len: *len },
         Error::UnsupportedAlgorithm(name) => Error::UnsupportedAlgorithm(name.clone()),
         // An identity that is granted access is to have it at once.

@@ -39,10 +39,10 @@ impl LiveResource {
 
     /// What is held, at an instant when no write is under way, not even one that its caller does.
     fn write_without_writes(&self) -> RwLockWriteGuard<'_, Held> {
-        self.write().draining = true;
+        self.write().draining += 1;
         self.in_flight.wait_for_none();
         let mut held = self.write();
-        held.draining = false;
+        held.draining -= 1;
         held
     }
 }

@@ -8,6 +8,7 @@ mod in_flight;
 mod open_disk;
 mod registry;
 mod resource;
+mod rewriting;
 
 pub(super) use before_write::BeforeWrite;
 pub(super) use capturing::Capturing;

@@ -63,8 +63,8 @@ pub(super) struct Held {
     lease: Option<Arc<KeyLease>>,
     /// A copy in progress of its content as of the copy's start.
     pub(super) capture: Option<Arc<dyn BeforeWrite>>,
-    /// A copy is about to begin: no write that its caller does may begin before it.
-    pub(super) draining: bool,
+    /// How many wait until no write is under way that its caller does: none may begin.
+    pub(super) draining: usize,
     /// The chunks written since the last incremental snapshot, if they are known; no longer than `layers` live.
     pub(super) changes: Option<Changes>,
     /// It is being removed, or was: nobody opens it any more.
@@ -147,11 +147,11 @@ impl LiveResource {
         self.with(|layers, held| {
             held.before_write(layers, offset, len as u64);
             let (device_offset, ciphertext) = encrypt(layers)?;
-            if !held.draining {
+            if held.draining == 0 {
                 return Ok(DeviceWrite::counted(device_offset, &self.in_flight));
             }
-            // The copy that begins waits for all writes that began before it. A caller that waited for the copy in turn,
-            // instead of completing its writes, would wait for ever.
+            // What begins waits for all writes that began before it. A caller that waited for it in turn, instead of completing
+            // its writes, would wait for ever.
             layers.write_ciphertext(device_offset, ciphertext)?;
             Ok(DeviceWrite::done(device_offset))
         })
@@ -283,6 +283,11 @@ impl LiveResource {
         }
     }
 
+    /// Its DEK was replaced: nothing is noted yet of what the new one encrypts.
+    pub(super) fn uncount(&self) {
+        lock(&self.noted)[0] = 0;
+    }
+
     /// If noting fails, the next note covers it.
     fn note_used(&self, used: [u64; 2], least: u64) {
         let _ = self.access.note(&self.name, &self.id, |of| of.note_used(used, least));
@@ -315,7 +320,23 @@ impl LiveResource {
         self.write().removed = false;
     }
 
-    /// Closes the volumes. The next use opens them again.
+    /// Runs `act` on the device while the volumes are closed and stay so; not if they are open.
+    pub(in crate::managed) fn while_closed(&self, act: impl FnOnce() -> Result<()>) -> Result<()> {
+        let _one = lock(&self.opening);
+        if self.read().layers.is_some() {
+            return Ok(());
+        }
+        self.finish_closing();
+        act()
+    }
+
+    /// Closes the volumes, and makes the writes before that durable. The next use opens them again.
+    pub(super) fn shut(&self) {
+        self.take_layers(&mut self.write());
+        self.finish_closing();
+    }
+
+    /// Closes the volumes of what was removed.
     pub(in crate::managed) fn close(&self) {
         let mut held = self.write();
         self.set_lease(&mut held, None);

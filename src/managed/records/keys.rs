@@ -1,6 +1,6 @@
 //! The keys in records: those that something may be under, and those that it was proved to be under.
 
-use super::{EncryptionSet, Joining, PlatformKeys, Proof, Resource};
+use super::{EncryptionSet, Joining, PlatformKeys, Proof, Reencryption, ReencryptionKind, Resource};
 use crate::EncryptionType;
 use crate::key::KeyId;
 
@@ -42,10 +42,51 @@ impl Resource {
         news
     }
 
+    /// The re-encryption that was ordered and is not finished.
+    pub(in crate::managed) fn unfinished(&self) -> Option<&Reencryption> {
+        self.reencryption.as_ref().filter(|reencryption| !reencryption.is_finished())
+    }
+
+    /// As [`unfinished`](Self::unfinished), to change it.
+    pub(in crate::managed) fn unfinished_mut(&mut self) -> Option<&mut Reencryption> {
+        self.reencryption.as_mut().filter(|reencryption| !reencryption.is_finished())
+    }
+
+    /// Whether a part of its device is plain.
+    pub(in crate::managed) fn is_partly_plain(&self) -> bool {
+        self.unfinished().is_some_and(|reencryption| reencryption.kind == ReencryptionKind::EncryptInPlace)
+    }
+
+    /// Whether it is still to become a volume.
+    pub(in crate::managed) fn is_to_be_imported(&self) -> bool {
+        self.is_partly_plain() && self.unfinished().is_some_and(|reencryption| reencryption.begun.is_none())
+    }
+
+    /// Notes that a re-encryption is finished, whose DEK has encrypted so many blocks.
+    pub(in crate::managed) fn note_reencrypted(&mut self, used: u64, now: u64) {
+        let Some(done) = self.reencryption.as_mut().filter(|of| !of.is_finished()) else { return };
+        (done.finished, done.done) = (Some(now), done.total);
+        let Some(new) = done.fingerprint else { return };
+        if done.kind == ReencryptionKind::Rekey {
+            done.former = self.fingerprints.first().copied();
+        }
+        if let Some(fingerprint) = self.fingerprints.first_mut() {
+            *fingerprint = new;
+        }
+        self.used_blocks[0] = used;
+    }
+
+    /// How much the DEKs that encrypt now have encrypted.
+    pub(in crate::managed) fn used_now(&mut self) -> [&mut u64; 2] {
+        let [upper, lower] = &mut self.used_blocks;
+        let new = self.reencryption.as_mut().filter(|of| of.begun.is_some() && !of.is_finished());
+        [new.map_or(upper, |of| &mut of.used_blocks), lower]
+    }
+
     /// Notes how much the DEKs have encrypted, if it grew by at least `least` blocks.
     pub(in crate::managed) fn note_used(&mut self, used: [u64; 2], least: u64) -> bool {
         let mut news = false;
-        for (known, used) in self.used_blocks.iter_mut().zip(used) {
+        for (known, used) in self.used_now().into_iter().zip(used) {
             if used.saturating_sub(*known) >= least {
                 (*known, news) = (used, true);
             }

@@ -1,11 +1,13 @@
 //! The store's records of sets and disks.
 
 mod keys;
+mod reencryption;
 mod text;
 
 use serde::{Deserialize, Serialize};
 
 pub(super) use self::keys::{is_platforms, is_same};
+pub use self::reencryption::{Reencryption, ReencryptionKind};
 use crate::key::{EncryptionType, Fingerprint, KeyId};
 use crate::{Error, Result};
 
@@ -224,6 +226,10 @@ pub struct Resource {
     /// note are missing.
     #[serde(default)]
     pub used_blocks: [u64; 2],
+    /// The last re-encryption of its data, if there was one; with two layers, of the upper one's. Until it is finished, the
+    /// fingerprint and the usage of the old DEK stay where they are.
+    #[serde(default)]
+    pub reencryption: Option<Reencryption>,
 }
 
 /// The key that a volume's DEK is under, proved by the key's vault: it unwrapped the DEK in the volume's header.

@@ -31,6 +31,26 @@ pub(super) mod fingerprints {
     }
 }
 
+pub(super) mod fingerprint {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
+
+    use crate::key::Fingerprint;
+
+    pub(in crate::managed::records) fn serialize<S: Serializer>(
+        one: &Option<Fingerprint>,
+        to: S,
+    ) -> Result<S::Ok, S::Error> {
+        one.as_ref().map(Fingerprint::to_string).serialize(to)
+    }
+
+    pub(in crate::managed::records) fn deserialize<'de, D: Deserializer<'de>>(
+        from: D,
+    ) -> Result<Option<Fingerprint>, D::Error> {
+        let text = Option::<String>::deserialize(from)?;
+        text.map(|text| text.parse().map_err(D::Error::custom)).transpose()
+    }
+}
+
 pub(super) mod urls {
     use serde::{Deserialize, Deserializer, Serializer, de::Error as _};
 

@@ -20,6 +20,16 @@ use crate::{Dek, Error, Result};
 /// The least that data is moved by.
 const MIB: u64 = 1 << 20;
 
+/// What of an encryption in place is on a device.
+#[cfg(feature = "managed")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Begun {
+    Nothing,
+    /// Its header is in the free end. The start may be anything.
+    Intent,
+    Header,
+}
+
 /// A header for plain data, prepared before anything is written.
 struct New {
     dek: Dek,
@@ -82,6 +92,19 @@ impl<D: BlockDevice> Volume<D> {
             })
         });
         Ok(Volume { made_by: approval, ..volume? })
+    }
+
+    /// What an encryption in place with its header at the start has left on a device.
+    #[cfg(feature = "managed")]
+    pub(crate) fn begun_encryption(device: &D) -> Result<Begun> {
+        let device = Aligned::new(device as &dyn BlockDevice);
+        match headers::load(&device) {
+            Ok(_) => return Ok(Begun::Header),
+            Err(e @ Error::Io { .. }) => return Err(e),
+            Err(_) => {}
+        }
+        let size = device.size().map_err(|e| Error::io("asking the device for its size", e))?;
+        Ok(if Intent::find(&device, size)?.is_some() { Begun::Intent } else { Begun::Nothing })
     }
 
     /// With the header on its own device.

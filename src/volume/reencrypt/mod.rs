@@ -16,6 +16,8 @@ use core::ops::{ControlFlow, Range};
 use std::sync::Arc;
 use std::time::Instant;
 
+#[cfg(feature = "managed")]
+pub(crate) use encrypt::Begun;
 pub use options::{ReencryptOptions, Resilience};
 
 use super::aligned::Aligned;

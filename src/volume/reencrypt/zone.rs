@@ -126,7 +126,9 @@ impl<'a> Zone<'a> {
     fn checksums(&self, hash: &str, data: &[u8]) -> Result<Vec<u8>> {
         let hash = checksum(hash)?;
         let unit = unit(self.plan) as usize;
-        let mut checksums = vec![0; data.len().div_ceil(unit) * hash.output_len()];
+        // Whole sectors, because the device may be another volume.
+        let len = (data.len().div_ceil(unit) * hash.output_len()).next_multiple_of(4096);
+        let mut checksums = vec![0; len.min(self.plan.area.size as usize)];
         let places = checksums.chunks_mut(hash.output_len());
         data.chunks(unit).zip(places).for_each(|(block, place)| hash.digest_to(block, place));
         Ok(checksums)

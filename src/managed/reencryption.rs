@@ -1,0 +1,176 @@
+//! Re-encryption of a disk's data while it is in use: under a new DEK, or for the first time.
+//!
+//! ```text
+//! ordered ─► the new DEK's fingerprint is stored ─► the header says that it has begun ─► that is stored (`begun`)
+//!                 ▲                  │ nothing was begun: another DEK                      │
+//!                 └──────────────────┘          a zone is rewritten ─► the header ─► stored (`done`) ─► ... ─► `finished`
+//! ```
+//!
+//! The store is never ahead of the header but for the fingerprint. So a header that is behind the store is an older one.
+
+use std::sync::Arc;
+
+use super::layers::Kek;
+use super::live::LiveResource;
+use super::records::{Reencryption, ReencryptionKind, Resource, ResourceKind, ResourceName};
+use super::service::{DiskService, Inner};
+use crate::volume::ReencryptionProgress;
+use crate::{Dek, Error, Result};
+
+/// How much is rewritten before the key is looked at again, and the progress stored.
+const ZONE: u64 = 16 << 20;
+
+impl DiskService {
+    /// Orders a new DEK for a disk, and begins to re-encrypt its data under it. [`rotate_set`](Self::rotate_set) only wraps the
+    /// DEK under another key; after this one, also a copy of the old DEK reads nothing any more. Nothing is rewritten yet:
+    /// [`reencrypt_step`](Self::reencrypt_step) does it.
+    ///
+    /// The new DEK is under the active key of the disk's set, or the platform's. Of a disk with two layers, the upper one gets
+    /// it. The disk stays in use; only [`begin_read`](super::OpenDisk::begin_read) and
+    /// [`begin_write`](super::OpenDisk::begin_write) fail with [`Error::Busy`] until it is finished, and this waits for the
+    /// writes that were begun so before. Snapshots keep their own DEKs.
+    ///
+    /// If it fails or is killed after the order was stored, the first step begins.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchResource`]; [`Error::Busy`] if one was ordered already and is not finished; [`Error::DiskSuspended`];
+    /// [`Error::NoRoom`]; the vault's errors; [`Error::Io`].
+    pub fn rekey_disk(&self, disk: &str) -> Result<Resource> {
+        let (inner, name) = (&self.inner, ResourceName::disk(disk));
+        inner.registry.changing(&name, |live, _| {
+            inner.finish_joining(live)?;
+            // Also makes the store know the DEK of a disk that an earlier version made.
+            live.with_layers(|_| Ok(()))?;
+            let resource = live.record()?;
+            if resource.unfinished().is_some() {
+                return Err(Error::Busy { what: format!("the {name}, whose data is being re-encrypted already,") });
+            }
+            let order = Reencryption::ordered(ReencryptionKind::Rekey, resource.size, inner.clock.now());
+            inner.change(live, |resource| resource.reencryption = Some(order.clone()))?;
+            inner.begin_reencryption(live)?;
+            live.record()
+        })
+    }
+
+    /// Re-encrypts about `budget` bytes of a disk, for which that was ordered, or [encrypts](Self::import_disk) them. Others read and write it meanwhile, and wait only
+    /// for the zone of up to 16 MiB that is being rewritten: see [`Volume::reencrypt_step`](crate::Volume::reencrypt_step).
+    ///
+    /// Call it as often as the disk can afford, until it [is finished](ReencryptionProgress::is_finished). Unless the disk is
+    /// [open](Self::open_disk), each call asks its vault. After a restart, [`reencrypting`](Self::reencrypting) says where to go
+    /// on. While the disk's key may not be used, it stops, as all I/O does.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchResource`]; [`Error::DiskSuspended`]; [`Error::OlderDevice`] if an older device or header was put back;
+    /// those of [`rekey_disk`](Self::rekey_disk) for what it has to begin; [`Error::Io`], after which the zone can't be read or
+    /// written until a step succeeds.
+    pub fn reencrypt_step(&self, disk: &str, budget: u64) -> Result<ReencryptionProgress> {
+        let (inner, name) = (&self.inner, ResourceName::disk(disk));
+        let live = inner.registry.find(&name)?;
+        // From here on nobody can remove it.
+        let _user = live.join()?;
+        let resource = live.record()?;
+        let Some(order) = resource.unfinished() else {
+            return Ok(ReencryptionProgress { done: resource.size, total: resource.size, rate: None });
+        };
+        if order.begun.is_none() {
+            inner.registry.changing(&name, |live, _| inner.begin_reencryption(live))?;
+        }
+        let mut left = budget;
+        loop {
+            let progress = inner.rewrite(&live, left.min(ZONE))?;
+            left = left.saturating_sub(ZONE);
+            if progress.is_finished() || left == 0 {
+                return Ok(progress);
+            }
+        }
+    }
+
+    /// The names of the disks for which a re-encryption was ordered that is not finished, in order.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn reencrypting(&self) -> Result<Vec<String>> {
+        let unfinished = |of: &Resource| of.kind == ResourceKind::Disk && of.unfinished().is_some();
+        let resources = self.inner.store.resources()?.into_iter().filter(unfinished);
+        Ok(resources.map(|resource| resource.name).collect())
+    }
+}
+
+impl Inner {
+    /// Begins what was ordered, or notes that it has begun, unless that is noted already. The caller must hold the disk's change
+    /// lock.
+    pub(super) fn begin_reencryption(&self, live: &LiveResource) -> Result<()> {
+        let resource = live.record()?;
+        let Some(order) = resource.unfinished().filter(|order| order.begun.is_none()) else { return Ok(()) };
+        match order.kind {
+            ReencryptionKind::Rekey => self.begin_rekey(live, &resource, order)?,
+            ReencryptionKind::EncryptInPlace => self.begin_in_place(live, &resource, order)?,
+        }
+        let now = self.clock.now();
+        let noted = self.rewrap_and_note(live, &resource, |resource, layers| {
+            let Some(order) = resource.unfinished_mut() else { return false };
+            order.note_begun(now);
+            order.total = layers.reencryption().map_or(order.total, |progress| progress.total);
+            true
+        });
+        noted.map(drop)
+    }
+
+    /// Begins to re-encrypt a disk under a new DEK, unless that has begun.
+    fn begin_rekey(&self, live: &LiveResource, resource: &Resource, order: &Reencryption) -> Result<()> {
+        let (has_begun, algorithm) = live.with_layers(|layers| {
+            let has_begun = order.fingerprint == Some(layers.fingerprint()?);
+            Ok((has_begun, layers.dek_algorithm()))
+        })?;
+        if has_begun {
+            return Ok(());
+        }
+        let (kek, dek) = (self.kek_for(resource)?, Dek::generate(algorithm)?);
+        let fingerprint = dek.fingerprint()?;
+        // Nothing on the device is under the DEK that may have been noted before.
+        self.change(live, |resource| {
+            if let Some(order) = resource.unfinished_mut() {
+                order.fingerprint = Some(fingerprint);
+            }
+        })?;
+        live.begin_rewriting(|layers| layers.begin_rekey(&dek, &kek))
+    }
+
+    /// The key for a new DEK of a resource.
+    pub(super) fn kek_for(&self, resource: &Resource) -> Result<Kek> {
+        let Some(set) = &resource.set else { return Ok(self.keys.vaults.platform_kek()) };
+        let set = self.store.set(set)?;
+        // A vault may still wrap with an expired key (40).
+        self.keys.check_usable(&set)?;
+        self.keys.kek_of(&set)
+    }
+
+    /// Rewrites a zone, and notes the progress.
+    fn rewrite(&self, live: &Arc<LiveResource>, budget: u64) -> Result<ReencryptionProgress> {
+        let (dek, progress, used) = live.with_layers(|layers| {
+            let dek = layers.fingerprint()?;
+            let progress = layers.reencrypt_step(budget)?;
+            Ok((dek, progress, layers.used_blocks()[0]))
+        })?;
+        let now = self.clock.now();
+        self.change(live, |resource| {
+            // Meanwhile another thread may have finished it, and ordered the next one.
+            let is_it = |order: &&mut Reencryption| order.fingerprint == Some(dek);
+            let Some(order) = resource.unfinished_mut().filter(is_it) else { return };
+            (order.done, order.total) = (order.done.max(progress.done), progress.total);
+            if progress.is_finished() {
+                resource.note_reencrypted(used, now);
+            }
+        })?;
+        Ok(progress)
+    }
+
+    /// Changes the record of a resource in use.
+    pub(super) fn change(&self, live: &LiveResource, change: impl FnOnce(&mut Resource)) -> Result<()> {
+        self.store.write(|tables| {
+            let mut resource = tables.resource_of(&live.name, &live.id)?;
+            change(&mut resource);
+            tables.put_resource(&resource)
+        })
+    }
+}

@@ -1,0 +1,71 @@
+//! The re-encryption that a device says is under way, for a store that is rebuilt.
+
+use super::layers::Layer;
+use super::records::{Reencryption, ReencryptionKind, Resource};
+use crate::key::Fingerprint;
+use crate::{Error, Result};
+
+/// The re-encryption under way on a device.
+pub(super) fn under_way(upper: &Layer, now: u64) -> Result<Option<Reencryption>> {
+    let Some(progress) = upper.reencryption() else { return Ok(None) };
+    let kind = if upper.previous_fingerprint()?.is_some() {
+        ReencryptionKind::Rekey
+    } else {
+        ReencryptionKind::EncryptInPlace
+    };
+    let mut found = Reencryption::ordered(kind, progress.total, now);
+    found.note_begun(now);
+    (found.fingerprint, found.done) = (Some(upper.fingerprint()?), progress.done);
+    Ok(Some(found))
+}
+
+/// The record of a device, with what has happened on the device since. `fingerprints` are those of the device's DEKs; during a
+/// re-encryption, of the old one.
+///
+/// # Errors
+/// [`Error::OtherDek`] if the device isn't that of the record; [`Error::OlderDevice`].
+pub(super) fn caught_up(record: &Resource, upper: &Layer, fingerprints: &[Fingerprint], now: u64) -> Result<Resource> {
+    let (mut resource, found) = (record.clone(), under_way(upper, now)?);
+    let is_its = record.fingerprints.is_empty() || record.fingerprints == fingerprints;
+    let judges = found.as_ref().is_none_or(|found| judges(record, found));
+    match record.expected(0).filter(|_| judges) {
+        Some(expected) => {
+            upper.check_record(&expected)?;
+            if record.fingerprints.get(1) != fingerprints.get(1) {
+                return Err(Error::OtherDek);
+            }
+        }
+        // Its record is of an earlier version, or older than the order. The old DEK, if there is one, proves what was begun.
+        None if is_its => {}
+        None => return Err(Error::OtherDek),
+    }
+    match (found, resource.unfinished_mut()) {
+        (Some(found), Some(order)) => {
+            order.note_begun(now);
+            (order.fingerprint, order.done, order.total) = (found.fingerprint, found.done, found.total);
+        }
+        (Some(found), None) => resource.reencryption = Some(found),
+        (None, Some(order)) if order.fingerprint == Some(upper.fingerprint()?) => {
+            let used = order.used_blocks;
+            resource.note_reencrypted(used, now);
+        }
+        // Nothing on the device is under what was to be its DEK.
+        (None, Some(order)) => order.fingerprint = None,
+        (None, None) => {}
+    }
+    if resource.fingerprints.is_empty() {
+        resource.fingerprints = fingerprints.to_vec();
+    }
+    Ok(resource)
+}
+
+/// How far re-encryptions are in a record, in order.
+pub(super) fn stage(record: &Resource) -> impl Ord + use<> {
+    record.reencryption.as_ref().map(|of| (of.ordered, of.begun, of.done, of.finished))
+}
+
+/// Whether a record has what it takes to judge a re-encryption on the device: it is the last one, or another can't be.
+fn judges(record: &Resource, found: &Reencryption) -> bool {
+    let is_the_last = record.reencryption.as_ref().is_some_and(|of| of.fingerprint == found.fingerprint);
+    is_the_last || record.unfinished().is_some_and(|of| of.begun.is_some())
+}
