@@ -373,7 +373,7 @@ static void opening(atrest_device *device, const atrest_vault *vault, const atre
     NO_VOLUME(ATREST_ERR_INVALID_HANDLE, &bad, NULL);
 
     atrest_open_options options = ATREST_OPEN_OPTIONS_INIT;
-    options.flags = 256;
+    options.flags = 512;
     NO_VOLUME(ATREST_ERR_BAD_ENUM, &credential, &options);
     options.flags = ATREST_OPEN_READ_ONLY;
     options.context = "disk-18";

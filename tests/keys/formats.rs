@@ -13,7 +13,7 @@ use atrest::vault::{FileVault, KdfCost, KeyOperation, KeyOrigin, Unlock, VaultOp
 use atrest::{Credential, Dek, DekAlgorithm, Envelope, Error, FileDevice, FilePrefix, FormatOptions, MemoryDevice};
 use atrest::{OpenOptions, Protector, Secret, SectorSize, SectorUnit, Volume, hazmat};
 
-const BLOCKS: [&str; 13] = [
+const BLOCKS: [&str; 15] = [
     "envelope",
     "file-prefix",
     "file-data",
@@ -23,6 +23,8 @@ const BLOCKS: [&str; 13] = [
     "metadata",
     "mac-input",
     "sector",
+    "written-token",
+    "written-page",
     "vault",
     "audit",
     "passphrase-vault",

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::common::device::TestDevice;
 use crate::common::keyslots::cost;
-use crate::common::peers::{cryptsetup, run_any};
+use crate::common::peers::{cryptsetup, run, run_any};
 use crate::common::vaults::MemoryVault;
 use crate::common::volumes::shared;
 use crate::common::{header, python};
@@ -200,48 +200,23 @@ fn cryptsetup_refuses_the_requirement() {
     }
 }
 
-/// What `docs/formats.md` says, in another language.
-const PYTHON: &str = "
-import base64, hmac, json, struct, sys
-from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
-from cryptography.hazmat.primitives.hashes import SHA256
-
-dek, image = bytes.fromhex(sys.argv[1]), sys.stdin.buffer.read()
-uuid = image[168:208].split(b'\\0')[0]
-metadata = json.loads(image[4096:16384].split(b'\\0')[0])
-assert metadata['config']['requirements']['mandatory'] == ['atrest-written-v1']
-token, = [token for token in metadata['tokens'].values() if token['type'] == 'atrest-written']
-offset, chunk, pages = int(token['offset']), token['chunk_size'], token['pages']
-salt = base64.b64decode(token['salt'])
-keys = HKDF(SHA256(), 96, salt, b'atrest written map v1').derive(dek)
-mac = hmac.new(keys[64:], digestmod='sha256')
-numbers = struct.pack('>Q', offset), struct.pack('>I', chunk), struct.pack('>I', pages)
-for field in b'atrest written map v1', uuid, *numbers, salt:
-    mac.update(struct.pack('>I', len(field)) + field)
-assert mac.digest() == base64.b64decode(token['mac'])
-written = []
-for number in range(pages):
-    said = []
-    for copy in range(2):
-        page = image[offset + (copy * pages + number) * 4096:][:4096]
-        nonce, text, tag = page[:16], page[16:4064], page[4064:]
-        assert hmac.digest(keys[32:64], struct.pack('>Q', number) + nonce + text, 'sha256') == tag
-        cipher = Cipher(algorithms.AES(keys[:32]), modes.CTR(nonce)).decryptor()
-        said.append(cipher.update(text))
-    assert said[0] == said[1]
-    bits = int.from_bytes(said[0][8:], 'little')
-    written += [number * 32320 + n for n in range(32320) if bits >> n & 1]
-    print(struct.unpack('>Q', said[0][:8])[0])
-print(written)
-";
-
 #[test]
 fn another_program_reads_the_map_as_the_formats_say() {
-    let Some(python) = python("cryptography") else { return };
+    let Some(python) = python("cryptography.hazmat.primitives.kdf.argon2") else { return };
     let (vault, states) = history();
     let volume = open(TestDevice::new(states[4].clone()), &vault, OpenOptions::new().read_only(true)).unwrap();
     let dek = crate::common::hex(hazmat::dek_bytes(&volume.dek()).expose());
-    let read = crate::common::pipe(&python, &["-c", PYTHON, &dek], &states[4]);
-    assert_eq!(String::from_utf8(read).unwrap(), "6\n[0, 1, 2, 3, 4]\n");
+    let folder = tempfile::tempdir().unwrap();
+    let image = folder.path().join("disk.img");
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/formats.py");
+    let read = |bytes: &[u8]| {
+        std::fs::write(&image, bytes).unwrap();
+        run(&python, &[script, "written-map", image.to_str().unwrap(), &dek])
+    };
+    assert_eq!(read(&states[4]), "[6] [0, 1, 2, 3, 4]\n");
+    assert_eq!(read(&states[1]), "[3] [0, 1]\n");
+    // One copy is enough, as here.
+    let mut bytes = states[4].clone();
+    bytes[COPIES[0] + 2000] ^= 1;
+    assert_eq!(read(&bytes), "[6] [0, 1, 2, 3, 4]\n");
 }

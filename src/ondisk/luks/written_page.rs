@@ -63,8 +63,12 @@ impl PageKeys {
     /// # Errors
     /// [`Error::Random`](crate::Error::Random); [`Error::Forked`](crate::Error::Forked).
     pub(crate) fn seal(&self, number: usize, page: &Page) -> Result<[u8; PAGE]> {
+        self.seal_under(random::array()?, number, page)
+    }
+
+    fn seal_under(&self, nonce: [u8; NONCE], number: usize, page: &Page) -> Result<[u8; PAGE]> {
         let mut bytes = [0; PAGE];
-        random::fill(&mut bytes[..NONCE])?;
+        bytes[..NONCE].copy_from_slice(&nonce);
         bytes[GENERATION].copy_from_slice(&page.generation.to_be_bytes());
         for (to, word) in bytes[BITS].chunks_exact_mut(8).zip(&page.words) {
             to.copy_from_slice(&word.to_le_bytes());
@@ -100,5 +104,35 @@ impl PageKeys {
         mac.update(&(number as u64).to_be_bytes());
         mac.update(&bytes[..PAGE - MAC]);
         Ok(mac)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::DekAlgorithm;
+
+    /// The bytes of an example in `docs/formats.md`, which `tests/formats.py` has made.
+    fn example(name: &str) -> Vec<u8> {
+        let text = include_str!("../../../docs/formats.md");
+        let block = text.split_once(&format!("<!-- example: {name} -->\n```text\n")).unwrap().1;
+        let lines = block.lines().take_while(|line| line.len() > 6);
+        let digits: String = lines.flat_map(|line| line[6..53].chars()).filter(char::is_ascii_hexdigit).collect();
+        (0..digits.len()).step_by(2).map(|at| u8::from_str_radix(&digits[at..at + 2], 16).unwrap()).collect()
+    }
+
+    #[test]
+    fn a_page_is_the_one_that_the_formats_have() {
+        let dek: Vec<u8> = (0..64).collect();
+        let dek = Dek::from_secret(DekAlgorithm::Aes256Xts, Secret::copy_from(&dek)).unwrap();
+        let keys = PageKeys::derive(&dek, &(0x40..0x60).collect::<Vec<_>>());
+        let mut page = Page { generation: 2, words: vec![0; PAGE_WORDS].into() };
+        page.words[0] = 0b10_0000_0011;
+        let mut nonce = [0xFF; 16];
+        nonce[15] = 0xFE;
+        let mut bytes = keys.seal_under(nonce, 0, &page).unwrap();
+        assert_eq!([&bytes[..48], &bytes[PAGE - MAC..]].concat(), example("written-page"));
+        assert_eq!(keys.open(1, &mut bytes.clone()).unwrap(), None, "another page");
+        assert_eq!(keys.open(0, &mut bytes).unwrap(), Some(page));
     }
 }
