@@ -2450,6 +2450,7 @@ public:
         return c_.require_locked_memory = require, *this;
     }
     disk_service_options &discard(bool pass_on = true) noexcept { return c_.discard = pass_on, *this; }
+    disk_service_options &written_map(bool make = true) noexcept { return c_.written_map = make, *this; }
     disk_service_options &deadline_seconds(std::uint64_t deadline) noexcept { return c_.deadline_seconds = deadline, *this; }
     disk_service_options &grace_seconds(std::uint64_t grace) noexcept { return c_.grace_seconds = grace, *this; }
     disk_service_options &interval_seconds(std::uint64_t every) noexcept { return c_.interval_seconds = every, *this; }

@@ -407,6 +407,10 @@ static int plugin_zero(void *handle, uint32_t count, uint64_t offset, uint32_t f
         nbdkit_set_error(EOPNOTSUPP);
         return -1;
     }
+    // Whole chunks of it; the rest becomes zeros below.
+    if (flags & NBDKIT_FLAG_MAY_TRIM && volume_chunk_size != 0
+        && checked(atrest_volume_discard(volume, offset, count), "discarding") == -1)
+        return -1;
     return checked(atrest_volume_write_zeroes(volume, offset, count), "writing zeros");
 }
 

@@ -93,7 +93,8 @@ impl<D: BlockDevice> Volume<D> {
         })
     }
 
-    /// Makes zeros of a range: whole chunks count as never written, what is left is written.
+    /// Makes zeros of a range: whole chunks count as never written, what is left is written. The device isn't told: that is what
+    /// a discard is for.
     pub(super) fn zero_chunks(&self, written: &Written, offset: u64, len: u64) -> Result<()> {
         let (end, covered) = (offset + len, written.covered(offset, len));
         if covered.is_empty() {
@@ -102,7 +103,7 @@ impl<D: BlockDevice> Volume<D> {
         let whole = written.place(&covered);
         self.zero_part(written, offset..whole.start)?;
         self.zero_part(written, whole.end..end)?;
-        written.remove(&written.claim(covered), self.discards);
+        written.remove(&written.claim(covered), false);
         Ok(())
     }
 

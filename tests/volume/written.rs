@@ -261,7 +261,7 @@ fn zeros_and_discards_of_whole_chunks_are_not_written_and_the_device_is_told() {
         let after = device.bytes();
         for chunk in 0..10 {
             let place = MIB + chunk * CHUNK..MIB + (chunk + 1) * CHUNK;
-            if discards && [1, 2, 5].contains(&chunk) {
+            if discards && chunk == 5 {
                 assert_eq!(after[place], [0xDD; CHUNK], "{chunk}");
             } else {
                 assert_eq!(after[place.clone()], before[place], "{chunk}");

@@ -7,6 +7,7 @@
 mod af;
 mod binary;
 mod digest;
+mod fields;
 mod luks1;
 mod material;
 mod metadata;

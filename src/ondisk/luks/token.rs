@@ -10,6 +10,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use serde_json::json;
 use sha2::Sha256;
 
+use super::fields::Fields;
 use super::metadata::json::{binary, integer, objects, parse, root, string, uint64};
 use super::metadata::text::Object;
 use super::metadata::{Metadata, SegmentKind, SegmentSize};
@@ -195,21 +196,5 @@ impl Metadata {
             return Err(no(format!("one of type {kind:?} is sealed to its header, and can't be imported")));
         }
         self.add_token_object(json)
-    }
-}
-
-/// A MAC over fields and lists. Each field follows its length, and each list its count, so that no two headers give the
-/// same bytes.
-pub(super) struct Fields(pub(super) Hmac<Sha256>);
-
-impl Fields {
-    fn count<T>(&mut self, list: &[T]) {
-        self.field((list.len() as u32).to_be_bytes());
-    }
-
-    pub(super) fn field(&mut self, bytes: impl AsRef<[u8]>) {
-        let bytes = bytes.as_ref();
-        self.0.update(&(bytes.len() as u32).to_be_bytes());
-        self.0.update(bytes);
     }
 }

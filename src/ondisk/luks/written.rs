@@ -7,10 +7,10 @@ use base64ct::{Base64, Encoding};
 use hmac::{Hmac, KeyInit, Mac};
 use serde_json::json;
 
+use super::fields::Fields;
 use super::metadata::Metadata;
 use super::metadata::json::{binary, integer, objects, root, string, uint64};
 use super::metadata::text::Object;
-use super::token::Fields;
 use super::written_page::{PAGE, PAGE_CHUNKS, PageKeys};
 use crate::{Dek, Error, Result, random};
 
@@ -164,4 +164,25 @@ impl Metadata {
 
 fn is_chunk(size: u32) -> bool {
     size.is_power_of_two() && (4096..=1 << 20).contains(&size)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::metadata::json::parse;
+    use super::*;
+    use crate::{DekAlgorithm, Secret};
+
+    #[test]
+    fn a_token_is_the_one_that_the_formats_have() {
+        let text = include_str!("../../../docs/formats.md");
+        let block = text.split_once("<!-- example: written-token -->\n```json\n").unwrap().1;
+        let (map, mac) =
+            WrittenMap::from_json(&parse(block.split_once("\n```").unwrap().0.as_bytes()).unwrap()).unwrap();
+        assert_eq!((map.offset, map.chunk_size, map.pages), (1_040_384, 4096, 1));
+        let dek: Vec<u8> = (0..64).collect();
+        let dek = Dek::from_secret(DekAlgorithm::Aes256Xts, Secret::copy_from(&dek)).unwrap();
+        let proven = |uuid| map.keyed_mac(&map.keys(&dek), uuid).unwrap().verify_slice(&mac).is_ok();
+        assert!(proven("5a5a5a5a-5a5a-4a5a-9a5a-5a5a5a5a5a5a"));
+        assert!(!proven("5a5a5a5a-5a5a-4a5a-9a5a-5a5a5a5a5a5b"));
+    }
 }
