@@ -2505,10 +2505,15 @@ typedef struct {
     uint32_t discard;
     // 0.
     uint32_t reserved_2;
+    // 1 to give new disks, snapshots and images a map of written chunks (`written_chunk_size` of atrest_format_options): what
+    // was never written reads as zeros, and copies of it take no room. Otherwise 0.
+    uint32_t written_map;
+    // 0.
+    uint32_t reserved_3;
 } atrest_disk_service_options;
 
 // The first value of an atrest_disk_service_options.
-#define ATREST_DISK_SERVICE_OPTIONS_INIT {sizeof(atrest_disk_service_options), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
+#define ATREST_DISK_SERVICE_OPTIONS_INIT {sizeof(atrest_disk_service_options), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
 
 // Reports progress: of a copy in bytes; of a rotation in disks, snapshots and images. It may be called from several
 // threads at once, which wait for it.

@@ -716,8 +716,10 @@ typedef struct {
     uint32_t reserved;
     uint32_t discard;
     uint32_t reserved_2;
+    uint32_t written_map;
+    uint32_t reserved_3;
 } atrest_disk_service_options;
-#define ATREST_DISK_SERVICE_OPTIONS_INIT {sizeof(atrest_disk_service_options), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
+#define ATREST_DISK_SERVICE_OPTIONS_INIT {sizeof(atrest_disk_service_options), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
 typedef void (*atrest_progress)(void *user, uint64_t done, uint64_t total);
 typedef struct {
     size_t struct_size;
