@@ -229,7 +229,8 @@ impl fmt::Debug for FormatOptions {
 impl<D: BlockDevice> Volume<D> {
     /// Makes a volume on `device`, with a new DEK and `protector` as its first way in.
     ///
-    /// Only the header is written. The data area stays as it is, and reads as noise until it is written.
+    /// Only the header is written, with a map of written chunks if it has one. The data area stays as it is, and reads as noise
+    /// until it is written; with a [map](FormatOptions::written_map), as zeros.
     ///
     /// # Errors
     /// [`Error::DeviceNotBlank`] unless [`overwrite`](FormatOptions::overwrite) is set; [`Error::DeviceTooSmall`];

@@ -208,10 +208,10 @@ impl<D: BlockDevice> Volume<D> {
     /// [map of written chunks](crate::FormatOptions::written_map), the chunks that were first written since then read as zeros
     /// again.
     pub fn sync(&self) -> Result<()> {
-        let Some(written) = &self.written else {
-            return self.device.sync().map_err(|e| Error::io("syncing the device", e));
-        };
-        self.sync_chunks(written)
+        match &self.written {
+            Some(written) if !self.read_only => self.sync_chunks(written),
+            _ => self.device.sync().map_err(|e| Error::io("syncing the device", e)),
+        }
     }
 }
 

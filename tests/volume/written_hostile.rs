@@ -47,7 +47,10 @@ fn one_damaged_copy_of_a_page_costs_nothing_and_is_repaired() {
             let mut bytes = states[4].clone();
             bytes[copy + at] ^= 0x10;
             let read_only = OpenOptions::new().read_only(true);
-            assert!(content(&open(TestDevice::new(bytes.clone()), &vault, read_only).unwrap()) == model(4), "{at}");
+            let volume = open(TestDevice::new(bytes.clone()), &vault, read_only).unwrap();
+            assert!(content(&volume) == model(4), "{at}");
+            volume.sync().unwrap();
+            assert!(volume.into_device().bytes() == bytes, "a volume opened for reading was written");
             let volume = open(shared(bytes), &vault, OpenOptions::new()).unwrap();
             assert!(content(&volume) == model(4));
             // Each copy is whole again: the other may be lost now.
