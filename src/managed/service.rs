@@ -230,6 +230,7 @@ mod tests {
             rotation_interval: std::time::Duration::from_secs(900),
             require_locked_memory: false,
             discard: false,
+            written_map: false,
         };
         let service = DiskService::open(folder.path().join("store"), options).unwrap();
         let new = NewDisk::new("d", 64 << 10).region("north").subscription("one").sector_size(4096);
