@@ -12,9 +12,10 @@ use atrest::{BlockDevice, FileDevice, FormatOptions, MemoryDevice, Protector, Vo
 
 const SIZE: u64 = 128 << 20;
 const BLOCK: u64 = 4096;
-const RUNS: usize = 3;
+const RUNS: usize = 7;
 /// Writes of a round, and between two syncs.
 const WRITES: u64 = 8 << 10;
+const CHUNKS: [Option<u32>; 4] = [None, Some(4 << 10), Some(64 << 10), Some(1 << 20)];
 const BETWEEN_SYNCS: [u64; 2] = [256, WRITES];
 
 fn main() {
@@ -36,10 +37,11 @@ fn file(image: &Path) -> FileDevice {
 
 fn compare<D: BlockDevice>(name: &str, between: u64, device: impl Fn() -> D) {
     println!("{name}");
-    for chunk in [None, Some(4 << 10), Some(64 << 10), Some(1 << 20)] {
-        let mut best = [Duration::MAX; 2];
-        for _ in 0..RUNS {
-            let volume = volume(device(), chunk);
+    let mut best = CHUNKS.map(|chunk| (chunk, [Duration::MAX; 2]));
+    // In turns, so that what else the machine does is shared by all.
+    for _ in 0..RUNS {
+        for (chunk, best) in &mut best {
+            let volume = volume(device(), *chunk);
             best[0] = best[0].min(writes(&volume, between));
             // From here on everything is written.
             let zeros = vec![0; 1 << 20];
@@ -47,6 +49,8 @@ fn compare<D: BlockDevice>(name: &str, between: u64, device: impl Fn() -> D) {
             volume.sync().expect("a sync");
             best[1] = best[1].min(writes(&volume, between));
         }
+    }
+    for (chunk, best) in best {
         let map = chunk.map_or_else(|| "no map".into(), |chunk| format!("chunks of {} KiB", chunk >> 10));
         let [first, later] = best.map(|time| WRITES as f64 / time.as_secs_f64());
         println!("  {map:>18}: {first:>8.0} where nothing was written, {later:>8.0} where everything was");
