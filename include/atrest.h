@@ -321,6 +321,9 @@ const char *atrest_version(void);
 // newer file system. The message names it. Nothing was written.
 #define ATREST_ERR_FOREIGN_DATA 314
 
+// The map of a volume's written chunks is damaged, or an older state of it was put back; the message says where.
+#define ATREST_ERR_DAMAGED_MAP 315
+
 // A managed disk's key may not be used now: it was disabled, deleted or expired, access to it was revoked, or its
 // vault didn't answer for too long.
 #define ATREST_ERR_DISK_SUSPENDED 350
@@ -1778,6 +1781,10 @@ typedef struct {
 // has re-encrypted it. Remove the old token then, and add the vault again.
 #define ATREST_OPEN_HAZMAT_IGNORE_TOKENS 128
 
+// Flag: open a volume read-only and without its map of written chunks, if that is damaged (ATREST_ERR_DAMAGED_MAP). All that
+// the device holds is shown: noise where nothing was written.
+#define ATREST_OPEN_HAZMAT_IGNORE_WRITTEN_MAP 256
+
 // Options for formatting a volume.
 typedef struct {
     // Set by ATREST_FORMAT_OPTIONS_INIT.
@@ -1818,10 +1825,18 @@ typedef struct {
     // The size in bytes of each of the two copies of the header's metadata: a power of two from 16 KiB to 4 MiB. All
     // keyslots and tokens together have 4 KiB less. Data at 1 MiB allows at most 256 KiB. 0 is 16 KiB.
     uint64_t metadata_size;
+    // The most bytes of data that the map of written chunks shall have room for, if the device is to grow. 0 is the size of
+    // the device.
+    uint64_t written_map_for;
+    // The size in bytes of the chunks of a map of written chunks: a power of two from 4 KiB to 1 MiB; 64 KiB suit most. What
+    // was never written reads as zeros then, and a copy may skip it (atrest_volume_extent). The first write to a chunk writes
+    // all of it, and WHAT WAS FIRST WRITTEN AND NOT SYNCED READS AS ZEROS when the volume is opened again. Other programs
+    // refuse the volume, and so does re-encryption. 0 is no map.
+    uint32_t written_chunk_size;
 } atrest_format_options;
 
 // The first value of an atrest_format_options.
-#define ATREST_FORMAT_OPTIONS_INIT {sizeof(atrest_format_options), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
+#define ATREST_FORMAT_OPTIONS_INIT {sizeof(atrest_format_options), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
 
 // Options for opening a volume.
 typedef struct {
@@ -1877,7 +1892,7 @@ typedef struct {
 typedef struct atrest_volume atrest_volume;
 
 // Makes a volume on `device`, with a new DEK and `protector` as its first way in. `options` may be NULL. The data area
-// isn't written, and reads as noise until it is.
+// isn't written, and reads as noise until it is, unless the volume has a map of written chunks: then as zeros.
 //
 // Nothing is written before a vault has wrapped the DEK and unwrapped it again. With a passphrase this takes as long
 // as its keyslot's KDF and the measuring of its cost: some seconds, unless `options` set another cost.
@@ -1896,7 +1911,7 @@ atrest_status atrest_volume_format(atrest_device *device, const atrest_protector
 // Errors: ATREST_ERR_NOT_LUKS; ATREST_ERR_INVALID_HEADER; ATREST_ERR_UNSUPPORTED_HEADER, also for keyslots that ask
 // for more than `options` allow; ATREST_ERR_NOT_THIS_VAULT, whose message names the key that is needed;
 // ATREST_ERR_WRONG_PASSPHRASE, also for a key file; ATREST_ERR_NO_SUCH_PROTECTOR if no keyslot takes a passphrase;
-// ATREST_ERR_WRONG_KEY; ATREST_ERR_TAMPERED_HEADER; ATREST_ERR_CONTEXT_MISMATCH; ATREST_ERR_DEVICE_TOO_SMALL for a
+// ATREST_ERR_WRONG_KEY; ATREST_ERR_TAMPERED_HEADER; ATREST_ERR_DAMAGED_MAP; ATREST_ERR_CONTEXT_MISMATCH; ATREST_ERR_DEVICE_TOO_SMALL for a
 // truncated device; ATREST_ERR_FOREIGN_DATA if a copy of the header is gone and its place holds foreign data, unless
 // it is opened read-only; ATREST_ERR_INVALID_OPTION for a passphrase out of bounds; the errors of the vault and the
 // devices.
@@ -2502,10 +2517,15 @@ typedef struct {
     uint32_t discard;
     // 0.
     uint32_t reserved_2;
+    // 1 to give new disks, snapshots and images a map of written chunks (`written_chunk_size` of atrest_format_options): what
+    // was never written reads as zeros, and copies of it take no room. Otherwise 0.
+    uint32_t written_map;
+    // 0.
+    uint32_t reserved_3;
 } atrest_disk_service_options;
 
 // The first value of an atrest_disk_service_options.
-#define ATREST_DISK_SERVICE_OPTIONS_INIT {sizeof(atrest_disk_service_options), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
+#define ATREST_DISK_SERVICE_OPTIONS_INIT {sizeof(atrest_disk_service_options), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
 
 // Reports progress: of a copy in bytes; of a rotation in disks, snapshots and images. It may be called from several
 // threads at once, which wait for it.
@@ -3106,6 +3126,9 @@ atrest_status atrest_disk_complete_write(atrest_disk *disk);
 // Zeros without a buffer, and hints that nobody needs a range any more. A discard tells whoever sees the device which blocks
 // are free, so it does nothing unless that is allowed: by ATREST_OPEN_DISCARD for a volume, and by the option `discard` of a
 // service for its disks.
+//
+// A volume with a map of written chunks (`written_chunk_size` of atrest_format_options) has zeros where nothing was written.
+// Whole chunks that are made zeros or discarded there are not written, and read as zeros.
 
 // Makes `len` bytes at `offset` from the start of the data zeros. Both are multiples of the sector size. They are encrypted
 // like any data: nobody sees on the device where they are.
@@ -3114,13 +3137,23 @@ atrest_status atrest_disk_complete_write(atrest_disk *disk);
 atrest_status atrest_volume_write_zeroes(atrest_volume *volume, uint64_t offset, uint64_t len);
 
 // Tells the device that nobody needs `len` bytes at `offset`, so that it can give their room to others. What they read as is
-// not defined until they are written again: what they held, or noise. Without ATREST_OPEN_DISCARD nothing happens.
+// not defined until they are written again: what they held, or noise. Without ATREST_OPEN_DISCARD nothing happens, but that
+// whole chunks of a map of written chunks read as zeros.
 //
 // Errors: those of atrest_volume_write_at, whether discards are allowed or not.
 atrest_status atrest_volume_discard(atrest_volume *volume, uint64_t offset, uint64_t len);
 
 // 1 if discards reach the device, otherwise 0.
 atrest_status atrest_volume_discards(const atrest_volume *volume, uint32_t *out);
+
+// The size in bytes of the chunks of the volume's map of written chunks; 0 if it has none.
+atrest_status atrest_volume_written_chunk_size(const atrest_volume *volume, uint32_t *out);
+
+// Says of the bytes from `offset` on how many are alike, and whether they were written: 1, or 0 if they read as zeros, so that
+// a copy needs no read of them. At the end of the volume there are none. Without a map of written chunks all were written.
+//
+// Errors: ATREST_ERR_OUT_OF_BOUNDS.
+atrest_status atrest_volume_extent(const atrest_volume *volume, uint64_t offset, uint64_t *len, uint32_t *is_written);
 
 // As atrest_volume_write_zeroes. A snapshot that begins meanwhile may hold a part of the zeros.
 //

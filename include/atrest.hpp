@@ -1808,6 +1808,8 @@ public:
     format_options &header(const device &header) noexcept { return c_.header = header.get(), *this; }
     format_options &keyslot(const keyslot_options &keyslot) { return keyslot_ = keyslot, *this; }
     format_options &metadata_size(std::uint64_t bytes) noexcept { return c_.metadata_size = bytes, *this; }
+    format_options &written_map(std::uint32_t chunk_size) noexcept { return c_.written_chunk_size = chunk_size, *this; }
+    format_options &written_map_for(std::uint64_t bytes) noexcept { return c_.written_map_for = bytes, *this; }
     format_options &hazmat_dek(const dek &key) noexcept { return c_.hazmat_dek = key.get(), *this; }
 
     // Hands what C needs to `call`, for its duration, and returns what that returns.
@@ -1839,6 +1841,7 @@ public:
     open_options &discard() noexcept { return flag(ATREST_OPEN_DISCARD); }
     open_options &hazmat_allow_unencrypted() noexcept { return flag(ATREST_OPEN_HAZMAT_ALLOW_UNENCRYPTED); }
     open_options &hazmat_ignore_tokens() noexcept { return flag(ATREST_OPEN_HAZMAT_IGNORE_TOKENS); }
+    open_options &hazmat_ignore_written_map() noexcept { return flag(ATREST_OPEN_HAZMAT_IGNORE_WRITTEN_MAP); }
     open_options &hazmat_repair() noexcept { return flag(ATREST_OPEN_HAZMAT_REPAIR); }
     open_options &keyslot(std::uint32_t id) noexcept { return c_.keyslot = id, flag(ATREST_OPEN_KEYSLOT); }
     open_options &context(octets context) { return context_ = context, *this; }
@@ -1902,6 +1905,12 @@ private:
 
 // ---------------------------------------------------------------------------------------------------------------------
 // VOLUMES
+
+// A run of bytes of a volume. What wasn't written reads as zeros.
+struct volume_extent {
+    std::uint64_t len = 0;
+    bool is_written = false;
+};
 
 // An encrypted device. IT DOES NOT SYNC IN THE END: call sync() first, or what was written last may not be on the disk.
 class volume : public detail::handle<atrest_volume, atrest_volume_free> {
@@ -1972,6 +1981,20 @@ public:
     }
     [[nodiscard]] result<bool> discards() const {
         return detail::enum_of<bool>([&](auto out) { return atrest_volume_discards(get(), out); });
+    }
+    // 0 without a map of written chunks.
+    [[nodiscard]] result<std::uint32_t> written_chunk_size() const {
+        return detail::value_of<std::uint32_t>(
+            [&](auto out) { return atrest_volume_written_chunk_size(get(), out); });
+    }
+    // How many bytes from `offset` on are alike, and whether they were written.
+    [[nodiscard]] result<volume_extent> extent(std::uint64_t offset) const {
+        return detail::value_of<volume_extent>([&](auto out) {
+            std::uint32_t is_written = 0;
+            const atrest_status status = atrest_volume_extent(get(), offset, &out->len, &is_written);
+            out->is_written = is_written != 0;
+            return status;
+        });
     }
     result<void> sync() { return detail::done(atrest_volume_sync(get())); }
 
@@ -2452,6 +2475,7 @@ public:
         return c_.require_locked_memory = require, *this;
     }
     disk_service_options &discard(bool pass_on = true) noexcept { return c_.discard = pass_on, *this; }
+    disk_service_options &written_map(bool make = true) noexcept { return c_.written_map = make, *this; }
     disk_service_options &deadline_seconds(std::uint64_t deadline) noexcept { return c_.deadline_seconds = deadline, *this; }
     disk_service_options &grace_seconds(std::uint64_t grace) noexcept { return c_.grace_seconds = grace, *this; }
     disk_service_options &interval_seconds(std::uint64_t every) noexcept { return c_.interval_seconds = every, *this; }

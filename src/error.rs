@@ -278,6 +278,9 @@ pub enum Error {
     /// A header's MAC does not match: somebody without the DEK changed a protected field.
     #[cfg(feature = "std")]
     TamperedHeader,
+    /// The map of a volume's written chunks is damaged, or an older state of it was put back; the text says where.
+    #[cfg(feature = "std")]
+    DamagedMap(String),
     /// The key is not the key of this volume.
     #[cfg(feature = "std")]
     WrongKey,

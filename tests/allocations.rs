@@ -132,6 +132,26 @@ fn a_volume_in_use_allocates_nothing() {
 }
 
 #[test]
+fn a_map_of_written_chunks_allocates_nothing_where_all_was_written_or_nothing() {
+    let vault = MemoryVault::new("memory:one");
+    let options = FormatOptions::new().data_offset(1 << 20).written_map(4096);
+    let volume = Volume::format(MemoryDevice::new(3 << 20), Protector::Vault(&vault, "disks"), &options).unwrap();
+    let mut buffer = vec![7; 300 << 10];
+    volume.write_at(0, &buffer).unwrap();
+    volume.sync().unwrap();
+    let allocated = allocations(|| {
+        volume.write_at(4096, &buffer[..200 << 10]).unwrap();
+        volume.write_in_place(4096, &mut buffer[..200 << 10]).unwrap();
+        volume.read_at(0, &mut buffer).unwrap();
+        volume.read_at(1 << 20, &mut buffer).unwrap();
+        volume.read_at(200 << 10, &mut buffer).unwrap();
+        assert_eq!(volume.extents(0, volume.size()).unwrap().count(), 2);
+        volume.sync().unwrap();
+    });
+    assert_eq!(allocated, 0);
+}
+
+#[test]
 fn a_volume_is_opened_with_few_allocations_and_holds_little() {
     let vault = MemoryVault::new("memory:one");
     let options = FormatOptions::new().data_offset(1 << 20).context(b"disk-17");

@@ -4,6 +4,7 @@
     formats.py open-file VAULT KEY FILE CONTEXT
     formats.py open VAULT KEY ENVELOPE CONTEXT IMAGE
                                                opens what the library made; KEY is a root key file or pass:PASSPHRASE
+    formats.py written-map IMAGE DEK           the generations of the pages of a volume's map of written chunks, and the chunks
 
 It needs Python 3.9 and the package `cryptography`.
 """
@@ -230,6 +231,58 @@ def sectors(dek, segment, data, encrypt):
     return b"".join(pieces)
 
 
+WRITTEN = "atrest written map v1"
+PAGE_CHUNKS = 32320
+
+
+def written_keys(dek, salt):
+    """Of the pages' encryption, of their MAC, and of the token's MAC."""
+    keys = HKDF(hashes.SHA256(), 96, salt, WRITTEN.encode()).derive(dek)
+    return keys[:32], keys[32:64], keys[64:]
+
+
+def written_token_mac(dek, token, uuid):
+    salt = unb64(token["salt"])
+    fields = [WRITTEN.encode(), uuid.encode(), struct.pack(">Q", int(token["offset"])),
+              struct.pack(">I", token["chunk_size"]), struct.pack(">I", token["pages"]), salt]
+    return mac_of(written_keys(dek, salt)[2], b"".join(struct.pack(">I", len(field)) + field for field in fields))
+
+
+def written_page(keys, nonce, number, generation, chunks):
+    bits = bytearray(4040)
+    for chunk in chunks:
+        bits[chunk // 8] |= 1 << chunk % 8
+    page = nonce + stream(keys[0], nonce, struct.pack(">Q", generation) + bits)
+    return page + mac_of(keys[1], struct.pack(">Q", number) + page)
+
+
+def written_page_open(keys, number, page):
+    """Its generation and its chunks; None if it is damaged."""
+    if len(page) != 4096 or mac_of(keys[1], struct.pack(">Q", number) + page[:4064]) != page[4064:]:
+        return None
+    plain = stream(keys[0], page[:16], page[16:4064])
+    return struct.unpack(">Q", plain[:8])[0], [c for c in range(PAGE_CHUNKS) if plain[8 + c // 8] >> c % 8 & 1]
+
+
+def written_map_open(image, dek):
+    """The generations of the pages, and the chunks that were written."""
+    uuid = image[168:208].rstrip(b"\0").decode()
+    metadata = json.loads(image[4096:16384].rstrip(b"\0"))
+    assert metadata["config"]["requirements"]["mandatory"] == ["atrest-written-v1"]
+    token, = [token for token in metadata["tokens"].values() if token["type"] == "atrest-written"]
+    assert hmac.compare_digest(written_token_mac(dek, token, uuid), unb64(token["mac"])), "MAC"
+    keys, offset, pages = written_keys(dek, unb64(token["salt"])), int(token["offset"]), token["pages"]
+    generations, written = [], []
+    for number in range(pages):
+        copies = [image[offset + (copy * pages + number) * 4096:][:4096] for copy in range(2)]
+        sound = [page for page in (written_page_open(keys, number, copy) for copy in copies) if page]
+        assert sound and abs(sound[0][0] - sound[-1][0]) <= 1
+        generation, chunks = max(sound)
+        generations.append(generation)
+        written += [number * PAGE_CHUNKS + chunk for chunk in chunks]
+    return generations, written
+
+
 def volume_open(image, unwrap):
     uuid, seqid, size, metadata, salt = copy_open(image, 0, True)
     second = copy_open(image, size, False)
@@ -438,6 +491,12 @@ def make(text, folder):
     ciphertext = sectors(dek, segment, data, True)
     image = (primary + secondary).ljust(MIB, b"\0") + ciphertext
 
+    written = {"type": "atrest-written", "keyslots": [], "version": 1, "offset": "1040384", "chunk_size": 4096, "pages": 1,
+               "salt": b64(raw["digest-salt"])}
+    written["mac"] = b64(written_token_mac(dek, written, inputs["volume-uuid"]))
+    page = written_page(written_keys(dek, raw["digest-salt"]), raw["file-nonce"], 0, 2, [0, 1, 9])
+    assert written_page_open(written_keys(dek, raw["digest-salt"]), 0, page) == (2, [0, 1, 9])
+
     for name, content in {
         "keys.vault": vault, "keys.vault.audit": log, "passphrase.vault": by_passphrase, "root.key": raw["key-file"],
         "envelope.bin": envelope, "volume.img": image,
@@ -446,6 +505,7 @@ def make(text, folder):
         "file-prefix.txt": dump(slot), "file-data.txt": dump(file_data),
         "file-sectors.txt": dump(sectors_slot),
         "token.txt": json.dumps(token, indent=2) + "\n", "metadata.txt": area + "\n", "mac-input.txt": dump(mac_input),
+        "written-token.txt": json.dumps(written, indent=2) + "\n", "written-page.txt": dump(page[:48] + page[4064:]),
         "binary-header.txt": dump(primary[:512]), "sector.txt": dump(ciphertext[4096:4096 + 64]),
     }.items():
         (folder / name).write_bytes(content if isinstance(content, bytes) else content.encode())
@@ -470,6 +530,9 @@ if __name__ == "__main__":
         make(Path(sys.argv[2]).read_text(), Path(sys.argv[3]))
     elif sys.argv[1] == "chunk-map":
         print(*chunk_map_open(Path(sys.argv[2]).read_bytes(), int(sys.argv[3])))
+    elif sys.argv[1] == "written-map":
+        generations, written = written_map_open(Path(sys.argv[2]).read_bytes(), bytes.fromhex(sys.argv[3]))
+        print(generations, written)
     elif sys.argv[1] == "open-file":
         vault, key, file, context, *sector_size = sys.argv[2:]
         data = file_open(Path(file).read_bytes(), unwrapper(vault, key), context.encode(), *map(int, sector_size))

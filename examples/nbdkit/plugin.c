@@ -26,12 +26,13 @@ static char *passphrase;
 static size_t passphrase_len;
 static int read_only, direct_io, discard;
 static uint64_t create_size;
-static uint32_t sector_size;
+static uint32_t sector_size, chunk_size;
 
 // What is served, from after_fork() to cleanup().
 static atrest_volume *volume;
 static uint64_t volume_size;
 static uint32_t volume_sector_size;
+static uint32_t volume_chunk_size; // of its map of written chunks, or 0
 
 // NBD knows few errors: what isn't one of them, nbdkit would send as EINVAL.
 static int errno_of(atrest_status status)
@@ -138,6 +139,8 @@ static int plugin_config(const char *key, const char *value)
         return keep_text(&key_name, value);
     if (strcmp(key, "sector-size") == 0)
         return nbdkit_parse_uint32_t("sector-size", value, &sector_size);
+    if (strcmp(key, "written-map") == 0)
+        return nbdkit_parse_uint32_t("written-map", value, &chunk_size);
     if (strcmp(key, "read-only") == 0)
         return (read_only = nbdkit_parse_bool(value)) == -1 ? -1 : 0;
     if (strcmp(key, "direct-io") == 0)
@@ -172,8 +175,10 @@ static int plugin_config_complete(void)
         wrong = "a disk that is made can't be read-only";
     else if (create_size != 0 && vault_file != NULL && key_name == NULL)
         wrong = "create= in a vault needs key=, the name of the key that shall protect the disk";
-    else if (create_size == 0 && (key_name != NULL || sector_size != 0))
-        wrong = "key= and sector-size= go with create=";
+    else if (create_size == 0 && (key_name != NULL || sector_size != 0 || chunk_size != 0))
+        wrong = "key=, sector-size= and written-map= go with create=";
+    else if (chunk_size != 0 && create_size % chunk_size != 0)
+        wrong = "with written-map= the size is a whole number of chunks";
     if (wrong != NULL)
         nbdkit_error("%s", wrong);
     return wrong != NULL ? -1 : 0;
@@ -216,6 +221,7 @@ static int create_volume(void)
     }
     options.sector_size = sector_size;
     options.data_offset = DATA_OFFSET;
+    options.written_chunk_size = chunk_size;
     result = checked(atrest_device_create_file(disk, DATA_OFFSET + create_size, &device), "making the disk");
     if (result == 0) {
         result = checked(atrest_volume_format(device, &protector, &options, &made), "formatting the disk");
@@ -279,6 +285,8 @@ static int plugin_after_fork(void)
     int result = open_volume(&volume);
     forget_passphrase();
     if (result == -1 || checked(atrest_volume_size(volume, &volume_size), "asking for the size") == -1)
+        return -1;
+    if (checked(atrest_volume_written_chunk_size(volume, &volume_chunk_size), "asking for the chunk size") == -1)
         return -1;
     return checked(atrest_volume_sector_size(volume, &volume_sector_size), "asking for the sector size");
 }
@@ -347,11 +355,14 @@ static int plugin_can_multi_conn(void *handle)
     return 1;
 }
 
-// Trim shows on the disk which sectors are in use, so it is there only if the command line says so.
+// Trim shows on the disk which sectors are in use, so it is there only if the command line says so; or if the volume has a map
+// of written chunks, for which it is enough to write what is in use into that.
 static int plugin_can_trim(void *handle)
 {
     (void)handle;
     uint32_t discards = 0;
+    if (volume_chunk_size != 0)
+        return !read_only;
     return checked(atrest_volume_discards(volume, &discards), "asking for discards") == -1 ? -1 : (int)discards;
 }
 
@@ -360,7 +371,14 @@ static int plugin_can_zero(void *handle)
     return plugin_can_write(handle);
 }
 
-// Clients may ask for zeros that are quicker than other data. They are none here, and are told so at once.
+// A volume with a map of written chunks knows what reads as zeros.
+static int plugin_can_extents(void *handle)
+{
+    (void)handle;
+    return volume_chunk_size != 0;
+}
+
+// Clients may ask for zeros that are quicker than other data. Without a map they are none, and are told so at once.
 static int plugin_can_fast_zero(void *handle)
 {
     return plugin_can_write(handle);
@@ -380,14 +398,19 @@ static int plugin_pwrite(void *handle, const void *buffer, uint32_t count, uint6
     return checked(atrest_volume_write_at(volume, offset, buffer, count), "writing");
 }
 
-// Zeros are encrypted and written. A hole (NBDKIT_FLAG_MAY_TRIM) wouldn't read as zeros, but as what zeros decrypt to.
+// Zeros are encrypted and written, but for whole chunks of a map of written chunks. A hole (NBDKIT_FLAG_MAY_TRIM) elsewhere
+// wouldn't read as zeros, but as what zeros decrypt to.
 static int plugin_zero(void *handle, uint32_t count, uint64_t offset, uint32_t flags)
 {
     (void)handle;
-    if (flags & NBDKIT_FLAG_FAST_ZERO) {
+    if (flags & NBDKIT_FLAG_FAST_ZERO && volume_chunk_size == 0) {
         nbdkit_set_error(EOPNOTSUPP);
         return -1;
     }
+    // Whole chunks of it; the rest becomes zeros below.
+    if (flags & NBDKIT_FLAG_MAY_TRIM && volume_chunk_size != 0
+        && checked(atrest_volume_discard(volume, offset, count), "discarding") == -1)
+        return -1;
     return checked(atrest_volume_write_zeroes(volume, offset, count), "writing zeros");
 }
 
@@ -395,6 +418,24 @@ static int plugin_trim(void *handle, uint32_t count, uint64_t offset, uint32_t f
 {
     (void)handle, (void)flags;
     return checked(atrest_volume_discard(volume, offset, count), "discarding");
+}
+
+static int plugin_extents(void *handle, uint32_t count, uint64_t offset, uint32_t flags, struct nbdkit_extents *extents)
+{
+    (void)handle;
+    const uint64_t end = offset + count;
+    while (offset < end) {
+        uint64_t len;
+        uint32_t is_written;
+        if (checked(atrest_volume_extent(volume, offset, &len, &is_written), "asking what was written") == -1)
+            return -1;
+        if (nbdkit_add_extent(extents, offset, len, is_written ? 0 : NBDKIT_EXTENT_HOLE | NBDKIT_EXTENT_ZERO) == -1)
+            return -1;
+        offset += len;
+        if (flags & NBDKIT_FLAG_REQ_ONE)
+            break;
+    }
+    return 0;
 }
 
 static int plugin_flush(void *handle, uint32_t flags)
@@ -418,7 +459,8 @@ static struct nbdkit_plugin plugin = {
         "direct-io=true     Read and write past the page cache.\n"
         "discard=true       Let clients trim. The disk then shows which sectors are in use.\n"
         "create=SIZE        Make the volume, in a new file. With vault=, key=NAME is its key there.\n"
-        "sector-size=BYTES  With create=: 512 (default), 1024, 2048 or 4096.",
+        "sector-size=BYTES  With create=: 512 (default), 1024, 2048 or 4096.\n"
+        "written-map=BYTES  With create=: keep a map of written chunks of so many bytes, as 65536.",
     .config = plugin_config,
     .config_complete = plugin_config_complete,
     .get_ready = plugin_get_ready,
@@ -431,6 +473,7 @@ static struct nbdkit_plugin plugin = {
     .block_size = plugin_block_size,
     .can_write = plugin_can_write,
     .can_trim = plugin_can_trim,
+    .can_extents = plugin_can_extents,
     .can_zero = plugin_can_zero,
     .can_fast_zero = plugin_can_fast_zero,
     .can_multi_conn = plugin_can_multi_conn,
@@ -438,6 +481,7 @@ static struct nbdkit_plugin plugin = {
     .pwrite = plugin_pwrite,
     .zero = plugin_zero,
     .trim = plugin_trim,
+    .extents = plugin_extents,
     .flush = plugin_flush,
 };
 

@@ -162,6 +162,11 @@ impl Error {
                 "the header's MAC does not match: somebody without the DEK changed its segment, cipher, digest, uuid or \
                  token; restore a backup of the header",
             ),
+            Error::DamagedMap(text) => write!(
+                f,
+                "the map of written chunks is damaged: {text}. Open the volume with `hazmat_ignore_written_map`, which shows \
+                 everything that the device holds, noise where nothing was written, and copy it to a new volume"
+            ),
             Error::WrongKey => f.write_str("the key is not the key of this volume"),
             Error::NoSuchProtector(text) | Error::NoRoom(text) => f.write_str(text),
             Error::LastProtector => f.write_str(

@@ -227,6 +227,15 @@ impl Dek {
             .expect("32 bytes are within HKDF's limit of 8160");
         derived
     }
+
+    /// As [`derive`](Self::derive), with a salt, and of `len` bytes.
+    pub(crate) fn derive_salted(&self, salt: &[u8], info: &str, len: usize) -> Secret {
+        let mut derived = Secret::zeroed(len);
+        Hkdf::<Sha256>::new(Some(salt), self.key.expose())
+            .expand(info.as_bytes(), derived.expose_mut())
+            .expect("it is within HKDF's limit of 8160 bytes");
+        derived
+    }
 }
 
 impl fmt::Debug for Dek {

@@ -252,19 +252,26 @@ impl Layers {
         resource: &Resource,
         platform: &Kek,
         customer: Option<&Kek>,
+        chunk_size: Option<u32>,
     ) -> Result<Self> {
         let options = options_of(resource)?;
         let upper = customer.unwrap_or(platform);
         let upper = Protector::Vault(upper, upper.name());
+        // One map is enough: of what the upper volume has never written it asks the lower one nothing.
+        let mapped = chunk_size.map_or(options.clone(), |chunk_size| options.clone().written_map(chunk_size));
         if !resource.has_two_layers() {
-            return Ok(Layers { upper: Volume::format(device, upper, &options)?, lower: None });
+            return Ok(Layers { upper: Volume::format(device, upper, &mapped)?, lower: None });
         }
-        let lower =
-            options.clone().dek_algorithm(DekAlgorithm::Aes256Hctr2).context(lower_context(&resource.id).as_bytes());
+        let lower = options.dek_algorithm(DekAlgorithm::Aes256Hctr2).context(lower_context(&resource.id).as_bytes());
         let lower = Arc::new(Volume::format(device, Protector::Vault(platform, platform.name()), &lower)?);
         // A new volume reads as noise, so it isn't blank.
-        let upper = Volume::format(lower.clone() as Arc<dyn BlockDevice>, upper, &options.overwrite(true))?;
+        let upper = Volume::format(lower.clone() as Arc<dyn BlockDevice>, upper, &mapped.overwrite(true))?;
         Ok(Layers { upper, lower: Some(lower) })
+    }
+
+    /// Whether what was never written reads as zeros.
+    pub(super) fn reads_zeros(&self) -> bool {
+        self.upper.written_chunk_size().is_some()
     }
 
     pub(super) fn read_at(&self, offset: u64, sectors: &mut [u8]) -> Result<()> {
@@ -407,5 +414,14 @@ impl Layers {
     /// Moves the upper volume to one key alone, unless it is there already. Returns whether it had to.
     pub(super) fn rewrap(&self, kek: &Kek, kind: EncryptionType) -> Result<bool> {
         kek.put_over(&self.upper, kind)
+    }
+}
+
+impl Drop for Layers {
+    /// What was first written since the last sync would read as zeros when the resource is opened again, in this process too.
+    fn drop(&mut self) {
+        if self.reads_zeros() && !self.upper.is_read_only() {
+            let _ = self.upper.sync();
+        }
     }
 }

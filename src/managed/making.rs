@@ -55,7 +55,8 @@ impl Inner {
             set.as_ref().map_or(Ok(()), |set| self.keys.check_usable(set))?;
             let customer = set.as_ref().map(|set| self.keys.kek_of(set)).transpose()?;
             let device = self.backend.create(region, id, device_size(&resource))?;
-            let layers = fill(Layers::format(device, &resource, &self.keys.vaults.platform_kek(), customer.as_ref())?)?;
+            let (platform, chunk) = (self.keys.vaults.platform_kek(), self.chunk_size(&resource));
+            let layers = fill(Layers::format(device, &resource, &platform, customer.as_ref(), chunk)?)?;
             layers.sync()?;
             self.keys.check_memory()?;
             Ok(layers)
@@ -151,6 +152,16 @@ impl Inner {
                 return Ok(noted);
             }
         }
+    }
+}
+
+impl Inner {
+    /// The chunks of a new resource's map of written chunks, if it gets one. That has half of the header's room.
+    fn chunk_size(&self, resource: &Resource) -> Option<u32> {
+        let wanted = self.written_map && resource.increment.is_none();
+        let fits =
+            |chunk: &u32| resource.size.is_multiple_of((*chunk).into()) && resource.size >> 21 <= u64::from(*chunk);
+        [1 << 16, 1 << 18, 1 << 20].into_iter().find(fits).filter(|_| wanted)
     }
 }
 

@@ -38,6 +38,7 @@ pub struct ServiceOptions {
     pub(super) rotation_interval: Duration,
     pub(super) require_locked_memory: bool,
     pub(super) discard: bool,
+    pub(super) written_map: bool,
 }
 
 impl ServiceOptions {
@@ -60,6 +61,7 @@ impl ServiceOptions {
             rotation_interval: Duration::from_secs(900),
             require_locked_memory: false,
             discard: false,
+            written_map: false,
         }
     }
 
@@ -102,6 +104,15 @@ impl ServiceOptions {
         self.discard = discard;
         self
     }
+
+    /// Whether new disks, snapshots and images get a [map of written chunks](crate::FormatOptions::written_map): what was never
+    /// written reads as zeros, and copies of blank chunks take no room. Incremental snapshots have none, nor disks over 2 TiB or
+    /// of a size that is no multiple of 64 KiB. What guests don't sync reads as zeros after a crash, and releases before this
+    /// can't open such disks.
+    pub fn written_map(mut self, written_map: bool) -> Self {
+        self.written_map = written_map;
+        self
+    }
 }
 
 /// Encryption sets, managed disks, snapshots and images. It may be used from any number of threads.
@@ -121,6 +132,8 @@ pub(super) struct Inner {
     pub(super) rotation_interval: Duration,
     /// Whether open disks pass discards on.
     pub(super) discard: bool,
+    /// Whether new resources get a map of written chunks.
+    pub(super) written_map: bool,
     /// Locked while a set is rotated.
     pub(super) rotating: Named<Mutex<()>>,
     /// Read-locked while the incremental snapshots of a disk are used, and write-locked while one is added or removed;
@@ -157,6 +170,7 @@ impl DiskService {
             parallel: options.parallel.max(1),
             rotation_interval: options.rotation_interval,
             discard: options.discard,
+            written_map: options.written_map,
             rotating: Named::default(),
             chains: Named::default(),
             copies: Named::default(),
@@ -216,6 +230,7 @@ mod tests {
             rotation_interval: std::time::Duration::from_secs(900),
             require_locked_memory: false,
             discard: false,
+            written_map: false,
         };
         let service = DiskService::open(folder.path().join("store"), options).unwrap();
         let new = NewDisk::new("d", 64 << 10).region("north").subscription("one").sector_size(4096);

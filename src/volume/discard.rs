@@ -1,5 +1,6 @@
 //! Zeroing a volume, and discarding parts of it.
 
+use super::live::State;
 use super::{BlockDevice, Volume};
 use crate::{Error, Result};
 
@@ -15,10 +16,18 @@ impl<D: BlockDevice> Volume<D> {
             return Err(Error::ReadOnly);
         }
         self.check_pieces_of(offset, len)?;
+        if let Some(written) = &self.written {
+            return self.zero_chunks(written, offset, len);
+        }
+        pieces(offset, len, WRITTEN)
+            .try_for_each(|(at, len)| self.store_zeros(&*self.open_for_write(at, len)?, at, len))
+    }
+
+    /// Encrypts zeros and writes them.
+    pub(super) fn store_zeros(&self, state: &State, offset: u64, len: usize) -> Result<()> {
         let failed = |e| Error::io(format!("writing {len} zeros at offset {offset}"), e);
-        let write = |scratch: &mut [u8], (at, len)| {
-            let state = self.open_for_write(at, len)?;
-            state.layout.places(at, len).try_for_each(|place| {
+        self.with_scratch(|scratch| {
+            state.layout.places(offset, len).try_for_each(|place| {
                 let Some(cipher) = place.cipher else {
                     let len = place.within.len() as u64;
                     return self.device.write_zeroes(place.device_offset, len).map_err(failed);
@@ -34,8 +43,7 @@ impl<D: BlockDevice> Volume<D> {
                 }
                 Ok(())
             })
-        };
-        self.with_scratch(|scratch| pieces(offset, len, WRITTEN).try_for_each(|piece| write(scratch, piece)))
+        })
     }
 
     /// Tells the device that nobody needs `len` bytes from `offset`, so that it can give their room to others: a hint, also
@@ -53,6 +61,10 @@ impl<D: BlockDevice> Volume<D> {
             return Err(Error::ReadOnly);
         }
         self.check_pieces_of(offset, len)?;
+        if let Some(written) = &self.written {
+            self.discard_chunks(written, offset, len);
+            return Ok(());
+        }
         if !self.discards {
             return Ok(());
         }

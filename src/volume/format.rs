@@ -4,16 +4,17 @@ use core::fmt;
 use std::sync::Arc;
 
 use super::aligned::Aligned;
-use super::headers::{self, BAD_DATA_OFFSET, FirstProtector, NewHeader, StoredHeader, rewrite};
+use super::headers::{self, BAD_DATA_OFFSET, FirstProtector, NewHeader, NewWritten, StoredHeader, rewrite};
 use super::keys::{Key, Keys};
 use super::live::Live;
 use super::signature;
+use super::written::Written;
 use super::{BlockDevice, KeyslotOptions, Volume};
 use crate::approval;
 use crate::arch::on_wiped_stack;
 use crate::cipher::CipherSpec;
 use crate::key::{DekAlgorithm, EncryptionType, Passphrase, Protector, WrappedDek, check_context};
-use crate::ondisk::luks::{HEADER_SIZES, LuksVersion, Token};
+use crate::ondisk::luks::{HEADER_SIZES, LuksVersion, Token, WrittenMap};
 use crate::{Dek, Error, Result, SectorSize, random, zeros};
 
 /// Options for formatting a volume. The defaults, `FormatOptions::new()`, are right for most.
@@ -33,6 +34,8 @@ pub struct FormatOptions {
     context: Vec<u8>,
     encryption_type: EncryptionType,
     overwrite: bool,
+    pub(super) written_map: Option<u32>,
+    written_map_for: u64,
 }
 
 /// The alignment of the data, and the least room for the header.
@@ -55,6 +58,8 @@ impl Default for FormatOptions {
             context: Vec::new(),
             encryption_type: EncryptionType::CustomerKey,
             overwrite: false,
+            written_map: None,
+            written_map_for: 0,
         }
     }
 }
@@ -156,6 +161,27 @@ impl FormatOptions {
         self
     }
 
+    /// Keeps a map of written chunks of so many bytes: 64 KiB suit most; a power of two from 4 KiB to 1 MiB. What was never
+    /// written reads as zeros then, and not as noise; whole chunks can be [discarded](Volume::discard) and
+    /// [made zeros](Volume::write_zeroes) without being written, and [`Volume::extents`] tells what a copy may skip.
+    ///
+    /// It costs: the first write to a chunk writes all of it, a [sync](Volume::sync) after first writes syncs the device twice,
+    /// and what was first written and **not synced reads as zeros** when the volume is opened again, even if only the process
+    /// ended. The map takes 1 bit for each chunk, twice, before the data, which begins later by as many MiB. The size of the
+    /// volume is a whole number of chunks. Only LUKS2 has it. Other programs refuse the volume, `cryptsetup` among them, and so
+    /// do re-encryption and decryption in place.
+    pub fn written_map(mut self, chunk_size: u32) -> Self {
+        self.written_map = Some(chunk_size);
+        self
+    }
+
+    /// Has the map of written chunks have room for so many bytes of data, if the device is to grow. By default it is for the
+    /// size of the device, and the volume never grows far beyond.
+    pub fn written_map_for(mut self, size: u64) -> Self {
+        self.written_map_for = size;
+        self
+    }
+
     fn cipher(&self) -> Result<CipherSpec> {
         let old = || {
             Error::InvalidOption(
@@ -194,6 +220,8 @@ impl fmt::Debug for FormatOptions {
             .field("context", &self.context)
             .field("encryption_type", &self.encryption_type)
             .field("overwrite", &self.overwrite)
+            .field("written_map", &self.written_map)
+            .field("written_map_for", &self.written_map_for)
             .finish_non_exhaustive()
     }
 }
@@ -201,7 +229,8 @@ impl fmt::Debug for FormatOptions {
 impl<D: BlockDevice> Volume<D> {
     /// Makes a volume on `device`, with a new DEK and `protector` as its first way in.
     ///
-    /// Only the header is written. The data area stays as it is, and reads as noise until it is written.
+    /// Only the header is written, with a map of written chunks if it has one. The data area stays as it is, and reads as noise
+    /// until it is written; with a [map](FormatOptions::written_map), as zeros.
     ///
     /// # Errors
     /// [`Error::DeviceNotBlank`] unless [`overwrite`](FormatOptions::overwrite) is set; [`Error::DeviceTooSmall`];
@@ -220,43 +249,51 @@ impl<D: BlockDevice> Volume<D> {
             Some(header_device) => header_device as &dyn BlockDevice,
             None => &device,
         };
-        let (dek, mut header) = options.new_volume()?;
         let device_size = device.size().map_err(|e| Error::io("asking the device for its size", e))?;
+        let (dek, mut header) = options.new_volume(device_size)?;
+        let map = header.written_map(&dek)?;
         let data = header.data_area(header_device.is_some())?;
         let mut keys = Keys::new(Key::new(dek.clone(), 0), None);
-        let layout = data.layout(device_size, &mut keys)?;
+        let mut layout = data.layout(device_size, &mut keys)?;
         // This range must be blank: all room that the header may use later, and everything before the data.
         let data_offset = layout.extents[0].device_offset;
-        let room = if header_device.is_some() { header.len() } else { data_offset };
+        let len = header.len() + map.as_ref().map_or(0, WrittenMap::len);
+        let room = if header_device.is_some() { len } else { data_offset };
         let size = on.size().map_err(|e| Error::io("asking the device for its size", e))?;
-        if size < header.len() {
-            return Err(Error::DeviceTooSmall { needed: header.len(), size });
+        if size < len {
+            return Err(Error::DeviceTooSmall { needed: len, size });
         }
         let used = first_used(on, room)?;
         options.check_blank(on, used)?;
+        if let Some(map) = &map {
+            map.fit(&mut layout)?;
+        }
         let prepared = options.prepare(protector, &dek, &*header, layout.size)?;
         if used.is_some() {
             wipe(on, room)?;
         }
-        if let Err(e) = header.store_new(on, &dek, prepared) {
+        // The map is there before the header that names it.
+        let written = map.map(|map| Written::create(&map, &dek, on)).transpose();
+        let stored = written.and_then(|written| header.store_new(on, &dek, prepared).map(|()| written));
+        let written = stored.inspect_err(|_| {
             // Zero the room again, so that a full disk can take a new volume once it has space.
             let _ = wipe(on, room);
-            return Err(e);
-        }
-        Ok(Self::new(device, header_device, Live::new(keys, data, layout), header))
+        })?;
+        let volume = Self::new(device, header_device, Live::new(keys, data, layout), header);
+        Ok(Volume { written, ..volume })
     }
 }
 
 impl FormatOptions {
     /// The DEK and the header of a new volume, which is on no device yet.
-    pub(super) fn new_volume(&self) -> Result<(Dek, Box<dyn StoredHeader>)> {
+    pub(super) fn new_volume(&self, device_size: u64) -> Result<(Dek, Box<dyn StoredHeader>)> {
         let dek = match &self.dek {
             Some(dek) => dek.clone(),
             None => Dek::generate(self.algorithm)?,
         };
         let uuid = uuid::Builder::from_random_bytes(random::array()?).into_uuid();
         let uuid = self.uuid.map_or(uuid, uuid::Uuid::from_bytes).to_string();
-        let header = headers::create(self.version, &self.new_header(&dek, uuid)?)?;
+        let header = headers::create(self.version, &self.new_header(&dek, uuid, device_size)?)?;
         Ok((dek, header))
     }
 
@@ -275,7 +312,7 @@ impl FormatOptions {
         Err(Error::DeviceNotBlank { offset, found })
     }
 
-    fn new_header<'a>(&'a self, dek: &'a Dek, uuid: String) -> Result<NewHeader<'a>> {
+    fn new_header<'a>(&'a self, dek: &'a Dek, uuid: String, device_size: u64) -> Result<NewHeader<'a>> {
         Ok(NewHeader {
             key: dek.secret(),
             cipher: self.cipher()?,
@@ -286,6 +323,11 @@ impl FormatOptions {
             uuid,
             label: &self.label,
             subsystem: &self.subsystem,
+            written: self.written_map.map(|chunk_size| NewWritten {
+                dek,
+                chunk_size,
+                size: device_size.max(self.written_map_for),
+            }),
         })
     }
 

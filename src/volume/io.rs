@@ -3,7 +3,7 @@
 use std::io::{self, IoSlice, IoSliceMut};
 
 use super::layout::Place;
-use super::live::InUse;
+use super::live::{InUse, State};
 use super::scratch::{CHUNK, with_scratch};
 use super::{BlockDevice, Volume};
 use crate::{Error, Result};
@@ -21,6 +21,25 @@ impl<D: BlockDevice> Volume<D> {
     pub fn read_at(&self, offset: u64, sectors: &mut [u8]) -> Result<()> {
         let len = sectors.len();
         let state = self.live.to_read(offset, len)?;
+        match &self.written {
+            Some(written) if !written.has_all(offset, len as u64) => {
+                written.runs(offset, len as u64).try_for_each(|(run, is_written)| {
+                    let part = &mut sectors[(run.start - offset) as usize..(run.end - offset) as usize];
+                    if is_written {
+                        return self.read_stored(&state, run.start, part);
+                    }
+                    part.fill(0);
+                    Ok(())
+                })
+            }
+            _ => self.read_stored(&state, offset, sectors),
+        }
+    }
+
+    /// Reads and decrypts what the device has.
+    #[inline]
+    fn read_stored(&self, state: &State, offset: u64, sectors: &mut [u8]) -> Result<()> {
+        let len = sectors.len();
         for place in state.layout.places(offset, len) {
             let part = &mut sectors[place.within];
             let read = self.device.read_at(place.device_offset, part);
@@ -38,11 +57,14 @@ impl<D: BlockDevice> Volume<D> {
     /// [`Error::ReadOnly`]; [`Error::Misaligned`]; [`Error::OutOfBounds`]; [`Error::KeyExhausted`]; [`Error::Io`], after
     /// which a part may have been written.
     pub fn write_at(&self, offset: u64, sectors: &[u8]) -> Result<()> {
-        let state = self.open_for_write(offset, sectors.len())?;
-        self.with_scratch(|scratch| {
-            let failed = |e| write_failed(offset, sectors.len(), e);
-            let mut places = state.layout.places(offset, sectors.len());
-            places.try_for_each(|place| self.write_gathered(&place, [&sectors[place.within.clone()]], scratch, failed))
+        self.write_by(offset, sectors.len(), |state| {
+            self.with_scratch(|scratch| {
+                let failed = |e| write_failed(offset, sectors.len(), e);
+                let mut places = state.layout.places(offset, sectors.len());
+                places.try_for_each(|place| {
+                    self.write_gathered(&place, [&sectors[place.within.clone()]], scratch, failed)
+                })
+            })
         })
     }
 
@@ -53,13 +75,14 @@ impl<D: BlockDevice> Volume<D> {
     /// As [`write_at`](Self::write_at). `sectors` are untouched then, but for [`Error::Io`].
     pub fn write_in_place(&self, offset: u64, sectors: &mut [u8]) -> Result<()> {
         let len = sectors.len();
-        let state = self.open_for_write(offset, len)?;
-        state.layout.places(offset, len).try_for_each(|place| {
-            let part = &mut sectors[place.within];
-            if let Some(cipher) = place.cipher {
-                cipher.encrypt(place.first_sector, part)?;
-            }
-            self.device.write_in_place(place.device_offset, part).map_err(|e| write_failed(offset, len, e))
+        self.write_by(offset, len, |state| {
+            state.layout.places(offset, len).try_for_each(|place| {
+                let part = &mut sectors[place.within];
+                if let Some(cipher) = place.cipher {
+                    cipher.encrypt(place.first_sector, part)?;
+                }
+                self.device.write_in_place(place.device_offset, part).map_err(|e| write_failed(offset, len, e))
+            })
         })
     }
 
@@ -71,7 +94,8 @@ impl<D: BlockDevice> Volume<D> {
     pub fn read_vectored_at(&self, offset: u64, sectors: &mut [IoSliceMut<'_>]) -> Result<()> {
         let len = self.check_pieces(offset, sectors.iter().map(|piece| piece.len()))?;
         let state = self.live.to_read(offset, len)?;
-        let Some(place) = state.layout.one_place(offset, len) else {
+        let is_whole = self.written.as_ref().is_none_or(|written| written.has_all(offset, len as u64));
+        let Some(place) = state.layout.one_place(offset, len).filter(|_| is_whole) else {
             drop(state);
             return each_piece(offset, slices_mut(sectors), |at, piece| self.read_at(at, piece));
         };
@@ -88,13 +112,17 @@ impl<D: BlockDevice> Volume<D> {
     /// As [`write_at`](Self::write_at).
     pub fn write_vectored_at(&self, offset: u64, sectors: &[IoSlice<'_>]) -> Result<()> {
         let len = self.check_pieces(offset, sectors.iter().map(|piece| piece.len()))?;
-        let state = self.open_for_write(offset, len)?;
-        let Some(place) = state.layout.one_place(offset, len) else {
-            drop(state);
-            return each_piece(offset, slices(sectors), |at, piece| self.write_at(at, piece));
-        };
-        self.with_scratch(|scratch| {
-            self.write_gathered(&place, slices(sectors), scratch, |e| write_failed(offset, len, e))
+        self.write_by(offset, len, |state| {
+            let failed = |e| write_failed(offset, len, e);
+            self.with_scratch(|scratch| match state.layout.one_place(offset, len) {
+                Some(place) => self.write_gathered(&place, slices(sectors), scratch, failed),
+                None => each_piece(offset, slices(sectors), |at, piece| {
+                    let mut places = state.layout.places(at, piece.len());
+                    places.try_for_each(|place| {
+                        self.write_gathered(&place, [&piece[place.within.clone()]], scratch, failed)
+                    })
+                }),
+            })
         })
     }
 
@@ -119,6 +147,19 @@ impl<D: BlockDevice> Volume<D> {
         let state = self.live.to_write(offset, len)?;
         state.check_usage(len)?;
         Ok(state)
+    }
+
+    /// Writes by `write`. On a volume with a map of written chunks, all that it touches is defined then.
+    #[inline]
+    fn write_by(&self, offset: u64, len: usize, write: impl FnOnce(&State) -> Result<()>) -> Result<()> {
+        let state = self.open_for_write(offset, len)?;
+        match &self.written {
+            Some(written) if !written.has_all(offset, len as u64) => {
+                drop(state);
+                self.write_first(written, offset, len, write)
+            }
+            _ => write(&state),
+        }
     }
 
     pub(super) fn with_scratch<T>(&self, act: impl FnOnce(&mut [u8]) -> T) -> T {
@@ -163,9 +204,14 @@ impl<D: BlockDevice> Volume<D> {
     /// Makes what was written last: returns when the device says that it is on the disk.
     ///
     /// # Errors
-    /// [`Error::Io`]: what was written since the last sync may be lost.
+    /// [`Error::Io`]: what was written since the last sync may be lost. On a volume with a
+    /// [map of written chunks](crate::FormatOptions::written_map), the chunks that were first written since then read as zeros
+    /// again.
     pub fn sync(&self) -> Result<()> {
-        self.device.sync().map_err(|e| Error::io("syncing the device", e))
+        match &self.written {
+            Some(written) if !self.read_only => self.sync_chunks(written),
+            _ => self.device.sync().map_err(|e| Error::io("syncing the device", e)),
+        }
     }
 }
 

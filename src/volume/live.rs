@@ -103,15 +103,31 @@ impl Live {
 
     /// Replaces the state. Returns when no read or write uses the one before.
     pub(super) fn replace(&self, keys: Keys, data: DataArea, layout: Layout) {
+        self.put(&mut self.lock_gone(), keys, data, layout);
+    }
+
+    /// Returns when no read or write goes on that has begun before.
+    pub(super) fn wait_for_all(&self) {
+        let mut last = self.lock_gone();
+        let state = self.get();
+        let (keys, data, layout) = (state.keys.clone(), state.data.clone(), state.layout.clone());
+        drop(state);
+        self.put(&mut last, keys, data, layout);
+    }
+
+    fn put(&self, last: &mut Receiver<()>, keys: Keys, data: DataArea, layout: Layout) {
         let (user, gone) = mpsc::channel();
-        let mut last = self.gone.lock().unwrap_or_else(PoisonError::into_inner);
         let number = self.get().number + 1;
         let old = self.state.swap(Arc::new(State { keys, data, layout, number, _user: user }));
         drop(self.lock_changed());
         self.changed.1.notify_all();
         drop(old);
         // It fails when the last state with the sender is gone.
-        let _ = core::mem::replace(&mut *last, gone).recv();
+        let _ = core::mem::replace(last, gone).recv();
+    }
+
+    fn lock_gone(&self) -> MutexGuard<'_, Receiver<()>> {
+        self.gone.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lock_changed(&self) -> MutexGuard<'_, ()> {

@@ -2,6 +2,7 @@
 
 mod aligned;
 mod backup;
+mod chunks;
 mod data_area;
 mod device;
 mod discard;
@@ -27,6 +28,7 @@ pub(crate) mod signature;
 mod steps;
 mod submit;
 mod unlock;
+mod written;
 
 use core::fmt;
 use std::sync::{Arc, Mutex};
@@ -39,8 +41,10 @@ use aligned::Aligned;
 use headers::StoredHeader;
 use live::Live;
 use steps::Steps;
+use written::Written;
 
 pub use crate::ondisk::luks::{Label, LuksVersion, Priority};
+pub use chunks::VolumeExtent;
 pub use device::{BlockDevice, MemoryDevice, write_zeros};
 #[cfg(feature = "managed")]
 pub(crate) use expected::{Expected, KnownDek};
@@ -92,6 +96,8 @@ pub struct Volume<D> {
     /// The approval of opening or formatting it.
     made_by: Approval,
     header: Mutex<Box<dyn StoredHeader>>,
+    /// Which chunks were written, if others read as zeros.
+    written: Option<Written>,
     steps: Steps,
 }
 
@@ -111,6 +117,7 @@ impl<D: BlockDevice> Volume<D> {
             discards: false,
             made_by: Approval::Approved,
             header: Mutex::new(header),
+            written: None,
             steps: Steps::default(),
         }
     }
@@ -188,6 +195,10 @@ impl<D: BlockDevice> Volume<D> {
 
     /// Closes the volume and returns the device. Data that was not synced may not have reached the disk.
     pub fn into_device(self) -> D {
+        if self.written.is_some() && !self.read_only {
+            // Otherwise what was first written since the last sync would read as zeros. Who must know syncs.
+            let _ = self.sync();
+        }
         self.device.into_inner()
     }
 }

@@ -11,6 +11,7 @@ use super::headers::{self, StoredHeader};
 use super::keys::{Key, Keys};
 use super::live::Live;
 use super::unlock::Locked;
+use super::written::Written;
 use super::{BlockDevice, Header, Volume};
 use crate::approval;
 use crate::arch::on_wiped_stack;
@@ -35,6 +36,7 @@ pub struct OpenOptions {
     allow_unencrypted: bool,
     repair_foreign: bool,
     ignore_tokens: bool,
+    ignore_written_map: bool,
     require_locked_memory: bool,
     expected: Option<Fingerprint>,
     expected_key: Option<String>,
@@ -179,6 +181,14 @@ impl OpenOptions {
         self.ignore_tokens = ignore;
         self
     }
+
+    /// Whether to open a volume read-only and without its [map of written chunks](crate::FormatOptions::written_map), if that
+    /// is damaged ([`Error::DamagedMap`]). All that the device holds is shown: noise where nothing was written, and in chunks
+    /// that were discarded or made zeros what they held before, perhaps.
+    pub fn hazmat_ignore_written_map(mut self, ignore: bool) -> Self {
+        self.ignore_written_map = ignore;
+        self
+    }
 }
 
 impl fmt::Debug for OpenOptions {
@@ -194,6 +204,7 @@ impl fmt::Debug for OpenOptions {
             .field("allow_unencrypted", &self.allow_unencrypted)
             .field("repair_foreign", &self.repair_foreign)
             .field("ignore_tokens", &self.ignore_tokens)
+            .field("ignore_written_map", &self.ignore_written_map)
             .field("require_locked_memory", &self.require_locked_memory)
             .field("expected", &self.expected)
             .field("expected_key", &self.expected_key)
@@ -331,7 +342,7 @@ impl<D: BlockDevice> Volume<D> {
     /// errors; [`Error::WrongPassphrase`]; [`Error::NoSuchProtector`] if no keyslot takes a passphrase;
     /// [`Error::WrongKey`]; [`Error::TamperedHeader`]; [`Error::ContextMismatch`]; [`Error::OtherDek`];
     /// [`Error::OtherKey`]; [`Error::DeviceTooSmall`] for a truncated device; [`Error::ForeignData`] unless
-    /// [`hazmat_repair`](OpenOptions::hazmat_repair) is set; [`Error::MemoryNotLocked`]; [`Error::NotApproved`];
+    /// [`hazmat_repair`](OpenOptions::hazmat_repair) is set; [`Error::DamagedMap`]; [`Error::MemoryNotLocked`]; [`Error::NotApproved`];
     /// [`Error::Io`].
     pub fn open(device: D, credential: Credential<'_>, options: &OpenOptions) -> Result<Self> {
         let (device, header_device) = (Aligned::new(device), options.header.clone().map(Aligned::new));
@@ -373,7 +384,7 @@ impl<D: BlockDevice> Volume<D> {
         let (dek, previous, token) = options.unlock(&*header, on, &data, credential)?;
         let device_size = device.size().map_err(|e| Error::io("asking the device for its size", e))?;
         let mut keys = Keys::new(Key::new(dek, options.used_blocks), previous.map(|previous| Key::new(previous, 0)));
-        let layout = data.layout(device_size, &mut keys)?;
+        let mut layout = data.layout(device_size, &mut keys)?;
         #[cfg(feature = "managed")]
         if let Some(expected) = &options.by_record {
             let done = data.moving.as_ref().map(|moving| moving.done(layout.size));
@@ -383,6 +394,16 @@ impl<D: BlockDevice> Volume<D> {
             if !options.allow_unencrypted {
                 data.check_encrypted()?;
             }
+        }
+        let map = header.written_map(&keys.current.dek)?;
+        let ignored = map.is_some() && options.ignore_written_map;
+        let map = map.filter(|_| !ignored);
+        if let Some(map) = &map {
+            if data.pieces.len() > 1 {
+                let text = "it has several segments and a map of written chunks";
+                return Err(Error::UnsupportedHeader(text.into()));
+            }
+            map.fit(&mut layout)?;
         }
         if options.require_locked_memory {
             crate::memory::require_locked()?;
@@ -395,10 +416,15 @@ impl<D: BlockDevice> Volume<D> {
         if header.needs_recovery() && !options.read_only {
             header.recover(on, options.repair_foreign)?;
         }
+        let written = map.map(|map| Written::load(&map, &keys.current.dek, on)).transpose()?;
         let volume = Self::new(device, header_device, Live::new(keys, data, layout), header);
-        let volume = Volume { read_only: options.read_only, discards: options.discard, ..volume };
+        let read_only = options.read_only || ignored;
+        let volume = Volume { read_only, discards: options.discard, written, ..volume };
         if !options.leave_torn {
             volume.finish_torn_step()?;
+        }
+        if !read_only {
+            volume.repair_map()?;
         }
         Ok(volume)
     }

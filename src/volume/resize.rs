@@ -1,6 +1,6 @@
 //! Growing and shrinking a volume in use.
 
-use super::{BlockDevice, Volume};
+use super::{BlockDevice, Volume, Written};
 use crate::arch::on_wiped_stack;
 use crate::{Error, Result};
 
@@ -41,8 +41,9 @@ impl<D: BlockDevice> Volume<D> {
             drop(state);
             let device_size = self.device.size().map_err(|e| Error::io("asking the device for its size", e))?;
             let mut layout = data.layout(device_size, &mut keys)?;
+            self.written.as_ref().map_or(Ok(()), |written| written.fit(&mut layout))?;
             if let Some(size) = size {
-                let unit = u64::from(layout.sector_size.bytes());
+                let unit = self.written.as_ref().map_or(layout.sector_size.bytes(), Written::chunk_size).into();
                 if size == 0 || !size.is_multiple_of(unit) || size > layout.size {
                     return Err(Error::InvalidOption(format!(
                         "the size must be a multiple of {unit} bytes, up to the {} that the device has",
@@ -52,6 +53,7 @@ impl<D: BlockDevice> Volume<D> {
                 layout.cut(size);
             }
             self.live.replace(keys, data, layout);
+            self.forget_cut_off()?;
             self.recorded_size()
         })
     }

@@ -78,6 +78,7 @@ impl<D: BlockDevice> Volume<D> {
     pub fn record_size(&self) -> Result<u64> {
         on_wiped_stack(|| {
             self.check_writable()?;
+            self.forget_cut_off()?;
             self.recorded_size()
         })
     }

@@ -36,6 +36,7 @@ impl<D: BlockDevice> Volume<D> {
     /// # Errors
     /// [`Error::Misaligned`]; [`Error::OutOfBounds`]; [`Error::UnsupportedHeader`] where they lie in several segments.
     pub fn begin_read(&self, offset: u64, len: usize) -> Result<u64> {
+        self.define(offset, len)?;
         let state = self.live.to_read(offset, len)?;
         Ok(place_of(&state, offset, len)?.device_offset)
     }
@@ -47,7 +48,12 @@ impl<D: BlockDevice> Volume<D> {
     pub fn complete_read(&self, offset: u64, sectors: &mut [u8]) -> Result<()> {
         let state = self.live.to_read(offset, sectors.len())?;
         let Place { first_sector, cipher, .. } = place_of(&state, offset, sectors.len())?;
-        cipher.map_or(Ok(()), |cipher| cipher.decrypt(first_sector, sectors))
+        cipher.map_or(Ok(()), |cipher| cipher.decrypt(first_sector, sectors))?;
+        if let Some(written) = &self.written {
+            let blank = written.runs(offset, sectors.len() as u64).filter(|(_, is_written)| !is_written);
+            blank.for_each(|(run, _)| sectors[(run.start - offset) as usize..(run.end - offset) as usize].fill(0));
+        }
+        Ok(())
     }
 
     /// Encrypts `sectors` where they lie, and says where on the device the caller is to write them. They are on the disk for
@@ -56,6 +62,7 @@ impl<D: BlockDevice> Volume<D> {
     /// # Errors
     /// [`Error::ReadOnly`]; [`Error::KeyExhausted`]; those of [`begin_read`](Self::begin_read). `sectors` are untouched then.
     pub fn begin_write(&self, offset: u64, sectors: &mut [u8]) -> Result<u64> {
+        self.define(offset, sectors.len())?;
         let state = self.open_for_write(offset, sectors.len())?;
         let place = place_of(&state, offset, sectors.len())?;
         place.cipher.map_or(Ok(()), |cipher| cipher.encrypt(place.first_sector, sectors))?;
@@ -68,6 +75,7 @@ impl<D: BlockDevice> Volume<D> {
     /// # Errors
     /// [`Error::LengthMismatch`]; those of [`begin_write`](Self::begin_write). `ciphertext` is untouched then.
     pub fn begin_write_from(&self, offset: u64, sectors: &[u8], ciphertext: &mut [u8]) -> Result<u64> {
+        self.define(offset, sectors.len())?;
         let state = self.open_for_write(offset, sectors.len())?;
         let place = place_of(&state, offset, sectors.len())?;
         if sectors.len() != ciphertext.len() {

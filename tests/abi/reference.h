@@ -75,6 +75,7 @@ const char *atrest_version(void);
 #define ATREST_ERR_NO_ROOM 312
 #define ATREST_ERR_OTHER_HEADER 313
 #define ATREST_ERR_FOREIGN_DATA 314
+#define ATREST_ERR_DAMAGED_MAP 315
 #define ATREST_ERR_DISK_SUSPENDED 350
 #define ATREST_ERR_NO_SUCH_RESOURCE 351
 #define ATREST_ERR_RESOURCE_EXISTS 352
@@ -492,6 +493,7 @@ typedef struct {
 #define ATREST_OPEN_REQUIRE_LOCKED_MEMORY 32
 #define ATREST_OPEN_DISCARD 64
 #define ATREST_OPEN_HAZMAT_IGNORE_TOKENS 128
+#define ATREST_OPEN_HAZMAT_IGNORE_WRITTEN_MAP 256
 typedef struct {
     size_t struct_size;
     uint32_t flags;
@@ -509,8 +511,10 @@ typedef struct {
     const atrest_keyslot_options *keyslot;
     const atrest_dek *hazmat_dek;
     uint64_t metadata_size;
+    uint64_t written_map_for;
+    uint32_t written_chunk_size;
 } atrest_format_options;
-#define ATREST_FORMAT_OPTIONS_INIT {sizeof(atrest_format_options), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
+#define ATREST_FORMAT_OPTIONS_INIT {sizeof(atrest_format_options), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
 typedef struct {
     size_t struct_size;
     uint32_t flags;
@@ -715,8 +719,10 @@ typedef struct {
     uint32_t reserved;
     uint32_t discard;
     uint32_t reserved_2;
+    uint32_t written_map;
+    uint32_t reserved_3;
 } atrest_disk_service_options;
-#define ATREST_DISK_SERVICE_OPTIONS_INIT {sizeof(atrest_disk_service_options), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
+#define ATREST_DISK_SERVICE_OPTIONS_INIT {sizeof(atrest_disk_service_options), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
 typedef void (*atrest_progress)(void *user, uint64_t done, uint64_t total);
 typedef struct {
     size_t struct_size;
@@ -895,6 +901,8 @@ atrest_status atrest_disk_complete_write(atrest_disk *disk);
 atrest_status atrest_volume_write_zeroes(atrest_volume *volume, uint64_t offset, uint64_t len);
 atrest_status atrest_volume_discard(atrest_volume *volume, uint64_t offset, uint64_t len);
 atrest_status atrest_volume_discards(const atrest_volume *volume, uint32_t *out);
+atrest_status atrest_volume_written_chunk_size(const atrest_volume *volume, uint32_t *out);
+atrest_status atrest_volume_extent(const atrest_volume *volume, uint64_t offset, uint64_t *len, uint32_t *is_written);
 atrest_status atrest_disk_write_zeroes(atrest_disk *disk, uint64_t offset, uint64_t len);
 atrest_status atrest_disk_discard(atrest_disk *disk, uint64_t offset, uint64_t len);
 atrest_status atrest_disk_discards(const atrest_disk *disk, uint32_t *out);

@@ -596,6 +596,25 @@ void volumes()
     FAILS(ATREST_ERR_LENGTH_MISMATCH, volume.begin_write_from(0, plain, shorter));
     FAILS(ATREST_ERR_OUT_OF_BOUNDS, volume.write_at(16 << 20, sectors));
 
+    CHECK(GOT(volume.written_chunk_size()) == 0 && GOT(volume.extent(4096)).len == (16 << 20) - 4096);
+    CHECK(GOT(volume.extent(4096)).is_written);
+    FAILS(ATREST_ERR_OUT_OF_BOUNDS, volume.extent((16 << 20) + 1));
+    {
+        atrest::device blank = GOT(atrest::device::memory(20 << 20));
+        const atrest::format_options mapped =
+            atrest::format_options().data_offset(1 << 20).written_map(64 << 10).written_map_for(1 << 30);
+        atrest::volume sparse = GOT(atrest::volume::format(blank, {vault, std::string("disks")}, mapped));
+        GOT(sparse.write_at(64 << 10, plain));
+        CHECK(GOT(sparse.written_chunk_size()) == 64 << 10);
+        CHECK(GOT(sparse.extent(0)).len == 64 << 10 && !GOT(sparse.extent(0)).is_written);
+        CHECK(GOT(sparse.extent(70000)).len == (128 << 10) - 70000 && GOT(sparse.extent(70000)).is_written);
+        CHECK(GOT(sparse.extent(19 << 20)).len == 0);
+        const auto rescued = atrest::open_options().read_only().hazmat_ignore_written_map();
+        GOT(sparse.sync());
+        sparse.reset();
+        CHECK(GOT(GOT(atrest::volume::open(blank, vault, rescued)).written_chunk_size()) == 0);
+    }
+
     CHECK(GOT(volume.resize(1 << 20)) == 1 << 20);
     FAILS(ATREST_ERR_INVALID_OPTION, volume.resize(1));
     GOT(volume.resize());

@@ -119,6 +119,9 @@ static void services(void)
     bad = options;
     bad.discard = 2;
     NO_HANDLE(atrest_disk_service, ATREST_ERR_BAD_ENUM, OPEN(&bad));
+    bad = options;
+    bad.written_map = 2;
+    NO_HANDLE(atrest_disk_service, ATREST_ERR_BAD_ENUM, OPEN(&bad));
     NO_HANDLE(atrest_disk_service, ATREST_ERR_IO, atrest_disk_service_open(in_folder("none/store"), &options, &out));
     CHECK(fopen(path, "r") == NULL);
 

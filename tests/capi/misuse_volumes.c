@@ -373,7 +373,7 @@ static void opening(atrest_device *device, const atrest_vault *vault, const atre
     NO_VOLUME(ATREST_ERR_INVALID_HANDLE, &bad, NULL);
 
     atrest_open_options options = ATREST_OPEN_OPTIONS_INIT;
-    options.flags = 256;
+    options.flags = 512;
     NO_VOLUME(ATREST_ERR_BAD_ENUM, &credential, &options);
     options.flags = ATREST_OPEN_READ_ONLY;
     options.context = "disk-18";
@@ -478,6 +478,71 @@ static void volumes(const atrest_dek *dek, const atrest_vault *vault)
     free(disk.memory);
 }
 
+// A volume on which what was never written reads as zeros.
+static void written_chunks(const atrest_vault *vault)
+{
+    atrest_format_options options = ATREST_FORMAT_OPTIONS_INIT;
+    atrest_protector protector = with_vault(vault);
+    atrest_credential credential = ATREST_CREDENTIAL_INIT;
+    atrest_open_options open = ATREST_OPEN_OPTIONS_INIT;
+    atrest_device *device = new_disk();
+    atrest_volume *volume;
+    unsigned char bytes[8192], zeros[4096] = {0};
+    uint64_t len = 77, size = 0;
+    uint32_t says = 77;
+    options.data_offset = 1 << 20;
+    options.written_chunk_size = 1000;
+    NO_FORMAT(ATREST_ERR_INVALID_OPTION, device, &protector, &options);
+    options.written_chunk_size = 4096;
+    options.written_map_for = UINT64_MAX;
+    NO_FORMAT(ATREST_ERR_INVALID_OPTION, device, &protector, &options);
+    options.written_map_for = 0;
+    memset(disk.memory + (1 << 20), 5, DISK_SIZE - (1 << 20));
+    OK(atrest_volume_format(device, &protector, &options, &volume));
+    OK(atrest_volume_size(volume, &size));
+    IS(ATREST_ERR_NULL_ARGUMENT, atrest_volume_written_chunk_size(NULL, &says));
+    IS(ATREST_ERR_NULL_ARGUMENT, atrest_volume_written_chunk_size(volume, NULL));
+    IS(ATREST_ERR_NULL_ARGUMENT, atrest_volume_extent(NULL, 0, &len, &says));
+    IS(ATREST_ERR_NULL_ARGUMENT, atrest_volume_extent(volume, 0, NULL, &says));
+    IS(ATREST_ERR_NULL_ARGUMENT, atrest_volume_extent(volume, 0, &len, NULL));
+    IS(ATREST_ERR_OUT_OF_BOUNDS, atrest_volume_extent(volume, size + 1, &len, &says));
+    CHECK(len == 77 && says == 77);
+    OK(atrest_volume_written_chunk_size(volume, &says));
+    CHECK(says == 4096);
+    OK(atrest_volume_extent(volume, size, &len, &says));
+    CHECK(len == 0 && says == 0);
+    memset(bytes, 7, sizeof bytes);
+    OK(atrest_volume_write_at(volume, 8192 + 512, bytes, 512));
+    OK(atrest_volume_extent(volume, 100, &len, &says));
+    CHECK(len == 8092 && says == 0);
+    OK(atrest_volume_extent(volume, 8192, &len, &says));
+    CHECK(len == 4096 && says == 1);
+    OK(atrest_volume_read_at(volume, 8192, bytes, 8192));
+    CHECK(memcmp(bytes, zeros, 512) == 0 && bytes[512] == 7 && memcmp(bytes + 1024, zeros, 4096) == 0);
+    OK(atrest_volume_discard(volume, 8192, 4096));
+    OK(atrest_volume_extent(volume, 0, &len, &says));
+    CHECK(len == size && says == 0);
+    OK(atrest_volume_sync(volume));
+    atrest_volume_free(volume);
+
+    // Both copies of the only page of the map.
+    disk.memory[(1 << 20) - 4096] ^= 1;
+    disk.memory[(1 << 20) - 8192] ^= 1;
+    credential.kind = ATREST_CREDENTIAL_VAULT;
+    credential.vault = vault;
+    NO_HANDLE(atrest_volume, ATREST_ERR_DAMAGED_MAP, atrest_volume_open(device, &credential, &open, &out));
+    open.flags = ATREST_OPEN_HAZMAT_IGNORE_WRITTEN_MAP;
+    OK(atrest_volume_open(device, &credential, &open, &volume));
+    IS(ATREST_ERR_READ_ONLY, atrest_volume_write_at(volume, 0, bytes, 512));
+    OK(atrest_volume_written_chunk_size(volume, &says));
+    CHECK(says == 0);
+    OK(atrest_volume_extent(volume, 512, &len, &says));
+    CHECK(len == size - 512 && says == 1);
+    atrest_volume_free(volume);
+    atrest_device_free(device);
+    free(disk.memory);
+}
+
 int main(int argc, char **argv)
 {
     snprintf(folder, sizeof folder, "%s", argc > 1 ? argv[1] : ".");
@@ -487,6 +552,7 @@ int main(int argc, char **argv)
     OK(atrest_dek_generate(ATREST_AES_256_XTS, &dek));
     atrest_vault *vault = new_vault("keys");
     volumes(dek, vault);
+    written_chunks(vault);
     atrest_vault_free(vault);
     atrest_dek_free(dek);
     printf("%d checks passed\n", passed);

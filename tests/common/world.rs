@@ -282,6 +282,7 @@ pub struct World {
     pub platform: Arc<MemoryVault>,
     pub require_locked_memory: bool,
     pub discard: bool,
+    pub written_map: bool,
 }
 
 pub const VAULT: &str = "https://contoso.vault.example";
@@ -300,6 +301,7 @@ impl World {
             platform: Arc::new(MemoryVault::new("platform")),
             require_locked_memory: false,
             discard: false,
+            written_map: false,
         }
     }
 
@@ -324,6 +326,7 @@ impl World {
             .rotation_interval(Duration::from_secs(900))
             .require_locked_memory(self.require_locked_memory)
             .discard(self.discard)
+            .written_map(self.written_map)
     }
 
     pub fn customer(&self, id: &str) -> &Arc<Customer> {

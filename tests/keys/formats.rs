@@ -13,11 +13,13 @@ use atrest::vault::{FileVault, KdfCost, KeyOperation, KeyOrigin, Unlock, VaultOp
 use atrest::{Credential, Dek, DekAlgorithm, Envelope, Error, FileDevice, FilePrefix, FormatOptions, MemoryDevice};
 use atrest::{OpenOptions, Protector, Secret, SectorSize, SectorUnit, Volume, hazmat};
 
-const BLOCKS: [&str; 13] = [
+const BLOCKS: [&str; 15] = [
     "envelope",
     "file-prefix",
     "file-data",
     "file-sectors",
+    "written-token",
+    "written-page",
     "binary-header",
     "token",
     "metadata",

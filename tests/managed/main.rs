@@ -23,6 +23,7 @@ mod tenants;
 mod threads;
 mod time;
 mod vaults;
+mod written;
 mod zeroes;
 
 #[path = "../common/mod.rs"]

@@ -25,6 +25,9 @@ mod reencrypt_kills;
 mod resize;
 mod rotation;
 mod tampering;
+mod written;
+mod written_crash;
+mod written_hostile;
 mod zeroes;
 
 #[path = "../common/mod.rs"]

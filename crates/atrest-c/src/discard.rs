@@ -3,6 +3,9 @@
 //! Zeros without a buffer, and hints that nobody needs a range any more. A discard tells whoever sees the device which blocks
 //! are free, so it does nothing unless that is allowed: by ATREST_OPEN_DISCARD for a volume, and by the option `discard` of a
 //! service for its disks.
+//!
+//! A volume with a map of written chunks (`written_chunk_size` of atrest_format_options) has zeros where nothing was written.
+//! Whole chunks that are made zeros or discarded there are not written, and read as zeros.
 
 use crate::disk::atrest_disk;
 use crate::failure::run;
@@ -23,7 +26,8 @@ pub unsafe extern "C" fn atrest_volume_write_zeroes(
 }
 
 /// Tells the device that nobody needs `len` bytes at `offset`, so that it can give their room to others. What they read as is
-/// not defined until they are written again: what they held, or noise. Without ATREST_OPEN_DISCARD nothing happens.
+/// not defined until they are written again: what they held, or noise. Without ATREST_OPEN_DISCARD nothing happens, but that
+/// whole chunks of a map of written chunks read as zeros.
 ///
 /// Errors: those of atrest_volume_write_at, whether discards are allowed or not.
 #[unsafe(no_mangle)]
@@ -37,6 +41,39 @@ pub unsafe extern "C" fn atrest_volume_discards(volume: *const atrest_volume, ou
     run(|| {
         let (volume, out) = (handle!(volume), out!(out));
         out.set(volume.discards().into());
+        Ok(())
+    })
+}
+
+/// The size in bytes of the chunks of the volume's map of written chunks; 0 if it has none.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn atrest_volume_written_chunk_size(
+    volume: *const atrest_volume,
+    out: *mut u32,
+) -> atrest_status {
+    run(|| {
+        let (volume, out) = (handle!(volume), out!(out));
+        out.set(volume.written_chunk_size().unwrap_or(0));
+        Ok(())
+    })
+}
+
+/// Says of the bytes from `offset` on how many are alike, and whether they were written: 1, or 0 if they read as zeros, so that
+/// a copy needs no read of them. At the end of the volume there are none. Without a map of written chunks all were written.
+///
+/// Errors: ATREST_ERR_OUT_OF_BOUNDS.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn atrest_volume_extent(
+    volume: *const atrest_volume,
+    offset: u64,
+    len: *mut u64,
+    is_written: *mut u32,
+) -> atrest_status {
+    run(|| {
+        let (volume, len, is_written) = (handle!(volume), out!(len), out!(is_written));
+        let first = volume.extents(offset, volume.size().saturating_sub(offset))?.next();
+        len.set(first.as_ref().map_or(0, |extent| extent.range.end - offset));
+        is_written.set(first.is_some_and(|extent| extent.is_written).into());
         Ok(())
     })
 }

@@ -88,6 +88,11 @@ pub struct atrest_disk_service_options {
     pub discard: u32,
     /// 0.
     pub reserved_2: u32,
+    /// 1 to give new disks, snapshots and images a map of written chunks (`written_chunk_size` of atrest_format_options): what
+    /// was never written reads as zeros, and copies of it take no room. Otherwise 0.
+    pub written_map: u32,
+    /// 0.
+    pub reserved_3: u32,
 }
 
 // SAFETY: `struct_size` is the first member, and pointers and numbers may be zero.
@@ -96,6 +101,7 @@ unsafe impl SizedStruct for atrest_disk_service_options {
         core::mem::offset_of!(atrest_disk_service_options, deadline_seconds),
         core::mem::offset_of!(atrest_disk_service_options, require_locked_memory),
         core::mem::offset_of!(atrest_disk_service_options, discard),
+        core::mem::offset_of!(atrest_disk_service_options, written_map),
     ];
 }
 
@@ -265,7 +271,8 @@ pub(crate) unsafe fn service_options(c: &atrest_disk_service_options) -> Result<
     let mut options = ServiceOptions::new(backend, vaults, handle!(c.platform).shared(), text!(c.platform_key))
         .lease(lease)
         .require_locked_memory(flag("require_locked_memory", c.require_locked_memory)?)
-        .discard(flag("discard", c.discard)?);
+        .discard(flag("discard", c.discard)?)
+        .written_map(flag("written_map", c.written_map)?);
     // Zero keeps the library's default.
     if !c.clock.is_null() {
         options = options.clock(handle!(c.clock).get());

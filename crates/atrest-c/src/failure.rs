@@ -231,6 +231,7 @@ fn status_of(error: &Error) -> atrest_status {
         Error::InvalidHeader(_) => ATREST_ERR_INVALID_HEADER,
         Error::UnsupportedHeader(_) => ATREST_ERR_UNSUPPORTED_HEADER,
         Error::TamperedHeader => ATREST_ERR_TAMPERED_HEADER,
+        Error::DamagedMap(_) => ATREST_ERR_DAMAGED_MAP,
         Error::WrongKey => ATREST_ERR_WRONG_KEY,
         Error::NoSuchProtector(_) => ATREST_ERR_NO_SUCH_PROTECTOR,
         Error::LastProtector => ATREST_ERR_LAST_PROTECTOR,

@@ -146,6 +146,8 @@ pub const ATREST_ERR_OTHER_HEADER: u32 = 313;
 /// Something foreign lies at the place of a damaged header copy: neither blank nor the remains of a header, such as a
 /// newer file system. The message names it. Nothing was written.
 pub const ATREST_ERR_FOREIGN_DATA: u32 = 314;
+/// The map of a volume's written chunks is damaged, or an older state of it was put back; the message says where.
+pub const ATREST_ERR_DAMAGED_MAP: u32 = 315;
 
 /// A managed disk's key may not be used now: it was disabled, deleted or expired, access to it was revoked, or its
 /// vault didn't answer for too long.
@@ -218,6 +220,7 @@ const NAMES: &[(atrest_status, &CStr)] = &names! {
     ATREST_ERR_WRONG_KEY ATREST_ERR_DEVICE_TOO_SMALL ATREST_ERR_DEVICE_NOT_BLANK ATREST_ERR_MISALIGNED
     ATREST_ERR_OUT_OF_BOUNDS ATREST_ERR_READ_ONLY ATREST_ERR_NO_SUCH_PROTECTOR ATREST_ERR_LAST_PROTECTOR
     ATREST_ERR_NO_ROOM ATREST_ERR_OTHER_HEADER ATREST_ERR_FOREIGN_DATA
+    ATREST_ERR_DAMAGED_MAP
 
     ATREST_ERR_DISK_SUSPENDED ATREST_ERR_NO_SUCH_RESOURCE ATREST_ERR_RESOURCE_EXISTS ATREST_ERR_NOT_ALLOWED
     ATREST_ERR_OLDER_HEADER

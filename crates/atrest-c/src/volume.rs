@@ -27,7 +27,7 @@ use crate::volume_options::*;
 pub struct atrest_volume;
 
 /// Makes a volume on `device`, with a new DEK and `protector` as its first way in. `options` may be NULL. The data area
-/// isn't written, and reads as noise until it is.
+/// isn't written, and reads as noise until it is, unless the volume has a map of written chunks: then as zeros.
 ///
 /// Nothing is written before a vault has wrapped the DEK and unwrapped it again. With a passphrase this takes as long
 /// as its keyslot's KDF and the measuring of its cost: some seconds, unless `options` set another cost.
@@ -58,7 +58,7 @@ pub unsafe extern "C" fn atrest_volume_format(
 /// Errors: ATREST_ERR_NOT_LUKS; ATREST_ERR_INVALID_HEADER; ATREST_ERR_UNSUPPORTED_HEADER, also for keyslots that ask
 /// for more than `options` allow; ATREST_ERR_NOT_THIS_VAULT, whose message names the key that is needed;
 /// ATREST_ERR_WRONG_PASSPHRASE, also for a key file; ATREST_ERR_NO_SUCH_PROTECTOR if no keyslot takes a passphrase;
-/// ATREST_ERR_WRONG_KEY; ATREST_ERR_TAMPERED_HEADER; ATREST_ERR_CONTEXT_MISMATCH; ATREST_ERR_DEVICE_TOO_SMALL for a
+/// ATREST_ERR_WRONG_KEY; ATREST_ERR_TAMPERED_HEADER; ATREST_ERR_DAMAGED_MAP; ATREST_ERR_CONTEXT_MISMATCH; ATREST_ERR_DEVICE_TOO_SMALL for a
 /// truncated device; ATREST_ERR_FOREIGN_DATA if a copy of the header is gone and its place holds foreign data, unless
 /// it is opened read-only; ATREST_ERR_INVALID_OPTION for a passphrase out of bounds; the errors of the vault and the
 /// devices.

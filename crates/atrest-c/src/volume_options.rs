@@ -49,6 +49,9 @@ pub const ATREST_OPEN_DISCARD: u32 = 64;
 /// Flag: a passphrase or a DEK opens a volume although no token of this library in it proves the header, as after another program
 /// has re-encrypted it. Remove the old token then, and add the vault again.
 pub const ATREST_OPEN_HAZMAT_IGNORE_TOKENS: u32 = 128;
+/// Flag: open a volume read-only and without its map of written chunks, if that is damaged (ATREST_ERR_DAMAGED_MAP). All that
+/// the device holds is shown: noise where nothing was written.
+pub const ATREST_OPEN_HAZMAT_IGNORE_WRITTEN_MAP: u32 = 256;
 
 /// Options for formatting a volume.
 #[repr(C)]
@@ -92,11 +95,22 @@ pub struct atrest_format_options {
     /// The size in bytes of each of the two copies of the header's metadata: a power of two from 16 KiB to 4 MiB. All
     /// keyslots and tokens together have 4 KiB less. Data at 1 MiB allows at most 256 KiB. 0 is 16 KiB.
     pub metadata_size: u64,
+    /// The most bytes of data that the map of written chunks shall have room for, if the device is to grow. 0 is the size of
+    /// the device.
+    pub written_map_for: u64,
+    /// The size in bytes of the chunks of a map of written chunks: a power of two from 4 KiB to 1 MiB; 64 KiB suit most. What
+    /// was never written reads as zeros then, and a copy may skip it (atrest_volume_extent). The first write to a chunk writes
+    /// all of it, and WHAT WAS FIRST WRITTEN AND NOT SYNCED READS AS ZEROS when the volume is opened again. Other programs
+    /// refuse the volume, and so does re-encryption. 0 is no map.
+    pub written_chunk_size: u32,
 }
 
 // SAFETY: `struct_size` is the first member, and pointers and numbers may be zero.
 unsafe impl SizedStruct for atrest_format_options {
-    const EARLIER: &'static [usize] = &[core::mem::offset_of!(atrest_format_options, metadata_size)];
+    const EARLIER: &'static [usize] = &[
+        core::mem::offset_of!(atrest_format_options, metadata_size),
+        core::mem::offset_of!(atrest_format_options, written_map_for),
+    ];
 }
 
 /// Options for opening a volume.
@@ -162,6 +176,9 @@ pub(crate) fn format_options(c: &atrest_format_options) -> Result<FormatOptions>
     if c.metadata_size != 0 {
         options = options.metadata_size(c.metadata_size);
     }
+    if c.written_chunk_size != 0 {
+        options = options.written_map(c.written_chunk_size).written_map_for(c.written_map_for);
+    }
     if !c.uuid.is_null() {
         options = options.uuid(array!(c.uuid));
     }
@@ -192,6 +209,7 @@ pub(crate) fn open_options(c: &atrest_open_options) -> Result<OpenOptions> {
         .hazmat_allow_unencrypted(is_set(ATREST_OPEN_HAZMAT_ALLOW_UNENCRYPTED))
         .hazmat_repair(is_set(ATREST_OPEN_HAZMAT_REPAIR))
         .hazmat_ignore_tokens(is_set(ATREST_OPEN_HAZMAT_IGNORE_TOKENS))
+        .hazmat_ignore_written_map(is_set(ATREST_OPEN_HAZMAT_IGNORE_WRITTEN_MAP))
         .require_locked_memory(is_set(ATREST_OPEN_REQUIRE_LOCKED_MEMORY))
         .discard(is_set(ATREST_OPEN_DISCARD))
         .kdf_limits(kdf_limits(c))
@@ -226,6 +244,7 @@ const OPEN_FLAGS: u32 = ATREST_OPEN_READ_ONLY
     | ATREST_OPEN_HAZMAT_ALLOW_UNENCRYPTED
     | ATREST_OPEN_HAZMAT_REPAIR
     | ATREST_OPEN_HAZMAT_IGNORE_TOKENS
+    | ATREST_OPEN_HAZMAT_IGNORE_WRITTEN_MAP
     | ATREST_OPEN_REQUIRE_LOCKED_MEMORY
     | ATREST_OPEN_DISCARD;
 

@@ -2,9 +2,9 @@
 //! before it.
 
 use super::chain::Chain;
-use crate::Result;
 use crate::managed::chunk_map::{CHUNK, ChunkMap, place};
 use crate::managed::layers::Layers;
+use crate::{Result, zeros};
 
 /// The progress of a copy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,6 +50,10 @@ impl Target {
                 }
             }
             map.add(chunk);
+        }
+        // A new volume with a map of written chunks has these zeros already.
+        if self.layers.reads_zeros() && zeros::is_zero(bytes) {
+            return Ok(());
         }
         self.layers.write_at(chunk * CHUNK, bytes)
     }

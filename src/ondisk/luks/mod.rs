@@ -7,12 +7,15 @@
 mod af;
 mod binary;
 mod digest;
+mod fields;
 mod luks1;
 mod material;
 mod metadata;
 mod previous_key;
 mod token;
 mod version;
+mod written;
+mod written_page;
 
 pub(crate) use af::STRIPES;
 pub use binary::{BINARY_HEADER, BinaryHeader, HEADER_SIZES, Label, Position, SALT_LEN};
@@ -25,3 +28,5 @@ pub use metadata::{
 };
 pub use token::{TOKEN_TYPE, Token};
 pub use version::{LuksVersion, probe_version};
+pub(crate) use written::{WRITTEN_REQUIREMENT, WrittenMap};
+pub(crate) use written_page::{PAGE, PAGE_CHUNKS, PAGE_WORDS, Page, PageKeys};

@@ -10,9 +10,11 @@ use hmac::{Hmac, KeyInit, Mac};
 use serde_json::json;
 use sha2::Sha256;
 
+use super::fields::Fields;
 use super::metadata::json::{binary, integer, objects, parse, root, string, uint64};
 use super::metadata::text::Object;
 use super::metadata::{Metadata, SegmentKind, SegmentSize};
+use super::written::WRITTEN_TYPE;
 use crate::key::{Dek, EncryptionType, MAX_CONTEXT, MAX_WRAPPED, WrapAlgorithm, WrappedDek};
 use crate::{Error, Result};
 
@@ -189,25 +191,10 @@ impl Metadata {
             return Err(no("it holds a zero byte".into()));
         }
         let token = parse(json).map_err(no)?;
-        if string(&token, "type").map_err(no)? == TOKEN_TYPE {
-            return Err(no(format!("one of type {TOKEN_TYPE:?} is sealed to its header, and can't be imported")));
+        let kind = string(&token, "type").map_err(no)?;
+        if [TOKEN_TYPE, WRITTEN_TYPE].contains(&&*kind) {
+            return Err(no(format!("one of type {kind:?} is sealed to its header, and can't be imported")));
         }
         self.add_token_object(json)
-    }
-}
-
-/// A MAC over fields and lists. Each field follows its length, and each list its count, so that no two headers give the
-/// same bytes.
-struct Fields(Hmac<Sha256>);
-
-impl Fields {
-    fn count<T>(&mut self, list: &[T]) {
-        self.field((list.len() as u32).to_be_bytes());
-    }
-
-    fn field(&mut self, bytes: impl AsRef<[u8]>) {
-        let bytes = bytes.as_ref();
-        self.0.update(&(bytes.len() as u32).to_be_bytes());
-        self.0.update(bytes);
     }
 }

@@ -24,6 +24,15 @@ pub(in crate::volume) struct NewHeader<'a> {
     pub(in crate::volume) uuid: String,
     pub(in crate::volume) label: &'a str,
     pub(in crate::volume) subsystem: &'a str,
+    pub(in crate::volume) written: Option<NewWritten<'a>>,
+}
+
+/// A map of written chunks.
+pub(in crate::volume) struct NewWritten<'a> {
+    pub(in crate::volume) dek: &'a Dek,
+    pub(in crate::volume) chunk_size: u32,
+    /// The most bytes of data.
+    pub(in crate::volume) size: u64,
 }
 
 /// A new key of a volume, with the ways in to it.

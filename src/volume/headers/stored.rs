@@ -8,7 +8,7 @@ use super::area::{check_wipeable, rewrite};
 use super::keyslot::{Attempt, FirstProtector, NewKeyslot};
 use super::new::{NewEncryption, NewReencryption};
 use crate::key::HashAlgorithm;
-use crate::ondisk::luks::{LuksVersion, Plan, Priority, Resilience, TOKEN_TYPE, Token};
+use crate::ondisk::luks::{LuksVersion, Plan, Priority, Resilience, TOKEN_TYPE, Token, WrittenMap};
 use crate::volume::data_area::DataArea;
 use crate::volume::moving::Moving;
 use crate::volume::{BlockDevice, DigestInfo, KeyslotInfo, ProtectorId, SegmentInfo, TokenInfo};
@@ -39,6 +39,11 @@ pub(in crate::volume) trait StoredHeader: Any + Send + Sync {
 
     /// Checks that nobody else has written the header since it was read or written here; their changes would be lost.
     fn check_unchanged(&mut self, device: &dyn BlockDevice) -> Result<()>;
+
+    /// The map of written chunks, if the volume has one and an owner of the DEK made it.
+    fn written_map(&self, _dek: &Dek) -> Result<Option<WrittenMap>> {
+        Ok(None)
+    }
 
     // The key. These methods are called only if the data area can be read.
 

@@ -26,6 +26,7 @@ impl<D: BlockDevice> Volume<D> {
             self.check_writable()?;
             let _alone = self.steps.lock();
             self.check_still()?;
+            self.check_unmapped()?;
             if self.header_device.is_none() {
                 return Err(Error::UnsupportedHeader(
                     "its header lies before the data; only a volume with a detached header is decrypted in place"

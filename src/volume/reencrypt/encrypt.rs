@@ -191,9 +191,13 @@ impl New {
         if options.luks_version() != LuksVersion::Luks2 {
             return Err(Error::UnsupportedHeader("only LUKS2 knows an encryption in place".into()));
         }
-        let (dek, header) = options.new_volume()?;
-        let data = header.data_area(options.header.is_some())?;
+        if options.written_map.is_some() {
+            let text = "what is encrypted in place is written, all of it: it can't have a map of written chunks";
+            return Err(Error::InvalidOption(text.into()));
+        }
         let device_size = device.size().map_err(|e| Error::io("asking the device for its size", e))?;
+        let (dek, header) = options.new_volume(device_size)?;
+        let data = header.data_area(options.header.is_some())?;
         Ok(New { dek, header, data, device_size })
     }
 }

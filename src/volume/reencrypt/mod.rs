@@ -30,7 +30,7 @@ use super::steps::ReencryptionProgress;
 use super::{BlockDevice, Volume};
 use crate::arch::on_wiped_stack;
 use crate::key::{DekAlgorithm, Passphrase, Protector, WrappedDek};
-use crate::ondisk::luks::{CryptSegment, Mode, Token};
+use crate::ondisk::luks::{CryptSegment, Mode, Token, WRITTEN_REQUIREMENT};
 use crate::{Dek, Error, Result};
 use zeroize::Zeroizing;
 use zone::{Zone, overwrite};
@@ -81,6 +81,7 @@ impl<D: BlockDevice> Volume<D> {
             self.check_writable()?;
             let _alone = self.steps.lock();
             self.check_still()?;
+            self.check_unmapped()?;
             let state = self.live.get();
             let (old, size, sector_size) = (state.keys.current.clone(), state.layout.size, state.layout.sector_size);
             drop(state);
@@ -117,6 +118,18 @@ impl<D: BlockDevice> Volume<D> {
         }
         let what = "the volume, a re-encryption of which has begun already,";
         Err(Error::Busy { what: what.into() })
+    }
+
+    /// Refuses to move data of which a part is noise, under a map whose keys come from the old key.
+    fn check_unmapped(&self) -> Result<()> {
+        if self.locked_header().requirements().iter().any(|name| name == WRITTEN_REQUIREMENT) {
+            return Err(Error::UnsupportedHeader(
+                "a volume with a map of written chunks can't be re-encrypted or decrypted in place; copy it to a new volume, \
+                 chunk by chunk as `extents` tells"
+                    .into(),
+            ));
+        }
+        Ok(())
     }
 
     fn new_key<'a>(

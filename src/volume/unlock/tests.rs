@@ -46,6 +46,7 @@ fn volume(of_token: &Dek, of_digest: &Dek) -> Arc<MemoryDevice> {
         uuid: "2c7d3e0e-9a55-4bfb-8f7a-0c1f5a6c9d10".into(),
         label: "",
         subsystem: "",
+        written: None,
     };
     let device = Arc::new(MemoryDevice::new(2 << 20));
     let wrapped = Answers::with(of_token).wrap("disks", of_token.secret()).unwrap();

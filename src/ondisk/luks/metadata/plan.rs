@@ -359,7 +359,7 @@ impl Metadata {
         })
     }
 
-    fn require(&mut self, change: impl FnOnce(&mut Vec<String>)) -> Result<()> {
+    pub(in crate::ondisk::luks) fn require(&mut self, change: impl FnOnce(&mut Vec<String>)) -> Result<()> {
         let mut names = self.requirements().to_vec();
         change(&mut names);
         self.edit(|text| {

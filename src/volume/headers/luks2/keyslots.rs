@@ -154,7 +154,9 @@ impl Luks2Store {
             for keyslot in header.metadata.keyslots().to_vec() {
                 header.metadata.mark_wiping(keyslot.id)?;
             }
-            let tokens = header.metadata.token_objects();
+            let mut tokens = header.metadata.token_objects();
+            // It is no way in, and who has the DEK still needs it.
+            tokens.retain(|token| !header.metadata.is_of_written_map(token.id));
             tokens.iter().try_for_each(|token| header.metadata.remove_token(token.id))
         })?;
         // Also wipe the gaps, which may hold former keyslots.

@@ -14,11 +14,11 @@ use core::any::Any;
 use core::ops::Range;
 use std::time::Duration;
 
-use super::{Attempt, FirstProtector, NewEncryption, NewHeader, NewKeyslot, NewReencryption, StoredHeader};
+use super::{Attempt, FirstProtector, NewEncryption, NewHeader, NewKeyslot, NewReencryption, NewWritten, StoredHeader};
 use crate::key::HashAlgorithm;
 use crate::ondisk::luks::{
     BinaryHeader, HEADER_SIZES, Label, LuksVersion, Metadata, NewMetadata, Plan, Priority, Resilience, SALT_LEN, Token,
-    VolumeKeyDigest,
+    VolumeKeyDigest, WrittenMap,
 };
 use crate::volume::data_area::DataArea;
 use crate::volume::keys::Under;
@@ -39,10 +39,17 @@ pub(super) fn create(new: &NewHeader<'_>) -> Result<Luks2Store> {
     }
     check_labels(new.label, new.subsystem)?;
     let digest = VolumeKeyDigest::new(new.key, random::array()?)?;
-    let data_offset = new.data_offset.unwrap_or(if new.detached { 0 } else { DATA_OFFSET });
+    let written = new.written.as_ref().map(|written| WrittenMap::new(0, written.chunk_size, written.size));
+    let written = written.transpose()?;
+    let room = written.as_ref().map_or(0, WrittenMap::len);
+    let usual = if new.detached { 0 } else { (DATA_OFFSET + room).next_multiple_of(1 << 20) };
+    let data_offset = new.data_offset.unwrap_or(usual);
     let mut metadata = NewMetadata::new(new.metadata_size, data_offset, new.sector_size.bytes(), digest);
     metadata.detached = new.detached;
     metadata.encryption = new.cipher.name().into();
+    if written.is_some() && !new.detached {
+        metadata.keyslots_size = Some(before_map(data_offset.min(DATA_OFFSET + room), room, new.metadata_size)?);
+    }
     let binary = BinaryHeader {
         header_size: new.metadata_size,
         seqid: 0,
@@ -51,7 +58,21 @@ pub(super) fn create(new: &NewHeader<'_>) -> Result<Luks2Store> {
         uuid: new.uuid.clone(),
         subsystem: Label::new(new.subsystem.as_bytes()),
     };
-    Luks2Store::new(binary, Metadata::new(&metadata)?)
+    let mut metadata = Metadata::new(&metadata)?;
+    if let (Some(mut map), Some(NewWritten { dek, .. })) = (written, &new.written) {
+        map.offset = 2 * new.metadata_size + metadata.keyslots_size();
+        metadata.add_written_map(&map, dek, &new.uuid)?;
+    }
+    Luks2Store::new(binary, metadata)
+}
+
+/// The size of the keyslots area before a map that takes `room` bytes and ends at `end`.
+fn before_map(end: u64, room: u64, metadata_size: u64) -> Result<u64> {
+    let size = end.checked_sub(room).and_then(|start| start.checked_sub(2 * metadata_size));
+    size.ok_or_else(|| {
+        let text = format!("the map of written chunks takes {room} bytes, which aren't there before the data");
+        Error::InvalidOption(format!("{text}; take larger chunks or a larger `data_offset`"))
+    })
 }
 
 fn check_labels(label: &str, subsystem: &str) -> Result<()> {
@@ -95,6 +116,10 @@ impl StoredHeader for Luks2Store {
             Some(plan) => moving::data_area(&self.metadata, plan, header_end),
             None => segments::data_area(&self.metadata, header_end),
         }
+    }
+
+    fn written_map(&self, dek: &Dek) -> Result<Option<WrittenMap>> {
+        self.metadata.written_map(dek, &self.binary.uuid)
     }
 
     fn check_requirements(&self) -> Result<()> {
@@ -201,6 +226,10 @@ impl StoredHeader for Luks2Store {
 
     fn remove_token(&mut self, device: &dyn BlockDevice, id: u32) -> Result<()> {
         self.check_requirements()?;
+        if self.metadata.is_of_written_map(id) {
+            let text = "it says where the map of written chunks is, without which the volume doesn't open";
+            return Err(Error::InvalidOption(format!("token {id} can't be removed: {text}")));
+        }
         self.update(device, |new| new.metadata.remove_token(id))
     }
 

@@ -2,7 +2,7 @@
 
 use super::place::Foreign;
 use crate::log::tell;
-use crate::ondisk::luks::{BINARY_HEADER, BinaryHeader, HEADER_SIZES, Metadata, Position};
+use crate::ondisk::luks::{BINARY_HEADER, BinaryHeader, HEADER_SIZES, Metadata, Position, WRITTEN_REQUIREMENT};
 use crate::volume::BlockDevice;
 use crate::volume::headers::area::{check_written, reserve};
 use crate::volume::keys::Under;
@@ -286,7 +286,9 @@ impl Luks2Store {
 
     /// Refuses to read the data of a header with requirements that this library does not know.
     pub(super) fn check_readable(&self) -> Result<()> {
-        let known = |name: &&String| matches!(name.as_str(), "online-reencrypt-v2" | "online-reencrypt-v3");
+        let known = |name: &&String| {
+            matches!(name.as_str(), "online-reencrypt-v2" | "online-reencrypt-v3" | WRITTEN_REQUIREMENT)
+        };
         let (known, others): (Vec<&String>, Vec<&String>) = self.metadata.requirements().iter().partition(known);
         if others.is_empty() {
             return Ok(());
