@@ -51,6 +51,19 @@ enum Kind {
     Shift,
     Beside,
     Decrypt(Resilience),
+    /// Over its header: two zones and a half, and 256 KiB that are moved before.
+    DecryptOver(Resilience),
+}
+
+impl Kind {
+    /// The size of the header's device.
+    fn start(self) -> usize {
+        match self {
+            Kind::Shift => 0,
+            Kind::Beside | Kind::Decrypt(_) => 16 * MIB,
+            Kind::DecryptOver(_) => MIB,
+        }
+    }
 }
 
 struct World {
@@ -61,7 +74,11 @@ struct World {
 
 impl World {
     fn new(kind: Kind, sector_size: SectorSize) -> Self {
-        let len = if matches!(kind, Kind::Shift) { 2 * MIB + MIB / 2 } else { 96 << 10 };
+        let len = match kind {
+            Kind::Shift => 2 * MIB + MIB / 2,
+            Kind::Beside | Kind::Decrypt(_) => 96 << 10,
+            Kind::DecryptOver(_) => (256 + 100) << 10,
+        };
         let plain = (0..len as u32).map(|i| (i.wrapping_mul(0x9E37_79B9) >> 21) as u8 ^ (i >> 9) as u8).collect();
         World { kind, sector_size, plain }
     }
@@ -74,7 +91,7 @@ impl World {
     fn parts(&self, image: Vec<u8>) -> (Arc<TestDevice>, Part, Part) {
         let device = Arc::new(TestDevice::new(image));
         let len = device.bytes().len();
-        let start = if matches!(self.kind, Kind::Shift) { 0 } else { 16 * MIB };
+        let start = self.kind.start();
         let header = Part { device: device.clone(), start: 0, len: start };
         let data = Part { device: device.clone(), start, len: len - start };
         (device, header, data)
@@ -87,7 +104,14 @@ impl World {
             image.resize(self.plain.len() + 2 * MIB, 0);
             return image;
         }
-        let mut image = vec![0; 16 * MIB];
+        let mut image = vec![0; self.kind.start()];
+        if let Kind::DecryptOver(_) = self.kind {
+            image.resize(2 * MIB + self.plain.len(), 0);
+            let (device, _, data) = self.parts(image);
+            let volume = Volume::format(data, BY, &self.options().data_offset(MIB as u64)).unwrap();
+            volume.write_at(0, &self.plain).unwrap();
+            return device.bytes();
+        }
         image.extend(&self.plain);
         if let Kind::Decrypt(_) = self.kind {
             let (device, header, data) = self.parts(image);
@@ -111,7 +135,42 @@ impl World {
                     Err(e) => Err(e),
                 }
             }
+            Kind::DecryptOver(resilience) => {
+                let volume = Volume::open(data, Credential::Passphrase(b"one"), &OpenOptions::new())?;
+                self.holds("before", &volume);
+                let again = match volume.begin_decryption_beside(Arc::new(header.clone()), resilience) {
+                    Err(Error::DeviceNotBlank { .. }) => {
+                        header.write_at(0, &vec![0; header.len]).unwrap();
+                        volume.begin_decryption_beside(Arc::new(header), resilience)
+                    }
+                    begun => begun,
+                };
+                again.map(|()| volume)
+            }
         }
+    }
+
+    /// Of a decryption over the header: the volume, from what a crash has left; `None` if all is plain.
+    fn recovered(&self, what: &str, header: Part, data: Part, resilience: Resilience) -> Option<Volume<Part>> {
+        let by_its_own = Volume::open(data.clone(), Credential::Passphrase(b"one"), &OpenOptions::new()).is_ok();
+        match self.open(header.clone(), data.clone()) {
+            Ok(volume) if by_its_own => assert!(volume.reencryption().is_none(), "{what}: two headers disagree"),
+            Ok(volume) => {
+                if volume.reencryption().is_none() && volume.data_offset() > 0 {
+                    volume.begin_decryption_beside(Arc::new(header), resilience).unwrap();
+                }
+                return volume.reencryption().map(|_| volume);
+            }
+            Err(_) if by_its_own => {}
+            Err(_) => return None,
+        }
+        Some(self.begin(header, data).unwrap_or_else(|e| panic!("{what}: {e}")))
+    }
+
+    fn holds(&self, what: &str, volume: &Volume<Part>) {
+        let mut read = vec![0; self.plain.len()];
+        volume.read_at(0, &mut read).unwrap();
+        assert!(read == self.plain, "{what}: other data came out");
     }
 
     fn open(&self, header: Part, data: Part) -> Result<Volume<Part>> {
@@ -125,8 +184,23 @@ impl World {
     }
 
     /// What a crash left is finished, and holds the data.
-    fn check(&self, what: &str, image: Vec<u8>) {
+    fn check(&self, what: &str, image: Vec<u8>, before: &[u8]) {
         let (device, header, data) = self.parts(image);
+        if let Kind::DecryptOver(resilience) = self.kind {
+            if let Some(volume) = self.recovered(what, header, data, resilience) {
+                self.holds(what, &volume);
+                self.finish(&volume);
+                self.holds(what, &volume);
+            }
+            let (bytes, at) = (device.bytes(), MIB + self.plain.len());
+            assert!(bytes[MIB..at] == self.plain, "{what}: it isn't plain");
+            let same = bytes[at..]
+                .chunks(512)
+                .zip(before[at..].chunks(512))
+                .any(|(now, before)| now == before && before.iter().any(|&byte| byte != 0));
+            assert!(!same, "{what}: a part of the old data is left");
+            return;
+        }
         let volume = match self.open(header.clone(), data.clone()) {
             Ok(volume) => match self.kind {
                 Kind::Decrypt(resilience) => match volume.begin_decryption(resilience) {
@@ -142,14 +216,11 @@ impl World {
             }
             Err(_) => self.begin(header, data).unwrap_or_else(|e| panic!("{what}: {e}")),
         };
-        let mut read = vec![0; self.plain.len()];
-        volume.read_at(0, &mut read).unwrap();
-        assert!(read == self.plain, "{what}: other data came out");
+        self.holds(what, &volume);
         if volume.reencryption().is_some() {
             self.finish(&volume);
         }
-        volume.read_at(0, &mut read).unwrap();
-        assert!(read == self.plain, "{what}: other data came out at the end");
+        self.holds(&format!("{what}, at the end"), &volume);
         drop(volume);
         let bytes = device.bytes();
         if let Kind::Decrypt(_) = self.kind {
@@ -171,6 +242,8 @@ fn a_crash_of_an_encryption_or_decryption_in_place_loses_nothing() {
         (Kind::Beside, SectorSize::B512),
         (Kind::Decrypt(Resilience::Checksum), SectorSize::B512),
         (Kind::Decrypt(Resilience::Journal), SectorSize::B4096),
+        (Kind::DecryptOver(Resilience::Checksum), SectorSize::B512),
+        (Kind::DecryptOver(Resilience::Journal), SectorSize::B4096),
     ] {
         let world = World::new(kind, sector_size);
         let before = world.before();
@@ -179,12 +252,12 @@ fn a_crash_of_an_encryption_or_decryption_in_place_loses_nothing() {
         world.finish(&volume);
         drop(volume);
         let log = device.take_log();
-        world.check("at the end", device.bytes());
+        world.check("at the end", device.bytes(), &before);
         let count = crash_images(&before, &log, PLACES, |_, _| ());
         let mut nth = 0;
         crash_images(&before, &log, PLACES, |what, image| {
             if nth % usize::div_ceil(count, most) == 0 {
-                world.check(&format!("{kind:?} {sector_size:?}, {what}"), image);
+                world.check(&format!("{kind:?} {sector_size:?}, {what}"), image, &before);
                 tried += 1;
             }
             nth += 1;
