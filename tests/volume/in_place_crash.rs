@@ -16,10 +16,10 @@ const PLACES: usize = 3;
 
 /// A part of a device, as a device: so that the log of one is the order of the writes to both.
 #[derive(Clone)]
-struct Part {
+pub struct Part {
     device: Arc<TestDevice>,
     start: usize,
-    len: usize,
+    pub len: usize,
 }
 
 impl BlockDevice for Part {
@@ -46,7 +46,7 @@ impl BlockDevice for Part {
 
 /// What is done to which device.
 #[derive(Clone, Copy, Debug)]
-enum Kind {
+pub enum Kind {
     /// Two zones of 1 MiB and a half.
     Shift,
     Beside,
@@ -66,14 +66,14 @@ impl Kind {
     }
 }
 
-struct World {
-    kind: Kind,
+pub struct World {
+    pub kind: Kind,
     sector_size: SectorSize,
-    plain: Vec<u8>,
+    pub plain: Vec<u8>,
 }
 
 impl World {
-    fn new(kind: Kind, sector_size: SectorSize) -> Self {
+    pub fn new(kind: Kind, sector_size: SectorSize) -> Self {
         let len = match kind {
             Kind::Shift => 2 * MIB + MIB / 2,
             Kind::Beside | Kind::Decrypt(_) => 96 << 10,
@@ -83,12 +83,16 @@ impl World {
         World { kind, sector_size, plain }
     }
 
+    pub fn sector_bytes(&self) -> usize {
+        self.sector_size.bytes() as usize
+    }
+
     fn options(&self) -> FormatOptions {
         FormatOptions::new().keyslot(cost()).sector_size(self.sector_size)
     }
 
     /// The header's device and that of the data.
-    fn parts(&self, image: Vec<u8>) -> (Arc<TestDevice>, Part, Part) {
+    pub fn parts(&self, image: Vec<u8>) -> (Arc<TestDevice>, Part, Part) {
         let device = Arc::new(TestDevice::new(image));
         let len = device.bytes().len();
         let start = self.kind.start();
@@ -98,7 +102,7 @@ impl World {
     }
 
     /// The device before: plain, or encrypted.
-    fn before(&self) -> Vec<u8> {
+    pub fn before(&self) -> Vec<u8> {
         if matches!(self.kind, Kind::Shift) {
             let mut image = self.plain.clone();
             image.resize(self.plain.len() + 2 * MIB, 0);
@@ -122,7 +126,7 @@ impl World {
         image
     }
 
-    fn begin(&self, header: Part, data: Part) -> Result<Volume<Part>> {
+    pub fn begin(&self, header: Part, data: Part) -> Result<Volume<Part>> {
         match self.kind {
             Kind::Shift => Volume::begin_encryption(data, BY, &self.options().data_offset(MIB as u64), 2 * MIB as u64),
             Kind::Beside => {
@@ -150,30 +154,48 @@ impl World {
         }
     }
 
-    /// Of a decryption over the header: the volume, from what a crash has left; `None` if all is plain.
-    fn recovered(&self, what: &str, header: Part, data: Part, resilience: Resilience) -> Option<Volume<Part>> {
-        let by_its_own = Volume::open(data.clone(), Credential::Passphrase(b"one"), &OpenOptions::new()).is_ok();
-        match self.open(header.clone(), data.clone()) {
-            Ok(volume) if by_its_own => assert!(volume.reencryption().is_none(), "{what}: two headers disagree"),
-            Ok(volume) => {
-                if volume.reencryption().is_none() && volume.data_offset() > 0 {
-                    volume.begin_decryption_beside(Arc::new(header), resilience).unwrap();
+    /// The volume, from what a crash or a fault has left, begun if it wasn't; `None` if all is plain.
+    pub fn resumed(&self, what: &str, header: Part, data: Part) -> Option<Volume<Part>> {
+        let begin = |header, data| self.begin(header, data).unwrap_or_else(|e| panic!("{what}: {e}"));
+        let opened = self.open(header.clone(), data.clone());
+        match (self.kind, opened) {
+            (Kind::Shift | Kind::Beside, Ok(volume)) => Some(volume),
+            (Kind::Shift | Kind::Beside, Err(_)) => Some(begin(header, data)),
+            (Kind::Decrypt(resilience), Ok(volume)) => match volume.begin_decryption(resilience) {
+                Ok(()) | Err(Error::Busy { .. }) => Some(volume),
+                // Opening it has finished the last zone, and with it all.
+                Err(_) => None,
+            },
+            // The header of what is decrypted goes last.
+            (Kind::Decrypt(_), Err(_)) => None,
+            (Kind::DecryptOver(resilience), opened) => {
+                let by_itself = Volume::open(data.clone(), Credential::Passphrase(b"one"), &OpenOptions::new()).is_ok();
+                match opened {
+                    Ok(volume) if by_itself => {
+                        assert!(volume.reencryption().is_none(), "{what}: two headers disagree");
+                        drop(volume);
+                        Some(begin(header, data))
+                    }
+                    Ok(volume) => {
+                        if volume.reencryption().is_none() && volume.data_offset() > 0 {
+                            volume.begin_decryption_beside(Arc::new(header), resilience).unwrap();
+                        }
+                        volume.reencryption().map(|_| volume)
+                    }
+                    Err(_) if by_itself => Some(begin(header, data)),
+                    Err(_) => None,
                 }
-                return volume.reencryption().map(|_| volume);
             }
-            Err(_) if by_its_own => {}
-            Err(_) => return None,
         }
-        Some(self.begin(header, data).unwrap_or_else(|e| panic!("{what}: {e}")))
     }
 
-    fn holds(&self, what: &str, volume: &Volume<Part>) {
+    pub fn holds(&self, what: &str, volume: &Volume<Part>) {
         let mut read = vec![0; self.plain.len()];
         volume.read_at(0, &mut read).unwrap();
         assert!(read == self.plain, "{what}: other data came out");
     }
 
-    fn open(&self, header: Part, data: Part) -> Result<Volume<Part>> {
+    pub fn open(&self, header: Part, data: Part) -> Result<Volume<Part>> {
         let options = OpenOptions::new().hazmat_allow_unencrypted(true);
         let options = if header.len == 0 { options } else { options.header(Arc::new(header)) };
         Volume::open(data, Credential::Passphrase(b"one"), &options)
@@ -186,48 +208,33 @@ impl World {
     /// What a crash left is finished, and holds the data.
     fn check(&self, what: &str, image: Vec<u8>, before: &[u8]) {
         let (device, header, data) = self.parts(image);
-        if let Kind::DecryptOver(resilience) = self.kind {
-            if let Some(volume) = self.recovered(what, header, data, resilience) {
-                self.holds(what, &volume);
+        if let Some(volume) = self.resumed(what, header, data) {
+            self.holds(what, &volume);
+            if volume.reencryption().is_some() {
                 self.finish(&volume);
-                self.holds(what, &volume);
             }
-            let (bytes, at) = (device.bytes(), MIB + self.plain.len());
-            assert!(bytes[MIB..at] == self.plain, "{what}: it isn't plain");
-            let same = bytes[at..]
-                .chunks(512)
-                .zip(before[at..].chunks(512))
-                .any(|(now, before)| now == before && before.iter().any(|&byte| byte != 0));
-            assert!(!same, "{what}: a part of the old data is left");
-            return;
+            self.holds(&format!("{what}, at the end"), &volume);
         }
-        let volume = match self.open(header.clone(), data.clone()) {
-            Ok(volume) => match self.kind {
-                Kind::Decrypt(resilience) => match volume.begin_decryption(resilience) {
-                    Ok(()) | Err(Error::Busy { .. }) => volume,
-                    // Opening it has finished the last zone, and with it all.
-                    Err(_) => return assert!(device.bytes()[16 * MIB..] == self.plain, "{what}: it isn't plain"),
-                },
-                _ => volume,
-            },
-            // The header of what is decrypted goes last.
-            Err(e) if matches!(self.kind, Kind::Decrypt(_)) => {
-                return assert!(device.bytes()[16 * MIB..] == self.plain, "{what}: its header is gone too early: {e}");
+        self.check_end(what, &device.bytes(), before);
+    }
+
+    /// All is plain, or nothing.
+    pub fn check_end(&self, what: &str, bytes: &[u8], before: &[u8]) {
+        let (start, end) = (self.kind.start(), self.kind.start() + self.plain.len());
+        match self.kind {
+            Kind::Decrypt(_) => assert!(bytes[start..] == self.plain, "{what}: it isn't plain"),
+            Kind::DecryptOver(_) => {
+                assert!(bytes[start..end] == self.plain, "{what}: it isn't plain");
+                let same = bytes[end..]
+                    .chunks(512)
+                    .zip(before[end..].chunks(512))
+                    .any(|(now, before)| now == before && before.iter().any(|&byte| byte != 0));
+                assert!(!same, "{what}: a part of the old data is left");
             }
-            Err(_) => self.begin(header, data).unwrap_or_else(|e| panic!("{what}: {e}")),
-        };
-        self.holds(what, &volume);
-        if volume.reencryption().is_some() {
-            self.finish(&volume);
-        }
-        self.holds(&format!("{what}, at the end"), &volume);
-        drop(volume);
-        let bytes = device.bytes();
-        if let Kind::Decrypt(_) = self.kind {
-            assert!(bytes[16 * MIB..] == self.plain, "{what}: it isn't plain");
-        } else {
-            let sectors: Vec<&[u8]> = self.plain.chunks(512).step_by(97).collect();
-            assert!(!bytes.chunks(512).any(|sector| sectors.contains(&sector)), "{what}: a part is left plain");
+            Kind::Shift | Kind::Beside => {
+                let sectors: Vec<&[u8]> = self.plain.chunks(512).step_by(97).collect();
+                assert!(!bytes.chunks(512).any(|sector| sectors.contains(&sector)), "{what}: a part is left plain");
+            }
         }
     }
 }

@@ -168,7 +168,10 @@ impl<D: BlockDevice> Volume<D> {
             isnt_this_device && identity(&**found) == identity(&**header) && found.check_requirements().is_ok()
         };
         // What a call before has left may be overwritten. It is newer: a header of the same age may be the volume's own.
-        let current = headers::load(&to).ok().filter(is_same);
+        let current = match headers::load(&to) {
+            Err(e @ Error::Io { .. }) => return Err(e),
+            found => found.ok().filter(is_same),
+        };
         if let Some(offset) = first_used(&to, header.len())?.filter(|_| current.is_none()) {
             let found = signature::describe(&to).map_err(|e| Error::io("looking at what the device holds", e))?;
             return Err(Error::DeviceNotBlank { offset, found });

@@ -117,7 +117,10 @@ impl<D: BlockDevice> Volume<D> {
     /// With the header at the start of the device, and the data moved towards the end.
     fn begin_shifting(device: D, protector: Protector<'_>, options: &FormatOptions, free_at_end: u64) -> Result<Self> {
         let device = Aligned::new(device);
-        refuse_begun(&device)?;
+        match refuse_begun(&device) {
+            Err(Error::Busy { .. }) if Intent::is_half_done(&device)? => {}
+            begun => begun?,
+        }
         let New { dek, mut header, data, device_size } = New::prepare(options, &device)?;
         let shift = data.pieces[0].offset;
         let size = device_size.checked_sub(2 * shift).filter(|size| *size >= MIB.min(shift));
