@@ -163,14 +163,14 @@ impl<D: BlockDevice> Volume<D> {
             return Err(Error::DeviceTooSmall { needed: header.len(), size: room });
         }
         let identity = |header: &dyn StoredHeader| (header.uuid().to_owned(), header.key_digest());
-        let is_same = |found: &Box<dyn StoredHeader>| {
-            let isnt_this_device = found.epoch() != header.epoch();
-            isnt_this_device && identity(&**found) == identity(&**header) && found.check_requirements().is_ok()
+        let is_same = |found: &dyn StoredHeader| {
+            let is_newer = found.epoch() > header.epoch();
+            is_newer && identity(found) == identity(&**header) && found.check_requirements().is_ok()
         };
-        // What a call before has left may be overwritten. It is newer: a header of the same age may be the volume's own.
+        // What a call before has left may be overwritten. It is newer than the volume's own, which may be on the same device.
         let current = match headers::load(&to) {
             Err(e @ Error::Io { .. }) => return Err(e),
-            found => found.ok().filter(is_same),
+            found => found.ok().filter(|found| is_same(&**found)),
         };
         if let Some(offset) = first_used(&to, header.len())?.filter(|_| current.is_none()) {
             let found = signature::describe(&to).map_err(|e| Error::io("looking at what the device holds", e))?;
