@@ -2023,6 +2023,15 @@ public:
     result<void> begin_decryption(resilience how = resilience::checksum) {
         return detail::done(atrest_volume_begin_decryption(get(), static_cast<std::uint32_t>(how)));
     }
+    // Decrypts a volume whose header lies before the data, which moves to the start; the header goes onto a blank device.
+    result<void> begin_decryption_beside(const device &beside, resilience how = resilience::checksum) {
+        return detail::done(
+            atrest_volume_begin_decryption_beside(get(), beside.get(), static_cast<std::uint32_t>(how)));
+    }
+    // Lets a re-encryption that cryptsetup began with the resilience "none" go on with another. If that was killed, data is lost.
+    result<void> hazmat_resume_unprotected(resilience how = resilience::checksum) {
+        return detail::done(atrest_volume_hazmat_resume_unprotected(get(), static_cast<std::uint32_t>(how)));
+    }
     // Re-encrypts about so many bytes, while other threads read and write.
     result<atrest_reencryption_progress> reencrypt_step(std::uint64_t budget) {
         return detail::struct_of<atrest_reencryption_progress>(

@@ -159,6 +159,6 @@ impl<D: BlockDevice> Volume<D> {
 
     /// The device of the map, if it isn't that of the data.
     fn map_device(&self) -> Option<&dyn BlockDevice> {
-        self.header_device.as_ref().map(|device| device as &dyn BlockDevice)
+        self.header_device.get().map(|device| device as &dyn BlockDevice)
     }
 }

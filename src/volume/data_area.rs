@@ -74,9 +74,13 @@ impl DataArea {
         let mut size = 0u64;
         for piece in &self.pieces {
             let wanted = piece.size.unwrap_or(unit);
-            let room = device_size.saturating_sub(piece.offset);
+            // What follows the device does so with the data as it was: the end has no room for more until all is done.
+            let moving = self.moving.as_ref().filter(|_| piece.size.is_none());
+            let before = moving.and_then(|moving| moving.plan.previous.offset.checked_add(size));
+            let offset = before.unwrap_or(0).max(piece.offset);
+            let room = device_size.saturating_sub(offset);
             if room < wanted {
-                return Err(Error::DeviceTooSmall { needed: piece.offset.saturating_add(wanted), size: device_size });
+                return Err(Error::DeviceTooSmall { needed: offset.saturating_add(wanted), size: device_size });
             }
             let len = piece.size.unwrap_or(room / unit * unit);
             if !len.is_multiple_of(unit) {

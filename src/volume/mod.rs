@@ -31,7 +31,7 @@ mod unlock;
 mod written;
 
 use core::fmt;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use crate::approval::Approval;
 use crate::cipher::CipherSpec;
@@ -88,8 +88,8 @@ pub use steps::ReencryptionProgress;
 /// ```
 pub struct Volume<D> {
     device: Aligned<D>,
-    /// The device of a detached header.
-    header_device: Option<Aligned<Arc<dyn BlockDevice>>>,
+    /// The device of a detached header. A decryption may give it one.
+    header_device: OnceLock<Aligned<Arc<dyn BlockDevice>>>,
     live: Live,
     read_only: bool,
     discards: bool,
@@ -111,7 +111,7 @@ impl<D: BlockDevice> Volume<D> {
     ) -> Self {
         Volume {
             device,
-            header_device,
+            header_device: header_device.map_or_else(OnceLock::new, OnceLock::from),
             live,
             read_only: false,
             discards: false,

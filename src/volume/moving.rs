@@ -3,14 +3,22 @@
 use core::ops::Range;
 
 use crate::cipher::CipherSpec;
-use crate::ondisk::luks::{Direction, Mode, Plan, Proven, Segment, SegmentKind, SegmentSize};
+use crate::ondisk::luks::{Direction, Mode, Plan, Proven, Resilience, Segment, SegmentKind, SegmentSize};
+
+/// A part of the data: before, after, or while it is rewritten.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Part {
+    Old,
+    Hot,
+    New,
+}
 
 /// A re-encryption under way: what is done, and what was being rewritten when its header was written.
 #[derive(Debug, Clone)]
 pub(super) struct Moving {
     pub(super) plan: Plan,
-    /// The end of what is done, or its start if the end is done first, as a byte of the volume. `u64::MAX`: the end of
-    /// the volume.
+    /// The end of what was done last, or its start if the end is done first, as a byte of the volume. `u64::MAX`: the end
+    /// of the volume.
     pub(super) boundary: u64,
     /// The zone that is being rewritten, next to the boundary.
     pub(super) hot: Option<Range<u64>>,
@@ -52,10 +60,38 @@ impl Plan {
         }
     }
 
-    /// Where those bytes are, on the device.
-    pub(super) fn moved_range(&self) -> Option<Range<u64>> {
-        let offset = self.moved.as_ref()?.offset;
-        Some(offset..offset.checked_add(self.moved_size())?)
+    /// Whether those bytes are done after all others, though they are the first: data goes to the start of the device, and
+    /// they are there already.
+    pub(super) fn is_moved_last(&self) -> bool {
+        self.moved.is_some() && self.direction == Direction::Forward
+    }
+
+    /// What the end of a volume of `size` bytes leaves behind on the device, where data was moved from.
+    pub(super) fn left_behind(&self, size: u64) -> Option<Range<u64>> {
+        let moved = self.moved.as_ref()?;
+        let (start, end) = if self.is_moved_last() {
+            (self.new_place(size)?, self.previous.offset.checked_add(size)?)
+        } else {
+            (moved.offset, moved.offset.checked_add(self.moved_size())?)
+        };
+        Some(start..end)
+    }
+
+    /// How a zone that begins there is recovered.
+    pub(super) fn resilience_at(&self, at: u64) -> &Resilience {
+        match &self.resilience {
+            Resilience::Shift { moved: Some(moved), .. } if at < self.moved_size() => moved,
+            resilience => resilience,
+        }
+    }
+
+    /// The boundary before anything of a volume of `size` bytes is done.
+    pub(super) fn first(&self, size: u64) -> u64 {
+        match self.direction {
+            Direction::Backward => u64::MAX,
+            Direction::Forward if self.is_moved_last() && self.moved_size() < size => self.moved_size(),
+            Direction::Forward => 0,
+        }
     }
 
     fn digests(&self, segment: &Segment, is_hot: bool, is_new: bool) -> Vec<u32> {
@@ -68,28 +104,28 @@ impl Plan {
         digests
     }
 
-    /// A part of the volume as it will be.
-    fn new_segment(&self, part: Range<u64>, size: SegmentSize, is_hot: bool) -> Proven {
-        let offset = self.last.offset + part.start;
-        let flags = if is_hot { vec!["in-reencryption".into()] } else { Vec::new() };
-        let segment = numbered(Segment { offset, size, flags, ..self.last.clone() }, part.start);
-        let digests = self.digests(&segment, is_hot, true);
-        (segment, digests)
-    }
-
-    /// A part of the volume as it was: two segments, if its start was moved.
-    fn old_segments(&self, part: Range<u64>, is_last: bool) -> Vec<Proven> {
+    /// The segments of a part of a volume of `size` bytes; two, if it is old and its start was moved.
+    fn segments(&self, (part, range): (Part, Range<u64>), size: u64) -> Vec<Proven> {
         let moved = self.moved_size();
-        let parts = [part.start..part.end.min(moved), part.start.max(moved)..part.end];
-        let old = |part: Range<u64>| {
-            let dynamic = is_last && self.previous.size == SegmentSize::Dynamic && self.moved.is_none();
-            let size = if dynamic { SegmentSize::Dynamic } else { SegmentSize::Bytes(part.end - part.start) };
-            let offset = self.old_place(part.start).unwrap_or(u64::MAX);
-            let segment = numbered(Segment { offset, size, flags: Vec::new(), ..self.previous.clone() }, part.start);
-            let digests = self.digests(&segment, false, false);
+        let is_old = part == Part::Old;
+        let ranges = match is_old {
+            true => [range.start..range.end.min(moved), range.start.max(moved)..range.end],
+            false => [range, 0..0],
+        };
+        let segment = |range: Range<u64>| {
+            let like = if is_old { &self.previous } else { &self.last };
+            // What an encryption leaves free at the end of the device is none of the volume.
+            let follows = like.size == SegmentSize::Dynamic && (self.moved.is_none() || self.is_moved_last());
+            let is_dynamic = follows && range.end == size && part != Part::Hot && !(is_old && range.start < moved);
+            let len = if is_dynamic { SegmentSize::Dynamic } else { SegmentSize::Bytes(range.end - range.start) };
+            let place = if is_old { self.old_place(range.start) } else { self.new_place(range.start) };
+            let flags = if part == Part::Hot { vec!["in-reencryption".into()] } else { Vec::new() };
+            let (offset, like) = (place.unwrap_or(u64::MAX), like.clone());
+            let segment = numbered(Segment { offset, size: len, flags, ..like }, range.start);
+            let digests = self.digests(&segment, part == Part::Hot, !is_old);
             (segment, digests)
         };
-        parts.into_iter().filter(|part| !part.is_empty()).map(old).collect()
+        ranges.into_iter().filter(|range| !range.is_empty()).map(segment).collect()
     }
 
     /// All data as it will be.
@@ -103,43 +139,48 @@ impl Plan {
 impl Moving {
     /// The segments of a volume of `size` bytes.
     pub(super) fn segments(&self, size: u64) -> Vec<Proven> {
-        let plan = &self.plan;
         let boundary = self.boundary.min(size);
         let hot = self.hot.clone().unwrap_or(boundary..boundary);
-        let hot_segment = || plan.new_segment(hot.clone(), SegmentSize::Bytes(hot.end - hot.start), true);
-        let mut segments = Vec::new();
-        match plan.direction {
+        let (moved, Range { start, end }) = (self.plan.moved_size(), hot.clone());
+        let parts = match self.plan.direction {
+            Direction::Backward => vec![(Part::Old, 0..start), (Part::Hot, hot), (Part::New, end..size)],
+            Direction::Forward if !self.plan.is_moved_last() || self.boundary == u64::MAX => {
+                vec![(Part::New, 0..start), (Part::Hot, hot), (Part::Old, end..size)]
+            }
+            Direction::Forward if start < moved => {
+                vec![(Part::New, 0..start), (Part::Hot, hot), (Part::Old, end..moved), (Part::New, moved..size)]
+            }
             Direction::Forward => {
-                if hot.start > 0 {
-                    segments.push(plan.new_segment(0..hot.start, SegmentSize::Bytes(hot.start), false));
-                }
-                if !hot.is_empty() {
-                    segments.push(hot_segment());
-                }
-                segments.extend(plan.old_segments(hot.end..size, true));
+                vec![(Part::Old, 0..moved), (Part::New, moved..start), (Part::Hot, hot), (Part::Old, end..size)]
             }
-            Direction::Backward => {
-                segments.extend(plan.old_segments(0..hot.start, hot.start == size));
-                if !hot.is_empty() {
-                    segments.push(hot_segment());
-                }
-                if hot.end < size {
-                    let dynamic = plan.last.size == SegmentSize::Dynamic && plan.moved.is_none();
-                    let rest = if dynamic { SegmentSize::Dynamic } else { SegmentSize::Bytes(size - hot.end) };
-                    segments.push(plan.new_segment(hot.end..size, rest, false));
-                }
+        };
+        parts.into_iter().flat_map(|part| self.plan.segments(part, size)).collect()
+    }
+
+    /// Whether the byte of the volume is done.
+    pub(super) fn is_done(&self, at: u64) -> bool {
+        let moved = self.plan.moved_size();
+        match self.plan.direction {
+            Direction::Backward => at >= self.boundary,
+            Direction::Forward if self.plan.is_moved_last() && self.boundary < moved => {
+                at < self.boundary || at >= moved
             }
+            Direction::Forward if self.plan.is_moved_last() && self.boundary < u64::MAX => {
+                (moved..self.boundary).contains(&at)
+            }
+            Direction::Forward => at < self.boundary,
         }
-        segments
     }
 
     /// The next zone to rewrite, of at most `len` bytes; `None` when all is done.
     pub(super) fn next(&self, size: u64, len: u64) -> Option<Range<u64>> {
-        let boundary = self.boundary.min(size);
+        let (boundary, moved) = (self.boundary.min(size), self.plan.moved_size());
         let zone = match self.plan.direction {
-            Direction::Forward => boundary..boundary.saturating_add(len).min(size),
+            Direction::Forward => {
+                let end = if self.plan.is_moved_last() && boundary < moved { moved } else { size };
+                boundary..boundary.saturating_add(len).min(end)
+            }
             Direction::Backward => {
-                let moved = self.plan.moved_size();
                 let least = if boundary > moved { moved } else { 0 };
                 boundary.saturating_sub(len).max(least)..boundary
             }
@@ -147,16 +188,32 @@ impl Moving {
         (!zone.is_empty()).then_some(zone)
     }
 
-    /// The state after a zone was rewritten.
-    pub(super) fn after(&self, zone: &Range<u64>) -> Self {
-        let boundary = if self.plan.direction == Direction::Forward { zone.end } else { zone.start };
+    /// The state after a zone of a volume of `size` bytes was rewritten.
+    pub(super) fn after(&self, zone: &Range<u64>, size: u64) -> Self {
+        let boundary = match self.plan.direction {
+            Direction::Backward => zone.start,
+            Direction::Forward if !self.plan.is_moved_last() => zone.end,
+            Direction::Forward if zone.is_empty() || zone.end == self.plan.moved_size() => u64::MAX,
+            Direction::Forward => {
+                if zone.end == size {
+                    0
+                } else {
+                    zone.end
+                }
+            }
+        };
         Moving { boundary, hot: None, plan: self.plan.clone() }
     }
 
     /// The number of bytes that are done.
     pub(super) fn done(&self, size: u64) -> u64 {
-        let boundary = self.boundary.min(size);
-        if self.plan.direction == Direction::Forward { boundary } else { size - boundary }
+        let (boundary, moved) = (self.boundary.min(size), self.plan.moved_size());
+        match self.plan.direction {
+            Direction::Backward => size - boundary,
+            Direction::Forward if !self.plan.is_moved_last() || self.boundary == u64::MAX => boundary,
+            Direction::Forward if boundary < moved => size.saturating_sub(moved) + boundary,
+            Direction::Forward => boundary - moved,
+        }
     }
 }
 

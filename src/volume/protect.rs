@@ -200,10 +200,14 @@ impl<D: BlockDevice> Volume<D> {
     }
 
     pub(super) fn header_device(&self) -> &dyn BlockDevice {
-        match &self.header_device {
+        match self.header_device.get() {
             Some(device) => device,
             None => &self.device,
         }
+    }
+
+    pub(super) fn is_detached(&self) -> bool {
+        self.header_device.get().is_some()
     }
 
     pub(super) fn locked_header(&self) -> MutexGuard<'_, Box<dyn StoredHeader>> {

@@ -931,6 +931,8 @@ atrest_status atrest_volume_begin_reencryption(atrest_volume *volume, const atre
 atrest_status atrest_volume_begin_encryption(atrest_device *device, const atrest_protector *protector,
     const atrest_format_options *options, uint64_t free_at_end, atrest_volume **out);
 atrest_status atrest_volume_begin_decryption(atrest_volume *volume, uint32_t resilience);
+atrest_status atrest_volume_begin_decryption_beside(atrest_volume *volume, atrest_device *beside, uint32_t resilience);
+atrest_status atrest_volume_hazmat_resume_unprotected(atrest_volume *volume, uint32_t resilience);
 atrest_status atrest_volume_reencrypt_step(atrest_volume *volume, uint64_t budget,
     atrest_reencryption_progress *progress);
 atrest_status atrest_volume_reencryption(const atrest_volume *volume, atrest_reencryption_progress *progress);

@@ -636,6 +636,8 @@ void volumes()
         while (GOT(taken.reencrypt_step(1 << 20)).under_way != 0) {}
         GOT(taken.begin_decryption(atrest::resilience::checksum));
         while (GOT(taken.reencrypt_step(1 << 20)).under_way != 0) {}
+        FAILS(ATREST_ERR_DEVICE_TOO_SMALL, volume.begin_decryption_beside(plain_device));
+        FAILS(ATREST_ERR_INVALID_OPTION, volume.hazmat_resume_unprotected(atrest::resilience::journal));
     }
     GOT(volume.read_at(8192, sectors));
     CHECK(sectors == plain);

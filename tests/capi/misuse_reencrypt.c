@@ -139,6 +139,31 @@ static void in_place(void)
     atrest_device_free(plain);
 }
 
+static void over_the_header(atrest_device *device)
+{
+    atrest_device *small, *header;
+    atrest_volume *volume = NULL;
+    OK(atrest_device_memory(MIB, &small));
+    OK(atrest_device_memory(2 * MIB, &header));
+    OK(open_with(device, "second", NULL, ATREST_OPEN_HAZMAT_IGNORE_TOKENS, &volume));
+    OK(atrest_volume_write_at(volume, 0, written, sizeof written));
+    uint32_t how = ATREST_RESILIENCE_JOURNAL;
+    IS(ATREST_ERR_NULL_ARGUMENT, atrest_volume_begin_decryption_beside(NULL, header, how));
+    IS(ATREST_ERR_NULL_ARGUMENT, atrest_volume_begin_decryption_beside(volume, NULL, how));
+    IS(ATREST_ERR_BAD_ENUM, atrest_volume_begin_decryption_beside(volume, header, 7));
+    IS(ATREST_ERR_DEVICE_TOO_SMALL, atrest_volume_begin_decryption_beside(volume, small, how));
+    IS(ATREST_ERR_DEVICE_NOT_BLANK, atrest_volume_begin_decryption_beside(volume, device, how));
+    OK(atrest_volume_begin_decryption_beside(volume, header, how));
+    atrest_volume_free(volume);
+    NO_HANDLE(atrest_volume, ATREST_ERR_NOT_LUKS, open_with(device, "second", NULL, 0, &out));
+    OK(open_with(device, "second", header, ATREST_OPEN_HAZMAT_ALLOW_UNENCRYPTED, &volume));
+    IS(ATREST_ERR_BUSY, atrest_volume_begin_decryption_beside(volume, header, how));
+    finish(volume, 4 * MIB);
+    atrest_volume_free(volume);
+    atrest_device_free(header);
+    atrest_device_free(small);
+}
+
 int main(int argc, char **argv)
 {
     snprintf(folder, sizeof folder, "%s", argc > 1 ? argv[1] : ".");
@@ -158,6 +183,9 @@ int main(int argc, char **argv)
     OK(atrest_volume_format(device, &by, &options, &volume));
     OK(atrest_volume_write_at(volume, 0, written, sizeof written));
     IS(ATREST_ERR_UNSUPPORTED_HEADER, atrest_volume_begin_decryption(volume, ATREST_RESILIENCE_CHECKSUM));
+    IS(ATREST_ERR_INVALID_OPTION, atrest_volume_hazmat_resume_unprotected(volume, ATREST_RESILIENCE_CHECKSUM));
+    IS(ATREST_ERR_BAD_ENUM, atrest_volume_hazmat_resume_unprotected(volume, 7));
+    IS(ATREST_ERR_NULL_ARGUMENT, atrest_volume_hazmat_resume_unprotected(NULL, ATREST_RESILIENCE_CHECKSUM));
     reencrypting(volume);
     resizing(volume);
     atrest_volume_free(volume);
@@ -165,6 +193,7 @@ int main(int argc, char **argv)
     OK(open_with(device, "second", NULL, ATREST_OPEN_HAZMAT_IGNORE_TOKENS, &volume));
     atrest_volume_free(volume);
     NO_HANDLE(atrest_volume, ATREST_ERR_BAD_ENUM, open_with(device, "second", NULL, 1u << 20, &out));
+    over_the_header(device);
     atrest_device_free(device);
     in_place();
     printf("%d checks passed\n", passed);

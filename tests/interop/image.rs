@@ -158,7 +158,12 @@ impl Image {
     }
 
     fn header_device(&self) -> Arc<dyn BlockDevice> {
-        Arc::new(Unlocked::open(&self.header()))
+        self.device("header")
+    }
+
+    /// A file of the folder.
+    pub fn device(&self, name: &str) -> Arc<dyn BlockDevice> {
+        Arc::new(Unlocked::open(&self.file(name)))
     }
 
     pub fn ours<R>(&self, passphrase: &str, f: impl FnOnce(&Open) -> R) -> R {

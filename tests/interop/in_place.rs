@@ -1,7 +1,10 @@
 //! Encryption and decryption in place: what one side begins, the other finishes.
 
-use std::fs::File;
+use std::fs::{self, File};
+use std::process::{Command, Stdio};
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::time::{Duration, Instant};
 
 use atrest::volume::Resilience;
 use atrest::{Credential, Error, FileDevice, FormatOptions, OpenOptions, Protector, SectorSize, Volume};
@@ -10,6 +13,7 @@ use crate::Cells;
 use crate::common::python;
 use crate::image::{CHEAP_PBKDF2, Image, cheap_pbkdf2, dek, have_cryptsetup, noise};
 use crate::models::{Start, dissect};
+use crate::reencryption::Stopping;
 
 const MIB: usize = 1 << 20;
 const ONE: &[u8] = b"one";
@@ -44,6 +48,10 @@ fn holds(volume: &crate::image::Open, plain: &[u8]) {
 
 /// Steps until a part is done, or all; with a write to each end, of which `plain` is told.
 fn steps(volume: &crate::image::Open, plain: &mut [u8], count: usize) -> bool {
+    steps_of(volume, plain, count, 512 << 10)
+}
+
+fn steps_of(volume: &crate::image::Open, plain: &mut [u8], count: usize, budget: u64) -> bool {
     holds(volume, plain);
     for step in 0..count {
         for at in [0, plain.len() - 8192] {
@@ -51,7 +59,7 @@ fn steps(volume: &crate::image::Open, plain: &mut [u8], count: usize) -> bool {
             volume.write_at(at as u64, &written).unwrap();
             plain[at..at + 8192].copy_from_slice(&written);
         }
-        if volume.reencrypt_step(512 << 10).unwrap().is_finished() {
+        if volume.reencrypt_step(budget).unwrap().is_finished() {
             holds(volume, plain);
             return true;
         }
@@ -214,4 +222,146 @@ fn data_that_is_decrypted_beside_its_header() {
         cells.we_read();
     }
     cells.print();
+}
+
+/// A volume with its header in front, of which the data begins at `offset`.
+fn headed(plain: &[u8], offset: usize, sector_size: u32) -> Image {
+    let image = Image::blank((plain.len() + offset) as u64);
+    let options = FormatOptions::new().data_offset(offset as u64).keyslot(cheap_pbkdf2());
+    image.format("one", options.sector_size(SectorSize::new(sector_size).unwrap()));
+    image.ours("one", |volume| volume.write_at(0, plain).unwrap());
+    image
+}
+
+fn is_plain(image: &Image, plain: &[u8]) {
+    assert!(image.bytes()[..plain.len()] == *plain, "it isn't plain");
+}
+
+/// The size of the data and its offset, its sectors, where it is left to the other side (never, or after so many steps), and
+/// whether `cryptsetup` is to move little.
+const SHIFTS: [(usize, usize, u32, Resilience, usize, bool); 4] = [
+    (2 * MIB + 512, MIB, 512, Resilience::Checksum, 0, false),
+    (3 * MIB, 2 * MIB, 4096, Resilience::Journal, 3, true),
+    // All of it is moved, and decrypted where it is then.
+    (MIB / 2, 2 * MIB, 512, Resilience::Checksum, 0, false),
+    (2 * MIB, 16 * MIB, 2048, Resilience::Checksum, 1, true),
+];
+
+#[test]
+fn data_that_is_decrypted_and_shifted_over_its_header() {
+    if !have_cryptsetup() {
+        return;
+    }
+    let mut cells = Cells::of("decryption that shifts data");
+    for (len, offset, sector_size, resilience, stop, moves_little) in SHIFTS {
+        let step = (len / 8) as u64;
+        for stop in [stop, 99] {
+            let mut plain = noise(len, 37);
+            let mut image = headed(&plain, offset, sector_size);
+            File::create(image.file("header")).unwrap().set_len(offset as u64).unwrap();
+            let header = image.device("header");
+            image.ours("one", |volume| volume.begin_decryption_beside(header, resilience).unwrap());
+            assert!(!image.theirs("one"), "its header is still before the data");
+            image.detached = true;
+            let finished = stop > 0 && partly_plain(&image, |volume| steps_of(volume, &mut plain, stop, step));
+            if !finished {
+                reencrypt(&image, &["--resume-only"]);
+            }
+            is_plain(&image, &plain);
+            cells.they_read();
+        }
+        let mut plain = noise(len, 38);
+        let mut image = headed(&plain, offset, sector_size);
+        image.detached = true;
+        let name = if resilience == Resilience::Checksum { "checksum" } else { "journal" };
+        let little: &[&str] = if moves_little { &["--hotzone-size", "256K"] } else { &[] };
+        reencrypt(&image, &[&["--decrypt", "--init-only", "--resilience", name], little].concat());
+        let finished = partly_plain(&image, |volume| steps_of(volume, &mut plain, 1, step));
+        assert!(finished || partly_plain(&image, |volume| steps_of(volume, &mut plain, 99, step)));
+        is_plain(&image, &plain);
+        cells.we_read();
+    }
+    cells.print();
+}
+
+/// Kills `cryptsetup` in a decryption that shifts data, at many places, and so us.
+#[test]
+fn a_decryption_that_shifts_data_killed_at_many_places() {
+    if !have_cryptsetup() {
+        return;
+    }
+    let mut cells = Cells::of("decryption that shifts data, killed");
+    let kills = std::env::var("ATREST_KILLS").ok().and_then(|kills| kills.parse().ok()).unwrap_or(4);
+    let plain = noise(2 * MIB, 39);
+    let whole = headed(&plain, MIB, 4096).bytes();
+    let start = || {
+        let mut image = Image::blank(0);
+        fs::write(image.path(), &whole).unwrap();
+        image.detached = true;
+        image
+    };
+    for nth in 0..kills {
+        let mut image = start();
+        let name = ["checksum", "journal"][nth % 2];
+        let after = decrypt_and_kill(&image, name, nth as u64);
+        let options = OpenOptions::new().hazmat_allow_unencrypted(true);
+        let opened = image.ours_by(Credential::Passphrase(ONE), options, |volume| {
+            holds(volume, &plain);
+            if volume.reencryption().is_none() {
+                // Killed before it had begun, by its header. It refuses to go on with that.
+                volume.begin_decryption_beside(image.device("header"), Resilience::Checksum).unwrap();
+            }
+            while !volume.reencrypt_step(300 << 10).unwrap().is_finished() {}
+        });
+        match opened {
+            Ok(()) => cells.we_read(),
+            // Its header is not whole yet, or it has finished.
+            Err(_) if image.bytes().starts_with(b"LUKS") => {
+                image.detached = false;
+                image.ours("one", |volume| holds(volume, &plain));
+                continue;
+            }
+            Err(e) => println!("after {after:?}: {e}"),
+        }
+        is_plain(&image, &plain);
+    }
+    for nth in 0..kills {
+        let resilience = [Resilience::Checksum, Resilience::Journal][nth % 2];
+        let image = start();
+        let left = Arc::new(AtomicUsize::new(12 + nth * 90 / kills));
+        let device = Arc::new(Stopping::sharing(whole.clone(), &left));
+        let beside = Arc::new(Stopping::sharing(vec![0; MIB], &left));
+        let volume = Volume::open(device.clone(), Credential::Passphrase(ONE), &OpenOptions::new()).unwrap();
+        let begun = volume.begin_decryption_beside(beside.clone(), resilience);
+        let stopped = begun.is_err() || (0..99).any(|_| volume.reencrypt_step(96 << 10).is_err());
+        drop(volume);
+        fs::write(image.path(), device.bytes()).unwrap();
+        fs::write(image.header(), beside.bytes()).unwrap();
+        if begun.is_ok() && stopped {
+            let (key, header, path) = (image.key("one"), image.header(), image.path());
+            image.cryptsetup(&["repair", "-q", "--key-file", &key, "--header", &header, &path]);
+            reencrypt(&image, &["--resume-only"]);
+            is_plain(&image, &plain);
+            cells.they_read();
+        }
+    }
+    cells.print();
+}
+
+/// Decrypts with `cryptsetup`, which is killed after a while. Returns how long that was.
+fn decrypt_and_kill(image: &Image, resilience: &str, nth: u64) -> Duration {
+    let mut command = Command::new("cryptsetup");
+    let (key, header, path) = (image.key("one"), image.header(), image.path());
+    command.args(["reencrypt", "-q", "--decrypt", "--force-offline-reencrypt", "--hotzone-size", "64K"]);
+    command.args(["--resilience", resilience, "--header", &header, "--key-file", &key, &path]);
+    let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let limit = Instant::now() + Duration::from_secs(30);
+    // The header is there early; what follows takes the most time.
+    while fs::metadata(image.header()).is_err() && child.try_wait().unwrap().is_none() && Instant::now() < limit {}
+    let started = Instant::now();
+    std::thread::sleep(Duration::from_millis(nth * 37 % 400));
+    // SIGKILL.
+    let _ = child.kill();
+    child.wait().unwrap();
+    started.elapsed()
 }

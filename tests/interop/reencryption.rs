@@ -1,6 +1,7 @@
 //! Data that `cryptsetup` encrypts in user space, and its unfinished reencryptions.
 
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
@@ -208,6 +209,71 @@ fn what_we_cannot_finish_is_read_or_refused_and_cryptsetup_finishes_it() {
     cells.print();
 }
 
+/// Without resilience, the header says how far it is only if `cryptsetup` is stopped by a signal that it handles.
+#[test]
+fn we_finish_what_cryptsetup_was_stopped_in_without_resilience() {
+    let (true, Some(python)) = (have_cryptsetup(), python("dissect.fve.luks")) else { return };
+    let mut cells = Cells::of("reencryptions without resilience");
+    for resilience in [Resilience::Checksum, Resilience::Journal] {
+        let mut plain = noise(8 * SIZE, 25);
+        let image = volume(&plain, SectorSize::B4096);
+        if resilience == Resilience::Checksum {
+            assert!(stop_half_way(&image), "it was always faster than we");
+        } else {
+            let begin = ["--init-only", "--force-offline-reencrypt", "--resilience", "none"];
+            reencrypt(&image, &[&begin[..], &CHEAP_PBKDF2].concat());
+        }
+        image.ours("one", |volume| {
+            let before = volume.reencryption().unwrap();
+            let step = volume.reencrypt_step(1);
+            let names_it = |text: &str| text.contains("hazmat_resume_unprotected") && text.contains("none");
+            assert!(matches!(&step, Err(Error::UnsupportedHeader(text)) if names_it(text)), "{step:?}");
+            volume.hazmat_resume_unprotected(resilience).unwrap();
+            assert_eq!(volume.reencryption().unwrap().done, before.done);
+            assert!(matches!(volume.hazmat_resume_unprotected(resilience), Err(Error::InvalidOption(_))));
+            assert!(!volume.reencrypt_step(64 << 10).unwrap().is_finished());
+        });
+        cells.we_read();
+        if resilience == Resilience::Checksum {
+            we_finish(&image, &mut plain);
+        } else {
+            reencrypt(&image, &["--resume-only", "--force-offline-reencrypt"]);
+        }
+        they_read(&python, &image, &plain);
+        cells.they_read();
+    }
+    cells.print();
+}
+
+/// Begins a reencryption without resilience, and stops it by SIGTERM when a part is done.
+fn stop_half_way(image: &Image) -> bool {
+    let whole = image.bytes();
+    for wait in [30, 60, 10, 100, 5] {
+        let mut command = Command::new("cryptsetup");
+        command.args(["reencrypt", "-q", "--force-offline-reencrypt", "--resilience", "none", "--hotzone-size", "4K"]);
+        command.args(CHEAP_PBKDF2).args(["--key-file", &image.key("one"), &image.path()]);
+        let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let start = Instant::now();
+        let begun = || {
+            header::is_intact(&read_start(&image.path()), 0) && {
+                header::json(&read_start(&image.path()), 0)["config"]["requirements"].is_object()
+            }
+        };
+        while !begun() && child.try_wait().unwrap().is_none() && start.elapsed() < Duration::from_secs(30) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        std::thread::sleep(Duration::from_millis(wait));
+        let _ = Command::new("kill").args(["-TERM", &child.id().to_string()]).status();
+        child.wait().unwrap();
+        let root = header::json(&image.bytes(), newest(image));
+        if root["config"]["requirements"].is_object() && progress(&root).0 > 0 {
+            return true;
+        }
+        fs::write(image.path(), &whole).unwrap();
+    }
+    false
+}
+
 #[test]
 fn we_finish_what_cryptsetup_was_killed_in() {
     let (true, Some(python)) = (have_cryptsetup(), python("dissect.fve.luks")) else { return };
@@ -278,18 +344,29 @@ fn cryptsetup_finishes_what_we_were_killed_in() {
 }
 
 /// A device that stops in a write: half of it is written, and nothing after it.
-struct Stopping {
+pub struct Stopping {
     device: MemoryDevice,
-    left: AtomicUsize,
+    left: Arc<AtomicUsize>,
 }
 
 impl Stopping {
     fn new(bytes: Vec<u8>, writes: usize) -> Self {
-        Stopping { device: MemoryDevice::from_bytes(bytes), left: AtomicUsize::new(writes) }
+        Self::sharing(bytes, &Arc::new(AtomicUsize::new(writes)))
+    }
+
+    /// One of several devices that stop after so many writes together.
+    pub fn sharing(bytes: Vec<u8>, left: &Arc<AtomicUsize>) -> Self {
+        Stopping { device: MemoryDevice::from_bytes(bytes), left: left.clone() }
     }
 
     fn into_bytes(self) -> Vec<u8> {
         self.device.into_bytes()
+    }
+
+    pub fn bytes(&self) -> Vec<u8> {
+        let mut bytes = vec![0; self.device.size().unwrap() as usize];
+        self.device.read_at(0, &mut bytes).unwrap();
+        bytes
     }
 }
 

@@ -12,6 +12,7 @@ mod format;
 mod header;
 mod header_snapshot;
 mod in_place_crash;
+mod in_place_faults;
 mod io;
 mod keyslot_crash;
 mod keyslot_faults;

@@ -26,7 +26,7 @@ const CASES: [Case; 4] = [
 
 /// The calls, whether a failed sync loses what it was to keep, and which of the calls are tried: each one of so many, others
 /// in each case. `ATREST_FAULTS` has all tried.
-const FAULTS: [(Call, bool, usize); 5] = [
+pub const FAULTS: [(Call, bool, usize); 5] = [
     (Call::Read, false, 29),
     (Call::Write, false, 4),
     (Call::Sync, false, 4),
@@ -34,13 +34,13 @@ const FAULTS: [(Call, bool, usize); 5] = [
     (Call::Size, false, 5),
 ];
 
-fn stride(of: usize) -> usize {
+pub fn stride(of: usize) -> usize {
     if std::env::var_os("ATREST_FAULTS").is_some() { 1 } else { of }
 }
 
 type Opened = Volume<Arc<TestDevice>>;
 
-fn is_the_fault(error: &Error) -> bool {
+pub fn is_the_fault(error: &Error) -> bool {
     match error {
         Error::Io { source, .. } => source.to_string().contains("was to fail"),
         // Of a keyslot that can't be read, which another might replace.

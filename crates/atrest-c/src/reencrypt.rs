@@ -125,10 +125,46 @@ pub unsafe extern "C" fn atrest_volume_begin_encryption(
 /// Begins to decrypt the data where it lies, which needs a detached header. The last step destroys the header. `resilience` is
 /// ATREST_RESILIENCE_*. Until it is finished, the volume opens with ATREST_OPEN_HAZMAT_ALLOW_UNENCRYPTED.
 ///
-/// Errors: ATREST_ERR_UNSUPPORTED_HEADER unless the header is detached; those of atrest_volume_begin_reencryption.
+/// Errors: ATREST_ERR_UNSUPPORTED_HEADER unless the header is detached (see atrest_volume_begin_decryption_beside); those of
+/// atrest_volume_begin_reencryption.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn atrest_volume_begin_decryption(volume: *mut atrest_volume, resilience: u32) -> atrest_status {
     run(|| Ok(handle!(volume).begin_decryption(resilience_of("resilience", resilience)?)?))
+}
+
+/// Begins to decrypt a volume whose header lies before the data, and to move the data to the start of the device. The header goes
+/// onto `beside`, a device of its own that must be blank; from then on the volume opens with it (`header` of
+/// atrest_open_options). What is before the data on the device is destroyed. At the end the last bytes of the device, as many
+/// as were before the data, are free. Otherwise as atrest_volume_begin_decryption. If it is killed before it returns, call it again,
+/// on the volume opened with the header on `beside`, if it doesn't open as before.
+///
+/// Errors: ATREST_ERR_DEVICE_NOT_BLANK or ATREST_ERR_DEVICE_TOO_SMALL for `beside`; ATREST_ERR_INVALID_OPTION if a detached header
+/// is on another device; ATREST_ERR_FOREIGN_DATA if another program's data is before that of a volume with a detached header;
+/// ATREST_ERR_UNSUPPORTED_HEADER if the data begins at byte 0, and for LUKS1; those of atrest_volume_begin_reencryption.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn atrest_volume_begin_decryption_beside(
+    volume: *mut atrest_volume,
+    beside: *mut atrest_device,
+    resilience: u32,
+) -> atrest_status {
+    run(|| {
+        let (volume, beside) = (handle!(volume), handle!(beside));
+        Ok(volume.begin_decryption_beside(beside.clone(), resilience_of("resilience", resilience)?)?)
+    })
+}
+
+/// Lets a re-encryption go on that `cryptsetup reencrypt --resilience none` has begun: from now on with `resilience`,
+/// ATREST_RESILIENCE_*. Only you know whether it was stopped properly, by Ctrl+C or SIGTERM. If it was killed, a part that is done
+/// looks as if it were not: it reads as noise, and going on destroys it.
+///
+/// Errors: ATREST_ERR_INVALID_OPTION if there is no such re-encryption; ATREST_ERR_NO_ROOM; ATREST_ERR_READ_ONLY;
+/// ATREST_ERR_BUSY if another program has changed the header; the device's errors.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn atrest_volume_hazmat_resume_unprotected(
+    volume: *mut atrest_volume,
+    resilience: u32,
+) -> atrest_status {
+    run(|| Ok(handle!(volume).hazmat_resume_unprotected(resilience_of("resilience", resilience)?)?))
 }
 
 /// Re-encrypts about `budget` bytes, at least one sector, in zones of up to 16 MiB. Others read and write meanwhile, and wait

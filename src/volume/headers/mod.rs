@@ -10,7 +10,7 @@ mod stored;
 
 pub(super) use area::{check_written, rewrite};
 pub(super) use keyslot::{Attempt, FirstProtector, NewKeyslot};
-pub(super) use new::{BAD_DATA_OFFSET, NewEncryption, NewHeader, NewKey, NewReencryption, NewWritten};
+pub(super) use new::{BAD_DATA_OFFSET, NewDecryption, NewEncryption, NewHeader, NewKey, NewReencryption, NewWritten};
 pub(super) use stored::StoredHeader;
 
 use super::BlockDevice;

@@ -62,3 +62,12 @@ pub(in crate::volume) struct NewEncryption {
     /// Where the start of the data was moved to make room for the header, and the number of bytes.
     pub(in crate::volume) moved: Option<(u64, u64)>,
 }
+
+/// The beginning of a decryption in place.
+pub(in crate::volume) struct NewDecryption {
+    pub(in crate::volume) resilience: Resilience,
+    /// The size of the volume in bytes.
+    pub(in crate::volume) size: u64,
+    /// How much of its start was copied to the start of the device, where all data is to go; 0 if it stays where it is.
+    pub(in crate::volume) moved: u64,
+}

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use super::area::{check_wipeable, rewrite};
 use super::keyslot::{Attempt, FirstProtector, NewKeyslot};
-use super::new::{NewEncryption, NewReencryption};
+use super::new::{NewDecryption, NewEncryption, NewReencryption};
 use crate::key::HashAlgorithm;
-use crate::ondisk::luks::{LuksVersion, Plan, Priority, Resilience, TOKEN_TYPE, Token, WrittenMap};
+use crate::ondisk::luks::{LuksVersion, Plan, Priority, TOKEN_TYPE, Token, WrittenMap};
 use crate::volume::data_area::DataArea;
 use crate::volume::moving::Moving;
 use crate::volume::{BlockDevice, DigestInfo, KeyslotInfo, ProtectorId, SegmentInfo, TokenInfo};
@@ -199,7 +199,7 @@ pub(in crate::volume) trait StoredHeader: Any + Send + Sync {
     }
 
     /// Records that a decryption in place begins.
-    fn begin_decryption(&mut self, _: &dyn BlockDevice, _dek: &Dek, _: Resilience, _size: u64) -> Result<()> {
+    fn begin_decryption(&mut self, _: &dyn BlockDevice, _dek: &Dek, _: NewDecryption) -> Result<Plan> {
         Err(self.lacks("a decryption in place"))
     }
 
@@ -220,6 +220,11 @@ pub(in crate::volume) trait StoredHeader: Any + Send + Sync {
 
     /// Records how far it is, of a volume of `size` bytes.
     fn record_progress(&mut self, _: &dyn BlockDevice, _dek: &Dek, _moving: &Moving, _size: u64) -> Result<()> {
+        Err(self.lacks("a re-encryption"))
+    }
+
+    /// Records that it is recovered as the plan says.
+    fn set_resilience(&mut self, _: &dyn BlockDevice, _dek: &Dek, _plan: &Plan, _old: Option<&Dek>) -> Result<()> {
         Err(self.lacks("a re-encryption"))
     }
 

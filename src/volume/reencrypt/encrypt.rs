@@ -140,7 +140,10 @@ impl<D: BlockDevice> Volume<D> {
     /// With the header at the start of the device, and the data moved towards the end.
     fn begin_shifting(device: D, protector: Protector<'_>, options: &FormatOptions, free_at_end: u64) -> Result<Self> {
         let device = Aligned::new(device);
-        refuse_begun(&device)?;
+        match refuse_begun(&device) {
+            Err(Error::Busy { .. }) if Intent::is_half_done(&device)? => {}
+            begun => begun?,
+        }
         let New { dek, mut header, data, device_size } = New::prepare(options, &device)?;
         let shift = data.pieces[0].offset;
         let size = device_size.checked_sub(2 * shift).filter(|size| *size >= MIB.min(shift));
@@ -175,8 +178,8 @@ impl<D: BlockDevice> Volume<D> {
         }
         let moved = shift.min(size);
         let first = options.prepare(protector, &dek, &*header, size)?;
-        let new =
-            NewEncryption { resilience: luks::Resilience::Shift(shift), size, moved: Some((size + shift, moved)) };
+        let resilience = luks::Resilience::Shift { size: shift, moved: None };
+        let new = NewEncryption { resilience, size, moved: Some((size + shift, moved)) };
         let image = MemoryDevice::new(shift as usize);
         header.store_encryption(&image, &dek, first, new)?;
         copy(&device, 0, size + shift, moved)?;
@@ -224,7 +227,7 @@ fn refuse_begun(device: &dyn BlockDevice) -> Result<()> {
 }
 
 /// Copies a part of the device, which is on the disk when this returns.
-fn copy(device: &dyn BlockDevice, from: u64, to: u64, len: u64) -> Result<()> {
+pub(super) fn copy(device: &dyn BlockDevice, from: u64, to: u64, len: u64) -> Result<()> {
     let failed = |e| Error::io("moving the start of the data", e);
     let mut piece = zeroize::Zeroizing::new(vec![0; MIB as usize]);
     for at in (0..len).step_by(MIB as usize) {

@@ -6,8 +6,8 @@
 
 use sha2::{Digest, Sha256};
 
-use super::super::BlockDevice;
-use super::super::headers::check_written;
+use super::super::headers::{self, check_written};
+use super::super::{BlockDevice, MemoryDevice};
 use crate::{Error, Result};
 
 const MAGIC: &[u8; 16] = b"atrest in-place\0";
@@ -39,6 +39,15 @@ impl Intent {
             }
         }
         Ok(None)
+    }
+
+    /// Whether the header at the start of the device is that of an intent, as it was first: a copy of it may be missing.
+    pub(super) fn is_half_done(device: &dyn BlockDevice) -> Result<bool> {
+        let size = device.size().map_err(|e| Error::io("asking the device for its size", e))?;
+        let Some(intent) = Self::find(device, size)? else { return Ok(false) };
+        let first = headers::load(&MemoryDevice::from_bytes(intent.header))?;
+        let found = headers::load(device)?;
+        Ok(first.uuid() == found.uuid() && first.epoch() == found.epoch())
     }
 
     fn header_at(device: &dyn BlockDevice, offset: u64, room: u64) -> Result<Option<Vec<u8>>> {

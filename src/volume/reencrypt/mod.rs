@@ -10,6 +10,7 @@ mod encrypt;
 mod file_system;
 mod intent;
 mod options;
+mod unprotected;
 mod zone;
 
 use core::ops::{ControlFlow, Range};
@@ -192,8 +193,7 @@ impl<D: BlockDevice> Volume<D> {
             }
             loop {
                 let begun = Instant::now();
-                let detached = self.header_device.is_some();
-                let moving = self.locked_header().data_area(detached)?.moving;
+                let moving = self.locked_header().data_area(self.is_detached())?.moving;
                 self.catch_up(moving.as_ref())?;
                 let size = self.size();
                 let Some(moving) = moving else { return Ok(self.steps.progress(size, size)) };
@@ -202,7 +202,7 @@ impl<D: BlockDevice> Volume<D> {
                 self.rewrite(&moving, &zone, size, &mut room)?;
                 self.steps.add(len, begun.elapsed());
                 rest = rest.saturating_sub(len);
-                let after = moving.after(&zone);
+                let after = moving.after(&zone, size);
                 let (done, finished) = (after.done(size), after.next(size, 1).is_none());
                 if finished {
                     *room = Zeroizing::default();
@@ -238,7 +238,7 @@ impl<D: BlockDevice> Volume<D> {
         if let Some(closed) = &self.live.get().layout.closed {
             return Ok(closed.range.clone());
         }
-        let len = zone::max_len(&moving.plan, ZONE.min(budget))?;
+        let len = zone::max_len(&moving.plan, moving.boundary, ZONE.min(budget))?;
         // Nothing is left to rewrite if another program was killed between its last zone and the end.
         let end = moving.boundary.min(size);
         Ok(moving.next(size, len).unwrap_or(end..end))
@@ -273,19 +273,19 @@ impl<D: BlockDevice> Volume<D> {
         } else {
             zone.recover(room)?;
         }
-        let after = moving.after(range);
+        let after = moving.after(range, size);
         let mut header = self.locked_header();
         if after.next(size, 1).is_some() {
             header.record_progress(header_device, &dek, &after, size)?;
             return self.publish(&**header, keys, device_size);
         }
-        if let Some(moved) = after.plan.moved_range() {
-            // A crash is recovered from what was moved, so the header says first that it isn't needed.
+        if let Some(left) = after.plan.left_behind(size) {
+            // A crash is recovered from what is there, so the header says first that it isn't needed.
             header.record_progress(header_device, &dek, &after, size)?;
-            overwrite(device, moved)?;
+            overwrite(device, left)?;
         }
         if after.plan.mode == Mode::Decrypt {
-            return self.finish_decryption(&**header, keys, &after.plan, device_size);
+            return self.finish_decryption(&**header, keys, &after.plan, size, device_size);
         }
         // The last zone is done with the end of the re-encryption, in one write of the header.
         header.finish_reencryption(header_device, &dek, &after.plan)?;
@@ -317,7 +317,7 @@ impl<D: BlockDevice> Volume<D> {
     /// Has reads and writes follow what the header says. The device is asked for its size before the header is written: when
     /// it is, nothing must keep them from that.
     fn publish(&self, header: &dyn StoredHeader, mut keys: Keys, device_size: u64) -> Result<()> {
-        let data = header.data_area(self.header_device.is_some())?;
+        let data = header.data_area(self.is_detached())?;
         let layout = data.layout(device_size, &mut keys)?;
         self.live.replace(keys, data, layout);
         Ok(())

@@ -27,38 +27,44 @@ pub(super) struct Zone<'a> {
     new: Option<Arc<DmCipher>>,
 }
 
-/// How much can be rewritten at once, up to `wanted`, in whole sectors, but at least one.
-pub(super) fn max_len(plan: &Plan, wanted: u64) -> Result<u64> {
-    let unit = unit(plan);
-    let room = match &plan.resilience {
+/// How much can be rewritten at once from byte `at` of the volume, up to `wanted`, in whole sectors, but at least one.
+pub(super) fn max_len(plan: &Plan, at: u64, wanted: u64) -> Result<u64> {
+    let resilience = plan.resilience_at(at);
+    let unit = unit(plan, resilience);
+    let room = match resilience {
         Resilience::Checksum { hash, .. } => plan.area.size / checksum(hash)?.output_len() as u64 * unit,
         Resilience::Journal => plan.area.size,
         // Data goes no further than this in one step, so that it doesn't land on data that is still to be moved.
-        Resilience::Shift(size) => return Ok(*size),
+        Resilience::Shift { size, .. } if plan.is_moved_last() => *size,
+        Resilience::Shift { size, .. } => return Ok(*size),
         Resilience::None | Resilience::Other(_) => {
             return Err(Error::UnsupportedHeader(
-                "its re-encryption can't be recovered from a crash (resilience \"none\"); finish it with \
-                 `cryptsetup reencrypt --resume-only`"
+                "its re-encryption can't be recovered from a crash (resilience \"none\"), and if it was killed, the header \
+                 doesn't say how far it is; if it was stopped by Ctrl+C or SIGTERM, it goes on after \
+                 `hazmat_resume_unprotected`, or with `cryptsetup reencrypt --resume-only`"
                     .into(),
             ));
         }
     };
-    match room.min(wanted.max(unit)) / unit * unit {
+    // The reference implementation can't go on in the middle of what was moved to the start.
+    let is_whole = plan.is_moved_last() && at < plan.moved_size();
+    let wanted = if is_whole { plan.moved_size().next_multiple_of(unit) } else { wanted.max(unit) };
+    match room.min(wanted) / unit * unit {
         0 => Err(Error::NoRoom("the header has no room for a step of the re-encryption".into())),
         len => Ok(len),
     }
 }
 
-/// Overwrites plain data that was moved, with noise.
+/// Overwrites what data was moved from, with noise.
 pub(super) fn overwrite(device: &dyn BlockDevice, range: Range<u64>) -> Result<()> {
-    let failed = |e| Error::io("overwriting the plain data that was moved", e);
+    let failed = |e| Error::io("overwriting what data was moved from", e);
     rewrite(device, range, failed, true, random::fill)?;
     device.sync().map_err(failed)
 }
 
 /// What is recovered as a whole: a sector of either kind, or a block that has a checksum.
-fn unit(plan: &Plan) -> u64 {
-    let block = if let Resilience::Checksum { block, .. } = plan.resilience { block } else { 512 };
+fn unit(plan: &Plan, resilience: &Resilience) -> u64 {
+    let block = if let Resilience::Checksum { block, .. } = resilience { *block } else { 512 };
     u64::from(plan.sector_size().max(block))
 }
 
@@ -89,6 +95,10 @@ impl<'a> Zone<'a> {
         Ok(Zone { plan, range, device, header_device, old, new })
     }
 
+    fn resilience(&self) -> &Resilience {
+        self.plan.resilience_at(self.range.start)
+    }
+
     fn len(&self) -> usize {
         (self.range.end - self.range.start) as usize
     }
@@ -113,7 +123,7 @@ impl<'a> Zone<'a> {
         let failed = |e| Error::io("keeping what a crash of the re-encryption is recovered from", e);
         // What others wrote, and what was read, must not be lost in a crash: the checksums are of that.
         self.device.sync().map_err(failed)?;
-        let kept = match &self.plan.resilience {
+        let kept = match self.resilience() {
             Resilience::Checksum { hash, .. } => &self.checksums(hash, data)?[..],
             Resilience::Journal => data,
             _ => return Ok(()),
@@ -125,7 +135,7 @@ impl<'a> Zone<'a> {
 
     fn checksums(&self, hash: &str, data: &[u8]) -> Result<Vec<u8>> {
         let hash = checksum(hash)?;
-        let unit = unit(self.plan) as usize;
+        let unit = unit(self.plan, self.resilience()) as usize;
         // Whole sectors, because the device may be another volume.
         let len = (data.len().div_ceil(unit) * hash.output_len()).next_multiple_of(4096);
         let mut checksums = vec![0; len.min(self.plan.area.size as usize)];
@@ -160,17 +170,17 @@ impl<'a> Zone<'a> {
     /// Finishes a zone of which nobody knows how much was rewritten.
     pub(super) fn recover(&self, data: &mut Vec<u8>) -> Result<()> {
         // Nobody proves the length of a zone in a header without a token of ours.
-        if self.range.end - self.range.start > max_len(self.plan, u64::MAX)? {
+        if self.range.end - self.range.start > max_len(self.plan, self.range.start, u64::MAX)? {
             return Err(Error::TamperedHeader);
         }
-        match &self.plan.resilience {
+        match self.resilience() {
             Resilience::Checksum { hash, .. } => self.recover_by_checksums(hash, data),
             Resilience::Journal => {
                 self.read_from(self.header_device, self.plan.area.offset, data)?;
                 self.write(data)
             }
             // The old place is as it was.
-            Resilience::Shift(_) => {
+            Resilience::Shift { .. } => {
                 self.read(data)?;
                 self.write(data)
             }
@@ -179,7 +189,7 @@ impl<'a> Zone<'a> {
     }
 
     fn recover_by_checksums(&self, hash: &str, data: &mut Vec<u8>) -> Result<()> {
-        let unit = unit(self.plan) as usize;
+        let unit = unit(self.plan, self.resilience()) as usize;
         self.read(data)?;
         let found = self.checksums(hash, data)?;
         let mut kept = vec![0; found.len()];

@@ -10,9 +10,6 @@ use super::{Area, KeyslotKind, Metadata, Segment, SegmentKind, SegmentSize};
 use crate::ondisk::luks::VolumeKeyDigest;
 use crate::{Error, Result, Secret};
 
-/// The requirement that we write. Version 3 has the same form; it also moves data forward.
-const REQUIREMENT: &str = "online-reencrypt-v2";
-
 /// What a re-encryption does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
@@ -47,9 +44,15 @@ pub enum Resilience {
         /// The size of a block in bytes, which the device writes as a whole or not at all.
         block: u32,
     },
-    /// By what is still at the old place, this many bytes away.
-    Shift(u64),
-    /// Another way, which moves data forward.
+    /// By what is still at the old place.
+    Shift {
+        /// How far that is away, in bytes.
+        size: u64,
+        /// How the start of the data is recovered, which was moved beforehand and is rewritten where it is then. `None` if
+        /// it has an old place, too.
+        moved: Option<Box<Resilience>>,
+    },
+    /// Another way.
     Other(String),
 }
 
@@ -107,9 +110,25 @@ impl Resilience {
             Resilience::None => "none",
             Resilience::Journal => "journal",
             Resilience::Checksum { .. } => "checksum",
-            Resilience::Shift(_) => "datashift",
+            Resilience::Shift { moved: None, .. } => "datashift",
+            Resilience::Shift { moved: Some(moved), .. } if **moved == Resilience::Journal => "datashift-journal",
+            Resilience::Shift { .. } => "datashift-checksum",
             Resilience::Other(name) => name,
         }
+    }
+
+    /// The hash of the checksums, and the size of their blocks.
+    fn checksum(&self) -> Option<(&str, u32)> {
+        match self {
+            Resilience::Checksum { hash, block } => Some((hash, *block)),
+            Resilience::Shift { moved, .. } => moved.as_ref()?.checksum(),
+            _ => None,
+        }
+    }
+
+    /// How far data is moved.
+    fn shift(&self) -> Option<u64> {
+        if let Resilience::Shift { size, .. } = self { Some(*size) } else { None }
     }
 }
 
@@ -120,13 +139,12 @@ impl Plan {
             "offset": self.area.offset.to_string(),
             "size": self.area.size.to_string(),
         });
-        match &self.resilience {
-            Resilience::Checksum { hash, block } => {
-                area["hash"] = json!(hash);
-                area["sector_size"] = json!(block);
-            }
-            Resilience::Shift(size) => area["shift_size"] = json!(size.to_string()),
-            _ => {}
+        if let Some((hash, block)) = self.resilience.checksum() {
+            area["hash"] = json!(hash);
+            area["sector_size"] = json!(block);
+        }
+        if let Some(size) = self.resilience.shift() {
+            area["shift_size"] = json!(size.to_string());
         }
         json!({
             "type": "reencrypt",
@@ -138,6 +156,11 @@ impl Plan {
         })
     }
 
+    /// The version that a program has to know, as a character. Version 3 has the same form; it also moves data forward.
+    fn version(&self) -> u8 {
+        if matches!(self.resilience, Resilience::Shift { moved: Some(_), .. }) { b'3' } else { b'2' }
+    }
+
     /// The segments that say how the data was and will be, with their digests. They follow those of the data.
     fn backups(&self) -> Vec<Proven> {
         let flagged = |segment: &Segment, flag: &str, digest: Option<u32>| {
@@ -145,7 +168,7 @@ impl Plan {
             let segment = Segment { flags: vec![flag.into()], ..segment.clone() };
             (segment, if is_crypt { Vec::from_iter(digest) } else { Vec::new() })
         };
-        let moved = self.moved.iter().map(|moved| flagged(moved, "backup-moved-segment", None));
+        let moved = self.moved.iter().map(|moved| flagged(moved, "backup-moved-segment", self.old));
         let ends =
             [flagged(&self.previous, "backup-previous", self.old), flagged(&self.last, "backup-final", self.new)];
         // In the reference implementation's order.
@@ -166,14 +189,11 @@ impl Plan {
             bytes.extend_from_slice(text.as_bytes());
         }
         bytes.extend_from_slice(&[offset.to_be_bytes(), size.to_be_bytes()].concat());
-        match &self.resilience {
-            Resilience::Checksum { hash, block } => {
-                bytes.extend_from_slice(hash.as_bytes());
-                bytes.extend_from_slice(&block.to_be_bytes());
-            }
-            Resilience::Shift(size) => bytes.extend_from_slice(&size.to_be_bytes()),
-            _ => {}
+        if let Some((hash, block)) = self.resilience.checksum() {
+            bytes.extend_from_slice(hash.as_bytes());
+            bytes.extend_from_slice(&block.to_be_bytes());
         }
+        bytes.extend(self.resilience.shift().into_iter().flat_map(u64::to_be_bytes));
         for segment in [Some(&self.previous), Some(&self.last), self.moved.as_ref()].into_iter().flatten() {
             serialise(segment, &mut bytes);
         }
@@ -241,16 +261,22 @@ impl Metadata {
         let keyslots = objects(&root(self.text()), "keyslots")?;
         let (_, keyslot) = keyslots.into_iter().find(|(number, _)| *number == id).ok_or("it is missing")?;
         let area = member(&keyslot, "area")?;
-        Ok(match &*string(&area, "type")? {
-            "none" => Resilience::None,
-            "journal" => Resilience::Journal,
-            "checksum" => Resilience::Checksum {
-                hash: string(&area, "hash")?.into_owned(),
-                block: integer(&area, "sector_size")?,
-            },
-            "datashift" => Resilience::Shift(uint64(&area, "shift_size")?),
-            other => Resilience::Other(other.into()),
-        })
+        let checksum = || -> Result<Resilience, String> {
+            let (hash, block) = (string(&area, "hash")?.into_owned(), integer(&area, "sector_size")?);
+            Ok(Resilience::Checksum { hash, block })
+        };
+        let shift = |moved: Option<Resilience>| -> Result<Resilience, String> {
+            Ok(Resilience::Shift { size: uint64(&area, "shift_size")?, moved: moved.map(Box::new) })
+        };
+        match &*string(&area, "type")? {
+            "none" => Ok(Resilience::None),
+            "journal" => Ok(Resilience::Journal),
+            "checksum" => checksum(),
+            "datashift" => shift(None),
+            "datashift-journal" => shift(Some(Resilience::Journal)),
+            "datashift-checksum" => shift(Some(checksum()?)),
+            other => Ok(Resilience::Other(other.into())),
+        }
     }
 
     /// The last character of the requirement of a re-encryption, as in `online-reencrypt-v2`.
@@ -289,8 +315,31 @@ impl Metadata {
     ) -> Result<()> {
         self.edit(|text| with(&text, "keyslots", plan.keyslot, plan.keyslot_json().to_string().as_bytes()))?;
         self.set_segments(plan, data)?;
-        self.require(|names| names.push(REQUIREMENT.into()))?;
-        let proof = VolumeKeyDigest::new(&plan.proof(b'2', keys.0, keys.1), salt)?;
+        self.require(|names| names.push(format!("online-reencrypt-v{}", char::from(plan.version()))))?;
+        self.add_proof(plan, keys, salt)
+    }
+
+    /// Records that a re-encryption that has begun is recovered in another way.
+    ///
+    /// # Errors
+    /// [`Error::NoRoom`]; [`Error::InvalidOption`] for parts that don't fit together; [`Error::SelfTest`].
+    pub(crate) fn set_resilience(
+        &mut self,
+        plan: &Plan,
+        keys: (Option<&Secret>, Option<&Secret>),
+        salt: [u8; 32],
+    ) -> Result<()> {
+        self.edit(|text| with(&text, "keyslots", plan.keyslot, plan.keyslot_json().to_string().as_bytes()))?;
+        let proofs = self.digests().iter().filter(|digest| digest.keyslots.contains(&plan.keyslot));
+        for digest in proofs.map(|digest| digest.id).collect::<Vec<_>>() {
+            self.edit(|text| without(&text, "digests", digest))?;
+        }
+        self.add_proof(plan, keys, salt)
+    }
+
+    fn add_proof(&mut self, plan: &Plan, keys: (Option<&Secret>, Option<&Secret>), salt: [u8; 32]) -> Result<()> {
+        let version = self.reencryption_version().unwrap_or(plan.version());
+        let proof = VolumeKeyDigest::new(&plan.proof(version, keys.0, keys.1), salt)?;
         let digest = self.add_digest(&proof)?;
         self.edit(|text| set_list(&text, "digests", digest, "keyslots", &[plan.keyslot]))
     }

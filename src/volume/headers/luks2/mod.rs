@@ -14,10 +14,13 @@ use core::any::Any;
 use core::ops::Range;
 use std::time::Duration;
 
-use super::{Attempt, FirstProtector, NewEncryption, NewHeader, NewKeyslot, NewReencryption, NewWritten, StoredHeader};
+use super::{
+    Attempt, FirstProtector, NewDecryption, NewEncryption, NewHeader, NewKeyslot, NewReencryption, NewWritten,
+    StoredHeader,
+};
 use crate::key::HashAlgorithm;
 use crate::ondisk::luks::{
-    BinaryHeader, HEADER_SIZES, Label, LuksVersion, Metadata, NewMetadata, Plan, Priority, Resilience, SALT_LEN, Token,
+    BinaryHeader, HEADER_SIZES, Label, LuksVersion, Metadata, NewMetadata, Plan, Priority, SALT_LEN, Token,
     VolumeKeyDigest, WrittenMap,
 };
 use crate::volume::data_area::DataArea;
@@ -287,18 +290,16 @@ impl StoredHeader for Luks2Store {
         Luks2Store::store_encryption(self, device, dek, protector, new)
     }
 
-    fn begin_decryption(
-        &mut self,
-        device: &dyn BlockDevice,
-        dek: &Dek,
-        resilience: Resilience,
-        size: u64,
-    ) -> Result<()> {
-        Luks2Store::begin_decryption(self, device, dek, resilience, size)
+    fn begin_decryption(&mut self, device: &dyn BlockDevice, dek: &Dek, new: NewDecryption) -> Result<Plan> {
+        Luks2Store::begin_decryption(self, device, dek, new)
     }
 
     fn record_progress(&mut self, device: &dyn BlockDevice, dek: &Dek, moving: &Moving, size: u64) -> Result<()> {
         Luks2Store::record_progress(self, device, dek, moving, size)
+    }
+
+    fn set_resilience(&mut self, device: &dyn BlockDevice, dek: &Dek, plan: &Plan, old: Option<&Dek>) -> Result<()> {
+        Luks2Store::set_resilience(self, device, dek, plan, old)
     }
 
     fn finish_reencryption(&mut self, device: &dyn BlockDevice, dek: &Dek, plan: &Plan) -> Result<()> {

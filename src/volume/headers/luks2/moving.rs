@@ -5,16 +5,8 @@ use crate::cipher::CipherSpec;
 use crate::ondisk::luks::{Direction, Metadata, Mode, Plan, Resilience, Segment, SegmentKind, SegmentSize};
 use crate::volume::data_area::{Crypt, DataArea, Piece};
 use crate::volume::keys::Under;
-use crate::volume::moving::Moving;
+use crate::volume::moving::{Moving, Part};
 use crate::{Error, Result};
-
-/// A part of the data: before, after, or while it is rewritten.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Part {
-    Old,
-    Hot,
-    New,
-}
 
 /// The pieces of the data, old and new. Each segment must be where the backup segments say that it is, since
 /// nobody but their digest proves where data is.
@@ -46,8 +38,16 @@ pub(super) fn data_area(metadata: &Metadata, plan: Plan, header_end: u64) -> Res
         };
         let unflagged = Segment { flags: Vec::new(), ..segment.clone() };
         check_place(&unflagged, crypt.map_or(512, |crypt| crypt.sector_size.bytes()), header_end)?;
-        let size = if let SegmentSize::Bytes(size) = segment.size { Some(size) } else { None };
+        // The reference implementation lets plain data end where the device does.
+        let size = match (segment.size, plan.previous.size) {
+            (SegmentSize::Bytes(size), _) => Some(size),
+            (SegmentSize::Dynamic, SegmentSize::Bytes(size)) if plan.is_moved_last() => Some(size.saturating_sub(at)),
+            (SegmentSize::Dynamic, _) => None,
+        };
         let end = at.checked_add(size.unwrap_or(0)).ok_or(Error::SectorOverflow { first_sector: at })?;
+        if part != Part::New && at < plan.moved_size() && end > plan.moved_size() {
+            return odd("a segment goes on beyond what was moved");
+        }
         if part == Part::Hot {
             let Some(_) = size else { return odd("the part that is being rewritten has no size") };
             hot = Some(at..end);
@@ -56,36 +56,49 @@ pub(super) fn data_area(metadata: &Metadata, plan: Plan, header_end: u64) -> Res
         parts.push((part, at));
         at = end;
     }
-    let in_order = match plan.direction {
-        Direction::Forward => parts.is_sorted_by_key(|(part, _)| core::cmp::Reverse(*part as u8)),
-        Direction::Backward => parts.is_sorted_by_key(|(part, _)| *part as u8),
+    let is_shifted = |at: &u64| *at >= plan.moved_size();
+    let starts = |wanted: Part| parts.iter().filter(move |(part, _)| *part == wanted).map(|(_, at)| *at);
+    let boundary = match (plan.direction, &hot) {
+        (Direction::Forward, Some(hot)) => Some(hot.start),
+        (Direction::Forward, None) if plan.is_moved_last() => {
+            starts(Part::Old).find(is_shifted).or_else(|| starts(Part::Old).next())
+        }
+        (Direction::Forward, None) => starts(Part::Old).next(),
+        (Direction::Backward, Some(hot)) => Some(hot.end),
+        (Direction::Backward, None) => starts(Part::New).next(),
     };
+    let moving = Moving { boundary: boundary.unwrap_or(u64::MAX), hot, plan };
+    let in_order = parts.iter().all(|(part, at)| *part == Part::Hot || moving.is_done(*at) == (*part == Part::New));
     if !in_order || parts.iter().filter(|(part, _)| *part == Part::Hot).count() > 1 {
         return odd("its segments are in no order");
     }
-    let starts = |wanted: Part| parts.iter().find(|(part, _)| *part == wanted).map(|(_, at)| *at);
-    let boundary = match (plan.direction, &hot) {
-        (Direction::Forward, Some(hot)) => hot.start,
-        (Direction::Forward, None) => starts(Part::Old).unwrap_or(u64::MAX),
-        (Direction::Backward, Some(hot)) => hot.end,
-        (Direction::Backward, None) => starts(Part::New).unwrap_or(u64::MAX),
-    };
-    Ok(DataArea { pieces, cipher, moving: Some(Moving { plan, boundary, hot }) })
+    Ok(DataArea { pieces, cipher, moving: Some(moving) })
 }
 
 /// Refuses ways of re-encryption that this library can't continue.
 fn check_supported(plan: &Plan) -> Result<()> {
+    let is_shift = |size: u64| size.is_multiple_of(4096) && (4096..=1 << 30).contains(&size);
     let shifts = plan.previous.offset != plan.last.offset || plan.moved.is_some();
     let known = match &plan.resilience {
         Resilience::None | Resilience::Journal | Resilience::Checksum { .. } => !shifts,
-        Resilience::Shift(size) => {
+        Resilience::Shift { size, moved: None } => {
             let apart = plan.last.offset.checked_sub(plan.previous.offset);
             plan.mode == Mode::Encrypt
                 && plan.direction == Direction::Backward
                 && apart == Some(*size)
                 && plan.moved_size() <= *size
-                && size.is_multiple_of(4096)
-                && (4096..=1 << 30).contains(size)
+                && is_shift(*size)
+        }
+        Resilience::Shift { size, moved: Some(_) } => {
+            let apart = plan.previous.offset.checked_sub(plan.last.offset);
+            let is_there =
+                |moved: &Segment| moved.offset == plan.last.offset && is_like(moved, &plan.previous, Some(0));
+            plan.mode == Mode::Decrypt
+                && plan.direction == Direction::Forward
+                && apart == Some(*size)
+                && plan.moved.as_ref().is_some_and(is_there)
+                && (1..=*size).contains(&plan.moved_size())
+                && is_shift(*size)
         }
         Resilience::Other(_) => false,
     };

@@ -7,14 +7,9 @@ use crate::ondisk::luks::{
 };
 use crate::volume::BlockDevice;
 use crate::volume::headers::area::write_area;
-use crate::volume::headers::{FirstProtector, NewEncryption, NewKey, NewReencryption};
+use crate::volume::headers::{FirstProtector, NewDecryption, NewEncryption, NewKey, NewReencryption};
 use crate::volume::moving::Moving;
 use crate::{Dek, Error, Result, random};
-
-/// The boundary before anything is done.
-fn first(direction: Direction) -> u64 {
-    if direction == Direction::Forward { 0 } else { u64::MAX }
-}
 
 impl Luks2Store {
     /// Records that a re-encryption begins. The areas of new keyslots are written first.
@@ -67,7 +62,8 @@ impl Luks2Store {
             // Nothing is kept there: a crash is recovered from what was not moved yet.
             plan.area.size = 4096;
         }
-        let moving = Moving { plan: Plan { moved, new: Some(digest), ..plan }, boundary: first(direction), hot: None };
+        let plan = Plan { moved, new: Some(digest), ..plan };
+        let moving = Moving { boundary: plan.first(new.size), hot: None, plan };
         let keys = (None, Some(dek.secret()));
         self.metadata.begin(&moving.plan, &moving.segments(new.size), keys, random::array()?)?;
         self.put_new_tokens(&key)?;
@@ -78,28 +74,31 @@ impl Luks2Store {
         self.store(device)
     }
 
-    /// Records that a decryption in place begins. The last sectors are first, as in the reference implementation.
-    pub(super) fn begin_decryption(
-        &mut self,
-        device: &dyn BlockDevice,
-        dek: &Dek,
-        resilience: Resilience,
-        size: u64,
-    ) -> Result<()> {
+    /// Records that a decryption in place begins. The last sectors are first, unless data is moved to the start of the device:
+    /// in that order the reference implementation does it.
+    pub(super) fn begin_decryption(&mut self, device: &dyn BlockDevice, dek: &Dek, new: NewDecryption) -> Result<Plan> {
         self.check_requirements()?;
         self.check_unchanged(device)?;
         let tokens = self.genuine(dek)?;
         let (previous, digest) = self.whole()?;
-        let last = Segment { kind: SegmentKind::Other("linear".into()), ..previous.clone() };
-        let plan = self.plan(&resilience, Mode::Decrypt, Direction::Backward, [previous, last])?;
-        let plan = Plan { old: Some(digest), ..plan };
-        let moving = Moving { plan, boundary: first(Direction::Backward), hot: None };
+        let mut last = Segment { kind: SegmentKind::Other("linear".into()), ..previous.clone() };
+        let (mut resilience, mut moved, mut direction) = (new.resilience, None, Direction::Backward);
+        if new.moved > 0 {
+            last.offset = 0;
+            resilience = Resilience::Shift { size: previous.offset, moved: Some(Box::new(resilience)) };
+            moved = Some(Segment { offset: 0, size: SegmentSize::Bytes(new.moved), ..previous.clone() });
+            direction = Direction::Forward;
+        }
+        let plan = self.plan(&resilience, Mode::Decrypt, direction, [previous, last])?;
+        let plan = Plan { moved, old: Some(digest), ..plan };
+        let moving = Moving { boundary: plan.first(new.size), hot: None, plan };
         let mut header = self.clone();
         let keys = (Some(dek.secret()), None);
-        header.metadata.begin(&moving.plan, &moving.segments(size), keys, random::array()?)?;
+        header.metadata.begin(&moving.plan, &moving.segments(new.size), keys, random::array()?)?;
         tokens.into_iter().for_each(|(id, token)| header.seal(dek, id, token));
-        header.check_room_for_steps(&moving.plan, size)?;
-        self.put(device, header, Vec::new())
+        header.check_room_for_steps(&moving.plan, new.size)?;
+        self.put(device, header, Vec::new())?;
+        Ok(moving.plan)
     }
 
     /// The only segment, with its digest.
@@ -118,15 +117,17 @@ impl Luks2Store {
 
     /// Refuses to begin what couldn't go on: while a zone is rewritten, a header says more than before.
     fn check_room_for_steps(&self, plan: &Plan, size: u64) -> Result<()> {
-        if plan.moved.is_some() {
+        if plan.moved.is_some() && plan.mode == Mode::Encrypt {
             // It is a new header, which has room. Its numbers have to fit the device.
             return self.metadata.encode(self.binary.header_size).map(drop);
         }
         // Three parts, each as large as the volume or larger, so that no number of a step has more digits.
         let part = size.saturating_mul(4).clamp(4096 * 3, 1 << 60) / 3 / 4096 * 4096;
-        let most = Moving { plan: plan.clone(), boundary: part, hot: Some(part..2 * part) };
+        // What was moved is a part more.
+        let from = part + plan.moved_size();
+        let most = Moving { plan: plan.clone(), boundary: from, hot: Some(from..from + part) };
         let mut metadata = self.metadata.clone();
-        metadata.set_segments(plan, &most.segments(3 * part))?;
+        metadata.set_segments(plan, &most.segments(from + 2 * part))?;
         metadata.encode(self.binary.header_size).map(drop)
     }
 
@@ -196,6 +197,29 @@ impl Luks2Store {
         let tokens = self.genuine(dek)?;
         self.update(device, |header| {
             header.metadata.set_segments(&moving.plan, &moving.segments(size))?;
+            tokens.into_iter().for_each(|(id, token)| header.seal(dek, id, token));
+            Ok(())
+        })
+    }
+
+    /// Records that a re-encryption is recovered as the plan says. `old` is the old key, if it is another.
+    pub(super) fn set_resilience(
+        &mut self,
+        device: &dyn BlockDevice,
+        dek: &Dek,
+        plan: &Plan,
+        old: Option<&Dek>,
+    ) -> Result<()> {
+        let tokens = self.genuine(dek)?;
+        let key = dek.secret();
+        let keys = match plan.mode {
+            Mode::Encrypt => (None, Some(key)),
+            Mode::Decrypt => (Some(key), None),
+            Mode::Reencrypt => (Some(old.map_or(key, Dek::secret)), Some(key)),
+        };
+        let salt = random::array()?;
+        self.update(device, |header| {
+            header.metadata.set_resilience(plan, keys, salt)?;
             tokens.into_iter().for_each(|(id, token)| header.seal(dek, id, token));
             Ok(())
         })
