@@ -132,6 +132,7 @@ impl DiskService {
             proven: None,
             proven_lower: None,
             used_blocks: [0; 2],
+            host_cache: None,
         };
         self.inner.make(self.inner.in_set(disk, new.set.as_deref())?, Ok)
     }

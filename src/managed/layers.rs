@@ -3,6 +3,7 @@
 use std::io::{IoSlice, IoSliceMut};
 use std::sync::Arc;
 
+use super::lent::{Lent, SecretHolder};
 use super::records::Resource;
 use crate::key::{DekAlgorithm, Fingerprint, KeyDescription, KeyId, WrappedDek};
 use crate::volume::{Closed, FormatOptions, OpenOptions};
@@ -20,6 +21,7 @@ pub(super) struct Layers {
     upper: Layer,
     /// The volume below the upper one, if there are two. It is under the platform's key, and in another mode (60).
     lower: Option<Arc<Layer>>,
+    lent: Lent,
 }
 
 /// A vault, and the name or version of its key that wraps a layer's DEK.
@@ -190,7 +192,7 @@ impl Upper {
         // header too. Nothing but the upper volume is ever in there, so that no one else's data can be what is repaired.
         let options = resource.expecting(0, &resource.id).hazmat_repair(self.lower.is_some());
         let upper = self.closed.open(Credential::Vault(vault), &options)?;
-        Ok(Layers { upper, lower: self.lower })
+        Ok(Layers { upper, lower: self.lower, lent: Lent::default() })
     }
 }
 
@@ -215,14 +217,23 @@ impl Layers {
         let upper = customer.unwrap_or(platform);
         let upper = Protector::Vault(upper, upper.name());
         if !resource.has_two_layers() {
-            return Ok(Layers { upper: Volume::format(device, upper, &options)?, lower: None });
+            let upper = Volume::format(device, upper, &options)?;
+            return Ok(Layers { upper, lower: None, lent: Lent::default() });
         }
         let lower =
             options.clone().dek_algorithm(DekAlgorithm::Aes256Hctr2).context(lower_context(&resource.id).as_bytes());
         let lower = Arc::new(Volume::format(device, Protector::Vault(platform, platform.name()), &lower)?);
         // A new volume reads as noise, so it isn't blank.
         let upper = Volume::format(lower.clone() as Arc<dyn BlockDevice>, upper, &options.overwrite(true))?;
-        Ok(Layers { upper, lower: Some(lower) })
+        Ok(Layers { upper, lower: Some(lower), lent: Lent::default() })
+    }
+
+    /// Lends a secret that is derived from the upper volume's DEK.
+    pub(super) fn lend_secret(&self, label: &str, holder: &Arc<dyn SecretHolder>) -> Result<()> {
+        let dek = self.upper.dek();
+        dek.check()?;
+        let secret = crate::arch::on_wiped_stack(|| dek.derive(&format!("atrest disk secret v1 {label}")));
+        self.lent.lend(secret, holder)
     }
 
     pub(super) fn read_at(&self, offset: u64, sectors: &mut [u8]) -> Result<()> {

@@ -27,6 +27,7 @@ impl Inner {
             proven: None,
             proven_lower: None,
             used_blocks: [0; 2],
+            host_cache: None,
             ..from.clone()
         })
     }

@@ -17,6 +17,7 @@ mod sync;
 
 // Persistent records, and the volumes of a resource.
 mod layers;
+mod lent;
 mod store;
 
 // Permission to use keys, and opening with them.
@@ -55,6 +56,7 @@ pub use disks::{NewCopy, NewDisk};
 pub use file_vaults::FileVaults;
 pub use images::NewImage;
 pub use keys::{LeasePolicy, OutagePolicy};
+pub use lent::SecretHolder;
 pub use live::{DeviceWrite, OpenDisk};
 pub use platform::PlatformReport;
 pub use rebuild::{RebuildSources, Rebuilt, Unproven, rebuild};

@@ -363,6 +363,7 @@ impl Rebuilding<'_> {
             proven: None,
             proven_lower: None,
             used_blocks: [0; 2],
+            host_cache: None,
         };
         resource.note_keys(&proven.keys, self.options.clock.now());
         Ok(resource)

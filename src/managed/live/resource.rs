@@ -288,6 +288,16 @@ impl LiveResource {
         let _ = self.access.note(&self.name, &self.id, |of| of.note_used(used, least));
     }
 
+    /// Notes which write-back cache may hold writes that it lacks.
+    pub(super) fn note_host_cache(&self, id: Option<&str>) -> Result<()> {
+        self.record()?;
+        self.access.note(&self.name, &self.id, |of| {
+            let changed = of.host_cache.as_deref() != id;
+            of.host_cache = id.map(str::to_owned);
+            changed
+        })
+    }
+
     /// How many blocks its DEKs have encrypted, if it is open.
     pub(in crate::managed) fn used_blocks(&self) -> Option<[u64; 2]> {
         self.read().layers.as_ref().map(|layers| layers.used_blocks())

@@ -221,6 +221,10 @@ pub struct Resource {
     /// note are missing.
     #[serde(default)]
     pub used_blocks: [u64; 2],
+    /// The id of the host's write-back cache that may hold writes which the disk lacks
+    /// ([`OpenDisk::set_host_cache`](crate::managed::OpenDisk::set_host_cache)).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host_cache: Option<String>,
 }
 
 /// The key that a volume's DEK is under, proved by the key's vault: it unwrapped the DEK in the volume's header.
