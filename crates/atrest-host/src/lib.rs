@@ -5,12 +5,14 @@
 #![deny(unsafe_code)]
 
 mod buffer;
+pub mod cache;
 mod disk;
 mod nbd;
 mod serve;
 mod socket;
 mod vhost_user;
 
+pub use cache::Cache;
 pub use disk::{Disk, HazmatPlain};
 pub use nbd::Nbd;
 pub use serve::{Serve, Served};

@@ -164,7 +164,7 @@ mod tests {
     fn what_was_under_way_comes_again_in_its_order() {
         let (inflight, told, file) = Inflight::new(&asked()).unwrap();
         let mut queue = inflight.queue(1).unwrap();
-        assert_eq!(queue.recover(7).unwrap(), []);
+        assert_eq!(queue.recover(7).unwrap(), [0u16; 0]);
         for head in [3, 0, 2] {
             queue.take(head).unwrap();
         }
@@ -180,7 +180,7 @@ mod tests {
         queue.take(0).unwrap();
         assert_eq!(again(&told, &file).recover(9).unwrap(), [2, 0]);
         // The other queue has nothing to do with it.
-        assert_eq!(inflight.queue(0).unwrap().recover(0).unwrap(), []);
+        assert_eq!(inflight.queue(0).unwrap().recover(0).unwrap(), [0u16; 0]);
         assert!(inflight.queue(2).is_none());
     }
 
