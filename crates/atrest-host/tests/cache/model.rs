@@ -1,0 +1,158 @@
+//! Random operations, against a plain array.
+
+use std::sync::Arc;
+
+use atrest_host::cache::CacheMode;
+use atrest_host::{Cache, Disk};
+
+use crate::common::device::{Op, TestDevice};
+use crate::support::*;
+
+const MODES: [CacheMode; 3] = [CacheMode::ReadOnly, CacheMode::WriteThrough, CacheMode::WriteBack];
+
+/// A cache that is far smaller than its disk, whose last block isn't whole if sectors are small.
+fn compare(mode: CacheMode, sector: u64, seed: u64, steps: u64) {
+    let size = 150 * BLOCK + if sector == 512 { 1536 } else { 0 };
+    let (disk, device) = (PlainDisk::new(size, sector as u32), Arc::new(TestDevice::new(vec![0; 60 * 4096])));
+    let options = options(mode, 60 * 4096).dirty(12 * BLOCK);
+    let mut cache = on(&device, &disk, &options).unwrap();
+    // `None` is what was discarded.
+    let mut model: Vec<Option<u8>> = vec![Some(0); size as usize];
+    let mut noise = Noise(seed);
+    for step in 0..steps {
+        // Half of all go to a tenth of the disk.
+        let reach = if noise.below(2) == 0 { size / sector } else { size / sector / 10 };
+        let first = noise.below(reach);
+        let most = [1, 8, 8, 24, 200][noise.below(5) as usize];
+        let len = (1 + noise.below(most)).min(size / sector - first) * sector;
+        let offset = first * sector;
+        // Mostly whole blocks, as guests write them.
+        let (offset, len) = match noise.below(3) {
+            0 => (offset, len),
+            _ => (offset / BLOCK * BLOCK, len.next_multiple_of(BLOCK).min(size - offset / BLOCK * BLOCK)),
+        };
+        let range = offset as usize..(offset + len) as usize;
+        match noise.below(24) {
+            0..10 => {
+                let found = read(&cache, offset, len as usize);
+                let wrong = found
+                    .iter()
+                    .zip(&model[range])
+                    .position(|(found, known)| known.is_some_and(|known| known != *found));
+                assert_eq!(wrong, None, "{mode:?}, step {step}: at {offset}");
+            }
+            10..20 => {
+                let byte = noise.next() as u8;
+                let bytes: Vec<u8> = (0..len).map(|i| byte.wrapping_add((i / 16) as u8)).collect();
+                write(&cache, offset, &bytes);
+                model[range].iter_mut().zip(bytes).for_each(|(known, byte)| *known = Some(byte));
+            }
+            20 => {
+                cache.write_zeroes(offset, len).unwrap();
+                model[range].fill(Some(0));
+            }
+            21 => {
+                cache.discard(offset, len).unwrap();
+                model[range].fill(None);
+            }
+            22 => cache.flush().unwrap(),
+            _ => {
+                match noise.below(3) {
+                    0 => cache.detach().unwrap(),
+                    1 => cache.drain().unwrap(),
+                    _ => {} // as if the process was killed
+                }
+                drop(cache);
+                cache = on(&device, &disk, &options).unwrap();
+            }
+        }
+    }
+    cache.detach().unwrap();
+    let found = disk.device.bytes();
+    assert!(found.iter().zip(&model).all(|(found, known)| known.is_none_or(|known| known == *found)), "{mode:?}");
+}
+
+#[test]
+fn every_mode_is_a_disk() {
+    for mode in MODES {
+        for sector in [512, 4096] {
+            compare(mode, sector, 0x5EED + sector, times("ATREST_STEPS", 1500));
+        }
+    }
+}
+
+#[test]
+fn threads_see_what_they_wrote() {
+    for mode in MODES {
+        let (disk, device) = (PlainDisk::new(64 * BLOCK, 512), Arc::new(TestDevice::new(vec![0; 40 * 4096])));
+        let options = options(mode, 40 * 4096).dirty(8 * BLOCK).destage_after(std::time::Duration::from_millis(1));
+        let cache = on(&device, &disk, &options).unwrap();
+        std::thread::scope(|scope| {
+            for thread in 0..4u64 {
+                let cache = &cache;
+                scope.spawn(move || {
+                    let mut noise = Noise(thread + 1);
+                    let mut known = [0u8; 128];
+                    for step in 0..400 {
+                        // Each has a sector of its own in each pair of blocks, and reads those of the others around it.
+                        let at = noise.below(32);
+                        let offset = at * 2 * BLOCK + thread * 512;
+                        match noise.below(4) {
+                            0 => {
+                                known[at as usize] = noise.next() as u8 | 1;
+                                write(cache, offset, &[known[at as usize]; 512]);
+                            }
+                            1 => cache.flush().unwrap(),
+                            2 => {
+                                let pair = read(cache, at * 2 * BLOCK, 2 * BLOCK as usize);
+                                let own = &pair[thread as usize * 512..][..512];
+                                assert!(own.iter().all(|byte| *byte == known[at as usize]), "{mode:?}, step {step}");
+                            }
+                            _ => {
+                                assert_eq!(read(cache, offset, 512), [known[at as usize]; 512], "{mode:?}, step {step}")
+                            }
+                        }
+                    }
+                });
+            }
+        });
+        cache.detach().unwrap();
+    }
+}
+
+/// Reads of the device since the log was last taken.
+fn reads(device: &TestDevice) -> usize {
+    device.take_log().iter().filter(|op| matches!(op, Op::Read { .. })).count()
+}
+
+#[test]
+fn what_was_read_or_written_is_read_again_without_the_disk() {
+    for mode in MODES {
+        let (disk, device) = (PlainDisk::new(256 * BLOCK, 4096), Arc::new(TestDevice::new(vec![0; 400 * 4096])));
+        let cache = on(&device, &disk, &options(mode, 400 * 4096)).unwrap();
+        write(&cache, 0, &[1; 16 * BLOCK as usize]);
+        read(&cache, 0, 32 * BLOCK as usize);
+        disk.device.take_log();
+        for block in 0..32 {
+            assert_eq!(read(&cache, block * BLOCK, 4096), [u8::from(block < 16); 4096]);
+        }
+        assert_eq!(reads(&disk.device), 0, "{mode:?}");
+        // Only the cache of a mode that keeps writes has those.
+        write(&cache, 40 * BLOCK, &[3; 4096]);
+        read(&cache, 40 * BLOCK, 4096);
+        assert_eq!(reads(&disk.device), usize::from(mode == CacheMode::ReadOnly), "{mode:?}");
+    }
+}
+
+#[test]
+fn a_scan_leaves_what_is_read_often() {
+    let (disk, device) = (PlainDisk::new(2000 * BLOCK, 4096), Arc::new(TestDevice::new(vec![0; 100 * 4096])));
+    let cache = on(&device, &disk, &options(CacheMode::ReadOnly, 100 * 4096)).unwrap();
+    let hot = |cache: &Cache| (0..40).for_each(|block| drop(read(cache, block * BLOCK, 4096)));
+    (0..4).for_each(|_| hot(&cache));
+    // Twice as much as the cache has room for.
+    (100..250).for_each(|block| drop(read(&cache, block * BLOCK, 4096)));
+    disk.device.take_log();
+    hot(&cache);
+    assert_eq!(reads(&disk.device), 0);
+}

@@ -1,0 +1,92 @@
+//! Local files and disks that fail.
+
+use std::sync::Arc;
+
+use atrest_host::cache::CacheMode;
+use atrest_host::{Cache, Disk};
+
+use crate::common::device::{Call, TestDevice};
+use crate::support::*;
+
+const SIZE: u64 = 64 * 4096;
+
+fn set(mode: CacheMode) -> (Arc<PlainDisk>, Arc<TestDevice>, Cache) {
+    let (disk, device) = (PlainDisk::new(64 * BLOCK, 512), Arc::new(TestDevice::new(vec![0; SIZE as usize])));
+    let cache = on(&device, &disk, &options(mode, SIZE).dirty(16 * BLOCK)).unwrap();
+    (disk, device, cache)
+}
+
+#[test]
+fn a_disk_goes_on_without_a_cache_whose_file_fails() {
+    for mode in [CacheMode::ReadOnly, CacheMode::WriteThrough, CacheMode::WriteBack] {
+        for call in [Call::Read, Call::Write, Call::Sync] {
+            for before in 0..6 {
+                let (disk, device, cache) = set(mode);
+                device.fail(call, before, false);
+                let mut model = vec![0; 64 * 4096];
+                let mut noise = Noise(before as u64 + 1);
+                for _ in 0..60 {
+                    let (offset, byte) = (noise.below(60) * 512 * 8 + noise.below(2) * 512, noise.next() as u8);
+                    let len = if noise.below(2) == 0 { 512 } else { 3 * 4096 };
+                    write(&cache, offset, &vec![byte; len]);
+                    model[offset as usize..][..len].fill(byte);
+                    let offset = noise.below(60) * BLOCK;
+                    let mut found = vec![0; 2 * 4096];
+                    // What only the cache has can't be read while its file doesn't answer.
+                    match cache.read_at(offset, &mut found) {
+                        Ok(()) => {
+                            assert_eq!(found, model[offset as usize..][..2 * 4096], "{mode:?}, {call:?} {before}")
+                        }
+                        Err(_) => assert!(mode == CacheMode::WriteBack && call == Call::Read),
+                    }
+                    cache.flush().unwrap();
+                }
+                cache.detach().unwrap();
+                assert_eq!(disk.device.bytes(), model, "{mode:?}, {call:?} {before}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_disk_that_fails_loses_nothing_that_waits() {
+    for call in [Call::Write, Call::Sync] {
+        for before in 0..4 {
+            let (disk, device, cache) = set(CacheMode::WriteBack);
+            let mut model = vec![0; 64 * 4096];
+            let mut failed = 0;
+            disk.device.fail(call, before, true);
+            let mut noise = Noise(before as u64 + 77);
+            for step in 0..60u8 {
+                let offset = noise.below(60) * BLOCK;
+                let mut bytes = vec![step; 2 * 4096];
+                match cache.write_at(offset, &mut bytes) {
+                    Ok(()) => model[offset as usize..][..2 * 4096].fill(step),
+                    Err(_) => {
+                        failed += 1;
+                        // It wasn't answered; once it is done again, it counts.
+                        write(&cache, offset, &[step; 2 * 4096]);
+                        model[offset as usize..][..2 * 4096].fill(step);
+                    }
+                }
+                if step % 7 == 0 {
+                    cache.flush().unwrap();
+                }
+            }
+            assert_eq!(failed, 1, "{call:?} {before}");
+            drop(cache);
+            let cache = on(&device, &disk, &options(CacheMode::WriteBack, SIZE)).unwrap();
+            assert_eq!(read(&cache, 0, model.len()), model, "{call:?} {before}");
+        }
+    }
+}
+
+#[test]
+fn a_write_through_cache_keeps_nothing_of_a_write_that_failed() {
+    let (disk, _, cache) = set(CacheMode::WriteThrough);
+    write(&cache, 0, &[1; 4096]);
+    disk.device.set_atom(512);
+    disk.device.fail(Call::Write, 0, false);
+    assert!(cache.write_at(0, &mut [2; 4096]).is_err());
+    assert_eq!(read(&cache, 0, 4096), disk.device.bytes()[..4096]);
+}
