@@ -6,7 +6,6 @@
 
 use std::ops::Range;
 use std::sync::PoisonError;
-use std::sync::atomic::Ordering;
 
 use atrest::Result;
 
@@ -18,6 +17,7 @@ use super::keys::Keys;
 use super::options::CacheMode;
 use super::write_back::{BATCH, Failed};
 use crate::buffer::Buffer;
+use crate::disk::io;
 
 impl Inner {
     /// Writes the oldest blocks of the journal to the disk, `most` of them or a few more. Returns whether there were any.
@@ -45,7 +45,7 @@ impl Inner {
         let size = self.disk.size();
         blocks.retain(|found| (found.place.block + 1) * BLOCK as u64 <= size);
         blocks.sort_unstable_by_key(|found| found.place.block);
-        let mut buffer = Buffer::new(PIECE * BLOCK);
+        let mut buffer = Buffer::new(blocks.len().min(PIECE) * BLOCK);
         for run in blocks.chunk_by(|a, b| a.place.block + 1 == b.place.block).flat_map(|run| run.chunks(PIECE)) {
             let bytes = buffer.of(run.len() * BLOCK);
             for (found, block) in run.iter().zip(bytes.chunks_exact_mut(BLOCK)) {
@@ -115,13 +115,15 @@ impl Inner {
         Ok(())
     }
 
-    /// Gives up the cache once the disk has all: makes the file unreadable, and goes on with the disk alone. The error inside is
-    /// of a file that couldn't be wiped, of a cache that nobody will take for the last one.
-    pub(super) fn retire(&self) -> Result<Option<std::io::Error>> {
+    /// Gives up the cache once the disk has all: makes the file unreadable, and goes on with the disk alone.
+    ///
+    /// # Errors
+    /// Those of the disk and its keeper. It goes on as before then, unless the file doesn't know how far the disk is.
+    pub(super) fn retire(&self) -> Result<()> {
         let _one = lock(&self.retiring);
         let mut state = self.state();
         if !state.is_on {
-            return Ok(None);
+            return Ok(());
         }
         state.retiring = true;
         while state.reserved > 0 {
@@ -130,30 +132,34 @@ impl Inner {
         drop(state);
         self.forget().inspect_err(|_| {
             let mut state = self.state();
-            // If the file doesn't know how far the disk is, it must take no more.
             state.retiring = state.unmarked;
         })
     }
 
-    fn forget(&self) -> Result<Option<std::io::Error>> {
+    fn forget(&self) -> Result<()> {
         self.drain()?;
-        let mut is_safe = self.mode != CacheMode::WriteBack;
-        if !is_safe && self.keeper.known_cache()? != KnownCache::NotKept {
+        if self.mode == CacheMode::WriteBack {
+            // Nobody takes the file for the last one then, whatever it says.
             self.keeper.note_cache(None)?;
-            is_safe = true;
         }
-        let wiped = self.file.wipe();
-        if let Err(error) = wiped {
-            // Its journal might be written over newer data when it is attached again.
-            if !is_safe && self.state().unmarked {
-                return Err(crate::disk::io(format!("wiping the host cache {}", self.name), error));
+        if let Err(error) = self.wipe() {
+            if self.state().unmarked && self.keeper.known_cache()? == KnownCache::NotKept {
+                // Its journal would be written over newer data when it is attached again.
+                return Err(error);
             }
-            log::warn!("the host cache {} can't be wiped: {error}", self.name);
-            self.state().is_on = false;
-            return Ok(Some(error));
+            log::warn!("{error:#}");
         }
-        self.direct.store(false, Ordering::Release);
         self.state().is_on = false;
-        Ok(None)
+        Ok(())
+    }
+
+    /// Makes the file unreadable, if it isn't yet.
+    pub(super) fn wipe(&self) -> Result<()> {
+        if self.state().wiped {
+            return Ok(());
+        }
+        self.file.wipe().map_err(|e| io(format!("wiping the host cache {}", self.name), e))?;
+        self.state().wiped = true;
+        Ok(())
     }
 }

