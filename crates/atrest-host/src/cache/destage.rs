@@ -15,13 +15,17 @@ use super::inner::{Inner, PIECE, lock};
 use super::keeper::KnownCache;
 use super::keys::Keys;
 use super::options::CacheMode;
-use super::write_back::{BATCH, Failed};
+use super::write_back::Failed;
 use crate::buffer::Buffer;
 use crate::disk::io;
 
+/// The most blocks that are written to the disk before the journal's tail moves on.
+const MOST: usize = 1024;
+
 impl Inner {
-    /// Writes the oldest blocks of the journal to the disk, `most` of them or a few more. Returns whether there were any.
-    pub(super) fn destage(&self, most: usize) -> Result<bool, Failed> {
+    /// Writes the oldest blocks of the journal to the disk. Returns whether there were any.
+    pub(super) fn destage(&self) -> Result<bool, Failed> {
+        let most = (self.most_dirty / 4).clamp(1, MOST);
         let _one = lock(&self.destaging);
         let keys = self.keys()?;
         let (mut blocks, mut overtaken, mut end) = (Vec::new(), false, 0);
@@ -102,7 +106,7 @@ impl Inner {
                 return Ok(());
             }
             drop(state);
-            self.destage(BATCH)?;
+            self.destage()?;
         }
     }
 
@@ -110,7 +114,7 @@ impl Inner {
     pub(super) fn drain(&self) -> Result<(), Failed> {
         let end = *lock(&self.journal);
         while self.state().pending.front().is_some_and(|pending| pending.record < end) {
-            self.destage(BATCH)?;
+            self.destage()?;
         }
         Ok(())
     }

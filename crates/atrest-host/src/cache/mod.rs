@@ -76,7 +76,7 @@ pub use options::{CacheMode, CacheOptions, CachePlace};
 
 use self::attach::Attaching;
 use self::inner::{Inner, lock};
-use self::write_back::{BATCH, Failed};
+use self::write_back::Failed;
 use crate::Disk;
 use crate::disk::io;
 
@@ -301,7 +301,7 @@ impl Inner {
             waits && state.is_on && (!full || state.pending.len() > self.most_dirty / 4)
         };
         while !stopped() && wanted() {
-            match self.destage(BATCH) {
+            match self.destage() {
                 Ok(_) => {}
                 // It waits until the key may be used again.
                 Err(Failed::Other(Error::DiskSuspended { .. })) => return,

@@ -16,9 +16,6 @@ use super::inner::{Inner, PIECE, Pending, check, lock, touched};
 use super::keys::{Keys, Place};
 use crate::disk::io;
 
-/// The most blocks that are destaged before the journal's tail moves on.
-pub(super) const BATCH: usize = 1024;
-
 /// Why something didn't go into the cache.
 pub(super) enum Failed {
     /// The cache is off, or its file fails. The disk may do.
@@ -176,7 +173,7 @@ impl Inner {
                 places.iter().for_each(|place| state.index.give_back(place.slot));
             }
             drop(state);
-            if !self.destage(BATCH)? {
+            if !self.destage()? {
                 // Others have the room, and are writing.
                 let state = self.state();
                 let waited = self.changed.wait_timeout(state, Duration::from_millis(10));
