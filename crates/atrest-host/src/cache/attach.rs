@@ -45,7 +45,7 @@ impl Attaching<'_> {
             self.keeper.note_cache(Some(&header.name())).inspect_err(|_| drop(file.wipe()))?;
         }
         let mode = self.options.mode;
-        Ok(Inner::new(self.disk, self.keeper, keyring, file, name, mode, most_dirty as usize, FIRST_MARK))
+        Ok(Inner::new(self.disk, self.keeper, keyring, file, name, mode, most_dirty as usize, Mark::FIRST))
     }
 
     /// Sees to it that no cache has anything that the disk lacks.
@@ -65,8 +65,9 @@ impl Attaching<'_> {
             return self.keeper.note_cache(None);
         };
         match Header::find(&file::first_sector(&*device).map_err(using)?) {
+            Found::Wiped => missing()?,
+            Found::Other if file::is_blank(&*device).map_err(using)? => missing()?,
             Found::Other => return Err(CacheError::NotACache.at(name)),
-            Found::Blank => missing()?,
             Found::Header(unproven) => {
                 let keyring = Keyring::new(unproven.header.salt);
                 let keys = keyring.get(&*self.keeper)?;
@@ -102,6 +103,8 @@ impl Attaching<'_> {
             return Ok(());
         }
         let (done, lost) = journal.destage(&*self.disk, self.options.give_up)?;
+        // So that the file tells the same if the host dies before it is wiped.
+        journal.end()?;
         log::info!("the host cache {name} had {done} blocks for its disk");
         if lost > 0 {
             log::warn!("the host cache {name} has lost {lost} blocks that were acknowledged");
@@ -113,12 +116,9 @@ impl Attaching<'_> {
         let header = Header::new(layout).map_err(|_| Error::Random)?;
         let keyring = Keyring::new(header.salt);
         let keys = keyring.get(&*self.keeper)?;
-        let mark = (layout.journal > 0).then(|| FIRST_MARK.to_bytes(&keys));
+        let mark = (layout.journal > 0).then(|| Mark::FIRST.to_bytes(&keys));
         let file = NewFile::make(&self.place, layout)?.complete(mark, &header.to_bytes(&keys));
         let file = file.map_err(|e| io(format!("making the host cache {name}"), e))?;
         Ok((header, keyring, file))
     }
 }
-
-/// The mark of a new cache: the first record has the number 1.
-const FIRST_MARK: Mark = Mark { number: 0, tail: 1, durable: 1 };

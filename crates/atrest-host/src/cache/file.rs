@@ -8,7 +8,7 @@ use std::sync::Arc;
 use atrest::{BlockDevice, Error, FileDevice, Result};
 use rustix::fs::{FallocateFlags, fallocate};
 
-use super::format::{BLOCK, Layout, SECTOR};
+use super::format::{BLOCK, Header, Layout, SECTOR};
 use super::keys::Place;
 use super::options::CachePlace;
 
@@ -41,13 +41,19 @@ pub(super) fn open(place: &CachePlace) -> Result<Option<Arc<dyn BlockDevice>>> {
     }
 }
 
-/// The first sector of a file; zeros if it is shorter.
+/// The first sector of a file, with zeros where it is shorter.
 pub(super) fn first_sector(device: &dyn BlockDevice) -> io::Result<[u8; SECTOR]> {
     let mut sector = [0; SECTOR];
-    if device.size()? >= SECTOR as u64 {
-        device.read_at(0, &mut sector)?;
-    }
+    let len = device.size()?.min(SECTOR as u64) as usize;
+    device.read_at(0, &mut sector[..len])?;
     Ok(sector)
+}
+
+/// Whether a file is empty or begins with as many zeros as no file system does.
+pub(super) fn is_blank(device: &dyn BlockDevice) -> io::Result<bool> {
+    let mut start = vec![0; device.size()?.min(1 << 20) as usize];
+    device.read_at(0, &mut start)?;
+    Ok(start.iter().all(|&byte| byte == 0))
 }
 
 /// Overwrites what the keys of a cache were derived with, durably, and removes its file.
@@ -61,7 +67,7 @@ pub(super) fn wipe(device: &dyn BlockDevice, place: &CachePlace) -> io::Result<(
 
 fn forget(device: &dyn BlockDevice, path: Option<&Path>) -> io::Result<()> {
     let overwritten = device.size().and_then(|size| {
-        device.write_at(0, &[0; BLOCK][..size.min(BLOCK as u64) as usize])?;
+        device.write_at(0, &Header::wiped()[..size.min(BLOCK as u64) as usize])?;
         device.sync()
     });
     match path {

@@ -71,7 +71,8 @@ pub(super) struct Header {
 
 /// What lies where a header belongs.
 pub(super) enum Found {
-    Blank,
+    /// The header of a cache that was detached.
+    Wiped,
     Other,
     /// A header, as far as can be told without the key.
     Header(Box<Unproven>),
@@ -109,10 +110,18 @@ impl Header {
         bytes
     }
 
+    /// What is left of a header when the salt is forgotten.
+    pub(super) fn wiped() -> [u8; BLOCK] {
+        let mut bytes = [0; BLOCK];
+        bytes[..8].copy_from_slice(MAGIC);
+        bytes[8..10].copy_from_slice(&VERSION.to_be_bytes());
+        bytes
+    }
+
     /// Looks at the first sector of a file.
     pub(super) fn find(bytes: &[u8; SECTOR]) -> Found {
-        if bytes.iter().all(|&byte| byte == 0) {
-            return Found::Blank;
+        if *bytes == Self::wiped()[..SECTOR] {
+            return Found::Wiped;
         }
         if bytes[..8] != *MAGIC || bytes[8..10] != VERSION.to_be_bytes() || u32_at(bytes, 12) != BLOCK as u32 {
             return Found::Other;
@@ -143,6 +152,9 @@ pub(super) struct Mark {
 }
 
 impl Mark {
+    /// The mark of a new cache.
+    pub(super) const FIRST: Mark = Mark { number: 0, tail: 1, durable: 1 };
+
     pub(super) fn to_bytes(self, keys: &Keys) -> [u8; SECTOR] {
         let mut bytes = [0; SECTOR];
         bytes[..8].copy_from_slice(&self.number.to_be_bytes());

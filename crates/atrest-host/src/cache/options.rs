@@ -27,7 +27,7 @@ pub enum CacheMode {
 pub enum CachePlace {
     /// A file, which the cache makes, and removes when it is detached.
     File(PathBuf),
-    /// A local device, such as a partition, whose first 4096 bytes are zeros if it has no cache. It must take reads and
+    /// A local device, such as a partition, whose first MiB is zeros if it never had a cache. It must take reads and
     /// writes of any alignment.
     Device(Arc<dyn BlockDevice>),
 }

@@ -20,8 +20,10 @@ pub(super) struct Journal<'a> {
     name: &'a str,
     /// What was written to each block, the oldest first, with the numbers of the records.
     blocks: BTreeMap<u64, Vec<(u64, Written)>>,
-    /// The records before it were durable.
-    durable: u64,
+    /// The mark that counts.
+    mark: Mark,
+    /// The record after the last.
+    end: u64,
     /// Records are missing that were durable.
     is_cut: bool,
 }
@@ -30,7 +32,8 @@ impl<'a> Journal<'a> {
     pub(super) fn read(device: &'a dyn BlockDevice, keys: &'a Keys, header: &Header, name: &'a str) -> Result<Self> {
         let reading = |e| io(format!("reading the host cache {name}"), e);
         let layout = header.layout;
-        let mut journal = Journal { device, keys, layout, name, blocks: BTreeMap::new(), durable: 0, is_cut: false };
+        let mut journal =
+            Journal { device, keys, layout, name, blocks: BTreeMap::new(), mark: Mark::FIRST, end: 0, is_cut: false };
         if layout.journal == 0 {
             return Ok(journal);
         }
@@ -44,7 +47,7 @@ impl<'a> Journal<'a> {
             journal.is_cut = true;
             return Ok(journal);
         };
-        journal.durable = mark.durable;
+        journal.mark = mark;
         let mut number = mark.tail;
         while number < mark.tail + u64::from(layout.journal) {
             device.read_at(layout.record(number), &mut sector).map_err(reading)?;
@@ -54,7 +57,7 @@ impl<'a> Journal<'a> {
             }
             number += 1;
         }
-        journal.is_cut = number < mark.durable;
+        (journal.end, journal.is_cut) = (number, number < mark.durable);
         Ok(journal)
     }
 
@@ -96,6 +99,15 @@ impl<'a> Journal<'a> {
         Ok((done, lost))
     }
 
+    /// Says in the file that the disk lacks nothing any more.
+    pub(super) fn end(&self) -> Result<()> {
+        let end = self.end.max(self.mark.durable);
+        let mark = Mark { number: self.mark.number + 1, tail: end, durable: end };
+        let written = self.device.write_at(Layout::mark(mark.number), &mark.to_bytes(self.keys));
+        let marked = written.and_then(|()| self.device.sync());
+        marked.map_err(|e| io(format!("writing the host cache {}", self.name), e))
+    }
+
     /// Reads the newest version of a block that is intact. `Some(false)` if an acknowledged one is lost, and none is
     /// there; `None` if none was ever acknowledged.
     fn newest(&self, versions: &[(u64, Written)], block: &mut [u8], give_up: bool) -> Result<Option<bool>> {
@@ -110,7 +122,7 @@ impl<'a> Journal<'a> {
                 return Ok(Some(true));
             }
             // A newer write may be torn: nobody has flushed it.
-            if *record < self.durable {
+            if *record < self.mark.durable {
                 lost = Some(false);
                 if !give_up {
                     return Err(match read {

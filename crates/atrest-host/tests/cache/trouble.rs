@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use atrest_host::cache::CacheMode;
+use atrest_host::cache::{CacheMode, CachePlace};
 use atrest_host::{Cache, Disk};
 
 use crate::common::device::{Call, TestDevice};
@@ -94,4 +94,45 @@ fn a_write_through_cache_keeps_nothing_of_a_write_that_failed() {
     disk.device.fail(Call::Write, 0, false);
     assert!(cache.write_at(0, &mut [2; 4096]).is_err());
     assert_eq!(read(&cache, 0, 4096), disk.device.bytes()[..4096]);
+}
+
+/// It dies at every call of the cache's device or of the disk, and comes back.
+#[test]
+fn an_attachment_that_is_cut_off_can_be_done_again() {
+    let keeper = Keeper::new(5);
+    let (disk, device) = (PlainDisk::new(64 * BLOCK, 512), Arc::new(TestDevice::new(vec![0; SIZE as usize])));
+    let options = options(CacheMode::WriteBack, SIZE).dirty(16 * BLOCK);
+    let attach = |disk: &Arc<PlainDisk>, device: &Arc<TestDevice>, keeper: &Arc<Keeper>| {
+        Cache::attach(disk.clone(), keeper.clone(), CachePlace::Device(device.clone()), &options)
+    };
+    let cache = attach(&disk, &device, &keeper).unwrap();
+    (0..10).for_each(|block| write(&cache, 2 * block * BLOCK, &[block as u8 + 1; 4096]));
+    cache.flush().unwrap();
+    drop(cache);
+    let (images, note) = ([disk.device.bytes(), device.bytes()], keeper.note.lock().unwrap().clone());
+    let mut count = 0;
+    for on_disk in [true, false] {
+        for call in [Call::Read, Call::Write, Call::Sync] {
+            for before in 0.. {
+                let (disk, device) =
+                    (PlainDisk::of(images[0].clone(), 512), Arc::new(TestDevice::new(images[1].clone())));
+                let keeper = Keeper::new(5);
+                keeper.note.lock().unwrap().clone_from(&note);
+                let fails = if on_disk { &disk.device } else { &device };
+                fails.set_atom(512);
+                fails.fail(call, before, false);
+                let attached = attach(&disk, &device, &keeper);
+                let done = fails.heal();
+                assert_eq!(attached.is_ok(), done, "{call:?} {before}: {attached:?}");
+                drop(attached);
+                let cache = attach(&disk, &device, &keeper).unwrap_or_else(|e| panic!("{call:?} {before}: {e:#}"));
+                (0..10).for_each(|block| assert_eq!(read(&cache, 2 * block * BLOCK, 4096), [block as u8 + 1; 4096]));
+                count += 1;
+                if done {
+                    break;
+                }
+            }
+        }
+    }
+    assert!(count > 30, "{count}");
 }
