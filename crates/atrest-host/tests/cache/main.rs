@@ -1,6 +1,7 @@
 //! Caches of disks.
 
 mod crash;
+mod format;
 mod hostile;
 mod kills;
 mod managed;
@@ -13,6 +14,7 @@ mod trouble;
 #[path = "../../../../tests/common"]
 mod common {
     pub mod device;
+    pub mod peers;
     pub mod vaults;
     pub mod world;
 }
