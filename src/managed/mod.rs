@@ -11,13 +11,13 @@
 // The foundation. From here down, each group of modules imports only those above it.
 mod backend;
 mod capabilities;
+mod lent;
 mod parallel;
 mod records;
 mod sync;
 
 // Persistent records, and the volumes of a resource.
 mod layers;
-mod lent;
 mod store;
 
 // Permission to use keys, and opening with them.

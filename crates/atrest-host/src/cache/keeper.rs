@@ -5,6 +5,8 @@ use std::sync::Arc;
 use atrest::managed::{OpenDisk, SecretHolder};
 use atrest::{Result, Secret};
 
+use super::derive::expand;
+
 /// The write-back cache that is known to hold writes which the disk lacks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum KnownCache {
@@ -69,7 +71,7 @@ impl CacheKeeper for Secret {
 
     fn lend_secret(&self, label: &str, holder: &Arc<dyn SecretHolder>) -> Result<()> {
         self.check()?;
-        holder.hold(super::keys::expand(self, &[], &format!("atrest host cache of a volume v1 {label}"), 32))
+        holder.hold(expand(self, &[], &format!("atrest host cache of a volume v1 {label}"), 32))
     }
 
     fn known_cache(&self) -> Result<KnownCache> {

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use arc_swap::ArcSwapOption;
 use atrest::managed::SecretHolder;
 use atrest::{Result, Secret, SectorCipher, SectorSize, SectorUnit, hazmat};
-use hkdf::Hkdf;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 use subtle::ConstantTimeEq;
 
+use super::derive::expand;
 use super::keeper::CacheKeeper;
 
 /// What a cache asks its disk's keeper for.
@@ -93,15 +93,6 @@ impl Keys {
 
 fn tweak(place: Place) -> [u8; 16] {
     (u128::from(place.slot) << 64 | u128::from(place.generation)).to_le_bytes()
-}
-
-/// HKDF-SHA-256 (RFC 5869).
-pub(super) fn expand(secret: &Secret, salt: &[u8], info: &str, len: usize) -> Secret {
-    let mut out = Secret::zeroed(len);
-    let salt = if salt.is_empty() { None } else { Some(salt) };
-    let hkdf = Hkdf::<Sha256>::new(salt, secret.expose());
-    hkdf.expand(info.as_bytes(), out.expose_mut()).expect("it is within HKDF's limit of 8160 bytes");
-    out
 }
 
 /// The keys while the disk's key may be used.

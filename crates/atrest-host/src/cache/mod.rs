@@ -48,6 +48,7 @@
 //! the disk all that waits. If that can't be read any more, writes and flushes fail.
 
 mod attach;
+mod derive;
 mod destage;
 mod error;
 mod file;
