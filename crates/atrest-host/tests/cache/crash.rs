@@ -98,7 +98,7 @@ fn run(seed: u64, steps: u64, ways: u64) -> u64 {
         let len = (1 + noise.below(4)).min(BLOCKS - first) * BLOCK;
         let (offset, len) = if noise.below(4) == 0 { (first * BLOCK + 512, 1024) } else { (first * BLOCK, len) };
         let (begun, value) = (now(), (step % 250) as u8 + 1);
-        match noise.below(12) {
+        match noise.below(13) {
             0..7 => {
                 write(&cache, offset, &vec![value; len as usize]);
                 history.changed(offset, len, begun, value);
@@ -113,7 +113,7 @@ fn run(seed: u64, steps: u64, ways: u64) -> u64 {
                 history.flushes.push((begun, now()));
             }
             8..11 => drop(read(&cache, 0, (BLOCKS * BLOCK) as usize)),
-            _ => match noise.below(3) {
+            _ => match noise.below(4) {
                 0 => cache.drain().unwrap(),
                 1 => {
                     cache.detach().unwrap();

@@ -1,8 +1,8 @@
 //! Random operations, against a plain array.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
-use atrest_host::cache::CacheMode;
+use atrest_host::cache::{CacheMode, CachePlace};
 use atrest_host::{Cache, Disk};
 
 use crate::common::device::{Op, TestDevice};
@@ -157,4 +157,65 @@ fn a_scan_leaves_what_is_read_often() {
     disk.device.take_log();
     hot(&cache);
     assert_eq!(reads(&disk.device), 0);
+}
+
+/// A disk that does something else between a read and its answer.
+struct Interrupted {
+    disk: Arc<PlainDisk>,
+    meanwhile: Mutex<Option<Box<dyn FnOnce() + Send>>>,
+}
+
+impl Disk for Interrupted {
+    fn size(&self) -> u64 {
+        self.disk.size()
+    }
+
+    fn sector_size(&self) -> u32 {
+        self.disk.sector_size()
+    }
+
+    fn read_at(&self, offset: u64, sectors: &mut [u8]) -> atrest::Result<()> {
+        self.disk.read_at(offset, sectors)?;
+        let meanwhile = self.meanwhile.lock().unwrap().take();
+        meanwhile.into_iter().for_each(|act| act());
+        Ok(())
+    }
+
+    fn write_at(&self, offset: u64, sectors: &mut [u8]) -> atrest::Result<()> {
+        self.disk.write_at(offset, sectors)
+    }
+
+    fn write_zeroes(&self, offset: u64, len: u64) -> atrest::Result<()> {
+        self.disk.write_zeroes(offset, len)
+    }
+
+    fn flush(&self) -> atrest::Result<()> {
+        self.disk.flush()
+    }
+}
+
+#[test]
+fn what_was_read_before_a_write_is_not_kept_after_it() {
+    for mode in MODES {
+        for zeroed in [false, true] {
+            let plain = PlainDisk::of(vec![5; 100 * 4096], 512);
+            let disk = Arc::new(Interrupted { disk: plain, meanwhile: Mutex::default() });
+            let place = CachePlace::Device(Arc::new(TestDevice::new(vec![0; 64 * 4096])));
+            let cache = Cache::attach(disk.clone(), Arc::new(secret(7)), place, &options(mode, 64 * 4096)).unwrap();
+            let cache = Arc::new(cache);
+            let writer = cache.clone();
+            let act = move || {
+                if zeroed {
+                    return writer.write_zeroes(0, BLOCK).unwrap();
+                }
+                write(&*writer, 0, &[9; 4096]);
+                // Until the cache has forgotten the write.
+                writer.drain().unwrap();
+                (0..4).for_each(|_| drop(read(&*writer, 20 * BLOCK, 70 * 4096)));
+            };
+            *disk.meanwhile.lock().unwrap() = Some(Box::new(act));
+            read(&*cache, 0, 2 * 4096);
+            assert_eq!(read(&*cache, 0, 4096), [if zeroed { 0 } else { 9 }; 4096], "{mode:?}");
+        }
+    }
 }
