@@ -1,4 +1,4 @@
-//! Which block lies in which slot: 48 bytes a slot, and 4 to 8 more for finding it.
+//! Which block lies in which slot: 48 bytes a slot, and up to 8 more for finding it.
 //!
 //! Slots are given to other blocks in the order of a clock's hand (GCLOCK): a block that is read again survives up to three
 //! turns of the hand, and one that is read once, as in a scan, none.

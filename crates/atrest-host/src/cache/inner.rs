@@ -111,7 +111,7 @@ impl Inner {
         let state = State {
             index: Index::new(file.layout.slots),
             flights: Flights::default(),
-            pending: VecDeque::new(),
+            pending: VecDeque::with_capacity(most_dirty),
             reserved: 0,
             tail: mark.tail,
             is_on: true,

@@ -91,7 +91,7 @@ pub struct Cache {
 
 impl Cache {
     /// The most bytes of memory that it takes for each 4096 bytes of the cache.
-    pub const BYTES_PER_BLOCK: usize = 56;
+    pub const BYTES_PER_BLOCK: usize = 64;
 
     /// Attaches a cache to a disk. What the last write-back cache at this place has for the disk is written to it first.
     ///

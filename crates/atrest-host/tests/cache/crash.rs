@@ -108,7 +108,7 @@ fn run(seed: u64, steps: u64, ways: u64) -> u64 {
                 history.changed(offset, len, begun, 0);
             }
             // Every other run flushes seldom.
-            8 | 9 if seed % 2 == 0 || noise.below(6) == 0 => {
+            8 | 9 if seed.is_multiple_of(2) || noise.below(6) == 0 => {
                 cache.flush().unwrap();
                 history.flushes.push((begun, now()));
             }
