@@ -6,6 +6,7 @@
 
 use std::ops::Range;
 use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
 
 use atrest::Result;
 
@@ -62,7 +63,7 @@ impl Inner {
             }
             self.disk.write_at(run[0].place.block * BLOCK as u64, bytes)?;
         }
-        self.disk.flush()?;
+        self.flush_disk()?;
         let marked = self.move_tail(&keys, end, overtaken);
         let mut state = self.state();
         if let Err(failed) = marked {
@@ -80,6 +81,15 @@ impl Inner {
         Ok(true)
     }
 
+    /// Flushes the disk for somebody else than the guest. If that fails, the guest's next flush does, too: the disk tells it once.
+    pub(super) fn flush_disk(&self) -> Result<()> {
+        self.disk.flush().inspect_err(|_| {
+            if self.direct.load(Ordering::Acquire) {
+                self.state().unflushed = true;
+            }
+        })
+    }
+
     fn move_tail(&self, keys: &Keys, end: u64, overtaken: bool) -> Result<(), Failed> {
         if overtaken {
             let _one = lock(&self.flushing);
@@ -90,7 +100,7 @@ impl Inner {
             // They needn't be intact any more.
             mark.durable = mark.durable.max(end);
         })?;
-        self.file.device.sync().map_err(|error| Failed::Cache(Some(error)))
+        self.sync_file()
     }
 
     /// Writes to the disk what the cache has of these blocks, and drops them.

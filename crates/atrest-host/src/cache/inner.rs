@@ -65,6 +65,10 @@ pub(super) struct State {
     pub(super) wiped: bool,
     /// It takes no more, since it is being given up.
     pub(super) retiring: bool,
+    /// A flush of the disk has failed, which somebody else than the guest had asked for, and the disk had got something itself.
+    pub(super) unflushed: bool,
+    /// A sync of the file has failed. What was written before may be lost, and a later sync says nothing of it.
+    pub(super) broken: bool,
     /// The file couldn't be told how far the disk is.
     pub(super) unmarked: bool,
 }
@@ -117,6 +121,8 @@ impl Inner {
             is_on: true,
             wiped: false,
             retiring: false,
+            unflushed: false,
+            broken: false,
             unmarked: false,
         };
         Inner {

@@ -136,9 +136,9 @@ impl Cache {
     /// Those of the disk, and of a local file that can't be read.
     pub fn drain(&self) -> Result<()> {
         if self.inner.mode == CacheMode::WriteBack && self.inner.state().is_on {
-            self.inner.drain()?;
+            self.inner.drain().or_else(|failed| self.inner.go_on_without(failed))?;
         }
-        self.inner.disk.flush()
+        self.inner.flush_disk()
     }
 
     /// Writes to the disk what waits, overwrites the salt, and removes the file. Afterwards the disk goes on without a cache.
@@ -307,7 +307,9 @@ impl Inner {
                 // It waits until the key may be used again.
                 Err(Failed::Other(Error::DiskSuspended { .. })) => return,
                 Err(failed) => {
-                    log::warn!("the host cache {} can't write to its disk: {:#}", self.name, Error::from(failed));
+                    if let Err(error) = self.go_on_without(failed) {
+                        log::warn!("the host cache {} can't write to its disk: {error:#}", self.name);
+                    }
                     return;
                 }
             }

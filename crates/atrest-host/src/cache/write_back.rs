@@ -86,8 +86,17 @@ impl Inner {
 
     /// Makes durable what was written, in the cache's file or on the disk.
     pub(super) fn flush_back(&self) -> Result<()> {
-        if !self.state().is_on {
+        let mut state = self.state();
+        if std::mem::take(&mut state.unflushed) {
+            return Err(io("flushing the disk", std::io::Error::other("a flush before this one has failed")));
+        }
+        let (is_on, broken) = (state.is_on, state.broken);
+        drop(state);
+        if !is_on {
             return self.disk.flush();
+        }
+        if broken {
+            return self.retire();
         }
         let keys = self.keys()?;
         let flushed = {
@@ -111,7 +120,7 @@ impl Inner {
     }
 
     /// Where it was the cache that failed, writes what it has to the disk, and gives it up.
-    fn go_on_without(&self, failed: Failed) -> Result<()> {
+    pub(super) fn go_on_without(&self, failed: Failed) -> Result<()> {
         match failed {
             Failed::Other(error) => Err(error),
             Failed::Cache(why) => {
@@ -159,7 +168,7 @@ impl Inner {
     fn room(&self, first: u64, count: usize) -> Result<Vec<Place>, Failed> {
         loop {
             let mut state = self.state();
-            if !state.is_on || state.retiring {
+            if !state.is_on || state.retiring || state.broken {
                 return Err(Failed::Cache(None));
             }
             if state.pending.len() + state.reserved + count <= self.most_dirty {
@@ -209,9 +218,16 @@ impl Inner {
         if lock(&self.mark).durable >= next {
             return Ok(());
         }
-        self.file.device.sync().map_err(local)?;
+        self.sync_file()?;
         // The mark itself needn't be durable: without it, more of the journal is taken for what may be torn.
         self.mark(keys, |mark| mark.durable = next)
+    }
+
+    pub(super) fn sync_file(&self) -> Result<(), Failed> {
+        self.file.device.sync().map_err(|error| {
+            self.state().broken = true;
+            local(error)
+        })
     }
 
     pub(super) fn mark(&self, keys: &Keys, change: impl FnOnce(&mut Mark)) -> Result<(), Failed> {

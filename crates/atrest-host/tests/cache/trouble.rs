@@ -146,3 +146,40 @@ fn an_attachment_that_is_cut_off_can_be_done_again() {
     }
     assert!(count > 30, "{count}");
 }
+
+#[test]
+fn a_flush_is_not_answered_after_a_sync_that_failed() {
+    // With the writes still in memory, they go to the disk.
+    let (disk, device, cache) = set(CacheMode::WriteBack);
+    write(&cache, 0, &[1; 4096]);
+    device.fail(Call::Sync, 0, false);
+    cache.drain().unwrap();
+    write(&cache, 0, &[2; 4096]);
+    cache.flush().unwrap();
+    assert_eq!(disk.device.bytes()[..4096], [2; 4096]);
+    // Without, there is nothing to answer with: neither now nor later.
+    let (disk, device, cache) = set(CacheMode::WriteBack);
+    write(&cache, 0, &[1; 4096]);
+    cache.flush().unwrap();
+    device.fail(Call::Sync, 0, true);
+    write(&cache, 4096, &[2; 4096]);
+    (0..3).for_each(|_| assert!(cache.flush().is_err()));
+    assert!(cache.write_at(8192, &mut [3; 4096]).is_err());
+    assert!(cache.read_at(4096, &mut [0; 4096]).is_err());
+    assert_eq!(read(&cache, 0, 4096), [1; 4096]);
+    drop(cache);
+    // What was flushed is there.
+    let cache = on(&device, &disk, &options(CacheMode::WriteBack, SIZE)).unwrap();
+    assert_eq!([read(&cache, 0, 4096), read(&cache, 4096, 4096)], [[1; 4096], [0; 4096]]);
+}
+
+#[test]
+fn a_guest_is_told_of_a_flush_that_failed_for_another() {
+    let (disk, _device, cache) = set(CacheMode::WriteBack);
+    cache.write_zeroes(0, 8192).unwrap();
+    write(&cache, 8192, &[1; 4096]);
+    disk.device.fail(Call::Sync, 0, false);
+    assert!(cache.drain().is_err());
+    assert!(cache.flush().is_err());
+    cache.flush().unwrap();
+}
