@@ -120,6 +120,17 @@ impl Cache {
         Self::attach(Arc::new(disk.clone()), Arc::new(disk.clone()), CachePlace::File(file.into()), options)
     }
 
+    /// Returns if a disk may be used without a cache: no write-back cache has writes that it lacks.
+    ///
+    /// # Errors
+    /// [`Error::Io`] with [`CacheError::Missing`] inside; those of the keeper.
+    pub fn check_none(keeper: &dyn CacheKeeper) -> Result<()> {
+        match keeper.known_cache()? {
+            KnownCache::Id(id) => Err(CacheError::Missing.at(&id)),
+            KnownCache::None | KnownCache::NotKept => Ok(()),
+        }
+    }
+
     /// How many bytes wait to be written to the disk.
     pub fn dirty(&self) -> u64 {
         (self.inner.state().pending.len() * format::BLOCK) as u64

@@ -94,6 +94,8 @@ fn the_store_knows_the_last_cache() {
     write(&cache, 0, &[7; 4096]);
     let noted = service.resource(&ResourceName::disk("x")).unwrap().host_cache;
     assert!(noted.is_some());
+    let alone = Cache::check_none(&disk).unwrap_err();
+    assert_eq!(CacheError::of(&alone), Some(&CacheError::Missing));
     drop((cache, disk, service));
     std::fs::copy(&path, &older).unwrap();
 
@@ -109,6 +111,7 @@ fn the_store_knows_the_last_cache() {
     let cache = Cache::of(&disk, &path, &options).unwrap();
     assert_eq!(read(&cache, 0, 4096), [8; 4096]);
     cache.detach().unwrap();
+    Cache::check_none(&disk).unwrap();
 }
 
 #[test]
