@@ -90,7 +90,7 @@ fn threads_see_what_they_wrote() {
         let options = options(mode, 40 * 4096).dirty(8 * BLOCK).destage_after(std::time::Duration::from_millis(1));
         let cache = on(&device, &disk, &options).unwrap();
         std::thread::scope(|scope| {
-            for thread in 0..4u64 {
+            let threads = [0, 1, 2, 3].map(|thread: u64| {
                 let cache = &cache;
                 scope.spawn(move || {
                     let mut noise = Noise(thread + 1);
@@ -115,10 +115,21 @@ fn threads_see_what_they_wrote() {
                             }
                         }
                     }
-                });
+                    known
+                })
+            });
+            // In the middle of that it goes.
+            while threads.iter().filter(|thread| thread.is_finished()).count() == 0 && disk.device.log_len() < 300 {
+                std::thread::yield_now();
+            }
+            cache.detach().unwrap();
+            for (thread, joined) in threads.into_iter().enumerate() {
+                let (known, bytes) = (joined.join().unwrap(), disk.device.bytes());
+                for (at, byte) in known[..32].iter().enumerate() {
+                    assert_eq!(bytes[at * 2 * 4096 + thread * 512..][..512], [*byte; 512], "{mode:?}");
+                }
             }
         });
-        cache.detach().unwrap();
     }
 }
 
