@@ -38,7 +38,7 @@
 //!
 //! # When the disk's key may not be used
 //!
-//! The cache answers nothing from then on ([`Error::DiskSuspended`](atrest::Error::DiskSuspended)), and its keys are wiped
+//! The cache answers nothing from then on ([`Error::DiskSuspended`]), and its keys are wiped
 //! from memory with the disk's DEK. What waits stays in the file, encrypted. It goes on when the key may be used again; and a
 //! cache that is detached or lost meanwhile leaves its file for the next attachment.
 //!
