@@ -1,6 +1,7 @@
 """A second implementation of docs/formats.md, written from its text and sharing no code with the library.
 
     formats.py make FORMATS.md FOLDER          makes the examples of the text from its inputs
+    formats.py cache SECRET FILE               the blocks of a host cache that its disk lacks
     formats.py open-file VAULT KEY FILE CONTEXT
     formats.py open VAULT KEY ENVELOPE CONTEXT IMAGE
                                                opens what the library made; KEY is a root key file or pass:PASSPHRASE
@@ -511,6 +512,49 @@ def make(text, folder):
         (folder / name).write_bytes(content if isinstance(content, bytes) else content.encode())
 
 
+# The host cache
+
+CACHE_BLOCK = 4096
+CACHE_ENTRY = struct.Struct(">QQI4s16s")
+
+
+def cache_sector(mac_key, kind, data, offset):
+    """A sector, if its MAC matches."""
+    body, mac = data[offset:offset + 480], data[offset + 480:offset + 512]
+    return body if hmac.compare_digest(mac_of(mac_key, kind + body), mac) else None
+
+
+def cache_waiting(secret, data):
+    """The blocks that the disk may lack, by their numbers."""
+    magic, version, block_size, slots, journal, _, salt = struct.unpack_from(">8sH2xIII16s32s", data)
+    assert (magic, version, block_size) == (b"atrestHC", 1, CACHE_BLOCK)
+    derived = lambda info, length: HKDF(hashes.SHA256(), length, salt, info.encode()).derive(secret)
+    data_key, block_key = derived("atrest host cache v1 data", 64), derived("atrest host cache v1 blocks", 32)
+    mac_key = derived("atrest host cache v1 records", 32)
+    assert cache_sector(mac_key, b"atrestHC", data, 0)
+    marks = [cache_sector(mac_key, b"atrestHM", data, offset) for offset in (4096, 8192)]
+    _, tail, durable = max(struct.unpack_from(">QQQ", mark) for mark in marks if mark)
+    first_slot = -(-(12288 + 512 * journal) // 4096) * 4096
+    waiting, number = {}, tail
+    while number < tail + journal:
+        record = cache_sector(mac_key, b"atrestHJ", data, 12288 + number % journal * 512)
+        if not record or struct.unpack_from(">Q", record)[0] != number:
+            break
+        for i in range(struct.unpack_from(">H", record, 8)[0]):
+            block, generation, slot, zeros, tag = CACHE_ENTRY.unpack_from(record, 24 + 40 * i)
+            assert zeros == bytes(4) and slot < slots
+            sealed = data[first_slot + slot * CACHE_BLOCK:][:CACHE_BLOCK]
+            if hmac.compare_digest(mac_of(block_key, struct.pack(">QIQ", block, slot, generation) + sealed)[:16], tag):
+                tweak = struct.pack("<QQ", generation, slot)
+                cipher = Cipher(algorithms.AES(data_key), modes.XTS(tweak)).decryptor()
+                waiting[block] = cipher.update(sealed) + cipher.finalize()
+            else:
+                assert number >= durable
+        number += 1
+    assert number >= durable
+    return waiting
+
+
 def unwrapper(vault, key):
     key = key[5:].encode() if key.startswith("pass:") else Path(key).read_bytes()
     keks = vault_open(Path(vault).read_bytes(), key, Path(vault + ".audit").read_bytes())
@@ -533,6 +577,10 @@ if __name__ == "__main__":
     elif sys.argv[1] == "written-map":
         generations, written = written_map_open(Path(sys.argv[2]).read_bytes(), bytes.fromhex(sys.argv[3]))
         print(generations, written)
+    elif sys.argv[1] == "cache":
+        secret = hkdf(bytes.fromhex(sys.argv[2]), None, "atrest host cache of a volume v1 host cache")
+        for block, content in sorted(cache_waiting(secret, Path(sys.argv[3]).read_bytes()).items()):
+            print(block, hashlib.sha256(content).hexdigest())
     elif sys.argv[1] == "open-file":
         vault, key, file, context, *sector_size = sys.argv[2:]
         data = file_open(Path(file).read_bytes(), unwrapper(vault, key), context.encode(), *map(int, sector_size))

@@ -293,6 +293,7 @@ impl Inner {
             proven_lower: None,
             used_blocks: [0; 2],
             reencryption: None,
+            host_cache: None,
         };
         self.in_set(disk, new.set.as_deref())
     }

@@ -3,6 +3,7 @@
 use std::io::{IoSlice, IoSliceMut};
 use std::sync::Arc;
 
+use super::lent::{Lent, SecretHolder};
 use super::records::Resource;
 use crate::key::{DekAlgorithm, Fingerprint, KeyDescription, KeyId, WrappedDek};
 use crate::volume::{
@@ -27,6 +28,7 @@ pub(super) struct Layers {
     upper: Layer,
     /// The volume below the upper one, if there are two. It is under the platform's key, and in another mode (60).
     lower: Option<Arc<Layer>>,
+    lent: Lent,
 }
 
 /// A vault, and the name or version of its key that wraps a layer's DEK.
@@ -211,7 +213,7 @@ impl Upper {
         // header too. Nothing but the upper volume is ever in there, so that no one else's data can be what is repaired.
         let options = resource.expecting(0, &resource.id).hazmat_repair(self.lower.is_some());
         let upper = self.closed.open(Credential::Vault(vault), &options)?;
-        Ok(Layers { upper, lower: self.lower })
+        Ok(Layers { upper, lower: self.lower, lent: Lent::default() })
     }
 }
 
@@ -260,13 +262,21 @@ impl Layers {
         // One map is enough: of what the upper volume has never written it asks the lower one nothing.
         let mapped = chunk_size.map_or(options.clone(), |chunk_size| options.clone().written_map(chunk_size));
         if !resource.has_two_layers() {
-            return Ok(Layers { upper: Volume::format(device, upper, &mapped)?, lower: None });
+            return Ok(Layers { upper: Volume::format(device, upper, &mapped)?, lower: None, lent: Lent::default() });
         }
         let lower = options.dek_algorithm(DekAlgorithm::Aes256Hctr2).context(lower_context(&resource.id).as_bytes());
         let lower = Arc::new(Volume::format(device, Protector::Vault(platform, platform.name()), &lower)?);
         // A new volume reads as noise, so it isn't blank.
         let upper = Volume::format(lower.clone() as Arc<dyn BlockDevice>, upper, &mapped.overwrite(true))?;
-        Ok(Layers { upper, lower: Some(lower) })
+        Ok(Layers { upper, lower: Some(lower), lent: Lent::default() })
+    }
+
+    /// Lends a secret that is derived from the upper volume's DEK.
+    pub(super) fn lend_secret(&self, label: &str, holder: &Arc<dyn SecretHolder>) -> Result<()> {
+        let dek = self.upper.dek();
+        dek.check()?;
+        let secret = crate::arch::on_wiped_stack(|| dek.derive(&format!("atrest disk secret v1 {label}")));
+        self.lent.lend(secret, holder)
     }
 
     /// Whether what was never written reads as zeros.

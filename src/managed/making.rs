@@ -29,6 +29,7 @@ impl Inner {
             proven_lower: None,
             used_blocks: [0; 2],
             reencryption: None,
+            host_cache: None,
             ..from.clone()
         })
     }

@@ -11,6 +11,7 @@
 // The foundation. From here down, each group of modules imports only those above it.
 mod backend;
 mod capabilities;
+mod lent;
 mod parallel;
 mod records;
 mod sync;
@@ -58,6 +59,7 @@ pub use disks::{NewCopy, NewDisk};
 pub use file_vaults::FileVaults;
 pub use images::NewImage;
 pub use keys::{LeasePolicy, OutagePolicy};
+pub use lent::SecretHolder;
 pub use live::{DeviceWrite, OpenDisk};
 pub use platform::PlatformReport;
 pub use rebuild::{RebuildSources, Rebuilt, Unproven, rebuild};

@@ -33,7 +33,8 @@ impl DiskService {
     /// If it fails or is killed after the order was stored, the first step begins.
     ///
     /// # Errors
-    /// [`Error::NoSuchResource`]; [`Error::Busy`] if one was ordered already and is not finished; [`Error::DiskSuspended`];
+    /// [`Error::NoSuchResource`]; [`Error::Busy`] if one was ordered already and is not finished, or while a host has a
+    /// write-back cache of the disk; [`Error::DiskSuspended`];
     /// [`Error::NoRoom`]; the vault's errors; [`Error::Io`].
     pub fn rekey_disk(&self, disk: &str) -> Result<Resource> {
         let (inner, name) = (&self.inner, ResourceName::disk(disk));
@@ -46,7 +47,17 @@ impl DiskService {
                 return Err(Error::Busy { what: format!("the {name}, whose data is being re-encrypted already,") });
             }
             let order = Reencryption::ordered(ReencryptionKind::Rekey, resource.size, inner.clock.now());
-            inner.change(live, |resource| resource.reencryption = Some(order.clone()))?;
+            inner.store.write(|tables| {
+                let mut resource = tables.resource_of(&live.name, &live.id)?;
+                if resource.host_cache.is_some() {
+                    // Its key comes from the old DEK.
+                    return Err(Error::Busy {
+                        what: format!("the {name}, whose write-back cache has to be detached first,"),
+                    });
+                }
+                resource.reencryption = Some(order.clone());
+                tables.put_resource(&resource)
+            })?;
             inner.begin_reencryption(live)?;
             live.record()
         })

@@ -471,3 +471,21 @@ fn a_lost_store_is_rebuilt_in_the_middle_and_it_goes_on() {
         }
     }
 }
+
+/// A cache's key comes from the DEK, so that its writes would be lost with the old one.
+#[test]
+fn a_write_back_cache_and_a_new_dek_exclude_each_other() {
+    let (_world, service, _device) = one();
+    let disk = service.open_disk("d").unwrap();
+    let is_busy = |result: Result<()>| matches!(result, Err(Error::Busy { .. }));
+    disk.set_host_cache(Some("cache")).unwrap();
+    assert!(is_busy(service.rekey_disk("d").map(drop)));
+    assert_eq!(told(&service, "d"), None);
+    disk.set_host_cache(None).unwrap();
+    service.rekey_disk("d").unwrap();
+    assert!(is_busy(disk.set_host_cache(Some("cache"))));
+    disk.set_host_cache(None).unwrap();
+    assert_eq!(disk.host_cache().unwrap(), None);
+    finish(&service, "d");
+    disk.set_host_cache(Some("cache")).unwrap();
+}

@@ -5,6 +5,7 @@
 #![deny(unsafe_code)]
 
 mod buffer;
+pub mod cache;
 mod disk;
 mod host;
 mod maintenance;
@@ -14,6 +15,7 @@ mod socket;
 mod temporary;
 mod vhost_user;
 
+pub use cache::Cache;
 pub use disk::{Disk, HazmatPlain};
 pub use host::{Attachment, Host, HostOptions, NewTemporary};
 pub use nbd::Nbd;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::in_flight::DeviceWrite;
 use super::resource::LiveResource;
 use crate::managed::layers::Layers;
+use crate::managed::lent::SecretHolder;
 use crate::managed::records::Resource;
 use crate::{Error, Result};
 
@@ -48,6 +49,42 @@ impl OpenDisk {
     /// Whether its key may not be used, as far as is known without asking its vault.
     pub fn is_suspended(&self) -> bool {
         self.live.is_suspended()
+    }
+
+    /// Returns if its key may be used now, as any read does: its vault is asked if need be.
+    ///
+    /// # Errors
+    /// As [`read_at`](Self::read_at).
+    pub fn check_key(&self) -> Result<()> {
+        self.live.with_layers(|_| Ok(()))
+    }
+
+    /// Lends `holder` a secret of this disk, for a layer above it that keeps data of its own, such as a cache: 32 bytes
+    /// derived from the DEK by HKDF-SHA-256 with `label` in its info. It is the same each time, and tells nothing of the DEK.
+    /// When the DEK is wiped, since its key may not be used any more or nobody has the disk open, the holder is told to
+    /// wipe the secret, too.
+    ///
+    /// # Errors
+    /// As [`read_at`](Self::read_at); those of [`SecretHolder::hold`].
+    pub fn lend_secret(&self, label: &str, holder: &Arc<dyn SecretHolder>) -> Result<()> {
+        self.live.with_layers(|layers| layers.lend_secret(label, holder))
+    }
+
+    /// The id of the write-back cache that may hold writes which the disk lacks, as the service's store has it.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub fn host_cache(&self) -> Result<Option<String>> {
+        Ok(self.live.record()?.host_cache)
+    }
+
+    /// Notes in the service's store, durably, which write-back cache may hold writes that the disk lacks. The disk must not
+    /// be used without this cache until it says `None` again, and its DEK isn't replaced meanwhile.
+    ///
+    /// # Errors
+    /// [`Error::Busy`] while the disk is being re-encrypted; those of the store.
+    pub fn set_host_cache(&self, id: Option<&str>) -> Result<()> {
+        self.live.note_host_cache(id)
     }
 
     /// Reads and decrypts `sectors.len()` bytes from `offset`. Unwritten sectors read as noise.

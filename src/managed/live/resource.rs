@@ -1,5 +1,6 @@
 //! A resource in use: its volumes while its key may be used, shared by all its users.
 
+use core::cell::Cell;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
@@ -291,6 +292,23 @@ impl LiveResource {
     /// If noting fails, the next note covers it.
     fn note_used(&self, used: [u64; 2], least: u64) {
         let _ = self.access.note(&self.name, &self.id, |of| of.note_used(used, least));
+    }
+
+    /// Notes which write-back cache may hold writes that it lacks.
+    pub(super) fn note_host_cache(&self, id: Option<&str>) -> Result<()> {
+        self.record()?;
+        let refused = Cell::new(false);
+        self.access.note(&self.name, &self.id, |of| {
+            // The cache's key comes from the DEK, which is about to go.
+            refused.set(id.is_some() && of.unfinished().is_some());
+            let changed = !refused.get() && of.host_cache.as_deref() != id;
+            if changed {
+                of.host_cache = id.map(str::to_owned);
+            }
+            changed
+        })?;
+        let busy = || Error::Busy { what: format!("the {}, which is being re-encrypted,", self.name) };
+        if refused.get() { Err(busy()) } else { Ok(()) }
     }
 
     /// How many blocks its DEKs have encrypted, if it is open.

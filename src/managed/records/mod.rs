@@ -230,6 +230,10 @@ pub struct Resource {
     /// fingerprint and the usage of the old DEK stay where they are.
     #[serde(default)]
     pub reencryption: Option<Reencryption>,
+    /// The id of the host's write-back cache that may hold writes which the disk lacks
+    /// ([`OpenDisk::set_host_cache`](crate::managed::OpenDisk::set_host_cache)).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host_cache: Option<String>,
 }
 
 /// The key that a volume's DEK is under, proved by the key's vault: it unwrapped the DEK in the volume's header.

@@ -1,0 +1,179 @@
+//! From a write-back cache to the disk.
+//!
+//! The order: blocks to the disk; a flush of the disk; where a block was left out since there is a newer one, a sync of the
+//! cache's file, so that the newer one is durable; a mark that the journal begins later; a sync of it. Only then may the slots
+//! be used again. Whenever that is cut off, the journal still has what the disk may lack.
+
+use std::ops::Range;
+use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
+
+use atrest::Result;
+
+use super::error::CacheError;
+use super::format::BLOCK;
+use super::inner::{Inner, PIECE, lock};
+use super::keeper::KnownCache;
+use super::keys::Keys;
+use super::options::CacheMode;
+use super::write_back::Failed;
+use crate::buffer::Buffer;
+use crate::disk::io;
+
+/// The most blocks that are written to the disk before the journal's tail moves on.
+const MOST: usize = 1024;
+
+impl Inner {
+    /// Writes the oldest blocks of the journal to the disk. Returns whether there were any.
+    pub(super) fn destage(&self) -> Result<bool, Failed> {
+        let most = (self.most_dirty / 4).clamp(1, MOST);
+        let _one = lock(&self.destaging);
+        let keys = self.keys()?;
+        let (mut blocks, mut overtaken, mut end) = (Vec::new(), false, 0);
+        {
+            let state = self.state();
+            for pending in &state.pending {
+                if blocks.len() >= most && pending.record >= end {
+                    break; // the tail moves by whole records
+                }
+                match state.index.of_record(pending.slot, pending.record) {
+                    Some(found) => blocks.push(found),
+                    None => overtaken = true,
+                }
+                end = pending.record + 1;
+            }
+        }
+        if end == 0 {
+            return Ok(false);
+        }
+        // What lies beyond the end of a disk that was made smaller is nobody's any more.
+        let size = self.disk.size();
+        blocks.retain(|found| (found.place.block + 1) * BLOCK as u64 <= size);
+        blocks.sort_unstable_by_key(|found| found.place.block);
+        let mut buffer = Buffer::new(blocks.len().min(PIECE) * BLOCK);
+        for run in blocks.chunk_by(|a, b| a.place.block + 1 == b.place.block).flat_map(|run| run.chunks(PIECE)) {
+            let bytes = buffer.of(run.len() * BLOCK);
+            for (found, block) in run.iter().zip(bytes.chunks_exact_mut(BLOCK)) {
+                self.file.read_slot(found.place.slot, block).map_err(|error| Failed::Cache(Some(error)))?;
+                if !keys.open(found.place, &found.tag, block)? {
+                    return Err(CacheError::Damaged { offset: Some(found.place.block * BLOCK as u64) }
+                        .at(&self.name)
+                        .into());
+                }
+            }
+            self.disk.write_at(run[0].place.block * BLOCK as u64, bytes)?;
+        }
+        self.flush_disk()?;
+        let marked = self.move_tail(&keys, end, overtaken);
+        let mut state = self.state();
+        if let Err(failed) = marked {
+            if !state.retiring {
+                return Err(failed);
+            }
+            // The file is given up; what it says doesn't matter if it can be made unreadable.
+            state.unmarked = true;
+        }
+        state.tail = end;
+        while state.pending.front().is_some_and(|pending| pending.record < end) {
+            state.pending.pop_front();
+        }
+        self.changed.notify_all();
+        Ok(true)
+    }
+
+    /// Flushes the disk for somebody else than the guest. If that fails, the guest's next flush does, too: the disk tells it once.
+    pub(super) fn flush_disk(&self) -> Result<()> {
+        self.disk.flush().inspect_err(|_| {
+            if self.direct.load(Ordering::Acquire) {
+                self.state().unflushed = true;
+            }
+        })
+    }
+
+    fn move_tail(&self, keys: &Keys, end: u64, overtaken: bool) -> Result<(), Failed> {
+        if overtaken {
+            let _one = lock(&self.flushing);
+            self.sync_journal(keys)?;
+        }
+        self.mark(keys, |mark| {
+            mark.tail = end;
+            // They needn't be intact any more.
+            mark.durable = mark.durable.max(end);
+        })?;
+        self.sync_file()
+    }
+
+    /// Writes to the disk what the cache has of these blocks, and drops them.
+    pub(super) fn settle(&self, blocks: &Range<u64>) -> Result<(), Failed> {
+        loop {
+            let mut state = self.state();
+            if !state.is_on {
+                return Ok(());
+            }
+            let waits = |pending: &super::inner::Pending| blocks.contains(&state.index.block_of(pending.slot));
+            if !state.pending.iter().any(waits) {
+                state.index.unlink_all(blocks);
+                return Ok(());
+            }
+            drop(state);
+            self.destage()?;
+        }
+    }
+
+    /// Writes to the disk all that the cache has for it now.
+    pub(super) fn drain(&self) -> Result<(), Failed> {
+        let end = *lock(&self.journal);
+        while self.state().pending.front().is_some_and(|pending| pending.record < end) {
+            self.destage()?;
+        }
+        Ok(())
+    }
+
+    /// Gives up the cache once the disk has all: makes the file unreadable, and goes on with the disk alone.
+    ///
+    /// # Errors
+    /// Those of the disk and its keeper. It goes on as before then, unless the file doesn't know how far the disk is.
+    pub(super) fn retire(&self) -> Result<()> {
+        let _one = lock(&self.retiring);
+        let mut state = self.state();
+        if !state.is_on {
+            return Ok(());
+        }
+        state.retiring = true;
+        while state.reserved > 0 {
+            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        drop(state);
+        self.forget().inspect_err(|_| {
+            let mut state = self.state();
+            state.retiring = state.unmarked;
+        })
+    }
+
+    fn forget(&self) -> Result<()> {
+        self.drain()?;
+        if self.mode == CacheMode::WriteBack {
+            // Nobody takes the file for the last one then, whatever it says.
+            self.keeper.note_cache(None)?;
+        }
+        if let Err(error) = self.wipe() {
+            if self.state().unmarked && self.keeper.known_cache()? == KnownCache::NotKept {
+                // Its journal would be written over newer data when it is attached again.
+                return Err(error);
+            }
+            log::warn!("{error:#}");
+        }
+        self.state().is_on = false;
+        Ok(())
+    }
+
+    /// Makes the file unreadable, if it isn't yet.
+    pub(super) fn wipe(&self) -> Result<()> {
+        if self.state().wiped {
+            return Ok(());
+        }
+        self.file.wipe().map_err(|e| io(format!("wiping the host cache {}", self.name), e))?;
+        self.state().wiped = true;
+        Ok(())
+    }
+}

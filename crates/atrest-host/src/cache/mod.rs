@@ -1,0 +1,329 @@
+//! Caches of disks on a local file of the host, which holds ciphertext only.
+//!
+//! A [`Cache`] lies above the disk's volume and is a [`Disk`] itself. A read that it answers costs one read of the local file
+//! and one decryption, under keys of the cache's own.
+//!
+//! # What is durable when
+//!
+//! | | a write is answered when | a flush is answered when |
+//! |---|---|---|
+//! | [`ReadOnly`](CacheMode::ReadOnly) | the disk has it | the disk is flushed |
+//! | [`WriteThrough`](CacheMode::WriteThrough) | the disk has it | the disk is flushed |
+//! | [`WriteBack`](CacheMode::WriteBack) | the cache's file has its blocks, and then a record of the journal that tells of them | the file is synced, and marked so; the disk is flushed first if it has got something itself |
+//!
+//! So a write-back cache loses no answered write when the process is killed, and no flushed one when power is lost: it is in the
+//! file or on the disk. What waits goes to the disk after a while ([`CacheOptions::destage_after`]), or when half of
+//! what may wait does, and when the cache is detached. At each of these writes the process may be killed. The
+//! order is in `destage.rs`. A sector of 512 bytes of the file is taken to be written whole or not at all.
+//!
+//! Until then the disk lacks it. **A snapshot or a copy of the disk needs a [`drain`](Cache::drain) before**, and a disk
+//! that is made smaller, or re-encrypted under another DEK, is to be detached from its cache before.
+//!
+//! When a cache is attached, it first writes to the disk what the last one had for it, and then begins empty, under a new
+//! salt: what lay on the local file before can be used no more.
+//!
+//! # What an attacker who has the file can do
+//!
+//! The keys are derived from the disk's DEK and from a random salt in the file (`docs/formats.md`). Without the DEK nothing can
+//! be read. When the cache is detached, the salt is overwritten, and the file removed: then the DEK doesn't help either.
+//! Each block is bound to its place on the disk, to its slot and to a generation that never comes again; the tags that prove it
+//! are in memory, and those of waiting blocks in the journal, whose records have a MAC and a number. A block that isn't what
+//! was written there is read from the disk, or told of as [`CacheError::Damaged`] where the disk lacks it. The
+//! cache of another disk is [`Foreign`](CacheError::Foreign). An older cache of this disk is
+//! [`NotTheLast`](CacheError::NotTheLast), and one that is gone [`Missing`](CacheError::Missing), since the service's store
+//! has the id of the last one ([`CacheKeeper`]).
+//!
+//! What remains: after a crash, an earlier state of the *same* cache's file, as a whole, can't be told from the last one. It
+//! would bring back what waited then, and lose later writes.
+//!
+//! # When the disk's key may not be used
+//!
+//! The cache answers nothing from then on ([`Error::DiskSuspended`]), and its keys are wiped
+//! from memory with the disk's DEK. What waits stays in the file, encrypted. It goes on when the key may be used again; and a
+//! cache that is detached or lost meanwhile leaves its file for the next attachment.
+//!
+//! # When the local file fails
+//!
+//! Caches that have nothing which the disk lacks are given up, and their disks go on without. A write-back cache first writes to
+//! the disk all that waits. If that can't be read any more, writes and flushes fail.
+
+mod attach;
+mod derive;
+mod destage;
+mod error;
+mod file;
+mod flights;
+mod format;
+mod index;
+mod inner;
+mod keeper;
+mod keys;
+mod options;
+mod recover;
+mod through;
+mod write_back;
+
+use std::path::PathBuf;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use atrest::managed::OpenDisk;
+use atrest::{Error, Result};
+
+pub use error::CacheError;
+pub use keeper::{CacheKeeper, KnownCache};
+pub use options::{CacheMode, CacheOptions, CachePlace};
+
+use self::attach::Attaching;
+use self::inner::{Inner, lock};
+use self::write_back::Failed;
+use crate::Disk;
+use crate::disk::io;
+
+/// A disk with a cache on the host: see the [module](self).
+///
+/// Dropping it leaves the file as a crash does. [`detach`](Self::detach) it instead.
+pub struct Cache {
+    inner: Arc<Inner>,
+    destager: Option<Destager>,
+}
+
+impl Cache {
+    /// The most bytes of memory that it takes for each 4096 bytes of the cache.
+    pub const BYTES_PER_BLOCK: usize = 64;
+
+    /// Attaches a cache to a disk. What the last write-back cache at this place has for the disk is written to it first.
+    ///
+    /// # Errors
+    /// [`Error::Io`] with a [`CacheError`] inside, where acknowledged writes would be lost, or something that is no cache; and
+    /// for a local file that fails. [`Error::InvalidOption`] for a size that is too small. Those of the disk.
+    pub fn attach(
+        disk: Arc<dyn Disk>,
+        keeper: Arc<dyn CacheKeeper>,
+        place: impl Into<CachePlace>,
+        options: &CacheOptions,
+    ) -> Result<Self> {
+        let inner = Arc::new(Attaching { disk, keeper, place: place.into(), options }.attach()?);
+        let destager = match options.mode {
+            CacheMode::WriteBack => Some(Destager::start(inner.clone(), options.destage_after)?),
+            _ => None,
+        };
+        Ok(Cache { inner, destager })
+    }
+
+    /// Attaches a cache to a managed disk: its keys are derived from the disk's DEK, and the service's store notes it.
+    ///
+    /// # Errors
+    /// As [`attach`](Self::attach).
+    pub fn of(disk: &OpenDisk, file: impl Into<PathBuf>, options: &CacheOptions) -> Result<Self> {
+        Self::attach(Arc::new(disk.clone()), Arc::new(disk.clone()), CachePlace::File(file.into()), options)
+    }
+
+    /// Returns if a disk may be used without a cache: no write-back cache has writes that it lacks.
+    ///
+    /// # Errors
+    /// [`Error::Io`] with [`CacheError::Missing`] inside; those of the keeper.
+    pub fn check_none(keeper: &dyn CacheKeeper) -> Result<()> {
+        match keeper.known_cache()? {
+            KnownCache::Id(id) => Err(CacheError::Missing.at(&id)),
+            KnownCache::None | KnownCache::NotKept => Ok(()),
+        }
+    }
+
+    /// How many bytes wait to be written to the disk.
+    pub fn dirty(&self) -> u64 {
+        (self.inner.state().pending.len() * format::BLOCK) as u64
+    }
+
+    /// Whether the cache's keys are in memory. They aren't while the disk's key may not be used.
+    pub fn holds_keys(&self) -> bool {
+        self.inner.keyring.is_held()
+    }
+
+    /// Writes to the disk what it lacked when this was called, and flushes it. A snapshot of the disk needs that.
+    ///
+    /// # Errors
+    /// Those of the disk, and of a local file that can't be read.
+    pub fn drain(&self) -> Result<()> {
+        if self.inner.mode == CacheMode::WriteBack && self.inner.state().is_on {
+            self.inner.drain().or_else(|failed| self.inner.go_on_without(failed))?;
+        }
+        self.inner.flush_disk()
+    }
+
+    /// Writes to the disk what waits, overwrites the salt, and removes the file. Afterwards the disk goes on without a cache.
+    ///
+    /// # Errors
+    /// As [`drain`](Self::drain): what waits stays in the file then, and the cache goes on. Drop it to leave that for the next
+    /// attachment. [`Error::Io`] if the file couldn't be wiped: then the disk has all, and goes on without a
+    /// cache; detaching it again tries that again.
+    pub fn detach(&self) -> Result<()> {
+        self.inner.retire()?;
+        self.inner.wipe()
+    }
+
+    fn is_write_back(&self) -> bool {
+        self.inner.mode == CacheMode::WriteBack
+    }
+}
+
+impl Drop for Cache {
+    fn drop(&mut self) {
+        if let Some(destager) = self.destager.take() {
+            destager.stop();
+        }
+    }
+}
+
+impl std::fmt::Debug for Cache {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Cache").field("name", &self.inner.name).field("mode", &self.inner.mode).finish_non_exhaustive()
+    }
+}
+
+impl Disk for Cache {
+    fn size(&self) -> u64 {
+        self.inner.disk.size()
+    }
+
+    fn sector_size(&self) -> u32 {
+        self.inner.disk.sector_size()
+    }
+
+    fn is_read_only(&self) -> bool {
+        self.inner.disk.is_read_only()
+    }
+
+    fn discards(&self) -> bool {
+        self.inner.disk.discards()
+    }
+
+    fn read_at(&self, offset: u64, sectors: &mut [u8]) -> Result<()> {
+        self.inner.read(offset, sectors)
+    }
+
+    fn write_at(&self, offset: u64, sectors: &mut [u8]) -> Result<()> {
+        if !self.is_write_back() {
+            return self.inner.write_through(offset, sectors);
+        }
+        self.inner.write_back(offset, sectors)?;
+        if let Some(destager) = &self.destager
+            && self.inner.is_half_full()
+        {
+            destager.wake();
+        }
+        Ok(())
+    }
+
+    fn write_zeroes(&self, offset: u64, len: u64) -> Result<()> {
+        self.change(offset, len, || self.inner.disk.write_zeroes(offset, len))
+    }
+
+    fn discard(&self, offset: u64, len: u64) -> Result<()> {
+        self.change(offset, len, || self.inner.disk.discard(offset, len))
+    }
+
+    fn flush(&self) -> Result<()> {
+        if self.is_write_back() { self.inner.flush_back() } else { self.inner.disk.flush() }
+    }
+}
+
+impl Cache {
+    fn change(&self, offset: u64, len: u64, act: impl FnOnce() -> Result<()>) -> Result<()> {
+        let end = offset.checked_add(len).ok_or(Error::OutOfBounds { offset, len: usize::MAX, size: self.size() })?;
+        if self.is_write_back() {
+            self.inner.change_back(offset..end, act)
+        } else {
+            self.inner.change_through(offset..end, act)
+        }
+    }
+}
+
+/// The thread that writes to the disk what waits.
+struct Destager {
+    thread: JoinHandle<()>,
+    bell: Arc<Bell>,
+}
+
+#[derive(Default)]
+struct Bell {
+    rung: Mutex<Rung>,
+    changed: Condvar,
+}
+
+#[derive(Default, Clone, Copy, PartialEq, Eq)]
+enum Rung {
+    #[default]
+    Not,
+    Full,
+    Stop,
+}
+
+impl Destager {
+    fn start(inner: Arc<Inner>, after: Duration) -> Result<Self> {
+        let bell = Arc::new(Bell::default());
+        let heard = bell.clone();
+        let work = move || {
+            loop {
+                let rung = lock(&heard.rung);
+                let waited = heard.changed.wait_timeout_while(rung, after, |rung| *rung == Rung::Not);
+                let (mut rung, _) = waited.unwrap_or_else(PoisonError::into_inner);
+                if *rung == Rung::Stop {
+                    return;
+                }
+                let full = std::mem::take(&mut *rung) == Rung::Full;
+                drop(rung);
+                inner.destage_in_background(full, || *lock(&heard.rung) == Rung::Stop);
+            }
+        };
+        let thread = std::thread::Builder::new().name("host-cache".into()).spawn(work);
+        let thread = thread.map_err(|e| io("starting a host cache's thread", e))?;
+        Ok(Destager { thread, bell })
+    }
+
+    fn wake(&self) {
+        let mut rung = lock(&self.bell.rung);
+        if *rung == Rung::Not {
+            *rung = Rung::Full;
+            self.bell.changed.notify_one();
+        }
+    }
+
+    fn stop(self) {
+        *lock(&self.bell.rung) = Rung::Stop;
+        self.bell.changed.notify_one();
+        if self.thread.join().is_err() {
+            log::error!("the thread of a host cache has panicked");
+        }
+    }
+}
+
+impl Inner {
+    fn is_half_full(&self) -> bool {
+        self.state().pending.len() > self.most_dirty / 2
+    }
+
+    /// Writes to the disk what waits now, or so much that a quarter of what may wait is left.
+    fn destage_in_background(&self, full: bool, stopped: impl Fn() -> bool) {
+        let end = *lock(&self.journal);
+        let wanted = || {
+            let state = self.state();
+            let waits = state.pending.front().is_some_and(|pending| pending.record < end);
+            waits && state.is_on && (!full || state.pending.len() > self.most_dirty / 4)
+        };
+        while !stopped() && wanted() {
+            match self.destage() {
+                Ok(_) => {}
+                // It waits until the key may be used again.
+                Err(Failed::Other(Error::DiskSuspended { .. })) => return,
+                Err(failed) => {
+                    if let Err(error) = self.go_on_without(failed) {
+                        log::warn!("the host cache {} can't write to its disk: {error:#}", self.name);
+                    }
+                    return;
+                }
+            }
+        }
+    }
+}

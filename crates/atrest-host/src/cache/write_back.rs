@@ -1,0 +1,252 @@
+//! Writes of a write-back cache: into the cache's file first.
+//!
+//! The order, for each write: the blocks into slots that nobody needs; then the record of the journal that tells of them;
+//! then the answer. For each flush: a sync of the file; then a mark that says so; then the answer.
+
+use std::ops::Range;
+use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use atrest::{Error, Result};
+use zeroize::Zeroizing;
+
+use super::format::{BLOCK, ENTRIES, Layout, Mark, SECTOR, Written, record};
+use super::inner::{Inner, PIECE, Pending, check, lock, touched};
+use super::keys::{Keys, Place};
+use crate::disk::io;
+
+/// Why something didn't go into the cache.
+pub(super) enum Failed {
+    /// The cache is off, or its file fails. The disk may do.
+    Cache(Option<std::io::Error>),
+    /// The disk or the key fails.
+    Other(Error),
+}
+
+impl From<Error> for Failed {
+    fn from(error: Error) -> Self {
+        Failed::Other(error)
+    }
+}
+
+/// The cache's own key can encrypt no more.
+fn sealing(error: Error) -> Failed {
+    if matches!(error, Error::KeyExhausted { .. }) { Failed::Cache(None) } else { Failed::Other(error) }
+}
+
+/// The cache's file fails.
+fn local(error: std::io::Error) -> Failed {
+    Failed::Cache(Some(error))
+}
+
+impl Inner {
+    pub(super) fn write_back(&self, offset: u64, sectors: &mut [u8]) -> Result<()> {
+        check(&*self.disk, offset, sectors.len() as u64)?;
+        let size = self.disk.size();
+        let _flight = self.begin_write(&touched(offset, sectors.len() as u64));
+        let (mut at, end) = (offset, offset + sectors.len() as u64);
+        while at < end {
+            let (block, within) = (at / BLOCK as u64, (at % BLOCK as u64) as usize);
+            let rest = &mut sectors[(at - offset) as usize..];
+            if (block + 1) * BLOCK as u64 > size {
+                return self.write_direct(at, rest); // a disk may end with a part of a block, which is never cached
+            }
+            let (len, appended) = if within > 0 || rest.len() < BLOCK {
+                let len = rest.len().min(BLOCK - within);
+                (len, self.append_part(block, within, &rest[..len]))
+            } else {
+                let most = PIECE.min(self.most_dirty) * BLOCK;
+                let len = rest.len().min(most) / BLOCK * BLOCK;
+                (len, self.append(block, &mut rest[..len]))
+            };
+            match appended {
+                Ok(()) => at += len as u64,
+                Err(failed) => {
+                    self.go_on_without(failed)?;
+                    return self.write_direct(at, rest);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Changes a range of the disk itself. The cache has nothing of it afterwards.
+    pub(super) fn change_back(&self, range: Range<u64>, act: impl FnOnce() -> Result<()>) -> Result<()> {
+        check(&*self.disk, range.start, range.end - range.start)?;
+        let blocks = touched(range.start, range.end - range.start);
+        let _flight = self.begin_write(&blocks);
+        if let Err(failed) = self.settle(&blocks) {
+            self.go_on_without(failed)?;
+        }
+        let changed = act();
+        self.direct.store(true, Ordering::Release);
+        changed
+    }
+
+    /// Makes durable what was written, in the cache's file or on the disk.
+    pub(super) fn flush_back(&self) -> Result<()> {
+        let mut state = self.state();
+        if std::mem::take(&mut state.unflushed) {
+            return Err(io("flushing the disk", std::io::Error::other("a flush before this one has failed")));
+        }
+        let (is_on, broken) = (state.is_on, state.broken);
+        drop(state);
+        if !is_on {
+            return self.disk.flush();
+        }
+        if broken {
+            return self.retire();
+        }
+        let keys = self.keys()?;
+        let flushed = {
+            let _one = lock(&self.flushing);
+            if self.direct.swap(false, Ordering::AcqRel)
+                && let Err(error) = self.disk.flush()
+            {
+                self.direct.store(true, Ordering::Release);
+                return Err(error);
+            }
+            self.sync_journal(&keys)
+        };
+        flushed.or_else(|failed| self.go_on_without(failed))
+    }
+
+    /// Writes to the disk itself, where the journal has nothing of the range that could be written over it later.
+    fn write_direct(&self, offset: u64, sectors: &mut [u8]) -> Result<()> {
+        let written = self.disk.write_at(offset, sectors);
+        self.direct.store(true, Ordering::Release);
+        written
+    }
+
+    /// Where it was the cache that failed, writes what it has to the disk, and gives it up.
+    pub(super) fn go_on_without(&self, failed: Failed) -> Result<()> {
+        match failed {
+            Failed::Other(error) => Err(error),
+            Failed::Cache(why) => {
+                if let Some(error) = why {
+                    log::warn!("the host cache {} fails, and its disk goes on without: {error}", self.name);
+                }
+                self.retire()
+            }
+        }
+    }
+
+    /// Writes a part of a block.
+    fn append_part(&self, block: u64, within: usize, sectors: &[u8]) -> Result<(), Failed> {
+        let mut whole = Zeroizing::new([0; BLOCK]);
+        self.read(block * BLOCK as u64, &mut *whole)?;
+        whole[within..within + sectors.len()].copy_from_slice(sectors);
+        self.append(block, &mut *whole)
+    }
+
+    /// Writes a run of whole blocks. They are encrypted where they lie. If that fails, they are as they were.
+    fn append(&self, first: u64, run: &mut [u8]) -> Result<(), Failed> {
+        let keys = self.keys()?;
+        let places = self.room(first, run.len() / BLOCK)?;
+        let mut written = Vec::with_capacity(places.len());
+        let mut write = || {
+            for (&place, block) in places.iter().zip(run.chunks_exact_mut(BLOCK)) {
+                let tag = keys.seal(place, block).map_err(sealing)?;
+                written.push(Written { place, tag });
+            }
+            self.file.write_slots(&places, run).map_err(local)?;
+            self.tell(&keys, &written)
+        };
+        let Err(failed) = write() else { return Ok(()) };
+        for (sealed, block) in written.iter().zip(run.chunks_exact_mut(BLOCK)) {
+            keys.unseal(sealed.place, block)?;
+        }
+        let mut state = self.state();
+        places.iter().for_each(|place| state.index.give_back(place.slot));
+        state.reserved -= places.len();
+        self.changed.notify_all();
+        Err(failed)
+    }
+
+    /// Slots for a run of blocks, once few enough wait to be written to the disk.
+    fn room(&self, first: u64, count: usize) -> Result<Vec<Place>, Failed> {
+        loop {
+            let mut state = self.state();
+            if !state.is_on || state.retiring || state.broken {
+                return Err(Failed::Cache(None));
+            }
+            if state.pending.len() + state.reserved + count <= self.most_dirty {
+                let tail = state.tail;
+                let blocks = first..first + count as u64;
+                let places: Vec<_> = blocks.map_while(|block| state.index.take(block, tail)).collect();
+                if places.len() == count {
+                    state.reserved += count;
+                    return Ok(places);
+                }
+                places.iter().for_each(|place| state.index.give_back(place.slot));
+            }
+            drop(state);
+            if !self.destage()? {
+                // Others have the room, and are writing.
+                let state = self.state();
+                let waited = self.changed.wait_timeout(state, Duration::from_millis(10));
+                drop(waited.unwrap_or_else(PoisonError::into_inner));
+            }
+        }
+    }
+
+    /// Writes the records that tell of blocks. From then on they are found, and a crash of the process leaves them.
+    fn tell(&self, keys: &Keys, written: &[Written]) -> Result<(), Failed> {
+        let mut next = lock(&self.journal);
+        let mut records = [0; PIECE.div_ceil(ENTRIES) * SECTOR];
+        let count = written.len().div_ceil(ENTRIES);
+        for (number, (told, bytes)) in (*next..).zip(written.chunks(ENTRIES).zip(records.chunks_exact_mut(SECTOR))) {
+            bytes.copy_from_slice(&record(keys, number, told));
+        }
+        self.file.write_records(*next, &records[..count * SECTOR]).map_err(local)?;
+        let mut state = self.state();
+        for (number, told) in (*next..).zip(written.chunks(ENTRIES)) {
+            for &Written { place, tag } in told {
+                state.index.link(place, tag, number);
+                state.pending.push_back(Pending { record: number, slot: place.slot });
+            }
+        }
+        state.reserved -= written.len();
+        *next += count as u64;
+        Ok(())
+    }
+
+    /// Makes all records durable, with their blocks. The caller holds `flushing`.
+    pub(super) fn sync_journal(&self, keys: &Keys) -> Result<(), Failed> {
+        let next = *lock(&self.journal);
+        if lock(&self.mark).durable >= next {
+            return Ok(());
+        }
+        self.sync_file()?;
+        // The mark itself needn't be durable: without it, more of the journal is taken for what may be torn.
+        self.mark(keys, |mark| mark.durable = next)
+    }
+
+    pub(super) fn sync_file(&self) -> Result<(), Failed> {
+        self.file.device.sync().map_err(|error| {
+            self.state().broken = true;
+            local(error)
+        })
+    }
+
+    pub(super) fn mark(&self, keys: &Keys, change: impl FnOnce(&mut Mark)) -> Result<(), Failed> {
+        let mut mark = lock(&self.mark);
+        let mut changed = Mark { number: mark.number + 1, ..*mark };
+        change(&mut changed);
+        self.file.device.write_at(Layout::mark(changed.number), &changed.to_bytes(keys)).map_err(local)?;
+        *mark = changed;
+        Ok(())
+    }
+}
+
+impl From<Failed> for Error {
+    fn from(failed: Failed) -> Self {
+        match failed {
+            Failed::Other(error) => error,
+            Failed::Cache(error) => {
+                io("writing the host cache", error.unwrap_or_else(|| std::io::Error::other("it is being given up")))
+            }
+        }
+    }
+}

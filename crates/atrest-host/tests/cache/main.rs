@@ -1,0 +1,20 @@
+//! Caches of disks.
+
+mod crash;
+mod format;
+mod hostile;
+mod kills;
+mod managed;
+mod model;
+mod support;
+mod trouble;
+
+/// Helpers of the library's own tests.
+#[allow(dead_code)]
+#[path = "../../../../tests/common"]
+mod common {
+    pub mod device;
+    pub mod peers;
+    pub mod vaults;
+    pub mod world;
+}

@@ -1,0 +1,149 @@
+//! Caches of managed disks: keys from the DEK, the note in the store, and revocation.
+
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use atrest::EncryptionType::{CustomerKey, PlatformAndCustomerKeys};
+use atrest::managed::{DiskService, OpenDisk, ResourceName};
+use atrest::{Error, Result};
+use atrest_host::cache::{CacheError, CacheMode};
+use atrest_host::{Cache, Disk};
+
+use crate::common::world::{VAULT, World, new_disk};
+use crate::support::*;
+
+const SIZE: u64 = 64 * 4096;
+const MODES: [CacheMode; 3] = [CacheMode::ReadOnly, CacheMode::WriteThrough, CacheMode::WriteBack];
+
+fn revoke(world: &World, service: &DiskService, revoked: bool) {
+    world.customer(VAULT).disabled.store(revoked, Relaxed);
+    // Later than any backoff.
+    world.clock.advance(Duration::from_secs(900));
+    service.maintain();
+}
+
+fn is_suspended<T>(result: Result<T>) -> bool {
+    matches!(result, Err(Error::DiskSuspended { .. }))
+}
+
+fn set_up(world: &World) -> (DiskService, OpenDisk) {
+    let service = world.service();
+    world.set(&service, "s", CustomerKey);
+    service.create_disk(&new_disk("x", Some("s"))).unwrap();
+    let disk = service.open_disk("x").unwrap();
+    (service, disk)
+}
+
+#[test]
+fn a_revoked_key_closes_the_cache() {
+    for mode in MODES {
+        let world = World::new();
+        let (service, disk) = set_up(&world);
+        let cache = Cache::of(&disk, world.folder.path().join("cache"), &options(mode, SIZE)).unwrap();
+        write(&cache, 0, &[7; 8192]);
+        cache.flush().unwrap();
+        assert_eq!(read(&cache, 0, 8192), [7; 8192]);
+        assert!(cache.holds_keys());
+
+        revoke(&world, &service, true);
+        assert!(!cache.holds_keys(), "{mode:?}");
+        assert!(is_suspended(cache.read_at(0, &mut [0; 4096])), "{mode:?}");
+        assert!(is_suspended(cache.write_at(0, &mut [9; 4096])));
+        assert!(is_suspended(cache.flush()));
+        assert!(!cache.holds_keys());
+        if mode == CacheMode::WriteBack {
+            assert_eq!(cache.dirty(), 8192);
+            assert!(is_suspended(cache.detach()));
+            assert!(is_suspended(cache.drain()));
+        }
+
+        revoke(&world, &service, false);
+        assert_eq!(read(&cache, 0, 8192), [7; 8192]);
+        write(&cache, 4096, &[8; 4096]);
+        assert!(cache.holds_keys());
+        cache.detach().unwrap();
+        assert_eq!(service.resource(&ResourceName::disk("x")).unwrap().host_cache, None);
+        assert_eq!([read(&disk, 0, 4096), read(&disk, 4096, 4096)], [[7; 4096], [8; 4096]]);
+    }
+}
+
+#[test]
+fn what_waits_under_a_revoked_key_is_there_for_the_next_attachment() {
+    let world = World::new();
+    let (service, disk) = set_up(&world);
+    let path = world.folder.path().join("cache");
+    let cache = Cache::of(&disk, &path, &options(CacheMode::WriteBack, SIZE)).unwrap();
+    write(&cache, 0, &[7; 8192]);
+    revoke(&world, &service, true);
+    assert!(is_suspended(cache.detach()));
+    drop(cache);
+    assert!(is_suspended(Cache::of(&disk, &path, &options(CacheMode::ReadOnly, SIZE))));
+    revoke(&world, &service, false);
+    let cache = Cache::of(&disk, &path, &options(CacheMode::ReadOnly, SIZE)).unwrap();
+    assert_eq!(read(&disk, 0, 8192), [7; 8192]);
+    cache.detach().unwrap();
+}
+
+#[test]
+fn the_store_knows_the_last_cache() {
+    let world = World::new();
+    let (service, disk) = set_up(&world);
+    let (path, older) = (world.folder.path().join("cache"), world.folder.path().join("older"));
+    let options = options(CacheMode::WriteBack, SIZE);
+    let cache = Cache::of(&disk, &path, &options).unwrap();
+    write(&cache, 0, &[7; 4096]);
+    let noted = service.resource(&ResourceName::disk("x")).unwrap().host_cache;
+    assert!(noted.is_some());
+    let alone = Cache::check_none(&disk).unwrap_err();
+    assert_eq!(CacheError::of(&alone), Some(&CacheError::Missing));
+    drop((cache, disk, service));
+    std::fs::copy(&path, &older).unwrap();
+
+    let service = world.service();
+    assert_eq!(service.resource(&ResourceName::disk("x")).unwrap().host_cache, noted);
+    let disk = service.open_disk("x").unwrap();
+    let cache = Cache::of(&disk, &path, &options).unwrap();
+    assert_ne!(service.resource(&ResourceName::disk("x")).unwrap().host_cache, noted);
+    write(&cache, 0, &[8; 4096]);
+    drop(cache);
+    let refused = Cache::of(&disk, &older, &options).unwrap_err();
+    assert_eq!(CacheError::of(&refused), Some(&CacheError::NotTheLast));
+    let cache = Cache::of(&disk, &path, &options).unwrap();
+    assert_eq!(read(&cache, 0, 4096), [8; 4096]);
+    cache.detach().unwrap();
+    Cache::check_none(&disk).unwrap();
+}
+
+#[test]
+fn a_rotation_and_two_layers_go_on_under_a_cache() {
+    let world = World::new();
+    let service = world.service();
+    world.set(&service, "two", PlatformAndCustomerKeys);
+    service.create_disk(&new_disk("x", Some("two"))).unwrap();
+    let disk = service.open_disk("x").unwrap();
+    let path = world.folder.path().join("cache");
+    let cache = Cache::of(&disk, &path, &options(CacheMode::WriteBack, SIZE)).unwrap();
+    write(&cache, 0, &[7; 4096]);
+    let key = world.customer(VAULT).rotate();
+    service.auto_rotate(&|_| {}).unwrap();
+    assert_eq!(service.encryption_set("two").unwrap().active_key, key);
+    assert_eq!(read(&cache, 0, 4096), [7; 4096]);
+    write(&cache, 4096, &[8; 4096]);
+    drop(cache);
+    let cache = Cache::of(&disk, &path, &options(CacheMode::WriteBack, SIZE)).unwrap();
+    assert_eq!([read(&cache, 0, 4096), read(&cache, 4096, 4096)], [[7; 4096], [8; 4096]]);
+    cache.detach().unwrap();
+}
+
+#[test]
+fn other_disks_have_other_keys() {
+    let world = World::new();
+    let (service, disk) = set_up(&world);
+    service.create_disk(&new_disk("y", Some("s"))).unwrap();
+    let path = world.folder.path().join("cache");
+    let cache = Cache::of(&disk, &path, &options(CacheMode::WriteBack, SIZE)).unwrap();
+    write(&cache, 0, &[7; 4096]);
+    drop(cache);
+    let refused = Cache::of(&service.open_disk("y").unwrap(), &path, &options(CacheMode::WriteBack, SIZE));
+    assert_eq!(CacheError::of(&refused.unwrap_err()), Some(&CacheError::Foreign));
+}
