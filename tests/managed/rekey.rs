@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use crate::common::SetOnDrop;
-use crate::common::device::{Call, TestDevice};
+use crate::common::device::{Call, TestDevice, reopen};
 use crate::common::vaults::MemoryVault;
 use crate::common::world::{T, VAULT, World, copy_to, new_disk, quiet, snapshot_of, still, text};
 use atrest::EncryptionType::{CustomerKey, PlatformAndCustomerKeys};
@@ -261,10 +261,14 @@ fn keys_rotate_and_sets_change_meanwhile() {
 fn an_order_in_the_middle_of_a_rotation_is_under_the_new_key() {
     let (world, service, _) = one();
     make(&service, "e", Some("s"), 4096);
+    drop(service);
+    // One after the other, so that the failure leaves one of them.
+    let store = world.folder.path().join("store");
+    let service = reopen(|| DiskService::open(&store, world.options().parallel(1))).unwrap();
     let customer = world.customer(VAULT);
     customer.rotate();
-    // The first wrap is a trial.
-    customer.fail_wrap_at.store(customer.wraps.load(Relaxed) + 2, Relaxed);
+    // The first wrap is a trial, and the second is of one of them.
+    customer.fail_wrap_at.store(customer.wraps.load(Relaxed) + 3, Relaxed);
     service.rotate_set("s", &quiet).unwrap_err();
     let waiting = || service.report_set("s").unwrap().waiting;
     assert_eq!(waiting().len(), 1);
