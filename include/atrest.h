@@ -410,6 +410,9 @@ const char *atrest_status_name(atrest_status status);
 // A disk that was encrypted in the guest can't be in a customer's set (52).
 #define ATREST_RULE_ENCRYPTED_IN_GUEST 52
 
+// Encryption at host and encryption in the guest exclude each other (56).
+#define ATREST_RULE_ENCRYPTED_AT_HOST 56
+
 // A second layer can't be added or removed in place (60).
 #define ATREST_RULE_LAYERS_STAY 60
 
@@ -2931,8 +2934,15 @@ atrest_status atrest_disk_service_put_into_set(const atrest_disk_service *servic
 // Marks a disk's data as encrypted in the guest. The mark is permanent, and its copies, snapshots and images inherit
 // it.
 //
-// Errors: ATREST_ERR_NOT_ALLOWED for a disk under a customer's key.
+// Errors: ATREST_ERR_NOT_ALLOWED for a disk under a customer's key, or encrypted at the host.
 atrest_status atrest_disk_service_mark_guest_encrypted(const atrest_disk_service *service, const char *disk);
+
+// Says whether a disk is encrypted at the host of the machine that it is attached to: the process there has this library,
+// and what it sends to the storage is ciphertext. `on` is 1 or 0. A disk can't be marked as encrypted in the guest meanwhile.
+//
+// Errors: ATREST_ERR_NOT_ALLOWED for a disk that was ever encrypted in the guest.
+atrest_status atrest_disk_service_set_host_encryption(const atrest_disk_service *service, const char *disk,
+    uint32_t on);
 
 // Moves a disk or snapshot to another subscription. A disk and its incremental snapshots move together, and so do all
 // copies of an image.

@@ -2839,6 +2839,9 @@ public:
     result<void> mark_guest_encrypted(text disk) const {
         return detail::done(atrest_disk_service_mark_guest_encrypted(get(), disk.get()));
     }
+    result<void> set_host_encryption(text disk, bool on) const {
+        return detail::done(atrest_disk_service_set_host_encryption(get(), disk.get(), on));
+    }
     result<void> move_to_subscription(resource kind, text name, text subscription) const {
         return detail::done(atrest_disk_service_move_to_subscription(get(), static_cast<std::uint32_t>(kind),
                                                                      name.get(), subscription.get()));

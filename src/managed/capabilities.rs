@@ -332,7 +332,7 @@ const TABLE: [Row; 4] = [
         name: "host",
         title: "Encryption at Host",
         remark: None,
-        limit: Some("this library doesn't encrypt at the host"),
+        limit: None,
         cells: [YES, YES, YES, YES, YES, YES, YES, UNHEALTHY],
     },
 ];

@@ -102,6 +102,7 @@ const char *atrest_status_name(atrest_status status);
 #define ATREST_RULE_IMAGE_IS_WHOLE 49
 #define ATREST_RULE_IMAGE_STAYS_UNDER_CUSTOMER_KEY 50
 #define ATREST_RULE_ENCRYPTED_IN_GUEST 52
+#define ATREST_RULE_ENCRYPTED_AT_HOST 56
 #define ATREST_RULE_LAYERS_STAY 60
 const char *atrest_last_error_message(void);
 uint32_t atrest_last_rule(void);
@@ -860,6 +861,8 @@ atrest_status atrest_disk_service_list_image(const atrest_disk_service *service,
 atrest_status atrest_disk_service_put_into_set(const atrest_disk_service *service, uint32_t kind, const char *name,
     const char *set);
 atrest_status atrest_disk_service_mark_guest_encrypted(const atrest_disk_service *service, const char *disk);
+atrest_status atrest_disk_service_set_host_encryption(const atrest_disk_service *service, const char *disk,
+    uint32_t on);
 atrest_status atrest_disk_service_move_to_subscription(const atrest_disk_service *service, uint32_t kind,
     const char *name, const char *subscription);
 atrest_status atrest_disk_service_delete(const atrest_disk_service *service, uint32_t kind, const char *name);

@@ -347,13 +347,29 @@ pub unsafe extern "C" fn atrest_disk_service_put_into_set(
 /// Marks a disk's data as encrypted in the guest. The mark is permanent, and its copies, snapshots and images inherit
 /// it.
 ///
-/// Errors: ATREST_ERR_NOT_ALLOWED for a disk under a customer's key.
+/// Errors: ATREST_ERR_NOT_ALLOWED for a disk under a customer's key, or encrypted at the host.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn atrest_disk_service_mark_guest_encrypted(
     service: *const atrest_disk_service,
     disk: *const c_char,
 ) -> atrest_status {
     run(|| Ok(handle!(service).mark_guest_encrypted(text!(disk))?))
+}
+
+/// Says whether a disk is encrypted at the host of the machine that it is attached to: the process there has this library,
+/// and what it sends to the storage is ciphertext. `on` is 1 or 0. A disk can't be marked as encrypted in the guest meanwhile.
+///
+/// Errors: ATREST_ERR_NOT_ALLOWED for a disk that was ever encrypted in the guest.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn atrest_disk_service_set_host_encryption(
+    service: *const atrest_disk_service,
+    disk: *const c_char,
+    on: u32,
+) -> atrest_status {
+    run(|| {
+        let on = flag("on", on)?;
+        Ok(handle!(service).set_host_encryption(text!(disk), on)?)
+    })
 }
 
 /// Moves a disk or snapshot to another subscription. A disk and its incremental snapshots move together, and so do all

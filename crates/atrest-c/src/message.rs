@@ -29,6 +29,8 @@ pub const ATREST_RULE_IMAGE_IS_WHOLE: u32 = 49;
 pub const ATREST_RULE_IMAGE_STAYS_UNDER_CUSTOMER_KEY: u32 = 50;
 /// A disk that was encrypted in the guest can't be in a customer's set (52).
 pub const ATREST_RULE_ENCRYPTED_IN_GUEST: u32 = 52;
+/// Encryption at host and encryption in the guest exclude each other (56).
+pub const ATREST_RULE_ENCRYPTED_AT_HOST: u32 = 56;
 /// A second layer can't be added or removed in place (60).
 pub const ATREST_RULE_LAYERS_STAY: u32 = 60;
 
@@ -70,5 +72,6 @@ const _: () = assert!(
         && ATREST_RULE_IMAGE_IS_WHOLE == Rule::ImageIsWhole.code()
         && ATREST_RULE_IMAGE_STAYS_UNDER_CUSTOMER_KEY == Rule::ImageStaysUnderCustomerKey.code()
         && ATREST_RULE_ENCRYPTED_IN_GUEST == Rule::EncryptedInGuest.code()
+        && ATREST_RULE_ENCRYPTED_AT_HOST == Rule::EncryptedAtHost.code()
         && ATREST_RULE_LAYERS_STAY == Rule::LayersStay.code()
 );

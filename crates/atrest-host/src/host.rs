@@ -12,12 +12,13 @@ use atrest::managed::{
 };
 use atrest::{Error, KeyVault, Result, SectorSize};
 
-use crate::Disk;
 use crate::buffer::Buffer;
+use crate::cache::CacheOptions;
 use crate::disk::{ReadOnly, io};
 use crate::maintenance::Maintenance;
 use crate::serve::{Serve, Served};
 use crate::temporary::TemporaryDisk;
+use crate::{Cache, Disk};
 
 /// As much of an image is copied at once.
 const PIECE: usize = 1 << 20;
@@ -46,7 +47,7 @@ pub struct HostOptions {
 }
 
 impl HostOptions {
-    /// The host's own folder, for temporary disks, and the platform's vault with the name of the key that protects them.
+    /// The host's own folder, for temporary disks and caches, and the platform's vault with the name of the key that protects them.
     pub fn new(folder: impl Into<PathBuf>, platform: Arc<dyn KeyVault>, platform_key: impl Into<String>) -> Self {
         let maintenance = Some(Duration::from_secs(60));
         HostOptions { folder: folder.into(), platform, platform_key: platform_key.into(), maintenance }
@@ -119,6 +120,7 @@ pub struct Host {
     /// The disks that a machine has while it runs: a service of its own, in the host's folder, under the platform's key.
     local: Arc<DiskService>,
     folder: PathBuf,
+    caches: PathBuf,
     machines: Mutex<Machines>,
     _maintenance: Option<Maintenance>,
 }
@@ -136,12 +138,12 @@ struct Slot {
 
 struct Attached {
     /// Ends before the disk is closed.
-    _served: Served,
+    served: Served,
     kind: Kind,
 }
 
 enum Kind {
-    Managed(OpenDisk),
+    Managed { open: OpenDisk, cache: Option<Arc<Cache>> },
     Temporary,
     KeptTemporary(OpenDisk),
 }
@@ -186,13 +188,15 @@ impl Host {
     pub fn new(service: Arc<DiskService>, options: HostOptions) -> Result<Self> {
         let HostOptions { folder, platform, platform_key, maintenance } = options;
         let disks = folder.join("temporary");
+        let caches = folder.join("caches");
         make_folder(&disks)?;
+        make_folder(&caches)?;
         let backend = Arc::new(DiskFolder::new(&disks));
         let local = ServiceOptions::new(backend, Arc::new(FileVaults::new()), platform, platform_key).discard(true);
         let local = Arc::new(DiskService::open(folder.join("temporary.redb"), local)?);
         let services = [service.clone(), local.clone()];
         let maintenance = maintenance.map(|interval| Maintenance::start(services, interval)).transpose()?;
-        Ok(Host { service, local, folder: disks, machines: Mutex::default(), _maintenance: maintenance })
+        Ok(Host { service, local, folder: disks, caches, machines: Mutex::default(), _maintenance: maintenance })
     }
 
     /// The service that has the disks which outlive machines.
@@ -207,7 +211,7 @@ impl Host {
     /// [`Error::NotAllowed`] for a disk that was ever encrypted in the guest (56); [`Error::Busy`] if it is attached already;
     /// those of [`DiskService::open_disk`] and [`Serve::serve`].
     pub fn attach(&self, machine: &str, disk: &str, serve: &dyn Serve) -> Result<()> {
-        self.attach_managed(machine, disk, serve, false)
+        self.attach_managed(machine, disk, serve, false, None)
     }
 
     /// As [`attach`](Self::attach), for a machine that may only read it. Any number of machines may have it so.
@@ -215,15 +219,57 @@ impl Host {
     /// # Errors
     /// As [`attach`](Self::attach).
     pub fn attach_read_only(&self, machine: &str, disk: &str, serve: &dyn Serve) -> Result<()> {
-        self.attach_managed(machine, disk, serve, true)
+        self.attach_managed(machine, disk, serve, true, None)
     }
 
-    fn attach_managed(&self, machine: &str, disk: &str, serve: &dyn Serve, read_only: bool) -> Result<()> {
+    /// As [`attach`](Self::attach), with a cache in the host's folder, under a key that comes from the disk's (53). What an
+    /// earlier process left in the disk's write-back cache is written to the disk first.
+    ///
+    /// # Errors
+    /// As [`attach`](Self::attach); those of [`Cache::of`].
+    pub fn attach_cached(&self, machine: &str, disk: &str, cache: &CacheOptions, serve: &dyn Serve) -> Result<()> {
+        self.attach_managed(machine, disk, serve, false, Some(cache))
+    }
+
+    /// Writes to a disk what its write-back cache has for it. A snapshot or a copy of the disk needs that: it doesn't see the
+    /// cache.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchResource`] if the machine has no such disk; those of [`Cache::drain`].
+    pub fn drain(&self, machine: &str, disk: &str) -> Result<()> {
+        let machines = self.machines();
+        let slot = machines.get(machine).and_then(|disks| disks.get(disk));
+        let slot = slot.ok_or_else(|| Error::NoSuchResource(format!("{disk} of the machine {machine}")))?;
+        let cache = match slot.attached.as_ref().map(|attached| &attached.kind) {
+            Some(Kind::Managed { cache, .. }) => cache.clone(),
+            _ => None,
+        };
+        drop(machines);
+        cache.map_or(Ok(()), |cache| cache.drain())
+    }
+
+    fn attach_managed(
+        &self,
+        machine: &str,
+        disk: &str,
+        serve: &dyn Serve,
+        read_only: bool,
+        cache: Option<&CacheOptions>,
+    ) -> Result<()> {
         let place = self.take_place(machine, disk, Some(read_only))?;
         self.service.set_host_encryption(disk, true)?;
         let open = self.service.open_disk(disk)?;
-        let served: Arc<dyn Disk> = if read_only { Arc::new(ReadOnly(open.clone())) } else { Arc::new(open.clone()) };
-        place.fill(Attached { _served: serve.serve(served, disk)?, kind: Kind::Managed(open) });
+        let file = self.caches.join(format!("{disk}.cache"));
+        let cache = cache.map(|options| Cache::of(&open, file, options).map(Arc::new)).transpose()?;
+        let served: Arc<dyn Disk> = match &cache {
+            Some(cache) => cache.clone(),
+            None => {
+                // Without the cache that has them, writes that were answered would be missing.
+                Cache::check_none(&open)?;
+                if read_only { Arc::new(ReadOnly(open.clone())) } else { Arc::new(open.clone()) }
+            }
+        };
+        place.fill(Attached { served: serve.serve(served, disk)?, kind: Kind::Managed { open, cache } });
         Ok(())
     }
 
@@ -243,7 +289,7 @@ impl Host {
             fill(&disk, new.image.as_deref())?;
             (Arc::new(disk), Kind::Temporary)
         };
-        place.fill(Attached { _served: serve.serve(disk, &new.name)?, kind });
+        place.fill(Attached { served: serve.serve(disk, &new.name)?, kind });
         Ok(())
     }
 
@@ -312,9 +358,17 @@ impl Host {
     }
 
     fn end(&self, machine: &str, disk: &str, attached: Attached) -> Result<()> {
-        let kept = matches!(attached.kind, Kind::KeptTemporary(_));
-        drop(attached);
-        if kept { self.local.delete(&ResourceName::disk(full_name(machine, disk))) } else { Ok(()) }
+        let Attached { served, kind } = attached;
+        served.stop();
+        match kind {
+            // What waits in a cache goes to the disk. If that can't be had, it stays for the next attachment.
+            Kind::Managed { cache: Some(cache), .. } => cache.detach(),
+            Kind::KeptTemporary(open) => {
+                drop(open);
+                self.local.delete(&ResourceName::disk(full_name(machine, disk)))
+            }
+            Kind::Managed { .. } | Kind::Temporary => Ok(()),
+        }
     }
 
     /// What is attached, by machine and disk.
@@ -324,7 +378,7 @@ impl Host {
             machines.iter().flat_map(|(machine, disks)| disks.iter().map(move |(disk, slot)| (machine, disk, slot)));
         all.filter_map(|(machine, disk, slot)| {
             let suspended = match &slot.attached.as_ref()?.kind {
-                Kind::Managed(open) | Kind::KeptTemporary(open) => open.is_suspended(),
+                Kind::Managed { open, .. } | Kind::KeptTemporary(open) => open.is_suspended(),
                 Kind::Temporary => false,
             };
             let temporary = slot.read_only.is_none();

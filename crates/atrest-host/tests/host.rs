@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use atrest::managed::{EncryptionOption, NewDisk, ResourceName, Rule};
 use atrest::{Error, Result, SectorSize};
+use atrest_host::cache::{CacheMode, CacheOptions};
 use atrest_host::{Disk, Nbd, NewTemporary, Serve, Served};
 
 use world::{SET, World};
@@ -71,9 +72,9 @@ fn rule(result: Result<()>) -> Rule {
     }
 }
 
-/// Behaviours 53, 54 and 57: under the key of its set, in either sector size, once; and what is served is what is on the disk.
 #[test]
 fn a_disk_is_encrypted_here_under_the_key_of_its_set() {
+    // Behaviours 53, 54, 57, 82
     let (world, folder) = world();
     for (name, sector_size) in [("small", 512), ("large", 4096)] {
         world.disk(name, SIZE, sector_size);
@@ -97,9 +98,9 @@ fn a_disk_is_encrypted_here_under_the_key_of_its_set() {
     assert_eq!(names, ["large", "small"]);
 }
 
-/// Behaviour 56, both ways.
 #[test]
 fn encryption_in_the_guest_excludes_it() {
+    // Behaviour 56, both ways
     let (world, _folder) = world();
     let service = world.host.service();
     for name in ["in-guest", "at-host"] {
@@ -142,9 +143,9 @@ fn a_disk_is_one_machines_unless_all_only_read_it() {
     world.host.attach("vm3", "nothing", &serve("3")).unwrap();
 }
 
-/// Behaviour 53: temporary disks and ephemeral OS disks, under a key that is nowhere else or under the platform's.
 #[test]
 fn temporary_disks_end_with_their_machine() {
+    // Behaviour 53: temporary disks and ephemeral OS disks, under a key that is nowhere else or under the platform's
     let (world, folder) = world();
     let image = folder.path().join("image");
     fs::write(&image, [sector(4096), vec![7; 1000]].concat()).unwrap();
@@ -210,9 +211,9 @@ fn a_kept_temporary_disk_outlives_the_process_of_its_host() {
     assert_eq!(files(), 0);
 }
 
-/// Behaviours 35, 36 and 39, for the client of a served disk: errors, in time, and no hang.
 #[test]
 fn a_revoked_key_is_an_error_and_comes_back() {
+    // Behaviours 35, 36, 39
     let (world, _folder) = world();
     world.disk("disk", SIZE, 512);
     world.host.attach("vm1", "disk", &Nbd::unix(world.socket("sock"))).unwrap();
@@ -244,6 +245,42 @@ fn a_revoked_key_is_an_error_and_comes_back() {
     }
     world.enable(&world.key, true);
     assert_eq!(read(), 0);
+}
+
+/// A write-back cache that a killed host left behind is needed before the disk is used again.
+#[test]
+fn a_cache_is_emptied_into_its_disk_before_that_is_used_without_it() {
+    // Behaviour 53, for caches
+    let folder = tempfile::tempdir().unwrap();
+    let world = World::new(folder.path());
+    world.disk("disk", SIZE, 4096);
+    let options = CacheOptions::new(CacheMode::WriteBack, 16 << 20).destage_after(Duration::from_secs(3600));
+    let how = caught(&world, "sock");
+    world.host.attach_cached("vm1", "disk", &options, &how).unwrap();
+    how.disk().write_at(8192, &mut sector(4096)).unwrap();
+    how.disk().flush().unwrap();
+    drop(how);
+    drop(world);
+    assert!(!holds_plain(folder.path()));
+
+    let world = World::open(folder.path());
+    let how = caught(&world, "sock");
+    let refused = world.host.attach("vm1", "disk", &how).unwrap_err();
+    assert!(format!("{refused:#}").contains("cache"), "{refused:#}");
+    world.host.attach_cached("vm1", "disk", &options, &how).unwrap();
+    how.disk().write_at(0, &mut sector(4096)).unwrap();
+    world.host.drain("vm1", "disk").unwrap();
+    drop(how);
+    world.host.stop("vm1").unwrap();
+    assert_eq!(fs::read_dir(folder.path().join("local/caches")).unwrap().count(), 0);
+    let how = caught(&world, "sock");
+    world.host.attach("vm1", "disk", &how).unwrap();
+    let mut read = vec![0; 4096];
+    for at in [0, 8192] {
+        how.disk().read_at(at, &mut read).unwrap();
+        assert_eq!(read, sector(4096));
+    }
+    assert!(!holds_plain(folder.path()));
 }
 
 #[test]

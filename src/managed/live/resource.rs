@@ -301,11 +301,8 @@ impl LiveResource {
         self.access.note(&self.name, &self.id, |of| {
             // The cache's key comes from the DEK, which is about to go.
             refused.set(id.is_some() && of.unfinished().is_some());
-            let changed = !refused.get() && of.host_cache.as_deref() != id;
-            if changed {
-                of.host_cache = id.map(str::to_owned);
-            }
-            changed
+            let noted = if refused.get() { of.host_cache.clone() } else { id.map(str::to_owned) };
+            core::mem::replace(&mut of.host_cache, noted.clone()) != noted
         })?;
         let busy = || Error::Busy { what: format!("the {}, which is being re-encrypted,", self.name) };
         if refused.get() { Err(busy()) } else { Ok(()) }

@@ -134,11 +134,12 @@ fn plain_files(folder: &Path) -> usize {
     found.sum()
 }
 
-/// Behaviours 53, 54 and 57: a guest starts from its OS disk, makes a file system on a data disk, writes, syncs, and is killed. It
+/// A guest starts from its OS disk, makes a file system on a data disk, writes, syncs, and is killed. It
 /// comes back, and finds all; the host's files hold none of it. Without encryption they would.
 #[test]
 #[ignore = "boots a kernel in an emulator: see tests/guest/README.md"]
 fn a_guest_is_killed_and_comes_back() {
+    // Behaviours 53, 54, 57, 59
     let folder = tempfile::tempdir().unwrap();
     let world = World::new(folder.path());
     let image = system(folder.path());
@@ -209,10 +210,11 @@ fn host_process_in(folder: &Path) -> Process {
 }
 
 /// A guest goes on while the process that serves its disks is killed, twice, and while the key is rotated. It gets errors while
-/// the key is disabled, and goes on when it is enabled again (26, 36, 39).
+/// the key is disabled, and goes on when it is enabled again.
 #[test]
 #[ignore = "boots a kernel in an emulator: see tests/guest/README.md"]
 fn a_guest_goes_on_under_a_host_that_is_killed() {
+    // Behaviours 26, 36, 39
     let folder = tempfile::tempdir().unwrap();
     let world = World::new(folder.path());
     world.disk("vhost", 24 * MIB, 4096);
