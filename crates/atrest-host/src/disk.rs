@@ -36,6 +36,22 @@ pub trait Disk: Send + Sync {
     /// As [`read_at`](Self::read_at). A part may have been written.
     fn write_at(&self, offset: u64, sectors: &mut [u8]) -> Result<()>;
 
+    /// Whether [`read_at`](Self::read_at) and [`write_from`](Self::write_from) may be given memory that a machine changes
+    /// meanwhile, so that nothing is copied: the disk decides nothing by what `sectors` hold, and ciphertext may be seen in them
+    /// for a moment.
+    fn takes_shared_memory(&self) -> bool {
+        false
+    }
+
+    /// As [`write_at`](Self::write_at), from memory that stays as it is. It is called where
+    /// [`takes_shared_memory`](Self::takes_shared_memory) allows it.
+    ///
+    /// # Errors
+    /// As [`write_at`](Self::write_at).
+    fn write_from(&self, offset: u64, sectors: &[u8]) -> Result<()> {
+        self.write_at(offset, &mut sectors.to_vec())
+    }
+
     /// Makes `len` bytes from `offset` zeros.
     ///
     /// # Errors
@@ -80,6 +96,14 @@ impl Disk for OpenDisk {
         OpenDisk::write_in_place(self, offset, sectors)
     }
 
+    fn takes_shared_memory(&self) -> bool {
+        true
+    }
+
+    fn write_from(&self, offset: u64, sectors: &[u8]) -> Result<()> {
+        OpenDisk::write_at(self, offset, sectors)
+    }
+
     fn write_zeroes(&self, offset: u64, len: u64) -> Result<()> {
         OpenDisk::write_zeroes(self, offset, len)
     }
@@ -115,6 +139,14 @@ impl<D: BlockDevice> Disk for Volume<D> {
         Volume::write_in_place(self, offset, sectors)
     }
 
+    fn takes_shared_memory(&self) -> bool {
+        true
+    }
+
+    fn write_from(&self, offset: u64, sectors: &[u8]) -> Result<()> {
+        Volume::write_at(self, offset, sectors)
+    }
+
     fn write_zeroes(&self, offset: u64, len: u64) -> Result<()> {
         Volume::write_zeroes(self, offset, len)
     }
@@ -145,6 +177,14 @@ impl<D: BlockDevice> Disk for HazmatPlain<D> {
     }
 
     fn write_at(&self, offset: u64, sectors: &mut [u8]) -> Result<()> {
+        self.0.write_at(offset, sectors).map_err(|e| io("writing the device", e))
+    }
+
+    fn takes_shared_memory(&self) -> bool {
+        true
+    }
+
+    fn write_from(&self, offset: u64, sectors: &[u8]) -> Result<()> {
         self.0.write_at(offset, sectors).map_err(|e| io("writing the device", e))
     }
 

@@ -4,7 +4,7 @@
 //! The crate `virtio-queue` walks them too, but only from the available ring, and it ends a broken chain in silence.
 
 use virtio_queue::desc::split::Descriptor;
-use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
+use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryMmap, VolatileSlice};
 
 /// The bytes of a descriptor.
 const DESCRIPTOR: u64 = 16;
@@ -93,6 +93,19 @@ impl Segments {
     fn push(&mut self, piece: (GuestAddress, u64)) {
         self.pieces.push(piece);
         self.len += piece.1;
+    }
+
+    /// The memory from the byte `from` on, up to `len` bytes, as far as it is one piece.
+    pub(super) fn piece<'m>(&self, memory: &'m GuestMemoryMmap, from: u64, len: usize) -> Option<VolatileSlice<'m>> {
+        let mut skip = from;
+        for &(start, of) in &self.pieces {
+            if skip < of {
+                let len = usize::try_from(of - skip).unwrap_or(usize::MAX).min(len);
+                return memory.get_slice(GuestAddress(start.0.checked_add(skip)?), len).ok();
+            }
+            skip -= of;
+        }
+        None
     }
 
     /// Reads from the byte `from` on.

@@ -8,6 +8,7 @@ mod chain;
 mod channel;
 mod device;
 mod inflight;
+mod lent;
 mod mapped;
 mod request;
 mod ring;

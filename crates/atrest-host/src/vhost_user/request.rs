@@ -5,10 +5,11 @@
 use std::ops::Range;
 
 use atrest::Result;
-use vm_memory::GuestMemoryMmap;
+use vm_memory::{GuestMemoryMmap, VolatileSlice};
 
-use super::chain::{Chain, Outside};
+use super::chain::{Chain, Outside, Segments};
 use super::device::{MAX_RANGE, MAX_RANGES, SECTOR};
+use super::lent;
 use crate::Disk;
 use crate::buffer::Buffer;
 
@@ -21,7 +22,7 @@ const ID: usize = 20;
 /// A segment of a discard, or of a write of zeros: sector, number of sectors, flags.
 const RANGE: usize = 16;
 
-/// The most that is copied at once: it stays in the cache of a core between the cipher and the copy.
+/// The most that is read or written at once: it stays in the cache of a core between the system call and the cipher.
 const PIECE: usize = 256 << 10;
 
 const OK: u8 = 0;
@@ -52,7 +53,7 @@ impl From<Outside> for Failed {
 pub(super) struct Executor<'a> {
     disk: &'a dyn Disk,
     id: [u8; ID],
-    /// What lies in the guest's memory is copied here, so that the guest can't change it while it is worked on.
+    /// What lies in the guest's memory in small pieces is copied here, and all of it where the disk wants that.
     buffer: Buffer,
 }
 
@@ -97,10 +98,22 @@ impl<'a> Executor<'a> {
 
     fn read(&mut self, memory: &GuestMemoryMmap, chain: &Chain, sector: u64, len: u64) -> Result<u64, Failed> {
         let range = self.range(sector, len)?;
-        for piece in pieces(&range) {
-            let buffer = self.buffer.of((piece.end - piece.start) as usize);
-            logged(self.disk.read_at(piece.start, buffer))?;
-            chain.writable.write(memory, piece.start - range.start, buffer)?;
+        let mut at = range.start;
+        while at < range.end {
+            let from = at - range.start;
+            let len = match self.lendable(&chain.writable, memory, from, range.end - at) {
+                Some(lent) => {
+                    logged(lent::write(&lent, |sectors| self.disk.read_at(at, sectors)))?;
+                    lent.len()
+                }
+                None => {
+                    let buffer = self.buffer.of((range.end - at).min(PIECE as u64) as usize);
+                    logged(self.disk.read_at(at, buffer))?;
+                    chain.writable.write(memory, from, buffer)?;
+                    buffer.len()
+                }
+            };
+            at += len as u64;
         }
         Ok(len)
     }
@@ -108,12 +121,43 @@ impl<'a> Executor<'a> {
     fn write(&mut self, memory: &GuestMemoryMmap, chain: &Chain, sector: u64, len: u64) -> Result<(), Failed> {
         let range = self.range(sector, len)?;
         self.writes()?;
-        for piece in pieces(&range) {
-            let buffer = self.buffer.of((piece.end - piece.start) as usize);
-            chain.readable.read(memory, HEADER as u64 + piece.start - range.start, buffer)?;
-            logged(self.disk.write_at(piece.start, buffer))?;
+        let mut at = range.start;
+        while at < range.end {
+            let from = HEADER as u64 + at - range.start;
+            let len = match self.lendable(&chain.readable, memory, from, range.end - at) {
+                Some(lent) => {
+                    logged(lent::read(&lent, |sectors| self.disk.write_from(at, sectors)))?;
+                    lent.len()
+                }
+                None => {
+                    let buffer = self.buffer.of((range.end - at).min(PIECE as u64) as usize);
+                    chain.readable.read(memory, from, buffer)?;
+                    logged(self.disk.write_at(at, buffer))?;
+                    buffer.len()
+                }
+            };
+            at += len as u64;
         }
         Ok(())
+    }
+
+    /// The guest's memory from the byte `from` of a request on, if the disk takes it as it is, in whole sectors. Short pieces that
+    /// others follow are copied, because each would be a call of its own.
+    fn lendable<'m>(
+        &self,
+        of: &Segments,
+        memory: &'m GuestMemoryMmap,
+        from: u64,
+        left: u64,
+    ) -> Option<VolatileSlice<'m>> {
+        const SHORT: usize = 32 << 10;
+        if !self.disk.takes_shared_memory() {
+            return None;
+        }
+        let whole = left.min(PIECE as u64) as usize;
+        let piece = of.piece(memory, from, whole)?;
+        let len = piece.len() / self.disk.sector_size() as usize * self.disk.sector_size() as usize;
+        (len == whole || len >= SHORT).then(|| piece.subslice(0, len).ok()).flatten()
     }
 
     fn ranges(&mut self, memory: &GuestMemoryMmap, chain: &Chain, kind: u32, len: u64) -> Result<(), Failed> {
@@ -171,12 +215,6 @@ fn logged(result: Result<()>) -> Result<(), Failed> {
         log::warn!("a guest's request failed: {error:#}");
         Failed(IO_ERROR)
     })
-}
-
-/// The parts of a range that fit into the buffer.
-fn pieces(range: &Range<u64>) -> impl Iterator<Item = Range<u64>> + use<> {
-    let end = range.end;
-    range.clone().step_by(PIECE).map(move |start| start..end.min(start + PIECE as u64))
 }
 
 fn u32_at(bytes: &[u8], at: usize) -> u32 {

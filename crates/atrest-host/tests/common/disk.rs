@@ -15,6 +15,8 @@ pub struct TestDisk {
     pub bytes: Mutex<Vec<u8>>,
     pub sector_size: u32,
     pub read_only: bool,
+    /// Whether it takes the guest's memory as it lies.
+    pub shared: bool,
     pub writes: AtomicUsize,
     pub flushes: AtomicUsize,
     pub discards: Mutex<Vec<(u64, u64)>>,
@@ -29,6 +31,7 @@ impl TestDisk {
             bytes: Mutex::new((0..SIZE).map(|i| (i / 512 + i) as u8).collect()),
             sector_size: 512,
             read_only: false,
+            shared: true,
             writes: AtomicUsize::new(0),
             flushes: AtomicUsize::new(0),
             discards: Mutex::default(),
@@ -78,6 +81,10 @@ impl Disk for TestDisk {
         // As one that encrypts them where they lie.
         sectors.fill(0xcc);
         Ok(())
+    }
+
+    fn takes_shared_memory(&self) -> bool {
+        self.shared
     }
 
     fn write_zeroes(&self, offset: u64, len: u64) -> Result<()> {

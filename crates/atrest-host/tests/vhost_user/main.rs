@@ -55,7 +55,11 @@ impl World {
 
 #[test]
 fn a_guest_reads_writes_and_flushes() {
-    let world = World::new(TestDisk::new());
+    [true, false].into_iter().for_each(a_guest_reads_writes_and_flushes_with);
+}
+
+fn a_guest_reads_writes_and_flushes_with(shared: bool) {
+    let world = World::new(TestDisk { shared, ..TestDisk::new() });
     let mut guest = world.boot();
     assert_eq!(guest.request(IN, 3, 4096, true), OK);
     assert_eq!(guest.read(DATA, 4096), world.disk.content(3 * 512, 4096));
@@ -76,7 +80,11 @@ fn a_guest_reads_writes_and_flushes() {
 
 #[test]
 fn data_in_many_pieces_and_in_an_indirect_table() {
-    let world = World::new(TestDisk::new());
+    [true, false].into_iter().for_each(data_in_many_pieces_and_in_an_indirect_table_with);
+}
+
+fn data_in_many_pieces_and_in_an_indirect_table_with(shared: bool) {
+    let world = World::new(TestDisk { shared, ..TestDisk::new() });
     let mut guest = world.boot();
     let data = pattern(3 * 512, 2);
     guest.write(DATA, &data);
@@ -137,7 +145,11 @@ fn zeros_and_discards() {
 
 #[test]
 fn what_a_request_may_not_be() {
-    let world = World::new(TestDisk { sector_size: 4096, ..TestDisk::new() });
+    [true, false].into_iter().for_each(what_a_request_may_not_be_with);
+}
+
+fn what_a_request_may_not_be_with(shared: bool) {
+    let world = World::new(TestDisk { shared, sector_size: 4096, ..TestDisk::new() });
     let mut guest = world.boot();
     let end = SIZE as u64 / 512;
     for (sector, len) in
@@ -172,8 +184,12 @@ fn a_disk_that_may_only_be_read() {
 
 #[test]
 fn a_hostile_guest_hurts_itself_alone() {
+    [true, false].into_iter().for_each(a_hostile_guest_hurts_itself_alone_with);
+}
+
+fn a_hostile_guest_hurts_itself_alone_with(shared: bool) {
     const LONG: u32 = u32::MAX;
-    let (world, other) = (World::new(TestDisk::new()), World::new(TestDisk::new()));
+    let (world, other) = (World::new(TestDisk { shared, ..TestDisk::new() }), World::new(TestDisk::new()));
     let (mut guest, mut honest) = (world.boot(), other.boot());
     let beyond = BASE + LEN as u64;
     // Chains that can't be followed to their end get no answer, but the queue goes on.
