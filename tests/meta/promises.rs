@@ -120,7 +120,11 @@ fn the_tests_that_security_names_exist() {
         if file.starts_with(char::is_uppercase) {
             continue;
         }
-        let base = if ["src/", "crates/"].iter().any(|folder| file.starts_with(folder)) { root.to_owned() } else { root.join("tests") };
+        let base = if ["src/", "crates/"].iter().any(|folder| file.starts_with(folder)) {
+            root.to_owned()
+        } else {
+            root.join("tests")
+        };
         let path = base.join(format!("{file}.rs"));
         let text = fs::read_to_string(&path).unwrap_or_else(|e| panic!("SECURITY.md names {quoted}: {e}"));
         let declared = text.split_once(&format!("fn {test}("));

@@ -7,6 +7,8 @@ pub(crate) struct Buffer {
     bytes: Vec<u8>,
     /// Where the aligned part begins.
     start: usize,
+    /// As much of that was given out. The rest was never touched, and costs no memory.
+    used: usize,
 }
 
 /// As large as any device's alignment is.
@@ -17,17 +19,18 @@ impl Buffer {
     pub(crate) fn new(len: usize) -> Self {
         let bytes = vec![0; len + ALIGNMENT];
         let start = bytes.as_ptr().align_offset(ALIGNMENT);
-        Buffer { start: if start < ALIGNMENT { start } else { 0 }, bytes }
+        Buffer { start: if start < ALIGNMENT { start } else { 0 }, bytes, used: 0 }
     }
 
     /// The first `len` bytes.
     pub(crate) fn of(&mut self, len: usize) -> &mut [u8] {
+        self.used = self.used.max(len);
         &mut self.bytes[self.start..self.start + len]
     }
 }
 
 impl Drop for Buffer {
     fn drop(&mut self) {
-        self.bytes.zeroize();
+        self.bytes[self.start..self.start + self.used].zeroize();
     }
 }
