@@ -75,9 +75,12 @@ impl DataArea {
         for piece in &self.pieces {
             let wanted = piece.size.unwrap_or(unit);
             // What follows the device does so with the data as it was: the end has no room for more until all is done.
-            let moving = self.moving.as_ref().filter(|_| piece.size.is_none());
-            let before = moving.and_then(|moving| moving.plan.previous.offset.checked_add(size));
-            let offset = before.unwrap_or(0).max(piece.offset);
+            let offset = match &self.moving {
+                Some(moving) if piece.size.is_none() => {
+                    moving.plan.previous.offset.saturating_add(size).max(piece.offset)
+                }
+                _ => piece.offset,
+            };
             let room = device_size.saturating_sub(offset);
             if room < wanted {
                 return Err(Error::DeviceTooSmall { needed: offset.saturating_add(wanted), size: device_size });

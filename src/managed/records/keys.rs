@@ -79,7 +79,7 @@ impl Resource {
     /// How much the DEKs that encrypt now have encrypted.
     pub(in crate::managed) fn used_now(&mut self) -> [&mut u64; 2] {
         let [upper, lower] = &mut self.used_blocks;
-        let new = self.reencryption.as_mut().filter(|of| of.begun.is_some() && !of.is_finished());
+        let new = self.reencryption.as_mut().filter(|of| of.is_under_way());
         [new.map_or(upper, |of| &mut of.used_blocks), lower]
     }
 

@@ -71,4 +71,11 @@ impl Reencryption {
     pub fn is_finished(&self) -> bool {
         self.finished.is_some()
     }
+
+    /// Whether the new DEK encrypts what is written. It is a call, because an optimiser that looks into a record which isn't there
+    /// makes Valgrind, under which users in C look for their own mistakes, tell of one.
+    #[inline(never)]
+    pub(in crate::managed) fn is_under_way(&self) -> bool {
+        self.begun.is_some() && !self.is_finished()
+    }
 }
