@@ -19,5 +19,7 @@ pub use cache::Cache;
 pub use disk::{Disk, HazmatPlain};
 pub use host::{Attachment, Host, HostOptions, NewTemporary};
 pub use nbd::Nbd;
+#[cfg(feature = "tls")]
+pub use nbd::Tls;
 pub use serve::{Serve, Served};
 pub use vhost_user::VhostUser;

@@ -4,6 +4,8 @@
 //! the specification of the NBD project.
 
 mod negotiation;
+#[cfg(feature = "tls")]
+mod tls;
 mod transmission;
 mod wire;
 
@@ -19,6 +21,8 @@ use crate::serve::{Serve, Served};
 use crate::socket::{Listening, Server, Stream, is_gone};
 
 use negotiation::{Agreed, Ended, Export, greet, negotiate};
+#[cfg(feature = "tls")]
+pub use tls::Tls;
 use transmission::{Requests, Transmission};
 
 /// How long a handshake may take between two messages.
@@ -42,6 +46,8 @@ pub struct Nbd {
 enum Place {
     Unix(PathBuf),
     HazmatTcp(String),
+    #[cfg(feature = "tls")]
+    Tls(String, Tls),
 }
 
 impl Nbd {
@@ -54,6 +60,12 @@ impl Nbd {
     /// a network that nobody else is in, such as the loopback of a network namespace.
     pub fn hazmat_tcp(address: impl Into<String>) -> Self {
         Nbd { place: Place::HazmatTcp(address.into()), ..Self::unix("") }
+    }
+
+    /// At a TCP address, by TLS alone: a client has to show a certificate before it learns of anything.
+    #[cfg(feature = "tls")]
+    pub fn tls(address: impl Into<String>, tls: Tls) -> Self {
+        Nbd { place: Place::Tls(address.into(), tls), ..Self::unix("") }
     }
 
     /// The most clients at once; more wait. The default is 16.
@@ -74,10 +86,13 @@ impl Serve for Nbd {
         let listening = match &self.place {
             Place::Unix(path) => Listening::unix(path)?,
             Place::HazmatTcp(address) => Listening::tcp(address)?,
+            #[cfg(feature = "tls")]
+            Place::Tls(address, _) => Listening::tcp(address)?,
         };
+        let place = self.place.clone();
         let (address, name, parallel) = (listening.address(), id.to_owned(), self.parallel);
         let server = Server::start(listening, id, self.connections, move |stream| {
-            if let Err(error) = talk(stream, &*disk, &name, parallel)
+            if let Err(error) = talk(&stream, &place, &*disk, &name, parallel)
                 && !is_gone(&error)
             {
                 log::warn!("a client of the disk {name} is cut off: {error}");
@@ -89,24 +104,34 @@ impl Serve for Nbd {
 }
 
 /// Talks to a client until it is gone.
-fn talk(stream: Stream, disk: &dyn Disk, name: &str, parallel: usize) -> io::Result<()> {
+fn talk(stream: &Stream, place: &Place, disk: &dyn Disk, name: &str, parallel: usize) -> io::Result<()> {
     stream.set_patience(Some(PATIENCE))?;
-    let mut both = &stream;
+    let mut both = stream;
     let no_zeroes = greet(&mut both)?;
-    let export = Export { disk, name, offers_tls: false, requires_tls: false };
-    match negotiate(&mut both, &export, no_zeroes)? {
-        Ended::Gone => Ok(()),
-        Ended::StartTls => Err(io::ErrorKind::Unsupported.into()),
-        Ended::Transmission(agreed) => {
+    let export = |offers_tls, requires_tls| Export { disk, name, offers_tls, requires_tls };
+    let transmit = |agreed: Agreed| {
+        stream.set_patience(None)?;
+        Transmission::new(disk, agreed, parallel, Plain(stream), Plain(stream)).serve();
+        Ok(())
+    };
+    match place {
+        Place::Unix(_) | Place::HazmatTcp(_) => match negotiate(&mut both, &export(false, false), no_zeroes)? {
+            Ended::Transmission(agreed) => transmit(agreed),
+            Ended::StartTls | Ended::Gone => Ok(()),
+        },
+        #[cfg(feature = "tls")]
+        Place::Tls(_, tls) => {
+            let Ended::StartTls = negotiate(&mut both, &export(true, true), no_zeroes)? else { return Ok(()) };
+            let mut encrypted = tls.accept(stream)?;
+            let Ended::Transmission(agreed) = negotiate(&mut encrypted, &export(false, false), no_zeroes)? else {
+                return Ok(());
+            };
             stream.set_patience(None)?;
-            transmit(&stream, disk, agreed, parallel);
+            let replies = encrypted.replies();
+            Transmission::new(disk, agreed, parallel, encrypted, replies).serve();
             Ok(())
         }
     }
-}
-
-fn transmit(stream: &Stream, disk: &dyn Disk, agreed: Agreed, parallel: usize) {
-    Transmission::new(disk, agreed, parallel, Plain(stream), Plain(stream)).serve();
 }
 
 /// One half of a connection without TLS.

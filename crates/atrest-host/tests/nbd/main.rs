@@ -6,6 +6,8 @@ mod client;
 mod disk;
 #[path = "../../../../tests/common/peers.rs"]
 mod peers;
+#[cfg(feature = "tls")]
+mod tls;
 
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
