@@ -3,6 +3,7 @@
 pub mod disk;
 pub mod json;
 pub mod limits;
+pub mod plain;
 pub mod seeds;
 pub mod store;
 pub mod vault;

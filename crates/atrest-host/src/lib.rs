@@ -7,6 +7,9 @@
 mod buffer;
 pub mod cache;
 mod disk;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod host;
 mod maintenance;
 mod nbd;

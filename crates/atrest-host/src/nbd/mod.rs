@@ -162,3 +162,48 @@ impl Requests for Plain<'_> {
         self.0.has_more()
     }
 }
+
+/// Talks to a client that sends bytes without looking at what it gets.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn converse(disk: &dyn Disk, sent: &[u8], got: &mut Vec<u8>) {
+    struct Blind<'a>(&'a [u8], &'a mut Vec<u8>);
+
+    impl Read for Blind<'_> {
+        fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+            self.0.read(bytes)
+        }
+    }
+
+    impl Write for Blind<'_> {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.1.write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// What is left to be sent.
+    struct Rest<'a>(&'a [u8]);
+
+    impl Read for Rest<'_> {
+        fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+            self.0.read(bytes)
+        }
+    }
+
+    impl Requests for Rest<'_> {
+        fn more(&self) -> bool {
+            !self.0.is_empty()
+        }
+    }
+
+    let export = Export { disk, name: "disk", offers_tls: false, requires_tls: false };
+    let mut client = Blind(sent, got);
+    let ended = greet(&mut client).and_then(|no_zeroes| negotiate(&mut client, &export, no_zeroes));
+    if let Ok(Ended::Transmission(agreed)) = ended {
+        let Blind(rest, got) = client;
+        Transmission::new(disk, agreed, 1, Rest(rest), got).serve();
+    }
+}

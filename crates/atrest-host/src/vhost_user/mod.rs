@@ -85,3 +85,17 @@ fn talk(stream: Stream, backend: &Arc<Mutex<Backend>>, channel: &Channel) -> Res
         }
     }
 }
+
+/// Does one request of a guest's queue.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn execute(
+    disk: &dyn Disk,
+    memory: &vm_memory::GuestMemoryMmap,
+    table: vm_memory::GuestAddress,
+    queue_size: u16,
+    head: u16,
+) -> Option<u32> {
+    let mut chain = chain::Chain::default();
+    chain.read(memory, table, queue_size, head).ok()?;
+    Some(request::Executor::new(disk, "disk").execute(memory, &chain))
+}
