@@ -12,7 +12,7 @@ use atrest::{Error, Result};
 use zeroize::Zeroizing;
 
 use super::format::{BLOCK, ENTRIES, Layout, Mark, SECTOR, Written, record};
-use super::inner::{Inner, PIECE, Pending, check, lock, touched};
+use super::inner::{Inner, PIECE, Pending, State, check, lock, touched};
 use super::keys::{Keys, Place};
 use crate::disk::io;
 
@@ -154,14 +154,21 @@ impl Inner {
             self.tell(&keys, &written)
         };
         let Err(failed) = write() else { return Ok(()) };
+        let mut state = self.state();
+        places.iter().for_each(|place| state.index.give_back(place.slot));
+        self.use_up(&mut state, places.len());
+        drop(state);
         for (sealed, block) in written.iter().zip(run.chunks_exact_mut(BLOCK)) {
             keys.unseal(sealed.place, block)?;
         }
-        let mut state = self.state();
-        places.iter().for_each(|place| state.index.give_back(place.slot));
-        state.reserved -= places.len();
-        self.changed.notify_all();
         Err(failed)
+    }
+
+    /// So many of the reserved blocks are written, or won't be. Who gives up the cache waits for that, and not for the whole
+    /// write: the rest of it may wait for the end of the cache.
+    fn use_up(&self, state: &mut State, count: usize) {
+        state.reserved -= count;
+        self.changed.notify_all();
     }
 
     /// Slots for a run of blocks, once few enough wait to be written to the disk.
@@ -207,7 +214,7 @@ impl Inner {
                 state.pending.push_back(Pending { record: number, slot: place.slot });
             }
         }
-        state.reserved -= written.len();
+        self.use_up(&mut state, written.len());
         *next += count as u64;
         Ok(())
     }

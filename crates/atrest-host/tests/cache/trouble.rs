@@ -1,7 +1,12 @@
 //! Local files and disks that fail.
 
-use std::sync::Arc;
+use std::io;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex};
+use std::thread::sleep;
+use std::time::Duration;
 
+use atrest::BlockDevice;
 use atrest_host::cache::{CacheMode, CachePlace};
 use atrest_host::{Cache, Disk};
 
@@ -28,11 +33,15 @@ fn a_disk_goes_on_without_a_cache_whose_file_fails() {
                 for _ in 0..60 {
                     let (offset, byte) = (noise.below(60) * 512 * 8 + noise.below(2) * 512, noise.next() as u8);
                     let len = if noise.below(2) == 0 { 512 } else { 3 * 4096 };
-                    write(&cache, offset, &vec![byte; len]);
+                    // What only the cache has can't be read while its file doesn't answer, be it for a part of a block to
+                    // be written.
+                    if let Err(error) = cache.write_at(offset, &mut vec![byte; len]) {
+                        assert!(mode == CacheMode::WriteBack && call == Call::Read, "{error:#}");
+                        write(&cache, offset, &vec![byte; len]);
+                    }
                     model[offset as usize..][..len].fill(byte);
                     let offset = noise.below(60) * BLOCK;
                     let mut found = vec![0; 2 * 4096];
-                    // What only the cache has can't be read while its file doesn't answer.
                     match cache.read_at(offset, &mut found) {
                         Ok(()) => {
                             assert_eq!(found, model[offset as usize..][..2 * 4096], "{mode:?}, {call:?} {before}")
@@ -182,4 +191,67 @@ fn a_guest_is_told_of_a_flush_that_failed_for_another() {
     assert!(cache.drain().is_err());
     assert!(cache.flush().is_err());
     cache.flush().unwrap();
+}
+
+/// A local file that says when a write begins, and lets it go on when it is told to.
+struct Gate {
+    device: TestDevice,
+    stops: Mutex<Option<(Sender<()>, Receiver<()>)>>,
+}
+
+impl BlockDevice for Gate {
+    fn size(&self) -> io::Result<u64> {
+        self.device.size()
+    }
+
+    fn read_at(&self, offset: u64, bytes: &mut [u8]) -> io::Result<()> {
+        self.device.read_at(offset, bytes)
+    }
+
+    fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        let stops = self.stops.lock().unwrap().take();
+        if let Some((begun, go_on)) = stops {
+            begun.send(()).unwrap();
+            go_on.recv().unwrap();
+        }
+        self.device.write_at(offset, bytes)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.device.sync()
+    }
+}
+
+#[test]
+fn a_write_of_several_pieces_ends_while_its_cache_is_given_up() {
+    let disk = PlainDisk::new(64 * BLOCK, 512);
+    let gate = Arc::new(Gate { device: TestDevice::new(vec![0; SIZE as usize]), stops: Mutex::default() });
+    let options = options(CacheMode::WriteBack, SIZE).dirty(16 * BLOCK);
+    let place = CachePlace::Device(gate.clone());
+    let cache = Arc::new(Cache::attach(disk.clone(), Arc::new(secret(7)), place, &options).unwrap());
+    read(&*cache, 0, 4 * 4096); // so that the first write to the file is the guest's
+    let ((begun, has_begun), (go_on, goes_on), (end, ended)) = (channel(), channel(), channel());
+    *gate.stops.lock().unwrap() = Some((begun, goes_on));
+    for detaches in [false, true] {
+        let (cache, end) = (cache.clone(), end.clone());
+        std::thread::spawn(move || {
+            match detaches {
+                true => cache.detach().unwrap(),
+                // Parts of two blocks, and whole ones between.
+                false => write(&*cache, 512, &[1; 3 * 4096]),
+            }
+            end.send(()).unwrap();
+        });
+        if !detaches {
+            has_begun.recv().unwrap();
+        }
+    }
+    sleep(Duration::from_millis(100)); // so that it waits for the write that is under way
+    go_on.send(()).unwrap();
+    for _ in 0..2 {
+        ended.recv_timeout(Duration::from_secs(60)).expect("both end");
+    }
+    let mut expected = vec![0; 64 * 4096];
+    expected[512..][..3 * 4096].fill(1);
+    assert_eq!(disk.device.bytes(), expected);
 }
