@@ -45,6 +45,16 @@ pub trait DiskBackend: Send + Sync {
     /// # Errors
     /// [`Error::Io`].
     fn remove(&self, region: &str, id: &str) -> Result<()>;
+
+    /// The ids of all devices in a region that were made by [`create`](Self::create), in no order; also of those that nobody
+    /// knows any more. What else lies there, such as images, isn't among them.
+    ///
+    /// # Errors
+    /// [`Error::Io`]; [`Error::InvalidOption`] by default: the backend can't tell.
+    fn list(&self, region: &str) -> Result<Vec<String>> {
+        let _ = region;
+        Err(Error::InvalidOption("this backend can't list its devices; ask what they lie on".into()))
+    }
 }
 
 fn no_images() -> Error {
@@ -127,6 +137,18 @@ impl DiskBackend for DiskFolder {
             // Once the store forgets the disk, its file must not reappear.
             Ok(()) => crate::fs::sync(&path).map_err(|e| Error::io(format!("removing {}", path.display()), e)),
         }
+    }
+
+    fn list(&self, _: &str) -> Result<Vec<String>> {
+        let failed = |e| Error::io(format!("listing {}", self.folder.display()), e);
+        let mut ids = Vec::new();
+        for entry in std::fs::read_dir(&self.folder).map_err(failed)? {
+            let name = entry.map_err(failed)?.file_name();
+            // Images that were not made here have names of their own.
+            let id = name.to_str().and_then(|name| name.strip_suffix(".disk"));
+            ids.extend(id.filter(|id| uuid::Uuid::try_parse(id).is_ok()).map(str::to_owned));
+        }
+        Ok(ids)
     }
 }
 

@@ -190,6 +190,10 @@ impl<D: BlockDevice> BlockDevice for Aligned<D> {
         whole.map_or(Ok(()), |whole| self.write_whole(|| self.device.discard(whole.start, whole.end - whole.start)))
     }
 
+    fn set_size(&self, size: u64) -> io::Result<()> {
+        self.device.set_size(size)
+    }
+
     /// It takes everything.
     fn alignment(&self) -> NonZero<usize> {
         NonZero::<usize>::MIN

@@ -85,6 +85,15 @@ pub trait BlockDevice: Send + Sync {
         Ok(())
     }
 
+    /// Makes the device larger, with zeros, or smaller. The new size is durable when this returns.
+    ///
+    /// # Errors
+    /// The device's error; [`io::ErrorKind::Unsupported`] by itself, for devices whose size somebody else decides.
+    fn set_size(&self, size: u64) -> io::Result<()> {
+        let _ = size;
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
     /// What offsets, lengths and addresses of reads and writes have to be multiples of, as with `O_DIRECT`: a power of two.
     /// What isn't, the library reads and writes by a buffer that is; so buffers and sectors that are aligned are faster.
     /// Beyond 4096, a crash while a header is written may damage both of its copies.
@@ -132,6 +141,10 @@ macro_rules! forward {
 
             fn discard(&self, offset: u64, len: u64) -> io::Result<()> {
                 (**self).discard(offset, len)
+            }
+
+            fn set_size(&self, size: u64) -> io::Result<()> {
+                (**self).set_size(size)
             }
 
             fn alignment(&self) -> NonZero<usize> {
@@ -222,6 +235,15 @@ impl BlockDevice for MemoryDevice {
     /// They are zeros then; no memory is given back.
     fn discard(&self, offset: u64, len: u64) -> io::Result<()> {
         self.write_zeroes(offset, len)
+    }
+
+    fn set_size(&self, size: u64) -> io::Result<()> {
+        let size = usize::try_from(size).map_err(|_| io::ErrorKind::OutOfMemory)?;
+        let mut bytes = self.bytes.write().unwrap_or_else(PoisonError::into_inner);
+        let more = size.saturating_sub(bytes.len());
+        bytes.try_reserve(more).map_err(|_| io::ErrorKind::OutOfMemory)?;
+        bytes.resize(size, 0);
+        Ok(())
     }
 
     fn sync(&self) -> io::Result<()> {

@@ -213,6 +213,15 @@ impl BlockDevice for FileDevice {
         }
     }
 
+    /// A file's; that of a block device is its owner's matter.
+    fn set_size(&self, size: u64) -> io::Result<()> {
+        if !self.file.metadata()?.is_file() {
+            return Err(io::Error::new(io::ErrorKind::Unsupported, "only a file's size can be set"));
+        }
+        self.file.set_len(size)?;
+        self.file.sync_all()
+    }
+
     fn alignment(&self) -> NonZero<usize> {
         self.alignment
     }

@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, RwLock};
 
-use atrest::{BlockDevice, Credential, Error, FormatOptions, OpenOptions, Protector, Volume};
+use atrest::{BlockDevice, Credential, Error, FileDevice, FormatOptions, MemoryDevice, OpenOptions, Protector, Volume};
 
 use crate::common::vaults::MemoryVault;
 
@@ -111,4 +111,27 @@ fn a_size_that_cannot_be_is_refused() {
     let read_only = OpenOptions::new().read_only(true);
     let volume = Volume::open(device, Credential::Vault(&vault), &read_only).unwrap();
     assert!(matches!(volume.resize(None), Err(Error::ReadOnly)));
+}
+
+#[test]
+fn devices_are_given_another_size() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("disk");
+    let file = FileDevice::create(&path, MIB).unwrap();
+    let memory = Arc::new(MemoryDevice::new(MIB as usize));
+    let devices: [&dyn BlockDevice; 2] = [&file, &memory];
+    for device in devices {
+        device.write_at(0, &[1; 8192]).unwrap();
+        device.set_size(4096).unwrap();
+        device.set_size(8192).unwrap();
+        assert_eq!(device.size().unwrap(), 8192);
+        let mut found = [7; 8192];
+        device.read_at(0, &mut found).unwrap();
+        assert_eq!(found[..4096], [1; 4096]);
+        assert_eq!(found[4096..], [0; 4096]);
+    }
+    assert_eq!(std::fs::metadata(path).unwrap().len(), 8192);
+    // A device whose size is somebody else's matter says so.
+    let fixed = Elastic(Arc::default());
+    assert_eq!(fixed.set_size(1).unwrap_err().kind(), io::ErrorKind::Unsupported);
 }
