@@ -347,6 +347,29 @@ impl Layers {
         self.upper.sync()
     }
 
+    /// Makes the device as large as this, unless it is larger, and the volumes as large as it is: the upper one is to have
+    /// `size` bytes then.
+    pub(super) fn grow(&self, device_size: u64, size: u64) -> Result<()> {
+        let device = self.device();
+        let failed = |e| Error::io(format!("making the device {device_size} bytes large"), e);
+        if device.size().map_err(failed)? < device_size {
+            device.set_size(device_size).map_err(|e| match e.kind() {
+                std::io::ErrorKind::Unsupported => Error::InvalidOption(format!(
+                    "the disk's device can't be made larger from here ({e}); make it {device_size} bytes large, and try again"
+                )),
+                _ => failed(e),
+            })?;
+        }
+        self.lower.iter().try_for_each(|lower| lower.resize(None).map(drop))?;
+        if self.upper.resize(None)? < size {
+            let most = self.upper.size();
+            return Err(Error::InvalidOption(format!(
+                "the disk can have {most} bytes at most, in its chunks or at all"
+            )));
+        }
+        Ok(())
+    }
+
     /// All volumes, the upper one first.
     fn all(&self) -> impl Iterator<Item = &Layer> {
         core::iter::once(&self.upper).chain(self.lower.as_deref())

@@ -167,7 +167,7 @@ impl Inner {
 }
 
 /// The size of a resource's device in bytes. An incremental snapshot has a map of its chunks after its data.
-fn device_size(resource: &Resource) -> u64 {
+pub(super) fn device_size(resource: &Resource) -> u64 {
     let layers = if resource.has_two_layers() { 2 } else { 1 };
     let map = resource.increment.map_or(0, |_| ChunkMap::stored_len(resource.size));
     resource.size + map + layers * HEADER

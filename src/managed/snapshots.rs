@@ -113,10 +113,10 @@ impl Inner {
             let target = Target::increment(layers, after.size, None);
             let mut bytes = vec![0; CHUNK as usize];
             for chunk in 0..ChunkMap::new(after.size).chunks() {
-                if !both.has(chunk) {
+                let bytes = &mut bytes[..place(chunk, after.size).1];
+                if !both.has(chunk, bytes.len()) {
                     continue;
                 }
-                let bytes = &mut bytes[..place(chunk, after.size).1];
                 both.read_chunk(chunk, bytes)?;
                 target.put(chunk, bytes)?;
             }

@@ -161,6 +161,17 @@ impl BlockDevice for TestDevice {
         Ok(())
     }
 
+    fn set_size(&self, size: u64) -> io::Result<()> {
+        let mut state = self.0.lock().unwrap();
+        if state.fails(Call::Size) {
+            state.fault = None;
+            return Err(io::Error::other("a new size that was to fail"));
+        }
+        state.bytes.resize(size as usize, 0);
+        state.synced.resize(size as usize, 0);
+        Ok(())
+    }
+
     fn sync(&self) -> io::Result<()> {
         let mut state = self.0.lock().unwrap();
         state.log.push((now(), Op::Sync));

@@ -229,6 +229,10 @@ impl BlockDevice for Held {
     fn discard(&self, offset: u64, len: u64) -> io::Result<()> {
         self.device.discard(offset, len)
     }
+    fn set_size(&self, size: u64) -> io::Result<()> {
+        self.film.iter().for_each(|film| film(&self.id));
+        self.device.set_size(size)
+    }
     fn sync(&self) -> io::Result<()> {
         self.film.iter().for_each(|film| film(&self.id));
         self.device.sync()
@@ -270,6 +274,10 @@ impl DiskBackend for Disks {
     fn remove(&self, _: &str, id: &str) -> Result<()> {
         self.0.lock().unwrap().remove(id);
         Ok(())
+    }
+
+    fn list(&self, _: &str) -> Result<Vec<String>> {
+        Ok(self.0.lock().unwrap().keys().cloned().collect())
     }
 }
 

@@ -17,6 +17,7 @@ mod rebuild;
 mod regressions;
 mod rekey;
 mod report;
+mod resize;
 mod service;
 mod submit;
 mod tenants;

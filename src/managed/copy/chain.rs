@@ -15,6 +15,8 @@ pub(in crate::managed) struct Chain {
 
 struct Link {
     live: Arc<LiveResource>,
+    /// The size of its disk then. The disk may have grown since.
+    size: u64,
     /// The chunks that it holds; `None` for all.
     map: Option<ChunkMap>,
 }
@@ -28,11 +30,12 @@ impl Link {
             live.with_layers(|layers| layers.read_at(resource.size, &mut bytes))?;
             ChunkMap::from_bytes(&bytes, resource.size)
         });
-        Ok(Link { live, map: map.transpose()? })
+        Ok(Link { live, size: resource.size, map: map.transpose()? })
     }
 
-    fn has(&self, chunk: u64) -> bool {
-        self.map.as_ref().is_none_or(|map| map.has(chunk))
+    /// Whether it holds so many bytes of a chunk. The last one of a smaller disk was shorter.
+    fn has(&self, chunk: u64, len: usize) -> bool {
+        chunk * CHUNK + len as u64 <= self.size && self.map.as_ref().is_none_or(|map| map.has(chunk))
     }
 
     fn read_chunk(&self, chunk: u64, bytes: &mut [u8]) -> Result<()> {
@@ -63,13 +66,13 @@ impl Chain {
         Ok(Chain { links })
     }
 
-    /// Whether any of them holds the chunk.
-    pub(in crate::managed) fn has(&self, chunk: u64) -> bool {
-        self.links.iter().any(|link| link.has(chunk))
+    /// Whether any of them holds so many bytes of a chunk.
+    pub(in crate::managed) fn has(&self, chunk: u64, len: usize) -> bool {
+        self.links.iter().any(|link| link.has(chunk, len))
     }
 
     pub(in crate::managed) fn read_chunk(&self, chunk: u64, bytes: &mut [u8]) -> Result<()> {
-        let link = self.links.iter().find(|link| link.has(chunk)).ok_or_else(|| {
+        let link = self.links.iter().find(|link| link.has(chunk, bytes.len())).ok_or_else(|| {
             Error::InvalidHeader("the first of a disk's incremental snapshots lacks a part of the disk".into())
         })?;
         link.read_chunk(chunk, bytes)

@@ -31,7 +31,8 @@ impl LiveResource {
     ) -> (Arc<C>, Capturing<'_>) {
         let next = Changes::new(place, size);
         let mut held = self.write_without_writes();
-        let before = held.changes.replace(next).filter(|changes| last.is_some_and(|last| changes.are_since(last)));
+        let is_known = |changes: &Changes| changes.size() == size && last.is_some_and(|last| changes.are_since(last));
+        let before = held.changes.replace(next).filter(is_known);
         let capture = begin(before.map(Changes::into_chunks));
         held.capture = Some(capture.clone());
         (capture, Capturing(self))

@@ -28,6 +28,10 @@ impl Changes {
         }
     }
 
+    pub(super) fn size(&self) -> u64 {
+        self.size
+    }
+
     pub(super) fn are_since(&self, place: u64) -> bool {
         self.since == place
     }

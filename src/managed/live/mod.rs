@@ -5,6 +5,7 @@ mod capturing;
 mod changes;
 mod ended;
 mod in_flight;
+mod notes;
 mod open_disk;
 mod registry;
 mod resource;

@@ -17,7 +17,6 @@ pub struct OpenDisk {
     live: Arc<LiveResource>,
     /// Counts as a user while it lives.
     _user: Arc<()>,
-    size: u64,
     sector_size: u32,
     discards: bool,
 }
@@ -28,7 +27,7 @@ const PIECE: u64 = 8 << 20;
 
 impl OpenDisk {
     pub(in crate::managed) fn new(live: Arc<LiveResource>, user: Arc<()>, disk: &Resource, discards: bool) -> Self {
-        OpenDisk { live, _user: user, size: disk.size, sector_size: disk.sector_size, discards }
+        OpenDisk { live, _user: user, sector_size: disk.sector_size, discards }
     }
 
     /// The name of the disk.
@@ -36,9 +35,9 @@ impl OpenDisk {
         &self.live.name.name
     }
 
-    /// The size of its data in bytes.
+    /// The size of its data in bytes, which [`resize_disk`](crate::managed::DiskService::resize_disk) changes.
     pub fn size(&self) -> u64 {
-        self.size
+        self.live.size()
     }
 
     /// The sector size in bytes. Offsets and lengths must be multiples of it.
@@ -234,16 +233,18 @@ impl OpenDisk {
         if !offset.is_multiple_of(sector_size.into()) || !len.is_multiple_of(sector_size.into()) {
             return Err(Error::Misaligned { offset, len: counted, sector_size });
         }
-        if offset.checked_add(len).is_none_or(|end| end > self.size) {
-            return Err(Error::OutOfBounds { offset, len: counted, size: self.size });
+        let size = self.size();
+        if offset.checked_add(len).is_none_or(|end| end > size) {
+            return Err(Error::OutOfBounds { offset, len: counted, size });
         }
         Ok(())
     }
 
     /// The volume may be larger than the disk, by spare space of its device.
     fn check_end(&self, offset: u64, len: usize) -> Result<()> {
-        if offset.checked_add(len as u64).is_none_or(|end| end > self.size) {
-            return Err(Error::OutOfBounds { offset, len, size: self.size });
+        let size = self.size();
+        if offset.checked_add(len as u64).is_none_or(|end| end > size) {
+            return Err(Error::OutOfBounds { offset, len, size });
         }
         Ok(())
     }
@@ -256,6 +257,6 @@ fn sum(lengths: impl Iterator<Item = usize>) -> usize {
 
 impl core::fmt::Debug for OpenDisk {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.debug_struct("OpenDisk").field("name", &self.name()).field("size", &self.size).finish_non_exhaustive()
+        f.debug_struct("OpenDisk").field("name", &self.name()).field("size", &self.size()).finish_non_exhaustive()
     }
 }

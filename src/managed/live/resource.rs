@@ -1,7 +1,6 @@
 //! A resource in use: its volumes while its key may be used, shared by all its users.
 
-use core::cell::Cell;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use super::before_write::BeforeWrite;
@@ -16,11 +15,13 @@ use crate::managed::sync::{lock, read, try_lock, try_write, write};
 use crate::{BlockDevice, Error, Result};
 
 pub(in crate::managed) struct LiveResource {
-    access: Arc<Access>,
+    pub(super) access: Arc<Access>,
     /// The name by which it was found. After its removal another resource may get the name.
     pub(in crate::managed) name: ResourceName,
     pub(in crate::managed) id: String,
-    held: RwLock<Held>,
+    /// The size of its data in bytes.
+    size: AtomicU64,
+    pub(super) held: RwLock<Held>,
     /// The lease of `held`, for threads that must not wait for a hanging device.
     lease: Mutex<Option<Arc<KeyLease>>>,
     /// The key may not be used any more, and the resource was in use: the last user wipes the DEK.
@@ -29,7 +30,7 @@ pub(in crate::managed) struct LiveResource {
     /// the device is closed.
     closing: Mutex<Option<Closing>>,
     /// The last noted usage of its DEKs, so that the store isn't asked each time.
-    noted: Mutex<[u64; 2]>,
+    pub(super) noted: Mutex<[u64; 2]>,
     /// Locked while the volumes are opened. Other threads wait and share the result.
     opening: Mutex<()>,
     /// Locked while its keys are changed or it is removed. Several resources are locked in the order of their names.
@@ -50,16 +51,13 @@ struct Closing {
     used_blocks: [u64; 2],
 }
 
-/// The number of blocks encrypted before usage is noted again: 16 GiB.
-const GROWTH: u64 = 1 << 30;
-
 /// How often one use opens the volumes if they are closed again each time.
 const ATTEMPTS: usize = 16;
 
 #[derive(Default)]
 pub(super) struct Held {
     /// `None` while the key may not be used: the DEK is wiped.
-    layers: Option<Arc<Layers>>,
+    pub(super) layers: Option<Arc<Layers>>,
     /// The lease of its key; the platform's key needs none.
     lease: Option<Arc<KeyLease>>,
     /// A copy in progress of its content as of the copy's start.
@@ -100,6 +98,7 @@ impl LiveResource {
             access,
             name: resource.full_name(),
             id: resource.id.clone(),
+            size: AtomicU64::new(resource.size),
             held: RwLock::default(),
             lease: Mutex::default(),
             to_wipe: AtomicBool::new(false),
@@ -113,6 +112,17 @@ impl LiveResource {
             last,
             ended: Arc::default(),
         }
+    }
+
+    /// The size of its data in bytes.
+    pub(super) fn size(&self) -> u64 {
+        self.size.load(Ordering::Acquire)
+    }
+
+    /// Its volumes and its record are larger now. What was written before is noted nowhere for the new size.
+    pub(in crate::managed) fn set_size(&self, size: u64) {
+        self.write().changes = None;
+        self.size.store(size, Ordering::Release);
     }
 
     /// Whether it has let go of its device.
@@ -271,41 +281,6 @@ impl LiveResource {
             let _ = device.sync();
             self.note_used(used_blocks, 1);
         }
-    }
-
-    /// Notes how much its DEKs have encrypted, if it grew much. Does nothing while the volumes are being closed.
-    pub(in crate::managed) fn note_growth(&self) {
-        // The volumes aren't kept meanwhile: a suspension would leave the device open, and the next use finds it busy.
-        let used = self.held.try_read().ok().and_then(|held| held.layers.as_ref().map(|layers| layers.used_blocks()));
-        let (Some(used), mut noted) = (used, lock(&self.noted)) else { return };
-        if used.iter().zip(*noted).any(|(used, noted)| used.saturating_sub(noted) >= GROWTH) {
-            *noted = used;
-            self.note_used(used, GROWTH);
-        }
-    }
-
-    /// Its DEK was replaced: nothing is noted yet of what the new one encrypts.
-    pub(super) fn uncount(&self) {
-        lock(&self.noted)[0] = 0;
-    }
-
-    /// If noting fails, the next note covers it.
-    fn note_used(&self, used: [u64; 2], least: u64) {
-        let _ = self.access.note(&self.name, &self.id, |of| of.note_used(used, least));
-    }
-
-    /// Notes which write-back cache may hold writes that it lacks.
-    pub(super) fn note_host_cache(&self, id: Option<&str>) -> Result<()> {
-        self.record()?;
-        let refused = Cell::new(false);
-        self.access.note(&self.name, &self.id, |of| {
-            // The cache's key comes from the DEK, which is about to go.
-            refused.set(id.is_some() && of.unfinished().is_some());
-            let noted = if refused.get() { of.host_cache.clone() } else { id.map(str::to_owned) };
-            core::mem::replace(&mut of.host_cache, noted.clone()) != noted
-        })?;
-        let busy = || Error::Busy { what: format!("the {}, which is being re-encrypted,", self.name) };
-        if refused.get() { Err(busy()) } else { Ok(()) }
     }
 
     /// How many blocks its DEKs have encrypted, if it is open.

@@ -1,0 +1,47 @@
+//! What the store is told of a resource in use.
+
+use core::cell::Cell;
+
+use super::resource::LiveResource;
+use crate::managed::sync::lock;
+use crate::{Error, Result};
+
+/// The number of blocks encrypted before usage is noted again: 16 GiB.
+const GROWTH: u64 = 1 << 30;
+
+impl LiveResource {
+    /// Notes how much its DEKs have encrypted, if it grew much. Does nothing while the volumes are being closed.
+    pub(in crate::managed) fn note_growth(&self) {
+        // The volumes aren't kept meanwhile: a suspension would leave the device open, and the next use finds it busy.
+        let used = self.held.try_read().ok().and_then(|held| held.layers.as_ref().map(|layers| layers.used_blocks()));
+        let (Some(used), mut noted) = (used, lock(&self.noted)) else { return };
+        if used.iter().zip(*noted).any(|(used, noted)| used.saturating_sub(noted) >= GROWTH) {
+            *noted = used;
+            self.note_used(used, GROWTH);
+        }
+    }
+
+    /// Its DEK was replaced: nothing is noted yet of what the new one encrypts.
+    pub(super) fn uncount(&self) {
+        lock(&self.noted)[0] = 0;
+    }
+
+    /// If noting fails, the next note covers it.
+    pub(super) fn note_used(&self, used: [u64; 2], least: u64) {
+        let _ = self.access.note(&self.name, &self.id, |of| of.note_used(used, least));
+    }
+
+    /// Notes which write-back cache may hold writes that it lacks.
+    pub(super) fn note_host_cache(&self, id: Option<&str>) -> Result<()> {
+        self.record()?;
+        let refused = Cell::new(false);
+        self.access.note(&self.name, &self.id, |of| {
+            // The cache's key comes from the DEK, which is about to go.
+            refused.set(id.is_some() && of.unfinished().is_some());
+            let noted = if refused.get() { of.host_cache.clone() } else { id.map(str::to_owned) };
+            core::mem::replace(&mut of.host_cache, noted.clone()) != noted
+        })?;
+        let busy = || Error::Busy { what: format!("the {}, which is being re-encrypted,", self.name) };
+        if refused.get() { Err(busy()) } else { Ok(()) }
+    }
+}
