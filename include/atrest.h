@@ -1438,7 +1438,7 @@ typedef struct {
     size_t struct_size;
     // Passed to every callback. It must stay valid until release() is called.
     void *user;
-    // The size of the device in bytes.
+    // The size of the device in bytes, which set_size() changes.
     uint64_t size;
     // Fills `bytes` with `len` bytes from `offset`. The library stays below `size`.
     atrest_status (*read_at)(void *user, uint64_t offset, void *bytes, size_t len);
@@ -1456,10 +1456,13 @@ typedef struct {
     // Hears that nobody needs `len` bytes from `offset`, so that their room can be given to others; what they read as is not
     // defined until they are written again. NULL, or ATREST_ERR_UNSUPPORTED: nothing happens.
     atrest_status (*discard)(void *user, uint64_t offset, uint64_t len);
+    // Makes the device larger, with zeros, or smaller; the new size is durable when this returns. NULL, or
+    // ATREST_ERR_UNSUPPORTED: the device keeps its size. See atrest_disk_service_resize_disk.
+    atrest_status (*set_size)(void *user, uint64_t size);
 } atrest_device_callbacks;
 
 // The first value of an atrest_device_callbacks.
-#define ATREST_DEVICE_CALLBACKS_INIT {sizeof(atrest_device_callbacks), 0, 0, 0, 0, 0, 0, 0, 0, 0}
+#define ATREST_DEVICE_CALLBACKS_INIT {sizeof(atrest_device_callbacks), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
 
 // Opens a file or block device and holds it: a second open, by whatever process, gives ATREST_ERR_BUSY, as long as it
 // respects flock(). `flags` is 0 or ATREST_DEVICE_*, combined by `|`.
@@ -2438,10 +2441,14 @@ typedef struct {
     // image may be the device already.
     atrest_status (*adopt_image)(void *user, const char *region, const char *id, const char *image, uint64_t size,
         atrest_device **out);
+    // Calls `each` with `ids` and the id of every device in a region that create() has made, also of those that nobody knows
+    // any more, and returns what it returns if that isn't ATREST_OK. NULL, or ATREST_ERR_UNSUPPORTED:
+    // atrest_disk_service_orphans can't tell.
+    atrest_status (*list)(void *user, const char *region, atrest_status (*each)(void *ids, const char *id), void *ids);
 } atrest_disk_backend_callbacks;
 
 // The first value of an atrest_disk_backend_callbacks.
-#define ATREST_DISK_BACKEND_CALLBACKS_INIT {sizeof(atrest_disk_backend_callbacks), 0, 0, 0, 0, 0, 0, 0}
+#define ATREST_DISK_BACKEND_CALLBACKS_INIT {sizeof(atrest_disk_backend_callbacks), 0, 0, 0, 0, 0, 0, 0, 0}
 
 // Makes a backend of files in one folder, for all regions. The folder must exist.
 atrest_status atrest_disk_backend_folder(const char *path, atrest_disk_backend **out);
@@ -2943,6 +2950,15 @@ atrest_status atrest_disk_service_mark_guest_encrypted(const atrest_disk_service
 // Errors: ATREST_ERR_NOT_ALLOWED for a disk that was ever encrypted in the guest.
 atrest_status atrest_disk_service_set_host_encryption(const atrest_disk_service *service, const char *disk,
     uint32_t on);
+
+// Makes a disk larger, to `size` bytes, while it is in use: every atrest_disk of it has the new size when this returns. What is new
+// reads as noise until it is written, or as zeros if the disk has a map of written chunks. If it is killed or fails, the disk has
+// its old size, and the same call goes on. Snapshots keep the size that the disk had.
+//
+// Errors: ATREST_ERR_NO_SUCH_RESOURCE; ATREST_ERR_INVALID_OPTION for a smaller size, for one that is no whole number of sectors or
+// over 64 TiB, and for devices that keep their size; ATREST_ERR_BUSY while the disk is copied or re-encrypted;
+// ATREST_ERR_DISK_SUSPENDED while its key may not be used; the errors of the vault and the device.
+atrest_status atrest_disk_service_resize_disk(const atrest_disk_service *service, const char *disk, uint64_t size);
 
 // Moves a disk or snapshot to another subscription. A disk and its incremental snapshots move together, and so do all
 // copies of an image.
@@ -3603,6 +3619,20 @@ atrest_status atrest_store_check_file(const char *path, atrest_status (*each)(vo
 atrest_status atrest_store_rebuild(const char *path, const atrest_disk_service_options *options,
     const atrest_rebuild_sources *sources, atrest_status (*each)(void *user, const atrest_rebuilt *rebuilt),
     void *user);
+
+// Calls `each` with the id of every device that the backend of a service has made in a region, and that is none of this service's,
+// in order. **It may be another service's disk**: the backend doesn't know whose a device is. Otherwise as
+// atrest_disk_service_list.
+//
+// Errors: ATREST_ERR_INVALID_OPTION for a backend that can't tell.
+atrest_status atrest_disk_service_orphans(const atrest_disk_service *service, const char *region,
+    atrest_status (*each)(void *user, const char *id), void *user);
+
+// Removes a device that atrest_disk_service_orphans has named. What is on it can't be brought back.
+//
+// Errors: ATREST_ERR_BUSY for a device of this service; ATREST_ERR_NO_SUCH_RESOURCE; ATREST_ERR_INVALID_NAME for what is no id;
+// those of atrest_disk_service_orphans and of the backend.
+atrest_status atrest_disk_service_remove_orphan(const atrest_disk_service *service, const char *region, const char *id);
 
 #ifdef __cplusplus
 }

@@ -1547,6 +1547,11 @@ public:
         static_cast<void>(offset), static_cast<void>(len);
         return result<void>();
     }
+    // Makes it larger, with zeros, or smaller: durably. By itself it keeps its size.
+    virtual result<void> set_size(std::uint64_t size) {
+        static_cast<void>(size);
+        return fail(ATREST_ERR_UNSUPPORTED);
+    }
     // Returns when all that was written is on stable storage.
     virtual result<void> sync() = 0;
 };
@@ -1573,6 +1578,9 @@ struct block_device_calls {
         return guarded([&] {
             return status_of([&] { return static_cast<block_device *>(user)->discard(offset, len); });
         });
+    }
+    static atrest_status set_size(void *user, std::uint64_t size) {
+        return guarded([&] { return status_of([&] { return static_cast<block_device *>(user)->set_size(size); }); });
     }
     static atrest_status sync(void *user) {
         return guarded([&] { return status_of([&] { return static_cast<block_device *>(user)->sync(); }); });
@@ -1608,6 +1616,7 @@ public:
             callbacks.write_at = detail::block_device_calls::write_at;
             callbacks.write_zeroes = detail::block_device_calls::write_zeroes;
             callbacks.discard = detail::block_device_calls::discard;
+            callbacks.set_size = detail::block_device_calls::set_size;
             callbacks.sync = detail::block_device_calls::sync;
         }
         return detail::object_of<device>(std::move(below), callbacks, detail::block_device_calls::release,
@@ -2319,6 +2328,11 @@ public:
         static_cast<void>(region), static_cast<void>(id), static_cast<void>(image), static_cast<void>(size);
         return fail<device>(ATREST_ERR_UNSUPPORTED);
     }
+    // The ids of all devices in a region that create() has made, for disk_service::orphans. By itself it can't tell.
+    [[nodiscard]] virtual result<std::vector<std::string>> list(const std::string &region) {
+        static_cast<void>(region);
+        return fail<std::vector<std::string>>(ATREST_ERR_UNSUPPORTED);
+    }
 };
 
 namespace detail {
@@ -2349,6 +2363,16 @@ struct device_pool_calls {
                 out, [&] { return static_cast<device_pool *>(user)->adopt_image(region, id, image, size); });
         });
     }
+    static atrest_status list(void *user, const char *region, atrest_status (*each)(void *ids, const char *id),
+                              void *ids) {
+        return guarded([&] {
+            std::vector<std::string> found;
+            atrest_status status = take(found, [&] { return static_cast<device_pool *>(user)->list(region); });
+            for (auto id = found.begin(); status == ATREST_OK && id != found.end(); ++id)
+                status = each(ids, id->c_str());
+            return status;
+        });
+    }
     static void release(void *user) noexcept { delete static_cast<device_pool *>(user); }
 };
 
@@ -2371,6 +2395,7 @@ public:
         callbacks.remove = detail::device_pool_calls::remove;
         callbacks.open_image = detail::device_pool_calls::open_image;
         callbacks.adopt_image = detail::device_pool_calls::adopt_image;
+        callbacks.list = detail::device_pool_calls::list;
         return detail::object_of<disk_backend>(std::move(pool), callbacks, detail::device_pool_calls::release,
                                                atrest_disk_backend_from_callbacks);
     }
@@ -2838,6 +2863,18 @@ public:
     }
     result<void> mark_guest_encrypted(text disk) const {
         return detail::done(atrest_disk_service_mark_guest_encrypted(get(), disk.get()));
+    }
+    // It gets larger while it is in use.
+    result<void> resize_disk(text disk, std::uint64_t size) const {
+        return detail::done(atrest_disk_service_resize_disk(get(), disk.get(), size));
+    }
+    // The devices of the backend that are none of this service's. They may be another's.
+    [[nodiscard]] result<std::vector<std::string>> orphans(text region) const {
+        return detail::texts_of(
+            [&](auto... visit) { return atrest_disk_service_orphans(get(), region.get(), visit...); });
+    }
+    result<void> remove_orphan(text region, text id) const {
+        return detail::done(atrest_disk_service_remove_orphan(get(), region.get(), id.get()));
     }
     result<void> set_host_encryption(text disk, bool on) const {
         return detail::done(atrest_disk_service_set_host_encryption(get(), disk.get(), on));

@@ -404,8 +404,9 @@ typedef struct {
     size_t alignment;
     atrest_status (*write_zeroes)(void *user, uint64_t offset, uint64_t len);
     atrest_status (*discard)(void *user, uint64_t offset, uint64_t len);
+    atrest_status (*set_size)(void *user, uint64_t size);
 } atrest_device_callbacks;
-#define ATREST_DEVICE_CALLBACKS_INIT {sizeof(atrest_device_callbacks), 0, 0, 0, 0, 0, 0, 0, 0, 0}
+#define ATREST_DEVICE_CALLBACKS_INIT {sizeof(atrest_device_callbacks), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
 atrest_status atrest_device_open_file(const char *path, uint32_t flags, atrest_device **out);
 atrest_status atrest_device_create_file(const char *path, uint64_t size, atrest_device **out);
 atrest_status atrest_device_memory(size_t size, atrest_device **out);
@@ -696,8 +697,9 @@ typedef struct {
     atrest_status (*open_image)(void *user, const char *region, const char *image, atrest_device **out);
     atrest_status (*adopt_image)(void *user, const char *region, const char *id, const char *image, uint64_t size,
         atrest_device **out);
+    atrest_status (*list)(void *user, const char *region, atrest_status (*each)(void *ids, const char *id), void *ids);
 } atrest_disk_backend_callbacks;
-#define ATREST_DISK_BACKEND_CALLBACKS_INIT {sizeof(atrest_disk_backend_callbacks), 0, 0, 0, 0, 0, 0, 0}
+#define ATREST_DISK_BACKEND_CALLBACKS_INIT {sizeof(atrest_disk_backend_callbacks), 0, 0, 0, 0, 0, 0, 0, 0}
 atrest_status atrest_disk_backend_folder(const char *path, atrest_disk_backend **out);
 atrest_status atrest_disk_backend_from_callbacks(const atrest_disk_backend_callbacks *callbacks,
     atrest_disk_backend **out);
@@ -863,6 +865,7 @@ atrest_status atrest_disk_service_put_into_set(const atrest_disk_service *servic
 atrest_status atrest_disk_service_mark_guest_encrypted(const atrest_disk_service *service, const char *disk);
 atrest_status atrest_disk_service_set_host_encryption(const atrest_disk_service *service, const char *disk,
     uint32_t on);
+atrest_status atrest_disk_service_resize_disk(const atrest_disk_service *service, const char *disk, uint64_t size);
 atrest_status atrest_disk_service_move_to_subscription(const atrest_disk_service *service, uint32_t kind,
     const char *name, const char *subscription);
 atrest_status atrest_disk_service_delete(const atrest_disk_service *service, uint32_t kind, const char *name);
@@ -1027,6 +1030,9 @@ atrest_status atrest_store_check_file(const char *path, atrest_status (*each)(vo
 atrest_status atrest_store_rebuild(const char *path, const atrest_disk_service_options *options,
     const atrest_rebuild_sources *sources, atrest_status (*each)(void *user, const atrest_rebuilt *rebuilt),
     void *user);
+atrest_status atrest_disk_service_orphans(const atrest_disk_service *service, const char *region,
+    atrest_status (*each)(void *user, const char *id), void *user);
+atrest_status atrest_disk_service_remove_orphan(const atrest_disk_service *service, const char *region, const char *id);
 #ifdef __cplusplus
 }
 #endif

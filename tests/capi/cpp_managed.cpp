@@ -141,6 +141,18 @@ public:
         return create(region, id, size);
     }
 
+    atrest::result<std::vector<std::string>> list(const std::string &region) override
+    {
+        CHECK(region == "north");
+        if (broken)
+            return break_down<std::vector<std::string>>();
+        const std::lock_guard<std::mutex> lock(mutex_);
+        std::vector<std::string> ids{"6f6f6f6f-0000-4000-8000-000000000001"};
+        for (const auto &device : devices_)
+            ids.push_back(device.first);
+        return ids;
+    }
+
     static inline bool gives_nothing = false;
 
 private:
@@ -501,6 +513,14 @@ void objects()
         CHECK(sectors == decltype(sectors){});
         GOT(service.delete_resource(resource::disk, "imported"));
         CHECK(GOT(service.list(resource::disk)) == names{"disk"});
+        GOT(service.resize_disk("disk", 1 << 20));
+        FAILS(ATREST_ERR_INVALID_OPTION, service.resize_disk("disk", 4096));
+        CHECK(GOT(GOT(service.open_disk("disk")).size()) == 1 << 20);
+        CHECK(GOT(service.orphans("north")) == names{"6f6f6f6f-0000-4000-8000-000000000001"});
+        GOT(service.remove_orphan("north", "6f6f6f6f-0000-4000-8000-000000000001"));
+        broken = true;
+        FAILS(ATREST_ERR_CALLBACK_FAILED, service.orphans("north"));
+        broken = false;
         last = GOT(service.open_disk("disk"));
     }
     // The disk keeps all of it.

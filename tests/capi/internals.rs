@@ -234,6 +234,7 @@ fn a_device_of_callbacks_zeroes_by_its_own_way_or_by_writing_and_discards_if_it_
             alignment: 512,
             write_zeroes: Some(write_zeroes),
             discard: Some(discard),
+            set_size: None,
         };
         // SAFETY: the struct is as large as it says, at least, and `held` outlives the device.
         let device = unsafe {

@@ -21,8 +21,79 @@ static struct pool {
     char ids[64][ATREST_ID_SIZE];
     atrest_device *devices[64];
     int count, released;
-    enum lie create, open, remove;
+    enum lie create, open, remove, resize;
+    // What list() returns; and what it says in place of an id.
+    atrest_status list;
+    const char *also;
+    // Whether new devices are of callbacks.
+    int of_callbacks;
 } pool;
+
+// A device of callbacks whose size can be set.
+struct growing {
+    unsigned char *bytes;
+    uint64_t size;
+};
+
+static atrest_status growing_read(void *user, uint64_t offset, void *out, size_t len)
+{
+    struct growing *device = (struct growing *)user;
+    MUST(offset + len <= device->size);
+    memcpy(out, device->bytes + offset, len);
+    return ATREST_OK;
+}
+
+static atrest_status growing_write(void *user, uint64_t offset, const void *in, size_t len)
+{
+    struct growing *device = (struct growing *)user;
+    MUST(offset + len <= device->size);
+    memcpy(device->bytes + offset, in, len);
+    return ATREST_OK;
+}
+
+static atrest_status growing_sync(void *user)
+{
+    MUST(user != NULL);
+    return ATREST_OK;
+}
+
+static atrest_status growing_set_size(void *user, uint64_t size)
+{
+    struct growing *device = (struct growing *)user;
+    if (pool.resize != HONEST)
+        return pool.resize == FAILS ? 77 : ATREST_ERR_UNSUPPORTED;
+    device->bytes = (unsigned char *)realloc(device->bytes, (size_t)size);
+    MUST(device->bytes != NULL && size > device->size);
+    memset(device->bytes + device->size, 0, (size_t)(size - device->size));
+    device->size = size;
+    return ATREST_OK;
+}
+
+static void growing_release(void *user)
+{
+    struct growing *device = (struct growing *)user;
+    free(device->bytes);
+    free(device);
+}
+
+static atrest_device *growing_device(uint64_t size)
+{
+    struct growing *made = (struct growing *)malloc(sizeof *made);
+    atrest_device_callbacks callbacks = ATREST_DEVICE_CALLBACKS_INIT;
+    atrest_device *device;
+    MUST(made != NULL);
+    made->bytes = (unsigned char *)calloc(1, (size_t)size);
+    made->size = callbacks.size = size;
+    MUST(made->bytes != NULL);
+    callbacks.user = made;
+    callbacks.read_at = growing_read;
+    callbacks.write_at = growing_write;
+    callbacks.sync = growing_sync;
+    callbacks.set_size = growing_set_size;
+    callbacks.release = growing_release;
+    OK(atrest_device_from_callbacks(&callbacks, &device));
+    return device;
+}
 
 static atrest_device *small_device(void)
 {
@@ -57,7 +128,10 @@ static atrest_status create(void *user, const char *region, const char *id, uint
     CHECK(user == &pool && strcmp(region, "north") == 0 && strlen(id) == ATREST_ID_SIZE - 1 && found(id) == pool.count);
     CHECK(pool.count < 64 && size >= 64 << 10);
     atrest_device *device;
-    OK(atrest_device_memory((size_t)size, &device));
+    if (pool.of_callbacks)
+        device = growing_device(size);
+    else
+        OK(atrest_device_memory((size_t)size, &device));
     if (pool.create == GIVES_DIRTY) {
         atrest_volume *volume;
         atrest_protector protector = with_vault(platform);
@@ -89,6 +163,18 @@ static atrest_status remove_device(void *user, const char *region, const char *i
         memcpy(pool.ids[n], pool.ids[pool.count], ATREST_ID_SIZE);
     }
     return ATREST_OK;
+}
+
+static atrest_status list_devices(void *user, const char *region, atrest_status (*each)(void *ids, const char *id),
+    void *ids)
+{
+    CHECK(user == &pool && strcmp(region, "north") == 0);
+    IS(ATREST_ERR_NULL_ARGUMENT, each(NULL, "6f6f6f6f-0000-4000-8000-000000000001"));
+    if (pool.list != ATREST_OK)
+        return pool.list;
+    for (int n = 0; n < pool.count; n++)
+        OK(each(ids, pool.ids[n]));
+    return pool.also == NULL ? ATREST_OK : each(ids, strcmp(pool.also, "NULL") == 0 ? NULL : pool.also);
 }
 
 static void release_pool(void *user)
@@ -249,6 +335,7 @@ static void make_all(void)
     disks.open = open_device;
     disks.remove = remove_device;
     disks.release = release_pool;
+    disks.list = list_devices;
 #define BACKEND(member, value)                                                                      \
     (bad_disks = disks, bad_disks.member = value, atrest_disk_backend_from_callbacks(&bad_disks, &out))
     NO_HANDLE(atrest_disk_backend, ATREST_ERR_NULL_ARGUMENT, atrest_disk_backend_from_callbacks(NULL, &out));
@@ -394,6 +481,73 @@ static void backend_that_lies(void)
     OK(atrest_disk_service_open(in_folder("store"), &options, &service));
     CHECK(pool.count == 0 && pool.released == 0 && vault_list.released == 0);
     OK(atrest_disk_service_create_disk(service, &disk));
+}
+
+static void growth_and_orphans(void)
+{
+    static const char orphan[] = "6f6f6f6f-0000-4000-8000-000000000001";
+    atrest_new_disk plan = new_disk("growing", "s");
+    char ids[200] = "";
+    atrest_disk *disk;
+    uint64_t size = 0;
+    unsigned char sector[4096];
+    memset(sector, 0x5c, sizeof sector);
+    pool.of_callbacks = 1;
+    OK(atrest_disk_service_create_disk(service, &plan));
+    pool.of_callbacks = 0;
+    OK(atrest_disk_service_open_disk(service, "growing", &disk));
+    OK(atrest_disk_size(disk, &size));
+    const uint64_t larger = 2 * size;
+#define GROW(size) atrest_disk_service_resize_disk(service, "growing", size)
+    pool.resize = FAILS;
+    IS(ATREST_ERR_CALLBACK_FAILED, GROW(larger));
+    pool.resize = IS_BUSY;
+    IS(ATREST_ERR_INVALID_OPTION, GROW(larger));
+    pool.resize = HONEST;
+    IS(ATREST_ERR_INVALID_OPTION, GROW(size - 4096));
+    IS(ATREST_ERR_INVALID_OPTION, GROW(larger + 1));
+    IS(ATREST_ERR_INVALID_OPTION, GROW(UINT64_MAX));
+    IS(ATREST_ERR_OUT_OF_BOUNDS, atrest_disk_write_at(disk, larger - 4096, sector, sizeof sector));
+    OK(GROW(larger));
+    OK(atrest_disk_size(disk, &size));
+    CHECK(size == larger);
+    OK(atrest_disk_write_at(disk, larger - 4096, sector, sizeof sector));
+    memset(sector, 0, sizeof sector);
+    OK(atrest_disk_read_at(disk, larger - 4096, sector, sizeof sector));
+    CHECK(sector[0] == 0x5c && sector[4095] == 0x5c);
+    atrest_disk_free(disk);
+    IS(ATREST_ERR_NULL_ARGUMENT, atrest_disk_service_resize_disk(NULL, "growing", larger));
+    IS(ATREST_ERR_NULL_ARGUMENT, atrest_disk_service_resize_disk(service, NULL, larger));
+    IS(ATREST_ERR_NO_SUCH_RESOURCE, atrest_disk_service_resize_disk(service, "nobody", larger));
+
+#define ORPHANS atrest_disk_service_orphans(service, "north", add_name, ids)
+    OK(ORPHANS);
+    CHECK(ids[0] == 0);
+    pool.also = orphan;
+    OK(ORPHANS);
+    CHECK(strncmp(ids, orphan, strlen(orphan)) == 0 && strlen(ids) == strlen(orphan) + 1);
+    OK(atrest_disk_service_remove_orphan(service, "north", orphan));
+    const char *const lies[] = {"NULL", BAD_UTF8};
+    for (size_t i = 0; i < sizeof lies / sizeof *lies; i++) {
+        pool.also = lies[i];
+        IS(ATREST_ERR_CALLBACK_FAILED, ORPHANS);
+    }
+    pool.also = NULL;
+    pool.list = ATREST_ERR_UNSUPPORTED;
+    IS(ATREST_ERR_INVALID_OPTION, ORPHANS);
+    pool.list = 77;
+    IS(ATREST_ERR_CALLBACK_FAILED, ORPHANS);
+    pool.list = ATREST_OK;
+    IS(ATREST_ERR_NO_SUCH_RESOURCE, atrest_disk_service_remove_orphan(service, "north", orphan));
+    IS(ATREST_ERR_INVALID_NAME, atrest_disk_service_remove_orphan(service, "north", "../growing"));
+    IS(ATREST_ERR_BUSY, atrest_disk_service_remove_orphan(service, "north", pool.ids[0]));
+    IS(ATREST_ERR_NULL_ARGUMENT, atrest_disk_service_remove_orphan(service, "north", NULL));
+    IS(ATREST_ERR_NULL_ARGUMENT, atrest_disk_service_remove_orphan(service, NULL, orphan));
+    IS(ATREST_ERR_NULL_ARGUMENT, atrest_disk_service_remove_orphan(NULL, "north", orphan));
+    IS(ATREST_ERR_NULL_ARGUMENT, atrest_disk_service_orphans(service, "north", NULL, ids));
+    IS(ATREST_ERR_NULL_ARGUMENT, atrest_disk_service_orphans(service, NULL, add_name, ids));
+    IS(ATREST_ERR_NULL_ARGUMENT, atrest_disk_service_orphans(NULL, "north", add_name, ids));
+    OK(atrest_disk_service_delete(service, ATREST_RESOURCE_DISK, "growing"));
 }
 
 static void outage_and_revocation(void)
@@ -545,6 +699,7 @@ int main(int argc, char **argv)
     make_all();
     directory_that_lies();
     backend_that_lies();
+    growth_and_orphans();
     outage_and_revocation();
     versions();
     threads();

@@ -7,6 +7,7 @@ use core::ffi::{c_char, c_void};
 use core::num::NonZero;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use atrest::volume::write_zeros;
 use atrest::{BlockDevice, FileDevice, MemoryDevice};
@@ -37,7 +38,7 @@ pub struct atrest_device_callbacks {
     pub struct_size: usize,
     /// Passed to every callback. It must stay valid until release() is called.
     pub user: *mut c_void,
-    /// The size of the device in bytes.
+    /// The size of the device in bytes, which set_size() changes.
     pub size: u64,
     /// Fills `bytes` with `len` bytes from `offset`. The library stays below `size`.
     pub read_at:
@@ -57,6 +58,9 @@ pub struct atrest_device_callbacks {
     /// Hears that nobody needs `len` bytes from `offset`, so that their room can be given to others; what they read as is not
     /// defined until they are written again. NULL, or ATREST_ERR_UNSUPPORTED: nothing happens.
     pub discard: Option<unsafe extern "C" fn(user: *mut c_void, offset: u64, len: u64) -> atrest_status>,
+    /// Makes the device larger, with zeros, or smaller; the new size is durable when this returns. NULL, or
+    /// ATREST_ERR_UNSUPPORTED: the device keeps its size. See atrest_disk_service_resize_disk.
+    pub set_size: Option<unsafe extern "C" fn(user: *mut c_void, size: u64) -> atrest_status>,
 }
 
 // SAFETY: `struct_size` is the first member; pointers may be NULL, `Option`s of functions are `None` then, and numbers may be
@@ -65,6 +69,7 @@ unsafe impl SizedStruct for atrest_device_callbacks {
     const EARLIER: &'static [usize] = &[
         core::mem::offset_of!(atrest_device_callbacks, alignment),
         core::mem::offset_of!(atrest_device_callbacks, write_zeroes),
+        core::mem::offset_of!(atrest_device_callbacks, set_size),
     ];
 }
 
@@ -144,12 +149,13 @@ pub unsafe extern "C" fn atrest_device_from_callbacks(
         }
         out.handle(Arc::new(CallbackDevice {
             user: User(c.user),
-            size: c.size,
+            size: AtomicU64::new(c.size),
             alignment,
             read_at,
             write_at: c.write_at,
             write_zeroes: c.write_zeroes,
             discard: c.discard,
+            set_size: c.set_size,
             sync: c.sync,
             release: c.release,
         }));
@@ -188,12 +194,13 @@ impl Handle for atrest_device {
 /// A [`BlockDevice`] of C functions.
 struct CallbackDevice {
     user: User,
-    size: u64,
+    size: AtomicU64,
     alignment: NonZero<usize>,
     read_at: unsafe extern "C" fn(*mut c_void, u64, *mut c_void, usize) -> atrest_status,
     write_at: Option<unsafe extern "C" fn(*mut c_void, u64, *const c_void, usize) -> atrest_status>,
     write_zeroes: Option<OnRange>,
     discard: Option<OnRange>,
+    set_size: Option<unsafe extern "C" fn(*mut c_void, u64) -> atrest_status>,
     sync: Option<unsafe extern "C" fn(*mut c_void) -> atrest_status>,
     release: Option<unsafe extern "C" fn(*mut c_void)>,
 }
@@ -203,7 +210,7 @@ type OnRange = unsafe extern "C" fn(*mut c_void, u64, u64) -> atrest_status;
 
 impl CallbackDevice {
     fn check(&self, offset: u64, len: u64) -> io::Result<()> {
-        let fits = offset.checked_add(len).is_some_and(|end| end <= self.size);
+        let fits = offset.checked_add(len).is_some_and(|end| end <= self.size.load(Ordering::Acquire));
         fits.then_some(()).ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
     }
 
@@ -224,7 +231,7 @@ impl CallbackDevice {
 
 impl BlockDevice for CallbackDevice {
     fn size(&self) -> io::Result<u64> {
-        Ok(self.size)
+        Ok(self.size.load(Ordering::Acquire))
     }
 
     fn read_at(&self, offset: u64, bytes: &mut [u8]) -> io::Result<()> {
@@ -249,6 +256,18 @@ impl BlockDevice for CallbackDevice {
 
     fn discard(&self, offset: u64, len: u64) -> io::Result<()> {
         self.on_range(self.discard, offset, len).map(drop)
+    }
+
+    fn set_size(&self, size: u64) -> io::Result<()> {
+        let unsupported = || io::Error::from(io::ErrorKind::Unsupported);
+        let set_size = self.set_size.ok_or_else(unsupported)?;
+        // SAFETY: by the header's contract (CALLBACKS) it can be called with its `user`.
+        match CallbackFailed::of(unsafe { set_size(self.user.0, size) }) {
+            Err(failed) if failed.status() == ATREST_ERR_UNSUPPORTED => return Err(unsupported()),
+            done => done.map_err(CallbackFailed::into_io)?,
+        }
+        self.size.store(size, Ordering::Release);
+        Ok(())
     }
 
     fn alignment(&self) -> NonZero<usize> {

@@ -14,7 +14,7 @@ use crate::callback::{User, c_text};
 use crate::device::atrest_device;
 use crate::failure::{CallbackFailed, Failure, Result, run};
 use crate::handle::{self, Handle};
-use crate::status::{ATREST_ERR_BUSY, ATREST_OK, atrest_status};
+use crate::status::{ATREST_ERR_BUSY, ATREST_ERR_UNSUPPORTED, ATREST_OK, atrest_status};
 use crate::structs::SizedStruct;
 
 /// A backend. Freed by atrest_disk_backend_free.
@@ -80,11 +80,25 @@ pub struct atrest_disk_backend_callbacks {
             out: *mut *mut atrest_device,
         ) -> atrest_status,
     >,
+    /// Calls `each` with `ids` and the id of every device in a region that create() has made, also of those that nobody knows
+    /// any more, and returns what it returns if that isn't ATREST_OK. NULL, or ATREST_ERR_UNSUPPORTED:
+    /// atrest_disk_service_orphans can't tell.
+    pub list: Option<
+        unsafe extern "C" fn(
+            user: *mut c_void,
+            region: *const c_char,
+            each: Option<unsafe extern "C" fn(ids: *mut c_void, id: *const c_char) -> atrest_status>,
+            ids: *mut c_void,
+        ) -> atrest_status,
+    >,
 }
 
 // SAFETY: `struct_size` is the first member; pointers may be NULL, and `Option`s of functions are `None` then.
 unsafe impl SizedStruct for atrest_disk_backend_callbacks {
-    const EARLIER: &'static [usize] = &[core::mem::offset_of!(atrest_disk_backend_callbacks, open_image)];
+    const EARLIER: &'static [usize] = &[
+        core::mem::offset_of!(atrest_disk_backend_callbacks, open_image),
+        core::mem::offset_of!(atrest_disk_backend_callbacks, list),
+    ];
 }
 
 /// Makes a backend of files in one folder, for all regions. The folder must exist.
@@ -117,6 +131,7 @@ pub unsafe extern "C" fn atrest_disk_backend_from_callbacks(
             remove: c.remove.ok_or_else(|| Failure::null("callbacks.remove"))?,
             release: c.release,
             images: c.open_image.zip(c.adopt_image),
+            list: c.list,
         }));
         Ok(())
     })
@@ -143,8 +158,11 @@ struct CallbackBackend {
     remove: unsafe extern "C" fn(*mut c_void, *const c_char, *const c_char) -> atrest_status,
     release: Option<unsafe extern "C" fn(*mut c_void)>,
     images: Option<(OpenImage, AdoptImage)>,
+    list: Option<List>,
 }
 
+type List = unsafe extern "C" fn(*mut c_void, *const c_char, Option<Each>, *mut c_void) -> atrest_status;
+type Each = unsafe extern "C" fn(*mut c_void, *const c_char) -> atrest_status;
 type OpenImage =
     unsafe extern "C" fn(*mut c_void, *const c_char, *const c_char, *mut *mut atrest_device) -> atrest_status;
 type AdoptImage = unsafe extern "C" fn(
@@ -204,6 +222,36 @@ impl DiskBackend for CallbackBackend {
         // SAFETY: by the header's contract (CALLBACKS) it can be called with its `user`; the rest lives until it returns.
         check("removing", region, id, unsafe { (self.remove)(self.user.0, c_region.as_ptr(), c_id.as_ptr()) })
     }
+
+    fn list(&self, region: &str) -> Result<Vec<String>, Error> {
+        let text = "the backend has no callback list, and can't tell which devices it has";
+        let list = self.list.ok_or_else(|| Error::InvalidOption(text.into()))?;
+        let (c_region, mut ids) = (c_text(region), Vec::<String>::new());
+        // SAFETY: by the header's contract (CALLBACKS) it can be called with its `user`; the rest lives until it returns.
+        let status = unsafe { list(self.user.0, c_region.as_ptr(), Some(take_id), (&raw mut ids).cast()) };
+        CallbackFailed::of(status).map_err(|failed| match failed.status() {
+            ATREST_ERR_UNSUPPORTED => Error::InvalidOption(text.into()),
+            _ => Error::Io { what: format!("listing the devices in {region}"), source: failed.into_io() },
+        })?;
+        Ok(ids)
+    }
+}
+
+/// Takes an id from the caller's list.
+///
+/// # Safety
+/// `ids` must be a list of ids that nobody else uses meanwhile, and `id` a text that ends with a zero byte, or NULL.
+unsafe extern "C" fn take_id(ids: *mut c_void, id: *const c_char) -> atrest_status {
+    run(|| {
+        let id = text!(id);
+        if ids.is_null() {
+            return Err(Failure::null("ids"));
+        }
+        // SAFETY: by the comment of the callback it is what `list` below was given.
+        let ids = unsafe { &mut *ids.cast::<Vec<String>>() };
+        ids.push(id.to_owned());
+        Ok(())
+    })
 }
 
 impl Drop for CallbackBackend {

@@ -372,6 +372,25 @@ pub unsafe extern "C" fn atrest_disk_service_set_host_encryption(
     })
 }
 
+/// Makes a disk larger, to `size` bytes, while it is in use: every atrest_disk of it has the new size when this returns. What is new
+/// reads as noise until it is written, or as zeros if the disk has a map of written chunks. If it is killed or fails, the disk has
+/// its old size, and the same call goes on. Snapshots keep the size that the disk had.
+///
+/// Errors: ATREST_ERR_NO_SUCH_RESOURCE; ATREST_ERR_INVALID_OPTION for a smaller size, for one that is no whole number of sectors or
+/// over 64 TiB, and for devices that keep their size; ATREST_ERR_BUSY while the disk is copied or re-encrypted;
+/// ATREST_ERR_DISK_SUSPENDED while its key may not be used; the errors of the vault and the device.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn atrest_disk_service_resize_disk(
+    service: *const atrest_disk_service,
+    disk: *const c_char,
+    size: u64,
+) -> atrest_status {
+    run(|| {
+        handle!(service).resize_disk(text!(disk), size)?;
+        Ok(())
+    })
+}
+
 /// Moves a disk or snapshot to another subscription. A disk and its incremental snapshots move together, and so do all
 /// copies of an image.
 ///

@@ -207,6 +207,39 @@ pub unsafe extern "C" fn atrest_store_rebuild(
     })
 }
 
+/// Calls `each` with the id of every device that the backend of a service has made in a region, and that is none of this service's,
+/// in order. **It may be another service's disk**: the backend doesn't know whose a device is. Otherwise as
+/// atrest_disk_service_list.
+///
+/// Errors: ATREST_ERR_INVALID_OPTION for a backend that can't tell.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn atrest_disk_service_orphans(
+    service: *const atrest_disk_service,
+    region: *const c_char,
+    each: Option<unsafe extern "C" fn(user: *mut c_void, id: *const c_char) -> atrest_status>,
+    user: *mut c_void,
+) -> atrest_status {
+    run(|| {
+        let (service, region) = (handle!(service), text!(region));
+        let each = each.ok_or_else(|| Failure::null("each"))?;
+        // SAFETY: by the header's contract (CALLBACKS) it can be called with its `user`; the text lives until it returns.
+        service.orphans(region)?.iter().try_for_each(|id| with_text(id, |id| unsafe { each(user, id) }))
+    })
+}
+
+/// Removes a device that atrest_disk_service_orphans has named. What is on it can't be brought back.
+///
+/// Errors: ATREST_ERR_BUSY for a device of this service; ATREST_ERR_NO_SUCH_RESOURCE; ATREST_ERR_INVALID_NAME for what is no id;
+/// those of atrest_disk_service_orphans and of the backend.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn atrest_disk_service_remove_orphan(
+    service: *const atrest_disk_service,
+    region: *const c_char,
+    id: *const c_char,
+) -> atrest_status {
+    run(|| Ok(handle!(service).remove_orphan(text!(region), text!(id))?))
+}
+
 fn tell(
     check: &StoreCheck,
     out: StructOut<atrest_store_check>,
