@@ -76,11 +76,21 @@ fn managed_disks_are_a_stack_too_and_one_file_of_them_knows_vault_files() {
 
 #[test]
 fn no_two_files_import_each_other_even_round_a_corner() {
-    for root in ["src", "crates/atrest-c/src", "crates/atrest-host/src"] {
-        let source = Source::read(root);
+    for root in roots() {
+        let source = Source::read(&root);
         let circles = circles(&source.edges());
         assert!(circles.is_empty(), "circles in {root}:\n{}", circles.join("\n"));
     }
+}
+
+/// The sources of all packages.
+fn roots() -> Vec<String> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("crates");
+    let crates = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let roots: Vec<String> =
+        std::iter::once("src".to_owned()).chain(crates.map(|name| format!("crates/{name}/src"))).collect();
+    assert!(roots.len() > 2, "{roots:?}");
+    roots
 }
 
 #[test]
@@ -105,8 +115,8 @@ fn the_library_exports_no_symbols() {
 
 #[test]
 fn files_are_short_enough_to_read() {
-    for root in ["src", "crates/atrest-c/src", "crates/atrest-host/src"] {
-        for (file, text) in Source::read(root).texts {
+    for root in roots() {
+        for (file, text) in Source::read(&root).texts {
             let max = if file.starts_with("arch/") { MAX_KERNEL_LINES } else { MAX_LINES };
             let lines = text.lines().count();
             assert!(lines <= max, "{root}/{file} has {lines} lines, over {max}: split it by meaning");
@@ -219,7 +229,7 @@ impl Source {
         }
         let mut texts = BTreeMap::new();
         walk(&PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(root), "", &mut texts);
-        assert!(texts.len() >= 15, "{root}: {:?}", texts.keys());
+        assert!(texts.len() >= 3, "{root}: {:?}", texts.keys());
         Self::parse(texts)
     }
 
