@@ -8,6 +8,7 @@ use super::records::Resource;
 use crate::key::{DekAlgorithm, Fingerprint, KeyDescription, KeyId, WrappedDek};
 use crate::volume::{
     Begun, Closed, Expected, FormatOptions, KnownDek, OpenOptions, ReencryptOptions, ReencryptionProgress, Resilience,
+    VolumeExtent,
 };
 use crate::{
     BlockDevice, Credential, Dek, EncryptionType, Error, KeyVault, Protector, Result, Secret, SectorSize, Volume,
@@ -282,6 +283,11 @@ impl Layers {
     /// Whether what was never written reads as zeros.
     pub(super) fn reads_zeros(&self) -> bool {
         self.upper.written_chunk_size().is_some()
+    }
+
+    /// As [`Volume::extents`], the first `most` of them.
+    pub(super) fn extents(&self, offset: u64, len: u64, most: usize) -> Result<Vec<VolumeExtent>> {
+        Ok(self.upper.extents(offset, len)?.take(most).collect())
     }
 
     pub(super) fn read_at(&self, offset: u64, sectors: &mut [u8]) -> Result<()> {

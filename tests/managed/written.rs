@@ -25,6 +25,11 @@ fn a_new_disk_is_blank_and_copies_of_it_take_what_was_written() {
         }
         disk.sync().unwrap();
         assert!(content(&disk) == plain, "{set}");
+        let extents = disk.extents(0, disk.size(), usize::MAX).unwrap();
+        let written = extents.iter().filter(|extent| extent.is_written).map(|extent| extent.range.start / CHUNK as u64);
+        assert!(written.eq([3, 7]), "{set}: {extents:?}");
+        assert_eq!(disk.extents(0, disk.size(), 2).unwrap(), extents[..2]);
+        assert!(matches!(disk.extents(4096, disk.size(), 1), Err(atrest::Error::OutOfBounds { .. })));
 
         let name = format!("full-{set}");
         service.create_snapshot(&snapshot_of(set, &name, false), &still).unwrap();

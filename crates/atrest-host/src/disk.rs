@@ -1,6 +1,7 @@
 //! What is served: a disk in the clear, as a machine sees it.
 
 use atrest::managed::OpenDisk;
+use atrest::volume::VolumeExtent;
 use atrest::{BlockDevice, Error, Result, Volume};
 
 /// A disk in the clear, as a machine sees it. Offsets and lengths are in bytes, and multiples of the sector size.
@@ -58,6 +59,16 @@ pub trait Disk: Send + Sync {
     /// As [`write_at`](Self::write_at).
     fn write_zeroes(&self, offset: u64, len: u64) -> Result<()>;
 
+    /// What was written of `len` bytes from `offset`, in order, as far as `most` extents tell. What wasn't reads as zeros. By
+    /// itself all counts as written.
+    ///
+    /// # Errors
+    /// As [`read_at`](Self::read_at).
+    fn extents(&self, offset: u64, len: u64, most: usize) -> Result<Vec<VolumeExtent>> {
+        let _ = most;
+        Ok(vec![VolumeExtent { range: offset..offset + len, is_written: true }])
+    }
+
     /// Says that nobody needs `len` bytes from `offset`.
     ///
     /// # Errors
@@ -108,6 +119,10 @@ impl Disk for OpenDisk {
         OpenDisk::write_zeroes(self, offset, len)
     }
 
+    fn extents(&self, offset: u64, len: u64, most: usize) -> Result<Vec<VolumeExtent>> {
+        OpenDisk::extents(self, offset, len, most)
+    }
+
     fn discard(&self, offset: u64, len: u64) -> Result<()> {
         OpenDisk::discard(self, offset, len)
     }
@@ -149,6 +164,10 @@ impl<D: BlockDevice> Disk for Volume<D> {
 
     fn write_zeroes(&self, offset: u64, len: u64) -> Result<()> {
         Volume::write_zeroes(self, offset, len)
+    }
+
+    fn extents(&self, offset: u64, len: u64, most: usize) -> Result<Vec<VolumeExtent>> {
+        Ok(Volume::extents(self, offset, len)?.take(most).collect())
     }
 
     fn discard(&self, offset: u64, len: u64) -> Result<()> {
@@ -223,6 +242,10 @@ impl<D: Disk> Disk for ReadOnly<D> {
 
     fn write_zeroes(&self, _: u64, _: u64) -> Result<()> {
         Err(Error::ReadOnly)
+    }
+
+    fn extents(&self, offset: u64, len: u64, most: usize) -> Result<Vec<VolumeExtent>> {
+        self.0.extents(offset, len, most)
     }
 
     /// Nothing was written by this.

@@ -8,6 +8,7 @@ use super::resource::LiveResource;
 use crate::managed::layers::Layers;
 use crate::managed::lent::SecretHolder;
 use crate::managed::records::Resource;
+use crate::volume::VolumeExtent;
 use crate::{Error, Result};
 
 /// An open disk, for any number of threads. Only the requested sectors are in memory in the clear, and the DEK while
@@ -155,6 +156,20 @@ impl OpenDisk {
             return Ok(());
         }
         self.in_pieces(offset, len, |layers, at, len| layers.discard(at, len))
+    }
+
+    /// What was written of `len` bytes from `offset`, in order, as far as `most` extents tell: a copy needs no read of the rest. See
+    /// [`Volume::extents`](crate::Volume::extents). Without a map of written chunks
+    /// ([`ServiceOptions::written_map`](crate::managed::ServiceOptions::written_map)) all of it counts as written.
+    ///
+    /// # Errors
+    /// As [`read_at`](Self::read_at).
+    pub fn extents(&self, offset: u64, len: u64, most: usize) -> Result<Vec<VolumeExtent>> {
+        let size = self.size();
+        if offset.checked_add(len).is_none_or(|end| end > size) {
+            return Err(Error::OutOfBounds { offset, len: usize::try_from(len).unwrap_or(usize::MAX), size });
+        }
+        self.live.with_layers(|layers| layers.extents(offset, len, most))
     }
 
     /// Whether [`discard`](Self::discard) reaches the device.

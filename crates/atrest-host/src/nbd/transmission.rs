@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread::Scope;
 
+use atrest::volume::VolumeExtent;
 use atrest::{Error, Result};
 
 use super::negotiation::Agreed;
@@ -249,10 +250,20 @@ impl<'a, R: Requests, W: Write + Send> Transmission<'a, R, W> {
     }
 
     fn block_status(&self, request: &Request) -> io::Result<()> {
-        // All that was ever written, and all that wasn't, is data.
-        let extent = [request.len.to_be_bytes(), 0u32.to_be_bytes()];
-        let header = chunk(request.cookie, DONE, CHUNK_BLOCK_STATUS, 4 + 8);
-        self.reply(&[&header, &ALLOCATION_ID.to_be_bytes(), extent.as_flattened()])
+        let most = if request.flags & REQ_ONE != 0 { 1 } else { MAX_EXTENTS };
+        let extents = match self.disk.extents(request.offset, request.len.into(), most) {
+            Ok(extents) => extents,
+            Err(error) => return self.fail(request, failed(Err(error)).err().unwrap_or(EIO)),
+        };
+        let described = |extent: VolumeExtent| {
+            let flags: u32 = if extent.is_written { 0 } else { STATE_HOLE | STATE_ZERO };
+            // It is a part of the request, whose length is as short.
+            let len = (extent.range.end - extent.range.start) as u32;
+            [len.to_be_bytes(), flags.to_be_bytes()]
+        };
+        let extents: Vec<_> = extents.into_iter().flat_map(described).collect();
+        let header = chunk(request.cookie, DONE, CHUNK_BLOCK_STATUS, 4 + 4 * extents.len() as u32);
+        self.reply(&[&header, &ALLOCATION_ID.to_be_bytes(), extents.as_flattened()])
     }
 
     fn fail(&self, request: &Request, error: u32) -> io::Result<()> {
@@ -267,6 +278,9 @@ impl<'a, R: Requests, W: Write + Send> Transmission<'a, R, W> {
         write_all(&mut *lock(&self.replies), parts)
     }
 }
+
+/// The most extents that one reply tells of. A client asks on from where they end.
+const MAX_EXTENTS: usize = 4096;
 
 /// How a request went: the number of its error.
 type Outcome = std::result::Result<(), u32>;

@@ -70,6 +70,10 @@ pub(super) const CHUNK_DATA: u16 = 1;
 pub(super) const CHUNK_BLOCK_STATUS: u16 = 5;
 pub(super) const CHUNK_ERROR: u16 = (1 << 15) + 1;
 
+// What is told of blocks.
+pub(super) const STATE_HOLE: u32 = 1;
+pub(super) const STATE_ZERO: u32 = 1 << 1;
+
 // Errors, with the numbers of Linux.
 pub(super) const EPERM: u32 = 1;
 pub(super) const EIO: u32 = 5;

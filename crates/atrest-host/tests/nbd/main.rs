@@ -309,3 +309,44 @@ fn tools_read_and_write_a_volume() {
     let map = peers::run("nbdinfo", &["--map", &uri]);
     assert_eq!(map.split_whitespace().collect::<Vec<_>>(), ["0", "2097152", "0", "data"]);
 }
+
+#[test]
+fn what_was_never_written_is_told_as_a_hole() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let device = FileDevice::create(path("volume"), 21 << 20).unwrap();
+    let fast = Kdf::Pbkdf2 { hash: HashAlgorithm::Sha256, iterations: 1000 };
+    let options = FormatOptions::new().keyslot(KeyslotOptions::new().kdf(fast)).written_map(64 << 10);
+    let volume = Arc::new(Volume::format(device, Protector::Passphrase(b"pw"), &options).unwrap());
+    volume.write_at(1 << 20, &[7; 512]).unwrap();
+    let _served = Nbd::unix(path("sock")).serve(volume.clone(), "disk").unwrap();
+    let mut client = Client::go(&path("sock"), true);
+    assert_eq!(volume.size(), 4 << 20);
+    let status = |client: &mut Client, flags, offset, len| {
+        let chunks = client.structured(flags, STATUS, offset, len);
+        assert_eq!(chunks.len(), 1);
+        let extents = chunks[0].2[4..].chunks(8).map(|extent| (number(&extent[..4]), number(&extent[4..])));
+        extents.collect::<Vec<_>>()
+    };
+    let (chunk, hole) = (64 << 10, 3);
+    let all = [(1 << 20, hole), (chunk, 0), ((3 << 20) - chunk, hole)];
+    assert_eq!(status(&mut client, 0, 0, 4 << 20), all);
+    assert_eq!(status(&mut client, 1 << 3, 0, 4 << 20), all[..1]);
+    assert_eq!(status(&mut client, 0, (1 << 20) + 512, 512), [(512, 0)]);
+    if peers::peer("nbdinfo", &["--version"]).is_none() {
+        return;
+    }
+    let uri = format!("nbd+unix:///disk?socket={}", path("sock").display());
+    let map = peers::run("nbdinfo", &["--map", &uri]);
+    let words: Vec<&str> = map.split_whitespace().collect();
+    let expected = "0 1048576 3 hole,zero 1048576 65536 0 data 1114112 3080192 3 hole,zero";
+    assert_eq!(words, expected.split(' ').collect::<Vec<_>>());
+    // A copy leaves the holes out.
+    let to = path("copy");
+    peers::run("nbdcopy", &[&uri, peers::text(&to)]);
+    let mut plain = vec![0; 4 << 20];
+    plain[1 << 20..][..512].fill(7);
+    assert!(std::fs::read(&to).unwrap() == plain);
+    let blocks = std::os::unix::fs::MetadataExt::blocks(&std::fs::metadata(&to).unwrap());
+    assert!(blocks * 512 <= 128 << 10, "{blocks}");
+}
