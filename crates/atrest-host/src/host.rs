@@ -248,6 +248,21 @@ impl Host {
         cache.map_or(Ok(()), |cache| cache.drain())
     }
 
+    /// Makes a disk of the service larger, and tells the machines that have it: those with vhost-user-blk see it at once, a client
+    /// of NBD when it connects again. See [`DiskService::resize_disk`].
+    ///
+    /// # Errors
+    /// Those of [`DiskService::resize_disk`].
+    pub fn resize_disk(&self, disk: &str, size: u64) -> Result<()> {
+        self.service.resize_disk(disk, size)?;
+        let machines = self.machines();
+        let slots = machines.values().filter_map(|disks| disks.get(disk));
+        for attached in slots.filter(|slot| slot.read_only.is_some()).filter_map(|slot| slot.attached.as_ref()) {
+            attached.served.resized();
+        }
+        Ok(())
+    }
+
     fn attach_managed(
         &self,
         machine: &str,

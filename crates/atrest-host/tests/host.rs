@@ -247,6 +247,33 @@ fn a_revoked_key_is_an_error_and_comes_back() {
     assert_eq!(read(), 0);
 }
 
+#[test]
+fn a_disk_grows_under_its_machine_with_a_cache_and_without() {
+    let (world, _folder) = world();
+    world.disk("disk", SIZE, 512);
+    world.disk("cached", SIZE, 4096);
+    let [plain, cached] = ["plain", "cached.sock"].map(|name| caught(&world, name));
+    world.host.attach("vm1", "disk", &plain).unwrap();
+    let options = CacheOptions::new(CacheMode::WriteBack, 1 << 20).destage_after(Duration::from_secs(3600));
+    world.host.attach_cached("vm1", "cached", &options, &cached).unwrap();
+    for (name, disk) in [("disk", plain.disk()), ("cached", cached.disk())] {
+        assert!(disk.write_at(SIZE, &mut sector(4096)).is_err());
+        world.host.resize_disk(name, 2 * SIZE).unwrap();
+        assert_eq!(disk.size(), 2 * SIZE);
+        disk.write_at(2 * SIZE - 4096, &mut sector(4096)).unwrap();
+        disk.flush().unwrap();
+        let mut read = vec![0; 4096];
+        disk.read_at(2 * SIZE - 4096, &mut read).unwrap();
+        assert_eq!(read, sector(4096));
+    }
+    drop((plain, cached));
+    world.host.stop("vm1").unwrap();
+    let mut read = vec![0; 4096];
+    world.host.service().open_disk("cached").unwrap().read_at(2 * SIZE - 4096, &mut read).unwrap();
+    assert_eq!(read, sector(4096));
+    assert!(matches!(world.host.resize_disk("disk", SIZE), Err(Error::InvalidOption(_))));
+}
+
 /// A write-back cache that a killed host left behind is needed before the disk is used again.
 #[test]
 fn a_cache_is_emptied_into_its_disk_before_that_is_used_without_it() {

@@ -195,6 +195,13 @@ fn host_process() {
                 key = world.customer.rotate_key("disks").unwrap();
                 world.host.service().rotate_set(SET, &|_| {}).unwrap();
             }
+            "rekey" => {
+                for disk in ["vhost", "nbd"] {
+                    world.host.service().rekey_disk(disk).unwrap();
+                    while !world.host.service().reencrypt_step(disk, MIB).unwrap().is_finished() {}
+                }
+            }
+            "grow" => world.host.resize_disk("vhost", 32 * MIB).unwrap(),
             other => panic!("{other}"),
         }
         println!("host: did it");
@@ -209,12 +216,12 @@ fn host_process_in(folder: &Path) -> Process {
     host
 }
 
-/// A guest goes on while the process that serves its disks is killed, twice, and while the key is rotated. It gets errors while
-/// the key is disabled, and goes on when it is enabled again.
+/// A guest goes on while the process that serves its disks is killed, twice, while the key is rotated, and while both disks get
+/// another DEK. It sees its disk grow. It gets errors while the key is disabled, and goes on when it is enabled again.
 #[test]
 #[ignore = "boots a kernel in an emulator: see tests/guest/README.md"]
 fn a_guest_goes_on_under_a_host_that_is_killed() {
-    // Behaviours 26, 36, 39
+    // Behaviours 26, 36, 39, 83
     let folder = tempfile::tempdir().unwrap();
     let world = World::new(folder.path());
     world.disk("vhost", 24 * MIB, 4096);
@@ -230,9 +237,15 @@ fn a_guest_goes_on_under_a_host_that_is_killed() {
         std::thread::sleep(Duration::from_millis(300));
         host = host_process_in(folder.path());
     }
-    host.say("rotate");
-    host.wait_for("host: did it");
+    // Unnoticed, while it works.
+    for change in ["rotate", "rekey"] {
+        host.say(change);
+        host.wait_for("host: did it");
+    }
     guest.wait_for("guest: all is there");
+    host.say("grow");
+    host.wait_for("host: did it");
+    guest.wait_for("guest: vhost has grown");
     host.say("disable");
     guest.wait_for("guest: nbd fails");
     host.say("enable");
