@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::chunk_map::CHUNK;
+use super::chunk_map::{CHUNK, ChunkMap};
 use super::copy::{Capture, Chain, CopyProgress, Target};
 use super::layers::Layers;
 use super::live::Capturing;
@@ -47,7 +47,7 @@ impl Inner {
         let live = self.registry.of(disk);
         let _one = lock(&live.copying);
         let capture = Arc::new(Capture::whole(target, disk.size));
-        let capturing = live.begin_capture(capture.clone());
+        let capturing = live.settled(|| live.begin_capture(capture.clone()))?;
         finish(capture, capturing, progress)
     }
 
@@ -64,13 +64,14 @@ impl Inner {
     ) -> Result<Layers> {
         let (live, size) = (self.registry.of(disk), disk.size);
         let _one = lock(&live.copying);
-        let (capture, capturing) = live.begin_increment((place, last), size, |changed| {
+        let begin = |changed: Option<ChunkMap>| {
             Arc::new(match changed {
                 Some(changed) => Capture::of_changes(Target::increment(layers, size, None), size, &changed),
                 // If the disk was closed since it was looked at, nothing is compared and all is taken.
                 None => Capture::whole(Target::increment(layers, size, before), size),
             })
-        });
+        };
+        let (capture, capturing) = live.settled(|| live.begin_increment((place, last), size, begin))?;
         finish(capture, capturing, progress)
     }
 

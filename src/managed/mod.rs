@@ -15,6 +15,7 @@ mod lent;
 mod parallel;
 mod records;
 mod sync;
+mod write_back;
 
 // Persistent records, and the volumes of a resource.
 mod layers;
@@ -75,3 +76,4 @@ pub use service::{DiskService, ServiceOptions};
 pub use sets::NewSet;
 pub use snapshots::NewSnapshot;
 pub use store::StoreCheck;
+pub use write_back::WriteBack;

@@ -23,7 +23,7 @@ const BELOW_OPERATIONS: [&[&str]; 5] = [
     &["live"],
     &["keys"],
     &["store", "layers"],
-    &["records", "backend", "capabilities", "chunk_map", "lent", "parallel", "sync"],
+    &["records", "backend", "capabilities", "chunk_map", "lent", "parallel", "sync", "write_back"],
 ];
 
 /// Foundations that use the layer above them for a reason: bytes are read and drawn into a `Secret`.

@@ -231,8 +231,8 @@ impl Host {
         self.attach_managed(machine, disk, serve, false, Some(cache))
     }
 
-    /// Writes to a disk what its write-back cache has for it. A snapshot or a copy of the disk needs that: it doesn't see the
-    /// cache.
+    /// Writes to a disk what its write-back cache has for it. Snapshots, images and copies of its service do so by themselves; a
+    /// copy of the storage by other means needs this.
     ///
     /// # Errors
     /// [`Error::NoSuchResource`] if the machine has no such disk; those of [`Cache::drain`].

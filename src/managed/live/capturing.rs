@@ -1,15 +1,40 @@
 //! A copy of a resource that is being made while the resource is written.
 
-use std::sync::{Arc, RwLockWriteGuard};
+use std::sync::{Arc, RwLockWriteGuard, Weak};
 
 use super::before_write::BeforeWrite;
 use super::changes::Changes;
 use super::resource::{Held, LiveResource};
 use crate::managed::chunk_map::ChunkMap;
 use crate::managed::layers::Layers;
+use crate::managed::sync::lock;
 use crate::{Error, Result};
 
 impl LiveResource {
+    /// Runs `act` while the disk has all that was answered to its user: a layer above that keeps writes back settles them first.
+    ///
+    /// # Errors
+    /// [`Error::Busy`] if a cache that isn't here may have some; those of the layer.
+    pub(in crate::managed) fn settled<T>(&self, act: impl FnOnce() -> T) -> Result<T> {
+        let above = lock(&self.write_back).as_ref().and_then(Weak::upgrade);
+        let (mut act, mut done) = (Some(act), None);
+        match above {
+            Some(above) => above.settled(&mut || done = act.take().map(|act| act()))?,
+            None => match self.record()?.host_cache {
+                Some(_) => return Err(Error::Busy { what: self.cached_elsewhere() }),
+                None => done = act.take().map(|act| act()),
+            },
+        }
+        done.ok_or_else(|| Error::Busy { what: format!("the write-back cache of the {}", self.name) })
+    }
+
+    fn cached_elsewhere(&self) -> String {
+        format!(
+            "the {}, whose write-back cache has writes that it may lack: attach it with its cache first; it",
+            self.name
+        )
+    }
+
     /// Begins a copy of its current content: no write is in progress, and none starts before the copy is registered.
     pub(in crate::managed) fn begin_capture(&self, capture: Arc<dyn BeforeWrite>) -> Capturing<'_> {
         self.write_without_writes().capture = Some(capture);

@@ -1,13 +1,15 @@
 //! An open disk.
 
 use std::io::{IoSlice, IoSliceMut};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use super::in_flight::DeviceWrite;
 use super::resource::LiveResource;
 use crate::managed::layers::Layers;
 use crate::managed::lent::SecretHolder;
 use crate::managed::records::Resource;
+use crate::managed::sync::lock;
+use crate::managed::write_back::WriteBack;
 use crate::volume::VolumeExtent;
 use crate::{Error, Result};
 
@@ -85,6 +87,13 @@ impl OpenDisk {
     /// [`Error::Busy`] while the disk is being re-encrypted; those of the store.
     pub fn set_host_cache(&self, id: Option<&str>) -> Result<()> {
         self.live.note_host_cache(id)
+    }
+
+    /// Says which layer above this disk keeps writes back, if any: a snapshot, an image or a copy of the disk has it settle them
+    /// first. While [`host_cache`](Self::host_cache) says that there is a cache, and none was named here, they are refused with
+    /// [`Error::Busy`].
+    pub fn set_write_back(&self, layer: Option<Weak<dyn WriteBack>>) {
+        *lock(&self.live.write_back) = layer;
     }
 
     /// Reads and decrypts `sectors.len()` bytes from `offset`. Unwritten sectors read as noise.

@@ -1,7 +1,7 @@
 //! A resource in use: its volumes while its key may be used, shared by all its users.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak};
 
 use super::before_write::BeforeWrite;
 use super::changes::Changes;
@@ -12,6 +12,7 @@ use crate::managed::keys::{Access, KeyLease, Now};
 use crate::managed::layers::{Layer, Layers, keys_in};
 use crate::managed::records::{Resource, ResourceName};
 use crate::managed::sync::{lock, read, try_lock, try_write, write};
+use crate::managed::write_back::WriteBack;
 use crate::{BlockDevice, Error, Result};
 
 pub(in crate::managed) struct LiveResource {
@@ -37,6 +38,8 @@ pub(in crate::managed) struct LiveResource {
     change: Mutex<()>,
     /// Locked while it is copied and may be written.
     pub(in crate::managed) copying: Mutex<()>,
+    /// The layer above it that keeps writes back, if there is one.
+    pub(super) write_back: Mutex<Option<Weak<dyn WriteBack>>>,
     /// The writes that callers do themselves.
     pub(super) in_flight: Arc<InFlight>,
     /// Counts the handles that users have; under `held`.
@@ -107,6 +110,7 @@ impl LiveResource {
             opening: Mutex::default(),
             change: Mutex::default(),
             copying: Mutex::default(),
+            write_back: Mutex::default(),
             in_flight: Arc::default(),
             users: Arc::default(),
             last,

@@ -5,10 +5,11 @@
 //! be used again. Whenever that is cut off, the journal still has what the disk may lack.
 
 use std::ops::Range;
-use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
+use std::sync::{MutexGuard, PoisonError};
 
 use atrest::Result;
+use atrest::managed::WriteBack;
 
 use super::error::CacheError;
 use super::format::BLOCK;
@@ -26,8 +27,11 @@ const MOST: usize = 1024;
 impl Inner {
     /// Writes the oldest blocks of the journal to the disk. Returns whether there were any.
     pub(super) fn destage(&self) -> Result<bool, Failed> {
+        self.destage_alone(&lock(&self.destaging))
+    }
+
+    fn destage_alone(&self, _one: &MutexGuard<'_, ()>) -> Result<bool, Failed> {
         let most = (self.most_dirty / 4).clamp(1, MOST);
-        let _one = lock(&self.destaging);
         let keys = self.keys()?;
         let (mut blocks, mut overtaken, mut end) = (Vec::new(), false, 0);
         {
@@ -129,6 +133,18 @@ impl Inner {
         Ok(())
     }
 
+    /// Writes to the disk all that the cache has for it now, and calls `act` before the disk gets anything else.
+    fn settle_all(&self, act: &mut dyn FnMut()) -> Result<(), Failed> {
+        let one = lock(&self.destaging);
+        let _passing = self.passing.write().unwrap_or_else(PoisonError::into_inner);
+        let end = *lock(&self.journal);
+        while self.state().pending.front().is_some_and(|pending| pending.record < end) {
+            self.destage_alone(&one)?;
+        }
+        act();
+        Ok(())
+    }
+
     /// Gives up the cache once the disk has all: makes the file unreadable, and goes on with the disk alone.
     ///
     /// # Errors
@@ -174,6 +190,17 @@ impl Inner {
         }
         self.file.wipe().map_err(|e| io(format!("wiping the host cache {}", self.name), e))?;
         self.state().wiped = true;
+        Ok(())
+    }
+}
+
+impl WriteBack for Inner {
+    fn settled(&self, act: &mut dyn FnMut()) -> Result<()> {
+        if let Err(failed) = self.settle_all(act) {
+            // The cache's file fails: the disk has all once it is given up.
+            self.go_on_without(failed)?;
+            self.settle_all(act)?;
+        }
         Ok(())
     }
 }

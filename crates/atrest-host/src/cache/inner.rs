@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::ops::Range;
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
 
 use atrest::{Error, Result};
 use zeroize::Zeroizing;
@@ -42,6 +42,8 @@ pub(super) struct Inner {
     pub(super) flushing: Mutex<()>,
     /// Locked while blocks are written to the disk: never an older one over a newer.
     pub(super) destaging: Mutex<()>,
+    /// Read-locked while the disk is changed past the cache, and write-locked while it gets nothing: for a snapshot.
+    pub(super) passing: RwLock<()>,
     /// Locked while the cache is given up.
     pub(super) retiring: Mutex<()>,
     /// The disk itself has got data since its last flush.
@@ -139,6 +141,7 @@ impl Inner {
             mark: Mutex::new(mark),
             flushing: Mutex::default(),
             destaging: Mutex::default(),
+            passing: RwLock::default(),
             retiring: Mutex::default(),
             direct: AtomicBool::new(false),
             scratch: Mutex::default(),

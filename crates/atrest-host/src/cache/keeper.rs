@@ -1,8 +1,8 @@
 //! What a cache needs of its disk beside the data: a secret, whether it may be used, and a note that survives the host.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
-use atrest::managed::{OpenDisk, SecretHolder};
+use atrest::managed::{OpenDisk, SecretHolder, WriteBack};
 use atrest::{Result, Secret};
 
 use super::derive::expand;
@@ -43,6 +43,12 @@ pub trait CacheKeeper: Send + Sync {
     /// # Errors
     /// Any: the cache can't be attached, or not be detached yet.
     fn note_cache(&self, id: Option<&str>) -> Result<()>;
+
+    /// Says that this write-back cache is there, so that a snapshot of the disk has it settle its writes first. By itself nobody
+    /// is told.
+    fn announce(&self, cache: Weak<dyn WriteBack>) {
+        let _ = cache;
+    }
 }
 
 impl CacheKeeper for OpenDisk {
@@ -59,7 +65,14 @@ impl CacheKeeper for OpenDisk {
     }
 
     fn note_cache(&self, id: Option<&str>) -> Result<()> {
+        if id.is_none() {
+            self.set_write_back(None);
+        }
         self.set_host_cache(id)
+    }
+
+    fn announce(&self, cache: Weak<dyn WriteBack>) {
+        self.set_write_back(Some(cache));
     }
 }
 

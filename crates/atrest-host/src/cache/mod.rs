@@ -16,8 +16,10 @@
 //! what may wait does, and when the cache is detached. At each of these writes the process may be killed. The
 //! order is in `destage.rs`. A sector of 512 bytes of the file is taken to be written whole or not at all.
 //!
-//! Until then the disk lacks it. **A snapshot or a copy of the disk needs a [`drain`](Cache::drain) before**, and a disk
-//! that is made smaller, or re-encrypted under another DEK, is to be detached from its cache before.
+//! Until then the disk lacks it. A snapshot or a copy of a managed disk has the cache write what waits first, and holds it back
+//! from the disk for an instant, so that it has what was answered before; while the cache isn't attached, it is refused. **A copy
+//! that is made by other means needs a [`drain`](Cache::drain) before**. A disk that is made smaller, or re-encrypted under
+//! another DEK, is to be detached from its cache before.
 //!
 //! When a cache is attached, it first writes to the disk what the last one had for it, and then begins empty, under a new
 //! salt: what lay on the local file before can be used no more.
@@ -68,7 +70,7 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use atrest::managed::OpenDisk;
+use atrest::managed::{OpenDisk, WriteBack};
 use atrest::{Error, Result};
 
 pub use error::CacheError;
@@ -106,7 +108,11 @@ impl Cache {
     ) -> Result<Self> {
         let inner = Arc::new(Attaching { disk, keeper, place: place.into(), options }.attach()?);
         let destager = match options.mode {
-            CacheMode::WriteBack => Some(Destager::start(inner.clone(), options.destage_after)?),
+            CacheMode::WriteBack => {
+                let layer: Arc<dyn WriteBack> = inner.clone();
+                inner.keeper.announce(Arc::downgrade(&layer));
+                Some(Destager::start(inner.clone(), options.destage_after)?)
+            }
             _ => None,
         };
         Ok(Cache { inner, destager })
@@ -141,7 +147,7 @@ impl Cache {
         self.inner.keyring.is_held()
     }
 
-    /// Writes to the disk what it lacked when this was called, and flushes it. A snapshot of the disk needs that.
+    /// Writes to the disk what it lacked when this was called, and flushes it.
     ///
     /// # Errors
     /// Those of the disk, and of a local file that can't be read.

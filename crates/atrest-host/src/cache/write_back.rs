@@ -79,6 +79,7 @@ impl Inner {
         if let Err(failed) = self.settle(&blocks) {
             self.go_on_without(failed)?;
         }
+        let _passing = self.passing.read().unwrap_or_else(PoisonError::into_inner);
         let changed = act();
         self.direct.store(true, Ordering::Release);
         changed
@@ -114,6 +115,7 @@ impl Inner {
 
     /// Writes to the disk itself, where the journal has nothing of the range that could be written over it later.
     fn write_direct(&self, offset: u64, sectors: &mut [u8]) -> Result<()> {
+        let _passing = self.passing.read().unwrap_or_else(PoisonError::into_inner);
         let written = self.disk.write_at(offset, sectors);
         self.direct.store(true, Ordering::Release);
         written

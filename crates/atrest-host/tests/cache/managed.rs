@@ -1,14 +1,17 @@
 //! Caches of managed disks: keys from the DEK, the note in the store, and revocation.
 
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::{Relaxed, SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::Duration;
 
 use atrest::EncryptionType::{CustomerKey, PlatformAndCustomerKeys};
-use atrest::managed::{DiskService, OpenDisk, ResourceName};
+use atrest::managed::{DiskService, NewCopy, NewSnapshot, OpenDisk, ResourceName};
 use atrest::{Error, Result};
-use atrest_host::cache::{CacheError, CacheMode};
+use atrest_host::cache::{CacheError, CacheMode, CachePlace};
 use atrest_host::{Cache, Disk};
 
+use crate::common::device::{Call, TestDevice};
 use crate::common::world::{VAULT, World, new_disk};
 use crate::support::*;
 
@@ -146,4 +149,72 @@ fn other_disks_have_other_keys() {
     drop(cache);
     let refused = Cache::of(&service.open_disk("y").unwrap(), &path, &options(CacheMode::WriteBack, SIZE));
     assert_eq!(CacheError::of(&refused.unwrap_err()), Some(&CacheError::Foreign));
+}
+
+/// A guest that syncs each write before the next: whatever instant a snapshot is of, it has all before the last.
+#[test]
+fn a_snapshot_has_what_the_guest_was_answered() {
+    let world = World::new();
+    // A slow disk is nearly always between two writes.
+    world.disks.film(Some(Arc::new(|_| std::thread::sleep(Duration::from_micros(200)))));
+    let (service, disk) = set_up(&world);
+    // As little as may wait, so that it goes to the disk all the time.
+    let options = options(CacheMode::WriteBack, SIZE).dirty(16 * BLOCK).destage_after(Duration::from_millis(1));
+    let cache = Cache::of(&disk, world.folder.path().join("cache"), &options).unwrap();
+    let (answered, stop) = (AtomicU64::new(0), AtomicBool::new(false));
+    std::thread::scope(|scope| {
+        let _stop = SetOnDrop(&stop);
+        scope.spawn(|| {
+            for number in 1u64.. {
+                if stop.load(Relaxed) {
+                    break;
+                }
+                // Three blocks apart, in an order that isn't theirs on the disk; now and then past the cache.
+                for block in [9, 2, 5] {
+                    write(&cache, block * BLOCK, &number.to_le_bytes().repeat(512));
+                    cache.flush().unwrap();
+                }
+                if number % 7 == 0 {
+                    cache.write_zeroes(12 * BLOCK, BLOCK).unwrap();
+                }
+                answered.store(number, SeqCst);
+            }
+        });
+        for round in 0..12 {
+            let before = answered.load(SeqCst);
+            let name = format!("s{round}");
+            service.create_snapshot(&NewSnapshot::new(&name, "x").incremental(round % 2 == 0), &|_| {}).unwrap();
+            let copy = NewCopy::new(&name).region("north").subscription("one");
+            service.create_disk_from(&ResourceName::snapshot(&name), &copy, &|_| {}).unwrap();
+            let copy = service.open_disk(&name).unwrap();
+            let numbers =
+                [9, 2, 5].map(|block| u64::from_le_bytes(read(&copy, block * BLOCK, 4096)[..8].try_into().unwrap()));
+            assert!(numbers[2] >= before, "{numbers:?} after {before} was answered");
+            assert!(numbers.is_sorted_by(|a, b| a >= b) && numbers[0] - numbers[2] <= 1, "{numbers:?}");
+        }
+    });
+    // The cache that has the rest isn't here.
+    write(&cache, 0, &[3; 4096]);
+    drop(cache);
+    let refused = service.create_snapshot(&NewSnapshot::new("last", "x"), &|_| {});
+    assert!(matches!(refused, Err(Error::Busy { .. })));
+    let cache = Cache::of(&disk, world.folder.path().join("cache"), &options).unwrap();
+    cache.detach().unwrap();
+    service.create_snapshot(&NewSnapshot::new("last", "x"), &|_| {}).unwrap();
+}
+
+#[test]
+fn a_snapshot_is_made_though_the_file_of_the_cache_fails() {
+    let world = World::new();
+    let (service, disk) = set_up(&world);
+    let device = Arc::new(TestDevice::new(vec![0; SIZE as usize]));
+    let options = options(CacheMode::WriteBack, SIZE);
+    let place = CachePlace::Device(device.clone());
+    let cache = Cache::attach(Arc::new(disk.clone()), Arc::new(disk.clone()), place, &options).unwrap();
+    write(&cache, 0, &[7; 4096]);
+    device.fail(Call::Sync, 0, false);
+    service.create_snapshot(&NewSnapshot::new("s", "x"), &|_| {}).unwrap();
+    let copy = NewCopy::new("c").region("north").subscription("one");
+    service.create_disk_from(&ResourceName::snapshot("s"), &copy, &|_| {}).unwrap();
+    assert_eq!(read(&service.open_disk("c").unwrap(), 0, 4096), [7; 4096]);
 }

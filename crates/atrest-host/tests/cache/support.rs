@@ -1,5 +1,6 @@
 //! A plain disk in memory, a keeper with a note, and what tests do with caches.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -143,4 +144,13 @@ impl Noise {
 /// How often to do what the environment variable makes longer.
 pub fn times(variable: &str, by_default: u64) -> u64 {
     std::env::var(variable).map_or(by_default, |text| text.parse().unwrap())
+}
+
+/// Sets a flag when it goes, also by a panic: so that other threads end.
+pub struct SetOnDrop<'f>(pub &'f AtomicBool);
+
+impl Drop for SetOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }

@@ -1,0 +1,14 @@
+//! Layers above a disk that keep writes back.
+
+use crate::Result;
+
+/// A layer above a disk that answers writes before the disk has them, such as a host's cache: see
+/// [`OpenDisk::set_write_back`](crate::managed::OpenDisk::set_write_back).
+pub trait WriteBack: Send + Sync {
+    /// Writes to the disk all that was answered before this call, and calls `act` once while the disk gets nothing from it: what
+    /// `act` sees is the disk at one instant.
+    ///
+    /// # Errors
+    /// Those of the disk. `act` isn't called then.
+    fn settled(&self, act: &mut dyn FnMut()) -> Result<()>;
+}
