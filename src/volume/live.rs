@@ -2,6 +2,7 @@
 //! go on.
 
 use core::ops::Range;
+use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
@@ -33,13 +34,20 @@ pub(super) struct Live {
     gone: Mutex<Receiver<()>>,
     /// For those who wait for a closed part to open.
     changed: (Mutex<()>, Condvar),
+    /// Somebody has waited for a closed part.
+    awaited: AtomicBool,
 }
 
 impl Live {
     pub(super) fn new(keys: Keys, data: DataArea, layout: Layout) -> Self {
         let (user, gone) = mpsc::channel();
         let state = ArcSwap::from_pointee(State { keys, data, layout, number: 0, _user: user });
-        Live { state, gone: Mutex::new(gone), changed: (Mutex::new(()), Condvar::new()) }
+        Live {
+            state,
+            gone: Mutex::new(gone),
+            changed: (Mutex::new(()), Condvar::new()),
+            awaited: AtomicBool::new(false),
+        }
     }
 
     /// The current state.
@@ -89,6 +97,7 @@ impl Live {
                 _ => return Ok(state),
             }
             let seen = state.number;
+            self.awaited.store(true, Relaxed);
             // Whoever replaces the state waits until nobody uses this one.
             drop(state);
             let mut lock = self.lock_changed();
@@ -99,6 +108,11 @@ impl Live {
             state = self.get();
             state.layout.check(wanted.start, (wanted.end - wanted.start) as usize)?;
         }
+    }
+
+    /// Whether somebody has waited for a closed part since this was last asked.
+    pub(super) fn was_awaited(&self) -> bool {
+        self.awaited.swap(false, Relaxed)
     }
 
     /// Replaces the state. Returns when no read or write uses the one before.

@@ -30,6 +30,10 @@ impl ReencryptionProgress {
     }
 }
 
+/// The largest zone, and the smallest one where others wait, in bytes. Each costs some twenty syncs.
+pub(super) const ZONE: u64 = 16 << 20;
+const SMALL: u64 = 512 << 10;
+
 /// The steps that were done in this process. Its lock keeps them apart; how far they are is told without it.
 #[derive(Default)]
 pub(super) struct Steps {
@@ -37,9 +41,20 @@ pub(super) struct Steps {
     room: Mutex<Zeroizing<Vec<u8>>>,
     bytes: AtomicU64,
     nanoseconds: AtomicU64,
+    /// How much smaller than [`ZONE`] a zone is to be.
+    less: AtomicU64,
 }
 
 impl Steps {
+    /// The size of the next zone. `awaited` says whether others have waited for the last one: zones shrink fast then, and grow
+    /// again slowly, so that about every seventh is awaited where others read and write all the time.
+    pub(super) fn next_zone(&self, awaited: bool) -> u64 {
+        let last = ZONE - self.less.load(Relaxed);
+        let next = if awaited { (last / 4).max(SMALL) } else { (last + last / 4).min(ZONE) };
+        self.less.store(ZONE - next, Relaxed);
+        next
+    }
+
     pub(super) fn lock(&self) -> MutexGuard<'_, Zeroizing<Vec<u8>>> {
         self.room.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -53,5 +68,22 @@ impl Steps {
         let time = Duration::from_nanos(self.nanoseconds.load(Relaxed));
         let rate = (!time.is_zero()).then(|| (self.bytes.load(Relaxed) as f64 / time.as_secs_f64()) as u64);
         ReencryptionProgress { done, total, rate }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn zones_shrink_where_others_wait_and_grow_again() {
+        let steps = Steps::default();
+        assert_eq!([false, false].map(|awaited| steps.next_zone(awaited)), [ZONE; 2]);
+        assert_eq!([true; 4].map(|awaited| steps.next_zone(awaited)), [ZONE / 4, ZONE / 16, SMALL, SMALL]);
+        let mut grown = 0;
+        while steps.next_zone(false) < ZONE {
+            grown += 1;
+        }
+        assert!((10..20).contains(&grown), "{grown}");
     }
 }

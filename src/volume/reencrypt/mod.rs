@@ -27,7 +27,7 @@ use super::keys::{Key, Keys};
 use super::layout::{Closed, Why};
 use super::live::Live;
 use super::moving::Moving;
-use super::steps::ReencryptionProgress;
+use super::steps::{ReencryptionProgress, ZONE};
 use super::{BlockDevice, Volume};
 use crate::arch::on_wiped_stack;
 use crate::key::{DekAlgorithm, Passphrase, Protector, WrappedDek};
@@ -35,9 +35,6 @@ use crate::ondisk::luks::{CryptSegment, Mode, Token, WRITTEN_REQUIREMENT};
 use crate::{Dek, Error, Result};
 use zeroize::Zeroizing;
 use zone::{Zone, overwrite};
-
-/// How much is rewritten at once, as far as the header has room for its checksums or its copy.
-const ZONE: u64 = 16 << 20;
 
 impl<D: BlockDevice> Volume<D> {
     /// Begins to move the data to a new DEK, and to another cipher or sector size if the options say so. Nothing of the
@@ -172,8 +169,8 @@ impl<D: BlockDevice> Volume<D> {
 
     /// Re-encrypts about `budget` bytes, at least one sector, in zones of up to 16 MiB. Other threads read and write
     /// meanwhile, and wait only if they want what is in the zone. After the last step the old key is gone. Each zone costs
-    /// some twenty syncs, and stays closed for as long: 16 MiB are the fastest, and with 1 MiB other threads keep more than
-    /// half of their speed.
+    /// some twenty syncs, and stays closed for as long: so zones get smaller, down to 512 KiB, while other threads have to wait
+    /// for them, and larger again when they don't.
     ///
     /// Call it as often as you can afford. It may be killed at any instant; the volume opens afterwards, here or on
     /// another machine, and goes on.
@@ -197,7 +194,8 @@ impl<D: BlockDevice> Volume<D> {
                 self.catch_up(moving.as_ref())?;
                 let size = self.size();
                 let Some(moving) = moving else { return Ok(self.steps.progress(size, size)) };
-                let zone = self.next_zone(&moving, size, rest)?;
+                let most = self.steps.next_zone(self.live.was_awaited());
+                let zone = self.next_zone(&moving, size, rest.min(most))?;
                 let len = zone.end - zone.start;
                 self.rewrite(&moving, &zone, size, &mut room)?;
                 self.steps.add(len, begun.elapsed());
@@ -238,7 +236,7 @@ impl<D: BlockDevice> Volume<D> {
         if let Some(closed) = &self.live.get().layout.closed {
             return Ok(closed.range.clone());
         }
-        let len = zone::max_len(&moving.plan, moving.boundary, ZONE.min(budget))?;
+        let len = zone::max_len(&moving.plan, moving.boundary, budget)?;
         // Nothing is left to rewrite if another program was killed between its last zone and the end.
         let end = moving.boundary.min(size);
         Ok(moving.next(size, len).unwrap_or(end..end))
