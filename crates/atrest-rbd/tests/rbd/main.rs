@@ -1,0 +1,17 @@
+//! Disks on a real Ceph cluster, which these tests start in a folder and end again.
+
+#[allow(dead_code)]
+mod cluster;
+#[path = "../../../../tests/common/peers.rs"]
+mod peers;
+
+mod volume;
+
+use atrest::FormatOptions;
+use atrest::key::{HashAlgorithm, Kdf};
+use atrest::volume::KeyslotOptions;
+
+/// Options with a KDF that takes no time.
+fn fast(options: FormatOptions) -> FormatOptions {
+    options.keyslot(KeyslotOptions::new().kdf(Kdf::Pbkdf2 { hash: HashAlgorithm::Sha256, iterations: 1000 }))
+}
