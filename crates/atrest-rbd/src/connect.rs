@@ -13,9 +13,6 @@ use crate::options::RbdOptions;
 use crate::sys::{Cluster, Errno, Image, Pool, errno, feature};
 use crate::trouble::{cluster_error, error, timed_out};
 
-/// How long a client that lost its lock stays shut out, in seconds: 30 days. Its own check of the lock comes far earlier.
-pub(crate) const SHUT_OUT_SECONDS: u32 = 30 * 24 * 3600;
-
 /// An image that is open, and its client's address.
 pub(crate) struct Opened {
     pub(crate) image: Arc<Image>,
@@ -146,14 +143,8 @@ fn configure(cluster: &Cluster, options: &RbdOptions) -> Result<()> {
     // Buffers belong to operations here; but librbd may end one while a message of it still waits to be sent.
     set(c"rbd_disable_zero_copy_writes", c"true", false)?;
     // A lock is never taken from a client that could still write. The names are those since Ceph 16, and before.
-    let expires = number(u128::from(SHUT_OUT_SECONDS));
-    for (on_break, expire) in [
-        (c"rbd_blocklist_on_break_lock", c"rbd_blocklist_expire_seconds"),
-        (c"rbd_blacklist_on_break_lock", c"rbd_blacklist_expire_seconds"),
-    ] {
-        set(on_break, c"true", false)?;
-        set(expire, &expires, false)?;
-    }
+    set(c"rbd_blocklist_on_break_lock", c"true", false)?;
+    set(c"rbd_blacklist_on_break_lock", c"true", false)?;
     Ok(())
 }
 
@@ -171,8 +162,8 @@ fn open(pool: Arc<Pool>, name: &Name, access: Access) -> Result<Image> {
     let image = Image::open(pool, &name.image, name.snapshot.as_deref(), read_only).map_err(failed)?;
     if read_only {
         // What a snapshot holds doesn't change, whoever writes to the image.
-        let owner = if name.snapshot.is_none() { image.lock_owner().map_err(failed)? } else { None };
-        return owner.map_or(Ok(image), |owner| Err(busy(name, &owner)));
+        let writer = if name.snapshot.is_none() { image.writer().map_err(failed)? } else { None };
+        return writer.map_or(Ok(image), |writer| Err(busy(name, &writer)));
     }
     if image.features().map_err(failed)? & feature::EXCLUSIVE_LOCK == 0 {
         return Err(Error::InvalidOption(format!(

@@ -117,7 +117,7 @@ impl RbdDevice {
             let text = format!("the RBD image {} was opened for reading", self.name);
             return Err(io::Error::new(io::ErrorKind::ReadOnlyFilesystem, text));
         }
-        if self.life.is_stale() {
+        if self.life.is_older_than(self.options.trust_lock) {
             self.ask_for_lock(image, until)?;
         }
         Ok(image)

@@ -6,7 +6,7 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::connect::{self, SHUT_OUT_SECONDS};
+use crate::connect;
 use crate::options::RbdOptions;
 use crate::sys::Image;
 use crate::trouble::End;
@@ -14,10 +14,6 @@ use crate::trouble::End;
 const IN_USE: u8 = 0;
 const UNKNOWN: u8 = 1;
 const FENCED: u8 = 2;
-
-/// How long a device trusts that the lock is its own, without an answer of the cluster that shows it. It is far less than the
-/// hour for which Ceph shuts out the owner of a broken lock by default. So a machine that slept through that hour asks first.
-const TRUSTED: Duration = Duration::from_secs(300);
 
 /// The state of a device.
 pub(crate) struct Life {
@@ -45,9 +41,9 @@ impl Life {
         self.state.compare_exchange(IN_USE, to, Ordering::SeqCst, Ordering::SeqCst).is_ok()
     }
 
-    /// Whether the cluster has to be asked before the next write.
-    pub(crate) fn is_stale(&self) -> bool {
-        now().saturating_sub(self.shown.load(Ordering::Relaxed)) > TRUSTED.as_millis() as u64
+    /// Whether the cluster last showed longer ago than this that the client isn't shut out.
+    pub(crate) fn is_older_than(&self, trusted: Duration) -> bool {
+        u128::from(now().saturating_sub(self.shown.load(Ordering::Relaxed))) > trusted.as_millis()
     }
 
     /// An operation that began at `begun` was done by the cluster.
@@ -81,9 +77,7 @@ impl ShutOut {
         let started = thread::Builder::new().name("atrest-rbd-fence".into()).spawn(move || {
             let mut pause = Duration::from_millis(100);
             // A client that is shut out can't ask for itself, so another does.
-            let is_out = |address| {
-                connect::connect(&options).is_ok_and(|other| other.blocklist(address, SHUT_OUT_SECONDS).is_ok())
-            };
+            let is_out = |address| connect::connect(&options).is_ok_and(|other| other.blocklist(address).is_ok());
             while !is_out(&address) {
                 thread::sleep(pause);
                 pause = (pause * 2).min(Duration::from_secs(10));

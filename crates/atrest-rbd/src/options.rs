@@ -16,6 +16,7 @@ pub struct RbdOptions {
     pub(crate) user: Option<String>,
     pub(crate) deadline: Duration,
     pub(crate) take_over: bool,
+    pub(crate) trust_lock: Duration,
     pub(crate) piece: usize,
     pub(crate) depth: usize,
 }
@@ -36,6 +37,7 @@ impl RbdOptions {
             user: None,
             deadline: Duration::from_secs(30),
             take_over: false,
+            trust_lock: Duration::from_secs(300),
             piece: 1 << 20,
             depth: 16,
         }
@@ -84,6 +86,16 @@ impl RbdOptions {
         self
     }
 
+    /// For how long a device trusts that the lock is its own, after an answer of the cluster that shows it: up to 30 minutes, 5 by
+    /// itself. After that it asks before its next write. The time in which the machine slept counts.
+    ///
+    /// Ceph shuts out whoever lost a lock for one hour (`mon_osd_blocklist_default_expire`), and this must be less. So a machine
+    /// that was paused through that hour doesn't write to what is somebody else's by now.
+    pub fn trust_lock(mut self, time: Duration) -> Self {
+        self.trust_lock = time;
+        self
+    }
+
     /// How many bytes one operation of librbd has at most: 4096 bytes to 32 MiB, a multiple of 4096, 1 MiB by itself. A longer
     /// read or write is split into such pieces, of which up to [`depth`](Self::depth) are under way.
     pub fn piece(mut self, bytes: usize) -> Self {
@@ -101,6 +113,9 @@ impl RbdOptions {
         let wrong = |text: &str| Err(Error::InvalidOption(text.into()));
         if !(Duration::from_millis(100)..=Duration::from_secs(3600)).contains(&self.deadline) {
             return wrong("the deadline of an RBD device is 100 milliseconds to one hour");
+        }
+        if self.trust_lock > Duration::from_secs(1800) {
+            return wrong("an RBD device may trust its lock for up to 30 minutes");
         }
         if !(4096..=32 << 20).contains(&self.piece) || !self.piece.is_multiple_of(4096) {
             return wrong("the pieces of an RBD device have 4096 bytes to 32 MiB, in multiples of 4096");

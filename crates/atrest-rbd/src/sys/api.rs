@@ -40,6 +40,15 @@ pub(super) struct ImageSpec {
     pub(super) name: *mut c_char,
 }
 
+/// `rbd_image_watcher_t`.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(super) struct Watcher {
+    pub(super) address: *mut c_char,
+    pub(super) id: i64,
+    pub(super) cookie: u64,
+}
+
 macro_rules! functions {
     ($($library:ident { $($(#[$optional:ident])? fn $name:ident($($argument:ty),*) $(-> $result:ty)?;)* })*) => {
         /// The functions by their names in C. One that is marked as an option may be missing.
@@ -118,6 +127,8 @@ functions! {
         fn rbd_lock_get_owners_cleanup(*mut *mut c_char, usize);
         fn rbd_lock_break(*mut c_void, c_int, *const c_char) -> c_int;
         fn rbd_is_exclusive_lock_owner(*mut c_void, *mut c_int) -> c_int;
+        fn rbd_watchers_list(*mut c_void, *mut Watcher, *mut usize) -> c_int;
+        fn rbd_watchers_list_cleanup(*mut Watcher, usize);
         fn rbd_aio_create_completion(*mut c_void, Option<Callback>, *mut *mut c_void) -> c_int;
         fn rbd_aio_get_return_value(*mut c_void) -> isize;
         fn rbd_aio_release(*mut c_void);

@@ -61,13 +61,14 @@ impl Cluster {
         Ok(address)
     }
 
-    /// Shuts out a client by its address for `seconds`, and returns when the monitors have decided so.
-    pub(crate) fn blocklist(&self, address: &CStr, seconds: u32) -> Result<(), Errno> {
+    /// Shuts out a client by its address, and returns when the monitors have decided so. It is for as long as they are configured
+    /// for (`mon_osd_blocklist_default_expire`, one hour by itself): librados of Ceph 16 fails with any other time.
+    pub(crate) fn blocklist(&self, address: &CStr) -> Result<(), Errno> {
         // The name until Ceph 15 was another.
         let add = self.api.rados_blocklist_add.or(self.api.rados_blacklist_add).ok_or(errno::EINVAL)?;
         let address: CString = address.to_owned();
         // SAFETY: the handle is live as long as `self`; the address ends with a zero byte, and lives until the call ends.
-        checked(unsafe { add(self.handle, address.as_ptr().cast_mut(), seconds) }).map(drop)
+        checked(unsafe { add(self.handle, address.as_ptr().cast_mut(), 0) }).map(drop)
     }
 }
 

@@ -6,7 +6,7 @@ use std::ffi::{CStr, c_char, c_int, c_void};
 use std::ptr::{null, null_mut};
 use std::sync::Arc;
 
-use super::api::{Api, ImageInfo};
+use super::api::{Api, ImageInfo, Watcher};
 use super::cluster::Pool;
 use super::{Errno, checked, errno};
 
@@ -136,6 +136,25 @@ impl Image {
         // SAFETY: the texts are from rbd_lock_get_owners and aren't used any more.
         unsafe { (self.api().rbd_lock_get_owners_cleanup)(owners.as_mut_ptr(), count.min(ROOM)) };
         Ok(owner)
+    }
+
+    /// The address of a client that has the image open for writing, with the lock or without.
+    pub(crate) fn writer(&self) -> Result<Option<String>, Errno> {
+        const ROOM: usize = 64;
+        let mut watchers = [Watcher { address: null_mut(), id: 0, cookie: 0 }; ROOM];
+        let mut count = ROOM;
+        // SAFETY: the handle is live as long as `self`; there are `count` places for records.
+        match checked(unsafe { (self.api().rbd_watchers_list)(self.handle, watchers.as_mut_ptr(), &mut count) }) {
+            Err(errno::ERANGE) => return Ok(Some("many clients".into())),
+            Err(code) => return Err(code),
+            Ok(_) => {}
+        }
+        let count = count.min(ROOM);
+        // SAFETY: the call filled in so many records, each with a text that ends with a zero byte.
+        let writer = (count > 0).then(|| unsafe { CStr::from_ptr(watchers[0].address) }.to_string_lossy().into_owned());
+        // SAFETY: the records are from rbd_watchers_list and aren't used any more.
+        unsafe { (self.api().rbd_watchers_list_cleanup)(watchers.as_mut_ptr(), count) };
+        Ok(writer)
     }
 
     /// Takes the lock away from its owner, who is put on the blocklist first.

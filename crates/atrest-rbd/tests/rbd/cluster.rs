@@ -98,7 +98,7 @@ impl Cluster {
 
     /// Runs `rbd`, and returns what it printed.
     pub fn rbd(&self, arguments: &[&str]) -> String {
-        run(self.command("rbd").args(arguments).arg("--no-progress"))
+        run(self.command("rbd").args(arguments))
     }
 
     /// Runs `ceph`, and returns what it printed.
@@ -124,6 +124,16 @@ pub fn run(command: &mut Command) -> String {
     let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{command:?} failed: {stdout}{stderr}");
     stdout.into_owned()
+}
+
+/// Python with the modules of Ceph, which Debian has for its own Python only.
+pub fn python() -> Option<&'static str> {
+    let has_modules = |python: &&str| {
+        let probe = Command::new(python).args(["-c", "import rados, rbd"]).output();
+        probe.is_ok_and(|output| output.status.success())
+    };
+    let found = ["python3", "/usr/bin/python3"].into_iter().find(has_modules);
+    found.or_else(|| peers::python("rbd").map(|_| "python3"))
 }
 
 /// The first of some ports that nobody has.

@@ -4,7 +4,11 @@
 mod cluster;
 #[path = "../../../../tests/common/peers.rs"]
 mod peers;
+#[path = "../../../../tests/common/storm.rs"]
+mod storm;
 
+mod faults;
+mod locks;
 mod volume;
 
 use atrest::FormatOptions;

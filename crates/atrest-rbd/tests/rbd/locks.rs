@@ -1,0 +1,156 @@
+//! One writer at a time.
+
+use std::io::{BufRead, BufReader, ErrorKind};
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use atrest::{BlockDevice, Error};
+use atrest_rbd::RbdDevice;
+
+use crate::cluster::{Cluster, cluster, python};
+
+const FULL: Duration = Duration::from_secs(60);
+
+fn busy(opened: atrest::Result<RbdDevice>) -> String {
+    match opened {
+        Err(Error::Busy { what }) => what,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_second_writer_is_kept_out_and_told_who_holds_the_image() {
+    let Some(cluster) = cluster() else { return };
+    let _calm = cluster.calm();
+    let (image, options) = (cluster.image(16), cluster.options());
+    let first = RbdDevice::open(&image, &options).unwrap();
+    let what = busy(RbdDevice::open(&image, &options));
+    assert!(what.contains(&image) && what.contains(first.client_address()), "{what}");
+    busy(RbdDevice::open_read_only(&image, &options));
+    first.write_at(0, &[7; 4096]).unwrap();
+    drop(first);
+
+    let reader = RbdDevice::open_read_only(&image, &options).unwrap();
+    let mut bytes = [0; 4096];
+    reader.read_at(0, &mut bytes).unwrap();
+    assert_eq!(bytes, [7; 4096]);
+    assert_eq!(reader.write_at(0, &bytes).unwrap_err().kind(), ErrorKind::ReadOnlyFilesystem);
+    assert_eq!(reader.set_size(0).unwrap_err().kind(), ErrorKind::ReadOnlyFilesystem);
+    RbdDevice::open(&image, &options).unwrap().write_at(0, &bytes).unwrap();
+}
+
+#[test]
+fn an_image_without_a_lock_is_not_opened_for_writing() {
+    let Some(cluster) = cluster() else { return };
+    let _calm = cluster.calm();
+    let image = cluster.image(16);
+    cluster.rbd(&["feature", "disable", &image, "object-map,fast-diff,exclusive-lock"]);
+    let text = format!("{:#}", RbdDevice::open(&image, &cluster.options()).unwrap_err());
+    assert!(text.contains("feature enable") && text.contains("exclusive-lock"), "{text}");
+}
+
+/// The clients on the blocklist.
+fn shut_out(cluster: &Cluster) -> String {
+    cluster.ceph(&["osd", "blocklist", "ls"])
+}
+
+#[test]
+fn a_writer_whose_lock_was_broken_never_writes_again() {
+    let Some(cluster) = cluster() else { return };
+    let _calm = cluster.calm();
+    let (image, options) = (cluster.image(16), cluster.options());
+    let old = RbdDevice::open(&image, &options).unwrap();
+    old.write_at(0, &[1; 8192]).unwrap();
+    let new = RbdDevice::open(&image, &options.clone().take_over(true)).unwrap();
+    assert!(shut_out(cluster).contains(old.client_address()), "{}", shut_out(cluster));
+
+    let error = old.write_at(0, &[2; 4096]).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::StaleNetworkFileHandle, "{error}");
+    new.write_at(0, &[3; 4096]).unwrap();
+    for result in [
+        old.write_at(4096, &[2; 4096]),
+        old.write_zeroes(4096, 4096),
+        old.discard(0, 8192),
+        old.set_size(0),
+        old.sync(),
+        old.read_at(0, &mut [0; 512]),
+    ] {
+        assert_eq!(result.unwrap_err().kind(), ErrorKind::StaleNetworkFileHandle);
+    }
+    drop(old);
+    // Closing the old one didn't give the new one's lock away.
+    busy(RbdDevice::open(&image, &options));
+    let mut bytes = [0; 8192];
+    new.read_at(0, &mut bytes).unwrap();
+    assert!(bytes[..4096] == [3; 4096] && bytes[4096..] == [1; 4096]);
+    assert_eq!(new.size().unwrap(), 16 << 20);
+}
+
+#[test]
+fn each_kind_of_change_notices_that_the_lock_was_broken() {
+    let Some(cluster) = cluster() else { return };
+    let _calm = cluster.calm();
+    let options = cluster.options();
+    let kinds: [fn(&RbdDevice) -> std::io::Result<()>; 4] = [
+        |old| old.write_zeroes(0, 4096),
+        |old| old.discard(0, 4 << 20),
+        |old| old.set_size(1 << 20),
+        |old| old.read_at(0, &mut [0; 512]),
+    ];
+    for change in kinds {
+        let image = cluster.image(16);
+        let old = RbdDevice::open(&image, &options).unwrap();
+        old.write_at(0, &[1; 8192]).unwrap();
+        let new = RbdDevice::open(&image, &options.clone().take_over(true)).unwrap();
+        assert_eq!(change(&old).unwrap_err().kind(), ErrorKind::StaleNetworkFileHandle);
+        assert_eq!(old.write_at(0, &[2; 512]).unwrap_err().kind(), ErrorKind::StaleNetworkFileHandle);
+        let mut bytes = [0; 8192];
+        new.read_at(0, &mut bytes).unwrap();
+        assert!(bytes == [1; 8192] && new.size().unwrap() == 16 << 20);
+    }
+}
+
+#[test]
+fn a_writer_who_slept_until_it_is_no_longer_shut_out_asks_before_it_writes() {
+    let Some(cluster) = cluster() else { return };
+    let _calm = cluster.calm();
+    let (image, options) = (cluster.image(16), cluster.options());
+    let old = RbdDevice::open(&image, &options.clone().trust_lock(Duration::ZERO)).unwrap();
+    old.write_at(0, &[1; 4096]).unwrap();
+    let new = RbdDevice::open(&image, &options.take_over(true)).unwrap();
+    cluster.ceph(&["osd", "blocklist", "rm", old.client_address()]);
+    std::thread::sleep(Duration::from_millis(10));
+    let error = old.write_at(0, &[2; 4096]).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::StaleNetworkFileHandle, "{error}");
+    let mut bytes = [0; 4096];
+    new.read_at(0, &mut bytes).unwrap();
+    assert_eq!(bytes, [1; 4096]);
+}
+
+#[test]
+fn the_image_of_a_client_that_was_killed_is_opened_when_its_watch_ends() {
+    let Some(cluster) = cluster() else { return };
+    let Some(python) = python() else { return };
+    let _calm = cluster.calm();
+    let image = cluster.image(16);
+    let program = "import rados, rbd, sys, time
+cluster = rados.Rados(conffile=sys.argv[1], name='client.admin')
+cluster.connect()
+image = rbd.Image(cluster.open_ioctx('rbd'), sys.argv[2].split('/')[1])
+image.lock_acquire(rbd.RBD_LOCK_MODE_EXCLUSIVE)
+print('held', flush=True)
+time.sleep(1000)";
+    let mut other = cluster.command(python);
+    other.args(["-c", program]).arg(cluster.config()).arg(&image).stdout(Stdio::piped());
+    let mut other = other.spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(other.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    other.kill().unwrap();
+    other.wait().unwrap();
+    assert_eq!(line, "held\n");
+    busy(RbdDevice::open(&image, &cluster.options().deadline(Duration::from_secs(2))));
+    let begun = Instant::now();
+    while let Err(error) = RbdDevice::open(&image, &cluster.options()) {
+        assert!(matches!(error, Error::Busy { .. }) && begun.elapsed() < 2 * FULL, "{error:#}");
+    }
+}
