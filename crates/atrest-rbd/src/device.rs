@@ -353,6 +353,11 @@ impl BlockDevice for RbdDevice {
 
     fn set_size(&self, size: u64) -> io::Result<()> {
         let until = deadline(self.options.deadline);
+        if size > i64::MAX as u64 {
+            // librbd counts objects with numbers that overflow then, and takes it.
+            let text = format!("no RBD image can have {size} bytes");
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+        }
         let image = self.writable(until)?;
         let resized = image.clone();
         match bounded::call(until, move || resized.resize(size)) {

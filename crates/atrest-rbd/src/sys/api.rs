@@ -16,7 +16,7 @@ const OLDEST_RBD: (c_int, c_int) = (1, 12);
 const OLDEST_RADOS: (c_int, c_int) = (3, 0);
 
 pub(super) type Callback = unsafe extern "C" fn(completion: *mut c_void, argument: *mut c_void);
-type Progress = unsafe extern "C" fn(offset: u64, total: u64, argument: *mut c_void) -> c_int;
+pub(super) type Progress = unsafe extern "C" fn(offset: u64, total: u64, argument: *mut c_void) -> c_int;
 
 /// `rbd_image_info_t`.
 #[repr(C)]
@@ -121,7 +121,7 @@ functions! {
         fn rbd_stat(*mut c_void, *mut ImageInfo, usize) -> c_int;
         fn rbd_get_size(*mut c_void, *mut u64) -> c_int;
         fn rbd_get_features(*mut c_void, *mut u64) -> c_int;
-        fn rbd_resize2(*mut c_void, u64, bool, Option<Progress>, *mut c_void) -> c_int;
+        fn rbd_resize2(*mut c_void, u64, bool, Progress, *mut c_void) -> c_int;
         fn rbd_lock_acquire(*mut c_void, c_int) -> c_int;
         fn rbd_lock_get_owners(*mut c_void, *mut c_int, *mut *mut c_char, *mut usize) -> c_int;
         fn rbd_lock_get_owners_cleanup(*mut *mut c_char, usize);

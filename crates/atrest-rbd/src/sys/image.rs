@@ -44,6 +44,11 @@ impl NewImage {
     }
 }
 
+/// A callback for progress that nobody looks at.
+unsafe extern "C" fn go_on(_: u64, _: u64, _: *mut c_void) -> c_int {
+    0
+}
+
 /// An open image: `rbd_image_t`. To drop it closes it, which waits for what is in flight and gives the lock back.
 pub(crate) struct Image {
     pool: Arc<Pool>,
@@ -102,8 +107,8 @@ impl Image {
     }
 
     pub(crate) fn resize(&self, size: u64) -> Result<(), Errno> {
-        // SAFETY: the handle is live as long as `self`; there is no callback.
-        checked(unsafe { (self.api().rbd_resize2)(self.handle, size, true, None, null_mut()) }).map(drop)
+        // SAFETY: the handle is live as long as `self`; the callback, which librbd calls without looking, takes any argument.
+        checked(unsafe { (self.api().rbd_resize2)(self.handle, size, true, go_on, null_mut()) }).map(drop)
     }
 
     /// Takes the lock, and doesn't give it to others who ask for it, as librbd does by itself.

@@ -59,7 +59,7 @@ osd data = $folder/osd
 keyring = $folder/osd/keyring
 memstore device bytes = 2147483648
 osd memory target = 939524096
-bluestore block size = 8589934592
+bluestore block size = 2147483648
 bluestore block db create = false
 bluestore block wal create = false
 osd class load list = *
@@ -75,8 +75,9 @@ export CEPH_CONF=$folder/ceph.conf
 
 children=()
 end() {
-    kill -CONT "${osd:-}" 2> /dev/null || true
-    kill -9 "${children[@]}" 2> /dev/null || true
+    exec 2> /dev/null # the shell tells of each that is killed
+    kill -CONT "${osd:-}" || true
+    kill -9 "${children[@]}" || true
     wait 2> /dev/null || true
     cd /
     rm -rf "$folder"

@@ -7,8 +7,20 @@ mod peers;
 #[path = "../../../../tests/common/storm.rs"]
 mod storm;
 
+#[allow(dead_code)]
+#[path = "../../../../tests/common"]
+mod common {
+    pub mod device;
+    pub mod vaults;
+    pub mod world;
+}
+
+mod clear;
 mod faults;
+mod interop;
 mod locks;
+mod managed;
+mod ranges;
 mod volume;
 
 use atrest::FormatOptions;
