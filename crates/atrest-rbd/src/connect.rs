@@ -171,6 +171,17 @@ fn open(pool: Arc<Pool>, name: &Name, access: Access) -> Result<Image> {
              enable {name} exclusive-lock"
         )));
     }
+    // A setting of the image or its pool comes before that of `configure`.
+    let caches = [(c"rbd_cache", "false"), (c"rbd_persistent_cache_mode", "disabled")];
+    for (option, off) in caches {
+        if image.option(option).map_err(failed)?.is_some_and(|value| value != off) {
+            let option = option.to_string_lossy();
+            return Err(Error::InvalidOption(format!(
+                "the RBD image {name} or its pool turns on {option}, by which writes are acknowledged before the cluster has them; \
+                 take that back with: rbd config image set {name} {option} {off}"
+            )));
+        }
+    }
     Ok(image)
 }
 

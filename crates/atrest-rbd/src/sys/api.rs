@@ -49,6 +49,15 @@ pub(super) struct Watcher {
     pub(super) cookie: u64,
 }
 
+/// `rbd_config_option_t`.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(super) struct ConfigOption {
+    pub(super) name: *mut c_char,
+    pub(super) value: *mut c_char,
+    pub(super) source: c_int,
+}
+
 macro_rules! functions {
     ($($library:ident { $($(#[$optional:ident])? fn $name:ident($($argument:ty),*) $(-> $result:ty)?;)* })*) => {
         /// The functions by their names in C. One that is marked as an option may be missing.
@@ -127,6 +136,8 @@ functions! {
         fn rbd_lock_get_owners_cleanup(*mut *mut c_char, usize);
         fn rbd_lock_break(*mut c_void, c_int, *const c_char) -> c_int;
         fn rbd_is_exclusive_lock_owner(*mut c_void, *mut c_int) -> c_int;
+        fn rbd_config_image_list(*mut c_void, *mut ConfigOption, *mut c_int) -> c_int;
+        fn rbd_config_image_list_cleanup(*mut ConfigOption, c_int);
         fn rbd_watchers_list(*mut c_void, *mut Watcher, *mut usize) -> c_int;
         fn rbd_watchers_list_cleanup(*mut Watcher, usize);
         fn rbd_aio_create_completion(*mut c_void, Option<Callback>, *mut *mut c_void) -> c_int;

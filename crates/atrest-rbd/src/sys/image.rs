@@ -6,7 +6,7 @@ use std::ffi::{CStr, c_char, c_int, c_void};
 use std::ptr::{null, null_mut};
 use std::sync::Arc;
 
-use super::api::{Api, ImageInfo, Watcher};
+use super::api::{Api, ConfigOption, ImageInfo, Watcher};
 use super::cluster::Pool;
 use super::{Errno, checked, errno};
 
@@ -141,6 +141,24 @@ impl Image {
         // SAFETY: the texts are from rbd_lock_get_owners and aren't used any more.
         unsafe { (self.api().rbd_lock_get_owners_cleanup)(owners.as_mut_ptr(), count.min(ROOM)) };
         Ok(owner)
+    }
+
+    /// The value of an option as it is for this image: the pool's and the image's own settings come before those of the client.
+    pub(crate) fn option(&self, name: &CStr) -> Result<Option<String>, Errno> {
+        // Ceph 16 has 60 options for images.
+        const ROOM: usize = 1024;
+        let mut options = vec![ConfigOption { name: null_mut(), value: null_mut(), source: 0 }; ROOM];
+        let mut count = ROOM as c_int;
+        // SAFETY: the handle is live as long as `self`; there are `count` places for records.
+        checked(unsafe { (self.api().rbd_config_image_list)(self.handle, options.as_mut_ptr(), &mut count) })?;
+        let listed = &options[..usize::try_from(count).unwrap_or(0).min(ROOM)];
+        // SAFETY: the call filled in so many records, each with two texts that end with a zero byte.
+        let found = listed.iter().find(|option| unsafe { CStr::from_ptr(option.name) } == name);
+        // SAFETY: as above.
+        let value = found.map(|option| unsafe { CStr::from_ptr(option.value) }.to_string_lossy().into_owned());
+        // SAFETY: the records are from rbd_config_image_list and aren't used any more.
+        unsafe { (self.api().rbd_config_image_list_cleanup)(options.as_mut_ptr(), count) };
+        Ok(value)
     }
 
     /// The address of a client that has the image open for writing, with the lock or without.

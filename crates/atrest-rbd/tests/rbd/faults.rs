@@ -174,6 +174,28 @@ fn a_write_that_timed_out_never_overtakes_one_of_whoever_opens_the_image_next() 
 }
 
 #[test]
+fn a_silence_that_ends_the_watch_but_not_the_deadline_is_waited_for() {
+    let Some(cluster) = cluster() else { return };
+    let _alone = cluster.alone();
+    let (image, model) = (cluster.image(16), Model::new(BLOCKS));
+    let device = open(&image, &cluster.options());
+    let over = AtomicBool::new(false);
+    let _continue = Continue(cluster);
+    thread::scope(|scope| {
+        scope.spawn(|| storm(&model, &device, 8, 1, || over.load(Ordering::Relaxed)));
+        thread::sleep(Duration::from_millis(300));
+        cluster.order("stop");
+        // Longer than the OSD waits for a client.
+        thread::sleep(Duration::from_secs(18));
+        cluster.order("continue");
+        thread::sleep(Duration::from_secs(2));
+        over.store(true, Ordering::Relaxed);
+    });
+    model.check(&device, false, BLOCK).unwrap();
+    assert_eq!(model.failed.load(Ordering::SeqCst), 0);
+}
+
+#[test]
 fn holes_are_read_without_the_osd_and_reads_that_time_out_end_nothing() {
     let Some(cluster) = cluster() else { return };
     let _alone = cluster.alone();

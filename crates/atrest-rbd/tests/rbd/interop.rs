@@ -133,6 +133,9 @@ fn clones_are_volumes_of_their_own_with_the_key_of_their_parent() {
         cluster.rbd(&["snap", "protect", &snapshot]);
         cluster.rbd(&["clone", &snapshot, &clone]);
         volume.write_at(4 * MIB - 8192, &[1; 4096]).unwrap();
+        let format = ["encryption", "format", &clone, "luks2", &passphrase];
+        let refused = cluster.command("rbd").args(format).output().unwrap();
+        assert!(!refused.status.success(), "this librbd gives clones keys of their own: update docs/storage/rbd.md");
         let cloned = open(cluster, &clone);
         let mut back = vec![0; 1 << 16];
         cloned.read_at(4 * MIB - 8192, &mut back).unwrap();

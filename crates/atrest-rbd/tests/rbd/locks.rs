@@ -40,6 +40,24 @@ fn a_second_writer_is_kept_out_and_told_who_holds_the_image() {
 }
 
 #[test]
+fn a_user_who_may_only_read_can_read() {
+    let Some(cluster) = cluster() else { return };
+    let _calm = cluster.calm();
+    let image = cluster.image(16);
+    RbdDevice::open(&image, &cluster.options()).unwrap().write_at(0, &[7; 4096]).unwrap();
+    let (mon, osd) = ("profile rbd-read-only", "profile rbd-read-only pool=rbd");
+    let key = cluster.ceph(&["auth", "get-or-create", "client.reader", "mon", mon, "osd", osd]);
+    let keyring = cluster.folder().join("reader.keyring");
+    std::fs::write(&keyring, key).unwrap();
+    let options = cluster.options().user("reader").keyring(&keyring);
+    let mut bytes = [0; 4096];
+    RbdDevice::open_read_only(&image, &options).unwrap().read_at(0, &mut bytes).unwrap();
+    assert_eq!(bytes, [7; 4096]);
+    let error = RbdDevice::open(&image, &options).unwrap_err();
+    assert!(matches!(error, Error::Io { .. }), "{error:#}");
+}
+
+#[test]
 fn an_image_without_a_lock_is_not_opened_for_writing() {
     let Some(cluster) = cluster() else { return };
     let _calm = cluster.calm();
@@ -47,6 +65,18 @@ fn an_image_without_a_lock_is_not_opened_for_writing() {
     cluster.rbd(&["feature", "disable", &image, "object-map,fast-diff,exclusive-lock"]);
     let text = format!("{:#}", RbdDevice::open(&image, &cluster.options()).unwrap_err());
     assert!(text.contains("feature enable") && text.contains("exclusive-lock"), "{text}");
+}
+
+#[test]
+fn an_image_that_wants_its_writes_cached_is_not_opened_for_writing() {
+    let Some(cluster) = cluster() else { return };
+    let _calm = cluster.calm();
+    let image = cluster.image(16);
+    cluster.rbd(&["config", "image", "set", &image, "rbd_cache", "true"]);
+    let text = format!("{:#}", RbdDevice::open(&image, &cluster.options()).unwrap_err());
+    assert!(text.contains(&format!("rbd config image set {image} rbd_cache false")), "{text}");
+    cluster.rbd(&["config", "image", "set", &image, "rbd_cache", "false"]);
+    RbdDevice::open(&image, &cluster.options()).unwrap();
 }
 
 /// The clients on the blocklist.
