@@ -7,7 +7,6 @@
 #[allow(dead_code)]
 #[path = "../tests/rbd/cluster.rs"]
 mod cluster;
-#[allow(dead_code)]
 #[path = "../../../tests/common/peers.rs"]
 mod peers;
 

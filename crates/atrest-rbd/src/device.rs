@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::ffi::CString;
 use std::fmt;
 use std::io::{self, IoSlice, IoSliceMut};
+use std::num::NonZero;
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
@@ -366,6 +367,12 @@ impl BlockDevice for RbdDevice {
             Some(Err(code)) => Err(self.failed("resizing", code)),
             Some(Ok(())) => Ok(()),
         }
+    }
+
+    /// Any byte is taken. But a volume hands 128 KiB at once to a device that says so, and 1 MiB to one that takes whole blocks:
+    /// here too each write waits for its answer.
+    fn alignment(&self) -> NonZero<usize> {
+        const { NonZero::new(2).unwrap() }
     }
 
     fn sync(&self) -> io::Result<()> {

@@ -7,7 +7,7 @@ use atrest_rbd::RbdDevice;
 
 use crate::cluster::{Cluster, cluster};
 
-const SIZE: u64 = 24 << 20;
+const SIZE: u64 = 12 << 20;
 
 /// How many objects hold data of an image.
 fn objects(cluster: &Cluster, image: &str) -> usize {
@@ -33,7 +33,7 @@ fn same(device: &RbdDevice, model: &MemoryDevice) {
 fn whatever_is_written_zeroed_or_resized_is_read_back() {
     let Some(cluster) = cluster() else { return };
     let _calm = cluster.calm();
-    for (piece, depth) in [(1 << 20, 16), (4096, 3), (12 << 10, 256)] {
+    for (piece, depth, steps) in [(1 << 20, 16, 60), (12 << 10, 256, 20), (4096, 3, 10)] {
         let image = cluster.image(SIZE >> 20);
         let device = RbdDevice::open(&image, &cluster.options().piece(piece).depth(depth)).unwrap();
         let model = MemoryDevice::new(SIZE as usize);
@@ -44,10 +44,10 @@ fn whatever_is_written_zeroed_or_resized_is_read_back() {
             noise ^= noise << 17;
             noise % below
         };
-        for step in 0..60_u64 {
+        for step in 0..steps {
             let len = [512, 4096, 65536 + 512, 5 << 20][random(4) as usize];
             let offset = random((SIZE - len) / 512) * 512;
-            let bytes: Vec<u8> = (0..len).map(|i| (i / 512 * 7 + step) as u8 | 1).collect();
+            let bytes: Vec<u8> = (0..len).map(|i: u64| (i / 512 * 7 + step) as u8 | 1).collect();
             match random(4) {
                 0 => {
                     device.write_zeroes(offset, len).unwrap();
