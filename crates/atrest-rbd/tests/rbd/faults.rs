@@ -9,6 +9,7 @@ use atrest::BlockDevice;
 use atrest_rbd::{RbdDevice, RbdOptions};
 
 use crate::cluster::{Cluster, cluster};
+use crate::rounds;
 use crate::storm::{BLOCK, Model, storm};
 
 /// Blocks of a storm, over several objects of 4 MiB.
@@ -16,10 +17,6 @@ const BLOCKS: u64 = 64;
 const STRIDE: u64 = 12;
 /// How much longer than its deadline a call may take on a busy machine.
 const SLACK: Duration = Duration::from_secs(5);
-
-fn rounds(few: u64) -> u64 {
-    std::env::var("ATREST_ROUNDS").map_or(few, |rounds| rounds.parse().unwrap())
-}
 
 /// The blocks of a storm lie far from each other, so that they are of many objects.
 struct Spread<D>(D);

@@ -5,7 +5,8 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use atrest::{BlockDevice, Error};
-use atrest_rbd::RbdDevice;
+use atrest_rbd::{RbdDevice, RbdOptions};
+use rustix::process::{Pid, Signal, kill_process};
 
 use crate::cluster::{Cluster, cluster, python};
 
@@ -114,6 +115,64 @@ fn a_writer_whose_lock_was_broken_never_writes_again() {
     new.read_at(0, &mut bytes).unwrap();
     assert!(bytes[..4096] == [3; 4096] && bytes[4096..] == [1; 4096]);
     assert_eq!(new.size().unwrap(), 16 << 20);
+}
+
+const WRITER: &str = "ATREST_RBD_TEST_WRITER";
+/// Where the writer and its successor write: in many objects.
+const PLACES: u64 = 32;
+const APART: u64 = 1 << 20;
+
+/// The process of the next test: it writes until it may not.
+#[test]
+fn a_writer_in_a_process_of_its_own() {
+    let Ok(arguments) = std::env::var(WRITER) else { return };
+    let (config, image) = arguments.split_once(' ').unwrap();
+    let options = RbdOptions::new().config(config).user("disks").deadline(FULL);
+    let device = RbdDevice::open(image, &options).unwrap();
+    println!("{}", device.client_address());
+    std::thread::scope(|scope| {
+        for thread in 0..8 {
+            let device = &device;
+            scope.spawn(move || {
+                let places = (0..).map(|n| (n * 8 + thread) % PLACES * APART);
+                let failed = places.map(|at| device.write_at(at, &[0xaa; 4096])).find_map(Result::err).unwrap();
+                assert_eq!(failed.kind(), ErrorKind::StaleNetworkFileHandle, "{failed}");
+                device.write_at(0, &[0xaa; 4096]).unwrap_err();
+            });
+        }
+    });
+    println!("fenced");
+}
+
+#[test]
+fn a_host_that_was_stopped_in_its_writes_has_none_of_them_done_when_it_wakes() {
+    let Some(cluster) = cluster() else { return };
+    let _calm = cluster.calm();
+    for _ in 0..crate::rounds(2) {
+        let image = cluster.image(PLACES);
+        let mut host = std::process::Command::new(std::env::current_exe().unwrap());
+        host.args(["--exact", "locks::a_writer_in_a_process_of_its_own", "--nocapture"]);
+        host.env(WRITER, format!("{} {image}", cluster.config().display())).stdout(Stdio::piped());
+        let mut host = host.spawn().unwrap();
+        let mut lines = BufReader::new(host.stdout.take().unwrap()).lines().map(Result::unwrap);
+        let address = lines.find(|line| line.contains(":0/")).unwrap();
+        std::thread::sleep(Duration::from_millis(300));
+        let pid = Pid::from_child(&host);
+        kill_process(pid, Signal::STOP).unwrap();
+        let new = RbdDevice::open(&image, &cluster.options().take_over(true)).unwrap();
+        assert!(shut_out(cluster).contains(&address));
+        for at in (0..PLACES).map(|n| n * APART) {
+            new.write_at(at, &[0xbb; 4096]).unwrap();
+        }
+        kill_process(pid, Signal::CONT).unwrap();
+        let told: Vec<String> = lines.collect();
+        assert!(host.wait().unwrap().success() && told.iter().any(|line| line == "fenced"), "{told:?}");
+        let mut bytes = [0; 4096];
+        for at in (0..PLACES).map(|n| n * APART) {
+            new.read_at(at, &mut bytes).unwrap();
+            assert!(bytes == [0xbb; 4096], "a late write at {at}");
+        }
+    }
 }
 
 #[test]

@@ -31,3 +31,8 @@ use atrest::volume::KeyslotOptions;
 fn fast(options: FormatOptions) -> FormatOptions {
     options.keyslot(KeyslotOptions::new().kdf(Kdf::Pbkdf2 { hash: HashAlgorithm::Sha256, iterations: 1000 }))
 }
+
+/// How many rounds a test of faults has: a few, or as many as `ATREST_ROUNDS` says.
+fn rounds(few: u64) -> u64 {
+    std::env::var("ATREST_ROUNDS").map_or(few, |rounds| rounds.parse().unwrap())
+}
