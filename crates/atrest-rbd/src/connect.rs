@@ -140,8 +140,8 @@ fn configure(cluster: &Cluster, options: &RbdOptions) -> Result<()> {
     // A write is acknowledged when the OSDs have it, so that its error is its own and a fenced writer is told so at once.
     set(c"rbd_cache", c"false", true)?;
     set(c"rbd_persistent_cache_mode", c"disabled", false)?;
-    // Buffers belong to operations here; but librbd may end one while a message of it still waits to be sent.
-    set(c"rbd_disable_zero_copy_writes", c"true", false)?;
+    // librbd copies what it writes, for callers that change it meanwhile. Here it belongs to the operation.
+    set(c"rbd_disable_zero_copy_writes", if cluster.keeps_buffers() { c"false" } else { c"true" }, false)?;
     // A lock is never taken from a client that could still write. The names are those since Ceph 16, and before.
     set(c"rbd_blocklist_on_break_lock", c"true", false)?;
     set(c"rbd_blacklist_on_break_lock", c"true", false)?;

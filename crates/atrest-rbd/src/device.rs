@@ -12,6 +12,7 @@ use atrest::volume::write_zeros;
 use atrest::{BlockDevice, Result};
 
 use crate::bounded;
+use crate::buffers::Buffers;
 use crate::connect::{self, Access, Opened, deadline};
 use crate::life::{Life, ShutOut, now};
 use crate::name::Name;
@@ -35,6 +36,7 @@ pub struct RbdDevice {
     /// What an operation of zeros or of a discard covers at most, in bytes.
     zeros: u64,
     address: CString,
+    buffers: Buffers,
     life: Life,
     shut_out: OnceLock<Arc<ShutOut>>,
 }
@@ -89,6 +91,7 @@ impl RbdDevice {
             access,
             zeros: object_size.saturating_mul(OBJECTS_OF_ZEROS).clamp(1 << 20, 256 << 20),
             address,
+            buffers: Buffers::new(options.piece),
             life: Life::new(),
             shut_out: OnceLock::new(),
         })
@@ -180,7 +183,7 @@ impl RbdDevice {
         loop {
             while begun < len && under_way.len() < self.options.depth {
                 let now = (len - begun).min(self.options.piece);
-                let operation = Operation::read(image, offset + begun as u64, vec![0; now]);
+                let operation = Operation::read(image, offset + begun as u64, self.buffers.take(now), now);
                 under_way.push_back((operation.map_err(|code| self.failed(WHAT, code))?, now));
                 begun += now;
             }
@@ -190,13 +193,14 @@ impl RbdDevice {
                 None => return Err(timed_out(WHAT, &self.name)),
                 Some(ended) => ended.map_err(|code| self.failed(WHAT, code))?,
             };
-            if got != wanted as i64 || bytes.len() != wanted {
+            if got != wanted as i64 {
                 return Err(io::Error::new(
                     io::ErrorKind::UnexpectedEof,
                     format!("the RBD image {} became shorter", self.name),
                 ));
             }
-            take(&bytes);
+            take(&bytes[..wanted]);
+            self.buffers.give(bytes);
         }
     }
 
@@ -225,7 +229,7 @@ impl RbdDevice {
             match operation.wait(until()) {
                 None | Some(Err(errno::ETIMEDOUT)) => return Err(self.unknown(image)),
                 Some(Err(code)) => failure = failure.or(Some(code)),
-                Some(Ok(_)) => {}
+                Some(Ok((_, buffer))) => self.buffers.give(buffer),
             }
         }
         match failure {
@@ -237,8 +241,8 @@ impl RbdDevice {
         }
     }
 
-    /// Writes in pieces, which `fill` appends to a buffer in their order.
-    fn write(&self, offset: u64, len: usize, mut fill: impl FnMut(&mut Vec<u8>, usize)) -> io::Result<()> {
+    /// Writes in pieces, which `fill` copies to buffers in their order.
+    fn write(&self, offset: u64, len: usize, mut fill: impl FnMut(&mut [u8])) -> io::Result<()> {
         let until = deadline(self.options.deadline);
         let image = self.writable(until)?;
         self.check_bounds(image, offset, len as u64, io::ErrorKind::WriteZero)?;
@@ -250,11 +254,11 @@ impl RbdDevice {
             || {
                 let now = (len - begun).min(self.options.piece);
                 (now > 0).then(|| {
-                    let mut bytes = Vec::with_capacity(now);
-                    fill(&mut bytes, now);
+                    let mut bytes = self.buffers.take(now);
+                    fill(&mut bytes[..now]);
                     let at = offset + begun as u64;
                     begun += now;
-                    Operation::write(image, at, bytes)
+                    Operation::write(image, at, bytes, now)
                 })
             },
         )
@@ -315,9 +319,9 @@ impl BlockDevice for RbdDevice {
 
     fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
         let mut left = bytes;
-        self.write(offset, bytes.len(), |buffer, len| {
-            let (now, later) = left.split_at(len);
-            buffer.extend_from_slice(now);
+        self.write(offset, bytes.len(), |buffer| {
+            let (now, later) = left.split_at(buffer.len());
+            buffer.copy_from_slice(now);
             left = later;
         })
     }
@@ -325,11 +329,13 @@ impl BlockDevice for RbdDevice {
     fn write_vectored_at(&self, offset: u64, buffers: &[IoSlice<'_>]) -> io::Result<()> {
         let len = buffers.iter().map(|buffer| buffer.len()).sum();
         let (mut at, mut done) = (0, 0);
-        self.write(offset, len, |piece, len| {
-            while piece.len() < len {
+        self.write(offset, len, |mut piece| {
+            while !piece.is_empty() {
                 let rest = &buffers[at][done..];
-                let now = rest.len().min(len - piece.len());
-                piece.extend_from_slice(&rest[..now]);
+                let now = rest.len().min(piece.len());
+                let (to, left) = piece.split_at_mut(now);
+                to.copy_from_slice(&rest[..now]);
+                piece = left;
                 done += now;
                 if done == buffers[at].len() {
                     (at, done) = (at + 1, 0);

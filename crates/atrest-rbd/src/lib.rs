@@ -55,11 +55,12 @@
 //! # What it costs
 //!
 //! Each open device is a client of the cluster, with connections, an address and about 20 threads of its own, since the cluster
-//! shuts out clients and not images. Reads and writes are copied once.
+//! shuts out clients and not images. Reads and writes are copied once. Up to 32 buffers of a piece are kept for the next calls.
 #![deny(unsafe_code)]
 
 mod backend;
 mod bounded;
+mod buffers;
 mod connect;
 mod device;
 mod life;

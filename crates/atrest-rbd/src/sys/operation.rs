@@ -44,21 +44,21 @@ unsafe extern "C" fn ended(completion: *mut c_void, argument: *mut c_void) {
 }
 
 impl Operation {
-    pub(crate) fn read(image: &Image, offset: u64, buffer: Vec<u8>) -> Result<Self, Errno> {
+    /// Reads `len` bytes into the beginning of a buffer.
+    pub(crate) fn read(image: &Image, offset: u64, buffer: Vec<u8>, len: usize) -> Result<Self, Errno> {
+        assert!(len <= buffer.len());
         Self::start(image, buffer, |buffer, completion| {
-            // SAFETY: image and completion are live; the buffer lives until the completion is called, and has this length.
-            unsafe {
-                (image.api().rbd_aio_read)(image.handle, offset, buffer.len(), buffer.as_mut_ptr().cast(), completion)
-            }
+            // SAFETY: image and completion are live; the buffer lives until the completion is called, and has this length at least.
+            unsafe { (image.api().rbd_aio_read)(image.handle, offset, len, buffer.as_mut_ptr().cast(), completion) }
         })
     }
 
-    pub(crate) fn write(image: &Image, offset: u64, buffer: Vec<u8>) -> Result<Self, Errno> {
+    /// Writes the first `len` bytes of a buffer.
+    pub(crate) fn write(image: &Image, offset: u64, buffer: Vec<u8>, len: usize) -> Result<Self, Errno> {
+        assert!(len <= buffer.len());
         Self::start(image, buffer, |buffer, completion| {
             // SAFETY: as in `read`.
-            unsafe {
-                (image.api().rbd_aio_write)(image.handle, offset, buffer.len(), buffer.as_ptr().cast(), completion)
-            }
+            unsafe { (image.api().rbd_aio_write)(image.handle, offset, len, buffer.as_ptr().cast(), completion) }
         })
     }
 
