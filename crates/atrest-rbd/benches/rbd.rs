@@ -70,21 +70,50 @@ fn main() {
     luks.run(fill);
     run(&raw, fill);
     run(&volume, fill);
-    println!("{:<24}{:>14}{:>18}{:>18}{:>18}", "", "librbd, MiB/s", "librbd's LUKS2", "RbdDevice", "Volume");
+    println!("by wall clock, MiB/s and ratios to plain librbd; and what the client takes of a CPU, in seconds per GiB");
+    println!("{:<24}{:>18}{:>18}{:>18}{:>18}", "", "librbd", "librbd's LUKS2", "RbdDevice", "Volume");
     for load in LOADS {
-        let mut rates = Vec::new();
+        let mut rounds = Vec::new();
         for _ in 0..ROUNDS {
-            rates.push([plain.run(load), luks.run(load), run(&raw, load), run(&volume, load)]);
+            rounds.push([plain.measure(load), luks.measure(load), measure(&raw, load), measure(&volume, load)]);
         }
-        let median = |of: &dyn Fn(&[f64; 4]) -> f64| {
-            let mut values: Vec<f64> = rates.iter().map(of).collect();
-            values.sort_by(f64::total_cmp);
-            values[values.len() / 2]
-        };
-        let base = median(&|round| round[0]);
-        let ratios = [1, 2, 3].map(|n| median(&|round| round[n] / round[0]));
-        println!("{:<24}{base:>14.1}{:>18.2}{:>18.2}{:>18.2}", load.name, ratios[0], ratios[1], ratios[2]);
+        let ratio = |n: usize| median(rounds.iter().map(|round| round[n].rate / round[0].rate));
+        let cpu = |n: usize| median(rounds.iter().map(|round| round[n].cpu));
+        let base = format!("{:.1} {:.2} s", median(rounds.iter().map(|round| round[0].rate)), cpu(0));
+        let [luks, raw, volume] = [1, 2, 3].map(|n| format!("{:.2} {:.2} s", ratio(n), cpu(n)));
+        println!("{:<24}{base:>18}{luks:>18}{raw:>18}{volume:>18}", load.name);
     }
+}
+
+fn median(values: impl Iterator<Item = f64>) -> f64 {
+    let mut values: Vec<f64> = values.collect();
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+/// MiB/s, and seconds of a CPU for each GiB.
+struct Measured {
+    rate: f64,
+    cpu: f64,
+}
+
+/// The CPU time that a process has used, in seconds.
+fn cpu(process: u32) -> f64 {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap();
+    let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
+    (fields[11].parse::<f64>().unwrap() + fields[12].parse::<f64>().unwrap()) / 100.0
+}
+
+/// Measures a load by a process, which returns MiB/s.
+fn measured(process: u32, run: impl FnOnce() -> f64) -> Measured {
+    let (before, begun) = (cpu(process), Instant::now());
+    let rate = run();
+    let gib = rate * begun.elapsed().as_secs_f64() / 1024.0;
+    Measured { rate, cpu: (cpu(process) - before) / gib }
+}
+
+fn measure(device: &dyn BlockDevice, load: Load) -> Measured {
+    measured(std::process::id(), || run(device, load))
 }
 
 /// Loads a device from 32 threads, and returns MiB/s.
@@ -130,6 +159,10 @@ impl Program {
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let (input, output) = (child.stdin.take().unwrap(), BufReader::new(child.stdout.take().unwrap()));
         Program { child, input, output }
+    }
+
+    fn measure(&mut self, load: Load) -> Measured {
+        measured(self.child.id(), || self.run(load))
     }
 
     fn run(&mut self, load: Load) -> f64 {
