@@ -7,7 +7,7 @@ use std::ptr::{null, null_mut};
 use std::sync::Arc;
 
 use super::api::{Api, ImageSpec, api};
-use super::{Errno, checked, errno};
+use super::errno::{self, Errno, checked};
 
 /// The most images that are listed of a pool: 16 million.
 const MOST_IMAGES: usize = 1 << 24;

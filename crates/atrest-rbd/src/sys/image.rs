@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::api::{Api, ConfigOption, ImageInfo, Watcher};
 use super::cluster::Pool;
-use super::{Errno, checked, errno};
+use super::errno::{self, Errno, checked};
 
 /// `RBD_LOCK_MODE_EXCLUSIVE`.
 const EXCLUSIVE: c_int = 0;

@@ -8,8 +8,8 @@ use std::ptr::null_mut;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Instant;
 
+use super::errno::{self, Errno, checked};
 use super::image::Image;
-use super::{Errno, checked, errno};
 
 /// An operation that librbd has. What it reads into or writes from belongs to the operation, and lives until librbd is done
 /// with it, also where nobody waits any more.
