@@ -6,7 +6,7 @@ use std::fmt;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::num::NonZero;
 use std::sync::{Arc, OnceLock};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use atrest::volume::write_zeros;
 use atrest::{BlockDevice, Result};
@@ -23,6 +23,12 @@ use crate::trouble::{End, io_error, timed_out};
 /// How much one operation of zeros or of a discard covers, in objects: librbd has them all under way at once.
 const OBJECTS_OF_ZEROS: u64 = 64;
 
+/// How long a change may wait before it is asked whether this client is shut out.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// What an operation returned, and its buffer.
+type Ended = std::result::Result<(i64, Vec<u8>), Errno>;
+
 /// An RBD image, open for writing by this device alone, or for reading.
 ///
 /// [The crate](crate) says what is durable when, what a time-out means and how a second writer is kept out. To drop it waits, up
@@ -37,7 +43,7 @@ pub struct RbdDevice {
     zeros: u64,
     address: CString,
     buffers: Buffers,
-    life: Life,
+    life: Arc<Life>,
     shut_out: OnceLock<Arc<ShutOut>>,
 }
 
@@ -92,7 +98,7 @@ impl RbdDevice {
             zeros: object_size.saturating_mul(OBJECTS_OF_ZEROS).clamp(1 << 20, 256 << 20),
             address,
             buffers: Buffers::new(options.piece),
-            life: Life::new(),
+            life: Arc::new(Life::new()),
             shut_out: OnceLock::new(),
         })
     }
@@ -163,6 +169,24 @@ impl RbdDevice {
         End::Unknown.error(&self.name)
     }
 
+    /// Waits for a change, or until a time; but not if it turns out meanwhile that this client is shut out.
+    fn wait(&self, operation: &mut Operation, image: &Arc<Image>, until: Instant) -> io::Result<Option<Ended>> {
+        loop {
+            let look = deadline(LOOK);
+            if let Some(ended) = operation.wait(until.min(look)) {
+                return Ok(Some(ended));
+            }
+            if self.life.end() == Some(End::Fenced) {
+                // The cluster refuses it, whenever it comes.
+                return Err(self.fenced());
+            }
+            if until <= look {
+                return Ok(None);
+            }
+            self.life.ask_whether_shut_out(image);
+        }
+    }
+
     fn check_bounds(&self, image: &Image, offset: u64, len: u64, kind: io::ErrorKind) -> io::Result<()> {
         let size = image.size().map_err(|code| io_error("asking for the size of", &self.name, code))?;
         if offset.checked_add(len).is_some_and(|end| end <= size) {
@@ -187,7 +211,7 @@ impl RbdDevice {
                 under_way.push_back((operation.map_err(|code| self.failed(WHAT, code))?, now));
                 begun += now;
             }
-            let Some((operation, wanted)) = under_way.pop_front() else { return Ok(()) };
+            let Some((mut operation, wanted)) = under_way.pop_front() else { return Ok(()) };
             // What is given up keeps its buffer until librbd is done with it.
             let (got, bytes) = match operation.wait(until) {
                 None => return Err(timed_out(WHAT, &self.name)),
@@ -210,7 +234,7 @@ impl RbdDevice {
         &self,
         what: &str,
         image: &Arc<Image>,
-        mut until: impl FnMut() -> Instant,
+        until: Instant,
         mut start: impl FnMut() -> Option<std::result::Result<Operation, Errno>>,
     ) -> io::Result<()> {
         let mut under_way: VecDeque<Operation> = VecDeque::new();
@@ -225,8 +249,8 @@ impl RbdDevice {
                     Some(Err(_)) => return Err(self.unknown(image)),
                 }
             }
-            let Some(operation) = under_way.pop_front() else { break };
-            match operation.wait(until()) {
+            let Some(mut operation) = under_way.pop_front() else { break };
+            match self.wait(&mut operation, image, until)? {
                 None | Some(Err(errno::ETIMEDOUT)) => return Err(self.unknown(image)),
                 Some(Err(code)) => failure = failure.or(Some(code)),
                 Some(Ok((_, buffer))) => self.buffers.give(buffer),
@@ -247,21 +271,16 @@ impl RbdDevice {
         let image = self.writable(until)?;
         self.check_bounds(image, offset, len as u64, io::ErrorKind::WriteZero)?;
         let mut begun = 0;
-        self.change(
-            "writing",
-            image,
-            || until,
-            || {
-                let now = (len - begun).min(self.options.piece);
-                (now > 0).then(|| {
-                    let mut bytes = self.buffers.take(now);
-                    fill(&mut bytes[..now]);
-                    let at = offset + begun as u64;
-                    begun += now;
-                    Operation::write(image, at, bytes, now)
-                })
-            },
-        )
+        self.change("writing", image, until, || {
+            let now = (len - begun).min(self.options.piece);
+            (now > 0).then(|| {
+                let mut bytes = self.buffers.take(now);
+                fill(&mut bytes[..now]);
+                let at = offset + begun as u64;
+                begun += now;
+                Operation::write(image, at, bytes, now)
+            })
+        })
     }
 
     /// Zeros or discards a range in pieces, each with a deadline of its own.
@@ -280,7 +299,7 @@ impl RbdDevice {
             let now = (self.zeros - (offset + begun) % self.zeros).min(len - begun);
             let until = deadline(self.options.deadline);
             let mut piece = Some(offset + begun);
-            self.change(what, self.writable(until)?, || until, || piece.take().map(|at| start(image, at, now)))?;
+            self.change(what, self.writable(until)?, until, || piece.take().map(|at| start(image, at, now)))?;
             begun += now;
         }
         Ok(())
@@ -388,8 +407,8 @@ impl BlockDevice for RbdDevice {
         if self.access == Access::Read {
             return Ok(());
         }
-        let operation = Operation::flush(image).map_err(|code| self.failed(WHAT, code))?;
-        match operation.wait(until) {
+        let mut operation = Operation::flush(image).map_err(|code| self.failed(WHAT, code))?;
+        match self.wait(&mut operation, image, until)? {
             // What was acknowledged is durable anyway; nothing comes late of a flush.
             None => Err(timed_out(WHAT, &self.name)),
             Some(ended) => ended.map(drop).map_err(|code| self.failed(WHAT, code)),

@@ -1,14 +1,14 @@
 //! Whether a device may still write, and the thread that shuts out what it left behind.
 
 use std::ffi::CString;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::connect;
 use crate::options::RbdOptions;
-use crate::sys::Image;
+use crate::sys::{Image, errno};
 use crate::trouble::End;
 
 const IN_USE: u8 = 0;
@@ -18,13 +18,15 @@ const FENCED: u8 = 2;
 /// The state of a device.
 pub(crate) struct Life {
     state: AtomicU8,
+    /// Whether a thread asks right now whether this client is shut out.
+    asks: AtomicBool,
     /// When an answer of the cluster last showed that this client isn't shut out, in milliseconds of [`now`].
     shown: AtomicU64,
 }
 
 impl Life {
     pub(crate) fn new() -> Self {
-        Life { state: AtomicU8::new(IN_USE), shown: AtomicU64::new(now()) }
+        Life { state: AtomicU8::new(IN_USE), asks: AtomicBool::new(false), shown: AtomicU64::new(now()) }
     }
 
     pub(crate) fn end(&self) -> Option<End> {
@@ -44,6 +46,25 @@ impl Life {
     /// Whether the cluster last showed longer ago than this that the client isn't shut out.
     pub(crate) fn is_older_than(&self, trusted: Duration) -> bool {
         u128::from(now().saturating_sub(self.shown.load(Ordering::Relaxed))) > trusted.as_millis()
+    }
+
+    /// Asks an OSD, on a thread of its own, whether this client is shut out, which ends the device. librbd of Ceph 16 lets some
+    /// writes of such a client wait for a lock that it never gets again, and tells nobody.
+    pub(crate) fn ask_whether_shut_out(self: &Arc<Self>, image: &Arc<Image>) {
+        if self.asks.swap(true, Ordering::SeqCst) {
+            return;
+        }
+        let (life, image) = (self.clone(), image.clone());
+        let asked = thread::Builder::new().name("atrest-rbd-ask".into()).spawn(move || {
+            if image.writer() == Err(errno::ESHUTDOWN) {
+                life.set_end(End::Fenced);
+            }
+            drop(image);
+            life.asks.store(false, Ordering::SeqCst);
+        });
+        if asked.is_err() {
+            self.asks.store(false, Ordering::SeqCst);
+        }
     }
 
     /// An operation that began at `begun` was done by the cluster.

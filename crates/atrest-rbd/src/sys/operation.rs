@@ -110,8 +110,8 @@ impl Operation {
         Ok(Operation(shared))
     }
 
-    /// Waits until it has ended, and gives what it returned, with the buffer; or until a time, and gives nothing.
-    pub(crate) fn wait(self, until: Instant) -> Option<Result<(i64, Vec<u8>), Errno>> {
+    /// Waits until it has ended, and gives what it returned, with the buffer, once; or until a time, and gives nothing.
+    pub(crate) fn wait(&mut self, until: Instant) -> Option<Result<(i64, Vec<u8>), Errno>> {
         let mut returned = self.0.returned.lock().unwrap_or_else(PoisonError::into_inner);
         while returned.is_none() {
             let left = until.checked_duration_since(Instant::now()).filter(|left| !left.is_zero())?;
@@ -123,7 +123,7 @@ impl Operation {
         if value < 0 {
             return Some(Err(i32::try_from(value.saturating_neg()).unwrap_or(i32::MAX)));
         }
-        // SAFETY: it has ended, so C is done with the buffer; this is the only `Operation` of it, and it is used up.
+        // SAFETY: it has ended, so C is done with the buffer; this is the only `Operation` of it, and is borrowed mutably.
         let buffer = std::mem::take(unsafe { &mut *self.0.buffer.get() });
         Some(Ok((value, buffer)))
     }
