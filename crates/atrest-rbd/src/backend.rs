@@ -74,6 +74,9 @@ impl RbdBackend {
     }
 
     /// Sets the other options, such as a deadline, for devices that are opened from here on.
+    ///
+    /// # Errors
+    /// [`Error::InvalidOption`] for one that is out of its bounds.
     pub fn with_options(mut self, change: impl FnOnce(RbdOptions) -> RbdOptions) -> Result<Self> {
         self.options = change(self.options);
         self.options.check()?;

@@ -73,7 +73,8 @@ impl Life {
     }
 }
 
-/// Milliseconds since the machine started, those in which it slept among them.
+/// Milliseconds since some moment, those in which the machine slept among them where the system counts them.
+#[cfg(unix)]
 pub(crate) fn now() -> u64 {
     #[cfg(any(target_os = "linux", target_os = "android"))]
     let clock = rustix::time::ClockId::Boottime;
@@ -81,6 +82,12 @@ pub(crate) fn now() -> u64 {
     let clock = rustix::time::ClockId::Monotonic;
     let time = rustix::time::clock_gettime(clock);
     time.tv_sec as u64 * 1000 + time.tv_nsec as u64 / 1_000_000
+}
+
+#[cfg(not(unix))]
+pub(crate) fn now() -> u64 {
+    static BEGAN: std::sync::OnceLock<Instant> = std::sync::OnceLock::new();
+    BEGAN.get_or_init(Instant::now).elapsed().as_millis() as u64
 }
 
 /// Shuts out the client of a device on which a write is unknown, and closes its image after that.

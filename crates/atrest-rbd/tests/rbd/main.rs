@@ -1,4 +1,5 @@
 //! Disks on a real Ceph cluster, which these tests start in a folder and end again.
+#![cfg(target_os = "linux")]
 
 #[allow(dead_code)]
 mod cluster;
