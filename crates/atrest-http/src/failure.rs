@@ -1,0 +1,85 @@
+//! Requests without an answer.
+
+use std::{fmt, io};
+
+/// A request that got no answer.
+#[derive(Debug)]
+pub struct Failure {
+    what: String,
+    reason: String,
+    kind: io::ErrorKind,
+    sent: bool,
+}
+
+impl Failure {
+    /// Whether the server may have got the request: it may have done it, and may do it later.
+    pub fn may_have_happened(&self) -> bool {
+        self.sent
+    }
+
+    /// A request that wasn't sent.
+    pub fn unsent(what: impl Into<String>, reason: impl Into<String>) -> Self {
+        Failure { what: what.into(), reason: reason.into(), kind: io::ErrorKind::InvalidInput, sent: false }
+    }
+
+    /// The deadline was over before the request was sent.
+    pub(crate) fn late(what: String) -> Self {
+        Failure { what, reason: "the deadline is over".into(), kind: io::ErrorKind::TimedOut, sent: false }
+    }
+
+    /// An error of `ureq`. Its texts aren't told where they may hold the URL.
+    pub(crate) fn from_ureq(what: String, error: ureq::Error) -> Self {
+        use ureq::{Error as E, Timeout as T};
+        let (kind, sent, reason) = match error {
+            E::Io(e) => {
+                let unconnected = [
+                    io::ErrorKind::ConnectionRefused,
+                    io::ErrorKind::HostUnreachable,
+                    io::ErrorKind::NetworkUnreachable,
+                    io::ErrorKind::AddrNotAvailable,
+                ];
+                (e.kind(), !unconnected.contains(&e.kind()), e.to_string())
+            }
+            E::Timeout(at @ (T::Resolve | T::Connect)) => {
+                (io::ErrorKind::TimedOut, false, format!("no connection in time ({at})"))
+            }
+            E::Timeout(_) => (io::ErrorKind::TimedOut, true, "no answer in time; it may still be done".into()),
+            E::HostNotFound => (io::ErrorKind::NotFound, false, "the host's name can't be resolved".into()),
+            E::ConnectionFailed => (io::ErrorKind::ConnectionRefused, false, "no connection".into()),
+            E::BadUri(_) | E::Http(_) => {
+                (io::ErrorKind::InvalidInput, false, "the URL or a header isn't well formed".into())
+            }
+            E::BodyExceedsLimit(most) => {
+                (io::ErrorKind::InvalidData, true, format!("the answer is longer than {most} bytes"))
+            }
+            E::LargeResponseHeader(_, most) => {
+                (io::ErrorKind::InvalidData, true, format!("the answer's head is longer than {most} bytes"))
+            }
+            E::Rustls(e) => (io::ErrorKind::ConnectionAborted, true, format!("TLS: {e}")),
+            E::Protocol(e) => (io::ErrorKind::InvalidData, true, format!("the answer isn't HTTP/1.1: {e}")),
+            _ => (io::ErrorKind::Other, true, "the HTTP client failed".into()),
+        };
+        Failure { what, reason, kind, sent }
+    }
+
+    pub(crate) fn after(self, attempts: u32) -> Self {
+        if attempts < 2 {
+            return self;
+        }
+        Failure { reason: format!("{} ({attempts} attempts)", self.reason), ..self }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.what, self.reason)
+    }
+}
+
+impl std::error::Error for Failure {}
+
+impl From<Failure> for io::Error {
+    fn from(failure: Failure) -> Self {
+        io::Error::new(failure.kind, failure)
+    }
+}
