@@ -20,17 +20,20 @@
 
 #![deny(unsafe_code)]
 
+pub mod aws;
 mod client;
 mod deadline;
 mod digest;
 mod encode;
 mod failure;
 mod fan_out;
+mod gate;
 mod hidden;
 mod message;
 mod options;
 mod retry;
 mod time;
+mod xml;
 
 pub use client::{Called, Client};
 pub use deadline::Deadline;
@@ -38,8 +41,10 @@ pub use digest::{base64, base64_decode, hex, hmac_sha256, sha256};
 pub use encode::{encode_path, encode_query, is_loopback};
 pub use failure::Failure;
 pub use fan_out::fan_out;
+pub use gate::{Gate, Inside};
 pub use hidden::Hidden;
 pub use message::{Method, Request, Response};
 pub use options::HttpOptions;
 pub use retry::Retries;
 pub use time::{basic_date, http_date, parse_http_date};
+pub use xml::xml_elements;
