@@ -1,8 +1,16 @@
 //! Page blobs on Azurite: `npm install -g azurite`.
 
+mod late;
 #[path = "../../../../tests/common/peers.rs"]
 mod peers;
+#[path = "../../../../tests/common/proxy.rs"]
+mod proxy;
 mod server;
+#[path = "../../../../tests/common/storm.rs"]
+mod storm;
+mod storms;
+mod unsynced;
 #[path = "../../../../tests/common/vaults.rs"]
+#[allow(dead_code)] // this program uses its part
 mod vaults;
 mod volume;
