@@ -66,7 +66,10 @@ impl Client {
     pub fn send(&self, deadline: Deadline, request: &Request<'_>) -> Result<Response, Failure> {
         let what = request.what();
         let Some(left) = deadline.left() else { return Err(Failure::late(what)) };
-        self.exchange(left.min(self.options.attempt), request).map_err(|e| Failure::from_ureq(what, e))
+        self.exchange(left.min(self.options.attempt), request).map_err(|e| match e {
+            ureq::Error::BodyExceedsLimit(_) => Failure::too_long(what, request.most),
+            e => Failure::from_ureq(what, e),
+        })
     }
 
     /// Sends a request, and again while there is no answer or a transient one, until the deadline. `request` is called for
@@ -126,7 +129,7 @@ impl Client {
         let most = request.most as u64;
         answer.body_mut().with_config().limit(most.saturating_add(1)).reader().read_to_end(&mut body)?;
         if body.len() > request.most {
-            return Err(ureq::Error::BodyExceedsLimit(most));
+            return Err(ureq::Error::BodyExceedsLimit(0));
         }
         Ok(Response { status, headers, body, what: request.what() })
     }

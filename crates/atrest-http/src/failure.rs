@@ -27,6 +27,12 @@ impl Failure {
         Failure { what, reason: "the deadline is over".into(), kind: io::ErrorKind::TimedOut, sent: false }
     }
 
+    /// An answer whose body is too long.
+    pub(crate) fn too_long(what: String, most: usize) -> Self {
+        let reason = format!("the answer is longer than {most} bytes");
+        Failure { what, reason, kind: io::ErrorKind::InvalidData, sent: true }
+    }
+
     /// An error of `ureq`. Its texts aren't told where they may hold the URL.
     pub(crate) fn from_ureq(what: String, error: ureq::Error) -> Self {
         use ureq::{Error as E, Timeout as T};
@@ -48,9 +54,6 @@ impl Failure {
             E::ConnectionFailed => (io::ErrorKind::ConnectionRefused, false, "no connection".into()),
             E::BadUri(_) | E::Http(_) => {
                 (io::ErrorKind::InvalidInput, false, "the URL or a header isn't well formed".into())
-            }
-            E::BodyExceedsLimit(most) => {
-                (io::ErrorKind::InvalidData, true, format!("the answer is longer than {most} bytes"))
             }
             E::LargeResponseHeader(_, most) => {
                 (io::ErrorKind::InvalidData, true, format!("the answer's head is longer than {most} bytes"))

@@ -1,6 +1,10 @@
 //! Page blobs on Azurite: `npm install -g azurite`.
 
+mod device;
 mod late;
+mod leases;
+#[path = "../../../../tests/common/on_store.rs"]
+mod on_store;
 #[path = "../../../../tests/common/peers.rs"]
 mod peers;
 #[path = "../../../../tests/common/proxy.rs"]
@@ -13,4 +17,5 @@ mod unsynced;
 #[path = "../../../../tests/common/vaults.rs"]
 #[allow(dead_code)] // this program uses its part
 mod vaults;
+mod vhd;
 mod volume;

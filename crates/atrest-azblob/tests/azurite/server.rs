@@ -76,7 +76,7 @@ impl Azurite {
     pub fn request(&self, method: Method, path: &str, query: &str, headers: &[(&str, &str)]) -> atrest_http::Response {
         let client = Client::new(&HttpOptions::new()).unwrap();
         let url = format!("http://127.0.0.1:{}/{ACCOUNT}/{path}?{query}&{}", self.port, sas("rwdlac"));
-        let mut request = Request::new(method, url, 1 << 20).header("x-ms-version", "2022-11-02");
+        let mut request = Request::new(method, url, 64 << 20).header("x-ms-version", "2022-11-02");
         for (name, value) in headers {
             request = request.header(*name, *value);
         }

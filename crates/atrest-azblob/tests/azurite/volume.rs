@@ -1,28 +1,42 @@
 //! Volumes and managed disks on page blobs.
 
-use atrest::{BlockDevice, Credential, FormatOptions, OpenOptions, Protector, Volume};
+use std::sync::Arc;
 
-use crate::server::Azurite;
+use atrest::BlockDevice;
+use atrest::managed::DiskBackend;
+use atrest_azblob::PageBlobBackend;
+
+use crate::on_store::{format, has_plain, holds_plain, managed, open, planted};
+use crate::proxy::Proxy;
+use crate::server::{Azurite, options};
 use crate::vaults::MemoryVault;
 
+const SIZE: u64 = 40 << 20;
+
 #[test]
-fn a_volume_lies_on_a_page_blob() {
+fn a_volume_lies_on_a_page_blob_without_a_trace_of_what_it_holds() {
     let Some(azurite) = Azurite::start() else { return };
-    let backend = azurite.backend();
+    let proxy = Proxy::before(azurite.port);
+    proxy.record();
+    let backend = PageBlobBackend::new(&Azurite::url_at(proxy.port), options()).unwrap();
     let vault = MemoryVault::new("memory:vault");
-    let text = b"nobody's business".repeat(256)[..4096].to_vec();
-    {
-        let device = backend.create_blob("vm/volume.img", 40 << 20).unwrap();
-        let volume = Volume::format(device, Protector::Vault(&vault, "disks"), &FormatOptions::new()).unwrap();
-        volume.write_at(8192, &text).unwrap();
-        volume.sync().unwrap();
-        let busy = backend.open_blob("vm/volume.img");
-        assert!(matches!(busy, Err(atrest::Error::Busy { .. })));
-    }
-    let device = backend.open_blob("vm/volume.img").unwrap();
-    assert_eq!(device.size().unwrap(), 40 << 20);
-    let volume = Volume::open(device, Credential::Vault(&vault), &OpenOptions::new()).unwrap();
-    let mut found = vec![0; 4096];
-    volume.read_at(8192, &mut found).unwrap();
-    assert_eq!(found, text);
+    format(backend.create_blob("vm/volume.img", SIZE).unwrap(), &vault);
+    open(backend.open_blob("vm/volume.img").unwrap(), &vault);
+    assert!(proxy.recorded().len() > 1 << 20 && !has_plain(&proxy.recorded()) && !holds_plain(azurite.folder()));
+
+    // Without encryption the text is there, on the wire and in the server's files.
+    let plain = backend.create_blob("vm/plain.img", SIZE).unwrap();
+    plain.write_at(8192, &planted(4096)).unwrap();
+    assert!(has_plain(&proxy.recorded()) && holds_plain(azurite.folder()));
+}
+
+#[test]
+fn managed_disks_lie_on_page_blobs() {
+    let Some(azurite) = Azurite::start() else { return };
+    let backend: Arc<dyn DiskBackend> = Arc::new(azurite.backend());
+    managed(&backend);
+    // Other blobs, and those below other prefixes, aren't disks.
+    azurite.backend().create_blob("vm/image.disk", 4096).unwrap();
+    azurite.backend().create_blob("other/2f4a3a3e-74b9-4a0e-9d3d-1f3f6f1d5a01.disk", 4096).unwrap();
+    assert_eq!(backend.list("north").unwrap().len(), 2);
 }
