@@ -86,7 +86,7 @@ pub fn managed(backend: &Arc<dyn DiskBackend>) {
         disk.write_at(4096, &planted(8192)).unwrap();
         disk.sync().unwrap();
         drop(disk);
-        service.create_snapshot(&NewSnapshot::new("then", "one"), &mut |_| {}).unwrap();
+        service.create_snapshot(&NewSnapshot::new("then", "one"), &|_| {}).unwrap();
     }
     let service = service();
     let disk = service.open_disk("one").unwrap();

@@ -19,6 +19,9 @@ use crate::options::S3Options;
 pub(crate) const ROOT: &str = "root";
 /// The object of a disk's lock, below its folder.
 pub(crate) const LOCK: &str = "lock";
+/// By how much an opening raises the generation: beyond those of all commits that whoever had the disk before may have begun. What
+/// those have left is of older generations then.
+const JUMP: u64 = 1 << 16;
 /// How many pages of the manifest are kept in memory, of 64 KiB each.
 const CACHED: usize = 256;
 /// How long a disk that is dropped waits for its lock to be released.
@@ -100,7 +103,7 @@ impl Disk {
         let lock = lock(&bucket, deadline, &folder, session, options)?;
         loop {
             let (found, etag) = read()?;
-            let root = Root { generation: found.generation + 1, session, ..found };
+            let root = Root { generation: found.generation + JUMP, session, ..found };
             match bucket.swap(deadline, &key, &root.encode(), Only::Match(&etag))? {
                 Swapped::Done(etag) => return Ok(Self::new(bucket.clone(), folder, root, etag, lock, options)),
                 // The one before wrote once more. It has to stop some time: at the deadline of these requests.
@@ -178,7 +181,7 @@ impl Disk {
     pub fn release(&self) {
         if self.check().is_ok() {
             let state = self.state();
-            let tidy = state.garbage.is_empty() && state.attempted.is_empty();
+            let tidy = state.garbage.is_empty() && state.attempted.is_empty() && !self.lock.taken;
             drop(state);
             let holding = if tidy { Holding::Closed } else { Holding::Untidy };
             let _ = self.lock.renew(&self.bucket, self.bucket.deadline().within(RELEASE), holding);

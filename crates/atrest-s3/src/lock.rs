@@ -31,6 +31,8 @@ pub(crate) enum Holding {
     Closed,
     /// Nobody has it open, and objects may be left that no manifest names.
     Untidy,
+    /// It was open, and whoever had it gave no sign of life for too long. It isn't written like that.
+    Dead,
 }
 
 impl Content {
@@ -39,7 +41,7 @@ impl Content {
         let state = match state {
             Holding::Open => "open",
             Holding::Closed => "closed",
-            Holding::Untidy => "untidy",
+            Holding::Untidy | Holding::Dead => "untidy",
         };
         format!("atrest lock 1\nsession {session:016x}\nseconds {seconds}\ncount {count}\n{state}\n").into_bytes()
     }
@@ -66,6 +68,8 @@ pub(crate) struct Lock {
     held: Mutex<(Content, String)>,
     /// Whether the one before left objects that no manifest names.
     pub untidy: bool,
+    /// Whether the one before didn't give it back: it may live, and leave more.
+    pub taken: bool,
 }
 
 impl Lock {
@@ -86,9 +90,10 @@ impl Lock {
             return Err(busy());
         }
         let untidy = state != Holding::Closed;
+        let taken = matches!(state, Holding::Open | Holding::Dead);
         let only = found.as_ref().map_or(Only::New, |found| Only::Match(&found.etag));
         match bucket.swap(deadline, &key, &content.encode(), only)? {
-            Swapped::Done(etag) => Ok(Lock { key, held: Mutex::new((content, etag)), untidy }),
+            Swapped::Done(etag) => Ok(Lock { key, held: Mutex::new((content, etag)), untidy, taken }),
             Swapped::Other(_) => Err(busy()),
         }
     }
@@ -123,13 +128,13 @@ impl Lock {
     }
 }
 
-/// What a lock says; untidy where whoever had it is dead.
+/// What a lock says.
 fn state(key: &str, found: &Object) -> io::Result<Holding> {
     let other = Content::decode(&found.body)
         .ok_or_else(|| unexpected(format!("{key} isn't a lock; remove it if nobody has the disk open")))?;
     // Both times are the service's: its clock may be wrong, but not against itself.
     let dead = found.age.is_some_and(|age| age > Duration::from_secs(other.seconds.into()));
-    Ok(if other.state == Holding::Open && dead { Holding::Untidy } else { other.state })
+    Ok(if other.state == Holding::Open && dead { Holding::Dead } else { other.state })
 }
 
 #[cfg(test)]

@@ -52,9 +52,7 @@ fn a_late_write_does_not_overtake_a_newer_one() {
 fn a_late_write_that_failed_does_not_overtake_a_newer_one() {
     let Some(azurite) = Azurite::start() else { return };
     let proxy = Proxy::before(azurite.port);
-    let options = options().deadline(Duration::from_millis(2500));
-    let backend = PageBlobBackend::new(&Azurite::url_at(proxy.port), options).unwrap();
-    let device = backend.create_blob("late", 1 << 20).unwrap();
+    let device = azurite.impatient(proxy.port, "late", Duration::from_secs(4));
 
     proxy.rule(|head| if is_put_page(head) { Fate::Late } else { Fate::Forward });
     let error = device.write_at(8192, &page(1)).unwrap_err();
@@ -71,23 +69,20 @@ fn without_the_fence_it_would() {
     // What the tests above stand on: the late request has nothing else that the server refuses.
     let Some(azurite) = Azurite::start() else { return };
     let proxy = Proxy::before(azurite.port);
-    let options = options().deadline(Duration::from_millis(500));
-    let backend = PageBlobBackend::new(&Azurite::url_at(proxy.port), options).unwrap();
-    let device = backend.create_blob("late", 1 << 20).unwrap();
-    device.write_at(8192, &page(2)).unwrap();
+    let device = azurite.impatient(proxy.port, "late", Duration::from_millis(700));
+    while device.write_at(8192, &page(2)).is_err() {}
     proxy.rule(|head| if is_put_page(head) { Fate::Late } else { Fate::Forward });
     device.write_at(8192, &page(1)).unwrap_err();
     assert_eq!(proxy.release(), [201]);
-    assert_eq!(read(&device), page(1));
+    drop(device);
+    assert_eq!(read(&azurite.backend().open_blob("late").unwrap()), page(1));
 }
 
 #[test]
 fn a_late_change_of_the_size_is_refused() {
     let Some(azurite) = Azurite::start() else { return };
     let proxy = Proxy::before(azurite.port);
-    let short = options().deadline(Duration::from_millis(2500));
-    let backend = PageBlobBackend::new(&Azurite::url_at(proxy.port), short).unwrap();
-    let device = backend.create_blob("late", 1 << 20).unwrap();
+    let device = azurite.impatient(proxy.port, "late", Duration::from_secs(4));
 
     proxy.first(1, Fate::Late, is_resize);
     device.set_size(1 << 16).unwrap();

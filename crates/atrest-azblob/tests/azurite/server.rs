@@ -4,7 +4,7 @@ use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use atrest_azblob::{Credential, Lease, PageBlobBackend, PageBlobOptions};
+use atrest_azblob::{Credential, Lease, PageBlobBackend, PageBlobDevice, PageBlobOptions};
 use atrest_http::{Client, Deadline, HttpOptions, Method, Request, base64, base64_decode, encode_query, hmac_sha256};
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -49,6 +49,20 @@ impl Azurite {
 
     pub fn backend(&self) -> PageBlobBackend {
         PageBlobBackend::new(&self.url(), options()).unwrap()
+    }
+
+    /// A new blob that is open by a server that stands before this one, with calls that end soon.
+    pub fn impatient(&self, port: u16, name: &str, deadline: Duration) -> PageBlobDevice {
+        drop(self.backend().create_blob(name, 1 << 20).unwrap());
+        let backend = PageBlobBackend::new(&Self::url_at(port), options().deadline(deadline)).unwrap();
+        // On a busy machine soon may be too soon. A lease whose answer came too late runs out.
+        for _ in 0..300 {
+            if let Ok(device) = backend.open_blob(name) {
+                return device;
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        panic!("the blob can't be opened");
     }
 
     pub fn folder(&self) -> &std::path::Path {

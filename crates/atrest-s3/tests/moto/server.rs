@@ -5,10 +5,13 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use atrest_http::{Client, Deadline, Hidden, HttpOptions, Method, Request};
-use atrest_s3::{AccessKey, Credential, S3Backend, S3Options};
+use atrest_s3::{AccessKey, Credential, S3Backend, S3Device, S3Options};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::peers;
+
+pub const ID: &str = "2f4a3a3e-74b9-4a0e-9d3d-1f3f6f1d5a01";
+pub const OTHER: &str = "2f4a3a3e-74b9-4a0e-9d3d-1f3f6f1d5a02";
 
 pub struct Moto {
     pub port: u16,
@@ -44,14 +47,30 @@ impl Moto {
         S3Backend::new(&self.url(), options()).unwrap()
     }
 
+    /// A disk that is open by a server that stands before this one, with calls that end soon.
+    pub fn impatient(&self, port: u16, deadline: Duration) -> S3Device {
+        drop(self.backend().create_disk(ID, 1 << 20).unwrap());
+        let backend = S3Backend::new(&Self::url_at(port), options().deadline(deadline).take_over(true)).unwrap();
+        // On a busy machine soon may be too soon.
+        for _ in 0..50 {
+            if let Ok(device) = backend.open_disk(ID) {
+                return device;
+            }
+        }
+        panic!("the disk can't be opened");
+    }
+
     pub fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
 
-    /// Sends a request without a signature, which moto doesn't look at.
+    /// Sends a request with a signature that is none: moto looks only whether there is one.
     pub fn request(&self, method: Method, path: &str) -> atrest_http::Response {
         let client = Client::new(&HttpOptions::new()).unwrap();
         let request = Request::new(method, format!("http://127.0.0.1:{}{path}", self.port), 64 << 20);
+        let signed =
+            "AWS4-HMAC-SHA256 Credential=AKID/20200101/us-east-1/s3/aws4_request, SignedHeaders=host, Signature=0";
+        let request = request.header("authorization", signed);
         client.send(Deadline::after(Duration::from_secs(30)), &request).unwrap()
     }
 
@@ -93,9 +112,9 @@ pub fn credential() -> Credential {
     Credential::access_key(AccessKey::new("AKID", Hidden::new("SECRET")))
 }
 
-/// Options with small chunks, that give up after 20 s, and ask a silent server again after 1 s.
+/// Options with small chunks, that give up after 20 s, and ask a silent server again after half a second.
 pub fn options() -> S3Options {
-    let http = HttpOptions::new().attempt_timeout(Duration::from_secs(1));
+    let http = HttpOptions::new().attempt_timeout(Duration::from_millis(500));
     let http = http.waits(Duration::from_millis(5), Duration::from_millis(100));
     S3Options::new(credential()).http(http).deadline(Duration::from_secs(20)).chunk_size(64 << 10)
 }
