@@ -142,11 +142,11 @@ fn lists_have_pages() {
 fn hostile_answers_are_errors() {
     let Some(azurite) = Azurite::start() else { return };
     let proxy = Proxy::before(azurite.port);
-    let backend =
-        PageBlobBackend::new(&Azurite::url_at(proxy.port), options().deadline(std::time::Duration::from_millis(500)))
-            .unwrap();
-    let device = backend.create_blob("hostile", 1 << 20).unwrap();
-    device.write_at(0, &[9; 4096]).unwrap();
+    let short = Duration::from_millis(700);
+    let backend = PageBlobBackend::new(&Azurite::url_at(proxy.port), options().deadline(short)).unwrap();
+    drop(azurite.backend().create_blob("other", 1 << 20).unwrap());
+    let device = azurite.impatient(proxy.port, "hostile", short);
+    while device.write_at(0, &[9; 4096]).is_err() {}
     let body = "x".repeat(512);
     let many = "y".repeat(200_000);
     for answer in [
