@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use zeroize::Zeroizing;
+
 use crate::{Hidden, encode_query, hex, hmac_sha256, sha256};
 
 /// An access key, with the token of a session if it is a temporary one.
@@ -59,7 +61,7 @@ impl Signing<'_> {
         let scope = format!("{}/{region}/{service}/aws4_request", &date[..8]);
         let (canonical, signed) = self.canonical();
         let string = format!("AWS4-HMAC-SHA256\n{date}\n{scope}\n{}", hex(&sha256(canonical.as_bytes())));
-        let first = zeroize::Zeroizing::new(format!("AWS4{}", key.secret.expose()));
+        let first = Zeroizing::new(format!("AWS4{}", key.secret.expose()));
         let mut derived = hmac_sha256(first.as_bytes(), &date.as_bytes()[..8]);
         for part in [region, service, "aws4_request"] {
             derived = hmac_sha256(derived.as_slice(), part.as_bytes());
@@ -69,7 +71,7 @@ impl Signing<'_> {
     }
 
     /// The canonical request, and the names of the signed headers.
-    fn canonical(&self) -> (String, String) {
+    fn canonical(&self) -> (Zeroizing<String>, String) {
         let encoded = |(name, value): &(&str, &str)| (encode_query(name), encode_query(value));
         let mut query: Vec<_> = self.query.iter().map(encoded).collect();
         query.sort();
@@ -78,10 +80,12 @@ impl Signing<'_> {
         headers.sort_by_key(|(name, _)| *name);
         let signed = headers.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(";");
         let trimmed = |value: &str| value.split_ascii_whitespace().collect::<Vec<_>>().join(" ");
-        let lines: String = headers.iter().map(|(name, value)| format!("{name}:{}\n", trimmed(value))).collect();
+        let lines = headers.iter().map(|(name, value)| format!("{name}:{}\n", trimmed(value)));
+        // One of the headers is the token of the session.
+        let lines: Zeroizing<String> = Zeroizing::new(lines.collect());
         let query = query.join("&");
-        let canonical = format!("{}\n{}\n{query}\n{lines}\n{signed}\n{}", self.method, self.path, self.body);
-        (canonical, signed)
+        let canonical = format!("{}\n{}\n{query}\n{}\n{signed}\n{}", self.method, self.path, *lines, self.body);
+        (Zeroizing::new(canonical), signed)
     }
 }
 

@@ -37,6 +37,10 @@ impl Failure {
     pub(crate) fn from_ureq(what: String, error: ureq::Error) -> Self {
         use ureq::{Error as E, Timeout as T};
         let (kind, sent, reason) = match error {
+            E::Io(e) if is_bad_certificate(&e) => {
+                let reason = format!("{e}; if it is a server of one's own, trust the root of its certificate");
+                (io::ErrorKind::PermissionDenied, false, reason)
+            }
             E::Io(e) => {
                 let unconnected = [
                     io::ErrorKind::ConnectionRefused,
@@ -71,6 +75,12 @@ impl Failure {
         }
         Failure { reason: format!("{} ({attempts} attempts)", self.reason), ..self }
     }
+}
+
+/// Whether the server's certificate was refused: nothing was sent then.
+fn is_bad_certificate(error: &io::Error) -> bool {
+    let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    matches!(tls, Some(rustls::Error::InvalidCertificate(_)))
 }
 
 impl fmt::Display for Failure {

@@ -93,7 +93,8 @@ impl Disk {
         let written = self.write_out(deadline, &plan, &flushing, &mut done);
         drop(flushing);
         let mut state = self.state();
-        let flushed = state.flushing.take().and_then(Arc::into_inner).unwrap_or_default();
+        // Readers look at it under the lock only, so that nobody else holds it.
+        let flushed = state.flushing.take().and_then(Arc::into_inner).expect("it is held by the state alone");
         state.flushing_cost = 0;
         let pages = done.pages.keys().map(|number| Named::Page(*number, plan.entry));
         let chunks = done.chunks.iter().filter(|(_, entry)| **entry != Entry::NONE);

@@ -10,7 +10,7 @@ use atrest_http::{Deadline, Gate, fan_out};
 
 use crate::bucket::{Bucket, Only, Swapped};
 use crate::dirty::Changes;
-use crate::failure::unexpected;
+use crate::failure::{late, unexpected};
 use crate::lock::{Holding, Lock};
 use crate::manifest::{Entry, LONGEST, Named, PER_PAGE, Page, Root};
 use crate::options::S3Options;
@@ -42,6 +42,8 @@ pub(crate) struct Disk {
     state: Mutex<State>,
     /// Whoever makes a new manifest has it alone.
     pub committing: Gate,
+    /// Whoever deletes objects that were replaced has it alone.
+    tidying: Gate,
     /// Wakes the thread that deletes what isn't named any more.
     pub wake: OnceLock<SyncSender<()>>,
 }
@@ -124,6 +126,7 @@ impl Disk {
             lost: OnceLock::new(),
             lock,
             committing: Gate::default(),
+            tidying: Gate::default(),
             wake: OnceLock::new(),
             state: Mutex::new(State {
                 size: root.size,
@@ -185,6 +188,8 @@ impl Disk {
             drop(state);
             let holding = if tidy { Holding::Closed } else { Holding::Untidy };
             let _ = self.lock.renew(&self.bucket, self.bucket.deadline().within(RELEASE), holding);
+            // Threads that still work on it stop.
+            drop(self.lose("it was closed"));
         }
     }
 
@@ -219,11 +224,11 @@ impl Disk {
 
     /// Deletes what no manifest names any more, and keeps what can't be deleted now for later.
     pub fn tidy(&self, deadline: Deadline) -> io::Result<()> {
-        let garbage = std::mem::take(&mut self.state().garbage);
-        let left = Mutex::new(Vec::new());
+        let _alone = self.tidying.alone(deadline).ok_or_else(|| late("deleting replaced objects"))?;
+        let garbage = self.state().garbage.clone();
+        let (count, left) = (garbage.len(), Mutex::new(Vec::new()));
         let result = fan_out(garbage, self.parallel, |key| {
-            let deleted = if deadline.left().is_some() { self.bucket.delete(deadline, &key) } else { Ok(()) };
-            if deadline.left().is_none() || deleted.is_err() {
+            if deadline.left().is_none() || self.bucket.delete(deadline, &key).is_err() {
                 left.lock().unwrap_or_else(PoisonError::into_inner).push(key);
             }
             // Each is tried: one that fails says nothing of the others.
@@ -231,7 +236,8 @@ impl Disk {
         });
         let left = left.into_inner().unwrap_or_else(PoisonError::into_inner);
         let failed = left.len();
-        self.state().garbage.extend(left);
+        // A commit may have added some meanwhile.
+        self.state().garbage.splice(..count, left);
         result?;
         if failed == 0 { Ok(()) } else { Err(io::Error::other(format!("{failed} objects couldn't be deleted"))) }
     }

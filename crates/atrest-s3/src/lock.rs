@@ -62,10 +62,18 @@ impl Content {
     }
 }
 
+/// What is known of the lock.
+struct Held {
+    content: Content,
+    etag: String,
+    /// Whether it is being given back: no sign of life comes after that.
+    closed: bool,
+}
+
 /// The lock of a disk that is open here.
 pub(crate) struct Lock {
     key: String,
-    held: Mutex<(Content, String)>,
+    held: Mutex<Held>,
     /// Whether the one before left objects that no manifest names.
     pub untidy: bool,
     /// Whether the one before didn't give it back: it may live, and leave more.
@@ -93,7 +101,9 @@ impl Lock {
         let taken = matches!(state, Holding::Open | Holding::Dead);
         let only = found.as_ref().map_or(Only::New, |found| Only::Match(&found.etag));
         match bucket.swap(deadline, &key, &content.encode(), only)? {
-            Swapped::Done(etag) => Ok(Lock { key, held: Mutex::new((content, etag)), untidy, taken }),
+            Swapped::Done(etag) => {
+                Ok(Lock { key, held: Mutex::new(Held { content, etag, closed: false }), untidy, taken })
+            }
             Swapped::Other(_) => Err(busy()),
         }
     }
@@ -107,17 +117,21 @@ impl Lock {
     /// Gives a sign of life, or the lock back. False if another has it.
     pub fn renew(&self, bucket: &Bucket, deadline: Deadline, state: Holding) -> io::Result<bool> {
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        if held.closed {
+            return Ok(true);
+        }
+        held.closed = state != Holding::Open;
         loop {
-            let next = Content { count: held.0.count + 1, state, ..held.0 };
-            match bucket.swap(deadline, &self.key, &next.encode(), Only::Match(&held.1))? {
+            let next = Content { count: held.content.count + 1, state, ..held.content };
+            match bucket.swap(deadline, &self.key, &next.encode(), Only::Match(&held.etag))? {
                 Swapped::Done(etag) => {
-                    *held = (next, etag);
+                    (held.content, held.etag) = (next, etag);
                     return Ok(true);
                 }
                 // An earlier sign, whose answer was lost.
                 Swapped::Other(Some(found)) => match Content::decode(&found.body) {
-                    Some(content) if content.session == held.0.session && content.count > held.0.count => {
-                        *held = (content, found.etag);
+                    Some(content) if content.session == held.content.session && content.count > held.content.count => {
+                        (held.content, held.etag) = (content, found.etag);
                     }
                     _ => return Ok(false),
                 },

@@ -13,6 +13,7 @@ mod server;
 #[path = "../../../../tests/common/storm.rs"]
 mod storm;
 mod storms;
+mod tls;
 mod unsynced;
 #[path = "../../../../tests/common/vaults.rs"]
 #[allow(dead_code)] // this program uses its part

@@ -16,6 +16,9 @@ pub const KEY: &str = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz
 
 pub struct Azurite {
     program: String,
+    more: Vec<String>,
+    /// With TLS, the root that signed the server's certificate.
+    root: Option<Vec<u8>>,
     folder: tempfile::TempDir,
     pub port: u16,
     child: Child,
@@ -24,13 +27,19 @@ pub struct Azurite {
 impl Azurite {
     /// A new one, with a container `disks`; `None` if it isn't installed.
     pub fn start() -> Option<Self> {
+        Self::start_with(&[], None)
+    }
+
+    /// A new one with more arguments.
+    pub fn start_with(more: &[&str], root: Option<Vec<u8>>) -> Option<Self> {
+        let more: Vec<_> = more.iter().map(|argument| (*argument).to_owned()).collect();
         let program = peers::peer("azurite-blob", &["--version"])?;
         let folder = tempfile::tempdir().unwrap();
         // Between here and its start somebody else may take the port: then another is taken.
         for _ in 0..10 {
             let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-            if let Some(child) = run(&program, folder.path(), port) {
-                let azurite = Azurite { program, folder, port, child };
+            if let Some(child) = run(&program, &more, folder.path(), port) {
+                let azurite = Azurite { program, more, root, folder, port, child };
                 azurite.make_container("disks");
                 return Some(azurite);
             }
@@ -78,7 +87,7 @@ impl Azurite {
         self.signal(signal);
         self.child.wait().unwrap();
         for _ in 0..50 {
-            if let Some(child) = run(&self.program, self.folder.path(), self.port) {
+            if let Some(child) = run(&self.program, &self.more, self.folder.path(), self.port) {
                 self.child = child;
                 return;
             }
@@ -88,8 +97,12 @@ impl Azurite {
 
     /// Sends a request by a SAS, for what the crate doesn't do itself.
     pub fn request(&self, method: Method, path: &str, query: &str, headers: &[(&str, &str)]) -> atrest_http::Response {
-        let client = Client::new(&HttpOptions::new()).unwrap();
-        let url = format!("http://127.0.0.1:{}/{ACCOUNT}/{path}?{query}&{}", self.port, sas("rwdlac"));
+        let (scheme, http) = match &self.root {
+            Some(root) => ("https", HttpOptions::new().root_certificates(root.clone())),
+            None => ("http", HttpOptions::new()),
+        };
+        let client = Client::new(&http).unwrap();
+        let url = format!("{scheme}://127.0.0.1:{}/{ACCOUNT}/{path}?{query}&{}", self.port, sas("rwdlac"));
         let mut request = Request::new(method, url, 64 << 20).header("x-ms-version", "2022-11-02");
         for (name, value) in headers {
             request = request.header(*name, *value);
@@ -110,10 +123,10 @@ impl Drop for Azurite {
     }
 }
 
-fn run(program: &str, folder: &std::path::Path, port: u16) -> Option<Child> {
+fn run(program: &str, more: &[String], folder: &std::path::Path, port: u16) -> Option<Child> {
     let mut command = Command::new(program);
     command.args(["--silent", "--skipApiVersionCheck", "--disableTelemetry", "--blobHost", "127.0.0.1", "--blobPort"]);
-    command.arg(port.to_string()).arg("--location").arg(folder);
+    command.arg(port.to_string()).arg("--location").arg(folder).args(more);
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     while child.try_wait().unwrap().is_none() {
         if TcpStream::connect(("127.0.0.1", port)).is_ok() {

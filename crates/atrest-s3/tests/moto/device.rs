@@ -96,6 +96,9 @@ fn zeros_cost_nothing_and_sizes_change() {
     assert_eq!(error(device.set_size(1000)), ErrorKind::InvalidInput);
     assert_eq!(error(device.set_size(1 << 60)), ErrorKind::InvalidInput);
     device.write_at(0, &[]).unwrap();
+    device.read_at(0, &mut []).unwrap();
+    device.set_size(4096).unwrap();
+    device.read_at(512, &mut []).unwrap();
 }
 
 #[test]
