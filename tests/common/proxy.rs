@@ -52,6 +52,8 @@ struct Shared {
     server: Mutex<u16>,
     rule: Mutex<Rule>,
     recording: AtomicBool,
+    alone: AtomicBool,
+    server_use: Mutex<()>,
     recorded: Mutex<Vec<u8>>,
     late: Mutex<Vec<Vec<u8>>>,
     requests: AtomicUsize,
@@ -72,6 +74,8 @@ impl Proxy {
             server: Mutex::new(server),
             rule: Mutex::new(Box::new(|_| Fate::Forward)),
             recording: AtomicBool::new(false),
+            alone: AtomicBool::new(false),
+            server_use: Mutex::default(),
             recorded: Mutex::default(),
             late: Mutex::default(),
             requests: AtomicUsize::new(0),
@@ -112,6 +116,11 @@ impl Proxy {
     /// Keeps all bytes of requests and answers from now on.
     pub fn record(&self) {
         self.shared.recording.store(true, Ordering::SeqCst);
+    }
+
+    /// Gives the server one request at a time, for a server that checks a condition and acts upon it in two steps.
+    pub fn one_at_a_time(&self) {
+        self.shared.alone.store(true, Ordering::SeqCst);
     }
 
     /// All that was recorded.
@@ -184,6 +193,7 @@ impl Shared {
 
     /// Sends a request to the server, and returns the whole answer.
     fn ask(&self, request: &[u8]) -> io::Result<Vec<u8>> {
+        let _alone = self.alone.load(Ordering::SeqCst).then(|| self.server_use.lock().unwrap());
         let port = *self.server.lock().unwrap();
         let mut server = TcpStream::connect(("127.0.0.1", port))?;
         server.set_nodelay(true)?;

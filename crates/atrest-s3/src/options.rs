@@ -90,6 +90,12 @@ impl S3Options {
         }
     }
 
+    /// Sets another credential.
+    pub fn credential(mut self, credential: Credential) -> Self {
+        self.credential = credential;
+        self
+    }
+
     /// Sets when a call ends, with all its retries. What it was to make durable is unknown then. A sync has to send all that is
     /// held back within that time: see [`most_dirty`](Self::most_dirty).
     pub fn deadline(mut self, deadline: Duration) -> Self {

@@ -236,3 +236,68 @@ fn a_chunk_that_is_missing_is_told() {
     let error = device.read_at(0, &mut [0; 512]).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidData, "{error}");
 }
+
+/// Hosts that take a disk from each other all the time. Each adds 1 to a number on the disk, by what it reads there: an
+/// addition whose sync was acknowledged is never lost, and none is done twice.
+#[test]
+fn hosts_that_fight_for_a_disk_lose_no_addition() {
+    const HOSTS: u64 = 3;
+    let Some(moto) = Moto::start() else { return };
+    let proxy = Proxy::before(moto.port);
+    proxy.one_at_a_time();
+    drop(moto.backend().create_disk(ID, 1 << 20).unwrap());
+    let options = options().take_over(true).deadline(Duration::from_secs(60));
+    // Its own part of the disk shows how often each was told that it succeeded.
+    let tried_and_told: Vec<(u64, u64)> = std::thread::scope(|scope| {
+        let hosts: Vec<_> = (0..HOSTS)
+            .map(|host| {
+                let (options, port) = (options.clone(), proxy.port);
+                scope.spawn(move || {
+                    let backend = S3Backend::new(&Moto::url_at(port), options).unwrap();
+                    let (mut tried, mut told) = (0, 0);
+                    while told < 2 && tried < 200 {
+                        // Who is overtaken while it opens is told that the disk is busy, or lost.
+                        let Ok(device) = backend.open_disk(ID) else { continue };
+                        while told < 2 {
+                            let (mut all, mut own) = ([0; 512], [0; 512]);
+                            let at = (host + 1) << 16;
+                            let read = device.read_at(0, &mut all).and_then(|()| device.read_at(at, &mut own));
+                            let add = |sector: &mut [u8; 512]| {
+                                let number = u64::from_le_bytes(sector[..8].try_into().unwrap()) + 1;
+                                sector[..8].copy_from_slice(&number.to_le_bytes());
+                            };
+                            (add(&mut all), add(&mut own));
+                            let wrote =
+                                read.and_then(|()| device.write_at(0, &all)).and_then(|()| device.write_at(at, &own));
+                            tried += 1;
+                            match wrote.and_then(|()| device.sync()) {
+                                Ok(()) => told += 1,
+                                // The others go first for a moment, or nobody gets anywhere.
+                                Err(_) => {
+                                    std::thread::sleep(Duration::from_millis(150 * (host + 1)));
+                                    break;
+                                }
+                            }
+                        }
+                    }
+                    (tried, told)
+                })
+            })
+            .collect();
+        hosts.into_iter().map(|host| host.join().unwrap()).collect()
+    });
+    let device = S3Backend::new(&moto.url(), options).unwrap().open_disk(ID).unwrap();
+    let number = |at: u64| {
+        let mut sector = [0; 512];
+        device.read_at(at, &mut sector).unwrap();
+        u64::from_le_bytes(sector[..8].try_into().unwrap())
+    };
+    let mut sum = 0;
+    for (host, (tried, told)) in (0..).zip(tried_and_told) {
+        let own = number((host + 1) << 16);
+        // A sync whose answer was an error may have been done just before the disk was taken over.
+        assert!(told >= 2 && (told..=tried).contains(&own), "host {host}: {told} told, {own} there, {tried} tried");
+        sum += own;
+    }
+    assert_eq!(number(0), sum);
+}

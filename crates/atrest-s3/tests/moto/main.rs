@@ -9,6 +9,7 @@ mod on_store;
 mod peers;
 #[path = "../../../../tests/common/proxy.rs"]
 mod proxy;
+mod rights;
 mod server;
 mod signatures;
 #[path = "../../../../tests/common/storm.rs"]

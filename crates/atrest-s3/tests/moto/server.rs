@@ -21,14 +21,19 @@ pub struct Moto {
 impl Moto {
     /// A new one, with a bucket `disks`; `None` if it isn't installed.
     pub fn start() -> Option<Self> {
+        let moto = Self::start_with(&[])?;
+        assert!(moto.request(Method::Put, "/disks").is_success());
+        Some(moto)
+    }
+
+    /// A new one without a bucket, with variables of its environment.
+    pub fn start_with(variables: &[(&str, &str)]) -> Option<Self> {
         let program = peers::peer("moto_server", &["--help"])?;
         // Between here and its start somebody else may take the port: then another is taken.
         for _ in 0..10 {
             let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-            if let Some(child) = run(&program, port) {
-                let moto = Moto { port, child };
-                assert!(moto.request(Method::Put, "/disks").is_success());
-                return Some(moto);
+            if let Some(child) = run(&program, variables, port) {
+                return Some(Moto { port, child });
             }
         }
         panic!("moto_server doesn't start");
@@ -95,8 +100,9 @@ impl Drop for Moto {
     }
 }
 
-fn run(program: &str, port: u16) -> Option<Child> {
+fn run(program: &str, variables: &[(&str, &str)], port: u16) -> Option<Child> {
     let mut command = Command::new(program);
+    command.envs(variables.iter().copied());
     command.args(["-H", "127.0.0.1", "-p", &port.to_string()]);
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     while child.try_wait().unwrap().is_none() {
