@@ -71,7 +71,7 @@ impl Service {
 
     /// Sends a request once.
     pub fn send(&self, deadline: Deadline, ask: &Ask<'_>) -> Result<Response, Failure> {
-        let request = self.signed(ask).map_err(|e| Failure::unsent("signing a request", e.to_string()))?;
+        let request = self.signed(ask).map_err(|e| Failure::unsent("signing a request", &e))?;
         self.client.send(deadline, &request)
     }
 

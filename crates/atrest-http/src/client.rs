@@ -79,7 +79,7 @@ impl Client {
         loop {
             let answer = match request() {
                 Ok(request) => self.send(deadline, &request),
-                Err(e) => return Called { answer: Err(Failure::unsent("a request", e.to_string())), uncertain },
+                Err(e) => return Called { answer: Err(Failure::unsent("signing a request", &e)), uncertain },
             };
             let asked = match &answer {
                 Ok(answer) if answer.is_transient() => answer.retry_after(),

@@ -17,9 +17,9 @@ impl Failure {
         self.sent
     }
 
-    /// A request that wasn't sent.
-    pub fn unsent(what: impl Into<String>, reason: impl Into<String>) -> Self {
-        Failure { what: what.into(), reason: reason.into(), kind: io::ErrorKind::InvalidInput, sent: false }
+    /// A request that couldn't be made: its signature or token failed.
+    pub fn unsent(what: impl Into<String>, error: &io::Error) -> Self {
+        Failure { what: what.into(), reason: error.to_string(), kind: error.kind(), sent: false }
     }
 
     /// The deadline was over before the request was sent.

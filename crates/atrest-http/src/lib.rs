@@ -5,7 +5,9 @@
 //!   retries, so that a server that recovers isn't run down.
 //! - Nothing is sent twice unless the caller says so: the client itself repeats a request in [`Client::call`] only.
 //! - Answers are bounded: the head to 64 KiB, the body to what the caller allows. Redirects aren't followed.
-//! - Errors name the method, the host and the path. They hold no query, no header and no body.
+//! - Proxies are those of `ALL_PROXY`, `HTTPS_PROXY` and `HTTP_PROXY`, but for the hosts of `NO_PROXY`.
+//! - Errors name the method, the host and the path. They hold no query, no header and no body. At the level
+//!   `trace`, `ureq` logs what it sends, secrets too: leave that off.
 //!
 //! ```no_run
 //! use atrest_http::{Client, Deadline, HttpOptions, Method, Request};

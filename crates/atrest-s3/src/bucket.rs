@@ -153,7 +153,7 @@ impl Bucket {
             Only::Match(etag) => ("if-match", etag.into()),
         });
         ask.body = body;
-        let request = self.signed(&ask).map_err(|e| Failure::unsent("signing a request", e.to_string()))?;
+        let request = self.signed(&ask).map_err(|e| Failure::unsent("signing a request", &e))?;
         self.client.send(deadline, &request)
     }
 

@@ -12,7 +12,7 @@ use crate::server::{Azurite, options};
 const ID: &str = "2f4a3a3e-74b9-4a0e-9d3d-1f3f6f1d5a01";
 
 /// What another host does that takes a blob by force.
-fn break_lease(azurite: &Azurite, blob: &str) {
+pub fn break_lease(azurite: &Azurite, blob: &str) {
     let headers = [("x-ms-lease-action", "break"), ("x-ms-lease-break-period", "0")];
     let answer = azurite.request(Method::Put, &format!("disks/{blob}"), "comp=lease", &headers);
     assert_eq!(answer.status, 202);

@@ -1,6 +1,7 @@
 //! Page blobs on Azurite: `npm install -g azurite`.
 
 mod device;
+mod kills;
 mod late;
 mod leases;
 #[path = "../../../../tests/common/on_store.rs"]

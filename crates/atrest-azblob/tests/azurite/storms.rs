@@ -18,7 +18,7 @@ const DEADLINE: Duration = Duration::from_secs(20);
 const SLACK: Duration = Duration::from_secs(10);
 
 /// How often each storm rages; more by `ATREST_ROUNDS`.
-fn rounds() -> u64 {
+pub fn rounds() -> u64 {
     std::env::var("ATREST_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(2)
 }
 

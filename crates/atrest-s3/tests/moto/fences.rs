@@ -266,7 +266,8 @@ fn hosts_that_fight_for_a_disk_lose_no_addition() {
                                 let number = u64::from_le_bytes(sector[..8].try_into().unwrap()) + 1;
                                 sector[..8].copy_from_slice(&number.to_le_bytes());
                             };
-                            (add(&mut all), add(&mut own));
+                            add(&mut all);
+                            add(&mut own);
                             let wrote =
                                 read.and_then(|()| device.write_at(0, &all)).and_then(|()| device.write_at(at, &own));
                             tried += 1;
