@@ -1,5 +1,6 @@
 //! Page blobs on Azurite: `npm install -g azurite`.
 
+mod costs;
 mod device;
 mod kills;
 mod late;

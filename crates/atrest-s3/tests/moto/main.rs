@@ -1,5 +1,6 @@
 //! Disks on moto's S3: `pip install 'moto[server]'`.
 
+mod costs;
 mod device;
 mod fences;
 mod kills;
