@@ -13,6 +13,9 @@ use crate::disk::{Disk, ROOT};
 use crate::failure::{late, unexpected};
 use crate::manifest::{Entry, Named, PER_PAGE, Page, Root};
 
+/// How many pages are read at once, of 64 KiB each.
+const AT_ONCE: usize = 256;
+
 /// What a commit begins with.
 struct Plan {
     old: Root,
@@ -206,32 +209,44 @@ impl Disk {
         let mut changed: BTreeSet<u64> = done.chunks.keys().map(|chunk| chunk / PER_PAGE).collect();
         changed.extend((plan.cut / PER_PAGE..entries.len() as u64).filter(|_| plan.cut != u64::MAX));
         entries.resize(count.max(entries.len()), Entry::NONE);
-        for number in changed {
-            let old_entry = entries[number as usize];
-            let old = self.page(deadline, number, old_entry)?;
-            let mut page = Page::clone(&old);
-            let first = number * PER_PAGE;
-            for (chunk, entry) in (first..).zip(&mut page.entries) {
-                let (was, new) = (*entry, done.chunks.get(&chunk).copied());
-                let kept = if chunk < plan.cut { was } else { Entry::NONE };
-                *entry = new.unwrap_or(kept);
-                if was != Entry::NONE && was != *entry {
-                    done.replaced.push(Named::Chunk(chunk, was));
-                }
-            }
-            if page == *old {
-                continue;
-            }
-            if old_entry != Entry::NONE {
-                done.replaced.push(Named::Page(number, old_entry));
-            }
-            entries[number as usize] = if page.is_empty() { Entry::NONE } else { plan.entry };
-            if !page.is_empty() {
-                done.pages.insert(number, Arc::new(page));
+        let changed: Vec<_> = changed.into_iter().collect();
+        for some in changed.chunks(AT_ONCE) {
+            let read = Mutex::new(BTreeMap::new());
+            let numbered: Vec<_> = some.iter().map(|number| (*number, entries[*number as usize])).collect();
+            fan_out(numbered, self.parallel, |(number, entry)| {
+                let page = self.page(deadline, number, entry)?;
+                read.lock().unwrap_or_else(PoisonError::into_inner).insert(number, page);
+                Ok::<(), io::Error>(())
+            })?;
+            for (number, old) in read.into_inner().unwrap_or_else(PoisonError::into_inner) {
+                self.new_page(plan, number, &old, &mut entries[number as usize], done);
             }
         }
         entries.truncate(count);
         Ok(entries)
+    }
+
+    /// Makes a page as it is to be, and says in `place` where it is then.
+    fn new_page(&self, plan: &Plan, number: u64, old: &Page, place: &mut Entry, done: &mut Done) {
+        let mut page = old.clone();
+        for (chunk, entry) in (number * PER_PAGE..).zip(&mut page.entries) {
+            let (was, new) = (*entry, done.chunks.get(&chunk).copied());
+            let kept = if chunk < plan.cut { was } else { Entry::NONE };
+            *entry = new.unwrap_or(kept);
+            if was != Entry::NONE && was != *entry {
+                done.replaced.push(Named::Chunk(chunk, was));
+            }
+        }
+        if page == *old {
+            return;
+        }
+        if *place != Entry::NONE {
+            done.replaced.push(Named::Page(number, *place));
+        }
+        *place = if page.is_empty() { Entry::NONE } else { plan.entry };
+        if !page.is_empty() {
+            done.pages.insert(number, Arc::new(page));
+        }
     }
 
     /// Puts the new root in the old one's place. If another root is there, the disk is lost, unless it is one of this session
