@@ -103,13 +103,22 @@ impl Disk {
         // What isn't there gets no lock.
         let _: (Root, String) = read()?;
         let lock = lock(&bucket, deadline, &folder, session, options)?;
-        loop {
+        let claim = || loop {
             let (found, etag) = read()?;
             let root = Root { generation: found.generation + JUMP, session, ..found };
             match bucket.swap(deadline, &key, &root.encode(), Only::Match(&etag))? {
-                Swapped::Done(etag) => return Ok(Self::new(bucket.clone(), folder, root, etag, lock, options)),
+                Swapped::Done(etag) => return Ok((root, etag)),
                 // The one before wrote once more. It has to stop some time: at the deadline of these requests.
                 Swapped::Other(_) => {}
+            }
+        };
+        match claim() {
+            Ok((root, etag)) => Ok(Self::new(bucket.clone(), folder, root, etag, lock, options)),
+            Err(e) => {
+                // The next try must not find it held.
+                let holding = if lock.untidy { Holding::Untidy } else { Holding::Closed };
+                let _ = lock.renew(&bucket, bucket.deadline().within(RELEASE), holding);
+                Err(e)
             }
         }
     }

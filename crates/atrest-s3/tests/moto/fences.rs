@@ -225,6 +225,18 @@ fn a_disk_that_is_open_is_removed_by_its_own_process_only() {
 }
 
 #[test]
+fn a_disk_that_could_not_be_opened_is_not_held() {
+    let Some(moto) = Moto::start() else { return };
+    let proxy = Proxy::before(moto.port);
+    drop(moto.backend().create_disk(ID, 1 << 20).unwrap());
+    let backend = S3Backend::new(&Moto::url_at(proxy.port), options()).unwrap();
+    let no = "HTTP/1.1 400 No\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+    proxy.rule(move |head| if is_root(head) { Fate::Answer(no.into()) } else { Fate::Forward });
+    assert!(matches!(backend.open_disk(ID), Err(Error::Io { .. })));
+    drop(moto.backend().open_disk(ID).unwrap());
+}
+
+#[test]
 fn a_chunk_that_is_missing_is_told() {
     let Some(moto) = Moto::start() else { return };
     let backend = moto.backend();
