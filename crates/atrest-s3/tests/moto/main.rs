@@ -1,0 +1,22 @@
+//! Disks on moto's S3: `pip install 'moto[server]'`.
+
+mod costs;
+mod device;
+mod fences;
+mod kills;
+#[path = "../../../../tests/common/on_store.rs"]
+mod on_store;
+#[path = "../../../../tests/common/peers.rs"]
+mod peers;
+#[path = "../../../../tests/common/proxy.rs"]
+mod proxy;
+mod rights;
+mod server;
+mod signatures;
+#[path = "../../../../tests/common/storm.rs"]
+mod storm;
+mod storms;
+#[path = "../../../../tests/common/vaults.rs"]
+#[allow(dead_code)] // this program uses its part
+mod vaults;
+mod volume;
