@@ -1,0 +1,29 @@
+//! Disks of [`atrest`] on any NBD server, which sees ciphertext only.
+#![cfg(target_os = "linux")]
+#![forbid(unsafe_code)]
+
+mod channel;
+mod connection;
+mod device;
+mod export;
+mod handshake;
+mod inbox;
+mod keeper;
+mod link;
+mod log;
+mod options;
+mod outbox;
+mod pool;
+mod ranges;
+mod slots;
+mod socket;
+#[cfg(feature = "tls")]
+mod tls;
+mod url;
+#[doc(hidden)]
+pub mod wire;
+
+pub use device::NbdDevice;
+pub use options::NbdOptions;
+#[cfg(feature = "tls")]
+pub use tls::Tls;
