@@ -98,10 +98,14 @@ impl Model {
     /// Syncs the device. What was acknowledged before is durable then.
     pub fn sync(&self, device: &dyn BlockDevice) -> io::Result<()> {
         // Those that fail later, or are acknowledged later, may be before it or after it.
-        let acknowledged: Vec<_> = self.blocks.iter().map(|block| {
-            let block = block.lock().unwrap();
-            block.may_be[block.acknowledged()].stamp
-        }).collect();
+        let acknowledged: Vec<_> = self
+            .blocks
+            .iter()
+            .map(|block| {
+                let block = block.lock().unwrap();
+                block.may_be[block.acknowledged()].stamp
+            })
+            .collect();
         device.sync()?;
         self.synced.fetch_add(1, SeqCst);
         for (block, stamp) in self.blocks.iter().zip(acknowledged) {
@@ -154,7 +158,13 @@ impl Model {
 
 /// Writes from several threads until `until`, each to blocks of its own, with a sync now and then. Failed calls are counted
 /// and are not the end. Returns how long the longest call took, which the device's deadline bounds.
-pub fn storm(model: &Model, device: &dyn BlockDevice, threads: u64, seed: u64, until: impl Fn() -> bool + Sync) -> Duration {
+pub fn storm(
+    model: &Model,
+    device: &dyn BlockDevice,
+    threads: u64,
+    seed: u64,
+    until: impl Fn() -> bool + Sync,
+) -> Duration {
     let blocks = model.blocks.len() as u64;
     let longest = Mutex::new(Duration::ZERO);
     std::thread::scope(|scope| {

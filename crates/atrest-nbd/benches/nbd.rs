@@ -1,1 +1,3 @@
+//! How fast it is.
+
 fn main() {}

@@ -175,7 +175,7 @@ impl Connection {
                 slots.reserved = None;
                 drop(slots);
                 let own = match target {
-                    Target::Bytes(bytes) => Own { index, bytes: &mut **bytes },
+                    Target::Bytes(bytes) => Own { index, bytes },
                     _ => Own { index, bytes: &mut [] },
                 };
                 self.pump(inbox, Some(own));
@@ -263,6 +263,10 @@ impl Connection {
 
     fn has_ended(&self) -> bool {
         self.shared.lock().end.is_some()
+    }
+
+    pub(crate) fn why_it_ended(&self) -> Option<End> {
+        self.shared.lock().end.clone()
     }
 
     pub(crate) fn end(&self, end: End) {

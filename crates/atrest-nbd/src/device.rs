@@ -340,7 +340,8 @@ impl NbdDevice {
 
     fn timed_out(&self, more: &str) -> io::Error {
         let seconds = self.keeper.deadline().as_secs_f32();
-        io::Error::new(io::ErrorKind::TimedOut, format!("the NBD server didn't answer within {seconds} s{more}"))
+        let why = self.keeper.why_it_is_lost().map_or(String::new(), |why| format!(": {why}"));
+        io::Error::new(io::ErrorKind::TimedOut, format!("the NBD server didn't answer within {seconds} s{why}{more}"))
     }
 }
 
@@ -474,6 +475,12 @@ impl Held {
         held.push(this.clone());
         Ok(Held(this.0, this.1))
     }
+}
+
+/// Whether this process has the export open for writing.
+pub(crate) fn is_held(target: &url::Target) -> bool {
+    let held = HELD.lock().unwrap_or_else(PoisonError::into_inner);
+    held.iter().any(|(address, export)| (address, export) == (&target.address, &target.export))
 }
 
 impl Drop for Held {

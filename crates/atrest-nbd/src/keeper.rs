@@ -105,6 +105,12 @@ impl Keeper {
         }
     }
 
+    /// What keeps callers from the server, if it is known.
+    pub(crate) fn why_it_is_lost(&self) -> Option<String> {
+        let state = self.state();
+        matches!(state.phase, Phase::Lost(_)).then(|| state.trouble.clone())
+    }
+
     fn broken(&self, why: &str) -> io::Error {
         let why = format!(
             "{} doesn't keep to the protocol of NBD: {why}; nothing more is asked of it, open it again when it is mended",
@@ -173,10 +179,14 @@ impl Keeper {
                     drop(state);
                     self.reconnect(link);
                 }
-                Phase::Connected(link) if link.has_orphans() => {
+                Phase::Connected(link) if link.has_orphans() || link.why_it_ended().is_some() => {
                     let link = link.clone();
                     drop(state);
                     link.drive(TICK);
+                    // Those who wait for what was given up don't ask the server anything before.
+                    if let Some(end) = link.why_it_ended() {
+                        self.lost(&link, end);
+                    }
                 }
                 _ if state.is_kept => state.is_kept = false,
                 _ => {

@@ -2,6 +2,7 @@
 #![cfg(target_os = "linux")]
 #![forbid(unsafe_code)]
 
+mod backend;
 mod channel;
 mod connection;
 mod device;
@@ -23,6 +24,7 @@ mod url;
 #[doc(hidden)]
 pub mod wire;
 
+pub use backend::{ExportMaker, NbdBackend};
 pub use device::NbdDevice;
 pub use options::NbdOptions;
 #[cfg(feature = "tls")]

@@ -11,6 +11,7 @@ use crate::export::Export;
 use crate::handshake::{self, Greeted, Refused};
 use crate::log::Log;
 use crate::options::NbdOptions;
+use crate::slots::End;
 use crate::socket::{Patience, Socket};
 use crate::url;
 use crate::wire::CAN_MULTI_CONN;
@@ -150,6 +151,11 @@ impl Link {
 
     pub(crate) fn has_orphans(&self) -> bool {
         self.connections.iter().any(Connection::has_orphans)
+    }
+
+    /// Why one of the connections ended.
+    pub(crate) fn why_it_ended(&self) -> Option<End> {
+        self.connections.iter().find_map(Connection::why_it_ended)
     }
 
     /// Sends and reads for those who have given up.
