@@ -52,6 +52,10 @@ impl Server {
         Self::start(&mut command, socket)
     }
 
+    pub fn of(child: Child) -> Self {
+        Server { child }
+    }
+
     fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
