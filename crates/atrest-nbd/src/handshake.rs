@@ -74,6 +74,7 @@ pub(crate) fn greet(stream: &mut (impl Read + Write)) -> Result<Greeted, Refused
 }
 
 /// Asks for TLS. It begins when this returns.
+#[cfg(feature = "tls")]
 pub(crate) fn start_tls(stream: &mut (impl Read + Write), greeted: Greeted) -> Result<(), Refused> {
     let refused = || unfit("the server doesn't talk by TLS, and nothing is said to it without");
     if !greeted.fixed {

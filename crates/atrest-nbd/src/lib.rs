@@ -7,6 +7,9 @@ mod channel;
 mod connection;
 mod device;
 mod export;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod handshake;
 mod inbox;
 mod keeper;

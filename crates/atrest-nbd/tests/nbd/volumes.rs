@@ -5,7 +5,6 @@ use atrest::volume::KeyslotOptions;
 use atrest::{BlockDevice, Credential, Error, FileDevice, FormatOptions, OpenOptions, Protector, SectorSize, Volume};
 use atrest_nbd::{NbdDevice, NbdOptions};
 
-
 use crate::nbdkit;
 use crate::peers::{peer, run};
 use crate::proxy::Proxy;
@@ -53,7 +52,8 @@ fn a_volume_on_nbdkit_is_one_in_its_file() {
 /// A volume on this server, written, synced and read back.
 fn works(url: &str) {
     let device = NbdDevice::connect(url).unwrap();
-    let volume = Volume::format(device, Protector::Passphrase(b"pw"), &options().sector_size(SectorSize::B4096)).unwrap();
+    let volume =
+        Volume::format(device, Protector::Passphrase(b"pw"), &options().sector_size(SectorSize::B4096)).unwrap();
     let data: Vec<u8> = (0..3 << 20).map(|i: u32| (i * 37 >> 5) as u8).collect();
     volume.write_at(1 << 20, &data).unwrap();
     volume.write_at(8192, &data[..4096]).unwrap();
