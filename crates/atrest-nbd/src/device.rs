@@ -246,6 +246,7 @@ impl NbdDevice {
 
     /// Has the server do a change, over reconnections.
     fn change(&self, change: Change) -> io::Result<()> {
+        self.keeper.check()?;
         let (until, log) = (self.until(), &self.keeper.log);
         let number = loop {
             match log.begin(&change, until) {
