@@ -247,6 +247,7 @@ impl Keeper {
                 Phase::Connected(link)
             }
             Err(End::Lost(why)) => {
+                log::warn!("{} was lost again while changes were written again: {why}", self.place.target);
                 state.trouble = why;
                 link.stop();
                 Phase::Lost(link)
