@@ -279,13 +279,14 @@ impl Log {
 
     /// Whether a server has acknowledged a change.
     pub(crate) fn is_acknowledged(&self, number: u64) -> bool {
-        let is_acknowledged = |entry: &mut Entry| entry.state.is_over() || matches!(entry.state, State::Acknowledged(_));
+        let is_acknowledged =
+            |entry: &mut Entry| entry.state.is_over() || matches!(entry.state, State::Acknowledged(_));
         self.held().entry(number).is_none_or(is_acknowledged)
     }
 
     fn set(&self, held: &mut Held, number: u64, state: State) {
         let Some(entry) = held.entry(number) else { return };
-        if entry.state == State::Gone {
+        if entry.state.is_over() && !state.is_over() {
             return;
         }
         // Nobody asks for it any more.

@@ -179,7 +179,6 @@ fn changes_come_back_in_order() {
 /// Connections that are reset, and answers that break off at any byte, while the server goes on.
 #[test]
 fn connections_end_at_any_byte() {
-    crate::logs();
     let folder = tempfile::tempdir().unwrap();
     let (socket, behind) = (folder.path().join("s"), folder.path().join("behind"));
     let _server = LossyServer::start(&behind, Lossy::new(SIZE as usize, 1));
