@@ -7,7 +7,6 @@ mod negotiation;
 #[cfg(feature = "tls")]
 mod tls;
 mod transmission;
-mod wire;
 
 use std::io::{self, Read, Write};
 use std::path::PathBuf;

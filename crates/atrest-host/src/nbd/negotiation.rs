@@ -2,7 +2,8 @@
 
 use std::io::{self, Read, Write};
 
-use super::wire::*;
+use atrest_nbd::wire::*;
+
 use crate::Disk;
 
 /// The longest option that we read. A longer one ends the connection.

@@ -10,9 +10,9 @@ use std::thread::Scope;
 
 use atrest::volume::VolumeExtent;
 use atrest::{Error, Result};
+use atrest_nbd::wire::*;
 
 use super::negotiation::Agreed;
-use super::wire::*;
 use crate::Disk;
 use crate::buffer::Buffer;
 use crate::socket::is_gone;

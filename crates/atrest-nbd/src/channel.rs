@@ -1,0 +1,115 @@
+//! The two halves of a connection: bytes to the server and from it, by TLS or in the clear.
+
+use std::io::{self, IoSlice, Read, Write};
+use std::sync::Arc;
+
+use crate::socket::{Patience, Socket};
+#[cfg(feature = "tls")]
+use crate::tls::{Received, Session};
+
+/// What is sent by.
+pub(crate) struct Sender {
+    socket: Arc<Socket>,
+    #[cfg(feature = "tls")]
+    session: Option<Arc<Session>>,
+}
+
+/// What is received by.
+pub(crate) struct Receiver {
+    socket: Arc<Socket>,
+    #[cfg(feature = "tls")]
+    session: Option<(Arc<Session>, Received)>,
+}
+
+pub(crate) fn plain(socket: &Arc<Socket>) -> (Sender, Receiver) {
+    let sender = Sender {
+        socket: socket.clone(),
+        #[cfg(feature = "tls")]
+        session: None,
+    };
+    let receiver = Receiver {
+        socket: socket.clone(),
+        #[cfg(feature = "tls")]
+        session: None,
+    };
+    (sender, receiver)
+}
+
+#[cfg(feature = "tls")]
+pub(crate) fn encrypted(socket: &Arc<Socket>, session: Session, received: Received) -> (Sender, Receiver) {
+    let session = Arc::new(session);
+    let sender = Sender { socket: socket.clone(), session: Some(session.clone()) };
+    (sender, Receiver { socket: socket.clone(), session: Some((session, received)) })
+}
+
+impl Sender {
+    /// Takes what it can within a tick, and returns how many bytes that were. `WouldBlock`: none.
+    pub(crate) fn send(&mut self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
+        #[cfg(feature = "tls")]
+        if let Some(session) = &self.session {
+            return session.send(&self.socket, parts);
+        }
+        self.socket.send(parts)
+    }
+
+    /// Sends what was taken and not sent. `WouldBlock`: there is more.
+    pub(crate) fn flush(&mut self) -> io::Result<()> {
+        #[cfg(feature = "tls")]
+        if let Some(session) = &self.session {
+            return session.flush(&self.socket);
+        }
+        Ok(())
+    }
+}
+
+impl Receiver {
+    /// Reads what there is. `WouldBlock` after a tick without anything; 0 when the server has ended.
+    pub(crate) fn recv(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        #[cfg(feature = "tls")]
+        if let Some((session, received)) = &mut self.session {
+            return session.recv(&self.socket, received, bytes);
+        }
+        self.socket.recv(bytes)
+    }
+}
+
+/// Both halves during the handshake, until a point in time.
+pub(crate) struct Both<'a> {
+    pub(crate) sender: &'a mut Sender,
+    pub(crate) receiver: &'a mut Receiver,
+    pub(crate) patience: Patience<'a>,
+}
+
+impl Read for Both<'_> {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        loop {
+            self.patience.check()?;
+            match self.receiver.recv(bytes) {
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
+                read => return read,
+            }
+        }
+    }
+}
+
+impl Write for Both<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        loop {
+            self.patience.check()?;
+            match self.sender.send(&[IoSlice::new(bytes)]) {
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
+                sent => return sent,
+            }
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        loop {
+            self.patience.check()?;
+            match self.sender.flush() {
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
+                done => return done,
+            }
+        }
+    }
+}

@@ -1,0 +1,22 @@
+//! Devices on servers of other projects: nbdkit, qemu-nbd, and the one of `atrest-host`.
+#![cfg(target_os = "linux")]
+
+mod backend;
+mod faults;
+mod hostile;
+mod lossy;
+#[path = "../../../../tests/common/peers.rs"]
+mod peers;
+mod proxy;
+mod servers;
+#[path = "../../../../tests/common/storm.rs"]
+mod storm;
+#[cfg(feature = "tls")]
+mod tls;
+mod volumes;
+
+use peers::peer;
+
+fn nbdkit() -> bool {
+    peer("nbdkit", &["--version"]).is_some()
+}
