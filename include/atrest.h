@@ -2453,6 +2453,14 @@ typedef struct {
 // Makes a backend of files in one folder, for all regions. The folder must exist.
 atrest_status atrest_disk_backend_folder(const char *path, atrest_disk_backend **out);
 
+// Opens a place for disks by its URL: `file:FOLDER` for a folder, which must exist, with `?direct` past the page cache. A library that
+// was built with the features nbd, nbd-tls, rbd, azblob or s3 has `nbd://HOST/EXPORT`, `nbds://...`, `rbd:POOL`, `azblob:https://...` and
+// `s3:https://...`, too. Credentials are where those systems have them, and never in the URL. The folder docs/storage says more.
+//
+// Errors: ATREST_ERR_INVALID_OPTION for another URL, and for one whose feature the library was built without;
+// ATREST_ERR_NOT_FOUND for a folder.
+atrest_status atrest_disk_backend_from_url(const char *url, atrest_disk_backend **out);
+
 // Makes a backend of callbacks. The struct is copied. release() is not called when this fails.
 //
 // Errors: ATREST_ERR_NULL_ARGUMENT, also for create(), open() and remove().

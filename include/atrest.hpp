@@ -2387,6 +2387,10 @@ public:
     [[nodiscard]] static result<disk_backend> folder(path folder) {
         return detail::handle_of<disk_backend>([&](auto out) { return atrest_disk_backend_folder(folder.get(), out); });
     }
+    // A place by its URL, such as "file:/srv/disks".
+    [[nodiscard]] static result<disk_backend> from_url(text url) {
+        return detail::handle_of<disk_backend>([&](auto out) { return atrest_disk_backend_from_url(url.get(), out); });
+    }
     // A backend of the caller's, which lives until this and all that uses it are freed; if it fails, it ends at once.
     [[nodiscard]] static result<disk_backend> from(std::unique_ptr<device_pool> pool) {
         auto callbacks = detail::init<atrest_disk_backend_callbacks>();

@@ -701,6 +701,7 @@ typedef struct {
 } atrest_disk_backend_callbacks;
 #define ATREST_DISK_BACKEND_CALLBACKS_INIT {sizeof(atrest_disk_backend_callbacks), 0, 0, 0, 0, 0, 0, 0, 0}
 atrest_status atrest_disk_backend_folder(const char *path, atrest_disk_backend **out);
+atrest_status atrest_disk_backend_from_url(const char *url, atrest_disk_backend **out);
 atrest_status atrest_disk_backend_from_callbacks(const atrest_disk_backend_callbacks *callbacks,
     atrest_disk_backend **out);
 void atrest_disk_backend_free(atrest_disk_backend *backend);

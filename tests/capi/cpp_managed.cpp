@@ -513,6 +513,8 @@ void objects()
         CHECK(sectors == decltype(sectors){});
         GOT(service.delete_resource(resource::disk, "imported"));
         CHECK(GOT(service.list(resource::disk)) == names{"disk"});
+        GOT(atrest::disk_backend::from_url("file:/tmp"));
+        FAILS(ATREST_ERR_INVALID_OPTION, atrest::disk_backend::from_url("gopher:"));
         GOT(service.resize_disk("disk", 1 << 20));
         FAILS(ATREST_ERR_INVALID_OPTION, service.resize_disk("disk", 4096));
         CHECK(GOT(GOT(service.open_disk("disk")).size()) == 1 << 20);

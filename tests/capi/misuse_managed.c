@@ -78,6 +78,19 @@ static void directories(void)
     CHECK(strcmp(names, CONTOSO ";") == 0);
     NO_HANDLE(atrest_disk_backend, ATREST_ERR_NULL_ARGUMENT, atrest_disk_backend_folder(NULL, &out));
     IS(ATREST_ERR_NULL_ARGUMENT, atrest_disk_backend_folder(folder, NULL));
+    NO_HANDLE(atrest_disk_backend, ATREST_ERR_NULL_ARGUMENT, atrest_disk_backend_from_url(NULL, &out));
+    IS(ATREST_ERR_NULL_ARGUMENT, atrest_disk_backend_from_url("file:/tmp", NULL));
+    const char *const places[] = {"", "/tmp", "file", "gopher://secret@host/", "file://secret/tmp", "file:/tmp?secret"};
+    for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
+        NO_HANDLE(atrest_disk_backend, ATREST_ERR_INVALID_OPTION, atrest_disk_backend_from_url(places[i], &out));
+        CHECK(strstr(atrest_last_error_message(), "secret") == NULL);
+    }
+    NO_HANDLE(atrest_disk_backend, ATREST_ERR_NOT_FOUND, atrest_disk_backend_from_url("file:/no/such/folder", &out));
+    char url[4200];
+    atrest_disk_backend *place;
+    snprintf(url, sizeof url, "file:%s", folder);
+    OK(atrest_disk_backend_from_url(url, &place));
+    atrest_disk_backend_free(place);
 }
 
 static void services(void)

@@ -229,7 +229,7 @@ impl Source {
         }
         let mut texts = BTreeMap::new();
         walk(&PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(root), "", &mut texts);
-        assert!(texts.len() >= 3, "{root}: {:?}", texts.keys());
+        assert!(!texts.is_empty(), "{root}");
         Self::parse(texts)
     }
 

@@ -114,6 +114,24 @@ pub unsafe extern "C" fn atrest_disk_backend_folder(
     })
 }
 
+/// Opens a place for disks by its URL: `file:FOLDER` for a folder, which must exist, with `?direct` past the page cache. A library that
+/// was built with the features nbd, nbd-tls, rbd, azblob or s3 has `nbd://HOST/EXPORT`, `nbds://...`, `rbd:POOL`, `azblob:https://...` and
+/// `s3:https://...`, too. Credentials are where those systems have them, and never in the URL. The folder docs/storage says more.
+///
+/// Errors: ATREST_ERR_INVALID_OPTION for another URL, and for one whose feature the library was built without;
+/// ATREST_ERR_NOT_FOUND for a folder.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn atrest_disk_backend_from_url(
+    url: *const c_char,
+    out: *mut *mut atrest_disk_backend,
+) -> atrest_status {
+    run(|| {
+        let (url, out) = (text!(url), out!(out));
+        out.handle(atrest_stores::backend(url)?);
+        Ok(())
+    })
+}
+
 /// Makes a backend of callbacks. The struct is copied. release() is not called when this fails.
 ///
 /// Errors: ATREST_ERR_NULL_ARGUMENT, also for create(), open() and remove().
