@@ -7,7 +7,7 @@
 //! do it at any time until it has replied or the connection has ended.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::channel::{Receiver, Sender};
@@ -28,6 +28,8 @@ pub(crate) struct Connection {
     log: Arc<Log>,
     /// How many callers there are, for a choice between connections.
     callers: AtomicUsize,
+    /// Whether somebody has ended its turn to send before all was sent.
+    unsent: AtomicBool,
 }
 
 /// A request.
@@ -71,6 +73,7 @@ impl Connection {
             outbox: Outbox::new(sender),
             log,
             callers: AtomicUsize::new(0),
+            unsent: AtomicBool::new(false),
         }
     }
 
@@ -115,13 +118,14 @@ impl Connection {
         command.change.iter().for_each(|change| self.log.is_sent(*change));
         drop(slots);
         self.outbox.push(Message { header: request.to_bytes(), data: command.data.clone() });
-        self.send(until);
+        self.send(until, Some(index));
         Ok(index)
     }
 
     /// Sends what waits to be sent, unless another caller does.
-    fn send(&self, until: Instant) {
+    fn send(&self, until: Instant, own: Option<usize>) {
         let Some(mut turn) = self.outbox.take_turn() else { return };
+        self.unsent.store(false, Ordering::Release);
         loop {
             turn = match self.outbox.next(turn) {
                 Some(turn) => turn,
@@ -132,11 +136,15 @@ impl Connection {
                     self.outbox.give_back(turn);
                     return self.end(error.into());
                 }
-                if Instant::now() >= until || self.has_ended() {
-                    return self.outbox.give_back(turn);
-                }
-                // The server may wait until somebody reads its replies.
                 let mut slots = self.shared.lock();
+                // The server may take nothing before its long reply to this caller is read, which nobody else does.
+                let has_to_read = own.is_some() && slots.reserved == own;
+                if has_to_read || slots.end.is_some() || Instant::now() >= until {
+                    self.outbox.give_back(turn);
+                    self.unsent.store(true, Ordering::Release);
+                    return;
+                }
+                // It may wait until somebody reads its replies.
                 if let Some(inbox) = slots.reader.take() {
                     drop(slots);
                     self.pump(inbox, None);
@@ -169,6 +177,12 @@ impl Connection {
                 }
                 self.shared.pass_on(&slots);
                 return Outcome::TimedOut;
+            }
+            if self.unsent.load(Ordering::Acquire) && slots.reserved != Some(index) {
+                drop(slots);
+                self.send(until, Some(index));
+                slots = self.shared.lock();
+                continue;
             }
             let may_read = slots.reserved.is_none_or(|reserved| reserved == index);
             if let Some(inbox) = slots.reader.take_if(|_| may_read) {
@@ -229,7 +243,7 @@ impl Connection {
 
     /// Sends and reads for a tick, for those who have given up.
     pub(crate) fn drive(&self, tick: Duration) {
-        self.send(Instant::now() + tick);
+        self.send(Instant::now() + tick, None);
         let mut slots = self.shared.lock();
         match slots.reader.take() {
             Some(inbox) if slots.end.is_none() && slots.under_way() > 0 => {
@@ -261,10 +275,6 @@ impl Connection {
         slots.end.is_none() && slots.orphans > 0
     }
 
-    fn has_ended(&self) -> bool {
-        self.shared.lock().end.is_some()
-    }
-
     pub(crate) fn why_it_ended(&self) -> Option<End> {
         self.shared.lock().end.clone()
     }
@@ -284,7 +294,7 @@ impl Connection {
             let request = Request { kind: DISCONNECT, flags: 0, cookie: 0, offset: 0, len: 0 };
             self.outbox.push(Message { header: request.to_bytes(), data: None });
             // The socket has room for it, or never mind.
-            self.send(Instant::now());
+            self.send(Instant::now(), None);
         }
         self.end(End::Lost("the connection was closed".into()));
     }

@@ -246,6 +246,7 @@ impl NbdDevice {
 
     /// Has the server do a change, over reconnections.
     fn change(&self, change: Change) -> io::Result<()> {
+        self.keeper.check()?;
         let (until, log) = (self.until(), &self.keeper.log);
         let number = loop {
             match log.begin(&change, until) {
@@ -260,16 +261,13 @@ impl NbdDevice {
         };
         let Change { kind, flags, offset, len, data } = change;
         let command = Command { kind, flags, offset, len, data, change: Some(number) };
-        let mut is_first = true;
         loop {
             let link = match self.keeper.link(until) {
                 Ok(link) => link,
                 Err(e) => return self.give_up(number, e),
             };
-            // It may have been written again with the others.
-            if !std::mem::take(&mut is_first)
-                && let Some(error) = log.outcome(number)
-            {
+            // It may have been written with what was written again, even before it was sent.
+            if let Some(error) = log.outcome(number) {
                 return error.map_or(Ok(()), |error| Err(of_server(error)));
             }
             match link.call(&command, Target::Nowhere, until) {

@@ -105,6 +105,14 @@ impl Keeper {
         }
     }
 
+    /// Fails at once where nothing more is asked.
+    pub(crate) fn check(&self) -> io::Result<()> {
+        match &self.state().phase {
+            Phase::Failed(why) => Err(self.broken(why)),
+            _ => Ok(()),
+        }
+    }
+
     /// What keeps callers from the server, if it is known.
     pub(crate) fn why_it_is_lost(&self) -> Option<String> {
         let state = self.state();
@@ -239,6 +247,7 @@ impl Keeper {
                 Phase::Connected(link)
             }
             Err(End::Lost(why)) => {
+                log::warn!("{} was lost again while changes were written again: {why}", self.place.target);
                 state.trouble = why;
                 link.stop();
                 Phase::Lost(link)

@@ -111,11 +111,15 @@ impl Link {
         while connections.len() < several {
             match place.connect(log, Patience { until, ..patience }) {
                 Ok((another, same)) if same.is_same(&export) => connections.push(another),
-                Ok(_) => log::warn!("{} tells two connections different things; one is used", place.target),
-                Err(e) => log::warn!("{} takes {} connections: {e}", place.target, connections.len()),
-            }
-            if connections.len() == 1 {
-                break;
+                Ok((another, _)) => {
+                    log::warn!("{} tells two connections different things; one is used", place.target);
+                    another.close();
+                    break;
+                }
+                Err(e) => {
+                    log::warn!("{} takes {} connections: {e}", place.target, connections.len());
+                    break;
+                }
             }
         }
         Ok(Link { export, connections })

@@ -49,8 +49,8 @@ struct Entry {
     change: Change,
     bytes: usize,
     state: State,
-    /// Whether its caller has given up.
-    abandoned: bool,
+    /// Whether its caller wants to know how it ends, and doesn't yet.
+    awaited: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -61,9 +61,15 @@ enum State {
     Sent,
     /// A server has done it, as the change of this number.
     Acknowledged(u64),
-    /// A server has refused it, and its caller doesn't know yet.
-    Refused(u32),
+    /// It is durable, or was refused with an error. The entry is there for its caller alone.
+    Settled(Option<u32>),
     Gone,
+}
+
+impl State {
+    fn is_over(self) -> bool {
+        matches!(self, State::Settled(_) | State::Gone)
+    }
 }
 
 /// The log.
@@ -152,7 +158,7 @@ impl Log {
         let number = held.first + held.entries.len() as u64;
         held.bytes += bytes;
         held.under_way.push((number, start, end));
-        held.entries.push_back(Entry { change: change.clone(), bytes, state: State::Waiting, abandoned: false });
+        held.entries.push_back(Entry { change: change.clone(), bytes, state: State::Waiting, awaited: true });
         Begun::As(number)
     }
 
@@ -168,6 +174,8 @@ impl Log {
     /// Its caller knows how a change ended. Returns whether it is time for a flush, which is then the caller's to send.
     pub(crate) fn ended(&self, number: u64, error: Option<u32>) -> bool {
         let mut held = self.held();
+        let Some(entry) = held.entry(number) else { return false };
+        entry.awaited = false;
         let state = match error {
             None if self.keeps => held.acknowledge(),
             _ => State::Gone,
@@ -181,11 +189,9 @@ impl Log {
     /// A change ended while its caller wasn't waiting for that: it asks later, or has given up.
     pub(crate) fn ended_apart(&self, number: u64, error: Option<u32>) {
         let mut held = self.held();
-        let Some(abandoned) = held.entry(number).map(|entry| entry.abandoned) else { return };
         let state = match error {
-            None if self.keeps || !abandoned => held.acknowledge(),
-            Some(error) if !abandoned => State::Refused(error),
-            _ => State::Gone,
+            None if self.keeps => held.acknowledge(),
+            error => State::Settled(error),
         };
         self.set(&mut held, number, state);
     }
@@ -193,16 +199,16 @@ impl Log {
     /// How a change ended, if it has while its caller wasn't waiting for that.
     pub(crate) fn outcome(&self, number: u64) -> Option<Option<u32>> {
         let mut held = self.held();
-        match held.entry(number)?.state {
+        let entry = held.entry(number)?;
+        match entry.state {
             State::Acknowledged(_) => {
-                if !self.keeps {
-                    self.set(&mut held, number, State::Gone);
-                }
+                entry.awaited = false;
                 Some(None)
             }
-            State::Refused(error) => {
+            State::Settled(error) => {
+                entry.awaited = false;
                 self.set(&mut held, number, State::Gone);
-                Some(Some(error))
+                Some(error)
             }
             _ => None,
         }
@@ -214,16 +220,18 @@ impl Log {
             return GivenUp::Ended(error);
         }
         let mut held = self.held();
-        match held.entry(number) {
-            Some(entry) if entry.state == State::Waiting => {
+        match held.entry(number).map(|entry| (entry.state, std::mem::take(&mut entry.awaited))) {
+            Some((State::Waiting, _)) => {
                 self.set(&mut held, number, State::Gone);
                 GivenUp::NotSent
             }
-            Some(entry) => {
-                entry.abandoned = true;
-                GivenUp::Unknown
+            // It ended just now.
+            Some((State::Acknowledged(_), _)) => GivenUp::Ended(None),
+            Some((State::Settled(error), _)) => {
+                self.set(&mut held, number, State::Gone);
+                GivenUp::Ended(error)
             }
-            None => GivenUp::Unknown,
+            _ => GivenUp::Unknown,
         }
     }
 
@@ -240,7 +248,7 @@ impl Log {
         let durable: Vec<u64> =
             (first..).zip(&held.entries).filter(|(_, entry)| is_durable(entry)).map(|(number, _)| number).collect();
         for number in durable {
-            self.set(&mut held, number, State::Gone);
+            self.set(&mut held, number, State::Settled(None));
         }
     }
 
@@ -262,7 +270,7 @@ impl Log {
             match entry.state {
                 State::Waiting | State::Sent => entry.state = State::Sent,
                 State::Acknowledged(_) => {}
-                State::Refused(_) | State::Gone => continue,
+                State::Settled(_) | State::Gone => continue,
             }
             all.push_back((number, entry.change.clone()));
         }
@@ -271,17 +279,24 @@ impl Log {
 
     /// Whether a server has acknowledged a change.
     pub(crate) fn is_acknowledged(&self, number: u64) -> bool {
-        self.held().entry(number).is_none_or(|entry| matches!(entry.state, State::Acknowledged(_) | State::Gone))
+        let is_acknowledged =
+            |entry: &mut Entry| entry.state.is_over() || matches!(entry.state, State::Acknowledged(_));
+        self.held().entry(number).is_none_or(is_acknowledged)
     }
 
     fn set(&self, held: &mut Held, number: u64, state: State) {
         let Some(entry) = held.entry(number) else { return };
+        if entry.state.is_over() && !state.is_over() {
+            return;
+        }
+        // Nobody asks for it any more.
+        let state = if matches!(state, State::Settled(_)) && !entry.awaited { State::Gone } else { state };
         let was = std::mem::replace(&mut entry.state, state);
         let bytes = entry.bytes;
-        let data = if state == State::Gone { entry.change.data.take() } else { None };
+        let data = if state.is_over() { entry.change.data.take() } else { None };
         let counts = |state: State| if matches!(state, State::Acknowledged(_)) { bytes } else { 0 };
         held.acknowledged = held.acknowledged + counts(state) - counts(was);
-        if state == State::Gone && was != State::Gone {
+        if state.is_over() && !was.is_over() {
             held.bytes -= bytes;
             self.pool.give(data);
         }

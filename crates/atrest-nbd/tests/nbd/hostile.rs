@@ -194,8 +194,11 @@ fn data(offset: u64, len: usize) -> Vec<u8> {
     [&offset.to_be_bytes()[..], &vec![7; len]].concat()
 }
 
+/// What is answered, made from the cookie of the request.
+type Answer = fn(&[u8]) -> Vec<u8>;
+
 /// A server whose answers to reads are made from the cookie.
-fn answers(of: fn(&[u8]) -> Vec<u8>) -> Liar {
+fn answers(of: Answer) -> Liar {
     Liar::start(move |stream| {
         shake_hands(stream)?;
         loop {
@@ -208,7 +211,7 @@ fn answers(of: fn(&[u8]) -> Vec<u8>) -> Liar {
 #[test]
 fn lies_about_reads() {
     // Of 8192 bytes from 4096.
-    let lies: [(&str, fn(&[u8]) -> Vec<u8>); 20] = [
+    let lies: [(&str, Answer); 20] = [
         ("no reply", |_| vec![0xff; 64]),
         ("isn't under way", |_| chunk(&[9; 8], 1, 1, &data(4096, 8192))),
         ("isn't under way", |cookie| [chunk(cookie, 1, 1, &data(4096, 8192)), chunk(cookie, 1, 0, &[])].concat()),
@@ -288,7 +291,7 @@ fn odd_answers_are_taken() {
 
 #[test]
 fn lies_about_extents() {
-    let lies: [(&str, fn(&[u8]) -> Vec<u8>); 5] = [
+    let lies: [(&str, Answer); 5] = [
         ("context", |cookie| chunk(cookie, 1, 5, &[0, 0, 0, 8, 0, 0, 16, 0, 0, 0, 0, 2])),
         ("can't be", |cookie| chunk(cookie, 1, 5, &[0, 0, 0, 9, 0, 0, 0, 0, 0, 0, 0, 2])),
         ("can't be", |cookie| {

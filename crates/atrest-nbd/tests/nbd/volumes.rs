@@ -29,7 +29,7 @@ fn a_volume_on_nbdkit_is_one_in_its_file() {
     let device = NbdDevice::connect(&uri(&socket, "")).unwrap();
     assert_eq!(device.size().unwrap(), SIZE);
     let volume = Volume::format(device, Protector::Passphrase(b"pw"), &options()).unwrap();
-    let data: Vec<u8> = (0..1 << 20).map(|i: u32| (i * 31 >> 3) as u8).collect();
+    let data: Vec<u8> = (0..1 << 20).map(|i: u32| ((i * 31) >> 3) as u8).collect();
     volume.write_at(4096, &data).unwrap();
     volume.sync().unwrap();
     drop(volume);
@@ -54,7 +54,7 @@ fn works(url: &str) {
     let device = NbdDevice::connect(url).unwrap();
     let volume =
         Volume::format(device, Protector::Passphrase(b"pw"), &options().sector_size(SectorSize::B4096)).unwrap();
-    let data: Vec<u8> = (0..3 << 20).map(|i: u32| (i * 37 >> 5) as u8).collect();
+    let data: Vec<u8> = (0..3 << 20).map(|i: u32| ((i * 37) >> 5) as u8).collect();
     volume.write_at(1 << 20, &data).unwrap();
     volume.write_at(8192, &data[..4096]).unwrap();
     volume.sync().unwrap();
