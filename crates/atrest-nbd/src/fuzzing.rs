@@ -54,10 +54,15 @@ pub fn nbd_client(lists: bool, sent: &[u8]) -> [bool; 2] {
     ];
     let submitted: Vec<_> =
         commands.into_iter().map(|(command, to)| (connection.submit(&command, until), to)).collect();
-    let mut answered = submitted.into_iter().map(|(index, mut to)| {
-        let outcome = index.map(|index| connection.wait(index, &mut to, until, true));
-        matches!(outcome, Ok(Outcome::Replied(None)))
+    // Each by a caller of its own, as long replies need.
+    let answered: Vec<bool> = std::thread::scope(|scope| {
+        let connection = &connection;
+        let wait = move |(index, mut to): (Result<usize, Outcome>, Target<'_>)| {
+            let outcome = index.map(|index| connection.wait(index, &mut to, until, true));
+            matches!(outcome, Ok(Outcome::Replied(None)))
+        };
+        let callers: Vec<_> = submitted.into_iter().map(|submitted| scope.spawn(move || wait(submitted))).collect();
+        callers.into_iter().map(|caller| caller.join().expect("a caller panicked")).collect()
     });
-    let answered = [answered.next() == Some(true), answered.next() == Some(true), answered.count() == 3];
     [answered[0], answered[1]]
 }

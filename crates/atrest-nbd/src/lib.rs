@@ -1,4 +1,41 @@
 //! Disks of [`atrest`] on any NBD server, which sees ciphertext only.
+//!
+//! [`NbdDevice`] is an export as a device for a [`Volume`](atrest::Volume). [`NbdBackend`] gives managed disks exports of their own.
+//!
+//! ```no_run
+//! use atrest::{Credential, OpenOptions, Volume};
+//! use atrest_nbd::NbdDevice;
+//!
+//! let device = NbdDevice::connect("nbd+unix:///disk-1?socket=/run/nbd.sock")?;
+//! let volume = Volume::open(device, Credential::Passphrase(b"secret"), &OpenOptions::new())?;
+//! volume.write_at(0, &[7; 4096])?;
+//! volume.sync()?;
+//! # Ok::<(), atrest::Error>(())
+//! ```
+//!
+//! # What can be relied on
+//!
+//! - **Durable** is what was acknowledged before a [`sync`](atrest::BlockDevice::sync) that returned without an error. A server
+//!   without a flush is refused.
+//! - **A server that is lost** is connected to again. It may have lost what it had acknowledged and not flushed; the device has
+//!   kept that, and writes it again, in order, before anything else. Callers wait, and learn of nothing.
+//! - **Overlapping changes** are done in the order in which they were begun. Others may reach the disk in any order.
+//! - **A call that times out** means unknown: a write may be done, or be done later. It never comes over one that was begun after
+//!   it. The device goes on trying in the background.
+//! - **A silent connection** is kept until it answers or ends. A server that hangs has to be killed before another one takes its
+//!   place.
+//! - **A server that breaks the protocol** is asked nothing more: every call fails until the device is opened again.
+//! - **A second writer** isn't kept out by the protocol, which has no lock. Within a process, the second is
+//!   [`Busy`](atrest::Error::Busy); beyond, the server has to let one client in only.
+//! - **Torn writes** are possible where a server is killed, in units of its storage.
+//!
+//! `docs/storage/nbd.md` says why, and how to set servers up.
+//!
+//! # How it works
+//!
+//! The fixed newstyle handshake, structured replies, block status, flush, FUA, trim, zeros and several connections, by the
+//! specification of the NBD project (`doc/proto.md`); numbers are in `wire`. There is no thread while a server answers: the
+//! caller that waits reads, for itself and for others.
 #![cfg(target_os = "linux")]
 #![forbid(unsafe_code)]
 
@@ -32,3 +69,12 @@ pub use device::NbdDevice;
 pub use options::NbdOptions;
 #[cfg(feature = "tls")]
 pub use tls::Tls;
+
+/// The examples of the pages are tried as the others are.
+#[cfg(doctest)]
+mod pages {
+    #[doc = include_str!("../README.md")]
+    mod readme {}
+    #[doc = include_str!("../../../docs/storage/nbd.md")]
+    mod nbd {}
+}

@@ -302,3 +302,39 @@ fn other_clients_read_the_same() {
     device.read_at(0, &mut found).unwrap();
     assert!(found == std::fs::read(&copy).unwrap());
 }
+
+/// The server's own ways to let one client in only.
+#[test]
+fn a_server_keeps_a_second_client_out() {
+    if !nbdkit() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("s");
+    let one = NbdOptions::new().connections(1).deadline(std::time::Duration::from_millis(500));
+    // Not as a writer, whom this process keeps out.
+    let other = one.clone().read_only(true);
+    let _server = Server::nbdkit(&socket, &["--filter=limit", "memory", "1M", "limit=1"]);
+    // The first try may come before the server has seen the end of the one that waited for it to listen.
+    let began = std::time::Instant::now();
+    let device = loop {
+        match NbdDevice::connect_with(&uri(&socket, ""), &one) {
+            Ok(device) => break device,
+            Err(e) => assert!(began.elapsed().as_secs() < 20, "{e:#}"),
+        }
+    };
+    assert!(NbdDevice::connect_with(&uri(&socket, ""), &other).is_err());
+    device.write_at(0, &[1; 512]).unwrap();
+    device.sync().unwrap();
+    drop(device);
+    if peer("qemu-nbd", &["--version"]).is_some() {
+        let file = zeros(folder.path().join("disk"), SIZE);
+        let socket = folder.path().join("q");
+        let _server = Server::qemu(&socket, &file, &["-e", "1"]);
+        let device =
+            NbdDevice::connect_with(&uri(&socket, ""), &one.clone().deadline(std::time::Duration::from_secs(20)));
+        let device = device.unwrap();
+        assert!(NbdDevice::connect_with(&uri(&socket, ""), &other).is_err());
+        device.sync().unwrap();
+    }
+}
