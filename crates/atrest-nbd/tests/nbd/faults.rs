@@ -176,6 +176,27 @@ fn changes_come_back_in_order() {
     assert!(server.device.lost() > 0);
 }
 
+/// A flush that fails may have dropped what it should have written. The next one writes it.
+#[test]
+fn a_flush_fails_and_forgets() {
+    let folder = tempfile::tempdir().unwrap();
+    let (socket, behind) = (folder.path().join("s"), folder.path().join("behind"));
+    let mut server = LossyServer::start(&behind, Lossy::new(SIZE as usize, 3));
+    let proxy = Proxy::start(&socket, &behind);
+    let device = NbdDevice::connect(&uri(&socket, "")).unwrap();
+    device.write_at(0, &[1; 65536]).unwrap();
+    server.device.fail_sync();
+    device.sync().unwrap_err();
+    device.write_at(4096, &[2; 4096]).unwrap();
+    device.sync().unwrap();
+    drop(device);
+    proxy.cut();
+    server.kill();
+    let mut found = vec![0; 65536];
+    server.device.read_at(0, &mut found).unwrap();
+    assert!(found[..4096] == [1; 4096] && found[4096..8192] == [2; 4096] && found[8192..] == [1; 57344]);
+}
+
 /// Connections that are reset, and answers that break off at any byte, while the server goes on.
 #[test]
 fn connections_end_at_any_byte() {

@@ -17,12 +17,21 @@ struct State {
     unsynced: Vec<(u64, Vec<u8>)>,
     noise: u64,
     lost: usize,
+    /// Whether the next sync fails.
+    fails: bool,
 }
 
 impl Lossy {
     pub fn new(size: usize, seed: u64) -> Self {
         let noise = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
-        Lossy(Mutex::new(State { durable: vec![0; size], now: vec![0; size], unsynced: Vec::new(), noise, lost: 0 }))
+        Lossy(Mutex::new(State {
+            durable: vec![0; size],
+            now: vec![0; size],
+            unsynced: Vec::new(),
+            noise,
+            lost: 0,
+            fails: false,
+        }))
     }
 
     /// Loses most of what was written since the last sync, in no order.
@@ -42,6 +51,11 @@ impl Lossy {
             }
         }
         state.now = state.durable.clone();
+    }
+
+    /// Has the next sync fail, and forget what it should have written: it is only in memory then, and no later sync writes it.
+    pub fn fail_sync(&self) {
+        self.0.lock().unwrap().fails = true;
     }
 
     /// How many writes were lost.
@@ -69,8 +83,13 @@ impl BlockDevice for Lossy {
 
     fn sync(&self) -> io::Result<()> {
         let mut state = self.0.lock().unwrap();
-        state.durable = state.now.clone();
-        state.unsynced.clear();
+        let unsynced = std::mem::take(&mut state.unsynced);
+        if std::mem::take(&mut state.fails) {
+            return Err(io::Error::other("this sync was to fail"));
+        }
+        for (offset, bytes) in unsynced {
+            state.durable[offset as usize..][..bytes.len()].copy_from_slice(&bytes);
+        }
         Ok(())
     }
 }
