@@ -127,10 +127,7 @@ impl Connection {
         let Some(mut turn) = self.outbox.take_turn() else { return };
         self.unsent.store(false, Ordering::Release);
         loop {
-            turn = match self.outbox.next(turn) {
-                Some(turn) => turn,
-                None => return,
-            };
+            // First what an earlier turn has left.
             while let Err(error) = turn.send() {
                 if error.kind() != std::io::ErrorKind::WouldBlock {
                     self.outbox.give_back(turn);
@@ -140,9 +137,9 @@ impl Connection {
                 // The server may take nothing before its long reply to this caller is read, which nobody else does.
                 let has_to_read = own.is_some() && slots.reserved == own;
                 if has_to_read || slots.end.is_some() || Instant::now() >= until {
-                    self.outbox.give_back(turn);
+                    // Whoever takes the turn takes this back, so it comes first.
                     self.unsent.store(true, Ordering::Release);
-                    return;
+                    return self.outbox.give_back(turn);
                 }
                 // It may wait until somebody reads its replies.
                 if let Some(inbox) = slots.reader.take() {
@@ -150,6 +147,10 @@ impl Connection {
                     self.pump(inbox, None);
                 }
             }
+            turn = match self.outbox.next(turn) {
+                Some(turn) => turn,
+                None => return,
+            };
         }
     }
 

@@ -88,12 +88,14 @@ impl Keeper {
     }
 
     /// The connections, when there are some.
-    pub(crate) fn link(&self, until: Instant) -> io::Result<Arc<Link>> {
+    pub(crate) fn link(self: &Arc<Self>, until: Instant) -> io::Result<Arc<Link>> {
         let mut state = self.state();
         loop {
             match &state.phase {
                 Phase::Connected(link) => return Ok(link.clone()),
                 Phase::Failed(why) => return Err(self.broken(why)),
+                // There was no thread to be had.
+                Phase::Lost(_) if state.thread.is_none() => self.keep(&mut state),
                 Phase::Lost(_) => {}
             }
             let left = until.saturating_duration_since(Instant::now());

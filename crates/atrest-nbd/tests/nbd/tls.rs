@@ -142,3 +142,47 @@ fn nbdkit_by_tls_is_killed_and_comes_back() {
     model.check(&device, false, 512).unwrap();
     assert_eq!(model.failed.load(std::sync::atomic::Ordering::SeqCst), 0);
 }
+
+/// Long requests by one connection of TLS, both ways at once, to a server that is stopped in between: what was encrypted and not
+/// sent goes first when it goes on.
+#[test]
+fn long_requests_by_tls_beside_each_other() {
+    if !nbdkit() || peer("openssl", &["version"]).is_none() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    certificates(folder.path());
+    let socket = folder.path().join("s");
+    let certificates = format!("--tls-certificates={}", folder.path().display());
+    let server = Server::nbdkit(&socket, &["--tls=require", &certificates, "memory", "64M"]);
+    let url = format!("nbds+unix:///?socket={}&tls-certificates={}", socket.display(), folder.path().display());
+    let options = NbdOptions::new().connections(1).deadline(Duration::from_millis(400));
+    let device = NbdDevice::connect_with(&url, &options).unwrap();
+    for round in 0..3u8 {
+        std::thread::scope(|scope| {
+            for thread in 0..6u8 {
+                let device = &device;
+                scope.spawn(move || {
+                    let content = vec![round * 16 + thread + 1; 4 << 20];
+                    let _ = device.write_at(u64::from(thread) << 22, &content);
+                    let _ = device.read_at(u64::from(thread) << 22, &mut vec![0; 4 << 20]);
+                });
+            }
+            server.stop();
+            std::thread::sleep(Duration::from_millis(600));
+            server.go_on();
+        });
+        let began = std::time::Instant::now();
+        for thread in 0..6u8 {
+            let content = vec![round * 16 + thread + 100; 4 << 20];
+            while let Err(e) = device.write_at(u64::from(thread) << 22, &content) {
+                assert!(began.elapsed() < Duration::from_secs(40), "{e}");
+            }
+            let mut back = vec![0; 4 << 20];
+            while let Err(e) = device.read_at(u64::from(thread) << 22, &mut back) {
+                assert!(began.elapsed() < Duration::from_secs(40), "{e}");
+            }
+            assert!(back == content);
+        }
+    }
+}
