@@ -322,3 +322,89 @@ impl Held {
         State::Acknowledged(self.clock - 1)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn change(log: &Log, offset: u64, len: usize) -> Change {
+        let data = log.copy(&[IoSlice::new(&vec![offset as u8; len])]);
+        Change { kind: 1, flags: 0, offset, len: len as u32, data: Some(data) }
+    }
+
+    fn begin(log: &Log, offset: u64, len: usize) -> Option<u64> {
+        match log.begin(&change(log, offset, len), Instant::now() + Duration::from_millis(1)) {
+            Begun::As(number) => Some(number),
+            _ => None,
+        }
+    }
+
+    fn unflushed(log: &Log) -> Vec<u64> {
+        log.unflushed().into_iter().map(|(_, change)| change.offset).collect()
+    }
+
+    /// A caller that was away while its change was written again and flushed learns that it was done, and doesn't do it again.
+    #[test]
+    fn a_caller_learns_of_its_change_behind_a_flush() {
+        let log = Log::new(16 << 20, true);
+        let number = begin(&log, 0, 512).unwrap();
+        assert_eq!(unflushed(&log), [0]);
+        log.ended_apart(number, None);
+        log.flushed(log.mark());
+        assert!(unflushed(&log).is_empty());
+        assert_eq!(log.outcome(number), Some(None));
+        assert_eq!(log.held().entries.len(), 0);
+        // One that is refused while nobody asks any more is gone at once.
+        let number = begin(&log, 0, 512).unwrap();
+        log.is_sent(number);
+        assert!(matches!(log.give_up(number), GivenUp::Unknown));
+        assert_eq!(begin(&log, 511, 1), None, "it may be done yet");
+        log.ended_apart(number, Some(5));
+        assert_eq!(log.held().entries.len(), 0);
+        assert_eq!(log.held().bytes, 0);
+    }
+
+    /// A flush is for what was acknowledged before it, and for nothing else.
+    #[test]
+    fn a_flush_makes_durable_what_came_before_it() {
+        let log = Log::new(16 << 20, true);
+        let numbers: Vec<u64> = (0..4).map(|n| begin(&log, n * 512, 512).unwrap()).collect();
+        log.ended(numbers[2], None);
+        log.ended(numbers[0], None);
+        let mark = log.mark();
+        log.ended(numbers[1], None);
+        log.flushed(mark);
+        assert_eq!(unflushed(&log), [512, 3 * 512]);
+        assert!(matches!(log.give_up(numbers[3]), GivenUp::Unknown), "it is being written again");
+        log.ended_apart(numbers[3], None);
+        assert_eq!(unflushed(&log), [512, 3 * 512], "what was given up keeps its place");
+        log.flushed(log.mark());
+        assert!(unflushed(&log).is_empty());
+        let held = log.held();
+        assert_eq!((held.bytes, held.acknowledged), (0, 0));
+    }
+
+    #[test]
+    fn a_change_without_room_wants_a_flush() {
+        let log = Log::new(16 << 20, true);
+        let numbers: Vec<u64> = (0..3).map(|n| begin(&log, n << 22, 4 << 20).unwrap()).collect();
+        assert!(!log.ended(numbers[0], None));
+        assert!(log.ended(numbers[1], None), "it is half full");
+        assert!(!log.ended(numbers[2], None), "somebody sees to it");
+        assert!(matches!(log.begin(&change(&log, 1 << 30, 4 << 20), Instant::now()), Begun::TimedOut));
+        log.is_not_flushing();
+        assert!(matches!(log.begin(&change(&log, 1 << 30, 4 << 20), Instant::now()), Begun::NeedsFlush));
+        log.flushed(log.mark());
+        log.is_not_flushing();
+        let number = begin(&log, 1 << 30, 4 << 20).unwrap();
+        assert!(matches!(log.give_up(number), GivenUp::NotSent));
+        assert_eq!(log.held().bytes, 0);
+        // Without a flush, nothing is kept.
+        let log = Log::new(16 << 20, false);
+        let number = begin(&log, 0, 512).unwrap();
+        log.ended(number, None);
+        assert!(unflushed(&log).is_empty());
+    }
+}
