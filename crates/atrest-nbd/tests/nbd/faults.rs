@@ -10,7 +10,7 @@ use atrest_nbd::{NbdDevice, NbdOptions};
 
 use crate::lossy::{Lossy, LossyServer};
 use crate::proxy::Proxy;
-use crate::servers::{Server, text, uri, zeros};
+use crate::servers::{Server, connect, text, uri, zeros};
 use crate::storm::{BLOCK, Model, storm};
 use crate::{nbdkit, peer};
 
@@ -235,7 +235,7 @@ fn a_server_is_silent() {
     let (socket, file) = (folder.path().join("s"), zeros(folder.path().join("disk"), SIZE));
     let server = Server::nbdkit(&socket, &["file", text(&file)]);
     let deadline = Duration::from_secs(20);
-    let device = NbdDevice::connect_with(&uri(&socket, ""), &options(deadline)).unwrap();
+    let device = connect(&uri(&socket, ""), &options(deadline));
     let model = Model::new(BLOCKS);
     storm_through(&model, &device, 1, || {
         pause(50);
@@ -249,7 +249,7 @@ fn a_server_is_silent() {
     drop(device);
 
     let deadline = Duration::from_millis(200);
-    let device = NbdDevice::connect_with(&uri(&socket, ""), &options(deadline)).unwrap();
+    let device = connect(&uri(&socket, ""), &options(deadline));
     for round in 0..rounds() {
         let longest = storm_through(&model, &device, round, || {
             pause(50);
@@ -277,7 +277,7 @@ fn a_late_write_does_not_come_over_a_later_one() {
     let proxy = Proxy::start(&socket, &behind);
     for is_lost in [false, true] {
         let options = options(Duration::from_millis(200)).connections(3);
-        let device = NbdDevice::connect_with(&uri(&socket, ""), &options).unwrap();
+        let device = connect(&uri(&socket, ""), &options);
         proxy.silent(true);
         let began = Instant::now();
         let late = device.write_at(0, &[1; 8192]).unwrap_err();
@@ -314,7 +314,7 @@ fn a_server_is_away() {
     let (socket, behind) = (folder.path().join("s"), folder.path().join("behind"));
     let mut server = LossyServer::start(&behind, Lossy::new(SIZE as usize, 1));
     let proxy = Proxy::start(&socket, &behind);
-    let device = NbdDevice::connect_with(&uri(&socket, ""), &options(Duration::from_millis(300))).unwrap();
+    let device = connect(&uri(&socket, ""), &options(Duration::from_secs(1)));
     device.write_at(0, &[5; 4096]).unwrap();
     proxy.cut();
     server.kill();
@@ -391,7 +391,7 @@ fn another_export_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let (socket, file) = (folder.path().join("s"), zeros(folder.path().join("disk"), SIZE));
     let mut server = Server::nbdkit(&socket, &["file", text(&file)]);
-    let device = NbdDevice::connect_with(&uri(&socket, ""), &options(Duration::from_millis(300))).unwrap();
+    let device = connect(&uri(&socket, ""), &options(Duration::from_secs(1)));
     device.write_at(0, &[1; 512]).unwrap();
     let other = zeros(folder.path().join("other"), SIZE + 4096);
     for arguments in [&["file", text(&other)][..], &["-r", "file", text(&file)]] {

@@ -28,8 +28,12 @@ impl Liar {
         let listener = UnixListener::bind(&socket).unwrap();
         std::thread::spawn(move || {
             for stream in listener.incoming() {
+                let mut stream = stream.unwrap();
                 // A client that ends is what is expected.
-                let _ = talk(&mut stream.unwrap());
+                let _ = talk(&mut stream);
+                // A socket that is closed before all is read takes back what was said.
+                let _ = stream.shutdown(std::net::Shutdown::Write);
+                let _ = std::io::copy(&mut stream, &mut std::io::sink());
             }
         });
         Liar { socket, _folder: folder }

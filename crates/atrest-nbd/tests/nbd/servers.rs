@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use atrest_nbd::{NbdDevice, NbdOptions};
 use rustix::process::{Pid, Signal, kill_process};
 
 /// A server at a Unix socket, which ends with this.
@@ -78,6 +79,17 @@ impl Server {
 
 pub fn uri(socket: &Path, export: &str) -> String {
     format!("nbd+unix:///{export}?socket={}", socket.display())
+}
+
+/// Connects with a deadline that a busy machine may miss.
+pub fn connect(url: &str, options: &NbdOptions) -> NbdDevice {
+    let began = Instant::now();
+    loop {
+        match NbdDevice::connect_with(url, options) {
+            Ok(device) => return device,
+            Err(e) => assert!(began.elapsed() < Duration::from_secs(20), "{e:#}"),
+        }
+    }
 }
 
 /// A file of zeros.

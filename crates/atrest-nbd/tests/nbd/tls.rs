@@ -157,7 +157,7 @@ fn long_requests_by_tls_beside_each_other() {
     let server = Server::nbdkit(&socket, &["--tls=require", &certificates, "memory", "64M"]);
     let url = format!("nbds+unix:///?socket={}&tls-certificates={}", socket.display(), folder.path().display());
     let options = NbdOptions::new().connections(1).deadline(Duration::from_millis(400));
-    let device = NbdDevice::connect_with(&url, &options).unwrap();
+    let device = crate::servers::connect(&url, &options);
     for round in 0..3u8 {
         std::thread::scope(|scope| {
             for thread in 0..6u8 {
