@@ -54,7 +54,7 @@
 //!
 //! # What it costs
 //!
-//! Each open device is a client of the cluster, with connections, an address and about 20 threads of its own, since the cluster
+//! Each open device is a client of the cluster, with connections, an address and about 15 threads of its own, since the cluster
 //! shuts out clients and not images. Reads and writes are copied once. Up to 32 buffers of a piece are kept for the next calls.
 #![deny(unsafe_code)]
 
