@@ -15,6 +15,7 @@ pub(super) struct Aligned<D> {
     device: D,
     /// Of offsets, lengths and addresses: the size of a block.
     alignment: usize,
+    has_latency: bool,
     /// A block that is written in part must not change between its read and its write: that takes the lock alone, all other
     /// writes share it. Not taken where every byte is a block.
     blocks: RwLock<()>,
@@ -22,8 +23,8 @@ pub(super) struct Aligned<D> {
 
 impl<D: BlockDevice> Aligned<D> {
     pub(super) fn new(device: D) -> Self {
-        let alignment = device.alignment().get();
-        Aligned { device, alignment, blocks: RwLock::new(()) }
+        let (alignment, has_latency) = (device.alignment().get(), device.has_latency());
+        Aligned { device, alignment, has_latency, blocks: RwLock::new(()) }
     }
 
     /// The alignment of the device itself.
@@ -197,6 +198,10 @@ impl<D: BlockDevice> BlockDevice for Aligned<D> {
     /// It takes everything.
     fn alignment(&self) -> NonZero<usize> {
         NonZero::<usize>::MIN
+    }
+
+    fn has_latency(&self) -> bool {
+        self.has_latency
     }
 
     fn sync(&self) -> io::Result<()> {

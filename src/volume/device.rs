@@ -101,6 +101,13 @@ pub trait BlockDevice: Send + Sync {
         NonZero::<usize>::MIN
     }
 
+    /// Whether each write waits long for its answer, as from a network, or from a disk past the page cache. A volume then hands over
+    /// up to 1 MiB at once where it hands over 128 KiB otherwise, as much as stays in the processor's cache. By itself it is so where
+    /// [`alignment`](Self::alignment) is more than 1.
+    fn has_latency(&self) -> bool {
+        self.alignment().get() > 1
+    }
+
     /// Returns when all that was written is on stable storage, with all that is needed to find it there.
     ///
     /// # Errors
@@ -149,6 +156,10 @@ macro_rules! forward {
 
             fn alignment(&self) -> NonZero<usize> {
                 (**self).alignment()
+            }
+
+            fn has_latency(&self) -> bool {
+                (**self).has_latency()
             }
 
             fn sync(&self) -> io::Result<()> {

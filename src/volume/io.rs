@@ -8,9 +8,8 @@ use super::scratch::{CHUNK, with_scratch};
 use super::{BlockDevice, Volume};
 use crate::{Error, Result};
 
-/// How much is written at once to a device that takes whole blocks only: that isn't cached as a rule, and each write waits for
-/// the disk.
-const DIRECT_CHUNK: usize = 1 << 20;
+/// How much is written at once to a device where each write waits long for its answer.
+const LATENCY_CHUNK: usize = 1 << 20;
 
 impl<D: BlockDevice> Volume<D> {
     /// Reads and decrypts `sectors.len()` bytes from `offset`.
@@ -164,7 +163,7 @@ impl<D: BlockDevice> Volume<D> {
 
     pub(super) fn with_scratch<T>(&self, act: impl FnOnce(&mut [u8]) -> T) -> T {
         let block = self.device.block();
-        with_scratch(if block == 1 { CHUNK } else { DIRECT_CHUNK.next_multiple_of(block) }, block, act)
+        with_scratch(if self.device.has_latency() { LATENCY_CHUNK.next_multiple_of(block) } else { CHUNK }, block, act)
     }
 
     /// Encrypts pieces that follow one another on the device, and writes them together.
@@ -252,6 +251,10 @@ fn write_failed(offset: u64, len: usize, e: io::Error) -> Error {
 impl<D: BlockDevice> BlockDevice for Volume<D> {
     fn size(&self) -> io::Result<u64> {
         Ok(Volume::size(self))
+    }
+
+    fn has_latency(&self) -> bool {
+        self.device.has_latency()
     }
 
     fn read_at(&self, offset: u64, bytes: &mut [u8]) -> io::Result<()> {

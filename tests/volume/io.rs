@@ -275,7 +275,7 @@ fn threads_read_and_write_at_once() {
 }
 
 /// A device that counts its writes.
-struct Counted(MemoryDevice, AtomicUsize);
+struct Counted(MemoryDevice, AtomicUsize, bool);
 
 impl BlockDevice for Counted {
     fn size(&self) -> io::Result<u64> {
@@ -291,15 +291,32 @@ impl BlockDevice for Counted {
         self.0.write_at(offset, bytes)
     }
 
+    fn has_latency(&self) -> bool {
+        self.2
+    }
+
     fn sync(&self) -> io::Result<()> {
         self.0.sync()
     }
 }
 
 #[test]
+fn a_device_with_latency_gets_larger_pieces() {
+    let vault = MemoryVault::new("memory:one");
+    let writes = |has_latency| {
+        let device = Counted(MemoryDevice::new(3 * MIB), AtomicUsize::new(0), has_latency);
+        let volume = Volume::format(device, Protector::Vault(&vault, "disks"), &options(SectorSize::B512)).unwrap();
+        let before = volume.device().1.load(Relaxed);
+        volume.write_at(0, &vec![7; MIB]).unwrap();
+        volume.device().1.load(Relaxed) - before
+    };
+    assert_eq!([writes(false), writes(true)], [8, 1]);
+}
+
+#[test]
 fn a_write_in_place_is_one_write_of_the_device() {
     let vault = MemoryVault::new("memory:one");
-    let device = Counted(MemoryDevice::new(MIB + DATA), AtomicUsize::new(0));
+    let device = Counted(MemoryDevice::new(MIB + DATA), AtomicUsize::new(0), false);
     let volume = Volume::format(device, Protector::Vault(&vault, "disks"), &options(SectorSize::B512)).unwrap();
     let before = volume.device().1.load(Relaxed);
     volume.write_in_place(0, &mut vec![7; DATA]).unwrap();

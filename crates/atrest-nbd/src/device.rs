@@ -395,6 +395,10 @@ impl BlockDevice for NbdDevice {
         }
     }
 
+    fn has_latency(&self) -> bool {
+        true
+    }
+
     fn alignment(&self) -> NonZero<usize> {
         NonZero::new(self.minimum as usize).unwrap_or(NonZero::<usize>::MIN)
     }

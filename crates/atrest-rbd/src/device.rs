@@ -4,7 +4,6 @@ use std::collections::VecDeque;
 use std::ffi::CString;
 use std::fmt;
 use std::io::{self, IoSlice, IoSliceMut};
-use std::num::NonZero;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -394,10 +393,8 @@ impl BlockDevice for RbdDevice {
         }
     }
 
-    /// Any byte is taken. But a volume hands 128 KiB at once to a device that says so, and 1 MiB to one that takes whole blocks:
-    /// here too each write waits for its answer.
-    fn alignment(&self) -> NonZero<usize> {
-        const { NonZero::new(2).unwrap() }
+    fn has_latency(&self) -> bool {
+        true
     }
 
     fn sync(&self) -> io::Result<()> {
