@@ -21,6 +21,12 @@ impl Ring {
 
     /// # Safety
     /// It is never called.
+    pub(crate) unsafe fn register(&mut self, _: &File, _: &[Memory]) {
+        match *self {}
+    }
+
+    /// # Safety
+    /// It is never called.
     pub(crate) unsafe fn push(&mut self, _: &File, _: Direction, _: u64, _: Memory, _: u64) {
         match *self {}
     }

@@ -70,11 +70,19 @@ impl<'q, S: Sectors> Queue<'q, S> {
         let ring =
             ring.inspect_err(|e| log::info!("there is no io_uring here, so a queue makes plain calls: {e}")).ok();
         let slot = || Slot { buffer: Buffer::new(most), request: None };
+        let mut slots: Vec<_> = (0..depth).map(|_| slot()).collect();
+        let mut ring = ring;
+        if let Some(ring) = &mut ring {
+            let memory: Vec<_> = slots.iter_mut().map(|slot| (slot.buffer.of(most).as_mut_ptr(), most)).collect();
+            // SAFETY: the queue has both, and the ring goes first: its field stands before that of the slots. Where they outlive
+            // the queue, they stay for ever.
+            unsafe { ring.register(file, &memory) };
+        }
         Ok(Queue {
             sectors,
             file,
             ring,
-            slots: (0..depth).map(|_| slot()).collect(),
+            slots,
             free: (0..depth).rev().collect(),
             done: VecDeque::with_capacity(depth),
             most,

@@ -19,13 +19,31 @@ pub(crate) type Memory = (*mut u8, usize);
 /// A ring for requests of one file at a time.
 pub(crate) struct Ring {
     ring: IoUring,
+    /// The kernel knows the one file of all requests, and the memory of each.
+    has_file: bool,
+    has_memory: bool,
 }
 
 impl Ring {
     /// # Errors
     /// The kernel's: it has none (`ENOSYS`), or doesn't let this process have one (`EPERM`), or there is no memory to lock.
     pub(crate) fn new(depth: u32) -> io::Result<Self> {
-        Ok(Ring { ring: IoUring::new(depth)? })
+        // Who waits for completions is interrupted by none (Linux 5.19).
+        let ring = IoUring::builder().setup_coop_taskrun().build(depth).or_else(|_| IoUring::new(depth))?;
+        Ok(Ring { ring, has_file: false, has_memory: false })
+    }
+
+    /// Tells the kernel of the file of all requests, and of the memory of each, by its id: then it needn't look them up for each
+    /// request. Where it doesn't take them, such as for want of memory that may be locked, requests go without.
+    ///
+    /// # Safety
+    /// The memory stays for as long as the ring does.
+    pub(crate) unsafe fn register(&mut self, file: &File, memory: &[Memory]) {
+        let of = |&(start, len): &Memory| libc::iovec { iov_base: start.cast(), iov_len: len };
+        let memory: Vec<libc::iovec> = memory.iter().map(of).collect();
+        self.has_file = self.ring.submitter().register_files(&[file.as_raw_fd()]).is_ok();
+        // SAFETY: that is this function's own condition.
+        self.has_memory = unsafe { self.ring.submitter().register_buffers(&memory) }.is_ok();
     }
 
     /// Puts a request into the ring. Nobody is told of it before [`submit`](Self::submit).
@@ -34,11 +52,19 @@ impl Ring {
     /// Until its completion was taken, the file stays open, the memory stays, and nobody reads it, or writes it, for a read.
     /// No more requests are under way than the ring is deep.
     pub(crate) unsafe fn push(&mut self, file: &File, direction: Direction, at: u64, memory: Memory, id: u64) {
-        let (fd, len) = (types::Fd(file.as_raw_fd()), memory.1 as u32);
-        let entry = match direction {
-            Direction::Read => opcode::Read::new(fd, memory.0, len).offset(at).build(),
-            Direction::Write => opcode::Write::new(fd, memory.0.cast_const(), len).offset(at).build(),
-        };
+        let ((start, len), number) = ((memory.0, memory.1 as u32), id as u16);
+        // The two kinds of files have no common type that could be named.
+        macro_rules! of {
+            ($file:expr) => {
+                match (direction, self.has_memory) {
+                    (Direction::Read, true) => opcode::ReadFixed::new($file, start, len, number).offset(at).build(),
+                    (Direction::Read, false) => opcode::Read::new($file, start, len).offset(at).build(),
+                    (Direction::Write, true) => opcode::WriteFixed::new($file, start, len, number).offset(at).build(),
+                    (Direction::Write, false) => opcode::Write::new($file, start, len).offset(at).build(),
+                }
+            };
+        }
+        let entry = if self.has_file { of!(types::Fixed(0)) } else { of!(types::Fd(file.as_raw_fd())) };
         // SAFETY: what the entry names stays: that is this function's own condition.
         let pushed = unsafe { self.ring.submission().push(&entry.user_data(id)) };
         assert!(pushed.is_ok(), "more requests are under way than the ring is deep");
