@@ -300,7 +300,11 @@ impl<'a> Writer<'a> {
         if known.is_some() {
             return name;
         }
-        let args: Vec<String> = (0..params.len()).map(|n| format!("a{n} as usize")).collect();
+        let arg = |(n, param): (usize, &String)| match param.contains(": Option<") {
+            true => format!("a{n}.map_or(0, |f| f as usize)"),
+            false => format!("a{n} as usize"),
+        };
+        let args: Vec<String> = params.iter().enumerate().map(arg).collect();
         let cast = if result == "void" { ";".into() } else { format!(" as {}", rust(&result)) };
         let text = format!(
             "unsafe extern \"C\" fn {name}({}) -> {} {{ called(\"{}\", &[{}]){cast} }}\n",

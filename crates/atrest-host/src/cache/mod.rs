@@ -35,8 +35,9 @@
 //! [`NotTheLast`](CacheError::NotTheLast), and one that is gone [`Missing`](CacheError::Missing), since the service's store
 //! has the id of the last one ([`CacheKeeper`]).
 //!
-//! What remains: after a crash, an earlier state of the *same* cache's file, as a whole, can't be told from the last one. It
-//! would bring back what waited then, and lose later writes.
+//! What remains: after a crash, an earlier state of the *same* cache's file can't be told from the last one: one that was put back
+//! as a whole, or that damage to the newest mark and to later records makes. It would bring back what waited then, and lose
+//! later writes.
 //!
 //! # When the disk's key may not be used
 //!
