@@ -1,0 +1,17 @@
+//! A vault for [`atrest`] on PKCS#11 tokens: HSMs, smart cards, SoftHSM, NSS.
+#![doc = include_str!("../README.md")]
+
+mod fault;
+mod keys;
+mod module;
+mod options;
+mod pin;
+mod token;
+mod uri;
+mod vault;
+mod wrap;
+
+pub use options::Pkcs11Options;
+pub use pin::Pin;
+pub use uri::Pkcs11Uri;
+pub use vault::Pkcs11Vault;

@@ -1,0 +1,407 @@
+//! One token: found, logged in to, and asked by sessions of a pool, each call within its deadline.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, mpsc};
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use atrest::{Error, KeyRefusal, Secret, VaultFailure, process_generation};
+use cryptoki_sys::*;
+
+use crate::fault::{Answer, Fault, outage};
+use crate::module::{Module, Session, lock};
+use crate::options::Pkcs11Options;
+use crate::pin::Pin;
+
+/// The most calls under way, the stuck ones included. Each has a thread.
+const MOST_CALLS: usize = 256;
+
+/// What a wrap mechanism is in truth, by a known answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum WrapKind {
+    /// RFC 3394.
+    Kw,
+    /// RFC 5649.
+    Kwp,
+    /// Neither, or the token hasn't got it.
+    Other,
+    /// The token doesn't import the key that the known answer is for.
+    Unknown,
+}
+
+pub(crate) struct Token {
+    pub(crate) options: Pkcs11Options,
+    pub(crate) id: String,
+    pub(crate) identity: String,
+    module: Arc<Module>,
+    /// Of this process; a child made by fork starts with a new one.
+    state: ArcSwap<State>,
+}
+
+struct State {
+    generation: u32,
+    calls: AtomicUsize,
+    pool: Mutex<Pool>,
+    freed: Condvar,
+    login: Mutex<Login>,
+    kinds: Mutex<HashMap<CK_MECHANISM_TYPE, WrapKind>>,
+    /// Wrapped bytes that a version has unwrapped, by its URL: they are the proof that it still works.
+    proofs: Mutex<HashMap<String, (u16, Vec<u8>)>>,
+}
+
+#[derive(Default)]
+struct Pool {
+    /// Increased whenever the sessions are lost.
+    epoch: u64,
+    slot: Option<CK_SLOT_ID>,
+    idle: Vec<Session>,
+    open: usize,
+}
+
+#[derive(Default)]
+struct Login {
+    /// The epoch that is logged in.
+    epoch: Option<u64>,
+    /// The PIN that the token refused, and its answer: never tried again.
+    refused: Option<(Option<Secret>, &'static str)>,
+}
+
+impl State {
+    fn new() -> Self {
+        State {
+            generation: process_generation(),
+            calls: AtomicUsize::new(0),
+            pool: Mutex::default(),
+            freed: Condvar::new(),
+            login: Mutex::default(),
+            kinds: Mutex::default(),
+            proofs: Mutex::default(),
+        }
+    }
+}
+
+/// A session lent to one call.
+pub(crate) struct Call<'a> {
+    pub(crate) token: &'a Token,
+    pub(crate) session: &'a Session,
+    state: &'a State,
+}
+
+impl Call<'_> {
+    /// What a mechanism is, as found out before.
+    pub(crate) fn kind(&self, mechanism: CK_MECHANISM_TYPE) -> Option<WrapKind> {
+        lock(&self.state.kinds).get(&mechanism).copied()
+    }
+
+    pub(crate) fn set_kind(&self, mechanism: CK_MECHANISM_TYPE, kind: WrapKind) {
+        lock(&self.state.kinds).insert(mechanism, kind);
+    }
+
+    pub(crate) fn proof(&self, key: &str) -> Option<(u16, Vec<u8>)> {
+        lock(&self.state.proofs).get(key).cloned()
+    }
+
+    pub(crate) fn set_proof(&self, key: &str, algorithm: u16, bytes: &[u8]) {
+        let mut proofs = lock(&self.state.proofs);
+        // One per version in use; an old one is as good as a new one.
+        if proofs.len() < 1024 && !proofs.contains_key(key) {
+            proofs.insert(key.into(), (algorithm, bytes.into()));
+        }
+    }
+}
+
+impl Token {
+    pub(crate) fn new(options: Pkcs11Options) -> Result<Token, Error> {
+        let id = options.vault_id();
+        // The name of a key that every vault could have: this checks the name of the vault.
+        atrest::key::KeyId::new(&id, "key", "1")?;
+        let module = Module::load(&options.module, options.parameters.as_deref())?;
+        let identity = options.identity.clone().unwrap_or_else(|| format!("user of {id}"));
+        Ok(Token { options, id, identity, module, state: ArcSwap::from_pointee(State::new()) })
+    }
+
+    /// Runs `f` with a session, in a thread of its own: a library may never answer, and nothing can stop it then.
+    pub(crate) fn call<T: Send + 'static>(
+        self: &Arc<Self>,
+        what: &'static str,
+        f: impl Fn(&Call<'_>) -> Result<T, Fault> + Send + 'static,
+    ) -> Result<T, Fault> {
+        let mut state = self.state.load_full();
+        if state.generation != process_generation() {
+            // The parent's sessions, and locks that its other threads held, are not this process's.
+            let old = self.state.swap(Arc::new(State::new()));
+            std::mem::forget(old);
+            std::mem::forget(state);
+            state = self.state.load_full();
+        }
+        if state.calls.fetch_add(1, Ordering::Relaxed) >= MOST_CALLS {
+            state.calls.fetch_sub(1, Ordering::Relaxed);
+            let path = self.module.path().display();
+            return Err(outage(format!("{what}: {MOST_CALLS} calls wait for {path}; it does not answer")));
+        }
+        let (send, receive) = mpsc::sync_channel(1);
+        let until = Instant::now() + self.options.deadline;
+        let (token, of_thread) = (self.clone(), state.clone());
+        // Whoever asked is gone once the deadline has passed: then the call goes no further than the library's answer.
+        let late = Arc::new(AtomicBool::new(false));
+        let is_late = late.clone();
+        let body = move || {
+            let result = token.with_session(&of_thread, until, &is_late, &f);
+            drop(f); // it holds a copy of the DEK
+            of_thread.calls.fetch_sub(1, Ordering::Relaxed);
+            let _ = send.send(result);
+        };
+        if let Err(error) = std::thread::Builder::new().name("atrest-pkcs11".into()).spawn(body) {
+            state.calls.fetch_sub(1, Ordering::Relaxed);
+            let failure = VaultFailure::new(format!("{what}: starting a thread")).caused_by(error);
+            return Err(Fault::Final(Error::Vault(failure)));
+        }
+        match receive.recv_timeout(self.options.deadline) {
+            Ok(result) => result,
+            Err(mpsc::RecvTimeoutError::Timeout) => {
+                late.store(true, Ordering::Relaxed);
+                let (path, limit) = (self.module.path().display(), self.options.deadline);
+                Err(outage(format!("{what}: {path} did not answer within {limit:?}; whether it did it is unknown")))
+            }
+            Err(mpsc::RecvTimeoutError::Disconnected) => {
+                state.calls.fetch_sub(1, Ordering::Relaxed);
+                Err(outage(format!("{what}: the thread of the call died")))
+            }
+        }
+    }
+
+    /// Runs `f` with a session, and once more with a new one if the token or its sessions had gone. All that `f` does can
+    /// be done twice: it makes nothing that lasts.
+    fn with_session<T>(
+        &self,
+        state: &State,
+        until: Instant,
+        late: &AtomicBool,
+        f: &dyn Fn(&Call<'_>) -> Result<T, Fault>,
+    ) -> Result<T, Fault> {
+        let mut again = true;
+        loop {
+            let (epoch, session) = self.acquire(state, until)?;
+            let done =
+                self.log_in(state, epoch, &session).and_then(|()| f(&Call { token: self, session: &session, state }));
+            let lost = matches!(&done, Err(Fault::Answer(answer)) if answer.is_lost());
+            self.release(state, epoch, session, lost);
+            match done {
+                Err(Fault::Answer(answer)) if (lost || answer.is_stale()) && again && !late.load(Ordering::Relaxed) => {
+                    log::info!("{}: {answer}; it is tried once more", self.id);
+                    again = false;
+                    if lost {
+                        self.forget(state, epoch, answer);
+                    } else if answer.rv == CKR_USER_NOT_LOGGED_IN {
+                        lock(&state.login).epoch = None;
+                    }
+                }
+                Err(Fault::Answer(answer)) if lost => {
+                    self.forget(state, epoch, answer);
+                    return Err(answer.into());
+                }
+                done => return done,
+            }
+        }
+    }
+
+    /// Forgets all sessions of this epoch. They are not closed: the library has closed them (PKCS#11, 5.6.1, 5.6.3), and
+    /// their handles may be another's by now.
+    fn forget(&self, state: &State, epoch: u64, answer: Answer) {
+        if answer.rv == CKR_CRYPTOKI_NOT_INITIALIZED {
+            self.module.forget_initialised();
+        }
+        let mut pool = lock(&state.pool);
+        if pool.epoch == epoch {
+            pool.epoch += 1;
+            pool.slot = None;
+            pool.open = 0;
+            pool.idle.clear();
+            lock(&state.kinds).clear();
+            state.freed.notify_all();
+        }
+    }
+
+    fn acquire(&self, state: &State, until: Instant) -> Result<(u64, Session), Fault> {
+        self.module.initialise()?;
+        let mut pool = lock(&state.pool);
+        loop {
+            if let Some(session) = pool.idle.pop() {
+                return Ok((pool.epoch, session));
+            }
+            if pool.open < self.options.sessions {
+                break;
+            }
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(outage("waiting for a session of the token"));
+            }
+            let wait = left.min(Duration::from_secs(1));
+            pool = state.freed.wait_timeout(pool, wait).map_or_else(|e| e.into_inner().0, |(pool, _)| pool);
+        }
+        pool.open += 1;
+        let (epoch, slot) = (pool.epoch, pool.slot);
+        drop(pool); // opening takes long
+        let opened = slot.map_or_else(|| self.find_slot(), Ok).and_then(|slot| Ok((slot, self.module.open(slot)?)));
+        let mut pool = lock(&state.pool);
+        let result = match opened {
+            Ok((slot, session)) => {
+                if pool.epoch == epoch {
+                    pool.slot = Some(slot);
+                }
+                return Ok((epoch, session));
+            }
+            Err(fault) => fault,
+        };
+        if pool.epoch == epoch {
+            pool.open -= 1;
+            // The token may be in another slot when it comes back.
+            pool.slot = None;
+        }
+        state.freed.notify_one();
+        Err(result)
+    }
+
+    fn release(&self, state: &State, epoch: u64, session: Session, lost: bool) {
+        let mut pool = lock(&state.pool);
+        if pool.epoch != epoch {
+            return; // forgotten by `forget`
+        }
+        if lost {
+            pool.open -= 1;
+        } else {
+            pool.idle.push(session);
+        }
+        state.freed.notify_one();
+    }
+
+    fn find_slot(&self) -> Result<CK_SLOT_ID, Fault> {
+        let wanted = &self.options;
+        let mut found = Vec::new();
+        for slot in self.module.slots()? {
+            let info = match self.module.token(slot) {
+                Ok(info) => info,
+                // Another slot's token may be gone or broken.
+                Err(answer) => {
+                    log::debug!("{}: slot {slot}: {answer}", self.id);
+                    continue;
+                }
+            };
+            let fits = |wanted: &Option<String>, field: &[u8]| {
+                // Padded with blanks (PKCS#11, 3.2); some libraries end them by zero.
+                let end = field.iter().position(|&byte| byte == 0).unwrap_or(field.len());
+                wanted.as_ref().is_none_or(|wanted| wanted.trim_end().as_bytes() == field[..end].trim_ascii_end())
+            };
+            if info.flags & CKF_TOKEN_INITIALIZED != 0
+                && fits(&wanted.token, &info.label)
+                && fits(&wanted.serial, &info.serialNumber)
+                && fits(&wanted.manufacturer, &info.manufacturerID)
+                && fits(&wanted.model, &info.model)
+            {
+                found.push(slot);
+            }
+        }
+        let path = self.module.path().display();
+        match found[..] {
+            [slot] => Ok(slot),
+            [] => Err(outage(format!("{path} has no token {}; put it in, or see `pkcs11-tool -L`", self.id))),
+            _ => Err(outage(format!("{path} has several tokens {}; name its serial number too", self.id))),
+        }
+    }
+
+    /// Logs in, unless another session of this epoch has: a login holds for all sessions of a process (PKCS#11, 2.6.1).
+    fn log_in(&self, state: &State, epoch: u64, session: &Session) -> Result<(), Fault> {
+        if !self.logs_in() {
+            return Ok(());
+        }
+        let mut login = lock(&state.login);
+        if login.epoch == Some(epoch) {
+            return Ok(());
+        }
+        let pin = self.options.pin.read()?;
+        let same = |refused: &Option<Secret>| match (refused, &pin) {
+            (Some(refused), Some(pin)) => refused.expose() == pin.expose(),
+            (None, None) => true,
+            _ => false,
+        };
+        if let Some((refused, why)) = &login.refused {
+            if same(refused) {
+                return Err(self.denied(why));
+            }
+        }
+        if let Some(slot) = lock(&state.pool).slot {
+            let flags = self.module.token(slot)?.flags;
+            // The next wrong PIN would lock it, and this one may be wrong: a person has to log in.
+            if flags & CKF_USER_PIN_FINAL_TRY != 0 && flags & CKF_USER_PIN_LOCKED == 0 {
+                return Err(self.denied("one try is left before the PIN is locked; log in by hand first"));
+            }
+        }
+        match session.login(pin.as_ref().map(Secret::expose)) {
+            Ok(()) => {}
+            Err(answer) if answer.rv == CKR_USER_ALREADY_LOGGED_IN => {}
+            Err(answer) if answer.refuses_pin() => {
+                log::warn!("{}: {answer}; this PIN is not tried again", self.id);
+                let why = refusal(answer);
+                login.refused = Some((pin, why));
+                return Err(self.denied(why));
+            }
+            Err(answer) => return Err(answer.into()),
+        }
+        login.refused = None;
+        login.epoch = Some(epoch);
+        Ok(())
+    }
+
+    /// Whether its user logs in.
+    pub(crate) fn logs_in(&self) -> bool {
+        !matches!(self.options.pin, Pin::None)
+    }
+
+    /// Tries a PIN again that was refused.
+    pub(crate) fn forget_refusal(&self) {
+        let state = self.state.load_full();
+        if state.generation == process_generation() {
+            lock(&state.login).refused = None;
+        }
+    }
+
+    fn denied(&self, why: &str) -> Fault {
+        let identity = format!("{} ({why})", self.identity);
+        let reason = KeyRefusal::AccessDenied { identity, operation: "login".into() };
+        Fault::Final(Error::KeyRefused { key: self.id.clone(), reason })
+    }
+}
+
+impl Drop for Token {
+    /// Ends the sessions; the last one of a process ends the login too.
+    fn drop(&mut self) {
+        let state = self.state.load_full();
+        if state.generation != process_generation() {
+            return;
+        }
+        let idle = std::mem::take(&mut lock(&state.pool).idle);
+        if idle.is_empty() {
+            return;
+        }
+        // In a thread, since a library may never answer.
+        let (send, receive) = mpsc::sync_channel(1);
+        let close = move || {
+            idle.into_iter().for_each(Session::close);
+            let _ = send.send(());
+        };
+        if std::thread::Builder::new().name("atrest-pkcs11".into()).spawn(close).is_ok() {
+            let _ = receive.recv_timeout(self.options.deadline);
+        }
+    }
+}
+
+fn refusal(answer: Answer) -> &'static str {
+    match answer.rv {
+        CKR_PIN_INCORRECT => "the token says that the PIN is wrong",
+        CKR_PIN_LOCKED => "the token has locked the PIN; its security officer can set a new one",
+        CKR_PIN_EXPIRED => "the PIN has expired; set a new one",
+        CKR_USER_PIN_NOT_INITIALIZED => "the token has no PIN for its user yet; its security officer sets one",
+        _ => "the token refuses the PIN",
+    }
+}
