@@ -107,7 +107,7 @@ pub(crate) fn id_of(version: &str) -> Option<Vec<u8>> {
     }
     let digits = version.as_bytes();
     let lower = digits.iter().all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f'));
-    if !lower || digits.is_empty() || digits.len() % 2 != 0 {
+    if !lower || digits.is_empty() || !digits.len().is_multiple_of(2) {
         return None;
     }
     let byte = |pair: &[u8]| u8::from_str_radix(core::str::from_utf8(pair).ok()?, 16).ok();
@@ -181,10 +181,10 @@ impl Call<'_> {
                 kind,
                 wrapper: is_aes.then_some(object),
                 can_wrap: is_aes && wrap,
-                can_encrypt: is_aes && encrypt,
+                can_encrypt: is_aes && encrypt && self.token.options.encrypt,
                 unwrapper: object,
                 can_unwrap: unwrap,
-                can_decrypt: decrypt,
+                can_decrypt: decrypt && (!is_aes || self.token.options.encrypt),
                 not_before,
                 // The key may be used on its last day.
                 expires: ends.map(|day| day + 86_400),
@@ -320,8 +320,8 @@ mod tests {
         assert_eq!(name(&[nine.clone(), dated.clone()], 5), "00");
         assert_eq!(name(&[nine.clone(), dated.clone()], 4), "0009");
         assert_eq!(name(&[nine, dated.clone()], 9), "0009");
-        assert_eq!(name(&[dated.clone()], 4), "key-not-yet-valid");
-        assert_eq!(name(&[dated.clone()], 9), "key-expired");
+        assert_eq!(name(core::slice::from_ref(&dated), 4), "key-not-yet-valid");
+        assert_eq!(name(core::slice::from_ref(&dated), 9), "key-expired");
         assert_eq!(name(&[version(b"\x02", None, None, false)], 9), "key-disabled");
         assert_eq!(name(&[], 9), "no-such-key");
         assert_eq!(to_describe(vec![dated.clone()], "k", 9).unwrap().name(), "00");

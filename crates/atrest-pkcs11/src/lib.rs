@@ -1,6 +1,7 @@
 //! A vault for [`atrest`] on PKCS#11 tokens: HSMs, smart cards, SoftHSM, NSS.
 #![doc = include_str!("../README.md")]
 
+mod directory;
 mod fault;
 mod keys;
 mod module;
@@ -11,6 +12,7 @@ mod uri;
 mod vault;
 mod wrap;
 
+pub use directory::Pkcs11Vaults;
 pub use options::Pkcs11Options;
 pub use pin::Pin;
 pub use uri::Pkcs11Uri;

@@ -32,6 +32,7 @@ pub struct Pkcs11Options {
     pub(crate) sessions: usize,
     pub(crate) deadline: Duration,
     pub(crate) sha1: bool,
+    pub(crate) encrypt: bool,
     pub(crate) clock: Arc<dyn Clock>,
 }
 
@@ -48,6 +49,7 @@ impl core::fmt::Debug for Pkcs11Options {
             .field("sessions", &self.sessions)
             .field("deadline", &self.deadline)
             .field("sha1", &self.sha1)
+            .field("encrypt", &self.encrypt)
             .finish_non_exhaustive()
     }
 }
@@ -68,6 +70,7 @@ impl Pkcs11Options {
             sessions: 4,
             deadline: Duration::from_secs(30),
             sha1: false,
+            encrypt: false,
             clock: Arc::new(SystemClock),
         }
     }
@@ -138,6 +141,14 @@ impl Pkcs11Options {
     /// is unwrapped in any case.
     pub fn allow_sha1(mut self, allow: bool) -> Self {
         self.sha1 = allow;
+        self
+    }
+
+    /// Uses AES keys by `C_Encrypt` and `C_Decrypt` too, for tokens that can't wrap, or keys that may not: by AES key
+    /// wrap, or else by AES-GCM. Then a key is disabled only if it may neither unwrap nor decrypt. The default is no: the
+    /// owner of a key disables it by `CKA_WRAP` and `CKA_UNWRAP` alone.
+    pub fn encrypt_mechanisms(mut self, allow: bool) -> Self {
+        self.encrypt = allow;
         self
     }
 

@@ -325,10 +325,10 @@ impl Token {
             (None, None) => true,
             _ => false,
         };
-        if let Some((refused, why)) = &login.refused {
-            if same(refused) {
-                return Err(self.denied(why));
-            }
+        if let Some((refused, why)) = &login.refused
+            && same(refused)
+        {
+            return Err(self.denied(why));
         }
         if let Some(slot) = lock(&state.pool).slot {
             let flags = self.module.token(slot)?.flags;

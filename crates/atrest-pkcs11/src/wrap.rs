@@ -182,6 +182,9 @@ impl Call<'_> {
             Err(answer) if answer.is_lost() || answer.is_stale() => return Err(answer.into()),
             Err(answer) => {
                 log::debug!("{}: mechanism {mechanism:#x} is not used: {answer}", self.token.id);
+                if !answer.is_unsupported() {
+                    return Ok(WrapKind::Other); // a device that fails now may not fail later: it is tried again then
+                }
                 WrapKind::Other
             }
         };
@@ -257,7 +260,7 @@ impl Call<'_> {
 
     fn unwrap_by(&self, version: &Version, mechanisms: &[CK_MECHANISM_TYPE], bytes: &[u8]) -> Result<Secret, Fault> {
         let kek = version.unwrapper;
-        first(&mut mechanisms.iter().flat_map(|&mechanism| {
+        let result = first(&mut mechanisms.iter().flat_map(|&mechanism| {
             let unwrapped = std::iter::once_with(move || {
                 version.can_unwrap.then(|| self.unwrap_object(&mut || Mechanism::Plain(mechanism), kek, bytes))
             });
@@ -265,7 +268,18 @@ impl Call<'_> {
                 version.can_decrypt.then(|| self.decrypt(&mut || Mechanism::Plain(mechanism), kek, bytes))
             });
             unwrapped.chain(decrypted).flatten()
-        }))
+        }));
+        self.or_disabled(version.can_unwrap, result)
+    }
+
+    /// An unwrapping that failed because the key may not be used in the one way that the token has, is `Disabled`.
+    fn or_disabled(&self, may: bool, result: Result<Secret, Fault>) -> Result<Secret, Fault> {
+        match result {
+            Err(Fault::Answer(answer)) if !may && answer.is_unsupported() => {
+                Err(Answer { rv: CKR_KEY_FUNCTION_NOT_PERMITTED, ..answer }.into())
+            }
+            result => result,
+        }
     }
 
     fn unwrap_opaque(&self, version: &Version, bytes: &[u8]) -> Result<Secret, Fault> {
@@ -273,6 +287,9 @@ impl Call<'_> {
         match *kind {
             BY_GCM => {
                 let (nonce, text) = bytes.split_first_chunk::<12>().ok_or(Error::UnwrapFailed)?;
+                if !version.can_decrypt {
+                    return Err(Answer { function: "C_Decrypt", rv: CKR_KEY_FUNCTION_NOT_PERMITTED }.into());
+                }
                 if text.len() <= 16 {
                     return Err(Error::UnwrapFailed.into());
                 }

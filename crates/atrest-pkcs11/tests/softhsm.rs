@@ -3,11 +3,24 @@
 mod common;
 #[path = "../../../tests/common/conformance.rs"]
 mod conformance;
+#[allow(dead_code)] // this test program uses a part
+#[path = "../../../tests/common/vaults.rs"]
+mod vaults;
 
-use atrest::key::{WrapAlgorithm, wrap};
-use atrest::{KeyVault, Secret};
+use std::sync::Arc;
+use std::time::Duration;
 
+use atrest::key::{KeyKind, WrapAlgorithm, WrappedDek, wrap};
+use atrest::managed::VaultDescription;
+use atrest::{Error, KeyRefusal, KeyVault, ManualClock, Secret};
+use atrest_pkcs11::{Pkcs11Vault, Pkcs11Vaults};
+use cryptoki::object::Attribute;
+use cryptoki::types::Date;
+
+use common::peers::{peer, run};
 use common::softhsm;
+use conformance::SetWorld;
+use vaults::MemoryVault;
 
 const KEK: [u8; 32] = *b"\x01\x23\x45\x67\x89\xab\xcd\xef0123456789abcdefghijklmn";
 
@@ -45,4 +58,145 @@ fn volumes_and_rotation() {
     conformance::serves_a_volume(&vault, "disks", &|| hsm.aes("t", "disks", "0103"));
     hsm.aes("t", "disks", "ff");
     assert_eq!(vault.wrap("disks", &conformance::dek()).unwrap().kek.version(), "0103");
+}
+
+/// Wraps and unwraps are refused for this reason, and `get` tells of it.
+fn refuses(vault: &dyn KeyVault, wrapped: &WrappedDek, reason: &str) {
+    let dek = conformance::dek();
+    let wraps = [vault.wrap("disks", &dek), vault.wrap_version(&wrapped.kek, &dek)].map(|result| result.map(drop));
+    for result in wraps.into_iter().chain([vault.unwrap(wrapped).map(drop)]) {
+        let Err(Error::KeyRefused { reason: found, .. }) = &result else { panic!("{result:?}") };
+        assert_eq!(found.name(), reason);
+    }
+    let description = vault.describe("disks", Some(wrapped.kek.version())).unwrap().unwrap();
+    assert_eq!(description.enabled, reason != "key-disabled");
+}
+
+fn day(text: &str) -> Date {
+    Date::new_from_str_slice(&text[..4], &text[4..6], &text[6..]).unwrap()
+}
+
+#[test]
+fn keys_that_may_not_be_used() {
+    let Some(hsm) = softhsm("keys_that_may_not_be_used") else { return };
+    hsm.token("t").aes("t", "disks", "01");
+    let clock = Arc::new(ManualClock::new(1_795_910_400)); // 2026-11-29
+    let vault = Pkcs11Vault::new(hsm.options("t").clock(clock.clone())).unwrap();
+    let wrapped = vault.wrap("disks", &conformance::dek()).unwrap();
+    let admin = hsm.admin("t");
+
+    admin.set("disks", 1, &[Attribute::Wrap(false), Attribute::Unwrap(false)]);
+    refuses(&vault, &wrapped, "key-disabled");
+    admin.set("disks", 1, &[Attribute::Wrap(true), Attribute::Unwrap(true), Attribute::EndDate(day("20261129"))]);
+    assert!(vault.unwrap(&wrapped).unwrap().is_some(), "it may be used on its last day");
+    let description = vault.describe("disks", None).unwrap().unwrap();
+    assert_eq!((description.expires, description.enabled), (Some(1_795_996_800), true));
+    clock.advance(Duration::from_secs(86_400));
+    refuses(&vault, &wrapped, "key-expired");
+    admin.set("disks", 1, &[Attribute::EndDate(day("20991231")), Attribute::StartDate(day("20261201"))]);
+    refuses(&vault, &wrapped, "key-not-yet-valid");
+    clock.advance(Duration::from_secs(86_400));
+    assert!(vault.unwrap(&wrapped).unwrap().is_some());
+
+    // A younger date is newer than a higher id.
+    hsm.aes("t", "disks", "02");
+    assert_eq!(vault.wrap("disks", &conformance::dek()).unwrap().kek.version(), "01");
+    // A token that forgets who is logged in hides its keys. That isn't a key that is gone.
+    admin.session.logout().unwrap();
+    assert!(vault.unwrap(&wrapped).unwrap().is_some());
+    // Another part of the program ends the library, and with it all sessions.
+    admin.library.clone().finalize().unwrap();
+    assert!(vault.unwrap(&wrapped).unwrap().is_some());
+
+    let admin = hsm.admin("t");
+    admin.objects("disks", 1).into_iter().for_each(|object| admin.session.destroy_object(object).unwrap());
+    let error = vault.unwrap(&wrapped).unwrap_err();
+    assert!(matches!(&error, Error::KeyRefused { reason: KeyRefusal::Missing, .. }), "{error:?}");
+    assert_eq!(vault.wrap("disks", &conformance::dek()).unwrap().kek.version(), "02");
+    for key in ["none", "Disks"] {
+        let error = vault.wrap(key, &conformance::dek()).unwrap_err();
+        assert!(matches!(&error, Error::KeyRefused { reason: KeyRefusal::Missing, .. }), "{error:?}");
+    }
+    // Two keys of one name: which of them is meant?
+    hsm.aes("t", "disks", "02");
+    assert!(matches!(vault.wrap("disks", &conformance::dek()), Err(Error::Vault(_))));
+}
+
+#[test]
+fn aes_gcm_where_a_key_only_encrypts() {
+    let Some(hsm) = softhsm("aes_gcm_where_a_key_only_encrypts") else { return };
+    hsm.token("t");
+    let admin = hsm.admin("t");
+    let make = |id| {
+        hsm.aes("t", "disks", &format!("{id:02x}"));
+        let ways = [Attribute::Wrap(false), Attribute::Unwrap(false), Attribute::Encrypt(true), Attribute::Decrypt(true)];
+        admin.set("disks", id, &ways);
+    };
+    make(1);
+    let error = hsm.vault("t").wrap("disks", &conformance::dek()).unwrap_err();
+    assert!(matches!(&error, Error::KeyRefused { reason: KeyRefusal::Disabled, .. }), "{error:?}");
+    let vault = Pkcs11Vault::new(hsm.options("t").encrypt_mechanisms(true)).unwrap();
+    let wrapped = vault.wrap("disks", &conformance::dek()).unwrap();
+    assert_eq!((wrapped.algorithm, wrapped.bytes.len()), (WrapAlgorithm::Opaque, 4 + 1 + 12 + 64 + 16));
+    conformance::wraps_and_unwraps(&vault, "disks");
+    conformance::rotates(&vault, "disks", &|| make(2));
+    conformance::serves_a_volume(&vault, "disks", &|| make(3));
+    // It may wrap again, but no longer decrypt.
+    admin.set("disks", 1, &[Attribute::Unwrap(true), Attribute::Decrypt(false)]);
+    let error = vault.unwrap(&wrapped).unwrap_err();
+    assert!(matches!(&error, Error::KeyRefused { reason: KeyRefusal::Disabled, .. }), "{error:?}");
+}
+
+#[test]
+fn rsa() {
+    let Some(hsm) = softhsm("rsa") else { return };
+    hsm.token("t");
+    let make = ["--keypairgen", "--key-type", "rsa:2048", "--usage-decrypt", "--label", "disks", "--id"];
+    hsm.tool("t", &[&make[..], &["01"]].concat());
+    // SoftHSM has OAEP with SHA-1 alone.
+    let error = hsm.vault("t").wrap("disks", &conformance::dek()).unwrap_err();
+    assert!(matches!(error, Error::Vault(_)), "{error:?}");
+    let vault = Pkcs11Vault::new(hsm.options("t").allow_sha1(true)).unwrap();
+    let wrapped = vault.wrap("disks", &conformance::dek()).unwrap();
+    assert_eq!((wrapped.algorithm, wrapped.bytes.len()), (WrapAlgorithm::RsaOaep, 256));
+    let description = vault.describe("disks", None).unwrap().unwrap();
+    assert_eq!((description.kind, description.authenticated), (KeyKind::Rsa2048, false));
+    conformance::wraps_and_unwraps(&vault, "disks");
+    conformance::rotates(&vault, "disks", &|| drop(hsm.tool("t", &[&make[..], &["02"]].concat())));
+
+    // OpenSSL wraps with the public half, and the token unwraps.
+    let at = |name: &str| hsm.folder.join(name).to_str().unwrap().to_owned();
+    hsm.tool("t", &["--read-object", "--type", "pubkey", "--label", "disks", "--id", "01", "-o", &at("public.der")]);
+    std::fs::write(at("dek"), conformance::DEK).unwrap();
+    let Some(openssl) = peer("openssl", &["version"]) else { return };
+    let oaep = ["-pkeyopt", "rsa_padding_mode:oaep", "-pkeyopt", "rsa_oaep_md:sha1", "-pkeyopt", "rsa_mgf1_md:sha1"];
+    let (public, dek, out) = (at("public.der"), at("dek"), at("wrapped"));
+    let encrypt = ["pkeyutl", "-encrypt", "-pubin", "-keyform", "DER", "-inkey", &public, "-in", &dek, "-out", &out];
+    run(&openssl, &[&encrypt[..], &oaep].concat());
+    let wrapped = WrappedDek { bytes: std::fs::read(&out).unwrap(), ..wrapped };
+    assert_eq!(vault.unwrap(&wrapped).unwrap().unwrap().expose(), conformance::DEK);
+}
+
+#[test]
+fn a_set_on_a_token() {
+    let Some(hsm) = softhsm("a_set_on_a_token") else { return };
+    hsm.token("t").aes("t", "disks", "01");
+    let vaults = Arc::new(Pkcs11Vaults::new());
+    let kept = VaultDescription::new("north", "contoso").soft_delete(true).purge_protection(true);
+    vaults.add(Pkcs11Vault::new(hsm.faulty("t").id("hsm")).unwrap(), kept.clone()).unwrap();
+    let again = vaults.add(Pkcs11Vault::new(hsm.faulty("t").id("hsm")).unwrap(), kept).unwrap_err();
+    assert!(matches!(again, Error::ResourceExists(_)));
+    let admin = hsm.admin("t");
+    let usable = |may| admin.set("disks", 1, &[Attribute::Wrap(may), Attribute::Unwrap(may)]);
+    conformance::serves_a_set(&SetWorld {
+        directory: vaults,
+        id: "hsm",
+        key: "disks",
+        platform: Arc::new(MemoryVault::new("platform")),
+        revoke: &|| usable(false),
+        restore: &|| usable(true),
+        // The token is taken out.
+        stop: &|| hsm.fault("C_FindObjectsInit 32\nC_GetSlotList 32"),
+        start: &|| hsm.fault(""),
+    });
 }

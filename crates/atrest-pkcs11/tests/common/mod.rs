@@ -9,6 +9,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use atrest_pkcs11::{Pin, Pkcs11Options, Pkcs11Vault};
+use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
+use cryptoki::object::{Attribute, ObjectHandle};
+use cryptoki::session::{Session, UserType};
+use cryptoki::types::AuthPin;
 
 use peers::{peer, run};
 
@@ -47,6 +51,9 @@ pub fn softhsm(test: &str) -> Option<SoftHsm> {
         .args([test, "--exact", "--nocapture"])
         .env("SOFTHSM2_CONF", conf)
         .env("ATREST_PKCS11_FOLDER", folder.path())
+        .env("FAULTY_REAL", softhsm_library().unwrap())
+        .env("FAULTY_CONTROL", folder.path().join("control"))
+        .env("FAULTY_LOG", folder.path().join("log"))
         .status()
         .unwrap();
     assert!(status.success(), "{test} failed in its own process: see above");
@@ -88,5 +95,63 @@ impl SoftHsm {
 
     pub fn vault(&self, token: &str) -> Pkcs11Vault {
         Pkcs11Vault::new(self.options(token)).unwrap()
+    }
+}
+
+impl SoftHsm {
+    /// The library with faults, which [`fault`](Self::fault) sets.
+    pub fn faulty(&self, token: &str) -> Pkcs11Options {
+        let library = self.folder.join("faulty.so");
+        if !library.exists() {
+            let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/common/faulty.c");
+            let cc = std::env::var("CC").unwrap_or_else(|_| "cc".into());
+            run(&cc, &["-shared", "-fPIC", "-o", library.to_str().unwrap(), source.to_str().unwrap(), "-ldl"]);
+        }
+        Pkcs11Options::new(&library).token(token).pin(Pin::File(self.pin_file()))
+    }
+
+    /// From now on, functions give these answers: see `faulty.c`.
+    pub fn fault(&self, lines: &str) {
+        let path = self.folder.join("control");
+        // Whole at once, since another thread may read it.
+        std::fs::write(self.folder.join("control.new"), format!("{lines}\n")).unwrap();
+        std::fs::rename(self.folder.join("control.new"), path).unwrap();
+    }
+
+    /// How often someone tried to log in through the faulty library.
+    pub fn logins(&self) -> usize {
+        std::fs::read_to_string(self.folder.join("log")).map_or(0, |text| text.lines().count())
+    }
+
+    pub fn set_pin(&self, pin: &str) {
+        std::fs::write(self.pin_file(), pin).unwrap();
+    }
+
+    /// Another client in this process: the crate cryptoki, which shares the library, and so the login.
+    pub fn admin(&self, token: &str) -> Admin {
+        let library = Pkcs11::new(&self.library).unwrap();
+        let _ = library.initialize(CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK));
+        let slots = library.get_slots_with_token().unwrap();
+        let slot = slots.into_iter().find(|slot| library.get_token_info(*slot).unwrap().label() == token).unwrap();
+        let session = library.open_rw_session(slot).unwrap();
+        let _ = session.login(UserType::User, Some(&AuthPin::new(PIN.into())));
+        Admin { library, session }
+    }
+}
+
+pub struct Admin {
+    pub library: Pkcs11,
+    pub session: Session,
+}
+
+impl Admin {
+    pub fn objects(&self, label: &str, id: u8) -> Vec<ObjectHandle> {
+        self.session.find_objects(&[Attribute::Label(label.into()), Attribute::Id(vec![id])]).unwrap()
+    }
+
+    pub fn set(&self, label: &str, id: u8, attributes: &[Attribute]) {
+        let objects = self.objects(label, id);
+        assert!(!objects.is_empty());
+        objects.into_iter().for_each(|object| self.session.update_attributes(object, attributes).unwrap());
     }
 }
