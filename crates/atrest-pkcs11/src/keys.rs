@@ -5,7 +5,7 @@ use atrest::{Error, KeyRefusal};
 use cryptoki_sys::*;
 
 use crate::fault::{Fault, outage};
-use crate::module::Value;
+use crate::module::{Template, Value};
 use crate::token::Call;
 
 /// The most objects of one label.
@@ -120,8 +120,11 @@ impl Call<'_> {
     /// An empty answer is `Missing`, which stops I/O: so it must come from a session that is still logged in, because
     /// tokens hide private objects from others.
     pub(crate) fn versions(&self, key: &str) -> Result<Vec<Version>, Fault> {
-        let template = [(CKA_LABEL, Value::Bytes(key.as_bytes()))];
-        let versions = self.read(key, self.session.find(&template, MOST)?)?;
+        self.find(key, &[(CKA_LABEL, Value::Bytes(key.as_bytes()))])
+    }
+
+    fn find(&self, key: &str, template: &Template<'_>) -> Result<Vec<Version>, Fault> {
+        let versions = self.read(key, self.session.find(template, MOST)?)?;
         if versions.is_empty() && self.token.logs_in() && !self.session.is_logged_in()? {
             return Err(crate::fault::Answer { function: "C_FindObjects", rv: CKR_USER_NOT_LOGGED_IN }.into());
         }
@@ -132,7 +135,8 @@ impl Call<'_> {
     pub(crate) fn version(&self, key: &str, version: &str) -> Result<Version, Fault> {
         let missing = || Fault::Final(Error::KeyRefused { key: key.into(), reason: KeyRefusal::Missing });
         let id = id_of(version).ok_or_else(missing)?;
-        self.versions(key)?.into_iter().find(|version| version.id == id).ok_or_else(missing)
+        let template = [(CKA_LABEL, Value::Bytes(key.as_bytes())), (CKA_ID, Value::Bytes(&id))];
+        self.find(key, &template)?.into_iter().find(|version| version.id == id).ok_or_else(missing)
     }
 
     fn read(&self, key: &str, objects: Vec<CK_OBJECT_HANDLE>) -> Result<Vec<Version>, Fault> {

@@ -1,5 +1,6 @@
 //! The library of a token: loaded once, initialised once per process, with a safe function for each of its functions.
 
+use std::cell::Cell;
 use std::ffi::CString;
 use std::path::{Path, PathBuf};
 use std::ptr;
@@ -37,7 +38,8 @@ static MODULES: Mutex<Vec<Arc<Module>>> = Mutex::new(Vec::new());
 
 /// `CK_C_INITIALIZE_ARGS` as NSS has it: its parameters come before `pReserved`. Other libraries see a null `pReserved`
 /// where there are no parameters, since that lies in their place.
-#[repr(C)]
+#[cfg_attr(windows, repr(C, packed))] // as all structures of PKCS#11 are there
+#[cfg_attr(not(windows), repr(C))]
 struct InitializeArguments {
     functions: [*mut core::ffi::c_void; 4],
     flags: CK_FLAGS,
@@ -151,7 +153,7 @@ impl Module {
         // SAFETY: no callback is given, and `handle` is a place for one handle.
         let rv = unsafe { f(slot, CKF_SERIAL_SESSION, ptr::null_mut(), None, &mut handle) };
         answer("C_OpenSession", rv)?;
-        Ok(Session { module: self.clone(), handle })
+        Ok(Session { module: self.clone(), handle, spoilt: Cell::new(false) })
     }
 }
 
@@ -242,9 +244,25 @@ impl Mechanism<'_> {
 pub(crate) struct Session {
     module: Arc<Module>,
     handle: CK_SESSION_HANDLE,
+    /// Whether an operation may be left in it, so that no other can start.
+    spoilt: Cell<bool>,
 }
 
 impl Session {
+    pub(crate) fn is_spoilt(&self) -> bool {
+        self.spoilt.get()
+    }
+
+    /// Marks the session if an operation in it failed in a way that doesn't end it (PKCS#11, 5.2: too little room) or
+    /// that shouldn't happen.
+    fn note<T>(&self, result: Result<T, Answer>) -> Result<T, Answer> {
+        let left = |answer: &Answer| matches!(answer.rv, CKR_BUFFER_TOO_SMALL | CKR_OPERATION_ACTIVE);
+        if result.as_ref().is_err_and(left) {
+            self.spoilt.set(true);
+        }
+        result
+    }
+
     pub(crate) fn close(self) {
         if let Some(f) = self.module.functions.C_CloseSession {
             // SAFETY: no pointers.
@@ -277,7 +295,8 @@ impl Session {
         let end = functions.C_FindObjectsFinal.ok_or(missing("C_FindObjectsFinal"))?;
         let mut template = attributes(template);
         // SAFETY: `template` has as many attributes as it says; each points to a value that outlives the call.
-        answer("C_FindObjectsInit", unsafe { init(self.handle, template.as_mut_ptr(), template.len() as CK_ULONG) })?;
+        let rv = unsafe { init(self.handle, template.as_mut_ptr(), template.len() as CK_ULONG) };
+        self.note(answer("C_FindObjectsInit", rv))?;
         let mut found = vec![0; most];
         let mut len = 0;
         let result = loop {
@@ -295,6 +314,9 @@ impl Session {
         };
         // SAFETY: no pointers.
         let ended = answer("C_FindObjectsFinal", unsafe { end(self.handle) });
+        if ended.is_err() {
+            self.spoilt.set(true);
+        }
         result.and(ended)?;
         found.truncate(len);
         Ok(found)
@@ -410,7 +432,7 @@ impl Session {
         let init = self.module.functions.C_EncryptInit.ok_or(missing("C_EncryptInit"))?;
         let f = self.module.functions.C_Encrypt.ok_or(missing("C_Encrypt"))?;
         // One scope for both calls: a token that chooses the nonce writes it in either.
-        mechanism.with(|at| {
+        let result = mechanism.with(|at| {
             // SAFETY: the mechanism and its parameters live during the call.
             answer("C_EncryptInit", unsafe { init(self.handle, at, key) })?;
             let mut len = out.len() as CK_ULONG;
@@ -418,7 +440,8 @@ impl Session {
             // SAFETY: the library only reads `text`; `out` has room for `len` bytes.
             answer("C_Encrypt", unsafe { f(self.handle, from, from_len, out.as_mut_ptr(), &mut len) })?;
             within(len, out.len(), "C_Encrypt")
-        })
+        });
+        self.note(result)
     }
 
     /// Decrypts `text` into `out` and returns the length.
@@ -431,7 +454,7 @@ impl Session {
     ) -> Result<usize, Answer> {
         let init = self.module.functions.C_DecryptInit.ok_or(missing("C_DecryptInit"))?;
         let f = self.module.functions.C_Decrypt.ok_or(missing("C_Decrypt"))?;
-        mechanism.with(|at| {
+        let result = mechanism.with(|at| {
             // SAFETY: the mechanism and its parameters live during the call.
             answer("C_DecryptInit", unsafe { init(self.handle, at, key) })?;
             let mut len = out.len() as CK_ULONG;
@@ -439,7 +462,8 @@ impl Session {
             // SAFETY: the library only reads `text`; `out` has room for `len` bytes.
             answer("C_Decrypt", unsafe { f(self.handle, from, from_len, out.as_mut_ptr(), &mut len) })?;
             within(len, out.len(), "C_Decrypt")
-        })
+        });
+        self.note(result)
     }
 }
 

@@ -268,8 +268,12 @@ impl Token {
         if pool.epoch != epoch {
             return; // forgotten by `forget`
         }
-        if lost {
+        if lost || session.is_spoilt() {
             pool.open -= 1;
+            drop(pool);
+            if !lost {
+                session.close();
+            }
         } else {
             pool.idle.push(session);
         }

@@ -140,6 +140,9 @@ fn a_refused_pin_is_tried_once() {
         let vault = Pkcs11Vault::new(hsm.faulty("t").pin(pin)).unwrap();
         assert!(matches!(vault.unwrap(&wrapped), Err(Error::Vault(_))));
     }
+    let logged = common::LOGS.text();
+    assert!(logged.contains("this PIN is not tried again"), "{logged}");
+    assert!(!logged.contains("00112233") && !logged.contains(common::PIN), "{logged}");
     let asks = Pin::Callback(Arc::new(|| Ok(atrest::Secret::copy_from(common::PIN.as_bytes()))));
     let vault = Pkcs11Vault::new(hsm.faulty("t").pin(asks)).unwrap();
     assert!(vault.unwrap(&wrapped).unwrap().is_some());

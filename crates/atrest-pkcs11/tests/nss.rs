@@ -4,17 +4,15 @@ mod common;
 #[path = "../../../tests/common/conformance.rs"]
 mod conformance;
 
-use std::sync::Arc;
-
-use atrest::key::{KeyKind, WrapAlgorithm, wrap};
+use atrest::key::{KeyKind, WrapAlgorithm, WrappedDek, wrap};
 use atrest::{Error, KeyVault};
 use atrest_pkcs11::{Pkcs11Options, Pkcs11Vault};
 use cryptoki::context::Pkcs11;
 use cryptoki::mechanism::Mechanism;
-use cryptoki::object::{Attribute, KeyType, ObjectClass};
+use cryptoki::object::{Attribute, AttributeType, KeyType, ObjectClass};
 
 use common::library;
-use common::peers::peer;
+use common::peers::{peer, run};
 
 const KEK: [u8; 32] = *b"32 bytes of a key known to tests";
 
@@ -90,5 +88,26 @@ fn nss_without_a_database() {
     assert_eq!((wrapped.algorithm, wrapped.bytes.len()), (WrapAlgorithm::RsaOaep256, 384));
     assert_eq!(vault.describe("rsa", None).unwrap().unwrap().kind, KeyKind::Rsa3072);
     conformance::wraps_and_unwraps(&vault, "rsa");
-    drop(Arc::new(vault));
+
+    // OpenSSL wraps with the public half, and the token unwraps.
+    let Some(openssl) = peer("openssl", &["version"]) else { return };
+    let class = [Attribute::Label(b"rsa".into()), Attribute::Class(ObjectClass::PUBLIC_KEY)];
+    let public = session.find_objects(&class).unwrap()[0];
+    let modulus = session.get_attributes(public, &[AttributeType::Modulus]).unwrap();
+    let [Attribute::Modulus(modulus)] = &modulus[..] else { panic!("no modulus") };
+    let modulus: String = modulus.iter().map(|byte| format!("{byte:02x}")).collect();
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let (conf, public, dek, out) = (at("conf"), at("public.der"), at("dek"), at("wrapped"));
+    std::fs::write(&conf, format!("asn1=SEQUENCE:key\n[key]\nn=INTEGER:0x{modulus}\ne=INTEGER:65537\n")).unwrap();
+    std::fs::write(&dek, conformance::DEK).unwrap();
+    run(&openssl, &["asn1parse", "-genconf", &conf, "-noout", "-out", &at("pkcs1.der")]);
+    let convert = ["rsa", "-RSAPublicKey_in", "-inform", "DER", "-in", &at("pkcs1.der"), "-pubout", "-outform", "DER"];
+    run(&openssl, &[&convert[..], &["-out", &public]].concat());
+    let oaep =
+        ["-pkeyopt", "rsa_padding_mode:oaep", "-pkeyopt", "rsa_oaep_md:sha256", "-pkeyopt", "rsa_mgf1_md:sha256"];
+    let encrypt = ["pkeyutl", "-encrypt", "-pubin", "-keyform", "DER", "-inkey", &public, "-in", &dek, "-out", &out];
+    run(&openssl, &[&encrypt[..], &oaep].concat());
+    let wrapped = WrappedDek { bytes: std::fs::read(&out).unwrap(), ..wrapped };
+    assert_eq!(vault.unwrap(&wrapped).unwrap().unwrap().expose(), conformance::DEK);
 }

@@ -129,7 +129,8 @@ fn aes_gcm_where_a_key_only_encrypts() {
     let admin = hsm.admin("t");
     let make = |id| {
         hsm.aes("t", "disks", &format!("{id:02x}"));
-        let ways = [Attribute::Wrap(false), Attribute::Unwrap(false), Attribute::Encrypt(true), Attribute::Decrypt(true)];
+        let ways =
+            [Attribute::Wrap(false), Attribute::Unwrap(false), Attribute::Encrypt(true), Attribute::Decrypt(true)];
         admin.set("disks", id, &ways);
     };
     make(1);

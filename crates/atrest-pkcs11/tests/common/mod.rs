@@ -7,6 +7,7 @@ pub mod peers;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Mutex;
 
 use atrest_pkcs11::{Pin, Pkcs11Options, Pkcs11Vault};
 use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
@@ -34,6 +35,7 @@ pub fn softhsm_library() -> Option<PathBuf> {
 /// there, and a process has threads by the time that a test runs. `None`: this is the parent, and the test is done.
 pub fn softhsm(test: &str) -> Option<SoftHsm> {
     if let Some(folder) = std::env::var_os("ATREST_PKCS11_FOLDER") {
+        let _ = log::set_logger(&LOGS).map(|()| log::set_max_level(log::LevelFilter::Trace));
         return Some(SoftHsm { folder: folder.into(), library: softhsm_library().expect("checked by the parent") });
     }
     peer("softhsm2-util", &["--version"])?;
@@ -154,4 +156,28 @@ impl Admin {
         assert!(!objects.is_empty());
         objects.into_iter().for_each(|object| self.session.update_attributes(object, attributes).unwrap());
     }
+}
+
+/// All that is logged in this process.
+pub static LOGS: Logs = Logs(Mutex::new(String::new()));
+
+pub struct Logs(Mutex<String>);
+
+impl Logs {
+    pub fn text(&self) -> String {
+        self.0.lock().unwrap().clone()
+    }
+}
+
+impl log::Log for Logs {
+    fn enabled(&self, _: &log::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        let mut text = self.0.lock().unwrap();
+        text.push_str(&format!("{} {}\n", record.level(), record.args()));
+    }
+
+    fn flush(&self) {}
 }
