@@ -17,3 +17,10 @@ pub use options::Pkcs11Options;
 pub use pin::Pin;
 pub use uri::Pkcs11Uri;
 pub use vault::Pkcs11Vault;
+
+/// The examples of the documentation compile.
+#[cfg(doctest)]
+mod guides {
+    #[doc = include_str!("../../../docs/kms/pkcs11.md")]
+    struct Guide;
+}
