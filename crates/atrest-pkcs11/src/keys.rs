@@ -117,16 +117,16 @@ pub(crate) fn id_of(version: &str) -> Option<Vec<u8>> {
 impl Call<'_> {
     /// All versions of the key of this label.
     ///
-    /// An empty answer is `Missing`, which stops I/O: so it must come from a session that is still logged in, because
-    /// tokens hide private objects from others.
+    /// An empty answer is `Missing`, which stops I/O: so it must come from a token that is still there, and whose user is
+    /// logged in, because tokens hide private objects from others.
     pub(crate) fn versions(&self, key: &str) -> Result<Vec<Version>, Fault> {
         self.find(key, &[(CKA_LABEL, Value::Bytes(key.as_bytes()))])
     }
 
     fn find(&self, key: &str, template: &Template<'_>) -> Result<Vec<Version>, Fault> {
         let versions = self.read(key, self.session.find(template, MOST)?)?;
-        if versions.is_empty() && self.token.logs_in() && !self.session.is_logged_in()? {
-            return Err(crate::fault::Answer { function: "C_FindObjects", rv: CKR_USER_NOT_LOGGED_IN }.into());
+        if versions.is_empty() {
+            self.is_there()?;
         }
         Ok(versions)
     }

@@ -4,7 +4,8 @@ use std::cell::Cell;
 use std::ffi::CString;
 use std::path::{Path, PathBuf};
 use std::ptr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 
 use atrest::{Error, VaultFailure, process_generation};
 use cryptoki_sys::*;
@@ -24,6 +25,10 @@ pub(crate) struct Module {
     parameters: Option<CString>,
     /// The process, by its generation, in which it is initialised: a child has to initialise it again (PKCS#11, 2.5.3).
     initialised: Mutex<Option<u32>>,
+    /// Increased whenever it is initialised: sessions of before are gone, and their handles may be others' by now.
+    era: AtomicU64,
+    /// Read by all calls; written by [`start_again`](Self::start_again), since no call may run during `C_Finalize`.
+    gate: RwLock<()>,
 }
 
 // The pointers in the list are to functions, which don't change, and PKCS#11 functions may be called by several threads
@@ -79,7 +84,14 @@ impl Module {
         // never unloaded. The list of any version starts with this one of 2.40.
         let functions = unsafe { ptr::read_unaligned(list) };
         std::mem::forget(library);
-        let module = Arc::new(Module { path: real, functions, parameters, initialised: Mutex::new(None) });
+        let module = Arc::new(Module {
+            path: real,
+            functions,
+            parameters,
+            initialised: Mutex::new(None),
+            era: AtomicU64::new(0),
+            gate: RwLock::new(()),
+        });
         modules.push(module.clone());
         Ok(module)
     }
@@ -108,7 +120,29 @@ impl Module {
             answer("C_Initialize", rv)?;
         }
         *initialised = Some(now);
+        self.era.fetch_add(1, Ordering::Relaxed);
         Ok(())
+    }
+
+    pub(crate) fn era(&self) -> u64 {
+        self.era.load(Ordering::Relaxed)
+    }
+
+    /// Keeps the library from being started again until the guard is dropped.
+    pub(crate) fn enter(&self) -> RwLockReadGuard<'_, ()> {
+        self.gate.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Finalises the library, so that the next call initialises it: many libraries look for tokens only then. `false`: a
+    /// call of another thread is inside.
+    pub(crate) fn start_again(&self) -> bool {
+        let Ok(_alone) = self.gate.try_write() else { return false };
+        if let Some(f) = self.functions.C_Finalize {
+            // SAFETY: the argument is null, as it must be; no other call runs, since `_alone` shuts them out.
+            let _ = unsafe { f(ptr::null_mut()) };
+        }
+        self.forget_initialised();
+        true
     }
 
     /// Has [`initialise`](Self::initialise) call the library again: someone finalised it.

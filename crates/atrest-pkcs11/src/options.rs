@@ -33,6 +33,7 @@ pub struct Pkcs11Options {
     pub(crate) deadline: Duration,
     pub(crate) sha1: bool,
     pub(crate) encrypt: bool,
+    pub(crate) start_again: bool,
     pub(crate) clock: Arc<dyn Clock>,
 }
 
@@ -50,6 +51,7 @@ impl core::fmt::Debug for Pkcs11Options {
             .field("deadline", &self.deadline)
             .field("sha1", &self.sha1)
             .field("encrypt", &self.encrypt)
+            .field("start_again", &self.start_again)
             .finish_non_exhaustive()
     }
 }
@@ -71,6 +73,7 @@ impl Pkcs11Options {
             deadline: Duration::from_secs(30),
             sha1: false,
             encrypt: false,
+            start_again: false,
             clock: Arc::new(SystemClock),
         }
     }
@@ -149,6 +152,14 @@ impl Pkcs11Options {
     /// owner of a key disables it by `CKA_WRAP` and `CKA_UNWRAP` alone.
     pub fn encrypt_mechanisms(mut self, allow: bool) -> Self {
         self.encrypt = allow;
+        self
+    }
+
+    /// Calls `C_Finalize` and `C_Initialize` where the token isn't there: many libraries, SoftHSM too, see a token that
+    /// was put in, or came back, only then. The default is no, since it ends the sessions of all who use the library in this
+    /// process. Those of this crate recover; others may crash. So allow it where only this crate uses the library.
+    pub fn start_again(mut self, allow: bool) -> Self {
+        self.start_again = allow;
         self
     }
 

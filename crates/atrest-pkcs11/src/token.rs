@@ -42,6 +42,8 @@ pub(crate) struct Token {
 struct State {
     generation: u32,
     calls: AtomicUsize,
+    /// Set where the library was asked and had no such token.
+    absent: AtomicBool,
     pool: Mutex<Pool>,
     freed: Condvar,
     login: Mutex<Login>,
@@ -54,6 +56,8 @@ struct State {
 struct Pool {
     /// Increased whenever the sessions are lost.
     epoch: u64,
+    /// The library's, of which the sessions are.
+    era: u64,
     slot: Option<CK_SLOT_ID>,
     idle: Vec<Session>,
     open: usize,
@@ -72,6 +76,7 @@ impl State {
         State {
             generation: process_generation(),
             calls: AtomicUsize::new(0),
+            absent: AtomicBool::new(false),
             pool: Mutex::default(),
             freed: Condvar::new(),
             login: Mutex::default(),
@@ -89,6 +94,22 @@ pub(crate) struct Call<'a> {
 }
 
 impl Call<'_> {
+    /// Fails unless the token is there, and its user logged in: without them it has no keys to show.
+    pub(crate) fn is_there(&self) -> Result<(), Fault> {
+        let gone = Answer { function: "C_GetTokenInfo", rv: CKR_TOKEN_NOT_PRESENT };
+        if let Some(slot) = lock(&self.state.pool).slot {
+            let info = self.token.module.token(slot);
+            // Whatever a library answers: SoftHSM has CKR_GENERAL_ERROR for a token whose files are gone.
+            if !info.is_ok_and(|info| self.token.is_ours(&info)) {
+                return Err(gone.into());
+            }
+        }
+        if self.token.logs_in() && !self.session.is_logged_in()? {
+            return Err(Answer { function: "C_FindObjects", rv: CKR_USER_NOT_LOGGED_IN }.into());
+        }
+        Ok(())
+    }
+
     /// What a mechanism is, as found out before.
     pub(crate) fn kind(&self, mechanism: CK_MECHANISM_TYPE) -> Option<WrapKind> {
         lock(&self.state.kinds).get(&mechanism).copied()
@@ -182,28 +203,37 @@ impl Token {
     ) -> Result<T, Fault> {
         let mut again = true;
         loop {
-            let (epoch, session) = self.acquire(state, until)?;
-            let done =
-                self.log_in(state, epoch, &session).and_then(|()| f(&Call { token: self, session: &session, state }));
-            let lost = matches!(&done, Err(Fault::Answer(answer)) if answer.is_lost());
-            self.release(state, epoch, session, lost);
+            let done = {
+                let _inside = self.module.enter();
+                self.attempt(state, until, f)
+            };
+            let may_repeat = again && !late.load(Ordering::Relaxed);
+            again = false;
             match done {
-                Err(Fault::Answer(answer)) if (lost || answer.is_stale()) && again && !late.load(Ordering::Relaxed) => {
+                Err(Fault::Answer(answer)) if may_repeat && (answer.is_lost() || answer.is_stale()) => {
                     log::info!("{}: {answer}; it is tried once more", self.id);
-                    again = false;
-                    if lost {
-                        self.forget(state, epoch, answer);
-                    } else if answer.rv == CKR_USER_NOT_LOGGED_IN {
-                        lock(&state.login).epoch = None;
-                    }
                 }
-                Err(Fault::Answer(answer)) if lost => {
-                    self.forget(state, epoch, answer);
-                    return Err(answer.into());
+                Err(_) if may_repeat && state.absent.load(Ordering::Relaxed) && self.options.start_again => {
+                    let done = self.module.start_again();
+                    log::info!("{}: the token isn't there; the library is started again: {done}", self.id);
                 }
                 done => return done,
             }
         }
+    }
+
+    fn attempt<T>(&self, state: &State, until: Instant, f: &dyn Fn(&Call<'_>) -> Result<T, Fault>) -> Result<T, Fault> {
+        let (epoch, session) = self.acquire(state, until)?;
+        let done =
+            self.log_in(state, epoch, &session).and_then(|()| f(&Call { token: self, session: &session, state }));
+        let lost = matches!(&done, Err(Fault::Answer(answer)) if answer.is_lost());
+        self.release(state, epoch, session, lost);
+        match &done {
+            Err(Fault::Answer(answer)) if lost => self.forget(state, epoch, *answer),
+            Err(Fault::Answer(answer)) if answer.rv == CKR_USER_NOT_LOGGED_IN => lock(&state.login).epoch = None,
+            _ => {}
+        }
+        done
     }
 
     /// Forgets all sessions of this epoch. They are not closed: the library has closed them (PKCS#11, 5.6.1, 5.6.3), and
@@ -214,18 +244,18 @@ impl Token {
         }
         let mut pool = lock(&state.pool);
         if pool.epoch == epoch {
-            pool.epoch += 1;
-            pool.slot = None;
-            pool.open = 0;
-            pool.idle.clear();
-            lock(&state.kinds).clear();
-            state.freed.notify_all();
+            forget_sessions(state, &mut pool);
         }
     }
 
     fn acquire(&self, state: &State, until: Instant) -> Result<(u64, Session), Fault> {
         self.module.initialise()?;
         let mut pool = lock(&state.pool);
+        let era = self.module.era();
+        if pool.era != era {
+            forget_sessions(state, &mut pool);
+            pool.era = era;
+        }
         loop {
             if let Some(session) = pool.idle.pop() {
                 return Ok((pool.epoch, session));
@@ -243,7 +273,8 @@ impl Token {
         pool.open += 1;
         let (epoch, slot) = (pool.epoch, pool.slot);
         drop(pool); // opening takes long
-        let opened = slot.map_or_else(|| self.find_slot(), Ok).and_then(|slot| Ok((slot, self.module.open(slot)?)));
+        let opened =
+            slot.map_or_else(|| self.find_slot(state), Ok).and_then(|slot| Ok((slot, self.module.open(slot)?)));
         let mut pool = lock(&state.pool);
         let result = match opened {
             Ok((slot, session)) => {
@@ -280,38 +311,37 @@ impl Token {
         state.freed.notify_one();
     }
 
-    fn find_slot(&self) -> Result<CK_SLOT_ID, Fault> {
-        let wanted = &self.options;
+    fn find_slot(&self, state: &State) -> Result<CK_SLOT_ID, Fault> {
         let mut found = Vec::new();
         for slot in self.module.slots()? {
-            let info = match self.module.token(slot) {
-                Ok(info) => info,
+            match self.module.token(slot) {
+                Ok(info) if self.is_ours(&info) => found.push(slot),
+                Ok(_) => {}
                 // Another slot's token may be gone or broken.
-                Err(answer) => {
-                    log::debug!("{}: slot {slot}: {answer}", self.id);
-                    continue;
-                }
-            };
-            let fits = |wanted: &Option<String>, field: &[u8]| {
-                // Padded with blanks (PKCS#11, 3.2); some libraries end them by zero.
-                let end = field.iter().position(|&byte| byte == 0).unwrap_or(field.len());
-                wanted.as_ref().is_none_or(|wanted| wanted.trim_end().as_bytes() == field[..end].trim_ascii_end())
-            };
-            if info.flags & CKF_TOKEN_INITIALIZED != 0
-                && fits(&wanted.token, &info.label)
-                && fits(&wanted.serial, &info.serialNumber)
-                && fits(&wanted.manufacturer, &info.manufacturerID)
-                && fits(&wanted.model, &info.model)
-            {
-                found.push(slot);
+                Err(answer) => log::debug!("{}: slot {slot}: {answer}", self.id),
             }
         }
+        state.absent.store(found.is_empty(), Ordering::Relaxed);
         let path = self.module.path().display();
         match found[..] {
             [slot] => Ok(slot),
             [] => Err(outage(format!("{path} has no token {}; put it in, or see `pkcs11-tool -L`", self.id))),
             _ => Err(outage(format!("{path} has several tokens {}; name its serial number too", self.id))),
         }
+    }
+
+    fn is_ours(&self, info: &CK_TOKEN_INFO) -> bool {
+        let wanted = &self.options;
+        let fits = |wanted: &Option<String>, field: &[u8]| {
+            // Padded with blanks (PKCS#11, 3.2); some libraries end them by zero.
+            let end = field.iter().position(|&byte| byte == 0).unwrap_or(field.len());
+            wanted.as_ref().is_none_or(|wanted| wanted.trim_end().as_bytes() == field[..end].trim_ascii_end())
+        };
+        info.flags & CKF_TOKEN_INITIALIZED != 0
+            && fits(&wanted.token, &info.label)
+            && fits(&wanted.serial, &info.serialNumber)
+            && fits(&wanted.manufacturer, &info.manufacturerID)
+            && fits(&wanted.model, &info.model)
     }
 
     /// Logs in, unless another session of this epoch has: a login holds for all sessions of a process (PKCS#11, 2.6.1).
@@ -398,6 +428,15 @@ impl Drop for Token {
             let _ = receive.recv_timeout(self.options.deadline);
         }
     }
+}
+
+fn forget_sessions(state: &State, pool: &mut Pool) {
+    pool.epoch += 1;
+    pool.slot = None;
+    pool.open = 0;
+    pool.idle.clear();
+    lock(&state.kinds).clear();
+    state.freed.notify_all();
 }
 
 fn refusal(answer: Answer) -> &'static str {

@@ -201,3 +201,26 @@ fn a_set_on_a_token() {
         start: &|| hsm.fault(""),
     });
 }
+
+#[test]
+fn the_files_of_a_token_are_taken_away() {
+    let Some(hsm) = softhsm("the_files_of_a_token_are_taken_away") else { return };
+    hsm.token("t").aes("t", "disks", "01");
+    hsm.token("u").aes("u", "disks", "01");
+    let vault = Pkcs11Vault::new(hsm.options("t").start_again(true)).unwrap();
+    let neighbour = hsm.vault("u");
+    let wrapped = vault.wrap("disks", &conformance::dek()).unwrap();
+    let of_neighbour = neighbour.wrap("disks", &conformance::dek()).unwrap();
+    let (there, away) = (hsm.folder.join("tokens"), hsm.folder.join("away"));
+    for _ in 0..2 {
+        std::fs::rename(&there, &away).unwrap();
+        // SoftHSM finds no keys then. That must not look as if their owner had deleted them.
+        conformance::is_away(&vault, &wrapped, Duration::from_secs(100));
+        std::fs::create_dir(&there).unwrap();
+        conformance::is_away(&vault, &wrapped, Duration::from_secs(100));
+        std::fs::remove_dir(&there).unwrap();
+        std::fs::rename(&away, &there).unwrap();
+        assert_eq!(vault.unwrap(&wrapped).unwrap().unwrap(), conformance::dek());
+        assert_eq!(neighbour.unwrap(&of_neighbour).unwrap().unwrap(), conformance::dek());
+    }
+}
