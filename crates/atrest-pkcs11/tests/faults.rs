@@ -10,6 +10,7 @@ use std::time::Duration;
 use atrest::key::{WrapAlgorithm, wrap};
 use atrest::{Error, KeyRefusal, KeyVault};
 use atrest_pkcs11::{Pin, Pkcs11Vault};
+use cryptoki::object::Attribute;
 
 use common::softhsm;
 use conformance::{dek, failures, shown};
@@ -114,6 +115,13 @@ fn a_refused_pin_is_tried_once() {
     vault.retry_pin();
     assert!(vault.unwrap(&wrapped).is_err());
     assert_eq!(hsm.logins(), 2);
+    // A token that says that one try is left isn't asked at all.
+    let another = Pkcs11Vault::new(hsm.faulty("t")).unwrap();
+    hsm.fault("FLAGS 20000");
+    let error = another.unwrap(&wrapped).unwrap_err();
+    assert!(format!("{error}").contains("one try is left"), "{error}");
+    assert_eq!(hsm.logins(), 2);
+    hsm.fault("");
     // Another PIN is another try.
     hsm.set_pin(common::PIN);
     assert!(vault.unwrap(&wrapped).unwrap().is_some());
@@ -180,10 +188,40 @@ fn mechanisms_are_known_by_what_they_do() {
     assert_eq!(wrapped.bytes, wrap::aes_kwp_wrap(&kek, dek().expose(), &mut room).unwrap());
     conformance::wraps_and_unwraps(&vault, "disks");
 
-    // A token that takes no keys from outside can't be tried, nor wrap what comes from outside: an outage, not a lie.
+    // A token that takes no AES keys from outside can't be tried. What it wraps has no name then, and unwraps.
+    hsm.fault("C_CreateObject:1f 13");
+    let vault = Pkcs11Vault::new(hsm.faulty("t")).unwrap();
+    let unnamed = vault.wrap("disks", &dek()).unwrap();
+    assert_eq!((unnamed.algorithm, &unnamed.bytes[..9]), (WrapAlgorithm::Opaque, &b"P11\x01\x02\0\0\x21\x09"[..]));
+    conformance::wraps_and_unwraps(&vault, "disks");
+
+    // A token that takes no keys at all can't be tried, nor wrap what comes from outside: an outage, not a lie.
     hsm.fault("C_CreateObject 70");
     let vault = Pkcs11Vault::new(hsm.faulty("t")).unwrap();
     assert!(matches!(vault.wrap("disks", &dek()), Err(Error::Vault(_))));
     // It unwraps all the same.
     assert_eq!(vault.unwrap(&wrapped).unwrap().unwrap(), dek());
+}
+
+#[test]
+fn nothing_stays_in_the_token() {
+    let Some(hsm) = softhsm("nothing_stays_in_the_token") else { return };
+    hsm.token("t").aes("t", "disks", "01");
+    let vault = Pkcs11Vault::new(hsm.faulty("t")).unwrap();
+    let wrapped = vault.wrap("disks", &dek()).unwrap();
+    let admin = hsm.admin("t");
+    let left = || admin.session.find_objects(&[Attribute::Token(false)]).unwrap().len();
+    assert_eq!(left(), 0, "after a wrap");
+    vault.unwrap(&wrapped).unwrap().unwrap();
+    assert_eq!(left(), 0, "after an unwrap");
+    for fault in ["C_WrapKey 5", "C_UnwrapKey 5", "C_GetAttributeValue 5", "C_GetAttributeValue 5 once"] {
+        hsm.fault(fault);
+        let _ = (vault.wrap("disks", &dek()), vault.unwrap(&wrapped));
+        hsm.fault("");
+        assert_eq!(left(), 0, "after {fault}");
+    }
+    let mut altered = wrapped.clone();
+    altered.bytes[0] ^= 1;
+    assert!(vault.unwrap(&altered).is_err());
+    assert_eq!(left(), 0, "after altered bytes");
 }

@@ -1,6 +1,6 @@
 /* A PKCS#11 module that is another one, with faults. FAULTY_REAL is the other one. FAULTY_CONTROL is a file of lines
- * FUNCTION ANSWER, where FUNCTION may have a mechanism (C_WrapKey:2109) and ANSWER is a number in hexadecimal, or hang.
- * With once after it, a line holds for one call. FAULTY_LOG gets a line for each call of C_Login. */
+ * FUNCTION ANSWER, where FUNCTION may have a mechanism (C_WrapKey:2109) or a type of key (C_CreateObject:1f), and ANSWER
+ * is a number in hexadecimal, or hang. FLAGS has flags that the token is said to have. With once after it, a line holds for one call. FAULTY_LOG gets a line for each call of C_Login. */
 #include <dlfcn.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,7 +12,16 @@ typedef struct { unsigned char major, minor; } version;
 typedef struct { version v; void *f[68]; } list;
 typedef struct { ulong mechanism; void *parameter; ulong len; } mech;
 
+typedef struct { ulong type; void *value; ulong len; } attribute;
+
 static list *real, ours;
+
+static ulong key_type(const attribute *template, ulong count)
+{
+    for (ulong i = 0; i < count; i++)
+        if (template[i].type == 0x100) return *(ulong *)template[i].value;
+    return 0;
+}
 
 static ulong fault(const char *function, ulong mechanism)
 {
@@ -48,10 +57,9 @@ static ulong fault(const char *function, ulong mechanism)
     }
 #define P void *
 FAULTY(4, C_GetSlotList, (ulong a, P b, P c), (a, b, c), 0)
-FAULTY(6, C_GetTokenInfo, (ulong a, P b), (a, b), 0)
 FAULTY(12, C_OpenSession, (ulong a, ulong b, P c, P d, P e), (a, b, c, d, e), 0)
 FAULTY(18, C_Login, (ulong a, ulong b, P c, ulong d), (a, b, c, d), 0)
-FAULTY(20, C_CreateObject, (ulong a, P b, ulong c, P d), (a, b, c, d), 0)
+FAULTY(20, C_CreateObject, (ulong a, attribute *b, ulong c, P d), (a, b, c, d), key_type(b, c))
 FAULTY(24, C_GetAttributeValue, (ulong a, ulong b, P c, ulong d), (a, b, c, d), 0)
 FAULTY(26, C_FindObjectsInit, (ulong a, P b, ulong c), (a, b, c), 0)
 FAULTY(29, C_EncryptInit, (ulong a, mech *b, ulong c), (a, b, c), b->mechanism)
@@ -59,6 +67,14 @@ FAULTY(33, C_DecryptInit, (ulong a, mech *b, ulong c), (a, b, c), b->mechanism)
 FAULTY(34, C_Decrypt, (ulong a, P b, ulong c, P d, P e), (a, b, c, d, e), 0)
 FAULTY(60, C_WrapKey, (ulong a, mech *b, ulong c, ulong d, P e, P f), (a, b, c, d, e, f), b->mechanism)
 FAULTY(61, C_UnwrapKey, (ulong a, mech *b, ulong c, P d, ulong e, P f, ulong g, P h), (a, b, c, d, e, f, g, h), b->mechanism)
+
+static ulong C_GetTokenInfo(ulong slot, unsigned char *info)
+{
+    ulong rv = fault("C_GetTokenInfo", 0);
+    if (!rv) rv = CALL(6, (ulong, P), (slot, info));
+    if (!rv) *(ulong *)(info + 96) |= fault("FLAGS", 0); /* after label, manufacturer, model and serial number */
+    return rv;
+}
 
 ulong C_GetFunctionList(list **out)
 {
