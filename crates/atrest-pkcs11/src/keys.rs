@@ -5,7 +5,7 @@ use atrest::{Error, KeyRefusal};
 use cryptoki_sys::*;
 
 use crate::fault::{Fault, outage};
-use crate::module::{Template, Value};
+use crate::session::{Template, Value};
 use crate::token::Call;
 
 /// The most objects of one label.

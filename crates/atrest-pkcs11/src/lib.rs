@@ -3,10 +3,12 @@
 
 mod directory;
 mod fault;
+mod functions;
 mod keys;
 mod module;
 mod options;
 mod pin;
+mod session;
 mod token;
 mod uri;
 mod vault;

@@ -10,9 +10,10 @@ use atrest::{Error, KeyRefusal, Secret, VaultFailure, process_generation};
 use cryptoki_sys::*;
 
 use crate::fault::{Answer, Fault, outage};
-use crate::module::{Module, Session, lock};
+use crate::module::{Module, lock};
 use crate::options::Pkcs11Options;
 use crate::pin::Pin;
+use crate::session::Session;
 
 /// The most calls under way, the stuck ones included. Each has a thread.
 const MOST_CALLS: usize = 256;

@@ -7,7 +7,7 @@ use subtle::ConstantTimeEq;
 
 use crate::fault::{Answer, Fault, outage};
 use crate::keys::Version;
-use crate::module::{Mechanism, Session, Value};
+use crate::session::{Mechanism, Session, Value};
 use crate::token::{Call, WrapKind};
 
 /// The mechanisms that may be RFC 3394 or RFC 5649. The last is RFC 5649 in SoftHSM and padding by PKCS #7 in NSS.
