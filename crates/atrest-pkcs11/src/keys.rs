@@ -194,22 +194,33 @@ impl Call<'_> {
                 expires: ends.map(|day| day + 86_400),
             });
         }
-        for version in versions.iter_mut().filter(|version| version.kind != KeyKind::Aes256) {
-            let public = publics.iter().find(|public| public.0 == version.id);
-            let bits = match public.map(|public| public.4) {
-                Some(Some(bits)) => Some(bits),
-                _ => self.modulus_bits(version.unwrapper)?,
-            };
-            version.kind = match bits {
-                Some(2048) => KeyKind::Rsa2048,
-                Some(3072) => KeyKind::Rsa3072,
-                Some(4096) => KeyKind::Rsa4096,
-                _ => return Err(outage(format!("the RSA key {key:?} has not 2048, 3072 or 4096 bits"))),
-            };
-            if let Some((_, object, wrap, encrypt, _)) = public {
-                (version.wrapper, version.can_wrap, version.can_encrypt) = (Some(*object), *wrap, *encrypt);
+        let mut sound = Vec::with_capacity(versions.len());
+        for mut version in versions {
+            if version.kind != KeyKind::Aes256 {
+                let public = publics.iter().find(|public| public.0 == version.id);
+                let bits = match public.and_then(|public| public.4) {
+                    None => self.modulus_bits(version.unwrapper)?,
+                    bits => bits,
+                };
+                version.kind = match bits {
+                    Some(2048) => KeyKind::Rsa2048,
+                    Some(3072) => KeyKind::Rsa3072,
+                    Some(4096) => KeyKind::Rsa4096,
+                    _ => {
+                        log::warn!(
+                            "{}: an RSA key {key:?} hasn't 2048, 3072 or 4096 bits, and isn't used",
+                            self.token.id
+                        );
+                        continue;
+                    }
+                };
+                if let Some((_, object, wrap, encrypt, _)) = public {
+                    (version.wrapper, version.can_wrap, version.can_encrypt) = (Some(*object), *wrap, *encrypt);
+                }
             }
+            sound.push(version);
         }
+        let mut versions = sound;
         versions.sort_by(|a, b| a.id.cmp(&b.id));
         if let Some(pair) = versions.windows(2).find(|pair| pair[0].id == pair[1].id) {
             let name = pair[0].name();

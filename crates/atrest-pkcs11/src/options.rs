@@ -179,9 +179,22 @@ impl Pkcs11Options {
         ];
         let named = attributes.iter().filter_map(|(name, value)| {
             let value = value.as_ref()?;
-            Some(format!("{name}={}", crate::uri::escape(value)))
+            Some(format!("{name}={}", escape(value)))
         });
         let uri = format!("pkcs11:{}", named.collect::<Vec<_>>().join(";"));
         self.id.clone().unwrap_or(uri)
     }
+}
+
+/// A value in a URI (RFC 7512, 2.3): everything but unreserved characters by `%` and two digits.
+fn escape(text: &str) -> String {
+    let mut out = String::new();
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            out.push(char::from(byte));
+        } else {
+            out.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    out
 }

@@ -149,14 +149,12 @@ impl Token {
         what: &'static str,
         f: impl Fn(&Call<'_>) -> Result<T, Fault> + Send + 'static,
     ) -> Result<T, Fault> {
-        let mut state = self.state.load_full();
-        if state.generation != process_generation() {
+        let now = process_generation();
+        if self.state.load().generation != now {
             // The parent's sessions, and locks that its other threads held, are not this process's.
-            let old = self.state.swap(Arc::new(State::new()));
-            std::mem::forget(old);
-            std::mem::forget(state);
-            state = self.state.load_full();
+            self.state.rcu(|old| if old.generation == now { old.clone() } else { Arc::new(State::new()) });
         }
+        let state = self.state.load_full();
         if state.calls.fetch_add(1, Ordering::Relaxed) >= MOST_CALLS {
             state.calls.fetch_sub(1, Ordering::Relaxed);
             let path = self.module.path().display();

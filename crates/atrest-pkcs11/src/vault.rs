@@ -72,7 +72,7 @@ impl Pkcs11Vault {
     fn error(&self, key: &str, operation: &'static str, answer: Answer) -> Error {
         let reason = match answer.rv {
             CKR_KEY_FUNCTION_NOT_PERMITTED => KeyRefusal::Disabled,
-            CKR_ACTION_PROHIBITED | CKR_FUNCTION_REJECTED => {
+            CKR_ACTION_PROHIBITED | CKR_FUNCTION_REJECTED | CKR_PIN_EXPIRED => {
                 KeyRefusal::AccessDenied { identity: self.token.identity.clone(), operation: operation.into() }
             }
             _ => {

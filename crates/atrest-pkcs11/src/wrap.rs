@@ -41,14 +41,23 @@ impl Drop for Temporary<'_> {
 
 /// Runs ways one after the other until one is not unsupported.
 fn first<T>(ways: &mut dyn Iterator<Item = Result<T, Fault>>) -> Result<T, Fault> {
-    let mut last = Answer { function: "C_GetMechanismList", rv: CKR_MECHANISM_INVALID };
+    let mut last = None;
     for way in ways {
         match way {
-            Err(Fault::Answer(answer)) if answer.is_unsupported() => last = answer,
+            Err(Fault::Answer(answer)) if answer.is_unsupported() => last = Some(telling(last, answer)),
             other => return other,
         }
     }
-    Err(last.into())
+    Err(last.unwrap_or(NO_WAY).into())
+}
+
+/// Where there is no way to try.
+const NO_WAY: Answer = Answer { function: "C_GetMechanismList", rv: CKR_MECHANISM_INVALID };
+
+/// The answer that tells more: an owner's refusal, before what a token doesn't have.
+fn telling(last: Option<Answer>, next: Answer) -> Answer {
+    let refuses = |answer: &Answer| [CKR_KEY_FUNCTION_NOT_PERMITTED, CKR_ACTION_PROHIBITED].contains(&answer.rv);
+    last.filter(refuses).unwrap_or(next)
 }
 
 impl Call<'_> {
@@ -86,7 +95,7 @@ impl Call<'_> {
                     || version.can_encrypt.then(|| self.encrypt(&mut || Mechanism::Plain(mechanism), wrapper, dek));
                 match first(&mut wrapped.into_iter().chain(std::iter::once_with(encrypted).flatten())) {
                     Ok(bytes) => return Ok((algorithm, bytes)),
-                    Err(Fault::Answer(answer)) if answer.is_unsupported() => last = Some(answer),
+                    Err(Fault::Answer(answer)) if answer.is_unsupported() => last = Some(telling(last, answer)),
                     Err(fault) => return Err(fault),
                 }
             }
@@ -96,11 +105,11 @@ impl Call<'_> {
             let unknown = || version.can_wrap.then(|| self.wrap_unknown(wrapper, dek));
             match first(&mut gcm.into_iter().chain(std::iter::once_with(unknown).flatten())) {
                 Ok(bytes) => return Ok((WrapAlgorithm::Opaque, bytes)),
-                Err(Fault::Answer(answer)) if answer.is_unsupported() => last = Some(answer),
+                Err(Fault::Answer(answer)) if answer.is_unsupported() => last = Some(telling(last, answer)),
                 Err(fault) => return Err(fault),
             }
         }
-        Err(last.unwrap_or(Answer { function: "C_GetMechanismList", rv: CKR_MECHANISM_INVALID }).into())
+        Err(last.unwrap_or(NO_WAY).into())
     }
 
     /// Unwraps what [`wrap`](Self::wrap) made. Bytes that are no such thing are [`Error::UnwrapFailed`], without asking.
