@@ -17,7 +17,7 @@ mod wrap;
 pub use directory::Pkcs11Vaults;
 pub use options::Pkcs11Options;
 pub use pin::Pin;
-pub use uri::Pkcs11Uri;
+pub use uri::{Pkcs11Uri, open};
 pub use vault::Pkcs11Vault;
 
 /// The examples of the documentation compile.

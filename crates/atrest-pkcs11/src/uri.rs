@@ -1,11 +1,13 @@
 //! PKCS#11 URIs, RFC 7512.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
-use atrest::Error;
+use atrest::{Error, KeyVault};
 
 use crate::options::Pkcs11Options;
 use crate::pin::Pin;
+use crate::vault::Pkcs11Vault;
 
 /// A PKCS#11 URI (RFC 7512), as far as it names a token, its library, a key and a source of the PIN.
 ///
@@ -31,7 +33,7 @@ impl core::str::FromStr for Pkcs11Uri {
     type Err = Error;
 
     /// # Errors
-    /// [`Error::InvalidName`] for anything but `token`, `serial`, `manufacturer`, `model`, `object`, `type`,
+    /// [`Error::InvalidOption`] for anything but `token`, `serial`, `manufacturer`, `model`, `object`, `type`,
     /// `module-path` and `pin-source`. A URI with `pin-value` is refused: URIs get into logs.
     fn from_str(text: &str) -> Result<Self, Error> {
         let rest = text.strip_prefix("pkcs11:").ok_or_else(|| bad("it starts with pkcs11:"))?;
@@ -72,6 +74,18 @@ impl core::str::FromStr for Pkcs11Uri {
     }
 }
 
+/// Opens the vault that a PKCS#11 URI names, for programs whose configuration does. The token isn't asked yet.
+///
+/// ```text
+/// pkcs11:token=disks-prod?module-path=/usr/lib/softhsm/libsofthsm2.so&pin-source=file:/run/secrets/pin
+/// ```
+///
+/// # Errors
+/// [`Error::InvalidOption`] as by [`Pkcs11Uri`]; otherwise as [`Pkcs11Vault::new`].
+pub fn open(uri: &str) -> Result<Arc<dyn KeyVault>, Error> {
+    Ok(Arc::new(Pkcs11Vault::new(uri.parse::<Pkcs11Uri>()?.options)?))
+}
+
 /// The file that `pin-source` names: a path, or a URL of a file (RFC 7512, 2.4).
 fn source(text: &str) -> Result<PathBuf, Error> {
     let path = text.strip_prefix("file://").or_else(|| text.strip_prefix("file:")).unwrap_or(text);
@@ -80,7 +94,7 @@ fn source(text: &str) -> Result<PathBuf, Error> {
 }
 
 fn bad(text: &str) -> Error {
-    Error::InvalidName(format!("a PKCS#11 URI (RFC 7512): {text}"))
+    Error::InvalidOption(format!("a PKCS#11 URI (RFC 7512): {text}"))
 }
 
 fn unescape(text: &str) -> Option<String> {
@@ -146,7 +160,7 @@ mod tests {
             "pkcs11:token=t?module-path=/m&pin-value=48151623",
         ] {
             let error = bad.parse::<Pkcs11Uri>().unwrap_err();
-            assert!(matches!(error, Error::InvalidName(_)), "{bad}: {error:?}");
+            assert!(matches!(error, Error::InvalidOption(_)), "{bad}: {error:?}");
             assert!(!error.to_string().contains("48151623"), "{error}");
         }
     }

@@ -43,8 +43,15 @@ fn wraps_as_rfc_3394_has_it() {
         let mut room = vec![0; len + 8];
         assert_eq!(wrapped.bytes, wrap::aes_kw_wrap(&KEK, dek.expose(), &mut room).unwrap());
         assert_eq!(vault.unwrap(&wrapped).unwrap().unwrap(), dek);
-        conformance::refuses_altered(&vault, &wrapped);
     }
+    conformance::wraps_and_unwraps(&vault, "disks");
+
+    // The same by a URI.
+    let (library, pin) = (hsm.library.to_str().unwrap(), hsm.pin_file());
+    let uri = format!("pkcs11:token=t?module-path={library}&pin-source=file:{}", pin.to_str().unwrap());
+    let opened = atrest_pkcs11::open(&uri).unwrap();
+    let wrapped = opened.wrap("disks", &conformance::dek()).unwrap();
+    assert_eq!(vault.unwrap(&wrapped).unwrap().unwrap(), conformance::dek());
 }
 
 #[test]
