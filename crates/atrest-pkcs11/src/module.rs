@@ -1,12 +1,13 @@
 //! The library of a token: loaded once, initialised once per process.
 
+use std::collections::HashMap;
 use std::ffi::CString;
 use std::path::{Path, PathBuf};
 use std::ptr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 
-use atrest::{Error, VaultFailure, process_generation};
+use atrest::{Error, Secret, VaultFailure, process_generation};
 use cryptoki_sys::*;
 
 use crate::fault::Answer;
@@ -26,11 +27,20 @@ pub(crate) struct Module {
     parameters: Option<CString>,
     /// The process, by its generation, in which it is initialised: a child has to initialise it again (PKCS#11, 2.5.3).
     initialised: Mutex<Option<u32>>,
+    /// The PIN that a token has refused, by the token's label and serial number, and why. It is never tried again by
+    /// anyone in this process, nor by a child that fork makes: another try could lock it.
+    refused: Mutex<HashMap<TokenName, Refused>>,
     /// Increased whenever it is initialised: sessions of before are gone, and their handles may be others' by now.
     era: AtomicU64,
     /// Read by all calls; written by [`start_again`](Self::start_again), since no call may run during `C_Finalize`.
     gate: RwLock<()>,
 }
+
+/// A token's label and serial number.
+pub(crate) type TokenName = ([CK_UTF8CHAR; 32], [CK_CHAR; 16]);
+
+/// A PIN, if the token didn't ask for it itself, and why it was refused.
+type Refused = (Option<Secret>, &'static str);
 
 /// All libraries of this process. They are never unloaded.
 static MODULES: Mutex<Vec<Arc<Module>>> = Mutex::new(Vec::new());
@@ -83,6 +93,7 @@ impl Module {
             functions,
             parameters,
             initialised: Mutex::new(None),
+            refused: Mutex::default(),
             era: AtomicU64::new(0),
             gate: RwLock::new(()),
         });
@@ -116,6 +127,21 @@ impl Module {
         *initialised = Some(now);
         self.era.fetch_add(1, Ordering::Relaxed);
         Ok(())
+    }
+
+    /// Why the token has refused this PIN, if it has.
+    pub(crate) fn refusal(&self, token: &TokenName, pin: Option<&Secret>) -> Option<&'static str> {
+        let refused = lock(&self.refused);
+        let (of, why) = refused.get(token)?;
+        (of.as_ref() == pin).then_some(*why)
+    }
+
+    pub(crate) fn refuse(&self, token: TokenName, pin: Option<Secret>, why: &'static str) {
+        lock(&self.refused).insert(token, (pin, why));
+    }
+
+    pub(crate) fn forget_refusal(&self, token: &TokenName) {
+        lock(&self.refused).remove(token);
     }
 
     pub(crate) fn era(&self) -> u64 {

@@ -1,6 +1,7 @@
 //! One token: found, logged in to, and asked by sessions of a pool, each call within its deadline.
 
 use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, mpsc};
 use std::time::{Duration, Instant};
@@ -10,13 +11,16 @@ use atrest::{Error, KeyRefusal, Secret, VaultFailure, process_generation};
 use cryptoki_sys::*;
 
 use crate::fault::{Answer, Fault, outage};
-use crate::module::{Module, lock};
+use crate::module::{Module, TokenName, lock};
 use crate::options::Pkcs11Options;
 use crate::pin::Pin;
 use crate::session::Session;
 
 /// The most calls under way, the stuck ones included. Each has a thread.
 const MOST_CALLS: usize = 256;
+
+/// The answer where a token isn't what it was.
+const GONE: Answer = Answer { function: "C_GetTokenInfo", rv: CKR_TOKEN_NOT_PRESENT };
 
 /// What a wrap mechanism is in truth, by a known answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,6 +40,8 @@ pub(crate) struct Token {
     pub(crate) id: String,
     pub(crate) identity: String,
     module: Arc<Module>,
+    /// The token that was logged in to last.
+    name: Mutex<Option<TokenName>>,
     /// Of this process; a child made by fork starts with a new one.
     state: ArcSwap<State>,
 }
@@ -47,7 +53,8 @@ struct State {
     absent: AtomicBool,
     pool: Mutex<Pool>,
     freed: Condvar,
-    login: Mutex<Login>,
+    /// The epoch that is logged in.
+    login: Mutex<Option<u64>>,
     kinds: Mutex<HashMap<CK_MECHANISM_TYPE, WrapKind>>,
     /// Wrapped bytes that a version has unwrapped, by its URL: they are the proof that it still works.
     proofs: Mutex<HashMap<String, (u16, Vec<u8>)>>,
@@ -62,14 +69,6 @@ struct Pool {
     slot: Option<CK_SLOT_ID>,
     idle: Vec<Session>,
     open: usize,
-}
-
-#[derive(Default)]
-struct Login {
-    /// The epoch that is logged in.
-    epoch: Option<u64>,
-    /// The PIN that the token refused, and its answer: never tried again.
-    refused: Option<(Option<Secret>, &'static str)>,
 }
 
 impl State {
@@ -97,18 +96,19 @@ pub(crate) struct Call<'a> {
 impl Call<'_> {
     /// Fails unless the token is there, and its user logged in: without them it has no keys to show.
     pub(crate) fn is_there(&self) -> Result<(), Fault> {
-        let gone = Answer { function: "C_GetTokenInfo", rv: CKR_TOKEN_NOT_PRESENT };
-        if let Some(slot) = lock(&self.state.pool).slot {
-            let info = self.token.module.token(slot);
-            // Whatever a library answers: SoftHSM has CKR_GENERAL_ERROR for a token whose files are gone.
-            if !info.is_ok_and(|info| self.token.is_ours(&info)) {
-                return Err(gone.into());
-            }
+        let slot = lock(&self.state.pool).slot.ok_or(GONE)?;
+        // Whatever a library answers: SoftHSM has CKR_GENERAL_ERROR for a token whose files are gone.
+        let info = self.token.module.token(slot).map_err(|_| GONE)?;
+        if !self.token.is_ours(&info) {
+            return Err(GONE.into());
         }
-        if self.token.logs_in() && !self.session.is_logged_in()? {
+        if info.flags & CKF_LOGIN_REQUIRED == 0 || self.session.is_logged_in()? {
+            return Ok(());
+        }
+        if self.token.logs_in() {
             return Err(Answer { function: "C_FindObjects", rv: CKR_USER_NOT_LOGGED_IN }.into());
         }
-        Ok(())
+        Err(outage(format!("{} shows its keys only after a login; say where its PIN is", self.token.id)))
     }
 
     /// What a mechanism is, as found out before.
@@ -140,7 +140,7 @@ impl Token {
         atrest::key::KeyId::new(&id, "key", "1")?;
         let module = Module::load(&options.module, options.parameters.as_deref())?;
         let identity = options.identity.clone().unwrap_or_else(|| format!("user of {id}"));
-        Ok(Token { options, id, identity, module, state: ArcSwap::from_pointee(State::new()) })
+        Ok(Token { options, id, identity, module, name: Mutex::default(), state: ArcSwap::from_pointee(State::new()) })
     }
 
     /// Runs `f` with a session, in a thread of its own: a library may never answer, and nothing can stop it then.
@@ -223,13 +223,25 @@ impl Token {
 
     fn attempt<T>(&self, state: &State, until: Instant, f: &dyn Fn(&Call<'_>) -> Result<T, Fault>) -> Result<T, Fault> {
         let (epoch, session) = self.acquire(state, until)?;
-        let done =
-            self.log_in(state, epoch, &session).and_then(|()| f(&Call { token: self, session: &session, state }));
+        // A function of the caller, which gives the PIN, may panic. The session must come back even then.
+        let call = AssertUnwindSafe(|| {
+            self.log_in(state, epoch, &session)?;
+            f(&Call { token: self, session: &session, state })
+        });
+        let mut done = catch_unwind(call).unwrap_or_else(|_| Err(outage("a call panicked")));
+        if let Err(Fault::Answer(answer)) = &mut done
+            && !answer.is_lost()
+            && self.logs_in()
+            && session.is_logged_in() == Ok(false)
+        {
+            // Another part of the process logged out. SoftHSM answers CKR_GENERAL_ERROR then.
+            answer.rv = CKR_USER_NOT_LOGGED_IN;
+        }
         let lost = matches!(&done, Err(Fault::Answer(answer)) if answer.is_lost());
         self.release(state, epoch, session, lost);
         match &done {
             Err(Fault::Answer(answer)) if lost => self.forget(state, epoch, *answer),
-            Err(Fault::Answer(answer)) if answer.rv == CKR_USER_NOT_LOGGED_IN => lock(&state.login).epoch = None,
+            Err(Fault::Answer(answer)) if answer.rv == CKR_USER_NOT_LOGGED_IN => *lock(&state.login) = None,
             _ => {}
         }
         done
@@ -349,26 +361,20 @@ impl Token {
             return Ok(());
         }
         let mut login = lock(&state.login);
-        if login.epoch == Some(epoch) {
+        if *login == Some(epoch) {
             return Ok(());
         }
+        let slot = lock(&state.pool).slot.ok_or(GONE)?;
+        let info = self.module.token(slot)?;
+        let name = (info.label, info.serialNumber);
+        *lock(&self.name) = Some(name);
         let pin = self.options.pin.read()?;
-        let same = |refused: &Option<Secret>| match (refused, &pin) {
-            (Some(refused), Some(pin)) => refused.expose() == pin.expose(),
-            (None, None) => true,
-            _ => false,
-        };
-        if let Some((refused, why)) = &login.refused
-            && same(refused)
-        {
+        if let Some(why) = self.module.refusal(&name, pin.as_ref()) {
             return Err(self.denied(why));
         }
-        if let Some(slot) = lock(&state.pool).slot {
-            let flags = self.module.token(slot)?.flags;
-            // The next wrong PIN would lock it, and this one may be wrong: a person has to log in.
-            if flags & CKF_USER_PIN_FINAL_TRY != 0 && flags & CKF_USER_PIN_LOCKED == 0 {
-                return Err(self.denied("one try is left before the PIN is locked; log in by hand first"));
-            }
+        // The next wrong PIN would lock it, and this one may be wrong: a person has to log in.
+        if info.flags & CKF_USER_PIN_FINAL_TRY != 0 && info.flags & CKF_USER_PIN_LOCKED == 0 {
+            return Err(self.denied("one try is left before the PIN is locked; log in by hand first"));
         }
         match session.login(pin.as_ref().map(Secret::expose)) {
             Ok(()) => {}
@@ -376,13 +382,12 @@ impl Token {
             Err(answer) if answer.refuses_pin() => {
                 log::warn!("{}: {answer}; this PIN is not tried again", self.id);
                 let why = refusal(answer);
-                login.refused = Some((pin, why));
+                self.module.refuse(name, pin, why);
                 return Err(self.denied(why));
             }
             Err(answer) => return Err(answer.into()),
         }
-        login.refused = None;
-        login.epoch = Some(epoch);
+        *login = Some(epoch);
         Ok(())
     }
 
@@ -393,9 +398,8 @@ impl Token {
 
     /// Tries a PIN again that was refused.
     pub(crate) fn forget_refusal(&self) {
-        let state = self.state.load_full();
-        if state.generation == process_generation() {
-            lock(&state.login).refused = None;
+        if let Some(name) = &*lock(&self.name) {
+            self.module.forget_refusal(name);
         }
     }
 

@@ -115,9 +115,14 @@ fn a_refused_pin_is_tried_once() {
     vault.retry_pin();
     assert!(vault.unwrap(&wrapped).is_err());
     assert_eq!(hsm.logins(), 2);
+    // Another vault on the same token doesn't try it either.
+    let another = Pkcs11Vault::new(hsm.faulty("t").id("another")).unwrap();
+    assert!(matches!(another.wrap("disks", &dek()), Err(Error::KeyRefused { .. })));
+    assert_eq!(hsm.logins(), 2);
     // A token that says that one try is left isn't asked at all.
     let another = Pkcs11Vault::new(hsm.faulty("t")).unwrap();
     hsm.fault("FLAGS 20000");
+    hsm.set_pin("99887766");
     let error = another.unwrap(&wrapped).unwrap_err();
     assert!(format!("{error}").contains("one try is left"), "{error}");
     assert_eq!(hsm.logins(), 2);
@@ -136,6 +141,7 @@ fn a_refused_pin_is_tried_once() {
         assert!(matches!(&error, Error::KeyRefused { reason: KeyRefusal::AccessDenied { .. }, .. }), "{error:?}");
     }
     assert_eq!(hsm.logins(), 4);
+    vault.retry_pin();
     // A token that fails to log in hasn't refused anything.
     let vault = Pkcs11Vault::new(hsm.faulty("t")).unwrap();
     hsm.fault("C_Login 30");
@@ -151,6 +157,12 @@ fn a_refused_pin_is_tried_once() {
     let logged = common::LOGS.text();
     assert!(logged.contains("this PIN is not tried again"), "{logged}");
     assert!(!logged.contains("00112233") && !logged.contains(common::PIN), "{logged}");
+    // Nor is one that panics, and it takes no session away.
+    let vault =
+        Pkcs11Vault::new(hsm.faulty("t").sessions(1).pin(Pin::Callback(Arc::new(|| panic!("a test"))))).unwrap();
+    for _ in 0..3 {
+        assert!(matches!(vault.unwrap(&wrapped), Err(Error::Vault(_))));
+    }
     let asks = Pin::Callback(Arc::new(|| Ok(atrest::Secret::copy_from(common::PIN.as_bytes()))));
     let vault = Pkcs11Vault::new(hsm.faulty("t").pin(asks)).unwrap();
     assert!(vault.unwrap(&wrapped).unwrap().is_some());
@@ -224,4 +236,13 @@ fn nothing_stays_in_the_token() {
     altered.bytes[0] ^= 1;
     assert!(vault.unwrap(&altered).is_err());
     assert_eq!(left(), 0, "after altered bytes");
+}
+
+#[test]
+fn hidden_keys_are_not_missing() {
+    let Some(hsm) = softhsm("hidden_keys_are_not_missing") else { return };
+    hsm.token("t").aes("t", "disks", "01");
+    let vault = Pkcs11Vault::new(hsm.options("t").pin(Pin::None)).unwrap();
+    let error = vault.wrap("disks", &dek()).unwrap_err();
+    assert!(matches!(error, Error::Vault(_)) && error.to_string().contains("after a login"), "{error:?}");
 }

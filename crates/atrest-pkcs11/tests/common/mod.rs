@@ -58,7 +58,7 @@ pub fn softhsm(test: &str) -> Option<SoftHsm> {
         .env("FAULTY_LOG", folder.path().join("log"))
         .status()
         .unwrap();
-    assert!(status.success(), "{test} failed in its own process: see above");
+    assert!(status.success(), "{test} failed in its own process ({status}): see above");
     None
 }
 
@@ -83,8 +83,18 @@ impl SoftHsm {
 
     /// Makes an AES-256 key that wraps and unwraps.
     pub fn aes(&self, token: &str, label: &str, id: &str) {
+        self.make_aes(token, label, id, &["--private"]);
+    }
+
+    /// Makes one that is no private object. SoftHSM 2.6 can't read the dates of private objects: it decrypts what it
+    /// hasn't encrypted.
+    pub fn aes_with_dates(&self, token: &str, label: &str, id: &str) {
+        self.make_aes(token, label, id, &[]);
+    }
+
+    fn make_aes(&self, token: &str, label: &str, id: &str, more: &[&str]) {
         let make = ["--keygen", "--key-type", "AES:32", "--usage-wrap", "--sensitive", "--label", label, "--id", id];
-        self.tool(token, &make);
+        self.tool(token, &[&make, more].concat());
     }
 
     pub fn pin_file(&self) -> PathBuf {
