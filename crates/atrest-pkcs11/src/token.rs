@@ -170,6 +170,9 @@ impl Token {
             let result = token.with_session(&of_thread, until, &is_late, &f);
             drop(f); // it holds a copy of the DEK
             of_thread.calls.fetch_sub(1, Ordering::Relaxed);
+            // Before the answer: once the caller goes on, the process may end, and no thread may be inside the library then,
+            // as the last owner of a token would be, which closes its sessions.
+            drop((token, of_thread));
             let _ = send.send(result);
         };
         if let Err(error) = std::thread::Builder::new().name("atrest-pkcs11".into()).spawn(body) {
