@@ -1,0 +1,71 @@
+//! Where the PIN comes from.
+
+use core::fmt;
+use std::io::{self, Read};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use atrest::{Error, Secret, VaultFailure};
+use zeroize::{Zeroize, Zeroizing};
+
+const MAX_PIN: usize = 1024;
+
+/// Where the PIN of the token's user comes from. It is read again for each login, and wiped after it.
+#[derive(Clone)]
+#[non_exhaustive]
+pub enum Pin {
+    /// A file with the PIN alone; a line feed at its end is no part of the PIN.
+    File(PathBuf),
+    /// An environment variable. Other programs of the same user can read it: prefer a file.
+    Env(String),
+    /// A function of the caller.
+    Callback(Arc<dyn Fn() -> io::Result<Secret> + Send + Sync>),
+    /// The token asks for it on a pad of its own.
+    Pad,
+    /// No login: the token's keys are public objects. NSS without a database is so.
+    None,
+}
+
+impl fmt::Debug for Pin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Pin::File(path) => write!(f, "File({})", path.display()),
+            Pin::Env(name) => write!(f, "Env({name})"),
+            Pin::Callback(_) => f.write_str("Callback"),
+            Pin::Pad => f.write_str("Pad"),
+            Pin::None => f.write_str("None"),
+        }
+    }
+}
+
+impl Pin {
+    /// The PIN; `None` where the token asks for it itself.
+    pub(crate) fn read(&self) -> Result<Option<Secret>, Error> {
+        let failed = |what: String, error: io::Error| Error::Vault(VaultFailure::new(what).caused_by(error));
+        let pin = match self {
+            Pin::Pad | Pin::None => return Ok(None),
+            Pin::Callback(f) => f().map_err(|error| failed("asking the program for the PIN".into(), error))?,
+            Pin::Env(name) => {
+                let mut text = std::env::var(name).map_err(|_| {
+                    let text = format!("the environment variable {name} holds no PIN; set it, or name a file");
+                    Error::Vault(text.into())
+                })?;
+                let pin = Secret::copy_from(text.as_bytes());
+                text.zeroize();
+                pin
+            }
+            Pin::File(path) => {
+                let what = || format!("reading the PIN from {}", path.display());
+                let file = std::fs::File::open(path).map_err(|error| failed(what(), error))?;
+                let mut bytes = Zeroizing::new(Vec::with_capacity(MAX_PIN + 2));
+                file.take(MAX_PIN as u64 + 2).read_to_end(&mut bytes).map_err(|error| failed(what(), error))?;
+                let end = bytes.strip_suffix(b"\n").unwrap_or(&bytes);
+                Secret::copy_from(end.strip_suffix(b"\r").unwrap_or(end))
+            }
+        };
+        if !(1..=MAX_PIN).contains(&pin.len()) {
+            return Err(Error::Vault(format!("a PIN has 1 to {MAX_PIN} bytes; see what {self:?} gives").into()));
+        }
+        Ok(Some(pin))
+    }
+}
