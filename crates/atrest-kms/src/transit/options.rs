@@ -20,7 +20,7 @@ pub struct TransitOptions {
 
 impl TransitOptions {
     /// The usual ones for a server at `address`, such as `https://vault.example:8200`: the mount `transit`, no namespace, calls end
-    /// after 30 s.
+    /// after 20 s, before a disk service gives up at the deadline of its leases.
     pub fn new(address: impl Into<String>, auth: TransitAuth) -> Self {
         TransitOptions {
             address: address.into(),
@@ -28,7 +28,7 @@ impl TransitOptions {
             mount: "transit".into(),
             namespace: None,
             http: HttpOptions::new(),
-            deadline: Duration::from_secs(30),
+            deadline: Duration::from_secs(20),
             id: None,
         }
     }

@@ -6,11 +6,11 @@ use std::{fmt, io};
 
 use atrest::key::{KeyDescription, KeyId, KeyKind, WrapAlgorithm, WrappedDek};
 use atrest::{Error, KeyRefusal, KeyVault, Result, Secret};
-use atrest_http::{Client, Deadline, Method, base64, base64_decode, is_loopback};
+use atrest_http::{Client, Deadline, HttpOptions, Method, base64, base64_decode, is_loopback};
 use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize, Zeroizing};
 
-use super::auth::invalid;
+use super::auth::{TransitAuth, invalid, variable};
 use super::options::TransitOptions;
 use super::session::{Answer, Server, json, parse};
 use crate::cached::Cached;
@@ -22,8 +22,9 @@ const KEY_TYPE: &str = "aes256-gcm96";
 /// Keys of a transit engine of HashiCorp Vault or OpenBao.
 ///
 /// Keys are of the type `aes256-gcm96`, derived or not. The version of a [`KeyId`] is the number of the key's version, as in
-/// `vault:v3:`. Each wrapped DEK is bound, as associated data and as the context of a derived key, to being a DEK of this crate
-/// under that key's name: other ciphertexts of the same key don't pass for one.
+/// `vault:v3:`. Under a derived key, which is the better choice, each wrapped DEK is bound by the key's context to being a DEK of
+/// this crate: other ciphertexts of that key don't pass for one. Associated data isn't used, since the engine can't wrap again what
+/// is bound by it.
 ///
 /// `wrap` reads the key first: the engine would make a key that is missing, if the token's policy lets it. Any number of threads
 /// may use a vault at once.
@@ -56,7 +57,6 @@ struct Key {
 #[derive(Serialize)]
 struct Encrypt<'a> {
     plaintext: &'a str,
-    associated_data: &'a str,
     context: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     key_version: Option<u64>,
@@ -65,7 +65,6 @@ struct Encrypt<'a> {
 #[derive(Serialize)]
 struct Decrypt<'a> {
     ciphertext: &'a str,
-    associated_data: &'a str,
     context: &'a str,
 }
 
@@ -103,6 +102,39 @@ impl TransitVault {
         Ok(TransitVault { id, server, mount, deadline: options.deadline })
     }
 
+    /// The vault of a URL: see [`open`](crate::open).
+    ///
+    /// # Errors
+    /// As [`open`](crate::open).
+    pub fn from_url(url: &str) -> Result<Self> {
+        let why = || Error::InvalidOption("a transit engine's URL is vault+https://HOST[:PORT]/MOUNT".into());
+        let (start, [namespace, ca, auth, role]) = crate::url::split(url, ["namespace", "ca", "auth", "role"])?;
+        let (scheme, rest) = start.strip_prefix("vault+").and_then(|url| url.split_once("://")).ok_or_else(why)?;
+        let (host, mount) = rest.split_once('/').ok_or_else(why)?;
+        let option = |e: io::Error| Error::InvalidOption(e.to_string());
+        let auth = match (auth.unwrap_or("token"), role) {
+            ("token", None) => TransitAuth::from_environment().map_err(option)?,
+            ("kubernetes", Some(role)) => TransitAuth::kubernetes(role),
+            ("approle", Some(role)) => {
+                let missing = || Error::InvalidOption("set VAULT_SECRET_ID to the AppRole's secret id".into());
+                TransitAuth::app_role(role, variable("VAULT_SECRET_ID").ok_or_else(missing)?)
+            }
+            _ => {
+                let text = "a transit engine's auth is token, or kubernetes or approle with a role";
+                return Err(Error::InvalidOption(text.into()));
+            }
+        };
+        let mut options = TransitOptions::new(format!("{scheme}://{host}"), auth).mount(mount);
+        if let Some(namespace) = namespace {
+            options = options.namespace(namespace);
+        }
+        if let Some(file) = ca {
+            let pem = std::fs::read(file).map_err(|e| Error::InvalidOption(format!("reading {file}: {e}")))?;
+            options = options.http(HttpOptions::new().root_certificates(pem));
+        }
+        Self::new(&options)
+    }
+
     /// Wraps what is wrapped again under the latest version of its key, in the server: no DEK comes here.
     ///
     /// # Errors
@@ -112,7 +144,7 @@ impl TransitVault {
         let failed = |e: Trouble| e.into_error(wrapped.kek.to_string(), operation);
         let ciphertext = self.ciphertext(wrapped).ok_or(Error::UnwrapFailed)?;
         let bound = bound(key);
-        let body = json(&Decrypt { ciphertext, associated_data: &bound, context: &bound }).map_err(failed)?;
+        let body = json(&Decrypt { ciphertext, context: &bound }).map_err(failed)?;
         let deadline = Deadline::after(self.deadline);
         let answer = self.post(deadline, "rewrap", key, &body).map_err(failed)?;
         self.wrapped(key, &answer).map_err(failed)
@@ -123,14 +155,14 @@ impl TransitVault {
         let found = self.key(deadline, key)?;
         found.check_usable(version.unwrap_or(found.latest_version))?;
         let (plaintext, bound) = (Zeroizing::new(base64(dek.expose())), bound(key));
-        let body = Encrypt { plaintext: &plaintext, associated_data: &bound, context: &bound, key_version: version };
+        let body = Encrypt { plaintext: &plaintext, context: &bound, key_version: version };
         let answer = self.post(deadline, "encrypt", key, &json(&body)?)?;
         self.wrapped(key, &answer)
     }
 
     fn decrypt(&self, key: &str, ciphertext: &str) -> Result<Secret, Trouble> {
         let bound = bound(key);
-        let body = json(&Decrypt { ciphertext, associated_data: &bound, context: &bound })?;
+        let body = json(&Decrypt { ciphertext, context: &bound })?;
         let answer = self.post(Deadline::after(self.deadline), "decrypt", key, &body)?;
         let Data { data: mut answer } = parse::<Data<Decrypted<'_>>>(&answer, "decrypt")?;
         let dek = base64_decode(&answer.plaintext);
@@ -262,7 +294,7 @@ fn sorted(answer: Answer, path: &str) -> Result<Zeroizing<Vec<u8>>, Trouble> {
     if says("disallowed by policy") || says("less than the minimum encryption key version") {
         return Err(Trouble::Refused(KeyRefusal::Disabled));
     }
-    if says("soft-deleted") || says("soft deleted") {
+    if says("soft-deleted key") {
         return Err(Trouble::Refused(KeyRefusal::Deleted));
     }
     if status == 400 && (says("message authentication failed") || says("invalid ciphertext")) {
@@ -279,8 +311,8 @@ fn bound(key: &str) -> String {
 /// The version of a ciphertext `vault:vN:BASE64`.
 fn version_of(ciphertext: &str) -> Option<u64> {
     let (version, rest) = ciphertext.strip_prefix("vault:v")?.split_once(':')?;
-    let sound = |b: u8| b.is_ascii_alphanumeric() || b"+/=".contains(&b);
-    number(version).filter(|_| !rest.is_empty() && rest.bytes().all(sound))
+    // The server takes base64 whose last bits are altered; this doesn't.
+    number(version).filter(|_| !rest.is_empty() && rest.trim() == rest && base64_decode(rest).is_some())
 }
 
 /// A version's number, written in the one way.
