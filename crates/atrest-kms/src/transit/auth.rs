@@ -1,15 +1,12 @@
 //! How a caller shows who it is.
 
 use std::fmt;
-use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use atrest_http::Hidden;
-use zeroize::Zeroizing;
 
-/// The most that a file with a token may hold.
-const LONGEST_SECRET: u64 = 64 << 10;
+use crate::input::{invalid, read_secret, variable};
 
 /// Where Kubernetes puts the token of a pod's service account.
 const SERVICE_ACCOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount/token";
@@ -129,26 +126,6 @@ impl Secret {
             Secret::File(path) => read_secret(path),
         }
     }
-}
-
-/// The text of a file, without white space at its ends.
-pub(crate) fn read_secret(path: &Path) -> io::Result<Hidden> {
-    let named = |e: io::Error| io::Error::new(e.kind(), format!("reading {}: {e}", path.display()));
-    let mut text = Zeroizing::new(String::with_capacity(LONGEST_SECRET as usize + 1));
-    File::open(path).map_err(named)?.take(LONGEST_SECRET + 1).read_to_string(&mut text).map_err(named)?;
-    let trimmed = text.trim();
-    if trimmed.is_empty() || text.len() as u64 > LONGEST_SECRET {
-        return Err(named(invalid("it is empty, or longer than 64 KiB")));
-    }
-    Ok(Hidden::new(trimmed))
-}
-
-pub(crate) fn variable(name: &str) -> Option<String> {
-    std::env::var(name).ok().filter(|value| !value.is_empty())
-}
-
-pub(crate) fn invalid(text: impl Into<String>) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidInput, text.into())
 }
 
 impl fmt::Debug for TransitAuth {

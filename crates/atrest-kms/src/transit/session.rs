@@ -8,15 +8,13 @@ use atrest_http::{Client, Deadline, Hidden, Method, Request};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use super::auth::{TransitAuth, Way, read_secret};
+use super::auth::{TransitAuth, Way};
 use crate::cached::Cached;
+use crate::input::{json, parse, read_secret};
 use crate::trouble::{Trouble, told};
 
 /// The longest answer, in bytes. That of a key with thousands of versions fits.
 const LONGEST_ANSWER: usize = 1 << 20;
-
-/// The longest body of a request, in bytes: it is made in a buffer that never moves, since it may hold a secret.
-const LONGEST_BODY: usize = 128 << 10;
 
 /// How long a token that couldn't be renewed is used before the next try.
 const RENEW_AGAIN: Duration = Duration::from_secs(10);
@@ -269,22 +267,4 @@ fn text_of(secret: Option<&Hidden>) -> Vec<&str> {
 
 fn is_denied(answer: &Answer) -> bool {
     matches!(answer, Answer::Errors(403, text) if text.contains("permission denied"))
-}
-
-/// A body in a buffer that is wiped, and never moved.
-pub(crate) fn json(value: &impl Serialize) -> Result<Zeroizing<Vec<u8>>, Trouble> {
-    let mut body = Zeroizing::new(vec![0; LONGEST_BODY]);
-    let mut rest = body.as_mut_slice();
-    serde_json::to_writer(&mut rest, value).map_err(|_| Trouble::failed("the request is longer than 128 KiB"))?;
-    let len = LONGEST_BODY - rest.len();
-    body.truncate(len);
-    Ok(body)
-}
-
-/// Reads an answer. What it holds instead isn't repeated: it may be a secret.
-pub(crate) fn parse<'b, T: Deserialize<'b>>(body: &'b [u8], what: &str) -> Result<T, Trouble> {
-    serde_json::from_slice(body).map_err(|e| {
-        let (line, column) = (e.line(), e.column());
-        Trouble::failed(format!("the answer of {what} makes no sense at line {line}, column {column}"))
-    })
 }

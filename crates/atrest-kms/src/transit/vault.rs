@@ -6,14 +6,15 @@ use std::{fmt, io};
 
 use atrest::key::{KeyDescription, KeyId, KeyKind, WrapAlgorithm, WrappedDek};
 use atrest::{Error, KeyRefusal, KeyVault, Result, Secret};
-use atrest_http::{Client, Deadline, HttpOptions, Method, base64, base64_decode, is_loopback};
+use atrest_http::{Client, Deadline, HttpOptions, Method, base64, base64_decode};
 use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize, Zeroizing};
 
-use super::auth::{TransitAuth, invalid, variable};
+use super::auth::TransitAuth;
 use super::options::TransitOptions;
-use super::session::{Answer, Server, json, parse};
+use super::session::{Answer, Server};
 use crate::cached::Cached;
+use crate::input::{check_address, invalid, json, parse, variable};
 use crate::trouble::{Operation, Trouble, told};
 
 /// The type of key that is used: AES-256-GCM.
@@ -318,18 +319,6 @@ fn version_of(ciphertext: &str) -> Option<u64> {
 /// A version's number, written in the one way.
 fn number(text: &str) -> Option<u64> {
     text.parse().ok().filter(|number: &u64| *number > 0 && number.to_string() == text)
-}
-
-fn check_address(address: &str) -> io::Result<()> {
-    let why =
-        "the address of a vault is https://HOST[:PORT], or http:// to this machine alone: tokens and DEKs go by it";
-    let (scheme, host) = address.split_once("://").ok_or_else(|| invalid(why))?;
-    let sound = !host.is_empty() && host.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._:[]".contains(&b));
-    match scheme {
-        "https" if sound => Ok(()),
-        "http" if sound && is_loopback(host) => Ok(()),
-        _ => Err(invalid(why)),
-    }
 }
 
 /// A path of the server, without slashes at its ends.
