@@ -47,6 +47,12 @@ fn refusals_are_told_apart() {
             false => conformance::refuses(&vault, &wrapped, reason),
         }
     }
+    // Bytes that name another key, while this one may be used.
+    proxy.rule(|head| match head.header("x-amz-target") {
+        Some("TrentService.DescribeKey") => Fate::Forward,
+        _ => error("AccessDeniedException", "The ciphertext refers to a customer master key that does not exist"),
+    });
+    assert!(matches!(vault.unwrap(&wrapped), Err(Error::UnwrapFailed)));
     for code in ["InvalidCiphertextException", "IncorrectKeyException"] {
         let fate = error(code, "");
         proxy.rule(move |_| fate.clone());

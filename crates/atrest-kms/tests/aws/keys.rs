@@ -15,7 +15,8 @@ use crate::server::{Moto, error, options};
 fn the_vault_conforms() {
     let Some(moto) = Moto::start() else { return };
     let vault = moto.vault();
-    conformance::wraps_and_unwraps(&vault, "disks");
+    // moto's blobs begin with the key's id. Of another key's it says only that access is denied; KMS says more: see `errors`.
+    conformance::wraps_and_unwraps_after(&vault, "disks", 36);
     conformance::rotates(&vault, "disks", &|| moto.rotate());
     conformance::serves_a_volume(&vault, "disks", &|| moto.rotate());
 }
