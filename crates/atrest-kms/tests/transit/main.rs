@@ -10,3 +10,4 @@ mod peers;
 #[path = "../../../../tests/common/proxy.rs"]
 mod proxy;
 mod server;
+mod tls;

