@@ -17,6 +17,9 @@ use crate::{Deadline, Failure};
 /// The longest head of an answer.
 const LONGEST_HEAD: usize = 64 << 10;
 
+/// The room for an answer whose length isn't told.
+const USUAL_ANSWER: u64 = 16 << 10;
+
 /// A client with its connections. Many threads may use it at once.
 pub struct Client {
     agent: ureq::Agent,
@@ -128,8 +131,9 @@ impl Client {
         let headers = answer.headers().iter().map(|(name, value)| (name.as_str().to_owned(), text(value))).collect();
         let status = answer.status().as_u16();
         let mut body = Vec::new();
-        // What the server says of the length is bounded before it is believed.
-        let told = answer.body().content_length().unwrap_or(0);
+        // What the server says of the length is bounded before it is believed. Where it says nothing, there is room for what a
+        // key service answers: a buffer that grows leaves copies of what it holds.
+        let told = answer.body().content_length().unwrap_or(USUAL_ANSWER);
         body.reserve(usize::try_from(told).unwrap_or(usize::MAX).min(request.most));
         let most = request.most as u64;
         answer.body_mut().with_config().limit(most.saturating_add(1)).reader().read_to_end(&mut body)?;

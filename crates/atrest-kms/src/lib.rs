@@ -53,3 +53,14 @@ pub use directory::KmsVaults;
 #[cfg(feature = "transit")]
 pub use transit::{TransitAuth, TransitOptions, TransitVault};
 pub use url::open;
+
+#[cfg(all(doctest, feature = "transit", feature = "aws"))]
+mod documents {
+    //! The examples of the documentation.
+    #[doc = include_str!("../../../docs/kms/transit.md")]
+    struct Transit;
+    #[doc = include_str!("../../../docs/kms/aws.md")]
+    struct Aws;
+    #[doc = include_str!("../README.md")]
+    struct Readme;
+}

@@ -10,4 +10,5 @@ mod peers;
 #[path = "../../../../tests/common/proxy.rs"]
 mod proxy;
 mod server;
+mod stored;
 mod tls;

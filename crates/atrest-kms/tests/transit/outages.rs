@@ -1,5 +1,7 @@
 //! Servers that are away, broken or hostile.
 
+use std::io::Write;
+use std::net::{TcpListener, TcpStream};
 use std::time::Duration;
 
 use atrest::{Error, KeyVault};
@@ -8,6 +10,7 @@ use atrest_kms::{HttpOptions, TransitAuth, TransitVault};
 use crate::conformance::{self, dek};
 use crate::proxy::{Fate, Proxy};
 use crate::server::{Bao, ROOT, address, options};
+use crate::stored::Stored;
 
 /// Far above what the calls take.
 const LIMIT: Duration = Duration::from_secs(120);
@@ -97,6 +100,72 @@ fn answers_that_say_nothing_of_the_key_are_outages() {
     }
     proxy.rule(|_| Fate::Forward);
     assert!(patient.unwrap(&wrapped).unwrap().is_some());
+}
+
+/// A server that sends a byte now and then, for ever: first of a head, then of a body.
+#[test]
+fn a_server_that_trickles_is_left() {
+    let Some(bao) = Bao::start() else { return };
+    let wrapped = {
+        let vault = options(&bao.address(), TransitAuth::token(ROOT)).id("vault:tested");
+        TransitVault::new(&vault).unwrap().wrap("disks", &dek()).unwrap()
+    };
+    for start in ["HTTP/1.1 200 OK\r\nx: ", "HTTP/1.1 200 OK\r\ncontent-length: 60000\r\n\r\n{\"data\":\""] {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        std::thread::spawn(move || {
+            // Until the process ends.
+            for client in listener.incoming().flatten() {
+                std::thread::spawn(move || trickle(client, start));
+            }
+        });
+        let options = options(&address(port), TransitAuth::token(ROOT)).id("vault:tested");
+        let vault = TransitVault::new(&options.http(quick()).deadline(Duration::from_millis(400))).unwrap();
+        conformance::is_away(&vault, &wrapped, LIMIT);
+    }
+}
+
+fn trickle(mut client: TcpStream, start: &str) {
+    let mut sent = client.write_all(start.as_bytes());
+    while sent.is_ok() {
+        std::thread::sleep(Duration::from_millis(10));
+        sent = client.write_all(b"x");
+    }
+}
+
+/// The server is killed while it has a call, comes back sealed, and is unsealed.
+#[test]
+fn a_server_that_is_killed_in_a_call_and_restarted_is_away_until_it_is_unsealed() {
+    let Some(program) = crate::peers::peer("bao", &["version"]) else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let Some(mut server) = Stored::start(&program, folder.path()) else { panic!("bao doesn't start") };
+    let (key, root) = server.init();
+    server.unseal(&key);
+    server.post(&root, "sys/mounts/transit", r#"{"type":"transit"}"#);
+    server.post(&root, "transit/keys/disks", "{}");
+    let proxy = Proxy::before(server.port);
+    let vault = |deadline| {
+        let options = options(&address(proxy.port), TransitAuth::token(&root)).id("vault:tested");
+        TransitVault::new(&options.deadline(deadline)).unwrap()
+    };
+    let (patient, hasty) = (vault(Duration::from_secs(300)), vault(Duration::from_millis(400)));
+    let wrapped = patient.wrap("disks", &dek()).unwrap();
+    let found = std::thread::scope(|scope| {
+        let before = proxy.requests();
+        // It is asked, and no answer comes back before it dies.
+        proxy.first(1, Fate::SilenceAfter, |_| true);
+        let call = scope.spawn(|| patient.unwrap(&wrapped).unwrap().unwrap());
+        while proxy.requests() == before {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        server.kill();
+        conformance::is_away(&hasty, &wrapped, LIMIT);
+        server.restart(&program);
+        conformance::is_away(&hasty, &wrapped, LIMIT);
+        server.unseal(&key);
+        call.join().unwrap()
+    });
+    assert_eq!(found.expose(), conformance::DEK);
 }
 
 #[test]

@@ -30,15 +30,18 @@ fn a_server_of_another_ca_is_an_outage() {
     let folder = tempfile::tempdir().unwrap();
     let Some(openssl) = peer("openssl", &["version"]) else { return };
     let Some(bao) = Bao::start_tls(folder.path()) else { return };
-    let vault = |http: HttpOptions| {
+    let within = |http: HttpOptions, deadline| {
         let options = TransitOptions::new(bao.address(), TransitAuth::token(ROOT)).http(http);
-        TransitVault::new(&options.deadline(std::time::Duration::from_secs(5))).unwrap()
+        TransitVault::new(&options.deadline(deadline)).unwrap()
     };
+    let vault = |http| within(http, std::time::Duration::from_secs(20));
     let wrapped = vault(bao.http()).wrap("disks", &dek()).unwrap();
     assert_eq!(vault(bao.http()).unwrap(&wrapped).unwrap().unwrap().expose(), conformance::DEK);
     let (other, _) = certificate(&openssl, folder.path(), "other");
     for http in [HttpOptions::new(), HttpOptions::new().root_certificates(other)] {
-        for (call, error) in conformance::failures(&vault(http.clone()), &wrapped) {
+        for (call, error) in
+            conformance::failures(&within(http.clone(), std::time::Duration::from_millis(300)), &wrapped)
+        {
             assert!(matches!(error, Error::Vault(_)), "{call}: {error:?}");
             let shown = format!("{error:#}");
             assert!(shown.contains("trust the root of its certificate"), "{shown}");
