@@ -13,7 +13,7 @@
 //!
 //! // Logs in by VAULT_TOKEN; such as awskms://eu-central-1 for the other one.
 //! let vault = atrest_kms::open("vault+https://vault.example:8200/transit")?;
-//! let device = FileDevice::open("disk.img".as_ref())?;
+//! let device = FileDevice::open("disk.img")?;
 //! let volume = Volume::format(device, Protector::Vault(&*vault, "disks"), &FormatOptions::new())?;
 //! volume.write_at(0, &[7; 4096])?;
 //! # Ok::<(), atrest::Error>(())
