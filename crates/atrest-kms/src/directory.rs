@@ -110,3 +110,64 @@ impl fmt::Debug for KmsVaults {
         f.debug_tuple("KmsVaults").field(&vaults.keys().collect::<Vec<_>>()).finish()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use atrest::Secret;
+    use atrest::key::WrappedDek;
+
+    use super::*;
+
+    /// A vault with nothing but an id.
+    struct Named(&'static str);
+
+    impl KeyVault for Named {
+        fn id(&self) -> &str {
+            self.0
+        }
+        fn wrap(&self, _: &str, _: &Secret) -> Result<WrappedDek> {
+            Err(Error::UnwrapFailed)
+        }
+        fn unwrap(&self, _: &WrappedDek) -> Result<Option<Secret>> {
+            Ok(None)
+        }
+    }
+
+    fn description() -> VaultDescription {
+        VaultDescription::new("north", "contoso")
+    }
+
+    #[test]
+    fn each_identity_has_a_vault_of_its_own_which_is_opened_once() {
+        let (vaults, opened) = (KmsVaults::new(), Arc::new(AtomicUsize::new(0)));
+        let count = opened.clone();
+        let opener = move |identity: &str| {
+            assert!(identity.starts_with("des-"));
+            count.fetch_add(1, Ordering::SeqCst);
+            Ok(Arc::new(Named("one")) as Arc<dyn KeyVault>)
+        };
+        vaults.add_with("one", description(), opener).unwrap();
+        let first = vaults.vault("one", "des-1").unwrap();
+        assert!(Arc::ptr_eq(&first, &vaults.vault("one", "des-1").unwrap()));
+        assert!(!Arc::ptr_eq(&first, &vaults.vault("one", "des-2").unwrap()));
+        assert_eq!(opened.load(Ordering::SeqCst), 2);
+        assert_eq!(vaults.describe("one").unwrap(), description());
+        assert_eq!(format!("{vaults:?}"), "KmsVaults([\"one\"])");
+    }
+
+    #[test]
+    fn a_vault_is_not_replaced_and_one_that_is_missing_is_an_outage() {
+        let vaults = KmsVaults::new();
+        vaults.add(Arc::new(Named("one")), description()).unwrap();
+        let again = vaults.add(Arc::new(Named("one")), description());
+        assert!(matches!(again, Err(Error::ResourceExists(_))), "{again:?}");
+        vaults.add_with("two", description(), |_| Ok(Arc::new(Named("one")) as _)).unwrap();
+        for id in ["two", "three"] {
+            assert!(matches!(vaults.vault(id, "des-1"), Err(Error::Vault(_))), "{id}");
+        }
+        assert!(vaults.remove("one") && !vaults.remove("one"));
+        assert!(matches!(vaults.describe("one"), Err(Error::Vault(_))));
+    }
+}
