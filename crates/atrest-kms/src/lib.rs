@@ -38,6 +38,8 @@ mod cached;
 mod directory;
 #[cfg(any(feature = "transit", feature = "aws"))]
 mod input;
+#[cfg(any(feature = "transit", feature = "aws"))]
+mod query;
 #[cfg(feature = "transit")]
 mod transit;
 #[cfg(any(feature = "transit", feature = "aws"))]

@@ -145,7 +145,7 @@ impl AwsKms {
     /// As [`open`](crate::open).
     pub fn from_url(url: &str) -> Result<Self> {
         let why = || Error::InvalidOption("a vault at AWS KMS has the URL awskms://REGION[/ACCOUNT]".into());
-        let (start, [endpoint]) = crate::url::split(url, ["endpoint"])?;
+        let (start, [endpoint]) = crate::query::split(url, ["endpoint"])?;
         let rest = start.strip_prefix("awskms://").ok_or_else(why)?;
         let (region, account) = rest.split_once('/').map_or((rest, None), |(region, account)| (region, Some(account)));
         let credentials = AwsCredentials::from_environment().map_err(|e| Error::InvalidOption(e.to_string()))?;

@@ -109,7 +109,7 @@ impl TransitVault {
     /// As [`open`](crate::open).
     pub fn from_url(url: &str) -> Result<Self> {
         let why = || Error::InvalidOption("a transit engine's URL is vault+https://HOST[:PORT]/MOUNT".into());
-        let (start, [namespace, ca, auth, role]) = crate::url::split(url, ["namespace", "ca", "auth", "role"])?;
+        let (start, [namespace, ca, auth, role]) = crate::query::split(url, ["namespace", "ca", "auth", "role"])?;
         let (scheme, rest) = start.strip_prefix("vault+").and_then(|url| url.split_once("://")).ok_or_else(why)?;
         let (host, mount) = rest.split_once('/').ok_or_else(why)?;
         let option = |e: io::Error| Error::InvalidOption(e.to_string());
