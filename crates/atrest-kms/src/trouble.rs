@@ -57,7 +57,7 @@ impl Trouble {
 /// was told.
 pub(crate) fn told(text: &str, secrets: &[&str]) -> String {
     if secrets.iter().any(|secret| !secret.is_empty() && text.contains(secret)) {
-        return "a text that repeats a secret".into();
+        return "a text that repeats the request".into();
     }
     let plain = text.split_whitespace().collect::<Vec<_>>().join(" ");
     let mut short: String = plain.chars().filter(|c| !c.is_control()).take(MOST_TEXT + 1).collect();
@@ -68,6 +68,12 @@ pub(crate) fn told(text: &str, secrets: &[&str]) -> String {
     format!("{short:?}")
 }
 
+/// The long strings of a request in JSON, none of which an error may repeat: a DEK is among them.
+pub(crate) fn strings(body: &[u8]) -> Vec<&str> {
+    let text = std::str::from_utf8(body).unwrap_or_default();
+    text.split('"').filter(|part| part.len() >= 20).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -75,7 +81,7 @@ mod tests {
     #[test]
     fn texts_of_servers_are_short_and_hold_no_secret() {
         assert_eq!(told("1 error occurred:\n\t* denied\u{1b}[0m\n", &["hvs.1"]), "\"1 error occurred: * denied[0m\"");
-        assert_eq!(told("the token hvs.1 is bad", &["hvs.1"]), "a text that repeats a secret");
+        assert_eq!(told("the token hvs.1 is bad", &["hvs.1"]), "a text that repeats the request");
         assert!(told(&"x".repeat(1 << 20), &[""]).len() < 300);
     }
 }

@@ -5,14 +5,14 @@ use std::time::SystemTime;
 
 use atrest::{KeyRefusal, VaultFailure};
 use atrest_http::aws::Signing;
-use atrest_http::{Client, Deadline, Method, Request, Response, basic_date, hex, sha256};
+use atrest_http::{Client, Deadline, Hidden, Method, Request, Response, basic_date, hex, sha256};
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
 use super::credentials::AwsCredentials;
 use super::sources::{self, Session};
 use crate::cached::Cached;
-use crate::trouble::{Trouble, told};
+use crate::trouble::{Trouble, strings, told};
 
 const LONGEST_ANSWER: usize = 64 << 10;
 
@@ -31,6 +31,8 @@ pub(crate) struct Api {
 pub(crate) struct Refused {
     pub code: String,
     pub text: String,
+    /// What an error may repeat of the text.
+    shown: String,
     status: u16,
 }
 
@@ -92,7 +94,7 @@ impl Api {
                 Err(e) => (None, Err(Trouble::Failed(VaultFailure::new("asking AWS KMS").caused_by(e)))),
                 Ok(answer) => {
                     let (again, asked) = (answer.is_transient(), answer.retry_after());
-                    let sorted = sorted(action, answer);
+                    let sorted = sorted(action, answer, body, session);
                     let again = again || matches!(&sorted, Ok(Err(refused)) if refused.passes());
                     if !again {
                         return sorted;
@@ -190,13 +192,18 @@ impl Refused {
     }
 
     fn trouble(&self) -> Trouble {
-        let (status, code, text) = (self.status, &self.code, told(&self.text, &[]));
+        let (status, code, text) = (self.status, &self.code, &self.shown);
         let hint = if self.code.contains("ExpiredToken") { "; renew the credentials" } else { "" };
         Trouble::failed(format!("AWS KMS answered {status} {code}: {text}{hint}"))
     }
 }
 
-fn sorted(action: &str, answer: Response) -> Result<Result<Zeroizing<Vec<u8>>, Refused>, Trouble> {
+fn sorted(
+    action: &str,
+    answer: Response,
+    sent: &[u8],
+    session: &Session,
+) -> Result<Result<Zeroizing<Vec<u8>>, Refused>, Trouble> {
     let (status, what, body) = (answer.status, answer.what().to_owned(), Zeroizing::new(answer.body));
     if status == 200 {
         return Ok(Ok(body));
@@ -206,7 +213,12 @@ fn sorted(action: &str, answer: Response) -> Result<Result<Zeroizing<Vec<u8>>, R
     let code = found.as_ref().map(|error| error.code.rsplit('#').next().unwrap_or_default());
     let sound = |code: &&str| (1..=64).contains(&code.len()) && code.bytes().all(|b| b.is_ascii_alphanumeric());
     match (code.filter(sound), &found) {
-        (Some(code), Some(error)) => Ok(Err(Refused { code: code.into(), text: error.message.clone(), status })),
+        (Some(code), Some(error)) => {
+            let mut secrets = strings(sent);
+            secrets.extend(session.key.token().map(Hidden::expose));
+            let shown = told(&error.message, &secrets);
+            Ok(Err(Refused { code: code.into(), text: error.message.clone(), shown, status }))
+        }
         _ => Err(Trouble::failed(format!("{what} ({action}) was answered by {status}, without an error of AWS KMS"))),
     }
 }

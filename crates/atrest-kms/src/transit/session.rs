@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 use super::auth::{TransitAuth, Way};
 use crate::cached::Cached;
 use crate::input::{json, parse, read_secret};
-use crate::trouble::{Trouble, told};
+use crate::trouble::{Trouble, strings, told};
 
 /// The longest answer, in bytes. That of a key with thousands of versions fits.
 const LONGEST_ANSWER: usize = 1 << 20;
@@ -41,6 +41,12 @@ pub(crate) enum Answer {
     Body(Zeroizing<Vec<u8>>),
     /// A status of 400 to 499, with the texts of its errors.
     Errors(u16, String),
+}
+
+/// Leaves out of a text what repeats the request.
+fn without_request(text: &str, token: Option<&Hidden>, body: &[u8]) -> String {
+    let repeats = text_of(token).into_iter().chain(strings(body)).any(|secret| text.contains(secret));
+    if repeats { "a text that repeats the request".into() } else { text.into() }
 }
 
 #[derive(Deserialize)]
@@ -241,7 +247,8 @@ impl Server {
             Ok(request)
         });
         let answer = called.answer.map_err(|e| Trouble::Failed(VaultFailure::new("asking the vault").caused_by(e)))?;
-        let (status, what, body) = (answer.status, answer.what().to_owned(), Zeroizing::new(answer.body));
+        let (status, what, body_sent) = (answer.status, answer.what().to_owned(), body);
+        let body = Zeroizing::new(answer.body);
         if status == 200 || status == 204 {
             return Ok(Answer::Body(body));
         }
@@ -249,12 +256,12 @@ impl Server {
         let text = errors.as_deref().unwrap_or_default();
         match (status, &errors) {
             // Whatever stands between may answer too, and knows nothing of keys.
-            (400 | 403 | 404, Some(_)) => Ok(Answer::Errors(status, text.into())),
+            (400 | 403 | 404, Some(_)) => Ok(Answer::Errors(status, without_request(text, token, body_sent))),
             (300..=399, _) => Err(Trouble::failed(format!(
                 "{what} was redirected ({status}), which isn't followed; name the active server, or what stands before all"
             ))),
             _ => {
-                let said = told(text, &text_of(token));
+                let said = told(&without_request(text, token, body_sent), &[]);
                 Err(Trouble::failed(format!("{what} was answered by {status}: {said}")))
             }
         }

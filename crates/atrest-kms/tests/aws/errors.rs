@@ -138,6 +138,19 @@ fn a_key_that_was_not_asked_for_is_not_believed() {
 }
 
 #[test]
+fn a_server_that_repeats_a_secret_is_not_repeated() {
+    let Some(moto) = Moto::start() else { return };
+    let proxy = Proxy::before(moto.port);
+    let vault = AwsKms::new(&options(proxy.port)).unwrap();
+    for text in [&atrest_http::base64(conformance::DEK), "session-token"] {
+        let fate = error("ValidationException", &format!("bad {text}"));
+        proxy.rule(move |_| fate.clone());
+        let found = vault.wrap("disks", &dek()).unwrap_err();
+        assert!(matches!(found, Error::Vault(_)) && !conformance::shown(&found).contains(text), "{found}");
+    }
+}
+
+#[test]
 fn secrets_are_not_shown() {
     let vault = AwsKms::new(&options(1)).unwrap();
     let shown = format!("{vault:?} {:?}", options(1));

@@ -219,6 +219,8 @@ fn a_hostile_server_gets_no_wrong_name_or_key_believed() {
     let Some(bao) = Bao::start() else { return };
     let proxy = Proxy::before(bao.port);
     let (vault, _) = behind(&proxy);
+    let short = options(&address(proxy.port), TransitAuth::token(ROOT)).deadline(Duration::from_secs(2));
+    let quick_vault = TransitVault::new(&short).unwrap();
     let wrapped = vault.wrap("disks", &dek()).unwrap();
     for plaintext in ["?", "AAA", "AA==A"] {
         let body = format!("{{\"data\":{{\"plaintext\":\"{plaintext}\"}}}}");
@@ -235,7 +237,16 @@ fn a_hostile_server_gets_no_wrong_name_or_key_believed() {
         assert!(matches!(vault.wrap("disks", &dek()), Err(Error::Vault(_))), "{ciphertext}");
     }
     // It repeats what it was told.
-    proxy.rule(|_| answer("500 Internal Server Error", &format!("{{\"errors\":[\"bad token {ROOT}\"]}}")));
-    let error = vault.unwrap(&wrapped).unwrap_err();
-    assert!(!conformance::shown(&error).contains(ROOT), "{error}");
+    let secret = atrest_http::base64(conformance::DEK);
+    for status in ["400 Bad Request", "500 Internal Server Error"] {
+        for text in [ROOT, &secret] {
+            let body = format!("{{\"errors\":[\"bad {text}\"]}}");
+            proxy.rule(move |head| match head.target.contains("/encrypt/") {
+                true => answer(status, &body),
+                false => Fate::Forward,
+            });
+            let error = quick_vault.wrap("disks", &dek()).unwrap_err();
+            assert!(matches!(error, Error::Vault(_)) && !conformance::shown(&error).contains(text), "{error}");
+        }
+    }
 }
