@@ -126,7 +126,7 @@ fn a_profile_is_read_again_when_its_key_is_refused() {
 }
 
 #[test]
-fn keys_near_their_end_are_got_again_and_kept_while_the_source_is_away() {
+fn keys_that_have_ended_are_got_again() {
     let Some(moto) = Moto::start() else { return };
     let (proxy, seen) = watched(&moto);
     let metadata = Proxy::before(moto.port);
