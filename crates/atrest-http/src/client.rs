@@ -7,7 +7,7 @@ use std::time::Duration;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use ureq::http;
-use ureq::tls::{Certificate, RootCerts, TlsConfig};
+use ureq::tls::{Certificate, ClientCert, PrivateKey, RootCerts, TlsConfig};
 
 use crate::message::{Method, Request, Response};
 use crate::options::HttpOptions;
@@ -16,6 +16,9 @@ use crate::{Deadline, Failure};
 
 /// The longest head of an answer.
 const LONGEST_HEAD: usize = 64 << 10;
+
+/// The room for an answer whose length isn't told.
+const USUAL_ANSWER: u64 = 16 << 10;
 
 /// A client with its connections. Many threads may use it at once.
 pub struct Client {
@@ -36,12 +39,17 @@ impl Client {
     /// A client. Nothing is connected yet.
     ///
     /// # Errors
-    /// [`io::ErrorKind::InvalidInput`] for roots that aren't certificates in PEM.
+    /// [`io::ErrorKind::InvalidInput`] for certificates or a private key that aren't in PEM.
     pub fn new(options: &HttpOptions) -> io::Result<Self> {
         let mut tls = TlsConfig::builder()
             .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()));
         if let Some(pem) = &options.roots {
             tls = tls.root_certs(RootCerts::new_with_certs(&certificates(pem)?));
+        }
+        if let Some((chain, key)) = &options.client {
+            let invalid = || io::Error::new(io::ErrorKind::InvalidInput, "the client's key isn't a private key in PEM");
+            let key = PrivateKey::from_pem(key.expose().as_bytes()).map_err(|_| invalid())?;
+            tls = tls.client_cert(Some(ClientCert::new_with_certs(&certificates(chain)?, key)));
         }
         let agent = ureq::Agent::config_builder()
             .http_status_as_error(false)
@@ -123,8 +131,9 @@ impl Client {
         let headers = answer.headers().iter().map(|(name, value)| (name.as_str().to_owned(), text(value))).collect();
         let status = answer.status().as_u16();
         let mut body = Vec::new();
-        // What the server says of the length is bounded before it is believed.
-        let told = answer.body().content_length().unwrap_or(0);
+        // What the server says of the length is bounded before it is believed. Where it says nothing, there is room for what a
+        // key service answers: a buffer that grows leaves copies of what it holds.
+        let told = answer.body().content_length().unwrap_or(USUAL_ANSWER);
         body.reserve(usize::try_from(told).unwrap_or(usize::MAX).min(request.most));
         let most = request.most as u64;
         answer.body_mut().with_config().limit(most.saturating_add(1)).reader().read_to_end(&mut body)?;
@@ -136,7 +145,8 @@ impl Client {
 }
 
 fn certificates(pem: &[u8]) -> io::Result<Vec<Certificate<'static>>> {
-    let invalid = || io::Error::new(io::ErrorKind::InvalidInput, "the roots aren't certificates in PEM");
+    let invalid =
+        || io::Error::new(io::ErrorKind::InvalidInput, "the roots or the client's chain aren't certificates in PEM");
     let found = CertificateDer::pem_slice_iter(pem).collect::<Result<Vec<_>, _>>().map_err(|_| invalid())?;
     if found.is_empty() {
         return Err(invalid());

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::Hidden;
+
 /// Options of a [`Client`](crate::Client).
 #[derive(Debug, Clone)]
 pub struct HttpOptions {
@@ -13,6 +15,7 @@ pub struct HttpOptions {
     pub(crate) per_second: u32,
     pub(crate) connections: usize,
     pub(crate) roots: Option<Vec<u8>>,
+    pub(crate) client: Option<(Vec<u8>, Hidden)>,
 }
 
 impl Default for HttpOptions {
@@ -34,6 +37,7 @@ impl HttpOptions {
             per_second: 10,
             connections: 16,
             roots: None,
+            client: None,
         }
     }
 
@@ -75,6 +79,12 @@ impl HttpOptions {
     /// Trusts the certificates of a PEM file, and no others, for TLS: those of a private cloud.
     pub fn root_certificates(mut self, pem: impl Into<Vec<u8>>) -> Self {
         self.roots = Some(pem.into());
+        self
+    }
+
+    /// Shows a certificate to servers that ask for one: its chain in PEM, the leaf first, and its private key in PEM.
+    pub fn client_certificate(mut self, chain: impl Into<Vec<u8>>, key: Hidden) -> Self {
+        self.client = Some((chain.into(), key));
         self
     }
 }

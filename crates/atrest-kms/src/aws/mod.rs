@@ -1,0 +1,11 @@
+//! AWS KMS.
+
+mod api;
+mod credentials;
+mod options;
+mod sources;
+mod vault;
+
+pub use credentials::AwsCredentials;
+pub use options::AwsOptions;
+pub use vault::AwsKms;

@@ -1,0 +1,314 @@
+//! Gets access keys from their sources.
+
+use std::io;
+use std::time::{Duration, SystemTime};
+
+use atrest::VaultFailure;
+use atrest_http::aws::AccessKey;
+use atrest_http::{
+    Client, Deadline, Hidden, Method, Request, Response, encode_query, is_loopback, parse_http_date, xml_elements,
+};
+use serde::Deserialize;
+use zeroize::Zeroizing;
+
+use super::credentials::{AwsCredentials, Source, Token};
+use crate::input::{check_address, invalid, parse, read_secret};
+use crate::trouble::{Trouble, told};
+
+const LONGEST_ANSWER: usize = 64 << 10;
+
+/// How long before their end temporary keys are got again.
+const EARLY: Duration = Duration::from_secs(300);
+
+/// How long keys that couldn't be got again are used before the next try.
+const AGAIN: Duration = Duration::from_secs(10);
+
+/// An access key, and when it ends.
+pub(crate) struct Session {
+    pub key: AccessKey,
+    renew: Option<SystemTime>,
+    ends: Option<SystemTime>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Answered {
+    access_key_id: String,
+    secret_access_key: String,
+    #[serde(alias = "SessionToken")]
+    token: Option<String>,
+    expiration: Option<String>,
+}
+
+impl Session {
+    fn new(key: AccessKey, ends: Option<SystemTime>) -> Self {
+        let now = SystemTime::now();
+        // Of a short life, the second half is kept back.
+        let renew = ends.map(|ends| {
+            let left = ends.duration_since(now).unwrap_or_default();
+            now + left.saturating_sub(EARLY.min(left / 2))
+        });
+        Session { key, renew, ends }
+    }
+
+    pub fn is_fresh(&self) -> bool {
+        self.renew.is_none_or(|renew| SystemTime::now() < renew)
+    }
+
+    fn has_ended(&self) -> bool {
+        self.ends.is_some_and(|ends| SystemTime::now() >= ends)
+    }
+
+    fn of(id: String, secret: String, token: Option<String>, expiration: Option<&str>) -> Result<Self, Trouble> {
+        let ends = expiration
+            .map(|text| date(text).ok_or_else(|| Trouble::failed("the credentials' expiration isn't a date")));
+        let key = AccessKey::new(id, Hidden::new(secret));
+        let key = match token {
+            Some(token) => key.session_token(Hidden::new(token)),
+            None => key,
+        };
+        Ok(Session::new(key, ends.transpose()?))
+    }
+}
+
+/// Gets a new key. While the old one is good and the source is away, it is the old one.
+pub(crate) fn renew(
+    client: &Client,
+    credentials: &AwsCredentials,
+    region: &str,
+    deadline: Deadline,
+    old: Option<&Session>,
+) -> Result<Session, Trouble> {
+    match (get(client, credentials, region, deadline), old) {
+        (Err(Trouble::Failed(_)), Some(old)) if !old.has_ended() => {
+            Ok(Session { key: old.key.clone(), renew: Some(SystemTime::now() + AGAIN), ends: old.ends })
+        }
+        (got, _) => got,
+    }
+}
+
+fn get(client: &Client, credentials: &AwsCredentials, region: &str, deadline: Deadline) -> Result<Session, Trouble> {
+    let own = |e: io::Error| Trouble::Failed(VaultFailure::new("getting AWS credentials").caused_by(e));
+    match &credentials.0 {
+        Source::Fixed(key) => Ok(Session::new(key.clone(), None)),
+        Source::Provider(provider) => {
+            // Asked for each request: it knows when its keys end.
+            Ok(Session { key: provider().map_err(own)?, renew: Some(SystemTime::UNIX_EPOCH), ends: None })
+        }
+        Source::Profile { file, name } => {
+            let text = read_secret(file).map_err(own)?;
+            profile(text.expose(), name).ok_or_else(|| {
+                let (file, what) = (file.display(), "aws_access_key_id and aws_secret_access_key");
+                Trouble::failed(format!("{file} has no profile {name:?} with {what}"))
+            })
+        }
+        Source::WebIdentity { role, file, endpoint } => {
+            let token = read_secret(file).map_err(own)?;
+            web_identity(client, deadline, region, role, &token, endpoint.as_deref())
+                .map_err(|e| denied(e, &credentials.name()))
+        }
+        Source::Container { url, token } => {
+            check_container(url).map_err(own)?;
+            let token = match token {
+                Some(Token::Text(token)) => Some(token.clone()),
+                Some(Token::File(file)) => Some(read_secret(file).map_err(own)?),
+                None => None,
+            };
+            let answer = ask(client, deadline, || {
+                let request = Request::new(Method::Get, url, LONGEST_ANSWER);
+                match &token {
+                    Some(token) => request.header("authorization", token.expose()),
+                    None => request,
+                }
+            })?;
+            answered(&answer)
+        }
+        Source::Instance { endpoint } => instance(client, deadline, endpoint),
+    }
+}
+
+/// IMDSv2: "Use the Instance Metadata Service", user guide of EC2.
+fn instance(client: &Client, deadline: Deadline, endpoint: &str) -> Result<Session, Trouble> {
+    let token = ask(client, deadline, || {
+        let request = Request::new(Method::Put, format!("{endpoint}/latest/api/token"), LONGEST_ANSWER);
+        request.header("x-aws-ec2-metadata-token-ttl-seconds", "60")
+    })?;
+    let token = visible(&token).ok_or_else(|| Trouble::failed("the instance's metadata gave no token"))?;
+    let roles = format!("{endpoint}/latest/meta-data/iam/security-credentials/");
+    let get = |url: &str| {
+        ask(client, deadline, || {
+            Request::new(Method::Get, url, LONGEST_ANSWER).header("x-aws-ec2-metadata-token", token)
+        })
+    };
+    let role = get(&roles)?;
+    let role = visible(&role).and_then(|text| text.lines().next());
+    let role = role.ok_or_else(|| Trouble::failed("the instance has no role; attach one to it"))?;
+    answered(&get(&format!("{roles}{}", encode_query(role)))?)
+}
+
+fn visible(text: &[u8]) -> Option<&str> {
+    let text = std::str::from_utf8(text).ok()?.trim();
+    (!text.is_empty() && text.bytes().all(|b| b.is_ascii_graphic() || b == b'\n')).then_some(text)
+}
+
+fn answered(body: &[u8]) -> Result<Session, Trouble> {
+    let found: Answered = parse(body, "the source of credentials")?;
+    Session::of(found.access_key_id, found.secret_access_key, found.token, found.expiration.as_deref())
+}
+
+/// `AssumeRoleWithWebIdentity` of the reference of STS. It needs no signature.
+fn web_identity(
+    client: &Client,
+    deadline: Deadline,
+    region: &str,
+    role: &str,
+    token: &Hidden,
+    endpoint: Option<&str>,
+) -> Result<Session, Trouble> {
+    let own = |e: io::Error| Trouble::Failed(VaultFailure::new("logging in at STS").caused_by(e));
+    let suffix = if region.starts_with("cn-") { "amazonaws.com.cn" } else { "amazonaws.com" };
+    let url = endpoint.map_or_else(|| format!("https://sts.{region}.{suffix}"), |url| url.trim_end_matches('/').into());
+    check_address(&url).map_err(own)?;
+    let url = format!("{url}/");
+    let encoded = Zeroizing::new(encode_query(token.expose()));
+    let form = Zeroizing::new(format!(
+        "Action=AssumeRoleWithWebIdentity&Version=2011-06-15&RoleSessionName=atrest&RoleArn={}&WebIdentityToken={}",
+        encode_query(role),
+        *encoded
+    ));
+    let answer = ask(client, deadline, || {
+        let request = Request::new(Method::Post, &url, LONGEST_ANSWER);
+        request.header("content-type", "application/x-www-form-urlencoded").body(form.as_bytes())
+    })?;
+    let (mut id, mut secret, mut session, mut ends) = (None, None, None, None);
+    let read = xml_elements(&answer, |path, text| {
+        if let [.., "Credentials", name] = path {
+            match *name {
+                "AccessKeyId" => id = Some(text.to_owned()),
+                "SecretAccessKey" => secret = Some(text.to_owned()),
+                "SessionToken" => session = Some(text.to_owned()),
+                "Expiration" => ends = Some(text.to_owned()),
+                _ => {}
+            }
+        }
+    });
+    read.map_err(own)?;
+    let (Some(id), Some(secret)) = (id, secret) else {
+        return Err(Trouble::failed("the answer of STS has no credentials"));
+    };
+    Session::of(id, secret, session, ends.as_deref())
+}
+
+/// STS says that the role isn't for this token.
+fn denied(trouble: Trouble, name: &str) -> Trouble {
+    match trouble {
+        Trouble::Denied(_) => Trouble::Denied(format!("{name}, whose login is refused")),
+        other => other,
+    }
+}
+
+fn ask<'r>(
+    client: &Client,
+    deadline: Deadline,
+    request: impl Fn() -> Request<'r>,
+) -> Result<Zeroizing<Vec<u8>>, Trouble> {
+    let called = client.call(deadline, || Ok(request()));
+    let failed = |e| Trouble::Failed(VaultFailure::new("getting AWS credentials").caused_by(e));
+    let answer: Response = called.answer.map_err(failed)?;
+    let (status, what, body) = (answer.status, answer.what().to_owned(), Zeroizing::new(answer.body));
+    let text = String::from_utf8_lossy(&body);
+    match status {
+        200 => Ok(body),
+        403 if text.contains("<Code>AccessDenied</Code>") => Err(Trouble::Denied(String::new())),
+        _ => Err(Trouble::failed(format!("{what} was answered by {status}: {}", told(error_code(&text), &[])))),
+    }
+}
+
+/// The code of an error of STS. The rest of its text may repeat a token.
+fn error_code(text: &str) -> &str {
+    let code = text.split_once("<Code>").and_then(|(_, rest)| rest.split_once("</Code>"));
+    code.map_or("no credentials", |(code, _)| code)
+}
+
+/// The endpoint of a container is on this machine, a link-local address of AWS, or speaks TLS: as the SDKs of AWS have it.
+fn check_container(url: &str) -> io::Result<()> {
+    let why =
+        || invalid("a container's credentials are at https://, at this machine, or at AWS's link-local addresses");
+    let (scheme, rest) = url.split_once("://").ok_or_else(why)?;
+    let host = rest.split('/').next().unwrap_or_default();
+    let local = ["169.254.170.2", "169.254.170.23", "[fd00:ec2::23]"].contains(&host) || is_loopback(host);
+    if host.contains('@') || !(scheme == "https" || (scheme == "http" && local)) {
+        return Err(why());
+    }
+    Ok(())
+}
+
+/// Reads a profile of an INI file.
+fn profile(text: &str, wanted: &str) -> Option<Session> {
+    let (mut here, mut id, mut secret, mut token) = (false, None, None, None);
+    for line in text.lines().map(str::trim).filter(|line| !line.starts_with(['#', ';'])) {
+        if let Some(name) = line.strip_prefix('[').and_then(|line| line.strip_suffix(']')) {
+            let name = name.trim();
+            here = name.strip_prefix("profile ").map_or(name, str::trim) == wanted;
+        } else if let Some((name, value)) = line.split_once('=').filter(|_| here) {
+            let value = Some(value.trim().to_owned()).filter(|value| !value.is_empty());
+            match name.trim() {
+                "aws_access_key_id" => id = value,
+                "aws_secret_access_key" => secret = value,
+                "aws_session_token" => token = value,
+                _ => {}
+            }
+        }
+    }
+    Session::of(id?, secret?, token, None).ok()
+}
+
+/// Reads a date of ISO 8601 in UTC, such as `2026-01-31T10:20:30Z`, with or without a fraction of a second.
+fn date(text: &str) -> Option<SystemTime> {
+    const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+    let text = text.strip_suffix('Z').or_else(|| text.strip_suffix("+00:00"))?;
+    let (day, time) = text.split_once('T')?;
+    let time = time.split('.').next()?;
+    let [year, month, day] = <[&str; 3]>::try_from(day.split('-').collect::<Vec<_>>()).ok()?;
+    let month = MONTHS.get(month.parse::<usize>().ok()?.checked_sub(1)?)?;
+    // The reader of HTTP's dates doesn't look at the day of the week.
+    parse_http_date(&format!("Sun, {day} {month} {year} {time} GMT"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dates_are_read_in_both_forms() {
+        let at = |seconds| Some(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds));
+        assert_eq!(date("1994-11-06T08:49:37Z"), at(784_111_777));
+        assert_eq!(date("1994-11-06T08:49:37.123456+00:00"), at(784_111_777));
+        for bad in ["", "Z", "1994-11-06", "1994-13-06T08:49:37Z", "1994-11-06T08:49Z", "1994-11-06T08:49:37+01:00"] {
+            assert_eq!(date(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn profiles_are_told_apart() {
+        let text = "# a comment\n[default]\naws_access_key_id = A\naws_secret_access_key=B=\n[profile other]\n\
+                    aws_access_key_id=C\naws_secret_access_key=D\naws_session_token=E\n[half]\naws_access_key_id=F\n";
+        let id = |name| profile(text, name).map(|session| format!("{:?}", session.key));
+        assert_eq!(id("default").as_deref(), Some("AccessKey { id: \"A\", .. }"));
+        assert_eq!(id("other").as_deref(), Some("AccessKey { id: \"C\", .. }"));
+        assert!(profile(text, "other").unwrap().key.token().is_some());
+        assert_eq!((id("half"), id("none")), (None, None));
+    }
+
+    #[test]
+    fn containers_ask_only_near_or_by_tls() {
+        for good in
+            ["http://169.254.170.2/v2", "https://a.example/x", "http://localhost:80/x", "http://[fd00:ec2::23]/v1"]
+        {
+            check_container(good).unwrap();
+        }
+        for bad in ["http://a.example/x", "ftp://localhost", "http://169.254.170.2@a.example/", "localhost"] {
+            assert!(check_container(bad).is_err(), "{bad}");
+        }
+    }
+}

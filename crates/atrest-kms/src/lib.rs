@@ -1,0 +1,68 @@
+//! Key services for `atrest`, over HTTP: the transit engine of HashiCorp Vault and OpenBao, and AWS KMS.
+//!
+//! A DEK is wrapped and unwrapped by the service. Its keys never leave it. There is no daemon, no SDK and no asynchronous runtime:
+//! calls block, and end at a deadline, 20 s by default.
+//!
+//! | feature | vault | tried on |
+//! |---|---|---|
+//! | `transit` | `TransitVault` | OpenBao 2.7 |
+//! | `aws` | `AwsKms` | moto 5.2, an emulator; **not on the real service** |
+//!
+//! ```no_run
+//! use atrest::{Credential, FileDevice, FormatOptions, OpenOptions, Protector, Volume};
+//!
+//! // Logs in by VAULT_TOKEN; such as awskms://eu-central-1 for the other one.
+//! let vault = atrest_kms::open("vault+https://vault.example:8200/transit")?;
+//! let device = FileDevice::open("disk.img")?;
+//! let volume = Volume::format(device, Protector::Vault(&*vault, "disks"), &FormatOptions::new())?;
+//! volume.write_at(0, &[7; 4096])?;
+//! # Ok::<(), atrest::Error>(())
+//! ```
+//!
+//! # What holds
+//!
+//! | | |
+//! |---|---|
+//! | refusals | a key that is missing, disabled or deleted, and a caller who may not use it, are [`Error::KeyRefused`](atrest::Error): only the service's own words count, in its own form |
+//! | outages | all else is [`Error::Vault`](atrest::Error): no answer, TLS, 429, 5xx, a sealed server, redirects, answers that make no sense |
+//! | retries | of what passes, until the deadline, within a budget; a `Retry-After` beyond the deadline ends the call at once |
+//! | a time-out | unknown, and harmless: wrapping and unwrapping change nothing |
+//! | altered bytes | [`Error::UnwrapFailed`](atrest::Error), and not an outage |
+//! | answers | at most 1 MiB, and no DEK is taken from one that names another key |
+//! | secrets | tokens, keys and DEKs are wiped after use where this crate holds them, and stand in no `Debug` and no error. Buffers of TLS and HTTP below it aren't wiped |
+#![deny(unsafe_code)]
+#[cfg(feature = "aws")]
+mod aws;
+#[cfg(any(feature = "transit", feature = "aws"))]
+mod cached;
+mod directory;
+#[cfg(any(feature = "transit", feature = "aws"))]
+mod input;
+#[cfg(any(feature = "transit", feature = "aws"))]
+mod query;
+#[cfg(feature = "transit")]
+mod transit;
+#[cfg(any(feature = "transit", feature = "aws"))]
+mod trouble;
+mod url;
+
+#[cfg(feature = "aws")]
+pub use atrest_http::aws::AccessKey;
+pub use atrest_http::{Hidden, HttpOptions};
+#[cfg(feature = "aws")]
+pub use aws::{AwsCredentials, AwsKms, AwsOptions};
+pub use directory::KmsVaults;
+#[cfg(feature = "transit")]
+pub use transit::{TransitAuth, TransitOptions, TransitVault};
+pub use url::open;
+
+#[cfg(all(doctest, feature = "transit", feature = "aws"))]
+mod documents {
+    //! The examples of the documentation.
+    #[doc = include_str!("../../../docs/kms/transit.md")]
+    struct Transit;
+    #[doc = include_str!("../../../docs/kms/aws.md")]
+    struct Aws;
+    #[doc = include_str!("../README.md")]
+    struct Readme;
+}

