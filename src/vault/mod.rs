@@ -431,8 +431,8 @@ impl FileVault {
             let body = self.body();
             body.check_access(identity, operation, key).and_then(|()| act(&body, &mut used))
         };
-        let mut log = self.store.audit.begin(|| self.audit_record())?;
-        let head = log.append(&used, audit::outcome(&result), self.now(), self.sync_uses)?;
+        let outcome = audit::outcome(&result);
+        let head = self.store.audit.log(used, outcome, &self.clock, self.sync_uses, || self.audit_record())?;
         result.map(|done| (done, head))
     }
 
