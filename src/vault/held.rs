@@ -10,6 +10,7 @@ use crate::fs::{self, Links};
 
 /// Whether a file is trusted that was written to just now. Only in this crate's own tests: they try that the last line tells
 /// every change by itself.
+#[cfg(unix)]
 const TRUST_AT_ONCE: bool = cfg!(test);
 
 /// A verified body. It has no key in clear: the KEKs in it are wrapped, as in the file.
