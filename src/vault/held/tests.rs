@@ -3,8 +3,10 @@
 use std::fs;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::{Attributes, Stamp};
 use crate::key::{KeyVault, WrappedDek};
 use crate::vault::body::Body;
 use crate::vault::{FileVault, KdfCost, Unlock};
@@ -116,6 +118,28 @@ fn an_older_file_is_refused_though_its_attributes_are_those_of_the_one_that_was_
         file.write_all_at(&new, 0).unwrap();
         vault.unwrap(&wrapped).unwrap().unwrap();
     }
+}
+
+/// As on a file system that keeps its times in ticks, where a file was copied over within one.
+#[test]
+fn the_last_line_tells_two_files_whose_attributes_are_the_same() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("keys.vault");
+    let (vault, wrapped) = vault_at(&path);
+    let body = vault.read_verified().unwrap();
+    fs::write(&path, text(&vault, &body, 2)).unwrap();
+    vault.unwrap(&wrapped).unwrap().unwrap();
+    fs::write(&path, text(&vault, &body, 3)).unwrap();
+    let attributes = Attributes::of(&fs::metadata(&path).unwrap()).unwrap();
+    let stamp = |end: &[u8]| Stamp { attributes, end: end.to_vec() };
+    let before = vault.body().stamp.as_ref().unwrap().end.clone();
+    let now = fs::read(&path).unwrap();
+    assert!(stamp(&now[now.len() - before.len()..]).is_of(&path));
+    assert!(!stamp(&before).is_of(&path));
+    // So the handle reads it.
+    vault.store.held.write().unwrap().stamp = Some(Arc::new(stamp(&before)));
+    let answer = vault.unwrap(&wrapped);
+    assert!(matches!(answer, Err(Error::KeyRefused { reason: KeyRefusal::NotYetValid, .. })), "{answer:?}");
 }
 
 #[test]
