@@ -3,7 +3,7 @@
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, BufReader, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{self, Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -24,6 +24,8 @@ const SEARCH: u64 = 64 << 20;
 const MAX_NAME: usize = 256;
 /// The most entries of other threads that a thread writes with its own. They fit into `WINDOW`, where others look for the end.
 const MAX_BATCH: usize = 63;
+/// How often a thread looks for the lock before it sleeps: some 10 us.
+const SPINS: usize = 250;
 const LOCK_PATIENCE: Duration = Duration::from_secs(10);
 /// The operation that archives a log. Afterwards the file may be another log.
 pub(in super::super) const ARCHIVE: &str = "archiveAudit";
@@ -70,11 +72,12 @@ impl AuditWriter {
     ) -> Result<AuditHead> {
         let own = Arc::new(Waiting { used, outcome, clock: clock.clone(), sync, written: OnceLock::new() });
         self.waiting().push(own.clone());
-        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = self.known_unless(|| own.written.get().is_some());
         // The thread that had the lock before may have written it.
         if let Some(head) = own.written.get() {
             return Ok(*head);
         }
+        let known = known.unwrap_or_else(|| self.known.lock().unwrap_or_else(PoisonError::into_inner));
         // Taken out before anything can fail: nobody writes the entry of a use that failed.
         self.waiting().retain(|other| !Arc::ptr_eq(other, &own));
         let mut log = self.begin_with(known, record)?;
@@ -98,6 +101,20 @@ impl AuditWriter {
                 log.append(&own.used, outcome, clock.now(), own.sync)
             }
         }
+    }
+
+    /// Takes the lock, or `None` once the own entry is `written`. An entry that isn't synced is written in some microseconds,
+    /// less than it takes to sleep and to be woken. So for about that long it only looks, and then it sleeps.
+    fn known_unless(&self, written: impl Fn() -> bool) -> Option<MutexGuard<'_, Option<End>>> {
+        for _ in 0..SPINS {
+            match self.known.try_lock() {
+                Ok(known) => return Some(known),
+                Err(sync::TryLockError::Poisoned(known)) => return Some(known.into_inner()),
+                Err(sync::TryLockError::WouldBlock) if written() => return None,
+                Err(sync::TryLockError::WouldBlock) => core::hint::spin_loop(),
+            }
+        }
+        Some(self.known.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     fn waiting(&self) -> MutexGuard<'_, Vec<Arc<Waiting>>> {
