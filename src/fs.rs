@@ -55,12 +55,17 @@ pub(crate) fn sync(path: &Path) -> io::Result<()> {
 
 /// Opens a plain file and refuses anything else at once.
 pub(crate) fn open(options: &OpenOptions, path: &Path, links: Links) -> io::Result<File> {
+    open_found(options, path, links).map(|(file, _)| file)
+}
+
+/// As [`open`]; also what the system tells of the file.
+pub(crate) fn open_found(options: &OpenOptions, path: &Path, links: Links) -> io::Result<(File, fs::Metadata)> {
     open_kind(options.clone(), path, links, Kind::Plain)
 }
 
 /// Opens a plain file or a disk and refuses anything else at once.
 pub(crate) fn open_disk(options: &OpenOptions, path: &Path) -> io::Result<File> {
-    open_kind(options.clone(), path, Links::Follow, Kind::Disk)
+    open_kind(options.clone(), path, Links::Follow, Kind::Disk).map(|(file, _)| file)
 }
 
 /// Opens a file for reading and writing, or makes it. Only its owner can access it afterwards.
@@ -68,9 +73,13 @@ pub(crate) fn open_or_create(path: &Path, links: Links) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.read(true).write(true);
     loop {
-        match open(&options, path, links) {
+        match open_found(&options, path, links) {
             Err(e) if e.kind() == ErrorKind::NotFound => {}
-            opened => return opened.inspect(tighten),
+            opened => {
+                let (file, found) = opened?;
+                tighten(&file, &found);
+                return Ok(file);
+            }
         }
         match create_new(path) {
             Err(e) if e.kind() == ErrorKind::AlreadyExists => {}
@@ -84,18 +93,17 @@ pub(crate) fn open_or_create(path: &Path, links: Links) -> io::Result<File> {
 }
 
 /// Removes all access except the owner's. A copied file, or one made by an older version, may be readable by anybody.
-fn tighten(file: &File) {
+fn tighten(file: &File, found: &fs::Metadata) {
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;
-        let lax = |found: &fs::Metadata| found.permissions().mode() & 0o7077 != 0;
-        if file.metadata().as_ref().is_ok_and(lax) {
+        if found.permissions().mode() & 0o7077 != 0 {
             // A file of another owner stays as it is.
             let _ = file.set_permissions(fs::Permissions::from_mode(0o600));
         }
     }
     #[cfg(not(unix))]
-    let _ = file;
+    let _ = (file, found);
 }
 
 /// Makes a file that must not exist yet. Only its owner can access it, if the system has owners.
@@ -168,10 +176,40 @@ pub(crate) fn read_secret(path: &Path, max: u64) -> io::Result<Secret> {
     Ok(secret)
 }
 
+/// Reads as many bytes as `to` has from an offset of a file.
+pub(crate) fn read_exact_at(file: &File, to: &mut [u8], from: u64) -> io::Result<()> {
+    #[cfg(unix)]
+    return std::os::unix::fs::FileExt::read_exact_at(file, to, from);
+    #[cfg(not(unix))]
+    {
+        use std::io::{Seek, SeekFrom};
+        let mut file = file;
+        file.seek(SeekFrom::Start(from))?;
+        file.read_exact(to)
+    }
+}
+
+/// Writes bytes to an offset of a file.
+pub(crate) fn write_all_at(file: &File, bytes: &[u8], to: u64) -> io::Result<()> {
+    #[cfg(unix)]
+    return std::os::unix::fs::FileExt::write_all_at(file, bytes, to);
+    #[cfg(not(unix))]
+    {
+        use std::io::{Seek, SeekFrom};
+        let mut file = file;
+        file.seek(SeekFrom::Start(to))?;
+        file.write_all(bytes)
+    }
+}
+
 /// Reads a file of at most `max` bytes.
 pub(crate) fn read_bounded(path: &Path, max: u64) -> io::Result<Vec<u8>> {
+    read_open(&open(OpenOptions::new().read(true), path, Links::Refuse)?, max)
+}
+
+/// Reads the rest of an open file, at most `max` bytes.
+pub(crate) fn read_open(file: &File, max: u64) -> io::Result<Vec<u8>> {
     let mut text = Vec::new();
-    let file = open(OpenOptions::new().read(true), path, Links::Refuse)?;
     file.take(max + 1).read_to_end(&mut text)?;
     if text.len() as u64 > max {
         return Err(too_large(max));
@@ -215,7 +253,7 @@ pub(crate) fn open_stream(path: &Path) -> io::Result<File> {
 }
 
 #[cfg_attr(not(unix), expect(unused_mut, reason = "only Unix has flags to add"))]
-fn open_kind(mut options: OpenOptions, path: &Path, links: Links, kind: Kind) -> io::Result<File> {
+fn open_kind(mut options: OpenOptions, path: &Path, links: Links, kind: Kind) -> io::Result<(File, fs::Metadata)> {
     #[cfg(unix)]
     {
         use rustix::fs::OFlags;
@@ -225,16 +263,22 @@ fn open_kind(mut options: OpenOptions, path: &Path, links: Links, kind: Kind) ->
         flags.set(OFlags::NOFOLLOW, links == Links::Refuse);
         std::os::unix::fs::OpenOptionsExt::custom_flags(&mut options, flags.bits().cast_signed());
     }
-    if links == Links::Refuse && fs::symlink_metadata(path).is_ok_and(|found| found.is_symlink()) {
+    let refused_link = || links == Links::Refuse && fs::symlink_metadata(path).is_ok_and(|found| found.is_symlink());
+    // Unix has a flag for it, above.
+    if cfg!(not(unix)) && refused_link() {
         return Err(refused("a link"));
     }
     let file = options.open(path).map_err(|e| {
+        if refused_link() {
+            return refused("a link");
+        }
         // Some kinds can't be opened at all. Then report the kind instead of the error.
         let found = fs::metadata(path).map(|found| found.file_type());
         found.ok().and_then(|found| check(found, kind).err()).unwrap_or(e)
     })?;
-    check(file.metadata()?.file_type(), kind)?;
-    Ok(file)
+    let found = file.metadata()?;
+    check(found.file_type(), kind)?;
+    Ok((file, found))
 }
 
 fn check(found: fs::FileType, kind: Kind) -> io::Result<()> {

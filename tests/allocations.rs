@@ -110,6 +110,32 @@ fn the_stream_engine_allocates_nothing() {
     assert_eq!(allocated, 0);
 }
 
+/// What a use of a vault's file allocates doesn't depend on how many keys the file has: it isn't read anew.
+#[cfg(unix)]
+#[test]
+fn a_use_of_a_vault_file_allocates_as_little_among_many_keys() {
+    use atrest::key::KeyVault;
+
+    let folder = tempfile::tempdir().unwrap();
+    let vault = common::vault_at(&folder.path().join("keys.vault"));
+    let dek = atrest::Secret::copy_from(&[7; 32]);
+    let of_uses = || {
+        // Longer than a file is read at each use after it was written.
+        std::thread::sleep(std::time::Duration::from_millis(150));
+        let unwrap = |wrapped| drop(vault.unwrap(wrapped).unwrap().unwrap());
+        let wrapped = vault.wrap("disks", &dek).unwrap();
+        unwrap(&wrapped);
+        allocations(|| (0..100).for_each(|_| unwrap(&wrapped)))
+    };
+    let alone = of_uses();
+    for key in 0..60 {
+        vault.create_key(&format!("key-{key}")).unwrap();
+    }
+    let among_many = of_uses();
+    // Secrets take a page now and then.
+    assert!(alone <= 4000 && among_many <= alone + 20, "{alone} allocations, {among_many} among 60 keys more");
+}
+
 #[test]
 fn a_volume_in_use_allocates_nothing() {
     let folder = tempfile::tempdir().unwrap();

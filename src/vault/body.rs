@@ -40,6 +40,9 @@ pub(super) struct Body {
     pub(super) root: RootRecord,
     pub(super) keys: Vec<KeyRecord>,
     pub(super) grants: Vec<GrantRecord>,
+    /// The places of the keys in the order of their names, or empty.
+    #[serde(skip)]
+    pub(super) by_name: Vec<u32>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -141,7 +144,27 @@ impl Body {
             root,
             keys: Vec::new(),
             grants: Vec::new(),
+            by_name: Vec::new(),
         }
+    }
+
+    /// Lets [`key`](Self::key) find a name without looking at each.
+    pub(super) fn index(&mut self) {
+        let mut places: Vec<u32> = (0..self.keys.len() as u32).collect();
+        // A stable sort: of two keys with one name the first is found, with the index and without.
+        places.sort_by(|&a, &b| self.keys[a as usize].name.cmp(&self.keys[b as usize].name));
+        self.by_name = places;
+    }
+
+    /// A key in any state, purged ones included.
+    pub(super) fn key(&self, name: &str) -> Option<&KeyRecord> {
+        // Keys are added, never removed or renamed, so that an index of as many keys is theirs.
+        if self.by_name.len() != self.keys.len() {
+            return self.keys.iter().find(|key| key.name == name);
+        }
+        let key = |place: u32| &self.keys[place as usize];
+        let first = self.by_name.partition_point(|&place| key(place).name.as_str() < name);
+        self.by_name.get(first).map(|&place| key(place)).filter(|key| key.name == name)
     }
 
     /// The version of the format that a file with such a root has.

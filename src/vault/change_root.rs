@@ -5,6 +5,7 @@ use std::sync::{Arc, PoisonError};
 use super::FileVault;
 use super::audit::{self, Use};
 use super::body::{Body, VersionRecord};
+use super::held::Held;
 use super::root::{RootKeys, Unlock};
 use crate::key::{Kdf, KeyKind};
 use crate::{Error, Result};
@@ -43,11 +44,11 @@ impl FileVault {
         (body.version, body.root) = (Body::version_with(&record), record);
         body.audit = log.record(&body.audit);
         // Nobody sees the one without the other, nor the file without both.
-        let mut held = store.body.write().unwrap_or_else(PoisonError::into_inner);
+        let mut held = store.held.write().unwrap_or_else(PoisonError::into_inner);
         let mut root = store.root.write().unwrap_or_else(PoisonError::into_inner);
         let replaced = body.count_change().and_then(|()| store.file.replace(&body.seal(&new)));
         replaced.inspect_err(|_| log.has_failed(&used, self.now()))?;
-        (*root, *held) = (Arc::new(new), body);
+        (*root, *held) = (Arc::new(new), Held::new(body, None));
         Ok(())
     }
 }

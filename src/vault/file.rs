@@ -1,13 +1,14 @@
 //! The files of a vault: `NAME`, the copy `NAME.bak`, and `NAME.lock`.
 
-use std::fs::{File, TryLockError};
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use super::format::Sealed;
-use crate::fs::{self, Links, NewFile, beside, read_bounded};
+use super::held::{Attributes, Stamp};
+use crate::fs::{self, Links, NewFile, beside, read_bounded, read_open};
 use crate::key::{HashAlgorithm, self_test};
 use crate::{Error, Result};
 
@@ -70,7 +71,8 @@ impl VaultFile {
         std::fs::symlink_metadata(beside(&self.path, ".bak")).is_ok()
     }
 
-    pub(super) fn read(&self) -> Result<Sealed> {
+    /// Reads the file. The stamp tells later whether the file is still this one; `None` if it was written to just now.
+    pub(super) fn read(&self) -> Result<(Sealed, Option<Stamp>)> {
         // For the checksum. A process that computes wrongly must not call a file damaged.
         self_test::hash(HashAlgorithm::Sha256)?;
         let copy = beside(&self.path, ".bak");
@@ -78,7 +80,16 @@ impl VaultFile {
         let damaged = |what: &str, hint: &str| {
             Error::DamagedVault(format!("{}: {what}; the copy {}: {hint}", self.path.display(), copy.display()))
         };
-        let text = read_bounded(&self.path, MAX_FILE).map_err(|e| match e.kind() {
+        let read = || {
+            let (file, found) = fs::open_found(OpenOptions::new().read(true), &self.path, Links::Refuse)?;
+            let before = Attributes::of(&found);
+            // Asked before the first byte is read: a write after that is then told by its time.
+            let settled = before.is_some_and(|before| before.is_settled());
+            let text = read_open(&file, MAX_FILE)?;
+            let after = Attributes::of(&file.metadata()?);
+            Ok((Stamp::new(before, after, &text, settled), text))
+        };
+        let (stamp, text) = read().map_err(|e: io::Error| match e.kind() {
             ErrorKind::NotFound if intact() => damaged("it is missing", "put it in place of the missing file"),
             _ => fs::error_at(&self.path, VAULT, "reading the vault", e),
         })?;
@@ -87,12 +98,13 @@ impl VaultFile {
         if !Sealed::is_named(&text) && !was_vault() {
             return Err(Error::NotAVault { path: self.path.clone() });
         }
-        Sealed::parse(&text).map_err(|what| {
+        let sealed = Sealed::parse(&text).map_err(|what| {
             damaged(
                 &what,
                 if intact() { "put it in place of the damaged file" } else { "it is damaged too, or missing" },
             )
-        })
+        })?;
+        Ok((sealed, stamp))
     }
 
     /// Writes the file and its copy for the first time. The lock must be held.

@@ -6,6 +6,7 @@ mod body;
 mod change_root;
 mod file;
 mod format;
+mod held;
 mod info;
 mod kek;
 mod manage;
@@ -25,6 +26,7 @@ use crate::{Clock, Error, KeyUsage, Result, Secret, SystemClock, fs, process_gen
 use audit::{AuditWriter, Use};
 use body::{Body, VersionRecord};
 use file::VaultFile;
+use held::{Held, Stamp};
 use kek::{AES_LEN, Kek};
 use root::RootKeys;
 
@@ -90,7 +92,8 @@ struct Store {
     root: RwLock<Arc<RootKeys>>,
     /// The process that opened it.
     process: u32,
-    body: RwLock<Body>,
+    /// What the file had when it was last read.
+    held: RwLock<Held>,
     audit: AuditWriter,
 }
 
@@ -151,7 +154,7 @@ impl FileVault {
         let mut body = Body::new(uuid, root_record);
         options.apply(&mut body);
         file.create(&body.seal(&root))?;
-        Ok(Self::new(file, root, body))
+        Ok(Self::new(file, root, Held::new(body, None)))
     }
 
     /// Opens a vault.
@@ -161,17 +164,17 @@ impl FileVault {
     /// copy is intact; [`Error::NotFound`], also for the root key file; [`Error::Io`].
     pub fn open(path: impl AsRef<Path>, unlock: Unlock<'_>) -> Result<Self> {
         let file = VaultFile::at(path.as_ref());
-        let sealed = file.read()?;
+        let (sealed, stamp) = file.read()?;
         let root = RootKeys::unlock(&sealed.body.root, unlock)?;
         let body = sealed.verify(&root)?;
-        Ok(Self::new(file, root, body))
+        Ok(Self::new(file, root, Held::new(body, stamp)))
     }
 
-    fn new(file: VaultFile, root: RootKeys, body: Body) -> Self {
+    fn new(file: VaultFile, root: RootKeys, held: Held) -> Self {
         let audit = AuditWriter::new(fs::beside(file.path(), ".audit"), root.audit.clone());
-        let (id, uuid) = (body.id.clone(), body.uuid.clone());
+        let (id, uuid) = (held.id.clone(), held.uuid.clone());
         let (root, process) = (RwLock::new(Arc::new(root)), process_generation());
-        let store = Store { file, id, uuid, root, process, body: RwLock::new(body), audit };
+        let store = Store { file, id, uuid, root, process, held: RwLock::new(held), audit };
         FileVault { store: Arc::new(store), clock: Arc::new(SystemClock), sync_uses: false }
     }
 
@@ -275,8 +278,8 @@ impl FileVault {
         self.store.root.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn body(&self) -> RwLockReadGuard<'_, Body> {
-        self.store.body.read().unwrap_or_else(PoisonError::into_inner)
+    fn body(&self) -> RwLockReadGuard<'_, Held> {
+        self.store.held.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Reads the file again, changes it and replaces it, all under the lock, so that changes of other processes stay.
@@ -297,32 +300,49 @@ impl FileVault {
     /// Writes the file. The lock must be held.
     fn replace(&self, body: Body) -> Result<()> {
         self.store.file.replace(&body.seal(&self.root()))?;
-        *self.store.body.write().unwrap_or_else(PoisonError::into_inner) = body;
+        *self.store.held.write().unwrap_or_else(PoisonError::into_inner) = Held::new(body, None);
         Ok(())
     }
 
+    /// Makes sure that what is held is what the file has now. Only a file that changed is read.
     fn reload(&self) -> Result<()> {
-        let body = self.read_verified()?;
-        let mut held = self.store.body.write().unwrap_or_else(PoisonError::into_inner);
+        self.check_process()?;
+        let stamp = self.body().stamp.clone();
+        if stamp.is_some_and(|stamp| stamp.is_of(self.path())) {
+            return Ok(());
+        }
+        let (body, stamp) = self.read_stamped()?;
+        let new = Held::new(body, stamp);
+        let mut held = self.store.held.write().unwrap_or_else(PoisonError::into_inner);
         // Another thread may have stored a newer body since this one was read.
-        if body.generation >= held.generation {
-            *held = body;
+        if new.generation >= held.generation {
+            *held = new;
         }
         Ok(())
+    }
+
+    /// Before any lock: in a child of the process that opened it, one may be held for ever.
+    fn check_process(&self) -> Result<()> {
+        if self.store.process == process_generation() { Ok(()) } else { Err(Error::Forked) }
     }
 
     fn read_verified(&self) -> Result<Body> {
-        // Before any lock: in a child of the process that opened it, one may be held for ever.
-        if self.store.process != process_generation() {
-            return Err(Error::Forked);
-        }
+        self.read_stamped().map(|(body, _)| body)
+    }
+
+    fn read_stamped(&self) -> Result<(Body, Option<Stamp>)> {
+        self.check_process()?;
         // Taken before the file is read: what this handle holds was in the file by then.
         let seen = self.body().generation;
         let root = self.root();
-        let body = match self.store.file.read()?.verify(&root) {
+        let read = |root: &RootKeys| -> Result<_> {
+            let (sealed, stamp) = self.store.file.read()?;
+            Ok((sealed.verify(root)?, stamp))
+        };
+        let (body, stamp) = match read(&root) {
             // A clone of this handle has just changed it: what is in the file now is under that.
-            Err(_) if !Arc::ptr_eq(&root, &self.root()) => self.store.file.read()?.verify(&self.root())?,
-            body => body?,
+            Err(_) if !Arc::ptr_eq(&root, &self.root()) => read(&self.root())?,
+            read => read?,
         };
         if (&body.id, &body.uuid) != (&self.store.id, &self.store.uuid) {
             return Err(Error::DamagedVault(format!("another vault has taken the place of {}", self.store.id)));
@@ -335,7 +355,7 @@ impl FileVault {
                 body.generation
             )));
         }
-        Ok(body)
+        Ok((body, stamp))
     }
 }
 
@@ -411,8 +431,8 @@ impl FileVault {
             let body = self.body();
             body.check_access(identity, operation, key).and_then(|()| act(&body, &mut used))
         };
-        let mut log = self.store.audit.begin(|| self.audit_record())?;
-        let head = log.append(&used, audit::outcome(&result), self.now(), self.sync_uses)?;
+        let outcome = audit::outcome(&result);
+        let head = self.store.audit.log(used, outcome, &self.clock, self.sync_uses, || self.audit_record())?;
         result.map(|done| (done, head))
     }
 

@@ -22,8 +22,7 @@ impl Body {
 
     /// A key that exists and isn't deleted.
     pub(super) fn live(&self, name: &str) -> Result<&KeyRecord> {
-        let key = self.keys.iter().find(|key| key.name == name);
-        check_live(key, name)
+        check_live(self.key(name), name)
     }
 
     /// A key that exists and isn't deleted.
@@ -77,7 +76,7 @@ impl Body {
             }
             _ => missing(),
         })?;
-        let found = key.versions.iter().find(|version| version.version.to_string() == id.version());
+        let found = key.version(id.version());
         found.filter(|_| id.vault() == self.id).ok_or_else(missing)
     }
 
@@ -114,6 +113,17 @@ impl Body {
             return Err(Error::key_refused(key(), KeyRefusal::Expired));
         }
         Ok(())
+    }
+}
+
+impl KeyRecord {
+    fn version(&self, told: &str) -> Option<&VersionRecord> {
+        // The number has one spelling: no sign, no zero before it.
+        let number = told.parse::<u32>().ok().filter(|number| number.to_string() == told)?;
+        // They are in the order of their numbers in each file that this crate wrote.
+        let found = self.versions.binary_search_by_key(&number, |version| version.version).ok();
+        let at = found.or_else(|| self.versions.iter().position(|version| version.version == number))?;
+        self.versions.get(at)
     }
 }
 

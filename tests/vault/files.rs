@@ -201,6 +201,18 @@ fn the_child() {
                 assert!(vault.create_key("tapes").is_err());
             }
         }
+        // As above, from many threads: an answer has its entry, and what failed has none.
+        "crowd" => {
+            let vault = open(&path).unwrap();
+            let before = vault.audit().unwrap().map(Result::unwrap).count();
+            let uses = || (0..40).filter(|_| vault.wrap("disks", &Secret::copy_from(&[7; 32])).is_ok()).count();
+            let answered: usize = std::thread::scope(|scope| {
+                let threads: Vec<_> = (0..8).map(|_| scope.spawn(uses)).collect();
+                threads.into_iter().map(|thread| thread.join().unwrap()).sum()
+            });
+            assert!((1..8 * 40).contains(&answered), "{answered}");
+            assert_eq!(vault.audit().unwrap().map(Result::unwrap).count(), before + answered);
+        }
         "archive" => {
             open(&path).unwrap().archive_audit(folder.join("old.audit")).unwrap_err();
             assert!(!folder.join("old.audit").exists());
@@ -280,4 +292,17 @@ fn a_log_without_room_stays_sound() {
     assert!(entries > 50);
     assert_eq!(again.audit().unwrap().map(Result::unwrap).count(), entries + 1);
     again.archive_audit(folder.path().join("old.audit")).unwrap();
+}
+
+#[test]
+fn threads_that_log_together_without_room_answer_what_is_in_the_log() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("keys.vault");
+    let vault = vault_at(&path);
+    // Room for some dozens of entries more.
+    while fs::metadata(beside(&path, ".audit")).unwrap().len() < 8 << 10 {
+        vault.wrap("disks", &Secret::copy_from(&[7; 32])).unwrap();
+    }
+    child("trap '' XFSZ; ulimit -f 32", "crowd", folder.path());
+    open(&path).unwrap().create_key("tapes").unwrap();
 }

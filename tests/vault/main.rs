@@ -11,6 +11,8 @@ mod file_vault;
 mod files;
 mod passphrase;
 mod rsa;
+#[cfg(unix)]
+mod seen;
 mod sharing;
 mod states;
 

@@ -3,7 +3,7 @@
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, BufReader, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{self, Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -14,7 +14,7 @@ use super::entry::{Archived, AuditEntry, AuditHead, AuditRecord, Use};
 use super::log::{AuditLog, next_line};
 use crate::fs::{self, Links};
 use crate::log::tell;
-use crate::{Error, Result, Secret};
+use crate::{Clock, Error, Result, Secret};
 
 /// How much of a log is read to find its end. It has room for dozens of lines, because one is much shorter than 4 KiB.
 const WINDOW: u64 = 64 << 10;
@@ -22,6 +22,10 @@ const WINDOW: u64 = 64 << 10;
 const SEARCH: u64 = 64 << 20;
 /// The most characters kept of a name that a stranger chose.
 const MAX_NAME: usize = 256;
+/// The most entries of other threads that a thread writes with its own. They fit into `WINDOW`, where others look for the end.
+const MAX_BATCH: usize = 63;
+/// How often a thread looks for the lock before it sleeps: some 10 us.
+const SPINS: usize = 250;
 const LOCK_PATIENCE: Duration = Duration::from_secs(10);
 /// The operation that archives a log. Afterwards the file may be another log.
 pub(in super::super) const ARCHIVE: &str = "archiveAudit";
@@ -31,6 +35,18 @@ pub(in super::super) struct AuditWriter {
     key: Secret,
     /// The end of the log when this handle last wrote to it.
     known: Mutex<Option<End>>,
+    /// The uses whose threads wait for `known`. Who gets it writes them all.
+    waiting: Mutex<Vec<Arc<Waiting>>>,
+}
+
+/// A use whose entry is to be written.
+struct Waiting {
+    used: Use,
+    outcome: &'static str,
+    clock: Arc<dyn Clock>,
+    sync: bool,
+    /// The head after its entry, once that is written.
+    written: OnceLock<AuditHead>,
 }
 
 #[derive(Clone, Copy)]
@@ -41,14 +57,82 @@ struct End {
 
 impl AuditWriter {
     pub(in super::super) fn new(path: PathBuf, key: Secret) -> Self {
-        AuditWriter { path, key, known: Mutex::new(None) }
+        AuditWriter { path, key, known: Mutex::new(None), waiting: Mutex::default() }
+    }
+
+    /// Writes the entry of a use, together with those of all threads that wait meanwhile: one lock, one write, and one wait
+    /// for the disk if any of them is to `sync`. `record` is as for [`begin`](Self::begin).
+    pub(in super::super) fn log(
+        &self,
+        used: Use,
+        outcome: &'static str,
+        clock: &Arc<dyn Clock>,
+        sync: bool,
+        record: impl FnOnce() -> Result<AuditRecord>,
+    ) -> Result<AuditHead> {
+        let own = Arc::new(Waiting { used, outcome, clock: clock.clone(), sync, written: OnceLock::new() });
+        self.waiting().push(own.clone());
+        let known = self.known_unless(|| own.written.get().is_some());
+        // The thread that had the lock before may have written it.
+        if let Some(head) = own.written.get() {
+            return Ok(*head);
+        }
+        let known = known.unwrap_or_else(|| self.known.lock().unwrap_or_else(PoisonError::into_inner));
+        // Taken out before anything can fail: nobody writes the entry of a use that failed.
+        self.waiting().retain(|other| !Arc::ptr_eq(other, &own));
+        let mut log = self.begin_with(known, record)?;
+        let others: Vec<_> = {
+            let mut waiting = self.waiting();
+            let len = waiting.len().min(MAX_BATCH);
+            waiting.drain(..len).collect()
+        };
+        let sync = own.sync || others.iter().any(|other| other.sync);
+        let all = || others.iter().chain([&own]).map(|each| (&each.used, each.outcome, each.clock.now()));
+        match log.append_all(all(), sync) {
+            Ok(heads) => {
+                others.iter().chain([&own]).zip(&heads).for_each(|(each, head)| _ = each.written.set(*head));
+                Ok(log.chain.head)
+            }
+            Err(e) if others.is_empty() => Err(e),
+            // Each thread writes its own and learns what came of that. The lock is still held: until they are all back, no
+            // thread can miss them.
+            Err(_) => {
+                self.waiting().extend(others);
+                log.append(&own.used, outcome, clock.now(), own.sync)
+            }
+        }
+    }
+
+    /// Takes the lock, or `None` once the own entry is `written`. An entry that isn't synced is written in some microseconds,
+    /// less than it takes to sleep and to be woken. So for about that long it only looks, and then it sleeps.
+    fn known_unless(&self, written: impl Fn() -> bool) -> Option<MutexGuard<'_, Option<End>>> {
+        for _ in 0..SPINS {
+            match self.known.try_lock() {
+                Ok(known) => return Some(known),
+                Err(sync::TryLockError::Poisoned(known)) => return Some(known.into_inner()),
+                Err(sync::TryLockError::WouldBlock) if written() => return None,
+                Err(sync::TryLockError::WouldBlock) => core::hint::spin_loop(),
+            }
+        }
+        Some(self.known.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, Vec<Arc<Waiting>>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Locks the log and finds its end. `record` reads the vault file's record of the log. It is called with the log
     /// locked, so that the log can't be archived meanwhile.
     pub(in super::super) fn begin(&self, record: impl FnOnce() -> Result<AuditRecord>) -> Result<Appending<'_>> {
+        self.begin_with(self.known.lock().unwrap_or_else(PoisonError::into_inner), record)
+    }
+
+    fn begin_with<'a>(
+        &'a self,
+        known: MutexGuard<'a, Option<End>>,
+        record: impl FnOnce() -> Result<AuditRecord>,
+    ) -> Result<Appending<'a>> {
         let failed = |e| self.failed("writing", e);
-        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let file = fs::open_or_create(&self.path, Links::Refuse).map_err(failed)?;
         lock(&file, File::try_lock).map_err(failed)?;
         let mut len = file.metadata().map_err(failed)?.len();
@@ -158,6 +242,9 @@ impl AuditWriter {
     /// Takes the lines between two offsets into a chain. Also returns whether one of them archived the log.
     fn follow(&self, file: &File, mut chain: Chain, from: u64, to: u64) -> io::Result<(Chain, bool)> {
         let mut file = file;
+        if from == to {
+            return Ok((chain, false));
+        }
         file.seek(SeekFrom::Start(from))?;
         let mut text = BufReader::with_capacity((to - from).clamp(1, WINDOW) as usize, file.take(to - from));
         let mut archived = false;
@@ -178,8 +265,9 @@ impl AuditWriter {
 /// A locked log with its known end.
 pub(in super::super) struct Appending<'a> {
     writer: &'a AuditWriter,
-    known: MutexGuard<'a, Option<End>>,
+    /// Closed before `known` is free: the next thread would find the log locked, and sleep.
     file: File,
+    known: MutexGuard<'a, Option<End>>,
     len: u64,
     chain: Chain,
     /// The state before the last entry.
@@ -189,38 +277,39 @@ pub(in super::super) struct Appending<'a> {
 impl Appending<'_> {
     /// Appends an entry with one write of one line. `sync` waits for the disk.
     pub(in super::super) fn append(&mut self, used: &Use, outcome: &str, time: u64, sync: bool) -> Result<AuditHead> {
-        let entry = AuditEntry {
-            seq: 0,
-            time,
-            identity: used.identity.as_deref().map(shortened),
-            operation: used.operation.into(),
-            key: used.key.as_deref().map(shortened),
-            version: used.version.as_deref().map(shortened),
-            subject: used.subject.as_deref().map(shortened),
-            outcome: outcome.into(),
-            torn: None,
-            after: None,
-        };
+        self.append_all([(used, outcome, time)].into_iter(), sync)?;
+        Ok(self.chain.head)
+    }
+
+    /// Appends entries with one write, all or none, and returns the head after each.
+    fn append_all<'u>(
+        &mut self,
+        uses: impl Iterator<Item = (&'u Use, &'u str, u64)>,
+        sync: bool,
+    ) -> Result<Vec<AuditHead>> {
         let mut chain = self.chain.clone();
-        let line = chain.make(&self.writer.key, entry).ok_or_else(|| {
-            let path = self.writer.path.display();
-            Error::Vault(
-                format!("its audit log {path} has used up its numbers; make a new vault and re-wrap under it").into(),
-            )
-        })?;
-        let written = self.write(&line, sync);
+        let (mut lines, mut heads) = (Vec::with_capacity(256), Vec::new());
+        for (used, outcome, time) in uses {
+            let line = chain.make(&self.writer.key, entry_of(used, outcome, time)).ok_or_else(|| {
+                let path = self.writer.path.display();
+                let text = "has used up its numbers; make a new vault and re-wrap under it";
+                Error::Vault(format!("its audit log {path} {text}").into())
+            })?;
+            lines.extend_from_slice(&line);
+            heads.push(chain.head);
+        }
+        let written = self.write(&lines, sync);
         // If the disk is full, the partial line is removed: the use was not answered.
         written.inspect_err(|_| drop(self.file.set_len(self.len))).map_err(|e| self.writer.failed("writing", e))?;
         let before = core::mem::replace(&mut self.chain, chain);
         self.before = Some((self.len, before));
-        self.len += line.len() as u64;
+        self.len += lines.len() as u64;
         *self.known = Some(End { len: self.len, head: self.chain.head });
-        Ok(self.chain.head)
+        Ok(heads)
     }
 
-    fn write(&mut self, line: &[u8], sync: bool) -> io::Result<()> {
-        self.file.seek(SeekFrom::Start(self.len))?;
-        self.file.write_all(line)?;
+    fn write(&mut self, lines: &[u8], sync: bool) -> io::Result<()> {
+        fs::write_all_at(&self.file, lines, self.len)?;
         if sync {
             self.file.sync_all()?;
             if self.len == 0 {
@@ -295,13 +384,29 @@ impl AuditRecord {
 }
 
 /// Whether the head's line ends at the given offset.
-fn ends_at(mut file: &File, end: &End) -> io::Result<bool> {
+fn ends_at(file: &File, end: &End) -> io::Result<bool> {
     let wanted = chain::end_of_line(&end.head);
     let Some(from) = end.len.checked_sub(wanted.len() as u64) else { return Ok(false) };
-    let mut found = Vec::new();
-    file.seek(SeekFrom::Start(from))?;
-    file.take(wanted.len() as u64).read_to_end(&mut found)?;
-    Ok(found == wanted)
+    let mut found = vec![0; wanted.len()];
+    match fs::read_exact_at(file, &mut found, from) {
+        Err(e) if e.kind() == ErrorKind::UnexpectedEof => Ok(false),
+        read => read.map(|()| found == wanted),
+    }
+}
+
+fn entry_of(used: &Use, outcome: &str, time: u64) -> AuditEntry {
+    AuditEntry {
+        seq: 0,
+        time,
+        identity: used.identity.as_deref().map(shortened),
+        operation: used.operation.into(),
+        key: used.key.as_deref().map(shortened),
+        version: used.version.as_deref().map(shortened),
+        subject: used.subject.as_deref().map(shortened),
+        outcome: outcome.into(),
+        torn: None,
+        after: None,
+    }
 }
 
 fn lock(file: &File, attempt: fn(&File) -> Result<(), TryLockError>) -> io::Result<()> {
