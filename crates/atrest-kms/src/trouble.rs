@@ -1,6 +1,7 @@
 //! Why a call to a service has no result.
 
-use atrest::{Error, KeyRefusal, VaultFailure};
+use atrest::key::{KeyId, WrappedDek};
+use atrest::{Error, KeyRefusal, Result, VaultFailure};
 
 /// The most of a server's text that an error repeats, in characters.
 const MOST_TEXT: usize = 200;
@@ -72,6 +73,14 @@ pub(crate) fn told(text: &str, secrets: &[&str]) -> String {
 pub(crate) fn strings(body: &[u8]) -> Vec<&str> {
     let text = std::str::from_utf8(body).unwrap_or_default();
     text.split('"').filter(|part| part.len() >= 20).collect()
+}
+
+/// What was wrapped, if it is under the version that was asked for.
+pub(crate) fn only_under(kek: &KeyId, wrapped: WrappedDek) -> Result<WrappedDek> {
+    if wrapped.kek != *kek {
+        return Err(Error::Vault(format!("asked to wrap under {kek}, it wrapped under {}", wrapped.kek).into()));
+    }
+    Ok(wrapped)
 }
 
 #[cfg(test)]

@@ -9,6 +9,11 @@ use cryptoki_sys::*;
 use crate::fault::Answer;
 use crate::functions::{Functions, answer, missing, within};
 
+/// `C_EncryptInit` or `C_DecryptInit`.
+type Init = unsafe extern "C" fn(CK_SESSION_HANDLE, *mut CK_MECHANISM, CK_OBJECT_HANDLE) -> CK_RV;
+/// `C_Encrypt` or `C_Decrypt`.
+type Crypt = unsafe extern "C" fn(CK_SESSION_HANDLE, *mut CK_BYTE, CK_ULONG, *mut CK_BYTE, *mut CK_ULONG) -> CK_RV;
+
 /// The value of an attribute in a template. Numbers are kept aligned, as libraries read them through a pointer.
 pub(crate) enum Value<'a> {
     Bool(CK_BBOOL),
@@ -273,44 +278,48 @@ impl Session {
     /// Encrypts `text` into `out` and returns the length.
     pub(crate) fn encrypt(
         &self,
-        mut mechanism: Mechanism<'_>,
+        mechanism: Mechanism<'_>,
         key: CK_OBJECT_HANDLE,
         text: &[u8],
         out: &mut [u8],
     ) -> Result<usize, Answer> {
         let init = self.functions.0.C_EncryptInit.ok_or(missing("C_EncryptInit"))?;
         let f = self.functions.0.C_Encrypt.ok_or(missing("C_Encrypt"))?;
-        // One scope for both calls: a token that chooses the nonce writes it in either.
-        let result = mechanism.with(|at| {
-            // SAFETY: the mechanism and its parameters live during the call.
-            answer("C_EncryptInit", unsafe { init(self.handle, at, key) })?;
-            let mut len = out.len() as CK_ULONG;
-            let (from, from_len) = (text.as_ptr().cast_mut(), text.len() as CK_ULONG);
-            // SAFETY: the library only reads `text`; `out` has room for `len` bytes.
-            answer("C_Encrypt", unsafe { f(self.handle, from, from_len, out.as_mut_ptr(), &mut len) })?;
-            within(len, out.len(), "C_Encrypt")
-        });
-        self.note(result)
+        self.crypt(mechanism, key, (init, "C_EncryptInit"), (f, "C_Encrypt"), text, out)
     }
 
     /// Decrypts `text` into `out` and returns the length.
     pub(crate) fn decrypt(
         &self,
-        mut mechanism: Mechanism<'_>,
+        mechanism: Mechanism<'_>,
         key: CK_OBJECT_HANDLE,
         text: &[u8],
         out: &mut [u8],
     ) -> Result<usize, Answer> {
         let init = self.functions.0.C_DecryptInit.ok_or(missing("C_DecryptInit"))?;
         let f = self.functions.0.C_Decrypt.ok_or(missing("C_Decrypt"))?;
+        self.crypt(mechanism, key, (init, "C_DecryptInit"), (f, "C_Decrypt"), text, out)
+    }
+
+    /// Begins an operation and does it, by the two functions of a kind with their names.
+    fn crypt(
+        &self,
+        mut mechanism: Mechanism<'_>,
+        key: CK_OBJECT_HANDLE,
+        (init, init_name): (Init, &'static str),
+        (f, name): (Crypt, &'static str),
+        text: &[u8],
+        out: &mut [u8],
+    ) -> Result<usize, Answer> {
+        // One scope for both calls: a token that chooses the nonce writes it in either.
         let result = mechanism.with(|at| {
             // SAFETY: the mechanism and its parameters live during the call.
-            answer("C_DecryptInit", unsafe { init(self.handle, at, key) })?;
+            answer(init_name, unsafe { init(self.handle, at, key) })?;
             let mut len = out.len() as CK_ULONG;
             let (from, from_len) = (text.as_ptr().cast_mut(), text.len() as CK_ULONG);
             // SAFETY: the library only reads `text`; `out` has room for `len` bytes.
-            answer("C_Decrypt", unsafe { f(self.handle, from, from_len, out.as_mut_ptr(), &mut len) })?;
-            within(len, out.len(), "C_Decrypt")
+            answer(name, unsafe { f(self.handle, from, from_len, out.as_mut_ptr(), &mut len) })?;
+            within(len, out.len(), name)
         });
         self.note(result)
     }

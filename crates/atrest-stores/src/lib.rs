@@ -45,9 +45,9 @@ pub fn backend(url: &str) -> Result<Arc<dyn DiskBackend>> {
         "s3" => Ok(Arc::new(atrest_s3::S3Backend::from_url(url)?)),
         _ => {
             // Not the URL: somebody may have put a password into it.
-            let known = ALL.iter().find(|(known, _)| *known == scheme);
+            let known = ALL.iter().find(|(known, ..)| *known == scheme);
             let why = match known {
-                Some((scheme, feature)) => format!("this build has no {scheme}:, which is the feature {feature}"),
+                Some((scheme, feature, _)) => format!("this build has no {scheme}:, which is the feature {feature}"),
                 None => "a place for disks is a URL that begins with one of".into(),
             };
             Err(Error::InvalidOption(format!("{why}; it has {}", schemes().collect::<Vec<_>>().join(" "))))
@@ -55,29 +55,21 @@ pub fn backend(url: &str) -> Result<Arc<dyn DiskBackend>> {
     }
 }
 
-/// All schemes, with their features.
-const ALL: [(&str, &str); 8] = [
-    ("file", ""),
-    ("nbd", "nbd"),
-    ("nbd+unix", "nbd"),
-    ("nbds", "nbd-tls"),
-    ("nbds+unix", "nbd-tls"),
-    ("rbd", "rbd"),
-    ("azblob", "azblob"),
-    ("s3", "s3"),
+/// All schemes, with their features, and whether this build has them.
+const ALL: [(&str, &str, bool); 8] = [
+    ("file", "", true),
+    ("nbd", "nbd", cfg!(feature = "nbd")),
+    ("nbd+unix", "nbd", cfg!(feature = "nbd")),
+    ("nbds", "nbd-tls", cfg!(feature = "nbd-tls")),
+    ("nbds+unix", "nbd-tls", cfg!(feature = "nbd-tls")),
+    ("rbd", "rbd", cfg!(feature = "rbd")),
+    ("azblob", "azblob", cfg!(feature = "azblob")),
+    ("s3", "s3", cfg!(feature = "s3")),
 ];
 
 /// The schemes that this build has, with their colon.
 pub fn schemes() -> impl Iterator<Item = String> {
-    let is_here = |feature: &str| match feature {
-        "nbd" => cfg!(feature = "nbd"),
-        "nbd-tls" => cfg!(feature = "nbd-tls"),
-        "rbd" => cfg!(feature = "rbd"),
-        "azblob" => cfg!(feature = "azblob"),
-        "s3" => cfg!(feature = "s3"),
-        _ => true,
-    };
-    ALL.into_iter().filter(move |(_, feature)| is_here(feature)).map(|(scheme, _)| format!("{scheme}:"))
+    ALL.into_iter().filter(|(.., is_here)| *is_here).map(|(scheme, ..)| format!("{scheme}:"))
 }
 
 /// The folder of `file:FOLDER`; an empty authority may stand before it (RFC 8089).

@@ -101,7 +101,7 @@ impl OpenDisk {
     /// # Errors
     /// [`Error::DiskSuspended`] while its key may not be used; those of [`Volume::read_at`](crate::Volume::read_at).
     pub fn read_at(&self, offset: u64, sectors: &mut [u8]) -> Result<()> {
-        self.check_end(offset, sectors.len())?;
+        self.check_end(offset, sectors.len() as u64)?;
         self.live.with_layers(|layers| layers.read_at(offset, sectors))
     }
 
@@ -110,7 +110,7 @@ impl OpenDisk {
     /// # Errors
     /// As [`read_at`](Self::read_at).
     pub fn write_at(&self, offset: u64, sectors: &[u8]) -> Result<()> {
-        self.check_end(offset, sectors.len())?;
+        self.check_end(offset, sectors.len() as u64)?;
         self.live.write_with(offset, sectors.len() as u64, |layers| layers.write_at(offset, sectors))
     }
 
@@ -120,7 +120,7 @@ impl OpenDisk {
     /// # Errors
     /// As [`read_at`](Self::read_at).
     pub fn write_in_place(&self, offset: u64, sectors: &mut [u8]) -> Result<()> {
-        self.check_end(offset, sectors.len())?;
+        self.check_end(offset, sectors.len() as u64)?;
         self.live.write_with(offset, sectors.len() as u64, |layers| layers.write_in_place(offset, sectors))
     }
 
@@ -129,7 +129,7 @@ impl OpenDisk {
     /// # Errors
     /// As [`read_at`](Self::read_at).
     pub fn read_vectored_at(&self, offset: u64, sectors: &mut [IoSliceMut<'_>]) -> Result<()> {
-        self.check_end(offset, sum(sectors.iter().map(|piece| piece.len())))?;
+        self.check_end(offset, sum(sectors.iter().map(|piece| piece.len())) as u64)?;
         self.live.with_layers(|layers| layers.read_vectored_at(offset, sectors))
     }
 
@@ -139,7 +139,7 @@ impl OpenDisk {
     /// As [`read_at`](Self::read_at).
     pub fn write_vectored_at(&self, offset: u64, sectors: &[IoSlice<'_>]) -> Result<()> {
         let len = sum(sectors.iter().map(|piece| piece.len()));
-        self.check_end(offset, len)?;
+        self.check_end(offset, len as u64)?;
         self.live.write_with(offset, len as u64, |layers| layers.write_vectored_at(offset, sectors))
     }
 
@@ -174,10 +174,7 @@ impl OpenDisk {
     /// # Errors
     /// As [`read_at`](Self::read_at).
     pub fn extents(&self, offset: u64, len: u64, most: usize) -> Result<Vec<VolumeExtent>> {
-        let size = self.size();
-        if offset.checked_add(len).is_none_or(|end| end > size) {
-            return Err(Error::OutOfBounds { offset, len: usize::try_from(len).unwrap_or(usize::MAX), size });
-        }
+        self.check_end(offset, len)?;
         self.live.with_layers(|layers| layers.extents(offset, len, most))
     }
 
@@ -193,7 +190,7 @@ impl OpenDisk {
     /// # Errors
     /// As [`read_at`](Self::read_at).
     pub fn begin_read(&self, offset: u64, len: usize) -> Result<u64> {
-        self.check_end(offset, len)?;
+        self.check_end(offset, len as u64)?;
         self.live.with_layers(|layers| layers.begin_read(offset, len))
     }
 
@@ -202,7 +199,7 @@ impl OpenDisk {
     /// # Errors
     /// As [`read_at`](Self::read_at). `sectors` hold ciphertext then.
     pub fn complete_read(&self, offset: u64, sectors: &mut [u8]) -> Result<()> {
-        self.check_end(offset, sectors.len())?;
+        self.check_end(offset, sectors.len() as u64)?;
         self.live.with_layers(|layers| layers.complete_read(offset, sectors))
     }
 
@@ -216,7 +213,7 @@ impl OpenDisk {
     /// As [`write_at`](Self::write_at).
     pub fn begin_write(&self, offset: u64, sectors: &mut [u8]) -> Result<DeviceWrite> {
         let len = sectors.len();
-        self.check_end(offset, len)?;
+        self.check_end(offset, len as u64)?;
         self.live.begin_write(offset, len, |layers| Ok((layers.begin_write(offset, sectors)?, &*sectors)))
     }
 
@@ -226,7 +223,7 @@ impl OpenDisk {
     /// # Errors
     /// [`Error::LengthMismatch`]; as [`write_at`](Self::write_at).
     pub fn begin_write_from(&self, offset: u64, sectors: &[u8], ciphertext: &mut [u8]) -> Result<DeviceWrite> {
-        self.check_end(offset, sectors.len())?;
+        self.check_end(offset, sectors.len() as u64)?;
         self.live.begin_write(offset, sectors.len(), |layers| {
             Ok((layers.begin_write_from(offset, sectors, ciphertext)?, &*ciphertext))
         })
@@ -253,25 +250,26 @@ impl OpenDisk {
 
     /// Whether a range may be changed, all of it, before any of it is.
     fn check_range(&self, offset: u64, len: u64) -> Result<()> {
-        let (sector_size, counted) = (self.sector_size, usize::try_from(len).unwrap_or(usize::MAX));
+        let sector_size = self.sector_size;
         if !offset.is_multiple_of(sector_size.into()) || !len.is_multiple_of(sector_size.into()) {
-            return Err(Error::Misaligned { offset, len: counted, sector_size });
+            return Err(Error::Misaligned { offset, len: counted(len), sector_size });
         }
-        let size = self.size();
-        if offset.checked_add(len).is_none_or(|end| end > size) {
-            return Err(Error::OutOfBounds { offset, len: counted, size });
-        }
-        Ok(())
+        self.check_end(offset, len)
     }
 
     /// The volume may be larger than the disk, by spare space of its device.
-    fn check_end(&self, offset: u64, len: usize) -> Result<()> {
+    fn check_end(&self, offset: u64, len: u64) -> Result<()> {
         let size = self.size();
-        if offset.checked_add(len as u64).is_none_or(|end| end > size) {
-            return Err(Error::OutOfBounds { offset, len, size });
+        if offset.checked_add(len).is_none_or(|end| end > size) {
+            return Err(Error::OutOfBounds { offset, len: counted(len), size });
         }
         Ok(())
     }
+}
+
+/// A length as errors tell it.
+fn counted(len: u64) -> usize {
+    usize::try_from(len).unwrap_or(usize::MAX)
 }
 
 /// Several buffers may be the same memory, so that no sum of them is out of the question.

@@ -15,7 +15,7 @@ use super::credentials::AwsCredentials;
 use super::options::AwsOptions;
 use crate::cached::Cached;
 use crate::input::{check_address, json, parse};
-use crate::trouble::{Operation, Trouble};
+use crate::trouble::{Operation, Trouble, only_under};
 
 /// The name of the pair that says what is encrypted.
 const PURPOSE: &str = "atrest:purpose";
@@ -276,11 +276,7 @@ impl KeyVault for AwsKms {
         if !is_key_id(kek.version()) {
             return Err(failed(Trouble::Refused(KeyRefusal::Missing)));
         }
-        let wrapped = self.encrypt(kek.key(), kek.version(), dek).map_err(failed)?;
-        if wrapped.kek != *kek {
-            return Err(Error::Vault(format!("asked to wrap under {kek}, it wrapped under {}", wrapped.kek).into()));
-        }
-        Ok(wrapped)
+        only_under(kek, self.encrypt(kek.key(), kek.version(), dek).map_err(failed)?)
     }
 
     fn unwrap(&self, wrapped: &WrappedDek) -> Result<Option<Secret>> {

@@ -15,7 +15,7 @@ use super::options::TransitOptions;
 use super::session::{Answer, Server};
 use crate::cached::Cached;
 use crate::input::{check_address, invalid, json, parse, variable};
-use crate::trouble::{Operation, Trouble, told};
+use crate::trouble::{Operation, Trouble, only_under, told};
 
 /// The type of key that is used: AES-256-GCM.
 const KEY_TYPE: &str = "aes256-gcm96";
@@ -226,11 +226,7 @@ impl KeyVault for TransitVault {
     fn wrap_version(&self, kek: &KeyId, dek: &Secret) -> Result<WrappedDek> {
         let failed = |e: Trouble| e.into_error(kek.to_string(), Operation::Wrap);
         let version = number(kek.version()).ok_or_else(|| failed(Trouble::Refused(KeyRefusal::Missing)))?;
-        let wrapped = self.encrypt(kek.key(), Some(version), dek).map_err(failed)?;
-        if wrapped.kek != *kek {
-            return Err(Error::Vault(format!("asked to wrap under {kek}, it wrapped under {}", wrapped.kek).into()));
-        }
-        Ok(wrapped)
+        only_under(kek, self.encrypt(kek.key(), Some(version), dek).map_err(failed)?)
     }
 
     fn unwrap(&self, wrapped: &WrappedDek) -> Result<Option<Secret>> {
