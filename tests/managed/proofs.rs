@@ -2,7 +2,9 @@
 //! the key that a header names, or puts an older header back.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
 
 use crate::common::device::TestDevice;
 use crate::common::header;
@@ -203,6 +205,59 @@ fn a_header_put_back_during_a_rotation_is_under_the_older_key_again() {
     assert!(service.report_set("s").unwrap().finished);
     customer.off.lock().unwrap().insert(1);
     ["a", "b", "c"].iter().for_each(|disk| read(&service, disk).unwrap());
+}
+
+#[test]
+fn what_leaves_a_set_opens_with_that_sets_key_at_each_instant_of_its_rotation() {
+    // Behaviours 22, 26: the set that it moves to has a later version of the same key.
+    let (world, service, _) = three();
+    let customer = world.customer(VAULT);
+    customer.rotate();
+    service.rotate_set("s", &quiet).unwrap();
+    world.set(&service, "t", CustomerKey);
+    customer.rotate();
+    service.rotate_set("t", &quiet).unwrap();
+    let disk = service.open_disk("b").unwrap();
+    // The first wrap is a trial.
+    customer.fail_wrap_at.store(customer.wraps.load(Relaxed) + 2, Relaxed);
+    service.put_into_set(&ResourceName::disk("b"), "t").unwrap_err();
+    // Its next use opens it anew.
+    customer.disabled.store(true, Relaxed);
+    world.clock.advance(Duration::from_secs(3600));
+    service.maintain();
+    customer.disabled.store(false, Relaxed);
+    world.clock.advance(Duration::from_secs(3600));
+    let opened = AtomicUsize::new(0);
+    let back = customer.key(1);
+    // Its header names the older key already, and no proof of that is stored yet.
+    let rotated = service.change_key("s", &back, &|_| {
+        let mut bytes = vec![0; text(1).len()];
+        disk.read_at(0, &mut bytes).unwrap();
+        assert!(bytes == text(1));
+        opened.fetch_add(1, Relaxed);
+    });
+    assert_eq!((rotated.unwrap().rewrapped, opened.into_inner()), (3, 3));
+    assert_eq!(service.resource(&ResourceName::disk("b")).unwrap().proven.unwrap().key, back);
+}
+
+#[test]
+fn a_move_during_a_rotation_is_what_is_noted_last() {
+    let (world, service, _) = three();
+    world.set(&service, "t", CustomerKey);
+    let customer = world.customer(VAULT);
+    let new = customer.rotate();
+    let b = ResourceName::disk("b");
+    // The rotation has moved it, and notes that at its end. The other set has the key that it was under before.
+    let rotated = service.rotate_set("s", &|progress| {
+        if progress.done == progress.total {
+            service.put_into_set(&b, "t").unwrap();
+        }
+    });
+    assert_eq!(rotated.unwrap().key, new);
+    assert_eq!(service.resource(&b).unwrap().proven.unwrap().key, customer.key(1));
+    assert_eq!(status(&service, "b"), ProtectionStatus::Finished);
+    customer.off.lock().unwrap().insert(2);
+    read(&service, "b").unwrap();
 }
 
 #[test]

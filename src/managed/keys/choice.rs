@@ -19,12 +19,16 @@ impl Access {
         keys: &[KeyId],
         leased: bool,
     ) -> Result<(Option<EncryptionSet>, KeyId)> {
-        for set in resource.set.iter().chain(resource.leaving()) {
-            let set = self.store.set(set)?;
-            let exact = set.in_use().find(|wanted| keys.contains(wanted)).cloned();
-            if let Some(key) = exact {
-                return Ok((Some(set), key));
+        let sets = resource.set.iter().chain(resource.leaving());
+        let sets = sets.map(|set| self.store.set(set)).collect::<Result<Vec<_>>>()?;
+        // In either set first: of what leaves for a set that has a later version of the same key, the set that it leaves may
+        // still move the header to its own.
+        for set in &sets {
+            if let Some(key) = set.in_use().find(|wanted| keys.contains(wanted)).cloned() {
+                return Ok((Some(set.clone()), key));
             }
+        }
+        for set in sets {
             let is_other_version = |key: &KeyId| set.in_use().any(|wanted| is_same(key, wanted));
             // A key that the set has left, possibly in another vault.
             let is_former = |key: &KeyId| resource.proven.is_some() && set.former_keys.contains(key);

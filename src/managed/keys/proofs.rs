@@ -104,8 +104,13 @@ impl<'s> Notes<'s> {
                     Err(Error::NoSuchResource(_)) => continue,
                     resource => resource?,
                 };
-                // A proof made since then is newer and stays.
-                if resource.proof(layer) == before.proof(layer) && resource.note_proven(layer, key, at) {
+                // A proof made since then is newer and stays. A move to another set may have brought back the key that it was
+                // under before.
+                let is_where_it_was = (&resource.set, &resource.joining) == (&before.set, &before.joining);
+                if is_where_it_was
+                    && resource.proof(layer) == before.proof(layer)
+                    && resource.note_proven(layer, key, at)
+                {
                     tables.put_resource(&resource)?;
                 }
             }
