@@ -163,7 +163,8 @@ mod files {
             let now = content(&device);
             assert!(now[..8192] == model[..8192] && now[8192 + 512 * 1024..] == model[8192 + 512 * 1024..]);
             assert!(now[8192..8192 + 512 * 1024].iter().all(|&byte| byte == 0));
-            assert!(room(&device) <= before - 512 * 1024, "{} of {before} bytes are left", room(&device));
+            // A file system counts its own blocks for a file that has more pieces now, too.
+            assert!(room(&device) <= before - (480 << 10), "{} of {before} bytes are left", room(&device));
 
             // Beyond the end nothing is, and the file stays as long as it is.
             device.discard(MIB as u64, 1 << 20).unwrap();

@@ -385,7 +385,8 @@ fn discarded_blocks_of_a_volume_in_a_file_are_given_back() {
         volume.discard(MIB as u64, MIB as u64).unwrap();
         let now = content(&volume);
         assert!(now[..MIB] == plain[..MIB] && now[2 * MIB..] == plain[2 * MIB..]);
-        assert!(room() <= before - MIB as u64, "{} of {before} bytes are left", room());
+        // A file system counts its own blocks for a file that has more pieces now, too.
+        assert!(room() <= before - MIB as u64 + (32 << 10), "{} of {before} bytes are left", room());
         volume.write_at(0, &plain).unwrap();
         assert!(content(&volume) == plain);
     }
