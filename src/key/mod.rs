@@ -6,6 +6,8 @@
 
 mod aes_kw;
 #[cfg(feature = "std")]
+mod any_vault;
+#[cfg(feature = "std")]
 mod credential;
 #[cfg(feature = "std")]
 mod dek;
@@ -31,6 +33,8 @@ pub(crate) mod peers; // for unit tests, of the layers above too
 pub(crate) mod self_test;
 pub mod wrap;
 
+#[cfg(feature = "std")]
+pub use any_vault::AnyVault;
 #[cfg(feature = "std")]
 pub(crate) use credential::Passphrase;
 #[cfg(feature = "std")]

@@ -24,11 +24,11 @@ impl<D: BlockDevice> Volume<D> {
             // No lock is held while a vault answers. If another rotation finished first, this answer may be under a
             // version that the other's caller is free to destroy. So ask again.
             let (new_tokens, mut header) = loop {
-                let old = self.tokens_of(&**self.locked_header(), vault)?;
+                let old = self.tokens_of(&**self.locked_header(), vault.id())?;
                 let wrap = |(id, old): &(u32, Token)| Ok((*id, self.rewrapped(old, vault)?));
                 let new = old.iter().map(wrap).collect::<Result<Vec<_>>>()?;
                 let header = self.locked_header();
-                if self.tokens_of(&**header, vault)? == old {
+                if self.tokens_of(&**header, vault.id())? == old {
                     break (new, header);
                 }
             };
@@ -59,6 +59,31 @@ impl<D: BlockDevice> Volume<D> {
                 None => (Vec::new(), self.size()),
             };
             let token = Token::new(encryption_type, &self.dek(), wrapped, context, data_size);
+            let old: Vec<u32> = old.into_iter().map(|(id, _)| id).collect();
+            header.add_token(self.header_device(), &self.dek(), token, &old)?;
+            Ok(kek)
+        })
+    }
+
+    /// Moves the volume from one vault to another: one token for a key of `vault` replaces those of the vault with the id
+    /// `from`. Returns the version of the key. Ways in by other vaults, and passphrases, stay.
+    ///
+    /// `from` isn't asked, and may be gone. Reads and writes continue meanwhile, and no sector is touched. If this is killed
+    /// at any instant, the volume opens with `from` or with `vault`.
+    ///
+    /// # Errors
+    /// [`Error::NotThisVault`] if no token names `from`; otherwise as [`replace_keks`](Self::replace_keks).
+    pub fn move_kek(&self, from: &str, vault: &dyn KeyVault, key: &str) -> Result<KeyId> {
+        on_wiped_stack(|| {
+            self.check_writable()?;
+            self.tokens_of(&**self.locked_header(), from)?;
+            let wrapped = WrappedDek::wrap(vault, key, &self.dek())?;
+            let kek = wrapped.kek.clone();
+            let mut header = self.locked_header();
+            let old = self.tokens_of(&**header, from)?;
+            let like = &old[0].1;
+            let data_size = like.data_size.max(self.size());
+            let token = Token::new(like.encryption_type, &self.dek(), wrapped, like.context.clone(), data_size);
             let old: Vec<u32> = old.into_iter().map(|(id, _)| id).collect();
             header.add_token(self.header_device(), &self.dek(), token, &old)?;
             Ok(kek)
@@ -126,11 +151,11 @@ impl<D: BlockDevice> Volume<D> {
         Ok(Token::new(old.encryption_type, &self.dek(), wrapped, old.context.clone(), data_size))
     }
 
-    /// The genuine tokens that name `vault`, with their numbers: at least one.
-    fn tokens_of(&self, header: &dyn StoredHeader, vault: &dyn KeyVault) -> Result<Vec<(u32, Token)>> {
+    /// The genuine tokens that name the vault of this id, with their numbers: at least one.
+    fn tokens_of(&self, header: &dyn StoredHeader, vault: &str) -> Result<Vec<(u32, Token)>> {
         let genuine = header.genuine_tokens(&self.dek());
         let wanted = ways_in(&genuine);
-        let ours: Vec<_> = genuine.into_iter().filter(|(_, token)| token.wrapped.kek.vault() == vault.id()).collect();
+        let ours: Vec<_> = genuine.into_iter().filter(|(_, token)| token.wrapped.kek.vault() == vault).collect();
         if ours.is_empty() { Err(Error::NotThisVault { wanted }) } else { Ok(ours) }
     }
 }

@@ -6,6 +6,7 @@ use super::BlockDevice;
 use super::headers::{Attempt, StoredHeader};
 use crate::cipher::CipherSpec;
 use crate::key::{Credential, DekAlgorithm, KdfLimits, KeyVault, Passphrase, too_long};
+use crate::log::tell;
 use crate::ondisk::luks::Token;
 use crate::{Dek, Error, Result};
 
@@ -87,16 +88,27 @@ impl Locked<'_> {
     }
 
     fn by_vault(&self, vault: &dyn KeyVault, mut tokens: Vec<(u32, Token)>) -> Result<(Dek, Option<Token>)> {
-        let mut failure = None;
+        let mut failures = Vec::new();
         for at in 0..tokens.len() {
             match self.by_token(vault, &tokens[at].1) {
                 Ok(None) => {}
-                Ok(Some(dek)) => return Ok((dek, Some(tokens.swap_remove(at).1))),
-                // Another token may name another key of the same vault, or be the one that is right.
-                Err(e) => failure = failure.or(Some(e)),
+                Ok(Some(dek)) => {
+                    for failure in failures {
+                        tell!(warn, "a token of the volume {} was passed over: {failure:#}", self.header.uuid());
+                    }
+                    return Ok((dek, Some(tokens.swap_remove(at).1)));
+                }
+                // Another token may name another key or vault, or be the one that is right.
+                Err(e) => failures.push(e),
             }
         }
-        Err(failure.unwrap_or_else(|| Error::NotThisVault { wanted: ways_in(&tokens) }))
+        // What has only failed may open it later. That is worth more to know than what else is wrong.
+        let is_outage = |e: &Error| matches!(e, Error::Vault(_) | Error::Io { .. } | Error::Busy { .. });
+        if failures.len() > 1 && failures.iter().any(is_outage) {
+            let all: Vec<_> = failures.iter().map(|e| format!("{e:#}")).collect();
+            return Err(Error::Vault(format!("none of its tokens opens it now: {}", all.join("; ")).into()));
+        }
+        Err(failures.into_iter().next().unwrap_or_else(|| Error::NotThisVault { wanted: ways_in(&tokens) }))
     }
 
     /// `None` if the token is another vault's.

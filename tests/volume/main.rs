@@ -25,6 +25,7 @@ mod reencrypt_io;
 mod reencrypt_kills;
 mod resize;
 mod rotation;
+mod several_vaults;
 mod tampering;
 mod written;
 mod written_crash;
