@@ -103,7 +103,7 @@ def slot_read(slot):
     if (magic, version) != (b"atrestFP", 1) or hashlib.sha256(slot[:-32]).digest() != slot[-32:]:
         return None
     end = 36 + envelope_len
-    if envelope_len > 3124 or any(slot[end + 32:-32]):
+    if envelope_len > 3892 or any(slot[end + 32:-32]):
         return None
     return generation, nonce, slot[36:end], slot[:end], slot[end:end + 32]
 

@@ -25,7 +25,9 @@ use crate::{Error, Result, Secret, VaultFailure};
 /// use atrest::{Credential, FormatOptions, KeyVault, MemoryDevice, OpenOptions, Protector, Volume};
 /// # let folder = tempfile::tempdir()?;
 /// # let make = |name: &str| -> atrest::Result<Arc<FileVault>> {
-/// #     let vault = FileVault::create(folder.path().join(name), Unlock::Raw(&[7; 32]))?;
+/// #     let key_file = folder.path().join(format!("{name}.key"));
+/// #     FileVault::generate_key_file(&key_file)?;
+/// #     let vault = FileVault::create(folder.path().join(name), Unlock::KeyFile(&key_file))?;
 /// #     vault.create_key("disks")?;
 /// #     Ok(Arc::new(vault))
 /// # };

@@ -65,5 +65,6 @@ pub use wrap::WrapAlgorithm;
 /// The longest context that an envelope or a volume can be bound to, in bytes.
 pub const MAX_CONTEXT: usize = 1024;
 
-/// The longest wrapped DEK in bytes. It has room for RSA-4096 and for the records of other vaults.
-pub const MAX_WRAPPED: usize = 1024;
+/// The longest wrapped DEK in bytes. It has room for RSA-4096, for the records of other vaults, and for those of several vaults
+/// together.
+pub const MAX_WRAPPED: usize = 1792;

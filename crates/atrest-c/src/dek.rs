@@ -31,7 +31,7 @@ pub const ATREST_AES_256_CTR: u32 = 7;
 /// The most bytes of a context.
 pub const ATREST_CONTEXT_MAX: usize = 1024;
 /// The most bytes of an envelope.
-pub const ATREST_ENVELOPE_MAX: usize = 3124;
+pub const ATREST_ENVELOPE_MAX: usize = 3892;
 
 /// A data encryption key, in memory that is locked and left out of core dumps if the operating system allows it. Freed
 /// by atrest_dek_free, which wipes it.
