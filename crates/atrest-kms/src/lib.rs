@@ -35,7 +35,6 @@
 mod aws;
 #[cfg(any(feature = "transit", feature = "aws"))]
 mod cached;
-mod directory;
 #[cfg(any(feature = "transit", feature = "aws"))]
 mod input;
 #[cfg(any(feature = "transit", feature = "aws"))]
@@ -51,7 +50,6 @@ pub use atrest_http::aws::AccessKey;
 pub use atrest_http::{Hidden, HttpOptions};
 #[cfg(feature = "aws")]
 pub use aws::{AwsCredentials, AwsKms, AwsOptions};
-pub use directory::KmsVaults;
 #[cfg(feature = "transit")]
 pub use transit::{TransitAuth, TransitOptions, TransitVault};
 pub use url::open;

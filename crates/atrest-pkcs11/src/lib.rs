@@ -1,7 +1,6 @@
 //! A vault for [`atrest`] on PKCS#11 tokens: HSMs, smart cards, SoftHSM, NSS.
 #![doc = include_str!("../README.md")]
 
-mod directory;
 mod fault;
 mod functions;
 mod keys;
@@ -14,7 +13,6 @@ mod uri;
 mod vault;
 mod wrap;
 
-pub use directory::Pkcs11Vaults;
 pub use options::Pkcs11Options;
 pub use pin::Pin;
 pub use uri::{Pkcs11Uri, open};

@@ -11,9 +11,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use atrest::key::{KeyKind, WrapAlgorithm, WrappedDek, wrap};
-use atrest::managed::VaultDescription;
+use atrest::managed::{KnownVaults, VaultDescription};
 use atrest::{Error, KeyRefusal, KeyVault, ManualClock, Secret};
-use atrest_pkcs11::{Pkcs11Vault, Pkcs11Vaults};
+use atrest_pkcs11::Pkcs11Vault;
 use cryptoki::object::Attribute;
 use cryptoki::types::Date;
 
@@ -194,10 +194,10 @@ fn rsa() {
 fn a_set_on_a_token() {
     let Some(hsm) = softhsm("a_set_on_a_token") else { return };
     hsm.token("t").aes("t", "disks", "01");
-    let vaults = Arc::new(Pkcs11Vaults::new());
+    let vaults = Arc::new(KnownVaults::new());
     let kept = VaultDescription::new("north", "contoso").soft_delete(true).purge_protection(true);
-    vaults.add(Pkcs11Vault::new(hsm.faulty("t").id("hsm")).unwrap(), kept.clone()).unwrap();
-    let again = vaults.add(Pkcs11Vault::new(hsm.faulty("t").id("hsm")).unwrap(), kept).unwrap_err();
+    vaults.add(Arc::new(Pkcs11Vault::new(hsm.faulty("t").id("hsm")).unwrap()), kept.clone()).unwrap();
+    let again = vaults.add(Arc::new(Pkcs11Vault::new(hsm.faulty("t").id("hsm")).unwrap()), kept).unwrap_err();
     assert!(matches!(again, Error::ResourceExists(_)));
     let admin = hsm.admin("t");
     let usable = |may| admin.set("disks", 1, &[Attribute::Wrap(may), Attribute::Unwrap(may)]);

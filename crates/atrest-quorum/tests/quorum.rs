@@ -3,14 +3,13 @@
 #[path = "../../../tests/common/conformance.rs"]
 mod conformance;
 
-use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
-use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use atrest::key::{KeyDescription, KeyId, KeyKind, WrapAlgorithm, WrappedDek};
-use atrest::managed::{VaultDescription, VaultDirectory};
+use atrest::managed::{KnownVaults, VaultDescription};
 use atrest::vault::{FileVault, Unlock, VersionChange};
 use atrest::{Error, KeyRefusal, KeyVault, Result, Secret};
 use atrest_quorum::{Member, Quorum};
@@ -312,32 +311,21 @@ fn a_description_sums_up_those_of_the_members() {
     assert!(said(Some(old.id.version())).enabled);
 }
 
-/// The quorum of a service of managed disks, whose members are asked by each set's identity.
-struct Directory(World, Mutex<HashMap<String, Arc<Quorum>>>);
-
-impl VaultDirectory for Directory {
-    fn vault(&self, _: &str, identity: &str) -> Result<Arc<dyn KeyVault>> {
-        let mut made = self.1.lock().unwrap();
-        Ok(made.entry(identity.into()).or_insert_with(|| Arc::new(self.0.quorum(2))).clone())
-    }
-
-    fn describe(&self, _: &str) -> Result<VaultDescription> {
-        Ok(VaultDescription::new("north", "contoso").soft_delete(true).purge_protection(true))
-    }
-}
-
 #[test]
 fn a_set_of_managed_disks_is_under_a_quorum() {
-    let directory = Arc::new(Directory(World::new(3), Mutex::default()));
-    let platform = World::new(1);
-    let world = &directory.0;
+    let (world, platform) = (Arc::new(World::new(3)), World::new(1));
+    let directory = Arc::new(KnownVaults::new());
+    let description = VaultDescription::new("north", "contoso").soft_delete(true).purge_protection(true);
+    // Each set's identity has a quorum of its own.
+    let of = world.clone();
+    directory.add_with("quorum:board", description, move |_| Ok(Arc::new(of.quorum(2)))).unwrap();
     // The quorums forget what was down: they count time by the machine's clock, and the service by the test's.
     let start = || {
         world.down(&[]);
         thread::sleep(Duration::from_millis(2200));
     };
     conformance::serves_a_set(&SetWorld {
-        directory: directory.clone(),
+        directory,
         id: "quorum:board",
         key: "disks",
         platform: platform.vaults[0].clone(),

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use atrest::key::{KeyId, WrappedDek};
-use atrest::managed::VaultDescription;
+use atrest::managed::{KnownVaults, VaultDescription};
 use atrest::{Error, KeyVault};
-use atrest_kms::{AwsKms, KmsVaults};
+use atrest_kms::AwsKms;
 
 use crate::conformance::{self, SetWorld, dek};
 use crate::proxy::{Fate, Proxy};
@@ -97,7 +97,7 @@ fn a_set_of_disks_outlives_an_outage_and_stops_at_a_revocation() {
     let proxy = Proxy::before(moto.port);
     let deadline = std::time::Duration::from_secs(2);
     let customer: Arc<dyn KeyVault> = Arc::new(AwsKms::new(&options(proxy.port).deadline(deadline)).unwrap());
-    let vaults = KmsVaults::new();
+    let vaults = KnownVaults::new();
     let description = VaultDescription::new("north", "contoso").soft_delete(true).purge_protection(true);
     vaults.add(customer, description).unwrap();
     conformance::serves_a_set(&SetWorld {

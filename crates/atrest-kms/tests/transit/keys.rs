@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use atrest::key::{KeyId, WrappedDek};
-use atrest::managed::VaultDescription;
+use atrest::managed::{KnownVaults, VaultDescription};
 use atrest::{Error, KeyVault};
 use atrest_http::Method;
-use atrest_kms::{KmsVaults, TransitAuth, TransitVault};
+use atrest_kms::{TransitAuth, TransitVault};
 
 use crate::conformance::{self, SetWorld, dek};
 use crate::server::{Bao, ROOT, options};
@@ -128,7 +128,7 @@ fn a_set_of_disks_outlives_an_outage_and_stops_at_a_revocation() {
     let customer: Arc<dyn KeyVault> =
         Arc::new(TransitVault::new(&customer.deadline(std::time::Duration::from_secs(2))).unwrap());
     let id = customer.id().to_owned();
-    let vaults = KmsVaults::new();
+    let vaults = KnownVaults::new();
     let description = VaultDescription::new("north", "contoso").soft_delete(true).purge_protection(true);
     vaults.add(customer, description).unwrap();
     conformance::serves_a_set(&SetWorld {

@@ -1,32 +1,40 @@
-//! [`KmsVaults`].
+//! [`KnownVaults`]: customers' vaults of any kind.
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, RwLock};
 
-use atrest::managed::{VaultDescription, VaultDirectory};
-use atrest::{Error, KeyVault, Result};
+use super::backend::{VaultDescription, VaultDirectory};
+use super::sync::{lock, read, write};
+use crate::{Error, KeyVault, Result};
 
 /// Makes a vault for an identity.
 type Opener = Box<dyn Fn(&str) -> Result<Arc<dyn KeyVault>> + Send + Sync>;
 
-/// Customers' vaults at key services, by their ids, for [`ServiceOptions`](atrest::managed::ServiceOptions).
+/// Customers' vaults of any kind, by their ids, for [`ServiceOptions`](super::ServiceOptions): at key services, on tokens, or
+/// several together. For vault files there is [`FileVaults`](super::FileVaults), where the vault's owner decides what each set may do.
 ///
-/// What sets require of a vault can't be asked of a key service. Whoever adds a vault says it: its region, its tenant, and that
-/// deleted keys can be recovered and not be purged meanwhile. `docs/kms` says when that is true of a service.
+/// What sets require of a vault can't be asked of a key service or a token. Whoever adds a vault says it: its region, its tenant,
+/// and that deleted keys can be recovered and not be purged meanwhile. `docs/kms` says when that is true.
 ///
-/// ```no_run
+/// ```
+/// # let folder = tempfile::tempdir()?;
+/// # let (path, key_file) = (folder.path().join("vault"), folder.path().join("key"));
+/// # use atrest::vault::{FileVault, Unlock};
+/// # FileVault::generate_key_file(&key_file)?;
+/// # let vault = FileVault::create(path, Unlock::KeyFile(&key_file))?;
+/// # let id = atrest::KeyVault::id(&vault).to_owned();
 /// use std::sync::Arc;
-/// use atrest::managed::VaultDescription;
-/// use atrest_kms::KmsVaults;
+/// use atrest::managed::{KnownVaults, VaultDescription, VaultDirectory};
 ///
-/// let vaults = KmsVaults::new();
+/// let vaults = KnownVaults::new();
 /// let description = VaultDescription::new("north", "contoso").soft_delete(true).purge_protection(true);
-/// vaults.add(atrest_kms::open("vault+https://vault.example:8200/transit")?, description)?;
-/// # Ok::<(), atrest::Error>(())
+/// vaults.add(Arc::new(vault), description)?; // any KeyVault
+/// assert!(vaults.vault(&id, "des-1").is_ok());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Default)]
-pub struct KmsVaults(RwLock<BTreeMap<String, Arc<Entry>>>);
+pub struct KnownVaults(RwLock<BTreeMap<String, Arc<Entry>>>);
 
 struct Entry {
     description: VaultDescription,
@@ -35,7 +43,7 @@ struct Entry {
     open: Mutex<BTreeMap<String, Arc<dyn KeyVault>>>,
 }
 
-impl KmsVaults {
+impl KnownVaults {
     /// No vaults yet.
     pub fn new() -> Self {
         Self::default()
@@ -62,7 +70,7 @@ impl KmsVaults {
         description: VaultDescription,
         opener: impl Fn(&str) -> Result<Arc<dyn KeyVault>> + Send + Sync + 'static,
     ) -> Result<()> {
-        let mut vaults = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let mut vaults = write(&self.0);
         if vaults.contains_key(id) {
             return Err(Error::ResourceExists(format!("there is a vault {id} already; remove that one first")));
         }
@@ -73,22 +81,26 @@ impl KmsVaults {
 
     /// Removes a vault, and says whether there was one. For the disks under its keys this is an outage, not a revocation.
     pub fn remove(&self, id: &str) -> bool {
-        self.0.write().unwrap_or_else(PoisonError::into_inner).remove(id).is_some()
+        write(&self.0).remove(id).is_some()
+    }
+
+    /// The ids of all vaults, in order.
+    pub fn ids(&self) -> Vec<String> {
+        read(&self.0).keys().cloned().collect()
     }
 
     fn find(&self, id: &str) -> Result<Arc<Entry>> {
         let missing = || Error::Vault(format!("there is no vault {id}; add it, or correct the key's URL").into());
-        self.0.read().unwrap_or_else(PoisonError::into_inner).get(id).cloned().ok_or_else(missing)
+        read(&self.0).get(id).cloned().ok_or_else(missing)
     }
 }
 
-impl VaultDirectory for KmsVaults {
+impl VaultDirectory for KnownVaults {
     /// # Errors
     /// [`Error::Vault`] if there is no such vault, or its opener makes one with another id; those of the opener.
     fn vault(&self, id: &str, identity: &str) -> Result<Arc<dyn KeyVault>> {
         let entry = self.find(id)?;
-        let open = || entry.open.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(vault) = open().get(identity) {
+        if let Some(vault) = lock(&entry.open).get(identity) {
             return Ok(vault.clone());
         }
         // No lock is held while a vault is opened.
@@ -96,7 +108,7 @@ impl VaultDirectory for KmsVaults {
         if vault.id() != id {
             return Err(Error::Vault(format!("asked for the vault {id}, its opener made {}", vault.id()).into()));
         }
-        Ok(open().entry(identity.into()).or_insert(vault).clone())
+        Ok(lock(&entry.open).entry(identity.into()).or_insert(vault).clone())
     }
 
     fn describe(&self, id: &str) -> Result<VaultDescription> {
@@ -104,10 +116,9 @@ impl VaultDirectory for KmsVaults {
     }
 }
 
-impl fmt::Debug for KmsVaults {
+impl fmt::Debug for KnownVaults {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let vaults = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        f.debug_tuple("KmsVaults").field(&vaults.keys().collect::<Vec<_>>()).finish()
+        f.debug_tuple("KnownVaults").field(&self.ids()).finish()
     }
 }
 
@@ -115,10 +126,9 @@ impl fmt::Debug for KmsVaults {
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
-    use atrest::Secret;
-    use atrest::key::WrappedDek;
-
     use super::*;
+    use crate::Secret;
+    use crate::key::WrappedDek;
 
     /// A vault with nothing but an id.
     struct Named(&'static str);
@@ -141,7 +151,7 @@ mod tests {
 
     #[test]
     fn each_identity_has_a_vault_of_its_own_which_is_opened_once() {
-        let (vaults, opened) = (KmsVaults::new(), Arc::new(AtomicUsize::new(0)));
+        let (vaults, opened) = (KnownVaults::new(), Arc::new(AtomicUsize::new(0)));
         let count = opened.clone();
         let opener = move |identity: &str| {
             assert!(identity.starts_with("des-"));
@@ -154,12 +164,12 @@ mod tests {
         assert!(!Arc::ptr_eq(&first, &vaults.vault("one", "des-2").unwrap()));
         assert_eq!(opened.load(Ordering::SeqCst), 2);
         assert_eq!(vaults.describe("one").unwrap(), description());
-        assert_eq!(format!("{vaults:?}"), "KmsVaults([\"one\"])");
+        assert_eq!(format!("{vaults:?}"), "KnownVaults([\"one\"])");
     }
 
     #[test]
     fn a_vault_is_not_replaced_and_one_that_is_missing_is_an_outage() {
-        let vaults = KmsVaults::new();
+        let vaults = KnownVaults::new();
         vaults.add(Arc::new(Named("one")), description()).unwrap();
         let again = vaults.add(Arc::new(Named("one")), description());
         assert!(matches!(again, Err(Error::ResourceExists(_))), "{again:?}");
