@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use atrest::key::{WrapAlgorithm, WrappedDek, wrap};
-use atrest::managed::{DiskFolder, DiskService, FileVaults, NewDisk, NewSnapshot, OpenDisk, ServiceOptions};
+use atrest::managed::{DiskFolder, DiskService, KnownVaults, NewDisk, NewSnapshot, OpenDisk, ServiceOptions};
 use atrest::{KeyVault, Result, Secret};
 
 const PAGE: u64 = 4096;
@@ -115,7 +115,7 @@ fn main() -> Result<()> {
 
 fn measure(folder: &Path, mib: u64, chain: u64) -> Result<()> {
     let backend = Arc::new(DiskFolder::new(folder));
-    let options = ServiceOptions::new(backend, Arc::new(FileVaults::new()), Arc::new(Platform), "disks");
+    let options = ServiceOptions::new(backend, Arc::new(KnownVaults::new()), Arc::new(Platform), "disks");
     let service = DiskService::open(folder.join("store"), options)?;
     service.create_disk(&NewDisk::new("disk", mib << 20).region("north").subscription("one").sector_size(4096))?;
     let disk = service.open_disk("disk")?;

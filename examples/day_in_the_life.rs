@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use atrest::managed::{
-    CapabilityTable, DiskFolder, DiskService, FileVaults, NewCopy, NewDisk, NewSet, NewSnapshot, ResourceName,
+    CapabilityTable, DiskFolder, DiskService, KnownVaults, NewCopy, NewDisk, NewSet, NewSnapshot, ResourceName,
     ServiceOptions,
 };
 use atrest::vault::{FileVault, KeyOperation, Unlock, VaultOptions, VersionChange};
@@ -47,8 +47,8 @@ fn day() -> Result<()> {
     let first = contoso.create_key("disks")?;
     say(&format!("{first}"))?;
 
-    let vaults = FileVaults::new();
-    vaults.add(contoso.clone())?;
+    let vaults = KnownVaults::new();
+    vaults.add_file(contoso.clone())?;
     std::fs::create_dir(folder.path().join("disks"))?;
     let service = DiskService::open(
         folder.path().join("fleet.redb"),

@@ -1092,6 +1092,24 @@ public:
         return detail::object_of<vault>(std::move(keys), callbacks, detail::key_vault_calls::release,
                                         atrest_vault_from_callbacks);
     }
+    // Several vaults as one, any of which unwraps what it has wrapped; the first wraps. They stay the caller's.
+    [[nodiscard]] static result<vault> any(const std::vector<const vault *> &vaults) {
+        const std::vector<const atrest_vault *> c = handles(vaults);
+        return detail::handle_of<vault>([&](auto out) { return atrest_vault_any(c.data(), c.size(), out); });
+    }
+    // Several vaults as one, so many of which together unwrap what it wraps; all wrap. `keys` are the names of their keys,
+    // where they aren't the quorum's. The library has it if it was built with the feature `quorum`.
+    [[nodiscard]] static result<vault> quorum(text id, std::size_t threshold, const std::vector<const vault *> &vaults,
+                                              const std::vector<std::string> &keys = {}) {
+        const std::vector<const atrest_vault *> c = handles(vaults);
+        std::vector<const char *> names(vaults.size(), nullptr);
+        for (std::size_t i = 0; i < names.size() && i < keys.size(); ++i) {
+            names[i] = keys[i].empty() ? nullptr : keys[i].c_str();
+        }
+        return detail::handle_of<vault>([&](auto out) {
+            return atrest_vault_quorum(id.get(), threshold, c.data(), names.data(), c.size(), out);
+        });
+    }
     // Another handle of the same vault.
     [[nodiscard]] result<vault> clone() const {
         return detail::handle_of<vault>([&](auto out) { return atrest_vault_clone(get(), out); });
@@ -2058,6 +2076,12 @@ public:
     // Returns the URL of the version that wraps from now on.
     result<std::string> rotate_kek(const vault &keys) {
         return detail::url_of([&](auto... url) { return atrest_volume_rotate_kek(get(), keys.get(), url...); });
+    }
+    // Moves it from the vault with this id, which isn't asked, to a key of another. Returns the URL of its version.
+    result<std::string> move_kek(text from, const vault &to, text key_name) {
+        return detail::url_of([&](auto... url) {
+            return atrest_volume_move_kek(get(), from.get(), to.get(), key_name.get(), url...);
+        });
     }
     // Returns the number of the new token or keyslot.
     result<std::uint32_t> add_protector(const protector &by, const keyslot_options &options = {}) {

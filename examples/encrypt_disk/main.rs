@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
-use atrest::managed::{DiskFolder, DiskService, FileVaults, NewDisk, NewSet, OpenDisk, Resource, ServiceOptions};
+use atrest::managed::{DiskFolder, DiskService, KnownVaults, NewDisk, NewSet, OpenDisk, Resource, ServiceOptions};
 use atrest::vault::{FileVault, KeyOperation, Unlock, VaultOptions, VersionChange};
 use atrest::{
     Credential, Dek, DekAlgorithm, EncryptionType, FileDevice, OpenOptions, SectorSize, SectorUnit, Volume, hazmat,
@@ -205,8 +205,8 @@ impl Place {
 
 /// The service that keeps disks. Here one vault holds the customer's key and also the platform's, which no disk uses.
 fn open_service(place: &Place, vault: &FileVault) -> Result<DiskService> {
-    let vaults = FileVaults::new();
-    vaults.add(vault.clone())?;
+    let vaults = KnownVaults::new();
+    vaults.add_file(vault.clone())?;
     let options = ServiceOptions::new(
         Arc::new(DiskFolder::new(&place.disks)),
         Arc::new(vaults),

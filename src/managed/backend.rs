@@ -152,7 +152,7 @@ impl DiskBackend for DiskFolder {
     }
 }
 
-/// Access to customers' vaults. [`FileVaults`](super::FileVaults) implements it for files.
+/// Access to customers' vaults. [`KnownVaults`](super::KnownVaults) implements it.
 pub trait VaultDirectory: Send + Sync {
     /// The vault of this name, accessed under an identity. The vault itself decides what the identity may do.
     ///

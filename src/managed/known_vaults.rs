@@ -1,4 +1,4 @@
-//! [`KnownVaults`]: customers' vaults of any kind.
+//! [`KnownVaults`]: customers' vaults, in files and of any other kind.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -6,38 +6,44 @@ use std::sync::{Arc, Mutex, RwLock};
 
 use super::backend::{VaultDescription, VaultDirectory};
 use super::sync::{lock, read, write};
-use crate::{Error, KeyVault, Result};
+use crate::error::Rule;
+use crate::{Error, FileVault, KeyVault, Result};
 
 /// Makes a vault for an identity.
 type Opener = Box<dyn Fn(&str) -> Result<Arc<dyn KeyVault>> + Send + Sync>;
 
-/// Customers' vaults of any kind, by their ids, for [`ServiceOptions`](super::ServiceOptions): at key services, on tokens, or
-/// several together. For vault files there is [`FileVaults`](super::FileVaults), where the vault's owner decides what each set may do.
+/// Customers' vaults by their ids, for [`ServiceOptions`](super::ServiceOptions): files, key services, tokens, several together.
 ///
-/// What sets require of a vault can't be asked of a key service or a token. Whoever adds a vault says it: its region, its tenant,
-/// and that deleted keys can be recovered and not be purged meanwhile. `docs/kms` says when that is true.
+/// They can be added and removed while a service uses them.
 ///
 /// ```
-/// # let folder = tempfile::tempdir()?;
-/// # let (path, key_file) = (folder.path().join("vault"), folder.path().join("key"));
-/// # use atrest::vault::{FileVault, Unlock};
-/// # FileVault::generate_key_file(&key_file)?;
-/// # let vault = FileVault::create(path, Unlock::KeyFile(&key_file))?;
-/// # let id = atrest::KeyVault::id(&vault).to_owned();
+/// # let folder = tempfile::tempdir().unwrap();
+/// # let (path, root) = (folder.path().join("contoso.vault"), folder.path().join("root.key"));
 /// use std::sync::Arc;
-/// use atrest::managed::{KnownVaults, VaultDescription, VaultDirectory};
+/// use atrest::vault::{FileVault, KeyOperation, Unlock, VaultOptions};
+/// use atrest::managed::{KnownVaults, VaultDirectory};
 ///
-/// let vaults = KnownVaults::new();
-/// let description = VaultDescription::new("north", "contoso").soft_delete(true).purge_protection(true);
-/// vaults.add(Arc::new(vault), description)?; // any KeyVault
-/// assert!(vaults.vault(&id, "des-1").is_ok());
-/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// let options =
+///     VaultOptions::new().id("https://contoso.vault.example").region("north").tenant("contoso").purge_protection(true);
+/// FileVault::generate_key_file(&root)?;
+/// let contoso = FileVault::create_with(&path, Unlock::KeyFile(&root), &options)?;
+/// contoso.create_key("disks")?;
+///
+/// let vaults = Arc::new(KnownVaults::new()); // one of them goes to the service
+/// vaults.add_file(contoso.clone())?;
+/// assert!(vaults.describe("https://contoso.vault.example")?.purge_protection);
+///
+/// let set = vaults.vault("https://contoso.vault.example", "des-1")?;
+/// assert!(set.describe("disks", None).is_err());
+/// contoso.grant("des-1", &KeyOperation::ALL)?;
+/// assert!(set.describe("disks", None).is_ok());
+/// # Ok::<(), atrest::Error>(())
 /// ```
 #[derive(Default)]
 pub struct KnownVaults(RwLock<BTreeMap<String, Arc<Entry>>>);
 
 struct Entry {
-    description: VaultDescription,
+    describe: Box<dyn Fn() -> Result<VaultDescription> + Send + Sync>,
     opener: Opener,
     /// Those that were made already, with their tokens and connections.
     open: Mutex<BTreeMap<String, Arc<dyn KeyVault>>>,
@@ -49,11 +55,30 @@ impl KnownVaults {
         Self::default()
     }
 
-    /// Adds a vault, under its own id, that all identities use as one caller. The service then can't tell sets apart: who may use
-    /// a key is decided for all of them at once.
+    /// Adds a vault file under its own id, by its owner's handle.
+    ///
+    /// A set accesses it under its own identity. So the grants of the vault's owner decide what the set may do, and the vault's
+    /// log names it. Grants bind a service that uses this interface, not an attacker in the service: a process that has opened
+    /// a vault file can read its keys. `SECURITY.md` says more. The vault uses the clock of its handle:
+    /// [`FileVault::with_clock`].
     ///
     /// # Errors
-    /// [`Error::ResourceExists`] if there is one with this id.
+    /// [`Error::ResourceExists`] if there is a vault with this id: replacing one by an attacker's would give away all DEKs
+    /// wrapped from then on. To use a new handle of the same vault, [`remove`](Self::remove) the old one first.
+    pub fn add_file(&self, vault: FileVault) -> Result<()> {
+        let (id, described) = (vault.id().to_owned(), vault.clone());
+        let opener = move |identity: &str| Ok(Arc::new(vault.as_identity(identity)) as Arc<dyn KeyVault>);
+        self.insert(&id, move || describe_file(&described), opener)
+    }
+
+    /// Adds a vault of any kind, under its own id, that all identities use as one caller. The vault then can't tell sets apart: who
+    /// may use a key is decided for all of them at once.
+    ///
+    /// What sets require of a vault can't be asked of a key service or a token. Whoever adds it says it: its region, its tenant,
+    /// and that deleted keys can be recovered and not be purged meanwhile. `docs/kms` says when that is true.
+    ///
+    /// # Errors
+    /// As [`add_file`](Self::add_file).
     pub fn add(&self, vault: Arc<dyn KeyVault>, description: VaultDescription) -> Result<()> {
         let id = vault.id().to_owned();
         self.add_with(&id, description, move |_| Ok(vault.clone()))
@@ -63,23 +88,35 @@ impl KnownVaults {
     /// as one that logs in by the identity's AppRole, or with credentials of its AWS role. It is called once for each identity.
     ///
     /// # Errors
-    /// [`Error::ResourceExists`] if there is one with this id.
+    /// As [`add_file`](Self::add_file).
     pub fn add_with(
         &self,
         id: &str,
         description: VaultDescription,
         opener: impl Fn(&str) -> Result<Arc<dyn KeyVault>> + Send + Sync + 'static,
     ) -> Result<()> {
+        self.insert(id, move || Ok(description.clone()), opener)
+    }
+
+    fn insert(
+        &self,
+        id: &str,
+        describe: impl Fn() -> Result<VaultDescription> + Send + Sync + 'static,
+        opener: impl Fn(&str) -> Result<Arc<dyn KeyVault>> + Send + Sync + 'static,
+    ) -> Result<()> {
         let mut vaults = write(&self.0);
         if vaults.contains_key(id) {
-            return Err(Error::ResourceExists(format!("there is a vault {id} already; remove that one first")));
+            let text =
+                format!("there is a vault {id} already; remove that one first, or make this one with an id of its own");
+            return Err(Error::ResourceExists(text));
         }
-        let entry = Entry { description, opener: Box::new(opener), open: Mutex::default() };
+        let entry = Entry { describe: Box::new(describe), opener: Box::new(opener), open: Mutex::default() };
         vaults.insert(id.into(), Arc::new(entry));
         Ok(())
     }
 
-    /// Removes a vault, and says whether there was one. For the disks under its keys this is an outage, not a revocation.
+    /// Removes a vault, and says whether there was one. For the disks under its keys this is an outage, not a revocation: they
+    /// work until their lease ends, and again once the vault is back.
     pub fn remove(&self, id: &str) -> bool {
         write(&self.0).remove(id).is_some()
     }
@@ -89,10 +126,27 @@ impl KnownVaults {
         read(&self.0).keys().cloned().collect()
     }
 
+    /// A vault may be slow, and other calls must not wait for it.
     fn find(&self, id: &str) -> Result<Arc<Entry>> {
-        let missing = || Error::Vault(format!("there is no vault {id}; add it, or correct the key's URL").into());
+        let missing =
+            || Error::Vault(format!("there is no vault {id}; open it and add it, or correct the key's URL").into());
         read(&self.0).get(id).cloned().ok_or_else(missing)
     }
+}
+
+/// The description by the current file: purge protection that was turned on later counts.
+fn describe_file(vault: &FileVault) -> Result<VaultDescription> {
+    let said = vault.properties()?;
+    let unsaid = |rule, what| {
+        let text =
+            format!("the vault {} was made without a {what}; make a new one, by VaultOptions::{what}", vault.id());
+        Error::NotAllowed { rule, text }
+    };
+    let region = said.region.ok_or_else(|| unsaid(Rule::OneRegion, "region"))?;
+    let tenant = said.tenant.ok_or_else(|| unsaid(Rule::OneTenant, "tenant"))?;
+    // A deleted key of a vault file can always be recovered, for at least 7 days. Purge protection forbids to cut
+    // that short by purging the key or destroying a version.
+    Ok(VaultDescription { region, tenant, soft_delete: true, purge_protection: said.purge_protection })
 }
 
 impl VaultDirectory for KnownVaults {
@@ -111,8 +165,11 @@ impl VaultDirectory for KnownVaults {
         Ok(lock(&entry.open).entry(identity.into()).or_insert(vault).clone())
     }
 
+    /// # Errors
+    /// [`Error::Vault`] if there is no such vault. Of a vault file: [`Error::NotAllowed`] for one without a region (18) or a
+    /// tenant (43), which can't be compared with a set's; [`Error::DamagedVault`]; [`Error::Io`].
     fn describe(&self, id: &str) -> Result<VaultDescription> {
-        Ok(self.find(id)?.description.clone())
+        (self.find(id)?.describe)()
     }
 }
 

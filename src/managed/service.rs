@@ -18,10 +18,10 @@ use crate::{Clock, Error, KeyVault, Result, SystemClock, random};
 /// ```no_run
 /// use std::sync::Arc;
 ///
-/// use atrest::managed::{DiskFolder, DiskService, FileVaults, ServiceOptions};
+/// use atrest::managed::{DiskFolder, DiskService, KnownVaults, ServiceOptions};
 /// # fn open(platform: atrest::FileVault) -> atrest::Result<()> {
 /// let backend = Arc::new(DiskFolder::new("/srv/disks"));
-/// let vaults = Arc::new(FileVaults::new());
+/// let vaults = Arc::new(KnownVaults::new());
 /// let options = ServiceOptions::new(backend, vaults, Arc::new(platform), "platform").parallel(16);
 /// let service = DiskService::open("/srv/fleet.redb", options)?;
 /// # Ok(())
@@ -210,7 +210,7 @@ mod tests {
     use super::*;
     use crate::SystemClock;
     use crate::managed::records::{Resource, ResourceName};
-    use crate::managed::{DiskFolder, FileVaults, NewDisk};
+    use crate::managed::{DiskFolder, KnownVaults, NewDisk};
     use crate::vault::{FileVault, KdfCost, Unlock};
 
     #[test]
@@ -221,7 +221,7 @@ mod tests {
         platform.create_key("disks").unwrap();
         let options = ServiceOptions {
             backend: Arc::new(DiskFolder::new(folder.path())),
-            vaults: Arc::new(FileVaults::new()),
+            vaults: Arc::new(KnownVaults::new()),
             platform: Arc::new(platform),
             platform_key: "disks".into(),
             clock: Arc::new(SystemClock),

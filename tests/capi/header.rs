@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use atrest::key::KeyId;
 
 /// The files of `crates/atrest-c/src` that C sees, in the order of the header's sections.
-const SECTIONS: [&str; 36] = [
+const SECTIONS: [&str; 37] = [
     "version",
     "status",
     "message",
@@ -18,6 +18,7 @@ const SECTIONS: [&str; 36] = [
     "vault_keys",
     "vault_access",
     "vault_callbacks",
+    "vault_several",
     "dek",
     "sector_cipher",
     "segments",

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use atrest::key::KeyId;
 use atrest::managed::{
-    DiskBackend, DiskService, FileVaults, NewDisk, NewSet, NewSnapshot, ResourceName, ServiceOptions,
+    DiskBackend, DiskService, KnownVaults, NewDisk, NewSet, NewSnapshot, ResourceName, ServiceOptions,
 };
 use atrest::vault::{FileVault, KeyOperation, Unlock, VaultOptions};
 use atrest::{BlockDevice, Credential, FormatOptions, KeyVault, OpenOptions, Protector, Volume};
@@ -66,8 +66,8 @@ pub fn managed(backend: &Arc<dyn DiskBackend>) {
         vault
     });
     let service = || {
-        let vaults = FileVaults::new();
-        vaults.add(customer.clone()).unwrap();
+        let vaults = KnownVaults::new();
+        vaults.add_file(customer.clone()).unwrap();
         let options = ServiceOptions::new(backend.clone(), Arc::new(vaults), Arc::new(platform.clone()), "disks");
         DiskService::open(folder.path().join("fleet.redb"), options).unwrap()
     };

@@ -7,11 +7,11 @@ use std::time::Duration;
 use crate::common::world::rule;
 use atrest::key::KeyId;
 use atrest::managed::{
-    DiskFolder, DiskService, FileVaults, NewDisk, NewSet, OpenDisk, ResourceKind, ResourceName, RotationProgress,
+    DiskFolder, DiskService, KnownVaults, NewDisk, NewSet, OpenDisk, ResourceKind, ResourceName, RotationProgress,
     ServiceOptions, VaultDescription, VaultDirectory,
 };
 use atrest::vault::{AuditEntry, FileVault, KeyOperation, Unlock, VaultOptions, VersionChange};
-use atrest::{Clock, EncryptionType, Error, KeyRefusal, KeyVault, ManualClock, Result};
+use atrest::{Clock, EncryptionType, Error, KeyRefusal, ManualClock, Result};
 
 const T: u64 = 1_700_000_000;
 const VAULT: &str = "https://contoso.vault.example";
@@ -24,7 +24,7 @@ struct World {
     /// The customer's own handle; the service has another, as in another process.
     customer: FileVault,
     platform: FileVault,
-    vaults: Arc<FileVaults>,
+    vaults: Arc<KnownVaults>,
 }
 
 impl World {
@@ -36,7 +36,7 @@ impl World {
         let customer = make(&folder, &clock, "contoso", &placed(VAULT).purge_protection(true));
         let platform = make(&folder, &clock, "platform", &VaultOptions::new().id(PLATFORM));
         let world = World { folder, clock, customer, platform, vaults: Arc::default() };
-        world.vaults.add(world.reopen()).unwrap();
+        world.vaults.add_file(world.reopen()).unwrap();
         world
     }
 
@@ -134,7 +134,7 @@ fn a_vault_is_described_as_its_file_says() {
     };
     assert_eq!(world.vaults.describe(VAULT).unwrap(), near(true));
     let later = make(&world.folder, &world.clock, "later", &placed("later"));
-    world.vaults.add(later.clone()).unwrap();
+    world.vaults.add_file(later.clone()).unwrap();
     assert_eq!(world.vaults.describe("later").unwrap(), near(false));
     later.enable_purge_protection().unwrap();
     assert_eq!(world.vaults.describe("later").unwrap(), near(true));
@@ -142,7 +142,7 @@ fn a_vault_is_described_as_its_file_says() {
     // A vault with a taken id can't replace the other one.
     std::fs::create_dir(world.folder.path().join("evil")).unwrap();
     let impostor = make(&world.folder, &world.clock, "evil/contoso", &placed(VAULT));
-    assert!(matches!(world.vaults.add(impostor), Err(Error::ResourceExists(text)) if text.contains(VAULT)));
+    assert!(matches!(world.vaults.add_file(impostor), Err(Error::ResourceExists(text)) if text.contains(VAULT)));
     assert!(world.vaults.describe(VAULT).unwrap().purge_protection);
 }
 
@@ -158,7 +158,7 @@ fn a_set_wants_a_vault_that_is_known_near_and_protected() {
         ("nobodys", VaultOptions::new().id("nobodys").region("north").purge_protection(true)),
         ("unprotected", placed("unprotected")),
     ] {
-        world.vaults.add(make(&world.folder, &world.clock, id, &options)).unwrap();
+        world.vaults.add_file(make(&world.folder, &world.clock, id, &options)).unwrap();
     }
     for (id, wanted) in [("far", "18"), ("nowhere", "18"), ("nobodys", "43"), ("unprotected", "16")] {
         assert_eq!(rule(service.create_set(&new_set("s", id))), wanted, "{id}");
@@ -171,7 +171,7 @@ fn a_set_wants_a_vault_that_is_known_near_and_protected() {
     assert!(service.encryption_sets().unwrap().is_empty());
     // One that comes, or is protected, while the service runs.
     let late = make(&world.folder, &world.clock, "late", &placed("late"));
-    world.vaults.add(late.clone()).unwrap();
+    world.vaults.add_file(late.clone()).unwrap();
     assert_eq!(rule(service.create_set(&new_set("s", "late"))), "16");
     late.enable_purge_protection().unwrap();
     service.create_set(&new_set("s", "late")).unwrap();
@@ -346,14 +346,14 @@ fn a_vault_that_is_taken_out_is_an_outage_and_no_revocation() {
     service.create_disk(&new_disk("x", Some("s"))).unwrap();
     let disk = service.open_disk("x").unwrap();
     disk.write_at(0, &text(1)).unwrap();
-    assert_eq!(world.vaults.remove(VAULT).unwrap().id(), VAULT);
-    assert!(world.vaults.remove(VAULT).is_none() && world.vaults.ids().is_empty());
+    assert!(world.vaults.remove(VAULT));
+    assert!(!world.vaults.remove(VAULT) && world.vaults.ids().is_empty());
     world.pass(&service, 3599);
     assert!(read(&disk).unwrap() == text(1));
     world.pass(&service, 1);
     let error = read(&disk).unwrap_err();
     assert!(matches!(&error, Error::DiskSuspended { reason, .. } if reason.contains(VAULT)), "{error:?}");
-    world.vaults.add(world.reopen()).unwrap();
+    world.vaults.add_file(world.reopen()).unwrap();
     world.pass(&service, 60);
     assert!(read(&disk).unwrap() == text(1));
 }

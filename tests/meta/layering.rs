@@ -71,7 +71,7 @@ fn managed_disks_are_a_stack_too_and_one_file_of_them_knows_vault_files() {
     }
     let of_vault = edges.iter().filter(|(from, to)| from.starts_with("managed/") && to.starts_with("vault/"));
     let of_vault: BTreeSet<&str> = of_vault.map(|(from, _)| from.as_str()).collect();
-    assert_eq!(of_vault, BTreeSet::from(["managed/file_vaults.rs"]));
+    assert_eq!(of_vault, BTreeSet::from(["managed/known_vaults.rs"]));
 }
 
 #[test]

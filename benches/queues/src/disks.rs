@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use atrest::key::KeyId;
-use atrest::managed::{DiskFolder, DiskService, FileVaults, NewDisk, NewSet, OpenDisk, ResourceName, ServiceOptions};
+use atrest::managed::{DiskFolder, DiskService, KnownVaults, NewDisk, NewSet, OpenDisk, ResourceName, ServiceOptions};
 use atrest::vault::{KeyOperation, Unlock, VaultOptions};
 use atrest::{
     BlockDevice, EncryptionType, FileDevice, FileVault, FormatOptions, Protector, SectorCipher, SectorSize, SectorUnit,
@@ -51,8 +51,8 @@ impl Disks {
         fill(size, |offset, bytes| volume.write_at(offset, bytes).unwrap());
 
         std::fs::create_dir(at("disks")).unwrap();
-        let vaults = FileVaults::new();
-        vaults.add(contoso.clone()).unwrap();
+        let vaults = KnownVaults::new();
+        vaults.add_file(contoso.clone()).unwrap();
         let backend = Arc::new(DiskFolder::new(at("disks")).direct_io(true));
         let options = ServiceOptions::new(backend, Arc::new(vaults), Arc::new(platform), "floor");
         let service = DiskService::open(at("fleet.redb"), options).unwrap();

@@ -24,7 +24,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use atrest::managed::{
-    CopyProgress, DiskService, FileVaults, LeasePolicy, OutagePolicy, RotationProgress, ServiceOptions, VaultDirectory,
+    CopyProgress, DiskService, KnownVaults, LeasePolicy, OutagePolicy, RotationProgress, ServiceOptions, VaultDirectory,
 };
 
 use crate::args::flag;
@@ -257,7 +257,7 @@ pub unsafe extern "C" fn atrest_disk_service_expiring_keys(
 /// The members satisfy the header's contract for opening a service.
 pub(crate) unsafe fn service_options(c: &atrest_disk_service_options) -> Result<ServiceOptions> {
     let vaults: Arc<dyn VaultDirectory> =
-        if c.vaults.is_null() { Arc::new(FileVaults::new()) } else { handle!(c.vaults).get() };
+        if c.vaults.is_null() { Arc::new(KnownVaults::new()) } else { handle!(c.vaults).get() };
     let backend = handle!(c.backend).clone();
     let default = LeasePolicy::default();
     let lease = default

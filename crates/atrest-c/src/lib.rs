@@ -93,6 +93,7 @@ mod vault_access;
 mod vault_callbacks;
 mod vault_directory;
 mod vault_keys;
+mod vault_several;
 mod version;
 mod volume;
 mod volume_options;

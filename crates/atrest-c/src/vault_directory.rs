@@ -1,13 +1,13 @@
 //! CUSTOMERS' VAULTS
 //!
 //! A disk service reaches customers' vaults through a directory, which knows them by their ids. The library has one
-//! kind, a list of vault files; the caller can make any other from callbacks.
+//! kind, a list of vaults; the caller can make any other from callbacks.
 
 use core::ffi::{c_char, c_void};
 use core::ptr;
 use std::sync::Arc;
 
-use atrest::managed::{FileVaults, VaultDescription, VaultDirectory};
+use atrest::managed::{KnownVaults, VaultDescription, VaultDirectory};
 use atrest::{Error, KeyVault};
 
 use crate::callback::{User, c_text, text_of, vault_failed, with_text};
@@ -73,12 +73,12 @@ pub struct atrest_vault_directory_callbacks {
 // SAFETY: `struct_size` is the first member; pointers may be NULL, and `Option`s of functions are `None` then.
 unsafe impl SizedStruct for atrest_vault_directory_callbacks {}
 
-/// Makes an empty directory of vault files.
+/// Makes an empty directory.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn atrest_vault_directory_new(out: *mut *mut atrest_vault_directory) -> atrest_status {
     run(|| {
         let out = out!(out);
-        out.handle(Directory::Files(Arc::default()));
+        out.handle(Directory::List(Arc::default()));
         Ok(())
     })
 }
@@ -95,13 +95,45 @@ pub unsafe extern "C" fn atrest_vault_directory_add(
     vault: *const atrest_vault,
 ) -> atrest_status {
     run(|| {
-        let (vaults, vault) = (handle!(directory).files()?, handle!(vault));
+        let (vaults, vault) = (handle!(directory).list()?, handle!(vault));
         let Ok(vault) = vault.file() else {
-            let text = "only the owner's handle of a vault file can be added; make a directory of callbacks for others";
+            let text = "only the owner's handle of a vault file can say what sets need; add others as described";
             return Err(Failure::new(ATREST_ERR_UNSUPPORTED, text));
         };
-        Ok(vaults.add(vault.clone())?)
+        Ok(vaults.add_file(vault.clone())?)
     })
+}
+
+/// Adds a vault of any kind under its own id, also while services use the directory. All sets use it as one caller: it
+/// can't tell them apart. What sets require of a vault is said by the caller: that it is in `region`, trusts `tenant`,
+/// and keeps what is deleted so that it can be recovered, and nobody can purge it meanwhile.
+///
+/// `soft_delete` and `purge_protection` are 1 if that is true, otherwise 0. Errors: ATREST_ERR_RESOURCE_EXISTS if there
+/// is one with this id; ATREST_ERR_INVALID_OPTION for another number; ATREST_ERR_UNSUPPORTED for a directory of
+/// callbacks.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn atrest_vault_directory_add_described(
+    directory: *mut atrest_vault_directory,
+    vault: *const atrest_vault,
+    region: *const c_char,
+    tenant: *const c_char,
+    soft_delete: u32,
+    purge_protection: u32,
+) -> atrest_status {
+    run(|| {
+        let (vaults, vault) = (handle!(directory).list()?, handle!(vault));
+        let description = VaultDescription::new(text!(region), text!(tenant))
+            .soft_delete(flag(soft_delete, "soft_delete")?)
+            .purge_protection(flag(purge_protection, "purge_protection")?);
+        Ok(vaults.add(vault.shared(), description)?)
+    })
+}
+
+fn flag(value: u32, name: &str) -> Result<bool> {
+    match value {
+        0 | 1 => Ok(value == 1),
+        _ => Err(Failure::new(ATREST_ERR_INVALID_OPTION, format!("`{name}` is 0 or 1, not {value}"))),
+    }
 }
 
 /// Removes a vault. For the disks under its keys this is an outage, not a revocation: they work until their lease ends,
@@ -115,9 +147,11 @@ pub unsafe extern "C" fn atrest_vault_directory_remove(
     vault_id: *const c_char,
 ) -> atrest_status {
     run(|| {
-        let (vaults, id) = (handle!(directory).files()?, text!(vault_id));
-        let missing = || Failure::new(ATREST_ERR_NO_SUCH_RESOURCE, format!("there is no vault {id} in the directory"));
-        vaults.remove(id).map(drop).ok_or_else(missing)
+        let (vaults, id) = (handle!(directory).list()?, text!(vault_id));
+        if vaults.remove(id) {
+            return Ok(());
+        }
+        Err(Failure::new(ATREST_ERR_NO_SUCH_RESOURCE, format!("there is no vault {id} in the directory")))
     })
 }
 
@@ -132,7 +166,7 @@ pub unsafe extern "C" fn atrest_vault_directory_list(
     user: *mut c_void,
 ) -> atrest_status {
     run(|| {
-        let (vaults, each) = (handle!(directory).files()?, each.ok_or_else(|| Failure::null("each"))?);
+        let (vaults, each) = (handle!(directory).list()?, each.ok_or_else(|| Failure::null("each"))?);
         // SAFETY: by the header's contract (CALLBACKS) it can be called with its `user`; the text lives until it returns.
         vaults.ids().iter().try_for_each(|id| with_text(id, |id| unsafe { each(user, id) }))
     })
@@ -167,7 +201,7 @@ pub unsafe extern "C" fn atrest_vault_directory_free(directory: *mut atrest_vaul
 
 /// The object of an `atrest_vault_directory`.
 pub(crate) enum Directory {
-    Files(Arc<FileVaults>),
+    List(Arc<KnownVaults>),
     Callbacks(Arc<CallbackDirectory>),
 }
 
@@ -180,14 +214,14 @@ impl Handle for atrest_vault_directory {
 impl Directory {
     pub(crate) fn get(&self) -> Arc<dyn VaultDirectory> {
         match self {
-            Directory::Files(vaults) => vaults.clone(),
+            Directory::List(vaults) => vaults.clone(),
             Directory::Callbacks(directory) => directory.clone(),
         }
     }
 
-    fn files(&self) -> Result<&FileVaults> {
+    fn list(&self) -> Result<&KnownVaults> {
         match self {
-            Directory::Files(vaults) => Ok(vaults),
+            Directory::List(vaults) => Ok(vaults),
             Directory::Callbacks(_) => {
                 let text = "a directory of callbacks knows its vaults by itself";
                 Err(Failure::new(ATREST_ERR_UNSUPPORTED, text))

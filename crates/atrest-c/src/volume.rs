@@ -141,6 +141,30 @@ pub unsafe extern "C" fn atrest_volume_rotate_kek(
     })
 }
 
+/// Moves a volume from the vault with the id `from` to the key `key_name` of `vault`: a token for it replaces those of
+/// the other. `from` isn't asked, and may be gone. Ways in by other vaults, and passphrases, stay. No sector is touched,
+/// and reads and writes continue meanwhile. If it is killed at any instant, the volume opens with the one or the other.
+///
+/// The URL of the key's version goes to `url`, as by atrest_volume_rotate_kek.
+///
+/// Errors: ATREST_ERR_NOT_THIS_VAULT if no token names `from`; otherwise as atrest_volume_add_protector.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn atrest_volume_move_kek(
+    volume: *mut atrest_volume,
+    from: *const c_char,
+    vault: *const atrest_vault,
+    key_name: *const c_char,
+    url: *mut c_char,
+    url_cap: usize,
+) -> atrest_status {
+    run(|| {
+        let (volume, vault) = (handle!(volume), handle!(vault));
+        let (from, key) = (text!(from), text!(key_name));
+        let url = whole_text_out!(url, url_cap, ATREST_KEY_URL_SIZE);
+        put_url(url, &volume.move_kek(from, vault.get(), key)?)
+    })
+}
+
 /// Adds another way into a volume, and puts its number into `id`: the number of a token if `protector` is a vault,
 /// otherwise of a keyslot. `options` may be NULL, and have no effect for a vault, whose token takes the context of the
 /// existing tokens. If it is killed at any instant, the volume has the new way or not, and always keeps the earlier

@@ -10,7 +10,7 @@ use std::process::{Command, ExitCode, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use atrest::managed::{DiskFolder, DiskService, FileVaults, NewDisk, NewSet, ServiceOptions};
+use atrest::managed::{DiskFolder, DiskService, KnownVaults, NewDisk, NewSet, ServiceOptions};
 use atrest::vault::{FileVault, KeyOperation, Unlock, VaultOptions, VersionChange};
 use atrest::{ManualClock, Result as Done};
 use atrest_host::cache::{CacheMode, CacheOptions};
@@ -48,8 +48,8 @@ fn day() -> Result<()> {
     platform.create_key("floor")?;
     let contoso = make_vault(folder.path(), "contoso", &clock)?;
     let first = contoso.create_key("disks")?;
-    let vaults = FileVaults::new();
-    vaults.add(contoso.clone())?;
+    let vaults = KnownVaults::new();
+    vaults.add_file(contoso.clone())?;
     // What lies in this folder is what the storage has. It may as well be far away.
     fs::create_dir(path("storage"))?;
     let storage = Arc::new(DiskFolder::new(path("storage")));

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use atrest::managed::{
-    DiskFolder, DiskService, FileVaults, NewDisk, OpenDisk, ResourceKind, ResourceName, ServiceOptions,
+    DiskFolder, DiskService, KnownVaults, NewDisk, OpenDisk, ResourceKind, ResourceName, ServiceOptions,
 };
 use atrest::{Error, KeyVault, Result, SectorSize};
 
@@ -192,7 +192,7 @@ impl Host {
         make_folder(&disks)?;
         make_folder(&caches)?;
         let backend = Arc::new(DiskFolder::new(&disks));
-        let local = ServiceOptions::new(backend, Arc::new(FileVaults::new()), platform, platform_key).discard(true);
+        let local = ServiceOptions::new(backend, Arc::new(KnownVaults::new()), platform, platform_key).discard(true);
         let local = Arc::new(DiskService::open(folder.join("temporary.redb"), local)?);
         let services = [service.clone(), local.clone()];
         let maintenance = maintenance.map(|interval| Maintenance::start(services, interval)).transpose()?;

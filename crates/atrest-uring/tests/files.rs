@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use atrest::key::Kdf;
 use atrest::managed::{
-    DiskFolder, DiskService, FileVaults, NewCopy, NewDisk, NewSnapshot, ResourceName, ServiceOptions,
+    DiskFolder, DiskService, KnownVaults, NewCopy, NewDisk, NewSnapshot, ResourceName, ServiceOptions,
 };
 use atrest::vault::{FileVault, KdfCost, Unlock};
 use atrest::volume::KeyslotOptions;
@@ -188,7 +188,7 @@ fn a_snapshot_waits_for_the_writes_of_a_queue() {
     let platform = FileVault::create_with_cost(at("vault"), Unlock::Passphrase(b"p"), cheap).unwrap();
     platform.create_key("disks").unwrap();
     let backend = Arc::new(DiskFolder::new(folder.path()));
-    let options = ServiceOptions::new(backend, Arc::new(FileVaults::new()), Arc::new(platform), "disks");
+    let options = ServiceOptions::new(backend, Arc::new(KnownVaults::new()), Arc::new(platform), "disks");
     let service = DiskService::open(at("store"), options).unwrap();
     let made =
         service.create_disk(&NewDisk::new("d", 1 << 20).region("north").subscription("one").sector_size(4096)).unwrap();

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use atrest::key::KeyId;
-use atrest::managed::{DiskFolder, DiskService, FileVaults, NewDisk, NewSet, ServiceOptions};
+use atrest::managed::{DiskFolder, DiskService, KnownVaults, NewDisk, NewSet, ServiceOptions};
 use atrest::vault::{FileVault, KeyOperation, Unlock, VaultOptions, VersionChange};
 use atrest::{KeyVault, ManualClock};
 use atrest_host::{Host, HostOptions};
@@ -53,8 +53,8 @@ impl World {
             FileVault::open(folder.join(name), Unlock::KeyFile(&root)).unwrap().with_clock(clock.clone())
         });
         let key = customer.describe("disks", None).unwrap().unwrap().id;
-        let vaults = FileVaults::new();
-        vaults.add(customer.clone()).unwrap();
+        let vaults = KnownVaults::new();
+        vaults.add_file(customer.clone()).unwrap();
         let disks = Arc::new(DiskFolder::new(folder.join("disks")));
         let options = ServiceOptions::new(disks, Arc::new(vaults), Arc::new(platform.clone()), "disks");
         let service = DiskService::open(folder.join("fleet.redb"), options.clock(clock.clone())).unwrap();

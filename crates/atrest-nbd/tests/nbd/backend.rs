@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use atrest::managed::{DiskBackend, DiskService, FileVaults, NewDisk, ResourceName, ServiceOptions};
+use atrest::managed::{DiskBackend, DiskService, KnownVaults, NewDisk, ResourceName, ServiceOptions};
 use atrest::vault::{FileVault, Unlock, VaultOptions};
 use atrest::{BlockDevice, Error, Result};
 use atrest_nbd::{ExportMaker, NbdBackend, NbdDevice, NbdOptions};
@@ -128,7 +128,7 @@ fn managed_disks_on_exports_that_are_made() {
     let backend = NbdBackend::from_url(&uri(&path("s"), "{id}")).unwrap().maker(Arc::new(Files(path("disks"))));
     let backend = Arc::new(backend);
     let options =
-        ServiceOptions::new(backend.clone(), Arc::new(FileVaults::new()), Arc::new(platform), "disks").discard(true);
+        ServiceOptions::new(backend.clone(), Arc::new(KnownVaults::new()), Arc::new(platform), "disks").discard(true);
     let service = DiskService::open(path("store"), options).unwrap();
     let new = |name| NewDisk::new(name, 4 << 20).region("north").subscription("one").sector_size(4096);
     service.create_disk(&new("one")).unwrap();
