@@ -1119,6 +1119,12 @@ public:
         return detail::handle_of<vault>([&](auto out) { return atrest_vault_with_clock(get(), time.get(), out); });
     }
 
+    // Another handle of the same vault file, whose log is archived by itself when it has so many bytes.
+    [[nodiscard]] result<vault> with_audit_rotation(std::uint64_t bytes) const {
+        return detail::handle_of<vault>(
+            [&](auto out) { return atrest_vault_with_audit_rotation(get(), bytes, out); });
+    }
+
     [[nodiscard]] result<std::string> id() const {
         return detail::text_of([&](auto... out) { return atrest_vault_id(get(), out...); });
     }
@@ -1222,6 +1228,15 @@ public:
         return detail::value_of<std::uint64_t>([&](auto out) { return atrest_vault_usage(get(), out); });
     }
     result<void> archive_audit(path file) { return detail::done(atrest_vault_archive_audit(get(), file.get())); }
+
+private:
+    static std::vector<const atrest_vault *> handles(const std::vector<const vault *> &vaults) {
+        std::vector<const atrest_vault *> handles;
+        for (const vault *each : vaults) {
+            handles.push_back(each ? each->get() : nullptr);
+        }
+        return handles;
+    }
 };
 
 // ---------------------------------------------------------------------------------------------------------------------
@@ -2313,7 +2328,13 @@ public:
                                                   atrest_vault_directory_from_callbacks);
     }
 
-    // These are for vault files.
+    // Adds a vault of any kind, which all sets use as one caller, with what sets require of it.
+    result<void> add(const vault &keys, const vault_description &said) {
+        return detail::done(atrest_vault_directory_add_described(get(), keys.get(), text(said.region).get(),
+                                                                 text(said.tenant).get(), said.soft_delete,
+                                                                 said.purge_protection));
+    }
+    // Adds a vault file by its owner's handle: each set uses it under its own identity.
     result<void> add(const vault &file) { return detail::done(atrest_vault_directory_add(get(), file.get())); }
     result<void> remove(text vault_id) { return detail::done(atrest_vault_directory_remove(get(), vault_id.get())); }
     [[nodiscard]] result<std::vector<std::string>> list() const {

@@ -2,6 +2,7 @@
 
 mod access;
 mod audit;
+mod audited;
 mod body;
 mod change_root;
 mod file;
@@ -19,7 +20,7 @@ mod rules;
 mod version_1;
 
 use std::path::Path;
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 
 use crate::key::{KeyDescription, KeyId, KeyKind, KeyVault, WrappedDek};
 use crate::{Clock, Error, KeyUsage, Result, Secret, SystemClock, fs, process_generation, random};
@@ -81,6 +82,7 @@ pub struct FileVault {
     store: Arc<Store>,
     clock: Arc<dyn Clock>,
     sync_uses: bool,
+    rotate_audit_at: Option<u64>,
 }
 
 /// The state shared by all handles of a vault.
@@ -95,6 +97,8 @@ struct Store {
     /// What the file had when it was last read.
     held: RwLock<Held>,
     audit: AuditWriter,
+    /// The length from which on the log is archived by itself, where that is more than a handle's own limit. Locked meanwhile.
+    rotation_due: Mutex<u64>,
 }
 
 impl FileVault {
@@ -174,8 +178,9 @@ impl FileVault {
         let audit = AuditWriter::new(fs::beside(file.path(), ".audit"), root.audit.clone());
         let (id, uuid) = (held.id.clone(), held.uuid.clone());
         let (root, process) = (RwLock::new(Arc::new(root)), process_generation());
-        let store = Store { file, id, uuid, root, process, held: RwLock::new(held), audit };
-        FileVault { store: Arc::new(store), clock: Arc::new(SystemClock), sync_uses: false }
+        let store =
+            Store { file, id, uuid, root, process, held: RwLock::new(held), audit, rotation_due: Mutex::new(0) };
+        FileVault { store: Arc::new(store), clock: Arc::new(SystemClock), sync_uses: false, rotate_audit_at: None }
     }
 
     /// The same vault with another clock. The clock decides what has expired, and gives the times in the audit log.
@@ -188,6 +193,14 @@ impl FileVault {
     /// survives a power loss just after the answer. This takes as long as the disk takes.
     pub fn with_synced_uses(mut self, sync: bool) -> Self {
         self.sync_uses = sync;
+        self
+    }
+
+    /// The same vault, but its audit log is archived whenever a use finds it to have at least so many bytes, and at least 64 KiB:
+    /// as by [`archive_audit`](Self::archive_audit), into `NAME.audit.` and the number of the last entry, with 20 digits. The use
+    /// that finds it waits for that, and is answered whether it succeeds or not.
+    pub fn with_audit_rotation(mut self, bytes: u64) -> Self {
+        self.rotate_audit_at = Some(bytes.max(64 << 10));
         self
     }
 
@@ -204,70 +217,6 @@ impl FileVault {
     /// The file of the vault.
     pub fn path(&self) -> &Path {
         self.store.file.path()
-    }
-
-    /// The log of every use of a key and every change of the vault, starting with the first. Each entry is verified: a
-    /// changed, removed or moved line is an error. So is a missing end, up to the last change of the vault, the last
-    /// entry of this handle, or a head that is [included](AuditLog::including). Only such a head reveals that an older
-    /// log was put back together with an older vault file. An owner of the root key can write any log.
-    ///
-    /// # Errors
-    /// [`Error::DamagedVault`]; [`Error::Io`].
-    pub fn audit(&self) -> Result<AuditLog> {
-        self.reload()?;
-        self.store.audit.read(|| self.audit_record())
-    }
-
-    /// The current head of the audit log, to be kept elsewhere. It holds no secret.
-    ///
-    /// # Errors
-    /// [`Error::DamagedVault`]; [`Error::Io`].
-    pub fn audit_head(&self) -> Result<AuditHead> {
-        self.reload()?;
-        self.store.audit.head(|| self.audit_record())
-    }
-
-    /// The most that any one of its keys can have encrypted by wrapping. It counts each numbered use in the log as a
-    /// wrap of a 64-byte DEK under that key. Wraps beyond [`KeyUsage::MAX`] fail with [`Error::KeyExhausted`]; a new
-    /// vault starts at zero.
-    ///
-    /// # Errors
-    /// As [`audit_head`](Self::audit_head).
-    pub fn usage(&self) -> Result<KeyUsage> {
-        Ok(KeyUsage::of_wraps(self.audit_head()?.seq(), LONGEST_DEK))
-    }
-
-    /// Moves the audit log, intact or damaged, into a file that must not exist yet, and begins a new log that continues
-    /// from it. The last entry of the old log records this.
-    ///
-    /// # Errors
-    /// [`Error::AlreadyExists`]; [`Error::Io`]; the errors of writing the vault's file. On failure the log is unchanged
-    /// and the new file doesn't exist.
-    pub fn archive_audit(&self, to: impl AsRef<Path>) -> Result<()> {
-        let (store, to) = (&self.store, to.as_ref());
-        let _lock = store.file.lock()?;
-        let mut body = self.read_verified()?;
-        let copy = fs::create_new(to).map_err(|e| fs::error_at(to, "audit log", "making", e))?;
-        let archived = (|| {
-            let mut log = store.audit.begin(|| Ok(body.audit))?;
-            let used = Use { operation: audit::ARCHIVE, ..Use::default() };
-            log.append(&used, audit::outcome(&Ok(())), self.now(), true)?;
-            let put_aside = log.copy_to(&copy, to).and_then(|record| {
-                body.audit = record;
-                body.count_change()?;
-                self.replace(body)
-            });
-            put_aside.inspect_err(|_| log.has_failed(&used, self.now()))?;
-            log.clear();
-            Ok(())
-        })();
-        // A partial copy would block the next attempt.
-        archived.inspect_err(|_| drop(std::fs::remove_file(to)))
-    }
-
-    fn audit_record(&self) -> Result<audit::AuditRecord> {
-        self.reload()?;
-        Ok(self.body().audit)
     }
 
     fn now(&self) -> u64 {
@@ -433,6 +382,7 @@ impl FileVault {
         };
         let outcome = audit::outcome(&result);
         let head = self.store.audit.log(used, outcome, &self.clock, self.sync_uses, || self.audit_record())?;
+        self.rotate_audit();
         result.map(|done| (done, head))
     }
 

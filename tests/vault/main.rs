@@ -5,6 +5,8 @@
 mod access;
 mod audit;
 mod audit_edges;
+#[cfg(unix)]
+mod audit_rotation;
 mod damage;
 mod file_vault;
 #[cfg(unix)]

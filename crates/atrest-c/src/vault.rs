@@ -175,6 +175,24 @@ pub unsafe extern "C" fn atrest_vault_with_clock(
     })
 }
 
+/// Makes another handle of the same vault file, whose audit log is archived whenever a use finds it to have at least
+/// `bytes`, and at least 64 KiB: as by atrest_vault_archive_audit, into NAME.audit. and the number of the last entry,
+/// with 20 digits. The use that finds it waits for that, and is answered whether it succeeds or not.
+///
+/// Errors: as atrest_vault_with_clock.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn atrest_vault_with_audit_rotation(
+    vault: *const atrest_vault,
+    bytes: u64,
+    out: *mut *mut atrest_vault,
+) -> atrest_status {
+    run(|| {
+        let (vault, out) = (handle!(vault).file()?, out!(out));
+        out.handle(Vault::owned(vault.clone().with_audit_rotation(bytes)));
+        Ok(())
+    })
+}
+
 /// Frees a vault. Volumes and keys opened with it stay valid.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn atrest_vault_free(vault: *mut atrest_vault) {

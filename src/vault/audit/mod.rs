@@ -2,6 +2,7 @@
 
 mod chain;
 mod entry;
+mod kept;
 mod log;
 mod writer;
 

@@ -1,16 +1,15 @@
 //! Writing to an audit log, from many threads and processes.
 
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{File, OpenOptions};
 use std::io::{self, BufReader, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{self, Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::thread::sleep;
-use std::time::{Duration, Instant};
 
 use sha2::{Digest, Sha256};
 
 use super::chain::{self, Chain};
 use super::entry::{Archived, AuditEntry, AuditHead, AuditRecord, Use};
+use super::kept::{Kept, Locked, lock};
 use super::log::{AuditLog, next_line};
 use crate::fs::{self, Links};
 use crate::log::tell;
@@ -26,15 +25,13 @@ const MAX_NAME: usize = 256;
 const MAX_BATCH: usize = 63;
 /// How often a thread looks for the lock before it sleeps: some 10 us.
 const SPINS: usize = 250;
-const LOCK_PATIENCE: Duration = Duration::from_secs(10);
 /// The operation that archives a log. Afterwards the file may be another log.
 pub(in super::super) const ARCHIVE: &str = "archiveAudit";
 
 pub(in super::super) struct AuditWriter {
     path: PathBuf,
     key: Secret,
-    /// The end of the log when this handle last wrote to it.
-    known: Mutex<Option<End>>,
+    known: Mutex<Known>,
     /// The uses whose threads wait for `known`. Who gets it writes them all.
     waiting: Mutex<Vec<Arc<Waiting>>>,
 }
@@ -49,6 +46,15 @@ struct Waiting {
     written: OnceLock<AuditHead>,
 }
 
+/// What a handle knows of the log.
+#[derive(Default)]
+struct Known {
+    /// Its end when this handle last wrote to it.
+    end: Option<End>,
+    /// Its file, open and not locked: to open it anew for each use takes longer than to write the entry.
+    kept: Option<Kept>,
+}
+
 #[derive(Clone, Copy)]
 struct End {
     len: u64,
@@ -57,7 +63,7 @@ struct End {
 
 impl AuditWriter {
     pub(in super::super) fn new(path: PathBuf, key: Secret) -> Self {
-        AuditWriter { path, key, known: Mutex::new(None), waiting: Mutex::default() }
+        AuditWriter { path, key, known: Mutex::default(), waiting: Mutex::default() }
     }
 
     /// Writes the entry of a use, together with those of all threads that wait meanwhile: one lock, one write, and one wait
@@ -77,7 +83,7 @@ impl AuditWriter {
         if let Some(head) = own.written.get() {
             return Ok(*head);
         }
-        let known = known.unwrap_or_else(|| self.known.lock().unwrap_or_else(PoisonError::into_inner));
+        let known = known.unwrap_or_else(|| self.known());
         // Taken out before anything can fail: nobody writes the entry of a use that failed.
         self.waiting().retain(|other| !Arc::ptr_eq(other, &own));
         let mut log = self.begin_with(known, record)?;
@@ -105,7 +111,7 @@ impl AuditWriter {
 
     /// Takes the lock, or `None` once the own entry is `written`. An entry that isn't synced is written in some microseconds,
     /// less than it takes to sleep and to be woken. So for about that long it only looks, and then it sleeps.
-    fn known_unless(&self, written: impl Fn() -> bool) -> Option<MutexGuard<'_, Option<End>>> {
+    fn known_unless(&self, written: impl Fn() -> bool) -> Option<MutexGuard<'_, Known>> {
         for _ in 0..SPINS {
             match self.known.try_lock() {
                 Ok(known) => return Some(known),
@@ -114,29 +120,36 @@ impl AuditWriter {
                 Err(sync::TryLockError::WouldBlock) => core::hint::spin_loop(),
             }
         }
-        Some(self.known.lock().unwrap_or_else(PoisonError::into_inner))
+        Some(self.known())
     }
 
     fn waiting(&self) -> MutexGuard<'_, Vec<Arc<Waiting>>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The length of the log when this handle last wrote to it.
+    pub(in super::super) fn len(&self) -> u64 {
+        self.known().end.map_or(0, |end| end.len)
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Locks the log and finds its end. `record` reads the vault file's record of the log. It is called with the log
     /// locked, so that the log can't be archived meanwhile.
     pub(in super::super) fn begin(&self, record: impl FnOnce() -> Result<AuditRecord>) -> Result<Appending<'_>> {
-        self.begin_with(self.known.lock().unwrap_or_else(PoisonError::into_inner), record)
+        self.begin_with(self.known(), record)
     }
 
     fn begin_with<'a>(
         &'a self,
-        known: MutexGuard<'a, Option<End>>,
+        mut known: MutexGuard<'a, Known>,
         record: impl FnOnce() -> Result<AuditRecord>,
     ) -> Result<Appending<'a>> {
         let failed = |e| self.failed("writing", e);
-        let file = fs::open_or_create(&self.path, Links::Refuse).map_err(failed)?;
-        lock(&file, File::try_lock).map_err(failed)?;
-        let mut len = file.metadata().map_err(failed)?.len();
-        let near = known.as_ref().map_or(Ok(None), |end| self.known_end(&file, len, end)).map_err(failed)?;
+        let (file, mut len) = Kept::locked(&mut known.kept, &self.path).map_err(failed)?;
+        let near = known.end.as_ref().map_or(Ok(None), |end| self.known_end(&file, len, end)).map_err(failed)?;
         let chain = match near {
             Some(chain) => chain,
             None => {
@@ -145,7 +158,7 @@ impl AuditWriter {
                     file.set_len(0).map_err(failed)?;
                     len = 0;
                 }
-                self.find_end(&file, len, &record, known.as_ref()).map_err(failed)?
+                self.find_end(&file, len, &record, known.end.as_ref()).map_err(failed)?
             }
         };
         if !chain.is_whole() {
@@ -158,20 +171,20 @@ impl AuditWriter {
     /// The log's current head.
     pub(in super::super) fn head(&self, record: impl FnOnce() -> Result<AuditRecord>) -> Result<AuditHead> {
         let failed = |e| self.failed("reading", e);
-        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = self.known();
         let file = self.open_shared().map_err(failed)?;
         let record = record()?;
         let Some((file, len)) = file else { return Ok(record.anchor) };
         if record.is_archived(&file, len).map_err(failed)? {
             return Ok(record.start);
         }
-        Ok(self.find_end(&file, len, &record, known.as_ref()).map_err(failed)?.head)
+        Ok(self.find_end(&file, len, &record, known.end.as_ref()).map_err(failed)?.head)
     }
 
     /// All entries, starting with the first.
     pub(in super::super) fn read(&self, record: impl FnOnce() -> Result<AuditRecord>) -> Result<AuditLog> {
         let failed = |e| self.failed("reading", e);
-        let known = *self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = self.known().end;
         // The lock ensures that no line is half written.
         let mut file = self.open_shared().map_err(failed)?;
         let record = record()?;
@@ -265,9 +278,9 @@ impl AuditWriter {
 /// A locked log with its known end.
 pub(in super::super) struct Appending<'a> {
     writer: &'a AuditWriter,
-    /// Closed before `known` is free: the next thread would find the log locked, and sleep.
-    file: File,
-    known: MutexGuard<'a, Option<End>>,
+    /// Unlocked before `known` is free: the next thread would find the log locked, and sleep.
+    file: Locked,
+    known: MutexGuard<'a, Known>,
     len: u64,
     chain: Chain,
     /// The state before the last entry.
@@ -275,6 +288,14 @@ pub(in super::super) struct Appending<'a> {
 }
 
 impl Appending<'_> {
+    pub(in super::super) fn len(&self) -> u64 {
+        self.len
+    }
+
+    pub(in super::super) fn head(&self) -> AuditHead {
+        self.chain.head
+    }
+
     /// Appends an entry with one write of one line. `sync` waits for the disk.
     pub(in super::super) fn append(&mut self, used: &Use, outcome: &str, time: u64, sync: bool) -> Result<AuditHead> {
         self.append_all([(used, outcome, time)].into_iter(), sync)?;
@@ -304,7 +325,7 @@ impl Appending<'_> {
         let before = core::mem::replace(&mut self.chain, chain);
         self.before = Some((self.len, before));
         self.len += lines.len() as u64;
-        *self.known = Some(End { len: self.len, head: self.chain.head });
+        self.known.end = Some(End { len: self.len, head: self.chain.head });
         Ok(heads)
     }
 
@@ -326,7 +347,7 @@ impl Appending<'_> {
             && let Some((len, chain)) = self.before.take()
             && self.file.set_len(len).is_ok()
         {
-            (self.len, self.chain, *self.known) = (len, chain, None);
+            (self.len, self.chain, self.known.end) = (len, chain, None);
         }
     }
 
@@ -340,8 +361,8 @@ impl Appending<'_> {
     /// empty.
     pub(in super::super) fn copy_to(&mut self, mut copy: &File, path: &Path) -> Result<AuditRecord> {
         let mut copied = || {
-            self.file.rewind()?;
-            let mut log = (&self.file).take(self.len);
+            (&*self.file).rewind()?;
+            let mut log = (&*self.file).take(self.len);
             let (mut piece, mut hash) = (vec![0; WINDOW as usize], Sha256::new());
             loop {
                 let len = log.read(&mut piece)?;
@@ -363,7 +384,7 @@ impl Appending<'_> {
     /// Empties the archived log. If that fails, the next writer does it.
     pub(in super::super) fn clear(mut self) {
         let _ = self.file.set_len(0).and_then(|()| self.file.sync_all());
-        *self.known = None;
+        self.known.end = None;
     }
 }
 
@@ -406,18 +427,6 @@ fn entry_of(used: &Use, outcome: &str, time: u64) -> AuditEntry {
         outcome: outcome.into(),
         torn: None,
         after: None,
-    }
-}
-
-fn lock(file: &File, attempt: fn(&File) -> Result<(), TryLockError>) -> io::Result<()> {
-    let start = Instant::now();
-    loop {
-        match attempt(file) {
-            Ok(()) => return Ok(()),
-            Err(TryLockError::WouldBlock) if start.elapsed() < LOCK_PATIENCE => sleep(Duration::from_micros(200)),
-            Err(TryLockError::WouldBlock) => return Err(ErrorKind::ResourceBusy.into()),
-            Err(TryLockError::Error(e)) => return Err(e),
-        }
     }
 }
 
