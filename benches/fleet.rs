@@ -1,107 +1,28 @@
 //! A fleet of managed disks: the time and the number of vault calls for making, listing, opening and rotating it.
 //!
-//! `cargo bench --bench fleet -- --disks 100000 --open 10000 --store FOLDER`
+//! `cargo bench --bench fleet -- --disks 100000 --open 10000 --takes 1 --store FOLDER`
 //!
-//! Devices are in memory and only keep written pages. Each vault call takes a millisecond.
+//! Devices are in memory and only keep written pages. Each vault call takes `--takes` milliseconds, 1 if that isn't given.
 
-use std::collections::{BTreeMap, HashMap};
-use std::io;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, RwLock};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use atrest::key::{KeyDescription, KeyId, KeyKind, WrapAlgorithm, WrappedDek, wrap};
 use atrest::managed::{
-    DiskBackend, DiskService, NewDisk, NewSet, ResourceKind, RotationProgress, ServiceOptions, VaultDescription,
-    VaultDirectory,
+    DiskService, NewDisk, NewSet, ResourceKind, RotationProgress, ServiceOptions, VaultDescription, VaultDirectory,
 };
-use atrest::{BlockDevice, EncryptionType, Error, KeyVault, Result, Secret};
+use atrest::{EncryptionType, KeyVault, Result, Secret};
 
 const VAULT: &str = "https://contoso.vault.example";
-const CALL: Duration = Duration::from_millis(1);
 const PAGE: u64 = 4096;
 
-/// A device that only keeps pages that aren't zero.
-struct Sparse {
-    size: u64,
-    pages: RwLock<HashMap<u64, Box<[u8]>>>,
-}
+#[path = "../tests/common/sparse.rs"]
+mod sparse;
 
-impl Sparse {
-    /// The pages of a byte range, each with its part of the range.
-    fn pages(offset: u64, len: usize) -> impl Iterator<Item = (u64, usize, core::ops::Range<usize>)> {
-        let mut at = 0;
-        core::iter::from_fn(move || {
-            let (page, skip) = ((offset + at as u64) / PAGE, ((offset + at as u64) % PAGE) as usize);
-            let part = at..len.min(at + PAGE as usize - skip);
-            at = part.end;
-            (!part.is_empty()).then_some((page, skip, part))
-        })
-    }
-}
-
-impl BlockDevice for Sparse {
-    fn size(&self) -> io::Result<u64> {
-        Ok(self.size)
-    }
-
-    fn read_at(&self, offset: u64, bytes: &mut [u8]) -> io::Result<()> {
-        let pages = self.pages.read().unwrap();
-        for (page, skip, part) in Self::pages(offset, bytes.len()) {
-            match pages.get(&page) {
-                Some(page) => bytes[part.clone()].copy_from_slice(&page[skip..skip + part.len()]),
-                None => bytes[part].fill(0),
-            }
-        }
-        Ok(())
-    }
-
-    fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        let mut pages = self.pages.write().unwrap();
-        for (number, skip, part) in Self::pages(offset, bytes.len()) {
-            let bytes = &bytes[part];
-            if bytes.iter().all(|&b| b == 0) && !pages.contains_key(&number) {
-                continue;
-            }
-            let page = pages.entry(number).or_insert_with(|| vec![0; PAGE as usize].into());
-            page[skip..skip + bytes.len()].copy_from_slice(bytes);
-        }
-        Ok(())
-    }
-
-    fn sync(&self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-#[derive(Default)]
-struct Devices(RwLock<HashMap<String, Arc<Sparse>>>);
-
-impl Devices {
-    fn bytes(&self) -> u64 {
-        self.0.read().unwrap().values().map(|device| device.pages.read().unwrap().len() as u64 * PAGE).sum()
-    }
-}
-
-impl DiskBackend for Devices {
-    fn create(&self, _: &str, id: &str, size: u64) -> Result<Arc<dyn BlockDevice>> {
-        let device = Arc::new(Sparse { size, pages: RwLock::default() });
-        self.0.write().unwrap().insert(id.into(), device.clone());
-        Ok(device)
-    }
-
-    fn open(&self, _: &str, id: &str) -> Result<Arc<dyn BlockDevice>> {
-        let missing = || Error::Io { what: format!("opening {id}"), source: io::ErrorKind::NotFound.into() };
-        let device: Arc<dyn BlockDevice> = self.0.read().unwrap().get(id).cloned().ok_or_else(missing)?;
-        Ok(device)
-    }
-
-    fn remove(&self, _: &str, id: &str) -> Result<()> {
-        self.0.write().unwrap().remove(id);
-        Ok(())
-    }
-}
+use sparse::Devices;
 
 /// A vault that counts its calls.
 #[derive(Default)]
@@ -270,7 +191,8 @@ fn main() -> Result<()> {
     let (disks, open): (usize, usize) = (number("--disks", 10_000), number("--open", 10_000));
     let folder = value("--store").map_or_else(std::env::temp_dir, PathBuf::from);
     let store = folder.join(format!("atrest-fleet-{}.store", std::process::id()));
-    let customer = Arc::new(Vault::new(VAULT, CALL));
+    let takes = Duration::from_millis(number("--takes", 1) as u64);
+    let customer = Arc::new(Vault::new(VAULT, takes));
     let fleet = Fleet { customer: customer.clone(), devices: Arc::default(), store: store.clone() };
     let done = measure(&fleet, disks, open.min(disks));
     // It is this run's own file. If it stays, the run hasn't failed.

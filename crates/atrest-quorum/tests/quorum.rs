@@ -2,6 +2,8 @@
 
 #[path = "../../../tests/common/conformance.rs"]
 mod conformance;
+#[path = "../../../tests/common/cost.rs"]
+mod cost;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
@@ -416,4 +418,11 @@ fn a_key_refusal_names_its_key() {
     let start = Instant::now();
     let Err(Error::KeyRefused { key, reason }) = world.quorum(2).unwrap(&wrapped) else { panic!() };
     assert!(key.contains("disks") && matches!(reason, KeyRefusal::Disabled), "{key} {:?}", start.elapsed());
+}
+
+#[test]
+fn disks_cost_their_vaults_few_calls() {
+    let world = World::new(3);
+    let rotate = || drop(world.vaults[1].file.rotate_key("disks").unwrap());
+    cost::disks_cost_few_calls("2 of 3 vault files", Arc::new(world.quorum(2)), "disks", &rotate);
 }
