@@ -1,6 +1,6 @@
 //! The hashes and encodings of signatures.
 
-use base64ct::{Base64, Encoding};
+use base64ct::{Base64, Base64UrlUnpadded, Encoding};
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
@@ -32,4 +32,14 @@ pub fn base64(bytes: &[u8]) -> String {
 /// Decodes base64 with padding. `None` if it isn't that.
 pub fn base64_decode(text: &str) -> Option<Zeroizing<Vec<u8>>> {
     Base64::decode_vec(text.trim()).ok().map(Zeroizing::new)
+}
+
+/// Base64 for URLs, without padding (RFC 4648, section 5), as JOSE has it (RFC 7515, section 2).
+pub fn base64url(bytes: &[u8]) -> String {
+    Base64UrlUnpadded::encode_string(bytes)
+}
+
+/// Decodes base64 for URLs, without padding. `None` if it isn't that.
+pub fn base64url_decode(text: &str) -> Option<Zeroizing<Vec<u8>>> {
+    Base64UrlUnpadded::decode_vec(text).ok().map(Zeroizing::new)
 }

@@ -33,8 +33,6 @@
 #![deny(unsafe_code)]
 #[cfg(feature = "aws")]
 mod aws;
-#[cfg(any(feature = "transit", feature = "aws"))]
-mod cached;
 mod directory;
 #[cfg(any(feature = "transit", feature = "aws"))]
 mod input;

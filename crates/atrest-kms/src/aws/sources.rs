@@ -6,14 +6,15 @@ use std::time::{Duration, SystemTime};
 use atrest::VaultFailure;
 use atrest_http::aws::AccessKey;
 use atrest_http::{
-    Client, Deadline, Hidden, Method, Request, Response, encode_query, is_loopback, parse_http_date, xml_elements,
+    Client, Deadline, Hidden, Method, Request, Response, check_address, encode_query, invalid, is_loopback,
+    parse_http_date, read_secret, told, xml_elements,
 };
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
 use super::credentials::{AwsCredentials, Source, Token};
-use crate::input::{check_address, invalid, parse, read_secret};
-use crate::trouble::{Trouble, told};
+use crate::input::parse;
+use crate::trouble::Trouble;
 
 const LONGEST_ANSWER: usize = 64 << 10;
 
