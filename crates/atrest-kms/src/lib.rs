@@ -1,4 +1,4 @@
-//! Key services for `atrest`, over HTTP: the transit engine of HashiCorp Vault and OpenBao, and AWS KMS.
+//! Key services for `atrest`, over HTTP: the transit engine of HashiCorp Vault and OpenBao, AWS KMS, and Azure Key Vault.
 //!
 //! A DEK is wrapped and unwrapped by the service. Its keys never leave it. There is no daemon, no SDK and no asynchronous runtime:
 //! calls block, and end at a deadline, 20 s by default.
@@ -7,11 +7,12 @@
 //! |---|---|---|
 //! | `transit` | `TransitVault` | OpenBao 2.7 |
 //! | `aws` | `AwsKms` | moto 5.2, an emulator; **not on the real service** |
+//! | `azure` | `AzureKeyVault` | a fake from the documentation; **not on the real service** |
 //!
 //! ```no_run
 //! use atrest::{Credential, FileDevice, FormatOptions, OpenOptions, Protector, Volume};
 //!
-//! // Logs in by VAULT_TOKEN; such as awskms://eu-central-1 for the other one.
+//! // Logs in by VAULT_TOKEN; such as awskms://eu-central-1 for another one.
 //! let vault = atrest_kms::open("vault+https://vault.example:8200/transit")?;
 //! let device = FileDevice::open("disk.img")?;
 //! let volume = Volume::format(device, Protector::Vault(&*vault, "disks"), &FormatOptions::new())?;
@@ -33,34 +34,44 @@
 #![deny(unsafe_code)]
 #[cfg(feature = "aws")]
 mod aws;
+#[cfg(feature = "azure")]
+mod azure;
+#[cfg(feature = "azure")]
+mod bearer;
 mod directory;
-#[cfg(any(feature = "transit", feature = "aws"))]
+#[cfg(any(feature = "aws", feature = "azure", feature = "transit"))]
 mod input;
-#[cfg(any(feature = "transit", feature = "aws"))]
+#[cfg(any(feature = "aws", feature = "azure", feature = "transit"))]
 mod query;
 #[cfg(feature = "transit")]
 mod transit;
-#[cfg(any(feature = "transit", feature = "aws"))]
+#[cfg(any(feature = "aws", feature = "azure", feature = "transit"))]
 mod trouble;
 mod url;
 
 #[cfg(feature = "aws")]
 pub use atrest_http::aws::AccessKey;
 pub use atrest_http::{Hidden, HttpOptions};
+#[cfg(feature = "azure")]
+pub use atrest_oauth::AzureIdentity;
 #[cfg(feature = "aws")]
 pub use aws::{AwsCredentials, AwsKms, AwsOptions};
+#[cfg(feature = "azure")]
+pub use azure::{AzureKeyVault, AzureOptions};
 pub use directory::KmsVaults;
 #[cfg(feature = "transit")]
 pub use transit::{TransitAuth, TransitOptions, TransitVault};
 pub use url::open;
 
-#[cfg(all(doctest, feature = "transit", feature = "aws"))]
+#[cfg(all(doctest, feature = "aws", feature = "azure", feature = "transit"))]
 mod documents {
     //! The examples of the documentation.
     #[doc = include_str!("../../../docs/kms/transit.md")]
     struct Transit;
     #[doc = include_str!("../../../docs/kms/aws.md")]
     struct Aws;
+    #[doc = include_str!("../../../docs/kms/azure.md")]
+    struct Azure;
     #[doc = include_str!("../README.md")]
     struct Readme;
 }
