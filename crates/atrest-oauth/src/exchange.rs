@@ -4,14 +4,15 @@ use std::borrow::Cow;
 use std::io;
 use std::time::Duration;
 
-use atrest_http::{Client, Deadline, Hidden, Method, Request, Response, encode_query, told};
+use atrest_http::{Client, Deadline, Method, Request, Response, encode_query, told};
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
+use crate::jwt::until;
 use crate::tokens::{Granted, TokenError};
 
 /// The longest answer, in bytes. Tokens have some thousands.
-const LONGEST_ANSWER: usize = 128 << 10;
+pub(crate) const LONGEST_ANSWER: usize = 128 << 10;
 
 /// The longest form, in bytes: it is made in a buffer that never moves, since it holds secrets.
 const LONGEST_FORM: usize = 256 << 10;
@@ -94,13 +95,9 @@ pub(crate) fn get(
     let mut retries = client.retries(deadline);
     loop {
         let answer = client.send(deadline, &Request::new(Method::Get, url, LONGEST_ANSWER).header(header.0, header.1));
-        let asked = match &answer {
-            Ok(answer) if answer.is_transient() || passes.contains(&answer.status) => answer.retry_after(),
-            Ok(_) => None,
-            Err(_) => None,
-        };
-        let again = answer.as_ref().map_or(true, |a| a.is_transient() || passes.contains(&a.status));
-        if !again || !retries.wait(asked) {
+        let again = |answer: &Response| answer.is_transient() || passes.contains(&answer.status);
+        let asked = answer.as_ref().ok().and_then(Response::retry_after);
+        if answer.as_ref().is_ok_and(|answer| !again(answer)) || !retries.wait(asked) {
             return answer.map_err(|e| TokenError::Failed(e.into()));
         }
     }
@@ -112,21 +109,16 @@ pub(crate) fn granted(answer: Response) -> Result<Granted, TokenError> {
     let senseless = || TokenError::failed(format!("the answer of {what} is no token"));
     let found: Answered<'_> = serde_json::from_slice(&body).map_err(|_| senseless())?;
     let Answered { access_token, token_type, expires_in, expires_on } = found;
-    let token = Hidden::new(access_token);
-    let bearer = token_type.as_deref().is_none_or(|kind| kind.eq_ignore_ascii_case("bearer"));
-    if token.expose().is_empty() || !token.expose().bytes().all(|b| b.is_ascii_graphic()) || !bearer {
+    if token_type.as_deref().is_some_and(|kind| !kind.eq_ignore_ascii_case("bearer")) {
         return Err(senseless());
     }
     let life = expires_in.map(|number| number.value().ok_or_else(senseless)).transpose()?.map(Duration::from_secs);
-    #[cfg(feature = "azure")]
     let life = match (life, expires_on.map(|number| number.value().ok_or_else(senseless)).transpose()?) {
-        (None, Some(at)) => Some(crate::jwt::until(at)),
+        (None, Some(at)) => Some(until(at)),
         (life, _) => life,
     };
-    #[cfg(not(feature = "azure"))]
-    let _ = expires_on;
     // What ends at no time that is told has to be asked for each time.
-    Ok(Granted { token, life })
+    Granted::new(access_token.into_owned(), life, &what)
 }
 
 /// What a refusal says, if it is one of an authorization server.

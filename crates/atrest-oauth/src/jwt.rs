@@ -49,7 +49,6 @@ pub(crate) fn now() -> u64 {
 }
 
 /// How long it is from now until so many seconds after 1970.
-#[cfg(feature = "azure")]
 pub(crate) fn until(seconds: u64) -> Duration {
     Duration::from_secs(seconds.saturating_sub(now()))
 }

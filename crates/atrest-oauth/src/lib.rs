@@ -1,6 +1,6 @@
-//! Bearer tokens for `atrest`'s stores and key services: of Microsoft Entra ID (feature `azure`).
+//! Bearer tokens for `atrest`'s stores and key services: of Microsoft Entra ID and of Google.
 //!
-//! It was tried on a fake that was written from the documentation, and **not on the real services**.
+//! It was tried on fakes that were written from the documentation, and **not on the real services**.
 //!
 //! - A token is kept until five minutes before it ends, or until half of a short life is over. One thread gets it for all. Others
 //!   wait, but not beyond their deadlines.
@@ -9,7 +9,6 @@
 //! - Secrets and tokens are wiped, and stand in no `Debug` and no error.
 //!
 //! ```no_run
-//! # #[cfg(feature = "azure")] {
 //! use std::time::Duration;
 //! use atrest_http::{Deadline, HttpOptions};
 //! use atrest_oauth::AzureIdentity;
@@ -18,19 +17,16 @@
 //! let tokens = identity.tokens("https://vault.azure.net", &HttpOptions::new())?;
 //! let token = tokens.get(Deadline::after(Duration::from_secs(20)))?;
 //! println!("a token of {} bytes", token.expose().len());
-//! # }
 //! # Ok::<(), std::io::Error>(())
 //! ```
 #![deny(unsafe_code)]
 
-#[cfg(feature = "azure")]
 mod azure;
-#[cfg(feature = "azure")]
 mod exchange;
-#[cfg(feature = "azure")]
+mod google;
 mod jwt;
 mod tokens;
 
-#[cfg(feature = "azure")]
 pub use azure::AzureIdentity;
+pub use google::GoogleIdentity;
 pub use tokens::{Token, TokenError, Tokens};

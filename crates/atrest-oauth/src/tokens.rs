@@ -30,6 +30,17 @@ pub(crate) struct Granted {
     pub life: Option<Duration>,
 }
 
+impl Granted {
+    /// A token that `what` answered, if it can stand in a header.
+    pub fn new(token: String, life: Option<Duration>, what: &str) -> Result<Self, TokenError> {
+        let token = Hidden::new(token);
+        if token.expose().is_empty() || !token.expose().bytes().all(|b| b.is_ascii_graphic()) {
+            return Err(TokenError::failed(format!("the answer of {what} is no token")));
+        }
+        Ok(Granted { token, life })
+    }
+}
+
 /// Why there is no token.
 #[derive(Debug)]
 pub enum TokenError {
