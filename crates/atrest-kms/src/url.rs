@@ -11,12 +11,14 @@ use atrest::{Error, KeyVault, Result};
 /// | `vault+https://HOST[:PORT]/MOUNT[?namespace=N&ca=FILE&auth=A&role=R]` | `transit` | [`TransitVault`](crate::TransitVault) |
 /// | `awskms://REGION[/ACCOUNT][?endpoint=URL]` | `aws` | [`AwsKms`](crate::AwsKms) |
 /// | `azurekv://NAME.vault.azure.net[?auth=A&client=ID]` | `azure` | [`AzureKeyVault`](crate::AzureKeyVault) |
+/// | `gcpkms://projects/P/locations/L/keyRings/R[?auth=A]` | `gcp` | [`GcpKms`](crate::GcpKms) |
 ///
 /// `auth` of a transit engine is `token` (the default: [`TransitAuth::from_environment`](crate::TransitAuth::from_environment)), `kubernetes` with
 /// `role`, or `approle` with the role id as `role` and the secret id in `VAULT_SECRET_ID`. No secret stands in a URL.
 /// Credentials of AWS are those of [`AwsCredentials::from_environment`](crate::AwsCredentials::from_environment). `auth` of an Azure vault is `environment` (the default:
 /// [`AzureIdentity::from_environment`](crate::AzureIdentity::from_environment)), or `managed`, with the client id of an identity that a
-/// user assigned as `client`. Managed HSMs have `NAME.managedhsm.azure.net`.
+/// user assigned as `client`. Managed HSMs have `NAME.managedhsm.azure.net`. `auth` of a key ring at
+/// Google is `environment` (the default: [`GoogleIdentity::from_environment`](crate::GoogleIdentity::from_environment)), or `machine`.
 ///
 /// # Errors
 /// [`Error::InvalidOption`] for a URL that isn't one of these, or not in this build, and for a token or credential that is missing.
@@ -29,6 +31,8 @@ pub fn open(url: &str) -> Result<Arc<dyn KeyVault>> {
         "awskms" => Ok(Arc::new(crate::AwsKms::from_url(url)?)),
         #[cfg(feature = "azure")]
         "azurekv" => Ok(Arc::new(crate::AzureKeyVault::from_url(url)?)),
+        #[cfg(feature = "gcp")]
+        "gcpkms" => Ok(Arc::new(crate::GcpKms::from_url(url)?)),
         _ => Err(Error::InvalidOption(format!("a vault is a URL that begins with {}", schemes()))),
     }
 }
@@ -39,6 +43,7 @@ fn schemes() -> String {
         ("vault+https://", "transit", cfg!(feature = "transit")),
         ("awskms://", "aws", cfg!(feature = "aws")),
         ("azurekv://", "azure", cfg!(feature = "azure")),
+        ("gcpkms://", "gcp", cfg!(feature = "gcp")),
     ];
     let here: Vec<_> = all.iter().filter(|(.., here)| *here).map(|(scheme, ..)| *scheme).collect();
     let not: Vec<_> = all
@@ -157,6 +162,24 @@ mod tests {
             "azurekv://contoso.vault.azure.net?secret=secret",
             "azurekv://contoso.vault.azure.net/keys/disks?auth=managed",
             "azurekv://?auth=managed",
+        ] {
+            assert!(!refused(bad).contains("secret,"), "{bad}");
+        }
+    }
+
+    #[cfg(feature = "gcp")]
+    #[test]
+    fn key_rings_at_google_are_named_whole() {
+        let ring = "gcpkms://projects/example.com:fleet-1/locations/europe-west3/keyRings/Disks_1";
+        assert_eq!(open(&format!("{ring}?auth=machine")).unwrap().id(), ring);
+        for bad in [
+            "gcpkms://",
+            "gcpkms://projects/p/locations/l/keyRings/r/cryptoKeys/k?auth=machine",
+            "gcpkms://projects/p/locations/l/keyRings?auth=machine",
+            "gcpkms://projects/p/locations/../keyRings/r?auth=machine",
+            "gcpkms://projects/p?x/locations/l/keyRings/r",
+            "gcpkms://projects/p/locations/l/keyRings/r?auth=secret",
+            "gcpkms://projects/p/locations/l/keyRings/a b?auth=machine",
         ] {
             assert!(!refused(bad).contains("secret,"), "{bad}");
         }

@@ -1,15 +1,13 @@
 //! Ways to log in, on the fakes of Entra ID and of the services of managed identities.
 
-use std::time::Duration;
-
 use atrest::{Error, KeyVault};
-use atrest_http::Hidden;
+use atrest_http::{Hidden, HttpOptions};
 use atrest_kms::{AzureIdentity, AzureKeyVault};
 
 use crate::conformance::{self, dek};
 use crate::peers::{peer, run, text};
 use crate::proxy::{Fate, Proxy};
-use crate::server::{CLIENT, Fake, SECRET, TENANT, answer, options, with_identity};
+use crate::server::{CLIENT, Fake, SECRET, TENANT, answer, once, options, with_identity};
 
 fn works(fake: &Fake, identity: AzureIdentity) {
     let vault = AzureKeyVault::new(&with_identity(fake.port, identity)).unwrap();
@@ -124,8 +122,7 @@ fn a_program_gives_its_own_tokens() {
         *count.lock().unwrap() += 1;
         Ok(Hidden::new(format!("token-{}", count.lock().unwrap())))
     });
-    let late = with_identity(proxy.port, provider).deadline(Duration::from_millis(50));
-    let vault = AzureKeyVault::new(&late).unwrap();
+    let vault = AzureKeyVault::new(&with_identity(proxy.port, provider).http(once(HttpOptions::new()))).unwrap();
     assert!(vault.describe("disks", None).is_err() && vault.describe("disks", None).is_err());
     let mut seen = seen.lock().unwrap().clone();
     seen.dedup();

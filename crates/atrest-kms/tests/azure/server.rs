@@ -119,6 +119,11 @@ pub fn hasty(port: u16) -> AzureOptions {
     options(port).http(http).deadline(Duration::from_millis(400))
 }
 
+/// Options of HTTP by which a call has one attempt: a second one would begin after its deadline.
+pub fn once(http: HttpOptions) -> HttpOptions {
+    http.waits(Duration::from_secs(600), Duration::from_secs(600))
+}
+
 pub fn answer(status: &str, body: &str) -> Fate {
     let head = format!("content-length: {}\r\nconnection: close", body.len());
     Fate::Answer(format!("HTTP/1.1 {status}\r\n{head}\r\n\r\n{body}"))
