@@ -54,6 +54,23 @@ impl Credential {
         Credential(Kind::Bearer(Arc::new(token)))
     }
 
+    /// An identity of Entra ID, which has the role *Storage Blob Data Contributor*. Tokens are kept until shortly before they end. A login
+    /// ends after 30 s.
+    ///
+    /// It needs the feature `entra`. It was tried on a fake that is written from the documentation, and **not on the real service**.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::InvalidInput`] if the identity or the options of HTTP aren't well formed.
+    #[cfg(feature = "entra")]
+    pub fn entra(identity: &atrest_oauth::AzureIdentity, http: &atrest_http::HttpOptions) -> io::Result<Self> {
+        let tokens = identity.tokens("https://storage.azure.com", http)?;
+        let life = std::time::Duration::from_secs(30);
+        Ok(Self::bearer(move || {
+            let token = tokens.get(atrest_http::Deadline::after(life))?;
+            Ok(Hidden::new(token.expose()))
+        }))
+    }
+
     /// The credential of the environment: `AZURE_STORAGE_SAS_TOKEN`, or else `AZURE_STORAGE_KEY`, as the program `az` reads
     /// them.
     ///
@@ -152,6 +169,24 @@ mod tests {
         );
         let secondary = Signed { path: "/mycontainer/myblob", account: "myaccount", query: &[], ..signed };
         assert!(secondary.string().ends_with("\n/myaccount/mycontainer/myblob"));
+    }
+
+    #[cfg(feature = "entra")]
+    #[test]
+    fn an_identity_gives_tokens_or_says_why_it_does_not() {
+        use std::sync::atomic::{AtomicBool, Ordering};
+        let good = Arc::new(AtomicBool::new(true));
+        let now = good.clone();
+        let identity = atrest_oauth::AzureIdentity::provider(move || match now.load(Ordering::SeqCst) {
+            true => Ok(Hidden::new("TOKEN")),
+            false => Err(io::Error::new(io::ErrorKind::TimedOut, "no answer")),
+        });
+        let credential = Credential::entra(&identity, &atrest_http::HttpOptions::new()).unwrap();
+        let Kind::Bearer(token) = &credential.0 else { panic!("{credential:?}") };
+        assert_eq!(token().unwrap().expose(), "TOKEN");
+        good.store(false, Ordering::SeqCst);
+        let error = token().unwrap_err();
+        assert_eq!((error.kind(), error.to_string().as_str()), (io::ErrorKind::TimedOut, "getting a token: no answer"));
     }
 
     #[test]

@@ -54,6 +54,8 @@ mod sequence;
 mod service;
 mod vhd;
 
+#[cfg(feature = "entra")]
+pub use atrest_oauth::AzureIdentity;
 pub use backend::PageBlobBackend;
 pub use credential::Credential;
 pub use device::PageBlobDevice;

@@ -1,6 +1,6 @@
 //! The hashes and encodings of signatures.
 
-use base64ct::{Base64, Encoding};
+use base64ct::{Base64, Base64UrlUnpadded, Encoding};
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
@@ -32,4 +32,48 @@ pub fn base64(bytes: &[u8]) -> String {
 /// Decodes base64 with padding. `None` if it isn't that.
 pub fn base64_decode(text: &str) -> Option<Zeroizing<Vec<u8>>> {
     Base64::decode_vec(text.trim()).ok().map(Zeroizing::new)
+}
+
+/// Base64 for URLs, without padding (RFC 4648, section 5), as JOSE has it (RFC 7515, section 2).
+pub fn base64url(bytes: &[u8]) -> String {
+    Base64UrlUnpadded::encode_string(bytes)
+}
+
+/// Decodes base64 for URLs, without padding. `None` if it isn't that.
+pub fn base64url_decode(text: &str) -> Option<Zeroizing<Vec<u8>>> {
+    Base64UrlUnpadded::decode_vec(text).ok().map(Zeroizing::new)
+}
+
+/// CRC-32C, by Castagnoli's polynomial (RFC 3720, section 12.1). It is slow, and for short texts.
+pub fn crc32c(bytes: &[u8]) -> u32 {
+    let step = |crc: u32, _| if crc & 1 == 1 { crc >> 1 ^ 0x82f6_3b78 } else { crc >> 1 };
+    !bytes.iter().fold(!0, |crc, byte| (0..8).fold(crc ^ u32::from(*byte), step))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// RFC 3720, B.4.
+    #[test]
+    fn crc_32c_is_that_of_iscsi() {
+        let rising: Vec<u8> = (0..32).collect();
+        for (bytes, crc) in [
+            (&[0; 32][..], 0x8a91_36aa),
+            (&[0xff; 32], 0x62a8_ab43),
+            (&rising, 0x46dd_794e),
+            (b"123456789", 0xe306_9283),
+        ] {
+            assert_eq!(crc32c(bytes), crc);
+        }
+    }
+
+    #[test]
+    fn base64_for_urls_has_no_padding() {
+        assert_eq!(base64url(&[0xfb, 0xff]), "-_8");
+        assert_eq!(base64url_decode("-_8").as_deref().map(Vec::as_slice), Some(&[0xfb, 0xff][..]));
+        for bad in ["-_8=", "+/8", "-_9", "-"] {
+            assert!(base64url_decode(bad).is_none(), "{bad}");
+        }
+    }
 }

@@ -23,6 +23,7 @@
 #![deny(unsafe_code)]
 
 pub mod aws;
+mod cached;
 mod client;
 mod deadline;
 mod digest;
@@ -31,22 +32,25 @@ mod failure;
 mod fan_out;
 mod gate;
 mod hidden;
+mod input;
 mod message;
 mod options;
 mod retry;
 mod time;
 mod xml;
 
+pub use cached::Cached;
 pub use client::{Called, Client};
 pub use deadline::Deadline;
-pub use digest::{base64, base64_decode, hex, hmac_sha256, sha256};
+pub use digest::{base64, base64_decode, base64url, base64url_decode, crc32c, hex, hmac_sha256, sha256};
 pub use encode::{encode_path, encode_query, is_loopback};
 pub use failure::Failure;
 pub use fan_out::fan_out;
 pub use gate::{Gate, Inside};
 pub use hidden::Hidden;
+pub use input::{check_address, invalid, read_secret, told, variable};
 pub use message::{Method, Request, Response};
 pub use options::HttpOptions;
 pub use retry::Retries;
-pub use time::{basic_date, http_date, parse_http_date};
+pub use time::{basic_date, http_date, parse_http_date, parse_iso_date};
 pub use xml::xml_elements;

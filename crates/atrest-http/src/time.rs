@@ -57,6 +57,18 @@ pub fn parse_http_date(text: &str) -> Option<SystemTime> {
     UNIX_EPOCH.checked_add(Duration::from_secs(seconds))
 }
 
+/// Reads a date of ISO 8601 in UTC (RFC 3339), such as `2026-01-31T10:20:30Z`, with or without a fraction of a second, which is
+/// left out. `None` if it is something else.
+pub fn parse_iso_date(text: &str) -> Option<SystemTime> {
+    let text = text.strip_suffix('Z').or_else(|| text.strip_suffix("+00:00"))?;
+    let (day, time) = text.split_once('T')?;
+    let time = time.split('.').next()?;
+    let [year, month, day] = <[&str; 3]>::try_from(day.split('-').collect::<Vec<_>>()).ok()?;
+    let month = MONTHS.get(month.parse::<usize>().ok()?.checked_sub(1)?)?;
+    // The reader of HTTP's dates doesn't look at the day of the week.
+    parse_http_date(&format!("Sun, {day} {month} {year} {time} GMT"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -84,6 +96,16 @@ mod tests {
             "Sun, 06 Név 1994 08:49:3 GMT",
         ] {
             assert_eq!(parse_http_date(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn dates_of_iso_8601_are_read_in_both_forms() {
+        let at = |seconds| Some(UNIX_EPOCH + Duration::from_secs(seconds));
+        assert_eq!(parse_iso_date("1994-11-06T08:49:37Z"), at(784_111_777));
+        assert_eq!(parse_iso_date("1994-11-06T08:49:37.123456+00:00"), at(784_111_777));
+        for bad in ["", "Z", "1994-11-06", "1994-13-06T08:49:37Z", "1994-11-06T08:49Z", "1994-11-06T08:49:37+01:00"] {
+            assert_eq!(parse_iso_date(bad), None, "{bad}");
         }
     }
 }

@@ -1,4 +1,5 @@
-//! Key services for `atrest`, over HTTP: the transit engine of HashiCorp Vault and OpenBao, and AWS KMS.
+//! Key services for `atrest`, over HTTP: the transit engine of HashiCorp Vault and OpenBao, AWS KMS, Azure Key Vault and
+//! Google Cloud KMS.
 //!
 //! A DEK is wrapped and unwrapped by the service. Its keys never leave it. There is no daemon, no SDK and no asynchronous runtime:
 //! calls block, and end at a deadline, 20 s by default.
@@ -7,11 +8,13 @@
 //! |---|---|---|
 //! | `transit` | `TransitVault` | OpenBao 2.7 |
 //! | `aws` | `AwsKms` | moto 5.2, an emulator; **not on the real service** |
+//! | `azure` | `AzureKeyVault` | a fake from the documentation; **not on the real service** |
+//! | `gcp` | `GcpKms` | a fake from the documentation; **not on the real service** |
 //!
 //! ```no_run
 //! use atrest::{Credential, FileDevice, FormatOptions, OpenOptions, Protector, Volume};
 //!
-//! // Logs in by VAULT_TOKEN; such as awskms://eu-central-1 for the other one.
+//! // Logs in by VAULT_TOKEN; such as awskms://eu-central-1 for another one.
 //! let vault = atrest_kms::open("vault+https://vault.example:8200/transit")?;
 //! let device = FileDevice::open("disk.img")?;
 //! let volume = Volume::format(device, Protector::Vault(&*vault, "disks"), &FormatOptions::new())?;
@@ -33,34 +36,54 @@
 #![deny(unsafe_code)]
 #[cfg(feature = "aws")]
 mod aws;
-#[cfg(any(feature = "transit", feature = "aws"))]
-mod cached;
-#[cfg(any(feature = "transit", feature = "aws"))]
+#[cfg(feature = "azure")]
+mod azure;
+#[cfg(any(feature = "azure", feature = "gcp"))]
+mod bearer;
+#[cfg(feature = "gcp")]
+mod gcp;
+#[cfg(any(feature = "aws", feature = "azure", feature = "gcp", feature = "transit"))]
 mod input;
-#[cfg(any(feature = "transit", feature = "aws"))]
+#[cfg(any(feature = "aws", feature = "azure", feature = "gcp", feature = "transit"))]
 mod query;
 #[cfg(feature = "transit")]
 mod transit;
-#[cfg(any(feature = "transit", feature = "aws"))]
+#[cfg(any(feature = "aws", feature = "azure", feature = "gcp", feature = "transit"))]
 mod trouble;
 mod url;
 
 #[cfg(feature = "aws")]
 pub use atrest_http::aws::AccessKey;
 pub use atrest_http::{Hidden, HttpOptions};
+#[cfg(feature = "azure")]
+pub use atrest_oauth::AzureIdentity;
+#[cfg(feature = "gcp")]
+pub use atrest_oauth::GoogleIdentity;
 #[cfg(feature = "aws")]
 pub use aws::{AwsCredentials, AwsKms, AwsOptions};
+#[cfg(feature = "azure")]
+pub use azure::{AzureKeyVault, AzureOptions};
+#[cfg(feature = "gcp")]
+pub use gcp::{GcpKms, GcpOptions};
 #[cfg(feature = "transit")]
 pub use transit::{TransitAuth, TransitOptions, TransitVault};
 pub use url::open;
 
-#[cfg(all(doctest, feature = "transit", feature = "aws"))]
+#[cfg(doctest)]
 mod documents {
     //! The examples of the documentation.
-    #[doc = include_str!("../../../docs/kms/transit.md")]
-    struct Transit;
+    #[cfg(feature = "aws")]
     #[doc = include_str!("../../../docs/kms/aws.md")]
     struct Aws;
+    #[cfg(feature = "azure")]
+    #[doc = include_str!("../../../docs/kms/azure.md")]
+    struct Azure;
+    #[cfg(feature = "gcp")]
+    #[doc = include_str!("../../../docs/kms/gcp.md")]
+    struct Gcp;
     #[doc = include_str!("../README.md")]
     struct Readme;
+    #[cfg(feature = "transit")]
+    #[doc = include_str!("../../../docs/kms/transit.md")]
+    struct Transit;
 }

@@ -10,10 +10,15 @@ use atrest::{Error, KeyVault, Result};
 /// |---|---|---|
 /// | `vault+https://HOST[:PORT]/MOUNT[?namespace=N&ca=FILE&auth=A&role=R]` | `transit` | [`TransitVault`](crate::TransitVault) |
 /// | `awskms://REGION[/ACCOUNT][?endpoint=URL]` | `aws` | [`AwsKms`](crate::AwsKms) |
+/// | `azurekv://NAME.vault.azure.net[?auth=A&client=ID]` | `azure` | [`AzureKeyVault`](crate::AzureKeyVault) |
+/// | `gcpkms://projects/P/locations/L/keyRings/R[?auth=A]` | `gcp` | [`GcpKms`](crate::GcpKms) |
 ///
-/// `auth` is `token` (the default: [`TransitAuth::from_environment`](crate::TransitAuth::from_environment)), `kubernetes` with
+/// `auth` of a transit engine is `token` (the default: [`TransitAuth::from_environment`](crate::TransitAuth::from_environment)), `kubernetes` with
 /// `role`, or `approle` with the role id as `role` and the secret id in `VAULT_SECRET_ID`. No secret stands in a URL.
-/// Credentials of AWS are those of [`AwsCredentials::from_environment`](crate::AwsCredentials::from_environment).
+/// Credentials of AWS are those of [`AwsCredentials::from_environment`](crate::AwsCredentials::from_environment). `auth` of an Azure vault is `environment` (the default:
+/// [`AzureIdentity::from_environment`](crate::AzureIdentity::from_environment)), or `managed`, with the client id of an identity that a
+/// user assigned as `client`. Managed HSMs have `NAME.managedhsm.azure.net`. `auth` of a key ring at
+/// Google is `environment` (the default: [`GoogleIdentity::from_environment`](crate::GoogleIdentity::from_environment)), or `machine`.
 ///
 /// # Errors
 /// [`Error::InvalidOption`] for a URL that isn't one of these, or not in this build, and for a token or credential that is missing.
@@ -24,16 +29,32 @@ pub fn open(url: &str) -> Result<Arc<dyn KeyVault>> {
         "vault+https" | "vault+http" => Ok(Arc::new(crate::TransitVault::from_url(url)?)),
         #[cfg(feature = "aws")]
         "awskms" => Ok(Arc::new(crate::AwsKms::from_url(url)?)),
+        #[cfg(feature = "azure")]
+        "azurekv" => Ok(Arc::new(crate::AzureKeyVault::from_url(url)?)),
+        #[cfg(feature = "gcp")]
+        "gcpkms" => Ok(Arc::new(crate::GcpKms::from_url(url)?)),
         _ => Err(Error::InvalidOption(format!("a vault is a URL that begins with {}", schemes()))),
     }
 }
 
-fn schemes() -> &'static str {
-    match (cfg!(feature = "transit"), cfg!(feature = "aws")) {
-        (true, true) => "vault+https:// or awskms://",
-        (true, false) => "vault+https://; this build has no awskms://, which is the feature aws",
-        (false, true) => "awskms://; this build has no vault+https://, which is the feature transit",
-        (false, false) => "vault+https:// or awskms://; this build has neither: turn on the feature transit or aws",
+/// The schemes of this build, and of what it has not.
+fn schemes() -> String {
+    let all = [
+        ("vault+https://", "transit", cfg!(feature = "transit")),
+        ("awskms://", "aws", cfg!(feature = "aws")),
+        ("azurekv://", "azure", cfg!(feature = "azure")),
+        ("gcpkms://", "gcp", cfg!(feature = "gcp")),
+    ];
+    let here: Vec<_> = all.iter().filter(|(.., here)| *here).map(|(scheme, ..)| *scheme).collect();
+    let not: Vec<_> = all
+        .iter()
+        .filter(|(.., here)| !here)
+        .map(|(scheme, feature, _)| format!("{scheme}, which is the feature {feature}"))
+        .collect();
+    match (here.is_empty(), not.is_empty()) {
+        (false, true) => here.join(" or "),
+        (false, false) => format!("{}; this build has no {}", here.join(" or "), not.join(", and no ")),
+        (true, _) => format!("a scheme of a feature that this build hasn't: {}", not.join("; ")),
     }
 }
 
@@ -95,6 +116,72 @@ mod tests {
         }
         for endpoint in ["http://a.example", "https://", "https://a.example/path", "https://a@b"] {
             assert!(AwsKms::new(&options("eu-central-1").endpoint(endpoint)).is_err(), "{endpoint}");
+        }
+    }
+
+    #[cfg(feature = "azure")]
+    #[test]
+    fn vaults_at_azure_are_in_a_cloud_of_microsoft_or_below_their_resource() {
+        use crate::{AzureIdentity, AzureKeyVault, AzureOptions};
+        let vault = |name: &str| AzureOptions::new(name, AzureIdentity::managed(None));
+        let id = |options| AzureKeyVault::new(&options).map(|vault| vault.id().to_owned());
+        assert_eq!(
+            open("azurekv://Contoso.vault.azure.net/?auth=managed").unwrap().id(),
+            "https://contoso.vault.azure.net"
+        );
+        for name in
+            ["https://contoso.managedhsm.azure.net", "https://c.vault.azure.cn", "https://c.vault.usgovcloudapi.net"]
+        {
+            assert_eq!(id(vault(name)).unwrap(), name);
+        }
+        let stack = || vault("https://c.vault.north.stack.example");
+        assert!(id(stack()).is_err());
+        assert!(id(stack().resource("https://vault.north.stack.example/guid")).is_ok());
+        for resource in
+            ["https://vault.azure.net", "https://", "https://h.stack.example", "http://vault.north.stack.example"]
+        {
+            assert!(id(stack().resource(resource)).is_err(), "{resource}");
+        }
+        for bad in [
+            "http://contoso.vault.azure.net",
+            "https://vault.azure.net",
+            "https://contoso.vault.azure.net.evil.example",
+            "https://evilvault.azure.net",
+            "https://contoso.vault.azure.net:8443",
+            "https://u@contoso.vault.azure.net",
+            "https://contoso.vault.azure.net/keys",
+            "https://127.0.0.1",
+        ] {
+            assert!(id(vault(bad)).is_err(), "{bad}");
+        }
+        assert!(id(vault("https://c.vault.azure.net").endpoint("http://a.example")).is_err());
+        for bad in [
+            "azurekv://contoso.vault.azure.net?auth=managed&client=a%20b",
+            "azurekv://contoso.vault.azure.net?auth=secret",
+            "azurekv://contoso.vault.azure.net?client=x",
+            "azurekv://contoso.vault.azure.net?secret=secret",
+            "azurekv://contoso.vault.azure.net/keys/disks?auth=managed",
+            "azurekv://?auth=managed",
+        ] {
+            assert!(!refused(bad).contains("secret,"), "{bad}");
+        }
+    }
+
+    #[cfg(feature = "gcp")]
+    #[test]
+    fn key_rings_at_google_are_named_whole() {
+        let ring = "gcpkms://projects/example.com:fleet-1/locations/europe-west3/keyRings/Disks_1";
+        assert_eq!(open(&format!("{ring}?auth=machine")).unwrap().id(), ring);
+        for bad in [
+            "gcpkms://",
+            "gcpkms://projects/p/locations/l/keyRings/r/cryptoKeys/k?auth=machine",
+            "gcpkms://projects/p/locations/l/keyRings?auth=machine",
+            "gcpkms://projects/p/locations/../keyRings/r?auth=machine",
+            "gcpkms://projects/p?x/locations/l/keyRings/r",
+            "gcpkms://projects/p/locations/l/keyRings/r?auth=secret",
+            "gcpkms://projects/p/locations/l/keyRings/a b?auth=machine",
+        ] {
+            assert!(!refused(bad).contains("secret,"), "{bad}");
         }
     }
 }

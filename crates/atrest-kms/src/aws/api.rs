@@ -5,14 +5,13 @@ use std::time::SystemTime;
 
 use atrest::{KeyRefusal, VaultFailure};
 use atrest_http::aws::Signing;
-use atrest_http::{Client, Deadline, Hidden, Method, Request, Response, basic_date, hex, sha256};
+use atrest_http::{Cached, Client, Deadline, Hidden, Method, Request, Response, basic_date, hex, sha256, told};
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
 use super::credentials::AwsCredentials;
 use super::sources::{self, Session};
-use crate::cached::Cached;
-use crate::trouble::{Trouble, strings, told};
+use crate::trouble::{Trouble, strings};
 
 const LONGEST_ANSWER: usize = 64 << 10;
 

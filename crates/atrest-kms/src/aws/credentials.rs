@@ -4,10 +4,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::{fmt, io};
 
-use atrest_http::Hidden;
 use atrest_http::aws::AccessKey;
-
-use crate::input::{invalid, variable};
+use atrest_http::{Hidden, invalid, variable};
 
 type Provider = dyn Fn() -> io::Result<AccessKey> + Send + Sync;
 

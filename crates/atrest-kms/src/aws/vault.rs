@@ -6,15 +6,14 @@ use std::{fmt, io};
 
 use atrest::key::{KeyDescription, KeyId, KeyKind, MAX_WRAPPED, WrapAlgorithm, WrappedDek};
 use atrest::{Error, KeyRefusal, KeyVault, Result, Secret};
-use atrest_http::{Client, Deadline, base64, base64_decode};
+use atrest_http::{Cached, Client, Deadline, base64, base64_decode, check_address};
 use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize, Zeroizing};
 
 use super::api::Api;
 use super::credentials::AwsCredentials;
 use super::options::AwsOptions;
-use crate::cached::Cached;
-use crate::input::{check_address, json, parse};
+use crate::input::{json, parse};
 use crate::trouble::{Operation, Trouble, only_under};
 
 /// The name of the pair that says what is encrypted.

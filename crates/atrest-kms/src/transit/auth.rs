@@ -4,9 +4,7 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use atrest_http::Hidden;
-
-use crate::input::{invalid, read_secret, variable};
+use atrest_http::{Hidden, invalid, read_secret, variable};
 
 /// Where Kubernetes puts the token of a pod's service account.
 const SERVICE_ACCOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount/token";

@@ -4,14 +4,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use atrest::VaultFailure;
-use atrest_http::{Client, Deadline, Hidden, Method, Request};
+use atrest_http::{Cached, Client, Deadline, Hidden, Method, Request, read_secret, told};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use super::auth::{TransitAuth, Way};
-use crate::cached::Cached;
-use crate::input::{json, parse, read_secret};
-use crate::trouble::{Trouble, strings, told};
+use crate::input::{json, parse};
+use crate::trouble::{Trouble, strings};
 
 /// The longest answer, in bytes. That of a key with thousands of versions fits.
 const LONGEST_ANSWER: usize = 1 << 20;

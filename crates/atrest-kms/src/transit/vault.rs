@@ -6,16 +6,17 @@ use std::{fmt, io};
 
 use atrest::key::{KeyDescription, KeyId, KeyKind, WrapAlgorithm, WrappedDek};
 use atrest::{Error, KeyRefusal, KeyVault, Result, Secret};
-use atrest_http::{Client, Deadline, HttpOptions, Method, base64, base64_decode};
+use atrest_http::{
+    Cached, Client, Deadline, HttpOptions, Method, base64, base64_decode, check_address, invalid, told, variable,
+};
 use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize, Zeroizing};
 
 use super::auth::TransitAuth;
 use super::options::TransitOptions;
 use super::session::{Answer, Server};
-use crate::cached::Cached;
-use crate::input::{check_address, invalid, json, parse, variable};
-use crate::trouble::{Operation, Trouble, only_under, told};
+use crate::input::{json, parse};
+use crate::trouble::{Operation, Trouble, only_under};
 
 /// The type of key that is used: AES-256-GCM.
 const KEY_TYPE: &str = "aes256-gcm96";

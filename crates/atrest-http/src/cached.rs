@@ -2,10 +2,10 @@
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-use atrest_http::Deadline;
+use crate::Deadline;
 
 /// A value that is got again when it isn't fresh any more. While one thread gets it, others wait, but not beyond their deadlines.
-pub(crate) struct Cached<T> {
+pub struct Cached<T> {
     state: Mutex<State<T>>,
     changed: Condvar,
 }
@@ -16,6 +16,8 @@ struct State<T> {
 }
 
 impl<T> Cached<T> {
+    /// Nothing is there yet.
+    #[allow(clippy::new_without_default)] // there is one way to make it
     pub fn new() -> Self {
         Cached { state: Mutex::new(State { value: None, busy: false }), changed: Condvar::new() }
     }

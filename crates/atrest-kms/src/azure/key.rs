@@ -1,0 +1,195 @@
+//! What a vault tells of its keys.
+
+use atrest::KeyRefusal;
+use atrest::key::{KeyId, KeyKind, WrapAlgorithm};
+use atrest_http::base64url_decode;
+use serde::Deserialize;
+
+use crate::trouble::Trouble;
+
+/// `KeyBundle` of the REST reference.
+#[derive(Deserialize)]
+pub(crate) struct Bundle {
+    key: WebKey,
+    attributes: Attributes,
+}
+
+/// `JsonWebKey`.
+#[derive(Deserialize)]
+struct WebKey {
+    kid: String,
+    kty: String,
+    #[serde(default)]
+    n: Option<String>,
+}
+
+/// `KeyAttributes`: times are in seconds since 1970.
+#[derive(Deserialize, Clone, Copy)]
+pub(crate) struct Attributes {
+    #[serde(default = "yes")]
+    pub enabled: bool,
+    pub nbf: Option<u64>,
+    pub exp: Option<u64>,
+    pub created: Option<u64>,
+}
+
+/// `KeyListResult`: a page.
+#[derive(Deserialize)]
+pub(crate) struct Page {
+    #[serde(default)]
+    pub value: Vec<Item>,
+    #[serde(default, rename = "nextLink")]
+    pub next: Option<String>,
+}
+
+#[derive(Deserialize)]
+pub(crate) struct Item {
+    pub kid: String,
+    pub attributes: Attributes,
+}
+
+/// `KeyOperationResult`.
+#[derive(Deserialize)]
+pub(crate) struct Operated<'a> {
+    pub kid: String,
+    #[serde(borrow)]
+    pub value: std::borrow::Cow<'a, str>,
+}
+
+/// A version of a key, with what is needed of it.
+pub(crate) struct Version {
+    pub id: KeyId,
+    pub kind: KeyKind,
+    pub attributes: Attributes,
+}
+
+fn yes() -> bool {
+    true
+}
+
+impl Attributes {
+    /// Whether the version may wrap at this time. An expired key unwraps in the vault: whoever holds the lease looks at that.
+    pub fn check(&self, now: u64) -> Result<(), Trouble> {
+        let reason = match self {
+            _ if !self.enabled => KeyRefusal::Disabled,
+            _ if self.exp.is_some_and(|exp| now >= exp) => KeyRefusal::Expired,
+            _ if self.nbf.is_some_and(|nbf| now < nbf) => KeyRefusal::NotYetValid,
+            _ => return Ok(()),
+        };
+        Err(Trouble::Refused(reason))
+    }
+}
+
+impl Bundle {
+    /// The version, if it is one of this key.
+    pub fn version(self, vault: &str, key: &str) -> Result<Version, Trouble> {
+        let id = key_id(&self.key.kid, vault, key)?;
+        Ok(Version { id, kind: self.key.kind()?, attributes: self.attributes })
+    }
+}
+
+impl WebKey {
+    fn kind(&self) -> Result<KeyKind, Trouble> {
+        let other = || {
+            Trouble::failed(
+                "the key is none that wraps here; make one of RSA with 2048, 3072 or 4096 bits, or in a managed HSM of AES with 256",
+            )
+        };
+        match self.kty.as_str() {
+            "RSA" | "RSA-HSM" => {
+                let modulus = self.n.as_deref().and_then(base64url_decode).ok_or_else(other)?;
+                // A number of so many bytes, without zeros in front.
+                let len = modulus.len() - modulus.iter().take_while(|byte| **byte == 0).count();
+                match len {
+                    256 => Ok(KeyKind::Rsa2048),
+                    384 => Ok(KeyKind::Rsa3072),
+                    512 => Ok(KeyKind::Rsa4096),
+                    _ => Err(other()),
+                }
+            }
+            "oct" | "oct-HSM" => Ok(KeyKind::Aes256),
+            _ => Err(other()),
+        }
+    }
+}
+
+/// The algorithm that a key of this kind wraps by.
+pub(crate) fn algorithm(kind: KeyKind) -> WrapAlgorithm {
+    if kind == KeyKind::Aes256 { WrapAlgorithm::Aes256Kw } else { WrapAlgorithm::RsaOaep256 }
+}
+
+/// The name of a version, from its URL, which names this vault and this key.
+pub(crate) fn key_id(kid: &str, vault: &str, key: &str) -> Result<KeyId, Trouble> {
+    let other = || Trouble::failed("the vault answered with another key than it was asked for");
+    let (host, rest) = kid.strip_prefix("https://").and_then(|rest| rest.split_once('/')).ok_or_else(other)?;
+    let host = host.strip_suffix(":443").unwrap_or(host).to_ascii_lowercase();
+    let (name, version) = rest.strip_prefix("keys/").and_then(|rest| rest.split_once('/')).ok_or_else(other)?;
+    // Names of keys are the same in upper and lower case.
+    if format!("https://{host}") != vault || !name.eq_ignore_ascii_case(key) || !is_version(version) {
+        return Err(other());
+    }
+    KeyId::new(vault, key, version).map_err(|_| other())
+}
+
+/// Whether it is the name of a version: 32 digits.
+pub(crate) fn is_version(version: &str) -> bool {
+    version.len() == 32 && version.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+}
+
+/// The token of the next page. The rest of its link isn't used: the vault's address is known, and tokens go nowhere else.
+pub(crate) fn skip_token(link: &str) -> Option<&str> {
+    let (_, query) = link.split_once('?')?;
+    let value = query.split('&').find_map(|pair| pair.strip_prefix("$skiptoken="))?;
+    let sound = value.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._~%!*'()=+/:".contains(&b));
+    (sound && !value.is_empty() && value.len() <= 4096).then_some(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_versions_are_those_of_the_vault() {
+        let (vault, version) = ("https://contoso.vault.azure.net", "0123456789abcdef0123456789abcdef");
+        for kid in [
+            format!("{vault}/keys/disks/{version}"),
+            format!("https://Contoso.vault.azure.net:443/keys/disks/{version}"),
+            format!("{vault}/keys/Disks/{version}"),
+        ] {
+            assert_eq!(key_id(&kid, vault, "disks").unwrap().to_string(), format!("{vault}/keys/disks/{version}"));
+        }
+        for kid in [
+            "".to_owned(),
+            format!("{vault}/keys/disks"),
+            format!("{vault}/keys/disks/1"),
+            format!("{vault}/keys/disks/{version}/x"),
+            format!("{vault}/keys/tapes/{version}"),
+            format!("{vault}/secrets/disks/{version}"),
+            format!("https://contoso.vault.azure.net.evil.example/keys/disks/{version}"),
+            format!("http://contoso.vault.azure.net/keys/disks/{version}"),
+        ] {
+            assert!(key_id(&kid, vault, "disks").is_err(), "{kid}");
+        }
+    }
+
+    #[test]
+    fn of_a_link_to_the_next_page_only_the_token_is_taken() {
+        assert_eq!(skip_token("https://evil.example/x?api-version=7.4&$skiptoken=eyJO%3D"), Some("eyJO%3D"));
+        for link in ["", "https://a/x", "https://a/x?$skiptoken=", "https://a/x?$skiptoken=a b", "https://a/x?y=1"] {
+            assert_eq!(skip_token(link), None, "{link}");
+        }
+    }
+
+    #[test]
+    fn attributes_tell_the_reason_and_times_are_seconds() {
+        let of = |enabled, nbf, exp| Attributes { enabled, nbf, exp, created: None }.check(100);
+        assert!(of(true, Some(100), Some(101)).is_ok() && of(true, None, None).is_ok());
+        for (found, reason) in [
+            (of(false, None, Some(1)), KeyRefusal::Disabled),
+            (of(true, None, Some(100)), KeyRefusal::Expired),
+            (of(true, Some(101), None), KeyRefusal::NotYetValid),
+        ] {
+            assert!(matches!(found, Err(Trouble::Refused(found)) if found == reason));
+        }
+    }
+}

@@ -1,0 +1,58 @@
+//! The options of Azure Key Vault.
+
+use std::time::Duration;
+
+use atrest_http::HttpOptions;
+use atrest_oauth::AzureIdentity;
+
+/// Options of an [`AzureKeyVault`](crate::AzureKeyVault).
+#[derive(Debug, Clone)]
+pub struct AzureOptions {
+    pub(crate) vault: String,
+    pub(crate) identity: AzureIdentity,
+    pub(crate) resource: Option<String>,
+    pub(crate) endpoint: Option<String>,
+    pub(crate) http: HttpOptions,
+    pub(crate) deadline: Duration,
+}
+
+impl AzureOptions {
+    /// The usual ones for a vault, such as `https://contoso.vault.azure.net`, or a managed HSM, such as
+    /// `https://contoso.managedhsm.azure.net`: calls end after 20 s, before a disk service gives up at the deadline of its leases.
+    pub fn new(vault: impl Into<String>, identity: AzureIdentity) -> Self {
+        AzureOptions {
+            vault: vault.into(),
+            identity,
+            resource: None,
+            endpoint: None,
+            http: HttpOptions::new(),
+            deadline: Duration::from_secs(20),
+        }
+    }
+
+    /// Sets the service that tokens are for, for a cloud that isn't one of Microsoft's own: such as `https://vault.REGION.FQDN` of an
+    /// Azure Stack Hub. Its host has to be the end of the vault's host, so that no token for another service goes to the vault.
+    pub fn resource(mut self, resource: impl Into<String>) -> Self {
+        self.resource = Some(resource.into());
+        self
+    }
+
+    /// Sets where requests go instead of to the vault's own address: `https://HOST[:PORT]`, or `http://` to this machine. **The tokens
+    /// go there too.** It is for gateways and tests. A private endpoint needs none: it is behind the vault's own name.
+    pub fn endpoint(mut self, endpoint: impl Into<String>) -> Self {
+        self.endpoint = Some(endpoint.into());
+        self
+    }
+
+    /// Sets the options of HTTP, for the vault and for logins.
+    pub fn http(mut self, http: HttpOptions) -> Self {
+        self.http = http;
+        self
+    }
+
+    /// Sets when a call ends, with its logins and its retries. What it asked for may have happened then, which does no harm.
+    pub fn deadline(mut self, deadline: Duration) -> Self {
+        self.deadline = deadline;
+        self
+    }
+}

@@ -1,0 +1,326 @@
+//! [`AzureKeyVault`].
+
+use std::time::Duration;
+use std::{fmt, io};
+
+use atrest::key::{KeyDescription, KeyId, KeyKind, MAX_WRAPPED, WrapAlgorithm, WrappedDek};
+use atrest::{Error, KeyRefusal, KeyVault, Result, Secret};
+use atrest_http::{Client, Deadline, base64url, base64url_decode, check_address};
+use atrest_oauth::AzureIdentity;
+use serde::Serialize;
+use zeroize::{Zeroize, Zeroizing};
+
+use super::api::{Api, Bad, Found};
+use super::key::{Bundle, Operated, Page, Version, algorithm, is_version, key_id, skip_token};
+use super::options::AzureOptions;
+use crate::bearer::Bearer;
+use crate::input::{json, parse};
+use crate::trouble::{Operation, Trouble, only_under};
+
+/// The services of Microsoft's clouds. A vault's host is one of these with a name in front.
+const SERVICES: [&str; 6] = [
+    "vault.azure.net",
+    "managedhsm.azure.net",
+    "vault.azure.cn",
+    "managedhsm.azure.cn",
+    "vault.usgovcloudapi.net",
+    "managedhsm.usgovcloudapi.net",
+];
+
+/// The most pages of versions that are read: 1,000 versions.
+const MOST_PAGES: usize = 40;
+
+/// Keys of an Azure key vault or a managed HSM: RSA of 2048, 3072 or 4096 bits, which wrap by `RSA-OAEP-256`, and in a managed HSM AES
+/// of 256 bits, which wrap by `A256KW`. What was wrapped by `RSA-OAEP` is unwrapped too.
+///
+/// The names of keys are Azure's own: `https://NAME.vault.azure.net/keys/KEY/VERSION`. `wrap` reads the key first, to learn its kind and
+/// its newest version. Only where that is disabled, expired or not yet valid, it lists the others, which needs the permission `list`.
+///
+/// The service that tokens are for follows from the vault's name, and not from what the vault answers (`WWW-Authenticate`): no answer
+/// can make this ask for a token for something else, or send one elsewhere.
+pub struct AzureKeyVault {
+    id: String,
+    api: Api,
+    deadline: Duration,
+}
+
+#[derive(Serialize)]
+struct Operate<'a> {
+    alg: &'a str,
+    value: &'a str,
+}
+
+impl AzureKeyVault {
+    /// A vault. Nothing is asked yet.
+    ///
+    /// # Errors
+    /// [`Error::InvalidOption`] for a vault whose name isn't one of a known cloud and that has no fitting
+    /// [`resource`](AzureOptions::resource), for an endpoint or an identity that isn't well formed, and for certificates that aren't in
+    /// PEM.
+    pub fn new(options: &AzureOptions) -> Result<Self> {
+        let option = |e: io::Error| Error::InvalidOption(e.to_string());
+        let id = options.vault.trim_end_matches('/').to_ascii_lowercase();
+        let host = check_address(&id).map_err(option)?;
+        if !id.starts_with("https://") || host.contains([':', '[']) {
+            return Err(Error::InvalidOption("the name of a vault is https://NAME.vault.azure.net".into()));
+        }
+        let known =
+            || SERVICES.iter().find(|service| is_under(host, service)).map(|service| format!("https://{service}"));
+        let service = match &options.resource {
+            Some(resource) => {
+                let inner = resource.strip_prefix("https://").and_then(|rest| rest.split(['/', ':']).next());
+                inner.filter(|inner| is_under(host, inner)).map(|_| resource.clone())
+            }
+            None => known(),
+        };
+        let why = "a vault's host is a name before vault.azure.net, managedhsm.azure.net or the service of another cloud of Microsoft, \
+                   or before the host of the resource that the options name";
+        let service = service.ok_or_else(|| Error::InvalidOption(why.into()))?;
+        let endpoint = options.endpoint.as_deref().unwrap_or(&id).trim_end_matches('/').to_owned();
+        check_address(&endpoint).map_err(option)?;
+        let tokens = options.identity.tokens(&service, &options.http).map_err(option)?;
+        let client = Client::new(&options.http).map_err(option)?;
+        let bearer = Bearer { client, tokens, service: "Azure Key Vault" };
+        Ok(AzureKeyVault { api: Api { bearer, endpoint }, id, deadline: options.deadline })
+    }
+
+    /// The vault of a URL: see [`open`](crate::open).
+    ///
+    /// # Errors
+    /// As [`open`](crate::open).
+    pub fn from_url(url: &str) -> Result<Self> {
+        let why = || Error::InvalidOption("a vault at Azure has the URL azurekv://NAME.vault.azure.net".into());
+        let (start, [auth, client]) = crate::query::split(url, ["auth", "client"])?;
+        let host = start.strip_prefix("azurekv://").map(|host| host.trim_end_matches('/')).ok_or_else(why)?;
+        let identity = match (auth.unwrap_or("environment"), client) {
+            ("environment", None) => {
+                AzureIdentity::from_environment().map_err(|e| Error::InvalidOption(e.to_string()))?
+            }
+            ("managed", client) => AzureIdentity::managed(client),
+            _ => {
+                let text = "auth is environment, which is the default, or managed, perhaps with a client";
+                return Err(Error::InvalidOption(text.into()));
+            }
+        };
+        Self::new(&AzureOptions::new(format!("https://{host}"), identity))
+    }
+
+    /// The bundle of a version, or of the newest one.
+    fn bundle(&self, deadline: Deadline, key: &str, version: &str) -> Result<(Version, u64), Bad> {
+        let slash = if version.is_empty() { "" } else { "/" };
+        let Found { body, now } = self.api.get(deadline, &format!("/keys/{key}{slash}{version}"), "")?;
+        let found = parse::<Bundle>(&body, "get key")?.version(&self.id, key)?;
+        if !version.is_empty() && found.id.version() != version {
+            return Err(Trouble::failed("the vault answered with another version than it was asked for").into());
+        }
+        Ok((found, now))
+    }
+
+    /// A version, with the time at the vault.
+    fn get(&self, deadline: Deadline, key: &str, version: &str) -> Result<(Version, u64), Trouble> {
+        self.bundle(deadline, key, version).map_err(|bad| match bad {
+            Bad::Forbidden => Trouble::Denied(self.api.identity()),
+            bad => self.meaning(deadline, key, None, bad),
+        })
+    }
+
+    /// The version that wraps: the newest that may, or else the newest that is enabled.
+    fn choose(&self, deadline: Deadline, key: &str) -> Result<(Version, u64), Trouble> {
+        let newest = match self.get(deadline, key, "") {
+            Ok((found, now)) if found.attributes.check(now).is_ok() => return Ok((found, now)),
+            // The vault may refuse to tell of one that is disabled.
+            Ok(found) => Ok(found),
+            Err(trouble @ Trouble::Refused(KeyRefusal::Disabled)) => Err(trouble),
+            Err(other) => return Err(other),
+        };
+        match self.listed(deadline, key) {
+            Ok(Some(version)) => self.get(deadline, key, &version),
+            Ok(None) => Err(Trouble::Refused(KeyRefusal::Disabled)),
+            // Who may not list has the newest alone.
+            Err(Trouble::Denied(_)) => {
+                let (found, now) = newest?;
+                if !found.attributes.enabled {
+                    return Err(Trouble::Refused(KeyRefusal::Disabled));
+                }
+                Ok((found, now))
+            }
+            Err(other) => Err(other),
+        }
+    }
+
+    /// The newest version in the list that may wrap, or else the newest that is enabled.
+    fn listed(&self, deadline: Deadline, key: &str) -> Result<Option<String>, Trouble> {
+        let (mut best, mut next) = (None, String::new());
+        for _ in 0..MOST_PAGES {
+            let found = self.api.get(deadline, &format!("/keys/{key}/versions"), &next);
+            let Found { body, now } = found.map_err(|bad| match bad {
+                Bad::Forbidden => Trouble::Denied(self.api.identity()),
+                bad => self.meaning(deadline, key, None, bad),
+            })?;
+            let page: Page = parse(&body, "list of versions")?;
+            for item in page.value.iter().filter(|item| item.attributes.enabled) {
+                let id = key_id(&item.kid, &self.id, key)?;
+                let rank = (item.attributes.check(now).is_ok(), item.attributes.created.unwrap_or(0));
+                if best.as_ref().is_none_or(|(other, _)| rank > *other) {
+                    best = Some((rank, id.version().to_owned()));
+                }
+            }
+            let Some(link) = page.next.filter(|link| !link.is_empty()) else {
+                return Ok(best.map(|(_, version)| version));
+            };
+            let token = skip_token(&link)
+                .ok_or_else(|| Trouble::failed("the list of versions has a next page that isn't one"))?;
+            next = format!("&$skiptoken={token}");
+        }
+        Err(Trouble::failed("the key has more than 1,000 versions; remove those that are disabled"))
+    }
+
+    /// What an error about a key means, of which its state tells more.
+    fn meaning(&self, deadline: Deadline, key: &str, version: Option<&str>, bad: Bad) -> Trouble {
+        match (bad, version) {
+            (Bad::Trouble(trouble) | Bad::Parameter(trouble), _) => trouble,
+            // A deleted key is in the vault until it is purged. Who may not look has the vault's own word.
+            (Bad::Missing, _) => match self.api.get(deadline, &format!("/deletedkeys/{key}"), "") {
+                Ok(_) => Trouble::Refused(KeyRefusal::Deleted),
+                Err(_) => Trouble::Refused(KeyRefusal::Missing),
+            },
+            (Bad::Forbidden, Some(version)) => match self.get(deadline, key, version) {
+                Ok((found, now)) => match found.attributes.check(now) {
+                    Err(trouble) => trouble,
+                    Ok(()) => Trouble::Denied(self.api.identity()),
+                },
+                Err(trouble) => trouble,
+            },
+            (Bad::Forbidden, None) => Trouble::Denied(self.api.identity()),
+        }
+    }
+
+    fn operate(&self, deadline: Deadline, action: &str, kek: &KeyId, body: &[u8]) -> Result<Found, Bad> {
+        self.api.post(deadline, &format!("/keys/{}/{}/{action}", kek.key(), kek.version()), body)
+    }
+
+    fn encrypt(&self, deadline: Deadline, version: &Version, now: u64, dek: &Secret) -> Result<WrappedDek, Trouble> {
+        // What the vault's own answer would be: some say that it lets a disabled key wrap.
+        version.attributes.check(now)?;
+        let algorithm = algorithm(version.kind);
+        let value = Zeroizing::new(base64url(dek.expose()));
+        let body = json(&Operate { alg: algorithm.name(), value: &value })?;
+        let answer = self.operate(deadline, "wrapkey", &version.id, &body);
+        let answer = answer.map_err(|bad| self.meaning(deadline, version.id.key(), Some(version.id.version()), bad))?;
+        let found: Operated<'_> = parse(&answer.body, "wrapkey")?;
+        let senseless = || Trouble::failed("the answer of wrapkey has no wrapped key");
+        let bytes = base64url_decode(&found.value).ok_or_else(senseless)?.to_vec();
+        if bytes.is_empty() || bytes.len() > MAX_WRAPPED {
+            return Err(senseless());
+        }
+        let kek = key_id(&found.kid, &self.id, version.id.key())?;
+        Ok(WrappedDek { kek, algorithm, bytes })
+    }
+
+    fn decrypt(&self, wrapped: &WrappedDek) -> Result<Secret, Trouble> {
+        let value = base64url(&wrapped.bytes);
+        let body = json(&Operate { alg: wrapped.algorithm.name(), value: &value })?;
+        let (deadline, kek) = (Deadline::after(self.deadline), &wrapped.kek);
+        let answer = self.operate(deadline, "unwrapkey", kek, &body).map_err(|bad| match bad {
+            // Whoever wrote the header chose the bytes and the algorithm.
+            Bad::Parameter(_) => Trouble::Altered,
+            bad => self.meaning(deadline, kek.key(), Some(kek.version()), bad),
+        })?;
+        let mut found: Operated<'_> = parse(&answer.body, "unwrapkey")?;
+        let dek = base64url_decode(&found.value);
+        if let std::borrow::Cow::Owned(copy) = &mut found.value {
+            copy.zeroize();
+        }
+        if key_id(&found.kid, &self.id, kek.key())?.version() != kek.version() {
+            return Err(Trouble::failed("the vault answered with another version than it was asked for"));
+        }
+        let dek = dek.ok_or_else(|| Trouble::failed("the answer of unwrapkey isn't base64"))?;
+        Ok(Secret::copy_from(&dek))
+    }
+}
+
+impl KeyVault for AzureKeyVault {
+    fn id(&self) -> &str {
+        &self.id
+    }
+
+    fn wrap(&self, key: &str, dek: &Secret) -> Result<WrappedDek> {
+        let failed = |e: Trouble| e.into_error(key, Operation::Wrap);
+        check_key(&self.id, key)?;
+        let deadline = Deadline::after(self.deadline);
+        let (version, now) = self.choose(deadline, key).map_err(failed)?;
+        only_under(&version.id, self.encrypt(deadline, &version, now, dek).map_err(failed)?)
+    }
+
+    fn wrap_version(&self, kek: &KeyId, dek: &Secret) -> Result<WrappedDek> {
+        let failed = |e: Trouble| e.into_error(kek.to_string(), Operation::Wrap);
+        check_key(&self.id, kek.key())?;
+        if !is_version(kek.version()) {
+            return Err(failed(Trouble::Refused(KeyRefusal::Missing)));
+        }
+        let deadline = Deadline::after(self.deadline);
+        let (version, now) = self.get(deadline, kek.key(), kek.version()).map_err(failed)?;
+        only_under(kek, self.encrypt(deadline, &version, now, dek).map_err(failed)?)
+    }
+
+    fn unwrap(&self, wrapped: &WrappedDek) -> Result<Option<Secret>> {
+        if wrapped.kek.vault() != self.id {
+            return Ok(None);
+        }
+        let known = [WrapAlgorithm::RsaOaep256, WrapAlgorithm::RsaOaep, WrapAlgorithm::Aes256Kw];
+        if !known.contains(&wrapped.algorithm) || !(1..=MAX_WRAPPED).contains(&wrapped.bytes.len()) {
+            return Err(Error::UnwrapFailed);
+        }
+        let failed = |e: Trouble| e.into_error(wrapped.kek.to_string(), Operation::Unwrap);
+        if check_key(&self.id, wrapped.kek.key()).is_err() || !is_version(wrapped.kek.version()) {
+            return Err(failed(Trouble::Refused(KeyRefusal::Missing)));
+        }
+        self.decrypt(wrapped).map(Some).map_err(failed)
+    }
+
+    fn describe(&self, key: &str, version: Option<&str>) -> Result<Option<KeyDescription>> {
+        let name = version.map_or(key.to_owned(), |version| format!("{}/keys/{key}/{version}", self.id));
+        let failed = |e: Trouble| e.into_error(name.clone(), Operation::Get);
+        check_key(&self.id, key)?;
+        if version.is_some_and(|version| !is_version(version)) {
+            return Err(failed(Trouble::Refused(KeyRefusal::Missing)));
+        }
+        let deadline = Deadline::after(self.deadline);
+        let found = match version {
+            Some(version) => self.get(deadline, key, version),
+            None => self.choose(deadline, key),
+        };
+        let (Version { id, kind, attributes }, _) = found.map_err(failed)?;
+        let mut description = KeyDescription::new(id, kind);
+        description.enabled = attributes.enabled;
+        description.created = attributes.created;
+        description.expires = attributes.exp;
+        description.not_before = attributes.nbf;
+        description.authenticated = kind == KeyKind::Aes256;
+        Ok(Some(description))
+    }
+}
+
+impl fmt::Debug for AzureKeyVault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AzureKeyVault")
+            .field("id", &self.id)
+            .field("tokens", &self.api.bearer.tokens)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Whether a host is a name below another.
+fn is_under(host: &str, service: &str) -> bool {
+    let name = host.strip_suffix(service).and_then(|name| name.strip_suffix('.'));
+    name.is_some_and(|name| !name.is_empty() && !service.is_empty())
+}
+
+/// Names of keys in a vault: letters, digits and `-`. Anything else would be another path of its API.
+fn check_key(vault: &str, key: &str) -> Result<()> {
+    KeyId::new(vault, key, "1")?;
+    if key.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-') {
+        return Ok(());
+    }
+    Err(Error::InvalidName("the name of a key in an Azure vault has letters, digits and '-'".into()))
+}

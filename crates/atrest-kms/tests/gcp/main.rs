@@ -1,0 +1,16 @@
+//! Keys of a fake of Google Cloud KMS, with fakes of Google's token services: `pip install cryptography`.
+//!
+//! The fake (`fake.py`) is written from the public REST reference. **It was never compared with the real service**, and neither was
+//! the crate: what is tried here is unverified.
+
+mod checksums;
+#[path = "../../../../tests/common/conformance.rs"]
+mod conformance;
+mod errors;
+mod identities;
+mod keys;
+#[path = "../../../../tests/common/peers.rs"]
+mod peers;
+#[path = "../../../../tests/common/proxy.rs"]
+mod proxy;
+mod server;
