@@ -3,6 +3,7 @@
 #![doc = include_str!("../README.md")]
 #![deny(unsafe_code)]
 
+mod answers;
 mod client;
 mod connection;
 mod message;
@@ -18,3 +19,10 @@ mod vault;
 pub use options::{KmipOptions, KmipVersion};
 pub use url::open;
 pub use vault::KmipVault;
+
+/// The examples of the documentation compile.
+#[cfg(doctest)]
+mod guides {
+    #[doc = include_str!("../../../docs/kms/kmip.md")]
+    struct Guide;
+}

@@ -3,6 +3,7 @@
 use atrest::key::{KeyDescription, KeyId, KeyKind};
 use atrest::{Error, KeyRefusal};
 
+use crate::message::check_identifier;
 use crate::tag;
 use crate::trouble::Trouble;
 use crate::ttlv::{Field, Malformed, Structure};
@@ -46,6 +47,7 @@ pub(crate) enum Use {
 impl Object {
     /// Reads the payload of Get Attributes.
     pub(crate) fn read(payload: Structure<'_>, uid: &str) -> Result<Self, Malformed> {
+        check_identifier(payload, uid)?;
         let mut object = Object {
             uid: uid.into(),
             names: Vec::new(),
@@ -196,5 +198,92 @@ pub(crate) fn to_describe(objects: Vec<Object>, mask: u32, now: u64) -> Result<O
     match (latest(objects, mask, now), newest) {
         (Err(_), Some(newest)) => Ok(newest),
         (other, _) => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BOTH: u32 = tag::MAY_ENCRYPT | tag::MAY_DECRYPT;
+
+    fn object(uid: &str, state: State) -> Object {
+        Object {
+            uid: uid.into(),
+            names: vec!["disks".into()],
+            is_aes_256: true,
+            state,
+            usage: BOTH,
+            initial: Some(100),
+            activation: None,
+            process_start: None,
+            protect_stop: None,
+            deactivation: None,
+            was_revoked: false,
+        }
+    }
+
+    fn reason(object: &Object, purpose: Use) -> &'static str {
+        object.refusal(purpose, BOTH, 1000).map_or("", |reason| reason.name())
+    }
+
+    #[test]
+    fn states_and_dates() {
+        let of = |state, change: fn(&mut Object)| {
+            let mut object = object("1", state);
+            change(&mut object);
+            [reason(&object, Use::Wrap), reason(&object, Use::Unwrap)]
+        };
+        let both = |reason| [reason; 2];
+        assert_eq!(of(State::Active, |_| {}), both(""));
+        assert_eq!(of(State::Active, |o| o.usage = tag::MAY_DECRYPT), both("key-disabled"));
+        assert_eq!(of(State::Active, |o| o.protect_stop = Some(1000)), ["key-expired", ""]);
+        assert_eq!(of(State::Active, |o| o.protect_stop = Some(1001)), both(""));
+        assert_eq!(of(State::Active, |o| o.process_start = Some(1001)), both("key-not-yet-valid"));
+        assert_eq!(of(State::Active, |o| o.process_start = Some(1000)), both(""));
+        assert_eq!(of(State::Active, |o| o.deactivation = Some(1000)), both("key-expired"));
+        assert_eq!(of(State::Active, |o| o.deactivation = Some(1001)), both(""));
+        assert_eq!(of(State::PreActive, |_| {}), both("key-disabled"));
+        assert_eq!(of(State::PreActive, |o| o.activation = Some(1001)), both("key-not-yet-valid"));
+        assert_eq!(of(State::Deactivated, |_| {}), both("key-disabled"));
+        assert_eq!(of(State::Deactivated, |o| o.deactivation = Some(1000)), both("key-expired"));
+        let revoked = |o: &mut Object| (o.deactivation, o.was_revoked) = (Some(1000), true);
+        assert_eq!(of(State::Deactivated, revoked), both("key-disabled"));
+        assert_eq!(of(State::Compromised, |_| {}), both("key-disabled"));
+        assert_eq!(of(State::Destroyed, |_| {}), both("key-deleted"));
+    }
+
+    #[test]
+    fn the_latest_version() {
+        let name = |objects: &[Object]| match latest(objects.to_vec(), BOTH, 1000) {
+            Ok(object) => object.uid,
+            Err(Trouble::Key(reason)) => reason.name().into(),
+            Err(trouble) => panic!("{trouble:?}"),
+        };
+        let (old, nine, ten) = (object("8", State::Active), object("9", State::Active), object("10", State::Active));
+        assert_eq!(name(&[]), "no-such-key");
+        assert_eq!(name(&[ten.clone(), nine.clone()]), "10");
+        // A later activation is newer than a later creation.
+        let activated = Object { activation: Some(900), ..old };
+        let made = Object { initial: Some(500), ..nine };
+        assert_eq!(name(&[activated.clone(), made.clone(), ten.clone()]), "8");
+        assert_eq!(name(&[made, ten.clone()]), "9");
+        // What may not wrap isn't the latest, but tells why there is none.
+        let expired = Object { deactivation: Some(1000), ..activated };
+        assert_eq!(name(&[expired.clone(), ten]), "10");
+        assert_eq!(name(core::slice::from_ref(&expired)), "key-expired");
+        assert_eq!(name(&[object("1", State::Compromised)]), "key-disabled");
+        let described = to_describe(vec![object("1", State::Compromised), expired], BOTH, 1000).unwrap();
+        let described = described.describe("kmip://h:1", "disks", BOTH).unwrap();
+        assert_eq!((described.id.version(), described.enabled, described.expires), ("8", true, Some(1000)));
+    }
+
+    #[test]
+    fn names() {
+        let mut object = object("1", State::Active);
+        assert!(object.is_of("disks") && !object.is_of("disk"));
+        // Re-key took the name away.
+        object.names.clear();
+        assert!(object.is_of("disks"));
     }
 }

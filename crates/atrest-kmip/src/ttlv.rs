@@ -220,7 +220,8 @@ mod tests {
         assert_eq!(field(&one("420020 08 00000003 0102030000000000")).bytes(), Ok(&[1, 2, 3][..]));
         let date = one("420020 09 00000008 0000000047DA67F8");
         assert_eq!(field(&date).date(), Ok(1_205_495_800)); // 2008-03-14 11:56:40 UTC
-        let structure = one("420020 01 00000020 420004 05 00000004 000000FE00000000 420005 02 00000004 000000FF00000000");
+        let structure =
+            one("420020 01 00000020 420004 05 00000004 000000FE00000000 420005 02 00000004 000000FF00000000");
         let inner = field(&structure).structure().unwrap();
         assert_eq!(inner.find(0x42_0004).unwrap().unwrap().enumeration(), Ok(254));
         assert_eq!(inner.find(0x42_0005).unwrap().unwrap().integer(), Ok(255));

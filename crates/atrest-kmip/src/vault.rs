@@ -2,20 +2,21 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use atrest::key::{KeyDescription, KeyId, MAX_WRAPPED, WrapAlgorithm, WrappedDek, wrap};
 use atrest::{Error, KeyRefusal, KeyVault, Result, Secret, VaultFailure};
 
+use crate::answers;
 use crate::client::Client;
 use crate::connection::{Deadline, config};
-use crate::message::{Operation, check_identifier, payload, request};
+use crate::message::{Operation, payload, request};
 use crate::object::{Object, Use, latest, to_describe};
 use crate::options::KmipOptions;
-use crate::sealed::{NONCE, Sealed};
+use crate::sealed::{NONCE, Sealed, TAG};
 use crate::tag;
 use crate::trouble::{Refused, Trouble};
-use crate::ttlv::{Malformed, Writer};
+use crate::ttlv::{Malformed, Structure, Writer};
 
 /// The most versions of a key.
 const MOST_VERSIONS: usize = 256;
@@ -70,12 +71,7 @@ impl KmipVault {
         Ok(KmipVault(Arc::new(Inner { client, identity, proofs: Mutex::default() })))
     }
 
-    fn call<T>(
-        &self,
-        key: &str,
-        operation: &str,
-        f: impl FnOnce(&Inner, Deadline) -> Result<T, Trouble>,
-    ) -> Result<T> {
+    fn call<T>(&self, key: &str, operation: &str, f: impl FnOnce(&Inner, Deadline) -> Result<T, Trouble>) -> Result<T> {
         let inner = &*self.0;
         let result = f(inner, Deadline::after(inner.client.options.deadline));
         result.map_err(|trouble| trouble.into_error(&inner.client.id, &inner.identity, key, operation))
@@ -154,7 +150,9 @@ impl Inner {
 
     fn kek(&self, key: &str, object: &Object) -> Result<KeyId, Trouble> {
         KeyId::new(&self.client.id, key, &object.uid).map_err(|_| {
-            Trouble::failed("the unique identifier of the key has other characters than letters, digits, '-', '_' and '.'")
+            Trouble::failed(
+                "the unique identifier of the key has other characters than letters, digits, '-', '_' and '.'",
+            )
         })
     }
 
@@ -164,7 +162,7 @@ impl Inner {
         operation: Operation,
         deadline: Deadline,
         fill: impl FnOnce(&mut Writer),
-        read: impl FnOnce(crate::ttlv::Structure<'_>) -> Result<T, Malformed>,
+        read: impl FnOnce(Structure<'_>) -> Result<T, Malformed>,
     ) -> Result<T, Trouble> {
         let request = request(self.client.options.version, operation, fill)?;
         let answer = self.client.ask(&request, deadline)?;
@@ -189,13 +187,8 @@ impl Inner {
                 });
             }
         };
-        let uids = self.ask(Operation::Locate, deadline, fill, |payload| {
-            let of_uid = |field: &Result<crate::ttlv::Field<'_>, _>| {
-                field.as_ref().map_or(true, |field| field.tag == tag::UNIQUE_IDENTIFIER)
-            };
-            let uids = payload.fields().filter(of_uid).take(MOST_VERSIONS + 1);
-            uids.map(|field| field?.text().map(str::to_owned)).collect::<Result<Vec<_>, Malformed>>()
-        })?;
+        let uids =
+            self.ask(Operation::Locate, deadline, fill, |payload| answers::located(payload, MOST_VERSIONS + 1))?;
         if uids.len() > MOST_VERSIONS {
             return Err(Trouble::failed(format!("more than {MOST_VERSIONS} objects are named {key:?}")));
         }
@@ -203,7 +196,9 @@ impl Inner {
         for uid in uids {
             match self.object(&uid, deadline) {
                 Ok(object) if object.is_aes_256 && object.names.iter().any(|name| name == key) => versions.push(object),
-                Ok(_) => log::warn!("{}: the object {uid:?} isn't an AES-256 key {key:?}, and isn't used", self.client.id),
+                Ok(_) => {
+                    log::warn!("{}: the object {uid:?} isn't an AES-256 key {key:?}, and isn't used", self.client.id)
+                }
                 Err(Trouble::Refused(refused)) => match refused.of_key("", "") {
                     // It was destroyed since it was located.
                     Some(KeyRefusal::Missing) => {}
@@ -222,10 +217,7 @@ impl Inner {
     /// What the server says of an object.
     fn object(&self, uid: &str, deadline: Deadline) -> Result<Object, Trouble> {
         let fill = |w: &mut Writer| w.text(tag::UNIQUE_IDENTIFIER, uid);
-        self.ask(Operation::GetAttributes, deadline, fill, |payload| {
-            check_identifier(payload, uid)?;
-            Object::read(payload, uid)
-        })
+        self.ask(Operation::GetAttributes, deadline, fill, |payload| Object::read(payload, uid))
     }
 
     /// One version of a key.
@@ -268,15 +260,8 @@ impl Inner {
             w.bytes(tag::IV_COUNTER_NONCE, &nonce);
             w.bytes(tag::ADDITIONAL_DATA, kek.to_string().as_bytes());
         };
-        self.ask(Operation::Encrypt, deadline, fill, |payload| {
-            check_identifier(payload, &object.uid)?;
-            // A server tells its nonce if it took another one.
-            let nonce = payload.find(tag::IV_COUNTER_NONCE)?.map_or(Ok(&nonce[..]), |field| field.bytes())?;
-            let data = payload.need(tag::DATA, "it has no ciphertext")?.bytes()?;
-            let mac = payload.need(tag::AUTHENTICATION_TAG, "it has no authentication tag")?.bytes()?;
-            let sealed = Sealed::new(nonce, mac, data).filter(|_| data.len() == plain.len());
-            sealed.ok_or(Malformed("its nonce, tag or ciphertext has another length than AES-GCM's"))
-        })
+        let read = |payload: Structure<'_>| answers::encrypted(payload, &object.uid, &nonce, plain.len());
+        self.ask(Operation::Encrypt, deadline, fill, read)
     }
 
     fn decrypt(&self, kek: &KeyId, object: &Object, sealed: Sealed, deadline: Deadline) -> Result<Secret, Trouble> {
@@ -304,13 +289,7 @@ impl Inner {
             w.bytes(tag::ADDITIONAL_DATA, kek.to_string().as_bytes());
             w.bytes(tag::AUTHENTICATION_TAG, &sealed.mac);
         };
-        self.ask(Operation::Decrypt, deadline, fill, |payload| {
-            check_identifier(payload, uid)?;
-            let data = payload.need(tag::DATA, "it has no plaintext")?.bytes()?;
-            // The length of AES-GCM's plaintext is that of its ciphertext.
-            let whole = (data.len() == sealed.data.len()).then(|| Secret::copy_from(data));
-            whole.ok_or(Malformed("its plaintext has another length than the ciphertext"))
-        })
+        self.ask(Operation::Decrypt, deadline, fill, |payload| answers::decrypted(payload, uid, sealed.data.len()))
     }
 
     /// Whether the bytes are at fault for an answer, or the server is.
@@ -334,23 +313,10 @@ impl Inner {
     /// The KEK itself.
     fn fetch(&self, object: &Object, deadline: Deadline) -> Result<Secret, Trouble> {
         let fill = |w: &mut Writer| w.text(tag::UNIQUE_IDENTIFIER, &object.uid);
-        self.ask(Operation::Get, deadline, fill, |payload| {
-            check_identifier(payload, &object.uid)?;
-            let key = payload.need(tag::SYMMETRIC_KEY, "it isn't a symmetric key")?.structure()?;
-            let block = key.need(tag::KEY_BLOCK, "the key has no key block")?.structure()?;
-            if block.find(tag::KEY_WRAPPING_DATA)?.is_some() {
-                return Err(Malformed("the key is itself wrapped"));
-            }
-            if block.need(tag::KEY_FORMAT_TYPE, "the key has no format")?.enumeration()? != tag::RAW {
-                return Err(Malformed("the key isn't in the format Raw"));
-            }
-            let value = block.need(tag::KEY_VALUE, "the key has no value")?.structure()?;
-            let material = value.need(tag::KEY_MATERIAL, "the key has no material")?.bytes()?;
-            (material.len() == 32).then(|| Secret::copy_from(material)).ok_or(Malformed("the key hasn't 32 bytes"))
-        })
+        self.ask(Operation::Get, deadline, fill, |payload| answers::key(payload, &object.uid))
     }
 
-    fn proofs(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Sealed>> {
+    fn proofs(&self) -> MutexGuard<'_, BTreeMap<String, Sealed>> {
         self.proofs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -361,6 +327,6 @@ fn parameters(w: &mut Writer, uid: &str) {
     w.structure(tag::CRYPTOGRAPHIC_PARAMETERS, |w| {
         w.enumeration(tag::BLOCK_CIPHER_MODE, tag::GCM);
         w.enumeration(tag::CRYPTOGRAPHIC_ALGORITHM, tag::AES);
-        w.integer(tag::TAG_LENGTH, crate::sealed::TAG as u32);
+        w.integer(tag::TAG_LENGTH, TAG as u32);
     });
 }

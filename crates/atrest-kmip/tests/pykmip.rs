@@ -112,7 +112,8 @@ fn keys_that_may_not_be_used() {
             assert!(!described.enabled);
         }
     }
-    for (state, reason) in [("PRE_ACTIVE", "key-disabled"), ("DESTROYED", "key-deleted"), ("DESTROYED_COMPROMISED", "key-deleted")]
+    for (state, reason) in
+        [("PRE_ACTIVE", "key-disabled"), ("DESTROYED", "key-deleted"), ("DESTROYED_COMPROMISED", "key-deleted")]
     {
         let (uid, wrapped) = new(&state.to_lowercase());
         kmip.owner(&format!("state {uid} {state}"));
@@ -147,7 +148,10 @@ fn keys_that_may_not_be_used() {
     };
     assert_eq!((&*identity, &*operation), ("another host", "unwrapKey"));
     let denied = other.wrap("seven", &conformance::dek());
-    assert!(matches!(denied, Err(Error::KeyRefused { reason: KeyRefusal::Missing, .. })), "PyKMIP hides it: {denied:?}");
+    assert!(
+        matches!(denied, Err(Error::KeyRefused { reason: KeyRefusal::Missing, .. })),
+        "PyKMIP hides it: {denied:?}"
+    );
 }
 
 #[test]
@@ -212,7 +216,9 @@ fn certificates_that_are_wrong() {
     }
     assert_eq!(vault.unwrap(&wrapped).unwrap().unwrap(), conformance::dek());
     std::fs::remove_file(file("ca.pem")).unwrap();
-    assert!(matches!(KmipVault::new(kmip.options("client")), Err(Error::InvalidOption(text)) if text.contains("ca.pem")));
+    assert!(
+        matches!(KmipVault::new(kmip.options("client")), Err(Error::InvalidOption(text)) if text.contains("ca.pem"))
+    );
 }
 
 #[test]
