@@ -368,7 +368,7 @@ impl Slot {
             return Err(bad(format!("version {} is not known, this library reads version {VERSION}", field(8))));
         }
         let (covered, checksum) = bytes.split_at(SLOT - CHECKSUM);
-        if !bool::from(Sha256::digest(covered).ct_eq(checksum)) {
+        if !bool::from(Sha256::digest(covered)[..].ct_eq(checksum)) {
             return Err(bad("its checksum does not match: it is damaged, or half written".into()));
         }
         let len = field(10) as usize;

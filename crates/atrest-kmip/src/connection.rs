@@ -1,0 +1,158 @@
+//! One connection by TLS, whose reads and writes end by a deadline.
+
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
+use std::sync::{Arc, mpsc};
+use std::time::{Duration, Instant};
+
+use atrest::{Error, Result, process_generation};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use zeroize::Zeroizing;
+
+use crate::message::LONGEST_ANSWER;
+use crate::options::KmipOptions;
+use crate::ttlv::HEAD;
+
+/// The moment until which a call has to end.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Deadline(Instant);
+
+impl Deadline {
+    pub(crate) fn after(time: Duration) -> Self {
+        Deadline(Instant::now() + time.min(Duration::from_secs(86400)))
+    }
+
+    fn left(self) -> io::Result<Duration> {
+        let left = self.0.saturating_duration_since(Instant::now());
+        if left.is_zero() { Err(io::ErrorKind::TimedOut.into()) } else { Ok(left) }
+    }
+}
+
+/// A socket each of whose operations has what is left until the deadline.
+struct Timed {
+    socket: TcpStream,
+    deadline: Deadline,
+}
+
+/// A socket tells of a time-out as if it didn't block.
+fn timed_out(error: io::Error) -> io::Error {
+    if error.kind() == io::ErrorKind::WouldBlock { io::ErrorKind::TimedOut.into() } else { error }
+}
+
+impl Read for Timed {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        self.socket.set_read_timeout(Some(self.deadline.left()?))?;
+        self.socket.read(bytes).map_err(timed_out)
+    }
+}
+
+impl Write for Timed {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.socket.set_write_timeout(Some(self.deadline.left()?))?;
+        self.socket.write(bytes).map_err(timed_out)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A connection that has said who it is.
+pub(crate) struct Connection {
+    stream: StreamOwned<ClientConnection, Timed>,
+    /// The process that opened it. A child must not use it: both would write into one stream.
+    generation: u32,
+    last_used: Instant,
+}
+
+impl Connection {
+    pub(crate) fn open(options: &KmipOptions, deadline: Deadline) -> io::Result<Self> {
+        let config = config(options).map_err(io::Error::other)?;
+        let name = ServerName::try_from(options.host.clone())
+            .map_err(|e| io::Error::new(io::ErrorKind::InvalidInput, format!("the host {:?}: {e}", options.host)))?;
+        let socket = connect(&options.host, options.port, deadline)?;
+        socket.set_nodelay(true)?;
+        let connection = ClientConnection::new(Arc::new(config), name).map_err(io::Error::other)?;
+        let mut stream = StreamOwned::new(connection, Timed { socket, deadline });
+        while stream.conn.is_handshaking() {
+            stream.conn.complete_io(&mut stream.sock)?;
+        }
+        Ok(Connection { stream, generation: process_generation(), last_used: Instant::now() })
+    }
+
+    /// Whether it may serve another call.
+    pub(crate) fn is_usable(&self, idle: Duration) -> bool {
+        self.generation == process_generation() && self.last_used.elapsed() < idle
+    }
+
+    /// Sends a request and receives its answer. After an error the connection is of no use.
+    pub(crate) fn ask(&mut self, request: &[u8], deadline: Deadline) -> io::Result<Zeroizing<Vec<u8>>> {
+        self.stream.sock.deadline = deadline;
+        self.stream.write_all(request)?;
+        self.stream.flush()?;
+        let mut head = [0; HEAD];
+        self.stream.read_exact(&mut head)?;
+        let len = u32::from_be_bytes([head[4], head[5], head[6], head[7]]) as usize;
+        if len > LONGEST_ANSWER {
+            let text = format!("the answer is said to have {len} bytes, where {LONGEST_ANSWER} are allowed");
+            return Err(io::Error::new(io::ErrorKind::InvalidData, text));
+        }
+        // At its full length at once: it may hold a DEK, and a buffer that moves leaves its bytes behind.
+        let mut answer = Zeroizing::new(vec![0; HEAD + len]);
+        answer[..HEAD].copy_from_slice(&head);
+        self.stream.read_exact(&mut answer[HEAD..])?;
+        self.last_used = Instant::now();
+        Ok(answer)
+    }
+}
+
+/// Whom the client trusts, and what it shows. The files are read each time, since certificates are renewed.
+pub(crate) fn config(options: &KmipOptions) -> Result<ClientConfig> {
+    let unfit = |path: &std::path::Path, error: &dyn std::fmt::Display| {
+        Error::InvalidOption(format!("the file {} can't be used for TLS: {error}", path.display()))
+    };
+    let certificates = |path: &std::path::Path| -> Result<Vec<CertificateDer<'static>>> {
+        let all = CertificateDer::pem_file_iter(path).map_err(|e| unfit(path, &e))?;
+        let all = all.collect::<Result<Vec<_>, _>>().map_err(|e| unfit(path, &e))?;
+        if all.is_empty() { Err(unfit(path, &"it has no certificate in PEM")) } else { Ok(all) }
+    };
+    let mut store = RootCertStore::empty();
+    for root in certificates(&options.roots)? {
+        store.add(root).map_err(|e| unfit(&options.roots, &e))?;
+    }
+    let own = certificates(&options.certificate)?;
+    let key = PrivateKeyDer::from_pem_file(&options.key).map_err(|e| unfit(&options.key, &e))?;
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+    let config = config.map_err(|e| Error::InvalidOption(format!("TLS can't be used: {e}")))?;
+    let config = config.with_root_certificates(store).with_client_auth_cert(own, key);
+    config.map_err(|e| unfit(&options.certificate, &e))
+}
+
+fn connect(host: &str, port: u16, deadline: Deadline) -> io::Result<TcpStream> {
+    let mut last = io::Error::new(io::ErrorKind::NotFound, "the host has no address");
+    for address in addresses(host, port, deadline)? {
+        match TcpStream::connect_timeout(&address, deadline.left()?) {
+            Ok(socket) => return Ok(socket),
+            Err(e) => last = e,
+        }
+    }
+    Err(last)
+}
+
+/// The addresses of a host. The system's resolver knows no deadline, so that it is asked in a thread of its own.
+fn addresses(host: &str, port: u16, deadline: Deadline) -> io::Result<Vec<SocketAddr>> {
+    if let Ok(address) = host.parse() {
+        return Ok(vec![SocketAddr::new(address, port)]);
+    }
+    let (sender, receiver) = mpsc::channel();
+    let host = host.to_owned();
+    std::thread::Builder::new().name("kmip-resolver".into()).spawn(move || {
+        let found = (&*host, port).to_socket_addrs().map(Vec::from_iter);
+        // Nobody waits any more after the deadline.
+        let _ = sender.send(found);
+    })?;
+    receiver.recv_timeout(deadline.left()?).map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?
+}

@@ -1,0 +1,332 @@
+//! [`KmipVault`]: the trait of vaults on a server.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use atrest::key::{KeyDescription, KeyId, MAX_WRAPPED, WrapAlgorithm, WrappedDek, wrap};
+use atrest::{Error, KeyRefusal, KeyVault, Result, Secret, VaultFailure};
+
+use crate::answers;
+use crate::client::Client;
+use crate::connection::{Deadline, config};
+use crate::message::{Operation, payload, request};
+use crate::object::{Object, Use, latest, to_describe};
+use crate::options::KmipOptions;
+use crate::sealed::{NONCE, Sealed, TAG};
+use crate::tag;
+use crate::trouble::{Refused, Trouble};
+use crate::ttlv::{Malformed, Structure, Writer};
+
+/// The most versions of a key.
+const MOST_VERSIONS: usize = 256;
+
+/// The most keys for which bytes are remembered that are surely right.
+const MOST_PROOFS: usize = 64;
+
+/// A vault on a key manager that speaks KMIP. Clones are the same vault.
+///
+/// A key is named by the attribute Name. Its versions are the objects of that name, named by their unique identifiers. The latest is
+/// the one with the newest Activation Date, or else Initial Date, that may encrypt now.
+///
+/// ```no_run
+/// use atrest::{Dek, DekAlgorithm, Envelope};
+/// use atrest_kmip::{KmipOptions, KmipVault};
+///
+/// let options = KmipOptions::new("kmip.example", "/etc/disks/ca.pem", "/etc/disks/cert.pem", "/etc/disks/key.pem");
+/// let vault = KmipVault::new(options)?;
+/// let dek = Dek::generate(DekAlgorithm::Aes256Xts)?;
+/// let envelope = Envelope::seal(&dek, &vault, "disks", b"disk-17")?;
+/// assert_eq!(envelope.unseal(&vault, b"disk-17")?, dek);
+/// # Ok::<(), atrest::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct KmipVault(Arc<Inner>);
+
+struct Inner {
+    client: Client,
+    identity: String,
+    /// For each version, bytes that it has unwrapped: see [`verdict`](Inner::verdict).
+    proofs: Mutex<BTreeMap<String, Sealed>>,
+}
+
+impl fmt::Debug for KmipVault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let client = &self.0.client;
+        f.debug_struct("KmipVault").field("id", &client.id).field("options", &client.options).finish()
+    }
+}
+
+impl KmipVault {
+    /// Checks the options and the files. The server is asked by the first call.
+    ///
+    /// # Errors
+    /// [`Error::InvalidOption`] for a file that can't be used for TLS; [`Error::InvalidName`] for a vault's name that isn't one.
+    pub fn new(options: KmipOptions) -> Result<Self> {
+        config(&options)?;
+        let identity = options.who();
+        let client = Client::new(options);
+        // The vault's name is checked with those of its keys.
+        KeyId::new(&client.id, "key", "version")?;
+        Ok(KmipVault(Arc::new(Inner { client, identity, proofs: Mutex::default() })))
+    }
+
+    fn call<T>(&self, key: &str, operation: &str, f: impl FnOnce(&Inner, Deadline) -> Result<T, Trouble>) -> Result<T> {
+        let inner = &*self.0;
+        let result = f(inner, Deadline::after(inner.client.options.deadline));
+        result.map_err(|trouble| trouble.into_error(&inner.client.id, &inner.identity, key, operation))
+    }
+}
+
+impl KeyVault for KmipVault {
+    fn id(&self) -> &str {
+        &self.0.client.id
+    }
+
+    fn wrap(&self, key: &str, dek: &Secret) -> Result<WrappedDek> {
+        self.call(key, "wrapKey", |inner, deadline| {
+            let object = latest(inner.versions(key, deadline)?, inner.mask(), inner.now())?;
+            inner.wrap(inner.kek(key, &object)?, &object, dek, deadline)
+        })
+    }
+
+    fn wrap_version(&self, kek: &KeyId, dek: &Secret) -> Result<WrappedDek> {
+        if kek.vault() != self.id() {
+            return Err(Error::Vault(format!("{kek} is a key of another vault than {}", self.id()).into()));
+        }
+        self.call(&format!("{}/{}", kek.key(), kek.version()), "wrapKey", |inner, deadline| {
+            let object = inner.allowed(kek, Use::Wrap, inner.mask(), deadline)?;
+            inner.wrap(kek.clone(), &object, dek, deadline)
+        })
+    }
+
+    fn unwrap(&self, wrapped: &WrappedDek) -> Result<Option<Secret>> {
+        let kek = &wrapped.kek;
+        if kek.vault() != self.id() {
+            return Ok(None);
+        }
+        self.call(&format!("{}/{}", kek.key(), kek.version()), "unwrapKey", |inner, deadline| {
+            let fetch = inner.client.options.fetch;
+            match wrapped.algorithm {
+                WrapAlgorithm::Opaque => {
+                    let sealed = Sealed::read(&wrapped.bytes).ok_or(Trouble::Altered)?;
+                    let object = inner.allowed(kek, Use::Unwrap, tag::MAY_DECRYPT, deadline)?;
+                    inner.decrypt(kek, &object, sealed, deadline)
+                }
+                // Nobody who writes a header makes the KEK leave the server: its owner allows it.
+                WrapAlgorithm::Aes256Kw if fetch => {
+                    let len = wrapped.bytes.len().checked_sub(8).filter(|len| *len <= MAX_WRAPPED);
+                    let object = inner.allowed(kek, Use::Unwrap, tag::MAY_DECRYPT, deadline)?;
+                    let fetched = inner.fetch(&object, deadline)?;
+                    let mut dek = Secret::zeroed(len.ok_or(Trouble::Altered)?);
+                    wrap::aes_kw_unwrap(fetched.expose(), &wrapped.bytes, dek.expose_mut())
+                        .map_err(|_| Trouble::Altered)?;
+                    Ok(dek)
+                }
+                _ => Err(Trouble::Altered),
+            }
+        })
+        .map(Some)
+    }
+
+    fn describe(&self, key: &str, version: Option<&str>) -> Result<Option<KeyDescription>> {
+        let object = self.call(key, "get", |inner, deadline| match version {
+            None => to_describe(inner.versions(key, deadline)?, inner.mask(), inner.now()),
+            Some(version) => inner.version(key, version, deadline),
+        })?;
+        object.describe(self.id(), key, self.0.mask()).map(Some)
+    }
+}
+
+impl Inner {
+    fn now(&self) -> u64 {
+        self.client.options.clock.now()
+    }
+
+    /// The bits that a key needs for both directions. Every wrap is checked by an unwrap.
+    fn mask(&self) -> u32 {
+        tag::MAY_ENCRYPT | tag::MAY_DECRYPT
+    }
+
+    fn kek(&self, key: &str, object: &Object) -> Result<KeyId, Trouble> {
+        KeyId::new(&self.client.id, key, &object.uid).map_err(|_| {
+            Trouble::failed(
+                "the unique identifier of the key has other characters than letters, digits, '-', '_' and '.'",
+            )
+        })
+    }
+
+    /// Asks, and has `read` look at the payload of the answer.
+    fn ask<T>(
+        &self,
+        operation: Operation,
+        deadline: Deadline,
+        fill: impl FnOnce(&mut Writer),
+        read: impl FnOnce(Structure<'_>) -> Result<T, Malformed>,
+    ) -> Result<T, Trouble> {
+        let request = request(self.client.options.version, operation, fill)?;
+        let answer = self.client.ask(&request, deadline)?;
+        Ok(read(payload(&answer, operation)?)?)
+    }
+
+    /// All versions of a key that can be used at all: AES-256 keys with this name.
+    fn versions(&self, key: &str, deadline: Deadline) -> Result<Vec<Object>, Trouble> {
+        let is_2 = self.client.options.version.numbers().0 == 2;
+        let name = |w: &mut Writer| {
+            w.text(tag::NAME_VALUE, key);
+            w.enumeration(tag::NAME_TYPE, tag::UNINTERPRETED_TEXT);
+        };
+        let fill = |w: &mut Writer| {
+            w.integer(tag::MAXIMUM_ITEMS, MOST_VERSIONS as u32 + 1);
+            if is_2 {
+                w.structure(tag::ATTRIBUTES, |w| w.structure(tag::NAME, name));
+            } else {
+                w.structure(tag::ATTRIBUTE, |w| {
+                    w.text(tag::ATTRIBUTE_NAME, "Name");
+                    w.structure(tag::ATTRIBUTE_VALUE, name);
+                });
+            }
+        };
+        let uids =
+            self.ask(Operation::Locate, deadline, fill, |payload| answers::located(payload, MOST_VERSIONS + 1))?;
+        if uids.len() > MOST_VERSIONS {
+            return Err(Trouble::failed(format!("more than {MOST_VERSIONS} objects are named {key:?}")));
+        }
+        let (mut versions, mut hidden) = (Vec::new(), None);
+        for uid in uids {
+            match self.object(&uid, deadline) {
+                Ok(object) if object.is_aes_256 && object.names.iter().any(|name| name == key) => versions.push(object),
+                Ok(_) => {
+                    log::warn!("{}: the object {uid:?} isn't an AES-256 key {key:?}, and isn't used", self.client.id)
+                }
+                Err(Trouble::Refused(refused)) => match refused.of_key("", "") {
+                    // It was destroyed since it was located.
+                    Some(KeyRefusal::Missing) => {}
+                    Some(_) => hidden = Some(refused),
+                    None => return Err(refused.into()),
+                },
+                Err(trouble) => return Err(trouble),
+            }
+        }
+        match hidden {
+            Some(refused) if versions.is_empty() => Err(refused.into()),
+            _ => Ok(versions),
+        }
+    }
+
+    /// What the server says of an object.
+    fn object(&self, uid: &str, deadline: Deadline) -> Result<Object, Trouble> {
+        let fill = |w: &mut Writer| w.text(tag::UNIQUE_IDENTIFIER, uid);
+        self.ask(Operation::GetAttributes, deadline, fill, |payload| Object::read(payload, uid))
+    }
+
+    /// One version of a key.
+    fn version(&self, key: &str, uid: &str, deadline: Deadline) -> Result<Object, Trouble> {
+        let object = self.object(uid, deadline)?;
+        if !object.is_of(key) || !object.is_aes_256 {
+            return Err(Trouble::Key(KeyRefusal::Missing));
+        }
+        Ok(object)
+    }
+
+    /// One version of a key, if it may be used so now.
+    fn allowed(&self, kek: &KeyId, purpose: Use, mask: u32, deadline: Deadline) -> Result<Object, Trouble> {
+        let object = self.version(kek.key(), kek.version(), deadline)?;
+        match object.refusal(purpose, mask, self.now()) {
+            None => Ok(object),
+            Some(reason) => Err(Trouble::Key(reason)),
+        }
+    }
+
+    fn wrap(&self, kek: KeyId, object: &Object, dek: &Secret, deadline: Deadline) -> Result<WrappedDek, Trouble> {
+        if self.client.options.fetch {
+            let fetched = self.fetch(object, deadline)?;
+            let mut bytes = vec![0; dek.len() + 8];
+            wrap::aes_kw_wrap(fetched.expose(), dek.expose(), &mut bytes)
+                .map_err(|e| Trouble::Failed(VaultFailure::new("wrapping under the fetched key").caused_by(e)))?;
+            return Ok(WrappedDek { kek, algorithm: WrapAlgorithm::Aes256Kw, bytes });
+        }
+        let sealed = self.encrypt(&kek, object, dek.expose(), deadline)?;
+        Ok(WrappedDek { kek, algorithm: WrapAlgorithm::Opaque, bytes: sealed.bytes() })
+    }
+
+    /// AES-GCM at the server. The additional data is the key's URL, so that nothing unwraps under another name.
+    fn encrypt(&self, kek: &KeyId, object: &Object, plain: &[u8], deadline: Deadline) -> Result<Sealed, Trouble> {
+        let mut nonce = [0; NONCE];
+        getrandom::fill(&mut nonce).map_err(|e| Trouble::failed(format!("the system gives no random bytes: {e}")))?;
+        let fill = |w: &mut Writer| {
+            parameters(w, &object.uid);
+            w.bytes(tag::DATA, plain);
+            w.bytes(tag::IV_COUNTER_NONCE, &nonce);
+            w.bytes(tag::ADDITIONAL_DATA, kek.to_string().as_bytes());
+        };
+        let read = |payload: Structure<'_>| answers::encrypted(payload, &object.uid, &nonce, plain.len());
+        self.ask(Operation::Encrypt, deadline, fill, read)
+    }
+
+    fn decrypt(&self, kek: &KeyId, object: &Object, sealed: Sealed, deadline: Deadline) -> Result<Secret, Trouble> {
+        match self.try_decrypt(kek, &object.uid, &sealed, deadline) {
+            Ok(dek) => {
+                let mut proofs = self.proofs();
+                if proofs.len() >= MOST_PROOFS {
+                    proofs.clear();
+                }
+                proofs.insert(kek.to_string(), sealed);
+                Ok(dek)
+            }
+            Err(Trouble::Refused(refused)) if refused.of_key("", "").is_none() => {
+                Err(self.verdict(kek, object, refused, deadline))
+            }
+            Err(trouble) => Err(trouble),
+        }
+    }
+
+    fn try_decrypt(&self, kek: &KeyId, uid: &str, sealed: &Sealed, deadline: Deadline) -> Result<Secret, Trouble> {
+        let fill = |w: &mut Writer| {
+            parameters(w, uid);
+            w.bytes(tag::DATA, &sealed.data);
+            w.bytes(tag::IV_COUNTER_NONCE, &sealed.nonce);
+            w.bytes(tag::ADDITIONAL_DATA, kek.to_string().as_bytes());
+            w.bytes(tag::AUTHENTICATION_TAG, &sealed.mac);
+        };
+        self.ask(Operation::Decrypt, deadline, fill, |payload| answers::decrypted(payload, uid, sealed.data.len()))
+    }
+
+    /// Whether the bytes are at fault for an answer, or the server is.
+    ///
+    /// Whoever writes a header chooses these bytes, and must not make the vault look away. But servers have no common answer for
+    /// altered bytes: the specification says Cryptographic Failure, PyKMIP says General Failure as for any defect of its own. So
+    /// the key is tried on bytes that are surely right.
+    fn verdict(&self, kek: &KeyId, object: &Object, refused: Refused, deadline: Deadline) -> Trouble {
+        let proof = self.proofs().get(&kek.to_string()).cloned();
+        let proof = match proof {
+            Some(proof) => Ok(proof),
+            None => self.encrypt(kek, object, &[0; 32], deadline),
+        };
+        if proof.and_then(|proof| self.try_decrypt(kek, &object.uid, &proof, deadline)).is_ok() {
+            log::debug!("{kek}: {refused} for bytes that are not its own");
+            return Trouble::Altered;
+        }
+        Trouble::Refused(refused)
+    }
+
+    /// The KEK itself.
+    fn fetch(&self, object: &Object, deadline: Deadline) -> Result<Secret, Trouble> {
+        let fill = |w: &mut Writer| w.text(tag::UNIQUE_IDENTIFIER, &object.uid);
+        self.ask(Operation::Get, deadline, fill, |payload| answers::key(payload, &object.uid))
+    }
+
+    fn proofs(&self) -> MutexGuard<'_, BTreeMap<String, Sealed>> {
+        self.proofs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The object and its cipher: AES-GCM with a tag of 16 bytes.
+fn parameters(w: &mut Writer, uid: &str) {
+    w.text(tag::UNIQUE_IDENTIFIER, uid);
+    w.structure(tag::CRYPTOGRAPHIC_PARAMETERS, |w| {
+        w.enumeration(tag::BLOCK_CIPHER_MODE, tag::GCM);
+        w.enumeration(tag::CRYPTOGRAPHIC_ALGORITHM, tag::AES);
+        w.integer(tag::TAG_LENGTH, TAG as u32);
+    });
+}

@@ -1,0 +1,173 @@
+//! A PyKMIP server, its owner's client, and the certificates of both sides.
+
+#![allow(dead_code)] // each test file uses its part
+
+#[path = "../../../../tests/common/peers.rs"]
+pub mod peers;
+
+pub mod fake;
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::Mutex;
+use std::time::Duration;
+
+use atrest_kmip::{KmipOptions, KmipVault};
+use rcgen::{BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
+use tempfile::TempDir;
+
+/// Writes `ca.pem`, and a certificate and a key for `server`, `client` and `other`, each signed by it; `stranger` is signed by
+/// another one, which `stranger-ca.pem` has.
+pub fn certificates(folder: &Path) {
+    let write = |name: &str, text: String| std::fs::write(folder.join(name), text).unwrap();
+    let authority = |file: &str| {
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.distinguished_name.push(DnType::CommonName, file);
+        let key = KeyPair::generate().unwrap();
+        write(file, params.self_signed(&key).unwrap().pem());
+        Issuer::new(params, key)
+    };
+    let issue = |name: &str, purpose: ExtendedKeyUsagePurpose, issuer: &Issuer<'_, KeyPair>| {
+        let mut params = CertificateParams::new(vec!["127.0.0.1".into(), "localhost".into()]).unwrap();
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.extended_key_usages = vec![purpose];
+        let key = KeyPair::generate().unwrap();
+        write(&format!("{name}.pem"), params.signed_by(&key, issuer).unwrap().pem());
+        write(&format!("{name}.key"), key.serialize_pem());
+    };
+    let (ca, stranger) = (authority("ca.pem"), authority("stranger-ca.pem"));
+    issue("server", ExtendedKeyUsagePurpose::ServerAuth, &ca);
+    issue("client", ExtendedKeyUsagePurpose::ClientAuth, &ca);
+    issue("other", ExtendedKeyUsagePurpose::ClientAuth, &ca);
+    issue("stranger", ExtendedKeyUsagePurpose::ClientAuth, &stranger);
+}
+
+/// The options of a client of this name.
+pub fn options(folder: &Path, port: u16, name: &str) -> KmipOptions {
+    let file = |name: &str| folder.join(name);
+    KmipOptions::new("127.0.0.1", file("ca.pem"), file(&format!("{name}.pem")), file(&format!("{name}.key")))
+        .port(port)
+        .deadline(Duration::from_secs(20))
+}
+
+/// A server of PyKMIP: `pip install pykmip`. Its keys are in a file, so that they are there again after [`start`](Self::start).
+pub struct PyKmip {
+    pub folder: TempDir,
+    pub port: u16,
+    server: Mutex<Option<Child>>,
+    owner: Mutex<Option<(Child, ChildStdin, BufReader<ChildStdout>)>>,
+}
+
+impl PyKmip {
+    /// A new one; `None` if it isn't installed.
+    pub fn new() -> Option<Self> {
+        peers::python("kmip.services.server")?;
+        let folder = tempfile::tempdir().unwrap();
+        certificates(folder.path());
+        // Between here and its start somebody else may take the port: then another is taken.
+        for _ in 0..10 {
+            let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+            if let Some(server) = serve(folder.path(), port) {
+                let owner = Mutex::new(None);
+                return Some(PyKmip { folder, port, server: Mutex::new(Some(server)), owner });
+            }
+        }
+        panic!("PyKMIP doesn't start: {}", std::fs::read_to_string(folder.path().join("out")).unwrap());
+    }
+
+    pub fn options(&self, name: &str) -> KmipOptions {
+        options(self.folder.path(), self.port, name)
+    }
+
+    pub fn vault(&self) -> KmipVault {
+        KmipVault::new(self.options("client")).unwrap()
+    }
+
+    /// Has the owner of the keys do something: see `pykmip.py`.
+    pub fn owner(&self, line: &str) -> String {
+        let mut owner = self.owner.lock().unwrap();
+        let (_, input, output) = owner.get_or_insert_with(|| {
+            let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/common/pykmip.py");
+            let mut command = Command::new("python3");
+            command.arg("-W").arg("ignore").arg(script).arg(self.folder.path()).arg(self.port.to_string());
+            let log = std::fs::File::create(self.folder.path().join("owner")).unwrap();
+            let mut child =
+                command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(log).process_group(0).spawn().unwrap();
+            let (input, output) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
+            (child, input, BufReader::new(output))
+        });
+        writeln!(input, "{line}").unwrap();
+        let mut answer = String::new();
+        output.read_line(&mut answer).unwrap();
+        let done = answer.trim().strip_prefix("ok ").map(str::to_owned);
+        done.unwrap_or_else(|| {
+            panic!("{line}: {answer}{}", std::fs::read_to_string(self.folder.path().join("owner")).unwrap())
+        })
+    }
+
+    /// Kills it, as `kill -9` does.
+    pub fn kill(&self) {
+        if let Some(child) = self.server.lock().unwrap().take() {
+            end(child);
+        }
+    }
+
+    pub fn start(&self) {
+        let server = serve(self.folder.path(), self.port);
+        *self.server.lock().unwrap() = Some(server.expect("it starts again"));
+    }
+}
+
+impl Drop for PyKmip {
+    fn drop(&mut self) {
+        self.kill();
+        if let Some((child, ..)) = self.owner.lock().unwrap().take() {
+            end(child);
+        }
+    }
+}
+
+/// Kills a process with its children, which would outlive it.
+fn end(mut child: Child) {
+    let group = rustix::process::Pid::from_child(&child);
+    let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
+    child.wait().unwrap();
+}
+
+fn serve(folder: &Path, port: u16) -> Option<Child> {
+    let policies = folder.join("policies");
+    std::fs::create_dir_all(&policies).unwrap();
+    let path = |name: &str| folder.join(name).display().to_string();
+    let conf: PathBuf = folder.join("server.conf");
+    let lines = [
+        "[server]".into(),
+        "hostname=127.0.0.1".into(),
+        format!("port={port}"),
+        format!("certificate_path={}", path("server.pem")),
+        format!("key_path={}", path("server.key")),
+        format!("ca_path={}", path("ca.pem")),
+        "auth_suite=TLS1.2".into(),
+        format!("policy_path={}", policies.display()),
+        "enable_tls_client_auth=True".into(),
+        "logging_level=WARNING".into(),
+        format!("database_path={}", path("db")),
+    ];
+    std::fs::write(&conf, lines.join("\n")).unwrap();
+    let main = "import sys; from kmip.services.server.server import main; sys.exit(main())";
+    let mut command = Command::new("python3");
+    command.args(["-W", "ignore", "-c", main, "-f", conf.to_str().unwrap(), "-l", &path("log")]);
+    let out = std::fs::File::create(folder.join("out")).unwrap();
+    let command = command.stdin(Stdio::null()).stdout(out.try_clone().unwrap()).stderr(out).process_group(0);
+    let mut child = command.spawn().unwrap();
+    while child.try_wait().unwrap().is_none() {
+        if TcpStream::connect(("127.0.0.1", port)).is_ok() {
+            return Some(child);
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    None
+}

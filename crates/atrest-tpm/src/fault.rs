@@ -1,0 +1,32 @@
+//! Why a call to a TPM has no result.
+
+use std::io;
+
+use crate::code::Code;
+use crate::wire::Malformed;
+
+#[derive(Debug)]
+pub(crate) enum Fault {
+    /// The TPM says no to a command.
+    Code(&'static str, Code),
+    /// No answer.
+    Io(io::Error),
+    /// An answer that makes no sense.
+    Malformed(Malformed),
+    /// An answer whose MAC is wrong: somebody on the way altered it.
+    Forged,
+    /// The parent isn't the one below which the key was sealed.
+    OtherTpm,
+}
+
+impl From<io::Error> for Fault {
+    fn from(error: io::Error) -> Self {
+        Fault::Io(error)
+    }
+}
+
+impl From<Malformed> for Fault {
+    fn from(malformed: Malformed) -> Self {
+        Fault::Malformed(malformed)
+    }
+}
