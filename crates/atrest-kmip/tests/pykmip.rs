@@ -11,10 +11,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use atrest::key::{KeyId, WrapAlgorithm, WrappedDek};
-use atrest::managed::VaultDescription;
+use atrest::managed::{KnownVaults, VaultDescription};
 use atrest::{Error, KeyRefusal, KeyVault};
 use atrest_kmip::{KmipVault, KmipVersion};
-use atrest_kms::KmsVaults;
 
 use common::PyKmip;
 use conformance::SetWorld;
@@ -225,7 +224,7 @@ fn certificates_that_are_wrong() {
 fn a_set_of_disks() {
     let Some(kmip) = PyKmip::new() else { return };
     let uid = kmip.owner("create disks");
-    let vaults = KmsVaults::new();
+    let vaults = KnownVaults::new();
     let vault = kmip.vault();
     let description = VaultDescription::new("north", "contoso").soft_delete(true).purge_protection(true);
     vaults.add(Arc::new(vault.clone()), description).unwrap();

@@ -10,9 +10,9 @@ mod vaults;
 use std::sync::Arc;
 
 use atrest::key::{KeyId, WrapAlgorithm, WrappedDek, wrap};
-use atrest::managed::VaultDescription;
+use atrest::managed::{KnownVaults, VaultDescription};
 use atrest::{Error, KeyRefusal, KeyVault, Secret};
-use atrest_kms::KmsVaults;
+
 use atrest_tpm::{PcrSelection, TpmAddress, TpmAuth, TpmOptions, TpmVault};
 
 use common::Swtpm;
@@ -160,7 +160,7 @@ fn vault_conformance() {
 
     let first = vault.wrap("disks", &conformance::dek()).unwrap();
     let kek = first.kek.clone();
-    let vaults = KmsVaults::new();
+    let vaults = KnownVaults::new();
     let description = VaultDescription::new("north", "contoso").soft_delete(true).purge_protection(true);
     vaults.add(Arc::new(vault.clone()), description).unwrap();
     conformance::serves_a_set(&SetWorld {
