@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use atrest::key::KeyId;
 
 /// The files of `crates/atrest-c/src` that C sees, in the order of the header's sections.
-const SECTIONS: [&str; 37] = [
+const SECTIONS: [&str; 38] = [
     "version",
     "status",
     "message",
@@ -18,6 +18,7 @@ const SECTIONS: [&str; 37] = [
     "vault_keys",
     "vault_access",
     "vault_callbacks",
+    "vault_url",
     "vault_several",
     "dek",
     "sector_cipher",

@@ -94,6 +94,7 @@ mod vault_callbacks;
 mod vault_directory;
 mod vault_keys;
 mod vault_several;
+mod vault_url;
 mod version;
 mod volume;
 mod volume_options;

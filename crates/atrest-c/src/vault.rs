@@ -348,7 +348,12 @@ impl Vault {
 
     /// A vault with keys managed elsewhere; `why` says where.
     pub(crate) fn used(vault: impl KeyVault + 'static, why: impl Into<String>) -> Self {
-        Vault { any: Arc::new(vault), owner: Err(why.into()) }
+        Self::shared_of(Arc::new(vault), why)
+    }
+
+    /// As [`used`](Self::used).
+    pub(crate) fn shared_of(vault: Arc<dyn KeyVault>, why: impl Into<String>) -> Self {
+        Vault { any: vault, owner: Err(why.into()) }
     }
 
     pub(crate) fn get(&self) -> &dyn KeyVault {

@@ -29,11 +29,6 @@ pub fn read_secret(path: &Path) -> io::Result<Hidden> {
     Ok(Hidden::new(trimmed))
 }
 
-/// A variable of the environment, unless it is empty.
-pub fn variable(name: &str) -> Option<String> {
-    std::env::var(name).ok().filter(|value| !value.is_empty())
-}
-
 /// An error of the kind [`io::ErrorKind::InvalidInput`].
 pub fn invalid(text: impl Into<String>) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidInput, text.into())

@@ -22,6 +22,16 @@ pub fn open(url: &str) -> Result<Arc<dyn KeyVault>> {
     Ok(Arc::new(KmipVault::new(parse(url)?)?))
 }
 
+impl KmipOptions {
+    /// The options that a URL holds: see [`open`].
+    ///
+    /// # Errors
+    /// [`Error::InvalidOption`] for a URL that isn't of that form.
+    pub fn from_url(url: &str) -> Result<Self> {
+        parse(url)
+    }
+}
+
 fn parse(url: &str) -> Result<KmipOptions> {
     let rest = url.strip_prefix("kmip://").ok_or_else(|| bad("it begins with kmip://"))?;
     let (place, query) = rest.split_once('?').unwrap_or((rest, ""));

@@ -54,7 +54,7 @@ mod url;
 
 #[cfg(feature = "aws")]
 pub use atrest_http::aws::AccessKey;
-pub use atrest_http::{Hidden, HttpOptions};
+pub use atrest_http::{Environment, Hidden, HttpOptions};
 #[cfg(feature = "azure")]
 pub use atrest_oauth::AzureIdentity;
 #[cfg(feature = "gcp")]
@@ -67,7 +67,7 @@ pub use azure::{AzureKeyVault, AzureOptions};
 pub use gcp::{GcpKms, GcpOptions};
 #[cfg(feature = "transit")]
 pub use transit::{TransitAuth, TransitOptions, TransitVault};
-pub use url::open;
+pub use url::{UrlOptions, open, open_with};
 
 #[cfg(doctest)]
 mod documents {

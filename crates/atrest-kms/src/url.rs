@@ -1,8 +1,10 @@
 //! Vaults by URL.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use atrest::{Error, KeyVault, Result};
+use atrest_http::Environment;
 
 /// Opens a vault that a URL names, for programs whose configuration does. Nothing is asked yet.
 ///
@@ -23,17 +25,51 @@ use atrest::{Error, KeyVault, Result};
 /// # Errors
 /// [`Error::InvalidOption`] for a URL that isn't one of these, or not in this build, and for a token or credential that is missing.
 pub fn open(url: &str) -> Result<Arc<dyn KeyVault>> {
+    open_with(url, &UrlOptions::new())
+}
+
+/// As [`open`], with what a URL doesn't hold.
+///
+/// # Errors
+/// As [`open`].
+pub fn open_with(url: &str, options: &UrlOptions) -> Result<Arc<dyn KeyVault>> {
     let scheme = url.split_once("://").map_or("", |(scheme, _)| scheme);
     match scheme {
         #[cfg(feature = "transit")]
-        "vault+https" | "vault+http" => Ok(Arc::new(crate::TransitVault::from_url(url)?)),
+        "vault+https" | "vault+http" => Ok(Arc::new(crate::TransitVault::from_url(url, options)?)),
         #[cfg(feature = "aws")]
-        "awskms" => Ok(Arc::new(crate::AwsKms::from_url(url)?)),
+        "awskms" => Ok(Arc::new(crate::AwsKms::from_url(url, options)?)),
         #[cfg(feature = "azure")]
-        "azurekv" => Ok(Arc::new(crate::AzureKeyVault::from_url(url)?)),
+        "azurekv" => Ok(Arc::new(crate::AzureKeyVault::from_url(url, options)?)),
         #[cfg(feature = "gcp")]
-        "gcpkms" => Ok(Arc::new(crate::GcpKms::from_url(url)?)),
+        "gcpkms" => Ok(Arc::new(crate::GcpKms::from_url(url, options)?)),
         _ => Err(Error::InvalidOption(format!("a vault is a URL that begins with {}", schemes()))),
+    }
+}
+
+/// What a vault's URL doesn't hold.
+#[derive(Debug, Clone, Default)]
+pub struct UrlOptions {
+    pub(crate) environment: Environment,
+    pub(crate) deadline: Option<Duration>,
+}
+
+impl UrlOptions {
+    /// Secrets and settings from the variables of the process, and each vault's own deadline.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Where secrets and settings come from.
+    pub fn environment(mut self, environment: Environment) -> Self {
+        self.environment = environment;
+        self
+    }
+
+    /// The most time that a call may take, with all retries.
+    pub fn deadline(mut self, deadline: Duration) -> Self {
+        self.deadline = Some(deadline);
+        self
     }
 }
 

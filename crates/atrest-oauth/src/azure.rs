@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::{fmt, io};
 
 use atrest_http::{
-    Client, Deadline, Hidden, HttpOptions, Response, base64url, check_address, encode_query, invalid, is_loopback,
-    read_secret, sha256, told, variable,
+    Client, Deadline, Environment, Hidden, HttpOptions, Response, base64url, check_address, encode_query, invalid,
+    is_loopback, read_secret, sha256, told,
 };
 use rustls::SignatureScheme;
 use rustls::pki_types::CertificateDer;
@@ -82,11 +82,19 @@ impl AzureIdentity {
     /// The managed identity of this virtual machine, or of this App Service, container or function where `IDENTITY_ENDPOINT` and
     /// `IDENTITY_HEADER` are set. `client` is the client id of one that a user assigned. Azure Arc isn't supported.
     pub fn managed(client: Option<&str>) -> Self {
-        let user = client.map(str::to_owned);
-        match (variable("IDENTITY_ENDPOINT"), variable("IDENTITY_HEADER")) {
-            (Some(endpoint), Some(header)) => Self::app_service(endpoint, Hidden::new(header), client),
-            _ => Self::of(Way::Machine { endpoint: METADATA.into(), client: user }),
-        }
+        // The process's own environment has no failures.
+        Self::managed_by(&Environment::process(), client).unwrap_or_else(|_| Self::machine(METADATA, client))
+    }
+
+    /// As [`managed`](Self::managed), with variables that the caller gives.
+    ///
+    /// # Errors
+    /// Those of the caller's function.
+    pub fn managed_by(of: &Environment, client: Option<&str>) -> io::Result<Self> {
+        Ok(match (of.get("IDENTITY_ENDPOINT")?, of.secret("IDENTITY_HEADER")?) {
+            (Some(endpoint), Some(header)) => Self::app_service(endpoint, header, client),
+            _ => Self::machine(METADATA, client),
+        })
     }
 
     /// The managed identity of a virtual machine whose metadata service is elsewhere, such as `http://127.0.0.1:8080`.
@@ -114,21 +122,32 @@ impl AzureIdentity {
     /// # Errors
     /// [`io::ErrorKind::InvalidInput`] for a certificate that isn't one; others if its file can't be read.
     pub fn from_environment() -> io::Result<Self> {
-        let client = variable("AZURE_CLIENT_ID");
-        let found = match (variable("AZURE_TENANT_ID"), &client) {
+        Self::from_variables(&Environment::process())
+    }
+
+    /// As [`from_environment`](Self::from_environment), with variables that the caller gives.
+    ///
+    /// # Errors
+    /// As there; those of the caller's function.
+    pub fn from_variables(of: &Environment) -> io::Result<Self> {
+        let client = of.get("AZURE_CLIENT_ID")?;
+        let found = match (of.get("AZURE_TENANT_ID")?, &client) {
             (Some(tenant), Some(client)) => {
-                if let Some(secret) = variable("AZURE_CLIENT_SECRET") {
-                    Some(Self::client_secret(tenant, client, Hidden::new(secret)))
-                } else if let Some(file) = variable("AZURE_CLIENT_CERTIFICATE_PATH") {
+                if let Some(secret) = of.secret("AZURE_CLIENT_SECRET")? {
+                    Some(Self::client_secret(tenant, client, secret))
+                } else if let Some(file) = of.get("AZURE_CLIENT_CERTIFICATE_PATH")? {
                     Some(Self::client_certificate(tenant, client, &read_secret(Path::new(&file))?)?)
                 } else {
-                    variable("AZURE_FEDERATED_TOKEN_FILE").map(|file| Self::workload(tenant, client, file))
+                    of.get("AZURE_FEDERATED_TOKEN_FILE")?.map(|file| Self::workload(tenant, client, file))
                 }
             }
             _ => None,
         };
-        let found = found.unwrap_or_else(|| Self::managed(client.as_deref()));
-        Ok(match variable("AZURE_AUTHORITY_HOST") {
+        let found = match found {
+            Some(found) => found,
+            None => Self::managed_by(of, client.as_deref())?,
+        };
+        Ok(match of.get("AZURE_AUTHORITY_HOST")? {
             Some(authority) => found.authority(authority),
             None => found,
         })

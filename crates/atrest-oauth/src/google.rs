@@ -6,8 +6,8 @@ use std::time::Duration;
 use std::{fmt, io};
 
 use atrest_http::{
-    Client, Deadline, Hidden, HttpOptions, Method, Request, Response, check_address, invalid, is_loopback, read_secret,
-    told, variable,
+    Client, Deadline, Environment, Hidden, HttpOptions, Method, Request, Response, check_address, invalid, is_loopback,
+    read_secret, told,
 };
 use rustls::SignatureScheme;
 use serde::{Deserialize, Serialize};
@@ -158,16 +158,26 @@ impl GoogleIdentity {
     /// # Errors
     /// As [`from_file`](Self::from_file).
     pub fn from_environment() -> io::Result<Self> {
-        if let Some(file) = variable("GOOGLE_APPLICATION_CREDENTIALS") {
+        Self::from_variables(&Environment::process())
+    }
+
+    /// As [`from_environment`](Self::from_environment), with variables that the caller gives.
+    ///
+    /// # Errors
+    /// As there; those of the caller's function.
+    pub fn from_variables(of: &Environment) -> io::Result<Self> {
+        if let Some(file) = of.get("GOOGLE_APPLICATION_CREDENTIALS")? {
             return Self::from_file(file);
         }
-        let home = || variable("HOME").map(|home| Path::new(&home).join(".config/gcloud"));
-        let folder = variable("CLOUDSDK_CONFIG").map(PathBuf::from).or_else(home);
+        let folder = match of.get("CLOUDSDK_CONFIG")? {
+            Some(folder) => Some(PathBuf::from(folder)),
+            None => of.get("HOME")?.map(|home| Path::new(&home).join(".config/gcloud")),
+        };
         let file = folder.map(|folder| folder.join("application_default_credentials.json"));
         if let Some(file) = file.filter(|file| file.is_file()) {
             return Self::from_file(file);
         }
-        let host = variable("GCE_METADATA_HOST").map(|host| format!("http://{host}"));
+        let host = of.get("GCE_METADATA_HOST")?.map(|host| format!("http://{host}"));
         Ok(Self::machine(host.as_deref()))
     }
 

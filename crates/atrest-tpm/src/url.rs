@@ -24,6 +24,16 @@ pub fn open(url: &str) -> Result<Arc<dyn KeyVault>> {
     Ok(Arc::new(TpmVault::new(parse(url)?)?))
 }
 
+impl TpmOptions {
+    /// The options that a URL holds: see [`open`].
+    ///
+    /// # Errors
+    /// [`Error::InvalidOption`] for a URL that isn't of that form.
+    pub fn from_url(url: &str) -> Result<Self> {
+        parse(url)
+    }
+}
+
 fn parse(url: &str) -> Result<TpmOptions> {
     let (id, query) = url.split_once('?').unwrap_or((url, ""));
     let sound = |name: &str| !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b));

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::{fmt, io};
 
 use atrest_http::aws::AccessKey;
-use atrest_http::{Hidden, invalid, variable};
+use atrest_http::{Environment, Hidden, invalid};
 
 type Provider = dyn Fn() -> io::Result<AccessKey> + Send + Sync;
 
@@ -76,32 +76,46 @@ impl AwsCredentials {
     /// # Errors
     /// [`io::ErrorKind::InvalidInput`] if there is none.
     pub fn from_environment() -> io::Result<Self> {
-        if let (Some(id), Some(secret)) = (variable("AWS_ACCESS_KEY_ID"), variable("AWS_SECRET_ACCESS_KEY")) {
-            let key = AccessKey::new(id, Hidden::new(secret));
-            return Ok(Self::access_key(match variable("AWS_SESSION_TOKEN") {
-                Some(token) => key.session_token(Hidden::new(token)),
+        Self::from_variables(&Environment::process())
+    }
+
+    /// As [`from_environment`](Self::from_environment), with variables that the caller gives.
+    ///
+    /// # Errors
+    /// As there; those of the caller's function.
+    pub fn from_variables(of: &Environment) -> io::Result<Self> {
+        if let (Some(id), Some(secret)) = (of.get("AWS_ACCESS_KEY_ID")?, of.secret("AWS_SECRET_ACCESS_KEY")?) {
+            let key = AccessKey::new(id, secret);
+            return Ok(Self::access_key(match of.secret("AWS_SESSION_TOKEN")? {
+                Some(token) => key.session_token(token),
                 None => key,
             }));
         }
-        if let (Some(file), Some(role)) = (variable("AWS_WEB_IDENTITY_TOKEN_FILE"), variable("AWS_ROLE_ARN")) {
-            return Ok(Self::web_identity(role, file, variable("AWS_ENDPOINT_URL_STS").as_deref()));
+        if let (Some(file), Some(role)) = (of.get("AWS_WEB_IDENTITY_TOKEN_FILE")?, of.get("AWS_ROLE_ARN")?) {
+            return Ok(Self::web_identity(role, file, of.get("AWS_ENDPOINT_URL_STS")?.as_deref()));
         }
-        let home = || variable("HOME").map(|home| Path::new(&home).join(".aws/credentials"));
-        let file = variable("AWS_SHARED_CREDENTIALS_FILE").map(PathBuf::from).or_else(home);
+        let file = match of.get("AWS_SHARED_CREDENTIALS_FILE")? {
+            Some(file) => Some(PathBuf::from(file)),
+            None => of.get("HOME")?.map(|home| Path::new(&home).join(".aws/credentials")),
+        };
         if let Some(file) = file.filter(|file| file.is_file()) {
-            return Ok(Self::profile(file, variable("AWS_PROFILE").unwrap_or_else(|| "default".into())));
+            return Ok(Self::profile(file, of.get("AWS_PROFILE")?.unwrap_or_else(|| "default".into())));
         }
-        let relative =
-            variable("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI").map(|path| format!("http://169.254.170.2{path}"));
-        if let Some(url) = relative.or_else(|| variable("AWS_CONTAINER_CREDENTIALS_FULL_URI")) {
-            let file = variable("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE").map(|file| Token::File(file.into()));
-            let text = || variable("AWS_CONTAINER_AUTHORIZATION_TOKEN").map(|text| Token::Text(Hidden::new(text)));
-            return Ok(AwsCredentials(Source::Container { url, token: file.or_else(text) }));
+        let url = match of.get("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI")? {
+            Some(path) => Some(format!("http://169.254.170.2{path}")),
+            None => of.get("AWS_CONTAINER_CREDENTIALS_FULL_URI")?,
+        };
+        if let Some(url) = url {
+            let token = match of.get("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE")? {
+                Some(file) => Some(Token::File(file.into())),
+                None => of.secret("AWS_CONTAINER_AUTHORIZATION_TOKEN")?.map(Token::Text),
+            };
+            return Ok(AwsCredentials(Source::Container { url, token }));
         }
-        if variable("AWS_EC2_METADATA_DISABLED").is_some_and(|value| value.eq_ignore_ascii_case("true")) {
+        if of.get("AWS_EC2_METADATA_DISABLED")?.is_some_and(|value| value.eq_ignore_ascii_case("true")) {
             return Err(invalid("set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or give credentials by the options"));
         }
-        Ok(Self::instance(variable("AWS_EC2_METADATA_SERVICE_ENDPOINT").as_deref()))
+        Ok(Self::instance(of.get("AWS_EC2_METADATA_SERVICE_ENDPOINT")?.as_deref()))
     }
 
     /// What it is, for errors.

@@ -13,6 +13,7 @@ use zeroize::{Zeroize, Zeroizing};
 use super::api::Api;
 use super::credentials::AwsCredentials;
 use super::options::AwsOptions;
+use crate::UrlOptions;
 use crate::input::{json, parse};
 use crate::trouble::{Operation, Trouble, only_under};
 
@@ -142,18 +143,22 @@ impl AwsKms {
     ///
     /// # Errors
     /// As [`open`](crate::open).
-    pub fn from_url(url: &str) -> Result<Self> {
+    pub fn from_url(url: &str, with: &UrlOptions) -> Result<Self> {
         let why = || Error::InvalidOption("a vault at AWS KMS has the URL awskms://REGION[/ACCOUNT]".into());
         let (start, [endpoint]) = crate::query::split(url, ["endpoint"])?;
         let rest = start.strip_prefix("awskms://").ok_or_else(why)?;
         let (region, account) = rest.split_once('/').map_or((rest, None), |(region, account)| (region, Some(account)));
-        let credentials = AwsCredentials::from_environment().map_err(|e| Error::InvalidOption(e.to_string()))?;
+        let credentials =
+            AwsCredentials::from_variables(&with.environment).map_err(|e| Error::InvalidOption(e.to_string()))?;
         let mut options = AwsOptions::new(region, credentials);
         if let Some(account) = account {
             options = options.account(account);
         }
         if let Some(endpoint) = endpoint {
             options = options.endpoint(endpoint);
+        }
+        if let Some(deadline) = with.deadline {
+            options = options.deadline(deadline);
         }
         Self::new(&options)
     }

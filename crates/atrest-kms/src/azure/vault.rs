@@ -13,6 +13,7 @@ use zeroize::{Zeroize, Zeroizing};
 use super::api::{Api, Bad, Found};
 use super::key::{Bundle, Operated, Page, Version, algorithm, is_version, key_id, skip_token};
 use super::options::AzureOptions;
+use crate::UrlOptions;
 use crate::bearer::Bearer;
 use crate::input::{json, parse};
 use crate::trouble::{Operation, Trouble, only_under};
@@ -88,21 +89,27 @@ impl AzureKeyVault {
     ///
     /// # Errors
     /// As [`open`](crate::open).
-    pub fn from_url(url: &str) -> Result<Self> {
+    pub fn from_url(url: &str, with: &UrlOptions) -> Result<Self> {
         let why = || Error::InvalidOption("a vault at Azure has the URL azurekv://NAME.vault.azure.net".into());
         let (start, [auth, client]) = crate::query::split(url, ["auth", "client"])?;
         let host = start.strip_prefix("azurekv://").map(|host| host.trim_end_matches('/')).ok_or_else(why)?;
         let identity = match (auth.unwrap_or("environment"), client) {
             ("environment", None) => {
-                AzureIdentity::from_environment().map_err(|e| Error::InvalidOption(e.to_string()))?
+                AzureIdentity::from_variables(&with.environment).map_err(|e| Error::InvalidOption(e.to_string()))?
             }
-            ("managed", client) => AzureIdentity::managed(client),
+            ("managed", client) => {
+                AzureIdentity::managed_by(&with.environment, client).map_err(|e| Error::InvalidOption(e.to_string()))?
+            }
             _ => {
                 let text = "auth is environment, which is the default, or managed, perhaps with a client";
                 return Err(Error::InvalidOption(text.into()));
             }
         };
-        Self::new(&AzureOptions::new(format!("https://{host}"), identity))
+        let mut options = AzureOptions::new(format!("https://{host}"), identity);
+        if let Some(deadline) = with.deadline {
+            options = options.deadline(deadline);
+        }
+        Self::new(&options)
     }
 
     /// The bundle of a version, or of the newest one.

@@ -12,6 +12,7 @@ use zeroize::{Zeroize, Zeroizing};
 
 use super::api::{Api, Bad, Checksum};
 use super::options::GcpOptions;
+use crate::UrlOptions;
 use crate::bearer::Bearer;
 use crate::input::{json, parse};
 use crate::trouble::{Operation, Trouble, only_under};
@@ -114,7 +115,7 @@ impl GcpKms {
     ///
     /// # Errors
     /// As [`open`](crate::open).
-    pub fn from_url(url: &str) -> Result<Self> {
+    pub fn from_url(url: &str, with: &UrlOptions) -> Result<Self> {
         let why = || {
             let text = "a vault at Google has the URL gcpkms://projects/PROJECT/locations/LOCATION/keyRings/RING";
             Error::InvalidOption(text.into())
@@ -122,14 +123,20 @@ impl GcpKms {
         let (start, [auth]) = crate::query::split(url, ["auth"])?;
         let ring = start.strip_prefix("gcpkms://").ok_or_else(why)?;
         let identity = match auth.unwrap_or("environment") {
-            "environment" => GoogleIdentity::from_environment().map_err(|e| Error::InvalidOption(e.to_string()))?,
+            "environment" => {
+                GoogleIdentity::from_variables(&with.environment).map_err(|e| Error::InvalidOption(e.to_string()))?
+            }
             "machine" => GoogleIdentity::machine(None),
             _ => {
                 let text = "auth is environment, which is the default, or machine";
                 return Err(Error::InvalidOption(text.into()));
             }
         };
-        Self::new(&GcpOptions::new(ring, identity))
+        let mut options = GcpOptions::new(ring, identity);
+        if let Some(deadline) = with.deadline {
+            options = options.deadline(deadline);
+        }
+        Self::new(&options)
     }
 
     fn key_name(&self, key: &str) -> String {

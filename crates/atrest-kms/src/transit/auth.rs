@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use atrest_http::{Hidden, invalid, read_secret, variable};
+use atrest_http::{Environment, Hidden, invalid, read_secret};
 
 /// Where Kubernetes puts the token of a pod's service account.
 const SERVICE_ACCOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount/token";
@@ -82,10 +82,20 @@ impl TransitAuth {
     /// # Errors
     /// [`io::ErrorKind::InvalidInput`] if there is none of these.
     pub fn from_environment() -> io::Result<Self> {
-        if let Some(token) = ["VAULT_TOKEN", "BAO_TOKEN"].into_iter().find_map(variable) {
-            return Ok(Self::token(token));
+        Self::from_variables(&Environment::process())
+    }
+
+    /// As [`from_environment`](Self::from_environment), with variables that the caller gives.
+    ///
+    /// # Errors
+    /// As there; those of the caller's function.
+    pub fn from_variables(of: &Environment) -> io::Result<Self> {
+        for name in ["VAULT_TOKEN", "BAO_TOKEN"] {
+            if let Some(token) = of.secret(name)? {
+                return Ok(TransitAuth(Way::Token(token), None));
+            }
         }
-        let file = variable("HOME").map(|home| Path::new(&home).join(".vault-token"));
+        let file = of.get("HOME")?.map(|home| Path::new(&home).join(".vault-token"));
         match file.filter(|file| file.is_file()) {
             Some(file) => Ok(Self::token_file(file)),
             None => {

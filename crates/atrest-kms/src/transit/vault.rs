@@ -6,15 +6,14 @@ use std::{fmt, io};
 
 use atrest::key::{KeyDescription, KeyId, KeyKind, WrapAlgorithm, WrappedDek};
 use atrest::{Error, KeyRefusal, KeyVault, Result, Secret};
-use atrest_http::{
-    Cached, Client, Deadline, HttpOptions, Method, base64, base64_decode, check_address, invalid, told, variable,
-};
+use atrest_http::{Cached, Client, Deadline, HttpOptions, Method, base64, base64_decode, check_address, invalid, told};
 use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize, Zeroizing};
 
 use super::auth::TransitAuth;
 use super::options::TransitOptions;
 use super::session::{Answer, Server};
+use crate::UrlOptions;
 use crate::input::{json, parse};
 use crate::trouble::{Operation, Trouble, only_under};
 
@@ -108,18 +107,19 @@ impl TransitVault {
     ///
     /// # Errors
     /// As [`open`](crate::open).
-    pub fn from_url(url: &str) -> Result<Self> {
+    pub fn from_url(url: &str, with: &UrlOptions) -> Result<Self> {
         let why = || Error::InvalidOption("a transit engine's URL is vault+https://HOST[:PORT]/MOUNT".into());
         let (start, [namespace, ca, auth, role]) = crate::query::split(url, ["namespace", "ca", "auth", "role"])?;
         let (scheme, rest) = start.strip_prefix("vault+").and_then(|url| url.split_once("://")).ok_or_else(why)?;
         let (host, mount) = rest.split_once('/').ok_or_else(why)?;
         let option = |e: io::Error| Error::InvalidOption(e.to_string());
         let auth = match (auth.unwrap_or("token"), role) {
-            ("token", None) => TransitAuth::from_environment().map_err(option)?,
+            ("token", None) => TransitAuth::from_variables(&with.environment).map_err(option)?,
             ("kubernetes", Some(role)) => TransitAuth::kubernetes(role),
             ("approle", Some(role)) => {
                 let missing = || Error::InvalidOption("set VAULT_SECRET_ID to the AppRole's secret id".into());
-                TransitAuth::app_role(role, variable("VAULT_SECRET_ID").ok_or_else(missing)?)
+                let secret = with.environment.secret("VAULT_SECRET_ID").map_err(option)?.ok_or_else(missing)?;
+                TransitAuth::app_role(role, secret.expose())
             }
             _ => {
                 let text = "a transit engine's auth is token, or kubernetes or approle with a role";
@@ -133,6 +133,9 @@ impl TransitVault {
         if let Some(file) = ca {
             let pem = std::fs::read(file).map_err(|e| Error::InvalidOption(format!("reading {file}: {e}")))?;
             options = options.http(HttpOptions::new().root_certificates(pem));
+        }
+        if let Some(deadline) = with.deadline {
+            options = options.deadline(deadline);
         }
         Self::new(&options)
     }
