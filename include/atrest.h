@@ -63,6 +63,8 @@
 //   KEYS OF A VAULT FILE
 //   ACCESS TO A VAULT FILE, AND ITS AUDIT LOG
 //   VAULTS OF CALLBACKS
+//   VAULTS BY URL
+//   SEVERAL VAULTS AS ONE
 //   DATA ENCRYPTION KEYS
 //   SECTOR CIPHER
 //   SEGMENTS
@@ -677,6 +679,13 @@ atrest_status atrest_vault_clone(const atrest_vault *vault, atrest_vault **out);
 // Errors: ATREST_ERR_UNSUPPORTED for a vault that isn't the owner's handle of a vault file.
 atrest_status atrest_vault_with_clock(const atrest_vault *vault, const atrest_clock *clock, atrest_vault **out);
 
+// Makes another handle of the same vault file, whose audit log is archived whenever a use finds it to have at least
+// `bytes`, and at least 64 KiB: as by atrest_vault_archive_audit, into NAME.audit. and the number of the last entry,
+// with 20 digits. The use that finds it waits for that, and is answered whether it succeeds or not.
+//
+// Errors: as atrest_vault_with_clock.
+atrest_status atrest_vault_with_audit_rotation(const atrest_vault *vault, uint64_t bytes, atrest_vault **out);
+
 // Frees a vault. Volumes and keys opened with it stay valid.
 void atrest_vault_free(atrest_vault *vault);
 
@@ -1019,7 +1028,7 @@ atrest_status atrest_vault_archive_audit(atrest_vault *vault, const char *path);
 // RSA-OAEP-256+HS256: RSA-OAEP-256, followed by a MAC of the vault file that wrapped it.
 #define ATREST_WRAP_RSA_OAEP_256_HS256 7
 
-// The most bytes of a wrapped DEK.
+// The most bytes of a DEK as a vault of callbacks wraps it.
 #define ATREST_WRAPPED_MAX 1024
 
 // The most bytes of a DEK.
@@ -1104,6 +1113,81 @@ typedef struct {
 atrest_status atrest_vault_from_callbacks(const atrest_vault_callbacks *callbacks, atrest_vault **out);
 
 // ---------------------------------------------------------------------------------------------------------------------
+// VAULTS BY URL
+//
+// A URL names a vault wherever it is: a file, a key service, a token. Each kind but the file is a feature of the library's
+// build (`kms` is all of them). No secret stands in a URL: secrets come from a callback, from files, or from the
+// environment. docs/kms has what each kind takes.
+//
+//   file:PATH[?key-file=PATH]                   a vault file; without a key file by ATREST_PASSPHRASE
+//   vault+https://HOST[:PORT]/MOUNT             transit: HashiCorp Vault, OpenBao; by VAULT_TOKEN or VAULT_SECRET_ID
+//   awskms://REGION[/ACCOUNT]                   aws: AWS KMS; by AWS_SECRET_ACCESS_KEY and the like
+//   azurekv://NAME.vault.azure.net              azure: Key Vault, Managed HSM; by AZURE_CLIENT_SECRET and the like
+//   gcpkms://projects/P/locations/L/keyRings/R  gcp: Google Cloud KMS; by files
+//   pkcs11:token=NAME?module-path=FILE          pkcs11: a token; by PKCS11_PIN
+//   kmip://HOST[:PORT]?ca=FILE&cert=FILE&key=FILE  kmip: a key manager; by files
+//   tpm:NAME?keys=FOLDER                        tpm: keys that a TPM seals; by TPM_AUTH
+
+// The most bytes of a secret that a callback gives.
+#define ATREST_SECRET_MAX 16384
+
+// What a vault's URL doesn't hold.
+typedef struct {
+    // Set by ATREST_VAULT_URL_OPTIONS_INIT.
+    size_t struct_size;
+    // Passed to every callback. It must stay valid until release() is called.
+    void *user;
+    // Writes a secret of at most `cap` bytes into `secret`, which the library wipes, and its length into `len`. `name` is
+    // that of the environment variable that would hold it, such as VAULT_TOKEN. Returns ATREST_OK; ATREST_ERR_NOT_FOUND
+    // for what is to be looked up where it is otherwise; anything else is a failure. NULL for none.
+    //
+    // It may be called again while the vault is used, when that logs in again.
+    atrest_status (*secret)(void *user, const char *name, uint8_t *secret, size_t cap, size_t *len);
+    // Called once, when no secret is needed any more: with a vault file at once, otherwise when the vault and everything
+    // that uses it are freed. May be NULL.
+    void (*release)(void *user);
+    // The most time that a call may take, with all retries, in milliseconds. 0 is each kind's own: 20 or 30 seconds.
+    // Vault files have none.
+    uint32_t deadline_ms;
+} atrest_vault_url_options;
+
+// The first value of an atrest_vault_url_options.
+#define ATREST_VAULT_URL_OPTIONS_INIT {sizeof(atrest_vault_url_options), 0, 0, 0, 0}
+
+// Opens the vault that a URL names. Only a vault file is looked at; nothing else is asked yet. `options` may be NULL.
+// release() is not called when this fails.
+//
+// The vault of a file is its owner's handle, by which its keys are managed; with all other kinds that is done where they
+// are. Errors: ATREST_ERR_INVALID_OPTION for another URL, for one whose feature the library was built without, and for a
+// secret that is missing; for a vault file those of atrest_vault_open_file.
+atrest_status atrest_vault_open_url(const char *url, const atrest_vault_url_options *options, atrest_vault **out);
+
+// ---------------------------------------------------------------------------------------------------------------------
+// SEVERAL VAULTS AS ONE
+//
+// A volume may have a token for each of several vaults: any of them opens it alone, so that one that is down costs
+// nothing. Or its DEK is split among n vaults, of which m open it together, so that one that is stolen opens nothing.
+// docs/kms/quorum.md compares the two.
+
+// Makes one vault of `count` vaults: it unwraps what any of them has wrapped, and wraps by the first. One that fails to
+// answer isn't asked again for a while, at most a minute. Add tokens for the others by atrest_volume_add_protector.
+//
+// The handles stay the caller's. Errors: ATREST_ERR_INVALID_OPTION for none, or the same vault twice.
+atrest_status atrest_vault_any(const atrest_vault *const *vaults, size_t count, atrest_vault **out);
+
+// Makes one vault of `count` vaults, at most 16, any `threshold` of which together unwrap what it wraps, at least 2;
+// fewer learn nothing. `id` is its own id, by which it knows what it has wrapped, such as quorum:board. To wrap takes
+// all of them.
+//
+// `key_names` has the name of the key in each vault, or NULL where it is the same as the quorum's; it may be NULL as a
+// whole. The handles stay the caller's.
+//
+// Errors: ATREST_ERR_INVALID_OPTION for another number, or the same vault twice; ATREST_ERR_INVALID_NAME;
+// ATREST_ERR_UNSUPPORTED if the library was built without the feature `quorum`.
+atrest_status atrest_vault_quorum(const char *id, size_t threshold, const atrest_vault *const *vaults,
+    const char *const *key_names, size_t count, atrest_vault **out);
+
+// ---------------------------------------------------------------------------------------------------------------------
 // DATA ENCRYPTION KEYS
 //
 // A DEK encrypts sectors, or the bytes of a file. It is only stored wrapped: in an envelope, i.e. bytes to store next
@@ -1133,8 +1217,11 @@ atrest_status atrest_vault_from_callbacks(const atrest_vault_callbacks *callback
 // The most bytes of a context.
 #define ATREST_CONTEXT_MAX 1024
 
-// The most bytes of an envelope.
+// The most bytes of an envelope by one vault.
 #define ATREST_ENVELOPE_MAX 3124
+
+// The most bytes of an envelope by several vaults together: see atrest_vault_quorum.
+#define ATREST_QUORUM_ENVELOPE_MAX 3892
 
 // The length of a fingerprint in bytes.
 #define ATREST_FINGERPRINT_SIZE 32
@@ -1163,7 +1250,8 @@ atrest_status atrest_dek_algorithm(const atrest_dek *dek, uint32_t *out);
 atrest_status atrest_dek_fingerprint(const atrest_dek *dek, uint8_t *fingerprint);
 
 // Has `vault` wrap a DEK under the latest version of the key `key_name`, and puts everything needed to unwrap it into
-// `envelope`, at most ATREST_ENVELOPE_MAX bytes. An envelope holds no secret.
+// `envelope`, at most ATREST_ENVELOPE_MAX bytes, or ATREST_QUORUM_ENVELOPE_MAX by several vaults together. An envelope
+// holds no secret.
 //
 // `context` identifies what the DEK is for, such as the id of a disk: up to ATREST_CONTEXT_MAX bytes, stored in the
 // clear. Unwrapping needs the same context, so that envelopes can't be exchanged.
@@ -1955,6 +2043,16 @@ atrest_status atrest_volume_sync(atrest_volume *volume);
 // failure of the device, the volume opens with the old version or the new one.
 atrest_status atrest_volume_rotate_kek(atrest_volume *volume, const atrest_vault *vault, char *url, size_t url_cap);
 
+// Moves a volume from the vault with the id `from` to the key `key_name` of `vault`: a token for it replaces those of
+// the other. `from` isn't asked, and may be gone. Ways in by other vaults, and passphrases, stay. No sector is touched,
+// and reads and writes continue meanwhile. If it is killed at any instant, the volume opens with the one or the other.
+//
+// The URL of the key's version goes to `url`, as by atrest_volume_rotate_kek.
+//
+// Errors: ATREST_ERR_NOT_THIS_VAULT if no token names `from`; otherwise as atrest_volume_add_protector.
+atrest_status atrest_volume_move_kek(atrest_volume *volume, const char *from, const atrest_vault *vault,
+    const char *key_name, char *url, size_t url_cap);
+
 // Adds another way into a volume, and puts its number into `id`: the number of a token if `protector` is a vault,
 // otherwise of a keyslot. `options` may be NULL, and have no effect for a vault, whose token takes the context of the
 // existing tokens. If it is killed at any instant, the volume has the new way or not, and always keeps the earlier
@@ -2330,7 +2428,7 @@ atrest_status atrest_header_flags(const atrest_header *header, atrest_status (*e
 // CUSTOMERS' VAULTS
 //
 // A disk service reaches customers' vaults through a directory, which knows them by their ids. The library has one
-// kind, a list of vault files; the caller can make any other from callbacks.
+// kind, a list of vaults; the caller can make any other from callbacks.
 
 // A directory of vaults. Freed by atrest_vault_directory_free.
 typedef struct atrest_vault_directory atrest_vault_directory;
@@ -2371,7 +2469,7 @@ typedef struct {
 // The first value of an atrest_vault_directory_callbacks.
 #define ATREST_VAULT_DIRECTORY_CALLBACKS_INIT {sizeof(atrest_vault_directory_callbacks), 0, 0, 0, 0}
 
-// Makes an empty directory of vault files.
+// Makes an empty directory.
 atrest_status atrest_vault_directory_new(atrest_vault_directory **out);
 
 // Adds a vault file under its own id, also while services use the directory. `vault` is its owner's handle, and its
@@ -2381,6 +2479,16 @@ atrest_status atrest_vault_directory_new(atrest_vault_directory **out);
 // Errors: ATREST_ERR_RESOURCE_EXISTS if there is one with this id; ATREST_ERR_UNSUPPORTED for a vault that isn't the
 // owner's handle of a vault file, and for a directory of callbacks.
 atrest_status atrest_vault_directory_add(atrest_vault_directory *directory, const atrest_vault *vault);
+
+// Adds a vault of any kind under its own id, also while services use the directory. All sets use it as one caller: it
+// can't tell them apart. What sets require of a vault is said by the caller: that it is in `region`, trusts `tenant`,
+// and keeps what is deleted so that it can be recovered, and nobody can purge it meanwhile.
+//
+// `soft_delete` and `purge_protection` are 1 if that is true, otherwise 0. Errors: ATREST_ERR_RESOURCE_EXISTS if there
+// is one with this id; ATREST_ERR_INVALID_OPTION for another number; ATREST_ERR_UNSUPPORTED for a directory of
+// callbacks.
+atrest_status atrest_vault_directory_add_described(atrest_vault_directory *directory, const atrest_vault *vault,
+    const char *region, const char *tenant, uint32_t soft_delete, uint32_t purge_protection);
 
 // Removes a vault. For the disks under its keys this is an outage, not a revocation: they work until their lease ends,
 // and again once the vault is back.

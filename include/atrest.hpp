@@ -913,6 +913,33 @@ struct key_vault_calls {
 // ---------------------------------------------------------------------------------------------------------------------
 // VAULTS
 
+// Secrets of the program's, for a vault that is opened by its URL.
+class secret_source {
+public:
+    secret_source() = default;
+    secret_source(const secret_source &) = delete;
+    secret_source &operator=(const secret_source &) = delete;
+    // Called when no secret is needed any more.
+    virtual ~secret_source() = default;
+
+    // Writes a secret into `out`, which the library wipes, and returns its length. `name` is that of the environment
+    // variable that would hold it. Fails with ATREST_ERR_NOT_FOUND for what is to be looked up where it is otherwise.
+    [[nodiscard]] virtual result<std::size_t> secret(const std::string &name, mutable_bytes out) = 0;
+};
+
+namespace detail {
+
+struct secret_source_calls {
+    static atrest_status secret(void *user, const char *name, std::uint8_t *secret, std::size_t cap, std::size_t *len) {
+        return guarded([&] {
+            return take(*len, [&] { return static_cast<secret_source *>(user)->secret(name, {secret, cap}); });
+        });
+    }
+    static void release(void *user) noexcept { delete static_cast<secret_source *>(user); }
+};
+
+} // namespace detail
+
 // A KDF and what it costs.
 class kdf {
 public:
@@ -1071,6 +1098,25 @@ public:
         const atrest_vault_options c_options = options.c();
         return detail::handle_of<vault>(
             [&](auto out) { return atrest_vault_open_or_create(file.get(), &c, &c_options, out); });
+    }
+    // Opens the vault that a URL names, such as "file:/etc/disks.vault?key-file=/etc/disks.key". A call of it takes at most
+    // so many milliseconds; 0 is its own deadline.
+    [[nodiscard]] static result<vault> open_url(text url, std::uint32_t deadline_ms = 0) {
+        auto c = detail::init<atrest_vault_url_options>();
+        c.deadline_ms = deadline_ms;
+        return detail::handle_of<vault>([&](auto out) { return atrest_vault_open_url(url.get(), &c, out); });
+    }
+    // With secrets of the program's.
+    [[nodiscard]] static result<vault> open_url(text url, std::unique_ptr<secret_source> secrets,
+                                                std::uint32_t deadline_ms = 0) {
+        auto c = detail::init<atrest_vault_url_options>();
+        c.deadline_ms = deadline_ms;
+        c.secret = detail::secret_source_calls::secret;
+        return detail::object_of<vault>(
+            std::move(secrets), c, detail::secret_source_calls::release,
+            [&](const atrest_vault_url_options *options, atrest_vault **out) {
+                return atrest_vault_open_url(url.get(), options, out);
+            });
     }
     static result<void> generate_key_file(path file) {
         return detail::done(atrest_vault_generate_key_file(file.get()));
@@ -1275,7 +1321,7 @@ public:
     }
     // Has `keys` wrap this, and returns the envelope, which is no secret.
     [[nodiscard]] result<std::vector<std::uint8_t>> seal(const vault &keys, text key_name, octets context) const {
-        return detail::bytes_of(ATREST_ENVELOPE_MAX, [&](auto... out) {
+        return detail::bytes_of(ATREST_QUORUM_ENVELOPE_MAX, [&](auto... out) {
             return atrest_envelope_seal(get(), keys.get(), key_name.get(), context.data(), context.size(), out...);
         });
     }
@@ -2315,7 +2361,7 @@ class vault_directory : public detail::handle<atrest_vault_directory, atrest_vau
 public:
     using handle::handle;
 
-    // A directory of vault files, without any yet.
+    // A directory of vaults, without any yet.
     [[nodiscard]] static result<vault_directory> of_files() {
         return detail::handle_of<vault_directory>([&](auto out) { return atrest_vault_directory_new(out); });
     }

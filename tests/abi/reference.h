@@ -181,6 +181,7 @@ atrest_status atrest_vault_open_file(const char *path, const atrest_unlock *unlo
 atrest_status atrest_vault_generate_key_file(const char *path);
 atrest_status atrest_vault_clone(const atrest_vault *vault, atrest_vault **out);
 atrest_status atrest_vault_with_clock(const atrest_vault *vault, const atrest_clock *clock, atrest_vault **out);
+atrest_status atrest_vault_with_audit_rotation(const atrest_vault *vault, uint64_t bytes, atrest_vault **out);
 void atrest_vault_free(atrest_vault *vault);
 atrest_status atrest_vault_id(const atrest_vault *vault, char *id, size_t id_cap, size_t *id_len);
 atrest_status atrest_vault_create_key(atrest_vault *vault, const char *key_name, char *url, size_t url_cap);
@@ -310,6 +311,19 @@ typedef struct {
 } atrest_vault_callbacks;
 #define ATREST_VAULT_CALLBACKS_INIT {sizeof(atrest_vault_callbacks), 0, 0, 0, 0, 0, 0}
 atrest_status atrest_vault_from_callbacks(const atrest_vault_callbacks *callbacks, atrest_vault **out);
+#define ATREST_SECRET_MAX 16384
+typedef struct {
+    size_t struct_size;
+    void *user;
+    atrest_status (*secret)(void *user, const char *name, uint8_t *secret, size_t cap, size_t *len);
+    void (*release)(void *user);
+    uint32_t deadline_ms;
+} atrest_vault_url_options;
+#define ATREST_VAULT_URL_OPTIONS_INIT {sizeof(atrest_vault_url_options), 0, 0, 0, 0}
+atrest_status atrest_vault_open_url(const char *url, const atrest_vault_url_options *options, atrest_vault **out);
+atrest_status atrest_vault_any(const atrest_vault *const *vaults, size_t count, atrest_vault **out);
+atrest_status atrest_vault_quorum(const char *id, size_t threshold, const atrest_vault *const *vaults,
+    const char *const *key_names, size_t count, atrest_vault **out);
 #define ATREST_AES_128_XTS 1
 #define ATREST_AES_256_XTS 2
 #define ATREST_AES_128_CBC 3
@@ -319,6 +333,7 @@ atrest_status atrest_vault_from_callbacks(const atrest_vault_callbacks *callback
 #define ATREST_AES_256_CTR 7
 #define ATREST_CONTEXT_MAX 1024
 #define ATREST_ENVELOPE_MAX 3124
+#define ATREST_QUORUM_ENVELOPE_MAX 3892
 #define ATREST_FINGERPRINT_SIZE 32
 typedef struct atrest_dek atrest_dek;
 atrest_status atrest_dek_generate(uint32_t algorithm, atrest_dek **out);
@@ -544,6 +559,8 @@ atrest_status atrest_volume_read_at(const atrest_volume *volume, uint64_t offset
 atrest_status atrest_volume_write_at(atrest_volume *volume, uint64_t offset, const void *sectors, size_t len);
 atrest_status atrest_volume_sync(atrest_volume *volume);
 atrest_status atrest_volume_rotate_kek(atrest_volume *volume, const atrest_vault *vault, char *url, size_t url_cap);
+atrest_status atrest_volume_move_kek(atrest_volume *volume, const char *from, const atrest_vault *vault,
+    const char *key_name, char *url, size_t url_cap);
 atrest_status atrest_volume_add_protector(atrest_volume *volume, const atrest_protector *protector,
     const atrest_keyslot_options *options, uint32_t *id);
 atrest_status atrest_volume_change_keyslot(atrest_volume *volume, uint32_t id, const atrest_protector *protector,
@@ -680,6 +697,8 @@ typedef struct {
 #define ATREST_VAULT_DIRECTORY_CALLBACKS_INIT {sizeof(atrest_vault_directory_callbacks), 0, 0, 0, 0}
 atrest_status atrest_vault_directory_new(atrest_vault_directory **out);
 atrest_status atrest_vault_directory_add(atrest_vault_directory *directory, const atrest_vault *vault);
+atrest_status atrest_vault_directory_add_described(atrest_vault_directory *directory, const atrest_vault *vault,
+    const char *region, const char *tenant, uint32_t soft_delete, uint32_t purge_protection);
 atrest_status atrest_vault_directory_remove(atrest_vault_directory *directory, const char *vault_id);
 atrest_status atrest_vault_directory_list(const atrest_vault_directory *directory, atrest_status (*each)(void *user,
     const char *vault_id), void *user);

@@ -57,6 +57,8 @@ static size_t len;
     } while (0)
 
 #define TEXT ((char *)bytes)
+// A handle of another type than it is.
+#define PASSED_AS(type, handle) ((type *)(void *)(handle))
 #define BAD_UTF8 "disk\xff"
 
 static char folder[256];

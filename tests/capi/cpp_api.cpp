@@ -775,6 +775,72 @@ void headers()
     GOT(atrest::volume::open(blank, vault));
 }
 
+// A passphrase of the program's, and how many of its kind live.
+class passphrases final : public atrest::secret_source {
+public:
+    explicit passphrases(int &alive) : alive_(alive) { alive_++; }
+    ~passphrases() override { alive_--; }
+
+    atrest::result<std::size_t> secret(const std::string &name, atrest::mutable_bytes out) override {
+        if (name != "ATREST_PASSPHRASE")
+            return atrest::fail<std::size_t>(ATREST_ERR_NOT_FOUND);
+        out.data()[0] = 'p';
+        return std::size_t{1};
+    }
+
+private:
+    int &alive_;
+};
+
+void several_vaults()
+{
+    atrest::vault one = GOT(atrest::vault::create_file(in_folder("one.vault"), with_passphrase("p")));
+    GOT(one.create_key("disks"));
+    GOT(GOT(one.with_audit_rotation(1 << 20)).rotate_key("disks"));
+    const std::string url = "file:" + in_folder("one.vault");
+    int alive = 0;
+    FAILS(ATREST_ERR_INVALID_OPTION, atrest::vault::open_url(url));
+    FAILS(ATREST_ERR_INVALID_OPTION, atrest::vault::open_url("nowhere:", std::make_unique<passphrases>(alive)));
+    CHECK(alive == 0);
+    CHECK(GOT(GOT(atrest::vault::open_url(url, std::make_unique<passphrases>(alive), 1000)).id()) == GOT(one.id()));
+    CHECK(alive == 0);
+
+    atrest::vault two = GOT(atrest::vault::create_file(in_folder("two.vault"), with_passphrase("p")));
+    GOT(two.create_key("disks"));
+    atrest::vault any = GOT(atrest::vault::any({&one, &two}));
+    FAILS(ATREST_ERR_INVALID_OPTION, atrest::vault::any({}));
+    FAILS(ATREST_ERR_NULL_ARGUMENT, atrest::vault::any({&one, nullptr}));
+    const atrest::device device = GOT(atrest::device::memory(20 << 20));
+    {
+        atrest::volume volume = GOT(atrest::volume::format(device, {one, "disks"}));
+        const std::string moved = GOT(volume.move_kek(GOT(one.id()), two, "disks"));
+        CHECK(moved.rfind(GOT(two.id()), 0) == 0);
+        FAILS(ATREST_ERR_NOT_THIS_VAULT, volume.move_kek(GOT(one.id()), two, "disks"));
+    }
+    FAILS(ATREST_ERR_NOT_THIS_VAULT, atrest::volume::open(device, one));
+    GOT(atrest::volume::open(device, any));
+
+    // A library without quorums says so.
+    atrest_vault *made = nullptr;
+    const atrest_vault *const members[] = {one.get(), two.get()};
+    const bool has_quorums = atrest_vault_quorum("quorum:board", 2, members, nullptr, 2, &made) == ATREST_OK;
+    atrest_vault_free(made);
+    if (has_quorums) {
+        const atrest::vault quorum = GOT(atrest::vault::quorum("quorum:board", 2, {&one, &two}, {"", "disks"}));
+        const atrest::device board = GOT(atrest::device::memory(20 << 20));
+        GOT(atrest::volume::format(board, {quorum, "disks"}));
+        GOT(atrest::volume::open(board, quorum));
+        FAILS(ATREST_ERR_NOT_THIS_VAULT, atrest::volume::open(board, one));
+    } else {
+        FAILS(ATREST_ERR_UNSUPPORTED, atrest::vault::quorum("quorum:board", 2, {&one, &two}));
+    }
+
+    atrest::vault_directory directory = GOT(atrest::vault_directory::of_files());
+    GOT(directory.add(any, {true, true, "north", "contoso"}));
+    FAILS(ATREST_ERR_RESOURCE_EXISTS, directory.add(any, {true, true, "north", "contoso"}));
+    CHECK(GOT(directory.list()).size() == 1);
+}
+
 } // namespace
 
 int main(int, char **argv)
@@ -791,5 +857,6 @@ int main(int, char **argv)
     key_wrap();
     volumes();
     headers();
+    several_vaults();
     std::printf("%d checks passed\n", passed);
 }

@@ -60,7 +60,6 @@ static void directories(void)
     IS(ATREST_ERR_INVALID_HANDLE, atrest_vault_directory_add(vaults, PASSED_AS(atrest_vault, vaults)));
     OK(atrest_vault_as_identity(contoso, "set-1", &identity));
     IS(ATREST_ERR_UNSUPPORTED, atrest_vault_directory_add(vaults, identity));
-    atrest_vault_free(identity);
     OK(atrest_vault_directory_add(vaults, contoso));
     IS(ATREST_ERR_RESOURCE_EXISTS, atrest_vault_directory_add(vaults, contoso));
     IS(ATREST_ERR_NULL_ARGUMENT, atrest_vault_directory_list(vaults, NULL, NULL));
@@ -73,6 +72,20 @@ static void directories(void)
     OK(atrest_vault_directory_remove(vaults, CONTOSO));
     OK(atrest_vault_directory_list(vaults, add_name, names));
     CHECK(names[0] == 0);
+#define DESCRIBED(directory, vault, region, tenant, kept)                                            \
+    atrest_vault_directory_add_described(directory, vault, region, tenant, kept, 1)
+    IS(ATREST_ERR_NULL_ARGUMENT, DESCRIBED(NULL, identity, "north", "contoso", 1));
+    IS(ATREST_ERR_NULL_ARGUMENT, DESCRIBED(vaults, NULL, "north", "contoso", 1));
+    IS(ATREST_ERR_NULL_ARGUMENT, DESCRIBED(vaults, identity, NULL, "contoso", 1));
+    IS(ATREST_ERR_NOT_UTF8, DESCRIBED(vaults, identity, "north", BAD_UTF8, 1));
+    IS(ATREST_ERR_INVALID_OPTION, DESCRIBED(vaults, identity, "north", "contoso", 2));
+    IS(ATREST_ERR_INVALID_HANDLE, DESCRIBED(vaults, PASSED_AS(atrest_vault, vaults), "north", "contoso", 1));
+    OK(DESCRIBED(vaults, identity, "north", "contoso", 1));
+    IS(ATREST_ERR_RESOURCE_EXISTS, DESCRIBED(vaults, identity, "north", "contoso", 1));
+    IS(ATREST_ERR_RESOURCE_EXISTS, atrest_vault_directory_add(vaults, contoso));
+    OK(atrest_vault_directory_remove(vaults, CONTOSO));
+    atrest_vault_free(identity);
+#undef DESCRIBED
     OK(atrest_vault_directory_add(vaults, contoso));
     OK(atrest_vault_directory_list(vaults, add_name, names));
     CHECK(strcmp(names, CONTOSO ";") == 0);

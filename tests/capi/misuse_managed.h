@@ -7,7 +7,6 @@
 #define CONTOSO "https://contoso.vault.example"
 #define KEY(version) CONTOSO "/keys/disks/" version
 #define ALL_OPERATIONS (ATREST_OPERATION_GET | ATREST_OPERATION_WRAP_KEY | ATREST_OPERATION_UNWRAP_KEY)
-#define PASSED_AS(type, handle) ((type *)(void *)(handle))
 
 static atrest_clock *the_clock;
 static atrest_vault *contoso, *platform;

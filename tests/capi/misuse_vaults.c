@@ -441,6 +441,183 @@ static void events(const atrest_dek *dek)
     atrest_vault_free(vault);
 }
 
+// A vault's secrets, and how often they were asked for and let go.
+typedef struct {
+    int asked, released;
+    atrest_status answer;
+    size_t len;
+} secrets;
+
+static atrest_status give_secret(void *user, const char *name, uint8_t *secret, size_t cap, size_t *len)
+{
+    secrets *s = (secrets *)user;
+    CHECK(strcmp(name, "ATREST_PASSPHRASE") == 0 && cap == ATREST_SECRET_MAX);
+    s->asked++;
+    memcpy(secret, "passphrase", 10);
+    *len = s->len;
+    return s->answer;
+}
+
+static void let_go(void *user)
+{
+    ((secrets *)user)->released++;
+}
+
+// Vaults by URL.
+static void urls(const atrest_dek *dek)
+{
+    char url[600];
+    atrest_vault *vault = new_vault("url.vault");
+    atrest_vault_free(vault);
+    snprintf(url, sizeof url, "file:%s", in_folder("url.vault"));
+    atrest_vault_url_options options = ATREST_VAULT_URL_OPTIONS_INIT;
+    secrets s = {0, 0, ATREST_OK, 10};
+    options.user = &s;
+    options.secret = give_secret;
+    options.release = let_go;
+#define OPEN(of, by) NO_HANDLE(atrest_vault, of, atrest_vault_open_url(url, by, &out))
+    NO_HANDLE(atrest_vault, ATREST_ERR_NULL_ARGUMENT, atrest_vault_open_url(NULL, &options, &out));
+    NO_HANDLE(atrest_vault, ATREST_ERR_NOT_UTF8, atrest_vault_open_url(BAD_UTF8, &options, &out));
+    IS(ATREST_ERR_NULL_ARGUMENT, atrest_vault_open_url(url, &options, NULL));
+    options.struct_size = 1;
+    OPEN(ATREST_ERR_STRUCT_SIZE, &options);
+    options.struct_size = sizeof options;
+    CHECK(s.asked == 0);
+    // Without a secret it doesn't open.
+    OPEN(ATREST_ERR_INVALID_OPTION, NULL);
+    s.answer = ATREST_ERR_NOT_FOUND;
+    OPEN(ATREST_ERR_INVALID_OPTION, &options);
+    s.answer = ATREST_ERR_IO;
+    OPEN(ATREST_ERR_INVALID_OPTION, &options);
+    s.answer = ATREST_OK;
+    s.len = ATREST_SECRET_MAX + 1;
+    OPEN(ATREST_ERR_INVALID_OPTION, &options);
+    s.len = 9;
+    OPEN(ATREST_ERR_WRONG_PASSPHRASE, &options);
+    CHECK(s.asked == 4 && s.released == 0);
+    s.len = 10;
+    OK(atrest_vault_open_url(url, &options, &vault));
+    CHECK(s.asked == 5 && s.released == 1);
+    // It is its owner's handle.
+    OK(atrest_vault_rotate_key(vault, "disks", NULL, 0));
+    OK(WRAP);
+    atrest_vault_free(vault);
+    CHECK(s.released == 1);
+
+    // What the library isn't built with, and what nobody has; where it is built with it, nothing is asked yet.
+    const char *others[] = {"", "s3://secret", "secret", "awskms://eu-central-1", "kmip://h?ca=/a&cert=/b&key=/c",
+                            "tpm:host?keys=/nonexistent", "pkcs11:token=t?module-path=/nonexistent.so"};
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
+        vault = NULL;
+        if (atrest_vault_open_url(others[i], NULL, &vault) != ATREST_OK) {
+            CHECK(vault == NULL && strstr(atrest_last_error_message(), "secret") == NULL);
+        } else {
+            CHECK(i > 2);
+            IS(ATREST_ERR_UNSUPPORTED, atrest_vault_create_key(vault, "disks", NULL, 0));
+        }
+        atrest_vault_free(vault);
+    }
+#undef OPEN
+}
+
+static atrest_volume *new_volume(const atrest_vault *vault, atrest_device **device)
+{
+    const atrest_protector by = with_vault(vault);
+    atrest_volume *volume;
+    OK(atrest_device_memory(20 << 20, device));
+    OK(atrest_volume_format(*device, &by, NULL, &volume));
+    return volume;
+}
+
+static atrest_status opens(atrest_device *device, const atrest_vault *vault)
+{
+    atrest_credential by = ATREST_CREDENTIAL_INIT;
+    atrest_volume *volume = NULL;
+    by.kind = ATREST_CREDENTIAL_VAULT;
+    by.vault = vault;
+    const atrest_status status = atrest_volume_open(device, &by, NULL, &volume);
+    atrest_volume_free(volume);
+    return status;
+}
+
+// Several vaults as one, and a volume that goes from one to another.
+static void several(void)
+{
+    atrest_vault *one = new_vault("one.vault"), *two = new_vault("two.vault"), *three = new_vault("three.vault"), *any;
+    const atrest_vault *both[] = {one, two}, *twice[] = {one, one}, *with_null[] = {one, NULL};
+    const atrest_vault *all[] = {one, two, three}, *wrong[] = {one, PASSED_AS(atrest_vault, &passed)};
+    NO_HANDLE(atrest_vault, ATREST_ERR_NULL_ARGUMENT, atrest_vault_any(NULL, 2, &out));
+    NO_HANDLE(atrest_vault, ATREST_ERR_NULL_ARGUMENT, atrest_vault_any(with_null, 2, &out));
+    NO_HANDLE(atrest_vault, ATREST_ERR_INVALID_HANDLE, atrest_vault_any(wrong, 2, &out));
+    NO_HANDLE(atrest_vault, ATREST_ERR_INVALID_OPTION, atrest_vault_any(both, 0, &out));
+    NO_HANDLE(atrest_vault, ATREST_ERR_INVALID_OPTION, atrest_vault_any(twice, 2, &out));
+    NO_HANDLE(atrest_vault, ATREST_ERR_LENGTH, atrest_vault_any(both, SIZE_MAX / 8, &out));
+    IS(ATREST_ERR_NULL_ARGUMENT, atrest_vault_any(both, 2, NULL));
+    OK(atrest_vault_any(both, 2, &any));
+    IS(ATREST_ERR_UNSUPPORTED, atrest_vault_create_key(any, "more", NULL, 0));
+
+    atrest_device *device;
+    atrest_volume *volume = new_volume(one, &device);
+    char url[ATREST_KEY_URL_SIZE], id[513];
+    OK(atrest_vault_id(one, id, sizeof id, NULL));
+#define MOVE(v, from, to, key) atrest_volume_move_kek(v, from, to, key, url, sizeof url)
+    IS(ATREST_ERR_NULL_ARGUMENT, MOVE(NULL, id, two, "disks"));
+    IS(ATREST_ERR_NULL_ARGUMENT, MOVE(volume, NULL, two, "disks"));
+    IS(ATREST_ERR_NULL_ARGUMENT, MOVE(volume, id, NULL, "disks"));
+    IS(ATREST_ERR_NULL_ARGUMENT, MOVE(volume, id, two, NULL));
+    IS(ATREST_ERR_NOT_UTF8, MOVE(volume, BAD_UTF8, two, "disks"));
+    IS(ATREST_ERR_INVALID_HANDLE, MOVE(volume, id, PASSED_AS(atrest_vault, volume), "disks"));
+    IS(ATREST_ERR_BUFFER_TOO_SHORT, atrest_volume_move_kek(volume, id, two, "disks", url, 10));
+    IS(ATREST_ERR_NOT_THIS_VAULT, MOVE(volume, "memory:nobody", two, "disks"));
+    IS(ATREST_ERR_NO_SUCH_KEY, MOVE(volume, id, two, "none"));
+    OK(MOVE(volume, id, two, "disks"));
+    OK(atrest_vault_id(two, id, sizeof id, NULL));
+    CHECK(strncmp(url, id, strlen(id)) == 0);
+    atrest_volume_free(volume);
+    IS(ATREST_ERR_NOT_THIS_VAULT, opens(device, one));
+    IS(ATREST_ERR_NOT_THIS_VAULT, opens(device, three));
+    OK(opens(device, two));
+    OK(opens(device, any));
+    atrest_device_free(device);
+    atrest_vault_free(any);
+
+    const char *names[] = {"disks", NULL, NULL};
+    const char *bad_names[] = {"disks", BAD_UTF8, NULL};
+    atrest_vault *board = NULL;
+    const atrest_status made = atrest_vault_quorum("quorum:board", 2, all, names, 3, &board);
+    if (made == ATREST_ERR_UNSUPPORTED) {
+        CHECK(strstr(atrest_last_error_message(), "quorum") != NULL && board == NULL);
+    } else {
+        OK(made);
+        NO_HANDLE(atrest_vault, ATREST_ERR_INVALID_OPTION, atrest_vault_quorum("quorum:board", 1, all, NULL, 3, &out));
+        NO_HANDLE(atrest_vault, ATREST_ERR_INVALID_OPTION, atrest_vault_quorum("quorum:board", 4, all, NULL, 3, &out));
+        NO_HANDLE(atrest_vault, ATREST_ERR_INVALID_NAME, atrest_vault_quorum("a b", 2, all, NULL, 3, &out));
+        volume = new_volume(board, &device);
+        atrest_volume_free(volume);
+        IS(ATREST_ERR_NOT_THIS_VAULT, opens(device, one));
+        OK(opens(device, board));
+        atrest_device_free(device);
+        atrest_vault_free(board);
+    }
+    NO_HANDLE(atrest_vault, ATREST_ERR_NULL_ARGUMENT, atrest_vault_quorum(NULL, 2, all, NULL, 3, &out));
+    NO_HANDLE(atrest_vault, ATREST_ERR_NULL_ARGUMENT, atrest_vault_quorum("q", 2, NULL, NULL, 3, &out));
+    NO_HANDLE(atrest_vault, ATREST_ERR_NULL_ARGUMENT, atrest_vault_quorum("q", 2, with_null, NULL, 2, &out));
+    NO_HANDLE(atrest_vault, ATREST_ERR_NOT_UTF8, atrest_vault_quorum("q", 2, all, bad_names, 3, &out));
+    IS(ATREST_ERR_NULL_ARGUMENT, atrest_vault_quorum("q", 2, all, NULL, 3, NULL));
+
+    // A log that is archived by itself.
+    atrest_vault *rotating;
+    NO_HANDLE(atrest_vault, ATREST_ERR_NULL_ARGUMENT, atrest_vault_with_audit_rotation(NULL, 1, &out));
+    IS(ATREST_ERR_NULL_ARGUMENT, atrest_vault_with_audit_rotation(one, 1, NULL));
+    OK(atrest_vault_with_audit_rotation(one, 1, &rotating));
+    OK(atrest_vault_rotate_key(rotating, "disks", NULL, 0));
+    atrest_vault_free(rotating);
+    atrest_vault_free(one);
+    atrest_vault_free(two);
+    atrest_vault_free(three);
+#undef MOVE
+}
+
 int main(int argc, char **argv)
 {
     snprintf(folder, sizeof folder, "%s", argc > 1 ? argv[1] : ".");
@@ -451,6 +628,8 @@ int main(int argc, char **argv)
     access_and_audit(dek);
     callbacks(dek);
     events(dek);
+    urls(dek);
+    several();
     atrest_dek_free(dek);
     printf("%d checks passed\n", passed);
     return 0;

@@ -30,8 +30,10 @@ pub const ATREST_AES_256_CTR: u32 = 7;
 
 /// The most bytes of a context.
 pub const ATREST_CONTEXT_MAX: usize = 1024;
-/// The most bytes of an envelope.
-pub const ATREST_ENVELOPE_MAX: usize = 3892;
+/// The most bytes of an envelope by one vault.
+pub const ATREST_ENVELOPE_MAX: usize = 3124;
+/// The most bytes of an envelope by several vaults together: see atrest_vault_quorum.
+pub const ATREST_QUORUM_ENVELOPE_MAX: usize = 3892;
 
 /// A data encryption key, in memory that is locked and left out of core dumps if the operating system allows it. Freed
 /// by atrest_dek_free, which wipes it.
@@ -84,7 +86,8 @@ pub unsafe extern "C" fn atrest_dek_fingerprint(dek: *const atrest_dek, fingerpr
 }
 
 /// Has `vault` wrap a DEK under the latest version of the key `key_name`, and puts everything needed to unwrap it into
-/// `envelope`, at most ATREST_ENVELOPE_MAX bytes. An envelope holds no secret.
+/// `envelope`, at most ATREST_ENVELOPE_MAX bytes, or ATREST_QUORUM_ENVELOPE_MAX by several vaults together. An envelope
+/// holds no secret.
 ///
 /// `context` identifies what the DEK is for, such as the id of a disk: up to ATREST_CONTEXT_MAX bytes, stored in the
 /// clear. Unwrapping needs the same context, so that envelopes can't be exchanged.
@@ -193,7 +196,7 @@ pub(crate) fn dek_algorithm(number: u32) -> Result<DekAlgorithm> {
 }
 
 const _: () = assert!(ATREST_CONTEXT_MAX == atrest::key::MAX_CONTEXT);
-const _: () = assert!(ATREST_ENVELOPE_MAX == Envelope::MAX_LEN);
+const _: () = assert!(ATREST_QUORUM_ENVELOPE_MAX == Envelope::MAX_LEN);
 // The library's own numbers.
 const _: () = assert!(
     ATREST_AES_128_XTS == DekAlgorithm::Aes128Xts.code() as u32

@@ -31,7 +31,7 @@ pub const ATREST_WRAP_OPAQUE: u32 = 6;
 /// RSA-OAEP-256+HS256: RSA-OAEP-256, followed by a MAC of the vault file that wrapped it.
 pub const ATREST_WRAP_RSA_OAEP_256_HS256: u32 = 7;
 
-/// The most bytes of a DEK as a vault of callbacks wraps it. Several vaults together may wrap longer: see ATREST_ENVELOPE_MAX.
+/// The most bytes of a DEK as a vault of callbacks wraps it.
 pub const ATREST_WRAPPED_MAX: usize = 1024;
 /// The most bytes of a DEK.
 pub const ATREST_DEK_MAX: usize = 64;
