@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 use atrest::{Credential, FileDevice, OpenOptions, Result, Volume};
 use sha2::{Digest, Sha256};
 
+use super::common::{hex, python, run, text};
+
 /// A folder that `get` has filled; if it isn't there, that is said aloud.
 pub fn images(of: &str) -> Option<PathBuf> {
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| "target".into(), PathBuf::from);
@@ -37,7 +39,7 @@ pub fn sha256(volume: &Volume<FileDevice>) -> String {
         volume.read_at(at, &mut bytes[..len]).unwrap();
         hash.update(&bytes[..len]);
     }
-    super::common::hex(&hash.finalize())
+    hex(&hash.finalize())
 }
 
 /// cryptsetup's list of its images has the hash of what each holds.
@@ -69,4 +71,117 @@ fn what_windows_encrypted_is_what_the_kernel_of_linux_reads() {
         }
     }
     assert_eq!(read, 27);
+}
+
+/// An image of dissect's, with what opens it, and the programs that read it as Windows does.
+struct Image {
+    name: &'static str,
+    kind: &'static str,
+    secret: &'static str,
+    peers: &'static [&'static str],
+}
+
+const BOTH: &[&str] = &["dissect", "libbde"];
+/// libbde wants all three copies of the metadata, of which two images lack two, and knows no maps of chunks.
+const ONE: &[&str] = &["dissect"];
+
+const fn image(name: &'static str, kind: &'static str, secret: &'static str, peers: &'static [&'static str]) -> Image {
+    Image { name, kind, secret, peers }
+}
+
+const DISSECT: [Image; 14] = [
+    image("aes-xts_128", "password", "password12!@", BOTH),
+    image("aes-xts_256", "password", "password12!@", BOTH),
+    image("aes_128", "password", "password12!@", BOTH),
+    image("aes_256", "password", "password12!@", BOTH),
+    image("aes_128_diffuser", "password", "password12!@", BOTH),
+    image("aes_256_diffuser", "password", "password12!@", BOTH),
+    image("recovery_password", "recovery", "284867-596541-514998-422114-660297-261613-215424-199408", BOTH),
+    image("recovery_key", "file", "recovery_key.bek", BOTH),
+    image("startup_key", "file", "startup_key.bek", BOTH),
+    image("suspended", "clear", "", BOTH),
+    image("decrypted", "clear", "", BOTH),
+    image("vista", "recovery", "517506-503998-044583-576191-587004-635965-501270-087802", ONE),
+    image("win7_partial", "recovery", "131450-120197-153989-250338-511368-495572-680944-381546", ONE),
+    image("eow_partial", "password", "password12!@", ONE),
+];
+
+/// The start, the middle and the end of each piece, and what lies across each boundary.
+fn places(volume: &Volume<FileDevice>) -> Vec<(u64, usize)> {
+    const LEN: u64 = 8 << 10;
+    let segments = volume.header().segments();
+    let mut places = Vec::new();
+    let mut start = 0;
+    for segment in segments {
+        let end = start + segment.size.unwrap();
+        let wanted =
+            [start, start.saturating_sub(LEN / 2), start + (end - start) / 2 / 4096 * 4096, end.saturating_sub(LEN)];
+        places.extend(wanted.map(|at| (at, LEN.min(volume.size() - at) as usize)));
+        start = end;
+    }
+    assert_eq!(start, volume.size());
+    places
+}
+
+#[test]
+fn what_windows_encrypted_is_what_dissect_and_libbde_read() {
+    let Some(folder) = images("dissect") else { return };
+    for Image { name, kind, secret, peers } in DISSECT {
+        let image = folder.join(name).with_extension("bin");
+        let file = folder.join(secret);
+        let (credential, secret) = match kind {
+            "password" => (Credential::Passphrase(secret.as_bytes()), secret),
+            "recovery" => (Credential::RecoveryPassword(secret), secret),
+            "file" => (Credential::StartupKey(&file), text(&file)),
+            _ => (Credential::ClearKey, secret),
+        };
+        let options = OpenOptions::new().hazmat_allow_unencrypted(true);
+        let volume = open(&image, credential, &options).unwrap_or_else(|e| panic!("{name}: {e:#}"));
+        let read = compare(&image, name, kind, secret, peers, &volume);
+        assert!(read > 30, "{name}: {read}");
+    }
+}
+
+/// Compares what we read of an image with what other programs do, and says in how many places.
+fn compare(image: &Path, name: &str, kind: &str, secret: &str, peers: &[&str], volume: &Volume<FileDevice>) -> usize {
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/bitlocker/peer.py");
+    let places = places(volume);
+    let hash = |&(offset, len): &(u64, usize)| {
+        let mut bytes = vec![0; len];
+        volume.read_at(offset, &mut bytes).unwrap();
+        hex(&Sha256::digest(&bytes))
+    };
+    let ours: Vec<String> = places.iter().map(hash).collect();
+    let offsets: Vec<String> = places.iter().map(|(offset, len)| format!("{offset}+{len}")).collect();
+    for peer in peers {
+        let Some(python) = python(if *peer == "dissect" { "dissect.fve" } else { "pybde" }) else { continue };
+        let mut arguments = vec![script, peer, text(image), kind, secret];
+        arguments.extend(offsets.iter().map(String::as_str));
+        let theirs = run(&python, &arguments);
+        for (place, (ours, theirs)) in places.iter().zip(ours.iter().zip(theirs.lines())) {
+            assert_eq!(ours, theirs, "{name}: {peer} reads something else at {place:?}");
+        }
+        assert_eq!(theirs.lines().count(), ours.len(), "{name} {peer}");
+    }
+    ours.len()
+}
+
+/// They were made while Windows encrypted by maps of chunks, which it has removed since. cryptsetup and libbde open none of
+/// them.
+#[test]
+fn volumes_that_name_maps_of_chunks_which_are_gone_are_encrypted_as_a_whole() {
+    let Some(folder) = images("cryptsetup") else { return };
+    for (name, kind, secret) in [
+        ("bitlk-aes-xts-128-eow", "password", "anaconda"),
+        ("bitlk-clearkey-aes-cbc-128", "password", "anaconda"),
+        ("bitlk-clearkey-aes-cbc-128", "clear", ""),
+    ] {
+        let image = folder.join(name).with_extension("img");
+        let credential = if kind == "clear" { Credential::ClearKey } else { Credential::Passphrase(secret.as_bytes()) };
+        let volume = open(&image, credential, &OpenOptions::new()).unwrap_or_else(|e| panic!("{name}: {e:#}"));
+        assert!(compare(&image, name, kind, secret, ONE, &volume) > 30);
+        let mut start = [0; 512];
+        volume.read_at(0, &mut start).unwrap();
+        assert_eq!(&start[3..11], b"NTFS    ", "{name}");
+    }
 }

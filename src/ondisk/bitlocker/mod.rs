@@ -9,6 +9,7 @@
 mod block;
 mod boot;
 mod bytes;
+mod chunks;
 mod entry;
 mod external_key;
 mod guid;
@@ -19,6 +20,7 @@ mod stretch;
 
 pub(crate) use block::{AREA, Block, Integrity, Method, State};
 pub(crate) use boot::{BootSector, Generation};
+pub(crate) use chunks::{Bitmap, Information, MAX_BITMAP, MAX_INFORMATION};
 pub(crate) use external_key::{ExternalKey, MAX_FILE};
 pub(crate) use protector::{Kind, Protector};
 pub(crate) use recovery::RecoveryPassword;

@@ -37,6 +37,11 @@ pub(in crate::volume) trait StoredHeader: Any + Send + Sync {
     /// The place of the data. Fails for features that this library can't read.
     fn data_area(&self, detached: bool) -> Result<DataArea>;
 
+    /// Whether the data may be written.
+    fn takes_writes(&self) -> bool {
+        true
+    }
+
     /// Refuses to change a header with requirements that this library does not know.
     fn check_requirements(&self) -> Result<()> {
         Ok(())

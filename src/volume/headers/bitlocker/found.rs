@@ -1,5 +1,6 @@
 //! Finding the metadata on a device.
 
+use super::chunks::Chunks;
 use crate::ondisk::bitlocker::{AREA, Block, BootSector, Defect, Generation};
 use crate::volume::BlockDevice;
 use crate::{Error, Result};
@@ -16,6 +17,8 @@ pub(super) struct Found {
     pub(super) device_size: u64,
     /// The first bytes of the device, of Windows Vista, which leaves them plain.
     pub(super) start: Vec<u8>,
+    /// What Windows has encrypted while it converts the volume in use.
+    pub(super) chunks: Option<Chunks>,
 }
 
 impl Found {
@@ -33,7 +36,13 @@ impl Found {
             match read_copy(device, device_size, place).and_then(|block| check_places(&boot, block, place)) {
                 Ok(block) => {
                     let start = plain_start(device, &boot, device_size)?;
-                    return Ok(Found { boot, block, device_size, start });
+                    let chunks = match boot.generation {
+                        Generation::Seven { chunks: Some(copies), .. } => {
+                            Chunks::load(device, device_size, copies, boot.sector_size.bytes().into())?
+                        }
+                        _ => None,
+                    };
+                    return Ok(Found { boot, block, device_size, start, chunks });
                 }
                 Err(Defect::Invalid(text)) => defects.push(format!("copy {} at byte {place}: {text}", i + 1)),
                 Err(Defect::Unsupported(text)) => unsupported = unsupported.or(Some(text)),

@@ -94,9 +94,6 @@ impl Map {
                 let first = first_sectors(&found.start, block.header_offset);
                 (VISTA_PLAIN, Kept::Here(first.into()), VISTA_AREA.next_multiple_of(cluster))
             }
-            Generation::Seven { chunks: Some(_), .. } if block.state != State::Decrypted => {
-                return Err(Defect::Unsupported("it is encrypted by maps of chunks".into()).into());
-            }
             Generation::Seven { .. } => {
                 let start = u64::from(block.header_sectors) * sector;
                 (start, Kept::At(block.header_offset), (AREA as u64).next_multiple_of(sector))
@@ -106,8 +103,18 @@ impl Map {
         if let Kept::At(offset) = kept {
             hidden.push(offset..offset.saturating_add(start));
         }
+        let mut encrypted = if encrypted.is_empty() { Vec::new() } else { vec![encrypted] };
+        if let Some(chunks) = &found.chunks {
+            if chunks.covered != (start..end) {
+                let Range { start: first, end: last } = chunks.covered;
+                let text = format!("the map of its chunks is of bytes {first} to {last}, not of {start} to {end}");
+                return Err(Defect::Invalid(text).into());
+            }
+            hidden.extend(chunks.own.iter().cloned());
+            encrypted.clone_from(&chunks.encrypted);
+        }
+        hidden.retain(|range| !range.is_empty());
         hidden.sort_by_key(|range| range.start);
-        let encrypted = if encrypted.is_empty() { Vec::new() } else { vec![encrypted] };
         let cipher = block.method.map_or(CipherSpec::AesXtsPlain64, |method| cipher(method, sector_size));
         let crypt = Crypt { iv_tweak: 0, sector_size, cipher, under: Under::Current };
         let map = Map { sector, end, start, kept, hidden, encrypted, crypt };

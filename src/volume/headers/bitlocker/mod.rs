@@ -4,6 +4,7 @@
 //! make the checksum right. So the credential proves the copy: the master key, which each protector holds, seals the copy's hash.
 
 mod attempt;
+mod chunks;
 mod found;
 mod map;
 
@@ -73,6 +74,11 @@ impl StoredHeader for BitLockerStore {
 
     fn data_area(&self, _detached: bool) -> Result<DataArea> {
         map::data_area(&self.found)
+    }
+
+    /// While chunks are converted Windows keeps a log of them, and may write from it over what is written now.
+    fn takes_writes(&self) -> bool {
+        self.found.chunks.is_none()
     }
 
     fn check_unchanged(&mut self, _device: &dyn BlockDevice) -> Result<()> {
