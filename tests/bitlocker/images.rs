@@ -143,7 +143,14 @@ fn what_windows_encrypted_is_what_dissect_and_libbde_read() {
 }
 
 /// Compares what we read of an image with what other programs do, and says in how many places.
-fn compare(image: &Path, name: &str, kind: &str, secret: &str, peers: &[&str], volume: &Volume<FileDevice>) -> usize {
+pub fn compare(
+    image: &Path,
+    name: &str,
+    kind: &str,
+    secret: &str,
+    peers: &[&str],
+    volume: &Volume<FileDevice>,
+) -> usize {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/bitlocker/peer.py");
     let places = places(volume);
     let hash = |&(offset, len): &(u64, usize)| {

@@ -7,3 +7,4 @@ mod common;
 mod images;
 mod model;
 mod volumes;
+mod writes;
