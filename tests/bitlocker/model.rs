@@ -49,8 +49,10 @@ pub struct Model {
     /// Of which copies.
     pub patched: [bool; 3],
     pub patch_boot: Patch,
-    /// The places of the maps of chunks.
+    /// The places that the boot sector names of the maps of chunks.
     pub chunks: Option<[u64; 2]>,
+    /// What lies where, as it is.
+    pub maps: Vec<(u64, Vec<u8>)>,
 }
 
 pub const SIZE: usize = 2 << 20;
@@ -74,6 +76,7 @@ impl Model {
             patched: [true; 3],
             patch_boot: |_| {},
             chunks: None,
+            maps: Vec::new(),
         }
     }
 
@@ -162,6 +165,9 @@ impl Model {
             let len = area.len().min(image.len() - at);
             image[at..at + len].copy_from_slice(&area[..len]);
         }
+        for (at, bytes) in &self.maps {
+            image[*at as usize..][..bytes.len()].copy_from_slice(bytes);
+        }
         // What is kept elsewhere is never read here.
         image[..header.min(SIZE)].fill(0xee);
         image[..512].copy_from_slice(&self.boot());
@@ -177,6 +183,46 @@ impl Model {
         shown[self.header_offset as usize..][..self.header_sectors as usize * self.sector].fill(0);
         shown
     }
+}
+
+/// Where the maps of chunks are.
+pub const CHUNKS: u64 = 0x1a0_000;
+pub const CHUNK: u64 = 64 << 10;
+
+/// The maps of a volume of `size` bytes of which every second chunk is encrypted: what names the bitmap, which lies 4096 bytes
+/// behind it, and the bitmap, with its log 4096 bytes behind that.
+pub fn chunk_maps(size: u64) -> (Vec<u8>, Vec<u8>) {
+    let mut information = b"FVE-EOW\0".to_vec();
+    information.extend([56u16, 64].iter().flat_map(|field| field.to_le_bytes()));
+    information.extend([512u32, 512, CHUNK as u32, 4096, 0, 1, 0].iter().flat_map(|field| field.to_le_bytes()));
+    information.extend([CHUNKS, CHUNKS + 0x2000, CHUNKS + 0x1000].iter().flat_map(|field| field.to_le_bytes()));
+    sum(&mut information, 36, 64);
+    let mut bitmap = b"FVE-EOWBM\0".to_vec();
+    bitmap.extend(60u16.to_le_bytes());
+    bitmap.extend([0x600u32, 0].iter().flat_map(|field| field.to_le_bytes()));
+    bitmap.extend([8192, size - 8192, CHUNKS + 0x3000].iter().flat_map(|field| field.to_le_bytes()));
+    bitmap.extend([0x200u32, 0x400, 0x200, 0].iter().flat_map(|field| field.to_le_bytes()));
+    bitmap.resize(0x200, 0);
+    sum(&mut bitmap, 56, 0x200);
+    // The older record says something else.
+    for (number, bits) in [(7u64, 0x55u8), (6, 0xff)] {
+        let mut record = b"FVE-EOWBR\0".to_vec();
+        record.extend(36u16.to_le_bytes());
+        record.extend([0x200u32, 32].iter().flat_map(|field| field.to_le_bytes()));
+        record.extend(number.to_le_bytes());
+        record.extend([2u32, 0].iter().flat_map(|field| field.to_le_bytes()));
+        record.resize(0x200, bits);
+        sum(&mut record, 32, 0x200);
+        bitmap.extend(record);
+    }
+    (information, bitmap)
+}
+
+/// Makes a checksum right that lies in what it is of.
+pub fn sum(bytes: &mut [u8], at: usize, len: usize) {
+    bytes[at..at + 4].fill(0);
+    let sum = crc32(&bytes[..len.min(bytes.len())]);
+    bytes[at..at + 4].copy_from_slice(&sum.to_le_bytes());
 }
 
 pub fn plain() -> Vec<u8> {
