@@ -10,7 +10,7 @@ use std::process::ExitCode;
 
 use atrest::FileDevice;
 use atrest::volume::{Header, KeyslotInfo, TokenInfo};
-use atrest::volume::{LuksVersion, Priority};
+use atrest::volume::{HeaderFormat, LuksVersion, Priority};
 use clap::Parser;
 
 /// Shows what a LUKS header says, in the layout of `cryptsetup luksDump`, and which credentials could open the volume.
@@ -48,8 +48,8 @@ pub fn dump(path: &Path) -> Result<String, Box<dyn std::error::Error>> {
     let device = FileDevice::open_read_only(path)?;
     let header = Header::load(&device).map_err(|e| format!("{}: {e:#}", path.display()))?;
     let mut out = String::new();
-    match header.version() {
-        LuksVersion::Luks1 => {
+    match header.format() {
+        HeaderFormat::Luks(LuksVersion::Luks1) => {
             writeln!(out, "LUKS header information for {}\n", shown(&path.to_string_lossy()))?;
             luks1(&mut out, &header)?;
         }

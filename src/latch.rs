@@ -66,6 +66,7 @@ algorithms! {
     #[cfg(feature = "std")] Pbkdf2Sha512 = "PBKDF2-HMAC-SHA-512";
     #[cfg(feature = "std")] Argon2i = "Argon2i" not "Argon2i" UNPUBLISHED;
     #[cfg(feature = "std")] Argon2id = "Argon2id" not "Argon2id" UNPUBLISHED;
+    #[cfg(feature = "bitlocker")] Ccm = "AES-CCM";
     #[cfg(feature = "rsa")] RsaPair = "RSA-OAEP (pairwise)";
 }
 

@@ -127,7 +127,7 @@ pub fn judge(disk: Arc<Disk<'static>>, how: &How) -> bool {
 }
 
 fn describe(header: &Header<'_>) {
-    let _ = (header.version(), header.uuid(), header.label(), header.subsystem(), header.epoch(), header.size());
+    let _ = (header.format(), header.uuid(), header.label(), header.subsystem(), header.epoch(), header.size());
     let _ = (header.flags(), header.requirements(), header.segments(), header.metadata_size(), header.keyslots_size());
     let _ = (header.keyslots(), header.tokens(), format!("{header:?}"));
 }
@@ -151,7 +151,7 @@ fn header_bytes(disk: &Disk<'_>) -> Vec<u8> {
     let header = Header::load(disk).expect("a header that opened");
     let size = disk.size().unwrap();
     let areas = header.keyslots().into_iter().map(|k| (k.area_offset, k.area_size.min(300 << 10)));
-    let copies = if header.version() == LuksVersion::Luks1 { 592 } else { 2 * header.metadata_size() };
+    let copies = if header.format() == LuksVersion::Luks1 { 592 } else { 2 * header.metadata_size() };
     let mut all = Vec::new();
     for (offset, len) in areas.chain([(0, copies)]) {
         let end = offset.saturating_add(len).min(size);

@@ -8,22 +8,23 @@ use super::run::Direction;
 use super::stack::{wipe_scraps, wipe_stack};
 use crate::Result;
 
-/// An AES key, and the ESSIV key if the mode has one.
+/// An AES key, and the key that encrypts IVs if the mode has one.
 pub(crate) struct CbcKernel(Kernel<CbcKeys, Cbc>);
 
 impl CbcKernel {
-    /// Expands a key of 16, 24 or 32 bytes, and the ESSIV key if there is one. Returns `None` if the kernel is
+    /// Expands a key of 16, 24 or 32 bytes, and the key of the IVs if there is one. Returns `None` if the kernel is
     /// unavailable. A fused kernel takes no key of 24 bytes.
     ///
     /// # Errors
     /// As [`Place::get_mut`](super::Place::get_mut).
-    pub(crate) fn expand(kind: KernelKind, key: &[u8], essiv: Option<&[u8; 32]>) -> Result<Option<Self>> {
-        if kind != KernelKind::Portable && !matches!(key.len(), 16 | 32) {
+    pub(crate) fn expand(kind: KernelKind, key: &[u8], iv_key: Option<&[u8]>) -> Result<Option<Self>> {
+        let lengths = core::iter::once(key.len()).chain(iv_key.map(<[u8]>::len));
+        if kind != KernelKind::Portable && !lengths.into_iter().all(|len| matches!(len, 16 | 32)) {
             return Ok(None);
         }
-        let expand = |fused: Fused, keys: &mut CbcKeys| fused.expand_cbc(keys, key, essiv);
+        let expand = |fused: Fused, keys: &mut CbcKeys| fused.expand_cbc(keys, key, iv_key);
         // SAFETY: keys are arrays of bytes, their number, and `false`.
-        let kernel = unsafe { Kernel::expanded(kind, || Cbc::new(key, essiv), expand) };
+        let kernel = unsafe { Kernel::expanded(kind, || Cbc::new(key, iv_key), expand) };
         Ok(kernel?.map(CbcKernel))
     }
 

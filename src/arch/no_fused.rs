@@ -71,7 +71,7 @@ impl Fused {
     }
 
     #[cfg(feature = "std")]
-    pub(super) fn expand_cbc(self, _keys: &mut CbcKeys, _key: &[u8], _essiv: Option<&[u8; 32]>) {
+    pub(super) fn expand_cbc(self, _keys: &mut CbcKeys, _key: &[u8], _iv_key: Option<&[u8]>) {
         match self {}
     }
 

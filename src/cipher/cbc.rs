@@ -19,6 +19,9 @@ pub(super) enum Iv {
     Plain64,
     /// Encrypted under the SHA-256 of the key.
     EssivSha256,
+    /// Encrypted under the key itself.
+    #[cfg(feature = "bitlocker")]
+    Encrypted,
 }
 
 impl Cbc {
@@ -29,7 +32,12 @@ impl Cbc {
         }
         let kind = if key.len() == 24 { KernelKind::Portable } else { kind };
         let mut hash: Option<[u8; 32]> = (iv == Iv::EssivSha256).then(|| Sha256::digest(key).into());
-        let kernel = CbcKernel::expand(kind, key, hash.as_ref());
+        let iv_key = match iv {
+            #[cfg(feature = "bitlocker")]
+            Iv::Encrypted => Some(key),
+            _ => hash.as_ref().map(|hash| &hash[..]),
+        };
+        let kernel = CbcKernel::expand(kind, key, iv_key);
         hash.zeroize();
         kernel?.map(Cbc).ok_or_else(|| Error::KernelUnavailable { kind: kind.name() })
     }
@@ -37,6 +45,12 @@ impl Cbc {
     /// A run of whole sectors of `sector_size` bytes, numbered in units of 512 bytes.
     pub(super) fn crypt(&self, direction: Direction, first: u64, sector_size: usize, data: &mut [u8]) -> Result<()> {
         self.0.crypt(direction, first, (sector_size / 512) as u64, sector_size, data)
+    }
+
+    /// As [`crypt`](Self::crypt), where the number of a sector is its first byte.
+    #[cfg(feature = "bitlocker")]
+    pub(super) fn crypt_by_bytes(&self, way: Direction, first: u64, sector_size: usize, data: &mut [u8]) -> Result<()> {
+        self.0.crypt(way, first, sector_size as u64, sector_size, data)
     }
 }
 

@@ -5,6 +5,8 @@ use std::boxed::Box;
 use aes::cipher::inout::InOutBuf;
 
 use super::cbc::{self, Cbc, Iv};
+#[cfg(feature = "bitlocker")]
+use super::elephant::Elephant;
 use super::hctr2::{self, Hctr2};
 use super::{KernelKind, SectorCipher, SectorSize, SectorUnit, check_run, two_buffers};
 use crate::approval::Approval;
@@ -30,9 +32,22 @@ pub enum CipherSpec {
     AesCbcEssivSha256,
     /// `aes-cbc-plain64`: AES-CBC. The IV is the sector number.
     AesCbcPlain64,
+    /// `aes-xts-plain64` with dm-crypt's `iv_large_sectors`: XTS-AES. The tweak counts sectors of the cipher's own size. Of
+    /// BitLocker volumes.
+    #[cfg(feature = "bitlocker")]
+    AesXtsPlain64Large,
+    /// `aes-cbc-eboiv`: AES-CBC. The IV is the offset of the sector's first byte, encrypted under the key. Of BitLocker
+    /// volumes.
+    #[cfg(feature = "bitlocker")]
+    AesCbcEboiv,
+    /// `aes-cbc-elephant`: as `aes-cbc-eboiv`, with the Elephant diffuser below it, which has a second key. Of BitLocker
+    /// volumes.
+    #[cfg(feature = "bitlocker")]
+    AesCbcElephant,
 }
 
 impl CipherSpec {
+    /// Those that a LUKS header may name.
     const ALL: [CipherSpec; 5] = [
         CipherSpec::AesXtsPlain64,
         CipherSpec::AesHctr2Plain64,
@@ -49,29 +64,54 @@ impl CipherSpec {
             CipherSpec::AesXtsPlain => "aes-xts-plain",
             CipherSpec::AesCbcEssivSha256 => "aes-cbc-essiv:sha256",
             CipherSpec::AesCbcPlain64 => "aes-cbc-plain64",
+            #[cfg(feature = "bitlocker")]
+            CipherSpec::AesXtsPlain64Large => "aes-xts-plain64,iv_large_sectors",
+            #[cfg(feature = "bitlocker")]
+            CipherSpec::AesCbcEboiv => "aes-cbc-eboiv",
+            #[cfg(feature = "bitlocker")]
+            CipherSpec::AesCbcElephant => "aes-cbc-elephant",
         }
     }
 
-    /// The cipher of this name, if it is known. A hash after `plain` or `plain64` (`aes-xts-plain64:sha256`, an option
+    /// The cipher of this name, if it is known and a LUKS header may name it. A hash after `plain` or `plain64` (`aes-xts-plain64:sha256`, an option
     /// of QEMU) has no effect, as in dm-crypt: only ESSIV uses one.
     pub fn from_name(name: &str) -> Option<Self> {
         let plain = name.split_once(':').map(|(cipher, _)| cipher).filter(|cipher| !cipher.ends_with("-essiv"));
         Self::ALL.into_iter().find(|spec| spec.name() == plain.unwrap_or(name))
     }
 
-    /// Whether it takes a key of `len` bytes: 32 or 64 for XTS; 32 for HCTR2; 16, 24 or 32 for CBC.
+    /// Whether it takes a key of `len` bytes: 32 or 64 for XTS; 32 for HCTR2; 16, 24 or 32 for CBC. Of BitLocker's, CBC takes
+    /// 16 or 32, and 32 or 64 with the diffuser.
     pub fn takes_key(self, len: usize) -> bool {
         match self {
             CipherSpec::AesXtsPlain64 | CipherSpec::AesXtsPlain => matches!(len, 32 | 64),
             CipherSpec::AesHctr2Plain64 => len == 32,
             CipherSpec::AesCbcEssivSha256 | CipherSpec::AesCbcPlain64 => matches!(len, 16 | 24 | 32),
+            #[cfg(feature = "bitlocker")]
+            CipherSpec::AesXtsPlain64Large | CipherSpec::AesCbcElephant => matches!(len, 32 | 64),
+            #[cfg(feature = "bitlocker")]
+            CipherSpec::AesCbcEboiv => matches!(len, 16 | 32),
         }
     }
 
     /// Whether it is for old volumes only. CBC is, because an attacker who writes to the disk can flip chosen bits; and
     /// so are 32-bit sector numbers.
     pub fn is_legacy(self) -> bool {
-        !matches!(self, CipherSpec::AesXtsPlain64 | CipherSpec::AesHctr2Plain64)
+        match self {
+            CipherSpec::AesXtsPlain64 | CipherSpec::AesHctr2Plain64 => false,
+            #[cfg(feature = "bitlocker")]
+            CipherSpec::AesXtsPlain64Large => false,
+            _ => true,
+        }
+    }
+
+    fn is_cbc(self) -> bool {
+        match self {
+            CipherSpec::AesCbcEssivSha256 | CipherSpec::AesCbcPlain64 => true,
+            #[cfg(feature = "bitlocker")]
+            CipherSpec::AesCbcEboiv | CipherSpec::AesCbcElephant => true,
+            _ => false,
+        }
     }
 
     /// Whether it is [approved](crate::approval) for sectors.
@@ -84,6 +124,10 @@ impl CipherSpec {
                 Approval::NotApproved { algorithm: self.name(), reason: "its tweaks come twice after 2 TiB" }
             }
             CipherSpec::AesCbcEssivSha256 | CipherSpec::AesCbcPlain64 => Algorithm::CbcPortable.approval(),
+            #[cfg(feature = "bitlocker")]
+            CipherSpec::AesXtsPlain64Large => Approval::Approved,
+            #[cfg(feature = "bitlocker")]
+            CipherSpec::AesCbcEboiv | CipherSpec::AesCbcElephant => Algorithm::CbcPortable.approval(),
         }
     }
 }
@@ -118,6 +162,10 @@ enum Engine {
     Xts(SectorCipher),
     Cbc(Cbc),
     Hctr2(Hctr2),
+    #[cfg(feature = "bitlocker")]
+    CbcByBytes(Cbc),
+    #[cfg(feature = "bitlocker")]
+    Elephant(Elephant),
 }
 
 impl DmCipher {
@@ -125,7 +173,8 @@ impl DmCipher {
     ///
     /// # Errors
     /// [`Error::KeyLength`] if the cipher doesn't [take](CipherSpec::takes_key) the key's length;
-    /// [`Error::EqualKeyHalves`] for an XTS key; [`Error::SectorSize`] if `sector_size` isn't a multiple of 512;
+    /// [`Error::EqualKeyHalves`] for an XTS key; [`Error::SectorSize`] if `sector_size` isn't a multiple of 512, and with the
+    /// Elephant diffuser a power of two;
     /// [`Error::SelfTest`]; [`Error::NotApproved`].
     pub fn boxed(spec: CipherSpec, key: &[u8], sector_size: SectorSize) -> Result<Box<Self>> {
         on_wiped_stack(|| Self::expand(spec, key, sector_size))
@@ -140,7 +189,7 @@ impl DmCipher {
         }
         spec.approval().require()?;
         let kind = KernelKind::best();
-        if matches!(spec, CipherSpec::AesCbcEssivSha256 | CipherSpec::AesCbcPlain64) {
+        if spec.is_cbc() {
             cbc::check(kind)?;
         }
         let engine = match spec {
@@ -153,6 +202,19 @@ impl DmCipher {
             }
             CipherSpec::AesCbcEssivSha256 => Engine::Cbc(Cbc::new(key, Iv::EssivSha256, kind)?),
             CipherSpec::AesCbcPlain64 => Engine::Cbc(Cbc::new(key, Iv::Plain64, kind)?),
+            #[cfg(feature = "bitlocker")]
+            CipherSpec::AesXtsPlain64Large => {
+                Engine::Xts(SectorCipher::expand(key, sector_size, SectorUnit::Sector, None)?)
+            }
+            #[cfg(feature = "bitlocker")]
+            CipherSpec::AesCbcEboiv => Engine::CbcByBytes(Cbc::new(key, Iv::Encrypted, kind)?),
+            #[cfg(feature = "bitlocker")]
+            CipherSpec::AesCbcElephant => {
+                if !sector_size.bytes().is_power_of_two() {
+                    return Err(Error::SectorSize { size: u64::from(sector_size.bytes()) });
+                }
+                Engine::Elephant(Elephant::new(key, kind)?)
+            }
         };
         Ok(Box::new(DmCipher { engine: Locked::new(engine), used: Counter::new(), spec, sector_size }))
     }
@@ -250,6 +312,10 @@ impl DmCipher {
             Engine::Xts(xts) => self.xts(xts, direction, first, InOutBuf::from(sectors))?,
             Engine::Cbc(cbc) => cbc.crypt(direction, first, sector_size, sectors)?,
             Engine::Hctr2(hctr2) => hctr2.crypt(direction, first, sector_size, sectors)?,
+            #[cfg(feature = "bitlocker")]
+            Engine::CbcByBytes(cbc) => cbc.crypt_by_bytes(direction, first_byte(first)?, sector_size, sectors)?,
+            #[cfg(feature = "bitlocker")]
+            Engine::Elephant(elephant) => elephant.crypt(direction, first_byte(first)?, sector_size, sectors)?,
         }
         Ok(())
     }
@@ -260,6 +326,13 @@ impl DmCipher {
         }
         let sector_size = u64::from(self.sector_size.bytes());
         let step = sector_size / 512;
+        #[cfg(feature = "bitlocker")]
+        if self.spec == CipherSpec::AesXtsPlain64Large {
+            if !first.is_multiple_of(step) {
+                return Err(Error::SectorNumber { first_sector: first, units_per_sector: step as u32 });
+            }
+            return xts.crypt_run(way, first / step, data, Store::Cache);
+        }
         let (mut number, mut left) = (first as u32, data);
         // Cut where the 32 bits of `plain` wrap. They don't wrap to 0 if large sectors aren't aligned to their size.
         while !left.is_empty() {
@@ -272,6 +345,12 @@ impl DmCipher {
         }
         Ok(())
     }
+}
+
+/// The first byte of a sector whose number counts 512 bytes.
+#[cfg(feature = "bitlocker")]
+fn first_byte(first_sector: u64) -> Result<u64> {
+    first_sector.checked_mul(512).ok_or(Error::SectorOverflow { first_sector })
 }
 
 impl core::fmt::Debug for DmCipher {

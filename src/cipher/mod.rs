@@ -8,6 +8,8 @@
 mod cbc;
 #[cfg(feature = "std")]
 mod dm;
+#[cfg(feature = "bitlocker")]
+mod elephant;
 #[cfg(feature = "std")]
 mod hctr2;
 mod known_answers;

@@ -156,8 +156,8 @@ impl Error {
                  device destroys its content"
             ),
             Error::ForeignData(text) => write!(f, "{text}; nothing was written"),
-            Error::InvalidHeader(text) => write!(f, "no LUKS header that can be used: {text}"),
-            Error::UnsupportedHeader(text) => write!(f, "the LUKS header is not supported: {text}"),
+            Error::InvalidHeader(text) => write!(f, "no header that can be used: {text}"),
+            Error::UnsupportedHeader(text) => write!(f, "the header is not supported: {text}"),
             Error::TamperedHeader => f.write_str(
                 "the header's MAC does not match: somebody without the DEK changed its segment, cipher, digest, uuid or \
                  token; restore a backup of the header",

@@ -27,6 +27,16 @@ pub enum Credential<'a> {
     KeyFile(&'a Path),
     /// The DEK itself.
     Dek(&'a Dek),
+    /// A recovery password of BitLocker: eight groups of six digits, with dashes between them.
+    #[cfg(feature = "bitlocker")]
+    RecoveryPassword(&'a str),
+    /// A file with a startup key or recovery key of BitLocker (`.BEK`), as Windows writes it.
+    #[cfg(feature = "bitlocker")]
+    StartupKey(&'a Path),
+    /// The clear key of a BitLocker volume whose protection is suspended: it lies on the volume itself. It also stands for no
+    /// key at all, of a volume that Windows has decrypted and not yet given up.
+    #[cfg(feature = "bitlocker")]
+    ClearKey,
 }
 
 /// A new way into a volume: a vault's key, a passphrase or a key file.
@@ -97,6 +107,12 @@ impl fmt::Debug for Credential<'_> {
             Credential::Passphrase(_) => f.write_str("Credential::Passphrase"),
             Credential::KeyFile(path) => write!(f, "Credential::KeyFile({})", path.display()),
             Credential::Dek(dek) => write!(f, "Credential::Dek({dek:?})"),
+            #[cfg(feature = "bitlocker")]
+            Credential::RecoveryPassword(_) => f.write_str("Credential::RecoveryPassword"),
+            #[cfg(feature = "bitlocker")]
+            Credential::StartupKey(path) => write!(f, "Credential::StartupKey({})", path.display()),
+            #[cfg(feature = "bitlocker")]
+            Credential::ClearKey => f.write_str("Credential::ClearKey"),
         }
     }
 }

@@ -28,10 +28,16 @@ pub enum DekAlgorithm {
     Aes256Cbc,
     /// AES-256-CTR: 32 bytes of key. For engines' files ([`StreamCipher`]), one key per file.
     Aes256Ctr,
+    /// AES-128-CBC with the Elephant diffuser: 32 bytes of key. Of BitLocker volumes.
+    #[cfg(feature = "bitlocker")]
+    Aes128CbcElephant,
+    /// AES-256-CBC with the Elephant diffuser: 64 bytes of key. Of BitLocker volumes.
+    #[cfg(feature = "bitlocker")]
+    Aes256CbcElephant,
 }
 
 impl DekAlgorithm {
-    const ALL: [DekAlgorithm; 7] = [
+    const ALL: &[DekAlgorithm] = &[
         DekAlgorithm::Aes128Xts,
         DekAlgorithm::Aes256Xts,
         DekAlgorithm::Aes256Hctr2,
@@ -39,6 +45,10 @@ impl DekAlgorithm {
         DekAlgorithm::Aes192Cbc,
         DekAlgorithm::Aes256Cbc,
         DekAlgorithm::Aes256Ctr,
+        #[cfg(feature = "bitlocker")]
+        DekAlgorithm::Aes128CbcElephant,
+        #[cfg(feature = "bitlocker")]
+        DekAlgorithm::Aes256CbcElephant,
     ];
 
     /// The length of the key in bytes.
@@ -49,6 +59,10 @@ impl DekAlgorithm {
             DekAlgorithm::Aes128Cbc => 16,
             DekAlgorithm::Aes192Cbc => 24,
             DekAlgorithm::Aes256Cbc | DekAlgorithm::Aes256Hctr2 | DekAlgorithm::Aes256Ctr => 32,
+            #[cfg(feature = "bitlocker")]
+            DekAlgorithm::Aes128CbcElephant => 32,
+            #[cfg(feature = "bitlocker")]
+            DekAlgorithm::Aes256CbcElephant => 64,
         }
     }
 
@@ -62,6 +76,10 @@ impl DekAlgorithm {
             DekAlgorithm::Aes256Cbc => "AES-256-CBC",
             DekAlgorithm::Aes256Hctr2 => "AES-256-HCTR2",
             DekAlgorithm::Aes256Ctr => "AES-256-CTR",
+            #[cfg(feature = "bitlocker")]
+            DekAlgorithm::Aes128CbcElephant => "AES-128-CBC-Elephant",
+            #[cfg(feature = "bitlocker")]
+            DekAlgorithm::Aes256CbcElephant => "AES-256-CBC-Elephant",
         }
     }
 
@@ -75,18 +93,22 @@ impl DekAlgorithm {
             DekAlgorithm::Aes256Cbc => 5,
             DekAlgorithm::Aes256Hctr2 => 6,
             DekAlgorithm::Aes256Ctr => 7,
+            #[cfg(feature = "bitlocker")]
+            DekAlgorithm::Aes128CbcElephant => 8,
+            #[cfg(feature = "bitlocker")]
+            DekAlgorithm::Aes256CbcElephant => 9,
         }
     }
 
     /// The algorithm of this number, if there is one.
     pub fn from_code(code: u16) -> Option<Self> {
-        Self::ALL.into_iter().find(|algorithm| algorithm.code() == code)
+        Self::ALL.iter().copied().find(|algorithm| algorithm.code() == code)
     }
 
     /// The algorithm of a key of `key_len` bytes that dm-crypt uses with the cipher `spec`.
     pub(crate) fn for_cipher(spec: CipherSpec, key_len: usize) -> Option<Self> {
         let fits = |algorithm: &Self| algorithm.key_len() == key_len && algorithm.fits(spec);
-        Self::ALL.into_iter().find(fits)
+        Self::ALL.iter().copied().find(fits)
     }
 
     /// The cipher of a new volume under a key of this algorithm; `None` if new volumes don't use it.
@@ -96,6 +118,8 @@ impl DekAlgorithm {
             DekAlgorithm::Aes256Hctr2 => Some(CipherSpec::AesHctr2Plain64),
             DekAlgorithm::Aes128Cbc | DekAlgorithm::Aes192Cbc | DekAlgorithm::Aes256Cbc => None,
             DekAlgorithm::Aes256Ctr => None, // no cipher of sectors
+            #[cfg(feature = "bitlocker")]
+            DekAlgorithm::Aes128CbcElephant | DekAlgorithm::Aes256CbcElephant => None,
         }
     }
 
@@ -115,6 +139,14 @@ impl DekAlgorithm {
             CipherSpec::AesHctr2Plain64 => self == DekAlgorithm::Aes256Hctr2,
             CipherSpec::AesCbcEssivSha256 | CipherSpec::AesCbcPlain64 => {
                 matches!(self, DekAlgorithm::Aes128Cbc | DekAlgorithm::Aes192Cbc | DekAlgorithm::Aes256Cbc)
+            }
+            #[cfg(feature = "bitlocker")]
+            CipherSpec::AesXtsPlain64Large => self.is_xts(),
+            #[cfg(feature = "bitlocker")]
+            CipherSpec::AesCbcEboiv => matches!(self, DekAlgorithm::Aes128Cbc | DekAlgorithm::Aes256Cbc),
+            #[cfg(feature = "bitlocker")]
+            CipherSpec::AesCbcElephant => {
+                matches!(self, DekAlgorithm::Aes128CbcElephant | DekAlgorithm::Aes256CbcElephant)
             }
         }
     }
@@ -267,7 +299,7 @@ mod tests {
 
     #[test]
     fn a_key_serves_one_mode() {
-        for algorithm in DekAlgorithm::ALL {
+        for &algorithm in DekAlgorithm::ALL {
             assert_eq!(DekAlgorithm::from_code(algorithm.code()), Some(algorithm));
             // Only XTS refuses equal halves.
             let equal = Dek::from_secret(algorithm, Secret::copy_from(&[7; 64][..algorithm.key_len()]));

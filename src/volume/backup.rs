@@ -17,6 +17,7 @@ impl Header<'_> {
     /// # Errors
     /// [`Error::InvalidHeader`] for LUKS1 keyslots that lie too far away; [`Error::DeviceTooSmall`]; [`Error::Io`].
     pub fn backup(&self) -> Result<Vec<u8>> {
+        self.stored.check_backup()?;
         let size = usize::try_from(self.size()).ok().filter(|size| *size <= MAX_SIZE);
         let size = size.ok_or_else(|| {
             Error::InvalidHeader(format!("its keyslots end at byte {}, too far for a backup", self.size()))
@@ -71,17 +72,19 @@ impl<'b> Backup<'b> {
         if (bytes.len() as u64) < header.len() {
             return Err(Error::DeviceTooSmall { needed: header.len(), size: bytes.len() as u64 });
         }
+        header.check_backup()?;
         header.check_requirements()?;
         Ok(Backup { bytes: &bytes[..header.len() as usize], header })
     }
 
     fn check_same(&self, current: &dyn StoredHeader) -> Result<()> {
+        current.check_backup()?;
         current.check_requirements()?;
         let other = |what: &str, backup: &str, device: &str| {
             Err(Error::OtherHeader(format!("its {what} is {backup}, the header's is {device}")))
         };
-        if self.header.version() != current.version() {
-            return other("version", &self.header.version().to_string(), &current.version().to_string());
+        if self.header.format() != current.format() {
+            return other("format", &self.header.format().to_string(), &current.format().to_string());
         }
         if self.header.uuid() != current.uuid() {
             return other("uuid", self.header.uuid(), current.uuid());

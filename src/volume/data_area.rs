@@ -1,7 +1,7 @@
 //! The place of the data: as a header describes it, and on a real device.
 
 use super::keys::{Keys, Under};
-use super::layout::{Closed, Extent, Layout, Why};
+use super::layout::{Closed, Extent, Layout, Shown, Why};
 use super::moving::Moving;
 use crate::cipher::CipherSpec;
 use crate::ondisk::luks::Mode;
@@ -26,6 +26,15 @@ pub(super) struct Piece {
     pub(super) size: Option<u64>,
     /// `None` for a piece that is not encrypted.
     pub(super) crypt: Option<Crypt>,
+    /// What is read in place of what the device holds there.
+    pub(super) shown: Option<Shown>,
+}
+
+impl Piece {
+    /// Whether the device holds data of the volume there, and holds it in the clear.
+    fn is_plain(&self) -> bool {
+        self.crypt.is_none() && self.shown.is_none()
+    }
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -48,12 +57,12 @@ impl DataArea {
                     .into(),
             ));
         }
-        if self.pieces.iter().all(|piece| piece.crypt.is_some()) {
+        if !self.pieces.iter().any(Piece::is_plain) {
             return Ok(());
         }
         Err(Error::UnsupportedHeader(
-            "a part of its data, a segment of type \"linear\", is not encrypted; `hazmat_allow_unencrypted` opens it \
-             all the same"
+            "a part of its data is not encrypted, which LUKS calls a segment of type \"linear\", and BitLocker leaves while it \
+             is being encrypted or decrypted; `hazmat_allow_unencrypted` opens it all the same"
                 .into(),
         ))
     }
@@ -98,11 +107,13 @@ impl DataArea {
             let end = end.ok_or(Error::SectorOverflow { first_sector: iv_tweak })?;
             let cipher =
                 piece.crypt.map(|crypt| keys.cipher(crypt.under, crypt.cipher, crypt.sector_size)).transpose()?;
-            extents.push(Extent { range: size..end, device_offset: piece.offset, iv_tweak, cipher });
+            let shown = piece.shown.clone();
+            extents.push(Extent { range: size..end, device_offset: piece.offset, iv_tweak, cipher, shown });
             size = end;
         }
         let hot = self.moving.as_ref().and_then(|moving| moving.hot.clone());
         let closed = hot.map(|range| Closed { range, why: Why::Failed });
-        Ok(Layout { extents, size, sector_size, closed })
+        let shows = extents.iter().any(|extent| extent.shown.is_some());
+        Ok(Layout { extents, size, sector_size, closed, shows })
     }
 }

@@ -27,7 +27,8 @@ impl<D: BlockDevice> Volume<D> {
     pub(super) fn store_zeros(&self, state: &State, offset: u64, len: usize) -> Result<()> {
         let failed = |e| Error::io(format!("writing {len} zeros at offset {offset}"), e);
         self.with_scratch(|scratch| {
-            state.layout.places(offset, len).try_for_each(|place| {
+            state.layout.check_shown(offset, len, |shown, at, within| shown.is_zero(at, within.len()))?;
+            state.layout.places(offset, len).filter(|place| place.shown.is_none()).try_for_each(|place| {
                 let Some(cipher) = place.cipher else {
                     let len = place.within.len() as u64;
                     return self.device.write_zeroes(place.device_offset, len).map_err(failed);
@@ -70,7 +71,7 @@ impl<D: BlockDevice> Volume<D> {
         }
         pieces(offset, len, MOST).try_for_each(|(at, piece)| {
             let state = self.live.to_write(at, piece)?;
-            state.layout.places(at, piece).try_for_each(|place| {
+            state.layout.places(at, piece).filter(|place| place.shown.is_none()).try_for_each(|place| {
                 let discarded = self.device.discard(place.device_offset, place.within.len() as u64);
                 discarded.map_err(|e| Error::io(format!("discarding {len} bytes at offset {offset}"), e))
             })

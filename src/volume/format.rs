@@ -341,7 +341,7 @@ impl FormatOptions {
     ) -> Result<FirstProtector<'a>> {
         let passphrase = match protector {
             Protector::Vault(vault, key) => {
-                let none = || format!("{} has no tokens for a vault; take LUKS2 or a passphrase", header.version());
+                let none = || format!("{} has no tokens for a vault; take LUKS2 or a passphrase", header.format());
                 header.check_takes_tokens().map_err(|_| Error::InvalidOption(none()))?;
                 let wrapped = WrappedDek::wrap(vault, key, dek)?;
                 let token = Token::new(self.encryption_type, dek, wrapped, self.context.clone(), data_size);

@@ -6,8 +6,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::aligned::Aligned;
 use super::headers::{self, StoredHeader};
-use super::{BlockDevice, DigestInfo, KeyslotInfo, ProtectorId, SegmentInfo, TokenInfo, Volume};
-use crate::ondisk::luks::{LuksVersion, Priority};
+use super::{BlockDevice, DigestInfo, HeaderFormat, KeyslotInfo, ProtectorId, SegmentInfo, TokenInfo, Volume};
+#[cfg(doc)]
+use crate::ondisk::luks::LuksVersion;
+use crate::ondisk::luks::Priority;
 use crate::{Error, Result};
 
 /// The header of a volume, locked or open.
@@ -167,9 +169,9 @@ impl<'d> Header<'d> {
         self.stored.needs_recovery()
     }
 
-    /// The version of LUKS.
-    pub fn version(&self) -> LuksVersion {
-        self.stored.version()
+    /// The format, which compares with a [`LuksVersion`] too.
+    pub fn format(&self) -> HeaderFormat {
+        self.stored.format()
     }
 
     /// The UUID, as text.
@@ -294,7 +296,7 @@ impl<D: BlockDevice> Volume<D> {
 impl fmt::Debug for Header<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Header")
-            .field("version", &self.version())
+            .field("format", &self.format())
             .field("uuid", &self.uuid())
             .field("keyslots", &self.keyslots())
             .field("tokens", &self.tokens())

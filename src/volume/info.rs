@@ -2,7 +2,34 @@
 
 use core::fmt;
 
-use crate::ondisk::luks::Priority;
+use crate::ondisk::luks::{LuksVersion, Priority};
+
+/// The format of a header.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum HeaderFormat {
+    /// LUKS, of this version.
+    Luks(LuksVersion),
+    /// BitLocker, of Windows.
+    #[cfg(feature = "bitlocker")]
+    BitLocker,
+}
+
+impl fmt::Display for HeaderFormat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            HeaderFormat::Luks(version) => version.fmt(f),
+            #[cfg(feature = "bitlocker")]
+            HeaderFormat::BitLocker => f.write_str("BitLocker"),
+        }
+    }
+}
+
+impl PartialEq<LuksVersion> for HeaderFormat {
+    fn eq(&self, version: &LuksVersion) -> bool {
+        *self == HeaderFormat::Luks(*version)
+    }
+}
 
 /// One way into a volume, by its number in the header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -29,7 +56,8 @@ impl fmt::Display for ProtectorId {
 pub struct KeyslotInfo {
     /// Its number.
     pub id: u32,
-    /// `luks2` for a passphrase's, `reencrypt`, or another type in the header; `luks1` in LUKS1.
+    /// `luks2` for a passphrase's, `reencrypt`, or another type in the header; `luks1` in LUKS1; in BitLocker what opens it,
+    /// such as `password` or `TPM and PIN`.
     pub kind: String,
     /// The length of the key in it, in bits.
     pub key_bits: u32,

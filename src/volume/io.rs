@@ -41,6 +41,10 @@ impl<D: BlockDevice> Volume<D> {
         let len = sectors.len();
         for place in state.layout.places(offset, len) {
             let part = &mut sectors[place.within];
+            if let Some((shown, at)) = place.shown {
+                shown.read(at, part);
+                continue;
+            }
             let read = self.device.read_at(place.device_offset, part);
             read.map_err(|e| read_failed(offset, len, e))?;
             if let Some(cipher) = place.cipher {
@@ -57,6 +61,7 @@ impl<D: BlockDevice> Volume<D> {
     /// which a part may have been written.
     pub fn write_at(&self, offset: u64, sectors: &[u8]) -> Result<()> {
         self.write_by(offset, sectors.len(), |state| {
+            state.layout.check_shown(offset, sectors.len(), |shown, at, within| shown.is(at, &sectors[within]))?;
             self.with_scratch(|scratch| {
                 let failed = |e| write_failed(offset, sectors.len(), e);
                 let mut places = state.layout.places(offset, sectors.len());
@@ -75,7 +80,8 @@ impl<D: BlockDevice> Volume<D> {
     pub fn write_in_place(&self, offset: u64, sectors: &mut [u8]) -> Result<()> {
         let len = sectors.len();
         self.write_by(offset, len, |state| {
-            state.layout.places(offset, len).try_for_each(|place| {
+            state.layout.check_shown(offset, len, |shown, at, within| shown.is(at, &sectors[within]))?;
+            state.layout.places(offset, len).filter(|place| place.shown.is_none()).try_for_each(|place| {
                 let part = &mut sectors[place.within];
                 if let Some(cipher) = place.cipher {
                     cipher.encrypt(place.first_sector, part)?;
@@ -113,6 +119,11 @@ impl<D: BlockDevice> Volume<D> {
         let len = self.check_pieces(offset, sectors.iter().map(|piece| piece.len()))?;
         self.write_by(offset, len, |state| {
             let failed = |e| write_failed(offset, len, e);
+            if state.layout.shows {
+                each_piece(offset, slices(sectors), |at, piece| {
+                    state.layout.check_shown(at, piece.len(), |shown, at, within| shown.is(at, &piece[within]))
+                })?;
+            }
             self.with_scratch(|scratch| match state.layout.one_place(offset, len) {
                 Some(place) => self.write_gathered(&place, slices(sectors), scratch, failed),
                 None => each_piece(offset, slices(sectors), |at, piece| {
@@ -174,7 +185,10 @@ impl<D: BlockDevice> Volume<D> {
         scratch: &mut [u8],
         failed: impl Fn(io::Error) -> Error,
     ) -> Result<()> {
-        let Place { mut device_offset, mut first_sector, cipher, .. } = *place;
+        let Place { mut device_offset, mut first_sector, cipher, shown, .. } = *place;
+        if shown.is_some() {
+            return Ok(()); // what was to be written is there already
+        }
         let mut filled = 0;
         let mut flush = |ciphertext: &mut [u8]| {
             self.device.write_in_place(device_offset, ciphertext).map_err(&failed)?;

@@ -4,7 +4,7 @@ use core::ops::Range;
 use std::sync::Arc;
 
 use crate::cipher::DmCipher;
-use crate::{Error, Result, SectorSize};
+use crate::{Error, Result, SectorSize, zeros};
 
 /// The places of the data, and the numbers of its sectors.
 #[derive(Clone)]
@@ -16,6 +16,8 @@ pub(super) struct Layout {
     pub(super) sector_size: SectorSize,
     /// The part that a re-encryption is about to rewrite.
     pub(super) closed: Option<Closed>,
+    /// Whether an extent shows something else than the device holds.
+    pub(super) shows: bool,
 }
 
 /// A part of a volume that can't be written, or not be read either, for a while.
@@ -48,6 +50,42 @@ pub(super) struct Extent {
     pub(super) iv_tweak: u64,
     /// `None` if it is not encrypted.
     pub(super) cipher: Option<Arc<DmCipher>>,
+    /// What is read in place of what the device holds there.
+    pub(super) shown: Option<Shown>,
+}
+
+/// What a volume shows where its device holds something else, such as metadata. It can't be changed.
+#[derive(Debug, Clone)]
+#[cfg_attr(not(feature = "bitlocker"), allow(dead_code))] // LUKS has no such places
+pub(super) enum Shown {
+    Zeros,
+    Bytes(Arc<[u8]>),
+}
+
+impl Shown {
+    /// Copies what is `at` its beginning.
+    pub(super) fn read(&self, at: u64, to: &mut [u8]) {
+        match self {
+            Shown::Zeros => to.fill(0),
+            Shown::Bytes(bytes) => to.copy_from_slice(&bytes[at as usize..at as usize + to.len()]),
+        }
+    }
+
+    /// Whether zeros are shown.
+    pub(super) fn is_zero(&self, at: u64, len: usize) -> bool {
+        match self {
+            Shown::Zeros => true,
+            Shown::Bytes(bytes) => zeros::is_zero(&bytes[at as usize..at as usize + len]),
+        }
+    }
+
+    /// Whether it already is what is to be written.
+    pub(super) fn is(&self, at: u64, written: &[u8]) -> bool {
+        match self {
+            Shown::Zeros => zeros::is_zero(written),
+            Shown::Bytes(bytes) => bytes[at as usize..at as usize + written.len()] == *written,
+        }
+    }
 }
 
 /// The place of a read or write, or of a part of it.
@@ -57,6 +95,8 @@ pub(super) struct Place<'a> {
     pub(super) device_offset: u64,
     pub(super) first_sector: u64,
     pub(super) cipher: Option<&'a DmCipher>,
+    /// What is read there, and from where on in it.
+    pub(super) shown: Option<(&'a Shown, u64)>,
 }
 
 impl Layout {
@@ -89,11 +129,33 @@ impl Layout {
     }
 
     /// The place of what [`check`](Self::check) has passed, if all of it lies in one, as it does but for volumes of several
-    /// segments.
+    /// segments. None of what isn't the device's.
     pub(super) fn one_place(&self, offset: u64, len: usize) -> Option<Place<'_>> {
         let end = offset + len as u64;
         let extent = self.extents.iter().find(|extent| end <= extent.range.end)?;
-        (extent.range.start <= offset).then(|| extent.place(offset..end))
+        (extent.range.start <= offset && extent.shown.is_none()).then(|| extent.place(offset..end))
+    }
+
+    /// Refuses a write of `len` bytes that would change what can't be changed, before any of it is written. `stays` says whether
+    /// what is shown, from some byte of it on, is what that part of the request would make of it.
+    pub(super) fn check_shown(
+        &self,
+        offset: u64,
+        len: usize,
+        stays: impl Fn(&Shown, u64, Range<usize>) -> bool,
+    ) -> Result<()> {
+        if !self.shows {
+            return Ok(());
+        }
+        for place in self.places(offset, len) {
+            if place.shown.is_some_and(|(shown, at)| !stays(shown, at, place.within.clone())) {
+                let (start, len) = (offset + place.within.start as u64, place.within.len());
+                return Err(Error::UnsupportedHeader(format!(
+                    "what it shows in the {len} bytes at offset {start}, where its own metadata lies, can't be changed"
+                )));
+            }
+        }
+        Ok(())
     }
 }
 
@@ -107,6 +169,7 @@ impl Extent {
             device_offset: self.device_offset + into,
             first_sector: self.iv_tweak + into / 512,
             cipher: self.cipher.as_deref(),
+            shown: self.shown.as_ref().map(|shown| (shown, into)),
         }
     }
 }

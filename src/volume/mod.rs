@@ -51,7 +51,7 @@ pub(crate) use expected::{Expected, KnownDek};
 pub use file_device::FileDevice;
 pub use format::FormatOptions;
 pub use header::Header;
-pub use info::{DigestInfo, KeyslotInfo, ProtectorId, SegmentInfo, TokenInfo};
+pub use info::{DigestInfo, HeaderFormat, KeyslotInfo, ProtectorId, SegmentInfo, TokenInfo};
 #[cfg(feature = "managed")]
 pub(crate) use open::Closed;
 pub use open::OpenOptions;

@@ -417,8 +417,8 @@ impl<D: BlockDevice> Volume<D> {
             header.recover(on, options.repair_foreign)?;
         }
         let written = map.map(|map| Written::load(&map, &keys.current.dek, on)).transpose()?;
+        let read_only = options.read_only || ignored || !header.takes_writes();
         let volume = Self::new(device, header_device, Live::new(keys, data, layout), header);
-        let read_only = options.read_only || ignored;
         let volume = Volume { read_only, discards: options.discard, written, ..volume };
         if !options.leave_torn {
             volume.finish_torn_step()?;

@@ -3,10 +3,14 @@
 use std::time::Duration;
 
 use super::BlockDevice;
-use super::headers::{Attempt, StoredHeader};
+use super::headers::{Attempt, Means, StoredHeader};
 use crate::cipher::CipherSpec;
+#[cfg(feature = "bitlocker")]
+use crate::fs;
 use crate::key::{Credential, DekAlgorithm, KdfLimits, KeyVault, Passphrase, too_long};
 use crate::log::tell;
+#[cfg(feature = "bitlocker")]
+use crate::ondisk::bitlocker::{ExternalKey, MAX_FILE, RecoveryPassword};
 use crate::ondisk::luks::Token;
 use crate::{Dek, Error, Result};
 
@@ -36,6 +40,20 @@ impl Locked<'_> {
             Credential::Vault(vault) => return self.by_vault(vault, tokens),
             Credential::Passphrase(passphrase) => self.by_passphrase(Passphrase::given(passphrase)?.bytes())?,
             Credential::KeyFile(path) => self.by_passphrase(Passphrase::read(path)?.bytes())?,
+            #[cfg(feature = "bitlocker")]
+            Credential::RecoveryPassword(text) => {
+                RecoveryPassword::parse(text.as_bytes())?;
+                self.by_secret(text.as_bytes(), Means::RecoveryPassword)?
+            }
+            #[cfg(feature = "bitlocker")]
+            Credential::StartupKey(path) => {
+                let failed = |e| fs::error_at(path, "startup key file", "reading the startup key file", e);
+                let file = fs::read_secret(path, MAX_FILE).map_err(failed)?;
+                ExternalKey::parse(file.expose())?;
+                self.by_secret(file.expose(), Means::StartupKey)?
+            }
+            #[cfg(feature = "bitlocker")]
+            Credential::ClearKey => self.by_secret(&[], Means::ClearKey)?,
             Credential::Dek(dek) => {
                 self.header.verify(dek.secret())?;
                 // The caller may have given the same bytes as a key of another algorithm of that length.
@@ -126,20 +144,13 @@ impl Locked<'_> {
     }
 
     fn by_passphrase(&self, passphrase: &[u8]) -> Result<Dek> {
-        let attempts = self.header.attempts(self.keyslot);
+        self.by_secret(passphrase, Means::Passphrase)
+    }
+
+    fn by_secret(&self, secret: &[u8], by: Means) -> Result<Dek> {
+        let attempts = self.header.attempts(self.keyslot, by);
         if attempts.is_empty() {
-            return Err(Error::NoSuchProtector(match self.keyslot {
-                Some(id) => format!("this volume's key has no keyslot {id}"),
-                None => match self.header.ignored().as_slice() {
-                    [] => "no keyslot opens by a passphrase; this volume takes another credential".into(),
-                    [id] => {
-                        format!("keyslot {id} is tried only when it is named (`keyslot`): its priority is 'ignore'")
-                    }
-                    ids => {
-                        format!("keyslots {ids:?} are tried only when named (`keyslot`): their priority is 'ignore'")
-                    }
-                },
-            }));
+            return Err(Error::NoSuchProtector(self.header.no_attempts(self.keyslot, by)));
         }
         let mut budget = Budget::new(&self.limits, self.keyslot.is_some());
         let digest = self.header.digest_cost();
@@ -147,11 +158,11 @@ impl Locked<'_> {
         let (mut tried, mut refused) = (false, None);
         for (id, attempt) in attempts {
             let affordable = attempt.and_then(|attempt| {
-                let spent = attempt.check(&self.limits).and_then(|()| budget.spend(&attempt, digest));
+                let spent = attempt.check(&self.limits).and_then(|()| budget.spend(&*attempt, digest));
                 spent.map(|()| attempt).map_err(|what| format!("keyslot {id}: {what}"))
             });
             match affordable {
-                Ok(attempt) => match self.by_keyslot(&attempt, passphrase) {
+                Ok(attempt) => match self.by_keyslot(&*attempt, secret) {
                     Ok(Some(dek)) => return Ok(dek),
                     Ok(None) => tried = true,
                     // Its area can't be read, or there is no memory for it. The next keyslot may work.
@@ -176,15 +187,11 @@ impl Locked<'_> {
         Err(Error::WrongPassphrase)
     }
 
-    /// `None` if the passphrase isn't this keyslot's.
-    fn by_keyslot(&self, attempt: &Attempt, passphrase: &[u8]) -> Result<Option<Dek>> {
+    /// `None` if the secret isn't this keyslot's.
+    fn by_keyslot(&self, attempt: &dyn Attempt, secret: &[u8]) -> Result<Option<Dek>> {
         let Some(algorithm) = DekAlgorithm::for_cipher(self.cipher, attempt.key_len()) else { return Ok(None) };
-        let key = attempt.open(self.device, passphrase)?;
-        match self.header.verify(&key) {
-            Ok(()) => Dek::from_secret(algorithm, key).map(Some),
-            Err(Error::WrongKey) => Ok(None),
-            Err(e) => Err(e),
-        }
+        let key = attempt.open(self.device, secret, &|key| self.header.verify(key))?;
+        key.map(|key| Dek::from_secret(algorithm, key)).transpose()
     }
 }
 
@@ -204,7 +211,7 @@ impl Budget {
     }
 
     /// Subtracts the costs of a keyslot and of the digest that verifies its key.
-    fn spend(&mut self, attempt: &Attempt, (iterations, digest): (u32, Duration)) -> Result<(), String> {
+    fn spend(&mut self, attempt: &dyn Attempt, (iterations, digest): (u32, Duration)) -> Result<(), String> {
         if iterations > self.iterations {
             let most = self.iterations;
             return Err(format!(

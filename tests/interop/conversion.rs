@@ -79,7 +79,7 @@ fn same(what: &str, old: &Old, keyslots: &[u32], cells: &mut Cells) {
             volume.read_at(0, &mut read).unwrap();
             assert!(read == old.plain, "{what}, {step}: other data came out");
             assert_eq!(dek(&volume.dek()), key, "{what}, {step}");
-            assert_eq!(volume.header().version(), LuksVersion::Luks2, "{what}, {step}");
+            assert_eq!(volume.header().format(), LuksVersion::Luks2, "{what}, {step}");
         });
     };
     opens("converted by cryptsetup");
@@ -171,7 +171,7 @@ fn a_volume_is_converted_while_it_is_open() {
     let more = noise(LEN, 71);
     old.image.ours("4", |volume| {
         volume.header().convert_to_luks2().unwrap();
-        assert_eq!(volume.header().version(), LuksVersion::Luks2);
+        assert_eq!(volume.header().format(), LuksVersion::Luks2);
         volume.write_at(LEN as u64, &more).unwrap();
         let new = atrest::Protector::Passphrase(b"new");
         volume.add_protector(new, &cheap_pbkdf2()).unwrap();

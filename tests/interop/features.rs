@@ -144,7 +144,7 @@ fn conversion_to_either_version() {
         image.ours(passphrase, |volume| {
             let mut read = vec![0; plain.len()];
             volume.read_at(0, &mut read).unwrap();
-            assert!(read == plain && volume.header().version() == version, "{version}");
+            assert!(read == plain && volume.header().format() == version, "{version}");
         });
     };
     let image = Image::with_header(false);

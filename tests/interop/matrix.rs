@@ -144,7 +144,7 @@ fn opens_as_it_should(image: &Image, config: Config, key: &[u8]) {
         assert_eq!(volume.sector_size().bytes(), config.sector_size, "{config:?}");
         assert_eq!(volume.data_offset(), their_offset(image), "{config:?}");
         assert_eq!(volume.header().uuid(), uuid, "{config:?}");
-        assert_eq!(volume.header().version(), config.version, "{config:?}");
+        assert_eq!(volume.header().format(), config.version, "{config:?}");
         let keyslots = volume.header().keyslots();
         assert_eq!((&*keyslots[0].kdf, keyslots[0].key_bits), (config.kdf, config.key_bits), "{config:?}");
     };

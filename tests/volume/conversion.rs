@@ -12,7 +12,7 @@ use crate::common::keyslots::cost;
 use crate::common::volumes::{SIZE, holds_plain, plain, shared};
 use crate::common::{cryptsetup, run_within};
 use atrest::key::DekAlgorithm;
-use atrest::volume::{Header, LuksVersion, ProtectorId};
+use atrest::volume::{Header, HeaderFormat, LuksVersion, ProtectorId};
 use atrest::{BlockDevice, Credential, Error, FormatOptions, MemoryDevice, OpenOptions, Protector, Result, Volume};
 use sha2::{Digest, Sha256};
 
@@ -67,10 +67,10 @@ impl World {
     }
 
     /// Checks without a write that each passphrase opens what a crash left. Returns the version.
-    fn opens(&self, what: &str, image: &[u8]) -> LuksVersion {
+    fn opens(&self, what: &str, image: &[u8]) -> HeaderFormat {
         let device = Arc::new(MemoryDevice::from_bytes(image.to_vec()));
         let header = Header::load(&device).unwrap_or_else(|e| panic!("{what}: {e:?}"));
-        let (version, keyslots) = (header.version(), header.keyslots());
+        let (version, keyslots) = (header.format(), header.keyslots());
         drop(header);
         let areas = keyslots.iter().map(|k| k.area_offset as usize..k.area_offset as usize + k.key_bits as usize * 500);
         let state = Sha256::new().chain_update(format!("{version} {keyslots:?}"));
@@ -225,7 +225,7 @@ fn a_conversion_that_failed_can_be_done_again() {
             world.opens(&what, &device.bytes());
             if n % 4 < 2 {
                 header.convert_to_luks2().unwrap_or_else(|e| panic!("{what}, again: {e:?}"));
-                assert_eq!(header.version(), LuksVersion::Luks2, "{what}");
+                assert_eq!(header.format(), LuksVersion::Luks2, "{what}");
                 world.is_done(&what, &device.bytes());
             }
             if let Some(volume) = &volume {
@@ -379,7 +379,7 @@ fn nothing_else_is_converted() -> Result<()> {
     old.set_label("somebody's", "")?;
     // It is converted, so that there is nothing to do.
     header.convert_to_luks2()?;
-    assert_eq!((header.version(), &*header.label()), (LuksVersion::Luks2, "somebody's"));
+    assert_eq!((header.format(), &*header.label()), (HeaderFormat::Luks(LuksVersion::Luks2), "somebody's"));
     let device = shared(world.before.clone());
     let mut header = Header::load(&device)?;
     let volume = Volume::open(device.clone(), Credential::Passphrase(b"0"), &OpenOptions::new())?;

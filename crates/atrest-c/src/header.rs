@@ -10,8 +10,8 @@
 use core::ffi::{c_char, c_void};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use atrest::volume::LuksVersion;
 use atrest::volume::{DigestInfo, Header, KeyslotInfo, ProtectorId, SegmentInfo, TokenInfo};
+use atrest::volume::{HeaderFormat, LuksVersion};
 use atrest::{Error, OpenOptions};
 
 use crate::dek::atrest_dek;
@@ -49,7 +49,7 @@ pub unsafe extern "C" fn atrest_header_free(header: *mut atrest_header) {
 pub unsafe extern "C" fn atrest_header_version(header: *const atrest_header, out: *mut u32) -> atrest_status {
     run(|| {
         let (header, out) = (handle!(header).snapshot(), out!(out));
-        out.set(if header.version == LuksVersion::Luks1 { ATREST_LUKS1 } else { ATREST_LUKS2 });
+        out.set(if header.format == LuksVersion::Luks1 { ATREST_LUKS1 } else { ATREST_LUKS2 });
         Ok(())
     })
 }
@@ -328,7 +328,7 @@ pub(crate) struct LoadedHeader {
 /// The whole content of a header.
 #[derive(PartialEq)]
 pub(crate) struct Snapshot {
-    version: LuksVersion,
+    format: HeaderFormat,
     uuid: String,
     label: Vec<u8>,
     subsystem: Vec<u8>,
@@ -390,7 +390,7 @@ impl LoadedHeader {
 impl Snapshot {
     fn of(header: &Header<'_>) -> Self {
         Snapshot {
-            version: header.version(),
+            format: header.format(),
             uuid: header.uuid().into(),
             label: header.label_bytes().into(),
             subsystem: header.subsystem_bytes().into(),

@@ -13,16 +13,16 @@ const CHAINS: usize = 8;
 pub(in crate::arch) struct CbcKeys {
     encrypt: RoundKeys,
     decrypt: RoundKeys,
-    /// The ESSIV key, which encrypts sector numbers. Unused without ESSIV.
+    /// The key that encrypts sector numbers. Unused where they are the IVs themselves.
     iv: RoundKeys,
-    essiv: bool,
+    encrypted_iv: bool,
 }
 
-/// Expands a key of 16 or 32 bytes, and the ESSIV key if there is one.
+/// Expands a key of 16 or 32 bytes, and the key of the IVs if there is one.
 pub(super) struct Expand<'a> {
     pub(super) keys: &'a mut CbcKeys,
     pub(super) key: &'a [u8],
-    pub(super) essiv: Option<&'a [u8; 32]>,
+    pub(super) iv_key: Option<&'a [u8]>,
 }
 
 impl Work for Expand<'_> {
@@ -33,9 +33,9 @@ impl Work for Expand<'_> {
         unsafe {
             RoundKeys::expand::<V::One, 1>([self.key], [&mut keys.encrypt]);
             keys.encrypt.invert::<V::One>(&mut keys.decrypt);
-            if let Some(key) = self.essiv {
+            if let Some(key) = self.iv_key {
                 RoundKeys::expand::<V::One, 1>([key], [&mut keys.iv]);
-                keys.essiv = true;
+                keys.encrypted_iv = true;
             }
         }
     }
@@ -67,7 +67,7 @@ impl Work for Sectors {
             unsafe {
                 let data = self.data.add(at);
                 let mut iv = V::One::number(u128::from(number));
-                if (*self.keys).essiv {
+                if (*self.keys).encrypted_iv {
                     [iv] = crypt::<_, 1, false>(KeyPointer::new(&raw const (*self.keys).iv), [iv]);
                 }
                 match self.direction {

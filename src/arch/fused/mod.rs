@@ -180,8 +180,8 @@ impl Fused {
 
     /// Expands a key of 16 or 32 bytes, and the ESSIV key if there is one.
     #[cfg(feature = "std")]
-    pub(super) fn expand_cbc(self, keys: &mut CbcKeys, key: &[u8], essiv: Option<&[u8; 32]>) {
-        self.work(cbc::Expand { keys, key, essiv });
+    pub(super) fn expand_cbc(self, keys: &mut CbcKeys, key: &[u8], iv_key: Option<&[u8]>) {
+        self.work(cbc::Expand { keys, key, iv_key });
     }
 
     /// CBC of whole sectors in place, as in [`CbcKernel::crypt`](super::CbcKernel::crypt).

@@ -13,11 +13,11 @@ const BATCH: usize = 64;
 
 /// An expanded key. The `aes` crate wipes its expanded keys.
 pub(crate) struct Cbc {
-    data: Data,
+    data: Aes,
     iv: Iv,
 }
 
-enum Data {
+enum Aes {
     Aes128(Aes128),
     Aes192(Aes192),
     Aes256(Aes256),
@@ -27,28 +27,33 @@ enum Data {
 #[allow(clippy::large_enum_variant)] // it lies in the cipher's place
 enum Iv {
     Plain64,
-    Essiv(Aes256),
+    Encrypted(Aes),
 }
 
 impl Cbc {
-    /// `key` has 16, 24 or 32 bytes.
-    pub(crate) fn new(key: &[u8], essiv: Option<&[u8; 32]>) -> Self {
-        const CHECKED: &str = "the caller has checked the length";
-        let data = match key.len() {
-            16 => Data::Aes128(Aes128::new_from_slice(key).expect(CHECKED)),
-            24 => Data::Aes192(Aes192::new_from_slice(key).expect(CHECKED)),
-            _ => Data::Aes256(Aes256::new_from_slice(key).expect(CHECKED)),
-        };
-        Cbc { data, iv: essiv.map_or(Iv::Plain64, |key| Iv::Essiv(Aes256::new(key.into()))) }
+    /// `key` has 16, 24 or 32 bytes, and so has that of the IVs.
+    pub(crate) fn new(key: &[u8], iv_key: Option<&[u8]>) -> Self {
+        Cbc { data: Aes::new(key), iv: iv_key.map_or(Iv::Plain64, |key| Iv::Encrypted(Aes::new(key))) }
     }
 
     /// A run of whole sectors.
     pub(crate) fn crypt(&self, direction: Direction, first: u64, step: u64, sector_size: usize, data: &mut [u8]) {
         let run = Run { direction, first, step, sector_size };
         match &self.data {
-            Data::Aes128(aes) => self.iv.crypt(aes, run, data),
-            Data::Aes192(aes) => self.iv.crypt(aes, run, data),
-            Data::Aes256(aes) => self.iv.crypt(aes, run, data),
+            Aes::Aes128(aes) => self.iv.crypt(aes, run, data),
+            Aes::Aes192(aes) => self.iv.crypt(aes, run, data),
+            Aes::Aes256(aes) => self.iv.crypt(aes, run, data),
+        }
+    }
+}
+
+impl Aes {
+    fn new(key: &[u8]) -> Self {
+        const CHECKED: &str = "the caller has checked the length";
+        match key.len() {
+            16 => Aes::Aes128(Aes128::new_from_slice(key).expect(CHECKED)),
+            24 => Aes::Aes192(Aes192::new_from_slice(key).expect(CHECKED)),
+            _ => Aes::Aes256(Aes256::new_from_slice(key).expect(CHECKED)),
         }
     }
 }
@@ -63,8 +68,11 @@ struct Run {
 impl Iv {
     fn of(&self, sector: u64) -> Block {
         let mut block = Block::from(u128::from(sector).to_le_bytes());
-        if let Iv::Essiv(aes) = self {
-            aes.encrypt_block(&mut block);
+        match self {
+            Iv::Plain64 => {}
+            Iv::Encrypted(Aes::Aes128(aes)) => aes.encrypt_block(&mut block),
+            Iv::Encrypted(Aes::Aes192(aes)) => aes.encrypt_block(&mut block),
+            Iv::Encrypted(Aes::Aes256(aes)) => aes.encrypt_block(&mut block),
         }
         block
     }

@@ -1,5 +1,6 @@
 //! Keyslots of any format: trying a passphrase, and the parts of a new one.
 
+use core::fmt;
 use core::ops::Range;
 use std::time::Duration;
 
@@ -7,10 +8,62 @@ use super::area::read_area;
 use crate::key::{Kdf, KdfLimits, Passphrase};
 use crate::ondisk::luks::{Material, Priority, Token};
 use crate::volume::BlockDevice;
-use crate::{Result, Secret};
+use crate::{Error, Result, Secret};
 
-/// The parameters for trying a passphrase on a keyslot.
-pub(in crate::volume) struct Attempt {
+/// A keyslot that a credential is tried on.
+pub(in crate::volume) trait Attempt {
+    /// Refuses a key derivation over the limits, with a text that says which.
+    fn check(&self, limits: &KdfLimits) -> Result<(), String>;
+
+    /// The time of one attempt.
+    fn cost(&self) -> Duration;
+
+    /// The length in bytes of the key in the keyslot.
+    fn key_len(&self) -> usize;
+
+    /// The volume's key, proved; `None` if `secret` is not this keyslot's. `verify` is the header's proof, for a format of
+    /// which a keyslot doesn't prove its key itself.
+    fn open(
+        &self,
+        device: &dyn BlockDevice,
+        secret: &[u8],
+        verify: &dyn Fn(&Secret) -> Result<()>,
+    ) -> Result<Option<Secret>>;
+}
+
+/// Keyslots by their numbers. For each: how to try it, or why it can't be tried.
+pub(in crate::volume) type Attempts = Vec<(u32, Result<Box<dyn Attempt>, String>)>;
+
+/// What a keyslot is opened by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::volume) enum Means {
+    Passphrase,
+    #[cfg(feature = "bitlocker")]
+    RecoveryPassword,
+    /// The content of its file.
+    #[cfg(feature = "bitlocker")]
+    StartupKey,
+    /// No secret.
+    #[cfg(feature = "bitlocker")]
+    ClearKey,
+}
+
+impl fmt::Display for Means {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Means::Passphrase => "passphrase",
+            #[cfg(feature = "bitlocker")]
+            Means::RecoveryPassword => "recovery password",
+            #[cfg(feature = "bitlocker")]
+            Means::StartupKey => "startup key",
+            #[cfg(feature = "bitlocker")]
+            Means::ClearKey => "clear key",
+        })
+    }
+}
+
+/// The parameters for trying a passphrase on a keyslot of LUKS.
+pub(in crate::volume) struct LuksAttempt {
     pub(super) kdf: Kdf,
     pub(super) material: Material,
     pub(super) salt: Vec<u8>,
@@ -18,31 +71,40 @@ pub(in crate::volume) struct Attempt {
     pub(super) offset: u64,
 }
 
-impl Attempt {
-    /// Refuses a key derivation over the limits, with a text that says which.
-    pub(in crate::volume) fn check(&self, limits: &KdfLimits) -> Result<(), String> {
-        self.kdf.check(limits)
-    }
-
-    /// The time of one attempt.
-    pub(in crate::volume) fn cost(&self) -> Duration {
-        self.kdf.cost(self.material.area_key_len)
-    }
-
-    /// The length in bytes of the key in the keyslot.
-    pub(in crate::volume) fn key_len(&self) -> usize {
-        self.material.key_len
-    }
-
-    /// The key that a passphrase gives. A wrong passphrase gives another key.
-    pub(in crate::volume) fn open(&self, device: &dyn BlockDevice, passphrase: &[u8]) -> Result<Secret> {
-        let area = read_area(device, self.offset, self.material.len())?;
-        self.material.open(area, &self.kdf, passphrase, &self.salt)
-    }
-
+impl LuksAttempt {
     /// The range of the area on the device, in bytes.
     pub(super) fn area(&self) -> Range<u64> {
         self.offset..self.offset + self.material.len() as u64
+    }
+}
+
+impl Attempt for LuksAttempt {
+    fn check(&self, limits: &KdfLimits) -> Result<(), String> {
+        self.kdf.check(limits)
+    }
+
+    fn cost(&self) -> Duration {
+        self.kdf.cost(self.material.area_key_len)
+    }
+
+    fn key_len(&self) -> usize {
+        self.material.key_len
+    }
+
+    fn open(
+        &self,
+        device: &dyn BlockDevice,
+        passphrase: &[u8],
+        verify: &dyn Fn(&Secret) -> Result<()>,
+    ) -> Result<Option<Secret>> {
+        let area = read_area(device, self.offset, self.material.len())?;
+        // A wrong passphrase gives another key.
+        let key = self.material.open(area, &self.kdf, passphrase, &self.salt)?;
+        match verify(&key) {
+            Ok(()) => Ok(Some(key)),
+            Err(Error::WrongKey) => Ok(None),
+            Err(e) => Err(e),
+        }
     }
 }
 

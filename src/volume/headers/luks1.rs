@@ -12,13 +12,15 @@ use core::ops::Range;
 use std::time::Duration;
 
 use super::area::{check_written, wipe, write_area};
-use super::{Attempt, BAD_DATA_OFFSET, FirstProtector, NewHeader, NewKeyslot, StoredHeader};
+use super::{
+    Attempt, Attempts, BAD_DATA_OFFSET, FirstProtector, LuksAttempt, Means, NewHeader, NewKeyslot, StoredHeader,
+};
 use crate::cipher::CipherSpec;
 use crate::key::{HashAlgorithm, Kdf};
 use crate::ondisk::luks::{HEADER_SIZES, Luks1Defect, Luks1Header, LuksVersion, Priority, STRIPES};
 use crate::volume::data_area::{Crypt, DataArea, Piece};
 use crate::volume::keys::Under;
-use crate::volume::{BlockDevice, DigestInfo, KeyslotInfo, SegmentInfo};
+use crate::volume::{BlockDevice, DigestInfo, HeaderFormat, KeyslotInfo, SegmentInfo};
 use crate::{Dek, Error, Result, Secret, SectorSize, random};
 
 /// The unit of reading and writing: the header, and the bytes up to the first area.
@@ -106,11 +108,16 @@ impl Luks1Store {
         self.write(device, header)
     }
 
-    fn attempt(&self, id: usize) -> Attempt {
+    /// The active keyslots.
+    fn numbers(&self) -> impl Iterator<Item = u32> {
+        (0..8).filter(|&id| self.header.keyslots[id as usize].active)
+    }
+
+    fn attempt(&self, id: usize) -> LuksAttempt {
         let keyslot = &self.header.keyslots[id];
         let (kdf, material) = (self.header.kdf(id), self.header.material(id));
         let offset = u64::from(keyslot.material_offset) * SECTOR as u64;
-        Attempt { kdf, material, salt: keyslot.salt.to_vec(), offset }
+        LuksAttempt { kdf, material, salt: keyslot.salt.to_vec(), offset }
     }
 
     /// The first byte of the data.
@@ -142,8 +149,8 @@ impl StoredHeader for Luks1Store {
         Box::new(self.clone())
     }
 
-    fn version(&self) -> LuksVersion {
-        LuksVersion::Luks1
+    fn format(&self) -> HeaderFormat {
+        HeaderFormat::Luks(LuksVersion::Luks1)
     }
 
     fn uuid(&self) -> &str {
@@ -164,7 +171,7 @@ impl StoredHeader for Luks1Store {
         self.header.checked_digest()?;
         let cipher = self.header.cipher;
         let crypt = Crypt { iv_tweak: 0, sector_size: SectorSize::B512, cipher, under: Under::Current };
-        let piece = Piece { offset: self.data_offset(), size: None, crypt: Some(crypt) };
+        let piece = Piece { offset: self.data_offset(), size: None, crypt: Some(crypt), shown: None };
         Ok(DataArea { pieces: vec![piece], cipher, moving: None })
     }
 
@@ -192,10 +199,9 @@ impl StoredHeader for Luks1Store {
         (*digest_iterations, hash.pbkdf2_cost(*digest_iterations, digest.len()))
     }
 
-    fn attempts(&self, named: Option<u32>) -> Vec<(u32, Result<Attempt, String>)> {
-        let active = (0..8).filter(|&id| self.header.keyslots[id as usize].active);
-        let wanted = active.filter(|id| named.is_none_or(|named| named == *id));
-        wanted.map(|id| (id, Ok(self.attempt(id as usize)))).collect()
+    fn attempts(&self, named: Option<u32>, by: Means) -> Attempts {
+        let wanted = self.numbers().filter(|id| named.is_none_or(|named| named == *id) && by == Means::Passphrase);
+        wanted.map(|id| (id, Ok(Box::new(self.attempt(id as usize)) as Box<dyn Attempt>))).collect()
     }
 
     fn passphrase_kind(&self) -> &'static str {
@@ -238,7 +244,7 @@ impl StoredHeader for Luks1Store {
         header.keyslots[id].iterations = iterations;
         header.keyslots[id].salt = random::array()?;
         self.write(device, header.clone())?;
-        let Attempt { kdf, material, salt, offset } = self.attempt(id);
+        let LuksAttempt { kdf, material, salt, offset } = self.attempt(id);
         let area = material.seal(key, &kdf, new.passphrase.bytes(), &salt)?;
         write_area(device, offset, area, material.len() as u64)?;
         header.keyslots[id].active = true;
@@ -309,8 +315,7 @@ impl StoredHeader for Luks1Store {
     }
 
     fn keyslot_infos(&self) -> Vec<KeyslotInfo> {
-        let attempts = self.attempts(None).into_iter().filter_map(|(id, attempt)| Some((id, attempt.ok()?)));
-        attempts.map(|(id, attempt)| describe(id, attempt)).collect()
+        self.numbers().map(|id| describe(id, self.attempt(id as usize))).collect()
     }
 
     fn segment_infos(&self) -> Vec<SegmentInfo> {
@@ -336,13 +341,13 @@ impl StoredHeader for Luks1Store {
             salt: header.digest_salt.into(),
             digest: header.digest.into(),
             key_bits: header.key_len * 8,
-            keyslots: self.attempts(None).into_iter().map(|(id, _)| id).collect(),
+            keyslots: self.numbers().collect(),
             segments: vec![0],
         }]
     }
 }
 
-fn describe(id: u32, attempt: Attempt) -> KeyslotInfo {
+fn describe(id: u32, attempt: LuksAttempt) -> KeyslotInfo {
     let (hash, iterations) = match attempt.kdf {
         Kdf::Pbkdf2 { hash, iterations } => (hash.name().into(), iterations),
         _ => Default::default(),

@@ -2,6 +2,8 @@
 //! are common to all. Only this file lists the formats.
 
 mod area;
+#[cfg(feature = "bitlocker")]
+mod bitlocker;
 mod keyslot;
 mod luks1;
 mod luks2;
@@ -9,7 +11,7 @@ mod new;
 mod stored;
 
 pub(super) use area::{check_written, rewrite};
-pub(super) use keyslot::{Attempt, FirstProtector, NewKeyslot};
+pub(super) use keyslot::{Attempt, Attempts, FirstProtector, LuksAttempt, Means, NewKeyslot};
 pub(super) use new::{BAD_DATA_OFFSET, NewDecryption, NewEncryption, NewHeader, NewKey, NewReencryption, NewWritten};
 pub(super) use stored::StoredHeader;
 
@@ -17,8 +19,12 @@ use super::BlockDevice;
 #[cfg(feature = "managed")]
 use crate::key::KeyId;
 use crate::key::{HashAlgorithm, self_test};
+#[cfg(feature = "bitlocker")]
+use crate::ondisk::bitlocker::BootSector;
 use crate::ondisk::luks::{LuksVersion, probe_version};
 use crate::{Error, Result};
+#[cfg(feature = "bitlocker")]
+use bitlocker::BitLockerStore;
 use luks1::Luks1Store;
 use luks2::Luks2Store;
 
@@ -31,6 +37,10 @@ pub(super) fn load(device: &dyn BlockDevice) -> Result<Box<dyn StoredHeader>> {
         device.read_at(0, &mut start).map_err(|e| Error::io("reading the header", e))?;
     }
     // LUKS1 wins even if there is an intact second copy of LUKS2, which may be left from a conversion to LUKS1.
+    #[cfg(feature = "bitlocker")]
+    if BootSector::probe(&start) {
+        return Ok(Box::new(BitLockerStore::load(device, &start)?));
+    }
     match probe_version(&start) {
         Some(LuksVersion::Luks1) => Ok(Box::new(Luks1Store::load(device)?)),
         _ => Ok(Box::new(Luks2Store::load(device)?)),
@@ -57,10 +67,10 @@ pub(super) fn convert_to_luks2(stored: &mut Box<dyn StoredHeader>, device: &dyn 
 
 /// Takes the header of LUKS2 that a failed conversion may have left on the device.
 fn follow(stored: &mut Box<dyn StoredHeader>, device: &dyn BlockDevice) -> Result<()> {
-    if stored.version() == LuksVersion::Luks1 {
+    if stored.format() == LuksVersion::Luks1 {
         let found = load(device)?;
         let identity = |header: &dyn StoredHeader| (header.uuid().to_owned(), header.key_digest());
-        if found.version() == LuksVersion::Luks2 && identity(&*found) == identity(&**stored) {
+        if found.format() == LuksVersion::Luks2 && identity(&*found) == identity(&**stored) {
             *stored = found;
         }
     }

@@ -5,13 +5,13 @@ use core::ops::Range;
 use std::time::Duration;
 
 use super::area::{check_wipeable, rewrite};
-use super::keyslot::{Attempt, FirstProtector, NewKeyslot};
+use super::keyslot::{Attempts, FirstProtector, Means, NewKeyslot};
 use super::new::{NewDecryption, NewEncryption, NewReencryption};
 use crate::key::HashAlgorithm;
-use crate::ondisk::luks::{LuksVersion, Plan, Priority, TOKEN_TYPE, Token, WrittenMap};
+use crate::ondisk::luks::{Plan, Priority, TOKEN_TYPE, Token, WrittenMap};
 use crate::volume::data_area::DataArea;
 use crate::volume::moving::Moving;
-use crate::volume::{BlockDevice, DigestInfo, KeyslotInfo, ProtectorId, SegmentInfo, TokenInfo};
+use crate::volume::{BlockDevice, DigestInfo, HeaderFormat, KeyslotInfo, ProtectorId, SegmentInfo, TokenInfo};
 use crate::{Dek, Error, Result, Secret};
 
 /// A header on a device.
@@ -22,15 +22,25 @@ pub(in crate::volume) trait StoredHeader: Any + Send + Sync {
     /// A copy of it.
     fn boxed(&self) -> Box<dyn StoredHeader>;
 
-    fn version(&self) -> LuksVersion;
+    fn format(&self) -> HeaderFormat;
 
     fn uuid(&self) -> &str;
 
     /// The number of bytes at the start of its device that the header takes with its keyslots.
     fn len(&self) -> u64;
 
+    /// Fails if it can't be backed up: its bytes aren't together at the start of the device.
+    fn check_backup(&self) -> Result<()> {
+        Ok(())
+    }
+
     /// The place of the data. Fails for features that this library can't read.
     fn data_area(&self, detached: bool) -> Result<DataArea>;
+
+    /// Whether the data may be written.
+    fn takes_writes(&self) -> bool {
+        true
+    }
 
     /// Refuses to change a header with requirements that this library does not know.
     fn check_requirements(&self) -> Result<()> {
@@ -58,9 +68,24 @@ pub(in crate::volume) trait StoredHeader: Any + Send + Sync {
 
     // Keyslots.
 
-    /// The keyslots of the data's key in the order in which they are tried, or only the one `named`. For each: how to
-    /// try it, or why it can't be tried.
-    fn attempts(&self, named: Option<u32>) -> Vec<(u32, Result<Attempt, String>)>;
+    /// The keyslots of the data's key that such a credential may open, in the order in which they are tried, or only the one
+    /// `named`.
+    fn attempts(&self, named: Option<u32>, by: Means) -> Attempts;
+
+    /// Why there are no [attempts](Self::attempts).
+    fn no_attempts(&self, named: Option<u32>, by: Means) -> String {
+        if by != Means::Passphrase {
+            return format!("no keyslot opens by a {by}; that is for BitLocker");
+        }
+        match named {
+            Some(id) => format!("this volume's key has no keyslot {id}"),
+            None => match self.ignored().as_slice() {
+                [] => "no keyslot opens by a passphrase; this volume takes another credential".into(),
+                [id] => format!("keyslot {id} is tried only when it is named (`keyslot`): its priority is 'ignore'"),
+                ids => format!("keyslots {ids:?} are tried only when named (`keyslot`): their priority is 'ignore'"),
+            },
+        }
+    }
 
     /// The keyslots of the data's key that are tried only if they are named.
     fn ignored(&self) -> Vec<u32> {
@@ -132,8 +157,9 @@ pub(in crate::volume) trait StoredHeader: Any + Send + Sync {
 
     /// The error for features that the format doesn't have.
     fn lacks(&self, what: &str) -> Error {
-        let version = self.version();
-        Error::UnsupportedHeader(format!("{version} has no place for {what}; convert the volume to LUKS2"))
+        let what = format!("{} has no place for {what}", self.format());
+        let is_luks = matches!(self.format(), HeaderFormat::Luks(_));
+        Error::UnsupportedHeader(if is_luks { format!("{what}; convert the volume to LUKS2") } else { what })
     }
 
     // The remains of killed processes, damage and other programs.

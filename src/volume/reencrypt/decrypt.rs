@@ -143,7 +143,7 @@ impl<D: BlockDevice> Volume<D> {
     /// done. Returns how much is to be copied to the start of the device.
     fn rehearse(&self, header: &dyn StoredHeader, resilience: Resilience) -> Result<u64> {
         let shift = self.data_offset();
-        if header.version() != LuksVersion::Luks2 {
+        if header.format() != LuksVersion::Luks2 {
             return Err(header.lacks("a decryption in place"));
         }
         if !(4096..=1 << 30).contains(&shift) || !shift.is_multiple_of(4096) {
@@ -223,7 +223,8 @@ impl<D: BlockDevice> Volume<D> {
         header.wipe(self.header_device())?;
         // What the data was moved from is no part of it.
         let follows = plan.last.size == SegmentSize::Dynamic && plan.moved.is_none();
-        let pieces = vec![Piece { offset: plan.last.offset, size: (!follows).then_some(size), crypt: None }];
+        let pieces =
+            vec![Piece { offset: plan.last.offset, size: (!follows).then_some(size), crypt: None, shown: None }];
         let cipher = self.live.get().data.cipher;
         let data = DataArea { pieces, cipher, moving: None };
         let layout = data.layout(device_size, &mut keys)?;

@@ -31,7 +31,7 @@ use crate::ondisk::luks::{BinaryHeader, HEADER_SIZES, Label, Luks1Header, Luks1K
 use crate::volume::BlockDevice;
 use crate::volume::headers::area::{read_area, reserve, wipe, write_area};
 use crate::volume::headers::luks2::Luks2Store;
-use crate::volume::headers::{Attempt, StoredHeader};
+use crate::volume::headers::{LuksAttempt, StoredHeader};
 use crate::{Error, Result};
 
 /// The keyslots of a header.
@@ -176,7 +176,7 @@ impl Luks1Store {
 
     /// The bytes of an area: ciphertext, as on the disk.
     fn read_material(&self, device: &dyn BlockDevice, slot: usize) -> Result<Vec<u8>> {
-        let Attempt { material, offset, .. } = self.attempt(slot);
+        let LuksAttempt { material, offset, .. } = self.attempt(slot);
         read_area(device, offset, material.len()).map(|mut area| core::mem::take(&mut *area))
     }
 }

@@ -15,7 +15,7 @@ use crate::ondisk::luks::{
 };
 use crate::volume::BlockDevice;
 use crate::volume::headers::area::{wipe, write_area};
-use crate::volume::headers::{Attempt, NewKeyslot};
+use crate::volume::headers::{LuksAttempt, NewKeyslot};
 use crate::{Error, Result, Secret, random};
 
 const AREA_CIPHER: CipherSpec = CipherSpec::AesXtsPlain64;
@@ -27,7 +27,7 @@ const ALIGNMENT: u64 = 4096;
 impl Luks2Store {
     /// The keyslots of the data's key in the order of their priority, or only the one `named`. For each: how to try it,
     /// or why it can't be tried.
-    pub(super) fn attempts(&self, named: Option<u32>) -> Vec<(u32, Result<Attempt, String>)> {
+    pub(super) fn attempts(&self, named: Option<u32>) -> Vec<(u32, Result<LuksAttempt, String>)> {
         let wanted = |keyslot: &&Keyslot| named.map_or(keyslot.priority != Priority::Ignore, |id| id == keyslot.id);
         let mut keyslots: Vec<&Keyslot> = self.of_data_key().filter(wanted).collect();
         keyslots.sort_by_key(|keyslot| core::cmp::Reverse(keyslot.priority));
@@ -171,7 +171,7 @@ impl Luks2Store {
     }
 }
 
-fn attempt(keyslot: &Keyslot) -> Result<Attempt, String> {
+fn attempt(keyslot: &Keyslot) -> Result<LuksAttempt, String> {
     let id = keyslot.id;
     let slot = match &keyslot.kind {
         KeyslotKind::Passphrase(slot) => slot,
@@ -205,7 +205,7 @@ fn attempt(keyslot: &Keyslot) -> Result<Attempt, String> {
     if material.len() as u64 > keyslot.area.size {
         return Err(format!("keyslot {id} has an area of {} bytes, too few for its key", keyslot.area.size));
     }
-    Ok(Attempt { kdf, material, salt: slot.salt.clone(), offset: keyslot.area.offset })
+    Ok(LuksAttempt { kdf, material, salt: slot.salt.clone(), offset: keyslot.area.offset })
 }
 
 fn named(kdf: &Kdf) -> KeyslotKdf {

@@ -15,8 +15,8 @@ use core::ops::Range;
 use std::time::Duration;
 
 use super::{
-    Attempt, FirstProtector, NewDecryption, NewEncryption, NewHeader, NewKeyslot, NewReencryption, NewWritten,
-    StoredHeader,
+    Attempt, Attempts, FirstProtector, Means, NewDecryption, NewEncryption, NewHeader, NewKeyslot, NewReencryption,
+    NewWritten, StoredHeader,
 };
 use crate::key::HashAlgorithm;
 use crate::ondisk::luks::{
@@ -26,7 +26,7 @@ use crate::ondisk::luks::{
 use crate::volume::data_area::DataArea;
 use crate::volume::keys::Under;
 use crate::volume::moving::Moving;
-use crate::volume::{BlockDevice, DigestInfo, KeyslotInfo, SegmentInfo, TokenInfo};
+use crate::volume::{BlockDevice, DigestInfo, HeaderFormat, KeyslotInfo, SegmentInfo, TokenInfo};
 use crate::{Dek, Error, Result, Secret, random};
 use segments::data_digest;
 
@@ -97,8 +97,8 @@ impl StoredHeader for Luks2Store {
         Box::new(self.clone())
     }
 
-    fn version(&self) -> LuksVersion {
-        LuksVersion::Luks2
+    fn format(&self) -> HeaderFormat {
+        HeaderFormat::Luks(LuksVersion::Luks2)
     }
 
     fn uuid(&self) -> &str {
@@ -154,8 +154,12 @@ impl StoredHeader for Luks2Store {
         (digest.iterations, cost)
     }
 
-    fn attempts(&self, named: Option<u32>) -> Vec<(u32, Result<Attempt, String>)> {
-        Luks2Store::attempts(self, named)
+    fn attempts(&self, named: Option<u32>, by: Means) -> Attempts {
+        let attempts = if by == Means::Passphrase { Luks2Store::attempts(self, named) } else { Vec::new() };
+        attempts
+            .into_iter()
+            .map(|(id, attempt)| (id, attempt.map(|attempt| Box::new(attempt) as Box<dyn Attempt>)))
+            .collect()
     }
 
     fn ignored(&self) -> Vec<u32> {

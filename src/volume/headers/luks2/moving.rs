@@ -52,7 +52,7 @@ pub(super) fn data_area(metadata: &Metadata, plan: Plan, header_end: u64) -> Res
             let Some(_) = size else { return odd("the part that is being rewritten has no size") };
             hot = Some(at..end);
         }
-        pieces.push(Piece { offset: segment.offset, size, crypt });
+        pieces.push(Piece { offset: segment.offset, size, crypt, shown: None });
         parts.push((part, at));
         at = end;
     }

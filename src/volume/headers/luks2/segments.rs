@@ -44,7 +44,7 @@ pub(super) fn data_area(metadata: &Metadata, header_end: u64) -> Result<DataArea
         };
         check_place(segment, crypt.map_or(512, |crypt| crypt.sector_size.bytes()), header_end)?;
         let size = if let SegmentSize::Bytes(size) = segment.size { Some(size) } else { None };
-        pieces.push(Piece { offset: segment.offset, size, crypt });
+        pieces.push(Piece { offset: segment.offset, size, crypt, shown: None });
     }
     let open_ended = pieces.iter().rev().skip(1).any(|piece| piece.size.is_none());
     if open_ended {

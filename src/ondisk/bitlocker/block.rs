@@ -1,0 +1,204 @@
+//! A copy of the metadata.
+
+use sha2::{Digest, Sha256};
+
+use super::Defect;
+use super::bytes::{array, crc32, text, u16_at, u32_at, u64_at};
+use super::entry::{self, Key, entries};
+use super::guid::Guid;
+use super::protector::Protector;
+use super::sealed::Sealed;
+
+/// The bytes of a copy's place, of which it fills a part.
+pub(crate) const AREA: usize = 64 << 10;
+
+const MAGIC: &[u8; 8] = b"-FVE-FS-";
+/// The first part of it, before the data set; and the data set's own header.
+const HEADER: usize = 64;
+const SET_HEADER: usize = 48;
+
+/// A copy of the metadata.
+#[derive(Clone)]
+pub(crate) struct Block {
+    /// 1 of Windows Vista, 2 of all later ones.
+    pub(crate) version: u16,
+    pub(crate) state: State,
+    /// The number of bytes from the start of the volume that are encrypted; of an encrypted volume, its size. 0 is not known.
+    pub(crate) encrypted: u64,
+    /// The sectors at the start of the volume that are kept elsewhere.
+    pub(crate) header_sectors: u32,
+    /// The places of all copies.
+    pub(crate) copies: [u64; 3],
+    /// Where the first sectors are kept. Of Windows Vista: the cluster of the file system that the boot sector hides.
+    pub(crate) header_offset: u64,
+    pub(crate) volume: Guid,
+    pub(crate) method: Option<Method>,
+    pub(crate) description: String,
+    pub(crate) protectors: Vec<Protector>,
+    /// The volume's key, under the master key.
+    pub(crate) key: Option<Sealed>,
+    pub(crate) integrity: Integrity,
+    /// The SHA-256 of what the integrity is of.
+    pub(crate) digest: [u8; 32],
+}
+
+/// How far the volume is encrypted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum State {
+    /// Not at all.
+    Decrypted,
+    /// Up to a boundary.
+    Partly,
+    /// Wholly.
+    Encrypted,
+}
+
+/// The cipher of the data.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Method {
+    Cbc128Elephant,
+    Cbc256Elephant,
+    Cbc128,
+    Cbc256,
+    Xts128,
+    Xts256,
+}
+
+impl Method {
+    pub(crate) fn of(number: u16) -> Option<Self> {
+        match number {
+            0x8000 => Some(Method::Cbc128Elephant),
+            0x8001 => Some(Method::Cbc256Elephant),
+            0x8002 => Some(Method::Cbc128),
+            0x8003 => Some(Method::Cbc256),
+            0x8004 => Some(Method::Xts128),
+            0x8005 => Some(Method::Xts256),
+            _ => None,
+        }
+    }
+}
+
+/// What shows that nobody without the master key has changed the metadata.
+#[derive(Clone)]
+pub(crate) enum Integrity {
+    /// Its hash, sealed under the master key.
+    Sealed(Sealed),
+    /// Its hash alone, of a volume that has no key.
+    Unsealed,
+    /// None, in Windows Vista.
+    Missing,
+}
+
+impl Block {
+    /// Reads a copy, of which `area` is the place on the device.
+    pub(crate) fn parse(area: &[u8]) -> Result<Self, Defect> {
+        let cut = || Defect::Invalid("it is cut off".into());
+        if !area.starts_with(MAGIC) {
+            return Err(Defect::Invalid("it doesn't begin with \"-FVE-FS-\"".into()));
+        }
+        let field = |at| u16_at(area, at).ok_or_else(cut);
+        let (size, version) = (usize::from(field(8)?), field(10)?);
+        let size = match version {
+            1 => size,
+            2 => size << 4, // it counts 16 bytes
+            version => return Err(Defect::Unsupported(format!("its version is {version}, not 1 or 2"))),
+        };
+        let bytes = area.get(..size).filter(|_| size >= HEADER + SET_HEADER);
+        let bytes = bytes.ok_or_else(|| Defect::Invalid(format!("it says that it has {size} bytes")))?;
+        let expected = u32_at(area, size + 4).ok_or_else(cut)?;
+        if crc32(bytes) != expected {
+            return Err(Defect::Invalid("its checksum is wrong".into()));
+        }
+        let digest: [u8; 32] = Sha256::digest(bytes).into();
+        let integrity = if version == 1 { Integrity::Missing } else { integrity(&area[size + 8..], &digest)? };
+        let numbers = |at| u64_at(bytes, at).ok_or_else(cut);
+        let mut block = Block {
+            version,
+            state: state(u16_at(bytes, 12).ok_or_else(cut)?)?,
+            encrypted: numbers(16)?,
+            header_sectors: u32_at(bytes, 28).ok_or_else(cut)?,
+            copies: [numbers(32)?, numbers(40)?, numbers(48)?],
+            header_offset: numbers(56)?,
+            volume: Guid(array(bytes, HEADER + 16).ok_or_else(cut)?),
+            method: None,
+            description: String::new(),
+            protectors: Vec::new(),
+            key: None,
+            integrity,
+            digest,
+        };
+        block.parse_set(&bytes[HEADER..])?;
+        Ok(block)
+    }
+
+    fn parse_set(&mut self, set: &[u8]) -> Result<(), Defect> {
+        let field = |at| u32_at(set, at).map_or(0, |field| field as usize);
+        let (size, version, start, end) = (field(0), field(4), field(8), field(12));
+        if version != 1 {
+            return Err(Defect::Unsupported(format!("its data set's version is {version}, not 1")));
+        }
+        let ordered = start == SET_HEADER && start <= end && end <= size && size <= set.len();
+        if !ordered {
+            return Err(Defect::Invalid(format!(
+                "its data set of {size} bytes has entries from byte {start} to {end}, where {} bytes are",
+                set.len()
+            )));
+        }
+        let number = u16_at(set, 36).unwrap_or_default();
+        self.method = Method::of(number);
+        if self.method.is_none() && self.state != State::Decrypted {
+            return Err(Defect::Unsupported(format!("its data is encrypted by the unknown method {number:#06x}")));
+        }
+        for found in entries(&set[start..end]) {
+            let found = found?;
+            match (found.role, found.kind) {
+                (entry::PROTECTOR, entry::MASTER_KEY) => self.protectors.push(Protector::parse(found.data)?),
+                (entry::VOLUME_KEY, entry::SEALED) if self.key.is_none() => {
+                    self.key = Some(Sealed::parse(found.data)?);
+                }
+                (entry::DESCRIPTION, entry::TEXT) => self.description = text(found.data),
+                (entry::VOLUME_HEADER, entry::VOLUME_HEADER) => self.check_header(found.data)?,
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Windows 7 and later say twice where the first sectors are kept.
+    fn check_header(&self, data: &[u8]) -> Result<(), Defect> {
+        if u64_at(data, 0) == Some(self.header_offset) {
+            return Ok(());
+        }
+        Err(Defect::Invalid("it names two places of the volume's first sectors".into()))
+    }
+}
+
+fn state(number: u16) -> Result<State, Defect> {
+    match number {
+        1 => Ok(State::Decrypted),
+        // Paused, and under way when it was shut down.
+        3 | 5 => Ok(State::Partly),
+        4 => Ok(State::Encrypted),
+        2 => Err(Defect::Unsupported(
+            "Windows was stopped while it encrypted or decrypted a part of it, and keeps that part in a log; let Windows \
+             start with the volume, which finishes it"
+                .into(),
+        )),
+        number => Err(Defect::Unsupported(format!("its state is {number}, which isn't known"))),
+    }
+}
+
+fn integrity(after: &[u8], digest: &[u8; 32]) -> Result<Integrity, Defect> {
+    let missing = || Defect::Invalid("the hash that shows whether it was altered is missing".into());
+    // What follows the entry is whatever was there before.
+    let size = u16_at(after, 0).map_or(0, usize::from);
+    let entry = entries(after.get(..size).ok_or_else(missing)?).next().ok_or_else(missing)??;
+    match entry.kind {
+        entry::SEALED => Ok(Integrity::Sealed(Sealed::parse(entry.data)?)),
+        entry::KEY => {
+            let is_same = Key::parse(entry.data)?.bytes.expose() == digest;
+            if is_same { Ok(Integrity::Unsealed) } else { Err(Defect::Invalid("its hash is wrong".into())) }
+        }
+        _ => Err(missing()),
+    }
+}

@@ -1,0 +1,75 @@
+//! Entries, of which metadata and startup key files are made. Some have entries within.
+
+use super::bytes::{array, u16_at, u32_at};
+use crate::Secret;
+
+/// Size, role, kind and version.
+const HEADER: usize = 8;
+
+/// An entry of the metadata.
+pub(super) struct Entry<'a> {
+    /// What it is for.
+    pub(super) role: u16,
+    /// How `data` is built.
+    pub(super) kind: u16,
+    pub(super) data: &'a [u8],
+}
+
+// Roles.
+pub(super) const PROTECTOR: u16 = 0x02;
+pub(super) const VOLUME_KEY: u16 = 0x03;
+pub(super) const EXTERNAL_KEY: u16 = 0x06;
+pub(super) const DESCRIPTION: u16 = 0x07;
+pub(super) const VOLUME_HEADER: u16 = 0x0f;
+
+// Kinds.
+pub(super) const KEY: u16 = 0x01;
+pub(super) const TEXT: u16 = 0x02;
+pub(super) const STRETCHED: u16 = 0x03;
+pub(super) const SEALED: u16 = 0x05;
+pub(super) const MASTER_KEY: u16 = 0x08;
+pub(super) const EXTERNAL: u16 = 0x09;
+
+/// The entries that `bytes` are made of, or a defect, after which there are no more. Zeros after the last are padding.
+pub(super) fn entries(bytes: &[u8]) -> impl Iterator<Item = Result<Entry<'_>, String>> {
+    let mut left = bytes;
+    core::iter::from_fn(move || {
+        if left.iter().all(|byte| *byte == 0) {
+            return None;
+        }
+        let size = u16_at(left, 0).map_or(0, usize::from);
+        let entry = left.split_at_checked(size).filter(|_| size >= HEADER);
+        let Some((entry, rest)) = entry else {
+            let text = format!("an entry of {size} bytes where {} are left", left.len());
+            left = &[];
+            return Some(Err(text));
+        };
+        left = rest;
+        let [_, _, r0, r1, k0, k1] = array(entry, 0)?;
+        let (role, kind) = (u16::from_le_bytes([r0, r1]), u16::from_le_bytes([k0, k1]));
+        Some(Ok(Entry { role, kind, data: &entry[HEADER..] }))
+    })
+}
+
+/// A key, and what it is for.
+pub(crate) struct Key {
+    pub(crate) method: u16,
+    pub(crate) bytes: Secret,
+}
+
+impl Key {
+    /// From an entry of the kind of a key.
+    pub(super) fn parse(data: &[u8]) -> Result<Self, String> {
+        let method = u32_at(data, 0).ok_or("a key's entry is cut off")?;
+        Ok(Key { method: method as u16, bytes: Secret::copy_from(&data[4..]) })
+    }
+
+    /// From the bytes of a single entry, which hold nothing else.
+    pub(super) fn from_entry(bytes: &[u8]) -> Result<Self, String> {
+        let entry = entries(bytes).next().ok_or("a sealed key is empty")??;
+        if entry.kind != KEY || HEADER + entry.data.len() != bytes.len() {
+            return Err("a sealed key holds something else".into());
+        }
+        Self::parse(entry.data)
+    }
+}

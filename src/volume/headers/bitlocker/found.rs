@@ -1,0 +1,85 @@
+//! Finding the metadata on a device.
+
+use super::chunks::Chunks;
+use crate::ondisk::bitlocker::{AREA, Block, BootSector, Defect, Generation};
+use crate::volume::BlockDevice;
+use crate::{Error, Result};
+
+/// The bytes at the start of a volume of Windows Vista that aren't encrypted.
+pub(super) const VISTA_PLAIN: u64 = 8 << 10;
+
+/// What is on a device.
+#[derive(Clone)]
+pub(super) struct Found {
+    pub(super) boot: BootSector,
+    /// The copy that counts.
+    pub(super) block: Block,
+    pub(super) device_size: u64,
+    /// The first bytes of the device, of Windows Vista, which leaves them plain.
+    pub(super) start: Vec<u8>,
+    /// What Windows has encrypted while it converts the volume in use.
+    pub(super) chunks: Option<Chunks>,
+}
+
+impl Found {
+    /// Reads the metadata of a device that begins with `start`. Nothing is written.
+    pub(super) fn load(device: &dyn BlockDevice, start: &[u8]) -> Result<Self> {
+        let device_size = device.size().map_err(|e| Error::io("asking the device for its size", e))?;
+        let boot = BootSector::parse(start)?;
+        let (places, count) = match boot.generation {
+            Generation::Vista { copy, .. } => ([copy, 0, 0], 1),
+            Generation::Seven { copies, .. } => (copies, 3),
+        };
+        let mut defects = Vec::new();
+        let mut unsupported = None;
+        for (i, place) in places.into_iter().take(count).enumerate() {
+            match read_copy(device, device_size, place).and_then(|block| check_places(&boot, block, place)) {
+                Ok(block) => {
+                    let start = plain_start(device, &boot, device_size)?;
+                    let chunks = match boot.generation {
+                        Generation::Seven { chunks: Some(copies), .. } => {
+                            Chunks::load(device, device_size, copies, boot.sector_size.bytes().into())?
+                        }
+                        _ => None,
+                    };
+                    return Ok(Found { boot, block, device_size, start, chunks });
+                }
+                Err(Defect::Invalid(text)) => defects.push(format!("copy {} at byte {place}: {text}", i + 1)),
+                Err(Defect::Unsupported(text)) => unsupported = unsupported.or(Some(text)),
+            }
+        }
+        Err(unsupported.map_or_else(|| Defect::Invalid(defects.join("; ")), Defect::Unsupported).into())
+    }
+}
+
+fn read_copy(device: &dyn BlockDevice, size: u64, place: u64) -> Result<Block, Defect> {
+    let room = size.saturating_sub(place).min(AREA as u64) as usize;
+    if place == 0 || !place.is_multiple_of(512) || room == 0 {
+        return Err(Defect::Invalid(format!("no place of a device of {size} bytes")));
+    }
+    let mut area = vec![0; room];
+    device.read_at(place, &mut area).map_err(|e| Defect::Invalid(format!("it can't be read: {e}")))?;
+    Block::parse(&area)
+}
+
+/// Both the boot sector and the copies name the places; and so does each copy its own.
+fn check_places(boot: &BootSector, block: Block, place: u64) -> Result<Block, Defect> {
+    let is_same = match boot.generation {
+        Generation::Vista { .. } => block.version == 1 && block.copies.contains(&place),
+        Generation::Seven { copies, .. } => block.version == 2 && block.copies == copies,
+    };
+    if is_same { Ok(block) } else { Err(Defect::Invalid("it names other places than the boot sector".into())) }
+}
+
+/// The bytes at the start of the device that aren't encrypted, as they are there.
+fn plain_start(device: &dyn BlockDevice, boot: &BootSector, size: u64) -> Result<Vec<u8>> {
+    if !matches!(boot.generation, Generation::Vista { .. }) {
+        return Ok(Vec::new());
+    }
+    if size < VISTA_PLAIN {
+        return Err(Error::DeviceTooSmall { needed: VISTA_PLAIN, size });
+    }
+    let mut start = vec![0; VISTA_PLAIN as usize];
+    device.read_at(0, &mut start).map_err(|e| Error::io("reading the header", e))?;
+    Ok(start)
+}

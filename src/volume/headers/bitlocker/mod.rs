@@ -1,0 +1,209 @@
+//! The metadata of a BitLocker volume on its device: three copies, in three places within the volume.
+//!
+//! Of each copy a checksum shows whether it is whole; the first that is counts, as in Windows. Whoever can write to the disk can
+//! make the checksum right. So the credential proves the copy: the master key, which each protector holds, seals the copy's hash.
+
+mod attempt;
+mod chunks;
+mod found;
+mod map;
+
+use core::ops::Range;
+use std::time::Duration;
+
+use super::{Attempt, Attempts, FirstProtector, Means, NewKeyslot, StoredHeader};
+use crate::ondisk::bitlocker::{AREA, ITERATIONS, Kind, Protector, State};
+use crate::ondisk::luks::Priority;
+use crate::volume::data_area::DataArea;
+use crate::volume::{BlockDevice, DigestInfo, HeaderFormat, KeyslotInfo, SegmentInfo};
+use crate::{Dek, Result, Secret};
+use attempt::{ByProtector, NoKey};
+use found::Found;
+
+/// The metadata of a volume on a device.
+#[derive(Clone)]
+pub(super) struct BitLockerStore {
+    found: Found,
+    uuid: String,
+}
+
+impl BitLockerStore {
+    /// Reads the metadata of a device that begins with `start`. Nothing is written.
+    pub(super) fn load(device: &dyn BlockDevice, start: &[u8]) -> Result<Self> {
+        let found = Found::load(device, start)?;
+        Ok(BitLockerStore { uuid: found.block.volume.to_string(), found })
+    }
+
+    /// The protectors, of which the first is number 0.
+    fn protectors(&self) -> impl Iterator<Item = (u32, &Protector)> {
+        (0..).zip(&self.found.block.protectors)
+    }
+}
+
+/// Whether a credential is for such a protector.
+fn is_for(kind: Kind, by: Means) -> bool {
+    match by {
+        Means::Passphrase => kind == Kind::Password,
+        Means::RecoveryPassword => kind == Kind::RecoveryPassword,
+        Means::StartupKey => kind == Kind::StartupKey,
+        Means::ClearKey => kind == Kind::ClearKey,
+    }
+}
+
+impl StoredHeader for BitLockerStore {
+    fn boxed(&self) -> Box<dyn StoredHeader> {
+        Box::new(self.clone())
+    }
+
+    fn format(&self) -> HeaderFormat {
+        HeaderFormat::BitLocker
+    }
+
+    fn uuid(&self) -> &str {
+        &self.uuid
+    }
+
+    /// All of it: the metadata lies within the volume.
+    fn len(&self) -> u64 {
+        self.found.device_size
+    }
+
+    fn check_backup(&self) -> Result<()> {
+        Err(self.lacks("a backup: its metadata lies within the volume, which an image of the volume has"))
+    }
+
+    fn data_area(&self, _detached: bool) -> Result<DataArea> {
+        map::data_area(&self.found)
+    }
+
+    /// While chunks are converted Windows keeps a log of them, and may write from it over what is written now.
+    fn takes_writes(&self) -> bool {
+        self.found.chunks.is_none()
+    }
+
+    fn check_unchanged(&mut self, _device: &dyn BlockDevice) -> Result<()> {
+        Err(self.lacks("changes by this library"))
+    }
+
+    fn verify(&self, _key: &Secret) -> Result<()> {
+        Err(self.lacks("a proof of a DEK; open it by a password, a recovery password or a startup key"))
+    }
+
+    fn key_digest(&self) -> Vec<u8> {
+        self.found.block.digest.to_vec()
+    }
+
+    fn digest_cost(&self) -> (u32, Duration) {
+        (1, Duration::ZERO)
+    }
+
+    fn attempts(&self, named: Option<u32>, by: Means) -> Attempts {
+        if self.found.block.state == State::Decrypted && by == Means::ClearKey && self.found.block.key.is_none() {
+            return vec![(0, Ok(Box::new(NoKey)))];
+        }
+        let wanted = self
+            .protectors()
+            .filter(|(id, protector)| named.is_none_or(|named| named == *id) && is_for(protector.kind, by));
+        let attempt = |protector| {
+            ByProtector::new(&self.found.block, protector, by).map(|attempt| Box::new(attempt) as Box<dyn Attempt>)
+        };
+        wanted.map(|(id, protector)| (id, attempt(protector))).collect()
+    }
+
+    fn no_attempts(&self, named: Option<u32>, by: Means) -> String {
+        if let Some(id) = named {
+            return format!(
+                "protector {id} of this BitLocker volume opens by no {by}, or there is none of this number"
+            );
+        }
+        let names: Vec<String> = self.found.block.protectors.iter().map(ToString::to_string).collect();
+        match names.as_slice() {
+            [] => format!("this BitLocker volume has no protector, and so none that opens by a {by}"),
+            names => format!("no protector of this BitLocker volume opens by a {by}; it has: {}", names.join(", ")),
+        }
+    }
+
+    fn passphrase_kind(&self) -> &'static str {
+        Kind::Password.name()
+    }
+
+    fn store_new(&mut self, _: &dyn BlockDevice, _: &Dek, _: FirstProtector<'_>) -> Result<()> {
+        Err(self.lacks("changes by this library"))
+    }
+
+    fn add_keyslot(&mut self, _device: &dyn BlockDevice, _key: &Secret, _new: &NewKeyslot<'_>) -> Result<u32> {
+        Err(self.lacks("changes by this library"))
+    }
+
+    fn remove_keyslot(&mut self, _device: &dyn BlockDevice, _id: u32) -> Result<()> {
+        Err(self.lacks("changes by this library"))
+    }
+
+    fn erase(&mut self, _device: &dyn BlockDevice) -> Result<()> {
+        Err(self.lacks("changes by this library"))
+    }
+
+    fn unwiped(&self) -> Vec<(u32, Range<u64>)> {
+        Vec::new()
+    }
+
+    fn repair_and_wipe(&mut self, _device: &dyn BlockDevice) -> Result<()> {
+        Ok(())
+    }
+
+    fn restore(&mut self, _: &dyn BlockDevice, _: &[u8], _: Option<&dyn StoredHeader>) -> Result<()> {
+        Err(self.lacks("changes by this library"))
+    }
+
+    fn wipe(&self, _device: &dyn BlockDevice) -> Result<()> {
+        Err(self.lacks("changes by this library"))
+    }
+
+    fn labels(&self) -> (&[u8], &[u8]) {
+        (self.found.block.description.as_bytes(), &[])
+    }
+
+    fn metadata_size(&self) -> u64 {
+        AREA as u64
+    }
+
+    fn keyslots_size(&self) -> u64 {
+        0
+    }
+
+    fn keyslot_infos(&self) -> Vec<KeyslotInfo> {
+        self.protectors().map(|(id, protector)| describe(id, protector)).collect()
+    }
+
+    fn segment_infos(&self) -> Vec<SegmentInfo> {
+        map::describe(&self.found)
+    }
+
+    fn digest_infos(&self) -> Vec<DigestInfo> {
+        Vec::new()
+    }
+}
+
+fn describe(id: u32, protector: &Protector) -> KeyslotInfo {
+    let stretched = protector.stretch.as_ref();
+    KeyslotInfo {
+        id,
+        kind: protector.kind.name().into(),
+        key_bits: 256,
+        priority: Priority::Normal,
+        kdf: String::new(),
+        hash: stretched.map_or("", |_| "sha256").into(),
+        iterations: stretched.map_or(0, |_| ITERATIONS),
+        memory_kib: 0,
+        lanes: 0,
+        cipher: "aes-ccm".into(),
+        area_key_bits: 256,
+        salt: stretched.map_or_else(Vec::new, |stretch| stretch.0.to_vec()),
+        af_hash: String::new(),
+        af_stripes: 0,
+        area_offset: 0,
+        area_size: 0,
+        digests: Vec::new(),
+        holds_data_key: true,
+    }
+}

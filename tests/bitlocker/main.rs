@@ -1,0 +1,11 @@
+//! BitLocker volumes: those that Windows made, read as other programs read them; and hostile ones.
+
+#![cfg(all(feature = "bitlocker", target_os = "linux"))]
+
+#[path = "../common/mod.rs"]
+mod common;
+mod hostile;
+mod images;
+mod model;
+mod volumes;
+mod writes;
