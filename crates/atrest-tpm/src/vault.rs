@@ -1,5 +1,6 @@
 //! [`TpmVault`]: the trait of vaults on sealed keys.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
@@ -46,8 +47,8 @@ struct Inner {
     /// Whether a call is at the TPM: it has room for few objects, so that calls take turns.
     busy: Mutex<bool>,
     freed: Condvar,
-    /// The authorisation value that the TPM refused. Each try more brings it nearer to its lockout.
-    refused: Mutex<Option<Secret>>,
+    /// For each version, the authorisation value that the TPM refused for it. Each try more brings it nearer to its lockout.
+    refused: Mutex<BTreeMap<String, Secret>>,
 }
 
 impl fmt::Debug for TpmVault {
@@ -64,7 +65,7 @@ impl TpmVault {
     pub fn new(options: TpmOptions) -> Result<Self> {
         KeyId::new(&options.id, "key", "1")?;
         let folder = Folder(options.folder.clone());
-        let (busy, freed, refused) = (Mutex::new(false), Condvar::new(), Mutex::new(None));
+        let (busy, freed, refused) = (Mutex::new(false), Condvar::new(), Mutex::default());
         Ok(TpmVault(Arc::new(Inner { options, folder, busy, freed, refused })))
     }
 
@@ -129,7 +130,7 @@ impl TpmVault {
     /// Tries an authorisation value again that the TPM refused, after its owner reset its count. Without this, a refused value is
     /// tried again only once its source gives another one.
     pub fn retry_auth(&self) {
-        *self.0.refused() = None;
+        self.0.refused().clear();
     }
 }
 
@@ -231,7 +232,7 @@ impl Inner {
             return Err(Error::Vault(text.into()));
         }
         // A child of this process has none of its secrets, and must not look at them.
-        let is_refused = |auth: &Secret| self.refused().as_ref().is_some_and(|old| old.check().is_ok() && old == auth);
+        let is_refused = |auth: &Secret| self.refused().get(key).is_some_and(|old| old.check().is_ok() && old == auth);
         if auth.as_ref().is_some_and(is_refused) {
             return Self::refusal(key, self.denied(operation, "with this authorisation value"));
         }
@@ -248,8 +249,11 @@ impl Inner {
                 unsealed => break unsealed,
             }
         };
-        if matches!(&unsealed, Err(Fault::Code("TPM2_Unseal", code)) if code.is_auth()) {
-            *self.refused() = auth;
+        match (&unsealed, auth) {
+            (Err(Fault::Code("TPM2_Unseal", code)), Some(auth)) if code.is_auth() => {
+                self.refused().insert(key.into(), auth);
+            }
+            _ => {}
         }
         let unsealed = unsealed.map_err(|fault| self.error(fault, key, operation, Some(file)))?;
         if unsealed.len() != KEK {
@@ -340,7 +344,7 @@ impl Inner {
         }
     }
 
-    fn refused(&self) -> MutexGuard<'_, Option<Secret>> {
+    fn refused(&self) -> MutexGuard<'_, BTreeMap<String, Secret>> {
         self.refused.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -289,12 +289,22 @@ fn authorisation_values_that_are_wrong() {
         let shown = format!("{:?}", TpmAuth::Value(Secret::copy_from(b"hunter2")));
         assert_eq!(shown, "Value(..)");
     }
+    // A value that is wrong for one version is right for another.
+    std::fs::write(tpm.path("auth"), "newer").unwrap();
+    let vault = TpmVault::new(tpm.options_with_auth()).unwrap();
+    let third = vault.create_key("disks", None).unwrap();
+    let second = KeyId::new("tpm:test", "disks", "2").unwrap();
+    for _ in 0..2 {
+        assert!(matches!(vault.wrap_version(&second, &conformance::dek()), Err(Error::KeyRefused { .. })));
+        assert_eq!(vault.wrap("disks", &conformance::dek()).unwrap().kek, third);
+    }
+    assert_eq!(counted(&tpm), "0x1");
+    tpm.tool("tpm2_dictionarylockout --clear-lockout");
     // A value that was refused is tried again when its owner says so.
     std::fs::write(tpm.path("auth"), "wrong").unwrap();
     let vault = TpmVault::new(tpm.options_with_auth()).unwrap();
-    let kek = KeyId::new("tpm:test", "disks", "2").unwrap();
     for count in ["0x1", "0x2"] {
-        assert!(vault.wrap_version(&kek, &conformance::dek()).is_err());
+        assert!(vault.wrap_version(&second, &conformance::dek()).is_err());
         assert_eq!(counted(&tpm), count);
         vault.retry_auth();
     }

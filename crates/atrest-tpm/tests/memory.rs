@@ -1,0 +1,74 @@
+//! No copy of a KEK, of a DEK or of an authorisation value stays in this process.
+#![cfg(target_os = "linux")]
+
+mod common;
+
+use std::io::{Read, Seek, SeekFrom};
+
+use atrest::{KeyVault, Secret};
+use atrest_tpm::{TpmAuth, TpmVault};
+use common::Swtpm;
+
+/// How often the bytes lie in memory that this process can write. `inverted` are the bytes with all bits inverted, so that
+/// the search doesn't find itself. A build without optimisation leaves copies of everything on the stack, so there that isn't searched.
+fn copies(inverted: &[u8; 32]) -> usize {
+    let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+    let mut memory = std::fs::File::open("/proc/self/mem").unwrap();
+    let mut found = 0;
+    // Its own buffers are found by nobody: they are wiped before the next region is read.
+    let mut bytes = Vec::new();
+    let stack = (&raw const found).addr() as u64;
+    for line in maps.lines().filter(|line| line.contains(" rw")) {
+        let (from, rest) = line.split_once('-').unwrap();
+        let to = rest.split(' ').next().unwrap();
+        let [from, to] = [from, to].map(|text| u64::from_str_radix(text, 16).unwrap());
+        let skips = cfg!(debug_assertions) && (from..to).contains(&stack);
+        if skips || to - from > 256 << 20 || memory.seek(SeekFrom::Start(from)).is_err() {
+            continue;
+        }
+        bytes.clear();
+        bytes.resize((to - from) as usize, 0);
+        if memory.read_exact(&mut bytes).is_ok() {
+            let own = bytes.as_ptr() as u64;
+            let hits =
+                bytes.windows(32).enumerate().filter(|(_, window)| window.iter().zip(inverted).all(|(a, b)| *a == !b));
+            found += hits.filter(|(at, _)| !(own..own + bytes.len() as u64).contains(&(from + *at as u64))).count();
+        }
+
+        bytes.fill(0);
+    }
+    found
+}
+
+fn inverted(secret: &Secret) -> [u8; 32] {
+    std::array::from_fn(|i| !secret.expose()[i])
+}
+
+#[test]
+fn no_copy_of_a_secret_stays() {
+    let Some(tpm) = Swtpm::new() else { return };
+    let [kek, mut auth, dek] = [(); 3].map(|()| Secret::random(32).unwrap());
+    // Of visible characters, since tpm2-tools leave line breaks out.
+    auth.expose_mut().iter_mut().for_each(|byte| *byte = b'a' + *byte % 26);
+    let looked_for = [&kek, &auth, &dek].map(inverted);
+    // tpm2-tools seal a KEK that is known here.
+    std::fs::write(tpm.path("kek"), kek.expose()).unwrap();
+    std::fs::write(tpm.path("auth"), auth.expose()).unwrap();
+    tpm.parent();
+    tpm.tool("tpm2_create -Q -C parent.ctx -g sha256 -i kek -p file:auth -u key.pub -r key.priv");
+    assert_eq!(looked_for.each_ref().map(copies), [1; 3], "the search finds what is there");
+    drop((kek, auth));
+    {
+        let vault = TpmVault::new(tpm.options().auth(TpmAuth::File(tpm.path("auth")))).unwrap();
+        let read = |name: &str| std::fs::read(tpm.path(name)).unwrap();
+        vault.import_key("disks", &read("key.pub"), &read("key.priv"), None).unwrap();
+        let wrapped = vault.wrap("disks", &dek).unwrap();
+        let again = vault.unwrap(&wrapped).unwrap().unwrap();
+        assert!(again == dek);
+        assert_eq!(looked_for.each_ref().map(copies), [0, 0, 2], "the two that this test has");
+        // What is made and sealed here.
+        vault.create_key("disks", Some("sha256:0".parse().unwrap())).unwrap();
+    }
+    drop(dek);
+    assert_eq!(looked_for.each_ref().map(copies), [0; 3]);
+}
