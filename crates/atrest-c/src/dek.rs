@@ -11,6 +11,7 @@ use crate::failure::{Failure, Result, run};
 use crate::handle::Handle;
 use crate::status::atrest_status;
 use crate::vault::atrest_vault;
+use crate::vault_callbacks::ATREST_WRAPPED_MAX;
 
 /// AES-128-XTS, 32 bytes of key.
 pub const ATREST_AES_128_XTS: u32 = 1;
@@ -197,6 +198,7 @@ pub(crate) fn dek_algorithm(number: u32) -> Result<DekAlgorithm> {
 
 const _: () = assert!(ATREST_CONTEXT_MAX == atrest::key::MAX_CONTEXT);
 const _: () = assert!(ATREST_QUORUM_ENVELOPE_MAX == Envelope::MAX_LEN);
+const _: () = assert!(ATREST_ENVELOPE_MAX == Envelope::MAX_LEN - atrest::key::MAX_WRAPPED + ATREST_WRAPPED_MAX);
 // The library's own numbers.
 const _: () = assert!(
     ATREST_AES_128_XTS == DekAlgorithm::Aes128Xts.code() as u32

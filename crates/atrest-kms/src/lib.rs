@@ -51,6 +51,7 @@ mod transit;
 #[cfg(any(feature = "aws", feature = "azure", feature = "gcp", feature = "transit"))]
 mod trouble;
 mod url;
+mod url_options;
 
 #[cfg(feature = "aws")]
 pub use atrest_http::aws::AccessKey;
@@ -67,7 +68,8 @@ pub use azure::{AzureKeyVault, AzureOptions};
 pub use gcp::{GcpKms, GcpOptions};
 #[cfg(feature = "transit")]
 pub use transit::{TransitAuth, TransitOptions, TransitVault};
-pub use url::{UrlOptions, open, open_with};
+pub use url::{open, open_with};
+pub use url_options::UrlOptions;
 
 #[cfg(doctest)]
 mod documents {

@@ -1,10 +1,10 @@
 //! Vaults by URL.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use atrest::{Error, KeyVault, Result};
-use atrest_http::Environment;
+
+use crate::url_options::UrlOptions;
 
 /// Opens a vault that a URL names, for programs whose configuration does. Nothing is asked yet.
 ///
@@ -44,32 +44,6 @@ pub fn open_with(url: &str, options: &UrlOptions) -> Result<Arc<dyn KeyVault>> {
         #[cfg(feature = "gcp")]
         "gcpkms" => Ok(Arc::new(crate::GcpKms::from_url(url, options)?)),
         _ => Err(Error::InvalidOption(format!("a vault is a URL that begins with {}", schemes()))),
-    }
-}
-
-/// What a vault's URL doesn't hold.
-#[derive(Debug, Clone, Default)]
-pub struct UrlOptions {
-    pub(crate) environment: Environment,
-    pub(crate) deadline: Option<Duration>,
-}
-
-impl UrlOptions {
-    /// Secrets and settings from the variables of the process, and each vault's own deadline.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// Where secrets and settings come from.
-    pub fn environment(mut self, environment: Environment) -> Self {
-        self.environment = environment;
-        self
-    }
-
-    /// The most time that a call may take, with all retries.
-    pub fn deadline(mut self, deadline: Duration) -> Self {
-        self.deadline = Some(deadline);
-        self
     }
 }
 

@@ -13,9 +13,9 @@ use zeroize::{Zeroize, Zeroizing};
 use super::api::Api;
 use super::credentials::AwsCredentials;
 use super::options::AwsOptions;
-use crate::UrlOptions;
 use crate::input::{json, parse};
 use crate::trouble::{Operation, Trouble, only_under};
+use crate::url_options::UrlOptions;
 
 /// The name of the pair that says what is encrypted.
 const PURPOSE: &str = "atrest:purpose";

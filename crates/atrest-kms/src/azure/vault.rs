@@ -13,10 +13,10 @@ use zeroize::{Zeroize, Zeroizing};
 use super::api::{Api, Bad, Found};
 use super::key::{Bundle, Operated, Page, Version, algorithm, is_version, key_id, skip_token};
 use super::options::AzureOptions;
-use crate::UrlOptions;
 use crate::bearer::Bearer;
 use crate::input::{json, parse};
 use crate::trouble::{Operation, Trouble, only_under};
+use crate::url_options::UrlOptions;
 
 /// The services of Microsoft's clouds. A vault's host is one of these with a name in front.
 const SERVICES: [&str; 6] = [

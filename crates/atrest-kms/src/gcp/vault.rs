@@ -12,10 +12,10 @@ use zeroize::{Zeroize, Zeroizing};
 
 use super::api::{Api, Bad, Checksum};
 use super::options::GcpOptions;
-use crate::UrlOptions;
 use crate::bearer::Bearer;
 use crate::input::{json, parse};
 use crate::trouble::{Operation, Trouble, only_under};
+use crate::url_options::UrlOptions;
 
 const SCOPE: &str = "https://www.googleapis.com/auth/cloudkms";
 

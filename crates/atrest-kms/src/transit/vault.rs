@@ -13,9 +13,9 @@ use zeroize::{Zeroize, Zeroizing};
 use super::auth::TransitAuth;
 use super::options::TransitOptions;
 use super::session::{Answer, Server};
-use crate::UrlOptions;
 use crate::input::{json, parse};
 use crate::trouble::{Operation, Trouble, only_under};
+use crate::url_options::UrlOptions;
 
 /// The type of key that is used: AES-256-GCM.
 const KEY_TYPE: &str = "aes256-gcm96";
