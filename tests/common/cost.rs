@@ -115,7 +115,8 @@ pub fn disks_cost_few_calls(name: &str, vault: Arc<dyn KeyVault>, key: &str, rot
 
     let (fresh, start, held) = (service(), Instant::now(), Mutex::new(Vec::new()));
     each(disks, |name| {
-        held.lock().unwrap().push(fresh.open_disk(name)?);
+        let disk = fresh.open_disk(name)?;
+        held.lock().unwrap().push(disk);
         Ok(())
     });
     let asked = counted.told("opened", disks, start);

@@ -92,6 +92,7 @@ impl Client {
             let asked = match &answer {
                 Ok(answer) if answer.is_transient() => answer.retry_after(),
                 Ok(_) => return Called { answer, uncertain },
+                Err(failure) if failure.is_final() => return Called { answer, uncertain },
                 Err(_) => None,
             };
             if !retries.wait(asked) {

@@ -17,6 +17,11 @@ impl Failure {
         self.sent
     }
 
+    /// Whether another attempt can't end otherwise: the server's certificate isn't trusted, or the request isn't well formed.
+    pub fn is_final(&self) -> bool {
+        matches!(self.kind, io::ErrorKind::PermissionDenied | io::ErrorKind::InvalidInput) && !self.sent
+    }
+
     /// A request that couldn't be made: its signature or token failed.
     pub fn unsent(what: impl Into<String>, error: &io::Error) -> Self {
         Failure { what: what.into(), reason: error.to_string(), kind: error.kind(), sent: false }

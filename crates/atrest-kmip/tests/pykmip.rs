@@ -3,6 +3,8 @@
 mod common;
 #[path = "../../../tests/common/conformance.rs"]
 mod conformance;
+#[path = "../../../tests/common/cost.rs"]
+mod cost;
 #[allow(dead_code)] // this test program uses a part
 #[path = "../../../tests/common/vaults.rs"]
 mod vaults;
@@ -238,5 +240,14 @@ fn a_set_of_disks() {
         restore: &|| drop(kmip.owner(&format!("state {uid} ACTIVE"))),
         stop: &|| kmip.kill(),
         start: &|| kmip.start(),
+    });
+}
+
+#[test]
+fn disks_cost_their_vault_few_calls() {
+    let Some(kmip) = PyKmip::new() else { return };
+    kmip.owner("create disks");
+    cost::disks_cost_few_calls("KMIP, on PyKMIP", Arc::new(kmip.vault()), "disks", &|| {
+        drop(kmip.owner("create disks"))
     });
 }

@@ -3,6 +3,8 @@
 mod common;
 #[path = "../../../tests/common/conformance.rs"]
 mod conformance;
+#[path = "../../../tests/common/cost.rs"]
+mod cost;
 #[allow(dead_code)] // this test program uses a part
 #[path = "../../../tests/common/vaults.rs"]
 mod vaults;
@@ -235,4 +237,13 @@ fn the_files_of_a_token_are_taken_away() {
         assert_eq!(vault.unwrap(&wrapped).unwrap().unwrap(), conformance::dek());
         assert_eq!(neighbour.unwrap(&of_neighbour).unwrap().unwrap(), conformance::dek());
     }
+}
+
+#[test]
+fn disks_cost_their_vault_few_calls() {
+    let Some(hsm) = softhsm("disks_cost_their_vault_few_calls") else { return };
+    hsm.token("t").aes("t", "disks", "01");
+    cost::disks_cost_few_calls("PKCS#11, on SoftHSM", Arc::new(hsm.vault("t")), "disks", &|| {
+        hsm.aes("t", "disks", "02")
+    });
 }

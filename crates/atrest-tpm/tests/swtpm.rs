@@ -3,6 +3,8 @@
 mod common;
 #[path = "../../../tests/common/conformance.rs"]
 mod conformance;
+#[path = "../../../tests/common/cost.rs"]
+mod cost;
 #[allow(dead_code)] // this test program uses a part
 #[path = "../../../tests/common/vaults.rs"]
 mod vaults;
@@ -375,4 +377,14 @@ fn many_calls_at_a_time() {
     is_away(&away, &wrapped, "unix:");
     let away = TpmVault::new(TpmOptions::new("tpm:test", TpmAddress::device("/dev/null"), tpm.path("keys"))).unwrap();
     is_away(&away, &wrapped, "/dev/null");
+}
+
+#[test]
+fn disks_cost_their_vault_few_calls() {
+    let Some(tpm) = Swtpm::new() else { return };
+    let vault = TpmVault::new(tpm.options_with_auth()).unwrap();
+    let rotate = || drop(vault.create_key("disks", pcrs("sha256:16")).unwrap());
+    rotate();
+    let used = TpmVault::new(tpm.options_with_auth()).unwrap();
+    cost::disks_cost_few_calls("TPM 2.0, on swtpm", Arc::new(used), "disks", &rotate);
 }

@@ -8,6 +8,7 @@ use atrest::{Error, KeyVault};
 use atrest_kms::AwsKms;
 
 use crate::conformance::{self, SetWorld, dek};
+use crate::cost;
 use crate::proxy::{Fate, Proxy};
 use crate::server::{Moto, error, options};
 
@@ -110,4 +111,10 @@ fn a_set_of_disks_outlives_an_outage_and_stops_at_a_revocation() {
         stop: &|| proxy.rule(|_| Fate::Reset),
         start: &|| proxy.rule(|_| Fate::Forward),
     });
+}
+
+#[test]
+fn disks_cost_their_vault_few_calls() {
+    let Some(moto) = Moto::start() else { return };
+    cost::disks_cost_few_calls("AWS KMS, on moto", Arc::new(moto.vault()), "disks", &|| moto.rotate());
 }

@@ -9,6 +9,7 @@ use atrest::{Error, KeyVault};
 use atrest_kms::{AzureKeyVault, AzureOptions};
 
 use crate::conformance::{self, SetWorld, dek};
+use crate::cost;
 use crate::peers::{pipe, python};
 use crate::proxy::{Fate, Proxy};
 use crate::server::{Fake, ID, application, options};
@@ -143,4 +144,12 @@ fn a_set_of_disks_outlives_an_outage_and_stops_at_each_revocation() {
             start: &|| proxy.rule(|_| Fate::Forward),
         });
     }
+}
+
+#[test]
+fn disks_cost_their_vault_few_calls() {
+    let Some(fake) = Fake::start() else { return };
+    cost::disks_cost_few_calls("Azure Key Vault, on an unverified fake", Arc::new(fake.vault()), "disks", &|| {
+        fake.rotate()
+    });
 }

@@ -5,6 +5,8 @@
 
 #[path = "../../../../tests/common/conformance.rs"]
 mod conformance;
+#[path = "../../../../tests/common/cost.rs"]
+mod cost;
 mod errors;
 mod identities;
 mod keys;

@@ -8,7 +8,7 @@ use atrest_kms::{AzureKeyVault, AzureOptions};
 
 use crate::conformance::{self, dek};
 use crate::peers::{peer, run, text};
-use crate::server::{Fake, ID, application, once};
+use crate::server::{Fake, ID, application};
 
 /// Makes a certificate of this machine that signs itself, and its key. Returns their files.
 fn certificate(openssl: &str, folder: &Path, name: &str) -> [String; 2] {
@@ -35,10 +35,11 @@ fn a_server_of_another_ca_is_an_outage() {
     let wrapped = good.wrap("disks", &dek()).unwrap();
     assert_eq!(good.unwrap(&wrapped).unwrap().unwrap().expose(), conformance::DEK);
     for http in [HttpOptions::new(), trusting(&other[0])] {
-        for (call, error) in conformance::failures(&vault(once(http.clone())), &wrapped) {
+        for (call, error) in conformance::failures(&vault(http.clone()), &wrapped) {
             assert!(matches!(error, Error::Vault(_)), "{call}: {error:?}");
             let shown = format!("{error:#}");
-            assert!(shown.contains("trust the root of its certificate"), "{shown}");
+            // At once: another attempt finds the same certificate.
+            assert!(shown.contains("trust the root of its certificate") && !shown.contains("attempts"), "{shown}");
         }
     }
 }

@@ -6,6 +6,8 @@
 mod checksums;
 #[path = "../../../../tests/common/conformance.rs"]
 mod conformance;
+#[path = "../../../../tests/common/cost.rs"]
+mod cost;
 mod errors;
 mod identities;
 mod keys;

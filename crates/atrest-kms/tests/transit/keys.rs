@@ -9,6 +9,7 @@ use atrest_http::Method;
 use atrest_kms::{TransitAuth, TransitVault};
 
 use crate::conformance::{self, SetWorld, dek};
+use crate::cost;
 use crate::server::{Bao, ROOT, options};
 
 #[test]
@@ -141,4 +142,10 @@ fn a_set_of_disks_outlives_an_outage_and_stops_at_a_revocation() {
         stop: &|| proxy.rule(|_| crate::proxy::Fate::Reset),
         start: &|| proxy.rule(|_| crate::proxy::Fate::Forward),
     });
+}
+
+#[test]
+fn disks_cost_their_vault_few_calls() {
+    let Some(bao) = Bao::start() else { return };
+    cost::disks_cost_few_calls("transit, on OpenBao", Arc::new(bao.vault()), "disks", &|| bao.rotate("disks"));
 }

@@ -2,6 +2,8 @@
 
 #[path = "../../../../tests/common/conformance.rs"]
 mod conformance;
+#[path = "../../../../tests/common/cost.rs"]
+mod cost;
 mod keys;
 mod logins;
 mod outages;
