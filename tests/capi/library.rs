@@ -8,7 +8,7 @@ use std::sync::OnceLock;
 ///
 /// Cargo builds no library for an integration test that can't link it as Rust, so this asks for it, in the profile that
 /// the test itself was built in. It names a test, too: with the features that tests need of the dependencies, `cargo test`
-/// has built these already.
+/// has built these already. `ATREST_C_FEATURES` adds features of the libraries.
 pub fn folder() -> &'static Path {
     static FOLDER: OnceLock<PathBuf> = OnceLock::new();
     FOLDER.get_or_init(|| {
@@ -22,6 +22,7 @@ pub fn folder() -> &'static Path {
         let built = Command::new(env!("CARGO"))
             .args(["build", "--quiet", "--offline", "--lib", "--test", "header", "--profile", profile, "--target-dir"])
             .arg(folder.parent().unwrap())
+            .args(std::env::var("ATREST_C_FEATURES").map(|features| format!("--features={features}")))
             .current_dir(root())
             .output()
             .unwrap();
