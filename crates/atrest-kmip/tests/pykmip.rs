@@ -3,22 +3,15 @@
 mod common;
 #[path = "../../../tests/common/conformance.rs"]
 mod conformance;
-#[allow(dead_code)] // this test program uses a part
-#[path = "../../../tests/common/vaults.rs"]
-mod vaults;
 
-use std::sync::{Arc, Mutex};
+use std::sync::Mutex;
 use std::time::Duration;
 
 use atrest::key::{KeyId, WrapAlgorithm, WrappedDek};
-use atrest::managed::VaultDescription;
 use atrest::{Error, KeyRefusal, KeyVault};
 use atrest_kmip::{KmipVault, KmipVersion};
-use atrest_kms::KmsVaults;
 
 use common::PyKmip;
-use conformance::SetWorld;
-use vaults::MemoryVault;
 
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
@@ -219,25 +212,4 @@ fn certificates_that_are_wrong() {
     assert!(
         matches!(KmipVault::new(kmip.options("client")), Err(Error::InvalidOption(text)) if text.contains("ca.pem"))
     );
-}
-
-#[test]
-fn a_set_of_disks() {
-    let Some(kmip) = PyKmip::new() else { return };
-    let uid = kmip.owner("create disks");
-    let vaults = KmsVaults::new();
-    let vault = kmip.vault();
-    let description = VaultDescription::new("north", "contoso").soft_delete(true).purge_protection(true);
-    vaults.add(Arc::new(vault.clone()), description).unwrap();
-    let platform = MemoryVault::new("platform");
-    conformance::serves_a_set(&SetWorld {
-        directory: Arc::new(vaults),
-        id: vault.id(),
-        key: "disks",
-        platform: Arc::new(platform),
-        revoke: &|| drop(kmip.owner(&format!("state {uid} DEACTIVATED"))),
-        restore: &|| drop(kmip.owner(&format!("state {uid} ACTIVE"))),
-        stop: &|| kmip.kill(),
-        start: &|| kmip.start(),
-    });
 }
