@@ -71,7 +71,7 @@ impl Swtpm {
     }
 
     pub fn options(&self) -> TpmOptions {
-        TpmOptions::new("tpm:test", self.address(), self.path("keys")).deadline(Duration::from_secs(20))
+        TpmOptions::new("tpm:test", self.address(), self.path("keys")).deadline(Duration::from_secs(60))
     }
 
     pub fn options_with_auth(&self) -> TpmOptions {
