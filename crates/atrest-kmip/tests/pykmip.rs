@@ -8,7 +8,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use atrest::key::{KeyId, WrapAlgorithm, WrappedDek};
-use atrest::{Error, KeyRefusal, KeyVault};
+use atrest::{Error, KeyRefusal, KeyVault, Secret};
 use atrest_kmip::{KmipVault, KmipVersion};
 
 use common::PyKmip;
@@ -46,12 +46,17 @@ fn the_server_encrypts_by_aes_gcm() {
 #[test]
 fn the_server_hands_out_a_key() {
     let Some(kmip) = PyKmip::new() else { return };
-    kmip.owner("create disks");
+    let uid = kmip.owner("make disks 256 ENCRYPT|DECRYPT|WRAP_KEY");
+    kmip.owner(&format!("activate {uid}"));
     let encrypts = kmip.vault();
     for version in [KmipVersion::V1_4, KmipVersion::V2_0] {
         let vault = KmipVault::new(kmip.options("client").version(version).fetch_keys(true)).unwrap();
         let wrapped = vault.wrap("disks", &conformance::dek()).unwrap();
         assert_eq!((wrapped.algorithm, wrapped.bytes.len()), (WrapAlgorithm::Aes256Kw, 72));
+        // The server wraps a DEK of its own to the same bytes.
+        let short = Secret::copy_from(&conformance::DEK[..32]);
+        let by_server = kmip.owner(&format!("wrapped {uid} {}", hex(short.expose())));
+        assert_eq!(hex(&vault.wrap("disks", &short).unwrap().bytes), by_server);
         conformance::wraps_and_unwraps(&vault, "disks");
         // What the server encrypted, it decrypts. But it is not made to hand the key out by a header.
         let other = encrypts.wrap("disks", &conformance::dek()).unwrap();
