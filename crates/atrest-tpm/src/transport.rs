@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::OFlags;
+use rustix::io::{Errno, FdFlags, fcntl_setfd, ioctl_fionbio};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketType, socket};
 use zeroize::Zeroizing;
 
 use crate::wire::LONGEST;
@@ -95,7 +97,7 @@ impl Transport {
                 let flags = OFlags::NONBLOCK.bits() as i32;
                 Stream::Device(File::options().read(true).write(true).custom_flags(flags).open(path)?)
             }
-            Kind::Unix(path) => Stream::Unix(UnixStream::connect(path)?),
+            Kind::Unix(path) => Stream::Unix(connect(path, deadline)?),
             Kind::Tcp(address) => Stream::Tcp(TcpStream::connect_timeout(address, deadline.left()?)?),
         };
         Ok(Transport { stream, deadline })
@@ -174,15 +176,60 @@ fn timed_out(error: io::Error) -> io::Error {
     if error.kind() == io::ErrorKind::WouldBlock { io::ErrorKind::TimedOut.into() } else { error }
 }
 
+/// How long a server whose queue is full is left alone before it is asked again.
+const FULL: Duration = Duration::from_millis(20);
+
+/// Connects to a socket of Unix. The standard library waits for ever where the queue of the server is full.
+fn connect(path: &Path, deadline: Deadline) -> io::Result<UnixStream> {
+    let address = SocketAddrUnix::new(path)?;
+    loop {
+        let socket = socket(AddressFamily::UNIX, SocketType::STREAM, None)?;
+        fcntl_setfd(&socket, FdFlags::CLOEXEC)?;
+        ioctl_fionbio(&socket, true)?;
+        match rustix::net::connect(&socket, &address) {
+            Ok(()) => {
+                ioctl_fionbio(&socket, false)?;
+                return Ok(socket.into());
+            }
+            Err(Errno::AGAIN | Errno::INTR) => std::thread::sleep(FULL.min(deadline.left()?)),
+            Err(e) => return Err(e.into()),
+        }
+    }
+}
+
 /// Waits until the device is ready.
 fn wait(device: &File, flags: PollFlags, deadline: Deadline) -> io::Result<()> {
     loop {
         let left = deadline.left()?;
         let time = Timespec { tv_sec: left.as_secs() as _, tv_nsec: left.subsec_nanos() as _ };
         match poll(&mut [PollFd::new(device, flags)], Some(&time)) {
-            Ok(0) | Err(rustix::io::Errno::INTR) => {}
+            Ok(0) | Err(Errno::INTR) => {}
             Ok(_) => return Ok(()),
             Err(e) => return Err(e.into()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::OwnedFd;
+
+    use super::*;
+
+    #[test]
+    fn a_server_whose_queue_is_full_is_waited_for_until_the_deadline() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("socket");
+        let server: OwnedFd = socket(AddressFamily::UNIX, SocketType::STREAM, None).unwrap();
+        rustix::net::bind(&server, &SocketAddrUnix::new(&path).unwrap()).unwrap();
+        rustix::net::listen(&server, 0).unwrap();
+        let short = || Deadline::after(Duration::from_millis(50));
+        // The queue has room for some.
+        let waiting: Vec<_> = (0..64).map_while(|_| Transport::open(&TpmAddress::unix(&path), short()).ok()).collect();
+        assert!(!waiting.is_empty());
+        let full = Transport::open(&TpmAddress::unix(&path), short()).map(drop);
+        assert_eq!(full.unwrap_err().kind(), io::ErrorKind::TimedOut);
+        drop(rustix::net::accept(&server).unwrap());
+        Transport::open(&TpmAddress::unix(&path), Deadline::after(Duration::from_secs(60))).map(drop).unwrap();
     }
 }

@@ -53,7 +53,7 @@ fn no_secret_crosses_the_bus() {
     let seen = Arc::new(Mutex::new(Vec::new()));
     let record = seen.clone();
     let middle = Middle::new(
-        tpm.port,
+        tpm.path("socket"),
         Box::new(move |command, ask| {
             let answer = ask(command);
             record.lock().unwrap().extend([command, &answer].concat());
@@ -85,7 +85,7 @@ fn altered_answers_unwrap_nothing_else() {
     let (round, in_call) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
     let (of_middle, commands) = (round.clone(), in_call.clone());
     let middle = Middle::new(
-        tpm.port,
+        tpm.path("socket"),
         Box::new(move |command, ask| {
             let mut answer = ask(command);
             let round = of_middle.load(Ordering::SeqCst);
@@ -124,7 +124,7 @@ fn altered_answers_unwrap_nothing_else() {
     assert!(wrong > 120, "{right} unwrapped, {wrong} didn't");
     // The answer of Unseal itself has a MAC over all but its head.
     let middle = Middle::new(
-        tpm.port,
+        tpm.path("socket"),
         Box::new(|command, ask| {
             let mut answer = ask(command);
             if code(command) == UNSEAL {
@@ -143,20 +143,16 @@ fn a_storage_key_of_somebody_else() {
     let Some((tpm, wrapped)) = sealed() else { return };
     let other = Swtpm::new().unwrap();
     // Somebody answers with a storage key whose private half is theirs, to read what is salted for it.
-    let port = other.port;
+    let theirs = other.path("socket");
     let middle = Middle::new(
-        tpm.port,
+        tpm.path("socket"),
         Box::new(move |command, ask| {
+            let answer = ask(command);
             if code(command) != CREATE_PRIMARY {
-                return Some(ask(command));
+                return Some(answer);
             }
-            ask(command);
-            let mut theirs = std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
-            std::io::Write::write_all(&mut theirs, command).unwrap();
-            let mut answer = vec![0; 4096];
-            let len = std::io::Read::read(&mut theirs, &mut answer).unwrap();
-            answer.truncate(len);
-            Some(answer)
+            let mut theirs = std::os::unix::net::UnixStream::connect(&theirs).unwrap();
+            Some(common::ask(&mut theirs, command))
         }),
     );
     let error = through(&middle, &tpm, LONG).unwrap(&wrapped).unwrap_err();
@@ -170,7 +166,7 @@ fn what_was_loaded_is_flushed_after_errors() {
         // TPM_RC_FAILURE, TPM_RC_COMMAND_CODE, TPM_RC_OBJECT_MEMORY, TPM_RC_SESSION_MEMORY, and a code that nobody knows.
         for answer in [0x101, 0x143, 0x902, 0x903, 0xFFFF_FFFF] {
             let middle = Middle::new(
-                tpm.port,
+                tpm.path("socket"),
                 Box::new(move |asked, ask| Some(if code(asked) == command { only(answer) } else { ask(asked) })),
             );
             let error = through(&middle, &tpm, LONG).unwrap(&wrapped).unwrap_err();
@@ -187,7 +183,7 @@ fn a_tpm_that_is_busy_is_asked_again() {
     for answer in [0x922, 0x908, 0x90A, 0x920] {
         let asked = AtomicUsize::new(0);
         let middle = Middle::new(
-            tpm.port,
+            tpm.path("socket"),
             Box::new(move |command, ask| {
                 let busy = asked.fetch_add(1, Ordering::SeqCst) % 3 < 2;
                 Some(if busy { only(answer) } else { ask(command) })
@@ -197,7 +193,7 @@ fn a_tpm_that_is_busy_is_asked_again() {
         assert_eq!(tpm.loaded(), "");
     }
     // For ever: until the deadline.
-    let middle = Middle::new(tpm.port, Box::new(|_, _| Some(only(0x922))));
+    let middle = Middle::new(tpm.path("socket"), Box::new(|_, _| Some(only(0x922))));
     let start = Instant::now();
     assert!(matches!(through(&middle, &tpm, Duration::from_millis(200)).unwrap(&wrapped), Err(Error::Vault(_))));
     assert!(start.elapsed() < LONG);
@@ -206,7 +202,7 @@ fn a_tpm_that_is_busy_is_asked_again() {
         let asked = Arc::new(AtomicUsize::new(0));
         let count = asked.clone();
         let middle = Middle::new(
-            tpm.port,
+            tpm.path("socket"),
             Box::new(move |command, ask| {
                 let changed = code(command) == UNSEAL && count.fetch_add(1, Ordering::SeqCst) < changes;
                 Some(if changed { only(0x128) } else { ask(command) })
@@ -223,7 +219,7 @@ fn a_tpm_that_is_killed_or_silent_in_a_call() {
     for command in [CREATE_PRIMARY, LOAD, START_AUTH_SESSION, POLICY_PCR, UNSEAL] {
         for answer in [None, Some(&b""[..]), Some(b"\x80\x01\0\0"), Some(b"\x80\x01\0\0\0\x0a\0\0")] {
             let middle = Middle::new(
-                tpm.port,
+                tpm.path("socket"),
                 Box::new(move |asked, ask| {
                     if code(asked) != command {
                         return Some(ask(asked));
@@ -247,12 +243,13 @@ fn a_tpm_that_is_killed_or_silent_in_a_call() {
     assert_eq!(vault.unwrap(&wrapped).unwrap().unwrap(), conformance::dek());
     // Killed in the middle of a call.
     let tpm = Arc::new(tpm);
-    let victim = tpm.clone();
+    // The thread in the middle outlives the test, and must not keep the TPM.
+    let victim = Arc::downgrade(&tpm);
     let middle = Middle::new(
-        tpm.port,
+        tpm.path("socket"),
         Box::new(move |command, ask| {
             if code(command) == UNSEAL {
-                victim.kill();
+                victim.upgrade()?.kill();
                 return None;
             }
             Some(ask(command))
@@ -285,7 +282,7 @@ fn answers_that_make_no_sense() {
     ];
     for answer in answers {
         let shown = answer[..answer.len().min(24)].to_vec();
-        let middle = Middle::new(0, Box::new(move |_, _| Some(answer.clone())));
+        let middle = Middle::new("/nonexistent", Box::new(move |_, _| Some(answer.clone())));
         let options = TpmOptions::new("tpm:test", middle.address.clone(), folder.path());
         let vault = TpmVault::new(options.deadline(Duration::from_millis(300))).unwrap();
         let made = vault.create_key("disks", None);

@@ -51,7 +51,7 @@ pub fn options(folder: &Path, port: u16, name: &str) -> KmipOptions {
     let file = |name: &str| folder.join(name);
     KmipOptions::new("127.0.0.1", file("ca.pem"), file(&format!("{name}.pem")), file(&format!("{name}.key")))
         .port(port)
-        .deadline(Duration::from_secs(20))
+        .deadline(Duration::from_secs(60))
 }
 
 /// A server of PyKMIP: `pip install pykmip`. Its keys are in a file, so that they are there again after [`start`](Self::start).

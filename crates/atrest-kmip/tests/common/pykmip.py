@@ -5,6 +5,7 @@ make NAME BITS MASK    a key of another length or with another mask
 activate|deactivate|compromise|destroy UID
 state UID STATE        sets the state in the server's database: no operation of KMIP leads back
 mask UID MASK          sets the usage mask there
+wrapped UID DEK        has the server wrap a DEK under a key, by Get with NIST key wrap
 gcm UID AAD NONCE CIPHERTEXT TAG     decrypts here, by the library cryptography, under the key that the server hands out
 """
 import os, sqlite3, sys
@@ -55,6 +56,16 @@ def run(kmip, command, *words):
         alter("state", enums.State[words[1]].value, words[0])
     elif command == "mask":
         alter("cryptographic_usage_mask", sum(mask.value for mask in masks(words[1])), words[0])
+    elif command == "wrapped":
+        dek = bytes.fromhex(words[1])
+        key = objects.SymmetricKey(enums.CryptographicAlgorithm.AES, 8 * len(dek), dek, masks("ENCRYPT"), "dek")
+        nist = {"block_cipher_mode": enums.BlockCipherMode.NIST_KEY_WRAP}
+        how = {
+            "wrapping_method": enums.WrappingMethod.ENCRYPT,
+            "encryption_key_information": {"unique_identifier": words[0], "cryptographic_parameters": nist},
+            "encoding_option": enums.EncodingOption.NO_ENCODING,
+        }
+        return kmip.get(kmip.register(key), key_wrapping_specification=how).value.hex()
     elif command == "gcm":
         from cryptography.hazmat.primitives.ciphers.aead import AESGCM
         aad, nonce, data, tag = words[1].encode(), *(bytes.fromhex(word) for word in words[2:])

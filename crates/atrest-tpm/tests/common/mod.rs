@@ -6,8 +6,9 @@
 pub mod peers;
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::path::PathBuf;
+use std::net::TcpListener;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::Mutex;
 use std::time::Duration;
@@ -20,7 +21,6 @@ const PARENT: &str = "fixedtpm|fixedparent|sensitivedataorigin|userwithauth|noda
 
 pub struct Swtpm {
     pub folder: TempDir,
-    pub port: u16,
     child: Mutex<Option<Child>>,
 }
 
@@ -33,43 +33,29 @@ impl Swtpm {
         std::fs::create_dir(folder.path().join("state")).unwrap();
         std::fs::create_dir(folder.path().join("keys")).unwrap();
         std::fs::write(folder.path().join("auth"), "a value of a test\n").unwrap();
-        // Between here and its start somebody else may take the port: then another is taken.
-        for _ in 0..20 {
-            // The clients of tpm2-tools take the next port for the control channel.
-            let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-            if port == u16::MAX || TcpListener::bind(("127.0.0.1", port + 1)).is_err() {
-                continue;
-            }
-            let swtpm = Swtpm { folder, port, child: Mutex::new(None) };
-            if swtpm.try_start() {
-                return Some(swtpm);
-            }
-            return Self::new();
-        }
-        panic!("no two ports are free");
-    }
-
-    fn try_start(&self) -> bool {
-        let state = format!("dir={}", self.folder.path().join("state").display());
-        let server = format!("type=tcp,port={},bindaddr=127.0.0.1", self.port);
-        let control = format!("type=tcp,port={},bindaddr=127.0.0.1", self.port + 1);
-        let mut command = Command::new("swtpm");
-        command.args(["socket", "--tpm2", "--tpmstate", &state, "--server", &server, "--ctrl", &control]);
-        command.args(["--flags", "not-need-init,startup-clear"]);
-        let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-        while child.try_wait().unwrap().is_none() {
-            // Not by the channel of commands, which would take it for its client.
-            if TcpStream::connect(("127.0.0.1", self.port + 1)).is_ok() {
-                *self.child.lock().unwrap() = Some(child);
-                return true;
-            }
-            std::thread::sleep(Duration::from_millis(10));
-        }
-        false
+        let swtpm = Swtpm { folder, child: Mutex::new(None) };
+        swtpm.start();
+        Some(swtpm)
     }
 
     pub fn start(&self) {
-        assert!(self.try_start());
+        let socket = self.path("socket");
+        let control = self.path("socket.ctrl");
+        for old in [&socket, &control] {
+            let _ = std::fs::remove_file(old);
+        }
+        let state = format!("dir={}", self.path("state").display());
+        let channel = |path: &Path| format!("type=unixio,path={}", path.display());
+        let mut command = Command::new("swtpm");
+        command.args(["socket", "--tpm2", "--tpmstate", &state]);
+        command.args(["--server", &channel(&socket), "--ctrl", &channel(&control)]);
+        command.args(["--flags", "not-need-init,startup-clear"]);
+        let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        while [&control, &socket].iter().any(|path| UnixStream::connect(path).is_err()) {
+            assert!(child.try_wait().unwrap().is_none(), "swtpm doesn't start");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        *self.child.lock().unwrap() = Some(child);
     }
 
     /// Kills it, as `kill -9` does. What was loaded is gone; what was sealed can be unsealed after the next start.
@@ -81,11 +67,11 @@ impl Swtpm {
     }
 
     pub fn address(&self) -> TpmAddress {
-        TpmAddress::tcp(SocketAddr::from(([127, 0, 0, 1], self.port)))
+        TpmAddress::unix(self.path("socket"))
     }
 
     pub fn options(&self) -> TpmOptions {
-        TpmOptions::new("tpm:test", self.address(), self.path("keys")).deadline(Duration::from_secs(20))
+        TpmOptions::new("tpm:test", self.address(), self.path("keys")).deadline(Duration::from_secs(60))
     }
 
     pub fn options_with_auth(&self) -> TpmOptions {
@@ -105,7 +91,7 @@ impl Swtpm {
         let mut words = line.split_whitespace();
         let mut command = Command::new(words.next().unwrap());
         command.args(words).current_dir(self.folder.path());
-        command.env("TPM2TOOLS_TCTI", format!("swtpm:host=127.0.0.1,port={}", self.port));
+        command.env("TPM2TOOLS_TCTI", format!("swtpm:path={}", self.path("socket").display()));
         command.output().unwrap()
     }
 
@@ -158,18 +144,15 @@ pub struct Middle {
 pub type Alter = dyn Fn(&[u8], &mut dyn FnMut(&[u8]) -> Vec<u8>) -> Option<Vec<u8>> + Send + Sync;
 
 impl Middle {
-    /// `alter` gets each command and a way to the real TPM, and returns the answer.
-    pub fn new(port: u16, alter: Box<Alter>) -> Self {
+    /// `alter` gets each command and a way to the TPM at this socket, and returns the answer.
+    pub fn new(real: impl Into<PathBuf>, alter: Box<Alter>) -> Self {
+        let real = real.into();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = TpmAddress::tcp(listener.local_addr().unwrap());
         std::thread::spawn(move || {
             for mut socket in listener.incoming().map_while(Result::ok) {
-                let mut real = (port != 0).then(|| TcpStream::connect(("127.0.0.1", port)).unwrap());
-                let mut ask = |command: &[u8]| {
-                    let real = real.as_mut().unwrap();
-                    real.write_all(command).unwrap();
-                    message(real).unwrap()
-                };
+                let mut real = UnixStream::connect(&real).ok();
+                let mut ask = |command: &[u8]| ask(real.as_mut().unwrap(), command);
                 while let Some(command) = message(&mut socket) {
                     match alter(&command, &mut ask) {
                         Some(answer) if socket.write_all(&answer).is_ok() => {}
@@ -182,8 +165,14 @@ impl Middle {
     }
 }
 
+/// Asks a TPM.
+pub fn ask(tpm: &mut UnixStream, command: &[u8]) -> Vec<u8> {
+    tpm.write_all(command).unwrap();
+    message(tpm).unwrap()
+}
+
 /// Reads one command or answer.
-fn message(stream: &mut TcpStream) -> Option<Vec<u8>> {
+fn message(stream: &mut impl Read) -> Option<Vec<u8>> {
     let mut bytes = vec![0; 6];
     stream.read_exact(&mut bytes).ok()?;
     let len = u32::from_be_bytes(bytes[2..6].try_into().unwrap());
