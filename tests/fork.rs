@@ -155,3 +155,40 @@ fn no_child_hangs_in_what_a_thread_of_its_parent_held() {
         assert_eq!(failed, 0, "of 400 children");
     });
 }
+
+#[test]
+fn a_file_that_was_let_go_of_is_free_while_other_threads_begin_programs() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("disk");
+    FileDevice::create(&path, 1 << 20).unwrap();
+    let stop = AtomicBool::new(false);
+    thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while !stop.load(Ordering::Relaxed) {
+                    assert!(std::process::Command::new("true").status().unwrap().success());
+                }
+            });
+        }
+        let opened = (0..20_000).try_for_each(|_| FileDevice::open(&path).map(drop));
+        stop.store(true, Ordering::Relaxed);
+        opened.unwrap();
+    });
+}
+
+#[test]
+fn what_a_child_lets_go_of_its_parent_still_holds() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("disk");
+    let device = FileDevice::create(&path, 1 << 20).unwrap();
+    let mut device = Some(device);
+    let answer = in_child(|| {
+        drop(device.take());
+        so!(matches!(FileDevice::open(&path), Err(Error::Busy { .. })));
+        Ok(())
+    });
+    assert_eq!(answer, 0);
+    assert!(matches!(FileDevice::open(&path), Err(Error::Busy { .. })));
+    drop(device);
+    FileDevice::open(&path).unwrap();
+}

@@ -15,7 +15,7 @@ use rustix::io::{Errno, retry_on_intr};
 use super::BlockDevice;
 #[cfg(any(target_os = "linux", target_os = "android"))]
 use super::device::{whole_blocks, write_zeros};
-use crate::{Error, Result, fs};
+use crate::{Error, Result, fs, process_generation};
 
 /// How many buffers the kernel takes at once (`UIO_MAXIOV`). What it left of them is read or written buffer by buffer.
 #[cfg(any(target_os = "linux", target_os = "android"))]
@@ -33,6 +33,8 @@ const IMAGE: &str = "disk or image";
 pub struct FileDevice {
     file: File,
     alignment: NonZero<usize>,
+    /// The process that holds the file; `None` if nobody does by this.
+    held_by: Option<u32>,
 }
 
 impl FileDevice {
@@ -56,7 +58,7 @@ impl FileDevice {
         let file = fs::open_disk(OpenOptions::new().read(true), path);
         let file = file.map_err(|e| fs::error_at(path, IMAGE, "opening", e))?;
         hold(path, file.try_lock_shared())?;
-        Ok(Self::from_file(file))
+        Ok(Self::holding(file))
     }
 
     /// Makes a new file of `size` bytes, readable by its owner only, and holds it as [`open`](Self::open) does. It is
@@ -80,7 +82,7 @@ impl FileDevice {
     /// `O_DIRECT`.
     pub fn from_file(file: File) -> Self {
         let alignment = direct::alignment(&file);
-        FileDevice { file, alignment }
+        FileDevice { file, alignment, held_by: None }
     }
 
     /// From here on reads and writes go past the page cache (`O_DIRECT`), on Linux. Buffers, offsets and lengths that are
@@ -110,7 +112,13 @@ impl FileDevice {
     fn held(opened: io::Result<File>, path: &Path) -> Result<Self> {
         let file = opened.map_err(|e| fs::error_at(path, IMAGE, "opening", e))?;
         hold(path, file.try_lock())?;
-        Ok(Self::from_file(file))
+        Ok(Self::holding(file))
+    }
+
+    fn holding(file: File) -> Self {
+        let mut device = Self::from_file(file);
+        device.held_by = Some(process_generation());
+        device
     }
 }
 
@@ -120,6 +128,16 @@ fn hold(path: &Path, locked: Result<(), TryLockError>) -> Result<()> {
         TryLockError::WouldBlock => Error::Busy { what: what() },
         TryLockError::Error(e) => Error::io(format!("locking {}", what()), e),
     })
+}
+
+impl Drop for FileDevice {
+    /// Lets go of the file at once. Closing it doesn't: a child that another thread has just begun holds it, too, until it runs
+    /// its own program. A forked child that goes on has no hold of its own to let go of.
+    fn drop(&mut self) {
+        if self.held_by == Some(process_generation()) {
+            let _ = self.file.unlock();
+        }
+    }
 }
 
 impl BlockDevice for FileDevice {
