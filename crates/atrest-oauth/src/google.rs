@@ -23,8 +23,8 @@ const METADATA: &str = "http://metadata.google.internal";
 /// How long an assertion and an impersonation's token are good, in seconds: the longest that Google takes.
 const LIFE: u64 = 3600;
 
-/// What a token needs to impersonate a service account.
-const PLATFORM: &str = "https://www.googleapis.com/auth/cloud-platform";
+/// What a token needs to impersonate a service account: the scope that Google's own library asks for.
+const IAM: &str = "https://www.googleapis.com/auth/iam";
 
 type Provider = dyn Fn() -> io::Result<Hidden> + Send + Sync;
 
@@ -338,7 +338,7 @@ impl GoogleSource {
             Some(field) => self.field(&subject, field, &external.file)?,
             None => subject,
         };
-        let scope = if external.impersonated.is_some() { PLATFORM } else { &self.scope };
+        let scope = if external.impersonated.is_some() { IAM } else { &self.scope };
         let pairs = [
             ("grant_type", "urn:ietf:params:oauth:grant-type:token-exchange"),
             ("audience", &external.audience),

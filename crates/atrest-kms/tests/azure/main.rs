@@ -12,6 +12,7 @@ mod keys;
 mod peers;
 #[path = "../../../../tests/common/proxy.rs"]
 mod proxy;
+mod sdk;
 mod server;
 mod states;
 mod tls;

@@ -1,5 +1,6 @@
 //! What errors mean, by the REST reference, and servers that are away or hostile.
 
+use std::path::Path;
 use std::time::Duration;
 
 use atrest::{Error, KeyVault};
@@ -170,19 +171,25 @@ fn secrets_are_neither_repeated_nor_shown() {
     assert!(!shown.contains("PRIVATE") && shown.contains("the service account disks@fleet"), "{shown}");
 }
 
+/// Makes a certificate of this machine that signs itself, and its key. Returns their files.
+pub fn certificate(openssl: &str, folder: &Path, name: &str) -> [String; 2] {
+    let [key, certificate] = ["key", "pem"].map(|end| folder.join(format!("{name}.{end}")));
+    let request = ["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=fake"];
+    let more = ["-addext", "subjectAltName=IP:127.0.0.1", "-addext", "basicConstraints=critical,CA:FALSE"];
+    run(openssl, &[&request[..], &more, &["-keyout", text(&key), "-out", text(&certificate)]].concat());
+    [text(&certificate).to_owned(), text(&key).to_owned()]
+}
+
+/// Options of HTTP that trust the certificate in this file.
+pub fn trusting(file: &str) -> HttpOptions {
+    HttpOptions::new().root_certificates(std::fs::read(file).unwrap())
+}
+
 #[test]
 fn a_server_of_another_ca_is_an_outage() {
     let Some(openssl) = peer("openssl", &["version"]) else { return };
     let folder = tempfile::tempdir().unwrap();
-    let make = |name: &str| {
-        let [key, certificate] = ["key", "pem"].map(|end| folder.path().join(format!("{name}.{end}")));
-        let request = ["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=fake"];
-        let more = ["-addext", "subjectAltName=IP:127.0.0.1", "-addext", "basicConstraints=critical,CA:FALSE"];
-        run(&openssl, &[&request[..], &more, &["-keyout", text(&key), "-out", text(&certificate)]].concat());
-        [text(&certificate).to_owned(), text(&key).to_owned()]
-    };
-    let (files, other) = (make("fake"), make("other"));
-    let trusting = |file: &str| HttpOptions::new().root_certificates(std::fs::read(file).unwrap());
+    let [files, other] = ["fake", "other"].map(|name| certificate(&openssl, folder.path(), name));
     let Some(fake) = Fake::start_tls([&files[0], &files[1]], trusting(&files[0])) else { return };
     let vault = |http| {
         let options = GcpOptions::new(RING, GoogleIdentity::machine(Some(&fake.address()))).endpoint(fake.address());

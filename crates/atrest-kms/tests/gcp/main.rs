@@ -13,4 +13,5 @@ mod keys;
 mod peers;
 #[path = "../../../../tests/common/proxy.rs"]
 mod proxy;
+mod sdk;
 mod server;
