@@ -7,14 +7,9 @@ use atrest::key::{WrapAlgorithm, WrappedDek};
 use atrest_kms::{AzureKeyVault, AzureOptions};
 
 use crate::conformance::{self, dek};
+use crate::fake::{certificate, trusting, unhex};
 use crate::peers::{peer, pipe, python};
 use crate::server::{Fake, ID, application};
-use crate::tls::{certificate, trusting};
-
-fn unhex(digits: &str) -> Vec<u8> {
-    let byte = |at| u8::from_str_radix(&digits[at..at + 2], 16).unwrap();
-    (0..digits.len()).step_by(2).map(byte).collect()
-}
 
 #[test]
 fn the_makers_library_gets_along_with_the_fake_and_with_this_crate() {
@@ -22,7 +17,7 @@ fn the_makers_library_gets_along_with_the_fake_and_with_this_crate() {
     let Some(python) = python("azure.keyvault.keys, azure.identity, msal") else { return };
     let folder = tempfile::tempdir().unwrap();
     let [ca, key] = certificate(&openssl, folder.path(), "fake");
-    let Some(fake) = Fake::start_tls([&ca, &key], trusting(&ca)) else { return };
+    let Some(fake) = Fake::start_tls([&ca, &key]) else { return };
     fake.tell(r#"{"op":"new","key":"aes","kind":"AES"}"#);
     let pem = std::fs::read_to_string(&ca).unwrap().replace('\n', "\\n");
     fake.tell(&format!(r#"{{"op":"state","certificate":"{pem}"}}"#));

@@ -7,6 +7,8 @@ mod checksums;
 #[path = "../../../../tests/common/conformance.rs"]
 mod conformance;
 mod errors;
+#[path = "../common/fake.rs"]
+mod fake;
 mod identities;
 mod keys;
 #[path = "../../../../tests/common/peers.rs"]

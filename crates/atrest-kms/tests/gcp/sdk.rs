@@ -8,14 +8,9 @@ use atrest_http::hex;
 use atrest_kms::{GcpKms, GcpOptions, GoogleIdentity};
 
 use crate::conformance::{self, dek};
-use crate::errors::{certificate, trusting};
+use crate::fake::{certificate, trusting, unhex};
 use crate::peers::{peer, pipe, python};
 use crate::server::{Fake, RING};
-
-fn unhex(digits: &str) -> Vec<u8> {
-    let byte = |at| u8::from_str_radix(&digits[at..at + 2], 16).unwrap();
-    (0..digits.len()).step_by(2).map(byte).collect()
-}
 
 #[test]
 fn the_makers_library_gets_along_with_the_fake_and_with_this_crate() {
@@ -23,7 +18,7 @@ fn the_makers_library_gets_along_with_the_fake_and_with_this_crate() {
     let Some(python) = python("google.cloud.kms_v1, google.auth.identity_pool, requests") else { return };
     let folder = tempfile::tempdir().unwrap();
     let [ca, key] = certificate(&openssl, folder.path(), "fake");
-    let Some(fake) = Fake::start_tls([&ca, &key], trusting(&ca)) else { return };
+    let Some(fake) = Fake::start_tls([&ca, &key]) else { return };
     let options = GcpOptions::new(RING, GoogleIdentity::machine(Some(&fake.address()))).endpoint(fake.address());
     let vault = GcpKms::new(&options.http(trusting(&ca))).unwrap();
     let wrapped = vault.wrap("disks", &dek()).unwrap();
