@@ -177,7 +177,10 @@ impl GoogleIdentity {
     /// [`io::ErrorKind::InvalidInput`] for the address of a metadata server that is none, and for options of HTTP that aren't well
     /// formed.
     pub fn tokens(&self, scope: &str, http: &HttpOptions) -> io::Result<Tokens> {
+        let mut http = http.clone();
         if let Way::Machine { endpoint, .. } = &self.0 {
+            // Its tokens come without TLS.
+            http = http.without_proxy();
             let host = endpoint.strip_prefix("http://").unwrap_or_default();
             let known = ["metadata.google.internal", "169.254.169.254"].contains(&host);
             if !known && check_address(endpoint).is_err() {
@@ -185,7 +188,7 @@ impl GoogleIdentity {
             }
         }
         let source = GoogleSource { identity: self.clone(), scope: scope.to_owned() };
-        Ok(Tokens::new(Arc::new(source), Client::new(http)?))
+        Ok(Tokens::new(Arc::new(source), Client::new(&http)?))
     }
 
     /// Who it is, for errors: never a secret.
