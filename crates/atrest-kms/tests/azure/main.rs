@@ -14,6 +14,7 @@ mod keys;
 mod peers;
 #[path = "../../../../tests/common/proxy.rs"]
 mod proxy;
+mod rotation;
 mod sdk;
 mod server;
 mod states;
