@@ -16,6 +16,9 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
+//! With the feature `entra`, `Credential::entra` authorises by a managed identity, a workload identity or an application, none of which
+//! was tried on the real service.
+//!
 //! # What holds
 //!
 //! | | |

@@ -51,7 +51,7 @@ impl Client {
             let key = PrivateKey::from_pem(key.expose().as_bytes()).map_err(|_| invalid())?;
             tls = tls.client_cert(Some(ClientCert::new_with_certs(&certificates(chain)?, key)));
         }
-        let agent = ureq::Agent::config_builder()
+        let mut config = ureq::Agent::config_builder()
             .http_status_as_error(false)
             .max_redirects(0)
             .max_redirects_will_error(false)
@@ -61,9 +61,11 @@ impl Client {
             .max_idle_connections_per_host(options.connections)
             .timeout_connect(Some(options.connect))
             .timeout_resolve(Some(options.connect))
-            .tls_config(tls.build())
-            .build()
-            .new_agent();
+            .tls_config(tls.build());
+        if options.direct {
+            config = config.proxy(None);
+        }
+        let agent = config.build().new_agent();
         Ok(Client { agent, budget: Budget::new(options), options: options.clone() })
     }
 

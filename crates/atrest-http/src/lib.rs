@@ -5,7 +5,8 @@
 //!   retries, so that a server that recovers isn't run down.
 //! - Nothing is sent twice unless the caller says so: the client itself repeats a request in [`Client::call`] only.
 //! - Answers are bounded: the head to 64 KiB, the body to what the caller allows. Redirects aren't followed.
-//! - Proxies are those of `ALL_PROXY`, `HTTPS_PROXY` and `HTTP_PROXY`, but for the hosts of `NO_PROXY`.
+//! - Proxies are those of `ALL_PROXY`, `HTTPS_PROXY` and `HTTP_PROXY`, but for the hosts of `NO_PROXY`, and for clients
+//!   [without a proxy](HttpOptions::without_proxy).
 //! - Errors name the method, the host and the path. They hold no query, no header and no body. At the level
 //!   `trace`, `ureq` logs what it sends, secrets too: leave that off.
 //!

@@ -16,6 +16,7 @@ pub struct HttpOptions {
     pub(crate) connections: usize,
     pub(crate) roots: Option<Vec<u8>>,
     pub(crate) client: Option<(Vec<u8>, Hidden)>,
+    pub(crate) direct: bool,
 }
 
 impl Default for HttpOptions {
@@ -38,6 +39,7 @@ impl HttpOptions {
             connections: 16,
             roots: None,
             client: None,
+            direct: false,
         }
     }
 
@@ -85,6 +87,12 @@ impl HttpOptions {
     /// Shows a certificate to servers that ask for one: its chain in PEM, the leaf first, and its private key in PEM.
     pub fn client_certificate(mut self, chain: impl Into<Vec<u8>>, key: Hidden) -> Self {
         self.client = Some((chain.into(), key));
+        self
+    }
+
+    /// Goes by no proxy, whatever the environment says: for services that are only on this machine or its own network.
+    pub fn without_proxy(mut self) -> Self {
+        self.direct = true;
         self
     }
 }

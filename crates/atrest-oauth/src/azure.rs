@@ -37,8 +37,7 @@ type Provider = dyn Fn() -> io::Result<Hidden> + Send + Sync;
 
 /// An identity of Microsoft Entra ID that gets tokens for itself. What it may do is decided by its roles.
 ///
-/// Microsoft's metadata service answers no request that came by a proxy. If this process has a proxy by `HTTP_PROXY`, set
-/// `NO_PROXY=169.254.169.254`.
+/// Managed identities are asked for by no proxy, even if the environment names one: their tokens come without TLS.
 #[derive(Clone)]
 pub struct AzureIdentity {
     way: Way,
@@ -186,7 +185,10 @@ impl AzureIdentity {
             }
             Way::Provider(_) => {}
         }
-        let client = Client::new(http)?;
+        let client = match &self.way {
+            Way::Machine { .. } | Way::AppService { .. } => Client::new(&http.clone().without_proxy())?,
+            _ => Client::new(http)?,
+        };
         let source = AzureSource { identity: self.clone(), service: service.trim_end_matches('/').to_owned() };
         Ok(Tokens::new(Arc::new(source), client))
     }

@@ -23,8 +23,8 @@ const METADATA: &str = "http://metadata.google.internal";
 /// How long an assertion and an impersonation's token are good, in seconds: the longest that Google takes.
 const LIFE: u64 = 3600;
 
-/// What a token needs to impersonate a service account.
-const PLATFORM: &str = "https://www.googleapis.com/auth/cloud-platform";
+/// What a token needs to impersonate a service account: the scope that Google's own library asks for.
+const IAM: &str = "https://www.googleapis.com/auth/iam";
 
 type Provider = dyn Fn() -> io::Result<Hidden> + Send + Sync;
 
@@ -187,7 +187,10 @@ impl GoogleIdentity {
     /// [`io::ErrorKind::InvalidInput`] for the address of a metadata server that is none, and for options of HTTP that aren't well
     /// formed.
     pub fn tokens(&self, scope: &str, http: &HttpOptions) -> io::Result<Tokens> {
+        let mut http = http.clone();
         if let Way::Machine { endpoint, .. } = &self.0 {
+            // Its tokens come without TLS.
+            http = http.without_proxy();
             let host = endpoint.strip_prefix("http://").unwrap_or_default();
             let known = ["metadata.google.internal", "169.254.169.254"].contains(&host);
             if !known && check_address(endpoint).is_err() {
@@ -195,7 +198,7 @@ impl GoogleIdentity {
             }
         }
         let source = GoogleSource { identity: self.clone(), scope: scope.to_owned() };
-        Ok(Tokens::new(Arc::new(source), Client::new(http)?))
+        Ok(Tokens::new(Arc::new(source), Client::new(&http)?))
     }
 
     /// Who it is, for errors: never a secret.
@@ -348,7 +351,7 @@ impl GoogleSource {
             Some(field) => self.field(&subject, field, &external.file)?,
             None => subject,
         };
-        let scope = if external.impersonated.is_some() { PLATFORM } else { &self.scope };
+        let scope = if external.impersonated.is_some() { IAM } else { &self.scope };
         let pairs = [
             ("grant_type", "urn:ietf:params:oauth:grant-type:token-exchange"),
             ("audience", &external.audience),

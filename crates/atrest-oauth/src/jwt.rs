@@ -11,7 +11,7 @@ use rustls::pki_types::PrivateKeyDer;
 use rustls::pki_types::pem::PemObject;
 use rustls::sign::SigningKey;
 use serde::Serialize;
-use zeroize::Zeroizing;
+use zeroize::{Zeroize, Zeroizing};
 
 /// An RSA key that signs assertions: the one of the cryptographic library below TLS, which is there already.
 #[derive(Clone)]
@@ -24,8 +24,10 @@ impl Signer {
     /// The first private key of a text in PEM.
     pub fn new(pem: &str, scheme: SignatureScheme) -> io::Result<Self> {
         let why = || invalid("the private key isn't an RSA key in PEM");
-        let key = PrivateKeyDer::from_pem_slice(pem.as_bytes()).map_err(|_| why())?;
-        let key = any_supported_type(&key).map_err(|_| why())?;
+        let mut der = PrivateKeyDer::from_pem_slice(pem.as_bytes()).map_err(|_| why())?;
+        let key = any_supported_type(&der);
+        der.zeroize();
+        let key = key.map_err(|_| why())?;
         key.choose_scheme(&[scheme]).ok_or_else(why)?;
         Ok(Signer { key, scheme })
     }

@@ -6,16 +6,12 @@ use atrest::{Error, KeyVault};
 use atrest_kms::AzureKeyVault;
 
 use crate::conformance::{self, dek};
+use crate::fake::{answer, throttled};
 use crate::proxy::{Fate, Proxy};
-use crate::server::{Fake, SECRET, answer, error, hasty, options};
+use crate::server::{Fake, SECRET, error, hasty, is_login, options};
 
 /// Far above what the calls take.
 const LIMIT: Duration = Duration::from_secs(120);
-
-/// Whether a request is one for a token.
-fn is_login(head: &crate::proxy::Head) -> bool {
-    head.target.ends_with("/oauth2/v2.0/token")
-}
 
 #[test]
 fn refusals_are_told_apart() {
@@ -115,10 +111,6 @@ fn what_passes_is_waited_out_and_a_late_retry_is_none() {
     let proxy = Proxy::before(fake.port);
     let vault = AzureKeyVault::new(&options(proxy.port)).unwrap();
     let wrapped = vault.wrap("disks", &dek()).unwrap();
-    let throttled = |seconds| {
-        let head = format!("retry-after: {seconds}\r\ncontent-length: 0\r\nconnection: close");
-        Fate::Answer(format!("HTTP/1.1 429 Too Many Requests\r\n{head}\r\n\r\n"))
-    };
     for fate in [throttled(1), Fate::Reset, Fate::Cut(40), answer("500 Internal Server Error", "")] {
         let before = proxy.requests();
         proxy.first(1, fate, |_| true);
@@ -170,7 +162,9 @@ fn what_was_not_asked_for_is_not_believed() {
     ] {
         let body = format!(r#"{{"kid":"{kid}","value":"{value}"}}"#);
         proxy.rule(move |head| if head.method == "POST" { answer("200 OK", &body) } else { Fate::Forward });
-        for error in [vault.unwrap(&wrapped).unwrap_err(), vault.wrap("disks", &dek()).unwrap_err()] {
+        let wrapping = [vault.wrap("disks", &dek()), vault.wrap_version(&wrapped.kek, &dek())];
+        let errors = wrapping.map(|found| found.unwrap_err()).into_iter().chain(vault.unwrap(&wrapped).err());
+        for error in errors {
             assert!(matches!(error, Error::Vault(_)), "{kid} {value}: {error:?}");
         }
     }

@@ -7,7 +7,7 @@ pyca/cryptography. It writes down what isn't of the documented form, and tests f
     fake.py [CERTIFICATE KEY]     with TLS
 """
 
-import base64, email.utils, hashlib, json, os, ssl, sys, threading, time
+import base64, email.utils, hashlib, json, os, ssl, sys, threading, time, traceback
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlsplit
 
@@ -32,7 +32,8 @@ class State:
     federated = None
     login = None
     logins = 0
-    get_of_disabled = True
+    # People say that it lets a disabled key wrap, and that it doesn't describe one: tests try both.
+    get_of_disabled, wrap_of_disabled = True, False
     lock = threading.Lock()
 
 
@@ -153,6 +154,11 @@ class Handler(BaseHTTPRequestHandler):
     def route(self, method, path, query, body):
         if path == "/test":
             return control(json.loads(body))
+        if path.endswith("/v2.0/.well-known/openid-configuration"):
+            # Microsoft's own library asks for it first.
+            address = f"https://{self.headers['Host']}/{TENANT}"
+            return {"token_endpoint": f"{address}/oauth2/v2.0/token", "issuer": f"{address}/v2.0",
+                    "authorization_endpoint": f"{address}/oauth2/v2.0/authorize"}
         if path.endswith("/oauth2/v2.0/token"):
             return self.entra(method, path.split("/")[1], body)
         if path == "/metadata/identity/oauth2/token":
@@ -181,7 +187,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def entra(self, method, tenant, body):
         self.expect(method == "POST", "method")
-        self.expect(self.headers.get("content-type") == "application/x-www-form-urlencoded", "content type")
+        self.expect(self.headers["content-type"].startswith("application/x-www-form-urlencoded"), "content type")
         form = {name: values[0] for name, values in parse_qs(body.decode(), strict_parsing=True).items()}
         if S.login:
             raise Refused(*S.login)
@@ -210,13 +216,14 @@ class Handler(BaseHTTPRequestHandler):
         certificate = x509.load_pem_x509_certificate(S.certificate.encode())
         self.expect((header["alg"], header["typ"]) == ("PS256", "JWT"), "header")
         thumbprint = b64(certificate.fingerprint(hashes.SHA256()))
-        if header["x5t#S256"] != thumbprint:
+        # Microsoft's own library pads it.
+        if header["x5t#S256"].rstrip("=") != thumbprint:
             raise entra_error(401, "invalid_client", 700027, "The certificate isn't registered.")
         pss = padding.PSS(mgf=padding.MGF1(hashes.SHA256()), salt_length=32)
         certificate.public_key().verify(unb64(signature), f"{head}.{claims}".encode(), pss, hashes.SHA256())
         self.expect(said["aud"].endswith(f"/{TENANT}/oauth2/v2.0/token"), "audience")
         self.expect(said["iss"] == said["sub"] == CLIENT and len(said["jti"]) == 36, "claims")
-        if not said["nbf"] - 300 <= now() < said["exp"]:
+        if not said.get("nbf", said["iat"]) - 300 <= now() < said["exp"]:
             raise entra_error(401, "invalid_client", 700024, "Client assertion is not within its valid time range.")
 
     def vault(self, method, path, query, body):
@@ -280,7 +287,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def operate(self, version, name, action, asked):
         shown = {"wrapkey": "wrapKey", "unwrapkey": "unwrapKey"}[action]
-        if not version.enabled:
+        if not version.enabled and not (action == "wrapkey" and S.wrap_of_disabled):
             raise vault_error(403, "Forbidden", f"Operation {shown} is not allowed on a disabled key.", "KeyDisabled")
         late = version.exp is not None and now() >= version.exp
         early = version.nbf is not None and now() < version.nbf
@@ -332,7 +339,15 @@ def control(order):
             "versions": {name: [v.id for v in versions] for name, versions in S.keys.items()}}
 
 
-server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+class Server(ThreadingHTTPServer):
+    def handle_error(self, request, address):
+        # A client that goes away is none of the fake's troubles. All else is a request that it doesn't understand.
+        if not isinstance(sys.exc_info()[1], OSError):
+            S.complaints.append(traceback.format_exc())
+            traceback.print_exc()
+
+
+server = Server(("127.0.0.1", 0), Handler)
 server.daemon_threads = True
 if len(sys.argv) > 2:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

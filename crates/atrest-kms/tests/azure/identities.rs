@@ -5,9 +5,10 @@ use atrest_http::{Hidden, HttpOptions};
 use atrest_kms::{AzureIdentity, AzureKeyVault};
 
 use crate::conformance::{self, dek};
-use crate::peers::{peer, run, text};
+use crate::fake::{answer, certificate, once};
+use crate::peers::peer;
 use crate::proxy::{Fate, Proxy};
-use crate::server::{CLIENT, Fake, SECRET, TENANT, answer, once, options, with_identity};
+use crate::server::{CLIENT, Fake, SECRET, TENANT, is_login, options, with_identity};
 
 fn works(fake: &Fake, identity: AzureIdentity) {
     let vault = AzureKeyVault::new(&with_identity(fake.port, identity)).unwrap();
@@ -42,11 +43,9 @@ fn an_application_shows_its_certificate() {
     let Some(openssl) = peer("openssl", &["version"]) else { return };
     let folder = tempfile::tempdir().unwrap();
     let make = |name: &str| {
-        let [key, certificate] = ["key", "pem"].map(|end| folder.path().join(format!("{name}.{end}")));
-        let request = ["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=host"];
-        run(&openssl, &[&request[..], &["-keyout", text(&key), "-out", text(&certificate)]].concat());
-        let certificate = std::fs::read_to_string(certificate).unwrap();
-        let both = Hidden::new(format!("{certificate}{}", std::fs::read_to_string(key).unwrap()));
+        let [certificate, key] =
+            certificate(&openssl, folder.path(), name).map(|file| std::fs::read_to_string(file).unwrap());
+        let both = Hidden::new(format!("{certificate}{key}"));
         (certificate, both)
     };
     let ((certificate, pem), (_, other)) = (make("one"), make("two"));
@@ -129,6 +128,17 @@ fn a_program_gives_its_own_tokens() {
     assert_eq!(seen, ["Bearer token-1", "Bearer token-2"]);
 }
 
+/// A source that has no other token isn't asked in vain: there is one request.
+#[test]
+fn a_token_that_is_refused_is_not_shown_again() {
+    let Some(fake) = Fake::start() else { return };
+    let proxy = Proxy::before(fake.port);
+    let identity = AzureIdentity::provider(|| Ok(Hidden::new("the same")));
+    let vault = AzureKeyVault::new(&with_identity(proxy.port, identity)).unwrap();
+    assert!(matches!(vault.describe("disks", None), Err(Error::Vault(_))));
+    assert_eq!(proxy.requests(), 1);
+}
+
 /// A token ends in the middle: one more login, and one more request. The vault's challenge names another authority and another service,
 /// which the fake would complain of.
 #[test]
@@ -145,7 +155,7 @@ fn a_token_that_ended_is_got_again_once() {
     let vault = AzureKeyVault::new(&options(proxy.port)).unwrap();
     assert!(vault.unwrap(&wrapped).unwrap().is_some());
     let before = proxy.requests();
-    proxy.rule(|head| match head.target.contains("/oauth2/") {
+    proxy.rule(|head| match is_login(head) {
         true => Fate::Forward,
         false => answer("401 Unauthorized", r#"{"error":{"code":"Unauthorized","message":"AKV10015"}}"#),
     });

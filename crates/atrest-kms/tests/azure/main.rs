@@ -8,12 +8,16 @@ mod conformance;
 #[path = "../../../../tests/common/cost.rs"]
 mod cost;
 mod errors;
+#[path = "../common/fake.rs"]
+mod fake;
 mod identities;
 mod keys;
 #[path = "../../../../tests/common/peers.rs"]
 mod peers;
 #[path = "../../../../tests/common/proxy.rs"]
 mod proxy;
+mod rotation;
+mod sdk;
 mod server;
 mod states;
 mod tls;

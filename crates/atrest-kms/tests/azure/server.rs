@@ -1,13 +1,12 @@
-//! The fake. It keeps all in memory.
+//! The fake of Azure, and options for it.
 
-use std::io::{BufRead, BufReader};
-use std::process::{Child, Command, Stdio};
+use std::ops::Deref;
 use std::time::Duration;
 
-use atrest_http::{Client, Deadline, Hidden, HttpOptions, Method, Request};
+use atrest_http::{Hidden, HttpOptions};
 use atrest_kms::{AzureIdentity, AzureKeyVault, AzureOptions};
 
-use crate::peers;
+use crate::fake::{self, answer};
 use crate::proxy::Fate;
 
 pub const TENANT: &str = "11111111-2222-3333-4444-555555555555";
@@ -15,55 +14,35 @@ pub const CLIENT: &str = "66666666-7777-8888-9999-000000000000";
 pub const SECRET: &str = "client~secret.of.a.test";
 pub const ID: &str = "https://contoso.vault.azure.net";
 
-pub struct Fake {
-    pub port: u16,
-    child: Child,
-    http: HttpOptions,
-    scheme: &'static str,
+pub struct Fake(fake::Fake);
+
+impl Deref for Fake {
+    type Target = fake::Fake;
+
+    fn deref(&self) -> &fake::Fake {
+        &self.0
+    }
 }
 
 impl Fake {
     /// A new one with a key `disks`; `None` if Python has no pyca/cryptography.
     pub fn start() -> Option<Self> {
-        let fake = Self::start_with(&[], HttpOptions::new(), "http")?;
-        fake.tell(r#"{"op":"new","key":"disks"}"#);
+        Self::start_with(None)
+    }
+
+    /// One that speaks TLS by a certificate and a key in these files.
+    pub fn start_tls(files: [&str; 2]) -> Option<Self> {
+        Self::start_with(Some((files, fake::trusting(files[0]))))
+    }
+
+    fn start_with(tls: Option<([&str; 2], HttpOptions)>) -> Option<Self> {
+        let fake = Fake(fake::Fake::run(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/azure/fake.py"), tls)?);
+        fake.rotate();
         Some(fake)
-    }
-
-    /// One that speaks TLS by a certificate and a key in these files, which `http` trusts.
-    pub fn start_tls(files: [&str; 2], http: HttpOptions) -> Option<Self> {
-        let fake = Self::start_with(&files, http, "https")?;
-        fake.tell(r#"{"op":"new","key":"disks"}"#);
-        Some(fake)
-    }
-
-    fn start_with(arguments: &[&str], http: HttpOptions, scheme: &'static str) -> Option<Self> {
-        let python = peers::python("cryptography")?;
-        let mut command = Command::new(python);
-        command.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/azure/fake.py")).args(arguments);
-        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let port = line.trim().parse().expect("the fake's port");
-        Some(Fake { port, child, http, scheme })
-    }
-
-    pub fn address(&self) -> String {
-        format!("{}://127.0.0.1:{}", self.scheme, self.port)
     }
 
     pub fn vault(&self) -> AzureKeyVault {
         AzureKeyVault::new(&options(self.port)).unwrap()
-    }
-
-    /// Tells the fake something. Returns what it says of itself.
-    pub fn tell(&self, order: &str) -> String {
-        let client = Client::new(&self.http).unwrap();
-        let url = format!("{}/test", self.address());
-        let request = Request::new(Method::Post, url, 1 << 20).body(order.as_bytes());
-        let answer = client.send(Deadline::after(Duration::from_secs(60)), &request).unwrap();
-        assert_eq!(answer.status, 200, "{order}");
-        String::from_utf8(answer.body).unwrap()
     }
 
     /// A new version of a key.
@@ -71,28 +50,8 @@ impl Fake {
         self.tell(r#"{"op":"new","key":"disks"}"#);
     }
 
-    /// How many tokens it gave.
-    pub fn logins(&self) -> u32 {
-        let said = self.tell(r#"{"op":""}"#);
-        let rest = said.split_once("\"logins\": ").unwrap().1;
-        rest.split([',', '}']).next().unwrap().parse().unwrap()
-    }
-
     pub fn kill(&mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
-    }
-}
-
-impl Drop for Fake {
-    fn drop(&mut self) {
-        // One that was killed says nothing.
-        if !std::thread::panicking() && self.child.try_wait().unwrap().is_none() {
-            let said = self.tell(r#"{"op":""}"#);
-            assert!(said.contains("\"complaints\": []"), "requests aren't of the documented form: {said}");
-        }
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        self.0.kill();
     }
 }
 
@@ -107,30 +66,21 @@ pub fn options(port: u16) -> AzureOptions {
 }
 
 pub fn with_identity(port: u16, identity: AzureIdentity) -> AzureOptions {
-    let http = HttpOptions::new().attempt_timeout(Duration::from_secs(5));
-    let http = http.waits(Duration::from_millis(5), Duration::from_millis(50));
-    AzureOptions::new(ID, identity).endpoint(format!("http://127.0.0.1:{port}")).http(http)
+    AzureOptions::new(ID, identity).endpoint(format!("http://127.0.0.1:{port}")).http(fake::patient())
 }
 
 /// Options of calls that end soon.
 pub fn hasty(port: u16) -> AzureOptions {
-    let http = HttpOptions::new().attempt_timeout(Duration::from_millis(150));
-    let http = http.waits(Duration::from_millis(50), Duration::from_millis(50));
-    options(port).http(http).deadline(Duration::from_millis(400))
-}
-
-/// Options of HTTP by which a call has one attempt: a second one would begin after its deadline.
-pub fn once(http: HttpOptions) -> HttpOptions {
-    http.waits(Duration::from_secs(600), Duration::from_secs(600))
-}
-
-pub fn answer(status: &str, body: &str) -> Fate {
-    let head = format!("content-length: {}\r\nconnection: close", body.len());
-    Fate::Answer(format!("HTTP/1.1 {status}\r\n{head}\r\n\r\n{body}"))
+    options(port).http(fake::hasty()).deadline(Duration::from_millis(400))
 }
 
 /// An error, as Key Vault answers it.
 pub fn error(status: &str, code: &str, inner: &str, text: &str) -> Fate {
     let inner = if inner.is_empty() { "null".into() } else { format!(r#"{{"code":"{inner}"}}"#) };
     answer(status, &format!(r#"{{"error":{{"code":"{code}","message":"{text}","innererror":{inner}}}}}"#))
+}
+
+/// Whether a request is one for a token.
+pub fn is_login(head: &crate::proxy::Head) -> bool {
+    head.target.ends_with("/oauth2/v2.0/token")
 }

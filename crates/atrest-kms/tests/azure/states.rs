@@ -18,8 +18,8 @@ fn disabled_deleted_missing_and_denied_are_told_apart() {
     let Some(fake) = Fake::start() else { return };
     let vault = fake.vault();
     let wrapped = vault.wrap("disks", &dek()).unwrap();
-    for get_of_disabled in [true, false] {
-        fake.tell(&format!(r#"{{"op":"state","get_of_disabled":{get_of_disabled}}}"#));
+    for [get, wrap] in [[true, false], [true, true], [false, false], [false, true]] {
+        fake.tell(&format!(r#"{{"op":"state","get_of_disabled":{get},"wrap_of_disabled":{wrap}}}"#));
         fake.tell(r#"{"op":"set","key":"disks","enabled":false}"#);
         conformance::refuses(&vault, &wrapped, "key-disabled");
         // Who may not list versions learns it too.

@@ -1,23 +1,13 @@
 //! Certificates.
 
-use std::path::Path;
-
 use atrest::{Error, KeyVault};
 use atrest_http::HttpOptions;
 use atrest_kms::{AzureKeyVault, AzureOptions};
 
 use crate::conformance::{self, dek};
-use crate::peers::{peer, run, text};
+use crate::fake::{certificate, trusting};
+use crate::peers::peer;
 use crate::server::{Fake, ID, application};
-
-/// Makes a certificate of this machine that signs itself, and its key. Returns their files.
-fn certificate(openssl: &str, folder: &Path, name: &str) -> [String; 2] {
-    let [key, certificate] = ["key", "pem"].map(|end| folder.join(format!("{name}.{end}")));
-    let request = ["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=fake"];
-    let more = ["-addext", "subjectAltName=IP:127.0.0.1", "-addext", "basicConstraints=critical,CA:FALSE"];
-    run(openssl, &[&request[..], &more, &["-keyout", text(&key), "-out", text(&certificate)]].concat());
-    [text(&certificate).to_owned(), text(&key).to_owned()]
-}
 
 #[test]
 fn a_server_of_another_ca_is_an_outage() {
@@ -25,8 +15,7 @@ fn a_server_of_another_ca_is_an_outage() {
     let folder = tempfile::tempdir().unwrap();
     let files = certificate(&openssl, folder.path(), "fake");
     let other = certificate(&openssl, folder.path(), "other");
-    let trusting = |file: &str| HttpOptions::new().root_certificates(std::fs::read(file).unwrap());
-    let Some(fake) = Fake::start_tls([&files[0], &files[1]], trusting(&files[0])) else { return };
+    let Some(fake) = Fake::start_tls([&files[0], &files[1]]) else { return };
     let vault = |http| {
         let options = AzureOptions::new(ID, application(&fake.address())).endpoint(fake.address());
         AzureKeyVault::new(&options.http(http)).unwrap()

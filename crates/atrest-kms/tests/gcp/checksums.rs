@@ -5,7 +5,8 @@ use atrest_http::HttpOptions;
 use atrest_kms::GcpKms;
 
 use crate::conformance::{self, dek};
-use crate::server::{Fake, once, options};
+use crate::fake::once;
+use crate::server::{Fake, options};
 
 const FAULTS: [&str; 6] = [
     "sent",

@@ -7,9 +7,10 @@ use atrest_http::{HttpOptions, base64};
 use atrest_kms::{GcpKms, GcpOptions, GoogleIdentity};
 
 use crate::conformance::{self, dek};
-use crate::peers::{peer, run, text};
+use crate::fake::{answer, certificate, once, throttled, trusting};
+use crate::peers::peer;
 use crate::proxy::{Fate, Proxy};
-use crate::server::{Fake, RING, answer, error, hasty, is_login, once, options};
+use crate::server::{Fake, RING, error, hasty, is_login, options};
 
 /// Far above what the calls take.
 const LIMIT: Duration = Duration::from_secs(120);
@@ -97,10 +98,6 @@ fn what_passes_is_waited_out_and_a_late_retry_is_none() {
     let proxy = Proxy::before(fake.port);
     let vault = GcpKms::new(&options(proxy.port)).unwrap();
     let wrapped = vault.wrap("disks", &dek()).unwrap();
-    let throttled = |seconds| {
-        let head = format!("retry-after: {seconds}\r\ncontent-length: 0\r\nconnection: close");
-        Fate::Answer(format!("HTTP/1.1 429 Too Many Requests\r\n{head}\r\n\r\n"))
-    };
     for fate in [throttled(1), Fate::Reset, Fate::Cut(40), answer("500 Internal Server Error", "")] {
         let before = proxy.requests();
         proxy.first(1, fate, |_| true);
@@ -174,16 +171,8 @@ fn secrets_are_neither_repeated_nor_shown() {
 fn a_server_of_another_ca_is_an_outage() {
     let Some(openssl) = peer("openssl", &["version"]) else { return };
     let folder = tempfile::tempdir().unwrap();
-    let make = |name: &str| {
-        let [key, certificate] = ["key", "pem"].map(|end| folder.path().join(format!("{name}.{end}")));
-        let request = ["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=fake"];
-        let more = ["-addext", "subjectAltName=IP:127.0.0.1", "-addext", "basicConstraints=critical,CA:FALSE"];
-        run(&openssl, &[&request[..], &more, &["-keyout", text(&key), "-out", text(&certificate)]].concat());
-        [text(&certificate).to_owned(), text(&key).to_owned()]
-    };
-    let (files, other) = (make("fake"), make("other"));
-    let trusting = |file: &str| HttpOptions::new().root_certificates(std::fs::read(file).unwrap());
-    let Some(fake) = Fake::start_tls([&files[0], &files[1]], trusting(&files[0])) else { return };
+    let [files, other] = ["fake", "other"].map(|name| certificate(&openssl, folder.path(), name));
+    let Some(fake) = Fake::start_tls([&files[0], &files[1]]) else { return };
     let vault = |http| {
         let options = GcpOptions::new(RING, GoogleIdentity::machine(Some(&fake.address()))).endpoint(fake.address());
         GcpKms::new(&options.http(http)).unwrap()

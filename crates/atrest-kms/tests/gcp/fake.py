@@ -7,7 +7,7 @@ written here. It writes down what isn't of the documented form, and tests fail b
     fake.py [CERTIFICATE KEY]     with TLS
 """
 
-import base64, hashlib, json, os, ssl, sys, threading, time
+import base64, hashlib, json, os, ssl, sys, threading, time, traceback
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlsplit
 
@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 RING = "projects/fleet/locations/europe-west3/keyRings/disks"
 SCOPE = "https://www.googleapis.com/auth/cloudkms"
-PLATFORM = "https://www.googleapis.com/auth/cloud-platform"
+IAM = "https://www.googleapis.com/auth/iam"
 EMAIL = "disks@fleet.iam.gserviceaccount.com"
 AUDIENCE = "//iam.googleapis.com/projects/1/locations/global/workloadIdentityPools/pool/providers/aks"
 REFRESH, CLIENT_SECRET = "refresh-token-of-a-test", "client-secret-of-a-test"
@@ -129,15 +129,16 @@ class Handler(BaseHTTPRequestHandler):
             return {"access_token": new_token(SCOPE), "expires_in": S.life, "token_type": "Bearer"}
         if path in ("/token", "/v1/token"):
             self.expect(method == "POST", "method")
-            self.expect(self.headers.get("content-type") == "application/x-www-form-urlencoded", "content type")
+            self.expect(self.headers["content-type"].startswith("application/x-www-form-urlencoded"), "content type")
             form = {name: values[0] for name, values in parse_qs(body.decode(), strict_parsing=True).items()}
             return self.exchange(form) if path == "/v1/token" else self.token(form)
         if path.endswith(":generateAccessToken"):
             self.expect(path == f"/v1/projects/-/serviceAccounts/{EMAIL}:generateAccessToken", "path")
-            self.bearer(PLATFORM)
+            self.bearer(IAM)
             if not S.impersonate:
                 raise api_error(403, "PERMISSION_DENIED", "Permission 'iam.serviceAccounts.getAccessToken' denied")
-            asked = json.loads(body)
+            # Google's own library names no delegates by null.
+            asked = {name: value for name, value in json.loads(body).items() if value is not None}
             self.expect(asked == {"scope": [SCOPE], "lifetime": "3600s"}, "body")
             return {"accessToken": new_token(SCOPE), "expireTime": "2100-01-01T00:00:00Z"}
         return self.kms(method, path, body)
@@ -185,7 +186,8 @@ class Handler(BaseHTTPRequestHandler):
     def kms(self, method, path, body):
         self.bearer(SCOPE)
         name, _, action = path.removeprefix("/v1/").partition(":")
-        self.expect(path.startswith("/v1/") and "?" not in self.path, "path")
+        # Google's own library asks for numbers instead of names of states, which it takes too.
+        self.expect(path.startswith("/v1/") and urlsplit(self.path).query in ("", "%24alt=json%3Benum-encoding%3Dint"), "path")
         parts = name.removeprefix(RING + "/cryptoKeys/").split("/")
         self.expect(name.startswith(RING + "/cryptoKeys/"), "name")
         key, wanted = parts[0], parts[2] if len(parts) == 3 and parts[1] == "cryptoKeyVersions" else None
@@ -314,7 +316,15 @@ def control(order):
     return {"complaints": S.complaints, "logins": S.logins, "account": account}
 
 
-server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+class Server(ThreadingHTTPServer):
+    def handle_error(self, request, address):
+        # A client that goes away is none of the fake's troubles. All else is a request that it doesn't understand.
+        if not isinstance(sys.exc_info()[1], OSError):
+            S.complaints.append(traceback.format_exc())
+            traceback.print_exc()
+
+
+server = Server(("127.0.0.1", 0), Handler)
 server.daemon_threads = True
 if len(sys.argv) > 2:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

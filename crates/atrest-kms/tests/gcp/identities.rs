@@ -4,8 +4,9 @@ use atrest::{Error, KeyVault};
 use atrest_kms::{GcpKms, GoogleIdentity};
 
 use crate::conformance::{self, dek};
+use crate::fake::answer;
 use crate::proxy::{Fate, Proxy};
-use crate::server::{Fake, answer, identity, is_login, options, with_identity};
+use crate::server::{Fake, identity, is_login, options, with_identity};
 
 /// Wraps and unwraps, with so many logins.
 fn works(fake: &Fake, identity: GoogleIdentity, logins: u32) {
