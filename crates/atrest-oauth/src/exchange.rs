@@ -97,7 +97,11 @@ pub(crate) fn get(
         let answer = client.send(deadline, &Request::new(Method::Get, url, LONGEST_ANSWER).header(header.0, header.1));
         let again = |answer: &Response| answer.is_transient() || passes.contains(&answer.status);
         let asked = answer.as_ref().ok().and_then(Response::retry_after);
-        if answer.as_ref().is_ok_and(|answer| !again(answer)) || !retries.wait(asked) {
+        let is_over = match &answer {
+            Ok(answer) => !again(answer),
+            Err(failure) => failure.is_final(),
+        };
+        if is_over || !retries.wait(asked) {
             return answer.map_err(|e| TokenError::Failed(e.into()));
         }
     }

@@ -5,19 +5,19 @@ use std::time::SystemTime;
 
 use atrest::{KeyRefusal, VaultFailure};
 use atrest_http::aws::Signing;
-use atrest_http::{Cached, Client, Deadline, Hidden, Method, Request, Response, basic_date, hex, sha256, told};
+use atrest_http::{Cached, Deadline, Hidden, Method, Request, Response, basic_date, hex, sha256, told};
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
 use super::credentials::AwsCredentials;
-use super::sources::{self, Session};
+use super::sources::{self, Clients, Session};
 use crate::trouble::{Trouble, strings};
 
 const LONGEST_ANSWER: usize = 64 << 10;
 
 /// The service, and who asks it.
 pub(crate) struct Api {
-    pub client: Client,
+    pub clients: Clients,
     /// `https://HOST`, and the host with its port.
     pub endpoint: String,
     pub host: String,
@@ -75,7 +75,7 @@ impl Api {
     fn session(&self, deadline: Deadline) -> Result<Arc<Session>, Trouble> {
         let late = || Trouble::failed("waiting for another thread that gets credentials, until the deadline");
         let renew =
-            |old: Option<&Session>| sources::renew(&self.client, &self.credentials, &self.region, deadline, old);
+            |old: Option<&Session>| sources::renew(&self.clients, &self.credentials, &self.region, deadline, old);
         self.session.get(deadline, Session::is_fresh, renew).unwrap_or_else(|| Err(late()))
     }
 
@@ -87,10 +87,17 @@ impl Api {
         body: &[u8],
         session: &Session,
     ) -> Result<Result<Zeroizing<Vec<u8>>, Refused>, Trouble> {
-        let mut retries = self.client.retries(deadline);
+        let mut retries = self.clients.usual.retries(deadline);
         loop {
-            let (asked, result) = match self.client.send(deadline, &self.request(action, body, session)) {
-                Err(e) => (None, Err(Trouble::Failed(VaultFailure::new("asking AWS KMS").caused_by(e)))),
+            let (asked, result) = match self.clients.usual.send(deadline, &self.request(action, body, session)) {
+                Err(e) => {
+                    let is_final = e.is_final();
+                    let failed = Trouble::Failed(VaultFailure::new("asking AWS KMS").caused_by(e));
+                    if is_final {
+                        return Err(failed);
+                    }
+                    (None, Err(failed))
+                }
                 Ok(answer) => {
                     let (again, asked) = (answer.is_transient(), answer.retry_after());
                     let sorted = sorted(action, answer, body, session);

@@ -73,15 +73,22 @@ impl Session {
     }
 }
 
+/// Who asks for credentials.
+pub(crate) struct Clients {
+    pub usual: Client,
+    /// For what is on this machine or its own network, and speaks no TLS: by no proxy.
+    pub near: Client,
+}
+
 /// Gets a new key. While the old one is good and the source is away, it is the old one.
 pub(crate) fn renew(
-    client: &Client,
+    clients: &Clients,
     credentials: &AwsCredentials,
     region: &str,
     deadline: Deadline,
     old: Option<&Session>,
 ) -> Result<Session, Trouble> {
-    match (get(client, credentials, region, deadline), old) {
+    match (get(clients, credentials, region, deadline), old) {
         (Err(Trouble::Failed(_)), Some(old)) if !old.has_ended() => {
             Ok(Session { key: old.key.clone(), renew: Some(SystemTime::now() + AGAIN), ends: old.ends })
         }
@@ -89,7 +96,7 @@ pub(crate) fn renew(
     }
 }
 
-fn get(client: &Client, credentials: &AwsCredentials, region: &str, deadline: Deadline) -> Result<Session, Trouble> {
+fn get(clients: &Clients, credentials: &AwsCredentials, region: &str, deadline: Deadline) -> Result<Session, Trouble> {
     let own = |e: io::Error| Trouble::Failed(VaultFailure::new("getting AWS credentials").caused_by(e));
     match &credentials.0 {
         Source::Fixed(key) => Ok(Session::new(key.clone(), None)),
@@ -106,7 +113,7 @@ fn get(client: &Client, credentials: &AwsCredentials, region: &str, deadline: De
         }
         Source::WebIdentity { role, file, endpoint } => {
             let token = read_secret(file).map_err(own)?;
-            web_identity(client, deadline, region, role, &token, endpoint.as_deref())
+            web_identity(&clients.usual, deadline, region, role, &token, endpoint.as_deref())
                 .map_err(|e| denied(e, &credentials.name()))
         }
         Source::Container { url, token } => {
@@ -116,6 +123,7 @@ fn get(client: &Client, credentials: &AwsCredentials, region: &str, deadline: De
                 Some(Token::File(file)) => Some(read_secret(file).map_err(own)?),
                 None => None,
             };
+            let client = if url.starts_with("https://") { &clients.usual } else { &clients.near };
             let answer = ask(client, deadline, || {
                 let request = Request::new(Method::Get, url, LONGEST_ANSWER);
                 match &token {
@@ -125,7 +133,7 @@ fn get(client: &Client, credentials: &AwsCredentials, region: &str, deadline: De
             })?;
             answered(&answer)
         }
-        Source::Instance { endpoint } => instance(client, deadline, endpoint),
+        Source::Instance { endpoint } => instance(&clients.near, deadline, endpoint),
     }
 }
 

@@ -13,6 +13,7 @@ use zeroize::{Zeroize, Zeroizing};
 use super::api::Api;
 use super::credentials::AwsCredentials;
 use super::options::AwsOptions;
+use super::sources::Clients;
 use crate::input::{json, parse};
 use crate::trouble::{Operation, Trouble, only_under};
 use crate::url_options::UrlOptions;
@@ -131,11 +132,12 @@ impl AwsKms {
         let host = check_address(&endpoint).map_err(option)?.to_owned();
         let mut context = options.context.clone();
         context.insert(PURPOSE.into(), "dek".into());
-        let client = Client::new(&options.http).map_err(option)?;
+        let usual = Client::new(&options.http).map_err(option)?;
+        let near = Client::new(&options.http.clone().without_proxy()).map_err(option)?;
         let (region, credentials) = (region.clone(), options.credentials.clone());
         let id = account.map_or(format!("awskms://{region}"), |account| format!("awskms://{region}/{account}"));
         let prefix = account.map(|account| format!("arn:{partition}:kms:{region}:{account}:"));
-        let api = Api { client, endpoint, host, region, credentials, session: Cached::new() };
+        let api = Api { clients: Clients { usual, near }, endpoint, host, region, credentials, session: Cached::new() };
         Ok(AwsKms { id, api, prefix, context, deadline: options.deadline })
     }
 

@@ -1,9 +1,10 @@
 //! Where access keys come from: STS of moto, and metadata services that are played.
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use atrest::{Error, KeyVault};
-use atrest_kms::{AccessKey, AwsCredentials, AwsKms, Hidden};
+use atrest_kms::{AccessKey, AwsCredentials, AwsKms, AwsOptions, Hidden};
 
 use crate::conformance::{self, dek};
 use crate::proxy::{Fate, Proxy};
@@ -86,6 +87,36 @@ fn an_instance_has_a_role() {
     vault.describe("disks", None).unwrap();
     vault.describe("disks", None).unwrap();
     assert_eq!((&seen.lock().unwrap()[..], metadata.requests()), (&["AKROLE".to_owned(), "AKROLE".into()][..], 3));
+}
+
+/// Runs itself again with a proxy that isn't there. What comes without TLS would show its keys to a proxy.
+#[test]
+fn metadata_is_asked_without_the_proxy_of_the_environment() {
+    const INNER: &str = "ATREST_TEST_AWS_METADATA";
+    if let Ok(url) = std::env::var(INNER) {
+        for source in [AwsCredentials::instance(Some(&url)), AwsCredentials::container(format!("{url}/keys"), None)] {
+            let options = AwsOptions::new("us-east-1", source).endpoint("http://127.0.0.1:1");
+            let vault = AwsKms::new(&options.deadline(Duration::from_secs(1))).unwrap();
+            vault.describe("disks", None).unwrap_err();
+        }
+        return;
+    }
+    let metadata = Proxy::before(1);
+    metadata.rule(|head| match (&head.method[..], &head.target[..]) {
+        ("PUT", "/latest/api/token") => answer("200 OK", "metadata-token"),
+        ("GET", "/latest/meta-data/iam/security-credentials/") => answer("200 OK", "disks\n"),
+        ("GET", _) => answer("200 OK", KEYS),
+        _ => answer("401 Unauthorized", ""),
+    });
+    let mut inner = std::process::Command::new(std::env::current_exe().unwrap());
+    inner.args(["--exact", "credentials::metadata_is_asked_without_the_proxy_of_the_environment"]);
+    inner.env_remove("NO_PROXY").env_remove("no_proxy");
+    for name in ["ALL_PROXY", "HTTP_PROXY", "HTTPS_PROXY", "all_proxy", "http_proxy", "https_proxy"] {
+        inner.env(name, "http://127.0.0.1:1");
+    }
+    let inner = inner.env(INNER, format!("http://127.0.0.1:{}", metadata.port)).output().unwrap();
+    assert!(inner.status.success(), "{}", String::from_utf8_lossy(&inner.stdout));
+    assert_eq!(metadata.requests(), 4);
 }
 
 #[test]
