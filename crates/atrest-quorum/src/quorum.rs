@@ -10,6 +10,9 @@ use atrest::{Error, KeyVault, Result, Secret};
 use crate::bundle::{Bundle, MAX_MEMBERS, Part, SALT};
 use crate::{split, version};
 
+/// What each member says of its key.
+type Said = Vec<Result<Option<KeyDescription>>>;
+
 /// The length of the secret that is split.
 const SECRET: usize = 32;
 
@@ -156,7 +159,7 @@ impl Quorum {
     }
 
     /// What the vaults say of their keys: their latest versions, or given ones.
-    fn descriptions(&self, key: &str, versions: Option<&[&str]>) -> Vec<Result<Option<KeyDescription>>> {
+    fn descriptions(&self, key: &str, versions: Option<&[&str]>) -> Said {
         let describe = |at: usize| {
             let member = &self.members[at];
             member.vault.describe(member.key_for(key), versions.map(|versions| versions[at]))
@@ -165,7 +168,7 @@ impl Quorum {
     }
 
     /// What is true of a version as a whole.
-    fn sum_up(&self, id: KeyId, all: Vec<Result<Option<KeyDescription>>>) -> Result<Option<KeyDescription>> {
+    fn sum_up(&self, id: KeyId, all: Said) -> Result<Option<KeyDescription>> {
         let mut failed = Failed::default();
         let (mut said, mut silent) = (Vec::new(), 0);
         for (member, answer) in self.members.iter().zip(all) {
@@ -201,7 +204,7 @@ impl Quorum {
     }
 
     /// The latest version of each member's key, if all say it.
-    fn latest(&self, key: &str) -> Result<Option<(KeyId, Vec<Result<Option<KeyDescription>>>)>> {
+    fn latest(&self, key: &str) -> Result<Option<(KeyId, Said)>> {
         let all = self.descriptions(key, None);
         let mut keys = Vec::new();
         for said in &all {

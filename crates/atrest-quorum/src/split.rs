@@ -55,8 +55,8 @@ mod tests {
     impl Field {
         fn new() -> Self {
             let (mut exp, mut log, mut value) = ([0; 255], [0; 256], 1u16);
-            for power in 0..255 {
-                (exp[power], log[value as usize]) = (value as u8, power);
+            for (power, of) in exp.iter_mut().enumerate() {
+                (*of, log[value as usize]) = (value as u8, power);
                 value ^= value << 1;
                 if value > 255 {
                     value ^= 0x11b;
