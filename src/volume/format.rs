@@ -7,13 +7,14 @@ use super::aligned::Aligned;
 use super::headers::{self, BAD_DATA_OFFSET, FirstProtector, NewHeader, NewWritten, StoredHeader, rewrite};
 use super::keys::{Key, Keys};
 use super::live::Live;
+use super::protect::secret_of;
 use super::signature;
 use super::written::Written;
 use super::{BlockDevice, KeyslotOptions, Volume};
 use crate::approval;
 use crate::arch::on_wiped_stack;
 use crate::cipher::CipherSpec;
-use crate::key::{DekAlgorithm, EncryptionType, Passphrase, Protector, WrappedDek, check_context};
+use crate::key::{DekAlgorithm, EncryptionType, Protector, WrappedDek, check_context};
 use crate::ondisk::luks::{HEADER_SIZES, LuksVersion, Token, WrittenMap};
 use crate::{Dek, Error, Result, SectorSize, random, zeros};
 
@@ -339,22 +340,20 @@ impl FormatOptions {
         header: &dyn StoredHeader,
         data_size: u64,
     ) -> Result<FirstProtector<'a>> {
-        let passphrase = match protector {
-            Protector::Vault(vault, key) => {
-                let none = || format!("{} has no tokens for a vault; take LUKS2 or a passphrase", header.format());
-                header.check_takes_tokens().map_err(|_| Error::InvalidOption(none()))?;
-                let wrapped = WrappedDek::wrap(vault, key, dek)?;
-                let token = Token::new(self.encryption_type, dek, wrapped, self.context.clone(), data_size);
-                return Ok(FirstProtector::Token(token));
-            }
-            Protector::Passphrase(passphrase) => Passphrase::given(passphrase)?.protecting()?,
-            Protector::KeyFile(path) => Passphrase::read(path)?.protecting()?,
-        };
+        if let Protector::Vault(vault, key) = protector {
+            let none = || format!("{} has no tokens for a vault; take LUKS2 or a passphrase", header.format());
+            header.check_takes_tokens().map_err(|_| Error::InvalidOption(none()))?;
+            let wrapped = WrappedDek::wrap(vault, key, dek)?;
+            let token = Token::new(self.encryption_type, dek, wrapped, self.context.clone(), data_size);
+            return Ok(FirstProtector::Token(token));
+        }
+        let secret = secret_of(protector)?;
+        header.check_means(secret.1)?;
         if !self.context.is_empty() {
             return Err(Error::InvalidOption("a context needs a vault's token to be kept in".into()));
         }
         let kdf = self.keyslot.resolve(header.required_hash())?;
-        Ok(FirstProtector::Keyslot(self.keyslot.keyslot(kdf, passphrase)))
+        Ok(FirstProtector::Keyslot(self.keyslot.keyslot(kdf, secret)))
     }
 }
 

@@ -20,6 +20,8 @@ mod live;
 mod moving;
 mod open;
 mod protect;
+#[cfg(feature = "bitlocker")]
+mod recovery_password;
 mod reencrypt;
 mod resize;
 mod rotate;
@@ -56,6 +58,8 @@ pub use info::{DigestInfo, HeaderFormat, KeyslotInfo, ProtectorId, SegmentInfo, 
 pub(crate) use open::Closed;
 pub use open::OpenOptions;
 pub use protect::KeyslotOptions;
+#[cfg(feature = "bitlocker")]
+pub use recovery_password::RecoveryPassword;
 #[cfg(feature = "managed")]
 pub(crate) use reencrypt::Begun;
 pub use reencrypt::{ReencryptOptions, Resilience};

@@ -7,5 +7,6 @@ mod common;
 mod hostile;
 mod images;
 mod model;
+mod protectors;
 mod volumes;
 mod writes;

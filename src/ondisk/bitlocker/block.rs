@@ -14,8 +14,8 @@ pub(crate) const AREA: usize = 64 << 10;
 
 const MAGIC: &[u8; 8] = b"-FVE-FS-";
 /// The first part of it, before the data set; and the data set's own header.
-const HEADER: usize = 64;
-const SET_HEADER: usize = 48;
+pub(super) const HEADER: usize = 64;
+pub(super) const SET_HEADER: usize = 48;
 
 /// A copy of the metadata.
 #[derive(Clone)]
@@ -40,6 +40,8 @@ pub(crate) struct Block {
     pub(crate) integrity: Integrity,
     /// The SHA-256 of what the integrity is of.
     pub(crate) digest: [u8; 32],
+    /// The bytes of its place that it takes, with its checksum and its integrity.
+    len: usize,
 }
 
 /// How far the volume is encrypted.
@@ -126,9 +128,16 @@ impl Block {
             key: None,
             integrity,
             digest,
+            len: 0,
         };
         block.parse_set(&bytes[HEADER..])?;
+        let proof = if version == 1 { 0 } else { u16_at(area, size + 8).map_or(0, usize::from) };
+        block.len = size + 8 + proof;
         Ok(block)
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.len
     }
 
     fn parse_set(&mut self, set: &[u8]) -> Result<(), Defect> {

@@ -31,6 +31,20 @@ impl Sealed {
         Ok(Sealed { nonce, tag, ciphertext: data[LEAST..].to_vec() })
     }
 
+    /// The data of an entry with a sealed key. No nonce comes twice under one key.
+    ///
+    /// # Errors
+    /// [`Error::WrongKey`] for a key of another length than 32 bytes; [`Error::SelfTest`].
+    pub(super) fn seal(under: &Secret, nonce: [u8; 12], key: &Secret) -> Result<Vec<u8>> {
+        Algorithm::Ccm.check(is_right)?;
+        let mut bytes = key.clone();
+        let tag = on_wiped_stack(|| {
+            let aead = Aead::new_from_slice(under.expose()).map_err(|_| Error::WrongKey)?;
+            aead.encrypt_inout_detached(&nonce.into(), b"", bytes.expose_mut().into()).map_err(|_| Error::WrongKey)
+        })?;
+        Ok([&nonce[..], &tag, bytes.expose()].concat())
+    }
+
     /// The key; `None` if it was sealed under another, or altered.
     ///
     /// # Errors

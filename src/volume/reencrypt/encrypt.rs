@@ -161,6 +161,8 @@ impl<D: BlockDevice> Volume<D> {
             Protector::Vault(vault, _) => Credential::Vault(vault),
             Protector::Passphrase(passphrase) => Credential::Passphrase(passphrase),
             Protector::KeyFile(path) => Credential::KeyFile(path),
+            #[cfg(feature = "bitlocker")]
+            Protector::RecoveryPassword(text) => Credential::RecoveryPassword(text),
         };
         let open = OpenOptions::new().hazmat_allow_unencrypted(true);
         // What was killed before its header was written is finished, if it is the caller's own.
