@@ -10,6 +10,8 @@ mod discard;
 mod expected;
 mod file_device;
 mod format;
+#[cfg(feature = "bitlocker")]
+mod format_bitlocker;
 mod header;
 mod headers;
 mod info;
@@ -52,6 +54,8 @@ pub use device::{BlockDevice, MemoryDevice, write_zeros};
 pub(crate) use expected::{Expected, KnownDek};
 pub use file_device::FileDevice;
 pub use format::FormatOptions;
+#[cfg(feature = "bitlocker")]
+pub use format_bitlocker::BitLockerOptions;
 pub use header::Header;
 pub use info::{DigestInfo, HeaderFormat, KeyslotInfo, ProtectorId, SegmentInfo, TokenInfo};
 #[cfg(feature = "managed")]

@@ -291,7 +291,7 @@ fn a_volume_that_is_converted_by_chunks_is_read_and_not_written() {
     chunks(&mut model, |_, _| {});
     let plain = model::plain();
     // The first chunk is that behind the first 8192 bytes.
-    let image = model.image(&plain, |at| at >= 8192 && (at - 8192) / model::CHUNK % 2 == 0);
+    let image = model.image(&plain, |at| at >= 8192 && ((at - 8192) / model::CHUNK).is_multiple_of(2));
     let options = OpenOptions::new().hazmat_allow_unencrypted(true);
     let volume = Volume::open(MemoryDevice::from_bytes(image), Credential::ClearKey, &options).unwrap();
     let mut shown = model.shown(&plain);

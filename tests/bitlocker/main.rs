@@ -4,6 +4,7 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod create;
 mod hostile;
 mod images;
 mod model;

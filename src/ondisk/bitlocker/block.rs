@@ -12,7 +12,7 @@ use super::sealed::Sealed;
 /// The bytes of a copy's place, of which it fills a part.
 pub(crate) const AREA: usize = 64 << 10;
 
-const MAGIC: &[u8; 8] = b"-FVE-FS-";
+pub(super) const MAGIC: &[u8; 8] = b"-FVE-FS-";
 /// The first part of it, before the data set; and the data set's own header.
 pub(super) const HEADER: usize = 64;
 pub(super) const SET_HEADER: usize = 48;
@@ -67,18 +67,33 @@ pub(crate) enum Method {
 }
 
 impl Method {
+    const ALL: [Method; 6] = [
+        Method::Cbc128Elephant,
+        Method::Cbc256Elephant,
+        Method::Cbc128,
+        Method::Cbc256,
+        Method::Xts128,
+        Method::Xts256,
+    ];
+
     pub(crate) fn of(number: u16) -> Option<Self> {
-        match number {
-            0x8000 => Some(Method::Cbc128Elephant),
-            0x8001 => Some(Method::Cbc256Elephant),
-            0x8002 => Some(Method::Cbc128),
-            0x8003 => Some(Method::Cbc256),
-            0x8004 => Some(Method::Xts128),
-            0x8005 => Some(Method::Xts256),
-            _ => None,
+        Self::ALL.into_iter().find(|method| method.number() == number)
+    }
+
+    pub(super) fn number(self) -> u16 {
+        match self {
+            Method::Cbc128Elephant => 0x8000,
+            Method::Cbc256Elephant => 0x8001,
+            Method::Cbc128 => 0x8002,
+            Method::Cbc256 => 0x8003,
+            Method::Xts128 => 0x8004,
+            Method::Xts256 => 0x8005,
         }
     }
 }
+
+/// The number of that state in which a volume stays.
+pub(super) const ENCRYPTED: u16 = 4;
 
 /// What shows that nobody without the master key has changed the metadata.
 #[derive(Clone)]
@@ -187,7 +202,7 @@ fn state(number: u16) -> Result<State, Defect> {
         1 => Ok(State::Decrypted),
         // Paused, and under way when it was shut down.
         3 | 5 => Ok(State::Partly),
-        4 => Ok(State::Encrypted),
+        ENCRYPTED => Ok(State::Encrypted),
         2 => Err(Defect::Unsupported(
             "Windows was stopped while it encrypted or decrypted a part of it, and keeps that part in a log; let Windows \
              start with the volume, which finishes it"

@@ -4,7 +4,7 @@ use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
 use super::Defect;
-use super::block::{AREA, HEADER, SET_HEADER};
+use super::block::{AREA, ENCRYPTED, HEADER, MAGIC, Method, SET_HEADER};
 use super::bytes::{crc32, u16_at, u32_at};
 use super::entry::{self, Key, entries, make};
 use super::guid::Guid;
@@ -35,6 +35,19 @@ pub(crate) enum NewProtector {
     RecoveryPassword(RecoveryPassword),
 }
 
+/// A new volume.
+pub(crate) struct NewVolume<'a> {
+    pub(crate) method: Method,
+    pub(crate) key: &'a Secret,
+    pub(crate) description: &'a str,
+    /// Its bytes, all of them encrypted.
+    pub(crate) size: u64,
+    pub(crate) header_sectors: u32,
+    pub(crate) header_size: u64,
+    pub(crate) header_offset: u64,
+    pub(crate) copies: [u64; 3],
+}
+
 /// Metadata without its checksum and proof.
 pub(crate) struct Draft {
     header: Vec<u8>,
@@ -61,10 +74,34 @@ impl Draft {
         Ok(Draft { header: header.to_vec(), set: set.to_vec(), entries: kept, time })
     }
 
+    /// The metadata of a new volume, still without protectors.
+    pub(crate) fn new(new: &NewVolume<'_>, master_key: &Secret, time: u64) -> Result<Self> {
+        let mut header = MAGIC.to_vec();
+        // Encrypted, and to stay so.
+        header.extend([0, 2, ENCRYPTED, ENCRYPTED].iter().flat_map(|field: &u16| field.to_le_bytes()));
+        header.extend(new.size.to_le_bytes());
+        header.extend([0, new.header_sectors].iter().flat_map(|field| field.to_le_bytes()));
+        header.extend(new.copies.iter().chain([&new.header_offset]).flat_map(|place| place.to_le_bytes()));
+        let mut set: Vec<u8> = [0, 1, SET_HEADER as u32, 0].iter().flat_map(|field| field.to_le_bytes()).collect();
+        set.extend(random_guid()?);
+        // Nonces count from 1.
+        set.extend([1, u32::from(new.method.number())].iter().flat_map(|field| field.to_le_bytes()));
+        set.extend(time.to_le_bytes());
+        let mut draft = Draft { header, set, entries: Vec::new(), time };
+        let text: Vec<u8> = new.description.encode_utf16().chain([0]).flat_map(u16::to_le_bytes).collect();
+        let key = draft.seal(entry::VOLUME_KEY, new.method.number(), new.key, master_key)?;
+        let place = [new.header_offset, new.header_size].map(u64::to_le_bytes);
+        draft.entries = vec![
+            make(entry::DESCRIPTION, entry::TEXT, &text),
+            key,
+            make(entry::VOLUME_HEADER, entry::VOLUME_HEADER, place.as_flattened()),
+        ];
+        Ok(draft)
+    }
+
     /// Adds a protector of the master key.
     pub(crate) fn add(&mut self, new: &NewProtector, master_key: &Secret) -> Result<()> {
-        let (mut id, salt) = (random::array::<16>()?, random::array()?);
-        (id[7], id[8]) = (id[7] & 0x0f | 0x40, id[8] & 0x3f | 0x80); // a random GUID (RFC 9562, 5.4)
+        let (id, salt) = (random_guid()?, random::array()?);
         let stretch = Stretch(salt);
         let (number, method, derived, inner) = match new {
             NewProtector::Password(initial) => {
@@ -139,4 +176,11 @@ impl Draft {
         nonce[8..].copy_from_slice(&number.to_le_bytes());
         Ok(nonce)
     }
+}
+
+/// A random GUID (RFC 9562, 5.4).
+fn random_guid() -> Result<[u8; 16]> {
+    let mut id = random::array::<16>()?;
+    (id[7], id[8]) = (id[7] & 0x0f | 0x40, id[8] & 0x3f | 0x80);
+    Ok(id)
 }

@@ -22,7 +22,7 @@ mod stretch;
 pub(crate) use block::{AREA, Block, Integrity, Method, State};
 pub(crate) use boot::{BootSector, Generation};
 pub(crate) use chunks::{Bitmap, Information, MAX_BITMAP, MAX_INFORMATION};
-pub(crate) use draft::{Draft, NewProtector};
+pub(crate) use draft::{Draft, NewProtector, NewVolume};
 pub(crate) use external_key::{ExternalKey, MAX_FILE};
 pub(crate) use protector::{Kind, Protector};
 pub(crate) use recovery::RecoveryPassword;

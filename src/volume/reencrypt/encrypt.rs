@@ -129,7 +129,7 @@ impl<D: BlockDevice> Volume<D> {
         if room < header.len() {
             return Err(Error::DeviceTooSmall { needed: header.len(), size: room });
         }
-        options.check_blank(&header_device, first_used(&header_device, header.len())?)?;
+        options.check_blank(&header_device, first_used(&header_device, 0, header.len())?)?;
         let first = options.prepare(protector, &dek, &*header, size)?;
         let resilience = Resilience::Checksum.stored(options.sector_bytes());
         let new = NewEncryption { resilience, size, moved: None };

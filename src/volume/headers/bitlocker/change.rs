@@ -25,6 +25,17 @@ pub(super) fn now() -> u64 {
     u64::try_from(ticks).unwrap_or_default()
 }
 
+/// Writes a copy to its place.
+pub(super) fn write_copy(device: &dyn BlockDevice, place: u64, area: &[u8]) -> Result<()> {
+    let failed = |e| Error::io("writing the metadata", e);
+    let (first, rest) = area.split_at(FIRST.min(area.len()));
+    device.write_at(place + FIRST as u64, rest).map_err(failed)?;
+    device.sync().map_err(failed)?;
+    device.write_at(place, first).map_err(failed)?;
+    device.sync().map_err(failed)?;
+    check_written(device, place, area).map_err(failed)
+}
+
 impl BitLockerStore {
     /// The master key, which proves what is written.
     fn master_key(&self) -> Result<&Secret> {
@@ -57,14 +68,8 @@ impl BitLockerStore {
 
     /// Writes the copies that differ.
     pub(super) fn write(&mut self, device: &dyn BlockDevice, area: &[u8]) -> Result<()> {
-        let failed = |e| Error::io("writing the metadata", e);
         while let Some(&place) = self.found.differ.first() {
-            let (first, rest) = area.split_at(FIRST.min(area.len()));
-            device.write_at(place + FIRST as u64, rest).map_err(failed)?;
-            device.sync().map_err(failed)?;
-            device.write_at(place, first).map_err(failed)?;
-            device.sync().map_err(failed)?;
-            check_written(device, place, area).map_err(failed)?;
+            write_copy(device, place, area)?;
             self.found.differ.remove(0);
         }
         Ok(())

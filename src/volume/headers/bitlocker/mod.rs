@@ -8,6 +8,7 @@ mod change;
 mod chunks;
 mod found;
 mod map;
+mod new;
 
 use core::ops::Range;
 use std::sync::{Arc, OnceLock};
@@ -22,6 +23,7 @@ use crate::volume::{BlockDevice, DigestInfo, HeaderFormat, KeyslotInfo, SegmentI
 use crate::{Dek, Error, Result, Secret};
 use attempt::{ByProtector, NoKey};
 use found::Found;
+pub(in crate::volume) use new::{NewBitLocker, Room, create};
 
 /// The metadata of a volume on a device.
 #[derive(Clone)]
