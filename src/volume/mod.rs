@@ -70,7 +70,8 @@ pub use reencrypt::{ReencryptOptions, Resilience};
 pub use steps::ReencryptionProgress;
 
 /// An encrypted device: a header of LUKS2, or of LUKS1, and sectors of AES-XTS (`aes-xts-plain64`), or of what else an old
-/// volume has.
+/// volume has. With the feature `bitlocker` also a BitLocker volume of Windows, opened by the [credentials](crate::Credential)
+/// that Windows has for one.
 ///
 /// Reads and writes are in whole sectors, at byte offsets from the start of the data. Any number of threads may read
 /// and write at once. If two write the same sectors at once, each sector ends up with the data of either, as on a disk.

@@ -2,6 +2,7 @@
 
 #![cfg(all(feature = "bitlocker", target_os = "linux"))]
 
+mod approved;
 #[path = "../common/mod.rs"]
 mod common;
 mod create;
