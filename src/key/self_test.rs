@@ -88,8 +88,12 @@ pub(super) fn argon2id() -> Result<()> {
     Algorithm::Argon2id.check(argon2id_is_right)
 }
 
+/// An algorithm, and what tries it.
 #[cfg(feature = "std")]
-const STD: &[(Algorithm, fn() -> bool)] = &[
+type Test = (Algorithm, fn() -> bool);
+
+#[cfg(feature = "std")]
+const STD: &[Test] = &[
     (Algorithm::HkdfSha256, hkdf_is_right),
     (Algorithm::Pbkdf2Sha1, pbkdf2_sha1_is_right),
     (Algorithm::Pbkdf2Sha256, pbkdf2_sha256_is_right),

@@ -10,7 +10,7 @@ use atrest::{
     SectorSize, Volume,
 };
 
-use super::common::device::{TestDevice, crash_images};
+use super::common::device::{TestDevice, crash_images, reopen};
 use super::common::text;
 use super::images::compare;
 use super::protectors::judged_by_all;
@@ -58,7 +58,8 @@ fn other_programs_open_and_read_what_is_made_here() {
         drop(volume);
         judge(&image, sector, recovery.expose());
         let credential = Credential::RecoveryPassword(recovery.expose());
-        let volume = Volume::open(FileDevice::open(&image).unwrap(), credential, &OpenOptions::new()).unwrap();
+        let open = || Volume::open(FileDevice::open(&image)?, credential, &OpenOptions::new());
+        let volume = reopen(open).unwrap();
         let mut read = vec![0; plain.len()];
         volume.read_at(0, &mut read).unwrap();
         assert!(read == plain);
@@ -66,7 +67,7 @@ fn other_programs_open_and_read_what_is_made_here() {
 }
 
 fn judge(image: &Path, sector: u32, recovery: &str) {
-    let device = FileDevice::open_read_only(image).unwrap();
+    let device = reopen(|| FileDevice::open_read_only(image)).unwrap();
     let credential = Credential::Passphrase(PASSWORD.as_bytes());
     let volume = Volume::open(device, credential, &OpenOptions::new().read_only(true)).unwrap();
     let read = compare(image, "ours", "password", PASSWORD, &["dissect", "libbde"], &volume);

@@ -6,7 +6,7 @@ use atrest::key::{HashAlgorithm, Kdf};
 use atrest::volume::{Header, KeyslotOptions, Priority, ProtectorId, RecoveryPassword};
 use atrest::{Credential, Error, OpenOptions, Protector, Result, Volume};
 
-use super::common::device::{TestDevice, crash_images};
+use super::common::device::{TestDevice, crash_images, reopen};
 use super::common::{peer, python, run, text};
 use super::model::{self, AREA, Model, SIZE};
 
@@ -189,8 +189,9 @@ fn other_programs_open_a_volume_by_protectors_of_ours() {
     let folder = tempfile::tempdir().unwrap();
     let image = folder.path().join("volume");
     run("cp", &["--sparse=always", text(&images.join("aes-xts_128.bin")), text(&image)]);
-    let open =
-        |credential| Volume::open(atrest::FileDevice::open(&image).unwrap(), credential, &OpenOptions::new()).unwrap();
+    let open = |credential| {
+        reopen(|| Volume::open(atrest::FileDevice::open(&image)?, credential, &OpenOptions::new())).unwrap()
+    };
     let volume = open(Credential::Passphrase(b"password12!@"));
     let (password, recovery) = ("new password", RecoveryPassword::generate().unwrap());
     volume.add_protector(Protector::Passphrase(password.as_bytes()), &options()).unwrap();

@@ -45,7 +45,7 @@ impl Found {
                     let start = plain_start(device, &boot, device_size)?;
                     let chunks = match boot.generation {
                         Generation::Seven { chunks: Some(copies), .. } => {
-                            Chunks::load(device, device_size, copies, boot.sector_size.bytes().into())?
+                            Some(Chunks::load(device, device_size, copies, boot.sector_size.bytes().into())?)
                         }
                         _ => None,
                     };

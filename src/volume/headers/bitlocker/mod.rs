@@ -204,9 +204,9 @@ impl StoredHeader for BitLockerStore {
         Vec::new()
     }
 
-    /// Whether copies differ. Those of Windows Vista are only read.
+    /// Whether copies differ. Those of Windows Vista are only read, and so are those of a volume that is being converted.
     fn needs_repair(&self) -> bool {
-        self.found.block.version != 1 && !self.found.differ.is_empty()
+        self.found.block.version != 1 && self.takes_writes() && !self.found.differ.is_empty()
     }
 
     fn overwrite_foreign(&mut self) {
