@@ -40,7 +40,27 @@ fuzz_target!(init: seeds::write(seeds()), |data: &[u8]| -> Corpus {
 });
 
 fn seeds() -> Vec<Vec<u8>> {
-    let places = [0u16, 8, 12, 16, 28, 32, 56, 64, 72, 76, 96, 100, 112, 132, 1024 + 11, 1024 + 160, 1024 + 176, 1536, 1536 + 20];
+    let places = [
+        0u16,
+        8,
+        12,
+        16,
+        28,
+        32,
+        56,
+        64,
+        72,
+        76,
+        96,
+        100,
+        112,
+        132,
+        1024 + 11,
+        1024 + 160,
+        1024 + 176,
+        1536,
+        1536 + 20,
+    ];
     let edits = places.into_iter().map(|at| [&[1, 0][..], &at.to_le_bytes(), &[0, 0]].concat());
     edits.chain((0..8).map(|flags| vec![flags, 1])).collect()
 }
@@ -48,8 +68,9 @@ fn seeds() -> Vec<Vec<u8>> {
 fn run(data: &[u8]) {
     let mut input = Input(data);
     let [flags, operation] = [(); 2].map(|()| input.byte());
-    let mut image = IMAGES[usize::from(flags >> 2 & 1)].clone();
-    let mut is_boot_sound = flags >> 2 & 1 == 0;
+    let by_chunks = flags >> 2 & 1 == 1;
+    let mut image = IMAGES[usize::from(by_chunks)].clone();
+    let mut is_boot_sound = !by_chunks;
     for _ in 0..16 {
         if input.0.is_empty() {
             break;
@@ -63,14 +84,14 @@ fn run(data: &[u8]) {
         } else if at < BLOCK + BOOT {
             image[at - BLOCK] = value;
             is_boot_sound = false;
-        } else {
+        } else if by_chunks {
             let at = at - BLOCK - BOOT;
             let maps = CHUNKS as usize;
             image[if at < 0x80 { maps + at } else { maps + 0x1000 + at - 0x80 }] = value;
         }
     }
     if flags & 2 == 0 {
-        make_right(&mut image);
+        make_right(&mut image, by_chunks);
     }
     let disk = Arc::new(Disk::new(&image, SIZE as u64));
     if let Ok(header) = Header::load(&disk) {
@@ -95,7 +116,7 @@ fn run(data: &[u8]) {
 }
 
 /// Makes all checksums right.
-fn make_right(image: &mut [u8]) {
+fn make_right(image: &mut [u8], by_chunks: bool) {
     for copy in MODEL.copies {
         let area = &mut image[copy as usize..][..AREA];
         let end = usize::from(u16::from_le_bytes([area[8], area[9]])) * 16;
@@ -103,6 +124,9 @@ fn make_right(image: &mut [u8]) {
             let sum = model::crc32(&area[..end]);
             area[end + 4..end + 8].copy_from_slice(&sum.to_le_bytes());
         }
+    }
+    if !by_chunks {
+        return;
     }
     let (information, bitmap) = image[CHUNKS as usize..][..0x2000].split_at_mut(0x1000);
     model::sum(information, 36, usize::from(information[10]).max(56));
