@@ -9,6 +9,7 @@
 //! | AES-128-XTS, AES-256-XTS (`aes-xts-plain64`) | yes | SP 800-38E, for storage only |
 //! | AES-256-CTR | yes, if the caller never repeats a counter under a key | SP 800-38A, 6.5 |
 //! | AES-KW, AES-KWP | yes | SP 800-38F |
+//! | AES-CCM, of BitLocker's keys | yes | SP 800-38C |
 //! | RSA-OAEP with SHA-256, keys of at least 2048 bits | yes | SP 800-56B Rev. 2 |
 //! | HKDF-SHA-256, HMAC-SHA-256, SHA-256, SHA-512 | yes | SP 800-56C Rev. 2, FIPS 198-1, FIPS 180-4 |
 //! | PBKDF2 with SHA-256 or SHA-512, at least 1000 iterations, a salt of at least 16 bytes | yes | SP 800-132, 5.1 and 5.2 |
@@ -16,7 +17,7 @@
 //! | RSA1_5 | no | SP 800-131A Rev. 2, 6 |
 //! | `aes-xts-plain` | no | its tweaks repeat after 2 TiB |
 //! | AES-CBC in sectors | no | SP 800-38A, appendix C: its IVs are predictable or repeat |
-//! | AES-HCTR2, Argon2i, Argon2id | no | in no NIST publication |
+//! | AES-HCTR2, Argon2i, Argon2id, BitLocker's chain of SHA-256 | no | in no NIST publication |
 //!
 //! Two more facts. A LUKS keyslot encrypts the DEK with AES-XTS and verifies it with a digest. That is neither the
 //! wrapping of SP 800-38F nor the authenticated encryption that SP 800-132 asks for in 5.4. So a vault's key is the

@@ -9,6 +9,9 @@ pub mod store;
 pub mod vault;
 pub mod volumes;
 
+#[path = "../../tests/bitlocker/model.rs"]
+#[allow(dead_code)]
+pub mod bitlocker_model;
 #[path = "../../tests/common/device.rs"]
 #[allow(dead_code)]
 pub mod device;

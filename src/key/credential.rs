@@ -49,6 +49,9 @@ pub enum Protector<'a> {
     Passphrase(&'a [u8]),
     /// A file whose whole content is the passphrase: 1 byte to [`MAX_PASSPHRASE`].
     KeyFile(&'a Path),
+    /// A recovery password of BitLocker: [`RecoveryPassword`](crate::volume::RecoveryPassword) makes one.
+    #[cfg(feature = "bitlocker")]
+    RecoveryPassword(&'a str),
 }
 
 /// The bytes of a passphrase: the caller's, or those of a key file.
@@ -123,6 +126,8 @@ impl fmt::Debug for Protector<'_> {
             Protector::Vault(vault, key) => write!(f, "Protector::Vault({}, {key})", vault.id()),
             Protector::Passphrase(_) => f.write_str("Protector::Passphrase"),
             Protector::KeyFile(path) => write!(f, "Protector::KeyFile({})", path.display()),
+            #[cfg(feature = "bitlocker")]
+            Protector::RecoveryPassword(_) => f.write_str("Protector::RecoveryPassword"),
         }
     }
 }

@@ -4,6 +4,8 @@
 //! A DEK encrypts sectors; a KEK encrypts DEKs and never leaves its vault. The wrapped DEK is stored next to the data,
 //! with the name of the KEK that opens it.
 
+#[cfg(feature = "bitlocker")]
+pub(crate) mod aes_ccm;
 mod aes_kw;
 #[cfg(feature = "std")]
 mod any_vault;

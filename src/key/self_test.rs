@@ -35,7 +35,7 @@ pub fn self_test() -> Result<()> {
     Algorithm::Kwp.run(kwp_is_right)?;
     #[cfg(feature = "std")]
     for (algorithm, test) in STD {
-        algorithm.run(test)?;
+        algorithm.run(*test)?;
     }
     Ok(())
 }
@@ -88,14 +88,20 @@ pub(super) fn argon2id() -> Result<()> {
     Algorithm::Argon2id.check(argon2id_is_right)
 }
 
+/// An algorithm, and what tries it.
 #[cfg(feature = "std")]
-const STD: [(Algorithm, fn() -> bool); 6] = [
+type Test = (Algorithm, fn() -> bool);
+
+#[cfg(feature = "std")]
+const STD: &[Test] = &[
     (Algorithm::HkdfSha256, hkdf_is_right),
     (Algorithm::Pbkdf2Sha1, pbkdf2_sha1_is_right),
     (Algorithm::Pbkdf2Sha256, pbkdf2_sha256_is_right),
     (Algorithm::Pbkdf2Sha512, pbkdf2_sha512_is_right),
     (Algorithm::Argon2i, argon2i_is_right),
     (Algorithm::Argon2id, argon2id_is_right),
+    #[cfg(feature = "bitlocker")]
+    (Algorithm::Ccm, super::aes_ccm::is_right),
 ];
 
 /// RFC 3394, 4.1, 4.2 and 4.6: a KEK of each length, both ways.
@@ -294,6 +300,8 @@ mod tests {
                     Kdf::Argon2id { memory_kib: 8, passes: 1, lanes: 1 }.derive(b"p", b"saltsalt", 16).map(drop),
                 ),
             ]);
+            #[cfg(feature = "bitlocker")]
+            uses.push(("AES-CCM", crate::key::aes_ccm::seal(&key[..32], [0; 12], &mut []).map(drop)));
             uses
         };
         // Self-tests are lazy: everything before the failing one works, and an open cipher works until then.

@@ -79,7 +79,7 @@ impl DataArea {
         let both = self.moving.as_ref().map(|moving| SectorSize::new(moving.plan.sector_size())).transpose()?;
         let sector_size = sizes.chain(both).max_by_key(|size| size.bytes()).unwrap_or(SectorSize::B512);
         let unit = u64::from(sector_size.bytes());
-        let mut extents = Vec::new();
+        let mut extents = Vec::with_capacity(self.pieces.len());
         let mut size = 0u64;
         for piece in &self.pieces {
             let wanted = piece.size.unwrap_or(unit);

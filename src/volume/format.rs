@@ -7,13 +7,14 @@ use super::aligned::Aligned;
 use super::headers::{self, BAD_DATA_OFFSET, FirstProtector, NewHeader, NewWritten, StoredHeader, rewrite};
 use super::keys::{Key, Keys};
 use super::live::Live;
+use super::protect::secret_of;
 use super::signature;
 use super::written::Written;
 use super::{BlockDevice, KeyslotOptions, Volume};
 use crate::approval;
 use crate::arch::on_wiped_stack;
 use crate::cipher::CipherSpec;
-use crate::key::{DekAlgorithm, EncryptionType, Passphrase, Protector, WrappedDek, check_context};
+use crate::key::{DekAlgorithm, EncryptionType, Protector, WrappedDek, check_context};
 use crate::ondisk::luks::{HEADER_SIZES, LuksVersion, Token, WrittenMap};
 use crate::{Dek, Error, Result, SectorSize, random, zeros};
 
@@ -263,21 +264,21 @@ impl<D: BlockDevice> Volume<D> {
         if size < len {
             return Err(Error::DeviceTooSmall { needed: len, size });
         }
-        let used = first_used(on, room)?;
+        let used = first_used(on, 0, room)?;
         options.check_blank(on, used)?;
         if let Some(map) = &map {
             map.fit(&mut layout)?;
         }
         let prepared = options.prepare(protector, &dek, &*header, layout.size)?;
         if used.is_some() {
-            wipe(on, room)?;
+            wipe(on, 0, room)?;
         }
         // The map is there before the header that names it.
         let written = map.map(|map| Written::create(&map, &dek, on)).transpose();
         let stored = written.and_then(|written| header.store_new(on, &dek, prepared).map(|()| written));
         let written = stored.inspect_err(|_| {
             // Zero the room again, so that a full disk can take a new volume once it has space.
-            let _ = wipe(on, room);
+            let _ = wipe(on, 0, room);
         })?;
         let volume = Self::new(device, header_device, Live::new(keys, data, layout), header);
         Ok(Volume { written, ..volume })
@@ -339,34 +340,32 @@ impl FormatOptions {
         header: &dyn StoredHeader,
         data_size: u64,
     ) -> Result<FirstProtector<'a>> {
-        let passphrase = match protector {
-            Protector::Vault(vault, key) => {
-                let none = || format!("{} has no tokens for a vault; take LUKS2 or a passphrase", header.format());
-                header.check_takes_tokens().map_err(|_| Error::InvalidOption(none()))?;
-                let wrapped = WrappedDek::wrap(vault, key, dek)?;
-                let token = Token::new(self.encryption_type, dek, wrapped, self.context.clone(), data_size);
-                return Ok(FirstProtector::Token(token));
-            }
-            Protector::Passphrase(passphrase) => Passphrase::given(passphrase)?.protecting()?,
-            Protector::KeyFile(path) => Passphrase::read(path)?.protecting()?,
-        };
+        if let Protector::Vault(vault, key) = protector {
+            let none = || format!("{} has no tokens for a vault; take LUKS2 or a passphrase", header.format());
+            header.check_takes_tokens().map_err(|_| Error::InvalidOption(none()))?;
+            let wrapped = WrappedDek::wrap(vault, key, dek)?;
+            let token = Token::new(self.encryption_type, dek, wrapped, self.context.clone(), data_size);
+            return Ok(FirstProtector::Token(token));
+        }
+        let secret = secret_of(protector)?;
+        header.check_means(secret.1)?;
         if !self.context.is_empty() {
             return Err(Error::InvalidOption("a context needs a vault's token to be kept in".into()));
         }
         let kdf = self.keyslot.resolve(header.required_hash())?;
-        Ok(FirstProtector::Keyslot(self.keyslot.keyslot(kdf, passphrase)))
+        Ok(FirstProtector::Keyslot(self.keyslot.keyslot(kdf, secret)))
     }
 }
 
 /// How much is looked at at once: it stays in the CPU's cache, and the allocator has it at hand.
 const PIECE: usize = 64 << 10;
 
-/// The offset of the first byte below `end` that isn't zero. Bytes after the device's end count as zero.
-pub(super) fn first_used(device: &dyn BlockDevice, end: u64) -> Result<Option<u64>> {
+/// The offset of the first byte of a range that isn't zero. Bytes after the device's end count as zero.
+pub(super) fn first_used(device: &dyn BlockDevice, start: u64, end: u64) -> Result<Option<u64>> {
     let failed = |e| Error::io("looking whether the device is blank", e);
     let end = end.min(device.size().map_err(failed)?);
     let mut piece = vec![0; PIECE];
-    for offset in (0..end).step_by(PIECE) {
+    for offset in (start..end).step_by(PIECE) {
         let piece = &mut piece[..(end - offset).min(PIECE as u64) as usize];
         device.read_at(offset, piece).map_err(failed)?;
         if let Some(at) = zeros::first_nonzero(piece) {
@@ -378,10 +377,10 @@ pub(super) fn first_used(device: &dyn BlockDevice, end: u64) -> Result<Option<u6
 
 /// Overwrites the room of the header, including old keyslots, with zeros. Blocks of zeros are skipped: in a file they
 /// may be holes, and a full disk has no space to fill them.
-fn wipe(device: &dyn BlockDevice, end: u64) -> Result<()> {
+pub(super) fn wipe(device: &dyn BlockDevice, start: u64, end: u64) -> Result<()> {
     let failed = |e| Error::io("wiping what the device held", e);
     let end = end.min(device.size().map_err(failed)?);
-    rewrite(device, 0..end, failed, true, |block| {
+    rewrite(device, start..end, failed, true, |block| {
         block.fill(0);
         Ok(())
     })?;

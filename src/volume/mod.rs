@@ -10,6 +10,8 @@ mod discard;
 mod expected;
 mod file_device;
 mod format;
+#[cfg(feature = "bitlocker")]
+mod format_bitlocker;
 mod header;
 mod headers;
 mod info;
@@ -20,6 +22,8 @@ mod live;
 mod moving;
 mod open;
 mod protect;
+#[cfg(feature = "bitlocker")]
+mod recovery_password;
 mod reencrypt;
 mod resize;
 mod rotate;
@@ -50,19 +54,24 @@ pub use device::{BlockDevice, MemoryDevice, write_zeros};
 pub(crate) use expected::{Expected, KnownDek};
 pub use file_device::FileDevice;
 pub use format::FormatOptions;
+#[cfg(feature = "bitlocker")]
+pub use format_bitlocker::BitLockerOptions;
 pub use header::Header;
 pub use info::{DigestInfo, HeaderFormat, KeyslotInfo, ProtectorId, SegmentInfo, TokenInfo};
 #[cfg(feature = "managed")]
 pub(crate) use open::Closed;
 pub use open::OpenOptions;
 pub use protect::KeyslotOptions;
+#[cfg(feature = "bitlocker")]
+pub use recovery_password::RecoveryPassword;
 #[cfg(feature = "managed")]
 pub(crate) use reencrypt::Begun;
 pub use reencrypt::{ReencryptOptions, Resilience};
 pub use steps::ReencryptionProgress;
 
 /// An encrypted device: a header of LUKS2, or of LUKS1, and sectors of AES-XTS (`aes-xts-plain64`), or of what else an old
-/// volume has.
+/// volume has. With the feature `bitlocker` also a BitLocker volume of Windows, opened by the [credentials](crate::Credential)
+/// that Windows has for one.
 ///
 /// Reads and writes are in whole sectors, at byte offsets from the start of the data. Any number of threads may read
 /// and write at once. If two write the same sectors at once, each sector ends up with the data of either, as on a disk.

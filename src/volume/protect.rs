@@ -3,7 +3,7 @@
 use core::time::Duration;
 use std::sync::{MutexGuard, PoisonError};
 
-use super::headers::{NewKeyslot, StoredHeader};
+use super::headers::{Means, NewKeyslot, StoredHeader};
 use super::{BlockDevice, ProtectorId, Volume};
 use crate::approval;
 use crate::arch::on_wiped_stack;
@@ -109,8 +109,32 @@ impl KeyslotOptions {
         }
     }
 
-    pub(super) fn keyslot<'a>(&self, kdf: Kdf, passphrase: Passphrase<'a>) -> NewKeyslot<'a> {
-        NewKeyslot { id: self.id, kdf, passphrase, priority: self.priority }
+    /// As [`resolve`](Self::resolve), for a header that may have one key derivation only.
+    fn resolve_for(&self, fixed: Option<Kdf>, required_hash: Option<HashAlgorithm>) -> Result<Kdf> {
+        match fixed {
+            Some(_) if self.kdf.is_some_and(|kdf| Some(kdf) != fixed) => {
+                Err(Error::InvalidOption("this format has one key derivation, of a fixed cost; leave it out".into()))
+            }
+            Some(kdf) => Ok(kdf),
+            None => self.resolve(required_hash),
+        }
+    }
+
+    pub(super) fn keyslot<'a>(&self, kdf: Kdf, (passphrase, by): (Passphrase<'a>, Means)) -> NewKeyslot<'a> {
+        NewKeyslot { id: self.id, by, kdf, passphrase, priority: self.priority }
+    }
+}
+
+/// The secret of a new keyslot.
+pub(super) fn secret_of(protector: Protector<'_>) -> Result<(Passphrase<'_>, Means)> {
+    match protector {
+        Protector::Passphrase(passphrase) => Ok((Passphrase::given(passphrase)?.protecting()?, Means::Passphrase)),
+        Protector::KeyFile(path) => Ok((Passphrase::read(path)?.protecting()?, Means::Passphrase)),
+        #[cfg(feature = "bitlocker")]
+        Protector::RecoveryPassword(text) => Ok((Passphrase::given(text.as_bytes())?, Means::RecoveryPassword)),
+        Protector::Vault(..) => {
+            Err(Error::InvalidOption("a keyslot takes a passphrase or a key file; add the vault instead".into()))
+        }
     }
 }
 
@@ -128,14 +152,16 @@ impl<D: BlockDevice> Volume<D> {
     pub fn add_protector(&self, protector: Protector<'_>, options: &KeyslotOptions) -> Result<ProtectorId> {
         on_wiped_stack(|| {
             self.check_writable()?;
-            let passphrase = match protector {
-                Protector::Vault(vault, key) => return self.add_token(vault, key).map(ProtectorId::Token),
-                Protector::Passphrase(passphrase) => Passphrase::given(passphrase)?.protecting()?,
-                Protector::KeyFile(path) => Passphrase::read(path)?.protecting()?,
-            };
+            if let Protector::Vault(vault, key) = protector {
+                return self.add_token(vault, key).map(ProtectorId::Token);
+            }
+            let secret = secret_of(protector)?;
             // Measure the cost without the lock, so that others can use the header meanwhile.
-            let required_hash = self.locked_header().required_hash();
-            let new = options.keyslot(options.resolve(required_hash)?, passphrase);
+            let header = self.locked_header();
+            header.check_means(secret.1)?;
+            let (fixed, required_hash) = (header.fixed_kdf(), header.required_hash());
+            drop(header);
+            let new = options.keyslot(options.resolve_for(fixed, required_hash)?, secret);
             let mut header = self.locked_header();
             let id = header.add_keyslot(self.header_device(), self.dek().secret(), &new)?;
             Ok(ProtectorId::Keyslot(id))
@@ -164,21 +190,14 @@ impl<D: BlockDevice> Volume<D> {
     pub fn change_keyslot(&self, id: u32, protector: Protector<'_>, options: &KeyslotOptions) -> Result<u32> {
         on_wiped_stack(|| {
             self.check_writable()?;
-            let passphrase = match protector {
-                Protector::Passphrase(passphrase) => Passphrase::given(passphrase)?.protecting()?,
-                Protector::KeyFile(path) => Passphrase::read(path)?.protecting()?,
-                Protector::Vault(..) => {
-                    return Err(Error::InvalidOption(
-                        "a keyslot takes a passphrase or a key file; add the vault instead".into(),
-                    ));
-                }
-            };
+            let secret = secret_of(protector)?;
             let mut options = options.clone();
             let header = self.locked_header();
+            header.check_means(secret.1)?;
             header.priority(id)?;
-            let required_hash = header.required_hash();
+            let (fixed, required_hash) = (header.fixed_kdf(), header.required_hash());
             drop(header);
-            let kdf = options.resolve(required_hash)?;
+            let kdf = options.resolve_for(fixed, required_hash)?;
             // Hold one lock throughout, so that the removed keyslot is the one asked for, and not a newer one with its
             // number.
             let mut header = self.locked_header();
@@ -186,10 +205,10 @@ impl<D: BlockDevice> Volume<D> {
             if options.priority == Priority::Normal {
                 options.priority = priority;
             }
-            let new = options.keyslot(kdf, passphrase);
+            let new = options.keyslot(kdf, secret);
             let new = header.add_keyslot(self.header_device(), self.dek().secret(), &new)?;
             header.remove_keyslot(self.header_device(), id)?;
-            Ok(new)
+            Ok(header.number_after(new, id))
         })
     }
 

@@ -187,6 +187,7 @@ const DEFECTS: &[Defect] = &[
     }))),
     defect("a forged volume identifier", Tampered, "", |m| area(m, |a| forged(a, |a| a[80] ^= 1))),
     // Maps of chunks.
+    defect("maps of chunks that are missing", Invalid, "are missing", |m| chunks(m, |i, _| i.fill(0))),
     defect("a map of chunks with a wrong checksum", Invalid, "checksum", |m| chunks(m, |i, _| i[16] ^= 1)),
     defect("a map of chunks with a short header", Invalid, "a header of 55", |m| chunks(m, |i, _| { i[8] = 55; info_sum(i) })),
     defect("a map of chunks smaller than its header", Invalid, "has 55 bytes", |m| chunks(m, |i, _| { i[10] = 55; info_sum(i) })),
@@ -291,7 +292,7 @@ fn a_volume_that_is_converted_by_chunks_is_read_and_not_written() {
     chunks(&mut model, |_, _| {});
     let plain = model::plain();
     // The first chunk is that behind the first 8192 bytes.
-    let image = model.image(&plain, |at| at >= 8192 && (at - 8192) / model::CHUNK % 2 == 0);
+    let image = model.image(&plain, |at| at >= 8192 && ((at - 8192) / model::CHUNK).is_multiple_of(2));
     let options = OpenOptions::new().hazmat_allow_unencrypted(true);
     let volume = Volume::open(MemoryDevice::from_bytes(image), Credential::ClearKey, &options).unwrap();
     let mut shown = model.shown(&plain);
@@ -303,6 +304,8 @@ fn a_volume_that_is_converted_by_chunks_is_read_and_not_written() {
     assert!(read == shown);
     // Windows keeps a log of what it converts, and may write from it over what is written now.
     assert!(volume.is_read_only());
+    let added = volume.add_protector(atrest::Protector::Passphrase(b"pw"), &Default::default());
+    assert!(matches!(added, Err(Error::ReadOnly)));
     assert!(matches!(volume.write_at(0, &[0; 512]), Err(Error::ReadOnly)));
 }
 

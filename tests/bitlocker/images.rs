@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use atrest::{Credential, FileDevice, OpenOptions, Result, Volume};
 use sha2::{Digest, Sha256};
 
+use super::common::device::reopen;
 use super::common::{hex, python, run, text};
 
 /// A folder that `get` has filled; if it isn't there, that is said aloud.
@@ -27,7 +28,8 @@ pub fn images(of: &str) -> Option<PathBuf> {
 
 /// Opens an image for reading.
 pub fn open(image: &Path, credential: Credential<'_>, options: &OpenOptions) -> Result<Volume<FileDevice>> {
-    let device = FileDevice::open(image)?;
+    // Tests read the same images at once.
+    let device = reopen(|| FileDevice::open_read_only(image))?;
     Volume::open(device, credential, &options.clone().read_only(true))
 }
 
@@ -139,6 +141,8 @@ fn what_windows_encrypted_is_what_dissect_and_libbde_read() {
         let volume = open(&image, credential, &options).unwrap_or_else(|e| panic!("{name}: {e:#}"));
         let read = compare(&image, name, kind, secret, peers, &volume);
         assert!(read > 30, "{name}: {read}");
+        // Of one image two copies were cut off.
+        assert_eq!(volume.header().needs_repair(), name == "win7_partial", "{name}");
     }
 }
 
@@ -173,22 +177,14 @@ pub fn compare(
     ours.len()
 }
 
-/// They were made while Windows encrypted by maps of chunks, which it has removed since. cryptsetup and libbde open none of
-/// them.
+/// They were made while Windows encrypted by maps of chunks, and the maps were cut out with the data. Of one a part is plain,
+/// which nothing shows any more. cryptsetup and libbde open neither.
 #[test]
-fn volumes_that_name_maps_of_chunks_which_are_gone_are_encrypted_as_a_whole() {
+fn volumes_without_the_maps_of_chunks_that_they_name_are_refused() {
     let Some(folder) = images("cryptsetup") else { return };
-    for (name, kind, secret) in [
-        ("bitlk-aes-xts-128-eow", "password", "anaconda"),
-        ("bitlk-clearkey-aes-cbc-128", "password", "anaconda"),
-        ("bitlk-clearkey-aes-cbc-128", "clear", ""),
-    ] {
+    for name in ["bitlk-aes-xts-128-eow", "bitlk-clearkey-aes-cbc-128"] {
         let image = folder.join(name).with_extension("img");
-        let credential = if kind == "clear" { Credential::ClearKey } else { Credential::Passphrase(secret.as_bytes()) };
-        let volume = open(&image, credential, &OpenOptions::new()).unwrap_or_else(|e| panic!("{name}: {e:#}"));
-        assert!(compare(&image, name, kind, secret, ONE, &volume) > 30);
-        let mut start = [0; 512];
-        volume.read_at(0, &mut start).unwrap();
-        assert_eq!(&start[3..11], b"NTFS    ", "{name}");
+        let refused = open(&image, Credential::Passphrase(b"anaconda"), &OpenOptions::new()).unwrap_err();
+        assert!(refused.to_string().contains("maps of its chunks"), "{name}: {refused}");
     }
 }

@@ -2,10 +2,13 @@
 
 #![cfg(all(feature = "bitlocker", target_os = "linux"))]
 
+mod approved;
 #[path = "../common/mod.rs"]
 mod common;
+mod create;
 mod hostile;
 mod images;
 mod model;
+mod protectors;
 mod volumes;
 mod writes;

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use atrest::volume::Header;
 use atrest::{Credential, FileDevice, OpenOptions, Volume};
 
+use super::common::device::reopen;
 use super::common::{peer, run, run_any, text};
 use super::images::{compare, images};
 
@@ -46,7 +47,7 @@ fn copy(folder: &Path, of: &Path) -> PathBuf {
 
 /// Where to write: near the start, at both ends of each piece that is data, and in its middle.
 fn places(image: &Path) -> Vec<(u64, usize)> {
-    let device = FileDevice::open_read_only(image).unwrap();
+    let device = reopen(|| FileDevice::open_read_only(image)).unwrap();
     let (mut places, mut start) = (Vec::new(), 0);
     for segment in Header::load(&device).unwrap().segments() {
         let size = segment.size.unwrap();
@@ -71,7 +72,7 @@ fn noise(place: u64, len: usize, round: u64) -> Vec<u8> {
 
 fn open(image: &Path, credential: Credential<'_>) -> Volume<FileDevice> {
     let options = OpenOptions::new().hazmat_allow_unencrypted(true);
-    Volume::open(FileDevice::open(image).unwrap(), credential, &options).unwrap()
+    reopen(|| Volume::open(FileDevice::open(image)?, credential, &options)).unwrap()
 }
 
 #[test]

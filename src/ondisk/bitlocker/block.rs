@@ -12,10 +12,10 @@ use super::sealed::Sealed;
 /// The bytes of a copy's place, of which it fills a part.
 pub(crate) const AREA: usize = 64 << 10;
 
-const MAGIC: &[u8; 8] = b"-FVE-FS-";
+pub(super) const MAGIC: &[u8; 8] = b"-FVE-FS-";
 /// The first part of it, before the data set; and the data set's own header.
-const HEADER: usize = 64;
-const SET_HEADER: usize = 48;
+pub(super) const HEADER: usize = 64;
+pub(super) const SET_HEADER: usize = 48;
 
 /// A copy of the metadata.
 #[derive(Clone)]
@@ -40,6 +40,8 @@ pub(crate) struct Block {
     pub(crate) integrity: Integrity,
     /// The SHA-256 of what the integrity is of.
     pub(crate) digest: [u8; 32],
+    /// The bytes of its place that it takes, with its checksum and its integrity.
+    len: usize,
 }
 
 /// How far the volume is encrypted.
@@ -65,18 +67,33 @@ pub(crate) enum Method {
 }
 
 impl Method {
+    const ALL: [Method; 6] = [
+        Method::Cbc128Elephant,
+        Method::Cbc256Elephant,
+        Method::Cbc128,
+        Method::Cbc256,
+        Method::Xts128,
+        Method::Xts256,
+    ];
+
     pub(crate) fn of(number: u16) -> Option<Self> {
-        match number {
-            0x8000 => Some(Method::Cbc128Elephant),
-            0x8001 => Some(Method::Cbc256Elephant),
-            0x8002 => Some(Method::Cbc128),
-            0x8003 => Some(Method::Cbc256),
-            0x8004 => Some(Method::Xts128),
-            0x8005 => Some(Method::Xts256),
-            _ => None,
+        Self::ALL.into_iter().find(|method| method.number() == number)
+    }
+
+    pub(super) fn number(self) -> u16 {
+        match self {
+            Method::Cbc128Elephant => 0x8000,
+            Method::Cbc256Elephant => 0x8001,
+            Method::Cbc128 => 0x8002,
+            Method::Cbc256 => 0x8003,
+            Method::Xts128 => 0x8004,
+            Method::Xts256 => 0x8005,
         }
     }
 }
+
+/// The number of that state in which a volume stays.
+pub(super) const ENCRYPTED: u16 = 4;
 
 /// What shows that nobody without the master key has changed the metadata.
 #[derive(Clone)]
@@ -126,9 +143,16 @@ impl Block {
             key: None,
             integrity,
             digest,
+            len: 0,
         };
         block.parse_set(&bytes[HEADER..])?;
+        let proof = if version == 1 { 0 } else { u16_at(area, size + 8).map_or(0, usize::from) };
+        block.len = size + 8 + proof;
         Ok(block)
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.len
     }
 
     fn parse_set(&mut self, set: &[u8]) -> Result<(), Defect> {
@@ -178,7 +202,7 @@ fn state(number: u16) -> Result<State, Defect> {
         1 => Ok(State::Decrypted),
         // Paused, and under way when it was shut down.
         3 | 5 => Ok(State::Partly),
-        4 => Ok(State::Encrypted),
+        ENCRYPTED => Ok(State::Encrypted),
         2 => Err(Defect::Unsupported(
             "Windows was stopped while it encrypted or decrypted a part of it, and keeps that part in a log; let Windows \
              start with the volume, which finishes it"

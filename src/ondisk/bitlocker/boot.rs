@@ -5,7 +5,7 @@ use super::bytes::{array, u16_at, u64_at};
 use crate::SectorSize;
 
 /// The bytes of it that this reads.
-const LEN: usize = 512;
+pub(crate) const LEN: usize = 512;
 
 /// `4967d63b-2e29-4ad8-8399-f6a339e3d001`, in front of the places of the metadata.
 const USUAL: [u8; 16] = *b"\x3b\xd6\x67\x49\x29\x2e\xd8\x4a\x83\x99\xf6\xa3\x39\xe3\xd0\x01";
@@ -33,6 +33,26 @@ pub(crate) enum Generation {
 }
 
 impl BootSector {
+    /// The boot sector of a new volume. It starts no machine.
+    pub(crate) fn make(sector_size: SectorSize, copies: [u64; 3]) -> [u8; LEN] {
+        let mut boot = [0; LEN];
+        let mut put = |at: usize, field: &[u8]| boot[at..at + field.len()].copy_from_slice(field);
+        put(0, b"\xeb\x58\x90-FVE-FS-");
+        put(11, &(sector_size.bytes() as u16).to_le_bytes());
+        // As Windows has them: sectors of a cluster of 4096 bytes, the medium, sectors of a track, heads; then the fields of a
+        // FAT32 file system, so that nothing takes it for another.
+        put(13, &[(4096 / sector_size.bytes()) as u8]);
+        put(21, &[0xf8, 0, 0, 0x3f, 0, 0xff, 0]);
+        put(36, &0x1fe0u32.to_le_bytes());
+        put(48, &[1, 0, 6, 0]);
+        put(64, &[0x80, 0, 0x29]);
+        put(71, b"NO NAME    FAT32   ");
+        put(160, &USUAL);
+        put(176, copies.map(u64::to_le_bytes).as_flattened());
+        put(510, b"\x55\xaa");
+        boot
+    }
+
     /// Whether a device that begins so is a BitLocker volume.
     pub(crate) fn probe(start: &[u8]) -> bool {
         place(start).is_some()

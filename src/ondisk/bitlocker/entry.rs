@@ -51,6 +51,12 @@ pub(super) fn entries(bytes: &[u8]) -> impl Iterator<Item = Result<Entry<'_>, St
     })
 }
 
+/// The bytes of an entry, of less than 64 KiB.
+pub(super) fn make(role: u16, kind: u16, data: &[u8]) -> Vec<u8> {
+    let fields = [(HEADER + data.len()) as u16, role, kind, 1].map(u16::to_le_bytes);
+    [fields.as_flattened(), data].concat()
+}
+
 /// A key, and what it is for.
 pub(crate) struct Key {
     pub(crate) method: u16,
@@ -62,6 +68,16 @@ impl Key {
     pub(super) fn parse(data: &[u8]) -> Result<Self, String> {
         let method = u32_at(data, 0).ok_or("a key's entry is cut off")?;
         Ok(Key { method: method as u16, bytes: Secret::copy_from(&data[4..]) })
+    }
+
+    /// The bytes of an entry with a key.
+    pub(super) fn make(method: u16, key: &Secret) -> Secret {
+        let mut entry = Secret::zeroed(HEADER + 4 + key.len());
+        let (fields, rest) = entry.expose_mut().split_at_mut(HEADER);
+        fields.copy_from_slice([(fields.len() + rest.len()) as u16, 0, KEY, 1].map(u16::to_le_bytes).as_flattened());
+        rest[..2].copy_from_slice(&method.to_le_bytes());
+        rest[4..].copy_from_slice(key.expose());
+        entry
     }
 
     /// From the bytes of a single entry, which hold nothing else.

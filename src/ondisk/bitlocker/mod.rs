@@ -1,4 +1,4 @@
-//! BitLocker on disk, as bytes only: parse and validate. No files, no devices, no policy.
+//! BitLocker on disk, as bytes only: parse, validate, serialise. No files, no devices, no policy.
 //!
 //! Microsoft has published the Elephant diffuser and no more. The sources are the analyses of others, above all the BDE format
 //! specification of libbde; and what images of Windows Vista to 11 show.
@@ -10,6 +10,7 @@ mod block;
 mod boot;
 mod bytes;
 mod chunks;
+mod draft;
 mod entry;
 mod external_key;
 mod guid;
@@ -21,6 +22,7 @@ mod stretch;
 pub(crate) use block::{AREA, Block, Integrity, Method, State};
 pub(crate) use boot::{BootSector, Generation};
 pub(crate) use chunks::{Bitmap, Information, MAX_BITMAP, MAX_INFORMATION};
+pub(crate) use draft::{Draft, NewProtector, NewVolume};
 pub(crate) use external_key::{ExternalKey, MAX_FILE};
 pub(crate) use protector::{Kind, Protector};
 pub(crate) use recovery::RecoveryPassword;

@@ -4,7 +4,7 @@ use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
 use crate::latch::Algorithm;
-use crate::{Error, Result, hash};
+use crate::{Error, Result, Secret, hash};
 
 const GROUPS: usize = 8;
 /// Each group is a multiple of it, so that slips are noticed.
@@ -36,6 +36,11 @@ impl RecoveryPassword {
             key[2 * i..][..2].copy_from_slice(&part.to_le_bytes());
         }
         Ok(RecoveryPassword(key))
+    }
+
+    /// The 128 bits.
+    pub(super) fn key(&self) -> Secret {
+        Secret::copy_from(&*self.0)
     }
 
     /// What the chain of hashes begins with.

@@ -111,6 +111,9 @@ impl Attempt for LuksAttempt {
 /// A new keyslot.
 pub(in crate::volume) struct NewKeyslot<'a> {
     pub(in crate::volume) id: Option<u32>,
+    /// What the secret is.
+    #[cfg_attr(not(feature = "bitlocker"), allow(dead_code))] // LUKS has passphrases only
+    pub(in crate::volume) by: Means,
     pub(in crate::volume) kdf: Kdf,
     pub(in crate::volume) passphrase: Passphrase<'a>,
     pub(in crate::volume) priority: Priority,

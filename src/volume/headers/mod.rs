@@ -25,6 +25,8 @@ use crate::ondisk::luks::{LuksVersion, probe_version};
 use crate::{Error, Result};
 #[cfg(feature = "bitlocker")]
 use bitlocker::BitLockerStore;
+#[cfg(feature = "bitlocker")]
+pub(super) use bitlocker::{NewBitLocker, Room, create as create_bitlocker};
 use luks1::Luks1Store;
 use luks2::Luks2Store;
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::area::{check_wipeable, rewrite};
 use super::keyslot::{Attempts, FirstProtector, Means, NewKeyslot};
 use super::new::{NewDecryption, NewEncryption, NewReencryption};
-use crate::key::HashAlgorithm;
+use crate::key::{HashAlgorithm, Kdf};
 use crate::ondisk::luks::{Plan, Priority, TOKEN_TYPE, Token, WrittenMap};
 use crate::volume::data_area::DataArea;
 use crate::volume::moving::Moving;
@@ -94,6 +94,26 @@ pub(in crate::volume) trait StoredHeader: Any + Send + Sync {
 
     /// The `kind` of a keyslot for a passphrase.
     fn passphrase_kind(&self) -> &'static str;
+
+    /// Refuses a new keyslot by such a secret.
+    fn check_means(&self, by: Means) -> Result<()> {
+        if by == Means::Passphrase { Ok(()) } else { Err(self.lacks(&format!("a {by}"))) }
+    }
+
+    /// The key derivation of every keyslot, if the format has only one.
+    fn fixed_kdf(&self) -> Option<Kdf> {
+        None
+    }
+
+    /// The number of a keyslot once another was removed.
+    fn number_after(&self, number: u32, _removed: u32) -> u32 {
+        number
+    }
+
+    /// Whether a keyslot opens the volume, by the right passphrase or what else it takes.
+    fn is_way_in(&self, keyslot: &KeyslotInfo) -> bool {
+        keyslot.kind == self.passphrase_kind() && keyslot.holds_data_key
+    }
 
     /// The hash that a new keyslot with PBKDF2 must use.
     fn required_hash(&self) -> Option<HashAlgorithm> {
@@ -320,7 +340,7 @@ impl dyn StoredHeader {
         match id {
             // Some formats can't mark such a keyslot, and don't list it.
             ProtectorId::Keyslot(id) if self.unwiped().iter().any(|(unwiped, _)| *unwiped == id) => Some(false),
-            ProtectorId::Keyslot(id) => self.keyslot(id).map(|keyslot| self.is_opened_by_passphrase(&keyslot)),
+            ProtectorId::Keyslot(id) => self.keyslot(id).map(|keyslot| self.is_way_in(&keyslot)),
             ProtectorId::Token(id) => self.token(id).map(|token| token.kind == TOKEN_TYPE),
         }
     }
@@ -328,7 +348,7 @@ impl dyn StoredHeader {
     /// The number of ways in: keyslots for passphrases, and tokens of type `atrest`.
     pub(in crate::volume) fn ways_in(&self) -> usize {
         let tokens = self.token_infos().iter().filter(|token| token.kind == TOKEN_TYPE).count();
-        self.keyslot_infos().iter().filter(|keyslot| self.is_opened_by_passphrase(keyslot)).count() + tokens
+        self.keyslot_infos().iter().filter(|keyslot| self.is_way_in(keyslot)).count() + tokens
     }
 
     /// Whether the keyslot or token is the same in `other`, another state of this header, or missing in both.
@@ -365,10 +385,5 @@ impl dyn StoredHeader {
 
     fn token(&self, id: u32) -> Option<TokenInfo> {
         self.token_infos().into_iter().find(|token| token.id == id)
-    }
-
-    /// Whether the right passphrase opens the volume by this keyslot.
-    fn is_opened_by_passphrase(&self, keyslot: &KeyslotInfo) -> bool {
-        keyslot.kind == self.passphrase_kind() && keyslot.holds_data_key
     }
 }

@@ -174,7 +174,7 @@ impl<D: BlockDevice> Volume<D> {
             Err(e @ Error::Io { .. }) => return Err(e),
             found => found.ok().filter(|found| is_same(&**found)),
         };
-        if let Some(offset) = first_used(&to, header.len())?.filter(|_| current.is_none()) {
+        if let Some(offset) = first_used(&to, 0, header.len())?.filter(|_| current.is_none()) {
             let found = signature::describe(&to).map_err(|e| Error::io("looking at what the device holds", e))?;
             return Err(Error::DeviceNotBlank { offset, found });
         }

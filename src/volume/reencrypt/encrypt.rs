@@ -129,7 +129,7 @@ impl<D: BlockDevice> Volume<D> {
         if room < header.len() {
             return Err(Error::DeviceTooSmall { needed: header.len(), size: room });
         }
-        options.check_blank(&header_device, first_used(&header_device, header.len())?)?;
+        options.check_blank(&header_device, first_used(&header_device, 0, header.len())?)?;
         let first = options.prepare(protector, &dek, &*header, size)?;
         let resilience = Resilience::Checksum.stored(options.sector_bytes());
         let new = NewEncryption { resilience, size, moved: None };
@@ -161,6 +161,8 @@ impl<D: BlockDevice> Volume<D> {
             Protector::Vault(vault, _) => Credential::Vault(vault),
             Protector::Passphrase(passphrase) => Credential::Passphrase(passphrase),
             Protector::KeyFile(path) => Credential::KeyFile(path),
+            #[cfg(feature = "bitlocker")]
+            Protector::RecoveryPassword(text) => Credential::RecoveryPassword(text),
         };
         let open = OpenOptions::new().hazmat_allow_unencrypted(true);
         // What was killed before its header was written is finished, if it is the caller's own.

@@ -27,10 +27,11 @@ use super::keys::{Key, Keys};
 use super::layout::{Closed, Why};
 use super::live::Live;
 use super::moving::Moving;
+use super::protect::secret_of;
 use super::steps::{ReencryptionProgress, ZONE};
 use super::{BlockDevice, Volume};
 use crate::arch::on_wiped_stack;
-use crate::key::{DekAlgorithm, Passphrase, Protector, WrappedDek};
+use crate::key::{DekAlgorithm, Protector, WrappedDek};
 use crate::ondisk::luks::{CryptSegment, Mode, Token, WRITTEN_REQUIREMENT};
 use crate::{Dek, Error, Result};
 use zeroize::Zeroizing;
@@ -145,17 +146,15 @@ impl<D: BlockDevice> Volume<D> {
         let required_hash = self.locked_header().required_hash();
         let mut key = NewKey { dek, keyslots: Vec::new(), tokens: Vec::new() };
         for protector in protectors {
-            let passphrase = match *protector {
-                Protector::Vault(vault, name) => {
-                    // No lock is held while a vault answers.
-                    let wrapped = WrappedDek::wrap(vault, name, dek)?;
-                    key.tokens.push(Token::new(kind, dek, wrapped, context.clone(), size));
-                    continue;
-                }
-                Protector::Passphrase(passphrase) => Passphrase::given(passphrase)?.protecting()?,
-                Protector::KeyFile(path) => Passphrase::read(path)?.protecting()?,
-            };
-            key.keyslots.push(options.keyslot.keyslot(options.keyslot.resolve(required_hash)?, passphrase));
+            if let Protector::Vault(vault, name) = *protector {
+                // No lock is held while a vault answers.
+                let wrapped = WrappedDek::wrap(vault, name, dek)?;
+                key.tokens.push(Token::new(kind, dek, wrapped, context.clone(), size));
+                continue;
+            }
+            let secret = secret_of(*protector)?;
+            self.locked_header().check_means(secret.1)?;
+            key.keyslots.push(options.keyslot.keyslot(options.keyslot.resolve(required_hash)?, secret));
         }
         Ok(key)
     }

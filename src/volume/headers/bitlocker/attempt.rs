@@ -1,5 +1,6 @@
 //! Opening a volume by a protector: what the credential gives opens the master key, and that the volume's key.
 
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use subtle::ConstantTimeEq;
@@ -26,11 +27,18 @@ pub(super) struct ByProtector {
     method: Method,
     integrity: Integrity,
     digest: [u8; 32],
+    /// Takes the master key when it is proved.
+    found: Arc<OnceLock<Secret>>,
 }
 
 impl ByProtector {
     /// Fails with a text if it has not what opening takes.
-    pub(super) fn new(block: &Block, protector: &Protector, by: Means) -> Result<Self, String> {
+    pub(super) fn new(
+        block: &Block,
+        protector: &Protector,
+        by: Means,
+        found: &Arc<OnceLock<Secret>>,
+    ) -> Result<Self, String> {
         if protector.is_pbkdf2 {
             return Err(format!("the protector {protector} makes its key by PBKDF2, in a way that isn't known"));
         }
@@ -51,6 +59,7 @@ impl ByProtector {
             method: block.method.ok_or("the method of encryption isn't known")?,
             integrity: block.integrity.clone(),
             digest: block.digest,
+            found: found.clone(),
         })
     }
 
@@ -122,7 +131,10 @@ impl Attempt for ByProtector {
         if Method::of(key.method) != Some(self.method) {
             return Err(invalid("the volume's key is for another method of encryption".into()));
         }
-        self.data_key(&key.bytes).map(Some)
+        let key = self.data_key(&key.bytes)?;
+        // All protectors have the same.
+        let _ = self.found.set(master_key);
+        Ok(Some(key))
     }
 }
 

@@ -22,8 +22,8 @@ pub(super) struct Chunks {
 }
 
 impl Chunks {
-    /// Reads the maps, of which two copies name the place; `None` if neither is there, as when Windows has finished.
-    pub(super) fn load(device: &dyn BlockDevice, size: u64, copies: [u64; 2], sector: u64) -> Result<Option<Self>> {
+    /// Reads the maps, of which two copies name the place. Without them nobody knows what is encrypted.
+    pub(super) fn load(device: &dyn BlockDevice, size: u64, copies: [u64; 2], sector: u64) -> Result<Self> {
         let mut defect = None;
         for copy in copies {
             let bytes = read(device, size, copy, MAX_INFORMATION);
@@ -32,11 +32,12 @@ impl Chunks {
                 continue;
             }
             match Information::parse(&bytes) {
-                Ok(information) => return Ok(Some(Self::of(device, size, copies, sector, &information)?)),
+                Ok(information) => return Ok(Self::of(device, size, copies, sector, &information)?),
                 Err(text) => defect = defect.or(Some(text)),
             }
         }
-        defect.map_or(Ok(None), |text| Err(Defect::Invalid(text).into()))
+        let missing = || "the maps of its chunks, which the boot sector names, are missing".to_owned();
+        Err(Defect::Invalid(defect.unwrap_or_else(missing)).into())
     }
 
     fn of(

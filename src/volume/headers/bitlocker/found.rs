@@ -12,8 +12,11 @@ pub(super) const VISTA_PLAIN: u64 = 8 << 10;
 #[derive(Clone)]
 pub(super) struct Found {
     pub(super) boot: BootSector,
-    /// The copy that counts.
+    /// The copy that counts, and its place on the device.
     pub(super) block: Block,
+    pub(super) area: Vec<u8>,
+    /// The places of those that differ from it.
+    pub(super) differ: Vec<u64>,
     pub(super) device_size: u64,
     /// The first bytes of the device, of Windows Vista, which leaves them plain.
     pub(super) start: Vec<u8>,
@@ -33,16 +36,26 @@ impl Found {
         let mut defects = Vec::new();
         let mut unsupported = None;
         for (i, place) in places.into_iter().take(count).enumerate() {
-            match read_copy(device, device_size, place).and_then(|block| check_places(&boot, block, place)) {
-                Ok(block) => {
+            let found = read_copy(device, device_size, place).and_then(|area| {
+                let block = check_places(&boot, Block::parse(&area)?, place)?;
+                Ok((block, area))
+            });
+            match found {
+                Ok((block, area)) => {
                     let start = plain_start(device, &boot, device_size)?;
                     let chunks = match boot.generation {
                         Generation::Seven { chunks: Some(copies), .. } => {
-                            Chunks::load(device, device_size, copies, boot.sector_size.bytes().into())?
+                            Some(Chunks::load(device, device_size, copies, boot.sector_size.bytes().into())?)
                         }
                         _ => None,
                     };
-                    return Ok(Found { boot, block, device_size, start, chunks });
+                    let used = block.len();
+                    let is_other = |other: &u64| {
+                        let read = read_copy(device, device_size, *other);
+                        read.map_or(true, |other| other.get(..used) != Some(&area[..used]))
+                    };
+                    let differ = places.into_iter().take(count).filter(is_other).collect();
+                    return Ok(Found { boot, block, area, differ, device_size, start, chunks });
                 }
                 Err(Defect::Invalid(text)) => defects.push(format!("copy {} at byte {place}: {text}", i + 1)),
                 Err(Defect::Unsupported(text)) => unsupported = unsupported.or(Some(text)),
@@ -52,14 +65,14 @@ impl Found {
     }
 }
 
-fn read_copy(device: &dyn BlockDevice, size: u64, place: u64) -> Result<Block, Defect> {
+fn read_copy(device: &dyn BlockDevice, size: u64, place: u64) -> Result<Vec<u8>, Defect> {
     let room = size.saturating_sub(place).min(AREA as u64) as usize;
     if place == 0 || !place.is_multiple_of(512) || room == 0 {
         return Err(Defect::Invalid(format!("no place of a device of {size} bytes")));
     }
     let mut area = vec![0; room];
     device.read_at(place, &mut area).map_err(|e| Defect::Invalid(format!("it can't be read: {e}")))?;
-    Block::parse(&area)
+    Ok(area)
 }
 
 /// Both the boot sector and the copies name the places; and so does each copy its own.

@@ -153,13 +153,18 @@ impl Map {
             }),
         }
         let mut at = self.start;
-        for range in &self.hidden {
+        // What a volume ends with and never shows is not a part of it for its user: a new file system would take the room.
+        let mut end = self.end;
+        while let Some(last) = self.hidden.iter().rev().find(|range| range.end == end) {
+            end = last.start;
+        }
+        for range in self.hidden.iter().filter(|range| range.start < end) {
             self.data(&mut pieces, at..range.start);
             let size = Some(range.end - range.start);
             pieces.push(Piece { offset: range.start, size, crypt: None, shown: Some(Shown::Zeros) });
             at = range.end;
         }
-        self.data(&mut pieces, at..self.end);
+        self.data(&mut pieces, at..end);
         Ok(pieces)
     }
 

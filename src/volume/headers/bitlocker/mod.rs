@@ -4,34 +4,46 @@
 //! make the checksum right. So the credential proves the copy: the master key, which each protector holds, seals the copy's hash.
 
 mod attempt;
+mod change;
 mod chunks;
 mod found;
 mod map;
+mod new;
 
 use core::ops::Range;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use super::{Attempt, Attempts, FirstProtector, Means, NewKeyslot, StoredHeader};
-use crate::ondisk::bitlocker::{AREA, ITERATIONS, Kind, Protector, State};
+use crate::key::{HashAlgorithm, Kdf};
+use crate::ondisk::bitlocker::{AREA, ITERATIONS, Kind, NewProtector, Protector, RecoveryPassword, State, of_password};
 use crate::ondisk::luks::Priority;
 use crate::volume::data_area::DataArea;
 use crate::volume::{BlockDevice, DigestInfo, HeaderFormat, KeyslotInfo, SegmentInfo};
-use crate::{Dek, Result, Secret};
+use crate::{Dek, Error, Result, Secret};
 use attempt::{ByProtector, NoKey};
 use found::Found;
+pub(in crate::volume) use new::{NewBitLocker, Room, create};
 
 /// The metadata of a volume on a device.
 #[derive(Clone)]
 pub(super) struct BitLockerStore {
     found: Found,
     uuid: String,
+    /// The master key, once a credential has opened it.
+    master_key: Arc<OnceLock<Secret>>,
+    /// What may be on the device in place of a copy, since writing it failed.
+    tried: Option<Vec<u8>>,
+    /// Whether the next repair may write over foreign data.
+    overwrite: bool,
 }
 
 impl BitLockerStore {
     /// Reads the metadata of a device that begins with `start`. Nothing is written.
     pub(super) fn load(device: &dyn BlockDevice, start: &[u8]) -> Result<Self> {
         let found = Found::load(device, start)?;
-        Ok(BitLockerStore { uuid: found.block.volume.to_string(), found })
+        let uuid = found.block.volume.to_string();
+        Ok(BitLockerStore { found, uuid, master_key: Arc::default(), tried: None, overwrite: false })
     }
 
     /// The protectors, of which the first is number 0.
@@ -81,8 +93,16 @@ impl StoredHeader for BitLockerStore {
         self.found.chunks.is_none()
     }
 
-    fn check_unchanged(&mut self, _device: &dyn BlockDevice) -> Result<()> {
-        Err(self.lacks("changes by this library"))
+    fn check_unchanged(&mut self, device: &dyn BlockDevice) -> Result<()> {
+        let mut start = [0; 512];
+        device.read_at(0, &mut start).map_err(|e| Error::io("reading the header", e))?;
+        let found = Found::load(device, &start)?;
+        let is = |area: &[u8]| found.area.get(..found.block.len()) == area.get(..found.block.len());
+        if !is(&self.found.area) && !self.tried.as_deref().is_some_and(is) {
+            return Err(Error::Busy { what: "the metadata, which was changed since it was read,".into() });
+        }
+        (self.found, self.tried) = (found, None);
+        Ok(())
     }
 
     fn verify(&self, _key: &Secret) -> Result<()> {
@@ -105,7 +125,8 @@ impl StoredHeader for BitLockerStore {
             .protectors()
             .filter(|(id, protector)| named.is_none_or(|named| named == *id) && is_for(protector.kind, by));
         let attempt = |protector| {
-            ByProtector::new(&self.found.block, protector, by).map(|attempt| Box::new(attempt) as Box<dyn Attempt>)
+            ByProtector::new(&self.found.block, protector, by, &self.master_key)
+                .map(|attempt| Box::new(attempt) as Box<dyn Attempt>)
         };
         wanted.map(|(id, protector)| (id, attempt(protector))).collect()
     }
@@ -131,12 +152,48 @@ impl StoredHeader for BitLockerStore {
         Err(self.lacks("changes by this library"))
     }
 
-    fn add_keyslot(&mut self, _device: &dyn BlockDevice, _key: &Secret, _new: &NewKeyslot<'_>) -> Result<u32> {
-        Err(self.lacks("changes by this library"))
+    fn check_means(&self, _by: Means) -> Result<()> {
+        Ok(())
     }
 
-    fn remove_keyslot(&mut self, _device: &dyn BlockDevice, _id: u32) -> Result<()> {
-        Err(self.lacks("changes by this library"))
+    fn fixed_kdf(&self) -> Option<Kdf> {
+        Some(Kdf::Pbkdf2 { hash: HashAlgorithm::Sha256, iterations: ITERATIONS })
+    }
+
+    fn number_after(&self, number: u32, removed: u32) -> u32 {
+        if number > removed { number - 1 } else { number }
+    }
+
+    fn is_way_in(&self, _keyslot: &KeyslotInfo) -> bool {
+        true // some for this library, all for Windows
+    }
+
+    fn add_keyslot(&mut self, device: &dyn BlockDevice, _key: &Secret, new: &NewKeyslot<'_>) -> Result<u32> {
+        if new.id.is_some() || new.priority != Priority::Normal {
+            return Err(Error::InvalidOption(
+                "protectors of BitLocker have no numbers of their own, nor priorities".into(),
+            ));
+        }
+        let secret = new.passphrase.bytes();
+        let protector = match new.by {
+            Means::Passphrase => NewProtector::Password(of_password(secret)?),
+            Means::RecoveryPassword => NewProtector::RecoveryPassword(RecoveryPassword::parse(secret)?),
+            by => return Err(Error::InvalidOption(format!("no protector is made for a {by}"))),
+        };
+        self.check_unchanged(device)?;
+        self.change(device, |draft, master_key| draft.add(&protector, master_key))?;
+        Ok(self.found.block.protectors.len() as u32 - 1)
+    }
+
+    fn remove_keyslot(&mut self, device: &dyn BlockDevice, id: u32) -> Result<()> {
+        self.check_unchanged(device)?;
+        let protector = self.found.block.protectors.get(id as usize);
+        let protector = protector.ok_or_else(|| Error::NoSuchProtector(format!("there is no protector {id}")))?;
+        let removed = protector.id;
+        self.change(device, |draft, _| {
+            draft.remove(removed);
+            Ok(())
+        })
     }
 
     fn erase(&mut self, _device: &dyn BlockDevice) -> Result<()> {
@@ -147,8 +204,24 @@ impl StoredHeader for BitLockerStore {
         Vec::new()
     }
 
-    fn repair_and_wipe(&mut self, _device: &dyn BlockDevice) -> Result<()> {
-        Ok(())
+    /// Whether copies differ. Those of Windows Vista are only read, and so are those of a volume that is being converted.
+    fn needs_repair(&self) -> bool {
+        self.found.block.version != 1 && self.takes_writes() && !self.found.differ.is_empty()
+    }
+
+    fn overwrite_foreign(&mut self) {
+        self.overwrite = true;
+    }
+
+    fn repair_and_wipe(&mut self, device: &dyn BlockDevice) -> Result<()> {
+        if !self.needs_repair() {
+            return Ok(());
+        }
+        if !self.overwrite {
+            self.check_places(device)?;
+        }
+        let area = self.found.area.clone();
+        self.write(device, &area)
     }
 
     fn restore(&mut self, _: &dyn BlockDevice, _: &[u8], _: Option<&dyn StoredHeader>) -> Result<()> {
