@@ -2,7 +2,7 @@
 //! first use (see `latch`).
 
 #[cfg(feature = "std")]
-use super::{cbc, hctr2};
+use super::{cbc, hctr2, sectors};
 use super::{known_answers, stream};
 use crate::Result;
 use crate::arch::KernelKind;
@@ -21,6 +21,10 @@ pub(crate) fn all() -> Result<()> {
     #[cfg(feature = "std")]
     {
         for (algorithm, test) in crate::hash::ALL {
+            algorithm.run(test)?;
+        }
+        for &cipher in sectors::CIPHERS {
+            let (algorithm, test) = sectors::of_cipher(cipher);
             algorithm.run(test)?;
         }
         for kind in KernelKind::available() {

@@ -12,6 +12,8 @@ mod credential;
 #[cfg(feature = "std")]
 mod dek;
 #[cfg(feature = "std")]
+mod dek_algorithm;
+#[cfg(feature = "std")]
 mod description;
 #[cfg(feature = "std")]
 mod envelope;
@@ -30,6 +32,8 @@ mod key_vault;
 #[cfg(all(test, feature = "std"))]
 #[path = "../../tests/common/peers.rs"]
 pub(crate) mod peers; // for unit tests, of the layers above too
+#[cfg(feature = "legacy")]
+mod rare_hashes;
 pub(crate) mod self_test;
 pub mod wrap;
 
@@ -40,7 +44,9 @@ pub(crate) use credential::Passphrase;
 #[cfg(feature = "std")]
 pub use credential::{Credential, MAX_PASSPHRASE, Protector};
 #[cfg(feature = "std")]
-pub use dek::{Dek, DekAlgorithm};
+pub use dek::Dek;
+#[cfg(feature = "std")]
+pub use dek_algorithm::DekAlgorithm;
 #[cfg(feature = "std")]
 pub use description::{KeyDescription, KeyKind};
 #[cfg(feature = "std")]
@@ -51,6 +57,8 @@ pub(crate) use envelope::check_context;
 pub use fingerprint::Fingerprint;
 #[cfg(feature = "std")]
 pub use hash_algorithm::HashAlgorithm;
+#[cfg(feature = "std")]
+pub(crate) use hash_algorithm::WithHash;
 #[cfg(feature = "std")]
 pub(crate) use kdf::too_long;
 #[cfg(feature = "std")]

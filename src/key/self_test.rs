@@ -37,6 +37,8 @@ pub fn self_test() -> Result<()> {
     for (algorithm, test) in STD {
         algorithm.run(test)?;
     }
+    #[cfg(feature = "legacy")]
+    super::rare_hashes::run_all()?;
     Ok(())
 }
 
@@ -61,19 +63,27 @@ pub(crate) fn hkdf() -> Result<()> {
 pub(crate) fn pbkdf2(hash: HashAlgorithm) -> Result<()> {
     match hash {
         HashAlgorithm::Sha1 => Algorithm::Pbkdf2Sha1.check(pbkdf2_sha1_is_right),
+        HashAlgorithm::Sha224 => Algorithm::Pbkdf2Sha224.check(pbkdf2_sha224_is_right),
         HashAlgorithm::Sha256 => Algorithm::Pbkdf2Sha256.check(pbkdf2_sha256_is_right),
+        HashAlgorithm::Sha384 => Algorithm::Pbkdf2Sha384.check(pbkdf2_sha384_is_right),
         HashAlgorithm::Sha512 => Algorithm::Pbkdf2Sha512.check(pbkdf2_sha512_is_right),
+        #[cfg(feature = "legacy")]
+        other => super::rare_hashes::check(other),
     }
 }
 
 /// Tests a hash before its first use.
 #[cfg(feature = "std")]
 pub(crate) fn hash(hash: HashAlgorithm) -> Result<()> {
-    crate::hash::check(match hash {
-        HashAlgorithm::Sha1 => Algorithm::Sha1,
-        HashAlgorithm::Sha256 => Algorithm::Sha256,
-        HashAlgorithm::Sha512 => Algorithm::Sha512,
-    })
+    match hash {
+        HashAlgorithm::Sha1
+        | HashAlgorithm::Sha224
+        | HashAlgorithm::Sha256
+        | HashAlgorithm::Sha384
+        | HashAlgorithm::Sha512 => crate::hash::check(hash.unit()),
+        #[cfg(feature = "legacy")]
+        other => super::rare_hashes::check(other),
+    }
 }
 
 /// Tests Argon2i before its first use.
@@ -89,10 +99,12 @@ pub(super) fn argon2id() -> Result<()> {
 }
 
 #[cfg(feature = "std")]
-const STD: [(Algorithm, fn() -> bool); 6] = [
+const STD: [(Algorithm, fn() -> bool); 8] = [
     (Algorithm::HkdfSha256, hkdf_is_right),
     (Algorithm::Pbkdf2Sha1, pbkdf2_sha1_is_right),
+    (Algorithm::Pbkdf2Sha224, pbkdf2_sha224_is_right),
     (Algorithm::Pbkdf2Sha256, pbkdf2_sha256_is_right),
+    (Algorithm::Pbkdf2Sha384, pbkdf2_sha384_is_right),
     (Algorithm::Pbkdf2Sha512, pbkdf2_sha512_is_right),
     (Algorithm::Argon2i, argon2i_is_right),
     (Algorithm::Argon2id, argon2id_is_right),
@@ -158,6 +170,25 @@ fn pbkdf2_sha256_is_right() -> bool {
     );
     let mut out = [0; 64];
     HashAlgorithm::Sha256.pbkdf2(b"passwd", b"salt", 1, &mut out);
+    out == DERIVED
+}
+
+/// The input of RFC 6070's second vector, with SHA-224. No RFC has such a vector; Python's `hashlib` and libgcrypt give the
+/// same output.
+#[cfg(feature = "std")]
+fn pbkdf2_sha224_is_right() -> bool {
+    const DERIVED: [u8; 20] = unhex(b"93200ffa96c5776d38fa10abdf8f5bfc0054b971");
+    let mut out = [0; 20];
+    HashAlgorithm::Sha224.pbkdf2(b"password", b"salt", 2, &mut out);
+    out == DERIVED
+}
+
+/// As SHA-224's, with SHA-384.
+#[cfg(feature = "std")]
+fn pbkdf2_sha384_is_right() -> bool {
+    const DERIVED: [u8; 20] = unhex(b"54f775c6d790f21930459162fc535dbf04a93918");
+    let mut out = [0; 20];
+    HashAlgorithm::Sha384.pbkdf2(b"password", b"salt", 2, &mut out);
     out == DERIVED
 }
 
@@ -273,6 +304,7 @@ mod tests {
             let pbkdf2 = |hash| Kdf::Pbkdf2 { hash, iterations: 1 }.derive(b"p", b"saltsalt", 16).map(drop);
             uses.extend([
                 ("AES-CBC", dm(CipherSpec::AesCbcPlain64)),
+                ("AES in sectors", dm(CipherSpec::AesCbcPlain)),
                 ("SHA-256", dm(CipherSpec::AesCbcEssivSha256)),
                 ("AES-HCTR2", dm(CipherSpec::AesHctr2Plain64)),
                 ("AES-KW", wrap::aes_kw_wrap(&key[..32], &key[..16], out).map(drop)),
@@ -280,10 +312,14 @@ mod tests {
                 ("AES-KWP", wrap::aes_kwp_wrap(&key[..32], &key[..16], out).map(drop)),
                 ("AES-KWP", wrap::aes_kwp_unwrap(&key[..32], &key[..24], out).map(drop)),
                 ("SHA-1", hash(HashAlgorithm::Sha1)),
+                ("SHA-224", hash(HashAlgorithm::Sha224)),
+                ("SHA-384", hash(HashAlgorithm::Sha384)),
                 ("SHA-512", hash(HashAlgorithm::Sha512)),
                 ("HKDF-SHA-256", hazmat::dek_from_bytes_for(DekAlgorithm::Aes256Xts, &key).map(drop)),
                 ("PBKDF2-HMAC-SHA-1", pbkdf2(HashAlgorithm::Sha1)),
+                ("PBKDF2-HMAC-SHA-224", pbkdf2(HashAlgorithm::Sha224)),
                 ("PBKDF2-HMAC-SHA-256", pbkdf2(HashAlgorithm::Sha256)),
+                ("PBKDF2-HMAC-SHA-384", pbkdf2(HashAlgorithm::Sha384)),
                 ("PBKDF2-HMAC-SHA-512", pbkdf2(HashAlgorithm::Sha512)),
                 (
                     "Argon2i",
@@ -294,6 +330,13 @@ mod tests {
                     Kdf::Argon2id { memory_kib: 8, passes: 1, lanes: 1 }.derive(b"p", b"saltsalt", 16).map(drop),
                 ),
             ]);
+            #[cfg(feature = "legacy")]
+            uses.extend(
+                ["serpent", "twofish", "camellia"]
+                    .map(|name| (name, dm(CipherSpec::from_name(&format!("{name}-xts-plain64")).unwrap()))),
+            );
+            #[cfg(feature = "legacy")]
+            uses.extend(HashAlgorithm::ALL.iter().map(|&algorithm| (algorithm.name(), hash(algorithm))));
             uses
         };
         // Self-tests are lazy: everything before the failing one works, and an open cipher works until then.
