@@ -19,6 +19,7 @@ mod layout;
 mod live;
 mod moving;
 mod open;
+mod plain;
 mod protect;
 mod reencrypt;
 mod resize;
@@ -55,6 +56,7 @@ pub use info::{DigestInfo, HeaderFormat, KeyslotInfo, ProtectorId, SegmentInfo, 
 #[cfg(feature = "managed")]
 pub(crate) use open::Closed;
 pub use open::OpenOptions;
+pub use plain::PlainOptions;
 pub use protect::KeyslotOptions;
 #[cfg(feature = "managed")]
 pub(crate) use reencrypt::Begun;

@@ -38,103 +38,21 @@ struct Run {
     plain: Vec<u8>,
 }
 
-/// Encrypts runs by OpenSSL's AES, with IVs made as dm-crypt's documentation has them; HCTR2 by a model after its paper.
+/// Encrypts runs by other implementations, with IVs made as dm-crypt's documentation has them.
 fn openssl(python: &str, runs: &[Run]) -> Vec<Vec<u8>> {
-    const SCRIPT: &str = "
-import hashlib, sys
-from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
-block = lambda bytes: Cipher(algorithms.AES(key), modes.ECB()).encryptor().update(bytes)
-le = lambda bytes: int.from_bytes(bytes, 'little')
-
-# x * y / x^128 in the field of POLYVAL (RFC 8452, 3), bit by bit.
-def dot(x, y):
-    product = 0
-    for bit in range(128):
-        if y >> bit & 1:
-            product ^= x << bit
-    for bit in range(128):
-        if product >> bit & 1:
-            product ^= (1 | 1 << 121 | 1 << 126 | 1 << 127 | 1 << 128) << bit
-    return product >> 128
-
-def hctr2(tweak, data):
-    h, mask = le(block(bytes(16))), le(block((1).to_bytes(16, 'little')))
-    def hash(rest):
-        sum, text = 0, (2 * 8 * len(tweak) + 2).to_bytes(16, 'little') + tweak + rest
-        for i in range(0, len(text), 16):
-            sum = dot(sum ^ le(text[i:i + 16]), h)
-        return sum
-    first, rest = le(data[:16]), data[16:]
-    mm = first ^ hash(rest)
-    uu = le(block(mm.to_bytes(16, 'little')))
-    seed = mm ^ uu ^ mask
-    stream = b''.join(block((seed ^ i).to_bytes(16, 'little')) for i in range(1, len(rest) // 16 + 1))
-    rest = bytes(a ^ b for a, b in zip(rest, stream))
-    return (uu ^ hash(rest)).to_bytes(16, 'little') + rest
-
-# libgcrypt, of the ciphers that `cryptography` lacks.
-import ctypes
-def gcrypt(name, mode, key, iv, data):
-    lib, handle, out = ctypes.CDLL('libgcrypt.so.20'), ctypes.c_void_p(), ctypes.create_string_buffer(len(data))
-    lib.gcry_check_version(None)
-    bits = 8 * len(key) // (2 if mode == 'xts' else 1)
-    number = lib.gcry_cipher_map_name(('TWOFISH128' if (name, bits) == ('twofish', 128) else
-        'TWOFISH' if name == 'twofish' else name.upper() + str(bits)).encode())
-    size = ctypes.c_size_t
-    assert number and lib.gcry_cipher_open(ctypes.byref(handle), number, {'cbc': 3, 'xts': 13}[mode], 0) == 0
-    assert lib.gcry_cipher_setkey(handle, key, size(len(key))) == 0
-    assert lib.gcry_cipher_setiv(handle, iv, size(16)) == 0
-    assert lib.gcry_cipher_encrypt(handle, out, size(len(data)), data, size(len(data))) == 0
-    lib.gcry_cipher_close(handle)
-    return out.raw
-
-def crypt(name, mode, key, iv, data):
-    if name == 'camellia' and mode == 'cbc':
-        from cryptography.hazmat.decrepit.ciphers import algorithms as old
-        crypt = Cipher(old.Camellia(key), modes.CBC(iv)).encryptor()
-    elif name != 'aes':
-        return gcrypt(name, mode, key, iv, data)
-    else:
-        chosen = {'xts': modes.XTS, 'cbc': modes.CBC, 'ecb': lambda iv: modes.ECB()}[mode]
-        crypt = Cipher(algorithms.AES(key), chosen(iv)).encryptor()
-    return crypt.update(data) + crypt.finalize()
-
-# One block, by CBC under an IV of zeros.
-def encrypted(name, key, block):
-    return crypt(name, 'cbc', key, bytes(16), block)
-
-def sector(name, mode, iv_name, number, data):
-    if mode == 'hctr2':
-        return hctr2(number.to_bytes(32, 'little'), data)
-    if iv_name == 'plain':
-        number &= 0xffffffff
-    iv = number.to_bytes(16, 'little')
-    if iv_name == 'plain64be':
-        iv = number.to_bytes(16, 'big')
-    if iv_name == 'benbi':
-        iv = ((number * 32 + 1) % 2 ** 64).to_bytes(16, 'big')
-    if iv_name == 'upper':
-        iv = bytes(8) + number.to_bytes(8, 'little')
-    if iv_name.startswith('essiv:'):
-        iv = encrypted(name, hashlib.new(iv_name[6:], key).digest(), iv)
-    return crypt(name, mode, key, iv, data)
-
+    const LOOP: &str = "
 for line in sys.stdin:
     spec, key, first, size, data = line.split()
-    key, first, size, data = bytes.fromhex(key), int(first), int(size), bytes.fromhex(data)
-    name, mode, iv_name = (spec + '-').split('-', 2)
-    iv_name, _, large = iv_name.rstrip('-').partition(',')
-    starts = range(0, len(data), size)
-    unit = size if large else 512
-    print(b''.join(sector(name, mode, iv_name, (first * 512 + at) // unit, data[at:at + size]) for at in starts).hex())
+    print(sectors(spec, bytes.fromhex(key), int(first), int(size), bytes.fromhex(data)).hex())
 ";
+    let script = [include_str!("../common/dm_crypt.py"), LOOP].concat();
     let line = |run: &Run| {
         let Run { spec, key, first, sector_size, plain } = run;
         let name = spec.name().replace(" of SPDK", "-upper,iv_large_sectors");
         format!("{name} {} {first} {sector_size} {}\n", hex(key), hex(plain))
     };
     let input: String = runs.iter().map(line).collect();
-    let printed = String::from_utf8(pipe(python, &["-c", SCRIPT], input.as_bytes())).unwrap();
+    let printed = String::from_utf8(pipe(python, &["-c", &script], input.as_bytes())).unwrap();
     let encrypted: Vec<_> = printed.lines().map(unhex).collect();
     assert_eq!(encrypted.len(), runs.len());
     encrypted

@@ -55,7 +55,7 @@ impl Maker {
             self.set(name, &format!("/segments/0/{member}"), value, Refused(says));
         }
         let integrity = json!({"type": "hmac(sha256)", "journal_encryption": "none", "journal_integrity": "none"});
-        self.set("segment-integrity", "/segments/0/integrity", integrity, Refused("integrity tags"));
+        self.set("segment-integrity", "/segments/0/integrity", integrity, Refused("integrity tags (hmac(sha256))"));
         self.json("segment-size-of-half-a-sector", Refused("is no whole number of sectors"), |json| {
             json["segments"]["0"]["sector_size"] = json!(4096);
             json["segments"]["0"]["size"] = json!("512");
@@ -65,6 +65,17 @@ impl Maker {
             json["segments"]["0"]["size"] = json!("512");
         });
         self.set("segment-iv-32-bits", "/segments/0/encryption", json!("aes-xts-plain"), Opens);
+        self.set("segment-crypto-api", "/segments/0/encryption", json!("capi:xts(aes)-plain64"), Opens);
+        let rare = if cfg!(feature = "legacy") { "which is not known" } else { "feature `legacy`" };
+        for (name, cipher, says) in [
+            ("segment-cipher-null", "cipher_null-ecb", "which encrypts nothing"),
+            ("segment-iv-null", "aes-xts-null", "gives all sectors one IV"),
+            ("segment-authenc", "capi:authenc(hmac(sha256),xts(aes))-random", "integrity tags"),
+            ("segment-aead", "aes-gcm-random", "integrity tags"),
+            ("segment-cipher-of-loop-aes", "twofish-cbc-lmk", rare),
+        ] {
+            self.set(name, "/segments/0/encryption", json!(cipher), Refused(says));
+        }
         self.many();
     }
 
