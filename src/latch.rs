@@ -50,6 +50,7 @@ algorithms! {
     #[cfg(feature = "std")] AesSectors = "AES in sectors";
     #[cfg(feature = "legacy")] Serpent = "Serpent" not "Serpent" UNPUBLISHED;
     #[cfg(feature = "legacy")] Twofish = "Twofish" not "Twofish" UNPUBLISHED;
+    #[cfg(feature = "legacy")] Adiantum = "Adiantum" not "Adiantum" UNPUBLISHED;
     #[cfg(feature = "legacy")] Camellia = "Camellia" not "Camellia" UNPUBLISHED;
     #[cfg(feature = "std")] CbcPortable = "AES-CBC (kernel portable)" not "AES-CBC" PREDICTED;
     #[cfg(feature = "std")] CbcAesNi = "AES-CBC (kernel AES-NI)" not "AES-CBC" PREDICTED;

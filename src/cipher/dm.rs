@@ -4,6 +4,8 @@ use std::boxed::Box;
 
 use aes::cipher::inout::InOutBuf;
 
+#[cfg(feature = "legacy")]
+use super::adiantum::Adiantum;
 use super::cbc::{self, Cbc, Iv};
 #[cfg(feature = "bitlocker")]
 use super::elephant::Elephant;
@@ -50,6 +52,8 @@ enum Engine {
     Cbc(Cbc),
     Hctr2(Hctr2),
     Sectors(Sectors),
+    #[cfg(feature = "legacy")]
+    Adiantum(Adiantum),
     #[cfg(feature = "bitlocker")]
     CbcByBytes(Cbc),
     #[cfg(feature = "bitlocker")]
@@ -99,6 +103,8 @@ impl DmCipher {
                 hctr2::check(kind)?;
                 Engine::Hctr2(Hctr2::new(key, kind)?)
             }
+            #[cfg(feature = "legacy")]
+            (_, Mode::Adiantum, iv, _) => Engine::Adiantum(Adiantum::new(iv, key)?),
             #[cfg(feature = "bitlocker")]
             (_, Mode::Elephant, _, _) => {
                 if !sector_size.bytes().is_power_of_two() {
@@ -217,6 +223,11 @@ impl DmCipher {
             Engine::Hctr2(hctr2) => {
                 let (first, step) = self.numbers(first);
                 hctr2.crypt(direction, first, step, sector_size, sectors)?;
+            }
+            #[cfg(feature = "legacy")]
+            Engine::Adiantum(cipher) => {
+                let (first, step) = self.numbers(first);
+                cipher.crypt(direction, first, step, sector_size, sectors);
             }
             Engine::Sectors(cipher) => {
                 let (first, step) = self.numbers(first);

@@ -4,6 +4,8 @@
 //! XTS protects a sector's content against an attacker who sees the disk once. It does not detect changes. To an
 //! attacker who sees the disk twice, it reveals which 16-byte blocks of a sector changed. The README says more.
 
+#[cfg(feature = "legacy")]
+mod adiantum;
 #[cfg(feature = "std")]
 mod blocks;
 #[cfg(feature = "std")]

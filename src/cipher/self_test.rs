@@ -27,6 +27,8 @@ pub(crate) fn all() -> Result<()> {
             let (algorithm, test) = sectors::of_cipher(cipher);
             algorithm.run(test)?;
         }
+        #[cfg(feature = "legacy")]
+        super::adiantum::SELF_TEST.0.run(super::adiantum::SELF_TEST.1)?;
         for kind in KernelKind::available() {
             for (algorithm, test) in [cbc::of_kernel(kind), hctr2::of_kernel(kind)] {
                 algorithm.run(test)?;

@@ -119,6 +119,9 @@ algorithms! {
     /// Camellia-256 in CBC: 32 bytes of key.
     #[cfg(feature = "legacy")]
     Camellia256Cbc: 27, "Camellia-256-CBC", 32, Purpose::Sectors(BlockCipher::Camellia, Mode::Cbc);
+    /// Adiantum with XChaCha12 and AES-256: 32 bytes of key.
+    #[cfg(feature = "legacy")]
+    Adiantum: 28, "Adiantum", 32, aes(Mode::Adiantum);
 }
 
 impl Default for DekAlgorithm {

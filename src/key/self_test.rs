@@ -332,8 +332,13 @@ mod tests {
             ]);
             #[cfg(feature = "legacy")]
             uses.extend(
-                ["serpent", "twofish", "camellia"]
-                    .map(|name| (name, dm(CipherSpec::from_name(&format!("{name}-xts-plain64")).unwrap()))),
+                [
+                    "serpent-xts-plain64",
+                    "twofish-xts-plain64",
+                    "camellia-xts-plain64",
+                    "xchacha12,aes-adiantum-plain64",
+                ]
+                .map(|name| (name, dm(CipherSpec::from_name(name).unwrap()))),
             );
             #[cfg(feature = "legacy")]
             uses.extend(HashAlgorithm::ALL.iter().map(|&algorithm| (algorithm.name(), hash(algorithm))));

@@ -257,7 +257,7 @@ impl Old {
     fn takes(&self, algorithm: DekAlgorithm) -> bool {
         let name = algorithm.name().to_ascii_lowercase();
         let words: Vec<&str> = self.cipher.name().split('-').take(2).collect();
-        name.starts_with(words[0]) && name.ends_with(words[1])
+        (name.starts_with(words[0]) || words[1] == "adiantum") && name.ends_with(words[1])
     }
 }
 
