@@ -1,6 +1,13 @@
 //! Known-answer tests of the hashes. Checksums and the splitting of keys run one before the first use of a hash in a
 //! process (see `latch`). MACs and KDFs have their own tests.
 
+mod algorithm;
+#[cfg(feature = "legacy")]
+pub(crate) mod rare;
+
+pub use algorithm::HashAlgorithm;
+pub(crate) use algorithm::WithHash;
+
 use sha1::Sha1;
 use sha2::{Digest, Sha224, Sha256, Sha384, Sha512};
 
@@ -19,6 +26,19 @@ pub(crate) fn check(hash: Algorithm) -> Result<()> {
         Algorithm::Sha384 => sha384_is_right,
         _ => sha512_is_right,
     })
+}
+
+/// As [`check`], of any hash.
+pub(crate) fn check_any(hash: HashAlgorithm) -> Result<()> {
+    match hash {
+        HashAlgorithm::Sha1
+        | HashAlgorithm::Sha224
+        | HashAlgorithm::Sha256
+        | HashAlgorithm::Sha384
+        | HashAlgorithm::Sha512 => check(hash.unit()),
+        #[cfg(feature = "legacy")]
+        other => rare::check(other),
+    }
 }
 
 /// All of them, for running every self-test again.

@@ -15,7 +15,7 @@ use super::spec::{BlockCipher, CipherSpec, IvKind, Mode};
 use super::{KernelKind, SectorCipher, SectorSize, SectorUnit, check_run, two_buffers};
 use crate::approval::Approval;
 use crate::arch::{Direction, Store, on_wiped_stack};
-use crate::key::HashAlgorithm;
+use crate::hash::HashAlgorithm;
 use crate::memory::Locked;
 use crate::usage::{self, Counter, KeyUsage};
 use crate::{Error, Result};

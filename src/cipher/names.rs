@@ -1,7 +1,7 @@
 //! The spellings of [`CipherSpec`].
 
 use super::spec::{BlockCipher, CipherSpec, IvKind, Mode};
-use crate::key::HashAlgorithm;
+use crate::hash::HashAlgorithm;
 
 /// The names of all modes of a block cipher.
 macro_rules! modes {
@@ -46,20 +46,56 @@ macro_rules! modes {
     };
 }
 
-pub(super) fn name_of(spec: CipherSpec) -> &'static str {
-    match spec.block {
-        BlockCipher::Aes => modes!(spec, "aes"),
-        #[cfg(feature = "legacy")]
-        BlockCipher::Serpent => modes!(spec, "serpent"),
-        #[cfg(feature = "legacy")]
-        BlockCipher::Twofish => modes!(spec, "twofish"),
-        #[cfg(feature = "legacy")]
-        BlockCipher::Camellia => modes!(spec, "camellia"),
+impl CipherSpec {
+    /// The name, as headers have it: of all spellings, the usual one.
+    pub fn name(self) -> &'static str {
+        match self.block {
+            BlockCipher::Aes => modes!(self, "aes"),
+            #[cfg(feature = "legacy")]
+            BlockCipher::Serpent => modes!(self, "serpent"),
+            #[cfg(feature = "legacy")]
+            BlockCipher::Twofish => modes!(self, "twofish"),
+            #[cfg(feature = "legacy")]
+            BlockCipher::Camellia => modes!(self, "camellia"),
+        }
+    }
+
+    /// The cipher of this name, if this build knows it and a LUKS header may name it: `aes-xts-plain64`, or as the kernel's
+    /// crypto API spells it, `capi:xts(aes)-plain64`. A hash after `plain` or `plain64` (`aes-xts-plain64:sha256`, an option
+    /// of QEMU) has no effect, as in dm-crypt: only ESSIV uses one. `aes-plain` is the old name of `aes-cbc-plain`.
+    ///
+    /// ```
+    /// use atrest::cipher::CipherSpec;
+    ///
+    /// assert_eq!(CipherSpec::from_name("aes-xts-plain64"), Some(CipherSpec::AesXtsPlain64));
+    /// assert_eq!(CipherSpec::from_name("capi:cbc(aes)-essiv:sha256"), Some(CipherSpec::AesCbcEssivSha256));
+    /// assert_eq!(CipherSpec::from_name("aes-cbc-benbi").unwrap().name(), "aes-cbc-benbi");
+    /// assert_eq!(CipherSpec::from_name("cipher_null-ecb"), None);
+    /// ```
+    pub fn from_name(name: &str) -> Option<Self> {
+        parse(name)
+    }
+
+    /// Why a header's cipher is refused: the end of a sentence that names it.
+    pub(crate) fn why_unknown(name: &str) -> &'static str {
+        let has = |part: &str| name.contains(part);
+        if has("null") {
+            return "which encrypts nothing, or gives all sectors one IV, so it is refused; `cryptsetup open` opens it, to copy its \
+                    data to a new volume";
+        }
+        if has("authenc") || has("gcm") || has("ccm") || has("poly1305") || has("-random") {
+            return "whose sectors carry integrity tags that dm-integrity keeps beside them; `cryptsetup open` opens it on Linux";
+        }
+        let rare = ["serpent", "twofish", "camellia", "adiantum", "sha3-256", "blake2", "sm3"];
+        if cfg!(not(feature = "legacy")) && rare.into_iter().any(has) {
+            return "which needs a build with the feature `legacy`; `cryptsetup open` may open it, if the kernel supports it";
+        }
+        "which is not known; `cryptsetup open` may open it, if the kernel supports it"
     }
 }
 
 /// As [`CipherSpec::from_name`].
-pub(super) fn parse(name: &str) -> Option<CipherSpec> {
+fn parse(name: &str) -> Option<CipherSpec> {
     if let Some(spelled) = name.strip_prefix("capi:") {
         return of_crypto_api(spelled);
     }

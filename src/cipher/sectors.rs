@@ -6,7 +6,7 @@ use super::blocks::{Block, Blocks};
 use super::spec::{BlockCipher, CipherSpec, IvKind, Mode};
 use super::{BLOCK, halves};
 use crate::arch::{Direction, on_wiped_stack};
-use crate::key::{HashAlgorithm, self_test};
+use crate::hash::{self, HashAlgorithm};
 use crate::latch::{Algorithm, unhex};
 use crate::{Error, Result};
 
@@ -20,6 +20,7 @@ pub(super) struct Sectors {
     mode: Chaining,
 }
 
+#[allow(clippy::large_enum_variant)] // as the IV
 enum Chaining {
     /// With the key of tweaks.
     Xts(Blocks),
@@ -59,7 +60,7 @@ impl Sectors {
     }
 
     fn essiv(block: BlockCipher, hash: HashAlgorithm, key: &[u8]) -> Result<Iv> {
-        self_test::hash(hash)?;
+        hash::check_any(hash)?;
         let mut salt = [0; 64];
         let salt = &mut salt[..hash.output_len()];
         hash.digest_to(key, salt);
@@ -95,7 +96,7 @@ impl Sectors {
             for (block, kept) in batch.iter_mut().zip(&mut masks) {
                 *kept = Block::from(mask.to_le_bytes());
                 xor(block, kept);
-                mask = mask << 1 ^ (mask >> 127) * 0x87;
+                mask = (mask << 1) ^ ((mask >> 127) * 0x87);
             }
             self.data.each(way, batch);
             batch.iter_mut().zip(&masks).for_each(|(block, mask)| xor(block, mask));

@@ -1,8 +1,7 @@
 //! Names of ciphers in dm-crypt's notation, the one that LUKS headers use.
 
-use super::names::name_of;
 use crate::approval::Approval;
-use crate::key::HashAlgorithm;
+use crate::hash::HashAlgorithm;
 use crate::latch::Algorithm;
 
 /// The encryption of a segment, in dm-crypt's notation: a block cipher, a mode, and what makes the IV of a sector from its
@@ -131,44 +130,6 @@ impl CipherSpec {
         return self.iv == IvKind::Eboiv;
         #[cfg(not(feature = "bitlocker"))]
         return false;
-    }
-
-    /// The name, as headers have it: of all spellings, the usual one.
-    pub fn name(self) -> &'static str {
-        name_of(self)
-    }
-
-    /// The cipher of this name, if this build knows it and a LUKS header may name it: `aes-xts-plain64`, or as the kernel's
-    /// crypto API spells it, `capi:xts(aes)-plain64`. A hash after `plain` or `plain64` (`aes-xts-plain64:sha256`, an option
-    /// of QEMU) has no effect, as in dm-crypt: only ESSIV uses one. `aes-plain` is the old name of `aes-cbc-plain`.
-    ///
-    /// ```
-    /// use atrest::cipher::CipherSpec;
-    ///
-    /// assert_eq!(CipherSpec::from_name("aes-xts-plain64"), Some(CipherSpec::AesXtsPlain64));
-    /// assert_eq!(CipherSpec::from_name("capi:cbc(aes)-essiv:sha256"), Some(CipherSpec::AesCbcEssivSha256));
-    /// assert_eq!(CipherSpec::from_name("aes-cbc-benbi").unwrap().name(), "aes-cbc-benbi");
-    /// assert_eq!(CipherSpec::from_name("cipher_null-ecb"), None);
-    /// ```
-    pub fn from_name(name: &str) -> Option<Self> {
-        super::names::parse(name)
-    }
-
-    /// Why a header's cipher is refused: the end of a sentence that names it.
-    pub(crate) fn why_unknown(name: &str) -> &'static str {
-        let has = |part: &str| name.contains(part);
-        if has("null") {
-            return "which encrypts nothing, or gives all sectors one IV, so it is refused; `cryptsetup open` opens it, to copy its \
-                    data to a new volume";
-        }
-        if has("authenc") || has("gcm") || has("ccm") || has("poly1305") || has("-random") {
-            return "whose sectors carry integrity tags that dm-integrity keeps beside them; `cryptsetup open` opens it on Linux";
-        }
-        let rare = ["serpent", "twofish", "camellia", "adiantum", "sha3-256", "blake2", "sm3"];
-        if cfg!(not(feature = "legacy")) && rare.into_iter().any(has) {
-            return "which needs a build with the feature `legacy`; `cryptsetup open` may open it, if the kernel supports it";
-        }
-        "which is not known; `cryptsetup open` may open it, if the kernel supports it"
     }
 
     /// What an attacker can do to a volume of it that AES-XTS with 64-bit sector numbers prevents; `None` if there is nothing.

@@ -124,6 +124,7 @@ algorithms! {
     Adiantum: 28, "Adiantum", 32, aes(Mode::Adiantum);
 }
 
+#[allow(clippy::derivable_impls)] // a mark in the table above would be ambiguous with `cfg`
 impl Default for DekAlgorithm {
     fn default() -> Self {
         DekAlgorithm::Aes256Xts

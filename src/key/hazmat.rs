@@ -1,8 +1,8 @@
 //! Functions that are easy to misuse. Search your code for this word.
 
-use super::hash_algorithm::HashAlgorithm;
 use super::self_test;
 use crate::arch::on_wiped_stack;
+use crate::hash::HashAlgorithm;
 use crate::{Dek, DekAlgorithm, Result, Secret};
 
 /// Makes a DEK for XTS from your own bytes.

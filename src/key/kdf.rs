@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 use argon2::{Algorithm, Argon2, Block, Params, Version};
 use zeroize::Zeroize;
 
-use super::hash_algorithm::HashAlgorithm;
 use super::self_test;
 use crate::approval::Approval;
 use crate::arch::on_wiped_stack;
+use crate::hash::HashAlgorithm;
 use crate::{Error, Result, Secret, latch};
 
 /// A key derivation function and its costs.

@@ -20,8 +20,6 @@ mod envelope;
 #[cfg(feature = "std")]
 mod fingerprint;
 #[cfg(feature = "std")]
-mod hash_algorithm;
-#[cfg(feature = "std")]
 pub mod hazmat;
 #[cfg(feature = "std")]
 mod kdf;
@@ -32,11 +30,13 @@ mod key_vault;
 #[cfg(all(test, feature = "std"))]
 #[path = "../../tests/common/peers.rs"]
 pub(crate) mod peers; // for unit tests, of the layers above too
-#[cfg(feature = "legacy")]
-mod rare_hashes;
 pub(crate) mod self_test;
 pub mod wrap;
 
+#[cfg(feature = "std")]
+pub use crate::hash::HashAlgorithm;
+#[cfg(feature = "std")]
+pub(crate) use crate::hash::WithHash;
 #[cfg(feature = "std")]
 pub use any_vault::AnyVault;
 #[cfg(feature = "std")]
@@ -55,10 +55,6 @@ pub use envelope::Envelope;
 pub(crate) use envelope::check_context;
 #[cfg(feature = "std")]
 pub use fingerprint::Fingerprint;
-#[cfg(feature = "std")]
-pub use hash_algorithm::HashAlgorithm;
-#[cfg(feature = "std")]
-pub(crate) use hash_algorithm::WithHash;
 #[cfg(feature = "std")]
 pub(crate) use kdf::too_long;
 #[cfg(feature = "std")]

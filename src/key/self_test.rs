@@ -11,10 +11,10 @@ use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
 use super::aes_kw;
-#[cfg(feature = "std")]
-use super::hash_algorithm::HashAlgorithm;
 use crate::Result;
 use crate::cipher;
+#[cfg(feature = "std")]
+use crate::hash::HashAlgorithm;
 use crate::latch::{Algorithm, unhex};
 
 /// Tests every algorithm, and every kernel that this CPU supports, against published vectors in both directions, even
@@ -38,7 +38,7 @@ pub fn self_test() -> Result<()> {
         algorithm.run(test)?;
     }
     #[cfg(feature = "legacy")]
-    super::rare_hashes::run_all()?;
+    crate::hash::rare::run_all()?;
     Ok(())
 }
 
@@ -68,22 +68,14 @@ pub(crate) fn pbkdf2(hash: HashAlgorithm) -> Result<()> {
         HashAlgorithm::Sha384 => Algorithm::Pbkdf2Sha384.check(pbkdf2_sha384_is_right),
         HashAlgorithm::Sha512 => Algorithm::Pbkdf2Sha512.check(pbkdf2_sha512_is_right),
         #[cfg(feature = "legacy")]
-        other => super::rare_hashes::check(other),
+        other => crate::hash::rare::check(other),
     }
 }
 
 /// Tests a hash before its first use.
 #[cfg(feature = "std")]
 pub(crate) fn hash(hash: HashAlgorithm) -> Result<()> {
-    match hash {
-        HashAlgorithm::Sha1
-        | HashAlgorithm::Sha224
-        | HashAlgorithm::Sha256
-        | HashAlgorithm::Sha384
-        | HashAlgorithm::Sha512 => crate::hash::check(hash.unit()),
-        #[cfg(feature = "legacy")]
-        other => super::rare_hashes::check(other),
-    }
+    crate::hash::check_any(hash)
 }
 
 /// Tests Argon2i before its first use.

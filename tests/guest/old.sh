@@ -23,7 +23,7 @@ legacy-twofish-cbc twofish-cbc-plain 192 sha256 512 0 0
 legacy-camellia-xts camellia-xts-plain64 512 sha256 4096 0 0
 legacy-camellia-cbc camellia-cbc-benbi 256 sha256 512 0 0
 legacy-adiantum xchacha12,aes-adiantum-plain64 256 sha256 4096 0 0
-legacy-adiantum-512 capi:adiantum(xchacha12,aes)-plain 256 sha512 512 0 4294967290
+legacy-adiantum-512 xchacha12,aes-adiantum-plain 256 sha512 512 0 4294967290
 luks-cbc-plain aes-cbc-plain 256 sha224 512 0 0 luks1
 luks-ecb aes-ecb 256 sha1 512 0 0 luks1
 luks-benbi aes-xts-benbi 512 sha384 4096 0 0 luks2

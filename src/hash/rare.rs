@@ -3,7 +3,7 @@
 //! The digest of "abc" is that of the hash's own publication (FIPS 202, RFC 7693, ISO/IEC 10118-3). PBKDF2 has the input of RFC
 //! 6070's second vector; no publication has its output for these hashes, but Python's `hashlib` and libgcrypt agree on it.
 
-use super::hash_algorithm::HashAlgorithm;
+use super::algorithm::HashAlgorithm;
 use crate::Result;
 use crate::latch::{Algorithm, unhex};
 
@@ -48,12 +48,12 @@ vectors! {
 ///
 /// # Errors
 /// [`Error::SelfTest`](crate::Error::SelfTest); [`Error::NotApproved`](crate::Error::NotApproved).
-pub(super) fn check(hash: HashAlgorithm) -> Result<()> {
+pub(crate) fn check(hash: HashAlgorithm) -> Result<()> {
     test_of(hash).map_or(Ok(()), |test| hash.unit().check(test))
 }
 
 /// Tests all of them, even if they were tested before.
-pub(super) fn run_all() -> Result<()> {
+pub(crate) fn run_all() -> Result<()> {
     ALL.iter().try_for_each(|&(hash, unit)| test_of(hash).map_or(Ok(()), |test| unit.run(test)))
 }
 

@@ -193,7 +193,7 @@ impl HashAlgorithm {
         self.with(DigestTo(bytes, out));
     }
 
-    /// The time PBKDF2 takes with this hash; see [`Kdf::cost`](super::Kdf::cost).
+    /// The time PBKDF2 takes with this hash; see `Kdf::cost`.
     pub(crate) fn pbkdf2_cost(self, iterations: u32, out_len: usize) -> Duration {
         let blocks = out_len.div_ceil(self.output_len()) as u64;
         Duration::from_nanos((u64::from(iterations) * self.nanoseconds()).saturating_mul(blocks))
