@@ -11,13 +11,15 @@
 //! | AES-KW, AES-KWP | yes | SP 800-38F |
 //! | AES-CCM, of BitLocker's keys | yes | SP 800-38C |
 //! | RSA-OAEP with SHA-256, keys of at least 2048 bits | yes | SP 800-56B Rev. 2 |
-//! | HKDF-SHA-256, HMAC-SHA-256, SHA-256, SHA-512 | yes | SP 800-56C Rev. 2, FIPS 198-1, FIPS 180-4 |
-//! | PBKDF2 with SHA-256 or SHA-512, at least 1000 iterations, a salt of at least 16 bytes | yes | SP 800-132, 5.1 and 5.2 |
-//! | SHA-1 in any use: PBKDF2, LUKS1 headers, RSA-OAEP | no | Rev. 2 allows some uses; NIST ends all by 2030 |
+//! | HKDF-SHA-256, HMAC-SHA-256, SHA-256, SHA-384, SHA-512, SHA-3 | yes | SP 800-56C Rev. 2, FIPS 198-1, FIPS 180-4, FIPS 202 |
+//! | PBKDF2 with one of these hashes, at least 1000 iterations, a salt of at least 16 bytes | yes | SP 800-132, 5.1 and 5.2 |
+//! | SHA-1 in any use: PBKDF2, LUKS1 headers, RSA-OAEP; SHA-224 | no | Rev. 2 allows some uses; NIST ends all by 2030 |
 //! | RSA1_5 | no | SP 800-131A Rev. 2, 6 |
 //! | `aes-xts-plain` | no | its tweaks repeat after 2 TiB |
+//! | AES-XTS with other tweaks (`plain64be`, `essiv`, `benbi`, SPDK's) | no | IEEE 1619 counts data units in little-endian numbers |
+//! | AES-ECB in sectors | no | it shows which blocks are equal |
 //! | AES-CBC in sectors | no | SP 800-38A, appendix C: its IVs are predictable or repeat |
-//! | AES-HCTR2, Argon2i, Argon2id, BitLocker's chain of SHA-256 | no | in no NIST publication |
+//! | AES-HCTR2, Argon2i, Argon2id, BitLocker's chain of SHA-256; of the feature `legacy`: Adiantum, Serpent, Twofish, Camellia, RIPEMD-160, Whirlpool, BLAKE2, SM3 | no | in no NIST publication |
 //!
 //! Two more facts. A LUKS keyslot encrypts the DEK with AES-XTS and verifies it with a digest. That is neither the
 //! wrapping of SP 800-38F nor the authenticated encryption that SP 800-132 asks for in 5.4. So a vault's key is the

@@ -1,27 +1,54 @@
 //! Known-answer tests of the hashes. Checksums and the splitting of keys run one before the first use of a hash in a
 //! process (see `latch`). MACs and KDFs have their own tests.
 
+mod algorithm;
+#[cfg(feature = "legacy")]
+pub(crate) mod rare;
+
+pub use algorithm::HashAlgorithm;
+pub(crate) use algorithm::WithHash;
+
 use sha1::Sha1;
-use sha2::{Digest, Sha256, Sha512};
+use sha2::{Digest, Sha224, Sha256, Sha384, Sha512};
 
 use crate::Result;
 use crate::latch::{Algorithm, unhex};
 
-/// Tries SHA-1, SHA-256 or SHA-512 before its first use.
+/// Tries SHA-1 or a hash of SHA-2 before its first use.
 ///
 /// # Errors
-/// [`Error::SelfTest`](crate::Error::SelfTest); [`Error::NotApproved`](crate::Error::NotApproved) of SHA-1.
+/// [`Error::SelfTest`](crate::Error::SelfTest); [`Error::NotApproved`](crate::Error::NotApproved) of SHA-1 and SHA-224.
 pub(crate) fn check(hash: Algorithm) -> Result<()> {
     hash.check(match hash {
         Algorithm::Sha1 => sha1_is_right,
+        Algorithm::Sha224 => sha224_is_right,
         Algorithm::Sha256 => sha256_is_right,
+        Algorithm::Sha384 => sha384_is_right,
         _ => sha512_is_right,
     })
 }
 
-/// All hashes, for running every self-test again.
-pub(crate) const ALL: [(Algorithm, fn() -> bool); 3] =
-    [(Algorithm::Sha1, sha1_is_right), (Algorithm::Sha256, sha256_is_right), (Algorithm::Sha512, sha512_is_right)];
+/// As [`check`], of any hash.
+pub(crate) fn check_any(hash: HashAlgorithm) -> Result<()> {
+    match hash {
+        HashAlgorithm::Sha1
+        | HashAlgorithm::Sha224
+        | HashAlgorithm::Sha256
+        | HashAlgorithm::Sha384
+        | HashAlgorithm::Sha512 => check(hash.unit()),
+        #[cfg(feature = "legacy")]
+        other => rare::check(other),
+    }
+}
+
+/// All of them, for running every self-test again.
+pub(crate) const ALL: [(Algorithm, fn() -> bool); 5] = [
+    (Algorithm::Sha1, sha1_is_right),
+    (Algorithm::Sha224, sha224_is_right),
+    (Algorithm::Sha256, sha256_is_right),
+    (Algorithm::Sha384, sha384_is_right),
+    (Algorithm::Sha512, sha512_is_right),
+];
 
 // FIPS 180-4's example of one block: "abc".
 
@@ -33,6 +60,19 @@ fn sha1_is_right() -> bool {
 fn sha256_is_right() -> bool {
     const DIGEST: [u8; 32] = unhex(b"ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
     Sha256::digest(b"abc")[..] == DIGEST
+}
+
+fn sha224_is_right() -> bool {
+    const DIGEST: [u8; 28] = unhex(b"23097d223405d8228642a477bda255b32aadbce4bda0b3f7e36c9da7");
+    Sha224::digest(b"abc")[..] == DIGEST
+}
+
+fn sha384_is_right() -> bool {
+    const DIGEST: [u8; 48] = unhex(
+        b"cb00753f45a35e8bb5a03d699ac65007272c32ab0eded1631a8b605a43ff5bed\
+        8086072ba1e7cc2358baeca134c825a7",
+    );
+    Sha384::digest(b"abc")[..] == DIGEST
 }
 
 fn sha512_is_right() -> bool {

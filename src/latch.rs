@@ -47,6 +47,11 @@ algorithms! {
     CtrArmv8 = "AES-CTR (kernel ARMv8)";
     Kw = "AES-KW";
     Kwp = "AES-KWP";
+    #[cfg(feature = "std")] AesSectors = "AES in sectors";
+    #[cfg(feature = "legacy")] Serpent = "Serpent" not "Serpent" UNPUBLISHED;
+    #[cfg(feature = "legacy")] Twofish = "Twofish" not "Twofish" UNPUBLISHED;
+    #[cfg(feature = "legacy")] Adiantum = "Adiantum" not "Adiantum" UNPUBLISHED;
+    #[cfg(feature = "legacy")] Camellia = "Camellia" not "Camellia" UNPUBLISHED;
     #[cfg(feature = "std")] CbcPortable = "AES-CBC (kernel portable)" not "AES-CBC" PREDICTED;
     #[cfg(feature = "std")] CbcAesNi = "AES-CBC (kernel AES-NI)" not "AES-CBC" PREDICTED;
     #[cfg(feature = "std")] CbcVaes256 = "AES-CBC (kernel VAES-256)" not "AES-CBC" PREDICTED;
@@ -58,14 +63,32 @@ algorithms! {
     #[cfg(feature = "std")] Hctr2Vaes512 = "AES-HCTR2 (kernel VAES-512)" not "AES-HCTR2" UNPUBLISHED;
     #[cfg(feature = "std")] Hctr2Armv8 = "AES-HCTR2 (kernel ARMv8)" not "AES-HCTR2" UNPUBLISHED;
     #[cfg(feature = "std")] Sha1 = "SHA-1" not "SHA-1" SHA_1;
+    #[cfg(feature = "std")] Sha224 = "SHA-224" not "SHA-224" SHA_224;
     #[cfg(feature = "std")] Sha256 = "SHA-256";
+    #[cfg(feature = "std")] Sha384 = "SHA-384";
     #[cfg(feature = "std")] Sha512 = "SHA-512";
     #[cfg(feature = "std")] HkdfSha256 = "HKDF-SHA-256";
     #[cfg(feature = "std")] Pbkdf2Sha1 = "PBKDF2-HMAC-SHA-1" not "PBKDF2-HMAC-SHA-1" SHA_1;
+    #[cfg(feature = "std")] Pbkdf2Sha224 = "PBKDF2-HMAC-SHA-224" not "PBKDF2-HMAC-SHA-224" SHA_224;
     #[cfg(feature = "std")] Pbkdf2Sha256 = "PBKDF2-HMAC-SHA-256";
+    #[cfg(feature = "std")] Pbkdf2Sha384 = "PBKDF2-HMAC-SHA-384";
     #[cfg(feature = "std")] Pbkdf2Sha512 = "PBKDF2-HMAC-SHA-512";
     #[cfg(feature = "std")] Argon2i = "Argon2i" not "Argon2i" UNPUBLISHED;
     #[cfg(feature = "std")] Argon2id = "Argon2id" not "Argon2id" UNPUBLISHED;
+    #[cfg(feature = "legacy")] Sha3_224 = "SHA3-224";
+    #[cfg(feature = "legacy")] Sha3_256 = "SHA3-256";
+    #[cfg(feature = "legacy")] Sha3_384 = "SHA3-384";
+    #[cfg(feature = "legacy")] Sha3_512 = "SHA3-512";
+    #[cfg(feature = "legacy")] Ripemd160 = "RIPEMD-160" not "RIPEMD-160" UNPUBLISHED;
+    #[cfg(feature = "legacy")] Whirlpool = "Whirlpool" not "Whirlpool" UNPUBLISHED;
+    #[cfg(feature = "legacy")] Blake2b160 = "BLAKE2b-160" not "BLAKE2b-160" UNPUBLISHED;
+    #[cfg(feature = "legacy")] Blake2b256 = "BLAKE2b-256" not "BLAKE2b-256" UNPUBLISHED;
+    #[cfg(feature = "legacy")] Blake2b384 = "BLAKE2b-384" not "BLAKE2b-384" UNPUBLISHED;
+    #[cfg(feature = "legacy")] Blake2b512 = "BLAKE2b-512" not "BLAKE2b-512" UNPUBLISHED;
+    #[cfg(feature = "legacy")] Blake2s160 = "BLAKE2s-160" not "BLAKE2s-160" UNPUBLISHED;
+    #[cfg(feature = "legacy")] Blake2s224 = "BLAKE2s-224" not "BLAKE2s-224" UNPUBLISHED;
+    #[cfg(feature = "legacy")] Blake2s256 = "BLAKE2s-256" not "BLAKE2s-256" UNPUBLISHED;
+    #[cfg(feature = "legacy")] Sm3 = "SM3" not "SM3" UNPUBLISHED;
     #[cfg(feature = "bitlocker")] Ccm = "AES-CCM";
     #[cfg(feature = "rsa")] RsaPair = "RSA-OAEP (pairwise)";
 }
@@ -76,6 +99,9 @@ const PREDICTED: &str = "its IVs can be predicted or come again, which SP 800-38
 /// Why SHA-1 isn't approved.
 #[cfg(feature = "std")]
 pub(crate) const SHA_1: &str = "NIST ends every use of SHA-1 by 2030";
+/// Why SHA-224 isn't approved.
+#[cfg(feature = "std")]
+const SHA_224: &str = "NIST ends every use of SHA-224 by 2030";
 #[cfg(feature = "std")]
 const UNPUBLISHED: &str = "no publication of NIST's has it";
 

@@ -130,6 +130,11 @@ fn each_algorithm_that_is_not_approved_is_refused_at_each_door() {
         ("AES-CBC", dm(CipherSpec::AesCbcPlain64, &key[..16]).unwrap()),
         ("AES-HCTR2", dm(CipherSpec::AesHctr2Plain64, &key[..32]).unwrap()),
         ("aes-xts-plain", dm(CipherSpec::AesXtsPlain, &key).unwrap()),
+        ("AES-CBC", dm(CipherSpec::AesCbcPlain, &key[..32]).unwrap()),
+        ("aes-ecb", dm(CipherSpec::AesEcb, &key[..32]).unwrap()),
+        ("aes-xts-benbi", dm(CipherSpec::from_name("aes-xts-benbi").unwrap(), &key).unwrap()),
+        #[cfg(feature = "legacy")]
+        ("serpent-xts-plain64", dm(CipherSpec::from_name("serpent-xts-plain64").unwrap(), &key).unwrap()),
     ];
     let luks1 = ["--type", "luks1"];
     let luks2 = ["--type", "luks2", "--pbkdf", "pbkdf2"];
@@ -221,6 +226,14 @@ fn each_algorithm_that_is_not_approved_is_refused_at_each_door() {
     refused("DmCipher", "AES-CBC", dm(CipherSpec::AesCbcPlain64, &key[..24]));
     refused("DmCipher", "AES-HCTR2", dm(CipherSpec::AesHctr2Plain64, &key[..32]));
     refused("DmCipher", "aes-xts-plain", dm(CipherSpec::AesXtsPlain, &key));
+    refused("DmCipher", "AES-CBC", dm(CipherSpec::AesCbcPlain, &key[..32]));
+    refused("DmCipher", "aes-ecb", dm(CipherSpec::AesEcb, &key[..32]));
+    let plain = |hash| atrest::hazmat::plain_dek(DekAlgorithm::Aes256Xts, hash, PW);
+    refused("plain_dek", "SHA-224", plain(HashAlgorithm::Sha224));
+    #[cfg(feature = "legacy")]
+    for (name, hash) in [("RIPEMD-160", HashAlgorithm::Ripemd160), ("SM3", HashAlgorithm::Sm3)] {
+        refused("plain_dek", name, plain(hash));
+    }
     for (vault, envelope, name) in [(&oaep, &envelopes[0], "RSA-OAEP with SHA-1"), (&rsa15, &envelopes[1], "RSA1_5")] {
         refused("seal", name, Envelope::seal(&dek, vault, "disks", b"7"));
         refused("unseal", name, envelope.unseal(vault, b"7"));
@@ -264,7 +277,7 @@ fn each_algorithm_that_is_not_approved_is_refused_at_each_door() {
             volume.read_at(0, &mut sectors).unwrap();
             assert_eq!((sectors, volume.approval()), ([7; 1024], Approval::Approved));
         }
-        for hash in [HashAlgorithm::Sha256, HashAlgorithm::Sha512] {
+        for hash in [HashAlgorithm::Sha256, HashAlgorithm::Sha384, HashAlgorithm::Sha512] {
             let kdf = Kdf::Pbkdf2 { hash, iterations: 1000 };
             assert_eq!(kdf.approval(), Approval::Approved);
             assert!(format(Protector::Passphrase(PW), &by_passphrase(kdf)).unwrap().approval().is_approved());

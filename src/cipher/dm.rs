@@ -1,138 +1,27 @@
-//! Ciphers in dm-crypt's notation, the one that LUKS headers use.
+//! Ciphers of dm-crypt over runs of sectors.
 
 use std::boxed::Box;
 
 use aes::cipher::inout::InOutBuf;
 
+#[cfg(feature = "legacy")]
+use super::adiantum::Adiantum;
 use super::cbc::{self, Cbc, Iv};
 #[cfg(feature = "bitlocker")]
 use super::elephant::Elephant;
 use super::hctr2::{self, Hctr2};
+use super::sectors::Sectors;
+use super::spec::{BlockCipher, CipherSpec, IvKind, Mode};
 use super::{KernelKind, SectorCipher, SectorSize, SectorUnit, check_run, two_buffers};
 use crate::approval::Approval;
 use crate::arch::{Direction, Store, on_wiped_stack};
-use crate::latch::Algorithm;
+use crate::hash::HashAlgorithm;
 use crate::memory::Locked;
 use crate::usage::{self, Counter, KeyUsage};
 use crate::{Error, Result};
 
-/// The encryption of a segment, in dm-crypt's notation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum CipherSpec {
-    /// `aes-xts-plain64`: XTS-AES. The tweak is the sector number.
-    AesXtsPlain64,
-    /// `aes-hctr2-plain64`: AES-256-HCTR2, a wide-block mode. If an attacker changes one byte of a sector, the whole
-    /// sector becomes noise. Comparing two copies of the disk shows which sectors changed, but not where in them. It is
-    /// slower than XTS.
-    AesHctr2Plain64,
-    /// `aes-xts-plain`: XTS-AES. The tweak is the low 32 bits of the sector number, so tweaks repeat after 2 TiB.
-    AesXtsPlain,
-    /// `aes-cbc-essiv:sha256`: AES-CBC. The IV is the sector number encrypted under the SHA-256 of the key.
-    AesCbcEssivSha256,
-    /// `aes-cbc-plain64`: AES-CBC. The IV is the sector number.
-    AesCbcPlain64,
-    /// `aes-xts-plain64` with dm-crypt's `iv_large_sectors`: XTS-AES. The tweak counts sectors of the cipher's own size. Of
-    /// BitLocker volumes.
-    #[cfg(feature = "bitlocker")]
-    AesXtsPlain64Large,
-    /// `aes-cbc-eboiv`: AES-CBC. The IV is the offset of the sector's first byte, encrypted under the key. Of BitLocker
-    /// volumes.
-    #[cfg(feature = "bitlocker")]
-    AesCbcEboiv,
-    /// `aes-cbc-elephant`: as `aes-cbc-eboiv`, with the Elephant diffuser below it, which has a second key. Of BitLocker
-    /// volumes.
-    #[cfg(feature = "bitlocker")]
-    AesCbcElephant,
-}
-
-impl CipherSpec {
-    /// Those that a LUKS header may name.
-    const ALL: [CipherSpec; 5] = [
-        CipherSpec::AesXtsPlain64,
-        CipherSpec::AesHctr2Plain64,
-        CipherSpec::AesXtsPlain,
-        CipherSpec::AesCbcEssivSha256,
-        CipherSpec::AesCbcPlain64,
-    ];
-
-    /// The name, as headers have it.
-    pub fn name(self) -> &'static str {
-        match self {
-            CipherSpec::AesXtsPlain64 => "aes-xts-plain64",
-            CipherSpec::AesHctr2Plain64 => "aes-hctr2-plain64",
-            CipherSpec::AesXtsPlain => "aes-xts-plain",
-            CipherSpec::AesCbcEssivSha256 => "aes-cbc-essiv:sha256",
-            CipherSpec::AesCbcPlain64 => "aes-cbc-plain64",
-            #[cfg(feature = "bitlocker")]
-            CipherSpec::AesXtsPlain64Large => "aes-xts-plain64,iv_large_sectors",
-            #[cfg(feature = "bitlocker")]
-            CipherSpec::AesCbcEboiv => "aes-cbc-eboiv",
-            #[cfg(feature = "bitlocker")]
-            CipherSpec::AesCbcElephant => "aes-cbc-elephant",
-        }
-    }
-
-    /// The cipher of this name, if it is known and a LUKS header may name it. A hash after `plain` or `plain64` (`aes-xts-plain64:sha256`, an option
-    /// of QEMU) has no effect, as in dm-crypt: only ESSIV uses one.
-    pub fn from_name(name: &str) -> Option<Self> {
-        let plain = name.split_once(':').map(|(cipher, _)| cipher).filter(|cipher| !cipher.ends_with("-essiv"));
-        Self::ALL.into_iter().find(|spec| spec.name() == plain.unwrap_or(name))
-    }
-
-    /// Whether it takes a key of `len` bytes: 32 or 64 for XTS; 32 for HCTR2; 16, 24 or 32 for CBC. Of BitLocker's, CBC takes
-    /// 16 or 32, and 32 or 64 with the diffuser.
-    pub fn takes_key(self, len: usize) -> bool {
-        match self {
-            CipherSpec::AesXtsPlain64 | CipherSpec::AesXtsPlain => matches!(len, 32 | 64),
-            CipherSpec::AesHctr2Plain64 => len == 32,
-            CipherSpec::AesCbcEssivSha256 | CipherSpec::AesCbcPlain64 => matches!(len, 16 | 24 | 32),
-            #[cfg(feature = "bitlocker")]
-            CipherSpec::AesXtsPlain64Large | CipherSpec::AesCbcElephant => matches!(len, 32 | 64),
-            #[cfg(feature = "bitlocker")]
-            CipherSpec::AesCbcEboiv => matches!(len, 16 | 32),
-        }
-    }
-
-    /// Whether it is for old volumes only. CBC is, because an attacker who writes to the disk can flip chosen bits; and
-    /// so are 32-bit sector numbers.
-    pub fn is_legacy(self) -> bool {
-        match self {
-            CipherSpec::AesXtsPlain64 | CipherSpec::AesHctr2Plain64 => false,
-            #[cfg(feature = "bitlocker")]
-            CipherSpec::AesXtsPlain64Large => false,
-            _ => true,
-        }
-    }
-
-    fn is_cbc(self) -> bool {
-        match self {
-            CipherSpec::AesCbcEssivSha256 | CipherSpec::AesCbcPlain64 => true,
-            #[cfg(feature = "bitlocker")]
-            CipherSpec::AesCbcEboiv | CipherSpec::AesCbcElephant => true,
-            _ => false,
-        }
-    }
-
-    /// Whether it is [approved](crate::approval) for sectors.
-    #[inline]
-    pub fn approval(self) -> Approval {
-        match self {
-            CipherSpec::AesXtsPlain64 => Approval::Approved,
-            CipherSpec::AesHctr2Plain64 => Algorithm::Hctr2Portable.approval(),
-            CipherSpec::AesXtsPlain => {
-                Approval::NotApproved { algorithm: self.name(), reason: "its tweaks come twice after 2 TiB" }
-            }
-            CipherSpec::AesCbcEssivSha256 | CipherSpec::AesCbcPlain64 => Algorithm::CbcPortable.approval(),
-            #[cfg(feature = "bitlocker")]
-            CipherSpec::AesXtsPlain64Large => Approval::Approved,
-            #[cfg(feature = "bitlocker")]
-            CipherSpec::AesCbcEboiv | CipherSpec::AesCbcElephant => Algorithm::CbcPortable.approval(),
-        }
-    }
-}
-
-/// A dm-crypt cipher over runs of sectors. Sector numbers count 512-byte units for every sector size, as in LUKS2.
+/// A dm-crypt cipher over runs of sectors. Sector numbers count 512-byte units for every sector size, as in LUKS2. (A cipher
+/// [with large sectors](CipherSpec::with_large_sectors) makes its IVs of them by counting its own sectors.)
 ///
 /// One value serves any number of threads. It allocates and locks nothing after it is made. Its round keys are wiped
 /// when it is dropped.
@@ -162,6 +51,9 @@ enum Engine {
     Xts(SectorCipher),
     Cbc(Cbc),
     Hctr2(Hctr2),
+    Sectors(Sectors),
+    #[cfg(feature = "legacy")]
+    Adiantum(Adiantum),
     #[cfg(feature = "bitlocker")]
     CbcByBytes(Cbc),
     #[cfg(feature = "bitlocker")]
@@ -189,32 +81,45 @@ impl DmCipher {
         }
         spec.approval().require()?;
         let kind = KernelKind::best();
-        if spec.is_cbc() {
-            cbc::check(kind)?;
-        }
-        let engine = match spec {
-            CipherSpec::AesXtsPlain64 | CipherSpec::AesXtsPlain => {
+        let engine = match (spec.block, spec.mode, spec.iv, spec.large) {
+            (BlockCipher::Aes, Mode::Xts, IvKind::Plain64 | IvKind::Plain, false) => {
                 Engine::Xts(SectorCipher::expand(key, sector_size, SectorUnit::Bytes512AnyOffset, None)?)
             }
-            CipherSpec::AesHctr2Plain64 => {
+            (BlockCipher::Aes, Mode::Xts, IvKind::Plain64, true) => {
+                Engine::Xts(SectorCipher::expand(key, sector_size, SectorUnit::Sector, None)?)
+            }
+            (BlockCipher::Aes, Mode::Cbc, IvKind::Essiv(HashAlgorithm::Sha256), false) => {
+                cbc::check(kind)?;
+                Engine::Cbc(Cbc::new(key, Iv::EssivSha256, kind)?)
+            }
+            (BlockCipher::Aes, Mode::Cbc, IvKind::Plain64, false) => {
+                cbc::check(kind)?;
+                Engine::Cbc(Cbc::new(key, Iv::Plain64, kind)?)
+            }
+            (_, Mode::Xts | Mode::Cbc | Mode::Ecb, _, _) if !spec.is_by_bytes() => {
+                Engine::Sectors(Sectors::new(spec, key)?)
+            }
+            (_, Mode::Hctr2, _, _) => {
                 hctr2::check(kind)?;
                 Engine::Hctr2(Hctr2::new(key, kind)?)
             }
-            CipherSpec::AesCbcEssivSha256 => Engine::Cbc(Cbc::new(key, Iv::EssivSha256, kind)?),
-            CipherSpec::AesCbcPlain64 => Engine::Cbc(Cbc::new(key, Iv::Plain64, kind)?),
+            #[cfg(feature = "legacy")]
+            (_, Mode::Adiantum, iv, _) => Engine::Adiantum(Adiantum::new(iv, key)?),
             #[cfg(feature = "bitlocker")]
-            CipherSpec::AesXtsPlain64Large => {
-                Engine::Xts(SectorCipher::expand(key, sector_size, SectorUnit::Sector, None)?)
-            }
-            #[cfg(feature = "bitlocker")]
-            CipherSpec::AesCbcEboiv => Engine::CbcByBytes(Cbc::new(key, Iv::Encrypted, kind)?),
-            #[cfg(feature = "bitlocker")]
-            CipherSpec::AesCbcElephant => {
+            (_, Mode::Elephant, _, _) => {
                 if !sector_size.bytes().is_power_of_two() {
                     return Err(Error::SectorSize { size: u64::from(sector_size.bytes()) });
                 }
+                cbc::check(kind)?;
                 Engine::Elephant(Elephant::new(key, kind)?)
             }
+            #[cfg(feature = "bitlocker")]
+            _ => {
+                cbc::check(kind)?;
+                Engine::CbcByBytes(Cbc::new(key, Iv::Encrypted, kind)?)
+            }
+            #[cfg(not(feature = "bitlocker"))]
+            _ => return Err(Error::UnsupportedAlgorithm(spec.name().into())),
         };
         Ok(Box::new(DmCipher { engine: Locked::new(engine), used: Counter::new(), spec, sector_size }))
     }
@@ -279,6 +184,10 @@ impl DmCipher {
     /// # Errors
     /// As [`encrypt`](Self::encrypt).
     pub fn check_run(&self, first_sector: u64, len: usize) -> Result<()> {
+        let step = self.sector_size.bytes() / 512;
+        if self.spec.large && !first_sector.is_multiple_of(u64::from(step)) {
+            return Err(Error::SectorNumber { first_sector, units_per_sector: step });
+        }
         check_run(self.sector_size, SectorUnit::Bytes512AnyOffset, first_sector, len)
     }
 
@@ -311,7 +220,19 @@ impl DmCipher {
         match self.engine.get()? {
             Engine::Xts(xts) => self.xts(xts, direction, first, InOutBuf::from(sectors))?,
             Engine::Cbc(cbc) => cbc.crypt(direction, first, sector_size, sectors)?,
-            Engine::Hctr2(hctr2) => hctr2.crypt(direction, first, sector_size, sectors)?,
+            Engine::Hctr2(hctr2) => {
+                let (first, step) = self.numbers(first);
+                hctr2.crypt(direction, first, step, sector_size, sectors)?;
+            }
+            #[cfg(feature = "legacy")]
+            Engine::Adiantum(cipher) => {
+                let (first, step) = self.numbers(first);
+                cipher.crypt(direction, first, step, sector_size, sectors);
+            }
+            Engine::Sectors(cipher) => {
+                let (first, step) = self.numbers(first);
+                cipher.crypt(direction, first, step, sector_size, sectors);
+            }
             #[cfg(feature = "bitlocker")]
             Engine::CbcByBytes(cbc) => cbc.crypt_by_bytes(direction, first_byte(first)?, sector_size, sectors)?,
             #[cfg(feature = "bitlocker")]
@@ -320,17 +241,19 @@ impl DmCipher {
         Ok(())
     }
 
+    /// The number that the first sector's IV is made of, and its growth from one sector to the next.
+    fn numbers(&self, first: u64) -> (u64, u64) {
+        let step = u64::from(self.sector_size.bytes() / 512);
+        if self.spec.large { (first / step, 1) } else { (first, step) }
+    }
+
     fn xts(&self, xts: &SectorCipher, way: Direction, first: u64, data: InOutBuf<'_, '_, u8>) -> Result<()> {
         if self.spec == CipherSpec::AesXtsPlain64 {
             return xts.crypt_run(way, first, data, Store::Cache);
         }
         let sector_size = u64::from(self.sector_size.bytes());
         let step = sector_size / 512;
-        #[cfg(feature = "bitlocker")]
-        if self.spec == CipherSpec::AesXtsPlain64Large {
-            if !first.is_multiple_of(step) {
-                return Err(Error::SectorNumber { first_sector: first, units_per_sector: step as u32 });
-            }
+        if self.spec.large {
             return xts.crypt_run(way, first / step, data, Store::Cache);
         }
         let (mut number, mut left) = (first as u32, data);

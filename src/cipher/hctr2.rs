@@ -18,9 +18,16 @@ impl Hctr2 {
         kernel.map(Hctr2).ok_or_else(|| Error::KernelUnavailable { kind: kind.name() })
     }
 
-    /// A run of whole sectors of `sector_size` bytes, a multiple of the block, numbered in units of 512 bytes.
-    pub(super) fn crypt(&self, direction: Direction, first: u64, sector_size: usize, data: &mut [u8]) -> Result<()> {
-        self.0.crypt(direction, [u128::from(first), 0], (sector_size / 512) as u64, sector_size, data)
+    /// A run of whole sectors of `sector_size` bytes, a multiple of the block, whose numbers grow by `step`.
+    pub(super) fn crypt(
+        &self,
+        way: Direction,
+        first: u64,
+        step: u64,
+        sector_size: usize,
+        data: &mut [u8],
+    ) -> Result<()> {
+        self.0.crypt(way, [u128::from(first), 0], step, sector_size, data)
     }
 }
 

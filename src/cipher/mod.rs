@@ -4,6 +4,10 @@
 //! XTS protects a sector's content against an attacker who sees the disk once. It does not detect changes. To an
 //! attacker who sees the disk twice, it reveals which 16-byte blocks of a sector changed. The README says more.
 
+#[cfg(feature = "legacy")]
+mod adiantum;
+#[cfg(feature = "std")]
+mod blocks;
 #[cfg(feature = "std")]
 mod cbc;
 #[cfg(feature = "std")]
@@ -13,15 +17,25 @@ mod elephant;
 #[cfg(feature = "std")]
 mod hctr2;
 mod known_answers;
+#[cfg(feature = "std")]
+mod names;
 mod sector;
+#[cfg(feature = "std")]
+mod sectors;
 mod segments;
 pub(crate) mod self_test;
+#[cfg(feature = "std")]
+mod spec;
 mod stream;
 
 pub use crate::arch::KernelKind;
 #[cfg(feature = "std")]
-pub use dm::{CipherSpec, DmCipher};
+pub use dm::DmCipher;
 pub use sector::{SectorSize, SectorUnit};
+#[cfg(feature = "std")]
+pub use spec::CipherSpec;
+#[cfg(feature = "std")]
+pub(crate) use spec::{BlockCipher, Mode};
 pub use stream::StreamCipher;
 
 use aes::cipher::inout::InOutBuf;

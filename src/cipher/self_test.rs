@@ -2,7 +2,7 @@
 //! first use (see `latch`).
 
 #[cfg(feature = "std")]
-use super::{cbc, hctr2};
+use super::{cbc, hctr2, sectors};
 use super::{known_answers, stream};
 use crate::Result;
 use crate::arch::KernelKind;
@@ -23,6 +23,12 @@ pub(crate) fn all() -> Result<()> {
         for (algorithm, test) in crate::hash::ALL {
             algorithm.run(test)?;
         }
+        for &cipher in sectors::CIPHERS {
+            let (algorithm, test) = sectors::of_cipher(cipher);
+            algorithm.run(test)?;
+        }
+        #[cfg(feature = "legacy")]
+        super::adiantum::SELF_TEST.0.run(super::adiantum::SELF_TEST.1)?;
         for kind in KernelKind::available() {
             for (algorithm, test) in [cbc::of_kernel(kind), hctr2::of_kernel(kind)] {
                 algorithm.run(test)?;

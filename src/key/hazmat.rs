@@ -1,5 +1,8 @@
 //! Functions that are easy to misuse. Search your code for this word.
 
+use super::self_test;
+use crate::arch::on_wiped_stack;
+use crate::hash::HashAlgorithm;
 use crate::{Dek, DekAlgorithm, Result, Secret};
 
 /// Makes a DEK for XTS from your own bytes.
@@ -22,6 +25,41 @@ pub fn dek_from_bytes(bytes: &[u8]) -> Result<Dek> {
 /// [`Error::EqualKeyHalves`](crate::Error::EqualKeyHalves) for an XTS key.
 pub fn dek_from_bytes_for(algorithm: DekAlgorithm, bytes: &[u8]) -> Result<Dek> {
     Dek::from_secret(algorithm, Secret::copy_from(bytes))
+}
+
+/// Makes the DEK that `cryptsetup open --type plain` makes of a passphrase: its hash; and as often as the key is longer than the
+/// hash, the hash of one more letter `A` and the passphrase.
+///
+/// A hash costs whoever guesses passphrases next to nothing, and there is no salt. `cryptsetup` has had `ripemd160` as its
+/// default, which needs the feature `legacy`, and since 2.7 `sha256`. It takes a key file without a hash
+/// ([`dek_from_bytes_for`]), and cuts a passphrase at the end of its line.
+///
+/// # Errors
+/// [`Error::EqualKeyHalves`](crate::Error::EqualKeyHalves) for an XTS key; [`Error::NotApproved`](crate::Error::NotApproved).
+///
+/// ```
+/// use atrest::key::HashAlgorithm;
+/// use atrest::{DekAlgorithm, hazmat};
+///
+/// let dek = hazmat::plain_dek(DekAlgorithm::Aes256Cbc, HashAlgorithm::Sha256, b"abc")?;
+/// assert_eq!(hazmat::dek_bytes(&dek).expose()[..4], [0xba, 0x78, 0x16, 0xbf]);
+/// # Ok::<(), atrest::Error>(())
+/// ```
+pub fn plain_dek(algorithm: DekAlgorithm, hash: HashAlgorithm, passphrase: &[u8]) -> Result<Dek> {
+    self_test::hash(hash)?;
+    on_wiped_stack(|| {
+        let mut key = Secret::zeroed(algorithm.key_len());
+        let mut hashed = Secret::zeroed(hash.output_len());
+        for (round, part) in key.expose_mut().chunks_mut(hash.output_len()).enumerate() {
+            let mut text = Secret::zeroed(round + passphrase.len());
+            let (letters, rest) = text.expose_mut().split_at_mut(round);
+            letters.fill(b'A');
+            rest.copy_from_slice(passphrase);
+            hash.digest_to(text.expose(), hashed.expose_mut());
+            part.copy_from_slice(&hashed.expose()[..part.len()]);
+        }
+        Dek::from_secret(algorithm, key)
+    })
 }
 
 /// The bytes of a DEK, unwrapped. Anyone who has them can read the disk for ever, even if the KEK is revoked.

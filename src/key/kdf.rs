@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 use argon2::{Algorithm, Argon2, Block, Params, Version};
 use zeroize::Zeroize;
 
-use super::hash_algorithm::HashAlgorithm;
 use super::self_test;
 use crate::approval::Approval;
 use crate::arch::on_wiped_stack;
+use crate::hash::HashAlgorithm;
 use crate::{Error, Result, Secret, latch};
 
 /// A key derivation function and its costs.
@@ -95,10 +95,11 @@ impl Kdf {
         }
     }
 
-    /// Whether it is [approved](crate::approval): PBKDF2 with SHA-256 or SHA-512 and at least 1000 iterations.
+    /// Whether it is [approved](crate::approval): PBKDF2 with SHA-2 of at least 256 bits, or SHA-3, and at least 1000
+    /// iterations.
     pub fn approval(&self) -> Approval {
         match self {
-            Kdf::Pbkdf2 { hash: HashAlgorithm::Sha1, .. } => latch::Algorithm::Pbkdf2Sha1.approval(),
+            Kdf::Pbkdf2 { hash, .. } if !hash.pbkdf2_unit().approval().is_approved() => hash.pbkdf2_unit().approval(),
             Kdf::Pbkdf2 { iterations, .. } if *iterations < 1000 => {
                 Approval::NotApproved { algorithm: "PBKDF2", reason: "under 1000 iterations (SP 800-132, 5.2)" }
             }
@@ -236,7 +237,9 @@ impl Kdf {
             _ => Kdf::Argon2id { memory_kib, passes, lanes },
         };
         match kind {
-            KdfKind::Pbkdf2(HashAlgorithm::Sha1) => bad("SHA-1 is for old volumes only; use sha256 or sha512".into()),
+            KdfKind::Pbkdf2(hash) if hash.is_legacy() => {
+                bad(format!("{} is for old volumes only; use sha256 or sha512", hash.name()))
+            }
             KdfKind::Pbkdf2(hash) => {
                 let kdf = |work| Kdf::Pbkdf2 { hash, iterations: work as u32 };
                 let one = hash.pbkdf2_cost(1000, LONGEST_KEY);

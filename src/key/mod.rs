@@ -14,13 +14,13 @@ mod credential;
 #[cfg(feature = "std")]
 mod dek;
 #[cfg(feature = "std")]
+mod dek_algorithm;
+#[cfg(feature = "std")]
 mod description;
 #[cfg(feature = "std")]
 mod envelope;
 #[cfg(feature = "std")]
 mod fingerprint;
-#[cfg(feature = "std")]
-mod hash_algorithm;
 #[cfg(feature = "std")]
 pub mod hazmat;
 #[cfg(feature = "std")]
@@ -36,13 +36,19 @@ pub(crate) mod self_test;
 pub mod wrap;
 
 #[cfg(feature = "std")]
+pub use crate::hash::HashAlgorithm;
+#[cfg(feature = "std")]
+pub(crate) use crate::hash::WithHash;
+#[cfg(feature = "std")]
 pub use any_vault::AnyVault;
 #[cfg(feature = "std")]
 pub(crate) use credential::Passphrase;
 #[cfg(feature = "std")]
 pub use credential::{Credential, MAX_PASSPHRASE, Protector};
 #[cfg(feature = "std")]
-pub use dek::{Dek, DekAlgorithm};
+pub use dek::Dek;
+#[cfg(feature = "std")]
+pub use dek_algorithm::DekAlgorithm;
 #[cfg(feature = "std")]
 pub use description::{KeyDescription, KeyKind};
 #[cfg(feature = "std")]
@@ -51,8 +57,6 @@ pub use envelope::Envelope;
 pub(crate) use envelope::check_context;
 #[cfg(feature = "std")]
 pub use fingerprint::Fingerprint;
-#[cfg(feature = "std")]
-pub use hash_algorithm::HashAlgorithm;
 #[cfg(feature = "std")]
 pub(crate) use kdf::too_long;
 #[cfg(feature = "std")]

@@ -11,10 +11,10 @@ use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
 use super::aes_kw;
-#[cfg(feature = "std")]
-use super::hash_algorithm::HashAlgorithm;
 use crate::Result;
 use crate::cipher;
+#[cfg(feature = "std")]
+use crate::hash::HashAlgorithm;
 use crate::latch::{Algorithm, unhex};
 
 /// Tests every algorithm, and every kernel that this CPU supports, against published vectors in both directions, even
@@ -37,6 +37,8 @@ pub fn self_test() -> Result<()> {
     for (algorithm, test) in STD {
         algorithm.run(*test)?;
     }
+    #[cfg(feature = "legacy")]
+    crate::hash::rare::run_all()?;
     Ok(())
 }
 
@@ -61,19 +63,19 @@ pub(crate) fn hkdf() -> Result<()> {
 pub(crate) fn pbkdf2(hash: HashAlgorithm) -> Result<()> {
     match hash {
         HashAlgorithm::Sha1 => Algorithm::Pbkdf2Sha1.check(pbkdf2_sha1_is_right),
+        HashAlgorithm::Sha224 => Algorithm::Pbkdf2Sha224.check(pbkdf2_sha224_is_right),
         HashAlgorithm::Sha256 => Algorithm::Pbkdf2Sha256.check(pbkdf2_sha256_is_right),
+        HashAlgorithm::Sha384 => Algorithm::Pbkdf2Sha384.check(pbkdf2_sha384_is_right),
         HashAlgorithm::Sha512 => Algorithm::Pbkdf2Sha512.check(pbkdf2_sha512_is_right),
+        #[cfg(feature = "legacy")]
+        other => crate::hash::rare::check(other),
     }
 }
 
 /// Tests a hash before its first use.
 #[cfg(feature = "std")]
 pub(crate) fn hash(hash: HashAlgorithm) -> Result<()> {
-    crate::hash::check(match hash {
-        HashAlgorithm::Sha1 => Algorithm::Sha1,
-        HashAlgorithm::Sha256 => Algorithm::Sha256,
-        HashAlgorithm::Sha512 => Algorithm::Sha512,
-    })
+    crate::hash::check_any(hash)
 }
 
 /// Tests Argon2i before its first use.
@@ -96,7 +98,9 @@ type Test = (Algorithm, fn() -> bool);
 const STD: &[Test] = &[
     (Algorithm::HkdfSha256, hkdf_is_right),
     (Algorithm::Pbkdf2Sha1, pbkdf2_sha1_is_right),
+    (Algorithm::Pbkdf2Sha224, pbkdf2_sha224_is_right),
     (Algorithm::Pbkdf2Sha256, pbkdf2_sha256_is_right),
+    (Algorithm::Pbkdf2Sha384, pbkdf2_sha384_is_right),
     (Algorithm::Pbkdf2Sha512, pbkdf2_sha512_is_right),
     (Algorithm::Argon2i, argon2i_is_right),
     (Algorithm::Argon2id, argon2id_is_right),
@@ -164,6 +168,25 @@ fn pbkdf2_sha256_is_right() -> bool {
     );
     let mut out = [0; 64];
     HashAlgorithm::Sha256.pbkdf2(b"passwd", b"salt", 1, &mut out);
+    out == DERIVED
+}
+
+/// The input of RFC 6070's second vector, with SHA-224. No RFC has such a vector; Python's `hashlib` and libgcrypt give the
+/// same output.
+#[cfg(feature = "std")]
+fn pbkdf2_sha224_is_right() -> bool {
+    const DERIVED: [u8; 20] = unhex(b"93200ffa96c5776d38fa10abdf8f5bfc0054b971");
+    let mut out = [0; 20];
+    HashAlgorithm::Sha224.pbkdf2(b"password", b"salt", 2, &mut out);
+    out == DERIVED
+}
+
+/// As SHA-224's, with SHA-384.
+#[cfg(feature = "std")]
+fn pbkdf2_sha384_is_right() -> bool {
+    const DERIVED: [u8; 20] = unhex(b"54f775c6d790f21930459162fc535dbf04a93918");
+    let mut out = [0; 20];
+    HashAlgorithm::Sha384.pbkdf2(b"password", b"salt", 2, &mut out);
     out == DERIVED
 }
 
@@ -279,6 +302,7 @@ mod tests {
             let pbkdf2 = |hash| Kdf::Pbkdf2 { hash, iterations: 1 }.derive(b"p", b"saltsalt", 16).map(drop);
             uses.extend([
                 ("AES-CBC", dm(CipherSpec::AesCbcPlain64)),
+                ("AES in sectors", dm(CipherSpec::AesCbcPlain)),
                 ("SHA-256", dm(CipherSpec::AesCbcEssivSha256)),
                 ("AES-HCTR2", dm(CipherSpec::AesHctr2Plain64)),
                 ("AES-KW", wrap::aes_kw_wrap(&key[..32], &key[..16], out).map(drop)),
@@ -286,10 +310,14 @@ mod tests {
                 ("AES-KWP", wrap::aes_kwp_wrap(&key[..32], &key[..16], out).map(drop)),
                 ("AES-KWP", wrap::aes_kwp_unwrap(&key[..32], &key[..24], out).map(drop)),
                 ("SHA-1", hash(HashAlgorithm::Sha1)),
+                ("SHA-224", hash(HashAlgorithm::Sha224)),
+                ("SHA-384", hash(HashAlgorithm::Sha384)),
                 ("SHA-512", hash(HashAlgorithm::Sha512)),
                 ("HKDF-SHA-256", hazmat::dek_from_bytes_for(DekAlgorithm::Aes256Xts, &key).map(drop)),
                 ("PBKDF2-HMAC-SHA-1", pbkdf2(HashAlgorithm::Sha1)),
+                ("PBKDF2-HMAC-SHA-224", pbkdf2(HashAlgorithm::Sha224)),
                 ("PBKDF2-HMAC-SHA-256", pbkdf2(HashAlgorithm::Sha256)),
+                ("PBKDF2-HMAC-SHA-384", pbkdf2(HashAlgorithm::Sha384)),
                 ("PBKDF2-HMAC-SHA-512", pbkdf2(HashAlgorithm::Sha512)),
                 (
                     "Argon2i",
@@ -302,6 +330,18 @@ mod tests {
             ]);
             #[cfg(feature = "bitlocker")]
             uses.push(("AES-CCM", crate::key::aes_ccm::seal(&key[..32], [0; 12], &mut []).map(drop)));
+            #[cfg(feature = "legacy")]
+            uses.extend(
+                [
+                    "serpent-xts-plain64",
+                    "twofish-xts-plain64",
+                    "camellia-xts-plain64",
+                    "xchacha12,aes-adiantum-plain64",
+                ]
+                .map(|name| (name, dm(CipherSpec::from_name(name).unwrap()))),
+            );
+            #[cfg(feature = "legacy")]
+            uses.extend(HashAlgorithm::ALL.iter().map(|&algorithm| (algorithm.name(), hash(algorithm))));
             uses
         };
         // Self-tests are lazy: everything before the failing one works, and an open cipher works until then.

@@ -10,6 +10,8 @@ use crate::ondisk::luks::{LuksVersion, Priority};
 pub enum HeaderFormat {
     /// LUKS, of this version.
     Luks(LuksVersion),
+    /// None: its user says where the data is and how it is encrypted ([`Volume::hazmat_open_plain`](crate::Volume::hazmat_open_plain)).
+    Plain,
     /// BitLocker, of Windows.
     #[cfg(feature = "bitlocker")]
     BitLocker,
@@ -19,6 +21,7 @@ impl fmt::Display for HeaderFormat {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             HeaderFormat::Luks(version) => version.fmt(f),
+            HeaderFormat::Plain => f.write_str("plain data"),
             #[cfg(feature = "bitlocker")]
             HeaderFormat::BitLocker => f.write_str("BitLocker"),
         }

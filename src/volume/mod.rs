@@ -21,6 +21,7 @@ mod layout;
 mod live;
 mod moving;
 mod open;
+mod plain;
 mod protect;
 #[cfg(feature = "bitlocker")]
 mod recovery_password;
@@ -61,6 +62,7 @@ pub use info::{DigestInfo, HeaderFormat, KeyslotInfo, ProtectorId, SegmentInfo, 
 #[cfg(feature = "managed")]
 pub(crate) use open::Closed;
 pub use open::OpenOptions;
+pub use plain::PlainOptions;
 pub use protect::KeyslotOptions;
 #[cfg(feature = "bitlocker")]
 pub use recovery_password::RecoveryPassword;

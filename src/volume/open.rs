@@ -15,9 +15,11 @@ use super::written::Written;
 use super::{BlockDevice, Header, Volume};
 use crate::approval;
 use crate::arch::on_wiped_stack;
+use crate::cipher::CipherSpec;
 #[cfg(feature = "managed")]
 use crate::key::KeyId;
 use crate::key::{Credential, Fingerprint, KdfLimits};
+use crate::log::tell;
 #[cfg(doc)]
 use crate::ondisk::luks::Priority;
 use crate::ondisk::luks::{Mode, Plan, Token};
@@ -337,6 +339,9 @@ impl<D: BlockDevice> Volume<D> {
     /// repairs a damaged copy of the header. Where foreign data stands in the place of a copy, nothing is written, and the
     /// volume opens only for reading.
     ///
+    /// A volume of AES-ECB opens only for reading. Of this and other old ciphers the log tells what an attacker can do
+    /// ([`CipherSpec::weakness`]).
+    ///
     /// # Errors
     /// [`Error::NotLuks`]; [`Error::InvalidHeader`]; [`Error::UnsupportedHeader`]; [`Error::NotThisVault`]; the vault's
     /// errors; [`Error::WrongPassphrase`]; [`Error::NoSuchProtector`] if no keyslot takes a passphrase;
@@ -417,7 +422,12 @@ impl<D: BlockDevice> Volume<D> {
             header.recover(on, options.repair_foreign)?;
         }
         let written = map.map(|map| Written::load(&map, &keys.current.dek, on)).transpose()?;
-        let read_only = options.read_only || ignored || !header.takes_writes();
+        if let Some(weakness) = data.cipher.weakness() {
+            tell!(warn, "the volume {} is encrypted with {}: {weakness}", header.uuid(), data.cipher.name());
+        }
+        let previous = data.moving.as_ref().and_then(|moving| moving.plan.previous_cipher());
+        let is_weak = data.cipher.is_read_only() || previous.is_some_and(CipherSpec::is_read_only);
+        let read_only = options.read_only || ignored || is_weak || !header.takes_writes();
         let volume = Self::new(device, header_device, Live::new(keys, data, layout), header);
         let volume = Volume { read_only, discards: options.discard, written, ..volume };
         if !options.leave_torn {

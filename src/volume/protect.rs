@@ -88,10 +88,12 @@ impl KeyslotOptions {
     /// The key derivation of a new keyslot, if the header may require a hash.
     pub(super) fn resolve(&self, required_hash: Option<HashAlgorithm>) -> Result<Kdf> {
         if let Some(kdf) = self.kdf {
-            if matches!(kdf, Kdf::Pbkdf2 { hash: HashAlgorithm::Sha1, .. })
-                && required_hash != Some(HashAlgorithm::Sha1)
+            if let Kdf::Pbkdf2 { hash, .. } = kdf
+                && hash.is_legacy()
+                && required_hash != Some(hash)
             {
-                return Err(Error::InvalidOption("SHA-1 is for old keyslots only; take SHA-256 or SHA-512".into()));
+                let text = format!("the hash {} is for old keyslots only; take SHA-256 or SHA-512", hash.name());
+                return Err(Error::InvalidOption(text));
             }
             kdf.check_new()?;
             return Ok(kdf);
@@ -100,8 +102,8 @@ impl KeyslotOptions {
         match required_hash {
             None if approval::is_approved_only() => measure(KdfKind::Pbkdf2(HashAlgorithm::Sha256)),
             None => measure(KdfKind::Argon2id),
-            // An old header, which can't use another hash. Use as many iterations as for the slower hash.
-            Some(hash @ HashAlgorithm::Sha1) => match measure(KdfKind::Pbkdf2(HashAlgorithm::Sha256))? {
+            // An old header, which can't use another hash. Use as many iterations as for a current one.
+            Some(hash) if hash.is_legacy() => match measure(KdfKind::Pbkdf2(HashAlgorithm::Sha256))? {
                 Kdf::Pbkdf2 { iterations, .. } => Ok(Kdf::Pbkdf2 { hash, iterations }),
                 other => Ok(other),
             },

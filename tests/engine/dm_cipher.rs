@@ -4,20 +4,29 @@ use crate::common::{hex, pipe, python, unhex};
 use atrest::cipher::{CipherSpec, DmCipher};
 use atrest::{Error, SectorCipher, SectorSize, SectorUnit};
 
-const SPECS: [CipherSpec; 5] = [
-    CipherSpec::AesXtsPlain64,
-    CipherSpec::AesHctr2Plain64,
-    CipherSpec::AesXtsPlain,
-    CipherSpec::AesCbcEssivSha256,
-    CipherSpec::AesCbcPlain64,
-];
+/// Every block cipher and mode with every way to make IVs.
+fn specs() -> Vec<CipherSpec> {
+    let mut names: Vec<String> = vec!["aes-ecb".into(), "aes-hctr2-plain64".into()];
+    let mut blocks = vec!["aes"];
+    let mut ivs = vec!["plain", "plain64", "plain64be", "benbi", "essiv:sha256"];
+    if cfg!(feature = "legacy") {
+        blocks.extend(["serpent", "twofish", "camellia"]);
+        ivs.push("essiv:sm3");
+    }
+    for block in blocks {
+        names.extend(ivs.iter().flat_map(|iv| [format!("{block}-xts-{iv}"), format!("{block}-cbc-{iv}")]));
+    }
+    names.iter().map(|name| CipherSpec::from_name(name).unwrap()).collect()
+}
 
 fn bytes(len: usize) -> Vec<u8> {
     (0..len).map(|i| (i * 73 + (i >> 8) * 31 + 29) as u8).collect()
 }
 
+/// libgcrypt has no Twofish of 192 bits.
 fn key_lengths(spec: CipherSpec) -> Vec<usize> {
-    (0..100).filter(|&len| spec.takes_key(len)).collect()
+    let has_peer = |len: &usize| !(spec.name().starts_with("twofish-cbc") && *len == 24);
+    (0..100).filter(|&len| spec.takes_key(len)).filter(has_peer).collect()
 }
 
 /// Sectors numbered from `first` on.
@@ -29,65 +38,21 @@ struct Run {
     plain: Vec<u8>,
 }
 
-/// Encrypts runs by OpenSSL's AES, with IVs made as dm-crypt's documentation has them; HCTR2 by a model after its paper.
+/// Encrypts runs by other implementations, with IVs made as dm-crypt's documentation has them.
 fn openssl(python: &str, runs: &[Run]) -> Vec<Vec<u8>> {
-    const SCRIPT: &str = "
-import hashlib, sys
-from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
-block = lambda bytes: Cipher(algorithms.AES(key), modes.ECB()).encryptor().update(bytes)
-le = lambda bytes: int.from_bytes(bytes, 'little')
-
-# x * y / x^128 in the field of POLYVAL (RFC 8452, 3), bit by bit.
-def dot(x, y):
-    product = 0
-    for bit in range(128):
-        if y >> bit & 1:
-            product ^= x << bit
-    for bit in range(128):
-        if product >> bit & 1:
-            product ^= (1 | 1 << 121 | 1 << 126 | 1 << 127 | 1 << 128) << bit
-    return product >> 128
-
-def hctr2(tweak, data):
-    h, mask = le(block(bytes(16))), le(block((1).to_bytes(16, 'little')))
-    def hash(rest):
-        sum, text = 0, (2 * 8 * len(tweak) + 2).to_bytes(16, 'little') + tweak + rest
-        for i in range(0, len(text), 16):
-            sum = dot(sum ^ le(text[i:i + 16]), h)
-        return sum
-    first, rest = le(data[:16]), data[16:]
-    mm = first ^ hash(rest)
-    uu = le(block(mm.to_bytes(16, 'little')))
-    seed = mm ^ uu ^ mask
-    stream = b''.join(block((seed ^ i).to_bytes(16, 'little')) for i in range(1, len(rest) // 16 + 1))
-    rest = bytes(a ^ b for a, b in zip(rest, stream))
-    return (uu ^ hash(rest)).to_bytes(16, 'little') + rest
-
-def sector(mode, iv_name, number, sector):
-    if iv_name == 'plain':
-        number &= 0xffffffff
-    iv = number.to_bytes(16, 'little')
-    if iv_name == 'essiv:sha256':
-        iv = Cipher(algorithms.AES(hashlib.sha256(key).digest()), modes.ECB()).encryptor().update(iv)
-    if mode == 'hctr2':
-        return hctr2(number.to_bytes(32, 'little'), sector)
-    mode_of = modes.XTS if mode == 'xts' else modes.CBC
-    crypt = Cipher(algorithms.AES(key), mode_of(iv)).encryptor()
-    return crypt.update(sector) + crypt.finalize()
-
+    const LOOP: &str = "
 for line in sys.stdin:
     spec, key, first, size, data = line.split()
-    key, first, size, data = bytes.fromhex(key), int(first), int(size), bytes.fromhex(data)
-    aes, mode, iv_name = spec.split('-', 2)
-    starts = range(0, len(data), size)
-    print(b''.join(sector(mode, iv_name, first + at // 512, data[at:at + size]) for at in starts).hex())
+    print(sectors(spec, bytes.fromhex(key), int(first), int(size), bytes.fromhex(data)).hex())
 ";
+    let script = [include_str!("../common/dm_crypt.py"), LOOP].concat();
     let line = |run: &Run| {
         let Run { spec, key, first, sector_size, plain } = run;
-        format!("{} {} {first} {sector_size} {}\n", spec.name(), hex(key), hex(plain))
+        let name = spec.name().replace(" of SPDK", "-upper,iv_large_sectors");
+        format!("{name} {} {first} {sector_size} {}\n", hex(key), hex(plain))
     };
     let input: String = runs.iter().map(line).collect();
-    let printed = String::from_utf8(pipe(python, &["-c", SCRIPT], input.as_bytes())).unwrap();
+    let printed = String::from_utf8(pipe(python, &["-c", &script], input.as_bytes())).unwrap();
     let encrypted: Vec<_> = printed.lines().map(unhex).collect();
     assert_eq!(encrypted.len(), runs.len());
     encrypted
@@ -98,7 +63,7 @@ fn every_cipher_is_that_of_openssl() {
     let Some(python) = python("cryptography") else { return };
     let wrap = 1 << 32;
     let mut runs = Vec::new();
-    for spec in SPECS {
+    for spec in specs() {
         for key_len in key_lengths(spec) {
             // Around the end of 32 bits, also where large sectors don't fall on it; and where 64 bits end.
             for (sector_size, first, count) in [
@@ -113,6 +78,15 @@ fn every_cipher_is_that_of_openssl() {
             ] {
                 let plain = bytes(count * sector_size as usize);
                 runs.push(Run { spec, key: bytes(key_len), first, sector_size, plain });
+            }
+        }
+    }
+    // Where numbers count sectors of 4096 bytes.
+    let large = specs().into_iter().filter(|spec| !spec.name().ends_with("ecb")).map(CipherSpec::with_large_sectors);
+    for spec in large.chain([CipherSpec::AesXtsUpperHalf]) {
+        for key_len in key_lengths(spec) {
+            for first in [0, 8, 8 * (wrap - 2), u64::MAX - 31] {
+                runs.push(Run { spec, key: bytes(key_len), first, sector_size: 4096, plain: bytes(4 * 4096) });
             }
         }
     }
@@ -136,7 +110,7 @@ fn every_cipher_is_that_of_openssl() {
 
 #[test]
 fn a_run_is_its_sectors_one_by_one() {
-    for spec in SPECS {
+    for spec in specs() {
         for sector_size in [SectorSize::B512, SectorSize::B4096, SectorSize::new(2560).unwrap()] {
             let (size, step) = (sector_size.bytes() as usize, u64::from(sector_size.bytes() / 512));
             let cipher = DmCipher::boxed(spec, &bytes(32), sector_size).unwrap();
@@ -161,6 +135,15 @@ fn a_run_is_its_sectors_one_by_one() {
 }
 
 #[test]
+fn a_number_within_a_large_sector_is_refused() {
+    for spec in [CipherSpec::AesXtsPlain64.with_large_sectors(), CipherSpec::AesXtsUpperHalf] {
+        let cipher = DmCipher::boxed(spec, &bytes(64), SectorSize::B4096).unwrap();
+        let refused = cipher.encrypt(4, &mut [0; 4096]);
+        assert!(matches!(refused, Err(Error::SectorNumber { first_sector: 4, units_per_sector: 8 })));
+    }
+}
+
+#[test]
 fn xts_plain64_is_the_sector_engine() {
     let (key, plain) = (bytes(64), bytes(8192));
     let cipher = DmCipher::boxed(CipherSpec::AesXtsPlain64, &key, SectorSize::B4096).unwrap();
@@ -175,7 +158,7 @@ fn xts_plain64_is_the_sector_engine() {
 
 #[test]
 fn what_is_unfit_is_refused_and_nothing_touched() {
-    for spec in SPECS {
+    for spec in specs() {
         for len in (0..100).filter(|&len| !spec.takes_key(len)) {
             let error = DmCipher::boxed(spec, &bytes(len), SectorSize::B512).unwrap_err();
             assert!(matches!(error, Error::KeyLength { len: l } if l == len), "{spec:?} {len}");
@@ -211,12 +194,13 @@ fn what_is_unfit_is_refused_and_nothing_touched() {
 
 #[test]
 fn names_are_those_of_dm_crypt() {
-    for spec in SPECS {
+    for spec in specs() {
         assert_eq!(CipherSpec::from_name(spec.name()), Some(spec));
         let is_new = [CipherSpec::AesXtsPlain64, CipherSpec::AesHctr2Plain64].contains(&spec);
         assert_eq!(spec.is_legacy(), !is_new);
+        assert_eq!(spec.is_read_only(), spec == CipherSpec::AesEcb);
     }
-    for name in ["", "aes", "aes-xts-plain6", "AES-XTS-PLAIN64", "aes-xts-plain64 ", "cipher_null-ecb", "aes-cbc-plain"]
+    for name in ["", "aes", "aes-xts-plain6", "AES-XTS-PLAIN64", "aes-xts-plain64 ", "cipher_null-ecb", "aes-cbc-null"]
     {
         assert_eq!(CipherSpec::from_name(name), None);
     }

@@ -146,7 +146,7 @@ fn a_dropped_cipher_of_dm_crypt_leaves_no_key_in_its_memory() {
     }
 }
 
-const DM_CIPHERS: [(CipherSpec, usize); 8] = [
+const DM_CIPHERS: [(CipherSpec, usize); 11] = [
     (CipherSpec::AesXtsPlain64, 64),
     (CipherSpec::AesXtsPlain, 32),
     (CipherSpec::AesHctr2Plain64, 32),
@@ -155,6 +155,9 @@ const DM_CIPHERS: [(CipherSpec, usize); 8] = [
     (CipherSpec::AesCbcEssivSha256, 32),
     (CipherSpec::AesCbcPlain64, 16),
     (CipherSpec::AesCbcPlain64, 32),
+    (CipherSpec::AesCbcPlain, 16),
+    (CipherSpec::AesCbcPlain, 32),
+    (CipherSpec::AesXtsUpperHalf, 64),
 ];
 
 /// The depth of the stack that is searched.

@@ -11,9 +11,10 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use atrest::cipher::CipherSpec;
 use atrest::key::{DekAlgorithm, HashAlgorithm, Kdf};
-use atrest::volume::{KeyslotOptions, LuksVersion, ReencryptOptions};
-use atrest::{Credential, FileDevice, FormatOptions, OpenOptions, Protector, Result, SectorSize, Volume};
+use atrest::volume::{KeyslotOptions, LuksVersion, PlainOptions, ReencryptOptions};
+use atrest::{Credential, FileDevice, FormatOptions, OpenOptions, Protector, Result, SectorSize, Volume, hazmat};
 use sha2::{Digest, Sha256};
 
 use common::device::reopen;
@@ -182,6 +183,105 @@ fn the_kernel_and_we_read_the_same() {
     }
     let online = open(paths.last().unwrap()).unwrap();
     assert_eq!(online.dek().algorithm(), DekAlgorithm::Aes256Xts, "its key was one for AES-128");
+}
+
+/// A line of old.sh's table.
+struct Old {
+    name: &'static str,
+    cipher: CipherSpec,
+    sector_size: SectorSize,
+    bits: usize,
+    hash: HashAlgorithm,
+    offset: u64,
+    first_number: u64,
+}
+
+impl Old {
+    /// Those of this build.
+    fn all() -> Vec<Old> {
+        let is_disk = |line: &&str| ["plain-", "luks"].iter().any(|start| line.starts_with(start));
+        let is_legacy = |line: &&str| line.starts_with("legacy-") || line.starts_with("luksleg-");
+        let lines = include_str!("old.sh").lines();
+        lines
+            .filter(|line| is_legacy(line) && cfg!(feature = "legacy") || is_disk(line) && !is_legacy(line))
+            .map(Old::parse)
+            .collect()
+    }
+
+    fn parse(line: &'static str) -> Old {
+        let fields: Vec<&str> = line.split(' ').collect();
+        let number = |at: usize| fields[at].parse::<u64>().unwrap();
+        let cipher = CipherSpec::from_name(fields[1]).unwrap();
+        Old {
+            name: fields[0],
+            cipher: if line.ends_with("--iv-large-sectors") { cipher.with_large_sectors() } else { cipher },
+            sector_size: SectorSize::new(number(4) as u32).unwrap(),
+            bits: number(2) as usize,
+            hash: HashAlgorithm::from_name(fields[3]).unwrap(),
+            offset: number(5) * 512,
+            first_number: number(6),
+        }
+    }
+
+    fn is_luks(&self) -> bool {
+        self.name.starts_with("luks")
+    }
+
+    fn make(&self, path: &Path) {
+        if self.is_luks() {
+            return blank(path);
+        }
+        File::create(path).unwrap().set_len(self.offset + SIZE).unwrap();
+        let volume = self.open(path);
+        if !volume.is_read_only() {
+            let plain = path.with_extension("plain");
+            file_system(&plain);
+            volume.write_at(0, &fs::read(plain).unwrap()).unwrap();
+        }
+    }
+
+    fn open(&self, path: &Path) -> Volume<FileDevice> {
+        if self.is_luks() {
+            return open(path).unwrap_or_else(|e| panic!("{}: {e}", self.name));
+        }
+        let options = PlainOptions::new(self.cipher).sector_size(self.sector_size).offset(self.offset);
+        let algorithm = (0..100)
+            .filter_map(DekAlgorithm::from_code)
+            .find(|algorithm| algorithm.key_len() * 8 == self.bits && self.takes(*algorithm));
+        let dek = hazmat::plain_dek(algorithm.unwrap(), self.hash, PASSPHRASE).unwrap();
+        let options = options.first_number(self.first_number);
+        Volume::hazmat_open_plain(FileDevice::open(path).unwrap(), &dek, &options).unwrap()
+    }
+
+    /// Whether the algorithm's name has the words of the cipher's: `AES-256-XTS` those of `aes-xts-plain64`.
+    fn takes(&self, algorithm: DekAlgorithm) -> bool {
+        let name = algorithm.name().to_ascii_lowercase();
+        let words: Vec<&str> = self.cipher.name().split('-').take(2).collect();
+        (name.starts_with(words[0]) || words[1] == "adiantum") && name.ends_with(words[1])
+    }
+}
+
+#[test]
+#[ignore = "boots a kernel in an emulator: see tests/guest/README.md"]
+fn the_kernel_and_we_read_the_same_of_old_ciphers() {
+    let folder = tempfile::tempdir().unwrap();
+    let disks = Old::all();
+    let paths: Vec<PathBuf> = disks.iter().map(|disk| folder.path().join(disk.name).with_extension("img")).collect();
+    for (disk, path) in disks.iter().zip(&paths) {
+        disk.make(path);
+    }
+    // As many disks as the guest's machine has slots for.
+    let mut sums = BTreeMap::new();
+    for some in paths.chunks(16) {
+        sums.extend(boot("old.sh", some));
+    }
+    for (disk, path) in disks.iter().zip(&paths) {
+        let volume = disk.open(path);
+        assert_eq!(Some(&sum(&volume)), sums.get(disk.name), "{}", disk.name);
+        if disk.is_luks() {
+            assert_eq!(volume.cipher(), disk.cipher);
+        }
+    }
 }
 
 #[test]

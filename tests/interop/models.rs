@@ -27,40 +27,25 @@ impl Run {
     }
 }
 
-/// The numbering is dm-crypt's: in units of 512 bytes whatever the sector size, the low 32 bits for `plain`.
-const OPENSSL: &str = "
-import hashlib, json, sys
-from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
-
-def crypt(way, run, data):
-    key, size, out = bytes.fromhex(run['key']), run['size'], b''
-    _, chaining, iv = run['cipher'].split('-', 2)
-    essiv = Cipher(algorithms.AES(hashlib.sha256(key).digest()), modes.ECB()).encryptor()
-    for at in range(0, len(data), size):
-        number = run['first'] + at // 512
-        if iv == 'plain':
-            number &= 0xFFFFFFFF
-        tweak = number.to_bytes(16, 'little')
-        if iv == 'essiv:sha256':
-            tweak = essiv.update(tweak)
-        mode = {'xts': modes.XTS, 'cbc': modes.CBC}[chaining](tweak)
-        sector = getattr(Cipher(algorithms.AES(key), mode), way)()
-        out += sector.update(data[at:at + size]) + sector.finalize()
-    return out
-
+const LOOP: &str = "
 for run in json.loads(sys.stdin.readline()):
+    key, size = bytes.fromhex(run['key']), run['size']
     with open(run['path'], 'r+b') as image:
         image.seek(run['offset'])
         if 'plain' in run:
-            image.write(crypt('encryptor', run, bytes.fromhex(run['plain'])))
+            image.write(sectors(run['cipher'], key, run['first'], size, bytes.fromhex(run['plain'])))
         else:
-            sys.stdout.buffer.write(crypt('decryptor', run, image.read(run['len'])))
+            sys.stdout.buffer.write(sectors(run['cipher'], key, run['first'], size, image.read(run['len']), False))
 ";
+
+fn openssl() -> String {
+    [include_str!("../common/dm_crypt.py"), LOOP].concat()
+}
 
 /// OpenSSL's output for each run.
 pub fn decrypt(python: &str, runs: &[Run]) -> Vec<Vec<u8>> {
     let jobs: Vec<Value> = runs.iter().map(Run::job).collect();
-    let out = pipe(python, &["-c", OPENSSL], serde_json::to_string(&jobs).unwrap().as_bytes());
+    let out = pipe(python, &["-c", &openssl()], serde_json::to_string(&jobs).unwrap().as_bytes());
     split(&out, runs.iter().map(|run| run.len))
 }
 
@@ -73,7 +58,7 @@ pub fn encrypt(python: &str, runs: &[(Run, &[u8])]) {
         job
     };
     let jobs: Vec<Value> = runs.iter().map(job).collect();
-    pipe(python, &["-c", OPENSSL], serde_json::to_string(&jobs).unwrap().as_bytes());
+    pipe(python, &["-c", &openssl()], serde_json::to_string(&jobs).unwrap().as_bytes());
 }
 
 /// The start of a volume, for dissect.fve to open.

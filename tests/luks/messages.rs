@@ -167,8 +167,8 @@ fn the_newline_of_a_key_file_is_mentioned() {
 fn what_another_program_opens_is_told() {
     for (edit, found) in [
         (
-            (|json| json["segments"]["0"]["encryption"] = "serpent-xts-plain64".into()) as fn(&mut serde_json::Value),
-            "serpent",
+            (|json| json["segments"]["0"]["encryption"] = "aria-xts-plain64".into()) as fn(&mut serde_json::Value),
+            "aria",
         ),
         (|json| json["segments"]["0"]["type"] = "hw-opal".into(), "hw-opal"),
         (

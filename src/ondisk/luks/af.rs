@@ -1,12 +1,11 @@
 //! The anti-forensic splitter (LUKS1 specification, 2.4). It spreads a key over many sectors. Erasing a keyslot
 //! destroys the key even if only some of these sectors are really overwritten.
 
-use sha1::Sha1;
+use sha2::Digest;
 use sha2::digest::Output;
-use sha2::{Digest, Sha256, Sha512};
 use zeroize::{Zeroize, Zeroizing};
 
-use crate::key::{HashAlgorithm, self_test};
+use crate::key::{HashAlgorithm, WithHash, self_test};
 use crate::{Error, Result, Secret, random};
 
 /// The number of stripes that a key is spread over. Both versions of LUKS allow only this number.
@@ -40,27 +39,32 @@ pub(crate) fn merge(material: &[u8], key_len: usize, stripes: u32, hash: HashAlg
 /// The value d of the last but one stripe: starting from d0 = 0, each stripe is added and the sum diffused (equation
 /// 2).
 fn diffused(stripes: &[u8], key_len: usize, hash: HashAlgorithm) -> Secret {
-    match hash {
-        HashAlgorithm::Sha1 => diffused_by::<Sha1>(stripes, key_len),
-        HashAlgorithm::Sha256 => diffused_by::<Sha256>(stripes, key_len),
-        HashAlgorithm::Sha512 => diffused_by::<Sha512>(stripes, key_len),
-    }
+    hash.with(Diffused { stripes, key_len })
 }
 
-/// The function H1 of 2.4.1 diffuses: it replaces each piece of the hash's length by a hash of the piece's number and the
-/// piece. The last hash is cut.
-fn diffused_by<H: Digest>(stripes: &[u8], key_len: usize) -> Secret {
-    let mut sum = Secret::zeroed(key_len);
-    let mut hash = Output::<H>::default(); // one for all, since there are thousands
-    for stripe in stripes.chunks_exact(key_len) {
-        xor(sum.expose_mut(), stripe);
-        for (i, piece) in sum.expose_mut().chunks_mut(<H as Digest>::output_size()).enumerate() {
-            H::new().chain_update((i as u32).to_be_bytes()).chain_update(&*piece).finalize_into(&mut hash);
-            piece.copy_from_slice(&hash[..piece.len()]);
+struct Diffused<'a> {
+    stripes: &'a [u8],
+    key_len: usize,
+}
+
+impl WithHash for Diffused<'_> {
+    type Output = Secret;
+
+    /// The function H1 of 2.4.1 diffuses: it replaces each piece of the hash's length by a hash of the piece's number and the
+    /// piece. The last hash is cut.
+    fn run<H: Digest>(self) -> Secret {
+        let mut sum = Secret::zeroed(self.key_len);
+        let mut hash = Output::<H>::default(); // one for all, since there are thousands
+        for stripe in self.stripes.chunks_exact(self.key_len) {
+            xor(sum.expose_mut(), stripe);
+            for (i, piece) in sum.expose_mut().chunks_mut(<H as Digest>::output_size()).enumerate() {
+                H::new().chain_update((i as u32).to_be_bytes()).chain_update(&*piece).finalize_into(&mut hash);
+                piece.copy_from_slice(&hash[..piece.len()]);
+            }
         }
+        hash.as_mut_slice().zeroize();
+        sum
     }
-    hash.as_mut_slice().zeroize();
-    sum
 }
 
 fn xor(sum: &mut [u8], bytes: &[u8]) {
@@ -76,7 +80,7 @@ mod tests {
     /// The tests of `material` have cryptsetup read the output.
     #[test]
     fn what_is_split_comes_together_again() {
-        for hash in [HashAlgorithm::Sha1, HashAlgorithm::Sha256, HashAlgorithm::Sha512] {
+        for &hash in HashAlgorithm::ALL {
             for (len, stripes) in [(1, 1), (16, 2), (24, 7), (32, 4000), (64, 4000), (100, 3)] {
                 let key = Secret::random(len).unwrap();
                 let mut material = split(key.expose(), stripes, hash).unwrap();

@@ -79,7 +79,7 @@ impl VolumeKeyDigest {
     /// Refuses unknown hashes, and costs that a header may not demand.
     ///
     /// # Errors
-    /// [`Error::UnsupportedHeader`]: another hash than SHA-1, SHA-256 and SHA-512; over 10,000,000 iterations; a digest
+    /// [`Error::UnsupportedHeader`]: a hash that this build doesn't know; over 10,000,000 iterations; a digest
     /// longer than its hash, because PBKDF2 repeats all its work for each block.
     pub(crate) fn check(&self) -> Result<()> {
         self.checked_hash().map(|_| ())
@@ -88,7 +88,8 @@ impl VolumeKeyDigest {
     fn checked_hash(&self) -> Result<HashAlgorithm> {
         let no = |text: String| Err(Error::UnsupportedHeader(text));
         let Some(hash) = HashAlgorithm::from_name(&self.hash) else {
-            return no(format!("its digest uses the hash {:?}", self.hash));
+            let why = HashAlgorithm::why_unknown(&self.hash);
+            return no(format!("its digest uses the hash {:?}, {why}", self.hash));
         };
         if self.iterations > MAX_ITERATIONS {
             return no(format!("its digest asks for {} iterations, over {MAX_ITERATIONS}", self.iterations));

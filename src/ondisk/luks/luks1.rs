@@ -135,10 +135,11 @@ impl Luks1Header {
         let hash = text(block, HASH_SPEC, "hash-spec")?;
         let joined = format!("{name}-{mode}");
         let Some(cipher) = CipherSpec::from_name(&joined) else {
-            return Err(Unsupported(format!("its cipher (cipher-name and cipher-mode) is {joined:?}")));
+            let why = CipherSpec::why_unknown(&joined);
+            return Err(Unsupported(format!("its cipher (cipher-name and cipher-mode) is {joined:?}, {why}")));
         };
         let Some(hash) = HashAlgorithm::from_name(hash) else {
-            return Err(Unsupported(format!("its hash-spec is {hash:?}")));
+            return Err(Unsupported(format!("its hash-spec is {hash:?}, {}", HashAlgorithm::why_unknown(hash))));
         };
         let key_len = be32(block, KEY_BYTES);
         if !cipher.takes_key(key_len as usize) {
@@ -214,8 +215,9 @@ impl Luks1Header {
         uuid: impl Into<String>,
         digest_iterations: u32,
     ) -> Result<Self> {
-        if hash == HashAlgorithm::Sha1 {
-            return Err(Error::InvalidOption("SHA-1 is for old volumes only; use sha256 or sha512".into()));
+        if hash.is_legacy() {
+            let text = format!("the hash {} is for old volumes only; use sha256 or sha512", hash.name());
+            return Err(Error::InvalidOption(text));
         }
         if !cipher.takes_key(key.len()) {
             return Err(Error::KeyLength { len: key.len() });

@@ -134,7 +134,7 @@ impl Token {
                     mac.field(crypt.iv_tweak.to_be_bytes());
                     mac.field(&crypt.encryption);
                     mac.field(crypt.sector_size.to_be_bytes());
-                    mac.field([u8::from(crypt.integrity)]);
+                    mac.field([u8::from(crypt.integrity.is_some())]);
                 }
             }
             mac.count(&segment.flags);

@@ -8,11 +8,13 @@ mod keyslot;
 mod luks1;
 mod luks2;
 mod new;
+mod plain;
 mod stored;
 
 pub(super) use area::{check_written, rewrite};
 pub(super) use keyslot::{Attempt, Attempts, FirstProtector, LuksAttempt, Means, NewKeyslot};
 pub(super) use new::{BAD_DATA_OFFSET, NewDecryption, NewEncryption, NewHeader, NewKey, NewReencryption, NewWritten};
+pub(super) use plain::NoHeader;
 pub(super) use stored::StoredHeader;
 
 use super::BlockDevice;

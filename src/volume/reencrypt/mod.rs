@@ -101,7 +101,7 @@ impl<D: BlockDevice> Volume<D> {
             let block = new_size.max(sector_size.bytes());
             let resilience = options.resilience.stored(block);
             let encryption = cipher.name().into();
-            let last = CryptSegment { iv_tweak: 0, encryption, sector_size: new_size, integrity: false };
+            let last = CryptSegment { iv_tweak: 0, encryption, sector_size: new_size, integrity: None };
             let new = NewReencryption { old: old.dek.secret(), key, last, resilience, size };
             let device_size = self.device_size()?;
             let mut header = self.locked_header();

@@ -21,13 +21,17 @@ impl Maker {
             ("segment-type-linear", "type", json!("linear"), "none of its segments is encrypted"),
             ("segment-type-opal", "type", json!("hw-opal"), "its segment is of type \"hw-opal\""),
             ("segment-type-number", "type", json!(1), "its type is missing or no string"),
-            ("segment-cipher-null", "encryption", json!("cipher_null-ecb"), "its cipher is \"cipher_null-ecb\""),
+            (
+                "segment-cipher-null",
+                "encryption",
+                json!("cipher_null-ecb"),
+                "its cipher is \"cipher_null-ecb\", which encrypts nothing",
+            ),
             ("segment-cipher-null-xts", "encryption", json!("cipher_null-xts-plain64"), "\"cipher_null-xts-plain64\""),
             ("segment-cipher-unknown", "encryption", json!("rot13-xts-plain64"), "its cipher is \"rot13-xts-plain64\""),
-            ("segment-cipher-ecb", "encryption", json!("aes-ecb"), "its cipher is \"aes-ecb\""),
+            ("segment-cipher-ecb", "encryption", json!("aes-ecb"), "takes no key of 512 bits"),
             ("segment-cipher-empty", "encryption", json!(""), "its cipher is \"\""),
-            ("segment-cipher-of-the-kernel", "encryption", json!("capi:xts(aes)-plain64"), "\"capi:xts(aes)-plain64\""),
-            ("segment-iv-null", "encryption", json!("aes-xts-null"), "its cipher is \"aes-xts-null\""),
+            ("segment-iv-null", "encryption", json!("aes-xts-null"), "gives all sectors one IV"),
             ("segment-offset-odd", "offset", json!("1048577"), "its offset, 1048577, is no multiple of 512"),
             ("segment-offset-0", "offset", json!("0"), "within the header"),
             ("segment-offset-in-the-header", "offset", json!("16384"), "it begins at byte 16384, within the header"),
@@ -55,7 +59,7 @@ impl Maker {
             self.set(name, &format!("/segments/0/{member}"), value, Refused(says));
         }
         let integrity = json!({"type": "hmac(sha256)", "journal_encryption": "none", "journal_integrity": "none"});
-        self.set("segment-integrity", "/segments/0/integrity", integrity, Refused("integrity tags"));
+        self.set("segment-integrity", "/segments/0/integrity", integrity, Refused("integrity tags (hmac(sha256))"));
         self.json("segment-size-of-half-a-sector", Refused("is no whole number of sectors"), |json| {
             json["segments"]["0"]["sector_size"] = json!(4096);
             json["segments"]["0"]["size"] = json!("512");
@@ -65,6 +69,15 @@ impl Maker {
             json["segments"]["0"]["size"] = json!("512");
         });
         self.set("segment-iv-32-bits", "/segments/0/encryption", json!("aes-xts-plain"), Opens);
+        self.set("segment-cipher-of-the-kernel", "/segments/0/encryption", json!("capi:xts(aes)-plain64"), Opens);
+        let rare = if cfg!(feature = "legacy") { "which is not known" } else { "feature `legacy`" };
+        for (name, cipher, says) in [
+            ("segment-authenc", "capi:authenc(hmac(sha256),xts(aes))-random", "integrity tags"),
+            ("segment-aead", "aes-gcm-random", "integrity tags"),
+            ("segment-cipher-of-loop-aes", "twofish-cbc-lmk", rare),
+        ] {
+            self.set(name, "/segments/0/encryption", json!(cipher), Refused(says));
+        }
         self.many();
     }
 

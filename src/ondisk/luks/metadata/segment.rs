@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::json::{integer, objects, string, strings, uint64};
-use super::text::Object;
+use super::text::{Object, Raw};
 
 /// A segment object (section 3.3).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,8 +47,8 @@ pub struct CryptSegment {
     pub encryption: String,
     /// The sector size in bytes.
     pub sector_size: u32,
-    /// Whether sectors carry integrity tags.
-    pub integrity: bool,
+    /// What makes the integrity tags that sectors carry, such as `hmac(sha256)` or `aead`; `None` if they carry none.
+    pub integrity: Option<String>,
 }
 
 impl Segment {
@@ -94,7 +94,7 @@ impl Segment {
                 iv_tweak: uint64(segment, "iv_tweak")?,
                 encryption: string(segment, "encryption")?.into_owned(),
                 sector_size: integer(segment, "sector_size")?,
-                integrity: segment.contains("integrity"),
+                integrity: segment.get("integrity")?.map(integrity),
             }),
             other => SegmentKind::Other(other.into()),
         };
@@ -133,6 +133,12 @@ impl Segment {
         }
         Ok(())
     }
+}
+
+/// The type of an integrity object, or what there is in its place.
+fn integrity(object: Raw<'_>) -> String {
+    let kind = object.object().and_then(|object| string(&object, "type").ok().map(|kind| kind.into_owned()));
+    kind.unwrap_or_else(|| "of an unknown type".into())
 }
 
 /// The segments, ordered by number. The data begins after the keyslots area, which ends at `room`, or is on its own

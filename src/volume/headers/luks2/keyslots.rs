@@ -180,7 +180,8 @@ fn attempt(keyslot: &Keyslot) -> Result<LuksAttempt, String> {
         KeyslotKind::Other(kind) => return Err(format!("keyslot {id} is of type {kind:?}")),
     };
     let hash = |name: &str| {
-        HashAlgorithm::from_name(name).ok_or_else(|| format!("keyslot {id} uses the hash {name:?}, which is not known"))
+        let why = || format!("keyslot {id} uses the hash {name:?}, {}", HashAlgorithm::why_unknown(name));
+        HashAlgorithm::from_name(name).ok_or_else(why)
     };
     let cipher = CipherSpec::from_name(&slot.encryption).filter(|cipher| cipher.takes_key(slot.area_key_size as usize));
     let cipher = cipher.ok_or_else(|| {

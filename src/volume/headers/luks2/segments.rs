@@ -6,7 +6,7 @@ use crate::volume::data_area::{Crypt, DataArea, Piece};
 use crate::volume::keys::Under;
 use crate::{Error, Result, SectorSize};
 
-/// Advice for features that this library doesn't have. Support for OPAL drives came with cryptsetup 2.7.
+/// Advice for features that this library doesn't have.
 const ELSEWHERE: &str = "`cryptsetup open` may open it, if the kernel supports it";
 
 /// The digest that verifies one of the data's keys; but for a re-encryption there is only one. The header's
@@ -38,6 +38,12 @@ pub(super) fn data_area(metadata: &Metadata, header_end: u64) -> Result<DataArea
                 }
                 Some(checked(crypt, spec)?)
             }
+            SegmentKind::Other(kind) if kind.starts_with("hw-opal") => {
+                return no(format!(
+                    "its segment is of type {kind:?}: the drive itself encrypts (OPAL), and only commands to the drive unlock it; \
+                     `cryptsetup open` of version 2.7 or later opens it"
+                ));
+            }
             SegmentKind::Other(kind) => {
                 return no(format!("its segment is of type {kind:?}, not \"crypt\"; {ELSEWHERE}"));
             }
@@ -64,13 +70,15 @@ fn proof<'m>(metadata: &'m Metadata, segment: &Segment) -> Option<&'m Digest> {
 
 pub(super) fn spec(crypt: &CryptSegment) -> Result<CipherSpec> {
     let spec = CipherSpec::from_name(&crypt.encryption);
-    let unknown = || format!("its cipher is {:?}, which is not known; {ELSEWHERE}", crypt.encryption);
-    spec.ok_or_else(|| Error::UnsupportedHeader(unknown()))
+    let refusal = || format!("its cipher is {:?}, {}", crypt.encryption, CipherSpec::why_unknown(&crypt.encryption));
+    spec.ok_or_else(|| Error::UnsupportedHeader(refusal()))
 }
 
 pub(super) fn checked(crypt: &CryptSegment, cipher: CipherSpec) -> Result<Crypt> {
-    if crypt.integrity {
-        return Err(Error::UnsupportedHeader(format!("its sectors carry integrity tags; {ELSEWHERE}")));
+    if let Some(kind) = &crypt.integrity {
+        return Err(Error::UnsupportedHeader(format!(
+            "its sectors carry integrity tags ({kind}), which dm-integrity keeps beside them; `cryptsetup open` opens it on Linux"
+        )));
     }
     match crypt.sector_size {
         size @ (512 | 1024 | 2048 | 4096) => {
