@@ -24,6 +24,7 @@ fn content(volume: &Volume<MemoryDevice>) -> Vec<u8> {
 
 #[test]
 fn each_cipher_is_read_and_written_as_the_model_has_it() {
+    // Behaviours 65
     for sector in [512, 4096] {
         for method in METHODS {
             let (model, mut plain) = (Model::new(method, sector), model::plain());
