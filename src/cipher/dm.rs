@@ -51,9 +51,10 @@ enum Engine {
     Xts(SectorCipher),
     Cbc(Cbc),
     Hctr2(Hctr2),
-    Sectors(Sectors),
+    // Those of old volumes are large, and have a place of their own, so that the others take no more memory of secrets.
+    Sectors(Locked<Sectors>),
     #[cfg(feature = "legacy")]
-    Adiantum(Adiantum),
+    Adiantum(Locked<Adiantum>),
     #[cfg(feature = "bitlocker")]
     CbcByBytes(Cbc),
     #[cfg(feature = "bitlocker")]
@@ -97,14 +98,14 @@ impl DmCipher {
                 Engine::Cbc(Cbc::new(key, Iv::Plain64, kind)?)
             }
             (_, Mode::Xts | Mode::Cbc | Mode::Ecb, _, _) if !spec.is_by_bytes() => {
-                Engine::Sectors(Sectors::new(spec, key)?)
+                Engine::Sectors(Locked::new(Sectors::new(spec, key)?))
             }
             (_, Mode::Hctr2, _, _) => {
                 hctr2::check(kind)?;
                 Engine::Hctr2(Hctr2::new(key, kind)?)
             }
             #[cfg(feature = "legacy")]
-            (_, Mode::Adiantum, iv, _) => Engine::Adiantum(Adiantum::new(iv, key)?),
+            (_, Mode::Adiantum, iv, _) => Engine::Adiantum(Locked::new(Adiantum::new(iv, key)?)),
             #[cfg(feature = "bitlocker")]
             (_, Mode::Elephant, _, _) => {
                 if !sector_size.bytes().is_power_of_two() {
@@ -227,11 +228,11 @@ impl DmCipher {
             #[cfg(feature = "legacy")]
             Engine::Adiantum(cipher) => {
                 let (first, step) = self.numbers(first);
-                cipher.crypt(direction, first, step, sector_size, sectors);
+                cipher.get()?.crypt(direction, first, step, sector_size, sectors);
             }
             Engine::Sectors(cipher) => {
                 let (first, step) = self.numbers(first);
-                cipher.crypt(direction, first, step, sector_size, sectors);
+                cipher.get()?.crypt(direction, first, step, sector_size, sectors);
             }
             #[cfg(feature = "bitlocker")]
             Engine::CbcByBytes(cbc) => cbc.crypt_by_bytes(direction, first_byte(first)?, sector_size, sectors)?,
