@@ -14,6 +14,7 @@ mod keys;
 mod peers;
 #[path = "../../../../tests/common/proxy.rs"]
 mod proxy;
+mod secrets;
 mod server;
 mod states;
 mod tls;

@@ -40,7 +40,7 @@ impl Fake {
     fn start_with(arguments: &[&str], http: HttpOptions, scheme: &'static str) -> Option<Self> {
         let python = peers::python("cryptography")?;
         let mut command = Command::new(python);
-        command.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/azure/fake.py")).args(arguments);
+        command.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/../atrest-kms/tests/azure/fake.py")).args(arguments);
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
