@@ -11,6 +11,7 @@ use atrest_ade::{
 };
 use atrest_ade::{SecretStore, TOKEN};
 
+use crate::device::reopen;
 use crate::memory::{ID, MemoryKek, MemorySecrets};
 use crate::peers::{self, run, text};
 use crate::volumes::{KEK, holds_content, luks_format, small, token};
@@ -99,7 +100,7 @@ fn disks_of_cryptsetup_open_attached_and_detached_and_it_takes_the_tokens() {
         let at = folder.path().join(if is_detached { "osluksheader" } else { "disk" });
         let mut disk = Disk::new(Arc::new(FileDevice::open(folder.path().join("disk")).unwrap()));
         if is_detached {
-            disk = disk.header(Arc::new(FileDevice::open(&at).unwrap()));
+            disk = disk.header(Arc::new(reopen(|| FileDevice::open(&at)).unwrap()));
         }
         let volume = open(&disk, &source(None, None), vaults, &OpenOptions::new()).unwrap();
         volume.write_at(0, &[7; 4096]).unwrap();
@@ -111,13 +112,11 @@ fn disks_of_cryptsetup_open_attached_and_detached_and_it_takes_the_tokens() {
         std::fs::write(&file, &json).unwrap();
         run("cryptsetup", &["token", "import", "--token-id", "5", "--json-file", text(&file), text(&at)]);
         let exported = run("cryptsetup", &["token", "export", "--token-id", "5", text(&at)]);
-        let mut disk = Disk::new(Arc::new(FileDevice::open(folder.path().join("disk")).unwrap()));
-        let device = Arc::new(FileDevice::open(&at).unwrap());
-        let tokens = Header::load(&*device).unwrap().tokens();
+        let tokens = Header::load(&reopen(|| FileDevice::open(&at)).unwrap()).unwrap().tokens();
         assert_eq!((tokens[0].id, tokens[0].kind.as_str(), tokens[0].json.as_str()), (5, TOKEN, exported.trim()));
-        drop(device);
+        let mut disk = Disk::new(Arc::new(reopen(|| FileDevice::open(folder.path().join("disk"))).unwrap()));
         if is_detached {
-            disk = disk.header(Arc::new(FileDevice::open(&at).unwrap()));
+            disk = disk.header(Arc::new(reopen(|| FileDevice::open(&at)).unwrap()));
         }
         let volume = open(&disk, &Source::Token, vaults, &OpenOptions::new()).unwrap();
         let mut bytes = [0; 4096];

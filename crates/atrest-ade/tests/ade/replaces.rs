@@ -11,7 +11,7 @@ use atrest_ade::{Source, TOKEN, Tags, TokenPassphrase, Vaults, generate, open, r
 
 use crate::device::{TestDevice, crash_images};
 use crate::memory::{ID, MemoryKek, MemorySecrets};
-use crate::volumes::{KEK, cheap, holds_content, small, token};
+use crate::volumes::{KEK, cheap, holds_content, is_tried, small, token};
 
 fn options() -> ReplaceOptions {
     ReplaceOptions::new().keyslot(cheap())
@@ -41,9 +41,15 @@ fn a_secret_is_replaced_and_a_killed_call_is_finished_by_another() {
         let log = device.take_log();
         assert!(new != url && opens(&disk, &at(&new), vaults) && !opens(&disk, &at(&url), vaults));
         assert_eq!(secrets.get("disk-1", None).unwrap().tags, tags);
+        if algorithm.is_none() {
+            continue;
+        }
         // Each of these disks was killed after the secret had its new version.
-        let (mut old, mut moved) = (0, 0);
-        let count = crash_images(&before, &log, 6, |what, image| {
+        let (mut old, mut moved, mut seen) = (0, 0, 0);
+        let count = crash_images(&before, &log, 2, |what, image| {
+            if !is_tried(what, &mut seen, 20) {
+                return;
+            }
             let device = Arc::new(TestDevice::new(image));
             let disk = Disk::new(device.clone());
             let (by_old, by_new) = (opens(&disk, &at(&url), vaults), opens(&disk, &at(&new), vaults));
@@ -53,7 +59,7 @@ fn a_secret_is_replaced_and_a_killed_call_is_finished_by_another() {
             assert!(opens(&disk, &at(&new), vaults) && !opens(&disk, &at(&url), vaults), "{what}");
             assert_eq!(Header::load(&*device).unwrap().keyslots().len(), 1, "{what}");
         });
-        println!("{count} crash points: {old} by the old version, {moved} by the new one");
+        println!("{count} crash points, of which some are tried: {old} by the old version, {moved} by the new one");
         assert!(old > 0 && moved > 0 && count > 100);
     }
 }
@@ -104,13 +110,17 @@ fn a_token_is_replaced_and_the_extension_finds_one_that_opens_at_any_time() {
         assert!(extension_opens(device, vaults), "{what}");
     };
     is_replaced(&device, "whole");
-    let count = crash_images(&before, &log, 3, |what, image| {
+    let mut seen = 0;
+    let count = crash_images(&before, &log, 2, |what, image| {
+        if !is_tried(what, &mut seen, 20) {
+            return;
+        }
         let device = Arc::new(TestDevice::new(image));
         let disk = Disk::new(device.clone());
         assert!(opens(&disk, &Source::Token, vaults) && extension_opens(&device, vaults), "{what}");
         replace_token(&disk, vaults, &options()).unwrap_or_else(|e| panic!("{what}: {e:?}"));
         is_replaced(&device, what);
     });
-    println!("{count} crash points");
+    println!("{count} crash points, of which some are tried");
     assert!(count > 100);
 }
