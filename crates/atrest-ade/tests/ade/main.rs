@@ -13,7 +13,6 @@ mod opens;
 #[path = "../../../../tests/common/peers.rs"]
 mod peers;
 #[path = "../../../../tests/common/proxy.rs"]
-#[allow(dead_code)] // for `server`
 mod proxy;
 mod replaces;
 #[path = "../../../atrest-kms/tests/azure/server.rs"]

@@ -10,9 +10,12 @@ use atrest_ade::{KeyEncryptionKeys, SecretStore, StoredSecret};
 
 pub const ID: &str = "https://contoso.vault.azure.net";
 
+/// A name, a value and tags.
+type Version = (String, Secret, BTreeMap<String, String>);
+
 #[derive(Default)]
 pub struct MemorySecrets {
-    versions: Mutex<Vec<(String, Secret, BTreeMap<String, String>)>>,
+    versions: Mutex<Vec<Version>>,
     pub is_down: AtomicBool,
     pub asked: AtomicUsize,
 }
@@ -28,8 +31,8 @@ impl SecretStore for MemorySecrets {
             return Err(Error::Vault("no answer".to_owned().into()));
         }
         let versions = self.versions.lock().unwrap();
-        let named = versions.iter().enumerate().filter(|(_, (of, ..))| of == name);
-        let found = named.filter(|(i, _)| version.is_none_or(|version| version == format!("{i:032x}"))).last();
+        let mut named = versions.iter().enumerate().filter(|(_, (of, ..))| of == name);
+        let found = named.rfind(|(i, _)| version.is_none_or(|version| version == format!("{i:032x}")));
         let missing = || Error::KeyRefused { key: format!("{ID}/secrets/{name}"), reason: KeyRefusal::Missing };
         let (i, (_, value, tags)) = found.ok_or_else(missing)?;
         let value = Secret::copy_from(value.expose());
