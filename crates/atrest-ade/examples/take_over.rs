@@ -10,6 +10,7 @@
 //! identity. It may be called again after it was killed.
 
 use std::error::Error;
+use std::process::ExitCode;
 use std::sync::Arc;
 
 use atrest::{FileDevice, OpenOptions};
@@ -68,7 +69,17 @@ impl Arguments {
     }
 }
 
-fn main() -> Result<(), Box<dyn Error>> {
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => {
+            eprintln!("{e}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<(), Box<dyn Error>> {
     let arguments = Arguments::read()?;
     let identity =
         if arguments.has("--managed") { AzureIdentity::managed(None) } else { AzureIdentity::from_environment()? };

@@ -62,8 +62,8 @@ pub struct TakenOver {
 /// 3. If asked for, it is re-encrypted. A call after a kill goes on with that.
 /// 4. The keyslots that the passphrase opens are removed, and then the tokens of Azure Disk Encryption.
 ///
-/// So until the vault has opened the disk, the old ways in stay. A call after a kill does what is left. The secret in the vault stays;
-/// delete it when the disk and its snapshots no longer need it.
+/// So until the vault has opened the disk, the old ways in stay. A call after a kill does what is left. It needs the passphrase too, to
+/// find the keyslots that it opens: the secret stays in its vault. Delete it when neither the disk nor its snapshots need it.
 ///
 /// # Errors
 /// As [`open`](crate::open) and [`Volume::add_protector`]; [`Error::UnsupportedHeader`] for LUKS1: convert it by
