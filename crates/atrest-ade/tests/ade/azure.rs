@@ -22,6 +22,7 @@ fn kek(id: &KeyId, algorithm: &str) -> Kek {
 
 #[test]
 fn a_disk_moves_from_a_secret_in_key_vault_to_a_key_there() {
+    // Behaviours 66, 67
     let Some(fake) = Fake::start() else { return };
     let (secrets, keys) = (AzureSecrets::new(&options(fake.port)).unwrap(), fake.vault());
     let vaults = Vaults { secrets: &[&secrets], keks: &[&keys] };

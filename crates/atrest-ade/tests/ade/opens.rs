@@ -31,6 +31,7 @@ fn passphrases_are_127_random_bytes_in_base64() {
 
 #[test]
 fn a_disk_opens_by_its_secret_however_that_is_wrapped() {
+    // Behaviours 66, 67
     let (secrets, passphrase) = (MemorySecrets::default(), generate().unwrap());
     let disk = Disk::new(small(&passphrase, &[]));
     let vaults = Vaults { secrets: &[&secrets], keks: &[&MemoryKek] };

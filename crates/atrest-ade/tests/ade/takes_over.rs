@@ -90,6 +90,7 @@ fn what_fails_leaves_the_old_ways() {
 
 #[test]
 fn disks_of_cryptsetup_are_taken_over_attached_and_detached() {
+    // Behaviour 66
     let Some(cryptsetup) = peers::cryptsetup() else { return };
     let (secrets, passphrase, vault) = (MemorySecrets::default(), generate().unwrap(), MemoryVault::new("memory:one"));
     secrets.set("disk-1", &seal(&passphrase, None, &[]).unwrap(), &Default::default()).unwrap();
