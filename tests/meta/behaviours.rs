@@ -11,6 +11,7 @@ fn what_is_done_is_walked_by_tests_that_name_it() {
     let rows = rows(&fs::read_to_string(root.join("docs/behaviours.md")).unwrap());
     let mut walked = BTreeMap::<u32, Vec<String>>::new();
     walk(&root.join("tests"), &mut walked);
+    walk(&root.join("crates/atrest-ade/tests"), &mut walked);
     walk(&root.join("crates/atrest-host/tests"), &mut walked);
     let missing: Vec<_> =
         rows.iter().filter(|(number, is_done)| *is_done && !walked.contains_key(number)).map(|(n, _)| n).collect();

@@ -63,7 +63,7 @@ pub use atrest_oauth::GoogleIdentity;
 #[cfg(feature = "aws")]
 pub use aws::{AwsCredentials, AwsKms, AwsOptions};
 #[cfg(feature = "azure")]
-pub use azure::{AzureKeyVault, AzureOptions};
+pub use azure::{AzureKeyVault, AzureOptions, AzureSecret, AzureSecrets};
 #[cfg(feature = "gcp")]
 pub use gcp::{GcpKms, GcpOptions};
 #[cfg(feature = "transit")]

@@ -9,6 +9,9 @@ pub(crate) enum Operation {
     Get,
     Wrap,
     Unwrap,
+    /// Of a secret.
+    #[cfg(feature = "azure")]
+    Set,
 }
 
 impl Operation {
@@ -17,6 +20,8 @@ impl Operation {
             Operation::Get => "get",
             Operation::Wrap => "wrapKey",
             Operation::Unwrap => "unwrapKey",
+            #[cfg(feature = "azure")]
+            Operation::Set => "set",
         }
     }
 }

@@ -33,7 +33,7 @@ pub(crate) struct Found {
 pub(crate) enum Bad {
     /// The vault forbids it, and doesn't say why in a way that this knows. Its state may tell.
     Forbidden,
-    /// There is no such key, or it is deleted.
+    /// There is no such key or secret, or it is deleted.
     Missing,
     /// It calls a parameter wrong, which may be the wrapped bytes.
     Parameter(Trouble),
@@ -76,12 +76,16 @@ impl Api {
         self.ask(deadline, Method::Post, path, "", body)
     }
 
+    pub fn put(&self, deadline: Deadline, path: &str, body: &[u8]) -> Result<Found, Bad> {
+        self.ask(deadline, Method::Put, path, "", body)
+    }
+
     fn ask(&self, deadline: Deadline, method: Method, path: &str, query: &str, body: &[u8]) -> Result<Found, Bad> {
         let url = format!("{}{path}?api-version={API_VERSION}{query}", self.endpoint);
         let answer = self.bearer.ask(deadline, || {
             let request = Request::new(method, &url, LONGEST_ANSWER);
             match method {
-                Method::Post => request.header("content-type", "application/json").body(body),
+                Method::Post | Method::Put => request.header("content-type", "application/json").body(body),
                 _ => request,
             }
         })?;
@@ -120,7 +124,7 @@ impl Api {
             }
             401 => failed("; the vault takes no token of this identity: look at its tenant, cloud and service").into(),
             403 => match inner {
-                "KeyDisabled" => refused(KeyRefusal::Disabled),
+                "KeyDisabled" | "SecretDisabled" => refused(KeyRefusal::Disabled),
                 "KeyExpired" => refused(KeyRefusal::Expired),
                 "KeyNotYetValid" => refused(KeyRefusal::NotYetValid),
                 "AccessDenied" | "ForbiddenByPolicy" | "ForbiddenByRbac" => Trouble::Denied(self.identity()).into(),
@@ -128,11 +132,13 @@ impl Api {
                 _ if inner.starts_with("ForbiddenBy") || says("ublic network access") || says("Client address") => {
                     failed("; let this network in by the vault's firewall or a private endpoint").into()
                 }
-                _ if says("not allowed on a disabled key") => refused(KeyRefusal::Disabled),
+                _ if says("not allowed on a disabled key") || says("not allowed on a disabled secret") => {
+                    refused(KeyRefusal::Disabled)
+                }
                 _ if says("not allowed on an expired key") => refused(KeyRefusal::Expired),
                 _ => Bad::Forbidden,
             },
-            404 if error.code == "KeyNotFound" => Bad::Missing,
+            404 if error.code == "KeyNotFound" || error.code == "SecretNotFound" => Bad::Missing,
             409 if inner.starts_with("ObjectIs") && (inner.contains("Deleted") || inner.contains("Deleting")) => {
                 refused(KeyRefusal::Deleted)
             }

@@ -121,14 +121,18 @@ pub(crate) fn algorithm(kind: KeyKind) -> WrapAlgorithm {
 /// The name of a version, from its URL, which names this vault and this key.
 pub(crate) fn key_id(kid: &str, vault: &str, key: &str) -> Result<KeyId, Trouble> {
     let other = || Trouble::failed("the vault answered with another key than it was asked for");
-    let (host, rest) = kid.strip_prefix("https://").and_then(|rest| rest.split_once('/')).ok_or_else(other)?;
-    let host = host.strip_suffix(":443").unwrap_or(host).to_ascii_lowercase();
-    let (name, version) = rest.strip_prefix("keys/").and_then(|rest| rest.split_once('/')).ok_or_else(other)?;
-    // Names of keys are the same in upper and lower case.
-    if format!("https://{host}") != vault || !name.eq_ignore_ascii_case(key) || !is_version(version) {
-        return Err(other());
-    }
+    let version = version_of(kid, vault, "keys/", key).ok_or_else(other)?;
     KeyId::new(vault, key, version).map_err(|_| other())
+}
+
+/// The version in the URL of a key or a secret, if that is of this vault and this name.
+pub(crate) fn version_of<'u>(url: &'u str, vault: &str, kind: &str, wanted: &str) -> Option<&'u str> {
+    let (host, rest) = url.strip_prefix("https://")?.split_once('/')?;
+    let host = host.strip_suffix(":443").unwrap_or(host).to_ascii_lowercase();
+    let (name, version) = rest.strip_prefix(kind)?.split_once('/')?;
+    // Names are the same in upper and lower case.
+    let is_it = format!("https://{host}") == vault && name.eq_ignore_ascii_case(wanted) && is_version(version);
+    is_it.then_some(version)
 }
 
 /// Whether it is the name of a version: 32 digits.

@@ -1,32 +1,22 @@
 //! [`AzureKeyVault`].
 
+use std::fmt;
 use std::time::Duration;
-use std::{fmt, io};
 
 use atrest::key::{KeyDescription, KeyId, KeyKind, MAX_WRAPPED, WrapAlgorithm, WrappedDek};
 use atrest::{Error, KeyRefusal, KeyVault, Result, Secret};
-use atrest_http::{Client, Deadline, base64url, base64url_decode, check_address};
+use atrest_http::{Deadline, base64url, base64url_decode};
 use atrest_oauth::AzureIdentity;
 use serde::Serialize;
 use zeroize::{Zeroize, Zeroizing};
 
 use super::api::{Api, Bad, Found};
+use super::connect::connect;
 use super::key::{Bundle, Operated, Page, Version, algorithm, is_version, key_id, skip_token};
 use super::options::AzureOptions;
-use crate::bearer::Bearer;
 use crate::input::{json, parse};
 use crate::trouble::{Operation, Trouble, only_under};
 use crate::url_options::UrlOptions;
-
-/// The services of Microsoft's clouds. A vault's host is one of these with a name in front.
-const SERVICES: [&str; 6] = [
-    "vault.azure.net",
-    "managedhsm.azure.net",
-    "vault.azure.cn",
-    "managedhsm.azure.cn",
-    "vault.usgovcloudapi.net",
-    "managedhsm.usgovcloudapi.net",
-];
 
 /// The most pages of versions that are read: 1,000 versions.
 const MOST_PAGES: usize = 40;
@@ -59,30 +49,8 @@ impl AzureKeyVault {
     /// [`resource`](AzureOptions::resource), for an endpoint or an identity that isn't well formed, and for certificates that aren't in
     /// PEM.
     pub fn new(options: &AzureOptions) -> Result<Self> {
-        let option = |e: io::Error| Error::InvalidOption(e.to_string());
-        let id = options.vault.trim_end_matches('/').to_ascii_lowercase();
-        let host = check_address(&id).map_err(option)?;
-        if !id.starts_with("https://") || host.contains([':', '[']) {
-            return Err(Error::InvalidOption("the name of a vault is https://NAME.vault.azure.net".into()));
-        }
-        let known =
-            || SERVICES.iter().find(|service| is_under(host, service)).map(|service| format!("https://{service}"));
-        let service = match &options.resource {
-            Some(resource) => {
-                let inner = resource.strip_prefix("https://").and_then(|rest| rest.split(['/', ':']).next());
-                inner.filter(|inner| is_under(host, inner)).map(|_| resource.clone())
-            }
-            None => known(),
-        };
-        let why = "a vault's host is a name before vault.azure.net, managedhsm.azure.net or the service of another cloud of Microsoft, \
-                   or before the host of the resource that the options name";
-        let service = service.ok_or_else(|| Error::InvalidOption(why.into()))?;
-        let endpoint = options.endpoint.as_deref().unwrap_or(&id).trim_end_matches('/').to_owned();
-        check_address(&endpoint).map_err(option)?;
-        let tokens = options.identity.tokens(&service, &options.http).map_err(option)?;
-        let client = Client::new(&options.http).map_err(option)?;
-        let bearer = Bearer { client, tokens, service: "Azure Key Vault" };
-        Ok(AzureKeyVault { api: Api { bearer, endpoint }, id, deadline: options.deadline })
+        let (id, api) = connect(options)?;
+        Ok(AzureKeyVault { api, id, deadline: options.deadline })
     }
 
     /// The vault of a URL: see [`open`](crate::open).
@@ -110,6 +78,48 @@ impl AzureKeyVault {
             options = options.deadline(deadline);
         }
         Self::new(&options)
+    }
+
+    /// Wraps a secret that isn't a DEK of a volume by a version of an RSA key and an algorithm that the caller chooses: `RSA-OAEP-256`,
+    /// `RSA-OAEP` or `RSA1_5`. It is for the formats of others, such as the passphrases of Azure Disk Encryption.
+    ///
+    /// # Errors
+    /// As [`KeyVault::wrap_version`]; [`Error::InvalidOption`] for another algorithm.
+    pub fn wrap_foreign(&self, kek: &KeyId, algorithm: WrapAlgorithm, secret: &Secret) -> Result<WrappedDek> {
+        let failed = |e: Trouble| e.into_error(kek.to_string(), Operation::Wrap);
+        check_foreign(algorithm)?;
+        if kek.vault() != self.id || check_key(&self.id, kek.key()).is_err() || !is_version(kek.version()) {
+            return Err(failed(Trouble::Refused(KeyRefusal::Missing)));
+        }
+        let deadline = Deadline::after(self.deadline);
+        let (version, now) = self.get(deadline, kek.key(), kek.version()).map_err(failed)?;
+        version.attributes.check(now).map_err(failed)?;
+        only_under(kek, self.encrypt_by(deadline, &version, algorithm, secret).map_err(failed)?)
+    }
+
+    /// Unwraps what [`wrap_foreign`](Self::wrap_foreign) or another program has wrapped, also by `RSA1_5`, which
+    /// [`unwrap`](KeyVault::unwrap) refuses: whoever writes a volume's header could have it try one ciphertext after another.
+    /// `None` for a key of another vault.
+    ///
+    /// # Errors
+    /// As [`KeyVault::unwrap`].
+    pub fn unwrap_foreign(&self, wrapped: &WrappedDek) -> Result<Option<Secret>> {
+        check_foreign(wrapped.algorithm)?;
+        self.unwrap_by(wrapped)
+    }
+
+    fn unwrap_by(&self, wrapped: &WrappedDek) -> Result<Option<Secret>> {
+        if wrapped.kek.vault() != self.id {
+            return Ok(None);
+        }
+        if !(1..=MAX_WRAPPED).contains(&wrapped.bytes.len()) {
+            return Err(Error::UnwrapFailed);
+        }
+        let failed = |e: Trouble| e.into_error(wrapped.kek.to_string(), Operation::Unwrap);
+        if check_key(&self.id, wrapped.kek.key()).is_err() || !is_version(wrapped.kek.version()) {
+            return Err(failed(Trouble::Refused(KeyRefusal::Missing)));
+        }
+        self.decrypt(wrapped).map(Some).map_err(failed)
     }
 
     /// The bundle of a version, or of the newest one.
@@ -209,7 +219,16 @@ impl AzureKeyVault {
     fn encrypt(&self, deadline: Deadline, version: &Version, now: u64, dek: &Secret) -> Result<WrappedDek, Trouble> {
         // What the vault's own answer would be: some say that it lets a disabled key wrap.
         version.attributes.check(now)?;
-        let algorithm = algorithm(version.kind);
+        self.encrypt_by(deadline, version, algorithm(version.kind), dek)
+    }
+
+    fn encrypt_by(
+        &self,
+        deadline: Deadline,
+        version: &Version,
+        algorithm: WrapAlgorithm,
+        dek: &Secret,
+    ) -> Result<WrappedDek, Trouble> {
         let value = Zeroizing::new(base64url(dek.expose()));
         let body = json(&Operate { alg: algorithm.name(), value: &value })?;
         let answer = self.operate(deadline, "wrapkey", &version.id, &body);
@@ -275,14 +294,10 @@ impl KeyVault for AzureKeyVault {
             return Ok(None);
         }
         let known = [WrapAlgorithm::RsaOaep256, WrapAlgorithm::RsaOaep, WrapAlgorithm::Aes256Kw];
-        if !known.contains(&wrapped.algorithm) || !(1..=MAX_WRAPPED).contains(&wrapped.bytes.len()) {
+        if !known.contains(&wrapped.algorithm) {
             return Err(Error::UnwrapFailed);
         }
-        let failed = |e: Trouble| e.into_error(wrapped.kek.to_string(), Operation::Unwrap);
-        if check_key(&self.id, wrapped.kek.key()).is_err() || !is_version(wrapped.kek.version()) {
-            return Err(failed(Trouble::Refused(KeyRefusal::Missing)));
-        }
-        self.decrypt(wrapped).map(Some).map_err(failed)
+        self.unwrap_by(wrapped)
     }
 
     fn describe(&self, key: &str, version: Option<&str>) -> Result<Option<KeyDescription>> {
@@ -317,12 +332,6 @@ impl fmt::Debug for AzureKeyVault {
     }
 }
 
-/// Whether a host is a name below another.
-fn is_under(host: &str, service: &str) -> bool {
-    let name = host.strip_suffix(service).and_then(|name| name.strip_suffix('.'));
-    name.is_some_and(|name| !name.is_empty() && !service.is_empty())
-}
-
 /// Names of keys in a vault: letters, digits and `-`. Anything else would be another path of its API.
 fn check_key(vault: &str, key: &str) -> Result<()> {
     KeyId::new(vault, key, "1")?;
@@ -330,4 +339,11 @@ fn check_key(vault: &str, key: &str) -> Result<()> {
         return Ok(());
     }
     Err(Error::InvalidName("the name of a key in an Azure vault has letters, digits and '-'".into()))
+}
+
+fn check_foreign(algorithm: WrapAlgorithm) -> Result<()> {
+    if [WrapAlgorithm::RsaOaep256, WrapAlgorithm::RsaOaep, WrapAlgorithm::Rsa15].contains(&algorithm) {
+        return Ok(());
+    }
+    Err(Error::InvalidOption("passphrases are wrapped by RSA-OAEP, RSA-OAEP-256 or RSA1_5".into()))
 }

@@ -23,7 +23,8 @@ class State:
     name = "https://contoso.vault.azure.net"
     service = "https://vault.azure.net"
     keys, deleted, tokens, complaints = {}, {}, {}, []
-    rights = {"get", "list", "wrapkey", "unwrapkey"}
+    secrets, deleted_secrets = {}, {}
+    rights = {"get", "list", "wrapkey", "unwrapkey", "set"}
     denial = "ForbiddenByRbac"
     skew = 0
     life = 3599
@@ -91,7 +92,23 @@ class Version:
         return self.key.decrypt(data, oaep(alg)) if self.kind.startswith("RSA") else None
 
 
+class SecretVersion:
+    def __init__(self, asked):
+        self.id = os.urandom(16).hex()
+        self.value, self.tags, self.kind = asked["value"], asked.get("tags"), asked.get("contentType")
+        self.enabled, self.nbf, self.exp, self.created = True, None, None, now()
+
+    attributes = Version.attributes
+
+    def bundle(self, name):
+        found = {"value": self.value, "id": f"{S.name}/secrets/{name}/{self.id}", "attributes": self.attributes()}
+        found |= {"contentType": self.kind} if self.kind else {}
+        return found | ({"tags": self.tags} if self.tags is not None else {})
+
+
 def oaep(alg):
+    if alg == "RSA1_5":
+        return padding.PKCS1v15()
     digest = {"RSA-OAEP-256": hashes.SHA256(), "RSA-OAEP": hashes.SHA1()}[alg]
     return padding.OAEP(mgf=padding.MGF1(digest), algorithm=digest, label=None)
 
@@ -128,6 +145,9 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_POST(self):
         self.answer("POST")
+
+    def do_PUT(self):
+        self.answer("PUT")
 
     def answer(self, method):
         body = self.rfile.read(int(self.headers.get("content-length") or 0))
@@ -244,6 +264,8 @@ class Handler(BaseHTTPRequestHandler):
             version = S.deleted[parts[1]][-1]
             return {"recoveryId": f"{S.name}/deletedkeys/{parts[1]}", "deletedDate": now(), "scheduledPurgeDate": now(),
                     "key": version.web_key(parts[1]), "attributes": version.attributes()}
+        if parts[0] in ("secrets", "deletedsecrets"):
+            return self.secret(method, parts, body)
         self.expect(parts[0] == "keys" and 2 <= len(parts) <= 4, "path")
         name = parts[1]
         if method == "GET" and parts[2:] == ["versions"]:
@@ -261,6 +283,36 @@ class Handler(BaseHTTPRequestHandler):
         self.expect(set(asked) == {"alg", "value"}, "body")
         self.allow(parts[3], name)
         return self.operate(self.version(name, parts[2]), name, parts[3], asked)
+
+    def secret(self, method, parts, body):
+        name, wanted = parts[1], parts[2] if len(parts) > 2 else ""
+        if parts[0] == "deletedsecrets":
+            self.expect(method == "GET" and len(parts) == 2, "deleted secret")
+            self.allow("get", name)
+            if name not in S.deleted_secrets:
+                raise vault_error(404, "SecretNotFound", f"Deleted Secret not found: {name}")
+            found = S.deleted_secrets[name][-1].bundle(name)
+            del found["value"]
+            return found | {"recoveryId": f"{S.name}/deletedsecrets/{name}", "deletedDate": now(), "scheduledPurgeDate": now()}
+        if method == "PUT":
+            self.expect(len(parts) == 2 and self.headers.get("content-type") == "application/json", "set secret")
+            asked = json.loads(body)
+            self.expect({"value"} <= set(asked) <= {"value", "tags", "contentType", "attributes"}, "body")
+            self.expect(len(asked["value"]) <= 25600 and len(asked.get("tags") or {}) <= 15, "limits")
+            self.allow("set", name)
+            if name in S.deleted_secrets:
+                raise vault_error(409, "Conflict", f"Secret {name} is currently in a deleted but recoverable state.",
+                                  "ObjectIsDeletedButRecoverable")
+            S.secrets.setdefault(name, []).append(SecretVersion(asked))
+            return S.secrets[name][-1].bundle(name)
+        self.expect(method == "GET" and len(parts) <= 3, "get secret")
+        self.allow("get", name)
+        found = [version for version in S.secrets.get(name, []) if wanted in ("", version.id)]
+        if not found:
+            raise vault_error(404, "SecretNotFound", f"A secret with (name/id) {name} was not found in this key vault.")
+        if not found[-1].enabled:
+            raise vault_error(403, "Forbidden", "Operation get is not allowed on a disabled secret.", "SecretDisabled")
+        return found[-1].bundle(name)
 
     def allow(self, right, name):
         if right not in S.rights:
@@ -324,6 +376,14 @@ def control(order):
         at = order.pop("at", -1)
         for name, value in order.items():
             setattr(versions[at], name, now() + value if name in ("nbf", "exp") and value is not None else value)
+    elif op == "set-secret":
+        version = S.secrets[order.pop("secret")][order.pop("at", -1)]
+        for name, value in order.items():
+            setattr(version, name, now() + value if name in ("nbf", "exp") and value is not None else value)
+    elif op == "delete-secret":
+        S.deleted_secrets[order["secret"]] = S.secrets.pop(order["secret"])
+    elif op == "purge-secret":
+        S.deleted_secrets.pop(order["secret"])
     elif op == "delete":
         S.deleted[order["key"]] = S.keys.pop(order["key"])
     elif op == "recover":

@@ -18,6 +18,7 @@ mod peers;
 mod proxy;
 mod rotation;
 mod sdk;
+mod secrets;
 mod server;
 mod states;
 mod tls;

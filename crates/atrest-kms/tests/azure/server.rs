@@ -36,7 +36,8 @@ impl Fake {
     }
 
     fn start_with(tls: Option<([&str; 2], HttpOptions)>) -> Option<Self> {
-        let fake = Fake(fake::Fake::run(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/azure/fake.py"), tls)?);
+        let fake =
+            Fake(fake::Fake::run(concat!(env!("CARGO_MANIFEST_DIR"), "/../atrest-kms/tests/azure/fake.py"), tls)?);
         fake.rotate();
         Some(fake)
     }

@@ -1,0 +1,71 @@
+//! Passphrases, and the values of secrets that hold them.
+
+use atrest::key::MAX_WRAPPED;
+use atrest::{Error, Result, Secret};
+use atrest_http::{base64, base64url};
+use zeroize::Zeroizing;
+
+use crate::base64::decode;
+use crate::store::KeyEncryptionKeys;
+use crate::tags::Kek;
+
+/// How many random bytes a passphrase has.
+const LEN: usize = 127;
+
+/// The longest passphrase that a secret may hold, in bytes. The extension's have 172.
+const LONGEST: usize = 4096;
+
+/// A new passphrase: 127 random bytes in base64, 172 characters.
+///
+/// # Errors
+/// [`Error::Random`] or another of [`Secret::random`].
+pub fn generate() -> Result<Secret> {
+    let text = Zeroizing::new(base64(Secret::random(LEN)?.expose()));
+    Ok(Secret::copy_from(text.as_bytes()))
+}
+
+/// The value of a secret for a passphrase: in base64, or wrapped under a KEK and in base64url.
+///
+/// # Errors
+/// Those of the KEK's vault; [`Error::NotThisVault`] if none of `keks` has the key.
+pub fn seal(passphrase: &Secret, kek: Option<&Kek>, keks: &[&dyn KeyEncryptionKeys]) -> Result<Secret> {
+    let text = match kek {
+        None => base64(passphrase.expose()),
+        Some(kek) => base64url(&wrap(passphrase, kek, keks)?),
+    };
+    Ok(Secret::copy_from(Zeroizing::new(text).as_bytes()))
+}
+
+pub(crate) fn wrap(passphrase: &Secret, kek: &Kek, keks: &[&dyn KeyEncryptionKeys]) -> Result<Vec<u8>> {
+    vault_of(kek, keks)?.wrap(&kek.id, kek.algorithm, passphrase)
+}
+
+/// The passphrases that a secret's value may mean, the likely one first: at most two.
+pub(crate) fn of_value(value: &Secret, kek: Option<&Kek>, keks: &[&dyn KeyEncryptionKeys]) -> Result<Vec<Secret>> {
+    let Some(kek) = kek else {
+        let decoded = decode(value.expose()).map(|bytes| Secret::copy_from(&bytes));
+        return Ok(sound([decoded, Some(Secret::copy_from(value.expose()))]));
+    };
+    let wrapped = decode(value.expose()).ok_or(Error::UnwrapFailed)?;
+    unwrap(&wrapped, kek, keks)
+}
+
+/// The passphrases that wrapped bytes may mean. Some programs wrap the passphrase in base64 once more.
+pub(crate) fn unwrap(wrapped: &[u8], kek: &Kek, keks: &[&dyn KeyEncryptionKeys]) -> Result<Vec<Secret>> {
+    if wrapped.len() > MAX_WRAPPED {
+        return Err(Error::UnwrapFailed);
+    }
+    let plain = vault_of(kek, keks)?.unwrap(&kek.id, kek.algorithm, wrapped)?;
+    let decoded = decode(plain.expose()).map(|bytes| Secret::copy_from(&bytes));
+    Ok(sound([Some(plain), decoded]))
+}
+
+fn sound(all: [Option<Secret>; 2]) -> Vec<Secret> {
+    all.into_iter().flatten().filter(|passphrase| (1..=LONGEST).contains(&passphrase.len())).collect()
+}
+
+/// Which vaults are asked is the caller's choice alone: a tag or a token names a key, and sends no request anywhere else.
+fn vault_of<'k>(kek: &Kek, keks: &[&'k dyn KeyEncryptionKeys]) -> Result<&'k dyn KeyEncryptionKeys> {
+    let found = keks.iter().find(|vault| vault.id() == kek.id.vault()).copied();
+    found.ok_or_else(|| Error::NotThisVault { wanted: kek.id.to_string() })
+}

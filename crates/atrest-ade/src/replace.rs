@@ -1,0 +1,163 @@
+//! Replacing the passphrase of a disk that stays under Azure Disk Encryption.
+
+use std::sync::Arc;
+
+use atrest::key::WrapAlgorithm;
+use atrest::volume::{KeyslotOptions, ProtectorId};
+use atrest::{BlockDevice, Error, OpenOptions, Protector, Result, Secret, Volume};
+
+use crate::disk::Disk;
+use crate::find::{self, Source, Vaults};
+use crate::object_url::SecretUrl;
+use crate::passphrase::{generate, seal, wrap};
+use crate::tags::{Kek, Tags};
+use crate::token::{self, AdeToken, BACKUP_TOKEN, NEXT_TOKEN, TOKEN, TokenPassphrase};
+
+/// Options of [`replace_secret`] and [`replace_token`].
+#[derive(Debug, Clone, Default)]
+pub struct ReplaceOptions {
+    open: OpenOptions,
+    keyslot: KeyslotOptions,
+}
+
+impl ReplaceOptions {
+    /// The usual ones.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The options to open the disk with. The header's device is that of the [`Disk`].
+    pub fn open(mut self, options: OpenOptions) -> Self {
+        self.open = options;
+        self
+    }
+
+    /// The options of the new keyslot.
+    pub fn keyslot(mut self, options: KeyslotOptions) -> Self {
+        self.keyslot = options;
+        self
+    }
+}
+
+/// Gives a disk a new passphrase, as a new version of its secret with the same tags. Returns the URL with the new version, which the
+/// settings of the virtual machine must name from then on.
+///
+/// `url` names the version that the disk has now. The secret gets the new passphrase before the disk does, and the old keyslot goes when
+/// the disk has been opened by what the vault says. Killed at any instant, the disk opens by the version before, or the newest, or both.
+/// Call it again with the same `url`: a newer version of the secret is taken for the one of the killed call, and none is made.
+///
+/// # Errors
+/// As [`open`](crate::open) and [`Volume::add_protector`]; [`Error::InvalidOption`] for a URL without a version.
+pub fn replace_secret(
+    disk: &Disk,
+    url: &SecretUrl,
+    kek: Option<&Kek>,
+    vaults: Vaults<'_>,
+    options: &ReplaceOptions,
+) -> Result<SecretUrl> {
+    let why = || Error::InvalidOption("name the version of the secret that the disk has now".into());
+    let (store, version) = (find::store_of(url, vaults)?, url.version().ok_or_else(why)?);
+    let before = store.get(url.name(), Some(version))?;
+    let old = find::in_secret(&before, kek, vaults)?;
+    let mut newest = store.get(url.name(), None)?;
+    if newest.version == version {
+        // No secret for a disk that it doesn't open.
+        drop(find::by_any(disk, &old, &options.open)?);
+        let tags = Tags::read(&before.tags)?;
+        let value = seal(&generate()?, kek.or(tags.kek.as_ref()), vaults.keks)?;
+        let version = store.set(url.name(), &value, &before.tags)?;
+        newest = store.get(url.name(), Some(&version))?;
+    }
+    let new = find::in_secret(&newest, kek, vaults)?;
+    let volume = give(disk, &old, &new, options)?;
+    remove(&volume, &old, &new, options)?;
+    format!("{}/secrets/{}/{}", url.vault(), url.name(), newest.version).parse()
+}
+
+/// Gives a disk whose passphrase is in its token a new one, under the same KEK, in a new token.
+///
+/// Killed at any instant, the disk opens by a token of type [`TOKEN`], or by one of type [`BACKUP_TOKEN`] where there is none: what the
+/// extension itself reads. Call it again then. The new token has another number than the old one; the extension finds it by its type.
+///
+/// # Errors
+/// As [`open`](crate::open), [`Volume::add_protector`] and [`import_token`](atrest::volume::Header::import_token);
+/// [`Error::InvalidHeader`] for a token beside the disk's own that isn't sound.
+pub fn replace_token(disk: &Disk, vaults: Vaults<'_>, options: &ReplaceOptions) -> Result<()> {
+    let all = find::passphrases(disk, &Source::Token, vaults)?;
+    let volume = find::by_any(disk, &all, &options.open)?;
+    // 1. The new passphrase is on the disk before a keyslot has it.
+    let mut next = tokens(&volume, NEXT_TOKEN)?;
+    if next.is_empty() {
+        let mut like = tokens(&volume, TOKEN)?;
+        like.extend(tokens(&volume, BACKUP_TOKEN)?);
+        let none = || Error::NoSuchProtector("there is no token of Azure Disk Encryption".into());
+        let (_, mut token) = like.into_iter().next().ok_or_else(none)?;
+        token.passphrase = match &token.passphrase {
+            TokenPassphrase::Plain(_) => TokenPassphrase::Plain(generate()?),
+            TokenPassphrase::Wrapped(_) => {
+                let kek = Kek { algorithm: WrapAlgorithm::RsaOaep256, ..token.kek()? };
+                TokenPassphrase::Wrapped(wrap(&generate()?, &kek, vaults.keks)?)
+            }
+        };
+        let id = volume.header().import_token(token.to_json_of(NEXT_TOKEN))?;
+        next.push((id, token));
+    }
+    drop(volume);
+    // 2. The keyslot.
+    let (_, token) = &next[0];
+    let new = find::in_token(token, vaults)?;
+    let volume = give(disk, &all, &new, options)?;
+    // 3. The new token, and the old one as a backup, in an order in which the extension finds one that opens.
+    let json = token.to_json();
+    if !tokens(&volume, TOKEN)?.iter().any(|(_, token)| token.to_json() == json) {
+        volume.header().import_token(&json)?;
+    }
+    for (id, old) in tokens(&volume, TOKEN)?.into_iter().filter(|(_, token)| token.to_json() != json) {
+        if !tokens(&volume, BACKUP_TOKEN)?.iter().any(|(_, token)| token.to_json() == old.to_json()) {
+            volume.header().import_token(old.to_json_of(BACKUP_TOKEN))?;
+        }
+        volume.header().remove_protector(ProtectorId::Token(id))?;
+    }
+    // 4. The old keyslots, and what says how they open.
+    for (id, old) in tokens(&volume, BACKUP_TOKEN)? {
+        remove(&volume, &find::in_token(&old, vaults)?, &new, options)?;
+        volume.header().remove_protector(ProtectorId::Token(id))?;
+    }
+    for (id, _) in next {
+        volume.header().remove_protector(ProtectorId::Token(id))?;
+    }
+    Ok(())
+}
+
+fn tokens(volume: &Volume<Arc<dyn BlockDevice>>, kind: &str) -> Result<Vec<(u32, AdeToken)>> {
+    let all = token::of_type(&volume.header(), kind).into_iter();
+    all.map(|(id, json)| Ok((id, AdeToken::read(&json)?))).collect()
+}
+
+/// Opens the disk by its new passphrase, which gets a keyslot unless it has one.
+fn give(disk: &Disk, old: &[Secret], new: &[Secret], options: &ReplaceOptions) -> Result<Volume<Arc<dyn BlockDevice>>> {
+    match find::by_any(disk, new, &options.open) {
+        Err(Error::WrongPassphrase) => {}
+        other => return other,
+    }
+    let volume = find::by_any(disk, old, &options.open)?;
+    let passphrase = new.first().ok_or(Error::WrongPassphrase)?;
+    volume.add_protector(Protector::Passphrase(passphrase.expose()), &options.keyslot)?;
+    drop(volume);
+    find::by_any(disk, new, &options.open)
+}
+
+/// Removes the keyslots that the old passphrase opens and the new one doesn't.
+fn remove(
+    volume: &Volume<Arc<dyn BlockDevice>>,
+    old: &[Secret],
+    new: &[Secret],
+    options: &ReplaceOptions,
+) -> Result<()> {
+    let header = volume.header();
+    let keep = find::opened_by(&header, new, &options.open)?;
+    for id in find::opened_by(&header, old, &options.open)?.into_iter().filter(|id| !keep.contains(id)) {
+        volume.header().remove_protector(ProtectorId::Keyslot(id))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,95 @@
+//! Where secrets and key encryption keys are.
+
+use std::collections::BTreeMap;
+
+use atrest::key::{KeyId, WrapAlgorithm, WrappedDek};
+use atrest::{Error, KeyRefusal, KeyVault, Result, Secret};
+use atrest_kms::{AzureKeyVault, AzureSecrets};
+
+/// The type of content that "Set Secret" gets: that of the passphrases that a portal restores.
+const WRAPPED: &str = "Wrapped BEK";
+const PLAIN: &str = "BEK";
+
+/// A version of a secret. `Debug` leaves the value out.
+#[derive(Debug)]
+pub struct StoredSecret {
+    /// Its version.
+    pub version: String,
+    /// Its value.
+    pub value: Secret,
+    /// Its tags.
+    pub tags: BTreeMap<String, String>,
+}
+
+/// A vault that keeps secrets in versions, none of which ever changes.
+///
+/// Its errors are those of a vault for keys. [`Error::KeyRefused`] names the URL of the secret and the reason: it is missing, disabled,
+/// deleted or expired, or access is denied. [`Error::Vault`] is everything else: no answer is no refusal.
+pub trait SecretStore: Send + Sync {
+    /// The vault's name, as in the URLs of its secrets: `https://NAME.vault.azure.net`.
+    fn id(&self) -> &str;
+
+    /// A version of a secret, or the newest one.
+    ///
+    /// # Errors
+    /// See [the trait](SecretStore).
+    fn get(&self, name: &str, version: Option<&str>) -> Result<StoredSecret>;
+
+    /// Makes a new version and returns its name. After an error it may be there.
+    ///
+    /// # Errors
+    /// See [the trait](SecretStore).
+    fn set(&self, name: &str, value: &Secret, tags: &BTreeMap<String, String>) -> Result<String>;
+}
+
+impl SecretStore for AzureSecrets {
+    fn id(&self) -> &str {
+        self.id()
+    }
+
+    fn get(&self, name: &str, version: Option<&str>) -> Result<StoredSecret> {
+        let found = self.get(name, version)?;
+        Ok(StoredSecret { version: found.version, value: found.value, tags: found.tags })
+    }
+
+    fn set(&self, name: &str, value: &Secret, tags: &BTreeMap<String, String>) -> Result<String> {
+        let kind = if tags.contains_key(crate::tags::KEK_URL) { WRAPPED } else { PLAIN };
+        self.set(name, value, kind, tags)
+    }
+}
+
+/// A vault with the RSA keys that wrap passphrases.
+///
+/// Its errors are those of a [`KeyVault`]: [`Error::UnwrapFailed`] for bytes that it didn't wrap.
+pub trait KeyEncryptionKeys: Send + Sync {
+    /// The vault's name, as in the URLs of its keys.
+    fn id(&self) -> &str;
+
+    /// Wraps a passphrase.
+    ///
+    /// # Errors
+    /// See [the trait](KeyEncryptionKeys).
+    fn wrap(&self, kek: &KeyId, algorithm: WrapAlgorithm, passphrase: &Secret) -> Result<Vec<u8>>;
+
+    /// Unwraps a passphrase.
+    ///
+    /// # Errors
+    /// See [the trait](KeyEncryptionKeys).
+    fn unwrap(&self, kek: &KeyId, algorithm: WrapAlgorithm, wrapped: &[u8]) -> Result<Secret>;
+}
+
+impl KeyEncryptionKeys for AzureKeyVault {
+    fn id(&self) -> &str {
+        KeyVault::id(self)
+    }
+
+    fn wrap(&self, kek: &KeyId, algorithm: WrapAlgorithm, passphrase: &Secret) -> Result<Vec<u8>> {
+        self.wrap_foreign(kek, algorithm, passphrase).map(|wrapped| wrapped.bytes)
+    }
+
+    fn unwrap(&self, kek: &KeyId, algorithm: WrapAlgorithm, wrapped: &[u8]) -> Result<Secret> {
+        let wrapped = WrappedDek { kek: kek.clone(), algorithm, bytes: wrapped.to_vec() };
+        let missing = || Error::KeyRefused { key: kek.to_string(), reason: KeyRefusal::Missing };
+        self.unwrap_foreign(&wrapped)?.ok_or_else(missing)
+    }
+}

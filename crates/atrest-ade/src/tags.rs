@@ -1,0 +1,82 @@
+//! The tags of a passphrase's secret.
+
+use std::collections::BTreeMap;
+
+use atrest::key::{KeyId, WrapAlgorithm};
+use atrest::{Error, Result};
+
+use crate::object_url::kek_id;
+
+pub(crate) const KEK_URL: &str = "DiskEncryptionKeyEncryptionKeyURL";
+const ALGORITHM: &str = "DiskEncryptionKeyEncryptionAlgorithm";
+const FILE: &str = "DiskEncryptionKeyFileName";
+const MACHINE: &str = "MachineName";
+
+/// The name of the file with the passphrase, as the extension for Linux has it. For a data disk, `_CONTROLLER_LUN` follows.
+pub const FILE_NAME: &str = "LinuxPassPhraseFileName";
+
+/// The key that wraps a passphrase.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Kek {
+    /// The key's version.
+    pub id: KeyId,
+    /// `RSA-OAEP`, `RSA-OAEP-256` or `RSA1_5`.
+    pub algorithm: WrapAlgorithm,
+}
+
+impl Kek {
+    /// A key by its URL, `https://NAME.vault.azure.net/keys/KEY/VERSION`, and the name of its algorithm.
+    ///
+    /// # Errors
+    /// [`Error::InvalidName`] for another form of the URL; [`Error::InvalidOption`] for another algorithm.
+    pub fn new(url: &str, algorithm: &str) -> Result<Self> {
+        let known = WrapAlgorithm::from_name(algorithm).filter(|algorithm| {
+            [WrapAlgorithm::RsaOaep, WrapAlgorithm::RsaOaep256, WrapAlgorithm::Rsa15].contains(algorithm)
+        });
+        let why = || Error::InvalidOption("passphrases are wrapped by RSA-OAEP, RSA-OAEP-256 or RSA1_5".into());
+        Ok(Kek { id: kek_id(url)?, algorithm: known.ok_or_else(why)? })
+    }
+}
+
+/// The tags of a passphrase's secret, as the extension has the host set them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Tags {
+    /// `DiskEncryptionKeyEncryptionKeyURL` and `DiskEncryptionKeyEncryptionAlgorithm`; `None` if the passphrase isn't wrapped.
+    pub kek: Option<Kek>,
+    /// `DiskEncryptionKeyFileName`: see [`FILE_NAME`].
+    pub file_name: Option<String>,
+    /// `MachineName`.
+    pub machine_name: Option<String>,
+}
+
+impl Tags {
+    /// Tags for a new secret.
+    pub fn new(kek: Option<Kek>, file_name: &str, machine_name: &str) -> Self {
+        Tags { kek, file_name: Some(file_name.into()), machine_name: Some(machine_name.into()) }
+    }
+
+    /// Reads the tags of a secret. Without an algorithm it is `RSA-OAEP`, the extension's own default. An algorithm without a key's URL
+    /// says nothing: old versions of the extension set it for passphrases that aren't wrapped too.
+    ///
+    /// # Errors
+    /// As [`Kek::new`].
+    pub fn read(tags: &BTreeMap<String, String>) -> Result<Self> {
+        let get = |name: &str| tags.get(name).filter(|value| !value.is_empty()).cloned();
+        let kek =
+            get(KEK_URL).map(|url| Kek::new(&url, get(ALGORITHM).as_deref().unwrap_or("RSA-OAEP"))).transpose()?;
+        Ok(Tags { kek, file_name: get(FILE), machine_name: get(MACHINE) })
+    }
+
+    /// The tags for "Set Secret".
+    pub fn to_map(&self) -> BTreeMap<String, String> {
+        let kek = self.kek.as_ref();
+        let all = [
+            (KEK_URL, kek.map(|kek| kek.id.to_string())),
+            (ALGORITHM, kek.map(|kek| kek.algorithm.name().to_owned())),
+            (FILE, self.file_name.clone()),
+            (MACHINE, self.machine_name.clone()),
+        ];
+        all.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect()
+    }
+}
