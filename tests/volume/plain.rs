@@ -28,7 +28,7 @@ fn the_place_the_number_and_the_size_are_those_that_were_said() {
         let options = PlainOptions::new(cipher).sector_size(sector_size).offset(offset).first_number(first);
         let volume = Volume::hazmat_open_plain(MemoryDevice::new(1 << 20), &dek, &options.size(64 << 10)).unwrap();
         assert_eq!((volume.size(), volume.data_offset(), volume.sector_size()), (64 << 10, offset, sector_size));
-        let plain: Vec<u8> = (0..8192).map(|i| (i * 7 >> 3) as u8).collect();
+        let plain: Vec<u8> = (0..8192).map(|i| ((i * 7) >> 3) as u8).collect();
         volume.write_at(4096, &plain).unwrap();
         let mut read = vec![0; 8192];
         volume.read_at(4096, &mut read).unwrap();

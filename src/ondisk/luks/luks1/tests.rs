@@ -176,10 +176,10 @@ fn a_defect_is_named_by_its_field() {
         }
     }
     for (name, at, bytes) in [
-        ("\"serpent-xts-plain64\"", CIPHER_NAME.0, &b"serpent"[..]),
-        ("\"aes-ecb\"", CIPHER_MODE.0, b"ecb\0"),
+        ("\"aria-xts-plain64\"", CIPHER_NAME.0, &b"aria\0\0\0"[..]),
+        ("\"aes-ctr\"", CIPHER_MODE.0, b"ctr\0"),
         ("\"cipher_null-xts-plain64\"", CIPHER_NAME.0, b"cipher_null"),
-        ("\"ripemd160\"", HASH_SPEC.0, b"ripemd160"),
+        ("\"tiger\"", HASH_SPEC.0, b"tiger\0\0\0\0"),
     ] {
         let mut block = block;
         block[at..at + bytes.len()].copy_from_slice(bytes);
