@@ -16,6 +16,7 @@ mod in_place_faults;
 mod io;
 mod keyslot_crash;
 mod keyslot_faults;
+mod plain;
 mod planted;
 mod reencrypt;
 mod reencrypt_crash;

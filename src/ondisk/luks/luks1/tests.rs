@@ -176,10 +176,10 @@ fn a_defect_is_named_by_its_field() {
         }
     }
     for (name, at, bytes) in [
-        ("\"anubis-xts-plain64\"", CIPHER_NAME.0, &b"anubis"[..]),
-        ("\"aes-ctr-plain64\"", CIPHER_MODE.0, b"ctr-plain64"),
+        ("\"aria-xts-plain64\"", CIPHER_NAME.0, &b"aria\0\0\0"[..]),
+        ("\"aes-ctr\"", CIPHER_MODE.0, b"ctr\0"),
         ("\"cipher_null-xts-plain64\"", CIPHER_NAME.0, b"cipher_null"),
-        ("\"tiger192\"", HASH_SPEC.0, b"tiger192\0"),
+        ("\"tiger\"", HASH_SPEC.0, b"tiger\0\0\0\0"),
     ] {
         let mut block = block;
         block[at..at + bytes.len()].copy_from_slice(bytes);
