@@ -69,7 +69,7 @@ impl Maker {
             ("atrest-key-url", "key_url", json!("memory:one"), "its atrest token"),
             ("atrest-algorithm", "algorithm", json!("ROT13"), "its algorithm, \"ROT13\""),
             ("atrest-wrapped-dek-empty", "wrapped_dek", json!(""), "0 bytes"),
-            ("atrest-wrapped-dek-long", "wrapped_dek", json!(base64(1025)), "its wrapped_dek has 1025 bytes"),
+            ("atrest-wrapped-dek-long", "wrapped_dek", json!(base64(1793)), "its wrapped_dek has 1793 bytes"),
             ("atrest-wrapped-dek-no-base64", "wrapped_dek", json!("?"), "its wrapped_dek is no Base64"),
             ("atrest-context-long", "context", json!(base64(1025)), "its context has 1025 bytes"),
             ("atrest-data-size", "data_size", json!("-1"), "its data_size, \"-1\", is no integer"),
