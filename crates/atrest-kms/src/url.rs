@@ -33,6 +33,7 @@ pub fn open(url: &str) -> Result<Arc<dyn KeyVault>> {
 /// # Errors
 /// As [`open`].
 pub fn open_with(url: &str, options: &UrlOptions) -> Result<Arc<dyn KeyVault>> {
+    let _ = options; // of no use without any feature
     let scheme = url.split_once("://").map_or("", |(scheme, _)| scheme);
     match scheme {
         #[cfg(feature = "transit")]
