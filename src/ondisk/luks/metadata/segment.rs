@@ -144,8 +144,12 @@ fn integrity(object: Raw<'_>) -> String {
 /// The segments, ordered by number. The data begins after the keyslots area, which ends at `room`, or is on its own
 /// device.
 pub(super) fn segments(root: &Object<'_>, room: u64) -> Result<Vec<Segment>, String> {
-    let read = |(id, segment)| Segment::from_json(id, &segment).map_err(|what| format!("segment {id}: {what}"));
-    let segments: Vec<Segment> = objects(root, "segments")?.into_iter().map(read).collect::<Result<_, _>>()?;
+    let objects = objects(root, "segments")?;
+    // With no room for more: an open volume keeps them.
+    let mut segments = Vec::with_capacity(objects.len());
+    for (id, segment) in objects {
+        segments.push(Segment::from_json(id, &segment).map_err(|what| format!("segment {id}: {what}"))?);
+    }
     if segments.is_empty() {
         return Err("it has no segments".into());
     }
