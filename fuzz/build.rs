@@ -245,7 +245,12 @@ impl<'a> Writer<'a> {
         };
         match target {
             "char*const" | "char*const*" | "constchar*const" => {
-                format!("let ({name}, {name}_count) = c.texts(\"{name}\");")
+                // As many as there are of what they belong to.
+                let count = if has("count") { "\nlet count = count.min(NAME_count);" } else { "" };
+                format!("let ({name}, {name}_count) = c.texts(\"{name}\");{}", count.replace("NAME", name))
+            }
+            _ if target.strip_suffix("*const").is_some_and(|of| self.header.handles.contains(of)) => {
+                format!("let ({name}, count) = c.handles(\"{}\");", target.trim_end_matches("*const"))
             }
             // Pointers to structs: one of them, or none.
             _ if target.strip_suffix("*const").is_some_and(|of| self.header.structs.contains_key(of)) => {

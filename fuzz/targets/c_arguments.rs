@@ -127,6 +127,15 @@ impl Caller<'_> {
         }
     }
 
+    /// Several handles, in an array.
+    fn handles(&mut self, kind: &'static str) -> (*mut c_void, usize) {
+        let count = usize::from(self.input.byte() % 5);
+        let handles: Box<[*mut c_void]> = (0..count).map(|_| self.handle(kind)).collect();
+        let at = handles.as_ptr() as *mut c_void;
+        self.kept.push(Box::new(handles));
+        (if self.one_in(16) { null_mut() } else { at }, count)
+    }
+
     /// A handle that is freed: nobody else has it then.
     fn take(&mut self, kind: &'static str) -> *mut c_void {
         if self.one_in(2) { null_mut() } else { self.handles.get_mut(kind).and_then(Vec::pop).unwrap_or(null_mut()) }
