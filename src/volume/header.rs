@@ -229,6 +229,11 @@ impl<'d> Header<'d> {
         self.stored.epoch()
     }
 
+    /// The header's JSON, byte for byte; `None` but for LUKS2.
+    pub fn metadata_json(&self) -> Option<&[u8]> {
+        self.stored.metadata_json()
+    }
+
     /// The size in bytes of one copy of the header's metadata; in LUKS1, of the header.
     pub fn metadata_size(&self) -> u64 {
         self.stored.metadata_size()

@@ -32,6 +32,7 @@ mod scratch;
 pub(crate) mod signature;
 mod steps;
 mod submit;
+mod token_keyslot;
 mod unlock;
 mod written;
 
@@ -70,6 +71,7 @@ pub use recovery_password::RecoveryPassword;
 pub(crate) use reencrypt::Begun;
 pub use reencrypt::{ReencryptOptions, Resilience};
 pub use steps::ReencryptionProgress;
+pub use token_keyslot::{TokenOptions, token_passphrase};
 
 /// An encrypted device: a header of LUKS2, or of LUKS1, and sectors of AES-XTS (`aes-xts-plain64`), or of what else an old
 /// volume has. With the feature `bitlocker` also a BitLocker volume of Windows, opened by the [credentials](crate::Credential)

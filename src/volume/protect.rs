@@ -123,7 +123,7 @@ impl KeyslotOptions {
     }
 
     pub(super) fn keyslot<'a>(&self, kdf: Kdf, (passphrase, by): (Passphrase<'a>, Means)) -> NewKeyslot<'a> {
-        NewKeyslot { id: self.id, by, kdf, passphrase, priority: self.priority }
+        NewKeyslot { id: self.id, by, kdf, passphrase, priority: self.priority, of_tokens: false }
     }
 }
 

@@ -105,6 +105,12 @@ impl Locked<'_> {
         Ok(expected)
     }
 
+    /// As [`unlock`](Self::unlock) by a vault, by these tokens only.
+    pub(super) fn by_tokens(&self, vault: &dyn KeyVault, tokens: Vec<(u32, Token)>) -> Result<Dek> {
+        let tokens = self.expected(tokens)?;
+        self.by_vault(vault, tokens).map(|(dek, _)| dek)
+    }
+
     fn by_vault(&self, vault: &dyn KeyVault, mut tokens: Vec<(u32, Token)>) -> Result<(Dek, Option<Token>)> {
         let mut failures = Vec::new();
         for at in 0..tokens.len() {

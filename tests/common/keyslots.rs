@@ -5,8 +5,9 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use atrest::key::{DekAlgorithm, HashAlgorithm, Kdf};
-use atrest::volume::{Header, KeyslotOptions, ProtectorId};
-use atrest::volume::{LuksVersion, Priority};
+use atrest::volume::{
+    Header, KeyslotOptions, LuksVersion, Priority, ProtectorId, TokenInfo, TokenOptions, token_passphrase,
+};
 use atrest::{BlockDevice, Credential, FormatOptions, MemoryDevice, OpenOptions, Protector, Result, Volume};
 
 use sha2::{Digest, Sha256};
@@ -156,15 +157,25 @@ impl World {
         }
         let [_, old, new] = self.kind.ids();
         let mut credentials = Vec::new();
+        let ours = |token: &TokenInfo| token.kind == "atrest";
+        let bound = header.tokens().into_iter().filter(ours).find(|token| !token.keyslots.is_empty());
+        let of_token = bound.map(|token| {
+            let json = header.metadata_json().unwrap();
+            let secret = token_passphrase(json, header.uuid(), token.id, &self.vault, &TokenOptions::new()).unwrap();
+            (token.keyslots, secret)
+        });
         for keyslot in header.keyslots() {
             let mine = match keyslot.id {
+                id if of_token.as_ref().is_some_and(|(bound, _)| bound.contains(&id)) => {
+                    of_token.as_ref().unwrap().1.expose()
+                }
                 id if id == old => OLD,
                 id if id == new => NEW,
                 _ => KEEP,
             };
             credentials.push((Credential::Passphrase(mine), OpenOptions::new().keyslot(keyslot.id)));
         }
-        if header.tokens().iter().any(|token| token.kind == "atrest") {
+        if header.tokens().iter().any(ours) {
             credentials.push((Credential::Vault(&self.vault), OpenOptions::new()));
         }
         drop(header);
@@ -188,8 +199,11 @@ pub fn described(device: &dyn BlockDevice) -> String {
         };
         keyslots.push(format!("{}{priority}:{}", keyslot.id, keyslot.kind));
     }
-    let tokens: Vec<String> =
-        header.tokens().iter().map(|t| format!("{}:{}", t.kind, t.key_url.as_deref().unwrap_or_default())).collect();
+    let tokens: Vec<String> = header
+        .tokens()
+        .iter()
+        .map(|t| format!("{}:{}{:?}", t.kind, t.key_url.as_deref().unwrap_or_default(), t.keyslots))
+        .collect();
     format!("{keyslots:?} {tokens:?} {:?}", header.label())
 }
 

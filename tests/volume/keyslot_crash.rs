@@ -176,6 +176,18 @@ fn a_crash_of_adding_or_removing_a_token_does_it_or_does_not() {
 }
 
 #[test]
+fn a_crash_of_binding_tokens_or_removing_a_bound_one_does_it_or_does_not() {
+    for mut world in luks2() {
+        crash("bind_tokens", &world, &[], |volume| volume.bind_tokens().map(drop));
+        let device = shared(world.before.clone());
+        let keyslot = world.volume(&device).bind_tokens().unwrap();
+        world.before = device.bytes();
+        crash("remove_protector (bound keyslot)", &world, &[], |volume| remove(volume, ProtectorId::Keyslot(keyslot)));
+        crash("remove_protector (bound token)", &world, &[], |volume| remove(volume, ProtectorId::Token(0)));
+    }
+}
+
+#[test]
 fn a_crash_of_change_keyslot_leaves_the_old_one_the_new_one_or_both() {
     for world in worlds() {
         let [_, old, new] = world.kind.ids();

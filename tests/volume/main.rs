@@ -28,6 +28,7 @@ mod resize;
 mod rotation;
 mod several_vaults;
 mod tampering;
+mod token_keyslot;
 mod written;
 mod written_crash;
 mod written_hostile;

@@ -16,7 +16,7 @@ use super::metadata::text::Object;
 use super::metadata::{Metadata, SegmentKind, SegmentSize};
 use super::written::WRITTEN_TYPE;
 use crate::key::{Dek, EncryptionType, MAX_CONTEXT, MAX_WRAPPED, WrapAlgorithm, WrappedDek};
-use crate::{Error, Result};
+use crate::{Error, Result, Secret};
 
 /// The `type` of the token.
 pub const TOKEN_TYPE: &str = "atrest";
@@ -24,6 +24,7 @@ pub const TOKEN_TYPE: &str = "atrest";
 const VERSION: u32 = 1;
 const MAC: usize = 32;
 const MAC_INFO: &str = "atrest luks2 token v1";
+const PASSPHRASE_INFO: &str = "atrest luks2 token passphrase v1";
 
 /// A token: one way into a volume.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -90,10 +91,11 @@ impl Token {
         })
     }
 
-    fn to_json(&self) -> Vec<u8> {
+    fn to_json(&self, keyslots: &[u32]) -> Vec<u8> {
+        let keyslots: Vec<String> = keyslots.iter().map(u32::to_string).collect();
         let token = json!({
             "type": TOKEN_TYPE,
-            "keyslots": [],
+            "keyslots": keyslots,
             "version": VERSION,
             "encryption_type": self.encryption_type.name(),
             "key_size": self.key_size,
@@ -161,6 +163,26 @@ impl Token {
     }
 }
 
+impl Dek {
+    /// The passphrase of a keyslot that tokens name: 64 hexadecimal digits. So a program that knows keyslots only opens the
+    /// volume by what unwraps the DEK.
+    pub(crate) fn token_passphrase(&self) -> Secret {
+        let key = self.derive(PASSPHRASE_INFO);
+        let mut text = Secret::zeroed(2 * key.len());
+        for (digits, byte) in text.expose_mut().chunks_exact_mut(2).zip(key.expose()) {
+            digits.copy_from_slice(&[byte >> 4, byte & 15].map(hexadecimal));
+        }
+        text
+    }
+}
+
+/// Without a table, whose access would tell the digit by time.
+fn hexadecimal(nibble: u8) -> u8 {
+    // The sign of the difference is all ones for the letters.
+    let letters = (9i8.wrapping_sub(nibble as i8) >> 7) as u8;
+    nibble + b'0' + (letters & (b'a' - b'0' - 10))
+}
+
 impl Metadata {
     /// The tokens of type `atrest`, ordered by number.
     ///
@@ -174,9 +196,18 @@ impl Metadata {
             .collect()
     }
 
-    /// Inserts a token, or replaces the one of the same number.
-    pub(crate) fn set_token(&mut self, id: u32, token: &Token) {
-        self.set_token_object(id, &token.to_json());
+    /// Inserts a token, or replaces the one of the same number. It names these keyslots, which exist.
+    pub(crate) fn set_token(&mut self, id: u32, token: &Token, keyslots: &[u32]) {
+        self.set_token_object(id, &token.to_json(keyslots));
+    }
+
+    /// The keyslots that the tokens of type `atrest` name: each opens by [`Dek::token_passphrase`].
+    pub(crate) fn token_keyslots(&self) -> Vec<u32> {
+        let ours = self.token_objects().into_iter().filter(|token| token.kind == TOKEN_TYPE);
+        let mut keyslots: Vec<u32> = ours.flat_map(|token| token.keyslots).collect();
+        keyslots.sort_unstable();
+        keyslots.dedup();
+        keyslots
     }
 
     /// Inserts another program's token, given as JSON, under the first free number, and returns that number.

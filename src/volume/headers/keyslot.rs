@@ -117,6 +117,8 @@ pub(in crate::volume) struct NewKeyslot<'a> {
     pub(in crate::volume) kdf: Kdf,
     pub(in crate::volume) passphrase: Passphrase<'a>,
     pub(in crate::volume) priority: Priority,
+    /// Whether the vaults' tokens name it.
+    pub(in crate::volume) of_tokens: bool,
 }
 
 /// The first way into a new volume, prepared before anything is written.

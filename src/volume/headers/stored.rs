@@ -112,7 +112,7 @@ pub(in crate::volume) trait StoredHeader: Any + Send + Sync {
 
     /// Whether a keyslot opens the volume, by the right passphrase or what else it takes.
     fn is_way_in(&self, keyslot: &KeyslotInfo) -> bool {
-        keyslot.kind == self.passphrase_kind() && keyslot.holds_data_key
+        keyslot.kind == self.passphrase_kind() && keyslot.holds_data_key && !self.token_keyslots().contains(&keyslot.id)
     }
 
     /// The hash that a new keyslot with PBKDF2 must use.
@@ -162,6 +162,16 @@ pub(in crate::volume) trait StoredHeader: Any + Send + Sync {
     /// Seals a token, stores it under a free number and returns that number. The same write removes the tokens in
     /// `instead_of`.
     fn add_token(&mut self, _device: &dyn BlockDevice, _dek: &Dek, _new: Token, _instead_of: &[u32]) -> Result<u32> {
+        Err(self.lacks("a vault's token"))
+    }
+
+    /// The keyslots that tokens of type `atrest` name. They open by what the DEK gives, so they are no ways in of their own.
+    fn token_keyslots(&self) -> Vec<u32> {
+        Vec::new()
+    }
+
+    /// Stores the key in a new keyslot that all genuine tokens name, by one write of the header.
+    fn bind_tokens(&mut self, _device: &dyn BlockDevice, _dek: &Dek, _new: &NewKeyslot<'_>) -> Result<u32> {
         Err(self.lacks("a vault's token"))
     }
 
@@ -300,6 +310,10 @@ pub(in crate::volume) trait StoredHeader: Any + Send + Sync {
     }
 
     fn epoch(&self) -> Option<u64> {
+        None
+    }
+
+    fn metadata_json(&self) -> Option<&[u8]> {
         None
     }
 

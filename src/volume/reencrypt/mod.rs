@@ -29,7 +29,7 @@ use super::live::Live;
 use super::moving::Moving;
 use super::protect::secret_of;
 use super::steps::{ReencryptionProgress, ZONE};
-use super::{BlockDevice, Volume};
+use super::{BlockDevice, Volume, token_keyslot};
 use crate::arch::on_wiped_stack;
 use crate::key::{DekAlgorithm, Protector, WrappedDek};
 use crate::ondisk::luks::{CryptSegment, Mode, Token, WRITTEN_REQUIREMENT};
@@ -155,6 +155,9 @@ impl<D: BlockDevice> Volume<D> {
             let secret = secret_of(*protector)?;
             self.locked_header().check_means(secret.1)?;
             key.keyslots.push(options.keyslot.keyslot(options.keyslot.resolve(required_hash)?, secret));
+        }
+        if !key.tokens.is_empty() && !self.locked_header().token_keyslots().is_empty() {
+            key.keyslots.push(token_keyslot::new(dek));
         }
         Ok(key)
     }

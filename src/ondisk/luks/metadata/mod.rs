@@ -15,7 +15,7 @@ pub(super) mod text;
 use base64ct::{Base64, Encoding};
 use serde_json::json;
 
-use super::{BINARY_HEADER, Digest, VolumeKeyDigest};
+use super::{BINARY_HEADER, Digest, HEADER_SIZES, VolumeKeyDigest};
 use crate::{Error, Result, zeros};
 use config::{Config, MAX_KEYSLOTS_SIZE};
 use json::{distinct_references, numbered, objects, root, string};
@@ -154,6 +154,28 @@ impl Metadata {
         Self::from_text(area[..end].to_vec(), header_size)
     }
 
+    /// Reads the JSON alone, which says for a header of what size it is.
+    ///
+    /// # Errors
+    /// A text that says what is wrong.
+    pub(crate) fn of_json(json: &[u8]) -> Result<Self, String> {
+        let size = *HEADER_SIZES.last().expect("there are some");
+        if json.len() as u64 > size {
+            return Err(format!("its JSON has {} bytes, more than a header of {size} bytes has room for", json.len()));
+        }
+        let room = json::uint64(&json::member(&json::parse(json)?, "config")?, "json_size")?;
+        let header_size = room.saturating_add(BINARY_HEADER as u64);
+        if !HEADER_SIZES.contains(&header_size) {
+            return Err(format!("its json_size, {room}, is that of no header"));
+        }
+        Self::from_text(json.to_vec(), header_size)
+    }
+
+    /// The size of the copy of the header that it is of.
+    pub(crate) fn header_size(&self) -> u64 {
+        self.header_size
+    }
+
     /// The JSON area of `header_size` less 4096 bytes, padded with zeros.
     ///
     /// # Errors
@@ -167,7 +189,7 @@ impl Metadata {
     }
 
     /// The JSON.
-    pub(super) fn text(&self) -> &[u8] {
+    pub(crate) fn text(&self) -> &[u8] {
         &self.text
     }
 

@@ -54,6 +54,17 @@ impl Luks2Store {
 
     /// Stores `key` in a new keyslot.
     pub(super) fn add_keyslot(&mut self, device: &dyn BlockDevice, key: &Secret, new: &NewKeyslot<'_>) -> Result<u32> {
+        self.add_keyslot_with(device, key, new, |_, _| {})
+    }
+
+    /// As [`add_keyslot`](Self::add_keyslot). The same write of the header has what else is `also` done with it.
+    pub(super) fn add_keyslot_with(
+        &mut self,
+        device: &dyn BlockDevice,
+        key: &Secret,
+        new: &NewKeyslot<'_>,
+        also: impl FnOnce(&mut Self, u32),
+    ) -> Result<u32> {
         self.check_requirements()?;
         self.check_unchanged(device)?;
         let digest = self.digest_of(key)?;
@@ -62,7 +73,11 @@ impl Luks2Store {
         self.metadata.clone().set_keyslot(&keyslot, digest)?;
         self.later(1)?;
         write_area(device, keyslot.area.offset, area, keyslot.area.size)?;
-        self.update(device, |header| header.metadata.set_keyslot(&keyslot, digest))?;
+        self.update(device, |header| {
+            header.metadata.set_keyslot(&keyslot, digest)?;
+            also(header, keyslot.id);
+            Ok(())
+        })?;
         Ok(keyslot.id)
     }
 
@@ -145,6 +160,20 @@ impl Luks2Store {
             wipe(device, area.clone())?;
         }
         self.update(device, |header| unwiped.iter().try_for_each(|(id, _)| header.metadata.remove_keyslot(*id)))
+    }
+
+    /// Removes a token, and with the last of ours the keyslot that they name: nobody could open it any more.
+    pub(super) fn remove_token(&mut self, device: &dyn BlockDevice, id: u32) -> Result<()> {
+        let bound = self.metadata.token_keyslots();
+        self.later(2)?;
+        self.update(device, |header| {
+            header.metadata.remove_token(id)?;
+            let named: Vec<u32> =
+                header.metadata.token_objects().into_iter().flat_map(|token| token.keyslots).collect();
+            let unbound = bound.into_iter().filter(|keyslot| !named.contains(keyslot));
+            unbound.into_iter().try_for_each(|keyslot| header.metadata.mark_wiping(keyslot))
+        })?;
+        self.finish_wiping(device)
     }
 
     /// Destroys every way in: all keyslots with their whole room, and all tokens.

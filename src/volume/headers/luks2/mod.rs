@@ -86,9 +86,18 @@ fn check_labels(label: &str, subsystem: &str) -> Result<()> {
 }
 
 impl Luks2Store {
-    fn seal(&mut self, dek: &Dek, id: u32, mut token: Token) {
-        token.seal(dek, &self.binary.uuid, &self.metadata);
-        self.metadata.set_token(id, &token);
+    /// Puts tokens, with their MACs. They name the keyslots that tokens of ours have named before.
+    fn seal(&mut self, dek: &Dek, tokens: impl IntoIterator<Item = (u32, Token)>) {
+        let keyslots = self.metadata.token_keyslots();
+        self.seal_naming(dek, tokens, &keyslots);
+    }
+
+    /// As [`seal`](Self::seal), but they name `keyslots`.
+    fn seal_naming(&mut self, dek: &Dek, tokens: impl IntoIterator<Item = (u32, Token)>, keyslots: &[u32]) {
+        for (id, mut token) in tokens {
+            token.seal(dek, &self.binary.uuid, &self.metadata);
+            self.metadata.set_token(id, &token, keyslots);
+        }
     }
 }
 
@@ -173,7 +182,7 @@ impl StoredHeader for Luks2Store {
     fn store_new(&mut self, device: &dyn BlockDevice, dek: &Dek, protector: FirstProtector<'_>) -> Result<()> {
         match protector {
             FirstProtector::Token(token) => {
-                self.seal(dek, 0, token);
+                self.seal(dek, [(0, token)]);
                 self.store(device)
             }
             FirstProtector::Keyslot(new) => self.store_with_keyslot(device, dek.secret(), &new),
@@ -211,17 +220,18 @@ impl StoredHeader for Luks2Store {
 
     fn put_tokens(&mut self, device: &dyn BlockDevice, dek: &Dek, tokens: Vec<(u32, Token)>) -> Result<()> {
         self.update(device, |new| {
-            tokens.into_iter().for_each(|(id, token)| new.seal(dek, id, token));
+            new.seal(dek, tokens);
             Ok(())
         })
     }
 
     fn add_token(&mut self, device: &dyn BlockDevice, dek: &Dek, token: Token, instead_of: &[u32]) -> Result<u32> {
         self.update(device, |new| {
+            let keyslots = new.metadata.token_keyslots();
             instead_of.iter().try_for_each(|old| new.metadata.remove_token(*old))?;
             let full = || Error::NoRoom("all 32 tokens are taken".into());
             let id = new.metadata.free_token_id().ok_or_else(full)?;
-            new.seal(dek, id, token);
+            new.seal_naming(dek, [(id, token)], &keyslots);
             Ok(id)
         })
     }
@@ -231,13 +241,22 @@ impl StoredHeader for Luks2Store {
         self.update(device, |new| new.metadata.add_foreign_token(json))
     }
 
+    fn token_keyslots(&self) -> Vec<u32> {
+        self.metadata.token_keyslots()
+    }
+
+    fn bind_tokens(&mut self, device: &dyn BlockDevice, dek: &Dek, new: &NewKeyslot<'_>) -> Result<u32> {
+        let tokens = self.genuine(dek)?;
+        self.add_keyslot_with(device, dek.secret(), new, |header, id| header.seal_naming(dek, tokens, &[id]))
+    }
+
     fn remove_token(&mut self, device: &dyn BlockDevice, id: u32) -> Result<()> {
         self.check_requirements()?;
         if self.metadata.is_of_written_map(id) {
             let text = "it says where the map of written chunks is, without which the volume doesn't open";
             return Err(Error::InvalidOption(format!("token {id} can't be removed: {text}")));
         }
-        self.update(device, |new| new.metadata.remove_token(id))
+        Luks2Store::remove_token(self, device, id)
     }
 
     fn needs_repair(&self) -> bool {
@@ -334,6 +353,10 @@ impl StoredHeader for Luks2Store {
 
     fn epoch(&self) -> Option<u64> {
         Some(self.binary.seqid)
+    }
+
+    fn metadata_json(&self) -> Option<&[u8]> {
+        Some(self.metadata.text())
     }
 
     fn metadata_size(&self) -> u64 {

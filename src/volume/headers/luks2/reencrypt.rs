@@ -11,6 +11,15 @@ use crate::volume::headers::{FirstProtector, NewDecryption, NewEncryption, NewKe
 use crate::volume::moving::Moving;
 use crate::{Dek, Error, Result, random};
 
+/// What new keyslots need besides the header.
+#[derive(Default)]
+struct NewAreas {
+    /// Where the areas begin, their bytes, and the room of each.
+    areas: Vec<(u64, Vec<u8>, u64)>,
+    /// The keyslots that tokens are to name.
+    of_tokens: Vec<u32>,
+}
+
 impl Luks2Store {
     /// Records that a re-encryption begins. The areas of new keyslots are written first.
     pub(super) fn begin_reencryption(&mut self, device: &dyn BlockDevice, new: NewReencryption<'_>) -> Result<Plan> {
@@ -29,9 +38,9 @@ impl Luks2Store {
         header.metadata.begin(&moving.plan, &moving.segments(new.size), keys, random::array()?)?;
         header.metadata.remove_previous_key()?;
         header.metadata.add_previous_key(new.key.dek, new.old)?;
-        header.put_new_tokens(&new.key)?;
+        header.put_new_tokens(&new.key, &areas.of_tokens)?;
         header.check_room_for_steps(&moving.plan, new.size)?;
-        self.put(device, header, areas)?;
+        self.put(device, header, areas.areas)?;
         Ok(moving.plan)
     }
 
@@ -66,9 +75,9 @@ impl Luks2Store {
         let moving = Moving { boundary: plan.first(new.size), hot: None, plan };
         let keys = (None, Some(dek.secret()));
         self.metadata.begin(&moving.plan, &moving.segments(new.size), keys, random::array()?)?;
-        self.put_new_tokens(&key)?;
+        self.put_new_tokens(&key, &areas.of_tokens)?;
         self.check_room_for_steps(&moving.plan, new.size)?;
-        for (offset, area, size) in areas {
+        for (offset, area, size) in areas.areas {
             write_area(device, offset, area, size)?;
         }
         self.store(device)
@@ -95,7 +104,7 @@ impl Luks2Store {
         let mut header = self.clone();
         let keys = (Some(dek.secret()), None);
         header.metadata.begin(&moving.plan, &moving.segments(new.size), keys, random::array()?)?;
-        tokens.into_iter().for_each(|(id, token)| header.seal(dek, id, token));
+        header.seal(dek, tokens);
         header.check_room_for_steps(&moving.plan, new.size)?;
         self.put(device, header, Vec::new())?;
         Ok(moving.plan)
@@ -132,24 +141,27 @@ impl Luks2Store {
     }
 
     /// Binds new keyslots to a digest. The areas are still to be written.
-    fn add_key(&mut self, key: &NewKey<'_>, digest: u32) -> Result<Vec<(u64, Vec<u8>, u64)>> {
-        let add = |new| {
-            let (keyslot, area) = self.sealed_keyslot(key.dek.secret(), new)?;
+    fn add_key(&mut self, key: &NewKey<'_>, digest: u32) -> Result<NewAreas> {
+        let mut new = NewAreas::default();
+        for keyslot in &key.keyslots {
+            let of_tokens = keyslot.of_tokens;
+            let (keyslot, area) = self.sealed_keyslot(key.dek.secret(), keyslot)?;
             self.metadata.set_keyslot(&keyslot, digest)?;
-            Ok((keyslot.area.offset, area, keyslot.area.size))
-        };
-        key.keyslots.iter().map(add).collect()
+            new.areas.push((keyslot.area.offset, area, keyslot.area.size));
+            new.of_tokens.extend(of_tokens.then_some(keyslot.id));
+        }
+        Ok(new)
     }
 
-    /// Replaces all tokens of ours: those of the old key open nothing any more.
-    fn put_new_tokens(&mut self, key: &NewKey<'_>) -> Result<()> {
+    /// Replaces all tokens of ours: those of the old key open nothing any more. The new ones name `keyslots`.
+    fn put_new_tokens(&mut self, key: &NewKey<'_>, keyslots: &[u32]) -> Result<()> {
         for (id, _) in self.metadata.tokens()? {
             self.metadata.remove_token(id)?;
         }
         for token in &key.tokens {
             let full = || Error::NoRoom("all 32 tokens are taken".into());
             let id = self.metadata.free_token_id().ok_or_else(full)?;
-            self.seal(key.dek, id, token.clone());
+            self.seal_naming(key.dek, [(id, token.clone())], keyslots);
         }
         Ok(())
     }
@@ -197,7 +209,7 @@ impl Luks2Store {
         let tokens = self.genuine(dek)?;
         self.update(device, |header| {
             header.metadata.set_segments(&moving.plan, &moving.segments(size))?;
-            tokens.into_iter().for_each(|(id, token)| header.seal(dek, id, token));
+            header.seal(dek, tokens);
             Ok(())
         })
     }
@@ -220,7 +232,7 @@ impl Luks2Store {
         let salt = random::array()?;
         self.update(device, |header| {
             header.metadata.set_resilience(plan, keys, salt)?;
-            tokens.into_iter().for_each(|(id, token)| header.seal(dek, id, token));
+            header.seal(dek, tokens);
             Ok(())
         })
     }
@@ -232,13 +244,13 @@ impl Luks2Store {
         self.update(device, |header| {
             header.metadata.finish(plan, plan.done())?;
             header.metadata.remove_previous_key()?;
-            tokens.into_iter().for_each(|(id, token)| header.seal(dek, id, token));
+            header.seal(dek, tokens);
             Ok(())
         })?;
         self.finish_wiping(device)
     }
 
-    fn genuine(&self, dek: &Dek) -> Result<Vec<(u32, Token)>> {
+    pub(super) fn genuine(&self, dek: &Dek) -> Result<Vec<(u32, Token)>> {
         let is_genuine = |token: &Token| token.verify(dek, &self.binary.uuid, &self.metadata).is_ok();
         Ok(self.metadata.tokens()?.into_iter().filter(|(_, token)| is_genuine(token)).collect())
     }

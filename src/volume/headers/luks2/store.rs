@@ -2,7 +2,9 @@
 
 use super::place::Foreign;
 use crate::log::tell;
-use crate::ondisk::luks::{BINARY_HEADER, BinaryHeader, HEADER_SIZES, Metadata, Position, WRITTEN_REQUIREMENT};
+use crate::ondisk::luks::{
+    BINARY_HEADER, BinaryHeader, HEADER_SIZES, Label, Metadata, Position, SALT_LEN, WRITTEN_REQUIREMENT,
+};
 use crate::volume::BlockDevice;
 use crate::volume::headers::area::{check_written, reserve};
 use crate::volume::keys::Under;
@@ -44,6 +46,20 @@ impl Luks2Store {
         let salts = [random::array()?, random::array()?];
         binary.salt = salts[0];
         Ok(Self::found(Copy { binary, metadata }, salts, Vec::new(), None))
+    }
+
+    /// A header of which only these parts are known.
+    pub(in crate::volume::headers) fn of_json(json: &[u8], uuid: &str) -> Result<Self> {
+        let metadata = Metadata::of_json(json).map_err(Error::InvalidHeader)?;
+        let binary = BinaryHeader {
+            header_size: metadata.header_size(),
+            seqid: 0,
+            label: Label::new(&[]),
+            salt: [0; SALT_LEN],
+            uuid: uuid.into(),
+            subsystem: Label::new(&[]),
+        };
+        Self::new(binary, metadata)
     }
 
     /// Reads both copies and takes the newest intact one. Nothing is written.
