@@ -78,6 +78,8 @@ mod guides {
     mod btree {}
     #[doc = include_str!("../docs/integrate/hypervisor.md")]
     mod hypervisor {}
+    #[doc = include_str!("../docs/integrate/linux.md")]
+    mod linux {}
     #[doc = include_str!("../docs/integrate/lsm.md")]
     mod lsm {}
     #[doc = include_str!("../docs/integrate/object.md")]
