@@ -62,7 +62,7 @@ impl BitLockerOptions {
     }
 
     /// Whether to destroy the device's content. Otherwise the device is refused unless what the volume takes for itself is all
-    /// zero: the first 8 KiB, and 200 KiB at the end.
+    /// zero: the first 8 KiB, and 200 KiB near the end.
     pub fn overwrite(mut self, overwrite: bool) -> Self {
         self.overwrite = overwrite;
         self
@@ -84,12 +84,12 @@ impl<D: BlockDevice> Volume<D> {
     /// Makes a BitLocker volume on `device`, with a new key and `protector` as its first way in: a password or key file, or a
     /// recovery password. [`add_protector`](Self::add_protector) adds the second, which Windows asks for.
     ///
-    /// The volume's own places lie at the end of the device, the last 200 KiB of whole 64 KiB. [`size`](Self::size) leaves
-    /// them out. **Make the file system no larger**: another program that opens the volume shows zeros there, and some of them
-    /// lose what is written to them. The data area stays as it is, and reads as noise until it is written.
+    /// The volume's own places lie in the last 268 KiB of the device. [`size`](Self::size) leaves these out. **Make the file
+    /// system no larger**: another program that opens the volume shows zeros there, and some of them lose what is written to
+    /// them. The data area stays as it is, and reads as noise until it is written.
     ///
-    /// That other programs read such a volume was tried with dissect, libbde, dislocker and cryptsetup; with Windows it was
-    /// not.
+    /// That other programs read such a volume was tried with dissect, libbde, dislocker, cryptsetup and Linux's dm-crypt; with Windows
+    /// it was not.
     ///
     /// ```
     /// use atrest::volume::{BitLockerOptions, KeyslotOptions, RecoveryPassword};
@@ -111,7 +111,7 @@ impl<D: BlockDevice> Volume<D> {
     ///
     /// # Errors
     /// [`Error::DeviceNotBlank`] unless [`overwrite`](BitLockerOptions::overwrite) is set; [`Error::DeviceTooSmall`] under 1
-    /// MiB; [`Error::InvalidOption`], also for a vault, which BitLocker has no place for; [`Error::SectorSize`];
+    /// MiB and 4 KiB; [`Error::InvalidOption`], also for a vault, which BitLocker has no place for; [`Error::SectorSize`];
     /// [`Error::NotApproved`]; [`Error::Io`].
     pub fn format_bitlocker(device: D, protector: Protector<'_>, options: &BitLockerOptions) -> Result<Self> {
         options.check()?;

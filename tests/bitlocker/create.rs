@@ -89,15 +89,18 @@ fn judge(image: &Path, sector: u32, recovery: &str) {
 
 #[test]
 fn a_new_volume_leaves_alone_what_is_not_its_own() {
+    // Its own end where whole 64 KiB do that leave a sector behind them.
+    let (end, own) = ((2 << 20) - (64 << 10), 200 << 10);
     let mut image = vec![0; 2 << 20];
-    image[8192..(2 << 20) - (200 << 10)].fill(0x33);
+    image[8192..end - own].fill(0x33);
+    image[end..].fill(0x44);
     let volume = make(MemoryDevice::from_bytes(image.clone()), &BitLockerOptions::new()).unwrap();
     assert_eq!(volume.header().format(), HeaderFormat::BitLocker);
     let made = volume.into_device().into_bytes();
-    assert!(made[512..(2 << 20) - (200 << 10)] == image[512..(2 << 20) - (200 << 10)]);
+    assert!(made[512..end - own] == image[512..end - own] && made[end..] == image[end..]);
 
     // What stands where it wants to be is not destroyed.
-    for at in [0, 100, 8191, (2 << 20) - (200 << 10), (2 << 20) - 1] {
+    for at in [0, 100, 8191, end - own, end - 1] {
         let mut image = vec![0; 2 << 20];
         image[at] = 1;
         let device = Arc::new(MemoryDevice::from_bytes(image));
@@ -136,7 +139,7 @@ fn options_out_of_bounds_are_refused_and_nothing_is_written() {
     };
     let (options, password) = (BitLockerOptions::new(), Protector::Passphrase(b"pw"));
     let size = 2 << 20;
-    assert!(matches!(refused((1 << 20) - 1, &options, password), Error::DeviceTooSmall { .. }));
+    assert!(matches!(refused((1 << 20) + 4095, &options, password), Error::DeviceTooSmall { .. }));
     assert!(matches!(refused(0, &options, password), Error::DeviceTooSmall { .. }));
     refused(size, &options.clone().sector_size(SectorSize::new(1024).unwrap()), password);
     refused(size, &options.clone().dek_algorithm(DekAlgorithm::Aes256Cbc), password);
@@ -147,7 +150,7 @@ fn options_out_of_bounds_are_refused_and_nothing_is_written() {
     refused(size, &options, Protector::Passphrase(b"\xff"));
     refused(size, &options, Protector::RecoveryPassword("111111-1"));
     let recovery = RecoveryPassword::generate().unwrap();
-    let device = MemoryDevice::new(1 << 20);
+    let device = MemoryDevice::new((1 << 20) + 4096);
     let made = Volume::format_bitlocker(device, Protector::RecoveryPassword(recovery.expose()), &options).unwrap();
     assert_eq!(made.size(), 824 << 10);
     assert_eq!(made.header().keyslots()[0].kind, "recovery password");
@@ -155,11 +158,11 @@ fn options_out_of_bounds_are_refused_and_nothing_is_written() {
 
 #[test]
 fn a_crash_leaves_no_volume_or_a_whole_one() {
-    let device = Arc::new(TestDevice::new(vec![0; 1 << 20]));
+    let device = Arc::new(TestDevice::new(vec![0; (1 << 20) + 4096]));
     let protector = Protector::Passphrase(PASSWORD.as_bytes());
     drop(Volume::format_bitlocker(device.clone(), protector, &BitLockerOptions::new()).unwrap());
     let (mut none, mut whole) = (0, 0);
-    let count = crash_images(&vec![0; 1 << 20], &device.take_log(), 4, |what, image| {
+    let count = crash_images(&vec![0; (1 << 20) + 4096], &device.take_log(), 4, |what, image| {
         let device = TestDevice::new(image);
         match Header::load(&device) {
             Err(Error::NotLuks { .. }) => none += 1,

@@ -2,6 +2,8 @@
 
 #![cfg(all(feature = "std", target_os = "linux"))]
 
+#[cfg(feature = "bitlocker")]
+mod bitlocker;
 #[path = "../common/mod.rs"]
 mod common;
 
@@ -145,9 +147,14 @@ fn sha256(bytes: &[u8]) -> String {
 
 /// Runs a script in the guest, and returns the sums of the volumes that it tells.
 fn boot(script: &str, disks: &[PathBuf]) -> BTreeMap<String, String> {
+    boot_with(Path::new(""), script, disks)
+}
+
+/// As [`boot`], and the guest has the files of a folder too.
+fn boot_with(files: &Path, script: &str, disks: &[PathBuf]) -> BTreeMap<String, String> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/guest");
     let mut command = Command::new(folder.join("run"));
-    command.arg(folder.join(script)).args(disks).stderr(Stdio::inherit());
+    command.env("ATREST_GUEST_FILES", files).arg(folder.join(script)).args(disks).stderr(Stdio::inherit());
     let output = command.output().unwrap();
     let console = String::from_utf8_lossy(&output.stdout);
     println!("{console}");

@@ -1,6 +1,6 @@
 //! New volumes.
 //!
-//! All that is the volume's own lies at its end: its first sectors, and the three copies of the metadata. Windows has the copies
+//! All that is the volume's own lies at its end, one sector or more before that of the device: its first sectors, and the three copies of the metadata. Windows has the copies
 //! in the middle and covers them by files of the file system that was there before. A file system that is made on a new volume
 //! would not know of them; one that ends before them has no need to.
 
@@ -16,6 +16,8 @@ use crate::{Dek, DekAlgorithm, Error, Result, Secret, SectorSize};
 const START: u64 = 8 << 10;
 /// What is at the end: the first sectors, and the three copies.
 const OWN: u64 = START + 3 * AREA as u64;
+/// The least that is left of the device behind it: a sector of any size.
+const BEHIND: u64 = 4096;
 /// The least size.
 const LEAST: u64 = 1 << 20;
 
@@ -37,9 +39,11 @@ pub(in crate::volume) struct Room {
 
 impl Room {
     pub(in crate::volume) fn of(device_size: u64) -> Result<Self> {
-        let size = device_size / AREA as u64 * AREA as u64;
+        // libcryptsetup fills the gaps between the places with mappings of data, and never ends where there is none behind the
+        // last one.
+        let size = device_size.saturating_sub(BEHIND) / AREA as u64 * AREA as u64;
         if size < LEAST {
-            return Err(Error::DeviceTooSmall { needed: LEAST, size: device_size });
+            return Err(Error::DeviceTooSmall { needed: LEAST + BEHIND, size: device_size });
         }
         Ok(Room { size, start: size - OWN })
     }
