@@ -1,5 +1,7 @@
 //! The body of a vault file: its records and their JSON.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use super::audit::AuditRecord;
@@ -8,7 +10,7 @@ use crate::key::KeyKind;
 use crate::{Error, Result};
 
 pub(super) const FORMAT: &str = "atrest-vault";
-pub(super) const VERSION: u32 = 4;
+pub(super) const VERSION: u32 = 5;
 pub(super) const DEFAULT_RETENTION_DAYS: u32 = 90;
 
 /// The origin of a KEK.
@@ -40,6 +42,8 @@ pub(super) struct Body {
     pub(super) root: RootRecord,
     pub(super) keys: Vec<KeyRecord>,
     pub(super) grants: Vec<GrantRecord>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) secrets: Vec<SecretRecord>,
     /// The places of the keys in the order of their names, or empty.
     #[serde(skip)]
     pub(super) by_name: Vec<u32>,
@@ -90,6 +94,34 @@ impl VersionRecord {
     pub(super) fn is_authenticated(&self) -> bool {
         self.kind == KeyKind::Aes256 || self.authenticated
     }
+}
+
+/// A secret, in versions of which none changes its value.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct SecretRecord {
+    pub(super) name: String,
+    pub(super) next_version: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) deleted: Option<DeletedRecord>,
+    /// A purged secret keeps only its name and `next_version`, so that no version ever names two values.
+    #[serde(default, skip_serializing_if = "core::ops::Not::not")]
+    pub(super) purged: bool,
+    pub(super) versions: Vec<SecretVersionRecord>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct SecretVersionRecord {
+    pub(super) version: u32,
+    pub(super) created: u64,
+    pub(super) enabled: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) not_before: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) expires: Option<u64>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(super) tags: BTreeMap<String, String>,
+    /// The value, wrapped, in Base64.
+    pub(super) value: String,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -144,6 +176,7 @@ impl Body {
             root,
             keys: Vec::new(),
             grants: Vec::new(),
+            secrets: Vec::new(),
             by_name: Vec::new(),
         }
     }
@@ -167,9 +200,15 @@ impl Body {
         self.by_name.get(first).map(|&place| key(place)).filter(|key| key.name == name)
     }
 
-    /// The version of the format that a file with such a root has.
-    pub(super) fn version_with(root: &RootRecord) -> u32 {
-        if root.is_of_version_4() { VERSION } else { 3 }
+    /// The version of the format that a file with such a root has, and no secrets.
+    fn version_with(root: &RootRecord) -> u32 {
+        if root.is_of_version_4() { 4 } else { 3 }
+    }
+
+    /// Takes the version of the format that has all that this has. A release that doesn't know it refuses the file, where it
+    /// would drop what it can't read.
+    pub(super) fn set_version(&mut self) {
+        self.version = if self.secrets.is_empty() { Self::version_with(&self.root) } else { VERSION };
     }
 
     /// Counts the file that is written next.

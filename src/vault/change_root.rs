@@ -4,7 +4,7 @@ use std::sync::{Arc, PoisonError};
 
 use super::FileVault;
 use super::audit::{self, Use};
-use super::body::{Body, VersionRecord};
+use super::body::{Body, SecretVersionRecord, VersionRecord};
 use super::held::Held;
 use super::root::{RootKeys, Unlock};
 use crate::key::{Kdf, KeyKind};
@@ -41,7 +41,8 @@ impl FileVault {
         let mut log = store.audit.begin(|| Ok(body.audit))?;
         log.append(&used, audit::outcome(&rewrapped), self.now(), true)?;
         rewrapped?;
-        (body.version, body.root) = (Body::version_with(&record), record);
+        body.root = record;
+        body.set_version();
         body.audit = log.record(&body.audit);
         // Nobody sees the one without the other, nor the file without both.
         let mut held = store.held.write().unwrap_or_else(PoisonError::into_inner);
@@ -54,7 +55,7 @@ impl FileVault {
 }
 
 impl Body {
-    /// Puts every KEK under another root.
+    /// Puts every KEK and secret under another root.
     fn rewrap(&mut self, old: &RootKeys, new: &RootKeys) -> Result<()> {
         let rewrap = |kind, wrapped: &str| new.wrap_kek(kind, &old.unwrap_kek(kind, wrapped)?);
         for VersionRecord { kind, kek, mac_key, .. } in self.keys.iter_mut().flat_map(|key| &mut key.versions) {
@@ -62,6 +63,9 @@ impl Body {
             if let Some(key) = mac_key {
                 *key = rewrap(KeyKind::Aes256, key)?;
             }
+        }
+        for SecretVersionRecord { value, .. } in self.secrets.iter_mut().flat_map(|secret| &mut secret.versions) {
+            *value = new.wrap_secret(&old.unwrap_secret(value)?)?;
         }
         Ok(())
     }

@@ -43,10 +43,12 @@ impl Body {
         let form: Form = serde_json::from_slice(text).map_err(not_a_vault)?;
         match (form.format.as_str(), form.version) {
             (FORMAT, 1) => serde_json::from_slice(text).map(version_1::Body::into_current).map_err(not_a_vault),
-            // Version 2 lacks members that may be absent; version 4 has roots that version 3 has not.
-            (FORMAT, 2..=VERSION) => serde_json::from_slice(text)
-                .map(|body: Body| Body { version: Body::version_with(&body.root), ..body })
-                .map_err(not_a_vault),
+            // Version 2 lacks members that may be absent; version 4 has roots that version 3 has not, and version 5 secrets.
+            (FORMAT, 2..=VERSION) => {
+                let mut body: Body = serde_json::from_slice(text).map_err(not_a_vault)?;
+                body.set_version();
+                Ok(body)
+            }
             (format, version) => {
                 Err(format!("its form is {format:?} version {version}, not {FORMAT:?} version 1 to {VERSION}"))
             }

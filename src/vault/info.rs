@@ -1,6 +1,6 @@
 //! Information about the keys in a vault.
 
-use super::body::{Body, KeyOrigin, KeyRecord};
+use super::body::{Body, DeletedRecord, KeyOrigin, KeyRecord};
 use crate::Result;
 use crate::key::{KeyId, KeyKind};
 
@@ -74,10 +74,13 @@ impl Body {
     }
 
     pub(super) fn deleted_infos(&self) -> Vec<DeletedKey> {
-        let info = |key: &KeyRecord| {
-            let deleted = key.deleted?;
-            Some(DeletedKey { name: key.name.clone(), deleted: deleted.at, retained_until: deleted.until })
-        };
+        let info = |key: &KeyRecord| key.deleted.map(|deleted| deleted.info(&key.name));
         self.keys.iter().filter_map(info).collect()
+    }
+}
+
+impl DeletedRecord {
+    pub(super) fn info(&self, name: &str) -> DeletedKey {
+        DeletedKey { name: name.into(), deleted: self.at, retained_until: self.until }
     }
 }

@@ -12,7 +12,7 @@ use super::{FileVault, MAX_KEYS, pkcs8};
 use crate::key::{KeyId, KeyKind};
 use crate::{Error, KeyRefusal, Result, Secret};
 
-const DAY: u64 = 24 * 60 * 60;
+pub(super) const DAY: u64 = 24 * 60 * 60;
 
 /// Keys. Each change is logged before it happens.
 impl FileVault {
@@ -104,14 +104,7 @@ impl FileVault {
             let versions = &mut body.live_mut(id.key())?.versions;
             let record = versions.iter_mut().find(|record| record.version == version);
             let record = record.ok_or_else(|| Error::key_refused(id.to_string(), KeyRefusal::Missing))?;
-            let not_before = change.not_before.unwrap_or(record.not_before);
-            let expires = change.expires.unwrap_or(record.expires);
-            if let (Some(not_before), Some(expires)) = (not_before, expires)
-                && not_before >= expires
-            {
-                let text = format!("a version that is valid from {not_before} can't expire at {expires}");
-                return Err(Error::InvalidOption(text));
-            }
+            let (not_before, expires) = change.period(record.not_before, record.expires)?;
             if let Some(authenticated) = change.authenticated {
                 if record.kind == KeyKind::Aes256 && !authenticated {
                     return Err(Error::InvalidOption("an AES key always authenticates its wraps".into()));

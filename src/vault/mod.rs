@@ -17,6 +17,7 @@ mod root;
 #[cfg_attr(not(feature = "rsa"), path = "no_rsa.rs")]
 mod rsa;
 mod rules;
+mod secrets;
 mod version_1;
 
 use std::path::Path;
@@ -37,6 +38,7 @@ pub use body::{KeyOperation, KeyOrigin};
 pub use info::{DeletedKey, KeyInfo, VersionInfo};
 pub use options::{VaultOptions, VaultProperties, VersionChange};
 pub use root::{KdfCost, Unlock};
+pub use secrets::{MAX_SECRET, SecretInfo, SecretVersionInfo, StoredSecret};
 
 /// The most keys of a vault, and the most versions of a key. The limit bounds the time and memory for reading the file.
 const MAX_KEYS: usize = 10_000;
@@ -241,6 +243,7 @@ impl FileVault {
         log.append(&used, audit::outcome(&result), self.now(), true)?;
         let value = result?;
         body.audit = log.record(&body.audit);
+        body.set_version();
         let replaced = body.count_change().and_then(|()| self.replace(body));
         replaced.inspect_err(|_| log.has_failed(&used, self.now()))?;
         Ok(value)
@@ -376,10 +379,12 @@ impl FileVault {
     ) -> Result<(T, AuditHead)> {
         let mut used = Use::of_key(operation.name(), key);
         used.identity = identity.map(Into::into);
-        let result = {
-            let body = self.body();
-            body.check_access(identity, operation, key).and_then(|()| act(&body, &mut used))
-        };
+        self.log_use(used, |body, used| body.check_access(identity, operation, key).and_then(|()| act(body, used)))
+    }
+
+    /// Acts by what is held, and logs the outcome before it is returned.
+    fn log_use<T>(&self, mut used: Use, act: impl FnOnce(&Body, &mut Use) -> Result<T>) -> Result<(T, AuditHead)> {
+        let result = act(&self.body(), &mut used);
         let outcome = audit::outcome(&result);
         let head = self.store.audit.log(used, outcome, &self.clock, self.sync_uses, || self.audit_record())?;
         self.rotate_audit();

@@ -152,6 +152,18 @@ impl VersionChange {
         Self::default()
     }
 
+    /// The period of validity of a version that had this one.
+    pub(super) fn period(&self, not_before: Option<u64>, expires: Option<u64>) -> Result<(Option<u64>, Option<u64>)> {
+        let period = (self.not_before.unwrap_or(not_before), self.expires.unwrap_or(expires));
+        match period {
+            (Some(not_before), Some(expires)) if not_before >= expires => {
+                let text = format!("a version that is valid from {not_before} can't expire at {expires}");
+                Err(Error::InvalidOption(text))
+            }
+            period => Ok(period),
+        }
+    }
+
     /// Enables the version, or disables it.
     pub fn enabled(mut self, enabled: bool) -> Self {
         self.enabled = Some(enabled);

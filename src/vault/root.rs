@@ -22,6 +22,7 @@ const VERIFIER_INFO: &[u8] = b"atrest vault verifier v1";
 const MAC_INFO: &[u8] = b"atrest vault mac v1";
 const AUDIT_INFO: &[u8] = b"atrest vault audit v1";
 const KEK_INFO: &[u8] = b"atrest vault kek v1";
+const SECRET_INFO: &[u8] = b"atrest vault secret v1";
 
 /// The credential for a [`FileVault`](crate::FileVault).
 #[derive(Clone, Copy)]
@@ -176,6 +177,7 @@ impl Kdf {
 pub(super) struct RootKeys {
     mac: Secret,
     kek: Secret,
+    secret: Secret,
     pub(super) audit: Secret,
     salt: String,
 }
@@ -244,6 +246,20 @@ impl RootKeys {
         Ok(Base64::encode_string(&wrapped))
     }
 
+    /// Wraps the value of a secret by AES-KWP: 1 to [`MAX_KEY`](wrap::MAX_KEY) bytes.
+    pub(super) fn wrap_secret(&self, value: &Secret) -> Result<String> {
+        let mut wrapped = vec![0; value.len().next_multiple_of(8) + 8];
+        let wrapped = wrap::aes_kwp_wrap(self.secret.expose(), value.expose(), &mut wrapped)?;
+        Ok(Base64::encode_string(wrapped))
+    }
+
+    pub(super) fn unwrap_secret(&self, wrapped: &str) -> Result<Secret> {
+        let wrapped = Base64::decode_vec(wrapped).map_err(|_| Error::UnwrapFailed)?;
+        let mut value = Secret::zeroed(wrapped.len().saturating_sub(8));
+        let len = wrap::aes_kwp_unwrap(self.secret.expose(), &wrapped, value.expose_mut())?.len();
+        Ok(if len == value.len() { value } else { Secret::copy_from(&value.expose()[..len]) })
+    }
+
     pub(super) fn unwrap_kek(&self, kind: KeyKind, wrapped: &str) -> Result<Secret> {
         let wrapped = Base64::decode_vec(wrapped).map_err(|_| Error::UnwrapFailed)?;
         let mut kek = Secret::zeroed(wrapped.len().saturating_sub(8));
@@ -270,7 +286,13 @@ impl RootKey {
     }
 
     fn keys(&self, salt: String) -> RootKeys {
-        RootKeys { mac: self.expand(MAC_INFO), kek: self.expand(KEK_INFO), audit: self.expand(AUDIT_INFO), salt }
+        RootKeys {
+            mac: self.expand(MAC_INFO),
+            kek: self.expand(KEK_INFO),
+            secret: self.expand(SECRET_INFO),
+            audit: self.expand(AUDIT_INFO),
+            salt,
+        }
     }
 }
 

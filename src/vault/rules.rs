@@ -12,7 +12,8 @@ impl Body {
     pub(super) fn check_names(&self) -> Result<()> {
         let damaged = |e: Error| Error::DamagedVault(format!("one of its names is not allowed: {e}"));
         KeyId::check_vault(&self.id).map_err(damaged)?;
-        self.keys.iter().try_for_each(|key| KeyId::check_name("key", &key.name)).map_err(damaged)
+        self.keys.iter().try_for_each(|key| KeyId::check_name("key", &key.name)).map_err(damaged)?;
+        self.secrets.iter().try_for_each(|secret| KeyId::check_name("secret", &secret.name)).map_err(damaged)
     }
 
     /// The URL of a version.

@@ -14,6 +14,7 @@ mod files;
 mod passphrase;
 mod rsa;
 #[cfg(unix)]
+mod secrets;
 mod seen;
 mod sharing;
 mod states;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use atrest::key::{KeyId, WrapAlgorithm, WrappedDek};
+use atrest::vault::FileVault;
 use atrest::{Error, KeyRefusal, KeyVault, Result, Secret};
 use atrest_kms::{AzureKeyVault, AzureSecrets};
 
@@ -58,6 +59,23 @@ impl SecretStore for AzureSecrets {
     }
 }
 
+/// A vault file that is named as the key vault was ([`VaultOptions::id`](atrest::vault::VaultOptions::id)): for secrets that were
+/// copied out of Azure.
+impl SecretStore for FileVault {
+    fn id(&self) -> &str {
+        KeyVault::id(self)
+    }
+
+    fn get(&self, name: &str, version: Option<&str>) -> Result<StoredSecret> {
+        let found = self.secret(name, version)?;
+        Ok(StoredSecret { version: found.version, value: found.value, tags: found.tags })
+    }
+
+    fn set(&self, name: &str, value: &Secret, tags: &BTreeMap<String, String>) -> Result<String> {
+        self.set_secret(name, value, tags)
+    }
+}
+
 /// A vault with the RSA keys that wrap passphrases.
 ///
 /// Its errors are those of a [`KeyVault`]: [`Error::UnwrapFailed`] for bytes that it didn't wrap.
@@ -92,4 +110,28 @@ impl KeyEncryptionKeys for AzureKeyVault {
         let missing = || Error::KeyRefused { key: kek.to_string(), reason: KeyRefusal::Missing };
         self.unwrap_foreign(&wrapped)?.ok_or_else(missing)
     }
+}
+
+/// RSA keys in a vault file. They wrap by RSA-OAEP-256 only; they also unwrap RSA-OAEP.
+impl KeyEncryptionKeys for FileVault {
+    fn id(&self) -> &str {
+        KeyVault::id(self)
+    }
+
+    fn wrap(&self, kek: &KeyId, algorithm: WrapAlgorithm, passphrase: &Secret) -> Result<Vec<u8>> {
+        let wrapped = self.wrap_version(kek, passphrase)?;
+        if wrapped.algorithm == algorithm { Ok(wrapped.bytes) } else { Err(unsupported(algorithm)) }
+    }
+
+    fn unwrap(&self, kek: &KeyId, algorithm: WrapAlgorithm, wrapped: &[u8]) -> Result<Secret> {
+        if !matches!(algorithm, WrapAlgorithm::RsaOaep | WrapAlgorithm::RsaOaep256) {
+            return Err(unsupported(algorithm));
+        }
+        let wrapped = WrappedDek { kek: kek.clone(), algorithm, bytes: wrapped.to_vec() };
+        KeyVault::unwrap(self, &wrapped)?.ok_or_else(|| Error::NotThisVault { wanted: kek.to_string() })
+    }
+}
+
+fn unsupported(algorithm: WrapAlgorithm) -> Error {
+    Error::UnsupportedAlgorithm(format!("{} by a vault file", algorithm.name()))
 }

@@ -10,6 +10,7 @@ mod device;
 #[path = "../../../atrest-kms/tests/common/fake.rs"]
 #[allow(dead_code)] // this file uses a part
 mod fake;
+mod file_vault;
 mod hostile;
 mod memory;
 mod opens;
