@@ -19,7 +19,7 @@ mod write_back;
 
 // Persistent records, and the volumes of a resource.
 mod layers;
-mod store;
+pub mod store;
 
 // Permission to use keys, and opening with them.
 mod keys;

@@ -14,7 +14,7 @@ use super::layers::lower_context;
 use super::parallel::for_each;
 use super::records::{EncryptionSet, Joining, Resource, ResourceKind, ResourceName, check_id, check_name, is_same};
 use super::service::ServiceOptions;
-use super::store::{self, OldRecords, Store};
+use super::store::{self, OldRecords, Records};
 use super::sync::{into_inner, lock};
 use super::under_way::{caught_up, stage, under_way};
 use crate::key::{Fingerprint, KeyId};
@@ -128,7 +128,7 @@ pub fn rebuild(store: impl AsRef<Path>, sources: &RebuildSources, options: &Serv
     told.missing = missing.flat_map(|(_, records)| records.first()).map(Resource::full_name).collect();
     let sets: Vec<_> = old.sets.values().map(|set| work.with_keys(set, &store_of.resources)).collect();
     told.sets = sets.iter().map(|set| set.name.clone()).collect();
-    Store::create(store, |tables| {
+    Records::create(store, |tables| {
         tables.begin_after(old.changes);
         sets.iter().try_for_each(|set| tables.put_set(set))?;
         old.platform.iter().try_for_each(|keys| tables.put_platform(keys))?;

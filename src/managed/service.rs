@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::backend::{DiskBackend, VaultDirectory};
 use super::keys::{Access, LeasePolicy, Now, Vaults};
 use super::live::Registry;
-use super::store::Store;
+use super::store::Records;
 use super::sync::Named;
 use crate::error::Rule;
 use crate::{Clock, Error, KeyVault, Result, SystemClock, random};
@@ -123,7 +123,7 @@ pub struct DiskService {
 }
 
 pub(super) struct Inner {
-    pub(super) store: Arc<Store>,
+    pub(super) store: Arc<Records>,
     pub(super) backend: Arc<dyn DiskBackend>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) keys: Arc<Access>,
@@ -157,7 +157,7 @@ impl DiskService {
     pub fn open(store: impl AsRef<Path>, options: ServiceOptions) -> Result<Self> {
         options.lease.check()?;
         let ServiceOptions { backend, clock, lease, .. } = options;
-        let store = Arc::new(Store::open(store.as_ref())?);
+        let store = Arc::new(Records::open(store.as_ref())?);
         let vaults = Vaults::new(options.vaults, options.platform, options.platform_key, &lease);
         let locked = options.require_locked_memory;
         let keys = Arc::new(Access::new(store.clone(), backend.clone(), vaults, clock.clone(), lease, locked));

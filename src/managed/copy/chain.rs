@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::managed::chunk_map::{CHUNK, ChunkMap};
 use crate::managed::live::{LiveResource, Registry};
 use crate::managed::records::{Resource, ResourceName};
-use crate::managed::store::Store;
+use crate::managed::store::Records;
 use crate::{Error, Result};
 
 /// The snapshots that together have a disk's content, the newest first.
@@ -46,7 +46,7 @@ impl Link {
 impl Chain {
     /// The records of the snapshots or copy to read for a resource, in the order of a chain. None of them may be
     /// removed meanwhile.
-    pub(in crate::managed) fn of(store: &Store, resource: &Resource) -> Result<Vec<Resource>> {
+    pub(in crate::managed) fn of(store: &Records, resource: &Resource) -> Result<Vec<Resource>> {
         match resource.place() {
             Some((disk, last)) => Self::up_to(store, disk, last),
             None => Ok(vec![resource.clone()]),
@@ -54,7 +54,7 @@ impl Chain {
     }
 
     /// The incremental snapshots of a disk up to a place in its chain.
-    pub(in crate::managed) fn up_to(store: &Store, disk: &str, last: u64) -> Result<Vec<Resource>> {
+    pub(in crate::managed) fn up_to(store: &Records, disk: &str, last: u64) -> Result<Vec<Resource>> {
         let mut names = store.increments(disk)?;
         names.retain(|(place, _)| *place <= last);
         names.iter().rev().map(|(_, name): &(u64, ResourceName)| store.resource(name)).collect()

@@ -10,12 +10,12 @@ use crate::key::KeyId;
 use crate::managed::backend::DiskBackend;
 use crate::managed::layers::{Kek, Wanted};
 use crate::managed::records::{EncryptionSet, Resource, ResourceName};
-use crate::managed::store::Store;
+use crate::managed::store::Records;
 use crate::{Clock, Error, KeyVault, Result, memory};
 
 /// The store with the keys of each resource, the vaults, the leases, and the devices that hold the wrapped DEKs.
 pub(in crate::managed) struct Access {
-    pub(in crate::managed) store: Arc<Store>,
+    pub(in crate::managed) store: Arc<Records>,
     pub(in crate::managed) backend: Arc<dyn DiskBackend>,
     pub(in crate::managed) vaults: Vaults,
     pub(in crate::managed) clock: Arc<dyn Clock>,
@@ -29,7 +29,7 @@ pub(in crate::managed) struct Access {
 
 impl Access {
     pub(in crate::managed) fn new(
-        store: Arc<Store>,
+        store: Arc<Records>,
         backend: Arc<dyn DiskBackend>,
         vaults: Vaults,
         clock: Arc<dyn Clock>,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use redb::{Key, ReadTransaction, ReadableTable, TableDefinition, Value, WriteTransaction};
 
-use super::Store;
+use super::Records;
 use super::contents::Contents;
 use super::engine::Engine;
 use super::errors::{damaged, reading, writing};
@@ -18,7 +18,7 @@ use super::schema::{
 use super::tables::{self, Tables};
 use crate::{Error, Result, fs, random};
 
-impl Store {
+impl Records {
     /// Writes the state after the last change to a new file, which is a complete store. Changes continue meanwhile.
     pub(in crate::managed) fn backup(&self, to: &Path) -> Result<()> {
         made(to, |engine| {

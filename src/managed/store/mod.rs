@@ -15,6 +15,7 @@ mod opening;
 mod record;
 mod remains;
 mod schema;
+mod shared;
 mod survey;
 mod tables;
 mod untouched;
@@ -37,6 +38,7 @@ pub(super) use self::opening::check_file;
 use self::opening::opened;
 use self::record::{Place, parse_resource, resource_name};
 use self::schema::{IDS, INCREMENTS, JOINING, KEYS, MEMBERS, ORPHANS, RESOURCES, SETS, platform_table};
+pub use self::shared::{Action, Change, MAX_COMMIT, MAX_KEY, MAX_PAGE, MAX_VALUE, Outcome, Record, Revision, Store};
 use self::survey::Survey;
 pub(super) use self::tables::Tables;
 use super::records::{EncryptionSet, PlatformKeys, Resource, ResourceKind, ResourceName};
@@ -46,7 +48,7 @@ use crate::{Error, Result};
 /// The time between two attempts to reopen a failed store.
 const RETRY: Duration = Duration::from_secs(1);
 
-pub(super) struct Store {
+pub(super) struct Records {
     file: Arc<StoreFile>,
     engine: Mutex<Arc<Engine>>,
     /// Locked while writing or reopening the file.
@@ -78,7 +80,7 @@ struct Writing {
     tried: Option<Instant>,
 }
 
-impl Store {
+impl Records {
     /// Opens the file, or makes it, and checks all its content.
     pub(super) fn open(path: &Path) -> Result<Self> {
         Self::over(StoreFile::open(path)?)
@@ -91,7 +93,7 @@ impl Store {
                 file.empty();
             }
         });
-        Ok(Store {
+        Ok(Records {
             engine: Mutex::new(Arc::new(opened?.0)),
             file,
             writing: Mutex::default(),

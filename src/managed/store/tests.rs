@@ -64,15 +64,15 @@ impl Bytes for Shared {
     }
 }
 
-fn store(disk: &Arc<Disk>) -> Result<Store> {
-    Store::over(StoreFile::over(Path::new("test"), Box::new(Shared(disk.clone()))))
+fn store(disk: &Arc<Disk>) -> Result<Records> {
+    Records::over(StoreFile::over(Path::new("test"), Box::new(Shared(disk.clone()))))
 }
 
 fn id(n: usize) -> String {
     format!("{ID}{n}")
 }
 
-fn orphans(store: &Store) -> Vec<String> {
+fn orphans(store: &Records) -> Vec<String> {
     store.orphans().unwrap().into_iter().map(|(id, _)| id).collect()
 }
 
@@ -182,7 +182,7 @@ fn a_store_of_an_older_release_is_read_and_sealed() {
     transaction.commit().unwrap();
     drop(older);
     for _ in 0..2 {
-        let store = Store::open(&path).unwrap();
+        let store = Records::open(&path).unwrap();
         assert_eq!(store.set("s").unwrap().active_key.to_string(), "https://contoso.vault.example/keys/disks/1");
         assert_eq!(store.resource(&ResourceName::disk("d")).unwrap().id, id(7));
         assert_eq!(orphans(&store), [id(8)]);
@@ -220,7 +220,7 @@ fn a_record_that_was_changed_or_lost_is_told_by_name() {
     ];
     for (text, change) in changes {
         let _ = std::fs::remove_file(&path);
-        let store = Store::open(&path).unwrap();
+        let store = Records::open(&path).unwrap();
         store.write(|tables| tables.add_resource(&resource)).unwrap();
         drop(store);
         let database = Database::create(&path).unwrap();
@@ -228,7 +228,7 @@ fn a_record_that_was_changed_or_lost_is_told_by_name() {
         change(&transaction);
         transaction.commit().unwrap();
         drop(database);
-        let told = Store::open(&path).err().map(|e| format!("{e:#}")).unwrap_or_default();
+        let told = Records::open(&path).err().map(|e| format!("{e:#}")).unwrap_or_default();
         assert!(told.contains(text) && told.contains("backup"), "{text}: {told:?}");
         let check = check_file(&path).unwrap();
         assert!(check.defects.iter().any(|defect| defect.contains(text)), "{text}: {check:?}");
@@ -241,14 +241,14 @@ fn a_store_is_its_owners_only_and_a_file() {
     use std::os::unix::fs::PermissionsExt;
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("store");
-    drop(Store::open(&path).unwrap());
+    drop(Records::open(&path).unwrap());
     assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-    let told = Store::open(folder.path()).err().unwrap();
+    let told = Records::open(folder.path()).err().unwrap();
     let told = format!("{told:#}");
     assert!(told.contains("it is a folder, not a file"), "{told}");
     let fifo = folder.path().join("fifo");
     assert!(std::process::Command::new("mkfifo").arg(&fifo).status().unwrap().success());
-    let told = format!("{:#}", Store::open(&fifo).err().unwrap());
+    let told = format!("{:#}", Records::open(&fifo).err().unwrap());
     assert!(told.contains("it is a pipe (FIFO), not a file"), "{told}");
 }
 
@@ -257,7 +257,7 @@ fn a_change_that_panics_is_no_damage_and_changes_nothing() {
     let disk = Arc::new(Disk::default());
     let store = store(&disk).unwrap();
     store.write(|tables| tables.add_orphan(&id(1), "north")).unwrap();
-    let told = |store: &Store| store.check().unwrap();
+    let told = |store: &Records| store.check().unwrap();
     let before = told(&store);
     type Change = fn(&mut Tables<'_>) -> Result<()>;
     let changes: [Change; 2] = [
