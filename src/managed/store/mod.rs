@@ -38,7 +38,9 @@ pub(super) use self::opening::check_file;
 use self::opening::opened;
 use self::record::{Place, parse_resource, resource_name};
 use self::schema::{IDS, INCREMENTS, JOINING, KEYS, MEMBERS, ORPHANS, RESOURCES, SETS, platform_table};
-pub use self::shared::{Action, Change, MAX_COMMIT, MAX_KEY, MAX_PAGE, MAX_VALUE, Outcome, Record, Revision, Store};
+pub use self::shared::{
+    Action, Change, MAX_COMMIT, MAX_COMMIT_BYTES, MAX_KEY, MAX_PAGE, MAX_VALUE, Outcome, Record, Revision, Store,
+};
 use self::survey::Survey;
 pub(super) use self::tables::Tables;
 use super::records::{EncryptionSet, PlatformKeys, Resource, ResourceKind, ResourceName};

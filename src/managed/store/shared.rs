@@ -16,6 +16,9 @@ pub const MAX_VALUE: usize = 256 << 10;
 /// The most records that one commit checks and changes.
 pub const MAX_COMMIT: usize = 64;
 
+/// The most bytes that the keys and values of one commit have together: what engines take with their usual settings.
+pub const MAX_COMMIT_BYTES: usize = 1 << 20;
+
 /// The most records of a page.
 pub const MAX_PAGE: usize = 1000;
 
@@ -113,7 +116,7 @@ pub trait Store: Send + Sync {
     /// As [`get`](Self::get).
     fn list(&self, prefix: &str, after: Option<&str>, limit: usize) -> Result<Vec<Record>>;
 
-    /// Changes records, all or none: at most [`MAX_COMMIT`].
+    /// Changes records, all or none: at most [`MAX_COMMIT`], with at most [`MAX_COMMIT_BYTES`] of keys and values.
     ///
     /// # Errors
     /// As [`get`](Self::get). After [`Error::Io`](crate::Error::Io) it isn't known whether it happened.
