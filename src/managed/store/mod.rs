@@ -6,10 +6,14 @@
 
 mod backup;
 mod check;
+#[cfg(any(test, feature = "store-conformance"))]
+pub mod conformance;
 mod contents;
 mod engine;
 mod errors;
 mod file;
+mod limits;
+mod memory;
 mod old;
 mod opening;
 mod record;
@@ -33,6 +37,8 @@ use self::contents::Contents;
 use self::engine::Engine;
 use self::errors::{missing, reading, taken, writing};
 use self::file::StoreFile;
+pub use self::limits::{check_commit, check_get, check_list};
+pub use self::memory::{Call, Fault, MemoryStore};
 pub(super) use self::old::OldRecords;
 pub(super) use self::opening::check_file;
 use self::opening::opened;
