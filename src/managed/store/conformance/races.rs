@@ -1,9 +1,14 @@
 //! Many clients at once: what they do could have been done one after the other.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::thread::sleep;
+use std::time::Duration;
 
 use super::super::shared::{Record, Revision};
 use super::world::{Client, THREADS, World};
+
+/// Between two looks of one who only looks.
+const PAUSE: Duration = Duration::from_micros(500);
 
 fn number(record: &Option<Record>) -> u64 {
     let text = record.as_ref().map(|record| String::from_utf8_lossy(&record.value).into_owned()).unwrap_or_default();
@@ -102,7 +107,7 @@ pub fn fences(world: &World<'_>) {
                 let expected = Some(Revision(now.load(Ordering::SeqCst)));
                 let taken = client.commits(vec![client.put("lease", expected, &digits(round))])[0];
                 let before = client.revision("data");
-                std::thread::sleep(std::time::Duration::from_millis(3));
+                sleep(Duration::from_millis(3));
                 let after = client.revision("data");
                 assert_eq!(before, after, "round {round}: a record was written by one whose lease had been taken over");
                 now.store(taken.0, Ordering::SeqCst);
@@ -163,6 +168,8 @@ pub fn bank(world: &World<'_>) {
             };
             let sum: u64 = found.iter().map(number).sum();
             assert_eq!(sum, EACH * ACCOUNTS as u64, "{call} has read accounts of two moments: {found:?}");
+            // Those who write have to have their turn, too.
+            sleep(PAUSE);
         }
     });
     let sum: u64 = client.get(&names).iter().map(number).sum();
@@ -194,6 +201,7 @@ pub fn rebirth(world: &World<'_>) {
         if role == 0 {
             while running.load(Ordering::SeqCst) > 0 {
                 look();
+                sleep(PAUSE);
             }
             return put;
         }
