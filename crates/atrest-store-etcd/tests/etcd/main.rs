@@ -1,0 +1,12 @@
+//! etcd, as Debian has it: `apt-get install etcd-server etcd-client openssl`. Each test starts members of its own.
+
+mod cluster;
+mod faults;
+#[path = "../../../../tests/common/peers.rs"]
+mod peers;
+#[path = "../../../../tests/common/proxy.rs"]
+mod proxy;
+mod rights;
+mod server;
+mod suite;
+mod tls;
