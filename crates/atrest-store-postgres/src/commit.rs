@@ -10,7 +10,7 @@ use tokio_postgres::error::SqlState;
 use crate::connection::Connection;
 use crate::pool::Pool;
 use crate::reads::within;
-use crate::trouble::{Trouble, lost_a_race, text};
+use crate::trouble::{Trouble, lost_a_race, others_were_first, text};
 
 /// The least time that another attempt has to have.
 const LEAST: Duration = Duration::from_millis(50);
@@ -85,7 +85,7 @@ async fn attempt(
                 within(limit, client.batch_execute("ROLLBACK")).await?;
                 return Ok(Some(Outcome::Conflict));
             }
-            Err(e) if lost_a_race(&e) => return Ok(None),
+            Err(e) if others_were_first(&e) => return Ok(None),
             // After an error all others fail, for that reason.
             Err(e) if e.code() == Some(&SqlState::IN_FAILED_SQL_TRANSACTION) => {}
             Err(e) => return Err(Trouble::of(&e)),
@@ -109,7 +109,7 @@ async fn attempt(
     if !keys.is_empty() {
         match timeout_at(limit, client.query(&statements.put, &[&keys, &values])).await {
             Err(_) => return Err(Trouble::Again("the server doesn't answer in time".into())),
-            Ok(Err(e)) if lost_a_race(&e) => return Ok(None),
+            Ok(Err(e)) if others_were_first(&e) => return Ok(None),
             Ok(rows) => {
                 for row in rows.map_err(|e| Trouble::of(&e))? {
                     let key: Vec<u8> = row.try_get(0).map_err(|e| Trouble::of(&e))?;
@@ -122,7 +122,7 @@ async fn attempt(
     if !gone.is_empty() {
         match timeout_at(limit, client.execute(&statements.remove, &[&gone])).await {
             Err(_) => return Err(Trouble::Again("the server doesn't answer in time".into())),
-            Ok(Err(e)) if lost_a_race(&e) => return Ok(None),
+            Ok(Err(e)) if others_were_first(&e) => return Ok(None),
             Ok(count) => {
                 if count.map_err(|e| Trouble::of(&e))? != gone.len() as u64 {
                     return Err(Trouble::Again("a locked row was gone".into()));

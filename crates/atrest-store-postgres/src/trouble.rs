@@ -64,6 +64,13 @@ pub(crate) fn lost_a_race(error: &tokio_postgres::Error) -> bool {
         .is_some_and(|code| *code == SqlState::T_R_SERIALIZATION_FAILURE || *code == SqlState::T_R_DEADLOCK_DETECTED)
 }
 
+/// Whether the server says, before a commit, that others stand in the way of this transaction. The connection is sound.
+pub(crate) fn others_were_first(error: &tokio_postgres::Error) -> bool {
+    let waited =
+        error.code().is_some_and(|code| *code == SqlState::LOCK_NOT_AVAILABLE || *code == SqlState::QUERY_CANCELED);
+    waited || lost_a_race(error)
+}
+
 /// What the server says if somebody made the same schema or table, or moved it up, at this moment.
 pub(crate) fn made_at_once(error: &tokio_postgres::Error) -> Option<String> {
     let code = error.code()?.code();

@@ -65,6 +65,18 @@ impl Store for Shared {
     }
 }
 
+/// Calls block, also there, and do no harm.
+#[test]
+fn it_may_be_used_and_dropped_in_an_asynchronous_program() {
+    let Some(server) = Postgres::start() else { return };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let store = server.store();
+        assert!(store.get(&["a"]).unwrap()[0].is_none());
+        drop(store);
+    });
+}
+
 #[test]
 fn services_that_start_at_once_make_the_tables_once() {
     let Some(server) = Postgres::start() else { return };
