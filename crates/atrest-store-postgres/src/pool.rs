@@ -65,33 +65,41 @@ impl Pool {
 
     /// Asks the hosts in turn, the last good one first, until one takes writes.
     async fn connect(&self, until: Instant) -> Result<Connection, Trouble> {
-        let count = self.settings.servers.len();
+        let servers = &self.settings.servers;
+        let mut said = vec![String::new(); servers.len()];
         loop {
-            let (first, mut said, mut hopeless) = (self.good.load(Ordering::Relaxed), Vec::new(), None);
-            let mut passing = false;
-            for at in (0..count).map(|at| (first + at) % count) {
-                let server = &self.settings.servers[at];
-                let limit = until.min(Instant::now() + self.attempt);
-                let opened = timeout_at(limit, Connection::open(&self.settings, server)).await;
-                match opened.unwrap_or_else(|_| Err(Trouble::Again("it doesn't answer".into()))) {
+            let (first, mut hopeless, mut passing) = (self.good.load(Ordering::Relaxed), None, false);
+            for at in (0..servers.len()).map(|at| (first + at) % servers.len()) {
+                let whole = Instant::now() + self.attempt;
+                let Ok(opened) = timeout_at(until.min(whole), Connection::open(&self.settings, &servers[at])).await
+                else {
+                    passing = true;
+                    // One that had less than its time keeps what it said before.
+                    if whole <= until || said[at].is_empty() {
+                        said[at] = "it doesn't answer".into();
+                    }
+                    continue;
+                };
+                match opened {
                     Ok(connection) => {
                         self.good.store(at, Ordering::Relaxed);
                         return Ok(connection);
                     }
                     Err(Trouble::Final(kind, why)) => {
                         hopeless = hopeless.or(Some(kind));
-                        said.push(format!("{}: {why}", server.name));
+                        said[at] = why;
                     }
                     Err(Trouble::Again(why) | Trouble::Unknown(why)) => {
                         passing = true;
-                        said.push(format!("{}: {why}", server.name));
+                        said[at] = why;
                     }
                 }
             }
-            let said = format!("no host takes writes: {}", said.join("; "));
+            let told = servers.iter().zip(&said).map(|(server, why)| format!("{}: {why}", server.name));
+            let told = format!("no host takes writes: {}", told.collect::<Vec<_>>().join("; "));
             match hopeless {
-                Some(kind) if !passing => return Err(Trouble::Final(kind, said)),
-                _ if Instant::now() + PAUSE >= until => return Err(Trouble::Again(said)),
+                Some(kind) if !passing => return Err(Trouble::Final(kind, told)),
+                _ if Instant::now() + PAUSE >= until => return Err(Trouble::Again(told)),
                 _ => sleep(PAUSE).await,
             }
         }

@@ -168,7 +168,7 @@ fn a_server_that_may_lose_commits_is_refused() {
     alone.sql("ALTER ROLE postgres SET synchronous_commit = off");
     assert!(alone.store().commit(&[put("a", None, 1)]).is_ok());
     let Some((primary, standby)) = pair() else { return };
-    let standby_only = standby.options().deadline(Duration::from_secs(4));
+    let standby_only = standby.options().deadline(Duration::from_secs(8));
     refused(&standby, &standby_only, "it is a standby");
     assert!(PostgresStore::open(&PostgresOptions::new(&both(&standby, &primary)).unwrap()).is_ok());
 }
