@@ -1,6 +1,9 @@
 //! The spellings of [`CipherSpec`].
 
+use core::str::FromStr;
+
 use super::spec::{BlockCipher, CipherSpec, IvKind, Mode};
+use crate::Error;
 use crate::hash::HashAlgorithm;
 
 /// The names of all modes of a block cipher.
@@ -91,6 +94,19 @@ impl CipherSpec {
             return "which needs a build with the feature `legacy`; `cryptsetup open` may open it, if the kernel supports it";
         }
         "which is not known; `cryptsetup open` may open it, if the kernel supports it"
+    }
+}
+
+impl FromStr for CipherSpec {
+    type Err = Error;
+
+    /// As [`from_name`](CipherSpec::from_name), with a reason.
+    ///
+    /// # Errors
+    /// [`Error::InvalidOption`], which says what opens a volume of such a cipher.
+    fn from_str(name: &str) -> Result<Self, Error> {
+        let why = || Error::InvalidOption(format!("no cipher here is {name:?}, {}", Self::why_unknown(name)));
+        parse(name).ok_or_else(why)
     }
 }
 

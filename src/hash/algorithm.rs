@@ -7,6 +7,7 @@ use sha1::Sha1;
 use sha2::digest::Output;
 use sha2::{Digest, Sha224, Sha256, Sha384, Sha512};
 
+use crate::Error;
 use crate::approval::Approval;
 use crate::latch::Algorithm;
 
@@ -134,6 +135,19 @@ type Blake2b384 = blake2::Blake2b<blake2::digest::consts::U48>;
 type Blake2s160 = blake2::Blake2s<blake2::digest::consts::U20>;
 #[cfg(feature = "legacy")]
 type Blake2s224 = blake2::Blake2s<blake2::digest::consts::U28>;
+
+impl core::str::FromStr for HashAlgorithm {
+    type Err = Error;
+
+    /// As [`from_name`](HashAlgorithm::from_name), with a reason.
+    ///
+    /// # Errors
+    /// [`Error::InvalidOption`].
+    fn from_str(name: &str) -> Result<Self, Error> {
+        let why = || Error::InvalidOption(format!("no hash here is {name:?}, {}", Self::why_unknown(name)));
+        Self::from_name(name).ok_or_else(why)
+    }
+}
 
 /// Work that is written once for all hashes.
 pub(crate) trait WithHash {

@@ -137,8 +137,8 @@ impl DekAlgorithm {
         Self::ALL.iter().copied().find(|algorithm| algorithm.code() == code)
     }
 
-    /// The algorithm of a key of `key_len` bytes that dm-crypt uses with the cipher `spec`.
-    pub(crate) fn for_cipher(spec: CipherSpec, key_len: usize) -> Option<Self> {
+    /// The algorithm of a key of `key_len` bytes that dm-crypt uses with the cipher `spec`; `None` if it takes no key of this length.
+    pub fn for_cipher(spec: CipherSpec, key_len: usize) -> Option<Self> {
         let fits = |algorithm: &Self| algorithm.key_len() == key_len && algorithm.fits(spec);
         Self::ALL.iter().copied().find(fits)
     }
