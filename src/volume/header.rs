@@ -120,7 +120,7 @@ impl<'d> Header<'d> {
     ///
     /// # Errors
     /// [`Error::NoRoom`] if all keyslots are taken, or if the data begins too early for a header of LUKS2;
-    /// [`Error::UnsupportedHeader`] for keyslots in unusual places, and for a header that can't be opened;
+    /// [`Error::UnsupportedHeader`] for keyslots in unusual places, for a header that can't be opened, and for BitLocker;
     /// [`Error::ForeignData`] for the metadata of luksmeta; [`Error::DeviceTooSmall`] for a detached header or a backup
     /// without room for one of LUKS2; [`Error::ReadOnly`]; [`Error::Busy`]; [`Error::Io`]: then repeat it.
     pub fn convert_to_luks2(&mut self) -> Result<()> {

@@ -53,6 +53,7 @@ fn what_needs_a_header_is_refused_and_what_makes_no_sense_too() {
     assert!(matches!(added, Err(Error::UnsupportedHeader(_))), "{added:?}");
     assert!(matches!(volume.header().backup(), Err(Error::UnsupportedHeader(_))));
     assert!(matches!(volume.header().erase(), Err(Error::UnsupportedHeader(_))));
+    assert!(matches!(volume.header().convert_to_luks2(), Err(Error::UnsupportedHeader(_))));
 
     let xts = || PlainOptions::new(CipherSpec::AesXtsPlain64);
     let large = PlainOptions::new(CipherSpec::AesXtsUpperHalf).sector_size(SectorSize::B4096);

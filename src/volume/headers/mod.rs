@@ -17,7 +17,7 @@ pub(super) use new::{BAD_DATA_OFFSET, NewDecryption, NewEncryption, NewHeader, N
 pub(super) use plain::NoHeader;
 pub(super) use stored::StoredHeader;
 
-use super::BlockDevice;
+use super::{BlockDevice, HeaderFormat};
 #[cfg(feature = "managed")]
 use crate::key::KeyId;
 use crate::key::{HashAlgorithm, self_test};
@@ -58,6 +58,10 @@ pub(super) fn read_metadata(json: &[u8], uuid: &str) -> Result<Box<dyn StoredHea
 
 /// Converts a header to LUKS2. Also finishes an attempt that failed or was killed.
 pub(super) fn convert_to_luks2(stored: &mut Box<dyn StoredHeader>, device: &dyn BlockDevice) -> Result<()> {
+    if !matches!(stored.format(), HeaderFormat::Luks(_)) {
+        let text = format!("{} isn't converted to LUKS2; copy its data to a new volume", stored.format());
+        return Err(Error::UnsupportedHeader(text));
+    }
     follow(stored, device)?;
     if stored.needs_recovery() {
         stored.recover(device, false)?;
