@@ -1,7 +1,7 @@
 // atrest.h - encryption at rest that a storage stack links
 //
 // An AES-XTS sector engine; data encryption keys (DEKs), wrapped under key-encryption keys (KEKs) that live in a
-// vault; volumes that are LUKS2 or LUKS1 on disk. No root, no kernel module, no daemon. Link with -latrest.
+// vault; volumes that are LUKS2 or LUKS1 on disk, or BitLocker. No root, no kernel module, no daemon. Link with -latrest.
 //
 // Rules for every function here, unless its own comment says otherwise:
 //
@@ -79,6 +79,8 @@
 //   VOLUMES
 //   HEADERS
 //   WHAT A HEADER LISTS
+//   BITLOCKER
+//   DATA WITHOUT A HEADER
 //   CUSTOMERS' VAULTS
 //   WHERE DISKS LIE
 //   DISK SERVICE
@@ -1214,6 +1216,69 @@ atrest_status atrest_vault_quorum(const char *id, size_t threshold, const atrest
 // AES-256-CTR, 32 bytes of key. For engines' files, one key per file: see atrest_stream_cipher.
 #define ATREST_AES_256_CTR 7
 
+// AES-128-CBC with the Elephant diffuser, 32 bytes of key. Of BitLocker volumes: feature `bitlocker`.
+#define ATREST_AES_128_CBC_ELEPHANT 8
+
+// AES-256-CBC with the Elephant diffuser, 64 bytes of key. Of BitLocker volumes: feature `bitlocker`.
+#define ATREST_AES_256_CBC_ELEPHANT 9
+
+// AES-128-ECB, 16 bytes of key. For reading old volumes only.
+#define ATREST_AES_128_ECB 10
+
+// AES-192-ECB, 24 bytes of key. For reading old volumes only.
+#define ATREST_AES_192_ECB 11
+
+// AES-256-ECB, 32 bytes of key. For reading old volumes only.
+#define ATREST_AES_256_ECB 12
+
+// Serpent-128-XTS, 32 bytes of key. For old volumes only, as all of the feature `legacy`.
+#define ATREST_SERPENT_128_XTS 13
+
+// Serpent-256-XTS, 64 bytes of key. Feature `legacy`.
+#define ATREST_SERPENT_256_XTS 14
+
+// Serpent-128-CBC, 16 bytes of key. Feature `legacy`.
+#define ATREST_SERPENT_128_CBC 15
+
+// Serpent-192-CBC, 24 bytes of key. Feature `legacy`.
+#define ATREST_SERPENT_192_CBC 16
+
+// Serpent-256-CBC, 32 bytes of key. Feature `legacy`.
+#define ATREST_SERPENT_256_CBC 17
+
+// Twofish-128-XTS, 32 bytes of key. Feature `legacy`.
+#define ATREST_TWOFISH_128_XTS 18
+
+// Twofish-256-XTS, 64 bytes of key. Feature `legacy`.
+#define ATREST_TWOFISH_256_XTS 19
+
+// Twofish-128-CBC, 16 bytes of key. Feature `legacy`.
+#define ATREST_TWOFISH_128_CBC 20
+
+// Twofish-192-CBC, 24 bytes of key. Feature `legacy`.
+#define ATREST_TWOFISH_192_CBC 21
+
+// Twofish-256-CBC, 32 bytes of key. Feature `legacy`.
+#define ATREST_TWOFISH_256_CBC 22
+
+// Camellia-128-XTS, 32 bytes of key. Feature `legacy`.
+#define ATREST_CAMELLIA_128_XTS 23
+
+// Camellia-256-XTS, 64 bytes of key. Feature `legacy`.
+#define ATREST_CAMELLIA_256_XTS 24
+
+// Camellia-128-CBC, 16 bytes of key. Feature `legacy`.
+#define ATREST_CAMELLIA_128_CBC 25
+
+// Camellia-192-CBC, 24 bytes of key. Feature `legacy`.
+#define ATREST_CAMELLIA_192_CBC 26
+
+// Camellia-256-CBC, 32 bytes of key. Feature `legacy`.
+#define ATREST_CAMELLIA_256_CBC 27
+
+// Adiantum with XChaCha12 and AES-256, 32 bytes of key. Feature `legacy`.
+#define ATREST_ADIANTUM 28
+
 // The most bytes of a context.
 #define ATREST_CONTEXT_MAX 1024
 
@@ -1230,17 +1295,18 @@ atrest_status atrest_vault_quorum(const char *id, size_t threshold, const atrest
 // by atrest_dek_free, which wipes it.
 typedef struct atrest_dek atrest_dek;
 
-// Generates a DEK. `algorithm` is ATREST_AES_256_XTS or another ATREST_AES_*. A DEK only makes ciphers of its own
+// Generates a DEK. `algorithm` is ATREST_AES_256_XTS or another ATREST_AES_*, or one for old volumes. A DEK only makes ciphers of its own
 // mode: one for XTS makes sector ciphers, one for CTR stream ciphers. Both of these go into envelopes; DEKs for CBC
 // and HCTR2 only go into volumes.
 //
-// Errors: ATREST_ERR_BAD_ENUM; ATREST_ERR_RANDOM.
+// Errors: ATREST_ERR_BAD_ENUM; ATREST_ERR_UNSUPPORTED for an algorithm of a feature that the library was built without;
+// ATREST_ERR_RANDOM.
 atrest_status atrest_dek_generate(uint32_t algorithm, atrest_dek **out);
 
 // Wipes and frees a DEK. Ciphers and volumes made from it stay valid.
 void atrest_dek_free(atrest_dek *dek);
 
-// The algorithm of a DEK: one of ATREST_AES_*.
+// The algorithm of a DEK: one of ATREST_AES_* and the like.
 atrest_status atrest_dek_algorithm(const atrest_dek *dek, uint32_t *out);
 
 // Identifies a DEK: 32 bytes derived from the key, which reveal nothing about it. Keep them where an attacker with
@@ -1728,6 +1794,8 @@ atrest_status atrest_approval_since_reset(uint32_t *approval, char *text, size_t
 // A credential opens a volume: a vault that unwraps its DEK, a passphrase, a key file whose content is a passphrase,
 // or the DEK itself. The header stores a vault's wrapped DEK in a token, and a passphrase's in a keyslot. Trying a
 // keyslot costs time and memory, by a key derivation function (KDF).
+//
+// A BitLocker volume has protectors in the place of keyslots: by passwords, recovery passwords, and keys in files.
 
 // A vault that holds the KEK for the DEK.
 #define ATREST_CREDENTIAL_VAULT 1
@@ -1741,6 +1809,16 @@ atrest_status atrest_approval_since_reset(uint32_t *approval, char *text, size_t
 // A file whose whole content is the passphrase.
 #define ATREST_CREDENTIAL_KEY_FILE 4
 
+// A recovery password of BitLocker.
+#define ATREST_CREDENTIAL_RECOVERY_PASSWORD 5
+
+// A file with a startup key or recovery key of BitLocker (.BEK), as Windows writes it.
+#define ATREST_CREDENTIAL_STARTUP_KEY 6
+
+// The clear key of a BitLocker volume whose protection is suspended: it lies on the volume itself. Also no key at all, for
+// a volume that Windows has decrypted and not yet given up.
+#define ATREST_CREDENTIAL_CLEAR_KEY 7
+
 // A vault, and a key in it whose latest version wraps the DEK. It gets a token, which LUKS1 doesn't support.
 #define ATREST_PROTECTOR_VAULT 1
 
@@ -1749,6 +1827,9 @@ atrest_status atrest_approval_since_reset(uint32_t *approval, char *text, size_t
 
 // A file whose whole content is the passphrase. It gets a keyslot.
 #define ATREST_PROTECTOR_KEY_FILE 4
+
+// A recovery password of BitLocker: atrest_recovery_password_generate makes one.
+#define ATREST_PROTECTOR_RECOVERY_PASSWORD 5
 
 // Tried after those that are preferred.
 #define ATREST_PRIORITY_NORMAL 0
@@ -1779,10 +1860,15 @@ typedef struct {
     size_t passphrase_len;
     // For ATREST_CREDENTIAL_KEY_FILE: its path. The bytes read from it are wiped.
     const char *key_file;
+    // For ATREST_CREDENTIAL_RECOVERY_PASSWORD: eight groups of six digits, with dashes between them. The caller must wipe
+    // it.
+    const char *recovery_password;
+    // For ATREST_CREDENTIAL_STARTUP_KEY: the path of the file.
+    const char *startup_key;
 } atrest_credential;
 
 // The first value of an atrest_credential.
-#define ATREST_CREDENTIAL_INIT {sizeof(atrest_credential), 0, 0, 0, 0, 0, 0}
+#define ATREST_CREDENTIAL_INIT {sizeof(atrest_credential), 0, 0, 0, 0, 0, 0, 0, 0}
 
 // A new way into a volume.
 typedef struct {
@@ -1800,10 +1886,12 @@ typedef struct {
     size_t passphrase_len;
     // For ATREST_PROTECTOR_KEY_FILE: its path. It has 1 byte to 8 MiB; the bytes read from it are wiped.
     const char *key_file;
+    // For ATREST_PROTECTOR_RECOVERY_PASSWORD, as in an atrest_credential.
+    const char *recovery_password;
 } atrest_protector;
 
 // The first value of an atrest_protector.
-#define ATREST_PROTECTOR_INIT {sizeof(atrest_protector), 0, 0, 0, 0, 0, 0}
+#define ATREST_PROTECTOR_INIT {sizeof(atrest_protector), 0, 0, 0, 0, 0, 0, 0}
 
 // What a new keyslot is like.
 typedef struct {
@@ -1846,6 +1934,9 @@ typedef struct {
 
 // LUKS2.
 #define ATREST_LUKS2 2
+
+// BitLocker, of Windows: what a header may be. atrest_volume_format_bitlocker makes such a volume.
+#define ATREST_BITLOCKER 3
 
 // Flag: write nothing at all, neither data nor a repair of the header.
 #define ATREST_OPEN_READ_ONLY 1
@@ -1979,7 +2070,8 @@ typedef struct {
 // VOLUMES
 //
 // A volume is an encrypted device: a header of LUKS2 or LUKS1, which any Linux machine can check, and sectors of
-// AES-XTS (aes-xts-plain64), or of another cipher in an old volume. The header may be on its own device. Reads and
+// AES-XTS (aes-xts-plain64), or of another cipher in an old volume: all that Linux makes with a library of the feature
+// `legacy`. Or it is a volume of BitLocker, or data without a header (sections below). The header may be on its own device. Reads and
 // writes are in whole sectors. Any number of threads may read and write one volume at once.
 
 // A volume. Freed by atrest_volume_free.
@@ -2097,6 +2189,14 @@ atrest_status atrest_volume_data_offset(const atrest_volume *volume, uint64_t *o
 // The cipher of the data, in dm-crypt's notation, such as "aes-xts-plain64".
 atrest_status atrest_volume_cipher(const atrest_volume *volume, char *cipher, size_t cipher_cap, size_t *cipher_len);
 
+// What an attacker can do to a volume of such a cipher that AES-XTS with 64-bit sector numbers prevents; empty if there is
+// nothing.
+atrest_status atrest_volume_weakness(const atrest_volume *volume, char *weakness, size_t weakness_cap,
+    size_t *weakness_len);
+
+// 1 if nothing can be written to the volume: because its user opened it so, or its cipher is too weak; otherwise 0.
+atrest_status atrest_volume_is_read_only(const atrest_volume *volume, uint32_t *out);
+
 // The number of 16-byte blocks that the volume's key has encrypted: the option `used_blocks` and all writes since.
 // Compare it with ATREST_BLOCKS_DUE, and store it when you close the volume.
 atrest_status atrest_volume_usage(const atrest_volume *volume, uint64_t *blocks);
@@ -2151,13 +2251,13 @@ atrest_status atrest_header_load(atrest_device *device, atrest_header **out);
 // Frees a header. It stays unchanged on the device.
 void atrest_header_free(atrest_header *header);
 
-// ATREST_LUKS1 or ATREST_LUKS2.
+// ATREST_LUKS1, ATREST_LUKS2 or ATREST_BITLOCKER.
 atrest_status atrest_header_version(const atrest_header *header, uint32_t *out);
 
 // The UUID, usually a text of 36 characters.
 atrest_status atrest_header_uuid(const atrest_header *header, char *uuid, size_t uuid_cap, size_t *uuid_len);
 
-// The label, up to 47 bytes in any encoding; empty if there is none.
+// The label, up to 47 bytes in any encoding; empty if there is none. In BitLocker the description, which may be longer.
 atrest_status atrest_header_label(const atrest_header *header, char *label, size_t label_cap, size_t *label_len);
 
 // The second label, up to 47 bytes in any encoding; empty if there is none.
@@ -2239,7 +2339,7 @@ atrest_status atrest_header_unlock(const atrest_header *header, const atrest_cre
 // fits; make a new one.
 //
 // Errors: ATREST_ERR_NO_ROOM if all keyslots are taken, or if the data begins too early for a header of LUKS2;
-// ATREST_ERR_UNSUPPORTED_HEADER for keyslots in unusual places, and for a header that can't be opened;
+// ATREST_ERR_UNSUPPORTED_HEADER for keyslots in unusual places, for a header that can't be opened, and for BitLocker;
 // ATREST_ERR_FOREIGN_DATA for the metadata of luksmeta; ATREST_ERR_DEVICE_TOO_SMALL for a detached header or a backup
 // without room for one of LUKS2; ATREST_ERR_BUSY; the device's errors.
 atrest_status atrest_header_convert_to_luks2(atrest_header *header);
@@ -2255,7 +2355,8 @@ atrest_status atrest_header_erase(atrest_header *header);
 //
 // A backup opens the volume with the credentials of its time, including those removed since.
 //
-// Errors: ATREST_ERR_BUSY; ATREST_ERR_BUFFER_TOO_SHORT; the device's errors.
+// Errors: ATREST_ERR_BUSY; ATREST_ERR_BUFFER_TOO_SHORT; ATREST_ERR_UNSUPPORTED_HEADER for BitLocker, whose metadata lies
+// within the volume; the device's errors.
 atrest_status atrest_header_backup(const atrest_header *header, void *backup, size_t backup_cap, size_t *backup_len);
 
 // Writes a backup over the header of a device. The backup must be of this volume: same UUID, and data in the same
@@ -2287,7 +2388,8 @@ typedef struct {
     uint32_t id;
     // ATREST_PRIORITY_*: when it is tried.
     uint32_t priority;
-    // "luks2" for a passphrase's, "luks1" in LUKS1, "reencrypt", or another type in the header.
+    // "luks2" for a passphrase's, "luks1" in LUKS1, "reencrypt", or another type in the header. In BitLocker what opens it,
+    // such as "password", "recovery password" or "TPM and PIN".
     const char *kind;
     // The length of the key in it, in bits.
     uint32_t key_bits;
@@ -2353,7 +2455,7 @@ typedef struct {
     uint32_t id;
     // The sector size in bytes.
     uint32_t sector_size;
-    // Its type: "crypt", "linear" for unencrypted data, or another.
+    // Its type: "crypt", "linear" for unencrypted data, "hidden" for BitLocker's own places, or another.
     const char *kind;
     // The cipher in dm-crypt's notation.
     const char *cipher;
@@ -2423,6 +2525,156 @@ atrest_status atrest_header_requirements(const atrest_header *header, atrest_sta
 // Lists flags of the header, such as "allow-discards", which a reader need not know.
 atrest_status atrest_header_flags(const atrest_header *header, atrest_status (*each)(void *user, const char *flag),
     void *user);
+
+// ---------------------------------------------------------------------------------------------------------------------
+// BITLOCKER
+//
+// BitLocker volumes of Windows: atrest_volume_open opens one as it opens LUKS, by a passphrase (the password), a recovery
+// password, a startup key, or the clear key of a volume whose protection is suspended. Protectors by a TPM open in
+// Windows alone. Volumes of Windows 7 to 11 and of BitLocker To Go are read and written; those of Vista, and those that
+// are being converted, are only read. docs/behaviours.md has the programs that this was tried with; Windows was not.
+//
+// atrest_volume_add_protector, atrest_volume_change_keyslot and atrest_volume_remove_keyslot change the protectors, of
+// which the first is number 0; when one is removed, those behind it get the number before. atrest_header_keyslots lists
+// them: `kind` says what opens each, such as "password", "recovery password", "startup key", "clear key" or "TPM and
+// PIN". atrest_header_segments lists the data: "crypt", "linear" for what isn't encrypted yet, and "hidden" for the
+// metadata, which reads as zeros. Such a header has no backup of its own; an image of the volume has it.
+//
+// All of it needs a library built with the feature `bitlocker`. Without it, these functions and credentials fail with
+// ATREST_ERR_UNSUPPORTED, and atrest_volume_open with ATREST_ERR_NOT_LUKS, whose message names BitLocker.
+
+// The size of a buffer for a recovery password, with its zero byte.
+#define ATREST_RECOVERY_PASSWORD_SIZE 56
+
+// Options for making a BitLocker volume.
+typedef struct {
+    // Set by ATREST_BITLOCKER_OPTIONS_INIT.
+    size_t struct_size;
+    // 0 or ATREST_FORMAT_OVERWRITE.
+    uint32_t flags;
+    // The sector size of the device: 512 or 4096 bytes. 0 is 512.
+    uint32_t sector_size;
+    // ATREST_AES_128_XTS, which Windows takes by default, or ATREST_AES_256_XTS. 0 is ATREST_AES_256_XTS.
+    uint32_t dek_algorithm;
+    // A description of up to 256 characters. Windows has the names of the machine and the drive there, and the date. NULL
+    // is none.
+    const char *description;
+} atrest_bitlocker_options;
+
+// The first value of an atrest_bitlocker_options.
+#define ATREST_BITLOCKER_OPTIONS_INIT {sizeof(atrest_bitlocker_options), 0, 0, 0, 0}
+
+// Makes a BitLocker volume on `device`, with a new DEK and `protector` as its first way in: a passphrase or key file, whose
+// content is the password, or a recovery password. Add the second, which Windows asks for, by
+// atrest_volume_add_protector. `options` may be NULL.
+//
+// The volume's own places are the last 200 KiB of whole 64 KiB of the device, and atrest_volume_size leaves them out. MAKE
+// THE FILE SYSTEM NO LARGER: another program that opens the volume shows zeros there, and some of them lose what is
+// written to them. The data area isn't written, and reads as noise until it is.
+//
+// Errors: ATREST_ERR_DEVICE_NOT_BLANK, without ATREST_FORMAT_OVERWRITE; ATREST_ERR_DEVICE_TOO_SMALL under 1 MiB;
+// ATREST_ERR_INVALID_OPTION, also for a vault, which BitLocker has no place for, and for a passphrase that isn't UTF-8;
+// ATREST_ERR_SECTOR_SIZE; ATREST_ERR_BAD_ENUM; ATREST_ERR_NOT_APPROVED; ATREST_ERR_UNSUPPORTED without the feature; the
+// device's errors.
+atrest_status atrest_volume_format_bitlocker(atrest_device *device, const atrest_protector *protector,
+    const atrest_bitlocker_options *options, atrest_volume **out);
+
+// Makes a new recovery password, 55 characters from 128 random bits: eight groups of six digits, with dashes between them. A
+// buffer of ATREST_RECOVERY_PASSWORD_SIZE bytes has room for it. Print it, keep it apart from the volume, and wipe it.
+//
+// Errors: ATREST_ERR_BUFFER_TOO_SHORT; ATREST_ERR_RANDOM; ATREST_ERR_UNSUPPORTED without the feature.
+atrest_status atrest_recovery_password_generate(char *password, size_t password_cap, size_t *password_len);
+
+// ---------------------------------------------------------------------------------------------------------------------
+// DATA WITHOUT A HEADER
+//
+// A plain mapping of dm-crypt, and the disks of SPDK and ubiblk, have no header: nothing on them says how they are
+// encrypted, and nothing proves the key. The caller says it all:
+//
+//   made by                                   cipher        numbering                      sector_size
+//   cryptsetup open --type plain              its --cipher  ATREST_NUMBERING_512           its --sector-size, or 512
+//   the same with --iv-large-sectors          its --cipher  ATREST_NUMBERING_SECTORS       its --sector-size
+//   SPDK's bdev_crypto on its software module NULL          ATREST_NUMBERING_UPPER_HALF    that of the device below
+//   ubiblk                                    NULL          ATREST_NUMBERING_UPPER_HALF    512
+//
+// SPDK's key is its `key` followed by its `key2`. Its other modules number as they are told (`tweak_mode`); those that put
+// the number into the lower half have aes-xts-plain64 and ATREST_NUMBERING_SECTORS.
+
+// Numbers count units of 512 bytes, whatever the sector size, as in dm-crypt.
+#define ATREST_NUMBERING_512 1
+
+// Numbers count sectors of their own size: dm-crypt's iv_large_sectors.
+#define ATREST_NUMBERING_SECTORS 2
+
+// AES-XTS, where numbers count sectors of their own size and stand in the upper half of the tweak: disks of SPDK and
+// ubiblk. No cipher of dm-crypt does that, so `cipher` is NULL.
+#define ATREST_NUMBERING_UPPER_HALF 3
+
+// Where data without a header lies, and how it is encrypted.
+typedef struct {
+    // Set by ATREST_PLAIN_OPTIONS_INIT.
+    size_t struct_size;
+    // 0, ATREST_OPEN_READ_ONLY and ATREST_OPEN_DISCARD, combined by `|`.
+    uint32_t flags;
+    // ATREST_NUMBERING_*. 0 is ATREST_NUMBERING_512.
+    uint32_t numbering;
+    // The cipher in dm-crypt's notation, such as "aes-xts-plain64" or "aes-cbc-essiv:sha256". There is no default, since
+    // cryptsetup has had several.
+    const char *cipher;
+    // 512, 1024, 2048 or 4096 bytes. 0 is 512.
+    uint32_t sector_size;
+    // The first byte of the data on the device, a multiple of 512: `--offset` of cryptsetup, times 512.
+    uint64_t offset;
+    // The size of the data in bytes, a multiple of the sector size: `--size` of cryptsetup, times 512. 0 goes to the end of
+    // the device.
+    uint64_t size;
+    // The number of the first sector, in units of 512 bytes: `--skip` of cryptsetup.
+    uint64_t first_number;
+    // The number of blocks that the key has encrypted before, as in an atrest_open_options.
+    uint64_t used_blocks;
+} atrest_plain_options;
+
+// The first value of an atrest_plain_options.
+#define ATREST_PLAIN_OPTIONS_INIT {sizeof(atrest_plain_options), 0, 0, 0, 0, 0, 0, 0, 0}
+
+// The algorithm of a DEK of `key_len` bytes for a cipher in dm-crypt's notation: one of ATREST_AES_* and the like.
+//
+// Errors: ATREST_ERR_UNSUPPORTED_ALGORITHM for a cipher that isn't known, or needs the feature `legacy` of the library's
+// build; ATREST_ERR_KEY_LENGTH.
+atrest_status atrest_dek_algorithm_for_cipher(const char *cipher, size_t key_len, uint32_t *out);
+
+// As atrest_hazmat_dek_from_bytes, for an algorithm that the length doesn't determine, such as CBC of old volumes. The
+// caller must wipe `bytes`.
+//
+// Errors: ATREST_ERR_KEY_LENGTH; ATREST_ERR_EQUAL_KEY_HALVES for XTS; ATREST_ERR_BAD_ENUM; ATREST_ERR_UNSUPPORTED for an
+// algorithm of a feature that the library was built without.
+atrest_status atrest_hazmat_dek_from_bytes_for(uint32_t algorithm, const void *bytes, size_t bytes_len,
+    atrest_dek **out);
+
+// Makes the DEK that `cryptsetup open --type plain` makes of a passphrase: its hash; and as often as the key is longer than
+// the hash, the hash of one more letter A and the passphrase. A hash costs whoever guesses passphrases next to nothing,
+// and there is no salt.
+//
+// `hash` is its name, such as "ripemd160", which cryptsetup had as its default before 2.7 and which needs the feature
+// `legacy`, or "sha256", the default since. cryptsetup cuts a passphrase at the end of its line, and takes a key file
+// without a hash: atrest_hazmat_dek_from_bytes_for.
+//
+// Errors: ATREST_ERR_UNSUPPORTED_ALGORITHM for a hash that isn't known, or needs `legacy`; ATREST_ERR_BAD_ENUM;
+// ATREST_ERR_UNSUPPORTED as atrest_hazmat_dek_from_bytes_for; ATREST_ERR_EQUAL_KEY_HALVES; ATREST_ERR_NOT_APPROVED.
+atrest_status atrest_hazmat_plain_dek(uint32_t algorithm, const char *hash, const char *passphrase,
+    size_t passphrase_len, atrest_dek **out);
+
+// Opens data that has no header, with the DEK, the cipher and the place that the caller knows.
+//
+// NOTHING PROVES ANY OF IT. With another key, cipher, sector size, offset or number, reads give noise, and WRITES DESTROY
+// WHAT IS THERE. Try it with ATREST_OPEN_READ_ONLY first. What needs a header fails on such a volume with
+// ATREST_ERR_UNSUPPORTED_HEADER. A cipher that is too weak, AES in ECB, opens for reading only.
+//
+// Errors: ATREST_ERR_UNSUPPORTED_ALGORITHM for a cipher that isn't known or needs the feature `legacy`, and if the DEK is
+// for another one; ATREST_ERR_INVALID_OPTION; ATREST_ERR_SECTOR_SIZE; ATREST_ERR_BAD_ENUM; ATREST_ERR_DEVICE_TOO_SMALL;
+// ATREST_ERR_SECTOR_OVERFLOW; ATREST_ERR_NOT_APPROVED; the device's errors.
+atrest_status atrest_hazmat_volume_open_plain(atrest_device *device, const atrest_dek *dek,
+    const atrest_plain_options *options, atrest_volume **out);
 
 // ---------------------------------------------------------------------------------------------------------------------
 // CUSTOMERS' VAULTS

@@ -629,7 +629,7 @@ private:
 //
 // A number of a later library that isn't listed here passes through unchanged.
 
-// ATREST_AES_*.
+// ATREST_AES_* and the like.
 enum class dek_algorithm : std::uint32_t {
     aes_128_xts = ATREST_AES_128_XTS,
     aes_256_xts = ATREST_AES_256_XTS,
@@ -638,6 +638,27 @@ enum class dek_algorithm : std::uint32_t {
     aes_256_cbc = ATREST_AES_256_CBC,
     aes_256_hctr2 = ATREST_AES_256_HCTR2,
     aes_256_ctr = ATREST_AES_256_CTR,
+    aes_128_cbc_elephant = ATREST_AES_128_CBC_ELEPHANT,
+    aes_256_cbc_elephant = ATREST_AES_256_CBC_ELEPHANT,
+    aes_128_ecb = ATREST_AES_128_ECB,
+    aes_192_ecb = ATREST_AES_192_ECB,
+    aes_256_ecb = ATREST_AES_256_ECB,
+    serpent_128_xts = ATREST_SERPENT_128_XTS,
+    serpent_256_xts = ATREST_SERPENT_256_XTS,
+    serpent_128_cbc = ATREST_SERPENT_128_CBC,
+    serpent_192_cbc = ATREST_SERPENT_192_CBC,
+    serpent_256_cbc = ATREST_SERPENT_256_CBC,
+    twofish_128_xts = ATREST_TWOFISH_128_XTS,
+    twofish_256_xts = ATREST_TWOFISH_256_XTS,
+    twofish_128_cbc = ATREST_TWOFISH_128_CBC,
+    twofish_192_cbc = ATREST_TWOFISH_192_CBC,
+    twofish_256_cbc = ATREST_TWOFISH_256_CBC,
+    camellia_128_xts = ATREST_CAMELLIA_128_XTS,
+    camellia_256_xts = ATREST_CAMELLIA_256_XTS,
+    camellia_128_cbc = ATREST_CAMELLIA_128_CBC,
+    camellia_192_cbc = ATREST_CAMELLIA_192_CBC,
+    camellia_256_cbc = ATREST_CAMELLIA_256_CBC,
+    adiantum = ATREST_ADIANTUM,
 };
 
 // ATREST_UNIT_*.
@@ -708,8 +729,15 @@ enum class protected_by : std::uint32_t {
     platform_and_customer_keys = ATREST_PLATFORM_AND_CUSTOMER_KEYS,
 };
 
-// ATREST_LUKS1 and ATREST_LUKS2.
-enum class luks : std::uint32_t { luks1 = ATREST_LUKS1, luks2 = ATREST_LUKS2 };
+// ATREST_LUKS1 and ATREST_LUKS2; and what is no LUKS, but a header says that it is.
+enum class luks : std::uint32_t { luks1 = ATREST_LUKS1, luks2 = ATREST_LUKS2, bitlocker = ATREST_BITLOCKER };
+
+// ATREST_NUMBERING_*.
+enum class sector_numbering : std::uint32_t {
+    of_512 = ATREST_NUMBERING_512,
+    sectors = ATREST_NUMBERING_SECTORS,
+    upper_half = ATREST_NUMBERING_UPPER_HALF,
+};
 
 // ATREST_RESOURCE_*.
 enum class resource : std::uint32_t {
@@ -1312,6 +1340,19 @@ public:
             [&](auto out) { return atrest_hazmat_dek_from_bytes(bytes.data(), bytes.size(), out); });
     }
 
+    [[nodiscard]] static result<dek> hazmat_from_bytes(dek_algorithm algorithm, const_bytes bytes) {
+        return detail::handle_of<dek>([&](auto out) {
+            return atrest_hazmat_dek_from_bytes_for(static_cast<std::uint32_t>(algorithm), bytes.data(), bytes.size(), out);
+        });
+    }
+    // That of `cryptsetup open --type plain`, by the name of its hash.
+    [[nodiscard]] static result<dek> hazmat_plain(dek_algorithm algorithm, text hash, octets passphrase) {
+        return detail::handle_of<dek>([&](auto out) {
+            return atrest_hazmat_plain_dek(static_cast<std::uint32_t>(algorithm), hash.get(), passphrase.chars(),
+                                           passphrase.size(), out);
+        });
+    }
+
     [[nodiscard]] result<dek_algorithm> algorithm() const {
         return detail::enum_of<dek_algorithm>([&](auto out) { return atrest_dek_algorithm(get(), out); });
     }
@@ -1331,6 +1372,12 @@ public:
             [&](auto len) { return atrest_hazmat_dek_bytes(get(), bytes.data(), bytes.size(), len); });
     }
 };
+
+// What a key of so many bytes is for a cipher in dm-crypt's notation.
+[[nodiscard]] inline result<dek_algorithm> dek_algorithm_for_cipher(text cipher, std::size_t key_len) {
+    return detail::enum_of<dek_algorithm>(
+        [&](auto out) { return atrest_dek_algorithm_for_cipher(cipher.get(), key_len, out); });
+}
 
 // The URL of the key version that wrapped the DEK of an envelope.
 [[nodiscard]] inline result<std::string> envelope_key_url(const_bytes envelope) {
@@ -1798,11 +1845,24 @@ public:
         by.key_file_ = file.get();
         return by;
     }
+    // BitLocker's: a recovery password, which isn't copied; a file with a startup key; and the key on the volume itself.
+    [[nodiscard]] static credential recovery_password(text password) noexcept {
+        credential by(ATREST_CREDENTIAL_RECOVERY_PASSWORD);
+        by.c_.recovery_password = password.get();
+        return by;
+    }
+    [[nodiscard]] static credential startup_key(path file) {
+        credential by(ATREST_CREDENTIAL_STARTUP_KEY);
+        by.startup_key_ = file.get();
+        return by;
+    }
+    [[nodiscard]] static credential clear_key() noexcept { return credential(ATREST_CREDENTIAL_CLEAR_KEY); }
 
     // For C, for as long as this lives and isn't changed.
     [[nodiscard]] atrest_credential c() const noexcept {
         atrest_credential c = c_;
         c.key_file = key_file_.get();
+        c.startup_key = startup_key_.get();
         return c;
     }
 
@@ -1810,7 +1870,7 @@ private:
     explicit credential(std::uint32_t kind) noexcept { c_.kind = kind; }
 
     atrest_credential c_ = detail::init<atrest_credential>();
-    detail::copied key_file_;
+    detail::copied key_file_, startup_key_;
 };
 
 // A way into a volume that is to be made: {vault, key name}, a passphrase or a key file. What it is made of must live
@@ -1830,6 +1890,12 @@ public:
     [[nodiscard]] static protector key_file(path file) {
         protector by(ATREST_PROTECTOR_KEY_FILE);
         by.key_file_ = file.get();
+        return by;
+    }
+    // BitLocker's, which isn't copied: recovery_password makes one.
+    [[nodiscard]] static protector recovery_password(text password) {
+        protector by(ATREST_PROTECTOR_RECOVERY_PASSWORD);
+        by.c_.recovery_password = password.get();
         return by;
     }
 
@@ -1961,6 +2027,70 @@ private:
     std::optional<fingerprint> fingerprint_;
 };
 
+// How a BitLocker volume is made. As atrest_bitlocker_options.
+class bitlocker_options {
+public:
+    bitlocker_options &overwrite() noexcept { return c_.flags |= ATREST_FORMAT_OVERWRITE, *this; }
+    bitlocker_options &sector_size(std::uint32_t size) noexcept { return c_.sector_size = size, *this; }
+    bitlocker_options &algorithm(dek_algorithm algorithm) noexcept {
+        return c_.dek_algorithm = static_cast<std::uint32_t>(algorithm), *this;
+    }
+    bitlocker_options &description(text description) { return description_ = description.get(), *this; }
+
+    // For C, for as long as this lives and isn't changed.
+    [[nodiscard]] atrest_bitlocker_options c() const noexcept {
+        atrest_bitlocker_options c = c_;
+        c.description = description_.get();
+        return c;
+    }
+
+private:
+    atrest_bitlocker_options c_ = detail::init<atrest_bitlocker_options>();
+    detail::copied description_;
+};
+
+// A new recovery password of BitLocker, written into the caller's memory, which wiping stays with.
+inline result<void> generate_recovery_password(char (&password)[ATREST_RECOVERY_PASSWORD_SIZE]) {
+    return detail::done(atrest_recovery_password_generate(password, sizeof password, nullptr));
+}
+
+// Where data without a header lies, and how it is encrypted. As atrest_plain_options.
+class plain_options {
+public:
+    // A cipher in dm-crypt's notation.
+    explicit plain_options(text cipher) : cipher_(cipher.get()) {}
+    // A disk of SPDK or ubiblk.
+    [[nodiscard]] static plain_options upper_half() {
+        plain_options options;
+        options.c_.numbering = static_cast<std::uint32_t>(sector_numbering::upper_half);
+        return options;
+    }
+
+    plain_options &numbering(sector_numbering numbering) noexcept {
+        return c_.numbering = static_cast<std::uint32_t>(numbering), *this;
+    }
+    plain_options &sector_size(std::uint32_t size) noexcept { return c_.sector_size = size, *this; }
+    plain_options &offset(std::uint64_t bytes) noexcept { return c_.offset = bytes, *this; }
+    plain_options &size(std::uint64_t bytes) noexcept { return c_.size = bytes, *this; }
+    plain_options &first_number(std::uint64_t units) noexcept { return c_.first_number = units, *this; }
+    plain_options &read_only() noexcept { return c_.flags |= ATREST_OPEN_READ_ONLY, *this; }
+    plain_options &discard() noexcept { return c_.flags |= ATREST_OPEN_DISCARD, *this; }
+    plain_options &used_blocks(std::uint64_t blocks) noexcept { return c_.used_blocks = blocks, *this; }
+
+    // For C, for as long as this lives and isn't changed.
+    [[nodiscard]] atrest_plain_options c() const noexcept {
+        atrest_plain_options c = c_;
+        c.cipher = cipher_.get();
+        return c;
+    }
+
+private:
+    plain_options() = default;
+
+    atrest_plain_options c_ = detail::init<atrest_plain_options>();
+    detail::copied cipher_;
+};
+
 // ATREST_RESILIENCE_*.
 enum class resilience : std::uint32_t {
     checksum = ATREST_RESILIENCE_CHECKSUM,
@@ -2018,6 +2148,21 @@ public:
         const atrest_open_options c_options = options.c();
         return detail::handle_of<volume>(
             [&](auto out) { return atrest_volume_open(on.get(), &c, &c_options, out); });
+    }
+
+    [[nodiscard]] static result<volume> format_bitlocker(const device &on, const protector &by,
+                                                         const bitlocker_options &options = {}) {
+        const atrest_protector c = by.c();
+        const atrest_bitlocker_options c_options = options.c();
+        return detail::handle_of<volume>(
+            [&](auto out) { return atrest_volume_format_bitlocker(on.get(), &c, &c_options, out); });
+    }
+    // NOTHING PROVES the key and the options: what is wrong with them reads as noise, and is destroyed by writes.
+    [[nodiscard]] static result<volume> hazmat_open_plain(const device &on, const dek &key,
+                                                          const plain_options &options) {
+        const atrest_plain_options c_options = options.c();
+        return detail::handle_of<volume>(
+            [&](auto out) { return atrest_hazmat_volume_open_plain(on.get(), key.get(), &c_options, out); });
     }
 
     // Whole sectors, at an offset in bytes.
@@ -2173,6 +2318,13 @@ public:
     [[nodiscard]] result<std::string> cipher() const {
         return detail::text_of([&](auto... out) { return atrest_volume_cipher(get(), out...); });
     }
+    // What is weak about it; empty if nothing is.
+    [[nodiscard]] result<std::string> weakness() const {
+        return detail::text_of([&](auto... out) { return atrest_volume_weakness(get(), out...); });
+    }
+    [[nodiscard]] result<bool> is_read_only() const {
+        return detail::enum_of<bool>([&](auto out) { return atrest_volume_is_read_only(get(), out); });
+    }
     // How many blocks of 16 bytes its key has encrypted, to be kept for open_options::used_blocks.
     [[nodiscard]] result<std::uint64_t> usage() const {
         return detail::value_of<std::uint64_t>([&](auto out) { return atrest_volume_usage(get(), out); });
@@ -2219,6 +2371,7 @@ public:
         return detail::done(atrest_hazmat_header_restore(on.get(), backup.data(), backup.size()));
     }
 
+    // Of BitLocker too.
     [[nodiscard]] result<luks> version() const {
         return detail::enum_of<luks>([&](auto out) { return atrest_header_version(get(), out); });
     }

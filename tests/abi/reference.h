@@ -331,6 +331,27 @@ atrest_status atrest_vault_quorum(const char *id, size_t threshold, const atrest
 #define ATREST_AES_256_CBC 5
 #define ATREST_AES_256_HCTR2 6
 #define ATREST_AES_256_CTR 7
+#define ATREST_AES_128_CBC_ELEPHANT 8
+#define ATREST_AES_256_CBC_ELEPHANT 9
+#define ATREST_AES_128_ECB 10
+#define ATREST_AES_192_ECB 11
+#define ATREST_AES_256_ECB 12
+#define ATREST_SERPENT_128_XTS 13
+#define ATREST_SERPENT_256_XTS 14
+#define ATREST_SERPENT_128_CBC 15
+#define ATREST_SERPENT_192_CBC 16
+#define ATREST_SERPENT_256_CBC 17
+#define ATREST_TWOFISH_128_XTS 18
+#define ATREST_TWOFISH_256_XTS 19
+#define ATREST_TWOFISH_128_CBC 20
+#define ATREST_TWOFISH_192_CBC 21
+#define ATREST_TWOFISH_256_CBC 22
+#define ATREST_CAMELLIA_128_XTS 23
+#define ATREST_CAMELLIA_256_XTS 24
+#define ATREST_CAMELLIA_128_CBC 25
+#define ATREST_CAMELLIA_192_CBC 26
+#define ATREST_CAMELLIA_256_CBC 27
+#define ATREST_ADIANTUM 28
 #define ATREST_CONTEXT_MAX 1024
 #define ATREST_ENVELOPE_MAX 3124
 #define ATREST_QUORUM_ENVELOPE_MAX 3892
@@ -459,9 +480,13 @@ atrest_status atrest_approval_since_reset(uint32_t *approval, char *text, size_t
 #define ATREST_CREDENTIAL_DEK 2
 #define ATREST_CREDENTIAL_PASSPHRASE 3
 #define ATREST_CREDENTIAL_KEY_FILE 4
+#define ATREST_CREDENTIAL_RECOVERY_PASSWORD 5
+#define ATREST_CREDENTIAL_STARTUP_KEY 6
+#define ATREST_CREDENTIAL_CLEAR_KEY 7
 #define ATREST_PROTECTOR_VAULT 1
 #define ATREST_PROTECTOR_PASSPHRASE 3
 #define ATREST_PROTECTOR_KEY_FILE 4
+#define ATREST_PROTECTOR_RECOVERY_PASSWORD 5
 #define ATREST_PRIORITY_NORMAL 0
 #define ATREST_PRIORITY_PREFER 1
 #define ATREST_PRIORITY_IGNORE 2
@@ -474,8 +499,10 @@ typedef struct {
     const char *passphrase;
     size_t passphrase_len;
     const char *key_file;
+    const char *recovery_password;
+    const char *startup_key;
 } atrest_credential;
-#define ATREST_CREDENTIAL_INIT {sizeof(atrest_credential), 0, 0, 0, 0, 0, 0}
+#define ATREST_CREDENTIAL_INIT {sizeof(atrest_credential), 0, 0, 0, 0, 0, 0, 0, 0}
 typedef struct {
     size_t struct_size;
     uint32_t kind;
@@ -484,8 +511,9 @@ typedef struct {
     const char *passphrase;
     size_t passphrase_len;
     const char *key_file;
+    const char *recovery_password;
 } atrest_protector;
-#define ATREST_PROTECTOR_INIT {sizeof(atrest_protector), 0, 0, 0, 0, 0, 0}
+#define ATREST_PROTECTOR_INIT {sizeof(atrest_protector), 0, 0, 0, 0, 0, 0, 0}
 typedef struct {
     size_t struct_size;
     uint32_t flags;
@@ -502,6 +530,7 @@ typedef struct {
 #define ATREST_FORMAT_OVERWRITE 1
 #define ATREST_LUKS1 1
 #define ATREST_LUKS2 2
+#define ATREST_BITLOCKER 3
 #define ATREST_OPEN_READ_ONLY 1
 #define ATREST_OPEN_HAZMAT_ALLOW_TRUNCATED 2
 #define ATREST_OPEN_KEYSLOT 4
@@ -571,6 +600,9 @@ atrest_status atrest_volume_size(const atrest_volume *volume, uint64_t *out);
 atrest_status atrest_volume_sector_size(const atrest_volume *volume, uint32_t *out);
 atrest_status atrest_volume_data_offset(const atrest_volume *volume, uint64_t *out);
 atrest_status atrest_volume_cipher(const atrest_volume *volume, char *cipher, size_t cipher_cap, size_t *cipher_len);
+atrest_status atrest_volume_weakness(const atrest_volume *volume, char *weakness, size_t weakness_cap,
+    size_t *weakness_len);
+atrest_status atrest_volume_is_read_only(const atrest_volume *volume, uint32_t *out);
 atrest_status atrest_volume_usage(const atrest_volume *volume, uint64_t *blocks);
 atrest_status atrest_volume_approval(const atrest_volume *volume, uint32_t *approval, char *text, size_t text_cap,
     size_t *text_len);
@@ -679,6 +711,40 @@ atrest_status atrest_header_requirements(const atrest_header *header, atrest_sta
     const char *requirement), void *user);
 atrest_status atrest_header_flags(const atrest_header *header, atrest_status (*each)(void *user, const char *flag),
     void *user);
+#define ATREST_RECOVERY_PASSWORD_SIZE 56
+typedef struct {
+    size_t struct_size;
+    uint32_t flags;
+    uint32_t sector_size;
+    uint32_t dek_algorithm;
+    const char *description;
+} atrest_bitlocker_options;
+#define ATREST_BITLOCKER_OPTIONS_INIT {sizeof(atrest_bitlocker_options), 0, 0, 0, 0}
+atrest_status atrest_volume_format_bitlocker(atrest_device *device, const atrest_protector *protector,
+    const atrest_bitlocker_options *options, atrest_volume **out);
+atrest_status atrest_recovery_password_generate(char *password, size_t password_cap, size_t *password_len);
+#define ATREST_NUMBERING_512 1
+#define ATREST_NUMBERING_SECTORS 2
+#define ATREST_NUMBERING_UPPER_HALF 3
+typedef struct {
+    size_t struct_size;
+    uint32_t flags;
+    uint32_t numbering;
+    const char *cipher;
+    uint32_t sector_size;
+    uint64_t offset;
+    uint64_t size;
+    uint64_t first_number;
+    uint64_t used_blocks;
+} atrest_plain_options;
+#define ATREST_PLAIN_OPTIONS_INIT {sizeof(atrest_plain_options), 0, 0, 0, 0, 0, 0, 0, 0}
+atrest_status atrest_dek_algorithm_for_cipher(const char *cipher, size_t key_len, uint32_t *out);
+atrest_status atrest_hazmat_dek_from_bytes_for(uint32_t algorithm, const void *bytes, size_t bytes_len,
+    atrest_dek **out);
+atrest_status atrest_hazmat_plain_dek(uint32_t algorithm, const char *hash, const char *passphrase,
+    size_t passphrase_len, atrest_dek **out);
+atrest_status atrest_hazmat_volume_open_plain(atrest_device *device, const atrest_dek *dek,
+    const atrest_plain_options *options, atrest_volume **out);
 typedef struct atrest_vault_directory atrest_vault_directory;
 typedef struct {
     size_t struct_size;

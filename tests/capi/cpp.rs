@@ -202,9 +202,27 @@ fn the_header_has_all_that_c_has() {
     }
     // So that a new number or member of a struct isn't forgotten either.
     let c = fs::read_to_string(root().join("include/atrest.h")).unwrap();
-    for kind in
-        ["AES", "UNIT", "KEY", "WRAP", "OPERATION", "KDF", "HASH", "PRIORITY", "OPEN", "FORMAT", "CHANGE", "RESOURCE"]
-    {
+    for kind in [
+        "AES",
+        "SERPENT",
+        "TWOFISH",
+        "CAMELLIA",
+        "ADIANTUM",
+        "UNIT",
+        "KEY",
+        "WRAP",
+        "OPERATION",
+        "KDF",
+        "HASH",
+        "PRIORITY",
+        "OPEN",
+        "FORMAT",
+        "CHANGE",
+        "RESOURCE",
+        "CREDENTIAL",
+        "PROTECTOR",
+        "NUMBERING",
+    ] {
         let prefix = format!("#define ATREST_{kind}_");
         for name in c.lines().filter(|line| line.starts_with(&prefix)).map(|line| line.split(' ').nth(1).unwrap()) {
             let of_c_alone = ["_INIT", "_URL_SIZE", "_MAX"].iter().any(|end| name.ends_with(end));

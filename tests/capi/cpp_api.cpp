@@ -1,6 +1,7 @@
 // All of atrest.hpp, used once, and its handling of misuse.
 #include "cpp_check.hpp"
 
+#include <algorithm>
 #include <filesystem>
 #include <fstream>
 #include <numeric>
@@ -841,6 +842,77 @@ void several_vaults()
     CHECK(GOT(directory.list()).size() == 1);
 }
 
+// What machines have encrypted for themselves. Without the features of the library, it says which one is missing.
+void guest()
+{
+    char recovery[ATREST_RECOVERY_PASSWORD_SIZE] = "";
+    const auto password = atrest::protector::passphrase("secret");
+    const atrest::device device = GOT(atrest::device::memory(4 << 20));
+    const auto options = atrest::bitlocker_options().algorithm(atrest::dek_algorithm::aes_128_xts).description("D:");
+    if (atrest_recovery_password_generate(recovery, sizeof recovery, nullptr) == ATREST_ERR_UNSUPPORTED) {
+        FAILS(ATREST_ERR_UNSUPPORTED, atrest::volume::format_bitlocker(device, password, options));
+        FAILS(ATREST_ERR_UNSUPPORTED, atrest::generate_recovery_password(recovery));
+        FAILS(ATREST_ERR_UNSUPPORTED, atrest::volume::open(device, atrest::credential::clear_key()));
+        FAILS(ATREST_ERR_UNSUPPORTED, atrest::volume::open(device, atrest::credential::startup_key(in_folder("x.bek"))));
+        FAILS(ATREST_ERR_UNSUPPORTED, atrest::volume::open(device, atrest::credential::recovery_password("1")));
+    } else {
+        GOT(atrest::generate_recovery_password(recovery));
+        atrest::volume volume = GOT(atrest::volume::format_bitlocker(device, password, options));
+        CHECK(GOT(volume.add_protector(atrest::protector::recovery_password(recovery))) == 1);
+        CHECK(GOT(GOT(volume.dek()).algorithm()) == atrest::dek_algorithm::aes_128_xts);
+        FAILS(ATREST_ERR_DEVICE_NOT_BLANK, atrest::volume::format_bitlocker(device, password));
+        volume = GOT(atrest::volume::open(device, atrest::credential::recovery_password(recovery)));
+        CHECK(!GOT(volume.is_read_only()) && GOT(volume.weakness()).empty());
+        const atrest::header header = GOT(atrest::header::load(device));
+        CHECK(GOT(header.version()) == atrest::luks::bitlocker && GOT(header.label()) == "D:");
+        std::vector<std::string> kinds;
+        GOT(header.keyslots([&](const atrest_keyslot_info &info) { kinds.push_back(info.kind); }));
+        CHECK(kinds == std::vector<std::string>{"password", "recovery password"});
+        FAILS(ATREST_ERR_UNSUPPORTED_HEADER, header.backup());
+        FAILS(ATREST_ERR_NO_SUCH_PROTECTOR, atrest::volume::open(device, atrest::credential::clear_key()));
+        FAILS(ATREST_ERR_NOT_FOUND, atrest::volume::open(device, atrest::credential::startup_key(in_folder("x.bek"))));
+        const auto again = atrest::bitlocker_options().overwrite().sector_size(4096);
+        CHECK(GOT(GOT(atrest::volume::format_bitlocker(device, password, again)).sector_size()) == 4096);
+    }
+
+    // The digest of "abc" is FIPS 180-4's.
+    const auto algorithm = GOT(atrest::dek_algorithm_for_cipher("aes-cbc-plain64", 32));
+    CHECK(algorithm == atrest::dek_algorithm::aes_256_cbc);
+    FAILS(ATREST_ERR_KEY_LENGTH, atrest::dek_algorithm_for_cipher("aes-cbc-plain64", 33));
+    const atrest::dek key = GOT(atrest::dek::hazmat_plain(algorithm, "sha256", "abc"));
+    bytes digest(32);
+    CHECK(GOT(key.hazmat_bytes(digest)) == 32 && digest[0] == 0xba && digest[31] == 0xad);
+    CHECK(GOT(GOT(atrest::dek::hazmat_from_bytes(atrest::dek_algorithm::aes_192_cbc, bytes(24))).algorithm())
+          == atrest::dek_algorithm::aes_192_cbc);
+    FAILS(ATREST_ERR_UNSUPPORTED_ALGORITHM, atrest::dek::hazmat_plain(algorithm, "md5", "abc"));
+
+    const atrest::device disk = GOT(atrest::device::memory(1 << 20));
+    const bytes data = pattern(4096);
+    bytes back(4096);
+    const auto plain = atrest::plain_options("aes-cbc-plain64").offset(4096).size(65536).first_number(8).used_blocks(7);
+    {
+        atrest::volume volume = GOT(atrest::volume::hazmat_open_plain(disk, key, plain));
+        CHECK(GOT(volume.size()) == 65536 && GOT(volume.data_offset()) == 4096 && GOT(volume.usage()) == 7);
+        CHECK(GOT(volume.weakness()).find("flip chosen bits") != std::string::npos);
+        GOT(volume.write_at(0, data));
+    }
+    const auto look = atrest::plain_options(plain).read_only();
+    atrest::volume volume = GOT(atrest::volume::hazmat_open_plain(disk, key, look));
+    GOT(volume.read_at(0, back));
+    CHECK(back == data && GOT(volume.is_read_only()));
+    FAILS(ATREST_ERR_READ_ONLY, volume.write_at(0, data));
+    // Sectors of 4096 bytes that are counted by ones: the first has the number that the first of 512 bytes has.
+    const auto large = atrest::plain_options("aes-cbc-plain64").numbering(atrest::sector_numbering::sectors)
+                           .sector_size(4096).offset(4096).first_number(64).discard();
+    volume = GOT(atrest::volume::hazmat_open_plain(disk, key, large));
+    GOT(volume.read_at(0, back));
+    CHECK(std::equal(back.begin(), back.begin() + 512, data.begin()) && back != data);
+    const atrest::dek xts = GOT(atrest::dek::generate());
+    volume = GOT(atrest::volume::hazmat_open_plain(disk, xts, atrest::plain_options::upper_half().sector_size(4096)));
+    CHECK(GOT(volume.cipher()).find("SPDK") != std::string::npos);
+    FAILS(ATREST_ERR_UNSUPPORTED_ALGORITHM, atrest::volume::hazmat_open_plain(disk, key, atrest::plain_options::upper_half()));
+}
+
 } // namespace
 
 int main(int, char **argv)
@@ -858,5 +930,6 @@ int main(int, char **argv)
     volumes();
     headers();
     several_vaults();
+    guest();
     std::printf("%d checks passed\n", passed);
 }

@@ -13,7 +13,7 @@ use common::{cryptsetup, peer, pipe, run, text};
 use library::root;
 use programs::{C, CPP, WARNINGS, built, everywhere, succeed};
 
-const PROGRAMS: [&str; 20] = [
+const PROGRAMS: [&str; 25] = [
     "examples/quickstart.c",
     "examples/volume.c",
     "examples/sectors.c",
@@ -22,11 +22,16 @@ const PROGRAMS: [&str; 20] = [
     "examples/luks_keyslots.c",
     "examples/day_in_the_life.c",
     "examples/reencrypt.c",
+    "examples/bitlocker.c",
+    "examples/plain_mapping.c",
+    "examples/rootless.c",
     "tests/capi/misuse_keys.c",
     "tests/capi/misuse_vaults.c",
     "tests/capi/misuse_volumes.c",
     "tests/capi/misuse_reencrypt.c",
     "tests/capi/misuse_headers.c",
+    "tests/capi/misuse_guest.c",
+    "tests/capi/open_bitlocker.c",
     "tests/capi/misuse_managed.c",
     "tests/capi/misuse_disks.c",
     "tests/capi/misuse_managed_callbacks.c",
@@ -81,6 +86,13 @@ fn custom_vault() {
 fn reencrypt() {
     for output in everywhere("examples/reencrypt.c") {
         assert!(output.ends_with("48 of 48 MiB\nthe key is another, and all writes are there\n"), "{output}");
+    }
+}
+
+#[test]
+fn rootless() {
+    for output in everywhere("examples/rootless.c") {
+        assert_eq!(output, "4 threads wrote, and 5 passphrases open the volume\n");
     }
 }
 

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use atrest::key::KeyId;
 
 /// The files of `crates/atrest-c/src` that C sees, in the order of the header's sections.
-const SECTIONS: [&str; 38] = [
+const SECTIONS: [&str; 40] = [
     "version",
     "status",
     "message",
@@ -34,6 +34,8 @@ const SECTIONS: [&str; 38] = [
     "volume",
     "header",
     "header_lists",
+    "bitlocker",
+    "plain",
     "vault_directory",
     "disk_backend",
     "disk_service",

@@ -9,7 +9,7 @@ use atrest::{Dek, DekAlgorithm, Envelope, hazmat};
 
 use crate::failure::{Failure, Result, run};
 use crate::handle::Handle;
-use crate::status::atrest_status;
+use crate::status::{ATREST_ERR_UNSUPPORTED, atrest_status};
 use crate::vault::atrest_vault;
 use crate::vault_callbacks::ATREST_WRAPPED_MAX;
 
@@ -29,6 +29,49 @@ pub const ATREST_AES_256_HCTR2: u32 = 6;
 /// AES-256-CTR, 32 bytes of key. For engines' files, one key per file: see atrest_stream_cipher.
 pub const ATREST_AES_256_CTR: u32 = 7;
 
+/// AES-128-CBC with the Elephant diffuser, 32 bytes of key. Of BitLocker volumes: feature `bitlocker`.
+pub const ATREST_AES_128_CBC_ELEPHANT: u32 = 8;
+/// AES-256-CBC with the Elephant diffuser, 64 bytes of key. Of BitLocker volumes: feature `bitlocker`.
+pub const ATREST_AES_256_CBC_ELEPHANT: u32 = 9;
+/// AES-128-ECB, 16 bytes of key. For reading old volumes only.
+pub const ATREST_AES_128_ECB: u32 = 10;
+/// AES-192-ECB, 24 bytes of key. For reading old volumes only.
+pub const ATREST_AES_192_ECB: u32 = 11;
+/// AES-256-ECB, 32 bytes of key. For reading old volumes only.
+pub const ATREST_AES_256_ECB: u32 = 12;
+/// Serpent-128-XTS, 32 bytes of key. For old volumes only, as all of the feature `legacy`.
+pub const ATREST_SERPENT_128_XTS: u32 = 13;
+/// Serpent-256-XTS, 64 bytes of key. Feature `legacy`.
+pub const ATREST_SERPENT_256_XTS: u32 = 14;
+/// Serpent-128-CBC, 16 bytes of key. Feature `legacy`.
+pub const ATREST_SERPENT_128_CBC: u32 = 15;
+/// Serpent-192-CBC, 24 bytes of key. Feature `legacy`.
+pub const ATREST_SERPENT_192_CBC: u32 = 16;
+/// Serpent-256-CBC, 32 bytes of key. Feature `legacy`.
+pub const ATREST_SERPENT_256_CBC: u32 = 17;
+/// Twofish-128-XTS, 32 bytes of key. Feature `legacy`.
+pub const ATREST_TWOFISH_128_XTS: u32 = 18;
+/// Twofish-256-XTS, 64 bytes of key. Feature `legacy`.
+pub const ATREST_TWOFISH_256_XTS: u32 = 19;
+/// Twofish-128-CBC, 16 bytes of key. Feature `legacy`.
+pub const ATREST_TWOFISH_128_CBC: u32 = 20;
+/// Twofish-192-CBC, 24 bytes of key. Feature `legacy`.
+pub const ATREST_TWOFISH_192_CBC: u32 = 21;
+/// Twofish-256-CBC, 32 bytes of key. Feature `legacy`.
+pub const ATREST_TWOFISH_256_CBC: u32 = 22;
+/// Camellia-128-XTS, 32 bytes of key. Feature `legacy`.
+pub const ATREST_CAMELLIA_128_XTS: u32 = 23;
+/// Camellia-256-XTS, 64 bytes of key. Feature `legacy`.
+pub const ATREST_CAMELLIA_256_XTS: u32 = 24;
+/// Camellia-128-CBC, 16 bytes of key. Feature `legacy`.
+pub const ATREST_CAMELLIA_128_CBC: u32 = 25;
+/// Camellia-192-CBC, 24 bytes of key. Feature `legacy`.
+pub const ATREST_CAMELLIA_192_CBC: u32 = 26;
+/// Camellia-256-CBC, 32 bytes of key. Feature `legacy`.
+pub const ATREST_CAMELLIA_256_CBC: u32 = 27;
+/// Adiantum with XChaCha12 and AES-256, 32 bytes of key. Feature `legacy`.
+pub const ATREST_ADIANTUM: u32 = 28;
+
 /// The most bytes of a context.
 pub const ATREST_CONTEXT_MAX: usize = 1024;
 /// The most bytes of an envelope by one vault.
@@ -40,11 +83,12 @@ pub const ATREST_QUORUM_ENVELOPE_MAX: usize = 3892;
 /// by atrest_dek_free, which wipes it.
 pub struct atrest_dek;
 
-/// Generates a DEK. `algorithm` is ATREST_AES_256_XTS or another ATREST_AES_*. A DEK only makes ciphers of its own
+/// Generates a DEK. `algorithm` is ATREST_AES_256_XTS or another ATREST_AES_*, or one for old volumes. A DEK only makes ciphers of its own
 /// mode: one for XTS makes sector ciphers, one for CTR stream ciphers. Both of these go into envelopes; DEKs for CBC
 /// and HCTR2 only go into volumes.
 ///
-/// Errors: ATREST_ERR_BAD_ENUM; ATREST_ERR_RANDOM.
+/// Errors: ATREST_ERR_BAD_ENUM; ATREST_ERR_UNSUPPORTED for an algorithm of a feature that the library was built without;
+/// ATREST_ERR_RANDOM.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn atrest_dek_generate(algorithm: u32, out: *mut *mut atrest_dek) -> atrest_status {
     run(|| {
@@ -60,7 +104,7 @@ pub unsafe extern "C" fn atrest_dek_free(dek: *mut atrest_dek) {
     free!(dek);
 }
 
-/// The algorithm of a DEK: one of ATREST_AES_*.
+/// The algorithm of a DEK: one of ATREST_AES_* and the like.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn atrest_dek_algorithm(dek: *const atrest_dek, out: *mut u32) -> atrest_status {
     run(|| {
@@ -193,7 +237,36 @@ impl Handle for atrest_dek {
 
 pub(crate) fn dek_algorithm(number: u32) -> Result<DekAlgorithm> {
     let algorithm = u16::try_from(number).ok().and_then(DekAlgorithm::from_code);
-    algorithm.ok_or_else(|| Failure::bad_enum("algorithm", number))
+    algorithm.ok_or_else(|| match number {
+        ATREST_AES_128_CBC_ELEPHANT | ATREST_AES_256_CBC_ELEPHANT => without("bitlocker"),
+        number if OF_LEGACY.contains(&number) => without("legacy"),
+        _ => Failure::bad_enum("algorithm", number),
+    })
+}
+
+/// Those that only a library with the feature `legacy` has.
+const OF_LEGACY: [u32; 16] = [
+    ATREST_SERPENT_128_XTS,
+    ATREST_SERPENT_256_XTS,
+    ATREST_SERPENT_128_CBC,
+    ATREST_SERPENT_192_CBC,
+    ATREST_SERPENT_256_CBC,
+    ATREST_TWOFISH_128_XTS,
+    ATREST_TWOFISH_256_XTS,
+    ATREST_TWOFISH_128_CBC,
+    ATREST_TWOFISH_192_CBC,
+    ATREST_TWOFISH_256_CBC,
+    ATREST_CAMELLIA_128_XTS,
+    ATREST_CAMELLIA_256_XTS,
+    ATREST_CAMELLIA_128_CBC,
+    ATREST_CAMELLIA_192_CBC,
+    ATREST_CAMELLIA_256_CBC,
+    ATREST_ADIANTUM,
+];
+
+fn without(feature: &str) -> Failure {
+    let text = format!("this library was built without this algorithm; build it with the feature `{feature}`");
+    Failure::new(ATREST_ERR_UNSUPPORTED, text)
 }
 
 const _: () = assert!(ATREST_CONTEXT_MAX == atrest::key::MAX_CONTEXT);
@@ -208,4 +281,31 @@ const _: () = assert!(
         && ATREST_AES_256_CBC == DekAlgorithm::Aes256Cbc.code() as u32
         && ATREST_AES_256_HCTR2 == DekAlgorithm::Aes256Hctr2.code() as u32
         && ATREST_AES_256_CTR == DekAlgorithm::Aes256Ctr.code() as u32
+        && ATREST_AES_128_ECB == DekAlgorithm::Aes128Ecb.code() as u32
+        && ATREST_AES_192_ECB == DekAlgorithm::Aes192Ecb.code() as u32
+        && ATREST_AES_256_ECB == DekAlgorithm::Aes256Ecb.code() as u32
+);
+#[cfg(feature = "bitlocker")]
+const _: () = assert!(
+    ATREST_AES_128_CBC_ELEPHANT == DekAlgorithm::Aes128CbcElephant.code() as u32
+        && ATREST_AES_256_CBC_ELEPHANT == DekAlgorithm::Aes256CbcElephant.code() as u32
+);
+#[cfg(feature = "legacy")]
+const _: () = assert!(
+    ATREST_SERPENT_128_XTS == DekAlgorithm::Serpent128Xts.code() as u32
+        && ATREST_SERPENT_256_XTS == DekAlgorithm::Serpent256Xts.code() as u32
+        && ATREST_SERPENT_128_CBC == DekAlgorithm::Serpent128Cbc.code() as u32
+        && ATREST_SERPENT_192_CBC == DekAlgorithm::Serpent192Cbc.code() as u32
+        && ATREST_SERPENT_256_CBC == DekAlgorithm::Serpent256Cbc.code() as u32
+        && ATREST_TWOFISH_128_XTS == DekAlgorithm::Twofish128Xts.code() as u32
+        && ATREST_TWOFISH_256_XTS == DekAlgorithm::Twofish256Xts.code() as u32
+        && ATREST_TWOFISH_128_CBC == DekAlgorithm::Twofish128Cbc.code() as u32
+        && ATREST_TWOFISH_192_CBC == DekAlgorithm::Twofish192Cbc.code() as u32
+        && ATREST_TWOFISH_256_CBC == DekAlgorithm::Twofish256Cbc.code() as u32
+        && ATREST_CAMELLIA_128_XTS == DekAlgorithm::Camellia128Xts.code() as u32
+        && ATREST_CAMELLIA_256_XTS == DekAlgorithm::Camellia256Xts.code() as u32
+        && ATREST_CAMELLIA_128_CBC == DekAlgorithm::Camellia128Cbc.code() as u32
+        && ATREST_CAMELLIA_192_CBC == DekAlgorithm::Camellia192Cbc.code() as u32
+        && ATREST_CAMELLIA_256_CBC == DekAlgorithm::Camellia256Cbc.code() as u32
+        && ATREST_ADIANTUM == DekAlgorithm::Adiantum.code() as u32
 );

@@ -20,7 +20,7 @@ use crate::failure::{Failure, Result, run};
 use crate::handle::Handle;
 use crate::keyslots::{atrest_credential, credential as credential_of, priority as priority_of};
 use crate::status::{ATREST_ERR_UNSUPPORTED, atrest_status};
-use crate::volume_options::{ATREST_LUKS1, ATREST_LUKS2, atrest_open_options, open_options};
+use crate::volume_options::{ATREST_BITLOCKER, ATREST_LUKS1, ATREST_LUKS2, atrest_open_options, open_options};
 
 /// A header. Freed by atrest_header_free.
 pub struct atrest_header;
@@ -44,12 +44,16 @@ pub unsafe extern "C" fn atrest_header_free(header: *mut atrest_header) {
     free!(header);
 }
 
-/// ATREST_LUKS1 or ATREST_LUKS2.
+/// ATREST_LUKS1, ATREST_LUKS2 or ATREST_BITLOCKER.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn atrest_header_version(header: *const atrest_header, out: *mut u32) -> atrest_status {
     run(|| {
         let (header, out) = (handle!(header).snapshot(), out!(out));
-        out.set(if header.format == LuksVersion::Luks1 { ATREST_LUKS1 } else { ATREST_LUKS2 });
+        out.set(match header.format {
+            HeaderFormat::Luks(LuksVersion::Luks1) => ATREST_LUKS1,
+            HeaderFormat::Luks(LuksVersion::Luks2) => ATREST_LUKS2,
+            _ => ATREST_BITLOCKER, // the only other format of a header, in a build that has it
+        });
         Ok(())
     })
 }
@@ -65,7 +69,7 @@ pub unsafe extern "C" fn atrest_header_uuid(
     run(|| text_out!(uuid, uuid_cap, uuid_len).put(&handle!(header).snapshot().uuid))
 }
 
-/// The label, up to 47 bytes in any encoding; empty if there is none.
+/// The label, up to 47 bytes in any encoding; empty if there is none. In BitLocker the description, which may be longer.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn atrest_header_label(
     header: *const atrest_header,
@@ -253,7 +257,7 @@ pub unsafe extern "C" fn atrest_header_unlock(
 /// fits; make a new one.
 ///
 /// Errors: ATREST_ERR_NO_ROOM if all keyslots are taken, or if the data begins too early for a header of LUKS2;
-/// ATREST_ERR_UNSUPPORTED_HEADER for keyslots in unusual places, and for a header that can't be opened;
+/// ATREST_ERR_UNSUPPORTED_HEADER for keyslots in unusual places, for a header that can't be opened, and for BitLocker;
 /// ATREST_ERR_FOREIGN_DATA for the metadata of luksmeta; ATREST_ERR_DEVICE_TOO_SMALL for a detached header or a backup
 /// without room for one of LUKS2; ATREST_ERR_BUSY; the device's errors.
 #[unsafe(no_mangle)]
@@ -275,7 +279,8 @@ pub unsafe extern "C" fn atrest_header_erase(header: *mut atrest_header) -> atre
 ///
 /// A backup opens the volume with the credentials of its time, including those removed since.
 ///
-/// Errors: ATREST_ERR_BUSY; ATREST_ERR_BUFFER_TOO_SHORT; the device's errors.
+/// Errors: ATREST_ERR_BUSY; ATREST_ERR_BUFFER_TOO_SHORT; ATREST_ERR_UNSUPPORTED_HEADER for BitLocker, whose metadata lies
+/// within the volume; the device's errors.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn atrest_header_backup(
     header: *const atrest_header,
@@ -285,7 +290,11 @@ pub unsafe extern "C" fn atrest_header_backup(
 ) -> atrest_status {
     run(|| {
         let (header, out) = (handle!(header), bytes_out!(backup, backup_cap, backup_len));
-        out.check(usize::try_from(header.snapshot().size).unwrap_or(usize::MAX))?;
+        let snapshot = header.snapshot();
+        // One without a backup says so itself, before anybody makes room for it.
+        if matches!(snapshot.format, HeaderFormat::Luks(_)) {
+            out.check(usize::try_from(snapshot.size).unwrap_or(usize::MAX))?;
+        }
         out.put(&header.with(|header| header.backup())?)
     })
 }

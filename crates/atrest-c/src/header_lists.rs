@@ -25,7 +25,8 @@ pub struct atrest_keyslot_info {
     pub id: u32,
     /// ATREST_PRIORITY_*: when it is tried.
     pub priority: u32,
-    /// "luks2" for a passphrase's, "luks1" in LUKS1, "reencrypt", or another type in the header.
+    /// "luks2" for a passphrase's, "luks1" in LUKS1, "reencrypt", or another type in the header. In BitLocker what opens it,
+    /// such as "password", "recovery password" or "TPM and PIN".
     pub kind: *const c_char,
     /// The length of the key in it, in bits.
     pub key_bits: u32,
@@ -93,7 +94,7 @@ pub struct atrest_segment_info {
     pub id: u32,
     /// The sector size in bytes.
     pub sector_size: u32,
-    /// Its type: "crypt", "linear" for unencrypted data, or another.
+    /// Its type: "crypt", "linear" for unencrypted data, "hidden" for BitLocker's own places, or another.
     pub kind: *const c_char,
     /// The cipher in dm-crypt's notation.
     pub cipher: *const c_char,

@@ -3,6 +3,8 @@
 //! A credential opens a volume: a vault that unwraps its DEK, a passphrase, a key file whose content is a passphrase,
 //! or the DEK itself. The header stores a vault's wrapped DEK in a token, and a passphrase's in a keyslot. Trying a
 //! keyslot costs time and memory, by a key derivation function (KDF).
+//!
+//! A BitLocker volume has protectors in the place of keyslots: by passwords, recovery passwords, and keys in files.
 
 use core::ffi::c_char;
 use core::time::Duration;
@@ -12,6 +14,7 @@ use atrest::volume::Priority;
 use atrest::{Credential, Protector};
 
 use crate::args::check_flags;
+use crate::bitlocker_keys as bitlocker;
 use crate::dek::atrest_dek;
 use crate::failure::{Failure, Result};
 use crate::kdf::{atrest_kdf, kdf};
@@ -26,6 +29,13 @@ pub const ATREST_CREDENTIAL_DEK: u32 = 2;
 pub const ATREST_CREDENTIAL_PASSPHRASE: u32 = 3;
 /// A file whose whole content is the passphrase.
 pub const ATREST_CREDENTIAL_KEY_FILE: u32 = 4;
+/// A recovery password of BitLocker.
+pub const ATREST_CREDENTIAL_RECOVERY_PASSWORD: u32 = 5;
+/// A file with a startup key or recovery key of BitLocker (.BEK), as Windows writes it.
+pub const ATREST_CREDENTIAL_STARTUP_KEY: u32 = 6;
+/// The clear key of a BitLocker volume whose protection is suspended: it lies on the volume itself. Also no key at all, for
+/// a volume that Windows has decrypted and not yet given up.
+pub const ATREST_CREDENTIAL_CLEAR_KEY: u32 = 7;
 
 /// A vault, and a key in it whose latest version wraps the DEK. It gets a token, which LUKS1 doesn't support.
 pub const ATREST_PROTECTOR_VAULT: u32 = 1;
@@ -33,6 +43,8 @@ pub const ATREST_PROTECTOR_VAULT: u32 = 1;
 pub const ATREST_PROTECTOR_PASSPHRASE: u32 = 3;
 /// A file whose whole content is the passphrase. It gets a keyslot.
 pub const ATREST_PROTECTOR_KEY_FILE: u32 = 4;
+/// A recovery password of BitLocker: atrest_recovery_password_generate makes one.
+pub const ATREST_PROTECTOR_RECOVERY_PASSWORD: u32 = 5;
 
 /// Tried after those that are preferred.
 pub const ATREST_PRIORITY_NORMAL: u32 = 0;
@@ -63,10 +75,17 @@ pub struct atrest_credential {
     pub passphrase_len: usize,
     /// For ATREST_CREDENTIAL_KEY_FILE: its path. The bytes read from it are wiped.
     pub key_file: *const c_char,
+    /// For ATREST_CREDENTIAL_RECOVERY_PASSWORD: eight groups of six digits, with dashes between them. The caller must wipe
+    /// it.
+    pub recovery_password: *const c_char,
+    /// For ATREST_CREDENTIAL_STARTUP_KEY: the path of the file.
+    pub startup_key: *const c_char,
 }
 
 // SAFETY: `struct_size` is the first member, and pointers and numbers may be zero.
-unsafe impl SizedStruct for atrest_credential {}
+unsafe impl SizedStruct for atrest_credential {
+    const EARLIER: &'static [usize] = &[core::mem::offset_of!(atrest_credential, recovery_password)];
+}
 
 /// A new way into a volume.
 #[repr(C)]
@@ -86,10 +105,14 @@ pub struct atrest_protector {
     pub passphrase_len: usize,
     /// For ATREST_PROTECTOR_KEY_FILE: its path. It has 1 byte to 8 MiB; the bytes read from it are wiped.
     pub key_file: *const c_char,
+    /// For ATREST_PROTECTOR_RECOVERY_PASSWORD, as in an atrest_credential.
+    pub recovery_password: *const c_char,
 }
 
 // SAFETY: `struct_size` is the first member, and pointers and numbers may be zero.
-unsafe impl SizedStruct for atrest_protector {}
+unsafe impl SizedStruct for atrest_protector {
+    const EARLIER: &'static [usize] = &[core::mem::offset_of!(atrest_protector, recovery_password)];
+}
 
 /// What a new keyslot is like.
 #[repr(C)]
@@ -123,6 +146,9 @@ pub(crate) fn credential<'a>(credential: &atrest_credential) -> Result<Credentia
             Credential::Passphrase(bytes!(credential.passphrase, credential.passphrase_len))
         }
         ATREST_CREDENTIAL_KEY_FILE => Credential::KeyFile(path!(credential.key_file)),
+        ATREST_CREDENTIAL_RECOVERY_PASSWORD => bitlocker::recovery_credential(text!(credential.recovery_password))?,
+        ATREST_CREDENTIAL_STARTUP_KEY => bitlocker::startup_key(path!(credential.startup_key))?,
+        ATREST_CREDENTIAL_CLEAR_KEY => bitlocker::clear_key()?,
         other => return Err(Failure::bad_enum("credential.kind", other)),
     })
 }
@@ -133,6 +159,7 @@ pub(crate) fn protector<'a>(protector: &atrest_protector) -> Result<Protector<'a
         ATREST_PROTECTOR_VAULT => Protector::Vault(handle!(protector.vault).get(), text!(protector.key_name)),
         ATREST_PROTECTOR_PASSPHRASE => Protector::Passphrase(bytes!(protector.passphrase, protector.passphrase_len)),
         ATREST_PROTECTOR_KEY_FILE => Protector::KeyFile(path!(protector.key_file)),
+        ATREST_PROTECTOR_RECOVERY_PASSWORD => bitlocker::recovery_protector(text!(protector.recovery_password))?,
         other => return Err(Failure::bad_enum("protector.kind", other)),
     })
 }

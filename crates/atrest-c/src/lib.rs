@@ -1,7 +1,7 @@
 //! atrest.h - encryption at rest that a storage stack links
 //!
 //! An AES-XTS sector engine; data encryption keys (DEKs), wrapped under key-encryption keys (KEKs) that live in a
-//! vault; volumes that are LUKS2 or LUKS1 on disk. No root, no kernel module, no daemon. Link with -latrest.
+//! vault; volumes that are LUKS2 or LUKS1 on disk, or BitLocker. No root, no kernel module, no daemon. Link with -latrest.
 //!
 //! Rules for every function here, unless its own comment says otherwise:
 //!
@@ -54,6 +54,8 @@
 
 #[macro_use]
 mod args;
+mod bitlocker;
+mod bitlocker_keys;
 mod buffers;
 mod callback;
 mod clock;
@@ -81,6 +83,7 @@ mod log;
 mod memory;
 mod message;
 mod output;
+mod plain;
 mod reencrypt;
 mod sector_cipher;
 mod segments;

@@ -1,7 +1,8 @@
 //! VOLUMES
 //!
 //! A volume is an encrypted device: a header of LUKS2 or LUKS1, which any Linux machine can check, and sectors of
-//! AES-XTS (aes-xts-plain64), or of another cipher in an old volume. The header may be on its own device. Reads and
+//! AES-XTS (aes-xts-plain64), or of another cipher in an old volume: all that Linux makes with a library of the feature
+//! `legacy`. Or it is a volume of BitLocker, or data without a header (sections below). The header may be on its own device. Reads and
 //! writes are in whole sectors. Any number of threads may read and write one volume at once.
 
 use core::ffi::{c_char, c_void};
@@ -268,6 +269,31 @@ pub unsafe extern "C" fn atrest_volume_cipher(
     cipher_len: *mut usize,
 ) -> atrest_status {
     run(|| text_out!(cipher, cipher_cap, cipher_len).put(handle!(volume).cipher().name()))
+}
+
+/// What an attacker can do to a volume of such a cipher that AES-XTS with 64-bit sector numbers prevents; empty if there is
+/// nothing.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn atrest_volume_weakness(
+    volume: *const atrest_volume,
+    weakness: *mut c_char,
+    weakness_cap: usize,
+    weakness_len: *mut usize,
+) -> atrest_status {
+    run(|| {
+        let out = text_out!(weakness, weakness_cap, weakness_len);
+        out.put(handle!(volume).cipher().weakness().unwrap_or_default())
+    })
+}
+
+/// 1 if nothing can be written to the volume: because its user opened it so, or its cipher is too weak; otherwise 0.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn atrest_volume_is_read_only(volume: *const atrest_volume, out: *mut u32) -> atrest_status {
+    run(|| {
+        let (volume, out) = (handle!(volume), out!(out));
+        out.set(volume.is_read_only().into());
+        Ok(())
+    })
 }
 
 /// The number of 16-byte blocks that the volume's key has encrypted: the option `used_blocks` and all writes since.

@@ -28,6 +28,8 @@ pub const ATREST_FORMAT_OVERWRITE: u32 = 1;
 pub const ATREST_LUKS1: u32 = 1;
 /// LUKS2.
 pub const ATREST_LUKS2: u32 = 2;
+/// BitLocker, of Windows: what a header may be. atrest_volume_format_bitlocker makes such a volume.
+pub const ATREST_BITLOCKER: u32 = 3;
 
 /// Flag: write nothing at all, neither data nor a repair of the header.
 pub const ATREST_OPEN_READ_ONLY: u32 = 1;

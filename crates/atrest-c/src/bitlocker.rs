@@ -1,0 +1,133 @@
+//! BITLOCKER
+//!
+//! BitLocker volumes of Windows: atrest_volume_open opens one as it opens LUKS, by a passphrase (the password), a recovery
+//! password, a startup key, or the clear key of a volume whose protection is suspended. Protectors by a TPM open in
+//! Windows alone. Volumes of Windows 7 to 11 and of BitLocker To Go are read and written; those of Vista, and those that
+//! are being converted, are only read. docs/behaviours.md has the programs that this was tried with; Windows was not.
+//!
+//! atrest_volume_add_protector, atrest_volume_change_keyslot and atrest_volume_remove_keyslot change the protectors, of
+//! which the first is number 0; when one is removed, those behind it get the number before. atrest_header_keyslots lists
+//! them: `kind` says what opens each, such as "password", "recovery password", "startup key", "clear key" or "TPM and
+//! PIN". atrest_header_segments lists the data: "crypt", "linear" for what isn't encrypted yet, and "hidden" for the
+//! metadata, which reads as zeros. Such a header has no backup of its own; an image of the volume has it.
+//!
+//! All of it needs a library built with the feature `bitlocker`. Without it, these functions and credentials fail with
+//! ATREST_ERR_UNSUPPORTED, and atrest_volume_open with ATREST_ERR_NOT_LUKS, whose message names BitLocker.
+
+use core::ffi::c_char;
+
+use crate::device::{Device, atrest_device};
+use crate::failure::{Result, run};
+use crate::keyslots::{atrest_protector, protector as protector_of};
+use crate::output::TextOut;
+use crate::status::atrest_status;
+use crate::structs::SizedStruct;
+use crate::volume::atrest_volume;
+
+/// The size of a buffer for a recovery password, with its zero byte.
+pub const ATREST_RECOVERY_PASSWORD_SIZE: usize = 56;
+
+/// Options for making a BitLocker volume.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct atrest_bitlocker_options {
+    /// Set by ATREST_BITLOCKER_OPTIONS_INIT.
+    pub struct_size: usize,
+    /// 0 or ATREST_FORMAT_OVERWRITE.
+    pub flags: u32,
+    /// The sector size of the device: 512 or 4096 bytes. 0 is 512.
+    pub sector_size: u32,
+    /// ATREST_AES_128_XTS, which Windows takes by default, or ATREST_AES_256_XTS. 0 is ATREST_AES_256_XTS.
+    pub dek_algorithm: u32,
+    /// A description of up to 256 characters. Windows has the names of the machine and the drive there, and the date. NULL
+    /// is none.
+    pub description: *const c_char,
+}
+
+// SAFETY: `struct_size` is the first member, and pointers and numbers may be zero.
+unsafe impl SizedStruct for atrest_bitlocker_options {}
+
+/// Makes a BitLocker volume on `device`, with a new DEK and `protector` as its first way in: a passphrase or key file, whose
+/// content is the password, or a recovery password. Add the second, which Windows asks for, by
+/// atrest_volume_add_protector. `options` may be NULL.
+///
+/// The volume's own places are the last 200 KiB of whole 64 KiB of the device, and atrest_volume_size leaves them out. MAKE
+/// THE FILE SYSTEM NO LARGER: another program that opens the volume shows zeros there, and some of them lose what is
+/// written to them. The data area isn't written, and reads as noise until it is.
+///
+/// Errors: ATREST_ERR_DEVICE_NOT_BLANK, without ATREST_FORMAT_OVERWRITE; ATREST_ERR_DEVICE_TOO_SMALL under 1 MiB;
+/// ATREST_ERR_INVALID_OPTION, also for a vault, which BitLocker has no place for, and for a passphrase that isn't UTF-8;
+/// ATREST_ERR_SECTOR_SIZE; ATREST_ERR_BAD_ENUM; ATREST_ERR_NOT_APPROVED; ATREST_ERR_UNSUPPORTED without the feature; the
+/// device's errors.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn atrest_volume_format_bitlocker(
+    device: *mut atrest_device,
+    protector: *const atrest_protector,
+    options: *const atrest_bitlocker_options,
+    out: *mut *mut atrest_volume,
+) -> atrest_status {
+    run(|| {
+        let (device, protector, out) = (handle!(device), protector_of(&structure!(protector))?, out!(out));
+        let options = if options.is_null() { None } else { Some(structure!(options)) };
+        out.handle(format(device, protector, options.as_ref())?);
+        Ok(())
+    })
+}
+
+/// Makes a new recovery password, 55 characters from 128 random bits: eight groups of six digits, with dashes between them. A
+/// buffer of ATREST_RECOVERY_PASSWORD_SIZE bytes has room for it. Print it, keep it apart from the volume, and wipe it.
+///
+/// Errors: ATREST_ERR_BUFFER_TOO_SHORT; ATREST_ERR_RANDOM; ATREST_ERR_UNSUPPORTED without the feature.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn atrest_recovery_password_generate(
+    password: *mut c_char,
+    password_cap: usize,
+    password_len: *mut usize,
+) -> atrest_status {
+    run(|| generate(text_out!(password, password_cap, password_len)))
+}
+
+#[cfg(feature = "bitlocker")]
+fn format(
+    device: &Device,
+    protector: atrest::Protector<'_>,
+    options: Option<&atrest_bitlocker_options>,
+) -> Result<atrest::Volume<Device>> {
+    let options = options.map_or_else(|| Ok(atrest::volume::BitLockerOptions::new()), bitlocker_options)?;
+    Ok(atrest::Volume::format_bitlocker(device.clone(), protector, &options)?)
+}
+
+#[cfg(feature = "bitlocker")]
+fn bitlocker_options(c: &atrest_bitlocker_options) -> Result<atrest::volume::BitLockerOptions> {
+    use crate::volume_options::ATREST_FORMAT_OVERWRITE;
+    crate::args::check_flags(c.flags, ATREST_FORMAT_OVERWRITE)?;
+    let mut options = atrest::volume::BitLockerOptions::new().overwrite(c.flags & ATREST_FORMAT_OVERWRITE != 0);
+    if c.sector_size != 0 {
+        options = options.sector_size(atrest::SectorSize::new(c.sector_size)?);
+    }
+    if c.dek_algorithm != 0 {
+        options = options.dek_algorithm(crate::dek::dek_algorithm(c.dek_algorithm)?);
+    }
+    Ok(if c.description.is_null() { options } else { options.description(text!(c.description)) })
+}
+
+#[cfg(feature = "bitlocker")]
+fn generate(out: TextOut<'_>) -> Result {
+    out.put(atrest::volume::RecoveryPassword::generate()?.expose())
+}
+
+#[cfg(not(feature = "bitlocker"))]
+fn format(
+    _: &Device,
+    _: atrest::Protector<'_>,
+    _: Option<&atrest_bitlocker_options>,
+) -> Result<atrest::Volume<Device>> {
+    Err(crate::bitlocker_keys::without_bitlocker())
+}
+
+#[cfg(not(feature = "bitlocker"))]
+fn generate(_: TextOut<'_>) -> Result {
+    Err(crate::bitlocker_keys::without_bitlocker())
+}
+
+const _: () = assert!(ATREST_RECOVERY_PASSWORD_SIZE == 8 * 6 + 7 + 1);

@@ -1,0 +1,133 @@
+//! What machines have encrypted for themselves, from C: the examples, and the volumes that Windows made. The tests for a
+//! library with the features `bitlocker` and `legacy` are there when this is built with them: `ATREST_C_FEATURES` names them
+//! for the library, too.
+
+#![cfg(target_os = "linux")]
+
+#[path = "../common/peers.rs"]
+mod common;
+mod library;
+mod programs;
+
+use std::fs;
+
+use common::{cryptsetup, pipe, python, run, text};
+use programs::built;
+
+const DM_CRYPT: &str = concat!(
+    include_str!("../common/dm_crypt.py"),
+    "
+key = hashlib.sha256(b'correct horse').digest()
+plain = (b'secret plans' + bytes(500)) * 2048
+open(sys.argv[1], 'wb').write(sectors('aes-cbc-essiv:sha256', key, 0, 512, plain))
+"
+);
+
+/// The mapping that it reads is made by OpenSSL, after dm-crypt's documentation.
+#[test]
+fn plain_mapping() {
+    let Some(python) = python("cryptography") else { return };
+    for program in built("examples/plain_mapping.c") {
+        let image = program.folder().join("plain.img");
+        run(&python, &["-c", DM_CRYPT, text(&image)]);
+        let before = fs::read(&image).unwrap();
+        assert_eq!(before.len(), 1 << 20);
+        let output = program.run(&[text(program.folder())]);
+        let weakness = "of aes-cbc-essiv:sha256: who writes to the disk can flip chosen bits";
+        assert_eq!(output, format!("read \"secret plans\"\n{weakness}\n"));
+        assert!(fs::read(&image).unwrap() == before, "the mapping was only read");
+        let Some(cryptsetup) = cryptsetup() else { continue };
+        let made = program.folder().join("luks.img");
+        pipe(&cryptsetup, &["open", "--test-passphrase", "--key-file", "-", text(&made)], b"correct horse");
+    }
+}
+
+/// Without the feature, it says which one is missing.
+#[cfg(not(feature = "bitlocker"))]
+#[test]
+fn bitlocker_is_missed_by_name() {
+    use std::process::Command;
+    for program in built("examples/bitlocker.c") {
+        let output = Command::new(program.folder().join("program")).arg(program.folder()).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(said.contains("feature `bitlocker`") && said.contains("(ATREST_ERR_UNSUPPORTED)"), "{said}");
+    }
+}
+
+/// cryptsetup and dissect read what it made.
+#[cfg(feature = "bitlocker")]
+#[test]
+fn bitlocker() {
+    for program in built("examples/bitlocker.c") {
+        let output = program.run(&[text(program.folder())]);
+        let listed = "BitLocker\nprotector 0: password\nprotector 1: recovery password\n";
+        assert_eq!(output, format!("{listed}read \"secret plans\"\n"));
+        let image = program.folder().join("windows.img");
+        if let Some(cryptsetup) = cryptsetup() {
+            let dump = run(&cryptsetup, &["bitlkDump", text(&image)]);
+            assert!(dump.contains("VMK protected with passphrase") && dump.contains("recovery passphrase"), "{dump}");
+        }
+        let Some(python) = python("dissect.fve") else { continue };
+        let hashes =
+            run(&python, &[&peer_script(), "dissect", text(&image), "password", "correct horse", "1048576+4096"]);
+        fs::write(program.folder().join("expected"), [&b"secret plans"[..], &[0; 4084]].concat()).unwrap();
+        assert_eq!(hashes.trim(), sha256(&program.folder().join("expected")));
+    }
+}
+
+/// By each kind of credential, held against dissect.
+#[cfg(feature = "bitlocker")]
+#[test]
+fn volumes_of_windows() {
+    const IMAGES: [(&str, &str, &str, &str); 6] = [
+        ("aes-xts_256", "password", "password12!@", "aes-xts-plain64"),
+        ("aes_128_diffuser", "password", "password12!@", "aes-cbc-elephant"),
+        ("recovery_password", "recovery", "284867-596541-514998-422114-660297-261613-215424-199408", "aes-xts-plain64"),
+        ("startup_key", "file", "startup_key.bek", "aes-xts-plain64"),
+        ("suspended", "clear", "", "aes-xts-plain64"),
+        ("eow_partial", "password", "password12!@", "aes-cbc-eboiv"),
+    ];
+    let Some(folder) = images() else { return };
+    let program = &built("tests/capi/open_bitlocker.c")[0];
+    for (name, kind, secret, cipher) in IMAGES {
+        let image = folder.join(name).with_extension("bin");
+        let file = folder.join(secret);
+        let secret = if kind == "file" { text(&file) } else { secret };
+        let shown = program.folder().join("shown");
+        let output = program.run(&[text(&image), kind, secret, text(&shown)]);
+        assert_eq!(output.trim(), cipher, "{name}");
+        let Some(python) = python("dissect.fve") else { continue };
+        let theirs = run(&python, &[&peer_script(), "dissect", text(&image), kind, secret, "0+65536"]);
+        assert_eq!(theirs.trim(), sha256(&shown), "{name}");
+    }
+}
+
+#[cfg(feature = "bitlocker")]
+fn peer_script() -> String {
+    library::root().join("tests/bitlocker/peer.py").to_str().unwrap().to_owned()
+}
+
+#[cfg(feature = "bitlocker")]
+fn sha256(path: &std::path::Path) -> String {
+    run("sha256sum", &[text(path)]).split(' ').next().unwrap().to_owned()
+}
+
+/// The images that tests/bitlocker/get fetches; if they aren't there, that is said aloud.
+#[cfg(feature = "bitlocker")]
+fn images() -> Option<std::path::PathBuf> {
+    let folder = library::root().join("target/bitlocker/dissect");
+    if folder.is_dir() {
+        return Some(folder);
+    }
+    assert!(
+        std::env::var_os("ATREST_REQUIRE_PEERS").is_none_or(|v| v != "1"),
+        "tests/bitlocker/get fetches the images"
+    );
+    use std::io::Write;
+    let _ = writeln!(
+        std::io::stderr(),
+        "SKIPPED volumes_of_windows: there are no images; tests/bitlocker/get fetches them"
+    );
+    None
+}
