@@ -2,6 +2,7 @@
 
 mod behaviours;
 mod layering;
+mod migrate;
 #[cfg(feature = "std")]
 mod promises;
 mod readme;
