@@ -81,6 +81,8 @@
 //   WHAT A HEADER LISTS
 //   BITLOCKER
 //   DATA WITHOUT A HEADER
+//   VAULTS OF AZURE DISK ENCRYPTION
+//   AZURE DISK ENCRYPTION
 //   CUSTOMERS' VAULTS
 //   WHERE DISKS LIE
 //   DISK SERVICE
@@ -2675,6 +2677,207 @@ atrest_status atrest_hazmat_plain_dek(uint32_t algorithm, const char *hash, cons
 // ATREST_ERR_SECTOR_OVERFLOW; ATREST_ERR_NOT_APPROVED; the device's errors.
 atrest_status atrest_hazmat_volume_open_plain(atrest_device *device, const atrest_dek *dek,
     const atrest_plain_options *options, atrest_volume **out);
+
+// ---------------------------------------------------------------------------------------------------------------------
+// VAULTS OF AZURE DISK ENCRYPTION
+//
+// Where the passphrases of disks of Azure Disk Encryption are, as secrets in versions, and the RSA keys that wrap them: an
+// Azure key vault by its URL, or callbacks, for a program that has a client of its own. No real Azure was tried.
+//
+// It needs a library built with the feature `ade`, which `kms` has; without, all of it fails with ATREST_ERR_UNSUPPORTED.
+
+// The most bytes of a passphrase's tags.
+#define ATREST_ADE_TAGS_SIZE 16384
+
+// A vault of secrets and of the keys that wrap them. Freed by atrest_ade_vault_free.
+typedef struct atrest_ade_vault atrest_ade_vault;
+
+// A version of a secret. The library owns it: get() fills `version` and the members after it.
+typedef struct {
+    // The size of this struct in the running library.
+    size_t struct_size;
+    // The version that is wanted, or empty for the newest. get() stores the one that it found.
+    char version[ATREST_NAME_SIZE];
+    // Room for the value, which the library wipes.
+    uint8_t *value;
+    // The size of the room.
+    size_t value_cap;
+    // The length of the value, which get() stores.
+    size_t value_len;
+    // The tags: the name and the value of each, both with a final zero byte. Another zero byte ends the list.
+    char tags[ATREST_ADE_TAGS_SIZE];
+} atrest_ade_secret;
+
+// The callbacks of such a vault. They return ATREST_OK; for a secret or key that is refused, ATREST_ERR_NO_SUCH_KEY,
+// ATREST_ERR_KEY_DISABLED, ATREST_ERR_KEY_DELETED, ATREST_ERR_KEY_EXPIRED, ATREST_ERR_KEY_NOT_YET_VALID or
+// ATREST_ERR_ACCESS_DENIED, and the call ends with that; any other number is an outage, and the call ends with
+// ATREST_ERR_CALLBACK_FAILED. An answer out of bounds ends it with ATREST_ERR_VAULT.
+typedef struct {
+    // Set by ATREST_ADE_VAULT_CALLBACKS_INIT.
+    size_t struct_size;
+    // Passed to every callback. It must stay valid until release() is called.
+    void *user;
+    // The vault's name, as in the URLs of its secrets and keys: "https://NAME.vault.azure.net". Copied.
+    const char *id;
+    // Puts a version of the secret `name` into `secret`. May be NULL: the vault has no secrets.
+    atrest_status (*get)(void *user, const char *name, atrest_ade_secret *secret);
+    // Makes a new version of the secret `name`, with this value and these tags, a list as in an atrest_ade_secret, and
+    // writes its name into `version`. May be NULL: no secret is made.
+    atrest_status (*set)(void *user, const char *name, const uint8_t *value, size_t value_len, const char *tags,
+        char *version, size_t version_cap);
+    // Wraps a passphrase under exactly the version and the algorithm of `wrapped`, and fills its `bytes_len` and `bytes`.
+    // May be NULL: the vault wraps nothing.
+    atrest_status (*wrap)(void *user, const uint8_t *passphrase, size_t passphrase_len, atrest_wrapped_dek *wrapped);
+    // Unwraps a passphrase into `passphrase`, which has room for `passphrase_cap` bytes, and sets `passphrase_len`. May be
+    // NULL: the vault unwraps nothing. Returns ATREST_ERR_UNWRAP_FAILED, too, if the wrapped bytes are wrong in any way.
+    atrest_status (*unwrap)(void *user, const atrest_wrapped_dek *wrapped, uint8_t *passphrase, size_t passphrase_cap,
+        size_t *passphrase_len);
+    // Called once, when the vault is freed. May be NULL.
+    void (*release)(void *user);
+} atrest_ade_vault_callbacks;
+
+// The first value of an atrest_ade_vault_callbacks.
+#define ATREST_ADE_VAULT_CALLBACKS_INIT {sizeof(atrest_ade_vault_callbacks), 0, 0, 0, 0, 0, 0, 0}
+
+// Opens an Azure key vault by its URL, azurekv://NAME.vault.azure.net: as atrest_vault_open_url, with its `options`, which may
+// be NULL. Nothing is asked yet. release() is not called when this fails.
+//
+// Errors: ATREST_ERR_INVALID_OPTION for another URL, and for a secret that is missing; ATREST_ERR_UNSUPPORTED without the
+// feature.
+atrest_status atrest_ade_vault_open_url(const char *url, const atrest_vault_url_options *options,
+    atrest_ade_vault **out);
+
+// Makes such a vault of callbacks. The struct is copied. release() is not called when this fails.
+//
+// Errors: ATREST_ERR_INVALID_NAME for the id; ATREST_ERR_INVALID_OPTION if there is neither get() nor unwrap();
+// ATREST_ERR_UNSUPPORTED without the feature.
+atrest_status atrest_ade_vault_from_callbacks(const atrest_ade_vault_callbacks *callbacks, atrest_ade_vault **out);
+
+// Frees such a vault. It must not be freed during a call that has it.
+void atrest_ade_vault_free(atrest_ade_vault *vault);
+
+// ---------------------------------------------------------------------------------------------------------------------
+// AZURE DISK ENCRYPTION
+//
+// Azure Disk Encryption (ADE) encrypts a Linux disk inside the guest, by LUKS. Its passphrase is a secret in an Azure key
+// vault, or in a token of the disk, mostly wrapped by an RSA key. These open such a disk, bring it under a key of a vault of
+// this library, or give it a new passphrase. docs/ade.md has the steps for an operator. NO REAL AZURE WAS TRIED: try it on
+// a copy of a disk first.
+//
+// `vaults` are those that may be asked; requests go to no other, whatever a tag or a token says. All but
+// atrest_ade_generate_passphrase fail with ATREST_ERR_NOT_THIS_VAULT if the secret or the key is in another one, and with the
+// vaults' errors: ATREST_ERR_NO_SUCH_KEY and the like name a secret or a key, ATREST_ERR_UNWRAP_FAILED is for a passphrase that
+// the key didn't wrap. Without the feature `ade` of the library's build they fail with ATREST_ERR_UNSUPPORTED.
+
+// Flag: re-encrypt the data under a new DEK that only the vault wraps. Whoever knows the old DEK, such as an administrator of
+// the guest, then has no use for it. It reads and writes the whole disk, and EVERY OTHER KEYSLOT GOES.
+#define ATREST_ADE_REENCRYPT 1
+
+// The size of a buffer for the URL of any secret, with its zero byte.
+#define ATREST_ADE_URL_SIZE 513
+
+// The length of a passphrase of ADE: 127 random bytes in base64.
+#define ATREST_ADE_PASSPHRASE_LEN 172
+
+// A disk of ADE, and where its passphrase is.
+typedef struct {
+    // Set by ATREST_ADE_DISK_INIT.
+    size_t struct_size;
+    // The disk.
+    atrest_device *device;
+    // The device of the header, if it is detached, as OS disks have it: the file /boot/luks/osluksheader on the boot
+    // partition. NULL is the disk.
+    atrest_device *header;
+    // The secret with the passphrase, https://NAME.vault.azure.net/secrets/SECRET/VERSION, which the settings of the virtual
+    // machine name. NULL: the passphrase is in the disk's token, as on confidential virtual machines.
+    const char *secret_url;
+    // The key that wraps the secret's passphrase, with its version, if the secret's tags don't say:
+    // https://NAME.vault.azure.net/keys/KEY/VERSION. NULL: as the tags say.
+    const char *kek_url;
+    // With `kek_url`: ATREST_WRAP_RSA_OAEP, ATREST_WRAP_RSA_OAEP_256 or ATREST_WRAP_RSA1_5. 0 is ATREST_WRAP_RSA_OAEP.
+    uint32_t kek_algorithm;
+} atrest_ade_disk;
+
+// The first value of an atrest_ade_disk.
+#define ATREST_ADE_DISK_INIT {sizeof(atrest_ade_disk), 0, 0, 0, 0, 0}
+
+// What a take-over did with the ways into a disk. Bit n stands for keyslot or token n.
+typedef struct {
+    // Set by ATREST_ADE_TAKEN_OVER_INIT.
+    size_t struct_size;
+    // The keyslots that the passphrase opened, which this call removed.
+    uint32_t removed_keyslots;
+    // The tokens of ADE, which this call removed.
+    uint32_t removed_tokens;
+    // Other keyslots, such as an administrator's. They stay, and whoever has their passphrases opens the disk.
+    uint32_t left_keyslots;
+    // Their tokens, which stay too.
+    uint32_t left_tokens;
+} atrest_ade_taken_over;
+
+// The first value of an atrest_ade_taken_over.
+#define ATREST_ADE_TAKEN_OVER_INIT {sizeof(atrest_ade_taken_over), 0, 0, 0, 0}
+
+// Opens a disk by its passphrase, which is found in its secret or its token. Nothing is changed in a vault or in the header.
+// `options` may be NULL; its `header` must be, since `disk` has it.
+//
+// Errors: those of this section; ATREST_ERR_NO_SUCH_PROTECTOR without a token; ATREST_ERR_WRONG_PASSPHRASE if the
+// passphrase opens nothing; ATREST_ERR_INVALID_NAME for another form of a URL; those of atrest_volume_open.
+atrest_status atrest_ade_open(const atrest_ade_disk *disk, const atrest_ade_vault *const *vaults, size_t count,
+    const atrest_open_options *options, atrest_volume **out);
+
+// Brings a disk under the key `key_name` of `vault`, and opens it by that. `flags` is 0 or ATREST_ADE_REENCRYPT. `options` is
+// as in atrest_ade_open. What became of the ways in goes to `done`, which may be NULL.
+//
+// The order makes it safe to kill at any instant, and to call again, which does what is left: the disk gets a token for the
+// vault's key; it is opened anew by the vault alone, and must have the same DEK; if asked for, it is re-encrypted; only then
+// the keyslots that the passphrase opens and the tokens of ADE are removed. A call after a kill needs the passphrase too:
+// delete its secret when neither the disk nor its snapshots need it.
+//
+// Errors: those of atrest_ade_open and atrest_volume_add_protector; ATREST_ERR_UNSUPPORTED_HEADER for LUKS1: convert it by
+// atrest_header_convert_to_luks2 first. After an error the disk opens as before, or by the vault, or both.
+atrest_status atrest_ade_take_over(const atrest_ade_disk *disk, const atrest_ade_vault *const *vaults, size_t count,
+    const atrest_vault *vault, const char *key_name, uint32_t flags, const atrest_open_options *options,
+    atrest_ade_taken_over *done, atrest_volume **out);
+
+// Gives a disk a new passphrase, as a new version of its secret with the same tags, and puts the URL with that version into
+// `url`, which has room for ATREST_ADE_URL_SIZE bytes. The settings of the virtual machine must name it from then on.
+//
+// `disk.secret_url` names the version that the disk has now. The secret gets the new passphrase before the disk does, and the
+// old keyslot goes when the disk has been opened by what the vault says. Killed at any instant, the disk opens by the version
+// before, or the newest, or both: call it again with the same URL then, and no third version is made. `options` is as in
+// atrest_ade_open; `keyslot`, the options of the new keyslot, may be NULL.
+//
+// Errors: those of atrest_ade_open and atrest_volume_add_protector; ATREST_ERR_INVALID_OPTION for no URL, or one without a
+// version.
+atrest_status atrest_ade_replace_secret(const atrest_ade_disk *disk, const atrest_ade_vault *const *vaults,
+    size_t count, const atrest_open_options *options, const atrest_keyslot_options *keyslot, char *url, size_t url_cap);
+
+// Gives a disk whose passphrase is in its token a new one, under the same key, in a new token. `disk.secret_url` is NULL.
+// Killed at any instant, the disk opens by the first token of type Azure_Disk_Encryption, or by the backup of one where
+// there is none, which is how ADE's own program reads them; call it again then. `options` and `keyslot` are as in
+// atrest_ade_replace_secret.
+//
+// Errors: those of atrest_ade_open and atrest_volume_add_protector; ATREST_ERR_INVALID_HEADER for a token beside the disk's own
+// that isn't sound; ATREST_ERR_INVALID_OPTION for a URL of a secret.
+atrest_status atrest_ade_replace_token(const atrest_ade_disk *disk, const atrest_ade_vault *const *vaults, size_t count,
+    const atrest_open_options *options, const atrest_keyslot_options *keyslot);
+
+// Makes a new passphrase as ADE has them, ATREST_ADE_PASSPHRASE_LEN bytes without a zero byte at the end. The caller must wipe
+// it.
+//
+// Errors: ATREST_ERR_BUFFER_TOO_SHORT; ATREST_ERR_RANDOM; ATREST_ERR_UNSUPPORTED without the feature.
+atrest_status atrest_ade_generate_passphrase(void *passphrase, size_t passphrase_cap, size_t *passphrase_len);
+
+// Makes the value of a secret for a passphrase: in base64 if `kek_url` is NULL, or wrapped under that key by
+// `kek_algorithm`, as in an atrest_ade_disk, and in base64url. Without a key the value gives everybody the passphrase: the
+// caller must wipe it.
+//
+// Errors: those of this section; ATREST_ERR_BUFFER_TOO_SHORT, after the vault was asked; ATREST_ERR_BAD_ENUM;
+// ATREST_ERR_INVALID_NAME.
+atrest_status atrest_ade_seal_passphrase(const void *passphrase, size_t passphrase_len, const char *kek_url,
+    uint32_t kek_algorithm, const atrest_ade_vault *const *vaults, size_t count, void *value, size_t value_cap,
+    size_t *value_len);
 
 // ---------------------------------------------------------------------------------------------------------------------
 // CUSTOMERS' VAULTS

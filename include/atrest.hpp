@@ -2456,6 +2456,235 @@ public:
 };
 
 // ---------------------------------------------------------------------------------------------------------------------
+// AZURE DISK ENCRYPTION
+
+// A version of a secret, less its value.
+struct ade_secret {
+    std::string version;
+    // Names and values.
+    std::vector<std::pair<std::string, std::string>> tags;
+};
+
+// A vault with the passphrases of disks, that the caller makes: a client of Azure's key vaults. Give it to ade_vault::from.
+// What isn't overridden, the vault lacks. Its functions are called and fail as those of a key_vault.
+class ade_store {
+public:
+    ade_store() = default;
+    ade_store(const ade_store &) = delete;
+    ade_store &operator=(const ade_store &) = delete;
+    // Called when the vault is freed.
+    virtual ~ade_store() = default;
+
+    // "https://NAME.vault.azure.net". Asked once, by ade_vault::from.
+    [[nodiscard]] virtual std::string id() const = 0;
+    // Finds a version of a secret, or the newest one if `version` is empty: writes its value into `value`, tells the rest in
+    // `found`, and returns how many bytes the value has.
+    virtual result<std::size_t> get(const std::string &name, const std::string &version, ade_secret &found,
+                                    mutable_bytes value) {
+        static_cast<void>(name), static_cast<void>(version), static_cast<void>(found), static_cast<void>(value);
+        return fail<std::size_t>(ATREST_ERR_UNSUPPORTED);
+    }
+    // Makes a new version of a secret with these tags, and returns its name.
+    virtual result<std::string> set(const std::string &name, const_bytes value,
+                                    const std::vector<std::pair<std::string, std::string>> &tags) {
+        static_cast<void>(name), static_cast<void>(value), static_cast<void>(tags);
+        return fail<std::string>(ATREST_ERR_UNSUPPORTED);
+    }
+    // Wraps a passphrase under the version and by the algorithm of `wrapped`, and tells it.
+    virtual result<void> wrap(const_bytes passphrase, wrap_algorithm algorithm, wrapping &wrapped) {
+        static_cast<void>(passphrase), static_cast<void>(algorithm), static_cast<void>(wrapped);
+        return fail<void>(ATREST_ERR_UNSUPPORTED);
+    }
+    // Unwraps a passphrase, and returns how many bytes it has.
+    virtual result<std::size_t> unwrap(const wrapped_dek &wrapped, mutable_bytes passphrase) {
+        static_cast<void>(wrapped), static_cast<void>(passphrase);
+        return fail<std::size_t>(ATREST_ERR_UNSUPPORTED);
+    }
+};
+
+namespace detail {
+
+struct ade_store_calls {
+    static ade_store &of(void *user) noexcept { return *static_cast<ade_store *>(user); }
+    static atrest_status get(void *user, const char *name, atrest_ade_secret *secret) {
+        return guarded([&]() -> atrest_status {
+            ade_secret found;
+            const atrest_status status = take(secret->value_len, [&] {
+                return of(user).get(name, secret->version, found, {secret->value, secret->value_cap});
+            });
+            if (status != ATREST_OK)
+                return status;
+            std::string tags;
+            for (const auto &[tag, value] : found.tags)
+                tags.append(tag.c_str(), tag.size() + 1).append(value.c_str(), value.size() + 1);
+            if (!put(secret->version, found.version) || tags.size() >= sizeof secret->tags)
+                return ATREST_ERR_LENGTH;
+            std::memcpy(secret->tags, tags.c_str(), tags.size() + 1);
+            return ATREST_OK;
+        });
+    }
+    static atrest_status set(void *user, const char *name, const std::uint8_t *value, std::size_t value_len,
+                             const char *tags, char *version, std::size_t version_cap) {
+        return guarded([&]() -> atrest_status {
+            std::vector<std::pair<std::string, std::string>> list;
+            while (*tags != 0) {
+                const char *tag = tags, *of_it = tag + std::strlen(tag) + 1;
+                list.emplace_back(tag, of_it);
+                tags = of_it + std::strlen(of_it) + 1;
+            }
+            std::string made;
+            const atrest_status status = take(made, [&] { return of(user).set(name, {value, value_len}, list); });
+            if (status != ATREST_OK)
+                return status;
+            if (made.size() >= version_cap)
+                return ATREST_ERR_LENGTH;
+            std::memcpy(version, made.c_str(), made.size() + 1);
+            return ATREST_OK;
+        });
+    }
+    static atrest_status wrap(void *user, const std::uint8_t *passphrase, std::size_t len, atrest_wrapped_dek *wrapped) {
+        return guarded([&] {
+            wrapping out(*wrapped);
+            const auto algorithm = static_cast<wrap_algorithm>(wrapped->algorithm);
+            return status_of([&] { return of(user).wrap({passphrase, len}, algorithm, out); });
+        });
+    }
+    static atrest_status unwrap(void *user, const atrest_wrapped_dek *wrapped, std::uint8_t *passphrase, std::size_t cap,
+                                std::size_t *len) {
+        return guarded([&] {
+            const wrapped_dek in(*wrapped);
+            return take(*len, [&] { return of(user).unwrap(in, {passphrase, cap}); });
+        });
+    }
+    static void release(void *user) noexcept { delete static_cast<ade_store *>(user); }
+};
+
+} // namespace detail
+
+// A vault of passphrases and of the keys that wrap them.
+class ade_vault : public detail::handle<atrest_ade_vault, atrest_ade_vault_free> {
+public:
+    using handle::handle;
+
+    // "azurekv://NAME.vault.azure.net". A call of it takes at most so many milliseconds; 0 is its own deadline.
+    [[nodiscard]] static result<ade_vault> open_url(text url, std::uint32_t deadline_ms = 0) {
+        auto c = detail::init<atrest_vault_url_options>();
+        c.deadline_ms = deadline_ms;
+        return detail::handle_of<ade_vault>([&](auto out) { return atrest_ade_vault_open_url(url.get(), &c, out); });
+    }
+    // With secrets of the program's.
+    [[nodiscard]] static result<ade_vault> open_url(text url, std::unique_ptr<secret_source> secrets,
+                                                    std::uint32_t deadline_ms = 0) {
+        auto c = detail::init<atrest_vault_url_options>();
+        c.deadline_ms = deadline_ms;
+        c.secret = detail::secret_source_calls::secret;
+        return detail::object_of<ade_vault>(
+            std::move(secrets), c, detail::secret_source_calls::release,
+            [&](const atrest_vault_url_options *options, atrest_ade_vault **out) {
+                return atrest_ade_vault_open_url(url.get(), options, out);
+            });
+    }
+    // One of the caller's, which lives until this is freed; if it fails, it ends at once.
+    [[nodiscard]] static result<ade_vault> from(std::unique_ptr<ade_store> store) {
+        auto callbacks = detail::init<atrest_ade_vault_callbacks>();
+        const std::string id = store ? store->id() : std::string();
+        callbacks.id = text(id).get();
+        callbacks.get = detail::ade_store_calls::get;
+        callbacks.set = detail::ade_store_calls::set;
+        callbacks.wrap = detail::ade_store_calls::wrap;
+        callbacks.unwrap = detail::ade_store_calls::unwrap;
+        return detail::object_of<ade_vault>(std::move(store), callbacks, detail::ade_store_calls::release,
+                                            atrest_ade_vault_from_callbacks);
+    }
+};
+
+// A volume that was taken over, and what became of its ways in.
+struct ade_taken {
+    volume opened;
+    atrest_ade_taken_over ways{};
+};
+
+// A disk of Azure Disk Encryption, and where its passphrase is: in its token, unless a secret is named. As atrest_ade_disk.
+// Its devices, and the vaults that it asks, must live until a call returns.
+class ade_disk {
+public:
+    explicit ade_disk(const device &disk) noexcept { c_.device = disk.get(); }
+
+    ade_disk &header(const device &header) noexcept { return c_.header = header.get(), *this; }
+    ade_disk &secret(text url) { return secret_ = url.get(), *this; }
+    ade_disk &kek(text url, wrap_algorithm algorithm = wrap_algorithm::rsa_oaep) {
+        return kek_ = url.get(), c_.kek_algorithm = static_cast<std::uint32_t>(algorithm), *this;
+    }
+    ade_disk &ask(const ade_vault &vault) { return vaults_.push_back(vault.get()), *this; }
+
+    // For C, for as long as this lives and isn't changed.
+    [[nodiscard]] atrest_ade_disk c() const noexcept {
+        atrest_ade_disk c = c_;
+        c.secret_url = secret_.get();
+        c.kek_url = kek_.get();
+        return c;
+    }
+
+    [[nodiscard]] result<volume> open(const open_options &options = {}) const {
+        const atrest_ade_disk disk = c();
+        const atrest_open_options how = options.c();
+        return detail::handle_of<volume>(
+            [&](auto out) { return atrest_ade_open(&disk, vaults_.data(), vaults_.size(), &how, out); });
+    }
+    // Brings the disk under a key of `keys`.
+    [[nodiscard]] result<ade_taken> take_over(const vault &keys, text key_name, bool reencrypt = false,
+                                              const open_options &options = {}) const {
+        const atrest_ade_disk disk = c();
+        const atrest_open_options how = options.c();
+        ade_taken taken{volume(), detail::init<atrest_ade_taken_over>()};
+        atrest_volume *opened = nullptr;
+        const atrest_status status
+            = atrest_ade_take_over(&disk, vaults_.data(), vaults_.size(), keys.get(), key_name.get(),
+                                   reencrypt ? ATREST_ADE_REENCRYPT : 0, &how, &taken.ways, &opened);
+        if (status != ATREST_OK)
+            return detail::failed<ade_taken>(status);
+        taken.opened.reset(opened);
+        return taken;
+    }
+    // A new version of the secret. Returns its URL.
+    result<std::string> replace_secret(const keyslot_options &keyslot = {}, const open_options &options = {}) const {
+        const atrest_ade_disk disk = c();
+        const atrest_open_options how = options.c();
+        const atrest_keyslot_options slot = keyslot.c();
+        char url[ATREST_ADE_URL_SIZE];
+        const atrest_status status
+            = atrest_ade_replace_secret(&disk, vaults_.data(), vaults_.size(), &how, &slot, url, sizeof url);
+        if (status != ATREST_OK)
+            return detail::failed<std::string>(status);
+        return std::string(url);
+    }
+    // A new passphrase in a new token.
+    result<void> replace_token(const keyslot_options &keyslot = {}, const open_options &options = {}) const {
+        const atrest_ade_disk disk = c();
+        const atrest_open_options how = options.c();
+        const atrest_keyslot_options slot = keyslot.c();
+        return detail::done(atrest_ade_replace_token(&disk, vaults_.data(), vaults_.size(), &how, &slot));
+    }
+    // The value of a secret for a passphrase, under the key of kek() if there is one. Wiping it stays with the caller.
+    [[nodiscard]] result<std::size_t> seal(const_bytes passphrase, mutable_bytes value) const {
+        return detail::value_of<std::size_t>([&](auto len) {
+            return atrest_ade_seal_passphrase(passphrase.data(), passphrase.size(), kek_.get(), c_.kek_algorithm,
+                                              vaults_.data(), vaults_.size(), value.data(), value.size(), len);
+        });
+    }
+    // A new passphrase. Wiping it stays with the caller.
+    static result<void> generate_passphrase(std::array<std::uint8_t, ATREST_ADE_PASSPHRASE_LEN> &passphrase) {
+        std::size_t len = 0;
+        return detail::done(atrest_ade_generate_passphrase(passphrase.data(), passphrase.size(), &len));
+    }
+
+private:
+    atrest_ade_disk c_ = detail::init<atrest_ade_disk>();
+    detail::copied secret_, kek_;
+    std::vector<const atrest_ade_vault *> vaults_;
+};
+
+// ---------------------------------------------------------------------------------------------------------------------
 // CUSTOMERS' VAULTS
 
 // What a set demands of its vault, as atrest_vault_description.

@@ -745,6 +745,66 @@ atrest_status atrest_hazmat_plain_dek(uint32_t algorithm, const char *hash, cons
     size_t passphrase_len, atrest_dek **out);
 atrest_status atrest_hazmat_volume_open_plain(atrest_device *device, const atrest_dek *dek,
     const atrest_plain_options *options, atrest_volume **out);
+#define ATREST_ADE_TAGS_SIZE 16384
+typedef struct atrest_ade_vault atrest_ade_vault;
+typedef struct {
+    size_t struct_size;
+    char version[ATREST_NAME_SIZE];
+    uint8_t *value;
+    size_t value_cap;
+    size_t value_len;
+    char tags[ATREST_ADE_TAGS_SIZE];
+} atrest_ade_secret;
+typedef struct {
+    size_t struct_size;
+    void *user;
+    const char *id;
+    atrest_status (*get)(void *user, const char *name, atrest_ade_secret *secret);
+    atrest_status (*set)(void *user, const char *name, const uint8_t *value, size_t value_len, const char *tags,
+        char *version, size_t version_cap);
+    atrest_status (*wrap)(void *user, const uint8_t *passphrase, size_t passphrase_len, atrest_wrapped_dek *wrapped);
+    atrest_status (*unwrap)(void *user, const atrest_wrapped_dek *wrapped, uint8_t *passphrase, size_t passphrase_cap,
+        size_t *passphrase_len);
+    void (*release)(void *user);
+} atrest_ade_vault_callbacks;
+#define ATREST_ADE_VAULT_CALLBACKS_INIT {sizeof(atrest_ade_vault_callbacks), 0, 0, 0, 0, 0, 0, 0}
+atrest_status atrest_ade_vault_open_url(const char *url, const atrest_vault_url_options *options,
+    atrest_ade_vault **out);
+atrest_status atrest_ade_vault_from_callbacks(const atrest_ade_vault_callbacks *callbacks, atrest_ade_vault **out);
+void atrest_ade_vault_free(atrest_ade_vault *vault);
+#define ATREST_ADE_REENCRYPT 1
+#define ATREST_ADE_URL_SIZE 513
+#define ATREST_ADE_PASSPHRASE_LEN 172
+typedef struct {
+    size_t struct_size;
+    atrest_device *device;
+    atrest_device *header;
+    const char *secret_url;
+    const char *kek_url;
+    uint32_t kek_algorithm;
+} atrest_ade_disk;
+#define ATREST_ADE_DISK_INIT {sizeof(atrest_ade_disk), 0, 0, 0, 0, 0}
+typedef struct {
+    size_t struct_size;
+    uint32_t removed_keyslots;
+    uint32_t removed_tokens;
+    uint32_t left_keyslots;
+    uint32_t left_tokens;
+} atrest_ade_taken_over;
+#define ATREST_ADE_TAKEN_OVER_INIT {sizeof(atrest_ade_taken_over), 0, 0, 0, 0}
+atrest_status atrest_ade_open(const atrest_ade_disk *disk, const atrest_ade_vault *const *vaults, size_t count,
+    const atrest_open_options *options, atrest_volume **out);
+atrest_status atrest_ade_take_over(const atrest_ade_disk *disk, const atrest_ade_vault *const *vaults, size_t count,
+    const atrest_vault *vault, const char *key_name, uint32_t flags, const atrest_open_options *options,
+    atrest_ade_taken_over *done, atrest_volume **out);
+atrest_status atrest_ade_replace_secret(const atrest_ade_disk *disk, const atrest_ade_vault *const *vaults,
+    size_t count, const atrest_open_options *options, const atrest_keyslot_options *keyslot, char *url, size_t url_cap);
+atrest_status atrest_ade_replace_token(const atrest_ade_disk *disk, const atrest_ade_vault *const *vaults, size_t count,
+    const atrest_open_options *options, const atrest_keyslot_options *keyslot);
+atrest_status atrest_ade_generate_passphrase(void *passphrase, size_t passphrase_cap, size_t *passphrase_len);
+atrest_status atrest_ade_seal_passphrase(const void *passphrase, size_t passphrase_len, const char *kek_url,
+    uint32_t kek_algorithm, const atrest_ade_vault *const *vaults, size_t count, void *value, size_t value_cap,
+    size_t *value_len);
 typedef struct atrest_vault_directory atrest_vault_directory;
 typedef struct {
     size_t struct_size;

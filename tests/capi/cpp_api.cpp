@@ -913,6 +913,85 @@ void guest()
     FAILS(ATREST_ERR_UNSUPPORTED_ALGORITHM, atrest::volume::hazmat_open_plain(disk, key, atrest::plain_options::upper_half()));
 }
 
+// A vault with one secret, in memory. Its wrap is none: what matters is what arrives.
+class memory_store : public atrest::ade_store {
+public:
+    using list = std::vector<std::pair<std::string, std::string>>;
+    explicit memory_store(std::vector<std::pair<bytes, list>> &versions) : versions_(versions) {}
+
+    std::string id() const override { return "https://contoso.vault.azure.net"; }
+    atrest::result<std::size_t> get(const std::string &name, const std::string &version, atrest::ade_secret &found,
+                                    mutable_bytes value) override {
+        if (name != "x" || versions_.empty())
+            return atrest::fail<std::size_t>(ATREST_ERR_NO_SUCH_KEY, "there is no such secret");
+        const std::size_t at = version.empty() ? versions_.size() - 1 : static_cast<std::size_t>(std::stoul(version));
+        found.version = std::to_string(at);
+        found.tags = versions_[at].second;
+        std::memcpy(value.data(), versions_[at].first.data(), versions_[at].first.size());
+        return versions_[at].first.size();
+    }
+    atrest::result<std::string> set(const std::string &, const_bytes value, const list &tags) override {
+        versions_.emplace_back(bytes(value.begin(), value.end()), tags);
+        return std::to_string(versions_.size() - 1);
+    }
+    atrest::result<void> wrap(const_bytes passphrase, atrest::wrap_algorithm algorithm, atrest::wrapping &wrapped) override {
+        return wrapped.fill(std::string(wrapped.version()), algorithm, passphrase);
+    }
+    atrest::result<std::size_t> unwrap(const atrest::wrapped_dek &wrapped, mutable_bytes passphrase) override {
+        if (wrapped.algorithm() != atrest::wrap_algorithm::rsa_oaep_256)
+            return atrest::fail<std::size_t>(ATREST_ERR_UNWRAP_FAILED, "another algorithm");
+        std::memcpy(passphrase.data(), wrapped.bytes().data(), wrapped.bytes().size());
+        return wrapped.bytes().size();
+    }
+
+private:
+    std::vector<std::pair<bytes, list>> &versions_;
+};
+
+void ade()
+{
+    std::vector<std::pair<bytes, memory_store::list>> versions;
+    const atrest::device device = GOT(atrest::device::memory(17 << 20));
+    std::array<std::uint8_t, ATREST_ADE_PASSPHRASE_LEN> passphrase{};
+    std::size_t length = 0;
+    if (atrest_ade_generate_passphrase(passphrase.data(), passphrase.size(), &length) == ATREST_ERR_UNSUPPORTED) {
+        FAILS(ATREST_ERR_UNSUPPORTED, atrest::ade_vault::from(std::make_unique<memory_store>(versions)));
+        FAILS(ATREST_ERR_UNSUPPORTED, atrest::ade_disk(device).open());
+        FAILS(ATREST_ERR_UNSUPPORTED, atrest::ade_disk(device).replace_token());
+        FAILS(ATREST_ERR_UNSUPPORTED, atrest::ade_disk::generate_passphrase(passphrase));
+        return;
+    }
+    const atrest::ade_vault store = GOT(atrest::ade_vault::from(std::make_unique<memory_store>(versions)));
+    FAILS(ATREST_ERR_NULL_ARGUMENT, atrest::ade_vault::from(nullptr));
+    FAILS(ATREST_ERR_INVALID_OPTION, atrest::ade_vault::open_url("file:/none"));
+    const std::string kek = "https://contoso.vault.azure.net/keys/disks/7";
+    GOT(atrest::ade_disk::generate_passphrase(passphrase));
+    const auto cheap = atrest::keyslot_options().costs(atrest::kdf::pbkdf2(1000));
+    GOT(atrest::volume::format(device, atrest::protector::passphrase(passphrase), atrest::format_options().keyslot(cheap)));
+
+    auto disk = atrest::ade_disk(device);
+    disk.secret("https://contoso.vault.azure.net/secrets/x/0").ask(store);
+    FAILS(ATREST_ERR_NO_SUCH_KEY, disk.open());
+    bytes value(512);
+    const auto under = atrest::ade_disk(disk).kek(kek, atrest::wrap_algorithm::rsa_oaep_256);
+    value.resize(GOT(under.seal(passphrase, value)));
+    versions.emplace_back(value, memory_store::list{{"DiskEncryptionKeyEncryptionAlgorithm", "RSA-OAEP-256"},
+                                                    {"DiskEncryptionKeyEncryptionKeyURL", kek}, {"MachineName", ""}});
+    CHECK(GOT(GOT(disk.open()).size()) == 1 << 20);
+    CHECK(GOT(disk.replace_secret(cheap)) == "https://contoso.vault.azure.net/secrets/x/1");
+    CHECK(versions.size() == 2 && versions[0].second == versions[1].second);
+    FAILS(ATREST_ERR_WRONG_PASSPHRASE, disk.open());
+    FAILS(ATREST_ERR_INVALID_OPTION, disk.replace_token(cheap));
+    disk.secret("https://contoso.vault.azure.net/secrets/x");
+    FAILS(ATREST_ERR_UNWRAP_FAILED, atrest::ade_disk(disk).kek(kek).open());
+
+    atrest::vault keys = GOT(atrest::vault::create_file(in_folder("ade.vault"), with_passphrase("p")));
+    GOT(keys.create_key("disks"));
+    const auto taken = GOT(disk.take_over(keys, "disks", true));
+    CHECK(GOT(taken.opened.size()) == 1 << 20 && taken.ways.left_keyslots == 0 && taken.ways.left_tokens == 0);
+    FAILS(ATREST_ERR_NO_SUCH_PROTECTOR, disk.open());
+}
+
 } // namespace
 
 int main(int, char **argv)
@@ -931,5 +1010,6 @@ int main(int, char **argv)
     headers();
     several_vaults();
     guest();
+    ade();
     std::printf("%d checks passed\n", passed);
 }

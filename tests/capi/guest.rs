@@ -42,6 +42,45 @@ fn plain_mapping() {
     }
 }
 
+/// A disk as ADE has it: cryptsetup makes it, with the passphrase of 172 characters and another keyslot of an administrator's.
+#[cfg(feature = "ade")]
+#[test]
+fn ade_take_over() {
+    let (Some(cryptsetup), Some(python)) = (cryptsetup(), python("base64")) else { return };
+    // The passphrase and the secret's value, which is the passphrase in base64.
+    const MAKE: &str = "
+import base64, sys
+passphrase = base64.b64encode(bytes(i * 7 % 256 for i in range(127)))
+assert len(passphrase) == 172
+open(sys.argv[1] + '/passphrase', 'wb').write(passphrase)
+open(sys.argv[1] + '/secret', 'wb').write(base64.b64encode(passphrase))
+";
+    for program in built("examples/ade_take_over.c") {
+        let folder = text(program.folder()).to_owned();
+        run(&python, &["-c", MAKE, &folder]);
+        let (disk, key) = (format!("{folder}/disk.img"), format!("{folder}/passphrase"));
+        run("truncate", &["-s", "32M", &disk]);
+        let cheap = ["--batch-mode", "--pbkdf", "pbkdf2", "--pbkdf-force-iterations", "1000"];
+        run(&cryptsetup, &[&["luksFormat", "--type", "luks2", "--key-file", &key], &cheap[..], &[&disk]].concat());
+        fs::write(format!("{folder}/admin"), "administrator").unwrap();
+        let admin = format!("{folder}/admin");
+        run(&cryptsetup, &[&["luksAddKey", "--key-file", &key], &cheap[..], &[&disk, &admin]].concat());
+
+        let secret = "https://contoso.vault.azure.net/secrets/b3284aaa/4387e9f3d6e14c459867679a90fd0f79";
+        let output = program.run(&[&disk, secret, &format!("{folder}/secret"), &folder]);
+        let left = "left keyslot 1: whoever has its passphrase opens the disk";
+        assert_eq!(output, format!("removed keyslot 0\n{left}\nthe vault opens the disk, of 16777216 bytes\n"));
+        let dump = run(&cryptsetup, &["luksDump", &disk]);
+        assert!(
+            dump.contains("  0: atrest\n") && !dump.contains("  0: luks2\n") && dump.contains("  1: luks2\n"),
+            "{dump}"
+        );
+        run(&cryptsetup, &["open", "--test-passphrase", "--key-file", &admin, &disk]);
+        let refused = common::run_any(&cryptsetup, &["open", "--test-passphrase", "--key-file", &key, &disk]);
+        assert!(!refused.status.success());
+    }
+}
+
 /// Without the feature, it says which one is missing.
 #[cfg(not(feature = "bitlocker"))]
 #[test]

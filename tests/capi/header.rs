@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use atrest::key::KeyId;
 
 /// The files of `crates/atrest-c/src` that C sees, in the order of the header's sections.
-const SECTIONS: [&str; 40] = [
+const SECTIONS: [&str; 42] = [
     "version",
     "status",
     "message",
@@ -36,6 +36,8 @@ const SECTIONS: [&str; 40] = [
     "header_lists",
     "bitlocker",
     "plain",
+    "ade_vaults",
+    "ade",
     "vault_directory",
     "disk_backend",
     "disk_service",

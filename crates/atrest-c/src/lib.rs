@@ -54,6 +54,14 @@
 
 #[macro_use]
 mod args;
+
+mod ade;
+mod ade_given;
+#[cfg(not(feature = "ade"))]
+mod ade_missing;
+mod ade_vaults;
+#[cfg(feature = "ade")]
+mod ade_work;
 mod bitlocker;
 mod bitlocker_keys;
 mod buffers;

@@ -22,7 +22,7 @@ use atrest::Secret;
 use atrest_vaults::VaultOptions;
 
 use crate::callback::{User, c_text};
-use crate::failure::{CallbackFailed, run};
+use crate::failure::{CallbackFailed, Result, run};
 use crate::status::{ATREST_ERR_NOT_FOUND, atrest_status};
 use crate::structs::SizedStruct;
 use crate::vault::{Vault, atrest_vault};
@@ -77,27 +77,43 @@ pub unsafe extern "C" fn atrest_vault_open_url(
 ) -> atrest_status {
     run(|| {
         let (url, out) = (text!(url), out!(out));
-        let (mut given, mut secrets) = (VaultOptions::new(), None);
-        if !options.is_null() {
-            let c = structure!(options);
-            let of = Arc::new(Secrets { user: User(c.user), secret: c.secret, release: OnceLock::new() });
-            secrets = Some((of.clone(), c.release));
-            given = given.secrets(move |name| of.get(name));
-            if c.deadline_ms != 0 {
-                given = given.deadline(Duration::from_millis(c.deadline_ms.into()));
-            }
-        }
+        let (given, release) = vault_options(options)?;
         let vault = match url.starts_with("file:") {
             true => Vault::owned(atrest_vaults::open_file(url, &given)?),
             false => Vault::shared_of(atrest_vaults::open_with(url, &given)?, WHY),
         };
-        if let Some((secrets, Some(release))) = secrets {
-            // From here on nothing fails.
-            let _ = secrets.release.set(release);
-        }
+        release.arm();
         out.handle(vault);
         Ok(())
     })
+}
+
+/// The options at a pointer that may be NULL.
+pub(crate) fn vault_options(options: *const atrest_vault_url_options) -> Result<(VaultOptions, Release)> {
+    let mut given = VaultOptions::new();
+    if options.is_null() {
+        return Ok((given, Release(None)));
+    }
+    let c = structure!(options);
+    let of = Arc::new(Secrets { user: User(c.user), secret: c.secret, release: OnceLock::new() });
+    let release = Release(c.release.map(|release| (of.clone(), release)));
+    given = given.secrets(move |name| of.get(name));
+    if c.deadline_ms != 0 {
+        given = given.deadline(Duration::from_millis(c.deadline_ms.into()));
+    }
+    Ok((given, release))
+}
+
+/// The caller's function that is called when no secret is needed any more, once the vault is open.
+pub(crate) struct Release(Option<(Arc<Secrets>, unsafe extern "C" fn(*mut c_void))>);
+
+impl Release {
+    /// From here on nothing fails.
+    pub(crate) fn arm(self) {
+        if let Some((secrets, release)) = self.0 {
+            let _ = secrets.release.set(release);
+        }
+    }
 }
 
 /// Why the library manages no keys of such a vault.
@@ -106,7 +122,7 @@ const WHY: &str = "the keys of this vault are managed where they are";
 type Get = unsafe extern "C" fn(*mut c_void, *const c_char, *mut u8, usize, *mut usize) -> atrest_status;
 
 /// The caller's secrets, for as long as a vault may ask for one.
-struct Secrets {
+pub(crate) struct Secrets {
     user: User,
     secret: Option<Get>,
     /// Set once the vault is open.

@@ -117,6 +117,22 @@ pub fn schemes() -> impl Iterator<Item = String> {
 
 #[cfg(any(feature = "aws", feature = "azure", feature = "gcp", feature = "transit"))]
 fn key_service(url: &str, options: &VaultOptions) -> Result<Arc<dyn KeyVault>> {
+    atrest_kms::open_with(url, &url_options(options))
+}
+
+/// The keys and the secrets of a vault at Azure, `azurekv://NAME.vault.azure.net`, for the formats of others: see the crate
+/// `atrest-ade`. Nothing is asked yet.
+///
+/// # Errors
+/// As [`open_with`].
+#[cfg(feature = "azure")]
+pub fn open_azure(url: &str, options: &VaultOptions) -> Result<(atrest_kms::AzureKeyVault, atrest_kms::AzureSecrets)> {
+    let of = url_options(options);
+    Ok((atrest_kms::AzureKeyVault::from_url(url, &of)?, atrest_kms::AzureSecrets::from_url(url, &of)?))
+}
+
+#[cfg(any(feature = "aws", feature = "azure", feature = "gcp", feature = "transit"))]
+fn url_options(options: &VaultOptions) -> atrest_kms::UrlOptions {
     use atrest_http::{Environment, Hidden};
     let of = options.clone();
     let environment = Environment::with(move |name| {
@@ -130,7 +146,7 @@ fn key_service(url: &str, options: &VaultOptions) -> Result<Arc<dyn KeyVault>> {
     if let Some(deadline) = options.deadline {
         of = of.deadline(deadline);
     }
-    atrest_kms::open_with(url, &of)
+    of
 }
 
 #[cfg(feature = "pkcs11")]

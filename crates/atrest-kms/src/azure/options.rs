@@ -2,8 +2,11 @@
 
 use std::time::Duration;
 
+use atrest::{Error, Result};
 use atrest_http::HttpOptions;
 use atrest_oauth::AzureIdentity;
+
+use crate::url_options::UrlOptions;
 
 /// Options of an [`AzureKeyVault`](crate::AzureKeyVault).
 #[derive(Debug, Clone)]
@@ -28,6 +31,33 @@ impl AzureOptions {
             http: HttpOptions::new(),
             deadline: Duration::from_secs(20),
         }
+    }
+
+    /// Those of the vault that a URL names: see [`open`](crate::open).
+    ///
+    /// # Errors
+    /// As [`open`](crate::open).
+    pub fn from_url(url: &str, with: &UrlOptions) -> Result<Self> {
+        let why = || Error::InvalidOption("a vault at Azure has the URL azurekv://NAME.vault.azure.net".into());
+        let (start, [auth, client]) = crate::query::split(url, ["auth", "client"])?;
+        let host = start.strip_prefix("azurekv://").map(|host| host.trim_end_matches('/')).ok_or_else(why)?;
+        let identity = match (auth.unwrap_or("environment"), client) {
+            ("environment", None) => {
+                AzureIdentity::from_variables(&with.environment).map_err(|e| Error::InvalidOption(e.to_string()))?
+            }
+            ("managed", client) => {
+                AzureIdentity::managed_by(&with.environment, client).map_err(|e| Error::InvalidOption(e.to_string()))?
+            }
+            _ => {
+                let text = "auth is environment, which is the default, or managed, perhaps with a client";
+                return Err(Error::InvalidOption(text.into()));
+            }
+        };
+        let mut options = AzureOptions::new(format!("https://{host}"), identity);
+        if let Some(deadline) = with.deadline {
+            options = options.deadline(deadline);
+        }
+        Ok(options)
     }
 
     /// Sets the service that tokens are for, for a cloud that isn't one of Microsoft's own: such as `https://vault.REGION.FQDN` of an

@@ -16,6 +16,7 @@ use super::key::{Attributes, is_version, version_of};
 use super::options::AzureOptions;
 use crate::input::{json, parse};
 use crate::trouble::{Operation, Trouble};
+use crate::url_options::UrlOptions;
 
 /// The longest value of a secret, in bytes ("Azure Key Vault secrets": 25 KB).
 const LONGEST_VALUE: usize = 25 << 10;
@@ -76,6 +77,14 @@ impl AzureSecrets {
     pub fn new(options: &AzureOptions) -> Result<Self> {
         let (id, api) = connect(options)?;
         Ok(AzureSecrets { id, api, deadline: options.deadline })
+    }
+
+    /// The secrets of a vault that a URL names: see [`open`](crate::open).
+    ///
+    /// # Errors
+    /// As [`open`](crate::open).
+    pub fn from_url(url: &str, with: &UrlOptions) -> Result<Self> {
+        Self::new(&AzureOptions::from_url(url, with)?)
     }
 
     /// The vault's name: `https://NAME.vault.azure.net`.

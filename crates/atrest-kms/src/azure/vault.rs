@@ -6,7 +6,6 @@ use std::time::Duration;
 use atrest::key::{KeyDescription, KeyId, KeyKind, MAX_WRAPPED, WrapAlgorithm, WrappedDek};
 use atrest::{Error, KeyRefusal, KeyVault, Result, Secret};
 use atrest_http::{Deadline, base64url, base64url_decode};
-use atrest_oauth::AzureIdentity;
 use serde::Serialize;
 use zeroize::{Zeroize, Zeroizing};
 
@@ -58,26 +57,7 @@ impl AzureKeyVault {
     /// # Errors
     /// As [`open`](crate::open).
     pub fn from_url(url: &str, with: &UrlOptions) -> Result<Self> {
-        let why = || Error::InvalidOption("a vault at Azure has the URL azurekv://NAME.vault.azure.net".into());
-        let (start, [auth, client]) = crate::query::split(url, ["auth", "client"])?;
-        let host = start.strip_prefix("azurekv://").map(|host| host.trim_end_matches('/')).ok_or_else(why)?;
-        let identity = match (auth.unwrap_or("environment"), client) {
-            ("environment", None) => {
-                AzureIdentity::from_variables(&with.environment).map_err(|e| Error::InvalidOption(e.to_string()))?
-            }
-            ("managed", client) => {
-                AzureIdentity::managed_by(&with.environment, client).map_err(|e| Error::InvalidOption(e.to_string()))?
-            }
-            _ => {
-                let text = "auth is environment, which is the default, or managed, perhaps with a client";
-                return Err(Error::InvalidOption(text.into()));
-            }
-        };
-        let mut options = AzureOptions::new(format!("https://{host}"), identity);
-        if let Some(deadline) = with.deadline {
-            options = options.deadline(deadline);
-        }
-        Self::new(&options)
+        Self::new(&AzureOptions::from_url(url, with)?)
     }
 
     /// Wraps a secret that isn't a DEK of a volume by a version of an RSA key and an algorithm that the caller chooses: `RSA-OAEP-256`,
