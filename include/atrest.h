@@ -2159,6 +2159,14 @@ atrest_status atrest_volume_move_kek(atrest_volume *volume, const char *from, co
 atrest_status atrest_volume_add_protector(atrest_volume *volume, const atrest_protector *protector,
     const atrest_keyslot_options *options, uint32_t *id);
 
+// Lets programs on libcryptsetup open the volume by its vaults, with a plugin for tokens of type "atrest", and puts the number
+// of the keyslot that is for them into `id`. The keyslot is made unless there is one, and all vaults' tokens name it. Its
+// passphrase follows from the DEK: it is no way in of its own. If it is killed at any instant, the tokens name the keyslot or
+// not; they open the volume here either way. To undo it, remove the keyslot. docs/integrate/linux.md has the plugin.
+//
+// Errors: ATREST_ERR_NO_SUCH_PROTECTOR if no vault opens the volume; otherwise as atrest_volume_add_protector.
+atrest_status atrest_volume_bind_tokens(atrest_volume *volume, uint32_t *id);
+
 // Replaces a keyslot by one with a new passphrase or key file, and puts the new keyslot's number into `new_id`. The
 // new keyslot is made before the old one is destroyed, so a free keyslot is needed. It inherits the priority, unless
 // `options`, which may be NULL, set another than ATREST_PRIORITY_NORMAL. If it is killed at any instant, the volume
@@ -2279,6 +2287,11 @@ atrest_status atrest_header_metadata_size(const atrest_header *header, uint64_t 
 
 // The size in bytes of the room for keyslots, which follows the metadata.
 atrest_status atrest_header_keyslots_size(const atrest_header *header, uint64_t *out);
+
+// The header's JSON, byte for byte, as it is on the disk.
+//
+// Errors: ATREST_ERR_UNSUPPORTED but for LUKS2, the only format that has JSON.
+atrest_status atrest_header_metadata_json(const atrest_header *header, char *json, size_t json_cap, size_t *json_len);
 
 // 1 if atrest_header_repair has anything to do, otherwise 0.
 atrest_status atrest_header_needs_repair(const atrest_header *header, uint32_t *out);
@@ -2570,11 +2583,11 @@ typedef struct {
 // content is the password, or a recovery password. Add the second, which Windows asks for, by
 // atrest_volume_add_protector. `options` may be NULL.
 //
-// The volume's own places are the last 200 KiB of whole 64 KiB of the device, and atrest_volume_size leaves them out. MAKE
-// THE FILE SYSTEM NO LARGER: another program that opens the volume shows zeros there, and some of them lose what is
-// written to them. The data area isn't written, and reads as noise until it is.
+// The volume's own places lie in the last 268 KiB of the device, and atrest_volume_size leaves them out. MAKE THE FILE SYSTEM
+// NO LARGER: another program that opens the volume shows zeros there, and some of them lose what is written to them. The
+// data area isn't written, and reads as noise until it is.
 //
-// Errors: ATREST_ERR_DEVICE_NOT_BLANK, without ATREST_FORMAT_OVERWRITE; ATREST_ERR_DEVICE_TOO_SMALL under 1 MiB;
+// Errors: ATREST_ERR_DEVICE_NOT_BLANK, without ATREST_FORMAT_OVERWRITE; ATREST_ERR_DEVICE_TOO_SMALL under 1 MiB and 4 KiB;
 // ATREST_ERR_INVALID_OPTION, also for a vault, which BitLocker has no place for, and for a passphrase that isn't UTF-8;
 // ATREST_ERR_SECTOR_SIZE; ATREST_ERR_BAD_ENUM; ATREST_ERR_NOT_APPROVED; ATREST_ERR_UNSUPPORTED without the feature; the
 // device's errors.

@@ -2296,6 +2296,10 @@ public:
         return detail::value_of<std::uint32_t>(
             [&](auto id) { return atrest_volume_add_protector(get(), &c, &c_options, id); });
     }
+    // Returns the number of the keyslot that is for programs on libcryptsetup.
+    result<std::uint32_t> bind_tokens() {
+        return detail::value_of<std::uint32_t>([&](auto id) { return atrest_volume_bind_tokens(get(), id); });
+    }
     // Returns the number of the new keyslot.
     result<std::uint32_t> change_keyslot(std::uint32_t id, const protector &by, const keyslot_options &options = {}) {
         const atrest_protector c = by.c();
@@ -2395,6 +2399,10 @@ public:
     }
     [[nodiscard]] result<std::uint64_t> keyslots_size() const {
         return detail::value_of<std::uint64_t>([&](auto out) { return atrest_header_keyslots_size(get(), out); });
+    }
+    // Of LUKS2 alone.
+    [[nodiscard]] result<std::string> metadata_json() const {
+        return detail::text_of([&](auto... out) { return atrest_header_metadata_json(get(), out...); });
     }
     [[nodiscard]] result<bool> needs_repair() const {
         return detail::enum_of<bool>([&](auto out) { return atrest_header_needs_repair(get(), out); });

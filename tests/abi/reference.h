@@ -592,6 +592,7 @@ atrest_status atrest_volume_move_kek(atrest_volume *volume, const char *from, co
     const char *key_name, char *url, size_t url_cap);
 atrest_status atrest_volume_add_protector(atrest_volume *volume, const atrest_protector *protector,
     const atrest_keyslot_options *options, uint32_t *id);
+atrest_status atrest_volume_bind_tokens(atrest_volume *volume, uint32_t *id);
 atrest_status atrest_volume_change_keyslot(atrest_volume *volume, uint32_t id, const atrest_protector *protector,
     const atrest_keyslot_options *options, uint32_t *new_id);
 atrest_status atrest_volume_remove_keyslot(atrest_volume *volume, uint32_t id);
@@ -624,6 +625,7 @@ atrest_status atrest_header_epoch(const atrest_header *header, uint64_t *out);
 atrest_status atrest_header_size(const atrest_header *header, uint64_t *out);
 atrest_status atrest_header_metadata_size(const atrest_header *header, uint64_t *out);
 atrest_status atrest_header_keyslots_size(const atrest_header *header, uint64_t *out);
+atrest_status atrest_header_metadata_json(const atrest_header *header, char *json, size_t json_cap, size_t *json_len);
 atrest_status atrest_header_needs_repair(const atrest_header *header, uint32_t *out);
 atrest_status atrest_header_repair(atrest_header *header);
 atrest_status atrest_hazmat_header_repair(atrest_header *header);

@@ -869,6 +869,7 @@ void guest()
         GOT(header.keyslots([&](const atrest_keyslot_info &info) { kinds.push_back(info.kind); }));
         CHECK(kinds == std::vector<std::string>{"password", "recovery password"});
         FAILS(ATREST_ERR_UNSUPPORTED_HEADER, header.backup());
+        FAILS(ATREST_ERR_UNSUPPORTED, header.metadata_json());
         FAILS(ATREST_ERR_NO_SUCH_PROTECTOR, atrest::volume::open(device, atrest::credential::clear_key()));
         FAILS(ATREST_ERR_NOT_FOUND, atrest::volume::open(device, atrest::credential::startup_key(in_folder("x.bek"))));
         const auto again = atrest::bitlocker_options().overwrite().sector_size(4096);
@@ -987,9 +988,11 @@ void ade()
 
     atrest::vault keys = GOT(atrest::vault::create_file(in_folder("ade.vault"), with_passphrase("p")));
     GOT(keys.create_key("disks"));
-    const auto taken = GOT(disk.take_over(keys, "disks", true));
+    auto taken = GOT(disk.take_over(keys, "disks", true));
     CHECK(GOT(taken.opened.size()) == 1 << 20 && taken.ways.left_keyslots == 0 && taken.ways.left_tokens == 0);
     FAILS(ATREST_ERR_NO_SUCH_PROTECTOR, disk.open());
+    const std::string number = std::to_string(GOT(taken.opened.bind_tokens()));
+    CHECK(GOT(GOT(atrest::header::load(device)).metadata_json()).find("\"keyslots\":[\"" + number + "\"]") != std::string::npos);
 }
 
 } // namespace

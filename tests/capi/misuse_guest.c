@@ -224,6 +224,7 @@ static void bitlocker(atrest_device *device)
     NO_BYTES(ATREST_ERR_UNSUPPORTED_HEADER, atrest_header_backup(header, bytes, sizeof bytes, &len));
     IS(ATREST_ERR_UNSUPPORTED_HEADER, atrest_header_erase(header));
     IS(ATREST_ERR_UNSUPPORTED, atrest_header_epoch(header, &size));
+    NO_BYTES(ATREST_ERR_UNSUPPORTED, atrest_header_metadata_json(header, TEXT, sizeof bytes, &len));
     IS(ATREST_ERR_UNSUPPORTED_HEADER, atrest_header_convert_to_luks2(header));
     IS(ATREST_ERR_UNSUPPORTED_HEADER, atrest_header_set_label(header, "x", "y"));
     atrest_header_free(header);
@@ -510,6 +511,51 @@ static void plain(int legacy)
     atrest_device_free(device);
 }
 
+// A keyslot for programs on libcryptsetup, which the vault's token names.
+static void bound_tokens(void)
+{
+    atrest_device *device;
+    atrest_volume *volume;
+    atrest_header *header;
+    uint32_t id = 99;
+    atrest_kdf kdf = ATREST_KDF_INIT;
+    kdf.kind = ATREST_KDF_PBKDF2;
+    kdf.iterations = 1000;
+    atrest_keyslot_options keyslot = ATREST_KEYSLOT_OPTIONS_INIT;
+    keyslot.kdf = &kdf;
+    atrest_format_options options = ATREST_FORMAT_OPTIONS_INIT;
+    options.keyslot = &keyslot;
+    atrest_vault *vault = new_vault("bound.vault");
+    const atrest_protector first = password_of("secret"), second = with_vault(vault);
+    OK(atrest_device_memory(17 << 20, &device));
+    OK(atrest_volume_format(device, &first, &options, &volume));
+    IS(ATREST_ERR_NULL_ARGUMENT, atrest_volume_bind_tokens(NULL, &id));
+    IS(ATREST_ERR_NULL_ARGUMENT, atrest_volume_bind_tokens(volume, NULL));
+    IS(ATREST_ERR_NO_SUCH_PROTECTOR, atrest_volume_bind_tokens(volume, &id));
+    CHECK(id == 99);
+    OK(atrest_volume_add_protector(volume, &second, NULL, &id));
+    OK(atrest_volume_bind_tokens(volume, &id));
+    CHECK(id == 1);
+    OK(atrest_volume_bind_tokens(volume, &id));
+    CHECK(id == 1);
+    atrest_volume_free(volume);
+
+    OK(atrest_header_load(device, &header));
+    NO_BYTES(ATREST_ERR_NULL_ARGUMENT, atrest_header_metadata_json(NULL, TEXT, sizeof bytes, &len));
+    NO_BYTES(ATREST_ERR_NULL_ARGUMENT, atrest_header_metadata_json(header, NULL, 10, &len));
+    NO_BYTES(ATREST_ERR_BUFFER_TOO_SHORT, atrest_header_metadata_json(header, TEXT, 100, &len));
+    CHECK(len > 1000);
+    char *json = (char *)malloc(len + 1);
+    CHECK(json != NULL);
+    OK(atrest_header_metadata_json(header, json, len + 1, &len));
+    CHECK(json[0] == '{' && json[len - 1] == '}' && strlen(json) == len);
+    CHECK(strstr(json, "\"keyslots\":[\"1\"]") != NULL && strstr(json, "aes-xts-plain64") != NULL);
+    free(json);
+    atrest_header_free(header);
+    atrest_device_free(device);
+    atrest_vault_free(vault);
+}
+
 int main(int argc, char **argv)
 {
     snprintf(folder, sizeof folder, "%s", argc > 1 ? argv[1] : ".");
@@ -526,6 +572,7 @@ int main(int argc, char **argv)
     const int legacy = atrest_dek_algorithm_for_cipher("serpent-xts-plain64", 32, &number) == ATREST_OK;
     deks(legacy);
     plain(legacy);
+    bound_tokens();
     atrest_device_free(device);
     printf("%d checks passed\n", passed);
     return 0;

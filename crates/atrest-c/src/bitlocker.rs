@@ -51,11 +51,11 @@ unsafe impl SizedStruct for atrest_bitlocker_options {}
 /// content is the password, or a recovery password. Add the second, which Windows asks for, by
 /// atrest_volume_add_protector. `options` may be NULL.
 ///
-/// The volume's own places are the last 200 KiB of whole 64 KiB of the device, and atrest_volume_size leaves them out. MAKE
-/// THE FILE SYSTEM NO LARGER: another program that opens the volume shows zeros there, and some of them lose what is
-/// written to them. The data area isn't written, and reads as noise until it is.
+/// The volume's own places lie in the last 268 KiB of the device, and atrest_volume_size leaves them out. MAKE THE FILE SYSTEM
+/// NO LARGER: another program that opens the volume shows zeros there, and some of them lose what is written to them. The
+/// data area isn't written, and reads as noise until it is.
 ///
-/// Errors: ATREST_ERR_DEVICE_NOT_BLANK, without ATREST_FORMAT_OVERWRITE; ATREST_ERR_DEVICE_TOO_SMALL under 1 MiB;
+/// Errors: ATREST_ERR_DEVICE_NOT_BLANK, without ATREST_FORMAT_OVERWRITE; ATREST_ERR_DEVICE_TOO_SMALL under 1 MiB and 4 KiB;
 /// ATREST_ERR_INVALID_OPTION, also for a vault, which BitLocker has no place for, and for a passphrase that isn't UTF-8;
 /// ATREST_ERR_SECTOR_SIZE; ATREST_ERR_BAD_ENUM; ATREST_ERR_NOT_APPROVED; ATREST_ERR_UNSUPPORTED without the feature; the
 /// device's errors.

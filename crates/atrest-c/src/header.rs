@@ -134,6 +134,23 @@ pub unsafe extern "C" fn atrest_header_keyslots_size(header: *const atrest_heade
     })
 }
 
+/// The header's JSON, byte for byte, as it is on the disk.
+///
+/// Errors: ATREST_ERR_UNSUPPORTED but for LUKS2, the only format that has JSON.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn atrest_header_metadata_json(
+    header: *const atrest_header,
+    json: *mut c_char,
+    json_cap: usize,
+    json_len: *mut usize,
+) -> atrest_status {
+    run(|| {
+        let (header, out) = (handle!(header).snapshot(), text_out!(json, json_cap, json_len));
+        let none = || Failure::new(ATREST_ERR_UNSUPPORTED, "only a header of LUKS2 has JSON");
+        out.put_bytes(header.json.as_deref().ok_or_else(none)?)
+    })
+}
+
 /// 1 if atrest_header_repair has anything to do, otherwise 0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn atrest_header_needs_repair(header: *const atrest_header, out: *mut u32) -> atrest_status {
@@ -342,6 +359,7 @@ pub(crate) struct Snapshot {
     label: Vec<u8>,
     subsystem: Vec<u8>,
     epoch: Option<u64>,
+    json: Option<Vec<u8>>,
     size: u64,
     metadata_size: u64,
     keyslots_size: u64,
@@ -404,6 +422,7 @@ impl Snapshot {
             label: header.label_bytes().into(),
             subsystem: header.subsystem_bytes().into(),
             epoch: header.epoch(),
+            json: header.metadata_json().map(<[u8]>::to_vec),
             size: header.size(),
             metadata_size: header.metadata_size(),
             keyslots_size: header.keyslots_size(),
