@@ -89,12 +89,30 @@ impl CipherSpec {
         if has("authenc") || has("gcm") || has("ccm") || has("poly1305") || has("-random") {
             return "whose sectors carry integrity tags that dm-integrity keeps beside them; `cryptsetup open` opens it on Linux";
         }
+        if has("-lmk") {
+            return "which numbers sectors as loop-AES does; `cryptsetup open --type loopaes` opens its volumes on Linux";
+        }
+        if has("-tcw") {
+            return "which numbers sectors as old volumes of TrueCrypt do; `cryptsetup open --type tcrypt` opens them on Linux";
+        }
+        if no_key_for_essiv(name) {
+            return "whose IVs need a hash that is a key of the cipher, so one of 16, 24 or 32 bytes; the kernel refuses it, too";
+        }
         let rare = ["serpent", "twofish", "camellia", "adiantum", "sha3-256", "blake2", "sm3"];
         if cfg!(not(feature = "legacy")) && rare.into_iter().any(has) {
             return "which needs a build with the feature `legacy`; `cryptsetup open` may open it, if the kernel supports it";
         }
         "which is not known; `cryptsetup open` may open it, if the kernel supports it"
     }
+}
+
+/// Whether the hash of an ESSIV is of a length that the cipher has no key of. The kernel (`crypto/essiv.c`) takes the hash's
+/// output as the key that encrypts the numbers: AES, Twofish and Camellia have keys of 16, 24 and 32 bytes, Serpent any up
+/// to 32.
+fn no_key_for_essiv(name: &str) -> bool {
+    let Some((before, hash)) = name.split_once("essiv:") else { return false };
+    let Some(len) = HashAlgorithm::from_name(hash).map(HashAlgorithm::output_len) else { return false };
+    if before.contains("serpent") { len > 32 } else { !matches!(len, 16 | 24 | 32) }
 }
 
 impl FromStr for CipherSpec {
@@ -221,6 +239,27 @@ mod tests {
         ] {
             assert_eq!(parse(spelled).unwrap().name(), usual);
         }
+    }
+
+    #[test]
+    fn a_refusal_names_the_reason_or_the_program_that_opens_it() {
+        for (name, reason) in [
+            ("aes-cbc-lmk", "--type loopaes"),
+            ("aes-cbc-tcw", "--type tcrypt"),
+            ("aes-cbc-essiv:sha1", "of 16, 24 or 32 bytes"),
+            ("aes-cbc-essiv:sha224", "of 16, 24 or 32 bytes"),
+            ("aes-cbc-essiv:sha384", "of 16, 24 or 32 bytes"),
+            ("aes-xts-essiv:sha512", "of 16, 24 or 32 bytes"),
+            ("capi:cbc(aes)-essiv:sha512", "of 16, 24 or 32 bytes"),
+            ("aes-cbc-essiv:md5", "which is not known"),
+            ("cipher_null-ecb", "encrypts nothing"),
+        ] {
+            let refused = name.parse::<CipherSpec>().unwrap_err().to_string();
+            assert!(refused.contains(name) && refused.contains(reason), "{refused}");
+        }
+        // Serpent has keys of any length up to 32 bytes, so the kernel may take it.
+        let refused = "serpent-cbc-essiv:sha1".parse::<CipherSpec>().unwrap_err().to_string();
+        assert!(refused.contains("`cryptsetup open` may open it"), "{refused}");
     }
 
     #[test]

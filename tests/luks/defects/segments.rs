@@ -70,11 +70,10 @@ impl Maker {
         });
         self.set("segment-iv-32-bits", "/segments/0/encryption", json!("aes-xts-plain"), Opens);
         self.set("segment-cipher-of-the-kernel", "/segments/0/encryption", json!("capi:xts(aes)-plain64"), Opens);
-        let rare = if cfg!(feature = "legacy") { "which is not known" } else { "feature `legacy`" };
         for (name, cipher, says) in [
             ("segment-authenc", "capi:authenc(hmac(sha256),xts(aes))-random", "integrity tags"),
             ("segment-aead", "aes-gcm-random", "integrity tags"),
-            ("segment-cipher-of-loop-aes", "twofish-cbc-lmk", rare),
+            ("segment-cipher-of-loop-aes", "twofish-cbc-lmk", "`cryptsetup open --type loopaes`"),
         ] {
             self.set(name, "/segments/0/encryption", json!(cipher), Refused(says));
         }
