@@ -60,17 +60,20 @@ fuzz_target!(init: seeds::write(seeds()), |data: &[u8]| -> Corpus {
 /// Calls in an order that makes sense, with noise for arguments.
 fn seeds() -> Vec<Vec<u8>> {
     let mut numbers = Numbers(1);
-    let of = |word: &str| -> Vec<u8> {
-        let calls = CALLS.iter().enumerate().filter(|(_, (name, _))| name.contains(word)).map(|(n, _)| n as u8);
+    // There are more calls than a byte counts.
+    let of = |word: &str| -> Vec<u16> {
+        let calls = CALLS.iter().enumerate().filter(|(_, (name, _))| name.contains(word)).map(|(n, _)| n as u16);
         calls.collect()
     };
     let mut seeds = Vec::new();
-    for word in ["vault", "dek", "cipher", "aes_k", "device", "file_prefix", "volume", "header", "disk", "clock", ""] {
+    for word in
+        ["vault", "dek", "cipher", "aes_k", "device", "file_prefix", "volume", "header", "disk", "clock", "ade", ""]
+    {
         let calls = of(word);
         for there in [1, 3, 5, 15] {
             let mut seed = vec![there];
             for _ in 0..MAX_CALLS {
-                seed.push(calls[numbers.below(calls.len())]);
+                seed.extend(calls[numbers.below(calls.len())].to_be_bytes());
                 seed.extend((0..24).map(|_| numbers.below(256) as u8));
             }
             seeds.push(seed);
@@ -430,7 +433,7 @@ fn run(data: &[u8]) {
         if caller.input.0.is_empty() {
             break;
         }
-        let (_, call) = CALLS[usize::from(caller.input.byte()) % CALLS.len()];
+        let (_, call) = CALLS[usize::from(caller.input.u16()) % CALLS.len()];
         call(&mut caller);
     }
     // Free all, in an order of its own.
