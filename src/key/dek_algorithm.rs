@@ -138,6 +138,14 @@ impl DekAlgorithm {
     }
 
     /// The algorithm of a key of `key_len` bytes that dm-crypt uses with the cipher `spec`; `None` if it takes no key of this length.
+    ///
+    /// ```
+    /// use atrest::DekAlgorithm;
+    /// use atrest::cipher::CipherSpec;
+    ///
+    /// assert_eq!(DekAlgorithm::for_cipher(CipherSpec::AesXtsPlain64, 64), Some(DekAlgorithm::Aes256Xts));
+    /// assert_eq!(DekAlgorithm::for_cipher(CipherSpec::AesXtsPlain64, 48), None);
+    /// ```
     pub fn for_cipher(spec: CipherSpec, key_len: usize) -> Option<Self> {
         let fits = |algorithm: &Self| algorithm.key_len() == key_len && algorithm.fits(spec);
         Self::ALL.iter().copied().find(fits)

@@ -71,6 +71,11 @@ impl VaultFile {
         std::fs::symlink_metadata(beside(&self.path, ".bak")).is_ok()
     }
 
+    /// The bytes of the file.
+    pub(super) fn text(&self) -> Result<Vec<u8>> {
+        read_bounded(&self.path, MAX_FILE).map_err(|e| fs::error_at(&self.path, VAULT, "reading the vault", e))
+    }
+
     /// Reads the file. The stamp tells later whether the file is still this one; `None` if it was written to just now.
     pub(super) fn read(&self) -> Result<(Sealed, Option<Stamp>)> {
         // For the checksum. A process that computes wrongly must not call a file damaged.

@@ -1,6 +1,7 @@
 //! Information about the keys in a vault.
 
 use super::body::{Body, DeletedRecord, KeyOrigin, KeyRecord};
+use super::options::VaultProperties;
 use crate::Result;
 use crate::key::{KeyId, KeyKind};
 
@@ -71,6 +72,17 @@ impl Body {
             })
         });
         Ok(KeyInfo { name: key.name.clone(), versions: versions.collect::<Result<_>>()? })
+    }
+
+    pub(super) fn properties(&self) -> VaultProperties {
+        VaultProperties {
+            id: self.id.clone(),
+            region: self.region.clone(),
+            tenant: self.tenant.clone(),
+            retention_days: self.retention_days,
+            purge_protection: self.purge_protection,
+            refuse_expired: self.refuse_expired,
+        }
     }
 
     pub(super) fn deleted_infos(&self) -> Vec<DeletedKey> {

@@ -195,15 +195,7 @@ impl FileVault {
     /// [`Error::DamagedVault`]; [`Error::Io`].
     pub fn properties(&self) -> Result<VaultProperties> {
         self.reload()?;
-        let body = self.body();
-        Ok(VaultProperties {
-            id: body.id.clone(),
-            region: body.region.clone(),
-            tenant: body.tenant.clone(),
-            retention_days: body.retention_days,
-            purge_protection: body.purge_protection,
-            refuse_expired: body.refuse_expired,
-        })
+        Ok(self.body().properties())
     }
 
     /// Turns purge protection on. It can't be turned off.

@@ -3,6 +3,7 @@
 mod access;
 mod audit;
 mod audited;
+mod backup;
 mod body;
 mod change_root;
 mod file;

@@ -7,6 +7,7 @@ mod audit;
 mod audit_edges;
 #[cfg(unix)]
 mod audit_rotation;
+mod backup;
 mod damage;
 mod file_vault;
 #[cfg(unix)]

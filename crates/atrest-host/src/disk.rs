@@ -216,8 +216,8 @@ impl<D: BlockDevice> Disk for HazmatPlain<D> {
     }
 }
 
-/// A disk that may only be read.
-pub(crate) struct ReadOnly<D>(pub(crate) D);
+/// A disk that may only be read, such as a [`Volume`] that was opened read-only.
+pub struct ReadOnly<D>(pub D);
 
 impl<D: Disk> Disk for ReadOnly<D> {
     fn size(&self) -> u64 {
@@ -230,6 +230,10 @@ impl<D: Disk> Disk for ReadOnly<D> {
 
     fn is_read_only(&self) -> bool {
         true
+    }
+
+    fn takes_shared_memory(&self) -> bool {
+        self.0.takes_shared_memory()
     }
 
     fn read_at(&self, offset: u64, sectors: &mut [u8]) -> Result<()> {

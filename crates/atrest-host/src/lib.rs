@@ -19,7 +19,7 @@ mod temporary;
 mod vhost_user;
 
 pub use cache::Cache;
-pub use disk::{Disk, HazmatPlain};
+pub use disk::{Disk, HazmatPlain, ReadOnly};
 pub use host::{Attachment, Host, HostOptions, NewTemporary};
 pub use nbd::Nbd;
 #[cfg(feature = "tls")]
