@@ -1,0 +1,413 @@
+//! `encrypt SRC DST`, `decrypt SRC DST`, and `verify DEV --against SRC`.
+
+use std::fs;
+use std::io::{self, IsTerminal, Write};
+use std::os::unix::fs::FileTypeExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+use atrest::volume::Header;
+use atrest::{BlockDevice, FileDevice, OpenOptions, Volume};
+use clap::Args;
+use schemars::JsonSchema;
+use serde::Serialize;
+use zeroize::Zeroizing;
+
+use super::format::{FormatArgs, Formatted, HeaderFile, format, map_unit, with_map};
+use super::in_place::{InPlace, encrypt_in_place};
+use crate::confirm::confirm;
+use crate::copy::{first_difference, for_parts, is_zero};
+use crate::credentials::ProtectArgs;
+use crate::devices::{self, Access, Device};
+use crate::failure::{About, Code, Failure, Result};
+use crate::image::Image;
+use crate::output::{Answer, Output, Text, shown, size};
+use crate::partial::Partial;
+use crate::progress::{Progress, Show};
+use crate::stop;
+use crate::volumes::{AnyVolume, PlainArgs, VolumeArgs};
+
+#[derive(Args)]
+pub struct Encrypt {
+    /// The image: the raw bytes of a disk, in a file, a block device or an NBD export
+    #[arg(required_unless_present = "in_place", value_name = "SRC")]
+    source: Option<String>,
+    /// The encrypted image, which is made, or a block device
+    #[arg(required_unless_present = "in_place", value_name = "DST")]
+    destination: Option<String>,
+    /// Reads it again afterwards, opened anew, and compares every byte
+    #[arg(long)]
+    verify: bool,
+    /// Skips the holes of SRC, and keeps a map of written chunks: they read as zeros. cryptsetup doesn't open such a volume
+    #[arg(long)]
+    sparse: bool,
+    /// The format of SRC, as qemu names it: qcow2, vmdk, vpc and others are read through qemu-nbd
+    #[arg(long, value_name = "FORMAT")]
+    src_format: Option<String>,
+    #[command(flatten)]
+    in_place: InPlace,
+    #[command(flatten)]
+    format: FormatArgs,
+    #[command(flatten)]
+    protect: ProtectArgs,
+}
+
+/// `encrypt SRC DST`.
+#[derive(Serialize, JsonSchema)]
+pub struct Encrypted {
+    source: String,
+    destination: String,
+    /// The bytes of SRC.
+    bytes: u64,
+    /// The bytes that were read and written: fewer, with --sparse.
+    copied: u64,
+    seconds: f64,
+    /// Whether it was read again and compared.
+    verified: bool,
+    volume: Formatted,
+}
+
+impl Answer for Encrypted {
+    fn text(&self, out: &mut Text) {
+        let speed = rate(self.bytes, Duration::from_secs_f64(self.seconds));
+        out.line(format_args!("encrypted {} in {:.1} s, {speed}", size(self.bytes), self.seconds));
+        if self.verified {
+            out.line("read again and compared: every byte is right");
+        }
+        self.volume.text(out);
+    }
+}
+
+fn rate(bytes: u64, took: Duration) -> String {
+    format!("{:.0} MiB/s", bytes as f64 / f64::from(1 << 20) / took.as_secs_f64().max(1e-9))
+}
+
+impl Encrypt {
+    pub fn run(self, output: Output, show: Show, yes: bool) -> Result<()> {
+        self.format.check()?;
+        if self.in_place.is_given() {
+            return encrypt_in_place(&self.in_place, &self.format, &self.protect, output, show, yes);
+        }
+        let (Some(source), Some(destination)) = (&self.source, &self.destination) else {
+            return Err(Failure::usage("name the image and the encrypted image"));
+        };
+        let image = Image::open(source, self.src_format.as_deref())?;
+        let unit = if self.sparse { map_unit() } else { self.format.sector_size.into() };
+        let too_large = || Failure::usage("the image is too large");
+        let data = image.size.checked_next_multiple_of(unit).ok_or_else(too_large)?;
+        let needed = data.checked_add(self.format.data_start()).ok_or_else(too_large)?;
+
+        let target = Target::at(destination, needed, yes)?;
+        let guard = self.protect.guard()?;
+        let header = HeaderFile::open(self.format.header.as_deref(), yes)?;
+        let mut options = header.add_to(self.format.options(&self.protect)?);
+        if self.sparse {
+            options = with_map(options, data);
+        }
+        let (device, target) = target.make(needed)?;
+        let volume = format(&device, destination, &guard, &options, true)?;
+        let target = target.formatted(&device, &header);
+
+        let runs = if self.sparse { image.data()? } else { vec![(0, image.size)] };
+        let copied: u64 = runs.iter().map(|(start, end)| end - start).sum();
+        let progress = Progress::new(show, "encrypting", copied);
+        encrypt_runs(&image, &volume, &runs, unit, &progress).about(destination)?;
+        volume.sync().about(destination)?;
+        let took = progress.elapsed();
+        drop(progress);
+        let formatted = Formatted::of(destination, &volume)?;
+
+        if self.verify {
+            drop(volume);
+            let mut open = OpenOptions::new().read_only(true);
+            if let Some(header) = &header.device {
+                open = open.header(header.clone());
+            }
+            let volume = Volume::open(device.clone(), guard.credential(), &open).about(destination)?;
+            compare(&image, &volume, Progress::new(show, "comparing", image.size), source, destination)?;
+        }
+        header.finish()?;
+        target.finish()?;
+        output.answer(&Encrypted {
+            source: source.clone(),
+            destination: destination.clone(),
+            bytes: image.size,
+            copied,
+            seconds: took.as_secs_f64(),
+            verified: self.verify,
+            volume: formatted,
+        })
+    }
+}
+
+/// Where the encrypted image goes.
+enum Target {
+    File(Partial),
+    /// A block device, which is formatted where it is.
+    Device(Device, Option<stop::OnStop>, Option<Undo>),
+}
+
+/// Takes the ways into a half-written volume away again.
+struct Undo {
+    device: Device,
+    is_finished: bool,
+}
+
+impl Undo {
+    fn erase(device: &Device) {
+        if let Ok(mut header) = Header::load(device) {
+            let _ = header.erase();
+        }
+    }
+}
+
+impl Drop for Undo {
+    fn drop(&mut self) {
+        if !self.is_finished {
+            Self::erase(&self.device);
+        }
+    }
+}
+
+impl Target {
+    fn at(name: &str, needed: u64, yes: bool) -> Result<Self> {
+        let is_file =
+            !devices::is_nbd(name) && fs::metadata(name).map_or(true, |found| !found.file_type().is_block_device());
+        if is_file {
+            return Ok(Target::File(Partial::at(Path::new(name), yes, devices::content_of_file)?));
+        }
+        let device = devices::open(name, Access::Write)?;
+        let room = devices::size_of(&*device)?;
+        if room < needed {
+            return Err(Failure::refused(format!("it has {room} bytes, and {needed} are needed")).about(name));
+        }
+        confirm(yes, &format!("{name} will be overwritten; what it holds is lost: {}.", devices::content(&*device)))?;
+        Ok(Target::Device(device, None, None))
+    }
+
+    fn make(self, len: u64) -> Result<(Device, Self)> {
+        match self {
+            Target::File(mut partial) => {
+                let device = partial.make(|path| FileDevice::create(path, len))?;
+                Ok((Arc::new(device), Target::File(partial)))
+            }
+            Target::Device(device, ..) => Ok((device.clone(), Target::Device(device, None, None))),
+        }
+    }
+
+    /// There is a volume by now, without its data.
+    fn formatted(self, device: &Device, header: &HeaderFile) -> Self {
+        let Target::Device(..) = self else { return self };
+        let of_header = header.device.clone().unwrap_or_else(|| device.clone());
+        let erased = of_header.clone();
+        let on_stop = stop::on_stop(move || Undo::erase(&erased));
+        Target::Device(device.clone(), Some(on_stop), Some(Undo { device: of_header, is_finished: false }))
+    }
+
+    fn finish(self) -> Result<()> {
+        match self {
+            Target::File(partial) => partial.finish(),
+            Target::Device(_, on_stop, undo) => {
+                drop(on_stop);
+                if let Some(mut undo) = undo {
+                    undo.is_finished = true;
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+/// Copies runs of an image into a volume. The last part is padded with zeros to a multiple of `unit`.
+fn encrypt_runs(image: &Image, volume: &AnyVolume, runs: &[(u64, u64)], unit: u64, progress: &Progress) -> Result<()> {
+    // In whole units, which are all of them but the last of the image.
+    let mut whole: Vec<(u64, u64)> = Vec::new();
+    for (start, end) in runs {
+        let (start, end) = (start / unit * unit, end.next_multiple_of(unit).min(image.size));
+        match whole.last_mut() {
+            Some(last) if last.1 >= start => last.1 = last.1.max(end),
+            _ => whole.push((start, end)),
+        }
+    }
+    for_parts(&whole, progress, |offset, room, len| {
+        room.resize(len.next_multiple_of(unit as usize), 0);
+        room[len..].fill(0);
+        image.device.read_at(offset, &mut room[..len]).about("reading the image")?;
+        Ok(volume.write_in_place(offset, room)?)
+    })
+}
+
+/// Compares an image with the start of a volume.
+fn compare(image: &Image, volume: &AnyVolume, progress: Progress, one: &str, other: &str) -> Result<()> {
+    if volume.size() < image.size {
+        let text = format!("{other} has {} bytes of data, and {one} has {}", volume.size(), image.size);
+        return Err(Failure::new(Code::No, text));
+    }
+    let sector = volume.sector_size().bytes() as usize;
+    let first = AtomicU64::new(u64::MAX);
+    for_parts(&[(0, image.size)], &progress, |offset, room, len| {
+        if offset > first.load(Relaxed) {
+            return Ok(());
+        }
+        let whole = len.next_multiple_of(sector);
+        room.resize(whole + len, 0);
+        let (decrypted, plain) = room.split_at_mut(whole);
+        volume.read_at(offset, decrypted).about(other)?;
+        image.device.read_at(offset, plain).about(one)?;
+        if let Some(at) = first_difference(&decrypted[..len], plain) {
+            first.fetch_min(offset + at as u64, Relaxed);
+        }
+        Ok(())
+    })?;
+    match first.into_inner() {
+        u64::MAX => Ok(()),
+        at => Err(Failure::new(Code::No, format!("{one} and {other} differ, from byte {at} on"))),
+    }
+}
+
+#[derive(Args)]
+pub struct Verify {
+    #[command(flatten)]
+    volume: VolumeArgs,
+    /// The image that the volume has to hold
+    #[arg(long, value_name = "SRC")]
+    against: String,
+    /// The format of SRC, as qemu names it
+    #[arg(long, value_name = "FORMAT")]
+    src_format: Option<String>,
+}
+
+/// `verify`.
+#[derive(Serialize, JsonSchema)]
+pub struct Verified {
+    device: String,
+    against: String,
+    /// The bytes that were compared: all of the image.
+    bytes: u64,
+}
+
+impl Answer for Verified {
+    fn text(&self, out: &mut Text) {
+        out.line(format_args!(
+            "{} holds {}: all {} bytes are right",
+            shown(&self.device),
+            shown(&self.against),
+            self.bytes
+        ));
+    }
+}
+
+impl Verify {
+    pub fn run(self, output: Output, show: Show) -> Result<()> {
+        let image = Image::open(&self.against, self.src_format.as_deref())?;
+        let (volume, _) = self.volume.open(Access::Read)?;
+        let progress = Progress::new(show, "comparing", image.size);
+        compare(&image, &volume, progress, &self.against, &self.volume.device)?;
+        output.answer(&Verified { device: self.volume.device, against: self.against, bytes: image.size })
+    }
+}
+
+#[derive(Args)]
+pub struct Decrypt {
+    #[command(flatten)]
+    volume: VolumeArgs,
+    /// The decrypted image, which is made; - is standard output
+    #[arg(value_name = "DST")]
+    destination: String,
+    /// Leaves holes where the data is zero
+    #[arg(long)]
+    sparse: bool,
+    /// Shows all that the device holds, although its map of written chunks is damaged
+    #[arg(long)]
+    ignore_written_map: bool,
+    /// Takes a device that is smaller than its volume was: what is beyond its end is lost
+    #[arg(long)]
+    allow_truncated: bool,
+    #[command(flatten)]
+    plain: PlainArgs,
+}
+
+/// `decrypt SRC DST`.
+#[derive(Serialize, JsonSchema)]
+pub struct Decrypted {
+    source: String,
+    destination: String,
+    bytes: u64,
+    seconds: f64,
+}
+
+impl Answer for Decrypted {
+    fn text(&self, out: &mut Text) {
+        let speed = rate(self.bytes, Duration::from_secs_f64(self.seconds));
+        out.line(format_args!("decrypted {} in {:.1} s, {speed}", size(self.bytes), self.seconds));
+    }
+}
+
+impl Decrypt {
+    pub fn run(self, output: Output, show: Show, yes: bool) -> Result<()> {
+        if self.destination == "-" && io::stdout().is_terminal() {
+            return Err(Failure::refused(
+                "standard output is a terminal, and a disk is no text; name a file, or a pipe",
+            ));
+        }
+        // Before anybody is asked for a passphrase.
+        let partial = match self.destination.as_str() {
+            "-" => None,
+            place => Some(Partial::at(Path::new(place), yes, devices::content_of_file)?),
+        };
+        let (map, truncated) = (self.ignore_written_map, self.allow_truncated);
+        let volume = if self.plain.is_given() {
+            self.plain.open(&self.volume)?
+        } else {
+            let more = |options: OpenOptions| options.hazmat_ignore_written_map(map).hazmat_allow_truncated(truncated);
+            self.volume.open_with(Access::Read, more)?.0
+        };
+        let source = self.volume.device;
+        let progress = Progress::new(show, "decrypting", volume.size());
+        let Some(mut partial) = partial else { return to_stdout(&volume, &progress, &source) };
+        let file = Arc::new(partial.make(|path| FileDevice::create(path, volume.size()))?);
+        decrypt_to(&volume, &*file, self.sparse, &progress).about(&source)?;
+        file.sync().about(&self.destination)?;
+        let seconds = progress.elapsed().as_secs_f64();
+        drop(progress);
+        partial.finish()?;
+        output.answer(&Decrypted { source, destination: self.destination, bytes: volume.size(), seconds })
+    }
+}
+
+fn decrypt_to(volume: &AnyVolume, file: &dyn BlockDevice, sparse: bool, progress: &Progress) -> Result<()> {
+    let mut runs = Vec::new();
+    for extent in volume.extents(0, volume.size())? {
+        // The new file reads as zeros there already.
+        if extent.is_written {
+            runs.push((extent.range.start, extent.range.end));
+        } else {
+            progress.add(extent.range.end - extent.range.start);
+        }
+    }
+    for_parts(&runs, progress, |offset, room, len| {
+        room.resize(len, 0);
+        volume.read_at(offset, room)?;
+        if sparse && is_zero(room) {
+            return Ok(());
+        }
+        file.write_at(offset, room).about("writing the image")
+    })
+}
+
+/// In order, since a pipe has no other.
+fn to_stdout(volume: &AnyVolume, progress: &Progress, source: &str) -> Result<()> {
+    let mut room = Zeroizing::new(vec![0; 1 << 20]);
+    let mut out = io::stdout().lock();
+    let mut offset = 0;
+    while offset < volume.size() {
+        let len = (volume.size() - offset).min(room.len() as u64) as usize;
+        volume.read_at(offset, &mut room[..len]).about(source)?;
+        out.write_all(&room[..len]).about("standard output")?;
+        progress.add(len as u64);
+        offset += len as u64;
+    }
+    out.flush().about("standard output")
+}

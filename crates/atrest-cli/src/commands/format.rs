@@ -1,0 +1,267 @@
+//! `format`, and the options of every new volume.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use atrest::volume::LuksVersion;
+use atrest::{DekAlgorithm, Error, FileDevice, FormatOptions, Volume};
+use clap::{Args, ValueEnum};
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use crate::confirm::confirm;
+use crate::credentials::{Guard, ProtectArgs};
+use crate::devices::{self, Access, Device};
+use crate::failure::{About, Failure, Result};
+use crate::output::{Answer, Output, Text, shown, size};
+use crate::partial::Partial;
+use crate::units::parse_size;
+use crate::volumes::{AnyVolume, fingerprint, sector_size};
+
+/// The room for a detached header, as the library needs it.
+const HEADER: u64 = 16 << 20;
+/// The chunks of a map of written chunks.
+const CHUNK: u32 = 64 << 10;
+
+/// What a new volume is like.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "What the volume is like")]
+pub struct FormatArgs {
+    /// The sector size: 512, 1024, 2048 or 4096 bytes
+    #[arg(long, value_name = "BYTES", default_value_t = 512)]
+    pub sector_size: u32,
+    /// The cipher
+    #[arg(long, value_enum, default_value_t = CipherName::Aes256Xts)]
+    pub cipher: CipherName,
+    /// Its label
+    #[arg(long, value_name = "TEXT")]
+    label: Option<String>,
+    /// LUKS1, for machines that don't know LUKS2
+    #[arg(long)]
+    luks1: bool,
+    /// Where the data begins, 1M to 128M [default: 16M]
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    pub data_offset: Option<u64>,
+    /// Puts the header into this file, apart from the data
+    #[arg(long, value_name = "FILE")]
+    pub header: Option<PathBuf>,
+    /// Binds the volume to a text, such as a disk's id: with --context it opens only where that is expected
+    #[arg(long, value_name = "TEXT")]
+    context: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum CipherName {
+    #[value(name = "aes-256-xts")]
+    Aes256Xts,
+    #[value(name = "aes-128-xts")]
+    Aes128Xts,
+    #[value(name = "aes-256-hctr2")]
+    Aes256Hctr2,
+}
+
+impl CipherName {
+    pub fn algorithm(self) -> DekAlgorithm {
+        match self {
+            CipherName::Aes256Xts => DekAlgorithm::Aes256Xts,
+            CipherName::Aes128Xts => DekAlgorithm::Aes128Xts,
+            CipherName::Aes256Hctr2 => DekAlgorithm::Aes256Hctr2,
+        }
+    }
+}
+
+impl FormatArgs {
+    pub fn options(&self, protect: &ProtectArgs) -> Result<FormatOptions> {
+        let mut options = FormatOptions::new()
+            .sector_size(sector_size(self.sector_size)?)
+            .dek_algorithm(self.cipher.algorithm())
+            .keyslot(protect.kdf.keyslot()?);
+        if let Some(label) = &self.label {
+            options = options.label(label);
+        }
+        if self.luks1 {
+            options = options.version(LuksVersion::Luks1);
+        }
+        if let Some(offset) = self.data_offset {
+            options = options.data_offset(offset);
+        }
+        if let Some(context) = &self.context {
+            options = options.context(context.as_bytes());
+        }
+        Ok(options)
+    }
+
+    /// Where the data will begin.
+    pub fn data_start(&self) -> u64 {
+        match (self.data_offset, &self.header, self.luks1) {
+            (Some(offset), ..) => offset,
+            (None, Some(_), _) => 0,
+            (None, None, true) => 2 << 20,
+            (None, None, false) => 16 << 20,
+        }
+    }
+
+    /// Whether a sector size fits the version. The library says so, too, after the passphrase was asked for.
+    pub fn check(&self) -> Result<()> {
+        sector_size(self.sector_size)?;
+        if self.luks1 && self.sector_size != 512 {
+            return Err(Failure::usage("LUKS1 has sectors of 512 bytes"));
+        }
+        Ok(())
+    }
+}
+
+/// The options of a volume that keeps holes.
+pub fn with_map(options: FormatOptions, data: u64) -> FormatOptions {
+    options.written_map(CHUNK).written_map_for(data)
+}
+
+/// The rounding of the data of a volume that keeps holes.
+pub fn map_unit() -> u64 {
+    CHUNK.into()
+}
+
+/// The file of a detached header.
+pub struct HeaderFile {
+    partial: Option<Partial>,
+    pub device: Option<Device>,
+}
+
+impl HeaderFile {
+    /// Makes the file, or opens one that is there.
+    pub fn open(path: Option<&Path>, yes: bool) -> Result<Self> {
+        let Some(path) = path else { return Ok(HeaderFile { partial: None, device: None }) };
+        if path.exists() {
+            return Ok(HeaderFile { partial: None, device: Some(Arc::new(FileDevice::open(path)?)) });
+        }
+        let mut partial = Partial::at(path, yes, devices::content_of_file)?;
+        let device = partial.make(|path| FileDevice::create(path, HEADER))?;
+        Ok(HeaderFile { partial: Some(partial), device: Some(Arc::new(device)) })
+    }
+
+    pub fn add_to(&self, options: FormatOptions) -> FormatOptions {
+        match &self.device {
+            Some(device) => options.header(device.clone()),
+            None => options,
+        }
+    }
+
+    /// Puts a new file into its place.
+    pub fn finish(self) -> Result<()> {
+        self.partial.map_or(Ok(()), Partial::finish)
+    }
+}
+
+/// Formats a device, and asks before something on it is lost.
+pub fn format(device: &Device, name: &str, guard: &Guard, options: &FormatOptions, yes: bool) -> Result<AnyVolume> {
+    match Volume::format(device.clone(), guard.protector(), options) {
+        Err(Error::DeviceNotBlank { .. }) => {
+            let lost = format!("{name} will be formatted; what it holds is lost: {}.", devices::content(device));
+            confirm(yes, &lost)?;
+            Volume::format(device.clone(), guard.protector(), &options.clone().overwrite(true)).about(name)
+        }
+        formatted => formatted.about(name),
+    }
+}
+
+#[derive(Args)]
+pub struct Format {
+    /// The device, or the image file; with --size, a new file
+    device: String,
+    /// Makes a new image file with so much room for data
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    size: Option<u64>,
+    /// Keeps a map of written chunks: what was never written reads as zeros. cryptsetup doesn't open such a volume
+    #[arg(long)]
+    sparse: bool,
+    #[command(flatten)]
+    format: FormatArgs,
+    #[command(flatten)]
+    protect: ProtectArgs,
+}
+
+/// `format`, and a part of `encrypt`.
+#[derive(Serialize, JsonSchema)]
+pub struct Formatted {
+    device: String,
+    /// Such as `LUKS2`.
+    format: String,
+    uuid: String,
+    /// As dm-crypt names it.
+    cipher: String,
+    /// In bytes.
+    sector_size: u32,
+    /// The first byte of the data on the device.
+    data_offset: u64,
+    /// The size of the data in bytes.
+    size: u64,
+    /// The key of a vault that protects it; null if a passphrase or key file does.
+    key: Option<String>,
+    /// The fingerprint of its data key. Keep it apart from the disk, and give it to --fingerprint.
+    fingerprint: String,
+}
+
+impl Formatted {
+    pub fn of(device: &str, volume: &AnyVolume) -> Result<Self> {
+        Ok(Formatted {
+            device: device.into(),
+            format: volume.header().format().to_string(),
+            uuid: volume.uuid(),
+            cipher: volume.cipher().name().into(),
+            sector_size: volume.sector_size().bytes(),
+            data_offset: volume.data_offset(),
+            size: volume.size(),
+            key: volume.keks().first().map(ToString::to_string),
+            fingerprint: fingerprint(volume.fingerprint()?),
+        })
+    }
+}
+
+impl Answer for Formatted {
+    fn text(&self, out: &mut Text) {
+        out.pair("volume", shown(&self.device));
+        out.pair("format", format_args!("{}, UUID {}", self.format, self.uuid));
+        out.pair("cipher", format_args!("{}, sectors of {} bytes", self.cipher, self.sector_size));
+        out.pair("size", size(self.size));
+        out.pair("protected by", self.key.as_deref().map_or_else(|| "a passphrase or key file".into(), shown));
+        out.pair("fingerprint", &self.fingerprint);
+    }
+}
+
+impl Format {
+    pub fn run(self, output: Output, yes: bool) -> Result<()> {
+        self.format.check()?;
+        let path = devices::local(&self.device)?;
+        let made = match self.size {
+            Some(_) if path.exists() => {
+                return Err(Failure::refused("it is there already; leave --size out to format it as it is")
+                    .about(path.display()));
+            }
+            Some(len) => {
+                let unit = if self.sparse { map_unit() } else { self.format.sector_size.into() };
+                let len = len.checked_next_multiple_of(unit).and_then(|len| len.checked_add(self.format.data_start()));
+                Some(len.ok_or_else(|| Failure::usage("the size is too large"))?)
+            }
+            None => None,
+        };
+        let mut partial = made.map(|_| Partial::at(path, yes, devices::content_of_file)).transpose()?;
+        let existing = if partial.is_none() { Some(devices::open(&self.device, Access::Write)?) } else { None };
+        let guard = self.protect.guard()?;
+        let options = self.format.options(&self.protect)?;
+        let device: Device = match (&mut partial, existing, made) {
+            (Some(partial), _, Some(len)) => Arc::new(partial.make(|path| FileDevice::create(path, len))?),
+            (_, Some(device), _) => device,
+            _ => return Err(Failure::usage("name a device, or give the size of a new file")),
+        };
+        let header = HeaderFile::open(self.format.header.as_deref(), yes)?;
+        let mut options = header.add_to(options);
+        if self.sparse {
+            options = with_map(options, devices::size_of(&*device)?.saturating_sub(self.format.data_start()));
+        }
+        let volume = format(&device, &self.device, &guard, &options, yes)?;
+        volume.sync()?;
+        header.finish()?;
+        partial.map_or(Ok(()), Partial::finish)?;
+        output.answer(&Formatted::of(&self.device, &volume)?)
+    }
+}

@@ -1,0 +1,16 @@
+//! The commands, one file a subject.
+
+pub mod about;
+pub mod audit;
+pub mod bench;
+pub mod dump;
+pub mod encrypt;
+pub mod format;
+pub mod header;
+pub mod in_place;
+pub mod info;
+pub mod key;
+pub mod protector;
+pub mod rotate;
+pub mod serve;
+pub mod vault;

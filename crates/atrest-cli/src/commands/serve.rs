@@ -1,0 +1,164 @@
+//! `serve` and `qemu`: a volume as the disk of a virtual machine.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use atrest_host::{Disk, Nbd, ReadOnly, Serve as _, VhostUser};
+use clap::Args;
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use crate::devices::Access;
+use crate::failure::{About, Failure, Result};
+use crate::output::{Answer, Output, Text, quoted, shown, size};
+use crate::stop::{self, Gently};
+use crate::volumes::VolumeArgs;
+
+#[derive(Args)]
+pub struct Serve {
+    #[command(flatten)]
+    volume: VolumeArgs,
+    /// The Unix socket for NBD clients: QEMU, nbd-client, nbdkit's tools
+    #[arg(long, value_name = "SOCKET", required_unless_present = "vhost_user")]
+    nbd: Option<PathBuf>,
+    /// The Unix socket for a virtual machine, as vhost-user-blk
+    #[arg(long, value_name = "SOCKET", conflicts_with = "nbd")]
+    vhost_user: Option<PathBuf>,
+    /// The queues of vhost-user-blk, each with a thread of its own
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    queues: u16,
+    /// The name of the NBD export, and the serial number of the disk
+    #[arg(long, value_name = "NAME", default_value = "atrest")]
+    name: String,
+    /// Refuses writes
+    #[arg(long)]
+    read_only: bool,
+    /// Passes discards on to the device, which shows whoever sees it which blocks are free
+    #[arg(long)]
+    discard: bool,
+}
+
+/// `serve`, once clients can come.
+#[derive(Serialize, JsonSchema)]
+pub struct Serving {
+    device: String,
+    /// `nbd` or `vhost-user-blk`.
+    protocol: &'static str,
+    socket: String,
+    /// The size of the data in bytes.
+    size: u64,
+    /// In bytes.
+    sector_size: u32,
+    read_only: bool,
+}
+
+impl Answer for Serving {
+    fn text(&self, out: &mut Text) {
+        let (device, socket) = (shown(&self.device), shown(&self.socket));
+        let how = if self.read_only { ", for reading" } else { "" };
+        out.line(format_args!("serving {device} ({}) by {} at {socket}{how}", size(self.size), self.protocol));
+    }
+}
+
+impl Serve {
+    pub fn run(self, output: Output) -> Result<()> {
+        let access = if self.read_only { Access::Read } else { Access::Write };
+        let (volume, _) = self.volume.open_with(access, |open| open.discard(self.discard))?;
+        let (size, sector_size) = (volume.size(), volume.sector_size().bytes());
+        let (disk, written): (Arc<dyn Disk>, _) = if self.read_only {
+            (Arc::new(ReadOnly(volume)), None)
+        } else {
+            let volume = Arc::new(volume);
+            (volume.clone(), Some(volume))
+        };
+        // From here on a signal lets clients' requests end first.
+        let gently = Gently::new();
+        let (protocol, socket, served) = match (&self.nbd, &self.vhost_user) {
+            (Some(socket), _) => ("nbd", socket, Nbd::unix(socket).serve(disk, &self.name)),
+            (None, Some(socket)) => {
+                ("vhost-user-blk", socket, VhostUser::new(socket).queues(self.queues).serve(disk, &self.name))
+            }
+            (None, None) => return Err(Failure::usage("name a socket by --nbd or --vhost-user")),
+        };
+        let served = served.about(socket.display())?;
+        output.answer(&Serving {
+            device: self.volume.device.clone(),
+            protocol,
+            socket: socket.display().to_string(),
+            size,
+            sector_size,
+            read_only: self.read_only,
+        })?;
+        while !stop::asked() {
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        served.stop();
+        if let Some(volume) = written {
+            volume.sync().about(&self.volume.device)?;
+        }
+        drop(gently);
+        // A service manager's way to stop it is no failure.
+        if stop::by_manager() {
+            Ok(())
+        } else {
+            Err(Failure::interrupted("stopped; all that was written is on the disk"))
+        }
+    }
+}
+
+#[derive(Args)]
+pub struct Qemu {
+    /// The device or image
+    device: String,
+    /// The vault that opens it, to be named in the lines
+    #[arg(long, value_name = "VAULT")]
+    vault: Option<String>,
+    /// By NBD instead of vhost-user-blk: slower, for every QEMU
+    #[arg(long)]
+    nbd: bool,
+    /// The memory of the machine, as QEMU writes it
+    #[arg(long, value_name = "SIZE", default_value = "2G")]
+    memory: String,
+}
+
+/// `qemu`: the lines to type.
+#[derive(Serialize, JsonSchema)]
+pub struct Lines {
+    /// Serves the volume; it goes on until it is stopped.
+    serve: String,
+    /// Starts the machine, in another terminal.
+    qemu: String,
+}
+
+impl Answer for Lines {
+    fn text(&self, out: &mut Text) {
+        out.line("# in one terminal:");
+        out.line(&self.serve);
+        out.line("# in another:");
+        out.line(&self.qemu);
+    }
+}
+
+impl Qemu {
+    pub fn run(self, output: Output) -> Result<()> {
+        let stem = Path::new(&self.device).file_stem().map_or_else(|| "disk".into(), |stem| stem.to_string_lossy());
+        let folder = std::env::var("XDG_RUNTIME_DIR").unwrap_or_else(|_| "/tmp".into());
+        let socket = format!("{folder}/atrest-{}.sock", stem.replace(|c: char| !c.is_ascii_alphanumeric(), "-"));
+        let vault = self.vault.map(|vault| format!(" --vault {}", quoted(&vault))).unwrap_or_default();
+        let (how, memory) = (if self.nbd { "nbd" } else { "vhost-user" }, &self.memory);
+        let serve = format!("atrest serve {}{vault} --{how} {}", quoted(&self.device), quoted(&socket));
+        let qemu = if self.nbd {
+            let drive = format!("file=nbd+unix:///?socket={socket},format=raw,if=virtio,discard=unmap");
+            format!("qemu-system-x86_64 -m {memory} -drive {}", quoted(&drive))
+        } else {
+            format!(
+                "qemu-system-x86_64 -m {memory} -object {} -machine memory-backend=mem -chardev {} -device \
+                 vhost-user-blk-pci,chardev=disk",
+                quoted(&format!("memory-backend-memfd,id=mem,size={memory},share=on")),
+                quoted(&format!("socket,id=disk,path={socket},reconnect=1"))
+            )
+        };
+        output.answer(&Lines { serve, qemu })
+    }
+}

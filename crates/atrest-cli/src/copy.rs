@@ -1,0 +1,96 @@
+//! Copies and compares, by several threads at once.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use std::sync::{Mutex, PoisonError};
+
+use crate::failure::{Failure, Result};
+use crate::progress::Progress;
+use crate::stop;
+
+/// What a thread does at once: little enough to stay in its cache between reading and writing.
+const CHUNK: u64 = 1 << 20;
+
+/// More threads find the disk busy.
+const THREADS: usize = 4;
+
+/// Calls `work` for every part of the runs (start and end in bytes), with a buffer of its length. Each thread takes the next
+/// part, so that they go through the runs together.
+pub fn for_parts(
+    runs: &[(u64, u64)],
+    progress: &Progress,
+    work: impl Fn(u64, &mut Vec<u8>, usize) -> Result<()> + Sync,
+) -> Result<()> {
+    let parts: Vec<(u64, u64)> = runs.iter().flat_map(|run| parts(*run)).collect();
+    let (next, failed) = (AtomicUsize::new(0), AtomicBool::new(false));
+    let failure: Mutex<Option<Failure>> = Mutex::new(None);
+    let one = || {
+        // Room that is not returned to the system holds no plaintext after this.
+        let mut room = zeroize::Zeroizing::new(Vec::with_capacity(CHUNK as usize));
+        while !failed.load(Relaxed) {
+            let Some((start, end)) = parts.get(next.fetch_add(1, Relaxed)) else { return };
+            let done = stop::check("interrupted").and_then(|()| work(*start, &mut room, (end - start) as usize));
+            if let Err(e) = done {
+                failed.store(true, Relaxed);
+                failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(e);
+                return;
+            }
+            progress.add(end - start);
+        }
+    };
+    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(THREADS).min(parts.len().max(1));
+    std::thread::scope(|scope| {
+        for _ in 1..threads {
+            scope.spawn(one);
+        }
+        one();
+    });
+    failure.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), Err)
+}
+
+/// The parts of a run. They begin at multiples of their size, whatever the run begins at.
+fn parts((start, end): (u64, u64)) -> impl Iterator<Item = (u64, u64)> {
+    let mut at = start;
+    std::iter::from_fn(move || {
+        let part = (at, (at / CHUNK + 1).saturating_mul(CHUNK).min(end));
+        at = part.1;
+        (part.0 < part.1).then_some(part)
+    })
+}
+
+/// Whether all bytes are zero.
+pub fn is_zero(bytes: &[u8]) -> bool {
+    let (whole, rest) = bytes.as_chunks::<64>();
+    whole.iter().all(|chunk| *chunk == [0; 64]) && rest.iter().all(|byte| *byte == 0)
+}
+
+/// The first byte in which two of the same length differ.
+pub fn first_difference(one: &[u8], other: &[u8]) -> Option<usize> {
+    if one == other { None } else { one.iter().zip(other).position(|(a, b)| a != b) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_cover_a_run_and_begin_at_multiples() {
+        let found: Vec<_> = parts((5, CHUNK * 2 + 7)).collect();
+        assert_eq!(found, [(5, CHUNK), (CHUNK, 2 * CHUNK), (2 * CHUNK, 2 * CHUNK + 7)]);
+        assert_eq!(parts((CHUNK, CHUNK)).count(), 0);
+        assert_eq!(parts((u64::MAX - 3, u64::MAX)).collect::<Vec<_>>(), [(u64::MAX - 3, u64::MAX)]);
+    }
+
+    #[test]
+    fn zeros_and_differences_are_found_at_every_place() {
+        for len in [0, 1, 63, 64, 65, 200] {
+            let mut bytes = vec![0; len];
+            assert!(is_zero(&bytes));
+            for i in 0..len {
+                bytes[i] = 1;
+                assert!(!is_zero(&bytes));
+                assert_eq!(first_difference(&bytes, &vec![0; len]), Some(i));
+                bytes[i] = 0;
+            }
+        }
+    }
+}

@@ -1,0 +1,169 @@
+//! How a command fails: a text for the person, and an exit status for the script.
+
+use std::error::Error as _;
+use std::fmt::{self, Display};
+use std::io::{self, ErrorKind};
+
+use atrest::Error;
+
+/// The result of what a command does.
+pub type Result<T, E = Failure> = std::result::Result<T, E>;
+
+/// The exit statuses, besides 0. `docs/cli.md` documents them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Code {
+    /// The answer is no: data differ, a self-test fails.
+    No = 1,
+    Usage = 2,
+    NotFound = 3,
+    WrongCredential = 4,
+    KeyUnusable = 5,
+    Damaged = 6,
+    Busy = 7,
+    Refused = 8,
+    Io = 9,
+    Interrupted = 130,
+}
+
+/// Why a command failed.
+#[derive(Debug)]
+pub struct Failure {
+    pub code: Code,
+    pub text: String,
+    /// The reader of the output has closed it. It wants no more, which is no error.
+    pub closed_pipe: bool,
+    /// A secret that somebody typed was wrong, so that asking again makes sense.
+    pub wrong_passphrase: bool,
+}
+
+impl Failure {
+    pub fn new(code: Code, text: impl Into<String>) -> Self {
+        Failure { code, text: text.into(), closed_pipe: false, wrong_passphrase: false }
+    }
+
+    pub fn usage(text: impl Into<String>) -> Self {
+        Self::new(Code::Usage, text)
+    }
+
+    pub fn refused(text: impl Into<String>) -> Self {
+        Self::new(Code::Refused, text)
+    }
+
+    pub fn interrupted(text: impl Into<String>) -> Self {
+        Self::new(Code::Interrupted, text)
+    }
+
+    /// Adds what to do.
+    pub fn hint(mut self, hint: &str) -> Self {
+        self.text = format!("{}: {hint}", self.text);
+        self
+    }
+
+    /// Names the subject, unless the text does already.
+    pub fn about(mut self, subject: impl Display) -> Self {
+        let subject = subject.to_string();
+        if !self.text.contains(&subject) {
+            self.text = format!("{subject}: {}", self.text);
+        }
+        self
+    }
+}
+
+impl Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        let code = code_of(&error);
+        let text = match &error {
+            // The library names its own functions; a person at a shell needs the options of this program.
+            Error::DamagedMap(text) => format!(
+                "the map of written chunks is damaged: {text}. Decrypt it to a new image with --ignore-written-map, which shows \
+                 all that the device holds, and noise where nothing was written"
+            ),
+            Error::LastProtector => {
+                "it is the last way into the volume: add another first by `atrest protector add`, or \
+                 destroy the data by `atrest header erase`"
+                    .into()
+            }
+            Error::OtherHeader(text) => {
+                format!("the backup is of another header: {text}; --force writes it all the same")
+            }
+            Error::ForeignData(text) => {
+                format!("{text}; nothing was written. `atrest check --repair --force` overwrites it")
+            }
+            _ => format!("{error:#}"),
+        };
+        let wrong_passphrase = matches!(error, Error::WrongPassphrase | Error::WrongVaultPassphrase);
+        Failure { wrong_passphrase, ..Self::new(code, text) }
+    }
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        Failure {
+            closed_pipe: error.kind() == ErrorKind::BrokenPipe,
+            ..Self::new(code_of_io(&error), error.to_string())
+        }
+    }
+}
+
+fn code_of_io(error: &io::Error) -> Code {
+    match error.kind() {
+        ErrorKind::NotFound => Code::NotFound,
+        ErrorKind::AlreadyExists => Code::Refused,
+        ErrorKind::ResourceBusy => Code::Busy,
+        _ => Code::Io,
+    }
+}
+
+fn code_of(error: &Error) -> Code {
+    match error {
+        Error::InvalidOption(_)
+        | Error::InvalidName(_)
+        | Error::ContextLength { .. }
+        | Error::SectorSize { .. }
+        | Error::KeyLength { .. }
+        | Error::KekLength { .. }
+        | Error::EqualKeyHalves
+        | Error::UnsupportedAlgorithm(_) => Code::Usage,
+        Error::NotFound { .. } | Error::NoSuchResource(_) => Code::NotFound,
+        Error::WrongPassphrase
+        | Error::WrongVaultPassphrase
+        | Error::WrongKey
+        | Error::NotThisVault { .. }
+        | Error::NoSuchProtector(_) => Code::WrongCredential,
+        Error::KeyRefused { .. } | Error::Vault(_) | Error::DiskSuspended { .. } => Code::KeyUnusable,
+        Error::NotAVault { .. }
+        | Error::DamagedVault(_)
+        | Error::DamagedMap(_)
+        | Error::NotLuks { .. }
+        | Error::InvalidHeader(_)
+        | Error::UnsupportedHeader(_)
+        | Error::TamperedHeader
+        | Error::InvalidEnvelope(_)
+        | Error::UnwrapFailed
+        | Error::ForeignData(_)
+        | Error::OlderHeader { .. }
+        | Error::OlderDevice { .. } => Code::Damaged,
+        Error::Busy { .. } => Code::Busy,
+        Error::Io { source, .. } => code_of_io(source),
+        Error::SelfTest { .. } | Error::Random => Code::No,
+        _ if error.source().is_some() => Code::Io,
+        _ => Code::Refused,
+    }
+}
+
+/// Names the subject of an operation in its error.
+pub trait About<T> {
+    fn about(self, subject: impl Display) -> Result<T>;
+}
+
+impl<T, E: Into<Failure>> About<T> for Result<T, E> {
+    fn about(self, subject: impl Display) -> Result<T> {
+        self.map_err(|e| e.into().about(subject))
+    }
+}

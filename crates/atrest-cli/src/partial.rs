@@ -1,0 +1,110 @@
+//! A result that is whole or not there: it is made as `NAME.partial`, and then renamed.
+
+use std::fs::{self, File};
+use std::io::{self, ErrorKind};
+use std::path::{Path, PathBuf};
+
+use crate::confirm::confirm;
+use crate::failure::{About, Failure, Result};
+use crate::output::quoted;
+use crate::stop::{self, OnStop};
+
+/// A file under way to its place.
+pub struct Partial {
+    place: PathBuf,
+    path: PathBuf,
+    on_stop: Option<OnStop>,
+    replaces: bool,
+}
+
+impl Partial {
+    /// Prepares the way to `place`. If something is there, it is asked whether it may be replaced: `what` names it.
+    pub fn at(place: &Path, yes: bool, what: impl FnOnce(&Path) -> String) -> Result<Self> {
+        let replaces = match fs::symlink_metadata(place) {
+            Err(e) if e.kind() == ErrorKind::NotFound => false,
+            Err(e) => return Err(e).about(place.display()),
+            Ok(found) if found.is_file() => {
+                confirm(yes, &format!("{} will be replaced; it holds {}.", place.display(), what(place)))?;
+                true
+            }
+            Ok(_) => {
+                return Err(
+                    Failure::refused("it is there, and no plain file; name another place").about(place.display())
+                );
+            }
+        };
+        let mut name = place.as_os_str().to_owned();
+        name.push(".partial");
+        let path = PathBuf::from(name);
+        Self::clear(&path, yes)?;
+        Ok(Partial { place: place.into(), path, on_stop: None, replaces })
+    }
+
+    /// Removes what a killed run has left; another run's is held by a lock.
+    fn clear(path: &Path, yes: bool) -> Result<()> {
+        let file = match File::open(path) {
+            Err(e) if e.kind() == ErrorKind::NotFound => return Ok(()),
+            opened => opened.about(path.display())?,
+        };
+        if file.try_lock().is_err() {
+            let text = "another run of this program is making it; wait for it";
+            return Err(Failure::new(crate::failure::Code::Busy, text).about(path.display()));
+        }
+        confirm(
+            yes,
+            &format!("{} is there, perhaps from a run that was killed, and will be removed.", path.display()),
+        )?;
+        fs::remove_file(path).about(path.display())
+    }
+
+    /// Makes the file. From then on it is this run's, and goes with it.
+    pub fn make<T, E>(&mut self, make: impl FnOnce(&Path) -> Result<T, E>) -> Result<T, E> {
+        let path = self.path.clone();
+        let (made, on_stop) = stop::making(|| make(&self.path), move || drop(fs::remove_file(path)));
+        self.on_stop = on_stop;
+        made
+    }
+
+    /// Puts the file, which was synced, into its place.
+    pub fn finish(mut self) -> Result<()> {
+        let Some(on_stop) = self.on_stop.take() else { return Ok(()) };
+        let moved = on_stop.called_off(|| rename(&self.path, &self.place, self.replaces));
+        if let Err(e) = moved {
+            let _ = fs::remove_file(&self.path);
+            let text = match e.kind() {
+                ErrorKind::AlreadyExists => "something was put there meanwhile; name another place".into(),
+                _ => e.to_string(),
+            };
+            return Err(Failure::from(e)).map_err(|e| Failure { text, ..e }.about(self.place.display()));
+        }
+        sync_folder(&self.place).about(quoted(&self.place.display().to_string()))
+    }
+}
+
+impl Drop for Partial {
+    fn drop(&mut self) {
+        if let Some(on_stop) = self.on_stop.take() {
+            let _ = fs::remove_file(&self.path);
+            drop(on_stop);
+        }
+    }
+}
+
+fn rename(from: &Path, to: &Path, replaces: bool) -> io::Result<()> {
+    #[cfg(target_os = "linux")]
+    if !replaces {
+        use rustix::fs::{CWD, RenameFlags, renameat_with};
+        use rustix::io::Errno;
+        match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
+            // This file system can't; what was there before was looked at.
+            Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {}
+            renamed => return Ok(renamed?),
+        }
+    }
+    fs::rename(from, to)
+}
+
+fn sync_folder(path: &Path) -> io::Result<()> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    File::open(folder)?.sync_all()
+}

@@ -1,0 +1,128 @@
+//! Where secrets come from: a file, a descriptor, a command, the terminal. Never an argument.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use atrest::Secret;
+
+use crate::failure::{About, Code, Failure, Result};
+use crate::terminal;
+
+/// The most bytes of a secret, 8 MiB, as for keyslots.
+const MAX: usize = 8 << 20;
+
+/// What `--...passphrase-from` names.
+#[derive(Debug, Clone)]
+pub enum Source {
+    File(PathBuf),
+    Descriptor(u32),
+    Command(String),
+    Prompt,
+    /// Something else. It isn't kept: somebody may have typed the secret itself.
+    Unknown,
+}
+
+/// Never fails: an error of clap's would show the text.
+pub fn parse(text: &str) -> Result<Source, std::convert::Infallible> {
+    Ok(match text.split_once(':') {
+        Some(("file", path)) if !path.is_empty() => Source::File(path.into()),
+        Some(("fd", number)) => number.parse().map_or(Source::Unknown, Source::Descriptor),
+        Some(("command", command)) if !command.is_empty() => Source::Command(command.into()),
+        None if text == "prompt" => Source::Prompt,
+        _ => Source::Unknown,
+    })
+}
+
+impl Source {
+    /// Reads the secret. One newline at its end is left out. `twice`: for a new secret, which the terminal asks for twice.
+    pub fn read(&self, what: &str, twice: bool) -> Result<Secret> {
+        match self {
+            Source::File(path) => {
+                let file = File::open(path).about(path.display())?;
+                read_line(file).about(path.display())
+            }
+            Source::Descriptor(0) => read_line(io::stdin().lock()).about("standard input"),
+            Source::Descriptor(number) => {
+                let path = format!("/dev/fd/{number}");
+                let missing = |_| Failure::new(Code::NotFound, format!("the descriptor {number} is not open"));
+                read_line(File::open(&path).map_err(missing)?).about(path)
+            }
+            Source::Command(command) => by_command(command),
+            Source::Prompt => prompt(what, twice),
+            Source::Unknown => Err(Failure::usage(
+                "a secret is never given as an argument: name its source by file:PATH, fd:NUMBER, command:COMMAND or prompt",
+            )),
+        }
+    }
+}
+
+/// Reads a secret from the terminal, if there is one.
+pub fn prompt(what: &str, twice: bool) -> Result<Secret> {
+    if !terminal::is_there() {
+        return Err(Failure::usage(format!(
+            "there is no terminal to ask for the {what}; `atrest help secrets` tells how else to give it"
+        )));
+    }
+    let first = terminal::ask_secret(&format!("{}: ", capital(what)))?;
+    if !twice {
+        return Ok(first);
+    }
+    if first.is_empty() {
+        return Err(Failure::usage(format!("an empty {what} protects nothing")));
+    }
+    let second = terminal::ask_secret(&format!("{} again: ", capital(what)))?;
+    // `Secret` compares in constant time.
+    if first == second { Ok(first) } else { Err(Failure::usage(format!("the two are not the same {what}"))) }
+}
+
+fn capital(text: &str) -> String {
+    let mut letters = text.chars();
+    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
+}
+
+fn by_command(command: &str) -> Result<Secret> {
+    let mut child = Command::new("/bin/sh").args(["-c", command]).stdout(Stdio::piped()).spawn().about("/bin/sh")?;
+    let stdout = child.stdout.take();
+    let secret = stdout.map_or_else(|| Ok(Secret::zeroed(0)), read_line);
+    let status = child.wait()?;
+    if !status.success() {
+        return Err(Failure::new(Code::Io, format!("the command for the secret failed: {status}")));
+    }
+    secret
+}
+
+/// Reads all of it into memory that is locked and wiped, and leaves one newline at its end out.
+fn read_line(mut from: impl Read) -> Result<Secret> {
+    let secret = read_all(&mut from)?;
+    let bytes = secret.expose();
+    let without = bytes.strip_suffix(b"\n").map(|line| line.strip_suffix(b"\r").unwrap_or(line));
+    Ok(without.map_or_else(|| secret.clone(), Secret::copy_from))
+}
+
+fn read_all(from: &mut impl Read) -> Result<Secret> {
+    let mut room = Secret::zeroed(4096);
+    let mut len = 0;
+    loop {
+        if len == room.len() {
+            if len >= MAX {
+                return Err(Failure::usage("a secret has at most 8 MiB"));
+            }
+            let mut larger = Secret::zeroed(room.len() * 4);
+            larger.expose_mut()[..len].copy_from_slice(room.expose());
+            room = larger;
+        }
+        match from.read(&mut room.expose_mut()[len..]) {
+            Ok(0) => return Ok(Secret::copy_from(&room.expose()[..len])),
+            Ok(read) => len += read,
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e.into()),
+        }
+    }
+}
+
+/// Reads a file with a key, every byte of it.
+pub fn read_file(path: &Path) -> Result<Secret> {
+    read_all(&mut File::open(path).about(path.display())?).about(path.display())
+}

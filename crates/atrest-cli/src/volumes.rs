@@ -1,0 +1,210 @@
+//! Opening volumes, as the arguments say.
+
+use std::sync::Arc;
+
+use atrest::cipher::CipherSpec;
+use atrest::key::HashAlgorithm;
+use atrest::volume::{Header, PlainOptions};
+use atrest::{DekAlgorithm, FileDevice, Fingerprint, OpenOptions, SectorSize, Volume, hazmat};
+use clap::Args;
+
+use crate::credentials::{CredentialArgs, Opener};
+use crate::devices::{self, Access, Device};
+use crate::failure::{About, Failure, Result};
+use crate::output::note;
+use crate::secrets;
+
+/// How often the terminal asks for a passphrase.
+const TRIES: u32 = 3;
+
+/// A volume to be opened.
+#[derive(Debug, Args)]
+pub struct VolumeArgs {
+    /// The device or image: a path, or the nbd:// or nbd+unix:// URL of an export
+    pub device: String,
+    #[command(flatten)]
+    pub credential: CredentialArgs,
+    #[command(flatten)]
+    pub expect: ExpectArgs,
+}
+
+/// What is expected of a volume, and where its header is.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Which volume it is")]
+pub struct ExpectArgs {
+    /// The file of a detached header
+    #[arg(long, value_name = "FILE")]
+    pub header: Option<String>,
+    /// The context that the volume is bound to; another volume is refused
+    #[arg(long, value_name = "TEXT")]
+    context: Option<String>,
+    /// The fingerprint of its data key, from when it was made; another volume is refused
+    #[arg(long, value_name = "HEX")]
+    fingerprint: Option<String>,
+    /// The name of the vault's key that must protect it; another volume is refused
+    #[arg(long, value_name = "NAME")]
+    expect_key: Option<String>,
+    /// The only keyslot to try
+    #[arg(long, value_name = "NUMBER")]
+    keyslot: Option<u32>,
+    /// Opens a volume that no token of a vault proves, as after another program has re-encrypted it
+    #[arg(long)]
+    ignore_tokens: bool,
+}
+
+impl ExpectArgs {
+    /// The options for opening it.
+    pub fn options(&self, access: Access) -> Result<OpenOptions> {
+        let mut options = OpenOptions::new().read_only(access == Access::Read).hazmat_ignore_tokens(self.ignore_tokens);
+        if let Some(header) = &self.header {
+            options = options.header(devices::open(header, access)?);
+        }
+        if let Some(context) = &self.context {
+            options = options.context(context.as_bytes());
+        }
+        if let Some(text) = &self.fingerprint {
+            options = options.expect(parse_fingerprint(text)?);
+        }
+        if let Some(name) = &self.expect_key {
+            options = options.expect_key(name);
+        }
+        if let Some(id) = self.keyslot {
+            options = options.keyslot(id);
+        }
+        Ok(options)
+    }
+}
+
+/// A volume of any device.
+pub type AnyVolume = Volume<Device>;
+
+impl VolumeArgs {
+    pub fn open(&self, access: Access) -> Result<(AnyVolume, Opener)> {
+        self.open_with(access, |options| options)
+    }
+
+    /// Opens the volume, with more options. The terminal is asked again where a passphrase was wrong.
+    pub fn open_with(&self, access: Access, more: impl Fn(OpenOptions) -> OpenOptions) -> Result<(AnyVolume, Opener)> {
+        // Before anybody is asked for a passphrase.
+        let device = devices::open(&self.device, access)?;
+        let options = more(self.expect.options(access)?);
+        if self.expect.header.is_none() {
+            Header::load(&device).about(&self.device)?;
+        }
+        let mut tries = if self.credential.asks() { TRIES } else { 1 };
+        loop {
+            let opener = self.credential.opener(&self.device)?;
+            tries -= 1;
+            let opened = Volume::open(device.clone(), opener.credential()?, &options);
+            match opened.about(&self.device) {
+                Err(e) if e.wrong_passphrase && tries > 0 => note(format_args!("{e}")),
+                Err(e) => return Err(e),
+                Ok(volume) => return Ok((volume, opener)),
+            }
+        }
+    }
+}
+
+fn parse_fingerprint(text: &str) -> Result<Fingerprint> {
+    let bytes: Option<Vec<u8>> = text
+        .is_ascii()
+        .then(|| {
+            text.as_bytes().chunks(2).map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()).collect()
+        })
+        .flatten();
+    let bytes: Option<[u8; 32]> = bytes.and_then(|bytes| bytes.try_into().ok());
+    bytes.map(Fingerprint::from_bytes).ok_or_else(|| Failure::usage("a fingerprint is 64 hexadecimal digits"))
+}
+
+/// A fingerprint, as text.
+pub fn fingerprint(of: Fingerprint) -> String {
+    of.to_bytes().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+pub fn sector_size(bytes: u32) -> Result<SectorSize> {
+    match bytes {
+        512 | 1024 | 2048 | 4096 => Ok(SectorSize::new(bytes)?),
+        _ => Err(Failure::usage("a sector has 512, 1024, 2048 or 4096 bytes")),
+    }
+}
+
+/// Data without a header, such as a plain mapping of dm-crypt.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Data without a header (dm-crypt plain)")]
+pub struct PlainArgs {
+    /// The data has no header; nothing can tell whether the key or the options are right
+    #[arg(long)]
+    plain: bool,
+    /// The cipher, as dm-crypt names it
+    #[arg(long, value_name = "NAME", default_value = "aes-xts-plain64", requires = "plain")]
+    cipher: String,
+    /// The length of the key in bits, for a passphrase
+    #[arg(long, value_name = "BITS", default_value_t = 256, requires = "plain")]
+    key_size: u32,
+    /// The hash of a passphrase
+    #[arg(long, value_name = "NAME", default_value = "sha256", requires = "plain")]
+    hash: String,
+    /// The size of a sector in bytes
+    #[arg(long, value_name = "BYTES", default_value_t = 512, requires = "plain")]
+    plain_sector_size: u32,
+    /// The first sector of the data on the device, in units of 512 bytes
+    #[arg(long, value_name = "SECTORS", default_value_t = 0, requires = "plain")]
+    offset: u64,
+    /// The number of the first sector, in units of 512 bytes
+    #[arg(long, value_name = "SECTORS", default_value_t = 0, requires = "plain")]
+    skip: u64,
+}
+
+impl PlainArgs {
+    pub fn is_given(&self) -> bool {
+        self.plain
+    }
+
+    /// Opens the data for reading.
+    pub fn open(&self, of: &VolumeArgs) -> Result<AnyVolume> {
+        let unknown = |what: &str, name: &str| Failure::usage(format!("there is no {what} {name:?} here"));
+        let cipher = CipherSpec::from_name(&self.cipher).ok_or_else(|| unknown("cipher", &self.cipher))?;
+        let offset = self.offset.checked_mul(512).ok_or_else(|| Failure::usage("the offset is too large"))?;
+        let options = PlainOptions::new(cipher)
+            .sector_size(sector_size(self.plain_sector_size)?)
+            .offset(offset)
+            .first_number(self.skip)
+            .read_only(true);
+        let device: Device = Arc::new(FileDevice::open_read_only(devices::local(&of.device)?)?);
+        let bits = |len: usize| algorithm(cipher, len);
+        let dek = match of.credential.dek_file() {
+            Some(path) => {
+                let key = secrets::read_file(path)?;
+                hazmat::dek_from_bytes_for(bits(key.len())?, key.expose())?
+            }
+            None => {
+                let hash = HashAlgorithm::from_name(&self.hash).ok_or_else(|| unknown("hash", &self.hash))?;
+                let algorithm = bits(self.key_size as usize / 8)?;
+                match of.credential.opener(&of.device)? {
+                    Opener::Passphrase(secret) => hazmat::plain_dek(algorithm, hash, secret.expose())?,
+                    // dm-crypt takes the first bytes of a key file as they are.
+                    Opener::KeyFile(path) => {
+                        let key = secrets::read_file(&path)?;
+                        let short = || Failure::usage("the key file is shorter than the key").about(path.display());
+                        hazmat::dek_from_bytes_for(
+                            algorithm,
+                            key.expose().get(..algorithm.key_len()).ok_or_else(short)?,
+                        )?
+                    }
+                    _ => {
+                        return Err(Failure::usage(
+                            "data without a header opens by a passphrase, a key file or a data key",
+                        ));
+                    }
+                }
+            }
+        };
+        Volume::hazmat_open_plain(device, &dek, &options).about(&of.device)
+    }
+}
+
+/// The algorithm of a key of so many bytes.
+fn algorithm(cipher: CipherSpec, len: usize) -> Result<DekAlgorithm> {
+    DekAlgorithm::for_cipher(cipher, len)
+        .ok_or_else(|| Failure::usage(format!("{} takes no key of {} bits", cipher.name(), len * 8)))
+}
