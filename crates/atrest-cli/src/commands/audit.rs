@@ -10,7 +10,6 @@ use serde::Serialize;
 use super::key::{parse_span, parse_time};
 use crate::failure::{Code, Failure, Result};
 use crate::output::{Answer, Output, Text, note, shown, time};
-use crate::stop;
 use crate::vaults::FileArgs;
 
 #[derive(Args)]
@@ -122,13 +121,14 @@ impl Audit {
             Ok(())
         };
         read(&vault, including, &mut print)?;
-        while self.follow {
+        if !self.follow {
+            return Ok(());
+        }
+        loop {
             // A signal ends the program here.
             std::thread::sleep(Duration::from_millis(250));
-            stop::check("interrupted")?;
             read(&vault, None, &mut print)?;
         }
-        Ok(())
     }
 }
 

@@ -15,7 +15,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use zeroize::Zeroizing;
 
-use super::format::{FormatArgs, Formatted, HeaderFile, format, map_unit, with_map};
+use super::format::{FormatArgs, Formatted, HeaderFile, fit, format, map_unit, with_map};
 use super::in_place::{InPlace, encrypt_in_place};
 use crate::confirm::confirm;
 use crate::copy::{first_difference, for_parts, is_zero};
@@ -101,7 +101,7 @@ impl Encrypt {
 
         let target = Target::at(destination, needed, yes)?;
         let guard = self.protect.guard()?;
-        let header = HeaderFile::open(self.format.header.as_deref(), yes)?;
+        let header = HeaderFile::open(self.format.header.as_deref(), self.sparse.then_some(data), yes)?;
         let mut options = header.add_to(self.format.options(&self.protect)?);
         if self.sparse {
             options = with_map(options, data);
@@ -109,6 +109,7 @@ impl Encrypt {
         let (device, target) = target.make(needed)?;
         let volume = format(&device, destination, &guard, &options, true)?;
         let target = target.formatted(&device, &header);
+        fit(&volume, data).about(destination)?;
 
         let runs = if self.sparse { image.data()? } else { vec![(0, image.size)] };
         let copied: u64 = runs.iter().map(|(start, end)| end - start).sum();

@@ -116,6 +116,18 @@ pub fn with_map(options: FormatOptions, data: u64) -> FormatOptions {
     options.written_map(CHUNK).written_map_for(data)
 }
 
+/// Makes room for the map of written chunks, which lies before the data: enlarges the file until the data fits.
+pub fn fit(volume: &AnyVolume, data: u64) -> Result<()> {
+    let Some(missing) = data.checked_sub(volume.size()).filter(|missing| *missing > 0) else { return Ok(()) };
+    let device = volume.device();
+    let len = devices::size_of(device)?.checked_add(missing).ok_or_else(|| Failure::usage("the size is too large"))?;
+    let too_small =
+        |_| Failure::refused(format!("the device has no room for the map of written chunks: {len} bytes are needed"));
+    device.set_size(len).map_err(too_small)?;
+    volume.resize(None)?;
+    Ok(())
+}
+
 /// The rounding of the data of a volume that keeps holes.
 pub fn map_unit() -> u64 {
     CHUNK.into()
@@ -128,14 +140,17 @@ pub struct HeaderFile {
 }
 
 impl HeaderFile {
-    /// Makes the file, or opens one that is there.
-    pub fn open(path: Option<&Path>, yes: bool) -> Result<Self> {
+    /// Makes the file, or opens one that is there. `mapped`: the data whose map of written chunks it needs room for.
+    pub fn open(path: Option<&Path>, mapped: Option<u64>, yes: bool) -> Result<Self> {
         let Some(path) = path else { return Ok(HeaderFile { partial: None, device: None }) };
         if path.exists() {
             return Ok(HeaderFile { partial: None, device: Some(Arc::new(FileDevice::open(path)?)) });
         }
         let mut partial = Partial::at(path, yes, devices::content_of_file)?;
-        let device = partial.make(|path| FileDevice::create(path, HEADER))?;
+        // Twice a bit for each chunk, and as much for what else the map needs.
+        let map =
+            mapped.map_or(0, |data| (4 * data.div_ceil(u64::from(CHUNK) * 8)).next_multiple_of(1 << 20) + (2 << 20));
+        let device = partial.make(|path| FileDevice::create(path, HEADER + map))?;
         Ok(HeaderFile { partial: Some(partial), device: Some(Arc::new(device)) })
     }
 
@@ -232,6 +247,7 @@ impl Format {
     pub fn run(self, output: Output, yes: bool) -> Result<()> {
         self.format.check()?;
         let path = devices::local(&self.device)?;
+        let mut data = None;
         let made = match self.size {
             Some(_) if path.exists() => {
                 return Err(Failure::refused("it is there already; leave --size out to format it as it is")
@@ -239,7 +255,8 @@ impl Format {
             }
             Some(len) => {
                 let unit = if self.sparse { map_unit() } else { self.format.sector_size.into() };
-                let len = len.checked_next_multiple_of(unit).and_then(|len| len.checked_add(self.format.data_start()));
+                data = len.checked_next_multiple_of(unit);
+                let len = data.and_then(|len| len.checked_add(self.format.data_start()));
                 Some(len.ok_or_else(|| Failure::usage("the size is too large"))?)
             }
             None => None,
@@ -253,12 +270,17 @@ impl Format {
             (_, Some(device), _) => device,
             _ => return Err(Failure::usage("name a device, or give the size of a new file")),
         };
-        let header = HeaderFile::open(self.format.header.as_deref(), yes)?;
+        let room = devices::size_of(&*device)?.saturating_sub(self.format.data_start());
+        let mapped = self.sparse.then_some(room);
+        let header = HeaderFile::open(self.format.header.as_deref(), mapped, yes)?;
         let mut options = header.add_to(options);
-        if self.sparse {
-            options = with_map(options, devices::size_of(&*device)?.saturating_sub(self.format.data_start()));
+        if let Some(room) = mapped {
+            options = with_map(options, room);
         }
         let volume = format(&device, &self.device, &guard, &options, yes)?;
+        if let Some(data) = data {
+            fit(&volume, data)?;
+        }
         volume.sync()?;
         header.finish()?;
         partial.map_or(Ok(()), Partial::finish)?;

@@ -88,7 +88,7 @@ impl Backup {
         let device = devices::open(&self.device, Access::Read)?;
         let header = Header::load(&device).about(&self.device)?;
         let backup = header.backup().about(&self.device)?;
-        let mut partial = Partial::at(&self.file, yes, |path| devices::content_of_file(path))?;
+        let mut partial = Partial::at(&self.file, yes, devices::content_of_file)?;
         let mut file = partial.make(create).about(self.file.display())?;
         file.write_all(&backup).and_then(|()| file.sync_all()).about(self.file.display())?;
         partial.finish()?;

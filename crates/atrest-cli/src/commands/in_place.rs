@@ -91,6 +91,7 @@ pub fn encrypt_in_place(
         }
         let guard = protect.guard_of_old()?;
         let volume = Volume::open(device, guard.credential(), &open).about(name)?;
+        let _gently = Gently::new();
         if volume.reencryption().is_none() {
             return Err(Failure::refused("nothing is under way there").about(name));
         }
@@ -112,15 +113,17 @@ pub fn encrypt_in_place(
         )?;
     }
     let guard = protect.guard()?;
-    let header = HeaderFile::open(format.header.as_deref(), yes)?;
+    let header = HeaderFile::open(format.header.as_deref(), None, yes)?;
     let options = header.add_to(format.options(protect)?);
+    // A signal that comes from here on is looked at between steps.
+    let _gently = Gently::new();
     let begun = Volume::begin_encryption(device, guard.protector(), &options, free);
     let volume = begun.map_err(|e| match e {
         Error::Busy { .. } => Failure::from(e).hint(&resumed("it was begun already")),
         e => e.into(),
     });
     let volume = volume.about(name)?;
-    // From here on it is needed to go on.
+    // From here on the header is needed to go on.
     header.finish()?;
     go_on(&volume, name, "encrypting", &resumed, output, show)
 }
@@ -150,7 +153,6 @@ fn go_on(
     show: Show,
 ) -> Result<()> {
     let progress = Progress::new(show, phase, volume.size());
-    let gently = Gently::new();
     loop {
         let done = volume.reencrypt_step(STEP).about(name)?;
         progress.set(done.done);
@@ -163,7 +165,6 @@ fn go_on(
             return Err(Failure::interrupted(resumed(&text)));
         }
     }
-    drop(gently);
     let seconds = progress.elapsed().as_secs_f64();
     drop(progress);
     volume.sync()?;
@@ -198,6 +199,7 @@ impl Reencrypt {
         };
         if self.resume {
             let (volume, _) = self.volume.open_with(Access::Write, |open| open.hazmat_allow_unencrypted(true))?;
+            let _gently = Gently::new();
             if volume.reencryption().is_none() {
                 return Err(Failure::refused("nothing is under way there").about(&name));
             }
@@ -217,6 +219,7 @@ impl Reencrypt {
         }
         let guard = if self.new.is_given() { self.new.guard()? } else { same(opener, &volume)? };
         let protectors: [Protector<'_>; 1] = [guard.protector()];
+        let _gently = Gently::new();
         let begun = volume.begin_reencryption(&protectors, &options);
         begun.map_err(|e| match e {
             Error::Busy { .. } => Failure::from(e).hint(&resumed("it was begun already")),

@@ -92,6 +92,7 @@ pub struct Version {
     /// The name of the key
     name: String,
     /// The version [default: the latest]
+    #[arg(id = "which", value_name = "VERSION")]
     version: Option<String>,
 }
 

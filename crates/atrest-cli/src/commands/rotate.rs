@@ -112,9 +112,7 @@ fn find(roots: &[PathBuf], vault: &str) -> Result<Vec<PathBuf>> {
                     next.push(entry.path());
                 }
             }
-        } else if kind.is_file() && is_under(&path, vault)? {
-            found.push(path);
-        } else if !kind.is_file() && roots.contains(&path) {
+        } else if if kind.is_file() { is_under(&path, vault)? } else { roots.contains(&path) } {
             found.push(path);
         }
     }

@@ -1,0 +1,112 @@
+//! What the documents show is true: every command line in them is run, and the session in the README is replayed.
+
+use std::path::Path;
+
+use crate::common::{Place, peer};
+
+fn document(name: &str) -> String {
+    std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(name)).unwrap()
+}
+
+/// The blocks of a document that begin with a fence of this word.
+fn blocks(text: &str, fence: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut lines = text.lines();
+    while let Some(line) = lines.next() {
+        if line == fence {
+            found.push(lines.by_ref().take_while(|line| *line != "```").map(|line| line.to_owned() + "\n").collect());
+        }
+    }
+    found
+}
+
+/// The commands of a block: lines that begin with `$ `, and lines that go on after a backslash.
+fn commands(block: &str) -> Vec<String> {
+    let mut found: Vec<String> = Vec::new();
+    let mut goes_on = false;
+    for line in block.lines() {
+        let line = match (goes_on, line.strip_prefix("$ ")) {
+            (true, _) => line,
+            (false, Some(command)) => command,
+            (false, None) => continue,
+        };
+        if goes_on {
+            found.last_mut().unwrap().push_str(line)
+        } else {
+            found.push(line.to_owned())
+        }
+        goes_on = line.ends_with('\\');
+        if goes_on {
+            found.last_mut().unwrap().pop();
+        }
+    }
+    found
+}
+
+/// What differs in every run: identifiers, sums, times, rates.
+fn normal(text: &str) -> String {
+    let mut out = String::new();
+    for line in text.lines() {
+        let words = line.split_whitespace().map(|word| {
+            let hex = word.chars().filter(char::is_ascii_hexdigit).count();
+            let digits = word.chars().all(|c| c.is_ascii_digit() || c == '.');
+            match word {
+                _ if word.contains("urn:uuid:") => "URN".into(),
+                _ if hex == 64 || (hex == 32 && word.len() == 36) => "HEX".into(),
+                _ if word.contains(':') && word.ends_with('=') => "HEAD".into(),
+                _ if digits => "N".into(),
+                _ => word.to_owned(),
+            }
+        });
+        out += &words.collect::<Vec<_>>().join(" ");
+        out.push('\n');
+    }
+    out
+}
+
+#[test]
+fn every_command_line_of_the_manual_runs() {
+    if !peer("qemu-img") || !peer("cryptsetup") {
+        return;
+    }
+    let place = Place::new();
+    place.image("disk.img", 3 << 20);
+    place.image("old.img", 1 << 20);
+    let text = document("docs/cli.md");
+    let mut script = String::from("set -eu -o pipefail\ntrap 'kill $(jobs -p) 2> /dev/null || true' EXIT\n");
+    let mut count = 0;
+    for command in blocks(&text, "```console").iter().flat_map(|block| commands(block)) {
+        let quoted = command.replace('\'', "'\\''");
+        script += &format!("echo '$ {quoted}' >&2\n{command}\n");
+        if command.ends_with('&') {
+            // Until it listens.
+            script += "for i in $(seq 200); do [ -S disk.sock ] && break; sleep 0.05; done\n";
+        }
+        count += 1;
+    }
+    assert!(count > 40, "only {count} commands were found");
+    let ran = place.shell(&script);
+    assert_eq!(ran.status, 0, "{}\n{}", ran.text(), ran.stderr);
+}
+
+#[test]
+fn the_readmes_session_is_as_recorded() {
+    let text = document("README.md");
+    let sessions = blocks(&text, "```console");
+    let session = sessions.iter().find(|block| block.contains("$ atrest ")).expect("the README has a session");
+    let place = Place::new();
+    place.image("disk.img", 8 << 20);
+    let mut output = String::new();
+    let mut script = String::from("set -eu\n");
+    for command in commands(session) {
+        script += &format!("echo '$ {command}'\n{command} 2>&1\n");
+        if command.ends_with('&') {
+            script += "for i in $(seq 200); do [ -S disk.sock ] && break; sleep 0.05; done\n";
+        }
+    }
+    script += "kill $(jobs -p) 2> /dev/null || true\n";
+    let ran = place.shell(&script);
+    output += &ran.text();
+    assert_eq!(ran.status, 0, "{output}{}", ran.stderr);
+    assert_eq!(normal(&output), normal(session), "recorded:\n{session}\nnow:\n{output}");
+}

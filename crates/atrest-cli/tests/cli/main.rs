@@ -1,0 +1,13 @@
+//! The program, used as a person and as a script use it.
+
+mod common;
+mod documents;
+mod in_place;
+mod keys;
+mod luks;
+mod obstacles;
+mod schemas;
+mod secrets;
+mod serving;
+mod terminal;
+mod volumes;

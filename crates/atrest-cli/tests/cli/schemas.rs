@@ -1,0 +1,79 @@
+//! Every command has a schema, and the documented ones are those.
+
+use crate::common::{Place, SCHEMAS, peer};
+
+#[test]
+fn the_committed_schemas_are_those_of_the_program() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/cli-schemas.json");
+    let printed = Place::new().ok(&["schema"]);
+    if std::env::var_os("ATREST_BLESS").is_some() {
+        std::fs::write(path, &printed).unwrap();
+    }
+    let committed = std::fs::read_to_string(path).unwrap();
+    assert!(committed == printed, "docs/cli-schemas.json is old: run this test with ATREST_BLESS=1");
+}
+
+#[test]
+fn every_command_with_a_result_has_a_schema() {
+    let place = Place::new();
+    // What prints no result of its own: text, files, or subcommands.
+    let without = ["completions", "man", "schema", "help", "vault", "key", "protector", "header", "fleet"];
+    let mut found = 0;
+    let commands = |args: &[&str]| -> Vec<String> {
+        let help = place.ok(&[args, &["--help"]].concat());
+        let lines = help.lines().skip_while(|line| *line != "Commands:").skip(1).take_while(|line| !line.is_empty());
+        let names = lines.filter(|line| line.starts_with("  ") && !line.starts_with("   "));
+        names.map(|line| line.split_whitespace().next().unwrap().to_owned()).collect()
+    };
+    for command in commands(&[]) {
+        if !without.contains(&command.as_str()) {
+            assert!(SCHEMAS.contains_key(&command), "{command}");
+            found += 1;
+        }
+    }
+    for group in ["vault", "key", "protector", "header"] {
+        for command in commands(&[group]).iter().filter(|command| *command != "help") {
+            assert!(SCHEMAS.contains_key(&format!("{group} {command}")), "{group} {command}");
+            found += 1;
+        }
+    }
+    assert!(found > 35, "{found}");
+    place.run(&["schema", "nonsense"]).failed(3, "no command");
+    assert_eq!(
+        serde_json::from_str::<serde_json::Value>(&place.ok(&["schema", "key", "ls"])).unwrap(),
+        SCHEMAS["key ls"]
+    );
+}
+
+#[test]
+fn what_tells_of_the_program_conforms() {
+    let place = Place::new();
+    for name in ["version", "self-test"] {
+        place.json(name, &[name]);
+    }
+    let bench = place.json("bench", &["bench"]);
+    assert!(bench["ciphers"][0]["encrypt_mib_per_second"].as_u64().unwrap() > 0);
+    let qemu = place.json("qemu", &["qemu", "my disk.luks", "--vault", "keys.vault"]);
+    assert!(
+        qemu["serve"].as_str().unwrap().starts_with("atrest serve 'my disk.luks' --vault keys.vault --vhost-user ")
+    );
+    assert!(place.ok(&["qemu", "a.luks", "--nbd"]).contains("format=raw,if=virtio"));
+}
+
+#[test]
+fn completions_and_manual_pages_are_made() {
+    let place = Place::new();
+    if peer("bash") {
+        place.write("completions", place.ok(&["completions", "bash"]));
+        let script = "source completions && COMP_WORDS=(atrest va) COMP_CWORD=1 && _atrest atrest va atrest && echo ${COMPREPLY[@]}";
+        assert_eq!(place.shell(script).text().trim(), "vault");
+    }
+    for shell in ["zsh", "fish", "elvish", "powershell"] {
+        assert!(place.ok(&["completions", shell]).contains("protector"), "{shell}");
+    }
+    assert!(place.ok(&["man"]).starts_with(".ie"));
+    place.ok(&["man", "--dir", "man"]);
+    let pages = std::fs::read_dir(place.path("man")).unwrap().count();
+    assert!(pages > 40, "{pages}");
+    assert!(String::from_utf8(place.read("man/atrest-vault-init.1")).unwrap().contains("purge"));
+}

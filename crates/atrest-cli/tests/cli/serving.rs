@@ -1,0 +1,105 @@
+//! Volumes served to clients.
+
+use std::process::{Child, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::common::{Place, by_peer, conforms, peer};
+
+/// Starts to serve, and waits until clients can come.
+fn serve(place: &Place, args: &[&str]) -> (Child, String) {
+    let mut command = place.command(&[&["serve"], args, &["--json"]].concat());
+    let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+    let mut line = String::new();
+    let mut out = std::io::BufReader::new(child.stdout.take().unwrap());
+    std::io::BufRead::read_line(&mut out, &mut line).unwrap();
+    (child, line)
+}
+
+fn stop(mut child: Child, signal: Signal) -> Option<i32> {
+    kill_process(Pid::from_child(&child), signal).unwrap();
+    let start = Instant::now();
+    while start.elapsed() < Duration::from_secs(20) {
+        if let Some(status) = child.try_wait().unwrap() {
+            return status.code();
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    child.kill().unwrap();
+    panic!("it does not stop");
+}
+
+#[test]
+fn nbd_clients_read_and_write_it() {
+    if !peer("qemu-img") {
+        return;
+    }
+    let place = Place::with_vault();
+    let plain = place.encrypted("a.luks", 1 << 20);
+    let (child, line) = serve(&place, &["a.luks", "--nbd", "a.sock"]);
+    let serving = conforms("serve", serde_json::from_str(&line).unwrap());
+    assert_eq!((&serving["protocol"], &serving["size"]), (&"nbd".into(), &plain.len().into()));
+    by_peer(&place, "qemu-img", &["convert", "-O", "raw", "nbd+unix:///?socket=a.sock", "copy.img"]);
+    assert_eq!(place.read("copy.img"), plain);
+    by_peer(
+        &place,
+        "qemu-io",
+        &["-f", "raw", "-c", "write -P 0x5a 4096 4096", "-c", "flush", "nbd+unix:///?socket=a.sock"],
+    );
+    // Nobody else may have it meanwhile.
+    place.run(&["decrypt", "a.luks", "b.img"]).failed(7, "a.luks");
+    assert_eq!(stop(child, Signal::TERM), Some(0));
+    place.ok(&["decrypt", "a.luks", "b.img"]);
+    let read = place.read("b.img");
+    assert!(read[4096..8192].iter().all(|byte| *byte == 0x5a));
+    assert_eq!((&read[..4096], &read[8192..]), (&plain[..4096], &plain[8192..]));
+    assert!(!place.path("a.sock").exists(), "the socket is gone");
+}
+
+#[test]
+fn for_reading_nothing_is_written() {
+    if !peer("qemu-img") {
+        return;
+    }
+    let place = Place::with_vault();
+    let plain = place.encrypted("a.luks", 1 << 20);
+    let before = place.read("a.luks");
+    let (child, line) = serve(&place, &["a.luks", "--nbd", "a.sock", "--read-only"]);
+    assert_eq!(serde_json::from_str::<serde_json::Value>(&line).unwrap()["read_only"], true);
+    by_peer(&place, "qemu-img", &["convert", "-O", "raw", "nbd+unix:///?socket=a.sock", "copy.img"]);
+    assert_eq!(place.read("copy.img"), plain);
+    let mut write = std::process::Command::new("qemu-io");
+    write.args(["-f", "raw", "-c", "write 0 4096", "nbd+unix:///?socket=a.sock"]).current_dir(place.root());
+    assert!(!write.output().unwrap().status.success());
+    assert_eq!(stop(child, Signal::INT), Some(130));
+    assert_eq!(place.read("a.luks"), before);
+}
+
+#[test]
+fn a_volume_is_encrypted_from_and_kept_on_an_nbd_server() {
+    let place = Place::with_vault();
+    let plain = place.encrypted("a.luks", 1 << 20);
+    let (child, _) = serve(&place, &["a.luks", "--nbd", "a.sock"]);
+    let url = format!("nbd+unix:///?socket={}", place.path("a.sock").display());
+    // An image from there; and a volume on it, inside of the other.
+    place.ok(&["encrypt", &url, "b.luks", "--verify"]);
+    place.ok(&["decrypt", "b.luks", "b.img"]);
+    assert_eq!(place.read("b.img"), plain);
+    place.image("small.img", 4096);
+    place.ok(&["encrypt", "small.img", &url, "--data-offset", "0", "--header", "c.header", "-y"]);
+    place.ok(&["verify", &url, "--header", "c.header", "--against", "small.img"]);
+    assert_eq!(stop(child, Signal::TERM), Some(0));
+}
+
+#[test]
+fn a_socket_in_use_is_busy_and_vhost_user_listens() {
+    let place = Place::with_vault();
+    place.encrypted("a.luks", 4096);
+    place.encrypted("b.luks", 4096);
+    let (child, line) = serve(&place, &["a.luks", "--vhost-user", "a.sock", "--queues", "2"]);
+    assert_eq!(conforms("serve", serde_json::from_str(&line).unwrap())["protocol"], "vhost-user-blk");
+    place.run(&["serve", "b.luks", "--vhost-user", "a.sock"]).failed(7, "a.sock");
+    place.run(&["serve", "b.luks"]).failed(2, "--nbd");
+    assert_eq!(stop(child, Signal::TERM), Some(0));
+}
