@@ -76,7 +76,7 @@ impl Answer for Encrypted {
         if self.verified {
             out.line("read again and compared: every byte is right");
         }
-        self.volume.text(out);
+        self.volume.short(out);
     }
 }
 

@@ -238,6 +238,13 @@ impl Answer for Formatted {
         out.pair("format", format_args!("{}, UUID {}", self.format, self.uuid));
         out.pair("cipher", format_args!("{}, sectors of {} bytes", self.cipher, self.sector_size));
         out.pair("size", size(self.size));
+        self.short(out);
+    }
+}
+
+impl Formatted {
+    /// What has to be known of it.
+    pub fn short(&self, out: &mut Text) {
         out.pair("protected by", self.key.as_deref().map_or_else(|| "a passphrase or key file".into(), shown));
         out.pair("fingerprint", &self.fingerprint);
     }

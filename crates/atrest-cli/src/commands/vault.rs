@@ -89,6 +89,25 @@ pub struct ChangeUnlock {
     kdf: KdfArgs,
 }
 
+/// `vault init`: for a program as `vault info`.
+struct Made {
+    vault: Vault,
+    first_key: Option<String>,
+}
+
+impl Serialize for Made {
+    fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        self.vault.serialize(to)
+    }
+}
+
+impl Answer for Made {
+    fn text(&self, out: &mut Text) {
+        let key = self.first_key.as_ref().map(|key| format!(", with the key {}", shown(key))).unwrap_or_default();
+        out.line(format_args!("made {}{key}", shown(&self.vault.path)));
+    }
+}
+
 /// `vault init`, `vault info`, and each vault of `vault ls`.
 #[derive(Serialize, JsonSchema)]
 pub struct Vault {
@@ -271,10 +290,10 @@ impl Init {
             options = options.kdf(kdf);
         }
         let vault = FileVault::create_with(&path, unlock.unlock(), &options)?;
-        if let Some(key) = &self.key {
-            vault.create_key(key)?;
-        }
-        output.answer(&Vault::of(&vault)?)
+        let first_key = self.key.as_deref().map(|key| vault.create_key(key)).transpose()?.map(|id| id.to_string());
+        // The path as it was given.
+        let vault = Vault { path: self.vault.vault, ..Vault::of(&vault)? };
+        output.answer(&Made { vault, first_key })
     }
 }
 
