@@ -1,7 +1,9 @@
 //! Copies and compares, by several threads at once.
 
+use std::io;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use crate::failure::{Failure, Result};
 use crate::progress::Progress;
@@ -57,6 +59,41 @@ fn parts((start, end): (u64, u64)) -> impl Iterator<Item = (u64, u64)> {
     })
 }
 
+/// How much is written before the disk is made to begin with it.
+const BEHIND: u64 = 128 << 20;
+
+/// Has the disk write what was written so far, again and again, while `work` writes more: otherwise it would idle until the
+/// sync at the end, which then would wait for all of it.
+///
+/// The system tells of a failed write once. So an error of `flush` is the error of the whole: a later sync knows nothing of it.
+pub fn with_flushes(
+    progress: &Progress,
+    flush: impl Fn() -> io::Result<()> + Sync,
+    work: impl FnOnce() -> Result<()>,
+) -> Result<()> {
+    let ended = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let flusher = scope.spawn(|| {
+            let mut flushed = 0;
+            while !ended.load(Relaxed) {
+                let done = progress.done();
+                if done - flushed >= BEHIND {
+                    flush()?;
+                    flushed = done;
+                } else {
+                    std::thread::sleep(Duration::from_millis(10));
+                }
+            }
+            Ok(())
+        });
+        let done = work();
+        ended.store(true, Relaxed);
+        let flushed: io::Result<()> =
+            flusher.join().unwrap_or_else(|_| Err(io::Error::other("the flushing thread ended")));
+        done.and(flushed.map_err(Failure::from))
+    })
+}
+
 /// Whether all bytes are zero.
 pub fn is_zero(bytes: &[u8]) -> bool {
     let (whole, rest) = bytes.as_chunks::<64>();
@@ -71,6 +108,21 @@ pub fn first_difference(one: &[u8], other: &[u8]) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::progress::Show;
+
+    #[test]
+    fn a_flush_that_failed_is_not_forgotten() {
+        let progress = Progress::new(Show::Never, "writing", 2 * BEHIND);
+        let flush = || Err(io::Error::from_raw_os_error(5));
+        let done = with_flushes(&progress, flush, || {
+            progress.add(2 * BEHIND);
+            std::thread::sleep(Duration::from_millis(200));
+            Ok(())
+        });
+        assert_eq!(done.unwrap_err().code, crate::failure::Code::Io);
+        let done = with_flushes(&progress, || Ok(()), || Err(Failure::usage("of the work")));
+        assert_eq!(done.unwrap_err().text, "of the work");
+    }
 
     #[test]
     fn parts_cover_a_run_and_begin_at_multiples() {

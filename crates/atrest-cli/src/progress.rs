@@ -74,6 +74,11 @@ impl Progress {
         self.to(done);
     }
 
+    /// The bytes that are done.
+    pub fn done(&self) -> u64 {
+        self.done.load(Relaxed)
+    }
+
     fn to(&self, done: u64) {
         match &self.how {
             How::Bar(bar) => bar.set_position(done),

@@ -18,7 +18,7 @@ use zeroize::Zeroizing;
 use super::format::{FormatArgs, Formatted, HeaderFile, fit, format, map_unit, with_map};
 use super::in_place::{InPlace, encrypt_in_place};
 use crate::confirm::confirm;
-use crate::copy::{first_difference, for_parts, is_zero};
+use crate::copy::{first_difference, for_parts, is_zero, with_flushes};
 use crate::credentials::ProtectArgs;
 use crate::devices::{self, Access, Device};
 use crate::failure::{About, Code, Failure, Result};
@@ -114,7 +114,8 @@ impl Encrypt {
         let runs = if self.sparse { image.data()? } else { vec![(0, image.size)] };
         let copied: u64 = runs.iter().map(|(start, end)| end - start).sum();
         let progress = Progress::new(show, "encrypting", copied);
-        encrypt_runs(&image, &volume, &runs, unit, &progress).about(destination)?;
+        with_flushes(&progress, || device.sync(), || encrypt_runs(&image, &volume, &runs, unit, &progress))
+            .about(destination)?;
         volume.sync().about(destination)?;
         let took = progress.elapsed();
         drop(progress);
@@ -369,7 +370,8 @@ impl Decrypt {
         let progress = Progress::new(show, "decrypting", volume.size());
         let Some(mut partial) = partial else { return to_stdout(&volume, &progress, &source) };
         let file = Arc::new(partial.make(|path| FileDevice::create(path, volume.size()))?);
-        decrypt_to(&volume, &*file, self.sparse, &progress).about(&source)?;
+        with_flushes(&progress, || file.sync(), || decrypt_to(&volume, &*file, self.sparse, &progress))
+            .about(&source)?;
         file.sync().about(&self.destination)?;
         let seconds = progress.elapsed().as_secs_f64();
         drop(progress);
