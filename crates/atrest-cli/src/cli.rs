@@ -6,7 +6,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 
 use crate::commands::{
-    about, audit, bench, dump, encrypt, format, header, in_place, info, key, protector, rotate, serve, vault,
+    about, audit, bench, dump, encrypt, fleet, format, header, in_place, info, key, protector, rotate, serve, vault,
 };
 use crate::failure::{About, Result};
 use crate::output::Output;
@@ -101,6 +101,8 @@ enum Command {
     Serve(Box<serve::Serve>),
     /// Prints the lines that give a volume to a virtual machine
     Qemu(serve::Qemu),
+    /// Encryption sets, managed disks and snapshots of a disk service
+    Fleet(Box<fleet::Fleet>),
     /// Measures ciphers and key derivations on this machine
     Bench(bench::Bench),
     /// Tries every algorithm on known answers
@@ -152,6 +154,7 @@ impl Cli {
             Command::Resize(command) => command.run(output, yes),
             Command::Serve(command) => command.run(output),
             Command::Qemu(command) => command.run(output),
+            Command::Fleet(command) => command.run(output, show, yes),
             Command::Bench(command) => command.run(output),
             Command::SelfTest => bench::self_test(output),
             Command::Completions(Completions { shell }) => {

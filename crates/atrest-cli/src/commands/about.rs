@@ -5,7 +5,7 @@ use clap::Args;
 use schemars::{JsonSchema, Schema, schema_for};
 use serde::Serialize;
 
-use super::{audit, bench, dump, encrypt, format, header, in_place, info, key, protector, rotate, serve, vault};
+use super::{audit, bench, dump, encrypt, fleet, format, header, in_place, info, key, protector, rotate, serve, vault};
 use crate::failure::{Code, Failure, Result};
 use crate::output::{Answer, Output, Text};
 use crate::progress::Line;
@@ -63,6 +63,7 @@ fn schemas() -> Vec<(&'static str, Schema)> {
     let (vault, grants, done) = (schema_for!(vault::Vault), schema_for!(vault::Grants), schema_for!(vault::Done));
     let (key, deleted, handled) = (schema_for!(key::Key), schema_for!(key::Deleted), schema_for!(header::Handled));
     let (protectors, reencrypted) = (schema_for!(protector::Protectors), schema_for!(in_place::Reencrypted));
+    let (thing, things, set) = (schema_for!(fleet::Thing), schema_for!(fleet::Things), schema_for!(fleet::Set));
     vec![
         ("audit", schema_for!(audit::Entry)),
         ("audit --verify", schema_for!(audit::Checked)),
@@ -72,6 +73,27 @@ fn schemas() -> Vec<(&'static str, Schema)> {
         ("dump", schema_for!(dump::Dumped)),
         ("encrypt", schema_for!(encrypt::Encrypted)),
         ("encrypt --in-place", reencrypted.clone()),
+        ("fleet backup", schema_for!(fleet::Checked)),
+        ("fleet check", schema_for!(fleet::Checked)),
+        ("fleet disk create", thing.clone()),
+        ("fleet disk ls", things.clone()),
+        ("fleet disk put-into-set", thing.clone()),
+        ("fleet disk resize", thing.clone()),
+        ("fleet disk rm", things.clone()),
+        ("fleet disk serve", schema_for!(serve::Serving)),
+        ("fleet disk show", thing.clone()),
+        ("fleet disk write", thing.clone()),
+        ("fleet report", schema_for!(fleet::Report)),
+        ("fleet rotate-platform", schema_for!(fleet::Rotated)),
+        ("fleet set clear-error", set.clone()),
+        ("fleet set create", set.clone()),
+        ("fleet set ls", schema_for!(fleet::Sets)),
+        ("fleet set rm", schema_for!(fleet::Sets)),
+        ("fleet set rotate", schema_for!(fleet::Rotated)),
+        ("fleet set show", set),
+        ("fleet snapshot create", thing),
+        ("fleet snapshot ls", things.clone()),
+        ("fleet snapshot rm", things),
         ("format", schema_for!(format::Formatted)),
         ("grant", grants.clone()),
         ("header backup", handled.clone()),

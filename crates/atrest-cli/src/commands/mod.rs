@@ -5,6 +5,7 @@ pub mod audit;
 pub mod bench;
 pub mod dump;
 pub mod encrypt;
+pub mod fleet;
 pub mod format;
 pub mod header;
 pub mod in_place;

@@ -53,6 +53,19 @@ pub struct Serving {
     read_only: bool,
 }
 
+impl Serving {
+    pub fn new(
+        device: &str,
+        protocol: &'static str,
+        socket: &Path,
+        (size, sector_size): (u64, u32),
+        read_only: bool,
+    ) -> Self {
+        let (device, socket) = (device.into(), socket.display().to_string());
+        Serving { device, protocol, socket, size, sector_size, read_only }
+    }
+}
+
 impl Answer for Serving {
     fn text(&self, out: &mut Text) {
         let (device, socket) = (shown(&self.device), shown(&self.socket));
@@ -82,14 +95,8 @@ impl Serve {
             (None, None) => return Err(Failure::usage("name a socket by --nbd or --vhost-user")),
         };
         let served = served.about(socket.display())?;
-        output.answer(&Serving {
-            device: self.volume.device.clone(),
-            protocol,
-            socket: socket.display().to_string(),
-            size,
-            sector_size,
-            read_only: self.read_only,
-        })?;
+        let device = &self.volume.device;
+        output.answer(&Serving::new(device, protocol, socket, (size, sector_size), self.read_only))?;
         while !stop::asked() {
             std::thread::sleep(Duration::from_millis(50));
         }

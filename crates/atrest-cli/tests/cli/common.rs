@@ -55,6 +55,11 @@ impl Place {
         place
     }
 
+    /// Sets an environment variable for all commands.
+    pub fn set(&mut self, name: &'static str, value: &str) {
+        self.variables.push((name, value.into()));
+    }
+
     pub fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
@@ -96,7 +101,14 @@ impl Place {
 
     pub fn prepare(&self, command: &mut Command) {
         command.current_dir(self.root()).stdin(Stdio::null());
-        for name in ["ATREST_VAULT", "ATREST_VAULT_KEY_FILE", "NO_COLOR"] {
+        for name in [
+            "ATREST_VAULT",
+            "ATREST_VAULT_KEY_FILE",
+            "ATREST_FLEET_STORE",
+            "ATREST_FLEET_DISKS",
+            "ATREST_FLEET_KEY",
+            "NO_COLOR",
+        ] {
             command.env_remove(name);
         }
         let folder = Path::new(PROGRAM).parent().unwrap().display();

@@ -2,6 +2,7 @@
 
 mod common;
 mod documents;
+mod fleet;
 mod in_place;
 mod keys;
 mod luks;
