@@ -99,6 +99,9 @@ enum Command {
     Resize(Box<in_place::Resize>),
     /// Serves a volume to virtual machines and NBD clients
     Serve(Box<serve::Serve>),
+    /// Shows a volume as a plain file in a folder, by FUSE
+    #[cfg(feature = "mount")]
+    Mount(Box<crate::commands::mount::Mount>),
     /// Prints the lines that give a volume to a virtual machine
     Qemu(serve::Qemu),
     /// Encryption sets, managed disks and snapshots of a disk service
@@ -153,6 +156,8 @@ impl Cli {
             Command::Reencrypt(command) => command.run(output, show, yes),
             Command::Resize(command) => command.run(output, yes),
             Command::Serve(command) => command.run(output),
+            #[cfg(feature = "mount")]
+            Command::Mount(command) => command.run(output),
             Command::Qemu(command) => command.run(output),
             Command::Fleet(command) => command.run(output, show, yes),
             Command::Bench(command) => command.run(output),

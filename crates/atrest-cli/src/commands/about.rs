@@ -112,6 +112,8 @@ fn schemas() -> Vec<(&'static str, Schema)> {
         ("key recover", key.clone()),
         ("key rotate", key.clone()),
         ("key show", key),
+        #[cfg(feature = "mount")]
+        ("mount", schema_for!(super::mount::Mounted)),
         ("progress", schema_for!(Line)),
         ("protector add", protectors.clone()),
         ("protector change", protectors.clone()),

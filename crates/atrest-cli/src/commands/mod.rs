@@ -11,6 +11,8 @@ pub mod header;
 pub mod in_place;
 pub mod info;
 pub mod key;
+#[cfg(feature = "mount")]
+pub mod mount;
 pub mod protector;
 pub mod rotate;
 pub mod serve;

@@ -4,12 +4,12 @@ use std::path::Path;
 
 use crate::common::{Place, peer};
 
-fn document(name: &str) -> String {
+pub fn document(name: &str) -> String {
     std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(name)).unwrap()
 }
 
 /// The blocks of a document that begin with a fence of this word.
-fn blocks(text: &str, fence: &str) -> Vec<String> {
+pub fn blocks(text: &str, fence: &str) -> Vec<String> {
     let mut found = Vec::new();
     let mut lines = text.lines();
     while let Some(line) = lines.next() {
@@ -21,7 +21,7 @@ fn blocks(text: &str, fence: &str) -> Vec<String> {
 }
 
 /// The commands of a block: lines that begin with `$ `, and lines that go on after a backslash.
-fn commands(block: &str) -> Vec<String> {
+pub fn commands(block: &str) -> Vec<String> {
     let mut found: Vec<String> = Vec::new();
     let mut goes_on = false;
     for line in block.lines() {

@@ -6,6 +6,8 @@ mod fleet;
 mod in_place;
 mod keys;
 mod luks;
+#[cfg(feature = "mount")]
+mod mounting;
 mod obstacles;
 mod schemas;
 mod secrets;
