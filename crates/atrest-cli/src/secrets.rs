@@ -62,7 +62,7 @@ impl Source {
 pub fn prompt(what: &str, twice: bool) -> Result<Secret> {
     if !terminal::is_there() {
         return Err(Failure::usage(format!(
-            "there is no terminal to ask for the {what}; `atrest help secrets` tells how else to give it"
+            "there is no terminal to ask for the {what}; name a file, a descriptor or a command that has it, as `atrest --help` tells"
         )));
     }
     let first = terminal::ask_secret(&format!("{}: ", capital(what)))?;

@@ -194,3 +194,53 @@ fn colour_is_for_terminals_and_output_has_none() {
     let ran = place.run(&["info", "none"]);
     assert!(ran.stderr.starts_with("error: ") && !ran.stderr.contains('\x1b'), "{:?}", ran.stderr);
 }
+
+#[test]
+fn a_device_that_goes_away_is_an_error_and_leaves_nothing() {
+    use crate::common::{by_peer, conforms};
+    if !peer("qemu-nbd") {
+        return;
+    }
+    let place = Place::with_vault();
+    // 1 GiB of zeros over the wire takes a while.
+    by_peer(&place, "truncate", &["-s", "1G", "far.img"]);
+    let mut server = std::process::Command::new("qemu-nbd");
+    server.args(["--persistent", "--format", "raw", "--socket"]).arg(place.path("far.sock")).arg(place.path("far.img"));
+    let mut server = server.spawn().unwrap();
+    let start = Instant::now();
+    while !place.path("far.sock").exists() && start.elapsed() < Duration::from_secs(20) {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let url = format!("nbd+unix:///?socket={}", place.path("far.sock").display());
+    let before = place.files();
+    let mut command = place.command(&["encrypt", &url, "a.luks", "--progress", "json"]);
+    let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut lines = std::io::BufRead::lines(std::io::BufReader::new(child.stderr.take().unwrap()));
+    let line = lines.next().unwrap().unwrap();
+    conforms("progress", serde_json::from_str(&line).unwrap());
+    server.kill().unwrap();
+    server.wait().unwrap();
+    // It waits for the server to come back. Ctrl-C ends that.
+    std::thread::sleep(Duration::from_millis(300));
+    kill_process(Pid::from_child(&child), Signal::INT).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    let _ = fs::remove_file(place.path("far.sock"));
+    assert_eq!(place.files(), before.into_iter().filter(|name| name != "far.sock").collect::<Vec<_>>());
+}
+
+#[test]
+fn an_image_that_shrinks_meanwhile_is_an_error_and_leaves_nothing() {
+    let place = Place::with_vault();
+    let sparse = File::create(place.path("plain.img")).unwrap();
+    sparse.set_len(8 << 30).unwrap();
+    let before = place.files();
+    let mut command = place.command(&["encrypt", "plain.img", "a.luks", "--progress", "json"]);
+    let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut lines = std::io::BufRead::lines(std::io::BufReader::new(child.stderr.take().unwrap()));
+    lines.next().unwrap().unwrap();
+    sparse.set_len(4096).unwrap();
+    let said: Vec<String> = lines.map(|line| line.unwrap()).collect();
+    assert_eq!(child.wait().unwrap().code(), Some(9), "{said:?}");
+    assert!(said.iter().any(|line| line.contains("reading the image")), "{said:?}");
+    assert_eq!(place.files(), before);
+}

@@ -231,3 +231,27 @@ open('disk', 'wb').write(out)";
         .failed(2, "no cipher");
     place.run(&["decrypt", "disk", "x.img", "--cipher", "aes-xts-plain64"]).failed(2, "--plain");
 }
+
+#[cfg(feature = "bitlocker")]
+#[test]
+fn a_bitlocker_volume_is_shown_and_decrypted() {
+    use atrest::volume::{BitLockerOptions, RecoveryPassword};
+    use atrest::{FileDevice, Protector, Volume};
+
+    let place = Place::new();
+    let device = FileDevice::create(place.path("win.img"), 64 << 20).unwrap();
+    let password = RecoveryPassword::generate().unwrap();
+    let protector = Protector::RecoveryPassword(password.expose());
+    let volume = Volume::format_bitlocker(device, protector, &BitLockerOptions::new()).unwrap();
+    volume.write_at(1 << 20, &noise(8192)).unwrap();
+    volume.sync().unwrap();
+    drop(volume);
+    place.write("recovery", password.expose());
+    let info = place.json("info", &["info", "win.img"]);
+    assert_eq!(info["format"], "BitLocker");
+    place.ok(&["decrypt", "win.img", "out.img", "--recovery-password-from", "file:recovery"]);
+    assert_eq!(place.read("out.img")[1 << 20..][..8192], noise(8192));
+    place.write("other", RecoveryPassword::generate().unwrap().expose());
+    place.run(&["decrypt", "win.img", "no.img", "--recovery-password-from", "file:other"]).failed(4, "win.img");
+    place.run(&["dump", "win.img"]).failed(2, "`atrest info` shows it");
+}
