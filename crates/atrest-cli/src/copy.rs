@@ -5,12 +5,15 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use zeroize::Zeroizing;
+
 use crate::failure::{Failure, Result};
 use crate::progress::Progress;
 use crate::stop;
 
 /// What a thread does at once: little enough to stay in its cache between reading and writing.
 const CHUNK: u64 = 1 << 20;
+const PAGE: usize = 4096;
 
 /// More threads find the disk busy.
 const THREADS: usize = 4;
@@ -20,14 +23,13 @@ const THREADS: usize = 4;
 pub fn for_parts(
     runs: &[(u64, u64)],
     progress: &Progress,
-    work: impl Fn(u64, &mut Vec<u8>, usize) -> Result<()> + Sync,
+    work: impl Fn(u64, &mut Room, usize) -> Result<()> + Sync,
 ) -> Result<()> {
     let parts: Vec<(u64, u64)> = runs.iter().flat_map(|run| parts(*run)).collect();
     let (next, failed) = (AtomicUsize::new(0), AtomicBool::new(false));
     let failure: Mutex<Option<Failure>> = Mutex::new(None);
     let one = || {
-        // Room that is not returned to the system holds no plaintext after this.
-        let mut room = zeroize::Zeroizing::new(Vec::with_capacity(CHUNK as usize));
+        let mut room = Room::default();
         while !failed.load(Relaxed) {
             let Some((start, end)) = parts.get(next.fetch_add(1, Relaxed)) else { return };
             let done = stop::check("interrupted").and_then(|()| work(*start, &mut room, (end - start) as usize));
@@ -47,6 +49,21 @@ pub fn for_parts(
         one();
     });
     failure.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), Err)
+}
+
+/// A thread's buffer. It begins at a whole page, as I/O past the page cache needs it, and is wiped in the end.
+#[derive(Default)]
+pub struct Room(Zeroizing<Vec<u8>>);
+
+impl Room {
+    /// So many bytes, whatever they hold.
+    pub fn take(&mut self, len: usize) -> &mut [u8] {
+        if self.0.len() < len + PAGE {
+            self.0 = Zeroizing::new(vec![0; len.max(CHUNK as usize) + PAGE]);
+        }
+        let skipped = self.0.as_ptr().align_offset(PAGE);
+        &mut self.0[skipped..][..len]
+    }
 }
 
 /// The parts of a run. They begin at multiples of their size, whatever the run begins at.
@@ -130,6 +147,15 @@ mod tests {
         assert_eq!(found, [(5, CHUNK), (CHUNK, 2 * CHUNK), (2 * CHUNK, 2 * CHUNK + 7)]);
         assert_eq!(parts((CHUNK, CHUNK)).count(), 0);
         assert_eq!(parts((u64::MAX - 3, u64::MAX)).collect::<Vec<_>>(), [(u64::MAX - 3, u64::MAX)]);
+    }
+
+    #[test]
+    fn room_begins_at_a_page() {
+        let mut room = Room::default();
+        for len in [1, 4096, CHUNK as usize, 3 * CHUNK as usize, 5] {
+            let bytes = room.take(len);
+            assert_eq!((bytes.len(), bytes.as_ptr() as usize % PAGE), (len, 0));
+        }
     }
 
     #[test]

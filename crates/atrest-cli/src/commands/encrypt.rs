@@ -11,6 +11,8 @@ use std::time::Duration;
 use atrest::volume::Header;
 use atrest::{BlockDevice, FileDevice, OpenOptions, Volume};
 use clap::Args;
+use rustix::fs::{FallocateFlags, fallocate};
+use rustix::io::Errno;
 use schemars::JsonSchema;
 use serde::Serialize;
 use zeroize::Zeroizing;
@@ -106,7 +108,7 @@ impl Encrypt {
         if self.sparse {
             options = with_map(options, data);
         }
-        let (device, target) = target.make(needed)?;
+        let (device, target) = target.make(needed, self.sparse)?;
         let volume = format(&device, destination, &guard, &options, true)?;
         let target = target.formatted(&device, &header);
         fit(&volume, data).about(destination)?;
@@ -189,10 +191,11 @@ impl Target {
         Ok(Target::Device(device, None, None))
     }
 
-    fn make(self, len: u64) -> Result<(Device, Self)> {
+    fn make(self, len: u64, sparse: bool) -> Result<(Device, Self)> {
         match self {
             Target::File(mut partial) => {
-                let device = partial.make(|path| FileDevice::create(path, len))?;
+                let device = partial
+                    .make(|path| if sparse { Ok(FileDevice::create(path, len)?) } else { create_whole(path, len) })?;
                 Ok((Arc::new(device), Target::File(partial)))
             }
             Target::Device(device, ..) => Ok((device.clone(), Target::Device(device, None, None))),
@@ -222,6 +225,28 @@ impl Target {
     }
 }
 
+/// Makes a file that will be written as a whole. It gets its blocks at once, so that a full disk is found before the work, and is
+/// written past the page cache, where its file system can do that: a copy of each byte less, and `--verify` reads the disk.
+fn create_whole(path: &Path, len: u64) -> Result<FileDevice> {
+    let made = FileDevice::create(path, len)?;
+    let device = match made.direct_io() {
+        // The last part of another length could not be written.
+        Ok(device) if len.is_multiple_of(device.alignment().get() as u64) => device,
+        _ => {
+            // It was just made here.
+            fs::remove_file(path)?;
+            FileDevice::create(path, len)?
+        }
+    };
+    match fallocate(device.file(), FallocateFlags::empty(), 0, len) {
+        Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => Ok(device),
+        Err(e) => {
+            let _ = fs::remove_file(path);
+            Err(io::Error::from(e)).about(path.display())
+        }
+    }
+}
+
 /// Copies runs of an image into a volume. The last part is padded with zeros to a multiple of `unit`.
 fn encrypt_runs(image: &Image, volume: &AnyVolume, runs: &[(u64, u64)], unit: u64, progress: &Progress) -> Result<()> {
     // In whole units, which are all of them but the last of the image.
@@ -234,7 +259,7 @@ fn encrypt_runs(image: &Image, volume: &AnyVolume, runs: &[(u64, u64)], unit: u6
         }
     }
     for_parts(&whole, progress, |offset, room, len| {
-        room.resize(len.next_multiple_of(unit as usize), 0);
+        let room = room.take(len.next_multiple_of(unit as usize));
         room[len..].fill(0);
         image.device.read_at(offset, &mut room[..len]).about("reading the image")?;
         Ok(volume.write_in_place(offset, room)?)
@@ -254,8 +279,7 @@ fn compare(image: &Image, volume: &AnyVolume, progress: Progress, one: &str, oth
             return Ok(());
         }
         let whole = len.next_multiple_of(sector);
-        room.resize(whole + len, 0);
-        let (decrypted, plain) = room.split_at_mut(whole);
+        let (decrypted, plain) = room.take(whole + len).split_at_mut(whole);
         volume.read_at(offset, decrypted).about(other)?;
         image.device.read_at(offset, plain).about(one)?;
         if let Some(at) = first_difference(&decrypted[..len], plain) {
@@ -369,7 +393,11 @@ impl Decrypt {
         let source = self.volume.device;
         let progress = Progress::new(show, "decrypting", volume.size());
         let Some(mut partial) = partial else { return to_stdout(&volume, &progress, &source) };
-        let file = Arc::new(partial.make(|path| FileDevice::create(path, volume.size()))?);
+        let is_whole = !self.sparse && volume.written_chunk_size().is_none();
+        let make = |path: &Path| {
+            if is_whole { create_whole(path, volume.size()) } else { Ok(FileDevice::create(path, volume.size())?) }
+        };
+        let file = Arc::new(partial.make(make)?);
         with_flushes(&progress, || file.sync(), || decrypt_to(&volume, &*file, self.sparse, &progress))
             .about(&source)?;
         file.sync().about(&self.destination)?;
@@ -391,7 +419,7 @@ fn decrypt_to(volume: &AnyVolume, file: &dyn BlockDevice, sparse: bool, progress
         }
     }
     for_parts(&runs, progress, |offset, room, len| {
-        room.resize(len, 0);
+        let room = room.take(len);
         volume.read_at(offset, room)?;
         if sparse && is_zero(room) {
             return Ok(());

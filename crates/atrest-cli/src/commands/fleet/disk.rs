@@ -178,7 +178,7 @@ impl Write {
         let sector = disk.sector_size() as usize;
         let progress = Progress::new(show, "writing", image.size);
         for_parts(&[(0, image.size)], &progress, |offset, room, len| {
-            room.resize(len.next_multiple_of(sector), 0);
+            let room = room.take(len.next_multiple_of(sector));
             room[len..].fill(0);
             image.device.read_at(offset, &mut room[..len]).about("reading the image")?;
             Ok(disk.write_in_place(offset, room)?)
