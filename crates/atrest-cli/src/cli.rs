@@ -6,7 +6,8 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 
 use crate::commands::{
-    about, audit, bench, dump, encrypt, fleet, format, header, in_place, info, key, protector, rotate, serve, vault,
+    about, audit, bench, decrypt, dump, encrypt, fleet, format, grant, header, in_place, info, key, protector, rotate,
+    serve, vault,
 };
 use crate::failure::{About, Result};
 use crate::output::Output;
@@ -66,9 +67,9 @@ enum Command {
     #[command(subcommand)]
     Key(key::Command),
     /// Grants an identity the use of a vault's keys, or lists the grants
-    Grant(vault::Grant),
+    Grant(grant::Grant),
     /// Takes grants back
-    Revoke(vault::Revoke),
+    Revoke(grant::Revoke),
     /// The audit log of a vault file: every use of a key
     Audit(audit::Audit),
     /// Makes a volume on a device, or in a new image file
@@ -76,7 +77,7 @@ enum Command {
     /// Encrypts an image into a new volume, or a device where it lies
     Encrypt(Box<encrypt::Encrypt>),
     /// Decrypts a volume into a new image, or to standard output
-    Decrypt(Box<encrypt::Decrypt>),
+    Decrypt(Box<decrypt::Decrypt>),
     /// Compares a volume with an image
     Verify(Box<encrypt::Verify>),
     /// Shows what a volume is and what opens it

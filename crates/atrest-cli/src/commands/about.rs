@@ -5,7 +5,10 @@ use clap::Args;
 use schemars::{JsonSchema, Schema, schema_for};
 use serde::Serialize;
 
-use super::{audit, bench, dump, encrypt, fleet, format, header, in_place, info, key, protector, rotate, serve, vault};
+use super::{
+    audit, bench, decrypt, dump, encrypt, fleet, format, grant, header, in_place, info, key, protector, rotate, serve,
+    vault,
+};
 use crate::failure::{Code, Failure, Result};
 use crate::output::{Answer, Output, Text};
 use crate::progress::Line;
@@ -60,7 +63,7 @@ pub struct Schemas {
 
 /// The schema of each command's JSON.
 fn schemas() -> Vec<(&'static str, Schema)> {
-    let (vault, grants, done) = (schema_for!(vault::Vault), schema_for!(vault::Grants), schema_for!(vault::Done));
+    let (vault, grants, done) = (schema_for!(vault::Vault), schema_for!(grant::Grants), schema_for!(vault::Done));
     let (key, deleted, handled) = (schema_for!(key::Key), schema_for!(key::Deleted), schema_for!(header::Handled));
     let (protectors, reencrypted) = (schema_for!(protector::Protectors), schema_for!(in_place::Reencrypted));
     let (thing, things, set) = (schema_for!(fleet::Thing), schema_for!(fleet::Things), schema_for!(fleet::Set));
@@ -69,7 +72,7 @@ fn schemas() -> Vec<(&'static str, Schema)> {
         ("audit --verify", schema_for!(audit::Checked)),
         ("bench", schema_for!(bench::Measured)),
         ("check", schema_for!(info::Checked)),
-        ("decrypt", schema_for!(encrypt::Decrypted)),
+        ("decrypt", schema_for!(decrypt::Decrypted)),
         ("dump", schema_for!(dump::Dumped)),
         ("encrypt", schema_for!(encrypt::Encrypted)),
         ("encrypt --in-place", reencrypted.clone()),

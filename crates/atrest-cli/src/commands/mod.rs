@@ -3,10 +3,12 @@
 pub mod about;
 pub mod audit;
 pub mod bench;
+pub mod decrypt;
 pub mod dump;
 pub mod encrypt;
 pub mod fleet;
 pub mod format;
+pub mod grant;
 pub mod header;
 pub mod in_place;
 pub mod info;

@@ -1,10 +1,10 @@
-//! `vault`, `grant` and `revoke`.
+//! `vault`: vault files.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use atrest::vault::{FileVault, KeyOperation, VaultOptions, VaultProperties};
-use clap::{Args, Subcommand, ValueEnum};
+use atrest::vault::{FileVault, VaultOptions, VaultProperties};
+use clap::{Args, Subcommand};
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -358,27 +358,6 @@ impl ChangeUnlock {
     }
 }
 
-/// An operation of a grant.
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum Operation {
-    #[value(name = "get")]
-    Get,
-    #[value(name = "wrapKey")]
-    WrapKey,
-    #[value(name = "unwrapKey")]
-    UnwrapKey,
-}
-
-impl Operation {
-    fn of(self) -> KeyOperation {
-        match self {
-            Operation::Get => KeyOperation::Get,
-            Operation::WrapKey => KeyOperation::WrapKey,
-            Operation::UnwrapKey => KeyOperation::UnwrapKey,
-        }
-    }
-}
-
 /// `--vault` and what opens it, for commands about something else in it.
 #[derive(Args)]
 pub struct InVault {
@@ -392,79 +371,5 @@ pub struct InVault {
 impl InVault {
     pub fn open(&self) -> Result<FileVault> {
         self.unlock.open_file(&self.vault)
-    }
-}
-
-#[derive(Args)]
-pub struct Grant {
-    #[command(flatten)]
-    vault: InVault,
-    /// The identity; without one, all grants are listed
-    identity: Option<String>,
-    /// What it may do: get, wrapKey, unwrapKey [default: all]
-    #[arg(value_enum)]
-    operations: Vec<Operation>,
-}
-
-#[derive(Args)]
-pub struct Revoke {
-    #[command(flatten)]
-    vault: InVault,
-    /// The identity
-    identity: String,
-    /// What it may not do any more [default: anything]
-    #[arg(value_enum)]
-    operations: Vec<Operation>,
-}
-
-/// `grant` and `revoke`: the grants afterwards.
-#[derive(Serialize, JsonSchema)]
-pub struct Grants {
-    grants: Vec<Granted>,
-}
-
-#[derive(Serialize, JsonSchema)]
-struct Granted {
-    identity: String,
-    /// Of `get`, `wrapKey` and `unwrapKey`.
-    operations: Vec<&'static str>,
-}
-
-impl Answer for Grants {
-    fn text(&self, out: &mut Text) {
-        let row = |grant: &Granted| [shown(&grant.identity), grant.operations.join(" ")];
-        out.table(["IDENTITY", "OPERATIONS"], self.grants.iter().map(row));
-    }
-}
-
-fn grants(vault: &FileVault, output: Output) -> Result<()> {
-    let granted = |grant: atrest::vault::Grant| Granted {
-        identity: grant.identity,
-        operations: grant.operations.iter().map(|operation| operation.name()).collect(),
-    };
-    output.answer(&Grants { grants: vault.grants()?.into_iter().map(granted).collect() })
-}
-
-impl Grant {
-    pub fn run(self, output: Output) -> Result<()> {
-        let vault = self.vault.open()?;
-        let named: Vec<KeyOperation> = self.operations.iter().map(|operation| operation.of()).collect();
-        let operations: &[KeyOperation] = if named.is_empty() { &KeyOperation::ALL } else { &named };
-        if let Some(identity) = &self.identity {
-            vault.grant(identity, operations)?;
-        }
-        grants(&vault, output)
-    }
-}
-
-impl Revoke {
-    pub fn run(self, output: Output) -> Result<()> {
-        let vault = self.vault.open()?;
-        let operations: Vec<KeyOperation> = self.operations.iter().map(|operation| operation.of()).collect();
-        match operations.as_slice() {
-            [] => vault.revoke(&self.identity)?,
-            operations => vault.revoke_operations(&self.identity, operations)?,
-        }
-        grants(&vault, output)
     }
 }

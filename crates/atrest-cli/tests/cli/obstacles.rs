@@ -101,7 +101,7 @@ fn a_closed_pipe_is_no_error() {
 fn who_is_stopped_leaves_nothing_and_says_130() {
     let place = Place::with_vault();
     let sparse = File::create(place.path("plain.img")).unwrap();
-    sparse.set_len(8 << 30).unwrap();
+    sparse.set_len(2 << 30).unwrap();
     let before = place.files();
     for (signal, status) in [(Signal::INT, 130), (Signal::TERM, 143), (Signal::HUP, 129)] {
         let mut command = place.command(&["encrypt", "plain.img", "a.luks", "--progress", "json"]);
@@ -135,7 +135,7 @@ fn what_a_killed_run_has_left_is_asked_about() {
 fn two_runs_at_once_do_not_disturb_each_other() {
     let place = Place::with_vault();
     let sparse = File::create(place.path("plain.img")).unwrap();
-    sparse.set_len(8 << 30).unwrap();
+    sparse.set_len(2 << 30).unwrap();
     let mut command = place.command(&["encrypt", "plain.img", "a.luks"]);
     let mut first = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     let start = Instant::now();
@@ -232,7 +232,7 @@ fn a_device_that_goes_away_is_an_error_and_leaves_nothing() {
 fn an_image_that_shrinks_meanwhile_is_an_error_and_leaves_nothing() {
     let place = Place::with_vault();
     let sparse = File::create(place.path("plain.img")).unwrap();
-    sparse.set_len(8 << 30).unwrap();
+    sparse.set_len(2 << 30).unwrap();
     let before = place.files();
     let mut command = place.command(&["encrypt", "plain.img", "a.luks", "--progress", "json"]);
     let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();

@@ -145,11 +145,11 @@ fn ctrl_c_at_a_question_ends_it_and_the_terminal_shows_again_what_is_typed() {
 fn progress_is_shown_follows_the_terminals_size_and_ctrl_c_leaves_nothing() {
     let place = Place::with_vault();
     let sparse = File::create(place.path("plain.img")).unwrap();
-    sparse.set_len(8 << 30).unwrap();
+    sparse.set_len(2 << 30).unwrap();
     let before = place.files();
     let mut terminal = start(&place, &[], &["encrypt", "plain.img", "a.luks"]);
     terminal.exp_string("encrypting").unwrap();
-    terminal.exp_regex("[0-9.]+ [KMG]iB/8.00 GiB [0-9.]+ [KMG]iB/s .*left").unwrap();
+    terminal.exp_regex("[0-9.]+ [KMG]iB/2.00 GiB [0-9.]+ [KMG]iB/s .*left").unwrap();
     let handle = terminal.process().get_file_handle().unwrap();
     for columns in [40, 200, 1, 80] {
         tcsetwinsize(&handle, Winsize { ws_row: 24, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 }).unwrap();
@@ -165,7 +165,7 @@ fn progress_is_shown_follows_the_terminals_size_and_ctrl_c_leaves_nothing() {
 fn a_terminal_that_goes_away_stops_it() {
     let place = Place::with_vault();
     let sparse = File::create(place.path("plain.img")).unwrap();
-    sparse.set_len(8 << 30).unwrap();
+    sparse.set_len(2 << 30).unwrap();
     let before = place.files();
     let mut terminal = start(&place, &[], &["encrypt", "plain.img", "a.luks"]);
     terminal.exp_string("encrypting").unwrap();
