@@ -8,7 +8,7 @@ use atrest::managed::{DiskService, NewCopy, NewDisk, ResourceKind, ResourceName}
 use atrest_host::{Disk, Nbd, Serve as _, VhostUser};
 use clap::{Args, Subcommand};
 
-use super::{Thing, things};
+use super::answers::{Thing, things};
 use crate::commands::serve::Serving;
 use crate::confirm::confirm;
 use crate::copy::for_parts;

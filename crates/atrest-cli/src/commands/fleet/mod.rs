@@ -1,5 +1,6 @@
 //! `fleet`: encryption sets, managed disks, snapshots, and the report of what protects each.
 
+mod answers;
 mod disk;
 mod set;
 mod snapshot;
@@ -7,19 +8,18 @@ mod snapshot;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use atrest::managed::{
-    DiskService, KnownVaults, ProtectionStatus, Resource, ResourceName, ResourceReport, ServiceOptions,
-};
+use atrest::managed::{DiskService, KnownVaults, ProtectionStatus, ResourceReport, ServiceOptions};
 use atrest_vaults::open_file;
 use clap::{Args, Subcommand};
 use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::failure::{About, Code, Failure, Result};
-use crate::output::{Answer, Output, Text, shown, size};
+use crate::output::{Answer, Output, Text, shown};
 use crate::progress::Show;
 use crate::vaults::{UnlockVault, only_key};
 
+pub use answers::{Checked, Rotated, Thing, Things};
 pub use set::{Set, Sets};
 
 /// Where the fleet is, and the vault of its platform.
@@ -127,105 +127,6 @@ impl Fleet {
         let options = ServiceOptions::new(disks, Arc::new(vaults), platform, key);
         DiskService::open(&self.store, options).about(self.store.display())
     }
-}
-
-/// `fleet set rotate` and `fleet rotate-platform`.
-#[derive(Serialize, JsonSchema)]
-pub struct Rotated {
-    /// The URL of the version that all are under now.
-    key: String,
-    /// How many were moved to it; the others were under it already.
-    moved: u64,
-}
-
-impl Answer for Rotated {
-    fn text(&self, out: &mut Text) {
-        out.line(format_args!("all are under {}; {} were moved", shown(&self.key), self.moved));
-    }
-}
-
-/// `fleet check`, `fleet backup`.
-#[derive(Serialize, JsonSchema)]
-pub struct Checked {
-    sound: bool,
-    /// What is wrong.
-    faults: Vec<String>,
-}
-
-impl Answer for Checked {
-    fn text(&self, out: &mut Text) {
-        out.line(if self.sound { "the store is sound" } else { "the store is damaged:" });
-        self.faults.iter().for_each(|fault| out.line(shown(fault)));
-    }
-}
-
-/// A disk or a snapshot.
-#[derive(Serialize, JsonSchema)]
-pub struct Thing {
-    /// `disk`, `snapshot` or `image`.
-    kind: &'static str,
-    name: String,
-    /// Its device has this name at the place of the disks.
-    id: String,
-    region: String,
-    subscription: String,
-    /// In bytes.
-    size: u64,
-    /// In bytes.
-    sector_size: u32,
-    /// `platform-key`, `customer-key` or `platform-and-customer-keys`.
-    encryption_type: &'static str,
-    /// Its encryption set; null if the platform's key alone protects it.
-    set: Option<String>,
-    /// Seconds since 1970-01-01 UTC.
-    created: u64,
-}
-
-impl Thing {
-    fn of(resource: Resource) -> Self {
-        Thing {
-            kind: resource.kind.name(),
-            name: resource.name,
-            id: resource.id,
-            region: resource.region,
-            subscription: resource.subscription,
-            size: resource.size,
-            sector_size: resource.sector_size,
-            encryption_type: resource.encryption_type.name(),
-            set: resource.set,
-            created: resource.created,
-        }
-    }
-
-    fn row(&self) -> [String; 5] {
-        let set = self.set.clone().unwrap_or_else(|| "(platform)".into());
-        [shown(&self.name), size(self.size), shown(&set), shown(&self.region), self.id.clone()]
-    }
-}
-
-const HEADS: [&str; 5] = ["NAME", "SIZE", "SET", "REGION", "ID"];
-
-impl Answer for Thing {
-    fn text(&self, out: &mut Text) {
-        out.table(HEADS, [self.row()]);
-    }
-}
-
-/// `fleet disk ls` and `fleet snapshot ls`.
-#[derive(Serialize, JsonSchema)]
-pub struct Things {
-    resources: Vec<Thing>,
-}
-
-impl Answer for Things {
-    fn text(&self, out: &mut Text) {
-        out.table(HEADS, self.resources.iter().map(Thing::row));
-    }
-}
-
-fn things(service: &DiskService, names: Vec<ResourceName>, output: Output) -> Result<()> {
-    let resources = names.iter().map(|name| Ok(Thing::of(service.resource(name)?))).collect::<Result<_>>()?;
-    output.answer(&Things { resources })
 }
 
 /// `fleet report`.

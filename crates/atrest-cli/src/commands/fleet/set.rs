@@ -7,7 +7,7 @@ use clap::{Args, Subcommand};
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::Rotated;
+use super::answers::Rotated;
 use crate::confirm::confirm;
 use crate::failure::{Failure, Result};
 use crate::output::{Answer, Output, Text, note, shown};

@@ -3,7 +3,7 @@
 use atrest::managed::{DiskService, NewSnapshot, ResourceKind, ResourceName};
 use clap::{Args, Subcommand};
 
-use super::{Thing, things};
+use super::answers::{Thing, things};
 use crate::confirm::confirm;
 use crate::failure::Result;
 use crate::output::Output;
