@@ -95,11 +95,40 @@ impl From<Error> for Failure {
             Error::ForeignData(text) => {
                 format!("{text}; nothing was written. `atrest check --repair --force` overwrites it")
             }
-            _ => format!("{error:#}"),
+            Error::DeviceTooSmall { needed, size } => format!(
+                "the device has {size} bytes where {needed} are needed: take a larger one, a smaller --data-offset, or --header FILE \
+                 for a header apart. If it has a volume, it was cut off: `atrest decrypt --allow-truncated` reads the rest"
+            ),
+            Error::DeviceNotBlank { offset, found } => format!(
+                "the place for it is not blank: it holds {found} (there is data at byte {offset}). Nothing was done"
+            ),
+            _ => in_words_of_the_shell(format!("{error:#}")),
         };
         let wrong_passphrase = matches!(error, Error::WrongPassphrase | Error::WrongVaultPassphrase);
         Failure { wrong_passphrase, ..Self::new(code, text) }
     }
+}
+
+/// What the library says to a programmer, and what a person at a shell does instead.
+const WORDS: [(&str, &str); 8] = [
+    ("open it once for writing, which finishes that part", "`--resume` finishes that part, and goes on"),
+    (
+        "`hazmat_allow_unencrypted` opens it, and then `reencrypt_step` goes on",
+        "`atrest encrypt --in-place DEV --resume` goes on",
+    ),
+    ("`hazmat_allow_unencrypted` opens it all the same", "`atrest info --unlock` opens it all the same"),
+    (
+        "open it with `hazmat_allow_unencrypted` and go on by `reencrypt_step`",
+        "`atrest encrypt --in-place DEV --resume` goes on",
+    ),
+    ("(`reencrypt_step`, or", "(`atrest reencrypt DEV --resume`, or"),
+    ("`hazmat_repair` (which OpenOptions have too)", "`atrest check --repair --force`"),
+    ("`hazmat_resume_unprotected`, or with ", ""),
+    ("(`keyslot`)", "(--keyslot)"),
+];
+
+fn in_words_of_the_shell(text: String) -> String {
+    WORDS.iter().fold(text, |text, (of_library, of_shell)| text.replace(of_library, of_shell))
 }
 
 impl From<io::Error> for Failure {

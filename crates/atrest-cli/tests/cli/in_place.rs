@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::common::{CHEAP, Place};
+use crate::common::{CHEAP, Place, conforms};
 
 #[test]
 fn a_file_is_encrypted_where_it_lies() {
@@ -65,6 +65,20 @@ fn ctrl_c_and_a_kill_leave_what_can_be_finished() {
         }
     }
     assert!(stops > 0, "it was never stopped");
+    // Half-way, nothing reads a part of it as if it were all, and the way on is named.
+    let refused = place.run(&["decrypt", "disk.img", "x.img", "--header", "disk.header"]);
+    if refused.status != 0 {
+        refused.failed(6, "--resume");
+        assert!(!place.path("x.img").exists());
+        let info = place.run(&["info", "disk.img", "--header", "disk.header", "--unlock", "--json"]);
+        // A zone that was being rewritten when it was killed is finished first.
+        if info.status != 0 {
+            info.failed(6, "--resume");
+        } else {
+            let info = conforms("info", serde_json::from_slice(&info.stdout).unwrap());
+            assert!(info["unlocked"]["reencrypted"].as_u64().unwrap() < plain.len() as u64);
+        }
+    }
     let rest = place.run(&[&args[..], &["--resume"]].concat());
     assert!(rest.status == 0 || rest.stderr.contains("nothing is under way"), "{}", rest.stderr);
     let compared = place.run(&["decrypt", "disk.img", "-", "--header", "disk.header"]);

@@ -4,6 +4,8 @@ mod common;
 mod documents;
 mod fleet;
 mod in_place;
+#[cfg(feature = "kms")]
+mod key_service;
 mod keys;
 mod luks;
 #[cfg(feature = "mount")]
