@@ -1,7 +1,7 @@
 //! Copies and compares, by several threads at once.
 
 use std::io;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -25,14 +25,16 @@ pub fn for_parts(
     progress: &Progress,
     work: impl Fn(u64, &mut Room, usize) -> Result<()> + Sync,
 ) -> Result<()> {
-    let parts: Vec<(u64, u64)> = runs.iter().flat_map(|run| parts(*run)).collect();
-    let (next, failed) = (AtomicUsize::new(0), AtomicBool::new(false));
+    // Not a list: who serves an image says how large it is.
+    let parts = Mutex::new(runs.iter().flat_map(|run| parts(*run)));
+    let next = || parts.lock().unwrap_or_else(PoisonError::into_inner).next();
+    let failed = AtomicBool::new(false);
     let failure: Mutex<Option<Failure>> = Mutex::new(None);
     let one = || {
         let mut room = Room::default();
         while !failed.load(Relaxed) {
-            let Some((start, end)) = parts.get(next.fetch_add(1, Relaxed)) else { return };
-            let done = stop::check("interrupted").and_then(|()| work(*start, &mut room, (end - start) as usize));
+            let Some((start, end)) = next() else { return };
+            let done = stop::check("interrupted").and_then(|()| work(start, &mut room, (end - start) as usize));
             if let Err(e) = done {
                 failed.store(true, Relaxed);
                 failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(e);
@@ -41,7 +43,7 @@ pub fn for_parts(
             progress.add(end - start);
         }
     };
-    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(THREADS).min(parts.len().max(1));
+    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(THREADS);
     std::thread::scope(|scope| {
         for _ in 1..threads {
             scope.spawn(one);

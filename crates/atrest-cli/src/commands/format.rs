@@ -144,7 +144,10 @@ impl HeaderFile {
     pub fn open(path: Option<&Path>, mapped: Option<u64>, yes: bool) -> Result<Self> {
         let Some(path) = path else { return Ok(HeaderFile { partial: None, device: None }) };
         if path.exists() {
-            return Ok(HeaderFile { partial: None, device: Some(Arc::new(FileDevice::open(path)?)) });
+            let device: Device = Arc::new(FileDevice::open(path)?);
+            let content = devices::content(&device);
+            confirm(yes, &format!("{} will hold the header; what is in it is lost: {content}.", path.display()))?;
+            return Ok(HeaderFile { partial: None, device: Some(device) });
         }
         let mut partial = Partial::at(path, yes, devices::content_of_file)?;
         // Twice a bit for each chunk, and as much for what else the map needs.

@@ -151,6 +151,10 @@ fn a_detached_header_is_made_and_used() {
     let plain = place.image("plain.img", 8192);
     place.ok(&["encrypt", "plain.img", "a.data", "--header", "a.header", "--verify"]);
     assert_eq!(std::fs::metadata(place.path("a.data")).unwrap().len(), 8192);
+    // A header that is there is not lost without a question.
+    let (before, again) = (place.read("a.header"), ["encrypt", "plain.img", "b.data", "--header", "a.header"]);
+    place.run(&again).failed(8, "a.header will hold the header; what is in it is lost: a volume of LUKS2");
+    assert!(place.read("a.header") == before && !place.path("b.data").exists());
     place.run(&["info", "a.data"]).failed(6, "a.data");
     place.ok(&["info", "a.data", "--header", "a.header", "--unlock"]);
     place.ok(&["check", "a.data", "--header", "a.header", "--unlock"]);
