@@ -162,8 +162,7 @@ impl PlainArgs {
 
     /// Opens the data for reading.
     pub fn open(&self, of: &VolumeArgs) -> Result<AnyVolume> {
-        let unknown = |what: &str, name: &str| Failure::usage(format!("there is no {what} {name:?} here"));
-        let cipher = CipherSpec::from_name(&self.cipher).ok_or_else(|| unknown("cipher", &self.cipher))?;
+        let cipher: CipherSpec = self.cipher.parse()?;
         let offset = self.offset.checked_mul(512).ok_or_else(|| Failure::usage("the offset is too large"))?;
         let options = PlainOptions::new(cipher)
             .sector_size(sector_size(self.plain_sector_size)?)
@@ -178,7 +177,7 @@ impl PlainArgs {
                 hazmat::dek_from_bytes_for(bits(key.len())?, key.expose())?
             }
             None => {
-                let hash = HashAlgorithm::from_name(&self.hash).ok_or_else(|| unknown("hash", &self.hash))?;
+                let hash: HashAlgorithm = self.hash.parse()?;
                 let algorithm = bits(self.key_size as usize / 8)?;
                 match of.credential.opener(&of.device)? {
                     Opener::Passphrase(secret) => hazmat::plain_dek(algorithm, hash, secret.expose())?,

@@ -10,7 +10,7 @@ use crate::common::{Place, by_peer, conforms, peer};
 /// Starts to serve, and waits until clients can come.
 fn serve(place: &Place, args: &[&str]) -> (Child, String) {
     let mut command = place.command(&[&["serve"], args, &["--json"]].concat());
-    let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
     let mut line = String::new();
     let mut out = std::io::BufReader::new(child.stdout.take().unwrap());
     std::io::BufRead::read_line(&mut out, &mut line).unwrap();
