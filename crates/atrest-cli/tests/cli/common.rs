@@ -205,7 +205,16 @@ pub fn conforms(name: &str, value: Value) -> Value {
 /// Another program, if it is installed. If not, it says so in a way that `cargo test` can't hide, and fails with
 /// `ATREST_REQUIRE_PEERS=1`.
 pub fn peer(program: &str) -> bool {
-    let found = Command::new(program).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
+    peer_that(program, &["--version"])
+}
+
+/// Python with a module.
+pub fn python(module: &str) -> bool {
+    peer_that("python3", &["-c", &format!("import {module}")])
+}
+
+fn peer_that(program: &str, probe: &[&str]) -> bool {
+    let found = Command::new(program).args(probe).stdout(Stdio::null()).stderr(Stdio::null()).status();
     if found.is_ok_and(|status| status.success()) {
         return true;
     }

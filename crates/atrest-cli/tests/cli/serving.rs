@@ -103,3 +103,31 @@ fn a_socket_in_use_is_busy_and_vhost_user_listens() {
     place.run(&["serve", "b.luks"]).failed(2, "--nbd");
     assert_eq!(stop(child, Signal::TERM), Some(0));
 }
+
+#[test]
+fn qemu_takes_the_lines_that_are_printed_for_it() {
+    use std::io::Write;
+    if !std::process::Command::new("qemu-system-x86_64").arg("--version").output().is_ok_and(|ran| ran.status.success())
+    {
+        let _ = writeln!(
+            std::io::stderr(),
+            "SKIPPED qemu_takes_the_lines_that_are_printed_for_it: no qemu-system-x86_64 here"
+        );
+        return;
+    }
+    let mut place = Place::with_vault();
+    place.encrypted("my disk.luks", 1 << 20);
+    let folder = place.root().display().to_string();
+    place.set("XDG_RUNTIME_DIR", &folder);
+    for form in [&["--memory", "64M"][..], &["--memory", "64M", "--nbd"]] {
+        let lines = place.json("qemu", &[&["qemu", "my disk.luks"], form].concat());
+        let [serve, qemu] = ["serve", "qemu"].map(|name| lines[name].as_str().unwrap().to_owned());
+        // It has connected to the disk when it takes commands.
+        let script = format!(
+            "{serve} & trap 'kill $!' EXIT; for i in $(seq 200); do [ -S atrest-my-disk.sock ] && break; sleep 0.05; done\n\
+             echo quit | timeout 60 {qemu} -nodefaults -display none -monitor stdio -S"
+        );
+        let ran = place.shell(&script);
+        assert_eq!(ran.status, 0, "{form:?}: {}{}", ran.text(), ran.stderr);
+    }
+}

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
 
-use crate::common::{CHEAP, Place, by_peer, noise, peer};
+use crate::common::{CHEAP, Place, by_peer, noise, peer, python};
 
 #[test]
 fn an_image_is_encrypted_compared_and_decrypted() {
@@ -211,7 +211,7 @@ fn containers_are_refused_by_name_or_read_through_qemu() {
 
 #[test]
 fn data_without_a_header_is_decrypted() {
-    if !peer("python3") {
+    if !python("cryptography") {
         return;
     }
     let place = Place::new();
