@@ -39,9 +39,6 @@ pub struct InPlace {
     /// Enlarges an image file by that much instead
     #[arg(long, requires = "in_place", conflicts_with_all = ["free_at_end", "resume"])]
     grow: bool,
-    /// Keeps a copy of each zone for a crash, for devices that may tear a sector
-    #[arg(long, requires = "in_place")]
-    journal: bool,
 }
 
 impl InPlace {
@@ -75,11 +72,6 @@ pub fn encrypt_in_place(
     yes: bool,
 ) -> Result<()> {
     let Some(name) = &args.device else { return Err(Failure::usage("name the device")) };
-    if args.journal {
-        return Err(Failure::usage(
-            "an encryption in place chooses by itself how it survives a crash; leave --journal out",
-        ));
-    }
     let resumed = |text: &str| {
         format!("{text}; go on by `atrest encrypt --in-place {} --resume`, with the same options", quoted(name))
     };

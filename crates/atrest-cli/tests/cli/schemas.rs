@@ -1,6 +1,6 @@
 //! Every command has a schema, and the documented ones are those.
 
-use crate::common::{Place, SCHEMAS, peer};
+use crate::common::{Place, SCHEMAS, conforms, peer};
 
 #[test]
 fn the_committed_schemas_are_those_of_the_program() {
@@ -68,6 +68,11 @@ fn what_tells_of_the_program_conforms() {
     }
     let bench = place.json("bench", &["bench"]);
     assert!(bench["ciphers"][0]["encrypt_mib_per_second"].as_u64().unwrap() > 0);
+    let compared = place.run(&["bench", "--compare", "--json"]);
+    assert_eq!(compared.status, 0);
+    let compared = conforms("bench", serde_json::from_slice(&compared.stdout).unwrap());
+    let by_openssl = compared["ciphers"].as_array().unwrap().iter().any(|speed| speed["engine"] == "openssl");
+    assert!(by_openssl || compared_without(&place), "openssl is there, and was not measured");
     let qemu = place.json("qemu", &["qemu", "my disk.luks", "--vault", "keys.vault"]);
     assert!(
         qemu["serve"].as_str().unwrap().starts_with("atrest serve 'my disk.luks' --vault keys.vault --vhost-user ")
@@ -91,4 +96,9 @@ fn completions_and_manual_pages_are_made() {
     let pages = std::fs::read_dir(place.path("man")).unwrap().count();
     assert!(pages > 40, "{pages}");
     assert!(String::from_utf8(place.read("man/atrest-vault-init.1")).unwrap().contains("purge"));
+}
+
+/// Whether OpenSSL is missing, or measures nothing.
+fn compared_without(place: &Place) -> bool {
+    place.shell("openssl speed -mr -seconds 1 -bytes 4096 -evp aes-256-xts 2> /dev/null | grep -q '^+F'").status != 0
 }
