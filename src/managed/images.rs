@@ -80,7 +80,7 @@ impl DiskService {
                 }
             }
         }
-        self.inner.commit(made, |tables| if tables.has_image(&new.name)? { Err(exists(&new.name)) } else { Ok(()) })?;
+        self.inner.commit(made, |tables| tables.claim_image(&new.name))?;
         self.image(&new.name)
     }
 

@@ -87,7 +87,7 @@ impl Inner {
                     let mut resource = resource.clone();
                     resource.note_keys(&layers.all_keks(), now);
                     resource.note_used(layers.used_blocks(), 1);
-                    tables.add_resource(&resource)?;
+                    tables.add_made(&resource)?;
                 }
                 Ok(())
             })

@@ -131,7 +131,7 @@ impl Inner {
             let noted = RotationError::of(&error, at.as_ref());
             // If noting fails too, report the first error.
             let _ = self.store.write(|tables| match tables.platform()? {
-                Some(keys) => tables.put_platform(&PlatformKeys { rotation_error: Some(noted), ..keys }),
+                Some(keys) => tables.put_platform(&PlatformKeys { rotation_error: Some(noted.clone()), ..keys }),
                 None => Ok(()),
             });
             error

@@ -128,8 +128,7 @@ pub fn rebuild(store: impl AsRef<Path>, sources: &RebuildSources, options: &Serv
     told.missing = missing.flat_map(|(_, records)| records.first()).map(Resource::full_name).collect();
     let sets: Vec<_> = old.sets.values().map(|set| work.with_keys(set, &store_of.resources)).collect();
     told.sets = sets.iter().map(|set| set.name.clone()).collect();
-    Records::create(store, |tables| {
-        tables.begin_after(old.changes);
+    Records::create(store, old.changes, |tables| {
         sets.iter().try_for_each(|set| tables.put_set(set))?;
         old.platform.iter().try_for_each(|keys| tables.put_platform(keys))?;
         for (resource, _) in &store_of.resources {

@@ -177,7 +177,7 @@ impl Inner {
     }
 
     /// Changes the record of a resource in use.
-    pub(super) fn change(&self, live: &LiveResource, change: impl FnOnce(&mut Resource)) -> Result<()> {
+    pub(super) fn change(&self, live: &LiveResource, change: impl Fn(&mut Resource)) -> Result<()> {
         self.store.write(|tables| {
             let mut resource = tables.resource_of(&live.name, &live.id)?;
             change(&mut resource);

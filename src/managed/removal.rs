@@ -47,12 +47,7 @@ impl Inner {
 
     /// Removes a device that no resource has.
     pub(super) fn remove_device(&self, region: &str, id: &str) -> Result<()> {
-        // After a failed write, the store may say at the next start that a resource has this device.
-        self.store.check_sound()?;
-        // A change that failed may have happened all the same.
-        if let Some(name) = self.store.name_of(id)? {
-            return Err(Error::Busy { what: format!("the device of the {name}") });
-        }
+        self.store.begin_to_remove(id, region)?;
         self.backend.remove(region, id)?;
         self.store.write(|tables| tables.remove_orphan(id))
     }

@@ -240,7 +240,7 @@ impl Inner {
         tell!(warn, "the rotation of the set {set} stopped: {error}");
         let noted = RotationError::of(&error, at);
         // If noting fails too, report the first error.
-        let _ = self.change_set(set, |set| set.auto_key_rotation_error = Some(noted));
+        let _ = self.change_set(set, |set| set.auto_key_rotation_error = Some(noted.clone()));
         error
     }
 
@@ -255,7 +255,7 @@ impl Inner {
         let set = self.change_set(name, |set| {
             if set.active_key != key {
                 // Record first that members may be under either key, whatever happens next.
-                let old = core::mem::replace(&mut set.active_key, key);
+                let old = core::mem::replace(&mut set.active_key, key.clone());
                 set.former_keys.retain(|key| *key != set.active_key);
                 set.previous_keys.retain(|key| *key != set.active_key);
                 set.previous_keys.push(old);

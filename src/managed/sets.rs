@@ -110,6 +110,7 @@ impl DiskService {
             last_key_rotation_timestamp: None,
             auto_key_rotation_error: None,
             created: self.inner.clock.now(),
+            removing: false,
         };
         self.inner.store.write(|tables| match tables.set(&set.name)? {
             Some(_) => Err(Error::ResourceExists(format!("there is a set {:?} already", set.name))),
@@ -162,7 +163,7 @@ impl DiskService {
         let identity = self.inner.new_identity(set)?;
         let moved = self.inner.change_set(set, |set| {
             set.tenant = tenant.into();
-            set.identity = identity;
+            set.identity.clone_from(&identity);
         })?;
         self.inner.keys.leases.expire(set);
         Ok(moved)
@@ -173,15 +174,21 @@ impl DiskService {
     /// # Errors
     /// [`Error::NoSuchResource`]; [`Error::NotAllowed`] while it has any.
     pub fn delete_set(&self, name: &str) -> Result<()> {
-        self.inner.store.write(|tables| {
-            tables.set(name)?.ok_or_else(|| no_set(name))?;
-            if tables.has_members(name)? {
-                let text =
-                    "the set still has disks, snapshots or images; delete them, or put them into another set, first";
-                return not_allowed(Rule::SetInUse, text);
+        // First a mark that every new member takes back, and then a look for members: one that came before the mark is found,
+        // and one that comes after it makes the removal of the set look again.
+        self.inner.change_set(name, |set| set.removing = true)?;
+        let removed = self.inner.store.write(|tables| {
+            let set = tables.set(name)?.ok_or_else(|| no_set(name))?;
+            if set.removing && !tables.has_members(name)? {
+                return tables.remove_set(name).map(|()| true);
             }
-            tables.remove_set(name)
+            tables.put_set(&EncryptionSet { removing: false, ..set })?;
+            Ok(false)
         })?;
+        if !removed {
+            let text = "the set still has disks, snapshots or images; delete them, or put them into another set, first";
+            return not_allowed(Rule::SetInUse, text);
+        }
         self.inner.keys.leases.forget(name);
         Ok(())
     }
@@ -209,7 +216,7 @@ impl Inner {
     }
 
     /// Changes a set's record and returns the new one.
-    pub(super) fn change_set(&self, name: &str, change: impl FnOnce(&mut EncryptionSet)) -> Result<EncryptionSet> {
+    pub(super) fn change_set(&self, name: &str, change: impl Fn(&mut EncryptionSet)) -> Result<EncryptionSet> {
         self.store.write(|tables| {
             let mut set = tables.set(name)?.ok_or_else(|| no_set(name))?;
             change(&mut set);

@@ -77,7 +77,10 @@ fn prepared(world: &World, disk: &Disk) -> BTreeMap<String, Vec<u8>> {
     let open = service.open_disk("disk-1").unwrap();
     open.write_at(0, &text(1)).unwrap();
     open.sync().unwrap();
+    // A backup has no free pages with room on the disk, into which a change would fit.
+    service.backup(folder.join("compact")).unwrap();
     drop((open, service));
+    fs::rename(folder.join("compact"), folder.join("store")).unwrap();
     files(&folder)
 }
 

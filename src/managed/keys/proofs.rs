@@ -9,6 +9,7 @@ use super::access::Access;
 use crate::key::KeyId;
 use crate::managed::layers::Layers;
 use crate::managed::records::{Resource, ResourceName};
+use crate::managed::store::Records;
 use crate::managed::sync::lock;
 use crate::{Error, Result};
 
@@ -21,7 +22,7 @@ impl Access {
             let fingerprints = layers.fingerprints()?;
             return self.store.write(|tables| {
                 let mut resource = tables.resource_of(&name, &resource.id)?;
-                resource.fingerprints = fingerprints;
+                resource.fingerprints.clone_from(&fingerprints);
                 resource.note_keys(&layers.all_keks(), at);
                 tables.put_resource(&resource)
             });
@@ -94,12 +95,15 @@ impl<'s> Notes<'s> {
     /// Stores all proofs.
     pub(in crate::managed) fn write(&self) -> Result<()> {
         let notes = core::mem::take(&mut *lock(&self.pending));
-        if notes.is_empty() {
-            return Ok(());
-        }
+        notes.chunks(Records::MOST).try_for_each(|notes| self.write_some(notes))
+    }
+
+    fn write_some(&self, notes: &[Note]) -> Result<()> {
+        let names: Vec<_> = notes.iter().map(|note| note.resource.full_name()).collect();
         self.access.store.write(|tables| {
-            for Note { resource: before, layer, key, at } in notes {
-                let mut resource = match tables.resource_of(&before.full_name(), &before.id) {
+            tables.load(&names)?;
+            for (name, Note { resource: before, layer, key, at }) in names.iter().zip(notes) {
+                let mut resource = match tables.resource_of(name, &before.id) {
                     // It was removed meanwhile.
                     Err(Error::NoSuchResource(_)) => continue,
                     resource => resource?,
@@ -108,8 +112,8 @@ impl<'s> Notes<'s> {
                 // under before.
                 let is_where_it_was = (&resource.set, &resource.joining) == (&before.set, &before.joining);
                 if is_where_it_was
-                    && resource.proof(layer) == before.proof(layer)
-                    && resource.note_proven(layer, key, at)
+                    && resource.proof(*layer) == before.proof(*layer)
+                    && resource.note_proven(*layer, key.clone(), *at)
                 {
                     tables.put_resource(&resource)?;
                 }

@@ -50,6 +50,9 @@ pub struct EncryptionSet {
     pub auto_key_rotation_error: Option<RotationError>,
     /// When it was made, in seconds since 1970-01-01 UTC.
     pub created: u64,
+    /// Somebody looks whether it has no members, to remove it. A new member takes this back.
+    #[serde(default, skip_serializing_if = "core::ops::Not::not")]
+    pub(super) removing: bool,
 }
 
 impl EncryptionSet {
@@ -132,6 +135,11 @@ impl ResourceKind {
     /// The number, as the C ABI and the store carry it.
     pub fn code(self) -> u8 {
         Self::ALL.iter().find(|(kind, ..)| *kind == self).map_or(0, |(_, code, _)| *code)
+    }
+
+    /// The kind of this name, if there is one.
+    pub(super) fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.iter().find(|(.., n)| *n == name).map(|(kind, ..)| *kind)
     }
 
     /// The kind of this number, if there is one.

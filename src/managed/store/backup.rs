@@ -2,80 +2,92 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
-use redb::{Key, ReadTransaction, ReadableTable, TableDefinition, Value, WriteTransaction};
+use redb::{ReadTransaction, ReadableTable, WriteTransaction};
 
-use super::Records;
-use super::contents::Contents;
 use super::engine::Engine;
 use super::errors::{damaged, reading, writing};
 use super::file::StoreFile;
+use super::layer::Records;
 use super::opening::opened;
-use super::record::Place;
-use super::schema::{
-    CONTENTS, IDS, INCREMENTS, JOINING, MEMBERS, META, ORPHANS, PLATFORM, RESOURCES, SETS, platform_table,
-};
-use super::tables::{self, Tables};
+use super::place::ORPHANS;
+use super::schema::{CONTENTS, META, RECORDS, Written};
+use super::shared::{Change, Outcome, Record, Store};
+use super::tables::Tables;
+use super::write::{begin, commit};
 use crate::{Error, Result, fs, random};
 
 impl Records {
     /// Writes the state after the last change to a new file, which is a complete store. Changes continue meanwhile.
     pub(in crate::managed) fn backup(&self, to: &Path) -> Result<()> {
+        let Some(from) = &self.file else {
+            let text = "a shared store is backed up by the means of its engine, as of one moment; see docs/fleet.md";
+            return Err(Error::InvalidOption(text.into()));
+        };
         made(to, |engine| {
-            self.read(|from| {
+            from.read(|from| {
                 engine.guarded(|database| {
-                    let into = tables::begin(database)?;
-                    copy(from, &into, SETS)?;
-                    copy(from, &into, RESOURCES)?;
-                    copy(from, &into, MEMBERS)?;
-                    copy(from, &into, INCREMENTS)?;
-                    copy(from, &into, IDS)?;
-                    copy(from, &into, JOINING)?;
-                    // A store of an older release has no table of the platform's keys.
-                    if platform_table(from)?.is_some() {
-                        copy(from, &into, PLATFORM)?;
-                    }
-                    leave_orphans(from, &into)?;
+                    let into = begin(database)?;
+                    copy(from, &into)?;
                     into.commit().map_err(writing)
                 })
             })
         })
     }
 
-    /// Makes a store with the content that `fill` writes, in one step.
-    pub(in crate::managed) fn create(to: &Path, fill: impl FnOnce(&mut Tables<'_>) -> Result<()>) -> Result<()> {
-        made(to, |engine| tables::commit(engine, fill, &mut None))
+    /// Makes a store with the content that `fill` writes, in one step. It counts changes on from `after`.
+    pub(in crate::managed) fn create(
+        to: &Path,
+        after: u64,
+        fill: impl FnOnce(&mut Tables<'_>) -> Result<()>,
+    ) -> Result<()> {
+        let mut tables = Tables::new(&Nothing);
+        fill(&mut tables)?;
+        let changes = tables.transaction.commit(&random::array()?);
+        made(to, |engine| commit(engine, &changes, after, &mut None).map(drop))
     }
 }
 
-/// Copies the record of the contents, but without the devices that were being made or removed. When the backup is
-/// restored, such a device may belong to a disk by then, and the service would remove it at its start.
-fn leave_orphans(from: &ReadTransaction, into: &WriteTransaction) -> Result<()> {
-    let noted = from.open_table(META).map_err(reading)?;
-    let noted =
-        noted.get(CONTENTS).map_err(reading)?.ok_or_else(|| damaged("it has lost the record of its contents"))?;
-    let mut contents = Contents::from_bytes(noted.value())?;
-    for entry in from.open_table(ORPHANS).map_err(reading)?.iter().map_err(reading)? {
-        let (id, region) = entry.map_err(reading)?;
-        contents.remove(Place::Orphan(id.value()), region.value().as_bytes());
+/// Copies all records, but not those of devices that were being made or removed. When the backup is restored, such a device
+/// may belong to a disk by then, and the service would remove it at its start.
+fn copy(from: &ReadTransaction, into: &WriteTransaction) -> Result<()> {
+    let Written::Now(mut contents) = Written::of(from)? else {
+        return Err(damaged("it has lost the record of its contents"));
+    };
+    let mut table = into.open_table(RECORDS).map_err(writing)?;
+    for entry in from.open_table(RECORDS).map_err(reading)?.iter().map_err(reading)? {
+        let (key, stored) = entry.map_err(reading)?;
+        let (key, stored) = (key.value(), stored.value());
+        if key.starts_with(ORPHANS) {
+            contents.remove(key, stored);
+        } else {
+            table.insert(key, stored).map_err(writing)?;
+        }
     }
-    into.open_table(ORPHANS).map_err(writing)?;
     let mut meta = into.open_table(META).map_err(writing)?;
     meta.insert(CONTENTS, contents.to_bytes().as_slice()).map(drop).map_err(writing)
 }
 
-fn copy<K: Key + 'static, V: Value + 'static>(
-    from: &ReadTransaction,
-    into: &WriteTransaction,
-    table: TableDefinition<'_, K, V>,
-) -> Result<()> {
-    let from = from.open_table(table).map_err(reading)?;
-    let mut into = into.open_table(table).map_err(writing)?;
-    for entry in from.iter().map_err(reading)? {
-        let (key, value) = entry.map_err(reading)?;
-        into.insert(key.value(), value.value()).map_err(writing)?;
+/// A store that is still to be made.
+struct Nothing;
+
+impl Store for Nothing {
+    fn get(&self, keys: &[&str]) -> Result<Vec<Option<Record>>> {
+        Ok(vec![None; keys.len()])
     }
-    Ok(())
+
+    fn list(&self, _: &str, _: Option<&str>, _: usize) -> Result<Vec<Record>> {
+        Ok(Vec::new())
+    }
+
+    fn commit(&self, _: &[Change]) -> Result<Outcome> {
+        Ok(Outcome::Conflict)
+    }
+
+    fn deadline(&self) -> Duration {
+        Duration::ZERO
+    }
 }
 
 /// Makes a store under a temporary name, opens it again as a check, and then renames it. It replaces nothing, and

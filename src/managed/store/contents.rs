@@ -1,13 +1,34 @@
-//! The record of the contents: the number of all records and a checksum over them. It reveals a missing record, or one
-//! of another time.
+//! The record of a file's contents: the number of all records and a checksum over them. It reveals a missing record, or
+//! one of another time.
 
 use sha2::{Digest, Sha256};
 
 use super::errors::Defect;
-use super::record::{CHECKSUM, FORM, Place};
+use super::place::{ORPHANS, RESOURCES, SETS};
+use super::record::CHECKSUM;
+
+/// The forms: with one table for all records, and with one for each kind, as former releases wrote.
+pub(super) const FORM: u8 = 2;
+pub(super) const FORMER: u8 = 1;
 
 const SUM: usize = 32;
 pub(super) const LEN: usize = 1 + 4 * 8 + SUM + CHECKSUM;
+
+/// The kinds of records that are counted.
+#[derive(Clone, Copy)]
+pub(super) enum Counted {
+    Set = 0,
+    Resource = 1,
+    Orphan = 2,
+}
+
+impl Counted {
+    fn of_key(key: &str) -> Option<Self> {
+        [(SETS, Counted::Set), (RESOURCES, Counted::Resource), (ORPHANS, Counted::Orphan)]
+            .into_iter()
+            .find_map(|(prefix, counted)| key.starts_with(prefix).then_some(counted))
+    }
+}
 
 /// The summary of all records.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -21,37 +42,27 @@ pub(super) struct Contents {
 }
 
 impl Contents {
-    fn turn(&mut self, place: Place<'_>, record: &[u8]) {
-        self.sum.iter_mut().zip(place.hash(record)).for_each(|(sum, byte)| *sum ^= byte);
+    /// Adds the hash of a record, or takes it away.
+    pub(super) fn turn(&mut self, hash: [u8; SUM]) {
+        self.sum.iter_mut().zip(hash).for_each(|(sum, byte)| *sum ^= byte);
     }
 
-    /// The number of records of this kind. The platform's keys have none: there is at most one record, and the sum
-    /// covers it.
-    fn count_of(&mut self, place: Place<'_>) -> Option<&mut u64> {
-        match place {
-            Place::Set(_) => Some(&mut self.counts[0]),
-            Place::Resource(..) => Some(&mut self.counts[1]),
-            Place::Orphan(_) => Some(&mut self.counts[2]),
-            Place::Platform => None,
+    pub(super) fn count(&mut self, counted: Counted) {
+        self.counts[counted as usize] += 1;
+    }
+
+    /// Adds a record, as it lies in the file.
+    pub(super) fn add(&mut self, key: &str, stored: &[u8]) {
+        self.turn(hash(key, stored));
+        if let Some(counted) = Counted::of_key(key) {
+            self.counts[counted as usize] = self.counts[counted as usize].wrapping_add(1);
         }
     }
 
-    pub(super) fn add(&mut self, place: Place<'_>, record: &[u8]) {
-        self.turn(place, record);
-        self.count(place);
-    }
-
-    /// Counts a record that can't be trusted.
-    pub(super) fn count(&mut self, place: Place<'_>) {
-        if let Some(count) = self.count_of(place) {
-            *count = count.wrapping_add(1);
-        }
-    }
-
-    pub(super) fn remove(&mut self, place: Place<'_>, record: &[u8]) {
-        self.turn(place, record);
-        if let Some(count) = self.count_of(place) {
-            *count = count.wrapping_sub(1);
+    pub(super) fn remove(&mut self, key: &str, stored: &[u8]) {
+        self.turn(hash(key, stored));
+        if let Some(counted) = Counted::of_key(key) {
+            self.counts[counted as usize] = self.counts[counted as usize].wrapping_sub(1);
         }
     }
 
@@ -70,7 +81,11 @@ impl Contents {
     }
 
     pub(super) fn to_bytes(&self) -> Vec<u8> {
-        let mut bytes = vec![FORM];
+        self.to_bytes_of(FORM)
+    }
+
+    pub(super) fn to_bytes_of(&self, form: u8) -> Vec<u8> {
+        let mut bytes = vec![form];
         [self.serial].iter().chain(&self.counts).for_each(|number| bytes.extend(number.to_le_bytes()));
         bytes.extend(self.sum);
         let checksum = Sha256::digest(&bytes);
@@ -78,9 +93,10 @@ impl Contents {
         bytes
     }
 
-    pub(super) fn from_bytes(bytes: &[u8]) -> Result<Self, Defect> {
+    /// Reads them, of this form.
+    pub(super) fn from_bytes(bytes: &[u8], form: u8) -> Result<Self, Defect> {
         let bad = |text: &str| Defect(format!("the record of its contents {text}"));
-        if bytes.first() != Some(&FORM) {
+        if bytes.first() != Some(&form) {
             return Err(bad("is of a form that this version doesn't know"));
         }
         if bytes.len() != LEN || Sha256::digest(&bytes[..LEN - CHECKSUM])[..] != bytes[LEN - CHECKSUM..] {
@@ -90,4 +106,9 @@ impl Contents {
         let sum = bytes[33..][..SUM].try_into().expect("32 bytes");
         Ok(Contents { serial: number(0), counts: [number(1), number(2), number(3)], sum })
     }
+}
+
+fn hash(key: &str, stored: &[u8]) -> [u8; SUM] {
+    let hash = Sha256::new().chain_update([FORM]).chain_update((key.len() as u64).to_le_bytes());
+    hash.chain_update(key).chain_update(stored).finalize().into()
 }

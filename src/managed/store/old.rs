@@ -11,10 +11,12 @@ use redb::ReadableTable;
 use super::engine::Engine;
 use super::errors::reading;
 use super::file::StoreFile;
+use super::former::resource_name;
 use super::opening::surveyed;
-use super::record::{Place, check_resource, parse_resource, resource_name};
+use super::place::Place;
+use super::record::{check_resource, checked, parse, parse_resource};
 use super::remains::Remains;
-use super::schema::{KEYS, RESOURCES, SETS, platform_table};
+use super::schema::RECORDS;
 use super::untouched::Untouched;
 use crate::Result;
 use crate::managed::records::{EncryptionSet, PlatformKeys, Resource};
@@ -75,21 +77,19 @@ impl OldRecords {
         let contents = surveyed(&engine)?.sound()?;
         let (sets, resources, platform) = engine.guarded(|database| {
             let store = database.begin_read().map_err(reading)?;
-            let (mut sets, mut resources) = (Vec::new(), Vec::new());
-            for entry in store.open_table(SETS).map_err(reading)?.iter().map_err(reading)? {
-                let (name, record) = entry.map_err(reading)?;
-                sets.push(Place::Set(name.value()).unsealed::<EncryptionSet>(record.value())?);
+            let (mut sets, mut resources, mut platform) = (Vec::new(), Vec::new(), None);
+            for entry in store.open_table(RECORDS).map_err(reading)?.iter().map_err(reading)? {
+                let (key, stored) = entry.map_err(reading)?;
+                let Some(place) = Place::of_key(key.value()) else { continue };
+                let json = checked(&place, stored.value().get(8..).unwrap_or_default())?;
+                match &place {
+                    Place::Set(_) => sets.push(parse::<EncryptionSet>(&place, json)?),
+                    Place::Resource(name) => resources.push(parse_resource(name, json)?),
+                    Place::Platform => platform = Some(parse::<PlatformKeys>(&place, json)?),
+                    _ => {}
+                }
             }
-            for entry in store.open_table(RESOURCES).map_err(reading)?.iter().map_err(reading)? {
-                let (key, record) = entry.map_err(reading)?;
-                let (kind, name) = key.value();
-                resources.push(parse_resource(&resource_name(kind, name)?, record.value())?);
-            }
-            let platform = match platform_table(&store)? {
-                Some(table) => table.get(KEYS).map_err(reading)?.map(|record| Place::Platform.unsealed(record.value())),
-                None => None,
-            };
-            Ok((sets, resources, platform.transpose()?))
+            Ok((sets, resources, platform))
         })?;
         self.platform = self.platform.take().or(platform);
         for set in sets {

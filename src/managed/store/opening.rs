@@ -7,13 +7,12 @@ use redb::ReadableDatabase;
 
 use super::check::StoreCheck;
 use super::contents::Contents;
+use super::conversion::convert;
 use super::engine::Engine;
 use super::errors::{damaged, reading};
 use super::file::{Bytes, StoreFile};
 use super::remains::Remains;
-use super::schema::is_older;
 use super::survey::Survey;
-use super::tables;
 use super::untouched::Untouched;
 use crate::key::{HashAlgorithm, self_test};
 use crate::{Error, Result};
@@ -27,9 +26,7 @@ pub(super) fn opened(file: &Arc<StoreFile>) -> Result<(Engine, Contents)> {
 }
 
 pub(super) fn surveyed(engine: &Engine) -> Result<Survey> {
-    if engine.guarded(|database| is_older(&database.begin_read().map_err(reading)?))? {
-        tables::commit(engine, |tables| tables.seal(), &mut None)?;
-    }
+    convert(engine)?;
     engine.guarded(|database| Survey::of(&database.begin_read().map_err(reading)?))
 }
 

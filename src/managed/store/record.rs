@@ -1,78 +1,109 @@
-//! One record: its place, its checksum, and its rules.
+//! One record: its envelope with a checksum, and its rules.
+//!
+//! ```text
+//! form 2 │ version │ commit (16) │ before (16) │ checksum (32) │ JSON
+//! ```
+//!
+//! `commit` is the random number of the commit that wrote it, and `before` that of the commit that wrote the version which
+//! it replaced. A commit whose end isn't known finds itself by them. The checksum covers the key, too, so that a record in
+//! another's place is found, and a record can be told in any bytes.
 
 use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
 
 use super::errors::Defect;
-use crate::managed::records::{MAX_SIZE, Resource, ResourceKind, ResourceName, check_id, check_name};
+use super::place::Place;
+use crate::managed::records::{MAX_SIZE, Resource, ResourceName, check_id, check_name};
 
-/// Before a record's JSON come the form of the record and its checksum. A record of an older release begins with a
-/// brace.
-pub(super) const FORM: u8 = 1;
+/// The form of the envelope. Before it were form 1 ([`former`](super::former)), and JSON alone.
+pub(super) const FORM: u8 = 2;
+
+/// The version of the records. A service refuses those of a later version, and writes this one.
+const VERSION: u8 = 1;
+
 pub(super) const CHECKSUM: usize = 32;
-pub(super) const HEAD: usize = 1 + CHECKSUM;
 
-/// The place of a record: its table and key.
-#[derive(Clone, Copy)]
-pub(super) enum Place<'a> {
-    Set(&'a str),
-    Resource(u8, &'a str),
-    Orphan(&'a str),
-    Platform,
+/// The length of what comes before the JSON.
+pub(super) const HEAD: usize = 2 + 2 * 16 + CHECKSUM;
+
+/// The random number of a commit.
+pub(super) type Commit = [u8; 16];
+
+/// What the envelope of a record says.
+pub(super) struct Sealed<'b> {
+    pub(super) commit: Commit,
+    pub(super) before: Commit,
+    pub(super) json: &'b [u8],
 }
 
-impl Place<'_> {
-    pub(super) fn name(&self) -> String {
-        match self {
-            Place::Set(name) => format!("set {name:?}"),
-            Place::Resource(kind, name) => match resource_name(*kind, name) {
-                Ok(name) => name.to_string(),
-                Err(_) => format!("resource {name:?} of the unknown kind {kind}"),
-            },
-            Place::Orphan(id) => format!("device {id:?}, which is to be removed"),
-            Place::Platform => "platform's keys".into(),
-        }
-    }
+/// Puts a record into its envelope.
+pub(super) fn sealed(key: &str, json: &[u8], commit: &Commit, before: &Commit) -> Vec<u8> {
+    let head = [&[FORM, VERSION][..], commit, before].concat();
+    let checksum = hash(key, &head, json);
+    [&head[..], &checksum, json].concat()
+}
 
-    pub(super) fn hash(&self, record: &[u8]) -> [u8; CHECKSUM] {
-        let (table, kind, name) = match *self {
-            Place::Set(name) => (1, 0, name),
-            Place::Resource(kind, name) => (2, kind, name),
-            Place::Orphan(id) => (3, 0, id),
-            Place::Platform => (4, 0, ""),
-        };
-        let hash = Sha256::new().chain_update([FORM, table, kind]).chain_update((name.len() as u64).to_le_bytes());
-        hash.chain_update(name).chain_update(record).finalize().into()
+/// Takes a record out of its envelope, if that is whole.
+///
+/// # Errors
+/// A text that goes on from the record's name.
+pub(super) fn unsealed<'b>(key: &str, bytes: &'b [u8]) -> Result<Sealed<'b>, &'static str> {
+    const BROKEN: &str = "does not match its checksum";
+    let (head, json) = bytes.split_at_checked(HEAD).ok_or(BROKEN)?;
+    let (head, checksum) = head.split_at(HEAD - CHECKSUM);
+    // Of a later form is only said what can be said before the checksum: that it is of a later form.
+    if head[0] > FORM && head[0] < b' ' {
+        return Err("was written by a later release; update this service");
     }
+    if head[0] != FORM || checksum != hash(key, head, json) {
+        return Err(BROKEN);
+    }
+    if head[1] > VERSION {
+        return Err("was written by a later release; update this service");
+    }
+    let number = |at: usize| head[at..][..16].try_into().expect("16 bytes");
+    Ok(Sealed { commit: number(2), before: number(18), json })
+}
 
-    pub(super) fn sealed(&self, json: &[u8]) -> Vec<u8> {
-        [&[FORM][..], &self.hash(json), json].concat()
-    }
+fn hash(key: &str, head: &[u8], json: &[u8]) -> [u8; CHECKSUM] {
+    let hash = Sha256::new().chain_update(head).chain_update((key.len() as u64).to_le_bytes());
+    hash.chain_update(key).chain_update(json).finalize().into()
+}
 
-    pub(super) fn unsealed<T: DeserializeOwned>(&self, bytes: &[u8]) -> Result<T, Defect> {
-        self.parse(self.checked(bytes)?)
-    }
+/// Verifies the envelope of the record at a place, and returns its JSON.
+pub(super) fn checked<'b>(place: &Place, bytes: &'b [u8]) -> Result<&'b [u8], Defect> {
+    let sealed = unsealed(&place.key(), bytes);
+    sealed.map(|sealed| sealed.json).map_err(|how| Defect(format!("the record of the {} {how}", place.name())))
+}
 
-    /// Verifies the checksum and returns the JSON of a record.
-    pub(super) fn checked<'b>(&self, bytes: &'b [u8]) -> Result<&'b [u8], Defect> {
-        match bytes.split_first().and_then(|(form, rest)| Some((form, rest.split_first_chunk::<CHECKSUM>()?))) {
-            Some((&FORM, (checksum, json))) if self.hash(json) == *checksum => Ok(json),
-            _ => Err(Defect(format!("the record of the {} does not match its checksum", self.name()))),
-        }
-    }
-
-    pub(super) fn parse<T: DeserializeOwned>(&self, json: &[u8]) -> Result<T, Defect> {
-        serde_json::from_slice(json)
-            .map_err(|e| Defect(format!("the record of the {} can't be read: {e}", self.name())))
-    }
+pub(super) fn parse<T: DeserializeOwned>(place: &Place, json: &[u8]) -> Result<T, Defect> {
+    serde_json::from_slice(json).map_err(|e| Defect(format!("the record of the {} can't be read: {e}", place.name())))
 }
 
 pub(super) fn json(record: &impl serde::Serialize) -> Vec<u8> {
     serde_json::to_vec(record).expect("a record has only string keys")
 }
 
-pub(super) fn parse_resource(name: &ResourceName, record: &[u8]) -> Result<Resource, Defect> {
-    let resource = Place::Resource(name.kind.code(), &name.name).unsealed(record)?;
+/// The record, with the fields that only a later release knows: those of the record that it replaces which this release
+/// read and didn't understand.
+pub(super) fn json_over<T: serde::Serialize + DeserializeOwned>(record: &T, old: &[u8]) -> Vec<u8> {
+    type Fields = serde_json::Map<String, serde_json::Value>;
+    let fields = |json: &[u8]| serde_json::from_slice::<Fields>(json).unwrap_or_default();
+    let new = json(record);
+    let Ok(known) = serde_json::from_slice::<T>(old) else { return new };
+    let (known, mut unknown) = (fields(&json(&known)), fields(old));
+    unknown.retain(|name, _| !known.contains_key(name));
+    if unknown.is_empty() {
+        return new;
+    }
+    // At the end: whoever salvages records looks for how they begin.
+    let unknown = json(&unknown);
+    let Some(start) = new.strip_suffix(b"}") else { return new };
+    [start, b",", &unknown[1..]].concat()
+}
+
+pub(super) fn parse_resource(name: &ResourceName, json: &[u8]) -> Result<Resource, Defect> {
+    let resource = parse(&Place::Resource(name.clone()), json)?;
     check_resource(&resource, name)?;
     Ok(resource)
 }
@@ -90,7 +121,38 @@ pub(super) fn check_resource(resource: &Resource, name: &ResourceName) -> Result
     check_id(&resource.id).and_then(|()| check_name(&resource.region)).map_err(|e| bad(format!("is wrong: {e}")))
 }
 
-pub(super) fn resource_name(kind: u8, name: &str) -> Result<ResourceName, Defect> {
-    let unknown = || Defect("it holds a kind of resource that this version doesn't know".into());
-    Ok(ResourceName { kind: ResourceKind::from_code(kind).ok_or_else(unknown)?, name: name.into() })
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::managed::records::EncryptionSet;
+
+    #[test]
+    fn a_record_of_another_place_or_a_later_release_is_refused() {
+        let record = sealed("set/a", b"{}", &[1; 16], &[2; 16]);
+        let found = unsealed("set/a", &record).ok().unwrap();
+        assert_eq!((found.commit, found.before, found.json), ([1; 16], [2; 16], &b"{}"[..]));
+        assert!(unsealed("set/b", &record).is_err_and(|how| how.contains("checksum")));
+        for at in 0..record.len() {
+            let mut other = record.clone();
+            other[at] ^= 1;
+            assert!(unsealed("set/a", &other).is_err(), "{at}");
+        }
+        assert!(unsealed("set/a", &record[..HEAD - 1]).is_err());
+        let mut later = record;
+        later[1] = VERSION + 1;
+        let checksum = hash("set/a", &later[..HEAD - CHECKSUM], b"{}");
+        later[HEAD - CHECKSUM..HEAD].copy_from_slice(&checksum);
+        assert!(unsealed("set/a", &later).is_err_and(|how| how.contains("later release")));
+    }
+
+    #[test]
+    fn fields_of_a_later_release_stay_when_a_record_is_changed() {
+        let old = br#"{"name":"s","region":"north","subscription":"one","tenant":"c","identity":"i","encryption_type":"customer-key","active_key":"https://v.example/keys/disks/1","previous_keys":[],"former_keys":[],"auto_rotation":false,"last_key_rotation_timestamp":null,"auto_key_rotation_error":null,"created":17,"of_tomorrow":{"a":[1]}}"#;
+        let mut set: EncryptionSet = serde_json::from_slice(old).unwrap();
+        set.tenant = "d".into();
+        let new = String::from_utf8(json_over(&set, old)).unwrap();
+        assert!(new.starts_with(r#"{"name":"s","#) && new.ends_with(r#","of_tomorrow":{"a":[1]}}"#), "{new}");
+        assert_eq!(serde_json::from_str::<EncryptionSet>(&new).unwrap(), set);
+        assert_eq!(json_over(&set, b"{}"), json(&set));
+    }
 }

@@ -9,7 +9,9 @@ use serde::de::DeserializeOwned;
 use super::check::StoreCheck;
 use super::contents::{self, Contents};
 use super::file::Bytes;
-use super::record::{FORM, HEAD, Place};
+use super::place::Place;
+use super::record::{self, HEAD};
+use super::{former, former::resource_name};
 use crate::managed::records::{EncryptionSet, Resource, check_name};
 
 /// The number of bytes searched at once, and the most bytes of a record.
@@ -19,7 +21,7 @@ const LONGEST: usize = 64 << 10;
 const SET: &[u8] = b"{\"name\":\"";
 const RESOURCE: &[u8] = b"{\"kind\":\"";
 /// The key of the record of the contents, which is directly before it.
-const CONTENTS: &[u8] = b"contents\x01";
+const CONTENTS: &[u8] = b"contents";
 /// The most records that are kept, and the most versions of one.
 const MOST: usize = 1_000_000;
 const MOST_VERSIONS: usize = 64;
@@ -73,8 +75,9 @@ impl Remains {
                     self.record(bytes, at, key, put)
                 }
                 b'c' if rest.starts_with(CONTENTS) => {
-                    let end = rest.len().min(CONTENTS.len() - 1 + contents::LEN);
-                    if let Ok(noted) = Contents::from_bytes(&rest[CONTENTS.len() - 1..end])
+                    let noted = &rest[CONTENTS.len()..rest.len().min(CONTENTS.len() + contents::LEN)];
+                    let read = |form| Contents::from_bytes(noted, form);
+                    if let Ok(noted) = read(contents::FORM).or_else(|_| read(contents::FORMER))
                         && self.noted.as_ref().is_none_or(|other| other.serial < noted.serial)
                     {
                         self.noted = Some(noted);
@@ -95,9 +98,10 @@ impl Remains {
         key: impl Fn(&T) -> (u8, String),
         put: impl Fn(&mut Self, T),
     ) -> usize {
-        let Some(head) = at.checked_sub(HEAD) else { return 1 };
         // An older release wrote records without checksums, so they can't be verified.
-        if bytes[head] != FORM || self.sets.len() + self.resources.len() + self.damaged.len() > MOST {
+        let begins = |head: usize, form: u8| at.checked_sub(head).filter(|&head| bytes[head] == form);
+        let (now, formerly) = (begins(HEAD, record::FORM), begins(former::HEAD, former::FORM));
+        if now.or(formerly).is_none() || self.sets.len() + self.resources.len() + self.damaged.len() > MOST {
             return 1;
         }
         let json = &bytes[at..bytes.len().min(at + LONGEST)];
@@ -106,8 +110,10 @@ impl Remains {
             Some(Ok(record)) => {
                 let len = found.byte_offset();
                 let (kind, name) = key(&record);
-                let place = place(kind, &name);
-                if place.checked(&bytes[head..at + len]).is_ok() {
+                let Some(place) = place(kind, &name) else { return len };
+                let is_sound = now.is_some_and(|head| record::checked(&place, &bytes[head..at + len]).is_ok())
+                    || formerly.is_some_and(|head| former::checked(&place, &bytes[head..at + len]).is_ok());
+                if is_sound {
                     put(self, record);
                 } else {
                     self.damaged.insert(place.name());
@@ -123,9 +129,10 @@ impl Remains {
 
     /// The report on a file that the database could not open.
     pub(super) fn told(&self, why: String) -> StoreCheck {
-        let sets = self.sets.keys().map(|name| Place::Set(name).name());
+        let sets = self.sets.keys().map(|name| (0, name));
+        let resources = self.resources.keys().map(|(kind, name)| (*kind, name));
         let sound: BTreeSet<_> =
-            sets.chain(self.resources.keys().map(|(kind, name)| place(*kind, name).name())).collect();
+            sets.chain(resources).filter_map(|(kind, name)| Some(place(kind, name)?.name())).collect();
         let each = |name: &String| match sound.contains(name) {
             true => format!("a record of the {name} is damaged; one of the same or another time can be read"),
             false => format!("the record of the {name} is damaged"),
@@ -154,8 +161,8 @@ fn add<T: PartialEq>(versions: &mut Vec<T>, version: T) {
 }
 
 /// The place of a set for kind 0, otherwise of a resource.
-fn place(kind: u8, name: &str) -> Place<'_> {
-    if kind == 0 { Place::Set(name) } else { Place::Resource(kind, name) }
+fn place(kind: u8, name: &str) -> Option<Place> {
+    if kind == 0 { Some(Place::Set(name.into())) } else { resource_name(kind, name).ok().map(Place::Resource) }
 }
 
 /// The name in a record, if it can be read.

@@ -1,47 +1,62 @@
-//! A survey of the whole store: each record, all of them together, and the tables for finding them.
+//! A survey of the whole store: each record, all of them together, and the records for finding others.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Debug;
 
 use redb::{ReadTransaction, ReadableTable};
 
 use super::check::StoreCheck;
 use super::contents::Contents;
 use super::errors::{Defect, damaged, reading};
-use super::record::{Place, check_resource, resource_name};
-use super::schema::{
-    CONTENTS, IDS, INCREMENTS, JOINING, KEYS, MEMBERS, META, ORPHANS, RESOURCES, SETS, platform_table,
-};
+use super::page::pages;
+use super::place::Place;
+use super::record::{check_resource, checked, parse};
+use super::schema::{RECORDS, Written};
+use super::shared::Store;
+use super::tables::{Orphan, indices};
 use crate::Result;
-use crate::managed::records::{EncryptionSet, PlatformKeys, Resource, check_id, check_name};
+use crate::managed::records::{EncryptionSet, PlatformKeys, Resource, ResourceName, check_id, check_name};
 
 /// The contents of the store, and its defects.
 pub(super) struct Survey {
-    /// The record of the contents.
+    /// The record of the contents. That of a shared store has no serial.
     pub(super) noted: Contents,
     /// Each damaged or missing record, and each contradiction.
     pub(super) defects: Vec<String>,
 }
 
 impl Survey {
-    /// Checks everything, and continues after defects.
+    /// Checks everything in a file, and continues after defects.
     ///
     /// # Errors
     /// An error that prevents going on.
     pub(super) fn of(store: &ReadTransaction) -> Result<Self> {
-        let meta = store.open_table(META).map_err(reading)?;
-        let noted =
-            meta.get(CONTENTS).map_err(reading)?.ok_or_else(|| damaged("it has lost the record of its contents"))?;
-        let noted = Contents::from_bytes(noted.value())?;
+        let Written::Now(noted) = Written::of(store)? else {
+            return Err(damaged("it was to be converted, but that was not done"));
+        };
         let mut look = Look::default();
-        look.sets(store)?;
-        look.resources(store)?;
-        look.orphans(store)?;
-        look.platform(store)?;
-        look.tables(store)?;
+        for entry in store.open_table(RECORDS).map_err(reading)?.iter().map_err(reading)? {
+            let (key, stored) = entry.map_err(reading)?;
+            let (key, stored) = (key.value(), stored.value());
+            look.found.add(key, stored);
+            look.record(key, stored.get(8..).unwrap_or_default());
+        }
+        look.together();
         let mut defects = look.defects;
         defects.extend(look.found.differences(&noted).into_iter().map(|Defect(how)| how));
         Ok(Survey { noted, defects })
+    }
+
+    /// Checks each record of a shared store by itself. Whether they fit each other can't be said while others change them.
+    pub(super) fn of_shared(store: &dyn Store) -> Result<Self> {
+        let mut look = Look::default();
+        for record in pages(store, "") {
+            let record = record?;
+            look.found.add(&record.key, &record.value);
+            look.record(&record.key, &record.value);
+            // Nothing is kept of what would be compared.
+            look = Look { found: look.found, defects: look.defects, ..Look::default() };
+        }
+        Ok(Survey { noted: look.found, defects: look.defects })
     }
 
     pub(super) fn told(self) -> StoreCheck {
@@ -59,9 +74,6 @@ impl Survey {
     }
 }
 
-/// The key of a resource's record.
-type Key = (u8, String);
-
 #[derive(Default)]
 struct Look {
     found: Contents,
@@ -69,171 +81,123 @@ struct Look {
     sets: BTreeSet<String>,
     /// Sets and resources with untrustworthy records, so that they aren't also reported missing.
     unread_sets: BTreeSet<String>,
-    unread: BTreeSet<Key>,
-    /// The content that the other tables should have, by the records of resources.
-    members: BTreeMap<(String, u8, String), bool>,
-    increments: BTreeMap<(String, u64), String>,
-    joining: BTreeSet<Key>,
-    ids: BTreeMap<String, Key>,
+    unread: BTreeSet<ResourceName>,
+    /// The sets that resources are in.
+    in_sets: BTreeMap<String, ResourceName>,
+    orphans: BTreeSet<String>,
+    /// The records for finding resources that there should be, and those that there are.
+    wanted: BTreeMap<Place, Vec<u8>>,
+    there: BTreeMap<Place, Vec<u8>>,
+    /// The devices that resources have.
+    devices: BTreeMap<String, ResourceName>,
 }
 
 impl Look {
-    fn sets(&mut self, store: &ReadTransaction) -> Result<()> {
-        for entry in store.open_table(SETS).map_err(reading)?.iter().map_err(reading)? {
-            let (key, record) = entry.map_err(reading)?;
-            let place = Place::Set(key.value());
-            let checked = place.checked(record.value()).and_then(|json| {
-                let set: EncryptionSet = place.parse(json)?;
-                if set.name == key.value() {
-                    return Ok(json);
-                }
-                Err(Defect(format!("the record of the {} is that of the set {:?}", place.name(), set.name)))
-            });
-            match checked {
-                Ok(json) => {
-                    self.found.add(place, json);
-                    self.sets.insert(key.value().into());
-                }
-                Err(Defect(how)) => {
-                    self.unread_sets.insert(key.value().into());
-                    self.found.count(place);
-                    self.defects.push(how);
-                }
+    fn record(&mut self, key: &str, value: &[u8]) {
+        // A kind of record that a later release has.
+        let Some(place) = Place::of_key(key) else { return };
+        if let Err(Defect(how)) = self.judge(&place, value) {
+            match place {
+                Place::Set(name) => drop(self.unread_sets.insert(name)),
+                Place::Resource(name) => drop(self.unread.insert(name)),
+                _ => {}
             }
+            self.defects.push(how);
         }
-        Ok(())
     }
 
-    fn resources(&mut self, store: &ReadTransaction) -> Result<()> {
-        for entry in store.open_table(RESOURCES).map_err(reading)?.iter().map_err(reading)? {
-            let (key, record) = entry.map_err(reading)?;
-            let (kind, name) = key.value();
-            let place = Place::Resource(kind, name);
-            let checked = place.checked(record.value()).and_then(|json| {
-                let resource: Resource = place.parse(json)?;
-                check_resource(&resource, &resource_name(kind, name)?)?;
-                Ok((json, resource))
-            });
-            match checked {
-                Ok((json, resource)) => {
-                    self.found.add(place, json);
-                    self.note(&resource);
+    fn judge(&mut self, place: &Place, value: &[u8]) -> Result<(), Defect> {
+        let json = checked(place, value)?;
+        match place {
+            Place::Set(name) => {
+                let set: EncryptionSet = parse(place, json)?;
+                if set.name != *name {
+                    let text = format!("the record of the {} is that of the set {:?}", place.name(), set.name);
+                    return Err(Defect(text));
                 }
-                Err(Defect(how)) => {
-                    self.unread.insert((kind, name.into()));
-                    self.found.count(place);
-                    self.defects.push(how);
+                self.sets.insert(set.name);
+            }
+            Place::Resource(name) => {
+                let resource: Resource = parse(place, json)?;
+                check_resource(&resource, name)?;
+                self.note(&resource);
+            }
+            Place::Orphan(id) => {
+                let orphan: Orphan = parse(place, json)?;
+                if let Err(e) = check_id(id).and_then(|()| check_name(&orphan.region)) {
+                    self.defects.push(format!("a device to be removed: {e}"));
                 }
+                self.orphans.insert(id.clone());
             }
-        }
-        Ok(())
-    }
-
-    fn orphans(&mut self, store: &ReadTransaction) -> Result<()> {
-        for entry in store.open_table(ORPHANS).map_err(reading)?.iter().map_err(reading)? {
-            let (id, region) = entry.map_err(reading)?;
-            if let Err(e) = check_id(id.value()).and_then(|()| check_name(region.value())) {
-                self.defects.push(format!("a device to be removed: {e}"));
-            }
-            if let Some((kind, name)) = self.ids.get(id.value()) {
-                let name = Place::Resource(*kind, name).name();
-                self.defects.push(format!("the device of the {name} is also among those to be removed"));
-            }
-            self.found.add(Place::Orphan(id.value()), region.value().as_bytes());
-        }
-        Ok(())
-    }
-
-    fn platform(&mut self, store: &ReadTransaction) -> Result<()> {
-        let Some(table) = platform_table(store)? else { return Ok(()) };
-        if let Some(record) = table.get(KEYS).map_err(reading)? {
-            let place = Place::Platform;
-            match place.checked(record.value()).and_then(|json| place.parse::<PlatformKeys>(json).map(|_| json)) {
-                Ok(json) => self.found.add(place, json),
-                Err(Defect(how)) => self.defects.push(how),
+            Place::Platform => drop(parse::<PlatformKeys>(place, json)?),
+            Place::Image(_) => {}
+            Place::Member(..) | Place::Id(_) | Place::Increment(..) | Place::Joining(_) => {
+                self.there.insert(place.clone(), json.to_vec());
             }
         }
         Ok(())
     }
 
     fn note(&mut self, resource: &Resource) {
-        let (kind, name) = (resource.kind.code(), resource.name.clone());
-        for (set, leaving) in
-            resource.set.iter().map(|set| (set, false)).chain(resource.leaving().map(|set| (set, true)))
-        {
-            if !self.sets.contains(set) && !self.unread_sets.contains(set) {
-                let name = resource.full_name();
-                self.defects.push(format!("the record of the set {set:?} is missing, which the {name} is in"));
-            }
-            self.members.insert((set.clone(), kind, name.clone()), leaving);
+        let name = resource.full_name();
+        for set in resource.set.iter().chain(resource.leaving()) {
+            self.in_sets.entry(set.clone()).or_insert_with(|| name.clone());
         }
-        if resource.joining.is_some() {
-            self.joining.insert((kind, name.clone()));
+        if let Some(other) = self.devices.insert(resource.id.clone(), name.clone()) {
+            self.defects.push(format!("the {name} and the {other} have one device"));
         }
-        if let Some((disk, place)) = resource.place() {
-            self.increments.insert((disk.to_owned(), place), name.clone());
-        }
-        if let Some((kind, other)) = self.ids.insert(resource.id.clone(), (kind, name)) {
-            let other = Place::Resource(kind, &other).name();
-            self.defects.push(format!("the {} and the {other} have one device", resource.full_name()));
-        }
+        self.wanted.extend(indices(resource));
     }
 
-    /// Checks the tables for finding records. If only a table names a resource, its record is lost.
-    fn tables(&mut self, store: &ReadTransaction) -> Result<()> {
-        let mut found = Look::default();
-        for entry in store.open_table(MEMBERS).map_err(reading)?.iter().map_err(reading)? {
-            let (key, leaving) = entry.map_err(reading)?;
-            let (set, kind, name) = key.value();
-            if !self.unread.contains(&(kind, name.into())) {
-                found.members.insert((set.into(), kind, name.into()), leaving.value());
+    /// Checks that the records fit each other. If only a record for finding it names a resource, its own record is lost.
+    fn together(&mut self) {
+        for (set, name) in &self.in_sets {
+            if !self.sets.contains(set) && !self.unread_sets.contains(set) {
+                self.defects.push(format!("the record of the set {set:?} is missing, which the {name} is in"));
             }
         }
-        for entry in store.open_table(INCREMENTS).map_err(reading)?.iter().map_err(reading)? {
-            let (key, name) = entry.map_err(reading)?;
-            let (disk, place) = key.value();
-            found.increments.insert((disk.into(), place), name.value().into());
-        }
-        for entry in store.open_table(JOINING).map_err(reading)?.iter().map_err(reading)? {
-            let (key, _) = entry.map_err(reading)?;
-            let (kind, name) = key.value();
-            if !self.unread.contains(&(kind, name.into())) {
-                found.joining.insert((kind, name.into()));
+        for id in &self.orphans {
+            if let Some(name) = self.devices.get(id) {
+                self.defects.push(format!("the device of the {name} is also among those to be removed"));
             }
         }
-        for entry in store.open_table(IDS).map_err(reading)?.iter().map_err(reading)? {
-            let (id, name) = entry.map_err(reading)?;
-            let (kind, name) = name.value();
-            if !self.unread.contains(&(kind, name.into())) {
-                found.ids.insert(id.value().into(), (kind, name.into()));
+        let known: BTreeSet<&ResourceName> = self.devices.values().chain(&self.unread).collect();
+        let mut differing = BTreeMap::new();
+        for (place, json) in &self.there {
+            if self.wanted.get(place) == Some(json) {
+                continue;
             }
-        }
-        let known: BTreeSet<&Key> = self.ids.values().collect();
-        for (id, key) in &found.ids {
-            if !known.contains(key) {
-                let name = Place::Resource(key.0, &key.1).name();
+            let name = match place {
+                Place::Id(_) => super::tables::named_in(json),
+                Place::Member(_, name) | Place::Joining(name) => Some(name.clone()),
+                Place::Increment(..) => {
+                    serde_json::from_slice(json).ok().map(|name: String| ResourceName::snapshot(name))
+                }
+                _ => None,
+            };
+            if name.as_ref().is_some_and(|name| self.unread.contains(name)) {
+                continue;
+            }
+            if let (Place::Id(id), Some(name)) = (place, &name)
+                && !known.contains(name)
+            {
                 self.defects.push(format!("the record of the {name} is missing; its device is {id}"));
             }
+            differing.entry(table(place)).or_insert_with(|| place.name());
         }
-        let unread: BTreeSet<&String> = self.unread.iter().map(|(_, name)| name).collect();
-        found.increments.retain(|_, name| !unread.contains(name));
-        let differing = [
-            ("ids", differing(&self.ids, &found.ids)),
-            ("members", differing(&self.members, &found.members)),
-            ("increments", differing(&self.increments, &found.increments)),
-            ("joining", self.joining.symmetric_difference(&found.joining).next().map(|key| format!("{key:?}"))),
-        ];
-        for (what, at) in differing {
-            let fit = |at| format!("its table of {what} does not fit its records of resources, first at {at}");
-            self.defects.extend(at.map(fit));
+        for place in self.wanted.keys().filter(|place| !self.there.contains_key(place)) {
+            differing.entry(table(place)).or_insert_with(|| place.name());
         }
-        Ok(())
+        let fit = |(what, at)| format!("its table of {what} does not fit its records of resources, first at the {at}");
+        self.defects.extend(differing.into_iter().map(fit));
     }
 }
 
-/// The first difference between two tables.
-fn differing<K: Ord + Debug, V: PartialEq>(one: &BTreeMap<K, V>, other: &BTreeMap<K, V>) -> Option<String> {
-    let missing = |(key, value): &(&K, &V)| other.get(key) != Some(value);
-    let key = one.iter().find(missing).or_else(|| other.iter().find(|(key, value)| one.get(key) != Some(value)));
-    key.map(|(key, _)| format!("{key:?}"))
+fn table(place: &Place) -> &'static str {
+    match place {
+        Place::Id(_) => "ids",
+        Place::Member(..) => "members",
+        Place::Increment(..) => "increments",
+        _ => "joining",
+    }
 }

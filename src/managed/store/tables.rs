@@ -1,234 +1,102 @@
-//! The changes of a transaction: to records, to the tables for finding them, and to the record of the contents.
+//! The changes of a transaction: to records, and to those for finding them.
 
-use std::cell::Cell;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::collections::BTreeSet;
 
-use redb::{Database, Durability, ReadableTable, WriteTransaction};
+use serde::{Deserialize, Serialize};
 
-use super::contents::Contents;
-use super::engine::Engine;
-use super::errors::{damaged, missing, reading, taken, writing};
-use super::record::{Place, json, parse_resource, resource_name};
-use super::schema::{CONTENTS, IDS, INCREMENTS, JOINING, KEYS, MEMBERS, META, ORPHANS, PLATFORM, RESOURCES, SETS};
-use crate::Result;
+use super::errors::{Defect, missing, taken};
+use super::place::{Place, RESOURCES, copies_of, members_of};
+use super::record::{json, json_over, parse, parse_resource};
+use super::shared::{MAX_COMMIT, Store};
+use super::transaction::Transaction;
 use crate::managed::records::{EncryptionSet, PlatformKeys, Resource, ResourceKind, ResourceName};
+use crate::{Error, Result};
 
-/// The tables of a write transaction.
+/// The record of a device without a resource.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Orphan {
+    pub(super) region: String,
+    /// Its device is being removed. No resource gets it any more.
+    #[serde(default)]
+    pub(super) removing: bool,
+}
+
+/// The records as a transaction sees and changes them.
 pub(in crate::managed) struct Tables<'t> {
-    sets: redb::Table<'t, &'static str, &'static [u8]>,
-    resources: redb::Table<'t, (u8, &'static str), &'static [u8]>,
-    members: redb::Table<'t, (&'static str, u8, &'static str), bool>,
-    increments: redb::Table<'t, (&'static str, u64), &'static str>,
-    ids: redb::Table<'t, &'static str, (u8, &'static str)>,
-    joining: redb::Table<'t, (u8, &'static str), ()>,
-    orphans: redb::Table<'t, &'static str, &'static str>,
-    platform: redb::Table<'t, &'static str, &'static [u8]>,
-    contents: Contents,
-    /// Whether the database is running.
-    inside: &'t Cell<bool>,
-}
-
-/// Marks the database as running while it lives. A panic leaves the mark set.
-struct Inside<'t> {
-    flag: &'t Cell<bool>,
-    before: bool,
-}
-
-impl Drop for Inside<'_> {
-    fn drop(&mut self) {
-        if !std::thread::panicking() {
-            self.flag.set(self.before);
-        }
-    }
-}
-
-/// Runs one transaction: on return, all or none of it is on the disk. From the commit on, `committing` holds the result
-/// and the number of the change.
-///
-/// A panic of the database means damage. A panic of `change` goes on to the caller, and nothing is changed.
-pub(super) fn commit<T>(
-    engine: &Engine,
-    change: impl FnOnce(&mut Tables<'_>) -> Result<T>,
-    committing: &mut Option<(T, u64)>,
-) -> Result<()> {
-    let mut panic = None;
-    let committed = engine.guarded(|database| {
-        let transaction = begin(database)?;
-        match Tables::change(&transaction, change)? {
-            Ok(changed) => *committing = Some(changed),
-            Err(of_change) => {
-                panic = Some(of_change);
-                return Ok(());
-            }
-        }
-        transaction.commit().map_err(writing)
-    });
-    match panic {
-        Some(panic) => resume_unwind(panic),
-        None => committed,
-    }
-}
-
-pub(super) fn begin(database: &Database) -> Result<WriteTransaction> {
-    let mut transaction = database.begin_write().map_err(writing)?;
-    // Two phases, so that a damaged page can be told from a torn commit.
-    transaction.set_two_phase_commit(true);
-    transaction.set_durability(Durability::Immediate).map_err(writing)?;
-    Ok(transaction)
+    pub(super) transaction: Transaction<'t>,
 }
 
 impl<'t> Tables<'t> {
-    /// Changes the store, and returns the number of the change, or the panic of `change`.
-    fn change<T>(
-        transaction: &WriteTransaction,
-        change: impl FnOnce(&mut Tables<'_>) -> Result<T>,
-    ) -> Result<std::thread::Result<(T, u64)>> {
-        let mut meta = transaction.open_table(META).map_err(writing)?;
-        let noted = meta.get(CONTENTS).map_err(reading)?;
-        let contents = noted.map_or(Ok(Contents::default()), |noted| Contents::from_bytes(noted.value()))?;
-        let inside = Cell::new(false);
-        let mut tables = Tables {
-            sets: transaction.open_table(SETS).map_err(writing)?,
-            resources: transaction.open_table(RESOURCES).map_err(writing)?,
-            members: transaction.open_table(MEMBERS).map_err(writing)?,
-            increments: transaction.open_table(INCREMENTS).map_err(writing)?,
-            ids: transaction.open_table(IDS).map_err(writing)?,
-            joining: transaction.open_table(JOINING).map_err(writing)?,
-            orphans: transaction.open_table(ORPHANS).map_err(writing)?,
-            platform: transaction.open_table(PLATFORM).map_err(writing)?,
-            contents,
-            inside: &inside,
+    pub(super) fn new(store: &'t dyn Store) -> Self {
+        Tables { transaction: Transaction::new(store) }
+    }
+
+    fn read<T: serde::de::DeserializeOwned>(&mut self, place: &Place) -> Result<Option<T>> {
+        let json = self.transaction.get(&place.key())?;
+        Ok(json.map(|json| parse(place, json)).transpose()?)
+    }
+
+    /// Puts a record over the one that is there, whose unknown fields stay.
+    fn put<T: Serialize + serde::de::DeserializeOwned>(&mut self, place: &Place, record: &T) -> Result<()> {
+        let key = place.key();
+        let new = match self.transaction.get(&key)? {
+            Some(old) => json_over(record, old),
+            None => json(record),
         };
-        let changed = match catch_unwind(AssertUnwindSafe(|| change(&mut tables))) {
-            Ok(changed) => changed?,
-            Err(panic) if inside.get() => resume_unwind(panic),
-            Err(panic) => return Ok(Err(panic)),
-        };
-        let serial = tables.contents.serial.wrapping_add(1);
-        tables.contents.serial = serial;
-        meta.insert(CONTENTS, tables.contents.to_bytes().as_slice()).map_err(writing)?;
-        Ok(Ok((changed, serial)))
+        self.transaction.put(&key, new)
     }
 
-    fn enter(&self) -> Inside<'t> {
-        Inside { flag: self.inside, before: self.inside.replace(true) }
-    }
-
-    /// Calls back to the caller while the database is not running.
-    fn asked(&self, wanted: &impl Fn(&Resource) -> bool, resource: &Resource) -> bool {
-        self.inside.set(false);
-        let answer = wanted(resource);
-        self.inside.set(true);
-        answer
-    }
-
-    /// Counts changes from those of the store that this one is made from.
-    pub(in crate::managed) fn begin_after(&mut self, changes: u64) {
-        self.contents.serial = self.contents.serial.max(changes);
-    }
-
-    /// Adds checksums to the records of an older release.
-    pub(super) fn seal(&mut self) -> Result<()> {
-        let _inside = self.enter();
-        let plain = |json: &[u8]| match json.first() {
-            Some(b'{') => Ok(json.to_vec()),
-            _ => Err(damaged("it has lost the record of its contents")),
-        };
-        let mut sets = Vec::new();
-        for entry in self.sets.iter().map_err(reading)? {
-            let (key, record) = entry.map_err(reading)?;
-            sets.push((key.value().to_owned(), plain(record.value())?));
-        }
-        for (name, json) in sets {
-            let place = Place::Set(&name);
-            self.sets.insert(name.as_str(), place.sealed(&json).as_slice()).map_err(writing)?;
-            self.contents.add(place, &json);
-        }
-        let mut resources = Vec::new();
-        for entry in self.resources.iter().map_err(reading)? {
-            let (key, record) = entry.map_err(reading)?;
-            let (kind, name) = key.value();
-            resources.push((kind, name.to_owned(), plain(record.value())?));
-        }
-        for (kind, name, json) in resources {
-            let place = Place::Resource(kind, &name);
-            self.resources.insert((kind, name.as_str()), place.sealed(&json).as_slice()).map_err(writing)?;
-            self.contents.add(place, &json);
-        }
-        for entry in self.orphans.iter().map_err(reading)? {
-            let (id, region) = entry.map_err(reading)?;
-            self.contents.add(Place::Orphan(id.value()), region.value().as_bytes());
-        }
-        Ok(())
-    }
-
-    pub(in crate::managed) fn set(&self, name: &str) -> Result<Option<EncryptionSet>> {
-        let _inside = self.enter();
-        let record = self.sets.get(name).map_err(reading)?;
-        Ok(record.map(|record| Place::Set(name).unsealed(record.value())).transpose()?)
+    pub(in crate::managed) fn set(&mut self, name: &str) -> Result<Option<EncryptionSet>> {
+        self.read(&Place::Set(name.into()))
     }
 
     pub(in crate::managed) fn put_set(&mut self, set: &EncryptionSet) -> Result<()> {
-        let _inside = self.enter();
-        let (name, json) = (set.name.as_str(), json(set));
-        let place = Place::Set(name);
-        if let Some(old) = self.sets.insert(name, place.sealed(&json).as_slice()).map_err(writing)? {
-            self.contents.remove(place, place.checked(old.value())?);
-        }
-        self.contents.add(place, &json);
-        Ok(())
+        self.put(&Place::Set(set.name.clone()), set)
     }
 
     pub(in crate::managed) fn remove_set(&mut self, name: &str) -> Result<()> {
-        let _inside = self.enter();
-        if let Some(old) = self.sets.remove(name).map_err(writing)? {
-            self.contents.remove(Place::Set(name), Place::Set(name).checked(old.value())?);
-        }
-        Ok(())
+        self.transaction.remove(&Place::Set(name.into()).key())
     }
 
-    pub(in crate::managed) fn platform(&self) -> Result<Option<PlatformKeys>> {
-        let _inside = self.enter();
-        let record = self.platform.get(KEYS).map_err(reading)?;
-        Ok(record.map(|record| Place::Platform.unsealed(record.value())).transpose()?)
+    pub(in crate::managed) fn platform(&mut self) -> Result<Option<PlatformKeys>> {
+        self.read(&Place::Platform)
     }
 
     pub(in crate::managed) fn put_platform(&mut self, keys: &PlatformKeys) -> Result<()> {
-        let _inside = self.enter();
-        let (place, json) = (Place::Platform, json(keys));
-        if let Some(old) = self.platform.insert(KEYS, place.sealed(&json).as_slice()).map_err(writing)? {
-            self.contents.remove(place, place.checked(old.value())?);
-        }
-        self.contents.add(place, &json);
-        Ok(())
+        self.put(&Place::Platform, keys)
     }
 
-    /// The first resource for which `wanted` holds.
+    /// The first resource for which `wanted` holds. Others may join meanwhile: see [`Transaction`].
     pub(in crate::managed) fn find(&self, wanted: impl Fn(&Resource) -> bool) -> Result<Option<ResourceName>> {
-        let _inside = self.enter();
-        for entry in self.resources.iter().map_err(reading)? {
-            let (key, record) = entry.map_err(reading)?;
-            let (kind, name) = key.value();
-            let name = resource_name(kind, name)?;
-            if self.asked(&wanted, &parse_resource(&name, record.value())?) {
-                return Ok(Some(name));
-            }
-        }
-        Ok(None)
+        self.transaction.scan(RESOURCES, |key, json| {
+            let Some(Place::Resource(name)) = Place::of_key(key) else { return Ok(None) };
+            let resource = parse_resource(&name, json)?;
+            Ok(wanted(&resource).then_some(name))
+        })
     }
 
-    /// The first member of a set, including members that are leaving, for which `wanted` holds.
+    /// The first member of a set, including members that are leaving, for which `wanted` holds. Others may join meanwhile:
+    /// see [`Transaction`].
     pub(in crate::managed) fn find_member(
         &self,
         set: &str,
         wanted: impl Fn(&Resource) -> bool,
     ) -> Result<Option<ResourceName>> {
-        let _inside = self.enter();
-        for entry in self.members.range((set, 0, "")..(set, u8::MAX, "")).map_err(reading)? {
-            let (key, _) = entry.map_err(reading)?;
-            let (_, kind, name) = key.value();
-            let name = resource_name(kind, name)?;
-            if self.asked(&wanted, &self.resource(&name)?) {
+        let mut names = Vec::new();
+        let found = self.transaction.scan(&members_of(set), |key, _| {
+            names.extend(member(key));
+            if names.len() < MAX_COMMIT { Ok(None) } else { self.first(core::mem::take(&mut names), &wanted) }
+        })?;
+        found.map_or_else(|| self.first(names, &wanted), |found| Ok(Some(found)))
+    }
+
+    /// The first of these resources for which `wanted` holds.
+    fn first(&self, names: Vec<ResourceName>, wanted: impl Fn(&Resource) -> bool) -> Result<Option<ResourceName>> {
+        let keys: Vec<_> = names.iter().map(|name| Place::Resource(name.clone()).key()).collect();
+        for (name, json) in names.into_iter().zip(self.transaction.look(&keys)?) {
+            // It may have been removed since it was listed.
+            let resource = json.map(|json| parse_resource(&name, &json)).transpose()?;
+            if resource.is_some_and(|resource| wanted(&resource)) {
                 return Ok(Some(name));
             }
         }
@@ -237,114 +105,167 @@ impl<'t> Tables<'t> {
 
     /// Whether a set has any members, including members that are leaving.
     pub(in crate::managed) fn has_members(&self, set: &str) -> Result<bool> {
-        let _inside = self.enter();
-        Ok(self.members.range((set, 0, "")..(set, u8::MAX, "")).map_err(reading)?.next().is_some())
+        Ok(self.transaction.scan(&members_of(set), |_, _| Ok(Some(())))?.is_some())
     }
 
-    pub(in crate::managed) fn resource(&self, name: &ResourceName) -> Result<Resource> {
-        let _inside = self.enter();
-        let record = self.resources.get((name.kind.code(), name.name.as_str())).map_err(reading)?;
-        Ok(parse_resource(name, record.ok_or_else(|| missing(name))?.value())?)
+    /// Reads the records of resources at once.
+    pub(in crate::managed) fn load(&mut self, names: &[ResourceName]) -> Result<()> {
+        let keys: Vec<_> = names.iter().map(|name| Place::Resource(name.clone()).key()).collect();
+        self.transaction.load(&keys)
+    }
+
+    pub(in crate::managed) fn resource(&mut self, name: &ResourceName) -> Result<Resource> {
+        let json = self.transaction.get(&Place::Resource(name.clone()).key())?;
+        Ok(parse_resource(name, json.ok_or_else(|| missing(name))?)?)
     }
 
     /// The resource of this name, if it has this id.
-    pub(in crate::managed) fn resource_of(&self, name: &ResourceName, id: &str) -> Result<Resource> {
+    pub(in crate::managed) fn resource_of(&mut self, name: &ResourceName, id: &str) -> Result<Resource> {
         self.resource(name).and_then(|found| if found.id == id { Ok(found) } else { Err(missing(name)) })
     }
 
-    /// Whether the image has any copy.
-    pub(in crate::managed) fn has_image(&self, name: &str) -> Result<bool> {
-        let _inside = self.enter();
-        let kind = ResourceKind::Image.code();
-        let (from, to) = (format!("{name}/"), format!("{name}0"));
-        Ok(self.resources.range((kind, from.as_str())..(kind, to.as_str())).map_err(reading)?.next().is_some())
+    /// Notes that an image of this name is made.
+    ///
+    /// # Errors
+    /// [`Error::ResourceExists`] if it has any copy.
+    pub(in crate::managed) fn claim_image(&mut self, name: &str) -> Result<()> {
+        // Two makers change this record, so that one of them looks again, and finds the other's copies.
+        self.put(&Place::Image(name.into()), &())?;
+        let copies = self.transaction.scan(&copies_of(name), |_, _| Ok(Some(())))?;
+        copies.map_or(Ok(()), |()| Err(Error::ResourceExists(format!("there is an image {name:?} already"))))
     }
 
-    pub(in crate::managed) fn check_absent(&self, name: &ResourceName) -> Result<()> {
-        let _inside = self.enter();
-        match self.resources.get((name.kind.code(), name.name.as_str())).map_err(reading)? {
+    pub(in crate::managed) fn check_absent(&mut self, name: &ResourceName) -> Result<()> {
+        match self.transaction.get(&Place::Resource(name.clone()).key())? {
             Some(_) => Err(taken(name)),
             None => Ok(()),
         }
     }
 
-    /// Inserts a new resource. Its device stops being an orphan.
+    /// Inserts a new resource.
     pub(in crate::managed) fn add_resource(&mut self, resource: &Resource) -> Result<()> {
         self.check_absent(&resource.full_name())?;
-        self.remove_orphan(&resource.id)?;
         self.put_resource(resource)
+    }
+
+    /// Inserts a new resource whose device was made for it, and stops being an orphan.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchResource`] if the device is being removed, or was: whoever did that took its maker for dead.
+    pub(in crate::managed) fn add_made(&mut self, resource: &Resource) -> Result<()> {
+        let orphan = Place::Orphan(resource.id.clone());
+        if self.read(&orphan)?.is_none_or(|orphan: Orphan| orphan.removing) {
+            let text = format!("the device of the new {} was removed meanwhile; make it again", resource.full_name());
+            return Err(Error::NoSuchResource(text));
+        }
+        self.transaction.remove(&orphan.key())?;
+        self.add_resource(resource)
     }
 
     /// Inserts a resource, or replaces it.
     pub(in crate::managed) fn put_resource(&mut self, resource: &Resource) -> Result<()> {
-        let _inside = self.enter();
-        let (kind, name) = (resource.kind.code(), resource.name.as_str());
-        let (place, json) = (Place::Resource(kind, name), json(resource));
-        let old = self.resources.insert((kind, name), place.sealed(&json).as_slice()).map_err(writing)?;
-        let old = old.map(|old| {
-            let json = place.checked(old.value())?;
-            self.contents.remove(place, json);
-            place.parse::<Resource>(json)
-        });
-        self.contents.add(place, &json);
-        old.transpose()?.map_or(Ok(()), |old| self.remove_indices(&old))?;
-        if let Some(set) = &resource.set {
-            self.members.insert((set.as_str(), kind, name), false).map_err(writing)?;
+        let place = Place::Resource(resource.full_name());
+        let old = self.read::<Resource>(&place)?;
+        self.put(&place, resource)?;
+        let (before, now) = (old.as_ref().map(indices).unwrap_or_default(), indices(resource));
+        now.difference(&before).try_for_each(|(index, _)| match index {
+            Place::Member(set, _) => self.admit(set),
+            _ => Ok(()),
+        })?;
+        self.replace(&before, &now)
+    }
+
+    /// Demands, for a new member, that the set stays as it is. Whoever removes the set looks for members after marking it;
+    /// a newcomer who finds the mark takes it away, so that the removal looks again.
+    fn admit(&mut self, set: &str) -> Result<()> {
+        match self.set(set)? {
+            None => Err(Error::NoSuchResource(format!("there is no set {set:?}"))),
+            Some(found) if found.removing => self.put_set(&EncryptionSet { removing: false, ..found }),
+            Some(_) => Ok(()),
         }
-        if let Some(from) = resource.leaving() {
-            self.members.insert((from.as_str(), kind, name), true).map_err(writing)?;
-        }
-        if resource.joining.is_some() {
-            self.joining.insert((kind, name), ()).map_err(writing)?;
-        }
-        if let Some((disk, place)) = resource.place() {
-            self.increments.insert((disk, place), name).map_err(writing)?;
-        }
-        self.ids.insert(resource.id.as_str(), (kind, name)).map(drop).map_err(writing)
     }
 
     /// Removes a resource. Its device becomes an orphan.
     pub(in crate::managed) fn remove_resource(&mut self, resource: &Resource) -> Result<()> {
-        let _inside = self.enter();
-        let (kind, name) = (resource.kind.code(), resource.name.as_str());
-        if let Some(old) = self.resources.remove((kind, name)).map_err(writing)? {
-            let place = Place::Resource(kind, name);
-            self.contents.remove(place, place.checked(old.value())?);
-        }
-        self.add_orphan(&resource.id, &resource.region)?;
-        self.remove_indices(resource)
+        let known = self.resource_of(&resource.full_name(), &resource.id)?;
+        self.transaction.remove(&Place::Resource(resource.full_name()).key())?;
+        self.add_orphan(&known.id, &known.region)?;
+        self.replace(&indices(&known), &BTreeSet::new())
     }
 
-    fn remove_indices(&mut self, resource: &Resource) -> Result<()> {
-        let _inside = self.enter();
-        let (kind, name) = (resource.kind.code(), resource.name.as_str());
-        if let Some(set) = &resource.set {
-            self.members.remove((set.as_str(), kind, name)).map_err(writing)?;
-        }
-        if let Some(from) = resource.leaving() {
-            self.members.remove((from.as_str(), kind, name)).map_err(writing)?;
-        }
-        self.joining.remove((kind, name)).map_err(writing)?;
-        if let Some((disk, place)) = resource.place() {
-            self.increments.remove((disk, place)).map_err(writing)?;
-        }
-        self.ids.remove(resource.id.as_str()).map(drop).map_err(writing)
+    /// Replaces the records for finding a resource.
+    fn replace(&mut self, before: &BTreeSet<Index>, now: &BTreeSet<Index>) -> Result<()> {
+        let keys: Vec<_> = before.symmetric_difference(now).map(|(place, _)| place.key()).collect();
+        // All at once.
+        self.transaction.load(&keys)?;
+        before.difference(now).try_for_each(|(place, _)| self.transaction.remove(&place.key()))?;
+        now.difference(before).try_for_each(|(place, json)| self.transaction.put(&place.key(), json.clone()))
     }
 
     pub(in crate::managed) fn add_orphan(&mut self, id: &str, region: &str) -> Result<()> {
-        let _inside = self.enter();
-        if let Some(old) = self.orphans.insert(id, region).map_err(writing)? {
-            self.contents.remove(Place::Orphan(id), old.value().as_bytes());
+        self.put(&Place::Orphan(id.into()), &Orphan { region: region.into(), removing: false })
+    }
+
+    /// Notes that a device without a resource is being removed. From now on no resource can get it, also not by a commit
+    /// that was under way: it demanded this record as it was before.
+    ///
+    /// # Errors
+    /// [`Error::Busy`] if a resource has it.
+    pub(in crate::managed) fn begin_to_remove(&mut self, id: &str, region: &str) -> Result<()> {
+        if let Some(name) = self.name_of(id)? {
+            return Err(Error::Busy { what: format!("the device of the {name}") });
         }
-        self.contents.add(Place::Orphan(id), region.as_bytes());
-        Ok(())
+        self.put(&Place::Orphan(id.into()), &Orphan { region: region.into(), removing: true })
     }
 
     pub(in crate::managed) fn remove_orphan(&mut self, id: &str) -> Result<()> {
-        let _inside = self.enter();
-        if let Some(old) = self.orphans.remove(id).map_err(writing)? {
-            self.contents.remove(Place::Orphan(id), old.value().as_bytes());
-        }
-        Ok(())
+        self.transaction.remove(&Place::Orphan(id.into()).key())
+    }
+
+    /// The name of the resource with this id.
+    fn name_of(&mut self, id: &str) -> Result<Option<ResourceName>> {
+        let place = Place::Id(id.into());
+        let found = self.read(&place)?;
+        Ok(found.map(|found| named(&place, found)).transpose()?)
+    }
+}
+
+/// A record for finding a resource: its place and its JSON.
+pub(super) type Index = (Place, Vec<u8>);
+
+/// The records for finding a resource.
+pub(super) fn indices(resource: &Resource) -> BTreeSet<Index> {
+    let name = resource.full_name();
+    let mut indices = BTreeSet::from([(Place::Id(resource.id.clone()), json(&(resource.kind.name(), &resource.name)))]);
+    let sets = resource.set.iter().map(|set| (set, false)).chain(resource.leaving().map(|set| (set, true)));
+    indices.extend(sets.map(|(set, leaving)| (Place::Member(set.clone(), name.clone()), json(&leaving))));
+    if resource.joining.is_some() {
+        indices.insert((Place::Joining(name), json(&())));
+    }
+    if let Some((disk, place)) = resource.place() {
+        indices.insert((Place::Increment(disk.into(), place), json(&resource.name)));
+    }
+    indices
+}
+
+/// The name in the record of a device's id, if it can be read.
+pub(super) fn named_in(json: &[u8]) -> Option<ResourceName> {
+    let (kind, name): (String, String) = serde_json::from_slice(json).ok()?;
+    Some(ResourceName { kind: ResourceKind::from_name(&kind)?, name })
+}
+
+/// The name in the record of a device's id.
+pub(super) fn named(place: &Place, (kind, name): (String, String)) -> Result<ResourceName, Defect> {
+    let kind = ResourceKind::from_name(&kind).ok_or_else(|| {
+        Defect(format!("the record of the {} names a kind that this version doesn't know", place.name()))
+    })?;
+    Ok(ResourceName { kind, name })
+}
+
+/// The member that a key of a set's members tells.
+pub(super) fn member(key: &str) -> Option<ResourceName> {
+    match Place::of_key(key) {
+        Some(Place::Member(_, name)) => Some(name),
+        _ => None,
     }
 }

@@ -4,9 +4,19 @@ use std::io;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::file::Bytes;
-use super::*;
-use crate::managed::records::check_id;
+use std::path::Path;
+use std::sync::Arc;
+
+use redb::{Database, ReadableDatabase, TableDefinition, TableHandle};
+
+use super::contents::{Contents, Counted, FORMER};
+use super::file::{Bytes, StoreFile};
+use super::place::Place;
+use super::schema::{CONTENTS, META, RECORDS, former};
+use super::{Records, Tables, *};
+use crate::Result;
+use crate::managed::records::{Resource, ResourceName, check_id};
+use crate::managed::sync::lock;
 
 const ID: &str = "00000000-0000-4000-8000-00000000000";
 
@@ -65,7 +75,8 @@ impl Bytes for Shared {
 }
 
 fn store(disk: &Arc<Disk>) -> Result<Records> {
-    Records::over(StoreFile::over(Path::new("test"), Box::new(Shared(disk.clone()))))
+    let file = StoreFile::over(Path::new("test"), Box::new(Shared(disk.clone())));
+    FileStore::over(file).map(Records::of_file)
 }
 
 fn id(n: usize) -> String {
@@ -163,29 +174,131 @@ fn an_id_is_a_uuid() {
     check_id(&id(1)).unwrap();
 }
 
-/// A store of a release without checksums, closed cleanly.
-#[test]
-fn a_store_of_an_older_release_is_read_and_sealed() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("store");
-    let set = br#"{"name":"s","region":"north","subscription":"one","tenant":"contoso","identity":"i","encryption_type":"customer-key","active_key":"https://contoso.vault.example/keys/disks/1","previous_keys":[],"former_keys":[],"auto_rotation":false,"last_key_rotation_timestamp":null,"auto_key_rotation_error":null,"created":1700000000}"#;
-    let disk = br#"{"kind":"disk","name":"d","id":"00000000-0000-4000-8000-000000000007","region":"north","subscription":"one","size":8192,"sector_size":4096,"encryption_type":"customer-key","set":"s","joining":null,"guest_encrypted":false,"created":1700000000,"source":null,"increment":null}"#;
-    let older = Database::create(&path).unwrap();
+const MEMBERS: TableDefinition<'_, (&str, u8, &str), bool> = TableDefinition::new("members");
+const IDS: TableDefinition<'_, &str, (u8, &str)> = TableDefinition::new("ids");
+
+const SET: &[u8] = br#"{"name":"s","region":"north","subscription":"one","tenant":"contoso","identity":"i","encryption_type":"customer-key","active_key":"https://contoso.vault.example/keys/disks/1","previous_keys":[],"former_keys":[],"auto_rotation":false,"last_key_rotation_timestamp":null,"auto_key_rotation_error":null,"created":1700000000}"#;
+const DISK: &[u8] = br#"{"kind":"disk","name":"d","id":"00000000-0000-4000-8000-000000000007","region":"north","subscription":"one","size":8192,"sector_size":4096,"encryption_type":"customer-key","set":"s","joining":null,"guest_encrypted":false,"created":1700000000,"source":null,"increment":null}"#;
+
+/// A store of a former release, closed cleanly: with checksums, if `contents` are given, or of an older one.
+fn former_store(path: &Path, contents: Option<&Contents>) {
+    let sealed = |place: &Place, json: &[u8]| match contents {
+        Some(_) => super::former::sealed(place, json),
+        None => json.to_vec(),
+    };
+    let older = Database::create(path).unwrap();
     let transaction = older.begin_write().unwrap();
-    transaction.open_table(SETS).unwrap().insert("s", &set[..]).unwrap();
-    transaction.open_table(RESOURCES).unwrap().insert((1, "d"), &disk[..]).unwrap();
+    let set = sealed(&Place::Set("s".into()), SET);
+    transaction.open_table(former::SETS).unwrap().insert("s", set.as_slice()).unwrap();
+    let disk = sealed(&Place::Resource(ResourceName::disk("d")), DISK);
+    transaction.open_table(former::RESOURCES).unwrap().insert((1, "d"), disk.as_slice()).unwrap();
     transaction.open_table(MEMBERS).unwrap().insert(("s", 1, "d"), false).unwrap();
     transaction.open_table(IDS).unwrap().insert(id(7).as_str(), (1, "d")).unwrap();
-    transaction.open_table(ORPHANS).unwrap().insert(id(8).as_str(), "north").unwrap();
-    transaction.open_table(INCREMENTS).unwrap();
-    transaction.open_table(JOINING).unwrap();
+    transaction.open_table(former::ORPHANS).unwrap().insert(id(8).as_str(), "north").unwrap();
+    if let Some(contents) = contents {
+        let bytes = contents.to_bytes_of(FORMER);
+        transaction.open_table(META).unwrap().insert(CONTENTS, bytes.as_slice()).unwrap();
+    }
     transaction.commit().unwrap();
-    drop(older);
-    for _ in 0..2 {
-        let store = Records::open(&path).unwrap();
-        assert_eq!(store.set("s").unwrap().active_key.to_string(), "https://contoso.vault.example/keys/disks/1");
-        assert_eq!(store.resource(&ResourceName::disk("d")).unwrap().id, id(7));
-        assert_eq!(orphans(&store), [id(8)]);
+}
+
+/// The contents of such a store, by the definition of the former release.
+fn former_contents() -> Contents {
+    let mut contents = Contents::default();
+    contents.serial = 41;
+    for (place, counted, json) in [
+        (Place::Set("s".into()), Counted::Set, SET),
+        (Place::Resource(ResourceName::disk("d")), Counted::Resource, DISK),
+        (Place::Orphan(id(8)), Counted::Orphan, b"north"),
+    ] {
+        contents.turn(super::former::hash(&place, json));
+        contents.count(counted);
+    }
+    contents
+}
+
+#[test]
+fn a_store_of_a_former_release_is_converted() {
+    for contents in [None, Some(former_contents())] {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("store");
+        former_store(&path, contents.as_ref());
+        let before = std::fs::read(&path).unwrap();
+        // A look converts nothing in the file.
+        let check = check_file(&path).unwrap();
+        assert_eq!((check.sets, check.resources, check.defects.len()), (1, 1, 0));
+        assert!(std::fs::read(&path).unwrap() == before);
+        for _ in 0..2 {
+            let store = Records::open(&path).unwrap();
+            assert_eq!(store.set("s").unwrap().active_key.to_string(), "https://contoso.vault.example/keys/disks/1");
+            assert_eq!(store.resource(&ResourceName::disk("d")).unwrap().id, id(7));
+            assert_eq!(store.name_of(&id(7)).unwrap(), Some(ResourceName::disk("d")));
+            assert_eq!(store.members("s", false).unwrap(), [ResourceName::disk("d")]);
+            assert_eq!(orphans(&store), [id(8)]);
+            let changes = store.check().unwrap().changes;
+            assert_eq!(changes, 1 + contents.as_ref().map_or(0, |contents| contents.serial));
+        }
+        let database = Database::open(&path).unwrap();
+        let mut tables: Vec<_> =
+            database.begin_read().unwrap().list_tables().unwrap().map(|table| table.name().to_owned()).collect();
+        tables.sort();
+        assert_eq!(tables, ["meta", "records"]);
+    }
+}
+
+/// The disk is full at each write of a conversion: the file stays what it was until it is converted.
+#[test]
+fn a_conversion_that_is_cut_off_changes_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store");
+    former_store(&path, Some(&former_contents()));
+    let bytes = std::fs::read(&path).unwrap();
+    let mut failed = 0;
+    for left in 0.. {
+        let disk = Arc::new(Disk { bytes: Mutex::new(bytes.clone()), ..Disk::default() });
+        *lock(&disk.left) = Some(left);
+        let opened = store(&disk);
+        *lock(&disk.left) = None;
+        if opened.is_ok() {
+            break;
+        }
+        failed += 1;
+        let store = store(&disk).unwrap_or_else(|e| panic!("{left}: {e}"));
+        assert_eq!(store.resource(&ResourceName::disk("d")).unwrap().id, id(7), "{left}");
+        assert_eq!((store.set_names().unwrap(), orphans(&store)), (vec!["s".into()], vec![id(8)]), "{left}");
+    }
+    assert!(failed > 3, "{failed}");
+}
+
+/// A store of a former release from which a record was lost, or in which one was changed, is not converted.
+#[test]
+fn a_damaged_store_of_a_former_release_is_told_by_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store");
+    type Change<'a> = &'a dyn Fn(&redb::WriteTransaction);
+    let changes: [(&str, Change<'_>); 3] = [
+        ("it has 0 resources but should have 1", &|t| {
+            t.open_table(former::RESOURCES).unwrap().remove((1, "d")).unwrap();
+        }),
+        ("the record of the disk \"d\" does not match its checksum", &|t| {
+            t.open_table(former::RESOURCES).unwrap().insert((1, "d"), DISK).unwrap();
+        }),
+        ("one of its records is of another time", &|t| {
+            t.open_table(former::ORPHANS).unwrap().insert(id(8).as_str(), "south").unwrap();
+        }),
+    ];
+    for (text, change) in changes {
+        let _ = std::fs::remove_file(&path);
+        former_store(&path, Some(&former_contents()));
+        let database = Database::create(&path).unwrap();
+        let transaction = database.begin_write().unwrap();
+        change(&transaction);
+        transaction.commit().unwrap();
+        drop(database);
+        let told = Records::open(&path).err().map(|e| format!("{e:#}")).unwrap_or_default();
+        assert!(told.contains(text) && told.contains("backup"), "{text}: {told:?}");
+        let check = check_file(&path).unwrap();
+        assert!(check.defects.iter().any(|defect| defect.contains(text)), "{text}: {check:?}");
     }
 }
 
@@ -200,23 +313,27 @@ fn a_record_that_was_changed_or_lost_is_told_by_name() {
         )
     };
     let resource: Resource = serde_json::from_str(&json(&id(1))).unwrap();
-    let place = Place::Resource(1, "d");
+    let key = Place::Resource(ResourceName::disk("d")).key();
+    let key = key.as_str();
+    let put = |t: &redb::WriteTransaction, value: &[u8]| {
+        let stored = [&1_u64.to_le_bytes()[..], value].concat();
+        t.open_table(RECORDS).unwrap().insert(key, stored.as_slice()).unwrap();
+    };
+    let sealed = |json: &str| super::record::sealed(key, json.as_bytes(), &[1; 16], &[0; 16]);
     type Change<'a> = &'a dyn Fn(&redb::WriteTransaction);
-    let changes: [(&str, Change<'_>); 4] = [
+    let changes: [(&str, Change<'_>); 5] = [
         ("disk \"d\" does not match its checksum", &|t| {
-            let record = [&place.sealed(json(&id(1)).as_bytes())[..33], json(&id(2)).as_bytes()].concat();
-            t.open_table(RESOURCES).unwrap().insert((1, "d"), record.as_slice()).unwrap();
+            let head = super::record::HEAD;
+            put(t, &[&sealed(&json(&id(1)))[..head], json(&id(2)).as_bytes()].concat());
         }),
-        ("../../x\" is not a UUID", &|t| {
-            let record = place.sealed(json("../../x").as_bytes());
-            t.open_table(RESOURCES).unwrap().insert((1, "d"), record.as_slice()).unwrap();
-        }),
+        ("../../x\" is not a UUID", &|t| put(t, &sealed(&json("../../x")))),
         ("record of the disk \"d\" is missing; its device is 00000000-0000-4000-8000-000000000001", &|t| {
-            t.open_table(RESOURCES).unwrap().remove((1, "d")).unwrap();
+            t.open_table(RECORDS).unwrap().remove(key).unwrap();
         }),
         ("table of ids", &|t| {
-            t.open_table(IDS).unwrap().remove(id(1).as_str()).unwrap();
+            t.open_table(RECORDS).unwrap().remove(Place::Id(id(1)).key().as_str()).unwrap();
         }),
+        ("one of its records is of another time", &|t| put(t, &sealed(&json(&id(1))))),
     ];
     for (text, change) in changes {
         let _ = std::fs::remove_file(&path);

@@ -1,0 +1,219 @@
+//! [`Records`]: the records of a service, over any [`Store`].
+
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use super::check::StoreCheck;
+use super::embedded::FileStore;
+use super::record::{Commit, unsealed};
+use super::shared::{Action, Change, MAX_COMMIT, Outcome, Revision, Store};
+use super::survey::Survey;
+use super::tables::Tables;
+use crate::managed::sync::lock;
+use crate::{Error, Result, random};
+
+/// How often a transaction runs when others change what it has read.
+const ATTEMPTS: u32 = 16;
+/// How often a commit is tried whose end isn't known.
+const TRIES: u32 = 4;
+/// The first wait before another attempt. It doubles up to the longest, and a random part of it is waited.
+const FIRST_WAIT: Duration = Duration::from_millis(4);
+const LONGEST_WAIT: Duration = Duration::from_secs(1);
+
+/// The records of a service.
+///
+/// On a store that is shared, nothing is believed of what was read before: another host may have changed it. A store in a
+/// file is this process's alone, and its transactions run one after the other.
+pub(in crate::managed) struct Records {
+    pub(super) store: Arc<dyn Store>,
+    /// The same, if it is in a file.
+    pub(super) file: Option<Arc<FileStore>>,
+    alone: Mutex<()>,
+    /// How often a change of a file has begun and ended: an odd number while one goes on.
+    changes: AtomicU64,
+}
+
+/// While it lives, no other thread changes the file.
+struct Alone<'s> {
+    _lock: MutexGuard<'s, ()>,
+    changes: &'s AtomicU64,
+}
+
+impl Drop for Alone<'_> {
+    fn drop(&mut self) {
+        self.changes.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+/// What is known of a commit that ended in an error.
+enum Known {
+    Happened,
+    DidNot,
+}
+
+impl Records {
+    /// Opens a file, or makes it, and checks all its content.
+    pub(in crate::managed) fn open(path: &Path) -> Result<Self> {
+        Ok(Self::of_file(FileStore::open(path)?))
+    }
+
+    pub(super) fn of_file(file: FileStore) -> Self {
+        let file = Arc::new(file);
+        Records { store: file.clone(), file: Some(file), alone: Mutex::default(), changes: AtomicU64::new(0) }
+    }
+
+    /// Checks everything in the store, as of the last change.
+    pub(in crate::managed) fn check(&self) -> Result<StoreCheck> {
+        match &self.file {
+            Some(file) => file.check(),
+            None => Ok(Survey::of_shared(&*self.store)?.told()),
+        }
+    }
+
+    /// A number that is another after each change: what was read while it stays the same is still so. `None` while a change
+    /// goes on, and for a store that others change, too.
+    pub(in crate::managed) fn changes(&self) -> Option<u64> {
+        self.file.as_ref()?;
+        Some(self.changes.load(Ordering::SeqCst)).filter(|changes| changes.is_multiple_of(2))
+    }
+
+    /// While it isn't known what a commit to a file that failed came to, nothing is written, and no device removed. On a
+    /// shared store, the removal of a device is noted before, which no commit passes that is still under way.
+    pub(in crate::managed) fn check_sound(&self) -> Result<()> {
+        self.file.as_ref().map_or(Ok(()), |file| file.check_sound())
+    }
+
+    /// Makes sure that no resource has a device, nor gets it: a change that failed may have happened all the same. On a shared
+    /// store it may also still be under way.
+    pub(in crate::managed) fn begin_to_remove(&self, id: &str, region: &str) -> Result<()> {
+        if self.file.is_none() {
+            return self.write(|tables| tables.begin_to_remove(id, region));
+        }
+        // Nothing is written, so that the remains of a failure are removed on a full disk, too. After a failed write, the file
+        // may say at the next start that a resource has this device.
+        self.check_sound()?;
+        self.name_of(id)?.map_or(Ok(()), |name| Err(Error::Busy { what: format!("the device of the {name}") }))
+    }
+
+    /// The most resources that one transaction changes on any store.
+    pub(in crate::managed) const MOST: usize = MAX_COMMIT - 4;
+
+    /// Runs one transaction: on return, all or none of it is in the store. It may run several times, until nothing of what
+    /// it has read was changed meanwhile.
+    ///
+    /// # Errors
+    /// Those of `change`; [`Error::Busy`] if others change the same all the time; [`Error::InvalidOption`] if it changes more than
+    /// a shared store does at once; [`Error::Io`]: if it isn't known whether it happened, the error says so. Then it
+    /// happened within the store's deadline, or never will.
+    pub(in crate::managed) fn write<T>(&self, mut change: impl FnMut(&mut Tables<'_>) -> Result<T>) -> Result<T> {
+        let _alone = self.file.as_ref().map(|_| self.alone());
+        self.check_sound()?;
+        for attempt in 0..ATTEMPTS {
+            if attempt > 0 {
+                pause(attempt - 1)?;
+            }
+            let mut tables = Tables::new(&*self.store);
+            let changed = change(&mut tables);
+            let transaction = tables.transaction;
+            if changed.is_err() || !transaction.changes() {
+                // What was decided from records of different moments may be wrong.
+                if self.file.is_some() || transaction.is_consistent()? {
+                    return changed;
+                }
+                continue;
+            }
+            let commit = random::array()?;
+            let changes = transaction.commit(&commit);
+            let outcome = match (&self.file, changes.len()) {
+                (Some(file), _) => file.commit_any(&changes)?,
+                (None, ..=MAX_COMMIT) => self.commit(&changes, &commit)?,
+                (None, count) => return Err(too_many(count)),
+            };
+            match outcome {
+                Outcome::Committed(_) => return changed,
+                Outcome::Conflict => {}
+            }
+        }
+        Err(Error::Busy { what: "a record that others change all the time; try again later: it".into() })
+    }
+
+    fn alone(&self) -> Alone<'_> {
+        let _lock = lock(&self.alone);
+        self.changes.fetch_add(1, Ordering::SeqCst);
+        Alone { _lock, changes: &self.changes }
+    }
+
+    /// Commits, and finds out after an error what happened.
+    fn commit(&self, changes: &[Change], commit: &Commit) -> Result<Outcome> {
+        let mut unknown = match self.store.commit(changes) {
+            Err(e @ Error::Io { .. }) => e,
+            outcome => return outcome,
+        };
+        for attempt in 0..TRIES {
+            pause(attempt)?;
+            // It demands the same as before, so that it can't happen twice.
+            match self.store.commit(changes) {
+                Ok(Outcome::Conflict) => match self.known(changes, commit) {
+                    Ok(Some(Known::Happened)) => return Ok(Outcome::Committed(Vec::new())),
+                    Ok(Some(Known::DidNot)) => return Ok(Outcome::Conflict),
+                    Ok(None) => break,
+                    Err(e) => unknown = e,
+                },
+                Err(e @ Error::Io { .. }) => unknown = e,
+                outcome => return outcome,
+            }
+        }
+        Err(match unknown {
+            Error::Io { what, source } => {
+                let text = format!("it isn't known whether a change of the store happened; {what}");
+                Error::io(text, source)
+            }
+            other => other,
+        })
+    }
+
+    /// Whether a commit happened, after another one of the same changes didn't. `None` if all that it changed was changed
+    /// again, more than once.
+    fn known(&self, changes: &[Change], commit: &Commit) -> Result<Option<Known>> {
+        let keys: Vec<&str> = changes.iter().map(|change| change.key.as_str()).collect();
+        let found = self.store.get(&keys)?;
+        let (mut puts, mut gone) = (0, true);
+        for (change, record) in changes.iter().zip(found) {
+            let revision: Option<Revision> = record.as_ref().map(|record| record.revision);
+            match &change.action {
+                Action::Check => continue,
+                Action::Put(_) => puts += 1,
+                Action::Remove => gone &= record.is_none(),
+            }
+            if revision == change.expected {
+                // It would have changed this one, too.
+                return Ok(Some(Known::DidNot));
+            }
+            if let Some(record) = record
+                && let Ok(sealed) = unsealed(&record.key, &record.value)
+                && [sealed.commit, sealed.before].contains(commit)
+            {
+                return Ok(Some(Known::Happened));
+            }
+        }
+        // If it only removes, it makes no difference who did.
+        Ok((puts == 0 && gone).then_some(Known::Happened))
+    }
+}
+
+/// Waits for a random part of a time that doubles with each attempt.
+fn pause(attempt: u32) -> Result<()> {
+    let longest = FIRST_WAIT.saturating_mul(1 << attempt.min(16)).min(LONGEST_WAIT);
+    let part = u32::from_le_bytes(random::array()?);
+    std::thread::sleep(longest.mul_f64(f64::from(part) / f64::from(u32::MAX)));
+    Ok(())
+}
+
+fn too_many(count: usize) -> Error {
+    Error::InvalidOption(format!(
+        "this changes {count} records in one step, and a shared store changes at most {MAX_COMMIT}; do it with fewer disks or \
+         regions at once, or remove some of the disk's incremental snapshots first"
+    ))
+}

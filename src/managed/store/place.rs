@@ -1,0 +1,191 @@
+//! The keys of records: what a record is of, and where it stands in a store.
+//!
+//! Each part of a key is a name in which everything but letters, digits, '-', '_' and '.' is written as `%XX`. So '/'
+//! only separates parts, and no prefix of one kind of record runs into another's.
+
+use std::fmt::Write as _;
+
+use crate::managed::records::{ResourceKind, ResourceName};
+
+/// What a record is of.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Place {
+    Set(String),
+    Resource(ResourceName),
+    /// A device without a resource: being made or removed. By its id.
+    Orphan(String),
+    /// The platform's keys.
+    Platform,
+    /// A member of a set.
+    Member(String, ResourceName),
+    /// The resource of a device, by the device's id.
+    Id(String),
+    /// An incremental snapshot, by the id of its disk and its place in the chain.
+    Increment(String, u64),
+    /// A resource that was put into a set but is not surely under its key.
+    Joining(ResourceName),
+    /// That an image of this name was made: two makers of one image change this record.
+    Image(String),
+}
+
+pub(super) const SETS: &str = "set/";
+pub(super) const ORPHANS: &str = "orphan/";
+pub(super) const JOINING: &str = "joining/";
+pub(super) const RESOURCES: &str = "resource/";
+
+impl Place {
+    /// The key of its record.
+    pub(super) fn key(&self) -> String {
+        match self {
+            Place::Set(name) => format!("{SETS}{}", Part(name)),
+            Place::Resource(name) => format!("{RESOURCES}{}", named(name)),
+            Place::Orphan(id) => format!("{ORPHANS}{}", Part(id)),
+            Place::Platform => "platform".into(),
+            Place::Member(set, name) => format!("{}{}", members_of(set), named(name)),
+            Place::Id(id) => format!("id/{}", Part(id)),
+            Place::Increment(disk, place) => format!("{}{place:020}", increments_of(disk)),
+            Place::Joining(name) => format!("{JOINING}{}", named(name)),
+            Place::Image(name) => format!("image/{}", Part(name)),
+        }
+    }
+
+    /// What the record of this key is of; `None` for a kind that this version doesn't know.
+    pub(super) fn of_key(key: &str) -> Option<Self> {
+        let (kind, rest) = key.split_once('/').unwrap_or((key, ""));
+        let place = match kind {
+            "set" => Place::Set(plain(rest)?),
+            "resource" => Place::Resource(resource(rest)?),
+            "orphan" => Place::Orphan(plain(rest)?),
+            "platform" => Place::Platform,
+            "member" => {
+                let (set, name) = rest.split_once('/')?;
+                Place::Member(plain(set)?, resource(name)?)
+            }
+            "id" => Place::Id(plain(rest)?),
+            "increment" => {
+                let (disk, place) = rest.split_once('/')?;
+                Place::Increment(plain(disk)?, place.parse().ok()?)
+            }
+            "joining" => Place::Joining(resource(rest)?),
+            "image" => Place::Image(plain(rest)?),
+            _ => return None,
+        };
+        // One record has one key.
+        (place.key() == key).then_some(place)
+    }
+
+    /// As errors name it: "the record of the ..".
+    pub(super) fn name(&self) -> String {
+        match self {
+            Place::Set(name) => format!("set {name:?}"),
+            Place::Resource(name) => name.to_string(),
+            Place::Orphan(id) => format!("device {id:?}, which is to be removed"),
+            Place::Platform => "platform's keys".into(),
+            Place::Member(set, name) => format!("{name} as a member of the set {set:?}"),
+            Place::Id(id) => format!("device {id:?}"),
+            Place::Increment(disk, place) => format!("incremental snapshot {place} of the disk with the id {disk:?}"),
+            Place::Joining(name) => format!("{name}, which is moving into a set"),
+            Place::Image(name) => format!("image {name:?}"),
+        }
+    }
+}
+
+/// The prefix of the keys of all resources of a kind.
+pub(super) fn resources_of(kind: ResourceKind) -> String {
+    format!("{RESOURCES}{}/", kind.name())
+}
+
+/// The prefix of the keys of an image's copies.
+pub(super) fn copies_of(image: &str) -> String {
+    format!("{}{}/", resources_of(ResourceKind::Image), Part(image))
+}
+
+/// The prefix of the keys of a set's members.
+pub(super) fn members_of(set: &str) -> String {
+    format!("member/{}/", Part(set))
+}
+
+/// The prefix of the keys of a disk's incremental snapshots, by the disk's id.
+pub(super) fn increments_of(disk: &str) -> String {
+    format!("increment/{}/", Part(disk))
+}
+
+/// A part of a key.
+struct Part<'n>(&'n str);
+
+impl core::fmt::Display for Part<'_> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        self.0.bytes().try_for_each(|byte| match byte {
+            b'-' | b'_' | b'.' | b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' => f.write_char(byte.into()),
+            _ => write!(f, "%{byte:02X}"),
+        })
+    }
+}
+
+/// The name of a part, unless it was written in another way than [`Part`] does.
+fn plain(part: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(part.len());
+    let mut rest = part.bytes();
+    while let Some(byte) = rest.next() {
+        bytes.push(match byte {
+            b'%' => {
+                let digits = [rest.next()?, rest.next()?];
+                u8::from_str_radix(core::str::from_utf8(&digits).ok()?, 16).ok()?
+            }
+            _ => byte,
+        });
+    }
+    String::from_utf8(bytes).ok()
+}
+
+/// A resource's kind, and its name: that of an image's copy has several parts.
+fn named(name: &ResourceName) -> String {
+    let mut key = name.kind.name().to_owned();
+    for part in name.name.split('/') {
+        // Writing to a string can't fail.
+        let _ = write!(key, "/{}", Part(part));
+    }
+    key
+}
+
+fn resource(key: &str) -> Option<ResourceName> {
+    let (kind, name) = key.split_once('/')?;
+    let kind = ResourceKind::from_name(kind)?;
+    let parts: Option<Vec<_>> = name.split('/').map(plain).collect();
+    Some(ResourceName { kind, name: parts?.join("/") })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_tells_its_place_and_no_prefix_runs_into_anothers() {
+        let disk = ResourceName::disk("d");
+        let odd = "a/b %\u{1}\u{e4}";
+        let places = [
+            Place::Set("s".into()),
+            Place::Set(odd.into()),
+            Place::Resource(disk.clone()),
+            Place::Resource(ResourceName::image("i", "north", 3)),
+            Place::Orphan("o".into()),
+            Place::Platform,
+            Place::Member("s".into(), disk.clone()),
+            Place::Member(odd.into(), ResourceName::snapshot(odd)),
+            Place::Id(odd.into()),
+            Place::Increment("d".into(), 7),
+            Place::Joining(disk),
+            Place::Image("i".into()),
+        ];
+        for place in &places {
+            let key = place.key();
+            assert_eq!(Place::of_key(&key).as_ref(), Some(place), "{key}");
+            assert!(key.bytes().all(|byte| byte.is_ascii_graphic()), "{key}");
+        }
+        assert!(!Place::Member("set/disk".into(), ResourceName::disk("d")).key().starts_with(&members_of("set")));
+        assert!(Place::Increment("d".into(), 9).key() < Place::Increment("d".into(), 10).key());
+        for key in ["set/%2f", "set/%zz", "increment/d/7", "resource/none/a", "other/a", "set/a%", "platform/"] {
+            assert_eq!(Place::of_key(key), None, "{key}");
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! What a service reads of its records.
+
+use super::errors::{missing, taken};
+use super::layer::Records;
+use super::page::pages;
+use super::place::{JOINING, ORPHANS, Place, RESOURCES, SETS, copies_of, increments_of, members_of, resources_of};
+use super::record::{parse, parse_resource};
+use super::tables::{Orphan, named};
+use super::transaction::opened;
+use crate::managed::records::{EncryptionSet, PlatformKeys, Resource, ResourceKind, ResourceName};
+use crate::{Error, Result};
+
+impl Records {
+    /// The JSON of a record.
+    fn json(&self, place: &Place) -> Result<Option<Vec<u8>>> {
+        let found = self.store.get(&[&place.key()])?.pop().flatten();
+        Ok(found.map(|record| opened(&record)).transpose()?.map(|(_, json)| json))
+    }
+
+    fn one<T: serde::de::DeserializeOwned>(&self, place: &Place) -> Result<Option<T>> {
+        Ok(self.json(place)?.map(|json| parse(place, &json)).transpose()?)
+    }
+
+    /// What `parse` makes of all records whose keys begin so, in order.
+    fn all<T>(&self, prefix: &str, parse: impl Fn(Place, &[u8]) -> Result<Option<T>>) -> Result<Vec<T>> {
+        let mut all = Vec::new();
+        for record in pages(&*self.store, prefix) {
+            let record = record?;
+            if let Some(place) = Place::of_key(&record.key) {
+                all.extend(parse(place, &opened(&record)?.1)?);
+            }
+        }
+        Ok(all)
+    }
+
+    pub(in crate::managed) fn set(&self, name: &str) -> Result<EncryptionSet> {
+        self.one(&Place::Set(name.into()))?.ok_or_else(|| Error::NoSuchResource(format!("there is no set {name:?}")))
+    }
+
+    pub(in crate::managed) fn resource(&self, name: &ResourceName) -> Result<Resource> {
+        let json = self.json(&Place::Resource(name.clone()))?.ok_or_else(|| missing(name))?;
+        Ok(parse_resource(name, &json)?)
+    }
+
+    /// Checks that a name is free.
+    pub(in crate::managed) fn check_absent(&self, name: &ResourceName) -> Result<()> {
+        match self.resource(name) {
+            Ok(_) => Err(taken(name)),
+            Err(Error::NoSuchResource(_)) => Ok(()),
+            Err(e) => Err(e),
+        }
+    }
+
+    /// The platform's keys, if anything is known to be under one.
+    pub(in crate::managed) fn platform(&self) -> Result<Option<PlatformKeys>> {
+        self.one(&Place::Platform)
+    }
+
+    /// The names of all sets, in order.
+    pub(in crate::managed) fn set_names(&self) -> Result<Vec<String>> {
+        self.all(SETS, |place, _| match place {
+            Place::Set(name) => Ok(Some(name)),
+            _ => Ok(None),
+        })
+    }
+
+    /// The names of all resources of a kind, in order.
+    pub(in crate::managed) fn names(&self, kind: ResourceKind) -> Result<Vec<String>> {
+        let mut names = self.all(&resources_of(kind), |place, _| match place {
+            Place::Resource(name) => Ok(Some(name.name)),
+            _ => Ok(None),
+        })?;
+        // Parts of a name are in order by their keys, but not the whole of several.
+        names.sort_unstable();
+        Ok(names)
+    }
+
+    /// All resources, in order.
+    pub(in crate::managed) fn resources(&self) -> Result<Vec<Resource>> {
+        self.all(RESOURCES, parsed)
+    }
+
+    /// The copies of an image.
+    pub(in crate::managed) fn image(&self, name: &str) -> Result<Vec<Resource>> {
+        self.all(&copies_of(name), parsed)
+    }
+
+    /// The members of a set, in order; with `leaving`, also those that are moving into another set.
+    pub(in crate::managed) fn members(&self, set: &str, leaving: bool) -> Result<Vec<ResourceName>> {
+        let mut members = self.all(&members_of(set), |place, json| {
+            let leaves: bool = parse(&place, json)?;
+            match place {
+                Place::Member(_, name) => Ok(Some(name).filter(|_| leaving || !leaves)),
+                _ => Ok(None),
+            }
+        })?;
+        members.sort_unstable();
+        Ok(members)
+    }
+
+    /// The incremental snapshots of a disk, the oldest first, with their places.
+    pub(in crate::managed) fn increments(&self, disk: &str) -> Result<Vec<(u64, ResourceName)>> {
+        self.all(&increments_of(disk), |place, json| {
+            let name: String = parse(&place, json)?;
+            match place {
+                Place::Increment(_, place) => Ok(Some((place, ResourceName::snapshot(name)))),
+                _ => Ok(None),
+            }
+        })
+    }
+
+    /// The name of the resource with this id, if it still exists.
+    pub(in crate::managed) fn name_of(&self, id: &str) -> Result<Option<ResourceName>> {
+        let place = Place::Id(id.into());
+        Ok(self.one(&place)?.map(|found| named(&place, found)).transpose()?)
+    }
+
+    /// The resources that were put into a set but are not surely under its key.
+    pub(in crate::managed) fn joining(&self) -> Result<Vec<ResourceName>> {
+        self.all(JOINING, |place, _| match place {
+            Place::Joining(name) => Ok(Some(name)),
+            _ => Ok(None),
+        })
+    }
+
+    /// Devices without a resource, and their regions.
+    pub(in crate::managed) fn orphans(&self) -> Result<Vec<(String, String)>> {
+        self.all(ORPHANS, |place, json| {
+            let orphan: Orphan = parse(&place, json)?;
+            match place {
+                Place::Orphan(id) => Ok(Some((id, orphan.region))),
+                _ => Ok(None),
+            }
+        })
+    }
+}
+
+fn parsed(place: Place, json: &[u8]) -> Result<Option<Resource>> {
+    match place {
+        Place::Resource(name) => Ok(Some(parse_resource(&name, json)?)),
+        _ => Ok(None),
+    }
+}
