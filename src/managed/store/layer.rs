@@ -64,6 +64,12 @@ impl Records {
         Records { store: file.clone(), file: Some(file), alone: Mutex::default(), changes: AtomicU64::new(0) }
     }
 
+    /// The records in a store that other hosts use, too.
+    #[cfg(test)]
+    pub(in crate::managed) fn shared(store: Arc<dyn Store>) -> Self {
+        Records { store, file: None, alone: Mutex::default(), changes: AtomicU64::new(0) }
+    }
+
     /// Checks everything in the store, as of the last change.
     pub(in crate::managed) fn check(&self) -> Result<StoreCheck> {
         match &self.file {
@@ -191,11 +197,16 @@ impl Records {
                 // It would have changed this one, too.
                 return Ok(Some(Known::DidNot));
             }
-            if let Some(record) = record
-                && let Ok(sealed) = unsealed(&record.key, &record.value)
-                && [sealed.commit, sealed.before].contains(commit)
-            {
+            let Some(Ok(found)) = record.as_ref().map(|record| unsealed(&record.key, &record.value)) else { continue };
+            if [found.commit, found.before].contains(commit) {
                 return Ok(Some(Known::Happened));
+            }
+            // What is there replaced the version that it was to replace. After a removal nothing says what was replaced.
+            if let Action::Put(value) = &change.action
+                && change.expected.is_some()
+                && unsealed(&change.key, value).is_ok_and(|own| own.before == found.before)
+            {
+                return Ok(Some(Known::DidNot));
             }
         }
         // If it only removes, it makes no difference who did.

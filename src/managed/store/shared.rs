@@ -125,3 +125,21 @@ pub trait Store: Send + Sync {
     /// The longest time that a call takes, and after which a commit that failed no longer happens.
     fn deadline(&self) -> std::time::Duration;
 }
+
+impl<S: Store + ?Sized> Store for std::sync::Arc<S> {
+    fn get(&self, keys: &[&str]) -> Result<Vec<Option<Record>>> {
+        (**self).get(keys)
+    }
+
+    fn list(&self, prefix: &str, after: Option<&str>, limit: usize) -> Result<Vec<Record>> {
+        (**self).list(prefix, after, limit)
+    }
+
+    fn commit(&self, changes: &[Change]) -> Result<Outcome> {
+        (**self).commit(changes)
+    }
+
+    fn deadline(&self) -> std::time::Duration {
+        (**self).deadline()
+    }
+}

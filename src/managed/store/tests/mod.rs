@@ -1,5 +1,7 @@
 //! Tests of a store whose disk fails.
 
+mod shared;
+
 use std::io;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
