@@ -155,13 +155,14 @@ impl DiskService {
     /// Opens a disk. All users share one opening, and so its vault call.
     ///
     /// # Errors
-    /// [`Error::NoSuchResource`]; [`Error::DiskSuspended`] while its key may not be used (38); the errors of the vault
-    /// and the device.
+    /// [`Error::NoSuchResource`]; [`Error::DiskSuspended`] while its key may not be used (38); [`Error::Busy`] while another
+    /// host has it open; the errors of the vault and the device.
     pub fn open_disk(&self, name: &str) -> Result<OpenDisk> {
         let name = ResourceName::disk(name);
         let live = self.inner.registry.find(&name)?;
         // From here on nobody can remove it.
         let user = live.join()?;
+        live.come_back();
         self.inner.begin_import(&live)?;
         live.with_layers(|_| Ok(()))?;
         let mut resource = self.inner.store.resource(&name)?;
@@ -245,8 +246,9 @@ impl DiskService {
         check_name(subscription)?;
         self.inner.change_group(name, |_, names| {
             self.inner.store.write(|tables| {
-                for name in names {
-                    let mut resource = tables.resource(name)?;
+                let resources = names.iter().map(|name| tables.resource(name)).collect::<Result<Vec<_>>>()?;
+                tables.still_whole(&resources)?;
+                for mut resource in resources {
                     if resource.set.is_some() {
                         let text = "a resource under a customer's key can't move between subscriptions; copy its data \
                                     to a new disk there";

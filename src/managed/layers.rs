@@ -349,6 +349,13 @@ impl Layers {
         self.bottom().write_ciphertext(device_offset, ciphertext)
     }
 
+    /// Writes the headers again, the lower one first, with greater sequence numbers: whoever opened the volumes before refuses to
+    /// change the headers from then on.
+    pub(super) fn fence(&self) -> Result<()> {
+        self.lower.iter().try_for_each(|lower| lower.renew_header())?;
+        self.upper.renew_header()
+    }
+
     pub(super) fn sync(&self) -> Result<()> {
         self.upper.sync()
     }

@@ -12,6 +12,7 @@ use super::live::LiveResource;
 use super::parallel;
 use super::service::DiskService;
 use super::sync::lock;
+use crate::log::tell;
 
 impl DiskService {
     /// Asks the vaults that are due, several at once, and wipes the DEKs of disks whose keys may not be used. Call it
@@ -22,6 +23,9 @@ impl DiskService {
     /// using a DEK, the DEK is wiped when that ends.
     pub fn maintain(&self) {
         let inner = &self.inner;
+        if let Err(e) = inner.maintain_host() {
+            tell!(warn, "the store didn't answer this host: {e}");
+        }
         let (resources, now, deadline) = (inner.registry.all(), inner.keys.now(), inner.keys.vaults.deadline());
         // First suspend disks that need no answer, because a vault may be slow.
         resources.iter().for_each(|live| live.suspend_if_revoked());

@@ -108,10 +108,20 @@ impl Inner {
 
     /// Makes a new resource and stores it.
     pub(super) fn make(&self, resource: Resource, fill: impl FnOnce(Layers) -> Result<Layers>) -> Result<Resource> {
+        self.make_if(resource, fill, |_| Ok(()))
+    }
+
+    /// The same if `note` agrees, in the step in which it is stored.
+    pub(super) fn make_if(
+        &self,
+        resource: Resource,
+        fill: impl FnOnce(Layers) -> Result<Layers>,
+        note: impl Fn(&mut Tables<'_>) -> Result<()>,
+    ) -> Result<Resource> {
         let name = resource.full_name();
         // Check before any work. The check when it is added decides.
         self.store.check_absent(&name)?;
-        self.commit(vec![self.prepare(resource, fill)?], |_| Ok(()))?;
+        self.commit(vec![self.prepare(resource, fill)?], note)?;
         self.store.resource(&name)
     }
 

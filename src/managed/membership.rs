@@ -90,8 +90,9 @@ impl Inner {
     fn intend(&self, names: &[ResourceName], set: &str) -> Result<()> {
         self.store.write(|tables| {
             let set = tables.set(set)?.ok_or_else(|| super::service::no_set(set))?;
-            for name in names {
-                let mut resource = tables.resource(name)?;
+            let resources = names.iter().map(|name| tables.resource(name)).collect::<Result<Vec<_>>>()?;
+            tables.still_whole(&resources)?;
+            for mut resource in resources {
                 check_join(&set, &resource)?;
                 if resource.set.as_ref() == Some(&set.name) {
                     continue;

@@ -18,6 +18,7 @@ mod sync;
 mod write_back;
 
 // Persistent records, and the volumes of a resource.
+mod fleet;
 mod layers;
 pub mod store;
 
@@ -35,6 +36,7 @@ mod care;
 mod chunk_map;
 mod copies;
 mod disks;
+mod hosts;
 mod images;
 mod import;
 mod known_vaults;
@@ -59,6 +61,7 @@ pub use backend::{DiskBackend, DiskFolder, VaultDescription, VaultDirectory};
 pub use capabilities::{Capability, CapabilityTable, EncryptionOption, Support};
 pub use copy::CopyProgress;
 pub use disks::{NewCopy, NewDisk};
+pub use fleet::HostOptions;
 pub use images::NewImage;
 pub use keys::{LeasePolicy, OutagePolicy};
 pub use known_vaults::KnownVaults;

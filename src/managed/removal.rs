@@ -28,6 +28,9 @@ impl Inner {
             self.store.write(|tables| {
                 let resources = group.iter().map(|live| tables.resource_of(&live.name, &live.id));
                 let resources = resources.collect::<Result<Vec<_>>>()?;
+                // One with a later one is merged into that instead.
+                let increments = resources.iter().filter_map(|resource| resource.place());
+                increments.into_iter().try_for_each(|(disk, place)| tables.still_last(disk, Some(place)))?;
                 resources.iter().try_for_each(|resource| tables.remove_resource(resource))?;
                 Ok(resources)
             })

@@ -238,6 +238,10 @@ impl Inner {
     /// Notes the error that stopped a rotation.
     fn stopped(&self, set: &str, at: Option<&ResourceName>, error: Error) -> Error {
         tell!(warn, "the rotation of the set {set} stopped: {error}");
+        if self.keys.fleet.is_some() && matches!(error, Error::Busy { .. }) {
+            // Another host has it open, and moves it itself, or lets it go.
+            return error;
+        }
         let noted = RotationError::of(&error, at);
         // If noting fails too, report the first error.
         let _ = self.change_set(set, |set| set.auto_key_rotation_error = Some(noted.clone()));

@@ -6,9 +6,10 @@ use std::sync::{Arc, Mutex, RwLock};
 use std::time::Duration;
 
 use super::backend::{DiskBackend, VaultDirectory};
+use super::fleet::{Fenced, Fleet, HostOptions};
 use super::keys::{Access, LeasePolicy, Now, Vaults};
 use super::live::Registry;
-use super::store::Records;
+use super::store::{Records, Store};
 use super::sync::Named;
 use crate::error::Rule;
 use crate::{Clock, Error, KeyVault, Result, SystemClock, random};
@@ -117,7 +118,8 @@ impl ServiceOptions {
 
 /// Encryption sets, managed disks, snapshots and images. It may be used from any number of threads.
 ///
-/// Only one process at a time can open a store.
+/// One process at a time can open a store in a file. Services of many hosts share another one: see
+/// [`open_shared`](Self::open_shared).
 pub struct DiskService {
     pub(super) inner: Arc<Inner>,
 }
@@ -156,11 +158,40 @@ impl DiskService {
     /// [`Error::Io`].
     pub fn open(store: impl AsRef<Path>, options: ServiceOptions) -> Result<Self> {
         options.lease.check()?;
+        let service = Self::over(Arc::new(Records::open(store.as_ref())?), None, options);
+        for (id, region) in service.inner.store.orphans()? {
+            // Its region may be away.
+            let _ = service.inner.remove_device(&region, &id);
+        }
+        Ok(service)
+    }
+
+    /// Opens a service on a store that services of other hosts use at the same time. A disk, snapshot or image is open on one host
+    /// at a time, and what needs its device is done there; another host is answered with [`Error::Busy`], and the name of the
+    /// host. See `docs/fleet.md`.
+    ///
+    /// # Errors
+    /// [`Error::InvalidOption`] for a lease policy or a host's lease out of bounds; those of the store.
+    pub fn open_shared(store: Arc<dyn Store>, host: &HostOptions, options: ServiceOptions) -> Result<Self> {
+        options.lease.check()?;
+        host.check(store.deadline())?;
+        let run = uuid::Builder::from_random_bytes(random::array()?).into_uuid().to_string();
+        let records = Arc::new(Records::shared(store, run.clone()));
+        let fleet = Fleet::begin(records.clone(), options.clock.clone(), run, host)?;
+        let service = Self::over(records, Some(fleet), options);
+        service.inner.remove_ownerless()?;
+        Ok(service)
+    }
+
+    fn over(store: Arc<Records>, fleet: Option<Arc<Fleet>>, options: ServiceOptions) -> Self {
         let ServiceOptions { backend, clock, lease, .. } = options;
-        let store = Arc::new(Records::open(store.as_ref())?);
+        let backend: Arc<dyn DiskBackend> = match &fleet {
+            Some(fleet) => Arc::new(Fenced::new(backend, fleet.clone())),
+            None => backend,
+        };
         let vaults = Vaults::new(options.vaults, options.platform, options.platform_key, &lease);
         let locked = options.require_locked_memory;
-        let keys = Arc::new(Access::new(store.clone(), backend.clone(), vaults, clock.clone(), lease, locked));
+        let keys = Arc::new(Access::new(store.clone(), backend.clone(), vaults, clock.clone(), fleet, lease, locked));
         let inner = Inner {
             store,
             backend,
@@ -176,11 +207,7 @@ impl DiskService {
             copies: Named::default(),
             looked: Mutex::default(),
         };
-        for (id, region) in inner.store.orphans()? {
-            // Its region may be away.
-            let _ = inner.remove_device(&region, &id);
-        }
-        Ok(DiskService { inner: Arc::new(inner) })
+        DiskService { inner: Arc::new(inner) }
     }
 }
 

@@ -74,8 +74,14 @@ impl DiskService {
         let place = last.map_or(0, |last| last + 1);
         snapshot.increment = Some(place);
         let before = last.map_or(Ok(None), |last| inner.open_before(&from, last))?;
-        inner.make(inner.in_set(snapshot, set)?, |layers| {
-            inner.copy_changes(&from, layers, (place, last), before, progress)
+        let fill = |layers| inner.copy_changes(&from, layers, (place, last), before, progress);
+        inner.make_if(inner.in_set(snapshot, set)?, fill, |tables| {
+            // Another host may have changed the chain meanwhile.
+            tables.still_last(&from.id, last)?;
+            if tables.resource_of(&disk, &from.id)?.set == from.set {
+                return Ok(());
+            }
+            Err(Error::Busy { what: format!("the {disk}, which was put into another set meanwhile,") })
         })
     }
 }

@@ -126,6 +126,14 @@ impl<D: BlockDevice> Volume<D> {
         tokens.into_iter().map(|(_, token)| token.wrapped.kek).collect()
     }
 
+    /// Writes the header again, with a greater sequence number. Another instance that has the volume open refuses to change the
+    /// header from then on, as after any change by somebody else.
+    #[cfg(feature = "managed")]
+    pub(crate) fn renew_header(&self) -> Result<()> {
+        self.check_writable()?;
+        self.locked_header().renew(self.header_device())
+    }
+
     /// The tokens written by an owner of the DEK.
     #[cfg(feature = "managed")]
     pub(crate) fn genuine_tokens(&self) -> Vec<crate::ondisk::luks::Token> {

@@ -3,15 +3,16 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 use atrest::key::{KeyDescription, KeyId, KeyKind, WrappedDek};
+use atrest::managed::store::MemoryStore;
 use atrest::managed::{
-    CopyProgress, DiskBackend, DiskService, LeasePolicy, NewCopy, NewDisk, NewSet, NewSnapshot, ResourceName,
-    RotationProgress, Rule, ServiceOptions, VaultDescription, VaultDirectory,
+    CopyProgress, DiskBackend, DiskService, HostOptions, LeasePolicy, NewCopy, NewDisk, NewSet, NewSnapshot,
+    ResourceName, RotationProgress, Rule, ServiceOptions, VaultDescription, VaultDirectory,
 };
 use atrest::{BlockDevice, EncryptionType, Error, KeyRefusal, KeyVault, ManualClock, Result, Secret};
 
@@ -19,6 +20,9 @@ use super::device::{TestDevice, reopen};
 use super::vaults::MemoryVault;
 
 pub const T: u64 = 1_700_000_000;
+
+/// With this variable, services that aren't about files have a store in memory, which other hosts could share.
+const SHARED: &str = "ATREST_SHARED_STORE";
 
 /// A customer's vault. Its owner can turn everything off.
 pub struct Customer {
@@ -291,6 +295,7 @@ pub struct World {
     pub require_locked_memory: bool,
     pub discard: bool,
     pub written_map: bool,
+    pub stores: Mutex<BTreeMap<PathBuf, MemoryStore>>,
 }
 
 pub const VAULT: &str = "https://contoso.vault.example";
@@ -310,6 +315,7 @@ impl World {
             require_locked_memory: false,
             discard: false,
             written_map: false,
+            stores: Mutex::default(),
         }
     }
 
@@ -323,7 +329,17 @@ impl World {
 
     /// A service with another store file.
     pub fn service_over(&self, store: &Path) -> Result<DiskService> {
+        if std::env::var_os(SHARED).is_some() {
+            return self.shared_over(store);
+        }
         reopen(|| DiskService::open(store, self.options()))
+    }
+
+    /// A service with a store in memory in the place of that file, which stays while this world does.
+    fn shared_over(&self, store: &Path) -> Result<DiskService> {
+        let store = self.stores.lock().unwrap().entry(store.to_owned()).or_default().clone();
+        let host = HostOptions::new("host").renews_by_itself(false).lease(Duration::from_secs(3600));
+        reopen(|| DiskService::open_shared(Arc::new(store.clone()), &host, self.options()))
     }
 
     pub fn options(&self) -> ServiceOptions {

@@ -8,6 +8,7 @@ mod capabilities;
 mod captures;
 mod copies;
 mod crash;
+mod fleet;
 mod import;
 mod model;
 mod planted;

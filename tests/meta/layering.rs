@@ -18,10 +18,11 @@ const LAYERS: [&[&str]; 8] = [
 ];
 
 /// The stack inside `managed` below its operations, from the top: folders and files.
-const BELOW_OPERATIONS: [&[&str]; 5] = [
+const BELOW_OPERATIONS: [&[&str]; 6] = [
     &["copy"],
     &["live"],
     &["keys"],
+    &["fleet"],
     &["store", "layers"],
     &["records", "backend", "capabilities", "chunk_map", "lent", "parallel", "sync", "write_back"],
 ];

@@ -8,6 +8,7 @@ use super::lease::{LeasePolicy, Now};
 use super::vaults::Vaults;
 use crate::key::KeyId;
 use crate::managed::backend::DiskBackend;
+use crate::managed::fleet::Fleet;
 use crate::managed::layers::{Kek, Wanted};
 use crate::managed::records::{EncryptionSet, Resource, ResourceName};
 use crate::managed::store::Records;
@@ -19,6 +20,8 @@ pub(in crate::managed) struct Access {
     pub(in crate::managed) backend: Arc<dyn DiskBackend>,
     pub(in crate::managed) vaults: Vaults,
     pub(in crate::managed) clock: Arc<dyn Clock>,
+    /// This host among others, if they share the store.
+    pub(in crate::managed) fleet: Option<Arc<Fleet>>,
     pub(in crate::managed) leases: Leases,
     require_locked_memory: bool,
     /// Limits calls to the platform's vault.
@@ -33,6 +36,7 @@ impl Access {
         backend: Arc<dyn DiskBackend>,
         vaults: Vaults,
         clock: Arc<dyn Clock>,
+        fleet: Option<Arc<Fleet>>,
         lease: LeasePolicy,
         require_locked_memory: bool,
     ) -> Self {
@@ -41,6 +45,7 @@ impl Access {
             backend,
             vaults,
             clock,
+            fleet,
             leases: Leases::new(lease),
             require_locked_memory,
             platform_gate: Gate::default(),
@@ -50,6 +55,14 @@ impl Access {
 
     pub(in crate::managed) fn now(&self) -> Now {
         Now::of(&*self.clock)
+    }
+
+    /// Whether this host may use its disks.
+    ///
+    /// # Errors
+    /// A text that says why not.
+    pub(in crate::managed) fn check_host(&self) -> Result<(), &'static str> {
+        self.fleet.as_ref().map_or(Ok(()), |fleet| fleet.check())
     }
 
     /// The vault of a key, accessed under a set's identity.

@@ -29,6 +29,13 @@ impl Access {
     fn open_and_learn(&self, resource: &Resource, leased: bool, now: Now) -> Result<Opened> {
         let opened = self.open(resource, leased, now)?;
         self.check_memory()?;
+        if let Some(fleet) = &self.fleet
+            && fleet.is_unfenced(&resource.id)
+        {
+            // Before anything is written. From now on the host that had the device before refuses to change its header.
+            opened.layers.fence()?;
+            fleet.fenced(&resource.id)?;
+        }
         // A caller that opens it to move it to another key notes that key instead.
         if leased || resource.fingerprints.is_empty() {
             self.learn(resource, &opened.layers)?;

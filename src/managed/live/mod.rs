@@ -4,6 +4,7 @@ mod before_write;
 mod capturing;
 mod changes;
 mod ended;
+mod hand_over;
 mod in_flight;
 mod notes;
 mod open_disk;

@@ -32,8 +32,10 @@ pub(in crate::managed) struct LiveResource {
     closing: Mutex<Option<Closing>>,
     /// The last noted usage of its DEKs, so that the store isn't asked each time.
     pub(super) noted: Mutex<[u64; 2]>,
+    /// It was handed over to another host.
+    pub(super) away: AtomicBool,
     /// Locked while the volumes are opened. Other threads wait and share the result.
-    opening: Mutex<()>,
+    pub(super) opening: Mutex<()>,
     /// Locked while its keys are changed or it is removed. Several resources are locked in the order of their names.
     change: Mutex<()>,
     /// Locked while it is copied and may be written.
@@ -107,6 +109,7 @@ impl LiveResource {
             to_wipe: AtomicBool::new(false),
             closing: Mutex::default(),
             noted: Mutex::default(),
+            away: AtomicBool::new(false),
             opening: Mutex::default(),
             change: Mutex::default(),
             copying: Mutex::default(),
@@ -176,6 +179,7 @@ impl LiveResource {
     pub(super) fn with<T>(&self, act: impl FnOnce(&Layers, &Held) -> Result<T>) -> Result<T> {
         // Between opening and use it may be suspended again, or put under another key; but not for ever.
         for _ in 0..ATTEMPTS {
+            self.access.check_host().map_err(|why| self.suspended(why))?;
             let held = self.read();
             if let Some(layers) = held.usable(self.now()) {
                 let done = act(layers, &held);
@@ -261,7 +265,7 @@ impl LiveResource {
     }
 
     /// Closes the volumes, which wipes the DEK.
-    fn take_layers(&self, held: &mut Held) {
+    pub(super) fn take_layers(&self, held: &mut Held) {
         held.changes = None;
         if let Some(layers) = held.layers.take() {
             *lock(&self.closing) = Some(Closing { device: layers.device(), used_blocks: layers.used_blocks() });
@@ -405,6 +409,9 @@ impl LiveResource {
     /// Opens the volumes if the key may be used, and wipes the DEK if it may not.
     fn resume(&self) -> Result<()> {
         let _one = lock(&self.opening);
+        if self.away.load(Ordering::SeqCst) {
+            return Err(self.suspended("it was handed over to another host"));
+        }
         let now = self.now();
         let (open, lease) = {
             let held = self.read();

@@ -1,11 +1,13 @@
 //! The store's records of sets and disks.
 
+mod fleet;
 mod keys;
 mod reencryption;
 mod text;
 
 use serde::{Deserialize, Serialize};
 
+pub(super) use self::fleet::{Attachment, Holder, HostRecord};
 pub(super) use self::keys::{is_platforms, is_same};
 pub use self::reencryption::{Reencryption, ReencryptionKind};
 use crate::key::{EncryptionType, Fingerprint, KeyId};

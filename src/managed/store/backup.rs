@@ -42,7 +42,7 @@ impl Records {
         after: u64,
         fill: impl FnOnce(&mut Tables<'_>) -> Result<()>,
     ) -> Result<()> {
-        let mut tables = Tables::new(&Nothing);
+        let mut tables = Tables::new(&Nothing, None);
         fill(&mut tables)?;
         let changes = tables.transaction.commit(&random::array()?);
         made(to, |engine| commit(engine, &changes, after, &mut None).map(drop))

@@ -99,7 +99,7 @@ impl Former {
             let place = Place::Orphan(id.into());
             former.found.turn(hash(&place, region.as_bytes()));
             former.found.count(Counted::Orphan);
-            former.records.insert(place, json(&Orphan { region: region.into(), removing: false }));
+            former.records.insert(place, json(&Orphan { region: region.into(), removing: false, maker: None }));
             Ok(())
         })?;
         each(store, PLATFORM, |key, record| {

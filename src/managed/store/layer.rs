@@ -30,6 +30,8 @@ pub(in crate::managed) struct Records {
     pub(super) store: Arc<dyn Store>,
     /// The same, if it is in a file.
     pub(super) file: Option<Arc<FileStore>>,
+    /// The run of this host's service, if others change the store, too.
+    pub(super) run: Option<String>,
     alone: Mutex<()>,
     /// How often a change of a file has begun and ended: an odd number while one goes on.
     changes: AtomicU64,
@@ -61,13 +63,18 @@ impl Records {
 
     pub(super) fn of_file(file: FileStore) -> Self {
         let file = Arc::new(file);
-        Records { store: file.clone(), file: Some(file), alone: Mutex::default(), changes: AtomicU64::new(0) }
+        Records {
+            store: file.clone(),
+            file: Some(file),
+            run: None,
+            alone: Mutex::default(),
+            changes: AtomicU64::new(0),
+        }
     }
 
-    /// The records in a store that other hosts use, too.
-    #[cfg(test)]
-    pub(in crate::managed) fn shared(store: Arc<dyn Store>) -> Self {
-        Records { store, file: None, alone: Mutex::default(), changes: AtomicU64::new(0) }
+    /// The records in a store that other hosts use, too, for a run of this host's service.
+    pub(in crate::managed) fn shared(store: Arc<dyn Store>, run: String) -> Self {
+        Records { store, file: None, run: Some(run), alone: Mutex::default(), changes: AtomicU64::new(0) }
     }
 
     /// Checks everything in the store, as of the last change.
@@ -120,7 +127,7 @@ impl Records {
             if attempt > 0 {
                 pause(attempt - 1)?;
             }
-            let mut tables = Tables::new(&*self.store);
+            let mut tables = Tables::new(&*self.store, self.run.clone());
             let changed = change(&mut tables);
             let transaction = tables.transaction;
             if changed.is_err() || !transaction.changes() {

@@ -15,6 +15,7 @@ mod engine;
 mod errors;
 mod file;
 mod former;
+mod hosts;
 mod layer;
 mod limits;
 mod memory;

@@ -24,11 +24,16 @@ pub(super) enum Place {
     Increment(String, u64),
     /// A resource that was put into a set but is not surely under its key.
     Joining(ResourceName),
+    /// A run of a host's service.
+    Host(String),
+    /// Who has a device open, by its id.
+    Attachment(String),
     /// That an image of this name was made: two makers of one image change this record.
     Image(String),
 }
 
 pub(super) const SETS: &str = "set/";
+pub(super) const HOSTS: &str = "host/";
 pub(super) const ORPHANS: &str = "orphan/";
 pub(super) const JOINING: &str = "joining/";
 pub(super) const RESOURCES: &str = "resource/";
@@ -45,6 +50,8 @@ impl Place {
             Place::Id(id) => format!("id/{}", Part(id)),
             Place::Increment(disk, place) => format!("{}{place:020}", increments_of(disk)),
             Place::Joining(name) => format!("{JOINING}{}", named(name)),
+            Place::Host(run) => format!("{HOSTS}{}", Part(run)),
+            Place::Attachment(id) => format!("attachment/{}", Part(id)),
             Place::Image(name) => format!("image/{}", Part(name)),
         }
     }
@@ -67,6 +74,8 @@ impl Place {
                 Place::Increment(plain(disk)?, place.parse().ok()?)
             }
             "joining" => Place::Joining(resource(rest)?),
+            "host" => Place::Host(plain(rest)?),
+            "attachment" => Place::Attachment(plain(rest)?),
             "image" => Place::Image(plain(rest)?),
             _ => return None,
         };
@@ -85,6 +94,8 @@ impl Place {
             Place::Id(id) => format!("device {id:?}"),
             Place::Increment(disk, place) => format!("incremental snapshot {place} of the disk with the id {disk:?}"),
             Place::Joining(name) => format!("{name}, which is moving into a set"),
+            Place::Host(run) => format!("host with the run {run:?}"),
+            Place::Attachment(id) => format!("device {id:?}, as attached to a host"),
             Place::Image(name) => format!("image {name:?}"),
         }
     }
@@ -176,6 +187,8 @@ mod tests {
             Place::Increment("d".into(), 7),
             Place::Joining(disk),
             Place::Image("i".into()),
+            Place::Host("h".into()),
+            Place::Attachment("a".into()),
         ];
         for place in &places {
             let key = place.key();

@@ -22,7 +22,7 @@ impl Records {
     }
 
     /// What `parse` makes of all records whose keys begin so, in order.
-    fn all<T>(&self, prefix: &str, parse: impl Fn(Place, &[u8]) -> Result<Option<T>>) -> Result<Vec<T>> {
+    pub(super) fn all<T>(&self, prefix: &str, parse: impl Fn(Place, &[u8]) -> Result<Option<T>>) -> Result<Vec<T>> {
         let mut all = Vec::new();
         for record in pages(&*self.store, prefix) {
             let record = record?;
@@ -125,10 +125,15 @@ impl Records {
 
     /// Devices without a resource, and their regions.
     pub(in crate::managed) fn orphans(&self) -> Result<Vec<(String, String)>> {
+        Ok(self.orphans_with_makers()?.into_iter().map(|(id, region, _)| (id, region)).collect())
+    }
+
+    /// Devices without a resource, their regions, and who makes them.
+    pub(super) fn orphans_with_makers(&self) -> Result<Vec<(String, String, Option<String>)>> {
         self.all(ORPHANS, |place, json| {
             let orphan: Orphan = parse(&place, json)?;
             match place {
-                Place::Orphan(id) => Ok(Some((id, orphan.region))),
+                Place::Orphan(id) => Ok(Some((id, orphan.region, orphan.maker))),
                 _ => Ok(None),
             }
         })

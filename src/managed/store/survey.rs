@@ -14,7 +14,9 @@ use super::schema::{RECORDS, Written};
 use super::shared::Store;
 use super::tables::{Orphan, indices};
 use crate::Result;
-use crate::managed::records::{EncryptionSet, PlatformKeys, Resource, ResourceName, check_id, check_name};
+use crate::managed::records::{
+    Attachment, EncryptionSet, HostRecord, PlatformKeys, Resource, ResourceName, check_id, check_name,
+};
 
 /// The contents of the store, and its defects.
 pub(super) struct Survey {
@@ -130,6 +132,8 @@ impl Look {
                 self.orphans.insert(id.clone());
             }
             Place::Platform => drop(parse::<PlatformKeys>(place, json)?),
+            Place::Host(_) => drop(parse::<HostRecord>(place, json)?),
+            Place::Attachment(_) => drop(parse::<Attachment>(place, json)?),
             Place::Image(_) => {}
             Place::Member(..) | Place::Id(_) | Place::Increment(..) | Place::Joining(_) => {
                 self.there.insert(place.clone(), json.to_vec());

@@ -1,6 +1,6 @@
 //! The changes of a transaction: to records, and to those for finding them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -19,25 +19,30 @@ pub(super) struct Orphan {
     /// Its device is being removed. No resource gets it any more.
     #[serde(default)]
     pub(super) removing: bool,
+    /// The run of the host's service that is making it. Others leave it alone while that host has a lease.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) maker: Option<String>,
 }
 
 /// The records as a transaction sees and changes them.
 pub(in crate::managed) struct Tables<'t> {
     pub(super) transaction: Transaction<'t>,
+    /// The run of this host's service, if the store is shared.
+    pub(super) run: Option<String>,
 }
 
 impl<'t> Tables<'t> {
-    pub(super) fn new(store: &'t dyn Store) -> Self {
-        Tables { transaction: Transaction::new(store) }
+    pub(super) fn new(store: &'t dyn Store, run: Option<String>) -> Self {
+        Tables { transaction: Transaction::new(store), run }
     }
 
-    fn read<T: serde::de::DeserializeOwned>(&mut self, place: &Place) -> Result<Option<T>> {
+    pub(super) fn read<T: serde::de::DeserializeOwned>(&mut self, place: &Place) -> Result<Option<T>> {
         let json = self.transaction.get(&place.key())?;
         Ok(json.map(|json| parse(place, json)).transpose()?)
     }
 
     /// Puts a record over the one that is there, whose unknown fields stay.
-    fn put<T: Serialize + serde::de::DeserializeOwned>(&mut self, place: &Place, record: &T) -> Result<()> {
+    pub(super) fn put<T: Serialize + serde::de::DeserializeOwned>(&mut self, place: &Place, record: &T) -> Result<()> {
         let key = place.key();
         let new = match self.transaction.get(&key)? {
             Some(old) => json_over(record, old),
@@ -154,12 +159,38 @@ impl<'t> Tables<'t> {
     /// [`Error::NoSuchResource`] if the device is being removed, or was: whoever did that took its maker for dead.
     pub(in crate::managed) fn add_made(&mut self, resource: &Resource) -> Result<()> {
         let orphan = Place::Orphan(resource.id.clone());
-        if self.read(&orphan)?.is_none_or(|orphan: Orphan| orphan.removing) {
+        if self.orphan(&resource.id)?.is_none_or(|orphan| orphan.removing) {
             let text = format!("the device of the new {} was removed meanwhile; make it again", resource.full_name());
             return Err(Error::NoSuchResource(text));
         }
         self.transaction.remove(&orphan.key())?;
         self.add_resource(resource)
+    }
+
+    /// Demands that `last` still is the last incremental snapshot of the disk with this id, or that there is none: no other host
+    /// has made one meanwhile, or removed it.
+    pub(in crate::managed) fn still_last(&mut self, disk: &str, last: Option<u64>) -> Result<()> {
+        let next = Place::Increment(disk.into(), last.map_or(0, |last| last + 1)).key();
+        let last = last.map(|last| Place::Increment(disk.into(), last).key());
+        self.transaction.load(&[next.clone()].into_iter().chain(last.clone()).collect::<Vec<_>>())?;
+        let stays = match last {
+            Some(last) => self.transaction.get(&last)?.is_some(),
+            None => true,
+        };
+        if stays && self.transaction.get(&next)?.is_none() {
+            return Ok(());
+        }
+        Err(Error::Busy { what: "the disk, whose incremental snapshots another host changes at the same time,".into() })
+    }
+
+    /// The same for the chains of all these resources, which have all snapshots of their disks.
+    pub(in crate::managed) fn still_whole(&mut self, resources: &[Resource]) -> Result<()> {
+        let mut last = BTreeMap::new();
+        for resource in resources {
+            let known: &mut Option<u64> = last.entry(resource.chain()).or_default();
+            *known = (*known).max(resource.place().map(|(_, place)| place));
+        }
+        last.into_iter().try_for_each(|(disk, last)| self.still_last(disk, last))
     }
 
     /// Inserts a resource, or replaces it.
@@ -188,6 +219,7 @@ impl<'t> Tables<'t> {
     /// Removes a resource. Its device becomes an orphan.
     pub(in crate::managed) fn remove_resource(&mut self, resource: &Resource) -> Result<()> {
         let known = self.resource_of(&resource.full_name(), &resource.id)?;
+        self.check_unattached(&known.id)?;
         self.transaction.remove(&Place::Resource(resource.full_name()).key())?;
         self.add_orphan(&known.id, &known.region)?;
         self.replace(&indices(&known), &BTreeSet::new())
@@ -199,11 +231,23 @@ impl<'t> Tables<'t> {
         // All at once.
         self.transaction.load(&keys)?;
         before.difference(now).try_for_each(|(place, _)| self.transaction.remove(&place.key()))?;
+        for (place, json) in now.difference(before) {
+            if let Place::Increment(..) | Place::Id(_) = place
+                && self.transaction.get(&place.key())?.is_some_and(|found| found != json)
+            {
+                return Err(Error::Busy { what: format!("the {}, which another host has just made,", place.name()) });
+            }
+        }
         now.difference(before).try_for_each(|(place, json)| self.transaction.put(&place.key(), json.clone()))
     }
 
     pub(in crate::managed) fn add_orphan(&mut self, id: &str, region: &str) -> Result<()> {
-        self.put(&Place::Orphan(id.into()), &Orphan { region: region.into(), removing: false })
+        let orphan = Orphan { region: region.into(), removing: false, maker: self.run.clone() };
+        self.put(&Place::Orphan(id.into()), &orphan)
+    }
+
+    pub(super) fn orphan(&mut self, id: &str) -> Result<Option<Orphan>> {
+        self.read(&Place::Orphan(id.into()))
     }
 
     /// Notes that a device without a resource is being removed. From now on no resource can get it, also not by a commit
@@ -215,15 +259,20 @@ impl<'t> Tables<'t> {
         if let Some(name) = self.name_of(id)? {
             return Err(Error::Busy { what: format!("the device of the {name}") });
         }
-        self.put(&Place::Orphan(id.into()), &Orphan { region: region.into(), removing: true })
+        self.check_unattached(id)?;
+        self.put(&Place::Orphan(id.into()), &Orphan { region: region.into(), removing: true, maker: None })
     }
 
     pub(in crate::managed) fn remove_orphan(&mut self, id: &str) -> Result<()> {
+        if self.run.is_some() && self.attachment(id)?.is_some() {
+            // Of a host that was lost.
+            self.remove_attachment(id)?;
+        }
         self.transaction.remove(&Place::Orphan(id.into()).key())
     }
 
     /// The name of the resource with this id.
-    fn name_of(&mut self, id: &str) -> Result<Option<ResourceName>> {
+    pub(super) fn name_of(&mut self, id: &str) -> Result<Option<ResourceName>> {
         let place = Place::Id(id.into());
         let found = self.read(&place)?;
         Ok(found.map(|found| named(&place, found)).transpose()?)

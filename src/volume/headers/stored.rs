@@ -50,6 +50,11 @@ pub(in crate::volume) trait StoredHeader: Any + Send + Sync {
     /// Checks that nobody else has written the header since it was read or written here; their changes would be lost.
     fn check_unchanged(&mut self, device: &dyn BlockDevice) -> Result<()>;
 
+    /// Writes the header as it is, with a greater sequence number.
+    fn renew(&mut self, _device: &dyn BlockDevice) -> Result<()> {
+        Err(self.lacks("a sequence number"))
+    }
+
     /// The map of written chunks, if the volume has one and an owner of the DEK made it.
     fn written_map(&self, _dek: &Dek) -> Result<Option<WrittenMap>> {
         Ok(None)

@@ -21,7 +21,7 @@ fn disk(name: &str, n: usize, set: Option<&str>) -> Resource {
 }
 
 fn host(store: &MemoryStore) -> Records {
-    Records::shared(Arc::new(store.clone()))
+    Records::shared(Arc::new(store.clone()), "test".into())
 }
 
 #[test]
@@ -137,7 +137,7 @@ fn a_commit_is_told_from_those_of_others() {
         let store = MemoryStore::new();
         host(&store).write(|tables| tables.put_set(&set("s"))).unwrap();
         let meddled = Meddled { store: store.clone(), happens, others, calls: AtomicUsize::new(0) };
-        let written = add(&Records::shared(Arc::new(meddled)), 1);
+        let written = add(&Records::shared(Arc::new(meddled), "test".into()), 1);
         let created = host(&store).set("s").unwrap().created - set("s").created;
         assert_eq!(created, 10 * others + u64::from(happens || is_known), "{happens} {others}");
         match written {

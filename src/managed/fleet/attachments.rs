@@ -1,0 +1,223 @@
+//! [`Fleet`]: the devices that this host has open, and no other host has.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Mutex};
+use std::thread;
+
+use super::lease::{HostLease, HostOptions};
+use super::watch::Watch;
+use crate::log::tell;
+use crate::managed::records::{Attachment, Holder};
+use crate::managed::store::Records;
+use crate::managed::sync::{Named, lock};
+use crate::{Clock, Error, Result};
+
+/// This host among those that share a store.
+pub(in crate::managed) struct Fleet {
+    // Dropped first, so that the thread ends.
+    _thread: Mutex<Option<Sender<()>>>,
+    records: Arc<Records>,
+    clock: Arc<dyn Clock>,
+    /// The devices that are open here, by id, and how often.
+    open: Mutex<HashMap<String, Open>>,
+    /// Locked while a device is attached or let go, by id.
+    changing: Named<Mutex<()>>,
+    /// Devices that could not be let go, because the store didn't answer, and the hosts that are to get them.
+    left: Mutex<BTreeMap<String, Vec<Holder>>>,
+    watch: Watch,
+    pub(super) lease: HostLease,
+}
+
+#[derive(Default)]
+struct Open {
+    count: usize,
+    /// Taken from a host that was lost, and its header doesn't say so yet.
+    unfenced: bool,
+    /// Who may have it next, if it is handed over.
+    promised: Vec<Holder>,
+}
+
+impl Fleet {
+    /// Begins the lease of this host, and a thread that renews it, if it is to.
+    pub(in crate::managed) fn begin(
+        records: Arc<Records>,
+        clock: Arc<dyn Clock>,
+        run: String,
+        host: &HostOptions,
+    ) -> Result<Arc<Self>> {
+        let fleet = Arc::new(Fleet {
+            _thread: Mutex::default(),
+            lease: HostLease::begin(records.clone(), clock.clone(), run, host)?,
+            records,
+            clock,
+            open: Mutex::default(),
+            changing: Named::default(),
+            left: Mutex::default(),
+            watch: Watch::default(),
+        });
+        if host.renews {
+            let (sender, ended) = channel::<()>();
+            let (weak, interval) = (Arc::downgrade(&fleet), fleet.lease.interval());
+            let renew = move || {
+                while let Err(RecvTimeoutError::Timeout) = ended.recv_timeout(interval) {
+                    let Some(fleet) = weak.upgrade() else { return };
+                    if let Err(e) = fleet.renew() {
+                        tell!(warn, "the lease of this host was not renewed: {e}");
+                    }
+                }
+            };
+            let no_thread = |e| Error::io("starting the thread that renews the host's lease", e);
+            thread::Builder::new().name("atrest-lease".into()).spawn(renew).map_err(no_thread)?;
+            *lock(&fleet._thread) = Some(sender);
+        }
+        Ok(fleet)
+    }
+
+    /// Renews this host's lease.
+    pub(in crate::managed) fn renew(&self) -> Result<()> {
+        self.lease.renew()
+    }
+
+    /// Whether this host may use what it has open.
+    pub(in crate::managed) fn check(&self) -> Result<(), &'static str> {
+        self.lease.check()
+    }
+
+    /// What a host does about once a minute: renews its lease, lets go of what it could not, and looks at the others.
+    pub(in crate::managed) fn maintain(&self) -> Result<Vec<String>> {
+        if self.lease.is_due() {
+            self.renew()?;
+        }
+        let left: Vec<_> = lock(&self.left).keys().cloned().collect();
+        for id in left {
+            let changing = self.changing.of(&id);
+            let _one = lock(&changing);
+            if let Some(promised) = lock(&self.left).remove(&id) {
+                self.release(&id, promised);
+            }
+        }
+        self.watch.look(&self.records, &*self.clock, &self.lease.run)
+    }
+
+    /// Makes a device this host's, unless another one has it. [`detach`](Self::detach) lets it go.
+    ///
+    /// # Errors
+    /// [`Error::Busy`] with the name of the host that has it; [`Error::NoSuchResource`] for a device of no resource.
+    pub(super) fn attach(&self, id: &str) -> Result<()> {
+        let changing = self.changing.of(id);
+        let _one = lock(&changing);
+        self.check().map_err(|why| Error::Busy { what: format!("the device {id}: {why}; it") })?;
+        if let Some(open) = lock(&self.open).get_mut(id) {
+            open.count += 1;
+            return Ok(());
+        }
+        let own = self.own();
+        let unfenced = self.records.write(|tables| {
+            let found = tables.attachment(id)?;
+            // Also demands that the record stays there: nothing is attached for a host that was taken for lost.
+            if tables.host(&own.run)?.is_none() {
+                return Err(Error::Busy { what: "the device: another host has taken this one for lost; it".into() });
+            }
+            if !tables.is_wanted(id)? {
+                return Err(Error::NoSuchResource(format!("the device {id} is no resource's any more")));
+            }
+            found.iter().try_for_each(|found| tables.check_unheld(found))?;
+            let is_others = |found: &Attachment| found.holder.as_ref().is_some_and(|holder| *holder != own);
+            let unfenced = found.is_some_and(|found| found.unfenced || is_others(&found));
+            tables.put_attachment(id, &Attachment { holder: Some(own.clone()), promised: Vec::new(), unfenced })?;
+            Ok(unfenced)
+        })?;
+        lock(&self.left).remove(id);
+        lock(&self.open).insert(id.to_owned(), Open { count: 1, unfenced, promised: Vec::new() });
+        Ok(())
+    }
+
+    /// Lets a device go that is closed. If the store doesn't answer, the next round does it; until then other hosts find it
+    /// busy.
+    pub(super) fn detach(&self, id: &str) {
+        if !self.lease.is_own() {
+            return;
+        }
+        let changing = self.changing.of(id);
+        let _one = lock(&changing);
+        let ended = {
+            let mut open = lock(&self.open);
+            let Some(known) = open.get_mut(id) else { return };
+            known.count -= 1;
+            if known.count == 0 { open.remove(id) } else { None }
+        };
+        if let Some(open) = ended {
+            self.release(id, open.promised);
+        }
+    }
+
+    /// The same for its record. The caller holds the lock of the device.
+    fn release(&self, id: &str, promised: Vec<Holder>) {
+        let released = self.records.write(|tables| match tables.attachment(id)? {
+            Some(found) if found.holder.as_ref().is_some_and(|holder| holder.run == self.lease.run) => {
+                if promised.is_empty() && !found.unfenced {
+                    return tables.remove_attachment(id);
+                }
+                tables.put_attachment(id, &Attachment { holder: None, promised: promised.clone(), ..found })
+            }
+            _ => Ok(()),
+        });
+        if released.is_err() {
+            lock(&self.left).insert(id.to_owned(), promised);
+        }
+    }
+
+    fn own(&self) -> Holder {
+        Holder { run: self.lease.run.clone(), host: self.lease.name.clone() }
+    }
+
+    /// Who a device is to be promised to, to hand it over to a host of this name.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchResource`] if there is no other host of this name.
+    pub(in crate::managed) fn heirs(&self, to: &str) -> Result<Vec<Holder>> {
+        let hosts = self.records.hosts()?.into_iter().filter(|(run, host)| host.name == to && *run != self.lease.run);
+        // Of a host that was just started again there may be two runs.
+        let mut heirs: Vec<_> = hosts.map(|(run, host)| Holder { run, host: host.name }).collect();
+        if heirs.is_empty() {
+            return Err(Error::NoSuchResource(format!("there is no other host {to:?} with a lease")));
+        }
+        heirs.push(self.own());
+        Ok(heirs)
+    }
+
+    /// Says who gets a device when it is let go here; nobody in particular, if empty. This host may open it again until another
+    /// one has.
+    pub(in crate::managed) fn promise(&self, id: &str, heirs: Vec<Holder>) {
+        let changing = self.changing.of(id);
+        let _one = lock(&changing);
+        if let Some(open) = lock(&self.open).get_mut(id) {
+            open.promised = heirs;
+        }
+    }
+
+    /// Whether the store knows that a device was let go.
+    pub(in crate::managed) fn is_released(&self, id: &str) -> bool {
+        !lock(&self.open).contains_key(id) && !lock(&self.left).contains_key(id)
+    }
+
+    /// Whether a device was taken from a host that was lost, and its header doesn't say so yet.
+    pub(in crate::managed) fn is_unfenced(&self, id: &str) -> bool {
+        lock(&self.open).get(id).is_some_and(|open| open.unfenced)
+    }
+
+    /// Notes that the header says so.
+    pub(in crate::managed) fn fenced(&self, id: &str) -> Result<()> {
+        self.records.write(|tables| match tables.attachment(id)? {
+            Some(found) if found.holder.as_ref().is_some_and(|holder| holder.run == self.lease.run) => {
+                tables.put_attachment(id, &Attachment { unfenced: false, ..found })
+            }
+            _ => Err(Error::Busy { what: format!("the device {id}, which another host has taken over,") }),
+        })?;
+        if let Some(open) = lock(&self.open).get_mut(id) {
+            open.unfenced = false;
+        }
+        Ok(())
+    }
+}

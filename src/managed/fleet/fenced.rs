@@ -1,0 +1,128 @@
+//! [`Fenced`]: a backend whose devices are open on one host at a time, and are used while that host's lease holds.
+
+use core::num::NonZero;
+use std::io::{self, IoSlice, IoSliceMut};
+use std::sync::Arc;
+
+use super::attachments::Fleet;
+use crate::managed::backend::DiskBackend;
+use crate::{BlockDevice, Result};
+
+pub(in crate::managed) struct Fenced {
+    backend: Arc<dyn DiskBackend>,
+    fleet: Arc<Fleet>,
+}
+
+impl Fenced {
+    pub(in crate::managed) fn new(backend: Arc<dyn DiskBackend>, fleet: Arc<Fleet>) -> Self {
+        Fenced { backend, fleet }
+    }
+
+    fn attached(&self, id: &str, open: impl FnOnce() -> Result<Arc<dyn BlockDevice>>) -> Result<Arc<dyn BlockDevice>> {
+        self.fleet.attach(id)?;
+        let attached = Attached { fleet: self.fleet.clone(), id: id.into() };
+        Ok(Arc::new(FencedDevice { device: open()?, attached }))
+    }
+}
+
+impl DiskBackend for Fenced {
+    fn create(&self, region: &str, id: &str, size: u64) -> Result<Arc<dyn BlockDevice>> {
+        self.attached(id, || self.backend.create(region, id, size))
+    }
+
+    fn open(&self, region: &str, id: &str) -> Result<Arc<dyn BlockDevice>> {
+        self.attached(id, || self.backend.open(region, id))
+    }
+
+    fn open_image(&self, region: &str, image: &str) -> Result<Arc<dyn BlockDevice>> {
+        self.backend.open_image(region, image)
+    }
+
+    fn adopt_image(&self, region: &str, id: &str, image: &str, size: u64) -> Result<Arc<dyn BlockDevice>> {
+        self.attached(id, || self.backend.adopt_image(region, id, image, size))
+    }
+
+    fn remove(&self, region: &str, id: &str) -> Result<()> {
+        self.backend.remove(region, id)
+    }
+
+    fn list(&self, region: &str) -> Result<Vec<String>> {
+        self.backend.list(region)
+    }
+}
+
+/// A device that this host has open.
+struct FencedDevice {
+    // Closed before it is let go.
+    device: Arc<dyn BlockDevice>,
+    attached: Attached,
+}
+
+struct Attached {
+    fleet: Arc<Fleet>,
+    id: String,
+}
+
+impl Drop for Attached {
+    fn drop(&mut self) {
+        self.fleet.detach(&self.id);
+    }
+}
+
+impl FencedDevice {
+    /// The device, while this host may use it.
+    fn usable(&self) -> io::Result<&dyn BlockDevice> {
+        self.attached.fleet.check().map_err(io::Error::other)?;
+        Ok(&*self.device)
+    }
+}
+
+impl BlockDevice for FencedDevice {
+    fn size(&self) -> io::Result<u64> {
+        self.usable()?.size()
+    }
+
+    fn read_at(&self, offset: u64, bytes: &mut [u8]) -> io::Result<()> {
+        self.usable()?.read_at(offset, bytes)
+    }
+
+    fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        self.usable()?.write_at(offset, bytes)
+    }
+
+    fn write_in_place(&self, offset: u64, bytes: &mut [u8]) -> io::Result<()> {
+        self.usable()?.write_in_place(offset, bytes)
+    }
+
+    fn read_vectored_at(&self, offset: u64, buffers: &mut [IoSliceMut<'_>]) -> io::Result<()> {
+        self.usable()?.read_vectored_at(offset, buffers)
+    }
+
+    fn write_vectored_at(&self, offset: u64, buffers: &[IoSlice<'_>]) -> io::Result<()> {
+        self.usable()?.write_vectored_at(offset, buffers)
+    }
+
+    fn write_zeroes(&self, offset: u64, len: u64) -> io::Result<()> {
+        self.usable()?.write_zeroes(offset, len)
+    }
+
+    fn discard(&self, offset: u64, len: u64) -> io::Result<()> {
+        self.usable()?.discard(offset, len)
+    }
+
+    fn set_size(&self, size: u64) -> io::Result<()> {
+        self.usable()?.set_size(size)
+    }
+
+    fn alignment(&self) -> NonZero<usize> {
+        self.device.alignment()
+    }
+
+    fn has_latency(&self) -> bool {
+        self.device.has_latency()
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.usable()?.sync()
+    }
+}

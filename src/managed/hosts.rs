@@ -1,0 +1,74 @@
+//! Services of many hosts on one store.
+
+use super::records::ResourceName;
+use super::service::{DiskService, Inner};
+use crate::log::tell;
+use crate::{Error, Result};
+
+impl DiskService {
+    /// Renews this host's lease of a [shared](Self::open_shared) store. A thread of the service does it, unless
+    /// [`HostOptions::renews_by_itself`](super::HostOptions::renews_by_itself) says otherwise.
+    ///
+    /// # Errors
+    /// [`Error::Busy`] if another host has taken this one for lost: then the service has to be opened again; [`Error::Io`] if the
+    /// store doesn't answer: the lease holds as long as it did; [`Error::InvalidOption`] for a store that isn't shared.
+    pub fn renew_host_lease(&self) -> Result<()> {
+        self.inner.keys.fleet.as_ref().ok_or_else(not_shared)?.renew()
+    }
+
+    /// Hands a disk that is open here over to the host `to`, as for the live migration of a machine: on return it is closed here, all
+    /// that was written is durable, and only `to` can [open](Self::open_disk) it, or this host again as long as `to` hasn't. Never
+    /// do both hosts write.
+    ///
+    /// It waits for the reads and writes that are under way. Those that come after it fail with [`Error::DiskSuspended`], through
+    /// whatever [`OpenDisk`](super::OpenDisk) of this disk, until it is opened here again. Callers' own writes
+    /// ([`begin_write`](super::OpenDisk::begin_write)) are waited for, too: complete them on other threads.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchResource`] if there is no such disk, or no host `to` with a lease; [`Error::Busy`] while the disk is being copied,
+    /// has a write-back cache, or is open on another host; [`Error::DiskSuspended`]; [`Error::Io`]: the disk is closed here, and if the
+    /// store didn't answer, `to` finds it busy until [`maintain`](Self::maintain) has told the store.
+    pub fn hand_over(&self, disk: &str, to: &str) -> Result<()> {
+        let (inner, name) = (&self.inner, ResourceName::disk(disk));
+        let fleet = inner.keys.fleet.as_ref().ok_or_else(not_shared)?;
+        inner.registry.changing(&name, |live, resource| {
+            if resource.host_cache.is_some() {
+                return Err(Error::Busy {
+                    what: format!("the {name}, whose write-back cache has to be detached first,"),
+                });
+            }
+            let heirs = fleet.heirs(to)?;
+            live.hand_over(|| fleet.promise(&live.id, heirs))?;
+            if fleet.is_released(&live.id) {
+                return Ok(());
+            }
+            let text = "it is closed here, but the store doesn't know it yet; `maintain` tells it";
+            Err(Error::io(format!("handing over the {name}"), std::io::Error::other(text)))
+        })
+    }
+}
+
+impl Inner {
+    /// What a host does about once a minute for the others: declares lost whose lease stands still, and removes devices that
+    /// nobody makes any more.
+    pub(super) fn maintain_host(&self) -> Result<()> {
+        let Some(fleet) = &self.keys.fleet else { return Ok(()) };
+        for host in fleet.maintain()? {
+            tell!(warn, "the host {host} was lost: its lease has run out");
+        }
+        self.remove_ownerless()
+    }
+
+    /// Removes devices of no resource whose makers are gone.
+    pub(super) fn remove_ownerless(&self) -> Result<()> {
+        for (id, region) in self.store.ownerless()? {
+            // Its region may be away.
+            let _ = self.remove_device(&region, &id);
+        }
+        Ok(())
+    }
+}
+
+fn not_shared() -> Error {
+    Error::InvalidOption("this service has a store of its own, and no other hosts".into())
+}

@@ -1,0 +1,36 @@
+//! The records by which hosts that share a store keep out of each other's way.
+
+use serde::{Deserialize, Serialize};
+
+/// A host that is alive, or was. While a host has no such record, it has no lease.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(in crate::managed) struct HostRecord {
+    /// The name that people know it by. The record's key is of one run of its service.
+    pub(in crate::managed) name: String,
+    /// How long its lease holds after a renewal, in milliseconds of its own clock.
+    pub(in crate::managed) ttl_ms: u64,
+    /// Grows by one with each renewal.
+    pub(in crate::managed) renewals: u64,
+}
+
+/// A run of a host's service.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(in crate::managed) struct Holder {
+    /// Never used again.
+    pub(in crate::managed) run: String,
+    /// The host's name.
+    pub(in crate::managed) host: String,
+}
+
+/// Who has a device open.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(in crate::managed) struct Attachment {
+    /// `None` while it is handed over, or nobody has it.
+    pub(in crate::managed) holder: Option<Holder>,
+    /// Who may open it next, while it is handed over: the host that gets it first, and at the end the one that gave it.
+    #[serde(default)]
+    pub(in crate::managed) promised: Vec<Holder>,
+    /// It was taken from a host whose lease was lost, and the header on the device doesn't say so yet.
+    #[serde(default)]
+    pub(in crate::managed) unfenced: bool,
+}

@@ -1,0 +1,99 @@
+//! The records of hosts, and of the devices that they have open.
+
+use super::layer::Records;
+use super::place::{HOSTS, Place};
+use super::record::parse;
+use super::tables::Tables;
+use crate::managed::records::{Attachment, Holder, HostRecord};
+use crate::{Error, Result};
+
+impl Tables<'_> {
+    /// The record of a run of a host's service.
+    pub(in crate::managed) fn host(&mut self, run: &str) -> Result<Option<HostRecord>> {
+        self.read(&Place::Host(run.into()))
+    }
+
+    pub(in crate::managed) fn put_host(&mut self, run: &str, host: &HostRecord) -> Result<()> {
+        self.put(&Place::Host(run.into()), host)
+    }
+
+    pub(in crate::managed) fn remove_host(&mut self, run: &str) -> Result<()> {
+        self.transaction.remove(&Place::Host(run.into()).key())
+    }
+
+    /// Who has a device open. Reads what decides that at once.
+    pub(in crate::managed) fn attachment(&mut self, id: &str) -> Result<Option<Attachment>> {
+        let mut places = vec![Place::Attachment(id.into()), Place::Id(id.into()), Place::Orphan(id.into())];
+        places.extend(self.run.clone().map(Place::Host));
+        self.transaction.load(&places.iter().map(Place::key).collect::<Vec<_>>())?;
+        self.read(&Place::Attachment(id.into()))
+    }
+
+    pub(in crate::managed) fn put_attachment(&mut self, id: &str, attachment: &Attachment) -> Result<()> {
+        self.put(&Place::Attachment(id.into()), attachment)
+    }
+
+    pub(in crate::managed) fn remove_attachment(&mut self, id: &str) -> Result<()> {
+        self.transaction.remove(&Place::Attachment(id.into()).key())
+    }
+
+    /// Demands that no other host has a device, nor is to get it: one that has a lease.
+    ///
+    /// # Errors
+    /// [`Error::Busy`] with the name of the host.
+    pub(in crate::managed) fn check_unheld(&mut self, found: &Attachment) -> Result<()> {
+        let own = |holder: &Holder, run: &Option<String>| run.as_ref() == Some(&holder.run);
+        if let Some(holder) = &found.holder {
+            if !own(holder, &self.run) && self.host(&holder.run)?.is_some() {
+                return Err(Error::Busy { what: format!("the device, which the host {:?} has open,", holder.host) });
+            }
+            return Ok(());
+        }
+        if found.promised.iter().any(|holder| own(holder, &self.run)) {
+            return Ok(());
+        }
+        for holder in &found.promised {
+            if self.host(&holder.run)?.is_some() {
+                let to = &found.promised[0].host;
+                return Err(Error::Busy {
+                    what: format!("the device, which is being handed over to the host {to:?},"),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a device is a resource's, or is being made for one.
+    pub(in crate::managed) fn is_wanted(&mut self, id: &str) -> Result<bool> {
+        Ok(self.name_of(id)?.is_some() || self.orphan(id)?.is_some_and(|orphan| !orphan.removing))
+    }
+
+    /// Demands that no other host has a device open, before its resource is removed.
+    pub(super) fn check_unattached(&mut self, id: &str) -> Result<()> {
+        if self.run.is_none() {
+            return Ok(());
+        }
+        match self.attachment(id)? {
+            Some(found) => self.check_unheld(&found),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Records {
+    /// The runs of hosts' services that have a record.
+    pub(in crate::managed) fn hosts(&self) -> Result<Vec<(String, HostRecord)>> {
+        self.all(HOSTS, |place, json| match &place {
+            Place::Host(run) => Ok(Some((run.clone(), parse(&place, json)?))),
+            _ => Ok(None),
+        })
+    }
+
+    /// Devices without a resource that another host may remove: their ids and regions. Whoever made one is gone.
+    pub(in crate::managed) fn ownerless(&self) -> Result<Vec<(String, String)>> {
+        let hosts: std::collections::BTreeSet<String> = self.hosts()?.into_iter().map(|(run, _)| run).collect();
+        let orphans = self.orphans_with_makers()?.into_iter();
+        let gone = |maker: &Option<String>| maker.as_ref().is_none_or(|maker| !hosts.contains(maker));
+        Ok(orphans.filter(|(.., maker)| gone(maker)).map(|(id, region, _)| (id, region)).collect())
+    }
+}
