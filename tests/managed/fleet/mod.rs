@@ -1,4 +1,5 @@
 //! Hosts that share a store: one disk is open on one of them, and what a lost host leaves another one finishes or undoes.
 
 mod attachments;
+mod deaths;
 mod world;

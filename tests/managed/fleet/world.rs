@@ -71,6 +71,11 @@ impl Fleet {
         }
     }
 
+    /// The keys of the store that begin so.
+    pub fn keys(&self, prefix: &str) -> Vec<String> {
+        self.store.list(prefix, None, 1000).unwrap().into_iter().map(|record| record.key).collect()
+    }
+
     /// The ids of all devices.
     pub fn devices(&self) -> Vec<String> {
         self.disks.devices.lock().unwrap().keys().cloned().collect()
