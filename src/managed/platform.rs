@@ -5,7 +5,7 @@ use serde::Serialize;
 use super::keys::Notes;
 use super::layers::Kek;
 use super::records::{PlatformKeys, Resource, ResourceName, RotationError};
-use super::rotation::{Rotation, RotationProgress, retire, until_finished};
+use super::rotation::{Left, Rotation, RotationProgress, retire, until_finished};
 use super::service::{DiskService, Inner};
 use super::sync::lock;
 use crate::key::KeyId;
@@ -121,13 +121,18 @@ impl Inner {
             keys.rotation_error = None;
             tables.put_platform(&keys)
         })?;
+        let left = Left::default();
         let round = || {
             let members = self.platform_members().map_err(|e| (None, e))?;
             let names: Vec<_> = members.iter().map(Resource::full_name).collect();
-            self.rewrap_all(&names, |name, notes| self.rewrap_bottom(name, &kek, &key, notes), progress)
+            self.rewrap_all(&names, |name, notes| self.rewrap_bottom(name, &kek, &key, notes), &left, progress)
         };
-        let rewrapped = until_finished(round, |rewrapped| self.finish_platform(&key, rewrapped));
+        let rewrapped = until_finished(round, &left, |rewrapped| self.finish_platform(&key, rewrapped));
         rewrapped.map(|rewrapped| Rotation { key, rewrapped }).map_err(|(at, error)| {
+            if self.keys.fleet.is_some() && matches!(error, Error::Busy { .. }) {
+                // Another host has it open, and moves it itself, or lets it go.
+                return error;
+            }
             let noted = RotationError::of(&error, at.as_ref());
             // If noting fails too, report the first error.
             let _ = self.store.write(|tables| match tables.platform()? {

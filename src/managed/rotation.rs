@@ -265,12 +265,13 @@ impl Inner {
                 set.previous_keys.push(old);
             }
         })?;
+        let left = Left::default();
         let round = || {
             // Include members that are leaving: they may still be under this set's old key.
             let members = self.store.members(name, true).map_err(|e| (None, e))?;
-            self.rewrap_all(&members, |name, notes| self.rewrap(&set, name, notes), progress)
+            self.rewrap_all(&members, |name, notes| self.rewrap(&set, name, notes), &left, progress)
         };
-        let rewrapped = until_finished(round, |rewrapped| self.finish(&set, rewrapped))
+        let rewrapped = until_finished(round, &left, |rewrapped| self.finish(&set, rewrapped))
             .map_err(|(at, e)| self.stopped(name, at.as_ref(), e))?;
         Ok(Rotation { key: set.active_key, rewrapped })
     }
@@ -303,6 +304,7 @@ impl Inner {
         &self,
         members: &[ResourceName],
         rewrap: impl Fn(&ResourceName, &Notes<'_>) -> Result<bool> + Sync,
+        left: &Left,
         progress: &(dyn Fn(RotationProgress) + Sync),
     ) -> Result<usize, Stopped> {
         let (done, rewrapped, notes) = (AtomicUsize::new(0), AtomicUsize::new(0), Notes::new(&self.keys));
@@ -312,6 +314,10 @@ impl Inner {
                 rewrapped.fetch_add(usize::from(new), Ordering::Relaxed);
                 let done = done.fetch_add(1, Ordering::Relaxed) + 1;
                 progress(RotationProgress { done, total: members.len() });
+                ControlFlow::Continue(())
+            }
+            Err(e @ Error::Busy { .. }) if self.keys.fleet.is_some() => {
+                lock(left).get_or_insert(e);
                 ControlFlow::Continue(())
             }
             Err(e) => {
@@ -365,22 +371,27 @@ impl RotationError {
 /// The error that stopped a rotation, and the resource at which it happened, if any.
 pub(super) type Stopped = (Option<ResourceName>, Error);
 
+/// Why the first of those was left that another host has open. It moves them itself.
+pub(super) type Left = Mutex<Option<Error>>;
+
 /// Repeats a round until `finish` finds no unproven resource. Returns how many were moved. One round is enough unless a
 /// resource was added, or returned to an older key, meanwhile.
 pub(super) fn until_finished(
     round: impl Fn() -> Result<usize, Stopped>,
+    left: &Left,
     finish: impl Fn(usize) -> Result<Option<ResourceName>>,
 ) -> Result<usize, Stopped> {
     let mut rewrapped = 0;
-    for left in (0..ROUNDS).rev() {
+    for rounds in (0..ROUNDS).rev() {
         rewrapped += round()?;
-        match finish(rewrapped).map_err(|e| (None, e))? {
-            None => break,
-            Some(name) if left == 0 => {
-                let what = format!("the {name}, which is not proved to be under the new key");
-                return Err((Some(name), Error::Busy { what }));
-            }
-            Some(_) => {}
+        let Some(name) = finish(rewrapped).map_err(|e| (None, e))? else { break };
+        if let Some(why) = lock(left).take() {
+            // It doesn't get less by another round.
+            return Err((Some(name), why));
+        }
+        if rounds == 0 {
+            let what = format!("the {name}, which is not proved to be under the new key");
+            return Err((Some(name), Error::Busy { what }));
         }
     }
     Ok(rewrapped)

@@ -388,12 +388,23 @@ impl LiveResource {
     /// Whether the upper layer is proven to be under this key, and its header names only this key.
     pub(in crate::managed) fn is_under(&self, resource: &Resource, key: &KeyId) -> Result<bool> {
         let says_so = |keys: &Vec<KeyId>| keys == core::slice::from_ref(key);
-        Ok(resource.proven_key(0) == Some(key) && self.keys_by(Some(resource))?.first().is_some_and(says_so))
+        if resource.proven_key(0) != Some(key) || self.is_left_closed() {
+            return Ok(resource.proven_key(0) == Some(key));
+        }
+        Ok(self.keys_by(Some(resource))?.first().is_some_and(says_so))
+    }
+
+    /// Whether it is closed, and not opened for a look at its header: for other hosts it would be busy meanwhile.
+    fn is_left_closed(&self) -> bool {
+        self.access.fleet.is_some() && self.read().layers.is_none()
     }
 
     /// The same for the layer under the platform's key.
     pub(in crate::managed) fn bottom_is_under(&self, resource: &Resource, key: &KeyId) -> Result<bool> {
-        Ok(resource.platform_key() == Some(key) && self.bottom_keys()? == core::slice::from_ref(key))
+        if resource.platform_key() != Some(key) || self.is_left_closed() {
+            return Ok(resource.platform_key() == Some(key));
+        }
+        Ok(self.bottom_keys()? == core::slice::from_ref(key))
     }
 
     /// Its current lease, if it needs one.

@@ -2,4 +2,5 @@
 
 mod attachments;
 mod deaths;
+mod operations;
 mod world;
