@@ -152,6 +152,15 @@ impl DiskService {
         self.inner.store.names(kind)
     }
 
+    /// A page of these names: at most `limit` of them, up to 1000, that come after `after`. A page with fewer is the last one. What
+    /// is made or removed between two pages may be missing, or not.
+    ///
+    /// # Errors
+    /// [`Error::InvalidOption`] for a limit of 0 or over 1000; [`Error::Io`].
+    pub fn names_page(&self, kind: ResourceKind, after: Option<&str>, limit: usize) -> Result<Vec<String>> {
+        self.inner.store.names_page(kind, after, limit)
+    }
+
     /// Opens a disk. All users share one opening, and so its vault call.
     ///
     /// # Errors

@@ -190,7 +190,7 @@ impl Inner {
         if live.is_under(resource, key)? {
             return Ok(false);
         }
-        let rewrapped = live.with_layers_to_rewrap(|layers| {
+        let rewrapped = live.with_known_layers_to_rewrap(resource, set, |layers| {
             let rewrapped = layers.rewrap(&self.keys.kek_of(set)?, set.encryption_type)?;
             self.keys.leases.of(&set.name, key).remember(layers.wrapped());
             notes.add(resource, 0, key)?;

@@ -53,6 +53,7 @@ mod resize;
 mod rotation;
 mod service;
 mod sets;
+mod shared_rotation;
 mod snapshots;
 mod under_way;
 

@@ -267,6 +267,9 @@ impl Inner {
         })?;
         let left = Left::default();
         let round = || {
+            if let Some(fleet) = &self.keys.fleet {
+                return self.rewrap_shared(fleet, &set, &left, progress);
+            }
             // Include members that are leaving: they may still be under this set's old key.
             let members = self.store.members(name, true).map_err(|e| (None, e))?;
             self.rewrap_all(&members, |name, notes| self.rewrap(&set, name, notes), &left, progress)
@@ -334,7 +337,7 @@ impl Inner {
     }
 
     /// Moves a current or leaving member of a set to its active key, and returns whether it had to.
-    fn rewrap(&self, set: &EncryptionSet, name: &ResourceName, notes: &Notes<'_>) -> Result<bool> {
+    pub(super) fn rewrap(&self, set: &EncryptionSet, name: &ResourceName, notes: &Notes<'_>) -> Result<bool> {
         let rewrapped = self.registry.changing(name, |live, resource| {
             let resource = self.begun_import(live, resource)?;
             let here = resource.set.as_ref() == Some(&set.name);

@@ -358,3 +358,30 @@ fn vault_calls_are_few() {
     service.maintain();
     assert_eq!((calls().0 - after.0, calls().1 - after.1), (1, 1));
 }
+
+#[test]
+fn names_come_in_pages_in_order() {
+    let world = World::new();
+    let service = world.service();
+    let mut all: Vec<String> = ["a", "a-1", "a.b", "B", "z", "a_", "0"].into_iter().map(String::from).collect();
+    all.iter().for_each(|name| drop(service.create_disk(&new_disk(name, None)).unwrap()));
+    all.sort();
+    assert_eq!(service.names(ResourceKind::Disk).unwrap(), all);
+    for limit in 1..=8 {
+        let (mut found, mut after) = (Vec::new(), None);
+        loop {
+            let page = service.names_page(ResourceKind::Disk, after.as_deref(), limit).unwrap();
+            assert!(page.len() <= limit);
+            found.extend(page.clone());
+            after = page.last().cloned().or(after);
+            if page.len() < limit {
+                break;
+            }
+        }
+        assert_eq!(found, all, "{limit}");
+    }
+    for limit in [0, 1001] {
+        assert!(matches!(service.names_page(ResourceKind::Disk, None, limit), Err(Error::InvalidOption(_))));
+    }
+    assert_eq!(service.names_page(ResourceKind::Snapshot, None, 10).unwrap(), [""; 0]);
+}

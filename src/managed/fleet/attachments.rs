@@ -17,12 +17,12 @@ use crate::{Clock, Error, Result};
 pub(in crate::managed) struct Fleet {
     // Dropped first, so that the thread ends.
     _thread: Mutex<Option<Sender<()>>>,
-    records: Arc<Records>,
+    pub(super) records: Arc<Records>,
     clock: Arc<dyn Clock>,
     /// The devices that are open here, by id, and how often.
-    open: Mutex<HashMap<String, Open>>,
+    pub(super) open: Mutex<HashMap<String, Open>>,
     /// Locked while a device is attached or let go, by id.
-    changing: Named<Mutex<()>>,
+    pub(super) changing: Named<Mutex<()>>,
     /// Devices that could not be let go, because the store didn't answer, and the hosts that are to get them.
     left: Mutex<BTreeMap<String, Vec<Holder>>>,
     watch: Watch,
@@ -30,12 +30,12 @@ pub(in crate::managed) struct Fleet {
 }
 
 #[derive(Default)]
-struct Open {
-    count: usize,
+pub(super) struct Open {
+    pub(super) count: usize,
     /// Taken from a host that was lost, and its header doesn't say so yet.
-    unfenced: bool,
+    pub(super) unfenced: bool,
     /// Who may have it next, if it is handed over.
-    promised: Vec<Holder>,
+    pub(super) promised: Vec<Holder>,
 }
 
 impl Fleet {
@@ -94,7 +94,7 @@ impl Fleet {
             let changing = self.changing.of(&id);
             let _one = lock(&changing);
             if let Some(promised) = lock(&self.left).remove(&id) {
-                self.release(&id, promised);
+                self.release(vec![(&id, promised)]);
             }
         }
         self.watch.look(&self.records, &*self.clock, &self.lease.run)
@@ -148,27 +148,30 @@ impl Fleet {
             if known.count == 0 { open.remove(id) } else { None }
         };
         if let Some(open) = ended {
-            self.release(id, open.promised);
+            self.release(vec![(id, open.promised)]);
         }
     }
 
-    /// The same for its record. The caller holds the lock of the device.
-    fn release(&self, id: &str, promised: Vec<Holder>) {
-        let released = self.records.write(|tables| match tables.attachment(id)? {
-            Some(found) if found.holder.as_ref().is_some_and(|holder| holder.run == self.lease.run) => {
-                if promised.is_empty() && !found.unfenced {
-                    return tables.remove_attachment(id);
+    /// The same for the records of devices. The caller holds their locks.
+    pub(super) fn release(&self, ended: Vec<(&str, Vec<Holder>)>) {
+        let released = self.records.write(|tables| {
+            tables.load_holders(ended.iter().map(|(id, _)| *id))?;
+            ended.iter().try_for_each(|(id, promised)| match tables.holder(id)? {
+                Some(found) if found.holder.as_ref().is_some_and(|holder| holder.run == self.lease.run) => {
+                    if promised.is_empty() && !found.unfenced {
+                        return tables.remove_attachment(id);
+                    }
+                    tables.put_attachment(id, &Attachment { holder: None, promised: promised.clone(), ..found })
                 }
-                tables.put_attachment(id, &Attachment { holder: None, promised: promised.clone(), ..found })
-            }
-            _ => Ok(()),
+                _ => Ok(()),
+            })
         });
         if released.is_err() {
-            lock(&self.left).insert(id.to_owned(), promised);
+            lock(&self.left).extend(ended.into_iter().map(|(id, promised)| (id.to_owned(), promised)));
         }
     }
 
-    fn own(&self) -> Holder {
+    pub(super) fn own(&self) -> Holder {
         Holder { run: self.lease.run.clone(), host: self.lease.name.clone() }
     }
 

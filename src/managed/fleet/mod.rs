@@ -5,10 +5,12 @@
 //! suspend, and nobody sets them.
 
 mod attachments;
+mod batch;
 mod fenced;
 mod lease;
 mod watch;
 
 pub(super) use self::attachments::Fleet;
+pub(super) use self::batch::{Attached, Batch};
 pub(super) use self::fenced::Fenced;
 pub use self::lease::HostOptions;

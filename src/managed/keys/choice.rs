@@ -11,16 +11,21 @@ impl Access {
     /// Chooses a key among those that the header of the upper layer names, and returns it with its set. There is no set
     /// if it is the platform's key.
     ///
-    /// With `leased`, a former key of the resource is refused. For moving it to another key, any key will do that still
+    /// A set that the caller has just read may be `known`. With `leased`, a former key of the resource is refused. For moving it to another key, any key will do that still
     /// unwraps.
     pub(super) fn key_of(
         &self,
         resource: &Resource,
         keys: &[KeyId],
         leased: bool,
+        known: Option<&EncryptionSet>,
     ) -> Result<(Option<EncryptionSet>, KeyId)> {
         let sets = resource.set.iter().chain(resource.leaving());
-        let sets = sets.map(|set| self.store.set(set)).collect::<Result<Vec<_>>>()?;
+        let read = |name: &String| match known {
+            Some(known) if known.name == *name => Ok(known.clone()),
+            _ => self.store.set(name),
+        };
+        let sets = sets.map(read).collect::<Result<Vec<_>>>()?;
         // In either set first: of what leaves for a set that has a later version of the same key, the set that it leaves may
         // still move the header to its own.
         for set in &sets {

@@ -18,5 +18,6 @@ pub(super) use choice::not_ours;
 pub(super) use key_lease::KeyLease;
 pub(super) use lease::Now;
 pub use lease::{LeasePolicy, OutagePolicy};
+pub(super) use open::Opened;
 pub(super) use proofs::Notes;
 pub(super) use vaults::Vaults;

@@ -8,7 +8,7 @@ use super::key_lease::KeyLease;
 use super::lease::Now;
 use crate::key::KeyId;
 use crate::managed::layers::{Layers, Only, Opening};
-use crate::managed::records::Resource;
+use crate::managed::records::{EncryptionSet, Resource};
 use crate::{Error, KeyVault, Result};
 
 /// The open volumes of a resource, and the lease of their key.
@@ -22,12 +22,23 @@ impl Access {
     /// holds.
     pub(in crate::managed) fn open_layers(&self, resource: &Resource, leased: bool) -> Result<Opened> {
         let now = self.now();
-        let open = || self.open_and_learn(resource, leased, now);
+        let open = || self.open_and_learn(resource, leased, now, None);
         if leased { self.refusals.pass(&resource.id, now, open) } else { open() }
     }
 
-    fn open_and_learn(&self, resource: &Resource, leased: bool, now: Now) -> Result<Opened> {
-        let opened = self.open(resource, leased, now)?;
+    /// As [`open_layers`](Self::open_layers) without a lease, for a resource and a set that were just read.
+    pub(in crate::managed) fn open_known(&self, resource: &Resource, set: &EncryptionSet) -> Result<Opened> {
+        self.open_and_learn(resource, false, self.now(), Some(set))
+    }
+
+    fn open_and_learn(
+        &self,
+        resource: &Resource,
+        leased: bool,
+        now: Now,
+        known: Option<&EncryptionSet>,
+    ) -> Result<Opened> {
+        let opened = self.open(resource, leased, now, known)?;
         self.check_memory()?;
         if let Some(fleet) = &self.fleet
             && fleet.is_unfenced(&resource.id)
@@ -43,9 +54,9 @@ impl Access {
         Ok(opened)
     }
 
-    fn open(&self, resource: &Resource, leased: bool, now: Now) -> Result<Opened> {
+    fn open(&self, resource: &Resource, leased: bool, now: Now, known: Option<&EncryptionSet>) -> Result<Opened> {
         let upper = self.begin(resource, leased)?.upper()?;
-        let (set, key) = self.key_of(resource, &upper.keys(), leased)?;
+        let (set, key) = self.key_of(resource, &upper.keys(), leased, known)?;
         let Some(set) = set else {
             let layers = upper.open(resource, &Only { vault: &self.gated_platform(now), key: &key })?;
             return Ok(Opened { layers, lease: None });

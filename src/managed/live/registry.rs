@@ -64,6 +64,17 @@ impl Registry {
         }
     }
 
+    /// The same for a resource whose record was read just now, while no other host could change what `act` relies on.
+    pub(in crate::managed) fn changing_known<T>(
+        &self,
+        resource: Resource,
+        act: impl FnOnce(&Arc<LiveResource>, Resource) -> Result<T>,
+    ) -> Result<T> {
+        let live = self.of(&resource);
+        let _alone = live.changing();
+        act(&live, resource)
+    }
+
     /// All resources in use.
     pub(in crate::managed) fn all(&self) -> Vec<Arc<LiveResource>> {
         let mut resources = lock(&self.resources);

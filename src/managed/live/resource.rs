@@ -9,7 +9,7 @@ use super::ended::Ended;
 use super::in_flight::{DeviceWrite, InFlight};
 use crate::key::KeyId;
 use crate::managed::keys::{Access, KeyLease, Now};
-use crate::managed::layers::{Layer, Layers, keys_in};
+use crate::managed::layers::{Layers, keys_in};
 use crate::managed::records::{Resource, ResourceName};
 use crate::managed::sync::{lock, read, try_lock, try_write, write};
 use crate::managed::write_back::WriteBack;
@@ -81,7 +81,7 @@ impl Held {
     }
 
     /// The volumes, if the key may be used.
-    fn usable(&self, now: Now) -> Option<&Arc<Layers>> {
+    pub(super) fn usable(&self, now: Now) -> Option<&Arc<Layers>> {
         self.layers.as_ref().filter(|_| self.may(now))
     }
 
@@ -194,40 +194,6 @@ impl LiveResource {
             self.resume()?;
         }
         Err(self.suspended("its key is revoked as often as it is granted"))
-    }
-
-    /// Runs `act` on the volumes to move them to another key, even if the lease of their current key has ended: the
-    /// vault decides whether it unwraps. Nobody opens them meanwhile.
-    pub(in crate::managed) fn with_layers_to_rewrap<T>(&self, act: impl FnOnce(&Layers) -> Result<T>) -> Result<T> {
-        let _one = lock(&self.opening);
-        // Don't hold the lock while the vault is asked: suspending or writing must not wait for it.
-        let usable = self.read().usable(self.now()).cloned();
-        if let Some(layers) = usable {
-            return act(&layers);
-        }
-        // Don't keep it open, so that no DEK stays in memory without a lease.
-        self.take_layers(&mut self.write());
-        self.finish_closing();
-        let opened = self.access.open_layers(&self.record()?, false)?;
-        act(&opened.layers)
-    }
-
-    /// Runs `act` on the volume directly on the device (the lower of two) to move it to another key of the platform.
-    /// This needs no customer's key. Nobody opens the volume meanwhile.
-    pub(in crate::managed) fn with_bottom_to_rewrap<T>(&self, act: impl FnOnce(&Layer) -> Result<T>) -> Result<T> {
-        let _one = lock(&self.opening);
-        let open = self.read().layers.clone();
-        if let Some(layers) = open {
-            return act(layers.bottom());
-        }
-        self.finish_closing();
-        let resource = self.record()?;
-        if resource.has_two_layers()
-            && let Some(lower) = self.access.begin(&resource, false)?.lower()
-        {
-            return act(lower);
-        }
-        act(self.access.open_layers(&resource, false)?.layers.bottom())
     }
 
     /// Records that it is now under another key.
@@ -459,7 +425,7 @@ impl LiveResource {
         self.access.resource_of(&self.name, &self.id)
     }
 
-    fn now(&self) -> Now {
+    pub(super) fn now(&self) -> Now {
         self.access.now()
     }
 

@@ -4,7 +4,7 @@ use super::layer::Records;
 use super::place::{HOSTS, Place};
 use super::record::parse;
 use super::tables::Tables;
-use crate::managed::records::{Attachment, Holder, HostRecord};
+use crate::managed::records::{Attachment, Holder, HostRecord, ResourceName};
 use crate::{Error, Result};
 
 impl Tables<'_> {
@@ -27,6 +27,38 @@ impl Tables<'_> {
         places.extend(self.run.clone().map(Place::Host));
         self.transaction.load(&places.iter().map(Place::key).collect::<Vec<_>>())?;
         self.read(&Place::Attachment(id.into()))
+    }
+
+    /// Who has a device open, without what decides whether it may be opened.
+    pub(in crate::managed) fn holder(&mut self, id: &str) -> Result<Option<Attachment>> {
+        self.read(&Place::Attachment(id.into()))
+    }
+
+    /// Reads who has devices open, at once.
+    pub(in crate::managed) fn load_holders<'i>(&mut self, ids: impl Iterator<Item = &'i str>) -> Result<()> {
+        self.transaction.load(&ids.map(|id| Place::Attachment(id.into()).key()).collect::<Vec<_>>())
+    }
+
+    /// The same with the resources of the devices, and this host.
+    pub(in crate::managed) fn load_attachments(&mut self, resources: &[(ResourceName, &str)]) -> Result<()> {
+        let of = |(name, id): &(ResourceName, &str)| {
+            [Place::Attachment((*id).into()), Place::Id((*id).into()), Place::Resource(name.clone())]
+        };
+        let places = resources.iter().flat_map(of).chain(self.run.clone().map(Place::Host));
+        self.transaction.load(&places.map(|place| place.key()).collect::<Vec<_>>())
+    }
+
+    /// Whether another host with a lease has a device, or is to get it. That this stays so isn't demanded.
+    pub(in crate::managed) fn is_elsewhere(&self, found: &Attachment) -> Result<bool> {
+        let others = match &found.holder {
+            Some(holder) => core::slice::from_ref(holder),
+            None => &found.promised[..],
+        };
+        if others.iter().any(|holder| self.run.as_ref() == Some(&holder.run)) {
+            return Ok(false);
+        }
+        let keys: Vec<_> = others.iter().map(|holder| Place::Host(holder.run.clone()).key()).collect();
+        Ok(self.transaction.look(&keys)?.iter().any(Option::is_some))
     }
 
     pub(in crate::managed) fn put_attachment(&mut self, id: &str, attachment: &Attachment) -> Result<()> {

@@ -5,10 +5,11 @@ use super::layer::Records;
 use super::page::pages;
 use super::place::{JOINING, ORPHANS, Place, RESOURCES, SETS, copies_of, increments_of, members_of, resources_of};
 use super::record::{parse, parse_resource};
-use super::tables::{Orphan, named};
+use super::shared::{MAX_COMMIT, MAX_PAGE, Record};
+use super::tables::{Orphan, member, named};
 use super::transaction::opened;
 use crate::managed::records::{EncryptionSet, PlatformKeys, Resource, ResourceKind, ResourceName};
-use crate::{Error, Result};
+use crate::{Error, Result, random};
 
 impl Records {
     /// The JSON of a record.
@@ -66,13 +67,26 @@ impl Records {
 
     /// The names of all resources of a kind, in order.
     pub(in crate::managed) fn names(&self, kind: ResourceKind) -> Result<Vec<String>> {
-        let mut names = self.all(&resources_of(kind), |place, _| match place {
+        self.all(&resources_of(kind), |place, _| match place {
             Place::Resource(name) => Ok(Some(name.name)),
             _ => Ok(None),
-        })?;
-        // Parts of a name are in order by their keys, but not the whole of several.
-        names.sort_unstable();
-        Ok(names)
+        })
+    }
+
+    /// At most `limit` names of resources of a kind, in order, after that one.
+    pub(in crate::managed) fn names_page(
+        &self,
+        kind: ResourceKind,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<String>> {
+        let after = after.map(|name| Place::Resource(ResourceName { kind, name: name.into() }).key());
+        let page = self.store.list(&resources_of(kind), after.as_deref(), limit)?;
+        let name = |record: &Record| match Place::of_key(&record.key) {
+            Some(Place::Resource(name)) => Some(name.name),
+            _ => None,
+        };
+        Ok(page.iter().filter_map(name).collect())
     }
 
     /// All resources, in order.
@@ -96,6 +110,55 @@ impl Records {
         })?;
         members.sort_unstable();
         Ok(members)
+    }
+
+    /// A page of a set's members, including those that are moving into another set, and the place after which the next begins;
+    /// `None` after the last. `after` and `until` are such places: it begins after the one, and ends with the other.
+    pub(in crate::managed) fn members_page(
+        &self,
+        set: &str,
+        after: Option<&str>,
+        until: Option<&str>,
+    ) -> Result<(Vec<ResourceName>, Option<String>)> {
+        let page = self.store.list(&members_of(set), after, MAX_PAGE)?;
+        let is_in = |key: &str| until.is_none_or(|until| key <= until);
+        let more =
+            page.len() == MAX_PAGE && page.last().is_some_and(|last| is_in(&last.key) && until != Some(&last.key));
+        let next = page.last().filter(|_| more).map(|last| last.key.clone());
+        Ok((page.iter().filter(|record| is_in(&record.key)).filter_map(|record| member(&record.key)).collect(), next))
+    }
+
+    /// The number of a set's members, and the place before one of its pages, by chance; `None` is that before the first. So hosts
+    /// that work on one set begin at different places.
+    pub(in crate::managed) fn somewhere_in(&self, set: &str) -> Result<(usize, Option<String>)> {
+        let (mut count, mut pages, mut chosen, mut last) = (0, 0_u64, None, None);
+        loop {
+            let (page, next) = self.members_page(set, last.as_deref(), None)?;
+            pages += 1;
+            count += page.len();
+            // Each page is as probable as the others.
+            if u64::from_le_bytes(random::array()?) % pages == 0 {
+                chosen.clone_from(&last);
+            }
+            match next {
+                Some(next) => last = Some(next),
+                None => return Ok((count, chosen)),
+            }
+        }
+    }
+
+    /// Resources by their names; `None` for one that isn't there.
+    pub(in crate::managed) fn resources_of(&self, names: &[ResourceName]) -> Result<Vec<Option<Resource>>> {
+        let mut found = Vec::with_capacity(names.len());
+        for names in names.chunks(MAX_COMMIT) {
+            let keys: Vec<_> = names.iter().map(|name| Place::Resource(name.clone()).key()).collect();
+            let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
+            for (name, record) in names.iter().zip(self.store.get(&keys)?) {
+                let json = record.map(|record| opened(&record)).transpose()?;
+                found.push(json.map(|(_, json)| parse_resource(name, &json)).transpose()?);
+            }
+        }
+        Ok(found)
     }
 
     /// The incremental snapshots of a disk, the oldest first, with their places.

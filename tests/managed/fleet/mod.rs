@@ -3,4 +3,5 @@
 mod attachments;
 mod deaths;
 mod operations;
+mod rotation;
 mod world;

@@ -34,6 +34,8 @@ pub struct Host {
     pub clock: Arc<ManualClock>,
     /// How many calls of the store still reach it.
     pub calls: Arc<AtomicUsize>,
+    /// How often it asked the store.
+    pub asked: Arc<AtomicUsize>,
     /// Its devices don't answer it any more: it is dead.
     pub dead: Arc<AtomicBool>,
 }
@@ -54,9 +56,16 @@ impl Fleet {
         let clock = Arc::new(ManualClock::new(T + 60 * minutes));
         clock.advance(Duration::from_secs(977 * minutes));
         let (calls, dead) = (Arc::new(AtomicUsize::new(calls)), Arc::new(AtomicBool::new(false)));
-        let mut host = Host { service: None, clock: clock.clone(), calls: calls.clone(), dead: dead.clone() };
+        let asked = Arc::new(AtomicUsize::new(0));
+        let mut host = Host {
+            service: None,
+            clock: clock.clone(),
+            calls: calls.clone(),
+            asked: asked.clone(),
+            dead: dead.clone(),
+        };
         let devices = Devices { pool: self.disks.clone(), host: name.into(), dead };
-        let store = Reached { store: self.store.clone(), calls };
+        let store = Reached { store: self.store.clone(), calls, asked };
         let world = &self.world;
         let options = ServiceOptions::new(Arc::new(devices), world.vaults.clone(), world.platform.clone(), "disks")
             .clock(clock)
@@ -101,6 +110,10 @@ impl Host {
         }
     }
 
+    pub fn asked(&self) -> usize {
+        self.asked.load(Ordering::SeqCst)
+    }
+
     /// It does nothing any more, and its memory is gone.
     pub fn die(mut self) {
         self.dead.store(true, Ordering::SeqCst);
@@ -113,10 +126,12 @@ impl Host {
 struct Reached {
     store: MemoryStore,
     calls: Arc<AtomicUsize>,
+    asked: Arc<AtomicUsize>,
 }
 
 impl Reached {
     fn reach(&self) -> Result<()> {
+        self.asked.fetch_add(1, Ordering::SeqCst);
         let take = |calls: usize| if calls == usize::MAX { Some(calls) } else { calls.checked_sub(1) };
         match self.calls.fetch_update(Ordering::SeqCst, Ordering::SeqCst, take) {
             Ok(_) => Ok(()),

@@ -1,0 +1,116 @@
+//! Many devices at once, for a rotation: two operations of the store attach them all, and two let them go.
+
+use std::sync::Arc;
+
+use super::attachments::{Fleet, Open};
+use crate::managed::records::{Attachment, Resource, ResourceName};
+use crate::managed::sync::lock;
+use crate::{Error, Result};
+
+/// Devices that stay this host's while this lives.
+pub(in crate::managed) struct Batch {
+    fleet: Arc<Fleet>,
+    ids: Vec<String>,
+}
+
+/// What became of a resource that was to be attached.
+pub(in crate::managed) enum Attached {
+    /// It is this host's, with its record as of then. What needs its device doesn't change meanwhile.
+    Here(Box<Resource>),
+    /// Another host has it.
+    Elsewhere,
+    /// There is none of this name and id any more.
+    Gone,
+}
+
+impl Batch {
+    /// The most devices of a batch: a commit reads three records of each.
+    pub(in crate::managed) const MOST: usize = 18;
+}
+
+impl Fleet {
+    /// Attaches devices of resources, as far as no other host has them. Of each only its name and id count.
+    pub(in crate::managed) fn attach_all(self: &Arc<Self>, resources: &[Resource]) -> Result<(Vec<Attached>, Batch)> {
+        let mut order: Vec<&Resource> = resources.iter().collect();
+        order.sort_by(|a, b| a.id.cmp(&b.id));
+        let locks: Vec<_> = order.iter().map(|resource| self.changing.of(&resource.id)).collect();
+        let _all: Vec<_> = locks.iter().map(|one| lock(one)).collect();
+        self.check().map_err(|why| Error::Busy { what: format!("a batch of disks: {why}; it") })?;
+        let open_here: Vec<bool> = {
+            let open = lock(&self.open);
+            resources.iter().map(|resource| open.contains_key(&resource.id)).collect()
+        };
+        let names: Vec<(ResourceName, &str)> = resources.iter().map(|of| (of.full_name(), of.id.as_str())).collect();
+        let own = self.own();
+        let done = self.records.write(|tables| {
+            tables.load_attachments(&names)?;
+            if tables.host(&own.run)?.is_none() {
+                return Err(Error::Busy {
+                    what: "a batch of disks: another host has taken this one for lost; it".into(),
+                });
+            }
+            let mut done = Vec::with_capacity(names.len());
+            for ((name, id), open_here) in names.iter().zip(&open_here) {
+                let resource = match tables.resource_of(name, id) {
+                    Err(Error::NoSuchResource(_)) => {
+                        done.push((Attached::Gone, false));
+                        continue;
+                    }
+                    resource => resource?,
+                };
+                let found = tables.holder(id)?;
+                if *open_here {
+                    done.push((Attached::Here(Box::new(resource)), false));
+                    continue;
+                }
+                if found.as_ref().map_or(Ok(false), |found| tables.is_elsewhere(found))? {
+                    done.push((Attached::Elsewhere, false));
+                    continue;
+                }
+                found.iter().try_for_each(|found| tables.check_unheld(found))?;
+                let is_others = |found: &Attachment| found.holder.as_ref().is_some_and(|holder| *holder != own);
+                let unfenced = found.is_some_and(|found| found.unfenced || is_others(&found));
+                tables.put_attachment(id, &Attachment { holder: Some(own.clone()), promised: Vec::new(), unfenced })?;
+                done.push((Attached::Here(Box::new(resource)), unfenced));
+            }
+            Ok(done)
+        })?;
+        let mut batch = Batch { fleet: self.clone(), ids: Vec::new() };
+        let mut open = lock(&self.open);
+        for (attached, unfenced) in &done {
+            if let Attached::Here(resource) = attached {
+                let new = Open { unfenced: *unfenced, ..Open::default() };
+                open.entry(resource.id.clone()).or_insert(new).count += 1;
+                batch.ids.push(resource.id.clone());
+            }
+        }
+        Ok((done.into_iter().map(|(attached, _)| attached).collect(), batch))
+    }
+}
+
+impl Drop for Batch {
+    fn drop(&mut self) {
+        let fleet = &self.fleet;
+        if !fleet.lease.is_own() {
+            return;
+        }
+        self.ids.sort_unstable();
+        let locks: Vec<_> = self.ids.iter().map(|id| fleet.changing.of(id)).collect();
+        let _all: Vec<_> = locks.iter().map(|one| lock(one)).collect();
+        let mut ended = Vec::new();
+        {
+            let mut open = lock(&fleet.open);
+            for id in &self.ids {
+                if let Some(known) = open.get_mut(id) {
+                    known.count -= 1;
+                    if known.count == 0 {
+                        ended.extend(open.remove(id).map(|known| (id.as_str(), known.promised)));
+                    }
+                }
+            }
+        }
+        if !ended.is_empty() {
+            fleet.release(ended);
+        }
+    }
+}
