@@ -176,7 +176,7 @@ impl DiskService {
         options.lease.check()?;
         host.check(store.deadline())?;
         let run = uuid::Builder::from_random_bytes(random::array()?).into_uuid().to_string();
-        let records = Arc::new(Records::shared(store, run.clone()));
+        let records = Arc::new(Records::open_shared(store, run.clone())?);
         let fleet = Fleet::begin(records.clone(), options.clock.clone(), run, host)?;
         let service = Self::over(records, Some(fleet), options);
         service.inner.remove_ownerless()?;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::attachments::Fleet;
 use crate::managed::backend::DiskBackend;
-use crate::{BlockDevice, Result};
+use crate::{BlockDevice, Error, Result};
 
 pub(in crate::managed) struct Fenced {
     backend: Arc<dyn DiskBackend>,
@@ -27,7 +27,16 @@ impl Fenced {
 
 impl DiskBackend for Fenced {
     fn create(&self, region: &str, id: &str, size: u64) -> Result<Arc<dyn BlockDevice>> {
-        self.attached(id, || self.backend.create(region, id, size))
+        self.attached(id, || {
+            let made = self.backend.create(region, id, size)?;
+            // A host that stood still may have been lost since it attached it, and its remains removed.
+            if let Err(why) = self.fleet.check() {
+                drop(made);
+                self.backend.remove(region, id)?;
+                return Err(Error::Busy { what: format!("the device {id}: {why}; it") });
+            }
+            Ok(made)
+        })
     }
 
     fn open(&self, region: &str, id: &str) -> Result<Arc<dyn BlockDevice>> {

@@ -1,5 +1,7 @@
 //! The records of hosts, and of the devices that they have open.
 
+use std::collections::BTreeSet;
+
 use super::layer::Records;
 use super::place::{HOSTS, Place};
 use super::record::parse;
@@ -123,8 +125,9 @@ impl Records {
 
     /// Devices without a resource that another host may remove: their ids and regions. Whoever made one is gone.
     pub(in crate::managed) fn ownerless(&self) -> Result<Vec<(String, String)>> {
-        let hosts: std::collections::BTreeSet<String> = self.hosts()?.into_iter().map(|(run, _)| run).collect();
         let orphans = self.orphans_with_makers()?.into_iter();
+        // Asked after the devices: a host has its record before it makes any, and a run that is gone never comes back.
+        let hosts: BTreeSet<String> = self.hosts()?.into_iter().map(|(run, _)| run).collect();
         let gone = |maker: &Option<String>| maker.as_ref().is_none_or(|maker| !hosts.contains(maker));
         Ok(orphans.filter(|(.., maker)| gone(maker)).map(|(id, region, _)| (id, region)).collect())
     }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::check::StoreCheck;
 use super::embedded::FileStore;
+use super::moving::check_whole;
 use super::record::{Commit, unsealed};
 use super::shared::{Action, Change, MAX_COMMIT, Outcome, Revision, Store};
 use super::survey::Survey;
@@ -58,7 +59,9 @@ enum Known {
 impl Records {
     /// Opens a file, or makes it, and checks all its content.
     pub(in crate::managed) fn open(path: &Path) -> Result<Self> {
-        Ok(Self::of_file(FileStore::open(path)?))
+        let file = FileStore::open(path)?;
+        check_whole(&file)?;
+        Ok(Self::of_file(file))
     }
 
     pub(super) fn of_file(file: FileStore) -> Self {
@@ -73,7 +76,12 @@ impl Records {
     }
 
     /// The records in a store that other hosts use, too, for a run of this host's service.
-    pub(in crate::managed) fn shared(store: Arc<dyn Store>, run: String) -> Self {
+    pub(in crate::managed) fn open_shared(store: Arc<dyn Store>, run: String) -> Result<Self> {
+        check_whole(&*store)?;
+        Ok(Self::shared(store, run))
+    }
+
+    pub(super) fn shared(store: Arc<dyn Store>, run: String) -> Self {
         Records { store, file: None, run: Some(run), alone: Mutex::default(), changes: AtomicU64::new(0) }
     }
 

@@ -19,6 +19,7 @@ mod hosts;
 mod layer;
 mod limits;
 mod memory;
+mod moving;
 mod old;
 mod opening;
 mod page;
@@ -40,6 +41,7 @@ pub use self::embedded::FileStore;
 pub(super) use self::layer::Records;
 pub use self::limits::{check_commit, check_get, check_list};
 pub use self::memory::{Call, Fault, MemoryStore};
+pub use self::moving::copy_records;
 pub(super) use self::old::OldRecords;
 pub(super) use self::opening::check_file;
 pub use self::shared::{

@@ -254,12 +254,18 @@ impl<'t> Tables<'t> {
     /// that was under way: it demanded this record as it was before.
     ///
     /// # Errors
-    /// [`Error::Busy`] if a resource has it.
+    /// [`Error::Busy`] if a resource has it, or another host makes one of it.
     pub(in crate::managed) fn begin_to_remove(&mut self, id: &str, region: &str) -> Result<()> {
         if let Some(name) = self.name_of(id)? {
             return Err(Error::Busy { what: format!("the device of the {name}") });
         }
         self.check_unattached(id)?;
+        let maker = self.orphan(id)?.and_then(|orphan| orphan.maker).filter(|maker| self.run.as_ref() != Some(maker));
+        if let Some(maker) = maker
+            && let Some(host) = self.host(&maker)?
+        {
+            return Err(Error::Busy { what: format!("the device, which the host {:?} makes a disk of,", host.name) });
+        }
         self.put(&Place::Orphan(id.into()), &Orphan { region: region.into(), removing: true, maker: None })
     }
 

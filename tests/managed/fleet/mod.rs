@@ -2,6 +2,7 @@
 
 mod attachments;
 mod deaths;
+mod moving;
 mod operations;
 mod rotation;
 mod world;

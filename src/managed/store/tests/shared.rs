@@ -9,7 +9,7 @@ use super::super::shared::{Action, Change, Outcome, Record};
 use super::super::{Call, Fault, FileStore, MemoryStore, Records, Store, conformance};
 use super::{DISK, SET, id};
 use crate::Error;
-use crate::managed::records::{EncryptionSet, Resource, ResourceName};
+use crate::managed::records::{EncryptionSet, HostRecord, Resource, ResourceName};
 
 fn set(name: &str) -> EncryptionSet {
     EncryptionSet { name: name.into(), ..serde_json::from_slice(SET).unwrap() }
@@ -244,6 +244,59 @@ fn no_resource_gets_a_device_that_is_being_removed() {
     assert!(matches!(other.begin_to_remove(&made.id, "north"), Err(Error::Busy { .. })));
     assert_eq!(other.name_of(&made.id).unwrap(), Some(ResourceName::disk("e")));
     assert!(matches!(other.name_of(&id(9)), Ok(None)));
+}
+
+/// Calls `then` after each list of a prefix.
+struct Listened<F> {
+    store: MemoryStore,
+    prefix: &'static str,
+    then: F,
+}
+
+impl<F: Fn() + Send + Sync> Store for Listened<F> {
+    fn get(&self, keys: &[&str]) -> crate::Result<Vec<Option<Record>>> {
+        self.store.get(keys)
+    }
+
+    fn list(&self, prefix: &str, after: Option<&str>, limit: usize) -> crate::Result<Vec<Record>> {
+        let page = self.store.list(prefix, after, limit);
+        if prefix == self.prefix {
+            (self.then)();
+        }
+        page
+    }
+
+    fn commit(&self, changes: &[Change]) -> crate::Result<Outcome> {
+        self.store.commit(changes)
+    }
+
+    fn deadline(&self) -> Duration {
+        self.store.deadline()
+    }
+}
+
+/// A host begins, and makes a device, while another one looks for devices whose makers are gone.
+#[test]
+fn a_device_of_a_host_that_has_just_begun_isnt_taken_for_nobodys() {
+    for prefix in ["host/", "orphan/"] {
+        let store = MemoryStore::new();
+        let (new, made) = (Records::shared(Arc::new(store.clone()), "new".into()), disk("d", 1, None));
+        let (begins, id) = (new, made.id.clone());
+        let begin = move || {
+            let host = HostRecord { name: "new".into(), ttl_ms: 1000, renewals: 0 };
+            begins.write(|tables| tables.put_host("new", &host)).unwrap();
+            begins.write(|tables| tables.add_orphan(&id, "north")).unwrap();
+        };
+        let listened = Listened { store: store.clone(), prefix, then: begin };
+        let looks = Records::shared(Arc::new(listened), "looks".into());
+        assert_eq!(looks.ownerless().unwrap(), [], "{prefix}");
+        // Nor is it removed by who takes it for that.
+        let other = host(&store);
+        assert!(matches!(other.begin_to_remove(&made.id, "north"), Err(Error::Busy { .. })));
+        other.write(|tables| tables.remove_host("new")).unwrap();
+        assert_eq!(other.ownerless().unwrap(), [(made.id.clone(), "north".into())]);
+        other.begin_to_remove(&made.id, "north").unwrap();
+    }
 }
 
 #[test]
