@@ -93,7 +93,9 @@ impl Fleet {
         for id in left {
             let changing = self.changing.of(&id);
             let _one = lock(&changing);
-            if let Some(promised) = lock(&self.left).remove(&id) {
+            // The lock is free again before it may be left once more.
+            let promised = lock(&self.left).remove(&id);
+            if let Some(promised) = promised {
                 self.release(vec![(&id, promised)]);
             }
         }

@@ -275,3 +275,19 @@ fn a_service_renews_its_lease_by_itself() {
         std::thread::sleep(Duration::from_millis(10));
     }
 }
+
+/// The store is away when a disk is closed, and still when that is to be told.
+#[test]
+fn a_disk_that_was_closed_while_the_store_was_away_is_let_go_later() {
+    let fleet = Fleet::new();
+    let (one, other) = (fleet.host("one", 0), fleet.host("other", 0));
+    one.create_disk(&new_disk("d", None)).unwrap();
+    let open = one.open_disk("d").unwrap();
+    one.calls.store(0, Ordering::SeqCst);
+    drop(open);
+    one.maintain();
+    is_busy(other.open_disk("d"), "one");
+    one.calls.store(usize::MAX, Ordering::SeqCst);
+    one.maintain();
+    other.open_disk("d").unwrap();
+}

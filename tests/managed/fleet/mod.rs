@@ -5,4 +5,5 @@ mod deaths;
 mod moving;
 mod operations;
 mod rotation;
+mod simulation;
 mod world;

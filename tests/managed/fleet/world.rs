@@ -27,9 +27,14 @@ pub struct Fleet {
 pub struct Pool {
     pub devices: Mutex<BTreeMap<String, Arc<TestDevice>>>,
     pub writers: Mutex<BTreeMap<String, String>>,
+    /// Which host opened each last.
+    pub openers: Mutex<BTreeMap<String, String>>,
+    /// Who wrote a device that another one had opened since.
+    pub intruders: Mutex<Vec<String>>,
 }
 
 pub struct Host {
+    pub name: String,
     pub service: Option<DiskService>,
     pub clock: Arc<ManualClock>,
     /// How many calls of the store still reach it.
@@ -48,16 +53,16 @@ impl Fleet {
 
     /// A host whose clocks go `minutes` after those of the others.
     pub fn host(&self, name: &str, minutes: u64) -> Host {
-        self.host_with(name, minutes, usize::MAX).unwrap_or_else(|(_, e)| panic!("{e:?}"))
+        self.try_host(name, minutes).unwrap()
     }
 
-    /// A host that reaches the store for so many calls.
-    pub fn host_with(&self, name: &str, minutes: u64, calls: usize) -> std::result::Result<Host, (Host, Error)> {
+    pub fn try_host(&self, name: &str, minutes: u64) -> Result<Host> {
         let clock = Arc::new(ManualClock::new(T + 60 * minutes));
         clock.advance(Duration::from_secs(977 * minutes));
-        let (calls, dead) = (Arc::new(AtomicUsize::new(calls)), Arc::new(AtomicBool::new(false)));
+        let (calls, dead) = (Arc::new(AtomicUsize::new(usize::MAX)), Arc::new(AtomicBool::new(false)));
         let asked = Arc::new(AtomicUsize::new(0));
         let mut host = Host {
+            name: name.into(),
             service: None,
             clock: clock.clone(),
             calls: calls.clone(),
@@ -71,13 +76,8 @@ impl Fleet {
             .clock(clock)
             .parallel(2);
         let host_options = HostOptions::new(name).lease(LEASE).renews_by_itself(false);
-        match DiskService::open_shared(Arc::new(store), &host_options, options) {
-            Ok(service) => {
-                host.service = Some(service);
-                Ok(host)
-            }
-            Err(e) => Err((host, e)),
-        }
+        host.service = Some(DiskService::open_shared(Arc::new(store), &host_options, options)?);
+        Ok(host)
     }
 
     /// The keys of the store that begin so.
@@ -179,6 +179,7 @@ struct Device {
 impl Devices {
     fn device(&self, id: &str, device: Arc<TestDevice>) -> Result<Arc<dyn BlockDevice>> {
         let (pool, host, dead) = (self.pool.clone(), self.host.clone(), self.dead.clone());
+        pool.openers.lock().unwrap().insert(id.into(), host.clone());
         Ok(Arc::new(Device { device, id: id.into(), pool, host, dead }))
     }
 
@@ -219,6 +220,10 @@ impl Device {
     fn write(&self, act: impl FnOnce(&TestDevice) -> io::Result<()>) -> io::Result<()> {
         if self.dead.load(Ordering::SeqCst) {
             return Err(io::ErrorKind::BrokenPipe.into());
+        }
+        let opener = self.pool.openers.lock().unwrap().get(&self.id).cloned();
+        if opener.is_some_and(|opener| opener != self.host) {
+            self.pool.intruders.lock().unwrap().push(format!("{} wrote {}", self.host, self.id));
         }
         self.pool.writers.lock().unwrap().insert(self.id.clone(), self.host.clone());
         act(&self.device)
