@@ -2,6 +2,9 @@
 
 mod cluster;
 mod faults;
+mod fleet;
+#[path = "../../../../tests/common/fleet_on.rs"]
+mod fleet_on;
 #[path = "../../../../tests/common/peers.rs"]
 mod peers;
 #[path = "../../../../tests/common/proxy.rs"]

@@ -2,6 +2,9 @@
 
 mod failover;
 mod faults;
+mod fleet;
+#[path = "../../../../tests/common/fleet_on.rs"]
+mod fleet_on;
 #[path = "../../../../tests/common/peers.rs"]
 mod peers;
 mod proxy;
