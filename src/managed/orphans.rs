@@ -14,7 +14,7 @@ impl DiskService {
     pub fn orphans(&self, region: &str) -> Result<Vec<String>> {
         let mut ids = self.inner.backend.list(region)?;
         // Asked after the list: what is made meanwhile is in the store before it is in the backend.
-        let being_made: Vec<_> = self.inner.store.orphans()?.into_iter().map(|(id, _)| id).collect();
+        let being_made = self.inner.store.orphan_ids()?;
         let mut unknown = Vec::new();
         ids.sort_unstable();
         for id in ids {

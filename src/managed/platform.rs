@@ -95,11 +95,10 @@ impl Inner {
         resource.platform_layer().is_some() && !resource.platform_key().is_some_and(joined)
     }
 
-    /// The version of the platform's key that everything should be under.
-    fn latest_platform_key(&self) -> Result<KeyId> {
-        let (vault, name, keys) = (&*self.keys.vaults.platform, &self.keys.vaults.platform_key, self.store.platform()?);
-        let active =
-            keys.as_ref().filter(|keys| (keys.active_key.vault(), keys.active_key.key()) == (vault.id(), name));
+    /// The version of the platform's key that everything should be under, if the store has these.
+    fn latest_platform_key(&self, keys: Option<&PlatformKeys>) -> Result<KeyId> {
+        let (vault, name) = (&*self.keys.vaults.platform, &self.keys.vaults.platform_key);
+        let active = keys.filter(|keys| (keys.active_key.vault(), keys.active_key.key()) == (vault.id(), name));
         let Some(latest) = vault.describe(name, None)? else {
             // If a vault doesn't describe its keys, a trial wrap shows which version it uses.
             let takes = vault.wrap(name, &Secret::random(32)?)?.kek;
@@ -113,10 +112,17 @@ impl Inner {
     }
 
     fn rotate_platform(&self, progress: &(dyn Fn(RotationProgress) + Sync)) -> Result<Rotation> {
-        let key = self.latest_platform_key()?;
+        let chosen_over = self.store.platform()?;
+        let key = self.latest_platform_key(chosen_over.as_ref())?;
+        let (chosen_over, failures) = (chosen_over.map(|keys| keys.active_key), self.store.failures());
         let kek = self.keys.vaults.platform_version(key.clone());
         kek.try_out()?;
         self.store.write(|tables| {
+            let active = tables.platform()?.map(|keys| keys.active_key);
+            if active.as_ref() != Some(&key) && active != chosen_over {
+                // Perhaps to a still newer one.
+                return Err(changed());
+            }
             let mut keys = tables.go_over_to(&key)?;
             keys.rotation_error = None;
             tables.put_platform(&keys)
@@ -129,15 +135,15 @@ impl Inner {
         };
         let rewrapped = until_finished(round, &left, |rewrapped| self.finish_platform(&key, rewrapped));
         rewrapped.map(|rewrapped| Rotation { key, rewrapped }).map_err(|(at, error)| {
-            if self.keys.fleet.is_some() && matches!(error, Error::Busy { .. }) {
-                // Another host has it open, and moves it itself, or lets it go.
+            if !self.stops_others(&error, failures) {
                 return error;
             }
             let noted = RotationError::of(&error, at.as_ref());
             // If noting fails too, report the first error.
-            let _ = self.store.write(|tables| match tables.platform()? {
-                Some(keys) => tables.put_platform(&PlatformKeys { rotation_error: Some(noted.clone()), ..keys }),
-                None => Ok(()),
+            let _ = self.store.write(|tables| {
+                tables.check_alive()?;
+                let Some(keys) = tables.platform()? else { return Ok(()) };
+                tables.put_platform(&PlatformKeys { rotation_error: Some(noted.clone()), ..keys })
             });
             error
         })
@@ -148,11 +154,10 @@ impl Inner {
     fn finish_platform(&self, key: &KeyId, rewrapped: usize) -> Result<Option<ResourceName>> {
         let now = self.clock.now();
         self.store.write(|tables| {
+            // First: whatever comes under a key of the platform demands this record unchanged, and that the key is the active one.
+            let mut keys = tables.platform()?.filter(|keys| keys.active_key == *key).ok_or_else(changed)?;
             let waiting = tables.find(|of| self.is_under_platform(of) && of.platform_key() != Some(key))?;
-            if waiting.is_none()
-                && let Some(mut keys) = tables.platform()?
-                && (rewrapped > 0 || !keys.previous_keys.is_empty())
-            {
+            if waiting.is_none() && (rewrapped > 0 || !keys.previous_keys.is_empty()) {
                 retire(&mut keys.previous_keys, &mut keys.former_keys);
                 keys.last_key_rotation_timestamp = Some(now);
                 tables.put_platform(&keys)?;
@@ -174,6 +179,10 @@ impl Inner {
                     // It was moved into a set, but noting that failed.
                     return Ok(false);
                 }
+                // Now that no other host can move it.
+                if self.keys.fleet.is_some() && self.store.platform()?.is_none_or(|keys| keys.active_key != *key) {
+                    return Err(changed());
+                }
                 let rewrapped = kek.put_over(volume, resource.encryption_type)?;
                 notes.add(&resource, layer, key)?;
                 Ok(rewrapped)
@@ -185,4 +194,9 @@ impl Inner {
             rewrapped => rewrapped,
         }
     }
+}
+
+/// The error for a rotation that another host's has overtaken.
+fn changed() -> Error {
+    Error::Busy { what: "the platform's key, which another host has just changed,".into() }
 }

@@ -121,12 +121,18 @@ impl DiskService {
             set => set?,
         };
         // Another thread may have rotated it meanwhile.
-        if !set.rotates_by_itself() || set.active_key == *key && set.previous_keys.is_empty() {
+        let due = if set.rotates_by_itself() {
+            set.active_key != *key || !set.previous_keys.is_empty()
+        } else {
+            self.inner.was_ordered(&set) && set.active_key == *key
+        };
+        if !due {
             return Ok(None);
         }
+        let failures = self.inner.store.failures();
         let rotation = self.inner.rotate(set, key.clone(), progress).map_err(|e| {
             // An outage will probably pass, so don't note it. A refusal is noted.
-            if e.is_revocation() { self.inner.stopped(name, None, e) } else { e }
+            if e.is_revocation() { self.inner.stopped(name, None, e, failures) } else { e }
         });
         rotation.map(Some)
     }
@@ -209,10 +215,10 @@ impl Inner {
         let found = Mutex::new(Vec::new());
         parallel::for_each(self.parallel, &names, |name| {
             if let Ok(set) = self.store.set(name)
-                && set.rotates_by_itself()
+                && (set.rotates_by_itself() || self.was_ordered(&set))
                 && self.should_look(name)
             {
-                let latest = self.latest(&set, true);
+                let latest = if set.rotates_by_itself() { self.latest(&set, true) } else { Ok(set.active_key.clone()) };
                 let up_to_date = |latest: &KeyId| *latest == set.active_key && set.previous_keys.is_empty();
                 if !latest.as_ref().is_ok_and(up_to_date) {
                     lock(&found).push((name.clone(), latest));
@@ -223,6 +229,14 @@ impl Inner {
         let mut found = into_inner(found);
         found.sort_by(|(a, _), (b, _)| a.cmp(b));
         Ok(found)
+    }
+
+    /// Whether a rotation of a set that doesn't rotate by itself was begun, and left disks to the hosts that have them open.
+    fn was_ordered(&self, set: &EncryptionSet) -> bool {
+        self.keys.fleet.is_some()
+            && !set.auto_rotation
+            && set.auto_key_rotation_error.is_none()
+            && !set.previous_keys.is_empty()
     }
 
     /// Whether a newer version of a set's key should be looked up now. If so, this records the lookup.
@@ -236,16 +250,32 @@ impl Inner {
     }
 
     /// Notes the error that stopped a rotation.
-    fn stopped(&self, set: &str, at: Option<&ResourceName>, error: Error) -> Error {
+    fn stopped(&self, set: &str, at: Option<&ResourceName>, error: Error, failures: u64) -> Error {
         tell!(warn, "the rotation of the set {set} stopped: {error}");
-        if self.keys.fleet.is_some() && matches!(error, Error::Busy { .. }) {
-            // Another host has it open, and moves it itself, or lets it go.
+        if !self.stops_others(&error, failures) {
             return error;
         }
         let noted = RotationError::of(&error, at);
         // If noting fails too, report the first error.
-        let _ = self.change_set(set, |set| set.auto_key_rotation_error = Some(noted.clone()));
+        let _ = self.store.write(|tables| {
+            tables.check_alive()?;
+            let Some(found) = tables.set(set)? else { return Ok(()) };
+            tables.put_set(&EncryptionSet { auto_key_rotation_error: Some(noted.clone()), ..found })
+        });
         error
+    }
+
+    /// Whether an error is to stop a rotation on all hosts until somebody clears it: not what only this host has met, or will pass.
+    /// `failures` is how often the store had failed before.
+    pub(super) fn stops_others(&self, error: &Error, failures: u64) -> bool {
+        let Some(fleet) = &self.keys.fleet else { return true };
+        match error {
+            // Another host has it open, and moves it itself, or lets it go; or it has changed the key.
+            Error::Busy { .. } => false,
+            // The store was away; or this host stood still, and its devices are refused.
+            Error::Io { .. } if self.store.failures() != failures => false,
+            _ => fleet.check().is_ok(),
+        }
     }
 
     fn rotate(&self, set: EncryptionSet, key: KeyId, progress: &(dyn Fn(RotationProgress) + Sync)) -> Result<Rotation> {
@@ -256,14 +286,20 @@ impl Inner {
         if set.active_key != key {
             Kek { vault, key: Wanted::Version(key.clone()) }.try_out()?;
         }
-        let set = self.change_set(name, |set| {
+        let (chosen_over, failures) = (set.active_key.clone(), self.store.failures());
+        let set = self.store.write(|tables| {
+            let mut set = tables.set(name)?.ok_or_else(|| no_set(name))?;
             if set.active_key != key {
+                // The key was chosen as a newer one than that. Another host may have gone over to a still newer one.
+                tables.check_active(name, &chosen_over)?;
                 // Record first that members may be under either key, whatever happens next.
                 let old = core::mem::replace(&mut set.active_key, key.clone());
                 set.former_keys.retain(|key| *key != set.active_key);
                 set.previous_keys.retain(|key| *key != set.active_key);
                 set.previous_keys.push(old);
             }
+            tables.put_set(&set)?;
+            Ok(set)
         })?;
         let left = Left::default();
         let round = || {
@@ -275,7 +311,7 @@ impl Inner {
             self.rewrap_all(&members, |name, notes| self.rewrap(&set, name, notes), &left, progress)
         };
         let rewrapped = until_finished(round, &left, |rewrapped| self.finish(&set, rewrapped))
-            .map_err(|(at, e)| self.stopped(name, at.as_ref(), e))?;
+            .map_err(|(at, e)| self.stopped(name, at.as_ref(), e, failures))?;
         Ok(Rotation { key: set.active_key, rewrapped })
     }
 
@@ -285,6 +321,8 @@ impl Inner {
         let now = self.clock.now();
         self.store.write(|tables| {
             let mut set = tables.set(&rotated.name)?.ok_or_else(|| no_set(&rotated.name))?;
+            // Another host may have gone over to another key, and ends that rotation.
+            tables.check_active(&rotated.name, &rotated.active_key)?;
             let waiting = tables.find_member(&set.name, |member| match member.proven_key(0) {
                 Some(key) if member.set.as_ref() == Some(&set.name) && member.joining.is_none() => {
                     *key != set.active_key

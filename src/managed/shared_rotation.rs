@@ -145,19 +145,25 @@ impl Inner {
     }
 
     fn rewrap_batch(&self, fleet: &std::sync::Arc<Fleet>, round: &Round<'_>, batch: &[Resource]) -> ControlFlow<()> {
-        let (attached, here) = match fleet.attach_all(batch) {
-            Ok(attached) => attached,
-            Err(e) => return round.fail(None, e),
-        };
-        let notes = Notes::new(&self.keys);
-        let moved = self.rewrap_attached(round, &notes, attached, batch);
-        // Before others can open them, who would move them again. Also if some failed.
-        let noted = notes.write();
-        drop(here);
-        match noted {
-            Ok(()) => moved,
-            Err(e) => round.fail(None, e),
+        let mut left = batch;
+        while !left.is_empty() {
+            let (attached, here) = match fleet.attach_all(round.set, left) {
+                Ok(attached) => attached,
+                Err(e) => return round.fail(None, e),
+            };
+            let (these, others) = left.split_at(attached.len());
+            left = others;
+            let notes = Notes::new(&self.keys);
+            let moved = self.rewrap_attached(round, &notes, attached, these);
+            // Before others can open them, who would move them again. Also if some failed.
+            let noted = notes.write();
+            drop(here);
+            match noted {
+                Ok(()) => moved?,
+                Err(e) => return round.fail(None, e),
+            }
         }
+        ControlFlow::Continue(())
     }
 
     fn rewrap_attached(

@@ -4,6 +4,7 @@ use super::chunk_map::{CHUNK, ChunkMap, place};
 use super::copy::{Chain, CopyProgress, Target};
 use super::records::{Resource, ResourceKind, ResourceName, check_name};
 use super::service::{DiskService, Inner, not_allowed};
+use super::store::next_place;
 use super::sync::write;
 use crate::error::Rule;
 use crate::{Error, Result};
@@ -71,7 +72,7 @@ impl DiskService {
             return not_allowed(Rule::OneSetForSnapshots, text);
         }
         let last = inner.store.increments(&from.id)?.last().map(|(place, _)| *place);
-        let place = last.map_or(0, |last| last + 1);
+        let place = next_place(last)?;
         snapshot.increment = Some(place);
         let before = last.map_or(Ok(None), |last| inner.open_before(&from, last))?;
         let fill = |layers| inner.copy_changes(&from, layers, (place, last), before, progress);

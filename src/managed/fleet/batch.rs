@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::attachments::{Fleet, Open};
-use crate::managed::records::{Attachment, Resource, ResourceName};
+use crate::managed::records::{Attachment, EncryptionSet, Resource, ResourceName};
 use crate::managed::sync::lock;
 use crate::{Error, Result};
 
@@ -24,16 +24,27 @@ pub(in crate::managed) enum Attached {
 }
 
 impl Batch {
-    /// The most devices of a batch: a commit reads three records of each.
+    /// The most devices of a batch: a commit reads three records of each, and has room for some hosts that were lost.
     pub(in crate::managed) const MOST: usize = 18;
 }
 
 impl Fleet {
-    /// Attaches devices of resources, as far as no other host has them. Of each only its name and id count.
-    pub(in crate::managed) fn attach_all(self: &Arc<Self>, resources: &[Resource]) -> Result<(Vec<Attached>, Batch)> {
-        let mut order: Vec<&Resource> = resources.iter().collect();
-        order.sort_by(|a, b| a.id.cmp(&b.id));
-        let locks: Vec<_> = order.iter().map(|resource| self.changing.of(&resource.id)).collect();
+    /// Attaches devices of resources, as far as no other host has them. Of each only its name and id count. Tells what became of
+    /// the first of them: of at least one, and of all for which one commit suffices.
+    ///
+    /// # Errors
+    /// [`Error::Busy`] also if the set's active key isn't what `set` says: whoever moves to an older one moves what another host
+    /// has proved to be under the newer.
+    pub(in crate::managed) fn attach_all(
+        self: &Arc<Self>,
+        set: &EncryptionSet,
+        resources: &[Resource],
+    ) -> Result<(Vec<Attached>, Batch)> {
+        let mut order: Vec<&str> = resources.iter().map(|resource| resource.id.as_str()).collect();
+        order.sort_unstable();
+        // Two records may name one device, of which they can't both be the resource.
+        order.dedup();
+        let locks: Vec<_> = order.iter().map(|id| self.changing.of(id)).collect();
         let _all: Vec<_> = locks.iter().map(|one| lock(one)).collect();
         self.check().map_err(|why| Error::Busy { what: format!("a batch of disks: {why}; it") })?;
         let open_here: Vec<bool> = {
@@ -43,7 +54,8 @@ impl Fleet {
         let names: Vec<(ResourceName, &str)> = resources.iter().map(|of| (of.full_name(), of.id.as_str())).collect();
         let own = self.own();
         let done = self.records.write(|tables| {
-            tables.load_attachments(&names)?;
+            tables.load_attachments(&set.name, &names)?;
+            tables.check_active(&set.name, &set.active_key)?;
             if tables.host(&own.run)?.is_none() {
                 return Err(Error::Busy {
                     what: "a batch of disks: another host has taken this one for lost; it".into(),
@@ -51,6 +63,10 @@ impl Fleet {
             }
             let mut done = Vec::with_capacity(names.len());
             for ((name, id), open_here) in names.iter().zip(&open_here) {
+                if tables.name_of(id)?.as_ref() != Some(name) {
+                    done.push((Attached::Gone, false));
+                    continue;
+                }
                 let resource = match tables.resource_of(name, id) {
                     Err(Error::NoSuchResource(_)) => {
                         done.push((Attached::Gone, false));
@@ -66,6 +82,9 @@ impl Fleet {
                 if found.as_ref().map_or(Ok(false), |found| tables.is_elsewhere(found))? {
                     done.push((Attached::Elsewhere, false));
                     continue;
+                }
+                if !done.is_empty() && !tables.has_room_for(found.as_ref()) {
+                    break;
                 }
                 found.iter().try_for_each(|found| tables.check_unheld(found))?;
                 let is_others = |found: &Attachment| found.holder.as_ref().is_some_and(|holder| *holder != own);

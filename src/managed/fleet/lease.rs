@@ -113,7 +113,7 @@ impl HostLease {
         let asked = self.clock.uptime();
         let renewed = self.records.write(|tables| match tables.host(&self.run)? {
             Some(host) => {
-                tables.put_host(&self.run, &HostRecord { renewals: host.renewals + 1, ..host })?;
+                tables.put_host(&self.run, &HostRecord { renewals: host.renewals.wrapping_add(1), ..host })?;
                 Ok(true)
             }
             None => Ok(false),

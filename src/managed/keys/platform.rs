@@ -9,12 +9,12 @@ use crate::{EncryptionType, Result};
 
 impl Tables<'_> {
     /// Notes that something new is under a key of the platform. An unknown version becomes the active one, and
-    /// everything under the others must move to it. Returns `false` if a rotation has retired the key: then the new
-    /// volume must first move to another key.
+    /// everything under the others must move to it. Returns `false` for an earlier key: then the new volume must first move to
+    /// the active one. A rotation that ends at this moment may have looked for what is under the earlier ones already.
     pub(in crate::managed) fn take_up(&mut self, key: &KeyId) -> Result<bool> {
         match self.platform()? {
-            Some(keys) if keys.in_use().any(|known| known == key) => Ok(true),
-            Some(keys) if keys.former_keys.contains(key) => Ok(false),
+            Some(keys) if keys.active_key == *key => Ok(true),
+            Some(keys) if keys.knew(key) => Ok(false),
             _ => self.go_over_to(key).map(|_| true),
         }
     }
@@ -41,11 +41,10 @@ impl Tables<'_> {
 }
 
 impl Access {
-    /// Moves a volume to the platform's active key if a rotation has retired its key. Returns the keys that it is
-    /// under.
+    /// Moves a volume to the platform's active key if it is under an earlier one. Returns the keys that it is under.
     pub(in crate::managed) fn put_under_platform(&self, volume: &Layer, kind: EncryptionType) -> Result<Vec<KeyId>> {
         if let Some(keys) = self.store.platform()?
-            && volume.keks().iter().any(|key| keys.former_keys.contains(key))
+            && volume.keks().iter().any(|key| *key != keys.active_key && keys.knew(key))
         {
             self.vaults.platform_version(keys.active_key).put_over(volume, kind)?;
         }

@@ -5,7 +5,9 @@ use std::collections::BTreeSet;
 use super::layer::Records;
 use super::place::{HOSTS, Place};
 use super::record::parse;
+use super::shared::MAX_COMMIT;
 use super::tables::Tables;
+use crate::key::KeyId;
 use crate::managed::records::{Attachment, Holder, HostRecord, ResourceName};
 use crate::{Error, Result};
 
@@ -20,7 +22,9 @@ impl Tables<'_> {
     }
 
     pub(in crate::managed) fn remove_host(&mut self, run: &str) -> Result<()> {
-        self.transaction.remove(&Place::Host(run.into()).key())
+        let places = [Place::Host(run.into()).key(), Place::Mark(run.into()).key()];
+        self.transaction.load(&places)?;
+        places.iter().try_for_each(|key| self.transaction.remove(key))
     }
 
     /// Who has a device open. Reads what decides that at once.
@@ -41,13 +45,44 @@ impl Tables<'_> {
         self.transaction.load(&ids.map(|id| Place::Attachment(id.into()).key()).collect::<Vec<_>>())
     }
 
-    /// The same with the resources of the devices, and this host.
-    pub(in crate::managed) fn load_attachments(&mut self, resources: &[(ResourceName, &str)]) -> Result<()> {
+    /// The same with the resources of the devices, the set that they are members of, and this host.
+    pub(in crate::managed) fn load_attachments(&mut self, set: &str, resources: &[(ResourceName, &str)]) -> Result<()> {
         let of = |(name, id): &(ResourceName, &str)| {
             [Place::Attachment((*id).into()), Place::Id((*id).into()), Place::Resource(name.clone())]
         };
         let places = resources.iter().flat_map(of).chain(self.run.clone().map(Place::Host));
+        let places = places.chain([Place::Set(set.into())]);
         self.transaction.load(&places.map(|place| place.key()).collect::<Vec<_>>())
+    }
+
+    /// Whether the commit has room for what [`check_unheld`](Self::check_unheld) demands, besides a mark of its own.
+    pub(in crate::managed) fn has_room_for(&self, found: Option<&Attachment>) -> bool {
+        let hosts = found.map_or(0, |found| if found.holder.is_some() { 1 } else { found.promised.len() });
+        self.transaction.len() + hosts < MAX_COMMIT
+    }
+
+    /// Demands that this run of the host's service has its record, if the store is shared: no other host has taken it for lost.
+    ///
+    /// # Errors
+    /// [`Error::Busy`].
+    pub(in crate::managed) fn check_alive(&mut self) -> Result<()> {
+        let Some(run) = self.run.clone() else { return Ok(()) };
+        match self.host(&run)? {
+            Some(_) => Ok(()),
+            None => Err(Error::Busy { what: "this host, which another one has taken for lost,".into() }),
+        }
+    }
+
+    /// Demands that a set's active key is this one, on which the caller has decided.
+    ///
+    /// # Errors
+    /// [`Error::Busy`] if another host has changed it; [`Error::NoSuchResource`].
+    pub(in crate::managed) fn check_active(&mut self, set: &str, key: &KeyId) -> Result<()> {
+        match self.set(set)? {
+            Some(found) if found.active_key == *key => Ok(()),
+            Some(_) => Err(Error::Busy { what: format!("the set {set:?}, whose key another host has just changed,") }),
+            None => Err(Error::NoSuchResource(format!("there is no set {set:?}"))),
+        }
     }
 
     /// Whether another host with a lease has a device, or is to get it. That this stays so isn't demanded.
@@ -60,7 +95,8 @@ impl Tables<'_> {
             return Ok(false);
         }
         let keys: Vec<_> = others.iter().map(|holder| Place::Host(holder.run.clone()).key()).collect();
-        Ok(self.transaction.look(&keys)?.iter().any(Option::is_some))
+        // Also one whose record a later release wrote.
+        Ok(self.transaction.are_there(&keys)?.contains(&true))
     }
 
     pub(in crate::managed) fn put_attachment(&mut self, id: &str, attachment: &Attachment) -> Result<()> {
@@ -115,9 +151,10 @@ impl Tables<'_> {
 }
 
 impl Records {
-    /// The runs of hosts' services that have a record.
+    /// The runs of hosts' services that have a record which can be read. Another one, such as that of a later release, stops none of
+    /// the others: its host is alive, as far as this one knows.
     pub(in crate::managed) fn hosts(&self) -> Result<Vec<(String, HostRecord)>> {
-        self.all(HOSTS, |place, json| match &place {
+        self.readable(HOSTS, |place, json| match &place {
             Place::Host(run) => Ok(Some((run.clone(), parse(&place, json)?))),
             _ => Ok(None),
         })
@@ -127,7 +164,11 @@ impl Records {
     pub(in crate::managed) fn ownerless(&self) -> Result<Vec<(String, String)>> {
         let orphans = self.orphans_with_makers()?.into_iter();
         // Asked after the devices: a host has its record before it makes any, and a run that is gone never comes back.
-        let hosts: BTreeSet<String> = self.hosts()?.into_iter().map(|(run, _)| run).collect();
+        let hosts = self.places(HOSTS, |place| match place {
+            Place::Host(run) => Some(run),
+            _ => None,
+        })?;
+        let hosts: BTreeSet<String> = hosts.into_iter().collect();
         let gone = |maker: &Option<String>| maker.as_ref().is_none_or(|maker| !hosts.contains(maker));
         Ok(orphans.filter(|(.., maker)| gone(maker)).map(|(id, region, _)| (id, region)).collect())
     }

@@ -3,12 +3,14 @@
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::check::StoreCheck;
+use super::counted::Counted;
 use super::embedded::FileStore;
 use super::moving::check_whole;
-use super::record::{Commit, unsealed};
+use super::place::Place;
+use super::record::{Commit, sealed, unsealed};
 use super::shared::{Action, Change, MAX_COMMIT, Outcome, Revision, Store};
 use super::survey::Survey;
 use super::tables::Tables;
@@ -17,7 +19,8 @@ use crate::{Error, Result, random};
 
 /// How often a transaction runs when others change what it has read.
 const ATTEMPTS: u32 = 16;
-/// How often a commit is tried whose end isn't known.
+/// How often a commit is tried again, at least, whose end isn't known. It goes on for as long as one call of the store may take:
+/// an engine that elects another leader refuses at once in the meantime.
 const TRIES: u32 = 4;
 /// The first wait before another attempt. It doubles up to the longest, and a random part of it is waited.
 const FIRST_WAIT: Duration = Duration::from_millis(4);
@@ -34,6 +37,10 @@ pub(in crate::managed) struct Records {
     /// The run of this host's service, if others change the store, too.
     pub(super) run: Option<String>,
     alone: Mutex<()>,
+    /// The mark of this run for commits that only make records, once it is there. See [`marked`](Self::marked).
+    mark: Mutex<Option<Mark>>,
+    /// How often the store failed.
+    failures: Arc<AtomicU64>,
     /// How often a change of a file has begun and ended: an odd number while one goes on.
     changes: AtomicU64,
 }
@@ -48,6 +55,13 @@ impl Drop for Alone<'_> {
     fn drop(&mut self) {
         self.changes.fetch_add(1, Ordering::SeqCst);
     }
+}
+
+/// The mark of a run as it was last written.
+#[derive(Clone, Copy)]
+struct Mark {
+    revision: Revision,
+    commit: Commit,
 }
 
 /// What is known of a commit that ended in an error.
@@ -71,6 +85,8 @@ impl Records {
             file: Some(file),
             run: None,
             alone: Mutex::default(),
+            mark: Mutex::default(),
+            failures: Arc::default(),
             changes: AtomicU64::new(0),
         }
     }
@@ -82,7 +98,21 @@ impl Records {
     }
 
     pub(super) fn shared(store: Arc<dyn Store>, run: String) -> Self {
-        Records { store, file: None, run: Some(run), alone: Mutex::default(), changes: AtomicU64::new(0) }
+        let failures = Arc::<AtomicU64>::default();
+        Records {
+            store: Arc::new(Counted { store, failures: failures.clone() }),
+            file: None,
+            run: Some(run),
+            alone: Mutex::default(),
+            mark: Mutex::default(),
+            failures,
+            changes: AtomicU64::new(0),
+        }
+    }
+
+    /// How often a shared store has failed so far: what else failed while this grew may be for that reason.
+    pub(in crate::managed) fn failures(&self) -> u64 {
+        self.failures.load(Ordering::SeqCst)
     }
 
     /// Checks everything in the store, as of the last change.
@@ -149,8 +179,9 @@ impl Records {
             let changes = transaction.commit(&commit);
             let outcome = match (&self.file, changes.len()) {
                 (Some(file), _) => file.commit_any(&changes)?,
-                (None, ..=MAX_COMMIT) => self.commit(&changes, &commit)?,
-                (None, count) => return Err(too_many(count)),
+                (None, count) if count + usize::from(only_makes(&changes)) > MAX_COMMIT => return Err(too_many(count)),
+                (None, _) if only_makes(&changes) => self.marked(changes, &commit)?,
+                (None, _) => self.commit(&changes, &commit)?,
             };
             match outcome {
                 Outcome::Committed(_) => return changed,
@@ -166,15 +197,58 @@ impl Records {
         Alone { _lock, changes: &self.changes }
     }
 
+    /// Commits changes that only make records. If another host has removed these meanwhile, nothing in the store says that they were
+    /// made, and a second try would make them again. So the commit also changes the mark of this run, which only this host writes:
+    /// a second try finds that changed.
+    fn marked(&self, mut changes: Vec<Change>, commit: &Commit) -> Result<Outcome> {
+        let Some(run) = &self.run else { return self.commit(&changes, commit) };
+        let key = Place::Mark(run.clone()).key();
+        let mut known = lock(&self.mark);
+        let before = match *known {
+            Some(mark) => mark,
+            None => self.begin_mark(&key)?,
+        };
+        // Until this has ended well.
+        *known = None;
+        let value = sealed(&key, b"null", commit, &before.commit);
+        changes.push(Change { key, expected: Some(before.revision), action: Action::Put(value) });
+        let done = self.commit(&changes, commit)?;
+        *known = match &done {
+            // Those of what was put, in the order of the changes; none if the answer was lost.
+            Outcome::Committed(revisions) => revisions.last().map(|&revision| Mark { revision, commit: *commit }),
+            // Perhaps for this one: an earlier commit may have come late.
+            Outcome::Conflict => None,
+        };
+        Ok(done)
+    }
+
+    /// Reads the mark of this run, or makes it. That it may be made twice does no harm.
+    fn begin_mark(&self, key: &str) -> Result<Mark> {
+        for _ in 0..ATTEMPTS {
+            if let Some(found) = self.store.get(&[key])?.pop().flatten() {
+                let commit = unsealed(&found.key, &found.value).map_or_else(|_| Commit::default(), |mark| mark.commit);
+                return Ok(Mark { revision: found.revision, commit });
+            }
+            let commit = random::array()?;
+            let value = sealed(key, b"null", &commit, &Commit::default());
+            self.commit(&[Change { key: key.into(), expected: None, action: Action::Put(value) }], &commit)?;
+        }
+        Err(Error::Busy { what: "a record of this host that others change all the time; try again later: it".into() })
+    }
+
     /// Commits, and finds out after an error what happened.
     fn commit(&self, changes: &[Change], commit: &Commit) -> Result<Outcome> {
+        let began = Instant::now();
         let mut unknown = match self.store.commit(changes) {
             Err(e @ Error::Io { .. }) => e,
             outcome => return outcome,
         };
-        for attempt in 0..TRIES {
+        for attempt in 0.. {
+            if attempt >= TRIES && began.elapsed() >= self.store.deadline() {
+                break;
+            }
             pause(attempt)?;
-            // It demands the same as before, so that it can't happen twice.
+            // It demands the same as before of a record that the first one would have changed, so that it can't happen twice.
             match self.store.commit(changes) {
                 Ok(Outcome::Conflict) => match self.known(changes, commit) {
                     Ok(Some(Known::Happened)) => return Ok(Outcome::Committed(Vec::new())),
@@ -208,6 +282,10 @@ impl Records {
                 Action::Put(_) => puts += 1,
                 Action::Remove => gone &= record.is_none(),
             }
+            if revision.is_none() && change.expected.is_none() {
+                // It may have been made, and removed since.
+                continue;
+            }
             if revision == change.expected {
                 // It would have changed this one, too.
                 return Ok(Some(Known::DidNot));
@@ -235,6 +313,12 @@ fn pause(attempt: u32) -> Result<()> {
     let part = u32::from_le_bytes(random::array()?);
     std::thread::sleep(longest.mul_f64(f64::from(part) / f64::from(u32::MAX)));
     Ok(())
+}
+
+/// Whether all that a commit changes are records that aren't there yet.
+fn only_makes(changes: &[Change]) -> bool {
+    let changed = || changes.iter().filter(|change| change.action != Action::Check);
+    changed().next().is_some() && changed().all(|change| change.expected.is_none())
 }
 
 fn too_many(count: usize) -> Error {

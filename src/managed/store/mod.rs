@@ -10,6 +10,7 @@ mod check;
 pub mod conformance;
 mod contents;
 mod conversion;
+mod counted;
 mod embedded;
 mod engine;
 mod errors;
@@ -47,7 +48,7 @@ pub(super) use self::opening::check_file;
 pub use self::shared::{
     Action, Change, MAX_COMMIT, MAX_COMMIT_BYTES, MAX_KEY, MAX_PAGE, MAX_VALUE, Outcome, Record, Revision, Store,
 };
-pub(super) use self::tables::Tables;
+pub(super) use self::tables::{Tables, next_place};
 
 #[cfg(test)]
 mod tests;

@@ -30,6 +30,8 @@ pub(super) enum Place {
     Attachment(String),
     /// That an image of this name was made: two makers of one image change this record.
     Image(String),
+    /// The mark of a run of a host's service, which its commits change that only make records.
+    Mark(String),
 }
 
 pub(super) const SETS: &str = "set/";
@@ -53,6 +55,7 @@ impl Place {
             Place::Host(run) => format!("{HOSTS}{}", Part(run)),
             Place::Attachment(id) => format!("attachment/{}", Part(id)),
             Place::Image(name) => format!("image/{}", Part(name)),
+            Place::Mark(run) => format!("mark/{}", Part(run)),
         }
     }
 
@@ -77,6 +80,7 @@ impl Place {
             "host" => Place::Host(plain(rest)?),
             "attachment" => Place::Attachment(plain(rest)?),
             "image" => Place::Image(plain(rest)?),
+            "mark" => Place::Mark(plain(rest)?),
             _ => return None,
         };
         // One record has one key.
@@ -97,6 +101,7 @@ impl Place {
             Place::Host(run) => format!("host with the run {run:?}"),
             Place::Attachment(id) => format!("device {id:?}, as attached to a host"),
             Place::Image(name) => format!("image {name:?}"),
+            Place::Mark(run) => format!("commits of the host with the run {run:?}"),
         }
     }
 }
@@ -126,15 +131,25 @@ struct Part<'n>(&'n str);
 
 impl core::fmt::Display for Part<'_> {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        if self.0.bytes().all(is_plain) {
+            return f.write_str(self.0);
+        }
         self.0.bytes().try_for_each(|byte| match byte {
-            b'-' | b'_' | b'.' | b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' => f.write_char(byte.into()),
+            byte if is_plain(byte) => f.write_char(byte.into()),
             _ => write!(f, "%{byte:02X}"),
         })
     }
 }
 
+fn is_plain(byte: u8) -> bool {
+    matches!(byte, b'-' | b'_' | b'.' | b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z')
+}
+
 /// The name of a part, unless it was written in another way than [`Part`] does.
 fn plain(part: &str) -> Option<String> {
+    if !part.contains('%') {
+        return Some(part.into());
+    }
     let mut bytes = Vec::with_capacity(part.len());
     let mut rest = part.bytes();
     while let Some(byte) = rest.next() {
@@ -187,6 +202,7 @@ mod tests {
             Place::Increment("d".into(), 7),
             Place::Joining(disk),
             Place::Image("i".into()),
+            Place::Mark("h".into()),
             Place::Host("h".into()),
             Place::Attachment("a".into()),
         ];

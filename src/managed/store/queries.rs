@@ -4,10 +4,11 @@ use super::errors::{missing, taken};
 use super::layer::Records;
 use super::page::pages;
 use super::place::{JOINING, ORPHANS, Place, RESOURCES, SETS, copies_of, increments_of, members_of, resources_of};
-use super::record::{parse, parse_resource};
+use super::record::{json_of, parse, parse_resource};
 use super::shared::{MAX_COMMIT, MAX_PAGE, Record};
 use super::tables::{Orphan, member, named};
 use super::transaction::opened;
+use crate::log::tell;
 use crate::managed::records::{EncryptionSet, PlatformKeys, Resource, ResourceKind, ResourceName};
 use crate::{Error, Result, random};
 
@@ -30,6 +31,34 @@ impl Records {
             if let Some(place) = Place::of_key(&record.key) {
                 all.extend(parse(place, &opened(&record)?.1)?);
             }
+        }
+        Ok(all)
+    }
+
+    /// The same without records that can't be read, each of which is told: one bad record doesn't keep a host from what it does for
+    /// the others.
+    pub(super) fn readable<T>(
+        &self,
+        prefix: &str,
+        parse: impl Fn(Place, &[u8]) -> Result<Option<T>>,
+    ) -> Result<Vec<T>> {
+        let mut all = Vec::new();
+        for record in pages(&*self.store, prefix) {
+            let record = record?;
+            let Some(place) = Place::of_key(&record.key) else { continue };
+            match opened(&record).map_err(Error::from).and_then(|(_, json)| parse(place, &json)) {
+                Ok(found) => all.extend(found),
+                Err(e) => tell!(warn, "it was passed over: {e}"),
+            }
+        }
+        Ok(all)
+    }
+
+    /// What `wanted` makes of the places of all records whose keys begin so, in order. What is in the records isn't looked at.
+    pub(super) fn places<T>(&self, prefix: &str, wanted: impl Fn(Place) -> Option<T>) -> Result<Vec<T>> {
+        let mut all = Vec::new();
+        for record in pages(&*self.store, prefix) {
+            all.extend(Place::of_key(&record?.key).and_then(&wanted));
         }
         Ok(all)
     }
@@ -59,17 +88,17 @@ impl Records {
 
     /// The names of all sets, in order.
     pub(in crate::managed) fn set_names(&self) -> Result<Vec<String>> {
-        self.all(SETS, |place, _| match place {
-            Place::Set(name) => Ok(Some(name)),
-            _ => Ok(None),
+        self.places(SETS, |place| match place {
+            Place::Set(name) => Some(name),
+            _ => None,
         })
     }
 
     /// The names of all resources of a kind, in order.
     pub(in crate::managed) fn names(&self, kind: ResourceKind) -> Result<Vec<String>> {
-        self.all(&resources_of(kind), |place, _| match place {
-            Place::Resource(name) => Ok(Some(name.name)),
-            _ => Ok(None),
+        self.places(&resources_of(kind), |place| match place {
+            Place::Resource(name) => Some(name.name),
+            _ => None,
         })
     }
 
@@ -101,15 +130,27 @@ impl Records {
 
     /// The members of a set, in order; with `leaving`, also those that are moving into another set.
     pub(in crate::managed) fn members(&self, set: &str, leaving: bool) -> Result<Vec<ResourceName>> {
-        let mut members = self.all(&members_of(set), |place, json| {
-            let leaves: bool = parse(&place, json)?;
-            match place {
-                Place::Member(_, name) => Ok(Some(name).filter(|_| leaving || !leaves)),
-                _ => Ok(None),
+        let prefix = members_of(set);
+        let mut members = Vec::new();
+        for record in pages(&*self.store, &prefix) {
+            let record = record?;
+            let Some(name) = member(&record.key) else { continue };
+            if leaving || !self.leaves(&record)? {
+                members.push(name);
             }
-        })?;
+        }
         members.sort_unstable();
         Ok(members)
+    }
+
+    /// Whether a member of a set is moving into another one.
+    fn leaves(&self, member: &Record) -> Result<bool> {
+        if self.file.is_some() && json_of(&member.value) == Some(b"false") {
+            // A file was checked as it was opened, and is checked page by page.
+            return Ok(false);
+        }
+        let place = Place::of_key(&member.key).unwrap_or(Place::Platform);
+        Ok(parse(&place, &opened(member)?.1)?)
     }
 
     /// A page of a set's members, including those that are moving into another set, and the place after which the next begins;
@@ -180,20 +221,28 @@ impl Records {
 
     /// The resources that were put into a set but are not surely under its key.
     pub(in crate::managed) fn joining(&self) -> Result<Vec<ResourceName>> {
-        self.all(JOINING, |place, _| match place {
-            Place::Joining(name) => Ok(Some(name)),
-            _ => Ok(None),
+        self.places(JOINING, |place| match place {
+            Place::Joining(name) => Some(name),
+            _ => None,
         })
     }
 
-    /// Devices without a resource, and their regions.
+    /// The ids of devices that are being made or removed.
+    pub(in crate::managed) fn orphan_ids(&self) -> Result<Vec<String>> {
+        self.places(ORPHANS, |place| match place {
+            Place::Orphan(id) => Some(id),
+            _ => None,
+        })
+    }
+
+    /// Devices without a resource, and their regions, as far as their records can be read.
     pub(in crate::managed) fn orphans(&self) -> Result<Vec<(String, String)>> {
         Ok(self.orphans_with_makers()?.into_iter().map(|(id, region, _)| (id, region)).collect())
     }
 
     /// Devices without a resource, their regions, and who makes them.
     pub(super) fn orphans_with_makers(&self) -> Result<Vec<(String, String, Option<String>)>> {
-        self.all(ORPHANS, |place, json| {
+        self.readable(ORPHANS, |place, json| {
             let orphan: Orphan = parse(&place, json)?;
             match place {
                 Place::Orphan(id) => Ok(Some((id, orphan.region, orphan.maker))),

@@ -65,6 +65,11 @@ pub(super) fn unsealed<'b>(key: &str, bytes: &'b [u8]) -> Result<Sealed<'b>, &'s
     Ok(Sealed { commit: number(2), before: number(18), json })
 }
 
+/// The JSON in an envelope that was verified before.
+pub(super) fn json_of(bytes: &[u8]) -> Option<&[u8]> {
+    bytes.get(HEAD..)
+}
+
 fn hash(key: &str, head: &[u8], json: &[u8]) -> [u8; CHECKSUM] {
     let hash = Sha256::new().chain_update(head).chain_update((key.len() as u64).to_le_bytes());
     hash.chain_update(key).chain_update(json).finalize().into()

@@ -134,7 +134,7 @@ impl Look {
             Place::Platform => drop(parse::<PlatformKeys>(place, json)?),
             Place::Host(_) => drop(parse::<HostRecord>(place, json)?),
             Place::Attachment(_) => drop(parse::<Attachment>(place, json)?),
-            Place::Image(_) => {}
+            Place::Image(_) | Place::Mark(_) => {}
             Place::Member(..) | Place::Id(_) | Place::Increment(..) | Place::Joining(_) => {
                 self.there.insert(place.clone(), json.to_vec());
             }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::errors::{Defect, missing, taken};
+use super::errors::{Defect, damaged, missing, taken};
 use super::place::{Place, RESOURCES, copies_of, members_of};
 use super::record::{json, json_over, parse, parse_resource};
 use super::shared::{MAX_COMMIT, Store};
@@ -170,7 +170,7 @@ impl<'t> Tables<'t> {
     /// Demands that `last` still is the last incremental snapshot of the disk with this id, or that there is none: no other host
     /// has made one meanwhile, or removed it.
     pub(in crate::managed) fn still_last(&mut self, disk: &str, last: Option<u64>) -> Result<()> {
-        let next = Place::Increment(disk.into(), last.map_or(0, |last| last + 1)).key();
+        let next = Place::Increment(disk.into(), next_place(last)?).key();
         let last = last.map(|last| Place::Increment(disk.into(), last).key());
         self.transaction.load(&[next.clone()].into_iter().chain(last.clone()).collect::<Vec<_>>())?;
         let stays = match last {
@@ -278,11 +278,20 @@ impl<'t> Tables<'t> {
     }
 
     /// The name of the resource with this id.
-    pub(super) fn name_of(&mut self, id: &str) -> Result<Option<ResourceName>> {
+    pub(in crate::managed) fn name_of(&mut self, id: &str) -> Result<Option<ResourceName>> {
         let place = Place::Id(id.into());
         let found = self.read(&place)?;
         Ok(found.map(|found| named(&place, found)).transpose()?)
     }
+}
+
+/// The place of the next incremental snapshot of a disk after the last one.
+///
+/// # Errors
+/// [`Error::Io`] if there is none: no disk has had so many, so the record of the last one is wrong.
+pub(in crate::managed) fn next_place(last: Option<u64>) -> Result<u64> {
+    let next = last.map_or(Some(0), |last| last.checked_add(1));
+    next.ok_or_else(|| damaged("the last incremental snapshot of a disk has the greatest of all places"))
 }
 
 /// A record for finding a resource: its place and its JSON.

@@ -145,6 +145,21 @@ impl<'s> Transaction<'s> {
         Ok(found)
     }
 
+    /// Which of these records are there, also those that can't be read. That it stays so isn't demanded.
+    pub(super) fn are_there(&self, keys: &[String]) -> Result<Vec<bool>> {
+        let mut found = Vec::with_capacity(keys.len());
+        for keys in keys.chunks(MAX_COMMIT) {
+            let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
+            found.extend(self.store.get(&keys)?.iter().map(Option::is_some));
+        }
+        Ok(found)
+    }
+
+    /// How many records the commit would demand or change.
+    pub(super) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
     /// Whether anything is to be changed.
     pub(super) fn changes(&self) -> bool {
         self.entries.values().any(|entry| entry.new.is_some())

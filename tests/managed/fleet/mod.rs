@@ -5,5 +5,6 @@ mod deaths;
 mod moving;
 mod operations;
 mod rotation;
+mod shared_work;
 mod simulation;
 mod world;
