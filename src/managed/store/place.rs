@@ -40,6 +40,9 @@ pub(super) const ORPHANS: &str = "orphan/";
 pub(super) const JOINING: &str = "joining/";
 pub(super) const RESOURCES: &str = "resource/";
 
+/// The prefixes of the keys of the records for finding resources.
+pub(super) const INDICES: [&str; 4] = ["id/", "member/", "increment/", JOINING];
+
 impl Place {
     /// The key of its record.
     pub(super) fn key(&self) -> String {

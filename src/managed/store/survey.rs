@@ -1,6 +1,6 @@
 //! A survey of the whole store: each record, all of them together, and the records for finding others.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use redb::{ReadTransaction, ReadableTable};
 
@@ -8,8 +8,8 @@ use super::check::StoreCheck;
 use super::contents::Contents;
 use super::errors::{Defect, damaged, reading};
 use super::page::pages;
-use super::place::Place;
-use super::record::{check_resource, checked, parse};
+use super::place::{INDICES, Place};
+use super::record::{check_resource, checked, parse, unsealed};
 use super::schema::{RECORDS, Written};
 use super::shared::Store;
 use super::tables::{Orphan, indices};
@@ -87,15 +87,27 @@ struct Look {
     /// The sets that resources are in.
     in_sets: BTreeMap<String, ResourceName>,
     orphans: BTreeSet<String>,
-    /// The records for finding resources that there should be, and those that there are.
-    wanted: BTreeMap<Place, Vec<u8>>,
-    there: BTreeMap<Place, Vec<u8>>,
+    /// The records for finding resources that there are, by their keys, and those that there should be, as far as they don't
+    /// agree so far.
+    there: HashMap<String, Vec<u8>>,
+    wanted: HashMap<String, Vec<u8>>,
     /// The devices that resources have.
     devices: BTreeMap<String, ResourceName>,
 }
 
 impl Look {
     fn record(&mut self, key: &str, value: &[u8]) {
+        // Most records are these. What they are of is looked at if no resource wants them.
+        if INDICES.iter().any(|prefix| key.starts_with(prefix)) {
+            match unsealed(key, value) {
+                Ok(sealed) => settle(&mut self.wanted, &mut self.there, key.into(), sealed.json),
+                Err(how) => {
+                    let name = Place::of_key(key).map(|place| place.name());
+                    self.defects.extend(name.map(|name| format!("the record of the {name} {how}")));
+                }
+            }
+            return;
+        }
         // A kind of record that a later release has.
         let Some(place) = Place::of_key(key) else { return };
         if let Err(Defect(how)) = self.judge(&place, value) {
@@ -135,9 +147,8 @@ impl Look {
             Place::Host(_) => drop(parse::<HostRecord>(place, json)?),
             Place::Attachment(_) => drop(parse::<Attachment>(place, json)?),
             Place::Image(_) | Place::Mark(_) => {}
-            Place::Member(..) | Place::Id(_) | Place::Increment(..) | Place::Joining(_) => {
-                self.there.insert(place.clone(), json.to_vec());
-            }
+            // Not here: see above.
+            Place::Member(..) | Place::Id(_) | Place::Increment(..) | Place::Joining(_) => {}
         }
         Ok(())
     }
@@ -145,12 +156,16 @@ impl Look {
     fn note(&mut self, resource: &Resource) {
         let name = resource.full_name();
         for set in resource.set.iter().chain(resource.leaving()) {
-            self.in_sets.entry(set.clone()).or_insert_with(|| name.clone());
+            if !self.in_sets.contains_key(set) {
+                self.in_sets.insert(set.clone(), name.clone());
+            }
         }
         if let Some(other) = self.devices.insert(resource.id.clone(), name.clone()) {
             self.defects.push(format!("the {name} and the {other} have one device"));
         }
-        self.wanted.extend(indices(resource));
+        for (place, json) in indices(resource) {
+            settle(&mut self.there, &mut self.wanted, place.key(), &json);
+        }
     }
 
     /// Checks that the records fit each other. If only a record for finding it names a resource, its own record is lost.
@@ -167,15 +182,15 @@ impl Look {
         }
         let known: BTreeSet<&ResourceName> = self.devices.values().chain(&self.unread).collect();
         let mut differing = BTreeMap::new();
-        for (place, json) in &self.there {
-            if self.wanted.get(place) == Some(json) {
-                continue;
-            }
+        let there = self.there.iter().filter_map(|(key, json)| Place::of_key(key).map(|place| (place, json)));
+        let there: BTreeMap<Place, &Vec<u8>> = there.collect();
+        let wanted: BTreeSet<Place> = self.wanted.keys().filter_map(|key| Place::of_key(key)).collect();
+        for (place, json) in &there {
             let name = match place {
                 Place::Id(_) => super::tables::named_in(json),
                 Place::Member(_, name) | Place::Joining(name) => Some(name.clone()),
                 Place::Increment(..) => {
-                    serde_json::from_slice(json).ok().map(|name: String| ResourceName::snapshot(name))
+                    serde_json::from_slice(json.as_slice()).ok().map(|name: String| ResourceName::snapshot(name))
                 }
                 _ => None,
             };
@@ -189,11 +204,19 @@ impl Look {
             }
             differing.entry(table(place)).or_insert_with(|| place.name());
         }
-        for place in self.wanted.keys().filter(|place| !self.there.contains_key(place)) {
+        for place in wanted.iter().filter(|place| !there.contains_key(place)) {
             differing.entry(table(place)).or_insert_with(|| place.name());
         }
         let fit = |(what, at)| format!("its table of {what} does not fit its records of resources, first at the {at}");
         self.defects.extend(differing.into_iter().map(fit));
+    }
+}
+
+/// Takes a record from those of the one side, if it is there with this content, and puts it to those of the other if not.
+fn settle(from: &mut HashMap<String, Vec<u8>>, to: &mut HashMap<String, Vec<u8>>, key: String, json: &[u8]) {
+    match from.get(&key) {
+        Some(found) if found == json => drop(from.remove(&key)),
+        _ => drop(to.insert(key, json.to_vec())),
     }
 }
 
