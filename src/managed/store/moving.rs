@@ -13,6 +13,9 @@ const MOVING: &str = "moving";
 /// Copies all records of the store `from` to `to`, compares both, and returns how many there are. So a service moves from a file to
 /// an engine that hosts share, and back. `from` isn't changed.
 ///
+/// **Nothing stops a service that opens `from` afterwards**: it and the hosts on `to` would write the same devices. Move its file away, or
+/// take the service's rights to it.
+///
 /// No service may have either open. `to` must be empty, or hold what an earlier attempt left: if this fails or is killed, call it
 /// again with the same stores. Until it has succeeded, no service opens `to`.
 ///

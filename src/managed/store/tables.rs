@@ -222,6 +222,10 @@ impl<'t> Tables<'t> {
         self.check_unattached(&known.id)?;
         self.transaction.remove(&Place::Resource(resource.full_name()).key())?;
         self.add_orphan(&known.id, &known.region)?;
+        if let (ResourceKind::Image, Some((image, _))) = (known.kind, known.name.split_once('/')) {
+            // Whoever makes one of this name either finds its other copies, or demands that this record is as it was.
+            self.transaction.remove(&Place::Image(image.into()).key())?;
+        }
         self.replace(&indices(&known), &BTreeSet::new())
     }
 

@@ -6,7 +6,7 @@ use std::thread;
 use std::time::Duration;
 
 use atrest::managed::store::{Action, Change, Store};
-use atrest::managed::{ResourceName, RotationProgress};
+use atrest::managed::{NewImage, ResourceName, RotationProgress};
 use atrest::{EncryptionType, Error};
 
 use super::world::{Fleet, Host, LEASE};
@@ -286,4 +286,23 @@ fn a_store_that_is_away_for_a_moment_stops_no_rotation_for_good() {
     let again = one.auto_rotate(&quiet).unwrap();
     let set = one.encryption_set("set").unwrap();
     assert!(set.auto_key_rotation_error.is_none(), "{first:?} {again:?} {:?}", set.auto_key_rotation_error);
+}
+
+/// An image leaves nothing in the store, nor does a host that was closed.
+#[test]
+fn an_image_and_a_host_that_are_gone_leave_no_record() {
+    let fleet = Fleet::new();
+    let one = fleet.host("one", 0);
+    one.create_disk(&new_disk("d", None)).unwrap();
+    let image = NewImage::new("i").disk("d").region("north", [None]).region("south", [None]);
+    for _ in 0..2 {
+        one.create_image(&image, &still).unwrap();
+        assert_eq!(fleet.keys("image/"), ["image/i"]);
+        assert!(matches!(one.create_image(&image, &still), Err(Error::ResourceExists(_))));
+        one.delete_image("i").unwrap();
+        assert_eq!((fleet.keys("image/"), fleet.keys("orphan/")), (vec![], vec![]));
+    }
+    assert_eq!((fleet.keys("host/").len(), fleet.keys("mark/").len()), (1, 1));
+    drop(one);
+    assert_eq!((fleet.keys("host/"), fleet.keys("mark/")), (vec![], vec![]));
 }
