@@ -114,7 +114,7 @@ impl Inner {
     fn rotate_platform(&self, progress: &(dyn Fn(RotationProgress) + Sync)) -> Result<Rotation> {
         let chosen_over = self.store.platform()?;
         let key = self.latest_platform_key(chosen_over.as_ref())?;
-        let (chosen_over, failures) = (chosen_over.map(|keys| keys.active_key), self.store.failures());
+        let (chosen_over, failures) = (chosen_over.map(|keys| keys.active_key), self.failures());
         let kek = self.keys.vaults.platform_version(key.clone());
         kek.try_out()?;
         self.store.write(|tables| {

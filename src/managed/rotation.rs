@@ -129,7 +129,7 @@ impl DiskService {
         if !due {
             return Ok(None);
         }
-        let failures = self.inner.store.failures();
+        let failures = self.inner.failures();
         let rotation = self.inner.rotate(set, key.clone(), progress).map_err(|e| {
             // An outage will probably pass, so don't note it. A refusal is noted.
             if e.is_revocation() { self.inner.stopped(name, None, e, failures) } else { e }
@@ -266,16 +266,21 @@ impl Inner {
     }
 
     /// Whether an error is to stop a rotation on all hosts until somebody clears it: not what only this host has met, or will pass.
-    /// `failures` is how often the store had failed before.
+    /// `failures` are those before, by [`failures`](Self::failures).
     pub(super) fn stops_others(&self, error: &Error, failures: u64) -> bool {
         let Some(fleet) = &self.keys.fleet else { return true };
         match error {
             // Another host has it open, and moves it itself, or lets it go; or it has changed the key.
             Error::Busy { .. } => false,
             // The store was away; or this host stood still, and its devices are refused.
-            Error::Io { .. } if self.store.failures() != failures => false,
+            Error::Io { .. } if self.failures() != failures => false,
             _ => fleet.check().is_ok(),
         }
+    }
+
+    /// How often the store failed, and this host was refused because its lease had run out.
+    pub(super) fn failures(&self) -> u64 {
+        self.store.failures() + self.keys.fleet.as_ref().map_or(0, |fleet| fleet.refused())
     }
 
     fn rotate(&self, set: EncryptionSet, key: KeyId, progress: &(dyn Fn(RotationProgress) + Sync)) -> Result<Rotation> {
@@ -286,7 +291,7 @@ impl Inner {
         if set.active_key != key {
             Kek { vault, key: Wanted::Version(key.clone()) }.try_out()?;
         }
-        let (chosen_over, failures) = (set.active_key.clone(), self.store.failures());
+        let (chosen_over, failures) = (set.active_key.clone(), self.failures());
         let set = self.store.write(|tables| {
             let mut set = tables.set(name)?.ok_or_else(|| no_set(name))?;
             if set.active_key != key {

@@ -1,6 +1,7 @@
 //! Many devices at once, for a rotation: two operations of the store attach them all, and two let them go.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use super::attachments::{Fleet, Open};
 use crate::managed::records::{Attachment, EncryptionSet, Resource, ResourceName};
@@ -29,6 +30,11 @@ impl Batch {
 }
 
 impl Fleet {
+    /// How often something was refused so far because this host's lease didn't hold. It may hold again since.
+    pub(in crate::managed) fn refused(&self) -> u64 {
+        self.lease.refused.load(Ordering::SeqCst)
+    }
+
     /// Attaches devices of resources, as far as no other host has them. Of each only its name and id count. Tells what became of
     /// the first of them: of at least one, and of all for which one commit suffices.
     ///

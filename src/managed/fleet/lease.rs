@@ -74,6 +74,8 @@ pub(in crate::managed) struct HostLease {
     until: AtomicU64,
     /// Another host has taken it for lost. It never holds again.
     lost: AtomicBool,
+    /// How often something was refused because it didn't hold.
+    pub(super) refused: AtomicU64,
     process: u32,
 }
 
@@ -93,6 +95,7 @@ impl HostLease {
             clock,
             until: AtomicU64::new(0),
             lost: AtomicBool::new(false),
+            refused: AtomicU64::new(0),
             process: process_generation(),
         };
         let begun = lease.clock.uptime();
@@ -134,10 +137,12 @@ impl HostLease {
 
     /// Whether this host may use what it has open: two loads and a look at the clock, before each read and write.
     pub(super) fn check(&self) -> Result<(), &'static str> {
-        if self.lost.load(Ordering::Relaxed) {
-            return Err(LOST);
+        let lost = self.lost.load(Ordering::Relaxed);
+        if !lost && self.now() < self.until.load(Ordering::Relaxed) {
+            return Ok(());
         }
-        if self.now() < self.until.load(Ordering::Relaxed) { Ok(()) } else { Err(RAN_OUT) }
+        self.refused.fetch_add(1, Ordering::SeqCst);
+        Err(if lost { LOST } else { RAN_OUT })
     }
 
     fn now(&self) -> u64 {

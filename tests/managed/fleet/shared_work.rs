@@ -273,6 +273,34 @@ fn a_host_that_stood_still_notes_no_error_of_a_rotation() {
     assert!(noted.is_none(), "{stood:?} {noted:?}");
 }
 
+/// The same if its lease holds again when the rotation ends.
+#[test]
+fn a_host_that_stood_still_for_a_while_notes_no_error_of_a_rotation() {
+    let fleet = Fleet::new();
+    let (one, other) = (Arc::new(fleet.host("one", 0)), fleet.host("other", 0));
+    fleet.world.set(&one, "set", EncryptionType::CustomerKey);
+    let mut open = Vec::new();
+    for n in 0..8 {
+        one.create_disk(&new_disk(&format!("d{n}"), Some("set"))).unwrap();
+        open.push(one.open_disk(&format!("d{n}")).unwrap());
+    }
+    fleet.world.customer(VAULT).rotate();
+    let stood = AtomicBool::new(false);
+    let progress = |_: RotationProgress| {
+        if !stood.swap(true, Ordering::SeqCst) {
+            one.clock.advance(2 * LEASE);
+            let there = one.clone();
+            let renew = move || there.renew_host_lease().unwrap();
+            *one.hooks.before.lock().unwrap() = Some(("resource/".into(), Box::new(renew)));
+        }
+    };
+    let done = one.rotate_set("set", &progress).map(drop);
+    assert!(matches!(done, Err(Error::Io { .. })), "{done:?}");
+    let noted = other.encryption_set("set").unwrap().auto_key_rotation_error;
+    assert!(noted.is_none(), "{done:?} {noted:?}");
+    one.rotate_set("set", &quiet).unwrap();
+}
+
 /// The store is away for a moment in a rotation.
 #[test]
 fn a_store_that_is_away_for_a_moment_stops_no_rotation_for_good() {
