@@ -1,6 +1,7 @@
 //! Many devices at once, for a rotation: two operations of the store attach them all, and two let them go.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use super::attachments::{Fleet, Open};
 use crate::managed::records::{Attachment, Resource, ResourceName};
@@ -74,12 +75,15 @@ impl Fleet {
                 done.push((Attached::Here(Box::new(resource)), unfenced));
             }
             Ok(done)
-        })?;
+        });
+        let done = done.inspect_err(|e| self.may_be_left(&names.iter().map(|(_, id)| *id).collect::<Vec<_>>(), e))?;
         let mut batch = Batch { fleet: self.clone(), ids: Vec::new() };
         let mut open = lock(&self.open);
         for (attached, unfenced) in &done {
             if let Attached::Here(resource) = attached {
-                let new = Open { unfenced: *unfenced, ..Open::default() };
+                let number = self.attached.fetch_add(1, Ordering::Relaxed) + 1;
+                let new = Open { unfenced: *unfenced, number, ..Open::default() };
+                self.is_open(&[&resource.id]);
                 open.entry(resource.id.clone()).or_insert(new).count += 1;
                 batch.ids.push(resource.id.clone());
             }

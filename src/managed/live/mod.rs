@@ -11,6 +11,7 @@ mod open_disk;
 mod registry;
 mod resource;
 mod rewriting;
+mod stay;
 mod to_rewrap;
 
 pub(super) use before_write::BeforeWrite;

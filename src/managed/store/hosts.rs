@@ -50,6 +50,26 @@ impl Tables<'_> {
         self.transaction.load(&places.map(|place| place.key()).collect::<Vec<_>>())
     }
 
+    /// Demands that this run of the host's service has its record, if the store is shared: no other host has taken it for lost.
+    ///
+    /// # Errors
+    /// [`Error::Busy`].
+    pub(in crate::managed) fn check_alive(&mut self) -> Result<()> {
+        let Some(run) = self.run.clone() else { return Ok(()) };
+        match self.host(&run)? {
+            Some(_) => Ok(()),
+            None => Err(Error::Busy { what: "this host, which another one has taken for lost,".into() }),
+        }
+    }
+
+    /// Reads the records of resources whose devices this host had open until now, at once, and demands that it wasn't taken for
+    /// lost.
+    pub(in crate::managed) fn load_here(&mut self, names: &[ResourceName]) -> Result<()> {
+        let places = names.iter().cloned().map(Place::Resource).chain(self.run.clone().map(Place::Host));
+        self.transaction.load(&places.map(|place| place.key()).collect::<Vec<_>>())?;
+        self.check_alive()
+    }
+
     /// Whether another host with a lease has a device, or is to get it. That this stays so isn't demanded.
     pub(in crate::managed) fn is_elsewhere(&self, found: &Attachment) -> Result<bool> {
         let others = match &found.holder {
@@ -61,6 +81,21 @@ impl Tables<'_> {
         }
         let keys: Vec<_> = others.iter().map(|holder| Place::Host(holder.run.clone()).key()).collect();
         Ok(self.transaction.look(&keys)?.iter().any(Option::is_some))
+    }
+
+    /// Demands that this host has a device: no other one may have changed what its resource's record says. A host that was taken
+    /// for lost, and doesn't know it, changes nothing so.
+    ///
+    /// # Errors
+    /// [`Error::Busy`].
+    pub(in crate::managed) fn check_attached(&mut self, id: &str) -> Result<()> {
+        if self.run.is_none() {
+            return Ok(());
+        }
+        match self.holder(id)?.and_then(|found| found.holder) {
+            Some(holder) if self.run.as_ref() == Some(&holder.run) => Ok(()),
+            _ => Err(Error::Busy { what: format!("the device {id}, which isn't this host's any more,") }),
+        }
     }
 
     pub(in crate::managed) fn put_attachment(&mut self, id: &str, attachment: &Attachment) -> Result<()> {

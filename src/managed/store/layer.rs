@@ -85,6 +85,11 @@ impl Records {
         Records { store, file: None, run: Some(run), alone: Mutex::default(), changes: AtomicU64::new(0) }
     }
 
+    /// How long a commit that was sent may still happen.
+    pub(in crate::managed) fn deadline(&self) -> Duration {
+        self.store.deadline()
+    }
+
     /// Checks everything in the store, as of the last change.
     pub(in crate::managed) fn check(&self) -> Result<StoreCheck> {
         match &self.file {

@@ -6,4 +6,5 @@ mod moving;
 mod operations;
 mod rotation;
 mod simulation;
+mod two_hosts;
 mod world;

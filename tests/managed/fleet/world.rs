@@ -43,6 +43,27 @@ pub struct Host {
     pub asked: Arc<AtomicUsize>,
     /// Its devices don't answer it any more: it is dead.
     pub dead: Arc<AtomicBool>,
+    pub hooks: Arc<Hooks>,
+}
+
+/// What happens around a commit that puts a record whose key begins so.
+#[derive(Default)]
+pub struct Hooks {
+    pub before: Mutex<Option<(String, Act)>>,
+    /// After it nothing reaches the store any more, nor does its answer come back.
+    pub cut_after: Mutex<Option<String>>,
+    /// The same before it.
+    pub cut_before: Mutex<Option<String>>,
+    /// Its answer is lost.
+    pub lose: Mutex<Option<String>>,
+    /// So many of them fail.
+    pub fails: Mutex<Option<(String, usize)>>,
+}
+
+pub type Act = Box<dyn FnOnce() + Send>;
+
+fn puts(changes: &[Change], prefix: &str) -> bool {
+    changes.iter().any(|c| c.key.starts_with(prefix) && matches!(c.action, atrest::managed::store::Action::Put(_)))
 }
 
 impl Fleet {
@@ -61,7 +82,9 @@ impl Fleet {
         clock.advance(Duration::from_secs(977 * minutes));
         let (calls, dead) = (Arc::new(AtomicUsize::new(usize::MAX)), Arc::new(AtomicBool::new(false)));
         let asked = Arc::new(AtomicUsize::new(0));
+        let hooks = Arc::<Hooks>::default();
         let mut host = Host {
+            hooks: hooks.clone(),
             name: name.into(),
             service: None,
             clock: clock.clone(),
@@ -70,7 +93,7 @@ impl Fleet {
             dead: dead.clone(),
         };
         let devices = Devices { pool: self.disks.clone(), host: name.into(), dead };
-        let store = Reached { store: self.store.clone(), calls, asked };
+        let store = Reached { store: self.store.clone(), calls, asked, hooks };
         let world = &self.world;
         let options = ServiceOptions::new(Arc::new(devices), world.vaults.clone(), world.platform.clone(), "disks")
             .clock(clock)
@@ -127,6 +150,7 @@ struct Reached {
     store: MemoryStore,
     calls: Arc<AtomicUsize>,
     asked: Arc<AtomicUsize>,
+    hooks: Arc<Hooks>,
 }
 
 impl Reached {
@@ -152,8 +176,39 @@ impl Store for Reached {
     }
 
     fn commit(&self, changes: &[Change]) -> Result<Outcome> {
+        let mut before = self.hooks.before.lock().unwrap();
+        let act = if before.as_ref().is_some_and(|(prefix, _)| puts(changes, prefix)) { before.take() } else { None };
+        drop(before);
+        if let Some((_, act)) = act {
+            act();
+        }
+        let failed = || Error::Io { what: "the store".into(), source: io::ErrorKind::TimedOut.into() };
+        if let Some((prefix, left)) = &mut *self.hooks.fails.lock().unwrap()
+            && *left > 0
+            && puts(changes, prefix)
+        {
+            *left -= 1;
+            return Err(failed());
+        }
+        let hits = |cut: &Mutex<Option<String>>| {
+            let mut cut = cut.lock().unwrap();
+            if cut.as_ref().is_some_and(|prefix| puts(changes, prefix)) { cut.take().is_some() } else { false }
+        };
+        if hits(&self.hooks.cut_before) {
+            self.calls.store(0, Ordering::SeqCst);
+        }
         self.reach()?;
-        self.store.commit(changes)
+        let done = self.store.commit(changes);
+        if matches!(done, Ok(Outcome::Committed(_))) {
+            if hits(&self.hooks.cut_after) {
+                self.calls.store(0, Ordering::SeqCst);
+                return Err(failed());
+            }
+            if hits(&self.hooks.lose) {
+                return Err(failed());
+            }
+        }
+        done
     }
 
     fn deadline(&self) -> Duration {
