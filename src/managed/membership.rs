@@ -117,11 +117,16 @@ impl Inner {
     /// Moves a resource to the key of the set that it was put into, if that is not done yet. The caller must hold its
     /// change lock.
     pub(super) fn finish_joining(&self, live: &LiveResource) -> Result<()> {
-        let resource = self.store.resource(&live.name)?;
-        if resource.joining.is_none() {
+        if live.record()?.joining.is_none() {
             return Ok(());
         }
-        self.rewrap_live(live, &resource).map(drop)
+        let _here = live.here_or_busy()?;
+        // Until now another host may have changed it.
+        let resource = live.record()?;
+        match resource.joining {
+            Some(_) => self.rewrap_live(live, &resource).map(drop),
+            None => Ok(()),
+        }
     }
 
     /// The same before a resource is read. If the set's key may not be used, its members are suspended, even those not

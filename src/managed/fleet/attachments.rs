@@ -149,21 +149,21 @@ impl Fleet {
             }
             found.iter().try_for_each(|found| tables.check_unheld(found))?;
             let is_others = |found: &Attachment| found.holder.as_ref().is_some_and(|holder| *holder != own);
-            let unfenced = found.is_some_and(|found| found.unfenced || is_others(&found));
+            let unfenced = found.as_ref().is_some_and(|found| found.unfenced || is_others(found));
             tables.put_attachment(id, &Attachment { holder: Some(own.clone()), promised: Vec::new(), unfenced })?;
-            Ok(unfenced)
+            Ok((unfenced, found.map(|found| found.promised).filter(|promised| promised.contains(&own))))
         });
-        let unfenced = taken.inspect_err(|e| self.may_be_left(&[id], e))?;
+        let (unfenced, promised) = taken.inspect_err(|e| self.may_be_left(&[id], e))?;
         let number = self.attached.fetch_add(1, Ordering::Relaxed) + 1;
-        self.is_open(&[id]);
-        lock(&self.open).insert(id.to_owned(), Open { count: 1, number, unfenced, promised: Vec::new() });
+        // It stays promised until it is kept here.
+        let promised = [self.is_open(id), promised.unwrap_or_default()].concat();
+        lock(&self.open).insert(id.to_owned(), Open { count: 1, number, unfenced, promised });
         Ok(number)
     }
 
-    /// Notes that devices are in use, and so not to be let go. The caller holds their locks.
-    pub(super) fn is_open(&self, ids: &[&str]) {
-        let mut left = lock(&self.left);
-        ids.iter().for_each(|&id| drop(left.remove(id)));
+    /// Notes that a device is in use, and so not to be let go yet. Returns to whom it is promised then. The caller holds its lock.
+    pub(super) fn is_open(&self, id: &str) -> Vec<Holder> {
+        lock(&self.left).remove(id).map(|left| left.promised).unwrap_or_default()
     }
 
     /// Notes that devices may be this host's, if it isn't known what became of attaching them. The caller holds their locks.

@@ -82,8 +82,8 @@ impl Fleet {
         for (attached, unfenced) in &done {
             if let Attached::Here(resource) = attached {
                 let number = self.attached.fetch_add(1, Ordering::Relaxed) + 1;
-                let new = Open { unfenced: *unfenced, number, ..Open::default() };
-                self.is_open(&[&resource.id]);
+                let promised = self.is_open(&resource.id);
+                let new = Open { unfenced: *unfenced, number, promised, ..Open::default() };
                 open.entry(resource.id.clone()).or_insert(new).count += 1;
                 batch.ids.push(resource.id.clone());
             }

@@ -23,7 +23,8 @@ pub(in crate::managed) struct User {
 /// A user who comes, or comes back after it was handed over. If that fails, it stays handed over.
 pub(in crate::managed) struct Coming<'l> {
     live: &'l LiveResource,
-    _one: MutexGuard<'l, ()>,
+    /// On a shared store one comes after the other.
+    _one: Option<MutexGuard<'l, ()>>,
     counted: Arc<()>,
     stay: Option<Arc<Stay>>,
     was_away: bool,
@@ -55,11 +56,11 @@ impl LiveResource {
     pub(in crate::managed) fn come(&self) -> Result<Coming<'_>> {
         // From here on nobody can remove it.
         let counted = self.join()?;
-        let one = lock(&self.coming);
-        let mut coming = Coming { live: self, _one: one, counted, stay: None, was_away: false };
+        let mut coming = Coming { live: self, _one: None, counted, stay: None, was_away: false };
         if self.access.fleet.is_none() {
             return Ok(coming);
         }
+        coming._one = Some(lock(&self.coming));
         let stay = {
             let mut known = lock(&self.stay);
             let stay = known.upgrade().unwrap_or_default();

@@ -76,10 +76,15 @@ impl Tables<'_> {
             Some(holder) => core::slice::from_ref(holder),
             None => &found.promised[..],
         };
-        if others.iter().any(|holder| self.run.as_ref() == Some(&holder.run)) {
+        // What this host has promised to others is theirs to come for, as long as they live; it is the last of the promised.
+        let gave = found.holder.is_none() && others.len() > 1;
+        let last = others.last().filter(|_| gave);
+        let is_own = |holder: &Holder| self.run.as_ref() == Some(&holder.run);
+        if others.iter().any(is_own) && !last.is_some_and(is_own) {
             return Ok(false);
         }
-        let keys: Vec<_> = others.iter().map(|holder| Place::Host(holder.run.clone()).key()).collect();
+        let others = others.iter().filter(|holder| !is_own(holder));
+        let keys: Vec<_> = others.map(|holder| Place::Host(holder.run.clone()).key()).collect();
         Ok(self.transaction.look(&keys)?.iter().any(Option::is_some))
     }
 

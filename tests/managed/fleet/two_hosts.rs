@@ -228,3 +228,90 @@ fn a_lost_host_changes_no_record_of_a_disk_that_another_one_has() {
     assert!(opened.is_ok(), "{opened:?}");
     while !other.reencrypt_step("d", 4096).unwrap().is_finished() {}
 }
+
+/// It decided by the size that the disk had before the other one made it larger.
+#[test]
+fn a_disk_that_another_host_made_larger_gets_no_smaller() {
+    let fleet = Fleet::new();
+    let (one, other) = (fleet.host("one", 0), Arc::new(fleet.host("other", 0)));
+    one.create_disk(&new_disk("d", None)).unwrap();
+    let size = one.resource(&ResourceName::disk("d")).unwrap().size;
+    let there = other.clone();
+    let act = move || drop(there.resize_disk("d", 3 * size).unwrap());
+    *one.hooks.before.lock().unwrap() = Some(("attachment/".into(), Box::new(act)));
+    let resized = one.resize_disk("d", 2 * size);
+    assert!(matches!(resized, Err(Error::InvalidOption(_))), "{resized:?}");
+    assert_eq!(other.open_disk("d").unwrap().size(), 3 * size);
+}
+
+/// It is on its way to its new host.
+#[test]
+fn what_is_handed_over_stays_promised_while_its_set_is_rotated() {
+    let fleet = Fleet::new();
+    let (one, other, third) = (fleet.host("one", 0), fleet.host("other", 0), fleet.host("third", 0));
+    fleet.world.set(&one, "set", EncryptionType::CustomerKey);
+    one.create_disk(&new_disk("d", Some("set"))).unwrap();
+    let _old = one.open_disk("d").unwrap();
+    one.hand_over("d", "other").unwrap();
+    fleet.world.customer(VAULT).rotate();
+    let first = one.rotate_set("set", &quiet).map(drop);
+    assert!(matches!(first, Err(Error::Busy { .. })), "{first:?}");
+    let taken = third.open_disk("d").map(drop);
+    assert!(matches!(taken, Err(Error::Busy { .. })), "{taken:?}");
+    other.open_disk("d").unwrap();
+    // It is nobody's now, and promised to nobody.
+    third.open_disk("d").unwrap();
+    assert_eq!(fleet.keys("attachment/"), Vec::<String>::new());
+}
+
+/// One host opens a disk that another one is about to remove.
+#[test]
+fn what_is_being_removed_isnt_opened_and_is_removed() {
+    let fleet = Fleet::new();
+    let (one, other) = (Arc::new(fleet.host("one", 0)), fleet.host("other", 0));
+    one.create_disk(&new_disk("d", None)).unwrap();
+    let there = one.clone();
+    // The record is gone then, and the device isn't.
+    *one.hooks.cut_after.lock().unwrap() = Some("orphan/".into());
+    let act = move || drop(there.delete(&ResourceName::disk("d")));
+    *other.hooks.before.lock().unwrap() = Some(("attachment/".into(), Box::new(act)));
+    let opened = other.open_disk("d").map(drop);
+    assert!(matches!(opened, Err(Error::NoSuchResource(_))), "{opened:?}");
+    other.maintain();
+    assert_eq!((fleet.devices(), fleet.keys("orphan/")), (vec![], vec![]));
+}
+
+/// A host that was lost, and doesn't know it, can't begin what it can't finish.
+#[test]
+fn a_lost_host_puts_no_disk_into_a_set() {
+    let fleet = Fleet::new();
+    let (one, other) = (fleet.host("one", 0), Arc::new(fleet.host("other", 0)));
+    fleet.world.set(&one, "set", EncryptionType::CustomerKey);
+    one.create_disk(&new_disk("d", None)).unwrap();
+    other.maintain();
+    let (there, clock) = (other.clone(), one.clock.clone());
+    let act = move || {
+        clock.advance(3 * LEASE);
+        there.live(2 * LEASE);
+        there.open_disk("d").unwrap();
+    };
+    *one.hooks.before.lock().unwrap() = Some(("joining/".into(), Box::new(act)));
+    let put = one.put_into_set(&ResourceName::disk("d"), "set").map(drop);
+    assert!(matches!(put, Err(Error::Busy { .. })), "{put:?}");
+    assert_eq!(other.resource(&ResourceName::disk("d")).unwrap().set, None);
+}
+
+/// Its user has a copy of it made while its key goes away and comes back.
+#[test]
+fn a_disk_that_is_copied_stays_its_hosts() {
+    use crate::common::world::copy_to;
+    let fleet = Fleet::new();
+    let (one, other) = (fleet.host("one", 0), fleet.host("other", 0));
+    one.create_disk(&new_disk("d", None)).unwrap();
+    let looked = std::sync::Mutex::new(Vec::new());
+    let progress = |_| looked.lock().unwrap().push(other.open_disk("d").map(drop));
+    one.create_disk_from(&ResourceName::disk("d"), &copy_to("c", None), &progress).unwrap();
+    let looked = looked.into_inner().unwrap();
+    assert!(!looked.is_empty() && looked.iter().all(|seen| matches!(seen, Err(Error::Busy { .. }))), "{looked:?}");
+    other.open_disk("d").unwrap();
+}
