@@ -161,7 +161,8 @@ impl DiskService {
         self.inner.store.names_page(kind, after, limit)
     }
 
-    /// Opens a disk. All users share one opening, and so its vault call.
+    /// Opens a disk. All users share one opening, and so its vault call. On a [shared](Self::open_shared) store it stays this host's
+    /// as long as any of them has it open, also while its key may not be used.
     ///
     /// # Errors
     /// [`Error::NoSuchResource`]; [`Error::DiskSuspended`] while its key may not be used (38); [`Error::Busy`] while another

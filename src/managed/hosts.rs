@@ -21,7 +21,7 @@ impl DiskService {
     /// do both hosts write.
     ///
     /// It waits for the reads and writes that are under way. Those that come after it fail with [`Error::DiskSuspended`], through
-    /// whatever [`OpenDisk`](super::OpenDisk) of this disk, until it is opened here again. Callers' own writes
+    /// whatever [`OpenDisk`](super::OpenDisk) of this disk, until [`open_disk`](Self::open_disk) succeeds here again. Callers' own writes
     /// ([`begin_write`](super::OpenDisk::begin_write)) are waited for, too: complete them on other threads.
     ///
     /// # Errors

@@ -3,6 +3,7 @@
 mod before_write;
 mod capturing;
 mod changes;
+mod coming;
 mod ended;
 mod hand_over;
 mod in_flight;

@@ -3,9 +3,9 @@
 use std::io::{IoSlice, IoSliceMut};
 use std::sync::{Arc, Weak};
 
+use super::coming::User;
 use super::in_flight::DeviceWrite;
 use super::resource::LiveResource;
-use super::stay::User;
 use crate::managed::layers::Layers;
 use crate::managed::lent::SecretHolder;
 use crate::managed::records::Resource;
