@@ -138,6 +138,8 @@ impl Fleet {
             return Ok(open.number);
         }
         let own = self.own();
+        // Who it is promised to stays so until it is kept here.
+        let mut promised = Vec::new();
         let taken = self.records.write(|tables| {
             let found = tables.attachment(id)?;
             // Also demands that the record stays there: nothing is attached for a host that was taken for lost.
@@ -151,12 +153,13 @@ impl Fleet {
             let is_others = |found: &Attachment| found.holder.as_ref().is_some_and(|holder| *holder != own);
             let unfenced = found.as_ref().is_some_and(|found| found.unfenced || is_others(found));
             tables.put_attachment(id, &Attachment { holder: Some(own.clone()), promised: Vec::new(), unfenced })?;
-            Ok((unfenced, found.map(|found| found.promised).filter(|promised| promised.contains(&own))))
+            promised = found.map(|found| found.promised).filter(|to| to.contains(&own)).unwrap_or_default();
+            Ok(unfenced)
         });
-        let (unfenced, promised) = taken.inspect_err(|e| self.may_be_left(&[id], e))?;
+        let unfenced = taken.inspect_err(|e| self.may_be_left(vec![(id, promised.clone())], e))?;
         let number = self.attached.fetch_add(1, Ordering::Relaxed) + 1;
-        // It stays promised until it is kept here.
-        let promised = [self.is_open(id), promised.unwrap_or_default()].concat();
+        let left = self.is_open(id);
+        let promised = if left.is_empty() { promised } else { left };
         lock(&self.open).insert(id.to_owned(), Open { count: 1, number, unfenced, promised });
         Ok(number)
     }
@@ -167,16 +170,17 @@ impl Fleet {
     }
 
     /// Notes that devices may be this host's, if it isn't known what became of attaching them. The caller holds their locks.
-    pub(super) fn may_be_left(&self, ids: &[&str], error: &Error) {
+    pub(super) fn may_be_left(&self, devices: Vec<(&str, Vec<Holder>)>, error: &Error) {
         if matches!(error, Error::Busy { .. } | Error::NoSuchResource(_)) {
             // These say that it didn't happen.
             return;
         }
         let until = self.until();
         let (open, mut left) = (lock(&self.open), lock(&self.left));
-        for &id in ids.iter().filter(|&&id| !open.contains_key(id)) {
+        for (id, promised) in devices.into_iter().filter(|(id, _)| !open.contains_key(*id)) {
             // Who it was promised to before is still to get it.
-            let promised = left.remove(id).map(|left| left.promised).unwrap_or_default();
+            let before = left.remove(id).map(|left| left.promised).filter(|before| !before.is_empty());
+            let promised = before.unwrap_or(promised);
             left.insert(id.to_owned(), Left { promised, until });
         }
     }

@@ -76,7 +76,10 @@ impl Fleet {
             }
             Ok(done)
         });
-        let done = done.inspect_err(|e| self.may_be_left(&names.iter().map(|(_, id)| *id).collect::<Vec<_>>(), e))?;
+        let done = done.inspect_err(|e| {
+            let devices = names.iter().map(|(_, id)| (*id, Vec::new()));
+            self.may_be_left(devices.collect(), e);
+        })?;
         let mut batch = Batch { fleet: self.clone(), ids: Vec::new() };
         let mut open = lock(&self.open);
         for (attached, unfenced) in &done {
