@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use super::chunk_map::{CHUNK, ChunkMap};
 use super::copy::{Capture, Chain, CopyProgress, Target};
+use super::fleet::Here;
 use super::layers::Layers;
-use super::live::Capturing;
+use super::live::{Capturing, LiveResource};
 use super::records::{Resource, ResourceKind};
 use super::service::Inner;
 use super::sync::{lock, read};
@@ -45,10 +46,20 @@ impl Inner {
     /// Copies a disk as of this instant, while it may be written.
     pub(super) fn copy_disk(&self, disk: &Resource, target: Target, progress: &dyn Fn(CopyProgress)) -> Result<Layers> {
         let live = self.registry.of(disk);
+        let _here = self.stays(&live, disk)?;
         let _one = lock(&live.copying);
         let capture = Arc::new(Capture::whole(target, disk.size));
         let capturing = live.settled(|| live.begin_capture(capture.clone()))?;
         finish(capture, capturing, progress)
+    }
+
+    /// Keeps a disk this host's while it is copied: another host could write it while its key may not be used here.
+    fn stays(&self, live: &LiveResource, disk: &Resource) -> Result<Option<Here>> {
+        let here = live.here()?;
+        if here.is_some() && live.record()?.size != disk.size {
+            return Err(Error::Busy { what: format!("the {}, which another host has just made larger,", live.name) });
+        }
+        Ok(here)
     }
 
     /// Copies what was written to a disk since its last incremental snapshot, at `last`, into the one at `place`, while it may
@@ -63,6 +74,7 @@ impl Inner {
         progress: &dyn Fn(CopyProgress),
     ) -> Result<Layers> {
         let (live, size) = (self.registry.of(disk), disk.size);
+        let _here = self.stays(&live, disk)?;
         let _one = lock(&live.copying);
         let begin = |changed: Option<ChunkMap>| {
             Arc::new(match changed {

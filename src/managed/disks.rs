@@ -161,7 +161,8 @@ impl DiskService {
         self.inner.store.names_page(kind, after, limit)
     }
 
-    /// Opens a disk. All users share one opening, and so its vault call.
+    /// Opens a disk. All users share one opening, and so its vault call. On a [shared](Self::open_shared) store it stays this host's
+    /// as long as any of them has it open, also while its key may not be used.
     ///
     /// # Errors
     /// [`Error::NoSuchResource`]; [`Error::DiskSuspended`] while its key may not be used (38); [`Error::Busy`] while another
@@ -169,20 +170,19 @@ impl DiskService {
     pub fn open_disk(&self, name: &str) -> Result<OpenDisk> {
         let name = ResourceName::disk(name);
         let live = self.inner.registry.find(&name)?;
-        // From here on nobody can remove it.
-        let user = live.join()?;
-        live.come_back();
+        let coming = live.come()?;
         self.inner.begin_import(&live)?;
         live.with_layers(|_| Ok(()))?;
         let mut resource = self.inner.store.resource(&name)?;
         if resource.joining.is_some() {
             // What a process began that was killed. Where a vault is away it is left for later: the old key still serves.
-            match self.inner.registry.changing(&name, |live, _| self.inner.finish_joining(live)) {
+            match self.inner.registry.changing_here(&name, |live, _| self.inner.finish_joining(live)) {
                 Err(e) if e.is_revocation() => return Err(e),
                 _ => {}
             }
             resource = self.inner.store.resource(&name)?;
         }
+        let user = coming.came();
         Ok(OpenDisk::new(live, user, &resource, self.inner.discard))
     }
 

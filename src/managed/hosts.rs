@@ -21,7 +21,7 @@ impl DiskService {
     /// do both hosts write.
     ///
     /// It waits for the reads and writes that are under way. Those that come after it fail with [`Error::DiskSuspended`], through
-    /// whatever [`OpenDisk`](super::OpenDisk) of this disk, until it is opened here again. Callers' own writes
+    /// whatever [`OpenDisk`](super::OpenDisk) of this disk, until [`open_disk`](Self::open_disk) succeeds here again. Callers' own writes
     /// ([`begin_write`](super::OpenDisk::begin_write)) are waited for, too: complete them on other threads.
     ///
     /// # Errors
@@ -31,14 +31,19 @@ impl DiskService {
     pub fn hand_over(&self, disk: &str, to: &str) -> Result<()> {
         let (inner, name) = (&self.inner, ResourceName::disk(disk));
         let fleet = inner.keys.fleet.as_ref().ok_or_else(not_shared)?;
-        inner.registry.changing(&name, |live, resource| {
+        inner.registry.changing(&name, |live, _| {
+            let here = live.here()?;
+            let resource = live.record()?;
             if resource.host_cache.is_some() {
                 return Err(Error::Busy {
                     what: format!("the {name}, whose write-back cache has to be detached first,"),
                 });
             }
             let heirs = fleet.heirs(to)?;
-            live.hand_over(|| fleet.promise(&live.id, heirs))?;
+            live.hand_over(|| {
+                fleet.promise(&live.id, heirs);
+                drop(here);
+            })?;
             if fleet.is_released(&live.id) {
                 return Ok(());
             }
@@ -56,6 +61,7 @@ impl Inner {
         for host in fleet.maintain()? {
             tell!(warn, "the host {host} was lost: its lease has run out");
         }
+        self.give_up_devices()?;
         self.remove_ownerless()
     }
 

@@ -49,7 +49,7 @@ impl DiskService {
         // If the vault refused later, the image would be the disk's, and not encrypted.
         inner.kek_for(&disk)?.try_out()?;
         inner.store.write(|tables| tables.add_resource(&disk))?;
-        inner.registry.changing(&name, |live, _| inner.begin_reencryption(live))?;
+        inner.registry.changing_here(&name, |live, _| inner.begin_reencryption(live))?;
         inner.store.resource(&name)
     }
 }
@@ -76,7 +76,7 @@ impl Inner {
         if !live.record()?.is_to_be_imported() {
             return Ok(());
         }
-        self.registry.changing(&live.name, |live, _| self.begin_reencryption(live))
+        self.registry.changing_here(&live.name, |live, _| self.begin_reencryption(live))
     }
 
     /// The same for who holds the disk's change lock. Returns the record of now.

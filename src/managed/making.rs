@@ -49,7 +49,8 @@ impl Inner {
     /// the next start removes the remains.
     pub(super) fn prepare(&self, resource: Resource, fill: impl FnOnce(Layers) -> Result<Layers>) -> Result<Made> {
         let (region, id) = (&resource.region, &resource.id);
-        self.store.write(|tables| tables.add_orphan(id, region))?;
+        // It may have happened all the same if that fails.
+        self.store.write(|tables| tables.add_orphan(id, region)).inspect_err(|_| self.give_up_later(id))?;
         let make = || {
             let set = resource.set.as_ref().map(|set| self.store.set(set)).transpose()?;
             // A vault may still wrap with an expired key, so check it (40).
@@ -66,8 +67,8 @@ impl Inner {
         match make().and_then(known) {
             Ok((fingerprints, layers)) => Ok(Made { resource: Resource { fingerprints, ..resource }, layers }),
             Err(e) => {
-                // Nobody else knows this device. The next start removes any remains.
-                let _ = self.remove_device(region, id);
+                // Nobody else knows this device.
+                self.discard_device(region, id);
                 Err(e)
             }
         }
@@ -102,8 +103,7 @@ impl Inner {
     pub(super) fn discard(&self, made: Made) {
         let Made { resource, layers } = made;
         drop(layers);
-        // The next start removes any remains.
-        let _ = self.remove_device(&resource.region, &resource.id);
+        self.discard_device(&resource.region, &resource.id);
     }
 
     /// Makes a new resource and stores it.

@@ -28,6 +28,8 @@ impl DiskService {
     pub fn put_into_set(&self, name: &ResourceName, set: &str) -> Result<Resource> {
         let inner = &self.inner;
         inner.change_group(name, |group, names| {
+            // From here to the end no other host opens them, nor puts them into another set.
+            let _here = group.iter().map(|live| live.here()).collect::<Result<Vec<_>>>()?;
             for live in group {
                 inner.begun_import(live, live.record()?)?;
                 // First finish earlier moves. A resource that can't be opened stays where it is.
@@ -90,12 +92,18 @@ impl Inner {
     fn intend(&self, names: &[ResourceName], set: &str) -> Result<()> {
         self.store.write(|tables| {
             let set = tables.set(set)?.ok_or_else(|| super::service::no_set(set))?;
+            tables.check_alive()?;
             let resources = names.iter().map(|name| tables.resource(name)).collect::<Result<Vec<_>>>()?;
             tables.still_whole(&resources)?;
             for mut resource in resources {
                 check_join(&set, &resource)?;
                 if resource.set.as_ref() == Some(&set.name) {
                     continue;
+                }
+                if resource.joining.is_some() {
+                    // Its header names a key that neither set would say then.
+                    let what = format!("the {}, which is being put into another set,", resource.full_name());
+                    return Err(Error::Busy { what });
                 }
                 let from = resource.set.replace(set.name.clone());
                 resource.joining = Some(from.map_or(Joining::Platform, Joining::Set));
@@ -109,11 +117,16 @@ impl Inner {
     /// Moves a resource to the key of the set that it was put into, if that is not done yet. The caller must hold its
     /// change lock.
     pub(super) fn finish_joining(&self, live: &LiveResource) -> Result<()> {
-        let resource = self.store.resource(&live.name)?;
-        if resource.joining.is_none() {
+        if live.record()?.joining.is_none() {
             return Ok(());
         }
-        self.rewrap_live(live, &resource).map(drop)
+        let _here = live.here_or_busy()?;
+        // Until now another host may have changed it.
+        let resource = live.record()?;
+        match resource.joining {
+            Some(_) => self.rewrap_live(live, &resource).map(drop),
+            None => Ok(()),
+        }
     }
 
     /// The same before a resource is read. If the set's key may not be used, its members are suspended, even those not
@@ -122,7 +135,7 @@ impl Inner {
         if resource.joining.is_none() {
             return Ok(());
         }
-        let finished = self.registry.changing(&resource.full_name(), |live, _| self.finish_joining(live));
+        let finished = self.registry.changing_here(&resource.full_name(), |live, _| self.finish_joining(live));
         finished.map_err(|e| match e.is_revocation() {
             true => Error::DiskSuspended { disk: resource.name.clone(), reason: format!("{e:#}") },
             false => e,
@@ -133,7 +146,7 @@ impl Inner {
     pub(super) fn finish_all_joining(&self) -> Result<()> {
         for name in self.store.joining()? {
             // The next round tries again; meanwhile the resource's status shows it.
-            let _ = self.registry.changing(&name, |live, _| self.finish_joining(live));
+            let _ = self.registry.changing_here(&name, |live, _| self.finish_joining(live));
         }
         Ok(())
     }
@@ -157,7 +170,12 @@ impl Inner {
             let had_to = active.is_some_and(|active| layers.keks() != [active]);
             let now = self.clock.now();
             let noted = self.put_under_keys(&[(resource, layers)], |tables| {
-                let mut record = tables.resource(&live.name)?;
+                tables.check_attached(&live.id)?;
+                let mut record = tables.resource_of(&live.name, &live.id)?;
+                if (&record.set, &record.joining) != (&resource.set, &resource.joining) {
+                    let what = format!("the {}, which was put into another set meanwhile,", live.name);
+                    return Err(Error::Busy { what });
+                }
                 let joining = record.joining.take().is_some();
                 if record.note_keys(&layers.all_keks(), now) | note(&mut record, layers) || joining {
                     tables.put_resource(&record)?;

@@ -38,7 +38,7 @@ impl DiskService {
     /// [`Error::NoRoom`]; the vault's errors; [`Error::Io`].
     pub fn rekey_disk(&self, disk: &str) -> Result<Resource> {
         let (inner, name) = (&self.inner, ResourceName::disk(disk));
-        inner.registry.changing(&name, |live, _| {
+        inner.registry.changing_here(&name, |live, _| {
             inner.finish_joining(live)?;
             // Also makes the store know the DEK of a disk that an earlier version made.
             live.with_layers(|_| Ok(()))?;
@@ -48,7 +48,11 @@ impl DiskService {
             }
             let order = Reencryption::ordered(ReencryptionKind::Rekey, resource.size, inner.clock.now());
             inner.store.write(|tables| {
+                tables.check_attached(&live.id)?;
                 let mut resource = tables.resource_of(&live.name, &live.id)?;
+                if resource.unfinished().is_some() {
+                    return Err(Error::Busy { what: format!("the {name}, whose data is being re-encrypted already,") });
+                }
                 if resource.host_cache.is_some() {
                     // Its key comes from the old DEK.
                     return Err(Error::Busy {
@@ -77,14 +81,14 @@ impl DiskService {
     pub fn reencrypt_step(&self, disk: &str, budget: u64) -> Result<ReencryptionProgress> {
         let (inner, name) = (&self.inner, ResourceName::disk(disk));
         let live = inner.registry.find(&name)?;
-        // From here on nobody can remove it.
-        let _user = live.join()?;
+        // From here on nobody can remove it, nor does another host get it.
+        let _user = live.visit()?;
         let resource = live.record()?;
         let Some(order) = resource.unfinished() else {
             return Ok(ReencryptionProgress { done: resource.size, total: resource.size, rate: None });
         };
         if order.begun.is_none() {
-            inner.registry.changing(&name, |live, _| inner.begin_reencryption(live))?;
+            inner.registry.changing_here(&name, |live, _| inner.begin_reencryption(live))?;
         }
         let mut left = budget;
         loop {
@@ -176,9 +180,10 @@ impl Inner {
         Ok(progress)
     }
 
-    /// Changes the record of a resource in use.
+    /// Changes the record of a resource whose device is this host's.
     pub(super) fn change(&self, live: &LiveResource, change: impl Fn(&mut Resource)) -> Result<()> {
         self.store.write(|tables| {
+            tables.check_attached(&live.id)?;
             let mut resource = tables.resource_of(&live.name, &live.id)?;
             change(&mut resource);
             tables.put_resource(&resource)

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::live::LiveResource;
 use super::records::{Resource, ResourceKind, ResourceName};
 use super::service::Inner;
-use super::sync::write;
+use super::sync::{lock, write};
 use crate::{Error, Result};
 
 impl Inner {
@@ -46,6 +46,40 @@ impl Inner {
             return Err(Error::Busy { what: format!("the {name} (a snapshot or a copy of its disk is being made)") });
         }
         Ok(())
+    }
+
+    /// Removes a device that was made for a resource and isn't wanted. If the store or the backend doesn't answer, a later round of
+    /// [`maintain`](super::DiskService::maintain) does it on a shared store, and the next start otherwise.
+    pub(super) fn discard_device(&self, region: &str, id: &str) {
+        if self.remove_device(region, id).is_err() {
+            self.give_up_later(id);
+        }
+    }
+
+    /// Notes that a device may be left that this host made and nobody wants.
+    pub(super) fn give_up_later(&self, id: &str) {
+        if self.keys.fleet.is_some() {
+            // Until then a commit may still happen that was sent before.
+            let until = self.clock.uptime().saturating_add(self.store.deadline());
+            lock(&self.given_up).push((id.to_owned(), until));
+        }
+    }
+
+    /// Lets all hosts remove such devices.
+    pub(super) fn give_up_devices(&self) -> Result<()> {
+        let mut left = core::mem::take(&mut *lock(&self.given_up));
+        let mut given_up = Ok(());
+        left.retain(|(id, until)| {
+            let is_certain = self.clock.uptime() >= *until;
+            let given = if given_up.is_ok() { self.store.write(|tables| tables.give_up(id)) } else { Ok(()) };
+            let done = given_up.is_ok() && given.is_ok() && is_certain;
+            if given.is_err() {
+                given_up = given;
+            }
+            !done
+        });
+        lock(&self.given_up).append(&mut left);
+        given_up
     }
 
     /// Removes a device that no resource has.

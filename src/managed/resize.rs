@@ -27,7 +27,7 @@ impl DiskService {
         // An incremental snapshot that begins would know nothing of what is written beyond the old end.
         let chain = inner.chains.of(&id);
         let _alone = write(&chain);
-        inner.registry.changing(&name, |live, resource| {
+        inner.registry.changing_here(&name, |live, resource| {
             if live.id != id {
                 return Err(Error::NoSuchResource(format!("the {name} was removed")));
             }
@@ -43,6 +43,7 @@ impl DiskService {
             let wanted = Resource { size, ..resource };
             live.with_layers(|layers| layers.grow(device_size(&wanted), size))?;
             let resized = inner.store.write(|tables| {
+                tables.check_attached(&live.id)?;
                 let mut resource = tables.resource_of(&live.name, &live.id)?;
                 resource.size = size;
                 tables.put_resource(&resource)?;

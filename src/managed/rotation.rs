@@ -382,6 +382,9 @@ impl Inner {
     /// Moves a current or leaving member of a set to its active key, and returns whether it had to.
     pub(super) fn rewrap(&self, set: &EncryptionSet, name: &ResourceName, notes: &Notes<'_>) -> Result<bool> {
         let rewrapped = self.registry.changing(name, |live, resource| {
+            let here = live.here_or_busy()?;
+            // Until now another host may have changed it.
+            let resource = if here.is_some() { live.record()? } else { resource };
             let resource = self.begun_import(live, resource)?;
             let here = resource.set.as_ref() == Some(&set.name);
             match &resource.joining {

@@ -143,6 +143,8 @@ pub(super) struct Inner {
     pub(super) chains: Named<RwLock<()>>,
     /// Held while a snapshot, image or chain is copied, by id. Copying takes too long to wait for.
     pub(super) copies: Named<()>,
+    /// Devices that this host made, and could not remove, by id; and until when the store may change for each.
+    pub(super) given_up: Mutex<Vec<(String, Duration)>>,
     /// When the vault of a set was last asked for a newer version of its key.
     pub(super) looked: Mutex<HashMap<String, Now>>,
 }
@@ -205,6 +207,7 @@ impl DiskService {
             rotating: Named::default(),
             chains: Named::default(),
             copies: Named::default(),
+            given_up: Mutex::default(),
             looked: Mutex::default(),
         };
         DiskService { inner: Arc::new(inner) }

@@ -105,6 +105,8 @@ impl Inner {
         // Lock in the order of their names, as everywhere that locks several.
         let (first, second) = if name < next { (&live, &heir) } else { (&heir, &live) };
         let (_first, _second) = (first.changing(), second.changing());
+        // Before their records are read.
+        let _here = [&live, &heir].into_iter().map(|live| live.here()).collect::<Result<Vec<_>>>()?;
         [&live, &heir].into_iter().try_for_each(|live| self.finish_joining(live))?;
         let (old, after) = (self.store.resource(name)?, self.store.resource(next)?);
         let merged = Resource {

@@ -1,9 +1,11 @@
 //! [`Fleet`]: the devices that this host has open, and no other host has.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::thread;
+use std::time::Duration;
 
 use super::lease::{HostLease, HostOptions};
 use super::watch::Watch;
@@ -23,15 +25,27 @@ pub(in crate::managed) struct Fleet {
     pub(super) open: Mutex<HashMap<String, Open>>,
     /// Locked while a device is attached or let go, by id.
     pub(super) changing: Named<Mutex<()>>,
-    /// Devices that could not be let go, because the store didn't answer, and the hosts that are to get them.
-    left: Mutex<BTreeMap<String, Vec<Holder>>>,
+    /// Devices that are to be let go, or perhaps are, because the store didn't answer. None of them is in `open`.
+    left: Mutex<BTreeMap<String, Left>>,
+    /// How many devices were attached, each time that one was.
+    pub(super) attached: AtomicU64,
     watch: Watch,
     pub(super) lease: HostLease,
+}
+
+/// A device that isn't open here, and may be this host's in the store.
+struct Left {
+    /// The hosts that are to get it.
+    promised: Vec<Holder>,
+    /// Until when a commit may still make it this host's, on this host's clock.
+    until: Duration,
 }
 
 #[derive(Default)]
 pub(super) struct Open {
     pub(super) count: usize,
+    /// Another one each time that the device was attached: what was known of it before may have changed since.
+    pub(super) number: u64,
     /// Taken from a host that was lost, and its header doesn't say so yet.
     pub(super) unfenced: bool,
     /// Who may have it next, if it is handed over.
@@ -54,6 +68,7 @@ impl Fleet {
             open: Mutex::default(),
             changing: Named::default(),
             left: Mutex::default(),
+            attached: AtomicU64::new(0),
             watch: Watch::default(),
         });
         if host.renews {
@@ -93,10 +108,18 @@ impl Fleet {
         for id in left {
             let changing = self.changing.of(&id);
             let _one = lock(&changing);
+            if lock(&self.open).contains_key(&id) {
+                // It is in use again.
+                lock(&self.left).remove(&id);
+                continue;
+            }
             // The lock is free again before it may be left once more.
-            let promised = lock(&self.left).remove(&id);
-            if let Some(promised) = promised {
-                self.release(vec![(&id, promised)]);
+            let left = lock(&self.left).remove(&id);
+            let Some(Left { promised, until }) = left else { continue };
+            let is_certain = self.clock.uptime() >= until;
+            self.release(vec![(&id, promised.clone())]);
+            if !is_certain {
+                lock(&self.left).entry(id).or_insert(Left { promised, until });
             }
         }
         self.watch.look(&self.records, &*self.clock, &self.lease.run)
@@ -106,16 +129,18 @@ impl Fleet {
     ///
     /// # Errors
     /// [`Error::Busy`] with the name of the host that has it; [`Error::NoSuchResource`] for a device of no resource.
-    pub(super) fn attach(&self, id: &str) -> Result<()> {
+    pub(super) fn attach(&self, id: &str) -> Result<u64> {
         let changing = self.changing.of(id);
         let _one = lock(&changing);
         self.check().map_err(|why| Error::Busy { what: format!("the device {id}: {why}; it") })?;
         if let Some(open) = lock(&self.open).get_mut(id) {
             open.count += 1;
-            return Ok(());
+            return Ok(open.number);
         }
         let own = self.own();
-        let unfenced = self.records.write(|tables| {
+        // Who it is promised to stays so until it is kept here.
+        let mut promised = Vec::new();
+        let taken = self.records.write(|tables| {
             let found = tables.attachment(id)?;
             // Also demands that the record stays there: nothing is attached for a host that was taken for lost.
             if tables.host(&own.run)?.is_none() {
@@ -126,13 +151,43 @@ impl Fleet {
             }
             found.iter().try_for_each(|found| tables.check_unheld(found))?;
             let is_others = |found: &Attachment| found.holder.as_ref().is_some_and(|holder| *holder != own);
-            let unfenced = found.is_some_and(|found| found.unfenced || is_others(&found));
+            let unfenced = found.as_ref().is_some_and(|found| found.unfenced || is_others(found));
             tables.put_attachment(id, &Attachment { holder: Some(own.clone()), promised: Vec::new(), unfenced })?;
+            promised = found.map(|found| found.promised).filter(|to| to.contains(&own)).unwrap_or_default();
             Ok(unfenced)
-        })?;
-        lock(&self.left).remove(id);
-        lock(&self.open).insert(id.to_owned(), Open { count: 1, unfenced, promised: Vec::new() });
-        Ok(())
+        });
+        let unfenced = taken.inspect_err(|e| self.may_be_left(vec![(id, promised.clone())], e))?;
+        let number = self.attached.fetch_add(1, Ordering::Relaxed) + 1;
+        let left = self.is_open(id);
+        let promised = if left.is_empty() { promised } else { left };
+        lock(&self.open).insert(id.to_owned(), Open { count: 1, number, unfenced, promised });
+        Ok(number)
+    }
+
+    /// Notes that a device is in use, and so not to be let go yet. Returns to whom it is promised then. The caller holds its lock.
+    pub(super) fn is_open(&self, id: &str) -> Vec<Holder> {
+        lock(&self.left).remove(id).map(|left| left.promised).unwrap_or_default()
+    }
+
+    /// Notes that devices may be this host's, if it isn't known what became of attaching them. The caller holds their locks.
+    pub(super) fn may_be_left(&self, devices: Vec<(&str, Vec<Holder>)>, error: &Error) {
+        if matches!(error, Error::Busy { .. } | Error::NoSuchResource(_)) {
+            // These say that it didn't happen.
+            return;
+        }
+        let until = self.until();
+        let (open, mut left) = (lock(&self.open), lock(&self.left));
+        for (id, promised) in devices.into_iter().filter(|(id, _)| !open.contains_key(*id)) {
+            // Who it was promised to before is still to get it.
+            let before = left.remove(id).map(|left| left.promised).filter(|before| !before.is_empty());
+            let promised = before.unwrap_or(promised);
+            left.insert(id.to_owned(), Left { promised, until });
+        }
+    }
+
+    /// Until when a commit may happen that was sent before now.
+    fn until(&self) -> Duration {
+        self.clock.uptime().saturating_add(self.records.deadline())
     }
 
     /// Lets a device go that is closed. If the store doesn't answer, the next round does it; until then other hosts find it
@@ -169,7 +224,9 @@ impl Fleet {
             })
         });
         if released.is_err() {
-            lock(&self.left).extend(ended.into_iter().map(|(id, promised)| (id.to_owned(), promised)));
+            let until = self.until();
+            let left = ended.into_iter().map(|(id, promised)| (id.to_owned(), Left { promised, until }));
+            lock(&self.left).extend(left);
         }
     }
 

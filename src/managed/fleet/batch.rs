@@ -99,12 +99,18 @@ impl Fleet {
                 done.push((Attached::Here(Box::new(resource)), unfenced));
             }
             Ok(done)
+        });
+        let done = done.inspect_err(|e| {
+            let devices = names.iter().map(|(_, id)| (*id, Vec::new()));
+            self.may_be_left(devices.collect(), e);
         })?;
         let mut batch = Batch { fleet: self.clone(), ids: Vec::new() };
         let mut open = lock(&self.open);
         for (attached, unfenced) in &done {
             if let Attached::Here(resource) = attached {
-                let new = Open { unfenced: *unfenced, ..Open::default() };
+                let number = self.attached.fetch_add(1, Ordering::Relaxed) + 1;
+                let promised = self.is_open(&resource.id);
+                let new = Open { unfenced: *unfenced, number, promised, ..Open::default() };
                 open.entry(resource.id.clone()).or_insert(new).count += 1;
                 batch.ids.push(resource.id.clone());
             }

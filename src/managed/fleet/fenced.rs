@@ -19,8 +19,7 @@ impl Fenced {
     }
 
     fn attached(&self, id: &str, open: impl FnOnce() -> Result<Arc<dyn BlockDevice>>) -> Result<Arc<dyn BlockDevice>> {
-        self.fleet.attach(id)?;
-        let attached = Attached { fleet: self.fleet.clone(), id: id.into() };
+        let attached = Here::attach(&self.fleet, id)?;
         Ok(Arc::new(FencedDevice { device: open()?, attached }))
     }
 }
@@ -64,15 +63,38 @@ impl DiskBackend for Fenced {
 struct FencedDevice {
     // Closed before it is let go.
     device: Arc<dyn BlockDevice>,
-    attached: Attached,
+    attached: Here,
 }
 
-struct Attached {
+/// A device that stays this host's while this lives.
+pub(in crate::managed) struct Here {
     fleet: Arc<Fleet>,
     id: String,
+    number: u64,
 }
 
-impl Drop for Attached {
+impl Here {
+    /// Makes a device this host's.
+    ///
+    /// # Errors
+    /// [`Error::Busy`] with the name of the host that has it; [`Error::NoSuchResource`] for a device of no resource.
+    pub(in crate::managed) fn attach(fleet: &Arc<Fleet>, id: &str) -> Result<Self> {
+        let number = fleet.attach(id)?;
+        Ok(Here { fleet: fleet.clone(), id: id.into(), number })
+    }
+
+    /// Another number if the device was another host's meanwhile, or may have been.
+    pub(in crate::managed) fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// Nobody else is to get it, as far as it was promised.
+    pub(in crate::managed) fn keep(&self) {
+        self.fleet.promise(&self.id, Vec::new());
+    }
+}
+
+impl Drop for Here {
     fn drop(&mut self) {
         self.fleet.detach(&self.id);
     }

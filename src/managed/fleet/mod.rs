@@ -12,5 +12,5 @@ mod watch;
 
 pub(super) use self::attachments::Fleet;
 pub(super) use self::batch::{Attached, Batch};
-pub(super) use self::fenced::Fenced;
+pub(super) use self::fenced::{Fenced, Here};
 pub use self::lease::HostOptions;

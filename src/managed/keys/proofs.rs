@@ -21,6 +21,7 @@ impl Access {
         if resource.fingerprints.is_empty() {
             let fingerprints = layers.fingerprints()?;
             return self.store.write(|tables| {
+                tables.check_attached(&resource.id)?;
                 let mut resource = tables.resource_of(&name, &resource.id)?;
                 resource.fingerprints.clone_from(&fingerprints);
                 resource.note_keys(&layers.all_keks(), at);
@@ -38,7 +39,7 @@ impl Access {
         Ok(())
     }
 
-    /// Updates a record, unless `note` returns that nothing changed.
+    /// Updates the record of a resource whose device is this host's, unless `note` returns that nothing changed.
     pub(in crate::managed) fn note(
         &self,
         name: &ResourceName,
@@ -50,6 +51,7 @@ impl Access {
             return Ok(());
         }
         self.store.write(|tables| {
+            tables.check_attached(id)?;
             let mut resource = tables.resource_of(name, id)?;
             if note(&mut resource) { tables.put_resource(&resource) } else { Ok(()) }
         })
@@ -101,7 +103,7 @@ impl<'s> Notes<'s> {
     fn write_some(&self, notes: &[Note]) -> Result<()> {
         let names: Vec<_> = notes.iter().map(|note| note.resource.full_name()).collect();
         self.access.store.write(|tables| {
-            tables.load(&names)?;
+            tables.load_here(&names)?;
             for (name, Note { resource: before, layer, key, at }) in names.iter().zip(notes) {
                 let mut resource = match tables.resource_of(name, &before.id) {
                     // It was removed meanwhile.

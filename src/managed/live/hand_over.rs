@@ -1,14 +1,12 @@
 //! Closes a disk so that another host can open it.
 
-use std::sync::atomic::Ordering;
-
 use super::resource::LiveResource;
 use crate::managed::sync::{lock, try_lock};
 use crate::{Error, Result};
 
 impl LiveResource {
     /// Closes it for good on this host, and durably; `promise` is called before its device is let go. Whoever has it open here can't
-    /// use it any more, until [`come_back`](Self::come_back).
+    /// use it any more, until another user has [come](Self::come).
     pub(in crate::managed) fn hand_over(&self, promise: impl FnOnce()) -> Result<()> {
         let copying = || Error::Busy { what: format!("the {} (a copy of it is being made)", self.name) };
         let _uncopied = try_lock(&self.copying).ok_or_else(copying)?;
@@ -28,16 +26,10 @@ impl LiveResource {
         let mut held = self.write();
         // Before anything is refused: if that fails, it goes on here.
         held.layers.iter().try_for_each(|layers| layers.sync())?;
-        self.away.store(true, Ordering::SeqCst);
-        promise();
+        self.leave(promise);
         self.take_layers(&mut held);
         drop(held);
         self.finish_closing();
         Ok(())
-    }
-
-    /// It may be used here again, if its device can be opened.
-    pub(in crate::managed) fn come_back(&self) {
-        self.away.store(false, Ordering::SeqCst);
     }
 }

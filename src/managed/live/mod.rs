@@ -3,6 +3,7 @@
 mod before_write;
 mod capturing;
 mod changes;
+mod coming;
 mod ended;
 mod hand_over;
 mod in_flight;
@@ -11,6 +12,7 @@ mod open_disk;
 mod registry;
 mod resource;
 mod rewriting;
+mod stay;
 mod to_rewrap;
 
 pub(super) use before_write::BeforeWrite;

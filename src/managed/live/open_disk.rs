@@ -3,6 +3,7 @@
 use std::io::{IoSlice, IoSliceMut};
 use std::sync::{Arc, Weak};
 
+use super::coming::User;
 use super::in_flight::DeviceWrite;
 use super::resource::LiveResource;
 use crate::managed::layers::Layers;
@@ -17,9 +18,9 @@ use crate::{Error, Result};
 /// the disk's key may be used. A clone is another handle of the same disk.
 #[derive(Clone)]
 pub struct OpenDisk {
+    // Closed before its device is let go.
     live: Arc<LiveResource>,
-    /// Counts as a user while it lives.
-    _user: Arc<()>,
+    _user: User,
     sector_size: u32,
     discards: bool,
 }
@@ -29,7 +30,7 @@ pub struct OpenDisk {
 const PIECE: u64 = 8 << 20;
 
 impl OpenDisk {
-    pub(in crate::managed) fn new(live: Arc<LiveResource>, user: Arc<()>, disk: &Resource, discards: bool) -> Self {
+    pub(in crate::managed) fn new(live: Arc<LiveResource>, user: User, disk: &Resource, discards: bool) -> Self {
         OpenDisk { live, _user: user, sector_size: disk.sector_size, discards }
     }
 

@@ -64,6 +64,19 @@ impl Registry {
         }
     }
 
+    /// As [`changing`](Self::changing), while its device is this host's, so that no other host changes the resource either.
+    pub(in crate::managed) fn changing_here<T>(
+        &self,
+        name: &ResourceName,
+        act: impl FnOnce(&Arc<LiveResource>, Resource) -> Result<T>,
+    ) -> Result<T> {
+        self.changing(name, |live, resource| match live.here()? {
+            // It may have changed before.
+            Some(_here) => act(live, live.record()?),
+            None => act(live, resource),
+        })
+    }
+
     /// The same for a resource whose record was read just now, while no other host could change what `act` relies on.
     pub(in crate::managed) fn changing_known<T>(
         &self,

@@ -7,6 +7,7 @@ use super::before_write::BeforeWrite;
 use super::changes::Changes;
 use super::ended::Ended;
 use super::in_flight::{DeviceWrite, InFlight};
+use super::stay::Stay;
 use crate::key::KeyId;
 use crate::managed::keys::{Access, KeyLease, Now};
 use crate::managed::layers::{Layers, keys_in};
@@ -34,6 +35,12 @@ pub(in crate::managed) struct LiveResource {
     pub(super) noted: Mutex<[u64; 2]>,
     /// It was handed over to another host.
     pub(super) away: AtomicBool,
+    /// What keeps its device this host's while users have it open.
+    pub(super) stay: Mutex<Weak<Stay>>,
+    /// Locked while a user comes, on a shared store.
+    pub(super) coming: Mutex<()>,
+    /// Of when its device became this host's: what is known of it is as of then, or newer.
+    attached_as: AtomicU64,
     /// Locked while the volumes are opened. Other threads wait and share the result.
     pub(super) opening: Mutex<()>,
     /// Locked while its keys are changed or it is removed. Several resources are locked in the order of their names.
@@ -110,6 +117,9 @@ impl LiveResource {
             closing: Mutex::default(),
             noted: Mutex::default(),
             away: AtomicBool::new(false),
+            stay: Mutex::default(),
+            coming: Mutex::default(),
+            attached_as: AtomicU64::new(0),
             opening: Mutex::default(),
             change: Mutex::default(),
             copying: Mutex::default(),
@@ -179,7 +189,7 @@ impl LiveResource {
     pub(super) fn with<T>(&self, act: impl FnOnce(&Layers, &Held) -> Result<T>) -> Result<T> {
         // Between opening and use it may be suspended again, or put under another key; but not for ever.
         for _ in 0..ATTEMPTS {
-            self.access.check_host().map_err(|why| self.suspended(why))?;
+            self.check_host()?;
             let held = self.read();
             if let Some(layers) = held.usable(self.now()) {
                 let done = act(layers, &held);
@@ -262,8 +272,8 @@ impl LiveResource {
         self.read().layers.as_ref().map(|layers| layers.used_blocks())
     }
 
-    /// Registers a user, unless it is being removed.
-    pub(in crate::managed) fn join(&self) -> Result<Arc<()>> {
+    /// Counts a user while what is returned lives, unless it is being removed.
+    pub(super) fn join(&self) -> Result<Arc<()>> {
         let held = self.read();
         let gone = || Error::NoSuchResource(format!("the {} was removed", self.name));
         (!held.removed).then(|| self.users.clone()).ok_or_else(gone)
@@ -390,11 +400,18 @@ impl LiveResource {
             return Err(self.suspended("it was handed over to another host"));
         }
         let now = self.now();
+        if self.read().usable(now).is_some() {
+            return Ok(());
+        }
+        // While it was another host's, that one may have put it under another key, or made it larger.
+        let here = self.attach()?;
+        let was_elsewhere =
+            here.as_ref().is_some_and(|here| self.attached_as.swap(here.number(), Ordering::SeqCst) != here.number());
+        if was_elsewhere {
+            self.set_lease(&mut self.write(), None);
+        }
         let (open, lease) = {
             let held = self.read();
-            if held.usable(now).is_some() {
-                return Ok(());
-            }
             (held.layers.is_some(), held.lease.clone())
         };
         // If the key is known, check its lease before opening anything.
@@ -409,7 +426,11 @@ impl LiveResource {
             }
         }
         self.finish_closing();
-        let opened = self.access.open_layers(&self.record()?, true)?;
+        let resource = self.record()?;
+        if here.is_some() {
+            self.size.store(resource.size, Ordering::Release);
+        }
+        let opened = self.access.open_layers(&resource, true)?;
         if let Some(lease) = &opened.lease {
             lease.remember(opened.layers.wrapped());
         }
@@ -437,6 +458,10 @@ impl LiveResource {
         write(&self.held)
     }
 
+    pub(super) fn check_host(&self) -> Result<()> {
+        self.access.check_host().map_err(|why| self.suspended(why))
+    }
+
     fn suspended(&self, reason: &str) -> Error {
         Error::DiskSuspended { disk: self.name.name.clone(), reason: reason.into() }
     }
@@ -452,6 +477,8 @@ impl Drop for LiveResource {
         // A removed resource has no record, and a forked child must not touch its parent's.
         let noted = layers.as_ref().is_some_and(|layers| !removed && layers.fingerprints().is_ok());
         let used = layers.as_ref().filter(|_| noted).map(|layers| layers.used_blocks());
+        // Until that is noted.
+        let _here = used.and_then(|_| self.attach().ok());
         drop(layers);
         self.ended.set();
         if let Some(used) = used {

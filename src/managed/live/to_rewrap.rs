@@ -32,7 +32,8 @@ impl LiveResource {
         act: impl FnOnce(&Layers) -> Result<T>,
     ) -> Result<T> {
         let _one = lock(&self.opening);
-        self.check_here()?;
+        // Before its record is read.
+        let _here = self.here_or_busy()?;
         // Don't hold the lock while the vault is asked: suspending or writing must not wait for it.
         let usable = self.read().usable(self.now()).cloned();
         if let Some(layers) = usable {
@@ -49,7 +50,7 @@ impl LiveResource {
     /// This needs no customer's key. Nobody opens the volume meanwhile.
     pub(in crate::managed) fn with_bottom_to_rewrap<T>(&self, act: impl FnOnce(&Layer) -> Result<T>) -> Result<T> {
         let _one = lock(&self.opening);
-        self.check_here()?;
+        let _here = self.here_or_busy()?;
         let open = self.read().layers.clone();
         if let Some(layers) = open {
             return act(layers.bottom());
@@ -65,7 +66,7 @@ impl LiveResource {
     }
 
     /// Refuses to open for others what was handed over to another host.
-    fn check_here(&self) -> Result<()> {
+    pub(super) fn check_here(&self) -> Result<()> {
         let away = || Error::Busy { what: format!("the {}, which was handed over to another host,", self.name) };
         if self.away.load(Ordering::SeqCst) { Err(away()) } else { Ok(()) }
     }

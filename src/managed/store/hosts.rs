@@ -85,18 +85,46 @@ impl Tables<'_> {
         }
     }
 
+    /// Reads the records of resources whose devices this host had open until now, at once, and demands that it wasn't taken for
+    /// lost.
+    pub(in crate::managed) fn load_here(&mut self, names: &[ResourceName]) -> Result<()> {
+        let places = names.iter().cloned().map(Place::Resource).chain(self.run.clone().map(Place::Host));
+        self.transaction.load(&places.map(|place| place.key()).collect::<Vec<_>>())?;
+        self.check_alive()
+    }
+
     /// Whether another host with a lease has a device, or is to get it. That this stays so isn't demanded.
     pub(in crate::managed) fn is_elsewhere(&self, found: &Attachment) -> Result<bool> {
         let others = match &found.holder {
             Some(holder) => core::slice::from_ref(holder),
             None => &found.promised[..],
         };
-        if others.iter().any(|holder| self.run.as_ref() == Some(&holder.run)) {
+        // What this host has promised to others is theirs to come for, as long as they live; it is the last of the promised.
+        let gave = found.holder.is_none() && others.len() > 1;
+        let last = others.last().filter(|_| gave);
+        let is_own = |holder: &Holder| self.run.as_ref() == Some(&holder.run);
+        if others.iter().any(is_own) && !last.is_some_and(is_own) {
             return Ok(false);
         }
-        let keys: Vec<_> = others.iter().map(|holder| Place::Host(holder.run.clone()).key()).collect();
+        let others = others.iter().filter(|holder| !is_own(holder));
+        let keys: Vec<_> = others.map(|holder| Place::Host(holder.run.clone()).key()).collect();
         // Also one whose record a later release wrote.
         Ok(self.transaction.are_there(&keys)?.contains(&true))
+    }
+
+    /// Demands that this host has a device: no other one may have changed what its resource's record says. A host that was taken
+    /// for lost, and doesn't know it, changes nothing so.
+    ///
+    /// # Errors
+    /// [`Error::Busy`].
+    pub(in crate::managed) fn check_attached(&mut self, id: &str) -> Result<()> {
+        if self.run.is_none() {
+            return Ok(());
+        }
+        match self.holder(id)?.and_then(|found| found.holder) {
+            Some(holder) if self.run.as_ref() == Some(&holder.run) => Ok(()),
+            _ => Err(Error::Busy { what: format!("the device {id}, which isn't this host's any more,") }),
+        }
     }
 
     pub(in crate::managed) fn put_attachment(&mut self, id: &str, attachment: &Attachment) -> Result<()> {

@@ -115,6 +115,11 @@ impl Records {
         self.failures.load(Ordering::SeqCst)
     }
 
+    /// How long a commit that was sent may still happen.
+    pub(in crate::managed) fn deadline(&self) -> Duration {
+        self.store.deadline()
+    }
+
     /// Checks everything in the store, as of the last change.
     pub(in crate::managed) fn check(&self) -> Result<StoreCheck> {
         match &self.file {

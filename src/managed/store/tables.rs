@@ -113,12 +113,6 @@ impl<'t> Tables<'t> {
         Ok(self.transaction.scan(&members_of(set), |_, _| Ok(Some(())))?.is_some())
     }
 
-    /// Reads the records of resources at once.
-    pub(in crate::managed) fn load(&mut self, names: &[ResourceName]) -> Result<()> {
-        let keys: Vec<_> = names.iter().map(|name| Place::Resource(name.clone()).key()).collect();
-        self.transaction.load(&keys)
-    }
-
     pub(in crate::managed) fn resource(&mut self, name: &ResourceName) -> Result<Resource> {
         let json = self.transaction.get(&Place::Resource(name.clone()).key())?;
         Ok(parse_resource(name, json.ok_or_else(|| missing(name))?)?)
@@ -221,7 +215,9 @@ impl<'t> Tables<'t> {
         let known = self.resource_of(&resource.full_name(), &resource.id)?;
         self.check_unattached(&known.id)?;
         self.transaction.remove(&Place::Resource(resource.full_name()).key())?;
-        self.add_orphan(&known.id, &known.region)?;
+        // On a shared store any host may remove the device from now on, and none opens it.
+        let orphan = Orphan { region: known.region.clone(), removing: self.run.is_some(), maker: None };
+        self.put(&Place::Orphan(known.id.clone()), &orphan)?;
         if let (ResourceKind::Image, Some((image, _))) = (known.kind, known.name.split_once('/')) {
             // Whoever makes one of this name either finds its other copies, or demands that this record is as it was.
             self.transaction.remove(&Place::Image(image.into()).key())?;
@@ -271,6 +267,16 @@ impl<'t> Tables<'t> {
             return Err(Error::Busy { what: format!("the device, which the host {:?} makes a disk of,", host.name) });
         }
         self.put(&Place::Orphan(id.into()), &Orphan { region: region.into(), removing: true, maker: None })
+    }
+
+    /// Lets any host remove a device that this one made, if it became no resource's.
+    pub(in crate::managed) fn give_up(&mut self, id: &str) -> Result<()> {
+        match self.orphan(id)? {
+            Some(orphan) if orphan.maker == self.run => {
+                self.put(&Place::Orphan(id.into()), &Orphan { removing: true, maker: None, ..orphan })
+            }
+            _ => Ok(()),
+        }
     }
 
     pub(in crate::managed) fn remove_orphan(&mut self, id: &str) -> Result<()> {

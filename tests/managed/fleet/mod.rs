@@ -7,4 +7,5 @@ mod operations;
 mod rotation;
 mod shared_work;
 mod simulation;
+mod two_hosts;
 mod world;
