@@ -1409,6 +1409,9 @@ atrest_status atrest_vault_quorum(const char *id, size_t threshold, const atrest
 // Adiantum with XChaCha12 and AES-256, 32 bytes of key. Feature `legacy`.
 #define ATREST_ADIANTUM 28
 
+// AES-192-XTS, 48 bytes of key. No standard has it. Feature `legacy`.
+#define ATREST_AES_192_XTS 29
+
 // The most bytes of a context.
 #define ATREST_CONTEXT_MAX 1024
 
@@ -2819,7 +2822,7 @@ typedef struct {
 // The algorithm of a DEK of `key_len` bytes for a cipher in dm-crypt's notation: one of ATREST_AES_* and the like.
 //
 // Errors: ATREST_ERR_UNSUPPORTED_ALGORITHM for a cipher that isn't known, or needs the feature `legacy` of the library's
-// build; ATREST_ERR_KEY_LENGTH.
+// build, as AES-XTS with 48 bytes of key does; ATREST_ERR_KEY_LENGTH.
 atrest_status atrest_dek_algorithm_for_cipher(const char *cipher, size_t key_len, uint32_t *out);
 
 // As atrest_hazmat_dek_from_bytes, for an algorithm that the length doesn't determine, such as CBC of old volumes. The

@@ -659,6 +659,7 @@ enum class dek_algorithm : std::uint32_t {
     camellia_192_cbc = ATREST_CAMELLIA_192_CBC,
     camellia_256_cbc = ATREST_CAMELLIA_256_CBC,
     adiantum = ATREST_ADIANTUM,
+    aes_192_xts = ATREST_AES_192_XTS,
 };
 
 // ATREST_UNIT_*.

@@ -394,6 +394,7 @@ atrest_status atrest_vault_quorum(const char *id, size_t threshold, const atrest
 #define ATREST_CAMELLIA_192_CBC 26
 #define ATREST_CAMELLIA_256_CBC 27
 #define ATREST_ADIANTUM 28
+#define ATREST_AES_192_XTS 29
 #define ATREST_CONTEXT_MAX 1024
 #define ATREST_ENVELOPE_MAX 3124
 #define ATREST_QUORUM_ENVELOPE_MAX 3892
