@@ -23,11 +23,11 @@ stage() {
     strip --strip-debug --enable-deterministic-archives "$1$2/$3/libatrest.a"
 }
 
-# notices FOLDER: the licences of this project, and those of the packages that the libraries contain.
+# notices FOLDER PACKAGE: the licences of this project, and those of the packages that what is built of one of its packages contains.
 notices() {
     mkdir -p "$1"
     cp "$root/LICENSE-APACHE" "$root/LICENSE-MIT" "$1"
-    python3 "$root/packages/third_party.py" "$root" > "$1/THIRD-PARTY"
+    python3 "$root/packages/third_party.py" "$root" "$2" > "$1/THIRD-PARTY"
 }
 
 # The newest symbols of the C library that a shared library needs, such as 2.34.

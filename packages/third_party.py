@@ -1,4 +1,4 @@
-"""Prints the licences of all packages that the C libraries contain: `python3 packages/third_party.py ROOT`."""
+"""Prints the licences of all packages that one contains when it is built: `python3 packages/third_party.py ROOT PACKAGE`."""
 
 import json
 import subprocess
@@ -7,7 +7,7 @@ from pathlib import Path
 
 NAMES = ("LICENSE", "LICENCE", "COPYING", "COPYRIGHT", "NOTICE", "UNLICENSE")
 
-root = sys.argv[1]
+root, built = sys.argv[1:]
 rustc = subprocess.run(["rustc", "-vV"], capture_output=True, text=True, check=True).stdout
 host = next(line.split()[1] for line in rustc.splitlines() if line.startswith("host:"))
 command = ["cargo", "metadata", "--format-version", "1", "--locked", "--filter-platform", host]
@@ -16,7 +16,7 @@ packages = {package["id"]: package for package in metadata["packages"]}
 nodes = {node["id"]: node for node in metadata["resolve"]["nodes"]}
 
 # What is linked: neither what tests need, nor what builds and macros run.
-seen, left = set(), [id for id, package in packages.items() if package["name"] == "atrest-c"]
+seen, left = set(), [id for id, package in packages.items() if package["name"] == built]
 while left:
     id = left.pop()
     if id in seen or any("proc-macro" in target["kind"] for target in packages[id]["targets"]):
@@ -27,7 +27,7 @@ while left:
             left.append(dependency["pkg"])
 
 foreign = sorted((packages[id] for id in seen if packages[id]["source"]), key=lambda p: (p["name"], p["version"]))
-print("The libraries of atrest contain the standard library of Rust (MIT OR Apache-2.0, https://www.rust-lang.org)")
+print(f"What is built of {built} contains the standard library of Rust (MIT OR Apache-2.0, https://www.rust-lang.org)")
 print("and the packages below, each under its own licence.")
 for package in foreign:
     print(f"\n{'=' * 72}\n{package['name']} {package['version']}: {package['license'] or 'see below'}")
